@@ -1,0 +1,2 @@
+//! Replays a trace through a cold tier.
+fn main() {}
