@@ -1,1 +1,3 @@
 //! std-adapter
+
+pub mod codec;
