@@ -1,0 +1,34 @@
+//! The house rules, as pure functions over source text.
+//!
+//! Each rule takes a string and returns what breaks it, so a test can plant a violation in a string and see that
+//! the rule finds it: a rule that never fires would pass for a clean tree. The walk over the real tree is in
+//! `tests/tidy.rs`.
+
+mod layout;
+mod lex;
+mod manifest;
+mod regions;
+mod sizes;
+mod words;
+
+pub use layout::{root_entries, test_modules};
+pub use manifest::{crate_root, member_manifest, root_manifest, shared_ownership_in_manifest};
+pub use sizes::{FILE_LINES_MAX, FunctionSize, file_too_long, function_sizes};
+pub use words::{
+    allocation, allowed_lints, banned_type_names, ignored_tests, panics, shared_ownership, unfinished,
+};
+
+/// One broken rule, at one line.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// The line, counted from 1; 0 where the rule is about a file or a folder as a whole.
+    pub line: usize,
+    /// What was found, and what the rule is.
+    pub what: String,
+}
+
+impl Violation {
+    fn new(line: usize, what: impl Into<String>) -> Self {
+        Self { line, what: what.into() }
+    }
+}
