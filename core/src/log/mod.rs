@@ -1,1 +1,50 @@
-//! log
+//! The log: what lies on a medium, byte by byte, and how it is read back.
+//!
+//! A medium is a row of equal segments: a flash region, or one file. Records are appended to open segments; a sealed
+//! segment never changes until it is erased. This module holds the formats and the tables; it decides nothing: what to
+//! write, copy and erase is the [tier machine's](crate::tier) business.
+//!
+//! ```text
+//! segment ┌────────┬─────────┬──────────────────────────►  ◄────────────┬─────────┬───────────┐
+//!         │ marker │ header  │ record record record …   … entry entry  │ trailer │  header   │
+//!         │        │ copy A  │                             (footer)    │         │  copy B   │
+//!         └────────┴─────────┴─────────────────────────────────────────┴─────────┴───────────┘
+//!         at erase   at open   appended                     when sealed, all records durable
+//!
+//! record  ┌─────┬─────────────┬──────────┬──────────┬───────┬─────┬───────┬─────┐
+//!         │ tag │ key and     │ [expiry] │ [origin] │ crc32c│ key │ value │ pad │
+//!         │  1  │ value len   │    4     │  4 or 8  │   4   │     │       │     │
+//!         │     │ 1+2 or 2+4  │          │          │       │     │       │     │
+//!         └─────┴─────────────┴──────────┴──────────┴───────┴─────┴───────┴─────┘
+//! ```
+//! Layers, from the bottom: [`Checksum`] → [`Geometry`] → [`Version`], [`Location`] → records → segment marker and header
+//! → footers → segment table → victim choice.
+
+mod checksum;
+mod footer;
+mod geometry;
+mod place;
+mod record;
+mod segment;
+mod table;
+mod victim;
+
+pub use checksum::Checksum;
+pub use footer::{
+    ENTRY_BYTES, ENTRY_BYTES_MAX, Entries, EntryError, FooterEntry, FooterWriter, TRAILER_BYTES, Trailer,
+    TrailerError,
+};
+pub use geometry::{Geometry, GeometryError, Identity, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_UNIT_MAX};
+pub use place::{KeyHash, Location, Version};
+pub use record::{
+    FREED_BYTES, Freed, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, Record, RecordError, RecordHeader,
+    read_record,
+};
+pub use segment::{
+    FORMAT_VERSION, HASH_KEY_BYTES, HEADER_BYTES, HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES, Marker, Store,
+};
+pub use table::{Segment, SegmentState, Tally};
+pub use victim::{Choice, Policy, Reason, choose};
+
+/// The fewest segments a medium may have: see the reserve's argument at the tier's reserve.
+pub const SEGMENTS_MIN: u32 = 12;

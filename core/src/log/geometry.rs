@@ -1,0 +1,212 @@
+//! The shape of a medium: a row of equal segments, written in units.
+
+use core::fmt;
+
+/// The smallest segment, in bytes: one erase sector of common NOR flash.
+pub const SEGMENT_BYTES_MIN: u32 = 512;
+/// The largest segment, in bytes: footers keep an offset in 28 bits.
+pub const SEGMENT_BYTES_MAX: u32 = 1 << 28;
+/// The largest write unit, in bytes.
+pub const WRITE_UNIT_MAX: u32 = 32;
+
+/// How keys are identified on a medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Identity {
+    /// By a 96-bit hash under a random key that every segment header carries; footers hold it.
+    KeyedHash,
+    /// By the key's own bytes, compared on read; the header carries no hash key.
+    KeyBytes,
+}
+
+/// The shape of a medium, fixed when its first segment is written and checked at every open.
+///
+/// ```
+/// use coldpress_core::log::{Geometry, Identity};
+/// let file = Geometry::new(1 << 20, 64, 1, 0x00, Identity::KeyedHash).unwrap();
+/// assert_eq!(file.medium_bytes(), 64 << 20);
+/// assert!(Geometry::new(100, 64, 1, 0x00, Identity::KeyedHash).is_err());
+/// ```
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Geometry {
+    segment_bytes: u32,
+    segment_count: u32,
+    write_unit: u8,
+    erase_value: u8,
+    identity: Identity,
+}
+
+/// Why a geometry is refused; each says its limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum GeometryError {
+    /// The segment length is outside [`SEGMENT_BYTES_MIN`]`..=`[`SEGMENT_BYTES_MAX`] or no multiple of the write unit.
+    SegmentBytes(u32),
+    /// There are fewer than [`SEGMENTS_MIN`](super::SEGMENTS_MIN) segments, or more than 2²⁴.
+    SegmentCount(u32),
+    /// The write unit is no power of two up to [`WRITE_UNIT_MAX`].
+    WriteUnit(u32),
+    /// The erase value is neither 0x00 nor 0xFF.
+    EraseValue(u8),
+}
+
+impl fmt::Display for GeometryError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SegmentBytes(n) => write!(
+                f,
+                "a segment of {n} bytes: it takes {SEGMENT_BYTES_MIN} to {SEGMENT_BYTES_MAX}, a multiple of the write unit"
+            ),
+            Self::SegmentCount(n) => {
+                write!(f, "{n} segments: it takes {} to {}", super::SEGMENTS_MIN, 1u32 << 24)
+            }
+            Self::WriteUnit(n) => {
+                write!(f, "a write unit of {n} bytes: it takes a power of two up to {WRITE_UNIT_MAX}")
+            }
+            Self::EraseValue(v) => write!(f, "an erase value of {v:#04x}: it is 0x00 or 0xff"),
+        }
+    }
+}
+
+impl core::error::Error for GeometryError {}
+
+impl Geometry {
+    /// Checks and builds a geometry.
+    ///
+    /// # Errors
+    /// A [`GeometryError`] that names the field out of bounds.
+    pub fn new(
+        segment_bytes: u32,
+        segment_count: u32,
+        write_unit: u32,
+        erase_value: u8,
+        identity: Identity,
+    ) -> Result<Self, GeometryError> {
+        if !write_unit.is_power_of_two() || write_unit > WRITE_UNIT_MAX {
+            return Err(GeometryError::WriteUnit(write_unit));
+        }
+        if !(SEGMENT_BYTES_MIN..=SEGMENT_BYTES_MAX).contains(&segment_bytes)
+            || !segment_bytes.is_multiple_of(write_unit)
+        {
+            return Err(GeometryError::SegmentBytes(segment_bytes));
+        }
+        if segment_count < super::SEGMENTS_MIN || segment_count > 1 << 24 {
+            return Err(GeometryError::SegmentCount(segment_count));
+        }
+        if erase_value != 0x00 && erase_value != 0xFF {
+            return Err(GeometryError::EraseValue(erase_value));
+        }
+        let write_unit = u8::try_from(write_unit).map_err(|_| GeometryError::WriteUnit(write_unit))?;
+        Ok(Self { segment_bytes, segment_count, write_unit, erase_value, identity })
+    }
+
+    /// Bytes of one segment.
+    #[must_use]
+    pub const fn segment_bytes(&self) -> u32 {
+        self.segment_bytes
+    }
+
+    /// Segments of the medium.
+    #[must_use]
+    pub const fn segment_count(&self) -> u32 {
+        self.segment_count
+    }
+
+    /// Bytes of one write unit.
+    #[must_use]
+    pub const fn write_unit(&self) -> u32 {
+        self.write_unit as u32
+    }
+
+    /// What an erased byte reads as.
+    #[must_use]
+    pub const fn erase_value(&self) -> u8 {
+        self.erase_value
+    }
+
+    /// How keys are identified.
+    #[must_use]
+    pub const fn identity(&self) -> Identity {
+        self.identity
+    }
+
+    /// Bytes of the whole medium.
+    #[must_use]
+    pub const fn medium_bytes(&self) -> u64 {
+        self.segment_bytes as u64 * self.segment_count as u64
+    }
+
+    /// Rounds a length up to whole write units.
+    #[must_use]
+    pub const fn padded(&self, len: u32) -> u32 {
+        len.next_multiple_of(self.write_unit as u32)
+    }
+
+    /// Where the first copy of the header lies.
+    #[must_use]
+    pub const fn header_at(&self) -> u32 {
+        self.padded(super::segment::MARKER_BYTES)
+    }
+
+    /// Where records begin.
+    #[must_use]
+    pub const fn records_at(&self) -> u32 {
+        self.header_at() + self.padded(self.header_bytes())
+    }
+
+    /// Where the second copy of the header lies: at the far end, so that one bad sector can't take both.
+    #[must_use]
+    pub const fn second_header_at(&self) -> u32 {
+        self.segment_bytes - self.padded(self.header_bytes())
+    }
+
+    /// Where the trailer of a footer lies.
+    #[must_use]
+    pub const fn trailer_at(&self) -> u32 {
+        self.second_header_at() - self.padded(super::footer::TRAILER_BYTES)
+    }
+
+    /// Bytes between the header and the trailer: what records and footer entries share.
+    #[must_use]
+    pub const fn usable_bytes(&self) -> u32 {
+        self.trailer_at() - self.records_at()
+    }
+
+    /// Bytes of one header copy.
+    #[must_use]
+    pub const fn header_bytes(&self) -> u32 {
+        match self.identity {
+            Identity::KeyedHash => super::segment::HEADER_BYTES_KEYED,
+            Identity::KeyBytes => super::segment::HEADER_BYTES,
+        }
+    }
+
+    /// Bits that an offset takes in a 4-byte origin, where a segment is small enough for one.
+    ///
+    /// Up to 4,096 write units a segment, an origin is 32 bits: sequence above, offset in units below, which leaves at
+    /// least 2²⁰ sequences. Larger segments store 64 bits.
+    #[must_use]
+    pub const fn short_origin_bits(&self) -> Option<u32> {
+        let units = self.segment_bytes / self.write_unit as u32;
+        let bits = u32::BITS - (units - 1).leading_zeros();
+        if bits <= 12 { Some(bits) } else { None }
+    }
+
+    /// Bytes of an origin in a record or footer entry: 4 or 8.
+    #[must_use]
+    pub const fn origin_bytes(&self) -> u32 {
+        if self.short_origin_bits().is_some() { 4 } else { 8 }
+    }
+
+    /// The highest sequence that can be issued.
+    #[must_use]
+    pub const fn sequence_max(&self) -> u32 {
+        match self.short_origin_bits() {
+            Some(bits) => u32::MAX >> bits,
+            None => u32::MAX - 1,
+        }
+    }
+}

@@ -1,0 +1,114 @@
+//! Names for things on a medium: the hash of a key, where a record lies, which write it is.
+
+use super::Geometry;
+
+/// The identity of a key: 96 bits of a hash under the store's random key.
+///
+/// Two different keys of one store meet with odds of about n² ÷ 2⁹⁷: for a thousand million keys, one in 10¹¹.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct KeyHash(pub [u8; 12]);
+
+impl KeyHash {
+    /// The first eight bytes as a number, for tables and routing.
+    #[must_use]
+    pub fn low_bits(&self) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.0;
+        u64::from_le_bytes([a, b, c, d, e, f, g, h])
+    }
+}
+
+/// Which write of a key a record is: the segment sequence and offset of its first writing.
+///
+/// A fresh record's version is implied by where it lies; a relocated one carries it as its origin. The highest version of
+/// a key wins.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Version {
+    /// Sequence of the segment of the first writing.
+    pub sequence: u32,
+    /// Offset in that segment, in bytes.
+    pub offset: u32,
+}
+
+impl Version {
+    /// Packs the version into one number that orders alike.
+    #[must_use]
+    pub const fn to_bits(self) -> u64 {
+        (self.sequence as u64) << 32 | self.offset as u64
+    }
+
+    /// Takes a version out of its packed form.
+    #[must_use]
+    pub const fn from_bits(bits: u64) -> Self {
+        Self { sequence: (bits >> 32) as u32, offset: (bits & 0xFFFF_FFFF) as u32 }
+    }
+
+    /// Writes the origin field of a record; returns its length.
+    pub(crate) fn store(self, geometry: &Geometry, out: &mut [u8; 8]) -> usize {
+        match geometry.short_origin_bits() {
+            Some(bits) => {
+                let word = self.sequence << bits | self.offset / geometry.write_unit();
+                out[..4].copy_from_slice(&word.to_le_bytes());
+                4
+            }
+            None => {
+                *out = self.to_bits().to_le_bytes();
+                8
+            }
+        }
+    }
+
+    /// Reads an origin field; `None` when `bytes` is too short.
+    pub(crate) fn load(geometry: &Geometry, bytes: &[u8]) -> Option<Self> {
+        match geometry.short_origin_bits() {
+            Some(bits) => {
+                let word = u32::from_le_bytes(*bytes.first_chunk()?);
+                let mask = (1u32 << bits) - 1;
+                Some(Self { sequence: word >> bits, offset: (word & mask) * geometry.write_unit() })
+            }
+            None => Some(Self::from_bits(u64::from_le_bytes(*bytes.first_chunk()?))),
+        }
+    }
+}
+
+/// Where a record lies now.
+///
+/// The sequence names the life of the segment: after an erase the same place belongs to another life, and a reader that
+/// still holds the old location finds bytes that do not validate.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Location {
+    /// Index of the segment on the medium.
+    pub segment: u32,
+    /// Offset in the segment, in bytes.
+    pub offset: u32,
+    /// Sequence of the segment when the record was written.
+    pub sequence: u32,
+}
+
+impl Location {
+    /// The version of a fresh record at this place.
+    #[must_use]
+    pub const fn version(&self) -> Version {
+        Version { sequence: self.sequence, offset: self.offset }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::log::Identity;
+
+    #[test]
+    fn origin_round_trips_short_and_long() {
+        for (segment, unit, len) in [(4096, 4, 4), (4096, 1, 4), (1 << 20, 1, 8)] {
+            let g = Geometry::new(segment, 64, unit, 0xFF, Identity::KeyBytes).unwrap();
+            let version = Version { sequence: g.sequence_max().min(900_000), offset: segment - unit };
+            let mut out = [0; 8];
+            assert_eq!(version.store(&g, &mut out), len);
+            assert_eq!(Version::load(&g, &out[..len]), Some(version));
+            assert_eq!(Version::load(&g, &out[..len - 1]), None);
+        }
+    }
+}

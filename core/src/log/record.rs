@@ -1,0 +1,329 @@
+//! Records: header, key, value, in that order, under one checksum.
+//!
+//! ```text
+//! tag   bits 0–1 kind (value, tombstone, freed, time)
+//!       bit  2   an expiry follows          bit 3  an origin follows
+//!       bit  4   long lengths: key u16 and value u32 instead of u8 and u16
+//!       bits 5–7 codec, 1 to 6: so neither 0x00 nor 0xFF, the two erase values, is a tag
+//! ```
+//! The checksum runs over key and value, then the header without its checksum field, then the segment's sequence: bytes
+//! from an earlier life of the segment never validate. All numbers are little-endian.
+
+use core::fmt;
+
+use super::{Checksum, Geometry, Version};
+
+/// The longest key, in bytes.
+pub const KEY_BYTES_MAX: u32 = u16::MAX as u32;
+/// The longest record header, in bytes: long lengths, expiry and an 8-byte origin.
+pub const RECORD_HEADER_BYTES_MAX: u32 = 1 + 6 + 4 + 8 + 4;
+
+const EXPIRY: u8 = 1 << 2;
+const ORIGIN: u8 = 1 << 3;
+const LONG: u8 = 1 << 4;
+
+/// What a record says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Kind {
+    /// A key has this value.
+    Value,
+    /// A key has none.
+    Tombstone,
+    /// A segment is about to be erased and holds nothing any more: see [`Freed`].
+    Freed,
+    /// The wall clock, in seconds, as the value.
+    Time,
+}
+
+impl Kind {
+    const fn bits(self) -> u8 {
+        match self {
+            Self::Value => 0,
+            Self::Tombstone => 1,
+            Self::Freed => 2,
+            Self::Time => 3,
+        }
+    }
+
+    pub(crate) const fn from_bits(bits: u8) -> Self {
+        match bits & 3 {
+            0 => Self::Value,
+            1 => Self::Tombstone,
+            2 => Self::Freed,
+            _ => Self::Time,
+        }
+    }
+
+    pub(crate) const fn to_bits(self) -> u8 {
+        self.bits()
+    }
+
+    /// Tells whether the record belongs to a key.
+    #[must_use]
+    pub const fn is_keyed(self) -> bool {
+        matches!(self, Self::Value | Self::Tombstone)
+    }
+}
+
+/// The fixed part of a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct RecordHeader {
+    /// What the record says.
+    pub kind: Kind,
+    /// Number of the codec of the value, 1 to 6.
+    pub codec: u8,
+    /// Bytes of the key.
+    pub key_bytes: u32,
+    /// Bytes of the value as stored.
+    pub value_bytes: u32,
+    /// When the record expires, in seconds of the wall clock.
+    pub expires_s: Option<u32>,
+    /// The version, for a record that is not where it was first written.
+    pub origin: Option<Version>,
+}
+
+/// Why bytes are not a record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum RecordError {
+    /// The bytes are erased: nothing was written here.
+    Blank,
+    /// The bytes end before the record does; so many are needed, as far as can be told.
+    Short(u32),
+    /// No header: the tag or the lengths are impossible.
+    Malformed,
+    /// A header, and a checksum that does not match; the record would be this long.
+    Mismatch(u32),
+}
+
+impl fmt::Display for RecordError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blank => f.write_str("nothing is written here"),
+            Self::Short(n) => write!(f, "the record needs {n} bytes"),
+            Self::Malformed => f.write_str("not a record header"),
+            Self::Mismatch(_) => f.write_str("the record's checksum does not match"),
+        }
+    }
+}
+
+impl core::error::Error for RecordError {}
+
+impl RecordHeader {
+    /// Bytes of this header as stored.
+    #[must_use]
+    pub fn stored_bytes(&self, geometry: &Geometry) -> u32 {
+        let lengths = if self.is_long() { 6 } else { 3 };
+        let expiry = if self.expires_s.is_some() { 4 } else { 0 };
+        let origin = if self.origin.is_some() { geometry.origin_bytes() } else { 0 };
+        1 + lengths + expiry + origin + 4
+    }
+
+    /// Bytes of key and value.
+    #[must_use]
+    pub const fn payload_bytes(&self) -> u32 {
+        self.key_bytes.saturating_add(self.value_bytes)
+    }
+
+    /// Bytes of the whole record on the medium, padding included.
+    #[must_use]
+    pub fn record_bytes(&self, geometry: &Geometry) -> u32 {
+        geometry.padded(self.stored_bytes(geometry).saturating_add(self.payload_bytes()))
+    }
+
+    /// Bytes that the record will take once it is relocated: with an origin.
+    #[must_use]
+    pub fn relocated_bytes(&self, geometry: &Geometry) -> u32 {
+        let origin = Some(self.origin.unwrap_or(Version { sequence: 0, offset: 0 }));
+        Self { origin, ..*self }.record_bytes(geometry)
+    }
+
+    const fn is_long(&self) -> bool {
+        self.key_bytes > u8::MAX as u32 || self.value_bytes > u16::MAX as u32
+    }
+
+    /// Writes the header, checksum included; returns it and its length.
+    ///
+    /// `payload` is the checksum over key and value, `sequence` that of the segment the record goes to.
+    #[must_use]
+    pub fn encode(
+        &self,
+        geometry: &Geometry,
+        payload: Checksum,
+        sequence: u32,
+    ) -> ([u8; RECORD_HEADER_BYTES_MAX as usize], usize) {
+        let mut out = [0u8; RECORD_HEADER_BYTES_MAX as usize];
+        let mut at = self.encode_fields(geometry, &mut out);
+        let crc = payload.then(&out[..at]).then(&sequence.to_le_bytes());
+        out[at..at + 4].copy_from_slice(&crc.value().to_le_bytes());
+        at += 4;
+        (out, at)
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "each narrowing is guarded by is_long")]
+    fn encode_fields(&self, geometry: &Geometry, out: &mut [u8; RECORD_HEADER_BYTES_MAX as usize]) -> usize {
+        let long = self.is_long();
+        out[0] = self.kind.bits()
+            | if self.expires_s.is_some() { EXPIRY } else { 0 }
+            | if self.origin.is_some() { ORIGIN } else { 0 }
+            | if long { LONG } else { 0 }
+            | self.codec << 5;
+        let mut at = if long {
+            out[1..3].copy_from_slice(&(self.key_bytes as u16).to_le_bytes());
+            out[3..7].copy_from_slice(&self.value_bytes.to_le_bytes());
+            7
+        } else {
+            out[1] = self.key_bytes as u8;
+            out[2..4].copy_from_slice(&(self.value_bytes as u16).to_le_bytes());
+            4
+        };
+        if let Some(expiry) = self.expires_s {
+            out[at..at + 4].copy_from_slice(&expiry.to_le_bytes());
+            at += 4;
+        }
+        if let Some(origin) = self.origin {
+            let mut field = [0; 8];
+            let len = origin.store(geometry, &mut field);
+            out[at..at + len].copy_from_slice(&field[..len]);
+            at += len;
+        }
+        at
+    }
+
+    /// Reads a header; returns it, its length and its checksum, which is not checked yet.
+    ///
+    /// # Errors
+    /// [`RecordError::Blank`] on an erased tag, [`RecordError::Short`] when `bytes` ends within the header,
+    /// [`RecordError::Malformed`] when it can't be one.
+    pub fn decode(geometry: &Geometry, bytes: &[u8]) -> Result<(Self, usize, u32), RecordError> {
+        let &tag = bytes.first().ok_or(RecordError::Short(1))?;
+        if tag == geometry.erase_value() {
+            return Err(RecordError::Blank);
+        }
+        let codec = tag >> 5;
+        if codec == 0 || codec == 7 {
+            return Err(RecordError::Malformed);
+        }
+        let mut fields = Fields { bytes, at: 1 };
+        let (key_bytes, value_bytes) = if tag & LONG != 0 {
+            (u32::from(u16::from_le_bytes(fields.take()?)), u32::from_le_bytes(fields.take()?))
+        } else {
+            (u32::from(u8::from_le_bytes(fields.take()?)), u32::from(u16::from_le_bytes(fields.take()?)))
+        };
+        if value_bytes > super::SEGMENT_BYTES_MAX {
+            return Err(RecordError::Malformed);
+        }
+        let expires_s = if tag & EXPIRY != 0 { Some(u32::from_le_bytes(fields.take()?)) } else { None };
+        let origin = if tag & ORIGIN != 0 { Some(fields.origin(geometry)?) } else { None };
+        let crc = u32::from_le_bytes(fields.take()?);
+        let header = Self { kind: Kind::from_bits(tag), codec, key_bytes, value_bytes, expires_s, origin };
+        Ok((header, fields.at, crc))
+    }
+}
+
+struct Fields<'a> {
+    bytes: &'a [u8],
+    at: usize,
+}
+
+impl Fields<'_> {
+    fn take<const N: usize>(&mut self) -> Result<[u8; N], RecordError> {
+        let short = RecordError::Short(RECORD_HEADER_BYTES_MAX);
+        let field = self.bytes.get(self.at..).and_then(|rest| rest.first_chunk::<N>()).ok_or(short)?;
+        self.at += N;
+        Ok(*field)
+    }
+
+    fn origin(&mut self, geometry: &Geometry) -> Result<Version, RecordError> {
+        let rest = self.bytes.get(self.at..).unwrap_or_default();
+        let origin = Version::load(geometry, rest).ok_or(RecordError::Short(RECORD_HEADER_BYTES_MAX))?;
+        self.at += geometry.origin_bytes() as usize;
+        Ok(origin)
+    }
+}
+
+/// A whole record that was read and whose checksum holds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Record<'a> {
+    /// Its header.
+    pub header: RecordHeader,
+    /// Its key.
+    pub key: &'a [u8],
+    /// Its value as stored, still encoded.
+    pub value: &'a [u8],
+    /// The checksum over key and value, to be continued for another place.
+    pub payload: Checksum,
+    /// Bytes on the medium, padding included.
+    pub record_bytes: u32,
+}
+
+/// Reads the record at the start of `bytes`, written in the life `sequence` of its segment.
+///
+/// # Errors
+/// See [`RecordError`]. `Short(n)` means that a longer slice is needed before anything can be said.
+///
+/// # Bounds
+/// Looks at no more than one record: header, key and value.
+pub fn read_record<'a>(geometry: &Geometry, sequence: u32, bytes: &'a [u8]) -> Result<Record<'a>, RecordError> {
+    let (header, header_bytes, crc) = RecordHeader::decode(geometry, bytes)?;
+    let record_bytes = header.record_bytes(geometry);
+    let key_end = header_bytes + header.key_bytes as usize;
+    let value_end = key_end + header.value_bytes as usize;
+    let short = RecordError::Short(record_bytes);
+    let key = bytes.get(header_bytes..key_end).ok_or(short)?;
+    let value = bytes.get(key_end..value_end).ok_or(short)?;
+    let fields = bytes.get(..header_bytes - 4).ok_or(short)?;
+    let payload = Checksum::of(bytes.get(header_bytes..value_end).ok_or(short)?);
+    if payload.then(fields).then(&sequence.to_le_bytes()).value() != crc {
+        return Err(RecordError::Mismatch(record_bytes));
+    }
+    Ok(Record { header, key, value, payload, record_bytes })
+}
+
+/// Bytes of the value of a freed record.
+pub const FREED_BYTES: usize = 12;
+
+/// What a freed record says: this life of this segment is over.
+///
+/// It is durable before the erase begins; a mount finishes the erase and never reads the segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Freed {
+    /// Index of the segment.
+    pub segment: u32,
+    /// Its sequence in the life that is over.
+    pub sequence: u32,
+    /// Its erase count in that life.
+    pub erases: u32,
+}
+
+impl Freed {
+    /// The value of the record, which is its key hash in a footer too.
+    #[must_use]
+    pub fn to_bytes(self) -> [u8; FREED_BYTES] {
+        let mut out = [0; FREED_BYTES];
+        out[..4].copy_from_slice(&self.segment.to_le_bytes());
+        out[4..8].copy_from_slice(&self.sequence.to_le_bytes());
+        out[8..].copy_from_slice(&self.erases.to_le_bytes());
+        out
+    }
+
+    /// Reads the value of a freed record.
+    #[must_use]
+    pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
+        let (segment, rest) = bytes.split_first_chunk()?;
+        let (sequence, rest) = rest.split_first_chunk()?;
+        let erases = rest.first_chunk()?;
+        Some(Self {
+            segment: u32::from_le_bytes(*segment),
+            sequence: u32::from_le_bytes(*sequence),
+            erases: u32::from_le_bytes(*erases),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests;

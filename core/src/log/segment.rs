@@ -1,0 +1,252 @@
+//! What frames a segment: the erase marker and the two header copies.
+
+use core::fmt;
+
+use super::{Checksum, Geometry, Identity};
+
+/// The version of the format that this crate writes and reads.
+pub const FORMAT_VERSION: u8 = 1;
+/// Bytes of an erase marker before padding.
+pub const MARKER_BYTES: u32 = 16;
+/// Bytes of a header before padding, without a hash key.
+pub const HEADER_BYTES: u32 = 32;
+/// Bytes of a header before padding, with partition and hash key.
+pub const HEADER_BYTES_KEYED: u32 = HEADER_BYTES + 20;
+/// Bytes of the random key of the key hash.
+pub const HASH_KEY_BYTES: usize = 16;
+
+const MARKER_MAGIC: [u8; 4] = *b"cpE1";
+const HEADER_MAGIC: [u8; 2] = *b"cp";
+
+/// The erase marker: written right after an erase, before the blank bytes are trusted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Marker {
+    /// How often the segment was erased.
+    pub erases: u32,
+    /// The highest segment sequence that was issued when it was erased.
+    pub sequence_issued: u32,
+}
+
+impl Marker {
+    /// Writes the marker.
+    #[must_use]
+    pub fn encode(&self) -> [u8; MARKER_BYTES as usize] {
+        let mut out = [0; MARKER_BYTES as usize];
+        out[..4].copy_from_slice(&MARKER_MAGIC);
+        out[4..8].copy_from_slice(&self.erases.to_le_bytes());
+        out[8..12].copy_from_slice(&self.sequence_issued.to_le_bytes());
+        let crc = Checksum::of(&out[..12]).value();
+        out[12..].copy_from_slice(&crc.to_le_bytes());
+        out
+    }
+
+    /// Reads a marker; `None` when there is no valid one.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        let bytes: &[u8; MARKER_BYTES as usize] = bytes.first_chunk()?;
+        let (body, crc) = bytes.split_last_chunk::<4>()?;
+        let matches = body.starts_with(&MARKER_MAGIC) && Checksum::of(body).value() == u32::from_le_bytes(*crc);
+        if !matches {
+            return None;
+        }
+        Some(Self { erases: number(body, 4)?, sequence_issued: number(body, 8)? })
+    }
+}
+
+/// Which store a segment belongs to, and its part of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Store {
+    /// Random number of the store.
+    pub id: u64,
+    /// Key of the key hash, where keys are identified by one.
+    pub hash_key: [u8; HASH_KEY_BYTES],
+    /// Which partition of the store this medium is.
+    pub partition: u16,
+    /// How many there are.
+    pub partitions: u16,
+}
+
+/// A segment header, written at open, in two copies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Header {
+    /// The store.
+    pub store: Store,
+    /// The sequence of this life of the segment; no other segment ever has it.
+    pub sequence: u32,
+    /// The wall clock at open, in seconds.
+    pub time_s: u32,
+    /// The stream of the segment: 0 to 7, in the order of `tier::Stream`.
+    pub stream: u8,
+}
+
+/// Why bytes are not a header of this medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum HeaderError {
+    /// No header: wrong magic or checksum.
+    Invalid,
+    /// A header of another format version.
+    Version(u8),
+    /// A header of another geometry: segment length and count as written there.
+    Geometry {
+        /// Segment length that the header states, in bytes.
+        segment_bytes: u32,
+        /// Segment count that the header states.
+        segment_count: u32,
+    },
+    /// A header with another write unit, erase value or way of identifying keys.
+    Medium,
+}
+
+impl fmt::Display for HeaderError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Invalid => f.write_str("no segment header"),
+            Self::Version(v) => write!(f, "format version {v}; this build reads {FORMAT_VERSION}"),
+            Self::Geometry { segment_bytes, segment_count } => {
+                write!(f, "written with {segment_count} segments of {segment_bytes} bytes")
+            }
+            Self::Medium => f.write_str("written with another write unit, erase value or key identity"),
+        }
+    }
+}
+
+impl core::error::Error for HeaderError {}
+
+fn packed(geometry: &Geometry, stream: u8) -> u8 {
+    let unit = geometry.write_unit().trailing_zeros() as u8;
+    let erase = u8::from(geometry.erase_value() == 0xFF) << 3;
+    let keyed = u8::from(geometry.identity() == Identity::KeyedHash) << 4;
+    unit | erase | keyed | (stream & 7) << 5
+}
+
+impl Header {
+    /// Writes one copy; returns it and its length.
+    #[must_use]
+    pub fn encode(&self, geometry: &Geometry) -> ([u8; HEADER_BYTES_KEYED as usize], usize) {
+        let mut out = [0; HEADER_BYTES_KEYED as usize];
+        out[..2].copy_from_slice(&HEADER_MAGIC);
+        out[2] = FORMAT_VERSION;
+        out[3] = packed(geometry, self.stream);
+        out[4..8].copy_from_slice(&geometry.segment_bytes().to_le_bytes());
+        out[8..12].copy_from_slice(&geometry.segment_count().to_le_bytes());
+        out[12..20].copy_from_slice(&self.store.id.to_le_bytes());
+        out[20..24].copy_from_slice(&self.sequence.to_le_bytes());
+        out[24..28].copy_from_slice(&self.time_s.to_le_bytes());
+        let mut len = 28;
+        if geometry.identity() == Identity::KeyedHash {
+            out[28..30].copy_from_slice(&self.store.partition.to_le_bytes());
+            out[30..32].copy_from_slice(&self.store.partitions.to_le_bytes());
+            out[32..48].copy_from_slice(&self.store.hash_key);
+            len = 48;
+        }
+        let crc = Checksum::of(&out[..len]).value();
+        out[len..len + 4].copy_from_slice(&crc.to_le_bytes());
+        (out, len + 4)
+    }
+
+    /// Reads one copy and checks it against the geometry expected.
+    ///
+    /// # Errors
+    /// [`HeaderError`]: a mismatch of version or geometry is told apart from bytes that are no header.
+    pub fn decode(geometry: &Geometry, bytes: &[u8]) -> Result<Self, HeaderError> {
+        Self::read(geometry, bytes).unwrap_or(Err(HeaderError::Invalid))
+    }
+
+    fn read(geometry: &Geometry, bytes: &[u8]) -> Option<Result<Self, HeaderError>> {
+        let fixed: &[u8; 28] = bytes.first_chunk()?;
+        let keyed = fixed[3] & 1 << 4 != 0;
+        let body = bytes.get(..if keyed { 48 } else { 28 })?;
+        let crc = number(bytes, body.len())?;
+        if !fixed.starts_with(&HEADER_MAGIC) || Checksum::of(body).value() != crc {
+            return None;
+        }
+        if fixed[2] != FORMAT_VERSION {
+            return Some(Err(HeaderError::Version(fixed[2])));
+        }
+        let (segment_bytes, segment_count) = (number(body, 4)?, number(body, 8)?);
+        if (segment_bytes, segment_count) != (geometry.segment_bytes(), geometry.segment_count()) {
+            return Some(Err(HeaderError::Geometry { segment_bytes, segment_count }));
+        }
+        let stream = fixed[3] >> 5;
+        if fixed[3] != packed(geometry, stream) {
+            return Some(Err(HeaderError::Medium));
+        }
+        let mut store = Store {
+            id: u64::from(number(body, 12)?) | u64::from(number(body, 16)?) << 32,
+            hash_key: [0; HASH_KEY_BYTES],
+            partition: 0,
+            partitions: 1,
+        };
+        if keyed {
+            let parts = number(body, 28)?;
+            store.partition = (parts & 0xFFFF) as u16;
+            store.partitions = (parts >> 16) as u16;
+            store.hash_key = *body.get(32..)?.first_chunk()?;
+        }
+        Some(Ok(Self { store, sequence: number(body, 20)?, time_s: number(body, 24)?, stream }))
+    }
+}
+
+pub(super) fn number(bytes: &[u8], at: usize) -> Option<u32> {
+    bytes.get(at..)?.first_chunk().map(|b| u32::from_le_bytes(*b))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn geometry(identity: Identity) -> Geometry {
+        Geometry::new(1 << 16, 16, 4, 0xFF, identity).unwrap()
+    }
+
+    fn header(g: &Geometry) -> Header {
+        let keyed = g.identity() == Identity::KeyedHash;
+        let hash_key = if keyed { [7; 16] } else { [0; 16] };
+        let (partition, partitions) = if keyed { (2, 4) } else { (0, 1) };
+        let store = Store { id: 0x0123_4567_89AB_CDEF, hash_key, partition, partitions };
+        Header { store, sequence: 99, time_s: 1_700_000_000, stream: 5 }
+    }
+
+    #[test]
+    fn header_round_trips_and_any_flipped_bit_is_no_header() {
+        for identity in [Identity::KeyedHash, Identity::KeyBytes] {
+            let g = geometry(identity);
+            let (bytes, len) = header(&g).encode(&g);
+            assert_eq!(len as u32, g.header_bytes());
+            assert_eq!(Header::decode(&g, &bytes[..len]), Ok(header(&g)));
+            for bit in 0..len * 8 {
+                let mut bad = bytes;
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Header::decode(&g, &bad[..len]), Err(HeaderError::Invalid), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn other_geometry_is_told_from_damage() {
+        let g = geometry(Identity::KeyedHash);
+        let (bytes, _) = header(&g).encode(&g);
+        let other = Geometry::new(1 << 16, 17, 4, 0xFF, Identity::KeyedHash).unwrap();
+        let found = HeaderError::Geometry { segment_bytes: 1 << 16, segment_count: 16 };
+        assert_eq!(Header::decode(&other, &bytes), Err(found));
+        let other = Geometry::new(1 << 16, 16, 8, 0xFF, Identity::KeyedHash).unwrap();
+        assert_eq!(Header::decode(&other, &bytes), Err(HeaderError::Medium));
+    }
+
+    #[test]
+    fn marker_round_trips_and_any_flipped_bit_is_no_marker() {
+        let marker = Marker { erases: 3, sequence_issued: 17 };
+        let bytes = marker.encode();
+        assert_eq!(Marker::decode(&bytes), Some(marker));
+        for bit in 0..bytes.len() * 8 {
+            let mut bad = bytes;
+            bad[bit / 8] ^= 1 << (bit % 8);
+            assert_eq!(Marker::decode(&bad), None, "bit {bit}");
+        }
+    }
+}

@@ -1,0 +1,145 @@
+//! The segment table: what each segment is, and exactly how many live bytes it holds.
+
+use super::Geometry;
+
+/// What a segment is.
+///
+/// ```text
+///  Free ─1─► Opening ─2─► Open ─3─► Sealing ─4─► Sealed ─5─► Victim ─6─► Emptied ─7─► Freeing ─8─► Erased ─9─► Free
+///                                                   ▲───────────┘ (a copy failed: nothing is lost)
+/// ```
+/// 1 its header is written; 2 the header is durable; 3 it is full, or a write or sync of it failed; 4 all its records are
+/// durable and the footer is written; 5 chosen; 6 nothing live is left in it; 7 that is durable, and a freed record is
+/// written; 8 the freed record is durable, the erase is done; 9 the erase is durable. At a mount, segments that were never
+/// sealed are `Sealed` without a footer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SegmentState {
+    /// Erased, with a marker; or never written.
+    #[default]
+    Free,
+    /// Its header is written, and not known to be durable.
+    Opening,
+    /// Records are appended to it.
+    Open,
+    /// Full; waits until its records are durable, for the footer.
+    Sealing,
+    /// Never changes until it is erased.
+    Sealed,
+    /// Its live records are being relocated.
+    Victim,
+    /// Nothing live is left in it; waits until that is durable.
+    Emptied,
+    /// Its freed record is written; waits until that is durable.
+    Freeing,
+    /// Erased; waits until that is durable.
+    Erased,
+    /// Neither blank nor readable: kept as it is, and reported.
+    Quarantined,
+}
+
+/// One segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Segment {
+    /// What it is.
+    pub state: SegmentState,
+    /// The stream it was opened for.
+    pub stream: u8,
+    /// Whether a footer lists its records.
+    pub has_footer: bool,
+    /// Whether a write or sync of it failed, so that no sync is evidence for its records.
+    pub is_suspect: bool,
+    /// Whether damage was found in it: it is not chosen as a victim, so that what is there stays for a look.
+    pub is_damaged: bool,
+    /// The sequence of this life.
+    pub sequence: u32,
+    /// How often it was erased.
+    pub erases: u32,
+    /// Bytes of records in it, live or stale.
+    pub used_bytes: u32,
+    /// Bytes of the records in it that must be kept: current values, needed tombstones and freed records.
+    pub live_bytes: u32,
+    /// How many those are.
+    pub live_records: u32,
+    /// When it was sealed, in bytes that clients had appended to the tier by then.
+    pub sealed_at: u64,
+}
+
+impl Segment {
+    /// Bytes of records in it that nothing needs.
+    #[must_use]
+    pub const fn stale_bytes(&self) -> u32 {
+        self.used_bytes.saturating_sub(self.live_bytes)
+    }
+
+    /// An upper bound of what relocating its live records takes: each may gain an origin, and needs a footer entry.
+    #[must_use]
+    pub fn relocation_bytes(&self, geometry: &Geometry) -> u32 {
+        let each = geometry.padded(geometry.origin_bytes()) + super::ENTRY_BYTES_MAX;
+        self.live_bytes.saturating_add(self.live_records.saturating_mul(each))
+    }
+
+    /// What cleaning it gains, in bytes; zero where it would cost as much as it yields.
+    #[must_use]
+    pub fn yield_bytes(&self, geometry: &Geometry) -> u32 {
+        geometry.usable_bytes().saturating_sub(self.relocation_bytes(geometry))
+    }
+
+    /// Adds a live record.
+    pub(crate) fn gain(&mut self, record_bytes: u32) {
+        self.live_bytes = self.live_bytes.saturating_add(record_bytes);
+        self.live_records = self.live_records.saturating_add(1);
+    }
+
+    /// Takes away a live record.
+    pub(crate) fn lose(&mut self, record_bytes: u32) {
+        debug_assert!(self.live_bytes >= record_bytes && self.live_records > 0, "I-GC-4: more lost than was live");
+        self.live_bytes = self.live_bytes.saturating_sub(record_bytes);
+        self.live_records = self.live_records.saturating_sub(1);
+    }
+}
+
+/// A summary of the table.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Tally {
+    /// Segments that can be opened now.
+    pub free: u32,
+    /// Segments on their way from victim to free.
+    pub leaving: u32,
+    /// Segments that may be chosen as victims.
+    pub sealed: u32,
+    /// Segments kept as they are because of damage.
+    pub quarantined: u32,
+    /// Bytes of records, live or stale, in all segments that are not yet erased.
+    pub used_bytes: u64,
+    /// Bytes of live records.
+    pub live_bytes: u64,
+}
+
+impl Tally {
+    /// Counts a table. Bounds: one pass.
+    #[must_use]
+    pub fn of(segments: &[Segment]) -> Self {
+        let mut tally = Self::default();
+        for segment in segments {
+            match segment.state {
+                SegmentState::Free => tally.free += 1,
+                SegmentState::Victim | SegmentState::Emptied | SegmentState::Freeing | SegmentState::Erased => {
+                    tally.leaving += 1;
+                }
+                SegmentState::Sealed if segment.is_damaged => tally.quarantined += 1,
+                SegmentState::Sealed => tally.sealed += 1,
+                SegmentState::Quarantined => tally.quarantined += 1,
+                SegmentState::Opening | SegmentState::Open | SegmentState::Sealing => {}
+            }
+            if !matches!(segment.state, SegmentState::Erased | SegmentState::Quarantined) {
+                tally.used_bytes += u64::from(segment.used_bytes);
+                tally.live_bytes += u64::from(segment.live_bytes);
+            }
+        }
+        tally
+    }
+}
