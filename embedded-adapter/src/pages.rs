@@ -1,0 +1,131 @@
+//! Pages of a region whose size is fixed when the firmware is built.
+
+use core::fmt;
+
+use coldpress_core::pool::{PageId, Pages, PagesError, RegionPages};
+
+/// The memory itself; aligned so that a word, or a DMA transfer of words, may start at a page.
+#[repr(align(8))]
+struct Region<const PAGE: usize, const N: usize>([[u8; PAGE]; N]);
+
+impl<const PAGE: usize, const N: usize> AsRef<[u8]> for Region<PAGE, N> {
+    fn as_ref(&self) -> &[u8] {
+        self.0.as_flattened()
+    }
+}
+
+impl<const PAGE: usize, const N: usize> AsMut<[u8]> for Region<PAGE, N> {
+    fn as_mut(&mut self) -> &mut [u8] {
+        self.0.as_flattened_mut()
+    }
+}
+
+/// Lends `N` pages of `PAGE` bytes each, which lie in the value itself and so in a `static`.
+///
+/// The size is part of the type: a region that does not come out even, or that the page numbers can not reach, does not
+/// compile, and the memory it takes is a constant to add up. Firmware that must cut up a buffer it was handed at
+/// run time uses [`RegionPages`], which does the bookkeeping here too.
+///
+/// ```
+/// use coldpress_core::pool::Pages;
+/// use coldpress_embedded::{StaticPages, TryCell};
+///
+/// static PAGES: TryCell<StaticPages<256, 8>> = TryCell::new(StaticPages::new());
+///
+/// const _: () = assert!(StaticPages::<256, 8>::POOL_BYTES == 2_048);
+/// let free = PAGES.try_with(|pages| pages.commit().map(|_| pages.free_pages()))?;
+/// assert_eq!(free, Ok(7));
+/// # Ok::<(), coldpress_embedded::Contended>(())
+/// ```
+pub struct StaticPages<const PAGE: usize, const N: usize> {
+    pages: RegionPages<Region<PAGE, N>, N>,
+}
+
+impl<const PAGE: usize, const N: usize> StaticPages<PAGE, N> {
+    /// Bytes of all pages together, what the pools can hold at most.
+    pub const POOL_BYTES: usize = {
+        assert!(PAGE > 0 && PAGE.is_multiple_of(8), "a page is a whole number of 8-byte words");
+        assert!(PAGE <= u32::MAX as usize, "the size of a page is 32 bits");
+        assert!(N > 0 && N <= u16::MAX as usize, "the number of a page is 16 bits");
+        PAGE * N
+    };
+
+    /// Bytes of RAM the value takes, bookkeeping included.
+    pub const RAM_BYTES: usize = size_of::<Self>();
+
+    /// Makes a region with no page committed; usable in a `static`, where it takes no room in the image.
+    #[must_use]
+    #[expect(clippy::cast_possible_truncation, reason = "POOL_BYTES asserts at compile time that it fits")]
+    pub const fn new() -> Self {
+        const { assert!(Self::POOL_BYTES > 0) };
+        Self { pages: RegionPages::new(Region([[0; PAGE]; N]), PAGE as u32) }
+    }
+
+    /// Returns the number of pages that could be committed now.
+    #[must_use]
+    pub fn free_pages(&self) -> usize {
+        self.pages.free_pages()
+    }
+}
+
+impl<const PAGE: usize, const N: usize> Default for StaticPages<PAGE, N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+macro_rules! pages_by_field {
+    () => {
+        fn page_bytes(&self) -> u32 {
+            self.pages.page_bytes()
+        }
+
+        fn commit(&mut self) -> Result<PageId, PagesError> {
+            self.pages.commit()
+        }
+
+        fn release(&mut self, page: PageId) {
+            self.pages.release(page);
+        }
+
+        fn bytes(&self, page: PageId) -> Option<&[u8]> {
+            self.pages.bytes(page)
+        }
+
+        fn bytes_mut(&mut self, page: PageId) -> Option<&mut [u8]> {
+            self.pages.bytes_mut(page)
+        }
+
+        fn pair(&mut self, from: PageId, to: PageId) -> Option<(&[u8], &mut [u8])> {
+            self.pages.pair(from, to)
+        }
+    };
+}
+
+impl<const PAGE: usize, const N: usize> Pages for StaticPages<PAGE, N> {
+    pages_by_field!();
+}
+
+/// A pool holds its pages by value; given this one, it is a few words large and the region stays where it was linked.
+impl<const PAGE: usize, const N: usize> Pages for &mut StaticPages<PAGE, N> {
+    pages_by_field!();
+}
+
+impl<const PAGE: usize, const N: usize> fmt::Debug for StaticPages<PAGE, N> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "StaticPages({} free of {N}, {PAGE} B each)", self.free_pages())
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<const PAGE: usize, const N: usize> defmt::Format for StaticPages<PAGE, N> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(
+            f,
+            "StaticPages({=usize} free of {=usize}, {=usize} B each)",
+            self.free_pages(),
+            N,
+            PAGE
+        );
+    }
+}
