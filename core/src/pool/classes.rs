@@ -87,24 +87,29 @@ impl<'a> SizeClasses<'a> {
         self.slot_bytes.get(self.slot_bytes.partition_point(|bytes| *bytes < len)).copied()
     }
 
-    /// Returns sizes from `min` to `max` in which each doubling is cut into about `steps` equal steps, so that an object
-    /// wastes at most one part in `steps` of its slot. Sizes are multiples of 8, but for `max` itself.
+    /// Returns sizes that cut a page into equal slots without a rest worth naming, from about `min` up to `max` or a little
+    /// above. Each doubling of the number of slots is passed in about `steps` steps, so an object wastes at most about one
+    /// part in `steps` of its slot. Sizes are multiples of 8.
+    ///
+    /// Sizes that do not divide the page would leave a rest at its end that no move can give back.
     ///
     /// # Bounds
-    /// At most 64 × `steps` sizes; the caller takes no more than it has room for.
-    pub fn spaced(min: u32, max: u32, steps: u32) -> impl Iterator<Item = u32> {
-        let steps = steps.max(1);
-        let base = min.max(8).next_multiple_of(8);
-        let next = move |now: &u32| {
-            let mut octave = base;
-            while let Some(double) = octave.checked_mul(2).filter(|double| double <= now) {
-                octave = double;
-            }
-            let step = octave.checked_div(steps).unwrap_or(8).max(8) & !7;
-            now.checked_add(step)
+    /// At most 32 × (`steps` + 1) sizes; the caller takes no more than it has room for.
+    pub fn cut_from(page_bytes: u32, min: u32, max: u32, steps: u32) -> impl Iterator<Item = u32> {
+        let least = page_bytes.checked_div(max).unwrap_or(1).max(1);
+        let most = page_bytes.checked_div(min.max(8)).unwrap_or(1).max(least);
+        let fewer = move |slots: &u32| {
+            let octave = slots.checked_next_power_of_two().map_or(1 << 31, |power| power / 2);
+            let step = octave.checked_div(steps).unwrap_or(1).max(1);
+            slots.checked_sub(step).map(|fewer| fewer.max(octave)).filter(|fewer| *fewer >= least)
         };
-        let below = iter::successors(Some(base), next).take_while(move |bytes| *bytes < max);
-        below.chain(iter::once(max))
+        let mut last = 0;
+        iter::successors(Some(most), fewer).filter_map(move |slots| {
+            let bytes = page_bytes.checked_div(slots)? & !7;
+            let larger = bytes > last;
+            last = last.max(bytes);
+            larger.then_some(bytes)
+        })
     }
 }
 
@@ -126,20 +131,25 @@ mod tests {
     }
 
     #[test]
-    fn spaced_sizes_ascend_and_waste_at_most_one_step() {
-        for steps in [1, 2, 4, 8] {
-            for (min, max) in [(64, 262_144), (8, 8), (64, 65_000), (1, 4_096), (1 << 20, u32::MAX)] {
-                let sizes: Vec<u32> = SizeClasses::spaced(min, max, steps).collect();
-                assert!(SizeClasses::new(&sizes).is_ok(), "{min} {max} {steps}: {sizes:?}");
-                assert_eq!(sizes.last(), Some(&max));
-                for pair in sizes.windows(2).filter(|pair| pair[0] >= 8 * steps) {
-                    let step = pair[1] - pair[0];
-                    assert!(step <= pair[0].div_ceil(steps) + 8, "{steps}: {pair:?}");
-                }
+    fn cut_sizes_ascend_fill_the_page_and_reach_both_ends() {
+        for (page_bytes, min, max) in
+            [(1 << 18, 256, 1 << 16), (1 << 20, 64, 1 << 20), (4_096, 16, 1_000), (64, 8, 64)]
+        {
+            for steps in [1, 2, 4] {
+                let sizes: Vec<u32> = SizeClasses::cut_from(page_bytes, min, max, steps).collect();
+                let why = std::format!("{page_bytes} {min} {max} {steps}: {sizes:?}");
+                assert!(SizeClasses::new(&sizes).is_ok(), "{why}");
+                assert!(sizes.first() <= Some(&(min + 8)) && sizes.last() >= Some(&(max & !7)), "{why}");
+                assert!(sizes.iter().all(|bytes| page_bytes % bytes <= 8 * (page_bytes / bytes)), "{why}");
             }
         }
-        let sizes: Vec<u32> = SizeClasses::spaced(64, 512, 4).collect();
-        assert_eq!(sizes, [64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384, 448, 512]);
+        let sizes: Vec<u32> = SizeClasses::cut_from(4_096, 256, 1_024, 4).collect();
+        assert_eq!(sizes, [256, 288, 336, 408, 512, 584, 680, 816, 1_024]);
+    }
+
+    #[test]
+    fn page_of_nothing_cuts_into_nothing() {
+        assert_eq!(SizeClasses::cut_from(0, 0, 0, 0).count(), 0);
     }
 
     #[test]

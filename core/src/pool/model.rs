@@ -24,7 +24,7 @@ enum Op {
     Touch(usize),
     Pin(usize),
     Unpin(usize),
-    EvictFor(u32),
+    AllocateEvicting(u32),
     Defragment(u32),
     Emergency { now_s: u32, bytes_max: u32 },
 }
@@ -40,7 +40,7 @@ fn op() -> impl Strategy<Value = Op> {
         (2, any::<usize>().prop_map(Op::Touch).boxed()),
         (1, any::<usize>().prop_map(Op::Pin).boxed()),
         (1, any::<usize>().prop_map(Op::Unpin).boxed()),
-        (1, (0u32..210).prop_map(Op::EvictFor).boxed()),
+        (1, (0u32..210).prop_map(Op::AllocateEvicting).boxed()),
         (4, (0u32..400).prop_map(Op::Defragment).boxed()),
         (1, emergency.boxed()),
     ])
@@ -141,13 +141,7 @@ fn apply(pool: &mut Lent<'_>, model: &mut Model, op: &Op) {
             }
             object.pins = object.pins.saturating_sub(1);
         }
-        Op::EvictFor(len) => {
-            if let Some(dropped) = pool.evict_for(len) {
-                let object = model.live.remove(&dropped.tag).unwrap();
-                assert!(object.handle == dropped.handle && object.terms.evictable && object.pins == 0);
-                model.gone.push(dropped.handle);
-            }
-        }
+        Op::AllocateEvicting(len) => allocate_evicting(pool, model, len),
         Op::Defragment(bytes_max) => {
             let before = pool.figures();
             let free = pool.pages().free_pages();
@@ -158,6 +152,26 @@ fn apply(pool: &mut Lent<'_>, model: &mut Model, op: &Op) {
             assert_eq!(pool.figures().slot_bytes, before.slot_bytes, "a move loses nothing");
         }
         Op::Emergency { now_s, bytes_max } => emergency(pool, model, now_s, bytes_max),
+    }
+}
+
+fn allocate_evicting(pool: &mut Lent<'_>, model: &mut Model, len: u32) {
+    let tag = model.made;
+    model.made += 1;
+    let mut evicted = None;
+    let terms = Terms { evictable: true, expires_s: None };
+    let allocated = pool.allocate_evicting(len, terms, tag, |dropped| evicted = Some(dropped));
+    if let Some(dropped) = evicted {
+        assert!(allocated.is_ok(), "one eviction is enough");
+        let object = model.live.remove(&dropped.tag).unwrap();
+        assert!(object.handle == dropped.handle && object.terms.evictable && object.pins == 0);
+        model.gone.push(dropped.handle);
+    }
+    if let Ok(handle) = allocated {
+        let bytes = contents(tag, len);
+        pool.write(handle, 0, &bytes).unwrap();
+        let touched = model.tick();
+        model.live.insert(tag, Object { handle, bytes, terms, pins: 0, touched });
     }
 }
 

@@ -25,6 +25,13 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     /// At most one page is committed; otherwise constant work, beside a binary search among the classes.
     pub fn allocate(&mut self, len: u32, terms: Terms, tag: S::Tag) -> Result<Handle, AllocateError> {
         let allocated = self.try_allocate(len, terms, tag);
+        self.count_allocation(allocated)
+    }
+
+    fn count_allocation(
+        &mut self,
+        allocated: Result<Handle, AllocateError>,
+    ) -> Result<Handle, AllocateError> {
         let counter =
             if allocated.is_ok() { &mut self.figures.allocations } else { &mut self.figures.failures };
         *counter = counter.saturating_add(1);
@@ -191,14 +198,56 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         Some((object.handle(index), object.tag?))
     }
 
-    /// Evicts the coldest object of the class that `len` bytes need, so that the next such allocation finds a slot.
+    /// Allocates like [`allocate`](Self::allocate), and where that finds no slot, evicts the coldest object of the same class
+    /// and takes its place. What was evicted is told to `dropped`.
+    ///
+    /// One eviction is always enough, since it is a slot of the right size that comes free. A class without an evictable
+    /// object gets nothing from the others here: that takes an [`emergency_step`](Self::emergency_step).
+    ///
+    /// # Errors
+    /// [`AllocateError`], counted as one failure; then nothing was evicted.
     ///
     /// # Bounds
-    /// Drops at most one object.
-    pub fn evict_for(&mut self, len: u32) -> Option<Dropped<S::Tag>> {
+    /// As [`allocate`](Self::allocate), and at most one object is dropped and one page released.
+    pub fn allocate_evicting(
+        &mut self,
+        len: u32,
+        terms: Terms,
+        tag: S::Tag,
+        dropped: impl FnOnce(Dropped<S::Tag>),
+    ) -> Result<Handle, AllocateError> {
+        let allocated = match self.try_allocate(len, terms, tag) {
+            Err(error @ (AllocateError::NoPages(_) | AllocateError::NoHandles)) => {
+                match self.evict_for(len) {
+                    Some(evicted) => {
+                        dropped(evicted);
+                        self.try_allocate(len, terms, tag)
+                    }
+                    None => Err(error),
+                }
+            }
+            other => other,
+        };
+        self.count_allocation(allocated)
+    }
+
+    fn evict_for(&mut self, len: u32) -> Option<Dropped<S::Tag>> {
         let index = self.coldest_of(self.class_for(len)?)?;
         let (handle, tag) = self.drop_object(index, true)?;
         Some(Dropped { handle, tag, reason: DropReason::Evicted })
+    }
+
+    /// Shows the live objects among `looks_max` entries of the handle table from `index` on. Returns where to go on, or
+    /// `None` at the end of the table; so a walk over all objects can be cut into bounded parts.
+    pub fn scan(&self, index: u32, looks_max: u32, mut live: impl FnMut(Handle, S::Tag)) -> Option<u32> {
+        let end = index.saturating_add(looks_max).min(self.fresh_object);
+        for index in index..end {
+            let object = self.object(index).filter(|object| object.state == ObjectState::Live);
+            if let Some((object, tag)) = object.and_then(|object| Some((object, object.tag?))) {
+                live(object.handle(index), tag);
+            }
+        }
+        (end < self.fresh_object).then_some(end)
     }
 
     /// Holds an object in its place until as many unpins. A page with a pinned object is not emptied.
@@ -316,10 +365,32 @@ mod tests {
         assert_eq!((pool.pin(handle), pool.pin(handle)), (Ok(()), Ok(())));
         assert_eq!(pool.pin(other), Err(PoolError::TooManyPins));
         assert_eq!(pool.free(handle), Err(PoolError::Pinned));
-        assert_eq!(pool.evict_for(1), None);
+        assert_eq!(pool.evict_for(1), None, "a pinned object is not evicted");
         assert_eq!((pool.unpin(handle), pool.unpin(handle)), (Ok(()), Ok(())));
         assert_eq!(pool.evict_for(1).map(|dropped| dropped.handle), Some(handle));
         assert_eq!(pool.audit(), Ok(()));
+    }
+
+    #[test]
+    fn full_pool_allocation_evicts_the_coldest_of_its_class() {
+        let mut pool = small();
+        let evictable = Terms { evictable: true, expires_s: None };
+        let warm = pool.allocate(1, evictable, 1).unwrap();
+        let cold = pool.allocate(1, evictable, 2).unwrap();
+        pool.touch(warm).unwrap();
+        let mut evicted = None;
+        let third =
+            pool.allocate_evicting(1, Terms::default(), 3, |dropped| evicted = Some(dropped)).unwrap();
+        assert_eq!(evicted, Some(Dropped { handle: cold, tag: 2, reason: DropReason::Evicted }));
+        assert_eq!((pool.tag(warm), pool.tag(third)), (Ok(1), Ok(3)));
+        assert_eq!(pool.figures().failures, 0);
+        let mut seen = [0; 2];
+        assert_eq!(pool.scan(0, 1, |handle, tag| seen[handle.index as usize] = tag), Some(1));
+        assert_eq!(pool.scan(1, 9, |handle, tag| seen[handle.index as usize] = tag), None);
+        assert_eq!(seen, [1, 3]);
+        assert!(pool.allocate_evicting(1, Terms::default(), 4, |_| ()).is_ok());
+        let refused = pool.allocate_evicting(1, Terms::default(), 5, |_| unreachable!("nothing to evict"));
+        assert_eq!((refused, pool.figures().failures), (Err(AllocateError::NoHandles), 1));
     }
 
     #[test]
