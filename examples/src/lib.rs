@@ -1,9 +1,20 @@
 //! What the runnable programs of Coldpress share.
+//!
+//! The replay is built from these, in this order: requests ([`trace`], [`workload`] after [`published`] shapes,
+//! with [`zipf`] and [`rng`] below), what the values hold ([`content`]), the seam to the tier ([`store`], with
+//! [`memory`] as its double), the [`model`] that every answer is checked against, and the threads that [`drive`]
+//! the one and [`check`] the other, with the [`latency`] of each call.
 
+pub mod check;
 pub mod content;
+pub mod drive;
+pub mod latency;
+pub mod memory;
+pub mod model;
 pub mod published;
 pub mod request;
 pub mod rng;
+pub mod store;
 pub mod trace;
 pub mod workload;
 pub mod zipf;
