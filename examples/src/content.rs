@@ -211,16 +211,16 @@ mod tests {
         let started = std::time::Instant::now();
         for key in 0..65_536 {
             CONTENT.fill(key, 1, &mut page);
-            std::hint::black_box(&page);
+            core::hint::black_box(&page);
         }
         let made = started.elapsed();
         CONTENT.fill(5, 1, &mut page);
         let started = std::time::Instant::now();
         for _ in 0..65_536 {
-            assert!(CONTENT.matches(5, 1, std::hint::black_box(&page)));
+            assert!(CONTENT.matches(5, 1, core::hint::black_box(&page)));
         }
         let checked = started.elapsed();
-        let rate = |time: std::time::Duration| 1.073_741_824 / time.as_secs_f64();
+        let rate = |time: core::time::Duration| 1.073_741_824 / time.as_secs_f64();
         println!("made at {:.1} GB/s, checked at {:.1} GB/s", rate(made), rate(checked));
     }
 }

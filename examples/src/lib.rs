@@ -4,17 +4,24 @@
 //! with [`zipf`] and [`rng`] below), what the values hold ([`content`]), the seam to the tier ([`store`], with
 //! [`memory`] as its double), the [`model`] that every answer is checked against, and the threads that [`drive`]
 //! the one and [`check`] the other, with the [`latency`] of each call.
+//! [`options`] become a [`plan`], the plan becomes a [`replay`], and that a [`table`], a [`picture`] and [`figures`].
 
 pub mod check;
 pub mod content;
 pub mod drive;
+pub mod figures;
 pub mod latency;
 pub mod memory;
 pub mod model;
+pub mod options;
+pub mod picture;
+pub mod plan;
 pub mod published;
+pub mod replay;
 pub mod request;
 pub mod rng;
 pub mod store;
+pub mod table;
 pub mod trace;
 pub mod workload;
 pub mod zipf;

@@ -111,8 +111,6 @@ pub struct StoreFigures {
     pub pool_bytes_reclaimed: u64,
     /// Records that were found when the store was opened.
     pub recovered_records: u64,
-    /// Milliseconds that opening took.
-    pub recovery_ms: u64,
     /// Bytes of the index.
     pub index_bytes: u64,
     /// Keys in the index.
@@ -120,7 +118,7 @@ pub struct StoreFigures {
 }
 
 /// What threads use to reach a store.
-pub trait Handle: Copy + Send {
+pub trait Handle: Copy + Send + Sync {
     /// Stores a value.
     ///
     /// # Errors

@@ -27,6 +27,15 @@ impl Sizes {
         }
     }
 
+    /// Gives the largest that is drawn.
+    #[must_use]
+    pub const fn peak(self) -> u32 {
+        match self {
+            Self::Fixed(len) => len,
+            Self::Around(mean) => mean.saturating_mul(13) / 4 + 1,
+        }
+    }
+
     fn draw(self, rng: &mut Rng) -> u32 {
         match self {
             Self::Fixed(len) => len,
@@ -103,7 +112,7 @@ impl Shape {
         Self {
             name,
             keys,
-            fresh_keys: 1,
+            fresh_keys: 0,
             fresh_permille: 0,
             key_len: 16,
             sizes: Sizes::Fixed(value_len),
@@ -195,7 +204,7 @@ impl Workload {
         let is_fresh = rng.below(1000) < u64::from(shape.fresh_permille);
         let index = if is_fresh {
             let turn = number * u64::from(shape.fresh_permille) / 1000;
-            shape.keys + turn % shape.fresh_keys
+            shape.keys + turn % shape.fresh_keys.max(1)
         } else {
             scattered(law.draw(&mut rng), shape.keys)
         };

@@ -1,0 +1,317 @@
+//! The replay itself: drive, maintain, check, close, reopen, check again.
+
+use core::fmt;
+use core::time::Duration;
+use std::thread;
+use std::time::Instant;
+
+use crate::check::Counts;
+use crate::drive::{DriveError, Driven, Progress, drive, verify};
+use crate::figures::{Figures, Snapshot};
+use crate::model::Clock;
+use crate::plan::Plan;
+use crate::store::{Handle, Opener, Store, StoreError, StoreFigures, Task, TaskReport};
+
+/// Is told how far a replay is.
+pub trait Watch {
+    /// A phase begins; its total is counted in whatever the phase says.
+    fn phase(&mut self, name: &str, total: u64);
+
+    /// So many of the total are done.
+    fn at(&mut self, done: u64);
+
+    /// The phase is over.
+    fn end(&mut self);
+}
+
+/// Watches nothing.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Unwatched;
+
+impl Watch for Unwatched {
+    fn phase(&mut self, _name: &str, _total: u64) {}
+    fn at(&mut self, _done: u64) {}
+    fn end(&mut self) {}
+}
+
+/// All that a replay found out.
+#[derive(Debug)]
+pub struct Replayed {
+    /// The figures for a program to read.
+    pub figures: Figures,
+    /// What was counted while the requests ran.
+    pub counts: Counts,
+    /// What the check before closing counted, which is part of the figure for mismatches.
+    pub checked: Counts,
+    /// What the check after reopening counted.
+    pub rechecked: Counts,
+    /// Calls that fell idle and compacting: puts, gets.
+    pub calls: [(u64, u64); 2],
+    /// The tasks that were run, with their outcomes.
+    pub tasks: Vec<TaskReport>,
+    /// Write amplification of the second half of the requests; `None` where too little was written.
+    pub amplification_late: Option<f64>,
+    /// Time that the requests took.
+    pub driven_ms: u64,
+    /// Segments and pages when the requests were done.
+    pub before: Snapshot,
+    /// Segments and pages after defragmentation and compaction.
+    pub after: Snapshot,
+    /// Bytes that the defragmentation gave back.
+    pub defragmented_bytes: u64,
+}
+
+/// Why a replay ended without figures.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ReplayError {
+    /// What was being done.
+    pub phase: &'static str,
+    /// What went wrong.
+    pub error: DriveError,
+}
+
+impl fmt::Display for ReplayError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "while {}: {}", self.phase, self.error)
+    }
+}
+
+impl core::error::Error for ReplayError {}
+
+/// Names the phase in which something went wrong.
+fn during<E: Into<DriveError>>(phase: &'static str) -> impl FnOnce(E) -> ReplayError {
+    move |error| ReplayError { phase, error: error.into() }
+}
+
+/// Carries out a plan on a store.
+///
+/// # Errors
+///
+/// [`ReplayError`] where the store or the trace fails. Wrong answers are no error: they are counted.
+pub fn replay<O: Opener>(plan: &Plan, opener: &O, watch: &mut dyn Watch) -> Result<Replayed, ReplayError> {
+    let clock = Clock::start();
+    let store = opener.open().map_err(during("opening"))?;
+    let (driven, mut upkeep) = driven(plan, store.handle(), clock, watch)?;
+    let driven_ms = clock.now_ms();
+    let at_end = store.handle().figures();
+
+    watch.phase("defragmenting, compacting", 1);
+    let before = Snapshot::take(&store);
+    let defragmented_bytes = store.defragment().map_err(during("defragmenting"))?;
+    let defragmented = Snapshot::take(&store);
+    for task in [Task::CompactData, Task::OptimizeCompression] {
+        upkeep.tasks.push(store.handle().run(task).map_err(during(task.name()))?);
+    }
+    let after = Snapshot { segments: store.segments(), ..defragmented };
+    let emergency_bytes = store.clean_up().map_err(during("cleaning up"))?;
+    watch.end();
+
+    let checked = checked("checking", plan, store.handle(), clock, &driven, watch)?;
+    let last = store.handle().figures();
+    store.flush().map_err(during("flushing"))?;
+    store.close().map_err(during("closing"))?;
+
+    watch.phase("reopening", 1);
+    let opening = Instant::now();
+    let store = opener.open().map_err(during("reopening"))?;
+    let recovery_ms = u64::try_from(opening.elapsed().as_millis()).unwrap_or(u64::MAX);
+    watch.end();
+    let recovered = store.handle().figures();
+    let rechecked = self::checked("checking what was reopened", plan, store.handle(), clock, &driven, watch)?;
+    store.close().map_err(during("closing again"))?;
+
+    let figures = Figures {
+        requests: driven.counts.requests,
+        puts: driven.counts.puts,
+        gets: driven.counts.gets,
+        hits: driven.counts.hits,
+        mismatches: driven.counts.mismatches + checked.mismatches,
+        bytes_put: last.bytes_put,
+        bytes_encoded: last.bytes_encoded,
+        bytes_written: last.bytes_written,
+        write_amplification: share(last.bytes_written, last.bytes_encoded),
+        capacity_bytes: last.capacity_bytes,
+        peak_bytes: last.peak_bytes.max(recovered.peak_bytes),
+        live_share: share(at_end.live_bytes, at_end.capacity_bytes),
+        compactions: last.compactions,
+        log_bytes_reclaimed: last.log_bytes_reclaimed,
+        pool_bytes_reclaimed: last.pool_bytes_reclaimed,
+        fragmentation_before: f64::from(before.fragmentation_permille) / 1000.0,
+        fragmentation_after: f64::from(after.fragmentation_permille) / 1000.0,
+        emergency_bytes,
+        recovered_records: recovered.recovered_records,
+        recovery_ms,
+        reopen_mismatches: rechecked.mismatches,
+        index_bytes_per_key: share(last.index_bytes, last.keys),
+        put_us: driven.puts.figures(),
+        get_us: driven.gets.figures(),
+        elapsed_ms: clock.now_ms(),
+    };
+    Ok(Replayed {
+        figures,
+        calls: [driven.puts.counts(), driven.gets.counts()],
+        counts: driven.counts,
+        checked,
+        rechecked,
+        tasks: upkeep.tasks,
+        amplification_late: upkeep.half.and_then(|half| amplification(half, at_end)),
+        driven_ms,
+        before,
+        after,
+        defragmented_bytes,
+    })
+}
+
+fn share(part: u64, whole: u64) -> f64 {
+    if whole == 0 { 0.0 } else { part as f64 / whole as f64 }
+}
+
+fn amplification(from: StoreFigures, to: StoreFigures) -> Option<f64> {
+    let encoded = to.bytes_encoded.saturating_sub(from.bytes_encoded);
+    let written = to.bytes_written.saturating_sub(from.bytes_written);
+    (encoded > 1 << 20).then(|| share(written, encoded))
+}
+
+/// What is done beside the requests while they run.
+#[derive(Debug, Default)]
+struct Upkeep {
+    tasks: Vec<TaskReport>,
+    half: Option<StoreFigures>,
+}
+
+/// How often the watcher and the upkeep look how far the requests are.
+const LOOK: Duration = Duration::from_millis(50);
+
+fn driven<H: Handle>(
+    plan: &Plan,
+    handle: H,
+    clock: Clock,
+    watch: &mut dyn Watch,
+) -> Result<(Driven, Upkeep), ReplayError> {
+    let progress = Progress::default();
+    let total = plan.requests;
+    watch.phase("requests", 1000);
+    // The run ends by requests or by time, whichever is nearer its end.
+    let permille = || {
+        let by_requests = progress.done().saturating_mul(1000).checked_div(total).unwrap_or(1000);
+        let by_time = plan.job.time_max.map_or(0, |max| {
+            u64::try_from(clock.elapsed().as_millis() * 1000 / max.as_millis().max(1)).unwrap_or(1000)
+        });
+        by_requests.max(by_time).min(1000)
+    };
+    let (driven, upkeep) = thread::scope(|scope| {
+        let driver = scope.spawn(|| {
+            let driven = drive(&plan.job, handle, clock, &progress);
+            progress.end();
+            driven
+        });
+        let keeper = scope.spawn(|| keep_up(handle, &progress, &permille));
+        while !driver.is_finished() {
+            watch.at(permille());
+            thread::sleep(LOOK);
+        }
+        (driver.join(), keeper.join())
+    });
+    watch.end();
+    let died = |_| DriveError::Store(StoreError::Failed("a thread of the replay died".to_owned()));
+    let driven = driven.map_err(died).and_then(|driven| driven).map_err(during("replaying requests"))?;
+    let upkeep = upkeep.map_err(died).and_then(|upkeep| upkeep.map_err(DriveError::from));
+    Ok((driven, upkeep.map_err(during("running a task"))?))
+}
+
+/// Runs the tasks that do not wait for the end of the requests, each at its part of the way or, where the
+/// requests were faster, after them.
+fn keep_up<H: Handle>(
+    handle: H,
+    progress: &Progress,
+    permille: &(dyn Fn() -> u64 + Sync),
+) -> Result<Upkeep, StoreError> {
+    let mut upkeep = Upkeep::default();
+    let wait_for = |part: u64| {
+        while permille() < part && !progress.is_over() {
+            thread::sleep(LOOK);
+        }
+    };
+    wait_for(400);
+    upkeep.tasks.push(handle.run(Task::RebuildIndex)?);
+    wait_for(500);
+    upkeep.half = Some(handle.figures());
+    wait_for(750);
+    upkeep.tasks.push(handle.run(Task::CleanupExpired)?);
+    Ok(upkeep)
+}
+
+fn checked<H: Handle>(
+    phase: &'static str,
+    plan: &Plan,
+    handle: H,
+    clock: Clock,
+    driven: &Driven,
+    watch: &mut dyn Watch,
+) -> Result<Counts, ReplayError> {
+    let progress = Progress::default();
+    let total = driven.models.iter().map(|model| model.len() as u64).sum();
+    watch.phase(phase, total);
+    let counts = thread::scope(|scope| {
+        let checker = scope.spawn(|| verify(&plan.job, handle, clock, &driven.models, &progress));
+        while !checker.is_finished() {
+            watch.at(progress.done());
+            thread::sleep(LOOK);
+        }
+        checker.join()
+    });
+    watch.end();
+    let died = |_| DriveError::Store(StoreError::Failed("a thread of the replay died".to_owned()));
+    counts.map_err(died).and_then(|counts| counts).map_err(during(phase))
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::memory::Memory;
+    use crate::options::Options;
+    use crate::plan::plan;
+
+    fn planned(trace: &str) -> (Plan, tempfile::TempDir) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("trace.csv");
+        std::fs::write(&path, format!("version,time,op,size,lbn\n{trace}")).unwrap();
+        let line = format!("replay --trace {} --rounds 3 --capacity 64MiB", path.display());
+        let plan = plan(&Options::try_parse_from(line.split(' ')).unwrap()).unwrap();
+        (plan, dir)
+    }
+
+    const TRACE: &str = "1,5,2a,512,7\n1,5,2a,8192,9\n1,6,28,512,7\n1,6,28,512,8\n1,6,12,512,7\n";
+
+    #[test]
+    fn trace_replayed_on_a_sound_store_has_every_figure_and_no_mismatch() {
+        let (plan, _dir) = planned(TRACE);
+        let memory = Memory::new(plan.capacity_bytes);
+        let replayed = replay(&plan, &memory, &mut Unwatched).unwrap();
+        let figures = &replayed.figures;
+        assert_eq!((figures.requests, figures.puts, figures.gets, figures.hits), (12, 6, 6, 3));
+        assert_eq!((figures.mismatches, figures.reopen_mismatches), (0, 0));
+        assert_eq!((replayed.checked.gets, replayed.rechecked.gets), (2, 2));
+        assert_eq!((figures.bytes_put, figures.recovered_records), (3 * (512 + 8192 + 16), 2));
+        let tasks: Vec<Task> = replayed.tasks.iter().map(|report| report.task).collect();
+        let expected =
+            [Task::RebuildIndex, Task::CleanupExpired, Task::CompactData, Task::OptimizeCompression];
+        assert_eq!(tasks, expected);
+    }
+
+    #[test]
+    fn store_that_fails_ends_the_replay_with_its_phase() {
+        struct Broken;
+        impl Opener for Broken {
+            type Store<'a> = crate::memory::MemoryStore<'a>;
+            fn open(&self) -> Result<Self::Store<'_>, StoreError> {
+                Err(StoreError::Failed("no such disk".to_owned()))
+            }
+        }
+        let (plan, _dir) = planned(TRACE);
+        let error = replay(&plan, &Broken, &mut Unwatched).unwrap_err();
+        assert_eq!(error.to_string(), "while opening: the store failed: no such disk");
+    }
+}
