@@ -4,6 +4,7 @@
 
 pub mod cleanup;
 pub mod codec;
+pub mod compaction;
 pub mod efficiency;
 pub mod log;
 pub mod pool;

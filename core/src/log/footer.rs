@@ -201,7 +201,13 @@ impl FooterWriter {
     }
 
     /// Adds padding and trailer; returns the bytes of the whole footer, which ends at the second header copy.
-    pub fn finish(&self, geometry: &Geometry, buffer: &mut [u8], sequence: u32, records_end: u32) -> Option<u32> {
+    pub fn finish(
+        &self,
+        geometry: &Geometry,
+        buffer: &mut [u8],
+        sequence: u32,
+        records_end: u32,
+    ) -> Option<u32> {
         let padded = geometry.padded(self.entry_bytes) as usize;
         let entries = buffer.get(..self.entry_bytes as usize)?;
         let mut trailer = Trailer {
@@ -217,7 +223,10 @@ impl FooterWriter {
         let total = padded + geometry.padded(TRAILER_BYTES) as usize;
         buffer.get_mut(self.entry_bytes as usize..total)?.fill(geometry.erase_value());
         buffer.get_mut(padded..padded + fields.len())?.copy_from_slice(&fields);
-        buffer.get_mut(padded + fields.len()..)?.get_mut(..4)?.copy_from_slice(&trailer.checksum.to_le_bytes());
+        buffer
+            .get_mut(padded + fields.len()..)?
+            .get_mut(..4)?
+            .copy_from_slice(&trailer.checksum.to_le_bytes());
         u32::try_from(total).ok()
     }
 }
@@ -309,8 +318,13 @@ mod tests {
         let g = Geometry::new(1 << 16, 16, 1, 0xFF, Identity::KeyedHash).unwrap();
         let mut buffer = [0u8; 100];
         let mut writer = FooterWriter::default();
-        let entry =
-            FooterEntry { hash: KeyHash([1; 12]), offset: 64, kind: Kind::Value, expires_s: None, origin: None };
+        let entry = FooterEntry {
+            hash: KeyHash([1; 12]),
+            offset: 64,
+            kind: Kind::Value,
+            expires_s: None,
+            origin: None,
+        };
         let mut pushed = 0;
         while writer.push(&g, &mut buffer, &entry) {
             pushed += 1;

@@ -41,7 +41,8 @@ pub use record::{
     read_record,
 };
 pub use segment::{
-    FORMAT_VERSION, HASH_KEY_BYTES, HEADER_BYTES, HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES, Marker, Store,
+    FORMAT_VERSION, HASH_KEY_BYTES, HEADER_BYTES, HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES,
+    Marker, Store,
 };
 pub use table::{Segment, SegmentState, Tally};
 pub use victim::{Choice, Policy, Reason, choose};

@@ -267,7 +267,11 @@ pub struct Record<'a> {
 ///
 /// # Bounds
 /// Looks at no more than one record: header, key and value.
-pub fn read_record<'a>(geometry: &Geometry, sequence: u32, bytes: &'a [u8]) -> Result<Record<'a>, RecordError> {
+pub fn read_record<'a>(
+    geometry: &Geometry,
+    sequence: u32,
+    bytes: &'a [u8],
+) -> Result<Record<'a>, RecordError> {
     let (header, header_bytes, crc) = RecordHeader::decode(geometry, bytes)?;
     let record_bytes = header.record_bytes(geometry);
     let key_end = header_bytes + header.key_bytes as usize;

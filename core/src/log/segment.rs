@@ -46,7 +46,8 @@ impl Marker {
     pub fn decode(bytes: &[u8]) -> Option<Self> {
         let bytes: &[u8; MARKER_BYTES as usize] = bytes.first_chunk()?;
         let (body, crc) = bytes.split_last_chunk::<4>()?;
-        let matches = body.starts_with(&MARKER_MAGIC) && Checksum::of(body).value() == u32::from_le_bytes(*crc);
+        let matches =
+            body.starts_with(&MARKER_MAGIC) && Checksum::of(body).value() == u32::from_le_bytes(*crc);
         if !matches {
             return None;
         }

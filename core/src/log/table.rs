@@ -53,6 +53,10 @@ pub struct Segment {
     pub is_suspect: bool,
     /// Whether damage was found in it: it is not chosen as a victim, so that what is there stays for a look.
     pub is_damaged: bool,
+    /// Whether an erase marker is in it.
+    pub has_marker: bool,
+    /// Whether the index counts its records as copies.
+    pub is_counted: bool,
     /// The sequence of this life.
     pub sequence: u32,
     /// How often it was erased.
@@ -65,6 +69,12 @@ pub struct Segment {
     pub live_records: u32,
     /// When it was sealed, in bytes that clients had appended to the tier by then.
     pub sealed_at: u64,
+    /// Bytes that were written elsewhere to relocate what was live in it.
+    pub relocated_bytes: u32,
+    /// On its way from victim to free: the mark that a sync must cover before the next step.
+    pub(crate) mark: u64,
+    /// On its way from victim to free: the segment that holds its freed record, and the record's bytes.
+    pub(crate) freed_in: Option<(u32, u32)>,
 }
 
 impl Segment {
@@ -95,7 +105,10 @@ impl Segment {
 
     /// Takes away a live record.
     pub(crate) fn lose(&mut self, record_bytes: u32) {
-        debug_assert!(self.live_bytes >= record_bytes && self.live_records > 0, "I-GC-4: more lost than was live");
+        debug_assert!(
+            self.live_bytes >= record_bytes && self.live_records > 0,
+            "I-GC-4: more lost than was live"
+        );
         self.live_bytes = self.live_bytes.saturating_sub(record_bytes);
         self.live_records = self.live_records.saturating_sub(1);
     }
@@ -127,7 +140,10 @@ impl Tally {
         for segment in segments {
             match segment.state {
                 SegmentState::Free => tally.free += 1,
-                SegmentState::Victim | SegmentState::Emptied | SegmentState::Freeing | SegmentState::Erased => {
+                SegmentState::Victim
+                | SegmentState::Emptied
+                | SegmentState::Freeing
+                | SegmentState::Erased => {
                     tally.leaving += 1;
                 }
                 SegmentState::Sealed if segment.is_damaged => tally.quarantined += 1,

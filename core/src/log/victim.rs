@@ -145,7 +145,8 @@ mod tests {
 
     #[test]
     fn segment_that_costs_what_it_yields_is_left_alone() {
-        let table = [sealed(1, 64_000, 0), Segment { is_damaged: true, ..sealed(2, 0, 0) }, Segment::default()];
+        let table =
+            [sealed(1, 64_000, 0), Segment { is_damaged: true, ..sealed(2, 0, 0) }, Segment::default()];
         assert_eq!(pick(&table, Policy::Greedy), None);
     }
 }

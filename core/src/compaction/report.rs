@@ -1,0 +1,144 @@
+//! What a task did, counted.
+
+use super::CompactionTask;
+use crate::cleanup::{CleanupError, Reclaimed};
+use crate::log::Choice;
+
+/// How far the running task is, in its own unit (bytes or records).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Progress {
+    /// Units done. Never decreases within a task.
+    pub done: u64,
+    /// Units in all; at least 1 while a task runs.
+    pub total: u64,
+}
+
+impl Progress {
+    /// The share done, 0 to 1,000. It is 1,000 only at the end.
+    #[must_use]
+    pub fn permille(&self) -> u16 {
+        if self.total == 0 {
+            return 0;
+        }
+        u16::try_from(u128::from(self.done.min(self.total)) * 1000 / u128::from(self.total)).unwrap_or(1000)
+    }
+}
+
+/// How a task ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Outcome {
+    /// It did all it set out to do.
+    Completed,
+    /// It did part: it was cancelled, some victims were skipped, or the pools did not answer.
+    Partial,
+    /// There was nothing to do.
+    Refused,
+    /// The medium failed; nothing was lost.
+    Failed,
+}
+
+/// What became of the part that was asked of the pools.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum PoolOutcome {
+    /// Nothing was asked.
+    #[default]
+    NotAsked,
+    /// They answered.
+    Done(Reclaimed),
+    /// They did not do it, or not in time.
+    Failed(CleanupError),
+}
+
+impl PoolOutcome {
+    /// Bytes that went back to the pools' backing memory.
+    #[must_use]
+    pub const fn reclaimed_bytes(&self) -> u64 {
+        match self {
+            Self::Done(reclaimed) => reclaimed.bytes,
+            Self::NotAsked | Self::Failed(_) => 0,
+        }
+    }
+}
+
+/// The victims of a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Victims {
+    /// Segments that were cleaned and freed.
+    pub freed: u32,
+    /// Segments that were passed over because something in them could not be copied.
+    pub skipped: u32,
+    /// The first one, and why it was chosen.
+    pub first: Option<Choice>,
+    /// The last one, and why it was chosen.
+    pub last: Option<Choice>,
+}
+
+/// What a task did. Every figure is counted, none estimated.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Report {
+    /// The task.
+    pub task: CompactionTask,
+    /// How it ended.
+    pub outcome: Outcome,
+    /// The victims.
+    pub victims: Victims,
+    /// Records relocated.
+    pub moved_records: u32,
+    /// Bytes of records relocated, as written.
+    pub moved_bytes: u64,
+    /// Bytes of the log freed: of the segments erased, less what was written to relocate what was live in them.
+    pub log_bytes_reclaimed: u64,
+    /// What the pools did.
+    pub pool: PoolOutcome,
+    /// Records looked at: verified, sampled or found expired, by the task.
+    pub checked_records: u64,
+    /// Records dropped because they were expired.
+    pub expired_records: u32,
+    /// Index entries put right.
+    pub repaired_records: u32,
+    /// Damaged records found and quarantined.
+    pub damaged_records: u32,
+    /// The codec in use at the end, where the task chose one.
+    pub codec: Option<u8>,
+    /// From start to end, in milliseconds.
+    pub duration_ms: u64,
+}
+
+impl Report {
+    pub(crate) const fn new(task: CompactionTask) -> Self {
+        Self {
+            task,
+            outcome: Outcome::Refused,
+            victims: Victims { freed: 0, skipped: 0, first: None, last: None },
+            moved_records: 0,
+            moved_bytes: 0,
+            log_bytes_reclaimed: 0,
+            pool: PoolOutcome::NotAsked,
+            checked_records: 0,
+            expired_records: 0,
+            repaired_records: 0,
+            damaged_records: 0,
+            codec: None,
+            duration_ms: 0,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn progress_reaches_the_whole_only_at_the_end() {
+        assert_eq!(Progress { done: 0, total: 0 }.permille(), 0);
+        assert_eq!(Progress { done: 999_999, total: 1_000_000 }.permille(), 999);
+        assert_eq!(Progress { done: 7, total: 7 }.permille(), 1000);
+        assert_eq!(Progress { done: u64::MAX, total: u64::MAX }.permille(), 1000);
+    }
+}

@@ -1,0 +1,259 @@
+//! What a machine is built from: its configuration, the memory lent to it, and the arithmetic of the reserve.
+
+use core::fmt;
+
+use crate::compaction::PaceConfig;
+
+use crate::log::{Geometry, Policy, RECORD_HEADER_BYTES_MAX, Segment, Store, TRAILER_BYTES};
+
+/// How many segments a machine can have open or sealing at a time.
+pub const SLOTS_MAX: usize = 8;
+
+/// Streams of records, each with an open segment of its own, so that records of like lifetime die together.
+///
+/// After SepBIT (Wang et al., FAST 2022): a fresh record is as short-lived as what it replaces was; a relocated one has as
+/// much life ahead as it is old.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Stream {
+    /// Fresh records that replace a short-lived one.
+    Hot,
+    /// Other fresh records.
+    Warm,
+    /// Relocated records that are young.
+    Young,
+    /// Relocated records that are old.
+    Old,
+}
+
+/// How many streams a machine uses.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Streams {
+    /// One for fresh records, one for relocated ones.
+    Two,
+    /// Fresh and relocated records by temperature.
+    #[default]
+    Four,
+}
+
+impl Streams {
+    /// How many there are.
+    #[must_use]
+    pub const fn count(self) -> u32 {
+        match self {
+            Self::Two => 2,
+            Self::Four => 4,
+        }
+    }
+}
+
+/// The configuration of a machine.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct TierConfig {
+    /// The shape of the medium.
+    pub geometry: Geometry,
+    /// The store to make where the medium is blank; where it is not, only its partition numbers are compared.
+    pub store: Store,
+    /// The longest record, in bytes, header and padding included.
+    pub record_bytes_max: u32,
+    /// How many streams.
+    pub streams: Streams,
+    /// How victims are chosen while there is no shortage.
+    pub policy: Policy,
+    /// Compaction begins by itself when fewer segments than this are free beyond the reserve.
+    pub low_watermark_segments: u32,
+    /// It ends when so many are.
+    pub high_watermark_segments: u32,
+    /// A task compacts segments with at least this share of stale bytes, in permille.
+    pub stale_permille_min: u16,
+    /// How fast it may go.
+    pub pace: PaceConfig,
+    /// The most bytes copied or checked in one poll.
+    pub step_bytes: u32,
+    /// The clock is written to the log at least every so many seconds.
+    pub time_every_s: u32,
+    /// How far the clock may have jumped at a mount, in seconds.
+    pub clock_jump_s_max: u32,
+    /// How long the pools have to answer, in milliseconds.
+    pub cleanup_timeout_ms: u32,
+    /// Live records that `OptimizeCompression` measures codecs on.
+    pub samples: u32,
+}
+
+impl TierConfig {
+    /// A configuration with the defaults for a geometry.
+    ///
+    /// `record_bytes_max` is a quarter of a segment, or 1 MiB.
+    #[must_use]
+    pub const fn new(geometry: Geometry, store: Store) -> Self {
+        let quarter = geometry.usable_bytes() / 4;
+        Self {
+            geometry,
+            store,
+            record_bytes_max: if quarter < 1 << 20 { quarter } else { 1 << 20 },
+            streams: Streams::Four,
+            policy: Policy::CostBenefit,
+            low_watermark_segments: 2,
+            high_watermark_segments: 4,
+            stale_permille_min: 250,
+            pace: PaceConfig { bytes_per_s: None },
+            step_bytes: 256 << 10,
+            time_every_s: 60,
+            clock_jump_s_max: 366 * 24 * 3600,
+            cleanup_timeout_ms: 500,
+            samples: 256,
+        }
+    }
+
+    /// Bytes of live records, each at its [charge](Self::charge_bytes), that the medium is sure to hold.
+    ///
+    /// The segments that are not in the reserve, each less the one record that may not have fitted at its end.
+    #[must_use]
+    pub const fn charge_bytes_max(&self) -> u64 {
+        let usable = self.geometry.usable_bytes().saturating_sub(self.record_bytes_max);
+        let segments = self.geometry.segment_count().saturating_sub(reserve_segments(self.streams));
+        usable as u64 * segments as u64
+    }
+
+    /// What a record is charged: its bytes once relocated, its footer entry, and a tombstone, so that a remove always fits.
+    #[must_use]
+    pub fn charge_bytes(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u32 {
+        use crate::log::{ENTRY_BYTES_MAX, Kind, RecordHeader, Version};
+        let header = RecordHeader {
+            kind: Kind::Value,
+            codec: 1,
+            key_bytes,
+            value_bytes,
+            expires_s: expires.then_some(0),
+            origin: Some(Version { sequence: 0, offset: 0 }),
+        };
+        let tombstone =
+            RecordHeader { kind: Kind::Tombstone, key_bytes: 12, value_bytes: 0, expires_s: None, ..header };
+        header.record_bytes(&self.geometry) + tombstone.record_bytes(&self.geometry) + 2 * ENTRY_BYTES_MAX
+    }
+
+    pub(super) fn check(&self, memory: &Memory<'_>) -> Result<(), ConfigError> {
+        let g = &self.geometry;
+        let count = g.segment_count() as usize;
+        if memory.segments.len() != count {
+            return Err(ConfigError::SegmentMemory(g.segment_count()));
+        }
+        let slots = self.streams.count() as usize + 1;
+        if memory.slots.len() < slots {
+            return Err(ConfigError::Slots(self.streams.count() + 1));
+        }
+        // One record must fit a segment with its entry, else it could never be placed.
+        let entry = crate::log::ENTRY_BYTES_MAX + TRAILER_BYTES;
+        if self.record_bytes_max <= RECORD_HEADER_BYTES_MAX
+            || self.record_bytes_max.saturating_add(entry) > g.usable_bytes()
+        {
+            return Err(ConfigError::RecordBytes(g.usable_bytes().saturating_sub(entry)));
+        }
+        let record = self.record_bytes_max as usize;
+        if memory.copy.len() < record || memory.scan.len() < record || memory.recode.len() < record {
+            return Err(ConfigError::Buffer(self.record_bytes_max));
+        }
+        for slot in &memory.slots {
+            if slot.records.len() < record || slot.placed.is_empty() {
+                return Err(ConfigError::Buffer(self.record_bytes_max));
+            }
+        }
+        // Four more than the reserve: at least one to fill and clean, and what the watermarks ask for.
+        let least = reserve_segments(self.streams) + self.low_watermark_segments.max(1);
+        if g.segment_count() <= least {
+            return Err(ConfigError::Segments(least + 1));
+        }
+        if self.high_watermark_segments < self.low_watermark_segments {
+            return Err(ConfigError::Watermarks);
+        }
+        Ok(())
+    }
+}
+
+/// Segments that live records may not fill.
+///
+/// Each stream keeps one open (`streams`), one more may be sealing and one opening, [`FREE_RESERVE`] stay free for
+/// compaction and for removes, and one is on its way from victim to free.
+#[must_use]
+pub const fn reserve_segments(streams: Streams) -> u32 {
+    streams.count() + 2 + FREE_RESERVE + 1
+}
+
+/// Free segments that fresh records may not take.
+///
+/// Cleaning a victim needs at most one new output segment, since what is live in it is less than a segment (a victim yields
+/// more than it costs), and gives one back. The second is for an output that was sealed early, by a failed write or by a cut;
+/// the third lets a tombstone be appended while the first two are in use.
+pub const FREE_RESERVE: u32 = 3;
+
+const _: () = assert!(
+    crate::log::SEGMENTS_MIN >= reserve_segments(Streams::Two) + 2,
+    "the smallest medium holds the reserve, one segment of data and one to clean"
+);
+
+/// Memory for one open segment.
+#[derive(Debug)]
+pub struct SlotMemory<'m> {
+    /// Records on their way to the medium; at least the longest record.
+    pub records: &'m mut [u8],
+    /// The footer, as it grows; empty for segments without one.
+    pub footer: &'m mut [u8],
+    /// Records that are not published yet.
+    pub placed: &'m mut [Pending],
+}
+
+/// The memory lent to a machine.
+#[derive(Debug)]
+pub struct Memory<'m> {
+    /// One per segment of the medium.
+    pub segments: &'m mut [Segment],
+    /// One per stream, and at least one more, so that appends go on while a full segment waits for its sync.
+    pub slots: heapless::Vec<SlotMemory<'m>, SLOTS_MAX>,
+    /// For reading victims; at least the longest record.
+    pub copy: &'m mut [u8],
+    /// For reading footers and for verifying; at least the longest record.
+    pub scan: &'m mut [u8],
+    /// For encoding a value again; at least the longest record.
+    pub recode: &'m mut [u8],
+}
+
+/// A record that is in a slot's buffer and not published.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Pending(pub(super) Option<(crate::log::KeyHash, super::Placed)>);
+
+/// Why a machine can't be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The table lent must have this many entries.
+    SegmentMemory(u32),
+    /// At least so many slots must be lent.
+    Slots(u32),
+    /// The longest record must be longer than a header and at most this.
+    RecordBytes(u32),
+    /// Every buffer must have at least this length, and every slot room for one record.
+    Buffer(u32),
+    /// At least so many segments are needed.
+    Segments(u32),
+    /// The high watermark is below the low one.
+    Watermarks,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::SegmentMemory(n) => write!(f, "the segment table needs exactly {n} entries"),
+            Self::Slots(n) => write!(f, "at least {n} slots are needed"),
+            Self::RecordBytes(max) => write!(f, "the longest record is limited to {max} bytes"),
+            Self::Buffer(n) => write!(f, "every buffer needs at least {n} bytes"),
+            Self::Segments(n) => write!(f, "at least {n} segments are needed"),
+            Self::Watermarks => f.write_str("the high watermark is below the low one"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}

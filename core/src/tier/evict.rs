@@ -1,0 +1,116 @@
+//! Eviction: the oldest records make room, those that were read lately are spared once.
+//!
+//! Segments are gone through from the oldest; within one, each live value for which the host agrees is dropped by a tombstone
+//! that carries its version (rules 6 and 7). The host's answer gives a record a second chance, as in the CLOCK algorithm.
+
+use super::config::Stream;
+use super::log::Log;
+use super::scanner::{Scan, Scanner};
+use super::{Host, Poll, Standing};
+use crate::log::{Identity, Kind, Segment, SegmentState};
+
+/// Eviction in bounded steps.
+#[derive(Debug, Default)]
+pub(super) struct Evict {
+    /// Bytes still to be evicted.
+    wanted_bytes: u64,
+    scanner: Option<Scanner>,
+    /// The sequence of the last segment gone through in this round.
+    last: u32,
+    /// Rounds since something was evicted.
+    rounds: u32,
+}
+
+/// Entries looked at in one poll.
+const ENTRIES_PER_POLL: u32 = 64;
+
+impl Evict {
+    pub(super) fn want(&mut self, bytes: u64) {
+        self.wanted_bytes = self.wanted_bytes.max(bytes);
+        self.rounds = 0;
+    }
+
+    pub(super) fn is_active(&self) -> bool {
+        self.wanted_bytes > 0
+    }
+
+    pub(super) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+        if self.wanted_bytes == 0 && self.scanner.is_none() {
+            return Poll::Idle;
+        }
+        // Only keys known by a hash can be dropped without reading their records.
+        if log.geometry.identity() != Identity::KeyedHash {
+            self.wanted_bytes = 0;
+            return Poll::Idle;
+        }
+        if log.scan.ticket.is_some() {
+            return Poll::Idle;
+        }
+        let Some(mut scanner) = self.scanner.take().or_else(|| self.next_segment(log)) else {
+            return Poll::Idle;
+        };
+        let failed = log.scan.result.take().is_some_and(|r| r.is_err());
+        for _ in 0..ENTRIES_PER_POLL {
+            let before = scanner;
+            let step = if failed || self.wanted_bytes == 0 {
+                Scan::End { records_end: 0 }
+            } else {
+                scanner.next(log, host)
+            };
+            match step {
+                Scan::Read { offset, bytes } => {
+                    self.scanner = Some(scanner);
+                    return Poll::Do(log.read_for(&scanner, offset, bytes));
+                }
+                Scan::Item(found) if found.kind == Kind::Value => {
+                    let at = found.location;
+                    if host.standing(&found.hash, at) == Standing::Stale || !host.evictable(&found.hash, at) {
+                        continue;
+                    }
+                    let incoming = super::tombstone(found.hash, &found.hash.0, Some(found.version), Some(at));
+                    if log.append_relocated(Stream::Old, &incoming).is_err() {
+                        // Come back to the same entry when there is room for the tombstone.
+                        self.scanner = Some(before);
+                        log.flush();
+                        return Poll::Idle;
+                    }
+                    log.counters.evicted_records += 1;
+                    self.rounds = 0;
+                    self.wanted_bytes = self.wanted_bytes.saturating_sub(u64::from(found.record_bytes));
+                }
+                Scan::Item(_) | Scan::Again | Scan::Damage { .. } => {}
+                Scan::End { .. } => {
+                    log.scan.taken = false;
+                    log.flush();
+                    return Poll::Again;
+                }
+            }
+        }
+        self.scanner = Some(scanner);
+        Poll::Again
+    }
+
+    /// The oldest sealed segment that was not gone through in this round; two rounds without an eviction end it.
+    fn next_segment(&mut self, log: &mut Log<'_>) -> Option<Scanner> {
+        if log.scan.taken {
+            return None;
+        }
+        loop {
+            let last = self.last;
+            let is_next =
+                |s: &Segment| s.state == SegmentState::Sealed && s.live_records > 0 && s.sequence > last;
+            let candidates = (0u32..).zip(log.segments.iter()).filter(|(_, s)| is_next(s));
+            if let Some((index, segment)) = candidates.min_by_key(|(_, s)| s.sequence) {
+                self.last = segment.sequence;
+                log.scan.taken = true;
+                return Some(Scanner::footer(log, index));
+            }
+            self.last = 0;
+            self.rounds += 1;
+            if self.rounds > 2 {
+                self.wanted_bytes = 0;
+                return None;
+            }
+        }
+    }
+}

@@ -1,0 +1,142 @@
+//! What the machine asks of its surroundings while it works: liveness, hashes, codecs.
+
+use crate::log::{KeyHash, Kind, Location, Store, Version};
+
+/// A record as it lies on the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Placed {
+    /// Where it lies.
+    pub location: Location,
+    /// Which write it is.
+    pub version: Version,
+    /// Its bytes on the medium, padding included.
+    pub record_bytes: u32,
+    /// Value or tombstone.
+    pub kind: Kind,
+    /// When it expires.
+    pub expires_s: Option<u32>,
+    /// Where it lay before, for a relocated record.
+    pub moved_from: Option<Location>,
+}
+
+/// Live bytes that became stale because of what the index was just told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Released {
+    /// Where the record lies.
+    pub location: Location,
+    /// Its bytes on the medium.
+    pub record_bytes: u32,
+}
+
+/// What a copy is to the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Standing {
+    /// The newest copy on the medium, counted live: a value, or a tombstone that is still needed.
+    Live,
+    /// Superseded, dropped, or a tombstone that nothing needs any more.
+    Stale,
+}
+
+/// What publishing a record did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Published {
+    /// The record is now the newest copy and counted live; what it superseded, if that was live.
+    Live(Option<Released>),
+    /// The record was stale at birth: a newer copy is known, or the record it was copied from is no longer the newest.
+    Stale,
+}
+
+/// What dropping an expired or evicted record needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Dropped {
+    /// It is gone: no other copy of the key is on the medium, so its bytes are stale now.
+    Now,
+    /// Other copies are on the medium, so it must stay, or a tombstone with its version must take its place.
+    NeedsTombstone,
+    /// The record is no longer the newest copy: nothing to drop.
+    NotCurrent,
+}
+
+/// What the machine asks of its surroundings.
+///
+/// All calls are answered from memory and at once: they do no I/O, wait for nothing, and call nothing of a user's.
+///
+/// **Copies.** Rule 6 of the log (nothing comes back) needs to know when a tombstone may go. The index keeps, per key, the
+/// number of physical copies of it on the medium, live or stale, tombstones included: one up at [`publish`](Host::publish),
+/// [`unwritten`](Host::unwritten) and [`recovered`](Host::recovered), whatever they return, and one down at [`gone`](Host::gone). An entry exists while its
+/// count is above zero. A tombstone is needed while its count is above one.
+pub trait Host {
+    /// The mount knows the store: keys are hashed under its key from here on. Called once, before any other call.
+    fn identify(&mut self, store: &Store);
+
+    /// Hashes a key under the store's key.
+    fn hash(&self, key: &[u8]) -> KeyHash;
+
+    /// Tells what the copy at `at` is.
+    fn standing(&self, hash: &KeyHash, at: Location) -> Standing;
+
+    /// A record is on the medium (written, perhaps not yet durable): points the index at it.
+    ///
+    /// A fresh one supersedes every copy of a lower version. A relocated one takes the place of `moved_from` only if the
+    /// index still points there.
+    fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published;
+
+    /// A record could not be written, so it is not published. A copy of it may be on the medium all the same: it counts as
+    /// one. A fresh record goes back to being pending, and the adapter may append it again.
+    fn unwritten(&mut self, hash: &KeyHash, placed: &Placed);
+
+    /// Drops the record at `at` if it is current and no other copy is on the medium.
+    fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped;
+
+    /// A copy of the key is gone from the medium for good. Returns a tombstone of it that nothing needs any more.
+    fn gone(&mut self, hash: &KeyHash) -> Option<Released>;
+
+    /// A mount found a record. `is_sealed` tells whether its segment was sealed; of two copies with the same version a
+    /// tombstone wins, then the copy in a sealed segment.
+    fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published;
+
+    /// After a mount has found all records: returns the tombstones that nothing needs, one a call, then `None`.
+    fn settle(&mut self) -> Option<Released>;
+
+    /// Returns a key whose record is due: expired (or, where so configured, idle) at `now_s`. Each call looks at a bounded
+    /// number of entries; `None` when no more are known.
+    fn due(&mut self, now_s: u32) -> Option<Due>;
+
+    /// Asks whether the current record at `at` may be evicted; a host that counts references may spare it once.
+    fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool;
+
+    /// A record of the log was read whole: puts the index right if it does not know it. Returns what changed.
+    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published>;
+
+    /// The current record at `at` is damaged: its key reads as damaged from now on.
+    fn damaged(&mut self, hash: &KeyHash, at: Location);
+
+    /// Encodes a value again for relocation, if the codec in use is another one and gains. Returns the codec and length.
+    fn recode(&mut self, codec: u8, value: &[u8], out: &mut [u8]) -> Option<(u8, usize)>;
+
+    /// Measures the candidate codecs on one live value.
+    fn sample(&mut self, codec: u8, value: &[u8]);
+
+    /// Picks the codec for new and relocated records from the samples; returns its number.
+    fn choose_codec(&mut self) -> u8;
+
+    /// Tells whether the efficiency analysis of the pools and the log advises emergency cleanup.
+    fn advises_cleanup(&mut self) -> bool;
+}
+
+/// A record whose time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Due {
+    /// Its key.
+    pub hash: KeyHash,
+    /// Where it lies.
+    pub location: Location,
+    /// Its bytes on the medium.
+    pub record_bytes: u32,
+}

@@ -1,0 +1,261 @@
+//! What the machine's engines share: the segment table, the slots, marks and tickets.
+
+use heapless::Vec;
+
+use super::config::{FREE_RESERVE, Memory, SLOTS_MAX, Stream, Streams, TierConfig};
+use super::opening::Opening;
+use super::slot::Slot;
+use super::sync::Syncs;
+use super::{Action, AppendError, Counters, Now};
+use crate::cleanup::Ticket;
+use crate::log::{Geometry, Segment, SegmentState, Store, Tally};
+
+/// Which engine a ticket belongs to: its index. Slots come first, in their order.
+pub(super) const LANE_OPENING: u16 = SLOTS_MAX as u16;
+pub(super) const LANE_COPY: u16 = LANE_OPENING + 1;
+pub(super) const LANE_SCAN: u16 = LANE_OPENING + 2;
+pub(super) const LANE_SYNC: u16 = LANE_OPENING + 3;
+pub(super) const LANE_ERASE: u16 = LANE_OPENING + 4;
+
+/// A buffer that reads go to, one at a time.
+#[derive(Debug)]
+pub(super) struct Lane<'m> {
+    pub(super) buffer: &'m mut [u8],
+    pub(super) ticket: Option<Ticket>,
+    /// The range asked for, for the adapter's slice.
+    pub(super) bytes: u32,
+    pub(super) result: Option<Result<(), super::MediumError>>,
+    /// Whether a scan is using it.
+    pub(super) taken: bool,
+}
+
+impl<'m> Lane<'m> {
+    fn new(buffer: &'m mut [u8]) -> Self {
+        Self { buffer, ticket: None, bytes: 0, result: None, taken: false }
+    }
+
+    pub(super) fn is_available(&self) -> bool {
+        !self.taken
+    }
+
+    pub(super) fn lent(&mut self, ticket: Ticket) -> Option<&mut [u8]> {
+        if self.ticket != Some(ticket) {
+            return None;
+        }
+        self.buffer.get_mut(..self.bytes as usize)
+    }
+
+    /// The bytes of the last read.
+    pub(super) fn filled(&self) -> &[u8] {
+        self.buffer.get(..self.bytes as usize).unwrap_or_default()
+    }
+
+    pub(super) fn done(&mut self, result: Result<(), super::MediumError>) {
+        self.ticket = None;
+        self.result = Some(result);
+    }
+}
+
+/// The state that engines share.
+#[derive(Debug)]
+pub(super) struct Log<'m> {
+    pub(super) config: TierConfig,
+    pub(super) geometry: Geometry,
+    pub(super) store: Store,
+    pub(super) segments: &'m mut [Segment],
+    pub(super) slots: Vec<Slot<'m>, SLOTS_MAX>,
+    pub(super) copy: Lane<'m>,
+    pub(super) scan: Lane<'m>,
+    pub(super) recode: &'m mut [u8],
+    pub(super) opening: Opening,
+    pub(super) syncs: Syncs,
+    /// The sequence to issue next.
+    pub(super) sequence_next: u32,
+    /// Fresh records go only to segments above this sequence: below it a write failed, and a stray copy may lie there.
+    pub(super) version_floor: u32,
+    /// Appends so far.
+    pub(super) appended: u64,
+    /// Bytes that clients appended so far: the clock of segment ages.
+    pub(super) appended_bytes: u64,
+    /// The mean lifetime of short-lived records, in sequences.
+    pub(super) lifetime: u32,
+    /// The newest wall clock known, in seconds.
+    pub(super) clock_s: u32,
+    /// The newest wall clock on the medium.
+    pub(super) clock_written_s: u32,
+    /// After a failure, nothing is tried before this time.
+    pub(super) retry_at_ms: u64,
+    pub(super) retry_wait_ms: u64,
+    pub(super) counters: Counters,
+    generation: u32,
+}
+
+const RETRY_WAIT_MS_MIN: u64 = 10;
+const RETRY_WAIT_MS_MAX: u64 = 2_000;
+
+impl<'m> Log<'m> {
+    pub(super) fn new(config: TierConfig, memory: Memory<'m>) -> Self {
+        Self {
+            config,
+            geometry: config.geometry,
+            store: config.store,
+            segments: memory.segments,
+            slots: memory.slots.into_iter().map(Slot::new).collect(),
+            copy: Lane::new(memory.copy),
+            scan: Lane::new(memory.scan),
+            recode: memory.recode,
+            opening: Opening::default(),
+            syncs: Syncs::default(),
+            sequence_next: 1,
+            version_floor: 0,
+            appended: 0,
+            appended_bytes: 0,
+            lifetime: config.geometry.segment_count() / 4,
+            clock_s: 0,
+            clock_written_s: 0,
+            retry_at_ms: 0,
+            retry_wait_ms: RETRY_WAIT_MS_MIN,
+            counters: Counters::default(),
+            generation: 0,
+        }
+    }
+
+    pub(super) fn ticket(&mut self, lane: u16) -> Ticket {
+        self.generation = self.generation.wrapping_add(1);
+        Ticket { index: lane, generation: self.generation }
+    }
+
+    pub(super) fn tally(&self) -> Tally {
+        Tally::of(self.segments)
+    }
+
+    pub(super) fn segment(&mut self, index: u32) -> Option<&mut Segment> {
+        self.segments.get_mut(index as usize)
+    }
+
+    pub(super) fn state_of(&self, index: u32) -> SegmentState {
+        self.segments.get(index as usize).map_or(SegmentState::Quarantined, |s| s.state)
+    }
+
+    pub(super) fn count(&self, state: SegmentState) -> u32 {
+        self.segments.iter().fold(0, |n, s| n + u32::from(s.state == state))
+    }
+
+    /// Free segments, counting the one that is being opened and is not taken yet.
+    pub(super) fn free(&self) -> u32 {
+        self.count(SegmentState::Free) + u32::from(self.opening.holds_segment())
+    }
+
+    /// Tells whether a stream may take a new segment.
+    pub(super) fn may_open(&self, stream: Stream) -> bool {
+        match stream {
+            Stream::Hot | Stream::Warm => self.free() > FREE_RESERVE,
+            Stream::Young | Stream::Old => self.free() > 0,
+        }
+    }
+
+    /// Advances the clock; it never goes back.
+    pub(super) fn observe(&mut self, now: Now) {
+        self.clock_s = self.clock_s.max(now.wall_s);
+    }
+
+    pub(super) fn is_expired(&self, expires_s: Option<u32>) -> bool {
+        expires_s.is_some_and(|at| at <= self.clock_s)
+    }
+
+    /// Notes a failure: nothing that writes is tried again before a wait, which doubles with each failure in a row.
+    pub(super) fn back_off(&mut self, now: Now) {
+        self.counters.failures += 1;
+        self.retry_at_ms = now.monotonic_ms.saturating_add(self.retry_wait_ms);
+        self.retry_wait_ms = (self.retry_wait_ms * 2).min(RETRY_WAIT_MS_MAX);
+    }
+
+    pub(super) fn succeed(&mut self) {
+        self.retry_wait_ms = RETRY_WAIT_MS_MIN;
+    }
+
+    pub(super) fn is_backing_off(&self, now: Now) -> bool {
+        now.monotonic_ms < self.retry_at_ms
+    }
+
+    /// Issues a read of at most a buffer into a lane.
+    pub(super) fn read(&mut self, lane: u16, segment: u32, offset: u32, bytes: u32) -> Action {
+        let ticket = self.ticket(lane);
+        let lane = if lane == LANE_COPY { &mut self.copy } else { &mut self.scan };
+        lane.ticket = Some(ticket);
+        lane.bytes = bytes.min(u32::try_from(lane.buffer.len()).unwrap_or(u32::MAX));
+        lane.result = None;
+        self.counters.bytes_read += u64::from(lane.bytes);
+        Action::Read { ticket, segment, offset, bytes: lane.bytes }
+    }
+
+    pub(super) fn issue_sequence(&mut self) -> Result<u32, AppendError> {
+        if self.sequence_next > self.geometry.sequence_max() {
+            return Err(AppendError::Exhausted);
+        }
+        self.sequence_next += 1;
+        Ok(self.sequence_next - 1)
+    }
+
+    /// Every append up to here is written.
+    pub(super) fn written(&self) -> u64 {
+        self.slots.iter().filter_map(Slot::first_unwritten).min().map_or(self.appended, |first| first - 1)
+    }
+
+    /// Tells whether a segment whose write or sync failed still holds live records.
+    pub(super) fn has_suspects(&self) -> bool {
+        self.segments
+            .iter()
+            .any(|s| s.is_suspect && matches!(s.state, SegmentState::Sealed | SegmentState::Victim))
+    }
+
+    /// The stream of a fresh record that replaces one of the sequence given.
+    pub(super) fn fresh_stream(&self, replaces: Option<u32>) -> Stream {
+        match (self.config.streams, replaces) {
+            (Streams::Four, Some(sequence))
+                if self.sequence_next.saturating_sub(sequence) < self.lifetime =>
+            {
+                Stream::Hot
+            }
+            _ => Stream::Warm,
+        }
+    }
+
+    /// The stream of a relocated record.
+    pub(super) fn relocated_stream(&self, from: u8, sequence: u32) -> Stream {
+        let age = self.sequence_next.saturating_sub(sequence);
+        let young = from == Stream::Hot as u8 || age < self.lifetime.saturating_mul(4);
+        match self.config.streams {
+            Streams::Four if young => Stream::Young,
+            _ => Stream::Old,
+        }
+    }
+
+    /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.
+    pub(super) fn learn_lifetime(&mut self, stream: u8, sequence: u32) {
+        if stream == Stream::Hot as u8 {
+            let age = self.sequence_next.saturating_sub(sequence);
+            self.lifetime = ((u64::from(self.lifetime) * 15 + u64::from(age)) / 16).max(1) as u32;
+        }
+    }
+
+    /// Tells whether no slot holds a record that is not written.
+    pub(super) fn is_written(&self) -> bool {
+        self.slots.iter().all(Slot::is_written)
+    }
+
+    /// At close: seals an open segment so that the next mount finds its footer. Returns `false` when all slots are empty.
+    pub(super) fn seal_one(&mut self) -> bool {
+        for index in 0..self.slots.len() {
+            self.seal_slot(index);
+        }
+        self.slots.iter().any(|s| s.state != super::slot::SlotState::Empty)
+    }
+
+    /// The sync of a mount failed: nothing that was found in a segment without a footer is known to be durable (rule 9).
+    pub(super) fn suspect_unsealed(&mut self) {
+        for segment in self.segments.iter_mut().filter(|s| s.state == SegmentState::Sealed && !s.has_footer) {
+            segment.is_suspect = true;
+        }
+    }
+}

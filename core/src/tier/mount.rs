@@ -1,0 +1,406 @@
+//! Recovery: what a medium holds, found out in bounded steps.
+//!
+//! ```text
+//!  Heads ─► Freed ─► Index ─► Settle ─► Sync ─► done
+//! ```
+//! *Heads* reads both ends of every segment and tells what it is. *Freed* looks for freed records, so that *Index* never reads
+//! a segment whose life is over. *Index* feeds every keyed record to the index, from footers where there are any. *Settle*
+//! finds the tombstones that nothing needs. *Sync* makes durable what was found: a killed process leaves bytes that can be
+//! read and could still be lost. Nothing is written before all segments have been looked at, and nothing is ever appended to
+//! a segment found here (rule 3).
+
+use super::log::{LANE_SCAN, Log};
+use super::scanner::{Found, Scan, Scanner};
+use super::{Host, MountError, MountReport, Now, Poll};
+use crate::cleanup::Ticket;
+use crate::log::{Freed, Header, HeaderError, Kind, Marker, Segment, SegmentState, Store};
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Reading the head of a segment.
+    Head {
+        segment: u32,
+    },
+    /// Reading its tail.
+    Tail {
+        segment: u32,
+        head: Head,
+    },
+    /// Looking for freed records.
+    Freed {
+        segment: u32,
+        scanner: Option<Scanner>,
+    },
+    /// Feeding the index.
+    Index {
+        segment: u32,
+        scanner: Option<Scanner>,
+    },
+    Settle,
+    Sync {
+        mark: u64,
+    },
+    Done,
+}
+
+/// What the head of a segment says.
+#[derive(Debug, Clone, Copy, Default)]
+struct Head {
+    marker: Option<Marker>,
+    header: Option<Header>,
+    error: Option<HeaderError>,
+    /// Whether all bytes up to the first record, and its first bytes, are blank.
+    is_blank: bool,
+    /// Whether no record begins where the first would.
+    has_no_record: bool,
+    is_unreadable: bool,
+}
+
+/// The mount.
+#[derive(Debug)]
+pub(super) struct Mount {
+    state: State,
+    ticket: Option<Ticket>,
+    report: MountReport,
+    store: Option<Store>,
+    has_marker: bool,
+    has_other_bytes: bool,
+    newest_s: u32,
+}
+
+/// Bytes of the records area looked at to tell whether anything was appended.
+const FIRST_RECORD_BYTES: u32 = 32;
+/// Segments or records taken in one poll.
+const STEPS_PER_POLL: u32 = 256;
+
+impl Mount {
+    pub(super) fn new() -> Self {
+        Self {
+            state: State::Head { segment: 0 },
+            ticket: None,
+            report: MountReport::default(),
+            store: None,
+            has_marker: false,
+            has_other_bytes: false,
+            newest_s: 0,
+        }
+    }
+
+    pub(super) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    pub(super) fn report(&self) -> MountReport {
+        self.report
+    }
+
+    /// Takes a step. Bounds: [`STEPS_PER_POLL`] records, or one action.
+    pub(super) fn poll<H: Host>(
+        &mut self,
+        now: Now,
+        log: &mut Log<'_>,
+        host: &mut H,
+    ) -> Result<Poll, MountError> {
+        if log.scan.ticket.is_some() {
+            return Ok(Poll::Idle);
+        }
+        match self.state {
+            State::Head { segment } => self.head(log, segment),
+            State::Tail { segment, head } => self.tail(now, log, host, segment, head),
+            State::Freed { segment, scanner } => Ok(self.freed(log, host, segment, scanner)),
+            State::Index { segment, scanner } => Ok(self.index(log, host, segment, scanner)),
+            State::Settle => Ok(self.settle(log, host)),
+            State::Sync { mark } => {
+                if log.syncs.synced >= mark {
+                    self.state = State::Done;
+                    return Ok(Poll::Again);
+                }
+                Ok(log.poll_sync(now).map_or(Poll::Idle, Poll::Do))
+            }
+            State::Done => Ok(Poll::Again),
+        }
+    }
+
+    fn read(&mut self, log: &mut Log<'_>, segment: u32, offset: u32, bytes: u32) -> Poll {
+        let action = log.read(LANE_SCAN, segment, offset, bytes);
+        self.ticket = Some(action.ticket());
+        self.report.scanned_bytes += u64::from(bytes);
+        Poll::Do(action)
+    }
+
+    fn head(&mut self, log: &mut Log<'_>, segment: u32) -> Result<Poll, MountError> {
+        let g = log.geometry;
+        let Some(result) = log.scan.result.take() else {
+            let bytes = (g.records_at() + FIRST_RECORD_BYTES).min(g.segment_bytes());
+            return Ok(self.read(log, segment, 0, bytes));
+        };
+        let mut head = Head::default();
+        if result.is_err() {
+            head.is_unreadable = true;
+        } else {
+            let bytes = log.scan.filled();
+            let blank = |part: &[u8]| part.iter().all(|b| *b == g.erase_value());
+            head.marker = Marker::decode(bytes);
+            let copy = bytes.get(g.header_at() as usize..).unwrap_or_default();
+            match Header::decode(&g, copy) {
+                Ok(header) => head.header = Some(header),
+                Err(HeaderError::Invalid) => {}
+                Err(error) => head.error = Some(error),
+            }
+            let after_marker = if head.marker.is_some() { g.header_at() } else { 0 };
+            head.is_blank = blank(bytes.get(after_marker as usize..).unwrap_or_default());
+            head.has_no_record = blank(bytes.get(g.records_at() as usize..).unwrap_or_default());
+        }
+        self.state = State::Tail { segment, head };
+        let at = g.trailer_at();
+        Ok(self.read(log, segment, at, g.segment_bytes() - at))
+    }
+
+    fn tail<H: Host>(
+        &mut self,
+        now: Now,
+        log: &mut Log<'_>,
+        host: &mut H,
+        segment: u32,
+        mut head: Head,
+    ) -> Result<Poll, MountError> {
+        let g = log.geometry;
+        let result = log.scan.result.take().unwrap_or(Ok(()));
+        let mut tail_is_blank = false;
+        if result.is_ok() {
+            let bytes = log.scan.filled();
+            tail_is_blank = bytes.iter().all(|b| *b == g.erase_value());
+            let copy = bytes.get((g.second_header_at() - g.trailer_at()) as usize..).unwrap_or_default();
+            match Header::decode(&g, copy) {
+                Ok(header) => head.header = head.header.or(Some(header)),
+                Err(HeaderError::Invalid) => {}
+                Err(error) => head.error = head.error.or(Some(error)),
+            }
+        }
+        self.classify(log, segment, &head, tail_is_blank && result.is_ok())?;
+        let next = segment + 1;
+        if next < g.segment_count() {
+            self.state = State::Head { segment: next };
+            return Ok(Poll::Again);
+        }
+        self.decide(now, log, host)?;
+        self.state = State::Freed { segment: 0, scanner: None };
+        Ok(Poll::Again)
+    }
+
+    /// Tells what a segment is from its two ends (rules 3 and 4).
+    fn classify(
+        &mut self,
+        log: &mut Log<'_>,
+        index: u32,
+        head: &Head,
+        tail_is_blank: bool,
+    ) -> Result<(), MountError> {
+        let mut segment = Segment::default();
+        if let Some(marker) = head.marker {
+            self.has_marker = true;
+            segment.has_marker = true;
+            segment.erases = marker.erases;
+            log.sequence_next = log.sequence_next.max(marker.sequence_issued.saturating_add(1));
+        }
+        if let Some(header) = head.header {
+            self.check_store(&header.store, log)?;
+            self.newest_s = self.newest_s.max(header.time_s);
+            log.sequence_next = log.sequence_next.max(header.sequence.saturating_add(1));
+            segment.state = SegmentState::Sealed;
+            segment.sequence = header.sequence;
+            segment.stream = header.stream;
+            segment.is_counted = true;
+        } else if let Some(error) = head.error {
+            return Err(MountError::Header(error));
+        } else if head.is_blank && tail_is_blank {
+            // Where an erase may stop half-way, blank ends without a marker prove nothing: erase again.
+            let is_trusted = head.marker.is_some() || log.geometry.write_unit() == 1;
+            segment.state = if is_trusted { SegmentState::Free } else { SegmentState::Freeing };
+        } else {
+            self.has_other_bytes |= head.marker.is_none();
+            // The header is durable before the first record: none there, and none of its copies whole, is a torn open.
+            let is_torn = head.marker.is_some() && head.has_no_record && !head.is_unreadable;
+            segment.state = if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined };
+            self.report.torn_segments += u32::from(is_torn);
+        }
+        if let Some(place) = log.segment(index) {
+            *place = segment;
+        }
+        Ok(())
+    }
+
+    fn check_store(&mut self, store: &Store, log: &Log<'_>) -> Result<(), MountError> {
+        let expected = log.config.store;
+        let is_ours = self.store.is_none_or(|s| s == *store)
+            && (store.partition, store.partitions) == (expected.partition, expected.partitions);
+        self.store = Some(*store);
+        if is_ours { Ok(()) } else { Err(MountError::OtherStore) }
+    }
+
+    fn decide<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Result<(), MountError> {
+        if self.store.is_none() && !self.has_marker && self.has_other_bytes {
+            return Err(MountError::Foreign);
+        }
+        self.report.is_new = self.store.is_none() && !self.has_marker;
+        log.store = self.store.unwrap_or(log.store);
+        host.identify(&log.store);
+        if self.newest_s > 0 && now.wall_s.abs_diff(self.newest_s) > log.config.clock_jump_s_max {
+            return Err(MountError::Clock(i64::from(now.wall_s) - i64::from(self.newest_s)));
+        }
+        Ok(())
+    }
+
+    fn next_segment(log: &Log<'_>, from: u32) -> Option<u32> {
+        (from..log.geometry.segment_count()).find(|i| log.state_of(*i) == SegmentState::Sealed)
+    }
+
+    /// Rule 5: freed records first, so that no segment is read whose life is over.
+    fn freed<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        host: &mut H,
+        from: u32,
+        scanner: Option<Scanner>,
+    ) -> Poll {
+        let Some(segment) = Self::next_segment(log, from) else {
+            self.state = State::Index { segment: 0, scanner: None };
+            return Poll::Again;
+        };
+        let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));
+        for _ in 0..STEPS_PER_POLL {
+            match self.step(log, host, &mut scanner) {
+                Scan::Read { offset, bytes } => {
+                    self.state = State::Freed { segment, scanner: Some(scanner) };
+                    return self.read(log, segment, offset, bytes);
+                }
+                Scan::Item(found) => self.note(log, &found),
+                Scan::Again | Scan::Damage { .. } => {}
+                Scan::End { .. } => {
+                    self.state = State::Freed { segment: segment + 1, scanner: None };
+                    return Poll::Again;
+                }
+            }
+        }
+        self.state = State::Freed { segment, scanner: Some(scanner) };
+        Poll::Again
+    }
+
+    fn step<H: Host>(&mut self, log: &mut Log<'_>, host: &H, scanner: &mut Scanner) -> Scan {
+        match log.scan.result.take() {
+            Some(Err(_)) => scanner.unreadable(log),
+            _ => scanner.next(log, host),
+        }
+    }
+
+    fn note(&mut self, log: &mut Log<'_>, found: &Found) {
+        log.sequence_next = log.sequence_next.max(found.version.sequence.saturating_add(1));
+        match found.kind {
+            Kind::Time => {
+                let [a, b, c, d, ..] = found.hash.0;
+                self.newest_s = self.newest_s.max(u32::from_le_bytes([a, b, c, d]));
+            }
+            Kind::Freed => {
+                let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
+                log.sequence_next = log.sequence_next.max(freed.sequence.saturating_add(1));
+                let Some(segment) = log.segment(freed.segment) else { return };
+                // The same life: its header says so, or, where the erase took the headers, its marker does or is gone too.
+                let is_same = match segment.state {
+                    SegmentState::Sealed => segment.sequence == freed.sequence,
+                    SegmentState::Quarantined => !segment.has_marker || segment.erases == freed.erases,
+                    _ => false,
+                };
+                if is_same {
+                    segment.state = SegmentState::Freeing;
+                    segment.is_counted = false;
+                    segment.mark = 0;
+                    segment.erases = segment.erases.max(freed.erases);
+                    self.report.finished_erases += 1;
+                }
+            }
+            Kind::Value | Kind::Tombstone => {}
+        }
+    }
+
+    fn index<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        host: &mut H,
+        from: u32,
+        scanner: Option<Scanner>,
+    ) -> Poll {
+        let Some(segment) = Self::next_segment(log, from) else {
+            self.state = State::Settle;
+            return Poll::Again;
+        };
+        let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));
+        for _ in 0..STEPS_PER_POLL {
+            match self.step(log, host, &mut scanner) {
+                Scan::Read { offset, bytes } => {
+                    self.state = State::Index { segment, scanner: Some(scanner) };
+                    return self.read(log, segment, offset, bytes);
+                }
+                Scan::Item(found) => self.recover(log, host, &found, scanner.has_footer),
+                Scan::Again => {}
+                // A hole in a segment that was not sealed is a record that a cut took before it was durable.
+                Scan::Damage { .. } => self.report.damaged_records += 1,
+                Scan::End { records_end } => {
+                    let used = records_end.saturating_sub(log.geometry.records_at());
+                    if let Some(segment) = log.segment(segment) {
+                        segment.used_bytes = used;
+                        segment.has_footer = scanner.has_footer;
+                    }
+                    self.report.unsealed_segments += u32::from(!scanner.has_footer);
+                    self.state = State::Index { segment: segment + 1, scanner: None };
+                    return Poll::Again;
+                }
+            }
+        }
+        self.state = State::Index { segment, scanner: Some(scanner) };
+        Poll::Again
+    }
+
+    fn recover<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, found: &Found, has_footer: bool) {
+        match found.kind {
+            Kind::Value | Kind::Tombstone => {
+                let placed = found.placed();
+                let published = host.recovered(&found.hash, &placed, has_footer);
+                log.account(&placed, published);
+                self.report.records += 1;
+            }
+            // A freed record is needed while its segment is on its way to be free.
+            Kind::Freed => {
+                let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
+                let Some(segment) = log.segment(freed.segment) else { return };
+                let is_needed = segment.state == SegmentState::Freeing && segment.freed_in.is_none();
+                if is_needed && (segment.sequence == 0 || segment.sequence == freed.sequence) {
+                    segment.sequence = freed.sequence;
+                    segment.freed_in = Some((found.location.segment, found.record_bytes));
+                    if let Some(holder) = log.segment(found.location.segment) {
+                        holder.gain(found.record_bytes);
+                    }
+                }
+            }
+            Kind::Time => {}
+        }
+    }
+
+    fn settle<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+        for _ in 0..STEPS_PER_POLL {
+            let Some(released) = host.settle() else {
+                let tally = log.tally();
+                self.report.quarantined_segments = tally.quarantined;
+                self.report.live_bytes = tally.live_bytes;
+                log.clock_s = log.clock_s.max(self.newest_s);
+                log.clock_written_s = self.newest_s;
+                log.lifetime = log.geometry.segment_count() / 4;
+                let mark = log.raise_mark();
+                log.syncs.want_mark(mark);
+                self.state = State::Sync { mark };
+                return Poll::Again;
+            };
+            log.release(&released);
+        }
+        Poll::Again
+    }
+}

@@ -1,0 +1,374 @@
+//! Cleaning one victim: its live records are relocated, then it is emptied.
+//!
+//! ```text
+//!  Idle ─1─► Reading ─2─► Copying ─3─► Draining ─4─► Idle
+//!               ▲────────────┘ 5
+//! ```
+//! 1 `begin`; 2 the chunk was read; 3 the last record was seen; 4 every copy is written and published: the victim is emptied,
+//! or, if anything live is left in it, sealed as it was; 5 the next chunk.
+//!
+//! A copy goes to an output segment of its own stream, with its version as origin. The index is pointed at it only when it
+//! is written, and only if it still points at the old place: a client's newer write always wins. What could not be copied
+//! stays where it is, live, and so does its segment.
+
+use super::log::{LANE_COPY, Log};
+use super::scanner::identity;
+use super::slot::Incoming;
+use super::{AppendError, Dropped, Host, Now, Poll, Standing};
+use crate::cleanup::Ticket;
+use crate::log::{
+    Checksum, Choice, Freed, Kind, Location, Reason, Record, RecordError, RecordHeader, SegmentState,
+    read_record,
+};
+
+/// What became of a victim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Cleaned {
+    pub(super) choice: Choice,
+    pub(super) is_emptied: bool,
+    pub(super) moved_records: u32,
+    pub(super) moved_bytes: u64,
+    pub(super) expired_records: u32,
+    pub(super) damaged_records: u32,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Idle,
+    Reading,
+    Copying,
+    Draining,
+}
+
+/// The engine that cleans one victim at a time.
+#[derive(Debug)]
+pub(super) struct Mover {
+    state: State,
+    victim: Cleaned,
+    sequence: u32,
+    /// Next offset to look at.
+    cursor: u32,
+    end: u32,
+    /// Where the chunk in the lane begins.
+    window: u32,
+    is_cancelled: bool,
+    finished: Option<Cleaned>,
+}
+
+impl Default for Mover {
+    fn default() -> Self {
+        Self {
+            state: State::Idle,
+            victim: Cleaned::new(Choice { segment: 0, reason: Reason::Dead }),
+            sequence: 0,
+            cursor: 0,
+            end: 0,
+            window: 0,
+            is_cancelled: false,
+            finished: None,
+        }
+    }
+}
+
+impl Cleaned {
+    const fn new(choice: Choice) -> Self {
+        Self {
+            choice,
+            is_emptied: false,
+            moved_records: 0,
+            moved_bytes: 0,
+            expired_records: 0,
+            damaged_records: 0,
+        }
+    }
+}
+
+/// What to do with a record of a victim.
+enum Verdict {
+    Skip,
+    Copy,
+    Tombstone,
+}
+
+impl Mover {
+    pub(super) fn is_idle(&self) -> bool {
+        self.state == State::Idle && self.finished.is_none()
+    }
+
+    pub(super) fn is_waiting(&self, log: &Log<'_>, ticket: Ticket) -> bool {
+        self.state == State::Reading && log.copy.ticket == Some(ticket)
+    }
+
+    /// The outcome of the last victim, once.
+    pub(super) fn take_finished(&mut self) -> Option<Cleaned> {
+        self.finished.take()
+    }
+
+    /// Stops after what was copied so far; the victim stays as it is.
+    pub(super) fn cancel(&mut self) {
+        self.is_cancelled = self.state != State::Idle;
+    }
+
+    /// Begins to clean a sealed segment.
+    pub(super) fn begin(&mut self, log: &mut Log<'_>, choice: Choice) {
+        let records_at = log.geometry.records_at();
+        let Some(segment) = log.segment(choice.segment).filter(|s| s.state == SegmentState::Sealed) else {
+            return;
+        };
+        segment.state = SegmentState::Victim;
+        let (used, is_dead) = (segment.used_bytes, segment.live_records == 0);
+        self.sequence = segment.sequence;
+        self.victim = Cleaned::new(choice);
+        self.cursor = records_at;
+        self.end = records_at + if is_dead { 0 } else { used };
+        self.is_cancelled = false;
+        self.state = State::Copying;
+        self.window = 0;
+        log.copy.bytes = 0;
+        let (stream, sequence) =
+            log.segments.get(choice.segment as usize).map_or((0, 0), |s| (s.stream, s.sequence));
+        log.learn_lifetime(stream, sequence);
+    }
+
+    /// Takes a step. Bounds: `step_bytes` of records and one record more, or one action.
+    pub(super) fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        match self.state {
+            State::Idle => Poll::Idle,
+            State::Reading => self.take_read(log),
+            State::Copying => self.copy(now, log, host),
+            State::Draining => self.drain(log),
+        }
+    }
+
+    fn take_read(&mut self, log: &mut Log<'_>) -> Poll {
+        match log.copy.result.take() {
+            None => Poll::Idle,
+            Some(Ok(())) => {
+                self.state = State::Copying;
+                Poll::Again
+            }
+            Some(Err(_)) => {
+                // This range can't be read: what is live in it stays, and so does the segment.
+                self.victim.damaged_records += 1;
+                self.cursor = self.end;
+                self.state = State::Draining;
+                Poll::Again
+            }
+        }
+    }
+
+    fn read(&mut self, log: &mut Log<'_>) -> Poll {
+        let bytes = (self.end - self.cursor).min(u32::try_from(log.copy.buffer.len()).unwrap_or(u32::MAX));
+        self.window = self.cursor;
+        self.state = State::Reading;
+        Poll::Do(log.read(LANE_COPY, self.victim.choice.segment, self.cursor, bytes))
+    }
+
+    fn copy<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        let budget_end = self.cursor.saturating_add(log.config.step_bytes);
+        while self.cursor < self.end && !self.is_cancelled {
+            if self.cursor >= budget_end {
+                return Poll::Again;
+            }
+            let from = (self.cursor - self.window) as usize;
+            let window = if self.window == 0 { 0 } else { log.copy.bytes };
+            if from >= window as usize {
+                return self.read(log);
+            }
+            // The buffer leaves the log while its records are looked at, so that they can be appended to it.
+            let buffer = core::mem::take(&mut log.copy.buffer);
+            let bytes = buffer.get(from..window as usize).unwrap_or_default();
+            let step = match read_record(&log.geometry, self.sequence, bytes) {
+                Ok(record) => self.record(now, log, host, &record),
+                Err(error) => self.unread(error, from),
+            };
+            log.copy.buffer = buffer;
+            match step {
+                Step::Next(bytes) => self.cursor += bytes,
+                Step::Read => return self.read(log),
+                Step::Stop => self.cursor = self.end,
+                Step::Wait => {
+                    log.flush();
+                    return Poll::Idle;
+                }
+            }
+        }
+        self.state = State::Draining;
+        log.flush();
+        Poll::Again
+    }
+
+    fn unread(&mut self, error: RecordError, from: usize) -> Step {
+        match error {
+            RecordError::Short(_) if from > 0 => Step::Read,
+            RecordError::Mismatch(bytes) if self.cursor.saturating_add(bytes) <= self.end => {
+                self.victim.damaged_records += 1;
+                Step::Next(bytes)
+            }
+            // The lengths can't be trusted: what lies behind is out of reach of this pass.
+            _ => {
+                self.victim.damaged_records += 1;
+                Step::Stop
+            }
+        }
+    }
+
+    fn record<H: Host>(&mut self, _now: Now, log: &mut Log<'_>, host: &mut H, record: &Record<'_>) -> Step {
+        let at =
+            Location { segment: self.victim.choice.segment, offset: self.cursor, sequence: self.sequence };
+        let hash = identity(&log.geometry, record, host);
+        let appended = match self.judge(log, host, &hash, record, at) {
+            Verdict::Skip => return Step::Next(record.record_bytes),
+            Verdict::Tombstone => Self::append_tombstone(log, record, hash, at),
+            Verdict::Copy => Self::append_copy(log, host, record, hash, at),
+        };
+        match appended {
+            Ok(bytes) => {
+                self.victim.moved_records += 1;
+                self.victim.moved_bytes += u64::from(bytes);
+                log.counters.moved_records += 1;
+                log.counters.moved_bytes += u64::from(bytes);
+                if let Some(victim) = log.segment(at.segment) {
+                    victim.relocated_bytes = victim.relocated_bytes.saturating_add(bytes);
+                }
+                Step::Next(record.record_bytes)
+            }
+            Err(AppendError::Busy) => Step::Wait,
+            Err(_) => Step::Stop,
+        }
+    }
+
+    fn judge<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        host: &mut H,
+        hash: &crate::log::KeyHash,
+        record: &Record<'_>,
+        at: Location,
+    ) -> Verdict {
+        match record.header.kind {
+            Kind::Time => Verdict::Skip,
+            Kind::Freed => {
+                let freed = Freed::from_bytes(record.value);
+                let segment = freed.and_then(|f| Some((f, log.segments.get(f.segment as usize)?)));
+                match segment {
+                    Some((freed, s))
+                        if s.sequence == freed.sequence
+                            && s.freed_in.is_some_and(|(holder, _)| holder == at.segment) =>
+                    {
+                        Verdict::Copy
+                    }
+                    _ => Verdict::Skip,
+                }
+            }
+            Kind::Tombstone | Kind::Value => {
+                if host.standing(hash, at) == Standing::Stale {
+                    return Verdict::Skip;
+                }
+                if record.header.kind == Kind::Tombstone || !log.is_expired(record.header.expires_s) {
+                    return Verdict::Copy;
+                }
+                match host.drop_current(hash, at) {
+                    Dropped::Now => {
+                        self.victim.expired_records += 1;
+                        log.release(&super::Released { location: at, record_bytes: record.record_bytes });
+                        Verdict::Skip
+                    }
+                    Dropped::NeedsTombstone => {
+                        self.victim.expired_records += 1;
+                        Verdict::Tombstone
+                    }
+                    Dropped::NotCurrent => Verdict::Skip,
+                }
+            }
+        }
+    }
+
+    fn append_copy<H: Host>(
+        log: &mut Log<'_>,
+        host: &mut H,
+        record: &Record<'_>,
+        hash: crate::log::KeyHash,
+        at: Location,
+    ) -> Result<u32, AppendError> {
+        let is_keyed = record.header.kind.is_keyed();
+        let version = record.header.origin.unwrap_or(at.version());
+        let origin = is_keyed.then_some(version);
+        let mut header = RecordHeader { origin, ..record.header };
+        let from = log.segments.get(at.segment as usize).map_or(0, |s| s.stream);
+        let stream =
+            if is_keyed { log.relocated_stream(from, version.sequence) } else { super::config::Stream::Old };
+        let recode = core::mem::take(&mut log.recode);
+        let again = if record.header.kind == Kind::Value {
+            host.recode(record.header.codec, record.value, recode)
+        } else {
+            None
+        };
+        let shorter = again.and_then(|(codec, len)| Some((codec, recode.get(..len)?)));
+        let (value, payload) = match shorter {
+            Some((codec, value)) if value.len() < record.value.len() => {
+                header.codec = codec;
+                header.value_bytes = value.len() as u32;
+                (value, Checksum::of(record.key).then(value))
+            }
+            _ => (record.value, record.payload),
+        };
+        let incoming = Incoming { hash, header, parts: [record.key, value], payload, moved_from: Some(at) };
+        let result = log.append_relocated(stream, &incoming);
+        log.recode = recode;
+        result.map(|_| header.record_bytes(&log.geometry))
+    }
+
+    /// Rule 7: the tombstone carries the version it kills, so that a later put in a lower segment outranks it.
+    fn append_tombstone(
+        log: &mut Log<'_>,
+        record: &Record<'_>,
+        hash: crate::log::KeyHash,
+        at: Location,
+    ) -> Result<u32, AppendError> {
+        let version = record.header.origin.unwrap_or(at.version());
+        let key: &[u8] = match log.geometry.identity() {
+            crate::log::Identity::KeyedHash => &hash.0,
+            crate::log::Identity::KeyBytes => record.key,
+        };
+        let incoming = super::tombstone(hash, key, Some(version), Some(at));
+        let stream = log.relocated_stream(0, version.sequence);
+        log.append_relocated(stream, &incoming).map(|_| incoming.header.record_bytes(&log.geometry))
+    }
+
+    fn drain(&mut self, log: &mut Log<'_>) -> Poll {
+        if log.slots.iter().any(super::slot::Slot::has_moved) {
+            log.flush();
+            return Poll::Idle;
+        }
+        let completed = log.syncs.completed;
+        let Some(victim) = log.segment(self.victim.choice.segment) else { return Poll::Idle };
+        let (is_emptied, was_suspect) = (victim.live_records == 0, victim.is_suspect);
+        if is_emptied {
+            victim.state = SegmentState::Emptied;
+            victim.mark = completed;
+        } else {
+            victim.state = SegmentState::Sealed;
+            victim.is_damaged |= self.victim.damaged_records > 0;
+        }
+        if is_emptied {
+            log.syncs.want_mark(completed);
+            if was_suspect {
+                log.syncs.suspects_clear = completed;
+            }
+            log.counters.victims += 1;
+        }
+        self.victim.is_emptied = is_emptied;
+        self.finished = Some(self.victim);
+        self.state = State::Idle;
+        Poll::Again
+    }
+}
+
+enum Step {
+    Next(u32),
+    Read,
+    Stop,
+    Wait,
+}

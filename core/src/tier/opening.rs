@@ -1,0 +1,242 @@
+//! Opening a segment: marker where there is none, header, its second copy, and a sync before the first record.
+//!
+//! The header is durable before any record follows it. So a segment without a valid header that holds records was damaged,
+//! and one that holds none was torn at open: a mount can tell them apart (rule 4).
+//!
+//! ```text
+//!  Idle ─1─► Marker ─2─► First ─3─► Second ─4─► Syncing ─5─► Ready ─6─► Idle
+//!    ▲──────────┴───────────┴──────────┴───────────┘ 7
+//! ```
+//! 1 `begin_opening` (to First where a marker is there); 2–4 `poll_opening`, `finish_opening_write`; 5 `poll_opening` the sync is done;
+//! 6 `take_opening` a stream takes it; 7 `abandon_opening` a write or sync failed: the segment is erased again.
+
+use super::config::Stream;
+use super::log::{LANE_OPENING, Log};
+use super::slot::SlotState;
+use super::{Action, AppendError, MediumError, Now};
+use crate::cleanup::Ticket;
+use crate::log::{HEADER_BYTES_KEYED, Header, Marker, SegmentState, WRITE_UNIT_MAX};
+
+/// The longest of the machine's small writes: a header, padded.
+const SMALL_BYTES: usize = HEADER_BYTES_KEYED.next_multiple_of(WRITE_UNIT_MAX) as usize;
+
+/// How full a stream's segment is when the next one is opened ahead of need, in permille.
+const OPEN_AHEAD_PERMILLE: u32 = 750;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum State {
+    #[default]
+    Idle,
+    Marker,
+    First,
+    Second,
+    Syncing {
+        mark: u64,
+    },
+    Ready,
+}
+
+/// The segment that is being opened.
+#[derive(Debug)]
+pub(super) struct Opening {
+    state: State,
+    segment: u32,
+    sequence: u32,
+    stream: Stream,
+    /// A stream that waits for a segment.
+    wanted: Option<Stream>,
+    ticket: Option<Ticket>,
+    small: [u8; SMALL_BYTES],
+    small_bytes: u32,
+}
+
+impl Default for Opening {
+    fn default() -> Self {
+        Self {
+            state: State::Idle,
+            segment: 0,
+            sequence: 0,
+            stream: Stream::Warm,
+            wanted: None,
+            ticket: None,
+            small: [0; SMALL_BYTES],
+            small_bytes: 0,
+        }
+    }
+}
+
+impl Opening {
+    pub(super) fn holds_segment(&self) -> bool {
+        self.state != State::Idle
+    }
+
+    pub(super) fn is_waiting(&self, ticket: Ticket) -> bool {
+        self.ticket == Some(ticket)
+    }
+
+    pub(super) fn lent(&self) -> &[u8] {
+        self.small.get(..self.small_bytes as usize).unwrap_or_default()
+    }
+
+    fn load(&mut self, bytes: &[u8], padded: u32, blank: u8) {
+        self.small.fill(blank);
+        for (to, from) in self.small.iter_mut().zip(bytes) {
+            *to = *from;
+        }
+        self.small_bytes = padded;
+    }
+}
+
+impl Log<'_> {
+    /// Gives a stream the segment that is ready, or asks for one.
+    pub(super) fn take_opening(&mut self, stream: Stream) -> Result<usize, AppendError> {
+        let Some(index) = self.slots.iter().position(|s| s.state == SlotState::Empty) else {
+            return Err(AppendError::Busy);
+        };
+        if !self.may_open(stream) {
+            return Err(AppendError::Busy);
+        }
+        if self.opening.state != State::Ready {
+            // Relocation goes first: without it nothing becomes free.
+            if !matches!(self.opening.wanted, Some(Stream::Young | Stream::Old)) {
+                self.opening.wanted = Some(stream);
+            }
+            return Err(AppendError::Busy);
+        }
+        let (segment, sequence) = (self.opening.segment, self.opening.sequence);
+        self.opening.state = State::Idle;
+        self.opening.wanted = None;
+        self.fill_slot(index, segment, sequence, stream);
+        if let Some(segment) = self.segment(segment) {
+            segment.state = SegmentState::Open;
+            segment.stream = stream as u8;
+        }
+        Ok(index)
+    }
+
+    /// Opens a segment when one is wanted or will be soon. Bounds: one pass over the table.
+    pub(super) fn poll_opening(&mut self, now: Now) -> Result<Option<Action>, AppendError> {
+        if self.opening.ticket.is_some() || self.is_backing_off(now) {
+            return Ok(None);
+        }
+        match self.opening.state {
+            State::Ready => Ok(None),
+            State::Syncing { mark } => {
+                if self.syncs.synced >= mark {
+                    self.opening.state = State::Ready;
+                }
+                Ok(None)
+            }
+            State::Idle => self.begin_opening(),
+            State::Marker => Ok(Some(self.write_header(State::First))),
+            State::First => Ok(Some(self.write_header(State::Second))),
+            State::Second => Ok(None),
+        }
+    }
+
+    fn begin_opening(&mut self) -> Result<Option<Action>, AppendError> {
+        let Some(stream) = self.opening.wanted.or_else(|| self.soon_full()) else { return Ok(None) };
+        if !self.may_open(stream) {
+            return Ok(None);
+        }
+        let mut least: Option<(u32, u32)> = None;
+        for (index, segment) in (0u32..).zip(self.segments.iter()) {
+            if segment.state == SegmentState::Free && least.is_none_or(|(_, erases)| segment.erases < erases)
+            {
+                least = Some((index, segment.erases));
+            }
+        }
+        let Some((index, erases)) = least else { return Ok(None) };
+        let sequence = self.issue_sequence()?;
+        self.opening.segment = index;
+        self.opening.sequence = sequence;
+        self.opening.stream = stream;
+        let Some(segment) = self.segment(index) else { return Ok(None) };
+        let has_marker = segment.has_marker;
+        *segment = crate::log::Segment {
+            state: SegmentState::Opening,
+            stream: stream as u8,
+            is_counted: true,
+            has_marker: true,
+            sequence,
+            erases,
+            ..crate::log::Segment::default()
+        };
+        Ok(Some(if has_marker { self.write_header(State::First) } else { self.write_marker(index, erases) }))
+    }
+
+    /// A stream whose segment is nearly full, for opening the next one ahead of need.
+    fn soon_full(&self) -> Option<Stream> {
+        let bytes = self.geometry.segment_bytes();
+        let full = |s: &&super::slot::Slot<'_>| {
+            s.state == SlotState::Filling && s.fill_permille(bytes) >= OPEN_AHEAD_PERMILLE
+        };
+        self.slots.iter().find(full).map(|s| s.stream)
+    }
+
+    fn write_marker(&mut self, segment: u32, erases: u32) -> Action {
+        let marker = Marker { erases, sequence_issued: self.sequence_next - 1 }.encode();
+        let padded = self.geometry.padded(crate::log::MARKER_BYTES);
+        self.opening.load(&marker, padded, self.geometry.erase_value());
+        self.opening.state = State::Marker;
+        self.write_small(segment, 0)
+    }
+
+    fn write_header(&mut self, state: State) -> Action {
+        let header = Header {
+            store: self.store,
+            sequence: self.opening.sequence,
+            time_s: self.clock_s,
+            stream: self.opening.stream as u8,
+        };
+        let (bytes, len) = header.encode(&self.geometry);
+        let padded = self.geometry.padded(self.geometry.header_bytes());
+        self.opening.load(bytes.get(..len).unwrap_or_default(), padded, self.geometry.erase_value());
+        self.opening.state = state;
+        let offset =
+            if state == State::First { self.geometry.header_at() } else { self.geometry.second_header_at() };
+        self.write_small(self.opening.segment, offset)
+    }
+
+    fn write_small(&mut self, segment: u32, offset: u32) -> Action {
+        let ticket = self.ticket(LANE_OPENING);
+        self.opening.ticket = Some(ticket);
+        let bytes = self.opening.small_bytes;
+        self.counters.bytes_written += u64::from(bytes);
+        Action::Write { ticket, segment, offset, bytes }
+    }
+
+    /// A small write is complete, or failed.
+    pub(super) fn finish_opening_write(&mut self, now: Now, result: Result<(), MediumError>) {
+        self.opening.ticket = None;
+        if result.is_err() {
+            self.back_off(now);
+            self.abandon_opening();
+            return;
+        }
+        let mark = self.raise_mark();
+        if self.opening.state == State::Second {
+            self.opening.state = State::Syncing { mark };
+            self.syncs.want_mark(mark);
+        }
+    }
+
+    /// Gives up the segment that is being opened: it holds no record, so it is erased without ado.
+    pub(super) fn abandon_opening(&mut self) {
+        let is_doubtful = match self.opening.state {
+            State::Idle | State::Ready => false,
+            State::Marker | State::First | State::Second | State::Syncing { .. } => true,
+        };
+        if !is_doubtful {
+            return;
+        }
+        self.opening.state = State::Idle;
+        self.opening.ticket = None;
+        let index = self.opening.segment;
+        if let Some(segment) = self.segment(index) {
+            segment.state = SegmentState::Freeing;
+            segment.is_counted = false;
+            segment.mark = 0;
+        }
+    }
+}

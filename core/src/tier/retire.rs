@@ -1,0 +1,237 @@
+//! From victim to free: the order that lets a cut fall anywhere.
+//!
+//! ```text
+//!  Emptied ─ copies durable ─► freed record appended ─► Freeing ─ freed record durable ─► copies counted down, erased,
+//!  marker written ─► Erased ─ durable ─► Free
+//! ```
+//! A segment's erase begins only when a freed record of it is durable elsewhere, and that is written only when everything
+//! that superseded or relocated its records is durable (rules 1 and 5, I-GC-1). The index counts the copies in it as gone
+//! between the two: a mount never reads a segment whose freed record is there. The freed record itself stays live until the
+//! erase is durable.
+
+use super::config::Stream;
+use super::log::{LANE_ERASE, Log};
+use super::scanner::{Scan, Scanner};
+use super::slot::Incoming;
+use super::{Action, Host, MediumError, Now, Poll};
+use crate::cleanup::Ticket;
+use crate::log::{
+    Checksum, FREED_BYTES, Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, SegmentState,
+};
+
+#[derive(Debug, Clone, Copy, Default)]
+enum State {
+    #[default]
+    Idle,
+    /// Counting down the copies in a segment.
+    Counting(Scanner),
+    /// An erase is in flight.
+    Erasing { segment: u32, ticket: Ticket },
+    /// The marker is next.
+    Marking { segment: u32 },
+    /// The marker is in flight.
+    MarkerWriting { segment: u32, ticket: Ticket },
+}
+
+/// The engine that frees segments, one erase at a time.
+#[derive(Debug, Default)]
+pub(super) struct Retire {
+    state: State,
+    marker: [u8; 32],
+}
+
+/// Entries counted down in one poll.
+const ENTRIES_PER_POLL: u32 = 256;
+
+impl Retire {
+    pub(super) fn is_waiting(&self, ticket: Ticket) -> bool {
+        match self.state {
+            State::Erasing { ticket: t, .. } | State::MarkerWriting { ticket: t, .. } => t == ticket,
+            _ => false,
+        }
+    }
+
+    pub(super) fn lent(&self, log: &Log<'_>) -> &[u8] {
+        self.marker.get(..log.geometry.padded(MARKER_BYTES) as usize).unwrap_or_default()
+    }
+
+    /// Takes a step. Bounds: one pass over the table, or [`ENTRIES_PER_POLL`] entries, or one action.
+    pub(super) fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        match self.state {
+            State::Idle => self.pick(now, log),
+            State::Counting(scanner) => self.count(log, host, scanner),
+            State::Erasing { .. } | State::MarkerWriting { .. } => Poll::Idle,
+            State::Marking { segment } => self.mark(log, segment),
+        }
+    }
+
+    fn pick(&mut self, now: Now, log: &mut Log<'_>) -> Poll {
+        if log.is_backing_off(now) {
+            return Poll::Idle;
+        }
+        let synced = log.syncs.synced;
+        let is_clear = !log.has_suspects() && synced >= log.syncs.suspects_clear;
+        let mut step = None;
+        for (index, segment) in (0u32..).zip(log.segments.iter()) {
+            let is_due = segment.mark <= synced;
+            match segment.state {
+                SegmentState::Erased if is_due => step = Some((index, SegmentState::Erased)),
+                SegmentState::Freeing if is_due && log.scan.is_available() => {
+                    step = Some((index, SegmentState::Freeing));
+                }
+                SegmentState::Emptied if is_due && is_clear => {
+                    step = step.or(Some((index, SegmentState::Emptied)));
+                    continue;
+                }
+                _ => continue,
+            }
+            break;
+        }
+        match step {
+            Some((index, SegmentState::Erased)) => {
+                Self::finish(log, index);
+                Poll::Again
+            }
+            Some((index, SegmentState::Freeing)) => self.begin_free(log, index),
+            Some((index, SegmentState::Emptied)) => Self::append_freed(log, index),
+            _ => Poll::Idle,
+        }
+    }
+
+    /// The erase is durable: the segment is free, its freed record not needed any more.
+    fn finish(log: &mut Log<'_>, index: u32) {
+        log.release_freed(index);
+        let gained = log.geometry.segment_bytes();
+        let Some(segment) = log.segment(index) else { return };
+        let moved = segment.relocated_bytes;
+        segment.state = SegmentState::Free;
+        segment.used_bytes = 0;
+        segment.relocated_bytes = 0;
+        segment.is_suspect = false;
+        segment.has_footer = false;
+        segment.mark = 0;
+        log.counters.freed_segments += 1;
+        log.counters.bytes_reclaimed += u64::from(gained.saturating_sub(moved));
+    }
+
+    fn append_freed(log: &mut Log<'_>, index: u32) -> Poll {
+        let Some(segment) = log.segment(index) else { return Poll::Idle };
+        let value = Freed { segment: index, sequence: segment.sequence, erases: segment.erases }.to_bytes();
+        let header = RecordHeader {
+            kind: Kind::Freed,
+            codec: 1,
+            key_bytes: 0,
+            value_bytes: FREED_BYTES as u32,
+            expires_s: None,
+            origin: None,
+        };
+        let payload = Checksum::of(&value);
+        let incoming =
+            Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, moved_from: None };
+        if log.append_relocated(Stream::Old, &incoming).is_err() {
+            log.flush();
+            return Poll::Idle;
+        }
+        if let Some(segment) = log.segment(index) {
+            segment.state = SegmentState::Freeing;
+            segment.mark = u64::MAX;
+        }
+        log.flush();
+        Poll::Again
+    }
+
+    fn begin_free(&mut self, log: &mut Log<'_>, index: u32) -> Poll {
+        let is_counted = log.segments.get(index as usize).is_some_and(|s| s.is_counted);
+        if is_counted {
+            log.scan.taken = true;
+            self.state = State::Counting(Scanner::footer(log, index));
+            return Poll::Again;
+        }
+        self.erase(log, index)
+    }
+
+    fn erase(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
+        let ticket = log.ticket(LANE_ERASE);
+        self.state = State::Erasing { segment, ticket };
+        Poll::Do(Action::Erase { ticket, segment })
+    }
+
+    /// Rule 6: every copy in the segment is gone for good; a tombstone may become needless by it.
+    fn count<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> Poll {
+        if log.scan.ticket.is_some() {
+            return Poll::Idle;
+        }
+        let failed = log.scan.result.take().is_some_and(|r| r.is_err());
+        for _ in 0..ENTRIES_PER_POLL {
+            // What can't be read is not counted down: a tombstone may stay for nothing, and nothing comes back.
+            let step = if failed { Scan::End { records_end: 0 } } else { scanner.next(log, host) };
+            match step {
+                Scan::Read { offset, bytes } => {
+                    self.state = State::Counting(scanner);
+                    return Poll::Do(log.read_for(&scanner, offset, bytes));
+                }
+                Scan::Item(found) if found.kind.is_keyed() => {
+                    if let Some(released) = host.gone(&found.hash) {
+                        log.release(&released);
+                    }
+                }
+                Scan::Item(_) | Scan::Damage { .. } | Scan::Again => {}
+                Scan::End { .. } => {
+                    log.scan.taken = false;
+                    let segment = scanner.segment;
+                    if let Some(segment) = log.segment(segment) {
+                        segment.is_counted = false;
+                    }
+                    return self.erase(log, segment);
+                }
+            }
+        }
+        self.state = State::Counting(scanner);
+        Poll::Again
+    }
+
+    /// An erase or a marker is complete, or failed.
+    pub(super) fn done(&mut self, now: Now, log: &mut Log<'_>, result: Result<(), MediumError>) {
+        match self.state {
+            State::Erasing { segment, .. } if result.is_ok() => {
+                log.counters.erases += 1;
+                log.raise_mark();
+                if let Some(segment) = log.segment(segment) {
+                    segment.erases = segment.erases.saturating_add(1);
+                    segment.has_marker = false;
+                }
+                self.state = State::Marking { segment };
+            }
+            State::MarkerWriting { segment, .. } if result.is_ok() => {
+                log.succeed();
+                let mark = log.raise_mark();
+                log.syncs.want_mark(mark);
+                if let Some(segment) = log.segment(segment) {
+                    segment.has_marker = true;
+                    segment.state = SegmentState::Erased;
+                    segment.mark = mark;
+                }
+                self.state = State::Idle;
+            }
+            _ => {
+                // It stays Freeing: the erase is begun again later.
+                log.back_off(now);
+                self.state = State::Idle;
+            }
+        }
+    }
+
+    fn mark(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
+        let erases = log.segments.get(segment as usize).map_or(0, |s| s.erases);
+        let marker = Marker { erases, sequence_issued: log.sequence_next - 1 }.encode();
+        self.marker.fill(log.geometry.erase_value());
+        for (to, from) in self.marker.iter_mut().zip(marker) {
+            *to = from;
+        }
+        let ticket = log.ticket(LANE_ERASE);
+        self.state = State::MarkerWriting { segment, ticket };
+        let bytes = log.geometry.padded(MARKER_BYTES);
+        log.counters.bytes_written += u64::from(bytes);
+        Poll::Do(Action::Write { ticket, segment, offset: 0, bytes })
+    }
+}

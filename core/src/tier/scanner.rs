@@ -1,0 +1,353 @@
+//! Reading what a segment holds: from its footer where it has one, else record by record.
+//!
+//! A scanner is driven by its owner: [`Scanner::next`] says what to read into the scan lane, or gives the next item of what
+//! was read. Each call looks at one record or entry.
+
+use super::Host;
+use super::log::{LANE_SCAN, Log};
+use crate::cleanup::Ticket;
+use crate::log::{
+    Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Record, RecordError,
+    Trailer, TrailerError, Version, read_record,
+};
+
+/// What a scan found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Found {
+    pub(super) hash: KeyHash,
+    pub(super) kind: Kind,
+    pub(super) location: Location,
+    pub(super) version: Version,
+    pub(super) record_bytes: u32,
+    pub(super) expires_s: Option<u32>,
+}
+
+impl Found {
+    pub(super) fn placed(&self) -> super::Placed {
+        super::Placed {
+            location: self.location,
+            version: self.version,
+            record_bytes: self.record_bytes,
+            kind: self.kind,
+            expires_s: self.expires_s,
+            moved_from: None,
+        }
+    }
+}
+
+/// What to do next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Scan {
+    /// Read this range of the segment into the scan lane, then go on.
+    Read { offset: u32, bytes: u32 },
+    /// A record.
+    Item(Found),
+    /// Nothing yet: call again.
+    Again,
+    /// A record whose bytes are damaged; where it lies.
+    Damage { offset: u32 },
+    /// All was seen; where the records end.
+    End { records_end: u32 },
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Mode {
+    Trailer,
+    /// Checks the entries' checksum before the first is believed.
+    Check {
+        trailer: Trailer,
+        at: u32,
+        checksum: Checksum,
+    },
+    Entries {
+        trailer: Trailer,
+        at: u32,
+        held: Option<FooterEntry>,
+    },
+    Records,
+}
+
+/// A scan of one segment.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Scanner {
+    pub(super) segment: u32,
+    sequence: u32,
+    mode: Mode,
+    /// Offset in the segment of the first byte in the lane, and how many were read.
+    window: (u32, u32),
+    /// Next offset to look at.
+    cursor: u32,
+    end: u32,
+    /// Where the last good record ended.
+    good_end: u32,
+    /// A damaged record that counts as damage only if a good one follows; else it is a torn tail.
+    doubt: Option<u32>,
+    /// Whether every record that was written is known to lie before `end`.
+    is_bounded: bool,
+    pub(super) has_footer: bool,
+    /// Whether the scan had to stop before the end, at bytes that tell no length.
+    pub(super) is_stopped: bool,
+}
+
+impl Scanner {
+    /// Scans by footer, or record by record where there is none or it is damaged.
+    pub(super) fn footer(log: &Log<'_>, segment: u32) -> Self {
+        Self { mode: Mode::Trailer, ..Self::records(log, segment) }
+    }
+
+    /// Scans record by record.
+    pub(super) fn records(log: &Log<'_>, segment: u32) -> Self {
+        let geometry = log.geometry;
+        let known = log.segments.get(segment as usize).copied().unwrap_or_default();
+        let used = if known.used_bytes > 0 {
+            geometry.records_at() + known.used_bytes
+        } else {
+            geometry.trailer_at()
+        };
+        Self {
+            segment,
+            sequence: known.sequence,
+            mode: Mode::Records,
+            window: (0, 0),
+            cursor: geometry.records_at(),
+            end: used,
+            good_end: geometry.records_at(),
+            doubt: None,
+            is_bounded: known.used_bytes > 0,
+            has_footer: false,
+            is_stopped: false,
+        }
+    }
+
+    /// Goes on record by record from an offset at which a record is known to begin.
+    pub(super) fn resume_at(&mut self, offset: u32) {
+        self.cursor = offset;
+        self.window = (0, 0);
+        self.is_stopped = false;
+    }
+
+    fn location(&self, offset: u32) -> Location {
+        Location { segment: self.segment, offset, sequence: self.sequence }
+    }
+
+    fn ask(&mut self, offset: u32, bytes: u32) -> Scan {
+        self.window = (offset, bytes);
+        Scan::Read { offset, bytes }
+    }
+
+    /// The last read failed: nothing can be said of what was asked for.
+    pub(super) fn unreadable(&mut self, log: &Log<'_>) -> Scan {
+        match self.mode {
+            Mode::Records => {
+                let offset = self.cursor;
+                self.is_stopped = true;
+                self.cursor = self.end;
+                self.window = (0, 0);
+                self.doubt = None;
+                Scan::Damage { offset }
+            }
+            _ => {
+                self.fall_back(log);
+                Scan::Damage { offset: log.geometry.trailer_at() }
+            }
+        }
+    }
+
+    fn fall_back(&mut self, log: &Log<'_>) {
+        *self = Self::records(log, self.segment);
+    }
+
+    /// Takes the next step. Bounds: one record or entry, or one buffer of checksum.
+    pub(super) fn next<H: Host>(&mut self, log: &Log<'_>, host: &H) -> Scan {
+        match self.mode {
+            Mode::Trailer => self.read_trailer(log),
+            Mode::Check { trailer, at, checksum } => self.check(log, trailer, at, checksum),
+            Mode::Entries { trailer, at, held } => self.entry(log, trailer, at, held),
+            Mode::Records => self.record(log, host),
+        }
+    }
+
+    fn lane_bytes(log: &Log<'_>) -> u32 {
+        u32::try_from(log.scan.buffer.len()).unwrap_or(u32::MAX)
+    }
+
+    fn read_trailer(&mut self, log: &Log<'_>) -> Scan {
+        let at = log.geometry.trailer_at();
+        if self.window.0 != at {
+            return self.ask(at, log.geometry.padded(crate::log::TRAILER_BYTES));
+        }
+        self.window = (0, 0);
+        match Trailer::decode(&log.geometry, self.sequence, log.scan.filled()) {
+            Ok(trailer) => {
+                let at = trailer.entries_at(&log.geometry);
+                self.mode = Mode::Check { trailer, at, checksum: Checksum::default() };
+                self.next_check(log, trailer, at, Checksum::default())
+            }
+            Err(TrailerError::Absent) => {
+                self.fall_back(log);
+                self.ask_records(log)
+            }
+            Err(_) => {
+                self.fall_back(log);
+                Scan::Damage { offset: log.geometry.trailer_at() }
+            }
+        }
+    }
+
+    fn next_check(&mut self, log: &Log<'_>, trailer: Trailer, at: u32, checksum: Checksum) -> Scan {
+        let end = trailer.entries_at(&log.geometry) + trailer.entry_bytes;
+        if at < end {
+            return self.ask(at, (end - at).min(Self::lane_bytes(log)));
+        }
+        if !trailer.matches(checksum) {
+            self.fall_back(log);
+            return Scan::Damage { offset: log.geometry.trailer_at() };
+        }
+        self.has_footer = true;
+        let at = trailer.entries_at(&log.geometry);
+        // What is in the lane can be walked at once if it is the whole footer.
+        if self.window.0 != at {
+            self.window = (0, 0);
+        }
+        self.mode = Mode::Entries { trailer, at, held: None };
+        self.entry(log, trailer, at, None)
+    }
+
+    fn check(&mut self, log: &Log<'_>, trailer: Trailer, at: u32, checksum: Checksum) -> Scan {
+        let bytes = log.scan.filled();
+        let (at, checksum) = (at + self.window.1, checksum.then(bytes));
+        self.mode = Mode::Check { trailer, at, checksum };
+        self.next_check(log, trailer, at, checksum)
+    }
+
+    fn entry(&mut self, log: &Log<'_>, trailer: Trailer, at: u32, held: Option<FooterEntry>) -> Scan {
+        let end = trailer.entries_at(&log.geometry) + trailer.entry_bytes;
+        let bytes = log.scan.filled();
+        let skip = at.checked_sub(self.window.0).filter(|s| *s < self.window.1);
+        let rest = skip.and_then(|s| bytes.get(s as usize..)).unwrap_or_default();
+        let mut entries = Entries::new(log.geometry, rest);
+        let next = entries.next_entry();
+        let Ok(next) = next else {
+            if at < end && self.window != (at, (end - at).min(Self::lane_bytes(log))) {
+                return self.ask(at, (end - at).min(Self::lane_bytes(log)));
+            }
+            // The last one: it ends where the records do.
+            self.mode = Mode::Entries { trailer, at: end, held: None };
+            return match held {
+                Some(entry) => Scan::Item(self.found(&entry, trailer.records_end)),
+                None => Scan::End { records_end: trailer.records_end },
+            };
+        };
+        let at = at + entries.position() as u32;
+        self.mode = Mode::Entries { trailer, at, held: Some(next) };
+        match held {
+            Some(entry) => Scan::Item(self.found(&entry, next.offset)),
+            None => self.entry(log, trailer, at, Some(next)),
+        }
+    }
+
+    fn found(&self, entry: &FooterEntry, end: u32) -> Found {
+        let location = self.location(entry.offset);
+        Found {
+            hash: entry.hash,
+            kind: entry.kind,
+            location,
+            version: entry.origin.unwrap_or(location.version()),
+            record_bytes: end.saturating_sub(entry.offset),
+            expires_s: entry.expires_s,
+        }
+    }
+
+    fn ask_records(&mut self, log: &Log<'_>) -> Scan {
+        if self.cursor >= self.end {
+            return Scan::End { records_end: self.good_end };
+        }
+        let bytes = (self.end - self.cursor).min(Self::lane_bytes(log));
+        self.ask(self.cursor, bytes)
+    }
+
+    fn record<H: Host>(&mut self, log: &Log<'_>, host: &H) -> Scan {
+        if self.cursor >= self.end {
+            return self.finish();
+        }
+        let skip = self.cursor.checked_sub(self.window.0).filter(|s| *s < self.window.1);
+        let Some(bytes) = skip.and_then(|s| log.scan.filled().get(s as usize..)) else {
+            return self.ask_records(log);
+        };
+        match read_record(&log.geometry, self.sequence, bytes) {
+            Ok(record) => self.good(log, &record, host),
+            // Read from here on; if that was done, the record can't be one.
+            Err(RecordError::Short(_)) if self.window.0 != self.cursor => self.ask_records(log),
+            Err(RecordError::Short(_)) => self.doubtful(None),
+            Err(RecordError::Mismatch(bytes)) => self.doubtful(Some(bytes)),
+            Err(RecordError::Blank | RecordError::Malformed) => self.doubtful(None),
+        }
+    }
+
+    fn good<H: Host>(&mut self, log: &Log<'_>, record: &Record<'_>, host: &H) -> Scan {
+        if let Some(offset) = self.doubt.take() {
+            return Scan::Damage { offset };
+        }
+        let location = self.location(self.cursor);
+        self.cursor += record.record_bytes;
+        self.good_end = self.cursor;
+        Scan::Item(Found {
+            hash: identity(&log.geometry, record, host),
+            kind: record.header.kind,
+            location,
+            version: record.header.origin.unwrap_or(location.version()),
+            record_bytes: record.record_bytes,
+            expires_s: record.header.expires_s,
+        })
+    }
+
+    /// What is here does not validate. Goes on behind it where its length is known; else nothing more can be read.
+    fn doubtful(&mut self, record_bytes: Option<u32>) -> Scan {
+        self.doubt.get_or_insert(self.cursor);
+        match record_bytes {
+            Some(bytes) if self.cursor.saturating_add(bytes) <= self.end => {
+                self.cursor += bytes;
+                Scan::Again
+            }
+            _ => {
+                self.is_stopped = true;
+                self.cursor = self.end;
+                self.finish()
+            }
+        }
+    }
+
+    fn finish(&mut self) -> Scan {
+        // Where the end of the records is known, what does not validate before it is damage, not a torn tail.
+        match self.doubt.take() {
+            Some(offset) if self.is_bounded => Scan::Damage { offset },
+            _ => Scan::End { records_end: self.good_end },
+        }
+    }
+}
+
+/// The hash under which a record is known. Where keys are hashed, a tombstone carries the hash in place of its key; an
+/// unkeyed record is known by its value.
+pub(super) fn identity<H: Host>(geometry: &Geometry, record: &Record<'_>, host: &H) -> KeyHash {
+    let bytes = match (record.header.kind, geometry.identity()) {
+        (Kind::Value, _) | (Kind::Tombstone, Identity::KeyBytes) => return host.hash(record.key),
+        (Kind::Tombstone, Identity::KeyedHash) => record.key,
+        (Kind::Freed | Kind::Time, _) => record.value,
+    };
+    let mut hash = KeyHash::default();
+    for (to, from) in hash.0.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    hash
+}
+
+impl Log<'_> {
+    /// Issues the read that a scanner asked for.
+    pub(super) fn read_for(&mut self, scanner: &Scanner, offset: u32, bytes: u32) -> super::Action {
+        self.read(LANE_SCAN, scanner.segment, offset, bytes)
+    }
+
+    pub(super) fn scan_is_waiting(&self, ticket: Ticket) -> bool {
+        self.scan.ticket == Some(ticket)
+    }
+}

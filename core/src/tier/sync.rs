@@ -1,0 +1,138 @@
+//! Marks and syncs: what is known to be durable.
+//!
+//! Each completed write or erase raises a mark. A sync that was issued at mark m and succeeds makes everything up to m
+//! durable. A failed sync proves nothing about what came before it (rule 9), and neither does the next one: so the segments
+//! with unsynced records become suspect, and nothing counts as durable until what is live in them was written again.
+
+use super::log::{LANE_SYNC, Log};
+use super::{Action, Host, MediumError, Now};
+use crate::cleanup::Ticket;
+use crate::log::SegmentState;
+
+/// The state of syncing.
+#[derive(Debug, Default)]
+pub(super) struct Syncs {
+    /// Completed writes and erases.
+    pub(super) completed: u64,
+    /// The mark that the last good sync covers.
+    pub(super) synced: u64,
+    /// The mark that someone waits for.
+    wanted: u64,
+    /// The append position that a client waits for.
+    wanted_position: u64,
+    /// Every append up to here is durable.
+    pub(super) durable: u64,
+    /// What was clear of suspects was written up to this mark.
+    pub(super) suspects_clear: u64,
+    in_flight: Option<InFlight>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    ticket: Ticket,
+    mark: u64,
+    position: u64,
+    is_clear: bool,
+}
+
+impl Syncs {
+    pub(super) fn want_mark(&mut self, mark: u64) {
+        self.wanted = self.wanted.max(mark);
+    }
+
+    pub(super) fn want_position(&mut self, position: u64) {
+        self.wanted_position = self.wanted_position.max(position);
+    }
+
+    pub(super) fn is_waiting(&self, ticket: Ticket) -> bool {
+        self.in_flight.is_some_and(|f| f.ticket == ticket)
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.in_flight.is_none()
+    }
+}
+
+impl Log<'_> {
+    /// A write or erase is complete; returns its mark.
+    pub(super) fn raise_mark(&mut self) -> u64 {
+        self.syncs.completed += 1;
+        self.syncs.completed
+    }
+
+    /// Issues a sync if someone waits for one.
+    pub(super) fn poll_sync(&mut self, now: Now) -> Option<Action> {
+        if self.syncs.in_flight.is_some() || self.is_backing_off(now) {
+            return None;
+        }
+        let written = self.written();
+        let wanted = self.syncs.wanted_position;
+        let position_due = wanted > self.syncs.durable && written >= wanted;
+        let mark_due = self.syncs.wanted > self.syncs.synced;
+        let is_clear = !self.has_suspects();
+        if !mark_due && !(position_due && is_clear) {
+            return None;
+        }
+        let ticket = self.ticket(LANE_SYNC);
+        let mark = self.syncs.completed;
+        self.syncs.in_flight = Some(InFlight { ticket, mark, position: written, is_clear });
+        self.counters.syncs += 1;
+        Some(Action::Sync { ticket })
+    }
+
+    pub(super) fn finish_sync<H: Host>(&mut self, now: Now, result: Result<(), MediumError>, host: &mut H) {
+        let Some(sync) = self.syncs.in_flight.take() else { return };
+        match result {
+            Ok(()) => {
+                self.succeed();
+                self.syncs.synced = self.syncs.synced.max(sync.mark);
+                if sync.is_clear {
+                    self.syncs.durable = self.syncs.durable.max(sync.position);
+                }
+            }
+            Err(_) => self.fail_sync(now, host),
+        }
+    }
+
+    /// Rule 9. Everything unsynced is under suspicion: open segments are sealed, erases and headers are made again.
+    fn fail_sync<H: Host>(&mut self, now: Now, host: &mut H) {
+        self.back_off(now);
+        self.counters.sync_failures += 1;
+        for index in 0..self.slots.len() {
+            self.abandon_slot(index, true, host);
+        }
+        self.abandon_opening();
+        let (synced, completed) = (self.syncs.synced, self.syncs.completed);
+        for index in 0..self.geometry.segment_count() {
+            let Some(segment) = self.segment(index) else { continue };
+            match segment.state {
+                // The freed record may be lost: it is written again once the copies are durable.
+                SegmentState::Freeing if segment.mark > synced => self.unfree(index),
+                SegmentState::Erased if segment.mark > synced => {
+                    segment.state = SegmentState::Freeing;
+                    segment.mark = 0;
+                }
+                SegmentState::Emptied => segment.mark = completed,
+                _ => {}
+            }
+        }
+        self.syncs.wanted = self.syncs.wanted.max(completed);
+    }
+
+    /// A freed record did not become durable: its segment is only emptied again.
+    pub(super) fn unfree(&mut self, index: u32) {
+        let completed = self.syncs.completed;
+        let Some(segment) = self.segment(index).filter(|s| s.state == SegmentState::Freeing) else { return };
+        segment.state = SegmentState::Emptied;
+        segment.mark = completed;
+        self.release_freed(index);
+    }
+
+    /// The freed record of a segment is not needed any more.
+    pub(super) fn release_freed(&mut self, index: u32) {
+        let Some((at, bytes)) = self.segment(index).and_then(|s| s.freed_in.take()) else { return };
+        if let Some(holder) = self.segment(at) {
+            holder.lose(bytes);
+        }
+    }
+}
