@@ -1,3 +1,4 @@
 //! std-adapter
 
 pub mod codec;
+pub mod pool;

@@ -1,0 +1,406 @@
+//! How large the pools are and how they behave.
+
+use core::fmt;
+use core::time::Duration;
+use std::io;
+
+use coldpress_core::cleanup::{QUEUE_CAPACITY_DEFAULT, REPLY_TIMEOUT_MS_DEFAULT};
+use coldpress_core::pool::{Limits, SizeClasses};
+
+/// The most pages the pools of one manager may have, and all managers of a process together.
+///
+/// Each page is a mapping, and Linux allows a process about 65,000 of them by default; the rest is left to the program.
+pub(super) const MAPPINGS_MAX: u32 = 49_152;
+/// The most partitions; each has a place in the shell.
+pub(super) const PARTITIONS_MAX: u16 = 64;
+const PAGE_BYTES_MIN: u32 = 4_096;
+const PAGE_BYTES_MAX: u32 = 1 << 30;
+const OBJECTS_MAX: u32 = 1 << 30;
+/// Slots per doubling: at most about a quarter of a slot is wasted, an eighth on average.
+const CLASS_STEPS: u32 = 4;
+
+/// The configuration of the pools, valid by construction: [`PoolConfig::builder`] checks it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PoolConfig {
+    pub(super) page_bytes: u32,
+    pub(super) partitions: u16,
+    pub(super) pages_per_partition: u16,
+    pub(super) objects_per_partition: u32,
+    pub(super) value_bytes_max: u32,
+    pub(super) class_bytes: Vec<u32>,
+    pub(super) limits: Limits,
+    pub(super) step_bytes_max: u32,
+    pub(super) request_timeout: Duration,
+    pub(super) queue_capacity: usize,
+}
+
+impl PoolConfig {
+    /// Starts from the defaults: 64 MiB in pages of 256 KiB, 8 partitions, values up to 64 KiB.
+    pub fn builder() -> PoolConfigBuilder {
+        PoolConfigBuilder::default()
+    }
+
+    /// Returns the most bytes of pages the pools will hold.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> u64 {
+        u64::from(self.partitions) * u64::from(self.pages_per_partition) * u64::from(self.page_bytes)
+    }
+
+    /// Returns the slot sizes.
+    #[must_use]
+    pub fn class_bytes(&self) -> &[u32] {
+        &self.class_bytes
+    }
+}
+
+/// Collects the wishes for a [`PoolConfig`].
+///
+/// ```
+/// use coldpress_std::pool::{PoolConfig, PoolConfigError};
+///
+/// let config = PoolConfig::builder().capacity_bytes(32 << 20).partitions(4).build()?;
+/// assert_eq!(config.capacity_bytes(), 32 << 20);
+/// assert_eq!(
+///     PoolConfig::builder().partitions(65).build(),
+///     Err(PoolConfigError::Partitions { given: 65, max: 64 }),
+/// );
+/// # Ok::<(), PoolConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct PoolConfigBuilder {
+    page_bytes: u32,
+    capacity_bytes: u64,
+    partitions: u16,
+    value_bytes_max: u32,
+    slot_bytes_min: u32,
+    objects_max: Option<u32>,
+    spare_pages_max: u16,
+    low_watermark_permille: u16,
+    high_watermark_permille: u16,
+    step_bytes_max: u32,
+    request_timeout: Duration,
+    queue_capacity: usize,
+}
+
+impl Default for PoolConfigBuilder {
+    fn default() -> Self {
+        Self {
+            page_bytes: 256 << 10,
+            capacity_bytes: 64 << 20,
+            partitions: 8,
+            value_bytes_max: 64 << 10,
+            slot_bytes_min: 256,
+            objects_max: None,
+            spare_pages_max: 1,
+            low_watermark_permille: 800,
+            high_watermark_permille: 950,
+            step_bytes_max: 256 << 10,
+            request_timeout: Duration::from_millis(REPLY_TIMEOUT_MS_DEFAULT),
+            queue_capacity: QUEUE_CAPACITY_DEFAULT,
+        }
+    }
+}
+
+impl PoolConfigBuilder {
+    /// Sets the size of a page, the unit in which memory is taken and returned: a multiple of 4,096, up to 1 GiB.
+    pub fn page_bytes(mut self, page_bytes: u32) -> Self {
+        self.page_bytes = page_bytes;
+        self
+    }
+
+    /// Sets the most bytes of pages, all partitions together; rounded down to whole pages per partition.
+    pub fn capacity_bytes(mut self, capacity_bytes: u64) -> Self {
+        self.capacity_bytes = capacity_bytes;
+        self
+    }
+
+    /// Sets the number of partitions, 1 to 64: threads that meet at one key's partition wait for each other.
+    pub fn partitions(mut self, partitions: u16) -> Self {
+        self.partitions = partitions;
+        self
+    }
+
+    /// Sets the length of the largest value, up to the size of a page.
+    pub fn value_bytes_max(mut self, value_bytes_max: u32) -> Self {
+        self.value_bytes_max = value_bytes_max;
+        self
+    }
+
+    /// Sets the smallest slot, from 16 bytes. The books of a page take 4 bytes per slot of this size.
+    pub fn slot_bytes_min(mut self, slot_bytes_min: u32) -> Self {
+        self.slot_bytes_min = slot_bytes_min;
+        self
+    }
+
+    /// Sets the most values alive at once, all partitions together. The books take about 120 bytes per value. By default one
+    /// per KiB of capacity.
+    pub fn objects_max(mut self, objects_max: u32) -> Self {
+        self.objects_max = Some(objects_max);
+        self
+    }
+
+    /// Sets how many empty pages each partition keeps for its next need.
+    pub fn spare_pages_max(mut self, spare_pages_max: u16) -> Self {
+        self.spare_pages_max = spare_pages_max;
+        self
+    }
+
+    /// Sets, in permille of the capacity, where an emergency cleanup stops evicting and where the worker starts one by
+    /// itself.
+    pub fn watermarks_permille(mut self, low: u16, high: u16) -> Self {
+        (self.low_watermark_permille, self.high_watermark_permille) = (low, high);
+        self
+    }
+
+    /// Sets the most bytes the worker moves in one hold of a partition's lock; at least one largest value.
+    pub fn step_bytes_max(mut self, step_bytes_max: u32) -> Self {
+        self.step_bytes_max = step_bytes_max;
+        self
+    }
+
+    /// Sets how long a caller of a cleanup waits: 1 ms to 1 hour.
+    pub fn request_timeout(mut self, request_timeout: Duration) -> Self {
+        self.request_timeout = request_timeout;
+        self
+    }
+
+    /// Sets how many requests may wait for the worker: 1 to 65,536.
+    pub fn queue_capacity(mut self, queue_capacity: usize) -> Self {
+        self.queue_capacity = queue_capacity;
+        self
+    }
+
+    /// Checks it all.
+    ///
+    /// # Errors
+    /// [`PoolConfigError`] names the first value out of its range, and the range.
+    pub fn build(self) -> Result<PoolConfig, PoolConfigError> {
+        use PoolConfigError as E;
+        let page_bytes = self.page_bytes;
+        if !(PAGE_BYTES_MIN..=PAGE_BYTES_MAX).contains(&page_bytes)
+            || !page_bytes.is_multiple_of(PAGE_BYTES_MIN)
+        {
+            return Err(E::PageBytes { given: page_bytes, min: PAGE_BYTES_MIN, max: PAGE_BYTES_MAX });
+        }
+        if !(1..=PARTITIONS_MAX).contains(&self.partitions) {
+            return Err(E::Partitions { given: self.partitions, max: PARTITIONS_MAX });
+        }
+        let class_bytes = self.classes()?;
+        let pages_per_partition = self.pages_per_partition()?;
+        let pages = u64::from(pages_per_partition);
+        if self.low_watermark_permille >= self.high_watermark_permille || self.high_watermark_permille > 1_000
+        {
+            return Err(E::Watermarks {
+                low: self.low_watermark_permille,
+                high: self.high_watermark_permille,
+            });
+        }
+        // Rounded so that even two pages leave a page between the watermarks.
+        let high_pages = (pages * u64::from(self.high_watermark_permille)).div_ceil(1_000).max(1);
+        let low_pages =
+            (pages * u64::from(self.low_watermark_permille) / 1_000).min(high_pages.saturating_sub(1));
+        if self.step_bytes_max < self.value_bytes_max.next_multiple_of(8) {
+            return Err(E::StepBytes {
+                given: self.step_bytes_max,
+                min: self.value_bytes_max.next_multiple_of(8),
+            });
+        }
+        if self.request_timeout < Duration::from_millis(1)
+            || self.request_timeout > Duration::from_secs(3_600)
+        {
+            return Err(E::RequestTimeout { given: self.request_timeout });
+        }
+        if !(1..=65_536).contains(&self.queue_capacity) {
+            return Err(E::QueueCapacity { given: self.queue_capacity, max: 65_536 });
+        }
+        Ok(PoolConfig {
+            page_bytes,
+            partitions: self.partitions,
+            pages_per_partition,
+            objects_per_partition: self.objects_per_partition(pages)?,
+            value_bytes_max: self.value_bytes_max,
+            class_bytes,
+            limits: Limits {
+                spare_pages_max: self.spare_pages_max,
+                pins_max: 0,
+                low_watermark_bytes: low_pages * u64::from(page_bytes),
+                high_watermark_bytes: high_pages * u64::from(page_bytes),
+            },
+            step_bytes_max: self.step_bytes_max,
+            request_timeout: self.request_timeout,
+            queue_capacity: self.queue_capacity,
+        })
+    }
+
+    fn classes(&self) -> Result<Vec<u32>, PoolConfigError> {
+        let (min, max) = (self.slot_bytes_min, self.value_bytes_max);
+        if !(16..=self.page_bytes).contains(&max) {
+            return Err(PoolConfigError::ValueBytes { given: max, min: 16, max: self.page_bytes });
+        }
+        if !(16..=max).contains(&min) || self.page_bytes / min >= u32::from(u16::MAX) {
+            let least = self.page_bytes.div_ceil(u32::from(u16::MAX) - 1).max(16);
+            return Err(PoolConfigError::SlotBytes { given: min, min: least, max });
+        }
+        let classes = SizeClasses::cut_from(self.page_bytes, min, max, CLASS_STEPS);
+        let mut class_bytes: Vec<u32> = classes.take(SizeClasses::COUNT_MAX).collect();
+        // Cutting rounds down to multiples of 8; the largest value fits all the same.
+        if class_bytes.last().is_some_and(|last| *last < max) {
+            class_bytes.push(max);
+        }
+        Ok(class_bytes)
+    }
+
+    fn pages_per_partition(&self) -> Result<u16, PoolConfigError> {
+        let partition_bytes = u64::from(self.page_bytes) * u64::from(self.partitions);
+        let pages = self.capacity_bytes / partition_bytes;
+        let pages_max = (u64::from(MAPPINGS_MAX) / u64::from(self.partitions)).min(u64::from(u16::MAX) - 1);
+        match u16::try_from(pages) {
+            Ok(count) if count > 0 && pages <= pages_max => Ok(count),
+            _ => Err(PoolConfigError::CapacityBytes {
+                given: self.capacity_bytes,
+                min: partition_bytes,
+                max: partition_bytes * pages_max,
+            }),
+        }
+    }
+
+    fn objects_per_partition(&self, pages: u64) -> Result<u32, PoolConfigError> {
+        let default =
+            || u32::try_from(self.capacity_bytes / 1_024).unwrap_or(OBJECTS_MAX).clamp(1, OBJECTS_MAX);
+        let objects_max = self.objects_max.unwrap_or_else(default);
+        if !(1..=OBJECTS_MAX).contains(&objects_max) {
+            return Err(PoolConfigError::ObjectsMax { given: objects_max, max: OBJECTS_MAX });
+        }
+        // No more than there can be slots.
+        let slots = pages * u64::from(self.page_bytes / self.slot_bytes_min);
+        let share = objects_max.div_ceil(u32::from(self.partitions));
+        Ok(share.min(u32::try_from(slots).unwrap_or(u32::MAX)))
+    }
+}
+
+/// Tells which value of a configuration is out of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+#[expect(missing_docs, reason = "the fields say what was given and what is allowed")]
+pub enum PoolConfigError {
+    /// The page size.
+    PageBytes { given: u32, min: u32, max: u32 },
+    /// The number of partitions.
+    Partitions { given: u16, max: u16 },
+    /// The capacity; each partition holds at least a page, and all of them a bounded number of mappings.
+    CapacityBytes { given: u64, min: u64, max: u64 },
+    /// The largest value.
+    ValueBytes { given: u32, min: u32, max: u32 },
+    /// The smallest slot.
+    SlotBytes { given: u32, min: u32, max: u32 },
+    /// The number of values.
+    ObjectsMax { given: u32, max: u32 },
+    /// The watermarks: low below high, high at most 1,000.
+    Watermarks { low: u16, high: u16 },
+    /// The bytes moved in a step.
+    StepBytes { given: u32, min: u32 },
+    /// The time a caller waits: 1 ms to 1 hour.
+    RequestTimeout { given: Duration },
+    /// The capacity of the request queue.
+    QueueCapacity { given: usize, max: usize },
+    /// The worker thread could not be started.
+    Worker(io::ErrorKind),
+}
+
+impl fmt::Display for PoolConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PageBytes { given, min, max } => {
+                write!(f, "page_bytes is {given}; it must be a multiple of {min} from {min} to {max}")
+            }
+            Self::Partitions { given, max } => write!(f, "partitions is {given}; it must be 1 to {max}"),
+            Self::CapacityBytes { given, min, max } => {
+                write!(
+                    f,
+                    "capacity_bytes is {given}; with these pages and partitions it must be {min} to {max}"
+                )
+            }
+            Self::ValueBytes { given, min, max } => {
+                write!(f, "value_bytes_max is {given}; it must be {min} to {max}")
+            }
+            Self::SlotBytes { given, min, max } => {
+                write!(f, "slot_bytes_min is {given}; it must be {min} to {max}")
+            }
+            Self::ObjectsMax { given, max } => write!(f, "objects_max is {given}; it must be 1 to {max}"),
+            Self::Watermarks { low, high } => {
+                write!(
+                    f,
+                    "the watermarks are {low} and {high} permille; low must be below high, high at most 1000"
+                )
+            }
+            Self::StepBytes { given, min } => {
+                write!(f, "step_bytes_max is {given}; it must be at least {min}")
+            }
+            Self::RequestTimeout { given } => {
+                write!(f, "request_timeout is {given:?}; it must be 1 ms to 1 h")
+            }
+            Self::QueueCapacity { given, max } => {
+                write!(f, "queue_capacity is {given}; it must be 1 to {max}")
+            }
+            Self::Worker(kind) => write!(f, "the pool worker could not be started: {kind}"),
+        }
+    }
+}
+
+impl core::error::Error for PoolConfigError {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn default_builds_to_64_mib_in_eight_partitions() {
+        let config = PoolConfig::builder().build().unwrap();
+        assert_eq!((config.capacity_bytes(), config.partitions, config.page_bytes), (64 << 20, 8, 256 << 10));
+        assert_eq!(config.class_bytes().last(), Some(&(64 << 10)));
+        assert!(config.limits.low_watermark_bytes < config.limits.high_watermark_bytes);
+    }
+
+    #[test]
+    fn values_out_of_range_are_named_with_the_range() {
+        let build = PoolConfig::builder;
+        let table = [
+            (
+                build().page_bytes(5_000),
+                PoolConfigError::PageBytes { given: 5_000, min: 4_096, max: 1 << 30 },
+            ),
+            (build().partitions(0), PoolConfigError::Partitions { given: 0, max: 64 }),
+            (
+                build().capacity_bytes(1),
+                PoolConfigError::CapacityBytes { given: 1, min: 2 << 20, max: (2 << 20) * 6_144 },
+            ),
+            (
+                build().value_bytes_max(1 << 20),
+                PoolConfigError::ValueBytes { given: 1 << 20, min: 16, max: 256 << 10 },
+            ),
+            (build().slot_bytes_min(8), PoolConfigError::SlotBytes { given: 8, min: 16, max: 64 << 10 }),
+            (build().objects_max(0), PoolConfigError::ObjectsMax { given: 0, max: 1 << 30 }),
+            (build().watermarks_permille(950, 950), PoolConfigError::Watermarks { low: 950, high: 950 }),
+            (build().step_bytes_max(1_000), PoolConfigError::StepBytes { given: 1_000, min: 64 << 10 }),
+            (
+                build().request_timeout(Duration::ZERO),
+                PoolConfigError::RequestTimeout { given: Duration::ZERO },
+            ),
+            (build().queue_capacity(0), PoolConfigError::QueueCapacity { given: 0, max: 65_536 }),
+        ];
+        for (builder, error) in table {
+            assert_eq!(builder.build(), Err(error), "{error}");
+        }
+    }
+
+    #[test]
+    fn odd_sizes_still_fit_the_largest_value() {
+        for value_bytes_max in [16, 1_001, 65_535, 100_003, 262_144] {
+            let builder = PoolConfig::builder().value_bytes_max(value_bytes_max).slot_bytes_min(16);
+            let config = builder.build().unwrap();
+            assert!(config.class_bytes().last() >= Some(&value_bytes_max));
+            assert!(SizeClasses::new(config.class_bytes()).is_ok());
+        }
+    }
+}

@@ -1,0 +1,136 @@
+//! How a thread asks the pool worker.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use coldpress_core::cleanup::{CleanupKind, CleanupReply, CleanupRequest, Owed, ReplySink, Ticket};
+use crossbeam_channel::{RecvTimeoutError, Sender, TrySendError, bounded};
+
+use super::error::PoolError;
+use super::hot::HotPools;
+
+/// Marks tickets issued here, in the index that the requesters' own tables do not reach.
+const TICKET_INDEX: u16 = u16::MAX;
+
+/// Sends a reply to the channel of whoever asked. It never waits: a channel that is full loses the reply, and the
+/// requester's deadline ends the request.
+#[derive(Debug)]
+pub(super) struct ReplyLine(Sender<CleanupReply>);
+
+impl ReplySink for ReplyLine {
+    fn deliver(&mut self, reply: CleanupReply) {
+        let _ = self.0.try_send(reply);
+    }
+}
+
+/// A request on its way. Dropping it anywhere answers `Disconnected` (I-REQ-1).
+#[derive(Debug)]
+pub(super) struct Message {
+    pub(super) owed: Owed<ReplyLine>,
+    pub(super) deadline: Instant,
+}
+
+/// Asks the pool worker for cleanups, and leads to the hot pools. Clone it for each thread that wants one.
+#[derive(Debug, Clone)]
+pub struct PoolCoordinator {
+    requests: Sender<Message>,
+    hot: HotPools,
+    timeout: Duration,
+}
+
+impl PoolCoordinator {
+    pub(super) fn new(requests: Sender<Message>, hot: HotPools, timeout: Duration) -> Self {
+        Self { requests, hot, timeout }
+    }
+
+    /// Returns the handle to the values in the pools.
+    #[must_use]
+    pub fn hot(&self) -> HotPools {
+        self.hot
+    }
+
+    /// Returns how long a cleanup is waited for.
+    #[must_use]
+    pub fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Asks for a cleanup without waiting. The reply comes to `reply` with the ticket returned here.
+    ///
+    /// The reply is never waited for on the other side either: `reply` needs room for as many replies as its owner has
+    /// requests outstanding. An accepted request gets one reply (I-REQ-1); the worker gives up a little before the
+    /// deadline and answers with what it had done by then.
+    ///
+    /// # Errors
+    /// `QueueFull`, or `Disconnected` when the worker is gone; then no reply will come.
+    pub fn request(&self, kind: CleanupKind, reply: Sender<CleanupReply>) -> Result<Ticket, PoolError> {
+        let ticket = Ticket { index: TICKET_INDEX, generation: self.hot.opened.next_ticket() };
+        self.submit(CleanupRequest { ticket, kind }, reply)?;
+        Ok(ticket)
+    }
+
+    /// Sends a request whose ticket was issued by the requester's own
+    /// [`Outstanding`](coldpress_core::cleanup::Outstanding) table.
+    ///
+    /// # Errors
+    /// As for [`request`](Self::request).
+    pub fn submit(&self, request: CleanupRequest, reply: Sender<CleanupReply>) -> Result<(), PoolError> {
+        let message =
+            Message { owed: Owed::new(request, ReplyLine(reply)), deadline: Instant::now() + self.timeout };
+        self.requests.try_send(message).map_err(|error| {
+            let (message, error) = match error {
+                TrySendError::Full(message) => (message, PoolError::QueueFull),
+                TrySendError::Disconnected(message) => (message, PoolError::Disconnected),
+            };
+            // Never accepted: the error is the outcome, and no reply is owed.
+            message.owed.withdraw();
+            error
+        })
+    }
+
+    /// Gives memory back until the pools are below the low watermark: free pages, then expired values, then the coldest.
+    /// Waits for it until the deadline. Returns the bytes returned to the operating system (I-POOL-2).
+    ///
+    /// # Errors
+    /// [`PoolError`]; after `TimedOut` the work may still be done.
+    pub fn emergency_cleanup(&self) -> Result<u64, PoolError> {
+        self.ask(CleanupKind::EmergencyCleanup)
+    }
+
+    /// Moves values together and gives emptied pages back; drops nothing. Waits for it until the deadline. Returns the
+    /// bytes returned to the operating system (I-POOL-2).
+    ///
+    /// # Errors
+    /// [`PoolError`]; after `TimedOut` the work may still be done.
+    pub fn trigger_defragmentation(&self) -> Result<u64, PoolError> {
+        self.ask(CleanupKind::TriggerDefragmentation)
+    }
+
+    fn ask(&self, kind: CleanupKind) -> Result<u64, PoolError> {
+        // A channel per call: a reply that comes too late finds nobody, so it answers nobody else (I-REQ-2).
+        let (reply, replies) = bounded(1);
+        let ticket = self.request(kind, reply)?;
+        match replies.recv_timeout(self.timeout) {
+            Ok(reply) if reply.ticket == ticket => Ok(reply.result?.bytes),
+            Ok(_) => Err(PoolError::Failed),
+            Err(RecvTimeoutError::Timeout) => Err(PoolError::TimedOut),
+            Err(RecvTimeoutError::Disconnected) => Err(PoolError::Disconnected),
+        }
+    }
+}
+
+/// Gives memory back until the pools are below the low watermark; see [`PoolCoordinator::emergency_cleanup`].
+///
+/// # Errors
+/// [`PoolError`].
+pub fn emergency_cleanup(coordinator: &PoolCoordinator) -> Result<u64, PoolError> {
+    coordinator.emergency_cleanup()
+}
+
+/// Moves values together and gives emptied pages back; see [`PoolCoordinator::trigger_defragmentation`].
+///
+/// # Errors
+/// [`PoolError`].
+pub fn trigger_defragmentation(coordinator: &PoolCoordinator) -> Result<u64, PoolError> {
+    coordinator.trigger_defragmentation()
+}

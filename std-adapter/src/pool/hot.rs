@@ -1,0 +1,182 @@
+//! Values kept in memory in front of a cold tier.
+
+use core::hash::{Hash, Hasher};
+
+use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
+
+use super::error::{HotError, PoolError};
+use super::figures::{PageView, PoolFigures};
+use super::shell::{Locked, Opened};
+
+/// Handles looked at per lock hold when a tier is removed.
+const SCAN_MAX: u32 = 256;
+
+/// Names a value: which tier's, and the keyed hash the tier knows its key by.
+///
+/// The hash must come from a keyed hash function. It is used as it is to spread keys over partitions and buckets.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HotKey {
+    /// A number from [`HotPools::register_tier`].
+    pub tier: u32,
+    /// 96 bits of a keyed hash of the key.
+    pub hash: [u8; 12],
+}
+
+impl HotKey {
+    /// Eight bytes choose the bucket, the other four the partition: were they the same bits, a partition's map would use
+    /// only a part of its buckets.
+    fn split(&self) -> (u64, u32) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = self.hash;
+        (u64::from_le_bytes([a, b, c, d, e, f, g, h]), u32::from_le_bytes([i, j, k, l]))
+    }
+}
+
+impl Hash for HotKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        // Spread over the high bits, where a map takes its control bits from.
+        state.write_u64(self.split().0 ^ (u64::from(self.tier) << 32));
+    }
+}
+
+/// The pools as the place for values: a `Copy` handle for any thread.
+///
+/// Values are evicted coldest first when there is no room, and dropped when their time is over and memory is needed; so each
+/// read may miss. After the manager was dropped, every read misses and every insert is refused.
+#[derive(Debug, Clone, Copy)]
+pub struct HotPools {
+    pub(super) opened: Opened,
+}
+
+impl HotPools {
+    /// Takes a value, in place of an earlier one of the same key. Returns whether it was taken;
+    /// [`try_insert`](Self::try_insert) says why not.
+    ///
+    /// The stamp says which version of the key it is; a read with another stamp misses. `expires_s` is in seconds of the
+    /// Unix epoch; from then on a cleanup drops the value first, while reads may still find it.
+    ///
+    /// # Bounds
+    /// Holds one partition's lock for a copy of the value; evicts at most one other.
+    #[must_use = "a value that was not taken is not there to be read"]
+    pub fn insert(&self, key: HotKey, stamp: u64, bytes: &[u8], expires_s: Option<u32>) -> bool {
+        self.try_insert(key, stamp, bytes, expires_s).is_ok()
+    }
+
+    /// Takes a value like [`insert`](Self::insert), or says why not.
+    ///
+    /// # Errors
+    /// [`HotError`]. Whatever the key stood for before is gone, unless the value is too large or the pools are closed.
+    pub fn try_insert(
+        &self,
+        key: HotKey,
+        stamp: u64,
+        bytes: &[u8],
+        expires_s: Option<u32>,
+    ) -> Result<(), HotError> {
+        let max_bytes = self.opened.value_bytes_max;
+        if u32::try_from(bytes.len()).is_ok_and(|len| len > max_bytes) || bytes.len() > max_bytes as usize {
+            return Err(HotError::TooLarge { max_bytes });
+        }
+        let mut partition = self.lock_for(key).map_err(|_| HotError::Closed)?;
+        let taken = partition.insert(key, stamp, bytes, expires_s);
+        // A class without pages gets none from the others until the worker makes room.
+        let needs_room = taken.is_err() || partition.pool.is_above_high_watermark();
+        let ask = needs_room && !core::mem::replace(&mut partition.asked, needs_room);
+        drop(partition);
+        if ask {
+            self.opened.wake();
+        }
+        taken
+    }
+
+    /// Reads a value in place. A differing stamp is a miss, and drops the entry.
+    ///
+    /// `read` runs under the partition's lock: it copies or decodes, and calls nothing of these pools.
+    pub fn read<R>(&self, key: HotKey, stamp: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        self.lock_for(key).ok()?.read(key, stamp, read)
+    }
+
+    /// Drops a value; tells whether it was there.
+    pub fn remove(&self, key: HotKey) -> bool {
+        self.lock_for(key).is_ok_and(|mut partition| partition.remove(key))
+    }
+
+    /// Drops all values of a tier; returns how many.
+    ///
+    /// # Bounds
+    /// Looks at each handle once, 256 per lock hold. A value inserted meanwhile may stay.
+    pub fn remove_tier(&self, tier: u32) -> u64 {
+        let mut removed = 0;
+        for number in 0..self.opened.partitions() {
+            let mut next = Some(0);
+            while let Some(index) = next {
+                let Ok(mut partition) = self.opened.lock(number) else { return removed };
+                let (onward, count) = partition.remove_tier(tier, index, SCAN_MAX);
+                removed += u64::from(count);
+                next = onward;
+                parking_lot::MappedMutexGuard::unlock_fair(partition);
+            }
+        }
+        removed
+    }
+
+    /// Returns a number no other tier on these pools has.
+    #[must_use]
+    pub fn register_tier(&self) -> u32 {
+        self.opened.next_tier()
+    }
+
+    /// Returns the length of the largest value that is taken.
+    #[must_use]
+    pub fn value_bytes_max(&self) -> u32 {
+        self.opened.value_bytes_max
+    }
+
+    /// Tells whether the manager is still there.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.opened.lock(0).is_ok()
+    }
+
+    /// Measures the pools as they are, partition by partition.
+    ///
+    /// # Errors
+    /// [`PoolError::Closed`].
+    pub fn figures(&self) -> Result<PoolFigures, PoolError> {
+        let mut figures = PoolFigures::default();
+        for number in 0..self.opened.partitions() {
+            let partition = self.opened.lock(number)?;
+            figures.totals += partition.pool.figures();
+            figures.hits = figures.hits.saturating_add(partition.hits);
+            figures.misses = figures.misses.saturating_add(partition.misses);
+            figures.page_views.extend(partition.occupancy().map(|page| PageView {
+                partition: number,
+                class_bytes: page.slot_bytes,
+                used_slots: page.used_slots,
+                slots: page.slots,
+            }));
+        }
+        figures.complete();
+        Ok(figures)
+    }
+
+    /// Judges how well memory is used, from figures measured now. Failed allocations are those since `before`.
+    ///
+    /// # Errors
+    /// [`PoolError::Closed`].
+    pub fn efficiency(
+        &self,
+        config: &EfficiencyConfig,
+        before: &PoolFigures,
+        latency_us: Option<u32>,
+    ) -> Result<EfficiencyReport, PoolError> {
+        let now = self.figures()?;
+        let measured = Measured { latency_us, ..Measured::from_pool(&now.totals, &before.totals) };
+        Ok(analyse(&measured, config))
+    }
+
+    fn lock_for(&self, key: HotKey) -> Result<Locked, PoolError> {
+        // The remainder of a number of 16 bits fits 16 bits.
+        let number = key.split().1 % u32::from(self.opened.partitions().max(1));
+        self.opened.lock(u16::try_from(number).unwrap_or(0))
+    }
+}

@@ -1,0 +1,54 @@
+//! Memory pools of a service: pages that really go back to the operating system, and a worker that tidies them.
+//!
+//! ```text
+//!  any thread ── HotPools (Copy) ──────────► partitions, each behind its own lock ◄──┐ one bounded step
+//!                                            (pages, handles, keys)                 │ per lock hold
+//!  any thread ── PoolCoordinator (Clone) ── bounded channel of 256 ──► pool worker ──┘
+//!       ▲                                                                   │
+//!       └───────────────────────────── CleanupReply ────────────────────────┘
+//! ```
+//!
+//! [`AllocationManager::new`] takes a shell from a process-wide free list, puts the partitions into it and starts the worker.
+//! Dropping the manager stops and joins the worker, returns every page and gives the shell back, so opening and closing
+//! grows nothing. A [`HotPools`] or [`PoolCoordinator`] kept longer is refused from then on, also when the shell serves
+//! somebody else by then: handles carry a generation.
+//!
+//! ```
+//! use coldpress_std::pool::{AllocationManager, HotKey, PoolConfig, trigger_defragmentation};
+//!
+//! let config = PoolConfig::builder().capacity_bytes(16 << 20).partitions(2).build()?;
+//! let (manager, coordinator) = AllocationManager::new(&config)?;
+//!
+//! let hot = coordinator.hot();
+//! let key = HotKey { tier: hot.register_tier(), hash: *b"twelve bytes" };
+//! assert!(hot.insert(key, 1, b"value", None));
+//! assert_eq!(hot.read(key, 1, <[u8]>::to_vec), Some(b"value".to_vec()));
+//!
+//! let reclaimed_bytes = trigger_defragmentation(&coordinator)?;
+//! assert_eq!(reclaimed_bytes, 0, "one object in one page: no move can free it");
+//!
+//! drop(manager);
+//! assert_eq!(hot.read(key, 1, <[u8]>::to_vec), None);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod config;
+mod coordinator;
+mod error;
+mod figures;
+mod hot;
+mod manager;
+mod mapped;
+mod partition;
+mod shell;
+mod worker;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{PoolConfig, PoolConfigBuilder, PoolConfigError};
+pub use coordinator::{PoolCoordinator, emergency_cleanup, trigger_defragmentation};
+pub use error::{HotError, PoolError};
+pub use figures::{PageView, PoolFigures};
+pub use hot::{HotKey, HotPools};
+pub use manager::AllocationManager;

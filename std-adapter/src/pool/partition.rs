@@ -1,0 +1,155 @@
+//! One partition: a pool and the keys of what lies in it.
+
+use core::hash::{BuildHasherDefault, Hasher};
+use std::collections::HashMap;
+
+use coldpress_core::pool::{
+    AllocateError, Handle, LimitsError, PageOccupancy, Pool, SizeClasses, Step, Terms,
+};
+
+use super::config::PoolConfig;
+use super::error::HotError;
+use super::hot::HotKey;
+use super::mapped::{HeapTables, MappedPages};
+
+/// Takes the key's own bits: they come out of a keyed hash already, so hashing them again would only cost time.
+#[derive(Debug, Default)]
+pub(super) struct KeyBits(u64);
+
+impl Hasher for KeyBits {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+
+    fn write(&mut self, bytes: &[u8]) {
+        for byte in bytes {
+            self.0 = self.0.rotate_left(8) ^ u64::from(*byte);
+        }
+    }
+
+    fn write_u64(&mut self, bits: u64) {
+        self.0 ^= bits;
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    handle: Handle,
+    stamp: u64,
+}
+
+/// A pool and the keys of what lies in it. All of it is behind one lock, so a key and its object never disagree.
+#[derive(Debug)]
+pub(super) struct Partition {
+    /// Whose it is: handles of an earlier owner of the shell are refused.
+    pub(super) generation: u64,
+    pub(super) pool: Pool<MappedPages, HeapTables>,
+    keys: HashMap<HotKey, Entry, BuildHasherDefault<KeyBits>>,
+    pub(super) hits: u64,
+    pub(super) misses: u64,
+    /// Whether the worker was told that this partition needs room, and has not come yet.
+    pub(super) asked: bool,
+}
+
+impl Partition {
+    pub(super) fn new(config: &PoolConfig, generation: u64) -> Result<Self, LimitsError> {
+        let pages = MappedPages::new(config.page_bytes, config.pages_per_partition);
+        let classes = SizeClasses::new(&config.class_bytes).map_err(|_| LimitsError::ClassTable)?;
+        let pool = Pool::new(pages, HeapTables::new(config), classes, config.limits)?;
+        // Presized, so that no insert pays for moving the whole map under the lock.
+        let keys = HashMap::with_capacity_and_hasher(config.objects_per_partition as usize, <_>::default());
+        Ok(Self { generation, pool, keys, hits: 0, misses: 0, asked: false })
+    }
+
+    pub(super) fn insert(
+        &mut self,
+        key: HotKey,
+        stamp: u64,
+        bytes: &[u8],
+        expires_s: Option<u32>,
+    ) -> Result<(), HotError> {
+        let max_bytes = self.pool.len_max();
+        let len = u32::try_from(bytes.len()).map_err(|_| HotError::TooLarge { max_bytes })?;
+        // Gone even if the new value finds no room: the old one is not what the key stands for any more.
+        self.remove(key);
+        let (pool, keys) = (&mut self.pool, &mut self.keys);
+        let terms = Terms { expires_s, evictable: true };
+        let allocated = pool.allocate_evicting(len, terms, key, |dropped| {
+            keys.remove(&dropped.tag);
+        });
+        let handle = allocated.map_err(|error| match error {
+            AllocateError::TooLarge => HotError::TooLarge { max_bytes },
+            _ => HotError::Full,
+        })?;
+        if pool.write(handle, 0, bytes).is_err() {
+            let _ = pool.free(handle);
+            return Err(HotError::Full);
+        }
+        keys.insert(key, Entry { handle, stamp });
+        Ok(())
+    }
+
+    pub(super) fn read<R>(&mut self, key: HotKey, stamp: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
+        let entry = self.keys.get(&key).copied();
+        if let Some(entry) = entry.filter(|entry| entry.stamp != stamp) {
+            self.drop_entry(key, entry);
+        }
+        let current = entry.filter(|entry| entry.stamp == stamp);
+        let Some(entry) = current.filter(|entry| self.pool.touch(entry.handle).is_ok()) else {
+            self.misses = self.misses.saturating_add(1);
+            return None;
+        };
+        self.hits = self.hits.saturating_add(1);
+        self.pool.bytes(entry.handle).ok().map(read)
+    }
+
+    pub(super) fn remove(&mut self, key: HotKey) -> bool {
+        match self.keys.get(&key).copied() {
+            Some(entry) => {
+                self.drop_entry(key, entry);
+                true
+            }
+            None => false,
+        }
+    }
+
+    fn drop_entry(&mut self, key: HotKey, entry: Entry) {
+        self.keys.remove(&key);
+        // The key was the only one to know the handle, so it can not be stale.
+        let _ = self.pool.free(entry.handle);
+    }
+
+    /// Drops the values of one tier among `looks_max` handles; returns where to go on, and how many went.
+    pub(super) fn remove_tier(&mut self, tier: u32, index: u32, looks_max: u32) -> (Option<u32>, u32) {
+        let mut found = Vec::new();
+        let next = self.pool.scan(index, looks_max, |_, key| {
+            if key.tier == tier {
+                found.push(key);
+            }
+        });
+        let removed = found.into_iter().filter(|key| self.remove(*key)).count();
+        (next, u32::try_from(removed).unwrap_or(u32::MAX))
+    }
+
+    pub(super) fn defragment_step(&mut self, bytes_max: u32) -> Step {
+        self.pool.defragment_step(bytes_max)
+    }
+
+    pub(super) fn emergency_step(&mut self, now_s: u32, bytes_max: u32) -> Step {
+        let keys = &mut self.keys;
+        self.pool.emergency_step(now_s, bytes_max, |dropped| {
+            keys.remove(&dropped.tag);
+        })
+    }
+
+    pub(super) fn occupancy(&self) -> impl Iterator<Item = PageOccupancy> + '_ {
+        self.pool.occupancy()
+    }
+
+    /// Whether keys and objects are the same set, and the pool's counters equal a recount.
+    #[cfg(test)]
+    pub(super) fn audit(&self) -> bool {
+        let named = self.keys.iter().all(|(key, entry)| self.pool.tag(entry.handle) == Ok(*key));
+        named && self.keys.len() == self.pool.figures().live_objects as usize && self.pool.audit() == Ok(())
+    }
+}

@@ -1,0 +1,170 @@
+//! The one thread that maintains the pools.
+//!
+//! It holds a partition's lock for one bounded step, then gives it to whoever waits, and goes on with the next partition.
+//! The lock is handed over fairly both ways: the worker yields it to a waiting reader after each step, and a lock that
+//! readers keep busy is handed to the waiting worker within about half a millisecond, so it always makes progress.
+
+use core::convert::Infallible;
+use core::time::Duration;
+use std::time::{Instant, SystemTime};
+
+use coldpress_core::cleanup::{CleanupError, CleanupKind, Reclaimed};
+use coldpress_core::pool::Step;
+use crossbeam_channel::{Receiver, TryRecvError, select_biased};
+
+use super::coordinator::Message;
+use super::partition::Partition;
+use super::shell::Opened;
+
+/// The requests, answered even if the worker falls over: what is left in the channel is owed a reply.
+pub(super) struct Inbox(pub(super) Receiver<Message>);
+
+impl Drop for Inbox {
+    fn drop(&mut self) {
+        while let Ok(message) = self.0.try_recv() {
+            drop(message);
+        }
+    }
+}
+
+pub(super) struct Worker {
+    pub(super) opened: Opened,
+    pub(super) requests: Inbox,
+    pub(super) wake: Receiver<()>,
+    /// Disconnects when the manager is dropped.
+    pub(super) stop: Receiver<Infallible>,
+    pub(super) step_bytes_max: u32,
+    pub(super) timeout: Duration,
+}
+
+/// How a run over the partitions ended.
+enum Ended {
+    Done,
+    /// The time was up; what was done stands.
+    Late,
+    Failed,
+    /// The manager is being dropped.
+    Stopped,
+}
+
+impl Worker {
+    pub(super) fn run(self) {
+        loop {
+            select_biased! {
+                recv(self.stop) -> _ => return,
+                recv(self.requests.0) -> message => match message {
+                    Ok(message) => self.serve(message),
+                    // The last coordinator is gone; the pools still need tending.
+                    Err(_) => return self.run_alone(),
+                },
+                recv(self.wake) -> _ => self.make_room(),
+            }
+        }
+    }
+
+    fn run_alone(&self) {
+        loop {
+            select_biased! {
+                recv(self.stop) -> _ => return,
+                recv(self.wake) -> _ => self.make_room(),
+            }
+        }
+    }
+
+    fn serve(&self, message: Message) {
+        let Message { owed, deadline } = message;
+        if Instant::now() >= deadline {
+            // Nobody waits for it any more; work that nobody asked for is not done.
+            owed.fail(CleanupError::TimedOut);
+            return;
+        }
+        let kind = owed.request().kind;
+        let started = Instant::now();
+        // The reply needs a moment to arrive before the deadline.
+        let until = deadline.checked_sub(self.timeout / 10).unwrap_or(deadline);
+        let (reclaimed, ended) = match kind {
+            CleanupKind::TriggerDefragmentation => {
+                self.rounds(until, |_| true, |partition| partition.defragment_step(self.step_bytes_max))
+            }
+            CleanupKind::EmergencyCleanup => {
+                let now_s = unix_time_s();
+                self.rounds(until, |_| true, |partition| partition.emergency_step(now_s, self.step_bytes_max))
+            }
+            _ => (Reclaimed::default(), Ended::Failed),
+        };
+        tracing::debug!(
+            ?kind,
+            bytes = reclaimed.bytes,
+            moved_bytes = reclaimed.moved_bytes,
+            dropped_objects = reclaimed.dropped_objects,
+            micros = started.elapsed().as_micros(),
+            "pool cleanup"
+        );
+        match ended {
+            Ended::Done | Ended::Late => owed.done(reclaimed),
+            Ended::Failed => owed.fail(CleanupError::Failed),
+            // Dropped unanswered, it answers `Disconnected`.
+            Ended::Stopped => drop(owed),
+        }
+    }
+
+    /// Brings the partitions that asked for room below their low watermark, for a while: requests go first.
+    fn make_room(&self) {
+        let now_s = unix_time_s();
+        let until = Instant::now() + self.timeout / 4;
+        let (reclaimed, ended) = self.rounds(
+            until,
+            |partition| partition.asked,
+            |partition| {
+                let step = partition.emergency_step(now_s, self.step_bytes_max);
+                partition.asked = !step.done;
+                step
+            },
+        );
+        if matches!(ended, Ended::Late) {
+            self.opened.wake();
+        }
+        tracing::debug!(
+            bytes = reclaimed.bytes,
+            dropped_objects = reclaimed.dropped_objects,
+            "pool made room"
+        );
+    }
+
+    /// Goes round the partitions, one step in each, until all are done. One lock hold is one step.
+    fn rounds(
+        &self,
+        until: Instant,
+        wanted: impl Fn(&Partition) -> bool,
+        mut step: impl FnMut(&mut Partition) -> Step,
+    ) -> (Reclaimed, Ended) {
+        let mut reclaimed = Reclaimed::default();
+        let mut failed = false;
+        let mut open: Vec<u16> = (0..self.opened.partitions())
+            .filter(|number| self.opened.lock(*number).is_ok_and(|partition| wanted(&partition)))
+            .collect();
+        while !open.is_empty() {
+            if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
+                return (reclaimed, Ended::Stopped);
+            }
+            if Instant::now() >= until {
+                return (reclaimed, Ended::Late);
+            }
+            open.retain(|number| {
+                let Ok(mut partition) = self.opened.lock(*number) else { return false };
+                let done = step(&mut partition);
+                parking_lot::MappedMutexGuard::unlock_fair(partition);
+                done.add_to(&mut reclaimed, self.opened.page_bytes);
+                failed |= done.failed;
+                !done.done
+            });
+        }
+        (reclaimed, if failed { Ended::Failed } else { Ended::Done })
+    }
+}
+
+/// Seconds of the Unix epoch, the clock of the values' expiry.
+fn unix_time_s() -> u32 {
+    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
+    since.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
+}

@@ -1,0 +1,54 @@
+//! Opening and closing grows nothing: no thread, no mapping, no memory.
+//!
+//! One test, so that nothing else in the process opens or closes meanwhile.
+#![cfg(target_os = "linux")]
+
+use coldpress_std::pool::{AllocationManager, HotKey, PoolConfig, PoolError, emergency_cleanup};
+
+#[derive(Debug)]
+struct Held {
+    threads: usize,
+    mappings: usize,
+    resident_bytes: u64,
+}
+
+fn held() -> Held {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
+    Held {
+        threads: std::fs::read_dir("/proc/self/task").unwrap().count(),
+        mappings: std::fs::read_to_string("/proc/self/maps").unwrap().lines().count(),
+        resident_bytes: line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024,
+    }
+}
+
+#[test]
+fn pools_opened_and_closed_a_thousand_times_hold_no_more_than_before() {
+    let config = PoolConfig::builder().capacity_bytes(4 << 20).partitions(4).build().unwrap();
+    let mut kept = Vec::new();
+    let mut open_and_close = |number: u64| {
+        let (manager, coordinator) = AllocationManager::new(&config).unwrap();
+        let hot = coordinator.hot();
+        for at in 0..8u8 {
+            let key = HotKey { tier: hot.register_tier(), hash: [at; 12] };
+            assert!(hot.insert(key, number, &[at; 10_000], None));
+        }
+        drop(manager);
+        assert!(!hot.is_open());
+        if number.is_multiple_of(100) {
+            kept.push(coordinator);
+        }
+    };
+    // The first rounds fill what the allocator and the thread stacks keep for the next.
+    (0..50).for_each(&mut open_and_close);
+    let before = held();
+    (0..1_000).for_each(&mut open_and_close);
+    let after = held();
+    println!("{before:?} to {after:?}");
+    assert!(after.threads <= before.threads);
+    assert!(after.mappings <= before.mappings + 8, "{before:?} to {after:?}");
+    assert!(after.resident_bytes < before.resident_bytes + (2 << 20), "{before:?} to {after:?}");
+    for coordinator in kept {
+        assert_eq!(emergency_cleanup(&coordinator), Err(PoolError::Disconnected));
+    }
+}

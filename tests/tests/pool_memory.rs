@@ -1,0 +1,89 @@
+//! Pages that are released go back to the operating system: read from the process's own figures.
+//!
+//! One test, so that nothing else in the process takes or frees memory meanwhile.
+#![cfg(target_os = "linux")]
+
+use coldpress_std::pool::{
+    AllocationManager, HotKey, HotPools, PoolConfig, emergency_cleanup, trigger_defragmentation,
+};
+
+const VALUES: u64 = 4_000;
+const VALUE_BYTES: usize = 16 << 10;
+
+/// Resident bytes of the process, without what it shares with others.
+fn resident_bytes() -> u64 {
+    let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
+    let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
+    line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
+}
+
+fn key(number: u64) -> HotKey {
+    let mut hash = [0; 12];
+    for (at, part) in hash.chunks_exact_mut(4).enumerate() {
+        // The finaliser of splitmix64: no pattern in the numbers may show in the partitions.
+        let mut mixed = (number * 3 + at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        part.copy_from_slice(&(mixed >> 32).to_le_bytes()[..4]);
+    }
+    HotKey { tier: 0, hash }
+}
+
+fn value(number: u64) -> Vec<u8> {
+    (0..VALUE_BYTES as u64).map(|at| (at.wrapping_mul(number | 1) >> 5) as u8).collect()
+}
+
+fn assert_kept(hot: HotPools, kept: impl Iterator<Item = u64>) {
+    for number in kept {
+        assert!(hot.read(key(number), number, |bytes| bytes == value(number)).unwrap(), "I-POOL-1: {number}");
+    }
+}
+
+#[test]
+fn scattered_pools_cleanups_shrink_the_process_by_what_they_report() {
+    let builder = PoolConfig::builder().capacity_bytes(96 << 20).watermarks_permille(20, 950);
+    let (manager, coordinator) = AllocationManager::new(&builder.build().unwrap()).unwrap();
+    let hot = coordinator.hot();
+    for number in 0..VALUES {
+        assert!(hot.insert(key(number), number, &value(number), None));
+    }
+    let full_bytes = resident_bytes();
+    assert!(full_bytes > hot.figures().unwrap().committed_bytes);
+
+    // Three of four values go, scattered over all pages. Hardly a page is empty, so hardly anything is given back.
+    for number in (0..VALUES).filter(|number| number % 4 != 0) {
+        assert!(hot.remove(key(number)));
+    }
+    let scattered_bytes = resident_bytes();
+    assert!(
+        full_bytes - scattered_bytes.min(full_bytes) < full_bytes / 4,
+        "{full_bytes} to {scattered_bytes}"
+    );
+
+    let reclaimed_bytes = trigger_defragmentation(&coordinator).unwrap();
+    let tidy_bytes = resident_bytes();
+    println!("full {full_bytes}, scattered {scattered_bytes}, tidy {tidy_bytes}; reported {reclaimed_bytes}");
+    assert!(reclaimed_bytes > 30 << 20, "{reclaimed_bytes}");
+    // I-POOL-2: what is reported is what the process no longer has, give or take what the test itself holds.
+    let given_back = scattered_bytes - tidy_bytes;
+    assert!(
+        given_back.abs_diff(reclaimed_bytes) < 2 << 20,
+        "reported {reclaimed_bytes}, given back {given_back}"
+    );
+    assert_kept(hot, (0..VALUES).step_by(4));
+
+    let reclaimed_bytes = emergency_cleanup(&coordinator).unwrap();
+    let low_bytes = resident_bytes();
+    println!("low {low_bytes}; reported {reclaimed_bytes}");
+    let given_back = tidy_bytes - low_bytes;
+    assert!(
+        given_back.abs_diff(reclaimed_bytes) < 2 << 20,
+        "reported {reclaimed_bytes}, given back {given_back}"
+    );
+    assert!(reclaimed_bytes > 8 << 20);
+
+    let committed_bytes = hot.figures().unwrap().committed_bytes;
+    drop(manager);
+    let closed_bytes = resident_bytes();
+    assert!(low_bytes - closed_bytes >= committed_bytes, "closing returns the rest");
+}
