@@ -14,15 +14,15 @@ use coldpress_examples::replay::{Replayed, Watch, replay};
 use coldpress_examples::table::table;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-/// Ended with wrong answers.
-const MISMATCHED: u8 = 1;
+/// Ended with wrong answers or a failed task.
+const UNSOUND: u8 = 1;
 /// Could not be carried out.
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
     match run(&Options::parse()) {
-        Ok(0) => ExitCode::SUCCESS,
-        Ok(_) => ExitCode::from(MISMATCHED),
+        Ok(true) => ExitCode::SUCCESS,
+        Ok(false) => ExitCode::from(UNSOUND),
         Err(error) => {
             eprintln!("replay: {error}");
             ExitCode::from(FAILED)
@@ -30,22 +30,27 @@ fn main() -> ExitCode {
     }
 }
 
-/// Carries out a replay and gives the number of wrong answers.
-fn run(options: &Options) -> Result<u64, Box<dyn core::error::Error>> {
+/// Carries out a replay and says whether every answer was right and every task ended well.
+fn run(options: &Options) -> Result<bool, Box<dyn core::error::Error>> {
     let mut plan = plan(options)?;
     let mut bar = Bar::default();
     plan.title.push_str(", on a map in memory");
     let replayed = replay(&plan, &Memory::new(plan.capacity_bytes), &mut bar)?;
     show(options, &plan, &replayed)?;
-    Ok(replayed.figures.mismatches + replayed.figures.reopen_mismatches)
+    let mismatches = replayed.figures.mismatches + replayed.figures.reopen_mismatches;
+    Ok(mismatches == 0 && !replayed.has_failed_tasks())
 }
 
 fn show(options: &Options, plan: &Plan, replayed: &Replayed) -> Result<(), Box<dyn core::error::Error>> {
     let picture = options.picture.clone().unwrap_or_else(|| PathBuf::from("replay.html"));
-    std::fs::write(&picture, page(plan, replayed))?;
+    // A picture that cannot be written must not cost the figures of a long run.
+    let drawn = std::fs::write(&picture, page(plan, replayed));
     let mut out = std::io::stdout().lock();
     writeln!(out, "{}", table(plan, replayed))?;
-    writeln!(out, "Picture: {}", picture.display())?;
+    match &drawn {
+        Ok(()) => writeln!(out, "Picture: {}", picture.display())?,
+        Err(error) => eprintln!("replay: the picture {} is not written: {error}", picture.display()),
+    }
     let wrong = [&replayed.counts, &replayed.checked, &replayed.rechecked];
     for Mismatch { key, version, fault } in wrong.iter().flat_map(|counts| &counts.examples) {
         writeln!(out, "Mismatch: key {key:#x}, version {version}: {fault:?}")?;

@@ -203,24 +203,4 @@ mod tests {
         }
         assert!(!drifted, "a ratio is out of its range");
     }
-
-    #[test]
-    #[ignore = "a measurement: run it with --release --ignored --nocapture"]
-    fn content_made_and_checked_is_timed() {
-        let mut page = vec![0; 16_384];
-        let started = std::time::Instant::now();
-        for key in 0..65_536 {
-            CONTENT.fill(key, 1, &mut page);
-            core::hint::black_box(&page);
-        }
-        let made = started.elapsed();
-        CONTENT.fill(5, 1, &mut page);
-        let started = std::time::Instant::now();
-        for _ in 0..65_536 {
-            assert!(CONTENT.matches(5, 1, core::hint::black_box(&page)));
-        }
-        let checked = started.elapsed();
-        let rate = |time: core::time::Duration| 1.073_741_824 / time.as_secs_f64();
-        println!("made at {:.1} GB/s, checked at {:.1} GB/s", rate(made), rate(checked));
-    }
 }

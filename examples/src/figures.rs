@@ -6,7 +6,7 @@ use crate::latency::CallFigures;
 use crate::store::{PageView, SegmentView, Store};
 
 /// What a replay measured; one JSON object with these names. Bytes are bytes, shares are 0 to 1.
-#[derive(Debug, Clone, Serialize)]
+#[derive(Debug, Clone, Default, Serialize)]
 pub struct Figures {
     /// Requests that were carried out.
     pub requests: u64,

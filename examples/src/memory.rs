@@ -105,7 +105,7 @@ impl Handle for MemoryStore<'_> {
     }
 
     fn run(self, task: Task) -> Result<TaskReport, StoreError> {
-        Ok(TaskReport { task, outcome: "nothing to do in memory".to_owned(), ms: 0 })
+        Ok(TaskReport::done(task.name(), Duration::ZERO, "nothing to do in memory".to_owned()))
     }
 
     fn figures(self) -> StoreFigures {

@@ -4,6 +4,7 @@
 //! testable, and run by itself it tells how much of a figure is the program's own.
 
 use core::fmt;
+use core::time::Duration;
 
 /// Why a store did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -55,15 +56,32 @@ impl Task {
     }
 }
 
-/// How a task ended.
+/// How a task, or another thing that was asked of a store, ended.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskReport {
-    /// The task.
-    pub task: Task,
+    /// What was asked.
+    pub name: &'static str,
     /// The outcome, in the store's own words.
     pub outcome: String,
+    /// Whether it failed.
+    pub is_failed: bool,
     /// Milliseconds from the call to the report.
     pub ms: u64,
+}
+
+impl TaskReport {
+    /// Reports a failure.
+    #[must_use]
+    pub fn failed(name: &'static str, took: Duration, error: &StoreError) -> Self {
+        Self { is_failed: true, ..Self::done(name, took, error.to_string()) }
+    }
+
+    /// Reports an end that is no failure.
+    #[must_use]
+    pub fn done(name: &'static str, took: Duration, outcome: String) -> Self {
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        Self { name, outcome, is_failed: false, ms }
+    }
 }
 
 /// A segment as the picture shows it. Bytes that are neither live nor stale are free.

@@ -24,7 +24,7 @@ pub fn table(plan: &Plan, replayed: &Replayed) -> String {
     }
     heading(&mut text, "Tasks");
     for report in &replayed.tasks {
-        row(&mut text, report.task.name(), &format!("{} in {} ms", report.outcome, count(report.ms)));
+        row(&mut text, report.name, &format!("{} in {} ms", report.outcome, count(report.ms)));
     }
     latencies(&mut text, replayed);
     text
