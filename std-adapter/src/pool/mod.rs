@@ -32,12 +32,12 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod allocation;
 mod config;
 mod coordinator;
 mod error;
 mod figures;
 mod hot;
-mod manager;
 mod mapped;
 mod partition;
 mod shell;
@@ -46,9 +46,9 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use allocation::AllocationManager;
 pub use config::{PoolConfig, PoolConfigBuilder, PoolConfigError};
 pub use coordinator::{PoolCoordinator, emergency_cleanup, trigger_defragmentation};
 pub use error::{HotError, PoolError};
 pub use figures::{PageView, PoolFigures};
 pub use hot::{HotKey, HotPools};
-pub use manager::AllocationManager;

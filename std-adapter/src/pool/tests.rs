@@ -193,6 +193,25 @@ fn dropped_manager_ends_every_handle() {
 }
 
 #[test]
+fn closing_pools_answer_the_requests_they_leave_undone() {
+    let (manager, coordinator) = AllocationManager::new(&small().build().unwrap()).unwrap();
+    let (release, reader) = hold_worker(coordinator.hot());
+    let (reply, replies) = bounded(8);
+    for _ in 0..3 {
+        coordinator.request(CleanupKind::EmergencyCleanup, reply.clone()).unwrap();
+    }
+    // The drop waits for the worker, and the worker for the reader.
+    let closing = thread::spawn(move || drop(manager));
+    thread::sleep(Duration::from_millis(30));
+    drop(release);
+    reader.join().unwrap();
+    closing.join().unwrap();
+    drop(reply);
+    let results: Vec<_> = replies.try_iter().map(|reply| reply.result).collect();
+    assert_eq!(results, [Err(CleanupError::Disconnected); 3], "I-REQ-1");
+}
+
+#[test]
 fn dropped_coordinators_leave_the_worker_tending_the_pools() {
     let config = small().build().unwrap();
     let (manager, coordinator) = AllocationManager::new(&config).unwrap();
