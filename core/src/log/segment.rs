@@ -28,7 +28,19 @@ pub struct Marker {
     pub sequence_issued: u32,
 }
 
+/// Tells whether bytes are all blank, or begin as a write does that a cut tore: with as much of the magic as is there.
+fn could_begin(magic: &[u8], bytes: &[u8], blank: u8) -> bool {
+    let begins = bytes.first() == magic.first()
+        && bytes.iter().zip(magic).all(|(byte, magic)| byte == magic || *byte == blank);
+    begins || bytes.iter().all(|byte| *byte == blank)
+}
+
 impl Marker {
+    /// Tells whether bytes are blank or a marker that a cut could have torn.
+    pub(crate) fn could_be(bytes: &[u8], blank: u8) -> bool {
+        could_begin(&MARKER_MAGIC, bytes, blank)
+    }
+
     /// Writes the marker.
     #[must_use]
     pub fn encode(&self) -> [u8; MARKER_BYTES as usize] {
@@ -126,6 +138,11 @@ fn packed(geometry: &Geometry, stream: u8) -> u8 {
 }
 
 impl Header {
+    /// Tells whether bytes are blank or a header that a cut could have torn.
+    pub(crate) fn could_be(bytes: &[u8], blank: u8) -> bool {
+        could_begin(&HEADER_MAGIC, bytes, blank)
+    }
+
     /// Writes one copy; returns it and its length.
     #[must_use]
     pub fn encode(&self, geometry: &Geometry) -> ([u8; HEADER_BYTES_KEYED as usize], usize) {

@@ -53,6 +53,8 @@ struct Head {
     is_blank: bool,
     /// Whether no record begins where the first would.
     has_no_record: bool,
+    /// Whether what is there is blank, whole, or could be a marker and header that a cut tore.
+    could_be_torn: bool,
     is_unreadable: bool,
 }
 
@@ -149,6 +151,10 @@ impl Mount {
             }
             let after_marker = if head.marker.is_some() { g.header_at() } else { 0 };
             head.is_blank = blank(bytes.get(after_marker as usize..).unwrap_or_default());
+            let (ends, blank_byte) = (g.padded(g.header_bytes()) as usize, g.erase_value());
+            head.could_be_torn =
+                Marker::could_be(bytes.get(..g.header_at() as usize).unwrap_or_default(), blank_byte)
+                    && Header::could_be(copy.get(..ends).unwrap_or_default(), blank_byte);
             head.has_no_record = blank(bytes.get(g.records_at() as usize..).unwrap_or_default());
         }
         self.state = State::Tail { segment, head };
@@ -170,7 +176,10 @@ impl Mount {
         if result.is_ok() {
             let bytes = log.scan.filled();
             tail_is_blank = bytes.iter().all(|b| *b == g.erase_value());
-            let copy = bytes.get((g.second_header_at() - g.trailer_at()) as usize..).unwrap_or_default();
+            let (trailer, copy) =
+                bytes.split_at(bytes.len().min((g.second_header_at() - g.trailer_at()) as usize));
+            head.could_be_torn &=
+                trailer.iter().all(|b| *b == g.erase_value()) && Header::could_be(copy, g.erase_value());
             match Header::decode(&g, copy) {
                 Ok(header) => head.header = head.header.or(Some(header)),
                 Err(HeaderError::Invalid) => {}
@@ -218,9 +227,11 @@ impl Mount {
             let is_trusted = head.marker.is_some() || log.geometry.write_unit() == 1;
             segment.state = if is_trusted { SegmentState::Free } else { SegmentState::Freeing };
         } else {
-            self.has_other_bytes |= head.marker.is_none();
             // The header is durable before the first record: none there, and none of its copies whole, is a torn open.
-            let is_torn = head.marker.is_some() && head.has_no_record && !head.is_unreadable;
+            // A medium whose very first marker was torn is ours too.
+            let is_frame = head.marker.is_some() || head.could_be_torn;
+            let is_torn = is_frame && head.has_no_record && !head.is_unreadable;
+            self.has_other_bytes |= head.marker.is_none() && !is_torn;
             segment.state = if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined };
             self.report.torn_segments += u32::from(is_torn);
         }
@@ -308,6 +319,8 @@ impl Mount {
                 let is_same = match segment.state {
                     SegmentState::Sealed => segment.sequence == freed.sequence,
                     SegmentState::Quarantined => !segment.has_marker || segment.erases == freed.erases,
+                    // Blank at both ends only: the erase stopped before the marker, perhaps half-way.
+                    SegmentState::Free => !segment.has_marker,
                     _ => false,
                 };
                 if is_same {

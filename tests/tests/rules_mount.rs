@@ -1,0 +1,56 @@
+//! What a mount takes for its own, and what it leaves alone.
+
+use coldpress_core::tier::MountError;
+use coldpress_tests::sim::{Do, Setup, World};
+
+#[test]
+fn foreign_bytes_anywhere_at_the_ends_of_segments_are_refused_untouched() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let g = setup.config.geometry;
+        let unit = g.write_unit();
+        let places = [
+            0,
+            g.header_at(),
+            g.records_at(),
+            g.trailer_at(),
+            g.second_header_at(),
+            g.segment_bytes() - unit,
+        ];
+        for at in places {
+            let mut lasting = setup.blank();
+            lasting.medium.write(3, at, &vec![0x5A; unit as usize]).unwrap();
+            let before = lasting.medium.bytes().to_vec();
+            let mut arena = setup.arena();
+            let mut world = World::new(setup.config, arena.lend(), lasting);
+            assert_eq!(world.mount(), Err(MountError::Foreign), "bytes at {at}");
+            assert_eq!(world.lasting.medium.bytes(), before);
+        }
+    }
+}
+
+#[test]
+fn never_written_medium_is_mounted_without_a_write() {
+    let setup = Setup::file();
+    let mut arena = setup.arena();
+    let world = setup.mount(&mut arena, setup.blank());
+    let counts = world.lasting.medium.counts();
+    assert_eq!((counts.writes, counts.erases), (0, 0));
+    assert!(world.tier.mount_report().is_new);
+}
+
+#[test]
+fn medium_of_another_store_is_refused_untouched() {
+    let setup = Setup::file();
+    let mut arena = setup.arena();
+    let mut world = setup.mount(&mut arena, setup.blank());
+    world.follow(&[Do::Put(1, 20), Do::Sync]);
+    let lasting = world.end();
+    let mut other = setup;
+    other.config.store.partition = 1;
+    other.config.store.partitions = 2;
+    let before = lasting.medium.bytes().to_vec();
+    let mut arena = other.arena();
+    let mut world = World::new(other.config, arena.lend(), lasting);
+    assert_eq!(world.mount(), Err(MountError::OtherStore));
+    assert_eq!(world.lasting.medium.bytes(), before);
+}
