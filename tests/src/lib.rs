@@ -1,6 +1,8 @@
 //! What the suites of Coldpress share.
 //!
-//! [`tidy`] reads the project's own sources and checks the rules that a compiler does not know.
+//! [`sim`] drives the tier machine over a medium in memory. [`tidy`] reads the project's own sources and checks the
+//! rules that a compiler does not know.
 #![forbid(unsafe_code)]
 
+pub mod sim;
 pub mod tidy;

@@ -1,0 +1,78 @@
+//! The memory that a machine is lent, kept between mounts.
+
+use coldpress_core::log::Segment;
+use coldpress_core::tier::{Memory, Pending, SlotMemory, TierConfig};
+
+/// How much a machine is lent beyond the least.
+#[derive(Debug, Clone, Copy)]
+pub struct Sizes {
+    /// Bytes of a slot's record buffer; raised to the longest record.
+    pub records: usize,
+    /// Bytes of a slot's footer buffer; 0 for segments without footers.
+    pub footer: usize,
+    /// Records that a slot holds unpublished.
+    pub placed: usize,
+    /// Slots beyond the streams.
+    pub spare_slots: usize,
+}
+
+impl Default for Sizes {
+    fn default() -> Self {
+        Self { records: 0, footer: 512, placed: 6, spare_slots: 1 }
+    }
+}
+
+#[derive(Debug)]
+struct SlotArena {
+    records: Vec<u8>,
+    footer: Vec<u8>,
+    placed: Vec<Pending>,
+}
+
+/// The memory.
+#[derive(Debug)]
+pub struct Arena {
+    segments: Vec<Segment>,
+    slots: Vec<SlotArena>,
+    copy: Vec<u8>,
+    scan: Vec<u8>,
+    recode: Vec<u8>,
+}
+
+impl Arena {
+    /// Allocates for a configuration.
+    #[must_use]
+    pub fn new(config: &TierConfig, sizes: Sizes) -> Self {
+        let record = config.record_bytes_max as usize;
+        let slot = || SlotArena {
+            records: vec![0; record.max(sizes.records)],
+            footer: vec![0; sizes.footer],
+            placed: vec![Pending::default(); sizes.placed],
+        };
+        Self {
+            segments: vec![Segment::default(); config.geometry.segment_count() as usize],
+            slots: (0..config.streams.count() as usize + sizes.spare_slots).map(|_| slot()).collect(),
+            copy: vec![0; record],
+            scan: vec![0; record],
+            recode: vec![0; record],
+        }
+    }
+
+    /// Lends it to one machine, emptied.
+    #[must_use]
+    pub fn lend(&mut self) -> Memory<'_> {
+        self.segments.fill(Segment::default());
+        let slots = self.slots.iter_mut().map(|slot| SlotMemory {
+            records: &mut slot.records,
+            footer: &mut slot.footer,
+            placed: &mut slot.placed,
+        });
+        Memory {
+            segments: &mut self.segments,
+            slots: slots.collect(),
+            copy: &mut self.copy,
+            scan: &mut self.scan,
+            recode: &mut self.recode,
+        }
+    }
+}

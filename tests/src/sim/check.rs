@@ -1,0 +1,229 @@
+//! Holds a world to the invariants.
+
+use std::collections::BTreeMap;
+
+use coldpress_core::log::{Freed, Header, KeyHash, Kind, Record, RecordError, SegmentState, read_record};
+
+use super::host::hash_of;
+use super::oracle::{Key, What, key_bytes};
+use super::runs;
+use super::world::World;
+
+/// What a reader finds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Seen {
+    /// Nothing.
+    Absent,
+    /// A value.
+    Value(Vec<u8>),
+    /// The key's record is damaged.
+    Damaged,
+}
+
+impl World<'_> {
+    /// Reads as an adapter does: by the index, from the medium.
+    #[must_use]
+    pub fn read(&self, key: Key) -> Seen {
+        let hash = self.hash(key);
+        let Some(entry) = self.host.entry(&hash) else { return Seen::Absent };
+        let placed = entry.newest.placed;
+        if entry.newest.is_damaged {
+            return Seen::Damaged;
+        }
+        let is_expired = placed.expires_s.is_some_and(|at| at <= self.lasting.now.wall_s);
+        if !entry.newest.is_live || placed.kind != Kind::Value || is_expired {
+            return Seen::Absent;
+        }
+        let geometry = self.config().geometry;
+        let mut bytes = vec![0; placed.record_bytes as usize];
+        let at = placed.location;
+        if self.lasting.medium.peek(at.segment, at.offset, &mut bytes).is_err() {
+            return Seen::Damaged;
+        }
+        let Ok(record) = read_record(&geometry, at.sequence, &bytes) else { return Seen::Damaged };
+        assert_eq!(record.key, key_bytes(key), "the index points at another key's record");
+        assert_eq!(record.header.kind, Kind::Value, "the index points at another kind of record");
+        match runs::decode(record.header.codec, record.value) {
+            Some(value) => Seen::Value(value),
+            None => panic!("codec {} in a record of the model", record.header.codec),
+        }
+    }
+
+    fn is(&self, seen: &Seen, what: What) -> bool {
+        match seen {
+            Seen::Absent => what.is_absent_at(self.lasting.now.wall_s),
+            Seen::Value(bytes) => what.content().is_some_and(|content| content == *bytes),
+            Seen::Damaged => false,
+        }
+    }
+
+    /// After a mount: each key is what the cut may leave (I-LOG-2, I-LOG-4, I-LOG-5). What is found is what the key has
+    /// from then on.
+    ///
+    /// # Panics
+    /// Naming the key and what was allowed.
+    pub fn check_recovered(&mut self) {
+        self.check_recovered_but(&[]);
+    }
+
+    /// The same, but for keys whose newest record was spoilt: they may read as damaged.
+    pub fn check_recovered_but(&mut self, spoilt: &[Key]) {
+        let keys: Vec<Key> = self.lasting.oracle.keys().collect();
+        for key in keys {
+            let seen = self.read(key);
+            if seen == Seen::Damaged && spoilt.contains(&key) {
+                continue;
+            }
+            let allowed = self.lasting.oracle.allowed(key);
+            let found = allowed.iter().rev().find(|what| self.is(&seen, **what)).copied();
+            let Some(found) = found else {
+                panic!(
+                    "I-LOG-4/I-LOG-5: key {key} reads {seen:?}, allowed are {allowed:?} at {} s; index {:?}\n{}",
+                    self.lasting.now.wall_s,
+                    self.host.entry(&self.hash(key)),
+                    self.sketch()
+                );
+            };
+            self.lasting.oracle.settled(key, found);
+        }
+        for (hash, entry) in self.host.entries() {
+            assert!(
+                !entry.newest.is_live || self.key_of(hash).is_some(),
+                "I-LOG-2: the index holds a key that nobody wrote: {entry:?}"
+            );
+        }
+    }
+
+    /// In a running world: every key whose writes are published reads as the newest of them.
+    pub fn check_current(&self) {
+        for key in self.lasting.oracle.keys().filter(|&key| !self.is_pending(key)) {
+            let (seen, what) = (self.read(key), self.lasting.oracle.current(key));
+            assert!(
+                self.is(&seen, what),
+                "I-LOG-4: key {key} reads {seen:?}, newest is {what:?}; index {:?}\n{}",
+                self.host.entry(&self.hash(key)),
+                self.sketch()
+            );
+        }
+    }
+
+    /// The live bytes of the table equal a recount over the index and the freed records (I-GC-4), and the copies of each
+    /// key a recount over the medium. For worlds at rest.
+    pub fn check_counts(&self) {
+        let found = self.scan();
+        let segments = self.tier.segments();
+        let mut live: BTreeMap<u32, (u32, u32)> = BTreeMap::new();
+        let mut add = |segment: u32, bytes: u32| {
+            let count = live.entry(segment).or_default();
+            *count = (count.0 + bytes, count.1 + 1);
+        };
+        for entry in self.host.entries().map(|(_, entry)| entry).filter(|entry| entry.newest.is_live) {
+            let at = entry.newest.placed.location;
+            assert_eq!(
+                segments[at.segment as usize].sequence, at.sequence,
+                "I-GC-1: the index points into a life that is over: {entry:?}"
+            );
+            add(at.segment, entry.newest.placed.record_bytes);
+        }
+        for (at, bytes) in found.freed.values() {
+            add(*at, *bytes);
+        }
+        for (index, segment) in (0..).zip(segments) {
+            let counted = live.get(&index).copied().unwrap_or_default();
+            assert_eq!(
+                (segment.live_bytes, segment.live_records),
+                counted,
+                "I-GC-4: live bytes and records of segment {index}: the table has the left\n{}",
+                self.sketch()
+            );
+        }
+        for (hash, entry) in self.host.entries() {
+            let physical = found.copies.get(hash).copied().unwrap_or(0);
+            assert!(
+                physical <= entry.copies && entry.copies - physical <= entry.strays,
+                "rule 6: {physical} copies on the medium, the index counts {entry:?}"
+            );
+        }
+        for (hash, copies) in &found.copies {
+            assert!(self.host.entry(hash).is_some(), "rule 6: {copies} copies that the index does not know");
+        }
+    }
+
+    /// Everything, for a world at rest.
+    pub fn check(&self) {
+        self.check_current();
+        if self.is_at_rest() {
+            self.check_counts();
+        }
+    }
+
+    /// Counts the copies of each key on the medium, by reading all of it.
+    fn scan(&self) -> Found {
+        let geometry = self.config().geometry;
+        let mut found = Found::default();
+        for (index, segment) in (0..).zip(self.tier.segments()) {
+            if matches!(segment.state, SegmentState::Free | SegmentState::Erased | SegmentState::Quarantined)
+            {
+                continue;
+            }
+            let bytes = self.lasting.medium.segment(index);
+            let first = &bytes[geometry.header_at() as usize..];
+            let second = &bytes[geometry.second_header_at() as usize..];
+            let header = Header::decode(&geometry, first).or_else(|_| Header::decode(&geometry, second));
+            let Ok(header) = header else { continue };
+            if header.sequence != segment.sequence || !segment.is_counted {
+                continue;
+            }
+            let mut at = geometry.records_at() as usize;
+            let end = (geometry.records_at() + segment.used_bytes) as usize;
+            while at < end {
+                match read_record(&geometry, header.sequence, &bytes[at..end]) {
+                    Ok(record) => {
+                        found.count(&record, index, self);
+                        at += record.record_bytes as usize;
+                    }
+                    Err(RecordError::Mismatch(len)) => at += len as usize,
+                    Err(_) => break,
+                }
+            }
+        }
+        found
+    }
+}
+
+#[derive(Debug, Default)]
+struct Found {
+    copies: BTreeMap<KeyHash, u32>,
+    /// By the segment that is being freed: where its freed record lies, the youngest copy of it, and its bytes.
+    freed: BTreeMap<u32, (u32, u32)>,
+}
+
+impl Found {
+    fn count(&mut self, record: &Record<'_>, at: u32, world: &World<'_>) {
+        let hash = match record.header.kind {
+            Kind::Value => hash_of(&world.config().store.hash_key, record.key),
+            Kind::Tombstone => match record.key.first_chunk() {
+                Some(hash) => KeyHash(*hash),
+                None => return,
+            },
+            Kind::Freed => return self.count_freed(record, at, world),
+            Kind::Time => return,
+        };
+        *self.copies.entry(hash).or_default() += 1;
+    }
+
+    fn count_freed(&mut self, record: &Record<'_>, at: u32, world: &World<'_>) {
+        let Some(freed) = Freed::from_bytes(record.value) else { return };
+        let segments = world.tier.segments();
+        let target = segments[freed.segment as usize];
+        let is_needed = target.sequence == freed.sequence
+            && matches!(target.state, SegmentState::Freeing | SegmentState::Erased);
+        if !is_needed {
+            return;
+        }
+        let place = self.freed.entry(freed.segment).or_insert((at, record.record_bytes));
+        if segments[at as usize].sequence > segments[place.0 as usize].sequence {
+            *place = (at, record.record_bytes);
+        }
+    }
+}

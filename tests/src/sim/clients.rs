@@ -1,0 +1,143 @@
+//! The clients of a world: they put, remove, wait for durability and run tasks.
+
+use coldpress_core::compaction::{CompactionTask, Report};
+use coldpress_core::log::{Checksum, Kind, Version};
+use coldpress_core::tier::{AppendError, Fresh};
+
+use super::host::version_of;
+use super::oracle::{Key, What, key_bytes, payload};
+use super::runs;
+use super::world::{POLLS_MAX, Queued, World};
+
+impl World<'_> {
+    /// Offers what was handed back; tells whether anything was taken.
+    pub(super) fn pump(&mut self) -> bool {
+        let Some(&queued) = self.queue.front() else { return false };
+        if !self.lasting.oracle.is_newest(queued.key, queued.write) {
+            self.queue.pop_front();
+            return true;
+        }
+        match self.offer(queued) {
+            Ok(()) => {
+                self.queue.pop_front();
+                true
+            }
+            Err(AppendError::Busy) => false,
+            Err(error) => panic!("I-GC-2: a record that was taken once is refused: {error}"),
+        }
+    }
+
+    fn offer(&mut self, queued: Queued) -> Result<(), AppendError> {
+        let Queued { key, write } = queued;
+        let what = self.lasting.oracle.current(key);
+        let hash = self.hash(key);
+        let pending = self.in_flight.keys().filter(|at| at.0 == hash);
+        let after = pending
+            .map(|at| Version { sequence: at.1, offset: at.2 })
+            .chain(version_of(&self.host, &hash))
+            .max();
+        let value = what.content();
+        let mut out = vec![0; value.as_ref().map_or(0, Vec::len)];
+        let (kind, codec, stored) = match &value {
+            None => (Kind::Tombstone, runs::RAW, &[][..]),
+            Some(value) if self.host.codec() == runs::RUNS => match runs::encode(value, &mut out) {
+                Some(len) => (Kind::Value, runs::RUNS, &out[..len]),
+                None => (Kind::Value, runs::RAW, &value[..]),
+            },
+            Some(value) => (Kind::Value, runs::RAW, &value[..]),
+        };
+        let (bytes, checksum) = match kind {
+            Kind::Tombstone => (hash.0.to_vec(), Checksum::of(&hash.0)),
+            _ => payload(key, stored),
+        };
+        let key_len = if kind == Kind::Tombstone { hash.0.len() } else { key_bytes(key).len() };
+        let expires_s = match what {
+            What::Value { expires_s, .. } => expires_s,
+            What::Absent => None,
+        };
+        let fresh = Fresh {
+            hash,
+            kind,
+            codec,
+            key_bytes: u32::try_from(key_len).unwrap_or(u32::MAX),
+            payload: &bytes,
+            checksum,
+            expires_s,
+            after,
+        };
+        let at = self.tier.append(self.lasting.now, &fresh)?;
+        if let Some(after) = after {
+            assert!(at.version() > after, "rule 7: the version {:?} is not above {after:?}", at.version());
+        }
+        self.lasting.oracle.appended(key, write, self.tier.appended());
+        self.in_flight.insert((hash, at.sequence, at.offset), queued);
+        Ok(())
+    }
+
+    /// Writes, stepping until the machine takes it.
+    ///
+    /// # Errors
+    /// What the machine refused it with for good; then it never happened.
+    pub fn write(&mut self, key: Key, what: What) -> Result<u64, AppendError> {
+        let write = self.lasting.oracle.accept(key, what);
+        let queued = Queued { key, write };
+        let polls = self.polls;
+        let mut was_idle = false;
+        loop {
+            while self.pump() {}
+            match self.offer(queued) {
+                Ok(()) => return Ok(write),
+                Err(AppendError::Busy) => {}
+                Err(error) => {
+                    self.lasting.oracle.reject(key, write);
+                    return Err(error);
+                }
+            }
+            assert!(self.polls - polls < POLLS_MAX, "I-GC-2: an append that stays busy\n{}", self.sketch());
+            // The machine may have become ready by its last step, and the offer may have told it what is wanted.
+            if self.step() {
+                was_idle = false;
+            } else if was_idle {
+                self.pass_time("an append that stays busy");
+            } else {
+                was_idle = true;
+            }
+        }
+    }
+
+    /// Puts a value of a length.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn put(&mut self, key: Key, len: u32, ttl_s: Option<u32>) -> Result<u64, AppendError> {
+        let write = self.lasting.oracle.next_write();
+        let expires_s = ttl_s.map(|ttl| self.lasting.now.wall_s + ttl);
+        self.write(key, What::Value { write, len, expires_s })
+    }
+
+    /// Removes a key.
+    ///
+    /// # Errors
+    /// As [`write`](Self::write).
+    pub fn remove(&mut self, key: Key) -> Result<u64, AppendError> {
+        self.write(key, What::Absent)
+    }
+
+    /// Makes everything written so far durable.
+    pub fn sync(&mut self) {
+        self.tier.sync();
+        self.until("sync", |world| {
+            world.queue.is_empty()
+                && world.in_flight.is_empty()
+                && world.tier.durable() >= world.tier.appended()
+        });
+    }
+
+    /// Runs a task to its end; returns its report.
+    pub fn run(&mut self, task: CompactionTask) -> Report {
+        let before = self.reports.len();
+        assert!(self.tier.schedule(task).is_ok(), "the queue of tasks is full");
+        self.until("task", |world| world.reports.len() > before);
+        self.reports[self.reports.len() - 1]
+    }
+}

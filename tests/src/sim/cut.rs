@@ -1,0 +1,152 @@
+//! What a power cut leaves: a fate for each operation that was not firm.
+//!
+//! Operations on different places commute, and two on the same place keep their order, so choosing which operations land
+//! is also choosing every order in which they could have.
+
+use coldpress_core::log::Geometry;
+
+use super::medium::{Change, Image, Medium, Op, to_len};
+
+/// The bytes that a disk writes as one.
+pub const SECTOR_BYTES: usize = 512;
+
+/// What became of one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fate {
+    /// All of it happened.
+    Kept,
+    /// It never began.
+    Lost,
+    /// Only its first bytes did.
+    Torn(usize),
+    /// Only the sectors did whose bit is set, counted from the start of the segment.
+    Sectors(u64),
+}
+
+impl Fate {
+    fn covers(self, in_op: usize, in_segment: usize) -> bool {
+        match self {
+            Self::Kept => true,
+            Self::Lost => false,
+            Self::Torn(bytes) => in_op < bytes,
+            Self::Sectors(mask) => mask >> (in_segment / SECTOR_BYTES).min(63) & 1 == 1,
+        }
+    }
+}
+
+impl Image {
+    /// Does to the bytes what the fate lets through. A unit of which any byte was written counts as programmed; a segment
+    /// of which any byte was not erased has no unit that counts as blank.
+    pub(super) fn apply(&mut self, geometry: &Geometry, op: &Op, fate: Fate) {
+        let unit = geometry.write_unit() as usize;
+        let start = to_len(u64::from(op.segment) * u64::from(geometry.segment_bytes()));
+        match &op.what {
+            Change::Write { offset, bytes } => {
+                for (at, byte) in bytes.iter().enumerate() {
+                    let in_segment = *offset as usize + at;
+                    if fate.covers(at, in_segment) {
+                        self.bytes[start + in_segment] = *byte;
+                        self.programmed[(start + in_segment) / unit] = true;
+                    }
+                }
+            }
+            Change::Erase => {
+                let len = geometry.segment_bytes() as usize;
+                let units = start / unit..(start + len) / unit;
+                for at in (0..len).filter(|&at| fate.covers(at, at)) {
+                    self.bytes[start + at] = geometry.erase_value();
+                }
+                let whole = (0..len).all(|at| fate.covers(at, at));
+                match (whole, fate) {
+                    (true, _) => self.programmed[units].fill(false),
+                    (false, Fate::Lost) => {}
+                    (false, _) => self.programmed[units].fill(true),
+                }
+            }
+        }
+    }
+}
+
+impl Medium {
+    /// Cuts the power: returns the medium as the next mount finds it. `fates` are those of the
+    /// [unsynced](Medium::unsynced) operations in order; those beyond its end are lost.
+    #[must_use]
+    pub fn cut(&self, fates: &[Fate]) -> Self {
+        let mut left = self.base.clone();
+        let mut fates = fates.iter().copied();
+        for op in &self.journal {
+            let fate = if op.is_firm() { Fate::Kept } else { fates.next().unwrap_or(Fate::Lost) };
+            left.apply(&self.geometry, op, fate);
+        }
+        let mut next = Self {
+            base: left.clone(),
+            now: left,
+            journal: Vec::new(),
+            faults: super::fault::Faults::default(),
+            ..self.clone()
+        };
+        next.closed =
+            (0..self.geometry.segment_count()).filter(|&at| next.holds_more_than_a_marker(at)).collect();
+        next
+    }
+
+    fn holds_more_than_a_marker(&self, segment: u32) -> bool {
+        let unit = self.geometry.write_unit();
+        let units = to_len(u64::from(self.geometry.segment_bytes() / unit));
+        let start = segment as usize * units;
+        let header = (self.geometry.header_at() / unit) as usize;
+        self.now.programmed[start + header..start + units].contains(&true)
+    }
+
+    /// The plans of a power cut here that are worth trying, each a fate for every unsynced operation:
+    /// none landed, all did, all but one, one alone; the last one torn at every byte (of an erase: at a few), with those before it landed and lost.
+    #[must_use]
+    pub fn cut_plans(&self) -> Vec<Vec<Fate>> {
+        let ops: Vec<&Op> = self.unsynced().collect();
+        let n = ops.len();
+        let mut plans = vec![vec![Fate::Lost; n]];
+        if n == 0 {
+            return plans;
+        }
+        plans.push(vec![Fate::Kept; n]);
+        if n > 1 {
+            for one in 0..n {
+                plans.push((0..n).map(|at| if at == one { Fate::Lost } else { Fate::Kept }).collect());
+                plans.push((0..n).map(|at| if at == one { Fate::Kept } else { Fate::Lost }).collect());
+            }
+        }
+        for tear in self.tears(ops[n - 1]) {
+            for before in [Fate::Kept, Fate::Lost] {
+                let mut plan = vec![before; n];
+                plan[n - 1] = tear;
+                plans.push(plan);
+                if n == 1 {
+                    break;
+                }
+            }
+        }
+        plans
+    }
+
+    /// Every way in which one operation can be half done, at the granularity of its kind.
+    fn tears(&self, op: &Op) -> Vec<Fate> {
+        let len = op.len(&self.geometry);
+        let mut fates: Vec<Fate> = match &op.what {
+            Change::Write { .. } => (1..len).map(Fate::Torn).collect(),
+            Change::Erase => [1, 16, len / 4, len / 2, len - 1].into_iter().map(Fate::Torn).collect(),
+        };
+        let first = match &op.what {
+            Change::Write { offset, .. } => *offset as usize / SECTOR_BYTES,
+            Change::Erase => 0,
+        };
+        let last = match &op.what {
+            Change::Write { offset, .. } => (*offset as usize + len - 1) / SECTOR_BYTES,
+            Change::Erase => (len - 1) / SECTOR_BYTES,
+        };
+        if last > first && last < 63 {
+            fates.extend((first..=last).map(|sector| Fate::Sectors(1 << sector)));
+            fates.extend((first..=last).map(|sector| Fate::Sectors(!(1 << sector))));
+        }
+        fates
+    }
+}

@@ -1,0 +1,248 @@
+//! Everything that can happen to a history, tried.
+
+use core::hash::{Hash as _, Hasher as _};
+use core::panic::AssertUnwindSafe;
+use std::collections::BTreeSet;
+use std::hash::DefaultHasher;
+use std::panic::{catch_unwind, resume_unwind};
+
+use coldpress_core::tier::MediumError;
+
+use super::choice::{Chooser, Schedules};
+use super::cut::Fate;
+use super::fault::Effect;
+use super::script::{Do, Setup};
+use super::world::{Delays, Lasting, World};
+
+/// What was tried, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Tried {
+    /// Moments of a history.
+    pub moments: usize,
+    /// Cuts, or failures, or schedules.
+    pub cases: usize,
+    /// Of these, how many led to a medium and knowledge not seen before, and so were mounted.
+    pub distinct: usize,
+}
+
+impl Tried {
+    fn add(&mut self, other: Self) {
+        self.moments += other.moments;
+        self.cases += other.cases;
+        self.distinct += other.distinct;
+    }
+}
+
+fn fingerprint(lasting: &Lasting) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    lasting.medium.bytes().hash(&mut hasher);
+    lasting.oracle.hash(&mut hasher);
+    hasher.finish()
+}
+
+/// Runs a case, and where it panics says which one it was.
+fn in_case<T>(name: impl FnOnce() -> String, case: impl FnOnce() -> T) -> T {
+    match catch_unwind(AssertUnwindSafe(case)) {
+        Ok(done) => done,
+        Err(panic) => {
+            eprintln!("in this case: {}", name());
+            resume_unwind(panic)
+        }
+    }
+}
+
+/// Cuts the power at every moment in every way that [`Medium::cut_plans`](super::Medium::cut_plans) lists, mounts, and checks;
+/// then does `after` and checks again.
+pub fn cut_everywhere(setup: &Setup, moments: &[Lasting], after: &[Do]) -> Tried {
+    let mut tried = Tried { moments: moments.len(), ..Tried::default() };
+    let mut seen = BTreeSet::new();
+    let mut arena = setup.arena();
+    for (at, moment) in moments.iter().enumerate() {
+        for plan in moment.medium.cut_plans() {
+            tried.cases += 1;
+            let left = moment.cut(&plan);
+            if !seen.insert(fingerprint(&left)) {
+                continue;
+            }
+            tried.distinct += 1;
+            in_case(|| describe(at, moment, &plan), || survive(&mut setup.mount(&mut arena, left), after));
+        }
+    }
+    tried
+}
+
+/// Checks a world that was just mounted, and that it is still good for work.
+fn survive(world: &mut World<'_>, after: &[Do]) {
+    world.check_recovered();
+    world.settle();
+    world.check();
+    if !after.is_empty() {
+        world.follow(after);
+        world.settle();
+        world.check();
+    }
+}
+
+/// Cuts the power as [`cut_everywhere`] does, and then again at every moment of the recovery and of `after`.
+///
+/// Only the plans in which all or nothing landed, or the last operation was torn in its middle, are tried at the first cut.
+pub fn cut_twice(setup: &Setup, moments: &[Lasting], after: &[Do]) -> Tried {
+    let mut tried = Tried::default();
+    let mut seen = BTreeSet::new();
+    let mut arena = setup.arena();
+    for (at, moment) in moments.iter().enumerate() {
+        for plan in coarse_plans(moment) {
+            let left = moment.cut(&plan);
+            if !seen.insert(fingerprint(&left)) {
+                continue;
+            }
+            in_case(
+                || format!("first cut: {}", describe(at, moment, &plan)),
+                || {
+                    let second = {
+                        let mut world = World::new(setup.config, arena.lend(), left);
+                        world.moments = Some(Vec::new());
+                        if let Err(error) = world.mount() {
+                            panic!("I-LOG-2: the mount failed: {error}");
+                        }
+                        survive(&mut world, after);
+                        let mut moments = world.moments.take().unwrap_or_default();
+                        moments.push(world.end());
+                        moments
+                    };
+                    tried.add(cut_everywhere(setup, &second, &[]));
+                },
+            );
+        }
+    }
+    tried
+}
+
+fn coarse_plans(moment: &Lasting) -> Vec<Vec<Fate>> {
+    let ops: Vec<usize> = moment.medium.unsynced().map(|op| op.len(moment.medium.geometry())).collect();
+    let mut plans = vec![vec![Fate::Lost; ops.len()]];
+    if let Some(last) = ops.last() {
+        plans.push(vec![Fate::Kept; ops.len()]);
+        let mut torn = vec![Fate::Kept; ops.len() - 1];
+        torn.push(Fate::Torn(last / 2));
+        plans.push(torn);
+    }
+    plans
+}
+
+fn describe(at: usize, moment: &Lasting, plan: &[Fate]) -> String {
+    use core::fmt::Write as _;
+    let mut out = format!("moment {at}, {} operations so far\n", moment.medium.counts().operations);
+    for (op, fate) in moment.medium.unsynced().zip(plan) {
+        let what = match &op.what {
+            super::Change::Write { offset, bytes } => format!("write of {} at {offset}", bytes.len()),
+            super::Change::Erase => "erase".to_owned(),
+        };
+        let _ = writeln!(out, "  operation {}: {what} in segment {}: {fate:?}", op.number, op.segment);
+    }
+    out
+}
+
+/// The ways in which one operation can fail.
+const EFFECTS: [Effect; 6] = [
+    Effect::clean(MediumError::Io),
+    Effect::clean(MediumError::NoSpace),
+    Effect::clean(MediumError::Unreadable),
+    Effect::short(MediumError::NoSpace, 1),
+    Effect::short(MediumError::Io, 24),
+    Effect::done(MediumError::Io),
+];
+
+/// Lets each operation of a history fail in each way, one a run; the history goes on to its end all the same. Nothing that is
+/// readable or acknowledged is lost, neither in the running tier nor over a cut at the end, with what is unsynced lost.
+pub fn fail_everywhere(setup: &Setup, script: &[Do], lasts: u64) -> Tried {
+    let mut tried = Tried::default();
+    let mut arena = setup.arena();
+    let operations = {
+        let mut world = setup.mount(&mut arena, setup.blank());
+        world.follow(script);
+        world.settle();
+        world.lasting.medium.counts().operations
+    };
+    tried.moments = usize::try_from(operations).unwrap_or(usize::MAX);
+    for number in 0..operations {
+        for effect in EFFECTS {
+            tried.cases += 1;
+            in_case(
+                || format!("operation {number} and {} after it: {effect:?}", lasts - 1),
+                || {
+                    let Some(left) = fail_once(setup, &mut arena, script, (number, number + lasts), effect)
+                    else {
+                        return;
+                    };
+                    tried.distinct += 1;
+                    for plan in coarse_plans(&left) {
+                        survive(&mut setup.mount(&mut arena, left.cut(&plan)), &[]);
+                    }
+                },
+            );
+        }
+    }
+    tried
+}
+
+/// Returns `None` where the failure hit the mount, which says so and changes nothing.
+fn fail_once(
+    setup: &Setup,
+    arena: &mut super::Arena,
+    script: &[Do],
+    range: (u64, u64),
+    effect: Effect,
+) -> Option<Lasting> {
+    let mut lasting = setup.blank();
+    lasting.medium.faults.during(range.0, range.1, effect);
+    let mut world = World::mounted(setup.config, arena.lend(), lasting).ok()?;
+    world.follow(script);
+    world.settle();
+    world.check_current();
+    world.sync();
+    world.settle();
+    world.check();
+    Some(world.end())
+}
+
+/// Runs a history under every schedule of completions that departs from the prompt one at most `deviations` times, up to
+/// `runs_max` of them; at the end of each, cuts with everything unsynced lost and kept.
+pub fn order_everywhere(setup: &Setup, script: &[Do], deviations: usize, runs_max: usize) -> Tried {
+    let mut tried = Tried::default();
+    let mut schedules = Schedules::new(deviations, runs_max);
+    let mut arena = setup.arena();
+    while let Some(plan) = schedules.next_plan() {
+        tried.cases += 1;
+        in_case(
+            || format!("schedule {plan:?}"),
+            || {
+                let mut world = World::new(setup.config, arena.lend(), setup.blank());
+                world.chooser = Chooser::schedule(plan.clone());
+                world.delays = Delays::ALL;
+                world.moments = Some(Vec::new());
+                if let Err(error) = world.mount() {
+                    panic!("a blank medium is refused: {error}");
+                }
+                world.follow(script);
+                world.settle();
+                world.check();
+                schedules.met(&plan, world.chooser.widths());
+                let moments = world.moments.take().unwrap_or_default();
+                tried.moments += moments.len();
+                let mut seen = BTreeSet::new();
+                for moment in &moments {
+                    for fates in coarse_plans(moment) {
+                        let left = moment.cut(&fates);
+                        if seen.insert(fingerprint(&left)) {
+                            tried.distinct += 1;
+                            let mut arena = setup.arena();
+                            survive(&mut setup.mount(&mut arena, left), &[]);
+                        }
+                    }
+                }
+            },
+        );
+    }
+    tried
+}

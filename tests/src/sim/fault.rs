@@ -1,0 +1,65 @@
+//! What goes wrong on a medium, by the number of the operation.
+
+use std::collections::BTreeMap;
+
+use coldpress_core::tier::MediumError;
+
+/// A failure of one operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Effect {
+    /// What is reported.
+    pub error: MediumError,
+    /// Bytes of a write that are written all the same; an erase is done where this is not 0.
+    pub bytes: usize,
+}
+
+impl Effect {
+    /// A failure that left nothing behind.
+    #[must_use]
+    pub const fn clean(error: MediumError) -> Self {
+        Self { error, bytes: 0 }
+    }
+
+    /// A write cut short, or an erase that was done although it failed.
+    #[must_use]
+    pub const fn short(error: MediumError, bytes: usize) -> Self {
+        Self { error, bytes }
+    }
+
+    /// All was done, and a failure reported nevertheless.
+    #[must_use]
+    pub const fn done(error: MediumError) -> Self {
+        Self { error, bytes: usize::MAX }
+    }
+}
+
+/// Which operations fail.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Faults {
+    single: BTreeMap<u64, Effect>,
+    lasting: Option<(u64, u64, Effect)>,
+}
+
+impl Faults {
+    /// Lets the operation with this number fail.
+    pub fn at(&mut self, number: u64, effect: Effect) {
+        self.single.insert(number, effect);
+    }
+
+    /// Lets all operations from `first` up to, not including, `end` fail: a disk that is full for a while.
+    pub const fn during(&mut self, first: u64, end: u64, effect: Effect) {
+        self.lasting = Some((first, end, effect));
+    }
+
+    /// Plans nothing more.
+    pub fn clear(&mut self) {
+        *self = Self::default();
+    }
+
+    pub(super) fn strike(&mut self, number: u64) -> Option<Effect> {
+        if let Some(effect) = self.single.remove(&number) {
+            return Some(effect);
+        }
+        self.lasting.filter(|(first, end, _)| (*first..*end).contains(&number)).map(|(_, _, effect)| effect)
+    }
+}

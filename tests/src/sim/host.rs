@@ -1,0 +1,337 @@
+//! The index of the model: [`Host`] as its documentation says it, over a map, with the invariants asserted inside.
+
+use std::collections::BTreeMap;
+
+use coldpress_core::log::{KeyHash, Kind, Location, Store, Version};
+use coldpress_core::tier::{Dropped, Due, Host, Placed, Published, Released, Standing};
+
+use super::rng::mixed;
+use super::runs;
+
+/// The newest copy of a key on the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Newest {
+    /// Where it lies, and what it is.
+    pub placed: Placed,
+    /// Whether it counts as live: `false` once it was dropped, or once nothing needs the tombstone.
+    pub is_live: bool,
+    /// Whether its bytes were found to be damaged.
+    pub is_damaged: bool,
+    is_sealed: bool,
+}
+
+/// What the index knows of a key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Entry {
+    /// The newest copy.
+    pub newest: Newest,
+    /// Physical copies on the medium, live or stale, tombstones included.
+    pub copies: u32,
+    /// Of these, how many may not be there: their write failed.
+    pub strays: u32,
+    /// The highest version that any of them has.
+    pub version: Version,
+}
+
+/// What the machine told the index since the driver last looked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// A fresh record is on the medium.
+    Written(KeyHash, Location),
+    /// A fresh record could not be written.
+    Unwritten(KeyHash, Location),
+    /// A current record was dropped although it had not expired.
+    Evicted(KeyHash),
+    /// A current record was found damaged.
+    Damaged(KeyHash),
+}
+
+/// The model.
+#[derive(Debug, Clone)]
+pub struct ModelHost {
+    entries: BTreeMap<KeyHash, Entry>,
+    store: Option<Store>,
+    now_s: u32,
+    due_after: Option<KeyHash>,
+    codec: u8,
+    sampled: (u64, u64),
+    /// Whether records may be evicted.
+    pub evicts: bool,
+    /// What the efficiency analysis answers.
+    pub advises: bool,
+    told: Vec<Told>,
+}
+
+impl Default for ModelHost {
+    fn default() -> Self {
+        Self {
+            entries: BTreeMap::new(),
+            store: None,
+            now_s: 0,
+            due_after: None,
+            codec: runs::RAW,
+            sampled: (0, 0),
+            evicts: false,
+            advises: false,
+            told: Vec::new(),
+        }
+    }
+}
+
+impl ModelHost {
+    /// What is known of a key.
+    #[must_use]
+    pub fn entry(&self, hash: &KeyHash) -> Option<&Entry> {
+        self.entries.get(hash)
+    }
+
+    /// All keys.
+    pub fn entries(&self) -> impl Iterator<Item = (&KeyHash, &Entry)> {
+        self.entries.iter()
+    }
+
+    /// The codec chosen last.
+    #[must_use]
+    pub const fn codec(&self) -> u8 {
+        self.codec
+    }
+
+    /// Sets the time that tells what has expired.
+    pub fn set_now_s(&mut self, now_s: u32) {
+        self.now_s = self.now_s.max(now_s);
+    }
+
+    /// Takes what the machine told.
+    pub fn take_told(&mut self) -> Vec<Told> {
+        core::mem::take(&mut self.told)
+    }
+
+    /// Forgets a key, as a damaged index would; the copies on the medium stay.
+    pub fn forget(&mut self, hash: &KeyHash) {
+        self.entries.remove(hash);
+    }
+
+    fn place(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
+        let fresh = Newest { placed: *placed, is_live: true, is_damaged: false, is_sealed };
+        let Some(entry) = self.entries.get_mut(hash) else {
+            self.entries
+                .insert(*hash, Entry { newest: fresh, copies: 1, strays: 0, version: placed.version });
+            return Published::Live(None);
+        };
+        entry.copies += 1;
+        entry.version = entry.version.max(placed.version);
+        let old = entry.newest;
+        if !wins(&fresh, &old) {
+            return Published::Stale;
+        }
+        entry.newest = fresh;
+        Published::Live(old.is_live.then(|| released(&old.placed)))
+    }
+
+    /// Lets a tombstone go that nothing needs: it is the only copy of its key.
+    fn let_go(entry: &mut Entry) -> Option<Released> {
+        let newest = &mut entry.newest;
+        let needless = newest.is_live && newest.placed.kind == Kind::Tombstone && entry.copies == 1;
+        if !needless {
+            return None;
+        }
+        newest.is_live = false;
+        Some(released(&newest.placed))
+    }
+}
+
+fn released(placed: &Placed) -> Released {
+    Released { location: placed.location, record_bytes: placed.record_bytes }
+}
+
+/// Of two copies the higher version wins; with the same version a tombstone does, then the one in a sealed segment (rules 7 and 10).
+fn wins(new: &Newest, old: &Newest) -> bool {
+    let rank = |at: &Newest| (at.placed.version, at.placed.kind == Kind::Tombstone, at.is_sealed);
+    rank(new) > rank(old)
+}
+
+impl Host for ModelHost {
+    fn identify(&mut self, store: &Store) {
+        assert!(self.store.is_none(), "identify is called once");
+        self.store = Some(*store);
+    }
+
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        let store = self.store.as_ref().map_or([0; 16], |store| store.hash_key);
+        hash_of(&store, key)
+    }
+
+    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+        match self.entries.get(hash) {
+            Some(entry) if entry.newest.is_live && entry.newest.placed.location == at => Standing::Live,
+            _ => Standing::Stale,
+        }
+    }
+
+    fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
+        let Some(from) = placed.moved_from else {
+            assert_eq!(placed.version, placed.location.version(), "a fresh record's version is its place");
+            self.told.push(Told::Written(*hash, placed.location));
+            let published = self.place(hash, placed, false);
+            // Needless from the start: there is nothing that it keeps away.
+            let needless = self.entries.get_mut(hash).and_then(Self::let_go).is_some();
+            return if needless { Published::Stale } else { published };
+        };
+        let entry = self.entries.get_mut(hash).expect("copies: a relocated record has a source");
+        entry.copies += 1;
+        let old = entry.newest;
+        if !old.is_live || old.placed.location != from {
+            return Published::Stale;
+        }
+        assert_eq!(placed.version, old.placed.version, "rule 7: a relocated record keeps its version");
+        if old.placed.kind == Kind::Tombstone {
+            assert_eq!(placed.kind, Kind::Tombstone, "I-LOG-5: a tombstone turned into a value");
+        } else if placed.kind == Kind::Tombstone {
+            let expired = old.placed.expires_s.is_some_and(|at| at <= self.now_s);
+            if !expired {
+                assert!(self.evicts, "I-LOG-4: a record that was not due was dropped");
+                self.told.push(Told::Evicted(*hash));
+            }
+        } else {
+            assert_eq!(placed.expires_s, old.placed.expires_s, "a relocated record keeps its expiry");
+        }
+        entry.newest = Newest { placed: *placed, is_sealed: false, ..old };
+        Published::Live(Some(released(&old.placed)))
+    }
+
+    fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
+        let newest = Newest { placed: *placed, is_live: false, is_damaged: false, is_sealed: false };
+        let stray = Entry { newest, copies: 0, strays: 0, version: placed.version };
+        let entry = self.entries.entry(*hash).or_insert(stray);
+        entry.copies += 1;
+        entry.strays += 1;
+        entry.version = entry.version.max(placed.version);
+        if placed.moved_from.is_none() {
+            self.told.push(Told::Unwritten(*hash, placed.location));
+        }
+    }
+
+    fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped {
+        let Some(entry) = self.entries.get_mut(hash) else { return Dropped::NotCurrent };
+        let newest = &mut entry.newest;
+        if !newest.is_live || newest.placed.location != at {
+            return Dropped::NotCurrent;
+        }
+        if entry.copies > 1 {
+            return Dropped::NeedsTombstone;
+        }
+        let expired = newest.placed.expires_s.is_some_and(|at| at <= self.now_s);
+        if newest.placed.kind == Kind::Value && !expired {
+            assert!(self.evicts, "I-LOG-4: a record that was not due was dropped");
+            self.told.push(Told::Evicted(*hash));
+        }
+        newest.is_live = false;
+        Dropped::Now
+    }
+
+    fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
+        let entry = self.entries.get_mut(hash).expect("copies: gone below zero (rule 6)");
+        entry.copies -= 1;
+        if entry.copies == 0 {
+            assert!(!entry.newest.is_live, "I-GC-1: the last copy of a live record is gone: {entry:?}");
+            self.entries.remove(hash);
+            return None;
+        }
+        Self::let_go(entry)
+    }
+
+    fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
+        self.place(hash, placed, is_sealed)
+    }
+
+    fn settle(&mut self) -> Option<Released> {
+        self.entries.values_mut().find_map(Self::let_go)
+    }
+
+    fn due(&mut self, now_s: u32) -> Option<Due> {
+        self.set_now_s(now_s);
+        let after = self.due_after;
+        let found = self.entries.iter().find(|(hash, entry)| {
+            let placed = &entry.newest.placed;
+            after.is_none_or(|after| **hash > after)
+                && entry.newest.is_live
+                && placed.kind == Kind::Value
+                && placed.expires_s.is_some_and(|at| at <= now_s)
+        });
+        self.due_after = found.map(|(hash, _)| *hash);
+        found.map(|(hash, entry)| {
+            let placed = &entry.newest.placed;
+            Due { hash: *hash, location: placed.location, record_bytes: placed.record_bytes }
+        })
+    }
+
+    fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool {
+        self.evicts && self.standing(hash, at) == Standing::Live
+    }
+
+    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {
+        match self.entries.get(hash) {
+            Some(entry) if entry.newest.placed.version >= placed.version => None,
+            _ => Some(self.place(hash, placed, true)),
+        }
+    }
+
+    fn damaged(&mut self, hash: &KeyHash, at: Location) {
+        if let Some(entry) = self.entries.get_mut(hash)
+            && entry.newest.placed.location == at
+        {
+            entry.newest.is_damaged = true;
+            self.told.push(Told::Damaged(*hash));
+        }
+    }
+
+    fn recode(&mut self, codec: u8, value: &[u8], out: &mut [u8]) -> Option<(u8, usize)> {
+        if codec == self.codec || self.codec != runs::RUNS {
+            return None;
+        }
+        runs::encode(value, out).map(|len| (runs::RUNS, len))
+    }
+
+    fn sample(&mut self, codec: u8, value: &[u8]) {
+        if codec == runs::RAW {
+            let mut out = vec![0; value.len()];
+            let len = runs::encode(value, &mut out).unwrap_or(value.len());
+            self.sampled.0 += value.len() as u64;
+            self.sampled.1 += len as u64;
+        }
+    }
+
+    fn choose_codec(&mut self) -> u8 {
+        let (raw, coded) = core::mem::take(&mut self.sampled);
+        if coded < raw {
+            self.codec = runs::RUNS;
+        }
+        self.codec
+    }
+
+    fn advises_cleanup(&mut self) -> bool {
+        self.advises
+    }
+}
+
+/// The identity of a key under a store's key.
+#[must_use]
+pub fn hash_of(hash_key: &[u8; 16], key: &[u8]) -> KeyHash {
+    let mut state = u64::from_le_bytes(*hash_key.first_chunk().unwrap_or(&[0; 8]));
+    for &byte in key {
+        state = mixed(state ^ u64::from(byte)).wrapping_add(key.len() as u64);
+    }
+    let mut out = [0; 12];
+    out[..8].copy_from_slice(&state.to_le_bytes());
+    out[8..].copy_from_slice(&mixed(state).to_le_bytes()[..4]);
+    KeyHash(out)
+}
+
+/// The highest version of a key that the index knows of.
+#[must_use]
+pub(super) fn version_of(host: &ModelHost, hash: &KeyHash) -> Option<Version> {
+    host.entry(hash).map(|entry| entry.version)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,350 @@
+//! A medium in memory that keeps what is written apart from what is durable.
+//!
+//! Every write and erase goes to a journal. A sync that succeeds makes what came before it *firm*: no cut can take it. A cut
+//! builds the medium anew from what is firm and from whichever of the other operations its plan lets through, whole or in
+//! part. A sync that fails makes what came before it *doubtful*, as on Linux, where a page that could not be written back
+//! counts as clean from then on: reads still see it, a later sync that succeeds says nothing of it, and a cut may take it.
+//!
+//! The double panics where the log breaks a rule of the medium, and names the invariant.
+
+use std::collections::BTreeSet;
+
+use coldpress_core::log::Geometry;
+use coldpress_core::tier::MediumError;
+
+use super::cut::Fate;
+use super::fault::{Effect, Faults};
+
+/// What a medium was asked to do, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Operations of all kinds; the number of the next one.
+    pub operations: u64,
+    /// Reads.
+    pub reads: u64,
+    /// Writes: programs.
+    pub writes: u64,
+    /// Bytes written.
+    pub written_bytes: u64,
+    /// Erases.
+    pub erases: u64,
+    /// Syncs.
+    pub syncs: u64,
+}
+
+/// One operation that changed the medium and is not yet part of what is firm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Op {
+    /// Its number among all operations.
+    pub number: u64,
+    /// The segment it changed.
+    pub segment: u32,
+    /// What it did.
+    pub what: Change,
+    is_firm: bool,
+    is_doubtful: bool,
+}
+
+/// What an operation did to its segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// Wrote bytes at an offset.
+    Write {
+        /// The offset in the segment.
+        offset: u32,
+        /// The bytes.
+        bytes: Vec<u8>,
+    },
+    /// Made all of it read blank.
+    Erase,
+}
+
+/// Bytes, and which write units were programmed since their last erase.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub(super) struct Image {
+    pub(super) bytes: Vec<u8>,
+    pub(super) programmed: Vec<bool>,
+}
+
+/// The double.
+#[derive(Debug, Clone)]
+pub struct Medium {
+    pub(super) geometry: Geometry,
+    pub(super) now: Image,
+    pub(super) base: Image,
+    pub(super) journal: Vec<Op>,
+    /// Segments that held anything at the last cut: nothing is written there before an erase.
+    pub(super) closed: BTreeSet<u32>,
+    /// Byte positions that can't be read back.
+    pub(super) unreadable: BTreeSet<u64>,
+    pub(super) counts: Counts,
+    /// What goes wrong, and when.
+    pub faults: Faults,
+}
+
+/// Where a sync began: what was complete then is what it makes firm.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SyncPoint {
+    before: u64,
+    except: Vec<u64>,
+}
+
+impl SyncPoint {
+    fn covers(&self, op: &Op) -> bool {
+        op.number < self.before && !self.except.contains(&op.number)
+    }
+}
+
+impl Medium {
+    /// A medium that was never written.
+    #[must_use]
+    pub fn new(geometry: Geometry) -> Self {
+        let len = to_len(geometry.medium_bytes());
+        let units = len / to_len(u64::from(geometry.write_unit()));
+        let blank = Image { bytes: vec![geometry.erase_value(); len], programmed: vec![false; units] };
+        Self {
+            geometry,
+            now: blank.clone(),
+            base: blank,
+            journal: Vec::new(),
+            closed: BTreeSet::new(),
+            unreadable: BTreeSet::new(),
+            counts: Counts::default(),
+            faults: Faults::default(),
+        }
+    }
+
+    /// The shape.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// What was asked so far.
+    #[must_use]
+    pub const fn counts(&self) -> Counts {
+        self.counts
+    }
+
+    /// The operations that a cut may take, in order.
+    pub fn unsynced(&self) -> impl Iterator<Item = &Op> {
+        self.journal.iter().filter(|op| !op.is_firm)
+    }
+
+    /// All bytes as reads see them.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        &self.now.bytes
+    }
+
+    /// One segment as reads see it.
+    #[must_use]
+    pub fn segment(&self, segment: u32) -> &[u8] {
+        let at = self.place(segment, 0);
+        &self.now.bytes[at..at + self.geometry.segment_bytes() as usize]
+    }
+
+    fn place(&self, segment: u32, offset: u32) -> usize {
+        to_len(u64::from(segment) * u64::from(self.geometry.segment_bytes()) + u64::from(offset))
+    }
+
+    fn check_bounds(&self, segment: u32, offset: u32, len: usize) {
+        assert!(segment < self.geometry.segment_count(), "segment {segment} is beyond the medium");
+        let end = offset as usize + len;
+        assert!(
+            end <= self.geometry.segment_bytes() as usize,
+            "{len} bytes at {offset} leave segment {segment}"
+        );
+    }
+
+    fn begin(&mut self) -> Option<Effect> {
+        let number = self.counts.operations;
+        self.counts.operations += 1;
+        self.faults.strike(number)
+    }
+
+    /// Reads. Bounds: no further than the segment's end.
+    ///
+    /// # Errors
+    /// What the fault plan says, or `Unreadable` where a byte of the range was made so.
+    pub fn read(&mut self, segment: u32, offset: u32, out: &mut [u8]) -> Result<(), MediumError> {
+        self.check_bounds(segment, offset, out.len());
+        self.counts.reads += 1;
+        if let Some(effect) = self.begin() {
+            return Err(effect.error);
+        }
+        self.peek(segment, offset, out)
+    }
+
+    /// Reads without counting and without faults but unreadable bytes: for checks.
+    ///
+    /// # Errors
+    /// `Unreadable` where a byte of the range was made so.
+    pub fn peek(&self, segment: u32, offset: u32, out: &mut [u8]) -> Result<(), MediumError> {
+        let at = self.place(segment, offset);
+        if self.unreadable.range(at as u64..(at + out.len()) as u64).next().is_some() {
+            return Err(MediumError::Unreadable);
+        }
+        out.copy_from_slice(&self.now.bytes[at..at + out.len()]);
+        Ok(())
+    }
+
+    /// Writes.
+    ///
+    /// # Errors
+    /// What the fault plan says; part of the bytes may have been written then.
+    ///
+    /// # Panics
+    /// On a range that leaves its segment or is not aligned; where a unit was programmed before (I-LOG-1); in a segment
+    /// that held anything at the last cut (I-LOG-3).
+    pub fn write(&mut self, segment: u32, offset: u32, bytes: &[u8]) -> Result<(), MediumError> {
+        self.check_bounds(segment, offset, bytes.len());
+        let unit = self.geometry.write_unit();
+        let aligned = offset.is_multiple_of(unit) && bytes.len().is_multiple_of(unit as usize);
+        assert!(aligned, "{} bytes at {offset}: the write unit is {unit}", bytes.len());
+        assert!(!bytes.is_empty(), "an empty write in segment {segment}");
+        assert!(
+            !self.closed.contains(&segment),
+            "I-LOG-3: {} bytes at {offset} of segment {segment}, which was in doubt at the cut",
+            bytes.len()
+        );
+        let first = self.place(segment, offset) / unit as usize;
+        let units = first..first + bytes.len() / unit as usize;
+        if let Some(again) = units.clone().find(|&at| self.now.programmed[at]) {
+            let at = (again - self.place(segment, 0) / unit as usize) * unit as usize;
+            panic!("I-LOG-1: the unit at {at} of segment {segment} is programmed twice");
+        }
+        self.counts.writes += 1;
+        let number = self.counts.operations;
+        let effect = self.begin();
+        let done = effect.map_or(bytes.len(), |effect| effect.bytes.min(bytes.len()));
+        self.counts.written_bytes += done as u64;
+        if done > 0 {
+            let what = Change::Write { offset, bytes: bytes[..done].to_vec() };
+            self.record(Op { number, segment, what, is_firm: false, is_doubtful: false });
+        }
+        // A write that failed leaves the whole range in doubt: none of its units is programmed again.
+        self.now.programmed[units].fill(true);
+        effect.map_or(Ok(()), |effect| Err(effect.error))
+    }
+
+    /// Erases a segment.
+    ///
+    /// # Errors
+    /// What the fault plan says; the erase may have happened then.
+    pub fn erase(&mut self, segment: u32) -> Result<(), MediumError> {
+        self.check_bounds(segment, 0, 0);
+        self.counts.erases += 1;
+        let number = self.counts.operations;
+        let effect = self.begin();
+        if effect.is_none_or(|effect| effect.bytes > 0) {
+            self.closed.remove(&segment);
+            self.record(Op { number, segment, what: Change::Erase, is_firm: false, is_doubtful: false });
+        }
+        effect.map_or(Ok(()), |effect| Err(effect.error))
+    }
+
+    fn record(&mut self, op: Op) {
+        self.now.apply(&self.geometry, &op, Fate::Kept);
+        self.journal.push(op);
+    }
+
+    /// Begins a sync, which makes durable what was completed before: all operations but those numbered in `except`, whose
+    /// completion was not reported yet.
+    #[must_use]
+    pub const fn sync_begin(&self, except: Vec<u64>) -> SyncPoint {
+        SyncPoint { before: self.counts.operations, except }
+    }
+
+    /// Ends a sync.
+    ///
+    /// # Errors
+    /// What the fault plan says; what came before the point is doubtful then.
+    pub fn sync_end(&mut self, point: &SyncPoint) -> Result<(), MediumError> {
+        self.counts.syncs += 1;
+        let effect = self.begin();
+        for op in self.journal.iter_mut().filter(|op| point.covers(op) && !op.is_doubtful) {
+            match effect {
+                None => op.is_firm = true,
+                Some(_) => op.is_doubtful = !op.is_firm,
+            }
+        }
+        self.fold();
+        effect.map_or(Ok(()), |effect| Err(effect.error))
+    }
+
+    /// Moves what is firm out of the journal, and with it what a firm erase made moot.
+    fn fold(&mut self) {
+        let mut at = 0;
+        while at < self.journal.len() {
+            let op = &self.journal[at];
+            if op.is_firm && op.what == Change::Erase {
+                let segment = op.segment;
+                let before = self.journal[..at].iter().filter(|op| op.segment == segment).count();
+                let mut index = 0;
+                self.journal.retain(|op| {
+                    index += 1;
+                    index > at || op.segment != segment
+                });
+                at -= before;
+            }
+            at += 1;
+        }
+        // Writes between two erases are disjoint (I-LOG-1), so a firm one need only wait for an erase before it.
+        let mut waits: BTreeSet<u32> = BTreeSet::new();
+        let mut kept = Vec::new();
+        for op in self.journal.drain(..) {
+            if !op.is_firm && op.what == Change::Erase {
+                waits.insert(op.segment);
+            }
+            if op.is_firm && !waits.contains(&op.segment) {
+                self.base.apply(&self.geometry, &op, Fate::Kept);
+            } else {
+                kept.push(op);
+            }
+        }
+        self.journal = kept;
+    }
+
+    /// Turns one bit over, durably: wear, not a cut.
+    pub fn flip(&mut self, segment: u32, offset: u32, bit: u8) {
+        let at = self.place(segment, offset);
+        self.now.bytes[at] ^= 1 << (bit & 7);
+        self.base.bytes[at] ^= 1 << (bit & 7);
+    }
+
+    /// Makes one write unit impossible to read back.
+    pub fn spoil(&mut self, segment: u32, offset: u32) {
+        let unit = self.geometry.write_unit();
+        let at = self.place(segment, offset - offset % unit) as u64;
+        self.unreadable.extend(at..at + u64::from(unit));
+    }
+}
+
+impl Op {
+    /// Whether a failed sync lies behind it, so that no later sync makes it firm.
+    #[must_use]
+    pub const fn is_doubtful(&self) -> bool {
+        self.is_doubtful
+    }
+
+    pub(super) const fn is_firm(&self) -> bool {
+        self.is_firm
+    }
+
+    /// Bytes it changes at most.
+    #[must_use]
+    pub fn len(&self, geometry: &Geometry) -> usize {
+        match &self.what {
+            Change::Write { bytes, .. } => bytes.len(),
+            Change::Erase => geometry.segment_bytes() as usize,
+        }
+    }
+}
+
+pub(super) fn to_len(bytes: u64) -> usize {
+    usize::try_from(bytes).unwrap_or(usize::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,32 @@
+//! A simulation of a tier down to its medium, for suites that try every order, every failure and every power cut.
+//!
+//! From the bottom: [`Medium`] is the storage, with [fates](Fate) at a cut and [faults](Faults); [`ModelHost`] the index;
+//! [`Oracle`] what clients know; [`World`] drives the machine over them in virtual time; [`cut_everywhere`] and its like enumerate.
+
+mod arena;
+mod check;
+mod choice;
+mod clients;
+mod cut;
+mod exhaust;
+mod fault;
+mod host;
+mod medium;
+mod oracle;
+mod rng;
+mod runs;
+mod script;
+mod world;
+
+pub use arena::{Arena, Sizes};
+pub use check::Seen;
+pub use choice::{Chooser, Schedules};
+pub use cut::{Fate, SECTOR_BYTES};
+pub use exhaust::{Tried, cut_everywhere, cut_twice, fail_everywhere, order_everywhere};
+pub use fault::{Effect, Faults};
+pub use host::{Entry, ModelHost, Newest, Told, hash_of};
+pub use medium::{Change, Counts, Medium, Op, SyncPoint};
+pub use oracle::{Key, Oracle, What, key_bytes};
+pub use rng::{Rng, mixed};
+pub use script::{Do, Setup};
+pub use world::{Delays, Lasting, Pools, World};

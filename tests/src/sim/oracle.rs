@@ -1,0 +1,225 @@
+//! What the clients of a tier know: what they wrote, what was acknowledged as synced, and so what a cut may leave.
+
+use std::collections::BTreeMap;
+
+use coldpress_core::log::Checksum;
+
+use super::rng::{Rng, mixed};
+
+/// A key, by number.
+pub type Key = u16;
+
+/// The bytes of a key.
+#[must_use]
+pub fn key_bytes(key: Key) -> [u8; 4] {
+    let [low, high] = key.to_le_bytes();
+    [b'k', low, high, b'.']
+}
+
+/// What a key has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum What {
+    /// Nothing.
+    Absent,
+    /// A value.
+    Value {
+        /// Which write it was: its content follows from it.
+        write: u64,
+        /// Its length.
+        len: u32,
+        /// When it expires.
+        expires_s: Option<u32>,
+    },
+}
+
+impl What {
+    /// The bytes of the value; runs in it make it compressible.
+    #[must_use]
+    pub fn content(&self) -> Option<Vec<u8>> {
+        let Self::Value { write, len, .. } = *self else { return None };
+        let mut rng = Rng::new(mixed(write) ^ u64::from(len));
+        let mut out = write.to_le_bytes()[..4].to_vec();
+        while out.len() < len as usize {
+            let [byte, run, ..] = rng.next_u64().to_le_bytes();
+            out.extend(core::iter::repeat_n(byte, 1 + usize::from(run % 16)));
+        }
+        out.truncate(len as usize);
+        Some(out)
+    }
+
+    /// Whether a reader finds nothing at this time.
+    #[must_use]
+    pub const fn is_absent_at(&self, now_s: u32) -> bool {
+        match self {
+            Self::Absent => true,
+            Self::Value { expires_s: Some(at), .. } => *at <= now_s,
+            Self::Value { expires_s: None, .. } => false,
+        }
+    }
+}
+
+/// A write that is not known to be durable.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Later {
+    write: u64,
+    what: What,
+    /// Where it ends in the order of appends.
+    position: Option<u64>,
+    was_appended: bool,
+}
+
+/// What is known of one key.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct Known {
+    /// The newest write that is durable.
+    floor: What,
+    /// Newer ones, oldest first.
+    later: Vec<Later>,
+}
+
+/// The clients' knowledge.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Oracle {
+    keys: BTreeMap<Key, Known>,
+    writes: u64,
+}
+
+impl Oracle {
+    /// The keys that were ever written.
+    pub fn keys(&self) -> impl Iterator<Item = Key> + '_ {
+        self.keys.keys().copied()
+    }
+
+    /// The number of the next write.
+    #[must_use]
+    pub const fn next_write(&self) -> u64 {
+        self.writes + 1
+    }
+
+    /// What a reader of the running tier must find.
+    #[must_use]
+    pub fn current(&self, key: Key) -> What {
+        self.keys
+            .get(&key)
+            .map_or(What::Absent, |known| known.later.last().map_or(known.floor, |later| later.what))
+    }
+
+    /// Everything that a cut may leave of a key: the newest durable write and every newer one that was appended.
+    #[must_use]
+    pub fn allowed(&self, key: Key) -> Vec<What> {
+        let Some(known) = self.keys.get(&key) else { return vec![What::Absent] };
+        let later = known.later.iter().filter(|later| later.was_appended).map(|later| later.what);
+        core::iter::once(known.floor).chain(later).collect()
+    }
+
+    /// Whether the newest write of a key is durable.
+    #[must_use]
+    pub fn is_durable(&self, key: Key) -> bool {
+        self.keys.get(&key).is_none_or(|known| known.later.is_empty())
+    }
+
+    /// A client wrote; returns the number of the write.
+    pub fn accept(&mut self, key: Key, what: What) -> u64 {
+        self.writes += 1;
+        let known = self.keys.entry(key).or_insert(Known { floor: What::Absent, later: Vec::new() });
+        known.later.push(Later { write: self.writes, what, position: None, was_appended: false });
+        self.writes
+    }
+
+    /// A write was given back: it never happened.
+    pub fn reject(&mut self, key: Key, write: u64) {
+        if let Some(known) = self.keys.get_mut(&key) {
+            known.later.retain(|later| later.write != write);
+        }
+    }
+
+    /// Whether a write is the newest of its key.
+    #[must_use]
+    pub fn is_newest(&self, key: Key, write: u64) -> bool {
+        self.keys.get(&key).and_then(|known| known.later.last()).is_some_and(|later| later.write == write)
+    }
+
+    fn later(&mut self, key: Key, write: u64) -> Option<&mut Later> {
+        self.keys.get_mut(&key)?.later.iter_mut().find(|later| later.write == write)
+    }
+
+    /// A write was appended.
+    pub fn appended(&mut self, key: Key, write: u64, position: u64) {
+        if let Some(later) = self.later(key, write) {
+            later.position = Some(position);
+            later.was_appended = true;
+        }
+    }
+
+    /// A write was handed back as not written; it may be on the medium all the same.
+    pub fn unwritten(&mut self, key: Key, write: u64) {
+        if let Some(later) = self.later(key, write) {
+            later.position = None;
+        }
+    }
+
+    /// Every append up to a position is durable. Returns whether that is news.
+    pub fn durable(&mut self, position: u64) -> bool {
+        let mut is_news = false;
+        for known in self.keys.values_mut() {
+            let done = known.later.iter().rposition(|later| later.position.is_some_and(|at| at <= position));
+            if let Some(done) = done {
+                known.floor = known.later[done].what;
+                known.later.drain(..=done);
+                is_news = true;
+            }
+        }
+        is_news
+    }
+
+    /// A value was evicted: from now on it reads as nothing, and a cut may leave either.
+    pub fn evicted(&mut self, key: Key) {
+        let write = self.accept(key, What::Absent);
+        self.appended(key, write, u64::MAX);
+    }
+
+    /// A mount found this: it is what the key has from now on, and durable.
+    pub fn settled(&mut self, key: Key, what: What) {
+        self.keys.insert(key, Known { floor: what, later: Vec::new() });
+    }
+}
+
+/// Key and value as a record carries them, and their checksum.
+#[must_use]
+pub(super) fn payload(key: Key, value: &[u8]) -> (Vec<u8>, Checksum) {
+    let bytes = [&key_bytes(key)[..], value].concat();
+    let sum = Checksum::of(&bytes);
+    (bytes, sum)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(write: u64) -> What {
+        What::Value { write, len: 30, expires_s: None }
+    }
+
+    #[test]
+    fn unsynced_write_is_old_or_new_and_synced_one_is_the_floor() {
+        let mut oracle = Oracle::default();
+        let first = oracle.accept(1, value(1));
+        oracle.appended(1, first, 10);
+        let second = oracle.accept(1, value(2));
+        assert_eq!(oracle.allowed(1), [What::Absent, value(1)], "the second was not appended yet");
+        oracle.appended(1, second, 11);
+        assert_eq!(oracle.allowed(1), [What::Absent, value(1), value(2)]);
+        assert!(oracle.durable(10));
+        assert_eq!(oracle.allowed(1), [value(1), value(2)]);
+        oracle.unwritten(1, second);
+        assert!(!oracle.durable(11), "it was handed back: the position is void");
+        assert_eq!(oracle.current(1), value(2));
+    }
+
+    #[test]
+    fn content_follows_from_the_write() {
+        assert_eq!(value(7).content(), value(7).content());
+        assert_ne!(value(7).content(), value(8).content());
+        assert_eq!(value(7).content().map(|bytes| bytes.len()), Some(30));
+    }
+}

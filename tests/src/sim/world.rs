@@ -1,0 +1,415 @@
+//! A tier, its medium, its index and its clients, in one thread and in virtual time.
+//!
+//! [`step`](World::step) polls the machine once and carries out its action, or delivers a completion that was held back;
+//! which of them is the [chooser's](Chooser) decision. A cut takes the world apart and leaves what lasts: the medium, what
+//! the clients know, the time.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use coldpress_core::cleanup::{CleanupError, CleanupReply, Reclaimed, Ticket};
+use coldpress_core::compaction::Report;
+use coldpress_core::log::{KeyHash, Location};
+use coldpress_core::tier::{
+    Action, Input, MediumError, Memory, MountError, Now, Poll, Status, Tier, TierConfig,
+};
+
+use super::choice::Chooser;
+use super::host::{ModelHost, Told, hash_of};
+use super::medium::{Medium, SyncPoint};
+use super::oracle::{Key, Oracle, key_bytes};
+
+/// Polls after which a goal counts as out of reach (I-GC-2).
+pub(super) const POLLS_MAX: u64 = 200_000;
+
+/// What lasts beyond a cut.
+#[derive(Debug, Clone)]
+pub struct Lasting {
+    /// The medium.
+    pub medium: Medium,
+    /// What the clients know.
+    pub oracle: Oracle,
+    /// The time.
+    pub now: Now,
+}
+
+impl Lasting {
+    /// A medium that was never written, at some time.
+    #[must_use]
+    pub fn blank(config: &TierConfig) -> Self {
+        Self {
+            medium: Medium::new(config.geometry),
+            oracle: Oracle::default(),
+            now: Now { monotonic_ms: 1_000, wall_s: 1_000_000 },
+        }
+    }
+
+    /// What the next mount finds after a cut with these fates.
+    #[must_use]
+    pub fn cut(&self, fates: &[super::Fate]) -> Self {
+        Self { medium: self.medium.cut(fates), ..self.clone() }
+    }
+}
+
+/// What the owner of the pools does with a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Pools {
+    /// Answers.
+    #[default]
+    Answer,
+    /// Answers that it failed.
+    Fail,
+    /// Never answers.
+    Silent,
+    /// Can't be reached.
+    Unavailable,
+}
+
+/// Which completions may be held back.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Delays {
+    /// Of syncs.
+    pub syncs: bool,
+    /// Of requests to the pools.
+    pub cleanups: bool,
+    /// Of reads, writes and erases.
+    pub io: bool,
+}
+
+impl Delays {
+    /// All of them.
+    pub const ALL: Self = Self { syncs: true, cleanups: true, io: true };
+}
+
+#[derive(Debug, Clone)]
+pub(super) enum Held {
+    Io { number: u64, result: Result<(), MediumError> },
+    Sync(SyncPoint),
+    Cleanup,
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Queued {
+    pub(super) key: Key,
+    pub(super) write: u64,
+}
+
+/// The world.
+#[derive(Debug)]
+pub struct World<'m> {
+    /// The machine.
+    pub tier: Tier<'m>,
+    /// What lasts beyond a cut.
+    pub lasting: Lasting,
+    /// The index.
+    pub host: ModelHost,
+    /// Who decides.
+    pub chooser: Chooser,
+    /// What may be held back.
+    pub delays: Delays,
+    /// What the pools do.
+    pub pools: Pools,
+    /// Every state of the medium that a cut may find, where it is to be noted.
+    pub moments: Option<Vec<Lasting>>,
+    /// Reports of tasks, in order.
+    pub reports: Vec<Report>,
+    /// Actions carried out.
+    pub actions: u64,
+    pub(super) config: TierConfig,
+    pub(super) queue: VecDeque<Queued>,
+    pub(super) in_flight: BTreeMap<(KeyHash, u32, u32), Queued>,
+    pub(super) held: Vec<(Ticket, Held)>,
+    pub(super) polls: u64,
+}
+
+impl<'m> World<'m> {
+    /// Builds a machine over what lasts. It is not mounted yet.
+    #[must_use]
+    pub fn new(config: TierConfig, memory: Memory<'m>, lasting: Lasting) -> Self {
+        let tier = match Tier::new(config, memory) {
+            Ok(tier) => tier,
+            Err(error) => panic!("the configuration is refused: {error}"),
+        };
+        let mut host = ModelHost::default();
+        host.set_now_s(lasting.now.wall_s);
+        Self {
+            tier,
+            lasting,
+            host,
+            chooser: Chooser::Prompt,
+            delays: Delays::default(),
+            pools: Pools::Answer,
+            moments: None,
+            reports: Vec::new(),
+            actions: 0,
+            config,
+            queue: VecDeque::new(),
+            in_flight: BTreeMap::new(),
+            held: Vec::new(),
+            polls: 0,
+        }
+    }
+
+    /// Builds a machine and drives its mount to the end.
+    ///
+    /// # Errors
+    /// What the mount failed with.
+    pub fn mounted(config: TierConfig, memory: Memory<'m>, lasting: Lasting) -> Result<Self, MountError> {
+        let mut world = Self::new(config, memory, lasting);
+        world.mount()?;
+        Ok(world)
+    }
+
+    /// Drives the mount to its end.
+    ///
+    /// # Errors
+    /// What it failed with.
+    pub fn mount(&mut self) -> Result<(), MountError> {
+        self.until("mount", |world| world.tier.status() != Status::Mounting);
+        match self.tier.status() {
+            Status::Failed(error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &TierConfig {
+        &self.config
+    }
+
+    /// Ends the world without any warning; what it leaves is still to be [cut](Lasting::cut).
+    #[must_use]
+    pub fn end(mut self) -> Lasting {
+        self.note();
+        self.lasting
+    }
+
+    /// The identity of a key in this store.
+    #[must_use]
+    pub fn hash(&self, key: Key) -> KeyHash {
+        hash_of(&self.config.store.hash_key, &key_bytes(key))
+    }
+
+    fn note(&mut self) {
+        if let Some(moments) = &mut self.moments {
+            moments.push(self.lasting.clone());
+        }
+    }
+
+    /// Lets time pass.
+    pub fn tick(&mut self, ms: u64) {
+        let now = &mut self.lasting.now;
+        let seconds = (now.monotonic_ms % 1000 + ms) / 1000;
+        now.monotonic_ms += ms;
+        now.wall_s += u32::try_from(seconds).unwrap_or(u32::MAX);
+        self.host.set_now_s(self.lasting.now.wall_s);
+    }
+
+    /// Makes one step. Returns `false` where nothing can happen before time passes or a client comes.
+    pub fn step(&mut self) -> bool {
+        self.polls += 1;
+        if !self.held.is_empty() {
+            let choice = self.chooser.choose(1 + self.held.len());
+            if choice > 0 {
+                self.deliver(choice - 1);
+                return true;
+            }
+        }
+        match self.tier.poll(self.lasting.now, &mut self.host) {
+            Poll::Do(action) => self.carry_out(action),
+            Poll::Again => {}
+            Poll::Idle if self.held.is_empty() => {
+                self.look();
+                return false;
+            }
+            Poll::Idle => {
+                let choice = self.chooser.choose(self.held.len());
+                self.deliver(choice);
+            }
+        }
+        self.look();
+        true
+    }
+
+    fn carry_out(&mut self, action: Action) {
+        self.actions += 1;
+        let number = self.lasting.medium.counts().operations;
+        let (ticket, held) = match action {
+            Action::Read { ticket, segment, offset, bytes } => {
+                let buffer = self.tier.read_buffer(ticket);
+                assert_eq!(buffer.len(), bytes as usize, "the buffer lent is what is to be read");
+                (ticket, Held::Io { number, result: self.lasting.medium.read(segment, offset, buffer) })
+            }
+            Action::Write { ticket, segment, offset, bytes } => {
+                self.note();
+                let lent = self.tier.write_bytes(ticket);
+                assert_eq!(lent.len(), bytes as usize, "the bytes lent are what is to be written");
+                (ticket, Held::Io { number, result: self.lasting.medium.write(segment, offset, lent) })
+            }
+            Action::Erase { ticket, segment } => {
+                self.note();
+                (ticket, Held::Io { number, result: self.lasting.medium.erase(segment) })
+            }
+            Action::Sync { ticket } => {
+                let io = self.held.iter().filter_map(|(_, held)| match held {
+                    Held::Io { number, .. } => Some(*number),
+                    _ => None,
+                });
+                (ticket, Held::Sync(self.lasting.medium.sync_begin(io.collect())))
+            }
+            Action::Cleanup(request) => (request.ticket, Held::Cleanup),
+            other => panic!("an action that the model does not know: {other:?}"),
+        };
+        let may_wait = match &held {
+            Held::Io { .. } => self.delays.io,
+            Held::Sync(_) => self.delays.syncs,
+            Held::Cleanup => self.delays.cleanups || self.pools == Pools::Silent,
+        };
+        self.held.push((ticket, held));
+        if !may_wait {
+            self.deliver(self.held.len() - 1);
+        }
+    }
+
+    fn deliver(&mut self, at: usize) {
+        let (ticket, held) = self.held.remove(at);
+        let input = match held {
+            Held::Io { result, .. } => Input::Done { ticket, result },
+            Held::Sync(point) => {
+                self.note();
+                Input::Done { ticket, result: self.lasting.medium.sync_end(&point) }
+            }
+            Held::Cleanup => {
+                let result = match self.pools {
+                    Pools::Answer => Ok(Reclaimed { bytes: 4096, pages: 1, ..Reclaimed::default() }),
+                    Pools::Fail => Err(CleanupError::Failed),
+                    // It comes when nobody waits for it any more, or not at all.
+                    Pools::Silent => return,
+                    Pools::Unavailable => {
+                        let _ = self.tier.handle(
+                            self.lasting.now,
+                            Input::CleanupUnavailable(ticket),
+                            &mut self.host,
+                        );
+                        return self.look();
+                    }
+                };
+                let reply = Input::Cleanup(CleanupReply { ticket, result });
+                let _ = self.tier.handle(self.lasting.now, reply, &mut self.host);
+                return self.look();
+            }
+        };
+        let taken = self.tier.handle(self.lasting.now, input, &mut self.host);
+        assert_eq!(taken, Ok(()), "I-REQ-1: the completion of an action is stale");
+        let again = self.tier.handle(self.lasting.now, input, &mut self.host);
+        assert!(again.is_err(), "I-REQ-2: a completion was taken twice");
+        self.look();
+    }
+
+    /// Takes what the machine told its index, and what became durable.
+    fn look(&mut self) {
+        for told in self.host.take_told() {
+            match told {
+                Told::Written(hash, at) => {
+                    let known = self.in_flight.remove(&(hash, at.sequence, at.offset));
+                    assert!(known.is_some(), "I-LOG-4: published {at:?}, which no client wrote");
+                }
+                Told::Unwritten(hash, at) => self.requeue(&hash, at),
+                Told::Evicted(hash) => {
+                    if let Some(key) = self.key_of(&hash) {
+                        self.lasting.oracle.evicted(key);
+                    }
+                }
+                Told::Damaged(_) => {}
+            }
+        }
+        if self.lasting.oracle.durable(self.tier.durable()) {
+            self.note();
+        }
+        while let Some(report) = self.tier.take_report() {
+            self.reports.push(report);
+        }
+    }
+
+    fn requeue(&mut self, hash: &KeyHash, at: Location) {
+        let Some(queued) = self.in_flight.remove(&(*hash, at.sequence, at.offset)) else {
+            panic!("I-LOG-4: handed back {at:?}, which no client wrote");
+        };
+        self.lasting.oracle.unwritten(queued.key, queued.write);
+        // A write that was overtaken is acknowledged with its successor.
+        if self.lasting.oracle.is_newest(queued.key, queued.write) {
+            self.queue.push_back(queued);
+        }
+    }
+
+    /// The key of a hash, among those ever written.
+    #[must_use]
+    pub fn key_of(&self, hash: &KeyHash) -> Option<Key> {
+        self.lasting.oracle.keys().find(|&key| self.hash(key) == *hash)
+    }
+
+    /// Steps until `goal` holds; where nothing can happen, time passes to the machine's next timeout.
+    ///
+    /// # Panics
+    /// Where the goal is out of reach (I-GC-2).
+    pub fn until(&mut self, what: &str, goal: impl Fn(&Self) -> bool) {
+        let polls = self.polls;
+        while !goal(self) {
+            assert!(self.polls - polls < POLLS_MAX, "I-GC-2: {what}: no end in sight");
+            if self.pump() || self.step() {
+                continue;
+            }
+            if goal(self) {
+                break;
+            }
+            self.pass_time(what);
+        }
+    }
+
+    /// Lets time pass to the machine's next timeout.
+    pub(super) fn pass_time(&mut self, what: &str) {
+        match self.tier.poll_timeout(self.lasting.now) {
+            Some(at) => self.tick(at.saturating_sub(self.lasting.now.monotonic_ms).max(1)),
+            None => panic!("I-GC-2: {what}: the machine is idle and waits for nothing\n{}", self.sketch()),
+        }
+    }
+
+    /// Steps until the machine has nothing to do before its next timeout.
+    pub fn settle(&mut self) {
+        let polls = self.polls;
+        while self.pump() || self.step() {
+            assert!(self.polls - polls < POLLS_MAX, "I-GC-2: settle: no end in sight");
+        }
+    }
+
+    /// Whether a key has writes that the index does not show yet.
+    #[must_use]
+    pub fn is_pending(&self, key: Key) -> bool {
+        self.in_flight.values().chain(&self.queue).any(|queued| queued.key == key)
+    }
+
+    /// Whether anything is held back, queued or in flight.
+    #[must_use]
+    pub fn is_at_rest(&self) -> bool {
+        self.held.is_empty() && self.queue.is_empty() && self.in_flight.is_empty()
+    }
+
+    /// The segment table in words, for a failure.
+    #[must_use]
+    pub fn sketch(&self) -> String {
+        use core::fmt::Write as _;
+        let mut out = format!(
+            "appended {} written {} durable {} held {:?}\n",
+            self.tier.appended(),
+            self.tier.written(),
+            self.tier.durable(),
+            self.held
+        );
+        for (index, segment) in self.tier.segments().iter().enumerate() {
+            if *segment != coldpress_core::log::Segment::default() {
+                let _ = writeln!(out, "{index:3} {segment:?}");
+            }
+        }
+        out
+    }
+}
