@@ -90,6 +90,17 @@ pub enum WorkloadName {
     Twitter(u32),
 }
 
+impl fmt::Display for WorkloadName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mixed => f.write_str("Mixed workload"),
+            Self::Zipf(alpha) => write!(f, "Overwrites by zipf {alpha}"),
+            Self::Uniform => f.write_str("Uniform overwrites"),
+            Self::Twitter(cluster) => write!(f, "Twitter cluster {cluster}"),
+        }
+    }
+}
+
 /// The capacity of the tier, as asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capacity {

@@ -26,11 +26,13 @@ pub fn page(plan: &Plan, replayed: &Replayed) -> String {
     let mut html = String::with_capacity(1 << 18);
     let title = escaped(&plan.title);
     let _ = write!(html, "{HEAD}<title>Replay: {title}</title></head><body><main>");
-    let _ = write!(html, "<header><p class=eyebrow>Coldpress replay</p><h1>{title}</h1></header>");
+    let _ = write!(html, "<header><p class=eyebrow>Coldpress replay</p><h1>{title}</h1>");
+    let _ = write!(html, "<p class=facts>{}</p></header>", escaped(&facts(plan, replayed)));
     tiles(&mut html, replayed);
     segments(&mut html, replayed);
     pages(&mut html, replayed);
     latencies(&mut html, replayed);
+    tasks(&mut html, replayed);
     html.push_str("</main></body></html>\n");
     html
 }
@@ -49,8 +51,25 @@ section{padding:20px 22px 22px;margin-top:16px}.bar{display:flex;flex-wrap:wrap;
 .note{margin:0 0 16px;color:var(--soft);font-size:14px}.pair{display:grid;grid-template-columns:repeat(auto-fit,minmax(min(100%,420px),1fr));gap:24px 32px}svg{display:block;width:100%;height:auto}
 .live{fill:var(--live)}.stale{fill:var(--stale)}.free{fill:var(--free)}i.live{background:var(--live)}i.stale{background:var(--stale)}i.free{background:var(--free)}
 .sum{font-size:13px;color:var(--soft);margin:10px 0 0;font-variant-numeric:tabular-nums}table{border-collapse:collapse;width:100%;font-variant-numeric:tabular-nums;font-size:15px}th,td{padding:7px 10px;text-align:right;border-top:1px solid var(--line)}
-th:first-child,td:first-child{text-align:left;padding-left:0}thead th{border-top:0;color:var(--soft);font-weight:500;font-size:13px}.scroll{overflow-x:auto}
+th:first-child,td:first-child{text-align:left;padding-left:0}thead th{border-top:0;color:var(--soft);font-weight:500;font-size:13px}.scroll{overflow-x:auto}.facts{margin:8px 0 0;color:var(--soft)}.tasks th:nth-child(2),.tasks td:nth-child(2){text-align:left}
 </style>"#;
+
+/// Says in one line what was run.
+fn facts(plan: &Plan, replayed: &Replayed) -> String {
+    let figures = &replayed.figures;
+    format!(
+        "{}: {} puts of {} and {} gets by {} threads in {:.1} s, codec {}, capacity {} in segments of {}",
+        plan.details,
+        count(figures.puts),
+        bytes(figures.bytes_put),
+        count(figures.gets),
+        plan.job.threads,
+        replayed.driven_ms as f64 / 1000.0,
+        plan.codec,
+        bytes(figures.capacity_bytes),
+        bytes(plan.segment_bytes.into())
+    )
+}
 
 fn tiles(html: &mut String, replayed: &Replayed) {
     let figures = &replayed.figures;
@@ -207,6 +226,18 @@ fn latencies(html: &mut String, replayed: &Replayed) {
             let _ = write!(html, "<td>{cell}</td>");
         }
         html.push_str("</tr>");
+    }
+    html.push_str("</tbody></table></div></section>");
+}
+
+fn tasks(html: &mut String, replayed: &Replayed) {
+    html.push_str(
+        "<section><div class=bar><h2>Tasks</h2></div><div class=scroll><table class=tasks><thead><tr>\
+         <th scope=col>Task</th><th scope=col>Outcome</th><th scope=col>Time</th></tr></thead><tbody>",
+    );
+    for report in &replayed.tasks {
+        let (outcome, ms) = (escaped(&report.outcome), count(report.ms));
+        let _ = write!(html, "<tr><td>{}</td><td>{outcome}</td><td>{ms} ms</td></tr>", report.name);
     }
     html.push_str("</tbody></table></div></section>");
 }

@@ -31,6 +31,8 @@ pub struct Plan {
     pub job: Job,
     /// What it is called.
     pub title: String,
+    /// What it is made of.
+    pub details: String,
     /// Requests in all, if no time limit ends them before.
     pub requests: u64,
     /// The survey of the trace, where one is replayed.
@@ -41,6 +43,8 @@ pub struct Plan {
     pub live_bytes_encoded: u64,
     /// Sampled values' bytes over their payloads' bytes, in thousandths.
     pub ratio_permille: u64,
+    /// Codec of the values.
+    pub codec: CodecId,
     /// Capacity of the tier.
     pub capacity_bytes: u64,
     /// Bytes of a segment.
@@ -99,6 +103,7 @@ impl From<TraceError> for PlanError {
 struct Requests {
     source: Source,
     title: String,
+    details: String,
     requests: u64,
     survey: Option<Survey>,
     keys: u64,
@@ -143,15 +148,17 @@ pub fn plan(options: &Options) -> Result<Plan, PlanError> {
         time_max: requests.seconds.map(|seconds| Duration::from_secs(seconds.into())),
         can_evict: options.evict,
     };
-    let Requests { title, requests, survey, live_bytes, .. } = requests;
+    let Requests { title, details, requests, survey, live_bytes, .. } = requests;
     Ok(Plan {
         job,
         title,
+        details,
         requests,
         survey,
         live_bytes,
         live_bytes_encoded,
         ratio_permille,
+        codec: options.codec,
         capacity_bytes,
         segment_bytes,
     })
@@ -160,10 +167,10 @@ pub fn plan(options: &Options) -> Result<Plan, PlanError> {
 /// A tier needs room for open segments and a reserve; with fewer segments there is nothing to compact.
 const SEGMENTS_MIN: u64 = 16;
 
-/// Gives the largest power of two with which the capacity makes 192 segments, from 64 KiB to 4 MiB, that still
+/// Gives the largest power of two with which the capacity makes 256 segments, from 64 KiB to 4 MiB, that still
 /// holds the largest value four times.
 fn segment_bytes(capacity_bytes: u64, value_peak: u32) -> u32 {
-    let wanted = (capacity_bytes / 192).clamp(1 << 16, 1 << 22);
+    let wanted = (capacity_bytes / 256).clamp(1 << 16, 1 << 22);
     let least = u64::from(value_peak) * 4;
     let bytes = if wanted.is_power_of_two() { wanted } else { wanted.next_power_of_two() / 2 };
     u32::try_from(bytes.max(least.next_power_of_two())).unwrap_or(1 << 26)
@@ -178,7 +185,11 @@ fn of_trace(options: &Options, path: &Path) -> Result<Requests, PlanError> {
     let name = path.file_name().map_or_else(|| "trace".into(), |name| name.to_string_lossy());
     Ok(Requests {
         source: Source::Trace { path: path.to_owned(), rounds, ttl_s: options.ttl },
-        title: format!("{name}, {rounds} rounds"),
+        title: format!("{name}, rounds: {rounds}"),
+        details: format!(
+            "{} written keys, {} writes and {} reads a round",
+            survey.keys, survey.writes, survey.reads
+        ),
         requests: (survey.writes + survey.reads) * u64::from(rounds),
         survey: Some(survey),
         keys: survey.keys,
@@ -194,8 +205,9 @@ fn of_trace(options: &Options, path: &Path) -> Result<Requests, PlanError> {
 const OVERWRITTEN_KEYS: u64 = 200_000;
 
 fn of_workload(options: &Options, name: WorkloadName) -> Result<Requests, PlanError> {
-    let overwrites = |title: &str, alpha| {
-        let mut shape = Shape::overwrites(title.to_owned(), OVERWRITTEN_KEYS, 1024, alpha);
+    let overwrites = |alpha| {
+        let details = format!("{OVERWRITTEN_KEYS} keys with values of 1024 bytes");
+        let mut shape = Shape::overwrites(details, OVERWRITTEN_KEYS, 1024, alpha);
         shape.ttls = vec![(options.ttl, 1)];
         shape
     };
@@ -205,15 +217,15 @@ fn of_workload(options: &Options, name: WorkloadName) -> Result<Requests, PlanEr
         Ok::<_, PlanError>(Shape::of_cluster(&cluster, SHAPE_LIVE_BYTES, ttl_s))
     };
     let (shapes, is_timed) = match name {
-        WorkloadName::Zipf(alpha) => (vec![(overwrites(&format!("zipf {alpha}"), alpha), 1)], false),
-        WorkloadName::Uniform => (vec![(overwrites("uniform", 0.0), 1)], false),
+        WorkloadName::Zipf(alpha) => (vec![(overwrites(alpha), 1)], false),
+        WorkloadName::Uniform => (vec![(overwrites(0.0), 1)], false),
         WorkloadName::Twitter(number) => (vec![(published(number)?, 1)], true),
         WorkloadName::Mixed => {
             let pages = Shape::pages(8000, 4096);
             (vec![(pages, 20), (published(52)?, 40), (published(29)?, 20), (published(12)?, 20)], true)
         }
     };
-    let title = shapes.iter().map(|(shape, _)| shape.name.as_str()).collect::<Vec<_>>().join(" + ");
+    let details = shapes.iter().map(|(shape, _)| shape.name.as_str()).collect::<Vec<_>>().join("; ");
     let keys = shapes.iter().map(|(shape, _)| shape.keys_all()).sum();
     let key_bytes = shapes.iter().map(|(shape, _)| shape.keys_all() * u64::from(shape.key_len)).sum();
     let value_bytes: u64 =
@@ -224,7 +236,8 @@ fn of_workload(options: &Options, name: WorkloadName) -> Result<Requests, PlanEr
     Ok(Requests {
         requests: workload.len(),
         source: Source::Generated(workload),
-        title,
+        title: name.to_string(),
+        details,
         survey: None,
         keys,
         key_bytes,

@@ -10,7 +10,8 @@ use crate::replay::Replayed;
 /// Writes the table.
 #[must_use]
 pub fn table(plan: &Plan, replayed: &Replayed) -> String {
-    let mut text = format!("\n{}\n", plan.title);
+    let threads = plan.job.threads;
+    let mut text = format!("\n{}; codec {}, {threads} threads\n{}\n", plan.title, plan.codec, plan.details);
     for (name, rows) in [
         ("Requests", requests(plan, replayed)),
         ("Log", log(plan, replayed)),
