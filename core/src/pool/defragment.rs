@@ -208,3 +208,112 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         Some(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{ArrayTables, Handle, Limits, PagesError, RegionPages, SizeClasses, Terms};
+
+    /// Pages that lend single pages but, while broken, no pair.
+    #[derive(Clone)]
+    struct Breakable {
+        pages: RegionPages<[u8; 128], 4>,
+        broken: bool,
+    }
+
+    impl Pages for Breakable {
+        fn page_bytes(&self) -> u32 {
+            self.pages.page_bytes()
+        }
+        fn commit(&mut self) -> Result<PageId, PagesError> {
+            self.pages.commit()
+        }
+        fn release(&mut self, page: PageId) {
+            self.pages.release(page);
+        }
+        fn bytes(&self, page: PageId) -> Option<&[u8]> {
+            self.pages.bytes(page)
+        }
+        fn bytes_mut(&mut self, page: PageId) -> Option<&mut [u8]> {
+            self.pages.bytes_mut(page)
+        }
+        fn pair(&mut self, from: PageId, to: PageId) -> Option<(&[u8], &mut [u8])> {
+            if self.broken { None } else { self.pages.pair(from, to) }
+        }
+    }
+
+    type Scattered = Pool<Breakable, ArrayTables<u8, 8, 4, 16, 1>>;
+
+    /// Two pages of four slots, each with two objects of five bytes.
+    fn scattered() -> (Scattered, [Handle; 4]) {
+        let pages = Breakable { pages: RegionPages::new([0; 128], 32), broken: false };
+        let classes = SizeClasses::new(&[8]).unwrap();
+        let limits = Limits { pins_max: 2, ..Limits::default() };
+        let mut pool = Pool::new(pages, ArrayTables::new(), classes, limits).unwrap();
+        let handles: [Handle; 8] = core::array::from_fn(|tag| {
+            pool.allocate(5, Terms::default(), u8::try_from(tag).unwrap()).unwrap()
+        });
+        for gone in [0, 2, 5, 7] {
+            pool.free(handles[gone]).unwrap();
+        }
+        let kept = [handles[1], handles[3], handles[4], handles[6]];
+        for handle in kept {
+            pool.write(handle, 0, b"bytes").unwrap();
+        }
+        (pool, kept)
+    }
+
+    fn assert_whole(pool: &Scattered, kept: [Handle; 4]) {
+        assert_eq!(pool.audit(), Ok(()));
+        assert!(kept.iter().all(|handle| pool.bytes(*handle) == Ok(b"bytes")), "I-POOL-1");
+    }
+
+    #[test]
+    fn second_object_over_the_budget_waits_for_the_next_step() {
+        let (mut pool, kept) = scattered();
+        let step = pool.defragment_step(9);
+        assert_eq!((step.moved_bytes, step.pages_released, step.done), (5, 0, false));
+        let step = pool.defragment_step(9);
+        assert_eq!((step.moved_bytes, step.pages_released, step.done), (5, 1, false));
+        assert!(pool.defragment_step(9).done);
+        assert_whole(&pool, kept);
+    }
+
+    #[test]
+    fn budget_below_a_slot_moves_nothing() {
+        let (mut pool, kept) = scattered();
+        assert_eq!(pool.defragment_step(7), Step { done: true, ..Step::default() });
+        // A page being emptied under a larger budget is given up, not stuck.
+        assert_eq!(pool.defragment_step(8).moved_objects, 1);
+        assert_eq!(pool.defragment_step(7), Step { done: true, ..Step::default() });
+        assert_whole(&pool, kept);
+    }
+
+    #[test]
+    fn failing_pages_move_loses_nothing() {
+        let (mut pool, kept) = scattered();
+        pool.pages.broken = true;
+        let step = pool.defragment_step(64);
+        assert_eq!((step.moved_objects, step.failed, step.done), (0, true, true));
+        assert_whole(&pool, kept);
+        pool.pages.broken = false;
+        assert_eq!(pool.defragment_step(64).pages_released, 1);
+        assert_whole(&pool, kept);
+    }
+
+    #[test]
+    fn half_emptied_page_pin_gives_it_up() {
+        let (mut pool, kept) = scattered();
+        assert_eq!(pool.defragment_step(8).moved_objects, 1);
+        let left = kept.into_iter().find(|handle| {
+            let place = pool.resolve(*handle).map(|object| object.place.page);
+            place.ok() == pool.drain.map(|drain| drain.page)
+        });
+        pool.pin(left.unwrap()).unwrap();
+        assert!(pool.drain.is_none());
+        assert_whole(&pool, kept);
+        // The other page can still be emptied into it.
+        assert_eq!(pool.defragment_step(64).pages_released, 1);
+        assert_whole(&pool, kept);
+    }
+}

@@ -1,6 +1,6 @@
 //! Every short history of a small pool.
 //!
-//! Two classes of which one has two slots to a page, two or three pages, a handle table of five: small enough that all
+//! Two classes of which one has two or four slots to a page, two or three pages, a handle table of eight: small enough that all
 //! sequences of operations up to a depth can be walked, large enough for a page to be emptied into another, for a
 //! reservation to meet an allocation, and for a pin to meet a page being emptied. After each operation everything is
 //! counted again, and each object ever made is looked at through its handle.
@@ -14,11 +14,18 @@ use super::{
     SizeClasses, Step, Terms,
 };
 
-type Small<const PAGES: usize> = Pool<RegionPages<[u8; 48], PAGES>, ArrayTables<u8, 5, PAGES, 6, 2>>;
+type Small<const PAGES: usize> = Pool<RegionPages<[u8; 96], PAGES>, ArrayTables<u8, 8, PAGES, 12, 2>>;
 
-const PAGE_BYTES: u32 = 16;
-/// One object of the small class, two at most of the large one.
-const BUDGET: u32 = 16;
+/// Two slots of the small class to a page, and all of them may move in one step.
+const TWO_SLOTS: Shape = Shape { page_bytes: 16, budget: 16 };
+/// Four slots to a page, and one object moves per step: a page being emptied waits for the next one.
+const FOUR_SLOTS: Shape = Shape { page_bytes: 32, budget: 8 };
+
+#[derive(Clone, Copy)]
+struct Shape {
+    page_bytes: u32,
+    budget: u32,
+}
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum Op {
@@ -46,6 +53,7 @@ struct Object {
 
 #[derive(Clone)]
 struct World<const PAGES: usize> {
+    shape: Shape,
     pool: Small<PAGES>,
     live: Vec<Object>,
     gone: Vec<Handle>,
@@ -53,11 +61,12 @@ struct World<const PAGES: usize> {
 }
 
 impl<const PAGES: usize> World<PAGES> {
-    fn new(limits: Limits) -> Self {
+    fn new(shape: Shape, limits: Limits) -> Self {
         let classes = SizeClasses::new(&[8, 16]).unwrap();
         let pool =
-            Pool::new(RegionPages::new([0; 48], PAGE_BYTES), ArrayTables::new(), classes, limits).unwrap();
-        Self { pool, live: Vec::new(), gone: Vec::new(), made: 0 }
+            Pool::new(RegionPages::new([0; 96], shape.page_bytes), ArrayTables::new(), classes, limits)
+                .unwrap();
+        Self { shape, pool, live: Vec::new(), gone: Vec::new(), made: 0 }
     }
 
     /// Whether the operation could do anything; what can not is left out of the walk.
@@ -96,7 +105,7 @@ impl<const PAGES: usize> World<PAGES> {
                 assert!(!room && self.pool.pages().free_pages() == 0, "refused with room left");
                 assert_eq!(self.pool.figures().failures, before.failures + 1);
             }
-            Err(error) => assert_eq!((error, self.live.len()), (AllocateError::NoHandles, 5)),
+            Err(error) => assert_eq!((error, self.live.len()), (AllocateError::NoHandles, 8)),
         }
     }
 
@@ -131,12 +140,20 @@ impl<const PAGES: usize> World<PAGES> {
             .map(|(place, _)| place)
             .collect();
         let (before, free_before) = (self.pool.figures(), self.pool.pages().free_pages());
-        let step = self.pool.defragment_step(BUDGET);
+        let sparsest = self.sparsest();
+        let begins = self.pool.drain.is_none();
+        let step = self.pool.defragment_step(self.shape.budget);
         let after = self.pool.figures();
-        assert!(step.moved_bytes <= u64::from(BUDGET) && !step.failed);
+        assert!(step.moved_bytes <= u64::from(self.shape.budget) && !step.failed);
         // Nothing is lost, and reported pages are pages that went back (I-POOL-2).
         assert_eq!(after.live_objects, before.live_objects);
         self.check_released(&step, free_before);
+        if begins && !step.done {
+            assert_eq!(step.pages_released > 0, self.pool.drain.is_none());
+            let victim = sparsest.expect("a page was chosen");
+            let emptied = victim.1 <= step.moved_objects;
+            assert_eq!(emptied, step.pages_released > 0, "the sparsest page was chosen");
+        }
         assert!(step.done || step.moved_objects > 0, "a step that is not the last makes progress");
         let now: Vec<_> = self
             .places()
@@ -154,7 +171,7 @@ impl<const PAGES: usize> World<PAGES> {
     fn emergency(&mut self) {
         let (before, free_before) = (self.pool.figures(), self.pool.pages().free_pages());
         let mut dropped: Vec<Dropped<u8>> = Vec::new();
-        let step = self.pool.emergency_step(10, BUDGET, |object| dropped.push(object));
+        let step = self.pool.emergency_step(10, self.shape.budget, |object| dropped.push(object));
         self.check_released(&step, free_before);
         assert_eq!(step.evicted_objects + step.expired_objects, u32::try_from(dropped.len()).unwrap());
         for gone in dropped {
@@ -189,9 +206,25 @@ impl<const PAGES: usize> World<PAGES> {
         self.live.iter().map(|object| (place(object).page, place(object).slot)).collect()
     }
 
+    /// The slot bytes and objects of the sparsest page without a pin whose class has a page's worth of free slots.
+    fn sparsest(&self) -> Option<(u32, u32)> {
+        let pages: Vec<_> = self.pool.occupancy().filter(|page| page.slot_bytes > 0).collect();
+        let can_move = |victim: &&super::PageOccupancy| {
+            let of_class = pages.iter().filter(|page| page.slot_bytes == victim.slot_bytes);
+            let free: u16 = of_class.map(|page| page.slots - page.used_slots).sum();
+            victim.pinned_objects == 0 && victim.slot_bytes <= self.shape.budget && free >= victim.slots
+        };
+        let used = pages
+            .iter()
+            .filter(can_move)
+            .map(|page| (u32::from(page.used_slots) * page.slot_bytes, u32::from(page.used_slots)));
+        used.min()
+    }
+
     /// Judged from the pages alone: no unpinned page's objects fit into the free slots of the rest of its class.
     fn check_no_page_can_be_freed(&self) {
-        let pages: Vec<_> = self.pool.occupancy().filter(|page| page.slot_bytes > 0).collect();
+        let movable = |page: &super::PageOccupancy| (1..=self.shape.budget).contains(&page.slot_bytes);
+        let pages: Vec<_> = self.pool.occupancy().filter(movable).collect();
         for victim in pages.iter().filter(|page| page.pinned_objects == 0) {
             let others =
                 pages.iter().filter(|page| page.slot_bytes == victim.slot_bytes && page.page != victim.page);
@@ -210,7 +243,7 @@ impl<const PAGES: usize> World<PAGES> {
         );
         let committed =
             self.pool.tables_pages().iter().filter(|page| page.state != PageState::Absent).count();
-        assert_eq!(figures.committed_bytes, committed as u64 * u64::from(PAGE_BYTES));
+        assert_eq!(figures.committed_bytes, committed as u64 * u64::from(self.shape.page_bytes));
         assert_eq!(PAGES - committed, self.pool.pages().free_pages());
         for object in &self.live {
             let bytes = self.pool.bytes(object.handle).expect("I-POOL-1: a live handle");
@@ -255,8 +288,8 @@ fn walk<const PAGES: usize>(world: &World<PAGES>, ops: &[Op], depth: usize, seen
     }
 }
 
-fn after<const PAGES: usize>(limits: Limits, ops: &[Op]) -> World<PAGES> {
-    let mut world = World::new(limits);
+fn after<const PAGES: usize>(shape: Shape, limits: Limits, ops: &[Op]) -> World<PAGES> {
+    let mut world = World::new(shape, limits);
     for op in ops {
         assert!(world.apply(*op));
         world.check();
@@ -282,7 +315,7 @@ fn two_pages_every_history_of_six_keeps_the_invariants() {
         Op::Emergency,
     ];
     let mut seen = Walk { histories: 0, moves: 0, evictions: 0 };
-    walk(&World::<2>::new(limits(1, 0)), &ops, 6, &mut seen);
+    walk(&World::<2>::new(TWO_SLOTS, limits(1, 0)), &ops, 6, &mut seen);
     assert!(seen.histories > 100_000 && seen.evictions > 1_000, "{} histories", seen.histories);
 }
 
@@ -302,7 +335,7 @@ fn two_scattered_pages_every_history_of_five_keeps_the_invariants() {
         Op::Emergency,
     ];
     let mut seen = Walk { histories: 0, moves: 0, evictions: 0 };
-    walk(&after::<2>(limits(0, 16), &start), &ops, 5, &mut seen);
+    walk(&after::<2>(TWO_SLOTS, limits(0, 16), &start), &ops, 5, &mut seen);
     assert!(seen.histories > 10_000 && seen.moves > 1_000 && seen.evictions > 100, "{} moves", seen.moves);
 }
 
@@ -323,7 +356,38 @@ fn three_pages_two_classes_every_history_of_five_keeps_the_invariants() {
     ];
     for (spare_pages_max, low) in [(0, 0), (1, 16), (2, 48)] {
         let mut seen = Walk { histories: 0, moves: 0, evictions: 0 };
-        walk(&after::<3>(limits(spare_pages_max, low), &start), &ops, 5, &mut seen);
+        walk(&after::<3>(TWO_SLOTS, limits(spare_pages_max, low), &start), &ops, 5, &mut seen);
         assert!(seen.histories > 10_000 && seen.moves > 1_000, "{} moves", seen.moves);
     }
+}
+
+#[test]
+fn four_slots_moved_one_by_one_every_history_of_six_keeps_the_invariants() {
+    // Two objects in each of two pages: between two steps a page is half emptied, and meets what comes.
+    let start =
+        [Op::Keep, Op::Cache, Op::Keep, Op::Cache, Op::Cache, Op::Keep, Op::FreeOldest, Op::FreeOldest];
+    let ops = [
+        Op::Keep,
+        Op::Cache,
+        Op::FreeOldest,
+        Op::FreeNewest,
+        Op::Pin,
+        Op::Unpin,
+        Op::Defragment,
+        Op::Emergency,
+    ];
+    let mut seen = Walk { histories: 0, moves: 0, evictions: 0 };
+    walk(&after::<2>(FOUR_SLOTS, limits(0, 32), &start), &ops, 6, &mut seen);
+    walk(&after::<3>(FOUR_SLOTS, limits(1, 64), &start), &ops, 5, &mut seen);
+    assert!(seen.histories > 100_000 && seen.moves > 10_000, "{} moves", seen.moves);
+}
+
+#[test]
+fn unequal_pages_defragmentation_moves_the_fewest_bytes() {
+    // Three objects in the first page, one in the second.
+    let start = [Op::Keep, Op::Keep, Op::Keep, Op::Keep, Op::Keep, Op::FreeOldest];
+    let mut world = after::<3>(FOUR_SLOTS, limits(0, 0), &start);
+    assert!(world.apply(Op::Defragment));
+    let figures = world.pool.figures();
+    assert_eq!((figures.released_pages, figures.moved_bytes), (1, 7));
 }

@@ -33,7 +33,7 @@
 //! 2. `open_page`: or a spare one is taken.
 //! 3. `leave_class`: the last object is gone; up to a limit the page is kept as a spare, else released.
 //! 4. `begin_drain`: chosen as the sparsest page that can be emptied.
-//! 5. `stop_drain`: an object in it was pinned, or an allocation needs the slots set aside.
+//! 5. `stop_drain`: an object in it was pinned, or the slots set aside are needed by an allocation, or gone with their page.
 //! 6. `release_page`: it was emptied.
 //!
 //! Slab allocation by size class is Bonwick's ("The Slab Allocator", USENIX 1994); moving objects from the sparsest

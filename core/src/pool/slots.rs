@@ -156,6 +156,11 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         let class = self.page(page)?.class;
         let entry = self.class_mut(class)?;
         entry.free = entry.free.saturating_sub(u32::from(entry.slots_per_page));
+        let free = entry.free;
+        if free < self.reserved_slots(class) {
+            // The page that goes had the slots set aside for the one being emptied, which now has nowhere to go.
+            self.stop_drain()?;
+        }
         if spare_allowed && self.figures.spare_pages < u32::from(self.limits.spare_pages_max) {
             let after = self.spare_page;
             *self.page_mut(page)? = PageEntry { state: PageState::Spare, after, ..PageEntry::EMPTY };
