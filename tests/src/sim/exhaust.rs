@@ -74,6 +74,8 @@ pub fn cut_everywhere(setup: &Setup, moments: &[Lasting], after: &[Do]) -> Tried
 /// Checks a world that was just mounted, and that it is still good for work.
 fn survive(world: &mut World<'_>, after: &[Do]) {
     world.check_recovered();
+    let report = world.tier.mount_report();
+    assert_eq!(report.quarantined_segments, 0, "rule 4: a cut alone quarantines nothing\n{}", world.sketch());
     world.settle();
     world.check();
     if !after.is_empty() {
