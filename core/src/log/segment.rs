@@ -28,11 +28,11 @@ pub struct Marker {
     pub sequence_issued: u32,
 }
 
-/// Tells whether bytes are all blank, or begin as a write does that a cut tore: with as much of the magic as is there.
+/// Tells whether bytes are what a cut can leave of a write, or of the erase of such a torn write: a first byte that is blank,
+/// or as much of the magic as is there.
 fn could_begin(magic: &[u8], bytes: &[u8], blank: u8) -> bool {
-    let begins = bytes.first() == magic.first()
-        && bytes.iter().zip(magic).all(|(byte, magic)| byte == magic || *byte == blank);
-    begins || bytes.iter().all(|byte| *byte == blank)
+    let begins = bytes.iter().zip(magic).all(|(byte, magic)| byte == magic || *byte == blank);
+    begins || bytes.first() == Some(&blank)
 }
 
 impl Marker {

@@ -426,7 +426,9 @@ impl<'m> Tier<'m> {
             Poll::Idle => {}
             step => return step,
         }
-        self.tasks.poll(now, &mut self.log, &mut self.mover, host)
+        let step = self.tasks.poll(now, &mut self.log, &mut self.mover, host);
+        // A step that waits for a write or an opening has only just asked for it: the next poll makes it.
+        if step == Poll::Idle && core::mem::take(&mut self.log.is_stirred) { Poll::Again } else { step }
     }
 
     /// Writes and syncs what was appended; tasks end, segments on their way to be free are left to the next mount.

@@ -99,6 +99,7 @@ impl Log<'_> {
         if self.opening.state != State::Ready {
             // Relocation goes first: without it nothing becomes free.
             if !matches!(self.opening.wanted, Some(Stream::Young | Stream::Old)) {
+                self.is_stirred |= self.opening.wanted != Some(stream);
                 self.opening.wanted = Some(stream);
             }
             return Err(AppendError::Busy);

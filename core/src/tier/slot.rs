@@ -100,8 +100,11 @@ impl<'m> Slot<'m> {
         waiting.iter().any(|p| p.0.is_some_and(|(_, placed)| placed.moved_from.is_some()))
     }
 
-    pub(super) fn want_write(&mut self) {
-        self.wants_write |= self.placed > 0;
+    /// Returns whether that is news.
+    pub(super) fn want_write(&mut self) -> bool {
+        let is_news = self.placed > 0 && !self.wants_write;
+        self.wants_write |= is_news;
+        is_news
     }
 
     pub(super) fn is_waiting(&self, ticket: Ticket) -> bool {
@@ -240,7 +243,8 @@ impl Log<'_> {
         }
         let at = (slot.head - slot.base) as usize;
         if at + bytes as usize > slot.memory.records.len() || slot.placed >= slot.memory.placed.len() {
-            slot.wants_write = true;
+            let is_news = slot.want_write();
+            self.is_stirred |= is_news;
             return Err(AppendError::Busy);
         }
         let location = Location { segment: slot.segment, offset: slot.head, sequence: slot.sequence };
@@ -296,6 +300,7 @@ impl Log<'_> {
         let Some(slot) = self.slots.get_mut(index).filter(|s| s.state == SlotState::Filling) else { return };
         slot.state = SlotState::Full;
         slot.wants_write = slot.placed > 0;
+        self.is_stirred = true;
         let segment = slot.segment;
         if let Some(segment) = self.segment(segment) {
             segment.state = SegmentState::Sealing;
@@ -305,7 +310,7 @@ impl Log<'_> {
     /// Wants everything appended to be written.
     pub(super) fn flush(&mut self) {
         for slot in &mut self.slots {
-            slot.want_write();
+            self.is_stirred |= slot.want_write();
         }
     }
 
