@@ -93,7 +93,7 @@ impl Geometry {
         {
             return Err(GeometryError::SegmentBytes(segment_bytes));
         }
-        if segment_count < super::SEGMENTS_MIN || segment_count > 1 << 24 {
+        if !(super::SEGMENTS_MIN..=1 << 24).contains(&segment_count) {
             return Err(GeometryError::SegmentCount(segment_count));
         }
         if erase_value != 0x00 && erase_value != 0xFF {

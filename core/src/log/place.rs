@@ -35,7 +35,7 @@ impl Version {
     /// Packs the version into one number that orders alike.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
-        (self.sequence as u64) << 32 | self.offset as u64
+        ((self.sequence as u64) << 32) | self.offset as u64
     }
 
     /// Takes a version out of its packed form.
@@ -48,7 +48,7 @@ impl Version {
     pub(crate) fn store(self, geometry: &Geometry, out: &mut [u8; 8]) -> usize {
         match geometry.short_origin_bits() {
             Some(bits) => {
-                let word = self.sequence << bits | self.offset / geometry.write_unit();
+                let word = (self.sequence << bits) | (self.offset / geometry.write_unit());
                 out[..4].copy_from_slice(&word.to_le_bytes());
                 4
             }

@@ -8,7 +8,7 @@ use super::slot::Slot;
 use super::sync::Syncs;
 use super::{Action, AppendError, Counters, Now};
 use crate::cleanup::Ticket;
-use crate::log::{Geometry, Segment, SegmentState, Store, Tally};
+use crate::log::{Ages, Geometry, Policy, Segment, SegmentState, Store, Tally};
 
 /// Which engine a ticket belongs to: its index. Slots come first, in their order.
 pub(super) const LANE_OPENING: u16 = SLOTS_MAX as u16;
@@ -77,6 +77,8 @@ pub(super) struct Log<'m> {
     pub(super) appended: u64,
     /// Bytes that clients appended so far: the clock of segment ages.
     pub(super) appended_bytes: u64,
+    /// How old records are when a client supersedes them.
+    pub(super) ages: Ages,
     /// The mean lifetime of short-lived records, in sequences.
     pub(super) lifetime: u32,
     /// The newest wall clock known, in seconds.
@@ -112,6 +114,7 @@ impl<'m> Log<'m> {
             version_floor: 0,
             appended: 0,
             appended_bytes: 0,
+            ages: Ages::default(),
             lifetime: config.geometry.segment_count() / 4,
             clock_s: 0,
             clock_written_s: 0,
@@ -232,6 +235,11 @@ impl<'m> Log<'m> {
             Streams::Four if young => Stream::Young,
             _ => Stream::Old,
         }
+    }
+
+    /// How victims are chosen now.
+    pub(super) fn policy(&self) -> Policy {
+        self.ages.resolve(self.config.policy, self.sequence_next, &self.geometry)
     }
 
     /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.

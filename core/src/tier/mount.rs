@@ -406,7 +406,7 @@ impl Mount {
                 self.report.live_bytes = tally.live_bytes;
                 log.clock_s = log.clock_s.max(self.newest_s);
                 log.clock_written_s = self.newest_s;
-                log.lifetime = log.geometry.segment_count() / 4;
+                log.ages.recovered(log.segments);
                 let mark = log.raise_mark();
                 log.syncs.want_mark(mark);
                 self.state = State::Sync { mark };

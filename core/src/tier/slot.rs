@@ -13,8 +13,8 @@ use super::log::Log;
 use super::{Action, AppendError, Fresh, Host, MediumError, Now, Placed, Published};
 use crate::cleanup::Ticket;
 use crate::log::{
-    Checksum, ENTRY_BYTES_MAX, FooterEntry, FooterWriter, Freed, KeyHash, Kind, Location, RecordHeader,
-    SegmentState, TRAILER_BYTES,
+    Checksum, ENTRY_BYTES_MAX, FooterEntry, FooterWriter, Freed, Geometry, KeyHash, Kind, Location,
+    RecordHeader, SegmentState, TRAILER_BYTES,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,6 +121,18 @@ impl<'m> Slot<'m> {
         .unwrap_or_default()
     }
 
+    /// Where the records of the segment must end, so that the footer with one entry more fits behind them.
+    fn records_end_max(&self, geometry: &Geometry) -> u32 {
+        if self.memory.footer.is_empty() {
+            return geometry.trailer_at();
+        }
+        let footer = geometry.padded(self.footer.entry_bytes() + ENTRY_BYTES_MAX);
+        if self.memory.footer.len() < (footer + geometry.padded(TRAILER_BYTES)) as usize {
+            return 0;
+        }
+        geometry.trailer_at().saturating_sub(footer)
+    }
+
     /// The share of the segment that is used, in permille.
     pub(super) fn fill_permille(&self, segment_bytes: u32) -> u32 {
         (u64::from(self.head) * 1000 / u64::from(segment_bytes.max(1))) as u32
@@ -131,6 +143,14 @@ impl Log<'_> {
     /// The slot that fills a segment of this stream.
     pub(super) fn filling(&self, stream: Stream) -> Option<usize> {
         self.slots.iter().position(|s| s.state == SlotState::Filling && s.stream == stream)
+    }
+
+    /// The same, if a record of so many bytes fits that segment: one that does not goes to the other stream rather than leave
+    /// the rest of a segment unused.
+    fn filling_with_room(&self, stream: Stream, bytes: u32) -> Option<usize> {
+        let index = self.filling(stream)?;
+        let slot = self.slots.get(index)?;
+        (slot.head.saturating_add(bytes) <= slot.records_end_max(&self.geometry)).then_some(index)
     }
 
     /// Appends a client's record.
@@ -144,7 +164,7 @@ impl Log<'_> {
         if self.is_backing_off(now) {
             return Err(AppendError::Busy);
         }
-        let index = self.fresh_slot(fresh.after)?;
+        let index = self.fresh_slot(fresh.after, bytes)?;
         self.note_time(index)?;
         let position = self.appended + 1;
         let incoming = Incoming {
@@ -158,6 +178,12 @@ impl Log<'_> {
         self.appended = position;
         self.appended_bytes += u64::from(bytes);
         self.counters.fresh_records += 1;
+        let before = fresh.after.map(|v| v.sequence);
+        match (fresh.kind, before) {
+            (Kind::Tombstone, Some(before)) => self.ages.forget(before),
+            (Kind::Tombstone, None) => {}
+            _ => self.ages.note(location.sequence, before, bytes, &self.geometry),
+        }
         self.counters.fresh_bytes += u64::from(bytes);
         if let Some(slot) = self.slots.get_mut(index) {
             slot.first_unwritten.get_or_insert(position);
@@ -167,18 +193,19 @@ impl Log<'_> {
 
     /// Finds a slot in which the record's version is above `after`: a later write of a key must have the higher version,
     /// whichever stream it goes to.
-    fn fresh_slot(&mut self, after: Option<crate::log::Version>) -> Result<usize, AppendError> {
+    fn fresh_slot(&mut self, after: Option<crate::log::Version>, bytes: u32) -> Result<usize, AppendError> {
         let stream = self.fresh_stream(after.map(|v| v.sequence));
         let floor = after.map_or(0, |v| v.sequence).max(self.version_floor + 1);
         let high_enough = |slot: &Slot<'_>| slot.sequence >= floor;
         let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
         for stream in [stream, other] {
-            if let Some(index) = self.filling(stream).filter(|i| self.slots.get(*i).is_some_and(high_enough))
+            if let Some(index) = self.filling_with_room(stream, bytes)
+                && self.slots.get(index).is_some_and(high_enough)
             {
                 return Ok(index);
             }
         }
-        // Neither is: the next segment to be opened will be.
+        // Neither will do: the next segment to be opened does.
         if let Some(index) = self.filling(stream) {
             if self.config.streams == Streams::Four && self.filling(other).is_none() {
                 return self.take_opening(other);
@@ -194,7 +221,11 @@ impl Log<'_> {
         stream: Stream,
         incoming: &Incoming<'_>,
     ) -> Result<Location, AppendError> {
-        let index = match self.filling(stream) {
+        let bytes = incoming.header.record_bytes(&self.geometry);
+        let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
+        let with_room =
+            self.filling_with_room(stream, bytes).or_else(|| self.filling_with_room(other, bytes));
+        let index = match with_room.or_else(|| self.filling(stream)) {
             Some(index) => index,
             None => self.take_opening(stream)?,
         };
@@ -230,14 +261,8 @@ impl Log<'_> {
         let bytes = incoming.header.record_bytes(&geometry);
         let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };
         let has_footer = !slot.memory.footer.is_empty();
-        let entry = if has_footer { ENTRY_BYTES_MAX } else { 0 };
-        let footer_room = geometry.padded(slot.footer.entry_bytes() + entry);
         let end = slot.head.saturating_add(bytes);
-        let footer_fits =
-            !has_footer || slot.memory.footer.len() as u32 >= footer_room + geometry.padded(TRAILER_BYTES);
-        if end.saturating_add(if has_footer { footer_room } else { 0 }) > geometry.trailer_at()
-            || !footer_fits
-        {
+        if end > slot.records_end_max(&geometry) {
             self.seal_slot(index);
             return Err(AppendError::Busy);
         }

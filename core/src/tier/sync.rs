@@ -70,7 +70,8 @@ impl Log<'_> {
         let position_due = wanted > self.syncs.durable && written >= wanted;
         let mark_due = self.syncs.wanted > self.syncs.synced;
         let is_clear = !self.has_suspects();
-        if !mark_due && !(position_due && is_clear) {
+        let is_due = mark_due || (position_due && is_clear);
+        if !is_due {
             return None;
         }
         let ticket = self.ticket(LANE_SYNC);

@@ -16,22 +16,22 @@ use super::config::FREE_RESERVE;
 use super::evict::Evict;
 use super::log::Log;
 use super::mover::{Cleaned, Mover};
-use super::rebuild::Rebuild;
-use super::sample::Sampling;
+use super::rebuild::{self, Rebuild};
+use super::sample::{self, Sampling};
 use super::{Action, Dropped, Host, Now, Poll, TasksFull};
 use crate::cleanup::{CleanupError, CleanupKind, CleanupReply, Outstanding, Ticket};
 use crate::compaction::{CompactionTask, Outcome, Pace, PoolOutcome, Progress, Report, TASK_QUEUE_CAPACITY};
 use crate::log::{Choice, Policy, Segment, SegmentState, choose};
 
-#[derive(Debug)]
+#[derive(Debug, Clone, Copy)]
 enum State {
     /// Cleans the segments that were sealed when the task began.
     Compacting {
         below: u32,
     },
-    Rebuilding(Rebuild),
+    Rebuilding,
     Expiring,
-    Sampling(Sampling),
+    Sampling,
     /// Waits until every victim is free.
     Retiring,
     /// Waits for the pools.
@@ -61,6 +61,8 @@ pub(super) struct Tasks {
     is_short: bool,
     /// Whether the victim in hand belongs to the task.
     is_for_task: bool,
+    rebuild: Rebuild,
+    sampling: Sampling,
     pub(super) evict: Evict,
     pub(super) is_closing: bool,
 }
@@ -78,6 +80,8 @@ impl Tasks {
             pace: Pace::new(log.config.pace),
             is_short: false,
             is_for_task: false,
+            rebuild: Rebuild::default(),
+            sampling: Sampling::default(),
             evict: Evict::default(),
             is_closing: false,
         }
@@ -186,7 +190,7 @@ impl Tasks {
         if !self.is_short && !suspects {
             return;
         }
-        let policy = if free <= FREE_RESERVE { Policy::Greedy } else { log.config.policy };
+        let policy = if free < FREE_RESERVE { Policy::Greedy } else { log.policy() };
         let is_short = self.is_short;
         let choice =
             choose(&log.geometry, log.segments, policy, log.appended_bytes, |_, s| is_short || s.is_suspect);
@@ -216,40 +220,11 @@ impl Tasks {
 
     fn poll_task<H: Host>(&mut self, now: Now, log: &mut Log<'_>, mover: &mut Mover, host: &mut H) -> Poll {
         let Some(mut task) = self.task.take() else { return self.start(now, log) };
-        let step = match &mut task.state {
-            State::Compacting { below } => {
-                let below = *below;
-                self.step_compacting(log, mover, &mut task, below)
-            }
-            State::Rebuilding(rebuild) => {
-                if task.is_cancelled && rebuild.is_between_segments() {
-                    Step::To(State::Retiring)
-                } else {
-                    match rebuild.poll(log, mover, host, &mut task.report, &mut task.progress) {
-                        super::rebuild::Step::Poll(poll) => Step::Stay(poll),
-                        super::rebuild::Step::Relocate(choice) => {
-                            self.is_for_task = true;
-                            mover.begin(log, choice);
-                            Step::Stay(Poll::Again)
-                        }
-                        super::rebuild::Step::Done => Step::To(State::Retiring),
-                    }
-                }
-            }
+        let step = match task.state {
+            State::Compacting { below } => self.step_compacting(log, mover, &mut task, below),
+            State::Rebuilding => self.step_rebuilding(log, mover, host, &mut task),
             State::Expiring => Self::step_expiring(log, host, &mut task),
-            State::Sampling(sampling) => {
-                if task.is_cancelled && sampling.is_between_segments() {
-                    Step::End
-                } else {
-                    match sampling.poll(log, host, &mut task.report, &mut task.progress) {
-                        super::sample::Step::Poll(poll) => Step::Stay(poll),
-                        super::sample::Step::Done if host.advises_cleanup() => {
-                            Step::Ask(CleanupKind::EmergencyCleanup)
-                        }
-                        super::sample::Step::Done => Step::End,
-                    }
-                }
-            }
+            State::Sampling => self.step_sampling(log, host, &mut task),
             State::Retiring => self.step_retiring(log, mover, &task),
             State::Asking => Step::Stay(Poll::Idle),
         };
@@ -282,12 +257,14 @@ impl Tasks {
             }
             CompactionTask::RebuildIndex => {
                 progress.total = log.tally().used_bytes.max(1);
-                State::Rebuilding(Rebuild::default())
+                self.rebuild = Rebuild::default();
+                State::Rebuilding
             }
             CompactionTask::CleanupExpired => State::Expiring,
             CompactionTask::OptimizeCompression => {
                 progress.total = u64::from(log.config.samples.max(1));
-                State::Sampling(Sampling::default())
+                self.sampling = Sampling::default();
+                State::Sampling
             }
         };
         self.task = Some(Task {
@@ -327,7 +304,7 @@ impl Tasks {
         }
         // A victim that could not be emptied is not tried again by the same task.
         let skipped = task.report.victims.last.filter(|_| task.report.victims.skipped > 0).map(|c| c.segment);
-        let choice = choose(&log.geometry, log.segments, log.config.policy, log.appended_bytes, |i, s| {
+        let choice = choose(&log.geometry, log.segments, log.policy(), log.appended_bytes, |i, s| {
             Some(i) != skipped && Self::is_worth_it(log, s, below)
         });
         match choice {
@@ -337,6 +314,38 @@ impl Tasks {
                 Step::Stay(Poll::Again)
             }
             _ => Step::To(State::Retiring),
+        }
+    }
+
+    fn step_rebuilding<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        mover: &mut Mover,
+        host: &mut H,
+        task: &mut Task,
+    ) -> Step {
+        if task.is_cancelled && self.rebuild.is_between_segments() {
+            return Step::To(State::Retiring);
+        }
+        match self.rebuild.poll(log, mover, host, &mut task.report, &mut task.progress) {
+            rebuild::Step::Poll(poll) => Step::Stay(poll),
+            rebuild::Step::Relocate(choice) => {
+                self.is_for_task = true;
+                mover.begin(log, choice);
+                Step::Stay(Poll::Again)
+            }
+            rebuild::Step::Done => Step::To(State::Retiring),
+        }
+    }
+
+    fn step_sampling<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, task: &mut Task) -> Step {
+        if task.is_cancelled && self.sampling.is_between_segments() {
+            return Step::End;
+        }
+        match self.sampling.poll(log, host, &mut task.report, &mut task.progress) {
+            sample::Step::Poll(poll) => Step::Stay(poll),
+            sample::Step::Done if host.advises_cleanup() => Step::Ask(CleanupKind::EmergencyCleanup),
+            sample::Step::Done => Step::End,
         }
     }
 
