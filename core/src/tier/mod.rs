@@ -21,6 +21,8 @@ mod log;
 mod mount;
 mod mover;
 mod opening;
+mod placing;
+mod publish;
 mod rebuild;
 mod retire;
 mod sample;
@@ -42,8 +44,8 @@ use crate::log::{Checksum, KeyHash, Kind, Location, RecordHeader, Segment, Store
 use log::{LANE_COPY, LANE_ERASE, LANE_OPENING, LANE_SCAN, LANE_SYNC, Log};
 use mount::Mount;
 use mover::Mover;
+use placing::Incoming;
 use retire::Retire;
-use slot::Incoming;
 use tasks::Tasks;
 
 /// A client's record: a value, or the tombstone of a remove.

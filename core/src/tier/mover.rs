@@ -12,8 +12,8 @@
 //! stays where it is, live, and so does its segment.
 
 use super::log::{LANE_COPY, Log};
+use super::placing::Incoming;
 use super::scanner::identity;
-use super::slot::Incoming;
 use super::{AppendError, Dropped, Host, Now, Poll, Standing};
 use crate::cleanup::Ticket;
 use crate::log::{

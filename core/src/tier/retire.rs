@@ -11,8 +11,8 @@
 
 use super::config::Stream;
 use super::log::{LANE_ERASE, Log};
+use super::placing::Incoming;
 use super::scanner::{Scan, Scanner};
-use super::slot::Incoming;
 use super::{Action, Host, MediumError, Now, Poll};
 use crate::cleanup::Ticket;
 use crate::log::{

@@ -1,0 +1,199 @@
+//! Where a record goes: the choice of a stream and slot, and its bytes into the slot's buffer.
+
+use super::config::{Pending, Stream, Streams};
+use super::log::Log;
+use super::slot::{Slot, SlotState};
+use super::{AppendError, Fresh, Now, Placed};
+use crate::log::{Checksum, FooterEntry, KeyHash, Kind, Location, RecordHeader, Version};
+
+/// A record on its way into a slot.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Incoming<'a> {
+    pub(super) hash: KeyHash,
+    pub(super) header: RecordHeader,
+    /// Key, then value.
+    pub(super) parts: [&'a [u8]; 2],
+    pub(super) payload: Checksum,
+    pub(super) moved_from: Option<Location>,
+}
+
+impl Log<'_> {
+    /// The slot that fills a segment of this stream.
+    pub(super) fn filling(&self, stream: Stream) -> Option<usize> {
+        self.slots.iter().position(|s| s.state == SlotState::Filling && s.stream == stream)
+    }
+
+    /// The same, if a record of so many bytes fits that segment: one that does not goes to the other stream rather than leave
+    /// the rest of a segment unused.
+    fn filling_with_room(&self, stream: Stream, bytes: u32) -> Option<usize> {
+        let index = self.filling(stream)?;
+        let slot = self.slots.get(index)?;
+        (slot.head.saturating_add(bytes) <= slot.records_end_max(&self.geometry)).then_some(index)
+    }
+
+    /// Appends a client's record.
+    pub(super) fn append_fresh(&mut self, now: Now, fresh: &Fresh<'_>) -> Result<Location, AppendError> {
+        let header = fresh.header();
+        let bytes = header.record_bytes(&self.geometry);
+        // It must fit once it is relocated, too.
+        if header.relocated_bytes(&self.geometry) > self.config.record_bytes_max {
+            return Err(AppendError::TooLong(self.config.record_bytes_max));
+        }
+        if self.is_backing_off(now) {
+            return Err(AppendError::Busy);
+        }
+        let index = self.fresh_slot(fresh.after, bytes)?;
+        self.note_time(index)?;
+        let position = self.appended + 1;
+        let incoming = Incoming {
+            hash: fresh.hash,
+            header,
+            parts: [fresh.payload, &[]],
+            payload: fresh.checksum,
+            moved_from: None,
+        };
+        let location = self.place(index, &incoming)?;
+        self.appended = position;
+        self.appended_bytes += u64::from(bytes);
+        self.counters.fresh_records += 1;
+        let before = fresh.after.map(|v| v.sequence);
+        match (fresh.kind, before) {
+            (Kind::Tombstone, Some(before)) => self.ages.forget(before),
+            (Kind::Tombstone, None) => {}
+            _ => self.ages.note(location.sequence, before, bytes, &self.geometry),
+        }
+        self.counters.fresh_bytes += u64::from(bytes);
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.first_unwritten.get_or_insert(position);
+        }
+        Ok(location)
+    }
+
+    /// Finds a slot in which the record's version is above `after`: a later write of a key must have the higher version,
+    /// whichever stream it goes to.
+    fn fresh_slot(&mut self, after: Option<Version>, bytes: u32) -> Result<usize, AppendError> {
+        let stream = self.fresh_stream(after.map(|v| v.sequence));
+        let floor = after.map_or(0, |v| v.sequence).max(self.version_floor + 1);
+        let high_enough = |slot: &Slot<'_>| slot.sequence >= floor;
+        let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
+        for stream in [stream, other] {
+            if let Some(index) = self.filling_with_room(stream, bytes)
+                && self.slots.get(index).is_some_and(high_enough)
+            {
+                return Ok(index);
+            }
+        }
+        // Neither will do: the next segment to be opened does.
+        if let Some(index) = self.filling(stream) {
+            if self.config.streams == Streams::Four && self.filling(other).is_none() {
+                return self.take_opening(other);
+            }
+            self.seal_slot(index);
+        }
+        self.take_opening(stream)
+    }
+
+    /// Appends a record of the machine's own making: relocated, tombstone, freed.
+    pub(super) fn append_relocated(
+        &mut self,
+        stream: Stream,
+        incoming: &Incoming<'_>,
+    ) -> Result<Location, AppendError> {
+        let bytes = incoming.header.record_bytes(&self.geometry);
+        let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
+        let with_room =
+            self.filling_with_room(stream, bytes).or_else(|| self.filling_with_room(other, bytes));
+        let index = match with_room.or_else(|| self.filling(stream)) {
+            Some(index) => index,
+            None => self.take_opening(stream)?,
+        };
+        self.place(index, incoming)
+    }
+
+    /// Writes the clock into the log when it is due (rule 11).
+    fn note_time(&mut self, index: usize) -> Result<(), AppendError> {
+        if self.clock_s.saturating_sub(self.clock_written_s) < self.config.time_every_s {
+            return Ok(());
+        }
+        let value = self.clock_s.to_le_bytes();
+        let mut hash = KeyHash::default();
+        hash.0[..4].copy_from_slice(&value);
+        let header = RecordHeader {
+            kind: Kind::Time,
+            codec: 1,
+            key_bytes: 0,
+            value_bytes: 4,
+            expires_s: None,
+            origin: None,
+        };
+        let incoming =
+            Incoming { hash, header, parts: [&value, &[]], payload: Checksum::of(&value), moved_from: None };
+        self.place(index, &incoming)?;
+        self.clock_written_s = self.clock_s;
+        Ok(())
+    }
+
+    /// Puts a record into a slot's buffer. `Busy` leaves everything as it was, but may seal the segment.
+    fn place(&mut self, index: usize, incoming: &Incoming<'_>) -> Result<Location, AppendError> {
+        let geometry = self.geometry;
+        let bytes = incoming.header.record_bytes(&geometry);
+        let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };
+        let has_footer = !slot.memory.footer.is_empty();
+        let end = slot.head.saturating_add(bytes);
+        if end > slot.records_end_max(&geometry) {
+            self.seal_slot(index);
+            return Err(AppendError::Busy);
+        }
+        let at = (slot.head - slot.base) as usize;
+        if at + bytes as usize > slot.memory.records.len() || slot.placed >= slot.memory.placed.len() {
+            let is_news = slot.want_write();
+            self.is_stirred |= is_news;
+            return Err(AppendError::Busy);
+        }
+        let location = Location { segment: slot.segment, offset: slot.head, sequence: slot.sequence };
+        let (header, header_bytes) = incoming.header.encode(&geometry, incoming.payload, slot.sequence);
+        let Some(out) = slot.memory.records.get_mut(at..at + bytes as usize) else {
+            return Err(AppendError::Busy);
+        };
+        fill(out, &[&header[..header_bytes], incoming.parts[0], incoming.parts[1]], geometry.erase_value());
+        let version = incoming.header.origin.unwrap_or(location.version());
+        let entry = FooterEntry {
+            hash: incoming.hash,
+            offset: slot.head,
+            kind: incoming.header.kind,
+            expires_s: incoming.header.expires_s,
+            origin: incoming.header.origin,
+        };
+        if has_footer {
+            slot.footer.push(&geometry, slot.memory.footer, &entry);
+        }
+        let placed = Placed {
+            location,
+            version,
+            record_bytes: bytes,
+            kind: incoming.header.kind,
+            expires_s: incoming.header.expires_s,
+            moved_from: incoming.moved_from,
+        };
+        if let Some(place) = slot.memory.placed.get_mut(slot.placed) {
+            *place = Pending(Some((incoming.hash, placed)));
+            slot.placed += 1;
+        }
+        slot.head = end;
+        Ok(location)
+    }
+}
+
+/// Lays parts one after the other and fills the rest.
+fn fill(out: &mut [u8], parts: &[&[u8]], rest: u8) {
+    let mut at = 0;
+    for part in parts {
+        if let Some(place) = out.get_mut(at..at + part.len()) {
+            place.copy_from_slice(part);
+            at += part.len();
+        }
+    }
+    if let Some(place) = out.get_mut(at..) {
+        place.fill(rest);
+    }
+}

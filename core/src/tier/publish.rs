@@ -1,0 +1,66 @@
+//! Publication: the index is pointed at what is written, and the table's live bytes follow it.
+
+use super::log::Log;
+use super::{Host, Placed, Published, Released};
+use crate::log::{Freed, KeyHash, Kind, SegmentState};
+
+impl Log<'_> {
+    /// Points the index at records that are written. Bounds: the records of one write.
+    pub(super) fn publish_written<H: Host>(&mut self, index: usize, records: usize, mark: u64, host: &mut H) {
+        for i in 0..records {
+            let Some((hash, placed)) = self.slots.get(index).and_then(|s| s.memory.placed.get(i)?.0) else {
+                continue;
+            };
+            match placed.kind {
+                Kind::Value | Kind::Tombstone => {
+                    let published = host.publish(&hash, &placed);
+                    self.account(&placed, published);
+                }
+                Kind::Freed => self.publish_freed(&hash, &placed, mark),
+                Kind::Time => {}
+            }
+        }
+    }
+
+    /// Keeps the live bytes of the table in step with the index (I-GC-4).
+    pub(super) fn account(&mut self, placed: &Placed, published: Published) {
+        let Published::Live(superseded) = published else { return };
+        if let Some(segment) = self.segment(placed.location.segment) {
+            segment.gain(placed.record_bytes);
+        }
+        if let Some(old) = superseded {
+            self.release(&old);
+        }
+    }
+
+    pub(super) fn release(&mut self, old: &Released) {
+        if let Some(segment) = self.segment(old.location.segment)
+            && segment.sequence == old.location.sequence
+        {
+            segment.lose(old.record_bytes);
+        }
+    }
+
+    fn publish_freed(&mut self, hash: &KeyHash, placed: &Placed, mark: u64) {
+        let Some(freed) = Freed::from_bytes(&hash.0) else { return };
+        let Some(segment) = self.segment(freed.segment) else { return };
+        let is_current = segment.sequence == freed.sequence
+            && matches!(segment.state, SegmentState::Freeing | SegmentState::Erased);
+        if !is_current {
+            return;
+        }
+        let before = segment.freed_in.replace((placed.location.segment, placed.record_bytes));
+        if segment.state == SegmentState::Freeing && before.is_none() {
+            segment.mark = mark;
+        }
+        if let Some((at, bytes)) = before
+            && let Some(holder) = self.segment(at)
+        {
+            holder.lose(bytes);
+        }
+        if let Some(holder) = self.segment(placed.location.segment) {
+            holder.gain(placed.record_bytes);
+        }
+        self.syncs.want_mark(mark);
+    }
+}
