@@ -198,43 +198,42 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         Some((object.handle(index), object.tag?))
     }
 
-    /// Allocates like [`allocate`](Self::allocate), and where that finds no slot, evicts the coldest object of the same class
-    /// and takes its place. What was evicted is told to `dropped`.
+    /// Allocates like [`allocate`](Self::allocate), and makes room where there is none: without a free slot the coldest
+    /// object of the same class is evicted, without a free handle the coldest of all. What was evicted is told to `dropped`.
     ///
-    /// One eviction is always enough, since it is a slot of the right size that comes free. A class without an evictable
-    /// object gets nothing from the others here: that takes an [`emergency_step`](Self::emergency_step).
+    /// A class without an evictable object gets no page from the others here: that takes an
+    /// [`emergency_step`](Self::emergency_step).
     ///
     /// # Errors
-    /// [`AllocateError`], counted as one failure; then nothing was evicted.
+    /// [`AllocateError`], counted as one failure. It is possible that one object was evicted for its handle and there was no
+    /// slot all the same.
     ///
     /// # Bounds
-    /// As [`allocate`](Self::allocate), and at most one object is dropped and one page released.
+    /// As [`allocate`](Self::allocate), and at most two objects are dropped, each with its page if it was the last in it.
     pub fn allocate_evicting(
         &mut self,
         len: u32,
         terms: Terms,
         tag: S::Tag,
-        dropped: impl FnOnce(Dropped<S::Tag>),
+        mut dropped: impl FnMut(Dropped<S::Tag>),
     ) -> Result<Handle, AllocateError> {
-        let allocated = match self.try_allocate(len, terms, tag) {
-            Err(error @ (AllocateError::NoPages(_) | AllocateError::NoHandles)) => {
-                match self.evict_for(len) {
-                    Some(evicted) => {
-                        dropped(evicted);
-                        self.try_allocate(len, terms, tag)
-                    }
-                    None => Err(error),
+        let mut allocated = self.try_allocate(len, terms, tag);
+        // One eviction gives a handle, another one a slot of the right size; a third could add nothing.
+        for _ in 0..2 {
+            let coldest = match allocated {
+                Err(AllocateError::NoPages(_)) => {
+                    self.class_for(len).and_then(|class| self.coldest_of(class))
                 }
-            }
-            other => other,
-        };
+                Err(AllocateError::NoHandles) => self.coldest(),
+                _ => None,
+            };
+            let Some((handle, tag_of)) = coldest.and_then(|index| self.drop_object(index, true)) else {
+                break;
+            };
+            dropped(Dropped { handle, tag: tag_of, reason: DropReason::Evicted });
+            allocated = self.try_allocate(len, terms, tag);
+        }
         self.count_allocation(allocated)
-    }
-
-    fn evict_for(&mut self, len: u32) -> Option<Dropped<S::Tag>> {
-        let index = self.coldest_of(self.class_for(len)?)?;
-        let (handle, tag) = self.drop_object(index, true)?;
-        Some(Dropped { handle, tag, reason: DropReason::Evicted })
     }
 
     /// Shows the live objects among `looks_max` entries of the handle table from `index` on. Returns where to go on, or
@@ -365,9 +364,15 @@ mod tests {
         assert_eq!((pool.pin(handle), pool.pin(handle)), (Ok(()), Ok(())));
         assert_eq!(pool.pin(other), Err(PoolError::TooManyPins));
         assert_eq!(pool.free(handle), Err(PoolError::Pinned));
-        assert_eq!(pool.evict_for(1), None, "a pinned object is not evicted");
+        let refused =
+            pool.allocate_evicting(1, Terms::default(), 2, |_| unreachable!("pinned, or to be kept"));
+        assert_eq!(refused, Err(AllocateError::NoHandles));
         assert_eq!((pool.unpin(handle), pool.unpin(handle)), (Ok(()), Ok(())));
-        assert_eq!(pool.evict_for(1).map(|dropped| dropped.handle), Some(handle));
+        let mut evicted = None;
+        assert!(
+            pool.allocate_evicting(1, Terms::default(), 2, |dropped| evicted = Some(dropped.handle)).is_ok()
+        );
+        assert_eq!(evicted, Some(handle));
         assert_eq!(pool.audit(), Ok(()));
     }
 
@@ -391,6 +396,21 @@ mod tests {
         assert!(pool.allocate_evicting(1, Terms::default(), 4, |_| ()).is_ok());
         let refused = pool.allocate_evicting(1, Terms::default(), 5, |_| unreachable!("nothing to evict"));
         assert_eq!((refused, pool.figures().failures), (Err(AllocateError::NoHandles), 1));
+    }
+
+    #[test]
+    fn used_up_handles_allocation_of_another_class_evicts_the_coldest_of_all() {
+        let classes = SizeClasses::new(&[8, 16]).unwrap();
+        let tables: ArrayTables<u8, 2, 4, 8, 2> = ArrayTables::new();
+        let pages: RegionPages<[u8; 64], 4> = RegionPages::new([0; 64], 16);
+        let mut pool = Pool::new(pages, tables, classes, Limits::default()).unwrap();
+        let evictable = Terms { evictable: true, expires_s: None };
+        for tag in 0..2 {
+            pool.allocate(8, evictable, tag).unwrap();
+        }
+        let mut evicted = None;
+        assert!(pool.allocate_evicting(16, evictable, 2, |dropped| evicted = Some(dropped.tag)).is_ok());
+        assert_eq!((evicted, pool.audit()), (Some(0), Ok(())));
     }
 
     #[test]

@@ -226,6 +226,25 @@ fn dropped_coordinators_leave_the_worker_tending_the_pools() {
     drop(manager);
 }
 
+#[test]
+fn values_that_grow_find_room_made_by_the_worker() {
+    let (_manager, coordinator) =
+        AllocationManager::new(&small().objects_max(6_000).build().unwrap()).unwrap();
+    let hot = coordinator.hot();
+    // Small values take all handles, then middling ones nearly all pages; a large class starts with nothing.
+    for (round, len) in [200, 2_000, 60_000].into_iter().enumerate() {
+        for number in 0..8_000 {
+            let _ = hot.insert(key(round as u32, number), 1, &vec![1; len], None);
+        }
+        let mut number = 8_000;
+        wait_until(|| {
+            number += 1;
+            hot.insert(key(round as u32, number), 1, &vec![1; len], None)
+        });
+    }
+    audit(hot);
+}
+
 fn wait_until(mut holds: impl FnMut() -> bool) {
     let deadline = Instant::now() + Duration::from_secs(10);
     while !holds() {
