@@ -63,6 +63,10 @@ pub(super) struct Log<'m> {
     pub(super) geometry: Geometry,
     pub(super) store: Store,
     pub(super) segments: &'m mut [Segment],
+    /// How many segments are in each state.
+    counts: [u32; STATES],
+    /// Whether a segment may be under suspicion.
+    pub(super) may_be_suspect: bool,
     pub(super) slots: Vec<Slot<'m>, SLOTS_MAX>,
     pub(super) copy: Lane<'m>,
     pub(super) scan: Lane<'m>,
@@ -94,16 +98,23 @@ pub(super) struct Log<'m> {
     generation: u32,
 }
 
+/// How many states a segment has.
+const STATES: usize = SegmentState::Quarantined as usize + 1;
 const RETRY_WAIT_MS_MIN: u64 = 10;
 const RETRY_WAIT_MS_MAX: u64 = 2_000;
 
 impl<'m> Log<'m> {
     pub(super) fn new(config: TierConfig, memory: Memory<'m>) -> Self {
+        let mut counts = [0; STATES];
+        counts[SegmentState::Free as usize] = config.geometry.segment_count();
+        memory.segments.fill(Segment::default());
         Self {
             config,
             geometry: config.geometry,
             store: config.store,
             segments: memory.segments,
+            counts,
+            may_be_suspect: false,
             slots: memory.slots.into_iter().map(Slot::new).collect(),
             copy: Lane::new(memory.copy),
             scan: Lane::new(memory.scan),
@@ -143,8 +154,28 @@ impl<'m> Log<'m> {
         self.segments.get(index as usize).map_or(SegmentState::Quarantined, |s| s.state)
     }
 
+    /// How many segments are in a state; counted as they change.
     pub(super) fn count(&self, state: SegmentState) -> u32 {
-        self.segments.iter().fold(0, |n, s| n + u32::from(s.state == state))
+        self.counts.get(state as usize).copied().unwrap_or(0)
+    }
+
+    /// How many are on their way from victim to free.
+    pub(super) fn leaving(&self) -> u32 {
+        use SegmentState::{Emptied, Erased, Freeing, Victim};
+        [Victim, Emptied, Freeing, Erased].into_iter().map(|state| self.count(state)).sum()
+    }
+
+    /// Changes the state of a segment; the only way to do so.
+    pub(super) fn set_state(&mut self, index: u32, state: SegmentState) -> Option<&mut Segment> {
+        let segment = self.segments.get_mut(index as usize)?;
+        if let Some(count) = self.counts.get_mut(segment.state as usize) {
+            *count = count.saturating_sub(1);
+        }
+        if let Some(count) = self.counts.get_mut(state as usize) {
+            *count += 1;
+        }
+        segment.state = state;
+        Some(segment)
     }
 
     /// Free segments, counting the one that is being opened and is not taken yet.
@@ -210,9 +241,11 @@ impl<'m> Log<'m> {
 
     /// Tells whether a segment whose write or sync failed still holds live records.
     pub(super) fn has_suspects(&self) -> bool {
-        self.segments
-            .iter()
-            .any(|s| s.is_suspect && matches!(s.state, SegmentState::Sealed | SegmentState::Victim))
+        self.may_be_suspect
+            && self
+                .segments
+                .iter()
+                .any(|s| s.is_suspect && matches!(s.state, SegmentState::Sealed | SegmentState::Victim))
     }
 
     /// The stream of a fresh record that replaces one of the sequence given.
@@ -267,6 +300,7 @@ impl<'m> Log<'m> {
     pub(super) fn suspect_unsealed(&mut self) {
         for segment in self.segments.iter_mut().filter(|s| s.state == SegmentState::Sealed && !s.has_footer) {
             segment.is_suspect = true;
+            self.may_be_suspect = true;
         }
     }
 }

@@ -235,7 +235,7 @@ impl Mount {
             segment.state = if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined };
             self.report.torn_segments += u32::from(is_torn);
         }
-        if let Some(place) = log.segment(index) {
+        if let Some(place) = log.set_state(index, segment.state) {
             *place = segment;
         }
         Ok(())
@@ -324,10 +324,10 @@ impl Mount {
                     _ => false,
                 };
                 if is_same {
-                    segment.state = SegmentState::Freeing;
                     segment.is_counted = false;
                     segment.mark = 0;
                     segment.erases = segment.erases.max(freed.erases);
+                    log.set_state(freed.segment, SegmentState::Freeing);
                     self.report.finished_erases += 1;
                 }
             }

@@ -14,7 +14,7 @@
 use super::log::{LANE_COPY, Log};
 use super::placing::Incoming;
 use super::scanner::identity;
-use super::{AppendError, Dropped, Host, Now, Poll, Standing};
+use super::{AppendError, Dropped, Host, MediumError, Now, Poll, Standing};
 use crate::cleanup::Ticket;
 use crate::log::{
     Checksum, Choice, Freed, Kind, Location, Reason, Record, RecordError, RecordHeader, SegmentState,
@@ -116,9 +116,9 @@ impl Mover {
         let Some(segment) = log.segment(choice.segment).filter(|s| s.state == SegmentState::Sealed) else {
             return;
         };
-        segment.state = SegmentState::Victim;
         let (used, is_dead) = (segment.used_bytes, segment.live_records == 0);
         self.sequence = segment.sequence;
+        log.set_state(choice.segment, SegmentState::Victim);
         self.victim = Cleaned::new(choice);
         self.cursor = records_at;
         self.end = records_at + if is_dead { 0 } else { used };
@@ -135,22 +135,28 @@ impl Mover {
     pub(super) fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
         match self.state {
             State::Idle => Poll::Idle,
-            State::Reading => self.take_read(log),
+            State::Reading => self.take_read(now, log),
             State::Copying => self.copy(now, log, host),
             State::Draining => self.drain(log),
         }
     }
 
-    fn take_read(&mut self, log: &mut Log<'_>) -> Poll {
+    fn take_read(&mut self, now: Now, log: &mut Log<'_>) -> Poll {
         match log.copy.result.take() {
             None => Poll::Idle,
             Some(Ok(())) => {
                 self.state = State::Copying;
                 Poll::Again
             }
-            Some(Err(_)) => {
-                // This range can't be read: what is live in it stays, and so does the segment.
-                self.victim.damaged_records += 1;
+            Some(Err(error)) => {
+                // This range can't be read: what is live in it stays, and so does the segment. It is tried again where that
+                // may help, and where it must: nothing new counts as durable while a segment is under suspicion.
+                let victim = log.segments.get(self.victim.choice.segment as usize);
+                if error == MediumError::Unreadable && victim.is_some_and(|s| !s.is_suspect) {
+                    self.victim.damaged_records += 1;
+                } else {
+                    log.back_off(now);
+                }
                 self.cursor = self.end;
                 self.state = State::Draining;
                 Poll::Again
@@ -346,12 +352,12 @@ impl Mover {
         let Some(victim) = log.segment(self.victim.choice.segment) else { return Poll::Idle };
         let (is_emptied, was_suspect) = (victim.live_records == 0, victim.is_suspect);
         if is_emptied {
-            victim.state = SegmentState::Emptied;
             victim.mark = completed;
         } else {
-            victim.state = SegmentState::Sealed;
             victim.is_damaged |= self.victim.damaged_records > 0;
         }
+        let state = if is_emptied { SegmentState::Emptied } else { SegmentState::Sealed };
+        log.set_state(self.victim.choice.segment, state);
         if is_emptied {
             log.syncs.want_mark(completed);
             if was_suspect {

@@ -108,8 +108,7 @@ impl Log<'_> {
         self.opening.state = State::Idle;
         self.opening.wanted = None;
         self.fill_slot(index, segment, sequence, stream);
-        if let Some(segment) = self.segment(segment) {
-            segment.state = SegmentState::Open;
+        if let Some(segment) = self.set_state(segment, SegmentState::Open) {
             segment.stream = stream as u8;
         }
         Ok(index)
@@ -152,7 +151,7 @@ impl Log<'_> {
         self.opening.segment = index;
         self.opening.sequence = sequence;
         self.opening.stream = stream;
-        let Some(segment) = self.segment(index) else { return Ok(None) };
+        let Some(segment) = self.set_state(index, SegmentState::Opening) else { return Ok(None) };
         let has_marker = segment.has_marker;
         *segment = crate::log::Segment {
             state: SegmentState::Opening,
@@ -234,8 +233,7 @@ impl Log<'_> {
         self.opening.state = State::Idle;
         self.opening.ticket = None;
         let index = self.opening.segment;
-        if let Some(segment) = self.segment(index) {
-            segment.state = SegmentState::Freeing;
+        if let Some(segment) = self.set_state(index, SegmentState::Freeing) {
             segment.is_counted = false;
             segment.mark = 0;
         }

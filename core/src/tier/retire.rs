@@ -66,7 +66,7 @@ impl Retire {
     }
 
     fn pick(&mut self, now: Now, log: &mut Log<'_>) -> Poll {
-        if log.is_backing_off(now) {
+        if log.is_backing_off(now) || log.leaving() == 0 {
             return Poll::Idle;
         }
         let synced = log.syncs.synced;
@@ -102,9 +102,8 @@ impl Retire {
     fn finish(log: &mut Log<'_>, index: u32) {
         log.release_freed(index);
         let gained = log.geometry.segment_bytes();
-        let Some(segment) = log.segment(index) else { return };
+        let Some(segment) = log.set_state(index, SegmentState::Free) else { return };
         let moved = segment.relocated_bytes;
-        segment.state = SegmentState::Free;
         segment.used_bytes = 0;
         segment.relocated_bytes = 0;
         segment.is_suspect = false;
@@ -132,8 +131,7 @@ impl Retire {
             log.flush();
             return Poll::Idle;
         }
-        if let Some(segment) = log.segment(index) {
-            segment.state = SegmentState::Freeing;
+        if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
             segment.mark = u64::MAX;
         }
         log.flush();
@@ -206,9 +204,8 @@ impl Retire {
                 log.succeed();
                 let mark = log.raise_mark();
                 log.syncs.want_mark(mark);
-                if let Some(segment) = log.segment(segment) {
+                if let Some(segment) = log.set_state(segment, SegmentState::Erased) {
                     segment.has_marker = true;
-                    segment.state = SegmentState::Erased;
                     segment.mark = mark;
                 }
                 self.state = State::Idle;

@@ -148,9 +148,7 @@ impl Log<'_> {
         slot.wants_write = slot.placed > 0;
         self.is_stirred = true;
         let segment = slot.segment;
-        if let Some(segment) = self.segment(segment) {
-            segment.state = SegmentState::Sealing;
-        }
+        self.set_state(segment, SegmentState::Sealing);
     }
 
     /// Wants everything appended to be written.
@@ -234,8 +232,7 @@ impl Log<'_> {
         slot.first_unwritten = None;
         slot.wants_write = false;
         let segment = slot.segment;
-        if let Some(segment) = self.segment(segment) {
-            segment.state = SegmentState::Sealed;
+        if let Some(segment) = self.set_state(segment, SegmentState::Sealed) {
             segment.has_footer = has_footer;
             segment.sealed_at = sealed_at;
         }
@@ -309,6 +306,7 @@ impl Log<'_> {
         self.close_slot(index, false);
         self.version_floor = self.version_floor.max(sequence);
         self.counters.segments_abandoned += 1;
+        self.may_be_suspect |= is_suspect;
         if let Some(segment) = self.segment(segment) {
             segment.is_suspect = is_suspect;
         }

@@ -110,8 +110,8 @@ impl Log<'_> {
                 // The freed record may be lost: it is written again once the copies are durable.
                 SegmentState::Freeing if segment.mark > synced => self.unfree(index),
                 SegmentState::Erased if segment.mark > synced => {
-                    segment.state = SegmentState::Freeing;
                     segment.mark = 0;
+                    self.set_state(index, SegmentState::Freeing);
                 }
                 SegmentState::Emptied => segment.mark = completed,
                 _ => {}
@@ -124,8 +124,8 @@ impl Log<'_> {
     pub(super) fn unfree(&mut self, index: u32) {
         let completed = self.syncs.completed;
         let Some(segment) = self.segment(index).filter(|s| s.state == SegmentState::Freeing) else { return };
-        segment.state = SegmentState::Emptied;
         segment.mark = completed;
+        self.set_state(index, SegmentState::Emptied);
         self.release_freed(index);
     }
 

@@ -148,7 +148,7 @@ impl Tasks {
         if let Some(cleaned) = mover.take_finished() {
             self.note_cleaned(&cleaned);
         }
-        if mover.is_idle() && !self.is_closing {
+        if mover.is_idle() && !self.is_closing && !log.is_backing_off(now) {
             self.begin_needed(log, mover);
         }
         if !mover.is_idle() {
@@ -368,7 +368,7 @@ impl Tasks {
     }
 
     fn step_retiring(&mut self, log: &Log<'_>, mover: &Mover, task: &Task) -> Step {
-        let leaving = log.tally().leaving;
+        let leaving = log.leaving();
         if !mover.is_idle() && self.is_for_task {
             return Step::Stay(Poll::Idle);
         }
@@ -483,8 +483,11 @@ pub(super) type Offsets = Vec<u32, 32>;
 impl Tasks {
     /// Tells whether no segment can be freed any more: nothing is on its way, and no victim yields anything.
     pub(super) fn is_stuck(log: &Log<'_>, mover: &Mover) -> bool {
+        if log.free() > FREE_RESERVE || !mover.is_idle() || log.leaving() > 0 {
+            return false;
+        }
         let victim: Option<Choice> =
             choose(&log.geometry, log.segments, Policy::Greedy, log.appended_bytes, |_, _| true);
-        log.free() <= FREE_RESERVE && mover.is_idle() && log.tally().leaving == 0 && victim.is_none()
+        victim.is_none()
     }
 }
