@@ -139,9 +139,11 @@ impl World<'_> {
         }
         for (hash, entry) in self.host.entries() {
             let physical = found.copies.get(hash).copied().unwrap_or(0);
+            let strays = if self.may_overcount { entry.copies } else { entry.strays };
             assert!(
-                physical <= entry.copies && entry.copies - physical <= entry.strays,
-                "rule 6: {physical} copies on the medium, the index counts {entry:?}"
+                physical <= entry.copies && entry.copies - physical <= strays,
+                "rule 6: {physical} copies on the medium, the index counts {entry:?}\n{}",
+                self.sketch()
             );
         }
         for (hash, copies) in &found.copies {

@@ -20,6 +20,10 @@ impl World<'_> {
         match self.offer(queued) {
             Ok(()) => {
                 self.queue.pop_front();
+                // It has a new position, and whoever waits for it waits for that.
+                if self.wants_sync {
+                    self.tier.sync();
+                }
                 true
             }
             Err(AppendError::Busy) => false,
@@ -99,6 +103,7 @@ impl World<'_> {
                 was_idle = false;
             } else if was_idle {
                 self.pass_time("an append that stays busy");
+                was_idle = false;
             } else {
                 was_idle = true;
             }
@@ -125,12 +130,14 @@ impl World<'_> {
 
     /// Makes everything written so far durable.
     pub fn sync(&mut self) {
+        self.wants_sync = true;
         self.tier.sync();
         self.until("sync", |world| {
             world.queue.is_empty()
                 && world.in_flight.is_empty()
                 && world.tier.durable() >= world.tier.appended()
         });
+        self.wants_sync = false;
     }
 
     /// Runs a task to its end; returns its report.

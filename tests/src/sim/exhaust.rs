@@ -199,6 +199,7 @@ fn fail_once(
     let mut lasting = setup.blank();
     lasting.medium.faults.during(range.0, range.1, effect);
     let mut world = World::mounted(setup.config, arena.lend(), lasting).ok()?;
+    world.may_overcount = true;
     world.follow(script);
     world.settle();
     world.check_current();

@@ -112,6 +112,8 @@ pub struct World<'m> {
     pub moments: Option<Vec<Lasting>>,
     /// Reports of tasks, in order.
     pub reports: Vec<Report>,
+    /// Whether the index may count more copies than there are: after a failure, what could not be read is not counted down.
+    pub may_overcount: bool,
     /// Actions carried out.
     pub actions: u64,
     pub(super) config: TierConfig,
@@ -119,6 +121,7 @@ pub struct World<'m> {
     pub(super) in_flight: BTreeMap<(KeyHash, u32, u32), Queued>,
     pub(super) held: Vec<(Ticket, Held)>,
     pub(super) polls: u64,
+    pub(super) wants_sync: bool,
 }
 
 impl<'m> World<'m> {
@@ -140,12 +143,14 @@ impl<'m> World<'m> {
             pools: Pools::Answer,
             moments: None,
             reports: Vec::new(),
+            may_overcount: false,
             actions: 0,
             config,
             queue: VecDeque::new(),
             in_flight: BTreeMap::new(),
             held: Vec::new(),
             polls: 0,
+            wants_sync: false,
         }
     }
 
@@ -356,20 +361,22 @@ impl<'m> World<'m> {
         let polls = self.polls;
         while !goal(self) {
             assert!(self.polls - polls < POLLS_MAX, "I-GC-2: {what}: no end in sight");
-            if self.pump() || self.step() {
-                continue;
+            if !self.go_on() && !goal(self) {
+                self.pass_time(what);
             }
-            if goal(self) {
-                break;
-            }
-            self.pass_time(what);
         }
+    }
+
+    /// Offers what was handed back, or steps. The last step before idleness may have made room, so it is offered once more,
+    /// and an offer may have told the machine what is wanted, so one more step is made.
+    fn go_on(&mut self) -> bool {
+        self.pump() || self.step() || self.pump() || self.step()
     }
 
     /// Lets time pass to the machine's next timeout.
     pub(super) fn pass_time(&mut self, what: &str) {
         match self.tier.poll_timeout(self.lasting.now) {
-            Some(at) => self.tick(at.saturating_sub(self.lasting.now.monotonic_ms).max(1)),
+            Some(wait_ms) => self.tick(wait_ms.max(1)),
             None => panic!("I-GC-2: {what}: the machine is idle and waits for nothing\n{}", self.sketch()),
         }
     }
@@ -377,7 +384,7 @@ impl<'m> World<'m> {
     /// Steps until the machine has nothing to do before its next timeout.
     pub fn settle(&mut self) {
         let polls = self.polls;
-        while self.pump() || self.step() {
+        while self.go_on() {
             assert!(self.polls - polls < POLLS_MAX, "I-GC-2: settle: no end in sight");
         }
     }
@@ -399,15 +406,29 @@ impl<'m> World<'m> {
     pub fn sketch(&self) -> String {
         use core::fmt::Write as _;
         let mut out = format!(
-            "appended {} written {} durable {} held {:?}\n",
+            "{:?}\nappended {} written {} durable {} held {:?}\n",
+            self.lasting.now,
             self.tier.appended(),
             self.tier.written(),
             self.tier.durable(),
             self.held
         );
         for (index, segment) in self.tier.segments().iter().enumerate() {
-            if *segment != coldpress_core::log::Segment::default() {
-                let _ = writeln!(out, "{index:3} {segment:?}");
+            if segment.sequence > 0 && segment.state != coldpress_core::log::SegmentState::Free {
+                let _ = writeln!(
+                    out,
+                    "{index:3} {:?} #{} stream {} used {} live {} in {} footer {} suspect {} damaged {} counted {}",
+                    segment.state,
+                    segment.sequence,
+                    segment.stream,
+                    segment.used_bytes,
+                    segment.live_bytes,
+                    segment.live_records,
+                    segment.has_footer,
+                    segment.is_suspect,
+                    segment.is_damaged,
+                    segment.is_counted
+                );
             }
         }
         out
