@@ -1,4 +1,37 @@
-//! std-adapter
+//! Coldpress for services: a crash-safe cold tier on a file, with background compaction, and memory pools that really
+//! defragment.
+//!
+//! ```
+//! use coldpress_std::pool::{AllocationManager, PoolConfig};
+//! use coldpress_std::{ColdTier, ColdTierConfig};
+//!
+//! let base_dir = tempfile::tempdir()?;
+//! let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+//! let config = ColdTierConfig::builder().capacity_bytes(64 << 20).build()?;
+//! let tier = ColdTier::open(base_dir.path(), "sessions", config, pools)?;
+//! tier.put(b"key", b"value")?;
+//! assert_eq!(tier.get(b"key")?.as_deref(), Some(&b"value"[..]));
+//! tier.flush()?;
+//! tier.close()?;
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! From the outside in: [`PersistentColdTier`] (typed) over [`ColdTier`] (bytes), reached from other threads through
+//! [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`medium`] and [`clock`], what it stands on;
+//! [`codec`].
+#![forbid(unsafe_code)]
 
+pub mod clock;
 pub mod codec;
+pub mod compaction;
+pub mod medium;
+mod observe;
 pub mod pool;
+mod tier;
+
+pub use compaction::{CompactionConfig, CompactionError, CompactionSystem, CompactionTask};
+pub use tier::{
+    BatchError, CACHE_ID_BYTES_MAX, CloseError, ColdTier, ColdTierConfig, ColdTierConfigBuilder, ColdTierHandle,
+    ConfigError, Durability, FullPolicy, GetError, Keys, OpenError, PARTITIONS_MAX, PENDING_BYTES_MIN, PutError,
+    PutOptions, RemoveError, SegmentView, TierError, TierFigures,
+};

@@ -1,0 +1,75 @@
+//! The wall clock, which expiry is counted in, and the clock that never goes back.
+
+use core::fmt;
+use core::sync::atomic::{AtomicU32, Ordering};
+use std::sync::OnceLock;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+/// Tells the time of day in seconds since 1970.
+///
+/// A tier asks it at every put with a lifetime, every get and every step of its worker, so it must be cheap. Deadlines
+/// and pace never depend on it: they are counted on a clock that does not go back.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// Returns the seconds since 1970, UTC.
+    fn wall_s(&self) -> u32;
+}
+
+/// The clock of the operating system.
+///
+/// ```
+/// use coldpress_std::clock::{Clock, SystemClock};
+/// assert!(SystemClock.wall_s() > 1_700_000_000);
+/// ```
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn wall_s(&self) -> u32 {
+        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        u32::try_from(since.as_secs()).unwrap_or(u32::MAX)
+    }
+}
+
+/// A clock that is set by hand, so that a test need not wait for an expiry.
+///
+/// ```
+/// use coldpress_std::clock::{Clock, ManualClock};
+/// static CLOCK: ManualClock = ManualClock::new(1_000);
+/// CLOCK.advance_s(60);
+/// assert_eq!(CLOCK.wall_s(), 1_060);
+/// ```
+#[derive(Debug, Default)]
+pub struct ManualClock {
+    wall_s: AtomicU32,
+}
+
+impl ManualClock {
+    /// Makes a clock that stands at `wall_s`; usable in a `static`.
+    #[must_use]
+    pub const fn new(wall_s: u32) -> Self {
+        Self { wall_s: AtomicU32::new(wall_s) }
+    }
+
+    /// Sets the time.
+    pub fn set_s(&self, wall_s: u32) {
+        self.wall_s.store(wall_s, Ordering::Relaxed);
+    }
+
+    /// Moves the time on.
+    pub fn advance_s(&self, seconds: u32) {
+        self.wall_s.fetch_add(seconds, Ordering::Relaxed);
+    }
+}
+
+impl Clock for ManualClock {
+    fn wall_s(&self) -> u32 {
+        self.wall_s.load(Ordering::Relaxed)
+    }
+}
+
+/// Milliseconds since this process first asked; never goes back.
+pub(crate) fn monotonic_ms() -> u64 {
+    static FIRST: OnceLock<Instant> = OnceLock::new();
+    let first = FIRST.get_or_init(Instant::now);
+    u64::try_from(first.elapsed().as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,295 @@
+//! The compaction of a tier, as its user sees it.
+//!
+//! The work itself is done by the log worker of each partition, in bounded steps between its other work. When free segments
+//! run short it compacts by itself; this is for everything beyond that: tasks on demand, at intervals and by debt.
+
+use core::fmt;
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::time::Duration;
+use std::time::Instant;
+
+pub use coldpress_core::compaction::{CompactionTask, Outcome, PoolOutcome, Progress, Report, Victims};
+use crossbeam_channel::bounded;
+
+use crate::pool::PoolCoordinator;
+use crate::tier::{ColdTierHandle, Durability, Message, TierError, wait_for};
+
+/// How the background worker goes about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub struct CompactionConfig {
+    /// How often it looks for something to do; the interval of the tier's configuration where nothing is said.
+    pub interval: Option<Duration>,
+}
+
+impl CompactionConfig {
+    /// Sets the interval.
+    #[must_use]
+    pub const fn with_interval(mut self, interval: Duration) -> Self {
+        self.interval = Some(interval);
+        self
+    }
+}
+
+/// Why the compaction system did not do what it was asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CompactionError {
+    /// The tier could not do it.
+    Tier(TierError),
+    /// So many tasks wait already; this one comes back.
+    Full(CompactionTask),
+    /// The background worker runs already.
+    AlreadyRunning,
+    /// The interval is zero.
+    Interval,
+    /// The system is not attached to a tier.
+    Detached,
+}
+
+impl From<TierError> for CompactionError {
+    fn from(error: TierError) -> Self {
+        Self::Tier(error)
+    }
+}
+
+impl fmt::Display for CompactionError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tier(error) => write!(f, "{error}"),
+            Self::Full(task) => write!(f, "so many tasks wait already that '{task}' can't be queued"),
+            Self::AlreadyRunning => f.write_str("the background worker runs already"),
+            Self::Interval => f.write_str("an interval takes more than zero"),
+            Self::Detached => f.write_str("the compaction system is not attached to a tier"),
+        }
+    }
+}
+
+impl core::error::Error for CompactionError {}
+
+/// Schedules compaction and tells how it goes. It does not own the tier: after a close every call says so.
+///
+/// ```
+/// use coldpress_std::compaction::{CompactionConfig, CompactionSystem, CompactionTask, Outcome};
+/// use coldpress_std::pool::{AllocationManager, PoolConfig};
+/// use coldpress_std::{ColdTier, ColdTierConfig};
+/// use core::time::Duration;
+///
+/// let base_dir = tempfile::tempdir()?;
+/// let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+/// let config = ColdTierConfig::builder().capacity_bytes(16 << 20).build()?;
+/// let tier = ColdTier::open(base_dir.path(), "docs", config, pools.clone())?;
+///
+/// let mut system = CompactionSystem::new(CompactionConfig::default(), pools);
+/// system.attach(tier.handle());
+/// let report = system.run_compaction(CompactionTask::RebuildIndex, Duration::from_secs(5))?;
+/// assert_eq!(report.task, CompactionTask::RebuildIndex);
+/// system.start_background_worker()?;
+/// assert!(system.start_background_worker().is_err());
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct CompactionSystem {
+    config: CompactionConfig,
+    tier: Option<ColdTierHandle>,
+    pools: Option<PoolCoordinator>,
+}
+
+impl CompactionSystem {
+    /// Makes a system that asks these pools, not attached to a tier yet.
+    #[must_use]
+    pub const fn new(config: CompactionConfig, pool_coordinator: PoolCoordinator) -> Self {
+        Self { config, tier: None, pools: Some(pool_coordinator) }
+    }
+
+    pub(crate) const fn over(tier: ColdTierHandle) -> Self {
+        Self { config: CompactionConfig { interval: None }, tier: Some(tier), pools: None }
+    }
+
+    /// Attaches it to a tier.
+    pub const fn attach(&mut self, tier: ColdTierHandle) {
+        self.tier = Some(tier);
+    }
+
+    /// Returns the pools that it was made with.
+    #[must_use]
+    pub const fn pool_coordinator(&self) -> Option<&PoolCoordinator> {
+        self.pools.as_ref()
+    }
+
+    fn tier(&self) -> Result<ColdTierHandle, CompactionError> {
+        self.tier.ok_or(CompactionError::Detached)
+    }
+
+    /// Queues a task in every partition and returns.
+    ///
+    /// # Errors
+    /// [`CompactionError::Full`] gives the task back; partitions that had room run it all the same.
+    pub fn schedule_compaction(&self, task: CompactionTask) -> Result<(), CompactionError> {
+        self.schedule(task, None).map(|_| ())
+    }
+
+    /// Queues a task and waits for what it did, over all partitions: figures are added up, the outcome is the worst.
+    ///
+    /// # Errors
+    /// As [`schedule_compaction`](Self::schedule_compaction), and [`TierError::TimedOut`]; the task goes on then.
+    pub fn run_compaction(&self, task: CompactionTask, timeout: Duration) -> Result<Report, CompactionError> {
+        // What is pending or in a buffer is no part of any segment yet.
+        self.tier()?.flush_to(Durability::Flushed)?;
+        let deadline = Instant::now() + timeout;
+        let parts = self.tier()?.enter(|open| open.parts.len())?;
+        let (sender, reports) = bounded(parts);
+        let shells = self.schedule(task, Some(&sender))?;
+        drop(sender);
+        let mut whole: Option<Report> = None;
+        for shell in shells {
+            let report = wait_for(&reports, deadline, shell)?;
+            whole = Some(whole.map_or(report, |whole| merged(whole, report)));
+        }
+        whole.ok_or(CompactionError::Tier(TierError::Closed))
+    }
+
+    fn schedule(
+        &self,
+        task: CompactionTask,
+        report: Option<&crossbeam_channel::Sender<Report>>,
+    ) -> Result<Vec<&'static crate::tier::Shell>, CompactionError> {
+        let message = |accepted| Message::Schedule { task, accepted, report: report.cloned() };
+        let mut shells = Vec::new();
+        let mut outcome = Ok(());
+        for (receiver, deadline, shell) in self.tier()?.ask(message)? {
+            if wait_for(&receiver, deadline, shell)?.is_err() {
+                outcome = Err(CompactionError::Full(task));
+            }
+            shells.push(shell);
+        }
+        outcome.map(|()| shells)
+    }
+
+    /// Lets the tier's workers look for something to do at every interval: they drop what is expired, compact, and compact
+    /// in between when more than half of the log is stale. Ends with [`stop`](Self::stop) or with the tier.
+    ///
+    /// # Errors
+    /// [`CompactionError::AlreadyRunning`] the second time, whoever started it.
+    pub fn start_background_worker(&self) -> Result<(), CompactionError> {
+        let tier = self.tier()?;
+        let interval = tier.enter(|open| {
+            let interval = self.config.interval.unwrap_or(open.limits.interval);
+            if interval.is_zero() {
+                return Err(CompactionError::Interval);
+            }
+            let first = open.parts.first().ok_or(TierError::Closed)?;
+            if first.shell.has_background.swap(true, AcqRel) {
+                return Err(CompactionError::AlreadyRunning);
+            }
+            Ok(interval)
+        })??;
+        Ok(tier.tell(|| Message::Background(Some(interval)))?)
+    }
+
+    /// Ends the background worker; a task that runs goes on to its end.
+    ///
+    /// # Errors
+    /// [`TierError`].
+    pub fn stop(&self) -> Result<(), CompactionError> {
+        let tier = self.tier()?;
+        tier.tell(|| Message::Background(None))?;
+        tier.enter(|open| {
+            if let Some(first) = open.parts.first() {
+                first.shell.has_background.store(false, Release);
+            }
+        })?;
+        Ok(())
+    }
+
+    /// Tells whether the background worker runs.
+    #[must_use]
+    pub fn has_background_worker(&self) -> bool {
+        let runs = |open: &crate::tier::Open| open.parts.first().is_some_and(|p| p.shell.has_background.load(Acquire));
+        self.tier().is_ok_and(|tier| tier.enter(runs).unwrap_or(false))
+    }
+
+    /// Ends the running task at its next step: what it did stays done, and its report says `Partial`.
+    ///
+    /// # Errors
+    /// [`TierError`].
+    pub fn cancel(&self) -> Result<(), CompactionError> {
+        Ok(self.tier()?.tell(|| Message::Cancel)?)
+    }
+
+    /// Tells whether anything is being compacted, by a task or because free segments ran short.
+    #[must_use]
+    pub fn is_compacting(&self) -> bool {
+        self.any(|shell| shell.is_compacting.load(Relaxed).then_some(())).is_some()
+    }
+
+    /// Returns a running task and how far it is; of the partition that is least far.
+    #[must_use]
+    pub fn progress(&self) -> Option<(CompactionTask, Progress)> {
+        self.all(|shell| shell.board.lock().progress).min_by_key(|(_, progress)| progress.permille())
+    }
+
+    /// Returns what the task that ended last did, of the partition whose task took longest.
+    #[must_use]
+    pub fn last_report(&self) -> Option<Report> {
+        self.all(|shell| shell.board.lock().last_report).max_by_key(|report| report.duration_ms)
+    }
+
+    /// Returns how long the task that ended last took.
+    #[must_use]
+    pub fn last_duration(&self) -> Option<Duration> {
+        self.last_report().map(|report| Duration::from_millis(report.duration_ms))
+    }
+
+    /// Returns the bytes of the log that compaction freed since the tier was opened, less what it wrote for that.
+    #[must_use]
+    pub fn log_bytes_reclaimed(&self) -> u64 {
+        self.all(|shell| Some(shell.board.lock().log_bytes_reclaimed)).sum()
+    }
+
+    /// Returns the bytes that the pools gave back to the operating system since then because compaction asked.
+    #[must_use]
+    pub fn pool_bytes_reclaimed(&self) -> u64 {
+        self.all(|shell| Some(shell.board.lock().pool_bytes_reclaimed)).sum()
+    }
+
+    fn all<R>(&self, look: impl Fn(&crate::tier::Shell) -> Option<R>) -> impl Iterator<Item = R> {
+        let look = |open: &crate::tier::Open| open.parts.iter().filter_map(|p| look(p.shell)).collect::<Vec<R>>();
+        let found = self.tier.and_then(|tier| tier.enter(look).ok());
+        found.unwrap_or_default().into_iter()
+    }
+
+    fn any<R>(&self, look: impl Fn(&crate::tier::Shell) -> Option<R>) -> Option<R> {
+        self.all(look).next()
+    }
+}
+
+/// What two partitions did, in one.
+fn merged(a: Report, b: Report) -> Report {
+    let rank = |outcome: Outcome| match outcome {
+        Outcome::Refused => 0,
+        Outcome::Completed => 1,
+        Outcome::Partial => 2,
+        _ => 3,
+    };
+    Report {
+        outcome: if rank(b.outcome) > rank(a.outcome) { b.outcome } else { a.outcome },
+        victims: Victims {
+            freed: a.victims.freed + b.victims.freed,
+            skipped: a.victims.skipped + b.victims.skipped,
+            first: a.victims.first.or(b.victims.first),
+            last: b.victims.last.or(a.victims.last),
+        },
+        moved_records: a.moved_records + b.moved_records,
+        moved_bytes: a.moved_bytes + b.moved_bytes,
+        log_bytes_reclaimed: a.log_bytes_reclaimed + b.log_bytes_reclaimed,
+        pool: if b.pool.reclaimed_bytes() > a.pool.reclaimed_bytes() { b.pool } else { a.pool },
+        checked_records: a.checked_records + b.checked_records,
+        expired_records: a.expired_records + b.expired_records,
+        repaired_records: a.repaired_records + b.repaired_records,
+        damaged_records: a.damaged_records + b.damaged_records,
+        codec: a.codec.or(b.codec),
+        duration_ms: a.duration_ms.max(b.duration_ms),
+        ..a
+    }
+}

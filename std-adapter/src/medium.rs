@@ -1,0 +1,189 @@
+//! What a tier's log lies on: a file, or whatever a test puts in its place.
+//!
+//! A partition has three views of one medium, made with [`Medium::try_clone`]: one reads for the clients, one reads and
+//! writes for the log worker, one syncs, so that appends go on during a sync. All calls are positional: a medium has no
+//! cursor, and the views need no lock.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::{FileExt, MetadataExt};
+
+pub use coldpress_core::tier::MediumError;
+
+/// Bytes written at a time where a hole can't be punched.
+const ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+
+/// A row of bytes that is written, synced and erased.
+///
+/// A medium that fails says so and promises nothing about the bytes concerned. It may block; the tier never calls it
+/// while it holds a lock that another operation needs.
+pub trait Medium: Send + Sync {
+    /// Fills `buffer` from `offset` on.
+    ///
+    /// # Errors
+    /// [`MediumError::Unreadable`] where the bytes can't be read back.
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError>;
+
+    /// Writes all of `bytes` at `offset`.
+    ///
+    /// # Errors
+    /// [`MediumError::NoSpace`] on a full disk. Any part of the bytes may have been written.
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError>;
+
+    /// Makes durable what was written or erased, through any view, before the call.
+    ///
+    /// # Errors
+    /// A [`MediumError`]; then nothing is known of what is durable.
+    fn sync(&self) -> Result<(), MediumError>;
+
+    /// Makes `bytes` bytes from `offset` on read as zero, and gives back what they occupied where it can.
+    ///
+    /// # Errors
+    /// A [`MediumError`]; any part may have been erased.
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError>;
+
+    /// Returns the length in bytes.
+    ///
+    /// # Errors
+    /// A [`MediumError`].
+    fn len(&self) -> Result<u64, MediumError>;
+
+    /// Returns the bytes that are really occupied, where that is known.
+    fn occupied_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Makes another view of the same medium.
+    ///
+    /// # Errors
+    /// A [`MediumError`] when the system has no handle left.
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError>;
+}
+
+/// A file, sparse where segments are free.
+///
+/// ```
+/// use coldpress_std::medium::{FileMedium, Medium};
+/// let file = tempfile::tempfile()?;
+/// file.set_len(1 << 16)?;
+/// let medium = FileMedium::new(file);
+/// medium.write_at(4096, b"cold")?;
+/// let mut back = [0; 4];
+/// medium.read_at(4096, &mut back)?;
+/// assert_eq!(&back, b"cold");
+/// medium.erase(4096, 4096)?;
+/// medium.read_at(4096, &mut back)?;
+/// assert_eq!(back, [0; 4]);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Debug)]
+pub struct FileMedium {
+    file: File,
+}
+
+impl FileMedium {
+    /// Takes a file as it is.
+    #[must_use]
+    pub const fn new(file: File) -> Self {
+        Self { file }
+    }
+}
+
+impl Medium for FileMedium {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        self.file.read_exact_at(buffer, offset).map_err(|_| MediumError::Unreadable)
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+        self.file.write_all_at(bytes, offset).map_err(|error| medium_error(&error))
+    }
+
+    fn sync(&self) -> Result<(), MediumError> {
+        self.file.sync_data().map_err(|error| medium_error(&error))
+    }
+
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        if punch(&self.file, offset, bytes) {
+            return Ok(());
+        }
+        // The filesystem has no holes: zeroes read the same, they only keep their space.
+        let end = offset.saturating_add(bytes);
+        let mut at = offset;
+        while at < end {
+            let step = (end - at).min(ZEROES.len() as u64);
+            let piece = usize::try_from(step).ok().and_then(|n| ZEROES.get(..n)).unwrap_or(&ZEROES);
+            self.write_at(at, piece)?;
+            at += step;
+        }
+        Ok(())
+    }
+
+    fn len(&self) -> Result<u64, MediumError> {
+        self.file.metadata().map(|metadata| metadata.len()).map_err(|error| medium_error(&error))
+    }
+
+    fn occupied_bytes(&self) -> Option<u64> {
+        // st_blocks counts units of 512 bytes, whatever the block size is.
+        self.file.metadata().ok().map(|metadata| metadata.blocks().saturating_mul(512))
+    }
+
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+        let file = self.file.try_clone().map_err(|error| medium_error(&error))?;
+        Ok(Box::new(Self { file }))
+    }
+}
+
+#[cfg(target_os = "linux")]
+fn punch(file: &File, offset: u64, bytes: u64) -> bool {
+    use rustix::fs::FallocateFlags;
+    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
+    rustix::fs::fallocate(file, flags, offset, bytes).is_ok()
+}
+
+#[cfg(not(target_os = "linux"))]
+fn punch(_file: &File, _offset: u64, _bytes: u64) -> bool {
+    false
+}
+
+/// Sorts an error of the operating system.
+pub(crate) fn medium_error(error: &io::Error) -> MediumError {
+    match error.kind() {
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            MediumError::NoSpace
+        }
+        io::ErrorKind::UnexpectedEof => MediumError::Unreadable,
+        _ => MediumError::Io,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn written_range_erased_reads_zero_and_keeps_the_length() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 20).unwrap();
+        let medium = FileMedium::new(file);
+        medium.write_at(0, &[9; 1 << 18]).unwrap();
+        medium.erase(1 << 16, 1 << 16).unwrap();
+        let mut back = vec![1; 1 << 16];
+        medium.read_at(1 << 16, &mut back).unwrap();
+        assert!(back.iter().all(|byte| *byte == 0));
+        medium.read_at(0, &mut back).unwrap();
+        assert!(back.iter().all(|byte| *byte == 9));
+        assert_eq!(medium.len(), Ok(1 << 20));
+    }
+
+    #[test]
+    fn bytes_beyond_the_end_are_unreadable() {
+        let medium = FileMedium::new(tempfile::tempfile().unwrap());
+        assert_eq!(medium.read_at(0, &mut [0; 1]), Err(MediumError::Unreadable));
+    }
+
+    #[test]
+    fn full_disk_is_told_from_other_failures() {
+        assert_eq!(medium_error(&io::ErrorKind::StorageFull.into()), MediumError::NoSpace);
+        assert_eq!(medium_error(&io::ErrorKind::BrokenPipe.into()), MediumError::Io);
+    }
+}

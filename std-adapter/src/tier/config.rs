@@ -1,0 +1,579 @@
+//! How a tier is set up: a builder, and what it refuses.
+
+use core::fmt;
+use core::time::Duration;
+use std::path::PathBuf;
+
+use coldpress_core::codec::{CodecError, CodecId};
+use coldpress_core::compaction::PaceConfig;
+use coldpress_core::log::{
+    ENTRY_BYTES_MAX, Geometry, GeometryError, Identity, KEY_BYTES_MAX, Policy, RECORD_HEADER_BYTES_MAX, SEGMENTS_MIN,
+    Store, TRAILER_BYTES,
+};
+use coldpress_core::tier::{Streams, TierConfig, reserve_segments};
+
+use crate::clock::{Clock, SystemClock};
+use crate::codec::Codecs;
+
+/// What happens to a put that finds the capacity taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[non_exhaustive]
+pub enum FullPolicy {
+    /// It is refused with [`PutError::Full`](super::PutError::Full); what is there stays.
+    #[default]
+    Reject,
+    /// The oldest records that were not read lately are dropped to make room.
+    Evict,
+}
+
+/// What an operation promises when it returns.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+pub enum Durability {
+    /// The write is visible to every reader of this process. It is written to the file within some tens of milliseconds.
+    #[default]
+    Buffered,
+    /// The write has been handed to the operating system: it survives a crash of this process.
+    Flushed,
+    /// The write is on the medium: it survives a power cut.
+    Synced,
+}
+
+/// The smallest default segment, in bytes.
+const SEGMENT_BYTES_DEFAULT_MIN: u64 = 64 << 10;
+/// The largest default segment, in bytes.
+const SEGMENT_BYTES_DEFAULT_MAX: u64 = 4 << 20;
+/// A default segment is this part of the capacity, so that the reserve of ten takes 2 to 4 % of it.
+const SEGMENTS_DEFAULT: u64 = 256;
+/// The most partitions.
+pub const PARTITIONS_MAX: u16 = 64;
+/// The smallest bound on bytes that wait for the log.
+pub const PENDING_BYTES_MIN: u64 = 1 << 16;
+
+/// The configuration of a tier, checked.
+///
+/// ```
+/// use coldpress_std::{ColdTierConfig, FullPolicy};
+/// use core::time::Duration;
+///
+/// let config = ColdTierConfig::builder()
+///     .capacity_bytes(256 << 20)
+///     .full(FullPolicy::Evict)
+///     .ttl(Duration::from_secs(3600))
+///     .build()?;
+/// assert_eq!(config.segment_bytes(), 1 << 20);
+/// assert_eq!(ColdTierConfig::builder().capacity_bytes(0).build().unwrap_err().to_string(),
+///     "a capacity of 0 bytes: each partition takes at least 917504");
+/// # Ok::<(), coldpress_std::ConfigError>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ColdTierConfig {
+    pub(crate) settings: Settings,
+    pub(crate) geometry: Geometry,
+    pub(crate) key_bytes_max: u32,
+    pub(crate) value_bytes_max: u32,
+}
+
+/// What a builder collects.
+#[derive(Debug, Clone)]
+pub(crate) struct Settings {
+    pub(crate) base_dir: Option<PathBuf>,
+    pub(crate) capacity_bytes: u64,
+    segment_bytes: Option<u32>,
+    value_bytes_max: Option<u32>,
+    pub(crate) codec: CodecId,
+    pub(crate) full: FullPolicy,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) idle: Option<Duration>,
+    streams: Streams,
+    policy: Policy,
+    pace: PaceConfig,
+    watermarks: Option<(u32, u32)>,
+    stale_permille_min: u16,
+    pub(crate) interval: Duration,
+    pub(crate) durability: Durability,
+    pub(crate) pending_bytes_max: u64,
+    pub(crate) partitions: u16,
+    pub(crate) keeps_hot_values: bool,
+    pub(crate) op_timeout: Duration,
+    pub(crate) open_timeout: Duration,
+    pub(crate) close_timeout: Duration,
+    pub(crate) flush_after: Duration,
+    clock_jump_max: Duration,
+    pub(crate) clock: &'static dyn Clock,
+}
+
+/// Builds a [`ColdTierConfig`]; every setting has a default.
+#[derive(Debug, Clone)]
+#[must_use = "a builder does nothing until it is built"]
+pub struct ColdTierConfigBuilder {
+    settings: Settings,
+}
+
+/// Why a configuration is refused; each says the limit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ConfigError {
+    /// The capacity has no room for the fewest segments, in each partition.
+    CapacityTooSmall {
+        /// The capacity configured.
+        bytes: u64,
+        /// The least for a partition.
+        min: u64,
+    },
+    /// The capacity takes more segments than there can be.
+    CapacityTooLarge {
+        /// The capacity configured.
+        bytes: u64,
+        /// The most with these segments.
+        max: u64,
+    },
+    /// The segments have an impossible shape.
+    Geometry(GeometryError),
+    /// The longest value does not fit a quarter of a segment.
+    ValueBytes {
+        /// The limit configured.
+        bytes: u32,
+        /// The highest limit with these segments.
+        max: u32,
+    },
+    /// There are no partitions, or too many.
+    Partitions(u16),
+    /// The bound on pending bytes is too low for the longest record.
+    PendingBytes {
+        /// The bound configured.
+        bytes: u64,
+        /// The least.
+        min: u64,
+    },
+    /// The high watermark is below the low one, or there are not so many segments.
+    Watermarks {
+        /// The most.
+        max: u32,
+    },
+    /// A time that must not be zero is, or is longer than a year.
+    Time(&'static str),
+    /// This build lacks the codec.
+    Codec(CodecError),
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CapacityTooSmall { bytes, min } => {
+                write!(f, "a capacity of {bytes} bytes: each partition takes at least {min}")
+            }
+            Self::CapacityTooLarge { bytes, max } => {
+                write!(f, "a capacity of {bytes} bytes: with these segments a partition takes at most {max}")
+            }
+            Self::Geometry(error) => write!(f, "{error}"),
+            Self::ValueBytes { bytes, max } => {
+                write!(f, "values of {bytes} bytes: with these segments the limit is 1 to {max}")
+            }
+            Self::Partitions(n) => write!(f, "{n} partitions: it takes 1 to {PARTITIONS_MAX}"),
+            Self::PendingBytes { bytes, min } => write!(f, "{bytes} pending bytes: it takes at least {min}"),
+            Self::Watermarks { max } => {
+                write!(f, "watermarks: the low one is at least 1, the high one at least the low one and at most {max}")
+            }
+            Self::Time(name) => write!(f, "{name} takes more than zero and at most a year"),
+            Self::Codec(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for ConfigError {}
+
+impl ColdTierConfig {
+    /// Begins with the defaults: 1 GiB, LZ4, one partition, no lifetimes, full tiers refuse puts.
+    pub fn builder() -> ColdTierConfigBuilder {
+        ColdTierConfigBuilder {
+            settings: Settings {
+                base_dir: None,
+                capacity_bytes: 1 << 30,
+                segment_bytes: None,
+                value_bytes_max: None,
+                codec: CodecId::Lz4,
+                full: FullPolicy::Reject,
+                ttl: None,
+                idle: None,
+                streams: Streams::Four,
+                policy: Policy::CostBenefit,
+                pace: PaceConfig::default(),
+                watermarks: None,
+                stale_permille_min: 250,
+                interval: Duration::from_secs(60),
+                durability: Durability::Buffered,
+                pending_bytes_max: 32 << 20,
+                partitions: 1,
+                keeps_hot_values: true,
+                op_timeout: Duration::from_secs(10),
+                open_timeout: Duration::from_secs(600),
+                close_timeout: Duration::from_secs(30),
+                flush_after: Duration::from_millis(20),
+                clock_jump_max: Duration::from_secs(366 * 24 * 3600),
+                clock: &SystemClock,
+            },
+        }
+    }
+
+    /// The limit on the bytes that the log files take together: whole segments within the capacity configured.
+    #[must_use]
+    pub fn capacity_bytes(&self) -> u64 {
+        self.geometry.medium_bytes() * u64::from(self.settings.partitions)
+    }
+
+    /// Bytes of a segment.
+    #[must_use]
+    pub const fn segment_bytes(&self) -> u32 {
+        self.geometry.segment_bytes()
+    }
+
+    /// Segments of a partition.
+    #[must_use]
+    pub const fn segment_count(&self) -> u32 {
+        self.geometry.segment_count()
+    }
+
+    /// The longest key.
+    #[must_use]
+    pub const fn key_bytes_max(&self) -> u32 {
+        self.key_bytes_max
+    }
+
+    /// The longest value.
+    #[must_use]
+    pub const fn value_bytes_max(&self) -> u32 {
+        self.value_bytes_max
+    }
+
+    /// The configuration of the machine of one partition.
+    pub(crate) fn machine(&self, store: Store) -> TierConfig {
+        let (low, high) = self.watermarks();
+        TierConfig {
+            record_bytes_max: self.record_bytes_max(),
+            streams: self.settings.streams,
+            policy: self.settings.policy,
+            low_watermark_segments: low,
+            high_watermark_segments: high,
+            stale_permille_min: self.settings.stale_permille_min,
+            pace: self.settings.pace,
+            clock_jump_s_max: seconds(self.settings.clock_jump_max),
+            ..TierConfig::new(self.geometry, store)
+        }
+    }
+
+    /// The longest record. Encoding never makes a value longer.
+    pub(crate) const fn record_bytes_max(&self) -> u32 {
+        RECORD_HEADER_BYTES_MAX + self.key_bytes_max + self.value_bytes_max
+    }
+
+    /// Segments that live records may not fill.
+    pub(crate) const fn reserve_segments(&self) -> u32 {
+        reserve_segments(self.settings.streams)
+    }
+
+    pub(crate) const fn streams(&self) -> u32 {
+        self.settings.streams.count()
+    }
+
+    fn watermarks(&self) -> (u32, u32) {
+        let spare = self.geometry.segment_count().saturating_sub(self.reserve_segments() + 1);
+        self.settings.watermarks.unwrap_or((2.min(spare).max(1), 4.min(spare).max(1)))
+    }
+}
+
+/// Whole seconds, rounded up.
+pub(crate) fn seconds(time: Duration) -> u32 {
+    let whole = time.as_secs().saturating_add(u64::from(time.subsec_nanos() > 0));
+    u32::try_from(whole).unwrap_or(u32::MAX)
+}
+
+impl ColdTierConfigBuilder {
+    /// Sets the directory below which [`PersistentColdTier::new`](crate::PersistentColdTier::new) makes its own.
+    pub fn base_dir(mut self, base_dir: impl Into<PathBuf>) -> Self {
+        self.settings.base_dir = Some(base_dir.into());
+        self
+    }
+
+    /// Sets the hard limit on the bytes that the log takes on disk, all partitions together.
+    pub const fn capacity_bytes(mut self, bytes: u64) -> Self {
+        self.settings.capacity_bytes = bytes;
+        self
+    }
+
+    /// Sets the length of a segment; by default a power of two near one 256th of a partition, 64 KiB to 4 MiB.
+    pub const fn segment_bytes(mut self, bytes: u32) -> Self {
+        self.settings.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the longest value; by default a quarter of a segment less what keys take, at most 1 MiB.
+    pub const fn value_bytes_max(mut self, bytes: u32) -> Self {
+        self.settings.value_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Sets the codec of new records. Each record names its own, so it can change from open to open.
+    pub const fn codec(mut self, codec: CodecId) -> Self {
+        self.settings.codec = codec;
+        self
+    }
+
+    /// Sets what happens to a put that finds the capacity taken.
+    pub const fn full(mut self, full: FullPolicy) -> Self {
+        self.settings.full = full;
+        self
+    }
+
+    /// Sets the lifetime of values that are put without one of their own.
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.settings.ttl = Some(ttl);
+        self
+    }
+
+    /// Drops keys that nobody read or wrote for so long. Counted in memory only: it starts anew at each open.
+    pub const fn idle(mut self, idle: Duration) -> Self {
+        self.settings.idle = Some(idle);
+        self
+    }
+
+    /// Sets how many streams records are sorted into by temperature.
+    pub const fn streams(mut self, streams: Streams) -> Self {
+        self.settings.streams = streams;
+        self
+    }
+
+    /// Sets how compaction chooses its victims while there is no shortage.
+    pub const fn policy(mut self, policy: Policy) -> Self {
+        self.settings.policy = policy;
+        self
+    }
+
+    /// Limits how many bytes a second compaction moves while there is no shortage.
+    pub const fn pace_bytes_per_s(mut self, bytes: u32) -> Self {
+        self.settings.pace = PaceConfig { bytes_per_s: Some(bytes) };
+        self
+    }
+
+    /// Sets between how many free segments beyond the reserve compaction begins and ends by itself.
+    pub const fn watermark_segments(mut self, low: u32, high: u32) -> Self {
+        self.settings.watermarks = Some((low, high));
+        self
+    }
+
+    /// Sets the share of stale bytes from which a task compacts a segment, in thousandths.
+    pub const fn stale_permille_min(mut self, permille: u16) -> Self {
+        self.settings.stale_permille_min = permille;
+        self
+    }
+
+    /// Sets how often the background worker looks for something to do.
+    pub const fn interval(mut self, interval: Duration) -> Self {
+        self.settings.interval = interval;
+        self
+    }
+
+    /// Sets what writes promise that do not say it themselves.
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.settings.durability = durability;
+        self
+    }
+
+    /// Bounds the bytes of writes that wait for the log of a partition.
+    pub const fn pending_bytes_max(mut self, bytes: u64) -> Self {
+        self.settings.pending_bytes_max = bytes;
+        self
+    }
+
+    /// Sets the number of partitions: each has its own file, worker and syncer.
+    pub const fn partitions(mut self, partitions: u16) -> Self {
+        self.settings.partitions = partitions;
+        self
+    }
+
+    /// Sets whether values that were read are kept in the pools.
+    pub const fn keep_hot_values(mut self, keep: bool) -> Self {
+        self.settings.keeps_hot_values = keep;
+        self
+    }
+
+    /// Sets how long an operation waits before it gives up.
+    pub const fn op_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.op_timeout = timeout;
+        self
+    }
+
+    /// Sets how long an open waits for the mount.
+    pub const fn open_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.open_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a close tries to write and sync what is left.
+    pub const fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.close_timeout = timeout;
+        self
+    }
+
+    /// Sets after how long buffered writes are written to the file although nobody asked.
+    pub const fn flush_after(mut self, time: Duration) -> Self {
+        self.settings.flush_after = time;
+        self
+    }
+
+    /// Sets how far the clock may have jumped since the log was last written.
+    pub const fn clock_jump_max(mut self, time: Duration) -> Self {
+        self.settings.clock_jump_max = time;
+        self
+    }
+
+    /// Sets the wall clock, for tests of expiry.
+    pub const fn clock(mut self, clock: &'static dyn Clock) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+
+    /// Checks the settings against each other.
+    ///
+    /// # Errors
+    /// A [`ConfigError`] that says the limit.
+    pub fn build(self) -> Result<ColdTierConfig, ConfigError> {
+        let settings = self.settings;
+        if settings.partitions == 0 || settings.partitions > PARTITIONS_MAX {
+            return Err(ConfigError::Partitions(settings.partitions));
+        }
+        Codecs::check(settings.codec).map_err(ConfigError::Codec)?;
+        let geometry = shape(&settings)?;
+        let (key_bytes_max, value_bytes_max) = lengths(&settings, &geometry)?;
+        let config = ColdTierConfig { settings, geometry, key_bytes_max, value_bytes_max };
+        check_bounds(&config)?;
+        check_times(&config.settings)?;
+        Ok(config)
+    }
+}
+
+/// The segments of one partition.
+fn shape(settings: &Settings) -> Result<Geometry, ConfigError> {
+    let bytes = settings.capacity_bytes / u64::from(settings.partitions);
+    let derived = || {
+        let part = (bytes / SEGMENTS_DEFAULT).clamp(SEGMENT_BYTES_DEFAULT_MIN, SEGMENT_BYTES_DEFAULT_MAX);
+        // The power of two at or below.
+        1 << part.ilog2()
+    };
+    let segment_bytes = settings.segment_bytes.unwrap_or_else(derived);
+    let count = bytes.checked_div(u64::from(segment_bytes)).unwrap_or(0);
+    let refused = |count| match Geometry::new(segment_bytes, count, 1, 0x00, Identity::KeyedHash) {
+        Err(GeometryError::SegmentCount(_)) if count < 1 << 24 => {
+            None
+        }
+        other => Some(other.map_err(ConfigError::Geometry)),
+    };
+    let least = SEGMENTS_MIN.max(reserve_segments(settings.streams) + 4);
+    let too_small =
+        ConfigError::CapacityTooSmall { bytes: settings.capacity_bytes, min: u64::from(segment_bytes) * u64::from(least) };
+    let max = u64::from(segment_bytes) << 24;
+    let count =
+        u32::try_from(count).map_err(|_| ConfigError::CapacityTooLarge { bytes: settings.capacity_bytes, max })?;
+    if count > 1 << 24 {
+        return Err(ConfigError::CapacityTooLarge { bytes: settings.capacity_bytes, max });
+    }
+    // The shape of a segment is checked first: a capacity says nothing about an impossible one.
+    Geometry::new(segment_bytes, SEGMENTS_MIN, 1, 0x00, Identity::KeyedHash).map_err(ConfigError::Geometry)?;
+    if count < least {
+        return Err(too_small);
+    }
+    refused(count).unwrap_or(Err(too_small))
+}
+
+/// The longest key and value: a record must fit a quarter of a segment, so that few bytes are lost at its end.
+fn lengths(settings: &Settings, geometry: &Geometry) -> Result<(u32, u32), ConfigError> {
+    let footer = ENTRY_BYTES_MAX + TRAILER_BYTES;
+    let quarter = geometry.usable_bytes() / 4;
+    let key_bytes_max = KEY_BYTES_MAX.min(quarter / 8);
+    // A longer limit may be set up to what a segment holds at all.
+    let most = geometry.usable_bytes().saturating_sub(footer + RECORD_HEADER_BYTES_MAX + key_bytes_max);
+    let default = quarter.saturating_sub(footer + RECORD_HEADER_BYTES_MAX + key_bytes_max).clamp(1, 1 << 20);
+    let bytes = settings.value_bytes_max.unwrap_or(default);
+    if bytes == 0 || bytes > most {
+        return Err(ConfigError::ValueBytes { bytes, max: most });
+    }
+    Ok((key_bytes_max, bytes))
+}
+
+fn check_bounds(config: &ColdTierConfig) -> Result<(), ConfigError> {
+    let bytes = config.settings.pending_bytes_max;
+    let min = PENDING_BYTES_MIN.max(2 * u64::from(config.record_bytes_max()));
+    if bytes < min {
+        return Err(ConfigError::PendingBytes { bytes, min });
+    }
+    let max = config.segment_count().saturating_sub(config.reserve_segments() + 1);
+    let (low, high) = config.watermarks();
+    if low == 0 || high < low || high > max {
+        return Err(ConfigError::Watermarks { max });
+    }
+    Ok(())
+}
+
+fn check_times(settings: &Settings) -> Result<(), ConfigError> {
+    const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+    let times = [
+        ("interval", settings.interval),
+        ("op_timeout", settings.op_timeout),
+        ("open_timeout", settings.open_timeout),
+        ("close_timeout", settings.close_timeout),
+        ("flush_after", settings.flush_after),
+    ];
+    for (name, time) in times {
+        if time.is_zero() || time > YEAR {
+            return Err(ConfigError::Time(name));
+        }
+    }
+    for (name, time) in [("ttl", settings.ttl), ("idle", settings.idle)] {
+        if time.is_some_and(|time| time.is_zero()) {
+            return Err(ConfigError::Time(name));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn capacity_out_of_bounds_is_refused_with_the_limit() {
+        let build = |bytes| ColdTierConfig::builder().capacity_bytes(bytes).build();
+        for bytes in [0, 1, 100_000] {
+            assert!(matches!(build(bytes), Err(ConfigError::CapacityTooSmall { .. })), "{bytes}");
+        }
+        assert!(matches!(build(u64::MAX), Err(ConfigError::CapacityTooLarge { .. })));
+        assert!(build(1 << 20).is_ok());
+    }
+
+    #[test]
+    fn settings_out_of_bounds_are_refused_one_by_one() {
+        let builder = ColdTierConfig::builder;
+        let error = |builder: ColdTierConfigBuilder| builder.build().unwrap_err();
+        assert_eq!(error(builder().partitions(0)), ConfigError::Partitions(0));
+        assert_eq!(error(builder().partitions(65)), ConfigError::Partitions(65));
+        assert!(matches!(error(builder().segment_bytes(100)), ConfigError::Geometry(_)));
+        assert!(matches!(error(builder().value_bytes_max(0)), ConfigError::ValueBytes { .. }));
+        assert!(matches!(error(builder().value_bytes_max(u32::MAX)), ConfigError::ValueBytes { .. }));
+        assert!(matches!(error(builder().pending_bytes_max(1)), ConfigError::PendingBytes { .. }));
+        assert!(matches!(error(builder().watermark_segments(5, 4)), ConfigError::Watermarks { .. }));
+        assert_eq!(error(builder().op_timeout(Duration::ZERO)), ConfigError::Time("op_timeout"));
+        assert_eq!(error(builder().ttl(Duration::ZERO)), ConfigError::Time("ttl"));
+    }
+
+    #[test]
+    fn capacity_is_never_exceeded_by_the_files() {
+        for bytes in [1 << 20, 5_000_001, 1 << 30, (1 << 33) + 7] {
+            for partitions in [1, 2] {
+                let config = ColdTierConfig::builder().capacity_bytes(bytes).partitions(partitions).build();
+                if let Ok(config) = config {
+                    assert!(config.capacity_bytes() <= bytes);
+                    assert!(config.capacity_bytes() > bytes - bytes / 10);
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,372 @@
+//! What the index knows of one key.
+
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use coldpress_core::log::{Checksum, ENTRY_BYTES_MAX, Geometry, Kind, Location, RecordHeader, Version};
+use coldpress_core::tier::{Placed, Released};
+
+/// Bytes that a pending record counts for beyond its payload.
+pub(crate) const PENDING_OVERHEAD_BYTES: u64 = 128;
+
+/// What a key is charged, from what its record takes: the shape of the medium decides.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Terms {
+    pub(crate) geometry: Geometry,
+    /// A relocated tombstone and its footer entry.
+    tombstone: u32,
+}
+
+impl Terms {
+    pub(crate) fn new(geometry: Geometry) -> Self {
+        let tombstone = RecordHeader {
+            kind: Kind::Tombstone,
+            codec: 1,
+            key_bytes: 12,
+            value_bytes: 0,
+            expires_s: None,
+            origin: Some(Version { sequence: 0, offset: 0 }),
+        };
+        Self { geometry, tombstone: tombstone.record_bytes(&geometry) + ENTRY_BYTES_MAX }
+    }
+
+    pub(crate) const fn tombstone_charge(&self) -> u32 {
+        self.tombstone
+    }
+
+    /// The charge of a value that is not placed yet.
+    pub(crate) fn value_charge(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u32 {
+        let header = RecordHeader {
+            kind: Kind::Value,
+            codec: 1,
+            key_bytes,
+            value_bytes,
+            expires_s: expires.then_some(0),
+            origin: Some(Version { sequence: 0, offset: 0 }),
+        };
+        header.record_bytes(&self.geometry).saturating_add(ENTRY_BYTES_MAX + self.tombstone)
+    }
+
+    /// The charge of a record as it lies on the medium: the same, whether it was relocated or not.
+    pub(crate) fn placed_charge(&self, placed: &Placed) -> u32 {
+        let is_relocated = placed.version != placed.location.version();
+        self.charge(placed.kind, placed.record_bytes, is_relocated)
+    }
+
+    fn charge(&self, kind: Kind, record_bytes: u32, is_relocated: bool) -> u32 {
+        if kind == Kind::Tombstone {
+            return self.tombstone;
+        }
+        let origin = if is_relocated { 0 } else { self.geometry.padded(self.geometry.origin_bytes()) };
+        record_bytes.saturating_add(origin + ENTRY_BYTES_MAX + self.tombstone)
+    }
+}
+
+/// The newest copy of a key on the medium, packed into 28 bytes.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stored {
+    /// Segment in the low 24 bits, flags above.
+    packed: u32,
+    offset: u32,
+    sequence: u32,
+    version: Version,
+    pub(crate) record_bytes: u32,
+    expires_s: u32,
+}
+
+const SEGMENT_MASK: u32 = (1 << 24) - 1;
+const PRESENT: u32 = 1 << 24;
+const TOMBSTONE: u32 = 1 << 25;
+const EXPIRES: u32 = 1 << 26;
+const LIVE: u32 = 1 << 27;
+const DAMAGED: u32 = 1 << 28;
+const SEALED: u32 = 1 << 29;
+/// The key is in an expiry bucket that comes up no later than it expires.
+const QUEUED: u32 = 1 << 30;
+
+impl Stored {
+    const NONE: Self = Self {
+        packed: 0,
+        offset: 0,
+        sequence: 0,
+        version: Version { sequence: 0, offset: 0 },
+        record_bytes: 0,
+        expires_s: 0,
+    };
+
+    pub(crate) fn live(placed: &Placed, is_sealed: bool) -> Self {
+        let mut packed = placed.location.segment & SEGMENT_MASK | PRESENT | LIVE;
+        if placed.kind == Kind::Tombstone {
+            packed |= TOMBSTONE;
+        }
+        if placed.expires_s.is_some() {
+            packed |= EXPIRES;
+        }
+        if is_sealed {
+            packed |= SEALED;
+        }
+        Self {
+            packed,
+            offset: placed.location.offset,
+            sequence: placed.location.sequence,
+            version: placed.version,
+            record_bytes: placed.record_bytes,
+            expires_s: placed.expires_s.unwrap_or(0),
+        }
+    }
+
+    const fn has(&self, flag: u32) -> bool {
+        self.packed & flag != 0
+    }
+
+    fn put(&mut self, flag: u32, on: bool) {
+        self.packed = if on { self.packed | flag } else { self.packed & !flag };
+    }
+
+    pub(crate) const fn location(&self) -> Location {
+        Location { segment: self.packed & SEGMENT_MASK, offset: self.offset, sequence: self.sequence }
+    }
+
+    pub(crate) const fn version(&self) -> Version {
+        self.version
+    }
+
+    pub(crate) const fn expires_s(&self) -> Option<u32> {
+        if self.has(EXPIRES) { Some(self.expires_s) } else { None }
+    }
+
+    pub(crate) const fn kind(&self) -> Kind {
+        if self.has(TOMBSTONE) { Kind::Tombstone } else { Kind::Value }
+    }
+
+    /// Whether the machine counts it as live.
+    pub(crate) const fn is_live(&self) -> bool {
+        self.has(LIVE)
+    }
+
+    pub(crate) const fn is_damaged(&self) -> bool {
+        self.has(DAMAGED)
+    }
+
+    pub(crate) const fn is_sealed(&self) -> bool {
+        self.has(SEALED)
+    }
+
+    pub(crate) const fn is_queued(&self) -> bool {
+        self.has(QUEUED)
+    }
+
+    pub(crate) fn set_damaged(&mut self) {
+        self.put(DAMAGED, true);
+    }
+
+    pub(crate) fn set_queued(&mut self, on: bool) {
+        self.put(QUEUED, on);
+    }
+
+    /// Stops counting it as live; says what that releases.
+    pub(crate) fn release(&mut self) -> Option<Released> {
+        let was_live = self.is_live();
+        self.put(LIVE, false);
+        was_live.then(|| Released { location: self.location(), record_bytes: self.record_bytes })
+    }
+
+    fn charge(&self, terms: &Terms) -> u32 {
+        if !self.is_live() {
+            return 0;
+        }
+        terms.charge(self.kind(), self.record_bytes, self.version != self.location().version())
+    }
+}
+
+/// A write that is not on the medium yet, and readable all the same.
+#[derive(Debug)]
+pub(crate) struct Pending {
+    /// Key, then encoded value; a tombstone's key is the hash.
+    pub(crate) payload: Box<[u8]>,
+    pub(crate) checksum: Checksum,
+    pub(crate) codec: u8,
+    pub(crate) key_bytes: u32,
+    pub(crate) expires_s: Option<u32>,
+    pub(crate) kind: Kind,
+    /// Where it was appended, until that is written.
+    pub(crate) inflight: Option<Location>,
+    /// The newest version of an earlier write of the key that may reach the medium without having been published.
+    pub(crate) before: Option<Version>,
+    pub(crate) charge: u32,
+    /// What earlier writes of the key are charged that were appended and not published.
+    pub(crate) older_charge: u32,
+}
+
+impl Pending {
+    /// The value's bytes, as encoded.
+    pub(crate) fn value(&self) -> &[u8] {
+        self.payload.get(self.key_bytes as usize..).unwrap_or_default()
+    }
+}
+
+/// One key: where its newest copy lies, what overlays it, and how many copies the medium holds.
+#[derive(Debug)]
+pub(crate) struct Entry {
+    pub(crate) pending: Option<Box<Pending>>,
+    stored: Stored,
+    /// Physical copies on the medium, live or stale, tombstones included.
+    pub(crate) copies: u32,
+    /// Seconds since the tier opened when it was last read; the top bit is set by every read.
+    touched: AtomicU32,
+}
+
+const REFERENCED: u32 = 1 << 31;
+
+impl Default for Entry {
+    fn default() -> Self {
+        Self { pending: None, stored: Stored::NONE, copies: 0, touched: AtomicU32::new(0) }
+    }
+}
+
+/// What an entry adds to the sums of its shell.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Weight {
+    /// Charged bytes.
+    pub(crate) charge: u64,
+    /// Of these, what is given back once the pending write is published.
+    pub(crate) owed: u64,
+    /// Bytes of memory that the pending write takes.
+    pub(crate) pending_bytes: u64,
+    /// 1 where the key has a value.
+    pub(crate) keys: u64,
+}
+
+impl Entry {
+    pub(crate) fn stored(&self) -> Option<&Stored> {
+        self.stored.has(PRESENT).then_some(&self.stored)
+    }
+
+    pub(crate) fn stored_mut(&mut self) -> Option<&mut Stored> {
+        self.stored.has(PRESENT).then_some(&mut self.stored)
+    }
+
+    /// Puts a copy in the place of the newest; returns what that releases.
+    pub(crate) fn replace(&mut self, new: Stored) -> Option<Released> {
+        let is_queued = self.stored.is_queued() && self.stored.expires_s <= new.expires_s;
+        let released = self.stored.release();
+        self.stored = new;
+        self.stored.set_queued(is_queued);
+        released
+    }
+
+    /// Forgets the newest copy: nothing of the key is left on the medium.
+    pub(crate) fn forget(&mut self) {
+        self.stored = Stored::NONE;
+    }
+
+    pub(crate) fn is_vacant(&self) -> bool {
+        self.pending.is_none() && self.copies == 0
+    }
+
+    /// Whether the key has a value, expired or not.
+    pub(crate) fn is_value(&self) -> bool {
+        match &self.pending {
+            Some(pending) => pending.kind == Kind::Value,
+            None => self.stored.has(PRESENT) && self.stored.is_live() && !self.stored.has(TOMBSTONE),
+        }
+    }
+
+    /// The version that the next write of the key must lie above.
+    pub(crate) fn newest_version(&self) -> Option<Version> {
+        let pending = self.pending.as_ref();
+        let inflight = pending.and_then(|p| p.inflight).map(|at| at.version());
+        let before = pending.and_then(|p| p.before);
+        self.stored().map(Stored::version).max(inflight).max(before)
+    }
+
+    pub(crate) fn weigh(&self, terms: &Terms) -> Weight {
+        let stored = u64::from(self.stored.charge(terms));
+        let keys = u64::from(self.is_value());
+        match &self.pending {
+            None => Weight { charge: stored, owed: 0, pending_bytes: 0, keys },
+            Some(pending) => {
+                let owed = stored + u64::from(pending.older_charge);
+                Weight {
+                    charge: owed + u64::from(pending.charge),
+                    owed,
+                    pending_bytes: pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES,
+                    keys,
+                }
+            }
+        }
+    }
+
+    /// Notes a read, `now_s` seconds after the tier was opened.
+    pub(crate) fn touch(&self, now_s: u32) {
+        self.touched.store(now_s & !REFERENCED | REFERENCED, Ordering::Relaxed);
+    }
+
+    /// Notes a write: it counts for being idle, and not as a read.
+    pub(crate) fn written(&self, now_s: u32) {
+        let referenced = self.touched.load(Ordering::Relaxed) & REFERENCED;
+        self.touched.store(now_s & !REFERENCED | referenced, Ordering::Relaxed);
+    }
+
+    /// When it was last read or written, in seconds after the tier was opened.
+    pub(crate) fn touched_s(&self) -> u32 {
+        self.touched.load(Ordering::Relaxed) & !REFERENCED
+    }
+
+    /// Tells whether it was read since this was last asked.
+    pub(crate) fn take_reference(&self) -> bool {
+        self.touched.fetch_and(!REFERENCED, Ordering::Relaxed) & REFERENCED != 0
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coldpress_core::log::{Identity, Store};
+    use coldpress_core::tier::TierConfig;
+
+    fn terms() -> Terms {
+        Terms::new(Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap())
+    }
+
+    #[test]
+    fn charge_is_the_machines_before_and_after_it_is_placed_and_relocated() {
+        let terms = terms();
+        let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
+        let config = TierConfig::new(terms.geometry, store);
+        for (key, value, expires_s) in [(1, 0, None), (255, 65_535, Some(9)), (256, 7, None), (30, 70_000, Some(1))] {
+            let charge = terms.value_charge(key, value, expires_s.is_some());
+            assert_eq!(charge, config.charge_bytes(key, value, expires_s.is_some()));
+            let location = Location { segment: 3, offset: 500, sequence: 8 };
+            for origin in [None, Some(Version { sequence: 2, offset: 90 })] {
+                let header =
+                    RecordHeader { kind: Kind::Value, codec: 1, key_bytes: key, value_bytes: value, expires_s, origin };
+                let placed = Placed {
+                    location,
+                    version: origin.unwrap_or(location.version()),
+                    record_bytes: header.record_bytes(&terms.geometry),
+                    kind: Kind::Value,
+                    expires_s,
+                    moved_from: None,
+                };
+                assert_eq!(terms.placed_charge(&placed), charge, "{header:?}");
+                let mut entry = Entry { copies: 1, ..Entry::default() };
+                assert_eq!(entry.replace(Stored::live(&placed, false)), None);
+                assert_eq!(entry.weigh(&terms).charge, u64::from(charge));
+                assert_eq!(entry.stored().map(Stored::location), Some(location));
+            }
+        }
+    }
+
+    #[test]
+    fn entry_stays_small() {
+        assert!(size_of::<Entry>() <= 48, "{}", size_of::<Entry>());
+    }
+
+    #[test]
+    fn read_entry_is_referenced_once() {
+        let entry = Entry::default();
+        entry.touch(77);
+        assert!(entry.take_reference() && !entry.take_reference());
+        assert_eq!(entry.touched_s(), 77);
+    }
+}

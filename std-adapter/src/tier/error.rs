@@ -1,0 +1,324 @@
+//! What can go wrong, one small type per operation.
+
+use core::fmt;
+use std::io;
+use std::path::PathBuf;
+
+use coldpress_core::codec::CodecError;
+use coldpress_core::tier::{MediumError, MountError};
+
+use super::config::ConfigError;
+
+/// Why a tier could not do anything at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum TierError {
+    /// The tier was closed; this handle will never work again.
+    Closed,
+    /// A worker of the tier died. What was synced is safe; close the tier and open it again.
+    Poisoned,
+    /// The deadline passed first. The operation may still take effect.
+    TimedOut,
+    /// The medium failed. Values stay readable; what was not written is tried again.
+    Medium(MediumError),
+}
+
+impl fmt::Display for TierError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the tier is closed"),
+            Self::Poisoned => f.write_str("a worker of the tier died: close it and open it again"),
+            Self::TimedOut => f.write_str("the deadline passed; the operation may still take effect"),
+            Self::Medium(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for TierError {}
+
+/// Why a value was not put. The value before it, if any, is still there, unless the error says otherwise.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum PutError {
+    /// The tier could not do it. After [`TierError::TimedOut`] and [`TierError::Medium`] the value may be readable and
+    /// reach the log later; it is not promised.
+    Tier(TierError),
+    /// The key is longer than the limit.
+    KeyTooLong {
+        /// Bytes of the key.
+        bytes: usize,
+        /// The limit.
+        max: u32,
+    },
+    /// The value is longer than the limit.
+    ValueTooLong {
+        /// Bytes of the value.
+        bytes: usize,
+        /// The limit.
+        max: u32,
+    },
+    /// The lifetime is zero, or ends later than can be written.
+    Lifetime {
+        /// The longest lifetime, in seconds.
+        max_s: u32,
+    },
+    /// The capacity is taken by live records, and nothing may be evicted or nothing could be in time.
+    Full {
+        /// Bytes that the record is charged: as relocated, with its footer entry, and a tombstone.
+        needed: u64,
+        /// Bytes that can still be charged.
+        available: u64,
+    },
+    /// So many writes wait for the log that this one could not be queued before the deadline.
+    Busy,
+    /// The typed value could not be encoded.
+    Encode,
+}
+
+impl From<TierError> for PutError {
+    fn from(error: TierError) -> Self {
+        Self::Tier(error)
+    }
+}
+
+impl fmt::Display for PutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tier(error) => write!(f, "{error}"),
+            Self::KeyTooLong { bytes, max } => write!(f, "a key of {bytes} bytes: the limit is {max}"),
+            Self::ValueTooLong { bytes, max } => write!(f, "a value of {bytes} bytes: the limit is {max}"),
+            Self::Lifetime { max_s } => write!(f, "a lifetime takes 1 to {max_s} seconds"),
+            Self::Full { needed, available } => {
+                write!(f, "full: the record is charged {needed} bytes, {available} are available")
+            }
+            Self::Busy => f.write_str("too many writes wait for the log"),
+            Self::Encode => f.write_str("the key or value could not be encoded"),
+        }
+    }
+}
+
+impl core::error::Error for PutError {}
+
+/// Why a key was not removed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum RemoveError {
+    /// The tier could not do it. After [`TierError::TimedOut`] and [`TierError::Medium`] the key may be removed already.
+    Tier(TierError),
+    /// The key is longer than the limit, so it can't be there.
+    KeyTooLong {
+        /// Bytes of the key.
+        bytes: usize,
+        /// The limit.
+        max: u32,
+    },
+    /// So many writes wait for the log that this one could not be queued before the deadline.
+    Busy,
+    /// The typed key could not be encoded.
+    Encode,
+}
+
+impl From<TierError> for RemoveError {
+    fn from(error: TierError) -> Self {
+        Self::Tier(error)
+    }
+}
+
+impl fmt::Display for RemoveError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tier(error) => write!(f, "{error}"),
+            Self::KeyTooLong { bytes, max } => write!(f, "a key of {bytes} bytes: the limit is {max}"),
+            Self::Busy => f.write_str("too many writes wait for the log"),
+            Self::Encode => f.write_str("the key could not be encoded"),
+        }
+    }
+}
+
+impl core::error::Error for RemoveError {}
+
+/// Why a value could not be read although it may be there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum GetError {
+    /// The tier could not do it.
+    Tier(TierError),
+    /// The key is longer than the limit, so it can't be there.
+    KeyTooLong {
+        /// Bytes of the key.
+        bytes: usize,
+        /// The limit.
+        max: u32,
+    },
+    /// The record is damaged. Other keys are not concerned; a put or a remove of this one works.
+    Damaged,
+    /// The record was made with a codec that this build lacks, or does not decode.
+    Codec(CodecError),
+    /// The typed key could not be encoded, or the bytes are not a value of the type.
+    Decode,
+}
+
+impl From<TierError> for GetError {
+    fn from(error: TierError) -> Self {
+        Self::Tier(error)
+    }
+}
+
+impl fmt::Display for GetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tier(error) => write!(f, "{error}"),
+            Self::KeyTooLong { bytes, max } => write!(f, "a key of {bytes} bytes: the limit is {max}"),
+            Self::Damaged => f.write_str("the record is damaged"),
+            Self::Codec(error) => write!(f, "{error}"),
+            Self::Decode => f.write_str("the bytes are not a value of the type"),
+        }
+    }
+}
+
+impl core::error::Error for GetError {}
+
+/// Why some of a batch was not put. What comes before `index` was.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BatchError {
+    /// Index of the pair that failed; the length of the batch where waiting for its durability did.
+    pub index: usize,
+    /// What failed.
+    pub error: PutError,
+}
+
+impl fmt::Display for BatchError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "pair {} of the batch: {}", self.index, self.error)
+    }
+}
+
+impl core::error::Error for BatchError {}
+
+/// Why a tier was not opened. Nothing of what was there was changed.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// The configuration does not hold together.
+    Config(ConfigError),
+    /// The cache id is not a plain name; see [`CACHE_ID_BYTES_MAX`](super::CACHE_ID_BYTES_MAX).
+    CacheId,
+    /// The directory has files in it and is not a tier's.
+    Foreign(PathBuf),
+    /// The tier is open already, here or in another process.
+    AlreadyOpen(PathBuf),
+    /// The tier was made with another capacity, or other segments: give the same, or make a new one.
+    Geometry {
+        /// Bytes of a partition's file, as configured.
+        expected_bytes: u64,
+        /// Bytes of the file that is there.
+        found_bytes: u64,
+    },
+    /// The tier was made with another number of partitions.
+    Partitions {
+        /// Partitions configured.
+        expected: u16,
+        /// Partitions found.
+        found: u16,
+    },
+    /// The log could not be mounted.
+    Mount(MountError),
+    /// The operating system refused something.
+    Io(io::Error),
+    /// The medium failed.
+    Medium(MediumError),
+    /// The system gave no random bytes for the store's key.
+    Random,
+    /// The mount was not over before the deadline.
+    TimedOut,
+    /// The worker died during the mount.
+    Poisoned,
+}
+
+impl From<ConfigError> for OpenError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<io::Error> for OpenError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<MediumError> for OpenError {
+    fn from(error: MediumError) -> Self {
+        Self::Medium(error)
+    }
+}
+
+impl fmt::Display for OpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(f, "configuration: {error}"),
+            Self::CacheId => write!(
+                f,
+                "a cache id takes 1 to {} letters, digits, '.', '_' or '-', and does not begin with '.'",
+                super::CACHE_ID_BYTES_MAX
+            ),
+            Self::Foreign(path) => write!(f, "{} is not a tier's directory; nothing was changed", path.display()),
+            Self::AlreadyOpen(path) => write!(f, "{} is open already", path.display()),
+            Self::Geometry { expected_bytes, found_bytes } => {
+                write!(f, "the log has {found_bytes} bytes, the configuration says {expected_bytes}")
+            }
+            Self::Partitions { expected, found } => {
+                write!(f, "the tier has {found} partitions, the configuration says {expected}")
+            }
+            Self::Mount(error) => write!(f, "{error}"),
+            Self::Io(error) => write!(f, "{error}"),
+            Self::Medium(error) => write!(f, "{error}"),
+            Self::Random => f.write_str("the system gave no random bytes"),
+            Self::TimedOut => f.write_str("the mount was not over before the deadline"),
+            Self::Poisoned => f.write_str("the worker died during the mount"),
+        }
+    }
+}
+
+impl core::error::Error for OpenError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Mount(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::Medium(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Why a close was not orderly. The tier is closed all the same.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CloseError {
+    /// A worker had died.
+    Poisoned,
+    /// Not everything could be written and synced; so many writes are lost.
+    Unwritten {
+        /// Writes that did not become durable.
+        writes: u64,
+        /// The failure, where it was the medium's.
+        error: Option<MediumError>,
+    },
+    /// A worker did not end before the deadline; its memory stays in use.
+    TimedOut,
+}
+
+impl fmt::Display for CloseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Poisoned => f.write_str("a worker of the tier had died"),
+            Self::Unwritten { writes, error: Some(error) } => write!(f, "{writes} writes were lost: {error}"),
+            Self::Unwritten { writes, error: None } => write!(f, "{writes} writes were lost: no time was left"),
+            Self::TimedOut => f.write_str("a worker did not end before the deadline"),
+        }
+    }
+}
+
+impl core::error::Error for CloseError {}
+

@@ -1,0 +1,205 @@
+//! What a tier counts.
+
+use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use coldpress_core::compaction::{CompactionTask, Progress, Report};
+use coldpress_core::log::{Segment, SegmentState};
+
+macro_rules! counts {
+    ($($name:ident),+ $(,)?) => {
+        /// What clients and the worker of one partition count as they go.
+        #[derive(Debug, Default)]
+        pub(crate) struct Counts {
+            $(pub(crate) $name: AtomicU64,)+
+        }
+
+        impl Counts {
+            pub(crate) fn reset(&self) {
+                $(self.$name.store(0, Relaxed);)+
+            }
+
+            pub(crate) fn add_to(&self, figures: &mut TierFigures) {
+                $(figures.$name = figures.$name.saturating_add(self.$name.load(Relaxed));)+
+            }
+        }
+    };
+}
+
+counts!(
+    puts, gets, hits, removes, bytes_put, hot_hits, pending_hits, refused_puts, damaged_reads, evicted_records,
+    expired_records,
+);
+
+/// What the worker of one partition posts for all to read.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Board {
+    pub(crate) bytes_encoded: u64,
+    pub(crate) bytes_written: u64,
+    pub(crate) bytes_moved: u64,
+    pub(crate) erases: u64,
+    pub(crate) syncs: u64,
+    pub(crate) live_bytes: u64,
+    pub(crate) used_bytes: u64,
+    pub(crate) free_segments: u32,
+    pub(crate) quarantined_segments: u32,
+    pub(crate) peak_bytes: u64,
+    pub(crate) occupied_bytes: u64,
+    pub(crate) compactions: u64,
+    pub(crate) log_bytes_reclaimed: u64,
+    pub(crate) pool_bytes_reclaimed: u64,
+    pub(crate) progress: Option<(CompactionTask, Progress)>,
+    pub(crate) last_report: Option<Report>,
+    pub(crate) recovered_records: u64,
+    pub(crate) recovery_ms: u64,
+    pub(crate) damaged_records: u64,
+    pub(crate) torn_segments: u32,
+}
+
+/// What a tier counted since it was opened, over all its partitions.
+///
+/// Counts of operations are exact once the operations have returned. What the log worker counts is as of its last step,
+/// at most some milliseconds ago.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct TierFigures {
+    /// Puts, gets and removes.
+    pub requests: u64,
+    /// Puts that were taken.
+    pub puts: u64,
+    /// Gets.
+    pub gets: u64,
+    /// Gets that found a value.
+    pub hits: u64,
+    /// Removes.
+    pub removes: u64,
+    /// Hits that were served from the pools.
+    pub hot_hits: u64,
+    /// Hits that were served from a write on its way to the log.
+    pub pending_hits: u64,
+    /// Puts that were refused.
+    pub refused_puts: u64,
+    /// Gets that met a damaged record.
+    pub damaged_reads: u64,
+    /// Bytes of keys and values as they were put.
+    pub bytes_put: u64,
+    /// Bytes of fresh records as written: headers included, values as encoded.
+    pub bytes_encoded: u64,
+    /// Bytes written to the medium in all.
+    pub bytes_written: u64,
+    /// Bytes of records relocated.
+    pub bytes_moved: u64,
+    /// Segments erased.
+    pub erases: u64,
+    /// Syncs.
+    pub syncs: u64,
+    /// The limit on the bytes that the log takes.
+    pub capacity_bytes: u64,
+    /// The most bytes that segments with anything in them ever took, counted at each write.
+    pub peak_bytes: u64,
+    /// Bytes that segments with anything in them take now.
+    pub occupied_bytes: u64,
+    /// Bytes of records that are needed.
+    pub live_bytes: u64,
+    /// Bytes of records that nothing needs any more.
+    pub stale_bytes: u64,
+    /// Bytes charged against the capacity for live records: see [`Full`](super::PutError::Full).
+    pub charged_bytes: u64,
+    /// The most bytes that can be charged.
+    pub charge_bytes_max: u64,
+    /// Segments that are free.
+    pub free_segments: u32,
+    /// Segments kept as they are because of damage.
+    pub quarantined_segments: u32,
+    /// Compaction tasks that ended, of any kind, and whoever asked for them.
+    pub compactions: u64,
+    /// Bytes of the log that compaction freed, less what it wrote for that.
+    pub log_bytes_reclaimed: u64,
+    /// Bytes that the pools gave back because compaction asked.
+    pub pool_bytes_reclaimed: u64,
+    /// Records dropped because they were expired or idle.
+    pub expired_records: u64,
+    /// Records dropped to make room.
+    pub evicted_records: u64,
+    /// Records found when the tier was opened.
+    pub recovered_records: u64,
+    /// Milliseconds that finding them took.
+    pub recovery_ms: u64,
+    /// Damaged records found when the tier was opened.
+    pub damaged_records: u64,
+    /// Segments that were cut off while they were written, found when the tier was opened.
+    pub torn_segments: u32,
+    /// Keys that have a value.
+    pub keys: u64,
+    /// Bytes of memory that the index takes, writes on their way included.
+    pub index_bytes: u64,
+    /// Bytes of writes on their way to the log.
+    pub pending_bytes: u64,
+}
+
+impl TierFigures {
+    pub(crate) fn add_board(&mut self, board: &Board) {
+        self.bytes_encoded += board.bytes_encoded;
+        self.bytes_written += board.bytes_written;
+        self.bytes_moved += board.bytes_moved;
+        self.erases += board.erases;
+        self.syncs += board.syncs;
+        self.peak_bytes += board.peak_bytes;
+        self.occupied_bytes += board.occupied_bytes;
+        self.live_bytes += board.live_bytes;
+        self.stale_bytes += board.used_bytes.saturating_sub(board.live_bytes);
+        self.free_segments += board.free_segments;
+        self.quarantined_segments += board.quarantined_segments;
+        self.compactions += board.compactions;
+        self.log_bytes_reclaimed += board.log_bytes_reclaimed;
+        self.pool_bytes_reclaimed += board.pool_bytes_reclaimed;
+        self.recovered_records += board.recovered_records;
+        self.recovery_ms = self.recovery_ms.max(board.recovery_ms);
+        self.damaged_records += board.damaged_records;
+        self.torn_segments += board.torn_segments;
+    }
+
+    /// Bytes written for each byte of fresh records, in thousandths; 1,000 where nothing was relocated.
+    #[must_use]
+    pub fn write_amplification_permille(&self) -> u64 {
+        let scaled = u128::from(self.bytes_written) * 1000;
+        let ratio = scaled.checked_div(u128::from(self.bytes_encoded)).unwrap_or(1000);
+        u64::try_from(ratio).unwrap_or(u64::MAX)
+    }
+}
+
+/// One segment of the log, for drawing and for judging.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SegmentView {
+    /// The partition it belongs to.
+    pub partition: u16,
+    /// Its index in the file of that partition.
+    pub segment: u32,
+    /// What it is.
+    pub state: SegmentState,
+    /// The stream it was opened for.
+    pub stream: u8,
+    /// Bytes of records that are needed.
+    pub live_bytes: u64,
+    /// Bytes of records that nothing needs any more.
+    pub stale_bytes: u64,
+    /// Bytes of the segment.
+    pub capacity_bytes: u64,
+    /// How often it was erased.
+    pub erases: u32,
+}
+
+impl SegmentView {
+    pub(crate) fn new(partition: u16, index: u32, segment: &Segment, segment_bytes: u32) -> Self {
+        Self {
+            partition,
+            segment: index,
+            state: segment.state,
+            stream: segment.stream,
+            live_bytes: u64::from(segment.live_bytes),
+            stale_bytes: u64::from(segment.stale_bytes()),
+            capacity_bytes: u64::from(segment_bytes),
+            erases: segment.erases,
+        }
+    }
+}

@@ -1,0 +1,175 @@
+//! The gate that every operation of a client passes: whether the tier is open, and what it is made of.
+//!
+//! Like a shell, a gate is `&'static` and used again. Handles carry the generation in which their tier was opened; a close
+//! moves the generation on, so a handle kept too long is refused, whichever tier uses the gate by then. Operations hold the
+//! gate for reading while they look at it, never while they wait for a worker; a close takes it for writing.
+
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+
+use coldpress_core::compaction::{CompactionTask, Report};
+use coldpress_core::log::{HASH_KEY_BYTES, KeyHash};
+use coldpress_core::tier::TasksFull;
+use crossbeam_channel::Sender;
+use parking_lot::{Mutex, RwLock};
+
+use super::config::{Durability, FullPolicy};
+use super::entry::Terms;
+use super::error::{CloseError, TierError};
+use super::figures::SegmentView;
+use super::identity::{key_hash, partition_of};
+use super::shell::Shell;
+use crate::clock::Clock;
+use crate::medium::Medium;
+use crate::pool::HotPools;
+
+/// What a worker is told.
+pub(crate) enum Message {
+    /// The pending write of a key is to be appended, if it still is pending.
+    Dirty {
+        hash: KeyHash,
+        waiter: Option<Waiter>,
+    },
+    /// Everything sent before is to be written, or made durable.
+    Flush(Waiter),
+    /// A client waits for room.
+    Nudge,
+    /// Runs a task; `report` gets what it did.
+    Schedule {
+        task: CompactionTask,
+        accepted: Sender<Result<(), TasksFull>>,
+        report: Option<Sender<Report>>,
+    },
+    /// Ends the running task.
+    Cancel,
+    /// Looks for something to do at every interval, or no longer.
+    Background(Option<Duration>),
+    /// Shows the segments.
+    Segments(Sender<Vec<SegmentView>>),
+    /// Writes and syncs what is left, and ends.
+    Close {
+        timeout: Duration,
+        outcome: Sender<Result<(), CloseError>>,
+    },
+}
+
+/// Who waits for a write, and for what.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) durability: Durability,
+    pub(crate) reply: Sender<Result<(), TierError>>,
+}
+
+/// One partition, as clients see it.
+pub(crate) struct Part {
+    pub(crate) shell: &'static Shell,
+    pub(crate) medium: Box<dyn Medium>,
+    pub(crate) sender: Sender<Message>,
+}
+
+/// An open tier, as clients see it.
+pub(crate) struct Open {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) terms: Terms,
+    pub(crate) limits: Limits,
+    pub(crate) hash_key: [u8; HASH_KEY_BYTES],
+    pub(crate) clock: &'static dyn Clock,
+    /// The pools and this tier's number in them, where hot values are kept.
+    pub(crate) hot: Option<(HotPools, u32)>,
+}
+
+/// The limits and defaults of a tier.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) key_bytes_max: u32,
+    pub(crate) value_bytes_max: u32,
+    pub(crate) full: FullPolicy,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) idle_s: Option<u32>,
+    pub(crate) opened_s: u32,
+    pub(crate) durability: Durability,
+    pub(crate) pending_bytes_max: u64,
+    pub(crate) op_timeout: Duration,
+    pub(crate) capacity_bytes: u64,
+    pub(crate) interval: Duration,
+    /// Segments that records may fill, of one partition.
+    pub(crate) data_segments: u32,
+}
+
+impl Limits {
+    /// Bytes that can be charged in one partition, when the longest record there takes `longest_record`.
+    ///
+    /// As `TierConfig::charge_bytes_max` of the core, with the longest record that there is in the place of the longest
+    /// that there could be: a segment ends at most so many bytes early.
+    pub(crate) fn charge_bytes_max(&self, terms: &Terms, longest_record: u32) -> u64 {
+        let usable = terms.geometry.usable_bytes().saturating_sub(longest_record);
+        u64::from(usable) * u64::from(self.data_segments)
+    }
+}
+
+impl Open {
+    /// The identity of a key and its partition.
+    pub(crate) fn route(&self, key: &[u8]) -> (KeyHash, usize) {
+        let hash = key_hash(&self.hash_key, key);
+        (hash, partition_of(&hash, self.parts.len()))
+    }
+
+    pub(crate) fn part(&self, index: usize) -> Result<&Part, TierError> {
+        self.parts.get(index).ok_or(TierError::Closed)
+    }
+
+    /// The wall clock, which does not go back behind what the log has seen.
+    pub(crate) fn now_s(&self, part: &Part) -> u32 {
+        self.clock.wall_s().max(part.shell.clock_s.load(Relaxed))
+    }
+}
+
+/// What is behind a gate.
+#[derive(Default)]
+pub(crate) struct Life {
+    pub(crate) generation: u64,
+    pub(crate) open: Option<Open>,
+}
+
+/// The gate of one tier.
+pub(crate) struct Gate {
+    life: RwLock<Life>,
+}
+
+static FREE: Mutex<Vec<&'static Gate>> = Mutex::new(Vec::new());
+
+impl Gate {
+    /// Takes a closed gate from the list, or makes one that will never be freed, and opens it; returns the generation.
+    pub(crate) fn open(open: Open) -> (&'static Self, u64) {
+        let free = FREE.lock().pop();
+        let gate = free.unwrap_or_else(|| Box::leak(Box::new(Self { life: RwLock::default() })));
+        let mut life = gate.life.write();
+        life.generation += 1;
+        life.open = Some(open);
+        let generation = life.generation;
+        drop(life);
+        (gate, generation)
+    }
+
+    /// Closes the gate: no operation begins from here on, and none is under way. Returns what was behind it.
+    pub(crate) fn close(&self) -> Option<Open> {
+        let mut life = self.life.write();
+        life.generation += 1;
+        life.open.take()
+    }
+
+    /// Puts a closed gate on the list.
+    pub(crate) fn put_back(&'static self) {
+        FREE.lock().push(self);
+    }
+
+    /// Looks at the tier that was opened in `generation`. `look` may read the medium; it must not wait for a worker, nor
+    /// pass a gate.
+    pub(crate) fn enter<R>(&self, generation: u64, look: impl FnOnce(&Open) -> R) -> Result<R, TierError> {
+        let life = self.life.read();
+        match &life.open {
+            Some(open) if life.generation == generation => Ok(look(open)),
+            _ => Err(TierError::Closed),
+        }
+    }
+}

@@ -1,0 +1,277 @@
+//! Gets: from a pending write, from the pools, or from the log.
+
+use coldpress_core::codec::CodecError;
+use coldpress_core::log::{Kind, Location, read_record};
+
+use super::entry::{Entry, Stored};
+use super::error::{GetError, TierError};
+use super::gate::{Limits, Open, Part};
+use super::handle::ColdTierHandle;
+use super::scratch;
+use crate::medium::MediumError;
+use crate::pool::HotKey;
+use coldpress_core::log::KeyHash;
+use core::sync::atomic::Ordering::Relaxed;
+
+/// How often a record that moves under a reader is looked up again.
+const LOOKUPS_MAX: u32 = 16;
+
+/// Where a value was found.
+enum Found {
+    Absent,
+    Damaged,
+    /// In memory; the encoded value is in the buffer.
+    Pending { codec: u8 },
+    Stored(Stored),
+}
+
+/// Why a read of the log gave no value.
+enum Miss {
+    /// The bytes at this location are no record of that life of its segment.
+    Invalid,
+    Medium(MediumError),
+    /// A record of another key with the same 96 bits.
+    OtherKey,
+}
+
+impl ColdTierHandle {
+    /// Returns the value of a key, if it has one that has not expired.
+    ///
+    /// # Errors
+    /// [`GetError`]; a damaged record is an error of its key alone.
+    ///
+    /// # Bounds
+    /// At most one read of the medium, more only while compaction moves the very record.
+    pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, GetError> {
+        let mut value = Vec::new();
+        Ok(self.get_into(key, &mut value)?.then_some(value))
+    }
+
+    /// Puts the value of a key into `value` in the place of what was there; tells whether there is one.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_into(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool, GetError> {
+        value.clear();
+        self.enter(|open| {
+            let max = open.limits.key_bytes_max;
+            if key.len() > max as usize {
+                return Err(GetError::KeyTooLong { bytes: key.len(), max });
+            }
+            let (hash, index) = open.route(key);
+            let part = open.part(index)?;
+            let counts = &part.shell.counts;
+            counts.gets.fetch_add(1, Relaxed);
+            let found = scratch::with_buffer(|buffer| part.read(open, &hash, Some(key), buffer, value));
+            match found {
+                Ok(is_hit) => counts.hits.fetch_add(u64::from(is_hit), Relaxed),
+                Err(GetError::Damaged) => counts.damaged_reads.fetch_add(1, Relaxed),
+                Err(_) => 0,
+            };
+            found
+        })?
+    }
+
+    /// Returns the values of many keys, in their order.
+    ///
+    /// # Errors
+    /// The first error, with the index of its key.
+    pub fn get_batch<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>, (usize, GetError)> {
+        let get = |(index, key): (usize, &K)| self.get(key.as_ref()).map_err(|error| (index, error));
+        keys.iter().enumerate().map(get).collect()
+    }
+
+    /// Tells whether a key has a value that has not expired, without reading the log.
+    ///
+    /// # Errors
+    /// [`GetError`].
+    pub fn contains(&self, key: &[u8]) -> Result<bool, GetError> {
+        self.enter(|open| {
+            let max = open.limits.key_bytes_max;
+            if key.len() > max as usize {
+                return Err(GetError::KeyTooLong { bytes: key.len(), max });
+            }
+            let (hash, index) = open.route(key);
+            let part = open.part(index)?;
+            let now_s = open.now_s(part);
+            part.check_alive()?;
+            Ok(part.shell.view(&hash, |entry| is_current(entry, now_s, &open.limits)).unwrap_or(false))
+        })?
+    }
+}
+
+/// Whether an entry has a value whose time is not over.
+fn is_current(entry: &Entry, now_s: u32, limits: &Limits) -> bool {
+    let expires_s = match &entry.pending {
+        Some(pending) => pending.expires_s,
+        None => entry.stored().and_then(Stored::expires_s),
+    };
+    let idle_s = limits.idle_s.map(|idle_s| limits.opened_s.saturating_add(entry.touched_s()).saturating_add(idle_s));
+    entry.is_value() && [expires_s, idle_s].into_iter().flatten().all(|end_s| now_s < end_s)
+}
+
+impl Part {
+    pub(super) fn check_alive(&self) -> Result<(), TierError> {
+        if self.shell.health.is_poisoned() { Err(TierError::Poisoned) } else { Ok(()) }
+    }
+
+    /// Reads the value of a hash; where a key is given it must be that of the record.
+    fn read(
+        &self,
+        open: &Open,
+        hash: &KeyHash,
+        key: Option<&[u8]>,
+        buffer: &mut Vec<u8>,
+        value: &mut Vec<u8>,
+    ) -> Result<bool, GetError> {
+        self.check_alive()?;
+        let mut last: Option<Location> = None;
+        for _ in 0..LOOKUPS_MAX {
+            match self.look_up(open, hash, key, buffer) {
+                Found::Absent => return Ok(false),
+                Found::Damaged => return Err(GetError::Damaged),
+                Found::Pending { codec } => {
+                    decode(open, codec, buffer, value)?;
+                    self.shell.counts.pending_hits.fetch_add(1, Relaxed);
+                    return Ok(true);
+                }
+                Found::Stored(stored) => {
+                    if self.read_hot(open, hash, &stored, value) {
+                        return Ok(true);
+                    }
+                    let at = stored.location();
+                    match self.read_stored(open, &stored, key, buffer, value) {
+                        Ok(()) => {
+                            self.keep_hot(open, hash, &stored, value);
+                            return Ok(true);
+                        }
+                        Err(ReadError::Codec(error)) => return Err(GetError::Codec(error)),
+                        Err(ReadError::Miss(Miss::OtherKey)) => return Ok(false),
+                        // The same place twice is no record on the move.
+                        Err(ReadError::Miss(Miss::Medium(error))) if last == Some(at) => {
+                            return Err(TierError::Medium(error).into());
+                        }
+                        Err(ReadError::Miss(Miss::Invalid)) if last == Some(at) => return Err(GetError::Damaged),
+                        Err(ReadError::Miss(_)) => last = Some(at),
+                    }
+                }
+            }
+        }
+        Err(TierError::TimedOut.into())
+    }
+
+    fn look_up(&self, open: &Open, hash: &KeyHash, key: Option<&[u8]>, buffer: &mut Vec<u8>) -> Found {
+        let now_s = open.now_s(self);
+        let look = |entry: &Entry| {
+            if !is_current(entry, now_s, &open.limits) {
+                return Found::Absent;
+            }
+            entry.touch(now_s.saturating_sub(open.limits.opened_s));
+            match (&entry.pending, entry.stored()) {
+                (Some(pending), _) => {
+                    let own = pending.payload.get(..pending.key_bytes as usize);
+                    if key.is_some_and(|key| own != Some(key)) {
+                        return Found::Absent;
+                    }
+                    buffer.clear();
+                    buffer.extend_from_slice(pending.value());
+                    Found::Pending { codec: pending.codec }
+                }
+                (None, Some(stored)) if stored.is_damaged() => Found::Damaged,
+                (None, Some(stored)) => Found::Stored(*stored),
+                (None, None) => Found::Absent,
+            }
+        };
+        self.shell.view(hash, look).unwrap_or(Found::Absent)
+    }
+
+    fn read_stored(
+        &self,
+        open: &Open,
+        stored: &Stored,
+        key: Option<&[u8]>,
+        buffer: &mut Vec<u8>,
+        value: &mut Vec<u8>,
+    ) -> Result<(), ReadError> {
+        let geometry = &open.terms.geometry;
+        self.fetch(open, stored, buffer)?;
+        let record = read_record(geometry, stored.location().sequence, buffer)
+            .map_err(|_| ReadError::Miss(Miss::Invalid))?;
+        if record.header.kind != Kind::Value {
+            return Err(ReadError::Miss(Miss::Invalid));
+        }
+        if key.is_some_and(|key| key != record.key) {
+            return Err(ReadError::Miss(Miss::OtherKey));
+        }
+        let len_max = open.limits.value_bytes_max.max(record.header.value_bytes);
+        scratch::decode(record.header.codec, record.value, len_max, value).map_err(ReadError::Codec)
+    }
+
+    /// Reads the bytes of a record.
+    fn fetch(&self, open: &Open, stored: &Stored, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
+        let at = stored.location();
+        let offset = u64::from(at.segment) * u64::from(open.terms.geometry.segment_bytes()) + u64::from(at.offset);
+        // What an earlier read left is overwritten, so only growth is filled.
+        buffer.resize(stored.record_bytes as usize, 0);
+        self.medium.read_at(offset, buffer).map_err(|error| ReadError::Miss(Miss::Medium(error)))
+    }
+
+    /// The key of a hash that has a value.
+    pub(super) fn read_key(&self, open: &Open, hash: &KeyHash) -> Result<Option<Vec<u8>>, GetError> {
+        self.check_alive()?;
+        let now_s = open.now_s(self);
+        let look = |entry: &Entry| {
+            if !is_current(entry, now_s, &open.limits) {
+                return (None, None);
+            }
+            let pending = entry.pending.as_ref().and_then(|p| p.payload.get(..p.key_bytes as usize));
+            (pending.map(<[u8]>::to_vec), entry.stored().copied())
+        };
+        let mut last = None;
+        for _ in 0..LOOKUPS_MAX {
+            let stored = match self.shell.view(hash, look) {
+                Some((Some(key), _)) => return Ok(Some(key)),
+                Some((None, Some(stored))) => stored,
+                Some((None, None)) | None => return Ok(None),
+            };
+            let key = scratch::with_buffer(|buffer| {
+                self.fetch(open, &stored, buffer)?;
+                let record = read_record(&open.terms.geometry, stored.location().sequence, buffer);
+                record.map(|record| record.key.to_vec()).map_err(|_| ReadError::Miss(Miss::Invalid))
+            });
+            match key {
+                Ok(key) => return Ok(Some(key)),
+                Err(ReadError::Miss(Miss::Medium(error))) if last == Some(stored.location()) => {
+                    return Err(TierError::Medium(error).into());
+                }
+                Err(_) if last == Some(stored.location()) => return Err(GetError::Damaged),
+                Err(_) => last = Some(stored.location()),
+            }
+        }
+        Err(TierError::TimedOut.into())
+    }
+
+    fn read_hot(&self, open: &Open, hash: &KeyHash, stored: &Stored, value: &mut Vec<u8>) -> bool {
+        let Some((hot, tier)) = open.hot else { return false };
+        let key = HotKey { tier, hash: hash.0 };
+        let found = hot.read(key, stored.version().to_bits(), |bytes| value.extend_from_slice(bytes)).is_some();
+        self.shell.counts.hot_hits.fetch_add(u64::from(found), Relaxed);
+        found
+    }
+
+    fn keep_hot(&self, open: &Open, hash: &KeyHash, stored: &Stored, value: &[u8]) {
+        let Some((hot, tier)) = open.hot else { return };
+        let key = HotKey { tier, hash: hash.0 };
+        // Pools that are full or closed keep nothing; the log has it.
+        let _ = hot.insert(key, stored.version().to_bits(), value, stored.expires_s());
+    }
+}
+
+enum ReadError {
+    Miss(Miss),
+    Codec(CodecError),
+}
+
+fn decode(open: &Open, codec: u8, payload: &[u8], value: &mut Vec<u8>) -> Result<(), GetError> {
+    scratch::decode(codec, payload, open.limits.value_bytes_max, value).map_err(GetError::Codec)
+}

@@ -1,0 +1,104 @@
+//! Whether a partition can take writes: poisoned for good, or refusing for a while because its medium failed.
+
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+
+use coldpress_core::tier::MediumError;
+
+use crate::clock::monotonic_ms;
+
+/// The first pause after a failure, in milliseconds.
+const PAUSE_MS_MIN: u64 = 50;
+/// The longest pause, in milliseconds: the medium is tried again at least so often.
+const PAUSE_MS_MAX: u64 = 2_000;
+
+/// The state that the worker sets and the clients read.
+#[derive(Debug, Default)]
+pub(crate) struct Health {
+    is_poisoned: AtomicBool,
+    error: AtomicU8,
+    pause_ms: AtomicU64,
+    until_ms: AtomicU64,
+}
+
+impl Health {
+    pub(crate) fn poison(&self) {
+        self.is_poisoned.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_poisoned(&self) -> bool {
+        self.is_poisoned.load(Ordering::Acquire)
+    }
+
+    /// The medium failed: writes are refused for a while, longer each time.
+    pub(crate) fn fail(&self, error: MediumError) {
+        let tag = match error {
+            MediumError::NoSpace => 1,
+            MediumError::Unreadable => 2,
+            _ => 3,
+        };
+        let pause = self.pause_ms.load(Ordering::Relaxed).saturating_mul(2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
+        self.pause_ms.store(pause, Ordering::Relaxed);
+        self.until_ms.store(monotonic_ms().saturating_add(pause), Ordering::Relaxed);
+        self.error.store(tag, Ordering::Release);
+    }
+
+    /// The medium did what it was asked.
+    pub(crate) fn recover(&self) {
+        if self.error.load(Ordering::Relaxed) != 0 {
+            self.error.store(0, Ordering::Release);
+            self.pause_ms.store(0, Ordering::Relaxed);
+        }
+    }
+
+    /// The failure for which writes are refused now; after the pause one is let through, to see.
+    pub(crate) fn refusal(&self) -> Option<MediumError> {
+        let error = self.failure()?;
+        (monotonic_ms() < self.until_ms.load(Ordering::Relaxed)).then_some(error)
+    }
+
+    /// The last failure, if nothing has succeeded since.
+    pub(crate) fn failure(&self) -> Option<MediumError> {
+        match self.error.load(Ordering::Acquire) {
+            0 => None,
+            1 => Some(MediumError::NoSpace),
+            2 => Some(MediumError::Unreadable),
+            _ => Some(MediumError::Io),
+        }
+    }
+
+    /// When a failed medium may be tried again.
+    pub(crate) fn retry_ms(&self) -> u64 {
+        self.until_ms.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn reset(&self) {
+        self.is_poisoned.store(false, Ordering::Release);
+        self.error.store(0, Ordering::Release);
+        self.pause_ms.store(0, Ordering::Relaxed);
+        self.until_ms.store(0, Ordering::Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn failed_medium_refuses_until_it_recovers() {
+        let health = Health::default();
+        assert_eq!(health.refusal(), None);
+        health.fail(MediumError::NoSpace);
+        assert_eq!(health.refusal(), Some(MediumError::NoSpace));
+        health.recover();
+        assert_eq!((health.refusal(), health.failure()), (None, None));
+    }
+
+    #[test]
+    fn pause_over_lets_one_try_and_still_knows_the_failure() {
+        let health = Health::default();
+        health.fail(MediumError::Io);
+        health.until_ms.store(0, Ordering::Relaxed);
+        assert_eq!(health.refusal(), None);
+        assert_eq!(health.failure(), Some(MediumError::Io));
+    }
+}

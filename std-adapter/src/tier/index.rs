@@ -1,0 +1,415 @@
+//! The index as the machine sees it: liveness, copies, expiry, codecs.
+//!
+//! Owned by the log worker. What clients read too is in the shell; what only the worker needs (expiry buckets, samples of
+//! codecs, tombstones to settle after a mount) is here.
+
+use core::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
+
+use coldpress_core::codec::{ChoicePolicy, CodecId, Trial, choose};
+use coldpress_core::efficiency::EfficiencyConfig;
+use coldpress_core::log::{KeyHash, Kind, Location, Store};
+use coldpress_core::tier::{Dropped, Due, Host, Placed, Published, Released, Standing};
+
+use super::entry::{Entry, Stored, Terms};
+use super::expiry::Buckets;
+use super::identity::key_hash;
+use super::shell::Shell;
+use crate::codec::Codecs;
+use crate::pool::{HotPools, PoolFigures};
+
+/// Entries looked at in one call of `due`.
+const DUE_LOOKS_MAX: usize = 1024;
+/// Seconds after which a due key comes up again if it is still there.
+const DUE_AGAIN_S: u32 = 30;
+
+/// The index of one partition.
+#[derive(Debug)]
+pub(crate) struct Index {
+    shell: &'static Shell,
+    terms: Terms,
+    /// The store, once the mount knows it.
+    pub(crate) store: Option<Store>,
+    pub(crate) clock: IndexClock,
+    hot: HotPools,
+    /// What the pools had counted when they were judged last.
+    judged: PoolFigures,
+    buckets: Buckets,
+    /// Keys whose newest record was a tombstone when the mount found it.
+    tombstones: Vec<KeyHash>,
+    /// Keys whose write failed and has to be appended again.
+    pub(crate) unwritten: Vec<KeyHash>,
+    recoder: Recoder,
+}
+
+/// The times that the index decides by.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct IndexClock {
+    /// The wall clock when the tier was opened.
+    pub(crate) opened_s: u32,
+    /// The wall clock now.
+    pub(crate) now_s: u32,
+    /// Seconds without a read after which a key is dropped.
+    pub(crate) idle_s: Option<u32>,
+}
+
+impl IndexClock {
+    /// When a key is due, by its own expiry or for being idle.
+    fn deadline_s(&self, entry: &Entry, stored: &Stored) -> Option<u32> {
+        let idle = self.idle_s.map(|idle_s| {
+            self.opened_s.saturating_add(entry.touched_s()).saturating_add(idle_s)
+        });
+        match (stored.expires_s(), idle) {
+            (Some(expires), Some(idle)) => Some(expires.min(idle)),
+            (expires, idle) => expires.or(idle),
+        }
+    }
+}
+
+impl Index {
+    pub(crate) fn new(
+        shell: &'static Shell,
+        terms: Terms,
+        clock: IndexClock,
+        value_bytes_max: usize,
+        hot: HotPools,
+    ) -> Self {
+        Self {
+            shell,
+            terms,
+            store: None,
+            clock,
+            hot,
+            judged: PoolFigures::default(),
+            buckets: Buckets::default(),
+            tombstones: Vec::new(),
+            unwritten: Vec::new(),
+            recoder: Recoder { value_bytes_max, ..Recoder::default() },
+        }
+    }
+
+    fn mutate<R>(&self, hash: &KeyHash, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        self.shell.mutate(&self.terms, hash, change)
+    }
+
+    /// Puts a hash into a bucket if its entry says that it belongs in one and is in none yet.
+    fn queue(&mut self, hash: &KeyHash, deadline_s: Option<u32>) {
+        if let Some(deadline_s) = deadline_s {
+            self.buckets.push(deadline_s, *hash);
+        }
+    }
+
+    /// Marks an entry as queued; returns the second to queue it for.
+    fn mark_queued(clock: IndexClock, entry: &mut Entry) -> Option<u32> {
+        let stored = entry.stored().filter(|s| s.is_live() && s.kind() == Kind::Value && !s.is_queued())?;
+        let deadline_s = clock.deadline_s(entry, stored)?;
+        entry.stored_mut()?.set_queued(true);
+        Some(deadline_s)
+    }
+
+    /// Counts a copy, and lets it take the place of the newest one if it wins.
+    fn place(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
+        let (clock, longest) = (self.clock, placed.record_bytes);
+        self.shell.longest_record.fetch_max(longest, Relaxed);
+        let outcome = self.mutate(hash, |entry| {
+            entry.copies = entry.copies.saturating_add(1);
+            if !entry.stored().is_none_or(|old| wins(placed, is_sealed, old)) {
+                return (Published::Stale, None);
+            }
+            let released = entry.replace(Stored::live(placed, is_sealed));
+            (Published::Live(released), Self::mark_queued(clock, entry))
+        });
+        let Some((published, deadline_s)) = outcome else { return Published::Stale };
+        self.queue(hash, deadline_s);
+        published
+    }
+
+    fn publish_fresh(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
+        let published = self.place(hash, placed, false);
+        let (terms, at) = (self.terms, placed.location);
+        let needless = self.mutate(hash, |entry| {
+            if let Some(pending) = &mut entry.pending {
+                if pending.inflight == Some(at) {
+                    entry.pending = None;
+                } else {
+                    // A write that was overtaken by another one; what it was charged is now charged as stored.
+                    let charge = terms.placed_charge(placed);
+                    pending.older_charge = pending.older_charge.saturating_sub(charge);
+                }
+            }
+            let_go(entry)
+        });
+        match needless.flatten() {
+            // Stale at birth: there is no other copy that this tombstone keeps away.
+            Some(_) => Published::Stale,
+            None => published,
+        }
+    }
+
+    fn publish_relocated(&mut self, hash: &KeyHash, placed: &Placed, from: Location) -> Published {
+        let clock = self.clock;
+        let outcome = self.mutate(hash, |entry| {
+            entry.copies = entry.copies.saturating_add(1);
+            let old = entry.stored().filter(|old| old.is_live() && old.location() == from).copied();
+            let Some(old) = old else { return (Published::Stale, None) };
+            let dropped = (old.kind() == Kind::Value && placed.kind == Kind::Tombstone).then_some(old.expires_s());
+            let mut new = Stored::live(placed, false);
+            if old.is_damaged() {
+                new.set_damaged();
+            }
+            (Published::Live(entry.replace(new)), dropped)
+        });
+        let Some((published, dropped)) = outcome else { return Published::Stale };
+        if let Some(expires_s) = dropped {
+            self.count_dropped(expires_s, clock);
+        }
+        published
+    }
+
+    fn count_dropped(&self, expires_s: Option<u32>, clock: IndexClock) {
+        let is_due = clock.idle_s.is_some() || expires_s.is_some_and(|at| at <= clock.now_s);
+        let counts = &self.shell.counts;
+        if is_due { &counts.expired_records } else { &counts.evicted_records }.fetch_add(1, Relaxed);
+    }
+}
+
+/// Of two copies the higher version wins; of equal versions a tombstone does, then the copy in a segment that was sealed
+/// (rules 7 and 10).
+fn wins(placed: &Placed, is_sealed: bool, old: &Stored) -> bool {
+    let new_rank = (placed.version, placed.kind == Kind::Tombstone, is_sealed);
+    let old_rank = (old.version(), old.kind() == Kind::Tombstone, old.is_sealed());
+    new_rank > old_rank
+}
+
+/// Lets a tombstone go that is the only copy of its key.
+fn let_go(entry: &mut Entry) -> Option<Released> {
+    if entry.copies != 1 {
+        return None;
+    }
+    entry.stored_mut().filter(|stored| stored.kind() == Kind::Tombstone)?.release()
+}
+
+impl Host for Index {
+    fn identify(&mut self, store: &Store) {
+        self.store = Some(*store);
+    }
+
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        key_hash(&self.store.map_or([0; 16], |store| store.hash_key), key)
+    }
+
+    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+        let is_live = |entry: &Entry| entry.stored().is_some_and(|s| s.is_live() && s.location() == at);
+        match self.shell.view(hash, is_live) {
+            Some(true) => Standing::Live,
+            _ => Standing::Stale,
+        }
+    }
+
+    fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
+        match placed.moved_from {
+            None => self.publish_fresh(hash, placed),
+            Some(from) => self.publish_relocated(hash, placed, from),
+        }
+    }
+
+    fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
+        let at = placed.location;
+        let retry = self.mutate(hash, |entry| {
+            entry.copies = entry.copies.saturating_add(1);
+            let pending = entry.pending.as_mut().filter(|_| placed.moved_from.is_none());
+            let Some(pending) = pending else { return false };
+            // A copy may be on the medium all the same: what is appended next must have a higher version.
+            pending.before = pending.before.max(Some(placed.version));
+            let is_current = pending.inflight == Some(at);
+            if is_current {
+                pending.inflight = None;
+            }
+            is_current
+        });
+        if retry == Some(true) {
+            self.unwritten.push(*hash);
+        }
+    }
+
+    fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped {
+        let clock = self.clock;
+        let outcome = self.mutate(hash, |entry| {
+            let copies = entry.copies;
+            let Some(stored) = entry.stored_mut().filter(|s| s.is_live() && s.location() == at) else {
+                return (Dropped::NotCurrent, None);
+            };
+            if copies > 1 {
+                return (Dropped::NeedsTombstone, None);
+            }
+            let _ = stored.release();
+            (Dropped::Now, (stored.kind() == Kind::Value).then_some(stored.expires_s()))
+        });
+        let Some((dropped, expires_s)) = outcome else { return Dropped::NotCurrent };
+        if let Some(expires_s) = expires_s {
+            self.count_dropped(expires_s, clock);
+        }
+        dropped
+    }
+
+    fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
+        self.mutate(hash, |entry| {
+            entry.copies = entry.copies.saturating_sub(1);
+            if entry.copies == 0 {
+                entry.forget();
+            }
+            let_go(entry)
+        })
+        .flatten()
+    }
+
+    fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
+        let published = self.place(hash, placed, is_sealed);
+        if placed.kind == Kind::Tombstone && published != Published::Stale {
+            self.tombstones.push(*hash);
+        }
+        published
+    }
+
+    fn settle(&mut self) -> Option<Released> {
+        while let Some(hash) = self.tombstones.pop() {
+            if let Some(released) = self.mutate(&hash, let_go).flatten() {
+                return Some(released);
+            }
+        }
+        self.tombstones = Vec::new();
+        None
+    }
+
+    fn due(&mut self, now_s: u32) -> Option<Due> {
+        self.clock.now_s = self.clock.now_s.max(now_s);
+        let clock = self.clock;
+        for _ in 0..DUE_LOOKS_MAX {
+            let hash = self.buckets.pop(now_s)?;
+            let found = self.mutate(&hash, |entry| {
+                let is_overlaid = entry.pending.is_some();
+                let stored = entry.stored_mut()?;
+                stored.set_queued(false);
+                // What overlays it comes to a bucket of its own when it is published.
+                if is_overlaid || !stored.is_live() || stored.kind() != Kind::Value {
+                    return None;
+                }
+                let due = Due { hash, location: stored.location(), record_bytes: stored.record_bytes };
+                let deadline_s = Self::mark_queued(clock, entry)?;
+                Some((due, deadline_s))
+            });
+            let Some((due, deadline_s)) = found.flatten() else { continue };
+            if deadline_s > now_s {
+                self.buckets.push(deadline_s, hash);
+                continue;
+            }
+            self.buckets.push(now_s.saturating_add(DUE_AGAIN_S), hash);
+            return Some(due);
+        }
+        None
+    }
+
+    fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool {
+        let may_go = |entry: &Entry| {
+            let is_current = entry.stored().is_some_and(|s| s.is_live() && s.location() == at);
+            is_current && entry.pending.is_none() && !entry.take_reference()
+        };
+        self.shell.view(hash, may_go).unwrap_or(false)
+    }
+
+    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {
+        let known = self.shell.view(hash, |entry| entry.stored().map(Stored::version)).flatten();
+        if known >= Some(placed.version) {
+            return None;
+        }
+        Some(self.place(hash, placed, true))
+    }
+
+    fn damaged(&mut self, hash: &KeyHash, at: Location) {
+        self.mutate(hash, |entry| {
+            if let Some(stored) = entry.stored_mut().filter(|stored| stored.location() == at) {
+                stored.set_damaged();
+            }
+        });
+    }
+
+    fn recode(&mut self, codec: u8, value: &[u8], out: &mut [u8]) -> Option<(u8, usize)> {
+        self.recoder.recode(codec, self.shell.codec.load(Relaxed), value, out)
+    }
+
+    fn sample(&mut self, codec: u8, value: &[u8]) {
+        self.recoder.sample(codec, value);
+    }
+
+    fn choose_codec(&mut self) -> u8 {
+        let choice = choose(&core::mem::take(&mut self.recoder.trial), &ChoicePolicy::default());
+        tracing::info!(codec = %choice.codec, gain_permille = choice.gain_permille, reason = ?choice.reason, "codec chosen");
+        self.shell.codec.store(choice.codec.tag(), Relaxed);
+        choice.codec.tag()
+    }
+
+    fn advises_cleanup(&mut self) -> bool {
+        let config = EfficiencyConfig::default();
+        // Pools that are closed need no cleanup.
+        let Ok(report) = self.hot.efficiency(&config, &self.judged, None) else { return false };
+        self.judged = self.hot.figures().unwrap_or_default();
+        tracing::debug!(
+            impact_permille = report.fragmentation_impact,
+            score = report.score,
+            advice = ?report.advice,
+            "efficiency analysed"
+        );
+        report.fragmentation_impact > config.threshold_permille
+    }
+}
+
+/// Encodes values again, and measures the codecs on them.
+#[derive(Debug, Default)]
+struct Recoder {
+    codecs: Codecs,
+    trial: Trial,
+    value: Vec<u8>,
+    payload: Vec<u8>,
+    value_bytes_max: usize,
+}
+
+impl Recoder {
+    fn decode(&mut self, codec: u8, payload: &[u8]) -> Option<CodecId> {
+        let id = CodecId::try_from(codec).ok()?;
+        self.codecs.decode(id, payload, self.value_bytes_max, &mut self.value).ok()?;
+        Some(id)
+    }
+
+    fn recode(&mut self, from: u8, to: u8, payload: &[u8], out: &mut [u8]) -> Option<(u8, usize)> {
+        if from == to {
+            return None;
+        }
+        let to = CodecId::try_from(to).ok()?;
+        self.decode(from, payload)?;
+        let used = self.codecs.encode(to, &self.value, &mut self.payload);
+        if self.payload.len() >= payload.len() {
+            return None;
+        }
+        out.get_mut(..self.payload.len())?.copy_from_slice(&self.payload);
+        Some((used.tag(), self.payload.len()))
+    }
+
+    fn sample(&mut self, codec: u8, payload: &[u8]) {
+        if self.decode(codec, payload).is_none() {
+            return;
+        }
+        for id in CodecId::ALL {
+            if Codecs::check(id).is_err() {
+                continue;
+            }
+            let begun = Instant::now();
+            let _ = self.codecs.encode(id, &self.value, &mut self.payload);
+            let cost_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+            self.trial.record(id, self.value.len() as u64, self.payload.len() as u64, cost_ns);
+        }
+    }
+}
+
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,1 @@
+//! The index against what `Host` says of each call.

@@ -1,0 +1,48 @@
+//! The cold tier on files: who owns it, how it is opened and closed.
+//!
+//! ```text
+//!  client threads ─► gate ─► shell: index, sums ◄──────────────┐ index updates
+//!        │                                                     │
+//!        └── Message (bounded) ──► log worker ── owns the machine of coldpress-core ──► file
+//!                                    ▲  └── sync ──► syncer ──► file
+//!                                    └── CleanupReply ◄── pool worker ◄── CleanupRequest
+//! ```
+//! One worker and syncer a partition. What threads share is in the shell ([`shell`]), which is never freed but used again;
+//! everything else is owned by one thread or behind the gate ([`gate`]), and goes when the tier is closed.
+
+mod config;
+mod dir;
+mod entry;
+mod error;
+mod expiry;
+mod figures;
+mod gate;
+mod get;
+mod handle;
+mod health;
+mod identity;
+mod index;
+mod iterate;
+mod open;
+mod peek;
+mod put;
+mod room;
+mod scratch;
+mod shell;
+mod syncer;
+mod worker;
+
+pub use config::{
+    ColdTierConfig, ColdTierConfigBuilder, ConfigError, Durability, FullPolicy, PARTITIONS_MAX, PENDING_BYTES_MIN,
+};
+pub use dir::CACHE_ID_BYTES_MAX;
+pub use error::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
+pub(crate) use figures::Board;
+pub use figures::{SegmentView, TierFigures};
+pub(crate) use gate::{Message, Open};
+pub use handle::ColdTierHandle;
+pub(crate) use handle::wait_for;
+pub use iterate::Keys;
+pub use open::ColdTier;
+pub use put::PutOptions;
+pub(crate) use shell::Shell;

@@ -1,0 +1,342 @@
+//! Opening and closing.
+
+use core::fmt;
+use core::ops::Deref;
+use std::io;
+use std::path::Path;
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use coldpress_core::log::Store;
+use crossbeam_channel::{RecvTimeoutError, bounded};
+
+use super::config::{ColdTierConfig, seconds};
+use super::dir::Dir;
+use super::entry::Terms;
+use super::error::{CloseError, OpenError, TierError};
+use super::gate::{Gate, Limits, Message, Open, Part};
+use super::handle::{ColdTierHandle, wait_for};
+use super::peek::{new_store, peek};
+use super::shell::{QUEUED_MAX, Shell};
+use super::syncer::Syncer;
+use super::worker::{self, Mounted, Setup};
+use crate::medium::Medium;
+use crate::pool::PoolCoordinator;
+
+/// Places in a worker's queue beyond those that writes reserve.
+const MESSAGES_BEYOND_WRITES: usize = 1024;
+
+/// A cold tier: bytes under keys, on files, in bounded space.
+///
+/// It is an owned value. Dropping it closes it in order, as [`close`](Self::close) does, but for the outcome. Everything a
+/// client does goes through [`ColdTierHandle`], to which this dereferences.
+///
+/// ```
+/// use coldpress_std::pool::{AllocationManager, PoolConfig};
+/// use coldpress_std::{ColdTier, ColdTierConfig, Durability, PutOptions};
+///
+/// let base_dir = tempfile::tempdir()?;
+/// let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+/// let config = ColdTierConfig::builder().capacity_bytes(16 << 20).build()?;
+///
+/// let tier = ColdTier::open(base_dir.path(), "docs", config.clone(), pools.clone())?;
+/// let handle = tier.handle();
+/// std::thread::spawn(move || {
+///     let synced = PutOptions { durability: Some(Durability::Synced), ..PutOptions::default() };
+///     handle.put_with(b"key", b"value", synced)
+/// })
+/// .join()
+/// .unwrap()?;
+/// drop(tier);
+///
+/// let tier = ColdTier::open(base_dir.path(), "docs", config, pools)?;
+/// assert_eq!(tier.get(b"key")?, Some(b"value".to_vec()));
+/// assert!(tier.remove(b"key")? && !tier.contains(b"key")?);
+/// assert!(handle.get(b"key").is_err(), "its tier was closed");
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+pub struct ColdTier {
+    handle: ColdTierHandle,
+    workers: Vec<JoinHandle<()>>,
+    pools: PoolCoordinator,
+    close_timeout: core::time::Duration,
+    is_closed: bool,
+    /// Released last: until then nobody else opens the directory.
+    _dir: Option<Dir>,
+}
+
+impl fmt::Debug for ColdTier {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ColdTier").field("handle", &self.handle).finish_non_exhaustive()
+    }
+}
+
+impl Deref for ColdTier {
+    type Target = ColdTierHandle;
+
+    fn deref(&self) -> &ColdTierHandle {
+        &self.handle
+    }
+}
+
+impl ColdTier {
+    /// Opens the tier `cache_id` below `base_dir`, or makes it.
+    ///
+    /// # Errors
+    /// [`OpenError`]. Nothing that was there is changed.
+    ///
+    /// # Bounds
+    /// Reads the footers of all segments, and the records of those that were not sealed. Waits at most the configured
+    /// `open_timeout`.
+    pub fn open(
+        base_dir: &Path,
+        cache_id: &str,
+        config: ColdTierConfig,
+        pool_coordinator: PoolCoordinator,
+    ) -> Result<Self, OpenError> {
+        let dir = Dir::lock(base_dir, cache_id)?;
+        let media = dir.open_parts(&config)?;
+        let span = tracing::info_span!("open", cache_id);
+        let _entered = span.enter();
+        Self::start(media, config, pool_coordinator, Some(dir))
+    }
+
+    /// Opens a tier on media of the caller's, one a partition, in their order. For tests that cut or fail them; nothing
+    /// keeps a second tier away from them.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn open_on(
+        media: Vec<Box<dyn Medium>>,
+        config: ColdTierConfig,
+        pool_coordinator: PoolCoordinator,
+    ) -> Result<Self, OpenError> {
+        let (expected, found) = (config.settings.partitions, media.len());
+        if found != usize::from(expected) {
+            return Err(OpenError::Partitions { expected, found: u16::try_from(found).unwrap_or(u16::MAX) });
+        }
+        for medium in &media {
+            let (expected_bytes, found_bytes) = (config.geometry.medium_bytes(), medium.len()?);
+            if expected_bytes != found_bytes {
+                return Err(OpenError::Geometry { expected_bytes, found_bytes });
+            }
+        }
+        Self::start(media, config, pool_coordinator, None)
+    }
+
+    fn start(
+        media: Vec<Box<dyn Medium>>,
+        config: ColdTierConfig,
+        pools: PoolCoordinator,
+        dir: Option<Dir>,
+    ) -> Result<Self, OpenError> {
+        let mut store = None;
+        for medium in &media {
+            store = store.or(peek(medium.as_ref(), &config.geometry)?.store);
+        }
+        let store = match store {
+            Some(store) => store,
+            None => new_store(config.settings.partitions)?,
+        };
+        let opened_s = config.settings.clock.wall_s();
+        let mut starting = Starting { parts: Vec::new(), workers: Vec::new() };
+        for (partition, medium) in (0..).zip(media) {
+            starting.start(medium, partition, &config, store, &pools, opened_s)?;
+        }
+        starting.await_mounts(config.settings.open_timeout, &store)?;
+        let hot = pools.hot();
+        let settings = &config.settings;
+        let terms = Terms::new(config.geometry);
+        let open = Open {
+            parts: starting.take_parts(),
+            terms,
+            limits: Limits {
+                key_bytes_max: config.key_bytes_max,
+                value_bytes_max: config.value_bytes_max,
+                full: settings.full,
+                ttl: settings.ttl,
+                idle_s: settings.idle.map(seconds),
+                opened_s,
+                durability: settings.durability,
+                pending_bytes_max: settings.pending_bytes_max,
+                op_timeout: settings.op_timeout,
+                capacity_bytes: config.capacity_bytes(),
+                interval: settings.interval,
+                data_segments: config.segment_count().saturating_sub(config.reserve_segments()),
+            },
+            hash_key: store.hash_key,
+            clock: settings.clock,
+            hot: settings.keeps_hot_values.then(|| (hot, hot.register_tier())),
+        };
+        let workers = core::mem::take(&mut starting.workers);
+        let (gate, generation) = Gate::open(open);
+        let close_timeout = config.settings.close_timeout;
+        let handle = ColdTierHandle { gate, generation };
+        Ok(Self { handle, workers, pools, close_timeout, is_closed: false, _dir: dir })
+    }
+
+    /// Returns the handle for other threads.
+    #[must_use]
+    pub const fn handle(&self) -> ColdTierHandle {
+        self.handle
+    }
+
+    /// Returns the pools that this tier works with.
+    #[must_use]
+    pub const fn pool_coordinator(&self) -> &PoolCoordinator {
+        &self.pools
+    }
+
+    /// Closes the tier: no operation begins any more, everything put or removed is written and synced, the workers end, and
+    /// all memory is given back.
+    ///
+    /// # Errors
+    /// [`CloseError`]; the tier is closed all the same.
+    ///
+    /// # Bounds
+    /// Waits at most the configured `close_timeout`, and a second.
+    pub fn close(mut self) -> Result<(), CloseError> {
+        self.shut()
+    }
+
+    fn shut(&mut self) -> Result<(), CloseError> {
+        if core::mem::replace(&mut self.is_closed, true) {
+            return Ok(());
+        }
+        let Some(open) = self.handle.gate.close() else { return Ok(()) };
+        let mut outcome = Ok(());
+        let ends: Vec<_> = open.parts.iter().map(|part| (send_close(part, self.close_timeout), part.shell)).collect();
+        let deadline = Instant::now() + self.close_timeout + core::time::Duration::from_secs(1);
+        let mut are_over = true;
+        for (end, shell) in ends {
+            let ended = match end {
+                None => Err(CloseError::Poisoned),
+                Some(end) => match wait_for(&end, deadline, shell) {
+                    Ok(result) => result,
+                    Err(TierError::TimedOut) => {
+                        are_over = false;
+                        Err(CloseError::TimedOut)
+                    }
+                    Err(_) => Err(CloseError::Poisoned),
+                },
+            };
+            outcome = outcome.and(ended);
+        }
+        if let Some((hot, tier)) = open.hot {
+            hot.remove_tier(tier);
+        }
+        let shells: Vec<&'static Shell> = open.parts.iter().map(|part| part.shell).collect();
+        drop(open);
+        if are_over {
+            for worker in self.workers.drain(..) {
+                if worker.join().is_err() {
+                    outcome = outcome.and(Err(CloseError::Poisoned));
+                }
+            }
+            // A worker that did not end keeps its shell: nobody else may have it.
+            shells.into_iter().for_each(Shell::put_back);
+        }
+        self.handle.gate.put_back();
+        tracing::info!(?outcome, "tier closed");
+        outcome
+    }
+}
+
+fn send_close(
+    part: &Part,
+    timeout: core::time::Duration,
+) -> Option<crossbeam_channel::Receiver<Result<(), CloseError>>> {
+    let (outcome, end) = bounded(1);
+    part.sender.send_timeout(Message::Close { timeout, outcome }, timeout).ok()?;
+    Some(end)
+}
+
+impl Drop for ColdTier {
+    fn drop(&mut self) {
+        // Whoever wants to know calls `close`; the log tells it all the same.
+        let _ = self.shut();
+    }
+}
+
+/// Partitions that are being opened; dropping it gives them up.
+struct Starting {
+    parts: Vec<(Part, crossbeam_channel::Receiver<Result<Mounted, coldpress_core::tier::MountError>>)>,
+    workers: Vec<JoinHandle<()>>,
+}
+
+impl Starting {
+    fn start(
+        &mut self,
+        medium: Box<dyn Medium>,
+        partition: u16,
+        config: &ColdTierConfig,
+        store: Store,
+        pools: &PoolCoordinator,
+        opened_s: u32,
+    ) -> Result<(), OpenError> {
+        let (sender, messages) = bounded(QUEUED_MAX as usize + MESSAGES_BEYOND_WRITES);
+        let (ready, mounted) = bounded(1);
+        let syncer = Syncer::start(medium.try_clone()?, partition)?;
+        let reader = medium.try_clone()?;
+        let shell = Shell::take();
+        let setup = Setup {
+            shell,
+            config: config.clone(),
+            terms: Terms::new(config.geometry),
+            store: Store { partition, partitions: config.settings.partitions, ..store },
+            medium,
+            messages,
+            pools: pools.clone(),
+            opened_s,
+            ready,
+        };
+        let run = move || worker::run(setup, syncer);
+        let spawned: io::Result<JoinHandle<()>> =
+            Builder::new().name(format!("coldpress-log-{partition}")).spawn(run);
+        match spawned {
+            Ok(worker) => {
+                self.workers.push(worker);
+                self.parts.push((Part { shell, medium: reader, sender }, mounted));
+                Ok(())
+            }
+            Err(error) => {
+                shell.put_back();
+                Err(error.into())
+            }
+        }
+    }
+
+    fn await_mounts(&self, timeout: core::time::Duration, store: &Store) -> Result<(), OpenError> {
+        let deadline = Instant::now() + timeout;
+        for (_, mounted) in &self.parts {
+            let mounted = match mounted.recv_deadline(deadline) {
+                Ok(Ok(mounted)) => mounted,
+                Ok(Err(error)) => return Err(OpenError::Mount(error)),
+                Err(RecvTimeoutError::Timeout) => return Err(OpenError::TimedOut),
+                Err(RecvTimeoutError::Disconnected) => return Err(OpenError::Poisoned),
+            };
+            if (mounted.store.id, mounted.store.hash_key) != (store.id, store.hash_key) {
+                return Err(OpenError::Mount(coldpress_core::tier::MountError::OtherStore));
+            }
+        }
+        Ok(())
+    }
+
+    fn take_parts(&mut self) -> Vec<Part> {
+        self.parts.drain(..).map(|(part, _)| part).collect()
+    }
+}
+
+impl Drop for Starting {
+    fn drop(&mut self) {
+        // With its sender gone, a worker ends at its next step.
+        let shells: Vec<&'static Shell> = self.parts.drain(..).map(|(part, _)| part.shell).collect();
+        let has_failed = !self.workers.is_empty();
+        for worker in self.workers.drain(..) {
+            let _ = worker.join();
+        }
+        if has_failed {
+            shells.into_iter().for_each(Shell::put_back);
+        }
+    }
+}

@@ -1,0 +1,455 @@
+//! Puts and removes: check, encode, reserve, publish, send, wait.
+//!
+//! ```text
+//!  limits ─► encode ─► place in the queue ─► pending bytes ─► charge ─► index: Pending ─► send ─► [wait for durability]
+//!                      └────────── each given back when a later one is refused ─────────┘
+//! ```
+//! A write is readable from the moment it is in the index. What is not there for it, it waits for until the deadline; what
+//! it can't have, it says. No guard of the index is held while anything waits.
+
+use core::sync::atomic::Ordering::{self, Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::time::Duration;
+use std::time::Instant;
+
+use coldpress_core::codec::CodecId;
+use coldpress_core::log::{Checksum, KeyHash, Kind};
+use crossbeam_channel::{Sender, bounded};
+
+use super::config::{Durability, FullPolicy, seconds};
+use super::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending};
+use super::error::{BatchError, PutError, RemoveError, TierError};
+use super::gate::{Message, Open, Part, Waiter};
+use super::handle::{ColdTierHandle, wait_for};
+use super::scratch;
+use super::shell::{QUEUED_MAX, Shell};
+
+/// How long a client waits for room before it looks again by itself.
+const WAIT_SLICE: Duration = Duration::from_millis(20);
+
+/// What one put asks for beyond the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PutOptions {
+    /// The lifetime; that of the configuration where there is none. Rounded up to whole seconds.
+    pub ttl: Option<Duration>,
+    /// What is promised when the put returns; that of the configuration where nothing is said.
+    pub durability: Option<Durability>,
+}
+
+/// A write on its way into the index.
+struct Write {
+    part: usize,
+    hash: KeyHash,
+    pending: Option<Pending>,
+    waiter: Option<Sender<Result<(), TierError>>>,
+    durability: Durability,
+    /// Bytes of key and value, for the count.
+    bytes_put: u64,
+    deadline: Instant,
+}
+
+/// What came of an attempt.
+enum Attempt {
+    /// It is in the index and on its way.
+    Sent(&'static Shell),
+    /// There was nothing to remove.
+    Nothing,
+    /// Something is not there yet.
+    Wait(&'static Shell, Lack),
+}
+
+#[derive(Clone, Copy)]
+enum Lack {
+    Queue,
+    Capacity { needed: u64, available: u64 },
+}
+
+/// Why an attempt ended the write.
+enum Refused {
+    Tier(TierError),
+    Full { needed: u64, available: u64 },
+    Busy,
+}
+
+impl From<TierError> for Refused {
+    fn from(error: TierError) -> Self {
+        Self::Tier(error)
+    }
+}
+
+impl From<Refused> for PutError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Tier(error) => Self::Tier(error),
+            Refused::Full { needed, available } => Self::Full { needed, available },
+            Refused::Busy => Self::Busy,
+        }
+    }
+}
+
+impl From<Refused> for RemoveError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Tier(error) => Self::Tier(error),
+            // A remove charges nothing, so it never lacks capacity.
+            Refused::Full { .. } | Refused::Busy => Self::Busy,
+        }
+    }
+}
+
+impl ColdTierHandle {
+    /// Puts a value, with the lifetime and durability of the configuration. It takes the place of an earlier one.
+    ///
+    /// # Errors
+    /// [`PutError`]; the value and its key stay with the caller.
+    ///
+    /// # Bounds
+    /// Encodes the value once on this thread. Waits for room at most the configured `op_timeout`.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), PutError> {
+        self.put_with(key, value, PutOptions::default())
+    }
+
+    /// Puts a value that expires after `ttl`, rounded up to whole seconds.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and [`PutError::Lifetime`].
+    pub fn put_with_ttl(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<(), PutError> {
+        self.put_with(key, value, PutOptions { ttl: Some(ttl), ..PutOptions::default() })
+    }
+
+    /// Puts a value with a lifetime and durability of its own.
+    ///
+    /// # Errors
+    /// As [`put_with_ttl`](Self::put_with_ttl).
+    pub fn put_with(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<(), PutError> {
+        let mut write = self.prepare_put(key, value, options)?;
+        let outcome = self.run(&mut write);
+        if outcome.is_err() {
+            // Only to count it: a tier that is closed counts nothing.
+            let refused = |part: &Part| part.shell.counts.refused_puts.fetch_add(1, Relaxed);
+            let _ = self.enter(|open| open.part(write.part).map(refused));
+        }
+        outcome.map(|_| ()).map_err(PutError::from)
+    }
+
+    /// Puts many values and waits once for the durability of all.
+    ///
+    /// # Errors
+    /// [`BatchError`] tells how far it came; what came before was put, though it may not be durable.
+    pub fn put_batch<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        pairs: &[(K, V)],
+        options: PutOptions,
+    ) -> Result<(), BatchError> {
+        let each = PutOptions { durability: Some(Durability::Buffered), ..options };
+        for (index, (key, value)) in pairs.iter().enumerate() {
+            self.put_with(key.as_ref(), value.as_ref(), each).map_err(|error| BatchError { index, error })?;
+        }
+        let last = |error: TierError| BatchError { index: pairs.len(), error: error.into() };
+        let default = self.enter(|open| open.limits.durability).map_err(last)?;
+        self.flush_to(options.durability.unwrap_or(default)).map_err(last)
+    }
+
+    /// Removes a key, with the durability of the configuration. Tells whether it had a value.
+    ///
+    /// It works on a full tier: each value is charged the tombstone of its key too.
+    ///
+    /// # Errors
+    /// [`RemoveError`].
+    pub fn remove(&self, key: &[u8]) -> Result<bool, RemoveError> {
+        let durability = self.enter(|open| open.limits.durability)?;
+        self.remove_with(key, durability)
+    }
+
+    /// Removes a key with a durability of its own.
+    ///
+    /// # Errors
+    /// [`RemoveError`].
+    pub fn remove_with(&self, key: &[u8], durability: Durability) -> Result<bool, RemoveError> {
+        let mut write = self
+            .enter(|open| {
+                check_key(open, key).map_err(|(bytes, max)| RemoveError::KeyTooLong { bytes, max })?;
+                let (hash, part) = open.route(key);
+                let pending = Pending {
+                    payload: Box::from(hash.0),
+                    checksum: Checksum::of(&hash.0),
+                    codec: CodecId::Raw.tag(),
+                    key_bytes: 12,
+                    expires_s: None,
+                    kind: Kind::Tombstone,
+                    inflight: None,
+                    before: None,
+                    charge: open.terms.tombstone_charge(),
+                    older_charge: 0,
+                };
+                let deadline = Instant::now() + open.limits.op_timeout;
+                Ok(Write { part, hash, pending: Some(pending), waiter: None, durability, bytes_put: 0, deadline })
+            })
+            .map_err(RemoveError::from)
+            .and_then(|result| result)?;
+        Ok(self.run(&mut write)?)
+    }
+
+    fn prepare_put(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<Write, PutError> {
+        let (mut write, codec, mut pending, terms) = self.enter(|open| {
+            check_key(open, key).map_err(|(bytes, max)| PutError::KeyTooLong { bytes, max })?;
+            let limits = &open.limits;
+            let max = limits.value_bytes_max;
+            if value.len() > max as usize {
+                return Err(PutError::ValueTooLong { bytes: value.len(), max });
+            }
+            let (hash, index) = open.route(key);
+            let part = open.part(index)?;
+            let expires_s = expiry(options.ttl.or(limits.ttl), open.now_s(part))?;
+            let codec = CodecId::try_from(part.shell.codec.load(Relaxed)).unwrap_or(CodecId::Raw);
+            let write = Write {
+                part: index,
+                hash,
+                pending: None,
+                waiter: None,
+                durability: options.durability.unwrap_or(limits.durability),
+                bytes_put: (key.len() + value.len()) as u64,
+                deadline: Instant::now() + limits.op_timeout,
+            };
+            let pending = Pending {
+                payload: Box::default(),
+                checksum: Checksum::default(),
+                codec: CodecId::Raw.tag(),
+                key_bytes: u32::try_from(key.len()).unwrap_or(u32::MAX),
+                expires_s,
+                kind: Kind::Value,
+                inflight: None,
+                before: None,
+                charge: 0,
+                older_charge: 0,
+            };
+            Ok::<_, PutError>((write, codec, pending, open.terms))
+        })??;
+        let (used, payload) = scratch::encode(codec, key, value);
+        pending.codec = used.tag();
+        pending.checksum = Checksum::of(&payload);
+        let value_bytes = u32::try_from(payload.len().saturating_sub(key.len())).unwrap_or(u32::MAX);
+        pending.charge = terms.value_charge(pending.key_bytes, value_bytes, pending.expires_s.is_some());
+        pending.payload = payload;
+        write.pending = Some(pending);
+        Ok(write)
+    }
+
+    /// Brings a write into the index and waits for what it promised. Returns whether it did anything.
+    fn run(&self, write: &mut Write) -> Result<bool, Refused> {
+        let receiver = (write.durability > Durability::Buffered).then(|| bounded(1)).map(|(reply, receiver)| {
+            write.waiter = Some(reply);
+            receiver
+        });
+        let Some(shell) = self.send(write)? else { return Ok(false) };
+        // From here on only the worker can answer: with no sender left, its end is seen.
+        write.waiter = None;
+        if let Some(receiver) = receiver {
+            wait_for(&receiver, write.deadline, shell)??;
+        }
+        Ok(true)
+    }
+
+    /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
+    fn send(&self, write: &mut Write) -> Result<Option<&'static Shell>, Refused> {
+        let mut waiter = None;
+        loop {
+            let mark = waiter.as_ref().map(super::room::RoomWaiter::mark);
+            let attempt = self.enter(|open| {
+                let part = open.part(write.part)?;
+                part.attempt(open, write)
+            })??;
+            let (shell, lack) = match attempt {
+                Attempt::Sent(shell) => return Ok(Some(shell)),
+                Attempt::Nothing => return Ok(None),
+                Attempt::Wait(shell, lack) => (shell, lack),
+            };
+            let left = write.deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(match lack {
+                    Lack::Queue => Refused::Busy,
+                    Lack::Capacity { needed, available } => Refused::Full { needed, available },
+                });
+            }
+            match mark {
+                // What is given back from here on is seen by the next attempt.
+                None => waiter = Some(shell.room.waiter()),
+                Some(mark) => {
+                    // The worker may be asleep; whether it could be woken shows at the next attempt.
+                    let _ = self.enter(|open| open.part(write.part).map(|p| p.sender.try_send(Message::Nudge)));
+                    if let Some(waiter) = &waiter {
+                        waiter.wait(mark, left.min(WAIT_SLICE));
+                    }
+                }
+            }
+        }
+    }
+}
+
+impl Part {
+    fn attempt(&self, open: &Open, write: &mut Write) -> Result<Attempt, Refused> {
+        let shell = self.shell;
+        if shell.health.is_poisoned() {
+            return Err(TierError::Poisoned.into());
+        }
+        if let Some(error) = shell.health.refusal() {
+            return Err(TierError::Medium(error).into());
+        }
+        let Some(pending) = &write.pending else { return Ok(Attempt::Nothing) };
+        let is_value = pending.kind == Kind::Value;
+        let bytes = pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES;
+        if !reserve_place(&shell.queued) {
+            return Ok(Attempt::Wait(shell, Lack::Queue));
+        }
+        if !reserve(&shell.sums.pending_bytes, bytes, open.limits.pending_bytes_max) {
+            shell.queued.fetch_sub(1, Relaxed);
+            return Ok(Attempt::Wait(shell, Lack::Queue));
+        }
+        let charge = if is_value { u64::from(pending.charge) } else { 0 };
+        if is_value && let Err(lack) = self.reserve_charge(open, &write.hash, pending) {
+            shell.sums.pending_bytes.fetch_sub(bytes, Relaxed);
+            shell.queued.fetch_sub(1, Relaxed);
+            return lack;
+        }
+        let touched_s = open.now_s(self).saturating_sub(open.limits.opened_s);
+        let published = shell.mutate(&open.terms, &write.hash, |entry| {
+            entry.written(touched_s);
+            publish(entry, &mut write.pending)
+        });
+        match is_value {
+            true => shell.counts.puts.fetch_add(1, Relaxed),
+            false => shell.counts.removes.fetch_add(1, Relaxed),
+        };
+        shell.counts.bytes_put.fetch_add(write.bytes_put, Relaxed);
+        // The sums have it from the entry now; the reservations go.
+        shell.sums.pending_bytes.fetch_sub(bytes, Relaxed);
+        shell.sums.charge.fetch_sub(charge, Relaxed);
+        match published.unwrap_or(Publish::Nothing) {
+            Publish::Nothing => {
+                shell.queued.fetch_sub(1, Relaxed);
+                Ok(Attempt::Nothing)
+            }
+            // It was never on its way; a waiter has nothing to wait for.
+            Publish::Forgotten => {
+                shell.queued.fetch_sub(1, Relaxed);
+                if let Some(waiter) = write.waiter.take() {
+                    let _ = waiter.try_send(Ok(()));
+                }
+                Ok(Attempt::Sent(shell))
+            }
+            Publish::Pending => {
+                let durability = write.durability;
+                let waiter = write.waiter.take().map(|reply| Waiter { durability, reply });
+                let message = Message::Dirty { hash: write.hash, waiter };
+                // There is room: each such message has a place reserved.
+                self.sender.try_send(message).map_err(|_| TierError::Poisoned)?;
+                Ok(Attempt::Sent(shell))
+            }
+        }
+    }
+
+    /// Charges a value against the capacity, or says what becomes of it.
+    ///
+    /// What the log is sure to hold must not be exceeded once everything pending is published (`net`). Until then the record
+    /// that is replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.
+    fn reserve_charge(
+        &self,
+        open: &Open,
+        hash: &KeyHash,
+        pending: &Pending,
+    ) -> Result<(), Result<Attempt, Refused>> {
+        let shell = self.shell;
+        let needed = u64::from(pending.charge);
+        let record = u32::try_from(pending.payload.len()).unwrap_or(u32::MAX).saturating_add(32);
+        let longest = shell.longest_record.load(Relaxed).max(record);
+        let most = open.limits.charge_bytes_max(&open.terms, longest);
+        let gross_max = most.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
+        let replaced = shell.view(hash, |entry| {
+            let weight = entry.weigh(&open.terms);
+            weight.charge.saturating_sub(weight.owed)
+        });
+        let replaced = replaced.unwrap_or(0);
+        let mut charge = shell.sums.charge.load(Relaxed);
+        loop {
+            let settled = charge.saturating_sub(shell.sums.owed.load(Relaxed)).saturating_sub(replaced);
+            let available = most.saturating_sub(settled);
+            if needed > available {
+                return Err(self.without_capacity(open, needed, available, most));
+            }
+            let Some(gross) = charge.checked_add(needed).filter(|gross| *gross <= gross_max) else {
+                return Err(Ok(Attempt::Wait(shell, Lack::Capacity { needed, available })));
+            };
+            match shell.sums.charge.compare_exchange_weak(charge, gross, Relaxed, Relaxed) {
+                Ok(_) => {
+                    shell.longest_record.fetch_max(record, Relaxed);
+                    return Ok(());
+                }
+                Err(now) => charge = now,
+            }
+        }
+    }
+
+    fn without_capacity(&self, open: &Open, needed: u64, available: u64, most: u64) -> Result<Attempt, Refused> {
+        if open.limits.full == FullPolicy::Reject || needed > most {
+            return Err(Refused::Full { needed, available });
+        }
+        // A little more than is lacking, so that the next puts find room too.
+        let lacking = needed - available + most / 128;
+        self.shell.evict_bytes.fetch_max(lacking, Relaxed);
+        Ok(Attempt::Wait(self.shell, Lack::Capacity { needed, available }))
+    }
+}
+
+/// What became of a write in the index.
+enum Publish {
+    /// It is pending.
+    Pending,
+    /// A remove of a key that has no value.
+    Nothing,
+    /// A remove of a value that was never appended: the entry is gone.
+    Forgotten,
+}
+
+fn publish(entry: &mut Entry, write: &mut Option<Pending>) -> Publish {
+    let is_remove = write.as_ref().is_some_and(|pending| pending.kind == Kind::Tombstone);
+    if is_remove && !entry.is_value() {
+        return Publish::Nothing;
+    }
+    let Some(mut new) = write.take() else { return Publish::Nothing };
+    if let Some(old) = entry.pending.take() {
+        new.before = old.before;
+        new.older_charge = old.older_charge;
+        if let Some(at) = old.inflight {
+            new.before = new.before.max(Some(at.version()));
+            new.older_charge = new.older_charge.saturating_add(old.charge);
+        }
+    }
+    if is_remove && entry.copies == 0 && new.before.is_none() {
+        return Publish::Forgotten;
+    }
+    entry.pending = Some(Box::new(new));
+    Publish::Pending
+}
+
+fn reserve(sum: &AtomicU64, bytes: u64, max: u64) -> bool {
+    sum.fetch_update(Relaxed, Relaxed, |now| now.checked_add(bytes).filter(|sum| *sum <= max)).is_ok()
+}
+
+fn reserve_place(queued: &AtomicU32) -> bool {
+    let next = |now: u32| (now < QUEUED_MAX).then(|| now + 1);
+    queued.fetch_update(Ordering::AcqRel, Relaxed, next).is_ok()
+}
+
+fn check_key(open: &Open, key: &[u8]) -> Result<(), (usize, u32)> {
+    let max = open.limits.key_bytes_max;
+    if key.len() > max as usize { Err((key.len(), max)) } else { Ok(()) }
+}
+
+fn expiry(ttl: Option<Duration>, now_s: u32) -> Result<Option<u32>, PutError> {
+    let Some(ttl) = ttl else { return Ok(None) };
+    let max_s = u32::MAX - now_s;
+    if ttl.is_zero() || ttl > Duration::from_secs(u64::from(max_s)) {
+        return Err(PutError::Lifetime { max_s });
+    }
+    Ok(Some(now_s.saturating_add(seconds(ttl))))
+}

@@ -1,0 +1,258 @@
+//! What the threads of one partition share: the index and the sums over it.
+//!
+//! A shell is `&'static`: leaked once, taken from a process-wide list when a partition is opened, and put back, emptied,
+//! when it is closed. So nothing needs to count references, and opening a thousand tiers leaks no more than the most that
+//! were ever open at once. It holds no file and no channel: those are in the tier's gate, and go with it.
+
+use core::hash::{BuildHasher, Hasher};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+
+use coldpress_core::log::KeyHash;
+use dashmap::{DashMap, Entry as Slot};
+use parking_lot::Mutex;
+
+use super::entry::{Entry, Terms, Weight};
+use super::figures::{Board, Counts};
+use super::health::Health;
+use super::room::Room;
+
+/// Maps of one shell; iteration takes the hashes of one at a time.
+pub(crate) const STRIPES: usize = 64;
+/// Shards of one map. 1,024 in all keep the growth of one near a millisecond with tens of millions of keys.
+const SHARDS: usize = 16;
+/// Writes that can be on their way to the worker of a partition.
+pub(crate) const QUEUED_MAX: u32 = 8192;
+
+/// The hash of a key is keyed and random already: its own bits serve.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnBits(u64);
+
+impl Hasher for OwnBits {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl BuildHasher for OwnBits {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
+
+type Map = DashMap<KeyHash, Entry, OwnBits>;
+
+/// Sums over all entries of a shell; each equals a recount whenever no operation is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Sums {
+    pub(crate) charge: AtomicU64,
+    pub(crate) owed: AtomicU64,
+    pub(crate) pending_bytes: AtomicU64,
+    pub(crate) keys: AtomicU64,
+}
+
+/// The shared part of one partition.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    stripes: Box<[Map]>,
+    pub(crate) sums: Sums,
+    pub(crate) counts: Counts,
+    pub(crate) board: Mutex<Board>,
+    pub(crate) room: Room,
+    pub(crate) health: Health,
+    /// Messages about writes that the worker has not appended yet.
+    pub(crate) queued: AtomicU32,
+    /// The longest record that was ever charged: a segment may end so many bytes early.
+    pub(crate) longest_record: AtomicU32,
+    /// Tag of the codec for new records.
+    pub(crate) codec: AtomicU8,
+    pub(crate) is_compacting: AtomicBool,
+    pub(crate) has_background: AtomicBool,
+    /// The wall clock of the log: it does not go back over a reopen.
+    pub(crate) clock_s: AtomicU32,
+    /// Bytes that clients wait for.
+    pub(crate) evict_bytes: AtomicU64,
+}
+
+static FREE: Mutex<Vec<&'static Shell>> = Mutex::new(Vec::new());
+
+impl Shell {
+    /// Takes an empty shell from the list, or makes one that will never be freed.
+    pub(crate) fn take() -> &'static Self {
+        let free = FREE.lock().pop();
+        free.unwrap_or_else(|| Box::leak(Box::new(Self::new())))
+    }
+
+    /// Empties the shell and puts it on the list. No other thread may use it any more.
+    pub(crate) fn put_back(&'static self) {
+        for map in &self.stripes {
+            map.clear();
+            map.shrink_to_fit();
+        }
+        self.sums.charge.store(0, Relaxed);
+        self.sums.owed.store(0, Relaxed);
+        self.sums.pending_bytes.store(0, Relaxed);
+        self.sums.keys.store(0, Relaxed);
+        self.counts.reset();
+        *self.board.lock() = Board::default();
+        self.health.reset();
+        self.queued.store(0, Relaxed);
+        self.longest_record.store(0, Relaxed);
+        self.is_compacting.store(false, Relaxed);
+        self.has_background.store(false, Relaxed);
+        self.clock_s.store(0, Relaxed);
+        self.evict_bytes.store(0, Relaxed);
+        FREE.lock().push(self);
+    }
+
+    fn new() -> Self {
+        let map = |_| Map::with_capacity_and_hasher_and_shard_amount(0, OwnBits::default(), SHARDS);
+        Self {
+            stripes: (0..STRIPES).map(map).collect(),
+            sums: Sums::default(),
+            counts: Counts::default(),
+            board: Mutex::new(Board::default()),
+            room: Room::default(),
+            health: Health::default(),
+            queued: AtomicU32::new(0),
+            longest_record: AtomicU32::new(0),
+            codec: AtomicU8::new(1),
+            is_compacting: AtomicBool::new(false),
+            has_background: AtomicBool::new(false),
+            clock_s: AtomicU32::new(0),
+            evict_bytes: AtomicU64::new(0),
+        }
+    }
+
+    /// The map of a key: by bytes of the hash that the maps themselves do not look at.
+    fn map(&self, hash: &KeyHash) -> Option<&Map> {
+        self.stripes.get(usize::from(hash.0[11]) % STRIPES)
+    }
+
+    /// Looks at an entry. `look` must do no more than read memory: a guard is held.
+    pub(crate) fn view<R>(&self, hash: &KeyHash, look: impl FnOnce(&Entry) -> R) -> Option<R> {
+        self.map(hash)?.get(hash).map(|entry| look(&entry))
+    }
+
+    /// Changes an entry, made if there is none and dropped if nothing is left in it, and keeps the sums right.
+    /// `change` must do no more than work on memory: a guard is held.
+    pub(crate) fn mutate<R>(
+        &self,
+        terms: &Terms,
+        hash: &KeyHash,
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
+        match self.map(hash)?.entry(*hash) {
+            Slot::Occupied(mut slot) => {
+                let result = self.account(terms, slot.get_mut(), change);
+                if slot.get().is_vacant() {
+                    slot.remove();
+                }
+                Some(result)
+            }
+            Slot::Vacant(slot) => {
+                let mut entry = Entry::default();
+                let result = self.account(terms, &mut entry, change);
+                if !entry.is_vacant() {
+                    slot.insert(entry);
+                }
+                Some(result)
+            }
+        }
+    }
+
+    fn account<R>(&self, terms: &Terms, entry: &mut Entry, change: impl FnOnce(&mut Entry) -> R) -> R {
+        let before = entry.weigh(terms);
+        let result = change(entry);
+        let after = entry.weigh(terms);
+        move_sum(&self.sums.charge, before.charge, after.charge);
+        move_sum(&self.sums.owed, before.owed, after.owed);
+        move_sum(&self.sums.pending_bytes, before.pending_bytes, after.pending_bytes);
+        move_sum(&self.sums.keys, before.keys, after.keys);
+        result
+    }
+
+    /// The hashes of the keys in one stripe that have a value.
+    pub(crate) fn hashes(&self, stripe: usize) -> Vec<KeyHash> {
+        let Some(map) = self.stripes.get(stripe) else { return Vec::new() };
+        map.iter().filter(|entry| entry.is_value()).map(|entry| *entry.key()).collect()
+    }
+
+    /// Adds up all entries anew. Bounds: looks at every key.
+    pub(crate) fn recount(&self, terms: &Terms) -> Weight {
+        let mut sum = Weight::default();
+        for map in &self.stripes {
+            for entry in map {
+                let weight = entry.weigh(terms);
+                sum.charge += weight.charge;
+                sum.owed += weight.owed;
+                sum.pending_bytes += weight.pending_bytes;
+                sum.keys += weight.keys;
+            }
+        }
+        sum
+    }
+
+    /// The sums as they stand.
+    pub(crate) fn weight(&self) -> Weight {
+        Weight {
+            charge: self.sums.charge.load(Relaxed),
+            owed: self.sums.owed.load(Relaxed),
+            pending_bytes: self.sums.pending_bytes.load(Relaxed),
+            keys: self.sums.keys.load(Relaxed),
+        }
+    }
+
+    /// Bytes of memory that the index takes: places of all maps, a control byte each, and what is pending.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        let places: usize = self.stripes.iter().map(Map::capacity).sum();
+        // A table of the map is at most seven eighths full when its capacity is reached.
+        let slots = places as u64 * 8 / 7;
+        slots * (size_of::<(KeyHash, Entry)>() as u64 + 1) + self.sums.pending_bytes.load(Relaxed)
+    }
+
+    /// Records in the index, stale tombstones included.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        self.stripes.iter().map(Map::len).sum()
+    }
+}
+
+fn move_sum(sum: &AtomicU64, before: u64, after: u64) {
+    if after > before {
+        sum.fetch_add(after - before, Relaxed);
+    } else if after < before {
+        sum.fetch_sub(before - after, Relaxed);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shell_put_back_is_taken_again_and_empty() {
+        use coldpress_core::log::{Geometry, Identity};
+        let terms = Terms::new(Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap());
+        let shell = Shell::take();
+        for n in 0..1000u64 {
+            let mut hash = KeyHash::default();
+            hash.0[..8].copy_from_slice(&n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
+            hash.0[11] = n as u8;
+            shell.mutate(&terms, &hash, |entry| entry.copies += 1).unwrap();
+        }
+        assert_eq!(shell.entries(), 1000);
+        assert!(shell.index_bytes() > 64_000);
+        shell.put_back();
+        assert_eq!((shell.entries(), shell.index_bytes()), (0, 0));
+    }
+}

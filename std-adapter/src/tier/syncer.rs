@@ -1,0 +1,60 @@
+//! The syncer: a thread that does nothing but sync, so that appends go on meanwhile.
+
+use std::io;
+use std::thread::{Builder, JoinHandle};
+
+use coldpress_core::cleanup::Ticket;
+use coldpress_core::tier::MediumError;
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+
+use crate::medium::Medium;
+
+/// A sync that is over.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Synced {
+    pub(crate) ticket: Ticket,
+    pub(crate) result: Result<(), MediumError>,
+}
+
+/// Syncs that wait: the machine asks for one at a time.
+const WAITING_MAX: usize = 4;
+
+/// The syncer of one partition; dropping it ends and joins the thread.
+#[derive(Debug)]
+pub(crate) struct Syncer {
+    requests: Option<Sender<Ticket>>,
+    pub(crate) results: Receiver<Synced>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Syncer {
+    pub(crate) fn start(medium: Box<dyn Medium>, partition: u16) -> io::Result<Self> {
+        let (requests, inbox) = bounded(WAITING_MAX);
+        let (outbox, results) = bounded(WAITING_MAX);
+        let run = move || {
+            for ticket in inbox {
+                let result = medium.sync();
+                if outbox.send(Synced { ticket, result }).is_err() {
+                    return;
+                }
+            }
+        };
+        let thread = Builder::new().name(format!("coldpress-sync-{partition}")).spawn(run)?;
+        Ok(Self { requests: Some(requests), results, thread: Some(thread) })
+    }
+
+    /// Asks for a sync; `false` when the syncer can't take it.
+    pub(crate) fn request(&self, ticket: Ticket) -> bool {
+        let Some(requests) = &self.requests else { return false };
+        !matches!(requests.try_send(ticket), Err(TrySendError::Full(_) | TrySendError::Disconnected(_)))
+    }
+}
+
+impl Drop for Syncer {
+    fn drop(&mut self) {
+        self.requests = None;
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the syncer panicked");
+        }
+    }
+}

@@ -1,0 +1,54 @@
+//! An orderly end: everything that was taken is written and synced, as far as the time goes.
+
+use coldpress_core::tier::Status;
+use crossbeam_channel::Sender;
+
+use super::Worker;
+use crate::clock::monotonic_ms;
+use crate::tier::error::{CloseError, TierError};
+
+/// A close that is under way.
+pub(super) struct Closing {
+    deadline_ms: u64,
+    outcome: Option<Sender<Result<(), CloseError>>>,
+    is_begun: bool,
+}
+
+impl Closing {
+    pub(super) const fn new(deadline_ms: u64, outcome: Option<Sender<Result<(), CloseError>>>) -> Self {
+        Self { deadline_ms, outcome, is_begun: false }
+    }
+}
+
+impl Worker<'_> {
+    /// Takes a step towards the end; tells whether it is reached.
+    pub(super) fn poll_closing(&mut self) -> bool {
+        let is_all_appended = self.is_all_appended();
+        let Some(closing) = &mut self.closing else { return false };
+        if !closing.is_begun && is_all_appended {
+            closing.is_begun = true;
+            self.tier.close();
+        }
+        let is_closed = self.tier.status() == Status::Closed;
+        if !is_closed && monotonic_ms() < closing.deadline_ms {
+            return false;
+        }
+        let outcome = closing.outcome.take();
+        let lost = self.left_to_append() + self.tier.appended().saturating_sub(self.tier.durable());
+        let result = if is_closed && self.left_to_append() == 0 {
+            Ok(())
+        } else {
+            Err(CloseError::Unwritten { writes: lost, error: self.shell.health.failure() })
+        };
+        self.waiters.settle(self.tier.written(), self.tier.durable());
+        self.waiters.fail_all(TierError::Closed);
+        self.post();
+        if let Err(error) = &result {
+            tracing::error!(partition = self.partition, %error, "close");
+        }
+        if let Some(outcome) = outcome {
+            let _ = outcome.try_send(result);
+        }
+        true
+    }
+}

@@ -1,0 +1,193 @@
+//! Driving the machine: polls, and what it asks for.
+
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+
+use coldpress_core::cleanup::Ticket;
+use coldpress_core::compaction::CompactionTask;
+use coldpress_core::tier::{Action, Input, MediumError, Now, Poll};
+
+use super::{WAIT_MS_MAX, Worker};
+use crate::clock::monotonic_ms;
+use crate::tier::error::TierError;
+use crate::tier::syncer::Synced;
+
+/// Polls in one turn.
+const POLLS_PER_TURN: usize = 64;
+/// Polls after which messages that wait come first.
+const POLLS_BEFORE_MESSAGES: usize = 8;
+/// How long the worker waits while something is to be tried again, in milliseconds.
+const AGAIN_MS: u64 = 2;
+/// Compaction for debt is asked for at most so often by the background worker, in milliseconds.
+const DEBT_MS: u64 = 1_000;
+
+impl Worker<'_> {
+    /// Polls the machine, up to a bound; tells whether it has nothing left to do.
+    pub(super) fn drive(&mut self) -> bool {
+        for polls in 0..POLLS_PER_TURN {
+            if polls >= POLLS_BEFORE_MESSAGES && !self.messages.is_empty() {
+                return false;
+            }
+            let now = self.now();
+            match self.tier.poll(now, &mut self.index) {
+                Poll::Do(action) => self.perform(now, action),
+                Poll::Again => {}
+                Poll::Idle => return true,
+            }
+        }
+        false
+    }
+
+    fn perform(&mut self, now: Now, action: Action) {
+        let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
+        let at = |segment: u32, offset: u32| u64::from(segment) * segment_bytes + u64::from(offset);
+        match action {
+            Action::Read { ticket, segment, offset, .. } => {
+                let result = self.medium.read_at(at(segment, offset), self.tier.read_buffer(ticket));
+                self.done(now, ticket, result);
+            }
+            Action::Write { ticket, segment, offset, bytes } => {
+                let result = self.medium.write_at(at(segment, offset), self.tier.write_bytes(ticket));
+                self.posting.wrote(segment, bytes);
+                self.done(now, ticket, result);
+                self.after_write(result);
+            }
+            Action::Erase { ticket, segment } => {
+                let result = self.medium.erase(at(segment, 0), segment_bytes);
+                if result.is_ok() {
+                    self.posting.erased(segment);
+                }
+                self.done(now, ticket, result);
+            }
+            Action::Sync { ticket } => {
+                if !self.syncer.request(ticket) {
+                    self.is_syncer_dead = true;
+                }
+            }
+            Action::Cleanup(request) => {
+                if self.pools.submit(request, self.replies.0.clone()).is_err() {
+                    let _ = self.tier.handle(now, Input::CleanupUnavailable(request.ticket), &mut self.index);
+                }
+            }
+            // An action added later can't be carried out.
+            other => self.done(now, other.ticket(), Err(MediumError::Io)),
+        }
+    }
+
+    fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), MediumError>) {
+        if self.tier.handle(now, Input::Done { ticket, result }, &mut self.index).is_err() {
+            tracing::warn!(?ticket, "a completion found nothing outstanding");
+        }
+    }
+
+    /// Makes a failed write known: no waiter is told that all is well, and clients are refused for a while.
+    fn after_write(&mut self, result: Result<(), MediumError>) {
+        match result {
+            Ok(()) => self.shell.health.recover(),
+            Err(error) => {
+                tracing::warn!(partition = self.partition, %error, "a write failed");
+                self.shell.health.fail(error);
+                self.waiters.fail_all(TierError::Medium(error));
+            }
+        }
+    }
+
+    pub(super) fn take_synced(&mut self, synced: Synced) {
+        let now = self.now();
+        self.done(now, synced.ticket, synced.result);
+        if let Err(error) = synced.result {
+            tracing::warn!(partition = self.partition, %error, "a sync failed");
+            self.shell.health.fail(error);
+            self.waiters.fail_synced(error);
+        }
+    }
+
+    /// Tells those who wait what was reached, and posts the figures.
+    pub(super) fn finish_turn(&mut self, is_idle: bool) {
+        let (written, durable) = (self.tier.written(), self.tier.durable());
+        self.waiters.settle(written, durable);
+        if written >= self.tier.appended() {
+            self.unwritten_since_ms = None;
+        }
+        let evict_bytes = self.shell.evict_bytes.swap(0, Relaxed);
+        if evict_bytes > 0 {
+            tracing::debug!(partition = self.partition, evict_bytes, "evicting");
+            self.tier.evict(evict_bytes);
+        }
+        // Somebody waits for room that only a write can give.
+        let is_late = self.unwritten_since_ms.is_some_and(|at| monotonic_ms() >= at + self.flush_after_ms);
+        if is_idle && (self.shell.room.has_waiters() || is_late) {
+            self.tier.flush();
+        }
+        self.take_reports();
+        self.shell.is_compacting.store(self.tier.is_compacting(), Relaxed);
+        self.shell.clock_s.store(self.tier.clock_s(), Relaxed);
+        if self.posting.is_due() {
+            self.post();
+        }
+        self.shell.room.ring();
+    }
+
+    fn take_reports(&mut self) {
+        while let Some(report) = self.tier.take_report() {
+            tracing::info!(
+                partition = self.partition,
+                task = %report.task,
+                outcome = ?report.outcome,
+                victims = report.victims.freed,
+                moved_bytes = report.moved_bytes,
+                log_bytes_reclaimed = report.log_bytes_reclaimed,
+                pool_bytes_reclaimed = report.pool.reclaimed_bytes(),
+                duration_ms = report.duration_ms,
+                "compaction ended"
+            );
+            crate::observe::compaction(&report);
+            if let Some(at) = self.reports.iter().position(|waiter| waiter.task == report.task)
+                && let Some(waiter) = self.reports.remove(at)
+            {
+                let _ = waiter.reply.try_send(report);
+            }
+            self.posting.report(report);
+            self.post();
+        }
+    }
+
+    /// Schedules what the background worker is there for: expiry at every interval, compaction when there is debt.
+    pub(super) fn look_after_background(&mut self) {
+        let now_ms = monotonic_ms();
+        let is_debt_due = self.posting.is_debt_due(now_ms, DEBT_MS);
+        let Some(background) = &mut self.background else { return };
+        if now_ms >= background.next_ms {
+            background.next_ms = now_ms.saturating_add(background.interval_ms);
+            // Where so many tasks wait already, these are among them.
+            let _ = self.tier.schedule(CompactionTask::CleanupExpired);
+            let _ = self.tier.schedule(CompactionTask::CompactData);
+        } else if is_debt_due && !self.tier.is_compacting() {
+            let tally = self.tier.tally();
+            let stale = tally.used_bytes.saturating_sub(tally.live_bytes);
+            if stale > tally.used_bytes / 2 && tally.sealed > 0 {
+                let _ = self.tier.schedule(CompactionTask::CompactData);
+            }
+        }
+    }
+
+    /// How long the worker may wait for its next input.
+    pub(super) fn timeout(&mut self) -> Duration {
+        let now_ms = monotonic_ms();
+        let mut timeout = self.machine_timeout_ms().unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
+        let has_work = !self.backlog.is_empty() || !self.index.unwritten.is_empty() || !self.stalled.is_empty();
+        if has_work || self.shell.room.has_waiters() || self.closing.is_some() {
+            timeout = timeout.min(AGAIN_MS);
+        }
+        if let Some(since_ms) = self.unwritten_since_ms {
+            timeout = timeout.min((since_ms + self.flush_after_ms).saturating_sub(now_ms).max(1));
+        }
+        if let Some(background) = &self.background {
+            timeout = timeout.min(background.next_ms.saturating_sub(now_ms).max(1)).min(DEBT_MS);
+        }
+        if self.posting.is_stale(&self.tier.counters()) {
+            timeout = timeout.min(self.posting.due_in_ms());
+        }
+        Duration::from_millis(timeout)
+    }
+}

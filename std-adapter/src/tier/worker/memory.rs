@@ -1,0 +1,68 @@
+//! The memory lent to a machine, on the worker's stack.
+
+use coldpress_core::log::Segment;
+use coldpress_core::tier::{Memory, Pending, SlotMemory};
+
+use crate::tier::config::ColdTierConfig;
+
+/// Bytes collected before an open segment is written, where the longest record takes less.
+const WRITE_BYTES: usize = 256 << 10;
+/// The longest footer kept in memory; a segment of very short records is sealed when it is reached.
+const FOOTER_BYTES_MAX: usize = 1 << 20;
+/// The most records of one write.
+const RECORDS_MAX: usize = 4096;
+
+/// One slot's memory.
+struct Slot {
+    records: Vec<u8>,
+    footer: Vec<u8>,
+    placed: Vec<Pending>,
+}
+
+/// Everything a machine needs.
+pub(super) struct Buffers {
+    segments: Vec<Segment>,
+    slots: Vec<Slot>,
+    copy: Vec<u8>,
+    scan: Vec<u8>,
+    recode: Vec<u8>,
+}
+
+impl Buffers {
+    pub(super) fn new(config: &ColdTierConfig) -> Self {
+        let record = config.record_bytes_max() as usize;
+        let segment = config.segment_bytes() as usize;
+        let write = record.max(WRITE_BYTES.min(segment));
+        let slot = |_| Slot {
+            records: vec![0; write],
+            // A third of a segment: enough for records of 32 bytes upwards.
+            footer: vec![0; (segment / 3).min(FOOTER_BYTES_MAX)],
+            placed: vec![Pending::default(); RECORDS_MAX.min(segment / 24).max(16)],
+        };
+        Self {
+            segments: vec![Segment::default(); config.segment_count() as usize],
+            // One for each stream, and one to fill while a full one waits for its sync.
+            slots: (0..=config.streams()).map(slot).collect(),
+            copy: vec![0; write],
+            scan: vec![0; write],
+            recode: vec![0; record],
+        }
+    }
+
+    /// Lends it all; `None` if there are more slots than a machine takes.
+    pub(super) fn lend(&mut self) -> Option<Memory<'_>> {
+        let mut slots = heapless::Vec::new();
+        for slot in &mut self.slots {
+            let memory =
+                SlotMemory { records: &mut slot.records, footer: &mut slot.footer, placed: &mut slot.placed };
+            slots.push(memory).ok()?;
+        }
+        Some(Memory {
+            segments: &mut self.segments,
+            slots,
+            copy: &mut self.copy,
+            scan: &mut self.scan,
+            recode: &mut self.recode,
+        })
+    }
+}

@@ -1,0 +1,345 @@
+//! The log worker: the thread that owns the machine of one partition and drives it.
+//!
+//! One turn of its loop: take what clients sent, append what is pending, poll the machine and carry out what it asks, tell
+//! those who wait, post the figures. It never waits for a client, and for nothing but its next input; reads, writes and
+//! erases it does itself, syncs go to the syncer. When it ends in any way but an orderly close, the tier is poisoned: every
+//! caller, waiting or new, is told so.
+
+mod appending;
+mod board;
+mod closing;
+mod driving;
+mod memory;
+mod waiting;
+
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use coldpress_core::cleanup::CleanupReply;
+use coldpress_core::compaction::{CompactionTask, Report};
+use coldpress_core::log::{KeyHash, Store};
+use coldpress_core::tier::{Input, MountError, MountReport, Now, Status, Tier};
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+
+use self::board::Posting;
+use self::closing::Closing;
+use self::memory::Buffers;
+use self::waiting::Waiters;
+use super::config::ColdTierConfig;
+use super::entry::Terms;
+use super::figures::SegmentView;
+use super::gate::{Message, Waiter};
+use super::index::{Index, IndexClock};
+use super::shell::Shell;
+use super::syncer::Syncer;
+use crate::clock::{Clock, monotonic_ms};
+use crate::medium::Medium;
+use crate::pool::PoolCoordinator;
+
+/// Messages taken in one turn.
+const MESSAGES_PER_TURN: usize = 256;
+/// Replies of the pools that can be on their way.
+const REPLIES_MAX: usize = 16;
+/// The longest wait, in milliseconds: a look at the clock is due then.
+const WAIT_MS_MAX: u64 = 1_000;
+
+/// What a worker starts with.
+pub(crate) struct Setup {
+    pub(crate) shell: &'static Shell,
+    pub(crate) config: ColdTierConfig,
+    pub(crate) terms: Terms,
+    pub(crate) store: Store,
+    pub(crate) medium: Box<dyn Medium>,
+    pub(crate) messages: Receiver<Message>,
+    pub(crate) pools: PoolCoordinator,
+    pub(crate) opened_s: u32,
+    pub(crate) ready: Sender<Result<Mounted, MountError>>,
+}
+
+/// What a mount found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mounted {
+    pub(crate) store: Store,
+    pub(crate) report: MountReport,
+    pub(crate) recovery_ms: u64,
+}
+
+/// Something that was sent and is not appended yet.
+enum Work {
+    Dirty(KeyHash, Option<Waiter>),
+    Flush(Waiter),
+}
+
+/// A report that somebody waits for.
+struct ReportWaiter {
+    task: CompactionTask,
+    reply: Sender<Report>,
+}
+
+/// The background worker's schedule.
+struct Background {
+    interval_ms: u64,
+    next_ms: u64,
+}
+
+pub(crate) struct Worker<'m> {
+    tier: Tier<'m>,
+    index: Index,
+    shell: &'static Shell,
+    terms: Terms,
+    medium: Box<dyn Medium>,
+    syncer: Syncer,
+    messages: Receiver<Message>,
+    pools: PoolCoordinator,
+    replies: (Sender<CleanupReply>, Receiver<CleanupReply>),
+    clock: &'static dyn Clock,
+    backlog: VecDeque<Work>,
+    /// Keys whose record did not fit a full log, tried again when something was freed.
+    stalled: VecDeque<KeyHash>,
+    waiters: Waiters,
+    reports: VecDeque<ReportWaiter>,
+    posting: Posting,
+    background: Option<Background>,
+    closing: Option<Closing>,
+    partition: u16,
+    flush_after_ms: u64,
+    pending_bytes_max: u64,
+    /// When the oldest append that is not written was made.
+    unwritten_since_ms: Option<u64>,
+    is_syncer_dead: bool,
+}
+
+/// Poisons the shell unless the worker ended in order.
+struct Alarm {
+    shell: &'static Shell,
+    is_armed: bool,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.shell.health.poison();
+            self.shell.room.ring();
+            tracing::error!("the log worker died; the tier is poisoned");
+        }
+    }
+}
+
+/// Runs a worker to its end: mounts, says so, serves until it is closed.
+pub(crate) fn run(setup: Setup, syncer: Syncer) {
+    let mut alarm = Alarm { shell: setup.shell, is_armed: true };
+    let mut buffers = Buffers::new(&setup.config);
+    let ready = setup.ready.clone();
+    let machine = setup.config.machine(setup.store);
+    let Some(memory) = buffers.lend() else { return };
+    let tier = match Tier::new(machine, memory) {
+        Ok(tier) => tier,
+        Err(error) => {
+            tracing::error!(%error, "the machine refused its configuration");
+            return;
+        }
+    };
+    let mut worker = Worker::new(setup, tier, syncer);
+    match worker.mount() {
+        Some(Ok(mounted)) => {
+            // Whoever opens the tier may have given up; then the channel of messages is closed too.
+            let _ = ready.send(Ok(mounted));
+            alarm.is_armed = !worker.serve();
+        }
+        Some(Err(error)) => {
+            alarm.is_armed = false;
+            let _ = ready.send(Err(error));
+        }
+        None => {}
+    }
+}
+
+impl<'m> Worker<'m> {
+    fn new(setup: Setup, tier: Tier<'m>, syncer: Syncer) -> Self {
+        let settings = &setup.config.settings;
+        let clock = IndexClock {
+            opened_s: setup.opened_s,
+            now_s: setup.opened_s,
+            idle_s: settings.idle.map(super::config::seconds),
+        };
+        setup.shell.codec.store(settings.codec.tag(), Relaxed);
+        let value_bytes_max = setup.config.value_bytes_max as usize;
+        Self {
+            index: Index::new(setup.shell, setup.terms, clock, value_bytes_max, setup.pools.hot()),
+            tier,
+            shell: setup.shell,
+            terms: setup.terms,
+            medium: setup.medium,
+            syncer,
+            messages: setup.messages,
+            pools: setup.pools,
+            replies: bounded(REPLIES_MAX),
+            clock: settings.clock,
+            backlog: VecDeque::new(),
+            stalled: VecDeque::new(),
+            waiters: Waiters::default(),
+            reports: VecDeque::new(),
+            posting: Posting::new(&setup.config),
+            background: None,
+            closing: None,
+            partition: setup.store.partition,
+            flush_after_ms: millis(settings.flush_after),
+            pending_bytes_max: settings.pending_bytes_max,
+            unwritten_since_ms: None,
+            is_syncer_dead: false,
+        }
+    }
+
+    fn now(&mut self) -> Now {
+        let now = Now { monotonic_ms: monotonic_ms(), wall_s: self.clock.wall_s() };
+        self.index.clock.now_s = self.index.clock.now_s.max(now.wall_s).max(self.tier.clock_s());
+        now
+    }
+
+    /// Mounts; `None` when the syncer died or nobody waits any more.
+    fn mount(&mut self) -> Option<Result<Mounted, MountError>> {
+        let begun_ms = monotonic_ms();
+        loop {
+            let is_idle = self.drive();
+            match self.tier.status() {
+                Status::Mounting => {}
+                Status::Failed(error) => return Some(Err(error)),
+                Status::Running | Status::Closing | Status::Closed => break,
+            }
+            if self.is_syncer_dead {
+                return None;
+            }
+            if is_idle {
+                let timeout = self.machine_timeout_ms().unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
+                self.wait_for_input(Duration::from_millis(timeout));
+            }
+            if self.closing.is_some() {
+                return None;
+            }
+        }
+        let report = self.tier.mount_report();
+        let recovery_ms = monotonic_ms().saturating_sub(begun_ms);
+        self.posting.mounted(&report, recovery_ms, self.tier.segments());
+        self.shell.clock_s.store(self.tier.clock_s(), Relaxed);
+        self.post();
+        tracing::info!(
+            partition = self.partition,
+            records = report.records,
+            damaged_records = report.damaged_records,
+            torn_segments = report.torn_segments,
+            quarantined_segments = report.quarantined_segments,
+            recovery_ms,
+            "log mounted"
+        );
+        Some(Ok(Mounted { store: *self.tier.store(), report, recovery_ms }))
+    }
+
+    /// Serves until it is closed; `false` when the syncer died.
+    fn serve(&mut self) -> bool {
+        loop {
+            self.take_messages();
+            self.append_backlog();
+            self.look_after_background();
+            let is_idle = self.drive();
+            self.finish_turn(is_idle);
+            if self.is_syncer_dead {
+                return false;
+            }
+            if self.closing.is_some() && self.poll_closing() {
+                return true;
+            }
+            if is_idle && self.messages.is_empty() {
+                let timeout = self.timeout();
+                if !timeout.is_zero() {
+                    self.wait_for_input(timeout);
+                }
+            }
+        }
+    }
+
+    /// Takes what was sent, up to a bound.
+    fn take_messages(&mut self) {
+        for _ in 0..MESSAGES_PER_TURN {
+            match self.messages.try_recv() {
+                Ok(message) => self.take(message),
+                Err(_) => break,
+            }
+        }
+        while let Ok(synced) = self.syncer.results.try_recv() {
+            self.take_synced(synced);
+        }
+        while let Ok(reply) = self.replies.1.try_recv() {
+            self.take_reply(reply);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match message {
+            Message::Dirty { hash, waiter } => self.backlog.push_back(Work::Dirty(hash, waiter)),
+            Message::Flush(waiter) => self.backlog.push_back(Work::Flush(waiter)),
+            Message::Nudge => {}
+            Message::Schedule { task, accepted, report } => {
+                let outcome = self.tier.schedule(task);
+                if outcome.is_ok() {
+                    self.shell.is_compacting.store(true, Relaxed);
+                    self.reports.extend(report.map(|reply| ReportWaiter { task, reply }));
+                }
+                // A client that no longer waits needs no answer.
+                let _ = accepted.try_send(outcome);
+            }
+            Message::Cancel => self.tier.cancel(),
+            Message::Background(interval) => {
+                self.background = interval.map(|interval| {
+                    let interval_ms = millis(interval);
+                    Background { interval_ms, next_ms: monotonic_ms().saturating_add(interval_ms) }
+                });
+            }
+            Message::Segments(reply) => {
+                let segment_bytes = self.terms.geometry.segment_bytes();
+                let view = |(index, segment)| SegmentView::new(self.partition, index, segment, segment_bytes);
+                let _ = reply.try_send((0..).zip(self.tier.segments()).map(view).collect());
+            }
+            Message::Close { timeout, outcome } => {
+                let deadline_ms = monotonic_ms().saturating_add(millis(timeout));
+                self.closing = Some(Closing::new(deadline_ms, Some(outcome)));
+            }
+        }
+    }
+
+    fn take_reply(&mut self, reply: CleanupReply) {
+        let now = self.now();
+        // A reply that comes too late answers nobody (I-REQ-2).
+        let _ = self.tier.handle(now, Input::Cleanup(reply), &mut self.index);
+    }
+
+    /// Waits for the next input of any kind.
+    fn wait_for_input(&mut self, timeout: Duration) {
+        select! {
+            recv(self.messages) -> message => match message {
+                Ok(message) => self.take(message),
+                // Nobody can send any more: the tier is being dropped without a close, or was never opened.
+                Err(_) => if self.closing.is_none() {
+                    self.closing = Some(Closing::new(monotonic_ms(), None));
+                } else {
+                    std::thread::sleep(timeout.min(Duration::from_millis(1)));
+                },
+            },
+            recv(self.syncer.results) -> synced => match synced {
+                Ok(synced) => self.take_synced(synced),
+                Err(_) => self.is_syncer_dead = true,
+            },
+            recv(self.replies.1) -> reply => if let Ok(reply) = reply { self.take_reply(reply) },
+            default(timeout) => {}
+        }
+    }
+
+    fn machine_timeout_ms(&mut self) -> Option<u64> {
+        let now = self.now();
+        self.tier.poll_timeout(now)
+    }
+}
+
+fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}

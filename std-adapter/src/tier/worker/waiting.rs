@@ -1,0 +1,116 @@
+//! Who waits for which position of the log.
+
+use std::collections::VecDeque;
+
+use coldpress_core::tier::MediumError;
+use crossbeam_channel::Sender;
+
+use crate::tier::config::Durability;
+use crate::tier::error::TierError;
+use crate::tier::gate::Waiter;
+
+type Line = VecDeque<(u64, Sender<Result<(), TierError>>)>;
+
+/// Two lines, each in the order of positions: a sync answers all that it covers (group commit).
+#[derive(Debug, Default)]
+pub(super) struct Waiters {
+    flushed: Line,
+    synced: Line,
+}
+
+impl Waiters {
+    /// Lets a client wait until everything up to `position` is as durable as it asked.
+    pub(super) fn push(&mut self, position: u64, waiter: Waiter) {
+        match waiter.durability {
+            Durability::Buffered => answer(&waiter.reply, Ok(())),
+            Durability::Flushed => self.flushed.push_back((position, waiter.reply)),
+            Durability::Synced => self.synced.push_back((position, waiter.reply)),
+        }
+    }
+
+    pub(super) fn wants_flush(&self) -> bool {
+        !self.flushed.is_empty()
+    }
+
+    pub(super) fn wants_sync(&self) -> bool {
+        !self.synced.is_empty()
+    }
+
+    /// Answers all whose position is reached.
+    pub(super) fn settle(&mut self, written: u64, durable: u64) {
+        settle(&mut self.flushed, written);
+        settle(&mut self.synced, durable);
+    }
+
+    /// A write failed: nobody who waits can be told that all is well.
+    pub(super) fn fail_all(&mut self, error: TierError) {
+        fail(&mut self.flushed, error);
+        fail(&mut self.synced, error);
+    }
+
+    /// A sync failed.
+    pub(super) fn fail_synced(&mut self, error: MediumError) {
+        fail(&mut self.synced, TierError::Medium(error));
+    }
+}
+
+fn settle(line: &mut Line, reached: u64) {
+    while line.front().is_some_and(|(position, _)| *position <= reached) {
+        if let Some((_, reply)) = line.pop_front() {
+            answer(&reply, Ok(()));
+        }
+    }
+}
+
+fn fail(line: &mut Line, error: TierError) {
+    for (_, reply) in line.drain(..) {
+        answer(&reply, Err(error));
+    }
+}
+
+/// A client that no longer waits needs no answer.
+pub(super) fn answer(reply: &Sender<Result<(), TierError>>, result: Result<(), TierError>) {
+    let _ = reply.try_send(result);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crossbeam_channel::{Receiver, bounded};
+
+    fn waiter(durability: Durability) -> (Waiter, Receiver<Result<(), TierError>>) {
+        let (reply, receiver) = bounded(1);
+        (Waiter { durability, reply }, receiver)
+    }
+
+    #[test]
+    fn positions_reached_answer_in_order_and_no_others() {
+        let mut waiters = Waiters::default();
+        let (first, flushed) = waiter(Durability::Flushed);
+        let (second, synced) = waiter(Durability::Synced);
+        let (third, later) = waiter(Durability::Synced);
+        waiters.push(1, first);
+        waiters.push(1, second);
+        waiters.push(3, third);
+        waiters.settle(3, 0);
+        assert_eq!(flushed.try_recv(), Ok(Ok(())));
+        assert!(synced.try_recv().is_err());
+        waiters.settle(3, 2);
+        assert_eq!(synced.try_recv(), Ok(Ok(())));
+        assert!(later.try_recv().is_err() && waiters.wants_sync() && !waiters.wants_flush());
+    }
+
+    #[test]
+    fn failed_sync_fails_only_those_who_wait_for_one() {
+        let mut waiters = Waiters::default();
+        let (first, flushed) = waiter(Durability::Flushed);
+        let (second, synced) = waiter(Durability::Synced);
+        waiters.push(1, first);
+        waiters.push(1, second);
+        waiters.fail_synced(MediumError::Io);
+        assert_eq!(synced.try_recv(), Ok(Err(TierError::Medium(MediumError::Io))));
+        assert!(flushed.try_recv().is_err());
+        waiters.fail_all(TierError::Medium(MediumError::NoSpace));
+        assert_eq!(flushed.try_recv(), Ok(Err(TierError::Medium(MediumError::NoSpace))));
+    }
+}

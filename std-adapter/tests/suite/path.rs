@@ -1,0 +1,60 @@
+//! The thin path from end to end: put, overwrite, compact, reopen, with every byte checked.
+
+use core::time::Duration;
+
+use coldpress_std::compaction::Outcome;
+use coldpress_std::{CompactionTask, Durability, PutOptions};
+use crate::common::{open, pools, small, value};
+
+#[test]
+fn values_overwritten_and_compacted_are_the_newest_after_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    let keys = 1500u32;
+    for round in 0..6 {
+        for key in 0..keys {
+            tier.put(&key.to_le_bytes(), &value(key, round, 1000)).unwrap();
+        }
+        for key in 0..keys {
+            assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, round, 1000)), "{key} in {round}");
+        }
+    }
+    tier.flush().unwrap();
+    let report = tier.compaction().run_compaction(CompactionTask::CompactData, Duration::from_secs(20)).unwrap();
+    assert!(matches!(report.outcome, Outcome::Completed | Outcome::Partial | Outcome::Refused), "{report:?}");
+    let figures = tier.figures();
+    assert!(figures.peak_bytes <= figures.capacity_bytes, "{figures:?}");
+    assert_eq!((figures.keys, figures.puts), (u64::from(keys), u64::from(6 * keys)));
+    assert!(tier.is_recount_exact().unwrap());
+    for key in (0..keys).step_by(3) {
+        assert!(tier.remove(&key.to_le_bytes()).unwrap());
+    }
+    tier.close().unwrap();
+
+    let tier = open(dir.path(), &config, &pools);
+    assert!(tier.is_recount_exact().unwrap());
+    for key in 0..keys {
+        let expected = (key % 3 != 0).then(|| value(key, 5, 1000));
+        assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), expected, "{key}");
+    }
+    assert_eq!(tier.len().unwrap(), 1000);
+    tier.close().unwrap();
+}
+
+#[test]
+fn synced_put_dropped_without_a_close_is_there_after_a_reopen() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    for round in 0..5u32 {
+        let tier = open(dir.path(), &config, &pools);
+        if round > 0 {
+            assert_eq!(tier.get(b"key").unwrap(), Some(value(1, round - 1, 77)));
+        }
+        let synced = PutOptions { durability: Some(Durability::Synced), ..PutOptions::default() };
+        tier.put_with(b"key", &value(1, round, 77), synced).unwrap();
+        drop(tier);
+    }
+}
