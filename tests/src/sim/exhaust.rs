@@ -247,5 +247,6 @@ pub fn order_everywhere(setup: &Setup, script: &[Do], deviations: usize, runs_ma
             },
         );
     }
+    assert!(schedules.is_complete(), "{} schedules were not enough for {deviations} deviations", tried.cases);
     tried
 }
