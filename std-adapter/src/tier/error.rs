@@ -203,6 +203,8 @@ pub enum OpenError {
     Config(ConfigError),
     /// The cache id is not a plain name; see [`CACHE_ID_BYTES_MAX`](super::CACHE_ID_BYTES_MAX).
     CacheId,
+    /// The configuration names no base directory.
+    NoBaseDir,
     /// The directory has files in it and is not a tier's.
     Foreign(PathBuf),
     /// The tier is open already, here or in another process.
@@ -262,6 +264,7 @@ impl fmt::Display for OpenError {
                 "a cache id takes 1 to {} letters, digits, '.', '_' or '-', and does not begin with '.'",
                 super::CACHE_ID_BYTES_MAX
             ),
+            Self::NoBaseDir => f.write_str("the configuration names no base directory"),
             Self::Foreign(path) => write!(f, "{} is not a tier's directory; nothing was changed", path.display()),
             Self::AlreadyOpen(path) => write!(f, "{} is open already", path.display()),
             Self::Geometry { expected_bytes, found_bytes } => {

@@ -38,10 +38,6 @@ impl Buckets {
         hash
     }
 
-    /// Hashes in all buckets.
-    pub(crate) const fn len(&self) -> usize {
-        self.len
-    }
 
     fn dedupe(&mut self) {
         let mut seen = HashSet::new();

@@ -11,6 +11,7 @@
 //! everything else is owned by one thread or behind the gate ([`gate`]), and goes when the tier is closed.
 
 mod config;
+mod coordinator;
 mod dir;
 mod entry;
 mod error;
@@ -30,11 +31,13 @@ mod room;
 mod scratch;
 mod shell;
 mod syncer;
+mod typed;
 mod worker;
 
 pub use config::{
     ColdTierConfig, ColdTierConfigBuilder, ConfigError, Durability, FullPolicy, PARTITIONS_MAX, PENDING_BYTES_MIN,
 };
+pub use coordinator::{ColdTierCoordinator, ColdTierRegistry, InitError, REGISTRY_QUEUE_CAPACITY, init_cold_tier};
 pub use dir::CACHE_ID_BYTES_MAX;
 pub use error::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
 pub(crate) use figures::Board;
@@ -46,3 +49,4 @@ pub use iterate::Keys;
 pub use open::ColdTier;
 pub use put::PutOptions;
 pub(crate) use shell::Shell;
+pub use typed::{PersistentColdTier, PersistentColdTierHandle, TypedKeys};

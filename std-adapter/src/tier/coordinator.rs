@@ -1,0 +1,228 @@
+//! A registry of tiers by cache id, for services that open them from many places.
+//!
+//! One thread owns the tiers; everyone else has a channel to it. So there is no shared map to lock, and a tier is opened
+//! once, whoever asks first.
+
+use core::fmt;
+use core::time::Duration;
+use std::collections::HashMap;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::thread::{Builder, JoinHandle};
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+
+use super::config::ColdTierConfig;
+use super::error::{CloseError, OpenError};
+use super::handle::ColdTierHandle;
+use super::open::ColdTier;
+use crate::pool::PoolCoordinator;
+
+/// Requests that can wait for the registry.
+pub const REGISTRY_QUEUE_CAPACITY: usize = 256;
+
+enum Request {
+    Open {
+        base_dir: PathBuf,
+        cache_id: String,
+        pools: PoolCoordinator,
+        reply: Sender<Result<ColdTierHandle, OpenError>>,
+    },
+    Close {
+        base_dir: PathBuf,
+        cache_id: String,
+        reply: Sender<Result<bool, CloseError>>,
+    },
+    Stop,
+}
+
+/// Why the registry did not do what it was asked.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum InitError {
+    /// The tier could not be opened.
+    Open(OpenError),
+    /// The tier was closed, and not in order.
+    Close(CloseError),
+    /// The queue of the registry is full; nothing was asked.
+    QueueFull,
+    /// The registry did not answer in time. It may open the tier all the same: ask again.
+    TimedOut,
+    /// The registry is gone.
+    Disconnected,
+}
+
+impl fmt::Display for InitError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Open(error) => write!(f, "{error}"),
+            Self::Close(error) => write!(f, "{error}"),
+            Self::QueueFull => write!(f, "{REGISTRY_QUEUE_CAPACITY} requests wait for the registry"),
+            Self::TimedOut => f.write_str("the registry did not answer in time"),
+            Self::Disconnected => f.write_str("the registry is gone"),
+        }
+    }
+}
+
+impl core::error::Error for InitError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Open(error) => Some(error),
+            Self::Close(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+/// Owns the thread that owns the tiers. Dropping it closes them all.
+#[derive(Debug)]
+#[must_use = "the tiers are closed when their registry is dropped"]
+pub struct ColdTierRegistry {
+    requests: Sender<Request>,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Asks the registry. Clone it for each thread that wants one.
+///
+/// ```
+/// use coldpress_std::pool::{AllocationManager, PoolConfig};
+/// use coldpress_std::{ColdTierConfig, ColdTierCoordinator, init_cold_tier};
+///
+/// let base_dir = tempfile::tempdir()?;
+/// let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+/// let config = ColdTierConfig::builder().capacity_bytes(16 << 20).build()?;
+/// let (_registry, coordinator) = ColdTierCoordinator::new(config)?;
+///
+/// let docs = init_cold_tier(&coordinator, base_dir.path(), "docs", pools.clone())?;
+/// docs.put(b"key", b"value")?;
+/// let again = init_cold_tier(&coordinator, base_dir.path(), "docs", pools)?;
+/// assert!(again.contains(b"key")?, "the same tier");
+/// assert!(coordinator.close(base_dir.path(), "docs")?);
+/// assert!(docs.get(b"key").is_err());
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct ColdTierCoordinator {
+    requests: Sender<Request>,
+    open_timeout: Duration,
+    close_timeout: Duration,
+}
+
+impl fmt::Debug for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Open { .. } => "Open",
+            Self::Close { .. } => "Close",
+            Self::Stop => "Stop",
+        })
+    }
+}
+
+impl ColdTierCoordinator {
+    /// Starts a registry that opens tiers with this configuration.
+    ///
+    /// # Errors
+    /// That of the operating system when the thread can't be started.
+    pub fn new(config: ColdTierConfig) -> io::Result<(ColdTierRegistry, Self)> {
+        let (requests, inbox) = bounded(REGISTRY_QUEUE_CAPACITY);
+        let (open_timeout, close_timeout) = (config.settings.open_timeout, config.settings.close_timeout);
+        let thread = Builder::new().name("coldpress-registry".into()).spawn(move || serve(&config, &inbox))?;
+        let registry = ColdTierRegistry { requests: requests.clone(), thread: Some(thread) };
+        Ok((registry, Self { requests, open_timeout, close_timeout }))
+    }
+
+    /// Opens the tier `cache_id` below `base_dir`, or returns the handle of the one that is open.
+    ///
+    /// # Errors
+    /// [`InitError`].
+    ///
+    /// # Bounds
+    /// Waits at most the configured `open_timeout`. The registry opens one tier at a time.
+    pub fn open(
+        &self,
+        base_dir: &Path,
+        cache_id: &str,
+        pool_coordinator: PoolCoordinator,
+    ) -> Result<ColdTierHandle, InitError> {
+        let (base_dir, cache_id) = (base_dir.to_path_buf(), cache_id.to_owned());
+        let request = |reply| Request::Open { base_dir, cache_id, pools: pool_coordinator, reply };
+        self.ask(request, self.open_timeout)?.map_err(InitError::Open)
+    }
+
+    /// Closes a tier; tells whether it was open here.
+    ///
+    /// # Errors
+    /// [`InitError`]; after [`InitError::Close`] the tier is closed.
+    pub fn close(&self, base_dir: &Path, cache_id: &str) -> Result<bool, InitError> {
+        let (base_dir, cache_id) = (base_dir.to_path_buf(), cache_id.to_owned());
+        let timeout = self.close_timeout.saturating_add(self.open_timeout);
+        self.ask(|reply| Request::Close { base_dir, cache_id, reply }, timeout)?.map_err(InitError::Close)
+    }
+
+    fn ask<R>(&self, request: impl FnOnce(Sender<R>) -> Request, timeout: Duration) -> Result<R, InitError> {
+        let (reply, receiver) = bounded(1);
+        self.requests.try_send(request(reply)).map_err(|error| match error {
+            TrySendError::Full(_) => InitError::QueueFull,
+            TrySendError::Disconnected(_) => InitError::Disconnected,
+        })?;
+        receiver.recv_timeout(timeout).map_err(|error| match error {
+            RecvTimeoutError::Timeout => InitError::TimedOut,
+            RecvTimeoutError::Disconnected => InitError::Disconnected,
+        })
+    }
+}
+
+/// Opens the tier `cache_id` below `base_dir`; see [`ColdTierCoordinator::open`].
+///
+/// # Errors
+/// [`InitError`].
+pub fn init_cold_tier(
+    coordinator: &ColdTierCoordinator,
+    base_dir: &Path,
+    cache_id: &str,
+    pool_coordinator: PoolCoordinator,
+) -> Result<ColdTierHandle, InitError> {
+    coordinator.open(base_dir, cache_id, pool_coordinator)
+}
+
+/// The thread: it owns the tiers, and ends when it is told so or nobody can ask any more.
+fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>) {
+    let mut tiers: HashMap<(PathBuf, String), ColdTier> = HashMap::new();
+    for request in inbox {
+        match request {
+            Request::Open { base_dir, cache_id, pools, reply } => {
+                let key = (base_dir, cache_id);
+                // A poisoned tier is opened anew: what it had synced is there.
+                tiers.retain(|_, tier| tier.is_open());
+                let handle = match tiers.get(&key) {
+                    Some(tier) => Ok(tier.handle()),
+                    None => ColdTier::open(&key.0, &key.1, config.clone(), pools).map(|tier| {
+                        let handle = tier.handle();
+                        tiers.insert(key, tier);
+                        handle
+                    }),
+                };
+                // Whoever asked may have given up; the tier stays for the next one.
+                let _ = reply.try_send(handle);
+            }
+            Request::Close { base_dir, cache_id, reply } => {
+                let closed = match tiers.remove(&(base_dir, cache_id)) {
+                    Some(tier) => tier.close().map(|()| true),
+                    None => Ok(false),
+                };
+                let _ = reply.try_send(closed);
+            }
+            Request::Stop => return,
+        }
+    }
+}
+
+impl Drop for ColdTierRegistry {
+    fn drop(&mut self) {
+        // A full queue is worked off first; a registry that is gone needs no stop.
+        let _ = self.requests.send(Request::Stop);
+        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+            tracing::error!("the registry of tiers panicked");
+        }
+    }
+}

@@ -1,0 +1,293 @@
+//! The typed form: keys and values of any `serde` type, over the tier of bytes.
+
+use core::fmt;
+use core::marker::PhantomData;
+use core::ops::Deref;
+use core::time::Duration;
+use std::path::Path;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::config::{ColdTierConfig, Durability};
+use super::error::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
+use super::figures::TierFigures;
+use super::handle::ColdTierHandle;
+use super::iterate::Keys;
+use super::open::ColdTier;
+use super::put::PutOptions;
+use crate::compaction::CompactionSystem;
+use crate::pool::PoolCoordinator;
+
+/// A cold tier of typed keys and values, encoded with postcard.
+///
+/// A key is identified by its encoding, so it must encode alike each time: no hash maps in it. Reached from other threads
+/// through [`PersistentColdTierHandle`], to which it dereferences.
+///
+/// ```
+/// use coldpress_std::pool::{AllocationManager, PoolConfig};
+/// use coldpress_std::{ColdTierConfig, PersistentColdTier};
+/// use core::time::Duration;
+///
+/// #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug)]
+/// struct Session {
+///     user: String,
+///     visits: u32,
+/// }
+///
+/// let base_dir = tempfile::tempdir()?;
+/// let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+/// let config = ColdTierConfig::builder().base_dir(base_dir.path()).capacity_bytes(16 << 20).build()?;
+///
+/// let sessions: PersistentColdTier<u64, Session> = PersistentColdTier::new(config, "sessions", pools)?;
+/// let session = Session { user: "ada".into(), visits: 3 };
+/// sessions.put_with_ttl(&7, &session, Duration::from_secs(600))?;
+/// assert_eq!(sessions.get(&7)?, Some(session));
+/// assert_eq!(sessions.get(&8)?, None);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+pub struct PersistentColdTier<K, V> {
+    tier: ColdTier,
+    handle: PersistentColdTierHandle<K, V>,
+}
+
+/// Reaches a [`PersistentColdTier`] from any thread; `Copy`.
+pub struct PersistentColdTierHandle<K, V> {
+    bytes: ColdTierHandle,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K, V> Clone for PersistentColdTierHandle<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for PersistentColdTierHandle<K, V> {}
+
+impl<K, V> fmt::Debug for PersistentColdTierHandle<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PersistentColdTierHandle").field(&self.bytes).finish()
+    }
+}
+
+impl<K, V> fmt::Debug for PersistentColdTier<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("PersistentColdTier").field(&self.tier).finish()
+    }
+}
+
+impl<K, V> Deref for PersistentColdTier<K, V> {
+    type Target = PersistentColdTierHandle<K, V>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.handle
+    }
+}
+
+impl<K, V> PersistentColdTier<K, V> {
+    /// Opens the tier `cache_id` below the configured base directory, or makes it.
+    ///
+    /// # Errors
+    /// As [`ColdTier::open`], and [`OpenError::NoBaseDir`].
+    pub fn new(
+        config: ColdTierConfig,
+        cache_id: &str,
+        pool_coordinator: PoolCoordinator,
+    ) -> Result<Self, OpenError> {
+        let base_dir = config.settings.base_dir.clone().ok_or(OpenError::NoBaseDir)?;
+        Self::open(&base_dir, cache_id, config, pool_coordinator)
+    }
+
+    /// Opens the tier `cache_id` below `base_dir`, or makes it.
+    ///
+    /// # Errors
+    /// As [`ColdTier::open`].
+    pub fn open(
+        base_dir: &Path,
+        cache_id: &str,
+        config: ColdTierConfig,
+        pool_coordinator: PoolCoordinator,
+    ) -> Result<Self, OpenError> {
+        ColdTier::open(base_dir, cache_id, config, pool_coordinator).map(Self::from)
+    }
+
+    /// Returns the handle for other threads.
+    #[must_use]
+    pub const fn handle(&self) -> PersistentColdTierHandle<K, V> {
+        self.handle
+    }
+
+    /// Closes the tier; see [`ColdTier::close`].
+    ///
+    /// # Errors
+    /// [`CloseError`].
+    pub fn close(self) -> Result<(), CloseError> {
+        self.tier.close()
+    }
+}
+
+/// Takes a tier of bytes that was filled through this type before, or is empty.
+impl<K, V> From<ColdTier> for PersistentColdTier<K, V> {
+    fn from(tier: ColdTier) -> Self {
+        let handle = PersistentColdTierHandle::from(tier.handle());
+        Self { tier, handle }
+    }
+}
+
+impl<K, V> From<ColdTierHandle> for PersistentColdTierHandle<K, V> {
+    fn from(bytes: ColdTierHandle) -> Self {
+        Self { bytes, types: PhantomData }
+    }
+}
+
+fn encoded<T: Serialize>(item: &T) -> Option<Vec<u8>> {
+    postcard::to_stdvec(item).ok()
+}
+
+impl<K, V> PersistentColdTierHandle<K, V> {
+    /// Returns the tier of bytes below.
+    #[must_use]
+    pub const fn bytes(&self) -> ColdTierHandle {
+        self.bytes
+    }
+
+    /// Returns how many keys have a value. Keys that expired count until they are dropped.
+    ///
+    /// # Errors
+    /// [`TierError::Closed`].
+    pub fn len(&self) -> Result<u64, TierError> {
+        self.bytes.len()
+    }
+
+    /// Tells whether no key has a value.
+    ///
+    /// # Errors
+    /// [`TierError::Closed`].
+    pub fn is_empty(&self) -> Result<bool, TierError> {
+        self.bytes.is_empty()
+    }
+
+    /// Makes everything put or removed so far durable.
+    ///
+    /// # Errors
+    /// [`TierError`].
+    pub fn flush(&self) -> Result<(), TierError> {
+        self.bytes.flush()
+    }
+
+    /// Returns what the tier counted.
+    #[must_use]
+    pub fn figures(&self) -> TierFigures {
+        self.bytes.figures()
+    }
+
+    /// Returns the compaction of this tier.
+    #[must_use]
+    pub fn compaction(&self) -> CompactionSystem {
+        self.bytes.compaction()
+    }
+}
+
+impl<K: Serialize, V: Serialize> PersistentColdTierHandle<K, V> {
+    /// Puts a value; see [`ColdTierHandle::put`].
+    ///
+    /// # Errors
+    /// [`PutError`]; the key and value stay with the caller.
+    pub fn put(&self, key: &K, value: &V) -> Result<(), PutError> {
+        self.put_with(key, value, PutOptions::default())
+    }
+
+    /// Puts a value that expires after `ttl`.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and [`PutError::Lifetime`].
+    pub fn put_with_ttl(&self, key: &K, value: &V, ttl: Duration) -> Result<(), PutError> {
+        self.put_with(key, value, PutOptions { ttl: Some(ttl), ..PutOptions::default() })
+    }
+
+    /// Puts a value with a lifetime and durability of its own.
+    ///
+    /// # Errors
+    /// As [`put_with_ttl`](Self::put_with_ttl).
+    pub fn put_with(&self, key: &K, value: &V, options: PutOptions) -> Result<(), PutError> {
+        let key = encoded(key).ok_or(PutError::Encode)?;
+        let value = encoded(value).ok_or(PutError::Encode)?;
+        self.bytes.put_with(&key, &value, options)
+    }
+
+    /// Puts many values and waits once for the durability of all.
+    ///
+    /// # Errors
+    /// [`BatchError`] tells how far it came. A pair that can't be encoded is found before anything is put.
+    pub fn put_batch(&self, pairs: &[(K, V)], options: PutOptions) -> Result<(), BatchError> {
+        let mut encoded_pairs = Vec::with_capacity(pairs.len());
+        for (index, (key, value)) in pairs.iter().enumerate() {
+            let pair = encoded(key).zip(encoded(value));
+            encoded_pairs.push(pair.ok_or(BatchError { index, error: PutError::Encode })?);
+        }
+        self.bytes.put_batch(&encoded_pairs, options)
+    }
+}
+
+impl<K: Serialize, V: DeserializeOwned> PersistentColdTierHandle<K, V> {
+    /// Returns the value of a key, if it has one that has not expired.
+    ///
+    /// # Errors
+    /// [`GetError`]; [`GetError::Decode`] where the bytes are not a `V`.
+    pub fn get(&self, key: &K) -> Result<Option<V>, GetError> {
+        let key = encoded(key).ok_or(GetError::Decode)?;
+        let Some(value) = self.bytes.get(&key)? else { return Ok(None) };
+        postcard::from_bytes(&value).map(Some).map_err(|_| GetError::Decode)
+    }
+}
+
+impl<K: Serialize, V> PersistentColdTierHandle<K, V> {
+    /// Tells whether a key has a value that has not expired.
+    ///
+    /// # Errors
+    /// [`GetError`].
+    pub fn contains(&self, key: &K) -> Result<bool, GetError> {
+        self.bytes.contains(&encoded(key).ok_or(GetError::Decode)?)
+    }
+
+    /// Removes a key; tells whether it had a value.
+    ///
+    /// # Errors
+    /// [`RemoveError`].
+    pub fn remove(&self, key: &K) -> Result<bool, RemoveError> {
+        self.bytes.remove(&encoded(key).ok_or(RemoveError::Encode)?)
+    }
+
+    /// Removes a key with a durability of its own.
+    ///
+    /// # Errors
+    /// [`RemoveError`].
+    pub fn remove_with(&self, key: &K, durability: Durability) -> Result<bool, RemoveError> {
+        self.bytes.remove_with(&encoded(key).ok_or(RemoveError::Encode)?, durability)
+    }
+}
+
+impl<K: DeserializeOwned, V> PersistentColdTierHandle<K, V> {
+    /// Iterates over the keys; see [`Keys`].
+    #[must_use]
+    pub fn keys(&self) -> TypedKeys<K> {
+        TypedKeys { keys: self.bytes.keys(), key: PhantomData }
+    }
+}
+
+/// Iterates over the keys of a typed tier; see [`Keys`].
+#[derive(Debug)]
+pub struct TypedKeys<K> {
+    keys: Keys,
+    key: PhantomData<fn() -> K>,
+}
+
+impl<K: DeserializeOwned> Iterator for TypedKeys<K> {
+    type Item = Result<K, GetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let key = self.keys.next()?;
+        Some(key.and_then(|key| postcard::from_bytes(&key).map_err(|_| GetError::Decode)))
+    }
+}
