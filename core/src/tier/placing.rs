@@ -1,8 +1,8 @@
 //! Where a record goes: the choice of a stream and slot, and its bytes into the slot's buffer.
 
-use super::config::{Pending, Stream, Streams};
+use super::config::{Pending, Stream};
 use super::log::Log;
-use super::slot::{Slot, SlotState};
+use super::slot::SlotState;
 use super::{AppendError, Fresh, Now, Placed};
 use crate::log::{Checksum, FooterEntry, KeyHash, Kind, Location, RecordHeader, Version};
 
@@ -17,18 +17,53 @@ pub(super) struct Incoming<'a> {
     pub(super) moved_from: Option<Location>,
 }
 
+/// What a record needs of a slot: so many bytes, and a sequence not below the floor.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    bytes: u32,
+    floor: u32,
+}
+
+/// The part of a segment, as a divisor, that is worth keeping open for shorter records.
+const REST_WORTH_KEEPING: u32 = 64;
+
 impl Log<'_> {
     /// The slot that fills a segment of this stream.
     pub(super) fn filling(&self, stream: Stream) -> Option<usize> {
         self.slots.iter().position(|s| s.state == SlotState::Filling && s.stream == stream)
     }
 
-    /// The same, if a record of so many bytes fits that segment: one that does not goes to the other stream rather than leave
-    /// the rest of a segment unused.
-    fn filling_with_room(&self, stream: Stream, bytes: u32) -> Option<usize> {
+    fn slot_with(&self, stream: Stream, room: Room) -> Option<usize> {
         let index = self.filling(stream)?;
         let slot = self.slots.get(index)?;
-        (slot.head.saturating_add(bytes) <= slot.records_end_max(&self.geometry)).then_some(index)
+        let fits = slot.head.saturating_add(room.bytes) <= slot.records_end_max(&self.geometry);
+        (fits && slot.sequence >= room.floor).then_some(index)
+    }
+
+    /// Finds a slot for a record; `None` when the stream has none and one is to be opened.
+    ///
+    /// A record that is longer than the rest of its stream's segment goes to the other stream if that rest is worth keeping
+    /// for shorter ones, or if no segment can be opened; else the segment is sealed.
+    fn choose_slot(&mut self, stream: Stream, other: Stream, room: Room) -> Option<usize> {
+        if let Some(index) = self.slot_with(stream, room) {
+            return Some(index);
+        }
+        let rest = self.filling(stream).and_then(|i| self.slots.get(i)).map(|slot| {
+            let is_high = slot.sequence >= room.floor;
+            let rest = slot.records_end_max(&self.geometry).saturating_sub(slot.head);
+            if is_high { rest } else { 0 }
+        });
+        let is_worth_keeping =
+            rest.is_some_and(|rest| rest >= self.geometry.segment_bytes() / REST_WORTH_KEEPING);
+        if (is_worth_keeping || !self.may_open(stream))
+            && let Some(index) = self.slot_with(other, room)
+        {
+            return Some(index);
+        }
+        if let Some(index) = self.filling(stream) {
+            self.seal_slot(index);
+        }
+        None
     }
 
     /// Appends a client's record.
@@ -74,21 +109,10 @@ impl Log<'_> {
     fn fresh_slot(&mut self, after: Option<Version>, bytes: u32) -> Result<usize, AppendError> {
         let stream = self.fresh_stream(after.map(|v| v.sequence));
         let floor = after.map_or(0, |v| v.sequence).max(self.version_floor + 1);
-        let high_enough = |slot: &Slot<'_>| slot.sequence >= floor;
         let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
-        for stream in [stream, other] {
-            if let Some(index) = self.filling_with_room(stream, bytes)
-                && self.slots.get(index).is_some_and(high_enough)
-            {
-                return Ok(index);
-            }
-        }
-        // Neither will do: the next segment to be opened does.
-        if let Some(index) = self.filling(stream) {
-            if self.config.streams == Streams::Four && self.filling(other).is_none() {
-                return self.take_opening(other);
-            }
-            self.seal_slot(index);
+        let room = Room { bytes, floor };
+        if let Some(index) = self.choose_slot(stream, other, room) {
+            return Ok(index);
         }
         self.take_opening(stream)
     }
@@ -101,9 +125,7 @@ impl Log<'_> {
     ) -> Result<Location, AppendError> {
         let bytes = incoming.header.record_bytes(&self.geometry);
         let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
-        let with_room =
-            self.filling_with_room(stream, bytes).or_else(|| self.filling_with_room(other, bytes));
-        let index = match with_room.or_else(|| self.filling(stream)) {
+        let index = match self.choose_slot(stream, other, Room { bytes, floor: 0 }) {
             Some(index) => index,
             None => self.take_opening(stream)?,
         };

@@ -278,6 +278,7 @@ impl Log<'_> {
         let (segment, used) = (slot.segment, slot.base - records_at);
         if let Some(segment) = self.segment(segment) {
             segment.used_bytes = used;
+            segment.mark = mark;
         }
     }
 

@@ -114,6 +114,11 @@ impl Log<'_> {
                     self.set_state(index, SegmentState::Freeing);
                 }
                 SegmentState::Emptied => segment.mark = completed,
+                // A write of it failed before, or it has no footer to wait for: it was sealed with records unsynced.
+                SegmentState::Sealed | SegmentState::Victim if segment.mark > synced => {
+                    segment.is_suspect = true;
+                    self.may_be_suspect = true;
+                }
                 _ => {}
             }
         }
