@@ -71,7 +71,8 @@ pub struct Segment {
     pub sealed_at: u64,
     /// Bytes that were written elsewhere to relocate what was live in it.
     pub relocated_bytes: u32,
-    /// On its way from victim to free: the mark that a sync must cover before the next step.
+    /// Open or sealed: the mark of its newest record, durable once a sync covers it. On its way from victim to free: the mark
+    /// that a sync must cover before the next step.
     pub(crate) mark: u64,
     /// On its way from victim to free: the segment that holds its freed record, and the record's bytes.
     pub(crate) freed_in: Option<(u32, u32)>,
