@@ -12,6 +12,7 @@ use coldpress_examples::picture::page;
 use coldpress_examples::plan::{Plan, plan};
 use coldpress_examples::replay::{Replayed, Watch, replay};
 use coldpress_examples::table::table;
+use coldpress_examples::tier::TierFiles;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// Ended with wrong answers or a failed task.
@@ -34,8 +35,15 @@ fn main() -> ExitCode {
 fn run(options: &Options) -> Result<bool, Box<dyn core::error::Error>> {
     let mut plan = plan(options)?;
     let mut bar = Bar::default();
-    plan.title.push_str(", on a map in memory");
-    let replayed = replay(&plan, &Memory::new(plan.capacity_bytes), &mut bar)?;
+    let replayed = if options.memory {
+        plan.title.push_str(", on a map in memory");
+        replay(&plan, &Memory::new(plan.capacity_bytes), &mut bar)?
+    } else {
+        // Dropped at the end of this block, which removes what the replay wrote.
+        let temporary = tempfile::tempdir()?;
+        let dir = options.dir.clone().unwrap_or_else(|| temporary.path().join("tier"));
+        replay(&plan, &TierFiles::new(&plan, &dir)?, &mut bar)?
+    };
     show(options, &plan, &replayed)?;
     let mismatches = replayed.figures.mismatches + replayed.figures.reopen_mismatches;
     Ok(mismatches == 0 && !replayed.has_failed_tasks())

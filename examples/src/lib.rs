@@ -2,7 +2,7 @@
 //!
 //! The replay is built from these, in this order: requests ([`trace`], [`workload`] after [`published`] shapes,
 //! with [`zipf`] and [`rng`] below), what the values hold ([`content`]), the seam to the tier ([`store`], with
-//! [`memory`] as its double), the [`model`] that every answer is checked against, and the threads that [`drive`]
+//! the [`tier`] behind it and [`memory`] as its double), the [`model`] that every answer is checked against, and the threads that [`drive`]
 //! the one and [`check`] the other, with the [`latency`] of each call.
 //! [`options`] become a [`plan`], the plan becomes a [`replay`], and that a [`table`], a [`picture`] and [`figures`].
 
@@ -22,6 +22,7 @@ pub mod request;
 pub mod rng;
 pub mod store;
 pub mod table;
+pub mod tier;
 pub mod trace;
 pub mod workload;
 pub mod zipf;

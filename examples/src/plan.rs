@@ -43,6 +43,8 @@ pub struct Plan {
     pub live_bytes_encoded: u64,
     /// Sampled values' bytes over their payloads' bytes, in thousandths.
     pub ratio_permille: u64,
+    /// The longest value, in bytes.
+    pub value_peak: u32,
     /// Codec of the values.
     pub codec: CodecId,
     /// Capacity of the tier.
@@ -148,7 +150,7 @@ pub fn plan(options: &Options) -> Result<Plan, PlanError> {
         time_max: requests.seconds.map(|seconds| Duration::from_secs(seconds.into())),
         can_evict: options.evict,
     };
-    let Requests { title, details, requests, survey, live_bytes, .. } = requests;
+    let Requests { title, details, requests, survey, live_bytes, value_peak, .. } = requests;
     Ok(Plan {
         job,
         title,
@@ -158,6 +160,7 @@ pub fn plan(options: &Options) -> Result<Plan, PlanError> {
         live_bytes,
         live_bytes_encoded,
         ratio_permille,
+        value_peak,
         codec: options.codec,
         capacity_bytes,
         segment_bytes,
