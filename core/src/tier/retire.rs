@@ -37,6 +37,8 @@ enum State {
 #[derive(Debug, Default)]
 pub(super) struct Retire {
     state: State,
+    /// Failed syncs when the erase in hand was asked for.
+    sync_failures: u64,
     marker: [u8; 32],
 }
 
@@ -151,6 +153,7 @@ impl Retire {
     fn erase(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
         let ticket = log.ticket(LANE_ERASE);
         self.state = State::Erasing { segment, ticket };
+        self.sync_failures = log.counters.sync_failures;
         Poll::Do(Action::Erase { ticket, segment })
     }
 
@@ -203,12 +206,17 @@ impl Retire {
             State::MarkerWriting { segment, .. } if result.is_ok() => {
                 log.succeed();
                 let mark = log.raise_mark();
+                self.state = State::Idle;
+                // Rule 9: a sync that failed since the erase began proves nothing of it, and no later one does. A marker over
+                // an erase that a cut takes back would be a segment come back to life: it stays Freeing and is erased again.
+                if log.counters.sync_failures != self.sync_failures {
+                    return;
+                }
                 log.syncs.want_mark(mark);
                 if let Some(segment) = log.set_state(segment, SegmentState::Erased) {
                     segment.has_marker = true;
                     segment.mark = mark;
                 }
-                self.state = State::Idle;
             }
             _ => {
                 // It stays Freeing: the erase is begun again later.
