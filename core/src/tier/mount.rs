@@ -11,7 +11,7 @@
 
 use super::log::{LANE_SCAN, Log};
 use super::scanner::{Found, Scan, Scanner};
-use super::{Host, MountError, MountReport, Now, Poll};
+use super::{Host, MediumError, MountError, MountReport, Now, Poll};
 use crate::cleanup::Ticket;
 use crate::log::{Freed, Header, HeaderError, Kind, Marker, Segment, SegmentState, Store};
 
@@ -67,6 +67,7 @@ pub(super) struct Mount {
     store: Option<Store>,
     has_marker: bool,
     has_other_bytes: bool,
+    unreadable_segments: u32,
     newest_s: u32,
 }
 
@@ -84,6 +85,7 @@ impl Mount {
             store: None,
             has_marker: false,
             has_other_bytes: false,
+            unreadable_segments: 0,
             newest_s: 0,
         }
     }
@@ -105,6 +107,13 @@ impl Mount {
     ) -> Result<Poll, MountError> {
         if log.scan.ticket.is_some() {
             return Ok(Poll::Idle);
+        }
+        // What can't be read back is damage of that unit (rule 8); any other failure may pass, and what is stale would be
+        // taken for current without the bytes that it kept back.
+        if let Some(Err(error)) = log.scan.result
+            && error != MediumError::Unreadable
+        {
+            return Err(MountError::Medium(error));
         }
         match self.state {
             State::Head { segment } => self.head(log, segment),
@@ -231,7 +240,8 @@ impl Mount {
             // A medium whose very first marker was torn is ours too.
             let is_frame = head.marker.is_some() || head.could_be_torn;
             let is_torn = is_frame && head.has_no_record && !head.is_unreadable;
-            self.has_other_bytes |= head.marker.is_none() && !is_torn;
+            self.has_other_bytes |= head.marker.is_none() && !is_torn && !head.is_unreadable;
+            self.unreadable_segments += u32::from(head.is_unreadable);
             segment.state = if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined };
             self.report.torn_segments += u32::from(is_torn);
         }
@@ -255,6 +265,10 @@ impl Mount {
         }
         self.report.is_new = self.store.is_none() && !self.has_marker;
         log.store = self.store.unwrap_or(log.store);
+        // A segment that can't be read may have a sequence above all that was seen, by less than the number of segments.
+        if self.unreadable_segments > 0 {
+            log.sequence_next = log.sequence_next.saturating_add(log.geometry.segment_count());
+        }
         host.identify(&log.store);
         if self.newest_s > 0 && now.wall_s.abs_diff(self.newest_s) > log.config.clock_jump_s_max {
             return Err(MountError::Clock(i64::from(now.wall_s) - i64::from(self.newest_s)));
@@ -299,7 +313,13 @@ impl Mount {
 
     fn step<H: Host>(&mut self, log: &mut Log<'_>, host: &H, scanner: &mut Scanner) -> Scan {
         match log.scan.result.take() {
-            Some(Err(_)) => scanner.unreadable(log),
+            Some(Err(_)) => {
+                // What is there may be live: it is kept for a look, not cleaned as if it were dead.
+                if let Some(segment) = log.segment(scanner.segment) {
+                    segment.is_damaged = true;
+                }
+                scanner.unreadable(log)
+            }
             _ => scanner.next(log, host),
         }
     }
