@@ -1,7 +1,7 @@
 //! Every operation of small histories failing in every way.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
-use coldpress_tests::sim::{Do, Setup, fail_everywhere};
+use coldpress_tests::sim::{Do, Setup, fail_everywhere, fail_in_pairs, fail_mount_everywhere};
 
 /// Enough overwrites that segments are cleaned by need and by a task.
 fn history() -> Vec<Do> {
@@ -43,4 +43,26 @@ fn file_without_footers_with_two_operations_failing_loses_nothing() {
     let mut setup = Setup::file();
     setup.sizes.footer = 0;
     println!("no footers, two: {:?}", fail_everywhere(&setup, &history(), 2));
+}
+
+#[test]
+fn file_with_two_operations_failing_apart_loses_nothing() {
+    let mut script = history();
+    script.truncate(36);
+    script.push(Do::Sync);
+    println!("file, pairs: {:?}", fail_in_pairs(&Setup::file(), &script, 8));
+}
+
+#[test]
+fn mount_with_one_operation_failing_destroys_nothing() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let moments = setup.moments(&history());
+        let mut total = 0;
+        for moment in moments.iter().step_by(moments.len() / 12) {
+            let left = moment.cut(&[]);
+            total += fail_mount_everywhere(&setup, &left, &[Do::Put(77, 20), Do::Sync, Do::Run(CompactData)])
+                .cases;
+        }
+        println!("mount: {total} cases");
+    }
 }

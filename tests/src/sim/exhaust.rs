@@ -6,11 +6,8 @@ use std::collections::BTreeSet;
 use std::hash::DefaultHasher;
 use std::panic::{catch_unwind, resume_unwind};
 
-use coldpress_core::tier::MediumError;
-
 use super::choice::{Chooser, Schedules};
 use super::cut::Fate;
-use super::fault::Effect;
 use super::script::{Do, Setup};
 use super::world::{Delays, Lasting, World};
 
@@ -33,7 +30,7 @@ impl Tried {
     }
 }
 
-fn fingerprint(lasting: &Lasting) -> u64 {
+pub(super) fn fingerprint(lasting: &Lasting) -> u64 {
     let mut hasher = DefaultHasher::new();
     lasting.medium.bytes().hash(&mut hasher);
     lasting.oracle.hash(&mut hasher);
@@ -41,7 +38,7 @@ fn fingerprint(lasting: &Lasting) -> u64 {
 }
 
 /// Runs a case, and where it panics says which one it was.
-fn in_case<T>(name: impl FnOnce() -> String, case: impl FnOnce() -> T) -> T {
+pub(super) fn in_case<T>(name: impl FnOnce() -> String, case: impl FnOnce() -> T) -> T {
     match catch_unwind(AssertUnwindSafe(case)) {
         Ok(done) => done,
         Err(panic) => {
@@ -72,7 +69,7 @@ pub fn cut_everywhere(setup: &Setup, moments: &[Lasting], after: &[Do]) -> Tried
 }
 
 /// Checks a world that was just mounted, and that it is still good for work.
-fn survive(world: &mut World<'_>, after: &[Do]) {
+pub(super) fn survive(world: &mut World<'_>, after: &[Do]) {
     world.check_recovered();
     let report = world.tier.mount_report();
     assert_eq!(report.quarantined_segments, 0, "rule 4: a cut alone quarantines nothing\n{}", world.sketch());
@@ -120,7 +117,7 @@ pub fn cut_twice(setup: &Setup, moments: &[Lasting], after: &[Do]) -> Tried {
     tried
 }
 
-fn coarse_plans(moment: &Lasting) -> Vec<Vec<Fate>> {
+pub(super) fn coarse_plans(moment: &Lasting) -> Vec<Vec<Fate>> {
     let ops: Vec<usize> = moment.medium.unsynced().map(|op| op.len(moment.medium.geometry())).collect();
     let mut plans = vec![vec![Fate::Lost; ops.len()]];
     if let Some(last) = ops.last() {
@@ -143,70 +140,6 @@ fn describe(at: usize, moment: &Lasting, plan: &[Fate]) -> String {
         let _ = writeln!(out, "  operation {}: {what} in segment {}: {fate:?}", op.number, op.segment);
     }
     out
-}
-
-/// The ways in which one operation can fail.
-const EFFECTS: [Effect; 6] = [
-    Effect::clean(MediumError::Io),
-    Effect::clean(MediumError::NoSpace),
-    Effect::clean(MediumError::Unreadable),
-    Effect::short(MediumError::NoSpace, 1),
-    Effect::short(MediumError::Io, 24),
-    Effect::done(MediumError::Io),
-];
-
-/// Lets each operation of a history fail in each way, one a run; the history goes on to its end all the same. Nothing that is
-/// readable or acknowledged is lost, neither in the running tier nor over a cut at the end, with what is unsynced lost.
-pub fn fail_everywhere(setup: &Setup, script: &[Do], lasts: u64) -> Tried {
-    let mut tried = Tried::default();
-    let mut arena = setup.arena();
-    let operations = {
-        let mut world = setup.mount(&mut arena, setup.blank());
-        world.follow(script);
-        world.settle();
-        world.lasting.medium.counts().operations
-    };
-    tried.moments = usize::try_from(operations).unwrap_or(usize::MAX);
-    for number in 0..operations {
-        for effect in EFFECTS {
-            tried.cases += 1;
-            in_case(
-                || format!("operation {number} and {} after it: {effect:?}", lasts - 1),
-                || {
-                    let Some(left) = fail_once(setup, &mut arena, script, (number, number + lasts), effect)
-                    else {
-                        return;
-                    };
-                    tried.distinct += 1;
-                    for plan in coarse_plans(&left) {
-                        survive(&mut setup.mount(&mut arena, left.cut(&plan)), &[]);
-                    }
-                },
-            );
-        }
-    }
-    tried
-}
-
-/// Returns `None` where the failure hit the mount, which says so and changes nothing.
-fn fail_once(
-    setup: &Setup,
-    arena: &mut super::Arena,
-    script: &[Do],
-    range: (u64, u64),
-    effect: Effect,
-) -> Option<Lasting> {
-    let mut lasting = setup.blank();
-    lasting.medium.faults.during(range.0, range.1, effect);
-    let mut world = World::mounted(setup.config, arena.lend(), lasting).ok()?;
-    world.may_overcount = true;
-    world.follow(script);
-    world.settle();
-    world.check_current();
-    world.sync();
-    world.settle();
-    world.check();
-    Some(world.end())
 }
 
 /// Runs a history under every schedule of completions that departs from the prompt one at most `deviations` times, up to

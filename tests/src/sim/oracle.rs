@@ -158,6 +158,13 @@ impl Oracle {
         }
     }
 
+    /// The machine that counted positions is gone.
+    pub fn void_positions(&mut self) {
+        for later in self.keys.values_mut().flat_map(|known| &mut known.later) {
+            later.position = None;
+        }
+    }
+
     /// Every append up to a position is durable. Returns whether that is news.
     pub fn durable(&mut self, position: u64) -> bool {
         let mut is_news = false;

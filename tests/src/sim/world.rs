@@ -127,7 +127,8 @@ pub struct World<'m> {
 impl<'m> World<'m> {
     /// Builds a machine over what lasts. It is not mounted yet.
     #[must_use]
-    pub fn new(config: TierConfig, memory: Memory<'m>, lasting: Lasting) -> Self {
+    pub fn new(config: TierConfig, memory: Memory<'m>, mut lasting: Lasting) -> Self {
+        lasting.oracle.void_positions();
         let tier = match Tier::new(config, memory) {
             Ok(tier) => tier,
             Err(error) => panic!("the configuration is refused: {error}"),

@@ -1,0 +1,141 @@
+//! Every failure of a medium that can happen to a history, tried.
+
+use std::collections::BTreeSet;
+
+use coldpress_core::tier::{MediumError, MountError};
+
+use super::arena::Arena;
+use super::exhaust::{Tried, coarse_plans, fingerprint, in_case, survive};
+use super::fault::{Effect, Faults};
+use super::script::{Do, Setup};
+use super::world::{Lasting, World};
+
+/// The ways in which one operation can fail.
+const EFFECTS: [Effect; 6] = [
+    Effect::clean(MediumError::Io),
+    Effect::clean(MediumError::NoSpace),
+    Effect::clean(MediumError::Unreadable),
+    Effect::short(MediumError::NoSpace, 1),
+    Effect::short(MediumError::Io, 24),
+    Effect::done(MediumError::Io),
+];
+
+/// How many operations a history takes on a medium that was never written.
+fn operations(setup: &Setup, arena: &mut Arena, script: &[Do]) -> u64 {
+    let mut world = setup.mount(arena, setup.blank());
+    world.follow(script);
+    world.settle();
+    world.lasting.medium.counts().operations
+}
+
+/// Lets each operation of a history fail in each way, `lasts` in a row; the history goes on to its end all the same. Nothing
+/// that is readable or acknowledged is lost, neither in the running tier nor over a cut at any moment after the failure.
+pub fn fail_everywhere(setup: &Setup, script: &[Do], lasts: u64) -> Tried {
+    let mut tried = Tried::default();
+    let mut arena = setup.arena();
+    for number in 0..operations(setup, &mut arena, script) {
+        for effect in EFFECTS {
+            let mut faults = Faults::default();
+            faults.during(number, number + lasts, effect);
+            let name = || format!("operation {number} and {} after it: {effect:?}", lasts - 1);
+            in_case(name, || fail_once(setup, &mut arena, script, faults.clone(), number, &mut tried));
+        }
+    }
+    tried
+}
+
+/// Lets each two operations of a history fail that are at most `apart` from each other.
+pub fn fail_in_pairs(setup: &Setup, script: &[Do], apart: u64) -> Tried {
+    let mut tried = Tried::default();
+    let mut arena = setup.arena();
+    let ways = [Effect::clean(MediumError::Io), Effect::done(MediumError::Io)];
+    for first in 0..operations(setup, &mut arena, script) {
+        for second in first + 1..=first + apart {
+            for (one, two) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
+                let mut faults = Faults::default();
+                faults.at(first, ways[one]);
+                faults.at(second, ways[two]);
+                let name = || format!("operations {first} and {second}: {:?} and {:?}", ways[one], ways[two]);
+                in_case(name, || fail_once(setup, &mut arena, script, faults.clone(), first, &mut tried));
+            }
+        }
+    }
+    tried
+}
+
+/// A failure of the mount says so and changes nothing; it ends the case.
+fn fail_once(setup: &Setup, arena: &mut Arena, script: &[Do], faults: Faults, first: u64, tried: &mut Tried) {
+    tried.cases += 1;
+    let mut lasting = setup.blank();
+    lasting.medium.faults = faults;
+    let Ok(mut world) = World::mounted(setup.config, arena.lend(), lasting) else { return };
+    world.may_overcount = true;
+    world.moments = Some(Vec::new());
+    world.follow(script);
+    world.settle();
+    world.check_current();
+    world.sync();
+    world.settle();
+    world.check();
+    let mut moments = world.moments.take().unwrap_or_default();
+    moments.push(world.end());
+    let mut seen = BTreeSet::new();
+    for moment in moments.iter().filter(|moment| moment.medium.counts().operations > first) {
+        tried.moments += 1;
+        for plan in coarse_plans(moment) {
+            let left = moment.cut(&plan);
+            if seen.insert(fingerprint(&left)) {
+                tried.distinct += 1;
+                survive(&mut setup.mount(arena, left), &[]);
+            }
+        }
+    }
+}
+
+/// Lets each operation of a mount, and of what is done after it, fail in each way. A mount that fails leaves the medium as it
+/// was; one that goes on may miss what it could not read, and destroys none of it: the mount after it finds everything.
+pub fn fail_mount_everywhere(setup: &Setup, lasting: &Lasting, after: &[Do]) -> Tried {
+    let mut tried = Tried::default();
+    let mut arena = setup.arena();
+    let start = lasting.medium.counts().operations;
+    let end = {
+        let mut world = setup.mount(&mut arena, lasting.clone());
+        survive(&mut world, &[]);
+        world.follow(after);
+        world.settle();
+        world.lasting.medium.counts().operations
+    };
+    for number in start..end {
+        for effect in EFFECTS {
+            tried.cases += 1;
+            let mut lasting = lasting.clone();
+            lasting.medium.faults.at(number, effect);
+            in_case(
+                || format!("operation {} of the mount: {effect:?}", number - start),
+                || {
+                    let left = mount_once(setup, &mut arena, lasting, after);
+                    tried.distinct += 1;
+                    let mut world = setup.mount(&mut arena, left.cut(&[]));
+                    world.check_recovered();
+                },
+            );
+        }
+    }
+    tried
+}
+
+fn mount_once(setup: &Setup, arena: &mut Arena, lasting: Lasting, after: &[Do]) -> Lasting {
+    let before = lasting.medium.bytes().to_vec();
+    let mut world = World::new(setup.config, arena.lend(), lasting);
+    match world.mount() {
+        Ok(()) => {
+            world.follow(after);
+            world.settle();
+        }
+        Err(error) => {
+            assert!(matches!(error, MountError::Medium(_)), "the mount failed otherwise: {error}");
+            assert_eq!(world.lasting.medium.bytes(), before, "a mount that failed changed the medium");
+        }
+    }
+    world.end()
+}
