@@ -185,6 +185,27 @@ pub fn verify<H: Handle>(
     Ok(all)
 }
 
+/// Removes a part of all keys, chosen by hash, and gives their number: it leaves holes in log and pools, and the
+/// removed keys must be gone in every check that follows.
+///
+/// # Errors
+///
+/// [`DriveError`] where the store fails.
+pub fn purge<H: Handle>(handle: H, models: &mut [Model], permille: u32) -> Result<u64, DriveError> {
+    let mut purged = 0;
+    let mut buffer = [0; KEY_BYTES_MAX];
+    for model in models {
+        for (key, key_len) in model.held() {
+            if mix(key.rotate_left(32)) % 1000 < u64::from(permille) {
+                handle.remove(key_bytes(key, key_len, &mut buffer))?;
+                model.remove(key);
+                purged += 1;
+            }
+        }
+    }
+    Ok(purged)
+}
+
 /// One thread of a run: the model of its keys, and what it counted.
 struct Worker<'a, H> {
     job: &'a Job,
@@ -379,6 +400,18 @@ mod tests {
         memory.lose(key_bytes(key, entry.key_len, &mut [0; KEY_BYTES_MAX]));
         let after = verified(&job, &memory, &driven, clock);
         assert_eq!((after.mismatches, after.evicted), (0, 1));
+    }
+
+    #[test]
+    fn part_of_the_keys_purged_is_gone_and_the_rest_is_there() {
+        let memory = Memory::new(1 << 30);
+        let job = job(2);
+        let (mut driven, clock) = run(&job, &memory);
+        let held: usize = driven.models.iter().map(|model| model.held().len()).sum();
+        let purged = purge(memory.open().unwrap(), &mut driven.models, 500).unwrap() as usize;
+        assert!((held * 4 / 10..held * 6 / 10).contains(&purged), "{purged} of {held}");
+        let after = verified(&job, &memory, &driven, clock);
+        assert_eq!((after.mismatches, after.hits as usize), (0, held - purged));
     }
 
     #[test]

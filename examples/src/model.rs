@@ -105,6 +105,16 @@ impl Model {
         self.entries.iter().map(|(key, entry)| (*key, entry))
     }
 
+    /// Lists the keys whose last value was not removed, with the lengths of the keys.
+    #[must_use]
+    pub fn held(&self) -> Vec<(u64, u16)> {
+        self.entries
+            .iter()
+            .filter(|(_, entry)| entry.is_held)
+            .map(|(key, entry)| (*key, entry.key_len))
+            .collect()
+    }
+
     /// Gives the number of keys that were ever put.
     #[must_use]
     pub fn len(&self) -> usize {

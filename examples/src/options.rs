@@ -64,6 +64,10 @@ pub struct Options {
     #[arg(long)]
     pub evict: bool,
 
+    /// Removes so many thousandths of the keys after the requests, to leave holes [default: 500 for mixed and twitter, else 0]
+    #[arg(long, value_name = "PERMILLE", value_parser = clap::value_parser!(u32).range(0..=1000))]
+    pub purge: Option<u32>,
+
     /// Where the picture goes [default: replay.html in the working directory]
     #[arg(long, value_name = "FILE")]
     pub picture: Option<PathBuf>,

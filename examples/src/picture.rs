@@ -104,7 +104,8 @@ fn segments(html: &mut String, replayed: &Replayed) {
         html,
         "<p class=note>{cell}, filled from the bottom in proportion to its bytes.</p><div class=pair>"
     );
-    for (name, segments) in [("When the requests were done", before), ("After CompactData", after)] {
+    let first = if replayed.purged > 0 { "After the requests and the purge" } else { "After the requests" };
+    for (name, segments) in [(first, before), ("After CompactData", after)] {
         let cells: Vec<Cell> = segments.chunks(each).map(segment_cell).collect();
         let _ = write!(html, "<div><h3>{name}</h3>");
         map(html, &format!("Segments: {}", name.to_lowercase()), &cells);

@@ -43,6 +43,8 @@ pub struct Plan {
     pub live_bytes_encoded: u64,
     /// Sampled values' bytes over their payloads' bytes, in thousandths.
     pub ratio_permille: u64,
+    /// Keys that are removed after the requests, in thousandths.
+    pub purge_permille: u32,
     /// The longest value, in bytes.
     pub value_peak: u32,
     /// Codec of the values.
@@ -114,6 +116,7 @@ struct Requests {
     value_peak: u32,
     capacity: Capacity,
     seconds: Option<u32>,
+    purge_permille: u32,
 }
 
 /// Plans a run. A trace is read whole, so that one that cannot be replayed is refused before anything exists.
@@ -150,7 +153,7 @@ pub fn plan(options: &Options) -> Result<Plan, PlanError> {
         time_max: requests.seconds.map(|seconds| Duration::from_secs(seconds.into())),
         can_evict: options.evict,
     };
-    let Requests { title, details, requests, survey, live_bytes, value_peak, .. } = requests;
+    let Requests { title, details, requests, survey, live_bytes, value_peak, purge_permille, .. } = requests;
     Ok(Plan {
         job,
         title,
@@ -160,6 +163,7 @@ pub fn plan(options: &Options) -> Result<Plan, PlanError> {
         live_bytes,
         live_bytes_encoded,
         ratio_permille,
+        purge_permille: options.purge.unwrap_or(purge_permille),
         value_peak,
         codec: options.codec,
         capacity_bytes,
@@ -201,6 +205,7 @@ fn of_trace(options: &Options, path: &Path) -> Result<Requests, PlanError> {
         value_peak: survey.size_peak,
         capacity: Capacity::Permille(1400),
         seconds: options.seconds,
+        purge_permille: 0,
     })
 }
 
@@ -249,6 +254,7 @@ fn of_workload(options: &Options, name: WorkloadName) -> Result<Requests, PlanEr
         // 71 % live is where the models of write amplification stand.
         capacity: Capacity::Permille(if is_timed { 1400 } else { 1409 }),
         seconds: options.seconds.or(is_timed.then_some(12)),
+        purge_permille: if is_timed { 500 } else { 0 },
     })
 }
 

@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Instant;
 
 use crate::check::Counts;
-use crate::drive::{DriveError, Driven, Progress, drive, verify};
+use crate::drive::{DriveError, Driven, Progress, drive, purge, verify};
 use crate::figures::{Figures, Snapshot};
 use crate::model::Clock;
 use crate::plan::Plan;
@@ -53,7 +53,9 @@ pub struct Replayed {
     pub amplification_late: Option<f64>,
     /// Time that the requests took.
     pub driven_ms: u64,
-    /// Segments and pages when the requests were done.
+    /// Keys that were removed after the requests.
+    pub purged: u64,
+    /// Segments and pages when the requests were done and those keys removed.
     pub before: Snapshot,
     /// Segments and pages after defragmentation and compaction.
     pub after: Snapshot,
@@ -100,9 +102,10 @@ fn during<E: Into<DriveError>>(phase: &'static str) -> impl FnOnce(E) -> ReplayE
 pub fn replay<O: Opener>(plan: &Plan, opener: &O, watch: &mut dyn Watch) -> Result<Replayed, ReplayError> {
     let clock = Clock::start();
     let store = opener.open().map_err(during("opening"))?;
-    let (driven, mut upkeep) = driven(plan, store.handle(), clock, watch)?;
+    let (mut driven, mut upkeep) = driven(plan, store.handle(), clock, watch)?;
     let driven_ms = clock.now_ms();
     let at_end = store.handle().figures();
+    let purged = purge(store.handle(), &mut driven.models, plan.purge_permille).map_err(during("purging"))?;
 
     watch.phase("defragmenting, compacting", 1);
     let tended = Tended::tend(&store, &mut upkeep.tasks);
@@ -140,6 +143,7 @@ pub fn replay<O: Opener>(plan: &Plan, opener: &O, watch: &mut dyn Watch) -> Resu
         tasks: upkeep.tasks,
         amplification_late: upkeep.half.and_then(|half| amplification(half, at_end)),
         driven_ms,
+        purged,
         before: tended.before,
         after: tended.after,
         defragmented_bytes: tended.defragmented_bytes,

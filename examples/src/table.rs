@@ -71,6 +71,9 @@ fn requests(plan: &Plan, replayed: &Replayed) -> Rows {
     if counts.evicted > 0 {
         rows.push(("found evicted", count(counts.evicted)));
     }
+    if replayed.purged > 0 {
+        rows.push(("purged afterwards", format!("{} keys", count(replayed.purged))));
+    }
     rows.push(("keys checked at the end", count(replayed.checked.gets)));
     rows.push(("mismatches", count(figures.mismatches)));
     rows

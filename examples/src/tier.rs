@@ -51,11 +51,14 @@ impl TierFiles {
             .full(full)
             .build()
             .map_err(failed)?;
-        // A small share of the tier is hot, so that values compete for the pools and leave holes behind.
-        let hot_bytes = (plan.capacity_bytes / 8).clamp(8 << 20, 64 << 20);
+        // A part of the values is hot, so that they compete for the pools. Pages are small against a partition,
+        // since each of its size classes takes at least one.
         let hot_value_max = plan.value_peak.clamp(1 << 12, 1 << 18);
-        let pools =
-            PoolConfig::builder().capacity_bytes(hot_bytes).partitions(4).value_bytes_max(hot_value_max);
+        let pools = PoolConfig::builder()
+            .capacity_bytes((plan.capacity_bytes / 4).clamp(16 << 20, 128 << 20))
+            .page_bytes((hot_value_max * 2).next_power_of_two().max(1 << 16))
+            .partitions(4)
+            .value_bytes_max(hot_value_max);
         Ok(Self { dir: dir.to_owned(), tier, pools: pools.build().map_err(failed)? })
     }
 }
