@@ -1,0 +1,226 @@
+//! A child process under load is killed at random moments; what it was told is synced must be there after a reopen.
+//!
+//! The child is this test binary again, with a directory in its environment. Before each operation it prints what it begins,
+//! and after each acknowledgement that it was acknowledged; the pipe keeps both when it is killed. A killed process loses no
+//! kernel buffers, so the double of `sim` proves the order of syncs; this proves the adapter: its queues, its
+//! acknowledgements, its directory, its recovery.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
+
+use coldpress_std::pool::{AllocationManager, PoolConfig};
+use coldpress_std::{ColdTier, ColdTierConfig, ColdTierHandle, CompactionTask, Durability, PutOptions};
+use coldpress_tests::sim::{Rng, mixed};
+
+const DIR: &str = "COLDPRESS_KILL_DIR";
+const SEED: &str = "COLDPRESS_KILL_SEED";
+const KILLS: u64 = 50;
+const TIME_MAX: Duration = Duration::from_secs(70);
+const THREADS: u64 = 3;
+const KEYS: u64 = 240;
+/// Within this many milliseconds of its time, a value may be there or not.
+const EXPIRY_SLACK_MS: u64 = 2_500;
+
+fn config() -> ColdTierConfig {
+    ColdTierConfig::builder().capacity_bytes(2 << 20).segment_bytes(32 << 10).build().unwrap()
+}
+
+fn open(dir: &Path) -> (ColdTier, AllocationManager) {
+    let (manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
+    (ColdTier::open(dir, "kill", config(), pools).unwrap(), manager)
+}
+
+fn now_ms() -> u64 {
+    u64::try_from(SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_millis()).unwrap()
+}
+
+fn key_of(key: u64) -> Vec<u8> {
+    format!("key {key}").into_bytes()
+}
+
+/// The value of a write: its number, then bytes that follow from it.
+fn value_of(write: u64) -> Vec<u8> {
+    let len = 8 + mixed(write) % 2_000;
+    let mut value = write.to_le_bytes().to_vec();
+    value.extend((0..len).map(|at| (mixed(write ^ (at / 16)) & 0xFF) as u8));
+    value
+}
+
+/// Prints a line of the journal at once: a line is short enough that the pipe takes it whole or not at all.
+fn note(line: &str) {
+    let mut out = std::io::stdout().lock();
+    out.write_all(format!("J {line}\n").as_bytes()).unwrap();
+    out.flush().unwrap();
+}
+
+#[test]
+fn child_works_until_it_is_killed() {
+    let (Some(dir), Ok(seed)) = (std::env::var_os(DIR), std::env::var(SEED)) else { return };
+    let seed: u64 = seed.parse().unwrap();
+    let (tier, _manager) = open(Path::new(&dir));
+    note("open");
+    std::thread::scope(|scope| {
+        for thread in 0..THREADS {
+            let handle = tier.handle();
+            scope.spawn(move || work(handle, thread, seed));
+        }
+        let mut rng = Rng::new(seed ^ 0xC0);
+        loop {
+            std::thread::sleep(Duration::from_millis(5 + rng.below(30)));
+            let task = CompactionTask::ALL[rng.index(4)];
+            // A full queue gives the task back, which is all that a load needs.
+            let _ = tier.compaction().schedule_compaction(task);
+        }
+    });
+}
+
+fn work(handle: ColdTierHandle, thread: u64, seed: u64) {
+    let mut rng = Rng::new(mixed(seed ^ thread << 32));
+    let mut write = (seed << 32 | thread << 28) + 1;
+    loop {
+        write += 1;
+        let key = rng.below(KEYS / THREADS) * THREADS + thread;
+        let durability = [Durability::Synced, Durability::Buffered, Durability::Flushed][rng.index(3)];
+        let ttl_s = [None, None, None, Some(1 + rng.below(3)), Some(3_600)][rng.index(5)];
+        if rng.permille(200) {
+            note(&format!("remove {key} {write}"));
+            handle.remove_with(&key_of(key), durability).unwrap();
+        } else {
+            let until_ms = ttl_s.map_or(0, |ttl| now_ms() + ttl * 1000);
+            note(&format!("put {key} {write} {until_ms}"));
+            let options = PutOptions { ttl: ttl_s.map(Duration::from_secs), durability: Some(durability) };
+            handle.put_with(&key_of(key), &value_of(write), options).unwrap();
+        }
+        // A killed process leaves what it handed to the system: flushed is as good as synced here.
+        if durability != Durability::Buffered {
+            note(&format!("done {key} {write}"));
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Written {
+    /// 0 for a remove.
+    write: u64,
+    begun: u64,
+    until_ms: u64,
+}
+
+/// Per key: the newest acknowledged write, then those begun after it.
+type Model = BTreeMap<u64, Vec<Written>>;
+
+fn take_line(model: &mut Model, line: &str) -> bool {
+    let mut words = line.split(' ');
+    let what = words.next();
+    let mut number = || words.next().and_then(|word| word.parse::<u64>().ok());
+    let nothing = Written { write: 0, begun: 0, until_ms: 0 };
+    match what {
+        Some("put") => {
+            let (Some(key), Some(write), Some(until_ms)) = (number(), number(), number()) else {
+                return false;
+            };
+            let written = Written { write, begun: write, until_ms };
+            model.entry(key).or_insert_with(|| vec![nothing]).push(written);
+        }
+        Some("remove") => {
+            let (Some(key), Some(begun)) = (number(), number()) else { return false };
+            model.entry(key).or_insert_with(|| vec![nothing]).push(Written { begun, ..nothing });
+        }
+        Some("done") => {
+            let (Some(key), Some(begun)) = (number(), number()) else { return false };
+            let writes = model.entry(key).or_default();
+            let at = writes.iter().position(|written| written.begun == begun).unwrap();
+            writes.drain(..at);
+        }
+        _ => return what == Some("open"),
+    }
+    true
+}
+
+fn spawn(dir: &Path, seed: u64) -> Child {
+    Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "child_works_until_it_is_killed", "--nocapture", "--test-threads", "1"])
+        .env(DIR, dir)
+        .env(SEED, seed.to_string())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap()
+}
+
+/// Kills the child some time after it has opened the tier; returns how many lines it left.
+fn run_and_kill(dir: &Path, seed: u64, model: &mut Model) -> usize {
+    let mut child = spawn(dir, seed);
+    let out = child.stdout.take().unwrap();
+    let (send, lines) = std::sync::mpsc::channel();
+    let reader = std::thread::spawn(move || {
+        for line in BufReader::new(out).lines().map_while(Result::ok) {
+            // The test harness prints the name of the test before it, on the same line.
+            if let Some(at) = line.find("J ") {
+                send.send(line[at + 2..].to_owned()).unwrap();
+            }
+        }
+    });
+    let first = lines.recv_timeout(Duration::from_secs(20));
+    let wait_ms = Rng::new(mixed(seed)).below(350);
+    std::thread::sleep(Duration::from_millis(wait_ms));
+    let ended = child.try_wait().unwrap();
+    child.kill().unwrap();
+    let left = child.wait_with_output().unwrap();
+    reader.join().unwrap();
+    let errors = String::from_utf8_lossy(&left.stderr).into_owned();
+    assert_eq!(first.as_deref(), Ok("open"), "seed {seed}: the child did not open: {errors}");
+    assert_eq!(ended, None, "seed {seed}: the child ended by itself: {errors}");
+    let mut count = 0;
+    for line in lines.try_iter() {
+        count += 1;
+        assert!(take_line(model, &line), "seed {seed}: {line}");
+    }
+    count
+}
+
+fn check(tier: &ColdTier, model: &mut Model, seed: u64) {
+    for (key, writes) in model.iter_mut() {
+        let before_ms = now_ms();
+        let found = tier.get(&key_of(*key)).unwrap_or_else(|error| panic!("seed {seed}, key {key}: {error}"));
+        let after_ms = now_ms();
+        let is = |written: &Written| match &found {
+            Some(value) => {
+                let fresh = written.until_ms == 0 || before_ms < written.until_ms + EXPIRY_SLACK_MS;
+                written.write != 0 && fresh && *value == value_of(written.write)
+            }
+            None => {
+                written.write == 0 || (written.until_ms > 0 && after_ms + EXPIRY_SLACK_MS > written.until_ms)
+            }
+        };
+        let Some(now) = writes.iter().rev().find(|written| is(written)).copied() else {
+            let read = found.as_ref().and_then(|value| value.first_chunk()).map(|w| u64::from_le_bytes(*w));
+            panic!("I-LOG-4/I-LOG-5, seed {seed}: key {key} reads write {read:?}; allowed {writes:?}");
+        };
+        *writes = vec![now];
+    }
+}
+
+#[test]
+fn killed_child_reopened_keeps_all_it_acknowledged() {
+    if std::env::var_os(DIR).is_some() {
+        return;
+    }
+    let dir = tempfile::tempdir().unwrap();
+    let mut model = Model::new();
+    let started = Instant::now();
+    let (mut kills, mut lines) = (0, 0);
+    while kills < KILLS {
+        assert!(started.elapsed() < TIME_MAX, "only {kills} kills in time");
+        lines += run_and_kill(dir.path(), kills + 1, &mut model);
+        kills += 1;
+        let (tier, _manager) = open(dir.path());
+        check(&tier, &mut model, kills);
+        tier.close().unwrap();
+    }
+    println!("{kills} kills, {lines} lines of journal, {} keys, {:?}", model.len(), started.elapsed());
+}
