@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use coldpress_core::log::{Freed, Header, KeyHash, Kind, Record, RecordError, SegmentState, read_record};
+use coldpress_core::log::{
+    Freed, Geometry, Header, KeyHash, Kind, Record, RecordError, SegmentState, read_record,
+};
 
 use super::host::hash_of;
 use super::oracle::{Key, What, key_bytes};
@@ -151,6 +153,38 @@ impl World<'_> {
         }
     }
 
+    /// Rule 2: a footer is written only when every record of its segment is durable.
+    pub(super) fn check_footer(&self, segment: u32, offset: u32, bytes: u32) {
+        if offset + bytes != self.config().geometry.second_header_at() {
+            return;
+        }
+        let unsynced = self.lasting.medium.unsynced().find(|op| op.segment == segment);
+        assert!(unsynced.is_none(), "rule 2: a footer in segment {segment} over {unsynced:?}");
+    }
+
+    /// Rule 5: before a segment with records is erased, a freed record of this life of it is durable elsewhere.
+    pub(super) fn check_freed(&self, segment: u32) {
+        let geometry = self.config().geometry;
+        let medium = &self.lasting.medium;
+        let Some((sequence, records)) = records_of(&geometry, medium.segment(segment)) else { return };
+        if records.is_empty() {
+            return;
+        }
+        let is_freed = (0..geometry.segment_count()).filter(|&at| at != segment).any(|at| {
+            records_of(&geometry, medium.durable_segment(at)).is_some_and(|(_, records)| {
+                let freed = records.iter().filter(|record| record.header.kind == Kind::Freed);
+                freed
+                    .filter_map(|record| Freed::from_bytes(record.value))
+                    .any(|freed| (freed.segment, freed.sequence) == (segment, sequence))
+            })
+        });
+        assert!(
+            is_freed,
+            "rule 5: segment {segment} is erased, and nothing durable says so\n{}",
+            self.sketch()
+        );
+    }
+
     /// Everything, for a world at rest.
     pub fn check(&self) {
         self.check_current();
@@ -191,6 +225,20 @@ impl World<'_> {
         }
         found
     }
+}
+
+/// The sequence of a segment and its records up to the first that does not validate.
+fn records_of<'a>(geometry: &Geometry, bytes: &'a [u8]) -> Option<(u32, Vec<Record<'a>>)> {
+    let first = &bytes[geometry.header_at() as usize..];
+    let second = &bytes[geometry.second_header_at() as usize..];
+    let header = Header::decode(geometry, first).or_else(|_| Header::decode(geometry, second)).ok()?;
+    let (mut at, end) = (geometry.records_at() as usize, geometry.trailer_at() as usize);
+    let mut records = Vec::new();
+    while let Ok(record) = read_record(geometry, header.sequence, &bytes[at..end]) {
+        records.push(record);
+        at += record.record_bytes as usize;
+    }
+    Some((header.sequence, records))
 }
 
 #[derive(Debug, Default)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use coldpress_core::tier::{MediumError, MountError};
 
 use super::arena::Arena;
-use super::exhaust::{Tried, coarse_plans, fingerprint, in_case, survive};
+use super::exhaust::{STRIDE, Tried, coarse_plans, fingerprint, in_case, survive};
 use super::fault::{Effect, Faults};
 use super::script::{Do, Setup};
 use super::world::{Lasting, World};
@@ -33,7 +33,7 @@ fn operations(setup: &Setup, arena: &mut Arena, script: &[Do]) -> u64 {
 pub fn fail_everywhere(setup: &Setup, script: &[Do], lasts: u64) -> Tried {
     let mut tried = Tried::default();
     let mut arena = setup.arena();
-    for number in 0..operations(setup, &mut arena, script) {
+    for number in (0..operations(setup, &mut arena, script)).step_by(STRIDE) {
         for effect in EFFECTS {
             let mut faults = Faults::default();
             faults.during(number, number + lasts, effect);
@@ -49,7 +49,7 @@ pub fn fail_in_pairs(setup: &Setup, script: &[Do], apart: u64) -> Tried {
     let mut tried = Tried::default();
     let mut arena = setup.arena();
     let ways = [Effect::clean(MediumError::Io), Effect::done(MediumError::Io)];
-    for first in 0..operations(setup, &mut arena, script) {
+    for first in (0..operations(setup, &mut arena, script)).step_by(STRIDE) {
         for second in first + 1..=first + apart {
             for (one, two) in [(0, 0), (0, 1), (1, 0), (1, 1)] {
                 let mut faults = Faults::default();
@@ -105,7 +105,7 @@ pub fn fail_mount_everywhere(setup: &Setup, lasting: &Lasting, after: &[Do]) -> 
         world.settle();
         world.lasting.medium.counts().operations
     };
-    for number in start..end {
+    for number in (start..end).step_by(STRIDE) {
         for effect in EFFECTS {
             tried.cases += 1;
             let mut lasting = lasting.clone();

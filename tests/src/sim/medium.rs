@@ -144,6 +144,13 @@ impl Medium {
         &self.now.bytes[at..at + self.geometry.segment_bytes() as usize]
     }
 
+    /// One segment as far as it is firm.
+    #[must_use]
+    pub fn durable_segment(&self, segment: u32) -> &[u8] {
+        let at = self.place(segment, 0);
+        &self.base.bytes[at..at + self.geometry.segment_bytes() as usize]
+    }
+
     fn place(&self, segment: u32, offset: u32) -> usize {
         to_len(u64::from(segment) * u64::from(self.geometry.segment_bytes()) + u64::from(offset))
     }

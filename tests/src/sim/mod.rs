@@ -23,7 +23,7 @@ pub use arena::{Arena, Sizes};
 pub use check::Seen;
 pub use choice::{Chooser, Schedules};
 pub use cut::{Fate, SECTOR_BYTES};
-pub use exhaust::{Tried, cut_everywhere, cut_twice, order_everywhere};
+pub use exhaust::{STRIDE, Tried, cut_everywhere, cut_twice, order_everywhere};
 pub use failures::{fail_everywhere, fail_in_pairs, fail_mount_everywhere};
 pub use fault::{Effect, Faults};
 pub use host::{Entry, ModelHost, Newest, Told, hash_of};

@@ -248,12 +248,16 @@ impl<'m> World<'m> {
             }
             Action::Write { ticket, segment, offset, bytes } => {
                 self.note();
+                self.check_footer(segment, offset, bytes);
                 let lent = self.tier.write_bytes(ticket);
                 assert_eq!(lent.len(), bytes as usize, "the bytes lent are what is to be written");
                 (ticket, Held::Io { number, result: self.lasting.medium.write(segment, offset, lent) })
             }
             Action::Erase { ticket, segment } => {
                 self.note();
+                if self.moments.is_some() {
+                    self.check_freed(segment);
+                }
                 (ticket, Held::Io { number, result: self.lasting.medium.erase(segment) })
             }
             Action::Sync { ticket } => {
