@@ -42,8 +42,8 @@ pub enum Durability {
 const SEGMENT_BYTES_DEFAULT_MIN: u64 = 64 << 10;
 /// The largest default segment, in bytes.
 const SEGMENT_BYTES_DEFAULT_MAX: u64 = 4 << 20;
-/// A default segment is this part of the capacity, so that the reserve of ten takes 2 to 4 % of it.
-const SEGMENTS_DEFAULT: u64 = 256;
+/// A default segment is this part of the capacity, so that the reserve of ten takes about 2 % of it.
+const SEGMENTS_DEFAULT: u64 = 512;
 /// The most partitions.
 pub const PARTITIONS_MAX: u16 = 64;
 /// The smallest bound on bytes that wait for the log.
@@ -202,7 +202,7 @@ impl ColdTierConfig {
                 stale_permille_min: 250,
                 interval: Duration::from_secs(60),
                 durability: Durability::Buffered,
-                pending_bytes_max: 32 << 20,
+                pending_bytes_max: 8 << 20,
                 partitions: 1,
                 keeps_hot_values: true,
                 op_timeout: Duration::from_secs(10),

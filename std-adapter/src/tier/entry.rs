@@ -82,6 +82,8 @@ const DAMAGED: u32 = 1 << 28;
 const SEALED: u32 = 1 << 29;
 /// The key is in an expiry bucket that comes up no later than it expires.
 const QUEUED: u32 = 1 << 30;
+/// The value is dropped; its record stands in for its own tombstone while other copies of the key are on the medium.
+const STAND_IN: u32 = 1 << 31;
 
 impl Stored {
     const NONE: Self = Self {
@@ -157,6 +159,15 @@ impl Stored {
 
     pub(crate) fn set_damaged(&mut self) {
         self.put(DAMAGED, true);
+    }
+
+    /// Whether the value is dropped and only its record is still needed.
+    pub(crate) const fn is_stand_in(&self) -> bool {
+        self.has(STAND_IN)
+    }
+
+    pub(crate) fn set_stand_in(&mut self) {
+        self.put(STAND_IN, true);
     }
 
     pub(crate) fn set_queued(&mut self, on: bool) {
@@ -267,7 +278,9 @@ impl Entry {
     pub(crate) fn is_value(&self) -> bool {
         match &self.pending {
             Some(pending) => pending.kind == Kind::Value,
-            None => self.stored.has(PRESENT) && self.stored.is_live() && !self.stored.has(TOMBSTONE),
+            None => {
+                self.stored.has(PRESENT) && self.stored.is_live() && !self.stored.has(TOMBSTONE | STAND_IN)
+            }
         }
     }
 

@@ -301,9 +301,9 @@ impl core::error::Error for OpenError {
 pub enum CloseError {
     /// A worker had died.
     Poisoned,
-    /// Not everything could be written and synced; so many writes are lost.
+    /// Not everything could be written and synced; at most so many writes are lost.
     Unwritten {
-        /// Writes that did not become durable.
+        /// Writes that are not known to be durable.
         writes: u64,
         /// The failure, where it was the medium's.
         error: Option<MediumError>,
@@ -316,8 +316,8 @@ impl fmt::Display for CloseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Poisoned => f.write_str("a worker of the tier had died"),
-            Self::Unwritten { writes, error: Some(error) } => write!(f, "{writes} writes were lost: {error}"),
-            Self::Unwritten { writes, error: None } => write!(f, "{writes} writes were lost: no time was left"),
+            Self::Unwritten { writes, error: Some(error) } => write!(f, "up to {writes} writes were lost: {error}"),
+            Self::Unwritten { writes, error: None } => write!(f, "up to {writes} writes were lost: no time was left"),
             Self::TimedOut => f.write_str("a worker did not end before the deadline"),
         }
     }

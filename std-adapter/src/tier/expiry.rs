@@ -67,9 +67,9 @@ mod tests {
         buckets.push(5, hash(2));
         assert_eq!(buckets.pop(4), None);
         assert_eq!(buckets.pop(9), Some(hash(2)));
-        assert_eq!((buckets.pop(9), buckets.len()), (None, 1));
+        assert_eq!((buckets.pop(9), buckets.len), (None, 1));
         assert_eq!(buckets.pop(10), Some(hash(1)));
-        assert_eq!(buckets.len(), 0);
+        assert_eq!(buckets.len, 0);
     }
 
     #[test]
@@ -78,7 +78,7 @@ mod tests {
         for second in (0..5 * SLACK as u32).rev() {
             buckets.push(second, hash(second % 3));
         }
-        assert!(buckets.len() <= SLACK + 3, "{}", buckets.len());
+        assert!(buckets.len <= SLACK + 3, "{}", buckets.len);
         assert_eq!(buckets.pop(u32::MAX), Some(hash(0)));
     }
 }

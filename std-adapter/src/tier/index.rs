@@ -101,7 +101,9 @@ impl Index {
 
     /// Marks an entry as queued; returns the second to queue it for.
     fn mark_queued(clock: IndexClock, entry: &mut Entry) -> Option<u32> {
-        let stored = entry.stored().filter(|s| s.is_live() && s.kind() == Kind::Value && !s.is_queued())?;
+        let is_wanted =
+            |s: &&Stored| s.is_live() && s.kind() == Kind::Value && !s.is_queued() && !s.is_stand_in();
+        let stored = entry.stored().filter(is_wanted)?;
         let deadline_s = clock.deadline_s(entry, stored)?;
         entry.stored_mut()?.set_queued(true);
         Some(deadline_s)
@@ -152,10 +154,14 @@ impl Index {
             entry.copies = entry.copies.saturating_add(1);
             let old = entry.stored().filter(|old| old.is_live() && old.location() == from).copied();
             let Some(old) = old else { return (Published::Stale, None) };
-            let dropped = (old.kind() == Kind::Value && placed.kind == Kind::Tombstone).then_some(old.expires_s());
+            let is_dropped = old.kind() == Kind::Value && placed.kind == Kind::Tombstone && !old.is_stand_in();
+            let dropped = is_dropped.then_some(old.expires_s());
             let mut new = Stored::live(placed, false);
             if old.is_damaged() {
                 new.set_damaged();
+            }
+            if old.is_stand_in() {
+                new.set_stand_in();
             }
             (Published::Live(entry.replace(new)), dropped)
         });
@@ -181,12 +187,12 @@ fn wins(placed: &Placed, is_sealed: bool, old: &Stored) -> bool {
     new_rank > old_rank
 }
 
-/// Lets a tombstone go that is the only copy of its key.
+/// Lets a tombstone go that is the only copy of its key, or the record of a dropped value that stands in for one.
 fn let_go(entry: &mut Entry) -> Option<Released> {
     if entry.copies != 1 {
         return None;
     }
-    entry.stored_mut().filter(|stored| stored.kind() == Kind::Tombstone)?.release()
+    entry.stored_mut().filter(|stored| stored.kind() == Kind::Tombstone || stored.is_stand_in())?.release()
 }
 
 impl Host for Index {
@@ -239,11 +245,14 @@ impl Host for Index {
             let Some(stored) = entry.stored_mut().filter(|s| s.is_live() && s.location() == at) else {
                 return (Dropped::NotCurrent, None);
             };
+            let is_value = stored.kind() == Kind::Value && !stored.is_stand_in();
+            let expires_s = is_value.then_some(stored.expires_s());
             if copies > 1 {
-                return (Dropped::NeedsTombstone, None);
+                stored.set_stand_in();
+                return (Dropped::NeedsTombstone, expires_s);
             }
             let _ = stored.release();
-            (Dropped::Now, (stored.kind() == Kind::Value).then_some(stored.expires_s()))
+            (Dropped::Now, expires_s)
         });
         let Some((dropped, expires_s)) = outcome else { return Dropped::NotCurrent };
         if let Some(expires_s) = expires_s {
@@ -291,7 +300,7 @@ impl Host for Index {
                 let stored = entry.stored_mut()?;
                 stored.set_queued(false);
                 // What overlays it comes to a bucket of its own when it is published.
-                if is_overlaid || !stored.is_live() || stored.kind() != Kind::Value {
+                if is_overlaid || !stored.is_live() || stored.kind() != Kind::Value || stored.is_stand_in() {
                     return None;
                 }
                 let due = Due { hash, location: stored.location(), record_bytes: stored.record_bytes };
@@ -311,7 +320,8 @@ impl Host for Index {
 
     fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool {
         let may_go = |entry: &Entry| {
-            let is_current = entry.stored().is_some_and(|s| s.is_live() && s.location() == at);
+            let is_current =
+                entry.stored().is_some_and(|s| s.is_live() && s.location() == at && !s.is_stand_in());
             is_current && entry.pending.is_none() && !entry.take_reference()
         };
         self.shell.view(hash, may_go).unwrap_or(false)

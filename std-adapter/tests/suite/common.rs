@@ -1,8 +1,13 @@
 //! What the suites share.
 
-use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
-use coldpress_std::{ColdTier, ColdTierConfig, ColdTierConfigBuilder};
 use std::path::Path;
+
+use coldpress_std::medium::Medium;
+use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
+use coldpress_std::{ColdTier, ColdTierConfig, ColdTierConfigBuilder, Durability, PutOptions};
+
+pub(crate) const SYNCED: PutOptions = PutOptions { ttl: None, durability: Some(Durability::Synced) };
+pub(crate) const FLUSHED: PutOptions = PutOptions { ttl: None, durability: Some(Durability::Flushed) };
 
 pub(crate) fn pools() -> (AllocationManager, PoolCoordinator) {
     let config = PoolConfig::builder().capacity_bytes(8 << 20).partitions(2).build().unwrap();
@@ -17,6 +22,10 @@ pub(crate) fn open(dir: &Path, config: &ColdTierConfig, pools: &PoolCoordinator)
     ColdTier::open(dir, "test", config.clone(), pools.clone()).unwrap()
 }
 
+pub(crate) fn open_on(medium: &dyn Medium, config: &ColdTierConfig, pools: &PoolCoordinator) -> ColdTier {
+    ColdTier::open_on(vec![medium.try_clone().unwrap()], config.clone(), pools.clone()).unwrap()
+}
+
 /// Bytes that tell from which key and round they are.
 pub(crate) fn value(key: u32, round: u32, len: usize) -> Vec<u8> {
     let mut state = u64::from(key) << 32 | u64::from(round) | 1;
@@ -27,4 +36,18 @@ pub(crate) fn value(key: u32, round: u32, len: usize) -> Vec<u8> {
         state.to_le_bytes()[3]
     };
     (0..len).map(|_| next()).collect()
+}
+
+/// Waits for something to become true.
+pub(crate) fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
+    let begun = std::time::Instant::now();
+    while !is_true() {
+        assert!(begun.elapsed().as_secs() < 10, "never came true: {what}");
+        std::thread::sleep(core::time::Duration::from_millis(2));
+    }
+}
+
+/// Checks the sums that capacity is kept by; compaction may be at work, so it is given time to come to rest.
+pub(crate) fn recount(tier: &ColdTier) {
+    eventually("the sums equal a recount", || tier.is_recount_exact().unwrap());
 }

@@ -1,4 +1,15 @@
 //! The suites of the std adapter, against the public API.
 
+mod api;
+mod bad_input;
+mod capacity;
 mod common;
+mod compaction;
+mod double;
+mod faults;
+mod lifetimes;
+mod opening;
 mod path;
+mod poison;
+mod registry;
+mod threads;

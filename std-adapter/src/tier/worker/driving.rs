@@ -105,14 +105,21 @@ impl Worker<'_> {
     /// Tells those who wait what was reached, and posts the figures.
     pub(super) fn finish_turn(&mut self, is_idle: bool) {
         let (written, durable) = (self.tier.written(), self.tier.durable());
+        if self.waiters.are_reached(written, durable) {
+            // Whoever is told that a write is done finds it in the figures.
+            self.post();
+        }
         self.waiters.settle(written, durable);
         if written >= self.tier.appended() {
             self.unwritten_since_ms = None;
         }
-        let evict_bytes = self.shell.evict_bytes.swap(0, Relaxed);
-        if evict_bytes > 0 {
-            tracing::debug!(partition = self.partition, evict_bytes, "evicting");
-            self.tier.evict(evict_bytes);
+        // While writes are pending that take the room, there is too little in the log to choose from.
+        if self.backlog.is_empty() {
+            let evict_bytes = self.shell.evict_bytes.swap(0, Relaxed);
+            if evict_bytes > 0 {
+                tracing::debug!(partition = self.partition, evict_bytes, "evicting");
+                self.tier.evict(evict_bytes);
+            }
         }
         // Somebody waits for room that only a write can give.
         let is_late = self.unwritten_since_ms.is_some_and(|at| monotonic_ms() >= at + self.flush_after_ms);
@@ -125,7 +132,12 @@ impl Worker<'_> {
         if self.posting.is_due() {
             self.post();
         }
-        self.shell.room.ring();
+        // A bell for nothing would keep those who wait, and this thread, awake.
+        let room = (self.shell.weight(), self.shell.queued.load(Relaxed), self.shell.health.failure());
+        if room != self.rung_at {
+            self.rung_at = room;
+            self.shell.room.ring();
+        }
     }
 
     fn take_reports(&mut self) {

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use coldpress_core::cleanup::CleanupReply;
 use coldpress_core::compaction::{CompactionTask, Report};
 use coldpress_core::log::{KeyHash, Store};
-use coldpress_core::tier::{Input, MountError, MountReport, Now, Status, Tier};
+use coldpress_core::tier::{Input, MediumError, MountError, MountReport, Now, Status, Tier};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use self::board::Posting;
@@ -27,7 +27,7 @@ use self::closing::Closing;
 use self::memory::Buffers;
 use self::waiting::Waiters;
 use super::config::ColdTierConfig;
-use super::entry::Terms;
+use super::entry::{Terms, Weight};
 use super::figures::SegmentView;
 use super::gate::{Message, Waiter};
 use super::index::{Index, IndexClock};
@@ -107,6 +107,8 @@ pub(crate) struct Worker<'m> {
     pending_bytes_max: u64,
     /// When the oldest append that is not written was made.
     unwritten_since_ms: Option<u64>,
+    /// What there was of everything that clients wait for, when they were last woken.
+    rung_at: (Weight, u32, Option<MediumError>),
     is_syncer_dead: bool,
 }
 
@@ -187,6 +189,7 @@ impl<'m> Worker<'m> {
             flush_after_ms: millis(settings.flush_after),
             pending_bytes_max: settings.pending_bytes_max,
             unwritten_since_ms: None,
+            rung_at: Default::default(),
             is_syncer_dead: false,
         }
     }

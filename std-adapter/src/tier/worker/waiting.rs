@@ -36,6 +36,12 @@ impl Waiters {
         !self.synced.is_empty()
     }
 
+    /// Tells whether somebody's position is reached.
+    pub(super) fn are_reached(&self, written: u64, durable: u64) -> bool {
+        let is_reached = |line: &Line, reached: u64| line.front().is_some_and(|(position, _)| *position <= reached);
+        is_reached(&self.flushed, written) || is_reached(&self.synced, durable)
+    }
+
     /// Answers all whose position is reached.
     pub(super) fn settle(&mut self, written: u64, durable: u64) {
         settle(&mut self.flushed, written);

@@ -1,0 +1,156 @@
+//! The capacity is a hard bound: puts are refused or make room, removes always work, and the sums are exact.
+
+use coldpress_std::{ColdTier, FullPolicy, PutError};
+use coldpress_core::codec::CodecId;
+
+use crate::common::{eventually, open, pools, recount, small, value};
+
+fn fill(tier: &ColdTier, from: u32, len: usize) -> (u32, PutError) {
+    for key in from.. {
+        if let Err(error) = tier.put(&key.to_le_bytes(), &value(key, 0, len)) {
+            return (key, error);
+        }
+    }
+    panic!("no tier is without end");
+}
+
+#[test]
+fn full_tier_refuses_a_put_and_keeps_everything_it_took() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().codec(CodecId::Raw).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    let (taken, error) = fill(&tier, 0, 2000);
+    let PutError::Full { needed, available } = error else { panic!("{error}") };
+    assert!(needed > available && needed > 2000 && needed < 2200, "{error}");
+    assert!(!tier.contains(&taken.to_le_bytes()).unwrap());
+    for key in 0..taken {
+        assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, 0, 2000)), "{key}");
+    }
+    tier.flush().unwrap();
+    let figures = tier.figures();
+    assert!(figures.live_bytes * 10 > figures.capacity_bytes * 7, "at least 7 tenths are usable: {figures:?}");
+    assert!(figures.peak_bytes <= figures.capacity_bytes);
+    assert_eq!(figures.refused_puts, 1);
+    recount(&tier);
+    drop(tier);
+    // A reopened tier is as full as before.
+    let tier = open(dir.path(), &config, &pools);
+    assert_eq!(tier.len().unwrap(), u64::from(taken));
+    assert!(matches!(tier.put(b"one more", &[0; 2000]), Err(PutError::Full { .. })));
+}
+
+#[test]
+fn full_tier_takes_overwrites_and_removes_and_then_puts_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().codec(CodecId::Raw).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    let (taken, _) = fill(&tier, 0, 2000);
+    for round in 1..3 {
+        for key in 0..taken {
+            tier.put(&key.to_le_bytes(), &value(key, round, 2000)).unwrap_or_else(|e| panic!("{key}: {e}"));
+        }
+    }
+    for key in 0..taken {
+        assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, 2, 2000)));
+    }
+    for key in 0..taken / 2 {
+        assert!(tier.remove(&key.to_le_bytes()).unwrap());
+    }
+    tier.flush().unwrap();
+    let (more, _) = fill(&tier, taken, 2000);
+    assert!(more - taken > taken / 3, "{taken} {more}");
+    for key in taken / 2..more {
+        let round = if key < taken { 2 } else { 0 };
+        assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, round, 2000)), "{key}");
+    }
+    tier.flush().unwrap();
+    recount(&tier);
+    assert!(tier.figures().peak_bytes <= tier.figures().capacity_bytes);
+    let expected = tier.len().unwrap();
+    drop(tier);
+    let tier = open(dir.path(), &config, &pools);
+    assert_eq!(tier.len().unwrap(), expected);
+    for key in 0..taken / 2 {
+        assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), None, "I-LOG-5");
+    }
+}
+
+#[test]
+fn everything_removed_gives_the_whole_capacity_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let tier = open(dir.path(), &small().codec(CodecId::Raw).build().unwrap(), &pools);
+    for round in 0..3 {
+        let (taken, _) = fill(&tier, 0, 3000);
+        for key in 0..taken {
+            assert!(tier.remove(&key.to_le_bytes()).unwrap(), "{key} in {round}");
+        }
+        assert!(tier.is_empty().unwrap());
+        tier.flush().unwrap();
+    }
+    recount(&tier);
+}
+
+#[test]
+fn evicting_tier_takes_every_put_and_keeps_what_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().codec(CodecId::Raw).full(FullPolicy::Evict).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put(b"favourite", b"read all the time").unwrap();
+    let keys = 6000u32;
+    for key in 0..keys {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 2000)).unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.figures()));
+        if key % 16 == 0 {
+            assert!(tier.get(b"favourite").unwrap().is_some(), "{key}");
+        }
+    }
+    let figures = tier.figures();
+    assert!(figures.evicted_records > 3000 && figures.peak_bytes <= figures.capacity_bytes, "{figures:?}");
+    let held: Vec<u32> = (0..keys)
+        .filter(|key| match tier.get(&key.to_le_bytes()).unwrap() {
+            Some(found) => {
+                assert_eq!(found, value(*key, 0, 2000));
+                true
+            }
+            None => false,
+        })
+        .collect();
+    assert_eq!(held.len() as u64 + 1, tier.len().unwrap());
+    assert!(held.contains(&(keys - 1)) && !held.contains(&0));
+    tier.flush().unwrap();
+    recount(&tier);
+    drop(tier);
+    let tier = open(dir.path(), &config, &pools);
+    for key in 0..keys {
+        assert_eq!(tier.contains(&key.to_le_bytes()).unwrap(), held.contains(&key), "I-LOG-5: {key}");
+    }
+}
+
+#[test]
+fn pending_writes_superseded_over_and_over_charge_one_record() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let tier = open(dir.path(), &small().build().unwrap(), &pools);
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let handle = tier.handle();
+            scope.spawn(move || {
+                for round in 0..3000 {
+                    handle.put(b"hot", &value(thread, round, 3000)).unwrap();
+                    if round % 64 == 0 {
+                        handle.remove(b"hot").unwrap();
+                    }
+                }
+            });
+        }
+    });
+    tier.put(b"hot", b"last").unwrap();
+    tier.flush().unwrap();
+    assert_eq!(tier.get(b"hot").unwrap(), Some(b"last".to_vec()));
+    recount(&tier);
+    eventually("only the last write is charged", || tier.figures().charged_bytes < 1000);
+    assert_eq!(tier.len().unwrap(), 1);
+}

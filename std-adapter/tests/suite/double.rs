@@ -1,0 +1,78 @@
+//! A medium in memory that fails, stalls or panics when it is told to.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
+use std::sync::Mutex;
+
+use coldpress_std::medium::{Medium, MediumError};
+
+/// The bytes and what goes wrong; leaked, so that the views share it without counting.
+#[derive(Debug, Default)]
+pub(crate) struct Double {
+    bytes: Mutex<Vec<u8>>,
+    pub(crate) writes_fail: AtomicU32,
+    pub(crate) syncs_fail: AtomicU32,
+    pub(crate) erases_fail: AtomicU32,
+    pub(crate) is_full: AtomicBool,
+    pub(crate) panics_on_write: AtomicBool,
+    pub(crate) panics_on_sync: AtomicBool,
+    pub(crate) sync_ms: AtomicU64,
+    pub(crate) syncs: AtomicU32,
+}
+
+impl Double {
+    pub(crate) fn new(bytes: u64) -> &'static Self {
+        let bytes = Mutex::new(vec![0; usize::try_from(bytes).unwrap()]);
+        Box::leak(Box::new(Self { bytes, ..Self::default() }))
+    }
+}
+
+/// Counts down to zero; tells whether it was above.
+fn strikes(count: &AtomicU32) -> bool {
+    count.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_ok()
+}
+
+impl Medium for &'static Double {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        let at = usize::try_from(offset).unwrap();
+        let bytes = self.bytes.lock().unwrap();
+        buffer.copy_from_slice(bytes.get(at..at + buffer.len()).ok_or(MediumError::Unreadable)?);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumError> {
+        assert!(!self.panics_on_write.load(SeqCst), "the medium was told to panic");
+        if self.is_full.load(SeqCst) {
+            return Err(MediumError::NoSpace);
+        }
+        let at = usize::try_from(offset).unwrap();
+        let fails = strikes(&self.writes_fail);
+        // A failed write leaves a part of its bytes.
+        let from = if fails { &from[..from.len() / 2] } else { from };
+        self.bytes.lock().unwrap()[at..at + from.len()].copy_from_slice(from);
+        if fails { Err(MediumError::Io) } else { Ok(()) }
+    }
+
+    fn sync(&self) -> Result<(), MediumError> {
+        assert!(!self.panics_on_sync.load(SeqCst), "the medium was told to panic");
+        self.syncs.fetch_add(1, SeqCst);
+        std::thread::sleep(core::time::Duration::from_millis(self.sync_ms.load(SeqCst)));
+        if strikes(&self.syncs_fail) { Err(MediumError::Io) } else { Ok(()) }
+    }
+
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        if strikes(&self.erases_fail) {
+            return Err(MediumError::Io);
+        }
+        let at = usize::try_from(offset).unwrap();
+        self.bytes.lock().unwrap()[at..at + usize::try_from(bytes).unwrap()].fill(0);
+        Ok(())
+    }
+
+    fn len(&self) -> Result<u64, MediumError> {
+        Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+        Ok(Box::new(*self))
+    }
+}

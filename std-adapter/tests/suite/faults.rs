@@ -1,0 +1,161 @@
+//! A medium that fails: nothing is acknowledged falsely, nothing readable is lost, and it recovers by itself.
+
+use core::sync::atomic::Ordering::SeqCst;
+use core::time::Duration;
+
+use coldpress_std::medium::MediumError;
+use coldpress_std::{CloseError, CompactionTask, PutError, TierError};
+
+use crate::common::{FLUSHED, SYNCED, eventually, open_on, pools, recount, small, value};
+use crate::double::Double;
+
+#[test]
+fn full_disk_refuses_puts_reads_go_on_and_room_brings_it_back() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"old", b"v", SYNCED).unwrap();
+    double.is_full.store(true, SeqCst);
+    let failed = tier.put_with(b"lost?", b"v", FLUSHED);
+    assert_eq!(failed, Err(PutError::Tier(TierError::Medium(MediumError::NoSpace))));
+    assert_eq!(tier.put(b"next", b"v"), Err(PutError::Tier(TierError::Medium(MediumError::NoSpace))));
+    assert_eq!(tier.get(b"old").unwrap(), Some(b"v".to_vec()));
+    // What was refused after it was taken stays readable, and is tried again.
+    assert_eq!(tier.get(b"lost?").unwrap(), Some(b"v".to_vec()));
+    double.is_full.store(false, SeqCst);
+    eventually("puts are taken again", || tier.put_with(b"next", b"v", SYNCED).is_ok());
+    recount(&tier);
+    drop(tier);
+    let tier = open_on(&double, &config, &pools);
+    for key in [&b"old"[..], b"lost?", b"next"] {
+        assert!(tier.contains(key).unwrap(), "{key:?}");
+    }
+}
+
+#[test]
+fn failing_sync_fails_those_who_wait_and_the_next_one_holds() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    let mut failures = 0;
+    for round in 0..20 {
+        double.syncs_fail.store(1, SeqCst);
+        match tier.put_with(b"a", &value(1, round, 500), SYNCED) {
+            // It was another sync that failed, before this write was appended.
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error, PutError::Tier(TierError::Medium(MediumError::Io)), "{round}");
+                failures += 1;
+            }
+        }
+        double.syncs_fail.store(0, SeqCst);
+        eventually("a sync holds", || tier.put_with(b"b", &value(2, round, 500), SYNCED).is_ok());
+    }
+    assert!(failures > 5, "{failures} of 20 failures met a writer");
+    eventually("all is durable", || tier.flush().is_ok());
+    assert_eq!(tier.get(b"a").unwrap(), Some(value(1, 19, 500)));
+    drop(tier);
+    let tier = open_on(&double, &config, &pools);
+    assert_eq!(tier.get(b"a").unwrap(), Some(value(1, 19, 500)));
+    assert_eq!(tier.get(b"b").unwrap(), Some(value(2, 19, 500)));
+}
+
+#[test]
+fn failures_at_every_few_operations_lose_nothing_that_is_acknowledged() {
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(2 << 20).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    let mut acknowledged = [None; 40];
+    for round in 0..2000u32 {
+        match round % 37 {
+            5 => double.writes_fail.store(1, SeqCst),
+            17 => double.erases_fail.store(1, SeqCst),
+            23 => double.syncs_fail.store(1, SeqCst),
+            _ => {}
+        }
+        let key = round % 40;
+        let bytes = value(key, round, 3000);
+        let options = if round % 16 == 0 { SYNCED } else { FLUSHED };
+        let outcome = tier.put_with(&key.to_le_bytes(), &bytes, options);
+        match outcome {
+            Ok(()) => acknowledged[key as usize] = Some(round),
+            Err(PutError::Tier(TierError::Medium(_))) => {
+                // It may be there or not; what is read next says which.
+                std::thread::sleep(Duration::from_millis(1));
+                let found = tier.get(&key.to_le_bytes()).unwrap();
+                if found == Some(bytes) {
+                    acknowledged[key as usize] = Some(round);
+                }
+            }
+            Err(error) => panic!("{round}: {error} {:?}", tier.figures()),
+        }
+    }
+    eventually("all is durable", || tier.flush().is_ok());
+    recount(&tier);
+    tier.close().unwrap();
+    let tier = open_on(&double, &config, &pools);
+    for (key, round) in (0u32..).zip(acknowledged) {
+        let expected = round.map(|round| value(key, round, 3000));
+        assert!(tier.get(&key.to_le_bytes()).unwrap() == expected, "I-LOG-4: key {key}");
+    }
+}
+
+#[test]
+fn close_on_a_disk_that_stays_full_tells_what_is_lost() {
+    let (_manager, pools) = pools();
+    let config = small().close_timeout(Duration::from_millis(300)).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"old", b"v", SYNCED).unwrap();
+    double.is_full.store(true, SeqCst);
+    assert!(tier.put_with(b"new", b"v", FLUSHED).is_err());
+    let closed = tier.close();
+    let error = Some(MediumError::NoSpace);
+    assert!(matches!(closed, Err(CloseError::Unwritten { writes: 1.., error: e }) if e == error), "{closed:?}");
+    double.is_full.store(false, SeqCst);
+    let tier = open_on(&double, &config, &pools);
+    assert!(tier.contains(b"old").unwrap() && !tier.contains(b"new").unwrap());
+}
+
+#[test]
+fn writers_that_wait_share_a_sync() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"first", b"v", SYNCED).unwrap();
+    double.sync_ms.store(5, SeqCst);
+    let before = double.syncs.load(SeqCst);
+    std::thread::scope(|scope| {
+        for thread in 0..16u32 {
+            let handle = tier.handle();
+            scope.spawn(move || {
+                for round in 0..10u32 {
+                    handle.put_with(&thread.to_le_bytes(), &round.to_le_bytes(), SYNCED).unwrap();
+                }
+            });
+        }
+    });
+    let syncs = double.syncs.load(SeqCst) - before;
+    assert!(syncs < 80, "160 synced puts took {syncs} syncs");
+    double.sync_ms.store(0, SeqCst);
+}
+
+#[test]
+fn deadline_passed_is_told_and_the_write_holds_later() {
+    let (_manager, pools) = pools();
+    let config = small().op_timeout(Duration::from_millis(50)).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"first", b"v", SYNCED).unwrap();
+    double.sync_ms.store(400, SeqCst);
+    assert_eq!(tier.put_with(b"slow", b"v", SYNCED), Err(PutError::Tier(TierError::TimedOut)));
+    assert!(tier.contains(b"slow").unwrap());
+    double.sync_ms.store(0, SeqCst);
+    eventually("the write is durable", || tier.flush().is_ok());
+    let report = tier.compaction().run_compaction(CompactionTask::RebuildIndex, Duration::from_secs(10));
+    assert!(report.is_ok_and(|report| report.damaged_records == 0));
+}

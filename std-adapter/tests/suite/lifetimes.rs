@@ -1,0 +1,120 @@
+//! Expiry by lifetime and by idleness, on a clock that is set by hand.
+
+use core::time::Duration;
+
+use coldpress_std::clock::ManualClock;
+use coldpress_std::{CompactionTask, PutError};
+
+use crate::common::{FLUSHED, SYNCED, eventually, open, pools, recount, small, value};
+
+const RUN: Duration = Duration::from_secs(10);
+
+#[test]
+fn value_past_its_lifetime_is_gone_pending_or_written_or_reopened() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).flush_after(Duration::from_secs(60)).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    let ttl = Duration::from_secs(10);
+    tier.put_with_ttl(b"pending", b"v", ttl).unwrap();
+    assert!(tier.contains(b"pending").unwrap());
+    CLOCK.advance_s(9);
+    assert_eq!(tier.get(b"pending").unwrap(), Some(b"v".to_vec()));
+    CLOCK.advance_s(1);
+    assert_eq!((tier.get(b"pending").unwrap(), tier.contains(b"pending").unwrap()), (None, false));
+    tier.put_with_ttl(b"written", b"v", ttl).unwrap();
+    tier.put(b"stays", b"v").unwrap();
+    tier.flush().unwrap();
+    assert!(tier.contains(b"written").unwrap());
+    drop(tier);
+    let tier = open(dir.path(), &config, &pools);
+    assert!(tier.contains(b"written").unwrap());
+    CLOCK.advance_s(10);
+    assert_eq!((tier.get(b"written").unwrap(), tier.get(b"stays").unwrap()), (None, Some(b"v".to_vec())));
+    drop(tier);
+    let tier = open(dir.path(), &config, &pools);
+    assert_eq!((tier.get(b"written").unwrap(), tier.contains(b"stays").unwrap()), (None, true));
+}
+
+#[test]
+fn clock_set_back_over_a_reopen_brings_nothing_back() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with_ttl(b"a", b"v", Duration::from_secs(100)).unwrap();
+    CLOCK.advance_s(3600);
+    // A record of the time goes with the next write.
+    tier.put_with(b"b", b"v", SYNCED).unwrap();
+    drop(tier);
+    CLOCK.set_s(1_800_000_000);
+    let tier = open(dir.path(), &config, &pools);
+    assert_eq!(tier.get(b"a").unwrap(), None);
+    assert!(tier.contains(b"b").unwrap());
+}
+
+#[test]
+fn expired_records_cleaned_up_leave_the_index_and_the_charge() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).ttl(Duration::from_secs(60)).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    for round in 0..2 {
+        for key in 0..300u32 {
+            tier.put(&key.to_le_bytes(), &value(key, round, 1000)).unwrap();
+        }
+        tier.flush().unwrap();
+    }
+    tier.put_with_ttl(b"long", b"v", Duration::from_secs(1000)).unwrap();
+    tier.flush().unwrap();
+    let before = tier.figures();
+    CLOCK.advance_s(60);
+    let report = tier.compaction().run_compaction(CompactionTask::CleanupExpired, RUN).unwrap();
+    assert_eq!(report.expired_records, 300, "{report:?}");
+    assert_eq!((tier.len().unwrap(), tier.figures().expired_records), (1, 300));
+    assert!(tier.contains(b"long").unwrap());
+    // Records of which stale copies are left go with the segments of those.
+    tier.compaction().run_compaction(CompactionTask::CompactData, RUN).unwrap();
+    let after = tier.figures();
+    assert!(after.charged_bytes < before.charged_bytes / 2, "{after:?}");
+    assert_eq!(after.expired_records, 300);
+    recount(&tier);
+    drop(tier);
+    let tier = open(dir.path(), &config, &pools);
+    assert_eq!(tier.get(&5u32.to_le_bytes()).unwrap(), None);
+    assert!(tier.contains(b"long").unwrap());
+}
+
+#[test]
+fn idle_key_is_dropped_and_one_that_is_read_stays() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).idle(Duration::from_secs(100)).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with(b"read", b"v", FLUSHED).unwrap();
+    tier.put_with(b"idle", b"v", FLUSHED).unwrap();
+    CLOCK.advance_s(60);
+    assert!(tier.get(b"read").unwrap().is_some());
+    CLOCK.advance_s(60);
+    assert_eq!((tier.get(b"idle").unwrap(), tier.contains(b"read").unwrap()), (None, true));
+    tier.compaction().run_compaction(CompactionTask::CleanupExpired, RUN).unwrap();
+    eventually("the idle key is dropped", || tier.len().unwrap() == 1);
+    assert!(tier.get(b"read").unwrap().is_some());
+}
+
+#[test]
+fn lifetime_out_of_bounds_is_refused_and_nothing_is_put() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let tier = open(dir.path(), &small().build().unwrap(), &pools);
+    for ttl in [Duration::ZERO, Duration::from_secs(u64::from(u32::MAX)), Duration::MAX] {
+        let refused = tier.put_with_ttl(b"a", b"v", ttl);
+        assert!(matches!(refused, Err(PutError::Lifetime { max_s }) if max_s > 1 << 30), "{ttl:?}");
+    }
+    tier.put_with_ttl(b"b", b"v", Duration::from_millis(1)).unwrap();
+    assert_eq!(tier.len().unwrap(), 1);
+}

@@ -1,0 +1,176 @@
+//! Opening: whose directory it is, who else has it, and what happens to what is not ours.
+
+use std::fs;
+use std::os::unix::fs::FileExt;
+
+use coldpress_core::tier::MountError;
+use coldpress_std::{ColdTier, GetError, OpenError};
+
+use crate::common::{SYNCED, open, pools, small, value};
+
+#[test]
+fn open_tier_opened_again_is_refused_until_it_is_closed() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put(b"a", b"1").unwrap();
+    let second = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
+    assert!(matches!(second, Err(OpenError::AlreadyOpen(_))));
+    let other = ColdTier::open(dir.path(), "other", config.clone(), pools.clone()).unwrap();
+    assert_eq!(other.get(b"a").unwrap(), None);
+    assert_eq!(tier.get(b"a").unwrap(), Some(b"1".to_vec()));
+    tier.close().unwrap();
+    assert_eq!(open(dir.path(), &config, &pools).get(b"a").unwrap(), Some(b"1".to_vec()));
+}
+
+#[test]
+fn foreign_directory_is_refused_untouched() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let theirs = dir.path().join("test");
+    fs::create_dir(&theirs).unwrap();
+    fs::write(theirs.join("notes.txt"), "mine").unwrap();
+    let refused = ColdTier::open(dir.path(), "test", small().build().unwrap(), pools);
+    assert!(matches!(refused, Err(OpenError::Foreign(path)) if path == theirs));
+    assert_eq!(theirs.read_dir().unwrap().count(), 1);
+    assert_eq!(fs::read_to_string(theirs.join("notes.txt")).unwrap(), "mine");
+}
+
+#[test]
+fn foreign_file_of_the_right_length_is_refused_untouched() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let bytes = usize::try_from(config.capacity_bytes()).unwrap();
+    for fill in [vec![0; bytes], value(1, 1, bytes)] {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("test").join("part-000.cold");
+        fs::create_dir(path.parent().unwrap()).unwrap();
+        fs::write(&path, &fill).unwrap();
+        let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
+        assert!(matches!(refused, Err(OpenError::Mount(MountError::Foreign))));
+        assert!(fs::read(&path).unwrap() == fill);
+    }
+}
+
+#[test]
+fn other_capacity_or_partitions_are_refused_and_the_right_ones_still_open() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(8 << 20).partitions(2).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    for key in 0..50u32 {
+        tier.put(&key.to_le_bytes(), b"v").unwrap();
+    }
+    drop(tier);
+    let refused = |config| ColdTier::open(dir.path(), "test", config, pools.clone()).unwrap_err();
+    let larger = small().capacity_bytes(16 << 20).partitions(2).build().unwrap();
+    let expected_bytes = larger.capacity_bytes() / 2;
+    let error = refused(larger);
+    assert!(
+        matches!(error, OpenError::Geometry { expected_bytes: e, found_bytes } if e == expected_bytes && found_bytes == 4 << 20),
+        "{error}"
+    );
+    let error = refused(small().build().unwrap());
+    assert!(matches!(error, OpenError::Partitions { expected: 1, found: 2 }), "{error}");
+    let segments = small().capacity_bytes(8 << 20).partitions(2).segment_bytes(128 << 10).build().unwrap();
+    let error = refused(segments);
+    assert!(matches!(error, OpenError::Mount(MountError::Header(_))), "{error}");
+    assert_eq!(open(dir.path(), &config, &pools).len().unwrap(), 50);
+}
+
+#[test]
+fn partitions_of_two_stores_are_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(8 << 20).partitions(2).build().unwrap();
+    for id in ["a", "b"] {
+        let tier = ColdTier::open(dir.path(), id, config.clone(), pools.clone()).unwrap();
+        for key in 0..50u32 {
+            tier.put(&key.to_le_bytes(), b"v").unwrap();
+        }
+    }
+    fs::copy(dir.path().join("b/part-001.cold"), dir.path().join("a/part-001.cold")).unwrap();
+    let refused = ColdTier::open(dir.path(), "a", config, pools);
+    assert!(matches!(refused, Err(OpenError::Mount(MountError::OtherStore))), "{refused:?}");
+}
+
+#[test]
+fn lost_first_partition_is_told_and_the_rest_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(8 << 20).partitions(2).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    for key in 0..50u32 {
+        tier.put(&key.to_le_bytes(), b"v").unwrap();
+    }
+    drop(tier);
+    let path = dir.path().join("test");
+    fs::rename(path.join("part-000.cold"), dir.path().join("aside")).unwrap();
+    let before = fs::read(path.join("part-001.cold")).unwrap();
+    let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
+    assert!(matches!(refused, Err(OpenError::Partitions { expected: 2, found: 1 })));
+    assert!(fs::read(path.join("part-001.cold")).unwrap() == before);
+    fs::rename(dir.path().join("aside"), path.join("part-000.cold")).unwrap();
+    assert_eq!(open(dir.path(), &config, &pools).len().unwrap(), 50);
+}
+
+#[test]
+fn making_cut_short_is_begun_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let path = dir.path().join("test");
+    fs::create_dir(&path).unwrap();
+    fs::write(path.join("LOCK"), "").unwrap();
+    fs::write(path.join("part-000.cold.new"), "half").unwrap();
+    let config = small().build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with(b"a", b"1", SYNCED).unwrap();
+    drop(tier);
+    assert!(!path.join("part-000.cold.new").exists());
+    assert!(open(dir.path(), &config, &pools).contains(b"a").unwrap());
+}
+
+#[test]
+fn damaged_record_is_an_error_of_its_key_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().keep_hot_values(false).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    for key in 0..400u32 {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 700)).unwrap();
+    }
+    tier.flush().unwrap();
+    let path = dir.path().join("test").join("part-000.cold");
+    let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+    let bytes = fs::read(&path).unwrap();
+    let wanted = value(7, 0, 700);
+    let at = bytes.windows(64).position(|window| window == &wanted[..64]).unwrap();
+    file.write_all_at(&[!bytes[at + 9]], at as u64 + 9).unwrap();
+    let check = |tier: &ColdTier| {
+        assert_eq!(tier.get(&7u32.to_le_bytes()), Err(GetError::Damaged));
+        for key in (0..400u32).filter(|key| *key != 7) {
+            assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, 0, 700)), "{key}");
+        }
+    };
+    check(&tier);
+    assert_eq!(tier.figures().damaged_reads, 1);
+    drop(tier);
+    let tier = open(dir.path(), &config, &pools);
+    check(&tier);
+    tier.put(&7u32.to_le_bytes(), b"mended").unwrap();
+    assert_eq!(tier.get(&7u32.to_le_bytes()).unwrap(), Some(b"mended".to_vec()));
+    drop(tier);
+    let tier = open(dir.path(), &config, &pools);
+    assert_eq!(tier.get(&7u32.to_le_bytes()).unwrap(), Some(b"mended".to_vec()));
+}
+
+#[test]
+fn base_directory_that_is_a_file_is_an_error_of_the_system() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let base = dir.path().join("file");
+    fs::write(&base, "x").unwrap();
+    assert!(matches!(ColdTier::open(&base, "a", small().build().unwrap(), pools), Err(OpenError::Io(_))));
+    assert_eq!(fs::read_to_string(&base).unwrap(), "x");
+}

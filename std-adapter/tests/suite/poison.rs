@@ -1,0 +1,88 @@
+//! A worker that dies poisons the tier: everyone is told, nobody hangs.
+
+use core::sync::atomic::Ordering::SeqCst;
+use core::time::Duration;
+use std::time::Instant;
+
+use coldpress_std::{CloseError, ColdTier, CompactionTask, GetError, PutError, RemoveError, TierError};
+
+use crate::common::{FLUSHED, SYNCED, eventually, open_on, pools, small, value};
+use crate::double::Double;
+
+const POISONED: TierError = TierError::Poisoned;
+
+fn check_poisoned(tier: ColdTier) {
+    let begun = Instant::now();
+    eventually("the tier is poisoned", || !tier.is_open());
+    assert_eq!(tier.put(b"new", b"v"), Err(PutError::Tier(POISONED)));
+    assert_eq!(tier.get(b"old"), Err(GetError::Tier(POISONED)));
+    assert_eq!(tier.contains(b"old"), Err(GetError::Tier(POISONED)));
+    assert_eq!(tier.remove(b"old"), Err(RemoveError::Tier(POISONED)));
+    assert_eq!((tier.flush(), tier.segments().unwrap_err()), (Err(POISONED), POISONED));
+    assert!(tier.compaction().schedule_compaction(CompactionTask::CompactData).is_err());
+    assert_eq!(tier.close(), Err(CloseError::Poisoned));
+    assert!(begun.elapsed() < Duration::from_secs(5), "nobody waits for a deadline");
+}
+
+#[test]
+fn worker_dies_in_a_write_and_all_who_wait_are_told() {
+    let (_manager, pools) = pools();
+    let config = small().op_timeout(Duration::from_secs(30)).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"old", b"v", SYNCED).unwrap();
+    double.panics_on_write.store(true, SeqCst);
+    let begun = Instant::now();
+    std::thread::scope(|scope| {
+        for thread in 0..4u32 {
+            let handle = tier.handle();
+            scope.spawn(move || {
+                let options = if thread % 2 == 0 { FLUSHED } else { SYNCED };
+                assert_eq!(handle.put_with(&thread.to_le_bytes(), b"v", options), Err(PutError::Tier(POISONED)));
+            });
+        }
+    });
+    assert!(begun.elapsed() < Duration::from_secs(5));
+    check_poisoned(tier);
+    double.panics_on_write.store(false, SeqCst);
+    let tier = open_on(&double, &config, &pools);
+    assert_eq!(tier.get(b"old").unwrap(), Some(b"v".to_vec()), "I-LOG-4");
+}
+
+#[test]
+fn syncer_dies_and_all_who_wait_are_told() {
+    let (_manager, pools) = pools();
+    let config = small().op_timeout(Duration::from_secs(30)).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"old", b"v", SYNCED).unwrap();
+    double.panics_on_sync.store(true, SeqCst);
+    assert_eq!(tier.put_with(b"b", b"v", SYNCED), Err(PutError::Tier(POISONED)));
+    check_poisoned(tier);
+    double.panics_on_sync.store(false, SeqCst);
+    assert!(open_on(&double, &config, &pools).contains(b"old").unwrap());
+}
+
+#[test]
+fn worker_dies_while_clients_wait_for_room_and_they_are_told() {
+    let (_manager, pools) = pools();
+    let config = small().pending_bytes_max(1 << 16).op_timeout(Duration::from_secs(30)).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    std::thread::scope(|scope| {
+        for thread in 0..3u32 {
+            let handle = tier.handle();
+            scope.spawn(move || {
+                for round in 0.. {
+                    if let Err(error) = handle.put(&thread.to_le_bytes(), &value(thread, round, 9000)) {
+                        assert_eq!(error, PutError::Tier(POISONED));
+                        break;
+                    }
+                }
+            });
+        }
+        std::thread::sleep(Duration::from_millis(30));
+        double.panics_on_write.store(true, SeqCst);
+    });
+    check_poisoned(tier);
+}
