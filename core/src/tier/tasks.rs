@@ -190,7 +190,8 @@ impl Tasks {
         if !self.is_short && !suspects {
             return;
         }
-        let policy = if free < FREE_RESERVE { Policy::Greedy } else { log.policy() };
+        // Down to the last segment that an output may need, only the quickest gain counts.
+        let policy = if coming <= 1 { Policy::Greedy } else { log.policy() };
         let is_short = self.is_short;
         let choice =
             choose(&log.geometry, log.segments, policy, log.appended_bytes, |_, s| is_short || s.is_suspect);
@@ -358,10 +359,14 @@ impl Tasks {
             task.report.checked_records += 1;
             task.progress.done += 1;
             task.progress.total = task.progress.done + 1;
-            // With other copies on the medium it stands in for its own tombstone until they are gone.
-            if host.drop_current(&due.hash, due.location) == Dropped::Now {
-                task.report.expired_records += 1;
-                log.release(&super::Released { location: due.location, record_bytes: due.record_bytes });
+            match host.drop_current(&due.hash, due.location) {
+                Dropped::Now => {
+                    task.report.expired_records += 1;
+                    log.release(&super::Released { location: due.location, record_bytes: due.record_bytes });
+                }
+                // With other copies on the medium it stands in for its own tombstone until they are gone.
+                Dropped::NeedsTombstone => task.report.expired_records += 1,
+                Dropped::NotCurrent => {}
             }
         }
         Step::Stay(Poll::Again)
