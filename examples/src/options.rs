@@ -48,9 +48,9 @@ pub struct Options {
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub seed: u64,
 
-    /// Threads that put and get; keys are split between them
-    #[arg(long, value_name = "N", default_value_t = 2, value_parser = clap::value_parser!(u32).range(1..=64))]
-    pub threads: u32,
+    /// Threads that put and get; keys are split between them [default: 1 for a trace, which is in order, else 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=64))]
+    pub threads: Option<u32>,
 
     /// Bytes of a segment, a power of two [default: after the capacity]
     #[arg(long, value_name = "BYTES", value_parser = segment_bytes)]

@@ -117,6 +117,8 @@ struct Requests {
     capacity: Capacity,
     seconds: Option<u32>,
     purge_permille: u32,
+    /// Threads unless told otherwise: a trace is in order, and threads would drift apart in it.
+    threads: u32,
 }
 
 /// Plans a run. A trace is read whole, so that one that cannot be replayed is refused before anything exists.
@@ -149,7 +151,7 @@ pub fn plan(options: &Options) -> Result<Plan, PlanError> {
     let job = Job {
         source: requests.source,
         content,
-        threads: options.threads,
+        threads: options.threads.unwrap_or(requests.threads),
         time_max: requests.seconds.map(|seconds| Duration::from_secs(seconds.into())),
         can_evict: options.evict,
     };
@@ -174,10 +176,10 @@ pub fn plan(options: &Options) -> Result<Plan, PlanError> {
 /// A tier needs room for open segments and a reserve; with fewer segments there is nothing to compact.
 const SEGMENTS_MIN: u64 = 16;
 
-/// Gives the largest power of two with which the capacity makes 256 segments, from 64 KiB to 4 MiB, that still
+/// Gives the largest power of two with which the capacity makes 512 segments, from 64 KiB to 4 MiB, that still
 /// holds the largest value four times.
 fn segment_bytes(capacity_bytes: u64, value_peak: u32) -> u32 {
-    let wanted = (capacity_bytes / 256).clamp(1 << 16, 1 << 22);
+    let wanted = (capacity_bytes / 512).clamp(1 << 16, 1 << 22);
     let least = u64::from(value_peak) * 4;
     let bytes = if wanted.is_power_of_two() { wanted } else { wanted.next_power_of_two() / 2 };
     u32::try_from(bytes.max(least.next_power_of_two())).unwrap_or(1 << 26)
@@ -206,6 +208,7 @@ fn of_trace(options: &Options, path: &Path) -> Result<Requests, PlanError> {
         capacity: Capacity::Permille(1400),
         seconds: options.seconds,
         purge_permille: 0,
+        threads: 1,
     })
 }
 
@@ -255,6 +258,7 @@ fn of_workload(options: &Options, name: WorkloadName) -> Result<Requests, PlanEr
         capacity: Capacity::Permille(if is_timed { 1400 } else { 1409 }),
         seconds: options.seconds.or(is_timed.then_some(12)),
         purge_permille: if is_timed { 500 } else { 0 },
+        threads: 2,
     })
 }
 
