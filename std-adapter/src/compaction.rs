@@ -157,11 +157,11 @@ impl CompactionSystem {
         let message = |accepted| Message::Schedule { task, accepted, report: report.cloned() };
         let mut shells = Vec::new();
         let mut outcome = Ok(());
-        for (receiver, deadline, shell) in self.tier()?.ask(message)? {
-            if wait_for(&receiver, deadline, shell)?.is_err() {
+        for answer in self.tier()?.ask(message)? {
+            if answer.wait()?.is_err() {
                 outcome = Err(CompactionError::Full(task));
             }
-            shells.push(shell);
+            shells.push(answer.shell);
         }
         outcome.map(|()| shells)
     }
@@ -205,7 +205,9 @@ impl CompactionSystem {
     /// Tells whether the background worker runs.
     #[must_use]
     pub fn has_background_worker(&self) -> bool {
-        let runs = |open: &crate::tier::Open| open.parts.first().is_some_and(|p| p.shell.has_background.load(Acquire));
+        let runs = |open: &crate::tier::Open| {
+            open.parts.first().is_some_and(|p| p.shell.has_background.load(Acquire))
+        };
         self.tier().is_ok_and(|tier| tier.enter(runs).unwrap_or(false))
     }
 
@@ -254,7 +256,8 @@ impl CompactionSystem {
     }
 
     fn all<R>(&self, look: impl Fn(&crate::tier::Shell) -> Option<R>) -> impl Iterator<Item = R> {
-        let look = |open: &crate::tier::Open| open.parts.iter().filter_map(|p| look(p.shell)).collect::<Vec<R>>();
+        let look =
+            |open: &crate::tier::Open| open.parts.iter().filter_map(|p| look(p.shell)).collect::<Vec<R>>();
         let found = self.tier.and_then(|tier| tier.enter(look).ok());
         found.unwrap_or_default().into_iter()
     }

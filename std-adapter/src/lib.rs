@@ -31,8 +31,9 @@ mod tier;
 
 pub use compaction::{CompactionConfig, CompactionError, CompactionSystem, CompactionTask};
 pub use tier::{
-    BatchError, CACHE_ID_BYTES_MAX, CloseError, ColdTier, ColdTierConfig, ColdTierConfigBuilder, ColdTierCoordinator,
-    ColdTierHandle, ColdTierRegistry, ConfigError, Durability, FullPolicy, GetError, InitError, Keys, OpenError,
-    PARTITIONS_MAX, PENDING_BYTES_MIN, PersistentColdTier, PersistentColdTierHandle, PutError, PutOptions,
-    REGISTRY_QUEUE_CAPACITY, RemoveError, SegmentView, TierError, TierFigures, TypedKeys, init_cold_tier,
+    BatchError, CACHE_ID_BYTES_MAX, CloseError, ColdTier, ColdTierConfig, ColdTierConfigBuilder,
+    ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, ConfigError, Durability, FullPolicy, GetError,
+    InitError, Keys, OpenError, PARTITIONS_MAX, PENDING_BYTES_MIN, PersistentColdTier,
+    PersistentColdTierHandle, PutError, PutOptions, REGISTRY_QUEUE_CAPACITY, RemoveError, SegmentView,
+    TierError, TierFigures, TypedKeys, init_cold_tier,
 };

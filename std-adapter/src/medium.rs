@@ -11,12 +11,13 @@ use std::os::unix::fs::{FileExt, MetadataExt};
 pub use coldpress_core::tier::MediumError;
 
 /// Bytes written at a time where a hole can't be punched.
-const ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
 
 /// A row of bytes that is written, synced and erased.
 ///
 /// A medium that fails says so and promises nothing about the bytes concerned. It may block; the tier never calls it
 /// while it holds a lock that another operation needs.
+#[expect(clippy::len_without_is_empty, reason = "a medium has a length in bytes, and none is empty")]
 pub trait Medium: Send + Sync {
     /// Fills `buffer` from `offset` on.
     ///

@@ -7,8 +7,8 @@ use std::path::PathBuf;
 use coldpress_core::codec::{CodecError, CodecId};
 use coldpress_core::compaction::PaceConfig;
 use coldpress_core::log::{
-    ENTRY_BYTES_MAX, Geometry, GeometryError, Identity, KEY_BYTES_MAX, Policy, RECORD_HEADER_BYTES_MAX, SEGMENTS_MIN,
-    Store, TRAILER_BYTES,
+    ENTRY_BYTES_MAX, Geometry, GeometryError, Identity, KEY_BYTES_MAX, Policy, RECORD_HEADER_BYTES_MAX,
+    SEGMENTS_MIN, Store, TRAILER_BYTES,
 };
 use coldpress_core::tier::{Streams, TierConfig, reserve_segments};
 
@@ -60,7 +60,7 @@ pub const PENDING_BYTES_MIN: u64 = 1 << 16;
 ///     .full(FullPolicy::Evict)
 ///     .ttl(Duration::from_secs(3600))
 ///     .build()?;
-/// assert_eq!(config.segment_bytes(), 1 << 20);
+/// assert_eq!(config.segment_bytes(), 512 << 10);
 /// assert_eq!(ColdTierConfig::builder().capacity_bytes(0).build().unwrap_err().to_string(),
 ///     "a capacity of 0 bytes: each partition takes at least 917504");
 /// # Ok::<(), coldpress_std::ConfigError>(())
@@ -172,7 +172,10 @@ impl fmt::Display for ConfigError {
             Self::Partitions(n) => write!(f, "{n} partitions: it takes 1 to {PARTITIONS_MAX}"),
             Self::PendingBytes { bytes, min } => write!(f, "{bytes} pending bytes: it takes at least {min}"),
             Self::Watermarks { max } => {
-                write!(f, "watermarks: the low one is at least 1, the high one at least the low one and at most {max}")
+                write!(
+                    f,
+                    "watermarks: the low one is at least 1, the high one at least the low one and at most {max}"
+                )
             }
             Self::Time(name) => write!(f, "{name} takes more than zero and at most a year"),
             Self::Codec(error) => write!(f, "{error}"),
@@ -300,7 +303,7 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets the length of a segment; by default a power of two near one 256th of a partition, 64 KiB to 4 MiB.
+    /// Sets the length of a segment; by default a power of two near one 512th of a partition, 64 KiB to 4 MiB.
     pub const fn segment_bytes(mut self, bytes: u32) -> Self {
         self.settings.segment_bytes = Some(bytes);
         self
@@ -462,22 +465,23 @@ fn shape(settings: &Settings) -> Result<Geometry, ConfigError> {
     let segment_bytes = settings.segment_bytes.unwrap_or_else(derived);
     let count = bytes.checked_div(u64::from(segment_bytes)).unwrap_or(0);
     let refused = |count| match Geometry::new(segment_bytes, count, 1, 0x00, Identity::KeyedHash) {
-        Err(GeometryError::SegmentCount(_)) if count < 1 << 24 => {
-            None
-        }
+        Err(GeometryError::SegmentCount(_)) if count < 1 << 24 => None,
         other => Some(other.map_err(ConfigError::Geometry)),
     };
     let least = SEGMENTS_MIN.max(reserve_segments(settings.streams) + 4);
-    let too_small =
-        ConfigError::CapacityTooSmall { bytes: settings.capacity_bytes, min: u64::from(segment_bytes) * u64::from(least) };
+    let too_small = ConfigError::CapacityTooSmall {
+        bytes: settings.capacity_bytes,
+        min: u64::from(segment_bytes) * u64::from(least),
+    };
     let max = u64::from(segment_bytes) << 24;
-    let count =
-        u32::try_from(count).map_err(|_| ConfigError::CapacityTooLarge { bytes: settings.capacity_bytes, max })?;
+    let count = u32::try_from(count)
+        .map_err(|_| ConfigError::CapacityTooLarge { bytes: settings.capacity_bytes, max })?;
     if count > 1 << 24 {
         return Err(ConfigError::CapacityTooLarge { bytes: settings.capacity_bytes, max });
     }
     // The shape of a segment is checked first: a capacity says nothing about an impossible one.
-    Geometry::new(segment_bytes, SEGMENTS_MIN, 1, 0x00, Identity::KeyedHash).map_err(ConfigError::Geometry)?;
+    Geometry::new(segment_bytes, SEGMENTS_MIN, 1, 0x00, Identity::KeyedHash)
+        .map_err(ConfigError::Geometry)?;
     if count < least {
         return Err(too_small);
     }

@@ -126,7 +126,8 @@ impl ColdTierCoordinator {
     pub fn new(config: ColdTierConfig) -> io::Result<(ColdTierRegistry, Self)> {
         let (requests, inbox) = bounded(REGISTRY_QUEUE_CAPACITY);
         let (open_timeout, close_timeout) = (config.settings.open_timeout, config.settings.close_timeout);
-        let thread = Builder::new().name("coldpress-registry".into()).spawn(move || serve(&config, &inbox))?;
+        let thread =
+            Builder::new().name("coldpress-registry".into()).spawn(move || serve(&config, &inbox))?;
         let registry = ColdTierRegistry { requests: requests.clone(), thread: Some(thread) };
         Ok((registry, Self { requests, open_timeout, close_timeout }))
     }

@@ -80,7 +80,12 @@ impl Dir {
         if content.has_others && !content.has_first && !content.has_lock {
             return Err(OpenError::Foreign(path));
         }
-        let lock = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(path.join(LOCK_NAME))?;
+        let lock = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(path.join(LOCK_NAME))?;
         match lock.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => return Err(OpenError::AlreadyOpen(path)),
@@ -141,7 +146,8 @@ impl Dir {
     /// Makes all files under other names, durable, then puts them in place, the first one last.
     fn make_parts(&self, config: &ColdTierConfig) -> Result<(), OpenError> {
         let partitions = config.settings.partitions;
-        let names = |partition| (self.path.join(format!("{}.new", part_name(partition))), part_name(partition));
+        let names =
+            |partition| (self.path.join(format!("{}.new", part_name(partition))), part_name(partition));
         for partition in 0..partitions {
             let (new, _) = names(partition);
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(new)?;

@@ -346,13 +346,21 @@ mod tests {
         let terms = terms();
         let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
         let config = TierConfig::new(terms.geometry, store);
-        for (key, value, expires_s) in [(1, 0, None), (255, 65_535, Some(9)), (256, 7, None), (30, 70_000, Some(1))] {
+        for (key, value, expires_s) in
+            [(1, 0, None), (255, 65_535, Some(9)), (256, 7, None), (30, 70_000, Some(1))]
+        {
             let charge = terms.value_charge(key, value, expires_s.is_some());
             assert_eq!(charge, config.charge_bytes(key, value, expires_s.is_some()));
             let location = Location { segment: 3, offset: 500, sequence: 8 };
             for origin in [None, Some(Version { sequence: 2, offset: 90 })] {
-                let header =
-                    RecordHeader { kind: Kind::Value, codec: 1, key_bytes: key, value_bytes: value, expires_s, origin };
+                let header = RecordHeader {
+                    kind: Kind::Value,
+                    codec: 1,
+                    key_bytes: key,
+                    value_bytes: value,
+                    expires_s,
+                    origin,
+                };
                 let placed = Placed {
                     location,
                     version: origin.unwrap_or(location.version()),

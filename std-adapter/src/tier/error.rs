@@ -265,7 +265,9 @@ impl fmt::Display for OpenError {
                 super::CACHE_ID_BYTES_MAX
             ),
             Self::NoBaseDir => f.write_str("the configuration names no base directory"),
-            Self::Foreign(path) => write!(f, "{} is not a tier's directory; nothing was changed", path.display()),
+            Self::Foreign(path) => {
+                write!(f, "{} is not a tier's directory; nothing was changed", path.display())
+            }
             Self::AlreadyOpen(path) => write!(f, "{} is open already", path.display()),
             Self::Geometry { expected_bytes, found_bytes } => {
                 write!(f, "the log has {found_bytes} bytes, the configuration says {expected_bytes}")
@@ -316,12 +318,15 @@ impl fmt::Display for CloseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Poisoned => f.write_str("a worker of the tier had died"),
-            Self::Unwritten { writes, error: Some(error) } => write!(f, "up to {writes} writes were lost: {error}"),
-            Self::Unwritten { writes, error: None } => write!(f, "up to {writes} writes were lost: no time was left"),
+            Self::Unwritten { writes, error: Some(error) } => {
+                write!(f, "up to {writes} writes were lost: {error}")
+            }
+            Self::Unwritten { writes, error: None } => {
+                write!(f, "up to {writes} writes were lost: no time was left")
+            }
             Self::TimedOut => f.write_str("a worker did not end before the deadline"),
         }
     }
 }
 
 impl core::error::Error for CloseError {}
-

@@ -38,7 +38,6 @@ impl Buckets {
         hash
     }
 
-
     fn dedupe(&mut self) {
         let mut seen = HashSet::new();
         self.len = 0;

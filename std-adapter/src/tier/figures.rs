@@ -26,7 +26,16 @@ macro_rules! counts {
 }
 
 counts!(
-    puts, gets, hits, removes, bytes_put, hot_hits, pending_hits, refused_puts, damaged_reads, evicted_records,
+    puts,
+    gets,
+    hits,
+    removes,
+    bytes_put,
+    hot_hits,
+    pending_hits,
+    refused_puts,
+    damaged_reads,
+    evicted_records,
     expired_records,
 );
 

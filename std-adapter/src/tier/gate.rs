@@ -26,20 +26,13 @@ use crate::pool::HotPools;
 /// What a worker is told.
 pub(crate) enum Message {
     /// The pending write of a key is to be appended, if it still is pending.
-    Dirty {
-        hash: KeyHash,
-        waiter: Option<Waiter>,
-    },
+    Dirty { hash: KeyHash, waiter: Option<Waiter> },
     /// Everything sent before is to be written, or made durable.
     Flush(Waiter),
     /// A client waits for room.
     Nudge,
     /// Runs a task; `report` gets what it did.
-    Schedule {
-        task: CompactionTask,
-        accepted: Sender<Result<(), TasksFull>>,
-        report: Option<Sender<Report>>,
-    },
+    Schedule { task: CompactionTask, accepted: Sender<Result<(), TasksFull>>, report: Option<Sender<Report>> },
     /// Ends the running task.
     Cancel,
     /// Looks for something to do at every interval, or no longer.
@@ -47,10 +40,7 @@ pub(crate) enum Message {
     /// Shows the segments.
     Segments(Sender<Vec<SegmentView>>),
     /// Writes and syncs what is left, and ends.
-    Close {
-        timeout: Duration,
-        outcome: Sender<Result<(), CloseError>>,
-    },
+    Close { timeout: Duration, outcome: Sender<Result<(), CloseError>> },
 }
 
 /// Who waits for a write, and for what.

@@ -21,7 +21,9 @@ enum Found {
     Absent,
     Damaged,
     /// In memory; the encoded value is in the buffer.
-    Pending { codec: u8 },
+    Pending {
+        codec: u8,
+    },
     Stored(Stored),
 }
 
@@ -106,7 +108,8 @@ fn is_current(entry: &Entry, now_s: u32, limits: &Limits) -> bool {
         Some(pending) => pending.expires_s,
         None => entry.stored().and_then(Stored::expires_s),
     };
-    let idle_s = limits.idle_s.map(|idle_s| limits.opened_s.saturating_add(entry.touched_s()).saturating_add(idle_s));
+    let idle_s =
+        limits.idle_s.map(|idle_s| limits.opened_s.saturating_add(entry.touched_s()).saturating_add(idle_s));
     entry.is_value() && [expires_s, idle_s].into_iter().flatten().all(|end_s| now_s < end_s)
 }
 
@@ -151,7 +154,9 @@ impl Part {
                         Err(ReadError::Miss(Miss::Medium(error))) if last == Some(at) => {
                             return Err(TierError::Medium(error).into());
                         }
-                        Err(ReadError::Miss(Miss::Invalid)) if last == Some(at) => return Err(GetError::Damaged),
+                        Err(ReadError::Miss(Miss::Invalid)) if last == Some(at) => {
+                            return Err(GetError::Damaged);
+                        }
                         Err(ReadError::Miss(_)) => last = Some(at),
                     }
                 }
@@ -210,7 +215,8 @@ impl Part {
     /// Reads the bytes of a record.
     fn fetch(&self, open: &Open, stored: &Stored, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
         let at = stored.location();
-        let offset = u64::from(at.segment) * u64::from(open.terms.geometry.segment_bytes()) + u64::from(at.offset);
+        let offset =
+            u64::from(at.segment) * u64::from(open.terms.geometry.segment_bytes()) + u64::from(at.offset);
         // What an earlier read left is overwritten, so only growth is filled.
         buffer.resize(stored.record_bytes as usize, 0);
         self.medium.read_at(offset, buffer).map_err(|error| ReadError::Miss(Miss::Medium(error)))
@@ -254,7 +260,8 @@ impl Part {
     fn read_hot(&self, open: &Open, hash: &KeyHash, stored: &Stored, value: &mut Vec<u8>) -> bool {
         let Some((hot, tier)) = open.hot else { return false };
         let key = HotKey { tier, hash: hash.0 };
-        let found = hot.read(key, stored.version().to_bits(), |bytes| value.extend_from_slice(bytes)).is_some();
+        let found =
+            hot.read(key, stored.version().to_bits(), |bytes| value.extend_from_slice(bytes)).is_some();
         self.shell.counts.hot_hits.fetch_add(u64::from(found), Relaxed);
         found
     }

@@ -107,7 +107,8 @@ impl ColdTierHandle {
     #[must_use]
     pub fn figures(&self) -> TierFigures {
         self.enter(|open| {
-            let mut figures = TierFigures { capacity_bytes: open.limits.capacity_bytes, ..TierFigures::default() };
+            let mut figures =
+                TierFigures { capacity_bytes: open.limits.capacity_bytes, ..TierFigures::default() };
             for part in &open.parts {
                 let shell = part.shell;
                 figures.add_board(&shell.board.lock());
@@ -132,8 +133,8 @@ impl ColdTierHandle {
     /// [`TierError`].
     pub fn segments(&self) -> Result<Vec<SegmentView>, TierError> {
         let mut views = Vec::new();
-        for (receiver, deadline, shell) in self.ask(Message::Segments)? {
-            views.extend(wait_for(&receiver, deadline, shell)?);
+        for answer in self.ask(Message::Segments)? {
+            views.extend(answer.wait()?);
         }
         Ok(views)
     }
@@ -147,7 +148,9 @@ impl ColdTierHandle {
     /// # Bounds
     /// Looks at every key.
     pub fn is_recount_exact(&self) -> Result<bool, TierError> {
-        self.enter(|open| open.parts.iter().all(|part| part.shell.recount(&open.terms) == part.shell.weight()))
+        self.enter(|open| {
+            open.parts.iter().all(|part| part.shell.recount(&open.terms) == part.shell.weight())
+        })
     }
 
     /// Returns the compaction of this tier.
@@ -160,13 +163,13 @@ impl ColdTierHandle {
     pub(crate) fn ask<R>(
         &self,
         question: impl Fn(crossbeam_channel::Sender<R>) -> Message,
-    ) -> Result<Vec<(Receiver<R>, Instant, &'static Shell)>, TierError> {
+    ) -> Result<Vec<Answer<R>>, TierError> {
         self.enter(|open| {
             let deadline = Instant::now() + open.limits.op_timeout;
             let ask = |part: &super::gate::Part| {
                 let (reply, receiver) = bounded(1);
                 send(part, question(reply))?;
-                Ok((receiver, deadline, part.shell))
+                Ok(Answer { receiver, deadline, shell: part.shell })
             };
             open.parts.iter().map(ask).collect()
         })?
@@ -175,6 +178,19 @@ impl ColdTierHandle {
     /// Tells every partition.
     pub(crate) fn tell(&self, message: impl Fn() -> Message) -> Result<(), TierError> {
         self.enter(|open| open.parts.iter().try_for_each(|part| send(part, message())))?
+    }
+}
+
+/// An answer that a worker owes.
+pub(crate) struct Answer<R> {
+    receiver: Receiver<R>,
+    deadline: Instant,
+    pub(crate) shell: &'static Shell,
+}
+
+impl<R> Answer<R> {
+    pub(crate) fn wait(&self) -> Result<R, TierError> {
+        wait_for(&self.receiver, self.deadline, self.shell)
     }
 }
 

@@ -56,9 +56,8 @@ pub(crate) struct IndexClock {
 impl IndexClock {
     /// When a key is due, by its own expiry or for being idle.
     fn deadline_s(&self, entry: &Entry, stored: &Stored) -> Option<u32> {
-        let idle = self.idle_s.map(|idle_s| {
-            self.opened_s.saturating_add(entry.touched_s()).saturating_add(idle_s)
-        });
+        let idle =
+            self.idle_s.map(|idle_s| self.opened_s.saturating_add(entry.touched_s()).saturating_add(idle_s));
         match (stored.expires_s(), idle) {
             (Some(expires), Some(idle)) => Some(expires.min(idle)),
             (expires, idle) => expires.or(idle),
@@ -154,7 +153,8 @@ impl Index {
             entry.copies = entry.copies.saturating_add(1);
             let old = entry.stored().filter(|old| old.is_live() && old.location() == from).copied();
             let Some(old) = old else { return (Published::Stale, None) };
-            let is_dropped = old.kind() == Kind::Value && placed.kind == Kind::Tombstone && !old.is_stand_in();
+            let is_dropped =
+                old.kind() == Kind::Value && placed.kind == Kind::Tombstone && !old.is_stand_in();
             let dropped = is_dropped.then_some(old.expires_s());
             let mut new = Stored::live(placed, false);
             if old.is_damaged() {
@@ -419,7 +419,6 @@ impl Recoder {
         }
     }
 }
-
 
 #[cfg(test)]
 mod tests;

@@ -35,9 +35,12 @@ mod typed;
 mod worker;
 
 pub use config::{
-    ColdTierConfig, ColdTierConfigBuilder, ConfigError, Durability, FullPolicy, PARTITIONS_MAX, PENDING_BYTES_MIN,
+    ColdTierConfig, ColdTierConfigBuilder, ConfigError, Durability, FullPolicy, PARTITIONS_MAX,
+    PENDING_BYTES_MIN,
 };
-pub use coordinator::{ColdTierCoordinator, ColdTierRegistry, InitError, REGISTRY_QUEUE_CAPACITY, init_cold_tier};
+pub use coordinator::{
+    ColdTierCoordinator, ColdTierRegistry, InitError, REGISTRY_QUEUE_CAPACITY, init_cold_tier,
+};
 pub use dir::CACHE_ID_BYTES_MAX;
 pub use error::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
 pub(crate) use figures::Board;

@@ -205,7 +205,8 @@ impl ColdTier {
         }
         let Some(open) = self.handle.gate.close() else { return Ok(()) };
         let mut outcome = Ok(());
-        let ends: Vec<_> = open.parts.iter().map(|part| (send_close(part, self.close_timeout), part.shell)).collect();
+        let ends: Vec<_> =
+            open.parts.iter().map(|part| (send_close(part, self.close_timeout), part.shell)).collect();
         let deadline = Instant::now() + self.close_timeout + core::time::Duration::from_secs(1);
         let mut are_over = true;
         for (end, shell) in ends {

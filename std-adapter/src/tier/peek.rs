@@ -3,8 +3,8 @@
 //! All partitions of a store share its number and hash key. A partition that is still blank takes them from another one, so
 //! they must be known before the first machine is built.
 
-use coldpress_core::log::{HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES, Marker, Store};
 use coldpress_core::log::{Geometry, HASH_KEY_BYTES};
+use coldpress_core::log::{HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES, Marker, Store};
 use coldpress_core::tier::MountError;
 
 use super::error::OpenError;

@@ -183,7 +183,15 @@ impl ColdTierHandle {
                     older_charge: 0,
                 };
                 let deadline = Instant::now() + open.limits.op_timeout;
-                Ok(Write { part, hash, pending: Some(pending), waiter: None, durability, bytes_put: 0, deadline })
+                Ok(Write {
+                    part,
+                    hash,
+                    pending: Some(pending),
+                    waiter: None,
+                    durability,
+                    bytes_put: 0,
+                    deadline,
+                })
             })
             .map_err(RemoveError::from)
             .and_then(|result| result)?;
@@ -237,10 +245,11 @@ impl ColdTierHandle {
 
     /// Brings a write into the index and waits for what it promised. Returns whether it did anything.
     fn run(&self, write: &mut Write) -> Result<bool, Refused> {
-        let receiver = (write.durability > Durability::Buffered).then(|| bounded(1)).map(|(reply, receiver)| {
-            write.waiter = Some(reply);
-            receiver
-        });
+        let receiver =
+            (write.durability > Durability::Buffered).then(|| bounded(1)).map(|(reply, receiver)| {
+                write.waiter = Some(reply);
+                receiver
+            });
         let Some(shell) = self.send(write)? else { return Ok(false) };
         // From here on only the worker can answer: with no sender left, its end is seen.
         write.waiter = None;
@@ -276,7 +285,8 @@ impl ColdTierHandle {
                 None => waiter = Some(shell.room.waiter()),
                 Some(mark) => {
                     // The worker may be asleep; whether it could be woken shows at the next attempt.
-                    let _ = self.enter(|open| open.part(write.part).map(|p| p.sender.try_send(Message::Nudge)));
+                    let _ =
+                        self.enter(|open| open.part(write.part).map(|p| p.sender.try_send(Message::Nudge)));
                     if let Some(waiter) = &waiter {
                         waiter.wait(mark, left.min(WAIT_SLICE));
                     }
@@ -389,7 +399,13 @@ impl Part {
         }
     }
 
-    fn without_capacity(&self, open: &Open, needed: u64, available: u64, most: u64) -> Result<Attempt, Refused> {
+    fn without_capacity(
+        &self,
+        open: &Open,
+        needed: u64,
+        available: u64,
+        most: u64,
+    ) -> Result<Attempt, Refused> {
         if open.limits.full == FullPolicy::Reject || needed > most {
             return Err(Refused::Full { needed, available });
         }

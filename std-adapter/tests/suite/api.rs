@@ -106,7 +106,8 @@ fn keys_iterate_each_once_over_all_partitions() {
     tier.remove(&3u32.to_le_bytes()).unwrap();
     let mut keys: Vec<Vec<u8>> = tier.keys().map(Result::unwrap).collect();
     keys.sort();
-    let mut expected: Vec<Vec<u8>> = (0..500u32).filter(|key| *key != 3).map(|key| key.to_le_bytes().into()).collect();
+    let mut expected: Vec<Vec<u8>> =
+        (0..500u32).filter(|key| *key != 3).map(|key| key.to_le_bytes().into()).collect();
     expected.sort();
     assert_eq!(keys, expected);
     let mut iteration = tier.keys();
@@ -165,7 +166,8 @@ fn typed_values_round_trip_and_other_types_are_told() {
     assert_eq!(shapes.get(&(1, "x".into())).unwrap(), Some(line));
     assert!(!shapes.contains(&(2, String::new())).unwrap());
     drop(shapes);
-    let wrong: PersistentColdTier<(u8, String), [u64; 9]> = PersistentColdTier::new(config, "shapes", pools).unwrap();
+    let wrong: PersistentColdTier<(u8, String), [u64; 9]> =
+        PersistentColdTier::new(config, "shapes", pools).unwrap();
     assert_eq!(wrong.get(&(1, "x".into())), Err(GetError::Decode));
 }
 

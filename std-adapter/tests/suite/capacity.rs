@@ -1,7 +1,7 @@
 //! The capacity is a hard bound: puts are refused or make room, removes always work, and the sums are exact.
 
-use coldpress_std::{ColdTier, FullPolicy, PutError};
 use coldpress_core::codec::CodecId;
+use coldpress_std::{ColdTier, FullPolicy, PutError};
 
 use crate::common::{eventually, open, pools, recount, small, value};
 
@@ -29,7 +29,10 @@ fn full_tier_refuses_a_put_and_keeps_everything_it_took() {
     }
     tier.flush().unwrap();
     let figures = tier.figures();
-    assert!(figures.live_bytes * 10 > figures.capacity_bytes * 7, "at least 7 tenths are usable: {figures:?}");
+    assert!(
+        figures.live_bytes * 10 > figures.capacity_bytes * 7,
+        "at least 7 tenths are usable: {figures:?}"
+    );
     assert!(figures.peak_bytes <= figures.capacity_bytes);
     assert_eq!(figures.refused_puts, 1);
     recount(&tier);
@@ -102,7 +105,8 @@ fn evicting_tier_takes_every_put_and_keeps_what_is_read() {
     tier.put(b"favourite", b"read all the time").unwrap();
     let keys = 6000u32;
     for key in 0..keys {
-        tier.put(&key.to_le_bytes(), &value(key, 0, 2000)).unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.figures()));
+        tier.put(&key.to_le_bytes(), &value(key, 0, 2000))
+            .unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.figures()));
         if key % 16 == 0 {
             assert!(tier.get(b"favourite").unwrap().is_some(), "{key}");
         }

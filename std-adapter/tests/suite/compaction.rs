@@ -41,8 +41,14 @@ fn stale_log_compacted_frees_segments_and_keeps_every_value() {
     assert!(report.victims.first.is_some() && !matches!(report.pool, PoolOutcome::NotAsked), "{report:?}");
     assert!(matches!(report.outcome, Outcome::Completed | Outcome::Partial), "{report:?}");
     let after = tier.figures();
-    assert!(after.stale_bytes < before.stale_bytes / 2 && after.occupied_bytes < before.occupied_bytes, "{after:?}");
-    assert_eq!((system.last_report(), system.log_bytes_reclaimed()), (Some(report), after.log_bytes_reclaimed));
+    assert!(
+        after.stale_bytes < before.stale_bytes / 2 && after.occupied_bytes < before.occupied_bytes,
+        "{after:?}"
+    );
+    assert_eq!(
+        (system.last_report(), system.log_bytes_reclaimed()),
+        (Some(report), after.log_bytes_reclaimed)
+    );
     assert!(system.last_duration().is_some() && after.compactions == 1);
     check(&tier);
     let segments = tier.segments().unwrap();

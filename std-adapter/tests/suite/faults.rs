@@ -114,7 +114,10 @@ fn close_on_a_disk_that_stays_full_tells_what_is_lost() {
     assert!(tier.put_with(b"new", b"v", FLUSHED).is_err());
     let closed = tier.close();
     let error = Some(MediumError::NoSpace);
-    assert!(matches!(closed, Err(CloseError::Unwritten { writes: 1.., error: e }) if e == error), "{closed:?}");
+    assert!(
+        matches!(closed, Err(CloseError::Unwritten { writes: 1.., error: e }) if e == error),
+        "{closed:?}"
+    );
     double.is_full.store(false, SeqCst);
     let tier = open_on(&double, &config, &pools);
     assert!(tier.contains(b"old").unwrap() && !tier.contains(b"new").unwrap());

@@ -2,9 +2,9 @@
 
 use core::time::Duration;
 
+use crate::common::{open, pools, recount, small, value};
 use coldpress_std::compaction::Outcome;
 use coldpress_std::{CompactionTask, Durability, PutOptions};
-use crate::common::{open, pools, recount, small, value};
 
 #[test]
 fn values_overwritten_and_compacted_are_the_newest_after_a_reopen() {
@@ -18,11 +18,16 @@ fn values_overwritten_and_compacted_are_the_newest_after_a_reopen() {
             tier.put(&key.to_le_bytes(), &value(key, round, 1000)).unwrap();
         }
         for key in 0..keys {
-            assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, round, 1000)), "{key} in {round}");
+            assert_eq!(
+                tier.get(&key.to_le_bytes()).unwrap(),
+                Some(value(key, round, 1000)),
+                "{key} in {round}"
+            );
         }
     }
     tier.flush().unwrap();
-    let report = tier.compaction().run_compaction(CompactionTask::CompactData, Duration::from_secs(20)).unwrap();
+    let report =
+        tier.compaction().run_compaction(CompactionTask::CompactData, Duration::from_secs(20)).unwrap();
     assert!(matches!(report.outcome, Outcome::Completed | Outcome::Partial | Outcome::Refused), "{report:?}");
     let figures = tier.figures();
     assert!(figures.peak_bytes <= figures.capacity_bytes, "{figures:?}");

@@ -38,7 +38,10 @@ fn worker_dies_in_a_write_and_all_who_wait_are_told() {
             let handle = tier.handle();
             scope.spawn(move || {
                 let options = if thread % 2 == 0 { FLUSHED } else { SYNCED };
-                assert_eq!(handle.put_with(&thread.to_le_bytes(), b"v", options), Err(PutError::Tier(POISONED)));
+                assert_eq!(
+                    handle.put_with(&thread.to_le_bytes(), b"v", options),
+                    Err(PutError::Tier(POISONED))
+                );
             });
         }
     });

@@ -20,20 +20,25 @@ fn threads_that_put_get_and_remove_while_it_compacts_agree_with_their_models() {
                 let mut model = HashMap::new();
                 let mut state = seed ^ u64::from(thread) << 40 | 1;
                 for round in 0..6000u32 {
-                    state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                     let roll = (state >> 33) as u32;
-                    let key = thread << 16 | roll % 200;
+                    let key = (thread << 16) | (roll % 200);
                     let bytes = value(key, round, (roll >> 8) as usize % 4000);
                     let id = key.to_le_bytes();
                     match roll % 16 {
                         0..=7 => {
-                            let durability = (roll % 512 == 0).then_some(Durability::Synced);
+                            let durability = roll.is_multiple_of(512).then_some(Durability::Synced);
                             handle.put_with(&id, &bytes, PutOptions { ttl: None, durability }).unwrap();
                             model.insert(key, bytes);
                         }
                         8..=9 => {
                             let existed = handle.remove(&id).unwrap();
-                            assert_eq!(existed, model.remove(&key).is_some(), "seed {seed} key {key} round {round}");
+                            assert_eq!(
+                                existed,
+                                model.remove(&key).is_some(),
+                                "seed {seed} key {key} round {round}"
+                            );
                         }
                         _ => {
                             let found = handle.get(&id).unwrap();

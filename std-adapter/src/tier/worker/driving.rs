@@ -187,7 +187,8 @@ impl Worker<'_> {
     pub(super) fn timeout(&mut self) -> Duration {
         let now_ms = monotonic_ms();
         let mut timeout = self.machine_timeout_ms().unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
-        let has_work = !self.backlog.is_empty() || !self.index.unwritten.is_empty() || !self.stalled.is_empty();
+        let has_work =
+            !self.backlog.is_empty() || !self.index.unwritten.is_empty() || !self.stalled.is_empty();
         if has_work || self.shell.room.has_waiters() || self.closing.is_some() {
             timeout = timeout.min(AGAIN_MS);
         }

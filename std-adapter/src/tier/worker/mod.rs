@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 use coldpress_core::cleanup::CleanupReply;
 use coldpress_core::compaction::{CompactionTask, Report};
 use coldpress_core::log::{KeyHash, Store};
-use coldpress_core::tier::{Input, MediumError, MountError, MountReport, Now, Status, Tier};
+use coldpress_core::tier::{Input, MediumError, MountError, Now, Status, Tier};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 
 use self::board::Posting;
@@ -61,8 +61,6 @@ pub(crate) struct Setup {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mounted {
     pub(crate) store: Store,
-    pub(crate) report: MountReport,
-    pub(crate) recovery_ms: u64,
 }
 
 /// Something that was sent and is not appended yet.
@@ -235,7 +233,7 @@ impl<'m> Worker<'m> {
             recovery_ms,
             "log mounted"
         );
-        Some(Ok(Mounted { store: *self.tier.store(), report, recovery_ms }))
+        Some(Ok(Mounted { store: *self.tier.store() }))
     }
 
     /// Serves until it is closed; `false` when the syncer died.

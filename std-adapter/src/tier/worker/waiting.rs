@@ -38,7 +38,8 @@ impl Waiters {
 
     /// Tells whether somebody's position is reached.
     pub(super) fn are_reached(&self, written: u64, durable: u64) -> bool {
-        let is_reached = |line: &Line, reached: u64| line.front().is_some_and(|(position, _)| *position <= reached);
+        let is_reached =
+            |line: &Line, reached: u64| line.front().is_some_and(|(position, _)| *position <= reached);
         is_reached(&self.flushed, written) || is_reached(&self.synced, durable)
     }
 
