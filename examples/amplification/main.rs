@@ -1,0 +1,288 @@
+//! Measures the write amplification of the tier machine alone, on a medium in memory: `cargo run --release --example
+//! amplification [-- TRACE]`.
+//!
+//! For each workload and each way of choosing victims it prints bytes written ÷ bytes of fresh records, for the whole run and
+//! for its second half. There is no I/O, so figures are counts and repeat exactly. With the path of a trace in the CloudPhysics
+//! format it is replayed five times at 1.1 times its live data; values are cut to a sixteenth to fit into memory.
+
+use std::collections::HashMap;
+use std::error::Error;
+use std::path::Path;
+
+use coldpress_core::log::{
+    Checksum, Geometry, Identity, KeyHash, Kind, Location, Policy, Segment, Store, Version,
+};
+use coldpress_core::tier::{
+    Action, AppendError, Dropped, Due, Fresh, Host, Input, Memory, Now, Pending, Placed, Poll, Published,
+    Released, SlotMemory, Standing, Status, Streams, Tier, TierConfig,
+};
+use coldpress_examples::rng::Rng;
+use coldpress_examples::trace::{TraceOp, TraceReader};
+use coldpress_examples::zipf::Zipf;
+
+/// Writes of a workload: key and value length.
+type Writes = Vec<(u64, u32)>;
+
+/// How much more than its live data a medium holds, in thousandths.
+const CAPACITY_GENERATED: u64 = 1408;
+const CAPACITY_TRACE: u64 = 1100;
+/// Values of a trace are cut to this part.
+const TRACE_DIVISOR: u32 = 16;
+
+fn main() -> Result<(), Box<dyn Error>> {
+    println!("write amplification of the machine: whole run, second half");
+    println!("{:<44}{:>14}{:>14}{:>14}", "", "greedy", "cost-benefit", "adaptive");
+    for (name, alpha) in [("uniform, 1 KiB, 71 % live", 0.0), ("zipf 0.99, 1 KiB, 71 % live", 0.99)] {
+        row(name, &generated(alpha), CAPACITY_GENERATED, 128 << 10)?;
+    }
+    if let Some(path) = std::env::args_os().nth(1) {
+        row("trace, 5 rounds, 91 % live", &traced(Path::new(&path))?, CAPACITY_TRACE, 128 << 10)?;
+    }
+    Ok(())
+}
+
+fn row(name: &str, writes: &Writes, capacity: u64, segment_bytes: u32) -> Result<(), Box<dyn Error>> {
+    for (streams, label) in [(Streams::Two, "two"), (Streams::Four, "four")] {
+        print!("{:<44}", format!("{name}, {label} streams"));
+        for policy in [Policy::Greedy, Policy::CostBenefit, Policy::Adaptive] {
+            let (whole, half) = measure(writes, capacity, segment_bytes, streams, policy)?;
+            print!("{:>14}", format!("{whole:.3} {half:.3}"));
+        }
+        println!();
+    }
+    Ok(())
+}
+
+/// 50,000 keys are written once, then overwritten half a million times.
+fn generated(alpha: f64) -> Writes {
+    let keys = 50_000;
+    let mut rng = Rng::new(1, 0);
+    let law = Zipf::new(keys, alpha);
+    // Ranks are scattered over the keys: 7,919 is prime and no divisor of their number.
+    let drawn = (0..10 * keys).map(|_| law.draw(&mut rng) * 7919 % keys).collect::<Vec<_>>();
+    (0..keys).chain(drawn).map(|key| (key, 1024)).collect()
+}
+
+fn traced(path: &Path) -> Result<Writes, Box<dyn Error>> {
+    let mut round = Writes::new();
+    for row in TraceReader::open(path)? {
+        let row = row?;
+        if row.op == TraceOp::Write {
+            round.push((row.lbn, (row.size / TRACE_DIVISOR).max(16)));
+        }
+    }
+    Ok(round.repeat(5))
+}
+
+fn measure(
+    writes: &Writes,
+    capacity: u64,
+    segment_bytes: u32,
+    streams: Streams,
+    policy: Policy,
+) -> Result<(f64, f64), Box<dyn Error>> {
+    let longest = writes.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
+    let live: HashMap<u64, u32> = writes.iter().copied().collect();
+    let live_bytes: u64 = live.values().map(|bytes| u64::from(*bytes) + 16).sum();
+    let count = u32::try_from(live_bytes * capacity / 1000 / u64::from(segment_bytes))?;
+    let geometry = Geometry::new(segment_bytes, count, 1, 0, Identity::KeyedHash)?;
+    let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
+    let config =
+        TierConfig { streams, policy, record_bytes_max: longest + 64, ..TierConfig::new(geometry, store) };
+
+    let mut medium = vec![0; usize::try_from(geometry.medium_bytes())?];
+    let mut segments = vec![Segment::default(); count as usize];
+    let buffer = || vec![0; 256 << 10];
+    let mut slots: Vec<_> = (0..6)
+        .map(|_| (buffer(), vec![0; segment_bytes as usize / 2], vec![Pending::default(); 1024]))
+        .collect();
+    let (mut copy, mut scan, mut recode) = (buffer(), buffer(), buffer());
+    let lent = slots.iter_mut().map(|(records, footer, placed)| SlotMemory { records, footer, placed });
+    let memory = Memory {
+        segments: &mut segments,
+        slots: lent.collect(),
+        copy: &mut copy,
+        scan: &mut scan,
+        recode: &mut recode,
+    };
+    let mut bench = Bench { tier: Tier::new(config, memory)?, index: Index::default(), medium: &mut medium };
+    while bench.tier.status() == Status::Mounting {
+        bench.step(Now::default());
+    }
+    let value = vec![0x5A; longest as usize];
+    let mut half = bench.tier.counters();
+    for (at, (key, bytes)) in writes.iter().enumerate() {
+        if at == writes.len() / 2 {
+            half = bench.tier.counters();
+        }
+        let now = Now { monotonic_ms: at as u64, wall_s: 0 };
+        bench.put(now, *key, value.get(..*bytes as usize).unwrap_or_default())?;
+    }
+    let whole = bench.tier.counters();
+    let share = |written: u64, fresh: u64| written as f64 / fresh as f64;
+    let late = share(whole.bytes_written - half.bytes_written, whole.fresh_bytes - half.fresh_bytes);
+    Ok((share(whole.bytes_written, whole.fresh_bytes), late))
+}
+
+/// The machine, its index and its medium.
+struct Bench<'m, 'b> {
+    tier: Tier<'m>,
+    index: Index,
+    medium: &'b mut [u8],
+}
+
+impl Bench<'_, '_> {
+    fn put(&mut self, now: Now, key: u64, value: &[u8]) -> Result<(), Box<dyn Error>> {
+        let key = key.to_le_bytes();
+        let payload = [&key, value].concat();
+        let hash = self.index.hash(&key);
+        for _ in 0..1_000_000 {
+            let fresh = Fresh {
+                hash,
+                kind: Kind::Value,
+                codec: 1,
+                key_bytes: 8,
+                payload: &payload,
+                checksum: Checksum::of(&payload),
+                expires_s: None,
+                after: self.index.newest(&hash),
+            };
+            match self.tier.append(now, &fresh) {
+                Ok(location) => {
+                    self.index.0.entry(hash).or_default().appended = Some(location.version());
+                    self.step(now);
+                    return Ok(());
+                }
+                Err(AppendError::Busy) => self.step(now),
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err("the machine makes no progress".into())
+    }
+
+    /// Polls the machine a few times and carries out what it asks for.
+    fn step(&mut self, now: Now) {
+        let segment_bytes = self.segment_bytes();
+        for _ in 0..8 {
+            let action = match self.tier.poll(now, &mut self.index) {
+                Poll::Do(action) => action,
+                Poll::Again => continue,
+                Poll::Idle => return,
+            };
+            let range = |segment: u32, offset: u32, bytes: u32| {
+                let at = segment as usize * segment_bytes + offset as usize;
+                at..at + bytes as usize
+            };
+            match action {
+                Action::Read { ticket, segment, offset, bytes } => {
+                    let from = self.medium.get(range(segment, offset, bytes)).unwrap_or_default();
+                    self.tier.read_buffer(ticket).copy_from_slice(from);
+                }
+                Action::Write { ticket, segment, offset, bytes } => {
+                    let to = self.medium.get_mut(range(segment, offset, bytes)).unwrap_or_default();
+                    to.copy_from_slice(self.tier.write_bytes(ticket));
+                }
+                Action::Erase { segment, .. } => {
+                    let bytes = u32::try_from(segment_bytes).unwrap_or(0);
+                    self.medium.get_mut(range(segment, 0, bytes)).unwrap_or_default().fill(0);
+                }
+                _ => {}
+            }
+            let done = Input::Done { ticket: action.ticket(), result: Ok(()) };
+            // Every ticket was outstanding a moment ago.
+            let _ = self.tier.handle(now, done, &mut self.index);
+        }
+    }
+
+    fn segment_bytes(&self) -> usize {
+        self.medium.len() / self.tier.segments().len().max(1)
+    }
+}
+
+/// What the index knows of a key.
+#[derive(Default)]
+struct Entry {
+    placed: Option<Placed>,
+    appended: Option<Version>,
+}
+
+/// An index that knows puts only.
+#[derive(Default)]
+struct Index(HashMap<KeyHash, Entry>);
+
+impl Index {
+    fn newest(&self, hash: &KeyHash) -> Option<Version> {
+        let entry = self.0.get(hash)?;
+        entry.placed.map(|placed| placed.version).max(entry.appended)
+    }
+}
+
+impl Host for Index {
+    fn identify(&mut self, _: &Store) {}
+
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        let mut hash = KeyHash::default();
+        for (to, from) in hash.0.iter_mut().zip(key) {
+            *to = *from;
+        }
+        hash
+    }
+
+    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+        let placed = self.0.get(hash).and_then(|entry| entry.placed);
+        if placed.is_some_and(|placed| placed.location == at) { Standing::Live } else { Standing::Stale }
+    }
+
+    fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
+        let entry = self.0.entry(*hash).or_default();
+        let old = entry.placed;
+        let is_current = match placed.moved_from {
+            None => old.is_none_or(|old| old.version < placed.version),
+            Some(from) => old.is_some_and(|old| old.location == from),
+        };
+        if !is_current {
+            return Published::Stale;
+        }
+        entry.placed = Some(*placed);
+        let released = |old: Placed| Released { location: old.location, record_bytes: old.record_bytes };
+        Published::Live(old.map(released))
+    }
+
+    fn recovered(&mut self, hash: &KeyHash, placed: &Placed, _: bool) -> Published {
+        self.publish(hash, placed)
+    }
+
+    fn drop_current(&mut self, _: &KeyHash, _: Location) -> Dropped {
+        Dropped::NotCurrent
+    }
+
+    fn choose_codec(&mut self) -> u8 {
+        1
+    }
+
+    // The rest serves failures, removes, expiry, eviction and tasks, which do not come up here.
+    fn unwritten(&mut self, _: &KeyHash, _: &Placed) {}
+    fn gone(&mut self, _: &KeyHash) -> Option<Released> {
+        None
+    }
+    fn settle(&mut self) -> Option<Released> {
+        None
+    }
+    fn due(&mut self, _: u32) -> Option<Due> {
+        None
+    }
+    fn evictable(&mut self, _: &KeyHash, _: Location) -> bool {
+        false
+    }
+    fn reconcile(&mut self, _: &KeyHash, _: &Placed) -> Option<Published> {
+        None
+    }
+    fn damaged(&mut self, _: &KeyHash, _: Location) {}
+    fn recode(&mut self, _: u8, _: &[u8], _: &mut [u8]) -> Option<(u8, usize)> {
+        None
+    }
+    fn sample(&mut self, _: u8, _: &[u8]) {}
+    fn advises_cleanup(&mut self) -> bool {
+        false
+    }
+}
