@@ -5,8 +5,9 @@
 //! for its second half. There is no I/O, so figures are counts and repeat exactly. With the path of a trace in the CloudPhysics
 //! format it is replayed five times at 1.1 times its live data; values are cut to a sixteenth to fit into memory.
 
+use core::error::Error;
 use std::collections::HashMap;
-use std::error::Error;
+
 use std::path::Path;
 
 use coldpress_core::log::{
