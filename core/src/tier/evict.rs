@@ -15,6 +15,9 @@ pub(super) struct Evict {
     /// Bytes still to be evicted.
     wanted_bytes: u64,
     scanner: Option<Scanner>,
+    /// A scan that waits for room for a tombstone, and the mark of the completions seen by then. It does not hold the lane:
+    /// freeing a segment may need it, and may be what makes the room.
+    waiting: Option<(Scanner, u64)>,
     /// The sequence of the last segment gone through in this round.
     last: u32,
     /// Rounds since something was evicted.
@@ -35,6 +38,9 @@ impl Evict {
     }
 
     pub(super) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+        if self.wanted_bytes == 0 {
+            self.waiting = None;
+        }
         if self.wanted_bytes == 0 && self.scanner.is_none() {
             return Poll::Idle;
         }
@@ -46,7 +52,7 @@ impl Evict {
         if log.scan.ticket.is_some() {
             return Poll::Idle;
         }
-        let Some(mut scanner) = self.scanner.take().or_else(|| self.next_segment(log)) else {
+        let Some(mut scanner) = self.scanner.take().or_else(|| self.resume(log)) else {
             return Poll::Idle;
         };
         let failed = log.scan.result.take().is_some_and(|r| r.is_err());
@@ -70,7 +76,9 @@ impl Evict {
                     let incoming = super::tombstone(found.hash, &found.hash.0, Some(found.version), Some(at));
                     if log.append_relocated(Stream::Old, &incoming).is_err() {
                         // Come back to the same entry when there is room for the tombstone.
-                        self.scanner = Some(before);
+                        self.waiting = Some((before, log.syncs.completed));
+                        log.scan.taken = false;
+                        log.is_stirred = true;
                         log.flush();
                         return Poll::Idle;
                     }
@@ -88,6 +96,21 @@ impl Evict {
         }
         self.scanner = Some(scanner);
         Poll::Again
+    }
+
+    /// The scan that waited for room, once something was completed since; else one of the next segment.
+    fn resume(&mut self, log: &mut Log<'_>) -> Option<Scanner> {
+        let Some((mut scanner, completed)) = self.waiting else { return self.next_segment(log) };
+        if log.scan.taken || log.syncs.completed == completed {
+            return None;
+        }
+        self.waiting = None;
+        if !scanner.is_of_sealed(log) {
+            return self.next_segment(log);
+        }
+        log.scan.taken = true;
+        scanner.forget();
+        Some(scanner)
     }
 
     /// The oldest sealed segment that was not gone through in this round; two rounds without an eviction end it.

@@ -8,7 +8,7 @@ use super::log::{LANE_SCAN, Log};
 use crate::cleanup::Ticket;
 use crate::log::{
     Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Record, RecordError,
-    Trailer, TrailerError, Version, read_record,
+    SegmentState, Trailer, TrailerError, Version, read_record,
 };
 
 /// What a scan found.
@@ -124,6 +124,17 @@ impl Scanner {
         self.cursor = offset;
         self.window = (0, 0);
         self.is_stopped = false;
+    }
+
+    /// Another scan used the lane: what was read is read again.
+    pub(super) fn forget(&mut self) {
+        self.window = (0, 0);
+    }
+
+    /// Whether its segment is sealed, and still in the life in which the scan began.
+    pub(super) fn is_of_sealed(&self, log: &Log<'_>) -> bool {
+        let segment = log.segments.get(self.segment as usize);
+        segment.is_some_and(|s| s.state == SegmentState::Sealed && s.sequence == self.sequence)
     }
 
     fn location(&self, offset: u32) -> Location {
