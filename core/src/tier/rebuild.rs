@@ -4,7 +4,7 @@ use super::log::Log;
 use super::mover::Mover;
 use super::scanner::{Scan, Scanner};
 use super::tasks::Offsets;
-use super::{Host, Poll, Standing};
+use super::{Host, MediumError, Poll, Standing};
 use crate::compaction::{Progress, Report};
 use crate::log::{Choice, Reason, SegmentState};
 
@@ -98,7 +98,12 @@ impl Rebuild {
         }
         for _ in 0..RECORDS_PER_POLL {
             let step = match log.scan.result.take() {
-                Some(Err(_)) => scanner.unreadable(log),
+                Some(Err(MediumError::Unreadable)) => scanner.unreadable(log),
+                // It may pass, so it says nothing of the records: the rest of this segment is passed over.
+                Some(Err(_)) => {
+                    report.victims.skipped += 1;
+                    return self.end_verify(log, scanner);
+                }
                 _ => scanner.next(log, host),
             };
             match step {
@@ -141,7 +146,8 @@ impl Rebuild {
             }
             // Without a footer no one can tell whose the bytes were; the segment stays for a look.
             if let Some(segment) = log.segment(self.segment) {
-                segment.is_damaged = segment.live_records > 0;
+                // What is under suspicion is relocated whatever was read of it: no sync counts before that.
+                segment.is_damaged = segment.live_records > 0 && !segment.is_suspect;
             }
         }
         self.leave(log, segment.has_footer || segment.state != SegmentState::Sealed)
