@@ -131,6 +131,7 @@ impl Log<'_> {
         let Some(segment) = self.segment(index).filter(|s| s.state == SegmentState::Freeing) else { return };
         segment.mark = completed;
         self.set_state(index, SegmentState::Emptied);
+        self.syncs.want_mark(completed);
         self.release_freed(index);
     }
 
