@@ -37,3 +37,8 @@ pub use tier::{
     PersistentColdTierHandle, PutError, PutOptions, REGISTRY_QUEUE_CAPACITY, RemoveError, SegmentView,
     TierError, TierFigures, TypedKeys, init_cold_tier,
 };
+
+/// The example in the README is compiled and run with the documentation tests.
+#[cfg(doctest)]
+#[doc = include_str!("../../README.md")]
+struct Readme;
