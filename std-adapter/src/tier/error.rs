@@ -19,6 +19,9 @@ pub enum TierError {
     Poisoned,
     /// The deadline passed first. The operation may still take effect.
     TimedOut,
+    /// The log has no room for what was charged, because segments are kept for their damage. The value stays readable in
+    /// memory, and is written when something was removed or the damage was dealt with.
+    NoRoom,
     /// The medium failed. Values stay readable; what was not written is tried again.
     Medium(MediumError),
 }
@@ -29,6 +32,7 @@ impl fmt::Display for TierError {
             Self::Closed => f.write_str("the tier is closed"),
             Self::Poisoned => f.write_str("a worker of the tier died: close it and open it again"),
             Self::TimedOut => f.write_str("the deadline passed; the operation may still take effect"),
+            Self::NoRoom => f.write_str("the log has no room: segments are kept for their damage"),
             Self::Medium(error) => write!(f, "{error}"),
         }
     }

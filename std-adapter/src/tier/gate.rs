@@ -87,13 +87,14 @@ pub(crate) struct Limits {
 }
 
 impl Limits {
-    /// Bytes that can be charged in one partition, when the longest record there takes `longest_record`.
+    /// Bytes that can be charged in one partition, when the longest record there takes `longest_record`, and so many
+    /// segments are kept as they are because of damage.
     ///
     /// As `TierConfig::charge_bytes_max` of the core, with the longest record that there is in the place of the longest
     /// that there could be: a segment ends at most so many bytes early.
-    pub(crate) fn charge_bytes_max(&self, terms: &Terms, longest_record: u32) -> u64 {
+    pub(crate) fn charge_bytes_max(&self, terms: &Terms, longest_record: u32, quarantined: u32) -> u64 {
         let usable = terms.geometry.usable_bytes().saturating_sub(longest_record);
-        u64::from(usable) * u64::from(self.data_segments)
+        u64::from(usable) * u64::from(self.data_segments.saturating_sub(quarantined))
     }
 }
 

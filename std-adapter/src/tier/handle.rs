@@ -77,24 +77,8 @@ impl ColdTierHandle {
         if durability == Durability::Buffered {
             return Ok(());
         }
-        let (deadline, waits) = self.enter(|open| {
-            let deadline = Instant::now() + open.limits.op_timeout;
-            let send = |part: &super::gate::Part| {
-                let (reply, receiver) = bounded(1);
-                let message = Message::Flush(Waiter { durability, reply });
-                part.sender.send_deadline(message, deadline).map_err(|error| match error {
-                    crossbeam_channel::SendTimeoutError::Timeout(_) => TierError::TimedOut,
-                    crossbeam_channel::SendTimeoutError::Disconnected(_) => TierError::Poisoned,
-                })?;
-                Ok((receiver, part.shell))
-            };
-            let waits: Result<Vec<_>, TierError> = open.parts.iter().map(send).collect();
-            waits.map(|waits| (deadline, waits))
-        })??;
-        for (receiver, shell) in waits {
-            wait_for(&receiver, deadline, shell)??;
-        }
-        Ok(())
+        let answers = self.ask(|reply| Message::Flush(Waiter { durability, reply }))?;
+        answers.iter().try_for_each(|answer| answer.wait()?)
     }
 
     /// Iterates over the keys, in no order. See [`Keys`] for what it sees of writes meanwhile.
@@ -119,7 +103,8 @@ impl ColdTierHandle {
                 figures.pending_bytes += weight.pending_bytes;
                 figures.index_bytes += shell.index_bytes();
                 let longest = shell.longest_record.load(Relaxed);
-                figures.charge_bytes_max += open.limits.charge_bytes_max(&open.terms, longest);
+                figures.charge_bytes_max +=
+                    open.limits.charge_bytes_max(&open.terms, longest, shell.quarantined.load(Relaxed));
             }
             figures.requests = figures.puts + figures.gets + figures.removes;
             figures

@@ -43,6 +43,7 @@ struct Write {
     pending: Option<Pending>,
     waiter: Option<Sender<Result<(), TierError>>>,
     durability: Durability,
+    is_put: bool,
     /// Bytes of key and value, for the count.
     bytes_put: u64,
     deadline: Instant,
@@ -189,6 +190,7 @@ impl ColdTierHandle {
                     pending: Some(pending),
                     waiter: None,
                     durability,
+                    is_put: false,
                     bytes_put: 0,
                     deadline,
                 })
@@ -216,6 +218,7 @@ impl ColdTierHandle {
                 pending: None,
                 waiter: None,
                 durability: options.durability.unwrap_or(limits.durability),
+                is_put: true,
                 bytes_put: (key.len() + value.len()) as u64,
                 deadline: Instant::now() + limits.op_timeout,
             };
@@ -321,41 +324,48 @@ impl Part {
             shell.queued.fetch_sub(1, Relaxed);
             return lack;
         }
-        let touched_s = open.now_s(self).saturating_sub(open.limits.opened_s);
-        let published = shell.mutate(&open.terms, &write.hash, |entry| {
-            entry.written(touched_s);
-            publish(entry, &mut write.pending)
-        });
-        match is_value {
-            true => shell.counts.puts.fetch_add(1, Relaxed),
-            false => shell.counts.removes.fetch_add(1, Relaxed),
-        };
-        shell.counts.bytes_put.fetch_add(write.bytes_put, Relaxed);
+        let published = self.publish(open, write);
         // The sums have it from the entry now; the reservations go.
         shell.sums.pending_bytes.fetch_sub(bytes, Relaxed);
         shell.sums.charge.fetch_sub(charge, Relaxed);
-        match published.unwrap_or(Publish::Nothing) {
-            Publish::Nothing => {
-                shell.queued.fetch_sub(1, Relaxed);
-                Ok(Attempt::Nothing)
-            }
-            // It was never on its way; a waiter has nothing to wait for.
-            Publish::Forgotten => {
-                shell.queued.fetch_sub(1, Relaxed);
-                if let Some(waiter) = write.waiter.take() {
-                    let _ = waiter.try_send(Ok(()));
-                }
-                Ok(Attempt::Sent(shell))
-            }
+        self.pass_on(write, published)
+    }
+
+    /// Brings a write into the index.
+    fn publish(&self, open: &Open, write: &mut Write) -> Publish {
+        let counts = &self.shell.counts;
+        let touched_s = open.now_s(self).saturating_sub(open.limits.opened_s);
+        let published = self.shell.mutate(&open.terms, &write.hash, |entry| {
+            entry.written(touched_s);
+            publish(entry, &mut write.pending)
+        });
+        let count = if write.is_put { &counts.puts } else { &counts.removes };
+        count.fetch_add(1, Relaxed);
+        counts.bytes_put.fetch_add(write.bytes_put, Relaxed);
+        published.unwrap_or(Publish::Nothing)
+    }
+
+    /// Tells the worker of a write that is in the index.
+    fn pass_on(&self, write: &mut Write, published: Publish) -> Result<Attempt, Refused> {
+        let durability = write.durability;
+        let waiter = write.waiter.take().map(|reply| Waiter { durability, reply });
+        match published {
             Publish::Pending => {
-                let durability = write.durability;
-                let waiter = write.waiter.take().map(|reply| Waiter { durability, reply });
                 let message = Message::Dirty { hash: write.hash, waiter };
                 // There is room: each such message has a place reserved.
                 self.sender.try_send(message).map_err(|_| TierError::Poisoned)?;
-                Ok(Attempt::Sent(shell))
+                return Ok(Attempt::Sent(self.shell));
+            }
+            Publish::Nothing => {}
+            // It was never on its way; a waiter has nothing to wait for.
+            Publish::Forgotten => {
+                if let Some(waiter) = waiter {
+                    let _ = waiter.reply.try_send(Ok(()));
+                }
             }
         }
+        self.shell.queued.fetch_sub(1, Relaxed);
+        Ok(if matches!(published, Publish::Nothing) { Attempt::Nothing } else { Attempt::Sent(self.shell) })
     }
 
     /// Charges a value against the capacity, or says what becomes of it.
@@ -372,7 +382,7 @@ impl Part {
         let needed = u64::from(pending.charge);
         let record = u32::try_from(pending.payload.len()).unwrap_or(u32::MAX).saturating_add(32);
         let longest = shell.longest_record.load(Relaxed).max(record);
-        let most = open.limits.charge_bytes_max(&open.terms, longest);
+        let most = open.limits.charge_bytes_max(&open.terms, longest, shell.quarantined.load(Relaxed));
         let gross_max = most.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
         let replaced = shell.view(hash, |entry| {
             let weight = entry.weigh(&open.terms);

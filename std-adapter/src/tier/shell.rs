@@ -79,6 +79,8 @@ pub(crate) struct Shell {
     pub(crate) has_background: AtomicBool,
     /// The wall clock of the log: it does not go back over a reopen.
     pub(crate) clock_s: AtomicU32,
+    /// Segments kept as they are because of damage.
+    pub(crate) quarantined: AtomicU32,
     /// Bytes that clients wait for.
     pub(crate) evict_bytes: AtomicU64,
 }
@@ -110,6 +112,7 @@ impl Shell {
         self.is_compacting.store(false, Relaxed);
         self.has_background.store(false, Relaxed);
         self.clock_s.store(0, Relaxed);
+        self.quarantined.store(0, Relaxed);
         self.evict_bytes.store(0, Relaxed);
         FREE.lock().push(self);
     }
@@ -129,6 +132,7 @@ impl Shell {
             is_compacting: AtomicBool::new(false),
             has_background: AtomicBool::new(false),
             clock_s: AtomicU32::new(0),
+            quarantined: AtomicU32::new(0),
             evict_bytes: AtomicU64::new(0),
         }
     }

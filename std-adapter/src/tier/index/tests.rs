@@ -1,1 +1,224 @@
 //! The index against what `Host` says of each call.
+
+use coldpress_core::log::{Checksum, Geometry, Identity};
+
+use super::*;
+use crate::pool::{AllocationManager, PoolConfig};
+use crate::tier::entry::{Pending, Weight};
+
+const HASH: KeyHash = KeyHash([7; 12]);
+
+struct Fixture {
+    index: Index,
+    _manager: AllocationManager,
+}
+
+fn fixture() -> Fixture {
+    let config = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
+    let (manager, pools) = AllocationManager::new(&config).unwrap();
+    let terms = Terms::new(Geometry::new(1 << 16, 64, 1, 0, Identity::KeyedHash).unwrap());
+    let clock = IndexClock { opened_s: 1000, now_s: 1000, idle_s: None };
+    Fixture { index: Index::new(Shell::take(), terms, clock, 1 << 20, pools.hot()), _manager: manager }
+}
+
+impl Fixture {
+    /// Overlays the key with a write that was appended at `inflight`.
+    fn overlay(&self, kind: Kind, inflight: Option<Location>) {
+        self.index.mutate(&HASH, |entry| {
+            let payload = Box::from(&b"keyvalue"[..]);
+            let pending = Pending {
+                payload,
+                checksum: Checksum::default(),
+                codec: 1,
+                key_bytes: 3,
+                expires_s: None,
+                kind,
+                inflight,
+                before: None,
+                charge: 90,
+                older_charge: 0,
+            };
+            entry.pending = Some(Box::new(pending));
+        });
+    }
+
+    fn check_sums(&self) {
+        assert_eq!(self.index.shell.recount(&self.index.terms), self.index.shell.weight());
+    }
+}
+
+impl Drop for Fixture {
+    fn drop(&mut self) {
+        self.check_sums();
+        self.index.shell.put_back();
+    }
+}
+
+fn placed(sequence: u32, kind: Kind) -> Placed {
+    let location = Location { segment: sequence, offset: 100, sequence };
+    Placed {
+        location,
+        version: location.version(),
+        record_bytes: 40,
+        kind,
+        expires_s: None,
+        moved_from: None,
+    }
+}
+
+fn moved(from: &Placed, sequence: u32, kind: Kind) -> Placed {
+    let location = Location { segment: sequence, offset: 64, sequence };
+    Placed { location, kind, moved_from: Some(from.location), ..*from }
+}
+
+fn released(placed: &Placed) -> Released {
+    Released { location: placed.location, record_bytes: placed.record_bytes }
+}
+
+#[test]
+fn value_superseded_by_a_remove_needs_the_tombstone_until_it_is_gone() {
+    let mut fixture = fixture();
+    let index = &mut fixture.index;
+    let (old, stone) = (placed(1, Kind::Value), placed(2, Kind::Tombstone));
+    assert_eq!(index.publish(&HASH, &old), Published::Live(None));
+    assert_eq!(index.publish(&HASH, &stone), Published::Live(Some(released(&old))));
+    assert_eq!(index.standing(&HASH, stone.location), Standing::Live, "rule 6");
+    assert_eq!(index.gone(&HASH), Some(released(&stone)));
+    assert_eq!(index.standing(&HASH, stone.location), Standing::Stale);
+    assert_eq!(index.gone(&HASH), None);
+    assert_eq!(index.shell.entries(), 0);
+}
+
+#[test]
+fn tombstone_of_an_unknown_key_is_stale_at_birth() {
+    let mut fixture = fixture();
+    assert_eq!(fixture.index.publish(&HASH, &placed(2, Kind::Tombstone)), Published::Stale);
+    assert_eq!(fixture.index.shell.weight(), Weight::default());
+}
+
+#[test]
+fn relocation_overtaken_by_a_put_is_stale_and_counts_as_a_copy() {
+    let mut fixture = fixture();
+    let index = &mut fixture.index;
+    let (old, new) = (placed(1, Kind::Value), placed(2, Kind::Value));
+    let _ = index.publish(&HASH, &old);
+    let _ = index.publish(&HASH, &new);
+    assert_eq!(index.publish(&HASH, &moved(&old, 3, Kind::Value)), Published::Stale);
+    assert_eq!(index.shell.view(&HASH, |entry| entry.copies), Some(3));
+    assert_eq!(index.standing(&HASH, new.location), Standing::Live);
+}
+
+#[test]
+fn recovered_copies_tie_by_tombstone_then_by_seal() {
+    let value = placed(1, Kind::Value);
+    let (copy, stone) = (moved(&value, 5, Kind::Value), moved(&value, 6, Kind::Tombstone));
+    let orders =
+        [[(value, true), (copy, false), (stone, false)], [(stone, false), (copy, false), (value, true)]];
+    for order in orders {
+        let mut fixture = fixture();
+        for (at, is_sealed) in order {
+            let _ = fixture.index.recovered(&HASH, &at, is_sealed);
+        }
+        assert_eq!(fixture.index.standing(&HASH, stone.location), Standing::Live, "rule 7");
+        assert_eq!(fixture.index.settle(), None, "two other copies are left");
+    }
+    let mut fixture = fixture();
+    let _ = fixture.index.recovered(&HASH, &copy, false);
+    assert_eq!(
+        fixture.index.recovered(&HASH, &value, true),
+        Published::Live(Some(released(&copy))),
+        "rule 10"
+    );
+}
+
+#[test]
+fn lone_tombstone_recovered_is_settled() {
+    let mut fixture = fixture();
+    let stone = placed(4, Kind::Tombstone);
+    assert_eq!(fixture.index.recovered(&HASH, &stone, true), Published::Live(None));
+    assert_eq!(fixture.index.settle(), Some(released(&stone)));
+    assert_eq!(fixture.index.settle(), None);
+}
+
+#[test]
+fn dropped_record_with_other_copies_stands_in_until_they_are_gone() {
+    let mut fixture = fixture();
+    let index = &mut fixture.index;
+    let (old, new) = (placed(1, Kind::Value), Placed { expires_s: Some(1500), ..placed(2, Kind::Value) });
+    let _ = index.publish(&HASH, &old);
+    let _ = index.publish(&HASH, &new);
+    assert_eq!(index.due(1499), None);
+    let due = index.due(1500).unwrap();
+    assert_eq!((due.hash, due.location), (HASH, new.location));
+    assert_eq!(index.drop_current(&HASH, old.location), Dropped::NotCurrent);
+    assert_eq!(index.drop_current(&HASH, new.location), Dropped::NeedsTombstone);
+    assert_eq!(index.shell.weight().keys, 0, "it is no value any more");
+    assert_eq!(index.standing(&HASH, new.location), Standing::Live, "and still needed");
+    assert_eq!(index.due(9999), None, "and does not come up again");
+    let again = moved(&new, 3, Kind::Value);
+    assert_eq!(index.publish(&HASH, &again), Published::Live(Some(released(&new))));
+    assert_eq!((index.gone(&HASH), index.shell.weight().keys), (None, 0));
+    assert_eq!(index.gone(&HASH), Some(released(&again)));
+    assert_eq!(index.gone(&HASH), None);
+}
+
+#[test]
+fn only_copy_dropped_is_stale_now() {
+    let mut fixture = fixture();
+    let only = placed(1, Kind::Value);
+    let _ = fixture.index.publish(&HASH, &only);
+    assert_eq!(fixture.index.drop_current(&HASH, only.location), Dropped::Now);
+    assert_eq!(fixture.index.drop_current(&HASH, only.location), Dropped::NotCurrent);
+    assert_eq!(fixture.index.shell.weight(), Weight::default());
+}
+
+#[test]
+fn overlay_goes_with_its_own_publication_and_not_with_an_older_one() {
+    let mut fixture = fixture();
+    let (older, own) = (placed(1, Kind::Value), placed(2, Kind::Value));
+    fixture.overlay(Kind::Value, Some(own.location));
+    let _ = fixture.index.publish(&HASH, &older);
+    let is_pending = |fixture: &Fixture| fixture.index.shell.view(&HASH, |entry| entry.pending.is_some());
+    assert_eq!(is_pending(&fixture), Some(true));
+    assert_eq!(fixture.index.standing(&HASH, older.location), Standing::Live);
+    let _ = fixture.index.publish(&HASH, &own);
+    assert_eq!(is_pending(&fixture), Some(false));
+    assert_eq!(fixture.index.shell.weight().pending_bytes, 0);
+}
+
+#[test]
+fn unwritten_record_is_pending_again_above_its_stray_copy() {
+    let mut fixture = fixture();
+    let failed = placed(5, Kind::Value);
+    fixture.overlay(Kind::Value, Some(failed.location));
+    fixture.index.unwritten(&HASH, &failed);
+    assert_eq!(fixture.index.unwritten, [HASH]);
+    let seen = fixture.index.shell.view(&HASH, |entry| (entry.copies, entry.newest_version()));
+    assert_eq!(seen, Some((1, Some(failed.version))), "the next append must lie above");
+    let is_free = |entry: &Entry| entry.pending.as_ref().is_some_and(|pending| pending.inflight.is_none());
+    assert_eq!(fixture.index.shell.view(&HASH, is_free), Some(true));
+}
+
+#[test]
+fn record_read_lately_is_spared_once() {
+    let mut fixture = fixture();
+    let only = placed(1, Kind::Value);
+    let _ = fixture.index.publish(&HASH, &only);
+    fixture.index.shell.view(&HASH, |entry| entry.touch(5));
+    assert!(!fixture.index.evictable(&HASH, only.location));
+    assert!(fixture.index.evictable(&HASH, only.location));
+    fixture.overlay(Kind::Value, None);
+    assert!(!fixture.index.evictable(&HASH, only.location), "a successor is on its way");
+}
+
+#[test]
+fn unknown_record_is_reconciled_and_a_known_one_left_alone() {
+    let mut fixture = fixture();
+    let (old, new) = (placed(1, Kind::Value), placed(2, Kind::Value));
+    assert_eq!(fixture.index.reconcile(&HASH, &new), Some(Published::Live(None)));
+    assert_eq!(fixture.index.reconcile(&HASH, &new), None);
+    assert_eq!(fixture.index.reconcile(&HASH, &old), None);
+    fixture.index.damaged(&HASH, new.location);
+    let is_damaged = |entry: &Entry| entry.stored().is_some_and(Stored::is_damaged);
+    assert_eq!(fixture.index.shell.view(&HASH, is_damaged), Some(true));
+}

@@ -122,6 +122,7 @@ impl Worker<'_> {
         board.quarantined_segments = tally.quarantined;
         board.progress = progress;
         let board = *board;
+        self.shell.quarantined.store(tally.quarantined, core::sync::atomic::Ordering::Relaxed);
         *self.shell.board.lock() = board;
         crate::observe::figures(self.partition, self.shell, &board);
     }

@@ -1,17 +1,18 @@
 //! How a tier is set up: a builder, and what it refuses.
 
+mod builder;
+mod checks;
+
 use core::fmt;
 use core::time::Duration;
 use std::path::PathBuf;
 
 use coldpress_core::codec::{CodecError, CodecId};
 use coldpress_core::compaction::PaceConfig;
-use coldpress_core::log::{
-    ENTRY_BYTES_MAX, Geometry, GeometryError, Identity, KEY_BYTES_MAX, Policy, RECORD_HEADER_BYTES_MAX,
-    SEGMENTS_MIN, Store, TRAILER_BYTES,
-};
+use coldpress_core::log::{Geometry, GeometryError, Policy, RECORD_HEADER_BYTES_MAX, Store};
 use coldpress_core::tier::{Streams, TierConfig, reserve_segments};
 
+use self::checks::{check_bounds, check_times, lengths, shape};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::Codecs;
 
@@ -38,12 +39,6 @@ pub enum Durability {
     Synced,
 }
 
-/// The smallest default segment, in bytes.
-const SEGMENT_BYTES_DEFAULT_MIN: u64 = 64 << 10;
-/// The largest default segment, in bytes.
-const SEGMENT_BYTES_DEFAULT_MAX: u64 = 4 << 20;
-/// A default segment is this part of the capacity, so that the reserve of ten takes about 2 % of it.
-const SEGMENTS_DEFAULT: u64 = 512;
 /// The most partitions.
 pub const PARTITIONS_MAX: u16 = 64;
 /// The smallest bound on bytes that wait for the log.
@@ -291,150 +286,6 @@ pub(crate) fn seconds(time: Duration) -> u32 {
 }
 
 impl ColdTierConfigBuilder {
-    /// Sets the directory below which [`PersistentColdTier::new`](crate::PersistentColdTier::new) makes its own.
-    pub fn base_dir(mut self, base_dir: impl Into<PathBuf>) -> Self {
-        self.settings.base_dir = Some(base_dir.into());
-        self
-    }
-
-    /// Sets the hard limit on the bytes that the log takes on disk, all partitions together.
-    pub const fn capacity_bytes(mut self, bytes: u64) -> Self {
-        self.settings.capacity_bytes = bytes;
-        self
-    }
-
-    /// Sets the length of a segment; by default a power of two near one 512th of a partition, 64 KiB to 4 MiB.
-    pub const fn segment_bytes(mut self, bytes: u32) -> Self {
-        self.settings.segment_bytes = Some(bytes);
-        self
-    }
-
-    /// Sets the longest value; by default a quarter of a segment less what keys take, at most 1 MiB.
-    pub const fn value_bytes_max(mut self, bytes: u32) -> Self {
-        self.settings.value_bytes_max = Some(bytes);
-        self
-    }
-
-    /// Sets the codec of new records. Each record names its own, so it can change from open to open.
-    pub const fn codec(mut self, codec: CodecId) -> Self {
-        self.settings.codec = codec;
-        self
-    }
-
-    /// Sets what happens to a put that finds the capacity taken.
-    pub const fn full(mut self, full: FullPolicy) -> Self {
-        self.settings.full = full;
-        self
-    }
-
-    /// Sets the lifetime of values that are put without one of their own.
-    pub const fn ttl(mut self, ttl: Duration) -> Self {
-        self.settings.ttl = Some(ttl);
-        self
-    }
-
-    /// Drops keys that nobody read or wrote for so long. Counted in memory only: it starts anew at each open.
-    pub const fn idle(mut self, idle: Duration) -> Self {
-        self.settings.idle = Some(idle);
-        self
-    }
-
-    /// Sets how many streams records are sorted into by temperature.
-    pub const fn streams(mut self, streams: Streams) -> Self {
-        self.settings.streams = streams;
-        self
-    }
-
-    /// Sets how compaction chooses its victims while there is no shortage.
-    pub const fn policy(mut self, policy: Policy) -> Self {
-        self.settings.policy = policy;
-        self
-    }
-
-    /// Limits how many bytes a second compaction moves while there is no shortage.
-    pub const fn pace_bytes_per_s(mut self, bytes: u32) -> Self {
-        self.settings.pace = PaceConfig { bytes_per_s: Some(bytes) };
-        self
-    }
-
-    /// Sets between how many free segments beyond the reserve compaction begins and ends by itself.
-    pub const fn watermark_segments(mut self, low: u32, high: u32) -> Self {
-        self.settings.watermarks = Some((low, high));
-        self
-    }
-
-    /// Sets the share of stale bytes from which a task compacts a segment, in thousandths.
-    pub const fn stale_permille_min(mut self, permille: u16) -> Self {
-        self.settings.stale_permille_min = permille;
-        self
-    }
-
-    /// Sets how often the background worker looks for something to do.
-    pub const fn interval(mut self, interval: Duration) -> Self {
-        self.settings.interval = interval;
-        self
-    }
-
-    /// Sets what writes promise that do not say it themselves.
-    pub const fn durability(mut self, durability: Durability) -> Self {
-        self.settings.durability = durability;
-        self
-    }
-
-    /// Bounds the bytes of writes that wait for the log of a partition.
-    pub const fn pending_bytes_max(mut self, bytes: u64) -> Self {
-        self.settings.pending_bytes_max = bytes;
-        self
-    }
-
-    /// Sets the number of partitions: each has its own file, worker and syncer.
-    pub const fn partitions(mut self, partitions: u16) -> Self {
-        self.settings.partitions = partitions;
-        self
-    }
-
-    /// Sets whether values that were read are kept in the pools.
-    pub const fn keep_hot_values(mut self, keep: bool) -> Self {
-        self.settings.keeps_hot_values = keep;
-        self
-    }
-
-    /// Sets how long an operation waits before it gives up.
-    pub const fn op_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.op_timeout = timeout;
-        self
-    }
-
-    /// Sets how long an open waits for the mount.
-    pub const fn open_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.open_timeout = timeout;
-        self
-    }
-
-    /// Sets how long a close tries to write and sync what is left.
-    pub const fn close_timeout(mut self, timeout: Duration) -> Self {
-        self.settings.close_timeout = timeout;
-        self
-    }
-
-    /// Sets after how long buffered writes are written to the file although nobody asked.
-    pub const fn flush_after(mut self, time: Duration) -> Self {
-        self.settings.flush_after = time;
-        self
-    }
-
-    /// Sets how far the clock may have jumped since the log was last written.
-    pub const fn clock_jump_max(mut self, time: Duration) -> Self {
-        self.settings.clock_jump_max = time;
-        self
-    }
-
-    /// Sets the wall clock, for tests of expiry.
-    pub const fn clock(mut self, clock: &'static dyn Clock) -> Self {
-        self.settings.clock = clock;
-        self
-    }
-
     /// Checks the settings against each other.
     ///
     /// # Errors
@@ -452,91 +303,6 @@ impl ColdTierConfigBuilder {
         check_times(&config.settings)?;
         Ok(config)
     }
-}
-
-/// The segments of one partition.
-fn shape(settings: &Settings) -> Result<Geometry, ConfigError> {
-    let bytes = settings.capacity_bytes / u64::from(settings.partitions);
-    let derived = || {
-        let part = (bytes / SEGMENTS_DEFAULT).clamp(SEGMENT_BYTES_DEFAULT_MIN, SEGMENT_BYTES_DEFAULT_MAX);
-        // The power of two at or below.
-        1 << part.ilog2()
-    };
-    let segment_bytes = settings.segment_bytes.unwrap_or_else(derived);
-    let count = bytes.checked_div(u64::from(segment_bytes)).unwrap_or(0);
-    let refused = |count| match Geometry::new(segment_bytes, count, 1, 0x00, Identity::KeyedHash) {
-        Err(GeometryError::SegmentCount(_)) if count < 1 << 24 => None,
-        other => Some(other.map_err(ConfigError::Geometry)),
-    };
-    let least = SEGMENTS_MIN.max(reserve_segments(settings.streams) + 4);
-    let too_small = ConfigError::CapacityTooSmall {
-        bytes: settings.capacity_bytes,
-        min: u64::from(segment_bytes) * u64::from(least),
-    };
-    let max = u64::from(segment_bytes) << 24;
-    let count = u32::try_from(count)
-        .map_err(|_| ConfigError::CapacityTooLarge { bytes: settings.capacity_bytes, max })?;
-    if count > 1 << 24 {
-        return Err(ConfigError::CapacityTooLarge { bytes: settings.capacity_bytes, max });
-    }
-    // The shape of a segment is checked first: a capacity says nothing about an impossible one.
-    Geometry::new(segment_bytes, SEGMENTS_MIN, 1, 0x00, Identity::KeyedHash)
-        .map_err(ConfigError::Geometry)?;
-    if count < least {
-        return Err(too_small);
-    }
-    refused(count).unwrap_or(Err(too_small))
-}
-
-/// The longest key and value: a record must fit a quarter of a segment, so that few bytes are lost at its end.
-fn lengths(settings: &Settings, geometry: &Geometry) -> Result<(u32, u32), ConfigError> {
-    let footer = ENTRY_BYTES_MAX + TRAILER_BYTES;
-    let quarter = geometry.usable_bytes() / 4;
-    let key_bytes_max = KEY_BYTES_MAX.min(quarter / 8);
-    // A longer limit may be set up to what a segment holds at all.
-    let most = geometry.usable_bytes().saturating_sub(footer + RECORD_HEADER_BYTES_MAX + key_bytes_max);
-    let default = quarter.saturating_sub(footer + RECORD_HEADER_BYTES_MAX + key_bytes_max).clamp(1, 1 << 20);
-    let bytes = settings.value_bytes_max.unwrap_or(default);
-    if bytes == 0 || bytes > most {
-        return Err(ConfigError::ValueBytes { bytes, max: most });
-    }
-    Ok((key_bytes_max, bytes))
-}
-
-fn check_bounds(config: &ColdTierConfig) -> Result<(), ConfigError> {
-    let bytes = config.settings.pending_bytes_max;
-    let min = PENDING_BYTES_MIN.max(2 * u64::from(config.record_bytes_max()));
-    if bytes < min {
-        return Err(ConfigError::PendingBytes { bytes, min });
-    }
-    let max = config.segment_count().saturating_sub(config.reserve_segments() + 1);
-    let (low, high) = config.watermarks();
-    if low == 0 || high < low || high > max {
-        return Err(ConfigError::Watermarks { max });
-    }
-    Ok(())
-}
-
-fn check_times(settings: &Settings) -> Result<(), ConfigError> {
-    const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
-    let times = [
-        ("interval", settings.interval),
-        ("op_timeout", settings.op_timeout),
-        ("open_timeout", settings.open_timeout),
-        ("close_timeout", settings.close_timeout),
-        ("flush_after", settings.flush_after),
-    ];
-    for (name, time) in times {
-        if time.is_zero() || time > YEAR {
-            return Err(ConfigError::Time(name));
-        }
-    }
-    for (name, time) in [("ttl", settings.ttl), ("idle", settings.idle)] {
-        if time.is_some_and(|time| time.is_zero()) {
-            return Err(ConfigError::Time(name));
-        }
-    }
-    Ok(())
 }
 
 #[cfg(test)]

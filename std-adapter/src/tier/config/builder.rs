@@ -1,0 +1,158 @@
+//! The setters of the builder.
+
+use core::time::Duration;
+use std::path::PathBuf;
+
+use coldpress_core::codec::CodecId;
+use coldpress_core::compaction::PaceConfig;
+use coldpress_core::log::Policy;
+use coldpress_core::tier::Streams;
+
+use super::{ColdTierConfigBuilder, Durability, FullPolicy};
+use crate::clock::Clock;
+
+impl ColdTierConfigBuilder {
+    /// Sets the directory below which [`PersistentColdTier::new`](crate::PersistentColdTier::new) makes its own.
+    pub fn base_dir(mut self, base_dir: impl Into<PathBuf>) -> Self {
+        self.settings.base_dir = Some(base_dir.into());
+        self
+    }
+
+    /// Sets the hard limit on the bytes that the log takes on disk, all partitions together.
+    pub const fn capacity_bytes(mut self, bytes: u64) -> Self {
+        self.settings.capacity_bytes = bytes;
+        self
+    }
+
+    /// Sets the length of a segment; by default a power of two near one 512th of a partition, 64 KiB to 4 MiB.
+    pub const fn segment_bytes(mut self, bytes: u32) -> Self {
+        self.settings.segment_bytes = Some(bytes);
+        self
+    }
+
+    /// Sets the longest value; by default a quarter of a segment less what keys take, at most 1 MiB.
+    pub const fn value_bytes_max(mut self, bytes: u32) -> Self {
+        self.settings.value_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Sets the codec of new records. Each record names its own, so it can change from open to open.
+    pub const fn codec(mut self, codec: CodecId) -> Self {
+        self.settings.codec = codec;
+        self
+    }
+
+    /// Sets what happens to a put that finds the capacity taken.
+    pub const fn full(mut self, full: FullPolicy) -> Self {
+        self.settings.full = full;
+        self
+    }
+
+    /// Sets the lifetime of values that are put without one of their own.
+    pub const fn ttl(mut self, ttl: Duration) -> Self {
+        self.settings.ttl = Some(ttl);
+        self
+    }
+
+    /// Drops keys that nobody read or wrote for so long. Counted in memory only: it starts anew at each open.
+    pub const fn idle(mut self, idle: Duration) -> Self {
+        self.settings.idle = Some(idle);
+        self
+    }
+
+    /// Sets how many streams records are sorted into by temperature.
+    pub const fn streams(mut self, streams: Streams) -> Self {
+        self.settings.streams = streams;
+        self
+    }
+
+    /// Sets how compaction chooses its victims while there is no shortage.
+    pub const fn policy(mut self, policy: Policy) -> Self {
+        self.settings.policy = policy;
+        self
+    }
+
+    /// Limits how many bytes a second compaction moves while there is no shortage.
+    pub const fn pace_bytes_per_s(mut self, bytes: u32) -> Self {
+        self.settings.pace = PaceConfig { bytes_per_s: Some(bytes) };
+        self
+    }
+
+    /// Sets between how many free segments beyond the reserve compaction begins and ends by itself.
+    pub const fn watermark_segments(mut self, low: u32, high: u32) -> Self {
+        self.settings.watermarks = Some((low, high));
+        self
+    }
+
+    /// Sets the share of stale bytes from which a task compacts a segment, in thousandths.
+    pub const fn stale_permille_min(mut self, permille: u16) -> Self {
+        self.settings.stale_permille_min = permille;
+        self
+    }
+
+    /// Sets how often the background worker looks for something to do.
+    pub const fn interval(mut self, interval: Duration) -> Self {
+        self.settings.interval = interval;
+        self
+    }
+
+    /// Sets what writes promise that do not say it themselves.
+    pub const fn durability(mut self, durability: Durability) -> Self {
+        self.settings.durability = durability;
+        self
+    }
+
+    /// Bounds the bytes of writes that wait for the log of a partition.
+    pub const fn pending_bytes_max(mut self, bytes: u64) -> Self {
+        self.settings.pending_bytes_max = bytes;
+        self
+    }
+
+    /// Sets the number of partitions: each has its own file, worker and syncer.
+    pub const fn partitions(mut self, partitions: u16) -> Self {
+        self.settings.partitions = partitions;
+        self
+    }
+
+    /// Sets whether values that were read are kept in the pools.
+    pub const fn keep_hot_values(mut self, keep: bool) -> Self {
+        self.settings.keeps_hot_values = keep;
+        self
+    }
+
+    /// Sets how long an operation waits before it gives up.
+    pub const fn op_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.op_timeout = timeout;
+        self
+    }
+
+    /// Sets how long an open waits for the mount.
+    pub const fn open_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.open_timeout = timeout;
+        self
+    }
+
+    /// Sets how long a close tries to write and sync what is left.
+    pub const fn close_timeout(mut self, timeout: Duration) -> Self {
+        self.settings.close_timeout = timeout;
+        self
+    }
+
+    /// Sets after how long buffered writes are written to the file although nobody asked.
+    pub const fn flush_after(mut self, time: Duration) -> Self {
+        self.settings.flush_after = time;
+        self
+    }
+
+    /// Sets how far the clock may have jumped since the log was last written.
+    pub const fn clock_jump_max(mut self, time: Duration) -> Self {
+        self.settings.clock_jump_max = time;
+        self
+    }
+
+    /// Sets the wall clock, for tests of expiry.
+    pub const fn clock(mut self, clock: &'static dyn Clock) -> Self {
+        self.settings.clock = clock;
+        self
+    }
+}

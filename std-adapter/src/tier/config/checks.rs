@@ -1,0 +1,98 @@
+//! What a configuration must hold to.
+
+use core::time::Duration;
+
+use coldpress_core::log::{
+    ENTRY_BYTES_MAX, Geometry, Identity, KEY_BYTES_MAX, RECORD_HEADER_BYTES_MAX, SEGMENTS_MIN, TRAILER_BYTES,
+};
+use coldpress_core::tier::reserve_segments;
+
+use super::{ColdTierConfig, ConfigError, PENDING_BYTES_MIN, Settings};
+
+/// The smallest default segment, in bytes.
+const SEGMENT_BYTES_DEFAULT_MIN: u64 = 64 << 10;
+/// The largest default segment, in bytes.
+const SEGMENT_BYTES_DEFAULT_MAX: u64 = 4 << 20;
+/// A default segment is this part of the capacity, so that the reserve of ten takes about 2 % of it.
+const SEGMENTS_DEFAULT: u64 = 512;
+
+/// The segments of one partition.
+pub(super) fn shape(settings: &Settings) -> Result<Geometry, ConfigError> {
+    let bytes = settings.capacity_bytes / u64::from(settings.partitions);
+    let derived = || {
+        let part = (bytes / SEGMENTS_DEFAULT).clamp(SEGMENT_BYTES_DEFAULT_MIN, SEGMENT_BYTES_DEFAULT_MAX);
+        // The power of two at or below.
+        1 << part.ilog2()
+    };
+    let segment_bytes = settings.segment_bytes.unwrap_or_else(derived);
+    let count = bytes.checked_div(u64::from(segment_bytes)).unwrap_or(0);
+    let least = SEGMENTS_MIN.max(reserve_segments(settings.streams) + 4);
+    let too_small = ConfigError::CapacityTooSmall {
+        bytes: settings.capacity_bytes,
+        min: u64::from(segment_bytes) * u64::from(least),
+    };
+    let max = u64::from(segment_bytes) << 24;
+    let count = u32::try_from(count)
+        .map_err(|_| ConfigError::CapacityTooLarge { bytes: settings.capacity_bytes, max })?;
+    if count > 1 << 24 {
+        return Err(ConfigError::CapacityTooLarge { bytes: settings.capacity_bytes, max });
+    }
+    // The shape of a segment is checked first: a capacity says nothing about an impossible one.
+    Geometry::new(segment_bytes, SEGMENTS_MIN, 1, 0x00, Identity::KeyedHash)
+        .map_err(ConfigError::Geometry)?;
+    if count < least {
+        return Err(too_small);
+    }
+    Geometry::new(segment_bytes, count, 1, 0x00, Identity::KeyedHash).map_err(ConfigError::Geometry)
+}
+
+/// The longest key and value: a record must fit a quarter of a segment, so that few bytes are lost at its end.
+pub(super) fn lengths(settings: &Settings, geometry: &Geometry) -> Result<(u32, u32), ConfigError> {
+    let footer = ENTRY_BYTES_MAX + TRAILER_BYTES;
+    let quarter = geometry.usable_bytes() / 4;
+    let key_bytes_max = KEY_BYTES_MAX.min(quarter / 8);
+    // A longer limit may be set up to what a segment holds at all.
+    let most = geometry.usable_bytes().saturating_sub(footer + RECORD_HEADER_BYTES_MAX + key_bytes_max);
+    let default = quarter.saturating_sub(footer + RECORD_HEADER_BYTES_MAX + key_bytes_max).clamp(1, 1 << 20);
+    let bytes = settings.value_bytes_max.unwrap_or(default);
+    if bytes == 0 || bytes > most {
+        return Err(ConfigError::ValueBytes { bytes, max: most });
+    }
+    Ok((key_bytes_max, bytes))
+}
+
+pub(super) fn check_bounds(config: &ColdTierConfig) -> Result<(), ConfigError> {
+    let bytes = config.settings.pending_bytes_max;
+    let min = PENDING_BYTES_MIN.max(2 * u64::from(config.record_bytes_max()));
+    if bytes < min {
+        return Err(ConfigError::PendingBytes { bytes, min });
+    }
+    let max = config.segment_count().saturating_sub(config.reserve_segments() + 1);
+    let (low, high) = config.watermarks();
+    if low == 0 || high < low || high > max {
+        return Err(ConfigError::Watermarks { max });
+    }
+    Ok(())
+}
+
+pub(super) fn check_times(settings: &Settings) -> Result<(), ConfigError> {
+    const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
+    let times = [
+        ("interval", settings.interval),
+        ("op_timeout", settings.op_timeout),
+        ("open_timeout", settings.open_timeout),
+        ("close_timeout", settings.close_timeout),
+        ("flush_after", settings.flush_after),
+    ];
+    for (name, time) in times {
+        if time.is_zero() || time > YEAR {
+            return Err(ConfigError::Time(name));
+        }
+    }
+    for (name, time) in [("ttl", settings.ttl), ("idle", settings.idle)] {
+        if time.is_some_and(|time| time.is_zero()) {
+            return Err(ConfigError::Time(name));
+        }
+    }
+    Ok(())
+}
