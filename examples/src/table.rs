@@ -120,7 +120,7 @@ fn pools(replayed: &Replayed) -> Rows {
             ),
         ),
         ("emergency cleanup", format!("{} returned", bytes(figures.emergency_bytes))),
-        ("returned in all", bytes(figures.pool_bytes_reclaimed)),
+        ("returned by tasks", bytes(figures.pool_bytes_reclaimed)),
     ]
 }
 

@@ -23,6 +23,7 @@ use super::gate::{Message, Open, Part, Waiter};
 use super::handle::{ColdTierHandle, wait_for};
 use super::scratch;
 use super::shell::{QUEUED_MAX, Shell};
+use crate::pool::HotKey;
 
 /// How long a client waits for room before it looks again by itself.
 const WAIT_SLICE: Duration = Duration::from_millis(20);
@@ -337,12 +338,19 @@ impl Part {
         let touched_s = open.now_s(self).saturating_sub(open.limits.opened_s);
         let published = self.shell.mutate(&open.terms, &write.hash, |entry| {
             entry.written(touched_s);
-            publish(entry, &mut write.pending)
+            let had_stored = entry.stored().is_some();
+            (publish(entry, &mut write.pending), had_stored)
         });
+        let (published, had_stored) = published.unwrap_or((Publish::Nothing, false));
+        // What the pools keep of the value before is of no use any more. A read that is under way may put it back; its stamp
+        // keeps it from being taken for the new one, and the next read of the key drops it.
+        if had_stored && let Some((hot, tier)) = open.hot {
+            hot.remove(HotKey { tier, hash: write.hash.0 });
+        }
         let count = if write.is_put { &counts.puts } else { &counts.removes };
         count.fetch_add(1, Relaxed);
         counts.bytes_put.fetch_add(write.bytes_put, Relaxed);
-        published.unwrap_or(Publish::Nothing)
+        published
     }
 
     /// Tells the worker of a write that is in the index.
