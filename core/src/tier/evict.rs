@@ -17,7 +17,7 @@ pub(super) struct Evict {
     scanner: Option<Scanner>,
     /// A scan that waits for room for a tombstone, and the mark of the completions seen by then. It does not hold the lane:
     /// freeing a segment may need it, and may be what makes the room.
-    waiting: Option<(Scanner, u64)>,
+    waiting: Option<(Scanner, u64, u64)>,
     /// The sequence of the last segment gone through in this round.
     last: u32,
     /// Rounds since something was evicted.
@@ -76,7 +76,7 @@ impl Evict {
                     let incoming = super::tombstone(found.hash, &found.hash.0, Some(found.version), Some(at));
                     if log.append_relocated(Stream::Old, &incoming).is_err() {
                         // Come back to the same entry when there is room for the tombstone.
-                        self.waiting = Some((before, log.syncs.completed));
+                        self.waiting = Some((before, log.syncs.completed, log.syncs.synced));
                         log.scan.taken = false;
                         log.is_stirred = true;
                         log.flush();
@@ -100,8 +100,9 @@ impl Evict {
 
     /// The scan that waited for room, once something was completed since; else one of the next segment.
     fn resume(&mut self, log: &mut Log<'_>) -> Option<Scanner> {
-        let Some((mut scanner, completed)) = self.waiting else { return self.next_segment(log) };
-        if log.scan.taken || log.syncs.completed == completed {
+        let Some((mut scanner, completed, synced)) = self.waiting else { return self.next_segment(log) };
+        // A sync counts too: it is the last thing that a segment about to be opened waits for.
+        if log.scan.taken || (log.syncs.completed, log.syncs.synced) == (completed, synced) {
             return None;
         }
         self.waiting = None;
