@@ -379,9 +379,17 @@ impl Mount {
                 Scan::Damage { .. } => self.report.damaged_records += 1,
                 Scan::End { records_end } => {
                     let used = records_end.saturating_sub(log.geometry.records_at());
+                    let mut is_empty = used == 0 && !scanner.has_footer;
                     if let Some(segment) = log.segment(segment) {
                         segment.used_bytes = used;
                         segment.has_footer = scanner.has_footer;
+                        is_empty &= !segment.is_damaged;
+                    }
+                    // Opened and never used: nothing in it can come back, so it is erased without a freed record, which would
+                    // take room that a medium may lack after cuts in a row (rule 12).
+                    if is_empty && let Some(segment) = log.set_state(segment, SegmentState::Freeing) {
+                        segment.is_counted = false;
+                        segment.mark = 0;
                     }
                     self.report.unsealed_segments += u32::from(!scanner.has_footer);
                     self.state = State::Index { segment: segment + 1, scanner: None };
