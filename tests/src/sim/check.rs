@@ -86,7 +86,12 @@ impl World<'_> {
                     self.sketch()
                 );
             };
-            self.lasting.oracle.settled(key, found);
+            // Of what a failed sync left in doubt, a mount can read everything and vouch for nothing.
+            if self.lasting.medium.unsynced().any(super::Op::is_doubtful) {
+                self.lasting.oracle.found(key, found);
+            } else {
+                self.lasting.oracle.settled(key, found);
+            }
         }
         for (hash, entry) in self.host.entries() {
             assert!(

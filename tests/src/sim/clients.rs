@@ -13,7 +13,7 @@ impl World<'_> {
     /// Offers what was handed back; tells whether anything was taken.
     pub(super) fn pump(&mut self) -> bool {
         let Some(&queued) = self.queue.front() else { return false };
-        if !self.lasting.oracle.is_newest(queued.key, queued.write) {
+        if !self.lasting.oracle.is_newest(queued.key, queued.write, self.offering) {
             self.queue.pop_front();
             return true;
         }
@@ -33,7 +33,7 @@ impl World<'_> {
 
     fn offer(&mut self, queued: Queued) -> Result<(), AppendError> {
         let Queued { key, write } = queued;
-        let what = self.lasting.oracle.current(key);
+        let what = self.lasting.oracle.what(key, write);
         let hash = self.hash(key);
         let pending = self.in_flight.keys().filter(|at| at.0 == hash);
         let after = pending
@@ -84,18 +84,23 @@ impl World<'_> {
     /// What the machine refused it with for good; then it never happened.
     pub fn write(&mut self, key: Key, what: What) -> Result<u64, AppendError> {
         let write = self.lasting.oracle.accept(key, what);
-        let queued = Queued { key, write };
+        self.offering = Some(write);
+        let taken = self.offer_until_taken(Queued { key, write });
+        self.offering = None;
+        if taken.is_err() {
+            self.lasting.oracle.reject(key, write);
+        }
+        taken.map(|()| write)
+    }
+
+    fn offer_until_taken(&mut self, queued: Queued) -> Result<(), AppendError> {
         let polls = self.polls;
         let mut was_idle = false;
         loop {
             while self.pump() {}
             match self.offer(queued) {
-                Ok(()) => return Ok(write),
                 Err(AppendError::Busy) => {}
-                Err(error) => {
-                    self.lasting.oracle.reject(key, write);
-                    return Err(error);
-                }
+                taken => return taken,
             }
             assert!(self.polls - polls < POLLS_MAX, "I-GC-2: an append that stays busy\n{}", self.sketch());
             // The machine may have become ready by its last step, and the offer may have told it what is wanted.
@@ -142,9 +147,12 @@ impl World<'_> {
 
     /// Runs a task to its end; returns its report.
     pub fn run(&mut self, task: CompactionTask) -> Report {
+        while self.tier.schedule(task).is_err() {
+            let before = self.reports.len();
+            self.until("room for a task", |world| world.reports.len() > before);
+        }
         let before = self.reports.len();
-        assert!(self.tier.schedule(task).is_ok(), "the queue of tasks is full");
-        self.until("task", |world| world.reports.len() > before);
+        self.until("task", |world| world.reports.len() > before && !world.tier.is_compacting());
         self.reports[self.reports.len() - 1]
     }
 }

@@ -59,7 +59,7 @@ impl Image {
                 let whole = (0..len).all(|at| fate.covers(at, at));
                 match (whole, fate) {
                     (true, _) => self.programmed[units].fill(false),
-                    (false, Fate::Lost) => {}
+                    (false, Fate::Lost | Fate::Torn(0)) => {}
                     (false, _) => self.programmed[units].fill(true),
                 }
             }
@@ -78,6 +78,11 @@ impl Medium {
             let fate = if op.is_firm() { Fate::Kept } else { fates.next().unwrap_or(Fate::Lost) };
             left.apply(&self.geometry, op, fate);
         }
+        if self.geometry.write_unit() == 1 {
+            // A byte of a file that reads blank is as good as one that was never written; a unit of flash is not.
+            let blank = self.geometry.erase_value();
+            left.programmed = left.bytes.iter().map(|byte| *byte != blank).collect();
+        }
         let mut next = Self {
             base: left.clone(),
             now: left,
@@ -88,6 +93,24 @@ impl Medium {
         next.closed =
             (0..self.geometry.segment_count()).filter(|&at| next.holds_more_than_a_marker(at)).collect();
         next
+    }
+
+    /// Ends the process that used the medium. What it wrote can be read and may not be durable yet. What a failed sync left
+    /// in doubt is lost: the next process does not believe a cache (it drops what is cached before it reads).
+    pub fn kill(&mut self) {
+        self.faults.clear();
+        self.journal.retain(|op| op.is_firm() || !op.is_doubtful());
+        self.now = self.base.clone();
+        for op in &self.journal {
+            self.now.apply(&self.geometry, op, Fate::Kept);
+        }
+        // Of a failure that left nothing to be seen only the process knew.
+        let unit = self.geometry.write_unit() as usize;
+        let blank = self.geometry.erase_value();
+        let seen = self.now.bytes.chunks(unit).map(|unit| unit.iter().any(|byte| *byte != blank));
+        self.now.programmed = seen.collect();
+        self.closed =
+            (0..self.geometry.segment_count()).filter(|&at| self.holds_more_than_a_marker(at)).collect();
     }
 
     fn holds_more_than_a_marker(&self, segment: u32) -> bool {

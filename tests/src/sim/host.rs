@@ -40,6 +40,8 @@ pub enum Told {
     Written(KeyHash, Location),
     /// A fresh record could not be written.
     Unwritten(KeyHash, Location),
+    /// The machine may drop a current record.
+    MayEvict(KeyHash),
     /// A current record was dropped although it had not expired.
     Evicted(KeyHash),
     /// A current record was found damaged.
@@ -266,7 +268,11 @@ impl Host for ModelHost {
     }
 
     fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool {
-        self.evicts && self.standing(hash, at) == Standing::Live
+        let is_evictable = self.evicts && self.standing(hash, at) == Standing::Live;
+        if is_evictable {
+            self.told.push(Told::MayEvict(*hash));
+        }
+        is_evictable
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {

@@ -75,6 +75,8 @@ struct Known {
     floor: What,
     /// Newer ones, oldest first.
     later: Vec<Later>,
+    /// The newest write that the tier was allowed to drop: a tombstone of it may be on the medium that nobody was told of.
+    evictable: Option<u64>,
 }
 
 /// The clients' knowledge.
@@ -109,7 +111,8 @@ impl Oracle {
     pub fn allowed(&self, key: Key) -> Vec<What> {
         let Some(known) = self.keys.get(&key) else { return vec![What::Absent] };
         let later = known.later.iter().filter(|later| later.was_appended).map(|later| later.what);
-        core::iter::once(known.floor).chain(later).collect()
+        let evicted = known.evictable.map(|_| What::Absent);
+        evicted.into_iter().chain([known.floor]).chain(later).collect()
     }
 
     /// Whether the newest write of a key is durable.
@@ -121,7 +124,8 @@ impl Oracle {
     /// A client wrote; returns the number of the write.
     pub fn accept(&mut self, key: Key, what: What) -> u64 {
         self.writes += 1;
-        let known = self.keys.entry(key).or_insert(Known { floor: What::Absent, later: Vec::new() });
+        let known =
+            self.keys.entry(key).or_insert(Known { floor: What::Absent, later: Vec::new(), evictable: None });
         known.later.push(Later { write: self.writes, what, position: None, was_appended: false });
         self.writes
     }
@@ -133,10 +137,21 @@ impl Oracle {
         }
     }
 
-    /// Whether a write is the newest of its key.
+    /// Whether a write is the newest of its key, but for one that may still be refused.
     #[must_use]
-    pub fn is_newest(&self, key: Key, write: u64) -> bool {
-        self.keys.get(&key).and_then(|known| known.later.last()).is_some_and(|later| later.write == write)
+    pub fn is_newest(&self, key: Key, write: u64, offered: Option<u64>) -> bool {
+        let taken = |known: &'_ Known| {
+            known.later.iter().rev().find(|later| Some(later.write) != offered).map(|later| later.write)
+        };
+        self.keys.get(&key).and_then(taken) == Some(write)
+    }
+
+    /// What a write wrote.
+    #[must_use]
+    pub fn what(&self, key: Key, write: u64) -> What {
+        let later =
+            self.keys.get(&key).and_then(|known| known.later.iter().find(|later| later.write == write));
+        later.map_or(What::Absent, |later| later.what)
     }
 
     fn later(&mut self, key: Key, write: u64) -> Option<&mut Later> {
@@ -172,6 +187,8 @@ impl Oracle {
             let done = known.later.iter().rposition(|later| later.position.is_some_and(|at| at <= position));
             if let Some(done) = done {
                 known.floor = known.later[done].what;
+                let write = known.later[done].write;
+                known.evictable = known.evictable.filter(|evictable| *evictable >= write);
                 known.later.drain(..=done);
                 is_news = true;
             }
@@ -179,15 +196,35 @@ impl Oracle {
         is_news
     }
 
-    /// A value was evicted: from now on it reads as nothing, and a cut may leave either.
-    pub fn evicted(&mut self, key: Key) {
+    /// The tier was told that it may drop a value.
+    pub fn may_evict(&mut self, key: Key) {
+        if let Some(known) = self.keys.get_mut(&key) {
+            known.evictable = Some(self.writes);
+        }
+    }
+
+    /// A value was evicted: from now on it reads as nothing, and a cut may leave either. A write that is being `offered` comes
+    /// after it.
+    pub fn evicted(&mut self, key: Key, offered: Option<u64>) {
         let write = self.accept(key, What::Absent);
+        self.appended(key, write, u64::MAX);
+        if let Some(known) = self.keys.get_mut(&key)
+            && let Some(at) = known.later.iter().position(|later| Some(later.write) == offered)
+        {
+            let end = known.later.len() - 1;
+            known.later.swap(at, end);
+        }
+    }
+
+    /// A mount found this on a medium of which a sync had failed: it is what the key has now, and what was durable still is.
+    pub fn found(&mut self, key: Key, what: What) {
+        let write = self.accept(key, what);
         self.appended(key, write, u64::MAX);
     }
 
     /// A mount found this: it is what the key has from now on, and durable.
     pub fn settled(&mut self, key: Key, what: What) {
-        self.keys.insert(key, Known { floor: what, later: Vec::new() });
+        self.keys.insert(key, Known { floor: what, later: Vec::new(), evictable: None });
     }
 }
 

@@ -43,6 +43,13 @@ impl Lasting {
         }
     }
 
+    /// What the next mount finds after the process ended: everything written, durable or not.
+    #[must_use]
+    pub fn kill(mut self) -> Self {
+        self.medium.kill();
+        self
+    }
+
     /// What the next mount finds after a cut with these fates.
     #[must_use]
     pub fn cut(&self, fates: &[super::Fate]) -> Self {
@@ -122,6 +129,8 @@ pub struct World<'m> {
     pub(super) held: Vec<(Ticket, Held)>,
     pub(super) polls: u64,
     pub(super) wants_sync: bool,
+    /// The write that a client offers and that may still be refused.
+    pub(super) offering: Option<u64>,
 }
 
 impl<'m> World<'m> {
@@ -152,6 +161,7 @@ impl<'m> World<'m> {
             held: Vec::new(),
             polls: 0,
             wants_sync: false,
+            offering: None,
         }
     }
 
@@ -325,11 +335,17 @@ impl<'m> World<'m> {
                     assert!(known.is_some(), "I-LOG-4: published {at:?}, which no client wrote");
                 }
                 Told::Unwritten(hash, at) => self.requeue(&hash, at),
-                Told::Evicted(hash) => {
+                Told::MayEvict(hash) => {
                     if let Some(key) = self.key_of(&hash) {
-                        self.lasting.oracle.evicted(key);
+                        self.lasting.oracle.may_evict(key);
                     }
                 }
+                Told::Evicted(hash) => match self.key_of(&hash) {
+                    // A newer write is on its way: it was what that one replaces that went.
+                    Some(key) if self.is_pending(key) => self.lasting.oracle.may_evict(key),
+                    Some(key) => self.lasting.oracle.evicted(key, self.offering),
+                    None => {}
+                },
                 Told::Damaged(_) => {}
             }
         }
@@ -347,7 +363,7 @@ impl<'m> World<'m> {
         };
         self.lasting.oracle.unwritten(queued.key, queued.write);
         // A write that was overtaken is acknowledged with its successor.
-        if self.lasting.oracle.is_newest(queued.key, queued.write) {
+        if self.lasting.oracle.is_newest(queued.key, queued.write, self.offering) {
             self.queue.push_back(queued);
         }
     }
@@ -394,10 +410,11 @@ impl<'m> World<'m> {
         }
     }
 
-    /// Whether a key has writes that the index does not show yet.
+    /// Whether the newest write of a key is one that the index does not show yet.
     #[must_use]
     pub fn is_pending(&self, key: Key) -> bool {
-        self.in_flight.values().chain(&self.queue).any(|queued| queued.key == key)
+        let mut pending = self.in_flight.values().chain(&self.queue).filter(|queued| queued.key == key);
+        pending.any(|queued| self.lasting.oracle.is_newest(key, queued.write, self.offering))
     }
 
     /// Whether anything is held back, queued or in flight.
