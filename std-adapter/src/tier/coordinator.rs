@@ -10,7 +10,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TrySendError, bounded};
 
 use super::config::ColdTierConfig;
 use super::error::{CloseError, OpenError};
@@ -20,6 +20,9 @@ use crate::pool::PoolCoordinator;
 
 /// Requests that can wait for the registry.
 pub const REGISTRY_QUEUE_CAPACITY: usize = 256;
+
+/// How long a drop waits for room in a full queue.
+const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 enum Request {
     Open {
@@ -220,8 +223,14 @@ fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>) {
 
 impl Drop for ColdTierRegistry {
     fn drop(&mut self) {
-        // A full queue is worked off first; a registry that is gone needs no stop.
-        let _ = self.requests.send(Request::Stop);
+        match self.requests.send_timeout(Request::Stop, STOP_TIMEOUT) {
+            // A registry that is gone needs no stop.
+            Ok(()) | Err(SendTimeoutError::Disconnected(_)) => {}
+            Err(SendTimeoutError::Timeout(_)) => {
+                tracing::error!("the registry of tiers does not end; it is left alone");
+                return;
+            }
+        }
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the registry of tiers panicked");
         }

@@ -208,7 +208,15 @@ impl<'m> Worker<'m> {
                 Status::Failed(error) => return Some(Err(error)),
                 Status::Running | Status::Closing | Status::Closed => break,
             }
-            if self.is_syncer_dead {
+            // Nobody can send any more: whoever opens the tier has given up.
+            let is_given_up = match self.messages.try_recv() {
+                Ok(message) => {
+                    self.take(message);
+                    false
+                }
+                Err(error) => error.is_disconnected(),
+            };
+            if self.is_syncer_dead || is_given_up {
                 return None;
             }
             if is_idle {
