@@ -311,6 +311,7 @@ impl<'m> Tier<'m> {
             Err(AppendError::Busy)
                 if !self.log.is_backing_off(now)
                     && !self.tasks.evict.is_active()
+                    && self.log.is_written()
                     && Tasks::is_stuck(&self.log, &self.mover) =>
             {
                 Err(AppendError::Full)

@@ -111,10 +111,34 @@ impl Log<'_> {
         let floor = after.map_or(0, |v| v.sequence).max(self.version_floor + 1);
         let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
         let room = Room { bytes, floor };
+        if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
+            return self.follow(index, room);
+        }
         if let Some(index) = self.choose_slot(stream, other, room) {
             return Ok(index);
         }
         self.take_opening(stream)
+    }
+
+    /// The slot in which the record of this version waits for publication.
+    fn unpublished_in(&self, version: Version) -> Option<usize> {
+        self.slots.iter().position(|slot| {
+            !slot.is_written() && slot.sequence == version.sequence && slot.base <= version.offset
+        })
+    }
+
+    /// The index learns of the writes of a key in their order: a tombstone that came first would find nothing to hide, and go
+    /// (rule 6). So a record goes behind the one it replaces, or waits until that is written.
+    fn follow(&mut self, index: usize, room: Room) -> Result<usize, AppendError> {
+        let geometry = self.geometry;
+        let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };
+        let fits = slot.head.saturating_add(room.bytes) <= slot.records_end_max(&geometry);
+        if slot.state == SlotState::Filling && fits && slot.sequence >= room.floor {
+            return Ok(index);
+        }
+        let is_news = slot.want_write();
+        self.is_stirred |= is_news;
+        Err(AppendError::Busy)
     }
 
     /// Appends a record of the machine's own making: relocated, tombstone, freed.
