@@ -176,10 +176,10 @@ pub fn plan(options: &Options) -> Result<Plan, PlanError> {
 /// A tier needs room for open segments and a reserve; with fewer segments there is nothing to compact.
 const SEGMENTS_MIN: u64 = 16;
 
-/// Gives the largest power of two with which the capacity makes 512 segments, from 64 KiB to 4 MiB, that still
-/// holds the largest value four times.
+/// Gives the largest power of two with which the capacity makes 512 segments, or 128 of at most 256 KiB, from 64 KiB to
+/// 4 MiB, that still holds the largest value four times.
 fn segment_bytes(capacity_bytes: u64, value_peak: u32) -> u32 {
-    let wanted = (capacity_bytes / 512).clamp(1 << 16, 1 << 22);
+    let wanted = (capacity_bytes / 512).max((capacity_bytes / 128).min(256 << 10)).clamp(1 << 16, 1 << 22);
     let least = u64::from(value_peak) * 4;
     let bytes = if wanted.is_power_of_two() { wanted } else { wanted.next_power_of_two() / 2 };
     u32::try_from(bytes.max(least.next_power_of_two())).unwrap_or(1 << 26)

@@ -93,7 +93,8 @@ pub trait Host {
     /// Drops the record at `at` if it is current and no other copy is on the medium.
     fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped;
 
-    /// A copy of the key is gone from the medium for good. Returns a tombstone of it that nothing needs any more.
+    /// A copy of the key is gone from the medium for good. Returns what nothing needs any more: a tombstone of the key, or a
+    /// dropped value that stood in for one.
     fn gone(&mut self, hash: &KeyHash) -> Option<Released>;
 
     /// A mount found a record. `is_sealed` tells whether its segment was sealed; of two copies with the same version a

@@ -15,12 +15,19 @@ const SEGMENT_BYTES_DEFAULT_MIN: u64 = 64 << 10;
 const SEGMENT_BYTES_DEFAULT_MAX: u64 = 4 << 20;
 /// A default segment is this part of the capacity, so that the reserve of ten takes about 2 % of it.
 const SEGMENTS_DEFAULT: u64 = 512;
+/// A default segment has at least this many bytes, as long as there are enough of them.
+const SEGMENT_BYTES_DEFAULT_BRISK: u64 = 256 << 10;
+/// How many are enough.
+const SEGMENTS_DEFAULT_MIN: u64 = 128;
 
 /// The segments of one partition.
 pub(super) fn shape(settings: &Settings) -> Result<Geometry, ConfigError> {
     let bytes = settings.capacity_bytes / u64::from(settings.partitions);
     let derived = || {
-        let part = (bytes / SEGMENTS_DEFAULT).clamp(SEGMENT_BYTES_DEFAULT_MIN, SEGMENT_BYTES_DEFAULT_MAX);
+        // A small segment fills in a moment, and each takes a few syncs in its life.
+        let least = (bytes / SEGMENTS_DEFAULT_MIN).min(SEGMENT_BYTES_DEFAULT_BRISK);
+        let part =
+            (bytes / SEGMENTS_DEFAULT).max(least).clamp(SEGMENT_BYTES_DEFAULT_MIN, SEGMENT_BYTES_DEFAULT_MAX);
         // The power of two at or below.
         1 << part.ilog2()
     };
