@@ -263,7 +263,12 @@ impl Host for ModelHost {
         self.due_after = found.map(|(hash, _)| *hash);
         found.map(|(hash, entry)| {
             let placed = &entry.newest.placed;
-            Due { hash: *hash, location: placed.location, record_bytes: placed.record_bytes }
+            Due {
+                hash: *hash,
+                location: placed.location,
+                record_bytes: placed.record_bytes,
+                idle_version: None,
+            }
         })
     }
 
