@@ -1,7 +1,8 @@
 //! Random histories with power cuts, failures and reordered completions, shrunk where they fail.
 
+use core::time::Duration;
 use std::collections::BTreeSet;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{AppendError, MediumError, Streams};

@@ -15,6 +15,11 @@ use super::world::{Delays, Lasting, World};
 /// spread, in a slow one.
 pub const STRIDE: usize = if cfg!(debug_assertions) { 7 } else { 1 };
 
+/// Where to begin with the stride in turn `turn`, so that turns differ.
+const fn offset(turn: usize) -> usize {
+    if STRIDE > 1 { turn.wrapping_rem(STRIDE) } else { 0 }
+}
+
 /// What was tried, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tried {
@@ -59,7 +64,7 @@ pub fn cut_everywhere(setup: &Setup, moments: &[Lasting], after: &[Do]) -> Tried
     let mut seen = BTreeSet::new();
     let mut arena = setup.arena();
     for (at, moment) in moments.iter().enumerate() {
-        for plan in moment.medium.cut_plans().into_iter().skip(at % STRIDE).step_by(STRIDE) {
+        for plan in moment.medium.cut_plans().into_iter().skip(offset(at)).step_by(STRIDE) {
             tried.cases += 1;
             let left = moment.cut(&plan);
             if !seen.insert(fingerprint(&left)) {
@@ -171,7 +176,7 @@ pub fn order_everywhere(setup: &Setup, script: &[Do], deviations: usize, runs_ma
                 let moments = world.moments.take().unwrap_or_default();
                 tried.moments += moments.len();
                 let mut seen = BTreeSet::new();
-                for moment in moments.iter().skip(tried.cases % STRIDE).step_by(STRIDE) {
+                for moment in moments.iter().skip(offset(tried.cases)).step_by(STRIDE) {
                     for fates in coarse_plans(moment) {
                         let left = moment.cut(&fates);
                         if seen.insert(fingerprint(&left)) {
