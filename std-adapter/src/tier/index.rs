@@ -4,6 +4,7 @@
 //! codecs, tombstones to settle after a mount) is here.
 
 use core::sync::atomic::Ordering::Relaxed;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use coldpress_core::codec::{ChoicePolicy, CodecId, Trial, choose};
@@ -38,7 +39,7 @@ pub(crate) struct Index {
     /// Keys whose newest record was a tombstone when the mount found it.
     tombstones: Vec<KeyHash>,
     /// Keys whose write failed and has to be appended again.
-    pub(crate) unwritten: Vec<KeyHash>,
+    pub(crate) unwritten: VecDeque<KeyHash>,
     recoder: Recoder,
 }
 
@@ -82,7 +83,7 @@ impl Index {
             judged: PoolFigures::default(),
             buckets: Buckets::default(),
             tombstones: Vec::new(),
-            unwritten: Vec::new(),
+            unwritten: VecDeque::new(),
             recoder: Recoder { value_bytes_max, ..Recoder::default() },
         }
     }
@@ -234,7 +235,7 @@ impl Host for Index {
             is_current
         });
         if retry == Some(true) {
-            self.unwritten.push(*hash);
+            self.unwritten.push_back(*hash);
         }
     }
 

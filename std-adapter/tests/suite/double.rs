@@ -17,12 +17,31 @@ pub(crate) struct Double {
     pub(crate) panics_on_sync: AtomicBool,
     pub(crate) sync_ms: AtomicU64,
     pub(crate) syncs: AtomicU32,
+    pub(crate) writes: AtomicU32,
+    /// Writes wait for as long as this is set.
+    pub(crate) holds_writes: AtomicBool,
+    /// Writes that wait.
+    pub(crate) held_writes: AtomicU32,
 }
 
 impl Double {
     pub(crate) fn new(bytes: u64) -> &'static Self {
         let bytes = Mutex::new(vec![0; usize::try_from(bytes).unwrap()]);
         Box::leak(Box::new(Self { bytes, ..Self::default() }))
+    }
+
+    /// A medium with what is on this one now, as a cut would leave it, and nothing that goes wrong.
+    pub(crate) fn cut(&self) -> &'static Self {
+        let bytes = Mutex::new(self.bytes.lock().unwrap().clone());
+        Box::leak(Box::new(Self { bytes, ..Self::default() }))
+    }
+
+    fn wait_while_held(&self) {
+        self.held_writes.fetch_add(1, SeqCst);
+        while self.holds_writes.load(SeqCst) {
+            std::thread::sleep(core::time::Duration::from_millis(1));
+        }
+        self.held_writes.fetch_sub(1, SeqCst);
     }
 }
 
@@ -44,6 +63,8 @@ impl Medium for &'static Double {
         if self.is_full.load(SeqCst) {
             return Err(MediumError::NoSpace);
         }
+        self.writes.fetch_add(1, SeqCst);
+        self.wait_while_held();
         let at = usize::try_from(offset).unwrap();
         let fails = strikes(&self.writes_fail);
         // A failed write leaves a part of its bytes.

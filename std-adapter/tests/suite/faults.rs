@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
 
 use coldpress_std::medium::MediumError;
-use coldpress_std::{CloseError, CompactionTask, PutError, TierError};
+use coldpress_std::{CloseError, CompactionTask, Durability, PutError, TierError};
 
 use crate::common::{FLUSHED, SYNCED, eventually, open_on, pools, recount, small, value};
 use crate::double::Double;
@@ -161,4 +161,63 @@ fn deadline_passed_is_told_and_the_write_holds_later() {
     eventually("the write is durable", || tier.flush().is_ok());
     let report = tier.compaction().run_compaction(CompactionTask::RebuildIndex, Duration::from_secs(10));
     assert!(report.is_ok_and(|report| report.damaged_records == 0));
+}
+
+#[test]
+fn flush_after_a_failed_write_waits_until_that_is_on_the_medium() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    for round in 0..10u32 {
+        eventually("puts are taken", || tier.put_with(b"other", b"v", SYNCED).is_ok());
+        let key = round.to_le_bytes();
+        tier.put(&key, b"accepted").unwrap();
+        double.writes_fail.store(1, SeqCst);
+        eventually("the write in the background failed", || double.writes_fail.load(SeqCst) == 0);
+        std::thread::sleep(Duration::from_millis(2));
+        tier.flush().unwrap();
+        let after = open_on(&double.cut(), &config, &pools);
+        assert_eq!(after.get(&key).unwrap(), Some(b"accepted".to_vec()), "I-LOG-4: round {round}");
+    }
+}
+
+#[test]
+fn flush_on_a_disk_that_stays_full_says_so() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"old", b"v", SYNCED).unwrap();
+    double.is_full.store(true, SeqCst);
+    assert!(tier.put_with(b"new", b"v", FLUSHED).is_err());
+    assert_eq!(tier.flush(), Err(TierError::Medium(MediumError::NoSpace)));
+    assert_eq!(tier.flush_to(Durability::Flushed), Err(TierError::Medium(MediumError::NoSpace)));
+    double.is_full.store(false, SeqCst);
+    eventually("all is durable", || tier.flush().is_ok());
+    assert!(open_on(&double.cut(), &config, &pools).contains(b"new").unwrap());
+}
+
+#[test]
+fn put_flushed_whose_record_a_failed_sync_gave_back_is_not_acknowledged() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    let handle = tier.handle();
+    tier.put_with(b"first", b"v", SYNCED).unwrap();
+    for round in 0..10u32 {
+        let key = round.to_le_bytes();
+        double.syncs_fail.store(1, SeqCst);
+        std::thread::scope(|scope| {
+            scope.spawn(move || handle.put_with(b"synced", b"v", SYNCED));
+            std::thread::sleep(Duration::from_micros(u64::from(round) * 20));
+            if handle.put_with(&key, b"v", FLUSHED).is_ok() {
+                let after = open_on(&double.cut(), &config, &pools);
+                assert!(after.contains(&key).unwrap(), "round {round}");
+            }
+        });
+        double.syncs_fail.store(0, SeqCst);
+        eventually("all is durable", || tier.flush().is_ok());
+    }
 }

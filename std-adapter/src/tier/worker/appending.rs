@@ -13,6 +13,8 @@ use crate::tier::error::TierError;
 
 /// Appends in one turn.
 const APPENDS_PER_TURN: usize = 1024;
+/// Writes that failed, and writes that did not fit, tried again in one turn.
+const RETRIES_PER_TURN: usize = 256;
 
 /// What became of one key's pending write.
 enum Appended {
@@ -27,13 +29,31 @@ enum Appended {
 }
 
 impl Worker<'_> {
+    /// Appends what was sent. Bounds: so many writes, and so many that are tried again before and behind them.
     pub(super) fn append_backlog(&mut self) {
         let now = self.now();
-        self.take_unwritten();
+        if self.append_unwritten(now) && self.append_sent(now) {
+            self.append_stalled(now);
+        }
+        if self.is_nothing_left_behind() {
+            self.waiters.release_held(self.tier.appended());
+        }
+        if self.waiters.wants_sync() {
+            self.tier.sync();
+        } else if self.waiters.wants_flush() || self.is_memory_short() {
+            self.tier.flush();
+        }
+    }
+
+    /// Appends what clients sent, in its order; `false` when the log has to be waited for.
+    fn append_sent(&mut self, now: Now) -> bool {
         for _ in 0..APPENDS_PER_TURN {
             let Some(work) = self.backlog.pop_front() else { break };
             match work {
-                Work::Flush(waiter) => self.waiters.push(self.tier.appended(), waiter),
+                Work::Flush(waiter) if self.is_nothing_left_behind() => {
+                    self.waiters.push(self.tier.appended(), waiter);
+                }
+                Work::Flush(waiter) => self.waiters.hold(waiter),
                 Work::Dirty(hash, waiter) => match self.append(now, &hash) {
                     Appended::Yes => {
                         self.shell.queued.fetch_sub(1, Relaxed);
@@ -43,7 +63,7 @@ impl Worker<'_> {
                     }
                     Appended::Busy => {
                         self.backlog.push_front(Work::Dirty(hash, waiter));
-                        break;
+                        return false;
                     }
                     // Removes behind it may free what it needs.
                     Appended::Full | Appended::Never => {
@@ -56,29 +76,56 @@ impl Worker<'_> {
                 },
             }
         }
-        if self.waiters.wants_sync() {
-            self.tier.sync();
-        } else if self.waiters.wants_flush() || self.is_memory_short() {
-            self.tier.flush();
+        true
+    }
+
+    /// Appends writes that failed, once the medium may be tried again; `false` when the log has to be waited for. They go
+    /// before what was sent since, and have no place reserved in the queue.
+    fn append_unwritten(&mut self, now: Now) -> bool {
+        let health = &self.shell.health;
+        if health.failure().is_some() && monotonic_ms() < health.retry_ms() {
+            return true;
         }
+        for _ in 0..RETRIES_PER_TURN {
+            let Some(hash) = self.index.unwritten.pop_front() else { break };
+            match self.append(now, &hash) {
+                Appended::Yes => {}
+                Appended::Busy => {
+                    self.index.unwritten.push_front(hash);
+                    return false;
+                }
+                Appended::Full | Appended::Never => self.stalled.push_back(hash),
+            }
+        }
+        true
+    }
+
+    /// Tries again what did not fit; flushes held for it are told that there is no room.
+    fn append_stalled(&mut self, now: Now) {
+        for _ in 0..self.stalled.len().min(RETRIES_PER_TURN) {
+            let Some(hash) = self.stalled.pop_front() else { break };
+            match self.append(now, &hash) {
+                Appended::Yes => {}
+                Appended::Busy => {
+                    self.stalled.push_front(hash);
+                    break;
+                }
+                Appended::Full | Appended::Never => {
+                    self.stalled.push_back(hash);
+                    self.waiters.fail_held(TierError::NoRoom);
+                }
+            }
+        }
+    }
+
+    /// Whether no write that was accepted has lost its position in the log, or never got one.
+    fn is_nothing_left_behind(&self) -> bool {
+        self.index.unwritten.is_empty() && self.stalled.is_empty()
     }
 
     /// Whether so much is pending that writing should not wait for more.
     fn is_memory_short(&self) -> bool {
         self.shell.sums.pending_bytes.load(Relaxed) > self.pending_bytes_max / 2
-    }
-
-    /// Puts keys whose write failed, or did not fit, back into the line; they have no place reserved in the queue.
-    fn take_unwritten(&mut self) {
-        let retry_at_ms = self.shell.health.retry_ms();
-        let is_time = self.shell.health.failure().is_none() || monotonic_ms() >= retry_at_ms;
-        if is_time {
-            let again = self.index.unwritten.drain(..).chain(self.stalled.drain(..));
-            for hash in again {
-                self.shell.queued.fetch_add(1, Relaxed);
-                self.backlog.push_front(Work::Dirty(hash, None));
-            }
-        }
     }
 
     /// Appends the pending write of a key, whichever is the current one: one that was superseded is acknowledged with its
@@ -121,10 +168,7 @@ impl Worker<'_> {
 
     /// Whether every write that was sent is in the log's buffer.
     pub(super) fn is_all_appended(&self) -> bool {
-        self.backlog.is_empty()
-            && self.stalled.is_empty()
-            && self.index.unwritten.is_empty()
-            && self.messages.is_empty()
+        self.backlog.is_empty() && self.is_nothing_left_behind() && self.messages.is_empty()
     }
 
     /// Writes that were sent and are not in the log's buffer.

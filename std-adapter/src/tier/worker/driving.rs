@@ -98,7 +98,12 @@ impl Worker<'_> {
         if let Err(error) = synced.result {
             tracing::warn!(partition = self.partition, %error, "a sync failed");
             self.shell.health.fail(error);
-            self.waiters.fail_synced(error);
+            if self.index.unwritten.is_empty() {
+                self.waiters.fail_synced(error);
+            } else {
+                // Records handed back have lost their positions: nobody can be told any more that his was written.
+                self.waiters.fail_all(TierError::Medium(error));
+            }
         }
     }
 

@@ -11,11 +11,13 @@ use crate::tier::gate::Waiter;
 
 type Line = VecDeque<(u64, Sender<Result<(), TierError>>)>;
 
-/// Two lines, each in the order of positions: a sync answers all that it covers (group commit).
+/// Two lines, each in the order of positions: a sync answers all that it covers (group commit). And who has no position yet.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     flushed: Line,
     synced: Line,
+    /// Flushes that wait until writes accepted before them, which failed or did not fit, are in the log's buffer.
+    held: Vec<Waiter>,
 }
 
 impl Waiters {
@@ -25,6 +27,25 @@ impl Waiters {
             Durability::Buffered => answer(&waiter.reply, Ok(())),
             Durability::Flushed => self.flushed.push_back((position, waiter.reply)),
             Durability::Synced => self.synced.push_back((position, waiter.reply)),
+        }
+    }
+
+    /// Lets a flush wait for its position: a write that was accepted before it has none.
+    pub(super) fn hold(&mut self, waiter: Waiter) {
+        self.held.push(waiter);
+    }
+
+    /// Every write that was accepted has a position now: so do those who were held.
+    pub(super) fn release_held(&mut self, position: u64) {
+        for waiter in core::mem::take(&mut self.held) {
+            self.push(position, waiter);
+        }
+    }
+
+    /// What the held flushes wait for can't be done now.
+    pub(super) fn fail_held(&mut self, error: TierError) {
+        for waiter in self.held.drain(..) {
+            answer(&waiter.reply, Err(error));
         }
     }
 
@@ -53,9 +74,10 @@ impl Waiters {
     pub(super) fn fail_all(&mut self, error: TierError) {
         fail(&mut self.flushed, error);
         fail(&mut self.synced, error);
+        self.fail_held(error);
     }
 
-    /// A sync failed.
+    /// A sync failed, and everything written can still be read.
     pub(super) fn fail_synced(&mut self, error: MediumError) {
         fail(&mut self.synced, TierError::Medium(error));
     }
@@ -105,6 +127,24 @@ mod tests {
         waiters.settle(3, 2);
         assert_eq!(synced.try_recv(), Ok(Ok(())));
         assert!(later.try_recv().is_err() && waiters.wants_sync() && !waiters.wants_flush());
+    }
+
+    #[test]
+    fn held_flush_gets_its_position_when_it_is_released_and_not_before() {
+        let mut waiters = Waiters::default();
+        let (flush, reply) = waiter(Durability::Flushed);
+        waiters.hold(flush);
+        waiters.settle(9, 9);
+        assert!(reply.try_recv().is_err() && !waiters.wants_flush());
+        waiters.release_held(10);
+        waiters.settle(9, 9);
+        assert!(reply.try_recv().is_err() && waiters.wants_flush());
+        waiters.settle(10, 9);
+        assert_eq!(reply.try_recv(), Ok(Ok(())));
+        let (flush, reply) = waiter(Durability::Synced);
+        waiters.hold(flush);
+        waiters.fail_held(TierError::NoRoom);
+        assert_eq!(reply.try_recv(), Ok(Err(TierError::NoRoom)));
     }
 
     #[test]
