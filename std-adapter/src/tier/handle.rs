@@ -5,13 +5,14 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, TrySendError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::config::Durability;
 use super::error::TierError;
 use super::figures::{SegmentView, TierFigures};
 use super::gate::{Gate, Message, Open, Waiter};
 use super::iterate::Keys;
+use super::room::RoomWaiter;
 use super::shell::Shell;
 use crate::compaction::CompactionSystem;
 
@@ -149,20 +150,54 @@ impl ColdTierHandle {
         &self,
         question: impl Fn(crossbeam_channel::Sender<R>) -> Message,
     ) -> Result<Vec<Answer<R>>, TierError> {
-        self.enter(|open| {
-            let deadline = Instant::now() + open.limits.op_timeout;
-            let ask = |part: &super::gate::Part| {
-                let (reply, receiver) = bounded(1);
-                send(part, question(reply))?;
-                Ok(Answer { receiver, deadline, shell: part.shell })
-            };
-            open.parts.iter().map(ask).collect()
-        })?
+        let (parts, deadline) = self.parts_and_deadline()?;
+        let ask = |index| {
+            let (reply, receiver) = bounded(1);
+            let shell = self.send_message(index, question(reply), deadline)?;
+            Ok(Answer { receiver, deadline, shell })
+        };
+        (0..parts).map(ask).collect()
     }
 
     /// Tells every partition.
     pub(crate) fn tell(&self, message: impl Fn() -> Message) -> Result<(), TierError> {
-        self.enter(|open| open.parts.iter().try_for_each(|part| send(part, message())))?
+        let (parts, deadline) = self.parts_and_deadline()?;
+        (0..parts).try_for_each(|index| self.send_message(index, message(), deadline).map(|_| ()))
+    }
+
+    fn parts_and_deadline(&self) -> Result<(usize, Instant), TierError> {
+        self.enter(|open| (open.parts.len(), Instant::now() + open.limits.op_timeout))
+    }
+
+    /// Sends a message that is no write, waiting for a place in the queue where so many are on their way.
+    fn send_message(
+        &self,
+        part: usize,
+        message: Message,
+        deadline: Instant,
+    ) -> Result<&'static Shell, TierError> {
+        let mut message = Some(message);
+        let mut waiter = None;
+        loop {
+            let mark = waiter.as_ref().map(RoomWaiter::mark);
+            let shell = self.enter(|open| {
+                let part = open.part(part)?;
+                part.pass_message(&mut message)?;
+                Ok::<_, TierError>(part.shell)
+            })??;
+            if message.is_none() {
+                return Ok(shell);
+            }
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return Err(TierError::TimedOut);
+            }
+            match (mark, &waiter) {
+                (Some(mark), Some(waiter)) => waiter.wait(mark, left.min(WAIT_SLICE)),
+                // What is given back from here on is seen by the next attempt.
+                _ => waiter = Some(shell.room.waiter()),
+            }
+        }
     }
 }
 
@@ -177,15 +212,6 @@ impl<R> Answer<R> {
     pub(crate) fn wait(&self) -> Result<R, TierError> {
         wait_for(&self.receiver, self.deadline, self.shell)
     }
-}
-
-/// Sends a message that is no write: there is room for as many as there can be clients, so a full channel is as good as one
-/// that nobody reads.
-fn send(part: &super::gate::Part, message: Message) -> Result<(), TierError> {
-    part.sender.try_send(message).map_err(|error| match error {
-        TrySendError::Full(_) => TierError::TimedOut,
-        TrySendError::Disconnected(_) => TierError::Poisoned,
-    })
 }
 
 /// Waits for the answer of a worker until the deadline; a worker that died answers nobody.

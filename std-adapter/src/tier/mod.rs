@@ -27,6 +27,7 @@ mod iterate;
 mod open;
 mod peek;
 mod put;
+mod reserve;
 mod room;
 mod scratch;
 mod shell;

@@ -17,14 +17,11 @@ use super::error::{CloseError, OpenError, TierError};
 use super::gate::{Gate, Limits, Message, Open, Part};
 use super::handle::{ColdTierHandle, wait_for};
 use super::peek::{new_store, peek};
-use super::shell::{QUEUED_MAX, Shell};
+use super::shell::{MESSAGES_MAX, Shell};
 use super::syncer::Syncer;
 use super::worker::{self, Mounted, Setup};
 use crate::medium::Medium;
 use crate::pool::PoolCoordinator;
-
-/// Places in a worker's queue beyond those that writes reserve.
-const MESSAGES_BEYOND_WRITES: usize = 1024;
 
 /// A cold tier: bytes under keys, on files, in bounded space.
 ///
@@ -275,7 +272,7 @@ impl Starting {
         pools: &PoolCoordinator,
         opened_s: u32,
     ) -> Result<(), OpenError> {
-        let (sender, messages) = bounded(QUEUED_MAX as usize + MESSAGES_BEYOND_WRITES);
+        let (sender, messages) = bounded(MESSAGES_MAX);
         let (ready, mounted) = bounded(1);
         let syncer = Syncer::start(medium.try_clone()?, partition)?;
         let reader = medium.try_clone()?;

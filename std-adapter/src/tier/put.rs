@@ -7,8 +7,7 @@
 //! A write is readable from the moment it is in the index. What is not there for it, it waits for until the deadline; what
 //! it can't have, it says. No guard of the index is held while anything waits.
 
-use core::sync::atomic::Ordering::{self, Relaxed};
-use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 use std::time::Instant;
 
@@ -16,11 +15,12 @@ use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Checksum, KeyHash, Kind};
 use crossbeam_channel::{Sender, bounded};
 
-use super::config::{Durability, FullPolicy, seconds};
+use super::config::{Durability, seconds};
 use super::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending};
 use super::error::{BatchError, PutError, RemoveError, TierError};
 use super::gate::{Message, Open, Part, Waiter};
 use super::handle::{ColdTierHandle, wait_for};
+use super::reserve::{Lack, reserve, reserve_place};
 use super::scratch;
 use super::shell::{QUEUED_MAX, Shell};
 use crate::pool::HotKey;
@@ -51,7 +51,7 @@ struct Write {
 }
 
 /// What came of an attempt.
-enum Attempt {
+pub(super) enum Attempt {
     /// It is in the index and on its way.
     Sent(&'static Shell),
     /// There was nothing to remove.
@@ -60,14 +60,8 @@ enum Attempt {
     Wait(&'static Shell, Lack),
 }
 
-#[derive(Clone, Copy)]
-enum Lack {
-    Queue,
-    Capacity { needed: u64, available: u64 },
-}
-
 /// Why an attempt ended the write.
-enum Refused {
+pub(super) enum Refused {
     Tier(TierError),
     Full { needed: u64, available: u64 },
     Busy,
@@ -289,8 +283,7 @@ impl ColdTierHandle {
                 None => waiter = Some(shell.room.waiter()),
                 Some(mark) => {
                     // The worker may be asleep; whether it could be woken shows at the next attempt.
-                    let _ =
-                        self.enter(|open| open.part(write.part).map(|p| p.sender.try_send(Message::Nudge)));
+                    let _ = self.enter(|open| open.part(write.part).map(Part::nudge));
                     if let Some(waiter) = &waiter {
                         waiter.wait(mark, left.min(WAIT_SLICE));
                     }
@@ -312,7 +305,7 @@ impl Part {
         let Some(pending) = &write.pending else { return Ok(Attempt::Nothing) };
         let is_value = pending.kind == Kind::Value;
         let bytes = pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES;
-        if !reserve_place(&shell.queued) {
+        if !reserve_place(&shell.queued, QUEUED_MAX) {
             return Ok(Attempt::Wait(shell, Lack::Queue));
         }
         if !reserve(&shell.sums.pending_bytes, bytes, open.limits.pending_bytes_max) {
@@ -360,8 +353,11 @@ impl Part {
         match published {
             Publish::Pending => {
                 let message = Message::Dirty { hash: write.hash, waiter };
-                // There is room: each such message has a place reserved.
-                self.sender.try_send(message).map_err(|_| TierError::Poisoned)?;
+                // There is room: each such message has a place reserved. So it is the worker that is gone.
+                if self.sender.try_send(message).is_err() {
+                    self.shell.queued.fetch_sub(1, Relaxed);
+                    return Err(TierError::Poisoned.into());
+                }
                 return Ok(Attempt::Sent(self.shell));
             }
             Publish::Nothing => {}
@@ -374,63 +370,6 @@ impl Part {
         }
         self.shell.queued.fetch_sub(1, Relaxed);
         Ok(if matches!(published, Publish::Nothing) { Attempt::Nothing } else { Attempt::Sent(self.shell) })
-    }
-
-    /// Charges a value against the capacity, or says what becomes of it.
-    ///
-    /// What the log is sure to hold must not be exceeded once everything pending is published (`net`). Until then the record
-    /// that is replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.
-    fn reserve_charge(
-        &self,
-        open: &Open,
-        hash: &KeyHash,
-        pending: &Pending,
-    ) -> Result<(), Result<Attempt, Refused>> {
-        let shell = self.shell;
-        let needed = u64::from(pending.charge);
-        let record = u32::try_from(pending.payload.len()).unwrap_or(u32::MAX).saturating_add(32);
-        let longest = shell.longest_record.load(Relaxed).max(record);
-        let most = open.limits.charge_bytes_max(&open.terms, longest, shell.quarantined.load(Relaxed));
-        let gross_max = most.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
-        let replaced = shell.view(hash, |entry| {
-            let weight = entry.weigh(&open.terms);
-            weight.charge.saturating_sub(weight.owed)
-        });
-        let replaced = replaced.unwrap_or(0);
-        let mut charge = shell.sums.charge.load(Relaxed);
-        loop {
-            let settled = charge.saturating_sub(shell.sums.owed.load(Relaxed)).saturating_sub(replaced);
-            let available = most.saturating_sub(settled);
-            if needed > available {
-                return Err(self.without_capacity(open, needed, available, most));
-            }
-            let Some(gross) = charge.checked_add(needed).filter(|gross| *gross <= gross_max) else {
-                return Err(Ok(Attempt::Wait(shell, Lack::Capacity { needed, available })));
-            };
-            match shell.sums.charge.compare_exchange_weak(charge, gross, Relaxed, Relaxed) {
-                Ok(_) => {
-                    shell.longest_record.fetch_max(record, Relaxed);
-                    return Ok(());
-                }
-                Err(now) => charge = now,
-            }
-        }
-    }
-
-    fn without_capacity(
-        &self,
-        open: &Open,
-        needed: u64,
-        available: u64,
-        most: u64,
-    ) -> Result<Attempt, Refused> {
-        if open.limits.full == FullPolicy::Reject || needed > most {
-            return Err(Refused::Full { needed, available });
-        }
-        // A little more than is lacking, so that the next puts find room too.
-        let lacking = needed - available + most / 128;
-        self.shell.evict_bytes.fetch_max(lacking, Relaxed);
-        Ok(Attempt::Wait(self.shell, Lack::Capacity { needed, available }))
     }
 }
 
@@ -463,15 +402,6 @@ fn publish(entry: &mut Entry, write: &mut Option<Pending>) -> Publish {
     }
     entry.pending = Some(Box::new(new));
     Publish::Pending
-}
-
-fn reserve(sum: &AtomicU64, bytes: u64, max: u64) -> bool {
-    sum.fetch_update(Relaxed, Relaxed, |now| now.checked_add(bytes).filter(|sum| *sum <= max)).is_ok()
-}
-
-fn reserve_place(queued: &AtomicU32) -> bool {
-    let next = |now: u32| (now < QUEUED_MAX).then(|| now + 1);
-    queued.fetch_update(Ordering::AcqRel, Relaxed, next).is_ok()
 }
 
 fn check_key(open: &Open, key: &[u8]) -> Result<(), (usize, u32)> {

@@ -22,6 +22,12 @@ pub(crate) const STRIPES: usize = 64;
 const SHARDS: usize = 16;
 /// Writes that can be on their way to the worker of a partition.
 pub(crate) const QUEUED_MAX: u32 = 8192;
+/// Other messages that can be on their way to it: questions, and what it is told.
+pub(crate) const ASKED_MAX: u32 = 1022;
+/// Places in the queue of a worker. A send never finds it full: each write and each other message has a place reserved in
+/// `queued` or `asked` before it is sent, which is given back no earlier than it is taken out; there is one nudge at a time, and
+/// one close ever.
+pub(crate) const MESSAGES_MAX: usize = QUEUED_MAX as usize + ASKED_MAX as usize + 2;
 
 /// The hash of a key is keyed and random already: its own bits serve.
 #[derive(Debug, Clone, Copy, Default)]
@@ -71,6 +77,10 @@ pub(crate) struct Shell {
     pub(crate) health: Health,
     /// Messages about writes that the worker has not appended yet.
     pub(crate) queued: AtomicU32,
+    /// Messages that are no writes and that it has not dealt with yet.
+    pub(crate) asked: AtomicU32,
+    /// Whether a nudge is on its way to it.
+    pub(crate) is_nudged: AtomicBool,
     /// The longest record that was ever charged: a segment may end so many bytes early.
     pub(crate) longest_record: AtomicU32,
     /// Tag of the codec for new records.
@@ -108,6 +118,8 @@ impl Shell {
         *self.board.lock() = Board::default();
         self.health.reset();
         self.queued.store(0, Relaxed);
+        self.asked.store(0, Relaxed);
+        self.is_nudged.store(false, Relaxed);
         self.longest_record.store(0, Relaxed);
         self.is_compacting.store(false, Relaxed);
         self.has_background.store(false, Relaxed);
@@ -127,6 +139,8 @@ impl Shell {
             room: Room::default(),
             health: Health::default(),
             queued: AtomicU32::new(0),
+            asked: AtomicU32::new(0),
+            is_nudged: AtomicBool::new(false),
             longest_record: AtomicU32::new(0),
             codec: AtomicU8::new(1),
             is_compacting: AtomicBool::new(false),

@@ -1,9 +1,13 @@
 //! The capacity is a hard bound: puts are refused or make room, removes always work, and the sums are exact.
 
+use core::sync::atomic::Ordering::SeqCst;
+use core::time::Duration;
+
 use coldpress_core::codec::CodecId;
 use coldpress_std::{ColdTier, FullPolicy, PutError};
 
-use crate::common::{eventually, open, pools, recount, small, value};
+use crate::common::{SYNCED, eventually, open, open_on, pools, recount, small, value};
+use crate::double::Double;
 
 fn fill(tier: &ColdTier, from: u32, len: usize) -> (u32, PutError) {
     for key in from.. {
@@ -157,4 +161,58 @@ fn pending_writes_superseded_over_and_over_charge_one_record() {
     recount(&tier);
     eventually("only the last write is charged", || tier.figures().charged_bytes < 1000);
     assert_eq!(tier.len().unwrap(), 1);
+}
+
+#[test]
+fn writers_that_wait_while_a_write_stalls_leave_room_for_a_put_and_a_flush() {
+    let (_manager, pools) = pools();
+    let config = small().op_timeout(Duration::from_secs(5)).pending_bytes_max(1 << 20).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    let handle = tier.handle();
+    tier.put_with(b"old", b"v", SYNCED).unwrap();
+    double.holds_writes.store(true, SeqCst);
+    std::thread::scope(|scope| {
+        for thread in 0..256u32 {
+            scope.spawn(move || {
+                for round in 0..4 {
+                    let key = (thread * 1000 + round).to_le_bytes();
+                    if handle.put(&key, &value(thread, round, 10_000)).is_err() {
+                        break;
+                    }
+                }
+            });
+        }
+        // Each of them looks again fifty times a second: long enough to fill any queue that each look would take a place of.
+        std::thread::sleep(Duration::from_secs(2));
+        handle.put(b"small", b"new").unwrap();
+        let flush = scope.spawn(move || handle.flush());
+        std::thread::sleep(Duration::from_millis(20));
+        double.holds_writes.store(false, SeqCst);
+        flush.join().unwrap().unwrap();
+    });
+    let after = open_on(&double.cut(), &config, &pools);
+    assert_eq!(after.get(b"small").unwrap(), Some(b"new".to_vec()), "I-LOG-4");
+    recount(&tier);
+}
+
+#[test]
+fn more_messages_than_the_queue_takes_wait_for_their_turn() {
+    let (_manager, pools) = pools();
+    let config = small().op_timeout(Duration::from_millis(300)).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"old", b"v", SYNCED).unwrap();
+    double.holds_writes.store(true, SeqCst);
+    tier.put(b"held", b"v").unwrap();
+    eventually("a write is held", || double.held_writes.load(SeqCst) == 1);
+    let system = tier.compaction();
+    let sent = (0..2000).take_while(|_| system.cancel().is_ok()).count();
+    assert!((1000..1100).contains(&sent), "{sent}");
+    // Places of writes are not theirs.
+    tier.put(b"new", b"v").unwrap();
+    double.holds_writes.store(false, SeqCst);
+    eventually("messages are taken again", || tier.flush().is_ok());
+    system.cancel().unwrap();
+    assert!(open_on(&double.cut(), &config, &pools).contains(b"new").unwrap());
 }

@@ -50,10 +50,14 @@ impl Worker<'_> {
         for _ in 0..APPENDS_PER_TURN {
             let Some(work) = self.backlog.pop_front() else { break };
             match work {
-                Work::Flush(waiter) if self.is_nothing_left_behind() => {
-                    self.waiters.push(self.tier.appended(), waiter);
+                Work::Flush(waiter) => {
+                    self.shell.asked.fetch_sub(1, Relaxed);
+                    if self.is_nothing_left_behind() {
+                        self.waiters.push(self.tier.appended(), waiter);
+                    } else {
+                        self.waiters.hold(waiter);
+                    }
                 }
-                Work::Flush(waiter) => self.waiters.hold(waiter),
                 Work::Dirty(hash, waiter) => match self.append(now, &hash) {
                     Appended::Yes => {
                         self.shell.queued.fetch_sub(1, Relaxed);

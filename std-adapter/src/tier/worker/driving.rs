@@ -138,7 +138,8 @@ impl Worker<'_> {
             self.post();
         }
         // A bell for nothing would keep those who wait, and this thread, awake.
-        let room = (self.shell.weight(), self.shell.queued.load(Relaxed), self.shell.health.failure());
+        let places = [&self.shell.queued, &self.shell.asked].map(|taken| taken.load(Relaxed));
+        let room = (self.shell.weight(), places, self.shell.health.failure());
         if room != self.rung_at {
             self.rung_at = room;
             self.shell.room.ring();

@@ -12,7 +12,7 @@ mod driving;
 mod memory;
 mod waiting;
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::time::Duration;
 use std::collections::VecDeque;
 
@@ -106,7 +106,7 @@ pub(crate) struct Worker<'m> {
     /// When the oldest append that is not written was made.
     unwritten_since_ms: Option<u64>,
     /// What there was of everything that clients wait for, when they were last woken.
-    rung_at: (Weight, u32, Option<MediumError>),
+    rung_at: (Weight, [u32; 2], Option<MediumError>),
     is_syncer_dead: bool,
 }
 
@@ -201,6 +201,9 @@ impl<'m> Worker<'m> {
     /// Mounts; `None` when the syncer died or nobody waits any more.
     fn mount(&mut self) -> Option<Result<Mounted, MountError>> {
         let begun_ms = monotonic_ms();
+        if let Err(error) = self.medium.refresh() {
+            return Some(Err(MountError::Medium(error)));
+        }
         loop {
             let is_idle = self.drive();
             match self.tier.status() {
@@ -284,6 +287,14 @@ impl<'m> Worker<'m> {
     }
 
     fn take(&mut self, message: Message) {
+        match &message {
+            // Their places are given back when they are dealt with, so that the backlog is bounded too.
+            Message::Dirty { .. } | Message::Flush(_) | Message::Close { .. } => {}
+            Message::Nudge => self.shell.is_nudged.store(false, Release),
+            Message::Schedule { .. } | Message::Cancel | Message::Background(_) | Message::Segments(_) => {
+                self.shell.asked.fetch_sub(1, Relaxed);
+            }
+        }
         match message {
             Message::Dirty { hash, waiter } => self.backlog.push_back(Work::Dirty(hash, waiter)),
             Message::Flush(waiter) => self.backlog.push_back(Work::Flush(waiter)),

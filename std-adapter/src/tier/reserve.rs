@@ -1,0 +1,111 @@
+//! Reservations: a place in the worker's queue, pending bytes, capacity. Each is made before what it is for, so that nothing
+//! behind it can lack it.
+
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use core::sync::atomic::{AtomicU32, AtomicU64};
+
+use coldpress_core::log::KeyHash;
+
+use super::config::FullPolicy;
+use super::entry::{Pending, Weight};
+use super::error::TierError;
+use super::gate::{Message, Open, Part};
+use super::put::{Attempt, Refused};
+use super::shell::ASKED_MAX;
+
+/// What a write has to wait for.
+#[derive(Clone, Copy)]
+pub(super) enum Lack {
+    Queue,
+    Capacity { needed: u64, available: u64 },
+}
+
+/// Reserves bytes of a sum that has a limit.
+pub(super) fn reserve(sum: &AtomicU64, bytes: u64, max: u64) -> bool {
+    sum.fetch_update(Relaxed, Relaxed, |now| now.checked_add(bytes).filter(|sum| *sum <= max)).is_ok()
+}
+
+/// Reserves one of `max` places.
+pub(super) fn reserve_place(taken: &AtomicU32, max: u32) -> bool {
+    taken.fetch_update(AcqRel, Relaxed, |now| (now < max).then(|| now + 1)).is_ok()
+}
+
+impl Part {
+    /// Sends a message that is neither a write nor a close, if there is a place for it; else it stays in `message`.
+    pub(super) fn pass_message(&self, message: &mut Option<Message>) -> Result<(), TierError> {
+        self.check_alive()?;
+        if !reserve_place(&self.shell.asked, ASKED_MAX) {
+            return Ok(());
+        }
+        if message.take().is_some_and(|message| self.sender.try_send(message).is_err()) {
+            self.shell.asked.fetch_sub(1, Relaxed);
+            return Err(TierError::Poisoned);
+        }
+        Ok(())
+    }
+
+    /// Wakes the worker for a client that waits for room; one nudge on its way is enough for all.
+    pub(super) fn nudge(&self) {
+        if !self.shell.is_nudged.swap(true, AcqRel) {
+            // A worker that is gone is seen at the next attempt.
+            let _ = self.sender.try_send(Message::Nudge);
+        }
+    }
+
+    /// Charges a value against the capacity, or says what becomes of it.
+    ///
+    /// What the log is sure to hold must not be exceeded once everything pending is published (`net`). Until then the record
+    /// that is replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.
+    pub(super) fn reserve_charge(
+        &self,
+        open: &Open,
+        hash: &KeyHash,
+        pending: &Pending,
+    ) -> Result<(), Result<Attempt, Refused>> {
+        let shell = self.shell;
+        let needed = u64::from(pending.charge);
+        let record = u32::try_from(pending.payload.len()).unwrap_or(u32::MAX).saturating_add(32);
+        let longest = shell.longest_record.load(Relaxed).max(record);
+        let most = open.limits.charge_bytes_max(&open.terms, longest, shell.quarantined.load(Relaxed));
+        let gross_max = most.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
+        // What the key itself is charged comes off, as it stands: another write of it may end between two tries.
+        let replaced = || {
+            let settled = |weight: Weight| weight.charge.saturating_sub(weight.owed);
+            shell.view(hash, |entry| settled(entry.weigh(&open.terms))).unwrap_or(0)
+        };
+        let mut charge = shell.sums.charge.load(Relaxed);
+        loop {
+            let settled = charge.saturating_sub(shell.sums.owed.load(Relaxed)).saturating_sub(replaced());
+            let available = most.saturating_sub(settled);
+            if needed > available {
+                return Err(self.without_capacity(open, needed, available, most));
+            }
+            let Some(gross) = charge.checked_add(needed).filter(|gross| *gross <= gross_max) else {
+                return Err(Ok(Attempt::Wait(shell, Lack::Capacity { needed, available })));
+            };
+            match shell.sums.charge.compare_exchange_weak(charge, gross, Relaxed, Relaxed) {
+                Ok(_) => {
+                    shell.longest_record.fetch_max(record, Relaxed);
+                    return Ok(());
+                }
+                Err(now) => charge = now,
+            }
+        }
+    }
+
+    fn without_capacity(
+        &self,
+        open: &Open,
+        needed: u64,
+        available: u64,
+        most: u64,
+    ) -> Result<Attempt, Refused> {
+        if open.limits.full == FullPolicy::Reject || needed > most {
+            return Err(Refused::Full { needed, available });
+        }
+        // A little more than is lacking, so that the next puts find room too.
+        let lacking = needed - available + most / 128;
+        self.shell.evict_bytes.fetch_max(lacking, Relaxed);
+        Ok(Attempt::Wait(self.shell, Lack::Capacity { needed, available }))
+    }
+}
