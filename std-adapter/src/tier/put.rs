@@ -50,10 +50,18 @@ struct Write {
     deadline: Instant,
 }
 
+/// Whether a write did anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    Changed,
+    /// There was nothing to remove.
+    None,
+}
+
 /// What came of an attempt.
 pub(super) enum Attempt {
-    /// It is in the index and on its way.
-    Sent(&'static Shell),
+    /// It is in the index and on its way; or there was nothing to remove, and what removed it is on its way.
+    Sent(&'static Shell, Effect),
     /// There was nothing to remove.
     Nothing,
     /// Something is not there yet.
@@ -248,17 +256,17 @@ impl ColdTierHandle {
                 write.waiter = Some(reply);
                 receiver
             });
-        let Some(shell) = self.send(write)? else { return Ok(false) };
+        let Some((shell, effect)) = self.send(write)? else { return Ok(false) };
         // From here on only the worker can answer: with no sender left, its end is seen.
         write.waiter = None;
         if let Some(receiver) = receiver {
             wait_for(&receiver, write.deadline, shell)??;
         }
-        Ok(true)
+        Ok(effect == Effect::Changed)
     }
 
     /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
-    fn send(&self, write: &mut Write) -> Result<Option<&'static Shell>, Refused> {
+    fn send(&self, write: &mut Write) -> Result<Option<(&'static Shell, Effect)>, Refused> {
         let mut waiter = None;
         loop {
             let mark = waiter.as_ref().map(super::room::RoomWaiter::mark);
@@ -267,7 +275,7 @@ impl ColdTierHandle {
                 part.attempt(open, write)
             })??;
             let (shell, lack) = match attempt {
-                Attempt::Sent(shell) => return Ok(Some(shell)),
+                Attempt::Sent(shell, effect) => return Ok(Some((shell, effect))),
                 Attempt::Nothing => return Ok(None),
                 Attempt::Wait(shell, lack) => (shell, lack),
             };
@@ -350,26 +358,29 @@ impl Part {
     fn pass_on(&self, write: &mut Write, published: Publish) -> Result<Attempt, Refused> {
         let durability = write.durability;
         let waiter = write.waiter.take().map(|reply| Waiter { durability, reply });
-        match published {
-            Publish::Pending => {
-                let message = Message::Dirty { hash: write.hash, waiter };
-                // There is room: each such message has a place reserved. So it is the worker that is gone.
-                if self.sender.try_send(message).is_err() {
-                    self.shell.queued.fetch_sub(1, Relaxed);
-                    return Err(TierError::Poisoned.into());
-                }
-                return Ok(Attempt::Sent(self.shell));
+        let effect = match published {
+            Publish::Pending => Effect::Changed,
+            // Waits as the write would that removed it: the worker looks at the key, and whatever it has appended of it.
+            Publish::Removed if waiter.is_some() => Effect::None,
+            Publish::Nothing | Publish::Removed => {
+                self.shell.queued.fetch_sub(1, Relaxed);
+                return Ok(Attempt::Nothing);
             }
-            Publish::Nothing => {}
             // It was never on its way; a waiter has nothing to wait for.
             Publish::Forgotten => {
                 if let Some(waiter) = waiter {
                     let _ = waiter.reply.try_send(Ok(()));
                 }
+                self.shell.queued.fetch_sub(1, Relaxed);
+                return Ok(Attempt::Sent(self.shell, Effect::Changed));
             }
+        };
+        // There is room: each such message has a place reserved. So it is the worker that is gone.
+        if self.sender.try_send(Message::Dirty { hash: write.hash, waiter }).is_err() {
+            self.shell.queued.fetch_sub(1, Relaxed);
+            return Err(TierError::Poisoned.into());
         }
-        self.shell.queued.fetch_sub(1, Relaxed);
-        Ok(if matches!(published, Publish::Nothing) { Attempt::Nothing } else { Attempt::Sent(self.shell) })
+        Ok(Attempt::Sent(self.shell, effect))
     }
 }
 
@@ -377,8 +388,10 @@ impl Part {
 enum Publish {
     /// It is pending.
     Pending,
-    /// A remove of a key that has no value.
+    /// A remove of a key of which nothing is known.
     Nothing,
+    /// A remove of a key that has no value any more; what took it away may not be durable yet.
+    Removed,
     /// A remove of a value that was never appended: the entry is gone.
     Forgotten,
 }
@@ -386,7 +399,7 @@ enum Publish {
 fn publish(entry: &mut Entry, write: &mut Option<Pending>) -> Publish {
     let is_remove = write.as_ref().is_some_and(|pending| pending.kind == Kind::Tombstone);
     if is_remove && !entry.is_value() {
-        return Publish::Nothing;
+        return if entry.is_vacant() { Publish::Nothing } else { Publish::Removed };
     }
     let Some(mut new) = write.take() else { return Publish::Nothing };
     if let Some(old) = entry.pending.take() {

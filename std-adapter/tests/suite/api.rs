@@ -1,8 +1,11 @@
 //! What each operation does.
 
+use core::sync::atomic::Ordering::SeqCst;
+
 use coldpress_std::{Durability, GetError, PersistentColdTier, PutError, PutOptions, RemoveError, TierError};
 
-use crate::common::{FLUSHED, SYNCED, open, pools, recount, small, value};
+use crate::common::{FLUSHED, SYNCED, open, open_on, pools, recount, small, value};
+use crate::double::Double;
 
 #[test]
 fn key_put_get_overwrite_remove_each_shows_at_once() {
@@ -186,4 +189,23 @@ fn value_read_twice_comes_from_the_pools_and_never_an_older_one() {
     }
     pools.emergency_cleanup().unwrap();
     assert_eq!(tier.get(b"hot").unwrap(), Some(value(1, 3, 2000)));
+}
+
+#[test]
+fn key_removed_before_and_not_durably_is_durably_gone_after_a_synced_remove() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    for durability in [Durability::Buffered, Durability::Flushed] {
+        tier.put_with(b"k", b"v", SYNCED).unwrap();
+        assert!(tier.remove_with(b"k", durability).unwrap());
+        let syncs = double.syncs.load(SeqCst);
+        assert!(!tier.remove_with(b"k", Durability::Synced).unwrap());
+        assert!(double.syncs.load(SeqCst) > syncs, "nothing else made the first remove durable");
+        let after = open_on(&double.cut(), &config, &pools);
+        assert!(!after.contains(b"k").unwrap(), "I-LOG-4: {durability:?}");
+    }
+    assert!(!tier.remove_with(b"never there", Durability::Synced).unwrap());
+    recount(&tier);
 }
