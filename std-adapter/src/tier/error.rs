@@ -38,7 +38,14 @@ impl fmt::Display for TierError {
     }
 }
 
-impl core::error::Error for TierError {}
+impl core::error::Error for TierError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Medium(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// Why a value was not put. The value before it, if any, is still there, unless the error says otherwise.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +108,14 @@ impl fmt::Display for PutError {
     }
 }
 
-impl core::error::Error for PutError {}
+impl core::error::Error for PutError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Tier(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// Why a key was not removed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,7 +153,14 @@ impl fmt::Display for RemoveError {
     }
 }
 
-impl core::error::Error for RemoveError {}
+impl core::error::Error for RemoveError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Tier(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// Why a value could not be read although it may be there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,7 +201,15 @@ impl fmt::Display for GetError {
     }
 }
 
-impl core::error::Error for GetError {}
+impl core::error::Error for GetError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Tier(error) => Some(error),
+            Self::Codec(error) => Some(error),
+            _ => None,
+        }
+    }
+}
 
 /// Why some of a batch was not put. What comes before `index` was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -197,7 +226,11 @@ impl fmt::Display for BatchError {
     }
 }
 
-impl core::error::Error for BatchError {}
+impl core::error::Error for BatchError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        Some(&self.error)
+    }
+}
 
 /// Why a tier was not opened. Nothing of what was there was changed.
 #[derive(Debug)]
@@ -333,4 +366,11 @@ impl fmt::Display for CloseError {
     }
 }
 
-impl core::error::Error for CloseError {}
+impl core::error::Error for CloseError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Unwritten { error: Some(error), .. } => Some(error),
+            _ => None,
+        }
+    }
+}
