@@ -13,6 +13,7 @@ pub struct PaceConfig {
 /// Tokens are bytes. The rate is the configured one with no debt, and rises in proportion to it, to sixteen times at full
 /// debt; where free segments are at the reserve there is no limit at all, because then clients wait for compaction.
 #[derive(Debug, Clone, Copy)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Pace {
     config: PaceConfig,
     tokens: u64,

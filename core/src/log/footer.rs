@@ -150,6 +150,7 @@ impl Trailer {
 
 /// Collects the footer of an open segment in a lent buffer.
 #[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FooterWriter {
     entries: u32,
     entry_bytes: u32,
@@ -233,6 +234,7 @@ impl FooterWriter {
 
 /// Walks entries in a chunk of a footer.
 #[derive(Debug, Clone)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Entries<'a> {
     geometry: Geometry,
     bytes: &'a [u8],

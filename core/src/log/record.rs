@@ -247,6 +247,7 @@ impl Fields<'_> {
 
 /// A whole record that was read and whose checksum holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Record<'a> {
     /// Its header.
     pub header: RecordHeader,
