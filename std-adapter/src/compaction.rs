@@ -96,7 +96,10 @@ pub struct CompactionSystem {
 }
 
 impl CompactionSystem {
-    /// Makes a system that asks these pools, not attached to a tier yet.
+    /// Makes a system that is not attached to a tier yet.
+    ///
+    /// Its tasks run in the tier, which asks the pools that it was opened with: give the same ones here. They are kept for
+    /// [`pool_coordinator`](Self::pool_coordinator).
     #[must_use]
     pub const fn new(config: CompactionConfig, pool_coordinator: PoolCoordinator) -> Self {
         Self { config, tier: None, pools: Some(pool_coordinator) }
@@ -111,7 +114,7 @@ impl CompactionSystem {
         self.tier = Some(tier);
     }
 
-    /// Returns the pools that it was made with.
+    /// Returns the pools that it was made with; `None` where it came from a tier.
     #[must_use]
     pub const fn pool_coordinator(&self) -> Option<&PoolCoordinator> {
         self.pools.as_ref()
@@ -130,6 +133,8 @@ impl CompactionSystem {
     }
 
     /// Queues a task and waits for what it did, over all partitions: figures are added up, the outcome is the worst.
+    ///
+    /// What was put before is written first, within the `op_timeout` of the configuration; `timeout` begins after that.
     ///
     /// # Errors
     /// As [`schedule_compaction`](Self::schedule_compaction), and [`TierError::TimedOut`]; the task goes on then.

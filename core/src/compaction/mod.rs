@@ -24,7 +24,7 @@ pub enum CompactionTask {
     /// Reads the whole log, verifies every checksum, reconciles the index with it, gives segments that lack one a footer by
     /// relocation, and reports damaged records.
     RebuildIndex,
-    /// Drops expired records, then asks the pools for emergency cleanup.
+    /// Drops expired records, and idle ones where the host counts them as due, then asks the pools for emergency cleanup.
     CleanupExpired,
     /// Measures the candidate codecs on live records and picks one for new and relocated records, then asks the pools for
     /// emergency cleanup if the efficiency analysis advises it.

@@ -1,12 +1,13 @@
 //! Giving memory back when it is needed elsewhere, cheapest first.
 //!
 //! ```text
-//!  Idle ─1─► Spares ─2─► Expired ─3─► Coldest ─4─► Idle
+//!  Idle ─1─► Expired ─3─► Coldest ─4─► Idle
+//!    └────────────2────────────▲
 //! ```
 //!
-//! 1. A step begins.
-//! 2. `begin_emergency`: the free pages are released.
-//! 3. `drop_expired`: one pass over the handle table, left out when no object has an expiry.
+//! 1. `begin_emergency`: the free pages are released.
+//! 2. `begin_emergency`: the same, and no object has an expiry.
+//! 3. `drop_expired`: the whole handle table was looked at once.
 //! 4. `evict_down`: the pool is within its low watermark, or nothing evictable is left.
 //!
 //! The first two lose nothing anyone could still read, so they are always done. The coldest objects of a pool lie

@@ -11,12 +11,13 @@
 //!
 //! The methods, in the order an owner meets them:
 //! - objects: [`allocate`](Pool::allocate), [`allocate_evicting`](Pool::allocate_evicting), [`bytes`](Pool::bytes), [`bytes_mut`](Pool::bytes_mut),
-//!   [`write`](Pool::write), [`touch`](Pool::touch), [`free`](Pool::free);
+//!   [`write`](Pool::write), [`touch`](Pool::touch), [`set_expiry`](Pool::set_expiry), [`tag`](Pool::tag), [`free`](Pool::free);
 //! - objects that must stay where they are: [`pin`](Pool::pin), [`unpin`](Pool::unpin);
 //! - giving memory back, one bounded step per call: [`defragment_step`](Pool::defragment_step),
 //!   [`emergency_step`](Pool::emergency_step);
 //! - figures: [`figures`](Pool::figures), [`fragmentation`](Pool::fragmentation),
-//!   [`occupancy`](Pool::occupancy), [`scan`](Pool::scan), [`audit`](Pool::audit).
+//!   [`occupancy`](Pool::occupancy), [`scan`](Pool::scan), [`audit`](Pool::audit);
+//! - the end: [`close`](Pool::close).
 //!
 //! A page goes through these states:
 //!

@@ -148,7 +148,7 @@ impl core::error::Error for StaleTicket {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum AppendError {
-    /// The mount is not over.
+    /// The machine takes no records: its mount is not over or failed, or it is closing or closed.
     NotMounted,
     /// Not now: poll, and offer it again. A write, a sync or compaction must come first.
     Busy,
@@ -185,8 +185,8 @@ pub enum MountError {
     Header(crate::log::HeaderError),
     /// It belongs to another store, or is another partition than the one expected.
     OtherStore,
-    /// The wall clock is this many seconds ahead of what the log last saw, or the log is ahead of it: confirm the clock
-    /// first.
+    /// The wall clock is this many seconds ahead of the newest time in the log; negative where it is behind. To confirm the
+    /// clock, mount with a [`clock_jump_s_max`](super::TierConfig::clock_jump_s_max) that covers the jump.
     Clock(i64),
     /// It can't be read at all.
     Medium(MediumError),

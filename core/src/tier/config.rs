@@ -161,7 +161,7 @@ impl TierConfig {
                 return Err(ConfigError::Buffer(self.record_bytes_max));
             }
         }
-        // Four more than the reserve: at least one to fill and clean, and what the watermarks ask for.
+        // Beyond the reserve: one to fill and clean, and what the low watermark asks for.
         let least = reserve_segments(self.streams) + self.low_watermark_segments.max(1);
         if g.segment_count() <= least {
             return Err(ConfigError::Segments(least + 1));
@@ -222,6 +222,7 @@ pub struct Memory<'m> {
 
 /// A record that is in a slot's buffer and not published.
 #[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Pending(pub(super) Option<(crate::log::KeyHash, super::Placed)>);
 
 /// Why a machine can't be built.

@@ -1,11 +1,14 @@
 //! Cleaning one victim: its live records are relocated, then it is emptied.
 //!
 //! ```text
-//!  Idle ─1─► Reading ─2─► Copying ─3─► Draining ─4─► Idle
-//!               ▲────────────┘ 5
+//!  Idle ─1─► Copying ─4─► Draining ─6─► Idle
+//!            2 │ ▲ 3         ▲
+//!              ▼ │           │
+//!            Reading ────5───┘
 //! ```
-//! 1 `begin`; 2 the chunk was read; 3 the last record was seen; 4 every copy is written and published: the victim is emptied,
-//! or, if anything live is left in it, sealed as it was; 5 the next chunk.
+//! 1 `begin`; 2 `read` the next chunk is asked for; 3 `take_read` it is there; 4 `copy` the last record was seen, or the victim was
+//! cancelled; 5 `take_read` the chunk can't be read; 6 `drain` every copy is written and published: the victim is emptied, or, if
+//! anything live is left in it, sealed as it was.
 //!
 //! A copy goes to an output segment of its own stream, with its version as origin. The index is pointed at it only when it
 //! is written, and only if it still points at the old place: a client's newer write always wins. What could not be copied

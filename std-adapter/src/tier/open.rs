@@ -83,8 +83,8 @@ impl ColdTier {
     /// [`OpenError`]. Nothing that was there is changed.
     ///
     /// # Bounds
-    /// Reads the footers of all segments, and the records of those that were not sealed. Waits at most the configured
-    /// `open_timeout`.
+    /// Reads the footers of all segments, and the records of those that were not sealed. Waits for that at most the configured
+    /// `open_timeout`; making the files and the first look at them, up to three short reads a segment, are not counted.
     pub fn open(
         base_dir: &Path,
         cache_id: &str,
@@ -135,10 +135,9 @@ impl ColdTier {
             Some(store) => store,
             None => new_store(config.settings.partitions)?,
         };
-        let opened_s = config.settings.clock.wall_s();
         let mut starting = Starting { parts: Vec::new(), workers: Vec::new() };
         for (partition, medium) in (0..).zip(media) {
-            starting.start(medium, partition, &config, store, &pools, opened_s)?;
+            starting.start(medium, partition, &config, store, &pools)?;
         }
         starting.await_mounts(config.settings.open_timeout, &store)?;
         let hot = pools.hot();
@@ -153,7 +152,6 @@ impl ColdTier {
                 full: settings.full,
                 ttl: settings.ttl,
                 idle_s: settings.idle.map(seconds),
-                opened_s,
                 durability: settings.durability,
                 pending_bytes_max: settings.pending_bytes_max,
                 op_timeout: settings.op_timeout,
@@ -191,7 +189,8 @@ impl ColdTier {
     /// [`CloseError`]; the tier is closed all the same.
     ///
     /// # Bounds
-    /// Waits at most the configured `close_timeout`, and a second.
+    /// Waits for the workers at most the configured `close_timeout` for each partition, and a second; an operation of the medium
+    /// that is under way is waited for, however long it takes.
     pub fn close(mut self) -> Result<(), CloseError> {
         self.shut()
     }
@@ -270,7 +269,6 @@ impl Starting {
         config: &ColdTierConfig,
         store: Store,
         pools: &PoolCoordinator,
-        opened_s: u32,
     ) -> Result<(), OpenError> {
         let (sender, messages) = bounded(MESSAGES_MAX);
         let (ready, mounted) = bounded(1);
@@ -285,7 +283,6 @@ impl Starting {
             medium,
             messages,
             pools: pools.clone(),
-            opened_s,
             ready,
         };
         let run = move || worker::run(setup, syncer);
