@@ -140,4 +140,7 @@ pub struct Due {
     pub location: Location,
     /// Its bytes on the medium.
     pub record_bytes: u32,
+    /// Its version where it is due for being idle: unlike an expiry, that is not written in the record, so a tombstone must
+    /// take its place, else it would be there again after a mount.
+    pub idle_version: Option<Version>,
 }

@@ -87,6 +87,8 @@ pub(super) struct Log<'m> {
     pub(super) lifetime: u32,
     /// The newest wall clock known, in seconds.
     pub(super) clock_s: u32,
+    /// When it was taken over last, in milliseconds of the monotonic clock.
+    observed_ms: u64,
     /// The newest wall clock on the medium.
     pub(super) clock_written_s: u32,
     /// After a failure, nothing is tried before this time.
@@ -128,6 +130,7 @@ impl<'m> Log<'m> {
             ages: Ages::default(),
             lifetime: config.geometry.segment_count() / 4,
             clock_s: 0,
+            observed_ms: 0,
             clock_written_s: 0,
             retry_at_ms: 0,
             retry_wait_ms: RETRY_WAIT_MS_MIN,
@@ -183,17 +186,36 @@ impl<'m> Log<'m> {
         self.count(SegmentState::Free) + u32::from(self.opening.holds_segment())
     }
 
-    /// Tells whether a stream may take a new segment.
-    pub(super) fn may_open(&self, stream: Stream) -> bool {
-        match stream {
-            Stream::Hot | Stream::Warm => self.free() > FREE_RESERVE,
-            Stream::Young | Stream::Old => self.free() > 0,
+    /// Tells whether a stream may take a new segment; `is_freed` for a freed record.
+    ///
+    /// The last free one is for freed records: an output that a cut ends early is one more segment taken, and dead, and only a
+    /// freed record brings it back (rule 12). A relocation takes it only where nothing dead is left to be freed instead, or
+    /// can be, because a segment under suspicion comes first.
+    pub(super) fn may_open(&self, stream: Stream, is_freed: bool) -> bool {
+        match (stream, self.free()) {
+            (Stream::Hot | Stream::Warm, free) => free > FREE_RESERVE,
+            (Stream::Young | Stream::Old, 0) => false,
+            (Stream::Young | Stream::Old, 1) => is_freed || self.has_suspects() || !self.has_dead(),
+            (Stream::Young | Stream::Old, _) => true,
         }
     }
 
-    /// Advances the clock; it never goes back.
+    /// Tells whether a segment without live records is there or on its way to be free. Bounds: one pass over the table.
+    fn has_dead(&self) -> bool {
+        use SegmentState::{Emptied, Erased, Freeing};
+        let is_dead = |s: &Segment| s.state == SegmentState::Sealed && s.live_records == 0 && !s.is_damaged;
+        [Emptied, Freeing, Erased].into_iter().any(|state| self.count(state) > 0)
+            || self.segments.iter().any(is_dead)
+    }
+
+    /// Advances the clock; it never goes back, and takes no jump beyond the bound while it runs (rule 11).
     pub(super) fn observe(&mut self, now: Now) {
-        self.clock_s = self.clock_s.max(now.wall_s);
+        let passed_s = now.monotonic_ms.saturating_sub(self.observed_ms) / 1000;
+        let most = u64::from(self.clock_s) + passed_s + u64::from(self.config.clock_jump_s_max);
+        if u64::from(now.wall_s) <= most || self.clock_s == 0 {
+            self.clock_s = self.clock_s.max(now.wall_s);
+            self.observed_ms = now.monotonic_ms;
+        }
     }
 
     pub(super) fn is_expired(&self, expires_s: Option<u32>) -> bool {
@@ -246,6 +268,12 @@ impl<'m> Log<'m> {
                 .segments
                 .iter()
                 .any(|s| s.is_suspect && matches!(s.state, SegmentState::Sealed | SegmentState::Victim))
+    }
+
+    /// Tells whether a segment under suspicion can't be emptied because what is live in it can't be read back.
+    pub(super) fn has_lost_records(&self) -> bool {
+        self.may_be_suspect
+            && self.segments.iter().any(|s| s.is_suspect && s.is_damaged && s.state == SegmentState::Sealed)
     }
 
     /// The stream of a fresh record that replaces one of the sequence given.

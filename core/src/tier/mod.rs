@@ -278,6 +278,15 @@ impl<'m> Tier<'m> {
         self.log.syncs.durable
     }
 
+    /// Tells whether only a new mount helps: a sync failed, and records that it should have made durable can't be read back.
+    ///
+    /// From then on nothing counts as durable and nothing is freed, so that the synced versions before them are kept; the next
+    /// mount finds those (rules 1 and 9). Everything else can still be read.
+    #[must_use]
+    pub fn needs_remount(&self) -> bool {
+        self.log.has_lost_records()
+    }
+
     /// Tells whether a victim is being cleaned or a task runs.
     #[must_use]
     pub fn is_compacting(&self) -> bool {
@@ -440,10 +449,15 @@ impl<'m> Tier<'m> {
         if let Some(action) = self.log.poll_slots(now) {
             return Poll::Do(action);
         }
+        // What a failed sync put under suspicion is written again before all is durable; that may take a new segment.
+        let has_suspects = self.log.has_suspects();
+        if has_suspects && let Ok(Some(action)) = self.log.poll_opening(now) {
+            return Poll::Do(action);
+        }
         if let Some(action) = self.log.poll_sync(now) {
             return Poll::Do(action);
         }
-        if !self.mover.is_idle() || !self.tasks.is_idle() {
+        if has_suspects || !self.mover.is_idle() || !self.tasks.is_idle() {
             match self.tasks.poll(now, &mut self.log, &mut self.mover, host) {
                 Poll::Idle => {}
                 step => return step,

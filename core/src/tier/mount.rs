@@ -1,10 +1,10 @@
 //! Recovery: what a medium holds, found out in bounded steps.
 //!
 //! ```text
-//!  Heads ─► Freed ─► Index ─► Settle ─► Sync ─► done
+//!  Heads ─► Freed ─► Clock ─► Index ─► Settle ─► Sync ─► done
 //! ```
 //! *Heads* reads both ends of every segment and tells what it is. *Freed* looks for freed records, so that *Index* never reads
-//! a segment whose life is over. *Index* feeds every keyed record to the index, from footers where there are any. *Settle*
+//! a segment whose life is over, and for times; *Clock* refuses a jump. *Index* feeds every keyed record to the index, from footers where there are any. *Settle*
 //! finds the tombstones that nothing needs. *Sync* makes durable what was found: a killed process leaves bytes that can be
 //! read and could still be lost. Nothing is written before all segments have been looked at, and nothing is ever appended to
 //! a segment found here (rule 3).
@@ -31,6 +31,8 @@ enum State {
         segment: u32,
         scanner: Option<Scanner>,
     },
+    /// All times are known.
+    Clock,
     /// Feeding the index.
     Index {
         segment: u32,
@@ -119,6 +121,11 @@ impl Mount {
             State::Head { segment } => self.head(log, segment),
             State::Tail { segment, head } => self.tail(now, log, host, segment, head),
             State::Freed { segment, scanner } => Ok(self.freed(log, host, segment, scanner)),
+            State::Clock => {
+                self.check_clock(now, log)?;
+                self.state = State::Index { segment: 0, scanner: None };
+                Ok(Poll::Again)
+            }
             State::Index { segment, scanner } => Ok(self.index(log, host, segment, scanner)),
             State::Settle => Ok(self.settle(log, host)),
             State::Sync { mark } => {
@@ -270,6 +277,11 @@ impl Mount {
             log.sequence_next = log.sequence_next.saturating_add(log.geometry.segment_count());
         }
         host.identify(&log.store);
+        self.check_clock(now, log)
+    }
+
+    /// Rule 11. Headers tell the time first; time records may tell a later one.
+    fn check_clock(&self, now: Now, log: &Log<'_>) -> Result<(), MountError> {
         if self.newest_s > 0 && now.wall_s.abs_diff(self.newest_s) > log.config.clock_jump_s_max {
             return Err(MountError::Clock(i64::from(now.wall_s) - i64::from(self.newest_s)));
         }
@@ -289,7 +301,7 @@ impl Mount {
         scanner: Option<Scanner>,
     ) -> Poll {
         let Some(segment) = Self::next_segment(log, from) else {
-            self.state = State::Index { segment: 0, scanner: None };
+            self.state = State::Clock;
             return Poll::Again;
         };
         let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));

@@ -36,6 +36,13 @@ enum State {
     Ready,
 }
 
+/// Who waits for a segment: a stream, for a freed record or others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Wanted {
+    stream: Stream,
+    is_freed: bool,
+}
+
 /// The segment that is being opened.
 #[derive(Debug)]
 pub(super) struct Opening {
@@ -44,7 +51,7 @@ pub(super) struct Opening {
     sequence: u32,
     stream: Stream,
     /// A stream that waits for a segment.
-    wanted: Option<Stream>,
+    wanted: Option<Wanted>,
     ticket: Option<Ticket>,
     small: [u8; SMALL_BYTES],
     small_bytes: u32,
@@ -89,18 +96,20 @@ impl Opening {
 
 impl Log<'_> {
     /// Gives a stream the segment that is ready, or asks for one.
-    pub(super) fn take_opening(&mut self, stream: Stream) -> Result<usize, AppendError> {
+    pub(super) fn take_opening(&mut self, stream: Stream, is_freed: bool) -> Result<usize, AppendError> {
         let Some(index) = self.slots.iter().position(|s| s.state == SlotState::Empty) else {
             return Err(AppendError::Busy);
         };
-        if !self.may_open(stream) {
+        if !self.may_open(stream, is_freed) {
             return Err(AppendError::Busy);
         }
         if self.opening.state != State::Ready {
             // Relocation goes first: without it nothing becomes free.
-            if !matches!(self.opening.wanted, Some(Stream::Young | Stream::Old)) {
-                self.is_stirred |= self.opening.wanted != Some(stream);
-                self.opening.wanted = Some(stream);
+            let wanted = Some(Wanted { stream, is_freed });
+            let is_first = |w: Wanted| w.is_freed || matches!(w.stream, Stream::Young | Stream::Old);
+            if is_freed || !self.opening.wanted.is_some_and(is_first) {
+                self.is_stirred |= self.opening.wanted != wanted;
+                self.opening.wanted = wanted;
             }
             return Err(AppendError::Busy);
         }
@@ -135,8 +144,9 @@ impl Log<'_> {
     }
 
     fn begin_opening(&mut self) -> Result<Option<Action>, AppendError> {
-        let Some(stream) = self.opening.wanted.or_else(|| self.soon_full()) else { return Ok(None) };
-        if !self.may_open(stream) {
+        let soon = || self.soon_full().map(|stream| Wanted { stream, is_freed: false });
+        let Some(Wanted { stream, is_freed }) = self.opening.wanted.or_else(soon) else { return Ok(None) };
+        if !self.may_open(stream, is_freed) {
             return Ok(None);
         }
         let mut least: Option<(u32, u32)> = None;

@@ -55,7 +55,7 @@ impl Log<'_> {
         });
         let is_worth_keeping =
             rest.is_some_and(|rest| rest >= self.geometry.segment_bytes() / REST_WORTH_KEEPING);
-        if (is_worth_keeping || !self.may_open(stream))
+        if (is_worth_keeping || !self.may_open(stream, false))
             && let Some(index) = self.slot_with(other, room)
         {
             return Some(index);
@@ -117,7 +117,7 @@ impl Log<'_> {
         if let Some(index) = self.choose_slot(stream, other, room) {
             return Ok(index);
         }
-        self.take_opening(stream)
+        self.take_opening(stream, false)
     }
 
     /// The slot in which the record of this version waits for publication.
@@ -151,7 +151,7 @@ impl Log<'_> {
         let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
         let index = match self.choose_slot(stream, other, Room { bytes, floor: 0 }) {
             Some(index) => index,
-            None => self.take_opening(stream)?,
+            None => self.take_opening(stream, incoming.header.kind == Kind::Freed)?,
         };
         self.place(index, incoming)
     }

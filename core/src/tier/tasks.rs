@@ -12,16 +12,16 @@
 
 use heapless::{Deque, Vec};
 
-use super::config::FREE_RESERVE;
+use super::config::{FREE_RESERVE, Stream};
 use super::evict::Evict;
 use super::log::Log;
 use super::mover::{Cleaned, Mover};
 use super::rebuild::{self, Rebuild};
 use super::sample::{self, Sampling};
-use super::{Action, Dropped, Host, Now, Poll, TasksFull};
+use super::{Action, Dropped, Due, Host, Now, Poll, Standing, TasksFull};
 use crate::cleanup::{CleanupError, CleanupKind, CleanupReply, Outstanding, Ticket};
 use crate::compaction::{CompactionTask, Outcome, Pace, PoolOutcome, Progress, Report, TASK_QUEUE_CAPACITY};
-use crate::log::{Choice, Policy, Segment, SegmentState, choose};
+use crate::log::{Choice, Identity, Policy, Segment, SegmentState, choose};
 
 #[derive(Debug, Clone, Copy)]
 enum State {
@@ -49,6 +49,14 @@ struct Task {
     is_cancelled: bool,
 }
 
+impl Task {
+    fn count_checked(&mut self) {
+        self.report.checked_records += 1;
+        self.progress.done += 1;
+        self.progress.total = self.progress.done + 1;
+    }
+}
+
 /// The engine that runs tasks and meets shortages.
 #[derive(Debug)]
 pub(super) struct Tasks {
@@ -63,6 +71,8 @@ pub(super) struct Tasks {
     is_for_task: bool,
     rebuild: Rebuild,
     sampling: Sampling,
+    /// An idle record whose tombstone waits for room.
+    due: Option<Due>,
     pub(super) evict: Evict,
     pub(super) is_closing: bool,
 }
@@ -82,6 +92,7 @@ impl Tasks {
             is_for_task: false,
             rebuild: Rebuild::default(),
             sampling: Sampling::default(),
+            due: None,
             evict: Evict::default(),
             is_closing: false,
         }
@@ -148,7 +159,7 @@ impl Tasks {
         if let Some(cleaned) = mover.take_finished() {
             self.note_cleaned(&cleaned);
         }
-        if mover.is_idle() && !self.is_closing && !log.is_backing_off(now) {
+        if mover.is_idle() && !log.is_backing_off(now) {
             self.begin_needed(log, mover);
         }
         if !mover.is_idle() {
@@ -184,7 +195,7 @@ impl Tasks {
             + log.count(SegmentState::Erased);
         let (low, high) = (log.config.low_watermark_segments, log.config.high_watermark_segments);
         let was_short = self.is_short;
-        self.is_short = coming < FREE_RESERVE + if was_short { high } else { low };
+        self.is_short = !self.is_closing && coming < FREE_RESERVE + if was_short { high } else { low };
         log.counters.shortages += u64::from(self.is_short && !was_short);
         let suspects = log.has_suspects();
         if !self.is_short && !suspects {
@@ -224,7 +235,7 @@ impl Tasks {
         let step = match task.state {
             State::Compacting { below } => self.step_compacting(log, mover, &mut task, below),
             State::Rebuilding => self.step_rebuilding(log, mover, host, &mut task),
-            State::Expiring => Self::step_expiring(log, host, &mut task),
+            State::Expiring => self.step_expiring(log, host, &mut task),
             State::Sampling => self.step_sampling(log, host, &mut task),
             State::Retiring => self.step_retiring(log, mover, &task),
             State::Asking => Step::Stay(Poll::Idle),
@@ -261,7 +272,10 @@ impl Tasks {
                 self.rebuild = Rebuild::default();
                 State::Rebuilding
             }
-            CompactionTask::CleanupExpired => State::Expiring,
+            CompactionTask::CleanupExpired => {
+                self.due = None;
+                State::Expiring
+            }
             CompactionTask::OptimizeCompression => {
                 progress.total = u64::from(log.config.samples.max(1));
                 self.sampling = Sampling::default();
@@ -350,15 +364,31 @@ impl Tasks {
         }
     }
 
-    fn step_expiring<H: Host>(log: &mut Log<'_>, host: &mut H, task: &mut Task) -> Step {
+    fn step_expiring<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, task: &mut Task) -> Step {
         for _ in 0..DUE_PER_POLL {
             if task.is_cancelled {
                 return Step::To(State::Retiring);
             }
-            let Some(due) = host.due(log.clock_s) else { return Step::To(State::Retiring) };
-            task.report.checked_records += 1;
-            task.progress.done += 1;
-            task.progress.total = task.progress.done + 1;
+            let Some(due) = self.due.take().or_else(|| host.due(log.clock_s)) else {
+                log.flush();
+                return Step::To(State::Retiring);
+            };
+            if let Some(version) = due.idle_version
+                && log.geometry.identity() == Identity::KeyedHash
+            {
+                if host.standing(&due.hash, due.location) == Standing::Live {
+                    let stone = super::tombstone(due.hash, &due.hash.0, Some(version), Some(due.location));
+                    if log.append_relocated(Stream::Old, &stone).is_err() {
+                        self.due = Some(due);
+                        log.flush();
+                        return Step::Stay(Poll::Idle);
+                    }
+                    task.report.expired_records += 1;
+                }
+                task.count_checked();
+                continue;
+            }
+            task.count_checked();
             match host.drop_current(&due.hash, due.location) {
                 Dropped::Now => {
                     task.report.expired_records += 1;

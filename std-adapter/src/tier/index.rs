@@ -46,7 +46,7 @@ pub(crate) struct Index {
 /// The times that the index decides by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IndexClock {
-    /// The wall clock when the tier was opened.
+    /// The wall clock when the tier was opened; once it is mounted, no earlier than that of the log.
     pub(crate) opened_s: u32,
     /// The wall clock now.
     pub(crate) now_s: u32,
@@ -304,7 +304,10 @@ impl Host for Index {
                 if is_overlaid || !stored.is_live() || stored.kind() != Kind::Value || stored.is_stand_in() {
                     return None;
                 }
-                let due = Due { hash, location: stored.location(), record_bytes: stored.record_bytes };
+                let expires_s = stored.expires_s();
+                let idle_version = expires_s.is_none_or(|at| at > now_s).then_some(stored.version());
+                let (location, record_bytes) = (stored.location(), stored.record_bytes);
+                let due = Due { hash, location, record_bytes, idle_version };
                 let deadline_s = Self::mark_queued(clock, entry)?;
                 Some((due, deadline_s))
             });
