@@ -37,6 +37,17 @@ pub trait Medium: Send + Sync {
     /// A [`MediumError`]; then nothing is known of what is durable.
     fn sync(&self) -> Result<(), MediumError>;
 
+    /// Makes reads show what the medium holds, not what a cache in front of it does. Called once, before a mount.
+    ///
+    /// After a sync that failed in an earlier process, a system may keep pages that it could not write and call them clean.
+    /// A mount that took them for durable would free the older versions they supersede (rule 9).
+    ///
+    /// # Errors
+    /// A [`MediumError`]: then the medium can't be trusted, and is not mounted.
+    fn refresh(&self) -> Result<(), MediumError> {
+        Ok(())
+    }
+
     /// Makes `bytes` bytes from `offset` on read as zero, and gives back what they occupied where it can.
     ///
     /// # Errors
@@ -103,6 +114,12 @@ impl Medium for FileMedium {
         self.file.sync_data().map_err(|error| medium_error(&error))
     }
 
+    fn refresh(&self) -> Result<(), MediumError> {
+        // Only clean pages are let go, so what an earlier process left unwritten is written first.
+        self.sync()?;
+        forget_cached(&self.file).map_err(|error| medium_error(&error))
+    }
+
     fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
         if punch(&self.file, offset, bytes) {
             return Ok(());
@@ -132,6 +149,16 @@ impl Medium for FileMedium {
         let file = self.file.try_clone().map_err(|error| medium_error(&error))?;
         Ok(Box::new(Self { file }))
     }
+}
+
+#[cfg(target_os = "linux")]
+fn forget_cached(file: &File) -> io::Result<()> {
+    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn forget_cached(_: &File) -> io::Result<()> {
+    Ok(())
 }
 
 #[cfg(target_os = "linux")]

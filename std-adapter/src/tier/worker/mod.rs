@@ -53,7 +53,6 @@ pub(crate) struct Setup {
     pub(crate) medium: Box<dyn Medium>,
     pub(crate) messages: Receiver<Message>,
     pub(crate) pools: PoolCoordinator,
-    pub(crate) opened_s: u32,
     pub(crate) ready: Sender<Result<Mounted, MountError>>,
 }
 
@@ -158,11 +157,9 @@ pub(crate) fn run(setup: Setup, syncer: Syncer) {
 impl<'m> Worker<'m> {
     fn new(setup: Setup, tier: Tier<'m>, syncer: Syncer) -> Self {
         let settings = &setup.config.settings;
-        let clock = IndexClock {
-            opened_s: setup.opened_s,
-            now_s: setup.opened_s,
-            idle_s: settings.idle.map(super::config::seconds),
-        };
+        let wall_s = settings.clock.wall_s();
+        let idle_s = settings.idle.map(super::config::seconds);
+        let clock = IndexClock { opened_s: wall_s, now_s: wall_s, idle_s };
         setup.shell.codec.store(settings.codec.tag(), Relaxed);
         let value_bytes_max = setup.config.value_bytes_max as usize;
         Self {
@@ -233,7 +230,10 @@ impl<'m> Worker<'m> {
         let report = self.tier.mount_report();
         let recovery_ms = monotonic_ms().saturating_sub(begun_ms);
         self.posting.mounted(&report, recovery_ms, self.tier.segments());
-        self.shell.clock_s.store(self.tier.clock_s(), Relaxed);
+        let clock_s = self.tier.clock_s();
+        self.index.clock.opened_s = self.index.clock.opened_s.max(clock_s);
+        self.shell.opened_s.store(self.index.clock.opened_s, Relaxed);
+        self.shell.clock_s.store(clock_s, Relaxed);
         self.post();
         tracing::info!(
             partition = self.partition,
