@@ -76,7 +76,6 @@ pub(crate) struct Limits {
     pub(crate) full: FullPolicy,
     pub(crate) ttl: Option<Duration>,
     pub(crate) idle_s: Option<u32>,
-    pub(crate) opened_s: u32,
     pub(crate) durability: Durability,
     pub(crate) pending_bytes_max: u64,
     pub(crate) op_timeout: Duration,

@@ -97,23 +97,23 @@ impl ColdTierHandle {
             let part = open.part(index)?;
             let now_s = open.now_s(part);
             part.check_alive()?;
-            Ok(part.shell.view(&hash, |entry| is_current(entry, now_s, &open.limits)).unwrap_or(false))
+            Ok(part.shell.view(&hash, |entry| part.is_current(&open.limits, entry, now_s)).unwrap_or(false))
         })?
     }
 }
 
-/// Whether an entry has a value whose time is not over.
-fn is_current(entry: &Entry, now_s: u32, limits: &Limits) -> bool {
-    let expires_s = match &entry.pending {
-        Some(pending) => pending.expires_s,
-        None => entry.stored().and_then(Stored::expires_s),
-    };
-    let idle_s =
-        limits.idle_s.map(|idle_s| limits.opened_s.saturating_add(entry.touched_s()).saturating_add(idle_s));
-    entry.is_value() && [expires_s, idle_s].into_iter().flatten().all(|end_s| now_s < end_s)
-}
-
 impl Part {
+    /// Whether an entry has a value whose time is not over.
+    fn is_current(&self, limits: &Limits, entry: &Entry, now_s: u32) -> bool {
+        let expires_s = match &entry.pending {
+            Some(pending) => pending.expires_s,
+            None => entry.stored().and_then(Stored::expires_s),
+        };
+        let touched_s = || self.shell.opened_s.load(Relaxed).saturating_add(entry.touched_s());
+        let idle_s = limits.idle_s.map(|idle_s| touched_s().saturating_add(idle_s));
+        entry.is_value() && [expires_s, idle_s].into_iter().flatten().all(|end_s| now_s < end_s)
+    }
+
     pub(super) fn check_alive(&self) -> Result<(), TierError> {
         if self.shell.health.is_poisoned() { Err(TierError::Poisoned) } else { Ok(()) }
     }
@@ -168,10 +168,10 @@ impl Part {
     fn look_up(&self, open: &Open, hash: &KeyHash, key: Option<&[u8]>, buffer: &mut Vec<u8>) -> Found {
         let now_s = open.now_s(self);
         let look = |entry: &Entry| {
-            if !is_current(entry, now_s, &open.limits) {
+            if !self.is_current(&open.limits, entry, now_s) {
                 return Found::Absent;
             }
-            entry.touch(now_s.saturating_sub(open.limits.opened_s));
+            entry.touch(now_s.saturating_sub(self.shell.opened_s.load(Relaxed)));
             match (&entry.pending, entry.stored()) {
                 (Some(pending), _) => {
                     let own = pending.payload.get(..pending.key_bytes as usize);
@@ -227,7 +227,7 @@ impl Part {
         self.check_alive()?;
         let now_s = open.now_s(self);
         let look = |entry: &Entry| {
-            if !is_current(entry, now_s, &open.limits) {
+            if !self.is_current(&open.limits, entry, now_s) {
                 return (None, None);
             }
             let pending = entry.pending.as_ref().and_then(|p| p.payload.get(..p.key_bytes as usize));

@@ -15,6 +15,7 @@ const PAUSE_MS_MAX: u64 = 2_000;
 #[derive(Debug, Default)]
 pub(crate) struct Health {
     is_poisoned: AtomicBool,
+    needs_reopen: AtomicBool,
     error: AtomicU8,
     pause_ms: AtomicU64,
     until_ms: AtomicU64,
@@ -27,6 +28,11 @@ impl Health {
 
     pub(crate) fn is_poisoned(&self) -> bool {
         self.is_poisoned.load(Ordering::Acquire)
+    }
+
+    /// What a failed sync should have made durable can't be read back: writes are refused until the tier is opened again.
+    pub(crate) fn give_up(&self) {
+        self.needs_reopen.store(true, Ordering::Release);
     }
 
     /// The medium failed: writes are refused for a while, longer each time.
@@ -52,6 +58,9 @@ impl Health {
 
     /// The failure for which writes are refused now; after the pause one is let through, to see.
     pub(crate) fn refusal(&self) -> Option<MediumError> {
+        if self.needs_reopen.load(Ordering::Acquire) {
+            return Some(MediumError::Unreadable);
+        }
         let error = self.failure()?;
         (monotonic_ms() < self.until_ms.load(Ordering::Relaxed)).then_some(error)
     }
@@ -73,6 +82,7 @@ impl Health {
 
     pub(crate) fn reset(&self) {
         self.is_poisoned.store(false, Ordering::Release);
+        self.needs_reopen.store(false, Ordering::Release);
         self.error.store(0, Ordering::Release);
         self.pause_ms.store(0, Ordering::Relaxed);
         self.until_ms.store(0, Ordering::Relaxed);
@@ -91,6 +101,16 @@ mod tests {
         assert_eq!(health.refusal(), Some(MediumError::NoSpace));
         health.recover();
         assert_eq!((health.refusal(), health.failure()), (None, None));
+    }
+
+    #[test]
+    fn medium_given_up_refuses_until_the_tier_is_opened_again() {
+        let health = Health::default();
+        health.give_up();
+        health.recover();
+        assert_eq!(health.refusal(), Some(MediumError::Unreadable));
+        health.reset();
+        assert_eq!(health.refusal(), None);
     }
 
     #[test]

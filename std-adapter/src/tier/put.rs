@@ -336,7 +336,7 @@ impl Part {
     /// Brings a write into the index.
     fn publish(&self, open: &Open, write: &mut Write) -> Publish {
         let counts = &self.shell.counts;
-        let touched_s = open.now_s(self).saturating_sub(open.limits.opened_s);
+        let touched_s = open.now_s(self).saturating_sub(self.shell.opened_s.load(Relaxed));
         let published = self.shell.mutate(&open.terms, &write.hash, |entry| {
             entry.written(touched_s);
             let had_stored = entry.stored().is_some();

@@ -87,6 +87,9 @@ pub(crate) struct Shell {
     pub(crate) codec: AtomicU8,
     pub(crate) is_compacting: AtomicBool,
     pub(crate) has_background: AtomicBool,
+    /// The wall clock of the log when it was mounted. Idleness is counted from there: a wall clock that is behind the log would
+    /// make every key idle at once.
+    pub(crate) opened_s: AtomicU32,
     /// The wall clock of the log: it does not go back over a reopen.
     pub(crate) clock_s: AtomicU32,
     /// Segments kept as they are because of damage.
@@ -123,6 +126,7 @@ impl Shell {
         self.longest_record.store(0, Relaxed);
         self.is_compacting.store(false, Relaxed);
         self.has_background.store(false, Relaxed);
+        self.opened_s.store(0, Relaxed);
         self.clock_s.store(0, Relaxed);
         self.quarantined.store(0, Relaxed);
         self.evict_bytes.store(0, Relaxed);
@@ -145,6 +149,7 @@ impl Shell {
             codec: AtomicU8::new(1),
             is_compacting: AtomicBool::new(false),
             has_background: AtomicBool::new(false),
+            opened_s: AtomicU32::new(0),
             clock_s: AtomicU32::new(0),
             quarantined: AtomicU32::new(0),
             evict_bytes: AtomicU64::new(0),

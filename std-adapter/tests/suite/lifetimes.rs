@@ -107,6 +107,26 @@ fn idle_key_is_dropped_and_one_that_is_read_stays() {
 }
 
 #[test]
+fn clock_set_back_over_a_reopen_makes_no_key_idle() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).idle(Duration::from_secs(3600)).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with(b"a", b"v", SYNCED).unwrap();
+    drop(tier);
+    CLOCK.set_s(1_800_000_000 - 7200);
+    let tier = open(dir.path(), &config, &pools);
+    assert!(tier.contains(b"a").unwrap(), "idleness restarts at open");
+    tier.put_with(b"b", b"v", SYNCED).unwrap();
+    tier.compaction().run_compaction(CompactionTask::CleanupExpired, RUN).unwrap();
+    assert_eq!((tier.get(b"a").unwrap(), tier.contains(b"b").unwrap()), (Some(b"v".to_vec()), true));
+    // The clock of the log stands at the time of the last run, until the wall clock has caught up.
+    CLOCK.set_s(1_800_000_000 + 3600);
+    assert!(!tier.contains(b"a").unwrap());
+}
+
+#[test]
 fn lifetime_out_of_bounds_is_refused_and_nothing_is_put() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();

@@ -109,6 +109,11 @@ impl Worker<'_> {
 
     /// Tells those who wait what was reached, and posts the figures.
     pub(super) fn finish_turn(&mut self, is_idle: bool) {
+        if self.tier.needs_remount() {
+            // Nothing becomes durable any more; the synced versions are kept, and the next open finds them.
+            self.shell.health.give_up();
+            self.waiters.fail_synced(MediumError::Unreadable);
+        }
         let (written, durable) = (self.tier.written(), self.tier.durable());
         if self.waiters.are_reached(written, durable) {
             // Whoever is told that a write is done finds it in the figures.
