@@ -18,11 +18,11 @@ pub const CACHE_ID_BYTES_MAX: usize = 64;
 
 const LOCK_NAME: &str = "LOCK";
 
-/// The directory of a tier, locked for as long as this value lives.
+/// The directory of a tier, locked for as long as this value or a [`share`](Self::share_lock) of its lock lives.
 #[derive(Debug)]
 pub(super) struct Dir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
 }
 
 fn is_plain(cache_id: &str) -> bool {
@@ -94,7 +94,13 @@ impl Dir {
         if is_new {
             sync_dir(base_dir)?;
         }
-        Ok(Self { path, _lock: lock })
+        Ok(Self { path, lock })
+    }
+
+    /// Another hold on the lock: the system lets go of it when the last one is dropped. A worker that outlives its tier keeps
+    /// the directory to itself by it.
+    pub(super) fn share_lock(&self) -> io::Result<File> {
+        self.lock.try_clone()
     }
 
     /// Opens the file of each partition, or makes them all.

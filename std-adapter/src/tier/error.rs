@@ -347,7 +347,7 @@ pub enum CloseError {
         /// The failure, where it was the medium's.
         error: Option<MediumError>,
     },
-    /// A worker did not end before the deadline; its memory stays in use.
+    /// A worker did not end before the deadline. Until it does its memory stays in use, and its directory locked.
     TimedOut,
 }
 

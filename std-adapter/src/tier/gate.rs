@@ -39,8 +39,8 @@ pub(crate) enum Message {
     Background(Option<Duration>),
     /// Shows the segments.
     Segments(Sender<Vec<SegmentView>>),
-    /// Writes and syncs what is left, and ends.
-    Close { timeout: Duration, outcome: Sender<Result<(), CloseError>> },
+    /// Writes and syncs what is left, and ends; in any case when the time has come.
+    Close { ends_ms: u64, outcome: Sender<Result<(), CloseError>> },
 }
 
 /// Who waits for a write, and for what.

@@ -2,13 +2,16 @@
 
 use core::fmt;
 use core::ops::Deref;
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use coldpress_core::log::Store;
-use crossbeam_channel::{RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 
 use super::config::{ColdTierConfig, seconds};
 use super::dir::Dir;
@@ -19,9 +22,13 @@ use super::handle::{ColdTierHandle, wait_for};
 use super::peek::{new_store, peek};
 use super::shell::{MESSAGES_MAX, Shell};
 use super::syncer::Syncer;
-use super::worker::{self, Mounted, Setup};
+use super::worker::{self, Mounted, Setup, millis};
+use crate::clock::monotonic_ms;
 use crate::medium::Medium;
 use crate::pool::PoolCoordinator;
+
+/// How long a close waits beyond the time that its workers have.
+const AFTER_CLOSE: Duration = Duration::from_secs(1);
 
 /// A cold tier: bytes under keys, on files, in bounded space.
 ///
@@ -56,9 +63,9 @@ pub struct ColdTier {
     handle: ColdTierHandle,
     workers: Vec<JoinHandle<()>>,
     pools: PoolCoordinator,
-    close_timeout: core::time::Duration,
+    close_timeout: Duration,
     is_closed: bool,
-    /// Released last: until then nobody else opens the directory.
+    /// Released last, and shared by the workers: until all are over nobody else opens the directory.
     _dir: Option<Dir>,
 }
 
@@ -137,7 +144,8 @@ impl ColdTier {
         };
         let mut starting = Starting { parts: Vec::new(), workers: Vec::new() };
         for (partition, medium) in (0..).zip(media) {
-            starting.start(medium, partition, &config, store, &pools)?;
+            let lock = dir.as_ref().map(Dir::share_lock).transpose()?;
+            starting.start(medium, partition, &config, store, &pools, lock)?;
         }
         starting.await_mounts(config.settings.open_timeout, &store)?;
         let hot = pools.hot();
@@ -200,38 +208,31 @@ impl ColdTier {
             return Ok(());
         }
         let Some(open) = self.handle.gate.close() else { return Ok(()) };
-        let mut outcome = Ok(());
-        let ends: Vec<_> =
-            open.parts.iter().map(|part| (send_close(part, self.close_timeout), part.shell)).collect();
-        let deadline = Instant::now() + self.close_timeout + core::time::Duration::from_secs(1);
-        let mut are_over = true;
-        for (end, shell) in ends {
-            let ended = match end {
-                None => Err(CloseError::Poisoned),
-                Some(end) => match wait_for(&end, deadline, shell) {
-                    Ok(result) => result,
-                    Err(TierError::TimedOut) => {
-                        are_over = false;
-                        Err(CloseError::TimedOut)
-                    }
-                    Err(_) => Err(CloseError::Poisoned),
-                },
-            };
-            outcome = outcome.and(ended);
-        }
+        let ends_ms = monotonic_ms().saturating_add(millis(self.close_timeout));
+        let deadline = Instant::now() + self.close_timeout + AFTER_CLOSE;
+        let ends: Vec<_> = open.parts.iter().map(|part| (send_close(part, ends_ms), part.shell)).collect();
         if let Some((hot, tier)) = open.hot {
             hot.remove_tier(tier);
         }
-        let shells: Vec<&'static Shell> = open.parts.iter().map(|part| part.shell).collect();
         drop(open);
-        if are_over {
-            for worker in self.workers.drain(..) {
-                if worker.join().is_err() {
-                    outcome = outcome.and(Err(CloseError::Poisoned));
-                }
+        let mut outcome = Ok(());
+        for ((end, shell), worker) in ends.into_iter().zip(self.workers.drain(..)) {
+            let ended = match end.map(|end| wait_for(&end, deadline, shell)) {
+                Some(Ok(result)) => result,
+                Some(Err(TierError::TimedOut)) => Err(CloseError::TimedOut),
+                None | Some(Err(_)) => Err(CloseError::Poisoned),
+            };
+            outcome = outcome.and(ended);
+            if !is_over(&worker, deadline) {
+                // It keeps its shell, its medium and its hold on the lock for as long as it is stuck: nobody else may have them.
+                tracing::error!(worker = worker.thread().name(), "the worker is stuck; it is left alone");
+                outcome = outcome.and(Err(CloseError::TimedOut));
+                continue;
             }
-            // A worker that did not end keeps its shell: nobody else may have it.
-            shells.into_iter().for_each(Shell::put_back);
+            if worker.join().is_err() {
+                outcome = outcome.and(Err(CloseError::Poisoned));
+            }
+            shell.put_back();
         }
         self.handle.gate.put_back();
         tracing::info!(?outcome, "tier closed");
@@ -239,13 +240,21 @@ impl ColdTier {
     }
 }
 
-fn send_close(
-    part: &Part,
-    timeout: core::time::Duration,
-) -> Option<crossbeam_channel::Receiver<Result<(), CloseError>>> {
+/// Tells a worker to end, and by when: a place in its queue is kept for that.
+fn send_close(part: &Part, ends_ms: u64) -> Option<Receiver<Result<(), CloseError>>> {
     let (outcome, end) = bounded(1);
-    part.sender.send_timeout(Message::Close { timeout, outcome }, timeout).ok()?;
+    part.sender.try_send(Message::Close { ends_ms, outcome }).ok()?;
+    part.shell.ends_ms.store(ends_ms, Relaxed);
     Some(end)
+}
+
+/// Waits until a thread is over or the deadline has passed; tells which. A worker that has said how it ended has only its
+/// syncer to wait for.
+fn is_over(worker: &JoinHandle<()>, deadline: Instant) -> bool {
+    while !worker.is_finished() && Instant::now() < deadline {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    worker.is_finished()
 }
 
 impl Drop for ColdTier {
@@ -257,7 +266,7 @@ impl Drop for ColdTier {
 
 /// Partitions that are being opened; dropping it gives them up.
 struct Starting {
-    parts: Vec<(Part, crossbeam_channel::Receiver<Result<Mounted, coldpress_core::tier::MountError>>)>,
+    parts: Vec<(Part, Receiver<Result<Mounted, coldpress_core::tier::MountError>>)>,
     workers: Vec<JoinHandle<()>>,
 }
 
@@ -269,6 +278,7 @@ impl Starting {
         config: &ColdTierConfig,
         store: Store,
         pools: &PoolCoordinator,
+        lock: Option<File>,
     ) -> Result<(), OpenError> {
         let (sender, messages) = bounded(MESSAGES_MAX);
         let (ready, mounted) = bounded(1);
@@ -285,7 +295,10 @@ impl Starting {
             pools: pools.clone(),
             ready,
         };
-        let run = move || worker::run(setup, syncer);
+        let run = move || {
+            worker::run(setup, syncer);
+            drop(lock);
+        };
         let spawned: io::Result<JoinHandle<()>> =
             Builder::new().name(format!("coldpress-log-{partition}")).spawn(run);
         match spawned {
@@ -301,7 +314,7 @@ impl Starting {
         }
     }
 
-    fn await_mounts(&self, timeout: core::time::Duration, store: &Store) -> Result<(), OpenError> {
+    fn await_mounts(&self, timeout: Duration, store: &Store) -> Result<(), OpenError> {
         let deadline = Instant::now() + timeout;
         for (_, mounted) in &self.parts {
             let mounted = match mounted.recv_deadline(deadline) {
@@ -335,3 +348,6 @@ impl Drop for Starting {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -96,6 +96,8 @@ pub(crate) struct Shell {
     pub(crate) quarantined: AtomicU32,
     /// Bytes that clients wait for.
     pub(crate) evict_bytes: AtomicU64,
+    /// When the worker has to be over, in milliseconds: from then on it takes no step, as others may have the medium soon.
+    pub(crate) ends_ms: AtomicU64,
 }
 
 static FREE: Mutex<Vec<&'static Shell>> = Mutex::new(Vec::new());
@@ -130,6 +132,7 @@ impl Shell {
         self.clock_s.store(0, Relaxed);
         self.quarantined.store(0, Relaxed);
         self.evict_bytes.store(0, Relaxed);
+        self.ends_ms.store(u64::MAX, Relaxed);
         FREE.lock().push(self);
     }
 
@@ -153,6 +156,7 @@ impl Shell {
             clock_s: AtomicU32::new(0),
             quarantined: AtomicU32::new(0),
             evict_bytes: AtomicU64::new(0),
+            ends_ms: AtomicU64::new(u64::MAX),
         }
     }
 

@@ -3,6 +3,7 @@
 mod api;
 mod bad_input;
 mod capacity;
+mod closing;
 mod common;
 mod compaction;
 mod double;

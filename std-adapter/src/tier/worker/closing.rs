@@ -9,14 +9,14 @@ use crate::tier::error::{CloseError, TierError};
 
 /// A close that is under way.
 pub(super) struct Closing {
-    deadline_ms: u64,
+    ends_ms: u64,
     outcome: Option<Sender<Result<(), CloseError>>>,
     is_begun: bool,
 }
 
 impl Closing {
-    pub(super) const fn new(deadline_ms: u64, outcome: Option<Sender<Result<(), CloseError>>>) -> Self {
-        Self { deadline_ms, outcome, is_begun: false }
+    pub(super) const fn new(ends_ms: u64, outcome: Option<Sender<Result<(), CloseError>>>) -> Self {
+        Self { ends_ms, outcome, is_begun: false }
     }
 }
 
@@ -30,7 +30,7 @@ impl Worker<'_> {
             self.tier.close();
         }
         let is_closed = self.tier.status() == Status::Closed;
-        if !is_closed && monotonic_ms() < closing.deadline_ms {
+        if !is_closed && monotonic_ms() < closing.ends_ms {
             return false;
         }
         let outcome = closing.outcome.take();

@@ -22,13 +22,16 @@ const AGAIN_MS: u64 = 2;
 const DEBT_MS: u64 = 1_000;
 
 impl Worker<'_> {
-    /// Polls the machine, up to a bound; tells whether it has nothing left to do.
+    /// Polls the machine, up to a bound and to the end of a close; tells whether it has nothing left to do.
     pub(super) fn drive(&mut self) -> bool {
         for polls in 0..POLLS_PER_TURN {
             if polls >= POLLS_BEFORE_MESSAGES && !self.messages.is_empty() {
                 return false;
             }
             let now = self.now();
+            if now.monotonic_ms >= self.shell.ends_ms.load(Relaxed) {
+                return false;
+            }
             match self.tier.poll(now, &mut self.index) {
                 Poll::Do(action) => self.perform(now, action),
                 Poll::Again => {}

@@ -320,10 +320,7 @@ impl<'m> Worker<'m> {
                 let view = |(index, segment)| SegmentView::new(self.partition, index, segment, segment_bytes);
                 let _ = reply.try_send((0..).zip(self.tier.segments()).map(view).collect());
             }
-            Message::Close { timeout, outcome } => {
-                let deadline_ms = monotonic_ms().saturating_add(millis(timeout));
-                self.closing = Some(Closing::new(deadline_ms, Some(outcome)));
-            }
+            Message::Close { ends_ms, outcome } => self.closing = Some(Closing::new(ends_ms, Some(outcome))),
         }
     }
 
@@ -360,6 +357,6 @@ impl<'m> Worker<'m> {
     }
 }
 
-fn millis(time: Duration) -> u64 {
+pub(super) fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
 }

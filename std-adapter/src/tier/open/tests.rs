@@ -1,0 +1,96 @@
+//! A close that is not waited for to its end, on a directory.
+
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+
+use super::*;
+use crate::medium::MediumError;
+use crate::pool::{AllocationManager, PoolConfig};
+
+/// A medium whose writes, or syncs, wait while it is told so.
+struct Held {
+    medium: Box<dyn Medium>,
+    holds_writes: &'static AtomicBool,
+    holds_syncs: &'static AtomicBool,
+}
+
+fn wait_while(is_held: &AtomicBool) {
+    while is_held.load(SeqCst) {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+impl Medium for Held {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        self.medium.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumError> {
+        wait_while(self.holds_writes);
+        self.medium.write_at(offset, from)
+    }
+
+    fn sync(&self) -> Result<(), MediumError> {
+        wait_while(self.holds_syncs);
+        self.medium.sync()
+    }
+
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        self.medium.erase(offset, bytes)
+    }
+
+    fn len(&self) -> Result<u64, MediumError> {
+        self.medium.len()
+    }
+
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+        Ok(Box::new(Self { medium: self.medium.try_clone()?, ..*self }))
+    }
+}
+
+/// Closes a tier that is stuck, and opens its directory again before and after it comes loose.
+fn check(holds_writes: &'static AtomicBool, holds_syncs: &'static AtomicBool, hold: &AtomicBool) {
+    let base = tempfile::tempdir().unwrap();
+    let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
+    let (_manager, pools) = AllocationManager::new(&pools).unwrap();
+    let config = ColdTierConfig::builder().capacity_bytes(4 << 20);
+    let config = config.close_timeout(Duration::from_millis(50)).build().unwrap();
+    let dir = Dir::lock(base.path(), "test").unwrap();
+    let parts = dir.open_parts(&config).unwrap();
+    let hold_part = |medium| Box::new(Held { medium, holds_writes, holds_syncs }) as Box<dyn Medium>;
+    let media = parts.into_iter().map(hold_part).collect();
+    let tier = ColdTier::start(media, config.clone(), pools.clone(), Some(dir)).unwrap();
+    tier.put(b"old", b"v").unwrap();
+    tier.flush().unwrap();
+    hold.store(true, SeqCst);
+    tier.put(b"new", b"v").unwrap();
+    let begun = Instant::now();
+    assert!(tier.close().is_err());
+    assert!(begun.elapsed() < AFTER_CLOSE + Duration::from_secs(2), "the close has a deadline");
+    let open = || ColdTier::open(base.path(), "test", config.clone(), pools.clone());
+    assert!(matches!(open(), Err(OpenError::AlreadyOpen(_))), "the old worker may still write");
+    hold.store(false, SeqCst);
+    let begun = Instant::now();
+    let tier = loop {
+        match open() {
+            Err(OpenError::AlreadyOpen(_)) if begun.elapsed().as_secs() < 10 => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => break opened.unwrap(),
+        }
+    };
+    assert!(tier.contains(b"old").unwrap());
+}
+
+#[test]
+fn directory_of_a_worker_stuck_in_a_write_stays_locked_until_that_is_over() {
+    static WRITES: AtomicBool = AtomicBool::new(false);
+    static SYNCS: AtomicBool = AtomicBool::new(false);
+    check(&WRITES, &SYNCS, &WRITES);
+}
+
+#[test]
+fn directory_of_a_syncer_stuck_in_a_sync_stays_locked_until_that_is_over() {
+    static WRITES: AtomicBool = AtomicBool::new(false);
+    static SYNCS: AtomicBool = AtomicBool::new(false);
+    check(&WRITES, &SYNCS, &SYNCS);
+}
