@@ -80,8 +80,6 @@ const EXPIRES: u32 = 1 << 26;
 const LIVE: u32 = 1 << 27;
 const DAMAGED: u32 = 1 << 28;
 const SEALED: u32 = 1 << 29;
-/// The key is in an expiry bucket that comes up no later than it expires.
-const QUEUED: u32 = 1 << 30;
 /// The value is dropped; its record stands in for its own tombstone while other copies of the key are on the medium.
 const STAND_IN: u32 = 1 << 31;
 
@@ -153,10 +151,6 @@ impl Stored {
         self.has(SEALED)
     }
 
-    pub(crate) const fn is_queued(&self) -> bool {
-        self.has(QUEUED)
-    }
-
     pub(crate) fn set_damaged(&mut self) {
         self.put(DAMAGED, true);
     }
@@ -168,10 +162,6 @@ impl Stored {
 
     pub(crate) fn set_stand_in(&mut self) {
         self.put(STAND_IN, true);
-    }
-
-    pub(crate) fn set_queued(&mut self, on: bool) {
-        self.put(QUEUED, on);
     }
 
     /// Stops counting it as live; says what that releases.
@@ -224,13 +214,15 @@ pub(crate) struct Entry {
     pub(crate) copies: u32,
     /// Seconds since the tier opened when it was last read; the top bit is set by every read.
     touched: AtomicU32,
+    /// The second of its place in the queue of what expires, no later than it is due; 0 where it has none.
+    pub(crate) queued_s: u32,
 }
 
 const REFERENCED: u32 = 1 << 31;
 
 impl Default for Entry {
     fn default() -> Self {
-        Self { pending: None, stored: Stored::NONE, copies: 0, touched: AtomicU32::new(0) }
+        Self { pending: None, stored: Stored::NONE, copies: 0, touched: AtomicU32::new(0), queued_s: 0 }
     }
 }
 
@@ -258,10 +250,8 @@ impl Entry {
 
     /// Puts a copy in the place of the newest; returns what that releases.
     pub(crate) fn replace(&mut self, new: Stored) -> Option<Released> {
-        let is_queued = self.stored.is_queued() && self.stored.expires_s <= new.expires_s;
         let released = self.stored.release();
         self.stored = new;
-        self.stored.set_queued(is_queued);
         released
     }
 

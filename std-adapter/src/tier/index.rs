@@ -1,6 +1,6 @@
 //! The index as the machine sees it: liveness, copies, expiry, codecs.
 //!
-//! Owned by the log worker. What clients read too is in the shell; what only the worker needs (expiry buckets, samples of
+//! Owned by the log worker. What clients read too is in the shell; what only the worker needs (the queue of what expires, samples of
 //! codecs, tombstones to settle after a mount) is here.
 
 use core::sync::atomic::Ordering::Relaxed;
@@ -13,7 +13,7 @@ use coldpress_core::log::{KeyHash, Kind, Location, Store};
 use coldpress_core::tier::{Dropped, Due, Host, Placed, Published, Released, Standing};
 
 use super::entry::{Entry, Stored, Terms};
-use super::expiry::Buckets;
+use super::expiry::{Move, Queue};
 use super::identity::key_hash;
 use super::shell::Shell;
 use crate::codec::Codecs;
@@ -35,7 +35,7 @@ pub(crate) struct Index {
     hot: HotPools,
     /// What the pools had counted when they were judged last.
     judged: PoolFigures,
-    buckets: Buckets,
+    queue: Queue,
     /// Keys whose newest record was a tombstone when the mount found it.
     tombstones: Vec<KeyHash>,
     /// Keys whose write failed and has to be appended again.
@@ -81,7 +81,7 @@ impl Index {
             clock,
             hot,
             judged: PoolFigures::default(),
-            buckets: Buckets::default(),
+            queue: Queue::default(),
             tombstones: Vec::new(),
             unwritten: VecDeque::new(),
             recoder: Recoder { value_bytes_max, ..Recoder::default() },
@@ -92,21 +92,20 @@ impl Index {
         self.shell.mutate(&self.terms, hash, change)
     }
 
-    /// Puts a hash into a bucket if its entry says that it belongs in one and is in none yet.
-    fn queue(&mut self, hash: &KeyHash, deadline_s: Option<u32>) {
-        if let Some(deadline_s) = deadline_s {
-            self.buckets.push(deadline_s, *hash);
-        }
-    }
-
-    /// Marks an entry as queued; returns the second to queue it for.
-    fn mark_queued(clock: IndexClock, entry: &mut Entry) -> Option<u32> {
-        let is_wanted =
-            |s: &&Stored| s.is_live() && s.kind() == Kind::Value && !s.is_queued() && !s.is_stand_in();
-        let stored = entry.stored().filter(is_wanted)?;
-        let deadline_s = clock.deadline_s(entry, stored)?;
-        entry.stored_mut()?.set_queued(true);
-        Some(deadline_s)
+    /// Finds the place in the queue of an entry as it is now. One that comes up too early is kept: the entry is looked at then,
+    /// and gets a later one.
+    fn requeue(clock: IndexClock, entry: &mut Entry) -> Move {
+        let may_expire = |s: &&Stored| s.is_live() && s.kind() == Kind::Value && !s.is_stand_in();
+        let stored = entry.stored().filter(may_expire);
+        let deadline_s = stored.and_then(|stored| clock.deadline_s(entry, stored));
+        let from_s = entry.queued_s;
+        let to_s = match deadline_s.map(|at| at.max(1)) {
+            Some(at) if from_s == 0 || at < from_s => at,
+            Some(_) => from_s,
+            None => 0,
+        };
+        entry.queued_s = to_s;
+        Move { from_s, to_s }
     }
 
     /// Counts a copy, and lets it take the place of the newest one if it wins.
@@ -119,10 +118,12 @@ impl Index {
                 return (Published::Stale, None);
             }
             let released = entry.replace(Stored::live(placed, is_sealed));
-            (Published::Live(released), Self::mark_queued(clock, entry))
+            (Published::Live(released), Some(Self::requeue(clock, entry)))
         });
-        let Some((published, deadline_s)) = outcome else { return Published::Stale };
-        self.queue(hash, deadline_s);
+        let Some((published, step)) = outcome else { return Published::Stale };
+        if let Some(step) = step {
+            self.queue.follow(hash, step);
+        }
         published
     }
 
@@ -263,14 +264,20 @@ impl Host for Index {
     }
 
     fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
-        self.mutate(hash, |entry| {
+        let clock = self.clock;
+        let outcome = self.mutate(hash, |entry| {
             entry.copies = entry.copies.saturating_sub(1);
             if entry.copies == 0 {
                 entry.forget();
+                return (None, Some(Self::requeue(clock, entry)));
             }
-            let_go(entry)
-        })
-        .flatten()
+            (let_go(entry), None)
+        });
+        let (released, step) = outcome?;
+        if let Some(step) = step {
+            self.queue.follow(hash, step);
+        }
+        released
     }
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
@@ -295,12 +302,12 @@ impl Host for Index {
         self.clock.now_s = self.clock.now_s.max(now_s);
         let clock = self.clock;
         for _ in 0..DUE_LOOKS_MAX {
-            let hash = self.buckets.pop(now_s)?;
+            let hash = self.queue.pop(now_s)?;
             let found = self.mutate(&hash, |entry| {
+                entry.queued_s = 0;
                 let is_overlaid = entry.pending.is_some();
-                let stored = entry.stored_mut()?;
-                stored.set_queued(false);
-                // What overlays it comes to a bucket of its own when it is published.
+                let stored = entry.stored()?;
+                // What overlays it gets a place of its own when it is published.
                 if is_overlaid || !stored.is_live() || stored.kind() != Kind::Value || stored.is_stand_in() {
                     return None;
                 }
@@ -308,16 +315,17 @@ impl Host for Index {
                 let idle_version = expires_s.is_none_or(|at| at > now_s).then_some(stored.version());
                 let (location, record_bytes) = (stored.location(), stored.record_bytes);
                 let due = Due { hash, location, record_bytes, idle_version };
-                let deadline_s = Self::mark_queued(clock, entry)?;
-                Some((due, deadline_s))
+                let deadline_s = clock.deadline_s(entry, stored)?;
+                let is_due = deadline_s <= now_s;
+                let to_s = if is_due { now_s.saturating_add(DUE_AGAIN_S) } else { deadline_s };
+                entry.queued_s = to_s;
+                Some((is_due.then_some(due), Move { from_s: 0, to_s }))
             });
-            let Some((due, deadline_s)) = found.flatten() else { continue };
-            if deadline_s > now_s {
-                self.buckets.push(deadline_s, hash);
-                continue;
+            let Some((due, step)) = found.flatten() else { continue };
+            self.queue.follow(&hash, step);
+            if due.is_some() {
+                return due;
             }
-            self.buckets.push(now_s.saturating_add(DUE_AGAIN_S), hash);
-            return Some(due);
         }
         None
     }

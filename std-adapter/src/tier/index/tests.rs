@@ -222,3 +222,46 @@ fn unknown_record_is_reconciled_and_a_known_one_left_alone() {
     let is_damaged = |entry: &Entry| entry.stored().is_some_and(Stored::is_damaged);
     assert_eq!(fixture.index.shell.view(&HASH, is_damaged), Some(true));
 }
+
+#[test]
+fn keys_with_lifetimes_that_are_gone_or_overwritten_leave_no_places_in_the_queue() {
+    let mut fixture = fixture();
+    let index = &mut fixture.index;
+    let value = |sequence, expires_s| Placed { expires_s, ..placed(sequence, Kind::Value) };
+    for n in 0..1000u32 {
+        let mut hash = HASH;
+        hash.0[..4].copy_from_slice(&n.to_le_bytes());
+        let others = index.queue.len();
+        let _ = index.publish(&hash, &value(1, Some(9_000 + n)));
+        let _ = index.publish(&hash, &placed(2, Kind::Tombstone));
+        assert_eq!(index.queue.len(), others, "removed");
+        let _ = index.publish(&hash, &value(3, Some(8_000 - n)));
+        let _ = index.gone(&hash);
+        let _ = index.gone(&hash);
+        let _ = index.gone(&hash);
+        assert_eq!(index.queue.len(), others, "gone");
+        // The same key over and over: longer and shorter lifetimes, and none.
+        for (round, expires_s) in
+            (0..).zip([Some(5_000 + n), Some(6_000 + n), Some(4_000 - n), None, Some(7_000)])
+        {
+            let _ = index.publish(&HASH, &value(4 + 5 * n + round, expires_s));
+            assert!(index.queue.len() <= 1, "one place");
+        }
+        assert_eq!(index.queue.len(), 1);
+    }
+    assert_eq!(index.due(6_999), None);
+    assert_eq!(index.due(7_000).map(|due| due.hash), Some(HASH));
+    assert_eq!(index.queue.len(), 1, "until it is dropped");
+}
+
+#[test]
+fn longer_lifetime_published_over_a_shorter_one_is_looked_at_twice_and_due_once() {
+    let mut fixture = fixture();
+    let index = &mut fixture.index;
+    let value = |sequence, expires_s| Placed { expires_s, ..placed(sequence, Kind::Value) };
+    let _ = index.publish(&HASH, &value(1, Some(2_000)));
+    let _ = index.publish(&HASH, &value(2, Some(3_000)));
+    assert_eq!((index.due(2_500), index.queue.len()), (None, 1));
+    assert_eq!(index.due(3_000).map(|due| due.location.sequence), Some(2));
+    assert_eq!(index.due(3_000), None, "not again at once");
+}
