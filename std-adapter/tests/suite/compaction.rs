@@ -57,6 +57,21 @@ fn stale_log_compacted_frees_segments_and_keeps_every_value() {
 }
 
 #[test]
+fn task_queued_behind_another_of_its_kind_reports_what_it_did_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let tier = open(dir.path(), &small().codec(CodecId::Raw).build().unwrap(), &pools);
+    churn(&tier);
+    let system = tier.compaction();
+    system.schedule_compaction(CompactionTask::CompactData).unwrap();
+    let report = system.run_compaction(CompactionTask::CompactData, RUN).unwrap();
+    assert_eq!(tier.figures().compactions, 2, "{report:?}");
+    assert_eq!(system.last_report(), Some(report));
+    assert!(report.victims.freed < 5, "the one before it had freed them: {report:?}");
+    check(&tier);
+}
+
+#[test]
 fn freed_segments_are_punched_out_of_the_file() {
     use std::os::unix::fs::MetadataExt;
     let dir = tempfile::tempdir().unwrap();

@@ -4,8 +4,9 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
 use coldpress_core::cleanup::Ticket;
-use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{Action, Input, MediumError, Now, Poll};
+use coldpress_core::compaction::{CompactionTask, Report};
+use coldpress_core::tier::{Action, Input, MediumError, Now, Poll, TasksFull};
+use crossbeam_channel::Sender;
 
 use super::{WAIT_MS_MAX, Worker};
 use crate::clock::monotonic_ms;
@@ -37,6 +38,8 @@ impl Worker<'_> {
                 Poll::Again => {}
                 Poll::Idle => return true,
             }
+            // The machine keeps a few: none may be lost, else those behind it would go to the wrong client.
+            self.take_reports();
         }
         false
     }
@@ -154,6 +157,17 @@ impl Worker<'_> {
         }
     }
 
+    /// Queues a task; `report` gets what it did, it and no other of its kind.
+    pub(super) fn schedule(
+        &mut self,
+        task: CompactionTask,
+        report: Option<Sender<Report>>,
+    ) -> Result<(), TasksFull> {
+        self.tier.schedule(task)?;
+        self.scheduled.push_back(report);
+        Ok(())
+    }
+
     fn take_reports(&mut self) {
         while let Some(report) = self.tier.take_report() {
             tracing::info!(
@@ -168,13 +182,12 @@ impl Worker<'_> {
                 "compaction ended"
             );
             crate::observe::compaction(&report);
-            if let Some(at) = self.reports.iter().position(|waiter| waiter.task == report.task)
-                && let Some(waiter) = self.reports.remove(at)
-            {
-                let _ = waiter.reply.try_send(report);
-            }
             self.posting.report(report);
             self.post();
+            // Whoever gave up waiting needs no report; whoever gets it finds it in the figures.
+            if let Some(reply) = self.scheduled.pop_front().flatten() {
+                let _ = reply.try_send(report);
+            }
         }
     }
 
@@ -186,13 +199,13 @@ impl Worker<'_> {
         if now_ms >= background.next_ms {
             background.next_ms = now_ms.saturating_add(background.interval_ms);
             // Where so many tasks wait already, these are among them.
-            let _ = self.tier.schedule(CompactionTask::CleanupExpired);
-            let _ = self.tier.schedule(CompactionTask::CompactData);
+            let _ = self.schedule(CompactionTask::CleanupExpired, None);
+            let _ = self.schedule(CompactionTask::CompactData, None);
         } else if is_debt_due && !self.tier.is_compacting() {
             let tally = self.tier.tally();
             let stale = tally.used_bytes.saturating_sub(tally.live_bytes);
             if stale > tally.used_bytes / 2 && tally.sealed > 0 {
-                let _ = self.tier.schedule(CompactionTask::CompactData);
+                let _ = self.schedule(CompactionTask::CompactData, None);
             }
         }
     }

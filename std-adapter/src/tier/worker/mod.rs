@@ -17,7 +17,7 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use coldpress_core::cleanup::CleanupReply;
-use coldpress_core::compaction::{CompactionTask, Report};
+use coldpress_core::compaction::Report;
 use coldpress_core::log::{KeyHash, Store};
 use coldpress_core::tier::{Input, MediumError, MountError, Now, Status, Tier};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -68,12 +68,6 @@ enum Work {
     Flush(Waiter),
 }
 
-/// A report that somebody waits for.
-struct ReportWaiter {
-    task: CompactionTask,
-    reply: Sender<Report>,
-}
-
 /// The background worker's schedule.
 struct Background {
     interval_ms: u64,
@@ -95,7 +89,8 @@ pub(crate) struct Worker<'m> {
     /// Keys whose record did not fit a full log, tried again when something was freed.
     stalled: VecDeque<KeyHash>,
     waiters: Waiters,
-    reports: VecDeque<ReportWaiter>,
+    /// Who waits for the report of each task that was scheduled, in their order: tasks end in it too.
+    scheduled: VecDeque<Option<Sender<Report>>>,
     posting: Posting,
     background: Option<Background>,
     closing: Option<Closing>,
@@ -176,7 +171,7 @@ impl<'m> Worker<'m> {
             backlog: VecDeque::new(),
             stalled: VecDeque::new(),
             waiters: Waiters::default(),
-            reports: VecDeque::new(),
+            scheduled: VecDeque::new(),
             posting: Posting::new(&setup.config),
             background: None,
             closing: None,
@@ -300,10 +295,9 @@ impl<'m> Worker<'m> {
             Message::Flush(waiter) => self.backlog.push_back(Work::Flush(waiter)),
             Message::Nudge => {}
             Message::Schedule { task, accepted, report } => {
-                let outcome = self.tier.schedule(task);
+                let outcome = self.schedule(task, report);
                 if outcome.is_ok() {
                     self.shell.is_compacting.store(true, Relaxed);
-                    self.reports.extend(report.map(|reply| ReportWaiter { task, reply }));
                 }
                 // A client that no longer waits needs no answer.
                 let _ = accepted.try_send(outcome);
