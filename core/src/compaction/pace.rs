@@ -4,19 +4,20 @@
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PaceConfig {
-    /// Bytes moved per second while there is no shortage; `None` for no limit.
+    /// Bytes relocated per second while there is no shortage, at least 1; `None` for no limit.
     pub bytes_per_s: Option<u32>,
 }
 
 /// The state of the pace.
 ///
-/// Tokens are bytes. The rate is the configured one with no debt, and rises in proportion to it, to sixteen times at full
+/// Tokens are bytes relocated. A step may run while there are any; what it relocated is taken afterwards, so the bucket can be
+/// overdrawn by one step. The rate is the configured one with no debt, and rises in proportion to it, to sixteen times at full
 /// debt; where free segments are at the reserve there is no limit at all, because then clients wait for compaction.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Pace {
     config: PaceConfig,
-    tokens: u64,
+    tokens: i64,
     refilled_ms: u64,
 }
 
@@ -35,33 +36,33 @@ impl Pace {
         Some(base + base * (RATE_RISE_MAX - 1) * u64::from(debt_permille.min(1000)) / 1000)
     }
 
-    /// Tells whether a step of `bytes` may run now, and takes its tokens. `debt_permille` of 1,000 lifts the limit.
-    pub fn admit(&mut self, now_ms: u64, debt_permille: u16, bytes: u32) -> bool {
-        let Some(rate) = self.rate(debt_permille) else { return true };
-        let elapsed = now_ms.saturating_sub(self.refilled_ms);
-        self.refilled_ms = self.refilled_ms.max(now_ms);
-        // At most a second's worth is saved up, but never less than the step asked for.
-        let most = rate.max(u64::from(bytes));
-        self.tokens = self.tokens.saturating_add(rate.saturating_mul(elapsed) / 1000).min(most);
-        if debt_permille >= 1000 {
-            self.tokens = self.tokens.saturating_sub(u64::from(bytes));
-            return true;
+    /// Tells whether a step may run now. `debt_permille` of 1,000 lifts the limit.
+    pub fn admits(&mut self, now_ms: u64, debt_permille: u16) -> bool {
+        let Some(rate) = self.rate(debt_permille).filter(|_| debt_permille < 1000) else { return true };
+        let elapsed_ms = now_ms.saturating_sub(self.refilled_ms);
+        let earned = i64::try_from(rate.saturating_mul(elapsed_ms) / 1000).unwrap_or(i64::MAX);
+        // Time that earned nothing yet is kept. At most a tenth of a second's worth is saved up.
+        if earned > 0 {
+            self.refilled_ms = now_ms;
+            let most = i64::try_from(rate / 10).unwrap_or(i64::MAX).max(1);
+            self.tokens = self.tokens.saturating_add(earned).min(most);
         }
-        match self.tokens.checked_sub(u64::from(bytes)) {
-            Some(rest) => {
-                self.tokens = rest;
-                true
-            }
-            None => false,
+        self.tokens > 0
+    }
+
+    /// Takes the tokens of what a step relocated.
+    pub fn spend(&mut self, bytes: u64) {
+        if self.config.bytes_per_s.is_some() {
+            self.tokens = self.tokens.saturating_sub_unsigned(bytes);
         }
     }
 
-    /// Returns the milliseconds after which a step of `bytes` will be admitted.
+    /// Returns the milliseconds after which a step will be admitted.
     #[must_use]
-    pub fn wait_ms(&self, debt_permille: u16, bytes: u32) -> u64 {
+    pub fn wait_ms(&self, debt_permille: u16) -> u64 {
         match self.rate(debt_permille) {
-            Some(rate) if debt_permille < 1000 => {
-                (u64::from(bytes).saturating_sub(self.tokens) * 1000).div_ceil(rate)
+            Some(rate) if debt_permille < 1000 && self.tokens <= 0 => {
+                ((self.tokens.unsigned_abs() + 1) * 1000).div_ceil(rate)
             }
             _ => 0,
         }
@@ -72,30 +73,42 @@ impl Pace {
 mod tests {
     use super::*;
 
-    fn moved_in_a_second(debt: u16) -> u64 {
+    /// Polls every millisecond for ten seconds; a step relocates 40,000 bytes, every other poll relocates none.
+    fn moved_per_second(debt: u16) -> u64 {
         let mut pace = Pace::new(PaceConfig { bytes_per_s: Some(1_000_000) });
-        (1..=1000).map(|ms| u64::from(pace.admit(ms, debt, 4000)) * 4000).sum()
+        let mut moved = 0;
+        for ms in 1..=10_000u64 {
+            if pace.admits(ms, debt) && ms % 2 == 0 {
+                pace.spend(40_000);
+                moved += 40_000;
+            }
+        }
+        moved / 10
     }
 
     #[test]
     fn rate_is_kept_without_debt_and_rises_with_it() {
-        assert!((990_000..=1_000_000).contains(&moved_in_a_second(0)));
-        assert!((3_900_000..=4_000_000).contains(&moved_in_a_second(500)), "a step a millisecond at most");
+        assert!((950_000..=1_050_000).contains(&moved_per_second(0)), "{}", moved_per_second(0));
+        assert!((8_000_000..=9_000_000).contains(&moved_per_second(500)), "{}", moved_per_second(500));
     }
 
     #[test]
     fn no_limit_or_full_debt_admits_all() {
-        assert!(Pace::new(PaceConfig::default()).admit(0, 0, u32::MAX));
-        assert_eq!(moved_in_a_second(1000), 4_000_000);
+        let mut pace = Pace::new(PaceConfig::default());
+        pace.spend(u64::MAX);
+        assert!(pace.admits(0, 0));
+        assert_eq!(moved_per_second(1000), 20_000_000);
     }
 
     #[test]
-    fn refused_step_is_admitted_after_the_wait() {
+    fn overdrawn_bucket_admits_again_after_the_wait() {
         let mut pace = Pace::new(PaceConfig { bytes_per_s: Some(1000) });
-        assert!(!pace.admit(0, 0, 500));
-        let wait = pace.wait_ms(0, 500);
-        assert_eq!(wait, 500);
-        assert!(!pace.admit(wait - 1, 0, 500));
-        assert!(pace.admit(wait, 0, 500));
+        assert!(pace.admits(1000, 0));
+        pace.spend(600);
+        assert!(!pace.admits(1000, 0));
+        let wait_ms = pace.wait_ms(0);
+        assert_eq!(wait_ms, 501);
+        assert!(!pace.admits(1000 + wait_ms - 1, 0));
+        assert!(pace.admits(1000 + wait_ms, 0));
     }
 }

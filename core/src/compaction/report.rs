@@ -68,7 +68,7 @@ impl PoolOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Victims {
-    /// Segments that were cleaned and freed.
+    /// Segments that became free while the task ran: its own victims, and those of a shortage that came in between.
     pub freed: u32,
     /// Segments that were passed over because something in them could not be copied.
     pub skipped: u32,
@@ -92,7 +92,7 @@ pub struct Report {
     pub moved_records: u32,
     /// Bytes of records relocated, as written.
     pub moved_bytes: u64,
-    /// Bytes of the log freed: of the segments erased, less what was written to relocate what was live in them.
+    /// Bytes of the log freed while the task ran: of the segments erased, less what was written to relocate what was live in them.
     pub log_bytes_reclaimed: u64,
     /// What the pools did.
     pub pool: PoolOutcome,

@@ -166,6 +166,9 @@ impl TierConfig {
         if g.segment_count() <= least {
             return Err(ConfigError::Segments(least + 1));
         }
+        if self.step_bytes == 0 || self.time_every_s == 0 || self.stale_permille_min > 1000 {
+            return Err(ConfigError::Steps);
+        }
         if self.high_watermark_segments < self.low_watermark_segments {
             return Err(ConfigError::Watermarks);
         }
@@ -242,6 +245,8 @@ pub enum ConfigError {
     Segments(u32),
     /// The high watermark is below the low one.
     Watermarks,
+    /// `step_bytes` and `time_every_s` are at least 1, `stale_permille_min` at most 1,000.
+    Steps,
 }
 
 impl fmt::Display for ConfigError {
@@ -253,6 +258,7 @@ impl fmt::Display for ConfigError {
             Self::Buffer(n) => write!(f, "every buffer needs at least {n} bytes"),
             Self::Segments(n) => write!(f, "at least {n} segments are needed"),
             Self::Watermarks => f.write_str("the high watermark is below the low one"),
+            Self::Steps => f.write_str("steps and times of zero, or a share above 1,000 permille"),
         }
     }
 }

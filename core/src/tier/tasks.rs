@@ -46,6 +46,8 @@ struct Task {
     progress: Progress,
     freed_before: u32,
     reclaimed_before: u64,
+    /// The count of freed segments at which the task's victims are free.
+    freed_goal: Option<u32>,
     is_cancelled: bool,
 }
 
@@ -77,6 +79,8 @@ pub(super) struct Tasks {
     pub(super) is_closing: bool,
 }
 
+/// After so many victims that could not be emptied a task gives up.
+const SKIPPED_MAX: u32 = 16;
 /// Entries that one poll of an expiry task looks at.
 const DUE_PER_POLL: u32 = 256;
 
@@ -164,8 +168,10 @@ impl Tasks {
         }
         if !mover.is_idle() {
             let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
-            if self.pace.admit(now.monotonic_ms, debt, log.config.step_bytes) {
+            if self.pace.admits(now.monotonic_ms, debt) {
+                let before = log.counters.moved_bytes;
                 let step = mover.poll(now, log, host);
+                self.pace.spend(log.counters.moved_bytes - before);
                 if step != Poll::Idle {
                     return step;
                 }
@@ -183,7 +189,7 @@ impl Tasks {
         if mover.is_idle() {
             return None;
         }
-        Some(self.pace.wait_ms(Self::debt_permille(log), log.config.step_bytes)).filter(|ms| *ms > 0)
+        Some(self.pace.wait_ms(Self::debt_permille(log))).filter(|ms| *ms > 0)
     }
 
     /// Cleans what is under suspicion, then meets a shortage.
@@ -237,7 +243,7 @@ impl Tasks {
             State::Rebuilding => self.step_rebuilding(log, mover, host, &mut task),
             State::Expiring => self.step_expiring(log, host, &mut task),
             State::Sampling => self.step_sampling(log, host, &mut task),
-            State::Retiring => self.step_retiring(log, mover, &task),
+            State::Retiring => self.step_retiring(log, mover, &mut task),
             State::Asking => Step::Stay(Poll::Idle),
         };
         match step {
@@ -289,6 +295,7 @@ impl Tasks {
             progress,
             freed_before: log.counters.freed_segments,
             reclaimed_before: log.counters.bytes_reclaimed,
+            freed_goal: None,
             is_cancelled: false,
         });
         Poll::Again
@@ -323,7 +330,7 @@ impl Tasks {
             Some(i) != skipped && Self::is_worth_it(log, s, below)
         });
         match choice {
-            Some(choice) if log.free() > 0 => {
+            Some(choice) if log.free() > 0 && task.report.victims.skipped < SKIPPED_MAX => {
                 self.is_for_task = true;
                 mover.begin(log, choice);
                 Step::Stay(Poll::Again)
@@ -402,17 +409,20 @@ impl Tasks {
         Step::Stay(Poll::Again)
     }
 
-    fn step_retiring(&mut self, log: &Log<'_>, mover: &Mover, task: &Task) -> Step {
-        let leaving = log.leaving();
+    fn step_retiring(&mut self, log: &Log<'_>, mover: &Mover, task: &mut Task) -> Step {
         if !mover.is_idle() && self.is_for_task {
-            return Step::Stay(Poll::Idle);
-        }
-        let freed_any = task.report.moved_records > 0 || task.report.victims.first.is_some();
-        if leaving > 0 && freed_any && !self.is_closing {
             return Step::Stay(Poll::Idle);
         }
         if task.is_cancelled {
             return Step::End;
+        }
+        // What is on its way now is waited for; what a shortage adds meanwhile is not.
+        let freed = log.counters.freed_segments;
+        let goal = *task.freed_goal.get_or_insert(freed.wrapping_add(log.leaving()));
+        let is_waiting = goal.wrapping_sub(freed).cast_signed() > 0 && log.leaving() > 0;
+        let freed_any = task.report.moved_records > 0 || task.report.victims.first.is_some();
+        if is_waiting && freed_any && !self.is_closing {
+            return Step::Stay(Poll::Idle);
         }
         match task.report.task {
             CompactionTask::CompactData => Step::Ask(CleanupKind::TriggerDefragmentation),
