@@ -62,6 +62,14 @@ pub(crate) struct Mounted {
     pub(crate) store: Store,
 }
 
+/// Why a mount came to nothing.
+enum Unmounted {
+    Failed(MountError),
+    /// Whoever opens the tier no longer waits.
+    GivenUp,
+    SyncerDied,
+}
+
 /// Something that was sent and is not appended yet.
 enum Work {
     Dirty(KeyHash, Option<Waiter>),
@@ -136,16 +144,20 @@ pub(crate) fn run(setup: Setup, syncer: Syncer) {
     };
     let mut worker = Worker::new(setup, tier, syncer);
     match worker.mount() {
-        Some(Ok(mounted)) => {
+        Ok(mounted) => {
             // Whoever opens the tier may have given up; then the channel of messages is closed too.
             let _ = ready.send(Ok(mounted));
             alarm.is_armed = !worker.serve();
         }
-        Some(Err(error)) => {
+        Err(Unmounted::Failed(error)) => {
             alarm.is_armed = false;
             let _ = ready.send(Err(error));
         }
-        None => {}
+        Err(Unmounted::GivenUp) => {
+            alarm.is_armed = false;
+            tracing::info!(partition = worker.partition, "nobody waits for the mount; it is given up");
+        }
+        Err(Unmounted::SyncerDied) => {}
     }
 }
 
@@ -190,17 +202,17 @@ impl<'m> Worker<'m> {
         now
     }
 
-    /// Mounts; `None` when the syncer died or nobody waits any more.
-    fn mount(&mut self) -> Option<Result<Mounted, MountError>> {
+    /// Mounts, unless nobody waits any more.
+    fn mount(&mut self) -> Result<Mounted, Unmounted> {
         let begun_ms = monotonic_ms();
         if let Err(error) = self.medium.refresh() {
-            return Some(Err(MountError::Medium(error)));
+            return Err(Unmounted::Failed(MountError::Medium(error)));
         }
         loop {
             let is_idle = self.drive();
             match self.tier.status() {
                 Status::Mounting => {}
-                Status::Failed(error) => return Some(Err(error)),
+                Status::Failed(error) => return Err(Unmounted::Failed(error)),
                 Status::Running | Status::Closing | Status::Closed => break,
             }
             // Nobody can send any more: whoever opens the tier has given up.
@@ -211,15 +223,19 @@ impl<'m> Worker<'m> {
                 }
                 Err(error) => error.is_disconnected(),
             };
-            if self.is_syncer_dead || is_given_up {
-                return None;
+            if is_given_up {
+                return Err(Unmounted::GivenUp);
             }
             if is_idle {
                 let timeout = self.machine_timeout_ms().unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
                 self.wait_for_input(Duration::from_millis(timeout));
             }
+            // Seen while it waited: the channel is closed, too.
             if self.closing.is_some() {
-                return None;
+                return Err(Unmounted::GivenUp);
+            }
+            if self.is_syncer_dead {
+                return Err(Unmounted::SyncerDied);
             }
         }
         let report = self.tier.mount_report();
@@ -239,7 +255,7 @@ impl<'m> Worker<'m> {
             recovery_ms,
             "log mounted"
         );
-        Some(Ok(Mounted { store: *self.tier.store() }))
+        Ok(Mounted { store: *self.tier.store() })
     }
 
     /// Serves until it is closed; `false` when the syncer died.
