@@ -12,6 +12,9 @@ pub(crate) struct Double {
     pub(crate) writes_fail: AtomicU32,
     pub(crate) syncs_fail: AtomicU32,
     pub(crate) erases_fail: AtomicU32,
+    /// A sync that fails loses what was written since the last good one, as a system does that lets the pages go.
+    pub(crate) failed_sync_loses: AtomicBool,
+    unsynced: Mutex<Vec<(usize, usize)>>,
     pub(crate) is_full: AtomicBool,
     pub(crate) panics_on_write: AtomicBool,
     pub(crate) panics_on_sync: AtomicBool,
@@ -70,6 +73,7 @@ impl Medium for &'static Double {
         // A failed write leaves a part of its bytes.
         let from = if fails { &from[..from.len() / 2] } else { from };
         self.bytes.lock().unwrap()[at..at + from.len()].copy_from_slice(from);
+        self.unsynced.lock().unwrap().push((at, from.len()));
         if fails { Err(MediumError::Io) } else { Ok(()) }
     }
 
@@ -77,7 +81,15 @@ impl Medium for &'static Double {
         assert!(!self.panics_on_sync.load(SeqCst), "the medium was told to panic");
         self.syncs.fetch_add(1, SeqCst);
         std::thread::sleep(core::time::Duration::from_millis(self.sync_ms.load(SeqCst)));
-        if strikes(&self.syncs_fail) { Err(MediumError::Io) } else { Ok(()) }
+        let unsynced = core::mem::take(&mut *self.unsynced.lock().unwrap());
+        if !strikes(&self.syncs_fail) {
+            return Ok(());
+        }
+        if self.failed_sync_loses.load(SeqCst) {
+            let mut bytes = self.bytes.lock().unwrap();
+            unsynced.iter().for_each(|(at, len)| bytes[*at..at + len].fill(0));
+        }
+        Err(MediumError::Io)
     }
 
     fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {

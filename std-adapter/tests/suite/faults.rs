@@ -34,6 +34,35 @@ fn full_disk_refuses_puts_reads_go_on_and_room_brings_it_back() {
 }
 
 #[test]
+fn failed_sync_that_lost_its_pages_refuses_writes_until_reopened_and_keeps_what_was_synced() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"k", b"synced", SYNCED).unwrap();
+    double.failed_sync_loses.store(true, SeqCst);
+    let mut synced = b"synced".to_vec();
+    for round in 0..100 {
+        double.syncs_fail.store(1, SeqCst);
+        let newer = value(1, round, 500);
+        match tier.put_with(b"k", &newer, SYNCED) {
+            // It was another sync that failed, before this write was appended.
+            Ok(()) => synced = newer,
+            Err(_) => break,
+        }
+    }
+    double.syncs_fail.store(0, SeqCst);
+    let refused = Err(PutError::Tier(TierError::Medium(MediumError::Unreadable)));
+    eventually("writes are refused", || tier.put_with(b"other", b"v", SYNCED) == refused);
+    assert_eq!(tier.put(b"other", b"v"), refused);
+    drop(tier);
+    // I-LOG-4: the write that was lost costs nothing of the synced one before it.
+    let tier = open_on(&double, &config, &pools);
+    assert_eq!(tier.get(b"k").unwrap(), Some(synced));
+    tier.put_with(b"other", b"v", SYNCED).unwrap();
+}
+
+#[test]
 fn failing_sync_fails_those_who_wait_and_the_next_one_holds() {
     let (_manager, pools) = pools();
     let config = small().build().unwrap();

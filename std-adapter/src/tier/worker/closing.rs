@@ -30,7 +30,9 @@ impl Worker<'_> {
             self.tier.close();
         }
         let is_closed = self.tier.status() == Status::Closed;
-        if !is_closed && monotonic_ms() < closing.ends_ms {
+        // Nothing becomes durable any more once the tier has to be opened anew.
+        let is_hopeless = self.tier.needs_remount();
+        if !is_closed && !is_hopeless && monotonic_ms() < closing.ends_ms {
             return false;
         }
         let outcome = closing.outcome.take();
