@@ -119,7 +119,7 @@ impl Mount {
         }
         match self.state {
             State::Head { segment } => self.head(log, segment),
-            State::Tail { segment, head } => self.tail(now, log, host, segment, head),
+            State::Tail { segment, head } => self.tail(log, host, segment, head),
             State::Freed { segment, scanner } => Ok(self.freed(log, host, segment, scanner)),
             State::Clock => {
                 self.check_clock(now, log)?;
@@ -180,7 +180,6 @@ impl Mount {
 
     fn tail<H: Host>(
         &mut self,
-        now: Now,
         log: &mut Log<'_>,
         host: &mut H,
         segment: u32,
@@ -208,7 +207,7 @@ impl Mount {
             self.state = State::Head { segment: next };
             return Ok(Poll::Again);
         }
-        self.decide(now, log, host)?;
+        self.decide(log, host)?;
         self.state = State::Freed { segment: 0, scanner: None };
         Ok(Poll::Again)
     }
@@ -266,7 +265,7 @@ impl Mount {
         if is_ours { Ok(()) } else { Err(MountError::OtherStore) }
     }
 
-    fn decide<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Result<(), MountError> {
+    fn decide<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Result<(), MountError> {
         if self.store.is_none() && !self.has_marker && self.has_other_bytes {
             return Err(MountError::Foreign);
         }
@@ -277,10 +276,10 @@ impl Mount {
             log.sequence_next = log.sequence_next.saturating_add(log.geometry.segment_count());
         }
         host.identify(&log.store);
-        self.check_clock(now, log)
+        Ok(())
     }
 
-    /// Rule 11. Headers tell the time first; time records may tell a later one.
+    /// Rule 11, once every header and every time record was seen: a segment may have been open for longer than the bound.
     fn check_clock(&self, now: Now, log: &Log<'_>) -> Result<(), MountError> {
         if self.newest_s > 0 && now.wall_s.abs_diff(self.newest_s) > log.config.clock_jump_s_max {
             return Err(MountError::Clock(i64::from(now.wall_s) - i64::from(self.newest_s)));
