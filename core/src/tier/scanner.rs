@@ -8,7 +8,7 @@ use super::log::{LANE_SCAN, Log};
 use crate::cleanup::Ticket;
 use crate::log::{
     Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Record, RecordError,
-    SegmentState, Trailer, TrailerError, Version, read_record,
+    RecordHeader, SegmentState, Trailer, TrailerError, Version, read_record,
 };
 
 /// What a scan found.
@@ -67,6 +67,18 @@ enum Mode {
     Records,
 }
 
+/// Bytes of the shortest record header: tag, lengths, checksum.
+const RECORD_HEADER_BYTES: u32 = 8;
+
+/// How much is known of the record at the cursor while it is read alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Narrow {
+    /// Nothing: its header is being read.
+    Header,
+    /// Its length.
+    Record(u32),
+}
+
 /// A scan of one segment.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Scanner {
@@ -85,6 +97,8 @@ pub(super) struct Scanner {
     /// Whether every record that was written is known to lie before `end`.
     is_bounded: bool,
     pub(super) has_footer: bool,
+    /// After a read that failed: reads go record by record, until what can't be read is passed.
+    narrow: Option<Narrow>,
     /// Whether the scan had to stop before the end, at bytes that tell no length.
     pub(super) is_stopped: bool,
 }
@@ -115,6 +129,7 @@ impl Scanner {
             doubt: None,
             is_bounded: known.used_bytes > 0,
             has_footer: false,
+            narrow: None,
             is_stopped: false,
         }
     }
@@ -123,6 +138,7 @@ impl Scanner {
     pub(super) fn resume_at(&mut self, offset: u32) {
         self.cursor = offset;
         self.window = (0, 0);
+        self.narrow = None;
         self.is_stopped = false;
     }
 
@@ -146,22 +162,29 @@ impl Scanner {
         Scan::Read { offset, bytes }
     }
 
-    /// The last read failed: nothing can be said of what was asked for.
+    /// The last read failed: nothing can be said of what was asked for. Records are read one by one from there, so that only
+    /// the one that can't be read is lost; where its header can't, nothing tells where the next one begins.
     pub(super) fn unreadable(&mut self, log: &Log<'_>) -> Scan {
-        match self.mode {
-            Mode::Records => {
-                let offset = self.cursor;
+        if self.mode != Mode::Records {
+            self.fall_back(log);
+            return Scan::Damage { offset: log.geometry.trailer_at() };
+        }
+        let offset = self.cursor;
+        self.window = (0, 0);
+        match self.narrow {
+            None => {
+                self.narrow = Some(Narrow::Header);
+                return self.ask_records(log);
+            }
+            Some(Narrow::Record(bytes)) => self.cursor += bytes,
+            Some(Narrow::Header) => {
                 self.is_stopped = true;
                 self.cursor = self.end;
-                self.window = (0, 0);
-                self.doubt = None;
-                Scan::Damage { offset }
-            }
-            _ => {
-                self.fall_back(log);
-                Scan::Damage { offset: log.geometry.trailer_at() }
             }
         }
+        self.narrow = None;
+        self.doubt = None;
+        Scan::Damage { offset }
     }
 
     fn fall_back(&mut self, log: &Log<'_>) {
@@ -273,7 +296,30 @@ impl Scanner {
         if self.cursor >= self.end {
             return Scan::End { records_end: self.good_end };
         }
-        let bytes = (self.end - self.cursor).min(Self::lane_bytes(log));
+        let rest = (self.end - self.cursor).min(Self::lane_bytes(log));
+        let bytes = match self.narrow {
+            None => rest,
+            Some(_) => rest.min(log.geometry.padded(RECORD_HEADER_BYTES)),
+        };
+        self.narrow = self.narrow.map(|_| Narrow::Header);
+        self.ask(self.cursor, bytes)
+    }
+
+    /// What was read of a record alone ends within it: reads more of it.
+    fn widen(&mut self, log: &Log<'_>) -> Scan {
+        let rest = (self.end - self.cursor).min(Self::lane_bytes(log));
+        let read = self.window.1;
+        let bytes = match RecordHeader::decode(&log.geometry, log.scan.filled()) {
+            Ok((header, ..)) => {
+                let bytes = header.record_bytes(&log.geometry);
+                self.narrow = Some(Narrow::Record(bytes));
+                bytes
+            }
+            Err(_) => read + log.geometry.padded(1),
+        };
+        if bytes > rest || bytes <= read {
+            return self.doubtful(None);
+        }
         self.ask(self.cursor, bytes)
     }
 
@@ -289,6 +335,7 @@ impl Scanner {
             Ok(record) => self.good(log, &record, host),
             // Read from here on; if that was done, the record can't be one.
             Err(RecordError::Short(_)) if self.window.0 != self.cursor => self.ask_records(log),
+            Err(RecordError::Short(_)) if self.narrow.is_some() => self.widen(log),
             Err(RecordError::Short(_)) => self.doubtful(None),
             Err(RecordError::Mismatch(bytes)) => self.doubtful(Some(bytes)),
             Err(RecordError::Blank | RecordError::Malformed) => self.doubtful(None),
