@@ -1,0 +1,175 @@
+//! Rules 4 and 5: what a segment without a header is, and what an erase that stops half-way leaves.
+
+use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
+use coldpress_core::log::SegmentState;
+use coldpress_tests::sim::{Change, Do, Fate, Key, Lasting, Seen, Setup, World};
+
+/// Writes a key until the segment that is open is sealed and another one is open.
+fn fill(world: &mut World<'_>, key: Key) {
+    let count = |world: &World<'_>, state: SegmentState| {
+        world.tier.segments().iter().filter(|segment| segment.state == state).count()
+    };
+    let before = count(world, SegmentState::Sealed);
+    while count(world, SegmentState::Sealed) == before || count(world, SegmentState::Open) == 0 {
+        world.follow(&[Do::Put(key, 60), Do::Flush, Do::Settle]);
+    }
+}
+
+/// Every moment of what `act` does after `before`.
+fn moments_of(setup: &Setup, before: impl Fn(&mut World<'_>), act: &[Do]) -> Vec<Lasting> {
+    let mut arena = setup.arena();
+    let mut world = setup.mount(&mut arena, setup.blank());
+    before(&mut world);
+    world.moments = Some(Vec::new());
+    world.follow(act);
+    world.settle();
+    let mut moments = world.moments.take().unwrap();
+    moments.push(world.end());
+    moments
+}
+
+fn is_value(seen: &Seen) -> bool {
+    matches!(seen, Seen::Value(_))
+}
+
+// Without the rule: both header copies of a segment wear out; a mount that takes what it can't name for garbage erases it, and
+// with it records that a repair could still read.
+#[test]
+fn segment_with_both_headers_lost_mounted_twice_is_kept_and_reported() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let g = setup.config.geometry;
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, setup.blank());
+        world.follow(&[Do::Put(1, 60), Do::Put(2, 60)]);
+        fill(&mut world, 2);
+        world.follow(&[Do::Put(3, 60), Do::Sync]);
+        let spoilt = world.host.entry(&world.hash(1)).unwrap().newest.placed.location.segment;
+        let mut left = world.end().cut(&[]);
+        left.medium.flip(spoilt, g.header_at() + 9, 1);
+        left.medium.flip(spoilt, g.second_header_at() + 9, 1);
+        let bytes = left.medium.segment(spoilt).to_vec();
+        for round in 0..2 {
+            let mut arena = setup.arena();
+            let mut world = setup.mount(&mut arena, left);
+            let report = world.tier.mount_report();
+            assert_eq!(report.quarantined_segments, 1, "rule 4: reported at mount {round}");
+            assert!(is_value(&world.read(2)) && is_value(&world.read(3)), "rule 4: the rest reads");
+            for key in 4..9 {
+                world.follow(&[Do::Put(key, 60), Do::Remove(key)]);
+            }
+            world.follow(&[Do::Sync, Do::Run(CompactData), Do::Run(RebuildIndex), Do::Settle]);
+            assert_eq!(world.lasting.medium.segment(spoilt), bytes, "rule 4: it is kept as it is");
+            left = world.end().cut(&[]);
+        }
+    }
+}
+
+// Without the rule's exception: every cut while a segment is opened would leave one more segment in quarantine for good, until
+// none is left.
+#[test]
+fn segment_torn_while_opened_is_erased_and_free_again() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let mut moments = moments_of(&setup, |_| {}, &[Do::Put(1, 60), Do::Sync]);
+        let synced = |world: &mut World<'_>| world.follow(&[Do::Put(1, 60), Do::Sync]);
+        let more: Vec<Do> = (2..8).map(|key| Do::Put(key, 60)).collect();
+        moments.extend(moments_of(&setup, synced, &more));
+        let mut torn = 0;
+        let mut arena = setup.arena();
+        for moment in &moments {
+            for plan in moment.medium.cut_plans() {
+                let mut world = setup.mount(&mut arena, moment.cut(&plan));
+                let report = world.tier.mount_report();
+                assert_eq!(report.quarantined_segments, 0, "rule 4: {plan:?}\n{}", world.sketch());
+                world.check_recovered();
+                world.settle();
+                let leaving = setup.config.geometry.segment_count()
+                    - world.tier.tally().free
+                    - u32::try_from(world.tier.segments().iter().filter(|s| s.used_bytes > 0).count())
+                        .unwrap();
+                assert_eq!(leaving, 0, "rule 4: a torn segment is free again\n{}", world.sketch());
+                torn += report.torn_segments;
+            }
+        }
+        assert!(torn > 50, "{torn} torn segments");
+    }
+}
+
+// Without the rule: 1 was relocated and its old segment is being erased. The erase stops half-way: the records are gone, the
+// second header and the footer are not. The mount reads that footer, takes its entry for 1, which wins the tie as that of a
+// sealed segment, and 1 reads as damaged, or, after that erase is done once more, not at all.
+#[test]
+fn half_erased_victim_cut_anywhere_is_never_read() {
+    let two_sectors = Setup::new(1024, 14, 1, 0x00).unwrap();
+    for setup in [Setup::file(), Setup::flash(), two_sectors] {
+        let before = |world: &mut World<'_>| {
+            world.follow(&[Do::Put(1, 60), Do::Put(2, 60), Do::Put(3, 30), Do::Sync, Do::Remove(3)]);
+            fill(world, 9);
+            world.sync();
+        };
+        let moments = moments_of(&setup, before, &[Do::Run(CompactData)]);
+        let mut cuts = 0;
+        for moment in &moments {
+            let ops: Vec<_> = moment.medium.unsynced().collect();
+            let Some(at) = ops.iter().rposition(|op| op.what == Change::Erase) else { continue };
+            let len = ops[at].len(moment.medium.geometry());
+            let torn = (1..len).map(Fate::Torn).chain([Fate::Sectors(1), Fate::Sectors(2)]);
+            for fate in torn {
+                for others in [Fate::Kept, Fate::Lost] {
+                    let mut plan = vec![others; at];
+                    plan.push(fate);
+                    let mut arena = setup.arena();
+                    let mut world = setup.mount(&mut arena, moment.cut(&plan));
+                    for key in [1, 2] {
+                        let seen = world.read(key);
+                        assert!(
+                            is_value(&seen),
+                            "rule 5: key {key} reads {seen:?}, {fate:?}\n{}",
+                            world.sketch()
+                        );
+                    }
+                    assert_eq!(world.read(3), Seen::Absent, "rule 5: read from a half-erased segment");
+                    world.check_recovered();
+                    world.settle();
+                    world.check();
+                    let left = world.end().cut(&[]);
+                    let mut arena = setup.arena();
+                    setup.mount(&mut arena, left).check_recovered();
+                    cuts += 1;
+                }
+            }
+        }
+        assert!(cuts > 500, "{cuts} half erases");
+    }
+}
+
+// Without the rule: two segments are freed, one after the other. The second erase begins while the first is not durable and
+// nothing durable says that it was under way; what a cut leaves of the first reads as a segment in use.
+#[test]
+fn several_victims_cut_anywhere_leave_every_key_readable() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let before = |world: &mut World<'_>| {
+            for key in [1, 2, 3] {
+                world.follow(&[Do::Put(key, 60), Do::Sync]);
+                fill(world, 9);
+            }
+        };
+        let moments = moments_of(&setup, before, &[Do::Run(CompactData), Do::Put(4, 60), Do::Sync]);
+        let mut arena = setup.arena();
+        let mut erases = 0;
+        for moment in &moments {
+            let unsynced: Vec<_> = moment.medium.unsynced().map(|op| op.what == Change::Erase).collect();
+            erases += unsynced.iter().filter(|is_erase| **is_erase).count();
+            for plan in moment.medium.cut_plans() {
+                let mut world = setup.mount(&mut arena, moment.cut(&plan));
+                for key in [1, 2, 3] {
+                    let seen = world.read(key);
+                    assert!(is_value(&seen), "rule 5: key {key} reads {seen:?}\n{}", world.sketch());
+                }
+                world.check_recovered();
+                world.settle();
+                world.check();
+            }
+        }
+        assert!(erases > 3, "{erases} erases that were not durable");
+    }
+}
