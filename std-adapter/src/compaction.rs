@@ -95,6 +95,9 @@ pub struct CompactionSystem {
     pools: Option<PoolCoordinator>,
 }
 
+/// A longer wait than this is as good as none.
+const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
+
 impl CompactionSystem {
     /// Makes a system that is not attached to a tier yet.
     ///
@@ -141,7 +144,8 @@ impl CompactionSystem {
     pub fn run_compaction(&self, task: CompactionTask, timeout: Duration) -> Result<Report, CompactionError> {
         // What is pending or in a buffer is no part of any segment yet.
         self.tier()?.flush_to(Durability::Flushed)?;
-        let deadline = Instant::now() + timeout;
+        let now = Instant::now();
+        let deadline = now.checked_add(timeout).unwrap_or_else(|| now + TIMEOUT_MAX);
         let parts = self.tier()?.enter(|open| open.parts.len())?;
         let (sender, reports) = bounded(parts);
         let shells = self.schedule(task, Some(&sender))?;

@@ -103,7 +103,12 @@ impl FileMedium {
 
 impl Medium for FileMedium {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        self.file.read_exact_at(buffer, offset).map_err(|_| MediumError::Unreadable)
+        self.file.read_exact_at(buffer, offset).map_err(|error| match error.raw_os_error() {
+            // The bytes are gone, or were never there; anything else may pass.
+            None => MediumError::Unreadable,
+            Some(code) if is_damage(code) => MediumError::Unreadable,
+            Some(_) => medium_error(&error),
+        })
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
@@ -149,6 +154,24 @@ impl Medium for FileMedium {
         let file = self.file.try_clone().map_err(|error| medium_error(&error))?;
         Ok(Box::new(Self { file }))
     }
+}
+
+/// Tells whether an error code says that the device or the filesystem lost the bytes.
+fn is_damage(code: i32) -> bool {
+    use rustix::io::Errno;
+    [Errno::IO, Errno::ILSEQ].into_iter().any(|damage| damage.raw_os_error() == code)
+        || is_damage_on_linux(code)
+}
+
+#[cfg(target_os = "linux")]
+fn is_damage_on_linux(code: i32) -> bool {
+    use rustix::io::Errno;
+    [Errno::UCLEAN, Errno::BADMSG].into_iter().any(|damage| damage.raw_os_error() == code)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_damage_on_linux(_: i32) -> bool {
+    false
 }
 
 #[cfg(target_os = "linux")]

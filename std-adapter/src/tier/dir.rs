@@ -42,7 +42,6 @@ fn part_name(partition: u16) -> String {
 struct Content {
     parts: u16,
     has_first: bool,
-    has_lock: bool,
     has_others: bool,
 }
 
@@ -58,7 +57,7 @@ impl Content {
                     content.has_first |= *name == part_name(0);
                 }
                 Some(rest) if rest.ends_with(".cold.new") => {}
-                _ if name == LOCK_NAME => content.has_lock = true,
+                _ if name == LOCK_NAME => {}
                 _ => content.has_others = true,
             }
         }
@@ -77,7 +76,8 @@ impl Dir {
         let is_new = !path.exists();
         std::fs::create_dir_all(&path)?;
         let content = Content::of(&path)?;
-        if content.has_others && !content.has_first && !content.has_lock {
+        // A lock file proves nothing: others call theirs the same.
+        if content.has_others && !content.has_first {
             return Err(OpenError::Foreign(path));
         }
         let lock = OpenOptions::new()
@@ -91,7 +91,14 @@ impl Dir {
             Err(TryLockError::WouldBlock) => return Err(OpenError::AlreadyOpen(path)),
             Err(TryLockError::Error(error)) => return Err(OpenError::Io(error)),
         }
-        if is_new {
+        // Until a first file is in place, no one knows whether the names above it were ever made durable.
+        if is_new || !content.has_first {
+            for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+                if sync_dir(parent).is_err() {
+                    // What this process may not read it did not make.
+                    break;
+                }
+            }
             sync_dir(base_dir)?;
         }
         Ok(Self { path, lock })

@@ -31,9 +31,11 @@ fn foreign_directory_is_refused_untouched() {
     let theirs = dir.path().join("test");
     fs::create_dir(&theirs).unwrap();
     fs::write(theirs.join("notes.txt"), "mine").unwrap();
+    // Other stores have a file of this name too.
+    fs::write(theirs.join("LOCK"), "").unwrap();
     let refused = ColdTier::open(dir.path(), "test", small().build().unwrap(), pools);
     assert!(matches!(refused, Err(OpenError::Foreign(path)) if path == theirs));
-    assert_eq!(theirs.read_dir().unwrap().count(), 1);
+    assert_eq!(theirs.read_dir().unwrap().count(), 2);
     assert_eq!(fs::read_to_string(theirs.join("notes.txt")).unwrap(), "mine");
 }
 

@@ -69,6 +69,15 @@ pub(super) fn lengths(settings: &Settings, geometry: &Geometry) -> Result<(u32, 
 }
 
 pub(super) fn check_bounds(config: &ColdTierConfig) -> Result<(), ConfigError> {
+    if config.settings.pace.bytes_per_s == Some(0) {
+        return Err(ConfigError::Pace);
+    }
+    if config.settings.stale_permille_min > 1000 {
+        return Err(ConfigError::StalePermille(config.settings.stale_permille_min));
+    }
+    if config.settings.clock_jump_max.is_zero() {
+        return Err(ConfigError::Time("clock_jump_max"));
+    }
     let bytes = config.settings.pending_bytes_max;
     let min = PENDING_BYTES_MIN.max(2 * u64::from(config.record_bytes_max()));
     if bytes < min {

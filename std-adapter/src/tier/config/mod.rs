@@ -147,6 +147,10 @@ pub enum ConfigError {
     },
     /// A time that must not be zero is, or is longer than a year.
     Time(&'static str),
+    /// The pace is zero bytes per second; leave it out for no limit.
+    Pace,
+    /// The share of stale bytes is above 1,000 thousandths.
+    StalePermille(u16),
     /// This build lacks the codec.
     Codec(CodecError),
 }
@@ -173,6 +177,8 @@ impl fmt::Display for ConfigError {
                 )
             }
             Self::Time(name) => write!(f, "{name} takes more than zero and at most a year"),
+            Self::Pace => f.write_str("a pace takes at least 1 byte per second"),
+            Self::StalePermille(share) => write!(f, "a share of {share} permille: it takes 0 to 1000"),
             Self::Codec(error) => write!(f, "{error}"),
         }
     }
@@ -329,6 +335,9 @@ mod tests {
         assert!(matches!(error(builder().value_bytes_max(0)), ConfigError::ValueBytes { .. }));
         assert!(matches!(error(builder().value_bytes_max(u32::MAX)), ConfigError::ValueBytes { .. }));
         assert!(matches!(error(builder().pending_bytes_max(1)), ConfigError::PendingBytes { .. }));
+        assert_eq!(error(builder().pace_bytes_per_s(0)), ConfigError::Pace);
+        assert_eq!(error(builder().stale_permille_min(1001)), ConfigError::StalePermille(1001));
+        assert_eq!(error(builder().clock_jump_max(Duration::ZERO)), ConfigError::Time("clock_jump_max"));
         assert!(matches!(error(builder().watermark_segments(5, 4)), ConfigError::Watermarks { .. }));
         assert_eq!(error(builder().op_timeout(Duration::ZERO)), ConfigError::Time("op_timeout"));
         assert_eq!(error(builder().ttl(Duration::ZERO)), ConfigError::Time("ttl"));
