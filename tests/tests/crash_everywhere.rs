@@ -1,6 +1,8 @@
 //! Power cuts at every moment of small histories, in every way that a medium allows.
 
-use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData, OptimizeCompression, RebuildIndex};
+use coldpress_core::compaction::CompactionTask::{
+    CleanupExpired, CompactData, OptimizeCompression, RebuildIndex,
+};
 use coldpress_tests::sim::{Do, Key, Lasting, Setup, Tried, cut_everywhere, cut_twice};
 
 const AFTER: [Do; 5] = [Do::Put(1, 20), Do::Remove(2), Do::Sync, Do::Run(CompactData), Do::Settle];
@@ -19,7 +21,13 @@ fn busy() -> Vec<Do> {
         script.push(if round % 2 == 0 { Do::Sync } else { Do::Flush });
         script.push(Do::Tick(900));
     }
-    script.extend([Do::Run(CompactData), Do::Put(9, 40), Do::Tick(3_000), Do::Run(CleanupExpired), Do::Remove(9)]);
+    script.extend([
+        Do::Run(CompactData),
+        Do::Put(9, 40),
+        Do::Tick(3_000),
+        Do::Run(CleanupExpired),
+        Do::Remove(9),
+    ]);
     script.extend([Do::Run(OptimizeCompression), Do::Put(3, 60), Do::Sync, Do::Run(CompactData), Do::Settle]);
     script
 }
