@@ -2,7 +2,7 @@
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
 use coldpress_core::log::SegmentState;
-use coldpress_tests::sim::{Change, Do, Fate, Key, Lasting, Seen, Setup, World};
+use coldpress_tests::sim::{Change, Delays, Do, Fate, Key, Lasting, Seen, Setup, World};
 
 /// Writes a key until the segment that is open is sealed and another one is open.
 fn fill(world: &mut World<'_>, key: Key) {
@@ -15,16 +15,21 @@ fn fill(world: &mut World<'_>, key: Key) {
     }
 }
 
-/// Every moment of what `act` does after `before`.
+/// Every moment of what `act` does after `before`, with syncs that end at once, and with ones that end only when the machine
+/// has nothing else to do.
 fn moments_of(setup: &Setup, before: impl Fn(&mut World<'_>), act: &[Do]) -> Vec<Lasting> {
-    let mut arena = setup.arena();
-    let mut world = setup.mount(&mut arena, setup.blank());
-    before(&mut world);
-    world.moments = Some(Vec::new());
-    world.follow(act);
-    world.settle();
-    let mut moments = world.moments.take().unwrap();
-    moments.push(world.end());
+    let mut moments = Vec::new();
+    for syncs in [false, true] {
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, setup.blank());
+        before(&mut world);
+        world.delays = Delays { syncs, ..Delays::default() };
+        world.moments = Some(Vec::new());
+        world.follow(act);
+        world.settle();
+        moments.extend(world.moments.take().unwrap());
+        moments.push(world.end());
+    }
     moments
 }
 
