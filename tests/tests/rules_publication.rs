@@ -26,6 +26,6 @@ fn remove_in_another_segment_than_its_put_is_published_after_it() {
     world.check();
     let left = world.end().cut(&[]);
     let mut arena = setup.arena();
-    let mut world = setup.mount(&mut arena, left);
+    let world = setup.mount(&mut arena, left);
     assert_eq!(world.read(3), Seen::Absent, "I-LOG-5, rule 6");
 }

@@ -200,6 +200,16 @@ impl<'m> Log<'m> {
         }
     }
 
+    /// Tells whether a freed record has no place to go and nothing is under way that gives one.
+    pub(super) fn has_no_room_for_freed(&self) -> bool {
+        let is_open = |stream| self.filling(stream).is_some();
+        self.free() == 0
+            && self.count(SegmentState::Freeing) == 0
+            && self.count(SegmentState::Erased) == 0
+            && !is_open(Stream::Young)
+            && !is_open(Stream::Old)
+    }
+
     /// Tells whether a segment without live records is there or on its way to be free. Bounds: one pass over the table.
     fn has_dead(&self) -> bool {
         use SegmentState::{Emptied, Erased, Freeing};

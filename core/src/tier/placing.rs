@@ -22,6 +22,7 @@ pub(super) struct Incoming<'a> {
 struct Room {
     bytes: u32,
     floor: u32,
+    is_freed: bool,
 }
 
 /// The part of a segment, as a divisor, that is worth keeping open for shorter records.
@@ -55,7 +56,11 @@ impl Log<'_> {
         });
         let is_worth_keeping =
             rest.is_some_and(|rest| rest >= self.geometry.segment_bytes() / REST_WORTH_KEEPING);
-        if (is_worth_keeping || !self.may_open(stream, false))
+        // A segment that is on its way to be free is worth waiting for: mixed streams die apart. What others wait for waits
+        // for nothing: freed records, and what a failed sync put under suspicion.
+        let may_wait = !room.is_freed && !self.has_suspects() && self.leaving() > 0;
+        let is_out_of_room = !self.may_open(stream, room.is_freed) && !may_wait;
+        if (is_worth_keeping || is_out_of_room)
             && let Some(index) = self.slot_with(other, room)
         {
             return Some(index);
@@ -110,7 +115,7 @@ impl Log<'_> {
         let stream = self.fresh_stream(after.map(|v| v.sequence));
         let floor = after.map_or(0, |v| v.sequence).max(self.version_floor + 1);
         let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
-        let room = Room { bytes, floor };
+        let room = Room { bytes, floor, is_freed: false };
         if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
             return self.follow(index, room);
         }
@@ -148,10 +153,11 @@ impl Log<'_> {
         incoming: &Incoming<'_>,
     ) -> Result<Location, AppendError> {
         let bytes = incoming.header.record_bytes(&self.geometry);
+        let is_freed = incoming.header.kind == Kind::Freed;
         let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
-        let index = match self.choose_slot(stream, other, Room { bytes, floor: 0 }) {
+        let index = match self.choose_slot(stream, other, Room { bytes, floor: 0, is_freed }) {
             Some(index) => index,
-            None => self.take_opening(stream, incoming.header.kind == Kind::Freed)?,
+            None => self.take_opening(stream, is_freed)?,
         };
         self.place(index, incoming)
     }

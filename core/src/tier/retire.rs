@@ -130,6 +130,14 @@ impl Retire {
         let incoming =
             Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, moved_from: None };
         if log.append_relocated(Stream::Old, &incoming).is_err() {
+            if log.has_no_room_for_freed() {
+                // Every segment is taken, and none open. This one holds only records that lose against what is durable
+                // elsewhere, so it can be erased alone: nothing else is freed until that is durable.
+                if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
+                    segment.mark = 0;
+                }
+                return Poll::Again;
+            }
             log.flush();
             return Poll::Idle;
         }
