@@ -255,7 +255,7 @@ fn of_workload(options: &Options, name: WorkloadName) -> Result<Requests, PlanEr
         live_bytes: key_bytes + value_bytes,
         value_peak,
         // 71 % live is where the models of write amplification stand.
-        capacity: Capacity::Permille(if is_timed { 1400 } else { 1420 }),
+        capacity: Capacity::Permille(if is_timed { 1400 } else { 1409 }),
         seconds: options.seconds.or(is_timed.then_some(12)),
         purge_permille: if is_timed { 500 } else { 0 },
         threads: 2,

@@ -266,7 +266,8 @@ mod tests {
         let figures = &replayed.figures;
         assert_eq!((figures.mismatches, figures.reopen_mismatches), (0, 0));
         assert!(!replayed.has_failed_tasks(), "{:?}", replayed.tasks);
-        assert_eq!(figures.recovered_records, 97);
+        // Every key, and copies in segments that were on their way to be free.
+        assert!(figures.recovered_records >= 97, "{}", figures.recovered_records);
         assert!(figures.peak_bytes <= figures.capacity_bytes);
         assert!(!replayed.before.segments.is_empty());
     }
