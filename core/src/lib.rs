@@ -18,6 +18,7 @@
 //! The formats, the rules that keep data right and the tests that prove each invariant are in `DESIGN.md` beside this crate.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation, clippy::indexing_slicing))]
 
 pub mod cleanup;
 pub mod codec;

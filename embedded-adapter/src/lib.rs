@@ -59,6 +59,7 @@
 //! `critical-section`. The feature `defmt` formats every public type.
 #![no_std]
 #![forbid(unsafe_code)]
+#![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
 mod mailbox;
 mod medium;

@@ -10,6 +10,7 @@
 
 use core::fmt;
 
+use super::fields::FieldWriter;
 use super::segment::number;
 use super::{Checksum, Geometry, KeyHash, Kind, Version};
 
@@ -133,10 +134,10 @@ impl Trailer {
 
     fn fields(&self) -> [u8; TRAILER_BYTES as usize - 4] {
         let mut out = [0; TRAILER_BYTES as usize - 4];
-        out[..4].copy_from_slice(&MAGIC);
-        let numbers = [self.entries, self.entry_bytes, self.records_end, self.unkeyed, self.sequence];
-        for (field, n) in out[4..].chunks_exact_mut(4).zip(numbers) {
-            field.copy_from_slice(&n.to_le_bytes());
+        let mut fields = FieldWriter::new(&mut out);
+        fields.put(&MAGIC);
+        for n in [self.entries, self.entry_bytes, self.records_end, self.unkeyed, self.sequence] {
+            fields.put(&n.to_le_bytes());
         }
         out
     }
@@ -183,17 +184,14 @@ impl FooterWriter {
             | u32::from(entry.kind.to_bits()) << 28
             | if entry.expires_s.is_some() { EXPIRY } else { 0 }
             | if entry.origin.is_some() { ORIGIN } else { 0 };
-        out[..12].copy_from_slice(&entry.hash.0);
-        out[12..16].copy_from_slice(&word.to_le_bytes());
-        let mut rest = &mut out[16..];
+        let mut out = FieldWriter::new(out);
+        out.put(&entry.hash.0);
+        out.put(&word.to_le_bytes());
         if let Some(expiry) = entry.expires_s {
-            rest[..4].copy_from_slice(&expiry.to_le_bytes());
-            rest = &mut rest[4..];
+            out.put(&expiry.to_le_bytes());
         }
         if let Some(origin) = entry.origin {
-            let mut field = [0; 8];
-            let n = origin.store(geometry, &mut field);
-            rest[..n].copy_from_slice(&field[..n]);
+            origin.store(geometry, &mut out);
         }
         self.entries += 1;
         self.entry_bytes += len;

@@ -21,6 +21,7 @@
 //! → footers → segment table → victim choice.
 
 mod checksum;
+mod fields;
 mod footer;
 mod geometry;
 mod place;

@@ -1,6 +1,7 @@
 //! Names for things on a medium: the hash of a key, where a record lies, which write it is.
 
 use super::Geometry;
+use super::fields::FieldWriter;
 
 /// The identity of a key: 96 bits of a hash under the store's random key.
 ///
@@ -44,18 +45,14 @@ impl Version {
         Self { sequence: (bits >> 32) as u32, offset: (bits & 0xFFFF_FFFF) as u32 }
     }
 
-    /// Writes the origin field of a record; returns its length.
-    pub(crate) fn store(self, geometry: &Geometry, out: &mut [u8; 8]) -> usize {
+    /// Writes the origin field of a record or footer entry.
+    pub(super) fn store(self, geometry: &Geometry, out: &mut FieldWriter<'_>) {
         match geometry.short_origin_bits() {
             Some(bits) => {
                 let word = (self.sequence << bits) | (self.offset / geometry.write_unit());
-                out[..4].copy_from_slice(&word.to_le_bytes());
-                4
+                out.put(&word.to_le_bytes());
             }
-            None => {
-                *out = self.to_bits().to_le_bytes();
-                8
-            }
+            None => out.put(&self.to_bits().to_le_bytes()),
         }
     }
 
@@ -106,7 +103,9 @@ mod tests {
             let g = Geometry::new(segment, 64, unit, 0xFF, Identity::KeyBytes).unwrap();
             let version = Version { sequence: g.sequence_max().min(900_000), offset: segment - unit };
             let mut out = [0; 8];
-            assert_eq!(version.store(&g, &mut out), len);
+            let mut fields = FieldWriter::new(&mut out);
+            version.store(&g, &mut fields);
+            assert_eq!(fields.filled().len(), len);
             assert_eq!(Version::load(&g, &out[..len]), Some(version));
             assert_eq!(Version::load(&g, &out[..len - 1]), None);
         }

@@ -11,6 +11,7 @@
 
 use core::fmt;
 
+use super::fields::FieldWriter;
 use super::{Checksum, Geometry, Version};
 
 /// The longest key, in bytes.
@@ -156,41 +157,36 @@ impl RecordHeader {
         sequence: u32,
     ) -> ([u8; RECORD_HEADER_BYTES_MAX as usize], usize) {
         let mut out = [0u8; RECORD_HEADER_BYTES_MAX as usize];
-        let mut at = self.encode_fields(geometry, &mut out);
-        let crc = payload.then(&out[..at]).then(&sequence.to_le_bytes());
-        out[at..at + 4].copy_from_slice(&crc.value().to_le_bytes());
-        at += 4;
-        (out, at)
+        let mut fields = FieldWriter::new(&mut out);
+        self.encode_fields(geometry, &mut fields);
+        let crc = payload.then(fields.filled()).then(&sequence.to_le_bytes());
+        fields.put(&crc.value().to_le_bytes());
+        let len = fields.filled().len();
+        (out, len)
     }
 
-    #[expect(clippy::cast_possible_truncation, reason = "each narrowing is guarded by is_long")]
-    fn encode_fields(&self, geometry: &Geometry, out: &mut [u8; RECORD_HEADER_BYTES_MAX as usize]) -> usize {
+    fn encode_fields(&self, geometry: &Geometry, out: &mut FieldWriter<'_>) {
         let long = self.is_long();
-        out[0] = self.kind.bits()
+        let tag = self.kind.bits()
             | if self.expires_s.is_some() { EXPIRY } else { 0 }
             | if self.origin.is_some() { ORIGIN } else { 0 }
             | if long { LONG } else { 0 }
             | self.codec << 5;
-        let mut at = if long {
-            out[1..3].copy_from_slice(&(self.key_bytes as u16).to_le_bytes());
-            out[3..7].copy_from_slice(&self.value_bytes.to_le_bytes());
-            7
+        out.put(&[tag]);
+        let ([k0, k1, ..], value) = (self.key_bytes.to_le_bytes(), self.value_bytes.to_le_bytes());
+        if long {
+            out.put(&[k0, k1]);
+            out.put(&value);
         } else {
-            out[1] = self.key_bytes as u8;
-            out[2..4].copy_from_slice(&(self.value_bytes as u16).to_le_bytes());
-            4
-        };
+            let [v0, v1, ..] = value;
+            out.put(&[k0, v0, v1]);
+        }
         if let Some(expiry) = self.expires_s {
-            out[at..at + 4].copy_from_slice(&expiry.to_le_bytes());
-            at += 4;
+            out.put(&expiry.to_le_bytes());
         }
         if let Some(origin) = self.origin {
-            let mut field = [0; 8];
-            let len = origin.store(geometry, &mut field);
-            out[at..at + len].copy_from_slice(&field[..len]);
-            at += len;
+            origin.store(geometry, out);
         }
-        at
     }
 
     /// Reads a header; returns it, its length and its checksum, which is not checked yet.

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::fields::FieldWriter;
 use super::{Checksum, Geometry, Identity};
 
 /// The version of the format that this crate writes and reads.
@@ -45,11 +46,12 @@ impl Marker {
     #[must_use]
     pub fn encode(&self) -> [u8; MARKER_BYTES as usize] {
         let mut out = [0; MARKER_BYTES as usize];
-        out[..4].copy_from_slice(&MARKER_MAGIC);
-        out[4..8].copy_from_slice(&self.erases.to_le_bytes());
-        out[8..12].copy_from_slice(&self.sequence_issued.to_le_bytes());
-        let crc = Checksum::of(&out[..12]).value();
-        out[12..].copy_from_slice(&crc.to_le_bytes());
+        let mut fields = FieldWriter::new(&mut out);
+        fields.put(&MARKER_MAGIC);
+        fields.put(&self.erases.to_le_bytes());
+        fields.put(&self.sequence_issued.to_le_bytes());
+        let crc = Checksum::of(fields.filled()).value();
+        fields.put(&crc.to_le_bytes());
         out
     }
 
@@ -131,7 +133,7 @@ impl fmt::Display for HeaderError {
 impl core::error::Error for HeaderError {}
 
 fn packed(geometry: &Geometry, stream: u8) -> u8 {
-    let unit = geometry.write_unit().trailing_zeros() as u8;
+    let [unit, ..] = geometry.write_unit().trailing_zeros().to_le_bytes();
     let erase = u8::from(geometry.erase_value() == 0xFF) << 3;
     let keyed = u8::from(geometry.identity() == Identity::KeyedHash) << 4;
     unit | erase | keyed | (stream & 7) << 5
@@ -147,24 +149,23 @@ impl Header {
     #[must_use]
     pub fn encode(&self, geometry: &Geometry) -> ([u8; HEADER_BYTES_KEYED as usize], usize) {
         let mut out = [0; HEADER_BYTES_KEYED as usize];
-        out[..2].copy_from_slice(&HEADER_MAGIC);
-        out[2] = FORMAT_VERSION;
-        out[3] = packed(geometry, self.stream);
-        out[4..8].copy_from_slice(&geometry.segment_bytes().to_le_bytes());
-        out[8..12].copy_from_slice(&geometry.segment_count().to_le_bytes());
-        out[12..20].copy_from_slice(&self.store.id.to_le_bytes());
-        out[20..24].copy_from_slice(&self.sequence.to_le_bytes());
-        out[24..28].copy_from_slice(&self.time_s.to_le_bytes());
-        let mut len = 28;
+        let mut fields = FieldWriter::new(&mut out);
+        fields.put(&HEADER_MAGIC);
+        fields.put(&[FORMAT_VERSION, packed(geometry, self.stream)]);
+        fields.put(&geometry.segment_bytes().to_le_bytes());
+        fields.put(&geometry.segment_count().to_le_bytes());
+        fields.put(&self.store.id.to_le_bytes());
+        fields.put(&self.sequence.to_le_bytes());
+        fields.put(&self.time_s.to_le_bytes());
         if geometry.identity() == Identity::KeyedHash {
-            out[28..30].copy_from_slice(&self.store.partition.to_le_bytes());
-            out[30..32].copy_from_slice(&self.store.partitions.to_le_bytes());
-            out[32..48].copy_from_slice(&self.store.hash_key);
-            len = 48;
+            fields.put(&self.store.partition.to_le_bytes());
+            fields.put(&self.store.partitions.to_le_bytes());
+            fields.put(&self.store.hash_key);
         }
-        let crc = Checksum::of(&out[..len]).value();
-        out[len..len + 4].copy_from_slice(&crc.to_le_bytes());
-        (out, len + 4)
+        let crc = Checksum::of(fields.filled()).value();
+        fields.put(&crc.to_le_bytes());
+        let len = fields.filled().len();
+        (out, len)
     }
 
     /// Reads one copy and checks it against the geometry expected.

@@ -11,11 +11,13 @@ use crate::cleanup::Ticket;
 use crate::log::{Ages, Geometry, Policy, Segment, SegmentState, Store, Tally};
 
 /// Which engine a ticket belongs to: its index. Slots come first, in their order.
-pub(super) const LANE_OPENING: u16 = SLOTS_MAX as u16;
+pub(super) const LANE_OPENING: u16 = 8;
 pub(super) const LANE_COPY: u16 = LANE_OPENING + 1;
 pub(super) const LANE_SCAN: u16 = LANE_OPENING + 2;
 pub(super) const LANE_SYNC: u16 = LANE_OPENING + 3;
 pub(super) const LANE_ERASE: u16 = LANE_OPENING + 4;
+
+const _: () = assert!(LANE_OPENING as usize == SLOTS_MAX, "each slot has a ticket index of its own");
 
 /// A buffer that reads go to, one at a time.
 #[derive(Debug)]
@@ -108,7 +110,9 @@ const RETRY_WAIT_MS_MAX: u64 = 2_000;
 impl<'m> Log<'m> {
     pub(super) fn new(config: TierConfig, memory: Memory<'m>) -> Self {
         let mut counts = [0; STATES];
-        counts[SegmentState::Free as usize] = config.geometry.segment_count();
+        if let Some(free) = counts.get_mut(SegmentState::Free as usize) {
+            *free = config.geometry.segment_count();
+        }
         memory.segments.fill(Segment::default());
         Self {
             config,
@@ -317,7 +321,8 @@ impl<'m> Log<'m> {
     pub(super) fn learn_lifetime(&mut self, stream: u8, sequence: u32) {
         if stream == Stream::Hot as u8 {
             let age = self.sequence_next.saturating_sub(sequence);
-            self.lifetime = ((u64::from(self.lifetime) * 15 + u64::from(age)) / 16).max(1) as u32;
+            let mean = (u64::from(self.lifetime) * 15 + u64::from(age)) / 16;
+            self.lifetime = u32::try_from(mean).unwrap_or(u32::MAX).max(1);
         }
     }
 

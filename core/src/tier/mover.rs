@@ -318,7 +318,7 @@ impl Mover {
         let (value, payload) = match shorter {
             Some((codec, value)) if value.len() < record.value.len() => {
                 header.codec = codec;
-                header.value_bytes = value.len() as u32;
+                header.value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
                 (value, Checksum::of(record.key).then(value))
             }
             _ => (record.value, record.payload),

@@ -207,7 +207,8 @@ impl Log<'_> {
         let Some(out) = slot.memory.records.get_mut(at..at + bytes as usize) else {
             return Err(AppendError::Busy);
         };
-        fill(out, &[&header[..header_bytes], incoming.parts[0], incoming.parts[1]], geometry.erase_value());
+        let header = header.get(..header_bytes).unwrap_or_default();
+        fill(out, &[header, incoming.parts[0], incoming.parts[1]], geometry.erase_value());
         let version = incoming.header.origin.unwrap_or(location.version());
         let entry = FooterEntry {
             hash: incoming.hash,

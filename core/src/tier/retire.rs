@@ -15,9 +15,7 @@ use super::placing::Incoming;
 use super::scanner::{Scan, Scanner};
 use super::{Action, Host, MediumError, Now, Poll};
 use crate::cleanup::Ticket;
-use crate::log::{
-    Checksum, FREED_BYTES, Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, SegmentState,
-};
+use crate::log::{Checksum, Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, SegmentState};
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
@@ -122,7 +120,7 @@ impl Retire {
             kind: Kind::Freed,
             codec: 1,
             key_bytes: 0,
-            value_bytes: FREED_BYTES as u32,
+            value_bytes: u32::try_from(value.len()).unwrap_or(u32::MAX),
             expires_s: None,
             origin: None,
         };

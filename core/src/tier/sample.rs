@@ -80,7 +80,8 @@ impl Sampling {
             return Step::Poll(Poll::Idle);
         }
         // A stride that is coprime to the count visits each segment once, in an order spread over the medium.
-        let segment = (u64::from(self.visit) * stride(count) % u64::from(count)) as u32;
+        let segment = u64::from(self.visit) * stride(count) % u64::from(count);
+        let segment = u32::try_from(segment).unwrap_or(0);
         self.visit += 1;
         let known = log.segments.get(segment as usize).copied().unwrap_or_default();
         if known.state != SegmentState::Sealed || known.live_records == 0 {

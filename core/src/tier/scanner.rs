@@ -272,7 +272,7 @@ impl Scanner {
                 None => Scan::End { records_end: trailer.records_end },
             };
         };
-        let at = at + entries.position() as u32;
+        let at = at.saturating_add(u32::try_from(entries.position()).unwrap_or(u32::MAX));
         self.mode = Mode::Entries { trailer, at, held: Some(next) };
         match held {
             Some(entry) => Scan::Item(self.found(&entry, next.offset)),

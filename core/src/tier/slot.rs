@@ -121,7 +121,8 @@ impl<'m> Slot<'m> {
 
     /// The share of the segment that is used, in permille.
     pub(super) fn fill_permille(&self, segment_bytes: u32) -> u32 {
-        (u64::from(self.head) * 1000 / u64::from(segment_bytes.max(1))) as u32
+        let permille = u64::from(self.head) * 1000 / u64::from(segment_bytes.max(1));
+        u32::try_from(permille).unwrap_or(u32::MAX)
     }
 }
 

@@ -147,7 +147,10 @@ impl Tasks {
         let high = log.config.high_watermark_segments.max(1);
         match free.checked_sub(FREE_RESERVE + 1) {
             None => 1000,
-            Some(above) => (high.saturating_sub(above).saturating_mul(999) / high) as u16,
+            Some(above) => {
+                let permille = high.saturating_sub(above).saturating_mul(999) / high;
+                u16::try_from(permille).unwrap_or(999)
+            }
         }
     }
 
