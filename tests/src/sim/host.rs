@@ -1,10 +1,12 @@
 //! The index of the model: [`Host`] as its documentation says it, over a map, with the invariants asserted inside.
 
+use core::cell::RefCell;
 use std::collections::BTreeMap;
 
 use coldpress_core::log::{KeyHash, Kind, Location, Store, Version};
 use coldpress_core::tier::{Dropped, Due, Host, Placed, Published, Released, Standing};
 
+use super::budget::Asked;
 use super::rng::mixed;
 use super::runs;
 
@@ -62,6 +64,7 @@ pub struct ModelHost {
     /// What the efficiency analysis answers.
     pub advises: bool,
     told: Vec<Told>,
+    asked: RefCell<Asked>,
 }
 
 impl Default for ModelHost {
@@ -76,6 +79,7 @@ impl Default for ModelHost {
             evicts: false,
             advises: false,
             told: Vec::new(),
+            asked: RefCell::default(),
         }
     }
 }
@@ -106,6 +110,11 @@ impl ModelHost {
     /// Takes what the machine told.
     pub fn take_told(&mut self) -> Vec<Told> {
         core::mem::take(&mut self.told)
+    }
+
+    /// Takes what the machine asked since this was last called.
+    pub(super) fn take_asked(&mut self) -> Asked {
+        self.asked.take()
     }
 
     /// Forgets a key, as a damaged index would; the copies on the medium stay.
@@ -164,6 +173,7 @@ impl Host for ModelHost {
     }
 
     fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+        self.asked.borrow_mut().walk(at.segment, at.offset);
         match self.entries.get(hash) {
             Some(entry) if entry.newest.is_live && entry.newest.placed.location == at => Standing::Live,
             _ => Standing::Stale,
@@ -171,6 +181,7 @@ impl Host for ModelHost {
     }
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
+        self.asked.get_mut().published += 1;
         let Some(from) = placed.moved_from else {
             assert_eq!(placed.version, placed.location.version(), "a fresh record's version is its place");
             self.told.push(Told::Written(*hash, placed.location));
@@ -202,6 +213,7 @@ impl Host for ModelHost {
     }
 
     fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
+        self.asked.get_mut().published += 1;
         let newest = Newest { placed: *placed, is_live: false, is_damaged: false, is_sealed: false };
         let stray = Entry { newest, copies: 0, strays: 0, version: placed.version };
         let entry = self.entries.entry(*hash).or_insert(stray);
@@ -232,6 +244,7 @@ impl Host for ModelHost {
     }
 
     fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
+        self.asked.get_mut().gone += 1;
         let entry = self.entries.get_mut(hash).expect("copies: gone below zero (rule 6)");
         entry.copies -= 1;
         if entry.copies == 0 {
@@ -243,14 +256,17 @@ impl Host for ModelHost {
     }
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
+        self.asked.get_mut().recovered += 1;
         self.place(hash, placed, is_sealed)
     }
 
     fn settle(&mut self) -> Option<Released> {
+        self.asked.get_mut().settled += 1;
         self.entries.values_mut().find_map(Self::let_go)
     }
 
     fn due(&mut self, now_s: u32) -> Option<Due> {
+        self.asked.get_mut().due += 1;
         self.set_now_s(now_s);
         let after = self.due_after;
         let found = self.entries.iter().find(|(hash, entry)| {
@@ -273,6 +289,7 @@ impl Host for ModelHost {
     }
 
     fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool {
+        self.asked.get_mut().evictable += 1;
         let is_evictable = self.evicts && self.standing(hash, at) == Standing::Live;
         if is_evictable {
             self.told.push(Told::MayEvict(*hash));
@@ -281,6 +298,9 @@ impl Host for ModelHost {
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {
+        let asked = self.asked.get_mut();
+        asked.reconciled += 1;
+        asked.reconciled_bytes += u64::from(placed.record_bytes);
         match self.entries.get(hash) {
             Some(entry) if entry.newest.placed.version >= placed.version => None,
             _ => Some(self.place(hash, placed, true)),
@@ -304,6 +324,7 @@ impl Host for ModelHost {
     }
 
     fn sample(&mut self, codec: u8, value: &[u8]) {
+        self.asked.get_mut().sampled += 1;
         if codec == runs::RAW {
             let mut out = vec![0; value.len()];
             let len = runs::encode(value, &mut out).unwrap_or(value.len());

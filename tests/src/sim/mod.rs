@@ -4,6 +4,7 @@
 //! [`Oracle`] what clients know; [`World`] drives the machine over them in virtual time; [`cut_everywhere`] and its like enumerate.
 
 mod arena;
+mod budget;
 mod check;
 mod choice;
 mod clients;
@@ -20,6 +21,7 @@ mod script;
 mod world;
 
 pub use arena::{Arena, Sizes};
+pub use budget::{Asked, Budget, ENTRIES_MAX, LOOKS_MAX, Largest, SAMPLES_MAX};
 pub use check::Seen;
 pub use choice::{Chooser, Schedules};
 pub use cut::{Fate, SECTOR_BYTES};

@@ -10,9 +10,10 @@ use coldpress_core::cleanup::{CleanupError, CleanupReply, Reclaimed, Ticket};
 use coldpress_core::compaction::Report;
 use coldpress_core::log::{KeyHash, Location};
 use coldpress_core::tier::{
-    Action, Input, MediumError, Memory, MountError, Now, Poll, Status, Tier, TierConfig,
+    Action, Input, MediumError, Memory, MountError, Now, Poll, StaleTicket, Status, Tier, TierConfig,
 };
 
+use super::budget::Budget;
 use super::choice::Chooser;
 use super::host::{ModelHost, Told, hash_of};
 use super::medium::{Medium, SyncPoint};
@@ -89,7 +90,7 @@ impl Delays {
 
 #[derive(Debug, Clone)]
 pub(super) enum Held {
-    Io { number: u64, result: Result<(), MediumError> },
+    Io { number: u64, result: Result<(), MediumError>, is_erase: bool },
     Sync(SyncPoint),
     Cleanup,
 }
@@ -123,6 +124,8 @@ pub struct World<'m> {
     pub may_overcount: bool,
     /// Actions carried out.
     pub actions: u64,
+    /// What one step may do, and the most that any did (I-GC-3).
+    pub budget: Budget,
     pub(super) config: TierConfig,
     pub(super) queue: VecDeque<Queued>,
     pub(super) in_flight: BTreeMap<(KeyHash, u32, u32), Queued>,
@@ -138,6 +141,7 @@ impl<'m> World<'m> {
     #[must_use]
     pub fn new(config: TierConfig, memory: Memory<'m>, mut lasting: Lasting) -> Self {
         lasting.oracle.void_positions();
+        let budget = Budget::new(&config, &memory);
         let tier = match Tier::new(config, memory) {
             Ok(tier) => tier,
             Err(error) => panic!("the configuration is refused: {error}"),
@@ -155,6 +159,7 @@ impl<'m> World<'m> {
             reports: Vec::new(),
             may_overcount: false,
             actions: 0,
+            budget,
             config,
             queue: VecDeque::new(),
             in_flight: BTreeMap::new(),
@@ -231,7 +236,10 @@ impl<'m> World<'m> {
                 return true;
             }
         }
-        match self.tier.poll(self.lasting.now, &mut self.host) {
+        self.budget.begin(&self.tier);
+        let poll = self.tier.poll(self.lasting.now, &mut self.host);
+        self.budget.check_poll(&self.tier, &self.host.take_asked(), &poll);
+        match poll {
             Poll::Do(action) => self.carry_out(action),
             Poll::Again => {}
             Poll::Idle if self.held.is_empty() => {
@@ -247,6 +255,14 @@ impl<'m> World<'m> {
         true
     }
 
+    /// Hands an input to the machine, which is one step too.
+    fn hand_over(&mut self, input: Input) -> Result<(), StaleTicket> {
+        self.budget.begin(&self.tier);
+        let taken = self.tier.handle(self.lasting.now, input, &mut self.host);
+        self.budget.check_completion(&self.tier, &self.host.take_asked());
+        taken
+    }
+
     fn carry_out(&mut self, action: Action) {
         self.actions += 1;
         let number = self.lasting.medium.counts().operations;
@@ -254,21 +270,26 @@ impl<'m> World<'m> {
             Action::Read { ticket, segment, offset, bytes } => {
                 let buffer = self.tier.read_buffer(ticket);
                 assert_eq!(buffer.len(), bytes as usize, "the buffer lent is what is to be read");
-                (ticket, Held::Io { number, result: self.lasting.medium.read(segment, offset, buffer) })
+                let result = self.lasting.medium.read(segment, offset, buffer);
+                (ticket, Held::Io { number, result, is_erase: false })
             }
             Action::Write { ticket, segment, offset, bytes } => {
                 self.note();
                 self.check_footer(segment, offset, bytes);
                 let lent = self.tier.write_bytes(ticket);
                 assert_eq!(lent.len(), bytes as usize, "the bytes lent are what is to be written");
-                (ticket, Held::Io { number, result: self.lasting.medium.write(segment, offset, lent) })
+                let result = self.lasting.medium.write(segment, offset, lent);
+                (ticket, Held::Io { number, result, is_erase: false })
             }
             Action::Erase { ticket, segment } => {
                 self.note();
                 if self.moments.is_some() {
                     self.check_freed(segment);
                 }
-                (ticket, Held::Io { number, result: self.lasting.medium.erase(segment) })
+                let erases = |held: &Held| matches!(held, Held::Io { is_erase: true, .. });
+                let is_erasing = self.held.iter().any(|(_, held)| erases(held));
+                assert!(!is_erasing, "I-GC-3: a second erase while one is in flight");
+                (ticket, Held::Io { number, result: self.lasting.medium.erase(segment), is_erase: true })
             }
             Action::Sync { ticket } => {
                 let io = self.held.iter().filter_map(|(_, held)| match held {
@@ -306,22 +327,18 @@ impl<'m> World<'m> {
                     // It comes when nobody waits for it any more, or not at all.
                     Pools::Silent => return,
                     Pools::Unavailable => {
-                        let _ = self.tier.handle(
-                            self.lasting.now,
-                            Input::CleanupUnavailable(ticket),
-                            &mut self.host,
-                        );
+                        let _ = self.hand_over(Input::CleanupUnavailable(ticket));
                         return self.look();
                     }
                 };
                 let reply = Input::Cleanup(CleanupReply { ticket, result });
-                let _ = self.tier.handle(self.lasting.now, reply, &mut self.host);
+                let _ = self.hand_over(reply);
                 return self.look();
             }
         };
-        let taken = self.tier.handle(self.lasting.now, input, &mut self.host);
+        let taken = self.hand_over(input);
         assert_eq!(taken, Ok(()), "I-REQ-1: the completion of an action is stale");
-        let again = self.tier.handle(self.lasting.now, input, &mut self.host);
+        let again = self.hand_over(input);
         assert!(again.is_err(), "I-REQ-2: a completion was taken twice");
         self.look();
     }

@@ -1,0 +1,174 @@
+//! What one step of the machine may do at most (I-GC-3): measured in every simulated run, at every poll and completion.
+//!
+//! The index counts what it is asked, the driver what is moved, read, written and erased. The limits are those that the
+//! engines of the machine state, taken from the memory that it was lent; each is asserted after the call it bounds.
+
+use std::collections::BTreeMap;
+
+use coldpress_core::log::SegmentState;
+use coldpress_core::tier::{Action, Counters, Memory, Poll, Tier, TierConfig};
+
+/// Records or footer entries of a mount, of a segment that is freed, of expiry: in one poll.
+pub const ENTRIES_MAX: u32 = 256;
+/// Entries that eviction or a rebuild looks at in one poll.
+pub const LOOKS_MAX: u32 = 64;
+/// Values that are measured in one poll.
+pub const SAMPLES_MAX: u32 = 8;
+
+/// What the machine asked of its index in one call.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Asked {
+    /// Records that a mount found.
+    pub recovered: u32,
+    /// Tombstones let go after a mount.
+    pub settled: u32,
+    /// Copies counted down.
+    pub gone: u32,
+    /// Expired records dropped, or asked for.
+    pub due: u32,
+    /// Records that might be evicted.
+    pub evictable: u32,
+    /// Records checked by a rebuild.
+    pub reconciled: u32,
+    /// Their bytes.
+    pub reconciled_bytes: u64,
+    /// Values measured.
+    pub sampled: u32,
+    /// Records published or handed back.
+    pub published: u32,
+    /// By segment, the first and last offset that was asked about.
+    pub walked: BTreeMap<u32, (u32, u32)>,
+}
+
+impl Asked {
+    /// Notes a question about the record at an offset.
+    pub(super) fn walk(&mut self, segment: u32, offset: u32) {
+        let (first, last) = self.walked.entry(segment).or_insert((offset, offset));
+        (*first, *last) = (offset.min(*first), offset.max(*last));
+    }
+}
+
+/// The most that any step did.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Largest {
+    /// Bytes of a victim between the first and the last record that one poll looked at.
+    pub walked_bytes: u32,
+    /// Bytes copied in one poll.
+    pub moved_bytes: u64,
+    /// Records found, counted down or dropped in one poll.
+    pub entries: u32,
+    /// Bytes of one read.
+    pub read_bytes: u32,
+    /// Bytes of one write.
+    pub written_bytes: u32,
+    /// Records published in one completion.
+    pub published: u32,
+}
+
+/// The limits of one machine, and the most that was seen.
+#[derive(Debug, Clone, Copy)]
+pub struct Budget {
+    step_bytes: u32,
+    record_bytes_max: u32,
+    origin_bytes: u64,
+    read_max: usize,
+    scan_max: u64,
+    write_max: usize,
+    placed_max: usize,
+    before: (u64, u64, u64),
+    /// The most so far.
+    pub largest: Largest,
+}
+
+fn moved(counters: &Counters) -> (u64, u64, u64) {
+    (counters.moved_bytes, counters.moved_records, counters.bytes_written)
+}
+
+impl Budget {
+    /// The limits that follow from a configuration and the memory lent with it.
+    pub(super) fn new(config: &TierConfig, memory: &Memory<'_>) -> Self {
+        let g = &config.geometry;
+        let frame = (g.records_at() + 2 * g.padded(g.header_bytes())) as usize;
+        let slot = memory.slots.iter().map(|slot| slot.records.len().max(slot.footer.len())).max();
+        Self {
+            step_bytes: config.step_bytes,
+            record_bytes_max: config.record_bytes_max,
+            origin_bytes: u64::from(g.padded(g.origin_bytes())),
+            read_max: memory.copy.len().max(memory.scan.len()),
+            scan_max: memory.scan.len() as u64,
+            write_max: slot.unwrap_or(0).max(frame),
+            placed_max: memory.slots.iter().map(|slot| slot.placed.len()).sum(),
+            before: (0, 0, 0),
+            largest: Largest::default(),
+        }
+    }
+
+    /// A call into the machine begins.
+    pub(super) fn begin(&mut self, tier: &Tier<'_>) {
+        self.before = moved(&tier.counters());
+    }
+
+    /// A poll is over.
+    ///
+    /// # Panics
+    /// Where it did more than one step may.
+    pub(super) fn check_poll(&mut self, tier: &Tier<'_>, asked: &Asked, poll: &Poll) {
+        let after = moved(&tier.counters());
+        let (bytes, records) = (after.0 - self.before.0, after.1 - self.before.1);
+        let copied_max = u64::from(self.step_bytes + self.record_bytes_max) + records * self.origin_bytes;
+        assert!(bytes <= copied_max, "I-GC-3: {bytes} bytes copied in one poll, {copied_max} may be");
+        for (segment, (first, last)) in &asked.walked {
+            if tier.segments()[*segment as usize].state == SegmentState::Victim {
+                let walked = last - first;
+                assert!(walked < self.step_bytes, "I-GC-3: {walked} bytes of a victim looked at in one poll");
+                self.largest.walked_bytes = self.largest.walked_bytes.max(walked);
+            }
+        }
+        let entries = [asked.recovered, asked.settled, asked.gone, asked.due].into_iter().max().unwrap_or(0);
+        assert!(entries <= ENTRIES_MAX, "I-GC-3: {asked:?} in one poll");
+        assert!(asked.evictable.max(asked.reconciled) <= LOOKS_MAX, "I-GC-3: {asked:?} in one poll");
+        assert!(asked.reconciled_bytes <= self.scan_max, "I-GC-3: {asked:?}: more than a buffer holds");
+        assert!(asked.sampled <= SAMPLES_MAX, "I-GC-3: {asked:?} in one poll");
+        assert_eq!(asked.published, 0, "I-GC-3: only a completion publishes");
+        self.largest.moved_bytes = self.largest.moved_bytes.max(bytes);
+        self.largest.entries = self.largest.entries.max(entries);
+        let written = match *poll {
+            Poll::Do(action) => self.check_action(action),
+            Poll::Again | Poll::Idle => 0,
+        };
+        let counted = after.2 - self.before.2;
+        assert!(
+            counted <= u64::from(written),
+            "I-GC-3: {counted} bytes counted as written in a poll that asks for {written}"
+        );
+    }
+
+    /// Returns the bytes that an action writes.
+    fn check_action(&mut self, action: Action) -> u32 {
+        match action {
+            Action::Read { bytes, .. } => {
+                assert!(bytes as usize <= self.read_max, "I-GC-3: a read of {bytes} bytes");
+                self.largest.read_bytes = self.largest.read_bytes.max(bytes);
+                0
+            }
+            Action::Write { bytes, .. } => {
+                assert!(bytes as usize <= self.write_max, "I-GC-3: a write of {bytes} bytes");
+                self.largest.written_bytes = self.largest.written_bytes.max(bytes);
+                bytes
+            }
+            _ => 0,
+        }
+    }
+
+    /// A completion was handled.
+    ///
+    /// # Panics
+    /// Where that did more than one step may.
+    pub(super) fn check_completion(&mut self, tier: &Tier<'_>, asked: &Asked) {
+        assert!(asked.published as usize <= self.placed_max, "I-GC-3: {asked:?} in one completion");
+        let only = Asked { published: asked.published, ..Asked::default() };
+        assert_eq!(*asked, only, "I-GC-3: a completion publishes, and does nothing else");
+        assert_eq!(moved(&tier.counters()).0, self.before.0, "I-GC-3: a completion copies nothing");
+        self.largest.published = self.largest.published.max(asked.published);
+    }
+}
