@@ -1,5 +1,7 @@
 //! A child process under load is killed at random moments; what it was told is synced must be there after a reopen.
 //!
+//! It is killed while it works and while it recovers, often several times in a row before anyone closes the tier in order.
+//!
 //! The child is this test binary again, with a directory in its environment. Before each operation it prints what it begins,
 //! and after each acknowledgement that it was acknowledged; the pipe keeps both when it is killed. A killed process loses no
 //! kernel buffers, so the double of `sim` proves the order of syncs; this proves the adapter: its queues, its
@@ -18,8 +20,12 @@ use coldpress_tests::sim::{Rng, mixed};
 
 const DIR: &str = "COLDPRESS_KILL_DIR";
 const SEED: &str = "COLDPRESS_KILL_SEED";
-const KILLS: u64 = 50;
-const TIME_MAX: Duration = Duration::from_secs(70);
+const KILLS: u32 = 100;
+/// Of these, so many at least must have hit a child that had begun to open the tier and was not done.
+const KILLS_IN_RECOVERY: u32 = 20;
+/// Of these, so many at least must have hit a tier that nobody had closed since the kill before.
+const KILLS_IN_A_ROW: u32 = 40;
+const TIME_MAX: Duration = Duration::from_secs(90);
 const THREADS: u64 = 3;
 const KEYS: u64 = 240;
 /// Within this many milliseconds of its time, a value may be there or not.
@@ -61,8 +67,10 @@ fn note(line: &str) {
 fn child_works_until_it_is_killed() {
     let (Some(dir), Ok(seed)) = (std::env::var_os(DIR), std::env::var(SEED)) else { return };
     let seed: u64 = seed.parse().unwrap();
+    note("opening");
+    let begun = Instant::now();
     let (tier, _manager) = open(Path::new(&dir));
-    note("open");
+    note(&format!("open {}", begun.elapsed().as_micros()));
     std::thread::scope(|scope| {
         for thread in 0..THREADS {
             let handle = tier.handle();
@@ -136,7 +144,7 @@ fn take_line(model: &mut Model, line: &str) -> bool {
             let at = writes.iter().position(|written| written.begun == begun).unwrap();
             writes.drain(..at);
         }
-        _ => return what == Some("open"),
+        _ => return false,
     }
     true
 }
@@ -152,8 +160,25 @@ fn spawn(dir: &Path, seed: u64) -> Child {
         .unwrap()
 }
 
-/// Kills the child some time after it has opened the tier; returns how many lines it left.
-fn run_and_kill(dir: &Path, seed: u64, model: &mut Model) -> usize {
+/// When to kill a child.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Moment {
+    /// So long after it began to open the tier.
+    Opening(Duration),
+    /// So long after it had opened it.
+    Working(Duration),
+}
+
+/// What a killed child left.
+#[derive(Debug, Default)]
+struct Left {
+    lines: Vec<String>,
+    /// How long the tier took to open, where that was over.
+    open_us: Option<u64>,
+}
+
+/// Runs a child and kills it.
+fn run_and_kill(dir: &Path, seed: u64, moment: Moment) -> Left {
     let mut child = spawn(dir, seed);
     let out = child.stdout.take().unwrap();
     let (send, lines) = std::sync::mpsc::channel();
@@ -165,22 +190,29 @@ fn run_and_kill(dir: &Path, seed: u64, model: &mut Model) -> usize {
             }
         }
     });
-    let first = lines.recv_timeout(Duration::from_secs(20));
-    let wait_ms = Rng::new(mixed(seed)).below(350);
-    std::thread::sleep(Duration::from_millis(wait_ms));
+    let next = || lines.recv_timeout(Duration::from_secs(20)).unwrap_or_default();
+    let begun = next();
+    let opened = if let Moment::Working(_) = moment { Some(next()) } else { None };
+    let (Moment::Opening(wait) | Moment::Working(wait)) = moment;
+    std::thread::sleep(wait);
     let ended = child.try_wait().unwrap();
     child.kill().unwrap();
-    let left = child.wait_with_output().unwrap();
+    let output = child.wait_with_output().unwrap();
     reader.join().unwrap();
-    let errors = String::from_utf8_lossy(&left.stderr).into_owned();
-    assert_eq!(first.as_deref(), Ok("open"), "seed {seed}: the child did not open: {errors}");
+    let errors = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(begun, "opening", "seed {seed}: the child did not begin: {errors}");
     assert_eq!(ended, None, "seed {seed}: the child ended by itself: {errors}");
-    let mut count = 0;
-    for line in lines.try_iter() {
-        count += 1;
-        assert!(take_line(model, &line), "seed {seed}: {line}");
+    let mut left = Left { lines: opened.into_iter().chain(lines.try_iter()).collect(), open_us: None };
+    if let Some(us) = left.lines.first().and_then(|line| line.strip_prefix("open ")) {
+        left.open_us = us.parse().ok();
+        assert!(left.open_us.is_some(), "seed {seed}: {us}");
+        left.lines.remove(0);
     }
-    count
+    assert!(
+        left.open_us.is_some() || matches!(moment, Moment::Opening(_)),
+        "seed {seed}: the child did not open: {errors}"
+    );
+    left
 }
 
 fn check(tier: &ColdTier, model: &mut Model, seed: u64) {
@@ -205,6 +237,40 @@ fn check(tier: &ColdTier, model: &mut Model, seed: u64) {
     }
 }
 
+#[derive(Debug, Default)]
+struct Kills {
+    all: u32,
+    in_recovery: u32,
+    in_a_row: u32,
+    lines: usize,
+}
+
+impl Kills {
+    fn are_enough(&self) -> bool {
+        self.all >= KILLS && self.in_recovery >= KILLS_IN_RECOVERY && self.in_a_row >= KILLS_IN_A_ROW
+    }
+}
+
+/// Kills one child after the other, up to four, on a tier that nobody closes; the first always works for a while.
+fn kill_in_a_row(dir: &Path, rng: &mut Rng, open_us: &mut u64, model: &mut Model, kills: &mut Kills) {
+    for nth in 0..1 + rng.below(4) {
+        let moment = match rng.below(2) {
+            0 if nth > 0 => Moment::Opening(Duration::from_micros(rng.below(*open_us))),
+            _ => Moment::Working(Duration::from_millis(rng.below(300))),
+        };
+        let seed = u64::from(kills.all) + 1;
+        let left = run_and_kill(dir, seed, moment);
+        *open_us = left.open_us.unwrap_or(*open_us).max(1);
+        for line in &left.lines {
+            assert!(take_line(model, line), "seed {seed}: {line}");
+        }
+        kills.all += 1;
+        kills.in_recovery += u32::from(left.open_us.is_none());
+        kills.in_a_row += u32::from(nth > 0);
+        kills.lines += left.lines.len();
+    }
+}
+
 #[test]
 fn killed_child_reopened_keeps_all_it_acknowledged() {
     if std::env::var_os(DIR).is_some() {
@@ -213,14 +279,15 @@ fn killed_child_reopened_keeps_all_it_acknowledged() {
     let dir = tempfile::tempdir().unwrap();
     let mut model = Model::new();
     let started = Instant::now();
-    let (mut kills, mut lines) = (0, 0);
-    while kills < KILLS {
-        assert!(started.elapsed() < TIME_MAX, "only {kills} kills in time");
-        lines += run_and_kill(dir.path(), kills + 1, &mut model);
-        kills += 1;
+    let mut kills = Kills::default();
+    let mut rng = Rng::new(7);
+    let mut open_us = 10_000;
+    while !kills.are_enough() {
+        assert!(started.elapsed() < TIME_MAX, "only {kills:?} in time");
+        kill_in_a_row(dir.path(), &mut rng, &mut open_us, &mut model, &mut kills);
         let (tier, _manager) = open(dir.path());
-        check(&tier, &mut model, kills);
+        check(&tier, &mut model, u64::from(kills.all));
         tier.close().unwrap();
     }
-    println!("{kills} kills, {lines} lines of journal, {} keys, {:?}", model.len(), started.elapsed());
+    println!("{kills:?}, {} keys, {:?}", model.len(), started.elapsed());
 }
