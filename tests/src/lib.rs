@@ -1,8 +1,10 @@
 //! What the suites of Coldpress share.
 //!
-//! [`sim`] drives the tier machine over a medium in memory. [`tidy`] reads the project's own sources and checks the
+//! [`flash`] is a NOR flash in memory that counts, enforces and loses power. [`sim`] drives the tier machine over a medium in memory. [`tidy`] reads the project's own sources and checks the
 //! rules that a compiler does not know.
 #![forbid(unsafe_code)]
 
+pub mod flash;
+mod image;
 pub mod sim;
 pub mod tidy;

@@ -5,7 +5,8 @@
 
 use coldpress_core::log::Geometry;
 
-use super::medium::{Change, Image, Medium, Op, to_len};
+use super::medium::{Change, Medium, Op, to_len};
+use crate::image::Image;
 
 /// The bytes that a disk writes as one.
 pub const SECTOR_BYTES: usize = 512;
@@ -42,26 +43,12 @@ impl Image {
         let start = to_len(u64::from(op.segment) * u64::from(geometry.segment_bytes()));
         match &op.what {
             Change::Write { offset, bytes } => {
-                for (at, byte) in bytes.iter().enumerate() {
-                    let in_segment = *offset as usize + at;
-                    if fate.covers(at, in_segment) {
-                        self.bytes[start + in_segment] = *byte;
-                        self.programmed[(start + in_segment) / unit] = true;
-                    }
-                }
+                let offset = *offset as usize;
+                self.program(unit, start + offset, bytes, |at| fate.covers(at, offset + at));
             }
             Change::Erase => {
-                let len = geometry.segment_bytes() as usize;
-                let units = start / unit..(start + len) / unit;
-                for at in (0..len).filter(|&at| fate.covers(at, at)) {
-                    self.bytes[start + at] = geometry.erase_value();
-                }
-                let whole = (0..len).all(|at| fate.covers(at, at));
-                match (whole, fate) {
-                    (true, _) => self.programmed[units].fill(false),
-                    (false, Fate::Lost | Fate::Torn(0)) => {}
-                    (false, _) => self.programmed[units].fill(true),
-                }
+                let range = start..start + geometry.segment_bytes() as usize;
+                self.erase(unit, range, geometry.erase_value(), |at| fate.covers(at, at));
             }
         }
     }

@@ -14,6 +14,7 @@ use coldpress_core::tier::MediumError;
 
 use super::cut::Fate;
 use super::fault::{Effect, Faults};
+use crate::image::Image;
 
 /// What a medium was asked to do, counted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -59,13 +60,6 @@ pub enum Change {
     Erase,
 }
 
-/// Bytes, and which write units were programmed since their last erase.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub(super) struct Image {
-    pub(super) bytes: Vec<u8>,
-    pub(super) programmed: Vec<bool>,
-}
-
 /// The double.
 #[derive(Debug, Clone)]
 pub struct Medium {
@@ -100,8 +94,7 @@ impl Medium {
     #[must_use]
     pub fn new(geometry: Geometry) -> Self {
         let len = to_len(geometry.medium_bytes());
-        let units = len / to_len(u64::from(geometry.write_unit()));
-        let blank = Image { bytes: vec![geometry.erase_value(); len], programmed: vec![false; units] };
+        let blank = Image::blank(len, geometry.write_unit() as usize, geometry.erase_value());
         Self {
             geometry,
             now: blank.clone(),
