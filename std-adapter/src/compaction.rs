@@ -4,17 +4,20 @@
 //! run short it compacts by itself; this is for everything beyond that: tasks on demand, at intervals and by debt.
 
 use core::fmt;
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::time::Duration;
 use std::time::Instant;
 
+pub use crate::tier::Analysis;
 pub use coldpress_core::compaction::{CompactionTask, Outcome, PoolOutcome, Progress, Report, Victims};
 use crossbeam_channel::bounded;
 
 use crate::pool::PoolCoordinator;
-use crate::tier::{ColdTierHandle, Durability, Message, TierError, wait_for};
+use crate::tier::{
+    Background, ColdTierHandle, Durability, Message, Open, Scheduled, Shell, TierError, Told, wait_for,
+};
 
-/// How the background worker goes about it.
+/// How a background worker that is started by hand goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CompactionConfig {
@@ -101,8 +104,9 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 impl CompactionSystem {
     /// Makes a system that is not attached to a tier yet.
     ///
-    /// Its tasks run in the tier, which asks the pools that it was opened with: give the same ones here. They are kept for
-    /// [`pool_coordinator`](Self::pool_coordinator).
+    /// Its tasks run in the tier, and ask these pools: for the background worker that it starts too. Mostly they are those that
+    /// the tier was opened with; a system that comes from [`ColdTierHandle::compaction`] asks those. The tier waits for the
+    /// answer as long as its own pools may take.
     #[must_use]
     pub const fn new(config: CompactionConfig, pool_coordinator: PoolCoordinator) -> Self {
         Self { config, tier: None, pools: Some(pool_coordinator) }
@@ -117,7 +121,7 @@ impl CompactionSystem {
         self.tier = Some(tier);
     }
 
-    /// Returns the pools that it was made with; `None` where it came from a tier.
+    /// Returns the pools that its tasks ask; `None` where it came from a tier, whose pools they are then.
     #[must_use]
     pub const fn pool_coordinator(&self) -> Option<&PoolCoordinator> {
         self.pools.as_ref()
@@ -162,8 +166,9 @@ impl CompactionSystem {
         &self,
         task: CompactionTask,
         report: Option<&crossbeam_channel::Sender<Report>>,
-    ) -> Result<Vec<&'static crate::tier::Shell>, CompactionError> {
-        let message = |accepted| Message::Schedule { task, accepted, report: report.cloned() };
+    ) -> Result<Vec<&'static Shell>, CompactionError> {
+        let scheduled = || Scheduled { report: report.cloned(), pools: self.pools.clone() };
+        let message = |accepted| Message::Schedule { task, accepted, scheduled: scheduled() };
         let mut shells = Vec::new();
         let mut outcome = Ok(());
         for answer in self.tier()?.ask(message)? {
@@ -178,45 +183,47 @@ impl CompactionSystem {
     /// Lets the tier's workers look for something to do at every interval: they drop what is expired, compact, and compact
     /// in between when more than half of the log is stale. Ends with [`stop`](Self::stop) or with the tier.
     ///
-    /// # Errors
-    /// [`CompactionError::AlreadyRunning`] the second time, whoever started it.
-    pub fn start_background_worker(&self) -> Result<(), CompactionError> {
-        let tier = self.tier()?;
-        let interval = tier.enter(|open| {
-            let interval = self.config.interval.unwrap_or(open.limits.interval);
-            if interval.is_zero() {
-                return Err(CompactionError::Interval);
-            }
-            let first = open.parts.first().ok_or(TierError::Closed)?;
-            if first.shell.has_background.swap(true, AcqRel) {
-                return Err(CompactionError::AlreadyRunning);
-            }
-            Ok(interval)
-        })??;
-        Ok(tier.tell(|| Message::Background(Some(interval)))?)
-    }
-
-    /// Ends the background worker; a task that runs goes on to its end.
+    /// There is one background worker a tier. A tier that was configured with an interval, a lifetime (`ttl`) or an idle time
+    /// starts it when it is opened, so there the first call finds it running. Without it a tier compacts only when free segments
+    /// run short, and drops what is expired only as it compacts.
     ///
     /// # Errors
-    /// [`TierError`].
-    pub fn stop(&self) -> Result<(), CompactionError> {
+    /// [`CompactionError::AlreadyRunning`] when it runs, whoever started it: its interval and pools stay what they are; call
+    /// [`stop`](Self::stop) first to change them. After any error nothing has changed.
+    pub fn start_background_worker(&self) -> Result<(), CompactionError> {
         let tier = self.tier()?;
-        tier.tell(|| Message::Background(None))?;
-        tier.enter(|open| {
-            if let Some(first) = open.parts.first() {
-                first.shell.has_background.store(false, Release);
-            }
-        })?;
+        let interval = match self.config.interval {
+            Some(interval) => interval,
+            None => tier.enter(|open| open.limits.interval)?,
+        };
+        if interval.is_zero() {
+            return Err(CompactionError::Interval);
+        }
+        // Set only once every partition has a place for the message: it runs in all of them or in none.
+        let claim =
+            |open: &Open| open.parts.first().is_some_and(|p| !p.shell.has_background.swap(true, AcqRel));
+        let background = || Background { interval, pools: self.pools.clone() };
+        match tier.tell(claim, || Message::Background(Some(background())))? {
+            Told::All => Ok(()),
+            Told::None => Err(CompactionError::AlreadyRunning),
+        }
+    }
+
+    /// Ends the background worker, whoever started it; a task that runs goes on to its end.
+    ///
+    /// # Errors
+    /// [`TierError`]; then it goes on.
+    pub fn stop(&self) -> Result<(), CompactionError> {
+        let claim =
+            |open: &Open| open.parts.first().is_some_and(|p| p.shell.has_background.swap(false, AcqRel));
+        self.tier()?.tell(claim, || Message::Background(None))?;
         Ok(())
     }
 
     /// Tells whether the background worker runs.
     #[must_use]
     pub fn has_background_worker(&self) -> bool {
-        let runs = |open: &crate::tier::Open| {
-            open.parts.first().is_some_and(|p| p.shell.has_background.load(Acquire))
-        };
+        let runs = |open: &Open| open.parts.first().is_some_and(|p| p.shell.has_background.load(Acquire));
         self.tier().is_ok_and(|tier| tier.enter(runs).unwrap_or(false))
     }
 
@@ -225,7 +232,8 @@ impl CompactionSystem {
     /// # Errors
     /// [`TierError`].
     pub fn cancel(&self) -> Result<(), CompactionError> {
-        Ok(self.tier()?.tell(|| Message::Cancel)?)
+        self.tier()?.tell(|_| true, || Message::Cancel)?;
+        Ok(())
     }
 
     /// Tells whether anything is being compacted, by a task or because free segments ran short.
@@ -246,6 +254,12 @@ impl CompactionSystem {
         self.all(|shell| shell.board.lock().last_report).max_by_key(|report| report.duration_ms)
     }
 
+    /// Returns the last efficiency analysis, made by `OptimizeCompression`: of the partition that it found worst.
+    #[must_use]
+    pub fn last_analysis(&self) -> Option<Analysis> {
+        self.all(|shell| shell.board.lock().analysis).min_by_key(|analysis| analysis.report.score)
+    }
+
     /// Returns how long the task that ended last took.
     #[must_use]
     pub fn last_duration(&self) -> Option<Duration> {
@@ -264,14 +278,13 @@ impl CompactionSystem {
         self.all(|shell| Some(shell.board.lock().pool_bytes_reclaimed)).sum()
     }
 
-    fn all<R>(&self, look: impl Fn(&crate::tier::Shell) -> Option<R>) -> impl Iterator<Item = R> {
-        let look =
-            |open: &crate::tier::Open| open.parts.iter().filter_map(|p| look(p.shell)).collect::<Vec<R>>();
+    fn all<R>(&self, look: impl Fn(&Shell) -> Option<R>) -> impl Iterator<Item = R> {
+        let look = |open: &Open| open.parts.iter().filter_map(|p| look(p.shell)).collect::<Vec<R>>();
         let found = self.tier.and_then(|tier| tier.enter(look).ok());
         found.unwrap_or_default().into_iter()
     }
 
-    fn any<R>(&self, look: impl Fn(&crate::tier::Shell) -> Option<R>) -> Option<R> {
+    fn any<R>(&self, look: impl Fn(&Shell) -> Option<R>) -> Option<R> {
         self.all(look).next()
     }
 }
@@ -303,5 +316,46 @@ fn merged(a: Report, b: Report) -> Report {
         codec: a.codec.or(b.codec),
         duration_ms: a.duration_ms.max(b.duration_ms),
         ..a
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{AllocationManager, PoolConfig};
+    use crate::tier::{ASKED_MAX, ColdTier, ColdTierConfig};
+
+    #[test]
+    fn background_worker_that_one_partition_has_no_place_for_runs_in_none() {
+        let base_dir = tempfile::tempdir().unwrap();
+        let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
+        let (_manager, pools) = AllocationManager::new(&pools).unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(8 << 20).partitions(2);
+        let config = config.op_timeout(Duration::from_millis(100)).build().unwrap();
+        let tier = ColdTier::open(base_dir.path(), "t", config, pools).unwrap();
+        let system = tier.compaction();
+        let asked =
+            || tier.enter(|open| open.parts.iter().map(|p| p.shell.asked.load(Relaxed)).collect::<Vec<_>>());
+        let take = |count| {
+            // What was sent before gives its place back first.
+            while asked() == Ok(vec![0, 1]) || asked() == Ok(vec![1, 0]) || asked() == Ok(vec![1, 1]) {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            tier.enter(|open| open.parts[1].shell.asked.store(count, Relaxed)).unwrap();
+        };
+        take(ASKED_MAX);
+        let refused = Err(CompactionError::Tier(TierError::TimedOut));
+        assert_eq!(system.start_background_worker(), refused);
+        assert!(!system.has_background_worker());
+        assert_eq!(asked(), Ok(vec![0, ASKED_MAX]));
+        take(0);
+        assert_eq!(system.start_background_worker(), Ok(()));
+        assert_eq!(system.start_background_worker(), Err(CompactionError::AlreadyRunning));
+        take(ASKED_MAX);
+        assert_eq!(system.stop(), refused);
+        assert!(system.has_background_worker(), "a stop that failed stopped nothing");
+        take(0);
+        assert_eq!(system.stop(), Ok(()));
+        assert!(!system.has_background_worker());
     }
 }

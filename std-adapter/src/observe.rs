@@ -2,7 +2,7 @@
 
 use coldpress_core::compaction::Report;
 
-use crate::tier::{Board, Shell};
+use crate::tier::{Board, Shell, Timed};
 
 /// Counts a task that ended.
 #[cfg(feature = "metrics")]
@@ -58,3 +58,9 @@ pub(crate) fn figures(partition: u16, shell: &Shell, board: &Board) {
 
 #[cfg(not(feature = "metrics"))]
 pub(crate) const fn figures(_partition: u16, _shell: &Shell, _board: &Board) {}
+
+/// Adds a latency to its histogram.
+#[cfg(feature = "metrics")]
+pub(crate) fn latency(_partition: u16, _timed: Timed, _took: core::time::Duration) {}
+#[cfg(not(feature = "metrics"))]
+pub(crate) const fn latency(_partition: u16, _timed: Timed, _took: core::time::Duration) {}

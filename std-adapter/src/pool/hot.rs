@@ -137,6 +137,12 @@ impl HotPools {
         self.opened.lock(0).is_ok()
     }
 
+    /// Tells whether both lead to the same opening of the same pools.
+    #[must_use]
+    pub fn is_same(&self, other: Self) -> bool {
+        self.opened.generation() == other.opened.generation()
+    }
+
     /// Measures the pools as they are, partition by partition.
     ///
     /// # Errors

@@ -87,6 +87,10 @@ impl Opened {
         FREE_SHELLS.lock().push(self.shell);
     }
 
+    pub(super) const fn generation(&self) -> u64 {
+        self.generation
+    }
+
     pub(super) fn partitions(&self) -> u16 {
         self.partitions
     }

@@ -58,6 +58,7 @@ pub(crate) struct Board {
     pub(crate) pool_bytes_reclaimed: u64,
     pub(crate) progress: Option<(CompactionTask, Progress)>,
     pub(crate) last_report: Option<Report>,
+    pub(crate) analysis: Option<super::index::Analysis>,
     pub(crate) recovered_records: u64,
     pub(crate) recovery_ms: u64,
     pub(crate) damaged_records: u64,

@@ -2,10 +2,13 @@
 //!
 //! Like a shell, a gate is `&'static` and used again. Handles carry the generation in which their tier was opened; a close
 //! moves the generation on, so a handle kept too long is refused, whichever tier uses the gate by then. Operations hold the
-//! gate for reading while they look at it, never while they wait for a worker; a close takes it for writing.
+//! gate for reading while they look at it, never while they wait for a worker; a close takes it for writing. An operation may
+//! be stuck in a read of a dead medium: a close does not wait for that longer than it is told to, and leaves the gate behind.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::time::Duration;
+use std::time::Instant;
 
 use coldpress_core::compaction::{CompactionTask, Report};
 use coldpress_core::log::{HASH_KEY_BYTES, KeyHash};
@@ -21,7 +24,7 @@ use super::identity::{key_hash, partition_of};
 use super::shell::Shell;
 use crate::clock::Clock;
 use crate::medium::Medium;
-use crate::pool::HotPools;
+use crate::pool::{HotPools, PoolCoordinator};
 
 /// What a worker is told.
 pub(crate) enum Message {
@@ -31,16 +34,32 @@ pub(crate) enum Message {
     Flush(Waiter),
     /// A client waits for room.
     Nudge,
-    /// Runs a task; `report` gets what it did.
-    Schedule { task: CompactionTask, accepted: Sender<Result<(), TasksFull>>, report: Option<Sender<Report>> },
+    /// Runs a task.
+    Schedule { task: CompactionTask, accepted: Sender<Result<(), TasksFull>>, scheduled: Scheduled },
     /// Ends the running task.
     Cancel,
     /// Looks for something to do at every interval, or no longer.
-    Background(Option<Duration>),
+    Background(Option<Background>),
     /// Shows the segments.
     Segments(Sender<Vec<SegmentView>>),
     /// Writes and syncs what is left, and ends; in any case when the time has come.
     Close { ends_ms: u64, outcome: Sender<Result<(), CloseError>> },
+}
+
+/// A task's surroundings.
+#[derive(Debug, Default)]
+pub(crate) struct Scheduled {
+    /// Who gets its report, it and no other of its kind.
+    pub(crate) report: Option<Sender<Report>>,
+    /// The pools that it asks; those of the tier where there are none.
+    pub(crate) pools: Option<PoolCoordinator>,
+}
+
+/// What the background worker does: tasks at an interval, and the pools that they ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Background {
+    pub(crate) interval: Duration,
+    pub(crate) pools: Option<PoolCoordinator>,
 }
 
 /// Who waits for a write, and for what.
@@ -52,6 +71,8 @@ pub(crate) struct Waiter {
 
 /// One partition, as clients see it.
 pub(crate) struct Part {
+    /// Its number.
+    pub(crate) number: u16,
     pub(crate) shell: &'static Shell,
     pub(crate) medium: Box<dyn Medium>,
     pub(crate) sender: Sender<Message>,
@@ -124,6 +145,18 @@ pub(crate) struct Life {
 /// The gate of one tier.
 pub(crate) struct Gate {
     life: RwLock<Life>,
+    /// The newest generation that is closed or about to be: it is seen without waiting for the lock.
+    closed: AtomicU64,
+}
+
+/// How a gate was closed.
+pub(crate) enum Closed {
+    /// No operation is under way; this was behind it.
+    Empty(Open),
+    /// An operation is stuck in it, so the gate and all behind it have to stay.
+    Stuck,
+    /// It was closed before.
+    Before,
 }
 
 static FREE: Mutex<Vec<&'static Gate>> = Mutex::new(Vec::new());
@@ -132,7 +165,9 @@ impl Gate {
     /// Takes a closed gate from the list, or makes one that will never be freed, and opens it; returns the generation.
     pub(crate) fn open(open: Open) -> (&'static Self, u64) {
         let free = FREE.lock().pop();
-        let gate = free.unwrap_or_else(|| Box::leak(Box::new(Self { life: RwLock::default() })));
+        let gate = free.unwrap_or_else(|| {
+            Box::leak(Box::new(Self { life: RwLock::default(), closed: AtomicU64::new(0) }))
+        });
         let mut life = gate.life.write();
         life.generation += 1;
         life.open = Some(open);
@@ -141,11 +176,20 @@ impl Gate {
         (gate, generation)
     }
 
-    /// Closes the gate: no operation begins from here on, and none is under way. Returns what was behind it.
-    pub(crate) fn close(&self) -> Option<Open> {
-        let mut life = self.life.write();
+    /// Closes the gate: no operation begins from here on. Waits until none is under way, and not beyond the deadline.
+    pub(crate) fn close(&self, generation: u64, deadline: Instant) -> Closed {
+        self.closed.fetch_max(generation, Release);
+        let Some(mut life) = self.life.try_write_until(deadline) else { return Closed::Stuck };
+        if life.generation != generation {
+            return Closed::Before;
+        }
         life.generation += 1;
-        life.open.take()
+        life.open.take().map_or(Closed::Before, Closed::Empty)
+    }
+
+    /// Looks behind a gate that was found stuck.
+    pub(crate) fn look_behind<R>(&self, look: impl FnOnce(&Open) -> R) -> Option<R> {
+        self.life.read().open.as_ref().map(look)
     }
 
     /// Puts a closed gate on the list.
@@ -156,6 +200,9 @@ impl Gate {
     /// Looks at the tier that was opened in `generation`. `look` may read the medium; it must not wait for a worker, nor
     /// pass a gate.
     pub(crate) fn enter<R>(&self, generation: u64, look: impl FnOnce(&Open) -> R) -> Result<R, TierError> {
+        if self.closed.load(Acquire) >= generation {
+            return Err(TierError::Closed);
+        }
         let life = self.life.read();
         match &life.open {
             Some(open) if life.generation == generation => Ok(look(open)),

@@ -7,11 +7,13 @@ use super::entry::{Entry, Stored};
 use super::error::{GetError, TierError};
 use super::gate::{Limits, Open, Part};
 use super::handle::ColdTierHandle;
+use super::latency::Timed;
 use super::scratch;
 use crate::medium::MediumError;
 use crate::pool::HotKey;
 use coldpress_core::log::KeyHash;
 use core::sync::atomic::Ordering::Relaxed;
+use std::time::Instant;
 
 /// How often a record that moves under a reader is looked up again.
 const LOOKUPS_MAX: u32 = 16;
@@ -55,6 +57,7 @@ impl ColdTierHandle {
     /// As [`get`](Self::get).
     pub fn get_into(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool, GetError> {
         value.clear();
+        let begun = Instant::now();
         self.enter(|open| {
             let max = open.limits.key_bytes_max;
             if key.len() > max as usize {
@@ -70,6 +73,7 @@ impl ColdTierHandle {
                 Err(GetError::Damaged) => counts.damaged_reads.fetch_add(1, Relaxed),
                 Err(_) => 0,
             };
+            part.shell.latencies.record(part.number, Timed::Get, begun.elapsed());
             found
         })?
     }

@@ -12,6 +12,7 @@ use super::error::TierError;
 use super::figures::{SegmentView, TierFigures};
 use super::gate::{Gate, Message, Open, Waiter};
 use super::iterate::Keys;
+use super::reserve::{Room, Told};
 use super::room::RoomWaiter;
 use super::shell::Shell;
 use crate::compaction::CompactionSystem;
@@ -159,10 +160,26 @@ impl ColdTierHandle {
         (0..parts).map(ask).collect()
     }
 
-    /// Tells every partition.
-    pub(crate) fn tell(&self, message: impl Fn() -> Message) -> Result<(), TierError> {
-        let (parts, deadline) = self.parts_and_deadline()?;
-        (0..parts).try_for_each(|index| self.send_message(index, message(), deadline).map(|_| ()))
+    /// Tells every partition, or none: once there is room in all queues, `claim` says whether to.
+    pub(crate) fn tell(
+        &self,
+        claim: impl Fn(&Open) -> bool,
+        message: impl Fn() -> Message,
+    ) -> Result<Told, TierError> {
+        let (_, deadline) = self.parts_and_deadline()?;
+        loop {
+            match self.enter(|open| open.tell_all(&claim, &message))?? {
+                Room::For(told) => return Ok(told),
+                Room::Lacks(shell) => {
+                    let left = deadline.saturating_duration_since(Instant::now());
+                    if left.is_zero() {
+                        return Err(TierError::TimedOut);
+                    }
+                    let waiter = shell.room.waiter();
+                    waiter.wait(waiter.mark(), left.min(WAIT_SLICE));
+                }
+            }
+        }
     }
 
     fn parts_and_deadline(&self) -> Result<(usize, Instant), TierError> {
@@ -220,6 +237,9 @@ pub(crate) fn wait_for<R>(receiver: &Receiver<R>, deadline: Instant, shell: &She
         let left = deadline.saturating_duration_since(Instant::now());
         match receiver.recv_timeout(left.min(WAIT_SLICE)) {
             Ok(answer) => return Ok(answer),
+            Err(RecvTimeoutError::Disconnected) if shell.ends_ms.load(Relaxed) != u64::MAX => {
+                return Err(TierError::Closed);
+            }
             Err(RecvTimeoutError::Disconnected) => return Err(TierError::Poisoned),
             Err(RecvTimeoutError::Timeout) if shell.health.is_poisoned() => return Err(TierError::Poisoned),
             Err(RecvTimeoutError::Timeout) if left.is_zero() => return Err(TierError::TimedOut),

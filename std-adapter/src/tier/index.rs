@@ -8,13 +8,14 @@ use std::collections::VecDeque;
 use std::time::Instant;
 
 use coldpress_core::codec::{ChoicePolicy, CodecId, Trial, choose};
-use coldpress_core::efficiency::EfficiencyConfig;
+use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
 use coldpress_core::log::{KeyHash, Kind, Location, Store};
 use coldpress_core::tier::{Dropped, Due, Host, Placed, Published, Released, Standing};
 
 use super::entry::{Entry, Stored, Terms};
 use super::expiry::{Move, Queue};
 use super::identity::key_hash;
+use super::latency::LatencySum;
 use super::shell::Shell;
 use crate::codec::Codecs;
 use crate::pool::{HotPools, PoolFigures};
@@ -32,9 +33,14 @@ pub(crate) struct Index {
     /// The store, once the mount knows it.
     pub(crate) store: Option<Store>,
     pub(crate) clock: IndexClock,
-    hot: HotPools,
-    /// What the pools had counted when they were judged last.
-    judged: PoolFigures,
+    /// The pools that the task asks which makes an analysis.
+    pub(crate) hot: HotPools,
+    /// What they, and the clients' latencies, had counted at the last analysis.
+    judged: Option<(HotPools, PoolFigures)>,
+    judged_latency: LatencySum,
+    /// The last analysis.
+    pub(crate) analysis: Option<Analysis>,
+    efficiency: EfficiencyConfig,
     queue: Queue,
     /// Keys whose newest record was a tombstone when the mount found it.
     tombstones: Vec<KeyHash>,
@@ -73,6 +79,7 @@ impl Index {
         clock: IndexClock,
         value_bytes_max: usize,
         hot: HotPools,
+        efficiency: EfficiencyConfig,
     ) -> Self {
         Self {
             shell,
@@ -80,7 +87,10 @@ impl Index {
             store: None,
             clock,
             hot,
-            judged: PoolFigures::default(),
+            judged: None,
+            judged_latency: LatencySum::default(),
+            analysis: None,
+            efficiency,
             queue: Queue::default(),
             tombstones: Vec::new(),
             unwritten: VecDeque::new(),
@@ -371,18 +381,51 @@ impl Host for Index {
     }
 
     fn advises_cleanup(&mut self) -> bool {
-        let config = EfficiencyConfig::default();
-        // Pools that are closed need no cleanup.
-        let Ok(report) = self.hot.efficiency(&config, &self.judged, None) else { return false };
-        self.judged = self.hot.figures().unwrap_or_default();
+        let Some(Analysis { report, .. }) = self.analyse() else { return false };
         tracing::debug!(
             impact_permille = report.fragmentation_impact,
             score = report.score,
             advice = ?report.advice,
             "efficiency analysed"
         );
-        report.fragmentation_impact > config.threshold_permille
+        report.advice.is_cleanup()
     }
+}
+
+impl Index {
+    /// Judges pools, log and latencies as measured; `None` where the pools are closed and need no cleanup.
+    fn analyse(&mut self) -> Option<Analysis> {
+        let figures = self.hot.figures().ok()?;
+        let latency = self.shell.latencies.client();
+        let before = self.judged.take().filter(|(hot, _)| hot.is_same(self.hot));
+        let before = before.map(|(_, figures)| figures.totals).unwrap_or_default();
+        let (log_live_bytes, log_held_bytes) = {
+            let board = self.shell.board.lock();
+            (board.live_bytes, board.used_bytes)
+        };
+        let measured = Measured {
+            log_live_bytes,
+            log_held_bytes,
+            latency_us: latency.since(&self.judged_latency).mean_us(),
+            ..Measured::from_pool(&figures.totals, &before)
+        };
+        let analysis = Analysis { measured, report: analyse(&measured, &self.efficiency) };
+        self.judged = Some((self.hot, figures));
+        self.judged_latency = latency;
+        self.analysis = Some(analysis);
+        Some(analysis)
+    }
+}
+
+/// An efficiency analysis, and what it was made from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Analysis {
+    /// What was measured: the pools now and their allocations since the analysis before; live and held bytes of the partition's
+    /// log; the mean latency of its puts and gets since the analysis before.
+    pub measured: Measured,
+    /// What that means.
+    pub report: EfficiencyReport,
 }
 
 /// Encodes values again, and measures the codecs on them.

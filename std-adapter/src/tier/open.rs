@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::ops::Deref;
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::time::Duration;
 use std::fs::File;
 use std::io;
@@ -17,7 +17,7 @@ use super::config::{ColdTierConfig, seconds};
 use super::dir::Dir;
 use super::entry::Terms;
 use super::error::{CloseError, OpenError, TierError};
-use super::gate::{Gate, Limits, Message, Open, Part};
+use super::gate::{Closed, Gate, Limits, Message, Open, Part};
 use super::handle::{ColdTierHandle, wait_for};
 use super::peek::{new_store, peek};
 use super::shell::{MESSAGES_MAX, Shell};
@@ -91,7 +91,8 @@ impl ColdTier {
     ///
     /// # Bounds
     /// Reads the footers of all segments, and the records of those that were not sealed. Waits for that at most the configured
-    /// `open_timeout`; making the files and the first look at them, up to three short reads a segment, are not counted.
+    /// `open_timeout`, and, where it comes to nothing, at most the `close_timeout` for the workers to end; making the files and
+    /// the first look at them, up to three short reads a segment, are not counted.
     pub fn open(
         base_dir: &Path,
         cache_id: &str,
@@ -142,7 +143,8 @@ impl ColdTier {
             Some(store) => store,
             None => new_store(config.settings.partitions)?,
         };
-        let mut starting = Starting { parts: Vec::new(), workers: Vec::new() };
+        let patience = config.settings.close_timeout;
+        let mut starting = Starting { parts: Vec::new(), workers: Vec::new(), patience };
         for (partition, medium) in (0..).zip(media) {
             let lock = dir.as_ref().map(Dir::share_lock).transpose()?;
             starting.start(medium, partition, &config, store, &pools, lock)?;
@@ -164,13 +166,16 @@ impl ColdTier {
                 pending_bytes_max: settings.pending_bytes_max,
                 op_timeout: settings.op_timeout,
                 capacity_bytes: config.capacity_bytes(),
-                interval: settings.interval,
+                interval: settings.background_interval(),
                 data_segments: config.segment_count().saturating_sub(config.reserve_segments()),
             },
             hash_key: store.hash_key,
             clock: settings.clock,
             hot: settings.keeps_hot_values.then(|| (hot, hot.register_tier())),
         };
+        if let Some(first) = open.parts.first() {
+            first.shell.has_background.store(settings.has_background(), Release);
+        }
         let workers = core::mem::take(&mut starting.workers);
         let (gate, generation) = Gate::open(open);
         let close_timeout = config.settings.close_timeout;
@@ -197,8 +202,8 @@ impl ColdTier {
     /// [`CloseError`]; the tier is closed all the same.
     ///
     /// # Bounds
-    /// Waits for the workers at most the configured `close_timeout` for each partition, and a second; an operation of the medium
-    /// that is under way is waited for, however long it takes.
+    /// All in all at most the configured `close_timeout` and a second, however many partitions there are. A worker, or a read of
+    /// a client, that is stuck in its medium for longer is left alone: its directory stays locked until it comes loose.
     pub fn close(mut self) -> Result<(), CloseError> {
         self.shut()
     }
@@ -207,15 +212,22 @@ impl ColdTier {
         if core::mem::replace(&mut self.is_closed, true) {
             return Ok(());
         }
-        let Some(open) = self.handle.gate.close() else { return Ok(()) };
         let ends_ms = monotonic_ms().saturating_add(millis(self.close_timeout));
         let deadline = Instant::now() + self.close_timeout + AFTER_CLOSE;
-        let ends: Vec<_> = open.parts.iter().map(|part| (send_close(part, ends_ms), part.shell)).collect();
-        if let Some((hot, tier)) = open.hot {
-            hot.remove_tier(tier);
-        }
-        drop(open);
-        let mut outcome = Ok(());
+        let send = |open: &Open| {
+            if let Some((hot, tier)) = open.hot {
+                hot.remove_tier(tier);
+            }
+            open.parts.iter().map(|part| (send_close(part, ends_ms), part.shell)).collect::<Vec<_>>()
+        };
+        // The workers need some of the time too.
+        let (ends, is_stuck) =
+            match self.handle.gate.close(self.handle.generation, Instant::now() + self.close_timeout / 2) {
+                Closed::Empty(open) => (send(&open), false),
+                Closed::Stuck => (self.handle.gate.look_behind(send).unwrap_or_default(), true),
+                Closed::Before => return Ok(()),
+            };
+        let mut outcome = if is_stuck { Err(CloseError::TimedOut) } else { Ok(()) };
         for ((end, shell), worker) in ends.into_iter().zip(self.workers.drain(..)) {
             let ended = match end.map(|end| wait_for(&end, deadline, shell)) {
                 Some(Ok(result)) => result,
@@ -232,9 +244,15 @@ impl ColdTier {
             if worker.join().is_err() {
                 outcome = outcome.and(Err(CloseError::Poisoned));
             }
-            shell.put_back();
+            if !is_stuck {
+                shell.put_back();
+            }
         }
-        self.handle.gate.put_back();
+        if is_stuck {
+            tracing::error!("a client is stuck in a read of the medium; what it looks at is left to it");
+        } else {
+            self.handle.gate.put_back();
+        }
         tracing::info!(?outcome, "tier closed");
         outcome
     }
@@ -268,6 +286,8 @@ impl Drop for ColdTier {
 struct Starting {
     parts: Vec<(Part, Receiver<Result<Mounted, coldpress_core::tier::MountError>>)>,
     workers: Vec<JoinHandle<()>>,
+    /// How long workers that are given up may take to end.
+    patience: Duration,
 }
 
 impl Starting {
@@ -304,7 +324,7 @@ impl Starting {
         match spawned {
             Ok(worker) => {
                 self.workers.push(worker);
-                self.parts.push((Part { shell, medium: reader, sender }, mounted));
+                self.parts.push((Part { number: partition, shell, medium: reader, sender }, mounted));
                 Ok(())
             }
             Err(error) => {
@@ -339,12 +359,14 @@ impl Drop for Starting {
     fn drop(&mut self) {
         // With its sender gone, a worker ends at its next step.
         let shells: Vec<&'static Shell> = self.parts.drain(..).map(|(part, _)| part.shell).collect();
-        let has_failed = !self.workers.is_empty();
-        for worker in self.workers.drain(..) {
-            let _ = worker.join();
-        }
-        if has_failed {
-            shells.into_iter().for_each(Shell::put_back);
+        let deadline = Instant::now() + self.patience;
+        for (worker, shell) in self.workers.drain(..).zip(shells) {
+            if is_over(&worker, deadline) {
+                let _ = worker.join();
+                shell.put_back();
+            } else {
+                tracing::error!(worker = worker.thread().name(), "the worker is stuck; it is left alone");
+            }
         }
     }
 }

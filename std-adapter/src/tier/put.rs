@@ -20,6 +20,7 @@ use super::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending};
 use super::error::{BatchError, PutError, RemoveError, TierError};
 use super::gate::{Message, Open, Part, Waiter};
 use super::handle::{ColdTierHandle, wait_for};
+use super::latency::Timed;
 use super::reserve::{Lack, reserve, reserve_place};
 use super::scratch;
 use super::shell::{QUEUED_MAX, Shell};
@@ -47,6 +48,7 @@ struct Write {
     is_put: bool,
     /// Bytes of key and value, for the count.
     bytes_put: u64,
+    begun: Instant,
     deadline: Instant,
 }
 
@@ -128,11 +130,15 @@ impl ColdTierHandle {
     pub fn put_with(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<(), PutError> {
         let mut write = self.prepare_put(key, value, options)?;
         let outcome = self.run(&mut write);
-        if outcome.is_err() {
-            // Only to count it: a tier that is closed counts nothing.
-            let refused = |part: &Part| part.shell.counts.refused_puts.fetch_add(1, Relaxed);
-            let _ = self.enter(|open| open.part(write.part).map(refused));
-        }
+        // Only to count it: a tier that is closed counts nothing.
+        let _ = self.enter(|open| {
+            let Ok(part) = open.part(write.part) else { return };
+            if outcome.is_ok() {
+                part.shell.latencies.record(part.number, Timed::Put, write.begun.elapsed());
+            } else {
+                part.shell.counts.refused_puts.fetch_add(1, Relaxed);
+            }
+        });
         outcome.map(|_| ()).map_err(PutError::from)
     }
 
@@ -186,7 +192,7 @@ impl ColdTierHandle {
                     charge: open.terms.tombstone_charge(),
                     older_charge: 0,
                 };
-                let deadline = Instant::now() + open.limits.op_timeout;
+                let begun = Instant::now();
                 Ok(Write {
                     part,
                     hash,
@@ -195,7 +201,8 @@ impl ColdTierHandle {
                     durability,
                     is_put: false,
                     bytes_put: 0,
-                    deadline,
+                    begun,
+                    deadline: begun + open.limits.op_timeout,
                 })
             })
             .map_err(RemoveError::from)
@@ -204,6 +211,7 @@ impl ColdTierHandle {
     }
 
     fn prepare_put(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<Write, PutError> {
+        let begun = Instant::now();
         let (mut write, codec, mut pending, terms) = self.enter(|open| {
             check_key(open, key).map_err(|(bytes, max)| PutError::KeyTooLong { bytes, max })?;
             let limits = &open.limits;
@@ -223,7 +231,8 @@ impl ColdTierHandle {
                 durability: options.durability.unwrap_or(limits.durability),
                 is_put: true,
                 bytes_put: (key.len() + value.len()) as u64,
-                deadline: Instant::now() + limits.op_timeout,
+                begun,
+                deadline: begun + limits.op_timeout,
             };
             let pending = Pending {
                 payload: Box::default(),

@@ -11,7 +11,7 @@ use super::entry::{Pending, Weight};
 use super::error::TierError;
 use super::gate::{Message, Open, Part};
 use super::put::{Attempt, Refused};
-use super::shell::ASKED_MAX;
+use super::shell::{ASKED_MAX, Shell};
 
 /// What a write has to wait for.
 #[derive(Clone, Copy)]
@@ -28,6 +28,50 @@ pub(super) fn reserve(sum: &AtomicU64, bytes: u64, max: u64) -> bool {
 /// Reserves one of `max` places.
 pub(super) fn reserve_place(taken: &AtomicU32, max: u32) -> bool {
     taken.fetch_update(AcqRel, Relaxed, |now| (now < max).then(|| now + 1)).is_ok()
+}
+
+/// Whether all partitions were told something.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Told {
+    All,
+    /// There was no reason to.
+    None,
+}
+
+/// Whether there is room in the queues of all partitions.
+pub(super) enum Room {
+    For(Told),
+    Lacks(&'static Shell),
+}
+
+impl Open {
+    /// Sends a message to all partitions or to none. Every place is reserved before the first is sent.
+    pub(super) fn tell_all(
+        &self,
+        claim: impl Fn(&Self) -> bool,
+        message: impl Fn() -> Message,
+    ) -> Result<Room, TierError> {
+        self.parts.iter().try_for_each(Part::check_alive)?;
+        let is_reserved = |part: &&Part| reserve_place(&part.shell.asked, ASKED_MAX);
+        let reserved = self.parts.iter().take_while(is_reserved).count();
+        let give_back = || {
+            for part in self.parts.iter().take(reserved) {
+                part.shell.asked.fetch_sub(1, Relaxed);
+            }
+        };
+        if let Some(lacking) = self.parts.get(reserved) {
+            give_back();
+            return Ok(Room::Lacks(lacking.shell));
+        }
+        if !claim(self) {
+            give_back();
+            return Ok(Room::For(Told::None));
+        }
+        // There is room, so a worker that can't be told is gone, and the tier is poisoned.
+        let is_sent = |part: &&Part| part.sender.try_send(message()).is_ok();
+        let sent = self.parts.iter().filter(is_sent).count();
+        if sent == self.parts.len() { Ok(Room::For(Told::All)) } else { Err(TierError::Poisoned) }
+    }
 }
 
 impl Part {

@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use super::entry::{Entry, Terms, Weight};
 use super::figures::{Board, Counts};
 use super::health::Health;
+use super::latency::Latencies;
 use super::room::Room;
 
 /// Maps of one shell; iteration takes the hashes of one at a time.
@@ -72,6 +73,7 @@ pub(crate) struct Shell {
     stripes: Box<[Map]>,
     pub(crate) sums: Sums,
     pub(crate) counts: Counts,
+    pub(crate) latencies: Latencies,
     pub(crate) board: Mutex<Board>,
     pub(crate) room: Room,
     pub(crate) health: Health,
@@ -120,6 +122,7 @@ impl Shell {
         self.sums.pending_bytes.store(0, Relaxed);
         self.sums.keys.store(0, Relaxed);
         self.counts.reset();
+        self.latencies.reset();
         *self.board.lock() = Board::default();
         self.health.reset();
         self.queued.store(0, Relaxed);
@@ -142,6 +145,7 @@ impl Shell {
             stripes: (0..STRIPES).map(map).collect(),
             sums: Sums::default(),
             counts: Counts::default(),
+            latencies: Latencies::default(),
             board: Mutex::new(Board::default()),
             room: Room::default(),
             health: Health::default(),

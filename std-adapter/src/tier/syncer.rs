@@ -1,7 +1,9 @@
 //! The syncer: a thread that does nothing but sync, so that appends go on meanwhile.
 
+use core::time::Duration;
 use std::io;
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use coldpress_core::cleanup::Ticket;
 use coldpress_core::tier::MediumError;
@@ -14,6 +16,7 @@ use crate::medium::Medium;
 pub(crate) struct Synced {
     pub(crate) ticket: Ticket,
     pub(crate) result: Result<(), MediumError>,
+    pub(crate) took: Duration,
 }
 
 /// Syncs that wait: the machine asks for one at a time.
@@ -33,8 +36,9 @@ impl Syncer {
         let (outbox, results) = bounded(WAITING_MAX);
         let run = move || {
             for ticket in inbox {
+                let begun = Instant::now();
                 let result = medium.sync();
-                if outbox.send(Synced { ticket, result }).is_err() {
+                if outbox.send(Synced { ticket, result, took: begun.elapsed() }).is_err() {
                     return;
                 }
             }

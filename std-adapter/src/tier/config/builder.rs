@@ -48,13 +48,15 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets the lifetime of values that are put without one of their own.
+    /// Sets the lifetime of values that are put without one of their own. It starts the background worker with the tier, so
+    /// that they are dropped when it is over.
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = Some(ttl);
         self
     }
 
-    /// Drops keys that nobody read or wrote for so long. Counted in memory only: it starts anew at each open.
+    /// Drops keys that nobody read or wrote for so long. Counted in memory only: it starts anew at each open. It starts the
+    /// background worker with the tier.
     pub const fn idle(mut self, idle: Duration) -> Self {
         self.settings.idle = Some(idle);
         self
@@ -90,9 +92,17 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets how often the background worker looks for something to do.
+    /// Sets how often the background worker looks for something to do, and starts it with the tier; see
+    /// [`start_background_worker`](crate::CompactionSystem::start_background_worker).
     pub const fn interval(mut self, interval: Duration) -> Self {
-        self.settings.interval = interval;
+        self.settings.interval = Some(interval);
+        self
+    }
+
+    /// Sets the fragmentation impact above which `OptimizeCompression` asks the pools for an emergency cleanup, in
+    /// thousandths; 300 where nothing is said.
+    pub const fn cleanup_threshold_permille(mut self, permille: u16) -> Self {
+        self.settings.efficiency.threshold_permille = permille;
         self
     }
 
@@ -132,7 +142,7 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets how long a close tries to write and sync what is left.
+    /// Sets how long a close tries to write and sync what is left: one deadline for all partitions.
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.settings.close_timeout = timeout;
         self

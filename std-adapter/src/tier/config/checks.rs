@@ -34,11 +34,12 @@ pub(super) fn shape(settings: &Settings) -> Result<Geometry, ConfigError> {
     let segment_bytes = settings.segment_bytes.unwrap_or_else(derived);
     let count = bytes.checked_div(u64::from(segment_bytes)).unwrap_or(0);
     let least = SEGMENTS_MIN.max(reserve_segments(settings.streams) + 4);
+    let partitions = u64::from(settings.partitions);
     let too_small = ConfigError::CapacityTooSmall {
         bytes: settings.capacity_bytes,
-        min: u64::from(segment_bytes) * u64::from(least),
+        min: u64::from(segment_bytes) * u64::from(least) * partitions,
     };
-    let max = u64::from(segment_bytes) << 24;
+    let max = (u64::from(segment_bytes) << 24).saturating_mul(partitions);
     let count = u32::try_from(count)
         .map_err(|_| ConfigError::CapacityTooLarge { bytes: settings.capacity_bytes, max })?;
     if count > 1 << 24 {
@@ -75,6 +76,9 @@ pub(super) fn check_bounds(config: &ColdTierConfig) -> Result<(), ConfigError> {
     if config.settings.stale_permille_min > 1000 {
         return Err(ConfigError::StalePermille(config.settings.stale_permille_min));
     }
+    if config.settings.efficiency.validate().is_err() {
+        return Err(ConfigError::CleanupThreshold(config.settings.efficiency.threshold_permille));
+    }
     if config.settings.clock_jump_max.is_zero() {
         return Err(ConfigError::Time("clock_jump_max"));
     }
@@ -94,7 +98,7 @@ pub(super) fn check_bounds(config: &ColdTierConfig) -> Result<(), ConfigError> {
 pub(super) fn check_times(settings: &Settings) -> Result<(), ConfigError> {
     const YEAR: Duration = Duration::from_secs(366 * 24 * 3600);
     let times = [
-        ("interval", settings.interval),
+        ("interval", settings.background_interval()),
         ("op_timeout", settings.op_timeout),
         ("open_timeout", settings.open_timeout),
         ("close_timeout", settings.close_timeout),

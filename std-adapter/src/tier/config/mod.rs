@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use coldpress_core::codec::{CodecError, CodecId};
 use coldpress_core::compaction::PaceConfig;
+use coldpress_core::efficiency::EfficiencyConfig;
 use coldpress_core::log::{Geometry, GeometryError, Policy, RECORD_HEADER_BYTES_MAX, Store};
 use coldpress_core::tier::{Streams, TierConfig, reserve_segments};
 
@@ -57,7 +58,7 @@ pub const PENDING_BYTES_MIN: u64 = 1 << 16;
 ///     .build()?;
 /// assert_eq!(config.segment_bytes(), 512 << 10);
 /// assert_eq!(ColdTierConfig::builder().capacity_bytes(0).build().unwrap_err().to_string(),
-///     "a capacity of 0 bytes: each partition takes at least 917504");
+///     "a capacity of 0 bytes: with these segments and partitions it takes at least 917504");
 /// # Ok::<(), coldpress_std::ConfigError>(())
 /// ```
 #[derive(Debug, Clone)]
@@ -84,7 +85,8 @@ pub(crate) struct Settings {
     pace: PaceConfig,
     watermarks: Option<(u32, u32)>,
     stale_permille_min: u16,
-    pub(crate) interval: Duration,
+    interval: Option<Duration>,
+    pub(crate) efficiency: EfficiencyConfig,
     pub(crate) durability: Durability,
     pub(crate) pending_bytes_max: u64,
     pub(crate) partitions: u16,
@@ -95,6 +97,21 @@ pub(crate) struct Settings {
     pub(crate) flush_after: Duration,
     clock_jump_max: Duration,
     pub(crate) clock: &'static dyn Clock,
+}
+
+/// How often the background worker looks for something to do where no interval is configured.
+const INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
+
+impl Settings {
+    /// How often the background worker looks for something to do.
+    pub(crate) fn background_interval(&self) -> Duration {
+        self.interval.unwrap_or(INTERVAL_DEFAULT)
+    }
+
+    /// Whether the background worker starts with the tier: an interval was asked for, or values end by themselves.
+    pub(crate) const fn has_background(&self) -> bool {
+        self.interval.is_some() || self.ttl.is_some() || self.idle.is_some()
+    }
 }
 
 /// Builds a [`ColdTierConfig`]; every setting has a default.
@@ -112,14 +129,14 @@ pub enum ConfigError {
     CapacityTooSmall {
         /// The capacity configured.
         bytes: u64,
-        /// The least for a partition.
+        /// The least, all partitions together.
         min: u64,
     },
     /// The capacity takes more segments than there can be.
     CapacityTooLarge {
         /// The capacity configured.
         bytes: u64,
-        /// The most with these segments.
+        /// The most with these segments, all partitions together.
         max: u64,
     },
     /// The segments have an impossible shape.
@@ -151,6 +168,8 @@ pub enum ConfigError {
     Pace,
     /// The share of stale bytes is above 1,000 thousandths.
     StalePermille(u16),
+    /// The fragmentation impact from which pools are cleaned up is above 1,000 thousandths.
+    CleanupThreshold(u16),
     /// This build lacks the codec.
     Codec(CodecError),
 }
@@ -159,10 +178,16 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CapacityTooSmall { bytes, min } => {
-                write!(f, "a capacity of {bytes} bytes: each partition takes at least {min}")
+                write!(
+                    f,
+                    "a capacity of {bytes} bytes: with these segments and partitions it takes at least {min}"
+                )
             }
             Self::CapacityTooLarge { bytes, max } => {
-                write!(f, "a capacity of {bytes} bytes: with these segments a partition takes at most {max}")
+                write!(
+                    f,
+                    "a capacity of {bytes} bytes: with these segments and partitions it takes at most {max}"
+                )
             }
             Self::Geometry(error) => write!(f, "{error}"),
             Self::ValueBytes { bytes, max } => {
@@ -178,6 +203,9 @@ impl fmt::Display for ConfigError {
             }
             Self::Time(name) => write!(f, "{name} takes more than zero and at most a year"),
             Self::Pace => f.write_str("a pace takes at least 1 byte per second"),
+            Self::CleanupThreshold(share) => {
+                write!(f, "a cleanup threshold of {share} permille: it takes 0 to 1000")
+            }
             Self::StalePermille(share) => write!(f, "a share of {share} permille: it takes 0 to 1000"),
             Self::Codec(error) => write!(f, "{error}"),
         }
@@ -204,7 +232,8 @@ impl ColdTierConfig {
                 pace: PaceConfig::default(),
                 watermarks: None,
                 stale_permille_min: 250,
-                interval: Duration::from_secs(60),
+                interval: None,
+                efficiency: EfficiencyConfig::default(),
                 durability: Durability::Buffered,
                 pending_bytes_max: 8 << 20,
                 partitions: 1,
@@ -249,8 +278,8 @@ impl ColdTierConfig {
         self.value_bytes_max
     }
 
-    /// The configuration of the machine of one partition.
-    pub(crate) fn machine(&self, store: Store) -> TierConfig {
+    /// The configuration of the machine of one partition. The pools say how long they may take to answer.
+    pub(crate) fn machine(&self, store: Store, cleanup_timeout: Duration) -> TierConfig {
         let (low, high) = self.watermarks();
         TierConfig {
             record_bytes_max: self.record_bytes_max(),
@@ -261,6 +290,7 @@ impl ColdTierConfig {
             stale_permille_min: self.settings.stale_permille_min,
             pace: self.settings.pace,
             clock_jump_s_max: seconds(self.settings.clock_jump_max),
+            cleanup_timeout_ms: u32::try_from(cleanup_timeout.as_millis()).unwrap_or(u32::MAX),
             ..TierConfig::new(self.geometry, store)
         }
     }
@@ -326,6 +356,24 @@ mod tests {
     }
 
     #[test]
+    fn least_capacity_is_said_for_all_partitions_together() {
+        for partitions in [1, 3, 64] {
+            let build =
+                |bytes| ColdTierConfig::builder().capacity_bytes(bytes).partitions(partitions).build();
+            let Err(ConfigError::CapacityTooSmall { min, .. }) = build(1) else { unreachable!() };
+            assert!(build(min).is_ok(), "{partitions} partitions in {min} bytes");
+            assert!(matches!(build(min - 1), Err(ConfigError::CapacityTooSmall { .. })));
+        }
+    }
+
+    #[test]
+    fn pools_and_machine_wait_equally_long_for_a_cleanup() {
+        let config = ColdTierConfig::builder().build().unwrap();
+        let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
+        assert_eq!(config.machine(store, Duration::from_millis(70)).cleanup_timeout_ms, 70);
+    }
+
+    #[test]
     fn settings_out_of_bounds_are_refused_one_by_one() {
         let builder = ColdTierConfig::builder;
         let error = |builder: ColdTierConfigBuilder| builder.build().unwrap_err();
@@ -337,6 +385,11 @@ mod tests {
         assert!(matches!(error(builder().pending_bytes_max(1)), ConfigError::PendingBytes { .. }));
         assert_eq!(error(builder().pace_bytes_per_s(0)), ConfigError::Pace);
         assert_eq!(error(builder().stale_permille_min(1001)), ConfigError::StalePermille(1001));
+        let too_high = ConfigError::CleanupThreshold(1001);
+        assert_eq!(error(builder().cleanup_threshold_permille(1001)), too_high);
+        assert!(too_high.to_string().contains("0 to 1000"));
+        assert!(builder().cleanup_threshold_permille(1000).build().is_ok());
+        assert_eq!(error(builder().interval(Duration::ZERO)), ConfigError::Time("interval"));
         assert_eq!(error(builder().clock_jump_max(Duration::ZERO)), ConfigError::Time("clock_jump_max"));
         assert!(matches!(error(builder().watermark_segments(5, 4)), ConfigError::Watermarks { .. }));
         assert_eq!(error(builder().op_timeout(Duration::ZERO)), ConfigError::Time("op_timeout"));

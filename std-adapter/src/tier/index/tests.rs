@@ -18,7 +18,10 @@ fn fixture() -> Fixture {
     let (manager, pools) = AllocationManager::new(&config).unwrap();
     let terms = Terms::new(Geometry::new(1 << 16, 64, 1, 0, Identity::KeyedHash).unwrap());
     let clock = IndexClock { opened_s: 1000, now_s: 1000, idle_s: None };
-    Fixture { index: Index::new(Shell::take(), terms, clock, 1 << 20, pools.hot()), _manager: manager }
+    Fixture {
+        index: Index::new(Shell::take(), terms, clock, 1 << 20, pools.hot(), EfficiencyConfig::default()),
+        _manager: manager,
+    }
 }
 
 impl Fixture {

@@ -11,7 +11,10 @@ struct Held {
     medium: Box<dyn Medium>,
     holds_writes: &'static AtomicBool,
     holds_syncs: &'static AtomicBool,
+    holds_reads: &'static AtomicBool,
 }
+
+static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn wait_while(is_held: &AtomicBool) {
     while is_held.load(SeqCst) {
@@ -21,6 +24,7 @@ fn wait_while(is_held: &AtomicBool) {
 
 impl Medium for Held {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        wait_while(self.holds_reads);
         self.medium.read_at(offset, buffer)
     }
 
@@ -56,7 +60,8 @@ fn check(holds_writes: &'static AtomicBool, holds_syncs: &'static AtomicBool, ho
     let config = config.close_timeout(Duration::from_millis(50)).build().unwrap();
     let dir = Dir::lock(base.path(), "test").unwrap();
     let parts = dir.open_parts(&config).unwrap();
-    let hold_part = |medium| Box::new(Held { medium, holds_writes, holds_syncs }) as Box<dyn Medium>;
+    let hold_part =
+        |medium| Box::new(Held { medium, holds_writes, holds_syncs, holds_reads: &NEVER }) as Box<dyn Medium>;
     let media = parts.into_iter().map(hold_part).collect();
     let tier = ColdTier::start(media, config.clone(), pools.clone(), Some(dir)).unwrap();
     tier.put(b"old", b"v").unwrap();
@@ -93,4 +98,82 @@ fn directory_of_a_syncer_stuck_in_a_sync_stays_locked_until_that_is_over() {
     static WRITES: AtomicBool = AtomicBool::new(false);
     static SYNCS: AtomicBool = AtomicBool::new(false);
     check(&WRITES, &SYNCS, &SYNCS);
+}
+
+fn pools() -> (AllocationManager, PoolCoordinator) {
+    let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
+    AllocationManager::new(&pools).unwrap()
+}
+
+/// Media in memory files, each of which waits while it is told so.
+fn held_media(
+    config: &ColdTierConfig,
+    syncs: &'static AtomicBool,
+    reads: &'static AtomicBool,
+) -> Vec<Box<dyn Medium>> {
+    let medium = |_| {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(config.geometry.medium_bytes()).unwrap();
+        let medium = Box::new(crate::medium::FileMedium::new(file));
+        Box::new(Held { medium, holds_writes: &NEVER, holds_syncs: syncs, holds_reads: reads })
+            as Box<dyn Medium>
+    };
+    (0..config.settings.partitions).map(medium).collect()
+}
+
+/// How much longer than its deadline a call may take on a machine that is busy.
+const SLACK: Duration = Duration::from_secs(3);
+
+#[test]
+fn close_of_many_stuck_partitions_has_one_deadline() {
+    static SYNCS: AtomicBool = AtomicBool::new(false);
+    let (_manager, pools) = pools();
+    let config = ColdTierConfig::builder().capacity_bytes(16 << 20).partitions(16);
+    let config = config.close_timeout(Duration::from_millis(100)).keep_hot_values(false).build().unwrap();
+    let tier = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER), config, pools).unwrap();
+    for key in 0..200u32 {
+        tier.put(&key.to_le_bytes(), b"v").unwrap();
+    }
+    SYNCS.store(true, SeqCst);
+    let begun = Instant::now();
+    assert!(tier.close().is_err());
+    // Sixteen times the deadline would be more than that.
+    assert!(begun.elapsed() < AFTER_CLOSE + SLACK, "{:?}", begun.elapsed());
+    SYNCS.store(false, SeqCst);
+}
+
+#[test]
+fn close_does_not_wait_for_a_client_that_is_stuck_in_a_read() {
+    static READS: AtomicBool = AtomicBool::new(false);
+    let (_manager, pools) = pools();
+    let config = ColdTierConfig::builder().capacity_bytes(2 << 20);
+    let config = config.close_timeout(Duration::from_millis(200)).keep_hot_values(false).build().unwrap();
+    let tier = ColdTier::open_on(held_media(&config, &NEVER, &READS), config, pools).unwrap();
+    tier.put(b"key", b"value").unwrap();
+    tier.flush().unwrap();
+    READS.store(true, SeqCst);
+    let handle = tier.handle();
+    std::thread::scope(|scope| {
+        let stuck = scope.spawn(move || handle.get(b"key"));
+        std::thread::sleep(Duration::from_millis(50));
+        let begun = Instant::now();
+        assert_eq!(tier.close(), Err(CloseError::TimedOut));
+        assert!(begun.elapsed() < AFTER_CLOSE + SLACK);
+        assert_eq!(handle.get(b"key"), Err(crate::GetError::Tier(TierError::Closed)));
+        READS.store(false, SeqCst);
+        assert_eq!(stuck.join().unwrap(), Ok(Some(b"value".to_vec())), "it began before the close");
+    });
+}
+
+#[test]
+fn open_on_a_dead_medium_is_given_up() {
+    static SYNCS: AtomicBool = AtomicBool::new(true);
+    let (_manager, pools) = pools();
+    let config = ColdTierConfig::builder().capacity_bytes(2 << 20).open_timeout(Duration::from_millis(50));
+    let config = config.close_timeout(Duration::from_millis(50)).build().unwrap();
+    let begun = Instant::now();
+    let opened = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER), config, pools);
+    assert!(matches!(opened, Err(OpenError::TimedOut)), "{opened:?}");
+    assert!(begun.elapsed() < SLACK);
+    SYNCS.store(false, SeqCst);
 }

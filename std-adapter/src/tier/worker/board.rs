@@ -121,6 +121,7 @@ impl Worker<'_> {
         board.free_segments = tally.free;
         board.quarantined_segments = tally.quarantined;
         board.progress = progress;
+        board.analysis = self.index.analysis;
         let board = *board;
         self.shell.quarantined.store(tally.quarantined, core::sync::atomic::Ordering::Relaxed);
         *self.shell.board.lock() = board;

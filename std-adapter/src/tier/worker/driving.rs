@@ -4,13 +4,14 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
 use coldpress_core::cleanup::Ticket;
-use coldpress_core::compaction::{CompactionTask, Report};
+use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{Action, Input, MediumError, Now, Poll, TasksFull};
-use crossbeam_channel::Sender;
 
-use super::{WAIT_MS_MAX, Worker};
+use super::{WAIT_MS_MAX, Worker, millis};
 use crate::clock::monotonic_ms;
 use crate::tier::error::TierError;
+use crate::tier::gate::Scheduled;
+use crate::tier::latency::Timed;
 use crate::tier::syncer::Synced;
 
 /// Polls in one turn.
@@ -71,7 +72,9 @@ impl Worker<'_> {
                 }
             }
             Action::Cleanup(request) => {
-                if self.pools.submit(request, self.replies.0.clone()).is_err() {
+                // Only a task asks, and the one that runs is the first of those scheduled.
+                let pools = self.scheduled.front().and_then(|scheduled| scheduled.pools.as_ref());
+                if pools.unwrap_or(&self.pools).submit(request, self.replies.0.clone()).is_err() {
                     let _ = self.tier.handle(now, Input::CleanupUnavailable(request.ticket), &mut self.index);
                 }
             }
@@ -100,6 +103,7 @@ impl Worker<'_> {
 
     pub(super) fn take_synced(&mut self, synced: Synced) {
         let now = self.now();
+        self.shell.latencies.record(self.partition, Timed::Sync, synced.took);
         self.done(now, synced.ticket, synced.result);
         if let Err(error) = synced.result {
             tracing::warn!(partition = self.partition, %error, "a sync failed");
@@ -157,15 +161,18 @@ impl Worker<'_> {
         }
     }
 
-    /// Queues a task; `report` gets what it did, it and no other of its kind.
-    pub(super) fn schedule(
-        &mut self,
-        task: CompactionTask,
-        report: Option<Sender<Report>>,
-    ) -> Result<(), TasksFull> {
+    /// Queues a task with its surroundings.
+    pub(super) fn schedule(&mut self, task: CompactionTask, scheduled: Scheduled) -> Result<(), TasksFull> {
         self.tier.schedule(task)?;
-        self.scheduled.push_back(report);
+        self.scheduled.push_back(scheduled);
+        self.follow_task();
         Ok(())
+    }
+
+    /// Lets the index judge the pools that the running task asks.
+    fn follow_task(&mut self) {
+        let pools = self.scheduled.front().and_then(|scheduled| scheduled.pools.as_ref());
+        self.index.hot = pools.unwrap_or(&self.pools).hot();
     }
 
     fn take_reports(&mut self) {
@@ -185,9 +192,10 @@ impl Worker<'_> {
             self.posting.report(report);
             self.post();
             // Whoever gave up waiting needs no report; whoever gets it finds it in the figures.
-            if let Some(reply) = self.scheduled.pop_front().flatten() {
+            if let Some(reply) = self.scheduled.pop_front().and_then(|scheduled| scheduled.report) {
                 let _ = reply.try_send(report);
             }
+            self.follow_task();
         }
     }
 
@@ -195,19 +203,24 @@ impl Worker<'_> {
     pub(super) fn look_after_background(&mut self) {
         let now_ms = monotonic_ms();
         let is_debt_due = self.posting.is_debt_due(now_ms, DEBT_MS);
-        let Some(background) = &mut self.background else { return };
-        if now_ms >= background.next_ms {
-            background.next_ms = now_ms.saturating_add(background.interval_ms);
-            // Where so many tasks wait already, these are among them.
-            let _ = self.schedule(CompactionTask::CleanupExpired, None);
-            let _ = self.schedule(CompactionTask::CompactData, None);
+        let Some(rota) = &mut self.background else { return };
+        if now_ms >= rota.next_ms {
+            rota.next_ms = now_ms.saturating_add(millis(rota.background.interval));
+            self.schedule_background(CompactionTask::CleanupExpired);
+            self.schedule_background(CompactionTask::CompactData);
         } else if is_debt_due && !self.tier.is_compacting() {
             let tally = self.tier.tally();
             let stale = tally.used_bytes.saturating_sub(tally.live_bytes);
             if stale > tally.used_bytes / 2 && tally.sealed > 0 {
-                let _ = self.schedule(CompactionTask::CompactData, None);
+                self.schedule_background(CompactionTask::CompactData);
             }
         }
+    }
+
+    fn schedule_background(&mut self, task: CompactionTask) {
+        let pools = self.background.as_ref().and_then(|rota| rota.background.pools.clone());
+        // Where so many tasks wait already, it is among them.
+        let _ = self.schedule(task, Scheduled { report: None, pools });
     }
 
     /// How long the worker may wait for its next input.

@@ -17,7 +17,6 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use coldpress_core::cleanup::CleanupReply;
-use coldpress_core::compaction::Report;
 use coldpress_core::log::{KeyHash, Store};
 use coldpress_core::tier::{Input, MediumError, MountError, Now, Status, Tier};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
@@ -29,7 +28,7 @@ use self::waiting::Waiters;
 use super::config::ColdTierConfig;
 use super::entry::{Terms, Weight};
 use super::figures::SegmentView;
-use super::gate::{Message, Waiter};
+use super::gate::{Background, Message, Scheduled, Waiter};
 use super::index::{Index, IndexClock};
 use super::shell::Shell;
 use super::syncer::Syncer;
@@ -77,9 +76,16 @@ enum Work {
 }
 
 /// The background worker's schedule.
-struct Background {
-    interval_ms: u64,
+struct Rota {
+    background: Background,
     next_ms: u64,
+}
+
+impl Rota {
+    fn new(background: Background) -> Self {
+        let next_ms = monotonic_ms().saturating_add(millis(background.interval));
+        Self { background, next_ms }
+    }
 }
 
 pub(crate) struct Worker<'m> {
@@ -97,10 +103,10 @@ pub(crate) struct Worker<'m> {
     /// Keys whose record did not fit a full log, tried again when something was freed.
     stalled: VecDeque<KeyHash>,
     waiters: Waiters,
-    /// Who waits for the report of each task that was scheduled, in their order: tasks end in it too.
-    scheduled: VecDeque<Option<Sender<Report>>>,
+    /// The surroundings of each task that was scheduled, in their order: tasks end in it too.
+    scheduled: VecDeque<Scheduled>,
     posting: Posting,
-    background: Option<Background>,
+    background: Option<Rota>,
     closing: Option<Closing>,
     partition: u16,
     flush_after_ms: u64,
@@ -133,7 +139,7 @@ pub(crate) fn run(setup: Setup, syncer: Syncer) {
     let mut alarm = Alarm { shell: setup.shell, is_armed: true };
     let mut buffers = Buffers::new(&setup.config);
     let ready = setup.ready.clone();
-    let machine = setup.config.machine(setup.store);
+    let machine = setup.config.machine(setup.store, setup.pools.timeout());
     let Some(memory) = buffers.lend() else { return };
     let tier = match Tier::new(machine, memory) {
         Ok(tier) => tier,
@@ -170,7 +176,14 @@ impl<'m> Worker<'m> {
         setup.shell.codec.store(settings.codec.tag(), Relaxed);
         let value_bytes_max = setup.config.value_bytes_max as usize;
         Self {
-            index: Index::new(setup.shell, setup.terms, clock, value_bytes_max, setup.pools.hot()),
+            index: Index::new(
+                setup.shell,
+                setup.terms,
+                clock,
+                value_bytes_max,
+                setup.pools.hot(),
+                settings.efficiency,
+            ),
             tier,
             shell: setup.shell,
             terms: setup.terms,
@@ -185,7 +198,9 @@ impl<'m> Worker<'m> {
             waiters: Waiters::default(),
             scheduled: VecDeque::new(),
             posting: Posting::new(&setup.config),
-            background: None,
+            background: settings
+                .has_background()
+                .then(|| Rota::new(Background { interval: settings.background_interval(), pools: None })),
             closing: None,
             partition: setup.store.partition,
             flush_after_ms: millis(settings.flush_after),
@@ -310,8 +325,8 @@ impl<'m> Worker<'m> {
             Message::Dirty { hash, waiter } => self.backlog.push_back(Work::Dirty(hash, waiter)),
             Message::Flush(waiter) => self.backlog.push_back(Work::Flush(waiter)),
             Message::Nudge => {}
-            Message::Schedule { task, accepted, report } => {
-                let outcome = self.schedule(task, report);
+            Message::Schedule { task, accepted, scheduled } => {
+                let outcome = self.schedule(task, scheduled);
                 if outcome.is_ok() {
                     self.shell.is_compacting.store(true, Relaxed);
                 }
@@ -319,12 +334,7 @@ impl<'m> Worker<'m> {
                 let _ = accepted.try_send(outcome);
             }
             Message::Cancel => self.tier.cancel(),
-            Message::Background(interval) => {
-                self.background = interval.map(|interval| {
-                    let interval_ms = millis(interval);
-                    Background { interval_ms, next_ms: monotonic_ms().saturating_add(interval_ms) }
-                });
-            }
+            Message::Background(background) => self.background = background.map(Rota::new),
             Message::Segments(reply) => {
                 let segment_bytes = self.terms.geometry.segment_bytes();
                 let view = |(index, segment)| SegmentView::new(self.partition, index, segment, segment_bytes);
