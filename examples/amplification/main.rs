@@ -14,7 +14,7 @@ use coldpress_core::log::{
     Checksum, Geometry, Identity, KeyHash, Kind, Location, Policy, Segment, Store, Version,
 };
 use coldpress_core::tier::{
-    Action, AppendError, Dropped, Due, Fresh, Host, Input, Memory, Now, Pending, Placed, Poll, Published,
+    Action, AppendError, Dropped, Fresh, Host, Input, Look, Memory, Now, Pending, Placed, Poll, Published,
     Released, SlotMemory, Standing, Status, Streams, Tier, TierConfig,
 };
 use coldpress_examples::rng::Rng;
@@ -269,8 +269,8 @@ impl Host for Index {
     fn settle(&mut self) -> Option<Released> {
         None
     }
-    fn due(&mut self, _: u32) -> Option<Due> {
-        None
+    fn due(&mut self, _: u32) -> Look {
+        Look::End
     }
     fn evictable(&mut self, _: &KeyHash, _: Location) -> bool {
         false

@@ -162,6 +162,7 @@ fn told(report: &Report) -> String {
         Outcome::Completed => "completed",
         Outcome::Partial => "done in part",
         Outcome::Refused => "nothing to do",
+        Outcome::Deferred => "put off, free segments are short",
         _ => "failed",
     };
     let mut parts = vec![outcome.to_owned()];

@@ -291,14 +291,13 @@ impl CompactionSystem {
 
 /// What two partitions did, in one.
 fn merged(a: Report, b: Report) -> Report {
-    let rank = |outcome: Outcome| match outcome {
-        Outcome::Refused => 0,
-        Outcome::Completed => 1,
-        Outcome::Partial => 2,
-        _ => 3,
-    };
     Report {
-        outcome: if rank(b.outcome) > rank(a.outcome) { b.outcome } else { a.outcome },
+        task: a.task,
+        outcome: match (a.outcome, b.outcome) {
+            (Outcome::Refused, one) | (one, Outcome::Refused) => one,
+            (one, other) if one == other => one,
+            _ => Outcome::Partial,
+        },
         victims: Victims {
             freed: a.victims.freed + b.victims.freed,
             skipped: a.victims.skipped + b.victims.skipped,
@@ -307,6 +306,8 @@ fn merged(a: Report, b: Report) -> Report {
         },
         moved_records: a.moved_records + b.moved_records,
         moved_bytes: a.moved_bytes + b.moved_bytes,
+        written_bytes: a.written_bytes + b.written_bytes,
+        fresh_bytes: a.fresh_bytes + b.fresh_bytes,
         log_bytes_reclaimed: a.log_bytes_reclaimed + b.log_bytes_reclaimed,
         pool: if b.pool.reclaimed_bytes() > a.pool.reclaimed_bytes() { b.pool } else { a.pool },
         checked_records: a.checked_records + b.checked_records,
@@ -315,7 +316,6 @@ fn merged(a: Report, b: Report) -> Report {
         damaged_records: a.damaged_records + b.damaged_records,
         codec: a.codec.or(b.codec),
         duration_ms: a.duration_ms.max(b.duration_ms),
-        ..a
     }
 }
 

@@ -5,6 +5,9 @@ use crate::cleanup::{CleanupError, Reclaimed};
 use crate::log::Choice;
 
 /// How far the running task is, in its own unit (bytes or records).
+///
+/// The total is fixed when the task begins, but for [`CleanupExpired`](CompactionTask::CleanupExpired), which can't know how
+/// much is due: its total is what it found so far and one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Progress {
@@ -32,11 +35,13 @@ impl Progress {
 pub enum Outcome {
     /// It did all it set out to do.
     Completed,
-    /// It did part: it was cancelled, some victims were skipped, or the pools did not answer.
+    /// It did part: it was cancelled, some victims or segments were passed over, or the pools did not answer.
     Partial,
     /// There was nothing to do.
     Refused,
-    /// The medium failed; nothing was lost.
+    /// Nothing was done, because no segment was free to do it with: a shortage comes first. Schedule it again.
+    Deferred,
+    /// Nothing was done, because the medium failed; nothing was lost.
     Failed,
 }
 
@@ -92,6 +97,10 @@ pub struct Report {
     pub moved_records: u32,
     /// Bytes of records relocated, as written.
     pub moved_bytes: u64,
+    /// Bytes written to the log while the task ran, by it and by all others: records, footers, headers, markers.
+    pub written_bytes: u64,
+    /// Bytes of clients' records appended while the task ran.
+    pub fresh_bytes: u64,
     /// Bytes of the log freed while the task ran: of the segments erased, less what was written to relocate what was live in them.
     pub log_bytes_reclaimed: u64,
     /// What the pools did.
@@ -118,6 +127,8 @@ impl Report {
             victims: Victims { freed: 0, skipped: 0, first: None, last: None },
             moved_records: 0,
             moved_bytes: 0,
+            written_bytes: 0,
+            fresh_bytes: 0,
             log_bytes_reclaimed: 0,
             pool: PoolOutcome::NotAsked,
             checked_records: 0,
@@ -127,6 +138,13 @@ impl Report {
             codec: None,
             duration_ms: 0,
         }
+    }
+
+    /// The write amplification of the log while the task ran, in thousandths: bytes written for each byte that clients
+    /// appended. `None` where they appended nothing.
+    #[must_use]
+    pub fn write_amplification_permille(&self) -> Option<u64> {
+        self.written_bytes.saturating_mul(1000).checked_div(self.fresh_bytes)
     }
 }
 

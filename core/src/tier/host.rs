@@ -104,9 +104,9 @@ pub trait Host {
     /// After a mount has found all records: returns the tombstones that nothing needs, one a call, then `None`.
     fn settle(&mut self) -> Option<Released>;
 
-    /// Returns a key whose record is due: expired (or, where so configured, idle) at `now_s`. Each call looks at a bounded
-    /// number of entries; `None` when no more are known.
-    fn due(&mut self, now_s: u32) -> Option<Due>;
+    /// Looks for a key whose record is due: expired (or, where so configured, idle) at `now_s`. Each call looks at a bounded
+    /// number of entries.
+    fn due(&mut self, now_s: u32) -> Look;
 
     /// Asks whether the current record at `at` may be evicted; a host that counts references may spare it once.
     fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool;
@@ -120,7 +120,7 @@ pub trait Host {
     /// Encodes a value again for relocation, if the codec in use is another one and gains. Returns the codec and length.
     fn recode(&mut self, codec: u8, value: &[u8], out: &mut [u8]) -> Option<(u8, usize)>;
 
-    /// Measures the candidate codecs on one live value.
+    /// Measures the candidate codecs on one live value; one call a poll. A host that can't afford a long value passes it by.
     fn sample(&mut self, codec: u8, value: &[u8]);
 
     /// Picks the codec for new and relocated records from the samples; returns its number.
@@ -128,6 +128,29 @@ pub trait Host {
 
     /// Tells whether the efficiency analysis of the pools and the log advises emergency cleanup.
     fn advises_cleanup(&mut self) -> bool;
+}
+
+/// What a look for due records found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Look {
+    /// A record that is due.
+    Due(Due),
+    /// None among the entries that were looked at; there are more to look at.
+    More,
+    /// No record is due.
+    End,
+}
+
+impl Look {
+    /// The record that is due, if one was found.
+    #[must_use]
+    pub const fn due(self) -> Option<Due> {
+        match self {
+            Self::Due(due) => Some(due),
+            Self::More | Self::End => None,
+        }
+    }
 }
 
 /// A record whose time is over.

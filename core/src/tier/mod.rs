@@ -14,8 +14,11 @@
 //! with a diagram of its states.
 
 mod action;
+mod ask;
+mod compact;
 mod config;
 mod evict;
+mod expire;
 mod host;
 mod log;
 mod mount;
@@ -29,6 +32,7 @@ mod sample;
 mod scanner;
 mod slot;
 mod sync;
+mod task;
 mod tasks;
 
 pub use action::{Action, AppendError, Input, MediumError, MountError, Now, Poll, StaleTicket, TasksFull};
@@ -36,7 +40,7 @@ pub use config::{
     ConfigError, FREE_RESERVE, Memory, Pending, SLOTS_MAX, SlotMemory, Stream, Streams, TierConfig,
     reserve_segments,
 };
-pub use host::{Dropped, Due, Host, Placed, Published, Released, Standing};
+pub use host::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
 
 use crate::cleanup::Ticket;
 use crate::compaction::{CompactionTask, Progress, Report};

@@ -33,6 +33,8 @@ pub(super) struct Cleaned {
     pub(super) moved_bytes: u64,
     pub(super) expired_records: u32,
     pub(super) damaged_records: u32,
+    /// The medium failed on the way.
+    pub(super) has_failed: bool,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -56,6 +58,8 @@ pub(super) struct Mover {
     /// Where the chunk in the lane begins.
     window: u32,
     is_cancelled: bool,
+    /// Failures of the medium before this victim.
+    failures: u64,
     finished: Option<Cleaned>,
 }
 
@@ -69,6 +73,7 @@ impl Default for Mover {
             end: 0,
             window: 0,
             is_cancelled: false,
+            failures: 0,
             finished: None,
         }
     }
@@ -83,6 +88,7 @@ impl Cleaned {
             moved_bytes: 0,
             expired_records: 0,
             damaged_records: 0,
+            has_failed: false,
         }
     }
 }
@@ -126,6 +132,7 @@ impl Mover {
         self.cursor = records_at;
         self.end = records_at + if is_dead { 0 } else { used };
         self.is_cancelled = false;
+        self.failures = log.counters.failures;
         self.state = State::Copying;
         self.window = 0;
         log.copy.bytes = 0;
@@ -139,7 +146,7 @@ impl Mover {
         match self.state {
             State::Idle => Poll::Idle,
             State::Reading => self.take_read(now, log),
-            State::Copying => self.copy(now, log, host),
+            State::Copying => self.copy(log, host),
             State::Draining => self.drain(log),
         }
     }
@@ -155,6 +162,7 @@ impl Mover {
                 // This range can't be read: what is live in it stays, and so does the segment. It is tried again where that
                 // may help, and where it must: nothing new counts as durable while a segment is under suspicion.
                 let victim = log.segments.get(self.victim.choice.segment as usize);
+                self.victim.has_failed = true;
                 if error == MediumError::Unreadable && victim.is_some_and(|s| !s.is_suspect) {
                     self.victim.damaged_records += 1;
                 } else {
@@ -174,7 +182,7 @@ impl Mover {
         Poll::Do(log.read(LANE_COPY, self.victim.choice.segment, self.cursor, bytes))
     }
 
-    fn copy<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+    fn copy<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
         let budget_end = self.cursor.saturating_add(log.config.step_bytes);
         while self.cursor < self.end && !self.is_cancelled {
             if self.cursor >= budget_end {
@@ -189,7 +197,7 @@ impl Mover {
             let buffer = core::mem::take(&mut log.copy.buffer);
             let bytes = buffer.get(from..window as usize).unwrap_or_default();
             let step = match read_record(&log.geometry, self.sequence, bytes) {
-                Ok(record) => self.record(now, log, host, &record),
+                Ok(record) => self.record(log, host, &record),
                 Err(error) => self.unread(error, from),
             };
             log.copy.buffer = buffer;
@@ -223,7 +231,7 @@ impl Mover {
         }
     }
 
-    fn record<H: Host>(&mut self, _now: Now, log: &mut Log<'_>, host: &mut H, record: &Record<'_>) -> Step {
+    fn record<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, record: &Record<'_>) -> Step {
         let at =
             Location { segment: self.victim.choice.segment, offset: self.cursor, sequence: self.sequence };
         let hash = identity(&log.geometry, record, host);
@@ -244,7 +252,10 @@ impl Mover {
                 Step::Next(record.record_bytes)
             }
             Err(AppendError::Busy) => Step::Wait,
-            Err(_) => Step::Stop,
+            Err(_) => {
+                self.victim.has_failed = true;
+                Step::Stop
+            }
         }
     }
 
@@ -369,6 +380,7 @@ impl Mover {
             log.counters.victims += 1;
         }
         self.victim.is_emptied = is_emptied;
+        self.victim.has_failed |= log.counters.failures != self.failures;
         self.finished = Some(self.victim);
         self.state = State::Idle;
         Poll::Again

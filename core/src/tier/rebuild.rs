@@ -1,12 +1,16 @@
 //! `RebuildIndex`: reads the whole log, checks every record, puts the index right, tells damage by key.
 
+use heapless::Vec;
+
 use super::log::Log;
 use super::mover::Mover;
 use super::scanner::{Scan, Scanner};
-use super::tasks::Offsets;
+use super::task::{Step, Task};
 use super::{Host, MediumError, Poll, Standing};
-use crate::compaction::{Progress, Report};
-use crate::log::{Choice, Reason, SegmentState};
+use crate::log::{Choice, Reason, Segment, SegmentState};
+
+/// Offsets of damaged records in one segment, as many as are kept for telling which keys they belong to.
+type Offsets = Vec<u32, 32>;
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
@@ -30,119 +34,108 @@ pub(super) struct Rebuild {
     damaged: Offsets,
 }
 
-/// What comes next.
-pub(super) enum Step {
-    Poll(Poll),
-    Relocate(Choice),
-    Done,
-}
-
 /// Records checked in one poll; each may be as long as a buffer, so the bytes of a step are bounded by the buffer.
 const RECORDS_PER_POLL: u32 = 64;
 
 impl Rebuild {
-    pub(super) fn is_between_segments(&self) -> bool {
-        matches!(self.state, State::Next | State::Wanting(_))
-    }
-
-    pub(super) fn poll<H: Host>(
+    /// Takes a step. Bounds: [`RECORDS_PER_POLL`] records of one buffer, or one action.
+    pub(super) fn step<H: Host>(
         &mut self,
         log: &mut Log<'_>,
         mover: &Mover,
         host: &mut H,
-        report: &mut Report,
-        progress: &mut Progress,
+        task: &mut Task,
     ) -> Step {
         match self.state {
+            State::Next | State::Wanting(_) if task.is_cancelled => Step::Retire,
             State::Next => self.next(log),
-            State::Verifying(scanner) => self.verify(log, host, report, progress, scanner),
-            State::Blaming { blame, verify } => self.blame(log, host, blame, verify),
+            State::Verifying(scanner) => self.verify(log, host, task, scanner),
+            State::Blaming { blame, verify } => self.blame(log, host, task, blame, verify),
             State::Wanting(choice) if mover.is_idle() => {
                 self.state = State::Relocating;
-                Step::Relocate(choice)
+                Step::Clean(choice)
             }
-            State::Wanting(_) => Step::Poll(Poll::Idle),
             State::Relocating if mover.is_idle() => {
                 self.state = State::Next;
-                Step::Poll(Poll::Again)
+                Step::Stay(Poll::Again)
             }
-            State::Relocating => Step::Poll(Poll::Idle),
+            State::Wanting(_) | State::Relocating => Step::Stay(Poll::Idle),
         }
     }
 
     fn next(&mut self, log: &mut Log<'_>) -> Step {
         if log.scan.taken {
-            return Step::Poll(Poll::Idle);
+            return Step::Stay(Poll::Idle);
         }
-        let sealed = |i: &u32| log.state_of(*i) == SegmentState::Sealed;
-        let Some(segment) = (self.segment..log.geometry.segment_count()).find(sealed) else {
-            return Step::Done;
+        let is_written = |i: &u32| log.segments.get(*i as usize).is_some_and(holds_records);
+        let Some(segment) = (self.segment..log.geometry.segment_count()).find(is_written) else {
+            return Step::Retire;
         };
         self.segment = segment;
         self.damaged.clear();
         log.scan.taken = true;
         self.state = State::Verifying(Scanner::records(log, segment));
-        Step::Poll(Poll::Again)
+        Step::Stay(Poll::Again)
     }
 
     fn verify<H: Host>(
         &mut self,
         log: &mut Log<'_>,
         host: &mut H,
-        report: &mut Report,
-        progress: &mut Progress,
+        task: &mut Task,
         mut scanner: Scanner,
     ) -> Step {
         if log.scan.ticket.is_some() {
-            return Step::Poll(Poll::Idle);
+            return Step::Stay(Poll::Idle);
         }
         for _ in 0..RECORDS_PER_POLL {
             let step = match log.scan.result.take() {
                 Some(Err(MediumError::Unreadable)) => scanner.unreadable(log),
                 // It may pass, so it says nothing of the records: the rest of this segment is passed over.
                 Some(Err(_)) => {
-                    report.victims.skipped += 1;
-                    return self.end_verify(log, scanner);
+                    task.report.victims.skipped += 1;
+                    task.has_failed = true;
+                    return self.end_verify(log, task, scanner);
                 }
                 _ => scanner.next(log, host),
             };
             match step {
                 Scan::Read { offset, bytes } => {
                     self.state = State::Verifying(scanner);
-                    return Step::Poll(Poll::Do(log.read_for(&scanner, offset, bytes)));
+                    return Step::Stay(Poll::Do(log.read_for(&scanner, offset, bytes)));
                 }
                 Scan::Item(found) => {
-                    report.checked_records += 1;
-                    progress.done += u64::from(found.record_bytes);
-                    progress.total = progress.total.max(progress.done + 1);
+                    task.report.checked_records += 1;
+                    task.advance_to(task.progress.done + u64::from(found.record_bytes));
+                    // In an open segment the index may already know what the scan comes to only now.
                     if found.kind.is_keyed() && log.state_of(found.location.segment) == SegmentState::Sealed {
                         let placed = found.placed();
                         if let Some(published) = host.reconcile(&found.hash, &placed) {
-                            report.repaired_records += 1;
+                            task.report.repaired_records += 1;
                             log.account(&placed, published);
                         }
                     }
                 }
                 Scan::Damage { offset } => {
-                    report.damaged_records += 1;
+                    task.report.damaged_records += 1;
                     // Beyond what is kept, damage is counted and its keys are found when they are read.
                     let _ = self.damaged.push(offset);
                 }
                 Scan::Again => {}
-                Scan::End { .. } => return self.end_verify(log, scanner),
+                Scan::End { .. } => return self.end_verify(log, task, scanner),
             }
         }
         self.state = State::Verifying(scanner);
-        Step::Poll(Poll::Again)
+        Step::Stay(Poll::Again)
     }
 
-    fn end_verify(&mut self, log: &mut Log<'_>, scanner: Scanner) -> Step {
+    fn end_verify(&mut self, log: &mut Log<'_>, task: &mut Task, scanner: Scanner) -> Step {
         let segment = log.segments.get(self.segment as usize).copied().unwrap_or_default();
         if !self.damaged.is_empty() {
             if segment.has_footer {
                 let blame = Scanner::footer(log, self.segment);
                 self.state = State::Blaming { blame, verify: scanner };
-                return Step::Poll(Poll::Again);
+                return Step::Stay(Poll::Again);
             }
             // Without a footer no one can tell whose the bytes were; the segment stays for a look.
             if let Some(segment) = log.segment(self.segment) {
@@ -150,32 +143,36 @@ impl Rebuild {
                 segment.is_damaged = segment.live_records > 0 && !segment.is_suspect;
             }
         }
-        self.leave(log, segment.has_footer || segment.state != SegmentState::Sealed)
+        self.leave(log, task, segment.has_footer || segment.state != SegmentState::Sealed)
     }
 
-    fn leave(&mut self, log: &mut Log<'_>, has_footer: bool) -> Step {
+    fn leave(&mut self, log: &mut Log<'_>, task: &mut Task, has_footer: bool) -> Step {
         log.scan.taken = false;
         let segment = self.segment;
         self.segment += 1;
         let is_sound = self.damaged.is_empty();
         // A new segment gets the footer that this one lacks: bytes behind a point of doubt are never written (rule 3).
-        if !has_footer && is_sound && log.free() > 1 {
-            self.state = State::Wanting(Choice { segment, reason: Reason::NoFooter });
-            return Step::Poll(Poll::Again);
-        }
-        self.state = State::Next;
-        Step::Poll(Poll::Again)
+        let wants_footer = !has_footer && is_sound;
+        let has_room = log.free() > 1;
+        task.is_deferred |= wants_footer && !has_room;
+        self.state = if wants_footer && has_room {
+            State::Wanting(Choice { segment, reason: Reason::NoFooter })
+        } else {
+            State::Next
+        };
+        Step::Stay(Poll::Again)
     }
 
     fn blame<H: Host>(
         &mut self,
         log: &mut Log<'_>,
         host: &mut H,
+        task: &mut Task,
         mut blame: Scanner,
         verify: Scanner,
     ) -> Step {
         if log.scan.ticket.is_some() {
-            return Step::Poll(Poll::Idle);
+            return Step::Stay(Poll::Idle);
         }
         for _ in 0..RECORDS_PER_POLL {
             let step = match log.scan.result.take() {
@@ -185,7 +182,7 @@ impl Rebuild {
             match step {
                 Scan::Read { offset, bytes } => {
                     self.state = State::Blaming { blame, verify };
-                    return Step::Poll(Poll::Do(log.read_for(&blame, offset, bytes)));
+                    return Step::Stay(Poll::Do(log.read_for(&blame, offset, bytes)));
                 }
                 Scan::Item(found) => {
                     let at = found.location;
@@ -201,14 +198,20 @@ impl Rebuild {
                         let mut verify = verify;
                         verify.resume_at(at.offset);
                         self.state = State::Verifying(verify);
-                        return Step::Poll(Poll::Again);
+                        return Step::Stay(Poll::Again);
                     }
                 }
                 Scan::Again | Scan::Damage { .. } => {}
-                Scan::End { .. } => return self.leave(log, true),
+                Scan::End { .. } => return self.leave(log, task, true),
             }
         }
         self.state = State::Blaming { blame, verify };
-        Step::Poll(Poll::Again)
+        Step::Stay(Poll::Again)
     }
+}
+
+/// Whether there are written records to verify: in a sealed segment, or in one that is being filled.
+fn holds_records(segment: &Segment) -> bool {
+    use SegmentState::{Open, Sealed, Sealing};
+    matches!(segment.state, Open | Sealing | Sealed) && segment.used_bytes > 0
 }

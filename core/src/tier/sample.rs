@@ -1,14 +1,22 @@
 //! `OptimizeCompression`: measures the candidate codecs on live records from all over the log.
+//!
+//! ```text
+//!  Next ─1─► Reading ─2─► Measuring ─3─► Next ─4─► the codec is chosen
+//! ```
+//! 1 a segment is visited: its start is asked for; 2 it was read, else `Next`; 3 eight live values of it were measured, one
+//! a poll, or the buffer is at its end; 4 enough was measured, or every segment was visited.
 
-use super::log::Log;
-use super::{Host, Poll, Standing};
-use crate::compaction::{Progress, Report};
-use crate::log::{Kind, Location, RecordError, SegmentState, read_record};
-
+use super::log::{LANE_SCAN, Log};
 use super::scanner::identity;
+use super::task::{Step, Task};
+use super::{Host, Poll, Standing};
+use crate::cleanup::CleanupKind;
+use crate::log::{Kind, Location, RecordError, SegmentState, read_record};
 
 /// The most records sampled from one segment, so that samples come from all over the log.
 const SAMPLES_PER_SEGMENT: u32 = 8;
+/// Records looked at in one poll.
+const RECORDS_PER_POLL: u32 = 64;
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
@@ -16,6 +24,8 @@ enum State {
     Next,
     /// The start of a segment was asked for.
     Reading { segment: u32 },
+    /// Its records are gone through from this offset on; so many were measured.
+    Measuring { at: Location, taken: u32 },
 }
 
 /// The state of the task.
@@ -26,58 +36,51 @@ pub(super) struct Sampling {
     visit: u32,
 }
 
-/// What comes next.
-pub(super) enum Step {
-    Poll(Poll),
-    Done,
-}
-
 impl Sampling {
-    pub(super) fn is_between_segments(&self) -> bool {
-        matches!(self.state, State::Next)
-    }
-
-    pub(super) fn poll<H: Host>(
-        &mut self,
-        log: &mut Log<'_>,
-        host: &mut H,
-        report: &mut Report,
-        progress: &mut Progress,
-    ) -> Step {
+    /// Takes a step. Bounds: one action, or one value measured and [`RECORDS_PER_POLL`] records passed.
+    pub(super) fn step<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, task: &mut Task) -> Step {
         match self.state {
-            State::Next => self.next(log, host, report, progress),
+            State::Next if task.is_cancelled => Step::End,
+            State::Next => self.next(log, host, task),
+            State::Reading { .. } if log.scan.ticket.is_some() => Step::Stay(Poll::Idle),
             State::Reading { segment } => {
-                if log.scan.ticket.is_some() {
-                    return Step::Poll(Poll::Idle);
-                }
                 if log.scan.result.take().is_some_and(|r| r.is_ok()) {
-                    Self::measure(log, host, report, progress, segment);
+                    let sequence = log.segments.get(segment as usize).map_or(0, |s| s.sequence);
+                    let at = Location { segment, offset: log.geometry.records_at(), sequence };
+                    self.state = State::Measuring { at, taken: 0 };
+                } else {
+                    task.has_failed = true;
+                    self.leave(log);
                 }
-                log.scan.taken = false;
-                self.state = State::Next;
-                Step::Poll(Poll::Again)
+                Step::Stay(Poll::Again)
+            }
+            State::Measuring { at, taken } => {
+                match Self::measure(log, host, task, at) {
+                    Some((at, is_taken)) if taken + u32::from(is_taken) < SAMPLES_PER_SEGMENT => {
+                        self.state = State::Measuring { at, taken: taken + u32::from(is_taken) };
+                    }
+                    _ => self.leave(log),
+                }
+                Step::Stay(Poll::Again)
             }
         }
     }
 
-    fn next<H: Host>(
-        &mut self,
-        log: &mut Log<'_>,
-        host: &mut H,
-        report: &mut Report,
-        progress: &mut Progress,
-    ) -> Step {
+    fn leave(&mut self, log: &mut Log<'_>) {
+        log.scan.taken = false;
+        self.state = State::Next;
+    }
+
+    fn next<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, task: &mut Task) -> Step {
         let count = log.geometry.segment_count();
-        let samples = u64::from(log.config.samples.max(1));
-        if self.visit >= count || report.checked_records >= samples {
-            if report.checked_records > 0 {
-                report.codec = Some(host.choose_codec());
+        if self.visit >= count || task.report.checked_records >= u64::from(log.config.samples.max(1)) {
+            if task.report.checked_records > 0 {
+                task.report.codec = Some(host.choose_codec());
             }
-            progress.total = progress.total.max(progress.done + 1);
-            return Step::Done;
+            return if host.advises_cleanup() { Step::Ask(CleanupKind::EmergencyCleanup) } else { Step::End };
         }
         if log.scan.taken {
-            return Step::Poll(Poll::Idle);
+            return Step::Stay(Poll::Idle);
         }
         // A stride that is coprime to the count visits each segment once, in an order spread over the medium.
         let segment = u64::from(self.visit) * stride(count) % u64::from(count);
@@ -85,46 +88,42 @@ impl Sampling {
         self.visit += 1;
         let known = log.segments.get(segment as usize).copied().unwrap_or_default();
         if known.state != SegmentState::Sealed || known.live_records == 0 {
-            return Step::Poll(Poll::Again);
+            return Step::Stay(Poll::Again);
         }
         log.scan.taken = true;
         self.state = State::Reading { segment };
         let at = log.geometry.records_at();
-        Step::Poll(Poll::Do(log.read(super::log::LANE_SCAN, segment, at, known.used_bytes)))
+        Step::Stay(Poll::Do(log.read(LANE_SCAN, segment, at, known.used_bytes)))
     }
 
-    /// Bounds: one buffer, and [`SAMPLES_PER_SEGMENT`] values measured.
+    /// Goes through the buffer from a record on to the first live value, and measures that. Returns where to go on, and whether
+    /// one was measured; `None` at the end of the buffer.
     fn measure<H: Host>(
         log: &Log<'_>,
         host: &mut H,
-        report: &mut Report,
-        progress: &mut Progress,
-        segment: u32,
-    ) {
-        let sequence = log.segments.get(segment as usize).map_or(0, |s| s.sequence);
-        let mut rest = log.scan.filled();
-        let mut offset = log.geometry.records_at();
-        let mut taken = 0;
-        while taken < SAMPLES_PER_SEGMENT {
-            let (bytes, record) = match read_record(&log.geometry, sequence, rest) {
+        task: &mut Task,
+        mut at: Location,
+    ) -> Option<(Location, bool)> {
+        for _ in 0..RECORDS_PER_POLL {
+            let from = at.offset - log.geometry.records_at();
+            let rest = log.scan.filled().get(from as usize..).unwrap_or_default();
+            let (bytes, record) = match read_record(&log.geometry, at.sequence, rest) {
                 Ok(record) => (record.record_bytes, Some(record)),
                 Err(RecordError::Mismatch(bytes)) => (bytes, None),
-                Err(_) => return,
+                Err(_) => return None,
             };
-            let at = Location { segment, offset, sequence };
-            if let Some(record) = record.filter(|r| r.header.kind == Kind::Value) {
-                let hash = identity(&log.geometry, &record, host);
-                if host.standing(&hash, at) == Standing::Live {
-                    host.sample(record.header.codec, record.value);
-                    report.checked_records += 1;
-                    progress.done = report.checked_records;
-                    progress.total = progress.total.max(progress.done + 1);
-                    taken += 1;
-                }
+            let here = at;
+            at.offset = at.offset.saturating_add(bytes);
+            if let Some(record) = record.filter(|r| r.header.kind == Kind::Value)
+                && host.standing(&identity(&log.geometry, &record, host), here) == Standing::Live
+            {
+                host.sample(record.header.codec, record.value);
+                task.report.checked_records += 1;
+                task.advance_to(task.report.checked_records);
+                return Some((at, true));
             }
-            offset = offset.saturating_add(bytes);
-            rest = rest.get(bytes as usize..).unwrap_or_default();
         }
+        Some((at, false))
     }
 }
 

@@ -10,7 +10,7 @@ use std::time::Instant;
 use coldpress_core::codec::{ChoicePolicy, CodecId, Trial, choose};
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
 use coldpress_core::log::{KeyHash, Kind, Location, Store};
-use coldpress_core::tier::{Dropped, Due, Host, Placed, Published, Released, Standing};
+use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
 
 use super::entry::{Entry, Stored, Terms};
 use super::expiry::{Move, Queue};
@@ -308,11 +308,11 @@ impl Host for Index {
         None
     }
 
-    fn due(&mut self, now_s: u32) -> Option<Due> {
+    fn due(&mut self, now_s: u32) -> Look {
         self.clock.now_s = self.clock.now_s.max(now_s);
         let clock = self.clock;
         for _ in 0..DUE_LOOKS_MAX {
-            let hash = self.queue.pop(now_s)?;
+            let Some(hash) = self.queue.pop(now_s) else { return Look::End };
             let found = self.mutate(&hash, |entry| {
                 entry.queued_s = 0;
                 let is_overlaid = entry.pending.is_some();
@@ -333,11 +333,11 @@ impl Host for Index {
             });
             let Some((due, step)) = found.flatten() else { continue };
             self.queue.follow(&hash, step);
-            if due.is_some() {
-                return due;
+            if let Some(due) = due {
+                return Look::Due(due);
             }
         }
-        None
+        Look::More
     }
 
     fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool {

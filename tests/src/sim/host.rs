@@ -4,7 +4,7 @@ use core::cell::RefCell;
 use std::collections::BTreeMap;
 
 use coldpress_core::log::{KeyHash, Kind, Location, Store, Version};
-use coldpress_core::tier::{Dropped, Due, Host, Placed, Published, Released, Standing};
+use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
 
 use super::budget::Asked;
 use super::rng::mixed;
@@ -265,7 +265,7 @@ impl Host for ModelHost {
         self.entries.values_mut().find_map(Self::let_go)
     }
 
-    fn due(&mut self, now_s: u32) -> Option<Due> {
+    fn due(&mut self, now_s: u32) -> Look {
         self.asked.get_mut().due += 1;
         self.set_now_s(now_s);
         let after = self.due_after;
@@ -277,14 +277,14 @@ impl Host for ModelHost {
                 && placed.expires_s.is_some_and(|at| at <= now_s)
         });
         self.due_after = found.map(|(hash, _)| *hash);
-        found.map(|(hash, entry)| {
+        found.map_or(Look::End, |(hash, entry)| {
             let placed = &entry.newest.placed;
-            Due {
+            Look::Due(Due {
                 hash: *hash,
                 location: placed.location,
                 record_bytes: placed.record_bytes,
                 idle_version: None,
-            }
+            })
         })
     }
 

@@ -150,14 +150,14 @@ fn dropped_record_with_other_copies_stands_in_until_they_are_gone() {
     let (old, new) = (placed(1, Kind::Value), Placed { expires_s: Some(1500), ..placed(2, Kind::Value) });
     let _ = index.publish(&HASH, &old);
     let _ = index.publish(&HASH, &new);
-    assert_eq!(index.due(1499), None);
-    let due = index.due(1500).unwrap();
+    assert_eq!(index.due(1499), Look::End);
+    let due = index.due(1500).due().unwrap();
     assert_eq!((due.hash, due.location), (HASH, new.location));
     assert_eq!(index.drop_current(&HASH, old.location), Dropped::NotCurrent);
     assert_eq!(index.drop_current(&HASH, new.location), Dropped::NeedsTombstone);
     assert_eq!(index.shell.weight().keys, 0, "it is no value any more");
     assert_eq!(index.standing(&HASH, new.location), Standing::Live, "and still needed");
-    assert_eq!(index.due(9999), None, "and does not come up again");
+    assert_eq!(index.due(9999), Look::End, "and does not come up again");
     let again = moved(&new, 3, Kind::Value);
     assert_eq!(index.publish(&HASH, &again), Published::Live(Some(released(&new))));
     assert_eq!((index.gone(&HASH), index.shell.weight().keys), (None, 0));
@@ -252,8 +252,8 @@ fn keys_with_lifetimes_that_are_gone_or_overwritten_leave_no_places_in_the_queue
         }
         assert_eq!(index.queue.len(), 1);
     }
-    assert_eq!(index.due(6_999), None);
-    assert_eq!(index.due(7_000).map(|due| due.hash), Some(HASH));
+    assert_eq!(index.due(6_999), Look::End);
+    assert_eq!(index.due(7_000).due().map(|due| due.hash), Some(HASH));
     assert_eq!(index.queue.len(), 1, "until it is dropped");
 }
 
@@ -264,7 +264,7 @@ fn longer_lifetime_published_over_a_shorter_one_is_looked_at_twice_and_due_once(
     let value = |sequence, expires_s| Placed { expires_s, ..placed(sequence, Kind::Value) };
     let _ = index.publish(&HASH, &value(1, Some(2_000)));
     let _ = index.publish(&HASH, &value(2, Some(3_000)));
-    assert_eq!((index.due(2_500), index.queue.len()), (None, 1));
-    assert_eq!(index.due(3_000).map(|due| due.location.sequence), Some(2));
-    assert_eq!(index.due(3_000), None, "not again at once");
+    assert_eq!((index.due(2_500), index.queue.len()), (Look::End, 1));
+    assert_eq!(index.due(3_000).due().map(|due| due.location.sequence), Some(2));
+    assert_eq!(index.due(3_000), Look::End, "not again at once");
 }

@@ -99,8 +99,8 @@ fn due_keys_come_once_a_round() {
         let at = Placed { expires_s: Some(10), ..placed(1, 100 + 40 * u32::from(n), Kind::Value) };
         let _ = host.publish(&KeyHash([n; 12]), &at);
     }
-    assert_eq!(host.due(9), None);
-    let round: Vec<_> = core::iter::from_fn(|| host.due(10)).map(|due| due.hash.0[0]).collect();
+    assert_eq!(host.due(9), Look::End);
+    let round: Vec<_> = core::iter::from_fn(|| host.due(10).due()).map(|due| due.hash.0[0]).collect();
     assert_eq!(round, [0, 1, 2]);
-    assert_eq!(host.due(10).map(|due| due.hash.0[0]), Some(0));
+    assert_eq!(host.due(10).due().map(|due| due.hash.0[0]), Some(0));
 }

@@ -1,0 +1,141 @@
+//! The running task: its state, how far it is, and what its report will say.
+
+use super::Poll;
+use super::log::Log;
+use super::mover::Cleaned;
+use crate::cleanup::CleanupKind;
+use crate::compaction::{CompactionTask, Outcome, PoolOutcome, Progress, Report};
+use crate::log::Choice;
+
+#[derive(Debug, Clone, Copy)]
+pub(super) enum State {
+    /// Cleans the segments that were sealed when the task began.
+    Compacting {
+        below: u32,
+    },
+    Rebuilding,
+    Expiring,
+    Sampling,
+    /// Waits until every victim is free.
+    Retiring,
+    /// Waits for the pools.
+    Asking,
+}
+
+/// What a step of a task leads to.
+pub(super) enum Step {
+    Stay(Poll),
+    /// The mover takes this victim for the task.
+    Clean(Choice),
+    Retire,
+    Ask(CleanupKind),
+    End,
+}
+
+#[derive(Debug)]
+pub(super) struct Task {
+    pub(super) state: State,
+    pub(super) report: Report,
+    pub(super) progress: Progress,
+    /// The count of freed segments at which the task's victims are free.
+    pub(super) freed_goal: Option<u32>,
+    pub(super) is_cancelled: bool,
+    /// Victims that were emptied.
+    emptied: u32,
+    /// Something was to be done, and there was no free segment to do it with.
+    pub(super) is_deferred: bool,
+    /// The medium failed where the task needed it.
+    pub(super) has_failed: bool,
+    started_ms: u64,
+    before: Before,
+}
+
+/// Counters of the machine when the task began.
+#[derive(Debug)]
+struct Before {
+    freed_segments: u32,
+    bytes_reclaimed: u64,
+    bytes_written: u64,
+    fresh_bytes: u64,
+}
+
+impl Task {
+    pub(super) fn new(kind: CompactionTask, state: State, total: u64, now_ms: u64, log: &Log<'_>) -> Self {
+        let counters = &log.counters;
+        Self {
+            state,
+            report: Report::new(kind),
+            progress: Progress { done: 0, total: total.max(1) },
+            freed_goal: None,
+            is_cancelled: false,
+            emptied: 0,
+            is_deferred: false,
+            has_failed: false,
+            started_ms: now_ms,
+            before: Before {
+                freed_segments: counters.freed_segments,
+                bytes_reclaimed: counters.bytes_reclaimed,
+                bytes_written: counters.bytes_written,
+                fresh_bytes: counters.fresh_bytes,
+            },
+        }
+    }
+
+    /// Progress never goes back, and is whole only at the end.
+    pub(super) fn advance_to(&mut self, done: u64) {
+        let most = self.progress.total.saturating_sub(1);
+        self.progress.done = self.progress.done.max(done.min(most));
+    }
+
+    /// A record was looked at by a task that can't know how many there are: the total is those found and one more.
+    pub(super) fn count_checked(&mut self) {
+        self.report.checked_records += 1;
+        self.progress.done += 1;
+        self.progress.total = self.progress.done + 1;
+    }
+
+    pub(super) fn note_cleaned(&mut self, cleaned: &Cleaned) {
+        let report = &mut self.report;
+        report.victims.first.get_or_insert(cleaned.choice);
+        report.victims.last = Some(cleaned.choice);
+        report.victims.skipped += u32::from(!cleaned.is_emptied);
+        report.moved_records += cleaned.moved_records;
+        report.moved_bytes += cleaned.moved_bytes;
+        report.expired_records += cleaned.expired_records;
+        report.damaged_records += cleaned.damaged_records;
+        self.emptied += u32::from(cleaned.is_emptied);
+        self.has_failed |= cleaned.has_failed;
+    }
+
+    /// Makes the report.
+    pub(super) fn finish(self, now_ms: u64, log: &Log<'_>) -> Report {
+        let (outcome, mut report, counters) = (self.outcome(), self.report, &log.counters);
+        report.outcome = outcome;
+        report.victims.freed = counters.freed_segments.wrapping_sub(self.before.freed_segments);
+        report.log_bytes_reclaimed = counters.bytes_reclaimed.saturating_sub(self.before.bytes_reclaimed);
+        report.written_bytes = counters.bytes_written.saturating_sub(self.before.bytes_written);
+        report.fresh_bytes = counters.fresh_bytes.saturating_sub(self.before.fresh_bytes);
+        report.duration_ms = now_ms.saturating_sub(self.started_ms);
+        report
+    }
+
+    fn outcome(&self) -> Outcome {
+        let report = &self.report;
+        let did_any = self.emptied > 0 || report.checked_records > 0;
+        let is_whole = !self.is_cancelled
+            && !self.has_failed
+            && !self.is_deferred
+            && report.victims.skipped == 0
+            && !matches!(report.pool, PoolOutcome::Failed(_));
+        match (is_whole, did_any) {
+            (true, false) if report.victims.first.is_none() && report.pool == PoolOutcome::NotAsked => {
+                Outcome::Refused
+            }
+            (true, _) => Outcome::Completed,
+            (false, false) if self.is_cancelled => Outcome::Partial,
+            (false, false) if self.has_failed => Outcome::Failed,
+            (false, false) if self.is_deferred => Outcome::Deferred,
+            (false, _) => Outcome::Partial,
+        }
+    }
+}
