@@ -185,8 +185,8 @@ pub enum MountError {
     Header(crate::log::HeaderError),
     /// It belongs to another store, or is another partition than the one expected.
     OtherStore,
-    /// The wall clock is this many seconds ahead of the newest time in the log; negative where it is behind. To confirm the
-    /// clock, mount with a [`clock_jump_s_max`](super::TierConfig::clock_jump_s_max) that covers the jump.
+    /// The wall clock is this many seconds ahead of the newest time in the log; negative where it is behind. To take it all the
+    /// same, [confirm](super::Tier::confirm_clock) it before the mount.
     Clock(i64),
     /// It can't be read at all.
     Medium(MediumError),

@@ -4,7 +4,7 @@ use super::Poll;
 use super::log::Log;
 use super::mover::Mover;
 use super::task::{Step, Task};
-use crate::log::{Segment, SegmentState, choose};
+use crate::log::{Reason, Segment, SegmentState, choose};
 
 /// After so many victims that could not be emptied the task gives up.
 const SKIPPED_MAX: u32 = 16;
@@ -41,7 +41,8 @@ pub(super) fn step(log: &mut Log<'_>, mover: &mut Mover, task: &mut Task, below:
     match choice {
         None => Step::Retire,
         Some(_) if task.report.victims.skipped >= SKIPPED_MAX => Step::Retire,
-        Some(_) if log.free() == 0 => {
+        // The last free segment is for freed records; what a shortage frees comes first.
+        Some(choice) if log.free() <= 1 && choice.reason != Reason::Dead => {
             task.is_deferred = true;
             Step::Retire
         }

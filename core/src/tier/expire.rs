@@ -22,7 +22,7 @@ impl Expire {
             if task.is_cancelled {
                 return Step::Retire;
             }
-            let look = self.waiting.take().map_or_else(|| host.due(log.clock_s), Look::Due);
+            let look = self.waiting.take().map_or_else(|| host.due(log.clock.now_s), Look::Due);
             let due = match look {
                 Look::Due(due) => due,
                 Look::More => return Step::Stay(Poll::Again),

@@ -2,6 +2,7 @@
 
 use heapless::Vec;
 
+use super::clock::Clock;
 use super::config::{FREE_RESERVE, Memory, SLOTS_MAX, Stream, Streams, TierConfig};
 use super::opening::Opening;
 use super::slot::Slot;
@@ -87,12 +88,7 @@ pub(super) struct Log<'m> {
     pub(super) ages: Ages,
     /// The mean lifetime of short-lived records, in sequences.
     pub(super) lifetime: u32,
-    /// The newest wall clock known, in seconds.
-    pub(super) clock_s: u32,
-    /// When it was taken over last, in milliseconds of the monotonic clock.
-    observed_ms: u64,
-    /// The newest wall clock on the medium.
-    pub(super) clock_written_s: u32,
+    pub(super) clock: Clock,
     /// After a failure, nothing is tried before this time.
     pub(super) retry_at_ms: u64,
     pub(super) retry_wait_ms: u64,
@@ -133,9 +129,7 @@ impl<'m> Log<'m> {
             appended_bytes: 0,
             ages: Ages::default(),
             lifetime: config.geometry.segment_count() / 4,
-            clock_s: 0,
-            observed_ms: 0,
-            clock_written_s: 0,
+            clock: Clock::default(),
             retry_at_ms: 0,
             retry_wait_ms: RETRY_WAIT_MS_MIN,
             counters: Counters::default(),
@@ -222,18 +216,13 @@ impl<'m> Log<'m> {
             || self.segments.iter().any(is_dead)
     }
 
-    /// Advances the clock; it never goes back, and takes no jump beyond the bound while it runs (rule 11).
+    /// Advances the clock (rule 11).
     pub(super) fn observe(&mut self, now: Now) {
-        let passed_s = now.monotonic_ms.saturating_sub(self.observed_ms) / 1000;
-        let most = u64::from(self.clock_s) + passed_s + u64::from(self.config.clock_jump_s_max);
-        if u64::from(now.wall_s) <= most || self.clock_s == 0 {
-            self.clock_s = self.clock_s.max(now.wall_s);
-            self.observed_ms = now.monotonic_ms;
-        }
+        self.clock.observe(now, self.config.clock_jump_s_max);
     }
 
     pub(super) fn is_expired(&self, expires_s: Option<u32>) -> bool {
-        expires_s.is_some_and(|at| at <= self.clock_s)
+        expires_s.is_some_and(|at| at <= self.clock.now_s)
     }
 
     /// Notes a failure: nothing that writes is tried again before a wait, which doubles with each failure in a row.

@@ -15,10 +15,13 @@
 
 mod action;
 mod ask;
+mod clock;
 mod compact;
 mod config;
 mod evict;
 mod expire;
+mod figures;
+mod fresh;
 mod host;
 mod log;
 mod mount;
@@ -40,70 +43,19 @@ pub use config::{
     ConfigError, FREE_RESERVE, Memory, Pending, SLOTS_MAX, SlotMemory, Stream, Streams, TierConfig,
     reserve_segments,
 };
+pub use figures::{Counters, MountReport};
+pub use fresh::Fresh;
 pub use host::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
 
 use crate::cleanup::Ticket;
 use crate::compaction::{CompactionTask, Progress, Report};
-use crate::log::{Checksum, KeyHash, Kind, Location, RecordHeader, Segment, Store, Tally, Version};
+use crate::log::{Location, Segment, Store, Tally};
+use fresh::tombstone;
 use log::{LANE_COPY, LANE_ERASE, LANE_OPENING, LANE_SCAN, LANE_SYNC, Log};
 use mount::Mount;
 use mover::Mover;
-use placing::Incoming;
 use retire::Retire;
 use tasks::Tasks;
-
-/// A client's record: a value, or the tombstone of a remove.
-#[derive(Debug, Clone, Copy)]
-pub struct Fresh<'a> {
-    /// The identity of its key.
-    pub hash: KeyHash,
-    /// [`Kind::Value`] or [`Kind::Tombstone`].
-    pub kind: Kind,
-    /// Number of the codec that the value is encoded with.
-    pub codec: u8,
-    /// Bytes of the key at the start of `payload`.
-    pub key_bytes: u32,
-    /// Key, then encoded value. A tombstone has the 12 bytes of the hash for a key, where keys are hashed, and no value.
-    pub payload: &'a [u8],
-    /// [`Checksum::of`] the payload, which a client can compute before the log is free.
-    pub checksum: Checksum,
-    /// When it expires, in seconds of the wall clock.
-    pub expires_s: Option<u32>,
-    /// The newest version known of the key, written or on its way: the record gets a higher one.
-    pub after: Option<Version>,
-}
-
-impl Fresh<'_> {
-    fn header(&self) -> RecordHeader {
-        let payload = u32::try_from(self.payload.len()).unwrap_or(u32::MAX);
-        RecordHeader {
-            kind: self.kind,
-            codec: self.codec,
-            key_bytes: self.key_bytes,
-            value_bytes: payload.saturating_sub(self.key_bytes),
-            expires_s: self.expires_s,
-            origin: None,
-        }
-    }
-}
-
-/// Makes a tombstone of the machine's own.
-fn tombstone<'a>(
-    hash: KeyHash,
-    key: &'a [u8],
-    origin: Option<Version>,
-    moved_from: Option<Location>,
-) -> Incoming<'a> {
-    let header = RecordHeader {
-        kind: Kind::Tombstone,
-        codec: 1,
-        key_bytes: u32::try_from(key.len()).unwrap_or(u32::MAX),
-        value_bytes: 0,
-        expires_s: None,
-        origin,
-    };
-    Incoming { hash, header, parts: [key, &[]], payload: Checksum::of(key), moved_from }
-}
 
 /// Where a machine is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,74 +73,12 @@ pub enum Status {
     Failed(MountError),
 }
 
-/// What a mount found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct MountReport {
-    /// Whether the medium was blank.
-    pub is_new: bool,
-    /// Keyed records found, live and stale.
-    pub records: u64,
-    /// Bytes of records that are live.
-    pub live_bytes: u64,
-    /// Records that did not validate, with valid ones behind them.
-    pub damaged_records: u32,
-    /// Segments without a footer: they were open when the tier was left.
-    pub unsealed_segments: u32,
-    /// Segments that are neither blank nor readable, kept as they are.
-    pub quarantined_segments: u32,
-    /// Segments torn while they were opened, which are erased.
-    pub torn_segments: u32,
-    /// Erases that had begun, or were about to, and are finished.
-    pub finished_erases: u32,
-    /// Bytes read.
-    pub scanned_bytes: u64,
-}
-
-/// What a machine has done since it was made. All counts are exact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Counters {
-    /// Records that clients appended.
-    pub fresh_records: u64,
-    /// Bytes of these on the medium.
-    pub fresh_bytes: u64,
-    /// Bytes written in all: records, footers, headers, markers.
-    pub bytes_written: u64,
-    /// Bytes read for mounting, cleaning and checking.
-    pub bytes_read: u64,
-    /// Records relocated, or replaced by a tombstone.
-    pub moved_records: u64,
-    /// Bytes of these as written.
-    pub moved_bytes: u64,
-    /// Victims emptied.
-    pub victims: u64,
-    /// Segments made free.
-    pub freed_segments: u32,
-    /// Bytes of segments made free, less what was written to relocate what was live in them.
-    pub bytes_reclaimed: u64,
-    /// Erases.
-    pub erases: u64,
-    /// Syncs issued.
-    pub syncs: u64,
-    /// Syncs that failed.
-    pub sync_failures: u64,
-    /// Operations of the medium that failed.
-    pub failures: u64,
-    /// Segments sealed early because a write or sync failed.
-    pub segments_abandoned: u64,
-    /// Times that free segments ran short.
-    pub shortages: u64,
-    /// Records evicted.
-    pub evicted_records: u64,
-}
-
 /// The tier machine. See the [module](self) for how it is driven.
 ///
 /// *Getters*: [`status`](Self::status), [`mount_report`](Self::mount_report), [`tally`](Self::tally),
 /// [`segments`](Self::segments), [`counters`](Self::counters), [`appended`](Self::appended), [`written`](Self::written),
 /// [`durable`](Self::durable), [`progress`](Self::progress). *Mutators*: [`append`](Self::append), [`flush`](Self::flush),
-/// [`sync`](Self::sync), [`evict`](Self::evict), [`schedule`](Self::schedule), [`cancel`](Self::cancel),
+/// [`sync`](Self::sync), [`evict`](Self::evict), [`confirm_clock`](Self::confirm_clock), [`schedule`](Self::schedule), [`cancel`](Self::cancel),
 /// [`close`](Self::close), [`handle`](Self::handle). *Drain*: [`poll`](Self::poll), with [`write_bytes`](Self::write_bytes)
 /// and [`read_buffer`](Self::read_buffer). *Wait*: [`poll_timeout`](Self::poll_timeout).
 #[derive(Debug)]
@@ -253,13 +143,21 @@ impl<'m> Tier<'m> {
     /// What was done so far.
     #[must_use]
     pub const fn counters(&self) -> Counters {
-        self.log.counters
+        Counters { clock_refusals: self.log.clock.refusals, ..self.log.counters }
     }
 
     /// The wall clock of the tier, in seconds: it never goes back, and starts no earlier than the newest time on the medium.
     #[must_use]
     pub const fn clock_s(&self) -> u32 {
-        self.log.clock_s
+        self.log.clock.now_s
+    }
+
+    /// How far the wall clock passed in is ahead of the tier's, in seconds, where it jumped beyond
+    /// [`clock_jump_s_max`](TierConfig::clock_jump_s_max) and is refused: the tier's own clock follows the monotonic one
+    /// meanwhile, until the wall clock is back within the bound or was [confirmed](Self::confirm_clock).
+    #[must_use]
+    pub const fn clock_refused_s(&self) -> Option<u32> {
+        self.log.clock.refused_s
     }
 
     /// Appends so far: the position of the last one.
@@ -348,6 +246,13 @@ impl<'m> Tier<'m> {
     /// Wants about this many bytes of the oldest records to be evicted; a larger want that is under way stays.
     pub fn evict(&mut self, bytes: u64) {
         self.tasks.evict.want(bytes);
+    }
+
+    /// Confirms the wall clock: one jump beyond [`clock_jump_s_max`](TierConfig::clock_jump_s_max), that which is being
+    /// refused or the next one, is taken over. Before the first poll it stands for the mount's check
+    /// ([`MountError::Clock`]).
+    pub fn confirm_clock(&mut self) {
+        self.log.clock.confirm();
     }
 
     /// Queues a task.

@@ -122,7 +122,8 @@ impl Mount {
             State::Tail { segment, head } => self.tail(log, host, segment, head),
             State::Freed { segment, scanner } => Ok(self.freed(log, host, segment, scanner)),
             State::Clock => {
-                self.check_clock(now, log)?;
+                // Every header and time record was seen: a segment may have been open for longer than the bound.
+                log.clock.start(now, self.newest_s, log.config.clock_jump_s_max)?;
                 self.state = State::Index { segment: 0, scanner: None };
                 Ok(Poll::Again)
             }
@@ -276,14 +277,6 @@ impl Mount {
             log.sequence_next = log.sequence_next.saturating_add(log.geometry.segment_count());
         }
         host.identify(&log.store);
-        Ok(())
-    }
-
-    /// Rule 11, once every header and every time record was seen: a segment may have been open for longer than the bound.
-    fn check_clock(&self, now: Now, log: &Log<'_>) -> Result<(), MountError> {
-        if self.newest_s > 0 && now.wall_s.abs_diff(self.newest_s) > log.config.clock_jump_s_max {
-            return Err(MountError::Clock(i64::from(now.wall_s) - i64::from(self.newest_s)));
-        }
         Ok(())
     }
 
@@ -443,8 +436,6 @@ impl Mount {
                 let tally = log.tally();
                 self.report.quarantined_segments = tally.quarantined;
                 self.report.live_bytes = tally.live_bytes;
-                log.clock_s = log.clock_s.max(self.newest_s);
-                log.clock_written_s = self.newest_s;
                 log.ages.recovered(log.segments);
                 let mark = log.raise_mark();
                 log.syncs.want_mark(mark);

@@ -196,7 +196,7 @@ impl Log<'_> {
         let header = Header {
             store: self.store,
             sequence: self.opening.sequence,
-            time_s: self.clock_s,
+            time_s: self.clock.now_s,
             stream: self.opening.stream as u8,
         };
         let (bytes, len) = header.encode(&self.geometry);

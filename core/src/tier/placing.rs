@@ -164,10 +164,10 @@ impl Log<'_> {
 
     /// Writes the clock into the log when it is due (rule 11).
     fn note_time(&mut self, index: usize) -> Result<(), AppendError> {
-        if self.clock_s.saturating_sub(self.clock_written_s) < self.config.time_every_s {
+        if self.clock.now_s.saturating_sub(self.clock.written_s) < self.config.time_every_s {
             return Ok(());
         }
-        let value = self.clock_s.to_le_bytes();
+        let value = self.clock.now_s.to_le_bytes();
         let mut hash = KeyHash::default();
         hash.0[..4].copy_from_slice(&value);
         let header = RecordHeader {
@@ -181,7 +181,7 @@ impl Log<'_> {
         let incoming =
             Incoming { hash, header, parts: [&value, &[]], payload: Checksum::of(&value), moved_from: None };
         self.place(index, &incoming)?;
-        self.clock_written_s = self.clock_s;
+        self.clock.written_s = self.clock.now_s;
         Ok(())
     }
 

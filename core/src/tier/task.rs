@@ -37,17 +37,24 @@ pub(super) struct Task {
     pub(super) state: State,
     pub(super) report: Report,
     pub(super) progress: Progress,
-    /// The count of freed segments at which the task's victims are free.
-    pub(super) freed_goal: Option<u32>,
+    /// What it waits for at the end.
+    pub(super) goal: Option<Goal>,
     pub(super) is_cancelled: bool,
-    /// Victims that were emptied.
-    emptied: u32,
     /// Something was to be done, and there was no free segment to do it with.
     pub(super) is_deferred: bool,
     /// The medium failed where the task needed it.
     pub(super) has_failed: bool,
     started_ms: u64,
     before: Before,
+}
+
+/// When the victims of a task are free.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Goal {
+    /// The count of freed segments at which they are.
+    pub(super) freed_segments: u32,
+    /// The count of failures at which the task waits no longer.
+    pub(super) failures: u64,
 }
 
 /// Counters of the machine when the task began.
@@ -66,9 +73,8 @@ impl Task {
             state,
             report: Report::new(kind),
             progress: Progress { done: 0, total: total.max(1) },
-            freed_goal: None,
+            goal: None,
             is_cancelled: false,
-            emptied: 0,
             is_deferred: false,
             has_failed: false,
             started_ms: now_ms,
@@ -103,25 +109,23 @@ impl Task {
         report.moved_bytes += cleaned.moved_bytes;
         report.expired_records += cleaned.expired_records;
         report.damaged_records += cleaned.damaged_records;
-        self.emptied += u32::from(cleaned.is_emptied);
         self.has_failed |= cleaned.has_failed;
     }
 
     /// Makes the report.
-    pub(super) fn finish(self, now_ms: u64, log: &Log<'_>) -> Report {
-        let (outcome, mut report, counters) = (self.outcome(), self.report, &log.counters);
-        report.outcome = outcome;
+    pub(super) fn finish(&self, now_ms: u64, log: &Log<'_>) -> Report {
+        let (mut report, counters) = (self.report, &log.counters);
         report.victims.freed = counters.freed_segments.wrapping_sub(self.before.freed_segments);
         report.log_bytes_reclaimed = counters.bytes_reclaimed.saturating_sub(self.before.bytes_reclaimed);
         report.written_bytes = counters.bytes_written.saturating_sub(self.before.bytes_written);
         report.fresh_bytes = counters.fresh_bytes.saturating_sub(self.before.fresh_bytes);
         report.duration_ms = now_ms.saturating_sub(self.started_ms);
+        report.outcome = self.outcome(&report);
         report
     }
 
-    fn outcome(&self) -> Outcome {
-        let report = &self.report;
-        let did_any = self.emptied > 0 || report.checked_records > 0;
+    fn outcome(&self, report: &Report) -> Outcome {
+        let did_any = report.victims.freed > 0 || report.moved_records > 0 || report.checked_records > 0;
         let is_whole = !self.is_cancelled
             && !self.has_failed
             && !self.is_deferred

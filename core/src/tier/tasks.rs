@@ -19,11 +19,14 @@ use super::log::Log;
 use super::mover::{Cleaned, Mover};
 use super::rebuild::Rebuild;
 use super::sample::Sampling;
-use super::task::{State, Step, Task};
+use super::task::{Goal, State, Step, Task};
 use super::{Host, Now, Poll, TasksFull, compact};
 use crate::cleanup::{CleanupKind, Outstanding};
 use crate::compaction::{CompactionTask, Pace, Progress, Report, TASK_QUEUE_CAPACITY};
 use crate::log::{Choice, Policy, SegmentState, choose};
+
+/// After so many failures while it waits for its victims to be free a task ends; they go on their way without it.
+const FAILURES_MAX: u64 = 3;
 
 /// The engine that runs tasks and meets shortages.
 #[derive(Debug)]
@@ -255,9 +258,14 @@ impl Tasks {
             return Step::End;
         }
         // What is on its way now is waited for; what a shortage adds meanwhile is not.
-        let freed = log.counters.freed_segments;
-        let goal = *task.freed_goal.get_or_insert(freed.wrapping_add(log.leaving()));
-        let is_waiting = goal.wrapping_sub(freed).cast_signed() > 0 && log.leaving() > 0;
+        let (freed, failures) = (log.counters.freed_segments, log.counters.failures);
+        let goal = *task.goal.get_or_insert(Goal {
+            freed_segments: freed.wrapping_add(log.leaving()),
+            failures: failures + FAILURES_MAX,
+        });
+        let is_on_the_way = goal.freed_segments.wrapping_sub(freed).cast_signed() > 0 && log.leaving() > 0;
+        task.has_failed |= is_on_the_way && failures >= goal.failures;
+        let is_waiting = is_on_the_way && failures < goal.failures;
         let freed_any = task.report.victims.first.is_some();
         if is_waiting && freed_any && !self.is_closing {
             return Step::Stay(Poll::Idle);

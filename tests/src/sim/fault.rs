@@ -38,6 +38,8 @@ impl Effect {
 pub struct Faults {
     single: BTreeMap<u64, Effect>,
     lasting: Option<(u64, u64, Effect)>,
+    /// Whether every erase fails.
+    pub refuses_erases: bool,
 }
 
 impl Faults {

@@ -236,7 +236,8 @@ impl Medium {
         self.check_bounds(segment, 0, 0);
         self.counts.erases += 1;
         let number = self.counts.operations;
-        let effect = self.begin();
+        let refused = self.faults.refuses_erases.then_some(Effect::clean(MediumError::Io));
+        let effect = self.begin().or(refused);
         if effect.is_none_or(|effect| effect.bytes > 0) {
             self.closed.remove(&segment);
             self.record(Op { number, segment, what: Change::Erase, is_firm: false, is_doubtful: false });

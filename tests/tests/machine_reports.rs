@@ -1,0 +1,160 @@
+//! What a task says it did, against what was counted beside it.
+
+use coldpress_core::compaction::CompactionTask::{CompactData, OptimizeCompression, RebuildIndex};
+use coldpress_core::compaction::Outcome;
+use coldpress_core::log::SegmentState;
+use coldpress_core::tier::{MediumError, Poll};
+use coldpress_tests::sim::{Do, Effect, Key, Setup, World};
+
+/// Fills segments and makes most of them stale.
+fn overwritten(world: &mut World<'_>) {
+    for round in 0..4 {
+        for key in 1..=6 {
+            world.follow(&[Do::Put(key, 40 + round)]);
+        }
+    }
+    world.follow(&[Do::Sync, Do::Settle]);
+}
+
+#[test]
+fn task_with_nothing_to_do_is_refused_and_one_that_did_all_is_completed() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, setup.blank());
+        let report = world.run(OptimizeCompression);
+        assert_eq!((report.outcome, report.checked_records), (Outcome::Refused, 0));
+        overwritten(&mut world);
+        let before = world.tier.counters();
+        let report = world.run(CompactData);
+        let after = world.tier.counters();
+        assert_eq!(report.outcome, Outcome::Completed, "{report:?}");
+        assert_eq!(report.written_bytes, after.bytes_written - before.bytes_written);
+        assert!(report.written_bytes >= report.moved_bytes && report.moved_bytes > 0, "{report:?}");
+        assert_eq!((report.fresh_bytes, report.write_amplification_permille()), (0, None));
+    }
+}
+
+#[test]
+fn write_amplification_of_a_report_is_what_was_written_over_what_clients_appended() {
+    let setup = Setup::file();
+    let mut arena = setup.arena();
+    let mut world = setup.mount(&mut arena, setup.blank());
+    overwritten(&mut world);
+    let before = world.tier.counters();
+    assert!(world.tier.schedule(CompactData).is_ok());
+    world.step();
+    world.follow(&[Do::Put(9, 50), Do::Sync]);
+    world.until("the report", |world| !world.reports.is_empty());
+    let (after, report) = (world.tier.counters(), world.reports[0]);
+    let fresh = after.fresh_bytes - before.fresh_bytes;
+    assert_eq!(report.fresh_bytes, fresh);
+    let permille = (after.bytes_written - before.bytes_written) * 1000 / fresh;
+    assert_eq!(report.write_amplification_permille(), Some(permille));
+    assert!(permille > 1000, "what was relocated is written again");
+}
+
+#[test]
+fn task_that_the_medium_lets_do_nothing_has_failed_and_lost_nothing() {
+    for setup in [Setup::file(), Setup::flash()] {
+        for task in [CompactData, RebuildIndex, OptimizeCompression] {
+            let mut arena = setup.arena();
+            let mut world = setup.mount(&mut arena, setup.blank());
+            overwritten(&mut world);
+            let from = world.lasting.medium.counts().operations;
+            world.lasting.medium.faults.during(from, from + 100_000, Effect::clean(MediumError::Io));
+            let report = world.run(task);
+            assert_eq!(report.outcome, Outcome::Failed, "{task}: {report:?}");
+            assert_eq!(report.log_bytes_reclaimed, 0);
+            world.lasting.medium.faults.clear();
+            world.tick(10_000);
+            world.settle();
+            world.check();
+            assert_eq!(world.run(CompactData).outcome, Outcome::Completed, "{task}: and then it can");
+        }
+    }
+}
+
+#[test]
+fn task_without_a_free_segment_is_deferred() {
+    let setup = Setup::file();
+    let mut arena = setup.arena();
+    let mut world = setup.mount(&mut arena, setup.blank());
+    for key in (1..=22).chain((1..=22).step_by(2)) {
+        world.follow(&[Do::Put(key, 60), Do::Sync]);
+    }
+    // Erases fail from here on: nothing becomes free any more, and outputs use up what is.
+    world.lasting.medium.faults.refuses_erases = true;
+    let report = world.run(CompactData);
+    assert_eq!((report.outcome, report.victims.freed), (Outcome::Partial, 0), "{report:?}");
+    assert!(report.moved_records > 0 && world.tier.tally().free <= 1, "{}", world.sketch());
+    world.settle();
+    let report = world.run(CompactData);
+    assert_eq!(report.outcome, Outcome::Deferred, "{report:?}");
+    world.lasting.medium.faults.clear();
+    world.tick(10_000);
+    world.settle();
+    let report = world.run(CompactData);
+    assert!(matches!(report.outcome, Outcome::Completed | Outcome::Refused), "and later it can: {report:?}");
+    world.check();
+}
+
+#[test]
+fn progress_never_goes_back_and_its_total_stays_while_clients_overwrite() {
+    for setup in [Setup::file(), Setup::flash()] {
+        for task in [CompactData, RebuildIndex, OptimizeCompression] {
+            let mut arena = setup.arena();
+            let mut world = setup.mount(&mut arena, setup.blank());
+            overwritten(&mut world);
+            assert!(world.tier.schedule(task).is_ok());
+            let (mut total, mut done, mut turns) = (None, 0, 0);
+            while world.reports.is_empty() {
+                if turns % 5 == 4 {
+                    let _ = world.put(turns % 6 + 1 as Key, 40, None);
+                }
+                if !world.step() {
+                    world.tick(1);
+                }
+                turns += 1;
+                let Some((_, progress)) = world.tier.progress() else { continue };
+                assert_eq!(*total.get_or_insert(progress.total), progress.total, "{task}: the total moved");
+                assert!(progress.done >= done, "{task}: {} after {done}", progress.done);
+                assert!(progress.permille() < 1000, "{task}: whole before its end");
+                done = progress.done;
+            }
+        }
+    }
+}
+
+#[test]
+fn rebuild_reads_what_is_written_in_open_segments() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, setup.blank());
+        world.follow(&[Do::Put(1, 20), Do::Put(2, 20), Do::Sync, Do::Settle]);
+        let states: Vec<_> = world.tier.segments().iter().map(|s| s.state).collect();
+        assert!(!states.contains(&SegmentState::Sealed), "{states:?}");
+        let report = world.run(RebuildIndex);
+        assert!(report.checked_records >= 2, "{report:?}");
+        assert_eq!((report.damaged_records, report.repaired_records), (0, 0));
+        world.check();
+    }
+}
+
+#[test]
+fn one_value_a_poll_is_measured() {
+    let setup = Setup::file();
+    let mut arena = setup.arena();
+    let mut world = setup.mount(&mut arena, setup.blank());
+    overwritten(&mut world);
+    assert!(world.tier.schedule(OptimizeCompression).is_ok());
+    let mut sampled = 0;
+    while world.reports.is_empty() {
+        let before = world.host.sampled();
+        world.step();
+        let now = world.host.sampled();
+        assert!(now - before <= 1, "{} values in one poll", now - before);
+        sampled = now;
+    }
+    assert_eq!(u64::from(sampled), world.reports[0].checked_records);
+    assert!(sampled > 0 && world.tier.poll(world.lasting.now, &mut world.host) == Poll::Idle);
+}
