@@ -3,7 +3,7 @@
 use coldpress_core::compaction::CompactionTask::{CompactData, OptimizeCompression, RebuildIndex};
 use coldpress_core::compaction::Outcome;
 use coldpress_core::log::SegmentState;
-use coldpress_core::tier::{MediumError, Poll};
+use coldpress_core::tier::MediumError;
 use coldpress_tests::sim::{Do, Effect, Key, Setup, World};
 
 /// Fills segments and makes most of them stale.
@@ -138,23 +138,4 @@ fn rebuild_reads_what_is_written_in_open_segments() {
         assert_eq!((report.damaged_records, report.repaired_records), (0, 0));
         world.check();
     }
-}
-
-#[test]
-fn one_value_a_poll_is_measured() {
-    let setup = Setup::file();
-    let mut arena = setup.arena();
-    let mut world = setup.mount(&mut arena, setup.blank());
-    overwritten(&mut world);
-    assert!(world.tier.schedule(OptimizeCompression).is_ok());
-    let mut sampled = 0;
-    while world.reports.is_empty() {
-        let before = world.host.sampled();
-        world.step();
-        let now = world.host.sampled();
-        assert!(now - before <= 1, "{} values in one poll", now - before);
-        sampled = now;
-    }
-    assert_eq!(u64::from(sampled), world.reports[0].checked_records);
-    assert!(sampled > 0 && world.tier.poll(world.lasting.now, &mut world.host) == Poll::Idle);
 }

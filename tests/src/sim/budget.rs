@@ -13,7 +13,7 @@ pub const ENTRIES_MAX: u32 = 256;
 /// Entries that eviction or a rebuild looks at in one poll.
 pub const LOOKS_MAX: u32 = 64;
 /// Values that are measured in one poll.
-pub const SAMPLES_MAX: u32 = 8;
+pub const SAMPLES_MAX: u32 = 1;
 
 /// What the machine asked of its index in one call.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -59,7 +59,6 @@ pub struct ModelHost {
     due_after: Option<KeyHash>,
     codec: u8,
     sampled: (u64, u64),
-    samples: u32,
     /// Whether records may be evicted.
     pub evicts: bool,
     /// What the efficiency analysis answers.
@@ -77,7 +76,6 @@ impl Default for ModelHost {
             due_after: None,
             codec: runs::RAW,
             sampled: (0, 0),
-            samples: 0,
             evicts: false,
             advises: false,
             told: Vec::new(),
@@ -87,12 +85,6 @@ impl Default for ModelHost {
 }
 
 impl ModelHost {
-    /// How many values codecs were measured on.
-    #[must_use]
-    pub const fn sampled(&self) -> u32 {
-        self.samples
-    }
-
     /// What is known of a key.
     #[must_use]
     pub fn entry(&self, hash: &KeyHash) -> Option<&Entry> {
@@ -333,7 +325,6 @@ impl Host for ModelHost {
 
     fn sample(&mut self, codec: u8, value: &[u8]) {
         self.asked.get_mut().sampled += 1;
-        self.samples += 1;
         if codec == runs::RAW {
             let mut out = vec![0; value.len()];
             let len = runs::encode(value, &mut out).unwrap_or(value.len());
