@@ -1,10 +1,12 @@
 //! What the suites of Coldpress share.
 //!
-//! [`flash`] is a NOR flash in memory that counts, enforces and loses power. [`sim`] drives the tier machine over a medium in memory. [`tidy`] reads the project's own sources and checks the
-//! rules that a compiler does not know.
+//! [`flash`] is a NOR flash in memory that counts, enforces and loses power. [`sim`] drives the tier machine over a medium in
+//! memory. [`outage`] cuts the power under a service's tier. [`tidy`] reads the project's own sources and checks the rules
+//! that a compiler does not know.
 #![forbid(unsafe_code)]
 
 pub mod flash;
 mod image;
+pub mod outage;
 pub mod sim;
 pub mod tidy;

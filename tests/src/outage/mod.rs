@@ -1,0 +1,16 @@
+//! Power cuts under a service's tier, with its threads, queues and group commit.
+//!
+//! A [history](Plan::run) runs on a [double](Double) that journals every write, erase and sync, and between them what the
+//! clients began and what was acknowledged to them. Afterwards [`Replay`] goes through the journal: at any place of it the
+//! power may have failed. What was synced by then is there, of the rest the [fates](Loss) tell, and a tier opened on that must
+//! hold every acknowledged write, no removed key and nothing that has expired.
+
+mod journal;
+mod medium;
+mod plan;
+mod replay;
+
+pub use journal::{Event, Key, Knowledge, Put, State, key_bytes, value_bytes};
+pub use medium::Double;
+pub use plan::Plan;
+pub use replay::{Loss, Replay};

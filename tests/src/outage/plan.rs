@@ -1,0 +1,160 @@
+//! What the clients of a history do.
+
+use core::time::Duration;
+use std::collections::BTreeMap;
+
+use coldpress_std::clock::ManualClock;
+use coldpress_std::medium::Medium as _;
+use coldpress_std::pool::PoolCoordinator;
+use coldpress_std::{
+    ColdTier, ColdTierConfig, ColdTierHandle, CompactionTask, Durability, FullPolicy, PutOptions,
+};
+
+use super::journal::{Event, Key, Knowledge, Put, State, key_bytes, value_bytes};
+use super::medium::Double;
+use super::replay::Replay;
+use crate::sim::{Rng, mixed};
+
+/// Clients that write at a time, each its own keys.
+const CLIENTS: u32 = 3;
+/// Keys of each.
+const KEYS: u64 = 24;
+const SEGMENT_BYTES: u32 = 16 << 10;
+const SEGMENTS: u64 = 20;
+
+/// A history to be.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// Everything that happens follows from it, but for how the threads meet.
+    pub seed: u64,
+    /// Whether a full tier drops what is old.
+    pub evicts: bool,
+    /// Rounds of the clients; the clock is moved on between them.
+    pub rounds: u32,
+    /// Writes of a client in a round.
+    pub writes: u32,
+    /// The clock of the tiers.
+    pub clock: &'static ManualClock,
+    /// The pools they work with.
+    pub pools: PoolCoordinator,
+}
+
+impl Plan {
+    /// How a tier is opened.
+    #[must_use]
+    pub fn config(&self) -> ColdTierConfig {
+        let config = ColdTierConfig::builder()
+            .capacity_bytes(u64::from(SEGMENT_BYTES) * SEGMENTS)
+            .segment_bytes(SEGMENT_BYTES)
+            .full(if self.evicts { FullPolicy::Evict } else { FullPolicy::Reject })
+            .flush_after(Duration::from_millis(3))
+            .clock(self.clock);
+        config.build().unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// An image that was never written.
+    #[must_use]
+    pub fn blank(&self) -> Vec<u8> {
+        vec![0; usize::try_from(self.config().capacity_bytes()).unwrap_or_default()]
+    }
+
+    /// Opens a tier on the double.
+    ///
+    /// # Panics
+    /// Where it does not open: nothing that a cut leaves is a reason not to.
+    #[must_use]
+    pub fn open(&self, double: &'static Double) -> ColdTier {
+        let view = double.try_clone().unwrap_or_else(|error| panic!("{error}"));
+        ColdTier::open_on(vec![view], self.config(), self.pools.clone())
+            .unwrap_or_else(|error| panic!("seed {}: the tier does not open: {error}", self.seed))
+    }
+
+    /// Runs the history on an image that holds what is `found`, from opening the tier to closing it.
+    #[must_use]
+    pub fn run(&self, double: &'static Double, image: Vec<u8>, found: &BTreeMap<Key, State>) -> Replay {
+        double.load(&image, true);
+        let start = Knowledge::of(found, self.now_s());
+        let tier = self.open(double);
+        for round in 0..self.rounds {
+            std::thread::scope(|scope| {
+                for client in 0..CLIENTS {
+                    let client = Client { plan: self, double, handle: tier.handle(), client, round };
+                    scope.spawn(move || client.work());
+                }
+                let task = CompactionTask::ALL[(round % 4) as usize];
+                let _ = tier.compaction().run_compaction(task, Duration::from_secs(10));
+            });
+            self.clock.advance_s(1);
+            double.note(Event::Clock(self.now_s()));
+        }
+        tier.close().unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
+        Replay::new(image, start, double.take_events())
+    }
+
+    /// The time.
+    #[must_use]
+    pub fn now_s(&self) -> u32 {
+        coldpress_std::clock::Clock::wall_s(self.clock)
+    }
+}
+
+struct Client<'a> {
+    plan: &'a Plan,
+    double: &'static Double,
+    handle: ColdTierHandle,
+    client: u32,
+    round: u32,
+}
+
+impl Client<'_> {
+    fn work(&self) {
+        let number = u64::from(self.round) << 8 | u64::from(self.client);
+        let mut rng = Rng::new(mixed(self.plan.seed) ^ mixed(number));
+        for nth in 0..self.plan.writes {
+            let key = u32::try_from(rng.below(KEYS)).unwrap_or(0) * CLIENTS + self.client;
+            let write = (self.plan.seed << 32 | number << 16) + u64::from(nth) + 1;
+            let durability = [Durability::Synced, Durability::Buffered, Durability::Flushed][rng.index(3)];
+            if rng.permille(200) {
+                self.remove(key, write, durability);
+            } else {
+                let ttl_s = [None, None, Some(1 + rng.below(3)), Some(3_600)][rng.index(4)];
+                self.put(key, write, durability, ttl_s);
+            }
+            if rng.permille(20) {
+                self.flush();
+            }
+        }
+    }
+
+    fn acknowledged(&self, key: Key, write: u64, durability: Durability) {
+        let is_synced = durability == Durability::Synced;
+        self.double.note(Event::Acknowledged { key, write, is_synced });
+    }
+
+    fn put(&self, key: Key, write: u64, durability: Durability, ttl_s: Option<u64>) {
+        let until = |ttl_s| self.plan.now_s() + u32::try_from(ttl_s).unwrap_or(u32::MAX);
+        let state = State::Value(Put { write, until_s: ttl_s.map(until) });
+        self.double.note(Event::Began { key, write, state });
+        let options = PutOptions { ttl: ttl_s.map(Duration::from_secs), durability: Some(durability) };
+        match self.handle.put_with(&key_bytes(key), &value_bytes(write), options) {
+            Ok(()) => self.acknowledged(key, write, durability),
+            Err(error) => panic!("seed {}: put of key {key}: {error}", self.plan.seed),
+        }
+    }
+
+    fn remove(&self, key: Key, write: u64, durability: Durability) {
+        self.double.note(Event::Began { key, write, state: State::Absent });
+        match self.handle.remove_with(&key_bytes(key), durability) {
+            Ok(_) => self.acknowledged(key, write, durability),
+            Err(error) => panic!("seed {}: remove of key {key}: {error}", self.plan.seed),
+        }
+    }
+
+    fn flush(&self) {
+        let from = self.double.events();
+        match self.handle.flush() {
+            Ok(()) => self.double.note(Event::Flushed { from }),
+            Err(error) => panic!("seed {}: flush: {error}", self.plan.seed),
+        }
+    }
+}
