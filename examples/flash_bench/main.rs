@@ -1,0 +1,57 @@
+//! Measures stores for flash on the same double in the same run: `cargo run --release --example flash_bench [-- --json]`.
+//!
+//! The flash has 64 sectors of 4 KiB and is programmed in words of 4 bytes. Every key is written once, then keys drawn
+//! uniformly are overwritten; the figures are those of the overwrites, and of uniform gets after them, each of which is
+//! checked. They are counts of bytes and operations: they repeat exactly.
+
+mod ekv;
+mod measure;
+mod sequential;
+mod table;
+
+use core::error::Error;
+
+use clap::Parser;
+use measure::{Figures, Run, measure};
+
+/// Stores for flash beside each other.
+#[derive(Debug, Parser)]
+struct Options {
+    /// Prints one JSON object as the last line.
+    #[arg(long)]
+    json: bool,
+}
+
+/// Overwrites of the short run and of the long one.
+const OVERWRITES: [u64; 2] = [5_000, 50_000];
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let options = Options::parse();
+    let mut rows = Vec::new();
+    for overwrites in OVERWRITES {
+        rows_of::<512>(overwrites, &mut rows)?;
+        rows_of::<2400>(overwrites, &mut rows)?;
+    }
+    if options.json {
+        println!("{}", table::json(&rows)?);
+    }
+    Ok(())
+}
+
+/// Runs every store with so many keys, and prints a table of them.
+fn rows_of<const KEYS: usize>(overwrites: u64, rows: &mut Vec<Figures>) -> Result<(), Box<dyn Error>> {
+    let run = Run { keys: u32::try_from(KEYS)?, overwrites };
+    print!("{}", table::heading(run));
+    let mut add = |row: Figures| {
+        print!("{}", table::row(&row));
+        rows.push(row);
+    };
+    add(measure(run, &mut sequential::cached::<KEYS>())?);
+    if overwrites == OVERWRITES[0] {
+        // The long run would show the same writes, and take a minute for its reads.
+        add(measure(run, &mut sequential::uncached())?);
+    }
+    add(measure(run, &mut ekv::one_a_commit()?)?);
+    add(measure(run, &mut ekv::many_a_commit()?)?);
+    Ok(())
+}
