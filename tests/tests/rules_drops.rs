@@ -163,6 +163,34 @@ fn evicted_key_with_a_stale_copy_elsewhere_cut_after_cleaning_stays_away() {
     }
 }
 
+// Without a sync of what the machine wrote itself: every put is durable, and then a key is evicted. A client asks for a sync,
+// which finds no append to wait for; a cut, and the evicted key is there again.
+#[test]
+fn evicted_key_stays_away_over_a_cut_after_a_sync_that_had_no_append_to_wait_for() {
+    for setup in setups() {
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, setup.blank());
+        fill(&mut world, 9);
+        world.follow(&[Do::Put(1, 30), Do::Put(2, 60)]);
+        fill(&mut world, 9);
+        world.follow(&[Do::Put(9, 10), Do::Sync, Do::Settle]);
+        world.host.evicts = true;
+        world.follow(&[Do::Evict(400), Do::Settle]);
+        world.host.evicts = false;
+        let gone: Vec<Key> = [1, 2].into_iter().filter(|key| world.read(*key) == Seen::Absent).collect();
+        assert!(!gone.is_empty(), "something was evicted");
+        assert_eq!(world.tier.durable(), world.tier.appended(), "no append is left to wait for");
+        world.tier.sync();
+        world.settle();
+        let left = world.end().cut(&[]);
+        let mut arena = setup.arena();
+        let world = setup.mount(&mut arena, left);
+        for key in gone {
+            assert_eq!(world.read(key), Seen::Absent, "rule 6: {key} was evicted, and that was synced");
+        }
+    }
+}
+
 // Without the rule: the record of 1 in B has expired. A fresh segment F is open; 1 is put again and lies in F's buffer when
 // compaction replaces the record in B by a tombstone in its output O, opened after F. A tombstone with a version of its own
 // would rank as O, above F: the mount would find 1 dropped though it was put and synced.

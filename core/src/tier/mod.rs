@@ -240,7 +240,7 @@ impl<'m> Tier<'m> {
     pub fn sync(&mut self) {
         self.log.flush();
         let position = self.log.appended;
-        self.log.syncs.want_position(position);
+        self.log.syncs.want_all(position);
     }
 
     /// Wants about this many bytes of the oldest records to be evicted; a larger want that is under way stays.

@@ -20,6 +20,8 @@ pub(super) struct Syncs {
     wanted: u64,
     /// The append position that a client waits for.
     wanted_position: u64,
+    /// Whether all that is in the slots is to be made durable once it is written: what the machine appended itself, too.
+    wants_written: bool,
     /// Every append up to here is durable.
     pub(super) durable: u64,
     /// What was clear of suspects was written up to this mark.
@@ -40,8 +42,10 @@ impl Syncs {
         self.wanted = self.wanted.max(mark);
     }
 
-    pub(super) fn want_position(&mut self, position: u64) {
+    /// Wants everything in the slots to be durable; appends up to this position are waited for.
+    pub(super) fn want_all(&mut self, position: u64) {
         self.wanted_position = self.wanted_position.max(position);
+        self.wants_written = true;
     }
 
     pub(super) fn is_waiting(&self, ticket: Ticket) -> bool {
@@ -64,6 +68,10 @@ impl Log<'_> {
     pub(super) fn poll_sync(&mut self, now: Now) -> Option<Action> {
         if self.syncs.in_flight.is_some() || self.is_backing_off(now) {
             return None;
+        }
+        if self.syncs.wants_written && self.is_written() {
+            self.syncs.wants_written = false;
+            self.syncs.want_mark(self.syncs.completed);
         }
         let written = self.written();
         let wanted = self.syncs.wanted_position;
