@@ -2,6 +2,13 @@
 //!
 //! Segments are gone through from the oldest; within one, each live value for which the host agrees is dropped by a tombstone
 //! that carries its version (rules 6 and 7). The host's answer gives a record a second chance, as in the CLOCK algorithm.
+//!
+//! ```text
+//!  Idle ─1─► Scanning ─2─► Waiting ─3─► Scanning
+//!    ▲──────────4──┘
+//! ```
+//! 1 `want` bytes are wanted: the oldest segment of this round; 2 `poll` no room for a tombstone, the scan lane is given back; 3
+//! `resume` something was completed since; 4 enough was evicted, or two rounds found nothing that may go.
 
 use super::config::Stream;
 use super::log::Log;

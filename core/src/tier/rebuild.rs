@@ -1,4 +1,13 @@
 //! `RebuildIndex`: reads the whole log, checks every record, puts the index right, tells damage by key.
+//!
+//! ```text
+//!  Next ─1─► Verifying ─2─► Blaming        Verifying ─6─► Wanting ─7─► Relocating ─8─► Next
+//!    ▲           │ ▲────3──────┘ │
+//!    └─────4─────┴───────5───────┘
+//! ```
+//! 1 a segment with records; 2 `end_verify` damage was found, and a footer tells whose it was; 3 it tells where to go on behind
+//! bytes that tell no length; 4 `leave` the segment is sound, or is kept for a look; 5 the footer is read; 6 it is sound and lacks
+//! a footer, which it gets by relocation; 7 the mover is idle; 8 it is done. Where `Next` finds no more, the task retires.
 
 use heapless::Vec;
 

@@ -74,12 +74,13 @@ impl Retire {
         let mut step = None;
         for (index, segment) in (0u32..).zip(log.segments.iter()) {
             let is_due = segment.mark <= synced;
+            let is_proven = is_due && is_clear || segment.mark <= log.syncs.synced_clear;
             match segment.state {
                 SegmentState::Erased if is_due => step = Some((index, SegmentState::Erased)),
                 SegmentState::Freeing if is_due && log.scan.is_available() => {
                     step = Some((index, SegmentState::Freeing));
                 }
-                SegmentState::Emptied if is_due && is_clear => {
+                SegmentState::Emptied if is_proven => {
                     step = step.or(Some((index, SegmentState::Emptied)));
                     continue;
                 }

@@ -3,6 +3,13 @@
 //! Each completed write or erase raises a mark. A sync that was issued at mark m and succeeds makes everything up to m
 //! durable. A failed sync proves nothing about what came before it (rule 9), and neither does the next one: so the segments
 //! with unsynced records become suspect, and nothing counts as durable until what is live in them was written again.
+//!
+//! ```text
+//!  Idle ─1─► In flight ─2─► Idle
+//!                └──────3─► Idle, with suspects ─4─► Idle
+//! ```
+//! 1 `poll_sync` a mark is wanted, or a position that is written; 2 `finish_sync` what was completed when it was issued is
+//! durable; 3 `fail_sync`; 4 the mover emptied them, and a sync covers that: positions count as durable again.
 
 use super::log::{LANE_SYNC, Log};
 use super::{Action, Host, MediumError, Now};
@@ -16,6 +23,9 @@ pub(super) struct Syncs {
     pub(super) completed: u64,
     /// The mark that the last good sync covers.
     pub(super) synced: u64,
+    /// The mark that the last good sync covers which was issued while nothing was under suspicion: what was completed by then
+    /// is durable, and so is all that it supersedes.
+    pub(super) synced_clear: u64,
     /// The mark that someone waits for.
     wanted: u64,
     /// The append position that a client waits for.
@@ -96,6 +106,7 @@ impl Log<'_> {
                 self.succeed();
                 self.syncs.synced = self.syncs.synced.max(sync.mark);
                 if sync.is_clear {
+                    self.syncs.synced_clear = self.syncs.synced_clear.max(sync.mark);
                     self.syncs.durable = self.syncs.durable.max(sync.position);
                 }
             }
@@ -112,6 +123,7 @@ impl Log<'_> {
         }
         self.abandon_opening();
         let (synced, completed) = (self.syncs.synced, self.syncs.completed);
+        let synced_clear = self.syncs.synced_clear;
         for index in 0..self.geometry.segment_count() {
             let Some(segment) = self.segment(index) else { continue };
             match segment.state {
@@ -121,7 +133,7 @@ impl Log<'_> {
                     segment.mark = 0;
                     self.set_state(index, SegmentState::Freeing);
                 }
-                SegmentState::Emptied => segment.mark = completed,
+                SegmentState::Emptied if segment.mark > synced_clear => segment.mark = completed,
                 // A write of it failed before, or it has no footer to wait for: it was sealed with records unsynced.
                 SegmentState::Sealed | SegmentState::Victim if segment.mark > synced => {
                     segment.is_suspect = true;

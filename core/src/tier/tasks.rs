@@ -1,14 +1,16 @@
 //! The compaction machine: which victim is cleaned when, and the four tasks.
 //!
 //! ```text
-//!            ┌─1─► Compacting ──5─┐
-//!  (queue) ──┼─2─► Rebuilding ──5─┼─► Retiring ─6─► Asking ─7─► report
-//!            ├─3─► Expiring ──────┘ (6)               ▲
-//!            └─4─► Sampling ──────────────────────────┘ 6
+//!            ┌─1─► Compacting ─5─┐
+//!            ├─2─► Rebuilding ─5─┼─► Retiring ─6─► Asking ─7─► report
+//!  (queue) ──┼─3─► Expiring ───5─┘       └──────────8───────────►│
+//!            └─4─► Sampling ──────────6──► Asking ─7────────────►│
+//!                     └───────────────────8─────────────────────►┘
 //! ```
-//! 1–4 `start`; 5 `step_*` nothing is left to clean, or the task was cancelled; 6 `step_retiring` every victim is free, the
-//! pools are asked; 7 `finish` the pools answered, did not in time, or were not asked. Beside the task, and before it, goes
-//! what the tier needs: segments under suspicion are cleaned first, then a shortage of free segments is met.
+//! 1–4 `start`; 5 the engine of the task has nothing left to do, or the task was cancelled; 6 every victim is free, or enough
+//! was sampled: the pools are asked; 7 `end_asking` they answered, did not in time, or can't be reached; 8 they are not asked.
+//! Beside the task, and before it, goes what the tier needs: segments under suspicion are cleaned first, then a shortage of
+//! free segments is met. Both use the same mover.
 
 use heapless::Deque;
 
