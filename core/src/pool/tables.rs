@@ -277,6 +277,37 @@ impl<T: Copy, const OBJECTS: usize, const PAGES: usize, const SLOTS: usize, cons
     tables_by_field!(T);
 }
 
+/// A pool holds its tables by value; given these, it is a few words large, and the tables stay where they were linked
+/// instead of being moved over the stack.
+impl<S: Tables> Tables for &mut S {
+    type Tag = S::Tag;
+
+    fn objects(&self) -> &[ObjectEntry<Self::Tag>] {
+        (**self).objects()
+    }
+    fn objects_mut(&mut self) -> &mut [ObjectEntry<Self::Tag>] {
+        (**self).objects_mut()
+    }
+    fn pages(&self) -> &[PageEntry] {
+        (**self).pages()
+    }
+    fn pages_mut(&mut self) -> &mut [PageEntry] {
+        (**self).pages_mut()
+    }
+    fn slots(&self) -> &[SlotEntry] {
+        (**self).slots()
+    }
+    fn slots_mut(&mut self) -> &mut [SlotEntry] {
+        (**self).slots_mut()
+    }
+    fn classes(&self) -> &[ClassEntry] {
+        (**self).classes()
+    }
+    fn classes_mut(&mut self) -> &mut [ClassEntry] {
+        (**self).classes_mut()
+    }
+}
+
 /// Tables lent as slices, whose sizes are known only when the program runs.
 #[derive(Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
