@@ -167,11 +167,17 @@ impl CompactionSystem {
         task: CompactionTask,
         report: Option<&crossbeam_channel::Sender<Report>>,
     ) -> Result<Vec<&'static Shell>, CompactionError> {
-        let scheduled = || Scheduled { report: report.cloned(), pools: self.pools.clone() };
-        let message = |accepted| Message::Schedule { task, accepted, scheduled: scheduled() };
+        let span = |partition: usize| tracing::info_span!("compaction", %task, partition);
+        let scheduled = |partition| Scheduled {
+            report: report.cloned(),
+            pools: self.pools.clone(),
+            span: span(partition),
+        };
+        let message =
+            |partition, accepted| Message::Schedule { task, accepted, scheduled: scheduled(partition) };
         let mut shells = Vec::new();
         let mut outcome = Ok(());
-        for answer in self.tier()?.ask(message)? {
+        for answer in self.tier()?.ask_each(message)? {
             if answer.wait()?.is_err() {
                 outcome = Err(CompactionError::Full(task));
             }

@@ -19,6 +19,7 @@
 //! From the outside in: [`PersistentColdTier`] (typed) over [`ColdTier`] (bytes), reached from other threads through
 //! [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`medium`] and [`clock`], what it stands on;
 //! [`codec`].
+#![doc = include_str!("metrics.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]
 

@@ -195,6 +195,12 @@ impl<'m> Tier<'m> {
         !self.mover.is_idle() || !self.tasks.is_idle()
     }
 
+    /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
+    #[must_use]
+    pub fn debt_permille(&self) -> u16 {
+        Tasks::debt_permille(&self.log)
+    }
+
     /// The running task and how far it is.
     #[must_use]
     pub fn progress(&self) -> Option<(CompactionTask, Progress)> {

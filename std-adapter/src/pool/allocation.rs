@@ -12,6 +12,7 @@ use super::coordinator::PoolCoordinator;
 use super::hot::HotPools;
 use super::shell::Opened;
 use super::worker::{Inbox, Worker};
+use crate::observe::PoolMeter;
 
 /// Owns the pools and their worker thread. Dropping it closes them.
 ///
@@ -48,6 +49,7 @@ impl AllocationManager {
             stop: stopped,
             step_bytes_max: config.step_bytes_max,
             timeout: config.request_timeout,
+            meter: PoolMeter::new(&config.name),
         };
         let spawned = thread::Builder::new().name("coldpress-pools".to_owned()).spawn(move || worker.run());
         let worker = match spawned {

@@ -32,6 +32,7 @@ pub struct PoolConfig {
     pub(super) step_bytes_max: u32,
     pub(super) request_timeout: Duration,
     pub(super) queue_capacity: usize,
+    pub(super) name: String,
 }
 
 impl PoolConfig {
@@ -81,6 +82,7 @@ pub struct PoolConfigBuilder {
     step_bytes_max: u32,
     request_timeout: Duration,
     queue_capacity: usize,
+    name: String,
 }
 
 impl Default for PoolConfigBuilder {
@@ -98,6 +100,7 @@ impl Default for PoolConfigBuilder {
             step_bytes_max: 256 << 10,
             request_timeout: Duration::from_millis(REPLY_TIMEOUT_MS_DEFAULT),
             queue_capacity: QUEUE_CAPACITY_DEFAULT,
+            name: "default".to_owned(),
         }
     }
 }
@@ -171,6 +174,12 @@ impl PoolConfigBuilder {
         self
     }
 
+    /// Sets the name that their metrics bear, `default` where nothing is said; tell apart by it pools of one process.
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.name = name.into();
+        self
+    }
+
     /// Checks it all.
     ///
     /// # Errors
@@ -230,6 +239,7 @@ impl PoolConfigBuilder {
             step_bytes_max: self.step_bytes_max,
             request_timeout: self.request_timeout,
             queue_capacity: self.queue_capacity,
+            name: self.name,
         })
     }
 

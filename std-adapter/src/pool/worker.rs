@@ -13,8 +13,11 @@ use coldpress_core::pool::Step;
 use crossbeam_channel::{Receiver, TryRecvError, select_biased};
 
 use super::coordinator::Message;
+use super::error::PoolError;
+use super::hot::HotPools;
 use super::partition::Partition;
 use super::shell::Opened;
+use crate::observe::{POOLS_EVERY, PoolMeter};
 
 /// The requests, answered even if the worker falls over: what is left in the channel is owed a reply.
 pub(super) struct Inbox(pub(super) Receiver<Message>);
@@ -35,6 +38,7 @@ pub(super) struct Worker {
     pub(super) stop: Receiver<Infallible>,
     pub(super) step_bytes_max: u32,
     pub(super) timeout: Duration,
+    pub(super) meter: PoolMeter,
 }
 
 /// How a run over the partitions ended.
@@ -47,8 +51,19 @@ enum Ended {
     Stopped,
 }
 
+impl Ended {
+    const fn error(&self) -> Option<PoolError> {
+        match self {
+            Self::Done => None,
+            Self::Late => Some(PoolError::TimedOut),
+            Self::Failed => Some(PoolError::Failed),
+            Self::Stopped => Some(PoolError::Disconnected),
+        }
+    }
+}
+
 impl Worker {
-    pub(super) fn run(self) {
+    pub(super) fn run(mut self) {
         loop {
             select_biased! {
                 recv(self.stop) -> _ => return,
@@ -58,16 +73,24 @@ impl Worker {
                     Err(_) => return self.run_alone(),
                 },
                 recv(self.wake) -> _ => self.make_room(),
+                default(POOLS_EVERY) => {}
             }
+            self.measure();
         }
     }
 
-    fn run_alone(&self) {
+    fn measure(&mut self) {
+        self.meter.figures(HotPools { opened: self.opened });
+    }
+
+    fn run_alone(&mut self) {
         loop {
             select_biased! {
                 recv(self.stop) -> _ => return,
                 recv(self.wake) -> _ => self.make_room(),
+                default(POOLS_EVERY) => {}
             }
+            self.measure();
         }
     }
 
@@ -100,6 +123,11 @@ impl Worker {
             micros = started.elapsed().as_micros(),
             "pool cleanup"
         );
+        let name = match kind {
+            CleanupKind::EmergencyCleanup => "emergency",
+            _ => "defragmentation",
+        };
+        self.meter.cleanup(name, &reclaimed, ended.error());
         match ended {
             Ended::Done | Ended::Late => owed.done(reclaimed),
             Ended::Failed => owed.fail(CleanupError::Failed),
@@ -121,6 +149,7 @@ impl Worker {
                 step
             },
         );
+        self.meter.cleanup("room", &reclaimed, ended.error());
         if matches!(ended, Ended::Late) {
             self.opened.wake();
         }

@@ -50,6 +50,7 @@ pub(crate) struct Board {
     pub(crate) live_bytes: u64,
     pub(crate) used_bytes: u64,
     pub(crate) free_segments: u32,
+    pub(crate) debt_permille: u16,
     pub(crate) quarantined_segments: u32,
     pub(crate) peak_bytes: u64,
     pub(crate) occupied_bytes: u64,
@@ -118,6 +119,9 @@ pub struct TierFigures {
     pub charge_bytes_max: u64,
     /// Segments that are free.
     pub free_segments: u32,
+    /// How far free segments are below the high watermark, in thousandths, of the partition that is farthest; 1,000 when puts
+    /// wait for compaction.
+    pub debt_permille: u16,
     /// Segments kept as they are because of damage.
     pub quarantined_segments: u32,
     /// Compaction tasks that ended, of any kind, and whoever asked for them.
@@ -158,6 +162,7 @@ impl TierFigures {
         self.live_bytes += board.live_bytes;
         self.stale_bytes += board.used_bytes.saturating_sub(board.live_bytes);
         self.free_segments += board.free_segments;
+        self.debt_permille = self.debt_permille.max(board.debt_permille);
         self.quarantined_segments += board.quarantined_segments;
         self.compactions += board.compactions;
         self.log_bytes_reclaimed += board.log_bytes_reclaimed;

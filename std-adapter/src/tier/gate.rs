@@ -15,6 +15,7 @@ use coldpress_core::log::{HASH_KEY_BYTES, KeyHash};
 use coldpress_core::tier::TasksFull;
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
+use tracing::Span;
 
 use super::config::{Durability, FullPolicy};
 use super::entry::Terms;
@@ -24,6 +25,7 @@ use super::identity::{key_hash, partition_of};
 use super::shell::Shell;
 use crate::clock::Clock;
 use crate::medium::Medium;
+use crate::observe::TierMeter;
 use crate::pool::{HotPools, PoolCoordinator};
 
 /// What a worker is told.
@@ -43,16 +45,18 @@ pub(crate) enum Message {
     /// Shows the segments.
     Segments(Sender<Vec<SegmentView>>),
     /// Writes and syncs what is left, and ends; in any case when the time has come.
-    Close { ends_ms: u64, outcome: Sender<Result<(), CloseError>> },
+    Close { ends_ms: u64, outcome: Sender<Result<(), CloseError>>, span: Span },
 }
 
 /// A task's surroundings.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Scheduled {
     /// Who gets its report, it and no other of its kind.
     pub(crate) report: Option<Sender<Report>>,
     /// The pools that it asks; those of the tier where there are none.
     pub(crate) pools: Option<PoolCoordinator>,
+    /// Lasts from the moment it is scheduled to its end.
+    pub(crate) span: Span,
 }
 
 /// What the background worker does: tasks at an interval, and the pools that they ask.
@@ -67,15 +71,16 @@ pub(crate) struct Background {
 pub(crate) struct Waiter {
     pub(crate) durability: Durability,
     pub(crate) reply: Sender<Result<(), TierError>>,
+    /// What the client is in while it waits; disabled where that is not worth telling.
+    pub(crate) span: Span,
 }
 
 /// One partition, as clients see it.
 pub(crate) struct Part {
-    /// Its number.
-    pub(crate) number: u16,
     pub(crate) shell: &'static Shell,
     pub(crate) medium: Box<dyn Medium>,
     pub(crate) sender: Sender<Message>,
+    pub(crate) meter: TierMeter,
 }
 
 /// An open tier, as clients see it.

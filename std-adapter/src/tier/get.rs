@@ -73,7 +73,7 @@ impl ColdTierHandle {
                 Err(GetError::Damaged) => counts.damaged_reads.fetch_add(1, Relaxed),
                 Err(_) => 0,
             };
-            part.shell.latencies.record(part.number, Timed::Get, begun.elapsed());
+            part.shell.latencies.record(&part.meter, Timed::Get, begun.elapsed());
             found
         })?
     }

@@ -5,7 +5,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::config::Durability;
 use super::error::TierError;
@@ -79,7 +79,9 @@ impl ColdTierHandle {
         if durability == Durability::Buffered {
             return Ok(());
         }
-        let answers = self.ask(|reply| Message::Flush(Waiter { durability, reply }))?;
+        let span = tracing::info_span!("flush", ?durability);
+        let _entered = span.enter();
+        let answers = self.ask(|reply| Message::Flush(Waiter { durability, reply, span: span.clone() }))?;
         answers.iter().try_for_each(|answer| answer.wait()?)
     }
 
@@ -149,12 +151,20 @@ impl ColdTierHandle {
     /// Sends a question to every partition.
     pub(crate) fn ask<R>(
         &self,
-        question: impl Fn(crossbeam_channel::Sender<R>) -> Message,
+        question: impl Fn(Sender<R>) -> Message,
+    ) -> Result<Vec<Answer<R>>, TierError> {
+        self.ask_each(|_, reply| question(reply))
+    }
+
+    /// Sends a question to every partition, each its own.
+    pub(crate) fn ask_each<R>(
+        &self,
+        question: impl Fn(usize, Sender<R>) -> Message,
     ) -> Result<Vec<Answer<R>>, TierError> {
         let (parts, deadline) = self.parts_and_deadline()?;
         let ask = |index| {
             let (reply, receiver) = bounded(1);
-            let shell = self.send_message(index, question(reply), deadline)?;
+            let shell = self.send_message(index, question(index, reply), deadline)?;
             Ok(Answer { receiver, deadline, shell })
         };
         (0..parts).map(ask).collect()

@@ -3,6 +3,8 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 
+use crate::observe::TierMeter;
+
 /// The operations that are timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timed {
@@ -37,11 +39,11 @@ pub(crate) struct LatencySum {
 
 impl Latencies {
     /// Adds one operation.
-    pub(crate) fn record(&self, partition: u16, timed: Timed, took: Duration) {
+    pub(crate) fn record(&self, meter: &TierMeter, timed: Timed, took: Duration) {
         let sum = self.sum(timed);
         sum.count.fetch_add(1, Relaxed);
         sum.nanos.fetch_add(u64::try_from(took.as_nanos()).unwrap_or(u64::MAX), Relaxed);
-        crate::observe::latency(partition, timed, took);
+        meter.latency(timed, took);
     }
 
     /// The operations of clients.
@@ -94,13 +96,13 @@ mod tests {
 
     #[test]
     fn mean_is_of_what_was_added_since() {
-        let latencies = Latencies::default();
+        let (latencies, meter) = (Latencies::default(), TierMeter::new("", 0));
         assert_eq!(latencies.client().mean_us(), None);
-        latencies.record(0, Timed::Put, Duration::from_micros(500));
+        latencies.record(&meter, Timed::Put, Duration::from_micros(500));
         let before = latencies.client();
-        latencies.record(0, Timed::Get, Duration::from_micros(10));
-        latencies.record(0, Timed::Get, Duration::from_micros(30));
-        latencies.record(0, Timed::Sync, Duration::from_secs(9));
+        latencies.record(&meter, Timed::Get, Duration::from_micros(10));
+        latencies.record(&meter, Timed::Get, Duration::from_micros(30));
+        latencies.record(&meter, Timed::Sync, Duration::from_secs(9));
         assert_eq!(latencies.client().since(&before).mean_us(), Some(20));
         assert_eq!(latencies.client().mean_us(), Some(180));
     }

@@ -12,6 +12,7 @@ use std::time::Instant;
 
 use coldpress_core::log::Store;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use tracing::Span;
 
 use super::config::{ColdTierConfig, seconds};
 use super::dir::Dir;
@@ -25,6 +26,7 @@ use super::syncer::Syncer;
 use super::worker::{self, Mounted, Setup, millis};
 use crate::clock::monotonic_ms;
 use crate::medium::Medium;
+use crate::observe::TierMeter;
 use crate::pool::PoolCoordinator;
 
 /// How long a close waits beyond the time that its workers have.
@@ -99,11 +101,11 @@ impl ColdTier {
         config: ColdTierConfig,
         pool_coordinator: PoolCoordinator,
     ) -> Result<Self, OpenError> {
-        let dir = Dir::lock(base_dir, cache_id)?;
-        let media = dir.open_parts(&config)?;
         let span = tracing::info_span!("open", cache_id);
         let _entered = span.enter();
-        Self::start(media, config, pool_coordinator, Some(dir))
+        let dir = Dir::lock(base_dir, cache_id)?;
+        let media = dir.open_parts(&config)?;
+        Self::start(cache_id, media, config, pool_coordinator, Some(dir))
     }
 
     /// Opens a tier on media of the caller's, one a partition, in their order. For tests that cut or fail them; nothing
@@ -126,10 +128,13 @@ impl ColdTier {
                 return Err(OpenError::Geometry { expected_bytes, found_bytes });
             }
         }
-        Self::start(media, config, pool_coordinator, None)
+        let span = tracing::info_span!("open", cache_id = "");
+        let _entered = span.enter();
+        Self::start("", media, config, pool_coordinator, None)
     }
 
     fn start(
+        cache_id: &str,
         media: Vec<Box<dyn Medium>>,
         config: ColdTierConfig,
         pools: PoolCoordinator,
@@ -144,7 +149,7 @@ impl ColdTier {
             None => new_store(config.settings.partitions)?,
         };
         let patience = config.settings.close_timeout;
-        let mut starting = Starting { parts: Vec::new(), workers: Vec::new(), patience };
+        let mut starting = Starting { cache_id, parts: Vec::new(), workers: Vec::new(), patience };
         for (partition, medium) in (0..).zip(media) {
             let lock = dir.as_ref().map(Dir::share_lock).transpose()?;
             starting.start(medium, partition, &config, store, &pools, lock)?;
@@ -212,13 +217,15 @@ impl ColdTier {
         if core::mem::replace(&mut self.is_closed, true) {
             return Ok(());
         }
+        let span = tracing::info_span!("close");
+        let _entered = span.enter();
         let ends_ms = monotonic_ms().saturating_add(millis(self.close_timeout));
         let deadline = Instant::now() + self.close_timeout + AFTER_CLOSE;
         let send = |open: &Open| {
             if let Some((hot, tier)) = open.hot {
                 hot.remove_tier(tier);
             }
-            open.parts.iter().map(|part| (send_close(part, ends_ms), part.shell)).collect::<Vec<_>>()
+            open.parts.iter().map(|part| (send_close(part, ends_ms, &span), part.shell)).collect::<Vec<_>>()
         };
         // The workers need some of the time too.
         let (ends, is_stuck) =
@@ -259,9 +266,9 @@ impl ColdTier {
 }
 
 /// Tells a worker to end, and by when: a place in its queue is kept for that.
-fn send_close(part: &Part, ends_ms: u64) -> Option<Receiver<Result<(), CloseError>>> {
+fn send_close(part: &Part, ends_ms: u64, span: &Span) -> Option<Receiver<Result<(), CloseError>>> {
     let (outcome, end) = bounded(1);
-    part.sender.try_send(Message::Close { ends_ms, outcome }).ok()?;
+    part.sender.try_send(Message::Close { ends_ms, outcome, span: span.clone() }).ok()?;
     part.shell.ends_ms.store(ends_ms, Relaxed);
     Some(end)
 }
@@ -283,14 +290,15 @@ impl Drop for ColdTier {
 }
 
 /// Partitions that are being opened; dropping it gives them up.
-struct Starting {
+struct Starting<'a> {
+    cache_id: &'a str,
     parts: Vec<(Part, Receiver<Result<Mounted, coldpress_core::tier::MountError>>)>,
     workers: Vec<JoinHandle<()>>,
     /// How long workers that are given up may take to end.
     patience: Duration,
 }
 
-impl Starting {
+impl Starting<'_> {
     fn start(
         &mut self,
         medium: Box<dyn Medium>,
@@ -305,6 +313,7 @@ impl Starting {
         let syncer = Syncer::start(medium.try_clone()?, partition)?;
         let reader = medium.try_clone()?;
         let shell = Shell::take();
+        let meter = TierMeter::new(self.cache_id, partition);
         let setup = Setup {
             shell,
             config: config.clone(),
@@ -314,6 +323,8 @@ impl Starting {
             messages,
             pools: pools.clone(),
             ready,
+            meter: TierMeter::new(self.cache_id, partition),
+            span: tracing::info_span!("mount", partition),
         };
         let run = move || {
             worker::run(setup, syncer);
@@ -324,7 +335,7 @@ impl Starting {
         match spawned {
             Ok(worker) => {
                 self.workers.push(worker);
-                self.parts.push((Part { number: partition, shell, medium: reader, sender }, mounted));
+                self.parts.push((Part { shell, medium: reader, sender, meter }, mounted));
                 Ok(())
             }
             Err(error) => {
@@ -355,7 +366,7 @@ impl Starting {
     }
 }
 
-impl Drop for Starting {
+impl Drop for Starting<'_> {
     fn drop(&mut self) {
         // With its sender gone, a worker ends at its next step.
         let shells: Vec<&'static Shell> = self.parts.drain(..).map(|(part, _)| part.shell).collect();

@@ -14,6 +14,7 @@ use std::time::Instant;
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Checksum, KeyHash, Kind};
 use crossbeam_channel::{Sender, bounded};
+use tracing::Span;
 
 use super::config::{Durability, seconds};
 use super::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending};
@@ -134,7 +135,7 @@ impl ColdTierHandle {
         let _ = self.enter(|open| {
             let Ok(part) = open.part(write.part) else { return };
             if outcome.is_ok() {
-                part.shell.latencies.record(part.number, Timed::Put, write.begun.elapsed());
+                part.shell.latencies.record(&part.meter, Timed::Put, write.begun.elapsed());
             } else {
                 part.shell.counts.refused_puts.fetch_add(1, Relaxed);
             }
@@ -366,7 +367,7 @@ impl Part {
     /// Tells the worker of a write that is in the index.
     fn pass_on(&self, write: &mut Write, published: Publish) -> Result<Attempt, Refused> {
         let durability = write.durability;
-        let waiter = write.waiter.take().map(|reply| Waiter { durability, reply });
+        let waiter = write.waiter.take().map(|reply| Waiter { durability, reply, span: Span::none() });
         let effect = match published {
             Publish::Pending => Effect::Changed,
             // Waits as the write would that removed it: the worker looks at the key, and whatever it has appended of it.

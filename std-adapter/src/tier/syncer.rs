@@ -37,7 +37,7 @@ impl Syncer {
         let run = move || {
             for ticket in inbox {
                 let begun = Instant::now();
-                let result = medium.sync();
+                let result = tracing::debug_span!("sync", partition).in_scope(|| medium.sync());
                 if outbox.send(Synced { ticket, result, took: begun.elapsed() }).is_err() {
                     return;
                 }

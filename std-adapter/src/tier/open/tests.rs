@@ -63,7 +63,7 @@ fn check(holds_writes: &'static AtomicBool, holds_syncs: &'static AtomicBool, ho
     let hold_part =
         |medium| Box::new(Held { medium, holds_writes, holds_syncs, holds_reads: &NEVER }) as Box<dyn Medium>;
     let media = parts.into_iter().map(hold_part).collect();
-    let tier = ColdTier::start(media, config.clone(), pools.clone(), Some(dir)).unwrap();
+    let tier = ColdTier::start("test", media, config.clone(), pools.clone(), Some(dir)).unwrap();
     tier.put(b"old", b"v").unwrap();
     tier.flush().unwrap();
     hold.store(true, SeqCst);

@@ -74,7 +74,7 @@ impl Worker<'_> {
                         self.shell.queued.fetch_sub(1, Relaxed);
                         self.stalled.push_back(hash);
                         if let Some(waiter) = waiter {
-                            answer(&waiter.reply, Err(TierError::NoRoom));
+                            answer(&waiter, Err(TierError::NoRoom));
                         }
                     }
                 },

@@ -121,10 +121,11 @@ impl Worker<'_> {
         board.free_segments = tally.free;
         board.quarantined_segments = tally.quarantined;
         board.progress = progress;
+        board.debt_permille = self.tier.debt_permille();
         board.analysis = self.index.analysis;
         let board = *board;
         self.shell.quarantined.store(tally.quarantined, core::sync::atomic::Ordering::Relaxed);
         *self.shell.board.lock() = board;
-        crate::observe::figures(self.partition, self.shell, &board);
+        self.meter.figures(self.shell, &board);
     }
 }

@@ -2,6 +2,7 @@
 
 use coldpress_core::tier::Status;
 use crossbeam_channel::Sender;
+use tracing::Span;
 
 use super::Worker;
 use crate::clock::monotonic_ms;
@@ -12,11 +13,16 @@ pub(super) struct Closing {
     ends_ms: u64,
     outcome: Option<Sender<Result<(), CloseError>>>,
     is_begun: bool,
+    span: Span,
 }
 
 impl Closing {
-    pub(super) const fn new(ends_ms: u64, outcome: Option<Sender<Result<(), CloseError>>>) -> Self {
-        Self { ends_ms, outcome, is_begun: false }
+    pub(super) const fn new(
+        ends_ms: u64,
+        outcome: Option<Sender<Result<(), CloseError>>>,
+        span: Span,
+    ) -> Self {
+        Self { ends_ms, outcome, is_begun: false, span }
     }
 }
 
@@ -35,7 +41,8 @@ impl Worker<'_> {
         if !is_closed && !is_hopeless && monotonic_ms() < closing.ends_ms {
             return false;
         }
-        let outcome = closing.outcome.take();
+        let (outcome, span) = (closing.outcome.take(), core::mem::replace(&mut closing.span, Span::none()));
+        let _entered = span.enter();
         let lost = self.left_to_append() + self.tier.appended().saturating_sub(self.tier.durable());
         let result = if is_closed && self.left_to_append() == 0 {
             Ok(())
@@ -45,8 +52,9 @@ impl Worker<'_> {
         self.waiters.settle(self.tier.written(), self.tier.durable());
         self.waiters.fail_all(TierError::Closed);
         self.post();
-        if let Err(error) = &result {
-            tracing::error!(partition = self.partition, %error, "close");
+        match &result {
+            Ok(()) => tracing::info!(partition = self.partition, "log closed"),
+            Err(error) => tracing::error!(partition = self.partition, %error, "log closed in disorder"),
         }
         if let Some(outcome) = outcome {
             let _ = outcome.try_send(result);

@@ -34,7 +34,12 @@ impl Worker<'_> {
             if now.monotonic_ms >= self.shell.ends_ms.load(Relaxed) {
                 return false;
             }
-            match self.tier.poll(now, &mut self.index) {
+            // What the index tells of while a task runs belongs to that task.
+            let task =
+                self.tier.progress().and_then(|_| self.scheduled.front()).map(|task| task.span.enter());
+            let step = self.tier.poll(now, &mut self.index);
+            drop(task);
+            match step {
                 Poll::Do(action) => self.perform(now, action),
                 Poll::Again => {}
                 Poll::Idle => return true,
@@ -103,7 +108,7 @@ impl Worker<'_> {
 
     pub(super) fn take_synced(&mut self, synced: Synced) {
         let now = self.now();
-        self.shell.latencies.record(self.partition, Timed::Sync, synced.took);
+        self.shell.latencies.record(&self.meter, Timed::Sync, synced.took);
         self.done(now, synced.ticket, synced.result);
         if let Err(error) = synced.result {
             tracing::warn!(partition = self.partition, %error, "a sync failed");
@@ -177,6 +182,8 @@ impl Worker<'_> {
 
     fn take_reports(&mut self) {
         while let Some(report) = self.tier.take_report() {
+            let ended = self.scheduled.pop_front();
+            let _entered = ended.as_ref().map(|task| task.span.enter());
             tracing::info!(
                 partition = self.partition,
                 task = %report.task,
@@ -188,11 +195,11 @@ impl Worker<'_> {
                 duration_ms = report.duration_ms,
                 "compaction ended"
             );
-            crate::observe::compaction(&report);
+            self.meter.compaction(&report);
             self.posting.report(report);
             self.post();
             // Whoever gave up waiting needs no report; whoever gets it finds it in the figures.
-            if let Some(reply) = self.scheduled.pop_front().and_then(|scheduled| scheduled.report) {
+            if let Some(reply) = ended.as_ref().and_then(|task| task.report.as_ref()) {
                 let _ = reply.try_send(report);
             }
             self.follow_task();
@@ -220,7 +227,8 @@ impl Worker<'_> {
     fn schedule_background(&mut self, task: CompactionTask) {
         let pools = self.background.as_ref().and_then(|rota| rota.background.pools.clone());
         // Where so many tasks wait already, it is among them.
-        let _ = self.schedule(task, Scheduled { report: None, pools });
+        let span = tracing::info_span!("compaction", %task, partition = self.partition);
+        let _ = self.schedule(task, Scheduled { report: None, pools, span });
     }
 
     /// How long the worker may wait for its next input.

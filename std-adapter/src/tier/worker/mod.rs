@@ -20,6 +20,7 @@ use coldpress_core::cleanup::CleanupReply;
 use coldpress_core::log::{KeyHash, Store};
 use coldpress_core::tier::{Input, MediumError, MountError, Now, Status, Tier};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
+use tracing::Span;
 
 use self::board::Posting;
 use self::closing::Closing;
@@ -34,6 +35,7 @@ use super::shell::Shell;
 use super::syncer::Syncer;
 use crate::clock::{Clock, monotonic_ms};
 use crate::medium::Medium;
+use crate::observe::TierMeter;
 use crate::pool::PoolCoordinator;
 
 /// Messages taken in one turn.
@@ -53,6 +55,9 @@ pub(crate) struct Setup {
     pub(crate) messages: Receiver<Message>,
     pub(crate) pools: PoolCoordinator,
     pub(crate) ready: Sender<Result<Mounted, MountError>>,
+    pub(crate) meter: TierMeter,
+    /// The mount, within the open.
+    pub(crate) span: Span,
 }
 
 /// What a mount found.
@@ -106,6 +111,7 @@ pub(crate) struct Worker<'m> {
     /// The surroundings of each task that was scheduled, in their order: tasks end in it too.
     scheduled: VecDeque<Scheduled>,
     posting: Posting,
+    meter: TierMeter,
     background: Option<Rota>,
     closing: Option<Closing>,
     partition: u16,
@@ -135,7 +141,7 @@ impl Drop for Alarm {
 }
 
 /// Runs a worker to its end: mounts, says so, serves until it is closed.
-pub(crate) fn run(setup: Setup, syncer: Syncer) {
+pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
     let mut alarm = Alarm { shell: setup.shell, is_armed: true };
     let mut buffers = Buffers::new(&setup.config);
     let ready = setup.ready.clone();
@@ -148,8 +154,12 @@ pub(crate) fn run(setup: Setup, syncer: Syncer) {
             return;
         }
     };
+    let span = core::mem::replace(&mut setup.span, Span::none());
     let mut worker = Worker::new(setup, tier, syncer);
-    match worker.mount() {
+    let mounted = span.in_scope(|| worker.mount());
+    // It ends with the open that it is a part of.
+    drop(span);
+    match mounted {
         Ok(mounted) => {
             // Whoever opens the tier may have given up; then the channel of messages is closed too.
             let _ = ready.send(Ok(mounted));
@@ -198,6 +208,7 @@ impl<'m> Worker<'m> {
             waiters: Waiters::default(),
             scheduled: VecDeque::new(),
             posting: Posting::new(&setup.config),
+            meter: setup.meter,
             background: settings
                 .has_background()
                 .then(|| Rota::new(Background { interval: settings.background_interval(), pools: None })),
@@ -340,7 +351,9 @@ impl<'m> Worker<'m> {
                 let view = |(index, segment)| SegmentView::new(self.partition, index, segment, segment_bytes);
                 let _ = reply.try_send((0..).zip(self.tier.segments()).map(view).collect());
             }
-            Message::Close { ends_ms, outcome } => self.closing = Some(Closing::new(ends_ms, Some(outcome))),
+            Message::Close { ends_ms, outcome, span } => {
+                self.closing = Some(Closing::new(ends_ms, Some(outcome), span));
+            }
         }
     }
 
@@ -357,7 +370,7 @@ impl<'m> Worker<'m> {
                 Ok(message) => self.take(message),
                 // Nobody can send any more: the tier is being dropped without a close, or was never opened.
                 Err(_) => if self.closing.is_none() {
-                    self.closing = Some(Closing::new(monotonic_ms(), None));
+                    self.closing = Some(Closing::new(monotonic_ms(), None, Span::none()));
                 } else {
                     std::thread::sleep(timeout.min(Duration::from_millis(1)));
                 },

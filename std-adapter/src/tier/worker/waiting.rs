@@ -2,14 +2,12 @@
 
 use std::collections::VecDeque;
 
-use coldpress_core::tier::MediumError;
-use crossbeam_channel::Sender;
-
 use crate::tier::config::Durability;
 use crate::tier::error::TierError;
 use crate::tier::gate::Waiter;
+use coldpress_core::tier::MediumError;
 
-type Line = VecDeque<(u64, Sender<Result<(), TierError>>)>;
+type Line = VecDeque<(u64, Waiter)>;
 
 /// Two lines, each in the order of positions: a sync answers all that it covers (group commit). And who has no position yet.
 #[derive(Debug, Default)]
@@ -24,9 +22,9 @@ impl Waiters {
     /// Lets a client wait until everything up to `position` is as durable as it asked.
     pub(super) fn push(&mut self, position: u64, waiter: Waiter) {
         match waiter.durability {
-            Durability::Buffered => answer(&waiter.reply, Ok(())),
-            Durability::Flushed => self.flushed.push_back((position, waiter.reply)),
-            Durability::Synced => self.synced.push_back((position, waiter.reply)),
+            Durability::Buffered => answer(&waiter, Ok(())),
+            Durability::Flushed => self.flushed.push_back((position, waiter)),
+            Durability::Synced => self.synced.push_back((position, waiter)),
         }
     }
 
@@ -45,7 +43,7 @@ impl Waiters {
     /// What the held flushes wait for can't be done now.
     pub(super) fn fail_held(&mut self, error: TierError) {
         for waiter in self.held.drain(..) {
-            answer(&waiter.reply, Err(error));
+            answer(&waiter, Err(error));
         }
     }
 
@@ -85,21 +83,24 @@ impl Waiters {
 
 fn settle(line: &mut Line, reached: u64) {
     while line.front().is_some_and(|(position, _)| *position <= reached) {
-        if let Some((_, reply)) = line.pop_front() {
-            answer(&reply, Ok(()));
+        if let Some((_, waiter)) = line.pop_front() {
+            answer(&waiter, Ok(()));
         }
     }
 }
 
 fn fail(line: &mut Line, error: TierError) {
-    for (_, reply) in line.drain(..) {
-        answer(&reply, Err(error));
+    for (_, waiter) in line.drain(..) {
+        answer(&waiter, Err(error));
     }
 }
 
 /// A client that no longer waits needs no answer.
-pub(super) fn answer(reply: &Sender<Result<(), TierError>>, result: Result<(), TierError>) {
-    let _ = reply.try_send(result);
+pub(super) fn answer(waiter: &Waiter, result: Result<(), TierError>) {
+    if !waiter.span.is_none() {
+        waiter.span.in_scope(|| tracing::debug!(?result, "flushed"));
+    }
+    let _ = waiter.reply.try_send(result);
 }
 
 #[cfg(test)]
@@ -109,7 +110,7 @@ mod tests {
 
     fn waiter(durability: Durability) -> (Waiter, Receiver<Result<(), TierError>>) {
         let (reply, receiver) = bounded(1);
-        (Waiter { durability, reply }, receiver)
+        (Waiter { durability, reply, span: tracing::Span::none() }, receiver)
     }
 
     #[test]

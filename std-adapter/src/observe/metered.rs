@@ -1,0 +1,247 @@
+//! Counters, gauges and histograms of tiers and pools.
+//!
+//! A meter takes its instruments when a tier or its pools are opened, so that recording one figure costs no look-up. Counts are
+//! handed on as differences: a tier that is opened again begins at zero, and its counters go on.
+
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+
+use coldpress_core::cleanup::Reclaimed;
+use coldpress_core::compaction::Report;
+use metrics::{Counter, Gauge, Histogram, Label, Unit};
+
+use crate::pool::{HotPools, PoolError};
+use crate::tier::{Board, Shell, Timed};
+
+/// A counter, and what it was given.
+struct Count {
+    counter: Counter,
+    given: u64,
+}
+
+impl Count {
+    fn new(name: &'static str, unit: Unit, says: &'static str, labels: &[Label]) -> Self {
+        metrics::describe_counter!(name, unit, says);
+        Self { counter: metrics::counter!(name, labels.iter()), given: 0 }
+    }
+
+    fn follow(&mut self, count: u64) {
+        let more = count.saturating_sub(self.given);
+        self.given = count;
+        if more > 0 {
+            self.counter.increment(more);
+        }
+    }
+}
+
+fn gauge(name: &'static str, unit: Unit, says: &'static str, labels: &[Label]) -> Gauge {
+    metrics::describe_gauge!(name, unit, says);
+    metrics::gauge!(name, labels.iter())
+}
+
+fn seconds(name: &'static str, says: &'static str, labels: &[Label]) -> Histogram {
+    metrics::describe_histogram!(name, Unit::Seconds, says);
+    metrics::histogram!(name, labels.iter())
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; the figures stay below 2^53")]
+fn set(gauge: &Gauge, value: u64) {
+    gauge.set(value as f64);
+}
+
+/// The names and readings of what one partition counts.
+const TIER_COUNTS: [(&str, Unit, &str, Reading); 17] = [
+    ("coldpress_puts_total", Unit::Count, "Puts taken", |s, _| s.counts.puts.load(Relaxed)),
+    ("coldpress_gets_total", Unit::Count, "Gets", |s, _| s.counts.gets.load(Relaxed)),
+    ("coldpress_hits_total", Unit::Count, "Gets that found a value", |s, _| s.counts.hits.load(Relaxed)),
+    ("coldpress_hot_hits_total", Unit::Count, "Hits from the pools", |s, _| s.counts.hot_hits.load(Relaxed)),
+    ("coldpress_pending_hits_total", Unit::Count, "Hits from writes on their way", |s, _| {
+        s.counts.pending_hits.load(Relaxed)
+    }),
+    ("coldpress_removes_total", Unit::Count, "Removes", |s, _| s.counts.removes.load(Relaxed)),
+    ("coldpress_refused_puts_total", Unit::Count, "Puts refused", |s, _| s.counts.refused_puts.load(Relaxed)),
+    ("coldpress_evicted_records_total", Unit::Count, "Records dropped for room", |s, _| {
+        s.counts.evicted_records.load(Relaxed)
+    }),
+    ("coldpress_expired_records_total", Unit::Count, "Records dropped as expired or idle", |s, _| {
+        s.counts.expired_records.load(Relaxed)
+    }),
+    ("coldpress_damaged_reads_total", Unit::Count, "Gets of damaged records", |s, _| {
+        s.counts.damaged_reads.load(Relaxed)
+    }),
+    ("coldpress_bytes_put_total", Unit::Bytes, "Keys and values as put", |s, _| {
+        s.counts.bytes_put.load(Relaxed)
+    }),
+    ("coldpress_bytes_encoded_total", Unit::Bytes, "Fresh records as written", |_, b| b.bytes_encoded),
+    ("coldpress_bytes_written_total", Unit::Bytes, "All bytes written", |_, b| b.bytes_written),
+    ("coldpress_bytes_moved_total", Unit::Bytes, "Records relocated", |_, b| b.bytes_moved),
+    (
+        "coldpress_log_bytes_reclaimed_total",
+        Unit::Bytes,
+        "Log freed, less what was written for it",
+        |_, b| b.log_bytes_reclaimed,
+    ),
+    ("coldpress_pool_bytes_reclaimed_total", Unit::Bytes, "Pool pages given back for compaction", |_, b| {
+        b.pool_bytes_reclaimed
+    }),
+    ("coldpress_erases_total", Unit::Count, "Segments erased", |_, b| b.erases),
+];
+
+/// The names and readings of what one partition has.
+const TIER_STATES: [(&str, Unit, &str, Reading); 9] = [
+    ("coldpress_keys", Unit::Count, "Keys that have a value", |s, _| s.sums.keys.load(Relaxed)),
+    ("coldpress_pending_bytes", Unit::Bytes, "Writes on their way", |s, _| {
+        s.sums.pending_bytes.load(Relaxed)
+    }),
+    ("coldpress_charged_bytes", Unit::Bytes, "Charged against the capacity", |s, _| {
+        s.sums.charge.load(Relaxed)
+    }),
+    ("coldpress_live_bytes", Unit::Bytes, "Records that are needed", |_, b| b.live_bytes),
+    ("coldpress_stale_bytes", Unit::Bytes, "Records that are not", |_, b| {
+        b.used_bytes.saturating_sub(b.live_bytes)
+    }),
+    ("coldpress_occupied_bytes", Unit::Bytes, "Segments with anything in them", |_, b| b.occupied_bytes),
+    ("coldpress_free_segments", Unit::Count, "Segments that are free", |_, b| u64::from(b.free_segments)),
+    ("coldpress_quarantined_segments", Unit::Count, "Segments kept for their damage", |_, b| {
+        u64::from(b.quarantined_segments)
+    }),
+    ("coldpress_debt_permille", Unit::Count, "How far free segments are below the high watermark", |_, b| {
+        u64::from(b.debt_permille)
+    }),
+];
+
+type Reading = fn(&Shell, &Board) -> u64;
+
+/// The instruments of one partition.
+pub(crate) struct TierMeter {
+    labels: Vec<Label>,
+    put: Histogram,
+    get: Histogram,
+    sync: Histogram,
+    counts: Vec<(Count, Reading)>,
+    states: Vec<(Gauge, Reading)>,
+}
+
+impl TierMeter {
+    pub(crate) fn new(tier: &str, partition: u16) -> Self {
+        let labels =
+            vec![Label::new("tier", tier.to_owned()), Label::new("partition", partition.to_string())];
+        metrics::describe_counter!("coldpress_compactions_total", Unit::Count, "Tasks that ended");
+        Self {
+            put: seconds("coldpress_put_seconds", "Puts that were taken", &labels),
+            get: seconds("coldpress_get_seconds", "Gets", &labels),
+            sync: seconds("coldpress_sync_seconds", "Syncs", &labels),
+            counts: TIER_COUNTS
+                .iter()
+                .map(|(name, unit, says, reading)| (Count::new(name, *unit, says, &labels), *reading))
+                .collect(),
+            states: TIER_STATES
+                .iter()
+                .map(|(name, unit, says, reading)| (gauge(name, *unit, says, &labels), *reading))
+                .collect(),
+            labels,
+        }
+    }
+
+    /// Adds how long an operation took.
+    pub(crate) fn latency(&self, timed: Timed, took: Duration) {
+        let histogram = match timed {
+            Timed::Put => &self.put,
+            Timed::Get => &self.get,
+            Timed::Sync => &self.sync,
+        };
+        histogram.record(took.as_secs_f64());
+    }
+
+    /// Counts a task that ended.
+    pub(crate) fn compaction(&self, report: &Report) {
+        let mut labels = self.labels.clone();
+        labels.push(Label::new("task", report.task.to_string()));
+        let took = Duration::from_millis(report.duration_ms).as_secs_f64();
+        seconds("coldpress_compaction_seconds", "Tasks from start to end", &labels).record(took);
+        labels.push(Label::new("outcome", format!("{:?}", report.outcome).to_lowercase()));
+        metrics::counter!("coldpress_compactions_total", labels.iter()).increment(1);
+    }
+
+    /// Hands on what was counted and what there is.
+    pub(crate) fn figures(&mut self, shell: &Shell, board: &Board) {
+        for (count, reading) in &mut self.counts {
+            count.follow(reading(shell, board));
+        }
+        for (gauge, reading) in &self.states {
+            set(gauge, reading(shell, board));
+        }
+    }
+}
+
+/// The instruments of the pools of one manager.
+pub(crate) struct PoolMeter {
+    labels: Vec<Label>,
+    hits: Count,
+    misses: Count,
+    committed: Gauge,
+    live: Gauge,
+    requested: Gauge,
+    pages: Gauge,
+    external: Gauge,
+    internal: Gauge,
+}
+
+impl PoolMeter {
+    pub(crate) fn new(pools: &str) -> Self {
+        let labels = vec![Label::new("pools", pools.to_owned())];
+        let bytes = |name, says| gauge(name, Unit::Bytes, says, &labels);
+        let count = |name, says| Count::new(name, Unit::Count, says, &labels);
+        metrics::describe_counter!("coldpress_pool_cleanups_total", Unit::Count, "Cleanups that ended");
+        metrics::describe_counter!(
+            "coldpress_pool_bytes_released_total",
+            Unit::Bytes,
+            "Pages given back to the operating system"
+        );
+        Self {
+            hits: count("coldpress_pool_hits_total", "Reads that found their value"),
+            misses: count("coldpress_pool_misses_total", "Reads that did not"),
+            committed: bytes("coldpress_pool_committed_bytes", "Pages taken from the operating system"),
+            live: bytes("coldpress_pool_live_bytes", "Slots in use"),
+            requested: bytes("coldpress_pool_requested_bytes", "Values in them"),
+            pages: gauge("coldpress_pool_pages", Unit::Count, "Pages taken", &labels),
+            external: gauge(
+                "coldpress_pool_external_fragmentation_permille",
+                Unit::Count,
+                "1 - live / committed",
+                &labels,
+            ),
+            internal: gauge(
+                "coldpress_pool_internal_fragmentation_permille",
+                Unit::Count,
+                "1 - requested / live",
+                &labels,
+            ),
+            labels,
+        }
+    }
+
+    /// Counts a cleanup that ended.
+    pub(crate) fn cleanup(&self, kind: &'static str, reclaimed: &Reclaimed, error: Option<PoolError>) {
+        let mut labels = self.labels.clone();
+        labels.push(Label::new("kind", kind));
+        metrics::counter!("coldpress_pool_bytes_released_total", labels.iter()).increment(reclaimed.bytes);
+        let outcome = error.map_or_else(|| "done".to_owned(), |error| format!("{error:?}").to_lowercase());
+        labels.push(Label::new("outcome", outcome));
+        metrics::counter!("coldpress_pool_cleanups_total", labels.iter()).increment(1);
+    }
+
+    /// Measures the pools.
+    pub(crate) fn figures(&mut self, hot: HotPools) {
+        // Pools that are being closed have nothing to tell.
+        let Ok(figures) = hot.figures() else { return };
+        self.hits.follow(figures.hits);
+        self.misses.follow(figures.misses);
+        set(&self.committed, figures.committed_bytes);
+        set(&self.live, figures.live_bytes);
+        set(&self.requested, figures.requested_bytes);
+        set(&self.pages, u64::from(figures.pages));
+        set(&self.external, u64::from(figures.external_permille));
+        set(&self.internal, u64::from(figures.internal_permille));
+    }
+}
