@@ -26,23 +26,28 @@ enum State {
         segment: u32,
         head: Head,
     },
-    /// Looking for freed records.
-    Freed {
+    /// Going through the records of one segment after the other.
+    Scan {
+        pass: Pass,
         segment: u32,
         scanner: Option<Scanner>,
     },
     /// All times are known.
     Clock,
-    /// Feeding the index.
-    Index {
-        segment: u32,
-        scanner: Option<Scanner>,
-    },
     Settle,
     Sync {
         mark: u64,
     },
     Done,
+}
+
+/// What a pass over all records is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Looking for freed records and times (rule 5: no segment is indexed whose life is over).
+    Freed,
+    /// Feeding the index.
+    Index,
 }
 
 /// What the head of a segment says.
@@ -120,14 +125,13 @@ impl Mount {
         match self.state {
             State::Head { segment } => self.head(log, segment),
             State::Tail { segment, head } => self.tail(log, host, segment, head),
-            State::Freed { segment, scanner } => Ok(self.freed(log, host, segment, scanner)),
+            State::Scan { pass, segment, scanner } => Ok(self.scan(log, host, pass, segment, scanner)),
             State::Clock => {
                 // Every header and time record was seen: a segment may have been open for longer than the bound.
                 log.clock.start(now, self.newest_s, log.config.clock_jump_s_max)?;
-                self.state = State::Index { segment: 0, scanner: None };
+                self.state = State::Scan { pass: Pass::Index, segment: 0, scanner: None };
                 Ok(Poll::Again)
             }
-            State::Index { segment, scanner } => Ok(self.index(log, host, segment, scanner)),
             State::Settle => Ok(self.settle(log, host)),
             State::Sync { mark } => {
                 if log.syncs.synced >= mark {
@@ -209,7 +213,7 @@ impl Mount {
             return Ok(Poll::Again);
         }
         self.decide(log, host)?;
-        self.state = State::Freed { segment: 0, scanner: None };
+        self.state = State::Scan { pass: Pass::Freed, segment: 0, scanner: None };
         Ok(Poll::Again)
     }
 
@@ -284,34 +288,40 @@ impl Mount {
         (from..log.geometry.segment_count()).find(|i| log.state_of(*i) == SegmentState::Sealed)
     }
 
-    /// Rule 5: freed records first, so that no segment is read whose life is over.
-    fn freed<H: Host>(
+    fn scan<H: Host>(
         &mut self,
         log: &mut Log<'_>,
         host: &mut H,
+        pass: Pass,
         from: u32,
         scanner: Option<Scanner>,
     ) -> Poll {
         let Some(segment) = Self::next_segment(log, from) else {
-            self.state = State::Clock;
+            self.state = if pass == Pass::Freed { State::Clock } else { State::Settle };
             return Poll::Again;
         };
         let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));
         for _ in 0..STEPS_PER_POLL {
             match self.step(log, host, &mut scanner) {
                 Scan::Read { offset, bytes } => {
-                    self.state = State::Freed { segment, scanner: Some(scanner) };
+                    self.state = State::Scan { pass, segment, scanner: Some(scanner) };
                     return self.read(log, segment, offset, bytes);
                 }
-                Scan::Item(found) => self.note(log, &found),
-                Scan::Again | Scan::Damage { .. } => {}
-                Scan::End { .. } => {
-                    self.state = State::Freed { segment: segment + 1, scanner: None };
+                Scan::Item(found) if pass == Pass::Freed => self.note(log, &found),
+                Scan::Item(found) => self.recover(log, host, &found, scanner.has_footer),
+                Scan::Again => {}
+                // A hole in a segment that was not sealed is a record that a cut took before it was durable.
+                Scan::Damage { .. } => self.report.damaged_records += u32::from(pass == Pass::Index),
+                Scan::End { records_end } => {
+                    if pass == Pass::Index {
+                        self.end_segment(log, &scanner, records_end);
+                    }
+                    self.state = State::Scan { pass, segment: segment + 1, scanner: None };
                     return Poll::Again;
                 }
             }
         }
-        self.state = State::Freed { segment, scanner: Some(scanner) };
+        self.state = State::Scan { pass, segment, scanner: Some(scanner) };
         Poll::Again
     }
 
@@ -359,50 +369,22 @@ impl Mount {
         }
     }
 
-    fn index<H: Host>(
-        &mut self,
-        log: &mut Log<'_>,
-        host: &mut H,
-        from: u32,
-        scanner: Option<Scanner>,
-    ) -> Poll {
-        let Some(segment) = Self::next_segment(log, from) else {
-            self.state = State::Settle;
-            return Poll::Again;
-        };
-        let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));
-        for _ in 0..STEPS_PER_POLL {
-            match self.step(log, host, &mut scanner) {
-                Scan::Read { offset, bytes } => {
-                    self.state = State::Index { segment, scanner: Some(scanner) };
-                    return self.read(log, segment, offset, bytes);
-                }
-                Scan::Item(found) => self.recover(log, host, &found, scanner.has_footer),
-                Scan::Again => {}
-                // A hole in a segment that was not sealed is a record that a cut took before it was durable.
-                Scan::Damage { .. } => self.report.damaged_records += 1,
-                Scan::End { records_end } => {
-                    let used = records_end.saturating_sub(log.geometry.records_at());
-                    let mut is_empty = used == 0 && !scanner.has_footer;
-                    if let Some(segment) = log.segment(segment) {
-                        segment.used_bytes = used;
-                        segment.has_footer = scanner.has_footer;
-                        is_empty &= !segment.is_damaged;
-                    }
-                    // Opened and never used: nothing in it can come back, so it is erased without a freed record, which would
-                    // take room that a medium may lack after cuts in a row (rule 12).
-                    if is_empty && let Some(segment) = log.set_state(segment, SegmentState::Freeing) {
-                        segment.is_counted = false;
-                        segment.mark = 0;
-                    }
-                    self.report.unsealed_segments += u32::from(!scanner.has_footer);
-                    self.state = State::Index { segment: segment + 1, scanner: None };
-                    return Poll::Again;
-                }
-            }
+    /// All records of a segment are in the index.
+    fn end_segment(&mut self, log: &mut Log<'_>, scanner: &Scanner, records_end: u32) {
+        let used = records_end.saturating_sub(log.geometry.records_at());
+        let mut is_empty = used == 0 && !scanner.has_footer;
+        if let Some(segment) = log.segment(scanner.segment) {
+            segment.used_bytes = used;
+            segment.has_footer = scanner.has_footer;
+            is_empty &= !segment.is_damaged;
         }
-        self.state = State::Index { segment, scanner: Some(scanner) };
-        Poll::Again
+        // Opened and never used: nothing in it can come back, so it is erased without a freed record, which would take room
+        // that a medium may lack after cuts in a row (rule 12).
+        if is_empty && let Some(segment) = log.set_state(scanner.segment, SegmentState::Freeing) {
+            segment.is_counted = false;
+            segment.mark = 0;
+        }
+        self.report.unsealed_segments += u32::from(!scanner.has_footer);
     }
 
     fn recover<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, found: &Found, has_footer: bool) {
