@@ -61,12 +61,13 @@
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
+pub mod flash;
 mod mailbox;
 mod medium;
 mod pages;
 mod try_cell;
 
 pub use mailbox::{CleanupWorker, Mailbox, Outcome, Progress, RequestError, TicketError};
-pub use medium::{IoMedium, MediumError};
+pub use medium::{IoMedium, AccessError};
 pub use pages::StaticPages;
 pub use try_cell::{Contended, TryCell};

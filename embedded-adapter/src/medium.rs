@@ -8,7 +8,7 @@ use embedded_io::{Read, Seek, SeekFrom, Write};
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum MediumError<E> {
+pub enum AccessError<E> {
     /// The range lies not wholly within the medium; the device was not touched.
     OutOfBounds,
     /// The device ended first. The buffer holds this many bytes of it; the rest is as it was.
@@ -25,7 +25,7 @@ pub enum MediumError<E> {
     Device(E),
 }
 
-impl<E: fmt::Display> fmt::Display for MediumError<E> {
+impl<E: fmt::Display> fmt::Display for AccessError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::OutOfBounds => f.write_str("the range lies outside the medium"),
@@ -36,7 +36,7 @@ impl<E: fmt::Display> fmt::Display for MediumError<E> {
     }
 }
 
-impl<E: core::error::Error> core::error::Error for MediumError<E> {}
+impl<E: core::error::Error> core::error::Error for AccessError<E> {}
 
 /// Reads and writes at stated positions of any device that reads, writes and seeks: a file on an SD card, a serial
 /// flash behind a driver, a file of the host.
@@ -46,7 +46,7 @@ impl<E: core::error::Error> core::error::Error for MediumError<E> {}
 /// pieces is carried on; one that stops says how far it came.
 ///
 /// ```
-/// use coldpress_embedded::{IoMedium, MediumError};
+/// use coldpress_embedded::{IoMedium, AccessError};
 ///
 /// # struct Ram { bytes: [u8; 64], at: usize }
 /// # impl embedded_io::ErrorType for Ram { type Error = core::convert::Infallible; }
@@ -81,8 +81,8 @@ impl<E: core::error::Error> core::error::Error for MediumError<E> {}
 /// let mut bytes = [0; 4];
 /// medium.read_at(60, &mut bytes)?;
 /// assert_eq!(&bytes, b"cold");
-/// assert_eq!(medium.read_at(61, &mut bytes), Err(MediumError::OutOfBounds));
-/// # Ok::<(), MediumError<core::convert::Infallible>>(())
+/// assert_eq!(medium.read_at(61, &mut bytes), Err(AccessError::OutOfBounds));
+/// # Ok::<(), AccessError<core::convert::Infallible>>(())
 /// ```
 #[derive(Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -100,9 +100,9 @@ impl<T: Read + Write + Seek> IoMedium<T> {
     /// Takes a whole device as the medium, as long as it is now.
     ///
     /// # Errors
-    /// [`MediumError::Device`] when it can not tell its end.
-    pub fn whole(mut device: T) -> Result<Self, MediumError<T::Error>> {
-        let size_bytes = device.seek(SeekFrom::End(0)).map_err(MediumError::Device)?;
+    /// [`AccessError::Device`] when it can not tell its end.
+    pub fn whole(mut device: T) -> Result<Self, AccessError<T::Error>> {
+        let size_bytes = device.seek(SeekFrom::End(0)).map_err(AccessError::Device)?;
         Ok(Self { device, size_bytes })
     }
 
@@ -115,16 +115,16 @@ impl<T: Read + Write + Seek> IoMedium<T> {
     /// Fills `bytes` from `position` on.
     ///
     /// # Errors
-    /// [`MediumError`]; of a short read it says how much of `bytes` is filled.
+    /// [`AccessError`]; of a short read it says how much of `bytes` is filled.
     ///
     /// # Bounds
     /// One seek and at most one read of the device for each byte; one in all where it delivers whole.
-    pub fn read_at(&mut self, position: u64, bytes: &mut [u8]) -> Result<(), MediumError<T::Error>> {
+    pub fn read_at(&mut self, position: u64, bytes: &mut [u8]) -> Result<(), AccessError<T::Error>> {
         self.seek(position, bytes.len())?;
         let mut read = 0;
         while let Some(rest) = bytes.get_mut(read..).filter(|rest| !rest.is_empty()) {
-            match self.device.read(rest).map_err(MediumError::Device)? {
-                0 => return Err(MediumError::ShortRead { read }),
+            match self.device.read(rest).map_err(AccessError::Device)? {
+                0 => return Err(AccessError::ShortRead { read }),
                 count => read += count,
             }
         }
@@ -134,16 +134,16 @@ impl<T: Read + Write + Seek> IoMedium<T> {
     /// Writes all of `bytes` from `position` on. They are durable after the next [`flush`](Self::flush).
     ///
     /// # Errors
-    /// [`MediumError`]; of a short write it says how much went out.
+    /// [`AccessError`]; of a short write it says how much went out.
     ///
     /// # Bounds
     /// One seek and at most one write of the device for each byte; one in all where it takes them whole.
-    pub fn write_at(&mut self, position: u64, bytes: &[u8]) -> Result<(), MediumError<T::Error>> {
+    pub fn write_at(&mut self, position: u64, bytes: &[u8]) -> Result<(), AccessError<T::Error>> {
         self.seek(position, bytes.len())?;
         let mut written = 0;
         while let Some(rest) = bytes.get(written..).filter(|rest| !rest.is_empty()) {
-            match self.device.write(rest).map_err(MediumError::Device)? {
-                0 => return Err(MediumError::ShortWrite { written }),
+            match self.device.write(rest).map_err(AccessError::Device)? {
+                0 => return Err(AccessError::ShortWrite { written }),
                 count => written += count,
             }
         }
@@ -153,10 +153,10 @@ impl<T: Read + Write + Seek> IoMedium<T> {
     /// Has the device make durable what was written.
     ///
     /// # Errors
-    /// [`MediumError::Device`]; then nothing is known about any write since the last success, and trying again proves
+    /// [`AccessError::Device`]; then nothing is known about any write since the last success, and trying again proves
     /// nothing.
-    pub fn flush(&mut self) -> Result<(), MediumError<T::Error>> {
-        self.device.flush().map_err(MediumError::Device)
+    pub fn flush(&mut self) -> Result<(), AccessError<T::Error>> {
+        self.device.flush().map_err(AccessError::Device)
     }
 
     /// Gives the device back. What was not flushed may not be on it.
@@ -165,12 +165,12 @@ impl<T: Read + Write + Seek> IoMedium<T> {
     }
 
     /// Goes to `position` if `length` bytes fit from there.
-    fn seek(&mut self, position: u64, length: usize) -> Result<(), MediumError<T::Error>> {
+    fn seek(&mut self, position: u64, length: usize) -> Result<(), AccessError<T::Error>> {
         let end = u64::try_from(length).ok().and_then(|length| position.checked_add(length));
         if end.is_none_or(|end| end > self.size_bytes) {
-            return Err(MediumError::OutOfBounds);
+            return Err(AccessError::OutOfBounds);
         }
-        self.device.seek(SeekFrom::Start(position)).map_err(MediumError::Device)?;
+        self.device.seek(SeekFrom::Start(position)).map_err(AccessError::Device)?;
         Ok(())
     }
 }

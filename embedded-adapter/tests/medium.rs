@@ -3,7 +3,7 @@
 use core::convert::Infallible;
 use core::fmt;
 
-use coldpress_embedded::{IoMedium, MediumError};
+use coldpress_embedded::{IoMedium, AccessError};
 use embedded_io::{Error, ErrorKind, ErrorType, Read, Seek, SeekFrom, Write};
 
 /// What the device says when it breaks.
@@ -123,8 +123,8 @@ fn out_of_bounds_access_never_touches_the_device() {
     let mut medium = IoMedium::new(Device::new(64), 32);
     let mut bytes = [7; 4];
     for position in [29, 32, 33, u64::MAX - 1, u64::MAX] {
-        assert_eq!(medium.read_at(position, &mut bytes), Err(MediumError::OutOfBounds));
-        assert_eq!(medium.write_at(position, &bytes), Err(MediumError::OutOfBounds));
+        assert_eq!(medium.read_at(position, &mut bytes), Err(AccessError::OutOfBounds));
+        assert_eq!(medium.write_at(position, &bytes), Err(AccessError::OutOfBounds));
     }
     assert_eq!(medium.read_at(28, &mut bytes), Ok(()));
     assert_eq!(medium.read_at(32, &mut []), Ok(()));
@@ -137,10 +137,10 @@ fn out_of_bounds_access_never_touches_the_device() {
 fn ended_device_access_says_how_far_it_came() {
     let mut medium = IoMedium::new(Device { piece: 4, ..Device::new(30) }, 64);
     let mut bytes = [7; 8];
-    assert_eq!(medium.read_at(24, &mut bytes), Err(MediumError::ShortRead { read: 6 }));
+    assert_eq!(medium.read_at(24, &mut bytes), Err(AccessError::ShortRead { read: 6 }));
     assert_eq!(bytes, [0, 0, 0, 0, 0, 0, 7, 7]);
-    assert_eq!(medium.write_at(25, &bytes), Err(MediumError::ShortWrite { written: 5 }));
-    assert_eq!(medium.read_at(30, &mut bytes), Err(MediumError::ShortRead { read: 0 }));
+    assert_eq!(medium.write_at(25, &bytes), Err(AccessError::ShortWrite { written: 5 }));
+    assert_eq!(medium.read_at(30, &mut bytes), Err(AccessError::ShortRead { read: 0 }));
     // The position is not taken on trust afterwards.
     assert_eq!(medium.read_at(0, &mut bytes), Ok(()));
     assert_eq!(bytes, [0; 8]);
@@ -154,20 +154,20 @@ fn breaking_at_each_call_in_turn_is_reported_and_nothing_is_tried_again() {
         // A seek, two writes, a flush, a seek, a read: the one that breaks is the last one made.
         let run = medium.write_at(0, &[1; 8]).and_then(|()| medium.flush());
         let run = run.and_then(|()| medium.read_at(0, &mut [0; 4]));
-        assert_eq!(run, Err(MediumError::Device(Broken)), "{calls_left} calls left");
+        assert_eq!(run, Err(AccessError::Device(Broken)), "{calls_left} calls left");
         assert_eq!(medium.into_device().calls, calls_left + 1);
     }
     assert!(matches!(
         IoMedium::whole(Device { calls_left: 0, ..Device::new(1) }),
-        Err(MediumError::Device(Broken))
+        Err(AccessError::Device(Broken))
     ));
 }
 
 #[test]
 fn errors_shown_say_what_happened() {
-    let shown = |error: MediumError<Infallible>| error.to_string();
-    assert_eq!(shown(MediumError::OutOfBounds), "the range lies outside the medium");
-    assert_eq!(shown(MediumError::ShortRead { read: 6 }), "the device ended after 6 bytes");
-    assert_eq!(shown(MediumError::ShortWrite { written: 5 }), "the device took no more after 5 bytes");
-    assert_eq!(MediumError::Device(Broken).to_string(), "the device failed: broken");
+    let shown = |error: AccessError<Infallible>| error.to_string();
+    assert_eq!(shown(AccessError::OutOfBounds), "the range lies outside the medium");
+    assert_eq!(shown(AccessError::ShortRead { read: 6 }), "the device ended after 6 bytes");
+    assert_eq!(shown(AccessError::ShortWrite { written: 5 }), "the device took no more after 5 bytes");
+    assert_eq!(AccessError::Device(Broken).to_string(), "the device failed: broken");
 }

@@ -38,7 +38,7 @@ pub use footer::{
 pub use geometry::{Geometry, GeometryError, Identity, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_UNIT_MAX};
 pub use place::{KeyHash, Location, Version};
 pub use record::{
-    FREED_BYTES, Freed, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, Record, RecordError, RecordHeader,
+    FREED_BYTES, Freed, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, TIME_BYTES,
     read_record,
 };
 pub use segment::{
@@ -46,7 +46,7 @@ pub use segment::{
     Marker, Store,
 };
 pub use table::{Segment, SegmentState, Tally};
-pub use victim::{Ages, Choice, Policy, Reason, choose};
+pub use victim::{Ages, Choice, Policy, Reason, Terms, choose};
 
 /// The fewest segments a medium may have: see the reserve's argument at the tier's reserve.
 pub const SEGMENTS_MIN: u32 = 12;

@@ -19,6 +19,9 @@ pub const KEY_BYTES_MAX: u32 = u16::MAX as u32;
 /// The longest record header, in bytes: long lengths, expiry and an 8-byte origin.
 pub const RECORD_HEADER_BYTES_MAX: u32 = 1 + 6 + 4 + 8 + 4;
 
+/// The shortest record header, in bytes: tag, short lengths, checksum.
+pub const RECORD_HEADER_BYTES_MIN: u32 = 1 + 3 + 4;
+
 const EXPIRY: u8 = 1 << 2;
 const ORIGIN: u8 = 1 << 3;
 const LONG: u8 = 1 << 4;
@@ -284,6 +287,8 @@ pub fn read_record<'a>(
     Ok(Record { header, key, value, payload, record_bytes })
 }
 
+/// Bytes of the value of a time record.
+pub const TIME_BYTES: u32 = 4;
 /// Bytes of the value of a freed record.
 pub const FREED_BYTES: usize = 12;
 

@@ -79,23 +79,47 @@ pub struct Segment {
 }
 
 impl Segment {
+    /// A segment that was never written; usable in a `static`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            state: SegmentState::Free,
+            stream: 0,
+            has_footer: false,
+            is_suspect: false,
+            is_damaged: false,
+            has_marker: false,
+            is_counted: false,
+            sequence: 0,
+            erases: 0,
+            used_bytes: 0,
+            live_bytes: 0,
+            live_records: 0,
+            sealed_at: 0,
+            relocated_bytes: 0,
+            mark: 0,
+            freed_in: None,
+        }
+    }
+
     /// Bytes of records in it that nothing needs.
     #[must_use]
     pub const fn stale_bytes(&self) -> u32 {
         self.used_bytes.saturating_sub(self.live_bytes)
     }
 
-    /// An upper bound of what relocating its live records takes: each may gain an origin, and needs a footer entry.
+    /// An upper bound of what relocating its live records takes: each may gain an origin, and needs a footer entry of up to
+    /// `entry_bytes`.
     #[must_use]
-    pub fn relocation_bytes(&self, geometry: &Geometry) -> u32 {
-        let each = geometry.padded(geometry.origin_bytes()) + super::ENTRY_BYTES_MAX;
+    pub fn relocation_bytes(&self, geometry: &Geometry, entry_bytes: u32) -> u32 {
+        let each = geometry.padded(geometry.origin_bytes()) + entry_bytes;
         self.live_bytes.saturating_add(self.live_records.saturating_mul(each))
     }
 
     /// What cleaning it gains, in bytes; zero where it would cost as much as it yields.
     #[must_use]
-    pub fn yield_bytes(&self, geometry: &Geometry) -> u32 {
-        geometry.usable_bytes().saturating_sub(self.relocation_bytes(geometry))
+    pub fn yield_bytes(&self, geometry: &Geometry, entry_bytes: u32) -> u32 {
+        geometry.usable_bytes().saturating_sub(self.relocation_bytes(geometry, entry_bytes))
     }
 
     /// Adds a live record.

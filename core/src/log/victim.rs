@@ -117,7 +117,20 @@ pub struct Choice {
     pub reason: Reason,
 }
 
-/// Chooses the segment to clean next, among those for which `eligible` holds; `appended` is the tier's count of bytes.
+/// What a choice is made by.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Terms<'a> {
+    /// The shape of the medium.
+    pub geometry: &'a Geometry,
+    /// The most that a record takes in a footer; 0 where there are none.
+    pub entry_bytes: u32,
+    /// How to choose.
+    pub policy: Policy,
+    /// Bytes that clients appended so far: the clock of segment ages.
+    pub appended: u64,
+}
+
+/// Chooses the segment to clean next, among those for which `eligible` holds.
 ///
 /// Suspect segments come first, then dead ones, then what the policy says. A segment that would cost as much as it yields
 /// is never chosen. [`Policy::Adaptive`] counts as greedy: [resolve](Ages::resolve) it first.
@@ -126,10 +139,8 @@ pub struct Choice {
 /// One pass over the table.
 #[must_use]
 pub fn choose(
-    geometry: &Geometry,
+    terms: &Terms<'_>,
     segments: &[Segment],
-    policy: Policy,
-    appended: u64,
     eligible: impl Fn(u32, &Segment) -> bool,
 ) -> Option<Choice> {
     let mut best: Option<(u128, Choice)> = None;
@@ -137,7 +148,7 @@ pub fn choose(
         if segment.state != SegmentState::Sealed || segment.is_damaged || !eligible(index, segment) {
             continue;
         }
-        let gain = segment.yield_bytes(geometry);
+        let gain = segment.yield_bytes(terms.geometry, terms.entry_bytes);
         let (rank, reason) = if segment.is_suspect {
             (u128::MAX, Reason::Suspect)
         } else if segment.live_records == 0 {
@@ -145,7 +156,7 @@ pub fn choose(
         } else if gain == 0 {
             continue;
         } else {
-            rank(geometry, segment, policy, gain, appended)
+            rank(terms, segment, gain)
         };
         if best.as_ref().is_none_or(|(highest, _)| rank > *highest) {
             best = Some((rank, Choice { segment: index, reason }));
@@ -154,14 +165,14 @@ pub fn choose(
     best.map(|(_, choice)| choice)
 }
 
-fn rank(geometry: &Geometry, segment: &Segment, policy: Policy, gain: u32, appended: u64) -> (u128, Reason) {
-    let usable = geometry.usable_bytes().max(1);
-    let live = segment.relocation_bytes(geometry).max(1);
+fn rank(terms: &Terms<'_>, segment: &Segment, gain: u32) -> (u128, Reason) {
+    let usable = terms.geometry.usable_bytes().max(1);
+    let live = segment.relocation_bytes(terms.geometry, terms.entry_bytes).max(1);
     let permille = u16::try_from(u64::from(live) * 1000 / u64::from(usable)).unwrap_or(u16::MAX);
-    match policy {
+    match terms.policy {
         Policy::Greedy | Policy::Adaptive => (u128::from(gain), Reason::LeastLive(permille)),
         Policy::CostBenefit => {
-            let age = appended.saturating_sub(segment.sealed_at).saturating_add(1);
+            let age = terms.appended.saturating_sub(segment.sealed_at).saturating_add(1);
             let score = u128::from(gain) * u128::from(age) * 1024 / u128::from(live);
             (score, Reason::CostBenefit(permille))
         }
@@ -190,7 +201,9 @@ mod tests {
     }
 
     fn pick(segments: &[Segment], policy: Policy) -> Option<Choice> {
-        choose(&geometry(), segments, policy, 1_000_000, |_, _| true)
+        let terms =
+            Terms { geometry: &geometry(), entry_bytes: crate::log::ENTRY_BYTES_MAX, policy, appended: 1_000_000 };
+        choose(&terms, segments, |_, _| true)
     }
 
     #[test]

@@ -19,7 +19,7 @@ pub(super) fn left_bytes(log: &Log<'_>, below: u32) -> u64 {
 
 fn is_worth_it(log: &Log<'_>, segment: &Segment, below: u32) -> bool {
     let usable = u64::from(log.geometry.usable_bytes());
-    let gain = u64::from(segment.yield_bytes(&log.geometry));
+    let gain = u64::from(segment.yield_bytes(&log.geometry, log.config.entry_bytes()));
     segment.sequence < below && gain * 1000 >= usable * u64::from(log.config.stale_permille_min)
 }
 
@@ -35,7 +35,7 @@ pub(super) fn step(log: &mut Log<'_>, mover: &mut Mover, task: &mut Task, below:
     }
     // A victim that could not be emptied is not tried again by the same task.
     let skipped = task.report.victims.last.filter(|_| task.report.victims.skipped > 0).map(|c| c.segment);
-    let choice = choose(&log.geometry, log.segments, log.policy(), log.appended_bytes, |i, s| {
+    let choice = choose(&log.terms(log.policy()), log.segments, |i, s| {
         Some(i) != skipped && is_worth_it(log, s, below)
     });
     match choice {

@@ -4,7 +4,10 @@ use core::fmt;
 
 use crate::compaction::PaceConfig;
 
-use crate::log::{Geometry, Policy, RECORD_HEADER_BYTES_MAX, Segment, Store, TRAILER_BYTES};
+use crate::log::{
+    ENTRY_BYTES_MAX, FREED_BYTES, Geometry, Identity, Policy, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN,
+    Segment, Store, TIME_BYTES, TRAILER_BYTES,
+};
 
 /// How many segments a machine can have open or sealing at a time.
 pub const SLOTS_MAX: usize = 8;
@@ -31,6 +34,8 @@ pub enum Stream {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Streams {
+    /// One for all: fresh and relocated records share a segment. The least RAM, and no rest of a segment is kept open.
+    One,
     /// One for fresh records, one for relocated ones.
     Two,
     /// Fresh and relocated records by temperature.
@@ -43,6 +48,7 @@ impl Streams {
     #[must_use]
     pub const fn count(self) -> u32 {
         match self {
+            Self::One => 1,
             Self::Two => 2,
             Self::Four => 4,
         }
@@ -61,6 +67,8 @@ pub struct TierConfig {
     pub record_bytes_max: u32,
     /// How many streams.
     pub streams: Streams,
+    /// Whether segments get footers. Without them a mount reads every record, and slots need no memory for them.
+    pub has_footers: bool,
     /// How victims are chosen while there is no shortage.
     pub policy: Policy,
     /// Compaction begins by itself when fewer segments than this are free beyond the reserve.
@@ -96,6 +104,7 @@ impl TierConfig {
             store,
             record_bytes_max: if quarter < 1 << 20 { quarter } else { 1 << 20 },
             streams: Streams::Four,
+            has_footers: true,
             policy: Policy::Adaptive,
             low_watermark_segments: 1,
             high_watermark_segments: 1,
@@ -111,18 +120,35 @@ impl TierConfig {
 
     /// Bytes of live records, each at its [charge](Self::charge_bytes), that the medium is sure to hold.
     ///
-    /// The segments that are not in the reserve, each less the one record that may not have fitted at its end.
+    /// The segments that are not in the reserve, each less the one record that may not have fitted at its end and, where
+    /// records are few and segments small, less what cleaning it costs: see [`reserve_segments`].
     #[must_use]
     pub const fn charge_bytes_max(&self) -> u64 {
-        let usable = self.geometry.usable_bytes().saturating_sub(self.record_bytes_max);
+        let lost = self.record_bytes_max + if self.has_footers { 0 } else { self.overhead_bytes() };
+        let usable = self.geometry.usable_bytes().saturating_sub(lost);
         let segments = self.geometry.segment_count().saturating_sub(reserve_segments(self.streams));
         usable as u64 * segments as u64
     }
 
-    /// What a record is charged: its bytes once relocated, its footer entry, and a tombstone, so that a remove always fits.
+    /// The machine's own records in a segment: its freed record, and a time record.
+    const fn overhead_bytes(&self) -> u32 {
+        self.freed_bytes() + self.geometry.padded(RECORD_HEADER_BYTES_MIN + TIME_BYTES)
+    }
+
+    /// A freed record.
+    pub(super) const fn freed_bytes(&self) -> u32 {
+        self.geometry.padded(RECORD_HEADER_BYTES_MIN + FREED_BYTES as u32) + self.entry_bytes()
+    }
+
+    /// What a record is charged: its bytes once relocated, its footer entry, and what a remove of it takes beyond that.
+    ///
+    /// A remove always fits. Its tombstone is live from the moment at which the value is not, so one charge serves for both
+    /// where a tombstone is no longer than the value that it hides: where keys are stored as they are, since it has the same
+    /// key, no value and no expiry. Where keys are hashed it carries 12 bytes for a key that may be shorter, and is charged too.
+    /// Until it is published it lies in an open segment, which is in the reserve.
     #[must_use]
     pub fn charge_bytes(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u32 {
-        use crate::log::{ENTRY_BYTES_MAX, Kind, RecordHeader, Version};
+        use crate::log::{Kind, RecordHeader, Version};
         let header = RecordHeader {
             kind: Kind::Value,
             codec: 1,
@@ -131,9 +157,18 @@ impl TierConfig {
             expires_s: expires.then_some(0),
             origin: Some(Version { sequence: 0, offset: 0 }),
         };
+        let value = header.record_bytes(&self.geometry) + self.entry_bytes();
+        if self.geometry.identity() == Identity::KeyBytes {
+            return value;
+        }
         let tombstone =
             RecordHeader { kind: Kind::Tombstone, key_bytes: 12, value_bytes: 0, expires_s: None, ..header };
-        header.record_bytes(&self.geometry) + tombstone.record_bytes(&self.geometry) + 2 * ENTRY_BYTES_MAX
+        value + tombstone.record_bytes(&self.geometry) + self.entry_bytes()
+    }
+
+    /// The most that a record takes in a footer.
+    pub(super) const fn entry_bytes(&self) -> u32 {
+        if self.has_footers { ENTRY_BYTES_MAX } else { 0 }
     }
 
     pub(super) fn check(&self, memory: &Memory<'_>) -> Result<(), ConfigError> {
@@ -147,15 +182,19 @@ impl TierConfig {
             return Err(ConfigError::Slots(self.streams.count() + 1));
         }
         // One record must fit a segment with its entry, else it could never be placed.
-        let entry = crate::log::ENTRY_BYTES_MAX + TRAILER_BYTES;
+        let entry = ENTRY_BYTES_MAX + TRAILER_BYTES;
         if self.record_bytes_max <= RECORD_HEADER_BYTES_MAX
             || self.record_bytes_max.saturating_add(entry) > g.usable_bytes()
         {
             return Err(ConfigError::RecordBytes(g.usable_bytes().saturating_sub(entry)));
         }
         let record = self.record_bytes_max as usize;
-        if memory.copy.len() < record || memory.scan.len() < record || memory.recode.len() < record {
+        let lacks_recode = !memory.recode.is_empty() && memory.recode.len() < record;
+        if memory.copy.len() < record || memory.scan.len() < record || lacks_recode {
             return Err(ConfigError::Buffer(self.record_bytes_max));
+        }
+        if !self.has_footers && memory.slots.iter().any(|slot| !slot.footer.is_empty()) {
+            return Err(ConfigError::Footers);
         }
         for slot in &memory.slots {
             if slot.records.len() < record || slot.placed.is_empty() {
@@ -181,6 +220,16 @@ impl TierConfig {
 ///
 /// Each stream keeps one open (`streams`), one more may be sealing and one opening, [`FREE_RESERVE`] stay free for
 /// compaction and for removes, and one is on its way from victim to free.
+///
+/// **Why it is enough (I-GC-2).** Let U be the usable bytes of a segment, r the longest record and R the reserve, of N
+/// segments. In a shortage at least N − R + 1 segments are sealed, and all that is live takes at most (N − R)(U − r), so
+/// the least live of them holds less than U − r: relocated, it fits into one segment, whatever record did not fit at its
+/// end. That segment is there, for fresh records leave [`FREE_RESERVE`] free. Where there are no footers, U is taken less
+/// the freed record that each cleaning writes and a time record, too, so that a victim always yields more than it costs.
+///
+/// With [`Streams::One`] fresh records fill up the segment that relocation opened. They may take only what the victim in
+/// hand does not need of it ([`Log::leaves_room_for_victim`](super::log::Log)); so a cleaning still opens at most one segment
+/// before it gives one back, and what a victim yields, and nothing else, is what fresh records get.
 #[must_use]
 pub const fn reserve_segments(streams: Streams) -> u32 {
     streams.count() + 2 + FREE_RESERVE + 1
@@ -220,7 +269,7 @@ pub struct Memory<'m> {
     pub copy: &'m mut [u8],
     /// For reading footers and for verifying; at least the longest record.
     pub scan: &'m mut [u8],
-    /// For encoding a value again; at least the longest record.
+    /// For encoding a value again; at least the longest record, or empty where that is never done.
     pub recode: &'m mut [u8],
 }
 
@@ -228,6 +277,14 @@ pub struct Memory<'m> {
 #[derive(Debug, Clone, Copy, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Pending(pub(super) Option<(crate::log::KeyHash, super::Placed)>);
+
+impl Pending {
+    /// Room for a record; usable in a `static`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self(None)
+    }
+}
 
 /// Why a machine can't be built.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -244,6 +301,8 @@ pub enum ConfigError {
     Buffer(u32),
     /// At least so many segments are needed.
     Segments(u32),
+    /// Memory for footers was lent to a machine that writes none.
+    Footers,
     /// The high watermark is below the low one.
     Watermarks,
     /// `step_bytes` and `time_every_s` are at least 1, `stale_permille_min` at most 1,000.
@@ -258,6 +317,7 @@ impl fmt::Display for ConfigError {
             Self::RecordBytes(max) => write!(f, "the longest record is limited to {max} bytes"),
             Self::Buffer(n) => write!(f, "every buffer needs at least {n} bytes"),
             Self::Segments(n) => write!(f, "at least {n} segments are needed"),
+            Self::Footers => f.write_str("memory for footers, and no footers to write"),
             Self::Watermarks => f.write_str("the high watermark is below the low one"),
             Self::Steps => f.write_str("steps and times of zero, or a share above 1,000 permille"),
         }

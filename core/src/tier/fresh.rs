@@ -25,8 +25,8 @@ pub struct Fresh<'a> {
 }
 
 impl Fresh<'_> {
-    pub(super) fn header(&self) -> RecordHeader {
-        let payload = u32::try_from(self.payload.len()).unwrap_or(u32::MAX);
+    pub(super) fn header(&self, rest: &[u8]) -> RecordHeader {
+        let payload = u32::try_from(self.payload.len() + rest.len()).unwrap_or(u32::MAX);
         RecordHeader {
             kind: self.kind,
             codec: self.codec,

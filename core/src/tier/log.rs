@@ -9,7 +9,7 @@ use super::slot::Slot;
 use super::sync::Syncs;
 use super::{Action, AppendError, Counters, Now};
 use crate::cleanup::Ticket;
-use crate::log::{Ages, Geometry, Policy, Segment, SegmentState, Store, Tally};
+use crate::log::{Ages, Geometry, Policy, Segment, SegmentState, Store, Tally, Terms};
 
 /// Which engine a ticket belongs to: its index. Slots come first, in their order.
 pub(super) const LANE_OPENING: u16 = 8;
@@ -304,6 +304,33 @@ impl<'m> Log<'m> {
     /// How victims are chosen now.
     pub(super) fn policy(&self) -> Policy {
         self.ages.resolve(self.config.policy, self.sequence_next, &self.geometry)
+    }
+
+    /// What victims are chosen by.
+    pub(super) const fn terms(&self, policy: Policy) -> Terms<'_> {
+        let entry_bytes = self.config.entry_bytes();
+        Terms { geometry: &self.geometry, entry_bytes, policy, appended: self.appended_bytes }
+    }
+
+    /// Tells whether a fresh record may go into an open segment, with `rest` bytes behind it, that relocation shares.
+    ///
+    /// Where free segments are short, what is live in the victim in hand needs its place first: it would open another segment
+    /// else, and fresh records would take that one too, down to the last. Bounds: one pass over the table.
+    pub(super) fn leaves_room_for_victim(&self, rest: u32) -> bool {
+        if self.config.streams != Streams::One
+            || self.free() > FREE_RESERVE
+            || self.count(SegmentState::Victim) + self.count(SegmentState::Emptied) == 0
+        {
+            return true;
+        }
+        let entry = self.config.entry_bytes();
+        let needed: u32 = self
+            .segments
+            .iter()
+            .filter(|s| matches!(s.state, SegmentState::Victim | SegmentState::Emptied))
+            .map(|s| s.relocation_bytes(&self.geometry, entry) + self.config.freed_bytes())
+            .sum();
+        needed <= rest
     }
 
     /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.

@@ -220,11 +220,24 @@ impl<'m> Tier<'m> {
     /// # Bounds
     /// Copies the record once; looks at each slot once.
     pub fn append(&mut self, now: Now, fresh: &Fresh<'_>) -> Result<Location, AppendError> {
+        self.append_split(now, fresh, &[])
+    }
+
+    /// Appends a record whose payload lies in two pieces: that of `fresh`, then `rest`. The checksum is over both.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append), with its bounds.
+    pub fn append_split(
+        &mut self,
+        now: Now,
+        fresh: &Fresh<'_>,
+        rest: &[u8],
+    ) -> Result<Location, AppendError> {
         if self.status != Status::Running {
             return Err(AppendError::NotMounted);
         }
         self.log.observe(now);
-        match self.log.append_fresh(now, fresh) {
+        match self.log.append_fresh(now, fresh, rest) {
             Err(AppendError::Busy)
                 if !self.log.is_backing_off(now)
                     && !self.tasks.evict.is_active()
@@ -235,6 +248,13 @@ impl<'m> Tier<'m> {
             }
             result => result,
         }
+    }
+
+    /// Tells whether a client's record of so many bytes has a place now, or as soon as a free segment is opened: nothing has to be
+    /// cleaned for it first. Bounds: one pass over the segment table.
+    #[must_use]
+    pub fn has_room(&self, record_bytes: u32) -> bool {
+        self.status == Status::Running && self.log.has_room(record_bytes)
     }
 
     /// Wants everything appended so far to be written.

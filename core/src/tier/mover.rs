@@ -320,7 +320,7 @@ impl Mover {
         let stream =
             if is_keyed { log.relocated_stream(from, version.sequence) } else { super::config::Stream::Old };
         let recode = core::mem::take(&mut log.recode);
-        let again = if record.header.kind == Kind::Value {
+        let again = if record.header.kind == Kind::Value && !recode.is_empty() {
             host.recode(record.header.codec, record.value, recode)
         } else {
             None

@@ -1,6 +1,6 @@
 //! Where a record goes: the choice of a stream and slot, and its bytes into the slot's buffer.
 
-use super::config::{Pending, Stream};
+use super::config::{Pending, Stream, Streams};
 use super::log::Log;
 use super::slot::SlotState;
 use super::{AppendError, Fresh, Now, Placed};
@@ -31,7 +31,8 @@ const REST_WORTH_KEEPING: u32 = 64;
 impl Log<'_> {
     /// The slot that fills a segment of this stream.
     pub(super) fn filling(&self, stream: Stream) -> Option<usize> {
-        self.slots.iter().position(|s| s.state == SlotState::Filling && s.stream == stream)
+        let is_shared = self.config.streams == Streams::One;
+        self.slots.iter().position(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
     }
 
     fn slot_with(&self, stream: Stream, room: Room) -> Option<usize> {
@@ -72,8 +73,13 @@ impl Log<'_> {
     }
 
     /// Appends a client's record.
-    pub(super) fn append_fresh(&mut self, now: Now, fresh: &Fresh<'_>) -> Result<Location, AppendError> {
-        let header = fresh.header();
+    pub(super) fn append_fresh(
+        &mut self,
+        now: Now,
+        fresh: &Fresh<'_>,
+        rest: &[u8],
+    ) -> Result<Location, AppendError> {
+        let header = fresh.header(rest);
         let bytes = header.record_bytes(&self.geometry);
         // It must fit once it is relocated, too.
         if header.relocated_bytes(&self.geometry) > self.config.record_bytes_max {
@@ -88,7 +94,7 @@ impl Log<'_> {
         let incoming = Incoming {
             hash: fresh.hash,
             header,
-            parts: [fresh.payload, &[]],
+            parts: [fresh.payload, rest],
             payload: fresh.checksum,
             moved_from: None,
         };
@@ -119,10 +125,30 @@ impl Log<'_> {
         if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
             return self.follow(index, room);
         }
+        if let Some(index) = self.filling(stream) {
+            let rest = self.rest_of(index);
+            if rest >= bytes && !self.leaves_room_for_victim(rest - bytes) {
+                return Err(AppendError::Busy);
+            }
+        }
         if let Some(index) = self.choose_slot(stream, other, room) {
             return Ok(index);
         }
         self.take_opening(stream, false)
+    }
+
+    /// Tells whether a fresh record has a place without any cleaning.
+    pub(super) fn has_room(&self, record_bytes: u32) -> bool {
+        let has_rest = self.filling(Stream::Warm).is_some_and(|index| {
+            let rest = self.rest_of(index);
+            rest >= record_bytes && self.leaves_room_for_victim(rest - record_bytes)
+        });
+        has_rest || self.may_open(Stream::Warm, false)
+    }
+
+    /// Bytes that records may still take in a slot's segment.
+    fn rest_of(&self, index: usize) -> u32 {
+        self.slots.get(index).map_or(0, |s| s.records_end_max(&self.geometry).saturating_sub(s.head))
     }
 
     /// The slot in which the record of this version waits for publication.

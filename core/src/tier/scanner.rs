@@ -7,8 +7,8 @@ use super::Host;
 use super::log::{LANE_SCAN, Log};
 use crate::cleanup::Ticket;
 use crate::log::{
-    Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Record, RecordError,
-    RecordHeader, SegmentState, Trailer, TrailerError, Version, read_record,
+    Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MIN,
+    Record, RecordError, RecordHeader, SegmentState, Trailer, TrailerError, Version, read_record,
 };
 
 /// What a scan found.
@@ -66,9 +66,6 @@ enum Mode {
     },
     Records,
 }
-
-/// Bytes of the shortest record header: tag, lengths, checksum.
-const RECORD_HEADER_BYTES: u32 = 8;
 
 /// How much is known of the record at the cursor while it is read alone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -299,7 +296,7 @@ impl Scanner {
         let rest = (self.end - self.cursor).min(Self::lane_bytes(log));
         let bytes = match self.narrow {
             None => rest,
-            Some(_) => rest.min(log.geometry.padded(RECORD_HEADER_BYTES)),
+            Some(_) => rest.min(log.geometry.padded(RECORD_HEADER_BYTES_MIN)),
         };
         self.narrow = self.narrow.map(|_| Narrow::Header);
         self.ask(self.cursor, bytes)

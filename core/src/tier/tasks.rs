@@ -178,8 +178,7 @@ impl Tasks {
         // Down to the last segment that an output may need, only the quickest gain counts.
         let policy = if coming <= 1 { Policy::Greedy } else { log.policy() };
         let is_short = self.is_short;
-        let choice =
-            choose(&log.geometry, log.segments, policy, log.appended_bytes, |_, s| is_short || s.is_suspect);
+        let choice = choose(&log.terms(policy), log.segments, |_, s| is_short || s.is_suspect);
         match choice {
             Some(choice) => {
                 self.is_for_task = false;
@@ -291,8 +290,7 @@ impl Tasks {
         if log.free() > FREE_RESERVE || !mover.is_idle() || log.leaving() > 0 {
             return false;
         }
-        let victim: Option<Choice> =
-            choose(&log.geometry, log.segments, Policy::Greedy, log.appended_bytes, |_, _| true);
+        let victim: Option<Choice> = choose(&log.terms(Policy::Greedy), log.segments, |_, _| true);
         victim.is_none()
     }
 }

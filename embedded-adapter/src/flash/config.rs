@@ -1,0 +1,81 @@
+//! What a flash tier is configured with, and what it is built from.
+
+use coldpress_core::log::{Geometry, Identity, Store};
+use coldpress_core::tier::{Streams, TierConfig};
+
+use super::error::BuildError;
+use super::medium::Medium;
+use super::table::PLACE_BITS_MAX;
+
+/// The configuration of a flash tier.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct FlashConfig {
+    /// Bytes of a segment: what one erase gives back. A multiple of the medium's erase unit.
+    pub segment_bytes: u32,
+    /// Tells this store from others; written where the medium is blank.
+    pub store_id: u64,
+    /// `CompactData` cleans segments with at least this share of stale bytes, in permille.
+    pub stale_permille_min: u16,
+    /// The clock is written to the log at least every so many seconds: how exact an expiry is across a reboot.
+    pub time_every_s: u32,
+    /// How far the wall clock may have jumped at a mount, in seconds. Firmware without one passes zeros.
+    pub clock_jump_s_max: u32,
+    /// How long the pools have to answer a cleanup request, in milliseconds.
+    pub cleanup_timeout_ms: u32,
+    /// Whether the firmware has pools, and carries out the requests that [`poll`](super::FlashTier::poll) hands out.
+    pub has_pools: bool,
+}
+
+impl FlashConfig {
+    /// The defaults for a segment size.
+    #[must_use]
+    pub const fn new(segment_bytes: u32, store_id: u64) -> Self {
+        Self {
+            segment_bytes,
+            store_id,
+            stale_permille_min: 100,
+            time_every_s: 60,
+            clock_jump_s_max: 366 * 24 * 3600,
+            cleanup_timeout_ms: 500,
+            has_pools: false,
+        }
+    }
+
+    /// The machine's configuration over a medium.
+    pub(super) fn machine<M: Medium>(
+        &self,
+        medium: &M,
+        segments: u32,
+        record_bytes_max: u32,
+    ) -> Result<TierConfig, BuildError> {
+        let erase_unit = medium.erase_unit_bytes().max(1);
+        if !self.segment_bytes.is_multiple_of(erase_unit) {
+            return Err(BuildError::EraseUnit(erase_unit));
+        }
+        let unit = medium.write_unit_bytes();
+        let geometry =
+            Geometry::new(self.segment_bytes, segments, unit, medium.erase_value(), Identity::KeyBytes)
+                .map_err(BuildError::Geometry)?;
+        let bytes = geometry.medium_bytes();
+        if bytes > medium.medium_bytes() || bytes > u64::from(u32::MAX) {
+            return Err(BuildError::MediumBytes(bytes));
+        }
+        if bytes / u64::from(unit) > 1 << PLACE_BITS_MAX {
+            return Err(BuildError::Units(1 << PLACE_BITS_MAX));
+        }
+        let store = Store { id: self.store_id, hash_key: [0; 16], partition: 0, partitions: 1 };
+        Ok(TierConfig {
+            record_bytes_max,
+            streams: Streams::One,
+            has_footers: false,
+            stale_permille_min: self.stale_permille_min,
+            time_every_s: self.time_every_s,
+            clock_jump_s_max: self.clock_jump_s_max,
+            cleanup_timeout_ms: self.cleanup_timeout_ms,
+            // One record a poll.
+            step_bytes: 1,
+            ..TierConfig::new(geometry, store)
+        })
+    }
+}

@@ -1,0 +1,218 @@
+//! Driving the machine: steps, and what they may cost.
+
+use coldpress_core::cleanup::{CleanupReply, CleanupRequest, Reclaimed, Ticket};
+use coldpress_core::tier::{Action, Input, MediumError, Now, Poll, Status};
+
+use super::index::Desk;
+use super::medium::{Medium, Started};
+use super::tier::FlashTier;
+
+/// What a call did to the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Work {
+    /// Operations that the machine asked for: reads, programs, erases, syncs.
+    pub operations: u32,
+    /// Of these, erases: at most one.
+    pub erases: u32,
+    /// Bytes programmed: at most a segment.
+    pub bytes_programmed: u32,
+    /// Bytes read, the index's looks at single records included.
+    pub bytes_read: u32,
+    /// Whether nothing is left to do before something is asked, or time passes.
+    pub is_idle: bool,
+    /// Whether an operation is under way: [`poll`](FlashTier::poll) again when it has ended.
+    pub is_waiting: bool,
+    /// What the pools are asked for: give [`answer`](FlashTier::answer) the outcome.
+    pub cleanup: Option<CleanupRequest>,
+}
+
+/// What a call may still do.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Allowance {
+    pub(super) steps: u32,
+    erases: u32,
+    bytes: u32,
+}
+
+/// Steps of one call that is not a poll; each is bounded, and the allowance of the medium ends it earlier.
+const STEPS_MAX: u32 = 4_096;
+
+/// What came of a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Something was done.
+    Done,
+    /// There is nothing to do now.
+    Idle,
+    /// An operation is under way.
+    Waiting,
+    /// The allowance does not cover what comes next; it is kept for the next call.
+    Spent,
+}
+
+impl<M: Medium> FlashTier<'_, M> {
+    /// The bound of any call: one erase and one segment of programming, in so many steps.
+    pub(super) fn allowance(&self, steps: u32) -> Allowance {
+        Allowance { steps, erases: 1, bytes: self.flash.geometry.segment_bytes() }
+    }
+
+    pub(super) fn whole_allowance(&self) -> Allowance {
+        self.allowance(STEPS_MAX)
+    }
+
+    /// Takes one step. Bounds: one operation of the medium, or one step of the machine inside, with the index's looks at the
+    /// records it concerns.
+    pub(super) fn step(&mut self, now: Now, allowance: &mut Allowance, work: &mut Work) -> Step {
+        if allowance.steps == 0 {
+            return Step::Spent;
+        }
+        if let Some(ticket) = self.under_way {
+            let Some(result) = self.flash.medium.is_done() else {
+                return Step::Waiting;
+            };
+            self.under_way = None;
+            self.done(now, ticket, result);
+            allowance.steps -= 1;
+            return Step::Done;
+        }
+        let action = match self.held.take() {
+            Some(action) => action,
+            None => {
+                let mut desk = Desk { index: &mut self.index, flash: &mut self.flash };
+                match self.tier.poll(now, &mut desk) {
+                    Poll::Do(action) => action,
+                    Poll::Again => {
+                        allowance.steps -= 1;
+                        return Step::Done;
+                    }
+                    Poll::Idle => return Step::Idle,
+                }
+            }
+        };
+        if !allowance.covers(&action) {
+            self.held = Some(action);
+            return Step::Spent;
+        }
+        allowance.steps -= 1;
+        self.perform(now, action, allowance, work);
+        if self.under_way.is_some() { Step::Waiting } else { Step::Done }
+    }
+
+    fn perform(&mut self, now: Now, action: Action, allowance: &mut Allowance, work: &mut Work) {
+        let segment_bytes = self.flash.geometry.segment_bytes();
+        work.operations += 1;
+        let (ticket, started) = match action {
+            Action::Read { ticket, segment, offset, .. } => {
+                let buffer = self.tier.read_buffer(ticket);
+                self.flash.bytes_read += buffer.len() as u64;
+                let result = self.flash.medium.read(segment * segment_bytes + offset, buffer);
+                (ticket, result.map(|()| Started::Done))
+            }
+            Action::Write { ticket, segment, offset, bytes } => {
+                allowance.bytes = allowance.bytes.saturating_sub(bytes);
+                work.bytes_programmed += bytes;
+                let lent = self.tier.write_bytes(ticket);
+                (ticket, self.flash.medium.write(segment * segment_bytes + offset, lent))
+            }
+            Action::Erase { ticket, segment } => {
+                allowance.erases = allowance.erases.saturating_sub(1);
+                work.erases += 1;
+                (ticket, self.flash.medium.erase(segment * segment_bytes, segment_bytes))
+            }
+            Action::Sync { ticket } => (ticket, self.flash.medium.sync()),
+            Action::Cleanup(request) => {
+                work.operations -= 1;
+                self.ask(now, request, work);
+                return;
+            }
+            // An action added later can't be carried out.
+            other => (other.ticket(), Err(MediumError::Io)),
+        };
+        match started {
+            Ok(Started::UnderWay) => self.under_way = Some(ticket),
+            Ok(Started::Done) => self.done(now, ticket, Ok(())),
+            Err(error) => {
+                self.failure = Some(error);
+                self.done(now, ticket, Err(error));
+            }
+        }
+    }
+
+    fn ask(&mut self, now: Now, request: CleanupRequest, work: &mut Work) {
+        if self.has_pools {
+            work.cleanup = Some(request);
+            return;
+        }
+        // There are no pools: nothing is there to be reclaimed.
+        let reply = CleanupReply { ticket: request.ticket, result: Ok(Reclaimed::default()) };
+        self.answer(now, reply);
+    }
+
+    /// Gives the outcome of a cleanup request that [`poll`](Self::poll) handed out; one that comes late is dropped.
+    pub fn answer(&mut self, now: Now, reply: CleanupReply) {
+        let mut desk = Desk { index: &mut self.index, flash: &mut self.flash };
+        // Stale where the machine's deadline was passed: the report says so already.
+        let _ = self.tier.handle(now, Input::Cleanup(reply), &mut desk);
+    }
+
+    fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), MediumError>) {
+        if let Err(error) = result {
+            self.failure = Some(error);
+        }
+        let mut desk = Desk { index: &mut self.index, flash: &mut self.flash };
+        // Each ticket is reported once, so it is outstanding.
+        let _ = self.tier.handle(now, Input::Done { ticket, result }, &mut desk);
+    }
+
+    /// Takes up to `budget` steps of what is to be done: the mount, compaction, tasks. To be called until
+    /// [`is_idle`](Work::is_idle), from the main loop or an interrupt, and again from time to time.
+    ///
+    /// Whatever it leaves half done is gone on with by the next call, or found by the next mount.
+    ///
+    /// # Bounds
+    /// At most `budget` operations of the medium, at most one of them an erase, and at most one segment programmed. Beside
+    /// these a step may look at the records of a few keys, to tell which one an entry of the index is of. It waits for
+    /// nothing: where the medium says that an operation is under way the call ends.
+    pub fn poll(&mut self, now: Now, budget: u32) -> Work {
+        let read_before = self.flash.bytes_read;
+        let mut work = Work::default();
+        let mut allowance = self.allowance(budget);
+        loop {
+            match self.step(now, &mut allowance, &mut work) {
+                Step::Done => {
+                    if self.index.is_overfull || work.cleanup.is_some() {
+                        break;
+                    }
+                }
+                Step::Idle => {
+                    work.is_idle = true;
+                    break;
+                }
+                Step::Waiting => {
+                    work.is_waiting = true;
+                    break;
+                }
+                Step::Spent => break,
+            }
+        }
+        work.bytes_read = u32::try_from(self.flash.bytes_read - read_before).unwrap_or(u32::MAX);
+        self.note(&work);
+        work
+    }
+
+    /// Whether it takes records.
+    pub(super) fn is_running(&self) -> bool {
+        self.tier.status() == Status::Running && !self.index.is_overfull
+    }
+}
+
+impl Allowance {
+    fn covers(&self, action: &Action) -> bool {
+        match action {
+            Action::Write { bytes, .. } => self.bytes >= *bytes,
+            Action::Erase { .. } => self.erases > 0,
+            _ => true,
+        }
+    }
+}

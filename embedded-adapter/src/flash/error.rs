@@ -1,0 +1,140 @@
+//! Why an operation of a flash tier was not done.
+
+use core::fmt;
+
+use coldpress_core::log::GeometryError;
+use coldpress_core::tier::{ConfigError, MediumError, MountError};
+
+/// Why a tier could not be built. Nothing was read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The shape of the medium is refused.
+    Geometry(GeometryError),
+    /// The configuration or the memory is.
+    Config(ConfigError),
+    /// A segment is no multiple of so many bytes, the erase unit.
+    EraseUnit(u32),
+    /// The segments take so many bytes; the medium has fewer, or they are more than can be addressed.
+    MediumBytes(u64),
+    /// The medium has more write units than an entry of the index can tell apart; so many are the most.
+    Units(u32),
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Geometry(error) => error.fmt(f),
+            Self::Config(error) => error.fmt(f),
+            Self::EraseUnit(n) => write!(f, "a segment takes a multiple of the erase unit, {n} bytes"),
+            Self::MediumBytes(n) => write!(f, "the segments take {n} bytes, more than the medium has"),
+            Self::Units(n) => write!(f, "the index tells {n} write units apart at most"),
+        }
+    }
+}
+
+impl core::error::Error for BuildError {}
+
+/// Why a tier is not mounted. Nothing was written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum FlashMountError {
+    /// What is on the medium is refused.
+    Mount(MountError),
+    /// The medium holds more keys than the index has places for.
+    Keys,
+}
+
+impl fmt::Display for FlashMountError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Mount(error) => error.fmt(f),
+            Self::Keys => f.write_str("the medium holds more keys than the index has places for"),
+        }
+    }
+}
+
+impl core::error::Error for FlashMountError {}
+
+/// Why a value was not written or a key not removed. The caller still has both, and may offer them again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum PutError {
+    /// The tier is not mounted, or is closed.
+    NotMounted,
+    /// Not now: an operation of the medium is under way, or a failed one waits to be tried again. Poll, and offer it again.
+    Busy,
+    /// Compaction must come first, and would take more than one call may do. Poll, or reserve, and offer it again.
+    NeedsCompaction,
+    /// The medium is full of live records: remove something.
+    Full,
+    /// The index is full. Keys that were removed take places until the last copy of them is gone from the medium:
+    /// schedule `CompactData`, or remove something.
+    KeysFull,
+    /// A record, header and key included, takes at most so many bytes.
+    TooLong(u32),
+    /// Another key, longer than 11 bytes, has the same identity: this one can't be stored beside it.
+    Collision,
+    /// The medium failed. The value may be found after a mount all the same; until then the old one is.
+    Medium(MediumError),
+    /// All segment sequences were issued: the medium is worn out.
+    Exhausted,
+}
+
+impl fmt::Display for PutError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotMounted => f.write_str("the tier is not mounted"),
+            Self::Busy => f.write_str("the medium is busy: poll and offer it again"),
+            Self::NeedsCompaction => f.write_str("compaction must come first: poll and offer it again"),
+            Self::Full => f.write_str("the medium is full of live records"),
+            Self::KeysFull => f.write_str("the index is full"),
+            Self::TooLong(max) => write!(f, "a record takes at most {max} bytes"),
+            Self::Collision => f.write_str("another key has the same identity"),
+            Self::Medium(error) => error.fmt(f),
+            Self::Exhausted => f.write_str("all segment sequences were issued"),
+        }
+    }
+}
+
+impl core::error::Error for PutError {}
+
+/// Why a value was not read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum GetError {
+    /// The tier is not mounted.
+    NotMounted,
+    /// An operation of the medium is under way: ask again.
+    Busy,
+    /// The record is damaged. What was read is not its value.
+    Damaged,
+    /// The value, or key, takes so many bytes: more than the buffer has.
+    Short(u32),
+    /// The medium failed.
+    Medium(MediumError),
+}
+
+impl fmt::Display for GetError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotMounted => f.write_str("the tier is not mounted"),
+            Self::Busy => f.write_str("the medium is busy: ask again"),
+            Self::Damaged => f.write_str("the record is damaged"),
+            Self::Short(n) => write!(f, "it takes a buffer of {n} bytes"),
+            Self::Medium(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for GetError {}
+
+impl From<MediumError> for GetError {
+    fn from(error: MediumError) -> Self {
+        Self::Medium(error)
+    }
+}

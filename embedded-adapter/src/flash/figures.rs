@@ -1,0 +1,102 @@
+//! What a tier holds, and what its calls have cost.
+
+use coldpress_core::log::SegmentState;
+use coldpress_core::tier::Counters;
+
+use super::driving::Work;
+use super::medium::Medium;
+use super::tier::FlashTier;
+
+/// What a tier holds and has done. All counts are exact.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Figures {
+    /// Keys with a value.
+    pub keys: u32,
+    /// Entries of the index: these, and keys that were removed and are still on the medium.
+    pub entries: u32,
+    /// Entries that it takes.
+    pub entries_max: u32,
+    /// Bytes of live records, each as long as it will be once relocated.
+    pub charged_bytes: u64,
+    /// Bytes of live records that the medium is sure to hold.
+    pub charge_bytes_max: u64,
+    /// Segments that are free.
+    pub free_segments: u32,
+    /// Segments kept as they are because of damage.
+    pub quarantined_segments: u32,
+    /// Erases of the least and of the most erased segment.
+    pub erases: (u32, u32),
+    /// Erases of all segments.
+    pub erases_total: u64,
+    /// Bytes read of the medium since the tier was built.
+    pub bytes_read: u64,
+    /// What the machine has done since then.
+    pub counters: Counters,
+}
+
+/// The most that any one call has cost since the tier was built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Worst {
+    /// Operations.
+    pub operations: u32,
+    /// Erases.
+    pub erases: u32,
+    /// Bytes programmed.
+    pub bytes_programmed: u32,
+    /// Bytes read.
+    pub bytes_read: u32,
+}
+
+impl<M: Medium> FlashTier<'_, M> {
+    /// What the tier holds and has done. Bounds: one pass over the segment table.
+    #[must_use]
+    pub fn figures(&self) -> Figures {
+        let segments = self.tier.segments();
+        let erases = segments.iter().map(|segment| segment.erases);
+        let tally = self.tier.tally();
+        Figures {
+            keys: self.len(),
+            entries: self.index.table.entries(),
+            entries_max: self.keys_max,
+            charged_bytes: self.charged_bytes(),
+            charge_bytes_max: self.charge_bytes_max,
+            free_segments: tally.free,
+            quarantined_segments: tally.quarantined,
+            erases: (erases.clone().min().unwrap_or(0), erases.clone().max().unwrap_or(0)),
+            erases_total: erases.map(u64::from).sum(),
+            bytes_read: self.flash.bytes_read,
+            counters: self.tier.counters(),
+        }
+    }
+
+    /// How often a segment was erased; `None` beyond the last one.
+    #[must_use]
+    pub fn erases(&self, segment: u32) -> Option<u32> {
+        self.tier.segments().get(segment as usize).map(|segment| segment.erases)
+    }
+
+    /// The most that any one call has cost.
+    #[must_use]
+    pub const fn worst(&self) -> Worst {
+        self.worst
+    }
+
+    /// Bytes of all live records, as they will be once relocated. Bounds: one pass over the segment table.
+    pub(super) fn charged_bytes(&self) -> u64 {
+        let counts = |state| !matches!(state, SegmentState::Erased | SegmentState::Quarantined);
+        let live = self.tier.segments().iter().filter(|segment| counts(segment.state));
+        live.map(|segment| u64::from(segment.relocation_bytes(&self.flash.geometry, 0))).sum()
+    }
+
+    /// Takes a call into account.
+    pub(super) fn note(&mut self, work: &Work) {
+        self.worst = Worst {
+            operations: self.worst.operations.max(work.operations),
+            erases: self.worst.erases.max(work.erases),
+            bytes_programmed: self.worst.bytes_programmed.max(work.bytes_programmed),
+            bytes_read: self.worst.bytes_read.max(work.bytes_read),
+        };
+    }
+}

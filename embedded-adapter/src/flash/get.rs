@@ -1,0 +1,143 @@
+//! Reading: get, contains, the keys.
+
+use coldpress_core::log::Version;
+use coldpress_core::tier::Now;
+
+use super::GetError;
+use super::hash::key_hash;
+use super::medium::Medium;
+use super::reader::Opened;
+use super::table::State;
+use super::tier::FlashTier;
+
+/// Where a walk over the keys stands.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Cursor(usize);
+
+/// A key that a walk came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct KeyFound<'b> {
+    /// The key.
+    pub key: &'b [u8],
+    /// Bytes of its value.
+    pub value_bytes: u32,
+    /// When it expires, in seconds of the wall clock.
+    pub expires_s: Option<u32>,
+}
+
+/// A record that was found to be the newest of its key.
+struct Newest {
+    opened: Opened,
+    sequence: u32,
+    version: Version,
+    state: State,
+}
+
+impl<M: Medium> FlashTier<'_, M> {
+    /// Reads the value of a key into `out`; returns its part of `out`, or `None` where the key has no value.
+    ///
+    /// # Errors
+    /// [`GetError`]; `out` holds nothing of use then. [`GetError::Short`] tells the length that it takes.
+    ///
+    /// # Bounds
+    /// Reads the record once, and header and key of others with the same fingerprint: at most seven, hardly ever one.
+    pub fn get<'b>(&mut self, now: Now, key: &[u8], out: &'b mut [u8]) -> Result<Option<&'b [u8]>, GetError> {
+        self.check_readable()?;
+        let Some(newest) = self.newest(now, key)? else { return Ok(None) };
+        let bytes = newest.opened.header.value_bytes;
+        let Some(out) = out.get_mut(..bytes as usize) else { return Err(GetError::Short(bytes)) };
+        if self.flash.value(&newest.opened, key, newest.sequence, out)? {
+            Ok(Some(out))
+        } else {
+            Err(GetError::Damaged)
+        }
+    }
+
+    /// Tells whether a key has a value, by header and key alone.
+    ///
+    /// # Errors
+    /// [`GetError`].
+    ///
+    /// # Bounds
+    /// As for [`get`](Self::get), without the value.
+    pub fn contains(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError> {
+        self.check_readable()?;
+        Ok(self.newest(now, key)?.is_some())
+    }
+
+    /// Finds the newest record of a key, if it is a value whose time is not over.
+    fn newest(&mut self, now: Now, key: &[u8]) -> Result<Option<Newest>, GetError> {
+        let hash = key_hash(key);
+        let mut newest: Option<Newest> = None;
+        let mut is_doubtful = false;
+        for at in self.index.table.candidates(&hash) {
+            let Some(entry) = self.index.table.entry(at) else { continue };
+            let Some(opened) = self.flash.open(entry.place)? else {
+                is_doubtful |= entry.state != State::Dead;
+                continue;
+            };
+            if !self.flash.key_is(&opened, key)? {
+                let stored = self.flash.stored_hash(&opened)?;
+                is_doubtful |= entry.state != State::Dead && !self.index.table.may_be_of(at, &stored);
+                continue;
+            }
+            let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
+            let version = opened.version(&self.flash.geometry, sequence);
+            if newest.as_ref().is_none_or(|newest| newest.version < version) {
+                newest = Some(Newest { opened, sequence, version, state: entry.state });
+            }
+        }
+        match newest {
+            // What is there may be the key's, and damaged: an older value is never given in its place.
+            None if is_doubtful => Err(GetError::Damaged),
+            None => Ok(None),
+            Some(newest) => {
+                let is_over = newest.opened.header.expires_s.is_some_and(|at| at <= self.clock_s(now));
+                Ok((newest.state == State::Value && !is_over).then_some(newest))
+            }
+        }
+    }
+
+    /// Goes on to the next key that has a value, in no order, and reads it into `out`; `None` at the end.
+    ///
+    /// A walk that goes on after a put or a remove may miss a key or come to it twice: entries move to make room.
+    ///
+    /// # Errors
+    /// [`GetError`]. The walk stands behind the key then, but for [`GetError::Short`], after which it comes to it again.
+    ///
+    /// # Bounds
+    /// Passes over empty places, and reads the header of each value it passes because its time is over.
+    pub fn next_key<'b>(
+        &mut self,
+        now: Now,
+        cursor: &mut Cursor,
+        out: &'b mut [u8],
+    ) -> Result<Option<KeyFound<'b>>, GetError> {
+        self.check_readable()?;
+        while let Some((at, entry, next)) = self.index.table.next_from(cursor.0) {
+            let here = core::mem::replace(&mut cursor.0, next);
+            if entry.state != State::Value {
+                continue;
+            }
+            let Some(opened) = self.flash.open(entry.place)? else { return Err(GetError::Damaged) };
+            let stored = self.flash.stored_hash(&opened)?;
+            if !self.index.table.may_be_of(at, &stored) {
+                return Err(GetError::Damaged);
+            }
+            let expires_s = opened.header.expires_s;
+            if expires_s.is_some_and(|at| at <= self.clock_s(now)) {
+                continue;
+            }
+            let bytes = opened.header.key_bytes;
+            let Some(key) = out.get_mut(..bytes as usize) else {
+                cursor.0 = here;
+                return Err(GetError::Short(bytes));
+            };
+            self.flash.key(&opened, key)?;
+            return Ok(Some(KeyFound { key, value_bytes: opened.header.value_bytes, expires_s }));
+        }
+        Ok(None)
+    }
+}

@@ -1,0 +1,372 @@
+//! The index as the machine sees it: the table in RAM, and the medium that tells which key an entry is of.
+//!
+//! An entry does not hold its key. Where the machine asks about a record at a place it is found by that place; else the
+//! candidates, hardly ever more than one, are read: header, key, and the rest for the checksum. What does not validate is
+//! *doubtful*: it may be anybody's, so it is neither superseded nor counted down, and a key inserted beside it keeps a full
+//! count of copies. That errs to the safe side (a tombstone may stay longer than needed; nothing comes back and nothing that
+//! is live is dropped), and ends at the next mount, which counts anew.
+
+use coldpress_core::codec::CodecId;
+use coldpress_core::log::{Geometry, KeyHash, Kind, Location, Store, Version};
+use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
+
+use super::hash::key_hash;
+use super::medium::Medium;
+use super::reader::{Flash, Opened};
+use super::table::{At, COPIES_MAX, Entry, State, Table};
+
+/// Records looked at in one call for one that is due.
+const LOOKS_MAX: u32 = 8;
+
+/// The index, without the medium.
+#[derive(Debug)]
+pub(super) struct Index<'m> {
+    pub(super) table: Table<'m>,
+    /// The sequence of each segment, for checksums.
+    sequences: &'m mut [u32],
+    /// A mount found more keys than there are places.
+    pub(super) is_overfull: bool,
+    /// A client's record could not be written.
+    pub(super) is_unwritten: bool,
+    /// Where the search for needless tombstones goes on.
+    settled: usize,
+    /// Where the search for expired records goes on.
+    due: usize,
+}
+
+/// What was found of a key.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Match {
+    /// Its entry and its newest record.
+    Found(Found),
+    /// It has none. `is_certain` where no doubtful entry may be its.
+    None { is_certain: bool },
+}
+
+/// An entry and the record that it points at.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Found {
+    pub(super) at: At,
+    pub(super) entry: Entry,
+    pub(super) version: Version,
+    pub(super) record_bytes: u32,
+    pub(super) expires_s: Option<u32>,
+}
+
+impl<'m> Index<'m> {
+    pub(super) fn new(table: Table<'m>, sequences: &'m mut [u32]) -> Self {
+        sequences.fill(0);
+        Self { table, sequences, is_overfull: false, is_unwritten: false, settled: 0, due: 0 }
+    }
+
+    /// The sequence of the segment in which a place lies.
+    pub(super) fn sequence_of(&self, geometry: &Geometry, place: u32) -> u32 {
+        let units = geometry.segment_bytes() / geometry.write_unit();
+        self.sequences.get((place / units) as usize).copied().unwrap_or(0)
+    }
+
+    fn note_sequence(&mut self, at: Location) {
+        if let Some(sequence) = self.sequences.get_mut(at.segment as usize) {
+            *sequence = at.sequence;
+        }
+    }
+
+    /// One copy more.
+    fn count_up(&mut self, at: At) {
+        if let Some(entry) = self.table.entry(at) {
+            let copies = entry.copies.saturating_add(1).min(COPIES_MAX);
+            self.table.set(at, &Entry { copies, ..entry });
+        }
+    }
+
+    /// Starts to look for expired records from the beginning.
+    pub(super) fn restart_due(&mut self) {
+        self.due = 0;
+    }
+}
+
+/// The index with the medium at hand: what the machine asks.
+pub(super) struct Desk<'a, 'm, M> {
+    pub(super) index: &'a mut Index<'m>,
+    pub(super) flash: &'a mut Flash<M>,
+}
+
+impl<M: Medium> Desk<'_, '_, M> {
+    fn place_of(&self, at: Location) -> u32 {
+        self.flash.place(at.segment, at.offset)
+    }
+
+    fn location_of(&self, place: u32) -> Location {
+        let address = self.flash.address(place);
+        let bytes = self.flash.geometry.segment_bytes();
+        let sequence = self.index.sequence_of(&self.flash.geometry, place);
+        Location { segment: address / bytes, offset: address % bytes, sequence }
+    }
+
+    /// Reads the record that an entry points at; `None` where it is not whole.
+    fn record(&mut self, place: u32) -> Option<Opened> {
+        let sequence = self.index.sequence_of(&self.flash.geometry, place);
+        let opened = self.flash.open(place).ok()??;
+        self.flash.is_whole(&opened, sequence).ok()?.then_some(opened)
+    }
+
+    /// Finds the entry of a key by reading every candidate whole; of several that are the key's, the newest.
+    pub(super) fn find(&mut self, hash: &KeyHash) -> Match {
+        let mut is_certain = true;
+        let mut newest: Option<Found> = None;
+        for at in self.index.table.candidates(hash) {
+            let Some(entry) = self.index.table.entry(at) else { continue };
+            let opened = self.record(entry.place);
+            let stored = opened.and_then(|opened| Some((opened, self.flash.stored_hash(&opened).ok()?)));
+            match stored {
+                Some((opened, stored)) if stored == *hash => {
+                    let geometry = &self.flash.geometry;
+                    let sequence = self.index.sequence_of(geometry, entry.place);
+                    let version = opened.version(geometry, sequence);
+                    if newest.is_none_or(|found| found.version < version) {
+                        let record_bytes = opened.record_bytes(geometry);
+                        let expires_s = opened.header.expires_s;
+                        newest = Some(Found { at, entry, version, record_bytes, expires_s });
+                    }
+                }
+                // Of another key, whose entry may well be here.
+                Some((_, stored)) if self.index.table.may_be_of(at, &stored) => {}
+                _ => is_certain = false,
+            }
+        }
+        newest.map_or(Match::None { is_certain }, Match::Found)
+    }
+
+    /// What an entry's record was, for the machine's accounts.
+    fn released(&self, found: &Found) -> Released {
+        Released { location: self.location_of(found.entry.place), record_bytes: found.record_bytes }
+    }
+
+    /// A copy was met: it takes the place of the newest one if it wins.
+    fn take(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
+        self.index.note_sequence(placed.location);
+        let place = self.place_of(placed.location);
+        let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { State::Value };
+        let found = match self.find(hash) {
+            Match::Found(found) => found,
+            Match::None { is_certain } => {
+                let copies = if is_certain { 1 } else { COPIES_MAX };
+                if !self.index.table.insert(hash, &Entry { place, state, copies }) {
+                    self.index.is_overfull = true;
+                    return Published::Stale;
+                }
+                return Published::Live(None);
+            }
+        };
+        self.index.count_up(found.at);
+        let is_tombstone = found.entry.state == State::Tombstone;
+        if (placed.version, placed.kind == Kind::Tombstone) <= (found.version, is_tombstone) {
+            return Published::Stale;
+        }
+        let was_live = found.entry.state != State::Dead;
+        let copies = found.entry.copies.saturating_add(1).min(COPIES_MAX);
+        self.index.table.set(found.at, &Entry { place, state, copies });
+        Published::Live(was_live.then(|| self.released(&found)))
+    }
+
+    fn publish_fresh(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
+        let published = self.take(hash, placed);
+        let is_tombstone = placed.kind == Kind::Tombstone;
+        let place = self.place_of(placed.location);
+        if is_tombstone
+            && let Some((at, entry)) = self.index.table.live_at(hash, place).filter(|(_, e)| e.copies == 1)
+        {
+            // Needless from the start: there is nothing that it keeps away.
+            self.index.table.set(at, &Entry { state: State::Dead, ..entry });
+            return Published::Stale;
+        }
+        published
+    }
+
+    fn publish_relocated(&mut self, hash: &KeyHash, placed: &Placed, from: Location) -> Published {
+        self.index.note_sequence(placed.location);
+        let (old_place, place) = (self.place_of(from), self.place_of(placed.location));
+        let Some((at, entry)) = self.index.table.live_at(hash, old_place) else {
+            self.count_copy(hash);
+            return Published::Stale;
+        };
+        // The mover has just read it whole: only its length is asked for.
+        let Some(opened) = self.flash.open(old_place).ok().flatten() else {
+            self.index.count_up(at);
+            return Published::Stale;
+        };
+        let record_bytes = opened.record_bytes(&self.flash.geometry);
+        let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { entry.state };
+        let copies = entry.copies.saturating_add(1).min(COPIES_MAX);
+        self.index.table.set(at, &Entry { place, state, copies });
+        Published::Live(Some(Released { location: from, record_bytes }))
+    }
+
+    /// A copy is on the medium that the index does not point at. Where it can't be told whose entry is the key's, every one
+    /// that may be counts it.
+    fn count_copy(&mut self, hash: &KeyHash) {
+        for at in self.index.table.candidates(hash) {
+            self.index.count_up(at);
+        }
+    }
+
+    /// Lets a tombstone go that is the only copy of its key, or a dropped value that stands in for one.
+    fn let_go(&mut self, at: At) -> Option<Released> {
+        let entry = self.index.table.entry(at)?;
+        let is_needless = matches!(entry.state, State::Tombstone | State::StandIn) && entry.copies == 1;
+        if !is_needless {
+            return None;
+        }
+        // A record that can't be read stays as it is, and so does its segment.
+        let opened = self.record(entry.place)?;
+        self.index.table.set(at, &Entry { state: State::Dead, ..entry });
+        let record_bytes = opened.record_bytes(&self.flash.geometry);
+        Some(Released { location: self.location_of(entry.place), record_bytes })
+    }
+
+    /// The record at a place, if its time is over.
+    fn due_at(&mut self, place: u32, now_s: u32) -> Option<Due> {
+        let opened = self.flash.open(place).ok()??;
+        if opened.header.expires_s.is_none_or(|at| at > now_s) {
+            return None;
+        }
+        let opened = self.record(place)?;
+        let hash = self.flash.stored_hash(&opened).ok()?;
+        let record_bytes = opened.record_bytes(&self.flash.geometry);
+        Some(Due { hash, location: self.location_of(place), record_bytes, idle_version: None })
+    }
+
+    /// The entry that a copy which is gone was counted in, if that is certain.
+    ///
+    /// Each key that has a copy has an entry, so a single candidate is the one.
+    fn counted_in(&mut self, hash: &KeyHash) -> Option<At> {
+        match self.index.table.candidates(hash).as_slice() {
+            [] => None,
+            [at] => Some(*at),
+            _ => match self.find(hash) {
+                Match::Found(found) => Some(found.at),
+                Match::None { .. } => None,
+            },
+        }
+    }
+}
+
+impl<M: Medium> Host for Desk<'_, '_, M> {
+    fn identify(&mut self, _: &Store) {}
+
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        key_hash(key)
+    }
+
+    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+        match self.index.table.live_at(hash, self.place_of(at)) {
+            Some(_) => Standing::Live,
+            None => Standing::Stale,
+        }
+    }
+
+    fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
+        match placed.moved_from {
+            None => self.publish_fresh(hash, placed),
+            Some(from) => self.publish_relocated(hash, placed, from),
+        }
+    }
+
+    fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
+        self.index.is_unwritten |= placed.moved_from.is_none();
+        if self.index.table.candidates(hash).is_empty() {
+            let place = self.place_of(placed.location);
+            // The client made room for it.
+            self.index.table.insert(hash, &Entry { place, state: State::Dead, copies: 1 });
+        } else {
+            self.count_copy(hash);
+        }
+    }
+
+    fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped {
+        let Some((at, entry)) = self.index.table.live_at(hash, self.place_of(at)) else {
+            return Dropped::NotCurrent;
+        };
+        if entry.copies > 1 {
+            let state = if entry.state == State::Value { State::StandIn } else { entry.state };
+            self.index.table.set(at, &Entry { state, ..entry });
+            return Dropped::NeedsTombstone;
+        }
+        self.index.table.set(at, &Entry { state: State::Dead, ..entry });
+        Dropped::Now
+    }
+
+    fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
+        let at = self.counted_in(hash)?;
+        let entry = self.index.table.entry(at)?;
+        // A full count stays. The only copy of what is live can't be the one that is gone (I-GC-1).
+        if entry.copies == COPIES_MAX || (entry.copies == 1 && entry.state != State::Dead) {
+            return None;
+        }
+        if entry.copies == 1 {
+            self.index.table.clear(at);
+            return None;
+        }
+        self.index.table.set(at, &Entry { copies: entry.copies - 1, ..entry });
+        self.let_go(at)
+    }
+
+    fn recovered(&mut self, hash: &KeyHash, placed: &Placed, _is_sealed: bool) -> Published {
+        self.take(hash, placed)
+    }
+
+    fn settle(&mut self) -> Option<Released> {
+        while let Some((at, _, next)) = self.index.table.next_from(self.index.settled) {
+            self.index.settled = next;
+            if let Some(released) = self.let_go(at) {
+                return Some(released);
+            }
+        }
+        None
+    }
+
+    fn due(&mut self, now_s: u32) -> Look {
+        for _ in 0..LOOKS_MAX {
+            let Some((_, entry, next)) = self.index.table.next_from(self.index.due) else {
+                self.index.due = 0;
+                return Look::End;
+            };
+            self.index.due = next;
+            if entry.state == State::Value
+                && let Some(due) = self.due_at(entry.place, now_s)
+            {
+                return Look::Due(due);
+            }
+        }
+        Look::More
+    }
+
+    fn evictable(&mut self, _: &KeyHash, _: Location) -> bool {
+        false
+    }
+
+    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {
+        match self.find(hash) {
+            Match::Found(found) if found.version < placed.version => Some(self.take(hash, placed)),
+            Match::None { is_certain: true } => Some(self.take(hash, placed)),
+            _ => None,
+        }
+    }
+
+    /// Nothing to note: a record is checked each time it is read.
+    fn damaged(&mut self, _: &KeyHash, _: Location) {}
+
+    fn recode(&mut self, _: u8, _: &[u8], _: &mut [u8]) -> Option<(u8, usize)> {
+        None
+    }
+
+    fn sample(&mut self, _: u8, _: &[u8]) {}
+
+    fn choose_codec(&mut self) -> u8 {
+        CodecId::Raw.tag()
+    }
+
+    fn advises_cleanup(&mut self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,137 @@
+//! The memory of a flash tier: one value, sized when the firmware is built.
+
+use coldpress_core::log::{RECORD_HEADER_BYTES_MAX, SEGMENTS_MIN, Segment};
+use coldpress_core::tier::{Memory, Pending, SlotMemory};
+
+use super::table::WAYS;
+
+/// Open segments: the one that is filled, and one that is being sealed.
+const SLOTS: usize = 2;
+/// Records on their way to the medium, of each open segment.
+const PLACED: usize = 2;
+
+/// Returns how many buckets the index of [`FlashMemory`] takes for `keys` keys.
+///
+/// Four entries of four bytes a bucket, nine of ten filled: 4.45 bytes a key.
+///
+/// ```
+/// use coldpress_embedded::flash::buckets_for;
+/// const BUCKETS: usize = buckets_for(2_400);
+/// assert_eq!(BUCKETS * 16 * 100 / 2_400, 444);
+/// ```
+#[must_use]
+pub const fn buckets_for(keys: usize) -> usize {
+    let entries = (keys * 10).div_ceil(9);
+    let buckets = entries.div_ceil(WAYS);
+    if buckets < 2 { 2 } else { buckets }
+}
+
+/// All the memory of a flash tier but for the tier itself: segment table, open segments, read buffers, index.
+///
+/// `SEGMENTS` is the number of segments of the medium, `BUCKETS` the size of the index ([`buckets_for`] a number of keys),
+/// `RECORD` the longest record in bytes: header of up to 20 bytes, key, value, padding. It is lent from a `static`, where it
+/// takes no room in the image; what can't work does not compile.
+///
+/// ```
+/// use coldpress_embedded::TryCell;
+/// use coldpress_embedded::flash::{FlashMemory, buckets_for};
+///
+/// type Memory = FlashMemory<64, { buckets_for(2_400) }, 128>;
+/// static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
+///
+/// const _: () = assert!(Memory::INDEX_BYTES < 6 * 2_400 && Memory::RAM_BYTES < 20_000);
+/// let memory: &'static mut Memory = MEMORY.take()?;
+/// # Ok::<(), coldpress_embedded::Contended>(())
+/// ```
+#[derive(Debug)]
+pub struct FlashMemory<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> {
+    segments: [Segment; SEGMENTS],
+    slots: [Slot<RECORD>; SLOTS],
+    copy: [u8; RECORD],
+    scan: [u8; RECORD],
+    pub(super) buckets: [[u32; WAYS]; BUCKETS],
+    pub(super) sequences: [u32; SEGMENTS],
+}
+
+#[derive(Debug)]
+struct Slot<const RECORD: usize> {
+    records: [u8; RECORD],
+    placed: [Pending; PLACED],
+}
+
+/// What a tier is built from: its part of the memory, borrowed.
+pub(super) struct Lent<'m> {
+    pub(super) memory: Memory<'m>,
+    pub(super) buckets: &'m mut [[u32; WAYS]],
+    pub(super) sequences: &'m mut [u32],
+    pub(super) record_bytes_max: u32,
+}
+
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> FlashMemory<SEGMENTS, BUCKETS, RECORD> {
+    const CHECKED: () = {
+        assert!(SEGMENTS >= SEGMENTS_MIN as usize && SEGMENTS <= 1 << 24, "a medium has 12 segments at least");
+        assert!(BUCKETS >= 2 && BUCKETS <= 1 << 28, "an index has two buckets at least");
+        assert!(RECORD > RECORD_HEADER_BYTES_MAX as usize, "a record is longer than its header");
+        assert!(RECORD <= 1 << 28, "a record is shorter than a segment");
+    };
+
+    /// Bytes of RAM that the value takes.
+    pub const RAM_BYTES: usize = size_of::<Self>();
+    /// Bytes of these that hold the index.
+    pub const INDEX_BYTES: usize = BUCKETS * WAYS * 4;
+    /// Keys that fit, those counted that were removed and are still on the medium: nine of ten entries.
+    pub const KEYS_MAX: usize = BUCKETS * WAYS * 9 / 10;
+
+    /// Memory that no tier uses yet; usable in a `static`.
+    #[must_use]
+    pub const fn new() -> Self {
+        const { Self::CHECKED }
+        Self {
+            segments: [const { Segment::new() }; SEGMENTS],
+            slots: [const { Slot { records: [0; RECORD], placed: [const { Pending::new() }; PLACED] } }; SLOTS],
+            copy: [0; RECORD],
+            scan: [0; RECORD],
+            buckets: [[0; WAYS]; BUCKETS],
+            sequences: [0; SEGMENTS],
+        }
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "CHECKED bounds it")]
+    pub(super) fn lend(&mut self) -> Lent<'_> {
+        let slots = self.slots.iter_mut().map(|slot| SlotMemory {
+            records: &mut slot.records,
+            footer: &mut [],
+            placed: &mut slot.placed,
+        });
+        let memory = Memory {
+            segments: &mut self.segments,
+            slots: slots.collect(),
+            copy: &mut self.copy,
+            scan: &mut self.scan,
+            recode: &mut [],
+        };
+        Lent {
+            memory,
+            buckets: &mut self.buckets,
+            sequences: &mut self.sequences,
+            record_bytes_max: RECORD as u32,
+        }
+    }
+}
+
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> Default
+    for FlashMemory<SEGMENTS, BUCKETS, RECORD>
+{
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> defmt::Format
+    for FlashMemory<SEGMENTS, BUCKETS, RECORD>
+{
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "FlashMemory({=usize} bytes)", Self::RAM_BYTES);
+    }
+}

@@ -1,0 +1,121 @@
+//! NOR flash through the traits of `embedded_storage`.
+
+use coldpress_core::tier::MediumError;
+use embedded_storage::nor_flash::{NorFlash, NorFlashError as _, NorFlashErrorKind};
+
+use super::medium::{Medium, Started};
+
+/// The widest read alignment served.
+const READ_UNIT_MAX: usize = 32;
+
+/// Makes a [`Medium`] of any [`NorFlash`]; each operation is done when its call returns.
+///
+/// Each write unit is programmed once between erases, so parts with error-correcting codes, which forbid any second
+/// program, serve too. Reads that are not aligned to `READ_SIZE` go through a few bytes of stack.
+///
+/// What does not fit is found at compile time: `WRITE_SIZE` is a power of two up to 32, `ERASE_SIZE` a multiple of it,
+/// `READ_SIZE` at most 32.
+#[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct NorMedium<F> {
+    flash: F,
+    erase_value: u8,
+}
+
+impl<F: NorFlash> NorMedium<F> {
+    const CHECKED: () = {
+        assert!(F::WRITE_SIZE.is_power_of_two() && F::WRITE_SIZE <= 32, "a write unit is a power of two up to 32");
+        assert!(F::ERASE_SIZE.is_multiple_of(F::WRITE_SIZE), "an erase unit is a number of write units");
+        assert!(F::ERASE_SIZE <= 1 << 28, "an erase unit is at most a segment");
+        assert!(F::READ_SIZE > 0 && F::READ_SIZE <= READ_UNIT_MAX, "a read unit is at most 32 bytes");
+    };
+
+    /// Takes a flash whose erased bytes read 0xFF. It is not touched.
+    pub const fn new(flash: F) -> Self {
+        Self::erased_to(flash, 0xFF)
+    }
+
+    /// Takes a flash whose erased bytes read `erase_value`, 0xFF or 0x00.
+    pub const fn erased_to(flash: F, erase_value: u8) -> Self {
+        const { Self::CHECKED }
+        Self { flash, erase_value }
+    }
+
+    /// The flash.
+    pub const fn flash(&self) -> &F {
+        &self.flash
+    }
+
+    /// Gives the flash back.
+    pub fn into_flash(self) -> F {
+        self.flash
+    }
+
+    /// Reads within one read unit, through the stack.
+    fn read_within(&mut self, at: usize, out: &mut [u8]) -> Result<(), MediumError> {
+        let skip = at % F::READ_SIZE;
+        let mut unit = [0; READ_UNIT_MAX];
+        let unit = unit.get_mut(..F::READ_SIZE).unwrap_or_default();
+        let start = u32::try_from(at - skip).map_err(|_| MediumError::Io)?;
+        self.flash.read(start, unit).map_err(|error| failed(error.kind()))?;
+        for (to, from) in out.iter_mut().zip(unit.iter().skip(skip)) {
+            *to = *from;
+        }
+        Ok(())
+    }
+}
+
+fn failed(kind: NorFlashErrorKind) -> MediumError {
+    match kind {
+        // What the part itself reports is, on a read, an uncorrectable error of that unit.
+        NorFlashErrorKind::Other => MediumError::Unreadable,
+        _ => MediumError::Io,
+    }
+}
+
+impl<F: NorFlash> Medium for NorMedium<F> {
+    #[expect(clippy::cast_possible_truncation, reason = "CHECKED bounds it")]
+    fn write_unit_bytes(&self) -> u32 {
+        F::WRITE_SIZE as u32
+    }
+
+    #[expect(clippy::cast_possible_truncation, reason = "CHECKED bounds it")]
+    fn erase_unit_bytes(&self) -> u32 {
+        F::ERASE_SIZE as u32
+    }
+
+    fn erase_value(&self) -> u8 {
+        self.erase_value
+    }
+
+    fn medium_bytes(&self) -> u64 {
+        self.flash.capacity() as u64
+    }
+
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+        let mut at = at as usize;
+        let head = (at.next_multiple_of(F::READ_SIZE) - at).min(bytes.len());
+        let (first, rest) = bytes.split_at_mut(head);
+        if !first.is_empty() {
+            self.read_within(at, first)?;
+            at += head;
+        }
+        let (middle, last) = rest.split_at_mut(rest.len() - rest.len() % F::READ_SIZE);
+        if !middle.is_empty() {
+            let start = u32::try_from(at).map_err(|_| MediumError::Io)?;
+            self.flash.read(start, middle).map_err(|error| failed(error.kind()))?;
+            at += middle.len();
+        }
+        if last.is_empty() { Ok(()) } else { self.read_within(at, last) }
+    }
+
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.flash.write(at, bytes).map_err(|_| MediumError::Io)?;
+        Ok(Started::Done)
+    }
+
+    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+        self.flash.erase(at, at.saturating_add(bytes)).map_err(|_| MediumError::Io)?;
+        Ok(Started::Done)
+    }
+}

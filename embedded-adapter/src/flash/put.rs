@@ -1,0 +1,306 @@
+//! Writing: put, remove, reserve, sync.
+
+use coldpress_core::log::{Checksum, KeyHash, Kind, RecordHeader, Version};
+use coldpress_core::tier::{AppendError, Fresh, Now};
+
+use super::driving::{Allowance, Step, Work};
+use super::hash::key_hash;
+use super::index::{Found, Match};
+use super::medium::Medium;
+use super::table::State;
+use super::tier::FlashTier;
+use super::{FlashMountError, PutError};
+
+/// Whether a put has room.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[must_use = "it tells whether the next put needs compaction first"]
+pub enum Reserved {
+    /// The next put of such a length needs no compaction.
+    Ready(Work),
+    /// It does; a part of it was done: reserve again.
+    Compacting(Work),
+}
+
+/// A record to be written.
+struct Incoming<'a> {
+    hash: KeyHash,
+    kind: Kind,
+    key: &'a [u8],
+    value: &'a [u8],
+    expires_s: Option<u32>,
+    after: Option<Version>,
+}
+
+impl<M: Medium> FlashTier<'_, M> {
+    /// Stores a value under a key, in place of the one before.
+    ///
+    /// When it returns the record is programmed; where the medium needs a [`sync`](Self::sync) for it, it is durable after
+    /// that. A cut before it returns leaves the old value or the new one.
+    ///
+    /// # Errors
+    /// [`PutError`]. The old value is still there; after [`PutError::Medium`] a mount may find either.
+    ///
+    /// # Bounds
+    /// At most one erase and one segment of programming: compaction that is needed first is done up to that bound, else put
+    /// off to [`poll`](Self::poll) and [`reserve`](Self::reserve). Where operations of the medium take their time, it waits
+    /// for those it makes.
+    pub fn put(&mut self, now: Now, key: &[u8], value: &[u8]) -> Result<(), PutError> {
+        self.put_until(now, key, value, None)
+    }
+
+    /// Stores a value that is gone after `ttl_s` seconds of the wall clock.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put), with its bounds.
+    pub fn put_with_ttl(&mut self, now: Now, key: &[u8], value: &[u8], ttl_s: u32) -> Result<(), PutError> {
+        let expires_s = self.clock_s(now).saturating_add(ttl_s);
+        self.put_until(now, key, value, Some(expires_s))
+    }
+
+    /// The wall clock of the tier: it does not go back.
+    pub(super) fn clock_s(&self, now: Now) -> u32 {
+        now.wall_s.max(self.tier.clock_s())
+    }
+
+    fn put_until(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        value: &[u8],
+        expires_s: Option<u32>,
+    ) -> Result<(), PutError> {
+        self.check_writable()?;
+        let charge = self.charge(key, value, expires_s)?;
+        let hash = key_hash(key);
+        let found = self.find_for_write(&hash, key)?;
+        self.check_capacity(charge, found.as_ref())?;
+        if found.is_none() {
+            self.check_keys(&hash)?;
+        }
+        let after = found.map(|found| found.version);
+        self.write(now, &Incoming { hash, kind: Kind::Value, key, value, expires_s, after })
+    }
+
+    /// Removes a key; tells whether it had a value.
+    ///
+    /// A remove always fits, on a full medium too.
+    ///
+    /// # Errors
+    /// As for [`put`](Self::put), with its bounds.
+    pub fn remove(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
+        self.check_writable()?;
+        let hash = key_hash(key);
+        let mut desk = self.desk();
+        let found = match desk.find(&hash) {
+            Match::Found(found) => Some(found),
+            Match::None { is_certain: true } => return Ok(false),
+            // The value may be there, damaged: a tombstone keeps older ones away.
+            Match::None { is_certain: false } => None,
+        };
+        if let Some(found) = &found {
+            self.check_same(found, key)?;
+            if found.entry.state != State::Value {
+                return Ok(false);
+            }
+        } else {
+            self.check_keys(&hash)?;
+        }
+        let was_due = found.and_then(|found| found.expires_s).is_some_and(|at| at <= self.clock_s(now));
+        let after = found.map(|found| found.version);
+        let stone = Incoming { hash, kind: Kind::Tombstone, key, value: &[], expires_s: None, after };
+        self.write(now, &stone)?;
+        Ok(!was_due)
+    }
+
+    fn check_writable(&self) -> Result<(), PutError> {
+        if !self.is_running() {
+            return Err(PutError::NotMounted);
+        }
+        if self.under_way.is_some() { Err(PutError::Busy) } else { Ok(()) }
+    }
+
+    /// What a value is charged, if it is short enough.
+    fn charge(&self, key: &[u8], value: &[u8], expires_s: Option<u32>) -> Result<u32, PutError> {
+        let too_long = PutError::TooLong(self.record_bytes_max);
+        let header = RecordHeader {
+            kind: Kind::Value,
+            codec: 1,
+            key_bytes: u16::try_from(key.len()).map_err(|_| too_long)?.into(),
+            value_bytes: u32::try_from(value.len()).map_err(|_| too_long)?,
+            expires_s,
+            origin: None,
+        };
+        let charge = header.relocated_bytes(&self.flash.geometry);
+        if charge > self.record_bytes_max { Err(too_long) } else { Ok(charge) }
+    }
+
+    fn find_for_write(&mut self, hash: &KeyHash, key: &[u8]) -> Result<Option<Found>, PutError> {
+        match self.desk().find(hash) {
+            Match::Found(found) => {
+                self.check_same(&found, key)?;
+                Ok(Some(found))
+            }
+            Match::None { .. } => Ok(None),
+        }
+    }
+
+    /// Of keys too long to be their own identity two could meet: none is ever taken for the other.
+    fn check_same(&mut self, found: &Found, key: &[u8]) -> Result<(), PutError> {
+        if key.len() <= super::KEY_BYTES_EXACT {
+            return Ok(());
+        }
+        let opened = self.flash.open(found.entry.place).map_err(PutError::Medium)?;
+        match opened {
+            Some(opened) if self.flash.key_is(&opened, key).map_err(PutError::Medium)? => Ok(()),
+            _ => Err(PutError::Collision),
+        }
+    }
+
+    fn check_capacity(&self, charge: u32, found: Option<&Found>) -> Result<(), PutError> {
+        let freed = found.filter(|found| found.entry.state != State::Dead).map_or(0, |found| found.record_bytes);
+        let charged = self.charged_bytes().saturating_sub(u64::from(freed));
+        if charged + u64::from(charge) > self.charge_bytes_max { Err(PutError::Full) } else { Ok(()) }
+    }
+
+    fn check_keys(&mut self, hash: &KeyHash) -> Result<(), PutError> {
+        let has_place = self.index.table.entries() < self.keys_max && self.index.table.make_room(hash).is_some();
+        if has_place { Ok(()) } else { Err(PutError::KeysFull) }
+    }
+
+    /// Appends a record, after the compaction that it needs, and sees it programmed.
+    fn write(&mut self, now: Now, incoming: &Incoming<'_>) -> Result<(), PutError> {
+        let read_before = self.flash.bytes_read;
+        let (mut allowance, mut work) = (self.whole_allowance(), Work::default());
+        let result = self.append(now, incoming, &mut allowance, &mut work);
+        let result = result.and_then(|()| self.program(now, &mut allowance, &mut work));
+        work.bytes_read = u32::try_from(self.flash.bytes_read - read_before).unwrap_or(u32::MAX);
+        self.note(&work);
+        result
+    }
+
+    fn append(
+        &mut self,
+        now: Now,
+        incoming: &Incoming<'_>,
+        allowance: &mut Allowance,
+        work: &mut Work,
+    ) -> Result<(), PutError> {
+        let fresh = Fresh {
+            hash: incoming.hash,
+            kind: incoming.kind,
+            codec: 1,
+            key_bytes: u32::try_from(incoming.key.len()).unwrap_or(u32::MAX),
+            payload: incoming.key,
+            checksum: Checksum::of(incoming.key).then(incoming.value),
+            expires_s: incoming.expires_s,
+            after: incoming.after,
+        };
+        loop {
+            match self.tier.append_split(now, &fresh, incoming.value) {
+                Ok(_) => return Ok(()),
+                Err(AppendError::Busy) => {}
+                Err(AppendError::Full) => return Err(PutError::Full),
+                Err(AppendError::TooLong(max)) => return Err(PutError::TooLong(max)),
+                Err(AppendError::Exhausted) => return Err(PutError::Exhausted),
+                Err(_) => return Err(PutError::NotMounted),
+            }
+            match self.step(now, allowance, work) {
+                Step::Done => {}
+                Step::Idle => return Err(PutError::Busy),
+                Step::Waiting | Step::Spent => return Err(PutError::NeedsCompaction),
+            }
+        }
+    }
+
+    /// Has what was appended written.
+    fn program(&mut self, now: Now, allowance: &mut Allowance, work: &mut Work) -> Result<(), PutError> {
+        self.index.is_unwritten = false;
+        self.failure = None;
+        self.tier.flush();
+        let position = self.tier.appended();
+        while self.tier.written() < position {
+            match self.step(now, allowance, work) {
+                Step::Done | Step::Waiting => {}
+                // The write itself is always covered: it comes first.
+                Step::Idle | Step::Spent => return Err(PutError::Busy),
+            }
+        }
+        match self.failure {
+            Some(error) if self.index.is_unwritten => Err(PutError::Medium(error)),
+            _ => Ok(()),
+        }
+    }
+
+    /// Tells whether the next put of a value of this length needs compaction first, and does up to `budget` steps of it ahead.
+    ///
+    /// # Errors
+    /// [`PutError`], as the put itself would.
+    ///
+    /// # Bounds
+    /// Those of [`poll`](Self::poll).
+    pub fn reserve(
+        &mut self,
+        now: Now,
+        key_bytes: u32,
+        value_bytes: u32,
+        budget: u32,
+    ) -> Result<Reserved, PutError> {
+        self.check_writable()?;
+        let header = RecordHeader {
+            kind: Kind::Value,
+            codec: 1,
+            key_bytes,
+            value_bytes,
+            expires_s: Some(0),
+            origin: None,
+        };
+        let bytes = header.relocated_bytes(&self.flash.geometry);
+        if bytes > self.record_bytes_max {
+            return Err(PutError::TooLong(self.record_bytes_max));
+        }
+        if self.tier.has_room(bytes) {
+            return Ok(Reserved::Ready(Work::default()));
+        }
+        let work = self.poll(now, budget);
+        if self.tier.has_room(bytes) {
+            return Ok(Reserved::Ready(work));
+        }
+        if work.is_idle { Err(PutError::Full) } else { Ok(Reserved::Compacting(work)) }
+    }
+
+    /// Makes durable what was put, where a medium needs that; on NOR flash it always is.
+    ///
+    /// # Errors
+    /// [`PutError::Medium`]: what was put since the last sync may be lost by a cut; it is written again by
+    /// [`poll`](Self::poll).
+    ///
+    /// # Bounds
+    /// As for [`put`](Self::put).
+    pub fn sync(&mut self, now: Now) -> Result<(), PutError> {
+        self.check_writable()?;
+        self.failure = None;
+        self.tier.sync();
+        let position = self.tier.appended();
+        let (mut allowance, mut work) = (self.whole_allowance(), Work::default());
+        let mut result = Ok(());
+        while self.tier.durable() < position && result.is_ok() {
+            result = match self.step(now, &mut allowance, &mut work) {
+                Step::Done | Step::Waiting => Ok(()),
+                Step::Idle => Err(PutError::Busy),
+                Step::Spent => Err(PutError::NeedsCompaction),
+            };
+            if let Some(error) = self.failure {
+                result = Err(PutError::Medium(error));
+            }
+        }
+        self.note(&work);
+        result
+    }
+}
+
+impl From<FlashMountError> for PutError {
+    fn from(_: FlashMountError) -> Self {
+        Self::NotMounted
+    }
+}

@@ -1,0 +1,186 @@
+//! Reading single records: header and key to tell whose it is, the rest to check it.
+
+use coldpress_core::log::{Checksum, Geometry, KeyHash, Kind, RecordHeader, Version};
+use coldpress_core::tier::MediumError;
+
+use super::hash::Hashing;
+use super::medium::Medium;
+
+/// Bytes of a record read at once: most headers with a short key fit.
+const CHUNK_BYTES: usize = 32;
+
+/// A medium with its shape, and what was read of it.
+#[derive(Debug)]
+pub(super) struct Flash<M> {
+    pub(super) medium: M,
+    pub(super) geometry: Geometry,
+    /// Reads made, beside those that the machine asked for.
+    pub(super) reads: u64,
+    /// Bytes of all reads.
+    pub(super) bytes_read: u64,
+}
+
+/// A record whose header was read; nothing of it is checked yet.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Opened {
+    pub(super) header: RecordHeader,
+    header_bytes: u32,
+    checksum: u32,
+    /// Where it begins, in bytes from the start of the medium.
+    at: u32,
+    chunk: [u8; CHUNK_BYTES],
+}
+
+impl Opened {
+    /// Its version, in a segment of this sequence.
+    pub(super) fn version(&self, geometry: &Geometry, sequence: u32) -> Version {
+        let fresh = Version { sequence, offset: self.at % geometry.segment_bytes() };
+        self.header.origin.unwrap_or(fresh)
+    }
+
+    /// Its bytes on the medium.
+    pub(super) fn record_bytes(&self, geometry: &Geometry) -> u32 {
+        self.header.record_bytes(geometry)
+    }
+
+    fn key_at(&self) -> u32 {
+        self.header_bytes
+    }
+
+    fn value_at(&self) -> u32 {
+        self.header_bytes + self.header.key_bytes
+    }
+
+    fn end(&self) -> u32 {
+        self.value_at() + self.header.value_bytes
+    }
+}
+
+impl<M: Medium> Flash<M> {
+    /// Reads anywhere.
+    pub(super) fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+        self.reads += 1;
+        self.bytes_read += bytes.len() as u64;
+        self.medium.read(at, bytes)
+    }
+
+    /// Where a place lies, in bytes from the start of the medium.
+    pub(super) const fn address(&self, place: u32) -> u32 {
+        place * self.geometry.write_unit()
+    }
+
+    /// The place of an offset in a segment.
+    pub(super) const fn place(&self, segment: u32, offset: u32) -> u32 {
+        segment * (self.geometry.segment_bytes() / self.geometry.write_unit()) + offset / self.geometry.write_unit()
+    }
+
+    /// Reads the header of the record at a place; `None` where there is none of a key.
+    pub(super) fn open(&mut self, place: u32) -> Result<Option<Opened>, MediumError> {
+        let at = self.address(place);
+        let left = (self.geometry.segment_bytes() - at % self.geometry.segment_bytes()) as usize;
+        let mut chunk = [self.geometry.erase_value(); CHUNK_BYTES];
+        self.read(at, chunk.get_mut(..left.min(CHUNK_BYTES)).unwrap_or_default())?;
+        let Ok((header, header_bytes, checksum)) = RecordHeader::decode(&self.geometry, &chunk) else {
+            return Ok(None);
+        };
+        // A header is at most 23 bytes.
+        let header_bytes = u32::try_from(header_bytes).unwrap_or(u32::MAX);
+        let offset = at % self.geometry.segment_bytes();
+        let fits = header
+            .payload_bytes()
+            .checked_add(header_bytes)
+            .is_some_and(|bytes| bytes <= self.geometry.trailer_at().saturating_sub(offset));
+        let is_keyed = matches!(header.kind, Kind::Value | Kind::Tombstone);
+        Ok((fits && is_keyed).then_some(Opened { header, header_bytes, checksum, at, chunk }))
+    }
+
+    /// Hands out the bytes of a record between two offsets in it, in pieces of at most a chunk.
+    fn pieces(
+        &mut self,
+        opened: &Opened,
+        from: u32,
+        to: u32,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<(), MediumError> {
+        let first = (from as usize).min(CHUNK_BYTES)..(to as usize).min(CHUNK_BYTES);
+        take(opened.chunk.get(first).unwrap_or_default());
+        let mut at = from.max(CHUNK_BYTES as u32);
+        let mut chunk = [0; CHUNK_BYTES];
+        while at < to {
+            let piece = chunk.get_mut(..((to - at) as usize).min(CHUNK_BYTES)).unwrap_or_default();
+            self.read(opened.at.saturating_add(at), piece)?;
+            take(piece);
+            at += CHUNK_BYTES as u32;
+        }
+        Ok(())
+    }
+
+    /// The identity of the key that is stored. Bounds: reads the key.
+    pub(super) fn stored_hash(&mut self, opened: &Opened) -> Result<KeyHash, MediumError> {
+        let mut hashing = Hashing::new(opened.header.key_bytes as usize);
+        self.pieces(opened, opened.key_at(), opened.value_at(), |piece| hashing.take(piece))?;
+        Ok(hashing.finish())
+    }
+
+    /// Tells whether the key stored is this one. Bounds: reads the key.
+    pub(super) fn key_is(&mut self, opened: &Opened, key: &[u8]) -> Result<bool, MediumError> {
+        if opened.header.key_bytes as usize != key.len() {
+            return Ok(false);
+        }
+        let mut rest = key;
+        let mut is_same = true;
+        self.pieces(opened, opened.key_at(), opened.value_at(), |piece| {
+            let (part, behind) = rest.split_at(piece.len().min(rest.len()));
+            is_same &= part == piece;
+            rest = behind;
+        })?;
+        Ok(is_same)
+    }
+
+    /// Tells whether the record is whole, in a segment of this sequence. Bounds: reads all of it.
+    pub(super) fn is_whole(&mut self, opened: &Opened, sequence: u32) -> Result<bool, MediumError> {
+        let mut payload = Checksum::default();
+        self.pieces(opened, opened.key_at(), opened.end(), |piece| payload = payload.then(piece))?;
+        Ok(finished(opened, payload, sequence))
+    }
+
+    /// Reads the value behind a key that is known to be the one stored; `false` where the record is damaged.
+    ///
+    /// Bounds: reads the value, but for what came with the header. `out` is as long as the value.
+    pub(super) fn value(
+        &mut self,
+        opened: &Opened,
+        key: &[u8],
+        sequence: u32,
+        out: &mut [u8],
+    ) -> Result<bool, MediumError> {
+        let value_at = opened.value_at() as usize;
+        let held = opened.chunk.get(value_at.min(CHUNK_BYTES)..).unwrap_or_default();
+        let (first, rest) = out.split_at_mut(held.len().min(out.len()));
+        for (to, from) in first.iter_mut().zip(held) {
+            *to = *from;
+        }
+        if !rest.is_empty() {
+            let at = opened.at.saturating_add(opened.value_at()).saturating_add(first.len() as u32);
+            self.read(at, rest)?;
+        }
+        Ok(finished(opened, Checksum::of(key).then(out), sequence))
+    }
+
+    /// Reads the key; `out` is as long as it is.
+    pub(super) fn key(&mut self, opened: &Opened, out: &mut [u8]) -> Result<(), MediumError> {
+        let mut at = 0;
+        self.pieces(opened, opened.key_at(), opened.value_at(), |piece| {
+            if let Some(place) = out.get_mut(at..at + piece.len()) {
+                place.copy_from_slice(piece);
+            }
+            at += piece.len();
+        })
+    }
+}
+
+/// Continues the checksum over the header and the sequence, and compares it.
+fn finished(opened: &Opened, payload: Checksum, sequence: u32) -> bool {
+    let fields = opened.chunk.get(..(opened.header_bytes as usize).saturating_sub(4)).unwrap_or_default();
+    payload.then(fields).then(&sequence.to_le_bytes()).value() == opened.checksum
+}

@@ -1,0 +1,309 @@
+//! The index: four bytes an entry, in buckets of four.
+//!
+//! A cuckoo table with partial keys, after Fan et al., "Cuckoo Filter: Practically Better Than Bloom" (CoNEXT 2014): an entry
+//! holds a fingerprint of its key and lies in one of two buckets, b and (h(fingerprint) − b) mod n, each of which can be told
+//! from the other without the key, for any number n of buckets. So entries move to make room, and relocation of a record
+//! changes a few bits. Which key an entry is of is known from the medium alone.
+//!
+//! ```text
+//! entry  │ place, in write units │ fingerprint │ state: 2 │ copies: 3 │     0: none
+//! ```
+//! *Copies* counts the physical copies of the key on the medium (rule 6). At seven it stays: more than it knows is safe.
+
+use coldpress_core::log::KeyHash;
+use heapless::Vec;
+
+/// Entries of a bucket.
+pub(super) const WAYS: usize = 4;
+const COPIES_BITS: u32 = 3;
+const STATE_BITS: u32 = 2;
+/// The count that stays.
+pub(super) const COPIES_MAX: u8 = (1 << COPIES_BITS) - 1;
+/// The fewest bits of a fingerprint.
+const FINGERPRINT_BITS_MIN: u32 = 4;
+/// The most bits of a place.
+pub(super) const PLACE_BITS_MAX: u32 = u32::BITS - COPIES_BITS - STATE_BITS - FINGERPRINT_BITS_MIN;
+/// Buckets looked at to make room.
+const SEARCH_MAX: usize = 96;
+
+/// What the newest copy of a key is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum State {
+    /// Nothing that counts: a tombstone or dropped value that nothing needs, or a copy that may not be there.
+    Dead,
+    /// A value.
+    Value,
+    /// A tombstone that is still needed.
+    Tombstone,
+    /// A value whose time is over: it stands in for its own tombstone.
+    StandIn,
+}
+
+/// One entry.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Entry {
+    /// Where the newest copy lies, in write units from the start of the medium.
+    pub(super) place: u32,
+    pub(super) state: State,
+    pub(super) copies: u8,
+}
+
+/// Where an entry is: valid until the next entry is inserted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct At {
+    bucket: usize,
+    way: usize,
+}
+
+/// The entries that may be a key's.
+pub(super) type Candidates = Vec<At, { 2 * WAYS }>;
+
+/// The table.
+#[derive(Debug)]
+pub(super) struct Table<'m> {
+    buckets: &'m mut [[u32; WAYS]],
+    place_bits: u32,
+    entries: u32,
+    values: u32,
+}
+
+impl<'m> Table<'m> {
+    /// An empty table for places below `places`; at most 2²³ of them.
+    pub(super) fn new(buckets: &'m mut [[u32; WAYS]], places: u32) -> Self {
+        buckets.fill([0; WAYS]);
+        let place_bits = u32::BITS - places.saturating_sub(1).leading_zeros();
+        Self { buckets, place_bits: place_bits.min(PLACE_BITS_MAX), entries: 0, values: 0 }
+    }
+
+    /// Entries in it.
+    pub(super) const fn entries(&self) -> u32 {
+        self.entries
+    }
+
+    /// Entries whose newest copy is a value.
+    pub(super) const fn values(&self) -> u32 {
+        self.values
+    }
+
+    /// Places for entries.
+    pub(super) const fn capacity(&self) -> usize {
+        self.buckets.len() * WAYS
+    }
+
+    const fn fingerprint_bits(&self) -> u32 {
+        u32::BITS - COPIES_BITS - STATE_BITS - self.place_bits
+    }
+
+    fn decode(&self, word: u32) -> Option<Entry> {
+        if word == 0 {
+            return None;
+        }
+        let state = match word >> COPIES_BITS & 3 {
+            0 => State::Dead,
+            1 => State::Value,
+            2 => State::Tombstone,
+            _ => State::StandIn,
+        };
+        let [low, ..] = word.to_le_bytes();
+        let place = (u64::from(word) >> (u32::BITS - self.place_bits)) as u32;
+        Some(Entry { place, state, copies: low & COPIES_MAX })
+    }
+
+    fn encode(&self, fingerprint: u32, entry: &Entry) -> u32 {
+        let place = (u64::from(entry.place) << (u32::BITS - self.place_bits)) as u32;
+        let fingerprint = fingerprint << (COPIES_BITS + STATE_BITS);
+        place | fingerprint | (entry.state as u32) << COPIES_BITS | u32::from(entry.copies)
+    }
+
+    fn fingerprint_of_word(&self, word: u32) -> u32 {
+        word >> (COPIES_BITS + STATE_BITS) & ((1 << self.fingerprint_bits()) - 1)
+    }
+
+    /// The fingerprint of a key and its first bucket.
+    fn home(&self, hash: &KeyHash) -> (u32, usize) {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = hash.0;
+        let low = mixed(u32::from_le_bytes([a, b, c, d]) ^ 0x9E37_79B9);
+        let mid = mixed(u32::from_le_bytes([e, f, g, h]) ^ low);
+        let high = mixed(u32::from_le_bytes([i, j, k, l]) ^ mid);
+        let fingerprint = mixed(high ^ 0x85EB_CA6B) & ((1 << self.fingerprint_bits()) - 1);
+        (fingerprint, self.scaled(high))
+    }
+
+    fn scaled(&self, hash: u32) -> usize {
+        ((u64::from(hash) * self.buckets.len() as u64) >> 32) as usize
+    }
+
+    /// The other bucket of an entry: the other one of that is this one.
+    fn other(&self, fingerprint: u32, bucket: usize) -> usize {
+        let count = self.buckets.len();
+        let sum = self.scaled(mixed(fingerprint ^ 0xC2B2_AE35));
+        if sum >= bucket { sum - bucket } else { sum + count - bucket }
+    }
+
+    fn word(&self, at: At) -> u32 {
+        self.buckets.get(at.bucket).and_then(|b| b.get(at.way)).copied().unwrap_or(0)
+    }
+
+    fn store(&mut self, at: At, word: u32) {
+        if let Some(place) = self.buckets.get_mut(at.bucket).and_then(|b| b.get_mut(at.way)) {
+            *place = word;
+        }
+    }
+
+    /// The entry that is there.
+    pub(super) fn entry(&self, at: At) -> Option<Entry> {
+        self.decode(self.word(at))
+    }
+
+    /// Changes the entry that is there.
+    pub(super) fn set(&mut self, at: At, entry: &Entry) {
+        let word = self.word(at);
+        self.count(word, -1);
+        let word = self.encode(self.fingerprint_of_word(word), entry);
+        self.count(word, 1);
+        self.store(at, word);
+    }
+
+    /// Removes the entry that is there.
+    pub(super) fn clear(&mut self, at: At) {
+        self.count(self.word(at), -1);
+        self.store(at, 0);
+    }
+
+    fn count(&mut self, word: u32, by: i32) {
+        let Some(entry) = self.decode(word) else { return };
+        self.entries = self.entries.saturating_add_signed(by);
+        if entry.state == State::Value {
+            self.values = self.values.saturating_add_signed(by);
+        }
+    }
+
+    fn ways(bucket: usize) -> impl Iterator<Item = At> {
+        (0..WAYS).map(move |way| At { bucket, way })
+    }
+
+    /// The entries that may be the key's. Bounds: two buckets.
+    pub(super) fn candidates(&self, hash: &KeyHash) -> Candidates {
+        let (fingerprint, home) = self.home(hash);
+        let other = self.other(fingerprint, home);
+        let second = (other != home).then_some(other);
+        let mut found = Candidates::new();
+        for at in core::iter::once(home).chain(second).flat_map(Self::ways) {
+            let word = self.word(at);
+            if word != 0 && self.fingerprint_of_word(word) == fingerprint {
+                // Never more than two buckets hold.
+                let _ = found.push(at);
+            }
+        }
+        found
+    }
+
+    /// Tells whether the entry there could be of this key.
+    pub(super) fn may_be_of(&self, at: At, hash: &KeyHash) -> bool {
+        let (fingerprint, home) = self.home(hash);
+        let word = self.word(at);
+        let is_home = at.bucket == home || at.bucket == self.other(fingerprint, home);
+        word != 0 && is_home && self.fingerprint_of_word(word) == fingerprint
+    }
+
+    /// The entry of the key whose newest copy lies there and counts as live.
+    pub(super) fn live_at(&self, hash: &KeyHash, place: u32) -> Option<(At, Entry)> {
+        let entries = self.candidates(hash).into_iter().filter_map(|at| Some((at, self.entry(at)?)));
+        entries.into_iter().find(|(_, entry)| entry.place == place && entry.state != State::Dead)
+    }
+
+    /// Inserts an entry; `false` where there is no room.
+    pub(super) fn insert(&mut self, hash: &KeyHash, entry: &Entry) -> bool {
+        let Some(at) = self.make_room(hash) else { return false };
+        let (fingerprint, _) = self.home(hash);
+        let word = self.encode(fingerprint, entry);
+        self.count(word, 1);
+        self.store(at, word);
+        true
+    }
+
+    /// Finds an empty place for the key, moving other entries where that takes it.
+    ///
+    /// Bounds: looks at [`SEARCH_MAX`] buckets, breadth first, and moves at most as many entries as the way is long.
+    pub(super) fn make_room(&mut self, hash: &KeyHash) -> Option<At> {
+        let (fingerprint, home) = self.home(hash);
+        let mut steps: Vec<Step, SEARCH_MAX> = Vec::new();
+        for bucket in [home, self.other(fingerprint, home)] {
+            let _ = steps.push(Step::new(bucket, None));
+        }
+        let mut next = 0;
+        while let Some(step) = steps.get(next).copied() {
+            let bucket = step.bucket as usize;
+            if let Some(free) = Self::ways(bucket).find(|at| self.word(*at) == 0) {
+                return self.shift(&steps, next, free);
+            }
+            for at in Self::ways(bucket) {
+                let other = self.other(self.fingerprint_of_word(self.word(at)), bucket);
+                // Where the queue is full what is in it is still looked at.
+                let _ = steps.push(Step::new(other, Some((next, at.way))));
+            }
+            next += 1;
+        }
+        None
+    }
+
+    /// Moves entries along the way found, from its end to its start.
+    fn shift(&mut self, steps: &[Step], last: usize, mut free: At) -> Option<At> {
+        let mut step = steps.get(last)?;
+        while let Some((before, way)) = step.from() {
+            step = steps.get(before)?;
+            let from = At { bucket: step.bucket as usize, way };
+            let word = self.word(from);
+            // The shortest way does not meet itself; if it did, another entry would be here by now.
+            if self.other(self.fingerprint_of_word(word), from.bucket) != free.bucket {
+                return None;
+            }
+            self.store(free, word);
+            self.store(from, 0);
+            free = from;
+        }
+        Some(free)
+    }
+
+    /// The entry at a position in the order of the table, and the position behind it. Bounds: passes over empty places.
+    pub(super) fn next_from(&self, position: usize) -> Option<(At, Entry, usize)> {
+        (position..self.capacity()).find_map(|position| {
+            let at = At { bucket: position / WAYS, way: position % WAYS };
+            Some((at, self.entry(at)?, position + 1))
+        })
+    }
+}
+
+/// A bucket in the search for room, and the entry that would move here: of which step, and its way.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    bucket: u32,
+    before: u8,
+    way: u8,
+}
+
+/// No step comes before the two buckets of the key itself.
+const FIRST: u8 = u8::MAX;
+const _: () = assert!(SEARCH_MAX < FIRST as usize);
+
+impl Step {
+    #[expect(clippy::cast_possible_truncation, reason = "there are under 2^30 buckets, 255 steps and 4 ways")]
+    const fn new(bucket: usize, from: Option<(usize, usize)>) -> Self {
+        let (before, way) = match from {
+            Some((before, way)) => (before as u8, way as u8),
+            None => (FIRST, 0),
+        };
+        Self { bucket: bucket as u32, before, way }
+    }
+
+    const fn from(&self) -> Option<(usize, usize)> {
+        if self.before == FIRST { None } else { Some((self.before as usize, self.way as usize)) }
+    }
+}
+
+/// The finaliser of MurmurHash3 (Appleby): every bit of the input moves every bit of the result.
+fn mixed(mut x: u32) -> u32 {
+    x = (x ^ x >> 16).wrapping_mul(0x85EB_CA6B);
+    x = (x ^ x >> 13).wrapping_mul(0xC2B2_AE35);
+    x ^ x >> 16
+}

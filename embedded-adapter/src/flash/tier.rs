@@ -1,0 +1,188 @@
+//! The flash tier: one machine, its index and its medium.
+
+use coldpress_core::cleanup::Ticket;
+use coldpress_core::compaction::{CompactionTask, Progress, Report};
+use coldpress_core::log::Geometry;
+use coldpress_core::tier::{Action, MediumError, MountReport, Now, Status, TasksFull, Tier};
+
+use super::config::FlashConfig;
+use super::driving::{Step, Work};
+use super::error::{BuildError, FlashMountError, GetError};
+use super::figures::Worst;
+use super::index::{Desk, Index};
+use super::medium::Medium;
+use super::memory::FlashMemory;
+use super::reader::Flash;
+use super::table::Table;
+
+/// A cold tier on flash, without an allocator. See the [module](super) for how it is used.
+///
+/// *Start*: [`new`](Self::new), [`mount`](Self::mount). *Data*: [`put`](Self::put), [`put_with_ttl`](Self::put_with_ttl),
+/// [`get`](Self::get), [`contains`](Self::contains), [`remove`](Self::remove), [`next_key`](Self::next_key),
+/// [`len`](Self::len), [`sync`](Self::sync). *Work*: [`poll`](Self::poll), [`reserve`](Self::reserve). *Tasks*:
+/// [`schedule`](Self::schedule), [`cancel`](Self::cancel), [`progress`](Self::progress),
+/// [`take_report`](Self::take_report), [`answer`](Self::answer). *To look on*: [`status`](Self::status),
+/// [`figures`](Self::figures), [`erases`](Self::erases), [`worst`](Self::worst).
+#[derive(Debug)]
+pub struct FlashTier<'m, M> {
+    pub(super) tier: Tier<'m>,
+    pub(super) index: Index<'m>,
+    pub(super) flash: Flash<M>,
+    pub(super) charge_bytes_max: u64,
+    pub(super) keys_max: u32,
+    pub(super) record_bytes_max: u32,
+    pub(super) has_pools: bool,
+    /// An action that the last call could not afford.
+    pub(super) held: Option<Action>,
+    /// The operation that the medium has not ended.
+    pub(super) under_way: Option<Ticket>,
+    /// How the medium failed last.
+    pub(super) failure: Option<MediumError>,
+    pub(super) worst: Worst,
+}
+
+impl<'m, M: Medium> FlashTier<'m, M> {
+    /// Bytes of RAM that the value takes, beside its [`FlashMemory`].
+    pub const RAM_BYTES: usize = size_of::<Self>();
+
+    /// Builds a tier that is about to mount its medium. Nothing is read or written yet.
+    ///
+    /// # Errors
+    /// [`BuildError`] when medium, memory and configuration do not fit each other.
+    pub fn new<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>(
+        config: FlashConfig,
+        memory: &'m mut FlashMemory<SEGMENTS, BUCKETS, RECORD>,
+        medium: M,
+    ) -> Result<Self, BuildError> {
+        let keys_max = u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD>::KEYS_MAX).unwrap_or(u32::MAX);
+        let segments = u32::try_from(SEGMENTS).unwrap_or(u32::MAX);
+        let lent = memory.lend();
+        let record_bytes_max = lent.record_bytes_max;
+        let machine = config.machine(&medium, segments, record_bytes_max)?;
+        let geometry = machine.geometry;
+        let places = u32::try_from(geometry.medium_bytes() / u64::from(geometry.write_unit())).unwrap_or(u32::MAX);
+        let index = Index::new(Table::new(lent.buckets, places), lent.sequences);
+        let tier = Tier::new(machine, lent.memory).map_err(BuildError::Config)?;
+        Ok(Self {
+            tier,
+            index,
+            flash: Flash { medium, geometry, reads: 0, bytes_read: 0 },
+            charge_bytes_max: machine.charge_bytes_max(),
+            keys_max,
+            record_bytes_max,
+            has_pools: config.has_pools,
+            held: None,
+            under_way: None,
+            failure: None,
+            worst: Worst::default(),
+        })
+    }
+
+    /// Mounts the medium, to the end: all of it is read once. [`poll`](Self::poll) does the same in steps.
+    ///
+    /// # Errors
+    /// [`FlashMountError`]; nothing was written.
+    pub fn mount(&mut self, now: Now) -> Result<MountReport, FlashMountError> {
+        while self.status() == Status::Mounting && !self.index.is_overfull {
+            let mut allowance = self.whole_allowance();
+            while self.step(now, &mut allowance, &mut Work::default()) != Step::Spent {
+                if self.status() != Status::Mounting || self.index.is_overfull {
+                    break;
+                }
+            }
+        }
+        self.mounted()
+    }
+
+    /// What the mount found.
+    ///
+    /// # Errors
+    /// [`FlashMountError`] where it failed.
+    pub fn mounted(&self) -> Result<MountReport, FlashMountError> {
+        match self.status() {
+            Status::Failed(error) => Err(FlashMountError::Mount(error)),
+            _ if self.index.is_overfull => Err(FlashMountError::Keys),
+            _ => Ok(self.tier.mount_report()),
+        }
+    }
+
+    /// Where the tier is in its life.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        self.tier.status()
+    }
+
+    /// The shape of the medium.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.flash.geometry
+    }
+
+    /// The medium.
+    #[must_use]
+    pub const fn medium(&self) -> &M {
+        &self.flash.medium
+    }
+
+    /// Gives the medium back. What was acknowledged is on it; the next mount finds it.
+    pub fn into_medium(self) -> M {
+        self.flash.medium
+    }
+
+    /// How many keys have a value. Keys whose time is over count until they are dropped.
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.index.table.values()
+    }
+
+    /// Whether no key has a value.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// Queues one of the four compaction tasks; [`poll`](Self::poll) carries it out.
+    ///
+    /// # Errors
+    /// [`TasksFull`] gives the task back when [`TASK_QUEUE_CAPACITY`](coldpress_core::compaction::TASK_QUEUE_CAPACITY) wait.
+    pub fn schedule(&mut self, task: CompactionTask) -> Result<(), TasksFull> {
+        if task == CompactionTask::CleanupExpired {
+            self.index.restart_due();
+        }
+        self.tier.schedule(task)
+    }
+
+    /// Ends the running task at its next step; what it did stays done, and its report says `Partial`.
+    pub fn cancel(&mut self) {
+        self.tier.cancel();
+    }
+
+    /// The running task and how far it is.
+    #[must_use]
+    pub fn progress(&self) -> Option<(CompactionTask, Progress)> {
+        self.tier.progress()
+    }
+
+    /// Takes the report of a task that ended, the oldest first. The last eight are kept.
+    pub fn take_report(&mut self) -> Option<Report> {
+        self.tier.take_report()
+    }
+
+    /// How long a poll can be put off, in milliseconds, once it said that it is idle; `None` for as long as nothing is asked.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Now) -> Option<u64> {
+        self.tier.poll_timeout(now)
+    }
+
+    pub(super) fn desk(&mut self) -> Desk<'_, 'm, M> {
+        Desk { index: &mut self.index, flash: &mut self.flash }
+    }
+
+    /// Refuses while the tier can't be read.
+    pub(super) fn check_readable(&self) -> Result<(), GetError> {
+        if !self.is_running() {
+            return Err(GetError::NotMounted);
+        }
+        if self.under_way.is_some() { Err(GetError::Busy) } else { Ok(()) }
+    }
+}
