@@ -68,6 +68,6 @@ mod pages;
 mod try_cell;
 
 pub use mailbox::{CleanupWorker, Mailbox, Outcome, Progress, RequestError, TicketError};
-pub use medium::{IoMedium, AccessError};
+pub use medium::{AccessError, IoMedium};
 pub use pages::StaticPages;
 pub use try_cell::{Contended, TryCell};

@@ -3,7 +3,7 @@
 use core::convert::Infallible;
 use core::fmt;
 
-use coldpress_embedded::{IoMedium, AccessError};
+use coldpress_embedded::{AccessError, IoMedium};
 use embedded_io::{Error, ErrorKind, ErrorType, Read, Seek, SeekFrom, Write};
 
 /// What the device says when it breaks.

@@ -38,8 +38,8 @@ pub use footer::{
 pub use geometry::{Geometry, GeometryError, Identity, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_UNIT_MAX};
 pub use place::{KeyHash, Location, Version};
 pub use record::{
-    FREED_BYTES, Freed, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, TIME_BYTES,
-    read_record,
+    FREED_BYTES, Freed, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record,
+    RecordError, RecordHeader, TIME_BYTES, read_record,
 };
 pub use segment::{
     FORMAT_VERSION, HASH_KEY_BYTES, HEADER_BYTES, HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES,

@@ -201,8 +201,12 @@ mod tests {
     }
 
     fn pick(segments: &[Segment], policy: Policy) -> Option<Choice> {
-        let terms =
-            Terms { geometry: &geometry(), entry_bytes: crate::log::ENTRY_BYTES_MAX, policy, appended: 1_000_000 };
+        let terms = Terms {
+            geometry: &geometry(),
+            entry_bytes: crate::log::ENTRY_BYTES_MAX,
+            policy,
+            appended: 1_000_000,
+        };
         choose(&terms, segments, |_, _| true)
     }
 

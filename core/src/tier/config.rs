@@ -5,8 +5,8 @@ use core::fmt;
 use crate::compaction::PaceConfig;
 
 use crate::log::{
-    ENTRY_BYTES_MAX, FREED_BYTES, Geometry, Identity, Policy, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN,
-    Segment, Store, TIME_BYTES, TRAILER_BYTES,
+    ENTRY_BYTES_MAX, FREED_BYTES, Geometry, Identity, Policy, RECORD_HEADER_BYTES_MAX,
+    RECORD_HEADER_BYTES_MIN, Segment, Store, TIME_BYTES, TRAILER_BYTES,
 };
 
 /// How many segments a machine can have open or sealing at a time.
@@ -136,6 +136,7 @@ impl TierConfig {
     }
 
     /// A freed record.
+    #[expect(clippy::cast_possible_truncation, reason = "twelve")]
     pub(super) const fn freed_bytes(&self) -> u32 {
         self.geometry.padded(RECORD_HEADER_BYTES_MIN + FREED_BYTES as u32) + self.entry_bytes()
     }

@@ -79,6 +79,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let action = match self.held.take() {
             Some(action) => action,
             None => {
+                self.index.looks = 0;
                 let mut desk = Desk { index: &mut self.index, flash: &mut self.flash };
                 match self.tier.poll(now, &mut desk) {
                     Poll::Do(action) => action,

@@ -15,7 +15,7 @@ use super::medium::Medium;
 use super::reader::{Flash, Opened};
 use super::table::{At, COPIES_MAX, Entry, State, Table};
 
-/// Records looked at in one call for one that is due.
+/// Records looked at in one step for those that are due.
 const LOOKS_MAX: u32 = 8;
 
 /// The index, without the medium.
@@ -32,6 +32,8 @@ pub(super) struct Index<'m> {
     settled: usize,
     /// Where the search for expired records goes on.
     due: usize,
+    /// Records looked at for that in this step.
+    pub(super) looks: u32,
 }
 
 /// What was found of a key.
@@ -56,7 +58,7 @@ pub(super) struct Found {
 impl<'m> Index<'m> {
     pub(super) fn new(table: Table<'m>, sequences: &'m mut [u32]) -> Self {
         sequences.fill(0);
-        Self { table, sequences, is_overfull: false, is_unwritten: false, settled: 0, due: 0 }
+        Self { table, sequences, is_overfull: false, is_unwritten: false, settled: 0, due: 0, looks: 0 }
     }
 
     /// The sequence of the segment in which a place lies.
@@ -326,7 +328,8 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
     }
 
     fn due(&mut self, now_s: u32) -> Look {
-        for _ in 0..LOOKS_MAX {
+        while self.index.looks < LOOKS_MAX {
+            self.index.looks += 1;
             let Some((_, entry, next)) = self.index.table.next_from(self.index.due) else {
                 self.index.due = 0;
                 return Look::End;

@@ -67,9 +67,14 @@ pub(super) struct Lent<'m> {
     pub(super) record_bytes_max: u32,
 }
 
-impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> FlashMemory<SEGMENTS, BUCKETS, RECORD> {
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
+    FlashMemory<SEGMENTS, BUCKETS, RECORD>
+{
     const CHECKED: () = {
-        assert!(SEGMENTS >= SEGMENTS_MIN as usize && SEGMENTS <= 1 << 24, "a medium has 12 segments at least");
+        assert!(
+            SEGMENTS >= SEGMENTS_MIN as usize && SEGMENTS <= 1 << 24,
+            "a medium has 12 segments at least"
+        );
         assert!(BUCKETS >= 2 && BUCKETS <= 1 << 28, "an index has two buckets at least");
         assert!(RECORD > RECORD_HEADER_BYTES_MAX as usize, "a record is longer than its header");
         assert!(RECORD <= 1 << 28, "a record is shorter than a segment");
@@ -88,7 +93,8 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> FlashMemo
         const { Self::CHECKED }
         Self {
             segments: [const { Segment::new() }; SEGMENTS],
-            slots: [const { Slot { records: [0; RECORD], placed: [const { Pending::new() }; PLACED] } }; SLOTS],
+            slots: [const { Slot { records: [0; RECORD], placed: [const { Pending::new() }; PLACED] } };
+                SLOTS],
             copy: [0; RECORD],
             scan: [0; RECORD],
             buckets: [[0; WAYS]; BUCKETS],

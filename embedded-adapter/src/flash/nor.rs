@@ -24,7 +24,10 @@ pub struct NorMedium<F> {
 
 impl<F: NorFlash> NorMedium<F> {
     const CHECKED: () = {
-        assert!(F::WRITE_SIZE.is_power_of_two() && F::WRITE_SIZE <= 32, "a write unit is a power of two up to 32");
+        assert!(
+            F::WRITE_SIZE.is_power_of_two() && F::WRITE_SIZE <= 32,
+            "a write unit is a power of two up to 32"
+        );
         assert!(F::ERASE_SIZE.is_multiple_of(F::WRITE_SIZE), "an erase unit is a number of write units");
         assert!(F::ERASE_SIZE <= 1 << 28, "an erase unit is at most a segment");
         assert!(F::READ_SIZE > 0 && F::READ_SIZE <= READ_UNIT_MAX, "a read unit is at most 32 bytes");

@@ -158,13 +158,15 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     fn check_capacity(&self, charge: u32, found: Option<&Found>) -> Result<(), PutError> {
-        let freed = found.filter(|found| found.entry.state != State::Dead).map_or(0, |found| found.record_bytes);
+        let freed =
+            found.filter(|found| found.entry.state != State::Dead).map_or(0, |found| found.record_bytes);
         let charged = self.charged_bytes().saturating_sub(u64::from(freed));
         if charged + u64::from(charge) > self.charge_bytes_max { Err(PutError::Full) } else { Ok(()) }
     }
 
     fn check_keys(&mut self, hash: &KeyHash) -> Result<(), PutError> {
-        let has_place = self.index.table.entries() < self.keys_max && self.index.table.make_room(hash).is_some();
+        let has_place =
+            self.index.table.entries() < self.keys_max && self.index.table.make_room(hash).is_some();
         if has_place { Ok(()) } else { Err(PutError::KeysFull) }
     }
 

@@ -7,7 +7,8 @@ use super::hash::Hashing;
 use super::medium::Medium;
 
 /// Bytes of a record read at once: most headers with a short key fit.
-const CHUNK_BYTES: usize = 32;
+const CHUNK_BYTES: u32 = 32;
+const CHUNK: usize = CHUNK_BYTES as usize;
 
 /// A medium with its shape, and what was read of it.
 #[derive(Debug)]
@@ -28,7 +29,7 @@ pub(super) struct Opened {
     checksum: u32,
     /// Where it begins, in bytes from the start of the medium.
     at: u32,
-    chunk: [u8; CHUNK_BYTES],
+    chunk: [u8; CHUNK],
 }
 
 impl Opened {
@@ -71,15 +72,16 @@ impl<M: Medium> Flash<M> {
 
     /// The place of an offset in a segment.
     pub(super) const fn place(&self, segment: u32, offset: u32) -> u32 {
-        segment * (self.geometry.segment_bytes() / self.geometry.write_unit()) + offset / self.geometry.write_unit()
+        segment * (self.geometry.segment_bytes() / self.geometry.write_unit())
+            + offset / self.geometry.write_unit()
     }
 
     /// Reads the header of the record at a place; `None` where there is none of a key.
     pub(super) fn open(&mut self, place: u32) -> Result<Option<Opened>, MediumError> {
         let at = self.address(place);
         let left = (self.geometry.segment_bytes() - at % self.geometry.segment_bytes()) as usize;
-        let mut chunk = [self.geometry.erase_value(); CHUNK_BYTES];
-        self.read(at, chunk.get_mut(..left.min(CHUNK_BYTES)).unwrap_or_default())?;
+        let mut chunk = [self.geometry.erase_value(); CHUNK];
+        self.read(at, chunk.get_mut(..left.min(CHUNK)).unwrap_or_default())?;
         let Ok((header, header_bytes, checksum)) = RecordHeader::decode(&self.geometry, &chunk) else {
             return Ok(None);
         };
@@ -102,15 +104,15 @@ impl<M: Medium> Flash<M> {
         to: u32,
         mut take: impl FnMut(&[u8]),
     ) -> Result<(), MediumError> {
-        let first = (from as usize).min(CHUNK_BYTES)..(to as usize).min(CHUNK_BYTES);
+        let first = (from as usize).min(CHUNK)..(to as usize).min(CHUNK);
         take(opened.chunk.get(first).unwrap_or_default());
-        let mut at = from.max(CHUNK_BYTES as u32);
-        let mut chunk = [0; CHUNK_BYTES];
+        let mut at = from.max(CHUNK_BYTES);
+        let mut chunk = [0; CHUNK];
         while at < to {
-            let piece = chunk.get_mut(..((to - at) as usize).min(CHUNK_BYTES)).unwrap_or_default();
+            let piece = chunk.get_mut(..((to - at) as usize).min(CHUNK)).unwrap_or_default();
             self.read(opened.at.saturating_add(at), piece)?;
             take(piece);
-            at += CHUNK_BYTES as u32;
+            at += CHUNK_BYTES;
         }
         Ok(())
     }
@@ -155,13 +157,13 @@ impl<M: Medium> Flash<M> {
         out: &mut [u8],
     ) -> Result<bool, MediumError> {
         let value_at = opened.value_at() as usize;
-        let held = opened.chunk.get(value_at.min(CHUNK_BYTES)..).unwrap_or_default();
+        let held = opened.chunk.get(value_at.min(CHUNK)..).unwrap_or_default();
         let (first, rest) = out.split_at_mut(held.len().min(out.len()));
         for (to, from) in first.iter_mut().zip(held) {
             *to = *from;
         }
         if !rest.is_empty() {
-            let at = opened.at.saturating_add(opened.value_at()).saturating_add(first.len() as u32);
+            let at = opened.at.saturating_add(opened.value_at().max(CHUNK_BYTES));
             self.read(at, rest)?;
         }
         Ok(finished(opened, Checksum::of(key).then(out), sequence))

@@ -72,7 +72,7 @@ impl<'m> Table<'m> {
     pub(super) fn new(buckets: &'m mut [[u32; WAYS]], places: u32) -> Self {
         buckets.fill([0; WAYS]);
         let place_bits = u32::BITS - places.saturating_sub(1).leading_zeros();
-        Self { buckets, place_bits: place_bits.min(PLACE_BITS_MAX), entries: 0, values: 0 }
+        Self { buckets, place_bits: place_bits.clamp(1, PLACE_BITS_MAX), entries: 0, values: 0 }
     }
 
     /// Entries in it.
@@ -105,12 +105,12 @@ impl<'m> Table<'m> {
             _ => State::StandIn,
         };
         let [low, ..] = word.to_le_bytes();
-        let place = (u64::from(word) >> (u32::BITS - self.place_bits)) as u32;
+        let place = word >> (u32::BITS - self.place_bits);
         Some(Entry { place, state, copies: low & COPIES_MAX })
     }
 
     fn encode(&self, fingerprint: u32, entry: &Entry) -> u32 {
-        let place = (u64::from(entry.place) << (u32::BITS - self.place_bits)) as u32;
+        let place = entry.place << (u32::BITS - self.place_bits);
         let fingerprint = fingerprint << (COPIES_BITS + STATE_BITS);
         place | fingerprint | (entry.state as u32) << COPIES_BITS | u32::from(entry.copies)
     }

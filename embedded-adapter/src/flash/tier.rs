@@ -60,7 +60,8 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         let record_bytes_max = lent.record_bytes_max;
         let machine = config.machine(&medium, segments, record_bytes_max)?;
         let geometry = machine.geometry;
-        let places = u32::try_from(geometry.medium_bytes() / u64::from(geometry.write_unit())).unwrap_or(u32::MAX);
+        let places =
+            u32::try_from(geometry.medium_bytes() / u64::from(geometry.write_unit())).unwrap_or(u32::MAX);
         let index = Index::new(Table::new(lent.buckets, places), lent.sequences);
         let tier = Tier::new(machine, lent.memory).map_err(BuildError::Config)?;
         Ok(Self {

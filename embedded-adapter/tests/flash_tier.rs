@@ -1,0 +1,106 @@
+//! The flash tier from end to end, over a NOR flash in memory.
+
+mod ram;
+
+use std::collections::BTreeMap;
+
+use coldpress_core::tier::Now;
+use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
+use ram::Ram;
+
+type Flash = Ram<4, 4096>;
+type Memory = FlashMemory<64, { buckets_for(2_400) }, 128>;
+type Tier<'m> = FlashTier<'m, NorMedium<Flash>>;
+
+const NOW: Now = Now { monotonic_ms: 1_000, wall_s: 1_000_000 };
+
+fn mounted(memory: &mut Memory, flash: Flash) -> Tier<'_> {
+    let mut tier = FlashTier::new(FlashConfig::new(4096, 7), memory, NorMedium::new(flash)).unwrap();
+    tier.mount(NOW).unwrap();
+    tier
+}
+
+fn value(key: u32, version: u32) -> [u8; 64] {
+    core::array::from_fn(|at| (key.wrapping_mul(31) ^ version.wrapping_mul(7) ^ at as u32) as u8)
+}
+
+/// Puts, polling as often as compaction has to come first.
+fn put(tier: &mut Tier<'_>, key: u32, value: &[u8]) {
+    for _ in 0..100 {
+        match tier.put(NOW, &key.to_le_bytes(), value) {
+            Ok(()) => return,
+            Err(PutError::NeedsCompaction) => {
+                let _ = tier.poll(NOW, 64);
+            }
+            Err(error) => panic!("put of {key}: {error}\n{:?}", tier.figures()),
+        }
+    }
+    panic!("no room for {key} after 100 polls\n{:?}", tier.figures());
+}
+
+fn check(tier: &mut Tier<'_>, model: &BTreeMap<u32, u32>) {
+    let mut out = [0; 64];
+    for (key, version) in model {
+        let found = tier.get(NOW, &key.to_le_bytes(), &mut out).unwrap();
+        assert_eq!(found, Some(value(*key, *version).as_slice()), "key {key}");
+    }
+    assert_eq!(tier.len() as usize, model.len());
+}
+
+#[test]
+fn values_put_are_read_back_and_found_by_the_next_mount() {
+    let mut memory = Memory::new();
+    let mut tier = mounted(&mut memory, Flash::new(64));
+    put(&mut tier, 1, b"cold");
+    put(&mut tier, 2, b"colder");
+    put(&mut tier, 1, b"coldest");
+    assert_eq!(tier.remove(NOW, &2u32.to_le_bytes()), Ok(true));
+    assert_eq!(tier.remove(NOW, &2u32.to_le_bytes()), Ok(false));
+    let flash = tier.into_medium().into_flash();
+    let mut tier = mounted(&mut memory, flash);
+    let mut out = [0; 16];
+    assert_eq!(tier.get(NOW, &1u32.to_le_bytes(), &mut out), Ok(Some(b"coldest".as_slice())));
+    assert_eq!(tier.get(NOW, &2u32.to_le_bytes(), &mut out), Ok(None));
+    assert_eq!(tier.len(), 1);
+}
+
+#[test]
+fn uniform_overwrites_stay_within_their_bounds() {
+    for keys in [512, 2_400] {
+        let mut memory = Memory::new();
+        let mut tier = mounted(&mut memory, Flash::new(64));
+        let mut model = BTreeMap::new();
+        for key in 0..keys {
+            put(&mut tier, key, &value(key, 0));
+            model.insert(key, 0);
+        }
+        let (before, mut state) = (tier.medium().flash().clone(), 1u64);
+        for version in 1..=5_000 {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            let key = (state >> 33) as u32 % keys;
+            put(&mut tier, key, &value(key, version));
+            model.insert(key, version);
+        }
+        let after = tier.medium().flash();
+        let programmed = after.programmed_bytes - before.programmed_bytes;
+        let erases = after.erases - before.erases;
+        let amplification = programmed as f64 / (5_000.0 * 68.0);
+        println!("{keys} keys: amplification {amplification:.3}, {erases} erases, {:?}", tier.worst());
+        println!("{:?}", tier.figures());
+        check(&mut tier, &model);
+        assert_eq!(tier.worst().erases, 1);
+        assert!(tier.worst().bytes_programmed <= 4096);
+        let before = tier.medium().flash().read_bytes;
+        check(&mut tier, &model);
+        let read = tier.medium().flash().read_bytes - before;
+        println!(
+            "{:.1} bytes read a get; RAM {} + {}",
+            read as f64 / f64::from(keys),
+            Memory::RAM_BYTES,
+            Tier::RAM_BYTES
+        );
+        let flash = tier.into_medium().into_flash();
+        let mut tier = mounted(&mut memory, flash);
+        check(&mut tier, &model);
+    }
+}
