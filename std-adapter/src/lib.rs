@@ -18,7 +18,7 @@
 //!
 //! From the outside in: [`PersistentColdTier`] (typed) over [`ColdTier`] (bytes), reached from other threads through
 //! [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`medium`] and [`clock`], what it stands on;
-//! [`codec`].
+//! [`codec`]. [`image`] reads and makes the bytes of a log, a device's too.
 #![doc = include_str!("metrics.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]
@@ -26,6 +26,7 @@
 pub mod clock;
 pub mod codec;
 pub mod compaction;
+pub mod image;
 pub mod medium;
 mod observe;
 pub mod pool;

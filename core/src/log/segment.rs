@@ -176,6 +176,22 @@ impl Header {
         Self::read(geometry, bytes).unwrap_or(Err(HeaderError::Invalid))
     }
 
+    /// Reads a copy on a medium whose shape is not known, and with it the shape that it states.
+    ///
+    /// # Errors
+    /// [`HeaderError`], but for those of a comparison; a shape that can't be is [`HeaderError::Invalid`].
+    pub fn probe(bytes: &[u8]) -> Result<(Geometry, Self), HeaderError> {
+        let stated = |bytes: &[u8]| {
+            let packed = *bytes.get(3)?;
+            let identity = if packed & 1 << 4 == 0 { Identity::KeyBytes } else { Identity::KeyedHash };
+            let erase_value = if packed & 1 << 3 == 0 { 0x00 } else { 0xFF };
+            let (segment_bytes, segment_count) = (number(bytes, 4)?, number(bytes, 8)?);
+            Geometry::new(segment_bytes, segment_count, 1 << (packed & 7), erase_value, identity).ok()
+        };
+        let geometry = stated(bytes).ok_or(HeaderError::Invalid)?;
+        Ok((geometry, Self::decode(&geometry, bytes)?))
+    }
+
     fn read(geometry: &Geometry, bytes: &[u8]) -> Option<Result<Self, HeaderError>> {
         let fixed: &[u8; 28] = bytes.first_chunk()?;
         let keyed = fixed[3] & 1 << 4 != 0;
@@ -244,6 +260,19 @@ mod tests {
                 assert_eq!(Header::decode(&g, &bad[..len]), Err(HeaderError::Invalid), "bit {bit}");
             }
         }
+    }
+
+    #[test]
+    fn header_tells_its_own_geometry() {
+        for identity in [Identity::KeyedHash, Identity::KeyBytes] {
+            for (unit, erase_value) in [(1, 0x00), (4, 0xFF), (32, 0xFF)] {
+                let g = Geometry::new(1 << 13, 20, unit, erase_value, identity).unwrap();
+                let (bytes, len) = header(&g).encode(&g);
+                assert_eq!(Header::probe(&bytes[..len]), Ok((g, header(&g))));
+                assert_eq!(Header::probe(&bytes[..len - 1]), Err(HeaderError::Invalid));
+            }
+        }
+        assert_eq!(Header::probe(&[0xFF; 64]), Err(HeaderError::Invalid));
     }
 
     #[test]

@@ -50,6 +50,7 @@ pub use figures::{SegmentView, TierFigures};
 pub(crate) use gate::{Background, Message, Open, Scheduled};
 pub use handle::ColdTierHandle;
 pub(crate) use handle::wait_for;
+pub(crate) use identity::key_hash;
 pub use index::Analysis;
 pub use iterate::Keys;
 pub(crate) use latency::Timed;

@@ -1,0 +1,154 @@
+//! Making an image.
+
+use coldpress_core::codec::CodecId;
+use coldpress_core::log::{Checksum, Geometry, Identity, KEY_BYTES_MAX, Kind, Store};
+use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
+
+use super::error::BuildError;
+use super::index;
+use super::machine::{Buffers, Machine, Target, config};
+use crate::codec::Codecs;
+
+/// Steps of the machine that one record waits for at most.
+const STEPS_MAX: u32 = 1 << 20;
+/// The longest footer, in bytes.
+const FOOTER_BYTES_MAX: u32 = 1 << 20;
+
+/// Builds an image: `fill` writes to it as a client would to a tier that lies on it, and what it wrote is closed in order.
+///
+/// Overwritten and removed keys leave stale records, and segments are compacted when they run short. `time_s` is the wall clock
+/// that the image carries, in seconds. See the [module](super) for an example.
+///
+/// # Errors
+/// What `fill` returned, or a [`BuildError`].
+///
+/// # Bounds
+/// Memory for the image and a few segments.
+pub fn build<E: From<BuildError>>(
+    geometry: Geometry,
+    store: Store,
+    time_s: u32,
+    fill: impl FnOnce(&mut ImageWriter<'_>) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
+    let config = config(geometry, store, false);
+    let len = usize::try_from(geometry.medium_bytes()).map_err(|_| BuildError::Stuck)?;
+    let footer = geometry.segment_bytes() / 3;
+    let mut buffers = Buffers::new(&config, footer.min(FOOTER_BYTES_MAX) as usize);
+    let machine = Machine::new(config, &mut buffers, time_s).map_err(BuildError::from)?;
+    let bytes = vec![geometry.erase_value(); len];
+    let mut writer = ImageWriter { machine, bytes, config, store, codecs: Codecs::new() };
+    writer.machine.mount(&mut writer.bytes).map_err(|_| BuildError::Stuck)?;
+    fill(&mut writer)?;
+    writer.machine.tier.close();
+    writer.until(|machine| machine.tier.status() == Status::Closed)?;
+    Ok(writer.bytes)
+}
+
+/// Writes to an image that is being [built](build).
+#[derive(Debug)]
+pub struct ImageWriter<'m> {
+    machine: Machine<'m>,
+    bytes: Vec<u8>,
+    config: TierConfig,
+    store: Store,
+    codecs: Codecs,
+}
+
+impl ImageWriter<'_> {
+    /// Puts a value, encoded with a codec where that gains, which may expire at a time in seconds of the wall clock.
+    ///
+    /// # Errors
+    /// [`BuildError`]; then nothing was written.
+    pub fn put(
+        &mut self,
+        key: &[u8],
+        value: &[u8],
+        codec: CodecId,
+        expires_s: Option<u32>,
+    ) -> Result<(), BuildError> {
+        let mut stored = Vec::new();
+        let used = self.codecs.encode(codec, value, &mut stored);
+        self.append(Kind::Value, used.tag(), key, key, &stored, expires_s)
+    }
+
+    /// Removes a key; one that is not there costs nothing.
+    ///
+    /// # Errors
+    /// [`BuildError`]; then nothing was written.
+    pub fn remove(&mut self, key: &[u8]) -> Result<(), BuildError> {
+        let hash = index::hash(&self.store, key);
+        match self.config.geometry.identity() {
+            Identity::KeyedHash => self.append(Kind::Tombstone, CodecId::Raw.tag(), key, &hash.0, &[], None),
+            _ => self.append(Kind::Tombstone, CodecId::Raw.tag(), key, key, &[], None),
+        }
+    }
+
+    fn append(
+        &mut self,
+        kind: Kind,
+        codec: u8,
+        key: &[u8],
+        stored_key: &[u8],
+        value: &[u8],
+        expires_s: Option<u32>,
+    ) -> Result<(), BuildError> {
+        let key_bytes = u32::try_from(stored_key.len()).unwrap_or(u32::MAX);
+        if key.is_empty() || key.len() > KEY_BYTES_MAX as usize {
+            return Err(BuildError::Key(KEY_BYTES_MAX));
+        }
+        let hash = index::hash(&self.store, key);
+        let payload = [stored_key, value].concat();
+        let checksum = Checksum::of(&payload);
+        // Each record is written before the next one comes, so the index knows the newest version.
+        let after = self.machine.index.version(&hash);
+        let fresh = Fresh { hash, kind, codec, key_bytes, payload: &payload, checksum, expires_s, after };
+        for _ in 0..STEPS_MAX {
+            let now = self.machine.now();
+            match self.machine.tier.append(now, &fresh) {
+                Ok(_) => {
+                    self.machine.tier.flush();
+                    return self.until(|machine| machine.tier.written() >= machine.tier.appended());
+                }
+                Err(AppendError::Busy) => {
+                    self.machine.step(&mut self.bytes);
+                }
+                Err(error) => return Err(BuildError::Append(error)),
+            }
+        }
+        Err(BuildError::Stuck)
+    }
+
+    fn until(&mut self, is_reached: impl Fn(&Machine<'_>) -> bool) -> Result<(), BuildError> {
+        for _ in 0..STEPS_MAX {
+            if is_reached(&self.machine) {
+                return Ok(());
+            }
+            self.machine.step(&mut self.bytes);
+        }
+        Err(BuildError::Stuck)
+    }
+}
+
+fn place(bytes: &mut [u8], offset: u64, len: u64) -> Result<&mut [u8], MediumError> {
+    let at = usize::try_from(offset).map_err(|_| MediumError::Io)?;
+    let len = usize::try_from(len).map_err(|_| MediumError::Io)?;
+    bytes.get_mut(at..at.saturating_add(len)).ok_or(MediumError::Io)
+}
+
+impl Target for Vec<u8> {
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        let len = buffer.len() as u64;
+        buffer.copy_from_slice(place(self, offset, len)?);
+        Ok(())
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+        place(self, offset, bytes.len() as u64)?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn erase(&mut self, offset: u64, bytes: u64, blank: u8) -> Result<(), MediumError> {
+        place(self, offset, bytes)?.fill(blank);
+        Ok(())
+    }
+}

@@ -1,0 +1,141 @@
+//! What can go wrong with an image.
+
+use core::fmt;
+use std::io;
+
+use coldpress_core::codec::CodecError;
+use coldpress_core::log::{FORMAT_VERSION, Location};
+use coldpress_core::tier::{AppendError, ConfigError, MediumError, MountError};
+
+/// Why an image, or something in it, can't be read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ImageError {
+    /// The file can't be opened.
+    Io(io::ErrorKind),
+    /// It can't be read.
+    Medium(MediumError),
+    /// There is no segment header of ours in it.
+    Foreign,
+    /// Nothing was ever written to it, or no segment was ever opened, so it does not tell its shape.
+    Blank,
+    /// It has another format version.
+    Version(u8),
+    /// Its headers state another length: it was cut short, or is part of something larger.
+    Length {
+        /// Bytes that the headers state.
+        expected: u64,
+        /// Bytes that there are.
+        found: u64,
+    },
+    /// Its shape can't be mounted.
+    Config(ConfigError),
+    /// It can't be mounted.
+    Mount(MountError),
+    /// There is no such segment.
+    Segment(u32),
+    /// The record does not validate.
+    Damaged(Location),
+    /// The value can't be decoded.
+    Codec(CodecError),
+}
+
+impl fmt::Display for ImageError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Io(kind) => write!(f, "{kind}"),
+            Self::Medium(error) => write!(f, "{error}"),
+            Self::Foreign => f.write_str("not a coldpress image: no segment header in it"),
+            Self::Blank => f.write_str("nothing was ever written to it, so it does not tell its shape"),
+            Self::Version(found) => write!(f, "format version {found}; this build reads {FORMAT_VERSION}"),
+            Self::Length { expected, found } => {
+                write!(f, "its headers state {expected} bytes, there are {found}")
+            }
+            Self::Config(error) => write!(f, "{error}"),
+            Self::Mount(error) => write!(f, "{error}"),
+            Self::Segment(segment) => write!(f, "there is no segment {segment}"),
+            Self::Damaged(at) => {
+                write!(f, "the record at {} of segment {} is damaged", at.offset, at.segment)
+            }
+            Self::Codec(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for ImageError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Medium(error) => Some(error),
+            Self::Config(error) => Some(error),
+            Self::Mount(error) => Some(error),
+            Self::Codec(error) => Some(error),
+            _ => None,
+        }
+    }
+}
+
+impl From<io::Error> for ImageError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error.kind())
+    }
+}
+
+impl From<MediumError> for ImageError {
+    fn from(error: MediumError) -> Self {
+        Self::Medium(error)
+    }
+}
+
+impl From<ConfigError> for ImageError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}
+
+impl From<MountError> for ImageError {
+    fn from(error: MountError) -> Self {
+        Self::Mount(error)
+    }
+}
+
+/// Why an image can't be built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum BuildError {
+    /// The shape can't hold a log.
+    Config(ConfigError),
+    /// A key is longer than this many bytes, or empty.
+    Key(u32),
+    /// The record was not taken: too long, or no room is left.
+    Append(AppendError),
+    /// The log can't go on: a defect of this crate, and nothing that the input did.
+    Stuck,
+}
+
+impl fmt::Display for BuildError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Config(error) => write!(f, "{error}"),
+            Self::Key(max) => write!(f, "a key takes 1 to {max} bytes"),
+            Self::Append(AppendError::Full) => f.write_str("the image is full of live records"),
+            Self::Append(error) => write!(f, "{error}"),
+            Self::Stuck => f.write_str("the log can't go on"),
+        }
+    }
+}
+
+impl core::error::Error for BuildError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Config(error) => Some(error),
+            Self::Append(error) => Some(error),
+            Self::Key(_) | Self::Stuck => None,
+        }
+    }
+}
+
+impl From<ConfigError> for BuildError {
+    fn from(error: ConfigError) -> Self {
+        Self::Config(error)
+    }
+}

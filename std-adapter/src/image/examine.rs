@@ -1,0 +1,222 @@
+//! Reading one segment of an image, record by record.
+
+use coldpress_core::log::{
+    Checksum, Entries, FooterEntry, Geometry, Header, KeyHash, Kind, Location, Record, RecordError,
+    SegmentState, Trailer, TrailerError, Version, read_record,
+};
+
+use super::error::ImageError;
+use super::{Image, decode, index};
+
+/// What a segment holds.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Contents {
+    /// Its records, in their order.
+    pub records: Vec<StoredRecord>,
+    /// What is damaged.
+    pub damage: Vec<Damage>,
+    /// Bytes behind the last record of a segment that was never sealed: of a record that a cut tore, and no damage.
+    pub torn_bytes: u32,
+}
+
+/// A record as it is stored.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredRecord {
+    /// Where it lies.
+    pub location: Location,
+    /// Which write it is.
+    pub version: Version,
+    /// What it says.
+    pub kind: Kind,
+    /// Number of the codec of its value.
+    pub codec: u8,
+    /// When it expires, in seconds of the wall clock.
+    pub expires_s: Option<u32>,
+    /// Its key; the hash of it in a tombstone where keys are hashed, nothing in a record of the machine's own.
+    pub key: Vec<u8>,
+    /// Its value as stored, still encoded.
+    pub stored: Vec<u8>,
+    /// Its bytes, padding included.
+    pub record_bytes: u32,
+    /// Whether it is the newest of its key.
+    pub is_live: bool,
+}
+
+impl StoredRecord {
+    /// Decodes the value.
+    ///
+    /// # Errors
+    /// [`ImageError::Codec`].
+    pub fn value(&self) -> Result<Vec<u8>, ImageError> {
+        decode(self.codec, &self.stored)
+    }
+}
+
+/// Damage in a segment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Damage {
+    /// It can't be read.
+    Unreadable,
+    /// It is neither blank nor readable: none of its header copies is whole.
+    Quarantined,
+    /// One of the two copies of its header is not whole; the other one serves.
+    Header,
+    /// Its footer does not validate; its records serve.
+    Footer,
+    /// A record does not validate.
+    Record {
+        /// Where it lies in the segment.
+        offset: u32,
+        /// The identity of its key, where the footer tells it.
+        hash: Option<KeyHash>,
+        /// Whether it was the newest of its key.
+        is_live: bool,
+    },
+}
+
+pub(super) fn examine(image: &Image, segment: u32) -> Result<Contents, ImageError> {
+    let known = image.segments.get(segment as usize).ok_or(ImageError::Segment(segment))?;
+    let mut walk = Walk { image, segment, sequence: known.sequence, contents: Contents::default() };
+    match known.state {
+        SegmentState::Sealed => {}
+        SegmentState::Quarantined => {
+            walk.contents.damage.push(Damage::Quarantined);
+            return Ok(walk.contents);
+        }
+        _ => return Ok(walk.contents),
+    }
+    let start = Location { segment, offset: 0, sequence: known.sequence };
+    match image.read_at(start, image.geometry.segment_bytes()) {
+        Ok(bytes) => walk.segment(&bytes),
+        Err(_) => walk.contents.damage.push(Damage::Unreadable),
+    }
+    Ok(walk.contents)
+}
+
+struct Walk<'a> {
+    image: &'a Image,
+    segment: u32,
+    sequence: u32,
+    contents: Contents,
+}
+
+/// The entries of a footer that validates, and where its records end.
+fn footer(geometry: &Geometry, sequence: u32, bytes: &[u8]) -> Result<(Vec<FooterEntry>, u32), TrailerError> {
+    let at = geometry.trailer_at();
+    let tail = bytes.get(at as usize..).unwrap_or_default();
+    let trailer = Trailer::decode(geometry, sequence, tail)?;
+    let from = trailer.entries_at(geometry) as usize;
+    let entries = bytes.get(from..from + trailer.entry_bytes as usize).ok_or(TrailerError::Damaged)?;
+    if !trailer.matches(Checksum::of(entries)) {
+        return Err(TrailerError::Damaged);
+    }
+    let mut walk = Entries::new(*geometry, entries);
+    let mut found = Vec::new();
+    while let Ok(entry) = walk.next_entry() {
+        found.push(entry);
+    }
+    Ok((found, trailer.records_end))
+}
+
+impl Walk<'_> {
+    fn segment(&mut self, bytes: &[u8]) {
+        let geometry = self.image.geometry;
+        for at in [geometry.header_at(), geometry.second_header_at()] {
+            let copy = bytes.get(at as usize..).unwrap_or_default();
+            if Header::decode(&geometry, copy).map(|header| header.sequence) != Ok(self.sequence) {
+                self.contents.damage.push(Damage::Header);
+            }
+        }
+        match footer(&geometry, self.sequence, bytes) {
+            Ok((entries, end)) => self.listed(bytes, &entries, end),
+            Err(error) => {
+                if error == TrailerError::Damaged {
+                    self.contents.damage.push(Damage::Footer);
+                }
+                self.unlisted(bytes);
+            }
+        }
+    }
+
+    /// Reads what a footer lists.
+    fn listed(&mut self, bytes: &[u8], entries: &[FooterEntry], records_end: u32) {
+        for (nth, entry) in entries.iter().enumerate() {
+            let end = entries.get(nth + 1).map_or(records_end, |next| next.offset);
+            let place = bytes.get(entry.offset as usize..end as usize).unwrap_or_default();
+            let location = self.at(entry.offset);
+            match read_record(&self.image.geometry, self.sequence, place) {
+                Ok(record) if record.record_bytes == end - entry.offset => self.take(location, &record),
+                _ => {
+                    let is_live = self.is_live(&entry.hash, location);
+                    let hash = entry.kind.is_keyed().then_some(entry.hash);
+                    self.contents.damage.push(Damage::Record { offset: entry.offset, hash, is_live });
+                }
+            }
+        }
+    }
+
+    /// Reads one record after the other. What does not validate is damage if one follows that does, else a cut took it.
+    fn unlisted(&mut self, bytes: &[u8]) {
+        let geometry = self.image.geometry;
+        let end = geometry.trailer_at();
+        let mut doubtful = Vec::new();
+        let mut good_end = geometry.records_at();
+        let mut offset = good_end;
+        while offset < end {
+            let place = bytes.get(offset as usize..end as usize).unwrap_or_default();
+            offset = match read_record(&geometry, self.sequence, place) {
+                Ok(record) => {
+                    self.contents.damage.append(&mut doubtful);
+                    self.take(self.at(offset), &record);
+                    good_end = offset + record.record_bytes;
+                    good_end
+                }
+                Err(RecordError::Mismatch(bytes)) if bytes <= end - offset => {
+                    doubtful.push(Damage::Record { offset, hash: None, is_live: false });
+                    offset + bytes
+                }
+                Err(_) => break,
+            };
+        }
+        let rest = bytes.get(good_end as usize..end as usize).unwrap_or_default();
+        let written = rest.iter().rposition(|byte| *byte != geometry.erase_value()).map_or(0, |at| at + 1);
+        self.contents.torn_bytes = u32::try_from(written).unwrap_or(u32::MAX);
+    }
+
+    const fn at(&self, offset: u32) -> Location {
+        Location { segment: self.segment, offset, sequence: self.sequence }
+    }
+
+    fn is_live(&self, hash: &KeyHash, at: Location) -> bool {
+        self.image.index.live(hash).is_some_and(|placed| placed.location == at)
+    }
+
+    fn take(&mut self, location: Location, record: &Record<'_>) {
+        let header = record.header;
+        let key = self.image.identity(record);
+        self.contents.records.push(StoredRecord {
+            location,
+            version: header.origin.unwrap_or(location.version()),
+            kind: header.kind,
+            codec: header.codec,
+            expires_s: header.expires_s,
+            key: record.key.to_vec(),
+            stored: record.value.to_vec(),
+            record_bytes: record.record_bytes,
+            is_live: key.is_some_and(|hash| self.is_live(&hash, location)),
+        });
+    }
+}
+
+impl Image {
+    /// The hash under which a record is known; `None` for a record of the machine's own.
+    fn identity(&self, record: &Record<'_>) -> Option<KeyHash> {
+        use coldpress_core::log::Identity;
+        match (record.header.kind, self.geometry.identity()) {
+            (Kind::Tombstone, Identity::KeyedHash) => record.key.first_chunk().map(|hash| KeyHash(*hash)),
+            (Kind::Value | Kind::Tombstone, _) => Some(index::hash(&self.store, record.key)),
+            (Kind::Freed | Kind::Time, _) => None,
+        }
+    }
+}

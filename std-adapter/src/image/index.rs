@@ -1,0 +1,185 @@
+//! The index of an image: a map, as the machine's host.
+
+use std::collections::HashMap;
+
+use coldpress_core::log::{KeyHash, Kind, Location, Store, Version};
+use coldpress_core::tier::{Dropped, Host, Look, Placed, Published, Released, Standing};
+
+use crate::tier::key_hash;
+
+/// Identifies a key of a store. Where keys are stored as they are, the hash key is all zeros.
+pub(super) fn hash(store: &Store, key: &[u8]) -> KeyHash {
+    key_hash(&store.hash_key, key)
+}
+
+/// What is known of a key.
+#[derive(Debug, Clone, Copy)]
+struct Entry {
+    newest: Placed,
+    is_live: bool,
+    is_sealed: bool,
+    copies: u32,
+}
+
+/// The index.
+#[derive(Debug, Default)]
+pub(super) struct Index {
+    entries: HashMap<KeyHash, Entry>,
+    store: Option<Store>,
+    /// Keys whose newest record was a tombstone when the mount found it.
+    tombstones: Vec<KeyHash>,
+}
+
+impl Index {
+    /// The newest record of a key, if it is a value or a tombstone that is still needed.
+    pub(super) fn live(&self, hash: &KeyHash) -> Option<&Placed> {
+        self.entries.get(hash).filter(|entry| entry.is_live).map(|entry| &entry.newest)
+    }
+
+    /// The newest version of a key.
+    pub(super) fn version(&self, hash: &KeyHash) -> Option<Version> {
+        self.entries.get(hash).map(|entry| entry.newest.version)
+    }
+
+    /// Keys that have a value.
+    pub(super) fn values(&self) -> usize {
+        let is_value = |entry: &&Entry| entry.is_live && entry.newest.kind == Kind::Value;
+        self.entries.values().filter(is_value).count()
+    }
+
+    fn place(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
+        let fresh = Entry { newest: *placed, is_live: true, is_sealed, copies: 1 };
+        let Some(entry) = self.entries.get_mut(hash) else {
+            self.entries.insert(*hash, fresh);
+            return Published::Live(None);
+        };
+        let old = *entry;
+        let rank =
+            |entry: &Entry| (entry.newest.version, entry.newest.kind == Kind::Tombstone, entry.is_sealed);
+        entry.copies += 1;
+        // Rules 7 and 10.
+        if rank(&fresh) <= rank(&old) {
+            return Published::Stale;
+        }
+        *entry = Entry { copies: entry.copies, ..fresh };
+        Published::Live(old.is_live.then(|| old.released()))
+    }
+}
+
+impl Entry {
+    const fn released(&self) -> Released {
+        Released { location: self.newest.location, record_bytes: self.newest.record_bytes }
+    }
+
+    /// Lets a tombstone go that keeps nothing away.
+    fn let_go(&mut self) -> Option<Released> {
+        let is_needless = self.is_live && self.newest.kind == Kind::Tombstone && self.copies == 1;
+        self.is_live &= !is_needless;
+        is_needless.then(|| self.released())
+    }
+}
+
+impl Host for Index {
+    fn identify(&mut self, store: &Store) {
+        self.store = Some(*store);
+    }
+
+    fn hash(&self, key: &[u8]) -> KeyHash {
+        key_hash(&self.store.map_or([0; 16], |store| store.hash_key), key)
+    }
+
+    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+        match self.live(hash) {
+            Some(placed) if placed.location == at => Standing::Live,
+            _ => Standing::Stale,
+        }
+    }
+
+    fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
+        let Some(from) = placed.moved_from else {
+            let published = self.place(hash, placed, false);
+            let is_needless = self.entries.get_mut(hash).and_then(Entry::let_go).is_some();
+            return if is_needless { Published::Stale } else { published };
+        };
+        let Some(entry) = self.entries.get_mut(hash) else { return Published::Stale };
+        entry.copies += 1;
+        if !entry.is_live || entry.newest.location != from {
+            return Published::Stale;
+        }
+        let released = entry.released();
+        entry.newest = *placed;
+        entry.is_sealed = false;
+        Published::Live(Some(released))
+    }
+
+    /// Memory does not fail.
+    fn unwritten(&mut self, _: &KeyHash, _: &Placed) {}
+
+    fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped {
+        match self.entries.get_mut(hash) {
+            Some(entry) if entry.is_live && entry.newest.location == at => {
+                if entry.copies > 1 {
+                    return Dropped::NeedsTombstone;
+                }
+                entry.is_live = false;
+                Dropped::Now
+            }
+            _ => Dropped::NotCurrent,
+        }
+    }
+
+    fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
+        let entry = self.entries.get_mut(hash)?;
+        entry.copies = entry.copies.saturating_sub(1);
+        if entry.copies == 0 {
+            self.entries.remove(hash);
+            return None;
+        }
+        entry.let_go()
+    }
+
+    fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
+        let published = self.place(hash, placed, is_sealed);
+        if placed.kind == Kind::Tombstone && published != Published::Stale {
+            self.tombstones.push(*hash);
+        }
+        published
+    }
+
+    fn settle(&mut self) -> Option<Released> {
+        while let Some(hash) = self.tombstones.pop() {
+            if let Some(released) = self.entries.get_mut(&hash).and_then(Entry::let_go) {
+                return Some(released);
+            }
+        }
+        None
+    }
+
+    fn due(&mut self, _: u32) -> Look {
+        Look::End
+    }
+
+    fn evictable(&mut self, _: &KeyHash, _: Location) -> bool {
+        false
+    }
+
+    fn reconcile(&mut self, _: &KeyHash, _: &Placed) -> Option<Published> {
+        None
+    }
+
+    fn damaged(&mut self, _: &KeyHash, _: Location) {}
+
+    fn recode(&mut self, _: u8, _: &[u8], _: &mut [u8]) -> Option<(u8, usize)> {
+        None
+    }
+
+    fn sample(&mut self, _: u8, _: &[u8]) {}
+
+    fn choose_codec(&mut self) -> u8 {
+        coldpress_core::codec::CodecId::Raw.tag()
+    }
+
+    fn advises_cleanup(&mut self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,176 @@
+//! The machine over an image: its memory, and what carries out its actions.
+
+use coldpress_core::cleanup::Ticket;
+use coldpress_core::log::{ENTRY_BYTES_MAX, Geometry, Identity, Segment, Store, TRAILER_BYTES};
+use coldpress_core::tier::{
+    Action, ConfigError, Input, MediumError, Memory, MountError, Now, Pending, Poll, SlotMemory, Status,
+    Streams, Tier, TierConfig,
+};
+
+use super::index::Index;
+use super::source::Source;
+
+/// Records that an open segment holds unpublished.
+const PLACED: usize = 16;
+
+/// The configuration for a shape. A machine that `only_reads` takes any record that a segment can hold.
+pub(super) fn config(geometry: Geometry, store: Store, only_reads: bool) -> TierConfig {
+    let config = TierConfig { streams: Streams::Two, ..TierConfig::new(geometry, store) };
+    if only_reads {
+        let record_bytes_max = geometry.usable_bytes().saturating_sub(ENTRY_BYTES_MAX + TRAILER_BYTES);
+        return TierConfig { record_bytes_max, ..config };
+    }
+    config
+}
+
+#[derive(Debug)]
+struct Slot {
+    records: Vec<u8>,
+    footer: Vec<u8>,
+    placed: Vec<Pending>,
+}
+
+/// Everything a machine needs.
+#[derive(Debug)]
+pub(super) struct Buffers {
+    segments: Vec<Segment>,
+    slots: Vec<Slot>,
+    copy: Vec<u8>,
+    scan: Vec<u8>,
+    recode: Vec<u8>,
+}
+
+impl Buffers {
+    /// Memory for a configuration, with footers of up to so many bytes.
+    pub(super) fn new(config: &TierConfig, footer_bytes: usize) -> Self {
+        // Footers name keys by their hash, which says nothing where keys are stored as they are.
+        let is_keyed = config.geometry.identity() == Identity::KeyedHash;
+        let footer_bytes = if is_keyed { footer_bytes } else { 0 };
+        let record = config.record_bytes_max as usize;
+        let slot = |_| Slot {
+            records: vec![0; record],
+            footer: vec![0; footer_bytes],
+            placed: vec![Pending::default(); PLACED],
+        };
+        Self {
+            segments: vec![Segment::default(); config.geometry.segment_count() as usize],
+            slots: (0..=config.streams.count()).map(slot).collect(),
+            copy: vec![0; record],
+            scan: vec![0; record],
+            recode: vec![0; record],
+        }
+    }
+
+    fn lend(&mut self) -> Memory<'_> {
+        let slots = self.slots.iter_mut().map(|slot| SlotMemory {
+            records: &mut slot.records,
+            footer: &mut slot.footer,
+            placed: &mut slot.placed,
+        });
+        Memory {
+            segments: &mut self.segments,
+            slots: slots.collect(),
+            copy: &mut self.copy,
+            scan: &mut self.scan,
+            recode: &mut self.recode,
+        }
+    }
+}
+
+/// What the machine's actions change.
+pub(super) trait Target {
+    /// Fills a buffer.
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError>;
+    /// Writes.
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediumError>;
+    /// Makes a range blank.
+    fn erase(&mut self, offset: u64, bytes: u64, blank: u8) -> Result<(), MediumError>;
+}
+
+/// A source is read and nothing else: a mount asks for nothing else.
+impl Target for Source {
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        Self::read(self, offset, buffer)
+    }
+
+    fn write(&mut self, _: u64, _: &[u8]) -> Result<(), MediumError> {
+        Err(MediumError::Io)
+    }
+
+    fn erase(&mut self, _: u64, _: u64, _: u8) -> Result<(), MediumError> {
+        Err(MediumError::Io)
+    }
+}
+
+/// A machine and its index.
+#[derive(Debug)]
+pub(super) struct Machine<'m> {
+    pub(super) tier: Tier<'m>,
+    pub(super) index: Index,
+    geometry: Geometry,
+    now: Now,
+}
+
+impl<'m> Machine<'m> {
+    pub(super) fn new(
+        config: TierConfig,
+        buffers: &'m mut Buffers,
+        time_s: u32,
+    ) -> Result<Self, ConfigError> {
+        let tier = Tier::new(config, buffers.lend())?;
+        let now = Now { monotonic_ms: 0, wall_s: time_s };
+        Ok(Self { tier, index: Index::default(), geometry: config.geometry, now })
+    }
+
+    /// The time, which moves on a millisecond a look.
+    pub(super) fn now(&mut self) -> Now {
+        self.now.monotonic_ms += 1;
+        self.now
+    }
+
+    /// Mounts what is there.
+    pub(super) fn mount(&mut self, target: &mut impl Target) -> Result<(), MountError> {
+        while self.tier.status() == Status::Mounting {
+            self.step(target);
+        }
+        match self.tier.status() {
+            Status::Failed(error) => Err(error),
+            _ => Ok(()),
+        }
+    }
+
+    /// Takes one step; tells whether there was anything to do.
+    pub(super) fn step(&mut self, target: &mut impl Target) -> bool {
+        let now = self.now();
+        match self.tier.poll(now, &mut self.index) {
+            Poll::Do(action) => {
+                let (ticket, result) = self.carry_out(target, action);
+                // Each action is completed once, at once.
+                let _ = self.tier.handle(now, Input::Done { ticket, result }, &mut self.index);
+                true
+            }
+            Poll::Again => true,
+            Poll::Idle => false,
+        }
+    }
+
+    fn carry_out(&mut self, target: &mut impl Target, action: Action) -> (Ticket, Result<(), MediumError>) {
+        let segment_bytes = u64::from(self.geometry.segment_bytes());
+        let at = |segment: u32, offset: u32| u64::from(segment) * segment_bytes + u64::from(offset);
+        let result = match action {
+            Action::Read { ticket, segment, offset, .. } => {
+                target.read(at(segment, offset), self.tier.read_buffer(ticket))
+            }
+            Action::Write { ticket, segment, offset, .. } => {
+                target.write(at(segment, offset), self.tier.write_bytes(ticket))
+            }
+            Action::Erase { segment, .. } => {
+                target.erase(at(segment, 0), segment_bytes, self.geometry.erase_value())
+            }
+            Action::Sync { .. } => Ok(()),
+            // No task runs, so the pools are not asked.
+            _ => Err(MediumError::Io),
+        };
+        (action.ticket(), result)
+    }
+}

@@ -1,0 +1,193 @@
+//! Images: the bytes of a log as they lie on a file or came from a device, read without being changed, or built.
+//!
+//! [`Image::open`] takes a file of segments, whoever wrote it: a service's partition or the dump of a device's flash. The
+//! shape is read from its headers. The machine of the core mounts it, so what is live is decided by the same code as
+//! everywhere, and is asked nothing more, so it writes nothing. [`Image::examine`] reads one segment record by record and says
+//! what is damaged. [`build`] makes an image of a shape, to be written to a device.
+//!
+//! ```
+//! use coldpress_core::codec::CodecId;
+//! use coldpress_core::log::{Geometry, Identity, Store};
+//! use coldpress_std::image::{Image, build};
+//!
+//! // A flash of 16 sectors of 4 KiB that is programmed in words.
+//! let geometry = Geometry::new(4096, 16, 4, 0xFF, Identity::KeyBytes)?;
+//! let store = Store { id: 7, hash_key: [0; 16], partition: 0, partitions: 1 };
+//! let bytes = build(geometry, store, 1_700_000_000, |image| {
+//!     image.put(b"unit", b"kelvin", CodecId::Raw, None)?;
+//!     image.put(b"offset", b"-273", CodecId::Raw, None)?;
+//!     image.remove(b"offset")
+//! })?;
+//!
+//! let image = Image::read_from(bytes)?;
+//! assert_eq!(image.geometry(), &geometry);
+//! assert_eq!(image.get(b"unit", image.clock_s())?, Some(b"kelvin".to_vec()));
+//! assert_eq!(image.get(b"offset", image.clock_s())?, None);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+
+mod build;
+mod error;
+mod examine;
+mod index;
+mod machine;
+mod probe;
+mod source;
+
+use std::fs::File;
+use std::path::Path;
+
+use coldpress_core::codec::CodecId;
+use coldpress_core::log::{Geometry, Kind, Location, Segment, Store, read_record};
+use coldpress_core::tier::{MountReport, TierConfig};
+
+pub use self::build::{ImageWriter, build};
+pub use self::error::{BuildError, ImageError};
+pub use self::examine::{Contents, Damage, StoredRecord};
+
+use self::index::Index;
+use self::machine::{Buffers, Machine};
+use self::source::Source;
+use crate::codec::Codecs;
+
+/// The longest value that is decoded, in bytes: a segment holds no longer one.
+const VALUE_BYTES_MAX: usize = 1 << 28;
+
+/// A log that is only read.
+#[derive(Debug)]
+pub struct Image {
+    source: Source,
+    geometry: Geometry,
+    store: Store,
+    segments: Vec<Segment>,
+    report: MountReport,
+    clock_s: u32,
+    index: Index,
+}
+
+impl Image {
+    /// Opens a file of segments for reading.
+    ///
+    /// # Errors
+    /// [`ImageError`]; the file is never changed.
+    ///
+    /// # Bounds
+    /// Reads the file until a header is found, then what a mount reads; memory for a few segments.
+    pub fn open(path: &Path) -> Result<Self, ImageError> {
+        let file = File::open(path)?;
+        let bytes = file.metadata()?.len();
+        Self::mount(Source::File { file, bytes })
+    }
+
+    /// Reads an image in memory.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open).
+    pub fn read_from(bytes: Vec<u8>) -> Result<Self, ImageError> {
+        Self::mount(Source::Memory(bytes))
+    }
+
+    fn mount(mut source: Source) -> Result<Self, ImageError> {
+        let (geometry, header) = probe::probe(&source)?;
+        let store = header.store;
+        let config = TierConfig { clock_jump_s_max: u32::MAX, ..machine::config(geometry, store, true) };
+        let mut buffers = Buffers::new(&config, 0);
+        let mut machine = Machine::new(config, &mut buffers, header.time_s)?;
+        machine.mount(&mut source)?;
+        let (report, clock_s) = (machine.tier.mount_report(), machine.tier.clock_s());
+        let segments = machine.tier.segments().to_vec();
+        let index = machine.index;
+        Ok(Self { source, geometry, store, segments, report, clock_s, index })
+    }
+
+    /// The shape, as the headers state it.
+    #[must_use]
+    pub const fn geometry(&self) -> &Geometry {
+        &self.geometry
+    }
+
+    /// The store that the image belongs to.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.store
+    }
+
+    /// The segment table as the mount found it: state, sequence, live and stale bytes, erases.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        &self.segments
+    }
+
+    /// What the mount found.
+    #[must_use]
+    pub const fn mount_report(&self) -> MountReport {
+        self.report
+    }
+
+    /// The newest time on the image, in seconds of the clock of whoever wrote it.
+    #[must_use]
+    pub const fn clock_s(&self) -> u32 {
+        self.clock_s
+    }
+
+    /// Keys that have a value, expired ones included.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.index.values()
+    }
+
+    /// Whether no key has a value.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.index.values() == 0
+    }
+
+    /// Reads the value of a key, decoded, as a reader finds it at a time.
+    ///
+    /// # Errors
+    /// [`ImageError::Damaged`] where its record does not validate; [`ImageError::Codec`] where this build can't decode it.
+    pub fn get(&self, key: &[u8], now_s: u32) -> Result<Option<Vec<u8>>, ImageError> {
+        let hash = index::hash(&self.store, key);
+        let Some(placed) = self.index.live(&hash) else { return Ok(None) };
+        let is_expired = placed.expires_s.is_some_and(|at| at <= now_s);
+        if placed.kind != Kind::Value || is_expired {
+            return Ok(None);
+        }
+        let at = placed.location;
+        let bytes = self.read_at(at, placed.record_bytes)?;
+        match read_record(&self.geometry, at.sequence, &bytes) {
+            Ok(record) if record.key == key => decode(record.header.codec, record.value).map(Some),
+            _ => Err(ImageError::Damaged(at)),
+        }
+    }
+
+    /// Reads a segment record by record: what is in it, and what is damaged. In a free segment there is nothing to read, and in
+    /// one that was about to be erased nothing that counts.
+    ///
+    /// # Errors
+    /// [`ImageError::Segment`] beyond the last one. What can't be read is [`Damage`], not an error.
+    ///
+    /// # Bounds
+    /// Reads the segment once and keeps its records.
+    pub fn examine(&self, segment: u32) -> Result<Contents, ImageError> {
+        examine::examine(self, segment)
+    }
+
+    fn read_at(&self, at: Location, bytes: u32) -> Result<Vec<u8>, ImageError> {
+        let offset = u64::from(at.segment) * u64::from(self.geometry.segment_bytes()) + u64::from(at.offset);
+        let mut buffer = vec![0; bytes as usize];
+        self.source.read(offset, &mut buffer).map_err(|_| ImageError::Damaged(at))?;
+        Ok(buffer)
+    }
+}
+
+/// Decodes a value as it is stored.
+fn decode(codec: u8, value: &[u8]) -> Result<Vec<u8>, ImageError> {
+    let mut out = Vec::new();
+    let id = CodecId::try_from(codec).map_err(ImageError::Codec)?;
+    Codecs::new().decode(id, value, VALUE_BYTES_MAX, &mut out).map_err(ImageError::Codec)?;
+    Ok(out)
+}
+
+#[cfg(test)]
+mod tests;

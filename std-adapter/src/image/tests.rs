@@ -1,0 +1,165 @@
+use coldpress_core::codec::CodecId;
+use coldpress_core::log::{Geometry, Identity, Kind, SegmentState, Store};
+
+use super::{Damage, Image, ImageError, ImageWriter, build};
+use crate::image::BuildError;
+
+const NOW_S: u32 = 1_700_000_000;
+
+fn store(identity: Identity) -> Store {
+    let hash_key = if identity == Identity::KeyedHash { [9; 16] } else { [0; 16] };
+    Store { id: 77, hash_key, partition: 0, partitions: 1 }
+}
+
+fn shapes() -> Vec<Geometry> {
+    let shape =
+        |bytes, count, unit, blank, identity| Geometry::new(bytes, count, unit, blank, identity).unwrap();
+    vec![
+        shape(4096, 16, 4, 0xFF, Identity::KeyBytes),
+        shape(1024, 40, 1, 0xFF, Identity::KeyBytes),
+        shape(8192, 14, 32, 0x00, Identity::KeyBytes),
+        shape(16 << 10, 20, 1, 0x00, Identity::KeyedHash),
+        shape(4096, 16, 8, 0xFF, Identity::KeyedHash),
+    ]
+}
+
+fn value(key: u32, round: u32) -> Vec<u8> {
+    format!("value {round} of key {key} ").repeat(1 + (key % 3) as usize).into_bytes()
+}
+
+/// Thirty keys overwritten until segments were compacted; one in five removed, one expiring.
+fn fill(image: &mut ImageWriter<'_>, rounds: u32) -> Result<(), BuildError> {
+    for round in 0..rounds {
+        for key in 0..30u32 {
+            let codec = CodecId::ALL[(key % 4) as usize];
+            let expires_s = (key == 7).then_some(NOW_S + 60);
+            image.put(format!("key {key}").as_bytes(), &value(key, round), codec, expires_s)?;
+            if key % 5 == 0 {
+                image.remove(format!("key {key}").as_bytes())?;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Enough rounds to write more than the image holds.
+fn rounds(geometry: &Geometry) -> u32 {
+    u32::try_from(geometry.medium_bytes() / 1024).unwrap()
+}
+
+fn built(geometry: Geometry) -> Vec<u8> {
+    build(geometry, store(geometry.identity()), NOW_S, |image| fill(image, rounds(&geometry))).unwrap()
+}
+
+#[test]
+fn image_of_any_shape_built_reads_back_and_is_sound() {
+    for geometry in shapes() {
+        let image = Image::read_from(built(geometry)).unwrap();
+        assert_eq!((image.geometry(), image.store()), (&geometry, &store(geometry.identity())));
+        for key in 0..30 {
+            let name = format!("key {key}");
+            let expected = (key % 5 != 0).then(|| value(key, rounds(&geometry) - 1));
+            assert_eq!(image.get(name.as_bytes(), NOW_S), Ok(expected), "{geometry:?}, {name}");
+        }
+        assert_eq!(image.get(b"key 7", NOW_S + 60), Ok(None), "it has expired");
+        assert_eq!(image.len(), 24);
+        let (mut live, mut stale) = (0, 0);
+        for segment in 0..geometry.segment_count() {
+            let contents = image.examine(segment).unwrap();
+            assert_eq!(
+                (contents.damage, contents.torn_bytes),
+                (vec![], 0),
+                "{geometry:?}, segment {segment}"
+            );
+            let keyed = contents.records.iter().filter(|record| record.kind.is_keyed());
+            let live_bytes: u32 = keyed.clone().filter(|r| r.is_live).map(|r| r.record_bytes).sum();
+            let known = image.segments()[segment as usize];
+            assert!(known.live_bytes >= live_bytes, "freed records may be live too");
+            live += keyed.clone().filter(|record| record.is_live && record.kind == Kind::Value).count();
+            stale += keyed.filter(|record| !record.is_live).count();
+        }
+        assert_eq!(live, 24);
+        assert!(stale > 24, "overwritten records are there until they are compacted");
+        assert!(image.segments().iter().any(|segment| segment.erases > 0), "segments were compacted");
+    }
+}
+
+#[test]
+fn full_image_and_too_long_a_record_are_refused() {
+    let geometry = Geometry::new(512, 14, 4, 0xFF, Identity::KeyBytes).unwrap();
+    let full = build(geometry, store(Identity::KeyBytes), NOW_S, |image| {
+        (0..1_000u32).try_for_each(|key| image.put(&key.to_le_bytes(), &[1; 60], CodecId::Raw, None))
+    });
+    assert_eq!(full.unwrap_err().to_string(), "the image is full of live records");
+    let long = build(geometry, store(Identity::KeyBytes), NOW_S, |image| {
+        image.put(b"key", &[1; 400], CodecId::Raw, None)
+    });
+    assert!(matches!(long, Err(BuildError::Append(_))), "{long:?}");
+    let nameless =
+        build(geometry, store(Identity::KeyBytes), NOW_S, |image| image.put(b"", b"v", CodecId::Raw, None));
+    assert_eq!(nameless.unwrap_err().to_string(), "a key takes 1 to 65535 bytes");
+}
+
+#[test]
+fn any_byte_of_a_record_changed_is_found() {
+    for geometry in shapes() {
+        let bytes = built(geometry);
+        let sound = Image::read_from(bytes.clone()).unwrap();
+        let sealed = |at: &u32| sound.segments()[*at as usize].state == SegmentState::Sealed;
+        let segment = (0..geometry.segment_count()).find(sealed).unwrap();
+        let contents = sound.examine(segment).unwrap();
+        let record = &contents.records[contents.records.len() / 2];
+        let start = (segment * geometry.segment_bytes() + record.location.offset) as usize;
+        let payload = record.key.len() + record.stored.len();
+        for at in start..start + 8 + payload {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x10;
+            let image = Image::read_from(changed).unwrap();
+            let found = image.examine(segment).unwrap();
+            let is_missing = found.records.iter().all(|other| other.location != record.location);
+            assert!(is_missing, "{geometry:?}, byte {at}");
+            // Where a footer lists what there is, or what follows can be read, it is damage; else it may be what a cut tore.
+            assert!(!found.damage.is_empty() || found.torn_bytes > 0, "{geometry:?}, byte {at}");
+            if sound.segments()[segment as usize].has_footer {
+                let damaged = |damage: &Damage| matches!(damage, Damage::Record { offset, .. } if *offset == record.location.offset);
+                assert!(found.damage.iter().any(damaged), "{geometry:?}, byte {at}: {:?}", found.damage);
+                assert_eq!(found.records.len(), contents.records.len() - 1, "the others are still read");
+            }
+        }
+    }
+}
+
+#[test]
+fn damaged_frame_is_told_apart_from_damaged_records() {
+    let geometry = shapes()[3];
+    let bytes = built(geometry);
+    let sound = Image::read_from(bytes.clone()).unwrap();
+    let has_footer = |at: &u32| sound.segments()[*at as usize].has_footer;
+    let segment = (0..geometry.segment_count()).find(has_footer).unwrap();
+    let start = segment * geometry.segment_bytes();
+    let with_changes = |places: &[u32]| {
+        let mut changed = bytes.clone();
+        places.iter().for_each(|at| changed[(start + at) as usize] ^= 1);
+        Image::read_from(changed).unwrap().examine(segment).unwrap().damage
+    };
+    assert_eq!(with_changes(&[geometry.header_at() + 3]), [Damage::Header]);
+    assert_eq!(with_changes(&[geometry.second_header_at() + 3]), [Damage::Header]);
+    assert_eq!(with_changes(&[geometry.trailer_at() + 25]), [Damage::Footer]);
+    let both = [geometry.header_at() + 3, geometry.second_header_at() + 3];
+    assert_eq!(with_changes(&both), [Damage::Quarantined]);
+}
+
+#[test]
+fn what_is_no_image_is_refused() {
+    let bytes = built(shapes()[0]);
+    let refused = |bytes: Vec<u8>| Image::read_from(bytes).unwrap_err();
+    assert_eq!(refused(Vec::new()), ImageError::Blank);
+    assert_eq!(refused(vec![0xFF; 5_000]), ImageError::Blank);
+    assert_eq!(refused(b"a copy of cp and other things".repeat(300)), ImageError::Foreign);
+    let short = bytes[..bytes.len() - 1].to_vec();
+    let expected = bytes.len() as u64;
+    assert_eq!(refused(short), ImageError::Length { expected, found: expected - 1 });
+    assert_eq!(Image::read_from(bytes).unwrap().examine(16), Err(ImageError::Segment(16)));
+    let error = Image::open(std::path::Path::new("/no such file")).unwrap_err();
+    assert_eq!(error, ImageError::Io(std::io::ErrorKind::NotFound));
+}
