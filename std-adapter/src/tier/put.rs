@@ -23,6 +23,7 @@ use super::gate::{Message, Open, Part, Waiter};
 use super::handle::{ColdTierHandle, wait_for};
 use super::latency::Timed;
 use super::reserve::{Lack, reserve, reserve_place};
+use super::room::RoomWaiter;
 use super::scratch;
 use super::shell::{QUEUED_MAX, Shell};
 use crate::pool::HotKey;
@@ -81,6 +82,15 @@ pub(super) enum Refused {
 impl From<TierError> for Refused {
     fn from(error: TierError) -> Self {
         Self::Tier(error)
+    }
+}
+
+impl From<Lack> for Refused {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Queue => Self::Busy,
+            Lack::Capacity { needed, available } => Self::Full { needed, available },
+        }
     }
 }
 
@@ -277,49 +287,57 @@ impl ColdTierHandle {
 
     /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
     fn send(&self, write: &mut Write) -> Result<Option<(&'static Shell, Effect)>, Refused> {
-        let mut waiter = None;
+        let mut waiter: Option<RoomWaiter<'static>> = None;
+        let mut lack = Lack::Queue;
         loop {
-            let mark = waiter.as_ref().map(super::room::RoomWaiter::mark);
+            let mark = waiter.as_ref().map(RoomWaiter::mark);
+            let left = write.deadline.saturating_duration_since(Instant::now());
             let attempt = self.enter(|open| {
                 let part = open.part(write.part)?;
-                part.attempt(open, write)
+                part.check_writable()?;
+                let may_try = match &mut waiter {
+                    None => part.shell.room.may_try(write.is_put),
+                    Some(waiter) => waiter.may_try(),
+                };
+                // Whoever gives up says what was lacking in the end.
+                if may_try || left.is_zero() {
+                    part.attempt(open, write)
+                } else {
+                    Ok(Attempt::Wait(part.shell, lack))
+                }
             })??;
-            let (shell, lack) = match attempt {
+            let shell = match attempt {
                 Attempt::Sent(shell, effect) => return Ok(Some((shell, effect))),
                 Attempt::Nothing => return Ok(None),
-                Attempt::Wait(shell, lack) => (shell, lack),
-            };
-            let left = write.deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return Err(match lack {
-                    Lack::Queue => Refused::Busy,
-                    Lack::Capacity { needed, available } => Refused::Full { needed, available },
-                });
-            }
-            match mark {
-                // What is given back from here on is seen by the next attempt.
-                None => waiter = Some(shell.room.waiter()),
-                Some(mark) => {
-                    // The worker may be asleep; whether it could be woken shows at the next attempt.
-                    let _ = self.enter(|open| open.part(write.part).map(Part::nudge));
-                    if let Some(waiter) = &waiter {
-                        waiter.wait(mark, left.min(WAIT_SLICE));
-                    }
+                Attempt::Wait(shell, lacking) => {
+                    lack = lacking;
+                    shell
                 }
+            };
+            if left.is_zero() {
+                return Err(lack.into());
+            }
+            // What is given back from here on is seen by the next attempt.
+            let is_new = waiter.is_none();
+            let waiter = waiter.get_or_insert_with(|| shell.room.waiter());
+            waiter.stand(lack.line());
+            if !is_new {
+                // The worker may be asleep; whether it could be woken shows at the next attempt.
+                let _ = self.enter(|open| open.part(write.part).map(Part::nudge));
+                waiter.wait(mark.unwrap_or_default(), left.min(WAIT_SLICE));
             }
         }
     }
 }
 
 impl Part {
+    fn check_writable(&self) -> Result<(), TierError> {
+        self.check_alive()?;
+        self.shell.health.refusal().map_or(Ok(()), |error| Err(TierError::Medium(error)))
+    }
+
     fn attempt(&self, open: &Open, write: &mut Write) -> Result<Attempt, Refused> {
         let shell = self.shell;
-        if shell.health.is_poisoned() {
-            return Err(TierError::Poisoned.into());
-        }
-        if let Some(error) = shell.health.refusal() {
-            return Err(TierError::Medium(error).into());
-        }
         let Some(pending) = &write.pending else { return Ok(Attempt::Nothing) };
         let is_value = pending.kind == Kind::Value;
         let bytes = pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES;

@@ -11,6 +11,7 @@ use super::entry::{Pending, Weight};
 use super::error::TierError;
 use super::gate::{Message, Open, Part};
 use super::put::{Attempt, Refused};
+use super::room::Line;
 use super::shell::{ASKED_MAX, Shell};
 
 /// What a write has to wait for.
@@ -18,6 +19,16 @@ use super::shell::{ASKED_MAX, Shell};
 pub(super) enum Lack {
     Queue,
     Capacity { needed: u64, available: u64 },
+}
+
+impl Lack {
+    /// Where to stand for it.
+    pub(super) const fn line(self) -> Line {
+        match self {
+            Self::Queue => Line::Queue,
+            Self::Capacity { .. } => Line::Capacity,
+        }
+    }
 }
 
 /// Reserves bytes of a sum that has a limit.

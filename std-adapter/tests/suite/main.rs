@@ -13,4 +13,5 @@ mod opening;
 mod path;
 mod poison;
 mod registry;
+mod slow;
 mod threads;

@@ -1,0 +1,98 @@
+//! A medium that is slow, or stands still for a while: puts come on for as long as the medium does, each in its turn.
+
+use core::sync::atomic::Ordering::SeqCst;
+use core::time::Duration;
+use std::time::Instant;
+
+use coldpress_std::{ColdTierHandle, PutError};
+
+use super::common::{open_on, pools, small, value};
+use super::double::Double;
+
+const THREADS: u32 = 4;
+const RUN: Duration = Duration::from_secs(3);
+/// Nobody who came so much later is let past: ten times what the tier itself grants.
+const LATER: Duration = Duration::from_millis(500);
+
+/// Overwrites keys, few of them often, for a while; tells when each put began and ended.
+fn overwrite(tier: ColdTierHandle, seed: u32, keys: u32, begun: Instant) -> Vec<(Instant, Instant)> {
+    let mut state = u64::from(seed) + 1;
+    let mut puts = Vec::new();
+    while begun.elapsed() < RUN {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        let unit = (state >> 11) as f64 / (1u64 << 53) as f64;
+        let key = f64::from(keys).powf(unit) as u32 - 1;
+        let value = value(key, state as u32, 1000);
+        let begun = Instant::now();
+        tier.put(&key.to_le_bytes(), &value).unwrap();
+        puts.push((begun, Instant::now()));
+    }
+    puts
+}
+
+#[test]
+fn put_on_a_slow_medium_is_not_overtaken_again_and_again() {
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(8 << 20).pending_bytes_max(1 << 20).build().unwrap();
+    let medium = Double::new(config.capacity_bytes());
+    let tier = open_on(&medium, &config, &pools);
+    let keys = 3500u32;
+    for key in 0..keys {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 1000)).unwrap();
+    }
+    tier.flush().unwrap();
+    medium.sync_ms.store(60, SeqCst);
+    let begun = Instant::now();
+    let mut puts = Vec::new();
+    std::thread::scope(|scope| {
+        let overwrite = |seed| {
+            let handle = tier.handle();
+            scope.spawn(move || overwrite(handle, seed, keys, begun))
+        };
+        let threads: Vec<_> = (0..THREADS).map(overwrite).collect();
+        for thread in threads {
+            puts.extend(thread.join().unwrap());
+        }
+    });
+    medium.sync_ms.store(0, SeqCst);
+    for (begun, ended) in &puts {
+        let past = puts.iter().filter(|(other, done)| *other > *begun + LATER && done < ended).count();
+        // Those that were let past in time may still be on their way.
+        assert!(past <= THREADS as usize, "{past} came later and went first, in {:?}", *ended - *begun);
+    }
+    tier.close().unwrap();
+}
+
+#[test]
+fn puts_on_a_medium_that_stands_still_end_in_time_and_go_on_with_it() {
+    let (_manager, pools) = pools();
+    let config = small().pending_bytes_max(1 << 18).op_timeout(Duration::from_millis(300));
+    let config = config.build().unwrap();
+    let medium = Double::new(config.capacity_bytes());
+    let tier = open_on(&medium, &config, &pools);
+    medium.holds_writes.store(true, SeqCst);
+    let refused = (0..10_000u32).find_map(|key| tier.put(&key.to_le_bytes(), &[7; 1000]).err());
+    assert_eq!(refused, Some(PutError::Busy));
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = (0..THREADS)
+            .map(|thread| {
+                let handle = tier.handle();
+                scope.spawn(move || {
+                    loop {
+                        match handle.put(&[0xFF, thread as u8], b"came through") {
+                            Err(PutError::Busy) => {}
+                            outcome => return outcome,
+                        }
+                    }
+                })
+            })
+            .collect();
+        std::thread::sleep(Duration::from_millis(400));
+        medium.holds_writes.store(false, SeqCst);
+        for thread in waiting {
+            assert_eq!(thread.join().unwrap(), Ok(()));
+        }
+    });
+    tier.flush().unwrap();
+    tier.close().unwrap();
+}
