@@ -30,9 +30,9 @@ pub struct Marker {
 }
 
 /// Tells whether bytes are what a cut can leave of a write, or of the erase of such a torn write: a first byte that is blank,
-/// or as much of the magic as is there.
+/// or no bit that differs from blank where the magic does not.
 fn could_begin(magic: &[u8], bytes: &[u8], blank: u8) -> bool {
-    let begins = bytes.iter().zip(magic).all(|(byte, magic)| byte == magic || *byte == blank);
+    let begins = bytes.iter().zip(magic).all(|(byte, magic)| (byte ^ blank) & !(magic ^ blank) == 0);
     begins || bytes.first() == Some(&blank)
 }
 

@@ -55,6 +55,8 @@ pub struct Segment {
     pub is_damaged: bool,
     /// Whether an erase marker is in it.
     pub has_marker: bool,
+    /// Whether a mount found it blank where that is no proof: it is erased before it is opened.
+    pub is_doubtful: bool,
     /// Whether the index counts its records as copies.
     pub is_counted: bool,
     /// The sequence of this life.
@@ -89,6 +91,7 @@ impl Segment {
             is_suspect: false,
             is_damaged: false,
             has_marker: false,
+            is_doubtful: false,
             is_counted: false,
             sequence: 0,
             erases: 0,

@@ -69,6 +69,9 @@ pub struct TierConfig {
     pub streams: Streams,
     /// Whether segments get footers. Without them a mount reads every record, and slots need no memory for them.
     pub has_footers: bool,
+    /// Whether bytes that a mount finds blank may be written. On a file they may; a unit of flash can read blank after a cut
+    /// and be programmed, or erased, in part: there a segment found blank is erased again before it is opened.
+    pub trusts_blank: bool,
     /// How victims are chosen while there is no shortage.
     pub policy: Policy,
     /// Compaction begins by itself when fewer segments than this are free beyond the reserve.
@@ -105,6 +108,7 @@ impl TierConfig {
             record_bytes_max: if quarter < 1 << 20 { quarter } else { 1 << 20 },
             streams: Streams::Four,
             has_footers: true,
+            trusts_blank: geometry.write_unit() == 1,
             policy: Policy::Adaptive,
             low_watermark_segments: 1,
             high_watermark_segments: 1,

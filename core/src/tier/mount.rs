@@ -243,9 +243,11 @@ impl Mount {
         } else if let Some(error) = head.error {
             return Err(MountError::Header(error));
         } else if head.is_blank && tail_is_blank {
-            // Where an erase may stop half-way, blank ends without a marker prove nothing: erase again.
-            let is_trusted = head.marker.is_some() || log.geometry.write_unit() == 1;
+            // Where an erase may stop half-way, blank ends without a marker prove nothing: erase again. With one the erase was
+            // whole, but the segment may since have been about to be opened.
+            let is_trusted = head.marker.is_some() || log.config.trusts_blank;
             segment.state = if is_trusted { SegmentState::Free } else { SegmentState::Freeing };
+            segment.is_doubtful = !log.config.trusts_blank;
         } else {
             // The header is durable before the first record: none there, and none of its copies whole, is a torn open.
             // A medium whose very first marker was torn is ours too.

@@ -4,11 +4,12 @@
 //! and one that holds none was torn at open: a mount can tell them apart (rule 4).
 //!
 //! ```text
-//!  Idle ─1─► Marker ─2─► First ─3─► Second ─4─► Syncing ─5─► Ready ─6─► Idle
-//!    ▲──────────┴───────────┴──────────┴───────────┘ 7
+//!  Idle ─1─► Erasing ─2─► Marker ─3─► First ─4─► Second ─5─► Syncing ─6─► Ready ─7─► Idle
+//!    ▲──────────┴───────────┴───────────┴──────────┴───────────┘ 8
 //! ```
-//! 1 `begin_opening` (to First where a marker is there); 2–4 `poll_opening`, `finish_opening_write`; 5 `poll_opening` the sync is done;
-//! 6 `take_opening` a stream takes it; 7 `abandon_opening` a write or sync failed: the segment is erased again.
+//! 1 `begin_opening` (to First where a marker is there, to Marker where there is none, and to Erasing only where a mount found
+//! the segment blank and that is no proof); 2–5 `poll_opening`, `finish_opening_write`; 6 `poll_opening` the sync is done;
+//! 7 `take_opening` a stream takes it; 8 `abandon_opening` a write or sync failed: the segment is erased again.
 
 use super::config::Stream;
 use super::log::{LANE_OPENING, Log};
@@ -27,6 +28,7 @@ const OPEN_AHEAD_PERMILLE: u32 = 750;
 enum State {
     #[default]
     Idle,
+    Erasing,
     Marker,
     First,
     Second,
@@ -137,6 +139,7 @@ impl Log<'_> {
                 Ok(None)
             }
             State::Idle => self.begin_opening(),
+            State::Erasing => Ok(Some(self.write_marker())),
             State::Marker => Ok(Some(self.write_header(State::First))),
             State::First => Ok(Some(self.write_header(State::Second))),
             State::Second => Ok(None),
@@ -162,7 +165,7 @@ impl Log<'_> {
         self.opening.sequence = sequence;
         self.opening.stream = stream;
         let Some(segment) = self.set_state(index, SegmentState::Opening) else { return Ok(None) };
-        let has_marker = segment.has_marker;
+        let (has_marker, is_doubtful) = (segment.has_marker, segment.is_doubtful);
         *segment = crate::log::Segment {
             state: SegmentState::Opening,
             stream: stream as u8,
@@ -172,7 +175,11 @@ impl Log<'_> {
             erases,
             ..crate::log::Segment::default()
         };
-        Ok(Some(if has_marker { self.write_header(State::First) } else { self.write_marker(index, erases) }))
+        Ok(Some(match (is_doubtful, has_marker) {
+            (true, _) => self.erase_again(),
+            (false, true) => self.write_header(State::First),
+            (false, false) => self.write_marker(),
+        }))
     }
 
     /// A stream whose segment is nearly full, for opening the next one ahead of need.
@@ -184,7 +191,17 @@ impl Log<'_> {
         self.slots.iter().find(full).map(|s| s.stream)
     }
 
-    fn write_marker(&mut self, segment: u32, erases: u32) -> Action {
+    /// It holds no record, so it takes no freed record to erase it; if a cut stops that, it is found blank or torn again.
+    fn erase_again(&mut self) -> Action {
+        let ticket = self.ticket(LANE_OPENING);
+        self.opening.ticket = Some(ticket);
+        self.opening.state = State::Erasing;
+        Action::Erase { ticket, segment: self.opening.segment }
+    }
+
+    fn write_marker(&mut self) -> Action {
+        let segment = self.opening.segment;
+        let erases = self.segments.get(segment as usize).map_or(0, |segment| segment.erases);
         let marker = Marker { erases, sequence_issued: self.sequence_next - 1 }.encode();
         let padded = self.geometry.padded(crate::log::MARKER_BYTES);
         self.opening.load(&marker, padded, self.geometry.erase_value());
@@ -216,7 +233,7 @@ impl Log<'_> {
         Action::Write { ticket, segment, offset, bytes }
     }
 
-    /// A small write is complete, or failed.
+    /// A small write, or the erase before it, is complete or failed.
     pub(super) fn finish_opening_write(&mut self, now: Now, result: Result<(), MediumError>) {
         self.opening.ticket = None;
         if result.is_err() {
@@ -225,6 +242,12 @@ impl Log<'_> {
             return;
         }
         let mark = self.raise_mark();
+        if self.opening.state == State::Erasing {
+            self.counters.erases += 1;
+            if let Some(segment) = self.segments.get_mut(self.opening.segment as usize) {
+                segment.erases = segment.erases.saturating_add(1);
+            }
+        }
         if self.opening.state == State::Second {
             self.opening.state = State::Syncing { mark };
             self.syncs.want_mark(mark);
@@ -235,7 +258,7 @@ impl Log<'_> {
     pub(super) fn abandon_opening(&mut self) {
         let is_doubtful = match self.opening.state {
             State::Idle | State::Ready => false,
-            State::Marker | State::First | State::Second | State::Syncing { .. } => true,
+            State::Erasing | State::Marker | State::First | State::Second | State::Syncing { .. } => true,
         };
         if !is_doubtful {
             return;

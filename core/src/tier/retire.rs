@@ -207,6 +207,7 @@ impl Retire {
                 if let Some(segment) = log.segment(segment) {
                     segment.erases = segment.erases.saturating_add(1);
                     segment.has_marker = false;
+                    segment.is_doubtful = false;
                 }
                 self.state = State::Marking { segment };
             }

@@ -69,6 +69,7 @@ impl FlashConfig {
             record_bytes_max,
             streams: Streams::One,
             has_footers: false,
+            trusts_blank: false,
             stale_permille_min: self.stale_permille_min,
             time_every_s: self.time_every_s,
             clock_jump_s_max: self.clock_jump_s_max,
