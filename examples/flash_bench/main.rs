@@ -6,12 +6,14 @@
 
 mod ekv;
 mod measure;
+mod ours;
 mod sequential;
 mod table;
 
 use core::error::Error;
 
 use clap::Parser;
+use coldpress_embedded::flash::buckets_for;
 use measure::{Figures, Run, measure};
 
 /// Stores for flash beside each other.
@@ -29,8 +31,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let options = Options::parse();
     let mut rows = Vec::new();
     for overwrites in OVERWRITES {
-        rows_of::<512>(overwrites, &mut rows)?;
-        rows_of::<2400>(overwrites, &mut rows)?;
+        rows_of::<512, { buckets_for(512) }>(overwrites, &mut rows)?;
+        rows_of::<2400, { buckets_for(2400) }>(overwrites, &mut rows)?;
     }
     if options.json {
         println!("{}", table::json(&rows)?);
@@ -39,13 +41,17 @@ fn main() -> Result<(), Box<dyn Error>> {
 }
 
 /// Runs every store with so many keys, and prints a table of them.
-fn rows_of<const KEYS: usize>(overwrites: u64, rows: &mut Vec<Figures>) -> Result<(), Box<dyn Error>> {
+fn rows_of<const KEYS: usize, const BUCKETS: usize>(
+    overwrites: u64,
+    rows: &mut Vec<Figures>,
+) -> Result<(), Box<dyn Error>> {
     let run = Run { keys: u32::try_from(KEYS)?, overwrites };
     print!("{}", table::heading(run));
     let mut add = |row: Figures| {
         print!("{}", table::row(&row));
         rows.push(row);
     };
+    add(measure(run, &mut ours::mounted(&mut Box::new(ours::Memory::<BUCKETS>::new()))?)?);
     add(measure(run, &mut sequential::cached::<KEYS>())?);
     if overwrites == OVERWRITES[0] {
         // The long run would show the same writes, and take a minute for its reads.

@@ -16,6 +16,7 @@ pub use tape::Moment;
 pub use tear::{Change, Tear};
 pub use traits::FlashError;
 
+use core::hash::{Hash, Hasher};
 use core::ops::Range;
 use std::collections::BTreeSet;
 
@@ -239,6 +240,14 @@ impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Flash<UNIT, SECT
                 self.erases[at / SECTOR] += 1;
             }
         }
+    }
+}
+
+/// Of what it is, not of what that has cost.
+impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Hash for Flash<UNIT, SECTOR, READ> {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.image.hash(state);
+        self.unreadable.hash(state);
     }
 }
 

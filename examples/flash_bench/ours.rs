@@ -1,0 +1,85 @@
+//! The flash tier of Coldpress.
+
+use core::error::Error;
+
+use coldpress_core::tier::Now;
+use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError};
+use coldpress_tests::flash::Counts;
+
+use crate::measure::{Key, Nor, SECTOR_BYTES, SECTORS, Store, VALUE_BYTES, Value};
+
+/// The longest record: header, key and value, in whole words.
+const RECORD_BYTES: usize = 23 + size_of::<Key>() + VALUE_BYTES + 1;
+/// Calls that a put may take.
+const CALLS_MAX: u32 = 10_000;
+/// Operations of one poll.
+const BUDGET: u32 = 16;
+
+/// The memory of a tier with an index of so many buckets.
+pub(crate) type Memory<const BUCKETS: usize> = FlashMemory<SECTORS, BUCKETS, RECORD_BYTES>;
+
+/// The tier.
+pub(crate) struct Ours<'m> {
+    tier: FlashTier<'m, NorMedium<Nor>>,
+    index_bytes: usize,
+    memory_bytes: usize,
+}
+
+/// A tier on blank flash.
+pub(crate) fn mounted<const BUCKETS: usize>(
+    memory: &mut Memory<BUCKETS>,
+) -> Result<Ours<'_>, Box<dyn Error>> {
+    let medium = NorMedium::new(Nor::new(SECTORS, 0xFF));
+    let config = FlashConfig::new(u32::try_from(SECTOR_BYTES)?, 1);
+    let mut tier = FlashTier::new(config, memory, medium)?;
+    tier.mount(Now::default())?;
+    let (index_bytes, memory_bytes) = (Memory::<BUCKETS>::INDEX_BYTES, Memory::<BUCKETS>::RAM_BYTES);
+    Ok(Ours { tier, index_bytes, memory_bytes })
+}
+
+impl Store for Ours<'_> {
+    const NAME: &'static str = "coldpress";
+
+    fn configuration(&self) -> &'static str {
+        "defaults"
+    }
+
+    fn counts(&mut self) -> Counts {
+        self.tier.medium().flash().counts()
+    }
+
+    fn put(&mut self, key: Key, value: &Value, worst: &mut Counts) -> Result<(), Box<dyn Error>> {
+        for _ in 0..CALLS_MAX {
+            let before = self.counts();
+            let result = self.tier.put(Now::default(), &key, value);
+            *worst = worst.max(self.counts() - before);
+            match result {
+                Ok(()) => return Ok(()),
+                Err(PutError::NeedsCompaction | PutError::Busy) => {}
+                Err(error) => return Err(error.into()),
+            }
+            let before = self.counts();
+            self.tier.poll(Now::default(), BUDGET);
+            *worst = worst.max(self.counts() - before);
+        }
+        Err(format!("a put is not taken after {CALLS_MAX} calls").into())
+    }
+
+    fn commit(&mut self, _: &mut Counts) -> Result<(), Box<dyn Error>> {
+        Ok(())
+    }
+
+    fn get(&mut self, key: Key) -> Result<Option<Value>, Box<dyn Error>> {
+        let mut value = [0; VALUE_BYTES];
+        let found = self.tier.get(Now::default(), &key, &mut value)?;
+        found.map(|value| Ok(value.try_into()?)).transpose()
+    }
+
+    fn index_bytes(&self) -> usize {
+        self.index_bytes
+    }
+
+    fn ram_bytes(&self) -> usize {
+        self.memory_bytes + size_of_val(&self.tier) - size_of::<Nor>()
+    }
+}

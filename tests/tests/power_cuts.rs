@@ -1,0 +1,96 @@
+//! Power cuts on a flash tier: every single one of a busy history, and every pair of a small one.
+
+use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData};
+use coldpress_tests::cuts::{Setup, cut_everywhere, cut_twice};
+use coldpress_tests::sim::Do;
+
+/// Overwrites, removes and expiries until segments must be cleaned, and tasks between.
+fn busy() -> Vec<Do> {
+    let mut script = Vec::new();
+    for round in 0..14u32 {
+        for key in 1..=7 {
+            script.push(match (round + u32::from(key)) % 6 {
+                0 => Do::Remove(key),
+                1 => Do::PutFor(key, 20, 2),
+                _ => Do::Put(key, 16 + round * 4),
+            });
+        }
+        script.push(if round % 2 == 0 { Do::Flush } else { Do::Tick(900) });
+    }
+    script.extend([
+        Do::Run(CompactData),
+        Do::Put(9, 40),
+        Do::Put(10, 0),
+        Do::Tick(3_000),
+        Do::Run(CleanupExpired),
+    ]);
+    script.extend([Do::Remove(9), Do::Put(3, 60), Do::Run(CompactData), Do::Settle]);
+    script
+}
+
+/// What is done after each cut: it must all be possible.
+const AFTER: [Do; 5] = [Do::Put(1, 20), Do::Remove(2), Do::Put(11, 60), Do::Run(CompactData), Do::Settle];
+
+fn busy_cut_anywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
+    let setup = Setup::<UNIT, SECTOR> { erase_value };
+    let moments = setup.moments(&busy());
+    let tried = cut_everywhere(&setup, &moments, &AFTER);
+    println!("units of {UNIT}, blank {erase_value:#04x}: {tried:?}");
+    assert!(tried.distinct > 1_000, "{tried:?}");
+}
+
+#[test]
+fn busy_history_in_units_of_1_cut_anywhere_leaves_old_or_new() {
+    busy_cut_anywhere::<1, 512>(0xFF);
+}
+
+#[test]
+fn busy_history_in_units_of_1_blank_at_zero_cut_anywhere_leaves_old_or_new() {
+    busy_cut_anywhere::<1, 512>(0x00);
+}
+
+#[test]
+fn busy_history_in_units_of_4_cut_anywhere_leaves_old_or_new() {
+    busy_cut_anywhere::<4, 512>(0xFF);
+}
+
+#[test]
+fn busy_history_in_units_of_4_blank_at_zero_cut_anywhere_leaves_old_or_new() {
+    busy_cut_anywhere::<4, 512>(0x00);
+}
+
+#[test]
+fn busy_history_in_units_of_8_cut_anywhere_leaves_old_or_new() {
+    busy_cut_anywhere::<8, 512>(0xFF);
+}
+
+#[test]
+fn busy_history_in_units_of_8_blank_at_zero_cut_anywhere_leaves_old_or_new() {
+    busy_cut_anywhere::<8, 512>(0x00);
+}
+
+#[test]
+fn busy_history_in_units_of_32_cut_anywhere_leaves_old_or_new() {
+    busy_cut_anywhere::<32, 768>(0xFF);
+}
+
+#[test]
+fn busy_history_in_units_of_32_blank_at_zero_cut_anywhere_leaves_old_or_new() {
+    busy_cut_anywhere::<32, 768>(0x00);
+}
+
+/// Enough overwrites that a segment is cleaned, and a remove.
+fn small() -> Vec<Do> {
+    let mut script: Vec<Do> = (0..24).map(|n| Do::Put(1 + n % 3, 100)).collect();
+    script.extend([Do::Remove(1), Do::Run(CompactData), Do::Put(1, 4)]);
+    script
+}
+
+#[test]
+fn small_history_cut_twice_leaves_old_or_new() {
+    let setup = Setup::<8, 512> { erase_value: 0xFF };
+    let moments = setup.moments(&small());
+    let tried = cut_twice(&setup, &moments, &[Do::Remove(2), Do::Put(3, 4)]);
+    println!("twice: {tried:?}");
+    assert!(tried.distinct > 1_000, "{tried:?}");
+}
