@@ -8,11 +8,14 @@ use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::time::Duration;
 use std::time::Instant;
 
-pub use crate::tier::Analysis;
+pub use coldpress_core::cleanup::{CleanupError, Reclaimed};
 pub use coldpress_core::compaction::{CompactionTask, Outcome, PoolOutcome, Progress, Report, Victims};
+pub use coldpress_core::efficiency::{Advice, EfficiencyReport, Measured};
+pub use coldpress_core::log::{Choice, Policy, Reason};
 use crossbeam_channel::bounded;
 
 use crate::pool::PoolCoordinator;
+pub use crate::tier::Analysis;
 use crate::tier::{
     Background, ColdTierHandle, Durability, Message, Open, Scheduled, Shell, TierError, Told, wait_for,
 };
@@ -139,7 +142,8 @@ impl CompactionSystem {
         self.schedule(task, None).map(|_| ())
     }
 
-    /// Queues a task and waits for what it did, over all partitions: figures are added up, the outcome is the worst.
+    /// Queues a task and waits for what it did, over all partitions: figures are added up; an outcome that they don't share is
+    /// [`Outcome::Partial`].
     ///
     /// What was put before is written first, within the `op_timeout` of the configuration; `timeout` begins after that.
     ///

@@ -16,6 +16,39 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
+//! Types of the core that are part of this interface are found here too, so this is the only dependency that a service needs:
+//!
+//! ```
+//! use coldpress_std::compaction::{CompactionTask, PoolOutcome, Reason};
+//! use coldpress_std::pool::{AllocationManager, CleanupKind, CleanupReply, PoolConfig};
+//! use coldpress_std::{CodecId, ColdTier, ColdTierConfig, MountError, OpenError, Outcome, Policy, SegmentState, Streams};
+//! use core::time::Duration;
+//!
+//! let base_dir = tempfile::tempdir()?;
+//! let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+//! let config = ColdTierConfig::builder()
+//!     .capacity_bytes(16 << 20)
+//!     .codec(CodecId::Raw)
+//!     .streams(Streams::Two)
+//!     .policy(Policy::Greedy)
+//!     .build()?;
+//! let tier = match ColdTier::open(base_dir.path(), "docs", config, pools.clone()) {
+//!     Ok(tier) => tier,
+//!     Err(OpenError::Mount(MountError::Clock(s))) => panic!("the clock is off by {s} s"),
+//!     Err(error) => return Err(error.into()),
+//! };
+//! let report = tier.compaction().run_compaction(CompactionTask::CompactData, Duration::from_secs(5))?;
+//! assert!(report.outcome == Outcome::Completed && matches!(report.pool, PoolOutcome::Done(_)));
+//! assert!(report.victims.first.is_none_or(|choice| choice.reason != Reason::Dead));
+//! assert!(tier.segments()?.iter().all(|segment| segment.state == SegmentState::Free));
+//!
+//! let (reply, replies) = coldpress_std::crossbeam_channel::bounded(1);
+//! let ticket = pools.request(CleanupKind::EmergencyCleanup, reply)?;
+//! let CleanupReply { ticket: answered, result } = replies.recv()?;
+//! assert!(answered == ticket && result.is_ok());
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
 //! From the outside in: [`PersistentColdTier`] (typed) over [`ColdTier`] (bytes), reached from other threads through
 //! [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`medium`] and [`clock`], what it stands on;
 //! [`codec`]. [`image`] reads and makes the bytes of a log, a device's too.
@@ -32,7 +65,13 @@ mod observe;
 pub mod pool;
 mod tier;
 
-pub use compaction::{CompactionConfig, CompactionError, CompactionSystem, CompactionTask};
+pub use codec::{CodecError, CodecId};
+pub use coldpress_core::log::{GeometryError, HeaderError, Policy, SegmentState};
+pub use coldpress_core::tier::{MediumError, MountError, Streams};
+#[doc(no_inline)]
+pub use crossbeam_channel;
+
+pub use compaction::{CompactionConfig, CompactionError, CompactionSystem, CompactionTask, Outcome, Report};
 pub use tier::{
     BatchError, CACHE_ID_BYTES_MAX, CloseError, ColdTier, ColdTierConfig, ColdTierConfigBuilder,
     ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, ConfigError, Durability, FullPolicy, GetError,

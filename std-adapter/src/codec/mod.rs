@@ -5,7 +5,8 @@ mod tests;
 #[cfg(feature = "zstd")]
 mod zstd;
 
-use coldpress_core::codec::{Codec, CodecError, CodecId, Heatshrink, Lz4, Lz4Table, Raw, uncompressed_len};
+pub use coldpress_core::codec::{Codec, CodecError, CodecId};
+use coldpress_core::codec::{Heatshrink, Lz4, Lz4Table, Raw, uncompressed_len};
 
 #[cfg(feature = "zstd")]
 pub use self::zstd::Zstd;
@@ -16,8 +17,7 @@ pub use self::zstd::Zstd;
 /// default level, nothing for the others.
 ///
 /// ```
-/// use coldpress_core::codec::CodecId;
-/// use coldpress_std::codec::Codecs;
+/// use coldpress_std::codec::{CodecError, CodecId, Codecs};
 ///
 /// let mut codecs = Codecs::new();
 /// let (mut payload, mut back) = (Vec::new(), Vec::new());
@@ -26,7 +26,7 @@ pub use self::zstd::Zstd;
 /// codecs.decode(used, &payload, 1 << 20, &mut back)?;
 /// assert_eq!(back, [7; 4096]);
 /// assert_eq!(codecs.encode(CodecId::Lz4, b"no gain", &mut payload), CodecId::Raw);
-/// # Ok::<(), coldpress_core::codec::CodecError>(())
+/// # Ok::<(), CodecError>(())
 /// ```
 #[derive(Debug, Default)]
 pub struct Codecs {

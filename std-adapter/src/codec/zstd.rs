@@ -10,8 +10,7 @@ use zstd::bulk::{Compressor, Decompressor};
 /// The contexts are the scratch: making them anew for each value costs more than compressing a short one.
 ///
 /// ```
-/// use coldpress_core::codec::{Codec, CodecId};
-/// use coldpress_std::codec::Zstd;
+/// use coldpress_std::codec::{Codec, CodecError, CodecId, Zstd};
 ///
 /// let mut zstd = Zstd::new(Zstd::LEVEL_DEFAULT)?;
 /// let page = [7u8; 4096];
@@ -20,7 +19,7 @@ use zstd::bulk::{Compressor, Decompressor};
 /// let mut back = [0u8; 4096];
 /// assert_eq!(zstd.decompress(&payload[..len], &mut back)?, 4096);
 /// assert_eq!(back, page);
-/// # Ok::<(), coldpress_core::codec::CodecError>(())
+/// # Ok::<(), CodecError>(())
 /// ```
 pub struct Zstd {
     compressor: Compressor<'static>,

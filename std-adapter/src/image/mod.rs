@@ -38,8 +38,10 @@ use std::fs::File;
 use std::path::Path;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Geometry, Kind, Location, Segment, Store, read_record};
-use coldpress_core::tier::{MountReport, TierConfig};
+use coldpress_core::log::read_record;
+pub use coldpress_core::log::{Geometry, Identity, Kind, Location, Segment, Store, Version};
+pub use coldpress_core::tier::MountReport;
+use coldpress_core::tier::TierConfig;
 
 pub use self::build::{ImageWriter, build};
 pub use self::error::{BuildError, ImageError};

@@ -46,6 +46,12 @@ mod worker;
 #[cfg(test)]
 mod tests;
 
+pub use coldpress_core::cleanup::{
+    CleanupError, CleanupKind, CleanupReply, CleanupRequest, Outstanding, Reclaimed, Ticket,
+};
+pub use coldpress_core::efficiency::{Advice, EfficiencyConfig, EfficiencyReport};
+pub use coldpress_core::pool::{Figures, Fragmentation};
+
 pub use allocation::AllocationManager;
 pub use config::{PoolConfig, PoolConfigBuilder, PoolConfigError};
 pub use coordinator::{PoolCoordinator, emergency_cleanup, trigger_defragmentation};

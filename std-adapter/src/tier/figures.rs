@@ -64,6 +64,7 @@ pub(crate) struct Board {
     pub(crate) recovery_ms: u64,
     pub(crate) damaged_records: u64,
     pub(crate) torn_segments: u32,
+    pub(crate) clock_refusals: u64,
 }
 
 /// What a tier counted since it was opened, over all its partitions.
@@ -148,6 +149,11 @@ pub struct TierFigures {
     pub index_bytes: u64,
     /// Bytes of writes on their way to the log.
     pub pending_bytes: u64,
+    /// Jumps of the wall clock that were refused while the tier was open, in each partition; one that lasts counts once.
+    pub clock_refusals: u64,
+    /// How far the wall clock is ahead, in seconds, where it is being refused: see
+    /// [`confirm_clock`](super::ColdTierHandle::confirm_clock).
+    pub clock_refused_s: Option<u32>,
 }
 
 impl TierFigures {
@@ -170,6 +176,7 @@ impl TierFigures {
         self.recovered_records += board.recovered_records;
         self.recovery_ms = self.recovery_ms.max(board.recovery_ms);
         self.damaged_records += board.damaged_records;
+        self.clock_refusals += board.clock_refusals;
         self.torn_segments += board.torn_segments;
     }
 

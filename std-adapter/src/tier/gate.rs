@@ -6,7 +6,7 @@
 //! be stuck in a read of a dead medium: a close does not wait for that longer than it is told to, and leaves the gate behind.
 
 use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::Ordering::{Acquire, Release};
 use core::time::Duration;
 use std::time::Instant;
 
@@ -40,6 +40,8 @@ pub(crate) enum Message {
     Schedule { task: CompactionTask, accepted: Sender<Result<(), TasksFull>>, scheduled: Scheduled },
     /// Ends the running task.
     Cancel,
+    /// The wall clock is right, however far it jumped.
+    ConfirmClock,
     /// Looks for something to do at every interval, or no longer.
     Background(Option<Background>),
     /// Shows the segments.
@@ -102,6 +104,7 @@ pub(crate) struct Limits {
     pub(crate) full: FullPolicy,
     pub(crate) ttl: Option<Duration>,
     pub(crate) idle_s: Option<u32>,
+    pub(crate) clock_jump_s: u32,
     pub(crate) durability: Durability,
     pub(crate) pending_bytes_max: u64,
     pub(crate) op_timeout: Duration,
@@ -134,9 +137,9 @@ impl Open {
         self.parts.get(index).ok_or(TierError::Closed)
     }
 
-    /// The wall clock, which does not go back behind what the log has seen.
+    /// The wall clock, which does not go back behind what the log has seen, nor ahead of it further than the log would follow.
     pub(crate) fn now_s(&self, part: &Part) -> u32 {
-        self.clock.wall_s().max(part.shell.clock_s.load(Relaxed))
+        part.shell.clock.now_s(self.clock.wall_s(), self.limits.clock_jump_s)
     }
 }
 
@@ -157,7 +160,7 @@ pub(crate) struct Gate {
 /// How a gate was closed.
 pub(crate) enum Closed {
     /// No operation is under way; this was behind it.
-    Empty(Open),
+    Empty(Box<Open>),
     /// An operation is stuck in it, so the gate and all behind it have to stay.
     Stuck,
     /// It was closed before.
@@ -189,7 +192,7 @@ impl Gate {
             return Closed::Before;
         }
         life.generation += 1;
-        life.open.take().map_or(Closed::Before, Closed::Empty)
+        life.open.take().map_or(Closed::Before, |open| Closed::Empty(Box::new(open)))
     }
 
     /// Looks behind a gate that was found stuck.

@@ -85,6 +85,18 @@ impl ColdTierHandle {
         answers.iter().try_for_each(|answer| answer.wait()?)
     }
 
+    /// Confirms the wall clock: the jump ahead that is being refused, or else the next one, is taken over.
+    ///
+    /// A jump beyond the configured `clock_jump_max` is refused while the tier is open, since it would make everything expire at
+    /// once. [`TierFigures::clock_refused_s`] tells of it.
+    ///
+    /// # Errors
+    /// [`TierError`]; then it is not confirmed in any partition.
+    pub fn confirm_clock(&self) -> Result<(), TierError> {
+        self.tell(|_| true, || Message::ConfirmClock)?;
+        Ok(())
+    }
+
     /// Iterates over the keys, in no order. See [`Keys`] for what it sees of writes meanwhile.
     #[must_use]
     pub fn keys(&self) -> Keys {
@@ -101,6 +113,7 @@ impl ColdTierHandle {
                 let shell = part.shell;
                 figures.add_board(&shell.board.lock());
                 shell.counts.add_to(&mut figures);
+                figures.clock_refused_s = figures.clock_refused_s.max(shell.clock.refused_s());
                 let weight = shell.weight();
                 figures.keys += weight.keys;
                 figures.charged_bytes += weight.charge;

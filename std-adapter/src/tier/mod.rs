@@ -25,6 +25,7 @@ mod identity;
 mod index;
 mod iterate;
 mod latency;
+mod log_clock;
 mod open;
 mod peek;
 mod put;

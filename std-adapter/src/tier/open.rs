@@ -167,6 +167,7 @@ impl ColdTier {
                 full: settings.full,
                 ttl: settings.ttl,
                 idle_s: settings.idle.map(seconds),
+                clock_jump_s: seconds(settings.clock_jump_max),
                 durability: settings.durability,
                 pending_bytes_max: settings.pending_bytes_max,
                 op_timeout: settings.op_timeout,

@@ -15,6 +15,7 @@ use super::entry::{Entry, Terms, Weight};
 use super::figures::{Board, Counts};
 use super::health::Health;
 use super::latency::Latencies;
+use super::log_clock::LogClock;
 use super::room::Room;
 
 /// Maps of one shell; iteration takes the hashes of one at a time.
@@ -92,8 +93,7 @@ pub(crate) struct Shell {
     /// The wall clock of the log when it was mounted. Idleness is counted from there: a wall clock that is behind the log would
     /// make every key idle at once.
     pub(crate) opened_s: AtomicU32,
-    /// The wall clock of the log: it does not go back over a reopen.
-    pub(crate) clock_s: AtomicU32,
+    pub(crate) clock: LogClock,
     /// Segments kept as they are because of damage.
     pub(crate) quarantined: AtomicU32,
     /// Bytes that clients wait for.
@@ -132,7 +132,7 @@ impl Shell {
         self.is_compacting.store(false, Relaxed);
         self.has_background.store(false, Relaxed);
         self.opened_s.store(0, Relaxed);
-        self.clock_s.store(0, Relaxed);
+        self.clock.post(0, None);
         self.quarantined.store(0, Relaxed);
         self.evict_bytes.store(0, Relaxed);
         self.ends_ms.store(u64::MAX, Relaxed);
@@ -157,7 +157,7 @@ impl Shell {
             is_compacting: AtomicBool::new(false),
             has_background: AtomicBool::new(false),
             opened_s: AtomicU32::new(0),
-            clock_s: AtomicU32::new(0),
+            clock: LogClock::default(),
             quarantined: AtomicU32::new(0),
             evict_bytes: AtomicU64::new(0),
             ends_ms: AtomicU64::new(u64::MAX),

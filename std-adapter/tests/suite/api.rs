@@ -75,7 +75,7 @@ fn shortest_and_longest_keys_and_values_come_back() {
 
 #[test]
 fn values_that_compress_take_less_and_come_back() {
-    use coldpress_core::codec::CodecId;
+    use coldpress_std::CodecId;
     let (_manager, pools) = pools();
     for codec in [CodecId::Raw, CodecId::Lz4, CodecId::Heatshrink, CodecId::Zstd] {
         let dir = tempfile::tempdir().unwrap();

@@ -3,7 +3,7 @@
 use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
 
-use coldpress_core::codec::CodecId;
+use coldpress_std::CodecId;
 use coldpress_std::{ColdTier, FullPolicy, PutError};
 
 use crate::common::{SYNCED, eventually, open, open_on, pools, recount, small, value};

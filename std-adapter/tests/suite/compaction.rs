@@ -2,7 +2,7 @@
 
 use core::time::Duration;
 
-use coldpress_core::codec::CodecId;
+use coldpress_std::CodecId;
 use coldpress_std::clock::ManualClock;
 use coldpress_std::compaction::{CompactionConfig, CompactionError, Outcome, PoolOutcome};
 use coldpress_std::{ColdTier, CompactionSystem, CompactionTask};

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use coldpress_std::clock::ManualClock;
-use coldpress_std::{CompactionTask, PutError};
+use coldpress_std::{ColdTier, CompactionTask, MountError, OpenError, PutError};
 
 use crate::common::{FLUSHED, SYNCED, eventually, open, pools, recount, small, value};
 
@@ -137,4 +137,38 @@ fn lifetime_out_of_bounds_is_refused_and_nothing_is_put() {
     }
     tier.put_with_ttl(b"b", b"v", Duration::from_millis(1)).unwrap();
     assert_eq!(tier.len().unwrap(), 1);
+}
+
+#[test]
+fn clock_that_jumps_while_running_is_refused_and_seen_until_it_is_confirmed() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    const DAY_S: u32 = 24 * 3600;
+    let (_manager, pools) = pools();
+    let dir = tempfile::tempdir().unwrap();
+    let day = Duration::from_secs(DAY_S.into());
+    let builder = small().clock(&CLOCK).clock_jump_max(day).partitions(2).keep_hot_values(false);
+    let config = builder.clone().build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    for key in 0..20u32 {
+        tier.put_with_ttl(&key.to_le_bytes(), b"v", day * 3).unwrap();
+    }
+    tier.flush().unwrap();
+    CLOCK.set_s(1_800_000_000 + 10 * DAY_S);
+    assert!(tier.get(&3u32.to_le_bytes()).unwrap().is_some(), "no client follows an absurd clock");
+    tier.put_with_ttl(b"during", b"v", day).unwrap();
+    eventually("the refusal is seen", || tier.figures().clock_refusals == 2);
+    let refused_s = tier.figures().clock_refused_s.unwrap();
+    assert!((9 * DAY_S..=10 * DAY_S).contains(&refused_s), "{refused_s}");
+    assert!((0..20u32).all(|key| tier.contains(&key.to_le_bytes()).unwrap()));
+    tier.confirm_clock().unwrap();
+    eventually("the jump is taken over", || tier.figures().clock_refused_s.is_none());
+    assert!((0..20u32).all(|key| !tier.contains(&key.to_le_bytes()).unwrap()));
+    assert_eq!(tier.contains(b"during"), Ok(false), "it was put by the log's clock");
+    tier.close().unwrap();
+
+    CLOCK.advance_s(5 * DAY_S);
+    let refused = ColdTier::open(dir.path(), "test", config, pools.clone()).unwrap_err();
+    assert!(matches!(refused, OpenError::Mount(MountError::Clock(_))), "{refused}");
+    let config = builder.confirm_clock(true).build().unwrap();
+    open(dir.path(), &config, &pools).close().unwrap();
 }

@@ -3,8 +3,7 @@
 use std::fs;
 use std::os::unix::fs::FileExt;
 
-use coldpress_core::tier::MountError;
-use coldpress_std::{ColdTier, GetError, OpenError};
+use coldpress_std::{ColdTier, GetError, MountError, OpenError};
 
 use crate::common::{SYNCED, open, pools, small, value};
 

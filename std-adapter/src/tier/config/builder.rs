@@ -154,9 +154,18 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets how far the clock may have jumped since the log was last written.
+    /// Sets how far the clock may have jumped since the log was last written, and how far it may jump ahead while the tier is
+    /// open: a year where nothing is said. An open that meets a longer jump is refused with
+    /// [`MountError::Clock`](crate::MountError::Clock); an open tier goes on by the clock that never goes back, and tells it in
+    /// its figures, until the wall clock is back or was [confirmed](crate::ColdTierHandle::confirm_clock).
     pub const fn clock_jump_max(mut self, time: Duration) -> Self {
         self.settings.clock_jump_max = time;
+        self
+    }
+
+    /// Takes the wall clock at the next open as it is, however far it jumped.
+    pub const fn confirm_clock(mut self, is_confirmed: bool) -> Self {
+        self.settings.is_clock_confirmed = is_confirmed;
         self
     }
 

@@ -95,7 +95,8 @@ pub(crate) struct Settings {
     pub(crate) open_timeout: Duration,
     pub(crate) close_timeout: Duration,
     pub(crate) flush_after: Duration,
-    clock_jump_max: Duration,
+    pub(crate) clock_jump_max: Duration,
+    pub(crate) is_clock_confirmed: bool,
     pub(crate) clock: &'static dyn Clock,
 }
 
@@ -243,6 +244,7 @@ impl ColdTierConfig {
                 close_timeout: Duration::from_secs(30),
                 flush_after: Duration::from_millis(20),
                 clock_jump_max: Duration::from_secs(366 * 24 * 3600),
+                is_clock_confirmed: false,
                 clock: &SystemClock,
             },
         }

@@ -121,6 +121,7 @@ impl Worker<'_> {
         board.free_segments = tally.free;
         board.quarantined_segments = tally.quarantined;
         board.progress = progress;
+        board.clock_refusals = counters.clock_refusals;
         board.debt_permille = self.tier.debt_permille();
         board.analysis = self.index.analysis;
         let board = *board;

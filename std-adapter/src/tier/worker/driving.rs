@@ -153,7 +153,7 @@ impl Worker<'_> {
         }
         self.take_reports();
         self.shell.is_compacting.store(self.tier.is_compacting(), Relaxed);
-        self.shell.clock_s.store(self.tier.clock_s(), Relaxed);
+        self.post_clock();
         if self.posting.is_due() {
             self.post();
         }
@@ -163,6 +163,19 @@ impl Worker<'_> {
         if room != self.rung_at {
             self.rung_at = room;
             self.shell.room.ring();
+        }
+    }
+
+    /// Posts the log's time, and says when the wall clock is refused.
+    pub(super) fn post_clock(&mut self) {
+        let (before, refused_s) = (self.shell.clock.refused_s(), self.tier.clock_refused_s());
+        self.shell.clock.post(self.tier.clock_s(), refused_s);
+        if let (None, Some(jump_s)) = (before, refused_s) {
+            tracing::warn!(
+                partition = self.partition,
+                jump_s,
+                "the wall clock jumped ahead; it is refused until confirmed"
+            );
         }
     }
 

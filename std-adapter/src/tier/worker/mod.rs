@@ -115,6 +115,7 @@ pub(crate) struct Worker<'m> {
     background: Option<Rota>,
     closing: Option<Closing>,
     partition: u16,
+    clock_jump_s: u32,
     flush_after_ms: u64,
     pending_bytes_max: u64,
     /// When the oldest append that is not written was made.
@@ -148,7 +149,12 @@ pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
     let machine = setup.config.machine(setup.store, setup.pools.timeout());
     let Some(memory) = buffers.lend() else { return };
     let tier = match Tier::new(machine, memory) {
-        Ok(tier) => tier,
+        Ok(mut tier) => {
+            if setup.config.settings.is_clock_confirmed {
+                tier.confirm_clock();
+            }
+            tier
+        }
         Err(error) => {
             tracing::error!(%error, "the machine refused its configuration");
             return;
@@ -214,6 +220,7 @@ impl<'m> Worker<'m> {
                 .then(|| Rota::new(Background { interval: settings.background_interval(), pools: None })),
             closing: None,
             partition: setup.store.partition,
+            clock_jump_s: super::config::seconds(settings.clock_jump_max),
             flush_after_ms: millis(settings.flush_after),
             pending_bytes_max: settings.pending_bytes_max,
             unwritten_since_ms: None,
@@ -224,7 +231,9 @@ impl<'m> Worker<'m> {
 
     fn now(&mut self) -> Now {
         let now = Now { monotonic_ms: monotonic_ms(), wall_s: self.clock.wall_s() };
-        self.index.clock.now_s = self.index.clock.now_s.max(now.wall_s).max(self.tier.clock_s());
+        // Not the wall clock itself: the log may refuse it.
+        let now_s = self.shell.clock.now_s(now.wall_s, self.clock_jump_s);
+        self.index.clock.now_s = self.index.clock.now_s.max(now_s).max(self.tier.clock_s());
         now
     }
 
@@ -268,9 +277,10 @@ impl<'m> Worker<'m> {
         let recovery_ms = monotonic_ms().saturating_sub(begun_ms);
         self.posting.mounted(&report, recovery_ms, self.tier.segments());
         let clock_s = self.tier.clock_s();
-        self.index.clock.opened_s = self.index.clock.opened_s.max(clock_s);
-        self.shell.opened_s.store(self.index.clock.opened_s, Relaxed);
-        self.shell.clock_s.store(clock_s, Relaxed);
+        self.index.clock.opened_s = clock_s;
+        self.index.clock.now_s = clock_s;
+        self.shell.opened_s.store(clock_s, Relaxed);
+        self.post_clock();
         self.post();
         tracing::info!(
             partition = self.partition,
@@ -328,7 +338,11 @@ impl<'m> Worker<'m> {
             // Their places are given back when they are dealt with, so that the backlog is bounded too.
             Message::Dirty { .. } | Message::Flush(_) | Message::Close { .. } => {}
             Message::Nudge => self.shell.is_nudged.store(false, Release),
-            Message::Schedule { .. } | Message::Cancel | Message::Background(_) | Message::Segments(_) => {
+            Message::Schedule { .. }
+            | Message::Cancel
+            | Message::ConfirmClock
+            | Message::Background(_)
+            | Message::Segments(_) => {
                 self.shell.asked.fetch_sub(1, Relaxed);
             }
         }
@@ -345,6 +359,7 @@ impl<'m> Worker<'m> {
                 let _ = accepted.try_send(outcome);
             }
             Message::Cancel => self.tier.cancel(),
+            Message::ConfirmClock => self.tier.confirm_clock(),
             Message::Background(background) => self.background = background.map(Rota::new),
             Message::Segments(reply) => {
                 let segment_bytes = self.terms.geometry.segment_bytes();
