@@ -175,5 +175,6 @@ fn random_histories_on_a_file_keep_the_invariants() {
 fn random_histories_on_a_flash_keep_the_invariants() {
     let mut setup = Setup::new(1024, 16, 8, 0xFF).unwrap();
     setup.config.streams = Streams::Four;
+    setup.config.wear_spread_max = 1;
     search(&setup, "flash of four streams");
 }

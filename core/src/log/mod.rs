@@ -46,7 +46,7 @@ pub use segment::{
     Marker, Store,
 };
 pub use table::{Segment, SegmentState, Tally};
-pub use victim::{Ages, Choice, Policy, Reason, Terms, choose};
+pub use victim::{Ages, Choice, Policy, Reason, Terms, choose, choose_by_wear, wear};
 
 /// The fewest segments a medium may have: see the reserve's argument at the tier's reserve.
 pub const SEGMENTS_MIN: u32 = 12;

@@ -101,6 +101,8 @@ pub enum Reason {
     Dead,
     /// It was never sealed, and a task asked for a footer.
     NoFooter,
+    /// It was erased so many times less than the most worn segment: what lies in it is cold, and keeps it from its share of wear.
+    Wear(u32),
     /// It has the least live bytes: so many permille of a segment.
     LeastLive(u16),
     /// It has the best (1 − u) ÷ u · age; its live share in permille.
@@ -163,6 +165,36 @@ pub fn choose(
         }
     }
     best.map(|(_, choice)| choice)
+}
+
+/// The range of erase counts over a table: the least, among sealed segments, and the most. Quarantined segments do not count.
+///
+/// # Bounds
+/// One pass over the table.
+#[must_use]
+pub fn wear(segments: &[Segment]) -> Option<(u32, u32)> {
+    let known = || segments.iter().filter(|s| s.state != SegmentState::Quarantined);
+    let least = known().filter(|s| s.state == SegmentState::Sealed).map(|s| s.erases).min()?;
+    Some((least, known().map(|s| s.erases).max()?))
+}
+
+/// Chooses the least worn sealed segment if it was erased more than `spread_max` times less than the most worn one, so that
+/// what is cold in it moves to a worn one; of several the oldest. `None` also while no free segment is worn by half of that more:
+/// data would only change places with data as cold.
+///
+/// # Bounds
+/// Three passes over the table.
+#[must_use]
+pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<Choice> {
+    let (least, most) = wear(segments)?;
+    let worn = segments.iter().filter(|s| s.state == SegmentState::Free).map(|s| s.erases).max()?;
+    if most - least <= spread_max || worn.saturating_sub(least) <= spread_max / 2 {
+        return None;
+    }
+    let is_least = |s: &Segment| s.state == SegmentState::Sealed && !s.is_damaged && s.erases == least;
+    let candidates = (0u32..).zip(segments).filter(|(_, s)| is_least(s));
+    let (segment, _) = candidates.min_by_key(|(_, s)| s.sequence)?;
+    Some(Choice { segment, reason: Reason::Wear(most - least) })
 }
 
 fn rank(terms: &Terms<'_>, segment: &Segment, gain: u32) -> (u128, Reason) {
@@ -249,6 +281,22 @@ mod tests {
             assert_eq!(ages.resolve(Policy::Adaptive, 100, &g), policy, "superseded at {before}");
             assert_eq!(ages.resolve(Policy::CostBenefit, 100, &g), Policy::CostBenefit);
         }
+    }
+
+    #[test]
+    fn least_worn_segment_is_chosen_where_the_spread_is_beyond_the_bound() {
+        let worn = |sequence, erases, state| Segment { erases, state, ..sealed(sequence, 60_000, 0) };
+        let (sealed, free) = (SegmentState::Sealed, SegmentState::Free);
+        let table = [worn(3, 5, sealed), worn(2, 5, sealed), worn(0, 14, free), worn(0, 1, free)];
+        assert_eq!(
+            wear(&table),
+            Some((5, 14)),
+            "a free segment is taken by itself when it is the least worn"
+        );
+        assert_eq!(choose_by_wear(&table, 9), None);
+        assert_eq!(choose_by_wear(&table, 8), Some(Choice { segment: 1, reason: Reason::Wear(9) }));
+        let lost = [worn(1, 5, sealed), worn(2, 50, SegmentState::Quarantined)];
+        assert_eq!(choose_by_wear(&lost, 8), None);
     }
 
     #[test]

@@ -80,6 +80,9 @@ pub struct TierConfig {
     pub high_watermark_segments: u32,
     /// A task compacts segments with at least this share of stale bytes, in permille.
     pub stale_permille_min: u16,
+    /// The most by which the erases of two segments may differ before what is cold in the least worn one is moved to a worn
+    /// one; `u32::MAX` for never.
+    pub wear_spread_max: u32,
     /// How fast it may go.
     pub pace: PaceConfig,
     /// The most bytes copied or checked in one poll.
@@ -113,6 +116,7 @@ impl TierConfig {
             low_watermark_segments: 1,
             high_watermark_segments: 1,
             stale_permille_min: 250,
+            wear_spread_max: u32::MAX,
             pace: PaceConfig { bytes_per_s: None },
             step_bytes: 256 << 10,
             time_every_s: 60,

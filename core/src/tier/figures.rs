@@ -40,6 +40,8 @@ pub struct Counters {
     pub moved_records: u64,
     /// Bytes of these as written.
     pub moved_bytes: u64,
+    /// Victims cleaned for the spread of wear.
+    pub wear_victims: u64,
     /// Victims emptied.
     pub victims: u64,
     /// Segments made free.

@@ -93,6 +93,8 @@ pub(super) struct Log<'m> {
     pub(super) retry_at_ms: u64,
     pub(super) retry_wait_ms: u64,
     pub(super) counters: Counters,
+    /// Whether cold data is on the move to worn segments; until the spread of wear is within its bound again.
+    pub(super) is_spreading_wear: bool,
     /// Whether an engine asked for something of another that was polled before it.
     pub(super) is_stirred: bool,
     generation: u32,
@@ -133,6 +135,7 @@ impl<'m> Log<'m> {
             retry_at_ms: 0,
             retry_wait_ms: RETRY_WAIT_MS_MIN,
             counters: Counters::default(),
+            is_spreading_wear: false,
             is_stirred: false,
             generation: 0,
         }

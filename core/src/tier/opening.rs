@@ -11,7 +11,7 @@
 //! the segment blank and that is no proof); 2–5 `poll_opening`, `finish_opening_write`; 6 `poll_opening` the sync is done;
 //! 7 `take_opening` a stream takes it; 8 `abandon_opening` a write or sync failed: the segment is erased again.
 
-use super::config::Stream;
+use super::config::{Stream, Streams};
 use super::log::{LANE_OPENING, Log};
 use super::slot::SlotState;
 use super::{Action, AppendError, MediumError, Now};
@@ -152,14 +152,15 @@ impl Log<'_> {
         if !self.may_open(stream, is_freed) {
             return Ok(None);
         }
-        let mut least: Option<(u32, u32)> = None;
-        for (index, segment) in (0u32..).zip(self.segments.iter()) {
-            if segment.state == SegmentState::Free && least.is_none_or(|(_, erases)| segment.erases < erases)
-            {
-                least = Some((index, segment.erases));
-            }
-        }
-        let Some((index, erases)) = least else { return Ok(None) };
+        // The least worn free segment; for cold data on its way off a little worn one, the most worn.
+        let is_shared = self.config.streams == Streams::One;
+        let is_reversed =
+            self.is_spreading_wear && (is_shared || matches!(stream, Stream::Young | Stream::Old));
+        let wear = |s: &crate::log::Segment| if is_reversed { u32::MAX - s.erases } else { s.erases };
+        let free = (0u32..).zip(self.segments.iter()).filter(|(_, s)| s.state == SegmentState::Free);
+        let Some((index, erases)) = free.min_by_key(|(_, s)| wear(s)).map(|(i, s)| (i, s.erases)) else {
+            return Ok(None);
+        };
         let sequence = self.issue_sequence()?;
         self.opening.segment = index;
         self.opening.sequence = sequence;

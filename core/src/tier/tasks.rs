@@ -25,10 +25,14 @@ use super::task::{Goal, State, Step, Task};
 use super::{Host, Now, Poll, TasksFull, compact};
 use crate::cleanup::{CleanupKind, Outstanding};
 use crate::compaction::{CompactionTask, Pace, Progress, Report, TASK_QUEUE_CAPACITY};
-use crate::log::{Choice, Policy, SegmentState, choose};
+use crate::log::{Choice, Policy, SegmentState, choose, choose_by_wear};
 
 /// After so many failures while it waits for its victims to be free a task ends; they go on their way without it.
 const FAILURES_MAX: u64 = 3;
+
+/// Erases from one victim for the spread of wear to the next while free segments are short: clients wait for what the others
+/// yield.
+const WEAR_EVERY: u64 = 8;
 
 /// The engine that runs tasks and meets shortages.
 #[derive(Debug)]
@@ -38,6 +42,8 @@ pub(super) struct Tasks {
     reports: Deque<Report, TASK_QUEUE_CAPACITY>,
     pub(super) outstanding: Outstanding<2>,
     pace: Pace,
+    /// Erases when the spread of wear was looked at last.
+    wear_seen: u64,
     /// Whether a shortage is being met.
     is_short: bool,
     /// Whether the victim in hand belongs to the task.
@@ -57,6 +63,7 @@ impl Tasks {
             reports: Deque::new(),
             outstanding: Outstanding::new(),
             pace: Pace::new(log.config.pace),
+            wear_seen: 0,
             is_short: false,
             is_for_task: false,
             rebuild: Rebuild::default(),
@@ -172,7 +179,7 @@ impl Tasks {
         self.is_short = !self.is_closing && coming < FREE_RESERVE + if was_short { high } else { low };
         log.counters.shortages += u64::from(self.is_short && !was_short);
         let suspects = log.has_suspects();
-        if !self.is_short && !suspects {
+        if !suspects && self.begin_by_wear(log, mover) || !self.is_short && !suspects {
             return;
         }
         // Down to the last segment that an output may need, only the quickest gain counts.
@@ -186,6 +193,27 @@ impl Tasks {
             }
             None => self.is_short = false,
         }
+    }
+
+    /// Moves cold data off the least worn segment if the spread of wear is beyond its bound; in a shortage as one victim of
+    /// [`WEAR_EVERY`]. Tells whether it does.
+    ///
+    /// That yields nothing, and takes two outputs at most of the segments that fresh records leave free. The third is left for a
+    /// freed record, so there is a way forward wherever it is cut short.
+    fn begin_by_wear(&mut self, log: &mut Log<'_>, mover: &mut Mover) -> bool {
+        let passed = log.counters.erases - self.wear_seen;
+        let is_off = log.config.wear_spread_max == u32::MAX || self.is_closing;
+        if is_off || passed < if self.is_short { WEAR_EVERY } else { 1 } || log.free() < FREE_RESERVE {
+            return false;
+        }
+        self.wear_seen = log.counters.erases;
+        let choice = choose_by_wear(log.segments, log.config.wear_spread_max);
+        log.is_spreading_wear = choice.is_some();
+        let Some(choice) = choice else { return false };
+        self.is_for_task = false;
+        log.counters.wear_victims += 1;
+        mover.begin(log, choice);
+        true
     }
 
     fn note_cleaned(&mut self, cleaned: &Cleaned) {

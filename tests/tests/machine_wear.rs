@@ -1,0 +1,66 @@
+//! The spread of wear: some keys are cold for ever, some are overwritten all the time.
+
+use coldpress_core::log::wear;
+use coldpress_core::tier::Streams;
+use coldpress_tests::sim::{Do, Key, Setup, World};
+
+const HOT: Key = 4;
+const OVERWRITES: u32 = 6_000;
+
+/// How many keys may be cold, so that all that the configuration promises to hold is there.
+fn cold(setup: &Setup) -> Key {
+    let charge = u64::from(setup.config.charge_bytes(4, 60, false));
+    Key::try_from(setup.config.charge_bytes_max() / charge).unwrap() - HOT
+}
+
+/// Overwrites the hot keys beside the cold ones; returns the widest spread seen, and the world's bytes written.
+fn worn(setup: &Setup, cuts: bool) -> (u32, u64) {
+    let (mut left, cold) = (setup.blank(), cold(setup));
+    let (mut widest, mut written) = (0, 0);
+    for part in 0..4 {
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, left);
+        if part == 0 {
+            for key in 1..=cold {
+                world.follow(&[Do::Put(key, 60)]);
+            }
+        }
+        for n in 0..OVERWRITES / 4 {
+            let hot = cold + 1 + Key::try_from(n % u32::from(HOT)).unwrap();
+            world.follow(&[Do::Put(hot, 60), Do::Flush]);
+            widest = widest.max(spread(&world));
+        }
+        world.follow(&[Do::Sync, Do::Settle]);
+        world.check();
+        written += world.tier.counters().bytes_written;
+        left = if cuts { world.end().cut(&[]) } else { world.end().kill() };
+    }
+    (widest, written)
+}
+
+fn spread(world: &World<'_>) -> u32 {
+    wear(world.tier.segments()).map_or(0, |(least, most)| most - least)
+}
+
+#[test]
+fn spread_of_wear_stays_bounded_beside_cold_keys() {
+    let mut flash = Setup::new(1024, 16, 8, 0xFF).unwrap();
+    flash.config.streams = Streams::Two;
+    let mut shared = flash;
+    shared.config.streams = Streams::One;
+    for (name, setup, widest) in
+        [("file", Setup::file(), 16), ("two streams", flash, 16), ("one stream", shared, 32)]
+    {
+        let mut bounded = setup;
+        bounded.config.wear_spread_max = 8;
+        for cuts in [false, true] {
+            let (without, written) = worn(&setup, cuts);
+            let (with, more) = worn(&bounded, cuts);
+            println!("{name}: spread {without} without, {with} with the bound; written {written}, {more}");
+            assert!(without > 40, "{name}: {without}: nothing to show");
+            // What is worn in the time that one cold segment after the other takes to be moved comes on top.
+            assert!(with <= widest, "{name}: a spread of {with}");
+            assert!(more * 100 <= written * 115, "{name}: {more} bytes written against {written}");
+        }
+    }
+}
