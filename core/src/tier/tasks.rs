@@ -179,7 +179,7 @@ impl Tasks {
         self.is_short = !self.is_closing && coming < FREE_RESERVE + if was_short { high } else { low };
         log.counters.shortages += u64::from(self.is_short && !was_short);
         let suspects = log.has_suspects();
-        if !suspects && self.begin_by_wear(log, mover) || !self.is_short && !suspects {
+        if !suspects && (self.begin_by_wear(log, mover) || !self.is_short) {
             return;
         }
         // Down to the last segment that an output may need, only the quickest gain counts.
