@@ -108,7 +108,7 @@ impl ColdTierHandle {
 
 impl Part {
     /// Whether an entry has a value whose time is not over.
-    fn is_current(&self, limits: &Limits, entry: &Entry, now_s: u32) -> bool {
+    pub(super) fn is_current(&self, limits: &Limits, entry: &Entry, now_s: u32) -> bool {
         let expires_s = match &entry.pending {
             Some(pending) => pending.expires_s,
             None => entry.stored().and_then(Stored::expires_s),

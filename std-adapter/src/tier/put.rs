@@ -354,23 +354,27 @@ impl Part {
             shell.queued.fetch_sub(1, Relaxed);
             return lack;
         }
-        let published = self.publish(open, write);
+        let (published, effect) = self.publish(open, write);
         // The sums have it from the entry now; the reservations go.
         shell.sums.pending_bytes.fetch_sub(bytes, Relaxed);
         shell.sums.charge.fetch_sub(charge, Relaxed);
-        self.pass_on(write, published)
+        self.pass_on(write, published, effect)
     }
 
-    /// Brings a write into the index.
-    fn publish(&self, open: &Open, write: &mut Write) -> Publish {
+    /// Brings a write into the index. A remove of what has expired changes nothing that a reader sees.
+    fn publish(&self, open: &Open, write: &mut Write) -> (Publish, Effect) {
         let counts = &self.shell.counts;
-        let touched_s = open.now_s(self).saturating_sub(self.shell.opened_s.load(Relaxed));
+        let now_s = open.now_s(self);
+        let touched_s = now_s.saturating_sub(self.shell.opened_s.load(Relaxed));
+        let is_put = write.is_put;
         let published = self.shell.mutate(&open.terms, &write.hash, |entry| {
+            let is_seen = is_put || self.is_current(&open.limits, entry, now_s);
+            let effect = if is_seen { Effect::Changed } else { Effect::None };
             entry.written(touched_s);
             let had_stored = entry.stored().is_some();
-            (publish(entry, &mut write.pending), had_stored)
+            ((publish(entry, &mut write.pending), effect), had_stored)
         });
-        let (published, had_stored) = published.unwrap_or((Publish::Nothing, false));
+        let (published, had_stored) = published.unwrap_or(((Publish::Nothing, Effect::None), false));
         // What the pools keep of the value before is of no use any more. A read that is under way may put it back; its stamp
         // keeps it from being taken for the new one, and the next read of the key drops it.
         if had_stored && let Some((hot, tier)) = open.hot {
@@ -383,11 +387,11 @@ impl Part {
     }
 
     /// Tells the worker of a write that is in the index.
-    fn pass_on(&self, write: &mut Write, published: Publish) -> Result<Attempt, Refused> {
+    fn pass_on(&self, write: &mut Write, published: Publish, effect: Effect) -> Result<Attempt, Refused> {
         let durability = write.durability;
         let waiter = write.waiter.take().map(|reply| Waiter { durability, reply, span: Span::none() });
         let effect = match published {
-            Publish::Pending => Effect::Changed,
+            Publish::Pending => effect,
             // Waits as the write would that removed it: the worker looks at the key, and whatever it has appended of it.
             Publish::Removed if waiter.is_some() => Effect::None,
             Publish::Nothing | Publish::Removed => {
@@ -400,7 +404,7 @@ impl Part {
                     let _ = waiter.reply.try_send(Ok(()));
                 }
                 self.shell.queued.fetch_sub(1, Relaxed);
-                return Ok(Attempt::Sent(self.shell, Effect::Changed));
+                return Ok(Attempt::Sent(self.shell, effect));
             }
         };
         // There is room: each such message has a place reserved. So it is the worker that is gone.

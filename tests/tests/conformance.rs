@@ -1,0 +1,175 @@
+//! Both adapters give the same answers to the same histories, and read each other's images.
+
+use coldpress_core::codec::CodecId;
+use coldpress_core::log::{Geometry, Identity, Store};
+use coldpress_core::tier::MountError;
+use coldpress_embedded::flash::{FlashMountError, PutError};
+use coldpress_std::clock::ManualClock;
+use coldpress_std::image::{Image, build};
+use coldpress_tests::conform::{Adapter, DeviceTier, History, HostTier, Model, time};
+use coldpress_tests::flash::Flash;
+use coldpress_tests::sim::{Rng, mixed};
+
+const STORE: Store = Store { id: 7, hash_key: [0; 16], partition: 0, partitions: 1 };
+
+fn clock() -> &'static ManualClock {
+    Box::leak(Box::new(ManualClock::new(1_000_000)))
+}
+
+/// Small enough that no adapter is ever full, long enough that each compacts many times.
+const fn history(seed: u64) -> History {
+    History { seed, keys: 60, value_bytes_max: 120, steps: 3_000 }
+}
+
+type Word = DeviceTier<4, 4096, 16>;
+type Byte = DeviceTier<1, 1024, 40>;
+type Wide = DeviceTier<32, 8192, 14>;
+
+#[test]
+fn same_histories_on_both_adapters_get_the_same_answers() {
+    for seed in 1..=3 {
+        let clock = clock();
+        let mut model = Model::default();
+        let mut host = HostTier::new(16 << 10, 20, clock);
+        let (mut word, mut byte, mut wide) =
+            (Word::new(0xFF, clock), Byte::new(0xFF, clock), Wide::new(0x00, clock));
+        let adapters: &mut [&mut dyn Adapter] = &mut [&mut host, &mut word, &mut byte, &mut wide];
+        history(seed).run(adapters, clock, &mut model);
+        for adapter in adapters {
+            let image = Image::read_from(adapter.image()).unwrap();
+            let why = format!("seed {seed}, {}", adapter.name());
+            model.check_image(&image, history(seed).all_keys(), time(clock), &why);
+            assert!(image.segments().iter().any(|segment| segment.erases > 1), "{why}: never compacted");
+        }
+    }
+}
+
+/// An image that was built on the host opens on a device, which goes on with it; what that leaves opens on the host.
+fn cross<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(erase_value: u8, seed: u64) {
+    let clock = clock();
+    let history = History { steps: 1_500, ..history(seed) };
+    let shape = [SECTOR, SEGMENTS, UNIT].map(|number| u32::try_from(number).unwrap());
+    let geometry = Geometry::new(shape[0], shape[1], shape[2], erase_value, Identity::KeyBytes).unwrap();
+    let mut model = Model::default();
+    let built = build(geometry, STORE, time(clock), |image| {
+        let mut rng = Rng::new(seed);
+        for _ in 0..1_200 {
+            let key = history.key(rng.below(history.keys));
+            if rng.permille(150) {
+                model.remove(&key, 0);
+                image.remove(&key)?;
+                continue;
+            }
+            let value = mixed(rng.next_u64()).to_le_bytes().repeat(1 + rng.index(12));
+            let until_s = rng.permille(200).then(|| time(clock) + 1 + u32::try_from(rng.below(9)).unwrap());
+            model.put(&key, &value, until_s);
+            image.put(&key, &value, CodecId::Raw, until_s)?;
+        }
+        Ok::<(), coldpress_std::image::BuildError>(())
+    });
+    let built = built.unwrap();
+    let image = Image::read_from(built.clone()).unwrap();
+    model.check_image(&image, history.all_keys(), time(clock), "built on the host");
+
+    clock.advance_s(3);
+    let mut device: DeviceTier<UNIT, SECTOR, SEGMENTS> =
+        DeviceTier::with_image(&built, erase_value, clock).unwrap();
+    history.compare(&mut [&mut device], clock, &model);
+    history.run(&mut [&mut device], clock, &mut model);
+    let image = Image::read_from(device.image()).unwrap();
+    assert_eq!(image.geometry(), &geometry);
+    model.check_image(&image, history.all_keys(), time(clock), "left by the device");
+}
+
+#[test]
+fn images_cross_both_ways_for_every_shape() {
+    cross::<4, 4096, 16>(0xFF, 11);
+    cross::<1, 1024, 40>(0xFF, 12);
+    cross::<2, 2048, 24>(0xFF, 13);
+    cross::<8, 2048, 32>(0xFF, 14);
+    cross::<16, 4096, 20>(0xFF, 15);
+    cross::<32, 8192, 14>(0x00, 16);
+    cross::<4, 4096, 16>(0x00, 17);
+}
+
+/// What a cut left of a device's flash reads the same on the host as on the device, and holds all that was acknowledged.
+#[test]
+fn flash_after_a_power_cut_reads_the_same_on_host_and_device() {
+    let clock = clock();
+    let history = history(21);
+    let mut torn = 0;
+    for seed in 0..150 {
+        let mut rng = Rng::new(mixed(seed));
+        let mut model = Model::default();
+        let mut flash: Flash<4, 4096> = Flash::new(16, 0xFF);
+        flash.cut_after(2 + rng.below(1_500), seed);
+        let mut device: DeviceTier<4, 4096, 16> = DeviceTier::on(flash, clock).unwrap();
+        let unsure = loop {
+            let key = history.key(rng.below(history.keys));
+            let value = rng.next_u64().to_le_bytes().repeat(1 + rng.index(10));
+            let (before, is_put) = (model.clone(), !rng.permille(150));
+            let outcome = if is_put {
+                model.put(&key, &value, None);
+                device.try_put(&key, &value, None)
+            } else {
+                model.remove(&key, 0);
+                device.try_remove(&key).map(drop)
+            };
+            match outcome {
+                Ok(()) => {}
+                Err(PutError::Medium(_)) => break (key, before),
+                Err(error) => panic!("seed {seed}: {error}"),
+            }
+        };
+        let mut flash = device.into_flash();
+        flash.power_on();
+        let image = Image::read_from(flash.bytes().to_vec()).unwrap();
+        torn += u32::from((0..16).any(|segment| image.examine(segment).unwrap().torn_bytes > 0));
+        let mut device: DeviceTier<4, 4096, 16> = DeviceTier::on(flash, clock).unwrap();
+        let (key, before) = unsure;
+        for other in history.all_keys() {
+            let found = image.get(&other, 0).unwrap();
+            assert_eq!(device.get(&other), found, "seed {seed}: key {}", other.escape_ascii());
+            let allowed = [model.get(&other, 0), before.get(&other, 0)];
+            let is_allowed =
+                found.as_deref() == allowed[0] || (other == key && found.as_deref() == allowed[1]);
+            assert!(is_allowed, "I-LOG-4: seed {seed}: key {}", other.escape_ascii());
+        }
+    }
+    assert!(torn > 10, "{torn} of the cuts tore a record");
+}
+
+#[test]
+fn image_of_a_service_is_refused_by_a_device_and_the_other_way_round() {
+    let clock = clock();
+    let geometry = Geometry::new(4096, 16, 4, 0xFF, Identity::KeyedHash).unwrap();
+    let store = Store { hash_key: [3; 16], ..STORE };
+    let image = build(geometry, store, time(clock), |image| image.put(b"key", b"v", CodecId::Raw, None));
+    let refused = Word::with_image(&image.unwrap(), 0xFF, clock).unwrap_err();
+    assert!(matches!(refused, FlashMountError::Mount(MountError::Header(_))), "{refused:?}");
+
+    // Of the right length, but written by a device.
+    let mut host = HostTier::new(16 << 10, 20, clock);
+    host.put(b"key", b"v", None);
+    let file = host.file();
+    let geometry = Geometry::new(16 << 10, 20, 1, 0x00, Identity::KeyBytes).unwrap();
+    let image = build(geometry, STORE, time(clock), |image| image.put(b"key", b"v", CodecId::Raw, None));
+    let (dir, image) = (tempfile::tempdir().unwrap(), image.unwrap());
+    let place = dir.path().join("conform");
+    std::fs::create_dir(&place).unwrap();
+    std::fs::copy(file.with_file_name("LOCK"), place.join("LOCK")).unwrap();
+    std::fs::write(place.join("part-000.cold"), &image).unwrap();
+    let (_manager, pools) = coldpress_std::pool::AllocationManager::new(
+        &coldpress_std::pool::PoolConfig::builder().build().unwrap(),
+    )
+    .unwrap();
+    let config = coldpress_std::ColdTierConfig::builder()
+        .capacity_bytes(320 << 10)
+        .segment_bytes(16 << 10)
+        .clock(clock)
+        .build()
+        .unwrap();
+    let refused = coldpress_std::ColdTier::open(dir.path(), "conform", config, pools);
+    assert!(matches!(refused, Err(coldpress_std::OpenError::Mount(MountError::Header(_)))), "{refused:?}");
+    assert_eq!(std::fs::read(place.join("part-000.cold")).unwrap(), image, "it is untouched");
+}
