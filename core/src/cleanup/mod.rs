@@ -106,6 +106,8 @@ pub struct Reclaimed {
     pub moved_objects: u32,
     /// Objects dropped, expired and evicted together.
     pub dropped_objects: u32,
+    /// Whether the time was up before all was done: a later request goes on with the rest.
+    pub is_partial: bool,
 }
 
 /// Tells why a request ended without an answer.

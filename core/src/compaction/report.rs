@@ -52,13 +52,23 @@ pub enum PoolOutcome {
     /// Nothing was asked.
     #[default]
     NotAsked,
-    /// They answered.
+    /// They answered, with what they did in the time that they had.
     Done(Reclaimed),
     /// They did not do it, or not in time.
     Failed(CleanupError),
 }
 
 impl PoolOutcome {
+    /// Whether nothing that was asked is left undone.
+    #[must_use]
+    pub const fn is_whole(&self) -> bool {
+        match self {
+            Self::NotAsked => true,
+            Self::Done(reclaimed) => !reclaimed.is_partial,
+            Self::Failed(_) => false,
+        }
+    }
+
     /// Bytes that went back to the pools' backing memory.
     #[must_use]
     pub const fn reclaimed_bytes(&self) -> u64 {

@@ -130,7 +130,7 @@ impl Task {
             && !self.has_failed
             && !self.is_deferred
             && report.victims.skipped == 0
-            && !matches!(report.pool, PoolOutcome::Failed(_));
+            && report.pool.is_whole();
         match (is_whole, did_any) {
             (true, false) if report.victims.first.is_none() && report.pool == PoolOutcome::NotAsked => {
                 Outcome::Refused

@@ -25,7 +25,8 @@ fn two_steps_served_add_up_in_one_reply() {
     assert_eq!(serve(&mut worker, &mailbox, LAST), Progress::Replied(ticket));
     assert_eq!(serve(&mut worker, &mailbox, LAST), Progress::Idle);
     // I-POOL-2, I-REQ-1
-    let reclaimed = Reclaimed { bytes: 512, pages: 2, moved_bytes: 80, moved_objects: 4, dropped_objects: 0 };
+    let reclaimed =
+        Reclaimed { bytes: 512, pages: 2, moved_bytes: 80, moved_objects: 4, ..Reclaimed::default() };
     assert_eq!(mailbox.poll(ticket, 2), Ok(Some(Ok(reclaimed))));
     assert_eq!(mailbox.poll(ticket, 3), Err(TicketError::Stale));
 }

@@ -44,12 +44,13 @@ impl AllocationManager {
         let hot = HotPools { opened };
         let worker = Worker {
             opened,
-            requests: Inbox(inbox),
+            requests: Inbox { requests: inbox.clone(), opened },
             wake: woken,
             stop: stopped,
             step_bytes_max: config.step_bytes_max,
             timeout: config.request_timeout,
             meter: PoolMeter::new(&config.name),
+            clock: config.clock.0,
         };
         let spawned = thread::Builder::new().name("coldpress-pools".to_owned()).spawn(move || worker.run());
         let worker = match spawned {
@@ -60,7 +61,7 @@ impl AllocationManager {
             }
         };
         let manager = Self { hot, stop: Some(stop), worker: Some(worker) };
-        Ok((manager, PoolCoordinator::new(requests, hot, config.request_timeout)))
+        Ok((manager, PoolCoordinator::new((requests, inbox), hot, config.request_timeout)))
     }
 
     /// Returns the handle to the values in the pools.

@@ -7,6 +7,8 @@ use std::io;
 use coldpress_core::cleanup::{QUEUE_CAPACITY_DEFAULT, REPLY_TIMEOUT_MS_DEFAULT};
 use coldpress_core::pool::{Limits, SizeClasses};
 
+use crate::clock::{Clock, SystemClock};
+
 /// The most pages the pools of one manager may have, and all managers of a process together.
 ///
 /// Each page is a mapping, and Linux allows a process about 65,000 of them by default; the rest is left to the program.
@@ -33,7 +35,20 @@ pub struct PoolConfig {
     pub(super) request_timeout: Duration,
     pub(super) queue_capacity: usize,
     pub(super) name: String,
+    pub(super) clock: PoolClock,
 }
+
+/// A clock, the same only as itself.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct PoolClock(pub(super) &'static dyn Clock);
+
+impl PartialEq for PoolClock {
+    fn eq(&self, other: &Self) -> bool {
+        core::ptr::addr_eq(self.0, other.0)
+    }
+}
+
+impl Eq for PoolClock {}
 
 impl PoolConfig {
     /// Starts from the defaults: 64 MiB in pages of 256 KiB, 8 partitions, values up to 64 KiB.
@@ -83,6 +98,7 @@ pub struct PoolConfigBuilder {
     request_timeout: Duration,
     queue_capacity: usize,
     name: String,
+    clock: &'static dyn Clock,
 }
 
 impl Default for PoolConfigBuilder {
@@ -101,6 +117,7 @@ impl Default for PoolConfigBuilder {
             request_timeout: Duration::from_millis(REPLY_TIMEOUT_MS_DEFAULT),
             queue_capacity: QUEUE_CAPACITY_DEFAULT,
             name: "default".to_owned(),
+            clock: &SystemClock,
         }
     }
 }
@@ -180,6 +197,12 @@ impl PoolConfigBuilder {
         self
     }
 
+    /// Sets the wall clock by which values expire: that of the tiers whose values are kept.
+    pub fn clock(mut self, clock: &'static dyn Clock) -> Self {
+        self.clock = clock;
+        self
+    }
+
     /// Checks it all.
     ///
     /// # Errors
@@ -240,6 +263,7 @@ impl PoolConfigBuilder {
             request_timeout: self.request_timeout,
             queue_capacity: self.queue_capacity,
             name: self.name,
+            clock: PoolClock(self.clock),
         })
     }
 

@@ -3,11 +3,14 @@
 use core::time::Duration;
 use std::time::Instant;
 
-use coldpress_core::cleanup::{CleanupKind, CleanupReply, CleanupRequest, Owed, ReplySink, Ticket};
-use crossbeam_channel::{RecvTimeoutError, Sender, TrySendError, bounded};
+use coldpress_core::cleanup::{
+    CleanupKind, CleanupReply, CleanupRequest, Owed, Reclaimed, ReplySink, Ticket,
+};
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
 use super::error::PoolError;
 use super::hot::HotPools;
+use super::worker::discard;
 
 /// Marks tickets issued here, in the index that the requesters' own tables do not reach.
 const TICKET_INDEX: u16 = u16::MAX;
@@ -34,13 +37,19 @@ pub(super) struct Message {
 #[derive(Debug, Clone)]
 pub struct PoolCoordinator {
     requests: Sender<Message>,
+    /// The same channel from behind, for a request that the worker's end left in it.
+    left: Receiver<Message>,
     hot: HotPools,
     timeout: Duration,
 }
 
 impl PoolCoordinator {
-    pub(super) fn new(requests: Sender<Message>, hot: HotPools, timeout: Duration) -> Self {
-        Self { requests, hot, timeout }
+    pub(super) fn new(
+        (requests, left): (Sender<Message>, Receiver<Message>),
+        hot: HotPools,
+        timeout: Duration,
+    ) -> Self {
+        Self { requests, left, hot, timeout }
     }
 
     /// Returns the handle to the values in the pools.
@@ -58,8 +67,8 @@ impl PoolCoordinator {
     /// Asks for a cleanup without waiting. The reply comes to `reply` with the ticket returned here.
     ///
     /// The reply is never waited for on the other side either: `reply` needs room for as many replies as its owner has
-    /// requests outstanding. An accepted request gets one reply (I-REQ-1); the worker gives up a little before the
-    /// deadline and answers with what it had done by then.
+    /// requests outstanding. An accepted request gets one reply (I-REQ-1); the worker gives up a tenth of the time before the
+    /// deadline and answers with what it had done by then, marked as partial.
     ///
     /// # Errors
     /// `QueueFull`, or `Disconnected` when the worker is gone; then no reply will come.
@@ -77,41 +86,57 @@ impl PoolCoordinator {
     pub fn submit(&self, request: CleanupRequest, reply: Sender<CleanupReply>) -> Result<(), PoolError> {
         let message =
             Message { owed: Owed::new(request, ReplyLine(reply)), deadline: Instant::now() + self.timeout };
-        self.requests.try_send(message).map_err(|error| {
-            let (message, error) = match error {
-                TrySendError::Full(message) => (message, PoolError::QueueFull),
-                TrySendError::Disconnected(message) => (message, PoolError::Disconnected),
-            };
+        let refuse = |message: Message, error| {
             // Never accepted: the error is the outcome, and no reply is owed.
             message.owed.withdraw();
-            error
-        })
+            Err(error)
+        };
+        if self.hot.opened.has_ended() {
+            return refuse(message, PoolError::Disconnected);
+        }
+        match self.requests.try_send(message) {
+            Ok(()) => {
+                // Sent as the worker ended: nobody else may look into the channel any more.
+                if self.hot.opened.has_ended() {
+                    discard(&self.left);
+                }
+                Ok(())
+            }
+            Err(TrySendError::Full(message)) => refuse(message, PoolError::QueueFull),
+            Err(TrySendError::Disconnected(message)) => refuse(message, PoolError::Disconnected),
+        }
     }
 
     /// Gives memory back until the pools are below the low watermark: free pages, then expired values, then the coldest.
-    /// Waits for it until the deadline. Returns the bytes returned to the operating system (I-POOL-2).
+    /// Waits for it until the deadline. Returns the bytes returned to the operating system (I-POOL-2), where the time was too
+    /// short those of a part of the work: [`cleanup`](Self::cleanup) tells which.
     ///
     /// # Errors
     /// [`PoolError`]; after `TimedOut` the work may still be done.
     pub fn emergency_cleanup(&self) -> Result<u64, PoolError> {
-        self.ask(CleanupKind::EmergencyCleanup)
+        Ok(self.cleanup(CleanupKind::EmergencyCleanup)?.bytes)
     }
 
     /// Moves values together and gives emptied pages back; drops nothing. Waits for it until the deadline. Returns the
-    /// bytes returned to the operating system (I-POOL-2).
+    /// bytes returned to the operating system (I-POOL-2), where the time was too short those of a part of the work:
+    /// [`cleanup`](Self::cleanup) tells which.
     ///
     /// # Errors
     /// [`PoolError`]; after `TimedOut` the work may still be done.
     pub fn trigger_defragmentation(&self) -> Result<u64, PoolError> {
-        self.ask(CleanupKind::TriggerDefragmentation)
+        Ok(self.cleanup(CleanupKind::TriggerDefragmentation)?.bytes)
     }
 
-    fn ask(&self, kind: CleanupKind) -> Result<u64, PoolError> {
+    /// Asks for a cleanup and waits for it until the deadline; returns all that it did, and whether something is left to do.
+    ///
+    /// # Errors
+    /// [`PoolError`]; after `TimedOut` the work may still be done.
+    pub fn cleanup(&self, kind: CleanupKind) -> Result<Reclaimed, PoolError> {
         // A channel per call: a reply that comes too late finds nobody, so it answers nobody else (I-REQ-2).
         let (reply, replies) = bounded(1);
         let ticket = self.request(kind, reply)?;
         match replies.recv_timeout(self.timeout) {
-            Ok(reply) if reply.ticket == ticket => Ok(reply.result?.bytes),
+            Ok(reply) if reply.ticket == ticket => Ok(reply.result?),
             Ok(_) => Err(PoolError::Failed),
             Err(RecvTimeoutError::Timeout) => Err(PoolError::TimedOut),
             Err(RecvTimeoutError::Disconnected) => Err(PoolError::Disconnected),

@@ -29,6 +29,8 @@ pub(super) struct Shell {
     wake: Mutex<Option<Sender<()>>>,
     tiers: AtomicU32,
     tickets: AtomicU32,
+    /// The newest generation whose worker has ended, or is about to.
+    ended: AtomicU64,
 }
 
 /// Names one opening of a shell.
@@ -61,6 +63,7 @@ impl Opened {
                 wake: Mutex::new(None),
                 tiers: AtomicU32::new(0),
                 tickets: AtomicU32::new(0),
+                ended: AtomicU64::new(0),
             }))
         });
         for (place, partition) in shell.places.iter().zip(partitions) {
@@ -85,6 +88,16 @@ impl Opened {
             drop(partition);
         }
         FREE_SHELLS.lock().push(self.shell);
+    }
+
+    /// Tells that the worker takes no more requests.
+    pub(super) fn end(&self) {
+        self.shell.ended.fetch_max(self.generation, Ordering::SeqCst);
+    }
+
+    /// Whether the worker takes no more requests.
+    pub(super) fn has_ended(&self) -> bool {
+        self.shell.ended.load(Ordering::SeqCst) >= self.generation
     }
 
     pub(super) const fn generation(&self) -> u64 {

@@ -5,9 +5,8 @@ use std::thread;
 use std::time::Instant;
 
 use coldpress_core::cleanup::{CleanupError, CleanupKind, CleanupReply, Outstanding};
-use crossbeam_channel::{Receiver, bounded};
+use crossbeam_channel::bounded;
 
-use super::coordinator::Message;
 use super::*;
 
 const TIMEOUT: Duration = Duration::from_millis(500);
@@ -46,10 +45,12 @@ fn audit(hot: HotPools) {
     }
 }
 
-fn orphan(capacity: usize) -> (AllocationManager, PoolCoordinator, Receiver<Message>) {
+fn orphan(capacity: usize) -> (AllocationManager, PoolCoordinator, worker::Inbox) {
     let (manager, coordinator) = AllocationManager::new(&small().build().unwrap()).unwrap();
     let (requests, inbox) = bounded(capacity);
-    (manager, PoolCoordinator::new(requests, coordinator.hot(), Duration::from_millis(50)), inbox)
+    let hot = coordinator.hot();
+    let coordinator = PoolCoordinator::new((requests, inbox.clone()), hot, Duration::from_millis(50));
+    (manager, coordinator, worker::Inbox { requests: inbox, opened: hot.opened })
 }
 
 #[test]
@@ -135,11 +136,80 @@ fn dying_worker_answers_what_it_leaves_behind() {
     let tickets: Vec<_> = (0..3)
         .map(|_| coordinator.request(CleanupKind::TriggerDefragmentation, reply.clone()).unwrap())
         .collect();
-    drop(worker::Inbox(inbox));
+    drop(inbox);
     // I-REQ-1: the channel alone would keep the messages for as long as a coordinator lives.
     let lost = |ticket| CleanupReply { ticket, result: Err(CleanupError::Disconnected) };
     let expected: Vec<_> = tickets.into_iter().map(lost).collect();
     assert_eq!(replies.try_iter().collect::<Vec<_>>(), expected);
+}
+
+#[test]
+fn request_sent_as_the_worker_ends_is_answered_disconnected() {
+    for _ in 0..300 {
+        let (_manager, coordinator, inbox) = orphan(4);
+        let (reply, replies) = bounded(1);
+        thread::scope(|scope| {
+            scope.spawn(|| drop(inbox));
+            let accepted = coordinator.request(CleanupKind::EmergencyCleanup, reply);
+            match accepted {
+                // I-REQ-1: no time is needed, and no other request.
+                Ok(ticket) => {
+                    let reply = replies.recv_timeout(Duration::from_secs(10)).unwrap();
+                    assert_eq!(reply, CleanupReply { ticket, result: Err(CleanupError::Disconnected) });
+                }
+                Err(error) => assert_eq!(error, PoolError::Disconnected),
+            }
+        });
+    }
+}
+
+#[test]
+fn cleanup_that_ran_out_of_time_says_that_it_is_partial() {
+    let (_manager, coordinator, inbox) = orphan(4);
+    let (reply, replies) = bounded(1);
+    let (stop, stopped) = bounded(0);
+    let (_wake, woken) = bounded(1);
+    let opened = coordinator.hot().opened;
+    coordinator.request(CleanupKind::TriggerDefragmentation, reply.clone()).unwrap();
+    let mut message = inbox.requests.try_recv().unwrap();
+    // A tenth of the timeout is kept for the reply, so from here on there is no time for the work.
+    message.deadline = Instant::now() + Duration::from_secs(60);
+    let worker = worker::Worker {
+        opened,
+        requests: inbox,
+        wake: woken,
+        stop: stopped,
+        step_bytes_max: 1 << 16,
+        timeout: Duration::from_secs(3_600),
+        meter: crate::observe::PoolMeter::new(""),
+        clock: &crate::clock::SystemClock,
+    };
+    worker.serve(message);
+    assert!(replies.try_recv().unwrap().result.unwrap().is_partial);
+    coordinator.request(CleanupKind::TriggerDefragmentation, reply).unwrap();
+    let mut message = worker.requests.requests.try_recv().unwrap();
+    message.deadline = Instant::now() + Duration::from_secs(3_600);
+    worker.serve(message);
+    assert!(!replies.try_recv().unwrap().result.unwrap().is_partial);
+    drop(stop);
+}
+
+#[test]
+fn expired_values_are_told_by_the_clock_that_is_configured() {
+    use crate::clock::ManualClock;
+    // Later than the system's clock.
+    static CLOCK: ManualClock = ManualClock::new(u32::MAX);
+    let config = small().clock(&CLOCK).watermarks_permille(100, 999).spare_pages_max(0).build().unwrap();
+    let (_manager, pools) = AllocationManager::new(&config).unwrap();
+    let hot = pools.hot();
+    // Two pages, of which the cleanup has to free one; the colder values are not those that expired.
+    for number in 0..8 {
+        let expires_s = (number >= 4).then_some(u32::MAX - 1);
+        assert!(hot.insert(key(1, number), 1, &[7; 60_000], expires_s));
+    }
+    let done = pools.cleanup(CleanupKind::EmergencyCleanup).unwrap();
+    assert_eq!((done.dropped_objects, done.pages), (4, 1));
+    assert!((0..4).all(|number| hot.read(key(1, number), 1, |_| ()).is_some()));
 }
 
 #[test]

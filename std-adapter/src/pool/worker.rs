@@ -6,7 +6,7 @@
 
 use core::convert::Infallible;
 use core::time::Duration;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use coldpress_core::cleanup::{CleanupError, CleanupKind, Reclaimed};
 use coldpress_core::pool::Step;
@@ -17,16 +17,29 @@ use super::error::PoolError;
 use super::hot::HotPools;
 use super::partition::Partition;
 use super::shell::Opened;
+use crate::clock::Clock;
 use crate::observe::{POOLS_EVERY, PoolMeter};
 
 /// The requests, answered even if the worker falls over: what is left in the channel is owed a reply.
-pub(super) struct Inbox(pub(super) Receiver<Message>);
+///
+/// A request that is sent just now is found by one of both sides: here, since it was sent before the end was told, or by whoever
+/// sent it, who looks after the end was told.
+pub(super) struct Inbox {
+    pub(super) requests: Receiver<Message>,
+    pub(super) opened: Opened,
+}
 
 impl Drop for Inbox {
     fn drop(&mut self) {
-        while let Ok(message) = self.0.try_recv() {
-            drop(message);
-        }
+        self.opened.end();
+        discard(&self.requests);
+    }
+}
+
+/// Drops what is left in the channel: each request answers `Disconnected` as it goes.
+pub(super) fn discard(requests: &Receiver<Message>) {
+    while let Ok(message) = requests.try_recv() {
+        drop(message);
     }
 }
 
@@ -39,6 +52,8 @@ pub(super) struct Worker {
     pub(super) step_bytes_max: u32,
     pub(super) timeout: Duration,
     pub(super) meter: PoolMeter,
+    /// The clock of the values' expiry.
+    pub(super) clock: &'static dyn Clock,
 }
 
 /// How a run over the partitions ended.
@@ -67,7 +82,7 @@ impl Worker {
         loop {
             select_biased! {
                 recv(self.stop) -> _ => return,
-                recv(self.requests.0) -> message => match message {
+                recv(self.requests.requests) -> message => match message {
                     Ok(message) => self.serve(message),
                     // The last coordinator is gone; the pools still need tending.
                     Err(_) => return self.run_alone(),
@@ -94,7 +109,7 @@ impl Worker {
         }
     }
 
-    fn serve(&self, message: Message) {
+    pub(super) fn serve(&self, message: Message) {
         let Message { owed, deadline } = message;
         if Instant::now() >= deadline {
             // Nobody waits for it any more; work that nobody asked for is not done.
@@ -110,7 +125,7 @@ impl Worker {
                 self.rounds(until, |_| true, |partition| partition.defragment_step(self.step_bytes_max))
             }
             CleanupKind::EmergencyCleanup => {
-                let now_s = unix_time_s();
+                let now_s = self.clock.wall_s();
                 self.rounds(until, |_| true, |partition| partition.emergency_step(now_s, self.step_bytes_max))
             }
             _ => (Reclaimed::default(), Ended::Failed),
@@ -129,7 +144,8 @@ impl Worker {
         };
         self.meter.cleanup(name, &reclaimed, ended.error());
         match ended {
-            Ended::Done | Ended::Late => owed.done(reclaimed),
+            Ended::Done => owed.done(reclaimed),
+            Ended::Late => owed.done(Reclaimed { is_partial: true, ..reclaimed }),
             Ended::Failed => owed.fail(CleanupError::Failed),
             // Dropped unanswered, it answers `Disconnected`.
             Ended::Stopped => drop(owed),
@@ -138,7 +154,7 @@ impl Worker {
 
     /// Brings the partitions that asked for room below their low watermark, for a while: requests go first.
     fn make_room(&self) {
-        let now_s = unix_time_s();
+        let now_s = self.clock.wall_s();
         let until = Instant::now() + self.timeout / 4;
         let (reclaimed, ended) = self.rounds(
             until,
@@ -190,10 +206,4 @@ impl Worker {
         }
         (reclaimed, if failed { Ended::Failed } else { Ended::Done })
     }
-}
-
-/// Seconds of the Unix epoch, the clock of the values' expiry.
-fn unix_time_s() -> u32 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
-    since.map_or(0, |since| u32::try_from(since.as_secs()).unwrap_or(u32::MAX))
 }
