@@ -65,6 +65,11 @@ fn busy_file_without_footers_cut_anywhere_leaves_old_or_new() {
 }
 
 #[test]
+fn busy_device_cut_anywhere_leaves_old_or_new() {
+    cut("device", &Setup::device(), &busy(), &AFTER);
+}
+
+#[test]
 fn segments_of_two_sectors_cut_anywhere_leave_old_or_new() {
     let setup = Setup::new(1024, 14, 1, 0x00).unwrap();
     let mut script = busy();
@@ -75,10 +80,15 @@ fn segments_of_two_sectors_cut_anywhere_leave_old_or_new() {
 
 #[test]
 fn small_history_cut_twice_leaves_old_or_new() {
+    for setup in [Setup::file(), Setup::device()] {
+        cut_small_history_twice(&setup);
+    }
+}
+
+fn cut_small_history_twice(setup: &Setup) {
     let mut script: Vec<Do> = (0..30).map(|n| Do::Put(1 + n % 4, 50)).collect();
     script.extend([Do::Remove(1), Do::Sync, Do::Remove(2), Do::Run(CompactData), Do::Put(1, 30), Do::Settle]);
-    let setup = Setup::file();
     let moments = setup.moments(&script);
-    let tried = cut_twice(&setup, &moments, &[Do::Remove(3), Do::Sync, Do::Run(CompactData)]);
+    let tried = cut_twice(setup, &moments, &[Do::Remove(3), Do::Sync, Do::Run(CompactData)]);
     println!("twice: {tried:?}");
 }

@@ -29,6 +29,12 @@ fn flash_with_one_operation_failing_loses_nothing() {
 }
 
 #[test]
+fn device_with_operations_failing_loses_nothing() {
+    println!("device, one: {:?}", fail_everywhere(&Setup::device(), &history(), 1));
+    println!("device, two: {:?}", fail_everywhere(&Setup::device(), &history(), 2));
+}
+
+#[test]
 fn file_with_two_operations_failing_in_a_row_loses_nothing() {
     println!("file, two: {:?}", fail_everywhere(&Setup::file(), &history(), 2));
 }
@@ -55,7 +61,7 @@ fn file_with_two_operations_failing_apart_loses_nothing() {
 
 #[test]
 fn mount_with_one_operation_failing_destroys_nothing() {
-    for setup in [Setup::file(), Setup::flash()] {
+    for setup in [Setup::file(), Setup::flash(), Setup::device()] {
         let moments = setup.moments(&history());
         let mut total = 0;
         for moment in moments.iter().step_by(moments.len() / 12) {

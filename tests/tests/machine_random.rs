@@ -178,3 +178,8 @@ fn random_histories_on_a_flash_keep_the_invariants() {
     setup.config.wear_spread_max = 1;
     search(&setup, "flash of four streams");
 }
+
+#[test]
+fn random_histories_on_a_device_keep_the_invariants() {
+    search(&Setup::device(), "device");
+}

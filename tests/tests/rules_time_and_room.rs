@@ -218,6 +218,9 @@ fn full_tier_emptied_and_filled_again_with_cuts_always_goes_on() {
         (Setup::flash(), 8),
         (Setup::flash(), 30),
         (Setup::flash(), 68),
+        (Setup::device(), 8),
+        (Setup::device(), 30),
+        (Setup::device(), 76),
     ] {
         let keys = keys_that_fit(&setup, value_bytes);
         let mut left = setup.blank();
@@ -262,7 +265,7 @@ fn full_tier_emptied_and_filled_again_with_cuts_always_goes_on() {
 // Without the rule: the same, with a cut after every single operation: each leaves a segment sealed early, with one record in it.
 #[test]
 fn full_tier_cut_after_every_remove_and_put_always_goes_on() {
-    for setup in [Setup::file(), Setup::flash()] {
+    for setup in [Setup::file(), Setup::flash(), Setup::device()] {
         let keys = keys_that_fit(&setup, 30);
         let mut left = setup.blank();
         let mut round = 0;
@@ -284,7 +287,7 @@ fn full_tier_cut_after_every_remove_and_put_always_goes_on() {
 // Without the rule: overwrites on a full tier, never synced by the client, with removes in between.
 #[test]
 fn full_tier_overwritten_and_cut_without_a_sync_always_goes_on() {
-    for setup in [Setup::file(), Setup::flash()] {
+    for setup in [Setup::file(), Setup::flash(), Setup::device()] {
         let keys = keys_that_fit(&setup, 30);
         let mut left = setup.blank();
         for round in 0..20 {

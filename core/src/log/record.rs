@@ -138,13 +138,6 @@ impl RecordHeader {
         geometry.padded(self.stored_bytes(geometry).saturating_add(self.payload_bytes()))
     }
 
-    /// Bytes that the record will take once it is relocated: with an origin.
-    #[must_use]
-    pub fn relocated_bytes(&self, geometry: &Geometry) -> u32 {
-        let origin = Some(self.origin.unwrap_or(Version { sequence: 0, offset: 0 }));
-        Self { origin, ..*self }.record_bytes(geometry)
-    }
-
     const fn is_long(&self) -> bool {
         self.key_bytes > u8::MAX as u32 || self.value_bytes > u16::MAX as u32
     }

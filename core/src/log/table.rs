@@ -111,18 +111,17 @@ impl Segment {
         self.used_bytes.saturating_sub(self.live_bytes)
     }
 
-    /// An upper bound of what relocating its live records takes: each may gain an origin, and needs a footer entry of up to
-    /// `entry_bytes`.
+    /// An upper bound of what relocating its live records takes: each may grow by so many bytes, by an origin and a footer
+    /// entry.
     #[must_use]
-    pub fn relocation_bytes(&self, geometry: &Geometry, entry_bytes: u32) -> u32 {
-        let each = geometry.padded(geometry.origin_bytes()) + entry_bytes;
-        self.live_bytes.saturating_add(self.live_records.saturating_mul(each))
+    pub const fn relocation_bytes(&self, growth_bytes: u32) -> u32 {
+        self.live_bytes.saturating_add(self.live_records.saturating_mul(growth_bytes))
     }
 
     /// What cleaning it gains, in bytes; zero where it would cost as much as it yields.
     #[must_use]
-    pub fn yield_bytes(&self, geometry: &Geometry, entry_bytes: u32) -> u32 {
-        geometry.usable_bytes().saturating_sub(self.relocation_bytes(geometry, entry_bytes))
+    pub fn yield_bytes(&self, geometry: &Geometry, growth_bytes: u32) -> u32 {
+        geometry.usable_bytes().saturating_sub(self.relocation_bytes(growth_bytes))
     }
 
     /// Adds a live record.

@@ -124,8 +124,8 @@ pub struct Choice {
 pub struct Terms<'a> {
     /// The shape of the medium.
     pub geometry: &'a Geometry,
-    /// The most that a record takes in a footer; 0 where there are none.
-    pub entry_bytes: u32,
+    /// The most that a record grows by when it is relocated: by an origin, and an entry in a footer.
+    pub growth_bytes: u32,
     /// How to choose.
     pub policy: Policy,
     /// Bytes that clients appended so far: the clock of segment ages.
@@ -150,7 +150,7 @@ pub fn choose(
         if segment.state != SegmentState::Sealed || segment.is_damaged || !eligible(index, segment) {
             continue;
         }
-        let gain = segment.yield_bytes(terms.geometry, terms.entry_bytes);
+        let gain = segment.yield_bytes(terms.geometry, terms.growth_bytes);
         let (rank, reason) = if segment.is_suspect {
             (u128::MAX, Reason::Suspect)
         } else if segment.live_records == 0 {
@@ -199,7 +199,7 @@ pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<Choice> {
 
 fn rank(terms: &Terms<'_>, segment: &Segment, gain: u32) -> (u128, Reason) {
     let usable = terms.geometry.usable_bytes().max(1);
-    let live = segment.relocation_bytes(terms.geometry, terms.entry_bytes).max(1);
+    let live = segment.relocation_bytes(terms.growth_bytes).max(1);
     let permille = u16::try_from(u64::from(live) * 1000 / u64::from(usable)).unwrap_or(u16::MAX);
     match terms.policy {
         Policy::Greedy | Policy::Adaptive => (u128::from(gain), Reason::LeastLive(permille)),
@@ -233,12 +233,7 @@ mod tests {
     }
 
     fn pick(segments: &[Segment], policy: Policy) -> Option<Choice> {
-        let terms = Terms {
-            geometry: &geometry(),
-            entry_bytes: crate::log::ENTRY_BYTES_MAX,
-            policy,
-            appended: 1_000_000,
-        };
+        let terms = Terms { geometry: &geometry(), growth_bytes: 32, policy, appended: 1_000_000 };
         choose(&terms, segments, |_, _| true)
     }
 

@@ -19,7 +19,7 @@ pub(super) fn left_bytes(log: &Log<'_>, below: u32) -> u64 {
 
 fn is_worth_it(log: &Log<'_>, segment: &Segment, below: u32) -> bool {
     let usable = u64::from(log.geometry.usable_bytes());
-    let gain = u64::from(segment.yield_bytes(&log.geometry, log.config.entry_bytes()));
+    let gain = u64::from(segment.yield_bytes(&log.geometry, log.config.growth_bytes()));
     segment.sequence < below && gain * 1000 >= usable * u64::from(log.config.stale_permille_min)
 }
 

@@ -164,7 +164,7 @@ impl TierConfig {
             key_bytes,
             value_bytes,
             expires_s: expires.then_some(0),
-            origin: Some(Version { sequence: 0, offset: 0 }),
+            origin: (self.streams != Streams::One).then_some(Version { sequence: 0, offset: 0 }),
         };
         let value = header.record_bytes(&self.geometry) + self.entry_bytes();
         if self.geometry.identity() == Identity::KeyBytes {
@@ -173,6 +173,17 @@ impl TierConfig {
         let tombstone =
             RecordHeader { kind: Kind::Tombstone, key_bytes: 12, value_bytes: 0, expires_s: None, ..header };
         value + tombstone.record_bytes(&self.geometry) + self.entry_bytes()
+    }
+
+    /// The most that a record grows by when it is relocated: by an origin, which it has none of with one stream, and an entry
+    /// in a footer.
+    #[must_use]
+    pub const fn growth_bytes(&self) -> u32 {
+        let origin = match self.streams {
+            Streams::One => 0,
+            _ => self.geometry.padded(self.geometry.origin_bytes()),
+        };
+        origin + self.entry_bytes()
     }
 
     /// The most that a record takes in a footer.
@@ -236,9 +247,9 @@ impl TierConfig {
 /// end. That segment is there, for fresh records leave [`FREE_RESERVE`] free. Where there are no footers, U is taken less
 /// the freed record that each cleaning writes and a time record, too, so that a victim always yields more than it costs.
 ///
-/// With [`Streams::One`] fresh records fill up the segment that relocation opened. They may take only what the victim in
-/// hand does not need of it ([`Log::leaves_room_for_victim`](super::log::Log)); so a cleaning still opens at most one segment
-/// before it gives one back, and what a victim yields, and nothing else, is what fresh records get.
+/// With [`Streams::One`] fresh records fill up the segment that relocation opened, but only while [`FREE_RESERVE`] segments are
+/// free beside it: once the cleaning has given back the one it took. So whatever fresh records take of it, and however often a
+/// cut ends it early, the next cleaning finds as many free segments as with streams apart.
 #[must_use]
 pub const fn reserve_segments(streams: Streams) -> u32 {
     streams.count() + 2 + FREE_RESERVE + 1

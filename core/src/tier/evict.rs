@@ -80,7 +80,8 @@ impl Evict {
                     if host.standing(&found.hash, at) == Standing::Stale || !host.evictable(&found.hash, at) {
                         continue;
                     }
-                    let incoming = super::tombstone(found.hash, &found.hash.0, Some(found.version), Some(at));
+                    let incoming =
+                        super::tombstone(found.hash, &found.hash.0, log.origin(found.version), Some(at));
                     if log.append_relocated(Stream::Old, &incoming).is_err() {
                         // Come back to the same entry when there is room for the tombstone.
                         self.waiting = Some((before, log.syncs.completed, log.syncs.synced));

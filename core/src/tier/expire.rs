@@ -51,7 +51,7 @@ impl Expire {
             && log.geometry.identity() == Identity::KeyedHash
         {
             if host.standing(&due.hash, due.location) == Standing::Live {
-                let stone = super::tombstone(due.hash, &due.hash.0, Some(version), Some(due.location));
+                let stone = super::tombstone(due.hash, &due.hash.0, log.origin(version), Some(due.location));
                 log.append_relocated(Stream::Old, &stone)?;
                 task.report.expired_records += 1;
             }

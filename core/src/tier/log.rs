@@ -9,7 +9,7 @@ use super::slot::Slot;
 use super::sync::Syncs;
 use super::{Action, AppendError, Counters, Now};
 use crate::cleanup::Ticket;
-use crate::log::{Ages, Geometry, Policy, Segment, SegmentState, Store, Tally, Terms};
+use crate::log::{Ages, Geometry, Policy, Segment, SegmentState, Store, Tally, Terms, Version};
 
 /// Which engine a ticket belongs to: its index. Slots come first, in their order.
 pub(super) const LANE_OPENING: u16 = 8;
@@ -80,6 +80,8 @@ pub(super) struct Log<'m> {
     pub(super) sequence_next: u32,
     /// Fresh records go only to segments above this sequence: below it a write failed, and a stray copy may lie there.
     pub(super) version_floor: u32,
+    /// Bytes of the fresh record that was refused last for want of room; 0 once one was taken.
+    pub(super) wanted_bytes: u32,
     /// Appends so far.
     pub(super) appended: u64,
     /// Bytes that clients appended so far: the clock of segment ages.
@@ -127,6 +129,7 @@ impl<'m> Log<'m> {
             syncs: Syncs::default(),
             sequence_next: 1,
             version_floor: 0,
+            wanted_bytes: 0,
             appended: 0,
             appended_bytes: 0,
             ages: Ages::default(),
@@ -311,29 +314,30 @@ impl<'m> Log<'m> {
 
     /// What victims are chosen by.
     pub(super) const fn terms(&self, policy: Policy) -> Terms<'_> {
-        let entry_bytes = self.config.entry_bytes();
-        Terms { geometry: &self.geometry, entry_bytes, policy, appended: self.appended_bytes }
+        let growth_bytes = self.config.growth_bytes();
+        Terms { geometry: &self.geometry, growth_bytes, policy, appended: self.appended_bytes }
     }
 
-    /// Tells whether a fresh record may go into an open segment, with `rest` bytes behind it, that relocation shares.
+    /// Tells whether a fresh record waits for room that nothing under way gives it. `coming` segments are free or will be.
+    pub(super) fn lacks_room(&self, coming: u32) -> bool {
+        self.wanted_bytes > 0 && coming <= FREE_RESERVE && self.rest() < self.wanted_bytes
+    }
+
+    /// The origin of a relocated record.
     ///
-    /// Where free segments are short, what is live in the victim in hand needs its place first: it would open another segment
-    /// else, and fresh records would take that one too, down to the last. Bounds: one pass over the table.
-    pub(super) fn leaves_room_for_victim(&self, rest: u32) -> bool {
-        if self.config.streams != Streams::One
-            || self.free() > FREE_RESERVE
-            || self.count(SegmentState::Victim) + self.count(SegmentState::Emptied) == 0
-        {
-            return true;
-        }
-        let entry = self.config.entry_bytes();
-        let needed: u32 = self
-            .segments
-            .iter()
-            .filter(|s| matches!(s.state, SegmentState::Victim | SegmentState::Emptied))
-            .map(|s| s.relocation_bytes(&self.geometry, entry) + self.config.freed_bytes())
-            .sum();
-        needed <= rest
+    /// With one stream it has none: it is written as if a client had put it again, which saves its bytes. It is the newest of its
+    /// key then, for what a client appended before is published (see [`append_relocated`](Self::append_relocated)), and what
+    /// a client appends later lies behind it or in a segment of a higher sequence.
+    pub(super) fn origin(&self, version: Version) -> Option<Version> {
+        (self.config.streams != Streams::One).then_some(version)
+    }
+
+    /// Tells whether a fresh record may go into a segment that relocation opened.
+    ///
+    /// Only once the cleaning that opened it has given a segment back: else power cuts in a row, each after one fresh record,
+    /// would each leave one segment more that is sealed early, and no victim freed (rule 12).
+    pub(super) fn may_share(&self) -> bool {
+        self.config.streams != Streams::One || self.free() >= FREE_RESERVE
     }
 
     /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.

@@ -314,7 +314,7 @@ impl Mover {
     ) -> Result<u32, AppendError> {
         let is_keyed = record.header.kind.is_keyed();
         let version = record.header.origin.unwrap_or(at.version());
-        let origin = is_keyed.then_some(version);
+        let origin = log.origin(version).filter(|_| is_keyed);
         let mut header = RecordHeader { origin, ..record.header };
         let from = log.segments.get(at.segment as usize).map_or(0, |s| s.stream);
         let stream =
@@ -340,7 +340,8 @@ impl Mover {
         result.map(|_| header.record_bytes(&log.geometry))
     }
 
-    /// Rule 7: the tombstone carries the version it kills, so that a later put in a lower segment outranks it.
+    /// Rule 7: the tombstone carries the version it kills, so that a later put in a lower segment outranks it. With one stream no
+    /// later put lies in a lower segment.
     fn append_tombstone(
         log: &mut Log<'_>,
         record: &Record<'_>,
@@ -352,7 +353,7 @@ impl Mover {
             crate::log::Identity::KeyedHash => &hash.0,
             crate::log::Identity::KeyBytes => record.key,
         };
-        let incoming = super::tombstone(hash, key, Some(version), Some(at));
+        let incoming = super::tombstone(hash, key, log.origin(version), Some(at));
         let stream = log.relocated_stream(0, version.sequence);
         log.append_relocated(stream, &incoming).map(|_| incoming.header.record_bytes(&log.geometry))
     }

@@ -82,13 +82,16 @@ impl Log<'_> {
         let header = fresh.header(rest);
         let bytes = header.record_bytes(&self.geometry);
         // It must fit once it is relocated, too.
-        if header.relocated_bytes(&self.geometry) > self.config.record_bytes_max {
+        if header.record_bytes(&self.geometry) + self.config.growth_bytes() - self.config.entry_bytes()
+            > self.config.record_bytes_max
+        {
             return Err(AppendError::TooLong(self.config.record_bytes_max));
         }
         if self.is_backing_off(now) {
             return Err(AppendError::Busy);
         }
-        let index = self.fresh_slot(fresh.after, bytes)?;
+        let index = self.fresh_slot(fresh.after, bytes).inspect_err(|_| self.wanted_bytes = bytes)?;
+        self.wanted_bytes = 0;
         self.note_time(index)?;
         let position = self.appended + 1;
         let incoming = Incoming {
@@ -125,11 +128,8 @@ impl Log<'_> {
         if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
             return self.follow(index, room);
         }
-        if let Some(index) = self.filling(stream) {
-            let rest = self.rest_of(index);
-            if rest >= bytes && !self.leaves_room_for_victim(rest - bytes) {
-                return Err(AppendError::Busy);
-            }
+        if !self.may_share() {
+            return Err(AppendError::Busy);
         }
         if let Some(index) = self.choose_slot(stream, other, room) {
             return Ok(index);
@@ -139,16 +139,13 @@ impl Log<'_> {
 
     /// Tells whether a fresh record has a place without any cleaning.
     pub(super) fn has_room(&self, record_bytes: u32) -> bool {
-        let has_rest = self.filling(Stream::Warm).is_some_and(|index| {
-            let rest = self.rest_of(index);
-            rest >= record_bytes && self.leaves_room_for_victim(rest - record_bytes)
-        });
-        has_rest || self.may_open(Stream::Warm, false)
+        (self.may_share() && self.rest() >= record_bytes) || self.may_open(Stream::Warm, false)
     }
 
-    /// Bytes that records may still take in a slot's segment.
-    fn rest_of(&self, index: usize) -> u32 {
-        self.slots.get(index).map_or(0, |s| s.records_end_max(&self.geometry).saturating_sub(s.head))
+    /// Bytes that fresh records may still take in the open segment of theirs.
+    pub(super) fn rest(&self) -> u32 {
+        let filling = self.filling(Stream::Warm).and_then(|index| self.slots.get(index));
+        filling.map_or(0, |s| s.records_end_max(&self.geometry).saturating_sub(s.head))
     }
 
     /// The slot in which the record of this version waits for publication.
@@ -178,6 +175,11 @@ impl Log<'_> {
         stream: Stream,
         incoming: &Incoming<'_>,
     ) -> Result<Location, AppendError> {
+        // What has no origin ranks by its place: nothing of its key may be on its way that was appended before.
+        if self.config.streams == Streams::One && self.slots.iter().any(|s| s.first_unwritten().is_some()) {
+            self.flush();
+            return Err(AppendError::Busy);
+        }
         let bytes = incoming.header.record_bytes(&self.geometry);
         let is_freed = incoming.header.kind == Kind::Freed;
         let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };

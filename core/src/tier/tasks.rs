@@ -176,7 +176,8 @@ impl Tasks {
             + log.count(SegmentState::Erased);
         let (low, high) = (log.config.low_watermark_segments, log.config.high_watermark_segments);
         let was_short = self.is_short;
-        self.is_short = !self.is_closing && coming < FREE_RESERVE + if was_short { high } else { low };
+        let is_low = coming < FREE_RESERVE + if was_short { high } else { low };
+        self.is_short = !self.is_closing && (is_low || log.lacks_room(coming));
         log.counters.shortages += u64::from(self.is_short && !was_short);
         let suspects = log.has_suspects();
         if !suspects && (self.begin_by_wear(log, mover) || !self.is_short) {

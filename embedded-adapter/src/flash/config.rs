@@ -70,6 +70,9 @@ impl FlashConfig {
             streams: Streams::One,
             has_footers: false,
             trusts_blank: false,
+            // A segment is cleaned when a record needs the room, or a reservation does: each one kept free costs life of the flash.
+            low_watermark_segments: 0,
+            high_watermark_segments: 0,
             stale_permille_min: self.stale_permille_min,
             time_every_s: self.time_every_s,
             clock_jump_s_max: self.clock_jump_s_max,

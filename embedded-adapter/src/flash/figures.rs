@@ -87,7 +87,7 @@ impl<M: Medium> FlashTier<'_, M> {
     pub(super) fn charged_bytes(&self) -> u64 {
         let counts = |state| !matches!(state, SegmentState::Erased | SegmentState::Quarantined);
         let live = self.tier.segments().iter().filter(|segment| counts(segment.state));
-        live.map(|segment| u64::from(segment.relocation_bytes(&self.flash.geometry, 0))).sum()
+        live.map(|segment| u64::from(segment.relocation_bytes(0))).sum()
     }
 
     /// Takes a call into account.

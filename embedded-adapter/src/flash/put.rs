@@ -131,7 +131,7 @@ impl<M: Medium> FlashTier<'_, M> {
             expires_s,
             origin: None,
         };
-        let charge = header.relocated_bytes(&self.flash.geometry);
+        let charge = header.record_bytes(&self.flash.geometry);
         if charge > self.record_bytes_max { Err(too_long) } else { Ok(charge) }
     }
 
@@ -257,7 +257,7 @@ impl<M: Medium> FlashTier<'_, M> {
             expires_s: Some(0),
             origin: None,
         };
-        let bytes = header.relocated_bytes(&self.flash.geometry);
+        let bytes = header.record_bytes(&self.flash.geometry);
         if bytes > self.record_bytes_max {
             return Err(PutError::TooLong(self.record_bytes_max));
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coldpress_core::log::{
-    Freed, Geometry, Header, KeyHash, Kind, Record, RecordError, SegmentState, read_record,
+    Freed, Geometry, Header, Identity, KeyHash, Kind, Record, RecordError, SegmentState, read_record,
 };
 
 use super::host::hash_of;
@@ -257,6 +257,9 @@ impl Found {
     fn count(&mut self, record: &Record<'_>, at: u32, world: &World<'_>) {
         let hash = match record.header.kind {
             Kind::Value => hash_of(&world.config().store.hash_key, record.key),
+            Kind::Tombstone if world.config().geometry.identity() == Identity::KeyBytes => {
+                hash_of(&world.config().store.hash_key, record.key)
+            }
             Kind::Tombstone => match record.key.first_chunk() {
                 Some(hash) => KeyHash(*hash),
                 None => return,

@@ -1,11 +1,11 @@
 //! The clients of a world: they put, remove, wait for durability and run tasks.
 
 use coldpress_core::compaction::{CompactionTask, Report};
-use coldpress_core::log::{Checksum, Kind, Version};
+use coldpress_core::log::{Checksum, Identity, Kind, Version};
 use coldpress_core::tier::{AppendError, Fresh};
 
 use super::host::version_of;
-use super::oracle::{Key, What, key_bytes, payload};
+use super::oracle::{Key, What, payload};
 use super::runs;
 use super::world::{POLLS_MAX, Queued, World};
 
@@ -50,11 +50,12 @@ impl World<'_> {
             },
             Some(value) => (Kind::Value, runs::RAW, &value[..]),
         };
+        let is_hashed = self.config.geometry.identity() == Identity::KeyedHash;
         let (bytes, checksum) = match kind {
-            Kind::Tombstone => (hash.0.to_vec(), Checksum::of(&hash.0)),
+            Kind::Tombstone if is_hashed => (hash.0.to_vec(), Checksum::of(&hash.0)),
             _ => payload(key, stored),
         };
-        let key_len = if kind == Kind::Tombstone { hash.0.len() } else { key_bytes(key).len() };
+        let key_len = bytes.len() - stored.len();
         let expires_s = match what {
             What::Value { expires_s, .. } => expires_s,
             What::Absent => None,

@@ -196,7 +196,12 @@ impl Host for ModelHost {
         if !old.is_live || old.placed.location != from {
             return Published::Stale;
         }
-        assert_eq!(placed.version, old.placed.version, "rule 7: a relocated record keeps its version");
+        let is_renewed = placed.version == placed.location.version() && placed.version > entry.version;
+        assert!(
+            placed.version == old.placed.version || is_renewed,
+            "rule 7: a relocated record keeps its version, or becomes the newest"
+        );
+        entry.version = entry.version.max(placed.version);
         if old.placed.kind == Kind::Tombstone {
             assert_eq!(placed.kind, Kind::Tombstone, "I-LOG-5: a tombstone turned into a value");
         } else if placed.kind == Kind::Tombstone {

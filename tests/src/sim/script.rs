@@ -85,6 +85,28 @@ impl Setup {
         Self::new(512, 14, 4, 0xFF).unwrap_or_else(|error| panic!("{error}"))
     }
 
+    /// A device's flash in small: keys as they are, one stream, no footers.
+    ///
+    /// # Panics
+    /// Never: the shape is within the limits.
+    #[must_use]
+    pub fn device() -> Self {
+        let mut setup = Self::flash();
+        let geometry = Geometry::new(512, 14, 4, 0xFF, Identity::KeyBytes);
+        let store = Store { hash_key: [0; 16], ..setup.config.store };
+        setup.config = TierConfig {
+            geometry: geometry.unwrap_or_else(|error| panic!("{error}")),
+            store,
+            streams: Streams::One,
+            has_footers: false,
+            record_bytes_max: 96,
+            high_watermark_segments: 1,
+            ..setup.config
+        };
+        setup.sizes = Sizes { footer: 0, placed: 2, ..setup.sizes };
+        setup
+    }
+
     /// The memory for it.
     #[must_use]
     pub fn arena(&self) -> Arena {
