@@ -140,7 +140,12 @@ impl TierConfig {
 
     /// The machine's own records in a segment: its freed record, and a time record.
     const fn overhead_bytes(&self) -> u32 {
-        self.freed_bytes() + self.geometry.padded(RECORD_HEADER_BYTES_MIN + TIME_BYTES)
+        self.freed_bytes() + self.time_bytes()
+    }
+
+    /// A time record.
+    pub(super) const fn time_bytes(&self) -> u32 {
+        self.geometry.padded(RECORD_HEADER_BYTES_MIN + TIME_BYTES) + self.entry_bytes()
     }
 
     /// A freed record.

@@ -250,11 +250,13 @@ impl<'m> Tier<'m> {
         }
     }
 
-    /// Tells whether a client's record of so many bytes has a place now, or as soon as a free segment is opened: nothing has to be
-    /// cleaned for it first. Bounds: one pass over the segment table.
-    #[must_use]
-    pub fn has_room(&self, record_bytes: u32) -> bool {
-        self.status == Status::Running && self.log.has_room(record_bytes)
+    /// Tells whether a client's record of so many bytes has a place, now or as soon as a free segment is opened. Where it has
+    /// none, what must be cleaned for it is cleaned from now on, as if it had been offered.
+    ///
+    /// # Bounds
+    /// One pass over the segment table.
+    pub fn reserve(&mut self, record_bytes: u32) -> bool {
+        self.status == Status::Running && self.log.reserve(record_bytes)
     }
 
     /// Wants everything appended so far to be written.

@@ -137,9 +137,14 @@ impl Log<'_> {
         self.take_opening(stream, false)
     }
 
-    /// Tells whether a fresh record has a place without any cleaning.
-    pub(super) fn has_room(&self, record_bytes: u32) -> bool {
-        (self.may_share() && self.rest() >= record_bytes) || self.may_open(Stream::Warm, false)
+    /// Tells whether a fresh record has a place without any cleaning, with a time record before it; else wants one.
+    pub(super) fn reserve(&mut self, record_bytes: u32) -> bool {
+        let bytes = record_bytes.saturating_add(self.config.time_bytes());
+        let has_room = (self.may_share() && self.rest() >= bytes) || self.may_open(Stream::Warm, false);
+        if !has_room {
+            self.wanted_bytes = bytes;
+        }
+        has_room
     }
 
     /// Bytes that fresh records may still take in the open segment of theirs.

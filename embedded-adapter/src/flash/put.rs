@@ -261,11 +261,11 @@ impl<M: Medium> FlashTier<'_, M> {
         if bytes > self.record_bytes_max {
             return Err(PutError::TooLong(self.record_bytes_max));
         }
-        if self.tier.has_room(bytes) {
+        if self.tier.reserve(bytes) {
             return Ok(Reserved::Ready(Work::default()));
         }
         let work = self.poll(now, budget);
-        if self.tier.has_room(bytes) {
+        if self.tier.reserve(bytes) {
             return Ok(Reserved::Ready(work));
         }
         if work.is_idle { Err(PutError::Full) } else { Ok(Reserved::Compacting(work)) }
