@@ -1,7 +1,14 @@
-//! What the firmware examples do, whatever board they run on: each brings the clock, the interrupt and the log.
+//! What the firmware examples do, whatever board they run on: each brings the clock, the interrupt, the flash and the log.
 //!
 //! - [`pool`]: a pool in static memory, stepped by an interrupt, defragmented and checked object by object.
+//! - [`store`]: a flash tier through two lives, checked key by key against a [`model`] of them.
+//! - [`clock`]: milliseconds, and the wall clock that goes with them.
+//! - [`ram`]: a NOR flash in RAM, for a board that has none.
 #![no_std]
 #![forbid(unsafe_code)]
 
+pub mod clock;
+pub mod model;
 pub mod pool;
+pub mod ram;
+pub mod store;

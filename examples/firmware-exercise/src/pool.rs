@@ -5,9 +5,9 @@
 //!                      └──────────────► MAILBOX ◄──────────────────────────┘
 //! ```
 
-use coldpress_core::cleanup::Reclaimed;
+use coldpress_core::cleanup::{CleanupKind, REPLY_TIMEOUT_MS_DEFAULT, Reclaimed, Ticket};
 use coldpress_core::pool::{ArrayTables, Handle, Limits, Pool, SizeClasses, Terms};
-use coldpress_embedded::{CleanupWorker, Mailbox, Progress, StaticPages, TicketError, TryCell};
+use coldpress_embedded::{CleanupWorker, Mailbox, Outcome, Progress, StaticPages, TicketError, TryCell};
 
 /// Bytes of a page.
 const PAGE_BYTES: usize = 128;
@@ -59,7 +59,7 @@ pub enum PoolFault {
 }
 
 /// The objects that were left in the pool, and what each must hold.
-struct Kept([Option<(Handle, u8)>; OBJECTS / KEPT_EVERY]);
+pub(crate) struct Kept([Option<(Handle, u8)>; OBJECTS / KEPT_EVERY]);
 
 /// One bounded step of what was asked for, to be called from the timer interrupt. It copies at most 64 bytes and waits for
 /// nothing: where the main loop holds the pool, the step is skipped and counted.
@@ -75,7 +75,7 @@ pub fn step(now_s: u32) -> Progress {
 }
 
 /// Fills every page, then frees all but one object of four in each.
-fn fill() -> Result<Kept, PoolFault> {
+pub(crate) fn fill() -> Result<Kept, PoolFault> {
     let classes = [SLOT_BYTES];
     let classes = SizeClasses::new(&classes).map_err(|_| PoolFault::Refused)?;
     let limits = Limits { spare_pages_max: 0, ..Limits::default() };
@@ -99,6 +99,16 @@ fn fill() -> Result<Kept, PoolFault> {
     }
     POOL.try_with(|place| *place = Some(pool)).map_err(|_| PoolFault::Held)?;
     Ok(Kept(kept))
+}
+
+/// Asks the pool for a cleanup; `None` when the mailbox takes no more.
+pub(crate) fn request(kind: CleanupKind, now_ms: u64) -> Option<Ticket> {
+    MAILBOX.request(kind, now_ms, REPLY_TIMEOUT_MS_DEFAULT).ok()
+}
+
+/// Tells what came of it, once it has ended.
+pub(crate) fn outcome(ticket: Ticket, now_ms: u64) -> Option<Outcome> {
+    MAILBOX.poll(ticket, now_ms).ok().flatten()
 }
 
 /// What the defragmentation came to.
@@ -153,7 +163,7 @@ pub fn run(now_ms: impl Fn() -> u32, wait: impl Fn()) -> Result<PoolReport, Pool
 }
 
 /// Checks every object that was left (I-POOL-1) and the pool's books.
-fn check(kept: &Kept) -> Result<(), PoolFault> {
+pub(crate) fn check(kept: &Kept) -> Result<(), PoolFault> {
     let checked = POOL.try_with(|pool| {
         let pool = pool.as_ref().ok_or(PoolFault::Held)?;
         for &(handle, mark) in kept.0.iter().flatten() {

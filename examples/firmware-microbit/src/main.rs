@@ -1,59 +1,98 @@
-//! Coldpress on a Cortex-M0 without compare-and-swap: a timer interrupt does the work in bounded steps, and what it
-//! stores lies in the flash of the part itself and is there after a reset.
+//! Coldpress on a Cortex-M0 without compare-and-swap, on the flash of the part itself.
 //!
-//! It logs through defmt over semihosting and ends the emulator with its own exit code: 0 when everything was as it
-//! must be.
+//! The flash controller halts the processor while it works, so nothing of it is done in an interrupt: the timer's steps the pool
+//! and counts the time, the main loop owns the store and makes its steps. The firmware lives twice, with a reset in between: it
+//! fills the store, overwrites, removes; then finds everything again in its flash, lets keys expire, compacts, has its pool
+//! defragmented by that, and checks every key and object.
+//!
+//! It logs through defmt over semihosting, leaves its flash in the file `flash.img` of the host, and ends the emulator with
+//! its own exit code: 0 when everything was as it must be.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
 
-mod clock;
 mod nvmc;
+mod timer;
 
-use coldpress_firmware_exercise::pool;
+use coldpress_embedded::TryCell;
+use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, buckets_for};
+use coldpress_firmware_exercise::model::Model;
+use coldpress_firmware_exercise::store::{self, Board, LifeReport, Store, StoreCell, StoreFault};
+use coldpress_firmware_exercise::{clock, pool};
 use cortex_m::peripheral::SCB;
 use cortex_m_rt::{entry, exception};
 use defmt_semihosting as _;
-use embassy_nrf::nvmc::Nvmc;
-use embedded_storage::nor_flash::{NorFlash as _, ReadNorFlash as _};
-use nvmc::{Flash, PAGE_BYTES};
+use embedded_storage::nor_flash::ReadNorFlash as _;
+use nvmc::{LogFlash, PAGE_BYTES, PAGES};
+use semihosting::fs::File;
+use semihosting::io::Write as _;
 
-/// Where the flash begins that the firmware itself does not lie in.
-const STORED: u32 = 0x1_0000;
-const MARK: [u8; 4] = *b"cold";
+const KEYS: usize = 200;
+const VALUE_BYTES: usize = 24;
+const OVERWRITES: u32 = 2_000;
+
+/// One key more says which life it is; the longest record takes a header of 20 bytes beside key and value.
+type Memory = FlashMemory<PAGES, { buckets_for(KEYS + 1) }, 48>;
+
+static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
+static MODEL: TryCell<Model<KEYS>> = TryCell::new(Model::new());
 
 #[entry]
 fn main() -> ! {
-    clock::start();
-    let board = embassy_nrf::init(embassy_nrf::config::Config::default());
-    let mut flash = Flash::new(Nvmc::new(board.NVMC));
-    let mut word = [0; 4];
-    if flash.read(STORED, &mut word).is_ok() && word != MARK {
-        let erased = flash.erase(STORED, STORED + PAGE_BYTES);
-        if erased.and_then(|()| flash.write(STORED, &MARK)).is_err() {
-            semihosting::process::exit(2);
-        }
-        defmt::info!("resets after writing the flash");
-        SCB::sys_reset();
-    }
-    defmt::info!("flash_survived={=bool}", word == MARK);
-    let code = match pool::run(clock::now_ms, clock::wait) {
+    timer::start();
+    let code = match live() {
         Ok(report) => {
-            defmt::info!("{}", report);
+            defmt::info!("{} store_ram_bytes={=usize}", report, size_of::<TryCell<Memory>>());
+            if report.life == 1 {
+                SCB::sys_reset();
+            }
             0
         }
         Err(fault) => {
-            defmt::error!("pool: {}", fault);
+            defmt::error!("{}", fault);
             1
         }
     };
     semihosting::process::exit(code)
 }
 
+/// One life, from the mount of what the flash holds to what it then holds.
+fn live() -> Result<LifeReport, StoreFault> {
+    let flash = LogFlash::take().map_err(|_| StoreFault::Build)?;
+    let memory = MEMORY.take().map_err(|_| StoreFault::Held)?;
+    let config = FlashConfig { has_pools: true, ..FlashConfig::new(PAGE_BYTES, 7) };
+    let mut tier = FlashTier::new(config, memory, NorMedium::new(flash)).map_err(|_| StoreFault::Build)?;
+    tier.mount(clock::now()).map_err(StoreFault::Mount)?;
+    let store: StoreCell<'_, _> = TryCell::new(Some(Store::new(tier)));
+
+    let wait = || {
+        timer::wait();
+        store::step(&store, clock::now());
+    };
+    let board = Board { store: &store, now: clock::now, sleep: clock::sleep, wait: &wait };
+    let report = MODEL.try_with(|model| board.live::<KEYS, VALUE_BYTES>(model, OVERWRITES));
+    let report = report.map_err(|_| StoreFault::Held)??;
+    let medium = store.try_with(|store| store.take().map(Store::into_medium));
+    let mut flash = medium.ok().flatten().ok_or(StoreFault::Held)?.into_flash();
+    save(&mut flash).ok_or(StoreFault::Held)?;
+    Ok(report)
+}
+
+/// Writes what the flash holds to a file of the host; `None` when that failed.
+fn save(flash: &mut LogFlash<'_>) -> Option<()> {
+    let mut file = File::create(c"flash.img").ok()?;
+    let mut part = [0; 256];
+    for at in (0..flash.capacity()).step_by(part.len()) {
+        flash.read(u32::try_from(at).ok()?, &mut part).ok()?;
+        file.write_all(&part).ok()?;
+    }
+    Some(())
+}
+
 #[exception]
 fn SysTick() {
     clock::tick();
-    let _ = pool::step(clock::now_ms() / 1_000);
+    let _ = pool::step(clock::now().wall_s);
 }
 
 #[panic_handler]

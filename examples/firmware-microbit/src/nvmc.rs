@@ -1,4 +1,4 @@
-//! The flash controller of the nRF51.
+//! The part of the nRF51's flash that the log has.
 
 use embassy_nrf::nvmc::{Error, Nvmc};
 use embassy_nrf::pac::NVMC;
@@ -7,41 +7,59 @@ use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 
 /// Bytes of a page on this part.
 pub(crate) const PAGE_BYTES: u32 = 1_024;
+/// Pages of the log, the last ones that the driver reaches.
+pub(crate) const PAGES: usize = 32;
+/// Where they begin: behind the firmware, as `memory.x` says.
+const START: u32 = 96 * 1_024;
+const END: u32 = START + PAGES as u32 * PAGE_BYTES;
 
-/// The flash of an nRF51, in its pages of 1 KiB: the driver takes those of an nRF52, four times as large, and would
-/// erase one of four.
-pub(crate) struct Flash<'d> {
+/// The pages of the log, numbered from zero.
+///
+/// The driver takes the part for an nRF52, whose pages are four times as large, and would erase one page of four: so
+/// the controller is told here what to erase.
+pub(crate) struct LogFlash<'d> {
     driver: Nvmc<'d>,
 }
 
-impl<'d> Flash<'d> {
-    pub(crate) fn new(driver: Nvmc<'d>) -> Self {
-        Self { driver }
+impl LogFlash<'_> {
+    /// Takes the controller. Flash that holds nothing but zeros, as the emulator's does at first, is erased.
+    pub(crate) fn take() -> Result<Self, Error> {
+        let board = embassy_nrf::init(embassy_nrf::config::Config::default());
+        let mut flash = Self { driver: Nvmc::new(board.NVMC) };
+        let mut word = [0; 4];
+        for at in (0..END - START).step_by(word.len()) {
+            flash.read(at, &mut word)?;
+            if word != [0; 4] {
+                return Ok(flash);
+            }
+        }
+        flash.erase(0, END - START)?;
+        Ok(flash)
     }
 }
 
-impl ErrorType for Flash<'_> {
+impl ErrorType for LogFlash<'_> {
     type Error = Error;
 }
 
-impl ReadNorFlash for Flash<'_> {
+impl ReadNorFlash for LogFlash<'_> {
     const READ_SIZE: usize = Nvmc::READ_SIZE;
 
     fn read(&mut self, offset: u32, bytes: &mut [u8]) -> Result<(), Error> {
-        self.driver.read(offset, bytes)
+        self.driver.read(START.saturating_add(offset), bytes)
     }
 
     fn capacity(&self) -> usize {
-        self.driver.capacity()
+        (END - START) as usize
     }
 }
 
-impl NorFlash for Flash<'_> {
+impl NorFlash for LogFlash<'_> {
     const WRITE_SIZE: usize = Nvmc::WRITE_SIZE;
     const ERASE_SIZE: usize = PAGE_BYTES as usize;
 
     fn write(&mut self, offset: u32, bytes: &[u8]) -> Result<(), Error> {
-        self.driver.write(offset, bytes)
+        self.driver.write(START.saturating_add(offset), bytes)
     }
 
     fn erase(&mut self, from: u32, to: u32) -> Result<(), Error> {
@@ -53,7 +71,7 @@ impl NorFlash for Flash<'_> {
         }
         for page in (from..to).step_by(Self::ERASE_SIZE) {
             NVMC.config().write(|config| config.set_wen(Wen::Een));
-            NVMC.erasepage().write_value(page);
+            NVMC.erasepage().write_value(START + page);
             while !NVMC.ready().read().ready() {}
             NVMC.config().write(|config| config.set_wen(Wen::Ren));
         }

@@ -16,6 +16,7 @@ const PATIENCE: Duration = Duration::from_secs(120);
 pub(super) fn run(firmware: &Firmware, elf: &Path, folder: &Path) -> io::Result<(Option<i32>, Vec<u8>)> {
     let mut child = Command::new(firmware.emulator)
         .args(["-machine", firmware.machine, "-nographic", "-monitor", "none", "-serial", "none"])
+        .args(firmware.options)
         .args(["-semihosting-config", "enable=on,target=native"])
         .args(["-icount", &format!("shift={},align=off,sleep=off", firmware.shift)])
         .arg("-kernel")

@@ -31,6 +31,8 @@ pub struct Firmware {
     pub emulator: &'static str,
     /// What the emulator calls the board.
     pub machine: &'static str,
+    /// What else the emulator is told about the board.
+    pub options: &'static [&'static str],
     /// The emulator counts instructions and lets each take 2 to this many nanoseconds, so that runs are alike.
     pub shift: u8,
 }
@@ -41,6 +43,7 @@ pub const CORTEX_M: Firmware = Firmware {
     target: "thumbv7m-none-eabi",
     emulator: "qemu-system-arm",
     machine: "mps2-an385",
+    options: &[],
     shift: 5,
 };
 
@@ -50,6 +53,8 @@ pub const MICROBIT: Firmware = Firmware {
     target: "thumbv6m-none-eabi",
     emulator: "qemu-system-arm",
     machine: "microbit",
+    // The part with 32 KiB of RAM, where the board itself has the one with 16.
+    options: &["-global", "nrf51-soc.sram-size=32768"],
     shift: 6,
 };
 
@@ -59,6 +64,7 @@ pub const RISCV: Firmware = Firmware {
     target: "riscv32imc-unknown-none-elf",
     emulator: "qemu-system-riscv32",
     machine: "sifive_e",
+    options: &[],
     shift: 6,
 };
 

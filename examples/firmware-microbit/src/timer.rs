@@ -1,17 +1,14 @@
-//! Milliseconds, counted by the timer interrupt.
+//! The timer interrupt.
 //!
 //! The emulator gives this part the system timer that a real nRF51 was made without; there one of its own timers
 //! takes its place.
 
-use core::sync::atomic::{AtomicU32, Ordering};
-
-use cortex_m::peripheral::Peripherals;
+use coldpress_firmware_exercise::clock;
+use cortex_m::Peripherals;
 use cortex_m::peripheral::syst::SystClkSource;
 
 /// The emulated board's clock.
 const CYCLES_PER_MS: u32 = 16_000;
-
-static MILLISECONDS: AtomicU32 = AtomicU32::new(0);
 
 /// Starts the timer interrupt, once a millisecond. A second call does nothing.
 pub(crate) fn start() {
@@ -23,20 +20,10 @@ pub(crate) fn start() {
     SYST.enable_interrupt();
 }
 
-/// Counts a millisecond; only the interrupt calls it, so a load and a store do.
-pub(crate) fn tick() {
-    MILLISECONDS.store(now_ms().wrapping_add(1), Ordering::Relaxed);
-}
-
-/// Returns the milliseconds since the start; wraps after 49 days.
-pub(crate) fn now_ms() -> u32 {
-    MILLISECONDS.load(Ordering::Relaxed)
-}
-
-/// Sleeps until the next millisecond has begun.
+/// Sleeps until the interrupt came.
 pub(crate) fn wait() {
-    let before = now_ms();
-    while now_ms() == before {
+    let before = clock::now_ms();
+    while clock::now_ms() == before {
         cortex_m::asm::wfi();
     }
 }

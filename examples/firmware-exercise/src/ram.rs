@@ -1,0 +1,97 @@
+//! A NOR flash in RAM for a board whose emulator has none: it takes its time, and refuses what flash could not do.
+
+use coldpress_core::tier::MediumError;
+use coldpress_embedded::flash::{Medium, Started};
+
+/// Bytes that are written at once.
+const WRITE_UNIT: u32 = 4;
+/// How often an operation that was started says that it is not done yet.
+const PATIENCE: u8 = 2;
+
+/// A NOR flash over lent bytes, programmed in words and erased in sectors of `SECTOR` bytes to 0xFF.
+///
+/// Writes and erases are started and end later, as a controller's are that reports by an interrupt. A program of a word
+/// that is not blank is refused and counted.
+#[derive(Debug)]
+pub struct RamNor<const SECTOR: u32> {
+    bytes: &'static mut [u8],
+    asks_left: u8,
+    refused: u32,
+}
+
+impl<const SECTOR: u32> RamNor<SECTOR> {
+    /// Takes bytes as they are: what a flash held before.
+    pub fn new(bytes: &'static mut [u8]) -> Self {
+        Self { bytes, asks_left: 0, refused: 0 }
+    }
+
+    /// What the flash holds.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
+        self.bytes
+    }
+
+    /// How many operations were refused, since a flash could not have done them.
+    #[must_use]
+    pub fn refused(&self) -> u32 {
+        self.refused
+    }
+
+    fn range(&mut self, at: u32, len: usize) -> Result<&mut [u8], MediumError> {
+        let at = at as usize;
+        self.bytes.get_mut(at..at.saturating_add(len)).ok_or(MediumError::Io)
+    }
+
+    fn refuse(&mut self) -> MediumError {
+        self.refused += 1;
+        MediumError::Io
+    }
+
+    fn start(&mut self) -> Started {
+        self.asks_left = PATIENCE;
+        Started::UnderWay
+    }
+}
+
+impl<const SECTOR: u32> Medium for RamNor<SECTOR> {
+    fn write_unit_bytes(&self) -> u32 {
+        WRITE_UNIT
+    }
+
+    fn erase_unit_bytes(&self) -> u32 {
+        SECTOR
+    }
+
+    fn medium_bytes(&self) -> u64 {
+        self.bytes.len() as u64
+    }
+
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+        bytes.copy_from_slice(self.range(at, bytes.len())?);
+        Ok(())
+    }
+
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+        let aligned = at.is_multiple_of(WRITE_UNIT) && bytes.len().is_multiple_of(WRITE_UNIT as usize);
+        let place = self.range(at, bytes.len())?;
+        // I-LOG-1
+        if !aligned || place.iter().any(|byte| *byte != 0xFF) {
+            return Err(self.refuse());
+        }
+        place.copy_from_slice(bytes);
+        Ok(self.start())
+    }
+
+    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+        if !at.is_multiple_of(SECTOR) || !bytes.is_multiple_of(SECTOR) {
+            return Err(self.refuse());
+        }
+        self.range(at, bytes as usize)?.fill(0xFF);
+        Ok(self.start())
+    }
+
+    fn is_done(&mut self) -> Option<Result<(), MediumError>> {
+        self.asks_left = self.asks_left.saturating_sub(1);
+        (self.asks_left == 0).then_some(Ok(()))
+    }
+}
