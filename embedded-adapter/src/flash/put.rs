@@ -208,9 +208,9 @@ impl<M: Medium> FlashTier<'_, M> {
                 Err(_) => return Err(PutError::NotMounted),
             }
             match self.step(now, allowance, work) {
-                Step::Done => {}
+                Step::Done | Step::Waiting => {}
                 Step::Idle => return Err(PutError::Busy),
-                Step::Waiting | Step::Spent => return Err(PutError::NeedsCompaction),
+                Step::Spent => return Err(PutError::NeedsCompaction),
             }
         }
     }
