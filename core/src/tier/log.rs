@@ -257,13 +257,8 @@ impl<'m> Log<'m> {
         Action::Read { ticket, segment, offset, bytes: lane.bytes }
     }
 
-    /// Whether all sequences were issued.
-    pub(super) const fn is_exhausted(&self) -> bool {
-        self.sequence_next > self.geometry.sequence_max()
-    }
-
     pub(super) fn issue_sequence(&mut self) -> Result<u32, AppendError> {
-        if self.is_exhausted() {
+        if self.sequence_next > self.geometry.sequence_max() {
             return Err(AppendError::Exhausted);
         }
         self.sequence_next += 1;

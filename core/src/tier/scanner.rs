@@ -91,6 +91,8 @@ pub(super) struct Scanner {
     good_end: u32,
     /// A damaged record that counts as damage only if a good one follows; else it is a torn tail.
     doubt: Option<u32>,
+    /// Where a record was last looked for behind the doubt, unit by unit.
+    search: Option<u32>,
     /// Whether every record that was written is known to lie before `end`.
     is_bounded: bool,
     pub(super) has_footer: bool,
@@ -124,6 +126,7 @@ impl Scanner {
             end: used,
             good_end: geometry.records_at(),
             doubt: None,
+            search: None,
             is_bounded: known.used_bytes > 0,
             has_footer: false,
             narrow: None,
@@ -136,6 +139,7 @@ impl Scanner {
         self.cursor = offset;
         self.window = (0, 0);
         self.narrow = None;
+        self.search = None;
         self.is_stopped = false;
     }
 
@@ -181,6 +185,7 @@ impl Scanner {
         }
         self.narrow = None;
         self.doubt = None;
+        self.search = None;
         Scan::Damage { offset }
     }
 
@@ -315,7 +320,7 @@ impl Scanner {
             Err(_) => read + log.geometry.padded(1),
         };
         if bytes > rest || bytes <= read {
-            return self.doubtful(None);
+            return self.doubtful(log, RecordError::Malformed);
         }
         self.ask(self.cursor, bytes)
     }
@@ -333,14 +338,13 @@ impl Scanner {
             // Read from here on; if that was done, the record can't be one.
             Err(RecordError::Short(_)) if self.window.0 != self.cursor => self.ask_records(log),
             Err(RecordError::Short(_)) if self.narrow.is_some() => self.widen(log),
-            Err(RecordError::Short(_)) => self.doubtful(None),
-            Err(RecordError::Mismatch(bytes)) => self.doubtful(Some(bytes)),
-            Err(RecordError::Blank | RecordError::Malformed) => self.doubtful(None),
+            Err(error) => self.doubtful(log, error),
         }
     }
 
     fn good<H: Host>(&mut self, log: &Log<'_>, record: &Record<'_>, host: &H) -> Scan {
         if let Some(offset) = self.doubt.take() {
+            self.search = None;
             return Scan::Damage { offset };
         }
         let location = self.location(self.cursor);
@@ -356,20 +360,44 @@ impl Scanner {
         })
     }
 
-    /// What is here does not validate. Goes on behind it where its length is known; else nothing more can be read.
-    fn doubtful(&mut self, record_bytes: Option<u32>) -> Scan {
-        self.doubt.get_or_insert(self.cursor);
-        match record_bytes {
-            Some(bytes) if self.cursor.saturating_add(bytes) <= self.end => {
-                self.cursor += bytes;
-                Scan::Again
-            }
+    /// What is here does not validate. Where a segment may have a footer, goes on behind it if its length is known. Where
+    /// none tells what else there is, the next record is looked for unit by unit: the length may be what is damaged, and
+    /// lead over good records.
+    fn doubtful(&mut self, log: &Log<'_>, error: RecordError) -> Scan {
+        let is_first = self.doubt.is_none();
+        let doubt = *self.doubt.get_or_insert(self.cursor);
+        let unit = log.geometry.write_unit();
+        let next = match error {
+            // The end of the records, where all was right before it; more than a tag must be blank for that.
+            RecordError::Blank if is_first && self.is_blank_as_a_header(log) => None,
+            RecordError::Mismatch(bytes) if log.config.has_footers => self.cursor.checked_add(bytes),
+            _ if log.config.has_footers => None,
             _ => {
-                self.is_stopped = true;
-                self.cursor = self.end;
-                self.finish()
+                let next = self.search.unwrap_or(doubt).saturating_add(unit);
+                let next = next.saturating_add(self.blank_bytes(log, next) / unit * unit);
+                self.search = Some(next);
+                Some(next)
             }
+        };
+        if let Some(next) = next.filter(|next| *next <= self.end) {
+            self.cursor = next;
+            return Scan::Again;
         }
+        self.is_stopped = true;
+        self.cursor = self.end;
+        self.finish()
+    }
+
+    fn is_blank_as_a_header(&self, log: &Log<'_>) -> bool {
+        self.blank_bytes(log, self.cursor) >= RECORD_HEADER_BYTES_MIN.min(self.end - self.cursor)
+    }
+
+    /// How many bytes in the lane are blank from an offset on.
+    fn blank_bytes(&self, log: &Log<'_>, offset: u32) -> u32 {
+        let skip = offset.checked_sub(self.window.0).unwrap_or(u32::MAX);
+        let rest = log.scan.filled().get(skip as usize..).unwrap_or_default();
+        let blank = rest.iter().take_while(|byte| **byte == log.geometry.erase_value()).count();
+        u32::try_from(blank).unwrap_or(0)
     }
 
     fn finish(&mut self) -> Scan {

@@ -45,8 +45,6 @@ pub enum FlashMountError {
     Mount(MountError),
     /// The medium holds more keys than the index has places for.
     Keys,
-    /// It is not over: the medium failed, and is tried again. Poll, or mount again later.
-    Unfinished,
 }
 
 impl fmt::Display for FlashMountError {
@@ -54,7 +52,6 @@ impl fmt::Display for FlashMountError {
         match self {
             Self::Mount(error) => error.fmt(f),
             Self::Keys => f.write_str("the medium holds more keys than the index has places for"),
-            Self::Unfinished => f.write_str("the mount is not over"),
         }
     }
 }

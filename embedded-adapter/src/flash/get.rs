@@ -42,13 +42,13 @@ impl<M: Medium> FlashTier<'_, M> {
     /// [`GetError`]; `out` holds nothing of use then. [`GetError::Short`] tells the length that it takes.
     ///
     /// # Bounds
-    /// Reads the record once, and header and key of others with the same fingerprint: at most seven, hardly ever one.
+    /// Reads the record once (twice where `out` is too short), and header and key of others with the same fingerprint: at most seven, hardly ever one.
     pub fn get<'b>(&mut self, now: Now, key: &[u8], out: &'b mut [u8]) -> Result<Option<&'b [u8]>, GetError> {
         self.check_readable()?;
         let Some(newest) = self.newest(now, key)? else { return Ok(None) };
         let bytes = newest.opened.header.value_bytes;
         let Some(out) = out.get_mut(..bytes as usize) else {
-            // A damaged length must not send anyone for a longer buffer.
+            // A damaged length would ask for a buffer that nothing ever fills.
             let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
             return Err(if is_whole { GetError::Short(bytes) } else { GetError::Damaged });
         };
@@ -98,20 +98,14 @@ impl<M: Medium> FlashTier<'_, M> {
             None if is_doubtful => Err(GetError::Damaged),
             None => Ok(None),
             Some(newest) => {
-                let is_value = newest.state == State::Value;
-                let is_over = is_value && self.is_over(now, &newest.opened, newest.sequence)?;
-                Ok((is_value && !is_over).then_some(newest))
+                let is_over = newest.opened.header.expires_s.is_some_and(|at| at <= self.clock_s(now));
+                // A damaged time would make it seem gone.
+                if is_over && !self.flash.is_whole(&newest.opened, newest.sequence)? {
+                    return Err(GetError::Damaged);
+                }
+                Ok((newest.state == State::Value && !is_over).then_some(newest))
             }
         }
-    }
-
-    /// Tells whether a record's time is over; a damaged expiry tells nothing.
-    fn is_over(&mut self, now: Now, opened: &Opened, sequence: u32) -> Result<bool, GetError> {
-        let is_over = opened.header.expires_s.is_some_and(|at| at <= self.clock_s(now));
-        if is_over && !self.flash.is_whole(opened, sequence)? {
-            return Err(GetError::Damaged);
-        }
-        Ok(is_over)
     }
 
     /// Goes on to the next key that has a value, in no order, and reads it into `out`; `None` at the end.
@@ -122,7 +116,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// [`GetError`]. The walk stands behind the key then, but for [`GetError::Short`], after which it comes to it again.
     ///
     /// # Bounds
-    /// Passes over empty places, and reads each record it passes because its time is over.
+    /// Passes over empty places, and reads the header of each value it passes because its time is over.
     pub fn next_key<'b>(
         &mut self,
         now: Now,
@@ -141,7 +135,7 @@ impl<M: Medium> FlashTier<'_, M> {
                 return Err(GetError::Damaged);
             }
             let expires_s = opened.header.expires_s;
-            if self.is_over(now, &opened, self.index.sequence_of(&self.flash.geometry, entry.place))? {
+            if expires_s.is_some_and(|at| at <= self.clock_s(now)) {
                 continue;
             }
             let bytes = opened.header.key_bytes;

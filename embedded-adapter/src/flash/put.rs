@@ -208,9 +208,9 @@ impl<M: Medium> FlashTier<'_, M> {
                 Err(_) => return Err(PutError::NotMounted),
             }
             match self.step(now, allowance, work) {
-                Step::Done | Step::Waiting => {}
+                Step::Done => {}
                 Step::Idle => return Err(PutError::Busy),
-                Step::Spent => return Err(PutError::NeedsCompaction),
+                Step::Waiting | Step::Spent => return Err(PutError::NeedsCompaction),
             }
         }
     }

@@ -81,18 +81,15 @@ impl<'m, M: Medium> FlashTier<'m, M> {
 
     /// Mounts the medium, to the end: all of it is read once. [`poll`](Self::poll) does the same in steps.
     ///
-    /// Where the medium is new, or a cut fell on an erase, segments are to be erased before they are used: until
-    /// [`poll`](Self::poll) has done so, one a call, puts may be put off.
-    ///
     /// # Errors
     /// [`FlashMountError`]; nothing was written.
     pub fn mount(&mut self, now: Now) -> Result<MountReport, FlashMountError> {
-        let mut allowance = self.whole_allowance();
         while self.status() == Status::Mounting && !self.index.is_overfull {
-            match self.step(now, &mut allowance, &mut Work::default()) {
-                Step::Done | Step::Waiting => {}
-                Step::Spent => allowance = self.whole_allowance(),
-                Step::Idle => return Err(FlashMountError::Unfinished),
+            let mut allowance = self.whole_allowance();
+            while self.step(now, &mut allowance, &mut Work::default()) != Step::Spent {
+                if self.status() != Status::Mounting || self.index.is_overfull {
+                    break;
+                }
             }
         }
         self.mounted()
@@ -101,12 +98,11 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     /// What the mount found.
     ///
     /// # Errors
-    /// [`FlashMountError`] where it failed, or is not over.
+    /// [`FlashMountError`] where it failed.
     pub fn mounted(&self) -> Result<MountReport, FlashMountError> {
         match self.status() {
             Status::Failed(error) => Err(FlashMountError::Mount(error)),
             _ if self.index.is_overfull => Err(FlashMountError::Keys),
-            Status::Mounting => Err(FlashMountError::Unfinished),
             _ => Ok(self.tier.mount_report()),
         }
     }

@@ -223,6 +223,8 @@ impl World<'_> {
                         found.count(&record, index, self);
                         at += record.record_bytes as usize;
                     }
+                    // Where no footer tells of them, records are looked for behind one that does not validate.
+                    Err(_) if !self.config().has_footers => at += geometry.write_unit() as usize,
                     Err(RecordError::Mismatch(len)) => at += len as usize,
                     Err(_) => break,
                 }
