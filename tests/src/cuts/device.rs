@@ -7,9 +7,10 @@ use std::hash::DefaultHasher;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{MountReport, Now};
 use coldpress_embedded::flash::{
-    Cursor, FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, Reserved, buckets_for,
+    Cursor, FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, PutError, Reserved, buckets_for,
 };
 
+use super::damage::Past;
 use crate::flash::{self, Flash};
 use crate::sim::{Do, Key, Oracle, What, key_bytes};
 
@@ -116,6 +117,28 @@ impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
     }
 }
 
+impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
+    /// What a history on blank flash leaves, and all that was put in it.
+    ///
+    /// # Panics
+    /// Where an answer is wrong.
+    #[must_use]
+    pub fn lived(&self, script: &[Do]) -> (Lasting<UNIT, SECTOR>, Past) {
+        let (mut store, mut lasting, mut past) = (Store::default(), self.blank(), Past::new());
+        let lived = Device::power_up(&mut store, &mut lasting).and_then(|mut device| {
+            for step in script {
+                device.follow(*step)?;
+                if let Do::Put(key, _) | Do::PutFor(key, ..) = *step {
+                    past.entry(key).or_default().push(device.oracle.current(key));
+                }
+            }
+            Ok(())
+        });
+        lived.unwrap_or_else(|Cut| panic!("no cut is to come"));
+        (lasting, past)
+    }
+}
+
 /// Runs a life with a tape and returns its moments.
 pub(super) fn recorded<const UNIT: usize, const SECTOR: usize>(
     store: &mut Store,
@@ -137,7 +160,7 @@ pub(super) fn recorded<const UNIT: usize, const SECTOR: usize>(
 #[derive(Debug)]
 pub struct Device<'d, const UNIT: usize, const SECTOR: usize> {
     tier: Tier<'d, UNIT, SECTOR>,
-    oracle: &'d mut Oracle,
+    pub(super) oracle: &'d mut Oracle,
     now_ms: &'d mut u64,
     /// What was known at each moment of the tape.
     known: Vec<(Oracle, u64)>,
@@ -169,7 +192,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
         Ok(device)
     }
 
-    fn now(&self) -> Now {
+    pub(super) fn now(&self) -> Now {
         let wall_s = BEGINNING_S + u32::try_from(*self.now_ms / 1000).unwrap_or(0);
         Now { monotonic_ms: *self.now_ms, wall_s }
     }
@@ -304,12 +327,13 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
     /// # Panics
     /// Where it can't be read.
     fn read(&mut self, key: Key) -> Option<Vec<u8>> {
+        self.try_read(key).unwrap_or_else(|error| panic!("I-LOG-4: key {key} can't be read: {error}"))
+    }
+
+    pub(super) fn try_read(&mut self, key: Key) -> Result<Option<Vec<u8>>, GetError> {
         let now = self.now();
         let mut value = [0; VALUE_BYTES];
-        match self.tier.get(now, &key_bytes(key), &mut value) {
-            Ok(value) => value.map(<[u8]>::to_vec),
-            Err(error) => panic!("I-LOG-4: key {key} can't be read: {error}"),
-        }
+        Ok(self.tier.get(now, &key_bytes(key), &mut value)?.map(<[u8]>::to_vec))
     }
 
     /// Checks what a mount found against what the cut may have left (I-LOG-4, I-LOG-5). It is what the keys have from now on.

@@ -3,12 +3,14 @@
 //! A [`Setup`] is a small flash and its tier. A [`Device`] is that tier while it has power: it does what a script says and
 //! checks each answer against what its clients know. What lasts from one power-up to the next is a [`Lasting`]. Histories
 //! that are run with a tape leave a [`Moment`] before each change of the flash, and [`cut_everywhere`] and [`cut_twice`] tear each
-//! of them in every way; [`cut_often`] draws long lives with many cuts from a seed.
+//! of them in every way; [`cut_often`] draws long lives with many cuts from a seed. [`flip_everywhere`] turns single bits over.
 
+mod damage;
 mod device;
 mod everywhere;
 mod often;
 
+pub use damage::{Answers, Past, flip_everywhere};
 pub use device::{Cut, Device, Lasting, Moment, Setup, Store};
 pub use everywhere::{cut_everywhere, cut_twice};
 pub use often::{Lives, cut_often};

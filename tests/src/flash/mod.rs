@@ -33,7 +33,16 @@ pub struct Flash<const UNIT: usize, const SECTOR: usize, const READ: usize = 1> 
     counts: Counts,
     has_power: bool,
     cut: Option<Cut>,
+    flip: Option<Flip>,
     tape: Option<Vec<Moment<UNIT, SECTOR, READ>>>,
+}
+
+/// A bit that turns over once so many reads were made.
+#[derive(Debug, Clone, Copy)]
+struct Flip {
+    reads_before: u64,
+    at: usize,
+    bit: u8,
 }
 
 /// A power cut to come.
@@ -59,6 +68,7 @@ impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Flash<UNIT, SECT
             counts: Counts::default(),
             has_power: true,
             cut: None,
+            flip: None,
             tape: None,
         }
     }
@@ -123,6 +133,11 @@ impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Flash<UNIT, SECT
         self.image.bytes[at] ^= 1 << (bit & 7);
     }
 
+    /// Turns one bit over after so many more reads.
+    pub const fn flip_after(&mut self, reads: u64, at: usize, bit: u8) {
+        self.flip = Some(Flip { reads_before: self.counts.reads + reads, at, bit });
+    }
+
     /// Makes the unit that holds a byte impossible to read until its sector is erased.
     pub fn spoil(&mut self, at: usize) {
         self.unreadable.insert(at / UNIT);
@@ -154,6 +169,7 @@ impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Flash<UNIT, SECT
             counts: self.counts,
             has_power: true,
             cut: None,
+            flip: None,
             tape: None,
         }
     }
@@ -168,6 +184,9 @@ impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Flash<UNIT, SECT
         assert!(aligned, "a read of {} bytes at {at}: the read unit is {READ}", out.len());
         if !self.has_power {
             return Err(FlashError::NoPower);
+        }
+        if let Some(flip) = self.flip.take_if(|flip| flip.reads_before <= self.counts.reads) {
+            self.flip(flip.at, flip.bit);
         }
         self.counts.reads += 1;
         self.counts.read_bytes += out.len() as u64;

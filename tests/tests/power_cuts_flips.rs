@@ -1,0 +1,42 @@
+//! Single bits of a flash that turn over.
+
+use coldpress_core::compaction::CompactionTask::CompactData;
+use coldpress_tests::cuts::{Setup, flip_everywhere};
+use coldpress_tests::sim::Do;
+
+/// Two dozen keys, half of them overwritten or removed, some of it moved.
+fn history() -> Vec<Do> {
+    let mut script: Vec<Do> = (1..=24).map(|key| Do::Put(key, 20 + u32::from(key))).collect();
+    script.extend((1..=12).map(|key| Do::Put(key, 30)));
+    script.extend((1..=24).step_by(5).map(Do::Remove));
+    script.push(Do::Run(CompactData));
+    script.extend((6..=18).map(|key| Do::Put(key, 24)));
+    script
+}
+
+/// Header, key, the longest value, and the origin of a relocated record.
+const RECORD_BYTES_MAX: usize = 8 + 4 + 44 + 4;
+
+fn flip<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
+    let (lasting, past) = Setup::<UNIT, SECTOR> { erase_value }.lived(&history());
+    let [before, after] = flip_everywhere(&lasting, &past, RECORD_BYTES_MAX);
+    println!("units of {UNIT}, blank {erase_value:#04x}: before the mount {before:?}, after it {after:?}");
+    // A tier that is mounted knows what it must find.
+    assert_eq!((after.older_reported, after.older_silent), (0, 0));
+    assert!(after.damaged > 0 && before.older_reported > 0);
+}
+
+#[test]
+fn bit_of_flash_in_units_of_1_turned_over_is_never_a_wrong_value() {
+    flip::<1, 512>(0xFF);
+}
+
+#[test]
+fn bit_of_flash_in_units_of_4_blank_at_zero_turned_over_is_never_a_wrong_value() {
+    flip::<4, 512>(0x00);
+}
+
+#[test]
+fn bit_of_flash_in_units_of_32_turned_over_is_never_a_wrong_value() {
+    flip::<32, 768>(0xFF);
+}
