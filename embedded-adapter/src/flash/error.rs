@@ -45,6 +45,8 @@ pub enum FlashMountError {
     Mount(MountError),
     /// The medium holds more keys than the index has places for.
     Keys,
+    /// It is not over: the medium failed, and is tried again. Poll, or mount again later.
+    Unfinished,
 }
 
 impl fmt::Display for FlashMountError {
@@ -52,6 +54,7 @@ impl fmt::Display for FlashMountError {
         match self {
             Self::Mount(error) => error.fmt(f),
             Self::Keys => f.write_str("the medium holds more keys than the index has places for"),
+            Self::Unfinished => f.write_str("the mount is not over"),
         }
     }
 }
@@ -78,6 +81,10 @@ pub enum PutError {
     TooLong(u32),
     /// Another key, longer than 11 bytes, has the same identity: this one can't be stored beside it.
     Collision,
+    /// Keys that begin with the bytes FF 63 70 are kept for pieces of long values.
+    Reserved,
+    /// No long value was begun under this key.
+    NotBegun,
     /// The medium failed. The value may be found after a mount all the same; until then the old one is.
     Medium(MediumError),
     /// All segment sequences were issued: the medium is worn out.
@@ -93,6 +100,8 @@ impl fmt::Display for PutError {
             Self::Full => f.write_str("the medium is full of live records"),
             Self::KeysFull => f.write_str("the index is full"),
             Self::TooLong(max) => write!(f, "a record takes at most {max} bytes"),
+            Self::Reserved => f.write_str("keys that begin so are kept for pieces of long values"),
+            Self::NotBegun => f.write_str("no long value was begun under this key"),
             Self::Collision => f.write_str("another key has the same identity"),
             Self::Medium(error) => error.fmt(f),
             Self::Exhausted => f.write_str("all segment sequences were issued"),
@@ -115,6 +124,8 @@ pub enum GetError {
     Damaged,
     /// The value, or key, takes so many bytes: more than the buffer has.
     Short(u32),
+    /// The value, of so many bytes, was written in pieces, and is read so.
+    InPieces(u32),
     /// The medium failed.
     Medium(MediumError),
 }
@@ -126,6 +137,7 @@ impl fmt::Display for GetError {
             Self::Busy => f.write_str("the medium is busy: ask again"),
             Self::Damaged => f.write_str("the record is damaged"),
             Self::Short(n) => write!(f, "it takes a buffer of {n} bytes"),
+            Self::InPieces(n) => write!(f, "a value of {n} bytes is read in pieces"),
             Self::Medium(error) => error.fmt(f),
         }
     }

@@ -4,7 +4,8 @@ use coldpress_core::log::Version;
 use coldpress_core::tier::Now;
 
 use super::GetError;
-use super::hash::key_hash;
+use super::hash::{PIECE_PREFIX, is_piece, key_hash};
+use super::large::PIECES;
 use super::medium::Medium;
 use super::reader::Opened;
 use super::table::State;
@@ -28,9 +29,9 @@ pub struct KeyFound<'b> {
 }
 
 /// A record that was found to be the newest of its key.
-struct Newest {
-    opened: Opened,
-    sequence: u32,
+pub(super) struct Newest {
+    pub(super) opened: Opened,
+    pub(super) sequence: u32,
     version: Version,
     state: State,
 }
@@ -42,13 +43,26 @@ impl<M: Medium> FlashTier<'_, M> {
     /// [`GetError`]; `out` holds nothing of use then. [`GetError::Short`] tells the length that it takes.
     ///
     /// # Bounds
-    /// Reads the record once (twice where `out` is too short), and header and key of others with the same fingerprint: at most seven, hardly ever one.
+    /// Reads the record once, and header and key of others with the same fingerprint: at most seven, hardly ever one.
     pub fn get<'b>(&mut self, now: Now, key: &[u8], out: &'b mut [u8]) -> Result<Option<&'b [u8]>, GetError> {
+        if key.starts_with(&PIECE_PREFIX) { Ok(None) } else { self.fetch(now, key, out) }
+    }
+
+    /// Reads the value of any key.
+    pub(super) fn fetch<'b>(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        out: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, GetError> {
         self.check_readable()?;
         let Some(newest) = self.newest(now, key)? else { return Ok(None) };
+        if newest.opened.header.codec == PIECES {
+            return Err(GetError::InPieces(self.head(&newest, key)?.bytes));
+        }
         let bytes = newest.opened.header.value_bytes;
         let Some(out) = out.get_mut(..bytes as usize) else {
-            // A damaged length would ask for a buffer that nothing ever fills.
+            // A damaged length must not send anyone for a longer buffer.
             let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
             return Err(if is_whole { GetError::Short(bytes) } else { GetError::Damaged });
         };
@@ -68,11 +82,11 @@ impl<M: Medium> FlashTier<'_, M> {
     /// As for [`get`](Self::get), without the value.
     pub fn contains(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError> {
         self.check_readable()?;
-        Ok(self.newest(now, key)?.is_some())
+        Ok(!key.starts_with(&PIECE_PREFIX) && self.newest(now, key)?.is_some())
     }
 
     /// Finds the newest record of a key, if it is a value whose time is not over.
-    fn newest(&mut self, now: Now, key: &[u8]) -> Result<Option<Newest>, GetError> {
+    pub(super) fn newest(&mut self, now: Now, key: &[u8]) -> Result<Option<Newest>, GetError> {
         let hash = key_hash(key);
         let mut newest: Option<Newest> = None;
         let mut is_doubtful = false;
@@ -98,14 +112,20 @@ impl<M: Medium> FlashTier<'_, M> {
             None if is_doubtful => Err(GetError::Damaged),
             None => Ok(None),
             Some(newest) => {
-                let is_over = newest.opened.header.expires_s.is_some_and(|at| at <= self.clock_s(now));
-                // A damaged time would make it seem gone.
-                if is_over && !self.flash.is_whole(&newest.opened, newest.sequence)? {
-                    return Err(GetError::Damaged);
-                }
-                Ok((newest.state == State::Value && !is_over).then_some(newest))
+                let is_value = newest.state == State::Value;
+                let is_over = is_value && self.is_over(now, &newest.opened, newest.sequence)?;
+                Ok((is_value && !is_over).then_some(newest))
             }
         }
+    }
+
+    /// Tells whether a record's time is over; a damaged expiry tells nothing.
+    fn is_over(&mut self, now: Now, opened: &Opened, sequence: u32) -> Result<bool, GetError> {
+        let is_over = opened.header.expires_s.is_some_and(|at| at <= self.clock_s(now));
+        if is_over && !self.flash.is_whole(opened, sequence)? {
+            return Err(GetError::Damaged);
+        }
+        Ok(is_over)
     }
 
     /// Goes on to the next key that has a value, in no order, and reads it into `out`; `None` at the end.
@@ -116,7 +136,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// [`GetError`]. The walk stands behind the key then, but for [`GetError::Short`], after which it comes to it again.
     ///
     /// # Bounds
-    /// Passes over empty places, and reads the header of each value it passes because its time is over.
+    /// Passes over empty places, and reads each record it passes because its time is over.
     pub fn next_key<'b>(
         &mut self,
         now: Now,
@@ -135,7 +155,10 @@ impl<M: Medium> FlashTier<'_, M> {
                 return Err(GetError::Damaged);
             }
             let expires_s = opened.header.expires_s;
-            if expires_s.is_some_and(|at| at <= self.clock_s(now)) {
+            if self.is_over(now, &opened, self.index.sequence_of(&self.flash.geometry, entry.place))? {
+                continue;
+            }
+            if is_piece(&stored) {
                 continue;
             }
             let bytes = opened.header.key_bytes;
@@ -144,7 +167,14 @@ impl<M: Medium> FlashTier<'_, M> {
                 return Err(GetError::Short(bytes));
             };
             self.flash.key(&opened, key)?;
-            return Ok(Some(KeyFound { key, value_bytes: opened.header.value_bytes, expires_s }));
+            let mut value_bytes = opened.header.value_bytes;
+            if opened.header.codec == PIECES {
+                let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
+                let version = opened.version(&self.flash.geometry, sequence);
+                value_bytes =
+                    self.head(&Newest { opened, sequence, version, state: entry.state }, key)?.bytes;
+            }
+            return Ok(Some(KeyFound { key, value_bytes, expires_s }));
         }
         Ok(None)
     }

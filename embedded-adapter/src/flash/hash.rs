@@ -9,6 +9,17 @@ use siphasher::sip128::{Hasher128 as _, SipHasher13};
 pub const KEY_BYTES_EXACT: usize = 11;
 /// Marks a hashed identity: no length of a short key.
 const HASHED: u8 = 0xFF;
+/// Marks the hashed identity of a piece of a long value.
+const HASHED_PIECE: u8 = 0xFE;
+/// What the keys of pieces of long values begin with; no other key does.
+pub(super) const PIECE_PREFIX: [u8; 3] = [0xFF, b'c', b'p'];
+
+/// Tells whether an identity is that of a piece of a long value.
+pub(super) fn is_piece(hash: &KeyHash) -> bool {
+    let [first, a, b, c, ..] = hash.0;
+    let is_exact = usize::from(first) <= KEY_BYTES_EXACT && first >= 3;
+    first == HASHED_PIECE || (is_exact && [a, b, c] == PIECE_PREFIX)
+}
 
 /// Computes the identity of a key: for keys up to [`KEY_BYTES_EXACT`] bytes the key itself with its length; for longer
 /// ones 88 bits of SipHash-1-3 (Aumasson and Bernstein, INDOCRYPT 2012) under a key of zeros.
@@ -43,9 +54,8 @@ impl Hashing {
     pub(super) fn take(&mut self, piece: &[u8]) {
         if self.len > KEY_BYTES_EXACT {
             self.long.write(piece);
-            return;
         }
-        for byte in piece {
+        for byte in piece.iter().take(KEY_BYTES_EXACT) {
             self.at += 1;
             if let Some(place) = self.short.get_mut(self.at) {
                 *place = *byte;
@@ -60,7 +70,8 @@ impl Hashing {
             return KeyHash(self.short);
         }
         let hash = self.long.finish128().as_bytes();
-        self.short[0] = HASHED;
+        let [_, a, b, c, ..] = self.short;
+        self.short[0] = if [a, b, c] == PIECE_PREFIX { HASHED_PIECE } else { HASHED };
         for (to, from) in self.short.iter_mut().skip(1).zip(hash) {
             *to = from;
         }

@@ -10,7 +10,7 @@ use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Geometry, KeyHash, Kind, Location, Store, Version};
 use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
 
-use super::hash::key_hash;
+use super::hash::{is_piece, key_hash};
 use super::medium::Medium;
 use super::reader::{Flash, Opened};
 use super::table::{At, COPIES_MAX, Entry, State, Table};
@@ -32,6 +32,8 @@ pub(super) struct Index<'m> {
     settled: usize,
     /// Where the search for expired records goes on.
     due: usize,
+    /// Entries that are pieces of long values.
+    pub(super) pieces: u32,
     /// Records looked at for that in this step.
     pub(super) looks: u32,
 }
@@ -53,12 +55,22 @@ pub(super) struct Found {
     pub(super) version: Version,
     pub(super) record_bytes: u32,
     pub(super) expires_s: Option<u32>,
+    pub(super) codec: u8,
 }
 
 impl<'m> Index<'m> {
     pub(super) fn new(table: Table<'m>, sequences: &'m mut [u32]) -> Self {
         sequences.fill(0);
-        Self { table, sequences, is_overfull: false, is_unwritten: false, settled: 0, due: 0, looks: 0 }
+        Self {
+            table,
+            sequences,
+            is_overfull: false,
+            is_unwritten: false,
+            settled: 0,
+            due: 0,
+            pieces: 0,
+            looks: 0,
+        }
     }
 
     /// The sequence of the segment in which a place lies.
@@ -94,6 +106,20 @@ pub(super) struct Desk<'a, 'm, M> {
 }
 
 impl<M: Medium> Desk<'_, '_, M> {
+    /// Changes an entry, and counts pieces.
+    fn set(&mut self, hash: &KeyHash, at: At, entry: &Entry) {
+        let was_value = self.index.table.entry(at).is_some_and(|e| e.state == State::Value);
+        self.index.table.set(at, entry);
+        self.count_pieces(hash, was_value, entry.state == State::Value);
+    }
+
+    fn count_pieces(&mut self, hash: &KeyHash, was_value: bool, is_value: bool) {
+        if was_value != is_value && is_piece(hash) {
+            let by = if is_value { 1 } else { -1 };
+            self.index.pieces = self.index.pieces.saturating_add_signed(by);
+        }
+    }
+
     fn place_of(&self, at: Location) -> u32 {
         self.flash.place(at.segment, at.offset)
     }
@@ -127,8 +153,8 @@ impl<M: Medium> Desk<'_, '_, M> {
                     let version = opened.version(geometry, sequence);
                     if newest.is_none_or(|found| found.version < version) {
                         let record_bytes = opened.record_bytes(geometry);
-                        let expires_s = opened.header.expires_s;
-                        newest = Some(Found { at, entry, version, record_bytes, expires_s });
+                        let (expires_s, codec) = (opened.header.expires_s, opened.header.codec);
+                        newest = Some(Found { at, entry, version, record_bytes, expires_s, codec });
                     }
                 }
                 // Of another key, whose entry may well be here.
@@ -157,6 +183,7 @@ impl<M: Medium> Desk<'_, '_, M> {
                     self.index.is_overfull = true;
                     return Published::Stale;
                 }
+                self.count_pieces(hash, false, state == State::Value);
                 return Published::Live(None);
             }
         };
@@ -167,7 +194,7 @@ impl<M: Medium> Desk<'_, '_, M> {
         }
         let was_live = found.entry.state != State::Dead;
         let copies = found.entry.copies.saturating_add(1).min(COPIES_MAX);
-        self.index.table.set(found.at, &Entry { place, state, copies });
+        self.set(hash, found.at, &Entry { place, state, copies });
         Published::Live(was_live.then(|| self.released(&found)))
     }
 
@@ -179,7 +206,7 @@ impl<M: Medium> Desk<'_, '_, M> {
             && let Some((at, entry)) = self.index.table.live_at(hash, place).filter(|(_, e)| e.copies == 1)
         {
             // Needless from the start: there is nothing that it keeps away.
-            self.index.table.set(at, &Entry { state: State::Dead, ..entry });
+            self.set(hash, at, &Entry { state: State::Dead, ..entry });
             return Published::Stale;
         }
         published
@@ -200,7 +227,7 @@ impl<M: Medium> Desk<'_, '_, M> {
         let record_bytes = opened.record_bytes(&self.flash.geometry);
         let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { entry.state };
         let copies = entry.copies.saturating_add(1).min(COPIES_MAX);
-        self.index.table.set(at, &Entry { place, state, copies });
+        self.set(hash, at, &Entry { place, state, copies });
         Published::Live(Some(Released { location: from, record_bytes }))
     }
 
@@ -291,10 +318,10 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         };
         if entry.copies > 1 {
             let state = if entry.state == State::Value { State::StandIn } else { entry.state };
-            self.index.table.set(at, &Entry { state, ..entry });
+            self.set(hash, at, &Entry { state, ..entry });
             return Dropped::NeedsTombstone;
         }
-        self.index.table.set(at, &Entry { state: State::Dead, ..entry });
+        self.set(hash, at, &Entry { state: State::Dead, ..entry });
         Dropped::Now
     }
 

@@ -2,6 +2,186 @@
 //!
 //! [`FlashTier`] drives the same machine as the std adapter ([`coldpress_core::tier`]) over a [`Medium`]. Its memory is one
 //! [`FlashMemory`], lent from a `static`.
+//!
+//! # The promise
+//!
+//! A put that returned is there after any power cut; one that did not is old or new. A key that was removed stays removed. A
+//! mount succeeds whatever the cut left, and goes on. What it takes of the medium: a write that returned is on it, a write that
+//! was cut short changes nothing but its own units, an erase that was cut short may leave anything in its segment, and
+//! units written once read back as they were, or as damage that the checksum shows.
+//!
+//! # The bounds
+//!
+//! No call programs more than a segment or erases more than one; what compaction needs beyond that is left to
+//! [`poll`](FlashTier::poll), whose budget bounds it further, and to [`reserve`](FlashTier::reserve), which makes room ahead of a
+//! put. No call waits, but for the operations of the medium that it makes itself.
+//!
+//! # A super-loop
+//!
+//! The loop owns the tier. Between other work it polls, with a budget that fits; before a put that must not be late it
+//! reserves.
+//!
+//! ```
+//! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
+//! use coldpress_core::tier::Now;
+//! use coldpress_embedded::TryCell;
+//! use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, Reserved, buckets_for};
+//!
+//! /// 16 segments, 100 keys, records of up to 128 bytes.
+//! type Memory = FlashMemory<16, { buckets_for(100) }, 128>;
+//! static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
+//!
+//! # let flash = ram::Ram::<4, 4096>::new(16);
+//! # let clock = |ms: u64| Now { monotonic_ms: ms, wall_s: (ms / 1000) as u32 };
+//! let mut tier = FlashTier::new(FlashConfig::new(4096, 1), MEMORY.take()?, NorMedium::new(flash))?;
+//! tier.mount(clock(0))?;
+//!
+//! let mut ms = 1;
+//! for reading in 0u32..500 {
+//!     // Something else is to be done anyway: room is made in small steps meanwhile.
+//!     while let Reserved::Compacting(work) = tier.reserve(clock(ms), 4, 64, 4)? {
+//!         assert!(work.erases <= 1 && work.operations <= 4);
+//!         ms += 1;
+//!     }
+//!     tier.put(clock(ms), &(reading % 50).to_le_bytes(), &[reading as u8; 64])?;
+//! }
+//! let mut value = [0; 64];
+//! assert_eq!(tier.get(clock(ms), &7u32.to_le_bytes(), &mut value)?, Some([201; 64].as_slice()));
+//! # assert_eq!(457 % 256, 201);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! # A timer interrupt
+//!
+//! The tier lies in a [`TryCell`](crate::TryCell). The interrupt takes one step of it, or, where the main loop holds it, none:
+//! that is counted, and the next tick makes up for it. Any context asks for a task and has its ticket at once. An interrupt that
+//! programs or erases lasts as long as that does; where it must not, let it only note that a tick is due, or use a medium
+//! that is of the next kind.
+//!
+//! ```
+//! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
+//! use coldpress_core::compaction::CompactionTask;
+//! use coldpress_core::tier::Now;
+//! use coldpress_embedded::flash::{
+//!     FlashConfig, FlashMemory, FlashTier, NorMedium, TaskMailbox, TaskWorker, buckets_for,
+//! };
+//! use coldpress_embedded::TryCell;
+//! # use ram::Ram;
+//!
+//! type Flash = Ram<4, 4096>;
+//! type Memory = FlashMemory<16, { buckets_for(100) }, 128>;
+//! static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
+//! static TIER: TryCell<Option<FlashTier<'static, NorMedium<Flash>>>> = TryCell::new(None);
+//! static WORKER: TryCell<TaskWorker> = TryCell::new(TaskWorker::new());
+//! static TASKS: TaskMailbox<2> = TaskMailbox::new();
+//!
+//! /// The handler: at most one operation of the flash.
+//! fn on_timer(now: Now) {
+//!     // Either may be held by the main loop, at this moment: then nothing is done, and counted.
+//!     let _ = TIER.try_with(|tier| {
+//!         let Some(tier) = tier else { return };
+//!         let _ = WORKER.try_with(|worker| worker.poll(&TASKS, tier, now, 1));
+//!     });
+//! }
+//!
+//! # let now = Now { monotonic_ms: 1, wall_s: 0 };
+//! # let flash = Flash::new(16);
+//! // Once, at start.
+//! let mut tier = FlashTier::new(FlashConfig::new(4096, 1), MEMORY.take()?, NorMedium::new(flash))?;
+//! tier.mount(now)?;
+//! // Flash that was never used is erased first, a segment a poll.
+//! while !tier.poll(now, 64).is_idle {}
+//! for key in 0u32..200 {
+//!     tier.put(now, &(key % 5).to_le_bytes(), b"overwritten")?;
+//! }
+//! TIER.try_with(|place| *place = Some(tier))?;
+//!
+//! // From any context; the outcome is there some ticks later.
+//! let ticket = TASKS.schedule(CompactionTask::CleanupExpired)?;
+//! let report = loop {
+//!     on_timer(now);
+//!     if let Some(report) = TASKS.poll(ticket)? {
+//!         break report;
+//!     }
+//! };
+//! assert_eq!(report.task, CompactionTask::CleanupExpired);
+//!
+//! // The main loop was in the middle of something: the tick is skipped, and seen.
+//! TIER.try_with(|_| on_timer(now))?;
+//! assert_eq!(TIER.contended(), 1);
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! # A flash-done interrupt
+//!
+//! A [`Medium`] that starts an operation and returns [`Started::UnderWay`] never holds up a step. Its interrupt at the end of an
+//! operation is where the next one is started: one poll takes the end of the last and begins the next, until there is
+//! nothing to do. While an operation is under way the tier says [`Busy`](GetError::Busy) to reads and puts.
+//!
+//! ```
+//! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
+//! use coldpress_core::tier::{MediumError, Now};
+//! use coldpress_embedded::TryCell;
+//! use coldpress_embedded::flash::{
+//!     FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, Started, buckets_for,
+//! };
+//! # use ram::Ram;
+//!
+//! /// A controller with a register that says when it has ended.
+//! struct Controller {
+//!     array: NorMedium<Ram<4, 4096>>,
+//!     is_busy: bool,
+//! }
+//!
+//! impl Medium for Controller {
+//!     fn write_unit_bytes(&self) -> u32 {
+//!         4
+//!     }
+//!     fn erase_unit_bytes(&self) -> u32 {
+//!         4096
+//!     }
+//!     fn medium_bytes(&self) -> u64 {
+//!         self.array.medium_bytes()
+//!     }
+//!     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+//!         self.array.read(at, bytes)
+//!     }
+//!     fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+//!         self.is_busy = true;
+//!         self.array.write(at, bytes).map(|_| Started::UnderWay)
+//!     }
+//!     fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+//!         self.is_busy = true;
+//!         self.array.erase(at, bytes).map(|_| Started::UnderWay)
+//!     }
+//!     fn is_done(&mut self) -> Option<Result<(), MediumError>> {
+//!         // The register; here each look finds that it has just ended.
+//!         core::mem::take(&mut self.is_busy).then_some(Ok(()))
+//!     }
+//! }
+//!
+//! type Memory = FlashMemory<16, { buckets_for(100) }, 128>;
+//! static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
+//! static TIER: TryCell<Option<FlashTier<'static, Controller>>> = TryCell::new(None);
+//!
+//! /// The handler: takes the end of the operation and starts the next one. Returns whether there is more to do.
+//! fn on_flash_done(now: Now) -> bool {
+//!     TIER.try_with(|tier| tier.as_mut().is_some_and(|tier| !tier.poll(now, 8).is_idle)).unwrap_or(true)
+//! }
+//!
+//! # let now = Now { monotonic_ms: 1, wall_s: 0 };
+//! let controller = Controller { array: NorMedium::new(Ram::new(16)), is_busy: false };
+//! let tier = FlashTier::new(FlashConfig::new(4096, 1), MEMORY.take()?, controller)?;
+//! TIER.try_with(|place| *place = Some(tier))?;
+//!
+//! // The first call begins the mount; the interrupts do the rest.
+//! while on_flash_done(now) {}
+//! TIER.try_with(|tier| tier.as_mut().map(|tier| tier.put(now, b"key", b"cold"))).map(drop)?;
+//! let mut value = [0; 8];
+//! let found = TIER.try_with(|tier| tier.as_mut().map(|tier| tier.get(now, b"key", &mut value).is_ok_and(|v| v.is_some())))?;
+//! assert_eq!(found, Some(true));
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
 
 mod config;
 mod driving;
@@ -10,12 +190,15 @@ mod figures;
 mod get;
 mod hash;
 mod index;
+mod io;
+mod large;
 mod medium;
 mod memory;
 mod nor;
 mod put;
 mod reader;
 mod table;
+mod tasks;
 mod tier;
 
 pub use config::FlashConfig;
@@ -24,8 +207,10 @@ pub use error::{BuildError, FlashMountError, GetError, PutError};
 pub use figures::{Figures, Worst};
 pub use get::{Cursor, KeyFound};
 pub use hash::{KEY_BYTES_EXACT, key_hash};
+pub use large::LARGE_KEY_BYTES_MAX;
 pub use medium::{Medium, Started};
 pub use memory::{FlashMemory, buckets_for};
 pub use nor::NorMedium;
 pub use put::Reserved;
+pub use tasks::{TaskMailbox, TaskWorker};
 pub use tier::FlashTier;

@@ -1,15 +1,20 @@
 //! Writing: put, remove, reserve, sync.
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Checksum, KeyHash, Kind, RecordHeader, Version};
 use coldpress_core::tier::{AppendError, Fresh, Now};
 
 use super::driving::{Allowance, Step, Work};
-use super::hash::key_hash;
+use super::hash::{PIECE_PREFIX, key_hash};
 use super::index::{Found, Match};
+use super::large::PIECES;
 use super::medium::Medium;
 use super::table::State;
 use super::tier::FlashTier;
 use super::{FlashMountError, PutError};
+
+/// The codec of values as they are.
+pub(super) const RAW: u8 = CodecId::Raw.tag();
 
 /// Whether a put has room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -26,6 +31,7 @@ pub enum Reserved {
 struct Incoming<'a> {
     hash: KeyHash,
     kind: Kind,
+    codec: u8,
     key: &'a [u8],
     value: &'a [u8],
     expires_s: Option<u32>,
@@ -46,7 +52,8 @@ impl<M: Medium> FlashTier<'_, M> {
     /// off to [`poll`](Self::poll) and [`reserve`](Self::reserve). Where operations of the medium take their time, it waits
     /// for those it makes.
     pub fn put(&mut self, now: Now, key: &[u8], value: &[u8]) -> Result<(), PutError> {
-        self.put_until(now, key, value, None)
+        self.check_name(key)?;
+        self.store(now, key, value, None, RAW)
     }
 
     /// Stores a value that is gone after `ttl_s` seconds of the wall clock.
@@ -55,7 +62,8 @@ impl<M: Medium> FlashTier<'_, M> {
     /// As for [`put`](Self::put), with its bounds.
     pub fn put_with_ttl(&mut self, now: Now, key: &[u8], value: &[u8], ttl_s: u32) -> Result<(), PutError> {
         let expires_s = self.clock_s(now).saturating_add(ttl_s);
-        self.put_until(now, key, value, Some(expires_s))
+        self.check_name(key)?;
+        self.store(now, key, value, Some(expires_s), RAW)
     }
 
     /// The wall clock of the tier: it does not go back.
@@ -63,12 +71,19 @@ impl<M: Medium> FlashTier<'_, M> {
         now.wall_s.max(self.tier.clock_s())
     }
 
-    fn put_until(
+    /// Refuses a key that pieces of long values are kept under.
+    pub(super) fn check_name(&self, key: &[u8]) -> Result<(), PutError> {
+        if key.starts_with(&PIECE_PREFIX) { Err(PutError::Reserved) } else { Ok(()) }
+    }
+
+    /// Stores a value under any key.
+    pub(super) fn store(
         &mut self,
         now: Now,
         key: &[u8],
         value: &[u8],
         expires_s: Option<u32>,
+        codec: u8,
     ) -> Result<(), PutError> {
         self.check_writable()?;
         let charge = self.charge(key, value, expires_s)?;
@@ -79,7 +94,13 @@ impl<M: Medium> FlashTier<'_, M> {
             self.check_keys(&hash)?;
         }
         let after = found.map(|found| found.version);
-        self.write(now, &Incoming { hash, kind: Kind::Value, key, value, expires_s, after })
+        self.note_orphans(found.as_ref());
+        self.write(now, &Incoming { hash, kind: Kind::Value, codec, key, value, expires_s, after })
+    }
+
+    /// The pieces of a long value that is replaced or removed are left over.
+    fn note_orphans(&mut self, found: Option<&Found>) {
+        self.has_orphans |= found.is_some_and(|found| found.codec == PIECES);
     }
 
     /// Removes a key; tells whether it had a value.
@@ -89,6 +110,12 @@ impl<M: Medium> FlashTier<'_, M> {
     /// # Errors
     /// As for [`put`](Self::put), with its bounds.
     pub fn remove(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
+        self.check_name(key)?;
+        self.drop_key(now, key)
+    }
+
+    /// Removes any key.
+    pub(super) fn drop_key(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
         self.check_writable()?;
         let hash = key_hash(key);
         let mut desk = self.desk();
@@ -108,7 +135,9 @@ impl<M: Medium> FlashTier<'_, M> {
         }
         let was_due = found.and_then(|found| found.expires_s).is_some_and(|at| at <= self.clock_s(now));
         let after = found.map(|found| found.version);
-        let stone = Incoming { hash, kind: Kind::Tombstone, key, value: &[], expires_s: None, after };
+        self.note_orphans(found.as_ref());
+        let stone =
+            Incoming { hash, kind: Kind::Tombstone, codec: RAW, key, value: &[], expires_s: None, after };
         self.write(now, &stone)?;
         Ok(!was_due)
     }
@@ -125,7 +154,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let too_long = PutError::TooLong(self.record_bytes_max);
         let header = RecordHeader {
             kind: Kind::Value,
-            codec: 1,
+            codec: RAW,
             key_bytes: u16::try_from(key.len()).map_err(|_| too_long)?.into(),
             value_bytes: u32::try_from(value.len()).map_err(|_| too_long)?,
             expires_s,
@@ -191,7 +220,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let fresh = Fresh {
             hash: incoming.hash,
             kind: incoming.kind,
-            codec: 1,
+            codec: incoming.codec,
             key_bytes: u32::try_from(incoming.key.len()).unwrap_or(u32::MAX),
             payload: incoming.key,
             checksum: Checksum::of(incoming.key).then(incoming.value),
@@ -208,9 +237,9 @@ impl<M: Medium> FlashTier<'_, M> {
                 Err(_) => return Err(PutError::NotMounted),
             }
             match self.step(now, allowance, work) {
-                Step::Done => {}
+                Step::Done | Step::Waiting => {}
                 Step::Idle => return Err(PutError::Busy),
-                Step::Waiting | Step::Spent => return Err(PutError::NeedsCompaction),
+                Step::Spent => return Err(PutError::NeedsCompaction),
             }
         }
     }
@@ -251,7 +280,7 @@ impl<M: Medium> FlashTier<'_, M> {
         self.check_writable()?;
         let header = RecordHeader {
             kind: Kind::Value,
-            codec: 1,
+            codec: RAW,
             key_bytes,
             value_bytes,
             expires_s: Some(0),

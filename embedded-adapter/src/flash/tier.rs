@@ -10,6 +10,7 @@ use super::driving::{Step, Work};
 use super::error::{BuildError, FlashMountError, GetError};
 use super::figures::Worst;
 use super::index::{Desk, Index};
+use super::large::LargePut;
 use super::medium::Medium;
 use super::memory::FlashMemory;
 use super::reader::Flash;
@@ -19,7 +20,8 @@ use super::table::Table;
 ///
 /// *Start*: [`new`](Self::new), [`mount`](Self::mount). *Data*: [`put`](Self::put), [`put_with_ttl`](Self::put_with_ttl),
 /// [`get`](Self::get), [`contains`](Self::contains), [`remove`](Self::remove), [`next_key`](Self::next_key),
-/// [`len`](Self::len), [`sync`](Self::sync). *Work*: [`poll`](Self::poll), [`reserve`](Self::reserve). *Tasks*:
+/// [`len`](Self::len), [`sync`](Self::sync). *Long values*: [`begin`](Self::begin), [`put_piece`](Self::put_piece),
+/// [`commit`](Self::commit), [`get_in_pieces`](Self::get_in_pieces), [`sweep`](Self::sweep). *Work*: [`poll`](Self::poll), [`reserve`](Self::reserve). *Tasks*:
 /// [`schedule`](Self::schedule), [`cancel`](Self::cancel), [`progress`](Self::progress),
 /// [`take_report`](Self::take_report), [`answer`](Self::answer). *To look on*: [`status`](Self::status),
 /// [`figures`](Self::figures), [`erases`](Self::erases), [`worst`](Self::worst).
@@ -36,6 +38,12 @@ pub struct FlashTier<'m, M> {
     pub(super) held: Option<Action>,
     /// The operation that the medium has not ended.
     pub(super) under_way: Option<Ticket>,
+    /// The long value that is being written.
+    pub(super) large: Option<LargePut>,
+    /// Whether pieces may be left over that no value is made of.
+    pub(super) has_orphans: bool,
+    /// Where the search for them goes on.
+    pub(super) swept: usize,
     /// How the medium failed last.
     pub(super) failure: Option<MediumError>,
     pub(super) worst: Worst,
@@ -74,6 +82,9 @@ impl<'m, M: Medium> FlashTier<'m, M> {
             has_pools: config.has_pools,
             held: None,
             under_way: None,
+            large: None,
+            has_orphans: true,
+            swept: 0,
             failure: None,
             worst: Worst::default(),
         })
@@ -81,15 +92,18 @@ impl<'m, M: Medium> FlashTier<'m, M> {
 
     /// Mounts the medium, to the end: all of it is read once. [`poll`](Self::poll) does the same in steps.
     ///
+    /// Where the medium is new, or a cut fell on an erase, segments are to be erased before they are used: until
+    /// [`poll`](Self::poll) has done so, one a call, puts may be put off.
+    ///
     /// # Errors
     /// [`FlashMountError`]; nothing was written.
     pub fn mount(&mut self, now: Now) -> Result<MountReport, FlashMountError> {
+        let mut allowance = self.whole_allowance();
         while self.status() == Status::Mounting && !self.index.is_overfull {
-            let mut allowance = self.whole_allowance();
-            while self.step(now, &mut allowance, &mut Work::default()) != Step::Spent {
-                if self.status() != Status::Mounting || self.index.is_overfull {
-                    break;
-                }
+            match self.step(now, &mut allowance, &mut Work::default()) {
+                Step::Done | Step::Waiting => {}
+                Step::Spent => allowance = self.whole_allowance(),
+                Step::Idle => return Err(FlashMountError::Unfinished),
             }
         }
         self.mounted()
@@ -98,11 +112,12 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     /// What the mount found.
     ///
     /// # Errors
-    /// [`FlashMountError`] where it failed.
+    /// [`FlashMountError`] where it failed, or is not over.
     pub fn mounted(&self) -> Result<MountReport, FlashMountError> {
         match self.status() {
             Status::Failed(error) => Err(FlashMountError::Mount(error)),
             _ if self.index.is_overfull => Err(FlashMountError::Keys),
+            Status::Mounting => Err(FlashMountError::Unfinished),
             _ => Ok(self.tier.mount_report()),
         }
     }
@@ -133,7 +148,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     /// How many keys have a value. Keys whose time is over count until they are dropped.
     #[must_use]
     pub const fn len(&self) -> u32 {
-        self.index.table.values()
+        self.index.table.values().saturating_sub(self.index.pieces)
     }
 
     /// Whether no key has a value.

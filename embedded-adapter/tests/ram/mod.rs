@@ -1,4 +1,4 @@
-//! A NOR flash in memory that refuses what parts refuse: a second program of a unit, wrong alignment.
+// A NOR flash in memory that refuses what parts refuse: a second program of a unit, wrong alignment.
 
 use core::fmt;
 

@@ -1,0 +1,61 @@
+//! Anything that reads, writes and seeks, as a medium.
+
+use coldpress_core::tier::MediumError;
+use embedded_io::{Read, Seek, Write};
+
+use super::medium::{Medium, Started};
+use crate::{AccessError, IoMedium};
+
+/// Bytes written at once where an erase is made of writes.
+const BLANK_BYTES: usize = 128;
+
+/// A device that is written byte by byte: an erase writes 0xFF over the segment. What was written is durable after a
+/// [`sync`](super::FlashTier::sync), which flushes the device.
+///
+/// The unit of a write is one byte, and of an erase as well. A device that tears a write within a sector keeps the promise all
+/// the same, as long as it loses nothing that was flushed.
+impl<T: Read + Write + Seek> Medium for IoMedium<T> {
+    fn write_unit_bytes(&self) -> u32 {
+        1
+    }
+
+    fn erase_unit_bytes(&self) -> u32 {
+        1
+    }
+
+    fn medium_bytes(&self) -> u64 {
+        self.size_bytes()
+    }
+
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+        self.read_at(at.into(), bytes).map_err(|error| failed(&error))
+    }
+
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.write_at(at.into(), bytes).map_err(|error| failed(&error))?;
+        Ok(Started::Done)
+    }
+
+    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+        let blank = [self.erase_value(); BLANK_BYTES];
+        let (mut at, end) = (u64::from(at), u64::from(at) + u64::from(bytes));
+        while at < end {
+            let piece = blank.len().min(usize::try_from(end - at).unwrap_or(BLANK_BYTES));
+            self.write_at(at, blank.get(..piece).unwrap_or_default()).map_err(|error| failed(&error))?;
+            at += piece as u64;
+        }
+        Ok(Started::Done)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        self.flush().map_err(|error| failed(&error))?;
+        Ok(Started::Done)
+    }
+}
+
+fn failed<E>(error: &AccessError<E>) -> MediumError {
+    match error {
+        AccessError::ShortWrite { .. } => MediumError::NoSpace,
+        _ => MediumError::Io,
+    }
+}

@@ -1,0 +1,256 @@
+//! Long values: written and read in pieces, none longer than a record.
+//!
+//! A piece is a record of its own under a key that is made of the value's: `FF 63 70`, generation, index, then the key. The
+//! value is there from the moment at which its *head* is written under the key itself, and not before: the head names the
+//! generation, how many pieces there are and how long they are together. So a cut leaves the old value or the new one, and
+//! perhaps pieces that no head names; those are found and removed by [`sweep`](FlashTier::sweep).
+//!
+//! ```text
+//! head  codec 6 │ generation u8 │ pieces u16 │ bytes u32
+//! ```
+
+use coldpress_core::log::KeyHash;
+use coldpress_core::tier::Now;
+
+use super::get::Newest;
+use super::hash::{PIECE_PREFIX, is_piece, key_hash};
+use super::medium::Medium;
+use super::put::RAW;
+use super::table::State;
+use super::tier::FlashTier;
+use super::{GetError, PutError};
+
+/// The codec number of a head.
+pub(super) const PIECES: u8 = 6;
+/// The longest key of a long value, in bytes.
+pub const LARGE_KEY_BYTES_MAX: usize = 64;
+/// Bytes that the key of a piece has before the value's key.
+const PREFIX_BYTES: usize = PIECE_PREFIX.len() + 1 + 2;
+const PIECE_KEY_BYTES_MAX: usize = PREFIX_BYTES + LARGE_KEY_BYTES_MAX;
+const HEAD_BYTES: usize = 7;
+/// Entries looked at in one call of `sweep`.
+const LOOKS_MAX: u32 = 16;
+
+/// A long value that is being written.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct LargePut {
+    hash: KeyHash,
+    head: Head,
+    expires_s: Option<u32>,
+}
+
+/// What a head says.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Head {
+    generation: u8,
+    pieces: u16,
+    pub(super) bytes: u32,
+}
+
+impl Head {
+    fn to_bytes(self) -> [u8; HEAD_BYTES] {
+        let ([a, b], [c, d, e, f]) = (self.pieces.to_le_bytes(), self.bytes.to_le_bytes());
+        [self.generation, a, b, c, d, e, f]
+    }
+
+    fn from_bytes([generation, a, b, c, d, e, f]: [u8; HEAD_BYTES]) -> Self {
+        Self { generation, pieces: u16::from_le_bytes([a, b]), bytes: u32::from_le_bytes([c, d, e, f]) }
+    }
+}
+
+/// The key of a piece.
+struct PieceKey {
+    bytes: [u8; PIECE_KEY_BYTES_MAX],
+    len: usize,
+}
+
+impl PieceKey {
+    fn new(key: &[u8], generation: u8, index: u16) -> Option<Self> {
+        let mut bytes = [0; PIECE_KEY_BYTES_MAX];
+        let len = PREFIX_BYTES + key.len();
+        let [a, b, c] = PIECE_PREFIX;
+        let [low, high] = index.to_le_bytes();
+        let (prefix, rest) = bytes.split_at_mut(PREFIX_BYTES);
+        prefix.copy_from_slice(&[a, b, c, generation, low, high]);
+        rest.get_mut(..key.len())?.copy_from_slice(key);
+        Some(Self { bytes, len })
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        self.bytes.get(..self.len).unwrap_or_default()
+    }
+
+    /// Generation, index and the value's key.
+    fn parts(&self) -> Option<(u8, u16, &[u8])> {
+        let (prefix, key) = self.as_slice().split_at_checked(PREFIX_BYTES)?;
+        let [.., generation, low, high] = prefix else { return None };
+        Some((*generation, u16::from_le_bytes([*low, *high]), key))
+    }
+}
+
+impl<M: Medium> FlashTier<'_, M> {
+    /// Begins to write a value in pieces, in place of any other that was begun and not committed. It is gone after `ttl_s`
+    /// seconds, if given.
+    ///
+    /// # Errors
+    /// [`PutError`]. A key takes at most [`LARGE_KEY_BYTES_MAX`] bytes.
+    ///
+    /// # Bounds
+    /// Reads the head of the value before.
+    pub fn begin(&mut self, now: Now, key: &[u8], ttl_s: Option<u32>) -> Result<(), PutError> {
+        self.check_name(key)?;
+        if key.len() > LARGE_KEY_BYTES_MAX {
+            return Err(PutError::TooLong(self.record_bytes_max));
+        }
+        let before = self.head_of(now, key).map_err(|error| match error {
+            GetError::NotMounted => PutError::NotMounted,
+            GetError::Medium(error) => PutError::Medium(error),
+            _ => PutError::Busy,
+        })?;
+        // What was begun and given up is left over.
+        self.has_orphans |= self.large.is_some();
+        let generation = before.map_or(0, |head| head.generation.wrapping_add(1));
+        let head = Head { generation, pieces: 0, bytes: 0 };
+        let expires_s = ttl_s.map(|ttl_s| self.clock_s(now).saturating_add(ttl_s));
+        self.large = Some(LargePut { hash: key_hash(key), head, expires_s });
+        Ok(())
+    }
+
+    /// Writes the next piece of the value that was begun under a key. Pieces may be of any length that a record takes beside the
+    /// key, 18 bytes and the padding to a write unit.
+    ///
+    /// # Errors
+    /// [`PutError`]; the same piece can be offered again.
+    ///
+    /// # Bounds
+    /// Those of [`put`](Self::put).
+    pub fn put_piece(&mut self, now: Now, key: &[u8], piece: &[u8]) -> Result<(), PutError> {
+        let large = self.large.filter(|large| large.hash == key_hash(key)).ok_or(PutError::NotBegun)?;
+        let Head { generation, pieces, bytes } = large.head;
+        let name = PieceKey::new(key, generation, pieces).ok_or(PutError::TooLong(self.record_bytes_max))?;
+        let too_long = PutError::TooLong(self.record_bytes_max);
+        let len = u32::try_from(piece.len()).map_err(|_| too_long)?;
+        let next = (pieces.checked_add(1), bytes.checked_add(len));
+        let (Some(pieces), Some(bytes)) = next else { return Err(PutError::Full) };
+        self.store(now, name.as_slice(), piece, large.expires_s, RAW)?;
+        self.large = Some(LargePut { head: Head { generation, pieces, bytes }, ..large });
+        Ok(())
+    }
+
+    /// Makes the value that was begun under a key the one that is there.
+    ///
+    /// # Errors
+    /// [`PutError`]; it can be tried again.
+    ///
+    /// # Bounds
+    /// Those of [`put`](Self::put).
+    pub fn commit(&mut self, now: Now, key: &[u8]) -> Result<(), PutError> {
+        let large = self.large.filter(|large| large.hash == key_hash(key)).ok_or(PutError::NotBegun)?;
+        self.store(now, key, &large.head.to_bytes(), large.expires_s, PIECES)?;
+        self.large = None;
+        Ok(())
+    }
+
+    /// Reads a value piece by piece through `buffer`, which is as long as its longest piece; `take` gets the offset and the bytes of
+    /// each. Returns the length of the value, or `None` where the key has none. A value that was not written in pieces is one.
+    ///
+    /// # Errors
+    /// [`GetError`]; pieces that `take` was given before were right.
+    ///
+    /// # Bounds
+    /// Reads the head and each piece once.
+    pub fn get_in_pieces(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        buffer: &mut [u8],
+        mut take: impl FnMut(u32, &[u8]),
+    ) -> Result<Option<u32>, GetError> {
+        let Some(head) = self.head_of(now, key)? else {
+            let Some(value) = self.get(now, key, buffer)? else { return Ok(None) };
+            take(0, value);
+            return Ok(u32::try_from(value.len()).ok());
+        };
+        let mut offset = 0u32;
+        for index in 0..head.pieces {
+            let name = PieceKey::new(key, head.generation, index).ok_or(GetError::Damaged)?;
+            // The head names it, so it is there, whole or damaged; its own time is that of the head.
+            let piece = self.fetch(now, name.as_slice(), buffer)?.ok_or(GetError::Damaged)?;
+            take(offset, piece);
+            offset = offset.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
+        }
+        if offset == head.bytes { Ok(Some(offset)) } else { Err(GetError::Damaged) }
+    }
+
+    /// Looks for pieces that no value is made of, and removes one: what is left of values that were replaced, removed, or cut
+    /// short. Returns whether there may be more. Without long values there is nothing to do.
+    ///
+    /// # Errors
+    /// [`PutError`].
+    ///
+    /// # Bounds
+    /// Looks at 16 entries, with a look at the head of each piece; one remove.
+    pub fn sweep(&mut self, now: Now) -> Result<bool, PutError> {
+        if self.index.pieces == 0 {
+            self.has_orphans = false;
+        }
+        if !self.has_orphans {
+            return Ok(false);
+        }
+        for _ in 0..LOOKS_MAX {
+            let Some((_, entry, next)) = self.index.table.next_from(self.swept) else {
+                self.swept = 0;
+                self.has_orphans = false;
+                return Ok(false);
+            };
+            if entry.state == State::Value
+                && let Some(name) = self.orphan_at(now, entry.place).map_err(|_| PutError::Busy)?
+            {
+                // Where it is put off, it is come to again.
+                self.drop_key(now, name.as_slice())?;
+                self.swept = next;
+                return Ok(true);
+            }
+            self.swept = next;
+        }
+        Ok(true)
+    }
+
+    /// The key of the piece at a place, if no value is made of it.
+    fn orphan_at(&mut self, now: Now, place: u32) -> Result<Option<PieceKey>, GetError> {
+        self.check_readable()?;
+        let Some(opened) = self.flash.open(place)? else { return Ok(None) };
+        let len = opened.header.key_bytes as usize;
+        if len > PIECE_KEY_BYTES_MAX || !is_piece(&self.flash.stored_hash(&opened)?) {
+            return Ok(None);
+        }
+        let mut name = PieceKey { bytes: [0; PIECE_KEY_BYTES_MAX], len };
+        self.flash.key(&opened, name.bytes.get_mut(..len).unwrap_or_default())?;
+        let Some((generation, index, key)) = name.parts() else { return Ok(None) };
+        let hash = key_hash(key);
+        let is_begun =
+            self.large.is_some_and(|large| large.hash == hash && large.head.generation == generation);
+        let is_named = match self.head_of(now, key) {
+            Ok(head) => head.is_some_and(|head| head.generation == generation && index < head.pieces),
+            // A damaged head may name it.
+            Err(GetError::Damaged) => true,
+            Err(error) => return Err(error),
+        };
+        Ok((!is_begun && !is_named).then_some(name))
+    }
+
+    /// The head of a key's value, if that was written in pieces.
+    fn head_of(&mut self, now: Now, key: &[u8]) -> Result<Option<Head>, GetError> {
+        self.check_readable()?;
+        let newest = self.newest(now, key)?.filter(|newest| newest.opened.header.codec == PIECES);
+        newest.map(|newest| self.head(&newest, key)).transpose()
+    }
+
+    /// Reads a head.
+    pub(super) fn head(&mut self, newest: &Newest, key: &[u8]) -> Result<Head, GetError> {
+        let mut bytes = [0; HEAD_BYTES];
+        let is_whole = newest.opened.header.value_bytes as usize == HEAD_BYTES
+            && self.flash.value(&newest.opened, key, newest.sequence, &mut bytes)?;
+        if is_whole { Ok(Head::from_bytes(bytes)) } else { Err(GetError::Damaged) }
+    }
+}

@@ -1,0 +1,232 @@
+//! Asking for compaction from any context, and doing it from one.
+//!
+//! ```text
+//!  interrupt ─┐ schedule, cancel                       owner of the tier
+//!             ├──────────────────► TaskMailbox ─ task ─► TaskWorker::poll ── steps ──► FlashTier
+//!  main loop ─┘ ◄── Ticket            │ ◄── report ───────────┘
+//!               ── poll(ticket) ─────►│
+//! ```
+//! Nobody waits: a call that finds the mailbox held does nothing, says so and is counted.
+
+use coldpress_core::cleanup::Ticket;
+use coldpress_core::compaction::{CompactionTask, Report, TASK_QUEUE_CAPACITY};
+use coldpress_core::tier::Now;
+use heapless::Deque;
+
+use super::driving::Work;
+use super::medium::Medium;
+use super::tier::FlashTier;
+use crate::{Contended, RequestError, TicketError, TryCell};
+
+/// What became of a task that was asked for.
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// It waits to be scheduled.
+    Waiting(CompactionTask),
+    /// It is scheduled, or runs.
+    Scheduled,
+    /// It is to be ended.
+    Cancelled,
+    /// It ended.
+    Done(Report),
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Place {
+    generation: u32,
+    state: Option<State>,
+}
+
+#[derive(Debug)]
+struct Board<const N: usize> {
+    places: [Place; N],
+    generation: u32,
+}
+
+impl<const N: usize> Board<N> {
+    fn place(&mut self, ticket: Ticket) -> Result<&mut Place, TicketError> {
+        let place = self.places.get_mut(usize::from(ticket.index));
+        place.filter(|p| p.generation == ticket.generation && p.state.is_some()).ok_or(TicketError::Stale)
+    }
+}
+
+/// Takes compaction tasks from the main loop and from interrupts, and keeps each report until it is polled.
+///
+/// To ask: [`schedule`](Self::schedule), [`poll`](Self::poll), [`cancel`](Self::cancel). To serve: [`TaskWorker::poll`].
+///
+/// # Bounds
+/// At most `N` tasks without a report taken. Each call is one attempt to take the mailbox, and looks at each place once.
+#[derive(Debug)]
+pub struct TaskMailbox<const N: usize = 4> {
+    board: TryCell<Board<N>>,
+}
+
+impl<const N: usize> TaskMailbox<N> {
+    /// Makes an empty mailbox; usable in a `static`.
+    #[must_use]
+    pub const fn new() -> Self {
+        const { assert!(N > 0 && N <= TASK_QUEUE_CAPACITY, "the tier queues eight tasks") }
+        let empty = Place { generation: 0, state: None };
+        Self { board: TryCell::new(Board { places: [empty; N], generation: 0 }) }
+    }
+
+    /// Asks for a task.
+    ///
+    /// # Errors
+    /// [`RequestError`]; nothing was asked.
+    pub fn schedule(&self, task: CompactionTask) -> Result<Ticket, RequestError> {
+        self.board.try_with(|board| {
+            board.generation = board.generation.wrapping_add(1);
+            let generation = board.generation;
+            let mut places = (0u16..).zip(board.places.iter_mut());
+            let free = places.find(|(_, place)| place.state.is_none());
+            let (index, place) = free.ok_or(RequestError::Full)?;
+            *place = Place { generation, state: Some(State::Waiting(task)) };
+            Ok(Ticket { index, generation })
+        })?
+    }
+
+    /// Asks what came of a task: `None` until it ends, then once its report.
+    ///
+    /// # Errors
+    /// [`TicketError`]; after `Contended` the report is still there.
+    pub fn poll(&self, ticket: Ticket) -> Result<Option<Report>, TicketError> {
+        self.board.try_with(|board| {
+            let place = board.place(ticket)?;
+            let Some(State::Done(report)) = place.state else { return Ok(None) };
+            place.state = None;
+            Ok(Some(report))
+        })?
+    }
+
+    /// Ends a task at its next step. Its report, which says how far it came, is still to be polled; one that had not begun
+    /// leaves none, and its ticket is stale.
+    ///
+    /// # Errors
+    /// [`TicketError`].
+    pub fn cancel(&self, ticket: Ticket) -> Result<(), TicketError> {
+        self.board.try_with(|board| {
+            let place = board.place(ticket)?;
+            place.state = match place.state {
+                Some(State::Waiting(_)) => None,
+                Some(State::Scheduled) => Some(State::Cancelled),
+                other => other,
+            };
+            Ok(())
+        })?
+    }
+
+    /// Returns how many calls found the mailbox held elsewhere; it wraps at 32 bits.
+    #[must_use]
+    pub fn contended(&self) -> u32 {
+        self.board.contended()
+    }
+
+    /// Takes the task that was asked for first.
+    fn next(&self) -> Result<Option<(Ticket, CompactionTask)>, Contended> {
+        self.board.try_with(|board| {
+            let newest = board.generation;
+            let waiting = (0u16..).zip(board.places.iter_mut()).filter_map(|(index, place)| {
+                let Some(State::Waiting(task)) = place.state else { return None };
+                Some((newest.wrapping_sub(place.generation), index, task, place))
+            });
+            let (_, index, task, place) = waiting.max_by_key(|(age, ..)| *age)?;
+            place.state = Some(State::Scheduled);
+            Some((Ticket { index, generation: place.generation }, task))
+        })
+    }
+
+    fn is_cancelled(&self, ticket: Ticket) -> Result<bool, Contended> {
+        self.board.try_with(|board| {
+            let Ok(place) = board.place(ticket) else { return false };
+            let is_cancelled = matches!(place.state, Some(State::Cancelled));
+            if is_cancelled {
+                place.state = Some(State::Scheduled);
+            }
+            is_cancelled
+        })
+    }
+
+    fn report(&self, ticket: Ticket, report: Report) -> Result<(), Contended> {
+        self.board.try_with(|board| {
+            if let Ok(place) = board.place(ticket) {
+                place.state = Some(State::Done(report));
+            }
+        })
+    }
+}
+
+impl<const N: usize> Default for TaskMailbox<N> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl<const N: usize> defmt::Format for TaskMailbox<N> {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "TaskMailbox(of {=usize}, {=u32} contended)", N, self.contended());
+    }
+}
+
+/// Serves a [`TaskMailbox`] where the tier is owned, and drives the tier. It alone schedules tasks then.
+#[derive(Debug, Default)]
+pub struct TaskWorker {
+    /// Tasks that the tier was given, in their order.
+    scheduled: Deque<Ticket, TASK_QUEUE_CAPACITY>,
+    /// A report that has not gone out: the mailbox was held when it was due.
+    held: Option<(Ticket, Report)>,
+}
+
+impl TaskWorker {
+    /// Makes a worker with nothing in hand; usable in a `static`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { scheduled: Deque::new(), held: None }
+    }
+
+    /// Takes a task that was asked for, [polls](FlashTier::poll) the tier, and hands out a report.
+    ///
+    /// Where the mailbox is held elsewhere the tier is polled all the same, and the rest is done by the next call.
+    ///
+    /// # Bounds
+    /// Those of the tier's poll, and four attempts to take the mailbox.
+    pub fn poll<const N: usize, M: Medium>(
+        &mut self,
+        mailbox: &TaskMailbox<N>,
+        tier: &mut FlashTier<'_, M>,
+        now: Now,
+        budget: u32,
+    ) -> Work {
+        if !self.scheduled.is_full()
+            && let Ok(Some((ticket, task))) = mailbox.next()
+            && tier.schedule(task).is_ok()
+        {
+            // There is room: it was looked for.
+            let _ = self.scheduled.push_back(ticket);
+        }
+        let running = self.scheduled.front().copied();
+        if running.is_some_and(|ticket| mailbox.is_cancelled(ticket) == Ok(true)) {
+            tier.cancel();
+        }
+        let work = tier.poll(now, budget);
+        if self.held.is_none()
+            && let Some(report) = tier.take_report()
+        {
+            self.held = self.scheduled.pop_front().map(|ticket| (ticket, report));
+        }
+        if let Some((ticket, report)) = self.held
+            && mailbox.report(ticket, report).is_ok()
+        {
+            self.held = None;
+        }
+        work
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for TaskWorker {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "TaskWorker({=usize} tasks)", self.scheduled.len());
+    }
+}
