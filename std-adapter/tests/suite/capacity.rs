@@ -3,8 +3,7 @@
 use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
 
-use coldpress_std::CodecId;
-use coldpress_std::{ColdTier, FullPolicy, PutError};
+use coldpress_std::{CodecId, ColdTier, FullPolicy, PutError};
 
 use crate::common::{SYNCED, eventually, open, open_on, pools, recount, small, value};
 use crate::double::Double;
@@ -117,6 +116,12 @@ fn evicting_tier_takes_every_put_and_keeps_what_is_read() {
     }
     let figures = tier.figures();
     assert!(figures.evicted_records > 3000 && figures.peak_bytes <= figures.capacity_bytes, "{figures:?}");
+    // The last eviction may still be under way.
+    eventually("evicting comes to rest", || {
+        let before = tier.figures().evicted_records;
+        std::thread::sleep(Duration::from_millis(50));
+        tier.figures().evicted_records == before
+    });
     let held: Vec<u32> = (0..keys)
         .filter(|key| match tier.get(&key.to_le_bytes()).unwrap() {
             Some(found) => {

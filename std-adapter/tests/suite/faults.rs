@@ -250,3 +250,30 @@ fn put_flushed_whose_record_a_failed_sync_gave_back_is_not_acknowledged() {
         eventually("all is durable", || tier.flush().is_ok());
     }
 }
+
+#[test]
+fn a_thousand_writes_that_failed_together_are_all_written_with_those_that_came_since() {
+    let (_manager, pools) = pools();
+    let config = small().flush_after(Duration::from_secs(60)).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    // So that a segment is open, and the write that fails is that of the records.
+    tier.put(b"first", b"v").unwrap();
+    tier.flush().unwrap();
+    // So short that all are in one write.
+    for key in 0..1_000u32 {
+        tier.put(&key.to_le_bytes(), b"old").unwrap();
+    }
+    double.writes_fail.store(1, SeqCst);
+    assert!(tier.flush_to(Durability::Flushed).is_err());
+    for key in 1_000..3_000u32 {
+        eventually("the pause is over", || tier.put(&key.to_le_bytes(), b"new").is_ok());
+    }
+    tier.flush_to(Durability::Flushed).unwrap();
+    recount(&tier);
+    let after = open_on(&double.cut(), &config, &pools);
+    for key in 0..3_000u32 {
+        let expected = if key < 1_000 { b"old" } else { b"new" };
+        assert_eq!(after.get(&key.to_le_bytes()), Ok(Some(expected.to_vec())), "{key}");
+    }
+}
