@@ -257,8 +257,13 @@ impl<'m> Log<'m> {
         Action::Read { ticket, segment, offset, bytes: lane.bytes }
     }
 
+    /// Whether all sequences were issued.
+    pub(super) const fn is_exhausted(&self) -> bool {
+        self.sequence_next > self.geometry.sequence_max()
+    }
+
     pub(super) fn issue_sequence(&mut self) -> Result<u32, AppendError> {
-        if self.sequence_next > self.geometry.sequence_max() {
+        if self.is_exhausted() {
             return Err(AppendError::Exhausted);
         }
         self.sequence_next += 1;

@@ -105,6 +105,9 @@ impl Log<'_> {
         if !self.may_open(stream, is_freed) {
             return Err(AppendError::Busy);
         }
+        if self.opening.state == State::Idle && self.is_exhausted() {
+            return Err(AppendError::Exhausted);
+        }
         if self.opening.state != State::Ready {
             // Relocation goes first: without it nothing becomes free.
             let wanted = Some(Wanted { stream, is_freed });

@@ -21,6 +21,9 @@ use crate::pool::PoolCoordinator;
 /// Requests that can wait for the registry.
 pub const REGISTRY_QUEUE_CAPACITY: usize = 256;
 
+/// Tiers that a registry has open at a time; each has two threads and a file for every partition.
+pub const REGISTRY_TIERS_MAX: usize = 1024;
+
 /// How long a drop waits for room in a full queue.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
@@ -29,7 +32,7 @@ enum Request {
         base_dir: PathBuf,
         cache_id: String,
         pools: PoolCoordinator,
-        reply: Sender<Result<ColdTierHandle, OpenError>>,
+        reply: Sender<Result<ColdTierHandle, InitError>>,
     },
     Close {
         base_dir: PathBuf,
@@ -47,6 +50,8 @@ pub enum InitError {
     Open(OpenError),
     /// The tier was closed, and not in order.
     Close(CloseError),
+    /// The registry has [`REGISTRY_TIERS_MAX`] tiers open; close one first.
+    TooMany,
     /// The queue of the registry is full; nothing was asked.
     QueueFull,
     /// The registry did not answer in time. It may open the tier all the same: ask again.
@@ -60,6 +65,7 @@ impl fmt::Display for InitError {
         match self {
             Self::Open(error) => write!(f, "{error}"),
             Self::Close(error) => write!(f, "{error}"),
+            Self::TooMany => write!(f, "the registry has {REGISTRY_TIERS_MAX} tiers open: close one first"),
             Self::QueueFull => write!(f, "{REGISTRY_QUEUE_CAPACITY} requests wait for the registry"),
             Self::TimedOut => f.write_str("the registry did not answer in time"),
             Self::Disconnected => f.write_str("the registry is gone"),
@@ -127,10 +133,15 @@ impl ColdTierCoordinator {
     /// # Errors
     /// That of the operating system when the thread can't be started.
     pub fn new(config: ColdTierConfig) -> io::Result<(ColdTierRegistry, Self)> {
+        Self::with_tiers_max(config, REGISTRY_TIERS_MAX)
+    }
+
+    fn with_tiers_max(config: ColdTierConfig, tiers_max: usize) -> io::Result<(ColdTierRegistry, Self)> {
         let (requests, inbox) = bounded(REGISTRY_QUEUE_CAPACITY);
         let (open_timeout, close_timeout) = (config.settings.open_timeout, config.settings.close_timeout);
-        let thread =
-            Builder::new().name("coldpress-registry".into()).spawn(move || serve(&config, &inbox))?;
+        let thread = Builder::new()
+            .name("coldpress-registry".into())
+            .spawn(move || serve(&config, &inbox, tiers_max))?;
         let registry = ColdTierRegistry { requests: requests.clone(), thread: Some(thread) };
         Ok((registry, Self { requests, open_timeout, close_timeout }))
     }
@@ -141,7 +152,8 @@ impl ColdTierCoordinator {
     /// [`InitError`].
     ///
     /// # Bounds
-    /// Waits at most the configured `open_timeout`. The registry opens one tier at a time.
+    /// Waits at most the configured `open_timeout`. The registry opens one tier at a time, and has at most
+    /// [`REGISTRY_TIERS_MAX`] open.
     pub fn open(
         &self,
         base_dir: &Path,
@@ -150,7 +162,7 @@ impl ColdTierCoordinator {
     ) -> Result<ColdTierHandle, InitError> {
         let (base_dir, cache_id) = (base_dir.to_path_buf(), cache_id.to_owned());
         let request = |reply| Request::Open { base_dir, cache_id, pools: pool_coordinator, reply };
-        self.ask(request, self.open_timeout)?.map_err(InitError::Open)
+        self.ask(request, self.open_timeout)?
     }
 
     /// Closes a tier; tells whether it was open here.
@@ -190,7 +202,7 @@ pub fn init_cold_tier(
 }
 
 /// The thread: it owns the tiers, and ends when it is told so or nobody can ask any more.
-fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>) {
+fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
     let mut tiers: HashMap<(PathBuf, String), ColdTier> = HashMap::new();
     for request in inbox {
         match request {
@@ -200,11 +212,14 @@ fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>) {
                 tiers.retain(|_, tier| tier.is_open());
                 let handle = match tiers.get(&key) {
                     Some(tier) => Ok(tier.handle()),
-                    None => ColdTier::open(&key.0, &key.1, config.clone(), pools).map(|tier| {
-                        let handle = tier.handle();
-                        tiers.insert(key, tier);
-                        handle
-                    }),
+                    None if tiers.len() >= tiers_max => Err(InitError::TooMany),
+                    None => ColdTier::open(&key.0, &key.1, config.clone(), pools)
+                        .map(|tier| {
+                            let handle = tier.handle();
+                            tiers.insert(key, tier);
+                            handle
+                        })
+                        .map_err(InitError::Open),
                 };
                 // Whoever asked may have given up; the tier stays for the next one.
                 let _ = reply.try_send(handle);
@@ -234,5 +249,25 @@ impl Drop for ColdTierRegistry {
         if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
             tracing::error!("the registry of tiers panicked");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{AllocationManager, PoolConfig};
+
+    #[test]
+    fn registry_that_is_full_opens_another_tier_once_one_is_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
+        let (_manager, pools) = AllocationManager::new(&pools).unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(2 << 20).build().unwrap();
+        let (_registry, coordinator) = ColdTierCoordinator::with_tiers_max(config, 2).unwrap();
+        let open = |id| coordinator.open(dir.path(), id, pools.clone());
+        assert!(open("a").is_ok() && open("b").is_ok() && open("a").is_ok());
+        assert!(matches!(open("c"), Err(InitError::TooMany)));
+        assert!(coordinator.close(dir.path(), "a").unwrap());
+        assert!(open("c").is_ok());
     }
 }

@@ -41,9 +41,9 @@ impl Terms {
             key_bytes,
             value_bytes,
             expires_s: expires.then_some(0),
-            origin: Some(Version { sequence: 0, offset: 0 }),
+            origin: None,
         };
-        header.record_bytes(&self.geometry).saturating_add(ENTRY_BYTES_MAX + self.tombstone)
+        self.charge(Kind::Value, header.record_bytes(&self.geometry), false)
     }
 
     /// The charge of a record as it lies on the medium: the same, whether it was relocated or not.

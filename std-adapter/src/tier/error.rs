@@ -24,6 +24,9 @@ pub enum TierError {
     NoRoom,
     /// The medium failed. Values stay readable; what was not written is tried again.
     Medium(MediumError),
+    /// All segment numbers of the log were issued, some four thousand million: it takes no more writes. Read it, and move to a
+    /// new one.
+    WornOut,
 }
 
 impl fmt::Display for TierError {
@@ -34,6 +37,9 @@ impl fmt::Display for TierError {
             Self::TimedOut => f.write_str("the deadline passed; the operation may still take effect"),
             Self::NoRoom => f.write_str("the log has no room: segments are kept for their damage"),
             Self::Medium(error) => write!(f, "{error}"),
+            Self::WornOut => {
+                f.write_str("all segment numbers of the log were issued: it takes no more writes")
+            }
         }
     }
 }

@@ -133,6 +133,12 @@ impl Open {
         (hash, partition_of(&hash, self.parts.len()))
     }
 
+    /// Refuses a key that is too long, with its length and the limit.
+    pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), (usize, u32)> {
+        let max = self.limits.key_bytes_max;
+        if key.len() > max as usize { Err((key.len(), max)) } else { Ok(()) }
+    }
+
     pub(crate) fn part(&self, index: usize) -> Result<&Part, TierError> {
         self.parts.get(index).ok_or(TierError::Closed)
     }

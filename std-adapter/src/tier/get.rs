@@ -15,9 +15,6 @@ use coldpress_core::log::KeyHash;
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
-/// How often a record that moves under a reader is looked up again.
-const LOOKUPS_MAX: u32 = 16;
-
 /// Where a value was found.
 enum Found {
     Absent,
@@ -38,6 +35,29 @@ enum Miss {
     OtherKey,
 }
 
+/// A record that moves under its reader: it is looked up again, each time in another place, until the deadline.
+#[derive(Default)]
+struct Chase {
+    last: Option<Location>,
+    deadline: Option<Instant>,
+}
+
+impl Chase {
+    /// Notes that the record was not where the index said.
+    fn miss(&mut self, open: &Open, at: Location, miss: &Miss) -> Result<(), GetError> {
+        if self.last.replace(at) == Some(at) {
+            // The same place twice is no record on the move.
+            return Err(match miss {
+                Miss::Medium(error) => TierError::Medium(*error).into(),
+                Miss::Invalid | Miss::OtherKey => GetError::Damaged,
+            });
+        }
+        let now = Instant::now();
+        let deadline = *self.deadline.get_or_insert(now + open.limits.op_timeout);
+        if now > deadline { Err(TierError::TimedOut.into()) } else { Ok(()) }
+    }
+}
+
 impl ColdTierHandle {
     /// Returns the value of a key, if it has one that has not expired.
     ///
@@ -45,7 +65,8 @@ impl ColdTierHandle {
     /// [`GetError`]; a damaged record is an error of its key alone.
     ///
     /// # Bounds
-    /// At most one read of the medium, more only while compaction moves the very record.
+    /// At most one read of the medium, more only while compaction moves the very record, and then until the configured
+    /// `op_timeout`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, GetError> {
         let mut value = Vec::new();
         Ok(self.get_into(key, &mut value)?.then_some(value))
@@ -59,10 +80,7 @@ impl ColdTierHandle {
         value.clear();
         let begun = Instant::now();
         self.enter(|open| {
-            let max = open.limits.key_bytes_max;
-            if key.len() > max as usize {
-                return Err(GetError::KeyTooLong { bytes: key.len(), max });
-            }
+            open.check_key(key).map_err(|(bytes, max)| GetError::KeyTooLong { bytes, max })?;
             let (hash, index) = open.route(key);
             let part = open.part(index)?;
             let counts = &part.shell.counts;
@@ -93,10 +111,7 @@ impl ColdTierHandle {
     /// [`GetError`].
     pub fn contains(&self, key: &[u8]) -> Result<bool, GetError> {
         self.enter(|open| {
-            let max = open.limits.key_bytes_max;
-            if key.len() > max as usize {
-                return Err(GetError::KeyTooLong { bytes: key.len(), max });
-            }
+            open.check_key(key).map_err(|(bytes, max)| GetError::KeyTooLong { bytes, max })?;
             let (hash, index) = open.route(key);
             let part = open.part(index)?;
             let now_s = open.now_s(part);
@@ -132,8 +147,8 @@ impl Part {
         value: &mut Vec<u8>,
     ) -> Result<bool, GetError> {
         self.check_alive()?;
-        let mut last: Option<Location> = None;
-        for _ in 0..LOOKUPS_MAX {
+        let mut chase = Chase::default();
+        loop {
             match self.look_up(open, hash, key, buffer) {
                 Found::Absent => return Ok(false),
                 Found::Damaged => return Err(GetError::Damaged),
@@ -146,7 +161,6 @@ impl Part {
                     if self.read_hot(open, hash, &stored, value) {
                         return Ok(true);
                     }
-                    let at = stored.location();
                     match self.read_stored(open, &stored, key, buffer, value) {
                         Ok(()) => {
                             self.keep_hot(open, hash, &stored, value);
@@ -154,19 +168,11 @@ impl Part {
                         }
                         Err(ReadError::Codec(error)) => return Err(GetError::Codec(error)),
                         Err(ReadError::Miss(Miss::OtherKey)) => return Ok(false),
-                        // The same place twice is no record on the move.
-                        Err(ReadError::Miss(Miss::Medium(error))) if last == Some(at) => {
-                            return Err(TierError::Medium(error).into());
-                        }
-                        Err(ReadError::Miss(Miss::Invalid)) if last == Some(at) => {
-                            return Err(GetError::Damaged);
-                        }
-                        Err(ReadError::Miss(_)) => last = Some(at),
+                        Err(ReadError::Miss(miss)) => chase.miss(open, stored.location(), &miss)?,
                     }
                 }
             }
         }
-        Err(TierError::TimedOut.into())
     }
 
     fn look_up(&self, open: &Open, hash: &KeyHash, key: Option<&[u8]>, buffer: &mut Vec<u8>) -> Found {
@@ -203,7 +209,7 @@ impl Part {
         value: &mut Vec<u8>,
     ) -> Result<(), ReadError> {
         let geometry = &open.terms.geometry;
-        self.fetch(open, stored, buffer)?;
+        self.fetch(open, stored, buffer).map_err(ReadError::Miss)?;
         let record = read_record(geometry, stored.location().sequence, buffer)
             .map_err(|_| ReadError::Miss(Miss::Invalid))?;
         if record.header.kind != Kind::Value {
@@ -217,13 +223,13 @@ impl Part {
     }
 
     /// Reads the bytes of a record.
-    fn fetch(&self, open: &Open, stored: &Stored, buffer: &mut Vec<u8>) -> Result<(), ReadError> {
+    fn fetch(&self, open: &Open, stored: &Stored, buffer: &mut Vec<u8>) -> Result<(), Miss> {
         let at = stored.location();
         let offset =
             u64::from(at.segment) * u64::from(open.terms.geometry.segment_bytes()) + u64::from(at.offset);
         // What an earlier read left is overwritten, so only growth is filled.
         buffer.resize(stored.record_bytes as usize, 0);
-        self.medium.read_at(offset, buffer).map_err(|error| ReadError::Miss(Miss::Medium(error)))
+        self.medium.read_at(offset, buffer).map_err(Miss::Medium)
     }
 
     /// The key of a hash that has a value.
@@ -237,8 +243,8 @@ impl Part {
             let pending = entry.pending.as_ref().and_then(|p| p.payload.get(..p.key_bytes as usize));
             (pending.map(<[u8]>::to_vec), entry.stored().copied())
         };
-        let mut last = None;
-        for _ in 0..LOOKUPS_MAX {
+        let mut chase = Chase::default();
+        loop {
             let stored = match self.shell.view(hash, look) {
                 Some((Some(key), _)) => return Ok(Some(key)),
                 Some((None, Some(stored))) => stored,
@@ -247,18 +253,13 @@ impl Part {
             let key = scratch::with_buffer(|buffer| {
                 self.fetch(open, &stored, buffer)?;
                 let record = read_record(&open.terms.geometry, stored.location().sequence, buffer);
-                record.map(|record| record.key.to_vec()).map_err(|_| ReadError::Miss(Miss::Invalid))
+                record.map(|record| record.key.to_vec()).map_err(|_| Miss::Invalid)
             });
             match key {
                 Ok(key) => return Ok(Some(key)),
-                Err(ReadError::Miss(Miss::Medium(error))) if last == Some(stored.location()) => {
-                    return Err(TierError::Medium(error).into());
-                }
-                Err(_) if last == Some(stored.location()) => return Err(GetError::Damaged),
-                Err(_) => last = Some(stored.location()),
+                Err(miss) => chase.miss(open, stored.location(), &miss)?,
             }
         }
-        Err(TierError::TimedOut.into())
     }
 
     fn read_hot(&self, open: &Open, hash: &KeyHash, stored: &Stored, value: &mut Vec<u8>) -> bool {
@@ -285,4 +286,33 @@ enum ReadError {
 
 fn decode(open: &Open, codec: u8, payload: &[u8], value: &mut Vec<u8>) -> Result<(), GetError> {
     scratch::decode(codec, payload, open.limits.value_bytes_max, value).map_err(GetError::Codec)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{AllocationManager, PoolConfig};
+    use crate::tier::{ColdTier, ColdTierConfig};
+
+    #[test]
+    fn record_that_moves_is_looked_up_until_the_deadline_and_the_same_place_twice_is_damage() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
+        let tier = ColdTier::open(dir.path(), "t", config, pools).unwrap();
+        let at = |sequence| Location { segment: 1, offset: 0, sequence };
+        tier.enter(|open| {
+            let mut chase = Chase::default();
+            for sequence in 0..1_000 {
+                assert_eq!(chase.miss(open, at(sequence), &Miss::Invalid), Ok(()));
+            }
+            assert_eq!(chase.miss(open, at(999), &Miss::Invalid), Err(GetError::Damaged));
+            let unreadable = Miss::Medium(MediumError::Unreadable);
+            let expected = GetError::Tier(TierError::Medium(MediumError::Unreadable));
+            assert_eq!(chase.miss(open, at(999), &unreadable), Err(expected));
+            chase.deadline = Instant::now().checked_sub(core::time::Duration::from_secs(1));
+            assert_eq!(chase.miss(open, at(1_000), &Miss::Invalid), Err(TierError::TimedOut.into()));
+        })
+        .unwrap();
+    }
 }

@@ -16,6 +16,7 @@ const PAUSE_MS_MAX: u64 = 2_000;
 pub(crate) struct Health {
     is_poisoned: AtomicBool,
     needs_reopen: AtomicBool,
+    is_worn_out: AtomicBool,
     error: AtomicU8,
     pause_ms: AtomicU64,
     until_ms: AtomicU64,
@@ -33,6 +34,15 @@ impl Health {
     /// What a failed sync should have made durable can't be read back: writes are refused until the tier is opened again.
     pub(crate) fn give_up(&self) {
         self.needs_reopen.store(true, Ordering::Release);
+    }
+
+    /// The log takes no more records, ever.
+    pub(crate) fn wear_out(&self) {
+        self.is_worn_out.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_worn_out(&self) -> bool {
+        self.is_worn_out.load(Ordering::Acquire)
     }
 
     /// The medium failed: writes are refused for a while, longer each time.
@@ -83,6 +93,7 @@ impl Health {
     pub(crate) fn reset(&self) {
         self.is_poisoned.store(false, Ordering::Release);
         self.needs_reopen.store(false, Ordering::Release);
+        self.is_worn_out.store(false, Ordering::Release);
         self.error.store(0, Ordering::Release);
         self.pause_ms.store(0, Ordering::Relaxed);
         self.until_ms.store(0, Ordering::Relaxed);

@@ -5,9 +5,7 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::VecDeque;
-use std::time::Instant;
 
-use coldpress_core::codec::{ChoicePolicy, CodecId, Trial, choose};
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
 use coldpress_core::log::{KeyHash, Kind, Location, Store};
 use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
@@ -16,8 +14,8 @@ use super::entry::{Entry, Stored, Terms};
 use super::expiry::{Move, Queue};
 use super::identity::key_hash;
 use super::latency::LatencySum;
+use super::recoder::Recoder;
 use super::shell::Shell;
-use crate::codec::Codecs;
 use crate::pool::{HotPools, PoolFigures};
 
 /// Entries looked at in one call of `due`.
@@ -94,7 +92,7 @@ impl Index {
             queue: Queue::default(),
             tombstones: Vec::new(),
             unwritten: VecDeque::new(),
-            recoder: Recoder { value_bytes_max, ..Recoder::default() },
+            recoder: Recoder::new(value_bytes_max),
         }
     }
 
@@ -370,11 +368,11 @@ impl Host for Index {
     }
 
     fn sample(&mut self, codec: u8, value: &[u8]) {
-        self.recoder.sample(codec, value);
+        self.recoder.sample(codec, value, self.shell.codec.load(Relaxed));
     }
 
     fn choose_codec(&mut self) -> u8 {
-        let choice = choose(&core::mem::take(&mut self.recoder.trial), &ChoicePolicy::default());
+        let choice = self.recoder.choose();
         tracing::info!(codec = %choice.codec, gain_permille = choice.gain_permille, reason = ?choice.reason, "codec chosen");
         self.shell.codec.store(choice.codec.tag(), Relaxed);
         choice.codec.tag()
@@ -426,53 +424,6 @@ pub struct Analysis {
     pub measured: Measured,
     /// What that means.
     pub report: EfficiencyReport,
-}
-
-/// Encodes values again, and measures the codecs on them.
-#[derive(Debug, Default)]
-struct Recoder {
-    codecs: Codecs,
-    trial: Trial,
-    value: Vec<u8>,
-    payload: Vec<u8>,
-    value_bytes_max: usize,
-}
-
-impl Recoder {
-    fn decode(&mut self, codec: u8, payload: &[u8]) -> Option<CodecId> {
-        let id = CodecId::try_from(codec).ok()?;
-        self.codecs.decode(id, payload, self.value_bytes_max, &mut self.value).ok()?;
-        Some(id)
-    }
-
-    fn recode(&mut self, from: u8, to: u8, payload: &[u8], out: &mut [u8]) -> Option<(u8, usize)> {
-        if from == to {
-            return None;
-        }
-        let to = CodecId::try_from(to).ok()?;
-        self.decode(from, payload)?;
-        let used = self.codecs.encode(to, &self.value, &mut self.payload);
-        if self.payload.len() >= payload.len() {
-            return None;
-        }
-        out.get_mut(..self.payload.len())?.copy_from_slice(&self.payload);
-        Some((used.tag(), self.payload.len()))
-    }
-
-    fn sample(&mut self, codec: u8, payload: &[u8]) {
-        if self.decode(codec, payload).is_none() {
-            return;
-        }
-        for id in CodecId::ALL {
-            if Codecs::check(id).is_err() {
-                continue;
-            }
-            let begun = Instant::now();
-            let _ = self.codecs.encode(id, &self.value, &mut self.payload);
-            let cost_ns = u64::try_from(begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-            self.trial.record(id, self.value.len() as u64, self.payload.len() as u64, cost_ns);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -29,6 +29,7 @@ mod log_clock;
 mod open;
 mod peek;
 mod put;
+mod recoder;
 mod reserve;
 mod room;
 mod scratch;
@@ -42,7 +43,8 @@ pub use config::{
     PENDING_BYTES_MIN,
 };
 pub use coordinator::{
-    ColdTierCoordinator, ColdTierRegistry, InitError, REGISTRY_QUEUE_CAPACITY, init_cold_tier,
+    ColdTierCoordinator, ColdTierRegistry, InitError, REGISTRY_QUEUE_CAPACITY, REGISTRY_TIERS_MAX,
+    init_cold_tier,
 };
 pub use dir::CACHE_ID_BYTES_MAX;
 pub use error::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};

@@ -189,7 +189,7 @@ impl ColdTierHandle {
     pub fn remove_with(&self, key: &[u8], durability: Durability) -> Result<bool, RemoveError> {
         let mut write = self
             .enter(|open| {
-                check_key(open, key).map_err(|(bytes, max)| RemoveError::KeyTooLong { bytes, max })?;
+                open.check_key(key).map_err(|(bytes, max)| RemoveError::KeyTooLong { bytes, max })?;
                 let (hash, part) = open.route(key);
                 let pending = Pending {
                     payload: Box::from(hash.0),
@@ -224,7 +224,7 @@ impl ColdTierHandle {
     fn prepare_put(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<Write, PutError> {
         let begun = Instant::now();
         let (mut write, codec, mut pending, terms) = self.enter(|open| {
-            check_key(open, key).map_err(|(bytes, max)| PutError::KeyTooLong { bytes, max })?;
+            open.check_key(key).map_err(|(bytes, max)| PutError::KeyTooLong { bytes, max })?;
             let limits = &open.limits;
             let max = limits.value_bytes_max;
             if value.len() > max as usize {
@@ -333,6 +333,9 @@ impl ColdTierHandle {
 impl Part {
     fn check_writable(&self) -> Result<(), TierError> {
         self.check_alive()?;
+        if self.shell.health.is_worn_out() {
+            return Err(TierError::WornOut);
+        }
         self.shell.health.refusal().map_or(Ok(()), |error| Err(TierError::Medium(error)))
     }
 
@@ -447,11 +450,6 @@ fn publish(entry: &mut Entry, write: &mut Option<Pending>) -> Publish {
     }
     entry.pending = Some(Box::new(new));
     Publish::Pending
-}
-
-fn check_key(open: &Open, key: &[u8]) -> Result<(), (usize, u32)> {
-    let max = open.limits.key_bytes_max;
-    if key.len() > max as usize { Err((key.len(), max)) } else { Ok(()) }
 }
 
 fn expiry(ttl: Option<Duration>, now_s: u32) -> Result<Option<u32>, PutError> {

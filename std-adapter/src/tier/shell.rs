@@ -205,8 +205,14 @@ impl Shell {
         let before = entry.weigh(terms);
         let result = change(entry);
         let after = entry.weigh(terms);
-        move_sum(&self.sums.charge, before.charge, after.charge);
-        move_sum(&self.sums.owed, before.owed, after.owed);
+        // A reservation reads both: in between, what is owed must look too little, never too much.
+        if after.owed < before.owed {
+            move_sum(&self.sums.owed, before.owed, after.owed);
+            move_sum(&self.sums.charge, before.charge, after.charge);
+        } else {
+            move_sum(&self.sums.charge, before.charge, after.charge);
+            move_sum(&self.sums.owed, before.owed, after.owed);
+        }
         move_sum(&self.sums.pending_bytes, before.pending_bytes, after.pending_bytes);
         move_sum(&self.sums.keys, before.keys, after.keys);
         result

@@ -177,3 +177,28 @@ fn open_on_a_dead_medium_is_given_up() {
     assert!(begun.elapsed() < SLACK);
     SYNCS.store(false, SeqCst);
 }
+
+#[test]
+fn log_whose_numbers_are_used_up_takes_no_more_writes_and_is_still_read() {
+    use coldpress_core::log::Marker;
+    let (_manager, pools) = pools();
+    let config = ColdTierConfig::builder().capacity_bytes(2 << 20).keep_hot_values(false);
+    let config = config.codec(crate::CodecId::Raw).op_timeout(Duration::from_secs(20)).build().unwrap();
+    let media = held_media(&config, &NEVER, &NEVER);
+    let marker = Marker { erases: 1, sequence_issued: u32::MAX - 4 };
+    media[0].write_at(0, &marker.encode()).unwrap();
+    let again = vec![media[0].try_clone().unwrap()];
+    let tier = ColdTier::open_on(media, config.clone(), pools.clone()).unwrap();
+    tier.put(b"first", b"v").unwrap();
+    tier.flush().unwrap();
+    // More than what can still be opened holds; where it is noticed depends on how far the worker is.
+    let refused = (0..600u32).find_map(|key| tier.put(&key.to_le_bytes(), &[7; 1_000]).err());
+    assert!(refused.is_none_or(|error| error == crate::PutError::Tier(TierError::WornOut)), "{refused:?}");
+    assert_eq!(tier.flush(), Err(TierError::WornOut));
+    assert_eq!(tier.remove(b"first"), Err(crate::RemoveError::Tier(TierError::WornOut)));
+    assert_eq!(tier.get(b"first"), Ok(Some(b"v".to_vec())));
+    assert_eq!(tier.get(&0u32.to_le_bytes()), Ok(Some(vec![7; 1_000])));
+    assert!(matches!(tier.close(), Err(CloseError::Unwritten { writes: 1.., .. })));
+    let tier = ColdTier::open_on(again, config, pools).unwrap();
+    assert_eq!(tier.get(b"first"), Ok(Some(b"v".to_vec())));
+}

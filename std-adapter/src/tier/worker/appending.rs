@@ -24,7 +24,7 @@ enum Appended {
     Busy,
     /// The log is full of live records.
     Full,
-    /// It will never fit.
+    /// The log takes no more records, ever.
     Never,
 }
 
@@ -32,6 +32,7 @@ impl Worker<'_> {
     /// Appends what was sent. Bounds: so many writes, and so many that are tried again before and behind them.
     pub(super) fn append_backlog(&mut self) {
         let now = self.now();
+        self.must_wait = false;
         if self.append_unwritten(now) && self.append_sent(now) {
             self.append_stalled(now);
         }
@@ -67,14 +68,14 @@ impl Worker<'_> {
                     }
                     Appended::Busy => {
                         self.backlog.push_front(Work::Dirty(hash, waiter));
+                        self.must_wait = true;
                         return false;
                     }
-                    // Removes behind it may free what it needs.
-                    Appended::Full | Appended::Never => {
+                    outcome @ (Appended::Full | Appended::Never) => {
                         self.shell.queued.fetch_sub(1, Relaxed);
-                        self.stalled.push_back(hash);
+                        let error = self.set_aside(hash, &outcome);
                         if let Some(waiter) = waiter {
-                            answer(&waiter, Err(TierError::NoRoom));
+                            answer(&waiter, Err(error));
                         }
                     }
                 },
@@ -86,8 +87,7 @@ impl Worker<'_> {
     /// Appends writes that failed, once the medium may be tried again; `false` when the log has to be waited for. They go
     /// before what was sent since, and have no place reserved in the queue.
     fn append_unwritten(&mut self, now: Now) -> bool {
-        let health = &self.shell.health;
-        if health.failure().is_some() && monotonic_ms() < health.retry_ms() {
+        if !self.is_retry_due() {
             return true;
         }
         for _ in 0..RETRIES_PER_TURN {
@@ -96,12 +96,28 @@ impl Worker<'_> {
                 Appended::Yes => {}
                 Appended::Busy => {
                     self.index.unwritten.push_front(hash);
+                    self.must_wait = true;
                     return false;
                 }
-                Appended::Full | Appended::Never => self.stalled.push_back(hash),
+                outcome @ (Appended::Full | Appended::Never) => {
+                    self.set_aside(hash, &outcome);
+                }
             }
         }
-        true
+        // Those that are left go before what was sent since, too.
+        self.index.unwritten.is_empty()
+    }
+
+    /// Keeps a write that found no place: it stays readable. Removes behind it may free what it needs; what never fits is not
+    /// tried again.
+    fn set_aside(&mut self, hash: KeyHash, outcome: &Appended) -> TierError {
+        if matches!(outcome, Appended::Never) {
+            self.never += 1;
+            self.shell.health.wear_out();
+            return TierError::WornOut;
+        }
+        self.stalled.push_back(hash);
+        TierError::NoRoom
     }
 
     /// Tries again what did not fit; flushes held for it are told that there is no room.
@@ -114,17 +130,20 @@ impl Worker<'_> {
                     self.stalled.push_front(hash);
                     break;
                 }
-                Appended::Full | Appended::Never => {
-                    self.stalled.push_back(hash);
-                    self.waiters.fail_held(TierError::NoRoom);
+                outcome @ (Appended::Full | Appended::Never) => {
+                    let error = self.set_aside(hash, &outcome);
+                    self.waiters.fail_held(error);
                 }
             }
+        }
+        if self.never > 0 {
+            self.waiters.fail_held(TierError::WornOut);
         }
     }
 
     /// Whether no write that was accepted has lost its position in the log, or never got one.
     fn is_nothing_left_behind(&self) -> bool {
-        self.index.unwritten.is_empty() && self.stalled.is_empty()
+        self.index.unwritten.is_empty() && self.stalled.is_empty() && self.never == 0
     }
 
     /// Whether so much is pending that writing should not wait for more.
@@ -164,19 +183,32 @@ impl Worker<'_> {
             Some(Err(AppendError::Busy | AppendError::NotMounted)) => Appended::Busy,
             Some(Err(AppendError::Full)) => Appended::Full,
             Some(Err(error)) => {
-                tracing::error!(%error, "a write can't be appended");
+                tracing::error!(partition = self.partition, %error, "the log takes no more writes");
                 Appended::Never
             }
         }
     }
 
-    /// Whether every write that was sent is in the log's buffer.
+    /// Whether more can be appended at once: only the bound of a turn kept it back.
+    pub(super) fn has_more_to_append(&self) -> bool {
+        !self.must_wait
+            && (!self.backlog.is_empty() || self.is_retry_due() && !self.index.unwritten.is_empty())
+    }
+
+    /// Whether what failed may be tried again.
+    fn is_retry_due(&self) -> bool {
+        let health = &self.shell.health;
+        health.failure().is_none() || monotonic_ms() >= health.retry_ms()
+    }
+
+    /// Whether every write that was sent is in the log's buffer, but for those that never will be.
     pub(super) fn is_all_appended(&self) -> bool {
-        self.backlog.is_empty() && self.is_nothing_left_behind() && self.messages.is_empty()
+        let is_none_to_try = self.index.unwritten.is_empty() && self.stalled.is_empty();
+        self.backlog.is_empty() && is_none_to_try && self.messages.is_empty()
     }
 
     /// Writes that were sent and are not in the log's buffer.
     pub(super) fn left_to_append(&self) -> u64 {
-        (self.backlog.len() + self.stalled.len() + self.index.unwritten.len()) as u64
+        (self.backlog.len() + self.stalled.len() + self.index.unwritten.len()) as u64 + self.never
     }
 }

@@ -107,6 +107,10 @@ pub(crate) struct Worker<'m> {
     backlog: VecDeque<Work>,
     /// Keys whose record did not fit a full log, tried again when something was freed.
     stalled: VecDeque<KeyHash>,
+    /// Writes that will never reach the log, which takes no more.
+    never: u64,
+    /// Whether the log has to be waited for before anything is appended.
+    must_wait: bool,
     waiters: Waiters,
     /// The surroundings of each task that was scheduled, in their order: tasks end in it too.
     scheduled: VecDeque<Scheduled>,
@@ -211,6 +215,8 @@ impl<'m> Worker<'m> {
             clock: settings.clock,
             backlog: VecDeque::new(),
             stalled: VecDeque::new(),
+            never: 0,
+            must_wait: false,
             waiters: Waiters::default(),
             scheduled: VecDeque::new(),
             posting: Posting::new(&setup.config),
@@ -308,7 +314,7 @@ impl<'m> Worker<'m> {
             if self.closing.is_some() && self.poll_closing() {
                 return true;
             }
-            if is_idle && self.messages.is_empty() {
+            if is_idle && self.messages.is_empty() && !self.has_more_to_append() {
                 let timeout = self.timeout();
                 if !timeout.is_zero() {
                     self.wait_for_input(timeout);
