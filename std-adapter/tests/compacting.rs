@@ -97,6 +97,7 @@ fn threshold_decides_whether_fragmented_pools_are_cleaned_up() {
         assert_eq!(measured.log_held_bytes, figures.live_bytes + figures.stale_bytes);
         assert!(measured.log_live_bytes > 0 && measured.log_held_bytes > measured.log_live_bytes);
         assert!(measured.latency_us.is_some() && measured.pool_held_bytes > 0);
+        assert_eq!((report.fresh_bytes, report.write_amplification_permille()), (0, None), "nobody put");
     }
 }
 

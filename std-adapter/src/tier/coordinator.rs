@@ -9,13 +9,14 @@ use std::collections::HashMap;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, TrySendError, bounded};
 
 use super::config::ColdTierConfig;
 use super::error::{CloseError, OpenError};
 use super::handle::ColdTierHandle;
-use super::open::ColdTier;
+use super::open::{ColdTier, is_over};
 use crate::pool::PoolCoordinator;
 
 /// Requests that can wait for the registry.
@@ -24,7 +25,7 @@ pub const REGISTRY_QUEUE_CAPACITY: usize = 256;
 /// Tiers that a registry has open at a time; each has two threads and a file for every partition.
 pub const REGISTRY_TIERS_MAX: usize = 1024;
 
-/// How long a drop waits for room in a full queue.
+/// How long a drop waits for room in a full queue, and for what the registry is doing just then.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 enum Request {
@@ -83,12 +84,14 @@ impl core::error::Error for InitError {
     }
 }
 
-/// Owns the thread that owns the tiers. Dropping it closes them all.
+/// Owns the thread that owns the tiers. Dropping it closes them all, at the same time, and waits for that at most half a minute
+/// beyond the configured `close_timeout`: a registry that is stuck in a dead medium is left alone.
 #[derive(Debug)]
 #[must_use = "the tiers are closed when their registry is dropped"]
 pub struct ColdTierRegistry {
     requests: Sender<Request>,
     thread: Option<JoinHandle<()>>,
+    close_timeout: Duration,
 }
 
 /// Asks the registry. Clone it for each thread that wants one.
@@ -142,7 +145,7 @@ impl ColdTierCoordinator {
         let thread = Builder::new()
             .name("coldpress-registry".into())
             .spawn(move || serve(&config, &inbox, tiers_max))?;
-        let registry = ColdTierRegistry { requests: requests.clone(), thread: Some(thread) };
+        let registry = ColdTierRegistry { requests: requests.clone(), thread: Some(thread), close_timeout };
         Ok((registry, Self { requests, open_timeout, close_timeout }))
     }
 
@@ -231,13 +234,25 @@ fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
                 };
                 let _ = reply.try_send(closed);
             }
-            Request::Stop => return,
+            Request::Stop => break,
         }
     }
+    close_all(tiers.into_values());
+}
+
+/// Closes all tiers at the same time, so that those on a dead medium don't add up.
+fn close_all(tiers: impl Iterator<Item = ColdTier>) {
+    std::thread::scope(|scope| {
+        for tier in tiers {
+            // A thread that can't be started drops the tier here.
+            let _ = Builder::new().name("coldpress-close".into()).spawn_scoped(scope, move || drop(tier));
+        }
+    });
 }
 
 impl Drop for ColdTierRegistry {
     fn drop(&mut self) {
+        let deadline = Instant::now() + self.close_timeout + STOP_TIMEOUT;
         match self.requests.send_timeout(Request::Stop, STOP_TIMEOUT) {
             // A registry that is gone needs no stop.
             Ok(()) | Err(SendTimeoutError::Disconnected(_)) => {}
@@ -246,7 +261,10 @@ impl Drop for ColdTierRegistry {
                 return;
             }
         }
-        if let Some(Err(_)) = self.thread.take().map(JoinHandle::join) {
+        let Some(thread) = self.thread.take() else { return };
+        if !is_over(&thread, deadline) {
+            tracing::error!("the registry of tiers does not end; it is left alone");
+        } else if thread.join().is_err() {
             tracing::error!("the registry of tiers panicked");
         }
     }
@@ -263,11 +281,13 @@ mod tests {
         let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
         let (_manager, pools) = AllocationManager::new(&pools).unwrap();
         let config = ColdTierConfig::builder().capacity_bytes(2 << 20).build().unwrap();
-        let (_registry, coordinator) = ColdTierCoordinator::with_tiers_max(config, 2).unwrap();
+        let (registry, coordinator) = ColdTierCoordinator::with_tiers_max(config, 2).unwrap();
         let open = |id| coordinator.open(dir.path(), id, pools.clone());
         assert!(open("a").is_ok() && open("b").is_ok() && open("a").is_ok());
         assert!(matches!(open("c"), Err(InitError::TooMany)));
         assert!(coordinator.close(dir.path(), "a").unwrap());
-        assert!(open("c").is_ok());
+        let (b, c) = (open("b").unwrap(), open("c").unwrap());
+        drop(registry);
+        assert!(!b.is_open() && !c.is_open(), "they were closed with it");
     }
 }

@@ -276,7 +276,7 @@ fn send_close(part: &Part, ends_ms: u64, span: &Span) -> Option<Receiver<Result<
 
 /// Waits until a thread is over or the deadline has passed; tells which. A worker that has said how it ended has only its
 /// syncer to wait for.
-fn is_over(worker: &JoinHandle<()>, deadline: Instant) -> bool {
+pub(super) fn is_over(worker: &JoinHandle<()>, deadline: Instant) -> bool {
     while !worker.is_finished() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
     }
