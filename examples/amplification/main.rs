@@ -15,7 +15,7 @@ use coldpress_core::log::{
 };
 use coldpress_core::tier::{
     Action, AppendError, Dropped, Fresh, Host, Input, Look, Memory, Now, Pending, Placed, Poll, Published,
-    Released, SlotMemory, Standing, Status, Streams, Tier, TierConfig,
+    Released, Settled, SlotMemory, Standing, Status, Streams, Tier, TierConfig,
 };
 use coldpress_examples::rng::Rng;
 use coldpress_examples::trace::{TraceOp, TraceReader};
@@ -266,8 +266,8 @@ impl Host for Index {
     fn gone(&mut self, _: &KeyHash) -> Option<Released> {
         None
     }
-    fn settle(&mut self) -> Option<Released> {
-        None
+    fn settle(&mut self) -> Settled {
+        Settled::End
     }
     fn due(&mut self, _: u32) -> Look {
         Look::End

@@ -132,3 +132,21 @@ fn riscv_loop_defragments_its_static_pool() {
     assert!(figures["pool_contended"] >= 1);
     assert_eq!(figures["pool_ram_bytes"], firmware::statics(&elf, &["firmware_exercise", "pool"]).unwrap());
 }
+
+#[test]
+fn cortex_m3_polls_take_as_many_instructions_however_many_keys() {
+    let folder = tempfile::tempdir().unwrap();
+    // At this pace the timer tells every instruction, and a long call still fits.
+    let counted = Firmware { shift: 7, ..CORTEX_M };
+    let Some((_, run)) = ran(&counted, "instructions", folder.path()) else { return };
+    let Some((_, again)) = ran(&counted, "instructions", folder.path()) else { return };
+    assert_eq!(run.log, again.log, "counts of instructions repeat exactly");
+    let kinds = ["poll", "compact", "rebuild", "expire", "sample", "mount"];
+    let rows = run.rows();
+    let most: Vec<_> =
+        rows.iter().map(|row| (row["keys"], kinds.iter().map(|kind| row[kind]).max().unwrap())).collect();
+    say(&format!("keys and the most instructions in one poll: {most:?}"));
+    assert_eq!(most.iter().map(|(keys, _)| *keys).collect::<Vec<_>>(), [100, 500, 1_000, 2_000]);
+    // Twenty times the keys: what is left of it is the choice of a victim, two passes over the 64 segments.
+    assert!(most[3].1 * 2 < most[0].1 * 3, "{most:?}");
+}

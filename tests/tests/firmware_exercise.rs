@@ -13,7 +13,7 @@ const OVERWRITES: u32 = 3_000;
 const SECTOR: u32 = 1_024;
 const SEGMENTS: usize = 32;
 type Memory = FlashMemory<SEGMENTS, { buckets_for(KEYS + 1) }, 64>;
-type Flash = RamNor<SECTOR>;
+type Flash = RamNor<'static, SECTOR>;
 
 static STORE: StoreCell<'_, Flash> = TryCell::new(None);
 fn turn() {
@@ -27,7 +27,7 @@ fn live(flash: Vec<u8>) -> (LifeReport, Vec<u8>) {
     let memory = Box::leak(Box::new(Memory::new()));
     let mut config = FlashConfig::new(SECTOR, 7);
     config.has_pools = true;
-    let mut tier = FlashTier::new(config, memory, Flash::new(flash.leak())).unwrap();
+    let mut tier = FlashTier::new(config, memory, Flash::new(flash.leak(), 2)).unwrap();
     tier.mount(clock::now()).unwrap();
     STORE.try_with(|place| *place = Some(Store::new(tier))).unwrap();
     let board = Board { store: &STORE, now: clock::now, sleep: clock::sleep, wait: &turn };

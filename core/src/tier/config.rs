@@ -87,6 +87,8 @@ pub struct TierConfig {
     pub pace: PaceConfig,
     /// The most bytes copied or checked in one poll.
     pub step_bytes: u32,
+    /// The most records, or entries of a footer, that a mount or the end of a segment takes in one poll.
+    pub step_records: u32,
     /// The clock is written to the log at least every so many seconds.
     pub time_every_s: u32,
     /// How far the wall clock may jump, while the machine runs or from the newest time on the medium at a mount, in seconds. A
@@ -119,6 +121,7 @@ impl TierConfig {
             wear_spread_max: u32::MAX,
             pace: PaceConfig { bytes_per_s: None },
             step_bytes: 256 << 10,
+            step_records: 256,
             time_every_s: 60,
             clock_jump_s_max: 366 * 24 * 3600,
             cleanup_timeout_ms: 500,
@@ -231,7 +234,11 @@ impl TierConfig {
         if g.segment_count() <= least {
             return Err(ConfigError::Segments(least + 1));
         }
-        if self.step_bytes == 0 || self.time_every_s == 0 || self.stale_permille_min > 1000 {
+        if self.step_bytes == 0
+            || self.step_records == 0
+            || self.time_every_s == 0
+            || self.stale_permille_min > 1000
+        {
             return Err(ConfigError::Steps);
         }
         if self.high_watermark_segments < self.low_watermark_segments {
@@ -330,7 +337,7 @@ pub enum ConfigError {
     Footers,
     /// The high watermark is below the low one.
     Watermarks,
-    /// `step_bytes` and `time_every_s` are at least 1, `stale_permille_min` at most 1,000.
+    /// `step_bytes`, `step_records` and `time_every_s` are at least 1, `stale_permille_min` at most 1,000.
     Steps,
 }
 

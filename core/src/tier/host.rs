@@ -101,8 +101,9 @@ pub trait Host {
     /// tombstone wins, then the copy in a sealed segment.
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published;
 
-    /// After a mount has found all records: returns the tombstones that nothing needs, one a call, then `None`.
-    fn settle(&mut self) -> Option<Released>;
+    /// After a mount has found all records: returns the tombstones that nothing needs, one a call. Each call looks at a bounded
+    /// number of entries.
+    fn settle(&mut self) -> Settled;
 
     /// Looks for a key whose record is due: expired (or, where so configured, idle) at `now_s`. Each call looks at a bounded
     /// number of entries.
@@ -139,6 +140,18 @@ pub enum Look {
     /// None among the entries that were looked at; there are more to look at.
     More,
     /// No record is due.
+    End,
+}
+
+/// What a look for tombstones that nothing needs came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Settled {
+    /// One that nothing needs any more.
+    Released(Released),
+    /// None among the entries that were looked at; there are more to look at.
+    More,
+    /// All were looked at.
     End,
 }
 

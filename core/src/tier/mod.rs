@@ -45,7 +45,7 @@ pub use config::{
 };
 pub use figures::{Counters, MountReport};
 pub use fresh::Fresh;
-pub use host::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
+pub use host::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
 
 use crate::cleanup::Ticket;
 use crate::compaction::{CompactionTask, Progress, Report};
@@ -333,7 +333,7 @@ impl<'m> Tier<'m> {
     /// Takes one step.
     ///
     /// # Bounds
-    /// One action, or one bounded step inside: at most `step_bytes` and one record of copying, or 256 entries of a footer, or
+    /// One action, or one bounded step inside: at most `step_bytes` and one record of copying, or `step_records` entries of a footer, or
     /// one pass over the segment table.
     pub fn poll<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
         match self.status {

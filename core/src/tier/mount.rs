@@ -11,7 +11,7 @@
 
 use super::log::{LANE_SCAN, Log};
 use super::scanner::{Found, Scan, Scanner};
-use super::{Host, MediumError, MountError, MountReport, Now, Poll};
+use super::{Host, MediumError, MountError, MountReport, Now, Poll, Settled};
 use crate::cleanup::Ticket;
 use crate::log::{Freed, Header, HeaderError, Kind, Marker, Segment, SegmentState, Store};
 
@@ -80,8 +80,6 @@ pub(super) struct Mount {
 
 /// Bytes of the records area looked at to tell whether anything was appended.
 const FIRST_RECORD_BYTES: u32 = 32;
-/// Segments or records taken in one poll.
-const STEPS_PER_POLL: u32 = 256;
 
 impl Mount {
     pub(super) fn new() -> Self {
@@ -105,7 +103,7 @@ impl Mount {
         self.report
     }
 
-    /// Takes a step. Bounds: [`STEPS_PER_POLL`] records, or one action.
+    /// Takes a step. Bounds: `step_records` records, or one action.
     pub(super) fn poll<H: Host>(
         &mut self,
         now: Now,
@@ -303,7 +301,7 @@ impl Mount {
             return Poll::Again;
         };
         let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));
-        for _ in 0..STEPS_PER_POLL {
+        for _ in 0..log.config.step_records {
             match self.step(log, host, &mut scanner) {
                 Scan::Read { offset, bytes } => {
                     self.state = State::Scan { pass, segment, scanner: Some(scanner) };
@@ -415,18 +413,21 @@ impl Mount {
     }
 
     fn settle<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
-        for _ in 0..STEPS_PER_POLL {
-            let Some(released) = host.settle() else {
-                let tally = log.tally();
-                self.report.quarantined_segments = tally.quarantined;
-                self.report.live_bytes = tally.live_bytes;
-                log.ages.recovered(log.segments);
-                let mark = log.raise_mark();
-                log.syncs.want_mark(mark);
-                self.state = State::Sync { mark };
-                return Poll::Again;
-            };
-            log.release(&released);
+        for _ in 0..log.config.step_records {
+            match host.settle() {
+                Settled::Released(released) => log.release(&released),
+                Settled::More => break,
+                Settled::End => {
+                    let tally = log.tally();
+                    self.report.quarantined_segments = tally.quarantined;
+                    self.report.live_bytes = tally.live_bytes;
+                    log.ages.recovered(log.segments);
+                    let mark = log.raise_mark();
+                    log.syncs.want_mark(mark);
+                    self.state = State::Sync { mark };
+                    break;
+                }
+            }
         }
         Poll::Again
     }

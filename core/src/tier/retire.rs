@@ -40,9 +40,6 @@ pub(super) struct Retire {
     marker: [u8; 32],
 }
 
-/// Entries counted down in one poll.
-const ENTRIES_PER_POLL: u32 = 256;
-
 impl Retire {
     pub(super) fn is_waiting(&self, ticket: Ticket) -> bool {
         match self.state {
@@ -55,7 +52,7 @@ impl Retire {
         self.marker.get(..log.geometry.padded(MARKER_BYTES) as usize).unwrap_or_default()
     }
 
-    /// Takes a step. Bounds: one pass over the table, or [`ENTRIES_PER_POLL`] entries, or one action.
+    /// Takes a step. Bounds: one pass over the table, or `step_records` entries, or one action.
     pub(super) fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
         match self.state {
             State::Idle => self.pick(now, log),
@@ -170,7 +167,7 @@ impl Retire {
             return Poll::Idle;
         }
         let failed = log.scan.result.take().is_some_and(|r| r.is_err());
-        for _ in 0..ENTRIES_PER_POLL {
+        for _ in 0..log.config.step_records {
             // What can't be read is not counted down: a tombstone may stay for nothing, and nothing comes back.
             let step = if failed { Scan::End { records_end: 0 } } else { scanner.next(log, host) };
             match step {

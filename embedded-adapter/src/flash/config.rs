@@ -79,6 +79,8 @@ impl FlashConfig {
             cleanup_timeout_ms: self.cleanup_timeout_ms,
             // One record a poll.
             step_bytes: 1,
+            // The index looks at the medium for most of them.
+            step_records: 8,
             ..TierConfig::new(geometry, store)
         })
     }

@@ -8,7 +8,7 @@
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Geometry, KeyHash, Kind, Location, Store, Version};
-use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
+use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
 
 use super::hash::{is_piece, key_hash};
 use super::medium::Medium;
@@ -17,6 +17,8 @@ use super::table::{At, COPIES_MAX, Entry, State, Table};
 
 /// Records looked at in one step for those that are due.
 const LOOKS_MAX: u32 = 8;
+/// Places of the table passed over in one look for tombstones that nothing needs.
+const SETTLED_MAX: usize = 64;
 
 /// The index, without the medium.
 #[derive(Debug)]
@@ -344,14 +346,16 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         self.take(hash, placed)
     }
 
-    fn settle(&mut self) -> Option<Released> {
-        while let Some((at, _, next)) = self.index.table.next_from(self.index.settled) {
+    fn settle(&mut self) -> Settled {
+        let end = self.index.settled.saturating_add(SETTLED_MAX).min(self.index.table.capacity());
+        while let Some((at, _, next)) = self.index.table.next_within(self.index.settled, end) {
             self.index.settled = next;
             if let Some(released) = self.let_go(at) {
-                return Some(released);
+                return Settled::Released(released);
             }
         }
-        None
+        self.index.settled = end;
+        if end == self.index.table.capacity() { Settled::End } else { Settled::More }
     }
 
     fn due(&mut self, now_s: u32) -> Look {

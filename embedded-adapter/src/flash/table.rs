@@ -267,7 +267,12 @@ impl<'m> Table<'m> {
 
     /// The entry at a position in the order of the table, and the position behind it. Bounds: passes over empty places.
     pub(super) fn next_from(&self, position: usize) -> Option<(At, Entry, usize)> {
-        (position..self.capacity()).find_map(|position| {
+        self.next_within(position, self.capacity())
+    }
+
+    /// The entry at a position below `end`, and the position behind it. Bounds: so many places.
+    pub(super) fn next_within(&self, position: usize, end: usize) -> Option<(At, Entry, usize)> {
+        (position..end).find_map(|position| {
             let at = At { bucket: position / WAYS, way: position % WAYS };
             Some((at, self.entry(at)?, position + 1))
         })

@@ -28,11 +28,13 @@ const VALUE_BYTES: usize = 64;
 const OVERWRITES: u32 = 5_000;
 const SECTOR_BYTES: u32 = 4_096;
 const SECTORS: usize = 64;
+/// An operation of the flash is done when it was asked for so often.
+const ASKS: u8 = 2;
 const FLASH_BYTES: usize = SECTORS * SECTOR_BYTES as usize;
 
 /// One key more says which life it is; the longest record takes a header of 20 bytes beside key and value.
 type Memory = FlashMemory<SECTORS, { buckets_for(KEYS + 1) }, 88>;
-type Flash = RamNor<SECTOR_BYTES>;
+type Flash = RamNor<'static, SECTOR_BYTES>;
 
 static FLASH: TryCell<[u8; FLASH_BYTES]> = TryCell::new([0; FLASH_BYTES]);
 static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
@@ -67,7 +69,7 @@ fn live() -> Result<LifeReport, StoreFault> {
     flash_file::load(bytes);
     let memory = MEMORY.take().map_err(|_| StoreFault::Held)?;
     let config = FlashConfig { has_pools: true, ..FlashConfig::new(SECTOR_BYTES, 7) };
-    let mut tier = FlashTier::new(config, memory, Flash::new(bytes)).map_err(|_| StoreFault::Build)?;
+    let mut tier = FlashTier::new(config, memory, Flash::new(bytes, ASKS)).map_err(|_| StoreFault::Build)?;
     tier.mount(clock::now()).map_err(StoreFault::Mount)?;
     STORE.try_with(|place| *place = Some(Store::new(tier))).map_err(|_| StoreFault::Held)?;
 

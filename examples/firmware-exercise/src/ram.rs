@@ -5,24 +5,21 @@ use coldpress_embedded::flash::{Medium, Started};
 
 /// Bytes that are written at once.
 const WRITE_UNIT: u32 = 4;
-/// How often an operation that was started says that it is not done yet.
-const PATIENCE: u8 = 2;
-
-/// A NOR flash over lent bytes, programmed in words and erased in sectors of `SECTOR` bytes to 0xFF.
-///
-/// Writes and erases are started and end later, as a controller's are that reports by an interrupt. A program of a word
+/// A NOR flash over lent bytes, programmed in words and erased in sectors of `SECTOR` bytes to 0xFF. A program of a word
 /// that is not blank is refused and counted.
 #[derive(Debug)]
-pub struct RamNor<const SECTOR: u32> {
-    bytes: &'static mut [u8],
+pub struct RamNor<'b, const SECTOR: u32> {
+    bytes: &'b mut [u8],
+    asks: u8,
     asks_left: u8,
     refused: u32,
 }
 
-impl<const SECTOR: u32> RamNor<SECTOR> {
-    /// Takes bytes as they are: what a flash held before.
-    pub fn new(bytes: &'static mut [u8]) -> Self {
-        Self { bytes, asks_left: 0, refused: 0 }
+impl<'b, const SECTOR: u32> RamNor<'b, SECTOR> {
+    /// Takes bytes as they are: what a flash held before. An operation ends when it was asked for so often, as a controller's
+    /// does that reports by an interrupt; with none, when its call returns.
+    pub fn new(bytes: &'b mut [u8], asks: u8) -> Self {
+        Self { bytes, asks, asks_left: 0, refused: 0 }
     }
 
     /// What the flash holds.
@@ -48,12 +45,12 @@ impl<const SECTOR: u32> RamNor<SECTOR> {
     }
 
     fn start(&mut self) -> Started {
-        self.asks_left = PATIENCE;
-        Started::UnderWay
+        self.asks_left = self.asks;
+        if self.asks == 0 { Started::Done } else { Started::UnderWay }
     }
 }
 
-impl<const SECTOR: u32> Medium for RamNor<SECTOR> {
+impl<const SECTOR: u32> Medium for RamNor<'_, SECTOR> {
     fn write_unit_bytes(&self) -> u32 {
         WRITE_UNIT
     }

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use coldpress_core::log::{KeyHash, Kind, Location, Store, Version};
-use coldpress_core::tier::{Dropped, Host, Look, Placed, Published, Released, Standing};
+use coldpress_core::tier::{Dropped, Host, Look, Placed, Published, Released, Settled, Standing};
 
 use crate::tier::key_hash;
 
@@ -146,13 +146,13 @@ impl Host for Index {
         published
     }
 
-    fn settle(&mut self) -> Option<Released> {
+    fn settle(&mut self) -> Settled {
         while let Some(hash) = self.tombstones.pop() {
             if let Some(released) = self.entries.get_mut(&hash).and_then(Entry::let_go) {
-                return Some(released);
+                return Settled::Released(released);
             }
         }
-        None
+        Settled::End
     }
 
     fn due(&mut self, _: u32) -> Look {

@@ -8,7 +8,7 @@ use std::collections::VecDeque;
 
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
 use coldpress_core::log::{KeyHash, Kind, Location, Store};
-use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
+use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
 
 use super::entry::{Entry, Stored, Terms};
 use super::expiry::{Move, Queue};
@@ -296,14 +296,14 @@ impl Host for Index {
         published
     }
 
-    fn settle(&mut self) -> Option<Released> {
+    fn settle(&mut self) -> Settled {
         while let Some(hash) = self.tombstones.pop() {
             if let Some(released) = self.mutate(&hash, let_go).flatten() {
-                return Some(released);
+                return Settled::Released(released);
             }
         }
         self.tombstones = Vec::new();
-        None
+        Settled::End
     }
 
     fn due(&mut self, now_s: u32) -> Look {

@@ -91,7 +91,17 @@ impl Run {
     /// Every word `name=number` of the log; the last of a name counts.
     #[must_use]
     pub fn figures(&self) -> BTreeMap<&str, u64> {
-        let words = self.log.iter().flat_map(|line| line.split(' '));
+        self.rows().into_iter().flatten().collect()
+    }
+
+    /// The words `name=number` of each line of the log.
+    #[must_use]
+    pub fn rows(&self) -> Vec<BTreeMap<&str, u64>> {
+        self.log.iter().map(|line| Self::row(line)).collect()
+    }
+
+    fn row(line: &str) -> BTreeMap<&str, u64> {
+        let words = line.split(' ');
         words
             .filter_map(|word| word.split_once('='))
             .filter_map(|(n, v)| Some((n, v.parse().ok()?)))

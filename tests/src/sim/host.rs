@@ -4,7 +4,7 @@ use core::cell::RefCell;
 use std::collections::BTreeMap;
 
 use coldpress_core::log::{KeyHash, Kind, Location, Store, Version};
-use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Standing};
+use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
 
 use super::budget::Asked;
 use super::rng::mixed;
@@ -265,9 +265,9 @@ impl Host for ModelHost {
         self.place(hash, placed, is_sealed)
     }
 
-    fn settle(&mut self) -> Option<Released> {
+    fn settle(&mut self) -> Settled {
         self.asked.get_mut().settled += 1;
-        self.entries.values_mut().find_map(Self::let_go)
+        self.entries.values_mut().find_map(Self::let_go).map_or(Settled::End, Settled::Released)
     }
 
     fn due(&mut self, now_s: u32) -> Look {

@@ -123,7 +123,7 @@ fn recovered_copies_tie_by_tombstone_then_by_seal() {
             let _ = fixture.index.recovered(&HASH, &at, is_sealed);
         }
         assert_eq!(fixture.index.standing(&HASH, stone.location), Standing::Live, "rule 7");
-        assert_eq!(fixture.index.settle(), None, "two other copies are left");
+        assert_eq!(fixture.index.settle(), Settled::End, "two other copies are left");
     }
     let mut fixture = fixture();
     let _ = fixture.index.recovered(&HASH, &copy, false);
@@ -139,8 +139,8 @@ fn lone_tombstone_recovered_is_settled() {
     let mut fixture = fixture();
     let stone = placed(4, Kind::Tombstone);
     assert_eq!(fixture.index.recovered(&HASH, &stone, true), Published::Live(None));
-    assert_eq!(fixture.index.settle(), Some(released(&stone)));
-    assert_eq!(fixture.index.settle(), None);
+    assert_eq!(fixture.index.settle(), Settled::Released(released(&stone)));
+    assert_eq!(fixture.index.settle(), Settled::End);
 }
 
 #[test]
