@@ -118,6 +118,15 @@ impl Segment {
         self.live_bytes.saturating_add(self.live_records.saturating_mul(growth_bytes))
     }
 
+    /// Bytes of the freed record of this segment, which counts as live in another while this one is on its way to be free.
+    #[must_use]
+    pub const fn freed_record_bytes(&self) -> u32 {
+        match self.freed_in {
+            Some((_, bytes)) => bytes,
+            None => 0,
+        }
+    }
+
     /// What cleaning it gains, in bytes; zero where it would cost as much as it yields.
     #[must_use]
     pub fn yield_bytes(&self, geometry: &Geometry, growth_bytes: u32) -> u32 {

@@ -259,12 +259,13 @@ impl TierConfig {
 /// end. That segment is there, for fresh records leave [`FREE_RESERVE`] free. Where there are no footers, U is taken less
 /// the freed record that each cleaning writes and a time record, too, so that a victim always yields more than it costs.
 ///
-/// With [`Streams::One`] fresh records fill up the segment that relocation opened, but only while [`FREE_RESERVE`] segments are
-/// free beside it: once the cleaning has given back the one it took. So whatever fresh records take of it, and however often a
-/// cut ends it early, the next cleaning finds as many free segments as with streams apart.
+/// With [`Streams::One`] fresh records fill up the segment that relocation opened, but only while as many segments are free
+/// beside it as ever: once the cleaning has given back the one it took. And relocation to the last free segment keeps the
+/// versions of records, so that an output that a cut ends early there is dead, and gives its segment back: however many cuts
+/// fall on compaction one after the other, one segment is left to go on with, and two free ones do.
 #[must_use]
 pub const fn reserve_segments(streams: Streams) -> u32 {
-    streams.count() + 2 + FREE_RESERVE + 1
+    streams.count() + 2 + free_reserve(streams) + 1
 }
 
 /// Free segments that fresh records may not take.
@@ -273,6 +274,15 @@ pub const fn reserve_segments(streams: Streams) -> u32 {
 /// more than it costs), and gives one back. The second is for an output that was sealed early, by a failed write or by a cut;
 /// the third lets a tombstone be appended while the first two are in use.
 pub const FREE_RESERVE: u32 = 3;
+
+/// [`FREE_RESERVE`] of a machine with these streams: with one alone, none is kept for tombstones beside relocation.
+#[must_use]
+pub const fn free_reserve(streams: Streams) -> u32 {
+    match streams {
+        Streams::One => FREE_RESERVE - 1,
+        _ => FREE_RESERVE,
+    }
+}
 
 const _: () = assert!(
     crate::log::SEGMENTS_MIN >= reserve_segments(Streams::Two) + 2,

@@ -64,7 +64,9 @@ pub enum Dropped {
 
 /// What the machine asks of its surroundings.
 ///
-/// All calls are answered from memory and at once: they do no I/O, wait for nothing, and call nothing of a user's.
+/// All calls are answered at once: they wait for nothing, and call nothing of a user's. A host on a service answers from memory
+/// alone; one on a device, whose index tells only where a record lies, may read the records of a few keys for it, as many as
+/// it bounds: a read of NOR flash is over when it returns.
 ///
 /// **Copies.** Rule 6 of the log (nothing comes back) needs to know when a tombstone may go. The index keeps, per key, the
 /// number of physical copies of it on the medium, live or stale, tombstones included: one up at [`publish`](Host::publish),
@@ -98,7 +100,7 @@ pub trait Host {
     fn gone(&mut self, hash: &KeyHash) -> Option<Released>;
 
     /// A mount found a record. `is_sealed` tells whether its segment was sealed; of two copies with the same version a
-    /// tombstone wins, then the copy in a sealed segment.
+    /// tombstone wins, then the copy in a sealed segment, then that in the segment of the lower sequence.
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published;
 
     /// After a mount has found all records: returns the tombstones that nothing needs, one a call. Each call looks at a bounded

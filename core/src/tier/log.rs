@@ -3,7 +3,7 @@
 use heapless::Vec;
 
 use super::clock::Clock;
-use super::config::{FREE_RESERVE, Memory, SLOTS_MAX, Stream, Streams, TierConfig};
+use super::config::{Memory, SLOTS_MAX, Stream, Streams, TierConfig, free_reserve};
 use super::opening::Opening;
 use super::slot::Slot;
 use super::sync::Syncs;
@@ -197,7 +197,7 @@ impl<'m> Log<'m> {
     /// can be, because a segment under suspicion comes first.
     pub(super) fn may_open(&self, stream: Stream, is_freed: bool) -> bool {
         match (stream, self.free()) {
-            (Stream::Hot | Stream::Warm, free) => free > FREE_RESERVE,
+            (Stream::Hot | Stream::Warm, free) => free > self.free_reserve(),
             (Stream::Young | Stream::Old, 0) => false,
             (Stream::Young | Stream::Old, 1) => is_freed || self.has_suspects() || !self.has_dead(),
             (Stream::Young | Stream::Old, _) => true,
@@ -323,18 +323,37 @@ impl<'m> Log<'m> {
         Terms { geometry: &self.geometry, growth_bytes, policy, appended: self.appended_bytes }
     }
 
+    /// Free segments that fresh records may not take.
+    pub(super) const fn free_reserve(&self) -> u32 {
+        free_reserve(self.config.streams)
+    }
+
     /// Tells whether a fresh record waits for room that nothing under way gives it. `coming` segments are free or will be.
     pub(super) fn lacks_room(&self, coming: u32) -> bool {
-        self.wanted_bytes > 0 && coming <= FREE_RESERVE && self.rest() < self.wanted_bytes
+        self.wanted_bytes > 0 && coming <= self.free_reserve() && self.rest() < self.wanted_bytes
     }
 
     /// The origin of a relocated record.
     ///
-    /// With one stream it has none: it is written as if a client had put it again, which saves its bytes. It is the newest of its
-    /// key then, for what a client appended before is published (see [`append_relocated`](Self::append_relocated)), and what
-    /// a client appends later lies behind it or in a segment of a higher sequence.
+    /// With one stream it has none, but in a rescue: it is written as if a client had put it again, which saves its bytes. It is
+    /// the newest of its key then, for what a client appended before is published (see
+    /// [`append_relocated`](Self::append_relocated)), and what a client appends later lies behind it or in a segment of a higher
+    /// sequence.
     pub(super) fn origin(&self, version: Version) -> Option<Version> {
-        (self.config.streams != Streams::One).then_some(version)
+        (self.config.streams != Streams::One || self.is_rescuing()).then_some(version)
+    }
+
+    /// Tells whether relocation goes to the last free segment, with one stream.
+    ///
+    /// A cut there must not leave an output with something live in it while its victim is not empty: no segment would be left
+    /// to go on with (rule 12). So records keep their versions, and a mount takes the copy in the lower segment: what a cut ends
+    /// early is dead, and is erased.
+    pub(super) fn is_rescuing(&self) -> bool {
+        self.config.streams == Streams::One
+            && match self.filling(Stream::Old).and_then(|index| self.slots.get(index)) {
+                Some(slot) => slot.is_rescue,
+                None => self.free() <= 1,
+            }
     }
 
     /// Tells whether a fresh record may go into a segment that relocation opened.
@@ -342,7 +361,7 @@ impl<'m> Log<'m> {
     /// Only once the cleaning that opened it has given a segment back: else power cuts in a row, each after one fresh record,
     /// would each leave one segment more that is sealed early, and no victim freed (rule 12).
     pub(super) fn may_share(&self) -> bool {
-        self.config.streams != Streams::One || self.free() >= FREE_RESERVE
+        self.config.streams != Streams::One || self.free() >= self.free_reserve()
     }
 
     /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.

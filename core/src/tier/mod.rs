@@ -41,7 +41,7 @@ mod tasks;
 pub use action::{Action, AppendError, Input, MediumError, MountError, Now, Poll, StaleTicket, TasksFull};
 pub use config::{
     ConfigError, FREE_RESERVE, Memory, Pending, SLOTS_MAX, SlotMemory, Stream, Streams, TierConfig,
-    reserve_segments,
+    free_reserve, reserve_segments,
 };
 pub use figures::{Counters, MountReport};
 pub use fresh::Fresh;

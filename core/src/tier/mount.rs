@@ -275,6 +275,7 @@ impl Mount {
             return Err(MountError::Foreign);
         }
         self.report.is_new = self.store.is_none() && !self.has_marker;
+        self.finish_lone_erase(log);
         log.store = self.store.unwrap_or(log.store);
         // A segment that can't be read may have a sequence above all that was seen, by less than the number of segments.
         if self.unreadable_segments > 0 {
@@ -282,6 +283,21 @@ impl Mount {
         }
         host.identify(&log.store);
         Ok(())
+    }
+
+    /// With no segment free, one that holds only what loses is erased without a freed record, alone (see the retiring of
+    /// segments). Only then is none free at a mount, and a segment without a header is that one, torn: it is erased again, for
+    /// nothing could go on else (rule 12).
+    fn finish_lone_erase(&mut self, log: &mut Log<'_>) {
+        if log.count(SegmentState::Free) + log.count(SegmentState::Freeing) > 0 {
+            return;
+        }
+        for index in 0..log.geometry.segment_count() {
+            if log.state_of(index) == SegmentState::Quarantined {
+                log.set_state(index, SegmentState::Freeing);
+                self.report.torn_segments += 1;
+            }
+        }
     }
 
     fn next_segment(log: &Log<'_>, from: u32) -> Option<u32> {

@@ -295,6 +295,8 @@ impl Mover {
                         log.release(&super::Released { location: at, record_bytes: record.record_bytes });
                         Verdict::Skip
                     }
+                    // A tombstone would be live in an output that a cut ends early.
+                    Dropped::NeedsTombstone if log.is_rescuing() => Verdict::Copy,
                     Dropped::NeedsTombstone => {
                         self.victim.expired_records += 1;
                         Verdict::Tombstone

@@ -192,6 +192,15 @@ impl Log<'_> {
             Some(index) => index,
             None => self.take_opening(stream, is_freed)?,
         };
+        // It was made for another segment than the one there is now: it is made again.
+        let is_keyed = incoming.header.kind.is_keyed();
+        if self.config.streams == Streams::One
+            && is_keyed
+            && self.is_rescuing() != incoming.header.origin.is_some()
+        {
+            self.is_stirred = true;
+            return Err(AppendError::Busy);
+        }
         self.place(index, incoming)
     }
 

@@ -42,6 +42,8 @@ pub(super) struct Slot<'m> {
     pub(super) segment: u32,
     pub(super) sequence: u32,
     pub(super) stream: Stream,
+    /// Whether it was the last free segment: see [`Log::is_rescuing`].
+    pub(super) is_rescue: bool,
     /// Offset in the segment of the first byte in the buffer.
     pub(super) base: u32,
     /// Where the next record goes.
@@ -62,6 +64,7 @@ impl<'m> Slot<'m> {
             segment: 0,
             sequence: 0,
             stream: Stream::Warm,
+            is_rescue: false,
             base: 0,
             head: 0,
             footer: FooterWriter::default(),
@@ -129,12 +132,14 @@ impl<'m> Slot<'m> {
 impl Log<'_> {
     /// Begins to fill a segment that was opened.
     pub(super) fn fill_slot(&mut self, index: usize, segment: u32, sequence: u32, stream: Stream) {
+        let is_rescue = self.free() == 0;
         let records_at = self.geometry.records_at();
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.state = SlotState::Filling;
         slot.segment = segment;
         slot.sequence = sequence;
         slot.stream = stream;
+        slot.is_rescue = is_rescue;
         slot.base = records_at;
         slot.head = records_at;
         slot.footer = FooterWriter::default();

@@ -14,7 +14,6 @@
 
 use heapless::Deque;
 
-use super::config::FREE_RESERVE;
 use super::evict::Evict;
 use super::expire::Expire;
 use super::log::Log;
@@ -117,7 +116,7 @@ impl Tasks {
     pub(super) fn debt_permille(log: &Log<'_>) -> u16 {
         let free = log.free();
         let high = log.config.high_watermark_segments.max(1);
-        match free.checked_sub(FREE_RESERVE + 1) {
+        match free.checked_sub(log.free_reserve() + 1) {
             None => 1000,
             Some(above) => {
                 let permille = high.saturating_sub(above).saturating_mul(999) / high;
@@ -176,7 +175,7 @@ impl Tasks {
             + log.count(SegmentState::Erased);
         let (low, high) = (log.config.low_watermark_segments, log.config.high_watermark_segments);
         let was_short = self.is_short;
-        let is_low = coming < FREE_RESERVE + if was_short { high } else { low };
+        let is_low = coming < log.free_reserve() + if was_short { high } else { low };
         self.is_short = !self.is_closing && (is_low || log.lacks_room(coming));
         log.counters.shortages += u64::from(self.is_short && !was_short);
         let suspects = log.has_suspects();
@@ -204,7 +203,7 @@ impl Tasks {
     fn begin_by_wear(&mut self, log: &mut Log<'_>, mover: &mut Mover) -> bool {
         let passed = log.counters.erases - self.wear_seen;
         let is_off = log.config.wear_spread_max == u32::MAX || self.is_closing;
-        if is_off || passed < if self.is_short { WEAR_EVERY } else { 1 } || log.free() < FREE_RESERVE {
+        if is_off || passed < if self.is_short { WEAR_EVERY } else { 1 } || log.free() < log.free_reserve() {
             return false;
         }
         self.wear_seen = log.counters.erases;
@@ -316,7 +315,7 @@ impl Tasks {
 
     /// Tells whether no segment can be freed any more: nothing is on its way, and no victim yields anything.
     pub(super) fn is_stuck(log: &Log<'_>, mover: &Mover) -> bool {
-        if log.free() > FREE_RESERVE || !mover.is_idle() || log.leaving() > 0 {
+        if log.free() > log.free_reserve() || !mover.is_idle() || log.leaving() > 0 {
             return false;
         }
         let victim: Option<Choice> = choose(&log.terms(Policy::Greedy), log.segments, |_, _| true);

@@ -23,6 +23,9 @@ pub struct FlashConfig {
     pub clock_jump_s_max: u32,
     /// How long the pools have to answer a cleanup request, in milliseconds.
     pub cleanup_timeout_ms: u32,
+    /// How many more erases the most worn segment may have than the least worn one before cold data is moved for it; `u32::MAX`
+    /// for as many as come. Under writes without a pause it may be half more.
+    pub wear_spread_max: u32,
     /// Whether the firmware has pools, and carries out the requests that [`poll`](super::FlashTier::poll) hands out.
     pub has_pools: bool,
 }
@@ -38,6 +41,7 @@ impl FlashConfig {
             time_every_s: 60,
             clock_jump_s_max: 366 * 24 * 3600,
             cleanup_timeout_ms: 500,
+            wear_spread_max: 64,
             has_pools: false,
         }
     }
@@ -77,6 +81,7 @@ impl FlashConfig {
             time_every_s: self.time_every_s,
             clock_jump_s_max: self.clock_jump_s_max,
             cleanup_timeout_ms: self.cleanup_timeout_ms,
+            wear_spread_max: self.wear_spread_max,
             // One record a poll.
             step_bytes: 1,
             // The index looks at the medium for most of them.

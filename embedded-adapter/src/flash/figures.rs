@@ -17,7 +17,7 @@ pub struct Figures {
     pub entries: u32,
     /// Entries that it takes.
     pub entries_max: u32,
-    /// Bytes of live records, each as long as it will be once relocated.
+    /// Bytes of live records.
     pub charged_bytes: u64,
     /// Bytes of live records that the medium is sure to hold.
     pub charge_bytes_max: u64,
@@ -83,11 +83,19 @@ impl<M: Medium> FlashTier<'_, M> {
         self.worst
     }
 
-    /// Bytes of all live records, as they will be once relocated. Bounds: one pass over the segment table.
+    /// Bytes of all live records of keys. Bounds: one pass over the segment table.
     pub(super) fn charged_bytes(&self) -> u64 {
         let counts = |state| !matches!(state, SegmentState::Erased | SegmentState::Quarantined);
-        let live = self.tier.segments().iter().filter(|segment| counts(segment.state));
-        live.map(|segment| u64::from(segment.relocation_bytes(0))).sum()
+        let mut live = 0u64;
+        // The machine's own freed records are not theirs: room for these is kept beside.
+        let mut freed = 0u64;
+        for segment in self.tier.segments() {
+            freed += u64::from(segment.freed_record_bytes());
+            if counts(segment.state) {
+                live += u64::from(segment.live_bytes);
+            }
+        }
+        live.saturating_sub(freed)
     }
 
     /// Takes a call into account.

@@ -6,6 +6,8 @@
 //! count of copies. That errs to the safe side (a tombstone may stay longer than needed; nothing comes back and nothing that
 //! is live is dropped), and ends at the next mount, which counts anew.
 
+use core::cmp::Reverse;
+
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Geometry, KeyHash, Kind, Location, Store, Version};
 use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
@@ -191,7 +193,10 @@ impl<M: Medium> Desk<'_, '_, M> {
         };
         self.index.count_up(found.at);
         let is_tombstone = found.entry.state == State::Tombstone;
-        if (placed.version, placed.kind == Kind::Tombstone) <= (found.version, is_tombstone) {
+        // Of copies that tie, the one in the lower segment: an output that a cut ended early is dead then (rule 10).
+        let sequence = self.index.sequence_of(&self.flash.geometry, found.entry.place);
+        let new_rank = (placed.version, placed.kind == Kind::Tombstone, Reverse(placed.location.sequence));
+        if new_rank <= (found.version, is_tombstone, Reverse(sequence)) {
             return Published::Stale;
         }
         let was_live = found.entry.state != State::Dead;

@@ -187,10 +187,11 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     fn check_capacity(&self, charge: u32, found: Option<&Found>) -> Result<(), PutError> {
-        let freed =
+        let replaced =
             found.filter(|found| found.entry.state != State::Dead).map_or(0, |found| found.record_bytes);
-        let charged = self.charged_bytes().saturating_sub(u64::from(freed));
-        if charged + u64::from(charge) > self.charge_bytes_max { Err(PutError::Full) } else { Ok(()) }
+        // What is no longer than what it replaces always fits.
+        let charged = self.charged_bytes().saturating_sub(u64::from(replaced)) + u64::from(charge);
+        if charge > replaced && charged > self.charge_bytes_max { Err(PutError::Full) } else { Ok(()) }
     }
 
     fn check_keys(&mut self, hash: &KeyHash) -> Result<(), PutError> {

@@ -157,7 +157,10 @@ fn released(placed: &Placed) -> Released {
 
 /// Of two copies the higher version wins; with the same version a tombstone does, then the one in a sealed segment (rules 7 and 10).
 fn wins(new: &Newest, old: &Newest) -> bool {
-    let rank = |at: &Newest| (at.placed.version, at.placed.kind == Kind::Tombstone, at.is_sealed);
+    let rank = |at: &Newest| {
+        let lower = core::cmp::Reverse(at.placed.location.sequence);
+        (at.placed.version, at.placed.kind == Kind::Tombstone, at.is_sealed, lower)
+    };
     rank(new) > rank(old)
 }
 

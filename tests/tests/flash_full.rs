@@ -1,0 +1,117 @@
+//! A full flash tier whose power is cut again and again, mostly in the middle of compaction (rule 12, I-GC-2).
+
+use std::collections::BTreeMap;
+
+use coldpress_core::tier::Now;
+use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
+use coldpress_tests::flash::Flash;
+use coldpress_tests::sim::Rng;
+
+type Device = Flash<4, 512>;
+type Memory = FlashMemory<14, { buckets_for(120) }, 96>;
+type Tier<'m> = FlashTier<'m, NorMedium<&'m mut Device>>;
+
+/// What a key may hold: the acknowledged value, or one whose put was cut.
+type Model = BTreeMap<u32, Vec<u32>>;
+
+const NOW: Now = Now { monotonic_ms: 1, wall_s: 50 };
+
+fn built<'m>(memory: &'m mut Memory, flash: &'m mut Device) -> Tier<'m> {
+    match FlashTier::new(FlashConfig::new(512, 1), memory, NorMedium::new(flash)) {
+        Ok(tier) => tier,
+        Err(error) => panic!("{error}"),
+    }
+}
+
+fn value(key: u32, version: u32, bytes: usize) -> Vec<u8> {
+    (0..bytes).map(|at| (key * 7 + version * 13 + at as u32) as u8).collect()
+}
+
+/// Puts until the value is taken, the power is gone, or nothing goes on.
+fn put(tier: &mut Tier<'_>, key: u32, value: &[u8]) -> Result<(), PutError> {
+    for _ in 0..2_000 {
+        match tier.put(NOW, &key.to_le_bytes(), value) {
+            Err(PutError::NeedsCompaction) if tier.medium().flash().has_power() => drop(tier.poll(NOW, 8)),
+            done => return done,
+        }
+    }
+    panic!("I-GC-2: key {key} is put off for ever\n{:?}", tier.figures());
+}
+
+fn check(tier: &mut Tier<'_>, model: &mut Model, bytes: usize) {
+    let mut out = [0; 96];
+    for (key, versions) in model {
+        let found = tier.get(NOW, &key.to_le_bytes(), &mut out).map(|found| found.map(<[u8]>::to_vec));
+        let is = |version: &u32| found == Ok(Some(value(*key, *version, bytes)));
+        let Some(at) = versions.iter().position(is) else {
+            panic!("I-LOG-4: key {key} reads as {found:?}, one of {versions:?} was expected");
+        };
+        *versions = vec![versions[at]];
+    }
+}
+
+fn fill(tier: &mut Tier<'_>, bytes: usize) -> Model {
+    let mut model = Model::new();
+    for key in 0..1_000 {
+        match put(tier, key, &value(key, 0, bytes)) {
+            Ok(()) => drop(model.insert(key, vec![0])),
+            Err(PutError::Full) => return model,
+            Err(error) => panic!("{error}"),
+        }
+    }
+    panic!("a medium without end");
+}
+
+/// Lives of a few changes each on a full medium, and a longer one now and then.
+fn cut_often(bytes: usize, seed: u64, changes_max: u64) {
+    let (mut memory, mut flash, mut rng) = (Memory::new(), Device::new(14, 0xFF), Rng::new(seed));
+    let mut model = {
+        let mut tier = built(&mut memory, &mut flash);
+        tier.mount(NOW).unwrap();
+        fill(&mut tier, bytes)
+    };
+    let keys = model.len() as u32;
+    let mut version = 0;
+    for life in 0..400u32 {
+        flash.power_on();
+        let is_long = life % 20 == 19;
+        if !is_long {
+            flash.cut_after(rng.below(changes_max), rng.below(u64::MAX));
+        }
+        let mut tier = built(&mut memory, &mut flash);
+        let is_mounted = tier.mount(NOW).is_ok();
+        assert!(is_mounted || !tier.medium().flash().has_power(), "the mount always succeeds");
+        if !is_mounted {
+            continue;
+        }
+        let has_power = |tier: &Tier<'_>| tier.medium().flash().has_power();
+        if has_power(&tier) {
+            check(&mut tier, &mut model, bytes);
+        }
+        for _ in 0..if is_long { 2 * keys } else { keys } {
+            if !has_power(&tier) {
+                break;
+            }
+            version += 1;
+            let key = rng.below(keys.into()) as u32;
+            let put = put(&mut tier, key, &value(key, version, bytes));
+            let Some(versions) = model.get_mut(&key) else { continue };
+            match put {
+                Ok(()) => *versions = vec![version],
+                Err(error) => {
+                    assert!(!has_power(&tier), "life {life}: {error}\n{:?}", tier.figures());
+                    versions.push(version);
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn full_tier_cut_in_the_middle_of_compaction_always_goes_on() {
+    for (bytes, changes_max) in [(8, 12), (30, 12), (30, 40), (72, 6), (72, 12), (72, 80)] {
+        for seed in 0..12 {
+            cut_often(bytes, seed, changes_max);
+        }
+    }
+}
