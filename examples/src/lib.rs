@@ -5,11 +5,14 @@
 //! the [`tier`] behind it and [`memory`] as its double), the [`model`] that every answer is checked against, and the threads that [`drive`]
 //! the one and [`check`] the other, with the [`latency`] of each call.
 //! [`options`] become a [`plan`], the plan becomes a [`replay`], and that a [`table`], a [`picture`] and [`figures`].
+//!
+//! [`image`] is what the program of that name is built from.
 
 pub mod check;
 pub mod content;
 pub mod drive;
 pub mod figures;
+pub mod image;
 pub mod latency;
 pub mod memory;
 pub mod model;

@@ -12,6 +12,8 @@ pub struct MountReport {
     pub live_bytes: u64,
     /// Records that did not validate, with valid ones behind them.
     pub damaged_records: u32,
+    /// Segments whose last record does not validate: a cut tore it while it was written, or it is damaged.
+    pub torn_records: u32,
     /// Segments without a footer: they were open when the tier was left.
     pub unsealed_segments: u32,
     /// Segments that are neither blank nor readable, kept as they are.

@@ -401,6 +401,7 @@ impl Mount {
             segment.mark = 0;
         }
         self.report.unsealed_segments += u32::from(!scanner.has_footer);
+        self.report.torn_records += u32::from(scanner.is_torn);
     }
 
     fn recover<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, found: &Found, has_footer: bool) {

@@ -91,6 +91,8 @@ pub(super) struct Scanner {
     good_end: u32,
     /// A damaged record that counts as damage only if a good one follows; else it is a torn tail.
     doubt: Option<u32>,
+    /// Whether the last bytes do not validate: a cut tore them, or they are damaged.
+    pub(super) is_torn: bool,
     /// Where a record was last looked for behind the doubt, unit by unit.
     search: Option<u32>,
     /// Whether every record that was written is known to lie before `end`.
@@ -126,6 +128,7 @@ impl Scanner {
             end: used,
             good_end: geometry.records_at(),
             doubt: None,
+            is_torn: false,
             search: None,
             is_bounded: known.used_bytes > 0,
             has_footer: false,
@@ -343,6 +346,7 @@ impl Scanner {
     }
 
     fn good<H: Host>(&mut self, log: &Log<'_>, record: &Record<'_>, host: &H) -> Scan {
+        self.is_torn = false;
         if let Some(offset) = self.doubt.take() {
             self.search = None;
             return Scan::Damage { offset };
@@ -367,9 +371,11 @@ impl Scanner {
         let is_first = self.doubt.is_none();
         let doubt = *self.doubt.get_or_insert(self.cursor);
         let unit = log.geometry.write_unit();
+        // The end of the records, where all was right before it; more than a tag must be blank for that.
+        let is_end = error == RecordError::Blank && is_first && self.is_blank_as_a_header(log);
+        self.is_torn |= !is_end;
         let next = match error {
-            // The end of the records, where all was right before it; more than a tag must be blank for that.
-            RecordError::Blank if is_first && self.is_blank_as_a_header(log) => None,
+            _ if is_end => None,
             RecordError::Mismatch(bytes) if log.config.has_footers => self.cursor.checked_add(bytes),
             _ if log.config.has_footers => None,
             _ => {

@@ -103,7 +103,8 @@ impl<'m, M: Medium> FlashTier<'m, M> {
             match self.step(now, &mut allowance, &mut Work::default()) {
                 Step::Done | Step::Waiting => {}
                 Step::Spent => allowance = self.whole_allowance(),
-                Step::Idle => return Err(FlashMountError::Unfinished),
+                // Refused, or waiting for what does not come.
+                Step::Idle => break,
             }
         }
         self.mounted()

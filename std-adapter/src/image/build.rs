@@ -1,7 +1,9 @@
 //! Making an image.
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Checksum, Geometry, Identity, KEY_BYTES_MAX, Kind, Store};
+use coldpress_core::log::{
+    Checksum, Geometry, Identity, KEY_BYTES_MAX, Kind, RecordHeader, SegmentState, Store,
+};
 use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
 
 use super::error::BuildError;
@@ -68,7 +70,30 @@ impl ImageWriter<'_> {
     ) -> Result<(), BuildError> {
         let mut stored = Vec::new();
         let used = self.codecs.encode(codec, value, &mut stored);
+        self.check_capacity(key, &stored, expires_s)?;
         self.append(Kind::Value, used.tag(), key, key, &stored, expires_s)
+    }
+
+    /// Refuses what the image is not sure to hold once everything live was relocated.
+    fn check_capacity(&self, key: &[u8], stored: &[u8], expires_s: Option<u32>) -> Result<(), BuildError> {
+        let geometry = &self.config.geometry;
+        let [key_bytes, value_bytes] =
+            [key, stored].map(|bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX));
+        let charge = self.config.charge_bytes(key_bytes, value_bytes, expires_s.is_some());
+        let header =
+            RecordHeader { kind: Kind::Value, codec: 1, key_bytes, value_bytes, expires_s, origin: None };
+        // What it may grow by, and so may every other.
+        let growth_bytes = charge.saturating_sub(header.record_bytes(geometry));
+        let segments = self.machine.tier.segments().iter();
+        let live = segments.filter(|segment| segment.state != SegmentState::Erased);
+        let live: u64 = live.map(|segment| u64::from(segment.relocation_bytes(growth_bytes))).sum();
+        let hash = index::hash(geometry.identity(), &self.store, key);
+        let replaced = self.machine.index.live(&hash).map_or(0, |placed| u64::from(placed.record_bytes));
+        let needed = live.saturating_sub(replaced).saturating_add(u64::from(charge));
+        if needed > self.config.charge_bytes_max() {
+            return Err(BuildError::Append(AppendError::Full));
+        }
+        Ok(())
     }
 
     /// Removes a key; one that is not there costs nothing.
@@ -76,7 +101,7 @@ impl ImageWriter<'_> {
     /// # Errors
     /// [`BuildError`]; then nothing was written.
     pub fn remove(&mut self, key: &[u8]) -> Result<(), BuildError> {
-        let hash = index::hash(&self.store, key);
+        let hash = index::hash(self.config.geometry.identity(), &self.store, key);
         match self.config.geometry.identity() {
             Identity::KeyedHash => self.append(Kind::Tombstone, CodecId::Raw.tag(), key, &hash.0, &[], None),
             _ => self.append(Kind::Tombstone, CodecId::Raw.tag(), key, key, &[], None),
@@ -96,7 +121,7 @@ impl ImageWriter<'_> {
         if key.is_empty() || key.len() > KEY_BYTES_MAX as usize {
             return Err(BuildError::Key(KEY_BYTES_MAX));
         }
-        let hash = index::hash(&self.store, key);
+        let hash = index::hash(self.config.geometry.identity(), &self.store, key);
         let payload = [stored_key, value].concat();
         let checksum = Checksum::of(&payload);
         // Each record is written before the next one comes, so the index knows the newest version.

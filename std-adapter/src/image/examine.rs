@@ -1,8 +1,8 @@
 //! Reading one segment of an image, record by record.
 
 use coldpress_core::log::{
-    Checksum, Entries, FooterEntry, Geometry, Header, KeyHash, Kind, Location, Record, RecordError,
-    SegmentState, Trailer, TrailerError, Version, read_record,
+    Checksum, Entries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location,
+    RECORD_HEADER_BYTES_MIN, Record, RecordError, SegmentState, Trailer, TrailerError, Version, read_record,
 };
 
 use super::error::ImageError;
@@ -119,6 +119,11 @@ fn footer(geometry: &Geometry, sequence: u32, bytes: &[u8]) -> Result<(Vec<Foote
     Ok((found, trailer.records_end))
 }
 
+/// Whether no record was ever begun here: more than a tag is blank.
+fn is_blank_header(geometry: &Geometry, bytes: &[u8]) -> bool {
+    bytes.iter().take(RECORD_HEADER_BYTES_MIN as usize).all(|byte| *byte == geometry.erase_value())
+}
+
 impl Walk<'_> {
     fn segment(&mut self, bytes: &[u8]) {
         let geometry = self.image.geometry;
@@ -160,23 +165,31 @@ impl Walk<'_> {
     fn unlisted(&mut self, bytes: &[u8]) {
         let geometry = self.image.geometry;
         let end = geometry.trailer_at();
-        let mut doubtful = Vec::new();
+        // Where there are no footers a length may be what is damaged, and lead over good records (as the mount has it).
+        let searches = geometry.identity() == Identity::KeyBytes;
+        let mut doubt = None;
         let mut good_end = geometry.records_at();
         let mut offset = good_end;
         while offset < end {
             let place = bytes.get(offset as usize..end as usize).unwrap_or_default();
             offset = match read_record(&geometry, self.sequence, place) {
                 Ok(record) => {
-                    self.contents.damage.append(&mut doubtful);
+                    if let Some(offset) = doubt.take() {
+                        self.contents.damage.push(Damage::Record { offset, hash: None, is_live: false });
+                    }
                     self.take(self.at(offset), &record);
                     good_end = offset + record.record_bytes;
                     good_end
                 }
-                Err(RecordError::Mismatch(bytes)) if bytes <= end - offset => {
-                    doubtful.push(Damage::Record { offset, hash: None, is_live: false });
-                    offset + bytes
+                Err(RecordError::Blank) if doubt.is_none() && is_blank_header(&geometry, place) => break,
+                Err(error) => {
+                    doubt.get_or_insert(offset);
+                    match error {
+                        _ if searches => offset + geometry.write_unit(),
+                        RecordError::Mismatch(bytes) if bytes <= end - offset => offset + bytes,
+                        _ => break,
+                    }
                 }
-                Err(_) => break,
             };
         }
         let rest = bytes.get(good_end as usize..end as usize).unwrap_or_default();
@@ -212,10 +225,11 @@ impl Walk<'_> {
 impl Image {
     /// The hash under which a record is known; `None` for a record of the machine's own.
     fn identity(&self, record: &Record<'_>) -> Option<KeyHash> {
-        use coldpress_core::log::Identity;
         match (record.header.kind, self.geometry.identity()) {
             (Kind::Tombstone, Identity::KeyedHash) => record.key.first_chunk().map(|hash| KeyHash(*hash)),
-            (Kind::Value | Kind::Tombstone, _) => Some(index::hash(&self.store, record.key)),
+            (Kind::Value | Kind::Tombstone, _) => {
+                Some(index::hash(self.geometry.identity(), &self.store, record.key))
+            }
             (Kind::Freed | Kind::Time, _) => None,
         }
     }

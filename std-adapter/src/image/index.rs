@@ -2,14 +2,21 @@
 
 use std::collections::HashMap;
 
-use coldpress_core::log::{KeyHash, Kind, Location, Store, Version};
+use coldpress_core::log::{Identity, KeyHash, Kind, Location, Store, Version};
 use coldpress_core::tier::{Dropped, Host, Look, Placed, Published, Released, Settled, Standing};
 
+use super::pieces::is_piece;
 use crate::tier::key_hash;
 
-/// Identifies a key of a store. Where keys are stored as they are, the hash key is all zeros.
-pub(super) fn hash(store: &Store, key: &[u8]) -> KeyHash {
-    key_hash(&store.hash_key, key)
+/// Identifies a key of a store. Where keys are stored as they are, the hash key is all zeros, and the first byte tells a piece
+/// of a long value from a value.
+pub(super) fn hash(identity: Identity, store: &Store, key: &[u8]) -> KeyHash {
+    let mut hash = key_hash(&store.hash_key, key);
+    if identity == Identity::KeyBytes {
+        let [first, ..] = &mut hash.0;
+        *first = u8::from(is_piece(key));
+    }
+    hash
 }
 
 /// What is known of a key.
@@ -22,8 +29,9 @@ struct Entry {
 }
 
 /// The index.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Index {
+    identity: Identity,
     entries: HashMap<KeyHash, Entry>,
     store: Option<Store>,
     /// Keys whose newest record was a tombstone when the mount found it.
@@ -31,6 +39,10 @@ pub(super) struct Index {
 }
 
 impl Index {
+    pub(super) fn new(identity: Identity) -> Self {
+        Self { identity, entries: HashMap::new(), store: None, tombstones: Vec::new() }
+    }
+
     /// The newest record of a key, if it is a value or a tombstone that is still needed.
     pub(super) fn live(&self, hash: &KeyHash) -> Option<&Placed> {
         self.entries.get(hash).filter(|entry| entry.is_live).map(|entry| &entry.newest)
@@ -41,10 +53,13 @@ impl Index {
         self.entries.get(hash).map(|entry| entry.newest.version)
     }
 
-    /// Keys that have a value.
+    /// Keys that have a value; pieces are parts of one.
     pub(super) fn values(&self) -> usize {
-        let is_value = |entry: &&Entry| entry.is_live && entry.newest.kind == Kind::Value;
-        self.entries.values().filter(is_value).count()
+        let is_piece = |hash: &KeyHash| self.identity == Identity::KeyBytes && hash.0.starts_with(&[1]);
+        let is_value = |(hash, entry): &(&KeyHash, &Entry)| {
+            entry.is_live && entry.newest.kind == Kind::Value && !is_piece(hash)
+        };
+        self.entries.iter().filter(is_value).count()
     }
 
     fn place(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
@@ -85,7 +100,7 @@ impl Host for Index {
     }
 
     fn hash(&self, key: &[u8]) -> KeyHash {
-        key_hash(&self.store.map_or([0; 16], |store| store.hash_key), key)
+        self.store.as_ref().map_or_else(KeyHash::default, |store| hash(self.identity, store, key))
     }
 
     fn standing(&self, hash: &KeyHash, at: Location) -> Standing {

@@ -15,7 +15,9 @@ const PLACED: usize = 16;
 
 /// The configuration for a shape. A machine that `only_reads` takes any record that a segment can hold.
 pub(super) fn config(geometry: Geometry, store: Store, only_reads: bool) -> TierConfig {
-    let config = TierConfig { streams: Streams::Two, ..TierConfig::new(geometry, store) };
+    // Footers name keys by their hash, which says nothing where keys are stored as they are.
+    let has_footers = geometry.identity() == Identity::KeyedHash;
+    let config = TierConfig { streams: Streams::Two, has_footers, ..TierConfig::new(geometry, store) };
     if only_reads {
         let record_bytes_max = geometry.usable_bytes().saturating_sub(ENTRY_BYTES_MAX + TRAILER_BYTES);
         return TierConfig { record_bytes_max, ..config };
@@ -43,9 +45,7 @@ pub(super) struct Buffers {
 impl Buffers {
     /// Memory for a configuration, with footers of up to so many bytes.
     pub(super) fn new(config: &TierConfig, footer_bytes: usize) -> Self {
-        // Footers name keys by their hash, which says nothing where keys are stored as they are.
-        let is_keyed = config.geometry.identity() == Identity::KeyedHash;
-        let footer_bytes = if is_keyed { footer_bytes } else { 0 };
+        let footer_bytes = if config.has_footers { footer_bytes } else { 0 };
         let record = config.record_bytes_max as usize;
         let slot = |_| Slot {
             records: vec![0; record],
@@ -119,7 +119,7 @@ impl<'m> Machine<'m> {
     ) -> Result<Self, ConfigError> {
         let tier = Tier::new(config, buffers.lend())?;
         let now = Now { monotonic_ms: 0, wall_s: time_s };
-        Ok(Self { tier, index: Index::default(), geometry: config.geometry, now })
+        Ok(Self { tier, index: Index::new(config.geometry.identity()), geometry: config.geometry, now })
     }
 
     /// The time, which moves on a millisecond a look.

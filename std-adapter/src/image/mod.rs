@@ -31,6 +31,7 @@ mod error;
 mod examine;
 mod index;
 mod machine;
+mod pieces;
 mod probe;
 mod source;
 
@@ -49,6 +50,7 @@ pub use self::examine::{Contents, Damage, StoredRecord};
 
 use self::index::Index;
 use self::machine::{Buffers, Machine};
+use self::pieces::{Head, PIECES};
 use self::source::Source;
 use crate::codec::Codecs;
 
@@ -132,7 +134,7 @@ impl Image {
         self.clock_s
     }
 
-    /// Keys that have a value, expired ones included.
+    /// Keys that have a value, expired ones included. A value that was written in pieces is one.
     #[must_use]
     pub fn len(&self) -> usize {
         self.index.values()
@@ -144,12 +146,30 @@ impl Image {
         self.index.values() == 0
     }
 
-    /// Reads the value of a key, decoded, as a reader finds it at a time.
+    /// Reads the value of a key, decoded and in one piece, as a reader finds it at a time.
     ///
     /// # Errors
-    /// [`ImageError::Damaged`] where its record does not validate; [`ImageError::Codec`] where this build can't decode it.
+    /// [`ImageError::Damaged`] where a record of it does not validate or is not there; [`ImageError::Codec`] where this build
+    /// can't decode it.
     pub fn get(&self, key: &[u8], now_s: u32) -> Result<Option<Vec<u8>>, ImageError> {
-        let hash = index::hash(&self.store, key);
+        let Some((at, codec, stored)) = self.stored(key, now_s)? else { return Ok(None) };
+        if codec != PIECES || self.geometry.identity() != Identity::KeyBytes {
+            return decode(codec, &stored).map(Some);
+        }
+        let damaged = ImageError::Damaged(at);
+        let head = Head::from_bytes(&stored).ok_or(damaged)?;
+        let mut value = Vec::new();
+        for index in 0..head.pieces {
+            let piece = self.stored(&head.piece_key(index, key), now_s)?;
+            let (_, codec, stored) = piece.ok_or(damaged)?;
+            value.extend(decode(codec, &stored)?);
+        }
+        if value.len() == head.bytes as usize { Ok(Some(value)) } else { Err(damaged) }
+    }
+
+    /// Where the value of a key lies, its codec, and its bytes as stored.
+    fn stored(&self, key: &[u8], now_s: u32) -> Result<Option<(Location, u8, Vec<u8>)>, ImageError> {
+        let hash = index::hash(self.geometry.identity(), &self.store, key);
         let Some(placed) = self.index.live(&hash) else { return Ok(None) };
         let is_expired = placed.expires_s.is_some_and(|at| at <= now_s);
         if placed.kind != Kind::Value || is_expired {
@@ -158,7 +178,7 @@ impl Image {
         let at = placed.location;
         let bytes = self.read_at(at, placed.record_bytes)?;
         match read_record(&self.geometry, at.sequence, &bytes) {
-            Ok(record) if record.key == key => decode(record.header.codec, record.value).map(Some),
+            Ok(record) if record.key == key => Ok(Some((at, record.header.codec, record.value.to_vec()))),
             _ => Err(ImageError::Damaged(at)),
         }
     }

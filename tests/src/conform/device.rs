@@ -1,9 +1,9 @@
 //! The embedded adapter's flash tier, on flash in memory.
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{MediumError, Now};
+use coldpress_core::tier::{MediumError, MountReport, Now};
 use coldpress_embedded::flash::{
-    Cursor, FlashConfig, FlashMemory, FlashMountError, FlashTier, NorMedium, PutError, buckets_for,
+    Cursor, FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, NorMedium, PutError, buckets_for,
 };
 use coldpress_std::clock::ManualClock;
 
@@ -100,6 +100,23 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
         panic!("I-GC-2: a write that stays busy: {:?}", self.tier().figures())
     }
 
+    /// What the mount found.
+    #[must_use]
+    pub fn mount_report(&self) -> MountReport {
+        let report = self.tier.as_ref().map(FlashTier::mounted);
+        report.and_then(Result::ok).unwrap_or_else(|| panic!("it is mounted"))
+    }
+
+    /// Reads, and tells how that failed.
+    ///
+    /// # Errors
+    /// [`GetError`].
+    pub fn try_get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, GetError> {
+        let mut out = [0; DEVICE_RECORD_MAX];
+        let now = now(self.clock);
+        self.tier().get(now, key, &mut out).map(|value| value.map(<[u8]>::to_vec))
+    }
+
     /// Puts, and tells how that failed.
     ///
     /// # Errors
@@ -109,6 +126,18 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
             Some(ttl_s) => tier.put_with_ttl(now, key, value, ttl_s),
             None => tier.put(now, key, value),
         })
+    }
+
+    /// Puts a value in pieces of so many bytes; a cut may fall between any two.
+    ///
+    /// # Errors
+    /// As [`try_put`](Self::try_put).
+    pub fn put_in_pieces(&mut self, key: &[u8], value: &[u8], piece_bytes: usize) -> Result<(), PutError> {
+        self.write(|tier, now| tier.begin(now, key, None))?;
+        for piece in value.chunks(piece_bytes) {
+            self.write(|tier, now| tier.put_piece(now, key, piece))?;
+        }
+        self.write(|tier, now| tier.commit(now, key))
     }
 
     /// Removes, and tells how that failed.
@@ -141,10 +170,7 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Adapter
     }
 
     fn get(&mut self, key: &[u8]) -> Option<Vec<u8>> {
-        let mut out = [0; DEVICE_RECORD_MAX];
-        let now = now(self.clock);
-        let value = self.tier().get(now, key, &mut out).unwrap_or_else(|error| panic!("get: {error}"));
-        value.map(<[u8]>::to_vec)
+        self.try_get(key).unwrap_or_else(|error| panic!("get: {error}"))
     }
 
     fn contains(&mut self, key: &[u8]) -> bool {

@@ -1,0 +1,166 @@
+//! What the `image` program is told on its command line.
+
+use core::str::FromStr;
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Parser, Subcommand};
+use coldpress_core::codec::CodecId;
+use coldpress_core::log::{Geometry, GeometryError, Identity};
+
+/// Builds, verifies, dumps and sums up images: files of segments, such as a service's partition or the flash of a device.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "image", version, about)]
+pub struct Job {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do with an image.
+#[derive(Debug, Clone, Subcommand)]
+pub enum Command {
+    /// Makes an image from lines of KEY=VALUE, or from generated keys
+    Build(Build),
+    /// Checks every record; ends with 1 where anything is damaged
+    Verify {
+        /// The image
+        file: PathBuf,
+    },
+    /// Prints the records
+    Dump {
+        /// The image
+        file: PathBuf,
+        /// Only the newest record of each key that has one
+        #[arg(long)]
+        live: bool,
+        /// One JSON object a line
+        #[arg(long)]
+        json: bool,
+    },
+    /// Prints the table of segments, wear and damage
+    Stats {
+        /// The image
+        file: PathBuf,
+        /// One JSON object
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// How an image is made.
+#[derive(Debug, Clone, Args)]
+pub struct Build {
+    /// The image; it must not be there yet
+    pub file: PathBuf,
+
+    /// Lines of KEY=VALUE, - for the standard input; empty ones and those that begin with # are skipped
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["keys", "value_bytes", "rounds"])]
+    pub input: Option<PathBuf>,
+
+    /// Without an input: so many generated keys
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    pub keys: u32,
+
+    /// Bytes of a generated value
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    pub value_bytes: u32,
+
+    /// How often each generated key is written
+    #[arg(long, value_name = "N", default_value_t = 3)]
+    pub rounds: u32,
+
+    /// Bytes of a segment: what one erase gives back
+    #[arg(long, value_name = "BYTES", default_value_t = 4096)]
+    pub segment_bytes: u32,
+
+    /// Segments of the image
+    #[arg(long, value_name = "N", default_value_t = 64)]
+    pub segments: u32,
+
+    /// Bytes that are programmed as one: 1 to 32
+    #[arg(long, value_name = "BYTES", default_value_t = 4)]
+    pub write_unit: u32,
+
+    /// What erased bytes read as: ff or 00
+    #[arg(long, value_name = "HEX", default_value = "ff", value_parser = erase_value)]
+    pub erase_value: u8,
+
+    /// How keys are identified: bytes (devices) or hash (services)
+    #[arg(long, value_name = "NAME", default_value = "bytes")]
+    pub identity: IdentityName,
+
+    /// Codec of the values: raw, lz4, heatshrink, zstd
+    #[arg(long, value_name = "NAME", default_value = "raw", value_parser = codec)]
+    pub codec: CodecId,
+
+    /// Number of the store; its hash key and generated values follow from it
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    pub store: u64,
+
+    /// The wall clock that the image carries, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 0)]
+    pub time: u32,
+
+    /// Seconds to live of every value
+    #[arg(long, value_name = "SECONDS")]
+    pub ttl: Option<u32>,
+}
+
+impl Job {
+    /// The image.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        match &self.command {
+            Command::Build(build) => &build.file,
+            Command::Verify { file } | Command::Dump { file, .. } | Command::Stats { file, .. } => file,
+        }
+    }
+}
+
+impl Build {
+    /// The shape.
+    ///
+    /// # Errors
+    /// [`GeometryError`] names what is out of bounds.
+    pub fn geometry(&self) -> Result<Geometry, GeometryError> {
+        let identity = match self.identity {
+            IdentityName::Bytes => Identity::KeyBytes,
+            IdentityName::Hash => Identity::KeyedHash,
+        };
+        Geometry::new(self.segment_bytes, self.segments, self.write_unit, self.erase_value, identity)
+    }
+}
+
+/// How keys are identified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum IdentityName {
+    /// By their bytes.
+    Bytes,
+    /// By a keyed hash.
+    Hash,
+}
+
+impl FromStr for IdentityName {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        match text {
+            "bytes" => Ok(Self::Bytes),
+            "hash" => Ok(Self::Hash),
+            _ => Err("it is bytes or hash"),
+        }
+    }
+}
+
+fn erase_value(text: &str) -> Result<u8, &'static str> {
+    match text.trim_start_matches("0x") {
+        "ff" | "FF" => Ok(0xFF),
+        "00" | "0" => Ok(0x00),
+        _ => Err("it is ff or 00"),
+    }
+}
+
+fn codec(text: &str) -> Result<CodecId, &'static str> {
+    let found = CodecId::ALL.into_iter().find(|id| id.name() == text);
+    found.ok_or("it is raw, lz4, heatshrink or zstd")
+}
