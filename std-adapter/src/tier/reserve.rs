@@ -1,7 +1,7 @@
 //! Reservations: a place in the worker's queue, pending bytes, capacity. Each is made before what it is for, so that nothing
 //! behind it can lack it.
 
-use core::sync::atomic::Ordering::{AcqRel, Relaxed};
+use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
 use coldpress_core::log::KeyHash;
@@ -123,14 +123,16 @@ impl Part {
         let longest = shell.longest_record.load(Relaxed).max(record);
         let most = open.limits.charge_bytes_max(&open.terms, longest, shell.quarantined.load(Relaxed));
         let gross_max = most.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
-        // What the key itself is charged comes off, as it stands: another write of it may end between two tries.
+        // What the key itself is charged comes off. It is read anew in each try, and behind the charge, like what is owed: where
+        // the exchange succeeds the charge was the same from one to the other, so a write that ends just then can make both look
+        // smaller than they are, which refuses, and never larger.
         let replaced = || {
             let settled = |weight: Weight| weight.charge.saturating_sub(weight.owed);
             shell.view(hash, |entry| settled(entry.weigh(&open.terms))).unwrap_or(0)
         };
-        let mut charge = shell.sums.charge.load(Relaxed);
+        let mut charge = shell.sums.charge.load(Acquire);
         loop {
-            let settled = charge.saturating_sub(shell.sums.owed.load(Relaxed)).saturating_sub(replaced());
+            let settled = charge.saturating_sub(shell.sums.owed.load(Acquire)).saturating_sub(replaced());
             let available = most.saturating_sub(settled);
             if needed > available {
                 return Err(self.without_capacity(open, needed, available, most));
@@ -138,7 +140,7 @@ impl Part {
             let Some(gross) = charge.checked_add(needed).filter(|gross| *gross <= gross_max) else {
                 return Err(Ok(Attempt::Wait(shell, Lack::Capacity { needed, available })));
             };
-            match shell.sums.charge.compare_exchange_weak(charge, gross, Relaxed, Relaxed) {
+            match shell.sums.charge.compare_exchange_weak(charge, gross, AcqRel, Acquire) {
                 Ok(_) => {
                     shell.longest_record.fetch_max(record, Relaxed);
                     return Ok(());

@@ -5,7 +5,7 @@
 //! were ever open at once. It holds no file and no channel: those are in the tier's gate, and go with it.
 
 use core::hash::{BuildHasher, Hasher};
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 
 use coldpress_core::log::KeyHash;
 use dashmap::{DashMap, Entry as Slot};
@@ -266,9 +266,9 @@ impl Shell {
 
 fn move_sum(sum: &AtomicU64, before: u64, after: u64) {
     if after > before {
-        sum.fetch_add(after - before, Relaxed);
+        sum.fetch_add(after - before, AcqRel);
     } else if after < before {
-        sum.fetch_sub(before - after, Relaxed);
+        sum.fetch_sub(before - after, AcqRel);
     }
 }
 
