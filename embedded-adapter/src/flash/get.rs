@@ -43,7 +43,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// [`GetError`]; `out` holds nothing of use then. [`GetError::Short`] tells the length that it takes.
     ///
     /// # Bounds
-    /// Reads the record once, and header and key of others with the same fingerprint: at most seven, hardly ever one.
+    /// Reads the record once, and header and key of others with the same fingerprint: at most fifteen, hardly ever one.
     pub fn get<'b>(&mut self, now: Now, key: &[u8], out: &'b mut [u8]) -> Result<Option<&'b [u8]>, GetError> {
         if key.starts_with(&PIECE_PREFIX) { Ok(None) } else { self.fetch(now, key, out) }
     }

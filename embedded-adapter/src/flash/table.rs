@@ -8,6 +8,9 @@
 //! ```text
 //! entry  │ place, in write units │ fingerprint │ state: 2 │ copies: 3 │     0: none
 //! ```
+//! An entry for which no room can be made goes to a stash of a few more (Kirsch, Mitzenmacher and Wieder, "More Robust Hashing:
+//! Cuckoo Hashing with a Stash", SIAM J. Comput. 2009): a small table would refuse one key in some thousands of fillings else.
+//!
 //! *Copies* counts the physical copies of the key on the medium (rule 6). At seven it stays: more than it knows is safe.
 
 use coldpress_core::log::KeyHash;
@@ -25,6 +28,9 @@ const FINGERPRINT_BITS_MIN: u32 = 4;
 pub(super) const PLACE_BITS_MAX: u32 = u32::BITS - COPIES_BITS - STATE_BITS - FINGERPRINT_BITS_MIN;
 /// Buckets looked at to make room.
 const SEARCH_MAX: usize = 96;
+
+/// Entries of the stash.
+const STASH: usize = 8;
 
 /// What the newest copy of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -56,12 +62,14 @@ pub(super) struct At {
 }
 
 /// The entries that may be a key's.
-pub(super) type Candidates = Vec<At, { 2 * WAYS }>;
+pub(super) type Candidates = Vec<At, { 2 * WAYS + STASH }>;
 
 /// The table.
 #[derive(Debug)]
 pub(super) struct Table<'m> {
     buckets: &'m mut [[u32; WAYS]],
+    /// Entries that found no room, each with one of its buckets. They are named as if they were a bucket behind the last.
+    stash: [(u32, usize); STASH],
     place_bits: u32,
     entries: u32,
     values: u32,
@@ -72,7 +80,13 @@ impl<'m> Table<'m> {
     pub(super) fn new(buckets: &'m mut [[u32; WAYS]], places: u32) -> Self {
         buckets.fill([0; WAYS]);
         let place_bits = u32::BITS - places.saturating_sub(1).leading_zeros();
-        Self { buckets, place_bits: place_bits.clamp(1, PLACE_BITS_MAX), entries: 0, values: 0 }
+        Self {
+            buckets,
+            stash: [(0, 0); STASH],
+            place_bits: place_bits.clamp(1, PLACE_BITS_MAX),
+            entries: 0,
+            values: 0,
+        }
     }
 
     /// Entries in it.
@@ -85,9 +99,9 @@ impl<'m> Table<'m> {
         self.values
     }
 
-    /// Places for entries.
+    /// Places for entries, those of the stash included.
     pub(super) const fn capacity(&self) -> usize {
-        self.buckets.len() * WAYS
+        self.buckets.len() * WAYS + STASH
     }
 
     const fn fingerprint_bits(&self) -> u32 {
@@ -141,11 +155,18 @@ impl<'m> Table<'m> {
     }
 
     fn word(&self, at: At) -> u32 {
-        self.buckets.get(at.bucket).and_then(|b| b.get(at.way)).copied().unwrap_or(0)
+        match self.buckets.get(at.bucket) {
+            Some(bucket) => bucket.get(at.way).copied().unwrap_or(0),
+            None => self.stash.get(at.way).map_or(0, |(word, _)| *word),
+        }
     }
 
     fn store(&mut self, at: At, word: u32) {
-        if let Some(place) = self.buckets.get_mut(at.bucket).and_then(|b| b.get_mut(at.way)) {
+        let place = match self.buckets.get_mut(at.bucket) {
+            Some(bucket) => bucket.get_mut(at.way),
+            None => self.stash.get_mut(at.way).map(|(word, _)| word),
+        };
+        if let Some(place) = place {
             *place = word;
         }
     }
@@ -191,8 +212,14 @@ impl<'m> Table<'m> {
         for at in core::iter::once(home).chain(second).flat_map(Self::ways) {
             let word = self.word(at);
             if word != 0 && self.fingerprint_of_word(word) == fingerprint {
-                // Never more than two buckets hold.
+                // Never more than two buckets and the stash hold.
                 let _ = found.push(at);
+            }
+        }
+        for (way, (word, bucket)) in self.stash.iter().enumerate() {
+            let is_near = *bucket == home || *bucket == other;
+            if *word != 0 && is_near && self.fingerprint_of_word(*word) == fingerprint {
+                let _ = found.push(At { bucket: self.buckets.len(), way });
             }
         }
         found
@@ -202,7 +229,11 @@ impl<'m> Table<'m> {
     pub(super) fn may_be_of(&self, at: At, hash: &KeyHash) -> bool {
         let (fingerprint, home) = self.home(hash);
         let word = self.word(at);
-        let is_home = at.bucket == home || at.bucket == self.other(fingerprint, home);
+        let bucket = match self.stash.get(at.way) {
+            Some((_, bucket)) if at.bucket >= self.buckets.len() => *bucket,
+            _ => at.bucket,
+        };
+        let is_home = bucket == home || bucket == self.other(fingerprint, home);
         word != 0 && is_home && self.fingerprint_of_word(word) == fingerprint
     }
 
@@ -215,10 +246,15 @@ impl<'m> Table<'m> {
     /// Inserts an entry; `false` where there is no room.
     pub(super) fn insert(&mut self, hash: &KeyHash, entry: &Entry) -> bool {
         let Some(at) = self.make_room(hash) else { return false };
-        let (fingerprint, _) = self.home(hash);
+        let (fingerprint, home) = self.home(hash);
         let word = self.encode(fingerprint, entry);
         self.count(word, 1);
         self.store(at, word);
+        if at.bucket >= self.buckets.len()
+            && let Some((_, bucket)) = self.stash.get_mut(at.way)
+        {
+            *bucket = home;
+        }
         true
     }
 
@@ -244,7 +280,8 @@ impl<'m> Table<'m> {
             }
             next += 1;
         }
-        None
+        let way = self.stash.iter().position(|(word, _)| *word == 0)?;
+        Some(At { bucket: self.buckets.len(), way })
     }
 
     /// Moves entries along the way found, from its end to its start.
@@ -273,7 +310,8 @@ impl<'m> Table<'m> {
     /// The entry at a position below `end`, and the position behind it. Bounds: so many places.
     pub(super) fn next_within(&self, position: usize, end: usize) -> Option<(At, Entry, usize)> {
         (position..end).find_map(|position| {
-            let at = At { bucket: position / WAYS, way: position % WAYS };
+            let bucket = (position / WAYS).min(self.buckets.len());
+            let at = At { bucket, way: position - bucket * WAYS };
             Some((at, self.entry(at)?, position + 1))
         })
     }
@@ -311,4 +349,107 @@ fn mixed(mut x: u32) -> u32 {
     x = (x ^ x >> 16).wrapping_mul(0x85EB_CA6B);
     x = (x ^ x >> 13).wrapping_mul(0xC2B2_AE35);
     x ^ x >> 16
+}
+
+#[cfg(test)]
+mod tests {
+    extern crate std;
+
+    use std::vec;
+    use std::vec::Vec as List;
+
+    use super::*;
+    use crate::flash::{buckets_for, key_hash};
+
+    fn key(seed: u32, number: u32) -> KeyHash {
+        let [a, b, c, d] = mixed(seed.wrapping_mul(0x9E37_79B9) ^ number).to_le_bytes();
+        key_hash(&[a, b, c, d, number.to_le_bytes()[0], number.to_le_bytes()[1]])
+    }
+
+    const ENTRY: Entry = Entry { place: 0, state: State::Value, copies: 1 };
+
+    fn table_of(buckets: &mut [[u32; WAYS]]) -> Table<'_> {
+        Table::new(buckets, 1 << 16)
+    }
+
+    #[test]
+    fn tables_of_every_size_take_the_keys_they_promise() {
+        for (keys, runs) in
+            [(9usize, 3_000), (48, 3_000), (100, 1_000), (300, 500), (1_000, 100), (2_400, 40)]
+        {
+            let count = buckets_for(keys);
+            let promised = u32::try_from(count * WAYS * 9 / 10).unwrap();
+            assert!(promised as usize >= keys);
+            for seed in 0..runs {
+                let mut buckets = vec![[0; WAYS]; count];
+                let mut table = table_of(&mut buckets);
+                for number in 0..promised {
+                    assert!(
+                        table.insert(&key(seed, number), &ENTRY),
+                        "{keys} keys, seed {seed}: key {number}"
+                    );
+                }
+                assert_eq!((table.entries(), table.values()), (promised, promised));
+            }
+        }
+    }
+
+    #[test]
+    fn every_entry_is_found_by_its_key_however_often_it_moved() {
+        for count in [2usize, 3, 7, 100] {
+            let mut buckets = vec![[0; WAYS]; count];
+            let mut table = table_of(&mut buckets);
+            let mut held = 0;
+            while table.insert(&key(1, held), &Entry { place: held, ..ENTRY }) {
+                held += 1;
+                for number in 0..held {
+                    let hash = key(1, number);
+                    let (at, entry) = table.live_at(&hash, number).unwrap();
+                    assert!(table.may_be_of(at, &hash));
+                    assert_eq!(entry, Entry { place: number, ..ENTRY });
+                }
+            }
+            let mut walked = List::new();
+            let mut position = 0;
+            while let Some((_, entry, next)) = table.next_from(position) {
+                walked.push(entry.place);
+                position = next;
+            }
+            walked.sort_unstable();
+            assert_eq!(walked, (0..held).collect::<List<_>>(), "a walk passes each entry once");
+            for number in 0..held {
+                let (at, _) = table.live_at(&key(1, number), number).unwrap();
+                table.clear(at);
+            }
+            assert_eq!((table.entries(), table.values(), table.next_from(0)), (0, 0, None));
+        }
+    }
+
+    #[test]
+    fn keys_that_all_collide_are_held_up_to_the_probe_limit() {
+        let mut buckets = vec![[0; WAYS]; 50];
+        let mut table = table_of(&mut buckets);
+        let hash = key(3, 3);
+        let held =
+            (0..100).take_while(|place| table.insert(&hash, &Entry { place: *place, ..ENTRY })).count();
+        // One or two buckets, and the stash.
+        assert!(held == WAYS + STASH || held == 2 * WAYS + STASH, "{held}");
+        assert_eq!(table.candidates(&hash).len(), held);
+        assert!(table.insert(&key(4, 4), &ENTRY), "another key has its place");
+    }
+
+    #[test]
+    fn entries_keep_their_fields_at_every_width_of_a_place() {
+        for bits in 1..=PLACE_BITS_MAX {
+            let mut buckets = vec![[0; WAYS]; 2];
+            let mut table = Table::new(&mut buckets, 1 << bits);
+            for state in [State::Dead, State::Value, State::Tombstone, State::StandIn] {
+                let entry = Entry { place: (1 << bits) - 1, state, copies: COPIES_MAX };
+                assert!(table.insert(&key(5, bits), &entry));
+                let at = table.candidates(&key(5, bits)).pop().unwrap();
+                assert_eq!(table.entry(at), Some(entry), "{bits} bits");
+                table.clear(at);
+            }
+        }
+    }
 }
