@@ -2,29 +2,17 @@
 
 use core::fmt;
 
-use coldpress_core::pool::{PageId, Pages, PagesError, RegionPages};
+use coldpress_core::pool::{PageId, Pages, PagesError};
 
 /// The memory itself; aligned so that a word, or a DMA transfer of words, may start at a page.
 #[repr(align(8))]
 struct Region<const PAGE: usize, const N: usize>([[u8; PAGE]; N]);
 
-impl<const PAGE: usize, const N: usize> AsRef<[u8]> for Region<PAGE, N> {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_flattened()
-    }
-}
-
-impl<const PAGE: usize, const N: usize> AsMut<[u8]> for Region<PAGE, N> {
-    fn as_mut(&mut self) -> &mut [u8] {
-        self.0.as_flattened_mut()
-    }
-}
-
 /// Lends `N` pages of `PAGE` bytes each, which lie in the value itself and so in a `static`.
 ///
 /// The size is part of the type: a region that does not come out even, or that the page numbers can not reach, does not
 /// compile, and the memory it takes is a constant to add up. Firmware that must cut up a buffer it was handed at
-/// run time uses [`RegionPages`], which does the bookkeeping here too.
+/// run time uses [`RegionPages`](coldpress_core::pool::RegionPages).
 ///
 /// ```
 /// use coldpress_core::pool::Pages;
@@ -38,7 +26,8 @@ impl<const PAGE: usize, const N: usize> AsMut<[u8]> for Region<PAGE, N> {
 /// # Ok::<(), coldpress_embedded::Contended>(())
 /// ```
 pub struct StaticPages<const PAGE: usize, const N: usize> {
-    pages: RegionPages<Region<PAGE, N>, N>,
+    region: Region<PAGE, N>,
+    committed: [bool; N],
 }
 
 impl<const PAGE: usize, const N: usize> StaticPages<PAGE, N> {
@@ -55,16 +44,19 @@ impl<const PAGE: usize, const N: usize> StaticPages<PAGE, N> {
 
     /// Makes a region with no page committed; usable in a `static`, where it takes no room in the image.
     #[must_use]
-    #[expect(clippy::cast_possible_truncation, reason = "POOL_BYTES asserts at compile time that it fits")]
     pub const fn new() -> Self {
         const { assert!(Self::POOL_BYTES > 0) };
-        Self { pages: RegionPages::new(Region([[0; PAGE]; N]), PAGE as u32) }
+        Self { region: Region([[0; PAGE]; N]), committed: [false; N] }
     }
 
     /// Returns the number of pages that could be committed now.
     #[must_use]
     pub fn free_pages(&self) -> usize {
-        self.pages.free_pages()
+        self.committed.iter().filter(|committed| !**committed).count()
+    }
+
+    fn is_committed(&self, page: PageId) -> bool {
+        self.committed.get(usize::from(page.0)).copied().unwrap_or(false)
     }
 }
 
@@ -74,41 +66,72 @@ impl<const PAGE: usize, const N: usize> Default for StaticPages<PAGE, N> {
     }
 }
 
-macro_rules! pages_by_field {
-    () => {
-        fn page_bytes(&self) -> u32 {
-            self.pages.page_bytes()
-        }
-
-        fn commit(&mut self) -> Result<PageId, PagesError> {
-            self.pages.commit()
-        }
-
-        fn release(&mut self, page: PageId) {
-            self.pages.release(page);
-        }
-
-        fn bytes(&self, page: PageId) -> Option<&[u8]> {
-            self.pages.bytes(page)
-        }
-
-        fn bytes_mut(&mut self, page: PageId) -> Option<&mut [u8]> {
-            self.pages.bytes_mut(page)
-        }
-
-        fn pair(&mut self, from: PageId, to: PageId) -> Option<(&[u8], &mut [u8])> {
-            self.pages.pair(from, to)
-        }
-    };
-}
-
 impl<const PAGE: usize, const N: usize> Pages for StaticPages<PAGE, N> {
-    pages_by_field!();
+    #[expect(clippy::cast_possible_truncation, reason = "POOL_BYTES asserts at compile time that it fits")]
+    fn page_bytes(&self) -> u32 {
+        PAGE as u32
+    }
+
+    fn commit(&mut self) -> Result<PageId, PagesError> {
+        let mut places = (0u16..).zip(&mut self.committed);
+        let (number, place) = places.find(|(_, committed)| !**committed).ok_or(PagesError::Exhausted)?;
+        *place = true;
+        Ok(PageId(number))
+    }
+
+    fn release(&mut self, page: PageId) {
+        if let Some(place) = self.committed.get_mut(usize::from(page.0)) {
+            *place = false;
+        }
+    }
+
+    fn bytes(&self, page: PageId) -> Option<&[u8]> {
+        let bytes = self.region.0.get(usize::from(page.0))?;
+        self.is_committed(page).then_some(bytes)
+    }
+
+    fn bytes_mut(&mut self, page: PageId) -> Option<&mut [u8]> {
+        if !self.is_committed(page) {
+            return None;
+        }
+        self.region.0.get_mut(usize::from(page.0)).map(<[u8; PAGE]>::as_mut_slice)
+    }
+
+    fn pair(&mut self, from: PageId, to: PageId) -> Option<(&[u8], &mut [u8])> {
+        if !self.is_committed(from) || !self.is_committed(to) {
+            return None;
+        }
+        let pages = [from, to].map(|page| usize::from(page.0));
+        let [from, to] = self.region.0.get_disjoint_mut(pages).ok()?;
+        Some((from, to))
+    }
 }
 
 /// A pool holds its pages by value; given this one, it is a few words large and the region stays where it was linked.
 impl<const PAGE: usize, const N: usize> Pages for &mut StaticPages<PAGE, N> {
-    pages_by_field!();
+    fn page_bytes(&self) -> u32 {
+        (**self).page_bytes()
+    }
+
+    fn commit(&mut self) -> Result<PageId, PagesError> {
+        (**self).commit()
+    }
+
+    fn release(&mut self, page: PageId) {
+        (**self).release(page);
+    }
+
+    fn bytes(&self, page: PageId) -> Option<&[u8]> {
+        (**self).bytes(page)
+    }
+
+    fn bytes_mut(&mut self, page: PageId) -> Option<&mut [u8]> {
+        (**self).bytes_mut(page)
+    }
+
+    fn pair(&mut self, from: PageId, to: PageId) -> Option<(&[u8], &mut [u8])> {
+        (**self).pair(from, to)
+    }
 }
 
 impl<const PAGE: usize, const N: usize> fmt::Debug for StaticPages<PAGE, N> {

@@ -5,6 +5,7 @@
 //! checked. They are counts of bytes and operations: they repeat exactly.
 
 mod ekv;
+mod emulator;
 mod measure;
 mod ours;
 mod sequential;
@@ -34,8 +35,18 @@ fn main() -> Result<(), Box<dyn Error>> {
         rows_of::<512, { buckets_for(512) }>(overwrites, &mut rows)?;
         rows_of::<2400, { buckets_for(2400) }>(overwrites, &mut rows)?;
     }
+    let counts = match emulator::count()? {
+        Ok(counts) => {
+            print!("{}", emulator::table(&counts));
+            Some(counts)
+        }
+        Err(missing) => {
+            println!("\nSKIPPED what is counted in an emulator: {missing}");
+            None
+        }
+    };
     if options.json {
-        println!("{}", table::json(&rows)?);
+        println!("{}", table::json(&rows, counts.as_ref())?);
     }
     Ok(())
 }

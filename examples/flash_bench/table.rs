@@ -3,6 +3,7 @@
 use coldpress_examples::figures::count;
 use serde::Serialize;
 
+use crate::emulator::Counts;
 use crate::measure::{Figures, Run, SECTOR_BYTES, SECTORS, Worst};
 
 /// Writes what a table shows, and its columns.
@@ -58,12 +59,13 @@ fn columns(cells: [&str; 10]) -> String {
 }
 
 /// Writes all rows as one JSON object.
-pub(crate) fn json(rows: &[Figures]) -> serde_json::Result<String> {
+pub(crate) fn json(rows: &[Figures], emulator: Option<&Counts>) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct All<'a> {
         sectors: usize,
         sector_bytes: usize,
         rows: &'a [Figures],
+        emulator: Option<&'a Counts>,
     }
-    serde_json::to_string(&All { sectors: SECTORS, sector_bytes: SECTOR_BYTES, rows })
+    serde_json::to_string(&All { sectors: SECTORS, sector_bytes: SECTOR_BYTES, rows, emulator })
 }

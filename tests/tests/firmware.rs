@@ -9,7 +9,9 @@ use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Geometry, Identity};
 use coldpress_firmware_exercise::model::{Model, TTL_S, Write, key_bytes, value_of};
 use coldpress_std::image::{Image, build};
-use coldpress_tests::firmware::{self, CORTEX_M, Firmware, MICROBIT, Missing, RISCV, Run};
+use coldpress_tests::firmware::{
+    self, CORTEX_M, CORTEX_M_COUNTED, Firmware, INSTRUCTIONS, MICROBIT, Missing, RISCV, Run,
+};
 
 /// Says something that a passing run shows too: written past the test's capture.
 fn say(text: &str) {
@@ -80,6 +82,14 @@ fn cortex_m3_lives_twice_driven_by_its_interrupt() {
     let linked =
         ["MEMORY", "STORE"].map(|name| firmware::statics(&elf, &["firmware_cortex_m", name]).unwrap());
     assert_eq!(run.figures()["store_ram_bytes"], linked.iter().sum::<u64>());
+    // Memory and pages of zeros take no room in the image.
+    for name in [["firmware_cortex_m", "MEMORY"], ["firmware_exercise", "REGION"]] {
+        assert_eq!(
+            firmware::blank_statics(&elf, &name).unwrap(),
+            firmware::statics(&elf, &name).unwrap(),
+            "{name:?}"
+        );
+    }
 }
 
 #[test]
@@ -136,10 +146,8 @@ fn riscv_loop_defragments_its_static_pool() {
 #[test]
 fn cortex_m3_polls_take_as_many_instructions_however_many_keys() {
     let folder = tempfile::tempdir().unwrap();
-    // At this pace the timer tells every instruction, and a long call still fits.
-    let counted = Firmware { shift: 7, ..CORTEX_M };
-    let Some((_, run)) = ran(&counted, "instructions", folder.path()) else { return };
-    let Some((_, again)) = ran(&counted, "instructions", folder.path()) else { return };
+    let Some((_, run)) = ran(&CORTEX_M_COUNTED, INSTRUCTIONS, folder.path()) else { return };
+    let Some((_, again)) = ran(&CORTEX_M_COUNTED, INSTRUCTIONS, folder.path()) else { return };
     assert_eq!(run.log, again.log, "counts of instructions repeat exactly");
     let kinds = ["poll", "compact", "rebuild", "expire", "sample", "mount"];
     let rows = run.rows();

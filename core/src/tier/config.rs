@@ -2,10 +2,10 @@
 
 use core::fmt;
 
+use super::Placed;
 use crate::compaction::PaceConfig;
-
 use crate::log::{
-    ENTRY_BYTES_MAX, FREED_BYTES, Geometry, Identity, Policy, RECORD_HEADER_BYTES_MAX,
+    ENTRY_BYTES_MAX, FREED_BYTES, Geometry, Identity, KeyHash, Policy, RECORD_HEADER_BYTES_MAX,
     RECORD_HEADER_BYTES_MIN, Segment, Store, TIME_BYTES, TRAILER_BYTES,
 };
 
@@ -318,13 +318,34 @@ pub struct Memory<'m> {
 /// A record that is in a slot's buffer and not published.
 #[derive(Debug, Clone, Copy, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Pending(pub(super) Option<(crate::log::KeyHash, super::Placed)>);
+pub struct Pending(Room);
+
+/// An option whose empty value is all zeros, so that a `static` of them takes no room in an image.
+#[derive(Debug, Clone, Copy, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[repr(u8)]
+enum Room {
+    #[default]
+    Empty = 0,
+    Taken(KeyHash, Placed) = 1,
+}
 
 impl Pending {
-    /// Room for a record; usable in a `static`.
+    /// Room for a record; usable in a `static`, where it takes no room in the image.
     #[must_use]
     pub const fn new() -> Self {
-        Self(None)
+        Self(Room::Empty)
+    }
+
+    pub(super) const fn of(hash: KeyHash, placed: Placed) -> Self {
+        Self(Room::Taken(hash, placed))
+    }
+
+    pub(super) const fn record(&self) -> Option<(KeyHash, Placed)> {
+        match self.0 {
+            Room::Empty => None,
+            Room::Taken(hash, placed) => Some((hash, placed)),
+        }
     }
 }
 

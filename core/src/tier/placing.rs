@@ -271,7 +271,7 @@ impl Log<'_> {
             moved_from: incoming.moved_from,
         };
         if let Some(place) = slot.memory.placed.get_mut(slot.placed) {
-            *place = Pending(Some((incoming.hash, placed)));
+            *place = Pending::of(incoming.hash, placed);
             slot.placed += 1;
         }
         slot.head = end;

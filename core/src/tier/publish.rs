@@ -8,7 +8,8 @@ impl Log<'_> {
     /// Points the index at records that are written. Bounds: the records of one write.
     pub(super) fn publish_written<H: Host>(&mut self, index: usize, records: usize, mark: u64, host: &mut H) {
         for i in 0..records {
-            let Some((hash, placed)) = self.slots.get(index).and_then(|s| s.memory.placed.get(i)?.0) else {
+            let Some((hash, placed)) = self.slots.get(index).and_then(|s| s.memory.placed.get(i)?.record())
+            else {
                 continue;
             };
             match placed.kind {

@@ -86,7 +86,7 @@ impl<'m> Slot<'m> {
     /// Whether a relocated record waits for publication.
     pub(super) fn has_moved(&self) -> bool {
         let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
-        waiting.iter().any(|p| p.0.is_some_and(|(_, placed)| placed.moved_from.is_some()))
+        waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.moved_from.is_some()))
     }
 
     /// Returns whether that is news.
@@ -297,7 +297,8 @@ impl Log<'_> {
             return;
         }
         for i in 0..placed {
-            let Some((hash, placed)) = self.slots.get(index).and_then(|s| s.memory.placed.get(i)?.0) else {
+            let Some((hash, placed)) = self.slots.get(index).and_then(|s| s.memory.placed.get(i)?.record())
+            else {
                 continue;
             };
             match placed.kind {

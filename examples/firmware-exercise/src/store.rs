@@ -118,7 +118,7 @@ impl From<GetError> for StoreFault {
 /// What a life came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LifeReport {
-    /// Which life: the first or the second.
+    /// Which life: the first, the second, or a later one, which only checks what is there.
     pub life: u8,
     /// What the mount found.
     pub mounted: MountReport,
@@ -182,12 +182,21 @@ impl<'m, M: Medium> Board<'_, 'm, M> {
         overwrites: u32,
     ) -> Result<LifeReport, StoreFault> {
         let mounted = self.with(|store| store.tier.mounted())?.map_err(StoreFault::Mount)?;
-        let (life, tasks) = if self.get::<1>(LIVES_KEY)?.is_none() {
-            self.first::<KEYS, VALUE>(model, overwrites)?;
-            (1, Tasks::default())
-        } else {
-            model.recall(overwrites);
-            (2, self.second::<KEYS, VALUE>(model)?)
+        let (life, tasks) = match self.get::<1>(LIVES_KEY)? {
+            None => {
+                self.first::<KEYS, VALUE>(model, overwrites)?;
+                (1, Tasks::default())
+            }
+            Some([1]) => {
+                model.recall(overwrites);
+                (2, self.second::<KEYS, VALUE>(model)?)
+            }
+            Some(_) => {
+                model.recall(overwrites);
+                model.expire();
+                self.check::<KEYS, VALUE>(model)?;
+                (3, Tasks::default())
+            }
         };
         self.put(LIVES_KEY, &[life], None)?;
         self.with(|store| LifeReport {

@@ -43,13 +43,25 @@ pub fn sizes(elf: &Path) -> io::Result<Sizes> {
 /// # Errors
 /// When the file can't be read, or is none.
 pub fn statics(elf: &Path, parts: &[&str]) -> io::Result<u64> {
+    static_bytes(elf, parts, |_| true)
+}
+
+/// Adds up those of them that are zero at first, and so lie in RAM alone.
+///
+/// # Errors
+/// When the file can't be read, or is none.
+pub fn blank_statics(elf: &Path, parts: &[&str]) -> io::Result<u64> {
+    static_bytes(elf, parts, |kind| kind == SectionKind::UninitializedData)
+}
+
+fn static_bytes(elf: &Path, parts: &[&str], counts: impl Fn(SectionKind) -> bool) -> io::Result<u64> {
     let bytes = fs::read(elf)?;
     let file = object::File::parse(&*bytes).map_err(io::Error::other)?;
     let in_ram = |symbol: &object::Symbol<'_, '_>| {
         let section = symbol.section_index().and_then(|index| file.section_by_index(index).ok());
         section.is_some_and(|section| {
-            matches!(section.flags(), SectionFlags::Elf { sh_flags }
-            if sh_flags & u64::from(elf::SHF_WRITE) != 0)
+            let SectionFlags::Elf { sh_flags } = section.flags() else { return false };
+            sh_flags & u64::from(elf::SHF_WRITE) != 0 && counts(section.kind())
         })
     };
     let named = file.symbols().filter(|symbol| {

@@ -15,7 +15,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
-pub use elf::{Sizes, sizes, statics};
+pub use elf::{Sizes, blank_statics, sizes, statics};
 
 /// The exit code by which `.ci/bare-metal` says that it has no compiler for the target.
 const SKIPPED: i32 = 77;
@@ -46,6 +46,13 @@ pub const CORTEX_M: Firmware = Firmware {
     options: &[],
     shift: 5,
 };
+
+/// The same at a pace at which its timer tells every instruction, and a long call still fits: for its program
+/// [`INSTRUCTIONS`].
+pub const CORTEX_M_COUNTED: Firmware = Firmware { shift: 7, ..CORTEX_M };
+
+/// The program of [`CORTEX_M_COUNTED`] that counts what calls of a flash tier take.
+pub const INSTRUCTIONS: &str = "instructions";
 
 /// A Cortex-M0 without compare-and-swap, with the flash controller of its part.
 pub const MICROBIT: Firmware = Firmware {
