@@ -9,17 +9,25 @@
 //! read and could still be lost. Nothing is written before all segments have been looked at, and nothing is ever appended to
 //! a segment found here (rule 3).
 
+use core::ops::Range;
+
 use super::log::{LANE_SCAN, Log};
 use super::scanner::{Found, Scan, Scanner};
 use super::{Host, MediumError, MountError, MountReport, Now, Poll, Settled};
 use crate::cleanup::Ticket;
-use crate::log::{Freed, Header, HeaderError, Kind, Marker, Segment, SegmentState, Store};
+use crate::log::{Freed, Geometry, Header, HeaderError, Kind, Marker, Segment, SegmentState, Store};
 
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// Reading the head of a segment.
     Head {
         segment: u32,
+    },
+    /// Reading its head part by part: something in it can't be read.
+    Part {
+        segment: u32,
+        head: Head,
+        part: usize,
     },
     /// Reading its tail.
     Tail {
@@ -62,7 +70,68 @@ struct Head {
     has_no_record: bool,
     /// Whether what is there is blank, whole, or could be a marker and header that a cut tore.
     could_be_torn: bool,
+    /// Whether something of it can't be read: a unit that a cut tore, or damage.
     is_unreadable: bool,
+    /// Whether that is where the first record would be.
+    has_unreadable_record: bool,
+    /// Whether the header's place is blank.
+    has_blank_header: bool,
+}
+
+/// The parts of a head: marker, header, first record.
+fn head_ranges(g: &Geometry) -> [Range<u32>; 3] {
+    let end = (g.records_at() + FIRST_RECORD_BYTES).min(g.segment_bytes());
+    [0..g.header_at(), g.header_at()..g.records_at(), g.records_at()..end]
+}
+
+impl Head {
+    fn new() -> Self {
+        Self { is_blank: true, could_be_torn: true, has_no_record: true, ..Self::default() }
+    }
+
+    /// Takes in what a part of it holds, and maybe what lies behind: a header of another kind of store is longer.
+    fn look(&mut self, g: &Geometry, part: usize, from: &[u8]) {
+        let blank_byte = g.erase_value();
+        let len = head_ranges(g).get(part).map_or(0, |range| (range.end - range.start) as usize);
+        let bytes = from.get(..len).unwrap_or(from);
+        let is_blank = bytes.iter().all(|byte| *byte == blank_byte);
+        match part {
+            0 => {
+                self.marker = Marker::decode(bytes);
+                self.is_blank &= is_blank || self.marker.is_some();
+                self.could_be_torn &= Marker::could_be(bytes, blank_byte);
+            }
+            1 => {
+                match Header::decode(g, from) {
+                    Ok(header) => self.header = Some(header),
+                    Err(HeaderError::Invalid) => {}
+                    Err(error) => self.error = Some(error),
+                }
+                self.has_blank_header = is_blank;
+                self.is_blank &= is_blank;
+                self.could_be_torn &= Header::could_be(bytes, blank_byte);
+            }
+            _ => {
+                self.is_blank &= is_blank;
+                self.has_no_record = is_blank;
+            }
+        }
+    }
+
+    /// A part can't be read.
+    fn miss(&mut self, part: usize) {
+        self.is_blank = false;
+        self.has_unreadable_record |= part == 2;
+    }
+
+    /// Whether a segment with this head was torn while it was opened, or while it was erased again for that: then none of its
+    /// header copies is whole, and no record can be in it.
+    fn is_torn(&self, tail_is_blank: bool) -> bool {
+        let has_no_header = self.has_blank_header && tail_is_blank;
+        (self.marker.is_some() || self.could_be_torn)
+            && self.has_no_record
+            && (!self.has_unreadable_record || has_no_header)
+    }
 }
 
 /// The mount.
@@ -122,6 +191,7 @@ impl Mount {
         }
         match self.state {
             State::Head { segment } => self.head(log, segment),
+            State::Part { segment, head, part } => Ok(self.part(log, segment, head, part)),
             State::Tail { segment, head } => self.tail(log, host, segment, head),
             State::Scan { pass, segment, scanner } => Ok(self.scan(log, host, pass, segment, scanner)),
             State::Clock => {
@@ -150,35 +220,45 @@ impl Mount {
     }
 
     fn head(&mut self, log: &mut Log<'_>, segment: u32) -> Result<Poll, MountError> {
-        let g = log.geometry;
+        let ranges = head_ranges(&log.geometry);
         let Some(result) = log.scan.result.take() else {
-            let bytes = (g.records_at() + FIRST_RECORD_BYTES).min(g.segment_bytes());
-            return Ok(self.read(log, segment, 0, bytes));
+            let [.., last] = ranges;
+            return Ok(self.read(log, segment, 0, last.end));
         };
-        let mut head = Head::default();
+        let mut head = Head::new();
         if result.is_err() {
             head.is_unreadable = true;
-        } else {
-            let bytes = log.scan.filled();
-            let blank = |part: &[u8]| part.iter().all(|b| *b == g.erase_value());
-            head.marker = Marker::decode(bytes);
-            let copy = bytes.get(g.header_at() as usize..).unwrap_or_default();
-            match Header::decode(&g, copy) {
-                Ok(header) => head.header = Some(header),
-                Err(HeaderError::Invalid) => {}
-                Err(error) => head.error = Some(error),
-            }
-            let after_marker = if head.marker.is_some() { g.header_at() } else { 0 };
-            head.is_blank = blank(bytes.get(after_marker as usize..).unwrap_or_default());
-            let (ends, blank_byte) = (g.padded(g.header_bytes()) as usize, g.erase_value());
-            head.could_be_torn =
-                Marker::could_be(bytes.get(..g.header_at() as usize).unwrap_or_default(), blank_byte)
-                    && Header::could_be(copy.get(..ends).unwrap_or_default(), blank_byte);
-            head.has_no_record = blank(bytes.get(g.records_at() as usize..).unwrap_or_default());
+            self.state = State::Part { segment, head, part: 0 };
+            return Ok(Poll::Again);
+        }
+        for (part, range) in ranges.into_iter().enumerate() {
+            head.look(&log.geometry, part, log.scan.filled().get(range.start as usize..).unwrap_or_default());
         }
         self.state = State::Tail { segment, head };
-        let at = g.trailer_at();
-        Ok(self.read(log, segment, at, g.segment_bytes() - at))
+        Ok(self.read_tail(log, segment))
+    }
+
+    fn part(&mut self, log: &mut Log<'_>, segment: u32, mut head: Head, part: usize) -> Poll {
+        let ranges = head_ranges(&log.geometry);
+        let mut next = part;
+        if let Some(result) = log.scan.result.take() {
+            match result {
+                Ok(()) => head.look(&log.geometry, part, log.scan.filled()),
+                Err(_) => head.miss(part),
+            }
+            next += 1;
+        }
+        let Some(range) = ranges.get(next) else {
+            self.state = State::Tail { segment, head };
+            return self.read_tail(log, segment);
+        };
+        self.state = State::Part { segment, head, part: next };
+        self.read(log, segment, range.start, range.end - range.start)
+    }
+
+    fn read_tail(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
+        let at = log.geometry.trailer_at();
+        self.read(log, segment, at, log.geometry.segment_bytes() - at)
     }
 
     fn tail<H: Host>(
@@ -249,8 +329,7 @@ impl Mount {
         } else {
             // The header is durable before the first record: none there, and none of its copies whole, is a torn open.
             // A medium whose very first marker was torn is ours too.
-            let is_frame = head.marker.is_some() || head.could_be_torn;
-            let is_torn = is_frame && head.has_no_record && !head.is_unreadable;
+            let is_torn = head.is_torn(tail_is_blank);
             self.has_other_bytes |= head.marker.is_none() && !is_torn && !head.is_unreadable;
             self.unreadable_segments += u32::from(head.is_unreadable);
             segment.state = if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined };
@@ -344,9 +423,11 @@ impl Mount {
     fn step<H: Host>(&mut self, log: &mut Log<'_>, host: &H, scanner: &mut Scanner) -> Scan {
         match log.scan.result.take() {
             Some(Err(_)) => {
-                // What is there may be live: it is kept for a look, not cleaned as if it were dead.
+                // What is there may be live: it is kept for a look, not cleaned as if it were dead. Without footers every
+                // segment may end in what a cut tore.
+                let has_footers = log.config.has_footers;
                 if let Some(segment) = log.segment(scanner.segment) {
-                    segment.is_damaged = true;
+                    segment.is_damaged |= has_footers;
                 }
                 scanner.unreadable(log)
             }

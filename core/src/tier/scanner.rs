@@ -180,6 +180,11 @@ impl Scanner {
                 self.narrow = Some(Narrow::Header);
                 return self.ask_records(log);
             }
+            // A unit that a cut tore may be what can't be read: that is damage only if a record follows.
+            Some(_) if !log.config.has_footers => {
+                self.narrow = None;
+                return self.doubtful(log, RecordError::Malformed);
+            }
             Some(Narrow::Record(bytes)) => self.cursor += bytes,
             Some(Narrow::Header) => {
                 self.is_stopped = true;
@@ -400,8 +405,8 @@ impl Scanner {
 
     /// How many bytes in the lane are blank from an offset on.
     fn blank_bytes(&self, log: &Log<'_>, offset: u32) -> u32 {
-        let skip = offset.checked_sub(self.window.0).unwrap_or(u32::MAX);
-        let rest = log.scan.filled().get(skip as usize..).unwrap_or_default();
+        let skip = offset.checked_sub(self.window.0).filter(|skip| *skip < self.window.1);
+        let rest = skip.and_then(|skip| log.scan.filled().get(skip as usize..)).unwrap_or_default();
         let blank = rest.iter().take_while(|byte| **byte == log.geometry.erase_value()).count();
         u32::try_from(blank).unwrap_or(0)
     }

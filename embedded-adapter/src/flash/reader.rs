@@ -81,7 +81,7 @@ impl<M: Medium> Flash<M> {
         let at = self.address(place);
         let left = (self.geometry.segment_bytes() - at % self.geometry.segment_bytes()) as usize;
         let mut chunk = [self.geometry.erase_value(); CHUNK];
-        self.read(at, chunk.get_mut(..left.min(CHUNK)).unwrap_or_default())?;
+        self.read_start(at, chunk.get_mut(..left.min(CHUNK)).unwrap_or_default())?;
         let Ok((header, header_bytes, checksum)) = RecordHeader::decode(&self.geometry, &chunk) else {
             return Ok(None);
         };
@@ -94,6 +94,25 @@ impl<M: Medium> Flash<M> {
             .is_some_and(|bytes| bytes <= self.geometry.trailer_at().saturating_sub(offset));
         let is_keyed = matches!(header.kind, Kind::Value | Kind::Tombstone);
         Ok((fits && is_keyed).then_some(Opened { header, header_bytes, checksum, at, chunk }))
+    }
+
+    /// Fills a chunk as far as it can be read: behind a short record may lie a unit that a cut tore and that can't be.
+    fn read_start(&mut self, at: u32, chunk: &mut [u8]) -> Result<(), MediumError> {
+        match self.read(at, chunk) {
+            Err(MediumError::Unreadable) => {}
+            other => return other,
+        }
+        let unit = self.geometry.write_unit();
+        for (place, bytes) in (at..).step_by(unit as usize).zip(chunk.chunks_mut(unit as usize)) {
+            match self.read(place, bytes) {
+                Err(MediumError::Unreadable) if place > at => {
+                    bytes.fill(self.geometry.erase_value());
+                    break;
+                }
+                other => other?,
+            }
+        }
+        Ok(())
     }
 
     /// Hands out the bytes of a record between two offsets in it, in pieces of at most a chunk.

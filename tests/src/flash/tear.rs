@@ -70,7 +70,8 @@ impl Change {
                 tears.extend(starts.clone().skip(1).map(Tear::Last));
                 // With units of a byte a faint byte is as good as one not written, but for the second program.
                 let inside = starts.step_by(8usize.div_ceil(unit));
-                tears.extend(inside.map(Tear::Faint));
+                tears.extend(inside.clone().map(Tear::Faint));
+                tears.extend(inside.map(Tear::Unreadable));
             }
             Self::Erase { .. } => {
                 let places = [0, 1, 4, 8, 15, 16, 17, 32, 48, 64, len / 4, len / 2];
@@ -78,6 +79,7 @@ impl Change {
                 tears.extend(places.clone().flat_map(|at| [Tear::First(at), Tear::First(len - at)]));
                 tears.extend(places.flat_map(|at| [Tear::Last(at), Tear::Last(len - at)]).skip(2));
                 tears.extend([0, 16, len / 2].map(Tear::Faint));
+                tears.extend([0, 16, len / 2].map(Tear::Unreadable));
             }
         }
         tears.extend([1, 2, 3].map(Tear::Mixed));
