@@ -145,26 +145,38 @@ pub fn choose(
     segments: &[Segment],
     eligible: impl Fn(u32, &Segment) -> bool,
 ) -> Option<Choice> {
-    let mut best: Option<(u128, Choice)> = None;
+    let mut best: Option<(u128, u32, &Segment)> = None;
     for (index, segment) in (0u32..).zip(segments) {
         if segment.state != SegmentState::Sealed || segment.is_damaged || !eligible(index, segment) {
             continue;
         }
         let gain = segment.yield_bytes(terms.geometry, terms.growth_bytes);
-        let (rank, reason) = if segment.is_suspect {
-            (u128::MAX, Reason::Suspect)
+        let rank = if segment.is_suspect {
+            u128::MAX
         } else if segment.live_records == 0 {
-            (u128::MAX - 1 - u128::from(segment.sequence), Reason::Dead)
+            u128::MAX - 1 - u128::from(segment.sequence)
         } else if gain == 0 {
             continue;
         } else {
             rank(terms, segment, gain)
         };
-        if best.as_ref().is_none_or(|(highest, _)| rank > *highest) {
-            best = Some((rank, Choice { segment: index, reason }));
+        if best.is_none_or(|(highest, ..)| rank > highest) {
+            best = Some((rank, index, segment));
         }
     }
-    best.map(|(_, choice)| choice)
+    best.map(|(_, index, segment)| Choice { segment: index, reason: reason(terms, segment) })
+}
+
+fn reason(terms: &Terms<'_>, segment: &Segment) -> Reason {
+    let usable = u64::from(terms.geometry.usable_bytes().max(1));
+    let live = u64::from(segment.relocation_bytes(terms.growth_bytes).max(1));
+    let permille = u16::try_from(live * 1000 / usable).unwrap_or(u16::MAX);
+    match terms.policy {
+        _ if segment.is_suspect => Reason::Suspect,
+        _ if segment.live_records == 0 => Reason::Dead,
+        Policy::Greedy | Policy::Adaptive => Reason::LeastLive(permille),
+        Policy::CostBenefit => Reason::CostBenefit(permille),
+    }
 }
 
 /// The range of erase counts over a table: the least, among sealed segments, and the most. Quarantined segments do not count.
@@ -197,20 +209,17 @@ pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<Choice> {
     Some(Choice { segment, reason: Reason::Wear(most - least) })
 }
 
-fn rank(terms: &Terms<'_>, segment: &Segment, gain: u32) -> (u128, Reason) {
-    let usable = terms.geometry.usable_bytes().max(1);
+fn rank(terms: &Terms<'_>, segment: &Segment, gain: u32) -> u128 {
     let live = segment.relocation_bytes(terms.growth_bytes).max(1);
-    let permille = u16::try_from(u64::from(live) * 1000 / u64::from(usable)).unwrap_or(u16::MAX);
     match terms.policy {
-        Policy::Greedy | Policy::Adaptive => (u128::from(gain), Reason::LeastLive(permille)),
+        Policy::Greedy | Policy::Adaptive => u128::from(gain),
         Policy::CostBenefit => {
             let age = terms.appended.saturating_sub(segment.sealed_at).saturating_add(1);
             // A small processor takes ten times as long to divide 128 bits.
-            let score = match (u64::from(gain) << 10).checked_mul(age) {
+            match (u64::from(gain) << 10).checked_mul(age) {
                 Some(product) => u128::from(product / u64::from(live)),
                 None => u128::from(gain) * u128::from(age) * 1024 / u128::from(live),
-            };
-            (score, Reason::CostBenefit(permille))
+            }
         }
     }
 }
