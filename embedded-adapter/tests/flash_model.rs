@@ -349,3 +349,30 @@ fn tasks_from_the_mailbox_are_reported_to_their_tickets() {
     assert_eq!(reports[0].expired_records, 10);
     assert_eq!(tier.len(), 10);
 }
+
+#[test]
+fn failing_flash_is_reported_and_gone_on_with_once_it_is_well() {
+    use coldpress_core::tier::MediumError;
+    let mut memory = Memory::new();
+    let shared = core::cell::RefCell::new(mounted(&mut memory).into_medium().into_flash());
+    let mut tier = FlashTier::new(FlashConfig::new(1024, 9), &mut memory, Shared(&shared)).unwrap();
+    tier.mount(at(0)).unwrap();
+    let mut value = [0; 8];
+    for round in 0..60u8 {
+        let ms = u64::from(round) * 5_000;
+        until_taken(&mut tier, at(ms), |tier| tier.put(at(ms), b"key", &[round; 8])).unwrap();
+        shared.borrow_mut().is_broken = true;
+        assert_eq!(tier.put(at(ms), b"other", &[round; 8]), Err(PutError::Medium(MediumError::Io)));
+        assert!(matches!(tier.get(at(ms), b"key", &mut value), Err(GetError::Medium(_))));
+        assert_eq!(tier.put(at(ms), b"third", &[1]), Err(PutError::Busy), "not tried again at once");
+        shared.borrow_mut().is_broken = false;
+        assert_eq!(tier.get(at(ms), b"key", &mut value), Ok(Some([round; 8].as_slice())));
+        assert_eq!(tier.get(at(ms), b"other", &mut [0; 8]).map(|found| found.is_some()), Ok(false));
+    }
+    // What was refused was not there, and is not now.
+    drop(tier);
+    let mut tier = FlashTier::new(FlashConfig::new(1024, 9), &mut memory, Shared(&shared)).unwrap();
+    tier.mount(at(300_000)).unwrap();
+    assert_eq!(tier.get(at(300_000), b"key", &mut value), Ok(Some([59; 8].as_slice())));
+    assert_eq!(tier.len(), 1);
+}
