@@ -14,12 +14,9 @@ fn history() -> Vec<Do> {
     script
 }
 
-/// Header, key, the longest value, and the origin of a relocated record.
-const RECORD_BYTES_MAX: usize = 8 + 4 + 44 + 4;
-
 fn flip<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
     let (lasting, past) = Setup::<UNIT, SECTOR> { erase_value }.lived(&history());
-    let [before, after] = flip_everywhere(&lasting, &past, RECORD_BYTES_MAX);
+    let [before, after] = flip_everywhere(&lasting, &past);
     println!("units of {UNIT}, blank {erase_value:#04x}: before the mount {before:?}, after it {after:?}");
     // A tier that is mounted knows what it must find.
     assert_eq!((after.older_reported, after.older_silent), (0, 0));
