@@ -68,7 +68,7 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets how compaction chooses its victims while there is no shortage.
+    /// Sets how compaction chooses its victims while there is no shortage; [`Policy::Adaptive`] where nothing is said.
     pub const fn policy(mut self, policy: Policy) -> Self {
         self.settings.policy = policy;
         self

@@ -229,7 +229,7 @@ impl ColdTierConfig {
                 ttl: None,
                 idle: None,
                 streams: Streams::Four,
-                policy: Policy::CostBenefit,
+                policy: Policy::Adaptive,
                 pace: PaceConfig::default(),
                 watermarks: None,
                 stale_permille_min: 250,
@@ -373,6 +373,14 @@ mod tests {
         let config = ColdTierConfig::builder().build().unwrap();
         let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
         assert_eq!(config.machine(store, Duration::from_millis(70)).cleanup_timeout_ms, 70);
+    }
+
+    #[test]
+    fn policy_is_that_of_the_core_where_nothing_is_said() {
+        let config = ColdTierConfig::builder().build().unwrap();
+        let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
+        assert_eq!(config.settings.policy, TierConfig::new(config.geometry, store).policy);
+        assert_eq!(config.settings.policy, Policy::Adaptive);
     }
 
     #[test]
