@@ -1,5 +1,7 @@
 //! The directory of a tier: its name, its lock, its files.
 
+use std::collections::BTreeSet;
+use std::ffi::OsString;
 use std::fs::{File, OpenOptions, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
@@ -40,8 +42,10 @@ fn part_name(partition: u16) -> String {
 /// What lies in a directory.
 #[derive(Debug, Default)]
 struct Content {
-    parts: u16,
-    has_first: bool,
+    /// The numbers of the partitions whose files are there.
+    parts: BTreeSet<u16>,
+    /// The name of a file that is like a partition's and is none.
+    stray: Option<OsString>,
     has_others: bool,
 }
 
@@ -49,19 +53,34 @@ impl Content {
     fn of(path: &Path) -> Result<Self, OpenError> {
         let mut content = Self::default();
         for entry in path.read_dir()? {
-            let name = entry?.file_name();
-            let name = name.to_string_lossy();
+            let entry_name = entry?.file_name();
+            let name = entry_name.to_string_lossy();
             match name.strip_prefix("part-") {
-                Some(rest) if rest.ends_with(".cold") => {
-                    content.parts = content.parts.saturating_add(1);
-                    content.has_first |= *name == part_name(0);
-                }
                 Some(rest) if rest.ends_with(".cold.new") => {}
+                Some(rest) if rest.ends_with(".cold") => {
+                    let number = rest.strip_suffix(".cold").and_then(|number| number.parse().ok());
+                    match number.filter(|number| *name == part_name(*number)) {
+                        Some(number) => {
+                            content.parts.insert(number);
+                        }
+                        None => content.stray = Some(entry_name),
+                    }
+                }
                 _ if name == LOCK_NAME => {}
                 _ => content.has_others = true,
             }
         }
         Ok(content)
+    }
+
+    fn has_first(&self) -> bool {
+        self.parts.contains(&0)
+    }
+
+    /// The lowest partition whose file is not there although that of a higher one is.
+    fn missing(&self) -> Option<u16> {
+        let last = *self.parts.last()?;
+        (0..last).find(|partition| !self.parts.contains(partition))
     }
 }
 
@@ -77,7 +96,7 @@ impl Dir {
         std::fs::create_dir_all(&path)?;
         let content = Content::of(&path)?;
         // A lock file proves nothing: others call theirs the same.
-        if content.has_others && !content.has_first {
+        if content.has_others && !content.has_first() {
             return Err(OpenError::Foreign(path));
         }
         let lock = OpenOptions::new()
@@ -92,7 +111,7 @@ impl Dir {
             Err(TryLockError::Error(error)) => return Err(OpenError::Io(error)),
         }
         // Until a first file is in place, no one knows whether the names above it were ever made durable.
-        if is_new || !content.has_first {
+        if is_new || !content.has_first() {
             for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
                 if sync_dir(parent).is_err() {
                     // What this process may not read it did not make.
@@ -110,34 +129,39 @@ impl Dir {
         self.lock.try_clone()
     }
 
-    /// Opens the file of each partition, or makes them all.
+    /// Opens the file of each partition, or makes them all. A file that is there is never made anew.
     pub(super) fn open_parts(&self, config: &ColdTierConfig) -> Result<Vec<Box<dyn Medium>>, OpenError> {
         let content = Content::of(&self.path)?;
+        if let Some(stray) = content.stray {
+            return Err(OpenError::StrayPartition(self.path.join(stray)));
+        }
         let expected = config.settings.partitions;
-        if !content.has_first {
-            // The first file is put in place last, so without it none was ever used. Where others hold data it was taken
-            // away, and nothing is touched.
-            if content.parts > 0 && self.holds_data(content.parts, config)? {
-                return Err(OpenError::Partitions { expected, found: content.parts });
-            }
-            self.make_parts(config)?;
-        } else if content.parts != expected {
-            return Err(OpenError::Partitions { expected, found: content.parts });
+        if !content.has_first() {
+            self.check_unused(&content, config)?;
+            self.make_parts(config, &content.parts)?;
+        } else if let Some(missing) = content.missing() {
+            return Err(OpenError::MissingPartition(self.path.join(part_name(missing))));
+        } else if content.parts.len() != usize::from(expected) {
+            let found = u16::try_from(content.parts.len()).unwrap_or(u16::MAX);
+            return Err(OpenError::Partitions { expected, found });
         }
         (0..expected).map(|partition| self.open_part(partition, config)).collect()
     }
 
-    fn holds_data(&self, parts: u16, config: &ColdTierConfig) -> Result<bool, OpenError> {
-        for partition in 1..=parts {
-            let path = self.path.join(part_name(partition));
-            if path.exists() {
-                let medium = FileMedium::new(File::open(path)?);
-                if super::peek::peek(&medium, &config.geometry)?.store.is_some() {
-                    return Ok(true);
-                }
+    /// Checks that no file was ever used. The first one is put in place last, so without it the others are what is left of a
+    /// making that was cut short, unless one holds data: then the first one was taken away.
+    fn check_unused(&self, content: &Content, config: &ColdTierConfig) -> Result<(), OpenError> {
+        let missing = || OpenError::MissingPartition(self.path.join(part_name(0)));
+        if content.parts.last().is_some_and(|last| *last >= config.settings.partitions) {
+            return Err(missing());
+        }
+        for partition in &content.parts {
+            let medium = self.open_part(*partition, config)?;
+            if super::peek::peek(&*medium, &config.geometry)?.store.is_some() {
+                return Err(missing());
             }
         }
-        Ok(false)
+        Ok(())
     }
 
     fn open_part(&self, partition: u16, config: &ColdTierConfig) -> Result<Box<dyn Medium>, OpenError> {
@@ -156,12 +180,12 @@ impl Dir {
         Ok(Box::new(medium))
     }
 
-    /// Makes all files under other names, durable, then puts them in place, the first one last.
-    fn make_parts(&self, config: &ColdTierConfig) -> Result<(), OpenError> {
-        let partitions = config.settings.partitions;
+    /// Makes the files that are not there under other names, durable, then puts them in place, the first one last.
+    fn make_parts(&self, config: &ColdTierConfig, there: &BTreeSet<u16>) -> Result<(), OpenError> {
+        let made = || (0..config.settings.partitions).filter(|partition| !there.contains(partition));
         let names =
             |partition| (self.path.join(format!("{}.new", part_name(partition))), part_name(partition));
-        for partition in 0..partitions {
+        for partition in made() {
             let (new, _) = names(partition);
             let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(new)?;
             // Sparse: blocks are taken when segments are written, and given back when they are erased.
@@ -170,7 +194,7 @@ impl Dir {
             FileMedium::new(file.try_clone()?).write_at(0, &marker.encode())?;
             file.sync_all()?;
         }
-        for partition in (0..partitions).rev() {
+        for partition in made().rev() {
             let (new, name) = names(partition);
             std::fs::rename(new, self.path.join(name))?;
         }

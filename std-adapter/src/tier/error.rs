@@ -266,6 +266,10 @@ pub enum OpenError {
         /// Partitions found.
         found: u16,
     },
+    /// The file of a partition is not there, and those of others are: put it back.
+    MissingPartition(PathBuf),
+    /// A file is named like a partition's and is none of them: move it away.
+    StrayPartition(PathBuf),
     /// The log could not be mounted.
     Mount(MountError),
     /// The operating system refused something.
@@ -317,6 +321,12 @@ impl fmt::Display for OpenError {
             }
             Self::Partitions { expected, found } => {
                 write!(f, "the tier has {found} partitions, the configuration says {expected}")
+            }
+            Self::MissingPartition(path) => {
+                write!(f, "{} is missing, others of the tier are there; nothing was changed", path.display())
+            }
+            Self::StrayPartition(path) => {
+                write!(f, "{} is no partition of the tier; nothing was changed", path.display())
             }
             Self::Mount(error) => write!(f, "{error}"),
             Self::Io(error) => write!(f, "{error}"),

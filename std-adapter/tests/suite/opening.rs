@@ -97,23 +97,52 @@ fn partitions_of_two_stores_are_refused() {
 }
 
 #[test]
-fn lost_first_partition_is_told_and_the_rest_kept() {
+fn lost_partitions_are_told_and_the_rest_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
-    let config = small().capacity_bytes(8 << 20).partitions(2).build().unwrap();
+    let config = small().capacity_bytes(12 << 20).partitions(3).build().unwrap();
     let tier = open(dir.path(), &config, &pools);
     for key in 0..50u32 {
         tier.put(&key.to_le_bytes(), b"v").unwrap();
     }
     drop(tier);
     let path = dir.path().join("test");
-    fs::rename(path.join("part-000.cold"), dir.path().join("aside")).unwrap();
-    let before = fs::read(path.join("part-001.cold")).unwrap();
-    let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
-    assert!(matches!(refused, Err(OpenError::Partitions { expected: 2, found: 1 })));
-    assert!(fs::read(path.join("part-001.cold")).unwrap() == before);
-    fs::rename(dir.path().join("aside"), path.join("part-000.cold")).unwrap();
+    let name = |part: u16| format!("part-{part:03}.cold");
+    let other = small().capacity_bytes(4 << 20).build().unwrap();
+    for lost in [&[0, 1][..], &[0], &[1], &[0, 2]] {
+        let kept: Vec<u16> = (0..3).filter(|part| !lost.contains(part)).collect();
+        for part in lost {
+            fs::rename(path.join(name(*part)), dir.path().join(name(*part))).unwrap();
+        }
+        let bytes = || kept.iter().map(|part| fs::read(path.join(name(*part))).unwrap()).collect::<Vec<_>>();
+        let before = bytes();
+        for config in [&config, &other] {
+            let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone()).unwrap_err();
+            let missing = path.join(name(lost[0]));
+            assert!(matches!(&refused, OpenError::MissingPartition(path) if *path == missing), "{refused}");
+            assert!(bytes() == before, "{lost:?}");
+            assert_eq!(path.read_dir().unwrap().count(), kept.len() + 1, "nothing but the lock was made");
+        }
+        for part in lost {
+            fs::rename(dir.path().join(name(*part)), path.join(name(*part))).unwrap();
+        }
+    }
     assert_eq!(open(dir.path(), &config, &pools).len().unwrap(), 50);
+}
+
+#[test]
+fn file_named_like_a_partition_is_told_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    drop(open(dir.path(), &config, &pools));
+    let stray = dir.path().join("test").join("part-1.cold");
+    fs::write(&stray, "mine").unwrap();
+    let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone()).unwrap_err();
+    assert!(matches!(&refused, OpenError::StrayPartition(path) if *path == stray), "{refused}");
+    assert_eq!(fs::read_to_string(&stray).unwrap(), "mine");
+    fs::remove_file(stray).unwrap();
+    assert!(open(dir.path(), &config, &pools).is_empty().unwrap());
 }
 
 #[test]
@@ -129,6 +158,22 @@ fn making_cut_short_is_begun_anew() {
     tier.put_with(b"a", b"1", SYNCED).unwrap();
     drop(tier);
     assert!(!path.join("part-000.cold.new").exists());
+    assert!(open(dir.path(), &config, &pools).contains(b"a").unwrap());
+}
+
+#[test]
+fn making_cut_short_between_two_partitions_goes_on() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(12 << 20).partitions(3).build().unwrap();
+    drop(open(dir.path(), &config, &pools));
+    let path = dir.path().join("test");
+    for name in ["part-000.cold", "part-001.cold"] {
+        fs::rename(path.join(name), path.join(format!("{name}.new"))).unwrap();
+    }
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with(b"a", b"1", SYNCED).unwrap();
+    drop(tier);
     assert!(open(dir.path(), &config, &pools).contains(b"a").unwrap());
 }
 
