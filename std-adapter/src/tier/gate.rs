@@ -73,6 +73,8 @@ pub(crate) struct Background {
 pub(crate) struct Waiter {
     pub(crate) durability: Durability,
     pub(crate) reply: Sender<Result<(), TierError>>,
+    /// When the client goes away at the latest.
+    pub(crate) deadline: Instant,
     /// What the client is in while it waits; disabled where that is not worth telling.
     pub(crate) span: Span,
 }

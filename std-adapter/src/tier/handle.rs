@@ -81,7 +81,11 @@ impl ColdTierHandle {
         }
         let span = tracing::info_span!("flush", ?durability);
         let _entered = span.enter();
-        let answers = self.ask(|reply| Message::Flush(Waiter { durability, reply, span: span.clone() }))?;
+        let op_timeout = self.enter(|open| open.limits.op_timeout)?;
+        let answers = self.ask(|reply| {
+            let deadline = Instant::now() + op_timeout;
+            Message::Flush(Waiter { durability, reply, deadline, span: span.clone() })
+        })?;
         answers.iter().try_for_each(|answer| answer.wait()?)
     }
 

@@ -392,7 +392,9 @@ impl Part {
     /// Tells the worker of a write that is in the index.
     fn pass_on(&self, write: &mut Write, published: Publish, effect: Effect) -> Result<Attempt, Refused> {
         let durability = write.durability;
-        let waiter = write.waiter.take().map(|reply| Waiter { durability, reply, span: Span::none() });
+        let deadline = write.deadline;
+        let waiter =
+            write.waiter.take().map(|reply| Waiter { durability, reply, deadline, span: Span::none() });
         let effect = match published {
             Publish::Pending => effect,
             // Waits as the write would that removed it: the worker looks at the key, and whatever it has appended of it.

@@ -10,6 +10,7 @@ mod board;
 mod closing;
 mod driving;
 mod memory;
+mod stalled;
 mod waiting;
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
@@ -25,6 +26,7 @@ use tracing::Span;
 use self::board::Posting;
 use self::closing::Closing;
 use self::memory::Buffers;
+use self::stalled::Stalled;
 use self::waiting::Waiters;
 use super::config::ColdTierConfig;
 use super::entry::{Terms, Weight};
@@ -106,7 +108,7 @@ pub(crate) struct Worker<'m> {
     clock: &'static dyn Clock,
     backlog: VecDeque<Work>,
     /// Keys whose record did not fit a full log, tried again when something was freed.
-    stalled: VecDeque<KeyHash>,
+    stalled: Stalled,
     /// Writes that will never reach the log, which takes no more.
     never: u64,
     /// Whether the log has to be waited for before anything is appended.
@@ -214,7 +216,7 @@ impl<'m> Worker<'m> {
             replies: bounded(REPLIES_MAX),
             clock: settings.clock,
             backlog: VecDeque::new(),
-            stalled: VecDeque::new(),
+            stalled: Stalled::default(),
             never: 0,
             must_wait: false,
             waiters: Waiters::default(),

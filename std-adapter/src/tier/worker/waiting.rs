@@ -1,6 +1,7 @@
 //! Who waits for which position of the log.
 
 use std::collections::VecDeque;
+use std::time::Instant;
 
 use crate::tier::config::Durability;
 use crate::tier::error::TierError;
@@ -10,6 +11,9 @@ use coldpress_core::tier::MediumError;
 type Line = VecDeque<(u64, Waiter)>;
 
 /// Two lines, each in the order of positions: a sync answers all that it covers (group commit). And who has no position yet.
+///
+/// Whoever joins a line sends those away at its head whose client has gone: a medium that stands still makes no line longer
+/// than there were clients within the time that one waits.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
     flushed: Line,
@@ -23,13 +27,17 @@ impl Waiters {
     pub(super) fn push(&mut self, position: u64, waiter: Waiter) {
         match waiter.durability {
             Durability::Buffered => answer(&waiter, Ok(())),
-            Durability::Flushed => self.flushed.push_back((position, waiter)),
-            Durability::Synced => self.synced.push_back((position, waiter)),
+            Durability::Flushed => join(&mut self.flushed, position, waiter),
+            Durability::Synced => join(&mut self.synced, position, waiter),
         }
     }
 
     /// Lets a flush wait for its position: a write that was accepted before it has none.
     pub(super) fn hold(&mut self, waiter: Waiter) {
+        let now = Instant::now();
+        for gone in self.held.extract_if(.., |held| held.deadline <= now) {
+            answer(&gone, Err(TierError::TimedOut));
+        }
         self.held.push(waiter);
     }
 
@@ -81,6 +89,17 @@ impl Waiters {
     }
 }
 
+/// Those who have gone are told so: one may be just about to.
+fn join(line: &mut Line, position: u64, waiter: Waiter) {
+    let now = Instant::now();
+    while line.front().is_some_and(|(_, gone)| gone.deadline <= now) {
+        if let Some((_, gone)) = line.pop_front() {
+            answer(&gone, Err(TierError::TimedOut));
+        }
+    }
+    line.push_back((position, waiter));
+}
+
 fn settle(line: &mut Line, reached: u64) {
     while line.front().is_some_and(|(position, _)| *position <= reached) {
         if let Some((_, waiter)) = line.pop_front() {
@@ -110,7 +129,28 @@ mod tests {
 
     fn waiter(durability: Durability) -> (Waiter, Receiver<Result<(), TierError>>) {
         let (reply, receiver) = bounded(1);
-        (Waiter { durability, reply, span: tracing::Span::none() }, receiver)
+        let deadline = Instant::now() + core::time::Duration::from_secs(3600);
+        (Waiter { durability, reply, deadline, span: tracing::Span::none() }, receiver)
+    }
+
+    #[test]
+    fn lines_of_a_medium_that_stands_still_hold_nobody_who_has_gone() {
+        let mut waiters = Waiters::default();
+        for round in 0..1_000 {
+            for durability in [Durability::Flushed, Durability::Synced] {
+                let (mut gone, _) = waiter(durability);
+                gone.deadline = Instant::now();
+                waiters.push(round, gone);
+                let (mut gone, _) = waiter(durability);
+                gone.deadline = Instant::now();
+                waiters.hold(gone);
+            }
+        }
+        let (stays, reply) = waiter(Durability::Synced);
+        waiters.push(1_000, stays);
+        assert_eq!((waiters.flushed.len(), waiters.synced.len(), waiters.held.len()), (1, 1, 1));
+        waiters.settle(1_000, 1_000);
+        assert_eq!(reply.try_recv(), Ok(Ok(())));
     }
 
     #[test]
