@@ -24,6 +24,9 @@ pub enum TierError {
     NoRoom,
     /// The medium failed. Values stay readable; what was not written is tried again.
     Medium(MediumError),
+    /// A sync failed, and what it should have made durable can't be read back: nothing more becomes durable until the tier is
+    /// closed and opened again. What was synced before is safe, and reads go on.
+    NeedsReopen,
     /// All segment numbers of the log were issued, some four thousand million: it takes no more writes. Read it, and move to a
     /// new one.
     WornOut,
@@ -37,6 +40,9 @@ impl fmt::Display for TierError {
             Self::TimedOut => f.write_str("the deadline passed; the operation may still take effect"),
             Self::NoRoom => f.write_str("the log has no room: segments are kept for their damage"),
             Self::Medium(error) => write!(f, "{error}"),
+            Self::NeedsReopen => f.write_str(
+                "a sync failed and what it lost can't be read back: close the tier and open it again",
+            ),
             Self::WornOut => {
                 f.write_str("all segment numbers of the log were issued: it takes no more writes")
             }

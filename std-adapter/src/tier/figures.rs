@@ -123,6 +123,9 @@ pub struct TierFigures {
     /// How far free segments are below the high watermark, in thousandths, of the partition that is farthest; 1,000 when puts
     /// wait for compaction.
     pub debt_permille: u16,
+    /// Whether writes are refused in a partition until the tier is closed and opened again: see
+    /// [`NeedsReopen`](super::TierError::NeedsReopen).
+    pub needs_reopen: bool,
     /// Segments kept as they are because of damage.
     pub quarantined_segments: u32,
     /// Compaction tasks that ended, of any kind, and whoever asked for them.

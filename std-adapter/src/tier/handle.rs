@@ -117,6 +117,7 @@ impl ColdTierHandle {
                 let shell = part.shell;
                 figures.add_board(&shell.board.lock());
                 shell.counts.add_to(&mut figures);
+                figures.needs_reopen |= shell.health.needs_reopen();
                 figures.clock_refused_s = figures.clock_refused_s.max(shell.clock.refused_s());
                 let weight = shell.weight();
                 figures.keys += weight.keys;

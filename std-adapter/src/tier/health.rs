@@ -4,6 +4,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use coldpress_core::tier::MediumError;
 
+use super::error::TierError;
 use crate::clock::monotonic_ms;
 
 /// The first pause after a failure, in milliseconds.
@@ -36,6 +37,10 @@ impl Health {
         self.needs_reopen.store(true, Ordering::Release);
     }
 
+    pub(crate) fn needs_reopen(&self) -> bool {
+        self.needs_reopen.load(Ordering::Acquire)
+    }
+
     /// The log takes no more records, ever.
     pub(crate) fn wear_out(&self) {
         self.is_worn_out.store(true, Ordering::Release);
@@ -66,13 +71,13 @@ impl Health {
         }
     }
 
-    /// The failure for which writes are refused now; after the pause one is let through, to see.
-    pub(crate) fn refusal(&self) -> Option<MediumError> {
-        if self.needs_reopen.load(Ordering::Acquire) {
-            return Some(MediumError::Unreadable);
+    /// Why writes are refused now; after the pause for a failure one is let through, to see.
+    pub(crate) fn refusal(&self) -> Option<TierError> {
+        if self.needs_reopen() {
+            return Some(TierError::NeedsReopen);
         }
         let error = self.failure()?;
-        (monotonic_ms() < self.until_ms.load(Ordering::Relaxed)).then_some(error)
+        (monotonic_ms() < self.until_ms.load(Ordering::Relaxed)).then_some(TierError::Medium(error))
     }
 
     /// The last failure, if nothing has succeeded since.
@@ -109,7 +114,7 @@ mod tests {
         let health = Health::default();
         assert_eq!(health.refusal(), None);
         health.fail(MediumError::NoSpace);
-        assert_eq!(health.refusal(), Some(MediumError::NoSpace));
+        assert_eq!(health.refusal(), Some(TierError::Medium(MediumError::NoSpace)));
         health.recover();
         assert_eq!((health.refusal(), health.failure()), (None, None));
     }
@@ -119,7 +124,7 @@ mod tests {
         let health = Health::default();
         health.give_up();
         health.recover();
-        assert_eq!(health.refusal(), Some(MediumError::Unreadable));
+        assert_eq!(health.refusal(), Some(TierError::NeedsReopen));
         health.reset();
         assert_eq!(health.refusal(), None);
     }

@@ -336,7 +336,7 @@ impl Part {
         if self.shell.health.is_worn_out() {
             return Err(TierError::WornOut);
         }
-        self.shell.health.refusal().map_or(Ok(()), |error| Err(TierError::Medium(error)))
+        self.shell.health.refusal().map_or(Ok(()), Err)
     }
 
     fn attempt(&self, open: &Open, write: &mut Write) -> Result<Attempt, Refused> {

@@ -39,6 +39,7 @@ fn failed_sync_that_lost_its_pages_refuses_writes_until_reopened_and_keeps_what_
     let config = small().build().unwrap();
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"still", b"here", SYNCED).unwrap();
     tier.put_with(b"k", b"synced", SYNCED).unwrap();
     double.failed_sync_loses.store(true, SeqCst);
     let mut synced = b"synced".to_vec();
@@ -52,13 +53,17 @@ fn failed_sync_that_lost_its_pages_refuses_writes_until_reopened_and_keeps_what_
         }
     }
     double.syncs_fail.store(0, SeqCst);
-    let refused = Err(PutError::Tier(TierError::Medium(MediumError::Unreadable)));
+    let refused = Err(PutError::Tier(TierError::NeedsReopen));
     eventually("writes are refused", || tier.put_with(b"other", b"v", SYNCED) == refused);
     assert_eq!(tier.put(b"other", b"v"), refused);
+    assert_eq!(tier.flush(), Err(TierError::NeedsReopen));
+    assert!(tier.figures().needs_reopen);
+    assert_eq!(tier.get(b"still").unwrap(), Some(b"here".to_vec()), "reads go on");
     drop(tier);
     // I-LOG-4: the write that was lost costs nothing of the synced one before it.
     let tier = open_on(&double, &config, &pools);
     assert_eq!(tier.get(b"k").unwrap(), Some(synced));
+    assert!(!tier.figures().needs_reopen);
     tier.put_with(b"other", b"v", SYNCED).unwrap();
 }
 

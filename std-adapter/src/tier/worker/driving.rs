@@ -114,7 +114,7 @@ impl Worker<'_> {
             tracing::warn!(partition = self.partition, %error, "a sync failed");
             self.shell.health.fail(error);
             if self.index.unwritten.is_empty() {
-                self.waiters.fail_synced(error);
+                self.waiters.fail_synced(TierError::Medium(error));
             } else {
                 // Records handed back have lost their positions: nobody can be told any more that his was written.
                 self.waiters.fail_all(TierError::Medium(error));
@@ -127,7 +127,7 @@ impl Worker<'_> {
         if self.tier.needs_remount() {
             // Nothing becomes durable any more; the synced versions are kept, and the next open finds them.
             self.shell.health.give_up();
-            self.waiters.fail_synced(MediumError::Unreadable);
+            self.waiters.fail_synced(TierError::NeedsReopen);
         }
         let (written, durable) = (self.tier.written(), self.tier.durable());
         if self.waiters.are_reached(written, durable) {

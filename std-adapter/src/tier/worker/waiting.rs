@@ -6,7 +6,6 @@ use std::time::Instant;
 use crate::tier::config::Durability;
 use crate::tier::error::TierError;
 use crate::tier::gate::Waiter;
-use coldpress_core::tier::MediumError;
 
 type Line = VecDeque<(u64, Waiter)>;
 
@@ -84,8 +83,8 @@ impl Waiters {
     }
 
     /// A sync failed, and everything written can still be read.
-    pub(super) fn fail_synced(&mut self, error: MediumError) {
-        fail(&mut self.synced, TierError::Medium(error));
+    pub(super) fn fail_synced(&mut self, error: TierError) {
+        fail(&mut self.synced, error);
     }
 }
 
@@ -125,6 +124,7 @@ pub(super) fn answer(waiter: &Waiter, result: Result<(), TierError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coldpress_core::tier::MediumError;
     use crossbeam_channel::{Receiver, bounded};
 
     fn waiter(durability: Durability) -> (Waiter, Receiver<Result<(), TierError>>) {
@@ -195,7 +195,7 @@ mod tests {
         let (second, synced) = waiter(Durability::Synced);
         waiters.push(1, first);
         waiters.push(1, second);
-        waiters.fail_synced(MediumError::Io);
+        waiters.fail_synced(TierError::Medium(MediumError::Io));
         assert_eq!(synced.try_recv(), Ok(Err(TierError::Medium(MediumError::Io))));
         assert!(flushed.try_recv().is_err());
         waiters.fail_all(TierError::Medium(MediumError::NoSpace));
