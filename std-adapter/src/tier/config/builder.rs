@@ -48,14 +48,14 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets the lifetime of values that are put without one of their own. It starts the background worker with the tier, so
+    /// Sets the lifetime of values that are put without one of their own, at most 2^30 seconds (34 years). It starts the background worker with the tier, so
     /// that they are dropped when it is over.
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = Some(ttl);
         self
     }
 
-    /// Drops keys that nobody read or wrote for so long. Counted in memory only: it starts anew at each open. It starts the
+    /// Drops keys that nobody read or wrote for so long, at most 2^30 seconds (34 years). Counted in memory only: it starts anew at each open. It starts the
     /// background worker with the tier.
     pub const fn idle(mut self, idle: Duration) -> Self {
         self.settings.idle = Some(idle);

@@ -17,6 +17,8 @@ const SEGMENT_BYTES_DEFAULT_MAX: u64 = 4 << 20;
 const SEGMENTS_DEFAULT: u64 = 512;
 /// A default segment has at least this many bytes, as long as there are enough of them.
 const SEGMENT_BYTES_DEFAULT_BRISK: u64 = 256 << 10;
+/// The longest lifetime for all: the ends of shorter ones can be written, in seconds since 1970, until 2072.
+const LIFETIME_MAX: Duration = Duration::from_secs(1 << 30);
 /// How many are enough.
 const SEGMENTS_DEFAULT_MIN: u64 = 128;
 
@@ -80,7 +82,7 @@ pub(super) fn check_bounds(config: &ColdTierConfig) -> Result<(), ConfigError> {
         return Err(ConfigError::CleanupThreshold(config.settings.efficiency.threshold_permille));
     }
     if config.settings.clock_jump_max.is_zero() {
-        return Err(ConfigError::Time("clock_jump_max"));
+        return Err(ConfigError::Time { name: "clock_jump_max", max: Duration::MAX });
     }
     let bytes = config.settings.pending_bytes_max;
     let min = PENDING_BYTES_MIN.max(2 * u64::from(config.record_bytes_max()));
@@ -106,12 +108,12 @@ pub(super) fn check_times(settings: &Settings) -> Result<(), ConfigError> {
     ];
     for (name, time) in times {
         if time.is_zero() || time > YEAR {
-            return Err(ConfigError::Time(name));
+            return Err(ConfigError::Time { name, max: YEAR });
         }
     }
     for (name, time) in [("ttl", settings.ttl), ("idle", settings.idle)] {
-        if time.is_some_and(|time| time.is_zero()) {
-            return Err(ConfigError::Time(name));
+        if time.is_some_and(|time| time.is_zero() || time > LIFETIME_MAX) {
+            return Err(ConfigError::Time { name, max: LIFETIME_MAX });
         }
     }
     Ok(())

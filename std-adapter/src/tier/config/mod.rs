@@ -163,8 +163,13 @@ pub enum ConfigError {
         /// The most.
         max: u32,
     },
-    /// A time that must not be zero is, or is longer than a year.
-    Time(&'static str),
+    /// A time is zero, or longer than it may be.
+    Time {
+        /// The setting.
+        name: &'static str,
+        /// The longest.
+        max: Duration,
+    },
     /// The pace is zero bytes per second; leave it out for no limit.
     Pace,
     /// The share of stale bytes is above 1,000 thousandths.
@@ -202,7 +207,10 @@ impl fmt::Display for ConfigError {
                     "watermarks: the low one is at least 1, the high one at least the low one and at most {max}"
                 )
             }
-            Self::Time(name) => write!(f, "{name} takes more than zero and at most a year"),
+            Self::Time { name, max: Duration::MAX } => write!(f, "{name} takes more than zero"),
+            Self::Time { name, max } => {
+                write!(f, "{name} takes more than zero and at most {} seconds", max.as_secs())
+            }
             Self::Pace => f.write_str("a pace takes at least 1 byte per second"),
             Self::CleanupThreshold(share) => {
                 write!(f, "a cleanup threshold of {share} permille: it takes 0 to 1000")
@@ -399,11 +407,28 @@ mod tests {
         assert_eq!(error(builder().cleanup_threshold_permille(1001)), too_high);
         assert!(too_high.to_string().contains("0 to 1000"));
         assert!(builder().cleanup_threshold_permille(1000).build().is_ok());
-        assert_eq!(error(builder().interval(Duration::ZERO)), ConfigError::Time("interval"));
-        assert_eq!(error(builder().clock_jump_max(Duration::ZERO)), ConfigError::Time("clock_jump_max"));
         assert!(matches!(error(builder().watermark_segments(5, 4)), ConfigError::Watermarks { .. }));
-        assert_eq!(error(builder().op_timeout(Duration::ZERO)), ConfigError::Time("op_timeout"));
-        assert_eq!(error(builder().ttl(Duration::ZERO)), ConfigError::Time("ttl"));
+    }
+
+    #[test]
+    fn times_out_of_bounds_are_refused_with_the_bound_of_each() {
+        let builder = ColdTierConfig::builder;
+        let said = |builder: ColdTierConfigBuilder| builder.build().unwrap_err().to_string();
+        for time in [Duration::ZERO, Duration::MAX] {
+            assert_eq!(
+                said(builder().interval(time)),
+                "interval takes more than zero and at most 31622400 seconds"
+            );
+            let bound = "op_timeout takes more than zero and at most 31622400 seconds";
+            assert_eq!(said(builder().op_timeout(time)), bound);
+            assert_eq!(said(builder().ttl(time)), "ttl takes more than zero and at most 1073741824 seconds");
+            assert_eq!(
+                said(builder().idle(time)),
+                "idle takes more than zero and at most 1073741824 seconds"
+            );
+        }
+        assert_eq!(said(builder().clock_jump_max(Duration::ZERO)), "clock_jump_max takes more than zero");
+        assert!(builder().ttl(Duration::from_secs(1 << 30)).build().is_ok());
     }
 
     #[test]
