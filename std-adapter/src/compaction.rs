@@ -142,8 +142,8 @@ impl CompactionSystem {
         self.schedule(task, None).map(|_| ())
     }
 
-    /// Queues a task and waits for what it did, over all partitions: figures are added up; an outcome that they don't share is
-    /// [`Outcome::Partial`].
+    /// Queues a task and waits for what it did, over all partitions: figures are added up, those of the pools too; an outcome
+    /// that they don't share is [`Outcome::Partial`], and where the pools failed for one its failure stands for all.
     ///
     /// What was put before is written first, within the `op_timeout` of the configuration; `timeout` begins after that.
     ///
@@ -319,7 +319,7 @@ fn merged(a: Report, b: Report) -> Report {
         written_bytes: a.written_bytes + b.written_bytes,
         fresh_bytes: a.fresh_bytes + b.fresh_bytes,
         log_bytes_reclaimed: a.log_bytes_reclaimed + b.log_bytes_reclaimed,
-        pool: if b.pool.reclaimed_bytes() > a.pool.reclaimed_bytes() { b.pool } else { a.pool },
+        pool: pools_merged(a.pool, b.pool),
         checked_records: a.checked_records + b.checked_records,
         expired_records: a.expired_records + b.expired_records,
         repaired_records: a.repaired_records + b.repaired_records,
@@ -329,11 +329,47 @@ fn merged(a: Report, b: Report) -> Report {
     }
 }
 
+/// What the pools did for two partitions, in one: a failure is not hidden behind what they did for the other.
+fn pools_merged(a: PoolOutcome, b: PoolOutcome) -> PoolOutcome {
+    match (a, b) {
+        (PoolOutcome::NotAsked, one) | (one, PoolOutcome::NotAsked) => one,
+        (PoolOutcome::Failed(error), _) | (_, PoolOutcome::Failed(error)) => PoolOutcome::Failed(error),
+        (PoolOutcome::Done(a), PoolOutcome::Done(b)) => PoolOutcome::Done(Reclaimed {
+            bytes: a.bytes.saturating_add(b.bytes),
+            pages: a.pages.saturating_add(b.pages),
+            moved_bytes: a.moved_bytes.saturating_add(b.moved_bytes),
+            moved_objects: a.moved_objects.saturating_add(b.moved_objects),
+            dropped_objects: a.dropped_objects.saturating_add(b.dropped_objects),
+            is_partial: a.is_partial || b.is_partial,
+        }),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::pool::{AllocationManager, PoolConfig};
     use crate::tier::{ASKED_MAX, ColdTier, ColdTierConfig};
+
+    #[test]
+    fn what_pools_did_for_partitions_is_added_up_and_a_failure_is_seen() {
+        let done = |bytes, is_partial| {
+            let (pages, dropped_objects) = (1, 2);
+            let (moved_bytes, moved_objects) = (10 * bytes, 3);
+            let parts = Reclaimed { bytes, pages, moved_bytes, moved_objects, dropped_objects, is_partial };
+            PoolOutcome::Done(parts)
+        };
+        let both = pools_merged(done(100, false), done(7, true));
+        let PoolOutcome::Done(sum) = both else { panic!("{both:?}") };
+        assert_eq!((sum.bytes, sum.pages, sum.moved_bytes, sum.is_partial), (107, 2, 1070, true));
+        assert_eq!((sum.moved_objects, sum.dropped_objects), (6, 4));
+        let failed = PoolOutcome::Failed(CleanupError::TimedOut);
+        for one in [done(100, false), PoolOutcome::NotAsked] {
+            assert_eq!((pools_merged(one, failed), pools_merged(failed, one)), (failed, failed));
+        }
+        assert_eq!(pools_merged(PoolOutcome::NotAsked, done(5, false)), done(5, false));
+        assert_eq!(pools_merged(PoolOutcome::NotAsked, PoolOutcome::NotAsked), PoolOutcome::NotAsked);
+    }
 
     #[test]
     fn background_worker_that_one_partition_has_no_place_for_runs_in_none() {
