@@ -191,7 +191,7 @@ pub fn wear(segments: &[Segment]) -> Option<(u32, u32)> {
 }
 
 /// Chooses the least worn sealed segment if it was erased more than `spread_max` times less than the most worn one, so that
-/// what is cold in it moves to a worn one; of several the oldest. `None` also while no free segment is worn by half of that more:
+/// what is cold in it goes elsewhere; of several the oldest. `None` also while no free segment is worn by half of that more:
 /// data would only change places with data as cold.
 ///
 /// # Bounds

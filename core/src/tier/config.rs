@@ -80,8 +80,8 @@ pub struct TierConfig {
     pub high_watermark_segments: u32,
     /// A task compacts segments with at least this share of stale bytes, in permille.
     pub stale_permille_min: u16,
-    /// The most by which the erases of two segments may differ before what is cold in the least worn one is moved to a worn
-    /// one; `u32::MAX` for never.
+    /// The most by which the erases of two segments may differ before what is cold in the least worn one is moved off
+    /// it; `u32::MAX` for never.
     pub wear_spread_max: u32,
     /// How fast it may go.
     pub pace: PaceConfig,

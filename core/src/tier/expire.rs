@@ -59,6 +59,7 @@ impl Expire {
             return Ok(());
         }
         task.count_checked();
+        log.clock.is_owed = true;
         match host.drop_current(&due.hash, due.location) {
             Dropped::Now => {
                 task.report.expired_records += 1;

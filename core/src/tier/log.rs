@@ -95,8 +95,6 @@ pub(super) struct Log<'m> {
     pub(super) retry_at_ms: u64,
     pub(super) retry_wait_ms: u64,
     pub(super) counters: Counters,
-    /// Whether cold data is on the move to worn segments; until the spread of wear is within its bound again.
-    pub(super) is_spreading_wear: bool,
     /// Whether an engine asked for something of another that was polled before it.
     pub(super) is_stirred: bool,
     generation: u32,
@@ -138,7 +136,6 @@ impl<'m> Log<'m> {
             retry_at_ms: 0,
             retry_wait_ms: RETRY_WAIT_MS_MIN,
             counters: Counters::default(),
-            is_spreading_wear: false,
             is_stirred: false,
             generation: 0,
         }
@@ -384,13 +381,5 @@ impl<'m> Log<'m> {
             self.seal_slot(index);
         }
         self.slots.iter().any(|s| s.state != super::slot::SlotState::Empty)
-    }
-
-    /// The sync of a mount failed: nothing that was found in a segment without a footer is known to be durable (rule 9).
-    pub(super) fn suspect_unsealed(&mut self) {
-        for segment in self.segments.iter_mut().filter(|s| s.state == SegmentState::Sealed && !s.has_footer) {
-            segment.is_suspect = true;
-            self.may_be_suspect = true;
-        }
     }
 }

@@ -277,7 +277,7 @@ impl<'m> Tier<'m> {
     }
 
     /// Confirms the wall clock: one jump beyond [`clock_jump_s_max`](TierConfig::clock_jump_s_max), that which is being
-    /// refused or the next one, is taken over. Before the first poll it stands for the mount's check
+    /// refused or one within the next minute, is taken over. Before the first poll it stands for the mount's check
     /// ([`MountError::Clock`]).
     pub fn confirm_clock(&mut self) {
         self.log.clock.confirm();
@@ -375,6 +375,7 @@ impl<'m> Tier<'m> {
             Poll::Idle => {}
             step => return step,
         }
+        self.log.poll_time();
         let step = self.tasks.poll(now, &mut self.log, &mut self.mover, host);
         // A step that waits for a write or an opening has only just asked for it: the next poll makes it.
         if step == Poll::Idle && core::mem::take(&mut self.log.is_stirred) { Poll::Again } else { step }
@@ -393,6 +394,13 @@ impl<'m> Tier<'m> {
         }
         if let Some(action) = self.log.poll_sync(now) {
             return Poll::Do(action);
+        }
+        // A segment whose opening failed is erased again: what is under suspicion may need it.
+        if has_suspects {
+            match self.retire.poll(now, &mut self.log, host) {
+                Poll::Idle => {}
+                step => return step,
+            }
         }
         if has_suspects || !self.mover.is_idle() || !self.tasks.is_idle() {
             match self.tasks.poll(now, &mut self.log, &mut self.mover, host) {
@@ -429,8 +437,9 @@ impl<'m> Tier<'m> {
             LANE_SCAN if self.log.scan_is_waiting(ticket) => self.log.scan.done(result),
             LANE_SYNC if self.log.syncs.is_waiting(ticket) => {
                 self.log.finish_sync(now, result, host);
-                if result.is_err() && self.status == Status::Mounting {
-                    self.log.suspect_unsealed();
+                if let (Err(error), Status::Mounting) = (result, self.status) {
+                    // No later sync vouches for what was found: blank segments may come back to life (rule 9).
+                    self.status = Status::Failed(MountError::Medium(error));
                 }
             }
             LANE_ERASE if self.retire.is_waiting(ticket) => self.retire.done(now, &mut self.log, result),

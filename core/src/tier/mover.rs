@@ -292,6 +292,7 @@ impl Mover {
                 match host.drop_current(hash, at) {
                     Dropped::Now => {
                         self.victim.expired_records += 1;
+                        log.clock.is_owed = true;
                         log.release(&super::Released { location: at, record_bytes: record.record_bytes });
                         Verdict::Skip
                     }
@@ -299,6 +300,7 @@ impl Mover {
                     Dropped::NeedsTombstone if log.is_rescuing() => Verdict::Copy,
                     Dropped::NeedsTombstone => {
                         self.victim.expired_records += 1;
+                        log.clock.is_owed = true;
                         Verdict::Tombstone
                     }
                     Dropped::NotCurrent => Verdict::Skip,

@@ -11,7 +11,7 @@
 //! the segment blank and that is no proof); 2–5 `poll_opening`, `finish_opening_write`; 6 `poll_opening` the sync is done;
 //! 7 `take_opening` a stream takes it; 8 `abandon_opening` a write or sync failed: the segment is erased again.
 
-use super::config::{Stream, Streams};
+use super::config::Stream;
 use super::log::{LANE_OPENING, Log};
 use super::slot::SlotState;
 use super::{Action, AppendError, MediumError, Now};
@@ -77,6 +77,11 @@ impl Default for Opening {
 impl Opening {
     pub(super) fn holds_segment(&self) -> bool {
         self.state != State::Idle
+    }
+
+    /// Whether a segment is ready, or nobody has asked for one.
+    pub(super) fn is_free_to_ask(&self) -> bool {
+        self.state == State::Ready || self.wanted.is_none()
     }
 
     pub(super) fn is_waiting(&self, ticket: Ticket) -> bool {
@@ -155,15 +160,9 @@ impl Log<'_> {
         if !self.may_open(stream, is_freed) {
             return Ok(None);
         }
-        // The least worn free segment; for cold data on its way off a little worn one, the most worn.
-        let is_shared = self.config.streams == Streams::One;
-        let is_reversed =
-            self.is_spreading_wear && (is_shared || matches!(stream, Stream::Young | Stream::Old));
-        let wear = |s: &crate::log::Segment| if is_reversed { u32::MAX - s.erases } else { s.erases };
         let free = (0u32..).zip(self.segments.iter()).filter(|(_, s)| s.state == SegmentState::Free);
-        let Some((index, erases)) = free.min_by_key(|(_, s)| wear(s)).map(|(i, s)| (i, s.erases)) else {
-            return Ok(None);
-        };
+        let least_worn = free.min_by_key(|(_, s)| s.erases).map(|(index, s)| (index, s.erases));
+        let Some((index, erases)) = least_worn else { return Ok(None) };
         let sequence = self.issue_sequence()?;
         self.opening.segment = index;
         self.opening.sequence = sequence;

@@ -204,9 +204,34 @@ impl Log<'_> {
         self.place(index, incoming)
     }
 
+    /// Writes the clock that is owed to the log, and wants it durable: what was dropped by it must not come back where the clock
+    /// is set back before the next mount. A client's record would do that too, but none may come.
+    pub(super) fn poll_time(&mut self) {
+        self.clock.is_owed &= self.is_time_due();
+        if !self.clock.is_owed {
+            return;
+        }
+        let filling = self.slots.iter().position(|s| s.state == SlotState::Filling);
+        match filling {
+            Some(index) if self.note_time(index).is_ok() => {
+                self.clock.is_owed = false;
+                self.syncs.want_all(self.appended);
+                self.flush();
+            }
+            None if self.opening.is_free_to_ask() => {
+                self.is_stirred |= self.take_opening(Stream::Old, false).is_ok();
+            }
+            _ => {}
+        }
+    }
+
+    fn is_time_due(&self) -> bool {
+        self.clock.now_s.saturating_sub(self.clock.written_s) >= self.config.time_every_s
+    }
+
     /// Writes the clock into the log when it is due (rule 11).
     fn note_time(&mut self, index: usize) -> Result<(), AppendError> {
-        if self.clock.now_s.saturating_sub(self.clock.written_s) < self.config.time_every_s {
+        if !self.is_time_due() {
             return Ok(());
         }
         let value = self.clock.now_s.to_le_bytes();

@@ -208,7 +208,6 @@ impl Tasks {
         }
         self.wear_seen = log.counters.erases;
         let choice = choose_by_wear(log.segments, log.config.wear_spread_max);
-        log.is_spreading_wear = choice.is_some();
         let Some(choice) = choice else { return false };
         self.is_for_task = false;
         log.counters.wear_victims += 1;

@@ -40,6 +40,8 @@ pub struct Faults {
     lasting: Option<(u64, u64, Effect)>,
     /// Whether every erase fails.
     pub refuses_erases: bool,
+    /// The next so many syncs fail.
+    pub sync_fails: u32,
 }
 
 impl Faults {

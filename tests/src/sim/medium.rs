@@ -263,7 +263,11 @@ impl Medium {
     /// What the fault plan says; what came before the point is doubtful then.
     pub fn sync_end(&mut self, point: &SyncPoint) -> Result<(), MediumError> {
         self.counts.syncs += 1;
-        let effect = self.begin();
+        let mut effect = self.begin();
+        if self.faults.sync_fails > 0 {
+            self.faults.sync_fails -= 1;
+            effect = Some(Effect::clean(MediumError::Io));
+        }
         for op in self.journal.iter_mut().filter(|op| point.covers(op) && !op.is_doubtful) {
             match effect {
                 None => op.is_firm = true,
