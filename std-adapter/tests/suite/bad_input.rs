@@ -20,7 +20,10 @@ fn keys_and_values_over_their_limits_are_refused_with_the_limit() {
     let long_value = vec![1; value_max as usize + 1];
     let refused = tier.put(b"k", &long_value);
     assert_eq!(refused, Err(PutError::ValueTooLong { bytes: long_value.len(), max: value_max }));
-    assert_eq!((tier.len().unwrap(), tier.figures().bytes_written), (0, tier.figures().bytes_written));
+    tier.flush().unwrap();
+    let figures = tier.figures();
+    assert_eq!((tier.len().unwrap(), figures.charged_bytes, figures.pending_bytes), (0, 0, 0));
+    assert_eq!((figures.puts, figures.bytes_put, figures.bytes_encoded), (0, 0, 0), "{figures:?}");
     let wide = small().capacity_bytes(1 << 30).segment_bytes(4 << 20).build().unwrap();
     assert_eq!(wide.key_bytes_max(), 65_535);
 }

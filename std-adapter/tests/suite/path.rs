@@ -2,9 +2,10 @@
 
 use core::time::Duration;
 
-use crate::common::{open, pools, recount, small, value};
+use crate::common::{SYNCED, open, open_on, pools, recount, small, value};
+use crate::double::Double;
+use coldpress_std::CompactionTask;
 use coldpress_std::compaction::Outcome;
-use coldpress_std::{CompactionTask, Durability, PutOptions};
 
 #[test]
 fn values_overwritten_and_compacted_are_the_newest_after_a_reopen() {
@@ -49,17 +50,21 @@ fn values_overwritten_and_compacted_are_the_newest_after_a_reopen() {
 }
 
 #[test]
-fn synced_put_dropped_without_a_close_is_there_after_a_reopen() {
-    let dir = tempfile::tempdir().unwrap();
+fn synced_put_is_there_after_a_cut_and_a_buffered_one_is_whole_or_not_there() {
     let (_manager, pools) = pools();
     let config = small().build().unwrap();
+    let mut double = Double::new(config.capacity_bytes());
     for round in 0..5u32 {
-        let tier = open(dir.path(), &config, &pools);
+        let tier = open_on(&double, &config, &pools);
         if round > 0 {
             assert_eq!(tier.get(b"key").unwrap(), Some(value(1, round - 1, 77)));
+            let buffered = tier.get(b"buffered").unwrap();
+            let earlier = (0..round).map(|round| value(2, round, 77));
+            assert!(buffered.is_none_or(|found| earlier.into_iter().any(|put| put == found)));
         }
-        let synced = PutOptions { durability: Some(Durability::Synced), ..PutOptions::default() };
-        tier.put_with(b"key", &value(1, round, 77), synced).unwrap();
-        drop(tier);
+        tier.put_with(b"key", &value(1, round, 77), SYNCED).unwrap();
+        tier.put(b"buffered", &value(2, round, 77)).unwrap();
+        // Of what the tier does from here on, its close included, the next one sees nothing.
+        double = double.cut();
     }
 }
