@@ -52,6 +52,9 @@
 //! From the outside in: [`PersistentColdTier`] (typed) over [`ColdTier`] (bytes), reached from other threads through
 //! [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`medium`] and [`clock`], what it stands on;
 //! [`codec`]. [`image`] reads and makes the bytes of a log, a device's too.
+//!
+//! It needs a Unix system. On Linux freed segments are also punched out of the file, and a mount first lets go of what the
+//! page cache holds of it.
 #![doc = include_str!("metrics.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]

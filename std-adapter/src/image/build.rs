@@ -108,7 +108,7 @@ impl ImageWriter<'_> {
         }
     }
 
-    fn append(
+    pub(super) fn append(
         &mut self,
         kind: Kind,
         codec: u8,

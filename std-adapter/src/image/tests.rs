@@ -1,6 +1,8 @@
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Geometry, Identity, Kind, SegmentState, Store};
 
+use coldpress_core::codec::CodecError;
+
 use super::{Damage, Image, ImageError, ImageWriter, build};
 use crate::image::BuildError;
 
@@ -162,4 +164,33 @@ fn what_is_no_image_is_refused() {
     assert_eq!(Image::read_from(bytes).unwrap().examine(16), Err(ImageError::Segment(16)));
     let error = Image::open(std::path::Path::new("/no such file")).unwrap_err();
     assert_eq!(error, ImageError::Io(std::io::ErrorKind::NotFound));
+}
+
+#[test]
+fn record_of_a_codec_that_this_build_lacks_is_an_error_of_its_key_alone() {
+    use crate::clock::ManualClock;
+    use crate::medium::{FileMedium, Medium};
+    use crate::pool::{AllocationManager, PoolConfig};
+    use crate::{ColdTier, ColdTierConfig, GetError};
+    static CLOCK: ManualClock = ManualClock::new(NOW_S);
+    /// The record format has room for it; no codec has it yet.
+    const TAG: u8 = 6;
+    let config = ColdTierConfig::builder().capacity_bytes(2 << 20).clock(&CLOCK).build().unwrap();
+    let (segment_bytes, count) = (config.segment_bytes(), config.segment_count());
+    let geometry = Geometry::new(segment_bytes, count, 1, 0x00, Identity::KeyedHash).unwrap();
+    let bytes = build(geometry, store(Identity::KeyedHash), NOW_S, |image| {
+        image.put(b"before", b"1", CodecId::Raw, None)?;
+        image.append(Kind::Value, TAG, b"later", b"later", b"made by a later version", None)?;
+        image.put(b"behind", b"2", CodecId::Raw, None)
+    })
+    .unwrap();
+    let medium = FileMedium::new(tempfile::tempfile().unwrap());
+    medium.write_at(0, &bytes).unwrap();
+    let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
+    let tier = ColdTier::open_on(vec![Box::new(medium)], config, pools).unwrap();
+    assert_eq!(tier.get(b"later"), Err(GetError::Codec(CodecError::Unknown(TAG))));
+    assert_eq!(tier.get(b"before"), Ok(Some(b"1".to_vec())));
+    assert_eq!(tier.get(b"behind"), Ok(Some(b"2".to_vec())));
+    tier.put(b"later", b"3").unwrap();
+    assert_eq!(tier.get(b"later"), Ok(Some(b"3".to_vec())));
 }
