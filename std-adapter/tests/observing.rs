@@ -192,6 +192,7 @@ mod metrics {
             ("coldpress_hot_hits_total", 50.0),
             ("coldpress_bytes_written_total", 3000.0 * 500.0),
             ("coldpress_live_bytes", 1.0),
+            ("coldpress_charge_bytes_max", 1_000_000.0),
             ("coldpress_compactions_total", 4.0),
             ("coldpress_put_seconds", 3000.0),
             ("coldpress_get_seconds", 100.0),

@@ -50,7 +50,7 @@ fn set(gauge: &Gauge, value: u64) {
 }
 
 /// The names and readings of what one partition counts.
-const TIER_COUNTS: [(&str, Unit, &str, Reading); 17] = [
+const TIER_COUNTS: [(&str, Unit, &str, Reading); 20] = [
     ("coldpress_puts_total", Unit::Count, "Puts taken", |s, _| s.counts.puts.load(Relaxed)),
     ("coldpress_gets_total", Unit::Count, "Gets", |s, _| s.counts.gets.load(Relaxed)),
     ("coldpress_hits_total", Unit::Count, "Gets that found a value", |s, _| s.counts.hits.load(Relaxed)),
@@ -85,10 +85,13 @@ const TIER_COUNTS: [(&str, Unit, &str, Reading); 17] = [
         b.pool_bytes_reclaimed
     }),
     ("coldpress_erases_total", Unit::Count, "Segments erased", |_, b| b.erases),
+    ("coldpress_failures_total", Unit::Count, "Operations of the medium that failed", |_, b| b.failures),
+    ("coldpress_sync_failures_total", Unit::Count, "Syncs that failed", |_, b| b.sync_failures),
+    ("coldpress_shortages_total", Unit::Count, "Times that free segments ran short", |_, b| b.shortages),
 ];
 
 /// The names and readings of what one partition has.
-const TIER_STATES: [(&str, Unit, &str, Reading); 9] = [
+const TIER_STATES: [(&str, Unit, &str, Reading); 15] = [
     ("coldpress_keys", Unit::Count, "Keys that have a value", |s, _| s.sums.keys.load(Relaxed)),
     ("coldpress_pending_bytes", Unit::Bytes, "Writes on their way", |s, _| {
         s.sums.pending_bytes.load(Relaxed)
@@ -96,6 +99,25 @@ const TIER_STATES: [(&str, Unit, &str, Reading); 9] = [
     ("coldpress_charged_bytes", Unit::Bytes, "Charged against the capacity", |s, _| {
         s.sums.charge.load(Relaxed)
     }),
+    ("coldpress_charge_bytes_max", Unit::Bytes, "The most that can be charged", |_, b| b.charge_bytes_max),
+    ("coldpress_needs_reopen", Unit::Count, "1 when the tier must be opened again", |s, _| {
+        u64::from(s.health.needs_reopen())
+    }),
+    ("coldpress_found_damaged_records", Unit::Count, "Damaged records that the open found", |_, b| {
+        b.damaged_records
+    }),
+    ("coldpress_found_torn_records", Unit::Count, "Torn last records that the open found", |_, b| {
+        u64::from(b.torn_records)
+    }),
+    ("coldpress_found_torn_segments", Unit::Count, "Torn segments that the open found", |_, b| {
+        u64::from(b.torn_segments)
+    }),
+    (
+        "coldpress_found_quarantined_segments",
+        Unit::Count,
+        "Unreadable segments that the open found",
+        |_, b| u64::from(b.found_quarantined_segments),
+    ),
     ("coldpress_live_bytes", Unit::Bytes, "Records that are needed", |_, b| b.live_bytes),
     ("coldpress_stale_bytes", Unit::Bytes, "Records that are not", |_, b| {
         b.used_bytes.saturating_sub(b.live_bytes)

@@ -63,7 +63,13 @@ pub(crate) struct Board {
     pub(crate) recovered_records: u64,
     pub(crate) recovery_ms: u64,
     pub(crate) damaged_records: u64,
+    pub(crate) torn_records: u32,
     pub(crate) torn_segments: u32,
+    pub(crate) found_quarantined_segments: u32,
+    pub(crate) charge_bytes_max: u64,
+    pub(crate) failures: u64,
+    pub(crate) sync_failures: u64,
+    pub(crate) shortages: u64,
     pub(crate) clock_refusals: u64,
 }
 
@@ -104,6 +110,12 @@ pub struct TierFigures {
     pub erases: u64,
     /// Syncs.
     pub syncs: u64,
+    /// Operations of the medium that failed, syncs included.
+    pub failures: u64,
+    /// Syncs that failed.
+    pub sync_failures: u64,
+    /// Times that free segments ran short.
+    pub shortages: u64,
     /// The limit on the bytes that the log takes.
     pub capacity_bytes: u64,
     /// The most bytes that segments with anything in them ever took, counted at each write.
@@ -144,8 +156,12 @@ pub struct TierFigures {
     pub recovery_ms: u64,
     /// Damaged records found when the tier was opened.
     pub damaged_records: u64,
-    /// Segments that were cut off while they were written, found when the tier was opened.
+    /// Segments whose last record was torn by a cut, or is damaged, found when the tier was opened.
+    pub torn_records: u32,
+    /// Segments that were cut off while they were opened, found when the tier was opened.
     pub torn_segments: u32,
+    /// Segments that were neither blank nor readable, found when the tier was opened and kept as they are.
+    pub found_quarantined_segments: u32,
     /// Keys that have a value.
     pub keys: u64,
     /// Bytes of memory that the index takes, writes on their way included.
@@ -180,7 +196,12 @@ impl TierFigures {
         self.recovery_ms = self.recovery_ms.max(board.recovery_ms);
         self.damaged_records += board.damaged_records;
         self.clock_refusals += board.clock_refusals;
+        self.torn_records += board.torn_records;
         self.torn_segments += board.torn_segments;
+        self.found_quarantined_segments += board.found_quarantined_segments;
+        self.failures += board.failures;
+        self.sync_failures += board.sync_failures;
+        self.shortages += board.shortages;
     }
 
     /// Bytes written for each byte of fresh records, in thousandths; 1,000 where nothing was relocated.

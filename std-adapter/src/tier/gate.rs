@@ -11,7 +11,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 use coldpress_core::compaction::{CompactionTask, Report};
-use coldpress_core::log::{HASH_KEY_BYTES, KeyHash};
+use coldpress_core::log::{Geometry, HASH_KEY_BYTES, KeyHash};
 use coldpress_core::tier::TasksFull;
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
@@ -123,9 +123,18 @@ impl Limits {
     /// As `TierConfig::charge_bytes_max` of the core, with the longest record that there is in the place of the longest
     /// that there could be: a segment ends at most so many bytes early.
     pub(crate) fn charge_bytes_max(&self, terms: &Terms, longest_record: u32, quarantined: u32) -> u64 {
-        let usable = terms.geometry.usable_bytes().saturating_sub(longest_record);
-        u64::from(usable) * u64::from(self.data_segments.saturating_sub(quarantined))
+        charge_bytes_max(&terms.geometry, self.data_segments, longest_record, quarantined)
     }
+}
+
+pub(crate) fn charge_bytes_max(
+    geometry: &Geometry,
+    data_segments: u32,
+    longest_record: u32,
+    quarantined: u32,
+) -> u64 {
+    let usable = geometry.usable_bytes().saturating_sub(longest_record);
+    u64::from(usable) * u64::from(data_segments.saturating_sub(quarantined))
 }
 
 impl Open {

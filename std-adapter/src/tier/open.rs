@@ -173,7 +173,7 @@ impl ColdTier {
                 op_timeout: settings.op_timeout,
                 capacity_bytes: config.capacity_bytes(),
                 interval: settings.background_interval(),
-                data_segments: config.segment_count().saturating_sub(config.reserve_segments()),
+                data_segments: config.data_segments(),
             },
             hash_key: store.hash_key,
             clock: settings.clock,

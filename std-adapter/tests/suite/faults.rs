@@ -57,7 +57,9 @@ fn failed_sync_that_lost_its_pages_refuses_writes_until_reopened_and_keeps_what_
     eventually("writes are refused", || tier.put_with(b"other", b"v", SYNCED) == refused);
     assert_eq!(tier.put(b"other", b"v"), refused);
     assert_eq!(tier.flush(), Err(TierError::NeedsReopen));
-    assert!(tier.figures().needs_reopen);
+    let figures = tier.figures();
+    assert!(figures.needs_reopen);
+    assert!(figures.sync_failures >= 1 && figures.failures >= figures.sync_failures, "{figures:?}");
     assert_eq!(tier.get(b"still").unwrap(), Some(b"here".to_vec()), "reads go on");
     drop(tier);
     // I-LOG-4: the write that was lost costs nothing of the synced one before it.

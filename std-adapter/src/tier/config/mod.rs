@@ -305,6 +305,11 @@ impl ColdTierConfig {
         }
     }
 
+    /// Segments that records may fill, of one partition.
+    pub(crate) fn data_segments(&self) -> u32 {
+        self.segment_count().saturating_sub(self.reserve_segments())
+    }
+
     /// The longest record. Encoding never makes a value longer.
     pub(crate) const fn record_bytes_max(&self) -> u32 {
         RECORD_HEADER_BYTES_MAX + self.key_bytes_max + self.value_bytes_max

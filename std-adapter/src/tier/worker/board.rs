@@ -1,5 +1,7 @@
 //! What the worker counts and posts.
 
+use core::sync::atomic::Ordering::Relaxed;
+
 use coldpress_core::compaction::Report;
 use coldpress_core::log::{Segment, SegmentState};
 use coldpress_core::tier::{Counters, MountReport};
@@ -8,6 +10,7 @@ use super::Worker;
 use crate::clock::monotonic_ms;
 use crate::tier::config::ColdTierConfig;
 use crate::tier::figures::Board;
+use crate::tier::gate::charge_bytes_max;
 
 /// How old the figures may be while something happens, in milliseconds.
 const POST_MS: u64 = 10;
@@ -22,6 +25,7 @@ pub(super) struct Posting {
     debt_ms: u64,
     posted: Counters,
     segment_bytes: u32,
+    data_segments: u32,
     /// Bytes written to each segment since its last erase.
     written: Vec<u32>,
 }
@@ -34,6 +38,7 @@ impl Posting {
             debt_ms: 0,
             posted: Counters::default(),
             segment_bytes: config.segment_bytes(),
+            data_segments: config.data_segments(),
             written: vec![0; config.segment_count() as usize],
         }
     }
@@ -49,7 +54,9 @@ impl Posting {
         self.board.recovered_records = report.records;
         self.board.recovery_ms = recovery_ms;
         self.board.damaged_records = u64::from(report.damaged_records);
+        self.board.torn_records = report.torn_records;
         self.board.torn_segments = report.torn_segments;
+        self.board.found_quarantined_segments = report.quarantined_segments;
     }
 
     /// What bytes written to one segment take on the medium.
@@ -115,17 +122,23 @@ impl Worker<'_> {
         board.bytes_moved = counters.moved_bytes;
         board.erases = counters.erases;
         board.syncs = counters.syncs;
+        board.failures = counters.failures;
+        board.sync_failures = counters.sync_failures;
+        board.shortages = counters.shortages;
         board.log_bytes_reclaimed = counters.bytes_reclaimed;
         board.live_bytes = tally.live_bytes;
         board.used_bytes = tally.used_bytes;
         board.free_segments = tally.free;
         board.quarantined_segments = tally.quarantined;
         board.progress = progress;
+        let longest = self.shell.longest_record.load(Relaxed);
+        board.charge_bytes_max =
+            charge_bytes_max(&self.terms.geometry, posting.data_segments, longest, tally.quarantined);
         board.clock_refusals = counters.clock_refusals;
         board.debt_permille = self.tier.debt_permille();
         board.analysis = self.index.analysis;
         let board = *board;
-        self.shell.quarantined.store(tally.quarantined, core::sync::atomic::Ordering::Relaxed);
+        self.shell.quarantined.store(tally.quarantined, Relaxed);
         *self.shell.board.lock() = board;
         self.meter.figures(self.shell, &board);
     }
