@@ -130,3 +130,25 @@ fn cold_data_moves_so_that_wear_spreads_no_further_than_the_bound() {
     assert!(widest <= 18, "{widest}");
     check(&mut tier, &model);
 }
+
+#[test]
+fn jump_of_the_clock_expires_nothing_until_it_is_confirmed() {
+    let mut memory = Memory::new();
+    let mut tier = mounted(&mut memory, Flash::new(64));
+    for _ in 0..200 {
+        let _ = tier.poll(NOW, 64);
+    }
+    tier.put_with_ttl(NOW, b"soon", b"1", 100).unwrap();
+    let wrong = Now { wall_s: NOW.wall_s + 3_000_000_000, ..NOW };
+    let mut out = [0; 8];
+    assert_eq!(tier.get(wrong, b"soon", &mut out), Ok(Some(b"1".as_slice())));
+    assert_eq!(tier.clock_refused_s(), Some(3_000_000_000));
+    tier.put_with_ttl(wrong, b"later", b"2", 100).unwrap();
+    let then = Now { monotonic_ms: NOW.monotonic_ms + 101_000, wall_s: NOW.wall_s + 101 };
+    assert_eq!(tier.get(then, b"later", &mut out), Ok(None), "its time was counted by the tier's clock");
+    assert_eq!(tier.clock_refused_s(), None);
+    tier.put_with_ttl(then, b"soon", b"3", 100).unwrap();
+    tier.confirm_clock();
+    let jumped = Now { monotonic_ms: then.monotonic_ms, wall_s: wrong.wall_s };
+    assert_eq!(tier.get(jumped, b"soon", &mut out), Ok(None));
+}

@@ -152,6 +152,15 @@ impl<'m> Tier<'m> {
         self.log.clock.now_s
     }
 
+    /// Takes over the wall clock, as each poll does, and returns the tier's: what a client's time is measured by, so that a jump
+    /// that is refused expires nothing for its reads either.
+    pub fn observe(&mut self, now: Now) -> u32 {
+        if matches!(self.status, Status::Running | Status::Closing) {
+            self.log.observe(now);
+        }
+        self.log.clock.now_s
+    }
+
     /// How far the wall clock passed in is ahead of the tier's, in seconds, where it jumped beyond
     /// [`clock_jump_s_max`](TierConfig::clock_jump_s_max) and is refused: the tier's own clock follows the monotonic one
     /// meanwhile, until the wall clock is back within the bound or was [confirmed](Self::confirm_clock).

@@ -66,9 +66,9 @@ impl<M: Medium> FlashTier<'_, M> {
         self.store(now, key, value, Some(expires_s), RAW)
     }
 
-    /// The wall clock of the tier: it does not go back.
-    pub(super) fn clock_s(&self, now: Now) -> u32 {
-        now.wall_s.max(self.tier.clock_s())
+    /// The wall clock of the tier: it does not go back, and takes no jump that it refuses.
+    pub(super) fn clock_s(&mut self, now: Now) -> u32 {
+        self.tier.observe(now)
     }
 
     /// Refuses a key that pieces of long values are kept under.
@@ -133,7 +133,8 @@ impl<M: Medium> FlashTier<'_, M> {
         } else {
             self.check_keys(&hash)?;
         }
-        let was_due = found.and_then(|found| found.expires_s).is_some_and(|at| at <= self.clock_s(now));
+        let now_s = self.clock_s(now);
+        let was_due = found.and_then(|found| found.expires_s).is_some_and(|at| at <= now_s);
         let after = found.map(|found| found.version);
         self.note_orphans(found.as_ref());
         let stone =

@@ -23,7 +23,8 @@ use super::table::Table;
 /// [`len`](Self::len), [`sync`](Self::sync). *Long values*: [`begin`](Self::begin), [`put_piece`](Self::put_piece),
 /// [`commit`](Self::commit), [`get_in_pieces`](Self::get_in_pieces), [`sweep`](Self::sweep). *Work*: [`poll`](Self::poll), [`reserve`](Self::reserve). *Tasks*:
 /// [`schedule`](Self::schedule), [`cancel`](Self::cancel), [`progress`](Self::progress),
-/// [`take_report`](Self::take_report), [`answer`](Self::answer). *To look on*: [`status`](Self::status),
+/// [`take_report`](Self::take_report), [`answer`](Self::answer). *Clock*: [`confirm_clock`](Self::confirm_clock),
+/// [`clock_refused_s`](Self::clock_refused_s). *To look on*: [`status`](Self::status),
 /// [`figures`](Self::figures), [`erases`](Self::erases), [`worst`](Self::worst).
 #[derive(Debug)]
 pub struct FlashTier<'m, M> {
@@ -127,6 +128,19 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     #[must_use]
     pub const fn status(&self) -> Status {
         self.tier.status()
+    }
+
+    /// Confirms the wall clock: a jump beyond [`clock_jump_s_max`](FlashConfig::clock_jump_s_max), that which is being refused or
+    /// one within the next minute, is taken over. Before the mount it stands for the mount's check.
+    pub fn confirm_clock(&mut self) {
+        self.tier.confirm_clock();
+    }
+
+    /// How far the wall clock passed in is ahead of the tier's, in seconds, where it jumped too far and is refused; the tier
+    /// follows the monotonic clock meanwhile.
+    #[must_use]
+    pub const fn clock_refused_s(&self) -> Option<u32> {
+        self.tier.clock_refused_s()
     }
 
     /// The shape of the medium.
