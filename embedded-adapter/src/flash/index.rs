@@ -60,6 +60,7 @@ pub(super) struct Found {
     pub(super) record_bytes: u32,
     pub(super) expires_s: Option<u32>,
     pub(super) codec: u8,
+    pub(super) kind: Kind,
 }
 
 impl<'m> Index<'m> {
@@ -157,8 +158,9 @@ impl<M: Medium> Desk<'_, '_, M> {
                     let version = opened.version(geometry, sequence);
                     if newest.is_none_or(|found| found.version < version) {
                         let record_bytes = opened.record_bytes(geometry);
-                        let (expires_s, codec) = (opened.header.expires_s, opened.header.codec);
-                        newest = Some(Found { at, entry, version, record_bytes, expires_s, codec });
+                        let (expires_s, codec, kind) =
+                            (opened.header.expires_s, opened.header.codec, opened.header.kind);
+                        newest = Some(Found { at, entry, version, record_bytes, expires_s, codec, kind });
                     }
                 }
                 // Of another key, whose entry may well be here.
@@ -169,6 +171,20 @@ impl<M: Medium> Desk<'_, '_, M> {
         newest.map_or(Match::None { is_certain }, Match::Found)
     }
 
+    /// A record was placed: an entry of what lay there before an erase, and was never counted gone, is not of it.
+    fn arrive(&mut self, hash: &KeyHash, placed: &Placed) -> bool {
+        self.index.note_sequence(placed.location);
+        let place = self.place_of(placed.location);
+        let mut had = false;
+        for at in self.index.table.candidates(hash) {
+            if self.index.table.entry(at).is_some_and(|e| e.place == place && e.state == State::Dead) {
+                self.index.table.clear(at);
+                had = true;
+            }
+        }
+        had
+    }
+
     /// What an entry's record was, for the machine's accounts.
     fn released(&self, found: &Found) -> Released {
         Released { location: self.location_of(found.entry.place), record_bytes: found.record_bytes }
@@ -176,13 +192,13 @@ impl<M: Medium> Desk<'_, '_, M> {
 
     /// A copy was met: it takes the place of the newest one if it wins.
     fn take(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
-        self.index.note_sequence(placed.location);
+        let had_ghost = self.arrive(hash, placed);
         let place = self.place_of(placed.location);
         let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { State::Value };
         let found = match self.find(hash) {
             Match::Found(found) => found,
             Match::None { is_certain } => {
-                let copies = if is_certain { 1 } else { COPIES_MAX };
+                let copies = if is_certain && !had_ghost { 1 } else { COPIES_MAX };
                 if !self.index.table.insert(hash, &Entry { place, state, copies }) {
                     self.index.is_overfull = true;
                     return Published::Stale;
@@ -220,7 +236,7 @@ impl<M: Medium> Desk<'_, '_, M> {
     }
 
     fn publish_relocated(&mut self, hash: &KeyHash, placed: &Placed, from: Location) -> Published {
-        self.index.note_sequence(placed.location);
+        self.arrive(hash, placed);
         let (old_place, place) = (self.place_of(from), self.place_of(placed.location));
         let Some((at, entry)) = self.index.table.live_at(hash, old_place) else {
             self.count_copy(hash);
@@ -310,12 +326,15 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
 
     fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
         self.index.is_unwritten |= placed.moved_from.is_none();
-        if self.index.table.candidates(hash).is_empty() {
-            let place = self.place_of(placed.location);
-            // The client made room for it.
-            self.index.table.insert(hash, &Entry { place, state: State::Dead, copies: 1 });
-        } else {
-            self.count_copy(hash);
+        match self.find(hash) {
+            Match::Found(found) => self.index.count_up(found.at),
+            // It may be counted in a doubtful one already.
+            Match::None { is_certain: false } => self.count_copy(hash),
+            Match::None { is_certain: true } => {
+                let place = self.place_of(placed.location);
+                // The client made room for it.
+                self.index.table.insert(hash, &Entry { place, state: State::Dead, copies: 1 });
+            }
         }
     }
 

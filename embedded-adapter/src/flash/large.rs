@@ -146,6 +146,8 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Those of [`put`](Self::put).
     pub fn commit(&mut self, now: Now, key: &[u8]) -> Result<(), PutError> {
         let large = self.large.filter(|large| large.hash == key_hash(key)).ok_or(PutError::NotBegun)?;
+        // A head that outlives a cut finds its pieces.
+        self.sync(now)?;
         self.store(now, key, &large.head.to_bytes(), large.expires_s, PIECES)?;
         self.large = None;
         Ok(())

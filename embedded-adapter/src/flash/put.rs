@@ -2,7 +2,7 @@
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Checksum, KeyHash, Kind, RecordHeader, Version};
-use coldpress_core::tier::{AppendError, Fresh, Now};
+use coldpress_core::tier::{AppendError, Fresh, MediumError, Now};
 
 use super::driving::{Allowance, Step, Work};
 use super::hash::{PIECE_PREFIX, key_hash};
@@ -118,8 +118,7 @@ impl<M: Medium> FlashTier<'_, M> {
     pub(super) fn drop_key(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
         self.check_writable()?;
         let hash = key_hash(key);
-        let mut desk = self.desk();
-        let found = match desk.find(&hash) {
+        let found = match self.find_readable(&hash)? {
             Match::Found(found) => Some(found),
             Match::None { is_certain: true } => return Ok(false),
             // The value may be there, damaged: a tombstone keeps older ones away.
@@ -127,7 +126,9 @@ impl<M: Medium> FlashTier<'_, M> {
         };
         if let Some(found) = &found {
             self.check_same(found, key)?;
-            if found.entry.state != State::Value {
+            // A value that could not be published may be found by a mount.
+            let is_hidden = found.entry.state == State::Dead && found.kind == Kind::Value;
+            if found.entry.state != State::Value && !is_hidden {
                 return Ok(false);
             }
         } else {
@@ -140,7 +141,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let stone =
             Incoming { hash, kind: Kind::Tombstone, codec: RAW, key, value: &[], expires_s: None, after };
         self.write(now, &stone)?;
-        Ok(!was_due)
+        Ok(!was_due && found.is_none_or(|found| found.entry.state == State::Value))
     }
 
     fn check_writable(&self) -> Result<(), PutError> {
@@ -166,12 +167,28 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     fn find_for_write(&mut self, hash: &KeyHash, key: &[u8]) -> Result<Option<Found>, PutError> {
-        match self.desk().find(hash) {
+        match self.find_readable(hash)? {
             Match::Found(found) => {
                 self.check_same(&found, key)?;
                 Ok(Some(found))
             }
             Match::None { .. } => Ok(None),
+        }
+    }
+
+    /// Finds a key where reads work: one that fails may pass, and the entry that it hides would stay live beside the new one. What
+    /// is unreadable the second time, too, is damage: it is doubtful, and the key can be written.
+    fn find_readable(&mut self, hash: &KeyHash) -> Result<Match, PutError> {
+        let mut is_second = false;
+        loop {
+            self.flash.read_failure = None;
+            let found = self.desk().find(hash);
+            match self.flash.read_failure {
+                None => return Ok(found),
+                Some(MediumError::Unreadable) if is_second => return Ok(found),
+                Some(MediumError::Unreadable) => is_second = true,
+                Some(error) => return Err(PutError::Medium(error)),
+            }
         }
     }
 

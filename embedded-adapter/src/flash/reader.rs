@@ -19,6 +19,8 @@ pub(super) struct Flash<M> {
     pub(super) reads: u64,
     /// Bytes of all reads.
     pub(super) bytes_read: u64,
+    /// How a read failed last; for who asks the index, which takes what it can't read for doubtful.
+    pub(super) read_failure: Option<MediumError>,
 }
 
 /// A record whose header was read; nothing of it is checked yet.
@@ -62,7 +64,7 @@ impl<M: Medium> Flash<M> {
     pub(super) fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.reads += 1;
         self.bytes_read += bytes.len() as u64;
-        self.medium.read(at, bytes)
+        self.medium.read(at, bytes).inspect_err(|error| self.read_failure = Some(*error))
     }
 
     /// Where a place lies, in bytes from the start of the medium.
