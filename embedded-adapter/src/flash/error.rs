@@ -85,6 +85,8 @@ pub enum PutError {
     Reserved,
     /// No long value was begun under this key.
     NotBegun,
+    /// The value there is damaged, so that its pieces can't be told from new ones: remove the key, or put a short value, first.
+    Damaged,
     /// The medium failed. The value may be found after a mount all the same; until then the old one is.
     Medium(MediumError),
     /// All segment sequences were issued: the medium is worn out.
@@ -102,6 +104,7 @@ impl fmt::Display for PutError {
             Self::TooLong(max) => write!(f, "a record takes at most {max} bytes"),
             Self::Reserved => f.write_str("keys that begin so are kept for pieces of long values"),
             Self::NotBegun => f.write_str("no long value was begun under this key"),
+            Self::Damaged => f.write_str("the value there is damaged: remove it first"),
             Self::Collision => f.write_str("another key has the same identity"),
             Self::Medium(error) => error.fmt(f),
             Self::Exhausted => f.write_str("all segment sequences were issued"),

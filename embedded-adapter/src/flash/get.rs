@@ -33,7 +33,7 @@ pub(super) struct Newest {
     pub(super) opened: Opened,
     pub(super) sequence: u32,
     version: Version,
-    state: State,
+    pub(super) state: State,
 }
 
 impl<M: Medium> FlashTier<'_, M> {
@@ -87,6 +87,15 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Finds the newest record of a key, if it is a value whose time is not over.
     pub(super) fn newest(&mut self, now: Now, key: &[u8]) -> Result<Option<Newest>, GetError> {
+        let Some(newest) = self.newest_record(key)?.filter(|newest| newest.state == State::Value) else {
+            return Ok(None);
+        };
+        let is_over = self.is_over(now, &newest.opened, newest.sequence)?;
+        Ok((!is_over).then_some(newest))
+    }
+
+    /// Finds the newest record of a key, whatever it is.
+    pub(super) fn newest_record(&mut self, key: &[u8]) -> Result<Option<Newest>, GetError> {
         let hash = key_hash(key);
         let mut newest: Option<Newest> = None;
         let mut is_doubtful = false;
@@ -110,12 +119,7 @@ impl<M: Medium> FlashTier<'_, M> {
         match newest {
             // What is there may be the key's, and damaged: an older value is never given in its place.
             None if is_doubtful => Err(GetError::Damaged),
-            None => Ok(None),
-            Some(newest) => {
-                let is_value = newest.state == State::Value;
-                let is_over = is_value && self.is_over(now, &newest.opened, newest.sequence)?;
-                Ok((is_value && !is_over).then_some(newest))
-            }
+            newest => Ok(newest),
         }
     }
 

@@ -10,7 +10,7 @@
 //! ```
 
 use coldpress_core::log::KeyHash;
-use coldpress_core::tier::Now;
+use coldpress_core::tier::{MediumError, Now};
 
 use super::get::Newest;
 use super::hash::{PIECE_PREFIX, is_piece, key_hash};
@@ -102,18 +102,34 @@ impl<M: Medium> FlashTier<'_, M> {
         if key.len() > LARGE_KEY_BYTES_MAX {
             return Err(PutError::TooLong(self.record_bytes_max));
         }
-        let before = self.head_of(now, key).map_err(|error| match error {
-            GetError::NotMounted => PutError::NotMounted,
-            GetError::Medium(error) => PutError::Medium(error),
-            _ => PutError::Busy,
-        })?;
+        // What took the place of an older head is durable before pieces are written over the older one's.
+        self.sync(now)?;
+        let generation = self.next_generation(key)?;
         // What was begun and given up is left over.
         self.has_orphans |= self.large.is_some();
-        let generation = before.map_or(0, |head| head.generation.wrapping_add(1));
         let head = Head { generation, pieces: 0, bytes: 0 };
         let expires_s = ttl_s.map(|ttl_s| self.clock_s(now).saturating_add(ttl_s));
         self.large = Some(LargePut { hash: key_hash(key), head, expires_s });
         Ok(())
+    }
+
+    /// A generation that the value there does not have, though its time is over: where the clock is set back it is there again.
+    fn next_generation(&mut self, key: &[u8]) -> Result<u8, PutError> {
+        let refused = |error| match error {
+            GetError::NotMounted => PutError::NotMounted,
+            GetError::Busy => PutError::Busy,
+            GetError::Medium(error) => PutError::Medium(error),
+            _ => PutError::Damaged,
+        };
+        self.check_readable().map_err(refused)?;
+        let newest = self.newest_record(key).map_err(refused)?;
+        let Some(newest) = newest.filter(|newest| newest.opened.header.codec == PIECES) else { return Ok(0) };
+        match self.head(&newest, key) {
+            Ok(head) => Ok(head.generation.wrapping_add(1)),
+            // It does not count, and may be gone by now.
+            Err(GetError::Damaged) if newest.state == State::Dead => Ok(0),
+            Err(error) => Err(refused(error)),
+        }
     }
 
     /// Writes the next piece of the value that was begun under a key. Pieces may be of any length that a record takes beside the
@@ -149,6 +165,8 @@ impl<M: Medium> FlashTier<'_, M> {
         // A head that outlives a cut finds its pieces.
         self.sync(now)?;
         self.store(now, key, &large.head.to_bytes(), large.expires_s, PIECES)?;
+        // An attempt before this one may have had more pieces.
+        (self.has_orphans, self.swept) = (true, 0);
         self.large = None;
         Ok(())
     }
@@ -205,13 +223,26 @@ impl<M: Medium> FlashTier<'_, M> {
                 self.has_orphans = false;
                 return Ok(false);
             };
-            if entry.state == State::Value
-                && let Some(name) = self.orphan_at(now, entry.place).map_err(|_| PutError::Busy)?
-            {
-                // Where it is put off, it is come to again.
-                self.drop_key(now, name.as_slice())?;
-                self.swept = next;
-                return Ok(true);
+            let orphan =
+                if entry.state == State::Value { self.orphan_at(now, entry.place) } else { Ok(None) };
+            match orphan {
+                Ok(None) => {}
+                Ok(Some(name)) => match self.drop_key(now, name.as_slice()) {
+                    // Nothing can tell whose that is.
+                    Ok(_) | Err(PutError::Collision) => {
+                        self.swept = next;
+                        return Ok(true);
+                    }
+                    // Where it is put off, it is come to again.
+                    Err(error) => return Err(error),
+                },
+                Err(GetError::NotMounted) => return Err(PutError::NotMounted),
+                Err(GetError::Busy) => return Err(PutError::Busy),
+                Err(GetError::Medium(error)) if error != MediumError::Unreadable => {
+                    return Err(PutError::Medium(error));
+                }
+                // It stays as it is: damage is for those who read it.
+                Err(_) => {}
             }
             self.swept = next;
         }
