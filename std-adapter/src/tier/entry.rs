@@ -203,6 +203,23 @@ impl Pending {
     pub(crate) fn value(&self) -> &[u8] {
         self.payload.get(self.key_bytes as usize..).unwrap_or_default()
     }
+
+    /// What earlier writes of the key are charged for the write that comes behind this one: with this one, if it was appended.
+    fn older_charge_behind(&self) -> u32 {
+        let own = if self.inflight.is_some() { self.charge } else { 0 };
+        self.older_charge.saturating_add(own)
+    }
+
+    /// What it adds to the sums by itself.
+    pub(crate) fn weigh(&self) -> Weight {
+        let charge = u64::from(self.charge);
+        Weight {
+            charge,
+            settled: charge,
+            pending_bytes: self.payload.len() as u64 + PENDING_OVERHEAD_BYTES,
+            keys: u64::from(self.kind == Kind::Value),
+        }
+    }
 }
 
 /// One key: where its newest copy lies, what overlays it, and how many copies the medium holds.
@@ -229,14 +246,21 @@ impl Default for Entry {
 /// What an entry adds to the sums of its shell.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Weight {
-    /// Charged bytes.
+    /// Charged bytes, with what earlier writes are charged that the pending one replaces.
     pub(crate) charge: u64,
-    /// Of these, what is given back once the pending write is published.
-    pub(crate) owed: u64,
+    /// Of these, what stays charged once the pending write is published. Publishing it moves nothing here.
+    pub(crate) settled: u64,
     /// Bytes of memory that the pending write takes.
     pub(crate) pending_bytes: u64,
     /// 1 where the key has a value.
     pub(crate) keys: u64,
+}
+
+impl Weight {
+    /// A write on top of what it will replace.
+    const fn above(self, older_charge: u64) -> Self {
+        Self { charge: self.charge + older_charge, ..self }
+    }
 }
 
 impl Entry {
@@ -284,19 +308,27 @@ impl Entry {
 
     pub(crate) fn weigh(&self, terms: &Terms) -> Weight {
         let stored = u64::from(self.stored.charge(terms));
-        let keys = u64::from(self.is_value());
         match &self.pending {
-            None => Weight { charge: stored, owed: 0, pending_bytes: 0, keys },
-            Some(pending) => {
-                let owed = stored + u64::from(pending.older_charge);
-                Weight {
-                    charge: owed + u64::from(pending.charge),
-                    owed,
-                    pending_bytes: pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES,
-                    keys,
-                }
+            None => {
+                Weight { charge: stored, settled: stored, pending_bytes: 0, keys: u64::from(self.is_value()) }
             }
+            Some(pending) => pending.weigh().above(stored + u64::from(pending.older_charge)),
         }
+    }
+
+    /// What it will weigh with a write in the place of what is pending.
+    pub(crate) fn foresee(&self, terms: &Terms, write: Weight) -> Weight {
+        let older_charge = self.pending.as_ref().map_or(0, |old| old.older_charge_behind());
+        write.above(u64::from(self.stored.charge(terms)) + u64::from(older_charge))
+    }
+
+    /// Puts a write in the place of what is pending.
+    pub(crate) fn overlay(&mut self, mut new: Pending) {
+        if let Some(old) = self.pending.take() {
+            new.older_charge = old.older_charge_behind();
+            new.before = old.before.max(old.inflight.map(|at| at.version()));
+        }
+        self.pending = Some(Box::new(new));
     }
 
     /// Notes a read, `now_s` seconds after the tier was opened.

@@ -1,8 +1,8 @@
 //! Puts and removes: check, encode, reserve, publish, send, wait.
 //!
 //! ```text
-//!  limits ─► encode ─► place in the queue ─► pending bytes ─► charge ─► index: Pending ─► send ─► [wait for durability]
-//!                      └────────── each given back when a later one is refused ─────────┘
+//!  limits ─► encode ─► place in the queue ─► pending bytes ─► charge, index: Pending ─► send ─► [wait for durability]
+//!                      └── each given back when a later one is refused ──┘
 //! ```
 //! A write is readable from the moment it is in the index. What is not there for it, it waits for until the deadline; what
 //! it can't have, it says. No guard of the index is held while anything waits.
@@ -22,10 +22,10 @@ use super::error::{BatchError, PutError, RemoveError, TierError};
 use super::gate::{Message, Open, Part, Waiter};
 use super::handle::{ColdTierHandle, wait_for};
 use super::latency::Timed;
-use super::reserve::{Lack, reserve, reserve_place};
+use super::reserve::{Claim, Lack, reserve, reserve_place};
 use super::room::RoomWaiter;
 use super::scratch;
-use super::shell::{QUEUED_MAX, Shell};
+use super::shell::{Beyond, QUEUED_MAX, Shell};
 use crate::pool::HotKey;
 
 /// How long a client waits for room before it looks again by itself.
@@ -88,7 +88,7 @@ impl From<TierError> for Refused {
 impl From<Lack> for Refused {
     fn from(lack: Lack) -> Self {
         match lack {
-            Lack::Queue => Self::Busy,
+            Lack::Queue | Lack::Replacement => Self::Busy,
             Lack::Capacity { needed, available } => Self::Full { needed, available },
         }
     }
@@ -342,7 +342,6 @@ impl Part {
     fn attempt(&self, open: &Open, write: &mut Write) -> Result<Attempt, Refused> {
         let shell = self.shell;
         let Some(pending) = &write.pending else { return Ok(Attempt::Nothing) };
-        let is_value = pending.kind == Kind::Value;
         let bytes = pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES;
         if !reserve_place(&shell.queued, QUEUED_MAX) {
             return Ok(Attempt::Wait(shell, Lack::Queue));
@@ -351,32 +350,44 @@ impl Part {
             shell.queued.fetch_sub(1, Relaxed);
             return Ok(Attempt::Wait(shell, Lack::Queue));
         }
-        let charge = if is_value { u64::from(pending.charge) } else { 0 };
-        if is_value && let Err(lack) = self.reserve_charge(open, &write.hash, pending) {
-            shell.sums.pending_bytes.fetch_sub(bytes, Relaxed);
-            shell.queued.fetch_sub(1, Relaxed);
-            return lack;
-        }
-        let (published, effect) = self.publish(open, write);
-        // The sums have it from the entry now; the reservations go.
+        let published = self.publish(open, write);
+        // The sum has it from the entry now; the reservation goes.
         shell.sums.pending_bytes.fetch_sub(bytes, Relaxed);
-        shell.sums.charge.fetch_sub(charge, Relaxed);
-        self.pass_on(write, published, effect)
+        match published {
+            Ok((published, effect)) => self.pass_on(write, published, effect),
+            Err((claim, beyond)) => {
+                shell.queued.fetch_sub(1, Relaxed);
+                self.refuse(open, &claim, beyond)
+            }
+        }
     }
 
-    /// Brings a write into the index. A remove of what has expired changes nothing that a reader sees.
-    fn publish(&self, open: &Open, write: &mut Write) -> (Publish, Effect) {
+    /// Brings a write into the index, a value if there is capacity for it. A remove of what has expired changes nothing that a
+    /// reader sees.
+    fn publish(&self, open: &Open, write: &mut Write) -> Result<(Publish, Effect), (Claim, Beyond)> {
         let counts = &self.shell.counts;
         let now_s = open.now_s(self);
         let touched_s = now_s.saturating_sub(self.shell.opened_s.load(Relaxed));
         let is_put = write.is_put;
-        let published = self.shell.mutate(&open.terms, &write.hash, |entry| {
+        let claim = write.pending.as_ref().filter(|_| is_put).map(|pending| self.claim(open, pending));
+        let change = |entry: &mut Entry| {
             let is_seen = is_put || self.is_current(&open.limits, entry, now_s);
             let effect = if is_seen { Effect::Changed } else { Effect::None };
             entry.written(touched_s);
             let had_stored = entry.stored().is_some();
             ((publish(entry, &mut write.pending), effect), had_stored)
-        });
+        };
+        let (terms, hash) = (&open.terms, &write.hash);
+        let published = match claim {
+            None => self.shell.mutate(terms, hash, change),
+            Some(claim) => {
+                let within = (claim.write, &claim.ceiling);
+                let published = self.shell.mutate_within(terms, hash, within, change).transpose();
+                let published = published.map_err(|beyond| (claim, beyond))?;
+                self.shell.longest_record.fetch_max(claim.record, Relaxed);
+                published
+            }
+        };
         let (published, had_stored) = published.unwrap_or(((Publish::Nothing, Effect::None), false));
         // What the pools keep of the value before is of no use any more. A read that is under way may put it back; its stamp
         // keeps it from being taken for the new one, and the next read of the key drops it.
@@ -386,7 +397,7 @@ impl Part {
         let count = if write.is_put { &counts.puts } else { &counts.removes };
         count.fetch_add(1, Relaxed);
         counts.bytes_put.fetch_add(write.bytes_put, Relaxed);
-        published
+        Ok(published)
     }
 
     /// Tells the worker of a write that is in the index.
@@ -438,19 +449,12 @@ fn publish(entry: &mut Entry, write: &mut Option<Pending>) -> Publish {
     if is_remove && !entry.is_value() {
         return if entry.is_vacant() { Publish::Nothing } else { Publish::Removed };
     }
-    let Some(mut new) = write.take() else { return Publish::Nothing };
-    if let Some(old) = entry.pending.take() {
-        new.before = old.before;
-        new.older_charge = old.older_charge;
-        if let Some(at) = old.inflight {
-            new.before = new.before.max(Some(at.version()));
-            new.older_charge = new.older_charge.saturating_add(old.charge);
-        }
-    }
-    if is_remove && entry.copies == 0 && new.before.is_none() {
+    let Some(new) = write.take() else { return Publish::Nothing };
+    entry.overlay(new);
+    if is_remove && entry.copies == 0 && entry.pending.as_ref().is_some_and(|p| p.before.is_none()) {
+        entry.pending = None;
         return Publish::Forgotten;
     }
-    entry.pending = Some(Box::new(new));
     Publish::Pending
 }
 

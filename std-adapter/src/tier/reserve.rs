@@ -1,10 +1,8 @@
 //! Reservations: a place in the worker's queue, pending bytes, capacity. Each is made before what it is for, so that nothing
 //! behind it can lack it.
 
-use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
+use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use core::sync::atomic::{AtomicU32, AtomicU64};
-
-use coldpress_core::log::KeyHash;
 
 use super::config::FullPolicy;
 use super::entry::{Pending, Weight};
@@ -12,13 +10,27 @@ use super::error::TierError;
 use super::gate::{Message, Open, Part};
 use super::put::{Attempt, Refused};
 use super::room::Line;
-use super::shell::{ASKED_MAX, Shell};
+use super::shell::{ASKED_MAX, Beyond, Ceiling, Shell};
 
 /// What a write has to wait for.
 #[derive(Clone, Copy)]
 pub(super) enum Lack {
     Queue,
-    Capacity { needed: u64, available: u64 },
+    Capacity {
+        needed: u64,
+        available: u64,
+    },
+    /// That what is pending takes the place of what it replaces.
+    Replacement,
+}
+
+/// What a value asks of the capacity.
+#[derive(Clone, Copy)]
+pub(super) struct Claim {
+    pub(super) write: Weight,
+    /// Bytes of its record.
+    pub(super) record: u32,
+    pub(super) ceiling: Ceiling,
 }
 
 impl Lack {
@@ -26,7 +38,7 @@ impl Lack {
     pub(super) const fn line(self) -> Line {
         match self {
             Self::Queue => Line::Queue,
-            Self::Capacity { .. } => Line::Capacity,
+            Self::Capacity { .. } | Self::Replacement => Line::Capacity,
         }
     }
 }
@@ -107,56 +119,27 @@ impl Part {
         }
     }
 
-    /// Charges a value against the capacity, or says what becomes of it.
+    /// What a value asks of the capacity.
     ///
-    /// What the log is sure to hold must not be exceeded once everything pending is published (`net`). Until then the record
-    /// that is replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.
-    pub(super) fn reserve_charge(
-        &self,
-        open: &Open,
-        hash: &KeyHash,
-        pending: &Pending,
-    ) -> Result<(), Result<Attempt, Refused>> {
+    /// What the log is sure to hold must not be exceeded once everything pending is published. Until then the record that is
+    /// replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.
+    pub(super) fn claim(&self, open: &Open, pending: &Pending) -> Claim {
         let shell = self.shell;
-        let needed = u64::from(pending.charge);
         let record = u32::try_from(pending.payload.len()).unwrap_or(u32::MAX).saturating_add(32);
         let longest = shell.longest_record.load(Relaxed).max(record);
-        let most = open.limits.charge_bytes_max(&open.terms, longest, shell.quarantined.load(Relaxed));
-        let gross_max = most.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
-        // What the key itself is charged comes off. It is read anew in each try, and behind the charge, like what is owed: where
-        // the exchange succeeds the charge was the same from one to the other, so a write that ends just then can make both look
-        // smaller than they are, which refuses, and never larger.
-        let replaced = || {
-            let settled = |weight: Weight| weight.charge.saturating_sub(weight.owed);
-            shell.view(hash, |entry| settled(entry.weigh(&open.terms))).unwrap_or(0)
-        };
-        let mut charge = shell.sums.charge.load(Acquire);
-        loop {
-            let settled = charge.saturating_sub(shell.sums.owed.load(Acquire)).saturating_sub(replaced());
-            let available = most.saturating_sub(settled);
-            if needed > available {
-                return Err(self.without_capacity(open, needed, available, most));
-            }
-            let Some(gross) = charge.checked_add(needed).filter(|gross| *gross <= gross_max) else {
-                return Err(Ok(Attempt::Wait(shell, Lack::Capacity { needed, available })));
-            };
-            match shell.sums.charge.compare_exchange_weak(charge, gross, AcqRel, Acquire) {
-                Ok(_) => {
-                    shell.longest_record.fetch_max(record, Relaxed);
-                    return Ok(());
-                }
-                Err(now) => charge = now,
-            }
-        }
+        let settled = open.limits.charge_bytes_max(&open.terms, longest, shell.quarantined.load(Relaxed));
+        let charge = settled.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
+        Claim { write: pending.weigh(), record, ceiling: Ceiling { settled, charge } }
     }
 
-    fn without_capacity(
-        &self,
-        open: &Open,
-        needed: u64,
-        available: u64,
-        most: u64,
-    ) -> Result<Attempt, Refused> {
+    /// What becomes of a value whose claim is beyond the capacity.
+    pub(super) fn refuse(&self, open: &Open, claim: &Claim, beyond: Beyond) -> Result<Attempt, Refused> {
+        let needed = claim.write.charge;
+        let most = claim.ceiling.settled;
+        let available = match beyond {
+            Beyond::Settled { available } => available,
+            Beyond::Charge => return Ok(Attempt::Wait(self.shell, Lack::Replacement)),
+        };
         if open.limits.full == FullPolicy::Reject || needed > most {
             return Err(Refused::Full { needed, available });
         }

@@ -63,9 +63,25 @@ type Map = DashMap<KeyHash, Entry, OwnBits>;
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     pub(crate) charge: AtomicU64,
-    pub(crate) owed: AtomicU64,
+    pub(crate) settled: AtomicU64,
     pub(crate) pending_bytes: AtomicU64,
     pub(crate) keys: AtomicU64,
+}
+
+/// How far a write may bring the sums.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ceiling {
+    pub(crate) settled: u64,
+    pub(crate) charge: u64,
+}
+
+/// Which sum a write would bring beyond its ceiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    /// What the log is sure to hold; so many bytes are there for the write.
+    Settled { available: u64 },
+    /// What it may hold meanwhile.
+    Charge,
 }
 
 /// The shared part of one partition.
@@ -118,7 +134,7 @@ impl Shell {
             map.shrink_to_fit();
         }
         self.sums.charge.store(0, Relaxed);
-        self.sums.owed.store(0, Relaxed);
+        self.sums.settled.store(0, Relaxed);
         self.sums.pending_bytes.store(0, Relaxed);
         self.sums.keys.store(0, Relaxed);
         self.counts.reset();
@@ -201,21 +217,58 @@ impl Shell {
         }
     }
 
+    /// As [`mutate`](Self::mutate), for a write that takes the place of what is pending: where its charge goes beyond a ceiling,
+    /// nothing is changed. What the key was charged before comes off first, and the guard keeps it from changing meanwhile.
+    pub(crate) fn mutate_within<R>(
+        &self,
+        terms: &Terms,
+        hash: &KeyHash,
+        (write, ceiling): (Weight, &Ceiling),
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<Result<R, Beyond>> {
+        match self.map(hash)?.entry(*hash) {
+            Slot::Occupied(mut slot) => {
+                let entry = slot.get_mut();
+                let reserved = self.reserve(entry.weigh(terms), entry.foresee(terms, write), ceiling);
+                Some(reserved.map(|()| change(entry)))
+            }
+            Slot::Vacant(slot) => {
+                let mut entry = Entry::default();
+                let reserved = self.reserve(Weight::default(), entry.foresee(terms, write), ceiling);
+                Some(reserved.map(|()| {
+                    let result = change(&mut entry);
+                    slot.insert(entry);
+                    result
+                }))
+            }
+        }
+    }
+
     fn account<R>(&self, terms: &Terms, entry: &mut Entry, change: impl FnOnce(&mut Entry) -> R) -> R {
         let before = entry.weigh(terms);
         let result = change(entry);
         let after = entry.weigh(terms);
-        // A reservation reads both: in between, what is owed must look too little, never too much.
-        if after.owed < before.owed {
-            move_sum(&self.sums.owed, before.owed, after.owed);
-            move_sum(&self.sums.charge, before.charge, after.charge);
-        } else {
-            move_sum(&self.sums.charge, before.charge, after.charge);
-            move_sum(&self.sums.owed, before.owed, after.owed);
+        move_sum(&self.sums.settled, before.settled, after.settled);
+        move_sum(&self.sums.charge, before.charge, after.charge);
+        self.move_others(before, after);
+        result
+    }
+
+    /// Moves all sums, or none where one would go beyond its ceiling.
+    fn reserve(&self, before: Weight, after: Weight, ceiling: &Ceiling) -> Result<(), Beyond> {
+        move_sum_within(&self.sums.settled, before.settled, after.settled, ceiling.settled)
+            .map_err(|available| Beyond::Settled { available })?;
+        if move_sum_within(&self.sums.charge, before.charge, after.charge, ceiling.charge).is_err() {
+            move_sum(&self.sums.settled, after.settled, before.settled);
+            return Err(Beyond::Charge);
         }
+        self.move_others(before, after);
+        Ok(())
+    }
+
+    fn move_others(&self, before: Weight, after: Weight) {
         move_sum(&self.sums.pending_bytes, before.pending_bytes, after.pending_bytes);
         move_sum(&self.sums.keys, before.keys, after.keys);
-        result
     }
 
     /// The hashes of the keys in one stripe that have a value.
@@ -231,7 +284,7 @@ impl Shell {
             for entry in map {
                 let weight = entry.weigh(terms);
                 sum.charge += weight.charge;
-                sum.owed += weight.owed;
+                sum.settled += weight.settled;
                 sum.pending_bytes += weight.pending_bytes;
                 sum.keys += weight.keys;
             }
@@ -243,7 +296,7 @@ impl Shell {
     pub(crate) fn weight(&self) -> Weight {
         Weight {
             charge: self.sums.charge.load(Relaxed),
-            owed: self.sums.owed.load(Relaxed),
+            settled: self.sums.settled.load(Relaxed),
             pending_bytes: self.sums.pending_bytes.load(Relaxed),
             keys: self.sums.keys.load(Relaxed),
         }
@@ -270,6 +323,13 @@ fn move_sum(sum: &AtomicU64, before: u64, after: u64) {
     } else if after < before {
         sum.fetch_sub(before - after, AcqRel);
     }
+}
+
+/// As [`move_sum`], unless the sum would then be beyond `max`: that says how much there is for what is moved.
+fn move_sum_within(sum: &AtomicU64, before: u64, after: u64, max: u64) -> Result<(), u64> {
+    let moved = |now: u64| now.saturating_sub(before).checked_add(after).filter(|sum| *sum <= max);
+    let available = |now: u64| max.saturating_sub(now.saturating_sub(before));
+    sum.fetch_update(AcqRel, Relaxed, moved).map(|_| ()).map_err(available)
 }
 
 #[cfg(test)]

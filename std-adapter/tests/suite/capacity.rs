@@ -84,6 +84,41 @@ fn full_tier_takes_overwrites_and_removes_and_then_puts_again() {
 }
 
 #[test]
+fn overwrites_of_a_full_tier_by_many_threads_are_never_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().codec(CodecId::Raw).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    let (taken, _) = fill(&tier, 0, 2000);
+    // What is left takes smaller values, until there is no room for any: so that not a byte is there to spare.
+    let mut keys = Vec::from_iter((0..taken).map(|key| (key, 2000)));
+    let mut end = taken;
+    for len in [1000, 500, 200, 100, 50, 20, 10, 5, 2, 1, 0] {
+        let begin = end;
+        end = fill(&tier, begin, len).0;
+        keys.extend((begin..end).map(|key| (key, len)));
+    }
+    let (writers, rounds) = (4, 6);
+    std::thread::scope(|scope| {
+        for writer in 0..writers {
+            let (tier, keys) = (&tier, &keys);
+            scope.spawn(move || {
+                for round in 1..=rounds {
+                    for (key, len) in keys.iter().skip(writer).step_by(writers) {
+                        let put = tier.put(&key.to_le_bytes(), &value(*key, round, *len));
+                        put.unwrap_or_else(|error| panic!("{key} of {len} in {round}: {error}"));
+                    }
+                }
+            });
+        }
+    });
+    for (key, len) in keys {
+        assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, rounds, len)), "{key}");
+    }
+    recount(&tier);
+}
+
+#[test]
 fn everything_removed_gives_the_whole_capacity_back() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
