@@ -88,7 +88,7 @@ impl core::error::Error for CompactionError {}
 ///
 /// let mut system = CompactionSystem::new(CompactionConfig::default(), pools);
 /// system.attach(tier.handle());
-/// let report = system.run_compaction(CompactionTask::RebuildIndex, Duration::from_secs(5))?;
+/// let report = system.run_compaction(CompactionTask::RebuildIndex, Duration::from_secs(60))?;
 /// assert_eq!(report.task, CompactionTask::RebuildIndex);
 /// system.start_background_worker()?;
 /// assert!(system.start_background_worker().is_err());

@@ -25,7 +25,8 @@
 //! use core::time::Duration;
 //!
 //! let base_dir = tempfile::tempdir()?;
-//! let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+//! let patience = Duration::from_secs(60);
+//! let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().request_timeout(patience).build()?)?;
 //! let config = ColdTierConfig::builder()
 //!     .capacity_bytes(16 << 20)
 //!     .codec(CodecId::Raw)
@@ -37,7 +38,7 @@
 //!     Err(OpenError::Mount(MountError::Clock(s))) => panic!("the clock is off by {s} s"),
 //!     Err(error) => return Err(error.into()),
 //! };
-//! let report = tier.compaction().run_compaction(CompactionTask::CompactData, Duration::from_secs(5))?;
+//! let report = tier.compaction().run_compaction(CompactionTask::CompactData, patience)?;
 //! assert!(report.outcome == Outcome::Completed && matches!(report.pool, PoolOutcome::Done(_)));
 //! assert!(report.victims.first.is_none_or(|choice| choice.reason != Reason::Dead));
 //! assert!(tier.segments()?.iter().all(|segment| segment.state == SegmentState::Free));

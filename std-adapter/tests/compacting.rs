@@ -8,11 +8,12 @@ use coldpress_std::pool::{AllocationManager, HotKey, HotPools, PoolConfig, PoolC
 use coldpress_std::{ColdTier, ColdTierConfig, ColdTierConfigBuilder, CompactionSystem};
 use tempfile::TempDir;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 fn pools() -> (AllocationManager, PoolCoordinator) {
     let config = PoolConfig::builder().capacity_bytes(8 << 20).partitions(1).page_bytes(64 << 10);
-    AllocationManager::new(&config.value_bytes_max(4 << 10).build().unwrap()).unwrap()
+    AllocationManager::new(&config.value_bytes_max(4 << 10).request_timeout(PATIENCE).build().unwrap())
+        .unwrap()
 }
 
 /// Fills pools with values and leaves one in sixteen, so that pages are nearly empty and none is free.

@@ -14,7 +14,7 @@ use tracing::{Event, Id, Subscriber, span};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Subscriber and recorder see the tiers of both tests: one at a time.
 static TURN: Mutex<()> = Mutex::new(());
@@ -56,7 +56,8 @@ fn exercise(dir: &std::path::Path, pools: &PoolCoordinator) {
 }
 
 fn pools(name: &str) -> (AllocationManager, PoolCoordinator) {
-    let config = PoolConfig::builder().capacity_bytes(8 << 20).partitions(1).name(name);
+    let config =
+        PoolConfig::builder().capacity_bytes(8 << 20).partitions(1).name(name).request_timeout(PATIENCE);
     AllocationManager::new(&config.build().unwrap()).unwrap()
 }
 

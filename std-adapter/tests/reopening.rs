@@ -17,6 +17,15 @@ fn figures() -> (u64, u64, usize) {
     (field("VmRSS:"), field("Threads:"), fs::read_dir("/proc/self/fd").unwrap().count())
 }
 
+/// The same once nothing comes or goes: a thread that was joined is counted a moment longer.
+fn at_rest() -> (u64, u64, usize) {
+    let looks = (0..50).map(|_| {
+        std::thread::sleep(core::time::Duration::from_millis(10));
+        figures()
+    });
+    looks.min_by_key(|(_, threads, files)| (*threads, *files)).unwrap()
+}
+
 #[test]
 fn tier_opened_and_closed_a_thousand_times_grows_nothing() {
     let dir = tempfile::tempdir().unwrap();
@@ -37,9 +46,9 @@ fn tier_opened_and_closed_a_thousand_times_grows_nothing() {
         }
     };
     (0..200).for_each(round);
-    let (kb_before, threads_before, files_before) = figures();
+    let (kb_before, threads_before, files_before) = at_rest();
     (200..1200).for_each(round);
-    let (kb, threads, files) = figures();
-    assert_eq!((threads, files), (threads_before, files_before));
+    let (kb, threads, files) = at_rest();
+    assert!(threads <= threads_before && files <= files_before, "{threads} threads, {files} files");
     assert!(kb < kb_before + 4096, "{kb_before} kB before, {kb} kB after");
 }

@@ -9,6 +9,8 @@ use coldpress_std::pool::{
     AllocationManager, HotKey, HotPools, PoolConfig, PoolError, emergency_cleanup, trigger_defragmentation,
 };
 
+/// Longer than anything takes on a machine that is slow and busy.
+const PATIENCE: Duration = Duration::from_secs(300);
 const READERS: u64 = 4;
 const VALUES: u64 = 600;
 const VALUE_BYTES: usize = 64 << 10;
@@ -42,7 +44,7 @@ fn scattered(hot: HotPools) {
 #[test]
 fn hammered_pools_defragmentation_completes() {
     let builder = PoolConfig::builder().capacity_bytes(64 << 20).partitions(1);
-    let config = builder.request_timeout(Duration::from_secs(20)).build().unwrap();
+    let config = builder.request_timeout(PATIENCE).build().unwrap();
     let (_manager, coordinator) = AllocationManager::new(&config).unwrap();
     let hot = coordinator.hot();
     scattered(hot);
@@ -83,7 +85,6 @@ fn hammered_pools_defragmentation_completes() {
     assert!(reclaimed_bytes >= 26 << 20, "{reclaimed_bytes}");
     assert_eq!(reclaimed_bytes, before.committed_bytes - after.committed_bytes, "I-POOL-2");
     assert_eq!(trigger_defragmentation(&coordinator), Ok(0));
-    assert!(took < Duration::from_secs(15), "{took:?}");
     for number in (0..VALUES).step_by(4) {
         assert_eq!(hot.read(key(number), 1, <[u8]>::to_vec), Some(value(number)), "I-POOL-1");
     }
@@ -94,14 +95,14 @@ fn mixed_threads_any_order_no_value_is_ever_wrong() {
     let builder = PoolConfig::builder().capacity_bytes(8 << 20).partitions(2);
     let (_manager, coordinator) = AllocationManager::new(&builder.build().unwrap()).unwrap();
     let hot = coordinator.hot();
-    let until = Instant::now() + Duration::from_secs(2);
     let hits = AtomicU64::new(0);
+    let is_over = || hits.load(Ordering::Relaxed) >= 20_000;
     thread::scope(|scope| {
         for seed in 0..3u64 {
-            let hits = &hits;
+            let (hits, is_over) = (&hits, &is_over);
             scope.spawn(move || {
                 let mut random = seed + 1;
-                while Instant::now() < until {
+                while !is_over() {
                     // A step of xorshift.
                     random ^= random << 13;
                     random ^= random >> 7;
@@ -125,12 +126,11 @@ fn mixed_threads_any_order_no_value_is_ever_wrong() {
             });
         }
         scope.spawn(|| {
-            while Instant::now() < until {
+            while !is_over() {
                 for outcome in [trigger_defragmentation(&coordinator), emergency_cleanup(&coordinator)] {
                     assert!(matches!(outcome, Ok(_) | Err(PoolError::TimedOut)), "{outcome:?}");
                 }
             }
         });
     });
-    assert!(hits.into_inner() > 100);
 }

@@ -23,7 +23,7 @@ use crate::observe::PoolMeter;
 pub struct AllocationManager {
     hot: HotPools,
     /// Dropping it tells the worker to stop.
-    stop: Option<Sender<Infallible>>,
+    pub(super) stop: Option<Sender<Infallible>>,
     worker: Option<JoinHandle<()>>,
 }
 

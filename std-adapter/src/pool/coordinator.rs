@@ -64,6 +64,12 @@ impl PoolCoordinator {
         self.timeout
     }
 
+    /// How many requests the worker has not taken yet.
+    #[cfg(test)]
+    pub(super) fn waiting(&self) -> usize {
+        self.requests.len()
+    }
+
     /// Asks for a cleanup without waiting. The reply comes to `reply` with the ticket returned here.
     ///
     /// The reply is never waited for on the other side either: `reply` needs room for as many replies as its owner has

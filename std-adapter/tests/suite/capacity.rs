@@ -239,7 +239,8 @@ fn writers_that_wait_while_a_write_stalls_leave_room_for_a_put_and_a_flush() {
 #[test]
 fn more_messages_than_the_queue_takes_wait_for_their_turn() {
     let (_manager, pools) = pools();
-    let config = small().op_timeout(Duration::from_millis(300)).build().unwrap();
+    // The last of them waits for so long.
+    let config = small().op_timeout(Duration::from_secs(3)).build().unwrap();
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
     tier.put_with(b"old", b"v", SYNCED).unwrap();

@@ -26,7 +26,7 @@ fn worker_stuck_beyond_its_close_writes_nothing_more() {
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(double.writes.load(SeqCst), writes);
     // Nothing of it is in the way of the next one.
-    let tier = open_on(&double, &config, &pools);
+    let tier = open_on(&double, &small().build().unwrap(), &pools);
     tier.put_with(b"new", b"v", SYNCED).unwrap();
     tier.close().unwrap();
 }

@@ -1,5 +1,6 @@
 //! What the suites share.
 
+use core::time::Duration;
 use std::path::Path;
 
 use coldpress_std::medium::Medium;
@@ -9,9 +10,12 @@ use coldpress_std::{ColdTier, ColdTierConfig, ColdTierConfigBuilder, Durability,
 pub(crate) const SYNCED: PutOptions = PutOptions { ttl: None, durability: Some(Durability::Synced) };
 pub(crate) const FLUSHED: PutOptions = PutOptions { ttl: None, durability: Some(Durability::Flushed) };
 
+/// Longer than anything takes on a machine that is slow and busy.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
+
 pub(crate) fn pools() -> (AllocationManager, PoolCoordinator) {
-    let config = PoolConfig::builder().capacity_bytes(8 << 20).partitions(2).build().unwrap();
-    AllocationManager::new(&config).unwrap()
+    let builder = PoolConfig::builder().capacity_bytes(8 << 20).partitions(2).request_timeout(PATIENCE);
+    AllocationManager::new(&builder.build().unwrap()).unwrap()
 }
 
 pub(crate) fn small() -> ColdTierConfigBuilder {
@@ -42,8 +46,8 @@ pub(crate) fn value(key: u32, round: u32, len: usize) -> Vec<u8> {
 pub(crate) fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();
     while !is_true() {
-        assert!(begun.elapsed().as_secs() < 10, "never came true: {what}");
-        std::thread::sleep(core::time::Duration::from_millis(2));
+        assert!(begun.elapsed() < PATIENCE, "never came true: {what}");
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

@@ -7,9 +7,9 @@ use coldpress_std::clock::ManualClock;
 use coldpress_std::compaction::{CompactionConfig, CompactionError, Outcome, PoolOutcome};
 use coldpress_std::{ColdTier, CompactionSystem, CompactionTask};
 
-use crate::common::{SYNCED, eventually, open, pools, recount, small, value};
+use crate::common::{PATIENCE, SYNCED, eventually, open, pools, recount, small, value};
 
-const RUN: Duration = Duration::from_secs(20);
+const RUN: Duration = PATIENCE;
 
 /// Puts keys so that about half of what was written is stale.
 fn churn(tier: &ColdTier) {
@@ -168,7 +168,7 @@ fn background_worker_drops_what_expires_and_compacts_by_itself() {
 fn tasks_over_the_queue_come_back_and_a_cancel_ends_the_running_one() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
-    let config = small().codec(CodecId::Raw).pace_bytes_per_s(50_000).build().unwrap();
+    let config = small().codec(CodecId::Raw).pace_bytes_per_s(5_000).build().unwrap();
     let tier = open(dir.path(), &config, &pools);
     churn(&tier);
     // Every other key anew: what is left to compact has to be relocated, for which this pace takes far longer than the test.

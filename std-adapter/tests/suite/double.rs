@@ -19,6 +19,8 @@ pub(crate) struct Double {
     pub(crate) panics_on_write: AtomicBool,
     pub(crate) panics_on_sync: AtomicBool,
     pub(crate) sync_ms: AtomicU64,
+    /// Syncs wait for as long as this is set.
+    pub(crate) holds_syncs: AtomicBool,
     pub(crate) syncs: AtomicU32,
     pub(crate) writes: AtomicU32,
     /// Writes wait for as long as this is set.
@@ -81,6 +83,9 @@ impl Medium for &'static Double {
         assert!(!self.panics_on_sync.load(SeqCst), "the medium was told to panic");
         self.syncs.fetch_add(1, SeqCst);
         std::thread::sleep(core::time::Duration::from_millis(self.sync_ms.load(SeqCst)));
+        while self.holds_syncs.load(SeqCst) {
+            std::thread::sleep(core::time::Duration::from_millis(1));
+        }
         let unsynced = core::mem::take(&mut *self.unsynced.lock().unwrap());
         if !strikes(&self.syncs_fail) {
             return Ok(());

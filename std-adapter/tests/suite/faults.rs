@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
 
 use coldpress_std::medium::MediumError;
-use coldpress_std::{CloseError, CompactionTask, Durability, PutError, TierError};
+use coldpress_std::{CloseError, Durability, PutError, TierError};
 
 use crate::common::{FLUSHED, SYNCED, eventually, open_on, pools, recount, small, value};
 use crate::double::Double;
@@ -19,7 +19,8 @@ fn full_disk_refuses_puts_reads_go_on_and_room_brings_it_back() {
     double.is_full.store(true, SeqCst);
     let failed = tier.put_with(b"lost?", b"v", FLUSHED);
     assert_eq!(failed, Err(PutError::Tier(TierError::Medium(MediumError::NoSpace))));
-    assert_eq!(tier.put(b"next", b"v"), Err(PutError::Tier(TierError::Medium(MediumError::NoSpace))));
+    // Now and then one is let through, to see.
+    eventually("puts are refused", || tier.put(b"next", b"v") == failed);
     assert_eq!(tier.get(b"old").unwrap(), Some(b"v".to_vec()));
     // What was refused after it was taken stays readable, and is tried again.
     assert_eq!(tier.get(b"lost?").unwrap(), Some(b"v".to_vec()));
@@ -75,8 +76,10 @@ fn failing_sync_fails_those_who_wait_and_the_next_one_holds() {
     let config = small().build().unwrap();
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
-    let mut failures = 0;
-    for round in 0..20 {
+    let (mut failures, mut round) = (0, 0);
+    while failures <= 5 {
+        round += 1;
+        assert!(round < 1_000, "{failures} of {round} failures met a writer");
         double.syncs_fail.store(1, SeqCst);
         match tier.put_with(b"a", &value(1, round, 500), SYNCED) {
             // It was another sync that failed, before this write was appended.
@@ -89,13 +92,12 @@ fn failing_sync_fails_those_who_wait_and_the_next_one_holds() {
         double.syncs_fail.store(0, SeqCst);
         eventually("a sync holds", || tier.put_with(b"b", &value(2, round, 500), SYNCED).is_ok());
     }
-    assert!(failures > 5, "{failures} of 20 failures met a writer");
     eventually("all is durable", || tier.flush().is_ok());
-    assert_eq!(tier.get(b"a").unwrap(), Some(value(1, 19, 500)));
+    assert_eq!(tier.get(b"a").unwrap(), Some(value(1, round, 500)));
     drop(tier);
     let tier = open_on(&double, &config, &pools);
-    assert_eq!(tier.get(b"a").unwrap(), Some(value(1, 19, 500)));
-    assert_eq!(tier.get(b"b").unwrap(), Some(value(2, 19, 500)));
+    assert_eq!(tier.get(b"a").unwrap(), Some(value(1, round, 500)));
+    assert_eq!(tier.get(b"b").unwrap(), Some(value(2, round, 500)));
 }
 
 #[test]
@@ -166,37 +168,35 @@ fn writers_that_wait_share_a_sync() {
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
     tier.put_with(b"first", b"v", SYNCED).unwrap();
-    double.sync_ms.store(5, SeqCst);
-    let before = double.syncs.load(SeqCst);
+    let (before, puts) = (double.syncs.load(SeqCst), tier.figures().puts);
+    double.holds_syncs.store(true, SeqCst);
     std::thread::scope(|scope| {
-        for thread in 0..16u32 {
+        for thread in 0..32u32 {
             let handle = tier.handle();
-            scope.spawn(move || {
-                for round in 0..10u32 {
-                    handle.put_with(&thread.to_le_bytes(), &round.to_le_bytes(), SYNCED).unwrap();
-                }
-            });
+            scope.spawn(move || handle.put_with(&thread.to_le_bytes(), b"v", SYNCED).unwrap());
         }
+        eventually("all wait", || tier.figures().puts == puts + 32);
+        // One that is counted has its message to send yet.
+        std::thread::sleep(Duration::from_millis(50));
+        double.holds_syncs.store(false, SeqCst);
     });
     let syncs = double.syncs.load(SeqCst) - before;
-    assert!(syncs < 80, "160 synced puts took {syncs} syncs");
-    double.sync_ms.store(0, SeqCst);
+    assert!(syncs <= 8, "32 synced puts took {syncs} syncs");
 }
 
 #[test]
 fn deadline_passed_is_told_and_the_write_holds_later() {
     let (_manager, pools) = pools();
-    let config = small().op_timeout(Duration::from_millis(50)).build().unwrap();
+    let config = small().op_timeout(Duration::from_millis(500)).build().unwrap();
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
-    tier.put_with(b"first", b"v", SYNCED).unwrap();
-    double.sync_ms.store(400, SeqCst);
+    eventually("the first is put", || tier.put_with(b"first", b"v", SYNCED).is_ok());
+    double.holds_syncs.store(true, SeqCst);
     assert_eq!(tier.put_with(b"slow", b"v", SYNCED), Err(PutError::Tier(TierError::TimedOut)));
     assert!(tier.contains(b"slow").unwrap());
-    double.sync_ms.store(0, SeqCst);
+    double.holds_syncs.store(false, SeqCst);
     eventually("the write is durable", || tier.flush().is_ok());
-    let report = tier.compaction().run_compaction(CompactionTask::RebuildIndex, Duration::from_secs(10));
-    assert!(report.is_ok_and(|report| report.damaged_records == 0));
+    assert!(open_on(&double.cut(), &config, &pools).contains(b"slow").unwrap());
 }
 
 #[test]

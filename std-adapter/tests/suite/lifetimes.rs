@@ -5,9 +5,9 @@ use core::time::Duration;
 use coldpress_std::clock::ManualClock;
 use coldpress_std::{ColdTier, CompactionTask, MountError, OpenError, PutError};
 
-use crate::common::{FLUSHED, SYNCED, eventually, open, pools, recount, small, value};
+use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open, pools, recount, small, value};
 
-const RUN: Duration = Duration::from_secs(10);
+const RUN: Duration = PATIENCE;
 
 #[test]
 fn value_past_its_lifetime_is_gone_pending_or_written_or_reopened() {

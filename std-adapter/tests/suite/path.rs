@@ -1,8 +1,6 @@
 //! The thin path from end to end: put, overwrite, compact, reopen, with every byte checked.
 
-use core::time::Duration;
-
-use crate::common::{SYNCED, open, open_on, pools, recount, small, value};
+use crate::common::{PATIENCE, SYNCED, open, open_on, pools, recount, small, value};
 use crate::double::Double;
 use coldpress_std::CompactionTask;
 use coldpress_std::compaction::Outcome;
@@ -27,8 +25,7 @@ fn values_overwritten_and_compacted_are_the_newest_after_a_reopen() {
         }
     }
     tier.flush().unwrap();
-    let report =
-        tier.compaction().run_compaction(CompactionTask::CompactData, Duration::from_secs(20)).unwrap();
+    let report = tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
     assert!(matches!(report.outcome, Outcome::Completed | Outcome::Partial | Outcome::Refused), "{report:?}");
     let figures = tier.figures();
     assert!(figures.peak_bytes <= figures.capacity_bytes, "{figures:?}");

@@ -1,6 +1,6 @@
 //! A close that is not waited for to its end, on a directory.
 
-use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use super::*;
 use crate::medium::MediumError;
@@ -14,6 +14,8 @@ struct Held {
     holds_reads: &'static AtomicBool,
 }
 
+/// Reads that had to wait, ever: only one test has any.
+static HELD_READS: AtomicU32 = AtomicU32::new(0);
 static NEVER: AtomicBool = AtomicBool::new(false);
 
 fn wait_while(is_held: &AtomicBool) {
@@ -24,6 +26,9 @@ fn wait_while(is_held: &AtomicBool) {
 
 impl Medium for Held {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        if self.holds_reads.load(SeqCst) {
+            HELD_READS.fetch_add(1, SeqCst);
+        }
         wait_while(self.holds_reads);
         self.medium.read_at(offset, buffer)
     }
@@ -70,14 +75,14 @@ fn check(holds_writes: &'static AtomicBool, holds_syncs: &'static AtomicBool, ho
     tier.put(b"new", b"v").unwrap();
     let begun = Instant::now();
     assert!(tier.close().is_err());
-    assert!(begun.elapsed() < AFTER_CLOSE + Duration::from_secs(2), "the close has a deadline");
+    assert!(begun.elapsed() < AFTER_CLOSE + SLACK, "the close has a deadline");
     let open = || ColdTier::open(base.path(), "test", config.clone(), pools.clone());
     assert!(matches!(open(), Err(OpenError::AlreadyOpen(_))), "the old worker may still write");
     hold.store(false, SeqCst);
     let begun = Instant::now();
     let tier = loop {
         match open() {
-            Err(OpenError::AlreadyOpen(_)) if begun.elapsed().as_secs() < 10 => {
+            Err(OpenError::AlreadyOpen(_)) if begun.elapsed().as_secs() < 120 => {
                 std::thread::sleep(Duration::from_millis(1));
             }
             opened => break opened.unwrap(),
@@ -122,7 +127,7 @@ fn held_media(
 }
 
 /// How much longer than its deadline a call may take on a machine that is busy.
-const SLACK: Duration = Duration::from_secs(3);
+const SLACK: Duration = Duration::from_secs(10);
 
 #[test]
 fn close_of_many_stuck_partitions_has_one_deadline() {
@@ -155,7 +160,9 @@ fn close_does_not_wait_for_a_client_that_is_stuck_in_a_read() {
     let handle = tier.handle();
     std::thread::scope(|scope| {
         let stuck = scope.spawn(move || handle.get(b"key"));
-        std::thread::sleep(Duration::from_millis(50));
+        while HELD_READS.load(SeqCst) == 0 {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let begun = Instant::now();
         assert_eq!(tier.close(), Err(CloseError::TimedOut));
         assert!(begun.elapsed() < AFTER_CLOSE + SLACK);
