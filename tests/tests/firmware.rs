@@ -155,6 +155,6 @@ fn cortex_m3_polls_take_as_many_instructions_however_many_keys() {
         rows.iter().map(|row| (row["keys"], kinds.iter().map(|kind| row[kind]).max().unwrap())).collect();
     say(&format!("keys and the most instructions in one poll: {most:?}"));
     assert_eq!(most.iter().map(|(keys, _)| *keys).collect::<Vec<_>>(), [100, 500, 1_000, 2_000]);
-    // Twenty times the keys: what is left of it is the choice of a victim, two passes over the 64 segments.
-    assert!(most[3].1 * 2 < most[0].1 * 3, "{most:?}");
+    // Twenty times the keys, and sixty segments in use for three: a pass over their table costs little.
+    assert!(most[3].1 * 4 < most[0].1 * 5, "{most:?}");
 }

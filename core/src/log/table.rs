@@ -1,7 +1,5 @@
 //! The segment table: what each segment is, and exactly how many live bytes it holds.
 
-use super::Geometry;
-
 /// What a segment is.
 ///
 /// ```text
@@ -127,10 +125,10 @@ impl Segment {
         }
     }
 
-    /// What cleaning it gains, in bytes; zero where it would cost as much as it yields.
+    /// What cleaning it gains, in bytes, of [`Geometry::usable_bytes`](super::Geometry::usable_bytes); zero where it would cost as much as it yields.
     #[must_use]
-    pub fn yield_bytes(&self, geometry: &Geometry, growth_bytes: u32) -> u32 {
-        geometry.usable_bytes().saturating_sub(self.relocation_bytes(growth_bytes))
+    pub const fn yield_bytes(&self, usable_bytes: u32, growth_bytes: u32) -> u32 {
+        usable_bytes.saturating_sub(self.relocation_bytes(growth_bytes))
     }
 
     /// Adds a live record.

@@ -121,9 +121,9 @@ pub struct Choice {
 
 /// What a choice is made by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms<'a> {
-    /// The shape of the medium.
-    pub geometry: &'a Geometry,
+pub struct Terms {
+    /// [`Geometry::usable_bytes`] of a segment.
+    pub usable_bytes: u32,
     /// The most that a record grows by when it is relocated: by an origin, and an entry in a footer.
     pub growth_bytes: u32,
     /// How to choose.
@@ -141,20 +141,20 @@ pub struct Terms<'a> {
 /// One pass over the table.
 #[must_use]
 pub fn choose(
-    terms: &Terms<'_>,
+    terms: &Terms,
     segments: &[Segment],
-    eligible: impl Fn(u32, &Segment) -> bool,
+    mut eligible: impl FnMut(u32, &Segment) -> bool,
 ) -> Option<Choice> {
-    let mut best: Option<(u128, u32, &Segment)> = None;
+    let mut best: Option<(u64, u32, &Segment)> = None;
     for (index, segment) in (0u32..).zip(segments) {
         if segment.state != SegmentState::Sealed || segment.is_damaged || !eligible(index, segment) {
             continue;
         }
-        let gain = segment.yield_bytes(terms.geometry, terms.growth_bytes);
+        let gain = segment.yield_bytes(terms.usable_bytes, terms.growth_bytes);
         let rank = if segment.is_suspect {
-            u128::MAX
+            u64::MAX
         } else if segment.live_records == 0 {
-            u128::MAX - 1 - u128::from(segment.sequence)
+            u64::MAX - 1 - u64::from(segment.sequence)
         } else if gain == 0 {
             continue;
         } else {
@@ -167,8 +167,8 @@ pub fn choose(
     best.map(|(_, index, segment)| Choice { segment: index, reason: reason(terms, segment) })
 }
 
-fn reason(terms: &Terms<'_>, segment: &Segment) -> Reason {
-    let usable = u64::from(terms.geometry.usable_bytes().max(1));
+fn reason(terms: &Terms, segment: &Segment) -> Reason {
+    let usable = u64::from(terms.usable_bytes.max(1));
     let live = u64::from(segment.relocation_bytes(terms.growth_bytes).max(1));
     let permille = u16::try_from(live * 1000 / usable).unwrap_or(u16::MAX);
     match terms.policy {
@@ -209,17 +209,18 @@ pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<Choice> {
     Some(Choice { segment, reason: Reason::Wear(most - least) })
 }
 
-fn rank(terms: &Terms<'_>, segment: &Segment, gain: u32) -> u128 {
-    let live = segment.relocation_bytes(terms.growth_bytes).max(1);
+/// What policy says: below the rank of any dead segment, as the product of two numbers of 32 bits.
+fn rank(terms: &Terms, segment: &Segment, gain: u32) -> u64 {
     match terms.policy {
-        Policy::Greedy | Policy::Adaptive => u128::from(gain),
+        Policy::Greedy | Policy::Adaptive => u64::from(gain),
         Policy::CostBenefit => {
+            // As many bits as a division of 32 bits takes: longer ones are calls on a small processor, one for each segment.
+            let scaled = gain << terms.usable_bytes.leading_zeros();
+            let live = segment.relocation_bytes(terms.growth_bytes).max(1);
             let age = terms.appended.saturating_sub(segment.sealed_at).saturating_add(1);
-            // A small processor takes ten times as long to divide 128 bits.
-            match (u64::from(gain) << 10).checked_mul(age) {
-                Some(product) => u128::from(product / u64::from(live)),
-                None => u128::from(gain) * u128::from(age) * 1024 / u128::from(live),
-            }
+            let age_bits = u64::BITS - terms.appended.leading_zeros();
+            let age = u32::try_from(age >> age_bits.saturating_sub(u32::BITS)).unwrap_or(u32::MAX);
+            u64::from(scaled / live) * u64::from(age)
         }
     }
 }
@@ -246,7 +247,8 @@ mod tests {
     }
 
     fn pick(segments: &[Segment], policy: Policy) -> Option<Choice> {
-        let terms = Terms { geometry: &geometry(), growth_bytes: 32, policy, appended: 1_000_000 };
+        let usable_bytes = geometry().usable_bytes();
+        let terms = Terms { usable_bytes, growth_bytes: 32, policy, appended: 1_000_000 };
         choose(&terms, segments, |_, _| true)
     }
 
@@ -269,6 +271,27 @@ mod tests {
         let table = [sealed(1, 40_000, 0), sealed(2, 30_000, 999_000)];
         assert_eq!(pick(&table, Policy::Greedy).unwrap().segment, 1);
         assert_eq!(pick(&table, Policy::CostBenefit).unwrap().segment, 0);
+    }
+
+    #[test]
+    fn benefit_grows_with_age_and_gain_however_much_was_appended() {
+        for bits in [10, 31, 32, 33, 48, 63] {
+            let appended = (1u64 << bits) - 1;
+            let terms = Terms {
+                usable_bytes: geometry().usable_bytes(),
+                growth_bytes: 32,
+                policy: Policy::CostBenefit,
+                appended,
+            };
+            let choose = |table: &[Segment]| choose(&terms, table, |_, _| true).unwrap().segment;
+            assert_eq!(choose(&[sealed(1, 30_000, appended / 2), sealed(2, 30_000, 0)]), 1, "{bits}");
+            assert_eq!(choose(&[sealed(1, 30_000, 0), sealed(2, 29_000, 0)]), 1, "{bits}");
+            assert_eq!(
+                choose(&[sealed(1, 1, 0), sealed(2, 0, appended)]),
+                1,
+                "a dead one goes before, {bits}"
+            );
+        }
     }
 
     #[test]

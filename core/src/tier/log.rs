@@ -315,9 +315,13 @@ impl<'m> Log<'m> {
     }
 
     /// What victims are chosen by.
-    pub(super) const fn terms(&self, policy: Policy) -> Terms<'_> {
-        let growth_bytes = self.config.growth_bytes();
-        Terms { geometry: &self.geometry, growth_bytes, policy, appended: self.appended_bytes }
+    pub(super) const fn terms(&self, policy: Policy) -> Terms {
+        Terms {
+            usable_bytes: self.geometry.usable_bytes(),
+            growth_bytes: self.config.growth_bytes(),
+            policy,
+            appended: self.appended_bytes,
+        }
     }
 
     /// Free segments that fresh records may not take.
