@@ -38,6 +38,10 @@ pub enum Standing {
     Live,
     /// Superseded, dropped, or a tombstone that nothing needs any more.
     Stale,
+    /// It counted live until now, and was found to be superseded: its bytes are to be released.
+    Superseded,
+    /// Nothing can tell now whether it is the newest: it must neither be relocated nor freed.
+    Doubtful,
 }
 
 /// What publishing a record did.
@@ -81,6 +85,13 @@ pub trait Host {
 
     /// Tells what the copy at `at` is.
     fn standing(&self, hash: &KeyHash, at: Location) -> Standing;
+
+    /// Tells what the copy at `at`, which was just read whole, is before it is relocated. A host whose index tells keys apart by
+    /// reading them looks again here, where it could not tell before whose an entry was: without an origin the copy would
+    /// outrank a newer one.
+    fn confirm(&mut self, hash: &KeyHash, at: Location) -> Standing {
+        self.standing(hash, at)
+    }
 
     /// A record is on the medium (written, perhaps not yet durable): points the index at it.
     ///

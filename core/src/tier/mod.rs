@@ -183,6 +183,18 @@ impl<'m> Tier<'m> {
         self.log.written()
     }
 
+    /// Writes that failed may have left records in segments up to this sequence, and in none above it.
+    #[must_use]
+    pub const fn version_floor(&self) -> u32 {
+        self.log.version_floor
+    }
+
+    /// Whether no record waits to be written, relocated ones included.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.log.is_written()
+    }
+
     /// Every append up to this position is durable, with the same exception.
     #[must_use]
     pub const fn durable(&self) -> u64 {

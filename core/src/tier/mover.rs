@@ -283,8 +283,17 @@ impl Mover {
                 }
             }
             Kind::Tombstone | Kind::Value => {
-                if host.standing(hash, at) == Standing::Stale {
-                    return Verdict::Skip;
+                match host.confirm(hash, at) {
+                    Standing::Live => {}
+                    Standing::Stale => return Verdict::Skip,
+                    Standing::Superseded => {
+                        log.release(&super::Released { location: at, record_bytes: record.record_bytes });
+                        return Verdict::Skip;
+                    }
+                    Standing::Doubtful => {
+                        self.victim.damaged_records += 1;
+                        return Verdict::Skip;
+                    }
                 }
                 if record.header.kind == Kind::Tombstone || !log.is_expired(record.header.expires_s) {
                     return Verdict::Copy;

@@ -182,7 +182,7 @@ impl<M: Medium> FlashTier<'_, M> {
         loop {
             match self.step(now, &mut allowance, &mut work) {
                 Step::Done => {
-                    if self.index.is_overfull || work.cleanup.is_some() {
+                    if self.index.refusal.is_some() || work.cleanup.is_some() {
                         break;
                     }
                 }
@@ -204,11 +204,16 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Whether it takes records.
     pub(super) fn is_running(&self) -> bool {
-        self.tier.status() == Status::Running && !self.index.is_overfull
+        self.tier.status() == Status::Running && self.index.refusal.is_none()
     }
 }
 
 impl Allowance {
+    /// The same with so many bytes less to be programmed.
+    pub(super) const fn less(self, bytes: u32) -> Self {
+        Self { bytes: self.bytes.saturating_sub(bytes), ..self }
+    }
+
     fn covers(&self, action: &Action) -> bool {
         match action {
             Action::Write { bytes, .. } => self.bytes >= *bytes,

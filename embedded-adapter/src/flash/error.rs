@@ -61,7 +61,8 @@ impl fmt::Display for FlashMountError {
 
 impl core::error::Error for FlashMountError {}
 
-/// Why a value was not written or a key not removed. The caller still has both, and may offer them again.
+/// Why a value was not written or a key not removed. The caller still has both, and may offer them again. But for
+/// [`Medium`](Self::Medium) nothing was changed, and nothing will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

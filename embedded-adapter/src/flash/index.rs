@@ -10,8 +10,11 @@ use core::cmp::Reverse;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Geometry, KeyHash, Kind, Location, Store, Version};
-use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
+use coldpress_core::tier::{
+    Dropped, Due, Host, Look, MediumError, MountError, Placed, Published, Released, Settled, Standing,
+};
 
+use super::FlashMountError;
 use super::hash::{is_piece, key_hash};
 use super::medium::Medium;
 use super::reader::{Flash, Opened};
@@ -28,8 +31,11 @@ pub(super) struct Index<'m> {
     pub(super) table: Table<'m>,
     /// The sequence of each segment, for checksums.
     sequences: &'m mut [u32],
-    /// A mount found more keys than there are places.
-    pub(super) is_overfull: bool,
+    /// Why it is of no use: a mount found more keys than there are places, or could not tell what it found.
+    pub(super) refusal: Option<FlashMountError>,
+    /// The key that is being written and what was found of it before: where it is published nothing needs to be read again, so
+    /// that no read that fails then leaves the old entry live beside a new one.
+    pub(super) known: Option<(KeyHash, Match)>,
     /// A client's record could not be written.
     pub(super) is_unwritten: bool,
     /// Where the search for needless tombstones goes on.
@@ -44,11 +50,11 @@ pub(super) struct Index<'m> {
 
 /// What was found of a key.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Match {
+pub(super) struct Match {
     /// Its entry and its newest record.
-    Found(Found),
-    /// It has none. `is_certain` where no doubtful entry may be its.
-    None { is_certain: bool },
+    pub(super) newest: Option<Found>,
+    /// Whether no doubtful entry may be its.
+    pub(super) is_certain: bool,
 }
 
 /// An entry and the record that it points at.
@@ -69,7 +75,8 @@ impl<'m> Index<'m> {
         Self {
             table,
             sequences,
-            is_overfull: false,
+            refusal: None,
+            known: None,
             is_unwritten: false,
             settled: 0,
             due: 0,
@@ -143,12 +150,24 @@ impl<M: Medium> Desk<'_, '_, M> {
         self.flash.is_whole(&opened, sequence).ok()?.then_some(opened)
     }
 
-    /// Finds the entry of a key by reading every candidate whole; of several that are the key's, the newest.
+    /// Finds the entry of a key by reading every candidate whole; of several that are the key's, the newest. What is in doubt
+    /// is read a second time: a read that fails may pass.
     pub(super) fn find(&mut self, hash: &KeyHash) -> Match {
+        self.find_twice(hash, 0)
+    }
+
+    /// Looks at the candidates that count so many copies at least.
+    fn find_twice(&mut self, hash: &KeyHash, copies_min: u8) -> Match {
+        let found = self.find_among(hash, copies_min);
+        if found.is_certain { found } else { self.find_among(hash, copies_min) }
+    }
+
+    fn find_among(&mut self, hash: &KeyHash, copies_min: u8) -> Match {
+        self.flash.read_failure = None;
         let mut is_certain = true;
         let mut newest: Option<Found> = None;
         for at in self.index.table.candidates(hash) {
-            let Some(entry) = self.index.table.entry(at) else { continue };
+            let Some(entry) = self.index.table.entry(at).filter(|e| e.copies >= copies_min) else { continue };
             let opened = self.record(entry.place);
             let stored = opened.and_then(|opened| Some((opened, self.flash.stored_hash(&opened).ok()?)));
             match stored {
@@ -168,7 +187,31 @@ impl<M: Medium> Desk<'_, '_, M> {
                 _ => is_certain = false,
             }
         }
-        newest.map_or(Match::None { is_certain }, Match::Found)
+        Match { newest, is_certain }
+    }
+
+    /// What is known of the key that is being written, else what is found.
+    fn look(&mut self, hash: &KeyHash) -> Match {
+        let Some((_, known)) = self.index.known.filter(|(key, _)| key == hash) else {
+            return self.find(hash);
+        };
+        // Its entry may have changed meanwhile, or have gone with the last copy.
+        let newest = known.newest.and_then(|found| {
+            let candidates = self.index.table.candidates(hash);
+            let mut entries = candidates.iter().filter_map(|at| Some((*at, self.index.table.entry(*at)?)));
+            let (at, entry) = entries.find(|(_, entry)| entry.place == found.entry.place)?;
+            Some(Found { at, entry, ..found })
+        });
+        Match { newest, ..known }
+    }
+
+    /// Whose copies these are can't be told: none counts as the only one of its key from here on.
+    fn count_full(&mut self, hash: &KeyHash) {
+        for at in self.index.table.candidates(hash) {
+            if let Some(entry) = self.index.table.entry(at) {
+                self.index.table.set(at, &Entry { copies: COPIES_MAX, ..entry });
+            }
+        }
     }
 
     /// A record was placed: an entry of what lay there before an erase, and was never counted gone, is not of it.
@@ -191,21 +234,20 @@ impl<M: Medium> Desk<'_, '_, M> {
     }
 
     /// A copy was met: it takes the place of the newest one if it wins.
-    fn take(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
-        let had_ghost = self.arrive(hash, placed);
+    fn take(&mut self, hash: &KeyHash, placed: &Placed, found: &Match) -> Published {
         let place = self.place_of(placed.location);
         let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { State::Value };
-        let found = match self.find(hash) {
-            Match::Found(found) => found,
-            Match::None { is_certain } => {
-                let copies = if is_certain && !had_ghost { 1 } else { COPIES_MAX };
-                if !self.index.table.insert(hash, &Entry { place, state, copies }) {
-                    self.index.is_overfull = true;
-                    return Published::Stale;
-                }
-                self.count_pieces(hash, false, state == State::Value);
-                return Published::Live(None);
+        let Some(found) = found.newest else {
+            if !found.is_certain {
+                self.count_full(hash);
             }
+            let copies = if found.is_certain { 1 } else { COPIES_MAX };
+            if !self.index.table.insert(hash, &Entry { place, state, copies }) {
+                self.index.refusal = Some(FlashMountError::Keys);
+                return Published::Stale;
+            }
+            self.count_pieces(hash, false, state == State::Value);
+            return Published::Live(None);
         };
         self.index.count_up(found.at);
         let is_tombstone = found.entry.state == State::Tombstone;
@@ -221,8 +263,17 @@ impl<M: Medium> Desk<'_, '_, M> {
         Published::Live(was_live.then(|| self.released(&found)))
     }
 
+    /// Finds what a copy that was met is to be taken beside.
+    fn meet(&mut self, hash: &KeyHash, placed: &Placed) -> Match {
+        let had_ghost = self.arrive(hash, placed);
+        let found = self.look(hash);
+        Match { is_certain: found.is_certain && !had_ghost, ..found }
+    }
+
     fn publish_fresh(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
-        let published = self.take(hash, placed);
+        let found = self.meet(hash, placed);
+        self.index.known = None;
+        let published = self.take(hash, placed, &found);
         let is_tombstone = placed.kind == Kind::Tombstone;
         let place = self.place_of(placed.location);
         if is_tombstone
@@ -251,6 +302,13 @@ impl<M: Medium> Desk<'_, '_, M> {
         let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { entry.state };
         let copies = entry.copies.saturating_add(1).min(COPIES_MAX);
         self.set(hash, at, &Entry { place, state, copies });
+        if let Some((_, Match { newest: Some(found), .. })) =
+            self.index.known.as_mut().filter(|k| k.0 == *hash)
+            && found.entry.place == old_place
+        {
+            found.entry.place = place;
+            (found.version, found.record_bytes) = (placed.version, placed.record_bytes);
+        }
         Published::Live(Some(Released { location: from, record_bytes }))
     }
 
@@ -295,10 +353,7 @@ impl<M: Medium> Desk<'_, '_, M> {
         match self.index.table.candidates(hash).as_slice() {
             [] => None,
             [at] => Some(*at),
-            _ => match self.find(hash) {
-                Match::Found(found) => Some(found.at),
-                Match::None { .. } => None,
-            },
+            _ => self.look(hash).newest.map(|found| found.at),
         }
     }
 }
@@ -317,6 +372,27 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         }
     }
 
+    fn confirm(&mut self, hash: &KeyHash, at: Location) -> Standing {
+        let Some((mine, entry)) = self.index.table.live_at(hash, self.place_of(at)) else {
+            return Standing::Stale;
+        };
+        // Where an entry was written beside one in doubt the counts of both are full, and stay so.
+        let is_full = |at: &At| self.index.table.entry(*at).is_some_and(|e| e.copies == COPIES_MAX);
+        let full = self.index.table.candidates(hash).iter().filter(|at| is_full(at)).count();
+        if entry.copies < COPIES_MAX || full == 1 {
+            return Standing::Live;
+        }
+        match self.find_twice(hash, COPIES_MAX) {
+            Match { newest: Some(newest), .. } if newest.at != mine => {
+                self.set(hash, mine, &Entry { state: State::Dead, ..entry });
+                self.index.table.clear(mine);
+                Standing::Superseded
+            }
+            Match { newest: Some(_), is_certain: true } => Standing::Live,
+            _ => Standing::Doubtful,
+        }
+    }
+
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
         match placed.moved_from {
             None => self.publish_fresh(hash, placed),
@@ -325,16 +401,28 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
     }
 
     fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
-        self.index.is_unwritten |= placed.moved_from.is_none();
-        match self.find(hash) {
-            Match::Found(found) => self.index.count_up(found.at),
-            // It may be counted in a doubtful one already.
-            Match::None { is_certain: false } => self.count_copy(hash),
-            Match::None { is_certain: true } => {
-                let place = self.place_of(placed.location);
-                // The client made room for it.
-                self.index.table.insert(hash, &Entry { place, state: State::Dead, copies: 1 });
+        if let Some(from) = placed.moved_from {
+            match self.index.table.live_at(hash, self.place_of(from)) {
+                Some((at, _)) => self.index.count_up(at),
+                None => self.count_copy(hash),
             }
+            return;
+        }
+        self.index.is_unwritten = true;
+        let found = self.look(hash);
+        if let Some(newest) = found.newest {
+            self.index.count_up(newest.at);
+            return;
+        }
+        if !found.is_certain {
+            // It may be counted in a doubtful one already.
+            self.count_copy(hash);
+        }
+        let dead = |at: &At| self.index.table.entry(*at).is_some_and(|entry| entry.state == State::Dead);
+        if found.is_certain || !self.index.table.candidates(hash).iter().any(dead) {
+            let place = self.place_of(placed.location);
+            // The client made room for it.
+            self.index.table.insert(hash, &Entry { place, state: State::Dead, copies: 1 });
         }
     }
 
@@ -367,7 +455,12 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
     }
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, _is_sealed: bool) -> Published {
-        self.take(hash, placed)
+        let found = self.meet(hash, placed);
+        // It may pass, and an older copy would be live beside a newer one: as where the machine's own reads fail.
+        if let Some(error) = self.flash.read_failure.filter(|error| *error != MediumError::Unreadable) {
+            self.index.refusal = Some(FlashMountError::Mount(MountError::Medium(error)));
+        }
+        self.take(hash, placed, &found)
     }
 
     fn settle(&mut self) -> Settled {
@@ -404,11 +497,13 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {
-        match self.find(hash) {
-            Match::Found(found) if found.version < placed.version => Some(self.take(hash, placed)),
-            Match::None { is_certain: true } => Some(self.take(hash, placed)),
-            _ => None,
+        let found = self.look(hash);
+        let is_news = found.newest.map_or(found.is_certain, |newest| newest.version < placed.version);
+        if !is_news {
+            return None;
         }
+        self.arrive(hash, placed);
+        Some(self.take(hash, placed, &found))
     }
 
     /// Nothing to note: a record is checked each time it is read.

@@ -4,7 +4,7 @@ use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Checksum, KeyHash, Kind, RecordHeader, Version};
 use coldpress_core::tier::{AppendError, Fresh, MediumError, Now};
 
-use super::driving::{Allowance, Step, Work};
+use super::driving::{Step, Work};
 use super::hash::{PIECE_PREFIX, key_hash};
 use super::index::{Found, Match};
 use super::large::PIECES;
@@ -35,7 +35,6 @@ struct Incoming<'a> {
     key: &'a [u8],
     value: &'a [u8],
     expires_s: Option<u32>,
-    after: Option<Version>,
 }
 
 impl<M: Medium> FlashTier<'_, M> {
@@ -88,19 +87,14 @@ impl<M: Medium> FlashTier<'_, M> {
         self.check_writable()?;
         let charge = self.charge(key, value, expires_s)?;
         let hash = key_hash(key);
-        let found = self.find_for_write(&hash, key)?;
-        self.check_capacity(charge, found.as_ref())?;
-        if found.is_none() {
+        let found = self.find_readable(&hash)?;
+        if let Some(newest) = &found.newest {
+            self.check_same(newest, key)?;
+        } else {
             self.check_keys(&hash)?;
         }
-        let after = found.map(|found| found.version);
-        self.note_orphans(found.as_ref());
-        self.write(now, &Incoming { hash, kind: Kind::Value, codec, key, value, expires_s, after })
-    }
-
-    /// The pieces of a long value that is replaced or removed are left over.
-    fn note_orphans(&mut self, found: Option<&Found>) {
-        self.has_orphans |= found.is_some_and(|found| found.codec == PIECES);
+        self.check_capacity(charge, found.newest.as_ref())?;
+        self.write(now, found, &Incoming { hash, kind: Kind::Value, codec, key, value, expires_s })
     }
 
     /// Removes a key; tells whether it had a value.
@@ -118,30 +112,27 @@ impl<M: Medium> FlashTier<'_, M> {
     pub(super) fn drop_key(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
         self.check_writable()?;
         let hash = key_hash(key);
-        let found = match self.find_readable(&hash)? {
-            Match::Found(found) => Some(found),
-            Match::None { is_certain: true } => return Ok(false),
-            // The value may be there, damaged: a tombstone keeps older ones away.
-            Match::None { is_certain: false } => None,
-        };
-        if let Some(found) = &found {
+        let found = self.find_readable(&hash)?;
+        let newest = found.newest;
+        if let Some(found) = &newest {
             self.check_same(found, key)?;
-            // A value that could not be published may be found by a mount.
+            // A value that could not be published may be found by a mount, and would outrank what hides the ones before it.
+            let is_newest = found.version.sequence > self.tier.version_floor();
             let is_hidden = found.entry.state == State::Dead && found.kind == Kind::Value;
-            if found.entry.state != State::Value && !is_hidden {
+            if found.entry.state != State::Value && !is_hidden && is_newest {
                 return Ok(false);
             }
+        } else if found.is_certain {
+            return Ok(false);
         } else {
+            // The value may be there, damaged: a tombstone keeps older ones away.
             self.check_keys(&hash)?;
         }
         let now_s = self.clock_s(now);
-        let was_due = found.and_then(|found| found.expires_s).is_some_and(|at| at <= now_s);
-        let after = found.map(|found| found.version);
-        self.note_orphans(found.as_ref());
-        let stone =
-            Incoming { hash, kind: Kind::Tombstone, codec: RAW, key, value: &[], expires_s: None, after };
-        self.write(now, &stone)?;
-        Ok(!was_due && found.is_none_or(|found| found.entry.state == State::Value))
+        let was_due = newest.and_then(|found| found.expires_s).is_some_and(|at| at <= now_s);
+        let stone = Incoming { hash, kind: Kind::Tombstone, codec: RAW, key, value: &[], expires_s: None };
+        self.write(now, found, &stone)?;
+        Ok(!was_due && newest.is_none_or(|found| found.entry.state == State::Value))
     }
 
     fn check_writable(&self) -> Result<(), PutError> {
@@ -166,29 +157,13 @@ impl<M: Medium> FlashTier<'_, M> {
         if charge > self.record_bytes_max { Err(too_long) } else { Ok(charge) }
     }
 
-    fn find_for_write(&mut self, hash: &KeyHash, key: &[u8]) -> Result<Option<Found>, PutError> {
-        match self.find_readable(hash)? {
-            Match::Found(found) => {
-                self.check_same(&found, key)?;
-                Ok(Some(found))
-            }
-            Match::None { .. } => Ok(None),
-        }
-    }
-
-    /// Finds a key where reads work: one that fails may pass, and the entry that it hides would stay live beside the new one. What
-    /// is unreadable the second time, too, is damage: it is doubtful, and the key can be written.
+    /// Finds a key where reads work: the entry that a failed one hides would stay live beside the new one. What is unreadable
+    /// time and again is damage: it is doubtful, and the key can be written.
     fn find_readable(&mut self, hash: &KeyHash) -> Result<Match, PutError> {
-        let mut is_second = false;
-        loop {
-            self.flash.read_failure = None;
-            let found = self.desk().find(hash);
-            match self.flash.read_failure {
-                None => return Ok(found),
-                Some(MediumError::Unreadable) if is_second => return Ok(found),
-                Some(MediumError::Unreadable) => is_second = true,
-                Some(error) => return Err(PutError::Medium(error)),
-            }
+        let found = self.desk().find(hash);
+        match self.flash.read_failure {
+            None | Some(MediumError::Unreadable) => Ok(found),
+            Some(error) => Err(PutError::Medium(error)),
         }
     }
 
@@ -219,21 +194,26 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// Appends a record, after the compaction that it needs, and sees it programmed.
-    fn write(&mut self, now: Now, incoming: &Incoming<'_>) -> Result<(), PutError> {
+    fn write(&mut self, now: Now, found: Match, incoming: &Incoming<'_>) -> Result<(), PutError> {
+        // The pieces of a long value that is replaced or removed are left over.
+        self.has_orphans |= found.newest.is_some_and(|found| found.codec == PIECES);
         let read_before = self.flash.bytes_read;
-        let (mut allowance, mut work) = (self.whole_allowance(), Work::default());
-        let result = self.append(now, incoming, &mut allowance, &mut work);
-        let result = result.and_then(|()| self.program(now, &mut allowance, &mut work));
+        let mut work = Work::default();
+        self.index.known = Some((incoming.hash, found));
+        let result = self.append(now, incoming, found.newest.map(|found| found.version), &mut work);
+        let result = result.and_then(|()| self.program(now, &mut work));
+        self.index.known = None;
         work.bytes_read = u32::try_from(self.flash.bytes_read - read_before).unwrap_or(u32::MAX);
         self.note(&work);
         result
     }
 
+    /// Appends a record where nothing else waits to be written: what is programmed next is this one alone.
     fn append(
         &mut self,
         now: Now,
         incoming: &Incoming<'_>,
-        allowance: &mut Allowance,
+        after: Option<Version>,
         work: &mut Work,
     ) -> Result<(), PutError> {
         let fresh = Fresh {
@@ -244,18 +224,24 @@ impl<M: Medium> FlashTier<'_, M> {
             payload: incoming.key,
             checksum: Checksum::of(incoming.key).then(incoming.value),
             expires_s: incoming.expires_s,
-            after: incoming.after,
+            after,
         };
+        // What is left of the bound is for the record itself, in the buffer of a slot.
+        let mut allowance = self.whole_allowance().less(self.record_bytes_max);
         loop {
-            match self.tier.append_split(now, &fresh, incoming.value) {
-                Ok(_) => return Ok(()),
-                Err(AppendError::Busy) => {}
-                Err(AppendError::Full) => return Err(PutError::Full),
-                Err(AppendError::TooLong(max)) => return Err(PutError::TooLong(max)),
-                Err(AppendError::Exhausted) => return Err(PutError::Exhausted),
-                Err(_) => return Err(PutError::NotMounted),
+            if self.under_way.is_none() && self.tier.is_written() {
+                match self.tier.append_split(now, &fresh, incoming.value) {
+                    Ok(_) => return Ok(()),
+                    Err(AppendError::Busy) => {}
+                    Err(AppendError::Full) => return Err(PutError::Full),
+                    Err(AppendError::TooLong(max)) => return Err(PutError::TooLong(max)),
+                    Err(AppendError::Exhausted) => return Err(PutError::Exhausted),
+                    Err(_) => return Err(PutError::NotMounted),
+                }
+            } else {
+                self.tier.flush();
             }
-            match self.step(now, allowance, work) {
+            match self.step(now, &mut allowance, work) {
                 Step::Done | Step::Waiting => {}
                 Step::Idle => return Err(PutError::Busy),
                 Step::Spent => return Err(PutError::NeedsCompaction),
@@ -263,23 +249,24 @@ impl<M: Medium> FlashTier<'_, M> {
         }
     }
 
-    /// Has what was appended written.
-    fn program(&mut self, now: Now, allowance: &mut Allowance, work: &mut Work) -> Result<(), PutError> {
+    /// Has what was appended written. That comes first of all that the machine has to do, and nothing puts it off: an operation
+    /// that was held back waits on, for one that fails would.
+    fn program(&mut self, now: Now, work: &mut Work) -> Result<(), PutError> {
         self.index.is_unwritten = false;
         self.failure = None;
         self.tier.flush();
+        let (held, mut allowance) = (self.held.take(), self.whole_allowance());
         let position = self.tier.appended();
         while self.tier.written() < position {
-            match self.step(now, allowance, work) {
-                Step::Done | Step::Waiting => {}
-                // The write itself is always covered: it comes first.
-                Step::Idle | Step::Spent => return Err(PutError::Busy),
+            if matches!(self.step(now, &mut allowance, work), Step::Idle | Step::Spent) {
+                break;
             }
         }
-        match self.failure {
-            Some(error) if self.index.is_unwritten => Err(PutError::Medium(error)),
-            _ => Ok(()),
+        self.held = self.held.or(held);
+        if self.tier.written() >= position && !self.index.is_unwritten {
+            return Ok(());
         }
+        Err(PutError::Medium(self.failure.unwrap_or(MediumError::Io)))
     }
 
     /// Tells whether the next put of a value of this length needs compaction first, and does up to `budget` steps of it ahead.

@@ -100,7 +100,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     /// [`FlashMountError`]; nothing was written.
     pub fn mount(&mut self, now: Now) -> Result<MountReport, FlashMountError> {
         let mut allowance = self.whole_allowance();
-        while self.status() == Status::Mounting && !self.index.is_overfull {
+        while self.status() == Status::Mounting && self.index.refusal.is_none() {
             match self.step(now, &mut allowance, &mut Work::default()) {
                 Step::Done | Step::Waiting => {}
                 Step::Spent => allowance = self.whole_allowance(),
@@ -116,10 +116,10 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     /// # Errors
     /// [`FlashMountError`] where it failed, or is not over.
     pub fn mounted(&self) -> Result<MountReport, FlashMountError> {
-        match self.status() {
-            Status::Failed(error) => Err(FlashMountError::Mount(error)),
-            _ if self.index.is_overfull => Err(FlashMountError::Keys),
-            Status::Mounting => Err(FlashMountError::Unfinished),
+        match (self.status(), self.index.refusal) {
+            (Status::Failed(error), _) => Err(FlashMountError::Mount(error)),
+            (_, Some(error)) => Err(error),
+            (Status::Mounting, None) => Err(FlashMountError::Unfinished),
             _ => Ok(self.tier.mount_report()),
         }
     }
