@@ -16,7 +16,7 @@ use coldpress_core::log::{Checksum, KeyHash, Kind};
 use crossbeam_channel::{Sender, bounded};
 use tracing::Span;
 
-use super::config::{Durability, seconds};
+use super::config::{Durability, FullPolicy, seconds};
 use super::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending};
 use super::error::{BatchError, PutError, RemoveError, TierError};
 use super::gate::{Message, Open, Part, Waiter};
@@ -63,7 +63,7 @@ pub(super) enum Effect {
 }
 
 /// What came of an attempt.
-pub(super) enum Attempt {
+enum Attempt {
     /// It is in the index and on its way; or there was nothing to remove, and what removed it is on its way.
     Sent(&'static Shell, Effect),
     /// There was nothing to remove.
@@ -73,7 +73,7 @@ pub(super) enum Attempt {
 }
 
 /// Why an attempt ended the write.
-pub(super) enum Refused {
+enum Refused {
     Tier(TierError),
     Full { needed: u64, available: u64 },
     Busy,
@@ -398,6 +398,23 @@ impl Part {
         count.fetch_add(1, Relaxed);
         counts.bytes_put.fetch_add(write.bytes_put, Relaxed);
         Ok(published)
+    }
+
+    /// What becomes of a value whose claim is beyond the capacity.
+    fn refuse(&self, open: &Open, claim: &Claim, beyond: Beyond) -> Result<Attempt, Refused> {
+        let needed = claim.write.charge;
+        let most = claim.ceiling.settled;
+        let available = match beyond {
+            Beyond::Settled { available } => available,
+            Beyond::Charge => return Ok(Attempt::Wait(self.shell, Lack::Replacement)),
+        };
+        if open.limits.full == FullPolicy::Reject || needed > most {
+            return Err(Refused::Full { needed, available });
+        }
+        // A little more than is lacking, so that the next puts find room too.
+        let lacking = needed - available + most / 128;
+        self.shell.evict_bytes.fetch_max(lacking, Relaxed);
+        Ok(Attempt::Wait(self.shell, Lack::Capacity { needed, available }))
     }
 
     /// Tells the worker of a write that is in the index.

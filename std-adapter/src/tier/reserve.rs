@@ -4,13 +4,11 @@
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
-use super::config::FullPolicy;
 use super::entry::{Pending, Weight};
 use super::error::TierError;
 use super::gate::{Message, Open, Part};
-use super::put::{Attempt, Refused};
 use super::room::Line;
-use super::shell::{ASKED_MAX, Beyond, Ceiling, Shell};
+use super::shell::{ASKED_MAX, Ceiling, Shell};
 
 /// What a write has to wait for.
 #[derive(Clone, Copy)]
@@ -130,22 +128,5 @@ impl Part {
         let settled = open.limits.charge_bytes_max(&open.terms, longest, shell.quarantined.load(Relaxed));
         let charge = settled.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
         Claim { write: pending.weigh(), record, ceiling: Ceiling { settled, charge } }
-    }
-
-    /// What becomes of a value whose claim is beyond the capacity.
-    pub(super) fn refuse(&self, open: &Open, claim: &Claim, beyond: Beyond) -> Result<Attempt, Refused> {
-        let needed = claim.write.charge;
-        let most = claim.ceiling.settled;
-        let available = match beyond {
-            Beyond::Settled { available } => available,
-            Beyond::Charge => return Ok(Attempt::Wait(self.shell, Lack::Replacement)),
-        };
-        if open.limits.full == FullPolicy::Reject || needed > most {
-            return Err(Refused::Full { needed, available });
-        }
-        // A little more than is lacking, so that the next puts find room too.
-        let lacking = needed - available + most / 128;
-        self.shell.evict_bytes.fetch_max(lacking, Relaxed);
-        Ok(Attempt::Wait(self.shell, Lack::Capacity { needed, available }))
     }
 }
