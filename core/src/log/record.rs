@@ -280,6 +280,39 @@ pub fn read_record<'a>(
     Ok(Record { header, key, value, payload, record_bytes })
 }
 
+/// Bits that tell how long a record is, where its lengths are long: tag and lengths.
+pub(crate) const LENGTH_BITS: u8 = 8 * (1 + 6);
+
+/// How long the record at the start of `bytes` would be if a bit of its tag or lengths had turned over, in case its checksum
+/// says so; padding included.
+///
+/// Of some thousand million lengths that are wrong, one passes. The checksum has no key: it guards against chance.
+///
+/// # Bounds
+/// As [`read_record`].
+pub(crate) fn mended_bytes(geometry: &Geometry, sequence: u32, bytes: &[u8], bit: u8) -> Option<u32> {
+    let mut mended = [0; RECORD_HEADER_BYTES_MAX as usize];
+    let known = bytes.len().min(mended.len());
+    mended.get_mut(..known)?.copy_from_slice(bytes.get(..known)?);
+    *mended.get_mut(usize::from(bit / 8))? ^= 1 << (bit % 8);
+    let (header, header_bytes, crc) = RecordHeader::decode(geometry, mended.get(..known)?).ok()?;
+    let end = header_bytes.checked_add(header.payload_bytes() as usize)?;
+    let payload = Checksum::of(bytes.get(header_bytes..end)?);
+    let fields = mended.get(..header_bytes.checked_sub(4)?)?;
+    let is_whole = payload.then(fields).then(&sequence.to_le_bytes()).value() == crc;
+    is_whole.then(|| header.record_bytes(geometry))
+}
+
+/// How long the record at the start of `bytes` is, padding included, where one bit of its tag or lengths has turned over and its
+/// checksum tells which.
+///
+/// # Bounds
+/// As [`read_record`], 56 times.
+#[must_use]
+pub fn mended_length(geometry: &Geometry, sequence: u32, bytes: &[u8]) -> Option<u32> {
+    (0..LENGTH_BITS).find_map(|bit| mended_bytes(geometry, sequence, bytes, bit))
+}
+
 /// Bytes of the value of a time record.
 pub const TIME_BYTES: u32 = 4;
 /// Bytes of the value of a freed record.

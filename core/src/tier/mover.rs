@@ -20,8 +20,8 @@ use super::scanner::identity;
 use super::{AppendError, Dropped, Host, MediumError, Now, Poll, Standing};
 use crate::cleanup::Ticket;
 use crate::log::{
-    Checksum, Choice, Freed, Kind, Location, Reason, Record, RecordError, RecordHeader, SegmentState,
-    read_record,
+    Checksum, Choice, Freed, Kind, LENGTH_BITS, Location, Reason, Record, RecordError, RecordHeader,
+    SegmentState, mended_bytes, read_record,
 };
 
 /// What became of a victim.
@@ -57,6 +57,8 @@ pub(super) struct Mover {
     end: u32,
     /// Where the chunk in the lane begins.
     window: u32,
+    /// A record that does not validate, and the next bit of its tag and lengths to turn back.
+    mending: (u32, u8),
     is_cancelled: bool,
     /// Failures of the medium before this victim.
     failures: u64,
@@ -72,6 +74,7 @@ impl Default for Mover {
             cursor: 0,
             end: 0,
             window: 0,
+            mending: (0, 0),
             is_cancelled: false,
             failures: 0,
             finished: None,
@@ -135,6 +138,7 @@ impl Mover {
         self.failures = log.counters.failures;
         self.state = State::Copying;
         self.window = 0;
+        self.mending = (0, 0);
         log.copy.bytes = 0;
         let (stream, sequence) =
             log.segments.get(choice.segment as usize).map_or((0, 0), |s| (s.stream, s.sequence));
@@ -198,12 +202,13 @@ impl Mover {
             let bytes = buffer.get(from..window as usize).unwrap_or_default();
             let step = match read_record(&log.geometry, self.sequence, bytes) {
                 Ok(record) => self.record(log, host, &record),
-                Err(error) => self.unread(error, from),
+                Err(error) => self.unread(log, error, bytes, from),
             };
             log.copy.buffer = buffer;
             match step {
                 Step::Next(bytes) => self.cursor += bytes,
                 Step::Read => return self.read(log),
+                Step::Again => return Poll::Again,
                 Step::Stop => self.cursor = self.end,
                 Step::Wait => {
                     log.flush();
@@ -216,9 +221,14 @@ impl Mover {
         Poll::Again
     }
 
-    fn unread(&mut self, error: RecordError, from: usize) -> Step {
+    fn unread(&mut self, log: &Log<'_>, error: RecordError, bytes: &[u8], from: usize) -> Step {
+        if matches!(error, RecordError::Short(_)) && from > 0 {
+            return Step::Read;
+        }
+        if let Some(step) = self.mend(log, bytes, from) {
+            return step;
+        }
         match error {
-            RecordError::Short(_) if from > 0 => Step::Read,
             RecordError::Mismatch(bytes) if self.cursor.saturating_add(bytes) <= self.end => {
                 self.victim.damaged_records += 1;
                 Step::Next(bytes)
@@ -229,6 +239,31 @@ impl Mover {
                 Step::Stop
             }
         }
+    }
+
+    /// Turns one bit after the other of tag and lengths back, one a poll, as a scan does where segments get footers: the length
+    /// that makes the checksum hold leads to what lies behind.
+    fn mend(&mut self, log: &Log<'_>, bytes: &[u8], from: usize) -> Option<Step> {
+        if !log.config.has_footers {
+            return None;
+        }
+        if self.mending.0 != self.cursor {
+            self.mending = (self.cursor, 0);
+        }
+        let (_, bit) = self.mending;
+        if bit == LENGTH_BITS {
+            return None;
+        }
+        // The whole record has to be there.
+        if from > 0 {
+            return Some(Step::Read);
+        }
+        self.mending.1 += 1;
+        let end = mended_bytes(&log.geometry, self.sequence, bytes, bit);
+        let bytes = end.filter(|bytes| self.cursor.saturating_add(*bytes) <= self.end);
+        let Some(bytes) = bytes else { return Some(Step::Again) };
+        self.victim.damaged_records += 1;
+        Some(Step::Next(bytes))
     }
 
     fn record<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, record: &Record<'_>) -> Step {
@@ -404,6 +439,8 @@ impl Mover {
 enum Step {
     Next(u32),
     Read,
+    /// Nothing yet: call again.
+    Again,
     Stop,
     Wait,
 }

@@ -7,8 +7,9 @@ use super::Host;
 use super::log::{LANE_SCAN, Log};
 use crate::cleanup::Ticket;
 use crate::log::{
-    Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MIN,
-    Record, RecordError, RecordHeader, SegmentState, Trailer, TrailerError, Version, read_record,
+    Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, LENGTH_BITS, Location,
+    RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, SegmentState, Trailer, TrailerError, Version,
+    mended_bytes, read_record,
 };
 
 /// What a scan found.
@@ -95,6 +96,8 @@ pub(super) struct Scanner {
     pub(super) is_torn: bool,
     /// Where a record was last looked for behind the doubt, unit by unit.
     search: Option<u32>,
+    /// A record that does not validate, and the next bit of its tag and lengths to turn back.
+    mending: (u32, u8),
     /// Whether every record that was written is known to lie before `end`.
     is_bounded: bool,
     pub(super) has_footer: bool,
@@ -130,6 +133,7 @@ impl Scanner {
             doubt: None,
             is_torn: false,
             search: None,
+            mending: (0, 0),
             is_bounded: known.used_bytes > 0,
             has_footer: false,
             narrow: None,
@@ -369,9 +373,9 @@ impl Scanner {
         })
     }
 
-    /// What is here does not validate. Where a segment may have a footer, goes on behind it if its length is known. Where
-    /// none tells what else there is, the next record is looked for unit by unit: the length may be what is damaged, and
-    /// lead over good records.
+    /// What is here does not validate. Where a segment may have a footer, goes on behind it if its length is known, as it is or
+    /// mended. Where none tells what else there is, the next record is looked for unit by unit: the length may be what is
+    /// damaged, and lead over good records.
     fn doubtful(&mut self, log: &Log<'_>, error: RecordError) -> Scan {
         let is_first = self.doubt.is_none();
         let doubt = *self.doubt.get_or_insert(self.cursor);
@@ -379,6 +383,9 @@ impl Scanner {
         // The end of the records, where all was right before it; more than a tag must be blank for that.
         let is_end = error == RecordError::Blank && is_first && self.is_blank_as_a_header(log);
         self.is_torn |= !is_end;
+        if let Some(step) = self.mend(log, error) {
+            return step;
+        }
         let next = match error {
             _ if is_end => None,
             RecordError::Mismatch(bytes) if log.config.has_footers => self.cursor.checked_add(bytes),
@@ -397,6 +404,37 @@ impl Scanner {
         self.is_stopped = true;
         self.cursor = self.end;
         self.finish()
+    }
+
+    /// Turns one bit after the other of tag and lengths back, one a call: the length that makes the checksum hold is believed
+    /// before the one that is there, which may lead over good records, or nowhere.
+    ///
+    /// Where segments get footers no record is looked for unit by unit: values are what clients like, and one that holds
+    /// records would be taken for them wherever a cut tears it.
+    fn mend(&mut self, log: &Log<'_>, error: RecordError) -> Option<Scan> {
+        let is_blank = error == RecordError::Blank && self.is_blank_as_a_header(log);
+        if !log.config.has_footers || self.narrow.is_some() || is_blank {
+            return None;
+        }
+        if self.mending.0 != self.cursor {
+            self.mending = (self.cursor, 0);
+        }
+        let (_, bit) = self.mending;
+        if bit == LENGTH_BITS {
+            return None;
+        }
+        if self.window.0 != self.cursor {
+            return Some(self.ask_records(log));
+        }
+        self.mending.1 += 1;
+        let bytes = mended_bytes(&log.geometry, self.sequence, log.scan.filled(), bit);
+        let end = bytes.and_then(|bytes| self.cursor.checked_add(bytes)).filter(|end| *end <= self.end);
+        let Some(end) = end else { return Some(Scan::Again) };
+        let offset = self.doubt.take().unwrap_or(self.cursor);
+        self.cursor = end;
+        self.good_end = end;
+        self.is_torn = false;
+        Some(Scan::Damage { offset })
     }
 
     fn is_blank_as_a_header(&self, log: &Log<'_>) -> bool {

@@ -2,7 +2,8 @@
 
 use coldpress_core::log::{
     Checksum, Entries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location,
-    RECORD_HEADER_BYTES_MIN, Record, RecordError, SegmentState, Trailer, TrailerError, Version, read_record,
+    RECORD_HEADER_BYTES_MIN, Record, RecordError, SegmentState, Trailer, TrailerError, Version,
+    mended_length, read_record,
 };
 
 use super::error::ImageError;
@@ -165,7 +166,7 @@ impl Walk<'_> {
     fn unlisted(&mut self, bytes: &[u8]) {
         let geometry = self.image.geometry;
         let end = geometry.trailer_at();
-        // Where there are no footers a length may be what is damaged, and lead over good records (as the mount has it).
+        // A length may be what is damaged, and lead over good records (as the mount has it).
         let searches = geometry.identity() == Identity::KeyBytes;
         let mut doubt = None;
         let mut good_end = geometry.records_at();
@@ -175,18 +176,28 @@ impl Walk<'_> {
             offset = match read_record(&geometry, self.sequence, place) {
                 Ok(record) => {
                     if let Some(offset) = doubt.take() {
-                        self.contents.damage.push(Damage::Record { offset, hash: None, is_live: false });
+                        self.unowned(offset);
                     }
                     self.take(self.at(offset), &record);
                     good_end = offset + record.record_bytes;
                     good_end
                 }
                 Err(RecordError::Blank) if doubt.is_none() && is_blank_header(&geometry, place) => break,
-                Err(error) => {
+                Err(_) if searches => {
                     doubt.get_or_insert(offset);
-                    match error {
-                        _ if searches => offset + geometry.write_unit(),
-                        RecordError::Mismatch(bytes) if bytes <= end - offset => offset + bytes,
+                    offset + geometry.write_unit()
+                }
+                Err(error) => {
+                    let damaged = *doubt.get_or_insert(offset);
+                    let mended = mended_length(&geometry, self.sequence, place);
+                    match (mended.filter(|bytes| *bytes <= end - offset), error) {
+                        (Some(bytes), _) => {
+                            doubt = None;
+                            self.unowned(damaged);
+                            good_end = offset + bytes;
+                            good_end
+                        }
+                        (None, RecordError::Mismatch(bytes)) if bytes <= end - offset => offset + bytes,
                         _ => break,
                     }
                 }
@@ -195,6 +206,11 @@ impl Walk<'_> {
         let rest = bytes.get(good_end as usize..end as usize).unwrap_or_default();
         let written = rest.iter().rposition(|byte| *byte != geometry.erase_value()).map_or(0, |at| at + 1);
         self.contents.torn_bytes = u32::try_from(written).unwrap_or(u32::MAX);
+    }
+
+    /// A damaged record of which nothing tells whose it was.
+    fn unowned(&mut self, offset: u32) {
+        self.contents.damage.push(Damage::Record { offset, hash: None, is_live: false });
     }
 
     const fn at(&self, offset: u32) -> Location {

@@ -11,7 +11,8 @@ use coldpress_std::{ColdTier, ColdTierConfig, Durability, PutOptions};
 use super::Adapter;
 
 const CACHE_ID: &str = "conform";
-const TASK_TIMEOUT: Duration = Duration::from_secs(20);
+/// Longer than anything takes on a machine that is slow and busy.
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// The tier of a service.
 #[derive(Debug)]
@@ -39,6 +40,7 @@ impl HostTier {
             .capacity_bytes(u64::from(segment_bytes) * u64::from(segments))
             .segment_bytes(segment_bytes)
             .clock(clock)
+            .op_timeout(PATIENCE)
             .build()
             .unwrap_or_else(|error| panic!("{error}"));
         let dir = tempfile::tempdir().unwrap_or_else(|error| panic!("{error}"));
@@ -94,7 +96,7 @@ impl Adapter for HostTier {
     }
 
     fn run(&mut self, task: CompactionTask) {
-        let report = self.tier().compaction().run_compaction(task, TASK_TIMEOUT);
+        let report = self.tier().compaction().run_compaction(task, PATIENCE);
         report.unwrap_or_else(|error| panic!("{task}: {error}"));
     }
 

@@ -9,8 +9,8 @@ use std::time::Instant;
 
 use super::Firmware;
 
-/// A firmware that hangs is stopped after this; one that works takes a few seconds.
-const PATIENCE: Duration = Duration::from_secs(120);
+/// A firmware that hangs is stopped after this; one that works takes a few seconds, and more on a machine that is slow and busy.
+const PATIENCE: Duration = Duration::from_secs(1_800);
 
 /// Runs `elf`; returns its exit code, if it came to one, and what it wrote.
 pub(super) fn run(firmware: &Firmware, elf: &Path, folder: &Path) -> io::Result<(Option<i32>, Vec<u8>)> {

@@ -39,6 +39,9 @@ pub struct Plan {
     pub pools: PoolCoordinator,
 }
 
+/// Longer than anything takes on a machine that is slow and busy.
+const PATIENCE: Duration = Duration::from_secs(300);
+
 impl Plan {
     /// How a tier is opened.
     #[must_use]
@@ -48,6 +51,8 @@ impl Plan {
             .segment_bytes(SEGMENT_BYTES)
             .full(if self.evicts { FullPolicy::Evict } else { FullPolicy::Reject })
             .flush_after(Duration::from_millis(3))
+            .op_timeout(PATIENCE)
+            .close_timeout(PATIENCE)
             .clock(self.clock);
         config.build().unwrap_or_else(|error| panic!("{error}"))
     }
@@ -82,7 +87,7 @@ impl Plan {
                     scope.spawn(move || client.work());
                 }
                 let task = CompactionTask::ALL[(round % 4) as usize];
-                let _ = tier.compaction().run_compaction(task, Duration::from_secs(10));
+                let _ = tier.compaction().run_compaction(task, PATIENCE);
             });
             self.clock.advance_s(1);
             double.note(Event::Clock(self.now_s()));

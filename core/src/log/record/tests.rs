@@ -69,6 +69,36 @@ fn any_flipped_bit_or_cut_hides_the_record() {
 }
 
 #[test]
+fn record_whose_tag_or_length_lost_a_bit_tells_its_length_and_a_torn_one_none() {
+    let g = geometry(4);
+    for (key_len, value_len) in [(4, 0), (3, 90), (300, 70)] {
+        for (expires_s, origin) in [(None, None), (Some(7), Some(Version { sequence: 9, offset: 64 }))] {
+            let h = RecordHeader { expires_s, origin, ..header(key_len, value_len) };
+            let key: Vec<u8> = (0..key_len).map(|i| i as u8).collect();
+            let value: Vec<u8> = (0..value_len).map(|i| (i * 7) as u8).collect();
+            let mut bytes = stored(&g, &h, 42, &key, &value);
+            let last = bytes.len() - 1;
+            // What lies behind it does not matter.
+            bytes.extend([0x21; 70_000]);
+            let lengths = |bytes: &[u8]| -> Vec<u32> {
+                (0..LENGTH_BITS).filter_map(|bit| mended_bytes(&g, 42, bytes, bit)).collect()
+            };
+            assert_eq!(lengths(&bytes), [], "whole");
+            let tag_and_lengths = if key_len > 255 { 7 } else { 4 };
+            for bit in 0..tag_and_lengths * 8 {
+                let mut bad = bytes.clone();
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(lengths(&bad), [h.record_bytes(&g)], "bit {bit}");
+                assert_eq!(mended_length(&g, 42, &bad), Some(h.record_bytes(&g)));
+                bad[last] ^= 4;
+                assert_eq!(lengths(&bad), [], "bit {bit} and another one");
+            }
+            assert_eq!(lengths(&stored(&g, &h, 41, &key, &value)), [], "an earlier life");
+        }
+    }
+}
+
+#[test]
 fn earlier_life_of_the_segment_does_not_validate() {
     let g = geometry(1);
     let bytes = stored(&g, &header(1, 1), 7, b"k", b"v");
