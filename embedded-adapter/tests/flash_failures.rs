@@ -4,6 +4,7 @@ mod ram;
 
 use core::cell::Cell;
 
+use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{MediumError, Now};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
@@ -134,4 +135,64 @@ fn write_whose_key_can_not_be_read_for_a_moment_is_refused() {
     assert_eq!(tier.get(now, b"key", &mut [0; 128]), Ok(Some(b"old".as_slice())));
     tier.put(now, b"key", b"new").unwrap();
     assert_eq!(tier.get(now, b"key", &mut [0; 128]), Ok(Some(b"new".as_slice())));
+}
+
+/// Puts as the firmware does: where the index is full of what was removed it compacts, else it polls.
+fn put(tier: &mut Tier<'_, '_>, now: &mut Now, key: &[u8], value: &[u8]) {
+    for _ in 0..20 {
+        match tier.put(*now, key, value) {
+            Ok(()) => return,
+            Err(PutError::KeysFull) => tier.schedule(CompactionTask::CompactData).unwrap(),
+            Err(PutError::Busy | PutError::NeedsCompaction) => {}
+            Err(error) => panic!("{error}"),
+        }
+        idle(tier, now);
+    }
+    panic!("never taken\n{:?}", tier.figures());
+}
+
+// The places of the index that failed puts take come back, with what they may have left on the medium.
+#[test]
+fn puts_that_failed_leave_nothing_behind_once_their_segments_are_erased() {
+    for lands in [false, true] {
+        let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
+        let mut tier = mounted(&mut memory, Failing::new(&faults), now);
+        idle(&mut tier, &mut now);
+        let mut failed = 0;
+        for n in 0..2_000_u32 {
+            let name = [b"fails ".as_slice(), &n.to_le_bytes()[..2 + n as usize % 2]].concat();
+            // Some fail twice in a row; some are written after all. All are removed in the end.
+            for _ in 0..1 + u32::from(n % 3 == 0) {
+                faults.write.set(Some(lands));
+                // Else it fell on a segment that was to be opened first.
+                failed += u32::from(matches!(tier.put(now, &name, &[1; 40]), Err(PutError::Medium(_))));
+                now.monotonic_ms += 100_000;
+            }
+            faults.write.set(None);
+            idle(&mut tier, &mut now);
+            if n % 5 == 0 {
+                put(&mut tier, &mut now, &name, &[3; 40]);
+            }
+            tier.remove(now, &name).unwrap();
+            assert_eq!(tier.get(now, &name, &mut [0; 128]), Ok(None));
+            for m in 0..8_u8 {
+                put(&mut tier, &mut now, &[m % 4], &[m; 64]);
+            }
+            // As many as are remembered have failed since.
+            tier.schedule(CompactionTask::CompactData).unwrap();
+            idle(&mut tier, &mut now);
+        }
+        assert!(failed > 900, "{failed} puts failed");
+        for _ in 0..4 {
+            tier.schedule(CompactionTask::CompactData).unwrap();
+            idle(&mut tier, &mut now);
+            put(&mut tier, &mut now, b"more", &[5; 64]);
+        }
+        let figures = tier.figures();
+        assert!(figures.entries <= 40, "{figures:?}");
+        let medium = tier.into_medium();
+        let mut memory = Memory::new();
+        let tier = mounted(&mut memory, medium, now);
+        assert_eq!(tier.len(), 5);
+    }
 }

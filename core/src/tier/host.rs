@@ -110,6 +110,13 @@ pub trait Host {
     /// dropped value that stood in for one.
     fn gone(&mut self, hash: &KeyHash) -> Option<Released>;
 
+    /// The erase of a segment is durable. A host that remembers what failed writes may have left there, behind the end of the
+    /// records, counts it down. Returns what nothing needs any more; called until there is none.
+    fn erased(&mut self, segment: u32) -> Option<Released> {
+        let _ = segment;
+        None
+    }
+
     /// A mount found a record. `is_sealed` tells whether its segment was sealed; of two copies with the same version a
     /// tombstone wins, then the copy in a sealed segment, then that in the segment of the lower sequence.
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published;

@@ -55,14 +55,14 @@ impl Retire {
     /// Takes a step. Bounds: one pass over the table, or `step_records` entries, or one action.
     pub(super) fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
         match self.state {
-            State::Idle => self.pick(now, log),
+            State::Idle => self.pick(now, log, host),
             State::Counting(scanner) => self.count(log, host, scanner),
             State::Erasing { .. } | State::MarkerWriting { .. } => Poll::Idle,
             State::Marking { segment } => self.mark(log, segment),
         }
     }
 
-    fn pick(&mut self, now: Now, log: &mut Log<'_>) -> Poll {
+    fn pick<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
         if log.is_backing_off(now) || log.leaving() == 0 {
             return Poll::Idle;
         }
@@ -88,6 +88,9 @@ impl Retire {
         match step {
             Some((index, SegmentState::Erased)) => {
                 Self::finish(log, index);
+                while let Some(released) = host.erased(index) {
+                    log.release(&released);
+                }
                 Poll::Again
             }
             Some((index, SegmentState::Freeing)) => self.begin_free(log, index),

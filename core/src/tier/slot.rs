@@ -315,8 +315,11 @@ impl Log<'_> {
         self.version_floor = self.version_floor.max(sequence);
         self.counters.segments_abandoned += 1;
         self.may_be_suspect |= is_suspect;
+        let has_footers = self.config.has_footers;
         if let Some(segment) = self.segment(segment) {
             segment.is_suspect = is_suspect;
+            // Where no footer could tell of them, what failed is the host's to count down, whether records lie before it or not.
+            segment.is_counted &= has_footers || segment.used_bytes > 0;
         }
     }
 }

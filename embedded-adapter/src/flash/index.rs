@@ -15,6 +15,7 @@ use coldpress_core::tier::{
 };
 
 use super::FlashMountError;
+use super::ghosts::Ghosts;
 use super::hash::{is_piece, key_hash};
 use super::medium::Medium;
 use super::reader::{Flash, Opened};
@@ -36,6 +37,7 @@ pub(super) struct Index<'m> {
     /// The key that is being written and what was found of it before: where it is published nothing needs to be read again, so
     /// that no read that fails then leaves the old entry live beside a new one.
     pub(super) known: Option<(KeyHash, Match)>,
+    ghosts: Ghosts,
     /// A client's record could not be written.
     pub(super) is_unwritten: bool,
     /// Where the search for needless tombstones goes on.
@@ -67,6 +69,8 @@ pub(super) struct Found {
     pub(super) expires_s: Option<u32>,
     pub(super) codec: u8,
     pub(super) kind: Kind,
+    /// Whether it is a put that failed, by what is remembered of it: its record may not be there.
+    pub(super) is_ghost: bool,
 }
 
 impl<'m> Index<'m> {
@@ -77,6 +81,7 @@ impl<'m> Index<'m> {
             sequences,
             refusal: None,
             known: None,
+            ghosts: Ghosts::default(),
             is_unwritten: false,
             settled: 0,
             due: 0,
@@ -168,26 +173,43 @@ impl<M: Medium> Desk<'_, '_, M> {
         let mut newest: Option<Found> = None;
         for at in self.index.table.candidates(hash) {
             let Some(entry) = self.index.table.entry(at).filter(|e| e.copies >= copies_min) else { continue };
-            let opened = self.record(entry.place);
-            let stored = opened.and_then(|opened| Some((opened, self.flash.stored_hash(&opened).ok()?)));
-            match stored {
-                Some((opened, stored)) if stored == *hash => {
-                    let geometry = &self.flash.geometry;
-                    let sequence = self.index.sequence_of(geometry, entry.place);
-                    let version = opened.version(geometry, sequence);
-                    if newest.is_none_or(|found| found.version < version) {
-                        let record_bytes = opened.record_bytes(geometry);
-                        let (expires_s, codec, kind) =
-                            (opened.header.expires_s, opened.header.codec, opened.header.kind);
-                        newest = Some(Found { at, entry, version, record_bytes, expires_s, codec, kind });
+            match self.identify_at(at, entry) {
+                Some((stored, found)) if stored == *hash => {
+                    if newest.is_none_or(|newest| newest.version < found.version) {
+                        newest = Some(found);
                     }
                 }
                 // Of another key, whose entry may well be here.
-                Some((_, stored)) if self.index.table.may_be_of(at, &stored) => {}
+                Some((stored, _)) if self.index.table.may_be_of(at, &stored) => {}
                 _ => is_certain = false,
             }
         }
         Match { newest, is_certain }
+    }
+
+    /// Tells whose an entry is, and what it is.
+    fn identify_at(&mut self, at: At, entry: Entry) -> Option<(KeyHash, Found)> {
+        let ghost = Some(entry).filter(|entry| entry.state == State::Dead);
+        if let Some(hash) = ghost.and_then(|entry| self.index.ghosts.at(entry.place)) {
+            let version = self.location_of(entry.place).version();
+            let (record_bytes, expires_s, codec, kind) = (0, None, CodecId::Raw.tag(), Kind::Value);
+            let found = Found { at, entry, version, record_bytes, expires_s, codec, kind, is_ghost: true };
+            return Some((hash, found));
+        }
+        let opened = self.record(entry.place)?;
+        let stored = self.flash.stored_hash(&opened).ok()?;
+        let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
+        let found = Found {
+            at,
+            entry,
+            version: opened.version(&self.flash.geometry, sequence),
+            record_bytes: opened.record_bytes(&self.flash.geometry),
+            expires_s: opened.header.expires_s,
+            codec: opened.header.codec,
+            kind: opened.header.kind,
+            is_ghost: false,
+        };
+        Some((stored, found))
     }
 
     /// What is known of the key that is being written, else what is found.
@@ -346,6 +368,21 @@ impl<M: Medium> Desk<'_, '_, M> {
         Some(Due { hash, location: self.location_of(place), record_bytes, idle_version: None })
     }
 
+    /// One copy less of a key. A full count stays.
+    fn count_down(&mut self, at: At) -> Option<Released> {
+        let entry = self.index.table.entry(at)?;
+        // The only copy of what is live can't be the one that is gone (I-GC-1).
+        if entry.copies == COPIES_MAX || (entry.copies == 1 && entry.state != State::Dead) {
+            return None;
+        }
+        if entry.copies == 1 {
+            self.index.table.clear(at);
+            return None;
+        }
+        self.index.table.set(at, &Entry { copies: entry.copies - 1, ..entry });
+        self.let_go(at)
+    }
+
     /// The entry that a copy which is gone was counted in, if that is certain.
     ///
     /// Each key that has a copy has an entry, so a single candidate is the one.
@@ -410,19 +447,24 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         }
         self.index.is_unwritten = true;
         let found = self.look(hash);
+        let place = self.place_of(placed.location);
         if let Some(newest) = found.newest {
+            self.index.ghosts.remember(*hash, place);
             self.index.count_up(newest.at);
+            if newest.is_ghost {
+                // It stands for the newest one that failed.
+                let copies = self.index.table.entry(newest.at).map_or(1, |entry| entry.copies);
+                self.index.table.set(newest.at, &Entry { place, state: State::Dead, copies });
+            }
             return;
         }
         if !found.is_certain {
             // It may be counted in a doubtful one already.
-            self.count_copy(hash);
+            self.count_full(hash);
         }
-        let dead = |at: &At| self.index.table.entry(*at).is_some_and(|entry| entry.state == State::Dead);
-        if found.is_certain || !self.index.table.candidates(hash).iter().any(dead) {
-            let place = self.place_of(placed.location);
-            // The client made room for it.
-            self.index.table.insert(hash, &Entry { place, state: State::Dead, copies: 1 });
+        // The client made room for it.
+        if self.index.table.insert(hash, &Entry { place, state: State::Dead, copies: 1 }) {
+            self.index.ghosts.remember(*hash, place);
         }
     }
 
@@ -441,17 +483,19 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
 
     fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
         let at = self.counted_in(hash)?;
-        let entry = self.index.table.entry(at)?;
-        // A full count stays. The only copy of what is live can't be the one that is gone (I-GC-1).
-        if entry.copies == COPIES_MAX || (entry.copies == 1 && entry.state != State::Dead) {
-            return None;
+        self.count_down(at)
+    }
+
+    fn erased(&mut self, segment: u32) -> Option<Released> {
+        let places = self.flash.place(segment, 0)..self.flash.place(segment + 1, 0);
+        loop {
+            let (hash, place) = self.index.ghosts.within(&places)?;
+            let at = self.counted_in(&hash);
+            self.index.ghosts.forget(place);
+            if let Some(released) = at.and_then(|at| self.count_down(at)) {
+                return Some(released);
+            }
         }
-        if entry.copies == 1 {
-            self.index.table.clear(at);
-            return None;
-        }
-        self.index.table.set(at, &Entry { copies: entry.copies - 1, ..entry });
-        self.let_go(at)
     }
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, _is_sealed: bool) -> Published {

@@ -188,6 +188,7 @@ mod driving;
 mod error;
 mod figures;
 mod get;
+mod ghosts;
 mod hash;
 mod index;
 mod io;

@@ -169,7 +169,7 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Of keys too long to be their own identity two could meet: none is ever taken for the other.
     fn check_same(&mut self, found: &Found, key: &[u8]) -> Result<(), PutError> {
-        if key.len() <= super::KEY_BYTES_EXACT {
+        if key.len() <= super::KEY_BYTES_EXACT || found.is_ghost {
             return Ok(());
         }
         let opened = self.flash.open(found.entry.place).map_err(PutError::Medium)?;
