@@ -143,7 +143,7 @@ impl CompactionSystem {
     }
 
     /// Queues a task and waits for what it did, over all partitions: figures are added up, those of the pools too; an outcome
-    /// that they don't share is [`Outcome::Partial`], and where the pools failed for one its failure stands for all.
+    /// that they don't share is [`Outcome::Partial`], and what the pools did not do for one shows beside what they did for others.
     ///
     /// What was put before is written first, within the `op_timeout` of the configuration; `timeout` begins after that.
     ///
@@ -316,7 +316,7 @@ fn merged(a: Report, b: Report) -> Report {
         },
         moved_records: a.moved_records + b.moved_records,
         moved_bytes: a.moved_bytes + b.moved_bytes,
-        written_bytes: a.written_bytes + b.written_bytes,
+        bytes_written: a.bytes_written + b.bytes_written,
         fresh_bytes: a.fresh_bytes + b.fresh_bytes,
         log_bytes_reclaimed: a.log_bytes_reclaimed + b.log_bytes_reclaimed,
         pool: pools_merged(a.pool, b.pool),
@@ -329,19 +329,37 @@ fn merged(a: Report, b: Report) -> Report {
     }
 }
 
-/// What the pools did for two partitions, in one: a failure is not hidden behind what they did for the other.
+/// What the pools did for two partitions, in one: neither a failure nor what they did is hidden behind the other.
 fn pools_merged(a: PoolOutcome, b: PoolOutcome) -> PoolOutcome {
-    match (a, b) {
-        (PoolOutcome::NotAsked, one) | (one, PoolOutcome::NotAsked) => one,
-        (PoolOutcome::Failed(error), _) | (_, PoolOutcome::Failed(error)) => PoolOutcome::Failed(error),
-        (PoolOutcome::Done(a), PoolOutcome::Done(b)) => PoolOutcome::Done(Reclaimed {
-            bytes: a.bytes.saturating_add(b.bytes),
-            pages: a.pages.saturating_add(b.pages),
-            moved_bytes: a.moved_bytes.saturating_add(b.moved_bytes),
-            moved_objects: a.moved_objects.saturating_add(b.moved_objects),
-            dropped_objects: a.dropped_objects.saturating_add(b.dropped_objects),
-            is_partial: a.is_partial || b.is_partial,
-        }),
+    const fn parts(outcome: PoolOutcome) -> (Option<Reclaimed>, Option<CleanupError>) {
+        match outcome {
+            PoolOutcome::NotAsked => (None, None),
+            PoolOutcome::Done(done) => (Some(done), None),
+            PoolOutcome::Failed(error) => (None, Some(error)),
+            PoolOutcome::Mixed { done, error } => (Some(done), Some(error)),
+        }
+    }
+    let ((a, first), (b, second)) = (parts(a), parts(b));
+    let done = match (a, b) {
+        (Some(a), Some(b)) => Some(sum(&a, &b)),
+        (one, None) | (None, one) => one,
+    };
+    match (done, first.or(second)) {
+        (None, None) => PoolOutcome::NotAsked,
+        (Some(done), None) => PoolOutcome::Done(done),
+        (None, Some(error)) => PoolOutcome::Failed(error),
+        (Some(done), Some(error)) => PoolOutcome::Mixed { done, error },
+    }
+}
+
+const fn sum(a: &Reclaimed, b: &Reclaimed) -> Reclaimed {
+    Reclaimed {
+        bytes: a.bytes.saturating_add(b.bytes),
+        pages: a.pages.saturating_add(b.pages),
+        moved_bytes: a.moved_bytes.saturating_add(b.moved_bytes),
+        moved_objects: a.moved_objects.saturating_add(b.moved_objects),
+        dropped_objects: a.dropped_objects.saturating_add(b.dropped_objects),
+        is_partial: a.is_partial || b.is_partial,
     }
 }
 
@@ -364,8 +382,13 @@ mod tests {
         assert_eq!((sum.bytes, sum.pages, sum.moved_bytes, sum.is_partial), (107, 2, 1070, true));
         assert_eq!((sum.moved_objects, sum.dropped_objects), (6, 4));
         let failed = PoolOutcome::Failed(CleanupError::TimedOut);
-        for one in [done(100, false), PoolOutcome::NotAsked] {
-            assert_eq!((pools_merged(one, failed), pools_merged(failed, one)), (failed, failed));
+        assert_eq!(pools_merged(PoolOutcome::NotAsked, failed), failed);
+        assert_eq!(pools_merged(failed, PoolOutcome::Failed(CleanupError::Failed)), failed);
+        for mixed in [pools_merged(done(100, false), failed), pools_merged(failed, done(100, false))] {
+            assert!(mixed.reclaimed_bytes() == 100 && !mixed.is_whole(), "{mixed:?}");
+            let more = pools_merged(mixed, done(7, false));
+            assert_eq!(more.reclaimed_bytes(), 107);
+            assert!(matches!(more, PoolOutcome::Mixed { error: CleanupError::TimedOut, .. }), "{more:?}");
         }
         assert_eq!(pools_merged(PoolOutcome::NotAsked, done(5, false)), done(5, false));
         assert_eq!(pools_merged(PoolOutcome::NotAsked, PoolOutcome::NotAsked), PoolOutcome::NotAsked);

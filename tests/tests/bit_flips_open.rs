@@ -51,7 +51,7 @@ fn write(tier: &ColdTier, model: &mut Model, rng: &mut Rng, writes: u32) {
             let len = [0, 40, 40, 40, 120, 700][rng.index(6)];
             let value: Vec<u8> = (0..len).map(|at| (mixed(rng.next_u64() ^ at) & 0xFF) as u8).collect();
             let ttl = rng.permille(300).then_some(Duration::from_secs(3600));
-            let options = PutOptions { ttl, durability: Some(Durability::Synced) };
+            let options = PutOptions { ttl: ttl.into(), durability: Some(Durability::Synced) };
             tier.put_with(&key, &value, options).unwrap();
             states.push(Some(value));
         }

@@ -101,7 +101,8 @@ fn work(handle: ColdTierHandle, thread: u64, seed: u64) {
             handle.remove_with(&key_of(key), durability).unwrap();
         } else {
             note(&format!("put {key} {write} {} {}", ttl_s.unwrap_or(0) * 1000, now_ms()));
-            let options = PutOptions { ttl: ttl_s.map(Duration::from_secs), durability: Some(durability) };
+            let options =
+                PutOptions { ttl: ttl_s.map(Duration::from_secs).into(), durability: Some(durability) };
             handle.put_with(&key_of(key), &value_of(write), options).unwrap();
         }
         // A killed process leaves what it handed to the system: flushed is as good as synced here.

@@ -28,8 +28,8 @@ fn task_with_nothing_to_do_is_refused_and_one_that_did_all_is_completed() {
         let report = world.run(CompactData);
         let after = world.tier.counters();
         assert_eq!(report.outcome, Outcome::Completed, "{report:?}");
-        assert_eq!(report.written_bytes, after.bytes_written - before.bytes_written);
-        assert!(report.written_bytes >= report.moved_bytes && report.moved_bytes > 0, "{report:?}");
+        assert_eq!(report.bytes_written, after.bytes_written - before.bytes_written);
+        assert!(report.bytes_written >= report.moved_bytes && report.moved_bytes > 0, "{report:?}");
         assert_eq!((report.fresh_bytes, report.write_amplification_permille()), (0, None));
     }
 }

@@ -56,6 +56,13 @@ pub enum PoolOutcome {
     Done(Reclaimed),
     /// They did not do it, or not in time.
     Failed(CleanupError),
+    /// Asked for several partitions, they did it for some, and for others they did not, or not in time.
+    Mixed {
+        /// What they did, in all.
+        done: Reclaimed,
+        /// The first failure.
+        error: CleanupError,
+    },
 }
 
 impl PoolOutcome {
@@ -65,7 +72,7 @@ impl PoolOutcome {
         match self {
             Self::NotAsked => true,
             Self::Done(reclaimed) => !reclaimed.is_partial,
-            Self::Failed(_) => false,
+            Self::Failed(_) | Self::Mixed { .. } => false,
         }
     }
 
@@ -73,7 +80,7 @@ impl PoolOutcome {
     #[must_use]
     pub const fn reclaimed_bytes(&self) -> u64 {
         match self {
-            Self::Done(reclaimed) => reclaimed.bytes,
+            Self::Done(done) | Self::Mixed { done, .. } => done.bytes,
             Self::NotAsked | Self::Failed(_) => 0,
         }
     }
@@ -108,7 +115,7 @@ pub struct Report {
     /// Bytes of records relocated, as written.
     pub moved_bytes: u64,
     /// Bytes written to the log while the task ran, by it and by all others: records, footers, headers, markers.
-    pub written_bytes: u64,
+    pub bytes_written: u64,
     /// Bytes of clients' records appended while the task ran.
     pub fresh_bytes: u64,
     /// Bytes of the log freed while the task ran: of the segments erased, less what was written to relocate what was live in them.
@@ -137,7 +144,7 @@ impl Report {
             victims: Victims { freed: 0, skipped: 0, first: None, last: None },
             moved_records: 0,
             moved_bytes: 0,
-            written_bytes: 0,
+            bytes_written: 0,
             fresh_bytes: 0,
             log_bytes_reclaimed: 0,
             pool: PoolOutcome::NotAsked,
@@ -154,7 +161,7 @@ impl Report {
     /// appended. `None` where they appended nothing.
     #[must_use]
     pub fn write_amplification_permille(&self) -> Option<u64> {
-        self.written_bytes.saturating_mul(1000).checked_div(self.fresh_bytes)
+        self.bytes_written.saturating_mul(1000).checked_div(self.fresh_bytes)
     }
 }
 

@@ -117,7 +117,7 @@ impl Task {
         let (mut report, counters) = (self.report, &log.counters);
         report.victims.freed = counters.freed_segments.wrapping_sub(self.before.freed_segments);
         report.log_bytes_reclaimed = counters.bytes_reclaimed.saturating_sub(self.before.bytes_reclaimed);
-        report.written_bytes = counters.bytes_written.saturating_sub(self.before.bytes_written);
+        report.bytes_written = counters.bytes_written.saturating_sub(self.before.bytes_written);
         report.fresh_bytes = counters.fresh_bytes.saturating_sub(self.before.fresh_bytes);
         report.duration_ms = now_ms.saturating_sub(self.started_ms);
         report.outcome = self.outcome(&report);

@@ -172,6 +172,9 @@ impl ColdTierCoordinator {
     ///
     /// # Errors
     /// [`InitError`]; after [`InitError::Close`] the tier is closed.
+    ///
+    /// # Bounds
+    /// Waits at most the configured `close_timeout` and `open_timeout`: the registry may be opening another tier.
     pub fn close(&self, base_dir: &Path, cache_id: &str) -> Result<bool, InitError> {
         let (base_dir, cache_id) = (base_dir.to_path_buf(), cache_id.to_owned());
         let timeout = self.close_timeout.saturating_add(self.open_timeout);

@@ -223,22 +223,22 @@ impl core::error::Error for GetError {
     }
 }
 
-/// Why some of a batch was not put. What comes before `index` was.
+/// Why some of a batch was not put, or not read. What comes before `index` was.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct BatchError {
-    /// Index of the pair that failed; the length of the batch where waiting for its durability did.
+pub struct BatchError<E = PutError> {
+    /// Index of what failed, from zero; of a put, the length of the batch where waiting for its durability did.
     pub index: usize,
     /// What failed.
-    pub error: PutError,
+    pub error: E,
 }
 
-impl fmt::Display for BatchError {
+impl<E: fmt::Display> fmt::Display for BatchError<E> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "pair {} of the batch: {}", self.index, self.error)
+        write!(f, "index {} of the batch: {}", self.index, self.error)
     }
 }
 
-impl core::error::Error for BatchError {
+impl<E: core::error::Error + 'static> core::error::Error for BatchError<E> {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         Some(&self.error)
     }

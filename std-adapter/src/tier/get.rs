@@ -4,7 +4,7 @@ use coldpress_core::codec::CodecError;
 use coldpress_core::log::{Kind, Location, read_record};
 
 use super::entry::{Entry, Stored};
-use super::error::{GetError, TierError};
+use super::error::{BatchError, GetError, TierError};
 use super::gate::{Limits, Open, Part};
 use super::handle::ColdTierHandle;
 use super::latency::Timed;
@@ -99,9 +99,16 @@ impl ColdTierHandle {
     /// Returns the values of many keys, in their order.
     ///
     /// # Errors
-    /// The first error, with the index of its key.
-    pub fn get_batch<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Vec<u8>>>, (usize, GetError)> {
-        let get = |(index, key): (usize, &K)| self.get(key.as_ref()).map_err(|error| (index, error));
+    /// [`BatchError`]: the first error, with the index of its key.
+    ///
+    /// # Bounds
+    /// For each key those of [`get`](Self::get).
+    pub fn get_batch<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+    ) -> Result<Vec<Option<Vec<u8>>>, BatchError<GetError>> {
+        let at = |index| move |error| BatchError { index, error };
+        let get = |(index, key): (usize, &K)| self.get(key.as_ref()).map_err(at(index));
         keys.iter().enumerate().map(get).collect()
     }
 

@@ -76,16 +76,18 @@ impl ColdTierHandle {
     /// # Errors
     /// [`TierError`].
     pub fn flush_to(&self, durability: Durability) -> Result<(), TierError> {
+        let op_timeout = self.enter(|open| open.limits.op_timeout)?;
+        self.flush_until(durability, Instant::now() + op_timeout)
+    }
+
+    pub(super) fn flush_until(&self, durability: Durability, deadline: Instant) -> Result<(), TierError> {
         if durability == Durability::Buffered {
             return Ok(());
         }
         let span = tracing::info_span!("flush", ?durability);
         let _entered = span.enter();
-        let op_timeout = self.enter(|open| open.limits.op_timeout)?;
-        let answers = self.ask(|reply| {
-            let deadline = Instant::now() + op_timeout;
-            Message::Flush(Waiter { durability, reply, deadline, span: span.clone() })
-        })?;
+        let flush = |_, reply| Message::Flush(Waiter { durability, reply, deadline, span: span.clone() });
+        let answers = self.ask_until(deadline, flush)?;
         answers.iter().try_for_each(|answer| answer.wait()?)
     }
 
@@ -179,7 +181,16 @@ impl ColdTierHandle {
         &self,
         question: impl Fn(usize, Sender<R>) -> Message,
     ) -> Result<Vec<Answer<R>>, TierError> {
-        let (parts, deadline) = self.parts_and_deadline()?;
+        let op_timeout = self.enter(|open| open.limits.op_timeout)?;
+        self.ask_until(Instant::now() + op_timeout, question)
+    }
+
+    fn ask_until<R>(
+        &self,
+        deadline: Instant,
+        question: impl Fn(usize, Sender<R>) -> Message,
+    ) -> Result<Vec<Answer<R>>, TierError> {
+        let parts = self.enter(|open| open.parts.len())?;
         let ask = |index| {
             let (reply, receiver) = bounded(1);
             let shell = self.send_message(index, question(index, reply), deadline)?;
@@ -194,7 +205,7 @@ impl ColdTierHandle {
         claim: impl Fn(&Open) -> bool,
         message: impl Fn() -> Message,
     ) -> Result<Told, TierError> {
-        let (_, deadline) = self.parts_and_deadline()?;
+        let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
         loop {
             match self.enter(|open| open.tell_all(&claim, &message))?? {
                 Room::For(told) => return Ok(told),
@@ -208,10 +219,6 @@ impl ColdTierHandle {
                 }
             }
         }
-    }
-
-    fn parts_and_deadline(&self) -> Result<(usize, Instant), TierError> {
-        self.enter(|open| (open.parts.len(), Instant::now() + open.limits.op_timeout))
     }
 
     /// Sends a message that is no write, waiting for a place in the queue where so many are on their way.

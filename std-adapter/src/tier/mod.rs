@@ -35,6 +35,7 @@ mod room;
 mod scratch;
 mod shell;
 mod syncer;
+mod ttl;
 mod typed;
 mod worker;
 
@@ -63,4 +64,5 @@ pub(crate) use reserve::Told;
 #[cfg(test)]
 pub(crate) use shell::ASKED_MAX;
 pub(crate) use shell::Shell;
+pub use ttl::Ttl;
 pub use typed::{PersistentColdTier, PersistentColdTierHandle, TypedKeys};

@@ -16,7 +16,7 @@ use coldpress_core::log::{Checksum, KeyHash, Kind};
 use crossbeam_channel::{Sender, bounded};
 use tracing::Span;
 
-use super::config::{Durability, FullPolicy, seconds};
+use super::config::{Durability, FullPolicy};
 use super::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending};
 use super::error::{BatchError, PutError, RemoveError, TierError};
 use super::gate::{Message, Open, Part, Waiter};
@@ -26,6 +26,7 @@ use super::reserve::{Claim, Lack, reserve, reserve_place};
 use super::room::RoomWaiter;
 use super::scratch;
 use super::shell::{Beyond, QUEUED_MAX, Shell};
+use super::ttl::Ttl;
 use crate::pool::HotKey;
 
 /// How long a client waits for room before it looks again by itself.
@@ -34,8 +35,8 @@ const WAIT_SLICE: Duration = Duration::from_millis(20);
 /// What one put asks for beyond the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PutOptions {
-    /// The lifetime; that of the configuration where there is none. Rounded up to whole seconds.
-    pub ttl: Option<Duration>,
+    /// How long the value lives; as configured where nothing is said.
+    pub ttl: Ttl,
     /// What is promised when the put returns; that of the configuration where nothing is said.
     pub durability: Option<Durability>,
 }
@@ -131,7 +132,7 @@ impl ColdTierHandle {
     /// # Errors
     /// As [`put`](Self::put), and [`PutError::Lifetime`].
     pub fn put_with_ttl(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<(), PutError> {
-        self.put_with(key, value, PutOptions { ttl: Some(ttl), ..PutOptions::default() })
+        self.put_with(key, value, PutOptions { ttl: ttl.into(), ..PutOptions::default() })
     }
 
     /// Puts a value with a lifetime and durability of its own.
@@ -139,7 +140,11 @@ impl ColdTierHandle {
     /// # Errors
     /// As [`put_with_ttl`](Self::put_with_ttl).
     pub fn put_with(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<(), PutError> {
-        let mut write = self.prepare_put(key, value, options)?;
+        let write = self.prepare_put(key, value, options)?;
+        self.run_put(write)
+    }
+
+    fn run_put(&self, mut write: Write) -> Result<(), PutError> {
         let outcome = self.run(&mut write);
         // Only to count it: a tier that is closed counts nothing.
         let _ = self.enter(|open| {
@@ -157,18 +162,26 @@ impl ColdTierHandle {
     ///
     /// # Errors
     /// [`BatchError`] tells how far it came; what came before was put, though it may not be durable.
+    ///
+    /// # Bounds
+    /// Encodes each value once on this thread. Waits at most the configured `op_timeout` in all, for room and for durability: after
+    /// that a pair is put only if it has to wait for nothing. Of a batch that takes the medium longer, go on from the index.
     pub fn put_batch<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &self,
         pairs: &[(K, V)],
         options: PutOptions,
     ) -> Result<(), BatchError> {
         let each = PutOptions { durability: Some(Durability::Buffered), ..options };
+        let at = |index| move |error: TierError| BatchError { index, error: error.into() };
+        let (timeout, default) =
+            self.enter(|open| (open.limits.op_timeout, open.limits.durability)).map_err(at(0))?;
+        let deadline = Instant::now() + timeout;
         for (index, (key, value)) in pairs.iter().enumerate() {
-            self.put_with(key.as_ref(), value.as_ref(), each).map_err(|error| BatchError { index, error })?;
+            self.prepare_put(key.as_ref(), value.as_ref(), each)
+                .and_then(|write| self.run_put(Write { deadline, ..write }))
+                .map_err(|error| BatchError { index, error })?;
         }
-        let last = |error: TierError| BatchError { index: pairs.len(), error: error.into() };
-        let default = self.enter(|open| open.limits.durability).map_err(last)?;
-        self.flush_to(options.durability.unwrap_or(default)).map_err(last)
+        self.flush_until(options.durability.unwrap_or(default), deadline).map_err(at(pairs.len()))
     }
 
     /// Removes a key, with the durability of the configuration. Tells whether it had a value.
@@ -232,7 +245,7 @@ impl ColdTierHandle {
             }
             let (hash, index) = open.route(key);
             let part = open.part(index)?;
-            let expires_s = expiry(options.ttl.or(limits.ttl), open.now_s(part))?;
+            let expires_s = options.ttl.expires_s(limits.ttl, open.now_s(part))?;
             let codec = CodecId::try_from(part.shell.codec.load(Relaxed)).unwrap_or(CodecId::Raw);
             let write = Write {
                 part: index,
@@ -473,13 +486,4 @@ fn publish(entry: &mut Entry, write: &mut Option<Pending>) -> Publish {
         return Publish::Forgotten;
     }
     Publish::Pending
-}
-
-fn expiry(ttl: Option<Duration>, now_s: u32) -> Result<Option<u32>, PutError> {
-    let Some(ttl) = ttl else { return Ok(None) };
-    let max_s = u32::MAX - now_s;
-    if ttl.is_zero() || ttl > Duration::from_secs(u64::from(max_s)) {
-        return Err(PutError::Lifetime { max_s });
-    }
-    Ok(Some(now_s.saturating_add(seconds(ttl))))
 }

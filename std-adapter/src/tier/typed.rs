@@ -203,7 +203,7 @@ impl<K: Serialize, V: Serialize> PersistentColdTierHandle<K, V> {
     /// # Errors
     /// As [`put`](Self::put), and [`PutError::Lifetime`].
     pub fn put_with_ttl(&self, key: &K, value: &V, ttl: Duration) -> Result<(), PutError> {
-        self.put_with(key, value, PutOptions { ttl: Some(ttl), ..PutOptions::default() })
+        self.put_with(key, value, PutOptions { ttl: ttl.into(), ..PutOptions::default() })
     }
 
     /// Puts a value with a lifetime and durability of its own.
@@ -216,7 +216,7 @@ impl<K: Serialize, V: Serialize> PersistentColdTierHandle<K, V> {
         self.bytes.put_with(&key, &value, options)
     }
 
-    /// Puts many values and waits once for the durability of all.
+    /// Puts many values and waits once for the durability of all; see [`ColdTierHandle::put_batch`].
     ///
     /// # Errors
     /// [`BatchError`] tells how far it came. A pair that can't be encoded is found before anything is put.

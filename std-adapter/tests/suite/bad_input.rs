@@ -1,6 +1,6 @@
 //! Bad input: each a clear typed error that says the limit, nothing lost, nothing half-done.
 
-use coldpress_std::{ColdTier, GetError, OpenError, PersistentColdTier, PutError, RemoveError};
+use coldpress_std::{BatchError, ColdTier, GetError, OpenError, PersistentColdTier, PutError, RemoveError};
 
 use crate::common::{open, pools, small};
 
@@ -40,7 +40,8 @@ fn batch_with_a_bad_pair_tells_which() {
     assert_eq!(refused.index, 1);
     assert!(matches!(refused.error, PutError::ValueTooLong { .. }));
     assert!(tier.contains(b"a").unwrap() && !tier.contains(b"b").unwrap() && !tier.contains(b"c").unwrap());
-    assert!(matches!(tier.get_batch(&[&b"a"[..], &[0; 70_000]]), Err((1, GetError::KeyTooLong { .. }))));
+    let refused = tier.get_batch(&[&b"a"[..], &[0; 70_000]]).unwrap_err();
+    assert!(matches!(refused, BatchError { index: 1, error: GetError::KeyTooLong { .. } }), "{refused}");
 }
 
 #[test]

@@ -5,10 +5,12 @@ use std::path::Path;
 
 use coldpress_std::medium::Medium;
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
-use coldpress_std::{ColdTier, ColdTierConfig, ColdTierConfigBuilder, Durability, PutOptions};
+use coldpress_std::{ColdTier, ColdTierConfig, ColdTierConfigBuilder, Durability, PutOptions, Ttl};
 
-pub(crate) const SYNCED: PutOptions = PutOptions { ttl: None, durability: Some(Durability::Synced) };
-pub(crate) const FLUSHED: PutOptions = PutOptions { ttl: None, durability: Some(Durability::Flushed) };
+pub(crate) const SYNCED: PutOptions =
+    PutOptions { ttl: Ttl::Configured, durability: Some(Durability::Synced) };
+pub(crate) const FLUSHED: PutOptions =
+    PutOptions { ttl: Ttl::Configured, durability: Some(Durability::Flushed) };
 
 /// Longer than anything takes on a machine that is slow and busy.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);

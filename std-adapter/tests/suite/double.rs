@@ -19,6 +19,7 @@ pub(crate) struct Double {
     pub(crate) panics_on_write: AtomicBool,
     pub(crate) panics_on_sync: AtomicBool,
     pub(crate) sync_ms: AtomicU64,
+    pub(crate) write_ms: AtomicU64,
     /// Syncs wait for as long as this is set.
     pub(crate) holds_syncs: AtomicBool,
     pub(crate) syncs: AtomicU32,
@@ -69,6 +70,7 @@ impl Medium for &'static Double {
             return Err(MediumError::NoSpace);
         }
         self.writes.fetch_add(1, SeqCst);
+        std::thread::sleep(core::time::Duration::from_millis(self.write_ms.load(SeqCst)));
         self.wait_while_held();
         let at = usize::try_from(offset).unwrap();
         let fails = strikes(&self.writes_fail);

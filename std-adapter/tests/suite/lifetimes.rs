@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use coldpress_std::clock::ManualClock;
-use coldpress_std::{ColdTier, CompactionTask, MountError, OpenError, PutError};
+use coldpress_std::{ColdTier, CompactionTask, MountError, OpenError, PutError, PutOptions, Ttl};
 
 use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open, pools, recount, small, value};
 
@@ -86,6 +86,30 @@ fn expired_records_cleaned_up_leave_the_index_and_the_charge() {
     let tier = open(dir.path(), &config, &pools);
     assert_eq!(tier.get(&5u32.to_le_bytes()).unwrap(), None);
     assert!(tier.contains(b"long").unwrap());
+}
+
+#[test]
+fn value_put_without_end_outlives_the_configured_lifetime() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).ttl(Duration::from_secs(60)).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put(b"configured", b"v").unwrap();
+    for (key, ttl) in [(&b"never"[..], Ttl::Never), (b"longer", Ttl::After(Duration::from_secs(90)))] {
+        tier.put_with(key, b"v", PutOptions { ttl, ..FLUSHED }).unwrap();
+    }
+    let there =
+        |tier: &ColdTier| [&b"configured"[..], b"longer", b"never"].map(|key| tier.contains(key).unwrap());
+    CLOCK.advance_s(60);
+    assert_eq!(there(&tier), [false, true, true]);
+    CLOCK.advance_s(30);
+    assert_eq!(there(&tier), [false, false, true]);
+    CLOCK.advance_s(100_000);
+    tier.compaction().run_compaction(CompactionTask::CleanupExpired, RUN).unwrap();
+    assert_eq!(tier.len(), Ok(1));
+    drop(tier);
+    assert_eq!(there(&open(dir.path(), &config, &pools)), [false, false, true]);
 }
 
 #[test]

@@ -13,5 +13,6 @@ mod opening;
 mod path;
 mod poison;
 mod registry;
+mod second_process;
 mod slow;
 mod threads;

@@ -4,7 +4,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
 use std::time::Instant;
 
-use coldpress_std::{ColdTierHandle, PutError};
+use coldpress_std::{ColdTierHandle, PutError, PutOptions};
 
 use super::common::{eventually, open_on, pools, small, value};
 use super::double::Double;
@@ -101,4 +101,29 @@ fn puts_on_a_medium_that_stands_still_end_in_time_and_go_on_with_it() {
     });
     eventually("all is durable", || tier.flush().is_ok());
     tier.close().unwrap();
+}
+
+#[test]
+fn batch_on_a_slow_medium_has_one_deadline_and_says_how_far_it_came() {
+    let (_manager, pools) = pools();
+    let config = small().pending_bytes_max(1 << 16).op_timeout(Duration::from_secs(2)).build().unwrap();
+    let medium = Double::new(config.capacity_bytes());
+    let tier = open_on(&medium, &config, &pools);
+    // Five of them wait at a time: none as long as its deadline, all far longer.
+    medium.write_ms.store(100, SeqCst);
+    let pairs: Vec<_> = (0..200u32).map(|key| (key.to_le_bytes(), value(key, 0, 12_000))).collect();
+    let refused = tier.put_batch(&pairs, PutOptions::default()).unwrap_err();
+    assert!(refused.error == PutError::Busy && (1..200).contains(&refused.index), "{refused}");
+    medium.write_ms.store(0, SeqCst);
+    // From there on it goes on.
+    let mut from = refused.index;
+    eventually("the rest is put", || {
+        let put = tier.put_batch(&pairs[from..], PutOptions::default());
+        from += put.map_or_else(|error| error.index, |()| 200 - from);
+        from == 200
+    });
+    for (key, value) in &pairs {
+        assert_eq!(tier.get(key).unwrap().as_ref(), Some(value));
+    }
+    eventually("all is durable", || tier.flush().is_ok());
 }

@@ -36,7 +36,9 @@ fn threads_that_put_get_and_remove_while_it_compacts_agree_with_their_models() {
                     match roll % 16 {
                         0..=7 => {
                             let durability = roll.is_multiple_of(512).then_some(Durability::Synced);
-                            handle.put_with(&id, &bytes, PutOptions { ttl: None, durability }).unwrap();
+                            handle
+                                .put_with(&id, &bytes, PutOptions { durability, ..PutOptions::default() })
+                                .unwrap();
                             model.insert(key, bytes);
                         }
                         8..=9 => {

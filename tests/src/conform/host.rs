@@ -67,7 +67,7 @@ impl Adapter for HostTier {
 
     fn put(&mut self, key: &[u8], value: &[u8], ttl_s: Option<u32>) {
         let ttl = ttl_s.map(|ttl_s| Duration::from_secs(ttl_s.into()));
-        let options = PutOptions { ttl, durability: Some(Durability::Flushed) };
+        let options = PutOptions { ttl: ttl.into(), durability: Some(Durability::Flushed) };
         self.tier().put_with(key, value, options).unwrap_or_else(|error| panic!("put: {error}"));
     }
 

@@ -140,7 +140,7 @@ impl Client<'_> {
         let until = |ttl_s| self.plan.now_s() + u32::try_from(ttl_s).unwrap_or(u32::MAX);
         let state = State::Value(Put { write, until_s: ttl_s.map(until) });
         self.double.note(Event::Began { key, write, state });
-        let options = PutOptions { ttl: ttl_s.map(Duration::from_secs), durability: Some(durability) };
+        let options = PutOptions { ttl: ttl_s.map(Duration::from_secs).into(), durability: Some(durability) };
         match self.handle.put_with(&key_bytes(key), &value_bytes(write), options) {
             Ok(()) => self.acknowledged(key, write, durability),
             Err(error) => panic!("seed {}: put of key {key}: {error}", self.plan.seed),

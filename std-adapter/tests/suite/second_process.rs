@@ -1,0 +1,64 @@
+//! A second process: a tier that another one has open is refused, until that closes it or dies.
+//!
+//! The other process is this test binary again, with a directory in its environment.
+
+use std::io::{BufRead as _, BufReader};
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+
+use coldpress_std::{ColdTier, OpenError};
+
+use crate::common::{SYNCED, open, pools, small};
+
+const DIR: &str = "COLDPRESS_SECOND_DIR";
+
+#[test]
+fn child_holds_a_tier_open() {
+    let Some(dir) = std::env::var_os(DIR) else { return };
+    let (_manager, pools) = pools();
+    let tier = open(Path::new(&dir), &small().build().unwrap(), &pools);
+    tier.put_with(b"child", b"v", SYNCED).unwrap();
+    println!("\nheld");
+    // Until whoever started it lets go.
+    std::io::stdin().read_line(&mut String::new()).unwrap();
+    tier.close().unwrap();
+}
+
+/// Starts a child, and waits until it has the tier open.
+fn child(dir: &Path) -> Child {
+    let mut child = Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "second_process::child_holds_a_tier_open", "--nocapture", "--test-threads", "1"])
+        .env(DIR, dir)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let out = BufReader::new(child.stdout.as_mut().unwrap());
+    assert!(out.lines().any(|line| line.unwrap() == "held"), "the child did not open the tier");
+    child
+}
+
+#[test]
+fn tier_open_in_another_process_is_refused_until_that_closes_it_or_dies() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    for is_killed in [false, true] {
+        let mut child = child(dir.path());
+        let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
+        let path = dir.path().join("test");
+        assert!(matches!(&refused, Err(OpenError::AlreadyOpen(held)) if *held == path), "{refused:?}");
+        if is_killed {
+            child.kill().unwrap();
+            child.wait().unwrap();
+        } else {
+            drop(child.stdin.take());
+            // What the test harness says in the end has to go somewhere.
+            assert!(child.wait_with_output().unwrap().status.success());
+        }
+        let tier = open(dir.path(), &config, &pools);
+        assert_eq!(tier.get(b"child"), Ok(Some(b"v".to_vec())));
+        assert!(tier.remove(b"child").unwrap());
+        tier.close().unwrap();
+    }
+}
