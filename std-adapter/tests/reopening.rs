@@ -50,5 +50,6 @@ fn tier_opened_and_closed_a_thousand_times_grows_nothing() {
     (200..1200).for_each(round);
     let (kb, threads, files) = at_rest();
     assert!(threads <= threads_before && files <= files_before, "{threads} threads, {files} files");
+    println!("{kb_before} kB before, {kb} kB after, {threads} {files}");
     assert!(kb < kb_before + 4096, "{kb_before} kB before, {kb} kB after");
 }
