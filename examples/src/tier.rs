@@ -22,6 +22,8 @@ const CACHE_ID: &str = "replay";
 
 /// How long a task may take: one that rewrites a whole log of some gigabytes takes some tens of seconds.
 const TASK_TIME_MAX: Duration = Duration::from_secs(600);
+/// A machine that is slow and busy makes a replay slow, and fails none of its requests.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// Where a tier lies and how it is configured: what it takes to open it again.
 #[derive(Debug)]
@@ -49,6 +51,7 @@ impl TierFiles {
             .value_bytes_max(plan.value_peak)
             .codec(plan.codec)
             .full(full)
+            .op_timeout(PATIENCE)
             .build()
             .map_err(failed)?;
         // A part of the values is hot, so that they compete for the pools. Pages are small against a partition,
@@ -58,7 +61,8 @@ impl TierFiles {
             .capacity_bytes((plan.capacity_bytes / 4).clamp(16 << 20, 128 << 20))
             .page_bytes((hot_value_max * 2).next_power_of_two().max(1 << 16))
             .partitions(4)
-            .value_bytes_max(hot_value_max);
+            .value_bytes_max(hot_value_max)
+            .request_timeout(PATIENCE / 10);
         Ok(Self { dir: dir.to_owned(), tier, pools: pools.build().map_err(failed)? })
     }
 }
