@@ -14,6 +14,9 @@ pub use report::{Outcome, PoolOutcome, Progress, Report, Victims};
 /// How many tasks can wait; one more is given back.
 pub const TASK_QUEUE_CAPACITY: usize = 8;
 
+/// How many reports of tasks that ended a tier keeps until they are taken; the oldest goes first.
+pub const REPORTS_KEPT: usize = 2;
+
 /// What a tier can be asked to do in the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

@@ -1,5 +1,7 @@
 //! The segment table: what each segment is, and exactly how many live bytes it holds.
 
+use core::num::NonZeroU32;
+
 /// What a segment is.
 ///
 /// ```text
@@ -74,8 +76,9 @@ pub struct Segment {
     /// Open or sealed: the mark of its newest record, durable once a sync covers it. On its way from victim to free: the mark
     /// that a sync must cover before the next step.
     pub(crate) mark: u64,
-    /// On its way from victim to free: the segment that holds its freed record, and the record's bytes.
-    pub(crate) freed_in: Option<(u32, u32)>,
+    /// On its way from victim to free: one more than the segment that holds its freed record, which has so many bytes.
+    pub(crate) freed_in: Option<NonZeroU32>,
+    pub(crate) freed_bytes: u8,
 }
 
 impl Segment {
@@ -100,6 +103,7 @@ impl Segment {
             relocated_bytes: 0,
             mark: 0,
             freed_in: None,
+            freed_bytes: 0,
         }
     }
 
@@ -120,9 +124,23 @@ impl Segment {
     #[must_use]
     pub const fn freed_record_bytes(&self) -> u32 {
         match self.freed_in {
-            Some((_, bytes)) => bytes,
+            Some(_) => self.freed_bytes as u32,
             None => 0,
         }
+    }
+
+    /// The segment that holds its freed record, and the record's bytes.
+    pub(crate) fn freed_in(&self) -> Option<(u32, u32)> {
+        self.freed_in.map(|holder| (holder.get() - 1, self.freed_record_bytes()))
+    }
+
+    /// Notes where its freed record lies, if it has one; returns where the one before lies.
+    pub(crate) fn set_freed_in(&mut self, at: Option<(u32, u32)>) -> Option<(u32, u32)> {
+        let before = self.freed_in();
+        self.freed_in = at.and_then(|(holder, _)| NonZeroU32::new(holder.saturating_add(1)));
+        // A header, twelve bytes and the padding to a write unit.
+        self.freed_bytes = at.map_or(0, |(_, bytes)| u8::try_from(bytes).unwrap_or(u8::MAX));
+        before
     }
 
     /// What cleaning it gains, in bytes, of [`Geometry::usable_bytes`](super::Geometry::usable_bytes); zero where it would cost as much as it yields.

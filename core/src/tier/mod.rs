@@ -228,7 +228,8 @@ impl<'m> Tier<'m> {
         self.tasks.progress()
     }
 
-    /// Takes the report of a task that ended; the oldest first. The last eight are kept.
+    /// Takes the report of a task that ended; the oldest first. The last
+    /// [`REPORTS_KEPT`](crate::compaction::REPORTS_KEPT) are kept: a poll ends one task at most.
     pub fn take_report(&mut self) -> Option<Report> {
         self.tasks.take_report()
     }

@@ -497,10 +497,10 @@ impl Mount {
             Kind::Freed => {
                 let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
                 let Some(segment) = log.segment(freed.segment) else { return };
-                let is_needed = segment.state == SegmentState::Freeing && segment.freed_in.is_none();
+                let is_needed = segment.state == SegmentState::Freeing && segment.freed_in().is_none();
                 if is_needed && (segment.sequence == 0 || segment.sequence == freed.sequence) {
                     segment.sequence = freed.sequence;
-                    segment.freed_in = Some((found.location.segment, found.record_bytes));
+                    segment.set_freed_in(Some((found.location.segment, found.record_bytes)));
                     if let Some(holder) = log.segment(found.location.segment) {
                         holder.gain(found.record_bytes);
                     }

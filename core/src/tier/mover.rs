@@ -310,7 +310,7 @@ impl Mover {
                 match segment {
                     Some((freed, s))
                         if s.sequence == freed.sequence
-                            && s.freed_in.is_some_and(|(holder, _)| holder == at.segment) =>
+                            && s.freed_in().is_some_and(|(holder, _)| holder == at.segment) =>
                     {
                         Verdict::Copy
                     }

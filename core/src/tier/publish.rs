@@ -50,7 +50,7 @@ impl Log<'_> {
         if !is_current {
             return;
         }
-        let before = segment.freed_in.replace((placed.location.segment, placed.record_bytes));
+        let before = segment.set_freed_in(Some((placed.location.segment, placed.record_bytes)));
         if segment.state == SegmentState::Freeing && before.is_none() {
             segment.mark = mark;
         }

@@ -157,7 +157,7 @@ impl Log<'_> {
 
     /// The freed record of a segment is not needed any more.
     pub(super) fn release_freed(&mut self, index: u32) {
-        let Some((at, bytes)) = self.segment(index).and_then(|s| s.freed_in.take()) else { return };
+        let Some((at, bytes)) = self.segment(index).and_then(|s| s.set_freed_in(None)) else { return };
         if let Some(holder) = self.segment(at) {
             holder.lose(bytes);
         }

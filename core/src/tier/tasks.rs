@@ -23,7 +23,7 @@ use super::sample::Sampling;
 use super::task::{Goal, State, Step, Task};
 use super::{Host, Now, Poll, TasksFull, compact};
 use crate::cleanup::{CleanupKind, Outstanding};
-use crate::compaction::{CompactionTask, Pace, Progress, Report, TASK_QUEUE_CAPACITY};
+use crate::compaction::{CompactionTask, Pace, Progress, REPORTS_KEPT, Report, TASK_QUEUE_CAPACITY};
 use crate::log::{Choice, Policy, SegmentState, choose, choose_by_wear};
 
 /// After so many failures while it waits for its victims to be free a task ends; they go on their way without it.
@@ -38,7 +38,7 @@ const WEAR_EVERY: u64 = 8;
 pub(super) struct Tasks {
     queue: Deque<CompactionTask, TASK_QUEUE_CAPACITY>,
     pub(super) task: Option<Task>,
-    reports: Deque<Report, TASK_QUEUE_CAPACITY>,
+    reports: Deque<Report, REPORTS_KEPT>,
     pub(super) outstanding: Outstanding<2>,
     pace: Pace,
     /// Erases when the spread of wear was looked at last.

@@ -9,7 +9,7 @@
 //! Nobody waits: a call that finds the mailbox held does nothing, says so and is counted.
 
 use coldpress_core::cleanup::Ticket;
-use coldpress_core::compaction::{CompactionTask, Report, TASK_QUEUE_CAPACITY};
+use coldpress_core::compaction::{CompactionTask, REPORTS_KEPT, Report, TASK_QUEUE_CAPACITY};
 use coldpress_core::tier::Now;
 use heapless::Deque;
 
@@ -172,8 +172,8 @@ impl<const N: usize> defmt::Format for TaskMailbox<N> {
 /// Serves a [`TaskMailbox`] where the tier is owned, and drives the tier. It alone schedules tasks then.
 #[derive(Debug, Default)]
 pub struct TaskWorker {
-    /// Tasks that the tier was given, in their order.
-    scheduled: Deque<Ticket, TASK_QUEUE_CAPACITY>,
+    /// Tasks that the tier was given, in their order: no more than it keeps reports of, for none may be lost.
+    scheduled: Deque<Ticket, REPORTS_KEPT>,
     /// A report that has not gone out: the mailbox was held when it was due.
     held: Option<(Ticket, Report)>,
 }

@@ -194,7 +194,8 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         self.tier.progress()
     }
 
-    /// Takes the report of a task that ended, the oldest first. The last eight are kept.
+    /// Takes the report of a task that ended, the oldest first. The last
+    /// [`REPORTS_KEPT`](coldpress_core::compaction::REPORTS_KEPT) are kept.
     pub fn take_report(&mut self) -> Option<Report> {
         self.tier.take_report()
     }
