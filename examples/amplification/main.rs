@@ -15,7 +15,7 @@ use coldpress_core::log::{
 };
 use coldpress_core::tier::{
     Action, AppendError, Dropped, Fresh, Host, Input, Look, Memory, Now, Pending, Placed, Poll, Published,
-    Released, Settled, SlotMemory, Standing, Status, Streams, Tier, TierConfig,
+    Released, Settled, SlotMemory, SlotNotes, Standing, Status, Streams, Tier, TierConfig,
 };
 use coldpress_examples::rng::Rng;
 use coldpress_examples::trace::{TraceOp, TraceReader};
@@ -95,10 +95,18 @@ fn measure(
     let mut segments = vec![Segment::default(); count as usize];
     let buffer = || vec![0; 256 << 10];
     let mut slots: Vec<_> = (0..6)
-        .map(|_| (buffer(), vec![0; segment_bytes as usize / 2], vec![Pending::default(); 1024]))
+        .map(|_| {
+            let placed = vec![Pending::default(); 1024];
+            (buffer(), vec![0; segment_bytes as usize / 2], placed, SlotNotes::new())
+        })
         .collect();
     let (mut copy, mut scan, mut recode) = (buffer(), buffer(), buffer());
-    let lent = slots.iter_mut().map(|(records, footer, placed)| SlotMemory { records, footer, placed });
+    let lent = slots.iter_mut().map(|(records, footer, placed, notes)| SlotMemory {
+        records,
+        footer,
+        placed,
+        notes,
+    });
     let memory = Memory {
         segments: &mut segments,
         slots: lent.collect(),

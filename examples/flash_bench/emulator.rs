@@ -9,10 +9,13 @@ use coldpress_tests::firmware::{
 };
 use serde::Serialize;
 
+use crate::ours::Ram;
+
 /// What was counted.
 #[derive(Debug, Serialize)]
 pub(crate) struct Counts {
     instructions: Vec<Row>,
+    ram: Option<Ram>,
     firmware: Vec<Size>,
 }
 
@@ -34,6 +37,13 @@ struct Size {
     static_ram_bytes: u64,
 }
 
+impl Counts {
+    /// What a tier holds in RAM on a processor of 32 bits.
+    pub(crate) const fn ram(&self) -> Option<&Ram> {
+        self.ram.as_ref()
+    }
+}
+
 /// Counts in the emulator, or tells what is missing here.
 pub(crate) fn count() -> Result<Result<Counts, Missing>, Box<dyn Error>> {
     let elf = match CORTEX_M_COUNTED.build(INSTRUCTIONS)? {
@@ -51,7 +61,15 @@ pub(crate) fn count() -> Result<Result<Counts, Missing>, Box<dyn Error>> {
         );
     }
     let polls = ["poll", "compact", "rebuild", "expire", "sample", "mount"];
-    let rows = run.rows().into_iter().map(|row| {
+    let figures = run.figures();
+    let figure = |name| figures.get(name).copied();
+    let ram = figure("ram_index").map(|index_bytes| Ram {
+        index_bytes,
+        segment_table_bytes: figure("ram_table").unwrap_or(0),
+        buffer_bytes: figure("ram_buffers").unwrap_or(0),
+        tier_bytes: figure("ram_tier").unwrap_or(0),
+    });
+    let rows = run.rows().into_iter().filter(|row| row.contains_key("keys")).map(|row| {
         let figure = |name| row.get(name).copied().unwrap_or(0);
         let poll = polls.into_iter().map(figure).max().unwrap_or(0);
         Row { keys: figure("keys"), poll, put: figure("put"), get: figure("get") }
@@ -63,7 +81,7 @@ pub(crate) fn count() -> Result<Result<Counts, Missing>, Box<dyn Error>> {
     {
         firmware.extend(size(&of, program)?);
     }
-    Ok(Ok(Counts { instructions, firmware }))
+    Ok(Ok(Counts { instructions, ram, firmware }))
 }
 
 fn size(of: &Firmware, program: &str) -> io::Result<Option<Size>> {

@@ -25,6 +25,8 @@ struct Options {
     json: bool,
 }
 
+/// What the RAM is made of is told for so many keys.
+const RAM_KEYS: usize = 2_400;
 /// Overwrites of the short run and of the long one.
 const OVERWRITES: [u64; 2] = [5_000, 50_000];
 
@@ -35,18 +37,15 @@ fn main() -> Result<(), Box<dyn Error>> {
         rows_of::<512, { buckets_for(512) }>(overwrites, &mut rows)?;
         rows_of::<2400, { buckets_for(2400) }>(overwrites, &mut rows)?;
     }
-    let counts = match emulator::count()? {
-        Ok(counts) => {
-            print!("{}", emulator::table(&counts));
-            Some(counts)
-        }
-        Err(missing) => {
-            println!("\nSKIPPED what is counted in an emulator: {missing}");
-            None
-        }
-    };
+    let counts = emulator::count()?;
+    let ram = ours::ram::<{ buckets_for(RAM_KEYS) }>();
+    print!("{}", table::ram(RAM_KEYS, &ram, counts.as_ref().ok().and_then(emulator::Counts::ram)));
+    match &counts {
+        Ok(counts) => print!("{}", emulator::table(counts)),
+        Err(missing) => println!("\nSKIPPED what is counted in an emulator: {missing}"),
+    }
     if options.json {
-        println!("{}", table::json(&rows, counts.as_ref())?);
+        println!("{}", table::json(&rows, &ram, counts.as_ref().ok())?);
     }
     Ok(())
 }

@@ -5,6 +5,7 @@ use core::error::Error;
 use coldpress_core::tier::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError};
 use coldpress_tests::flash::Counts;
+use serde::Serialize;
 
 use crate::measure::{Key, Nor, SECTOR_BYTES, SECTORS, Store, VALUE_BYTES, Value};
 
@@ -23,6 +24,35 @@ pub(crate) struct Ours<'m> {
     tier: FlashTier<'m, NorMedium<Nor>>,
     index_bytes: usize,
     memory_bytes: usize,
+}
+
+/// What a tier for so many keys holds in RAM.
+#[derive(Debug, Serialize)]
+pub(crate) struct Ram {
+    pub(crate) index_bytes: u64,
+    pub(crate) segment_table_bytes: u64,
+    /// Open segments and read buffers.
+    pub(crate) buffer_bytes: u64,
+    pub(crate) tier_bytes: u64,
+}
+
+/// Measures it, on the machine that runs this.
+pub(crate) fn ram<const BUCKETS: usize>() -> Ram {
+    let memory = Memory::<BUCKETS>::RAM_BYTES as u64;
+    let index_bytes = Memory::<BUCKETS>::INDEX_BYTES as u64;
+    let segment_table_bytes = Memory::<BUCKETS>::TABLE_BYTES as u64;
+    Ram {
+        index_bytes,
+        segment_table_bytes,
+        buffer_bytes: memory - index_bytes - segment_table_bytes,
+        tier_bytes: (FlashTier::<NorMedium<Nor>>::RAM_BYTES - size_of::<Nor>()) as u64,
+    }
+}
+
+impl Ram {
+    pub(crate) const fn bytes(&self) -> u64 {
+        self.index_bytes + self.segment_table_bytes + self.buffer_bytes + self.tier_bytes
+    }
 }
 
 /// A tier on blank flash.

@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::emulator::Counts;
 use crate::measure::{Figures, Run, SECTOR_BYTES, SECTORS, Worst};
+use crate::ours::Ram;
 
 /// Writes what a table shows, and its columns.
 pub(crate) fn heading(run: Run) -> String {
@@ -58,14 +59,31 @@ fn columns(cells: [&str; 10]) -> String {
     text
 }
 
+/// Writes what the RAM of the tier is made of: here, and on a Cortex-M3 where there is an emulator.
+pub(crate) fn ram(keys: usize, here: &Ram, device: Option<&Ram>) -> String {
+    let title = format!("coldpress, {} keys: bytes of RAM", count(keys as u64));
+    let mut text = format!("\n{title:<42}{:>12}{:>12}\n", "here", "Cortex-M3");
+    let mut line = |name: &str, of: &dyn Fn(&Ram) -> String| {
+        let device = device.map_or_else(|| "-".to_owned(), of);
+        text.push_str(&format!("  {name:<40}{:>12}{device:>12}\n", of(here)));
+    };
+    line("index", &|ram| count(ram.index_bytes));
+    line("segment table", &|ram| count(ram.segment_table_bytes));
+    line("open segments and read buffers", &|ram| count(ram.buffer_bytes));
+    line("the tier itself", &|ram| count(ram.tier_bytes));
+    line("all of it, a key", &|ram| format!("{:.1}", ram.bytes() as f64 / keys as f64));
+    text
+}
+
 /// Writes all rows as one JSON object.
-pub(crate) fn json(rows: &[Figures], emulator: Option<&Counts>) -> serde_json::Result<String> {
+pub(crate) fn json(rows: &[Figures], ram: &Ram, emulator: Option<&Counts>) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct All<'a> {
         sectors: usize,
         sector_bytes: usize,
         rows: &'a [Figures],
+        ram: &'a Ram,
         emulator: Option<&'a Counts>,
     }
-    serde_json::to_string(&All { sectors: SECTORS, sector_bytes: SECTOR_BYTES, rows, emulator })
+    serde_json::to_string(&All { sectors: SECTORS, sector_bytes: SECTOR_BYTES, rows, ram, emulator })
 }

@@ -159,6 +159,12 @@ pub struct FooterWriter {
 }
 
 impl FooterWriter {
+    /// An empty footer.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { entries: 0, entry_bytes: 0, unkeyed: 0 }
+    }
+
     /// Bytes of the entries so far.
     #[must_use]
     pub const fn entry_bytes(&self) -> u32 {

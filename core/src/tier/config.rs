@@ -3,6 +3,7 @@
 use core::fmt;
 
 use super::Placed;
+use super::slot::SlotNotes;
 use crate::compaction::PaceConfig;
 use crate::log::{
     ENTRY_BYTES_MAX, FREED_BYTES, Geometry, Identity, KeyHash, Policy, RECORD_HEADER_BYTES_MAX,
@@ -298,6 +299,8 @@ pub struct SlotMemory<'m> {
     pub footer: &'m mut [u8],
     /// Records that are not published yet.
     pub placed: &'m mut [Pending],
+    /// What else is noted of it.
+    pub notes: &'m mut SlotNotes,
 }
 
 /// The memory lent to a machine.

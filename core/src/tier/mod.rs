@@ -46,6 +46,7 @@ pub use config::{
 pub use figures::{Counters, MountReport};
 pub use fresh::Fresh;
 pub use host::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
+pub use slot::SlotNotes;
 
 use crate::cleanup::Ticket;
 use crate::compaction::{CompactionTask, Progress, Report};

@@ -285,7 +285,7 @@ impl Log<'_> {
             origin: incoming.header.origin,
         };
         if has_footer {
-            slot.footer.push(&geometry, slot.memory.footer, &entry);
+            slot.memory.notes.footer.push(&geometry, slot.memory.footer, &entry);
         }
         let placed = Placed {
             location,

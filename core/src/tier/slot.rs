@@ -8,6 +8,8 @@
 //! higher; 3 `poll_slots` all records are written; 4 `poll_slots` they are durable (rule 2); 5 `finish_slot_write` the footer
 //! is written, the segment is sealed; 6 `abandon_slot` a write or sync failed: sealed without a footer.
 
+use core::ops::{Deref, DerefMut};
+
 use super::config::{SlotMemory, Stream};
 use super::log::Log;
 use super::{Action, Host, MediumError, Now};
@@ -34,10 +36,9 @@ struct Writing {
     position: u64,
 }
 
-/// One open segment.
+/// What a machine notes of an open segment; usable in a `static`, where it takes no room in the image.
 #[derive(Debug)]
-pub(super) struct Slot<'m> {
-    pub(super) memory: SlotMemory<'m>,
+pub struct SlotNotes {
     pub(super) state: SlotState,
     pub(super) segment: u32,
     pub(super) sequence: u32,
@@ -56,23 +57,57 @@ pub(super) struct Slot<'m> {
     pub(super) wants_write: bool,
 }
 
-impl<'m> Slot<'m> {
-    pub(super) fn new(memory: SlotMemory<'m>) -> Self {
+impl SlotNotes {
+    /// Notes of no segment.
+    #[must_use]
+    pub const fn new() -> Self {
         Self {
-            memory,
             state: SlotState::Empty,
             segment: 0,
             sequence: 0,
-            stream: Stream::Warm,
+            stream: Stream::Hot,
             is_rescue: false,
             base: 0,
             head: 0,
-            footer: FooterWriter::default(),
+            footer: FooterWriter::new(),
             placed: 0,
             writing: None,
             first_unwritten: None,
             wants_write: false,
         }
+    }
+}
+
+impl Default for SlotNotes {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// One open segment.
+#[derive(Debug)]
+pub(super) struct Slot<'m> {
+    pub(super) memory: SlotMemory<'m>,
+}
+
+impl Deref for Slot<'_> {
+    type Target = SlotNotes;
+
+    fn deref(&self) -> &SlotNotes {
+        self.memory.notes
+    }
+}
+
+impl DerefMut for Slot<'_> {
+    fn deref_mut(&mut self) -> &mut SlotNotes {
+        self.memory.notes
+    }
+}
+
+impl<'m> Slot<'m> {
+    pub(super) fn new(memory: SlotMemory<'m>) -> Self {
+        *memory.notes = SlotNotes::new();
+        Self { memory }
     }
 
     pub(super) fn first_unwritten(&self) -> Option<u64> {
@@ -215,7 +250,8 @@ impl Log<'_> {
         let geometry = self.geometry;
         let ticket = self.ticket(u16::try_from(index).unwrap_or(0));
         let slot = self.slots.get_mut(index)?;
-        let finished = slot.footer.finish(&geometry, slot.memory.footer, slot.sequence, slot.head);
+        let SlotMemory { footer, notes, .. } = &mut slot.memory;
+        let finished = notes.footer.finish(&geometry, footer, notes.sequence, notes.head);
         let Some(bytes) = finished else {
             self.close_slot(index, false);
             return None;

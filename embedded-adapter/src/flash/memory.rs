@@ -1,7 +1,7 @@
 //! The memory of a flash tier: one value, sized when the firmware is built.
 
 use coldpress_core::log::{RECORD_HEADER_BYTES_MAX, SEGMENTS_MIN, Segment};
-use coldpress_core::tier::{Memory, Pending, SlotMemory};
+use coldpress_core::tier::{Memory, Pending, SlotMemory, SlotNotes};
 
 use super::table::WAYS;
 
@@ -57,6 +57,7 @@ pub struct FlashMemory<const SEGMENTS: usize, const BUCKETS: usize, const RECORD
 struct Slot<const RECORD: usize> {
     records: [u8; RECORD],
     placed: [Pending; PLACED],
+    notes: SlotNotes,
 }
 
 /// What a tier is built from: its part of the memory, borrowed.
@@ -84,6 +85,8 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
     pub const RAM_BYTES: usize = size_of::<Self>();
     /// Bytes of these that hold the index.
     pub const INDEX_BYTES: usize = BUCKETS * WAYS * 4;
+    /// Bytes of these that hold the segment table, and the sequences that the index knows of it.
+    pub const TABLE_BYTES: usize = SEGMENTS * (size_of::<Segment>() + 4);
     /// Keys that fit, those counted that were removed and are still on the medium: nine of ten entries.
     pub const KEYS_MAX: usize = BUCKETS * WAYS * 9 / 10;
 
@@ -93,8 +96,13 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
         const { Self::CHECKED }
         Self {
             segments: [const { Segment::new() }; SEGMENTS],
-            slots: [const { Slot { records: [0; RECORD], placed: [const { Pending::new() }; PLACED] } };
-                SLOTS],
+            slots: [const {
+                Slot {
+                    records: [0; RECORD],
+                    placed: [const { Pending::new() }; PLACED],
+                    notes: SlotNotes::new(),
+                }
+            }; SLOTS],
             copy: [0; RECORD],
             scan: [0; RECORD],
             buckets: [[0; WAYS]; BUCKETS],
@@ -108,6 +116,7 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
             records: &mut slot.records,
             footer: &mut [],
             placed: &mut slot.placed,
+            notes: &mut slot.notes,
         });
         let memory = Memory {
             segments: &mut self.segments,

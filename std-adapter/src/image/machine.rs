@@ -3,8 +3,8 @@
 use coldpress_core::cleanup::Ticket;
 use coldpress_core::log::{ENTRY_BYTES_MAX, Geometry, Identity, Segment, Store, TRAILER_BYTES};
 use coldpress_core::tier::{
-    Action, ConfigError, Input, MediumError, Memory, MountError, Now, Pending, Poll, SlotMemory, Status,
-    Streams, Tier, TierConfig,
+    Action, ConfigError, Input, MediumError, Memory, MountError, Now, Pending, Poll, SlotMemory, SlotNotes,
+    Status, Streams, Tier, TierConfig,
 };
 
 use super::index::Index;
@@ -30,6 +30,7 @@ struct Slot {
     records: Vec<u8>,
     footer: Vec<u8>,
     placed: Vec<Pending>,
+    notes: SlotNotes,
 }
 
 /// Everything a machine needs.
@@ -51,6 +52,7 @@ impl Buffers {
             records: vec![0; record],
             footer: vec![0; footer_bytes],
             placed: vec![Pending::default(); PLACED],
+            notes: SlotNotes::new(),
         };
         Self {
             segments: vec![Segment::default(); config.geometry.segment_count() as usize],
@@ -66,6 +68,7 @@ impl Buffers {
             records: &mut slot.records,
             footer: &mut slot.footer,
             placed: &mut slot.placed,
+            notes: &mut slot.notes,
         });
         Memory {
             segments: &mut self.segments,

@@ -1,7 +1,7 @@
 //! The memory that a machine is lent, kept between mounts.
 
 use coldpress_core::log::Segment;
-use coldpress_core::tier::{Memory, Pending, SlotMemory, TierConfig};
+use coldpress_core::tier::{Memory, Pending, SlotMemory, SlotNotes, TierConfig};
 
 /// How much a machine is lent beyond the least.
 #[derive(Debug, Clone, Copy)]
@@ -27,6 +27,7 @@ struct SlotArena {
     records: Vec<u8>,
     footer: Vec<u8>,
     placed: Vec<Pending>,
+    notes: SlotNotes,
 }
 
 /// The memory.
@@ -48,6 +49,7 @@ impl Arena {
             records: vec![0; record.max(sizes.records)],
             footer: vec![0; sizes.footer],
             placed: vec![Pending::default(); sizes.placed],
+            notes: SlotNotes::new(),
         };
         Self {
             segments: vec![Segment::default(); config.geometry.segment_count() as usize],
@@ -66,6 +68,7 @@ impl Arena {
             records: &mut slot.records,
             footer: &mut slot.footer,
             placed: &mut slot.placed,
+            notes: &mut slot.notes,
         });
         Memory {
             segments: &mut self.segments,

@@ -38,12 +38,22 @@ const TRIES_MAX: u32 = 100_000;
 type Memory = FlashMemory<SECTORS, { buckets_for(KEYS_MAX as usize) }, 88>;
 type Flash<'b> = RamNor<'b, SECTOR_BYTES>;
 
+/// The memory of a tier whose RAM is told: as many keys, and as long a record, as where stores are compared.
+type Told = FlashMemory<SECTORS, { buckets_for(2_400) }, 92>;
+
 static FLASH: TryCell<[u8; SECTORS * SECTOR_BYTES as usize]> =
     TryCell::new([0; SECTORS * SECTOR_BYTES as usize]);
 static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
 
 #[entry]
 fn main() -> ! {
+    defmt::info!(
+        "ram_index={=usize} ram_table={=usize} ram_buffers={=usize} ram_tier={=usize}",
+        Told::INDEX_BYTES,
+        Told::TABLE_BYTES,
+        Told::RAM_BYTES - Told::INDEX_BYTES - Told::TABLE_BYTES,
+        FlashTier::<Flash<'static>>::RAM_BYTES - size_of::<Flash<'static>>(),
+    );
     let code = match (Peripherals::take(), FLASH.take(), MEMORY.take()) {
         (Some(board), Ok(flash), Ok(memory)) => {
             let mut counter = Counter::start(board.SYST);

@@ -1,7 +1,7 @@
 //! The memory lent to a machine, on the worker's stack.
 
 use coldpress_core::log::Segment;
-use coldpress_core::tier::{Memory, Pending, SlotMemory};
+use coldpress_core::tier::{Memory, Pending, SlotMemory, SlotNotes};
 
 use crate::tier::config::ColdTierConfig;
 
@@ -17,6 +17,7 @@ struct Slot {
     records: Vec<u8>,
     footer: Vec<u8>,
     placed: Vec<Pending>,
+    notes: SlotNotes,
 }
 
 /// Everything a machine needs.
@@ -38,6 +39,7 @@ impl Buffers {
             // A third of a segment: enough for records of 32 bytes upwards.
             footer: vec![0; (segment / 3).min(FOOTER_BYTES_MAX)],
             placed: vec![Pending::default(); RECORDS_MAX.min(segment / 24).max(16)],
+            notes: SlotNotes::new(),
         };
         Self {
             segments: vec![Segment::default(); config.segment_count() as usize],
@@ -53,8 +55,12 @@ impl Buffers {
     pub(super) fn lend(&mut self) -> Option<Memory<'_>> {
         let mut slots = heapless::Vec::new();
         for slot in &mut self.slots {
-            let memory =
-                SlotMemory { records: &mut slot.records, footer: &mut slot.footer, placed: &mut slot.placed };
+            let memory = SlotMemory {
+                records: &mut slot.records,
+                footer: &mut slot.footer,
+                placed: &mut slot.placed,
+                notes: &mut slot.notes,
+            };
             slots.push(memory).ok()?;
         }
         Some(Memory {
