@@ -7,7 +7,7 @@ use core::cell::Cell;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{MediumError, Now};
 use coldpress_embedded::flash::{
-    FlashConfig, FlashMemory, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
+    FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started, buckets_for,
 };
 use ram::Ram;
 
@@ -18,6 +18,12 @@ struct Faults {
     write: Cell<Option<bool>>,
     /// Every read fails.
     reads: Cell<bool>,
+    /// From here on so many bytes can't be read, but for reads that are longer than a look at a single record.
+    unreadable: Cell<(u32, u32)>,
+    /// The next read of a byte has a bit wrong.
+    flip: Cell<Option<(u32, u8)>>,
+    /// Where the last write went.
+    written: Cell<u32>,
 }
 
 struct Failing<'f> {
@@ -42,9 +48,23 @@ impl Medium for Failing<'_> {
         self.flash.medium_bytes()
     }
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
-        if self.faults.reads.get() { Err(MediumError::Io) } else { self.flash.read(at, bytes) }
+        let (from, len) = self.faults.unreadable.get();
+        if self.faults.reads.get() {
+            return Err(MediumError::Io);
+        }
+        if bytes.len() <= 32 && at < from + len && at + bytes.len() as u32 > from {
+            return Err(MediumError::Unreadable);
+        }
+        self.flash.read(at, bytes)?;
+        let is_here = |(place, _): &(u32, u8)| (at..at + bytes.len() as u32).contains(place);
+        if let Some((place, bit)) = self.faults.flip.get().filter(is_here) {
+            bytes[(place - at) as usize] ^= 1 << bit;
+            self.faults.flip.set(None);
+        }
+        Ok(())
     }
     fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.faults.written.set(at);
         match self.faults.write.take() {
             None => self.flash.write(at, bytes),
             Some(lands) => {
@@ -137,6 +157,64 @@ fn write_whose_key_can_not_be_read_for_a_moment_is_refused() {
     assert_eq!(tier.get(now, b"key", &mut [0; 128]), Ok(Some(b"new".as_slice())));
 }
 
+/// A tier in which a value was written beside an older one that could not be read for a moment; returns where it lies.
+fn written_beside(tier: &mut Tier<'_, '_>, faults: &Faults, now: &mut Now, fails: Option<bool>) -> u32 {
+    idle(tier, now);
+    tier.put(*now, b"key", &[1; 40]).unwrap();
+    let older = faults.written.get();
+    // They come to lie in two segments.
+    for _ in 0..60 {
+        put(tier, now, b"oth", &[9; 64]);
+    }
+    faults.unreadable.set((older, 40));
+    faults.write.set(fails);
+    let result = tier.put(*now, b"key", &[2; 40]);
+    assert_eq!(result.is_err(), fails.is_some());
+    faults.unreadable.set((0, 0));
+    now.monotonic_ms += 100_000;
+    faults.written.get()
+}
+
+// Of a key that has an older record beside the newest, which can't be read for a moment, the older one is never given out, and
+// compaction lets the newest not go for it.
+#[test]
+fn newest_record_that_can_not_be_read_for_a_moment_is_not_lost_to_an_older_one() {
+    for first in [0, 4] {
+        let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
+        let mut tier = mounted(&mut memory, Failing::new(&faults), now);
+        let newest = written_beside(&mut tier, &faults, &mut now, None);
+        faults.unreadable.set((newest + first, 40));
+        let mut out = [0; 128];
+        let found = tier.get(now, b"key", &mut out);
+        assert!(matches!(found, Err(GetError::Damaged | GetError::Medium(_))), "{found:?}");
+        for n in 0..60 {
+            put(&mut tier, &mut now, &[n % 8], &[9; 64]);
+        }
+        tier.schedule(CompactionTask::CompactData).unwrap();
+        idle(&mut tier, &mut now);
+        faults.unreadable.set((0, 0));
+        assert_eq!(tier.get(now, b"key", &mut [0; 128]), Ok(Some([2; 40].as_slice())));
+    }
+}
+
+// A failed put that was written beside one that could not be read for a moment counts for nothing, whatever it left.
+#[test]
+fn failed_put_beside_a_record_in_doubt_hides_nothing() {
+    for lands in [false, true] {
+        let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
+        let mut tier = mounted(&mut memory, Failing::new(&faults), now);
+        let failed = written_beside(&mut tier, &faults, &mut now, Some(lands));
+        faults.unreadable.set((failed, 40));
+        assert_eq!(tier.get(now, b"key", &mut [0; 128]), Ok(Some([1; 40].as_slice())));
+        faults.unreadable.set((0, 0));
+        assert_eq!(tier.get(now, b"key", &mut [0; 128]), Ok(Some([1; 40].as_slice())));
+        assert_eq!(tier.contains(now, b"key"), Ok(true));
+        put(&mut tier, &mut now, b"key", &[3; 40]);
+        assert_eq!(tier.get(now, b"key", &mut [0; 128]), Ok(Some([3; 40].as_slice())));
+        assert_eq!(tier.len(), 2, "one live entry a key");
+    }
+}
+
 /// Puts as the firmware does: where the index is full of what was removed it compacts, else it polls.
 fn put(tier: &mut Tier<'_, '_>, now: &mut Now, key: &[u8], value: &[u8]) {
     for _ in 0..20 {
@@ -195,4 +273,114 @@ fn puts_that_failed_leave_nothing_behind_once_their_segments_are_erased() {
         let tier = mounted(&mut memory, medium, now);
         assert_eq!(tier.len(), 5);
     }
+}
+
+/// Writes a value in two pieces; returns what came of the commit.
+fn write_long(
+    tier: &mut Tier<'_, '_>,
+    faults: &Faults,
+    now: Now,
+    value: &[u8; 180],
+    fails: Option<bool>,
+) -> Result<(), PutError> {
+    tier.begin(now, b"long", None)?;
+    for piece in value.chunks(90) {
+        tier.put_piece(now, b"long", piece)?;
+    }
+    faults.write.set(fails);
+    tier.commit(now, b"long")
+}
+
+fn read_long(tier: &mut Tier<'_, '_>, now: Now) -> Vec<u8> {
+    let mut whole = Vec::new();
+    let len = tier.get_in_pieces(now, b"long", &mut [0; 128], |_, piece| whole.extend_from_slice(piece));
+    assert_eq!(len, Ok(Some(180)), "{whole:?}");
+    whole
+}
+
+// A mount finds the head that failed, and with it the pieces that it names: those of no later attempt, and all of them.
+#[test]
+fn long_value_whose_commit_failed_is_whole_whatever_was_begun_after_it() {
+    for (is_long_before, begins, sweeps) in [
+        (true, 1, false),
+        (true, 2, false),
+        (true, 0, true),
+        (true, 1, true),
+        (false, 1, true),
+        (false, 2, false),
+    ] {
+        let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
+        let mut tier = mounted(&mut memory, Failing::new(&faults), now);
+        idle(&mut tier, &mut now);
+        if is_long_before {
+            write_long(&mut tier, &faults, now, &[1; 180], None).unwrap();
+        } else {
+            tier.put(now, b"long", &[1; 90]).unwrap();
+        }
+        let failed = Err(PutError::Medium(MediumError::Io));
+        assert_eq!(write_long(&mut tier, &faults, now, &[2; 180], Some(true)), failed);
+        now.monotonic_ms += 100_000;
+        idle(&mut tier, &mut now);
+        if begins == 2 {
+            assert_eq!(write_long(&mut tier, &faults, now, &[3; 180], Some(false)), failed);
+            now.monotonic_ms += 100_000;
+            idle(&mut tier, &mut now);
+        }
+        if begins > 0 {
+            tier.begin(now, b"long", None).unwrap();
+            tier.put_piece(now, b"long", &[4; 90]).unwrap();
+        }
+        tier.begin(now, b"other", None).unwrap();
+        while sweeps && tier.sweep(now).unwrap() {}
+        let medium = tier.into_medium();
+        let mut memory = Memory::new();
+        let mut tier = mounted(&mut memory, medium, now);
+        assert_eq!(read_long(&mut tier, now), [2; 180], "{is_long_before} {begins} {sweeps}");
+        // Nothing is in doubt any more: what no value is made of goes.
+        while tier.sweep(now).unwrap() {}
+        assert_eq!(read_long(&mut tier, now), [2; 180]);
+    }
+}
+
+// A head that is read with a bit wrong for once still keeps its pieces.
+#[test]
+fn wrong_bit_in_a_read_of_a_head_lets_no_piece_go() {
+    for at in 0..24 * 8 {
+        for begins in [false, true] {
+            let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
+            let mut tier = mounted(&mut memory, Failing::new(&faults), now);
+            idle(&mut tier, &mut now);
+            write_long(&mut tier, &faults, now, &[1; 180], None).unwrap();
+            faults.flip.set(Some((faults.written.get() + at / 8, at.to_le_bytes()[0] % 8)));
+            if begins {
+                // Where it is taken for damaged nothing is begun.
+                if tier.begin(now, b"long", None).is_ok() {
+                    tier.put_piece(now, b"long", &[2; 90]).unwrap();
+                }
+            } else {
+                while tier.sweep(now).unwrap() {}
+            }
+            faults.flip.set(None);
+            assert_eq!(read_long(&mut tier, now), [1; 180], "bit {at}, {begins}");
+        }
+    }
+}
+
+// A commit that failed and was done again leaves nothing in doubt.
+#[test]
+fn commit_done_again_lets_pieces_be_swept() {
+    let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
+    let mut tier = mounted(&mut memory, Failing::new(&faults), now);
+    idle(&mut tier, &mut now);
+    write_long(&mut tier, &faults, now, &[1; 180], None).unwrap();
+    let failed = write_long(&mut tier, &faults, now, &[2; 180], Some(true));
+    assert_eq!(failed, Err(PutError::Medium(MediumError::Io)));
+    now.monotonic_ms += 100_000;
+    idle(&mut tier, &mut now);
+    tier.commit(now, b"long").unwrap();
+    assert!(tier.sweep(now).unwrap(), "the pieces of the value before are left over");
+    while tier.sweep(now).unwrap() {}
+    assert_eq!(read_long(&mut tier, now), [2; 180]);
+    tier.remove(now, b"long").unwrap();
+    assert!(tier.sweep(now).unwrap());
 }

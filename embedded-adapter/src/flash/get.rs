@@ -1,14 +1,14 @@
 //! Reading: get, contains, the keys.
 
 use coldpress_core::log::Version;
-use coldpress_core::tier::Now;
+use coldpress_core::tier::{MediumError, Now};
 
 use super::GetError;
 use super::hash::{PIECE_PREFIX, is_piece, key_hash};
 use super::large::PIECES;
 use super::medium::Medium;
-use super::reader::Opened;
-use super::table::State;
+use super::reader::{Flash, Opened};
+use super::table::{At, COPIES_MAX, Entry, State};
 use super::tier::FlashTier;
 
 /// Where a walk over the keys stands.
@@ -33,7 +33,42 @@ pub(super) struct Newest {
     pub(super) opened: Opened,
     pub(super) sequence: u32,
     version: Version,
-    pub(super) state: State,
+    pub(super) entry: Entry,
+}
+
+impl Newest {
+    /// What a failed put may have left counts for nothing beside what was published.
+    fn rank(&self) -> (bool, Version) {
+        (self.entry.state != State::Dead, self.version)
+    }
+}
+
+/// Whose the record of an entry is.
+enum Look {
+    Its(Newest),
+    Others,
+    Doubtful,
+}
+
+/// Live entries of which nothing tells whose they are.
+#[derive(Default)]
+struct Doubt {
+    is_any: bool,
+    /// Of those that something may have been written beside, the last in the order of writing: their counts are full.
+    beside: Option<Version>,
+}
+
+impl Doubt {
+    fn note<M: Medium>(&mut self, flash: &Flash<M>, entry: &Entry, sequence: u32) {
+        if entry.state == State::Dead {
+            return;
+        }
+        self.is_any = true;
+        if entry.copies == COPIES_MAX {
+            let offset = flash.address(entry.place) % flash.geometry.segment_bytes();
+            self.beside = self.beside.max(Some(Version { sequence, offset }));
+        }
+    }
 }
 
 impl<M: Medium> FlashTier<'_, M> {
@@ -87,7 +122,8 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Finds the newest record of a key, if it is a value whose time is not over.
     pub(super) fn newest(&mut self, now: Now, key: &[u8]) -> Result<Option<Newest>, GetError> {
-        let Some(newest) = self.newest_record(key)?.filter(|newest| newest.state == State::Value) else {
+        let Some(newest) = self.newest_record(key)?.filter(|newest| newest.entry.state == State::Value)
+        else {
             return Ok(None);
         };
         let is_over = self.is_over(now, &newest.opened, newest.sequence)?;
@@ -98,29 +134,46 @@ impl<M: Medium> FlashTier<'_, M> {
     pub(super) fn newest_record(&mut self, key: &[u8]) -> Result<Option<Newest>, GetError> {
         let hash = key_hash(key);
         let mut newest: Option<Newest> = None;
-        let mut is_doubtful = false;
+        let mut doubt = Doubt::default();
         for at in self.index.table.candidates(&hash) {
             let Some(entry) = self.index.table.entry(at) else { continue };
-            let Some(opened) = self.flash.open(entry.place)? else {
-                is_doubtful |= entry.state != State::Dead;
-                continue;
+            let found = match self.look_at(at, entry, key) {
+                Ok(Look::Its(found)) => found,
+                Ok(Look::Others) => continue,
+                Ok(Look::Doubtful) => {
+                    doubt.note(
+                        &self.flash,
+                        &entry,
+                        self.index.sequence_of(&self.flash.geometry, entry.place),
+                    );
+                    continue;
+                }
+                // What a put that failed has left says nothing, readable or not.
+                Err(MediumError::Unreadable) if entry.state == State::Dead => continue,
+                Err(error) => return Err(error.into()),
             };
-            if !self.flash.key_is(&opened, key)? {
-                let stored = self.flash.stored_hash(&opened)?;
-                is_doubtful |= entry.state != State::Dead && !self.index.table.may_be_of(at, &stored);
-                continue;
-            }
-            let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
-            let version = opened.version(&self.flash.geometry, sequence);
-            if newest.as_ref().is_none_or(|newest| newest.version < version) {
-                newest = Some(Newest { opened, sequence, version, state: entry.state });
+            if newest.as_ref().is_none_or(|newest| newest.rank() < found.rank()) {
+                newest = Some(found);
             }
         }
-        match newest {
-            // What is there may be the key's, and damaged: an older value is never given in its place.
-            None if is_doubtful => Err(GetError::Damaged),
-            newest => Ok(newest),
+        // What is there may be the key's, and damaged: an older value is never given in its place.
+        let is_hidden = match &newest {
+            None => doubt.is_any,
+            Some(newest) => newest.entry.copies == COPIES_MAX && doubt.beside > Some(newest.version),
+        };
+        if is_hidden { Err(GetError::Damaged) } else { Ok(newest) }
+    }
+
+    /// Looks at the record of an entry, by header and key.
+    fn look_at(&mut self, at: At, entry: Entry, key: &[u8]) -> Result<Look, MediumError> {
+        let Some(opened) = self.flash.open(entry.place)? else { return Ok(Look::Doubtful) };
+        if !self.flash.key_is(&opened, key)? {
+            let stored = self.flash.stored_hash(&opened)?;
+            return Ok(if self.index.table.may_be_of(at, &stored) { Look::Others } else { Look::Doubtful });
         }
+        let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
+        let version = opened.version(&self.flash.geometry, sequence);
+        Ok(Look::Its(Newest { opened, sequence, version, entry }))
     }
 
     /// Tells whether a record's time is over; a damaged expiry tells nothing.
@@ -175,8 +228,7 @@ impl<M: Medium> FlashTier<'_, M> {
             if opened.header.codec == PIECES {
                 let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
                 let version = opened.version(&self.flash.geometry, sequence);
-                value_bytes =
-                    self.head(&Newest { opened, sequence, version, state: entry.state }, key)?.bytes;
+                value_bytes = self.head(&Newest { opened, sequence, version, entry }, key)?.bytes;
             }
             return Ok(Some(KeyFound { key, value_bytes, expires_s }));
         }

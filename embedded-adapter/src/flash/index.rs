@@ -175,7 +175,9 @@ impl<M: Medium> Desk<'_, '_, M> {
             let Some(entry) = self.index.table.entry(at).filter(|e| e.copies >= copies_min) else { continue };
             match self.identify_at(at, entry) {
                 Some((stored, found)) if stored == *hash => {
-                    if newest.is_none_or(|newest| newest.version < found.version) {
+                    // What a failed put may have left beside one that was in doubt counts for nothing.
+                    let rank = |found: &Found| (found.entry.state != State::Dead, found.version);
+                    if newest.is_none_or(|newest| rank(&newest) < rank(&found)) {
                         newest = Some(found);
                     }
                 }
@@ -420,12 +422,15 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
             return Standing::Live;
         }
         match self.find_twice(hash, COPIES_MAX) {
-            Match { newest: Some(newest), .. } if newest.at != mine => {
+            // Where this one could not be read again, only what was written after it tells.
+            Match { newest: Some(newest), is_certain }
+                if newest.at != mine && (is_certain || newest.version > at.version()) =>
+            {
                 self.set(hash, mine, &Entry { state: State::Dead, ..entry });
                 self.index.table.clear(mine);
                 Standing::Superseded
             }
-            Match { newest: Some(_), is_certain: true } => Standing::Live,
+            Match { newest: Some(newest), is_certain: true } if newest.at == mine => Standing::Live,
             _ => Standing::Doubtful,
         }
     }

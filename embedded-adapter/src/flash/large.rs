@@ -37,6 +37,17 @@ pub(super) struct LargePut {
     hash: KeyHash,
     head: Head,
     expires_s: Option<u32>,
+    /// A commit of it failed: a mount may find its head.
+    is_in_doubt: bool,
+}
+
+/// Commits that failed since the mount: what they name is left as it is.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct FailedCommits {
+    /// All of them. A generation is chosen that none of them had: for each key they differ by this count.
+    count: u8,
+    /// Those that were not done again. Their heads may be found by a mount, so that no piece can be said to be left over.
+    in_doubt: u32,
 }
 
 /// What a head says.
@@ -109,11 +120,12 @@ impl<M: Medium> FlashTier<'_, M> {
         self.has_orphans |= self.large.is_some();
         let head = Head { generation, pieces: 0, bytes: 0 };
         let expires_s = ttl_s.map(|ttl_s| self.clock_s(now).saturating_add(ttl_s));
-        self.large = Some(LargePut { hash: key_hash(key), head, expires_s });
+        self.large = Some(LargePut { hash: key_hash(key), head, expires_s, is_in_doubt: false });
         Ok(())
     }
 
     /// A generation that the value there does not have, though its time is over: where the clock is set back it is there again.
+    /// Nor has it any that a commit failed with: a mount may find that.
     fn next_generation(&mut self, key: &[u8]) -> Result<u8, PutError> {
         let refused = |error| match error {
             GetError::NotMounted => PutError::NotMounted,
@@ -123,11 +135,12 @@ impl<M: Medium> FlashTier<'_, M> {
         };
         self.check_readable().map_err(refused)?;
         let newest = self.newest_record(key).map_err(refused)?;
-        let Some(newest) = newest.filter(|newest| newest.opened.header.codec == PIECES) else { return Ok(0) };
-        match self.head(&newest, key) {
-            Ok(head) => Ok(head.generation.wrapping_add(1)),
+        let first = self.failed_commits.count;
+        let Some(newest) = newest else { return Ok(first) };
+        match self.certain_head(&newest, key) {
+            Ok(head) => Ok(head.map_or(first, |head| head.generation.wrapping_add(1).wrapping_add(first))),
             // It does not count, and may be gone by now.
-            Err(GetError::Damaged) if newest.state == State::Dead => Ok(0),
+            Err(GetError::Damaged) if newest.entry.state == State::Dead => Ok(first),
             Err(error) => Err(refused(error)),
         }
     }
@@ -164,7 +177,18 @@ impl<M: Medium> FlashTier<'_, M> {
         let large = self.large.filter(|large| large.hash == key_hash(key)).ok_or(PutError::NotBegun)?;
         // A head that outlives a cut finds its pieces.
         self.sync(now)?;
-        self.store(now, key, &large.head.to_bytes(), large.expires_s, PIECES)?;
+        let stored = self.store(now, key, &large.head.to_bytes(), large.expires_s, PIECES);
+        let failed = &mut self.failed_commits;
+        match stored {
+            Err(PutError::Medium(_)) if !large.is_in_doubt => {
+                failed.count = failed.count.wrapping_add(1);
+                failed.in_doubt = failed.in_doubt.saturating_add(1);
+                self.large = Some(LargePut { is_in_doubt: true, ..large });
+            }
+            Ok(()) if large.is_in_doubt => failed.in_doubt = failed.in_doubt.saturating_sub(1),
+            _ => {}
+        }
+        stored?;
         // An attempt before this one may have had more pieces.
         (self.has_orphans, self.swept) = (true, 0);
         self.large = None;
@@ -203,7 +227,8 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// Looks for pieces that no value is made of, and removes one: what is left of values that were replaced, removed, or cut
-    /// short. Returns whether there may be more. Without long values there is nothing to do.
+    /// short. Returns whether there may be more. Without long values there is nothing to do. After a commit that failed and was
+    /// not done again nothing is removed before the next mount, which finds what it left.
     ///
     /// # Errors
     /// [`PutError`].
@@ -214,7 +239,7 @@ impl<M: Medium> FlashTier<'_, M> {
         if self.index.pieces == 0 {
             self.has_orphans = false;
         }
-        if !self.has_orphans {
+        if !self.has_orphans || self.failed_commits.in_doubt > 0 {
             return Ok(false);
         }
         for _ in 0..LOOKS_MAX {
@@ -263,7 +288,11 @@ impl<M: Medium> FlashTier<'_, M> {
         let hash = key_hash(key);
         let is_begun =
             self.large.is_some_and(|large| large.hash == hash && large.head.generation == generation);
-        let is_named = match self.head_of(now, key) {
+        let head = self.newest(now, key).and_then(|newest| match newest {
+            Some(newest) => self.certain_head(&newest, key),
+            None => Ok(None),
+        });
+        let is_named = match head {
             Ok(head) => head.is_some_and(|head| head.generation == generation && index < head.pieces),
             // A damaged head may name it.
             Err(GetError::Damaged) => true,
@@ -277,6 +306,15 @@ impl<M: Medium> FlashTier<'_, M> {
         self.check_readable()?;
         let newest = self.newest(now, key)?.filter(|newest| newest.opened.header.codec == PIECES);
         newest.map(|newest| self.head(&newest, key)).transpose()
+    }
+
+    /// The head of a record, or `None` where it is not one for certain: a wrong bit would let the pieces go that it names.
+    fn certain_head(&mut self, newest: &Newest, key: &[u8]) -> Result<Option<Head>, GetError> {
+        if newest.opened.header.codec == PIECES {
+            return self.head(newest, key).map(Some);
+        }
+        let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
+        if is_whole { Ok(None) } else { Err(GetError::Damaged) }
     }
 
     /// Reads a head.

@@ -10,7 +10,7 @@ use super::driving::{Step, Work};
 use super::error::{BuildError, FlashMountError, GetError};
 use super::figures::Worst;
 use super::index::{Desk, Index};
-use super::large::LargePut;
+use super::large::{FailedCommits, LargePut};
 use super::medium::Medium;
 use super::memory::FlashMemory;
 use super::reader::Flash;
@@ -41,6 +41,7 @@ pub struct FlashTier<'m, M> {
     pub(super) under_way: Option<Ticket>,
     /// The long value that is being written.
     pub(super) large: Option<LargePut>,
+    pub(super) failed_commits: FailedCommits,
     /// Whether pieces may be left over that no value is made of.
     pub(super) has_orphans: bool,
     /// Where the search for them goes on.
@@ -84,6 +85,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
             held: None,
             under_way: None,
             large: None,
+            failed_commits: FailedCommits::default(),
             has_orphans: true,
             swept: 0,
             failure: None,
