@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(300);
 const KEYS: u64 = 60;
 const SEGMENT_BYTES: u64 = 16 << 10;
 /// Of the flips, one in so many is followed through a tier's compaction and its next open.
-const FOLLOWED: usize = 499;
+const FOLLOWED: usize = 251;
 
 fn config() -> ColdTierConfig {
     let builder = ColdTierConfig::builder().capacity_bytes(16 * SEGMENT_BYTES).segment_bytes(16 << 10);
@@ -48,7 +48,7 @@ fn write(tier: &ColdTier, model: &mut Model, rng: &mut Rng, writes: u32) {
             states.push(None);
         } else {
             // Equal lengths too: a length that is wrong may then lead to a record that is not the next one.
-            let len = [0, 40, 40, 40, 120, 700][rng.index(6)];
+            let len = [0, 24, 24, 24, 60, 300][rng.index(6)];
             let value: Vec<u8> = (0..len).map(|at| (mixed(rng.next_u64() ^ at) & 0xFF) as u8).collect();
             let ttl = rng.permille(300).then_some(Duration::from_secs(3600));
             let options = PutOptions { ttl: ttl.into(), durability: Some(Durability::Synced) };
@@ -111,7 +111,7 @@ fn follow(bytes: &[u8], model: &Model, pools: &PoolCoordinator, why: &str) {
         assert_eq!(lost(model, why, |key| tier.get(key).unwrap()), before, "{why}: after {task}");
     }
     // So much that every segment is cleaned that can be.
-    for round in 0..400u32 {
+    for round in 0..200u32 {
         tier.put(b"other", &round.to_le_bytes().repeat(100)).unwrap();
         if round % 8 == 0 {
             tier.flush().unwrap();
@@ -156,5 +156,5 @@ fn any_bit_of_an_open_segment_turned_over_costs_the_record_that_it_is_in_and_no_
         }
     }
     println!("{} records, {flips} flips, {harmless} in padding, {followed} followed", places.len());
-    assert!(places.len() > 40 && followed > 20 && harmless == 0);
+    assert!(places.len() > 40 && followed > 10 && harmless == 0);
 }
