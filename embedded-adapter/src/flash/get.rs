@@ -132,6 +132,23 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Finds the newest record of a key, whatever it is.
     pub(super) fn newest_record(&mut self, key: &[u8]) -> Result<Option<Newest>, GetError> {
+        let (mut newest, mut doubt) = self.look_for(key)?;
+        if doubt.is_any {
+            // A read that was wrong may be right the next time.
+            (newest, doubt) = self.look_for(key)?;
+        }
+        // What is there may be the key's, and damaged: an older value is never given in its place.
+        let is_hidden = match &newest {
+            Some(newest) if newest.entry.state != State::Dead => {
+                newest.entry.copies == COPIES_MAX && doubt.beside > Some(newest.version)
+            }
+            _ => doubt.is_any,
+        };
+        if is_hidden { Err(GetError::Damaged) } else { Ok(newest) }
+    }
+
+    /// The newest record among what may be the key's, and what can't be told.
+    fn look_for(&mut self, key: &[u8]) -> Result<(Option<Newest>, Doubt), GetError> {
         let hash = key_hash(key);
         let mut newest: Option<Newest> = None;
         let mut doubt = Doubt::default();
@@ -156,12 +173,7 @@ impl<M: Medium> FlashTier<'_, M> {
                 newest = Some(found);
             }
         }
-        // What is there may be the key's, and damaged: an older value is never given in its place.
-        let is_hidden = match &newest {
-            None => doubt.is_any,
-            Some(newest) => newest.entry.copies == COPIES_MAX && doubt.beside > Some(newest.version),
-        };
-        if is_hidden { Err(GetError::Damaged) } else { Ok(newest) }
+        Ok((newest, doubt))
     }
 
     /// Looks at the record of an entry, by header and key.
@@ -169,7 +181,9 @@ impl<M: Medium> FlashTier<'_, M> {
         let Some(opened) = self.flash.open(entry.place)? else { return Ok(Look::Doubtful) };
         if !self.flash.key_is(&opened, key)? {
             let stored = self.flash.stored_hash(&opened)?;
-            return Ok(if self.index.table.may_be_of(at, &stored) { Look::Others } else { Look::Doubtful });
+            // Of the same identity it is the key after all, and a read was wrong; hardly ever another key that meets it.
+            let is_others = stored != key_hash(key) && self.index.table.may_be_of(at, &stored);
+            return Ok(if is_others { Look::Others } else { Look::Doubtful });
         }
         let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
         let version = opened.version(&self.flash.geometry, sequence);

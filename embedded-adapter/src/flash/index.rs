@@ -216,17 +216,20 @@ impl<M: Medium> Desk<'_, '_, M> {
 
     /// What is known of the key that is being written, else what is found.
     fn look(&mut self, hash: &KeyHash) -> Match {
-        let Some((_, known)) = self.index.known.filter(|(key, _)| key == hash) else {
-            return self.find(hash);
-        };
-        // Its entry may have changed meanwhile, or have gone with the last copy.
-        let newest = known.newest.and_then(|found| {
-            let candidates = self.index.table.candidates(hash);
-            let mut entries = candidates.iter().filter_map(|at| Some((*at, self.index.table.entry(*at)?)));
-            let (at, entry) = entries.find(|(_, entry)| entry.place == found.entry.place)?;
-            Some(Found { at, entry, ..found })
-        });
-        Match { newest, ..known }
+        match self.index.known.filter(|(key, _)| key == hash) {
+            Some((_, Match { newest: Some(found), is_certain })) => {
+                let candidates = self.index.table.candidates(hash);
+                let mut entries =
+                    candidates.iter().filter_map(|at| Some((*at, self.index.table.entry(*at)?)));
+                match entries.find(|(_, entry)| entry.place == found.entry.place) {
+                    Some((at, entry)) => Match { newest: Some(Found { at, entry, ..found }), is_certain },
+                    // It went with its last copy, or was put right meanwhile.
+                    None => self.find(hash),
+                }
+            }
+            Some((_, known)) => known,
+            None => self.find(hash),
+        }
     }
 
     /// Whose copies these are can't be told: none counts as the only one of its key from here on.
@@ -443,16 +446,19 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
     }
 
     fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
+        let place = self.place_of(placed.location);
         if let Some(from) = placed.moved_from {
             match self.index.table.live_at(hash, self.place_of(from)) {
-                Some((at, _)) => self.index.count_up(at),
+                Some((at, _)) => {
+                    self.index.count_up(at);
+                    self.index.ghosts.remember(*hash, place);
+                }
                 None => self.count_copy(hash),
             }
             return;
         }
         self.index.is_unwritten = true;
         let found = self.look(hash);
-        let place = self.place_of(placed.location);
         if let Some(newest) = found.newest {
             self.index.ghosts.remember(*hash, place);
             self.index.count_up(newest.at);
@@ -467,8 +473,9 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
             // It may be counted in a doubtful one already.
             self.count_full(hash);
         }
+        let copies = if found.is_certain { 1 } else { COPIES_MAX };
         // The client made room for it.
-        if self.index.table.insert(hash, &Entry { place, state: State::Dead, copies: 1 }) {
+        if self.index.table.insert(hash, &Entry { place, state: State::Dead, copies }) {
             self.index.ghosts.remember(*hash, place);
         }
     }

@@ -113,16 +113,16 @@ impl<M: Medium> FlashTier<'_, M> {
         self.check_writable()?;
         let hash = key_hash(key);
         let found = self.find_readable(&hash)?;
-        let newest = found.newest;
+        let Match { newest, is_certain } = found;
         if let Some(found) = &newest {
             self.check_same(found, key)?;
             // A value that could not be published may be found by a mount, and would outrank what hides the ones before it.
-            let is_newest = found.version.sequence > self.tier.version_floor();
+            let is_newest = is_certain && found.version.sequence > self.tier.version_floor();
             let is_hidden = found.entry.state == State::Dead && found.kind == Kind::Value;
             if found.entry.state != State::Value && !is_hidden && is_newest {
                 return Ok(false);
             }
-        } else if found.is_certain {
+        } else if is_certain {
             return Ok(false);
         } else {
             // The value may be there, damaged: a tombstone keeps older ones away.

@@ -1,0 +1,186 @@
+//! Reads, writes and erases that fail now and then, over several lives: every answer is right, or an error.
+
+mod ram;
+
+use core::cell::Cell;
+use std::collections::BTreeMap;
+
+use coldpress_core::compaction::CompactionTask;
+use coldpress_core::tier::{MediumError, Now};
+use coldpress_embedded::flash::{
+    FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started, buckets_for,
+};
+use ram::Ram;
+
+const KEYS: u32 = 40;
+const SEGMENTS: usize = 16;
+const SEGMENT: u32 = 512;
+const LIVES: u32 = 4;
+const ACTS: u32 = 300;
+const SEEDS: u64 = if cfg!(debug_assertions) { 100 } else { 1_500 };
+
+type Memory = FlashMemory<SEGMENTS, { buckets_for(90) }, 96>;
+type Flash = NorMedium<Ram<4, { SEGMENT as usize }>>;
+type Tier<'m, 'f> = FlashTier<'m, Failing<'f>>;
+
+#[derive(Debug, Clone)]
+struct Rng(u64);
+
+impl Rng {
+    fn below(&mut self, bound: u32) -> u32 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) as u32 % bound
+    }
+}
+
+/// One read, and one change, in so many fails; 0 for none.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rates {
+    reads: u32,
+    changes: u32,
+}
+
+struct Failing<'f> {
+    flash: Flash,
+    rng: Rng,
+    rates: &'f Cell<Rates>,
+}
+
+impl Failing<'_> {
+    fn fails(&mut self, one_in: u32) -> bool {
+        one_in > 0 && self.rng.below(one_in) == 0
+    }
+
+    fn change(
+        &mut self,
+        make: impl FnOnce(&mut Flash) -> Result<Started, MediumError>,
+    ) -> Result<Started, MediumError> {
+        if !self.fails(self.rates.get().changes) {
+            return make(&mut self.flash);
+        }
+        if self.rng.below(2) == 0 {
+            make(&mut self.flash)?;
+        }
+        Err(MediumError::Io)
+    }
+}
+
+impl Medium for Failing<'_> {
+    fn write_unit_bytes(&self) -> u32 {
+        4
+    }
+    fn erase_unit_bytes(&self) -> u32 {
+        SEGMENT
+    }
+    fn medium_bytes(&self) -> u64 {
+        self.flash.medium_bytes()
+    }
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+        self.flash.read(at, bytes)?;
+        if !self.fails(self.rates.get().reads) {
+            return Ok(());
+        }
+        match self.rng.below(3) {
+            0 => Err(MediumError::Io),
+            1 => Err(MediumError::Unreadable),
+            _ => {
+                let at = self.rng.below(8 * bytes.len() as u32);
+                bytes[at as usize / 8] ^= 1 << (at % 8);
+                Ok(())
+            }
+        }
+    }
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.change(|flash| flash.write(at, bytes))
+    }
+    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+        self.change(|flash| flash.erase(at, bytes))
+    }
+}
+
+/// What a key holds: its value, and what a mount may find instead, left by calls that failed.
+#[derive(Debug, Clone, Default)]
+struct Held {
+    value: Option<Vec<u8>>,
+    or: Vec<Option<Vec<u8>>>,
+}
+
+type Model = BTreeMap<u32, Held>;
+
+/// Keys of all lengths: some longer than those that are their own identity.
+fn key(number: u32) -> Vec<u8> {
+    let prefix = if number.is_multiple_of(3) { &b"a longer key, number "[..] } else { &b"k"[..] };
+    [prefix, number.to_string().as_bytes()].concat()
+}
+
+fn at(ms: u64) -> Now {
+    Now { monotonic_ms: ms, wall_s: 0 }
+}
+
+fn act(tier: &mut Tier<'_, '_>, rng: &mut Rng, ms: u64, model: &mut Model, act: u32) {
+    let number = rng.below(KEYS);
+    let (key, held) = (key(number), model.entry(number).or_default());
+    let is_put = rng.below(3) > 0;
+    let mut value = vec![act.to_le_bytes()[0]; 4 + rng.below(40) as usize];
+    value[..4].copy_from_slice(&act.to_le_bytes());
+    let result = if is_put { tier.put(at(ms), &key, &value) } else { tier.remove(at(ms), &key).map(drop) };
+    let value = is_put.then_some(value);
+    match result {
+        Ok(()) => *held = Held { value, or: Vec::new() },
+        Err(PutError::Medium(_)) => held.or.push(value),
+        Err(PutError::Busy | PutError::NeedsCompaction | PutError::Full) => {}
+        // A bit of the key that was read was wrong.
+        Err(PutError::Collision) if key.len() > 11 => {}
+        Err(PutError::KeysFull) => drop(tier.schedule(CompactionTask::CompactData)),
+        Err(error) => panic!("{error}"),
+    }
+    match tier.get(at(ms), &key, &mut [0; 96]) {
+        Ok(found) => assert_eq!(found, held.value.as_deref(), "key {number} at {act}"),
+        Err(GetError::Medium(_) | GetError::Damaged | GetError::Short(_)) => {}
+        Err(error) => panic!("{error}"),
+    }
+    if rng.below(40) == 0 {
+        let _ = tier.schedule(CompactionTask::ALL[rng.below(4) as usize]);
+    }
+    let _ = tier.poll(at(ms), rng.below(6));
+    while tier.take_report().is_some() {}
+}
+
+fn history(seed: u64) {
+    let (mut rng, mut ms, mut model) = (Rng(seed), 0, Model::new());
+    let of = |rates: [u32; 4], seed: u64| rates[(seed % 4) as usize];
+    let rates = Rates { reads: of([0, 30, 100, 300], seed), changes: of([0, 20, 60, 200], seed / 4) };
+    let now_fails = Cell::new(Rates::default());
+    let flash = NorMedium::new(Ram::new(SEGMENTS));
+    let mut medium = Failing { flash, rng: Rng(!seed), rates: &now_fails };
+    for life in 0..LIVES {
+        let mut memory = Memory::new();
+        now_fails.set(Rates::default());
+        let mut tier = FlashTier::new(FlashConfig::new(SEGMENT, 5), &mut memory, medium).unwrap();
+        tier.mount(at(ms)).unwrap();
+        for (number, held) in &mut model {
+            let mut out = [0; 96];
+            let found = tier.get(at(ms), &key(*number), &mut out).unwrap().map(<[u8]>::to_vec);
+            assert!(
+                found == held.value || held.or.contains(&found),
+                "seed {seed}, life {life}, key {number}: {found:?} is none of {held:?}"
+            );
+            *held = Held { value: found, or: Vec::new() };
+        }
+        let values = model.values().filter(|held| held.value.is_some()).count();
+        assert_eq!(tier.len() as usize, values, "one live entry a key");
+        now_fails.set(rates);
+        for number in 0..ACTS {
+            ms += u64::from(rng.below(30));
+            act(&mut tier, &mut rng, ms, &mut model, life * ACTS + number);
+        }
+        medium = tier.into_medium();
+    }
+}
+
+#[test]
+fn medium_that_fails_now_and_then_gives_right_answers_or_errors() {
+    for seed in 0..SEEDS {
+        history(seed);
+    }
+}
