@@ -366,6 +366,27 @@ fn wrong_bit_in_a_read_of_a_head_lets_no_piece_go() {
     }
 }
 
+// A record that is read with a bit wrong for once is right or damaged, never nothing and never another.
+#[test]
+fn wrong_bit_in_a_read_takes_no_value_away() {
+    let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
+    let mut tier = mounted(&mut memory, Failing::new(&faults), now);
+    idle(&mut tier, &mut now);
+    for key in [b"short".as_slice(), &[7; 60]] {
+        tier.put(now, key, &[1; 40]).unwrap();
+        let at = faults.written.get();
+        for bit in 0..108 * 8 {
+            faults.flip.set(Some((at + bit / 8, bit.to_le_bytes()[0] % 8)));
+            let mut out = [0; 128];
+            match tier.get(now, key, &mut out) {
+                Ok(found) => assert_eq!(found, Some([1; 40].as_slice()), "bit {bit}"),
+                Err(error) => assert_eq!(error, GetError::Damaged, "bit {bit}"),
+            }
+        }
+        faults.flip.set(None);
+    }
+}
+
 // A commit that failed and was done again leaves nothing in doubt.
 #[test]
 fn commit_done_again_lets_pieces_be_swept() {
