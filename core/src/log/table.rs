@@ -73,8 +73,9 @@ pub struct Segment {
     pub sealed_at: u64,
     /// Bytes that were written elsewhere to relocate what was live in it.
     pub relocated_bytes: u32,
-    /// Open or sealed: the mark of its newest record, durable once a sync covers it. On its way from victim to free: the mark
-    /// that a sync must cover before the next step.
+    /// Open or sealed: the mark of its newest record, durable once a sync covers it; once nothing in it is live, the mark by
+    /// which all that superseded its records was written. On its way from victim to free: the mark that a sync must cover
+    /// before the next step.
     pub(crate) mark: u64,
     /// On its way from victim to free: one more than the segment that holds its freed record, which has so many bytes.
     pub(crate) freed_in: Option<NonZeroU32>,

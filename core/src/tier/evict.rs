@@ -40,6 +40,11 @@ impl Evict {
         self.rounds = 0;
     }
 
+    /// Wants no more. The lane of a scan that is under way is given back by the next [`poll`](Self::poll).
+    pub(super) fn stop(&mut self) {
+        self.wanted_bytes = 0;
+    }
+
     pub(super) fn is_active(&self) -> bool {
         self.wanted_bytes > 0
     }

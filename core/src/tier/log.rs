@@ -201,14 +201,12 @@ impl<'m> Log<'m> {
         }
     }
 
-    /// Tells whether a freed record has no place to go and nothing is under way that gives one.
-    pub(super) fn has_no_room_for_freed(&self) -> bool {
-        let is_open = |stream| self.filling(stream).is_some();
+    /// Tells whether a freed record of so many bytes has no place to go and nothing is under way that gives one.
+    pub(super) fn has_no_room_for_freed(&self, bytes: u32) -> bool {
         self.free() == 0
             && self.count(SegmentState::Freeing) == 0
             && self.count(SegmentState::Erased) == 0
-            && !is_open(Stream::Young)
-            && !is_open(Stream::Old)
+            && ![Stream::Young, Stream::Old].into_iter().any(|stream| self.has_room(stream, bytes))
     }
 
     /// Tells whether a segment without live records is there or on its way to be free. Bounds: one pass over the table.

@@ -361,8 +361,14 @@ impl<'m> Tier<'m> {
     pub fn poll<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
         match self.status {
             Status::Mounting => self.poll_mount(now, host),
-            Status::Running => self.poll_running(now, host),
-            Status::Closing => self.poll_closing(now, host),
+            Status::Running => {
+                let step = self.poll_running(now, host);
+                self.again_if_stirred(step)
+            }
+            Status::Closing => {
+                let step = self.poll_closing(now, host);
+                self.again_if_stirred(step)
+            }
             Status::Closed | Status::Failed(_) => Poll::Idle,
         }
     }
@@ -399,8 +405,11 @@ impl<'m> Tier<'m> {
             step => return step,
         }
         self.log.poll_time();
-        let step = self.tasks.poll(now, &mut self.log, &mut self.mover, host);
-        // A step that waits for a write or an opening has only just asked for it: the next poll makes it.
+        self.tasks.poll(now, &mut self.log, &mut self.mover, host)
+    }
+
+    /// A step that waits for a write or an opening has only just asked for it: the next poll makes it.
+    fn again_if_stirred(&mut self, step: Poll) -> Poll {
         if step == Poll::Idle && core::mem::take(&mut self.log.is_stirred) { Poll::Again } else { step }
     }
 

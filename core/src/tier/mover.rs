@@ -413,16 +413,14 @@ impl Mover {
         }
         let completed = log.syncs.completed;
         let Some(victim) = log.segment(self.victim.choice.segment) else { return Poll::Idle };
-        let (is_emptied, was_suspect) = (victim.live_records == 0, victim.is_suspect);
-        if is_emptied {
-            victim.mark = completed;
-        } else {
+        let (is_emptied, was_suspect, died) = (victim.live_records == 0, victim.is_suspect, victim.mark);
+        if !is_emptied {
             victim.is_damaged |= self.victim.damaged_records > 0;
         }
         let state = if is_emptied { SegmentState::Emptied } else { SegmentState::Sealed };
         log.set_state(self.victim.choice.segment, state);
         if is_emptied {
-            log.syncs.want_mark(completed);
+            log.syncs.want_mark(if was_suspect { completed } else { died });
             if was_suspect {
                 log.syncs.suspects_clear = completed;
             }

@@ -42,6 +42,11 @@ impl Log<'_> {
         (fits && slot.sequence >= room.floor).then_some(index)
     }
 
+    /// Tells whether the open segment of a stream has room for so many bytes of the machine's own.
+    pub(super) fn has_room(&self, stream: Stream, bytes: u32) -> bool {
+        self.slot_with(stream, Room { bytes, floor: 0, is_freed: false }).is_some()
+    }
+
     /// Finds a slot for a record; `None` when the stream has none and one is to be opened.
     ///
     /// A record that is longer than the rest of its stream's segment goes to the other stream if that rest is worth keeping

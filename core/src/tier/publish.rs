@@ -35,10 +35,20 @@ impl Log<'_> {
     }
 
     pub(super) fn release(&mut self, old: &Released) {
-        if let Some(segment) = self.segment(old.location.segment)
-            && segment.sequence == old.location.sequence
-        {
-            segment.lose(old.record_bytes);
+        let sequence = self.segments.get(old.location.segment as usize).map(|s| s.sequence);
+        if sequence == Some(old.location.sequence) {
+            self.lose(old.location.segment, old.record_bytes);
+        }
+    }
+
+    /// A record is live no more. Where it was the last of its segment, that is dead for good once what is complete by now is
+    /// durable: all that superseded its records is.
+    pub(super) fn lose(&mut self, segment: u32, record_bytes: u32) {
+        let completed = self.syncs.completed;
+        let Some(segment) = self.segment(segment) else { return };
+        segment.lose(record_bytes);
+        if segment.live_records == 0 {
+            segment.mark = completed;
         }
     }
 
@@ -54,10 +64,8 @@ impl Log<'_> {
         if segment.state == SegmentState::Freeing && before.is_none() {
             segment.mark = mark;
         }
-        if let Some((at, bytes)) = before
-            && let Some(holder) = self.segment(at)
-        {
-            holder.lose(bytes);
+        if let Some((at, bytes)) = before {
+            self.lose(at, bytes);
         }
         if let Some(holder) = self.segment(placed.location.segment) {
             holder.gain(placed.record_bytes);

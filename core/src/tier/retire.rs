@@ -63,15 +63,16 @@ impl Retire {
     }
 
     fn pick<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
-        if log.is_backing_off(now) || log.leaving() == 0 {
+        if log.is_backing_off(now) || (log.leaving() == 0 && !log.has_suspects()) {
             return Poll::Idle;
         }
         let synced = log.syncs.synced;
         let is_clear = !log.has_suspects() && synced >= log.syncs.suspects_clear;
-        let mut step = None;
+        let (mut step, mut dead) = (None, None);
         for (index, segment) in (0u32..).zip(log.segments.iter()) {
             let is_due = segment.mark <= synced;
-            let is_proven = is_due && is_clear || segment.mark <= log.syncs.synced_clear;
+            let is_long_proven = segment.mark <= log.syncs.synced_clear;
+            let is_proven = is_due && is_clear || is_long_proven;
             match segment.state {
                 SegmentState::Erased if is_due => step = Some((index, SegmentState::Erased)),
                 SegmentState::Freeing if is_due && log.scan.is_available() => {
@@ -79,6 +80,12 @@ impl Retire {
                 }
                 SegmentState::Emptied if is_proven => {
                     step = step.or(Some((index, SegmentState::Emptied)));
+                    continue;
+                }
+                SegmentState::Sealed
+                    if segment.live_records == 0 && !segment.is_damaged && is_long_proven =>
+                {
+                    dead = dead.or(Some(index));
                     continue;
                 }
                 _ => continue,
@@ -95,8 +102,20 @@ impl Retire {
             }
             Some((index, SegmentState::Freeing)) => self.begin_free(log, index),
             Some((index, SegmentState::Emptied)) => Self::append_freed(log, index),
-            _ => Poll::Idle,
+            _ => Self::take_dead(log, dead),
         }
+    }
+
+    /// While the mover is at what is under suspicion, and may wait for the room to write it again, it brings no segment that has
+    /// long been dead: one is taken as it lies.
+    fn take_dead(log: &mut Log<'_>, dead: Option<u32>) -> Poll {
+        let is_under_way = log.count(SegmentState::Freeing) + log.count(SegmentState::Erased) > 0;
+        let Some(index) = dead.filter(|_| !is_under_way && log.free() <= 1 && log.has_suspects()) else {
+            return Poll::Idle;
+        };
+        log.counters.victims += 1;
+        log.set_state(index, SegmentState::Emptied);
+        Poll::Again
     }
 
     /// The erase is durable: the segment is free, its freed record not needed any more.
@@ -129,7 +148,7 @@ impl Retire {
         let incoming =
             Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, moved_from: None };
         if log.append_relocated(Stream::Old, &incoming).is_err() {
-            if log.has_no_room_for_freed() {
+            if log.has_no_room_for_freed(header.record_bytes(&log.geometry)) {
                 // Every segment is taken, and none open. This one holds only records that lose against what is durable
                 // elsewhere, so it can be erased alone: nothing else is freed until that is durable.
                 if let Some(segment) = log.set_state(index, SegmentState::Freeing) {

@@ -135,7 +135,9 @@ impl Log<'_> {
                 }
                 SegmentState::Emptied if segment.mark > synced_clear => segment.mark = completed,
                 // A write of it failed before, or it has no footer to wait for: it was sealed with records unsynced.
-                SegmentState::Sealed | SegmentState::Victim if segment.mark > synced => {
+                SegmentState::Sealed | SegmentState::Victim
+                    if segment.mark > synced && segment.live_records > 0 =>
+                {
                     segment.is_suspect = true;
                     self.may_be_suspect = true;
                 }
@@ -157,9 +159,8 @@ impl Log<'_> {
 
     /// The freed record of a segment is not needed any more.
     pub(super) fn release_freed(&mut self, index: u32) {
-        let Some((at, bytes)) = self.segment(index).and_then(|s| s.set_freed_in(None)) else { return };
-        if let Some(holder) = self.segment(at) {
-            holder.lose(bytes);
+        if let Some((at, bytes)) = self.segment(index).and_then(|s| s.set_freed_in(None)) {
+            self.lose(at, bytes);
         }
     }
 }

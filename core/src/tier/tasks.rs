@@ -93,7 +93,7 @@ impl Tasks {
         self.is_closing = true;
         self.queue.clear();
         self.cancel(mover);
-        self.evict = Evict::default();
+        self.evict.stop();
     }
 
     pub(super) fn is_idle(&self) -> bool {

@@ -36,12 +36,12 @@ pub struct Asked {
     pub sampled: u32,
     /// Records published or handed back.
     pub published: u32,
-    /// By segment, the first and last offset that was asked about.
+    /// By segment, the first and last offset that was looked at for relocation.
     pub walked: BTreeMap<u32, (u32, u32)>,
 }
 
 impl Asked {
-    /// Notes a question about the record at an offset.
+    /// Notes that the record at an offset may be relocated.
     pub(super) fn walk(&mut self, segment: u32, offset: u32) {
         let (first, last) = self.walked.entry(segment).or_insert((offset, offset));
         (*first, *last) = (offset.min(*first), offset.max(*last));

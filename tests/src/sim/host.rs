@@ -1,6 +1,5 @@
 //! The index of the model: [`Host`] as its documentation says it, over a map, with the invariants asserted inside.
 
-use core::cell::RefCell;
 use std::collections::BTreeMap;
 
 use coldpress_core::log::{KeyHash, Kind, Location, Store, Version};
@@ -64,7 +63,7 @@ pub struct ModelHost {
     /// What the efficiency analysis answers.
     pub advises: bool,
     told: Vec<Told>,
-    asked: RefCell<Asked>,
+    asked: Asked,
 }
 
 impl Default for ModelHost {
@@ -79,7 +78,7 @@ impl Default for ModelHost {
             evicts: false,
             advises: false,
             told: Vec::new(),
-            asked: RefCell::default(),
+            asked: Asked::default(),
         }
     }
 }
@@ -114,7 +113,7 @@ impl ModelHost {
 
     /// Takes what the machine asked since this was last called.
     pub(super) fn take_asked(&mut self) -> Asked {
-        self.asked.take()
+        core::mem::take(&mut self.asked)
     }
 
     /// Forgets a key, as a damaged index would; the copies on the medium stay.
@@ -176,15 +175,19 @@ impl Host for ModelHost {
     }
 
     fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
-        self.asked.borrow_mut().walk(at.segment, at.offset);
         match self.entries.get(hash) {
             Some(entry) if entry.newest.is_live && entry.newest.placed.location == at => Standing::Live,
             _ => Standing::Stale,
         }
     }
 
+    fn confirm(&mut self, hash: &KeyHash, at: Location) -> Standing {
+        self.asked.walk(at.segment, at.offset);
+        self.standing(hash, at)
+    }
+
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
-        self.asked.get_mut().published += 1;
+        self.asked.published += 1;
         let Some(from) = placed.moved_from else {
             assert_eq!(placed.version, placed.location.version(), "a fresh record's version is its place");
             self.told.push(Told::Written(*hash, placed.location));
@@ -221,7 +224,7 @@ impl Host for ModelHost {
     }
 
     fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
-        self.asked.get_mut().published += 1;
+        self.asked.published += 1;
         let newest = Newest { placed: *placed, is_live: false, is_damaged: false, is_sealed: false };
         let stray = Entry { newest, copies: 0, strays: 0, version: placed.version };
         let entry = self.entries.entry(*hash).or_insert(stray);
@@ -252,7 +255,7 @@ impl Host for ModelHost {
     }
 
     fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
-        self.asked.get_mut().gone += 1;
+        self.asked.gone += 1;
         let entry = self.entries.get_mut(hash).expect("copies: gone below zero (rule 6)");
         entry.copies -= 1;
         if entry.copies == 0 {
@@ -264,17 +267,17 @@ impl Host for ModelHost {
     }
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
-        self.asked.get_mut().recovered += 1;
+        self.asked.recovered += 1;
         self.place(hash, placed, is_sealed)
     }
 
     fn settle(&mut self) -> Settled {
-        self.asked.get_mut().settled += 1;
+        self.asked.settled += 1;
         self.entries.values_mut().find_map(Self::let_go).map_or(Settled::End, Settled::Released)
     }
 
     fn due(&mut self, now_s: u32) -> Look {
-        self.asked.get_mut().due += 1;
+        self.asked.due += 1;
         self.set_now_s(now_s);
         let after = self.due_after;
         let found = self.entries.iter().find(|(hash, entry)| {
@@ -297,7 +300,7 @@ impl Host for ModelHost {
     }
 
     fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool {
-        self.asked.get_mut().evictable += 1;
+        self.asked.evictable += 1;
         let is_evictable = self.evicts && self.standing(hash, at) == Standing::Live;
         if is_evictable {
             self.told.push(Told::MayEvict(*hash));
@@ -306,7 +309,7 @@ impl Host for ModelHost {
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {
-        let asked = self.asked.get_mut();
+        let asked = &mut self.asked;
         asked.reconciled += 1;
         asked.reconciled_bytes += u64::from(placed.record_bytes);
         match self.entries.get(hash) {
@@ -332,7 +335,7 @@ impl Host for ModelHost {
     }
 
     fn sample(&mut self, codec: u8, value: &[u8]) {
-        self.asked.get_mut().sampled += 1;
+        self.asked.sampled += 1;
         if codec == runs::RAW {
             let mut out = vec![0; value.len()];
             let len = runs::encode(value, &mut out).unwrap_or(value.len());
