@@ -13,7 +13,7 @@
 use super::config::Stream;
 use super::log::Log;
 use super::scanner::{Scan, Scanner};
-use super::{Host, Poll, Standing};
+use super::{Host, Poll, Released, Standing};
 use crate::log::{Identity, Kind, Segment, SegmentState};
 
 /// Eviction in bounded steps.
@@ -85,8 +85,9 @@ impl Evict {
                     if host.standing(&found.hash, at) == Standing::Stale || !host.evictable(&found.hash, at) {
                         continue;
                     }
+                    let from = Released { location: at, record_bytes: found.record_bytes };
                     let incoming =
-                        super::tombstone(found.hash, &found.hash.0, log.origin(found.version), Some(at));
+                        super::tombstone(found.hash, &found.hash.0, log.origin(found.version), Some(from));
                     if log.append_relocated(Stream::Old, &incoming).is_err() {
                         // Come back to the same entry when there is room for the tombstone.
                         self.waiting = Some((before, log.syncs.completed, log.syncs.synced));

@@ -51,7 +51,8 @@ impl Expire {
             && log.geometry.identity() == Identity::KeyedHash
         {
             if host.standing(&due.hash, due.location) == Standing::Live {
-                let stone = super::tombstone(due.hash, &due.hash.0, log.origin(version), Some(due.location));
+                let from = Released { location: due.location, record_bytes: due.record_bytes };
+                let stone = super::tombstone(due.hash, &due.hash.0, log.origin(version), Some(from));
                 log.append_relocated(Stream::Old, &stone)?;
                 task.report.expired_records += 1;
             }

@@ -1,7 +1,8 @@
 //! Records on their way in: those of clients, and the tombstones that the machine makes itself.
 
+use super::Released;
 use super::placing::Incoming;
-use crate::log::{Checksum, KeyHash, Kind, Location, RecordHeader, Version};
+use crate::log::{Checksum, KeyHash, Kind, RecordHeader, Version};
 
 /// A client's record: a value, or the tombstone of a remove.
 #[derive(Debug, Clone, Copy)]
@@ -43,7 +44,7 @@ pub(super) fn tombstone<'a>(
     hash: KeyHash,
     key: &'a [u8],
     origin: Option<Version>,
-    moved_from: Option<Location>,
+    moved_from: Option<Released>,
 ) -> Incoming<'a> {
     let header = RecordHeader {
         kind: Kind::Tombstone,

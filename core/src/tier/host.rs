@@ -18,6 +18,8 @@ pub struct Placed {
     pub expires_s: Option<u32>,
     /// Where it lay before, for a relocated record.
     pub moved_from: Option<Location>,
+    /// Its bytes there.
+    pub moved_bytes: u32,
 }
 
 /// Live bytes that became stale because of what the index was just told.

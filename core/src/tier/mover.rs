@@ -17,7 +17,7 @@
 use super::log::{LANE_COPY, Log};
 use super::placing::Incoming;
 use super::scanner::identity;
-use super::{AppendError, Dropped, Host, MediumError, Now, Poll, Standing};
+use super::{AppendError, Dropped, Host, MediumError, Now, Poll, Released, Standing};
 use crate::cleanup::Ticket;
 use crate::log::{
     Checksum, Choice, Freed, Kind, LENGTH_BITS, Location, Reason, Record, RecordError, RecordHeader,
@@ -322,7 +322,7 @@ impl Mover {
                     Standing::Live => {}
                     Standing::Stale => return Verdict::Skip,
                     Standing::Superseded => {
-                        log.release(&super::Released { location: at, record_bytes: record.record_bytes });
+                        log.release(&Released { location: at, record_bytes: record.record_bytes });
                         return Verdict::Skip;
                     }
                     Standing::Doubtful => {
@@ -337,7 +337,7 @@ impl Mover {
                     Dropped::Now => {
                         self.victim.expired_records += 1;
                         log.clock.is_owed = true;
-                        log.release(&super::Released { location: at, record_bytes: record.record_bytes });
+                        log.release(&Released { location: at, record_bytes: record.record_bytes });
                         Verdict::Skip
                     }
                     // A tombstone would be live in an output that a cut ends early.
@@ -382,7 +382,8 @@ impl Mover {
             }
             _ => (record.value, record.payload),
         };
-        let incoming = Incoming { hash, header, parts: [record.key, value], payload, moved_from: Some(at) };
+        let from = Released { location: at, record_bytes: record.record_bytes };
+        let incoming = Incoming { hash, header, parts: [record.key, value], payload, moved_from: Some(from) };
         let result = log.append_relocated(stream, &incoming);
         log.recode = recode;
         result.map(|_| header.record_bytes(&log.geometry))
@@ -401,7 +402,8 @@ impl Mover {
             crate::log::Identity::KeyedHash => &hash.0,
             crate::log::Identity::KeyBytes => record.key,
         };
-        let incoming = super::tombstone(hash, key, log.origin(version), Some(at));
+        let from = Released { location: at, record_bytes: record.record_bytes };
+        let incoming = super::tombstone(hash, key, log.origin(version), Some(from));
         let stream = log.relocated_stream(0, version.sequence);
         log.append_relocated(stream, &incoming).map(|_| incoming.header.record_bytes(&log.geometry))
     }

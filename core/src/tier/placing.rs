@@ -3,7 +3,7 @@
 use super::config::{Pending, Stream, Streams};
 use super::log::Log;
 use super::slot::SlotState;
-use super::{AppendError, Fresh, Now, Placed};
+use super::{AppendError, Fresh, Now, Placed, Released};
 use crate::log::{Checksum, FooterEntry, KeyHash, Kind, Location, RecordHeader, Version};
 
 /// A record on its way into a slot.
@@ -14,7 +14,7 @@ pub(super) struct Incoming<'a> {
     /// Key, then value.
     pub(super) parts: [&'a [u8]; 2],
     pub(super) payload: Checksum,
-    pub(super) moved_from: Option<Location>,
+    pub(super) moved_from: Option<Released>,
 }
 
 /// What a record needs of a slot: so many bytes, and a sequence not below the floor.
@@ -298,7 +298,8 @@ impl Log<'_> {
             record_bytes: bytes,
             kind: incoming.header.kind,
             expires_s: incoming.header.expires_s,
-            moved_from: incoming.moved_from,
+            moved_from: incoming.moved_from.map(|from| from.location),
+            moved_bytes: incoming.moved_from.map_or(0, |from| from.record_bytes),
         };
         if let Some(place) = slot.memory.placed.get_mut(slot.placed) {
             *place = Pending::of(incoming.hash, placed);

@@ -32,6 +32,7 @@ impl Found {
             kind: self.kind,
             expires_s: self.expires_s,
             moved_from: None,
+            moved_bytes: 0,
         }
     }
 }

@@ -320,12 +320,6 @@ impl<M: Medium> Desk<'_, '_, M> {
             self.count_copy(hash);
             return Published::Stale;
         };
-        // The mover has just read it whole: only its length is asked for.
-        let Some(opened) = self.flash.open(old_place).ok().flatten() else {
-            self.index.count_up(at);
-            return Published::Stale;
-        };
-        let record_bytes = opened.record_bytes(&self.flash.geometry);
         let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { entry.state };
         let copies = entry.copies.saturating_add(1).min(COPIES_MAX);
         self.set(hash, at, &Entry { place, state, copies });
@@ -336,7 +330,7 @@ impl<M: Medium> Desk<'_, '_, M> {
             found.entry.place = place;
             (found.version, found.record_bytes) = (placed.version, placed.record_bytes);
         }
-        Published::Live(Some(Released { location: from, record_bytes }))
+        Published::Live(Some(Released { location: from, record_bytes: placed.moved_bytes }))
     }
 
     /// A copy is on the medium that the index does not point at. Where it can't be told whose entry is the key's, every one

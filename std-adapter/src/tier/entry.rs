@@ -390,6 +390,7 @@ mod tests {
                     kind: Kind::Value,
                     expires_s,
                     moved_from: None,
+                    moved_bytes: 0,
                 };
                 assert_eq!(terms.placed_charge(&placed), charge, "{header:?}");
                 let mut entry = Entry { copies: 1, ..Entry::default() };

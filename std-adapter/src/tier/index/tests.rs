@@ -66,6 +66,7 @@ fn placed(sequence: u32, kind: Kind) -> Placed {
         kind,
         expires_s: None,
         moved_from: None,
+        moved_bytes: 0,
     }
 }
 

@@ -7,7 +7,7 @@ const HASH: KeyHash = KeyHash([7; 12]);
 fn placed(sequence: u32, offset: u32, kind: Kind) -> Placed {
     let location = Location { segment: sequence, offset, sequence };
     let version = location.version();
-    Placed { location, version, record_bytes: 40, kind, expires_s: None, moved_from: None }
+    Placed { location, version, record_bytes: 40, kind, expires_s: None, moved_from: None, moved_bytes: 0 }
 }
 
 fn moved(from: &Placed, sequence: u32, kind: Kind) -> Placed {
