@@ -35,6 +35,8 @@ pub struct FlashTier<'m, M> {
     pub(super) keys_max: u32,
     pub(super) record_bytes_max: u32,
     pub(super) has_pools: bool,
+    /// How far the clock may lie behind after a mount, in seconds.
+    pub(super) time_every_s: u32,
     /// An action that the last call could not afford.
     pub(super) held: Option<Action>,
     /// The operation that the medium has not ended.
@@ -82,6 +84,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
             keys_max,
             record_bytes_max,
             has_pools: config.has_pools,
+            time_every_s: config.time_every_s,
             held: None,
             under_way: None,
             large: None,

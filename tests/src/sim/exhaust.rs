@@ -47,7 +47,7 @@ pub(super) fn fingerprint(lasting: &Lasting) -> u64 {
 }
 
 /// Runs a case, and where it panics says which one it was.
-pub(crate) fn in_case<T>(name: impl FnOnce() -> String, case: impl FnOnce() -> T) -> T {
+pub fn in_case<T>(name: impl FnOnce() -> String, case: impl FnOnce() -> T) -> T {
     match catch_unwind(AssertUnwindSafe(case)) {
         Ok(done) => done,
         Err(panic) => {

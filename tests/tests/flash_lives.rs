@@ -1,0 +1,419 @@
+//! Random lives of a device in which everything goes wrong at once: the power is cut at any change, also in a mount and in
+//! `sweep`; reads, programs and erases fail, these in part; the wall clock goes both ways; keys are removed and put again, with
+//! values short, long and with a lifetime.
+
+use core::cell::{Cell, RefCell};
+
+use coldpress_core::compaction::CompactionTask;
+use coldpress_core::tier::{MediumError, Now};
+use coldpress_embedded::flash::{
+    FlashConfig, FlashMemory, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
+};
+use coldpress_tests::flash::Flash;
+use coldpress_tests::sim::{Rng, STRIDE, in_case};
+
+const KEYS: usize = 10;
+const RECORD_BYTES: usize = 200;
+/// Calls that are put off so often are put off for ever.
+const POLLS_MAX: u32 = 3_000;
+
+/// What goes wrong in a life. Of ten thousand reads and changes so many fail.
+struct Plan {
+    rng: RefCell<Rng>,
+    reads: Cell<u64>,
+    changes: Cell<u64>,
+    /// Changes before the power is cut.
+    cut_in: Cell<Option<u64>>,
+    failed: Cell<u64>,
+}
+
+impl Plan {
+    fn strikes(&self, share: u64) -> bool {
+        let strikes = share > 0 && self.rng.borrow_mut().below(10_000) < share;
+        self.failed.set(self.failed.get() + u64::from(strikes));
+        strikes
+    }
+}
+
+struct Faulty<'f, const UNIT: usize, const SECTOR: usize> {
+    flash: &'f mut Flash<UNIT, SECTOR>,
+    plan: &'f Plan,
+}
+
+type Nor<'f, const UNIT: usize, const SECTOR: usize> = NorMedium<&'f mut Flash<UNIT, SECTOR>>;
+
+impl<const UNIT: usize, const SECTOR: usize> Faulty<'_, UNIT, SECTOR> {
+    fn nor(&mut self) -> Nor<'_, UNIT, SECTOR> {
+        let erase_value = self.flash.erase_value();
+        NorMedium::erased_to(&mut *self.flash, erase_value)
+    }
+
+    /// A change that fails is torn as by a cut, and the power stays.
+    fn change(
+        &mut self,
+        make: impl FnOnce(Nor<'_, UNIT, SECTOR>) -> Result<Started, MediumError>,
+    ) -> Result<Started, MediumError> {
+        if !self.flash.has_power() {
+            return Err(MediumError::Io);
+        }
+        let left = self.plan.cut_in.get();
+        self.plan.cut_in.set(left.map(|left| left.saturating_sub(1)));
+        let (is_cut, fails) = (left == Some(0), self.plan.strikes(self.plan.changes.get()));
+        if is_cut || fails {
+            self.flash.cut_after(0, self.plan.rng.borrow_mut().next_u64());
+        }
+        let made = make(self.nor());
+        if !is_cut {
+            self.flash.power_on();
+        }
+        made.map_err(|_| MediumError::Io)
+    }
+}
+
+impl<const UNIT: usize, const SECTOR: usize> Medium for Faulty<'_, UNIT, SECTOR> {
+    fn write_unit_bytes(&self) -> u32 {
+        UNIT as u32
+    }
+    fn erase_unit_bytes(&self) -> u32 {
+        SECTOR as u32
+    }
+    fn erase_value(&self) -> u8 {
+        self.flash.erase_value()
+    }
+    fn medium_bytes(&self) -> u64 {
+        self.flash.bytes().len() as u64
+    }
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+        if !self.flash.has_power() || self.plan.strikes(self.plan.reads.get()) {
+            return Err(MediumError::Io);
+        }
+        self.nor().read(at, bytes)
+    }
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.change(|mut nor| nor.write(at, bytes))
+    }
+    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+        self.change(|mut nor| nor.erase(at, bytes))
+    }
+}
+
+type Tier<'m, 'f, const UNIT: usize, const SECTOR: usize> = FlashTier<'m, Faulty<'f, UNIT, SECTOR>>;
+
+/// A value that was offered, or none. When it expires is known as far as the tier's clock is.
+#[derive(Debug, Clone, Copy)]
+struct What {
+    write: u32,
+    len: usize,
+    expires_s: Option<(u32, u32)>,
+}
+
+impl What {
+    fn bytes(&self) -> Vec<u8> {
+        let mut rng = Rng::new(self.write.into());
+        let rest = core::iter::repeat_with(|| rng.next_u64().to_le_bytes()[0]);
+        self.write.to_le_bytes().into_iter().chain(rest).take(self.len).collect()
+    }
+}
+
+/// All that a key may have.
+#[derive(Debug, Clone)]
+struct Held {
+    now: Vec<Option<What>>,
+    /// What calls have left that failed: a mount may find it.
+    or: Vec<Option<What>>,
+}
+
+/// What lasts beyond a life.
+struct World {
+    rng: Rng,
+    keys: Vec<Held>,
+    writes: u32,
+    wall_s: u32,
+    ms: u64,
+    /// The tier's clock lies between these.
+    clock_s: (u32, u32),
+    begun: Option<(usize, What, usize)>,
+    seen: Seen,
+}
+
+/// That the test tests something.
+#[derive(Debug, Default, Clone, Copy)]
+struct Seen {
+    cuts: u64,
+    failed: u64,
+    longs: u64,
+    expired: u64,
+}
+
+fn key(number: usize) -> Vec<u8> {
+    // Up to eleven bytes a key is its own identity.
+    vec![u8::try_from(number).unwrap_or(0); [1, 11, 12, 40][number % 4]]
+}
+
+impl World {
+    fn now(&mut self) -> Now {
+        self.clock_s = (self.clock_s.0.max(self.wall_s), self.clock_s.1.max(self.wall_s));
+        Now { monotonic_ms: self.ms, wall_s: self.wall_s }
+    }
+
+    fn fits(&self, what: Option<What>, found: Option<&Vec<u8>>) -> bool {
+        match (what, found) {
+            (None, found) => found.is_none(),
+            (Some(what), None) => what.expires_s.is_some_and(|(from, _)| from <= self.clock_s.1),
+            (Some(what), Some(found)) => {
+                what.expires_s.is_none_or(|(_, to)| to > self.clock_s.0) && what.bytes() == *found
+            }
+        }
+    }
+
+    /// Every key reads as one of those that it may have, and that it has from then on.
+    fn check<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>, when: &str) {
+        let plan = tier.medium().plan;
+        let reads = plan.reads.take();
+        for number in 0..KEYS {
+            let (now, name, mut out, mut whole) = (self.now(), key(number), [0; RECORD_BYTES], Vec::new());
+            let found = tier.get_in_pieces(now, &name, &mut out, |_, piece| whole.extend_from_slice(piece));
+            let found = found.map(|len| len.map(|_| whole));
+            let mut held = self.keys[number].clone();
+            held.now.retain(|what| found.as_ref().is_ok_and(|found| self.fits(*what, found.as_ref())));
+            assert!(
+                !held.now.is_empty(),
+                "key {number} {when}: {found:?} at {:?}, {:?}",
+                self.clock_s,
+                self.keys[number]
+            );
+            self.seen.expired += u64::from(found == Ok(None) && held.now.iter().all(Option::is_some));
+            // A value whose time may be over is there again where the clock is set back.
+            if found.is_ok_and(|found| found.is_some()) {
+                self.keys[number].now = held.now;
+            }
+        }
+        plan.reads.set(reads);
+    }
+
+    /// Offers a call until it is taken, refused, or given up.
+    fn offer<const U: usize, const S: usize, T>(
+        &mut self,
+        tier: &mut Tier<'_, '_, U, S>,
+        mut call: impl FnMut(&mut Tier<'_, '_, U, S>, Now) -> Result<T, PutError>,
+    ) -> Result<T, PutError> {
+        let is_faulty = tier.medium().plan.reads.get() + tier.medium().plan.changes.get() > 0;
+        for _ in 0..if is_faulty { 60 } else { POLLS_MAX } {
+            match call(tier, self.now()) {
+                Err(PutError::Busy | PutError::NeedsCompaction) if tier.medium().flash.has_power() => {
+                    self.ms += 20;
+                    let now = self.now();
+                    let work = tier.poll(now, 6);
+                    assert!(work.erases <= 1 && work.bytes_programmed <= S as u32, "I-GC-3: {work:?}");
+                }
+                result => return result,
+            }
+        }
+        assert!(is_faulty, "I-GC-2: put off for ever: {:?}", tier.figures());
+        Err(PutError::Busy)
+    }
+
+    /// Notes what came of a call that makes a key have something else.
+    fn note(&mut self, number: usize, what: Option<What>, result: Result<(), PutError>) {
+        match result {
+            Ok(()) => self.keys[number] = Held { now: vec![what], or: Vec::new() },
+            Err(PutError::Medium(_)) => self.keys[number].or.push(what),
+            Err(PutError::Damaged | PutError::Collision | PutError::NotMounted) => panic!("{result:?}"),
+            Err(_) => {}
+        }
+    }
+
+    fn drawn(&mut self, len_max: u64, is_timed: bool) -> (What, Option<u32>) {
+        self.writes += 1;
+        self.now();
+        let ttl_s = is_timed.then(|| u32::try_from(self.rng.below(90)).unwrap_or(0));
+        let expires_s = ttl_s.map(|ttl_s| (self.clock_s.0 + ttl_s, self.clock_s.1 + ttl_s));
+        (What { write: self.writes, len: 4 + self.rng.index(len_max as usize), expires_s }, ttl_s)
+    }
+
+    fn put<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>, number: usize) {
+        let is_timed = self.rng.permille(300);
+        let (what, ttl_s) = self.drawn(100, is_timed);
+        let (name, bytes) = (key(number), what.bytes());
+        let result = self.offer(tier, |tier, now| match ttl_s {
+            Some(ttl_s) => tier.put_with_ttl(now, &name, &bytes, ttl_s),
+            None => tier.put(now, &name, &bytes),
+        });
+        self.note(number, Some(what), result);
+    }
+
+    /// Goes on with the long value that was begun, or begins one.
+    fn put_long<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>, number: usize) {
+        let Some((number, what, mut at)) = self.begun.take().filter(|_| self.rng.permille(900)) else {
+            let is_timed = self.rng.permille(300);
+            let (what, ttl_s) = self.drawn(300, is_timed);
+            let result = self.offer(tier, |tier, now| tier.begin(now, &key(number), ttl_s));
+            self.begun = result.ok().map(|()| (number, what, 0));
+            return;
+        };
+        let (name, bytes) = (key(number), what.bytes());
+        while at < bytes.len() {
+            let piece = &bytes[at..(at + 1 + self.rng.index(90)).min(bytes.len())];
+            if self.offer(tier, |tier, now| tier.put_piece(now, &name, piece)).is_err() {
+                self.begun = Some((number, what, at));
+                return;
+            }
+            at += piece.len();
+        }
+        let result = self.offer(tier, |tier, now| tier.commit(now, &name));
+        self.seen.longs += u64::from(result.is_ok());
+        self.begun = result.is_err().then_some((number, what, at));
+        self.note(number, Some(what), result);
+    }
+
+    fn step<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>) {
+        let number = self.rng.index(KEYS);
+        match self.rng.below(100) {
+            0..45 => self.put(tier, number),
+            45..58 => {
+                let name = key(number);
+                let result = self.offer(tier, |tier, now| tier.remove(now, &name).map(drop));
+                self.note(number, None, result);
+            }
+            58..78 => self.put_long(tier, number),
+            78..86 => while self.offer(tier, |tier, now| tier.sweep(now)) == Ok(true) {},
+            86..90 => {
+                // A full queue gives it back.
+                let _ = tier.schedule(CompactionTask::ALL[self.rng.index(4)]);
+            }
+            90..95 => {
+                let ms = self.rng.below(30_000);
+                self.ms += ms;
+                self.wall_s += u32::try_from(ms / 1_000).unwrap_or(0);
+            }
+            _ => {
+                let now = self.now();
+                let _ = tier.poll(now, 40);
+                while tier.take_report().is_some() {}
+            }
+        }
+    }
+}
+
+impl World {
+    /// A life from power-up to its end or a cut. In the last one nothing goes wrong.
+    fn live<const U: usize, const S: usize, const N: usize>(
+        &mut self,
+        flash: &mut Flash<U, S>,
+        config: FlashConfig,
+        is_last: bool,
+    ) {
+        flash.power_on();
+        (self.ms, self.begun) = (0, None);
+        self.wall_s = match self.rng.below(4) {
+            0 => self.wall_s + u32::try_from(self.rng.below(60)).unwrap_or(0),
+            1 => self.wall_s - u32::try_from(self.rng.below(60)).unwrap_or(0),
+            _ => self.wall_s,
+        };
+        let shares = |rng: &mut Rng| Cell::new(if is_last { 0 } else { [0, 0, 30, 300][rng.index(4)] });
+        let is_cut = !is_last && self.rng.permille(700);
+        let changes_max = [4, 20, 100, 400][self.rng.index(4)];
+        let plan = Plan {
+            rng: RefCell::new(Rng::new(self.rng.next_u64())),
+            reads: shares(&mut self.rng),
+            changes: shares(&mut self.rng),
+            cut_in: Cell::new(is_cut.then(|| self.rng.below(changes_max))),
+            failed: Cell::new(0),
+        };
+        // Mounts that fail change nothing.
+        for attempt in 0..4 {
+            let reads = plan.reads.take();
+            plan.reads.set(if attempt < 3 { reads / 8 } else { 0 });
+            let mut memory = FlashMemory::<N, { buckets_for(120) }, RECORD_BYTES>::new();
+            let medium = Faulty { flash: &mut *flash, plan: &plan };
+            let mut tier = FlashTier::new(config, &mut memory, medium).unwrap();
+            let mounted = tier.mount(Now { monotonic_ms: 0, wall_s: self.wall_s });
+            assert!(mounted.is_ok() || attempt < 3 || !tier.medium().flash.has_power(), "{mounted:?}");
+            plan.reads.set(reads);
+            if mounted.is_ok() || !tier.medium().flash.has_power() {
+                if mounted.is_ok() {
+                    self.lived(&mut tier, is_last);
+                }
+                self.seen.cuts += u64::from(!tier.medium().flash.has_power());
+                break;
+            }
+        }
+        self.seen.failed += plan.failed.get();
+    }
+
+    fn lived<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>, is_last: bool) {
+        self.clock_s = (self.wall_s, self.clock_s.1.max(self.wall_s));
+        for held in &mut self.keys {
+            held.now.append(&mut held.or);
+        }
+        self.check(tier, "after a mount");
+        for step in 0..self.rng.below(160) {
+            self.step(tier);
+            if !tier.medium().flash.has_power() {
+                return;
+            }
+            if step % 16 == 0 {
+                self.check(tier, "on the way");
+            }
+        }
+        self.check(tier, "at the end of a life");
+        for number in 0..if is_last { KEYS } else { 0 } {
+            let name = key(number);
+            let removed = self.offer(tier, |tier, now| tier.remove(now, &name).map(drop));
+            self.note(number, None, removed);
+            assert_eq!(removed, Ok(()), "a remove always fits");
+            self.put(tier, number);
+        }
+        self.check(tier, "after what was left");
+    }
+}
+
+fn lives<const U: usize, const S: usize, const N: usize>(seeds: core::ops::Range<u64>) {
+    let mut seen = Seen::default();
+    for seed in seeds.step_by(STRIDE) {
+        let mut rng = Rng::new(seed);
+        let erase_value = [0xFF, 0xFF, 0x00][rng.index(3)];
+        let config = FlashConfig {
+            wear_spread_max: [1, 16, u32::MAX][rng.index(3)],
+            time_every_s: [1, 60][rng.index(2)],
+            ..FlashConfig::new(S as u32, 9)
+        };
+        let mut flash: Flash<U, S> = Flash::new(N, erase_value);
+        let keys = vec![Held { now: vec![None], or: Vec::new() }; KEYS];
+        let (wall_s, begun) = (10_000, None);
+        let mut world =
+            World { rng, keys, writes: 0, wall_s, ms: 0, clock_s: (0, 0), begun, seen: Seen::default() };
+        in_case(
+            || format!("seed {seed}, units of {U}, {N} sectors of {S}"),
+            || {
+                for life in 0..12 {
+                    world.live::<U, S, N>(&mut flash, config, life == 11);
+                }
+            },
+        );
+        let Seen { cuts, failed, longs, expired } = world.seen;
+        seen = Seen {
+            cuts: seen.cuts + cuts,
+            failed: seen.failed + failed,
+            longs: seen.longs + longs,
+            expired: seen.expired + expired,
+        };
+    }
+    println!("{U} {S} {N}: {seen:?}");
+    assert!(seen.cuts > 50 && seen.failed > 50 && seen.longs > 50 && seen.expired > 50, "{seen:?}");
+}
+
+#[test]
+fn lives_in_which_all_goes_wrong_lose_nothing_on_units_of_a_byte() {
+    lives::<1, 512, 14>(0..600);
+}
+
+#[test]
+fn lives_in_which_all_goes_wrong_lose_nothing_on_units_of_four_bytes() {
+    lives::<4, 512, 12>(1_000..1_600);
+}
+
+#[test]
+fn lives_in_which_all_goes_wrong_lose_nothing_on_units_of_thirty_two_bytes() {
+    lives::<32, 1024, 16>(2_000..2_600);
+}
