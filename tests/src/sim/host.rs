@@ -312,10 +312,16 @@ impl Host for ModelHost {
         let asked = &mut self.asked;
         asked.reconciled += 1;
         asked.reconciled_bytes += u64::from(placed.record_bytes);
-        match self.entries.get(hash) {
-            Some(entry) if entry.newest.placed.version >= placed.version => None,
-            _ => Some(self.place(hash, placed, true)),
+        let newest = self.entries.get(hash).map(|entry| entry.newest);
+        if newest.is_some_and(|newest| newest.placed.version >= placed.version) {
+            return None;
         }
+        // The tombstone of an eviction whose write failed, and is there after all.
+        let hides_a_value = newest.is_some_and(|n| n.is_live && n.placed.kind == Kind::Value);
+        if self.evicts && hides_a_value && placed.kind == Kind::Tombstone {
+            self.told.push(Told::Evicted(*hash));
+        }
+        Some(self.place(hash, placed, true))
     }
 
     fn damaged(&mut self, hash: &KeyHash, at: Location) {
