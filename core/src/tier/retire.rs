@@ -63,11 +63,12 @@ impl Retire {
     }
 
     fn pick<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
-        if log.is_backing_off(now) || (log.leaving() == 0 && !log.has_suspects()) {
+        if log.is_backing_off(now) || log.leaving() == 0 {
             return Poll::Idle;
         }
         let synced = log.syncs.synced;
-        let is_clear = !log.has_suspects() && synced >= log.syncs.suspects_clear;
+        let has_suspects = log.has_suspects();
+        let is_clear = !has_suspects && synced >= log.syncs.suspects_clear;
         let (mut step, mut dead) = (None, None);
         for (index, segment) in (0u32..).zip(log.segments.iter()) {
             let is_due = segment.mark <= synced;
@@ -83,7 +84,9 @@ impl Retire {
                     continue;
                 }
                 SegmentState::Sealed
-                    if segment.live_records == 0 && !segment.is_damaged && is_long_proven =>
+                    if segment.live_records == 0
+                        && !segment.is_damaged
+                        && (is_long_proven || !has_suspects) =>
                 {
                     dead = dead.or(Some(index));
                     continue;
@@ -106,15 +109,17 @@ impl Retire {
         }
     }
 
-    /// While the mover is at what is under suspicion, and may wait for the room to write it again, it brings no segment that has
-    /// long been dead: one is taken as it lies.
+    /// While the mover waits for room to relocate to, which failures took from it, it brings no segment that is dead: one is taken
+    /// as it lies. Under suspicion only one that was dead by the last sync before it.
     fn take_dead(log: &mut Log<'_>, dead: Option<u32>) -> Poll {
         let is_under_way = log.count(SegmentState::Freeing) + log.count(SegmentState::Erased) > 0;
-        let Some(index) = dead.filter(|_| !is_under_way && log.free() <= 1 && log.has_suspects()) else {
-            return Poll::Idle;
-        };
+        let is_needed = !is_under_way && log.free() <= 1 && log.count(SegmentState::Victim) > 0;
+        let Some(index) = dead.filter(|_| is_needed) else { return Poll::Idle };
+        if let Some(segment) = log.set_state(index, SegmentState::Emptied) {
+            let died = segment.mark;
+            log.syncs.want_mark(died);
+        }
         log.counters.victims += 1;
-        log.set_state(index, SegmentState::Emptied);
         Poll::Again
     }
 
