@@ -413,3 +413,11 @@ fn eviction_under_way_when_the_tier_is_closed() {
 fn histories_with_failures_at_every_turn_keep_the_invariants() {
     (0..7_000).step_by(STRIDE).for_each(live_faulty);
 }
+
+// In the first, failures that put nothing in doubt took the room that the mover waited for in the middle of a victim, while dead
+// segments lay about. In the second, with one stream, a copy went behind the tombstone of an eviction that was not written yet, and
+// outranked it: a rebuild brought the key back.
+#[test]
+fn mover_without_room_and_copy_behind_an_eviction() {
+    [118_280, 219_206].into_iter().for_each(live_faulty);
+}

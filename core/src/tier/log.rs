@@ -95,6 +95,8 @@ pub(super) struct Log<'m> {
     pub(super) retry_at_ms: u64,
     pub(super) retry_wait_ms: u64,
     pub(super) counters: Counters,
+    /// Whether relocation has found no place since it last had one, and none may be opened for it.
+    pub(super) is_starved: bool,
     /// Whether an engine asked for something of another that was polled before it.
     pub(super) is_stirred: bool,
     generation: u32,
@@ -136,6 +138,7 @@ impl<'m> Log<'m> {
             retry_at_ms: 0,
             retry_wait_ms: RETRY_WAIT_MS_MIN,
             counters: Counters::default(),
+            is_starved: false,
             is_stirred: false,
             generation: 0,
         }

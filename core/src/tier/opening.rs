@@ -108,6 +108,7 @@ impl Log<'_> {
             return Err(AppendError::Busy);
         };
         if !self.may_open(stream, is_freed) {
+            self.is_starved |= !is_freed && matches!(stream, Stream::Young | Stream::Old);
             return Err(AppendError::Busy);
         }
         if self.opening.state == State::Idle && self.is_exhausted() {

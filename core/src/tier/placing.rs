@@ -2,7 +2,7 @@
 
 use super::config::{Pending, Stream, Streams};
 use super::log::Log;
-use super::slot::SlotState;
+use super::slot::{Slot, SlotState};
 use super::{AppendError, Fresh, Now, Placed, Released};
 use crate::log::{Checksum, FooterEntry, KeyHash, Kind, Location, RecordHeader, Version};
 
@@ -185,8 +185,12 @@ impl Log<'_> {
         stream: Stream,
         incoming: &Incoming<'_>,
     ) -> Result<Location, AppendError> {
-        // What has no origin ranks by its place: nothing of its key may be on its way that was appended before.
-        if self.config.streams == Streams::One && self.slots.iter().any(|s| s.first_unwritten().is_some()) {
+        // What has no origin ranks by its place: nothing of its key may be on its way that was appended before, by a client or
+        // by an eviction, whose tombstone a copy behind it would outrank.
+        let is_replaced = |s: &Slot<'_>| incoming.moved_from.is_some_and(|from| s.replaces(from.location));
+        if self.config.streams == Streams::One
+            && self.slots.iter().any(|s| s.first_unwritten().is_some() || is_replaced(s))
+        {
             self.flush();
             return Err(AppendError::Busy);
         }
@@ -206,6 +210,7 @@ impl Log<'_> {
             self.is_stirred = true;
             return Err(AppendError::Busy);
         }
+        self.is_starved &= is_freed;
         self.place(index, incoming)
     }
 

@@ -113,7 +113,8 @@ impl Retire {
     /// as it lies. Under suspicion only one that was dead by the last sync before it.
     fn take_dead(log: &mut Log<'_>, dead: Option<u32>) -> Poll {
         let is_under_way = log.count(SegmentState::Freeing) + log.count(SegmentState::Erased) > 0;
-        let is_needed = !is_under_way && log.free() <= 1 && log.count(SegmentState::Victim) > 0;
+        let is_short = log.is_starved || log.has_suspects() && log.free() <= 1;
+        let is_needed = is_short && !is_under_way && log.count(SegmentState::Victim) > 0;
         let Some(index) = dead.filter(|_| is_needed) else { return Poll::Idle };
         if let Some(segment) = log.set_state(index, SegmentState::Emptied) {
             let died = segment.mark;

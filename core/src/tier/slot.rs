@@ -14,7 +14,9 @@ use super::config::{SlotMemory, Stream};
 use super::log::Log;
 use super::{Action, Host, MediumError, Now};
 use crate::cleanup::Ticket;
-use crate::log::{ENTRY_BYTES_MAX, FooterWriter, Freed, Geometry, Kind, SegmentState, TRAILER_BYTES};
+use crate::log::{
+    ENTRY_BYTES_MAX, FooterWriter, Freed, Geometry, Kind, Location, SegmentState, TRAILER_BYTES,
+};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SlotState {
@@ -122,6 +124,12 @@ impl<'m> Slot<'m> {
     pub(super) fn has_moved(&self) -> bool {
         let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
         waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.moved_from.is_some()))
+    }
+
+    /// Whether a record that takes the place of the one at `from` waits for publication.
+    pub(super) fn replaces(&self, from: Location) -> bool {
+        let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
+        waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.moved_from == Some(from)))
     }
 
     /// Returns whether that is news.
