@@ -37,11 +37,11 @@ pub use footer::{
 };
 pub use geometry::{Geometry, GeometryError, Identity, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_UNIT_MAX};
 pub use place::{KeyHash, Location, Version};
+pub(crate) use record::Mending;
 pub use record::{
     FREED_BYTES, Freed, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record,
     RecordError, RecordHeader, TIME_BYTES, mended_length, read_record,
 };
-pub(crate) use record::{LENGTH_BITS, mended_bytes};
 pub use segment::{
     FORMAT_VERSION, HASH_KEY_BYTES, HEADER_BYTES, HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES,
     Marker, Store,

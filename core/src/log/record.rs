@@ -281,7 +281,7 @@ pub fn read_record<'a>(
 }
 
 /// Bits that tell how long a record is, where its lengths are long: tag and lengths.
-pub(crate) const LENGTH_BITS: u8 = 8 * (1 + 6);
+const LENGTH_BITS: u8 = 8 * (1 + 6);
 
 /// How long the record at the start of `bytes` would be if a bit of its tag or lengths had turned over, in case its checksum
 /// says so; padding included.
@@ -290,7 +290,7 @@ pub(crate) const LENGTH_BITS: u8 = 8 * (1 + 6);
 ///
 /// # Bounds
 /// As [`read_record`].
-pub(crate) fn mended_bytes(geometry: &Geometry, sequence: u32, bytes: &[u8], bit: u8) -> Option<u32> {
+fn mended_bytes(geometry: &Geometry, sequence: u32, bytes: &[u8], bit: u8) -> Option<u32> {
     let mut mended = [0; RECORD_HEADER_BYTES_MAX as usize];
     let known = bytes.len().min(mended.len());
     mended.get_mut(..known)?.copy_from_slice(bytes.get(..known)?);
@@ -301,6 +301,30 @@ pub(crate) fn mended_bytes(geometry: &Geometry, sequence: u32, bytes: &[u8], bit
     let fields = mended.get(..header_bytes.checked_sub(4)?)?;
     let is_whole = payload.then(fields).then(&sequence.to_le_bytes()).value() == crc;
     is_whole.then(|| header.record_bytes(geometry))
+}
+
+/// Which bits of the tag and lengths of a damaged record were turned back so far, one a step.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Mending {
+    /// Where the record lies.
+    at: u32,
+    next: u8,
+}
+
+impl Mending {
+    /// Whether there is a bit left to turn back in the record at `at`: in another one than before there are all.
+    pub(crate) fn has_more(&mut self, at: u32) -> bool {
+        if self.at != at {
+            *self = Self { at, next: 0 };
+        }
+        self.next < LENGTH_BITS
+    }
+
+    /// Turns the next bit back: [`mended_bytes`].
+    pub(crate) fn step(&mut self, geometry: &Geometry, sequence: u32, bytes: &[u8]) -> Option<u32> {
+        self.next += 1;
+        mended_bytes(geometry, sequence, bytes, self.next - 1)
+    }
 }
 
 /// How long the record at the start of `bytes` is, padding included, where one bit of its tag or lengths has turned over and its

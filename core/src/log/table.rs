@@ -144,7 +144,8 @@ impl Segment {
         before
     }
 
-    /// What cleaning it gains, in bytes, of [`Geometry::usable_bytes`](super::Geometry::usable_bytes); zero where it would cost as much as it yields.
+    /// What cleaning it gains, in bytes, of [`Geometry::usable_bytes`](super::Geometry::usable_bytes); zero where it would cost as
+    /// much as it yields.
     #[must_use]
     pub const fn yield_bytes(&self, usable_bytes: u32, growth_bytes: u32) -> u32 {
         usable_bytes.saturating_sub(self.relocation_bytes(growth_bytes))

@@ -20,8 +20,8 @@ use super::scanner::identity;
 use super::{AppendError, Dropped, Host, MediumError, Now, Poll, Released, Standing};
 use crate::cleanup::Ticket;
 use crate::log::{
-    Checksum, Choice, Freed, Kind, LENGTH_BITS, Location, Reason, Record, RecordError, RecordHeader,
-    SegmentState, mended_bytes, read_record,
+    Checksum, Choice, Freed, Kind, Location, Mending, Reason, Record, RecordError, RecordHeader,
+    SegmentState, read_record,
 };
 
 /// What became of a victim.
@@ -57,8 +57,8 @@ pub(super) struct Mover {
     end: u32,
     /// Where the chunk in the lane begins.
     window: u32,
-    /// A record that does not validate, and the next bit of its tag and lengths to turn back.
-    mending: (u32, u8),
+    /// Of the record that does not validate.
+    mending: Mending,
     is_cancelled: bool,
     /// Failures of the medium before this victim.
     failures: u64,
@@ -74,7 +74,7 @@ impl Default for Mover {
             cursor: 0,
             end: 0,
             window: 0,
-            mending: (0, 0),
+            mending: Mending::default(),
             is_cancelled: false,
             failures: 0,
             finished: None,
@@ -138,7 +138,7 @@ impl Mover {
         self.failures = log.counters.failures;
         self.state = State::Copying;
         self.window = 0;
-        self.mending = (0, 0);
+        self.mending = Mending::default();
         log.copy.bytes = 0;
         let (stream, sequence) =
             log.segments.get(choice.segment as usize).map_or((0, 0), |s| (s.stream, s.sequence));
@@ -244,23 +244,15 @@ impl Mover {
     /// Turns one bit after the other of tag and lengths back, one a poll, as a scan does where segments get footers: the length
     /// that makes the checksum hold leads to what lies behind.
     fn mend(&mut self, log: &Log<'_>, bytes: &[u8], from: usize) -> Option<Step> {
-        if !log.config.has_footers {
-            return None;
-        }
-        if self.mending.0 != self.cursor {
-            self.mending = (self.cursor, 0);
-        }
-        let (_, bit) = self.mending;
-        if bit == LENGTH_BITS {
+        if !log.config.has_footers || !self.mending.has_more(self.cursor) {
             return None;
         }
         // The whole record has to be there.
         if from > 0 {
             return Some(Step::Read);
         }
-        self.mending.1 += 1;
-        let end = mended_bytes(&log.geometry, self.sequence, bytes, bit);
-        let bytes = end.filter(|bytes| self.cursor.saturating_add(*bytes) <= self.end);
+        let mended = self.mending.step(&log.geometry, self.sequence, bytes);
+        let bytes = mended.filter(|bytes| self.cursor.saturating_add(*bytes) <= self.end);
         let Some(bytes) = bytes else { return Some(Step::Again) };
         self.victim.damaged_records += 1;
         Some(Step::Next(bytes))

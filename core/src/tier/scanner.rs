@@ -7,9 +7,9 @@ use super::Host;
 use super::log::{LANE_SCAN, Log};
 use crate::cleanup::Ticket;
 use crate::log::{
-    Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, LENGTH_BITS, Location,
+    Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Mending,
     RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, SegmentState, Trailer, TrailerError, Version,
-    mended_bytes, read_record,
+    read_record,
 };
 
 /// What a scan found.
@@ -97,8 +97,8 @@ pub(super) struct Scanner {
     pub(super) is_torn: bool,
     /// Where a record was last looked for behind the doubt, unit by unit.
     search: Option<u32>,
-    /// A record that does not validate, and the next bit of its tag and lengths to turn back.
-    mending: (u32, u8),
+    /// Of the record that does not validate.
+    mending: Mending,
     /// Whether every record that was written is known to lie before `end`.
     is_bounded: bool,
     pub(super) has_footer: bool,
@@ -134,7 +134,7 @@ impl Scanner {
             doubt: None,
             is_torn: false,
             search: None,
-            mending: (0, 0),
+            mending: Mending::default(),
             is_bounded: known.used_bytes > 0,
             has_footer: false,
             narrow: None,
@@ -414,21 +414,14 @@ impl Scanner {
     /// records would be taken for them wherever a cut tears it.
     fn mend(&mut self, log: &Log<'_>, error: RecordError) -> Option<Scan> {
         let is_blank = error == RecordError::Blank && self.is_blank_as_a_header(log);
-        if !log.config.has_footers || self.narrow.is_some() || is_blank {
-            return None;
-        }
-        if self.mending.0 != self.cursor {
-            self.mending = (self.cursor, 0);
-        }
-        let (_, bit) = self.mending;
-        if bit == LENGTH_BITS {
+        if !log.config.has_footers || self.narrow.is_some() || is_blank || !self.mending.has_more(self.cursor)
+        {
             return None;
         }
         if self.window.0 != self.cursor {
             return Some(self.ask_records(log));
         }
-        self.mending.1 += 1;
-        let bytes = mended_bytes(&log.geometry, self.sequence, log.scan.filled(), bit);
+        let bytes = self.mending.step(&log.geometry, self.sequence, log.scan.filled());
         let end = bytes.and_then(|bytes| self.cursor.checked_add(bytes)).filter(|end| *end <= self.end);
         let Some(end) = end else { return Some(Scan::Again) };
         let offset = self.doubt.take().unwrap_or(self.cursor);
