@@ -173,8 +173,8 @@ fn record_of_a_codec_that_this_build_lacks_is_an_error_of_its_key_alone() {
     use crate::pool::{AllocationManager, PoolConfig};
     use crate::{ColdTier, ColdTierConfig, GetError};
     static CLOCK: ManualClock = ManualClock::new(NOW_S);
-    /// The record format has room for it; no codec has it yet.
-    const TAG: u8 = 6;
+    /// The record format has room for it; neither a codec nor the heads of devices have it.
+    const TAG: u8 = 5;
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).clock(&CLOCK).build().unwrap();
     let (segment_bytes, count) = (config.segment_bytes(), config.segment_count());
     let geometry = Geometry::new(segment_bytes, count, 1, 0x00, Identity::KeyedHash).unwrap();
