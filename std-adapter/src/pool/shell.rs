@@ -33,6 +33,18 @@ pub(super) struct Shell {
     ended: AtomicU64,
 }
 
+impl Shell {
+    const fn new() -> Self {
+        Self {
+            places: [const { Place(Mutex::new(None)) }; PARTITIONS_MAX as usize],
+            wake: Mutex::new(None),
+            tiers: AtomicU32::new(0),
+            tickets: AtomicU32::new(0),
+            ended: AtomicU64::new(0),
+        }
+    }
+}
+
 /// Names one opening of a shell.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Opened {
@@ -52,20 +64,14 @@ impl Opened {
         config: &PoolConfig,
         wake: Sender<()>,
     ) -> Result<Self, coldpress_core::pool::LimitsError> {
+        let free = FREE_SHELLS.lock().pop();
+        let shell = free.unwrap_or_else(|| Box::leak(Box::new(Shell::new())));
+        // Issued once the shell is ours, so that it is newer than all that ended in it.
         let generation = GENERATIONS.fetch_add(1, Ordering::Relaxed);
         let partitions = (0..config.partitions)
             .map(|_| Partition::new(config, generation).map(Box::new))
-            .collect::<Result<Vec<_>, _>>()?;
-        let free = FREE_SHELLS.lock().pop();
-        let shell = free.unwrap_or_else(|| {
-            Box::leak(Box::new(Shell {
-                places: [const { Place(Mutex::new(None)) }; PARTITIONS_MAX as usize],
-                wake: Mutex::new(None),
-                tiers: AtomicU32::new(0),
-                tickets: AtomicU32::new(0),
-                ended: AtomicU64::new(0),
-            }))
-        });
+            .collect::<Result<Vec<_>, _>>()
+            .inspect_err(|_| FREE_SHELLS.lock().push(shell))?;
         for (place, partition) in shell.places.iter().zip(partitions) {
             *place.0.lock() = Some(partition);
         }

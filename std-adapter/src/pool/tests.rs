@@ -266,6 +266,22 @@ fn dropped_manager_ends_every_handle() {
 }
 
 #[test]
+fn pools_opened_while_others_close_are_served() {
+    let config = small().build().unwrap();
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                // Each may get the shell that another has just put back.
+                for _ in 0..500 {
+                    let (_manager, coordinator) = AllocationManager::new(&config).unwrap();
+                    assert_eq!(trigger_defragmentation(&coordinator), Ok(0));
+                }
+            });
+        }
+    });
+}
+
+#[test]
 fn closing_pools_answer_the_requests_they_leave_undone() {
     let (mut manager, coordinator) = AllocationManager::new(&small().build().unwrap()).unwrap();
     let (release, reader) = hold_worker(coordinator.hot());
