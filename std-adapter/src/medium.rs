@@ -94,9 +94,11 @@ pub struct FileMedium {
 }
 
 impl FileMedium {
-    /// Takes a file as it is.
+    /// Takes a file as it is, and asks the system to read no more of it than it is told to: a record lies beside others that
+    /// nobody asked for, and what is read in a row is read in large pieces.
     #[must_use]
-    pub const fn new(file: File) -> Self {
+    pub fn new(file: File) -> Self {
+        read_no_further(&file);
         Self { file }
     }
 }
@@ -173,6 +175,15 @@ fn is_damage_on_linux(code: i32) -> bool {
 fn is_damage_on_linux(_: i32) -> bool {
     false
 }
+
+/// Only an advice: a system that does not take it reads more.
+#[cfg(target_os = "linux")]
+fn read_no_further(file: &File) {
+    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
+}
+
+#[cfg(not(target_os = "linux"))]
+fn read_no_further(_: &File) {}
 
 #[cfg(target_os = "linux")]
 fn forget_cached(file: &File) -> io::Result<()> {
