@@ -1,14 +1,19 @@
 //! The tier's wall clock (rule 11): it never goes back, and takes a jump beyond the bound only when that was confirmed.
 
 use super::{MountError, Now};
+use crate::log::KeyHash;
 
 /// What the log knows of the time.
 #[derive(Debug, Default)]
 pub(super) struct Clock {
     /// The newest wall clock taken over, in seconds.
     pub(super) now_s: u32,
-    /// The newest wall clock on the medium, in seconds.
+    /// The newest wall clock in the log, in seconds: on the medium, or on its way there.
     pub(super) written_s: u32,
+    /// The newest one whose write is complete.
+    landed_s: u32,
+    /// The newest one that a sync covers.
+    secured_s: u32,
     /// When a wall clock was taken over last, in milliseconds of the monotonic clock.
     observed_ms: u64,
     /// The jump that is being refused, in seconds.
@@ -33,6 +38,12 @@ enum Confirmed {
 
 /// How long a confirmation holds, in milliseconds.
 pub(super) const CONFIRMED_MS: u64 = 60_000;
+
+/// The time, in seconds, of a time record: it is known by its value.
+pub(super) fn time_of(hash: &KeyHash) -> u32 {
+    let [a, b, c, d, ..] = hash.0;
+    u32::from_le_bytes([a, b, c, d])
+}
 
 impl Clock {
     /// The next jump beyond the bound, or the one that is being refused, is taken.
@@ -68,6 +79,40 @@ impl Clock {
         self.observed_ms = now.monotonic_ms;
     }
 
+    /// The write of a time is complete.
+    pub(super) fn landed(&mut self, time_s: u32) {
+        self.landed_s = self.landed_s.max(time_s);
+    }
+
+    /// The newest time whose write is complete, for the sync that begins now.
+    pub(super) const fn landed_s(&self) -> u32 {
+        self.landed_s
+    }
+
+    /// Whether the newest time in the log is durable.
+    pub(super) const fn is_secured(&self) -> bool {
+        self.written_s <= self.secured_s
+    }
+
+    /// A sync covers this time.
+    pub(super) fn secure(&mut self, landed_s: u32) {
+        self.secured_s = self.secured_s.max(landed_s);
+    }
+
+    /// The write of a time failed: it is owed again, if it is still due by what was written before.
+    pub(super) fn lose_write(&mut self) {
+        self.written_s = self.landed_s;
+        self.is_owed = true;
+    }
+
+    /// A sync failed: times that it should have made durable are owed again.
+    pub(super) fn lose_sync(&mut self) {
+        if !self.is_secured() {
+            self.landed_s = self.secured_s;
+            self.lose_write();
+        }
+    }
+
     /// At a mount: the clock starts no earlier than the newest time on the medium, and no further from it than the bound.
     pub(super) fn start(&mut self, now: Now, newest_s: u32, jump_s_max: u32) -> Result<(), MountError> {
         let is_jump = newest_s > 0 && now.wall_s.abs_diff(newest_s) > jump_s_max;
@@ -78,7 +123,7 @@ impl Clock {
         self.confirmed = Confirmed::No;
         self.now_s = now.wall_s.max(newest_s);
         self.observed_ms = now.monotonic_ms;
-        self.written_s = newest_s;
+        (self.written_s, self.landed_s, self.secured_s) = (newest_s, newest_s, newest_s);
         Ok(())
     }
 }

@@ -11,6 +11,7 @@
 
 use core::ops::Range;
 
+use super::clock::time_of;
 use super::log::{LANE_SCAN, Log};
 use super::scanner::{Found, Scan, Scanner};
 use super::{Host, MediumError, MountError, MountReport, Now, Poll, Settled};
@@ -439,8 +440,7 @@ impl Mount {
         log.sequence_next = log.sequence_next.max(found.version.sequence.saturating_add(1));
         match found.kind {
             Kind::Time => {
-                let [a, b, c, d, ..] = found.hash.0;
-                self.newest_s = self.newest_s.max(u32::from_le_bytes([a, b, c, d]));
+                self.newest_s = self.newest_s.max(time_of(&found.hash));
             }
             Kind::Freed => {
                 let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };

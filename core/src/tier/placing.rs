@@ -216,22 +216,32 @@ impl Log<'_> {
 
     /// Writes the clock that is owed to the log, and wants it durable: what was dropped by it must not come back where the clock
     /// is set back before the next mount. A client's record would do that too, but none may come.
+    ///
+    /// One whose write or sync failed is owed again (see [`Clock`](super::clock::Clock)): it is placed anew, and written at the pace
+    /// of all that failed.
     pub(super) fn poll_time(&mut self) {
-        self.clock.is_owed &= self.is_time_due();
-        if !self.clock.is_owed {
-            return;
+        if self.clock.is_owed && self.is_time_due() {
+            self.place_time();
         }
-        let filling = self.slots.iter().position(|s| s.state == SlotState::Filling);
-        match filling {
-            Some(index) if self.note_time(index).is_ok() => {
-                self.clock.is_owed = false;
+        if self.clock.is_owed && !self.is_time_due() {
+            self.clock.is_owed = false;
+            if !self.clock.is_secured() {
                 self.syncs.want_all(self.appended);
                 self.flush();
             }
+        }
+    }
+
+    /// Puts the clock into an open segment, or asks for one.
+    fn place_time(&mut self) {
+        let filling = self.slots.iter().position(|s| s.state == SlotState::Filling);
+        match filling {
+            // Where there is no room, the segment is sealed or written, and a later poll does it.
+            Some(index) => drop(self.note_time(index)),
             None if self.opening.is_free_to_ask() => {
                 self.is_stirred |= self.take_opening(Stream::Old, false).is_ok();
             }
-            _ => {}
+            None => {}
         }
     }
 

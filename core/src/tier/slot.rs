@@ -352,7 +352,8 @@ impl Log<'_> {
                         self.unfree(freed.segment);
                     }
                 }
-                Kind::Freed | Kind::Time => {}
+                Kind::Freed => {}
+                Kind::Time => self.clock.lose_write(),
             }
         }
         self.close_slot(index, false);

@@ -44,6 +44,8 @@ struct InFlight {
     ticket: Ticket,
     mark: u64,
     position: u64,
+    /// The newest time whose write was complete.
+    landed_s: u32,
     is_clear: bool,
 }
 
@@ -94,7 +96,8 @@ impl Log<'_> {
         }
         let ticket = self.ticket(LANE_SYNC);
         let mark = self.syncs.completed;
-        self.syncs.in_flight = Some(InFlight { ticket, mark, position: written, is_clear });
+        let landed_s = self.clock.landed_s();
+        self.syncs.in_flight = Some(InFlight { ticket, mark, position: written, landed_s, is_clear });
         self.counters.syncs += 1;
         Some(Action::Sync { ticket })
     }
@@ -105,6 +108,7 @@ impl Log<'_> {
             Ok(()) => {
                 self.succeed();
                 self.syncs.synced = self.syncs.synced.max(sync.mark);
+                self.clock.secure(sync.landed_s);
                 if sync.is_clear {
                     self.syncs.synced_clear = self.syncs.synced_clear.max(sync.mark);
                     self.syncs.durable = self.syncs.durable.max(sync.position);
@@ -122,6 +126,7 @@ impl Log<'_> {
             self.abandon_slot(index, true, host);
         }
         self.abandon_opening();
+        self.clock.lose_sync();
         let (synced, completed) = (self.syncs.synced, self.syncs.completed);
         let synced_clear = self.syncs.synced_clear;
         for index in 0..self.geometry.segment_count() {
