@@ -20,11 +20,22 @@ pub const CACHE_ID_BYTES_MAX: usize = 64;
 
 const LOCK_NAME: &str = "LOCK";
 
-/// The directory of a tier, locked for as long as this value or a [`share`](Self::share_lock) of its lock lives.
+/// The directory of a tier, locked for as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Dir {
     path: PathBuf,
     lock: File,
+    is_left: bool,
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        // Said, not left to the closing of the file: a process that another thread starts just now holds everything that is open
+        // here until it runs its own program, and the lock with it.
+        if !self.is_left {
+            let _ = self.lock.unlock();
+        }
+    }
 }
 
 fn is_plain(cache_id: &str) -> bool {
@@ -120,13 +131,17 @@ impl Dir {
             }
             sync_dir(base_dir)?;
         }
-        Ok(Self { path, lock })
+        Ok(Self { path, lock, is_left: false })
     }
 
-    /// Another hold on the lock: the system lets go of it when the last one is dropped. A worker that outlives its tier keeps
-    /// the directory to itself by it.
+    /// Another hold on the lock. A worker that outlives its tier keeps the directory to itself by it: see [`leave`](Self::leave).
     pub(super) fn share_lock(&self) -> io::Result<File> {
         self.lock.try_clone()
+    }
+
+    /// Leaves the lock to workers that have a hold on it and did not end: the system lets go of it when the last one is dropped.
+    pub(super) fn leave(&mut self) {
+        self.is_left = true;
     }
 
     /// Opens the file of each partition, or makes them all. A file that is there is never made anew.
@@ -220,5 +235,25 @@ mod tests {
         for id in ["a", "sessions-2.v1_x", &"x".repeat(64)] {
             assert!(is_plain(id), "{id:?}");
         }
+    }
+
+    #[test]
+    fn lock_let_go_is_free_whoever_holds_its_file_and_one_that_is_left_is_not() {
+        let base = tempfile::tempdir().unwrap();
+        let lock = || Dir::lock(base.path(), "t");
+        let dir = lock().unwrap();
+        // As a process does that was started meanwhile.
+        let held = dir.share_lock().unwrap();
+        assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))));
+        drop(dir);
+        let mut dir = lock().unwrap();
+        drop(held);
+        assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))));
+        let held = dir.share_lock().unwrap();
+        dir.leave();
+        drop(dir);
+        assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))), "its worker is not over");
+        drop(held);
+        lock().unwrap();
     }
 }

@@ -4,7 +4,6 @@ use core::fmt;
 use core::ops::Deref;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::time::Duration;
-use std::fs::File;
 use std::io;
 use std::path::Path;
 use std::thread::{Builder, JoinHandle};
@@ -68,7 +67,7 @@ pub struct ColdTier {
     close_timeout: Duration,
     is_closed: bool,
     /// Released last, and shared by the workers: until all are over nobody else opens the directory.
-    _dir: Option<Dir>,
+    dir: Option<Dir>,
 }
 
 impl fmt::Debug for ColdTier {
@@ -149,10 +148,9 @@ impl ColdTier {
             None => new_store(config.settings.partitions)?,
         };
         let patience = config.settings.close_timeout;
-        let mut starting = Starting { cache_id, parts: Vec::new(), workers: Vec::new(), patience };
+        let mut starting = Starting { cache_id, parts: Vec::new(), workers: Vec::new(), patience, dir };
         for (partition, medium) in (0..).zip(media) {
-            let lock = dir.as_ref().map(Dir::share_lock).transpose()?;
-            starting.start(medium, partition, &config, store, &pools, lock)?;
+            starting.start(medium, partition, &config, store, &pools)?;
         }
         starting.await_mounts(config.settings.open_timeout, &store)?;
         let hot = pools.hot();
@@ -182,11 +180,11 @@ impl ColdTier {
         if let Some(first) = open.parts.first() {
             first.shell.has_background.store(settings.has_background(), Release);
         }
-        let workers = core::mem::take(&mut starting.workers);
+        let (workers, dir) = (core::mem::take(&mut starting.workers), starting.dir.take());
         let (gate, generation) = Gate::open(open);
         let close_timeout = config.settings.close_timeout;
         let handle = ColdTierHandle { gate, generation };
-        Ok(Self { handle, workers, pools, close_timeout, is_closed: false, _dir: dir })
+        Ok(Self { handle, workers, pools, close_timeout, is_closed: false, dir })
     }
 
     /// Returns the handle for other threads.
@@ -246,6 +244,7 @@ impl ColdTier {
             if !is_over(&worker, deadline) {
                 // It keeps its shell, its medium and its hold on the lock for as long as it is stuck: nobody else may have them.
                 tracing::error!(worker = worker.thread().name(), "the worker is stuck; it is left alone");
+                self.dir.iter_mut().for_each(Dir::leave);
                 outcome = outcome.and(Err(CloseError::TimedOut));
                 continue;
             }
@@ -297,6 +296,7 @@ struct Starting<'a> {
     workers: Vec<JoinHandle<()>>,
     /// How long workers that are given up may take to end.
     patience: Duration,
+    dir: Option<Dir>,
 }
 
 impl Starting<'_> {
@@ -307,8 +307,8 @@ impl Starting<'_> {
         config: &ColdTierConfig,
         store: Store,
         pools: &PoolCoordinator,
-        lock: Option<File>,
     ) -> Result<(), OpenError> {
+        let lock = self.dir.as_ref().map(Dir::share_lock).transpose()?;
         let (sender, messages) = bounded(MESSAGES_MAX);
         let (ready, mounted) = bounded(1);
         let syncer = Syncer::start(medium.try_clone()?, partition)?;
@@ -378,6 +378,7 @@ impl Drop for Starting<'_> {
                 shell.put_back();
             } else {
                 tracing::error!(worker = worker.thread().name(), "the worker is stuck; it is left alone");
+                self.dir.iter_mut().for_each(Dir::leave);
             }
         }
     }

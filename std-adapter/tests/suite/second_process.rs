@@ -2,6 +2,7 @@
 //!
 //! The other process is this test binary again, with a directory in its environment.
 
+use core::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
@@ -61,4 +62,28 @@ fn tier_open_in_another_process_is_refused_until_that_closes_it_or_dies() {
         assert!(tier.remove(b"child").unwrap());
         tier.close().unwrap();
     }
+}
+
+#[test]
+fn tier_closed_is_opened_again_at_once_whatever_processes_start_meanwhile() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while !is_over.load(SeqCst) {
+                    assert!(Command::new("true").status().unwrap().success());
+                }
+            });
+        }
+        let reopened = (0..50).try_for_each(|_| {
+            let tier = ColdTier::open(dir.path(), "test", config.clone(), pools.clone())?;
+            tier.close().unwrap();
+            Ok::<_, OpenError>(())
+        });
+        is_over.store(true, SeqCst);
+        reopened.unwrap();
+    });
 }
