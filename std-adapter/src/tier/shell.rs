@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::A
 
 use coldpress_core::log::KeyHash;
 use dashmap::{DashMap, Entry as Slot};
-use parking_lot::Mutex;
+use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Entry, Terms, Weight};
 use super::figures::{Board, Counts};
@@ -59,6 +59,39 @@ impl BuildHasher for OwnBits {
 
 type Map = DashMap<KeyHash, Entry, OwnBits>;
 
+/// One map, and the turn that a writer takes which finds it held.
+///
+/// The locks of the map let a reader in wherever another one is: among readers that come again and again, each with a long value
+/// to copy, a writer never gets in. So no reader begins while a writer that waits has the turn.
+#[derive(Debug)]
+struct Stripe {
+    map: Map,
+    turn: RwLock<()>,
+}
+
+impl Stripe {
+    fn new() -> Self {
+        let map = Map::with_capacity_and_hasher_and_shard_amount(0, OwnBits::default(), SHARDS);
+        Self { map, turn: RwLock::new(()) }
+    }
+
+    /// Looks at an entry; costs one load more than the map where no writer waits.
+    fn view<R>(&self, hash: &KeyHash, look: impl FnOnce(&Entry) -> R) -> Option<R> {
+        if self.turn.is_locked_exclusive() {
+            drop(self.turn.read());
+        }
+        self.map.get(hash).map(|entry| look(&entry))
+    }
+
+    /// Takes the place of an entry, for writing.
+    fn slot(&self, hash: &KeyHash) -> Slot<'_, KeyHash, Entry> {
+        self.map.try_entry(*hash).unwrap_or_else(|| {
+            let _turn = self.turn.write();
+            self.map.entry(*hash)
+        })
+    }
+}
+
 /// Sums over all entries of a shell; each equals a recount whenever no operation is under way.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
@@ -87,7 +120,7 @@ pub(crate) enum Beyond {
 /// The shared part of one partition.
 #[derive(Debug)]
 pub(crate) struct Shell {
-    stripes: Box<[Map]>,
+    stripes: Box<[Stripe]>,
     pub(crate) sums: Sums,
     pub(crate) counts: Counts,
     pub(crate) latencies: Latencies,
@@ -129,9 +162,9 @@ impl Shell {
 
     /// Empties the shell and puts it on the list. No other thread may use it any more.
     pub(crate) fn put_back(&'static self) {
-        for map in &self.stripes {
-            map.clear();
-            map.shrink_to_fit();
+        for stripe in &self.stripes {
+            stripe.map.clear();
+            stripe.map.shrink_to_fit();
         }
         self.sums.charge.store(0, Relaxed);
         self.sums.settled.store(0, Relaxed);
@@ -156,9 +189,8 @@ impl Shell {
     }
 
     fn new() -> Self {
-        let map = |_| Map::with_capacity_and_hasher_and_shard_amount(0, OwnBits::default(), SHARDS);
         Self {
-            stripes: (0..STRIPES).map(map).collect(),
+            stripes: (0..STRIPES).map(|_| Stripe::new()).collect(),
             sums: Sums::default(),
             counts: Counts::default(),
             latencies: Latencies::default(),
@@ -180,14 +212,14 @@ impl Shell {
         }
     }
 
-    /// The map of a key: by bytes of the hash that the maps themselves do not look at.
-    fn map(&self, hash: &KeyHash) -> Option<&Map> {
+    /// The stripe of a key: by bytes of the hash that the maps themselves do not look at.
+    fn stripe(&self, hash: &KeyHash) -> Option<&Stripe> {
         self.stripes.get(usize::from(hash.0[11]) % STRIPES)
     }
 
     /// Looks at an entry. `look` must do no more than read memory: a guard is held.
     pub(crate) fn view<R>(&self, hash: &KeyHash, look: impl FnOnce(&Entry) -> R) -> Option<R> {
-        self.map(hash)?.get(hash).map(|entry| look(&entry))
+        self.stripe(hash)?.view(hash, look)
     }
 
     /// Changes an entry, made if there is none and dropped if nothing is left in it, and keeps the sums right.
@@ -198,7 +230,7 @@ impl Shell {
         hash: &KeyHash,
         change: impl FnOnce(&mut Entry) -> R,
     ) -> Option<R> {
-        match self.map(hash)?.entry(*hash) {
+        match self.stripe(hash)?.slot(hash) {
             Slot::Occupied(mut slot) => {
                 let result = self.account(terms, slot.get_mut(), change);
                 if slot.get().is_vacant() {
@@ -226,7 +258,7 @@ impl Shell {
         (write, ceiling): (Weight, &Ceiling),
         change: impl FnOnce(&mut Entry) -> R,
     ) -> Option<Result<R, Beyond>> {
-        match self.map(hash)?.entry(*hash) {
+        match self.stripe(hash)?.slot(hash) {
             Slot::Occupied(mut slot) => {
                 let entry = slot.get_mut();
                 let reserved = self.reserve(entry.weigh(terms), entry.foresee(terms, write), ceiling);
@@ -273,15 +305,15 @@ impl Shell {
 
     /// The hashes of the keys in one stripe that have a value.
     pub(crate) fn hashes(&self, stripe: usize) -> Vec<KeyHash> {
-        let Some(map) = self.stripes.get(stripe) else { return Vec::new() };
-        map.iter().filter(|entry| entry.is_value()).map(|entry| *entry.key()).collect()
+        let Some(stripe) = self.stripes.get(stripe) else { return Vec::new() };
+        stripe.map.iter().filter(|entry| entry.is_value()).map(|entry| *entry.key()).collect()
     }
 
     /// Adds up all entries anew. Bounds: looks at every key.
     pub(crate) fn recount(&self, terms: &Terms) -> Weight {
         let mut sum = Weight::default();
-        for map in &self.stripes {
-            for entry in map {
+        for stripe in &self.stripes {
+            for entry in &stripe.map {
                 let weight = entry.weigh(terms);
                 sum.charge += weight.charge;
                 sum.settled += weight.settled;
@@ -304,7 +336,7 @@ impl Shell {
 
     /// Bytes of memory that the index takes: places of all maps, a control byte each, and what is pending.
     pub(crate) fn index_bytes(&self) -> u64 {
-        let places: usize = self.stripes.iter().map(Map::capacity).sum();
+        let places: usize = self.stripes.iter().map(|stripe| stripe.map.capacity()).sum();
         // A table of the map is at most seven eighths full when its capacity is reached.
         let slots = places as u64 * 8 / 7;
         slots * (size_of::<(KeyHash, Entry)>() as u64 + 1) + self.sums.pending_bytes.load(Relaxed)
@@ -313,7 +345,7 @@ impl Shell {
     /// Records in the index, stale tombstones included.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
-        self.stripes.iter().map(Map::len).sum()
+        self.stripes.iter().map(|stripe| stripe.map.len()).sum()
     }
 }
 
@@ -335,11 +367,15 @@ fn move_sum_within(sum: &AtomicU64, before: u64, after: u64, max: u64) -> Result
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coldpress_core::log::{Geometry, Identity};
+
+    fn terms() -> Terms {
+        Terms::new(Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap())
+    }
 
     #[test]
     fn shell_put_back_is_taken_again_and_empty() {
-        use coldpress_core::log::{Geometry, Identity};
-        let terms = Terms::new(Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap());
+        let terms = terms();
         let shell = Shell::take();
         for n in 0..1000u64 {
             let mut hash = KeyHash::default();
@@ -351,5 +387,35 @@ mod tests {
         assert!(shell.index_bytes() > 64_000);
         shell.put_back();
         assert_eq!((shell.entries(), shell.index_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn writer_gets_in_among_readers_that_leave_no_gap() {
+        use core::time::Duration;
+        use std::time::Instant;
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let terms = terms();
+        let (shell, hash) = (Shell::new(), KeyHash::default());
+        shell.mutate(&terms, &hash, |entry| entry.copies = 1).unwrap();
+        let (is_over, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (begun, readers) = (Instant::now(), 8);
+        std::thread::scope(|scope| {
+            for _ in 0..readers {
+                scope.spawn(|| {
+                    while !is_over.load(Relaxed) && begun.elapsed() < PATIENCE {
+                        // As long as the copy of a long value takes on a busy machine.
+                        shell.view(&hash, |_| std::thread::sleep(Duration::from_millis(1)));
+                        looks.fetch_add(1, Relaxed);
+                    }
+                });
+            }
+            while looks.load(Relaxed) < 10 * readers {
+                std::thread::yield_now();
+            }
+            (0..10).for_each(|_| shell.mutate(&terms, &hash, |entry| entry.copies += 1).unwrap());
+            is_over.store(true, Relaxed);
+        });
+        assert!(begun.elapsed() < PATIENCE, "it got in when the readers had gone");
+        assert_eq!(shell.view(&hash, |entry| entry.copies), Some(11));
     }
 }
