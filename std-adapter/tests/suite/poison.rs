@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use coldpress_std::{CloseError, ColdTier, CompactionTask, GetError, PutError, RemoveError, TierError};
 
-use crate::common::{FLUSHED, SYNCED, eventually, open_on, pools, small, value};
+use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open_on, pools, small, value};
 use crate::double::Double;
 
 /// Far more than being told takes.
@@ -89,5 +89,26 @@ fn worker_dies_while_clients_wait_for_room_and_they_are_told() {
         std::thread::sleep(Duration::from_millis(30));
         double.panics_on_write.store(true, SeqCst);
     });
+    check_poisoned(tier);
+}
+
+#[test]
+fn worker_dies_while_its_sync_is_stuck_and_all_who_wait_are_told() {
+    let (_manager, pools) = pools();
+    let config = small().op_timeout(PATIENCE).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"old", b"v", SYNCED).unwrap();
+    double.holds_syncs.store(true, SeqCst);
+    std::thread::scope(|scope| {
+        let syncs = double.syncs.load(SeqCst);
+        let waits = scope.spawn(|| tier.put_with(b"a", b"v", SYNCED));
+        eventually("its sync is stuck", || double.syncs.load(SeqCst) > syncs);
+        double.panics_on_write.store(true, SeqCst);
+        assert_eq!(tier.put_with(b"b", b"v", FLUSHED), Err(PutError::Tier(POISONED)));
+        assert_eq!(waits.join().unwrap(), Err(PutError::Tier(POISONED)));
+        assert!(!tier.is_open());
+    });
+    double.holds_syncs.store(false, SeqCst);
     check_poisoned(tier);
 }

@@ -149,7 +149,7 @@ impl Drop for Alarm {
 
 /// Runs a worker to its end: mounts, says so, serves until it is closed.
 pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
-    let mut alarm = Alarm { shell: setup.shell, is_armed: true };
+    let alarm = Alarm { shell: setup.shell, is_armed: true };
     let mut buffers = Buffers::new(&setup.config);
     let ready = setup.ready.clone();
     let machine = setup.config.machine(setup.store, setup.pools.timeout());
@@ -171,6 +171,8 @@ pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
     let mounted = span.in_scope(|| worker.mount());
     // It ends with the open that it is a part of.
     drop(span);
+    // It goes off before the worker is dropped, who may have to wait for a syncer that is stuck.
+    let mut alarm = alarm;
     match mounted {
         Ok(mounted) => {
             // Whoever opens the tier may have given up; then the channel of messages is closed too.
