@@ -16,9 +16,7 @@ use crossbeam_channel::bounded;
 
 use crate::pool::PoolCoordinator;
 pub use crate::tier::Analysis;
-use crate::tier::{
-    Background, ColdTierHandle, Durability, Message, Open, Scheduled, Shell, TierError, Told, wait_for,
-};
+use crate::tier::{Background, ColdTierHandle, Durability, Message, Open, Scheduled, Shell, TierError, Told};
 
 /// How a background worker that is started by hand goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -139,7 +137,7 @@ impl CompactionSystem {
     /// # Errors
     /// [`CompactionError::Full`] gives the task back; partitions that had room run it all the same.
     pub fn schedule_compaction(&self, task: CompactionTask) -> Result<(), CompactionError> {
-        self.schedule(task, None).map(|_| ())
+        self.schedule(task, None)
     }
 
     /// Queues a task and waits for what it did, over all partitions: figures are added up, those of the pools too; an outcome
@@ -156,11 +154,12 @@ impl CompactionSystem {
         let deadline = now.checked_add(timeout).unwrap_or_else(|| now + TIMEOUT_MAX);
         let parts = self.tier()?.enter(|open| open.parts.len())?;
         let (sender, reports) = bounded(parts);
-        let shells = self.schedule(task, Some(&sender))?;
+        let tier = self.tier()?;
+        self.schedule(task, Some(&sender))?;
         drop(sender);
         let mut whole: Option<Report> = None;
-        for shell in shells {
-            let report = wait_for(&reports, deadline, shell)?;
+        for part in 0..parts {
+            let report = tier.wait_for(part, &reports, deadline)?;
             whole = Some(whole.map_or(report, |whole| merged(whole, report)));
         }
         whole.ok_or(CompactionError::Tier(TierError::Closed))
@@ -170,7 +169,7 @@ impl CompactionSystem {
         &self,
         task: CompactionTask,
         report: Option<&crossbeam_channel::Sender<Report>>,
-    ) -> Result<Vec<&'static Shell>, CompactionError> {
+    ) -> Result<(), CompactionError> {
         let span = |partition: usize| tracing::info_span!("compaction", %task, partition);
         let scheduled = |partition| Scheduled {
             report: report.cloned(),
@@ -179,15 +178,13 @@ impl CompactionSystem {
         };
         let message =
             |partition, accepted| Message::Schedule { task, accepted, scheduled: scheduled(partition) };
-        let mut shells = Vec::new();
         let mut outcome = Ok(());
         for answer in self.tier()?.ask_each(message)? {
             if answer.wait()?.is_err() {
                 outcome = Err(CompactionError::Full(task));
             }
-            shells.push(answer.shell);
         }
-        outcome.map(|()| shells)
+        outcome
     }
 
     /// Lets the tier's workers look for something to do at every interval: they drop what is expired, compact, and compact
@@ -426,5 +423,39 @@ mod tests {
         take(0);
         assert_eq!(system.stop(), Ok(()));
         assert!(!system.has_background_worker());
+    }
+
+    #[test]
+    fn stop_that_meets_a_start_half_way_stops_it_everywhere() {
+        let base_dir = tempfile::tempdir().unwrap();
+        let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
+        let (_manager, pools) = AllocationManager::new(&pools).unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(8 << 20).partitions(2).build().unwrap();
+        let tier = ColdTier::open(base_dir.path(), "t", config, pools).unwrap();
+        let background = || Background { interval: Duration::from_millis(1), pools: None };
+        let stopped = bounded(1);
+        let stop = || {
+            tier.compaction().stop().unwrap();
+            let _ = stopped.0.send(());
+        };
+        std::thread::scope(|scope| {
+            let claim = |open: &Open| {
+                let is_first = !open.parts[0].shell.has_background.swap(true, AcqRel);
+                scope.spawn(stop);
+                // Long enough for a stop that does not wait for the start.
+                let _ = stopped.1.recv_timeout(Duration::from_millis(100));
+                is_first
+            };
+            assert_eq!(tier.tell(claim, || Message::Background(Some(background()))), Ok(Told::All));
+        });
+        assert!(!tier.compaction().has_background_worker());
+        // Behind all that they began by themselves.
+        let run = || tier.compaction().run_compaction(CompactionTask::CompactData, Duration::from_secs(120));
+        while let Err(error) = run() {
+            assert_eq!(error, CompactionError::Full(CompactionTask::CompactData));
+        }
+        let before = tier.figures().compactions;
+        std::thread::sleep(Duration::from_millis(100));
+        assert_eq!(tier.figures().compactions, before, "no worker goes on by itself");
     }
 }

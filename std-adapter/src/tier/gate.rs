@@ -94,6 +94,8 @@ pub(crate) struct Open {
     pub(crate) limits: Limits,
     pub(crate) hash_key: [u8; HASH_KEY_BYTES],
     pub(crate) clock: &'static dyn Clock,
+    /// Held while all partitions are told something, so that each is told the same last.
+    pub(crate) telling: Mutex<()>,
     /// The pools and this tier's number in them, where hot values are kept.
     pub(crate) hot: Option<(HotPools, u32)>,
 }
@@ -225,13 +227,42 @@ impl Gate {
     /// Looks at the tier that was opened in `generation`. `look` may read the medium; it must not wait for a worker, nor
     /// pass a gate.
     pub(crate) fn enter<R>(&self, generation: u64, look: impl FnOnce(&Open) -> R) -> Result<R, TierError> {
-        if self.closed.load(Acquire) >= generation {
-            return Err(TierError::Closed);
-        }
-        let life = self.life.read();
+        let is_closed = || self.closed.load(Acquire) >= generation;
+        let life = match self.life.try_read() {
+            Some(life) => life,
+            // Whoever closes it says so first, and may have to wait for the lock.
+            None if is_closed() => return Err(TierError::Closed),
+            None => self.life.read(),
+        };
         match &life.open {
-            Some(open) if life.generation == generation => Ok(look(open)),
+            // A close that came to nothing leaves all behind the gate.
+            Some(open) if life.generation == generation && !is_closed() => Ok(look(open)),
             _ => Err(TierError::Closed),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{AllocationManager, PoolConfig};
+    use crate::tier::{ColdTier, ColdTierConfig};
+
+    #[test]
+    fn operation_that_a_close_held_up_does_not_begin_when_the_close_gives_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
+        let tier = ColdTier::open(dir.path(), "t", config, pools).unwrap();
+        let handle = tier.handle();
+        std::thread::scope(|scope| {
+            // As a close does that waits for an operation.
+            let life = handle.gate.life.write();
+            let late = scope.spawn(move || handle.len());
+            std::thread::sleep(Duration::from_millis(50));
+            handle.gate.closed.fetch_max(handle.generation, Release);
+            drop(life);
+            assert_eq!(late.join().unwrap(), Err(TierError::Closed));
+        });
     }
 }

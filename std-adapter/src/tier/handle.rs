@@ -14,7 +14,6 @@ use super::gate::{Gate, Message, Open, Waiter};
 use super::iterate::Keys;
 use super::reserve::{Room, Told};
 use super::room::RoomWaiter;
-use super::shell::Shell;
 use crate::compaction::CompactionSystem;
 
 /// How long is waited at a time before the health of the tier is looked at.
@@ -193,8 +192,8 @@ impl ColdTierHandle {
         let parts = self.enter(|open| open.parts.len())?;
         let ask = |index| {
             let (reply, receiver) = bounded(1);
-            let shell = self.send_message(index, question(index, reply), deadline)?;
-            Ok(Answer { receiver, deadline, shell })
+            self.send_message(index, question(index, reply), deadline)?;
+            Ok(Answer { handle: *self, part: index, receiver, deadline })
         };
         (0..parts).map(ask).collect()
     }
@@ -222,12 +221,7 @@ impl ColdTierHandle {
     }
 
     /// Sends a message that is no write, waiting for a place in the queue where so many are on their way.
-    fn send_message(
-        &self,
-        part: usize,
-        message: Message,
-        deadline: Instant,
-    ) -> Result<&'static Shell, TierError> {
+    fn send_message(&self, part: usize, message: Message, deadline: Instant) -> Result<(), TierError> {
         let mut message = Some(message);
         let mut waiter = None;
         loop {
@@ -238,7 +232,7 @@ impl ColdTierHandle {
                 Ok::<_, TierError>(part.shell)
             })??;
             if message.is_none() {
-                return Ok(shell);
+                return Ok(());
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -255,30 +249,75 @@ impl ColdTierHandle {
 
 /// An answer that a worker owes.
 pub(crate) struct Answer<R> {
+    handle: ColdTierHandle,
+    part: usize,
     receiver: Receiver<R>,
     deadline: Instant,
-    pub(crate) shell: &'static Shell,
 }
 
 impl<R> Answer<R> {
     pub(crate) fn wait(&self) -> Result<R, TierError> {
-        wait_for(&self.receiver, self.deadline, self.shell)
+        self.handle.wait_for(self.part, &self.receiver, self.deadline)
     }
 }
 
-/// Waits for the answer of a worker until the deadline; a worker that died answers nobody.
-pub(crate) fn wait_for<R>(receiver: &Receiver<R>, deadline: Instant, shell: &Shell) -> Result<R, TierError> {
+impl ColdTierHandle {
+    /// Waits for the answer of a partition's worker until the deadline. How the tier is, is asked at its gate: when the answer does
+    /// not come, the shell may be another tier's.
+    pub(crate) fn wait_for<R>(
+        &self,
+        part: usize,
+        receiver: &Receiver<R>,
+        deadline: Instant,
+    ) -> Result<R, TierError> {
+        let check = || self.enter(|open| open.part(part)?.check_alive()).and_then(|alive| alive);
+        wait_for(receiver, deadline, check)
+    }
+}
+
+/// Waits for the answer of a worker until the deadline. One that died, as `check` tells, answers nobody; one that ends in a close
+/// may answer yet.
+pub(super) fn wait_for<R>(
+    receiver: &Receiver<R>,
+    deadline: Instant,
+    check: impl Fn() -> Result<(), TierError>,
+) -> Result<R, TierError> {
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         match receiver.recv_timeout(left.min(WAIT_SLICE)) {
             Ok(answer) => return Ok(answer),
-            Err(RecvTimeoutError::Disconnected) if shell.ends_ms.load(Relaxed) != u64::MAX => {
-                return Err(TierError::Closed);
+            // It is over, in a close or without one.
+            Err(RecvTimeoutError::Disconnected) => return Err(check().err().unwrap_or(TierError::Poisoned)),
+            Err(RecvTimeoutError::Timeout) if check() == Err(TierError::Poisoned) => {
+                return Err(TierError::Poisoned);
             }
-            Err(RecvTimeoutError::Disconnected) => return Err(TierError::Poisoned),
-            Err(RecvTimeoutError::Timeout) if shell.health.is_poisoned() => return Err(TierError::Poisoned),
             Err(RecvTimeoutError::Timeout) if left.is_zero() => return Err(TierError::TimedOut),
             Err(RecvTimeoutError::Timeout) => {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pool::{AllocationManager, PoolConfig};
+    use crate::tier::{ColdTier, ColdTierConfig};
+
+    #[test]
+    fn answer_that_a_close_took_away_is_closed_whoever_has_the_shell_by_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
+        let open = || ColdTier::open(dir.path(), "t", config.clone(), pools.clone()).unwrap();
+        let tier = open();
+        let handle = tier.handle();
+        let (reply, receiver) = bounded::<()>(1);
+        drop(reply);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        assert_eq!(handle.wait_for(0, &receiver, deadline), Err(TierError::Poisoned), "nobody closed it");
+        tier.close().unwrap();
+        assert_eq!(handle.wait_for(0, &receiver, deadline), Err(TierError::Closed));
+        let _next = open();
+        assert_eq!(handle.wait_for(0, &receiver, deadline), Err(TierError::Closed));
     }
 }

@@ -53,7 +53,6 @@ pub(crate) use figures::Board;
 pub use figures::{SegmentView, TierFigures};
 pub(crate) use gate::{Background, Message, Open, Scheduled};
 pub use handle::ColdTierHandle;
-pub(crate) use handle::wait_for;
 pub(crate) use identity::key_hash;
 pub use index::Analysis;
 pub use iterate::Keys;

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use coldpress_core::log::Store;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use parking_lot::Mutex;
 use tracing::Span;
 
 use super::config::{ColdTierConfig, seconds};
@@ -175,6 +176,7 @@ impl ColdTier {
             },
             hash_key: store.hash_key,
             clock: settings.clock,
+            telling: Mutex::new(()),
             hot: settings.keeps_hot_values.then(|| (hot, hot.register_tier())),
         };
         if let Some(first) = open.parts.first() {
@@ -235,7 +237,8 @@ impl ColdTier {
             };
         let mut outcome = if is_stuck { Err(CloseError::TimedOut) } else { Ok(()) };
         for ((end, shell), worker) in ends.into_iter().zip(self.workers.drain(..)) {
-            let ended = match end.map(|end| wait_for(&end, deadline, shell)) {
+            let is_alive = || if shell.health.is_poisoned() { Err(TierError::Poisoned) } else { Ok(()) };
+            let ended = match end.map(|end| wait_for(&end, deadline, is_alive)) {
                 Some(Ok(result)) => result,
                 Some(Err(TierError::TimedOut)) => Err(CloseError::TimedOut),
                 None | Some(Err(_)) => Err(CloseError::Poisoned),

@@ -20,12 +20,12 @@ use super::config::{Durability, FullPolicy};
 use super::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending};
 use super::error::{BatchError, PutError, RemoveError, TierError};
 use super::gate::{Message, Open, Part, Waiter};
-use super::handle::{ColdTierHandle, wait_for};
+use super::handle::ColdTierHandle;
 use super::latency::Timed;
 use super::reserve::{Claim, Lack, reserve, reserve_place};
 use super::room::RoomWaiter;
 use super::scratch;
-use super::shell::{Beyond, QUEUED_MAX, Shell};
+use super::shell::{Beyond, QUEUED_MAX};
 use super::ttl::Ttl;
 use crate::pool::HotKey;
 
@@ -66,11 +66,11 @@ pub(super) enum Effect {
 /// What came of an attempt.
 enum Attempt {
     /// It is in the index and on its way; or there was nothing to remove, and what removed it is on its way.
-    Sent(&'static Shell, Effect),
+    Sent(Effect),
     /// There was nothing to remove.
     Nothing,
     /// Something is not there yet.
-    Wait(&'static Shell, Lack),
+    Wait(Lack),
 }
 
 /// Why an attempt ended the write.
@@ -289,17 +289,17 @@ impl ColdTierHandle {
                 write.waiter = Some(reply);
                 receiver
             });
-        let Some((shell, effect)) = self.send(write)? else { return Ok(false) };
+        let Some(effect) = self.send(write)? else { return Ok(false) };
         // From here on only the worker can answer: with no sender left, its end is seen.
         write.waiter = None;
         if let Some(receiver) = receiver {
-            wait_for(&receiver, write.deadline, shell)??;
+            self.wait_for(write.part, &receiver, write.deadline)??;
         }
         Ok(effect == Effect::Changed)
     }
 
     /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
-    fn send(&self, write: &mut Write) -> Result<Option<(&'static Shell, Effect)>, Refused> {
+    fn send(&self, write: &mut Write) -> Result<Option<Effect>, Refused> {
         let mut waiter: Option<RoomWaiter<'static>> = None;
         let mut lack = Lack::Queue;
         loop {
@@ -313,31 +313,27 @@ impl ColdTierHandle {
                     Some(waiter) => waiter.may_try(),
                 };
                 // Whoever gives up says what was lacking in the end.
-                if may_try || left.is_zero() {
-                    part.attempt(open, write)
-                } else {
-                    Ok(Attempt::Wait(part.shell, lack))
+                let attempt =
+                    if may_try || left.is_zero() { part.attempt(open, write)? } else { Attempt::Wait(lack) };
+                if let Attempt::Wait(lacking) = attempt {
+                    // Behind the gate: nobody comes to stand here once the tier is closed. What is given back from here on is
+                    // seen by the next attempt.
+                    waiter.get_or_insert_with(|| part.shell.room.waiter()).stand(lacking.line());
                 }
+                Ok::<_, Refused>(attempt)
             })??;
-            let shell = match attempt {
-                Attempt::Sent(shell, effect) => return Ok(Some((shell, effect))),
+            match attempt {
+                Attempt::Sent(effect) => return Ok(Some(effect)),
                 Attempt::Nothing => return Ok(None),
-                Attempt::Wait(shell, lacking) => {
-                    lack = lacking;
-                    shell
-                }
-            };
+                Attempt::Wait(lacking) => lack = lacking,
+            }
             if left.is_zero() {
                 return Err(lack.into());
             }
-            // What is given back from here on is seen by the next attempt.
-            let is_new = waiter.is_none();
-            let waiter = waiter.get_or_insert_with(|| shell.room.waiter());
-            waiter.stand(lack.line());
-            if !is_new {
+            if let (Some(mark), Some(waiter)) = (mark, &waiter) {
                 // The worker may be asleep; whether it could be woken shows at the next attempt.
                 let _ = self.enter(|open| open.part(write.part).map(Part::nudge));
-                waiter.wait(mark.unwrap_or_default(), left.min(WAIT_SLICE));
+                waiter.wait(mark, left.min(WAIT_SLICE));
             }
         }
     }
@@ -357,11 +353,11 @@ impl Part {
         let Some(pending) = &write.pending else { return Ok(Attempt::Nothing) };
         let bytes = pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES;
         if !reserve_place(&shell.queued, QUEUED_MAX) {
-            return Ok(Attempt::Wait(shell, Lack::Queue));
+            return Ok(Attempt::Wait(Lack::Queue));
         }
         if !reserve(&shell.sums.pending_bytes, bytes, open.limits.pending_bytes_max) {
             shell.queued.fetch_sub(1, Relaxed);
-            return Ok(Attempt::Wait(shell, Lack::Queue));
+            return Ok(Attempt::Wait(Lack::Queue));
         }
         let published = self.publish(open, write);
         // The sum has it from the entry now; the reservation goes.
@@ -419,7 +415,7 @@ impl Part {
         let most = claim.ceiling.settled;
         let available = match beyond {
             Beyond::Settled { available } => available,
-            Beyond::Charge => return Ok(Attempt::Wait(self.shell, Lack::Replacement)),
+            Beyond::Charge => return Ok(Attempt::Wait(Lack::Replacement)),
         };
         if open.limits.full == FullPolicy::Reject || needed > most {
             return Err(Refused::Full { needed, available });
@@ -427,7 +423,7 @@ impl Part {
         // A little more than is lacking, so that the next puts find room too.
         let lacking = needed - available + most / 128;
         self.shell.evict_bytes.fetch_max(lacking, Relaxed);
-        Ok(Attempt::Wait(self.shell, Lack::Capacity { needed, available }))
+        Ok(Attempt::Wait(Lack::Capacity { needed, available }))
     }
 
     /// Tells the worker of a write that is in the index.
@@ -450,7 +446,7 @@ impl Part {
                     let _ = waiter.reply.try_send(Ok(()));
                 }
                 self.shell.queued.fetch_sub(1, Relaxed);
-                return Ok(Attempt::Sent(self.shell, effect));
+                return Ok(Attempt::Sent(effect));
             }
         };
         // There is room: each such message has a place reserved. So it is the worker that is gone.
@@ -458,7 +454,7 @@ impl Part {
             self.shell.queued.fetch_sub(1, Relaxed);
             return Err(TierError::Poisoned.into());
         }
-        Ok(Attempt::Sent(self.shell, effect))
+        Ok(Attempt::Sent(effect))
     }
 }
 

@@ -66,12 +66,14 @@ pub(super) enum Room {
 }
 
 impl Open {
-    /// Sends a message to all partitions or to none. Every place is reserved before the first is sent.
+    /// Sends a message to all partitions or to none. Every place is reserved before the first is sent, and nothing comes between
+    /// the claim and the last: what was claimed last is what the workers were told last.
     pub(super) fn tell_all(
         &self,
         claim: impl Fn(&Self) -> bool,
         message: impl Fn() -> Message,
     ) -> Result<Room, TierError> {
+        let _told = self.telling.lock();
         self.parts.iter().try_for_each(Part::check_alive)?;
         let is_reserved = |part: &&Part| reserve_place(&part.shell.asked, ASKED_MAX);
         let reserved = self.parts.iter().take_while(is_reserved).count();

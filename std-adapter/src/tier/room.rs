@@ -89,6 +89,16 @@ impl Room {
         may_go(&state.queue, None) && (!is_value || may_go(&state.capacity, None))
     }
 
+    /// Sends away all who stand in a line: their tier is closed, and the next one must not wait for them to notice.
+    pub(crate) fn clear(&self) {
+        let mut state = self.state.lock();
+        state.queue.clear();
+        state.capacity.clear();
+        state.rung += 1;
+        drop(state);
+        self.bell.notify_all();
+    }
+
     /// Wakes all who wait; costs one load where nobody does.
     pub(crate) fn ring(&self) {
         if self.has_waiters() {
@@ -201,6 +211,26 @@ mod tests {
         assert!(second.may_try() && second.mark() != mark, "it was woken");
         drop(second);
         assert!(room.may_try(true));
+    }
+
+    #[test]
+    fn lines_that_were_cleared_hold_up_nobody_and_those_who_stood_there_leave_in_peace() {
+        let room = Room::default();
+        let (mut late, mut later) = (room.waiter(), room.waiter());
+        late.stand(Line::Queue);
+        later.stand(Line::Capacity);
+        age(&room);
+        assert!(!room.may_try(true) && !room.may_try(false));
+        let mark = late.mark();
+        room.clear();
+        assert!(room.may_try(true) && late.mark() != mark, "they were woken");
+        let mut new = room.waiter();
+        new.stand(Line::Queue);
+        drop((late, later));
+        age(&room);
+        assert!(new.may_try() && !room.may_try(false));
+        drop(new);
+        assert!(!room.has_waiters());
     }
 
     #[test]

@@ -173,6 +173,7 @@ impl Shell {
         self.counts.reset();
         self.latencies.reset();
         *self.board.lock() = Board::default();
+        self.room.clear();
         self.health.reset();
         self.queued.store(0, Relaxed);
         self.asked.store(0, Relaxed);
