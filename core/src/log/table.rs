@@ -39,6 +39,13 @@ pub enum SegmentState {
     Quarantined,
 }
 
+impl SegmentState {
+    /// Whether nothing live is left in it and it is on its way to be free.
+    pub(crate) const fn is_emptied(self) -> bool {
+        matches!(self, Self::Emptied | Self::Freeing | Self::Erased)
+    }
+}
+
 /// One segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

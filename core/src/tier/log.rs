@@ -68,6 +68,8 @@ pub(super) struct Log<'m> {
     pub(super) segments: &'m mut [Segment],
     /// How many segments are in each state.
     counts: [u32; STATES],
+    /// The first of those that are emptied and not free yet, in the order in which they were emptied.
+    emptied: Vec<u32, EMPTIED_KEPT>,
     /// Whether a segment may be under suspicion.
     pub(super) may_be_suspect: bool,
     pub(super) slots: Vec<Slot<'m>, SLOTS_MAX>,
@@ -104,6 +106,8 @@ pub(super) struct Log<'m> {
 
 /// How many states a segment has.
 const STATES: usize = SegmentState::Quarantined as usize + 1;
+/// How many emptied segments are found without a look at the table: more than there are but after a mount, or in a burst.
+const EMPTIED_KEPT: usize = 8;
 const RETRY_WAIT_MS_MIN: u64 = 10;
 const RETRY_WAIT_MS_MAX: u64 = 2_000;
 
@@ -120,6 +124,7 @@ impl<'m> Log<'m> {
             store: config.store,
             segments: memory.segments,
             counts,
+            emptied: Vec::new(),
             may_be_suspect: false,
             slots: memory.slots.into_iter().map(Slot::new).collect(),
             copy: Lane::new(memory.copy),
@@ -172,6 +177,13 @@ impl<'m> Log<'m> {
         [Victim, Emptied, Freeing, Erased].into_iter().map(|state| self.count(state)).sum()
     }
 
+    /// Those of them that are emptied, in that order; `None` where only a pass over the table finds them all.
+    pub(super) fn emptied(&self) -> Option<&[u32]> {
+        use SegmentState::{Emptied, Erased, Freeing};
+        let all: u32 = [Emptied, Freeing, Erased].into_iter().map(|state| self.count(state)).sum();
+        (self.emptied.len() == all as usize).then_some(&self.emptied)
+    }
+
     /// Changes the state of a segment; the only way to do so.
     pub(super) fn set_state(&mut self, index: u32, state: SegmentState) -> Option<&mut Segment> {
         let segment = self.segments.get_mut(index as usize)?;
@@ -180,6 +192,14 @@ impl<'m> Log<'m> {
         }
         if let Some(count) = self.counts.get_mut(state as usize) {
             *count += 1;
+        }
+        match (segment.state.is_emptied(), state.is_emptied()) {
+            (false, true) => {
+                // Where there is no place left for it, `emptied` says so.
+                let _ = self.emptied.push(index);
+            }
+            (true, false) => self.emptied.retain(|kept| *kept != index),
+            _ => {}
         }
         segment.state = state;
         Some(segment)

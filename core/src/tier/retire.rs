@@ -15,7 +15,7 @@ use super::placing::Incoming;
 use super::scanner::{Scan, Scanner};
 use super::{Action, Host, MediumError, Now, Poll};
 use crate::cleanup::Ticket;
-use crate::log::{Checksum, Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, SegmentState};
+use crate::log::{Checksum, Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, Segment, SegmentState};
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
@@ -66,36 +66,11 @@ impl Retire {
         if log.is_backing_off(now) || log.leaving() == 0 {
             return Poll::Idle;
         }
-        let synced = log.syncs.synced;
-        let has_suspects = log.has_suspects();
-        let is_clear = !has_suspects && synced >= log.syncs.suspects_clear;
-        let (mut step, mut dead) = (None, None);
-        for (index, segment) in (0u32..).zip(log.segments.iter()) {
-            let is_due = segment.mark <= synced;
-            let is_long_proven = segment.mark <= log.syncs.synced_clear;
-            let is_proven = is_due && is_clear || is_long_proven;
-            match segment.state {
-                SegmentState::Erased if is_due => step = Some((index, SegmentState::Erased)),
-                SegmentState::Freeing if is_due && log.scan.is_available() => {
-                    step = Some((index, SegmentState::Freeing));
-                }
-                SegmentState::Emptied if is_proven => {
-                    step = step.or(Some((index, SegmentState::Emptied)));
-                    continue;
-                }
-                SegmentState::Sealed
-                    if segment.live_records == 0
-                        && !segment.is_damaged
-                        && (is_long_proven || !has_suspects) =>
-                {
-                    dead = dead.or(Some(index));
-                    continue;
-                }
-                _ => continue,
-            }
-            break;
-        }
-        match step {
+        let due = match log.emptied() {
+            Some(kept) => Self::due(log, kept.iter().copied()),
+            None => Self::due(log, 0..log.geometry.segment_count()),
+        };
+        match due {
             Some((index, SegmentState::Erased)) => {
                 Self::finish(log, index);
                 while let Some(released) = host.erased(index) {
@@ -105,17 +80,49 @@ impl Retire {
             }
             Some((index, SegmentState::Freeing)) => self.begin_free(log, index),
             Some((index, SegmentState::Emptied)) => Self::append_freed(log, index),
-            _ => Self::take_dead(log, dead),
+            _ => Self::take_dead(log),
         }
+    }
+
+    /// The next of these segments to take a step with: one whose step before is durable, else one that is emptied for good.
+    fn due(log: &Log<'_>, among: impl Iterator<Item = u32>) -> Option<(u32, SegmentState)> {
+        let synced = log.syncs.synced;
+        let is_clear = !log.has_suspects() && synced >= log.syncs.suspects_clear;
+        let mut emptied = None;
+        for index in among {
+            let Some(segment) = log.segments.get(index as usize) else { continue };
+            let is_due = segment.mark <= synced;
+            match segment.state {
+                SegmentState::Erased if is_due => return Some((index, SegmentState::Erased)),
+                SegmentState::Freeing if is_due && log.scan.is_available() => {
+                    return Some((index, SegmentState::Freeing));
+                }
+                SegmentState::Emptied if is_due && is_clear || segment.mark <= log.syncs.synced_clear => {
+                    emptied = emptied.or(Some((index, SegmentState::Emptied)));
+                }
+                _ => {}
+            }
+        }
+        emptied
     }
 
     /// While the mover waits for room to relocate to, which failures took from it, it brings no segment that is dead: one is taken
     /// as it lies. Under suspicion only one that was dead by the last sync before it.
-    fn take_dead(log: &mut Log<'_>, dead: Option<u32>) -> Poll {
+    fn take_dead(log: &mut Log<'_>) -> Poll {
         let is_under_way = log.count(SegmentState::Freeing) + log.count(SegmentState::Erased) > 0;
-        let is_short = log.is_starved || log.has_suspects() && log.free() <= 1;
-        let is_needed = is_short && !is_under_way && log.count(SegmentState::Victim) > 0;
-        let Some(index) = dead.filter(|_| is_needed) else { return Poll::Idle };
+        let has_suspects = log.has_suspects();
+        let is_short = log.is_starved || has_suspects && log.free() <= 1;
+        if !is_short || is_under_way || log.count(SegmentState::Victim) == 0 {
+            return Poll::Idle;
+        }
+        let is_dead = |s: &Segment| {
+            s.state == SegmentState::Sealed
+                && s.live_records == 0
+                && !s.is_damaged
+                && (s.mark <= log.syncs.synced_clear || !has_suspects)
+        };
+        let dead = (0u32..).zip(log.segments.iter()).find(|(_, segment)| is_dead(segment));
+        let Some((index, _)) = dead else { return Poll::Idle };
         if let Some(segment) = log.set_state(index, SegmentState::Emptied) {
             let died = segment.mark;
             log.syncs.want_mark(died);
