@@ -38,7 +38,7 @@ fn committed(hot: HotPools) -> u64 {
 
 fn open(builder: ColdTierConfigBuilder, pools: &PoolCoordinator) -> (TempDir, ColdTier) {
     let dir = tempfile::tempdir().unwrap();
-    let config = builder.capacity_bytes(16 << 20).build().unwrap();
+    let config = builder.capacity_bytes(16 << 20).op_timeout(PATIENCE).build().unwrap();
     let tier = ColdTier::open(dir.path(), "t", config, pools.clone()).unwrap();
     (dir, tier)
 }

@@ -31,7 +31,7 @@ fn value(seed: u32) -> Vec<u8> {
 
 /// Puts, gets, removes, runs every task, closes.
 fn exercise(dir: &std::path::Path, pools: &PoolCoordinator) {
-    let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
+    let config = ColdTierConfig::builder().capacity_bytes(4 << 20).op_timeout(PATIENCE).build().unwrap();
     let tier = ColdTier::open(dir, "seen", config, pools.clone()).unwrap();
     for round in 0..6u32 {
         for key in 0..500u32 {

@@ -34,7 +34,8 @@ const KEYS: u64 = 240;
 const EXPIRY_SLACK_MS: u64 = 2_500;
 
 fn config() -> ColdTierConfig {
-    ColdTierConfig::builder().capacity_bytes(2 << 20).segment_bytes(32 << 10).build().unwrap()
+    let builder = ColdTierConfig::builder().capacity_bytes(2 << 20).segment_bytes(32 << 10);
+    builder.op_timeout(PATIENCE).close_timeout(PATIENCE).build().unwrap()
 }
 
 fn open(dir: &Path) -> (ColdTier, AllocationManager) {

@@ -16,7 +16,8 @@
 //! ```
 //! use coldpress_std::pool::{AllocationManager, HotKey, PoolConfig, trigger_defragmentation};
 //!
-//! let config = PoolConfig::builder().capacity_bytes(16 << 20).partitions(2).build()?;
+//! let patience = core::time::Duration::from_secs(60);
+//! let config = PoolConfig::builder().capacity_bytes(16 << 20).partitions(2).request_timeout(patience).build()?;
 //! let (manager, coordinator) = AllocationManager::new(&config)?;
 //!
 //! let hot = coordinator.hot();

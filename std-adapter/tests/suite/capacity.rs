@@ -2,6 +2,7 @@
 
 use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
+use std::collections::BTreeSet;
 
 use coldpress_std::{CodecId, ColdTier, FullPolicy, PutError};
 
@@ -151,30 +152,32 @@ fn evicting_tier_takes_every_put_and_keeps_what_is_read() {
     }
     let figures = tier.figures();
     assert!(figures.evicted_records > 3000 && figures.peak_bytes <= figures.capacity_bytes, "{figures:?}");
-    // The last eviction may still be under way.
-    eventually("evicting comes to rest", || {
-        let before = tier.figures().evicted_records;
-        std::thread::sleep(Duration::from_millis(50));
-        tier.figures().evicted_records == before
-    });
-    let held: Vec<u32> = (0..keys)
-        .filter(|key| match tier.get(&key.to_le_bytes()).unwrap() {
-            Some(found) => {
-                assert_eq!(found, value(*key, 0, 2000));
-                true
-            }
-            None => false,
-        })
-        .collect();
-    assert_eq!(held.len() as u64 + 1, tier.len().unwrap());
-    assert!(held.contains(&(keys - 1)) && !held.contains(&0));
+    let held = |tier: &ColdTier| -> BTreeSet<u32> {
+        let is_held = |key: &u32| {
+            let found = tier.get(&key.to_le_bytes()).unwrap();
+            assert!(found.as_ref().is_none_or(|found| *found == value(*key, 0, 2000)));
+            found.is_some()
+        };
+        (0..keys).filter(is_held).collect()
+    };
     tier.flush().unwrap();
+    // The last eviction may still be under way, and go on until the close.
+    let mut before = BTreeSet::new();
+    eventually("no eviction comes between", || {
+        before = held(&tier);
+        before.len() as u64 + 1 == tier.len().unwrap()
+    });
+    assert!(before.contains(&(keys - 1)) && !before.contains(&0));
     recount(&tier);
     drop(tier);
-    let tier = open(dir.path(), &config, &pools);
-    for key in 0..keys {
-        assert_eq!(tier.contains(&key.to_le_bytes()).unwrap(), held.contains(&key), "I-LOG-5: {key}");
-    }
+    let after = held(&open(dir.path(), &config, &pools));
+    assert!(after.is_subset(&before), "I-LOG-5");
+    assert!(
+        after.len() > before.len() / 2 && after.contains(&(keys - 1)),
+        "{} {}",
+        before.len(),
+        after.len()
+    );
 }
 
 #[test]
@@ -206,7 +209,7 @@ fn pending_writes_superseded_over_and_over_charge_one_record() {
 #[test]
 fn writers_that_wait_while_a_write_stalls_leave_room_for_a_put_and_a_flush() {
     let (_manager, pools) = pools();
-    let config = small().op_timeout(Duration::from_secs(5)).pending_bytes_max(1 << 20).build().unwrap();
+    let config = small().op_timeout(Duration::from_secs(10)).pending_bytes_max(1 << 20).build().unwrap();
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
     let handle = tier.handle();

@@ -21,7 +21,7 @@ pub(crate) fn pools() -> (AllocationManager, PoolCoordinator) {
 }
 
 pub(crate) fn small() -> ColdTierConfigBuilder {
-    ColdTierConfig::builder().capacity_bytes(4 << 20)
+    ColdTierConfig::builder().capacity_bytes(4 << 20).op_timeout(PATIENCE).close_timeout(PATIENCE)
 }
 
 pub(crate) fn open(dir: &Path, config: &ColdTierConfig, pools: &PoolCoordinator) -> ColdTier {

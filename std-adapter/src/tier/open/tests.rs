@@ -127,14 +127,14 @@ fn held_media(
 }
 
 /// How much longer than its deadline a call may take on a machine that is busy.
-const SLACK: Duration = Duration::from_secs(10);
+const SLACK: Duration = Duration::from_secs(60);
 
 #[test]
 fn close_of_many_stuck_partitions_has_one_deadline() {
     static SYNCS: AtomicBool = AtomicBool::new(false);
     let (_manager, pools) = pools();
-    let config = ColdTierConfig::builder().capacity_bytes(16 << 20).partitions(16);
-    let config = config.close_timeout(Duration::from_millis(100)).keep_hot_values(false).build().unwrap();
+    let config = ColdTierConfig::builder().capacity_bytes(32 << 20).partitions(32);
+    let config = config.close_timeout(Duration::from_millis(2_000)).keep_hot_values(false).build().unwrap();
     let tier = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER), config, pools).unwrap();
     for key in 0..200u32 {
         tier.put(&key.to_le_bytes(), b"v").unwrap();
@@ -142,7 +142,7 @@ fn close_of_many_stuck_partitions_has_one_deadline() {
     SYNCS.store(true, SeqCst);
     let begun = Instant::now();
     assert!(tier.close().is_err());
-    // Sixteen times the deadline would be more than that.
+    // Thirty-two times the deadline would be more than that.
     assert!(begun.elapsed() < AFTER_CLOSE + SLACK, "{:?}", begun.elapsed());
     SYNCS.store(false, SeqCst);
 }
@@ -190,7 +190,7 @@ fn log_whose_numbers_are_used_up_takes_no_more_writes_and_is_still_read() {
     use coldpress_core::log::Marker;
     let (_manager, pools) = pools();
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).keep_hot_values(false);
-    let config = config.codec(crate::CodecId::Raw).op_timeout(Duration::from_secs(20)).build().unwrap();
+    let config = config.codec(crate::CodecId::Raw).op_timeout(Duration::from_secs(120)).build().unwrap();
     let media = held_media(&config, &NEVER, &NEVER);
     let marker = Marker { erases: 1, sequence_issued: u32::MAX - 4 };
     media[0].write_at(0, &marker.encode()).unwrap();
