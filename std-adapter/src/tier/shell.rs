@@ -287,13 +287,18 @@ impl Shell {
         result
     }
 
-    /// Moves all sums, or none where one would go beyond its ceiling.
+    /// Moves all sums, or none where one would go beyond its ceiling. The one that is moved and moved back is that which others may
+    /// wait for: nobody is told that the log is full who is not.
     fn reserve(&self, before: Weight, after: Weight, ceiling: &Ceiling) -> Result<(), Beyond> {
-        move_sum_within(&self.sums.settled, before.settled, after.settled, ceiling.settled)
-            .map_err(|available| Beyond::Settled { available })?;
+        let settled = &self.sums.settled;
         if move_sum_within(&self.sums.charge, before.charge, after.charge, ceiling.charge).is_err() {
-            move_sum(&self.sums.settled, after.settled, before.settled);
-            return Err(Beyond::Charge);
+            let available = available(settled.load(Relaxed), before.settled, ceiling.settled);
+            let is_full = after.settled > available;
+            return Err(if is_full { Beyond::Settled { available } } else { Beyond::Charge });
+        }
+        if let Err(available) = move_sum_within(settled, before.settled, after.settled, ceiling.settled) {
+            move_sum(&self.sums.charge, after.charge, before.charge);
+            return Err(Beyond::Settled { available });
         }
         self.move_others(before, after);
         Ok(())
@@ -361,8 +366,12 @@ fn move_sum(sum: &AtomicU64, before: u64, after: u64) {
 /// As [`move_sum`], unless the sum would then be beyond `max`: that says how much there is for what is moved.
 fn move_sum_within(sum: &AtomicU64, before: u64, after: u64, max: u64) -> Result<(), u64> {
     let moved = |now: u64| now.saturating_sub(before).checked_add(after).filter(|sum| *sum <= max);
-    let available = |now: u64| max.saturating_sub(now.saturating_sub(before));
-    sum.fetch_update(AcqRel, Relaxed, moved).map(|_| ()).map_err(available)
+    sum.fetch_update(AcqRel, Relaxed, moved).map(|_| ()).map_err(|now| available(now, before, max))
+}
+
+/// How much a sum leaves for what takes the place of `before`.
+fn available(now: u64, before: u64, max: u64) -> u64 {
+    max.saturating_sub(now.saturating_sub(before))
 }
 
 #[cfg(test)]
@@ -388,6 +397,61 @@ mod tests {
         assert!(shell.index_bytes() > 64_000);
         shell.put_back();
         assert_eq!((shell.entries(), shell.index_bytes()), (0, 0));
+    }
+
+    #[test]
+    fn write_that_fits_is_never_refused_for_one_beside_it_that_has_to_wait() {
+        use crate::tier::entry::{Pending, Stored};
+        use coldpress_core::log::{Checksum, Kind, Location};
+        use coldpress_core::tier::Placed;
+        let (terms, shell) = (terms(), Shell::new());
+        let (old, new) = (KeyHash([1; 12]), KeyHash([2; 12]));
+        let location = Location { segment: 1, offset: 0, sequence: 1 };
+        let version = location.version();
+        let (kind, expires_s, moved_from) = (Kind::Value, None, None);
+        let placed =
+            Placed { location, version, record_bytes: 64, kind, expires_s, moved_from, moved_bytes: 0 };
+        shell.mutate(&terms, &old, |entry| {
+            entry.copies = 1;
+            entry.replace(Stored::live(&placed, false))
+        });
+        let stored = shell.weight().settled;
+        let pending = |charge: u32| Pending {
+            payload: Box::default(),
+            checksum: Checksum::default(),
+            codec: 0,
+            key_bytes: 0,
+            expires_s: None,
+            kind,
+            inflight: None,
+            before: None,
+            charge,
+            older_charge: 0,
+        };
+        let settled = 1 << 20;
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // There is room for it, but not beside what it replaces.
+                let ceiling = Ceiling { settled, charge: settled + stored - 1 };
+                let write = pending(1 << 20).weigh();
+                while !is_over.load(Relaxed) {
+                    let refused = shell.mutate_within(&terms, &old, (write, &ceiling), |_| ());
+                    assert!(refused.unwrap().is_err());
+                }
+            });
+            let ceiling = Ceiling { settled, charge: u64::MAX };
+            let write = pending((1 << 20) - u32::try_from(stored).unwrap());
+            let refused = (0..100_000).find_map(|_| {
+                let put = |entry: &mut Entry| entry.overlay(pending(write.charge));
+                let put = shell.mutate_within(&terms, &new, (write.weigh(), &ceiling), put);
+                shell.mutate(&terms, &new, |entry| entry.pending = None);
+                put.unwrap().err()
+            });
+            is_over.store(true, Relaxed);
+            assert_eq!(refused, None);
+        });
+        assert_eq!(shell.weight(), shell.recount(&terms));
     }
 
     #[test]
