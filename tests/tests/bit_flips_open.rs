@@ -73,7 +73,7 @@ fn killed(pools: &PoolCoordinator) -> (Vec<u8>, Model, Vec<core::ops::Range<usiz
     let image = Image::read_from(left.clone()).unwrap();
     let mut places = Vec::new();
     for (index, segment) in (0..).zip(image.segments()) {
-        if segment.has_footer {
+        if segment.has_footer() {
             continue;
         }
         for record in image.examine(index).unwrap().records {

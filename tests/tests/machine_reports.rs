@@ -131,7 +131,7 @@ fn rebuild_reads_what_is_written_in_open_segments() {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, setup.blank());
         world.follow(&[Do::Put(1, 20), Do::Put(2, 20), Do::Sync, Do::Settle]);
-        let states: Vec<_> = world.tier.segments().iter().map(|s| s.state).collect();
+        let states: Vec<_> = world.tier.segments().iter().map(|s| s.state()).collect();
         assert!(!states.contains(&SegmentState::Sealed), "{states:?}");
         let report = world.run(RebuildIndex);
         assert!(report.checked_records >= 2, "{report:?}");

@@ -8,7 +8,7 @@ use coldpress_tests::sim::{Do, Key, Lasting, Seen, Setup, World};
 /// Writes a key until the segment that is open is sealed and another one is open.
 fn fill(world: &mut World<'_>, key: Key) {
     let count = |world: &World<'_>, state: SegmentState| {
-        world.tier.segments().iter().filter(|segment| segment.state == state).count()
+        world.tier.segments().iter().filter(|segment| segment.state() == state).count()
     };
     let before = count(world, SegmentState::Sealed);
     while count(world, SegmentState::Sealed) == before || count(world, SegmentState::Open) == 0 {
@@ -30,7 +30,7 @@ fn old_and_new(setup: &Setup) -> (Lasting, Placed) {
     world.follow(&[Do::Put(7, 20), Do::Sync, Do::Settle]);
     let placed = world.host.entry(&world.hash(1)).unwrap().newest.placed;
     let (old, new) = (world.tier.segments()[0], world.tier.segments()[placed.location.segment as usize]);
-    assert!(old.has_footer && new.has_footer && placed.location.segment != 0, "both copies are sealed");
+    assert!(old.has_footer() && new.has_footer() && placed.location.segment != 0, "both copies are sealed");
     (world.end().cut(&[]), placed)
 }
 
@@ -140,7 +140,7 @@ fn footer_with_a_flipped_bit_costs_no_record() {
         let used = {
             let mut arena = setup.arena();
             let world = setup.mount(&mut arena, left.clone());
-            world.tier.segments()[placed.location.segment as usize].used_bytes
+            world.tier.segments()[placed.location.segment as usize].used_bytes()
         };
         let from = g.records_at() + used;
         for offset in from..g.second_header_at() {

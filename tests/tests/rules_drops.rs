@@ -7,7 +7,7 @@ use coldpress_tests::sim::{Arena, Do, Fate, Key, Seen, Setup, World, key_bytes};
 /// Writes a key until the segment that is open is sealed and another one is open.
 fn fill(world: &mut World<'_>, key: Key) {
     let count = |world: &World<'_>, state: SegmentState| {
-        world.tier.segments().iter().filter(|segment| segment.state == state).count()
+        world.tier.segments().iter().filter(|segment| segment.state() == state).count()
     };
     let before = count(world, SegmentState::Sealed);
     while count(world, SegmentState::Sealed) == before || count(world, SegmentState::Open) == 0 {
@@ -40,7 +40,7 @@ fn copies(world: &World<'_>, key: Key) -> Vec<Copy> {
     for (index, segment) in (0..).zip(world.tier.segments()) {
         let image = world.lasting.medium.segment(index);
         let Ok(header) = Header::decode(&geometry, &image[geometry.header_at() as usize..]) else { continue };
-        let is_read = segment.is_counted && segment.sequence == header.sequence;
+        let is_read = segment.is_counted() && segment.sequence == header.sequence;
         let mut at = geometry.records_at();
         while is_read && at < geometry.trailer_at() {
             let rest = &image[at as usize..geometry.trailer_at() as usize];
@@ -277,7 +277,7 @@ fn copy_in_an_output_cut_short_loses_to_the_sealed_one() {
             for key in [0, 1, 2, 3, 4, 7, 8] {
                 let found = copies(&world, key);
                 let Some(newest) = found.iter().map(|copy| copy.version).max() else { continue };
-                let sealed = |copy: &&Copy| world.tier.segments()[copy.segment as usize].has_footer;
+                let sealed = |copy: &&Copy| world.tier.segments()[copy.segment as usize].has_footer();
                 let same = || found.iter().filter(|copy| copy.version == newest);
                 let (Some(winner), Some(loser)) = (same().find(sealed), same().find(|copy| !sealed(copy)))
                 else {
@@ -287,7 +287,7 @@ fn copy_in_an_output_cut_short_loses_to_the_sealed_one() {
                 lower_outputs += usize::from(loser.segment < winner.segment);
                 let placed = world.host.entry(&world.hash(key)).unwrap().newest.placed;
                 assert!(
-                    world.tier.segments()[placed.location.segment as usize].has_footer,
+                    world.tier.segments()[placed.location.segment as usize].has_footer(),
                     "rule 10: key {key} is taken from an output that was never sealed: {placed:?}\n{}",
                     world.sketch()
                 );

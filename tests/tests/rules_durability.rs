@@ -8,7 +8,7 @@ use coldpress_tests::sim::{Change, Delays, Do, Effect, Key, Lasting, Op, Seen, S
 /// Writes a key until the segment that is open is sealed and another one is open.
 fn fill(world: &mut World<'_>, key: Key) {
     let count = |world: &World<'_>, state: SegmentState| {
-        world.tier.segments().iter().filter(|segment| segment.state == state).count()
+        world.tier.segments().iter().filter(|segment| segment.state() == state).count()
     };
     let before = count(world, SegmentState::Sealed);
     while count(world, SegmentState::Sealed) == before || count(world, SegmentState::Open) == 0 {

@@ -7,7 +7,7 @@ use coldpress_tests::sim::{Change, Delays, Do, Fate, Key, Lasting, Seen, Setup, 
 /// Writes a key until the segment that is open is sealed and another one is open.
 fn fill(world: &mut World<'_>, key: Key) {
     let count = |world: &World<'_>, state: SegmentState| {
-        world.tier.segments().iter().filter(|segment| segment.state == state).count()
+        world.tier.segments().iter().filter(|segment| segment.state() == state).count()
     };
     let before = count(world, SegmentState::Sealed);
     while count(world, SegmentState::Sealed) == before || count(world, SegmentState::Open) == 0 {
@@ -89,7 +89,7 @@ fn segment_torn_while_opened_is_erased_and_free_again() {
                 world.settle();
                 let leaving = setup.config.geometry.segment_count()
                     - world.tier.tally().free
-                    - u32::try_from(world.tier.segments().iter().filter(|s| s.used_bytes > 0).count())
+                    - u32::try_from(world.tier.segments().iter().filter(|s| s.used_bytes() > 0).count())
                         .unwrap();
                 assert_eq!(leaving, 0, "rule 4: a torn segment is free again\n{}", world.sketch());
                 torn += report.torn_segments;

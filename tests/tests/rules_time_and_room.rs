@@ -170,7 +170,7 @@ fn segment_open_for_longer_than_the_bound_is_no_clock_jump() {
         }
         world.follow(&[Do::Put(1, 4), Do::Sync]);
         let now_s = world.lasting.now.wall_s;
-        let opened = world.tier.segments().iter().filter(|segment| segment.used_bytes > 0).count();
+        let opened = world.tier.segments().iter().filter(|segment| segment.used_bytes() > 0).count();
         assert_eq!(opened, 1, "one segment was open all the time");
         let left = rebooted(world, now_s);
         let mut arena = setup.arena();

@@ -46,6 +46,7 @@ pub use segment::{
     FORMAT_VERSION, HASH_KEY_BYTES, HEADER_BYTES, HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES,
     Marker, Store,
 };
+pub(crate) use table::Flag;
 pub use table::{Segment, SegmentState, Tally};
 pub use victim::{Ages, Choice, Policy, Reason, Terms, choose, choose_by_wear, wear};
 

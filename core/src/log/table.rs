@@ -1,6 +1,6 @@
 //! The segment table: what each segment is, and exactly how many live bytes it holds.
 
-use core::num::NonZeroU32;
+use super::{RECORD_HEADER_BYTES_MIN, SEGMENT_BYTES_MAX};
 
 /// What a segment is.
 ///
@@ -46,47 +46,44 @@ impl SegmentState {
     }
 }
 
-/// One segment.
+/// One segment, in 32 bytes: on a device the table is, beside the index, what grows with the medium.
+///
+/// ```text
+/// sequence: 32 │ erases: 32
+/// state: 4  │ used bytes: 28
+/// stream: 4 │ live bytes: 28
+/// flags: 6  │ live records: 26
+/// sealed at, modulo 2⁴⁸; from emptied to free: freed in: 24, freed bytes: 8
+/// mark: 48
+/// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Segment {
-    /// What it is.
-    pub state: SegmentState,
-    /// The stream it was opened for.
-    pub stream: u8,
-    /// Whether a footer lists its records.
-    pub has_footer: bool,
-    /// Whether a write or sync of it failed, so that no sync is evidence for its records.
-    pub is_suspect: bool,
-    /// Whether damage was found in it: it is not chosen as a victim, so that what is there stays for a look.
-    pub is_damaged: bool,
-    /// Whether an erase marker is in it.
-    pub has_marker: bool,
-    /// Whether a mount found it blank where that is no proof: it is erased before it is opened.
-    pub is_doubtful: bool,
-    /// Whether the index counts its records as copies.
-    pub is_counted: bool,
     /// The sequence of this life.
     pub sequence: u32,
     /// How often it was erased.
     pub erases: u32,
-    /// Bytes of records in it, live or stale.
-    pub used_bytes: u32,
-    /// Bytes of the records in it that must be kept: current values, needed tombstones and freed records.
-    pub live_bytes: u32,
-    /// How many those are.
-    pub live_records: u32,
-    /// When it was sealed, in bytes that clients had appended to the tier by then.
-    pub sealed_at: u64,
-    /// Bytes that were written elsewhere to relocate what was live in it.
-    pub relocated_bytes: u32,
-    /// Open or sealed: the mark of its newest record, durable once a sync covers it; once nothing in it is live, the mark by
-    /// which all that superseded its records was written. On its way from victim to free: the mark that a sync must cover
-    /// before the next step.
-    pub(crate) mark: u64,
-    /// On its way from victim to free: one more than the segment that holds its freed record, which has so many bytes.
-    pub(crate) freed_in: Option<NonZeroU32>,
-    pub(crate) freed_bytes: u8,
+    used: Split<28>,
+    live: Split<28>,
+    records: Split<26>,
+    late: u32,
+    mark: u32,
+    late_high: u16,
+    mark_high: u16,
+}
+
+const _: () = assert!(size_of::<Segment>() == 32);
+const _: () = assert!(SEGMENT_BYTES_MAX <= 1 << 28, "bytes of a segment take 28 bits");
+const _: () = assert!(SEGMENT_BYTES_MAX / RECORD_HEADER_BYTES_MIN < 1 << 26, "its records take 26");
+
+/// What is true of a segment or not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Flag {
+    Footer = 1,
+    Suspect = 2,
+    Damaged = 4,
+    Marker = 8,
+    Doubtful = 16,
+    Counted = 32,
 }
 
 impl Segment {
@@ -94,60 +91,184 @@ impl Segment {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            state: SegmentState::Free,
-            stream: 0,
-            has_footer: false,
-            is_suspect: false,
-            is_damaged: false,
-            has_marker: false,
-            is_doubtful: false,
-            is_counted: false,
             sequence: 0,
             erases: 0,
-            used_bytes: 0,
-            live_bytes: 0,
-            live_records: 0,
-            sealed_at: 0,
-            relocated_bytes: 0,
+            used: Split(0),
+            live: Split(0),
+            records: Split(0),
+            late: 0,
             mark: 0,
-            freed_in: None,
-            freed_bytes: 0,
+            late_high: 0,
+            mark_high: 0,
         }
+    }
+
+    /// A segment in a new life.
+    pub(crate) fn of(sequence: u32, erases: u32, state: SegmentState) -> Self {
+        let mut segment = Self { sequence, erases, ..Self::new() };
+        segment.set_state(state);
+        segment
+    }
+
+    /// What it is.
+    #[must_use]
+    pub const fn state(&self) -> SegmentState {
+        use SegmentState as S;
+        match self.used.high() {
+            0 => S::Free,
+            1 => S::Opening,
+            2 => S::Open,
+            3 => S::Sealing,
+            4 => S::Sealed,
+            5 => S::Victim,
+            6 => S::Emptied,
+            7 => S::Freeing,
+            8 => S::Erased,
+            _ => S::Quarantined,
+        }
+    }
+
+    /// Changes what it is.
+    pub(crate) fn set_state(&mut self, state: SegmentState) {
+        if state.is_emptied() != self.state().is_emptied() {
+            (self.late, self.late_high) = (0, 0);
+        }
+        self.used.set_high(state as u32);
+    }
+
+    /// The stream it was opened for.
+    #[must_use]
+    pub const fn stream(&self) -> u8 {
+        self.live.high().to_le_bytes()[0]
+    }
+
+    pub(crate) fn set_stream(&mut self, stream: u8) {
+        self.live.set_high(u32::from(stream));
+    }
+
+    pub(crate) const fn is(&self, flag: Flag) -> bool {
+        self.records.high() & flag as u32 != 0
+    }
+
+    pub(crate) fn set(&mut self, flag: Flag, is_so: bool) {
+        let others = self.records.high() & !(flag as u32);
+        self.records.set_high(if is_so { others | flag as u32 } else { others });
+    }
+
+    /// Whether a footer lists its records.
+    #[must_use]
+    pub const fn has_footer(&self) -> bool {
+        self.is(Flag::Footer)
+    }
+
+    /// Whether a write or sync of it failed, so that no sync is evidence for its records.
+    #[must_use]
+    pub const fn is_suspect(&self) -> bool {
+        self.is(Flag::Suspect)
+    }
+
+    /// Whether damage was found in it: it is not chosen as a victim, so that what is there stays for a look.
+    #[must_use]
+    pub const fn is_damaged(&self) -> bool {
+        self.is(Flag::Damaged)
+    }
+
+    /// Whether an erase marker is in it.
+    #[must_use]
+    pub const fn has_marker(&self) -> bool {
+        self.is(Flag::Marker)
+    }
+
+    /// Whether a mount found it blank where that is no proof: it is erased before it is opened.
+    #[must_use]
+    pub const fn is_doubtful(&self) -> bool {
+        self.is(Flag::Doubtful)
+    }
+
+    /// Whether the index counts its records as copies.
+    #[must_use]
+    pub const fn is_counted(&self) -> bool {
+        self.is(Flag::Counted)
+    }
+
+    /// Bytes of records in it, live or stale.
+    #[must_use]
+    pub const fn used_bytes(&self) -> u32 {
+        self.used.low()
+    }
+
+    pub(crate) fn set_used_bytes(&mut self, bytes: u32) {
+        self.used.set_low(bytes);
+    }
+
+    /// Bytes of the records in it that must be kept: current values, needed tombstones and freed records.
+    #[must_use]
+    pub const fn live_bytes(&self) -> u32 {
+        self.live.low()
+    }
+
+    /// How many those are.
+    #[must_use]
+    pub const fn live_records(&self) -> u32 {
+        self.records.low()
+    }
+
+    /// How many bytes clients have appended since it was sealed, modulo 2⁴⁸, when `appended` is what they had appended in all.
+    #[must_use]
+    pub const fn age_bytes(&self, appended: u64) -> u64 {
+        appended.wrapping_sub(whole(self.late, self.late_high)) & LONG_MAX
+    }
+
+    pub(crate) fn set_sealed_at(&mut self, appended: u64) {
+        (self.late, self.late_high) = parts(appended & LONG_MAX);
+    }
+
+    /// Open or sealed: the mark of its newest record, durable once a sync covers it; once nothing in it is live, the mark by
+    /// which all that superseded its records was written. On its way from victim to free: the mark that a sync must cover
+    /// before the next step.
+    pub(crate) const fn mark(&self) -> u64 {
+        whole(self.mark, self.mark_high)
+    }
+
+    /// What lies beyond 48 bits is never reached.
+    pub(crate) fn set_mark(&mut self, mark: u64) {
+        (self.mark, self.mark_high) = parts(mark);
     }
 
     /// Bytes of records in it that nothing needs.
     #[must_use]
     pub const fn stale_bytes(&self) -> u32 {
-        self.used_bytes.saturating_sub(self.live_bytes)
+        self.used_bytes().saturating_sub(self.live_bytes())
     }
 
     /// An upper bound of what relocating its live records takes: each may grow by so many bytes, by an origin and a footer
     /// entry.
     #[must_use]
     pub const fn relocation_bytes(&self, growth_bytes: u32) -> u32 {
-        self.live_bytes.saturating_add(self.live_records.saturating_mul(growth_bytes))
+        self.live_bytes().saturating_add(self.live_records().saturating_mul(growth_bytes))
     }
 
     /// Bytes of the freed record of this segment, which counts as live in another while this one is on its way to be free.
     #[must_use]
     pub const fn freed_record_bytes(&self) -> u32 {
-        match self.freed_in {
-            Some(_) => self.freed_bytes as u32,
-            None => 0,
-        }
+        if self.state().is_emptied() { self.late & 0xFF } else { 0 }
     }
 
     /// The segment that holds its freed record, and the record's bytes.
     pub(crate) fn freed_in(&self) -> Option<(u32, u32)> {
-        self.freed_in.map(|holder| (holder.get() - 1, self.freed_record_bytes()))
+        let bytes = self.freed_record_bytes();
+        (bytes > 0).then_some((self.late >> 8, bytes))
     }
 
-    /// Notes where its freed record lies, if it has one; returns where the one before lies.
+    /// Notes where its freed record lies, if it has one; returns where the one before lies. Only from emptied to free.
     pub(crate) fn set_freed_in(&mut self, at: Option<(u32, u32)>) -> Option<(u32, u32)> {
+        debug_assert!(
+            self.state().is_emptied(),
+            "where it lies is kept in place of when the segment was sealed"
+        );
         let before = self.freed_in();
-        self.freed_in = at.and_then(|(holder, _)| NonZeroU32::new(holder.saturating_add(1)));
-        // A header, twelve bytes and the padding to a write unit.
-        self.freed_bytes = at.map_or(0, |(_, bytes)| u8::try_from(bytes).unwrap_or(u8::MAX));
+        // There are up to 2²⁴ segments; a header, twelve bytes and the padding to a write unit fit eight bits.
+        self.late = at.map_or(0, |(holder, bytes)| holder << 8 | bytes.min(0xFF));
         before
     }
 
@@ -160,19 +281,72 @@ impl Segment {
 
     /// Adds a live record.
     pub(crate) fn gain(&mut self, record_bytes: u32) {
-        self.live_bytes = self.live_bytes.saturating_add(record_bytes);
-        self.live_records = self.live_records.saturating_add(1);
+        self.live.set_low(self.live_bytes().saturating_add(record_bytes));
+        self.records.set_low(self.live_records().saturating_add(1));
     }
 
     /// Takes away a live record.
     pub(crate) fn lose(&mut self, record_bytes: u32) {
         debug_assert!(
-            self.live_bytes >= record_bytes && self.live_records > 0,
+            self.live_bytes() >= record_bytes && self.live_records() > 0,
             "I-GC-4: more lost than was live"
         );
-        self.live_bytes = self.live_bytes.saturating_sub(record_bytes);
-        self.live_records = self.live_records.saturating_sub(1);
+        self.live.set_low(self.live_bytes().saturating_sub(record_bytes));
+        self.records.set_low(self.live_records().saturating_sub(1));
     }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Segment {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(
+            f,
+            "Segment({}, sequence {=u32}, {=u32} erases, {=u32} of {=u32} bytes live)",
+            self.state(),
+            self.sequence,
+            self.erases,
+            self.live_bytes(),
+            self.used_bytes(),
+        );
+    }
+}
+
+/// A number of `LOW` bits, and one of what is left of 32 above it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+struct Split<const LOW: u32>(u32);
+
+impl<const LOW: u32> Split<LOW> {
+    const MASK: u32 = (1 << LOW) - 1;
+
+    const fn low(self) -> u32 {
+        self.0 & Self::MASK
+    }
+
+    const fn high(self) -> u32 {
+        self.0 >> LOW
+    }
+
+    fn set_low(&mut self, low: u32) {
+        self.0 = self.0 & !Self::MASK | low.min(Self::MASK);
+    }
+
+    fn set_high(&mut self, high: u32) {
+        self.0 = self.low() | high << LOW;
+    }
+}
+
+/// The greatest number of 48 bits.
+const LONG_MAX: u64 = (1 << 48) - 1;
+
+/// A number of 48 bits, or the greatest there is, in two parts, which a row keeps apart.
+#[expect(clippy::cast_possible_truncation, reason = "what does not fit was cut off")]
+fn parts(number: u64) -> (u32, u16) {
+    let number = number.min(LONG_MAX);
+    (number as u32, (number >> 32) as u16)
+}
+
+const fn whole(low: u32, high: u16) -> u64 {
+    (high as u64) << 32 | low as u64
 }
 
 /// A summary of the table.
@@ -199,7 +373,7 @@ impl Tally {
     pub fn of(segments: &[Segment]) -> Self {
         let mut tally = Self::default();
         for segment in segments {
-            match segment.state {
+            match segment.state() {
                 SegmentState::Free => tally.free += 1,
                 SegmentState::Victim
                 | SegmentState::Emptied
@@ -207,16 +381,70 @@ impl Tally {
                 | SegmentState::Erased => {
                     tally.leaving += 1;
                 }
-                SegmentState::Sealed if segment.is_damaged => tally.quarantined += 1,
+                SegmentState::Sealed if segment.is_damaged() => tally.quarantined += 1,
                 SegmentState::Sealed => tally.sealed += 1,
                 SegmentState::Quarantined => tally.quarantined += 1,
                 SegmentState::Opening | SegmentState::Open | SegmentState::Sealing => {}
             }
-            if !matches!(segment.state, SegmentState::Erased | SegmentState::Quarantined) {
-                tally.used_bytes += u64::from(segment.used_bytes);
-                tally.live_bytes += u64::from(segment.live_bytes);
+            if !matches!(segment.state(), SegmentState::Erased | SegmentState::Quarantined) {
+                tally.used_bytes += u64::from(segment.used_bytes());
+                tally.live_bytes += u64::from(segment.live_bytes());
             }
         }
         tally
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const FLAGS: [Flag; 6] =
+        [Flag::Footer, Flag::Suspect, Flag::Damaged, Flag::Marker, Flag::Doubtful, Flag::Counted];
+
+    #[test]
+    fn every_field_keeps_its_value_beside_the_others() {
+        let mut segment = Segment::of(u32::MAX, u32::MAX, SegmentState::Sealed);
+        segment.set_stream(7);
+        segment.set_used_bytes(SEGMENT_BYTES_MAX - 1);
+        segment.gain(SEGMENT_BYTES_MAX - 2);
+        segment.set_sealed_at(u64::MAX - 5);
+        segment.set_mark((1 << 48) - 2);
+        for flag in FLAGS {
+            segment.set(flag, true);
+            assert!(FLAGS.iter().all(|other| segment.is(*other) == (*other == flag)), "{flag:?} alone");
+            segment.set(flag, false);
+        }
+        assert_eq!((segment.sequence, segment.erases), (u32::MAX, u32::MAX));
+        assert_eq!((segment.state(), segment.stream()), (SegmentState::Sealed, 7));
+        assert_eq!((segment.used_bytes(), segment.stale_bytes()), (SEGMENT_BYTES_MAX - 1, 1));
+        assert_eq!((segment.live_bytes(), segment.live_records()), (SEGMENT_BYTES_MAX - 2, 1));
+        assert_eq!((segment.age_bytes(u64::MAX), segment.age_bytes(4)), (5, 10), "the clock may wrap");
+        assert_eq!(segment.mark(), (1 << 48) - 2);
+        segment.lose(SEGMENT_BYTES_MAX - 2);
+        assert_eq!((segment.live_bytes(), segment.live_records()), (0, 0));
+    }
+
+    #[test]
+    fn freed_record_is_known_only_on_the_way_from_emptied_to_free() {
+        let mut segment = Segment::of(1, 0, SegmentState::Victim);
+        segment.set_sealed_at(u64::MAX);
+        segment.set_state(SegmentState::Emptied);
+        assert_eq!(segment.freed_in(), None, "when it was sealed is no place");
+        segment.set_state(SegmentState::Freeing);
+        assert_eq!(segment.set_freed_in(Some(((1 << 24) - 1, 96))), None);
+        segment.set_state(SegmentState::Erased);
+        assert_eq!(segment.freed_in(), Some(((1 << 24) - 1, 96)));
+        assert_eq!(segment.set_freed_in(None), Some(((1 << 24) - 1, 96)));
+        segment.set_freed_in(Some((3, 20)));
+        segment.set_state(SegmentState::Free);
+        assert_eq!((segment.freed_in(), segment.freed_record_bytes()), (None, 0));
+    }
+
+    #[test]
+    fn mark_that_is_never_reached_is_above_all_others() {
+        let mut segment = Segment::new();
+        segment.set_mark(u64::MAX);
+        assert!(segment.mark() > 1 << 47);
     }
 }

@@ -62,8 +62,8 @@ impl Ages {
     /// Takes the records that a mount found as written when their segments were.
     pub fn recovered(&mut self, segments: &[Segment]) {
         for segment in segments {
-            self.live_records += u64::from(segment.live_records);
-            self.live_sequences += u64::from(segment.live_records) * u64::from(segment.sequence);
+            self.live_records += u64::from(segment.live_records());
+            self.live_sequences += u64::from(segment.live_records()) * u64::from(segment.sequence);
         }
     }
 
@@ -147,13 +147,13 @@ pub fn choose(
 ) -> Option<Choice> {
     let mut best: Option<(u64, u32, &Segment)> = None;
     for (index, segment) in (0u32..).zip(segments) {
-        if segment.state != SegmentState::Sealed || segment.is_damaged || !eligible(index, segment) {
+        if segment.state() != SegmentState::Sealed || segment.is_damaged() || !eligible(index, segment) {
             continue;
         }
         let gain = segment.yield_bytes(terms.usable_bytes, terms.growth_bytes);
-        let rank = if segment.is_suspect {
+        let rank = if segment.is_suspect() {
             u64::MAX
-        } else if segment.live_records == 0 {
+        } else if segment.live_records() == 0 {
             u64::MAX - 1 - u64::from(segment.sequence)
         } else if gain == 0 {
             continue;
@@ -172,8 +172,8 @@ fn reason(terms: &Terms, segment: &Segment) -> Reason {
     let live = u64::from(segment.relocation_bytes(terms.growth_bytes).max(1));
     let permille = u16::try_from(live * 1000 / usable).unwrap_or(u16::MAX);
     match terms.policy {
-        _ if segment.is_suspect => Reason::Suspect,
-        _ if segment.live_records == 0 => Reason::Dead,
+        _ if segment.is_suspect() => Reason::Suspect,
+        _ if segment.live_records() == 0 => Reason::Dead,
         Policy::Greedy | Policy::Adaptive => Reason::LeastLive(permille),
         Policy::CostBenefit => Reason::CostBenefit(permille),
     }
@@ -185,8 +185,8 @@ fn reason(terms: &Terms, segment: &Segment) -> Reason {
 /// One pass over the table.
 #[must_use]
 pub fn wear(segments: &[Segment]) -> Option<(u32, u32)> {
-    let known = || segments.iter().filter(|s| s.state != SegmentState::Quarantined);
-    let least = known().filter(|s| s.state == SegmentState::Sealed).map(|s| s.erases).min()?;
+    let known = || segments.iter().filter(|s| s.state() != SegmentState::Quarantined);
+    let least = known().filter(|s| s.state() == SegmentState::Sealed).map(|s| s.erases).min()?;
     Some((least, known().map(|s| s.erases).max()?))
 }
 
@@ -199,11 +199,11 @@ pub fn wear(segments: &[Segment]) -> Option<(u32, u32)> {
 #[must_use]
 pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<Choice> {
     let (least, most) = wear(segments)?;
-    let worn = segments.iter().filter(|s| s.state == SegmentState::Free).map(|s| s.erases).max()?;
+    let worn = segments.iter().filter(|s| s.state() == SegmentState::Free).map(|s| s.erases).max()?;
     if most - least <= spread_max || worn.saturating_sub(least) <= spread_max / 2 {
         return None;
     }
-    let is_least = |s: &Segment| s.state == SegmentState::Sealed && !s.is_damaged && s.erases == least;
+    let is_least = |s: &Segment| s.state() == SegmentState::Sealed && !s.is_damaged() && s.erases == least;
     let candidates = (0u32..).zip(segments).filter(|(_, s)| is_least(s));
     let (segment, _) = candidates.min_by_key(|(_, s)| s.sequence)?;
     Some(Choice { segment, reason: Reason::Wear(most - least) })
@@ -217,7 +217,7 @@ fn rank(terms: &Terms, segment: &Segment, gain: u32) -> u64 {
             // As many bits as a division of 32 bits takes: longer ones are calls on a small processor, one for each segment.
             let scaled = gain << terms.usable_bytes.leading_zeros();
             let live = segment.relocation_bytes(terms.growth_bytes).max(1);
-            let age = terms.appended.saturating_sub(segment.sealed_at).saturating_add(1);
+            let age = segment.age_bytes(terms.appended).saturating_add(1);
             let age_bits = u64::BITS - terms.appended.leading_zeros();
             let age = u32::try_from(age >> age_bits.saturating_sub(u32::BITS)).unwrap_or(u32::MAX);
             u64::from(scaled / live) * u64::from(age)
@@ -228,22 +228,20 @@ fn rank(terms: &Terms, segment: &Segment, gain: u32) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Identity;
+    use crate::log::{Flag, Identity};
 
     fn geometry() -> Geometry {
         Geometry::new(1 << 16, 16, 1, 0, Identity::KeyedHash).unwrap()
     }
 
     fn sealed(sequence: u32, live_bytes: u32, sealed_at: u64) -> Segment {
-        Segment {
-            state: SegmentState::Sealed,
-            sequence,
-            used_bytes: 60_000,
-            live_bytes,
-            live_records: live_bytes.div_ceil(1000),
-            sealed_at,
-            ..Segment::default()
+        let mut segment = Segment::of(sequence, 0, SegmentState::Sealed);
+        segment.set_used_bytes(60_000);
+        for record in 0..live_bytes.div_ceil(1000) {
+            segment.gain((live_bytes - record * 1000).min(1000));
         }
+        segment.set_sealed_at(sealed_at);
+        segment
     }
 
     fn pick(segments: &[Segment], policy: Policy) -> Option<Choice> {
@@ -262,7 +260,8 @@ mod tests {
 
     #[test]
     fn suspect_segment_comes_first_even_when_full() {
-        let full = Segment { is_suspect: true, ..sealed(9, 64_000, 0) };
+        let mut full = sealed(9, 64_000, 0);
+        full.set(Flag::Suspect, true);
         assert_eq!(pick(&[sealed(2, 0, 5), full], Policy::Greedy).unwrap().reason, Reason::Suspect);
     }
 
@@ -316,7 +315,12 @@ mod tests {
 
     #[test]
     fn least_worn_segment_is_chosen_where_the_spread_is_beyond_the_bound() {
-        let worn = |sequence, erases, state| Segment { erases, state, ..sealed(sequence, 60_000, 0) };
+        let worn = |sequence, erases, state| {
+            let mut segment = sealed(sequence, 60_000, 0);
+            segment.erases = erases;
+            segment.set_state(state);
+            segment
+        };
         let (sealed, free) = (SegmentState::Sealed, SegmentState::Free);
         let table = [worn(3, 5, sealed), worn(2, 5, sealed), worn(0, 14, free), worn(0, 1, free)];
         assert_eq!(
@@ -332,8 +336,9 @@ mod tests {
 
     #[test]
     fn segment_that_costs_what_it_yields_is_left_alone() {
-        let table =
-            [sealed(1, 64_000, 0), Segment { is_damaged: true, ..sealed(2, 0, 0) }, Segment::default()];
+        let mut damaged = sealed(2, 0, 0);
+        damaged.set(Flag::Damaged, true);
+        let table = [sealed(1, 64_000, 0), damaged, Segment::new()];
         assert_eq!(pick(&table, Policy::Greedy), None);
     }
 }

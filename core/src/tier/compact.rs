@@ -40,8 +40,8 @@ impl Worth {
 /// the table.
 pub(super) fn left_bytes(log: &Log<'_>, below: u32) -> u64 {
     let worth = Worth::new(log, below);
-    let is_left = |s: &&Segment| s.state == SegmentState::Sealed && !s.is_damaged && worth.holds(s);
-    log.segments.iter().filter(is_left).map(|s| u64::from(s.used_bytes)).sum()
+    let is_left = |s: &&Segment| s.state() == SegmentState::Sealed && !s.is_damaged() && worth.holds(s);
+    log.segments.iter().filter(is_left).map(|s| u64::from(s.used_bytes())).sum()
 }
 
 /// Takes a step. Bounds: one pass over the table.
@@ -55,7 +55,7 @@ pub(super) fn step(log: &mut Log<'_>, mover: &mut Mover, task: &mut Task, below:
     let mut left_bytes = 0;
     let choice = choose(&log.terms(log.policy()), log.segments, |i, s| {
         let is_left = worth.holds(s);
-        left_bytes += if is_left { u64::from(s.used_bytes) } else { 0 };
+        left_bytes += if is_left { u64::from(s.used_bytes()) } else { 0 };
         is_left && Some(i) != skipped
     });
     // What clients make stale meanwhile joins in, and does not move the goal.

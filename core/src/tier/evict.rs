@@ -136,7 +136,7 @@ impl Evict {
         loop {
             let last = self.last;
             let is_next =
-                |s: &Segment| s.state == SegmentState::Sealed && s.live_records > 0 && s.sequence > last;
+                |s: &Segment| s.state() == SegmentState::Sealed && s.live_records() > 0 && s.sequence > last;
             let candidates = (0u32..).zip(log.segments.iter()).filter(|(_, s)| is_next(s));
             if let Some((index, segment)) = candidates.min_by_key(|(_, s)| s.sequence) {
                 self.last = segment.sequence;

@@ -97,6 +97,8 @@ pub(super) struct Log<'m> {
     pub(super) retry_at_ms: u64,
     pub(super) retry_wait_ms: u64,
     pub(super) counters: Counters,
+    /// Bytes written to relocate what was live in victims, less what came off the bytes reclaimed of them.
+    pub(super) relocated_bytes: u64,
     /// Whether relocation has found no place since it last had one, and none may be opened for it.
     pub(super) is_starved: bool,
     /// Whether an engine asked for something of another that was polled before it.
@@ -143,6 +145,7 @@ impl<'m> Log<'m> {
             retry_at_ms: 0,
             retry_wait_ms: RETRY_WAIT_MS_MIN,
             counters: Counters::default(),
+            relocated_bytes: 0,
             is_starved: false,
             is_stirred: false,
             generation: 0,
@@ -163,7 +166,7 @@ impl<'m> Log<'m> {
     }
 
     pub(super) fn state_of(&self, index: u32) -> SegmentState {
-        self.segments.get(index as usize).map_or(SegmentState::Quarantined, |s| s.state)
+        self.segments.get(index as usize).map_or(SegmentState::Quarantined, Segment::state)
     }
 
     /// How many segments are in a state; counted as they change.
@@ -187,13 +190,13 @@ impl<'m> Log<'m> {
     /// Changes the state of a segment; the only way to do so.
     pub(super) fn set_state(&mut self, index: u32, state: SegmentState) -> Option<&mut Segment> {
         let segment = self.segments.get_mut(index as usize)?;
-        if let Some(count) = self.counts.get_mut(segment.state as usize) {
+        if let Some(count) = self.counts.get_mut(segment.state() as usize) {
             *count = count.saturating_sub(1);
         }
         if let Some(count) = self.counts.get_mut(state as usize) {
             *count += 1;
         }
-        match (segment.state.is_emptied(), state.is_emptied()) {
+        match (segment.state().is_emptied(), state.is_emptied()) {
             (false, true) => {
                 // Where there is no place left for it, `emptied` says so.
                 let _ = self.emptied.push(index);
@@ -201,7 +204,7 @@ impl<'m> Log<'m> {
             (true, false) => self.emptied.retain(|kept| *kept != index),
             _ => {}
         }
-        segment.state = state;
+        segment.set_state(state);
         Some(segment)
     }
 
@@ -235,7 +238,8 @@ impl<'m> Log<'m> {
     /// Tells whether a segment without live records is there or on its way to be free. Bounds: one pass over the table.
     fn has_dead(&self) -> bool {
         use SegmentState::{Emptied, Erased, Freeing};
-        let is_dead = |s: &Segment| s.state == SegmentState::Sealed && s.live_records == 0 && !s.is_damaged;
+        let is_dead =
+            |s: &Segment| s.state() == SegmentState::Sealed && s.live_records() == 0 && !s.is_damaged();
         [Emptied, Freeing, Erased].into_iter().any(|state| self.count(state) > 0)
             || self.segments.iter().any(is_dead)
     }
@@ -299,13 +303,16 @@ impl<'m> Log<'m> {
             && self
                 .segments
                 .iter()
-                .any(|s| s.is_suspect && matches!(s.state, SegmentState::Sealed | SegmentState::Victim))
+                .any(|s| s.is_suspect() && matches!(s.state(), SegmentState::Sealed | SegmentState::Victim))
     }
 
     /// Tells whether a segment under suspicion can't be emptied because what is live in it can't be read back.
     pub(super) fn has_lost_records(&self) -> bool {
         self.may_be_suspect
-            && self.segments.iter().any(|s| s.is_suspect && s.is_damaged && s.state == SegmentState::Sealed)
+            && self
+                .segments
+                .iter()
+                .any(|s| s.is_suspect() && s.is_damaged() && s.state() == SegmentState::Sealed)
     }
 
     /// The stream of a fresh record that replaces one of the sequence given.

@@ -16,7 +16,7 @@ use super::log::{LANE_SCAN, Log};
 use super::scanner::{Found, Scan, Scanner};
 use super::{Host, MediumError, MountError, MountReport, Now, Poll, Settled};
 use crate::cleanup::Ticket;
-use crate::log::{Freed, Geometry, Header, HeaderError, Kind, Marker, Segment, SegmentState, Store};
+use crate::log::{Flag, Freed, Geometry, Header, HeaderError, Kind, Marker, Segment, SegmentState, Store};
 
 #[derive(Debug, Clone, Copy)]
 enum State {
@@ -307,7 +307,7 @@ impl Mount {
         let mut segment = Segment::default();
         if let Some(marker) = head.marker {
             self.has_marker = true;
-            segment.has_marker = true;
+            segment.set(Flag::Marker, true);
             segment.erases = marker.erases;
             log.sequence_next = log.sequence_next.max(marker.sequence_issued.saturating_add(1));
         }
@@ -315,28 +315,28 @@ impl Mount {
             self.check_store(&header.store, log)?;
             self.newest_s = self.newest_s.max(header.time_s);
             log.sequence_next = log.sequence_next.max(header.sequence.saturating_add(1));
-            segment.state = SegmentState::Sealed;
+            segment.set_state(SegmentState::Sealed);
             segment.sequence = header.sequence;
-            segment.stream = header.stream;
-            segment.is_counted = true;
+            segment.set_stream(header.stream);
+            segment.set(Flag::Counted, true);
         } else if let Some(error) = head.error {
             return Err(MountError::Header(error));
         } else if head.is_blank && tail_is_blank {
             // Where an erase may stop half-way, blank ends without a marker prove nothing: erase again. With one the erase was
             // whole, but the segment may since have been about to be opened.
             let is_trusted = head.marker.is_some() || log.config.trusts_blank;
-            segment.state = if is_trusted { SegmentState::Free } else { SegmentState::Freeing };
-            segment.is_doubtful = !log.config.trusts_blank;
+            segment.set_state(if is_trusted { SegmentState::Free } else { SegmentState::Freeing });
+            segment.set(Flag::Doubtful, !log.config.trusts_blank);
         } else {
             // The header is durable before the first record: none there, and none of its copies whole, is a torn open.
             // A medium whose very first marker was torn is ours too.
             let is_torn = head.is_torn(tail_is_blank);
             self.has_other_bytes |= head.marker.is_none() && !is_torn && !head.is_unreadable;
             self.unreadable_segments += u32::from(head.is_unreadable);
-            segment.state = if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined };
+            segment.set_state(if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined });
             self.report.torn_segments += u32::from(is_torn);
         }
-        if let Some(place) = log.set_state(index, segment.state) {
+        if let Some(place) = log.set_state(index, segment.state()) {
             *place = segment;
         }
         Ok(())
@@ -428,7 +428,7 @@ impl Mount {
                 // segment may end in what a cut tore.
                 let has_footers = log.config.has_footers;
                 if let Some(segment) = log.segment(scanner.segment) {
-                    segment.is_damaged |= has_footers;
+                    segment.set(Flag::Damaged, segment.is_damaged() || has_footers);
                 }
                 scanner.unreadable(log)
             }
@@ -447,16 +447,16 @@ impl Mount {
                 log.sequence_next = log.sequence_next.max(freed.sequence.saturating_add(1));
                 let Some(segment) = log.segment(freed.segment) else { return };
                 // The same life: its header says so, or, where the erase took the headers, its marker does or is gone too.
-                let is_same = match segment.state {
+                let is_same = match segment.state() {
                     SegmentState::Sealed => segment.sequence == freed.sequence,
-                    SegmentState::Quarantined => !segment.has_marker || segment.erases == freed.erases,
+                    SegmentState::Quarantined => !segment.has_marker() || segment.erases == freed.erases,
                     // Blank at both ends only: the erase stopped before the marker, perhaps half-way.
-                    SegmentState::Free => !segment.has_marker,
+                    SegmentState::Free => !segment.has_marker(),
                     _ => false,
                 };
                 if is_same {
-                    segment.is_counted = false;
-                    segment.mark = 0;
+                    segment.set(Flag::Counted, false);
+                    segment.set_mark(0);
                     segment.erases = segment.erases.max(freed.erases);
                     log.set_state(freed.segment, SegmentState::Freeing);
                     self.report.finished_erases += 1;
@@ -471,15 +471,15 @@ impl Mount {
         let used = records_end.saturating_sub(log.geometry.records_at());
         let mut is_empty = used == 0 && !scanner.has_footer;
         if let Some(segment) = log.segment(scanner.segment) {
-            segment.used_bytes = used;
-            segment.has_footer = scanner.has_footer;
-            is_empty &= !segment.is_damaged;
+            segment.set_used_bytes(used);
+            segment.set(Flag::Footer, scanner.has_footer);
+            is_empty &= !segment.is_damaged();
         }
         // Opened and never used: nothing in it can come back, so it is erased without a freed record, which would take room
         // that a medium may lack after cuts in a row (rule 12).
         if is_empty && let Some(segment) = log.set_state(scanner.segment, SegmentState::Freeing) {
-            segment.is_counted = false;
-            segment.mark = 0;
+            segment.set(Flag::Counted, false);
+            segment.set_mark(0);
         }
         self.report.unsealed_segments += u32::from(!scanner.has_footer);
         self.report.torn_records += u32::from(scanner.is_torn);
@@ -497,7 +497,7 @@ impl Mount {
             Kind::Freed => {
                 let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
                 let Some(segment) = log.segment(freed.segment) else { return };
-                let is_needed = segment.state == SegmentState::Freeing && segment.freed_in().is_none();
+                let is_needed = segment.state() == SegmentState::Freeing && segment.freed_in().is_none();
                 if is_needed && (segment.sequence == 0 || segment.sequence == freed.sequence) {
                     segment.sequence = freed.sequence;
                     segment.set_freed_in(Some((found.location.segment, found.record_bytes)));

@@ -20,8 +20,8 @@ use super::scanner::identity;
 use super::{AppendError, Dropped, Host, MediumError, Now, Poll, Released, Standing};
 use crate::cleanup::Ticket;
 use crate::log::{
-    Checksum, Choice, Freed, Kind, Location, Mending, Reason, Record, RecordError, RecordHeader,
-    SegmentState, read_record,
+    Checksum, Choice, Flag, Freed, Kind, Location, Mending, Reason, Record, RecordError, RecordHeader,
+    Segment, SegmentState, read_record,
 };
 
 /// What became of a victim.
@@ -125,10 +125,10 @@ impl Mover {
     /// Begins to clean a sealed segment.
     pub(super) fn begin(&mut self, log: &mut Log<'_>, choice: Choice) {
         let records_at = log.geometry.records_at();
-        let Some(segment) = log.segment(choice.segment).filter(|s| s.state == SegmentState::Sealed) else {
+        let Some(segment) = log.segment(choice.segment).filter(|s| s.state() == SegmentState::Sealed) else {
             return;
         };
-        let (used, is_dead) = (segment.used_bytes, segment.live_records == 0);
+        let (used, is_dead) = (segment.used_bytes(), segment.live_records() == 0);
         self.sequence = segment.sequence;
         log.set_state(choice.segment, SegmentState::Victim);
         self.victim = Cleaned::new(choice);
@@ -141,7 +141,7 @@ impl Mover {
         self.mending = Mending::default();
         log.copy.bytes = 0;
         let (stream, sequence) =
-            log.segments.get(choice.segment as usize).map_or((0, 0), |s| (s.stream, s.sequence));
+            log.segments.get(choice.segment as usize).map_or((0, 0), |s| (s.stream(), s.sequence));
         log.learn_lifetime(stream, sequence);
     }
 
@@ -167,7 +167,7 @@ impl Mover {
                 // may help, and where it must: nothing new counts as durable while a segment is under suspicion.
                 let victim = log.segments.get(self.victim.choice.segment as usize);
                 self.victim.has_failed = true;
-                if error == MediumError::Unreadable && victim.is_some_and(|s| !s.is_suspect) {
+                if error == MediumError::Unreadable && victim.is_some_and(|s| !s.is_suspect()) {
                     self.victim.damaged_records += 1;
                 } else {
                     log.back_off(now);
@@ -273,9 +273,7 @@ impl Mover {
                 self.victim.moved_bytes += u64::from(bytes);
                 log.counters.moved_records += 1;
                 log.counters.moved_bytes += u64::from(bytes);
-                if let Some(victim) = log.segment(at.segment) {
-                    victim.relocated_bytes = victim.relocated_bytes.saturating_add(bytes);
-                }
+                log.relocated_bytes += u64::from(bytes);
                 Step::Next(record.record_bytes)
             }
             Err(AppendError::Busy) => Step::Wait,
@@ -356,7 +354,7 @@ impl Mover {
         let version = record.header.origin.unwrap_or(at.version());
         let origin = log.origin(version).filter(|_| is_keyed);
         let mut header = RecordHeader { origin, ..record.header };
-        let from = log.segments.get(at.segment as usize).map_or(0, |s| s.stream);
+        let from = log.segments.get(at.segment as usize).map_or(0, Segment::stream);
         let stream =
             if is_keyed { log.relocated_stream(from, version.sequence) } else { super::config::Stream::Old };
         let recode = core::mem::take(&mut log.recode);
@@ -407,9 +405,10 @@ impl Mover {
         }
         let completed = log.syncs.completed;
         let Some(victim) = log.segment(self.victim.choice.segment) else { return Poll::Idle };
-        let (is_emptied, was_suspect, died) = (victim.live_records == 0, victim.is_suspect, victim.mark);
+        let (is_emptied, was_suspect, died) =
+            (victim.live_records() == 0, victim.is_suspect(), victim.mark());
         if !is_emptied {
-            victim.is_damaged |= self.victim.damaged_records > 0;
+            victim.set(Flag::Damaged, victim.is_damaged() || self.victim.damaged_records > 0);
         }
         let state = if is_emptied { SegmentState::Emptied } else { SegmentState::Sealed };
         log.set_state(self.victim.choice.segment, state);

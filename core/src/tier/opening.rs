@@ -16,7 +16,7 @@ use super::log::{LANE_OPENING, Log};
 use super::slot::SlotState;
 use super::{Action, AppendError, MediumError, Now};
 use crate::cleanup::Ticket;
-use crate::log::{HEADER_BYTES_KEYED, Header, Marker, SegmentState, WRITE_UNIT_MAX};
+use crate::log::{Flag, HEADER_BYTES_KEYED, Header, Marker, Segment, SegmentState, WRITE_UNIT_MAX};
 
 /// The longest of the machine's small writes: a header, padded.
 const SMALL_BYTES: usize = HEADER_BYTES_KEYED.next_multiple_of(WRITE_UNIT_MAX) as usize;
@@ -129,7 +129,7 @@ impl Log<'_> {
         self.opening.wanted = None;
         self.fill_slot(index, segment, sequence, stream);
         if let Some(segment) = self.set_state(segment, SegmentState::Open) {
-            segment.stream = stream as u8;
+            segment.set_stream(stream as u8);
         }
         Ok(index)
     }
@@ -161,7 +161,7 @@ impl Log<'_> {
         if !self.may_open(stream, is_freed) {
             return Ok(None);
         }
-        let free = (0u32..).zip(self.segments.iter()).filter(|(_, s)| s.state == SegmentState::Free);
+        let free = (0u32..).zip(self.segments.iter()).filter(|(_, s)| s.state() == SegmentState::Free);
         let least_worn = free.min_by_key(|(_, s)| s.erases).map(|(index, s)| (index, s.erases));
         let Some((index, erases)) = least_worn else { return Ok(None) };
         let sequence = self.issue_sequence()?;
@@ -169,16 +169,11 @@ impl Log<'_> {
         self.opening.sequence = sequence;
         self.opening.stream = stream;
         let Some(segment) = self.set_state(index, SegmentState::Opening) else { return Ok(None) };
-        let (has_marker, is_doubtful) = (segment.has_marker, segment.is_doubtful);
-        *segment = crate::log::Segment {
-            state: SegmentState::Opening,
-            stream: stream as u8,
-            is_counted: true,
-            has_marker: true,
-            sequence,
-            erases,
-            ..crate::log::Segment::default()
-        };
+        let (has_marker, is_doubtful) = (segment.has_marker(), segment.is_doubtful());
+        *segment = Segment::of(sequence, erases, SegmentState::Opening);
+        segment.set_stream(stream as u8);
+        segment.set(Flag::Counted, true);
+        segment.set(Flag::Marker, true);
         Ok(Some(match (is_doubtful, has_marker) {
             (true, _) => self.erase_again(),
             (false, true) => self.write_header(State::First),
@@ -271,8 +266,8 @@ impl Log<'_> {
         self.opening.ticket = None;
         let index = self.opening.segment;
         if let Some(segment) = self.set_state(index, SegmentState::Freeing) {
-            segment.is_counted = false;
-            segment.mark = 0;
+            segment.set(Flag::Counted, false);
+            segment.set_mark(0);
         }
     }
 }

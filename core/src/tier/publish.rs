@@ -48,8 +48,8 @@ impl Log<'_> {
         let completed = self.syncs.completed;
         let Some(segment) = self.segment(segment) else { return };
         segment.lose(record_bytes);
-        if segment.live_records == 0 {
-            segment.mark = completed;
+        if segment.live_records() == 0 {
+            segment.set_mark(completed);
         }
     }
 
@@ -57,13 +57,13 @@ impl Log<'_> {
         let Some(freed) = Freed::from_bytes(&hash.0) else { return };
         let Some(segment) = self.segment(freed.segment) else { return };
         let is_current = segment.sequence == freed.sequence
-            && matches!(segment.state, SegmentState::Freeing | SegmentState::Erased);
+            && matches!(segment.state(), SegmentState::Freeing | SegmentState::Erased);
         if !is_current {
             return;
         }
         let before = segment.set_freed_in(Some((placed.location.segment, placed.record_bytes)));
-        if segment.state == SegmentState::Freeing && before.is_none() {
-            segment.mark = mark;
+        if segment.state() == SegmentState::Freeing && before.is_none() {
+            segment.set_mark(mark);
         }
         if let Some((at, bytes)) = before {
             self.lose(at, bytes);

@@ -16,7 +16,7 @@ use super::mover::Mover;
 use super::scanner::{Scan, Scanner};
 use super::task::{Step, Task};
 use super::{Host, MediumError, Poll, Standing};
-use crate::log::{Choice, Reason, Segment, SegmentState};
+use crate::log::{Choice, Flag, Reason, Segment, SegmentState};
 
 /// Offsets of damaged records in one segment, as many as are kept for telling which keys they belong to.
 type Offsets = Vec<u32, 32>;
@@ -141,7 +141,7 @@ impl Rebuild {
     fn end_verify(&mut self, log: &mut Log<'_>, task: &mut Task, scanner: Scanner) -> Step {
         let segment = log.segments.get(self.segment as usize).copied().unwrap_or_default();
         if !self.damaged.is_empty() {
-            if segment.has_footer {
+            if segment.has_footer() {
                 let blame = Scanner::footer(log, self.segment);
                 self.state = State::Blaming { blame, verify: scanner };
                 return Step::Stay(Poll::Again);
@@ -149,10 +149,11 @@ impl Rebuild {
             // Without a footer no one can tell whose the bytes were; the segment stays for a look.
             if let Some(segment) = log.segment(self.segment) {
                 // What is under suspicion is relocated whatever was read of it: no sync counts before that.
-                segment.is_damaged = segment.live_records > 0 && !segment.is_suspect;
+                let is_kept = segment.live_records() > 0 && !segment.is_suspect();
+                segment.set(Flag::Damaged, is_kept);
             }
         }
-        self.leave(log, task, segment.has_footer || segment.state != SegmentState::Sealed)
+        self.leave(log, task, segment.has_footer() || segment.state() != SegmentState::Sealed)
     }
 
     fn leave(&mut self, log: &mut Log<'_>, task: &mut Task, has_footer: bool) -> Step {
@@ -199,7 +200,7 @@ impl Rebuild {
                         if found.kind.is_keyed() && host.standing(&found.hash, at) == Standing::Live {
                             host.damaged(&found.hash, at);
                             if let Some(segment) = log.segment(at.segment) {
-                                segment.is_damaged = true;
+                                segment.set(Flag::Damaged, true);
                             }
                         }
                     } else if verify.is_stopped && self.damaged.last().is_some_and(|last| at.offset > *last) {
@@ -222,5 +223,5 @@ impl Rebuild {
 /// Whether there are written records to verify: in a sealed segment, or in one that is being filled.
 fn holds_records(segment: &Segment) -> bool {
     use SegmentState::{Open, Sealed, Sealing};
-    matches!(segment.state, Open | Sealing | Sealed) && segment.used_bytes > 0
+    matches!(segment.state(), Open | Sealing | Sealed) && segment.used_bytes() > 0
 }

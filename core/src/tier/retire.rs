@@ -15,7 +15,9 @@ use super::placing::Incoming;
 use super::scanner::{Scan, Scanner};
 use super::{Action, Host, MediumError, Now, Poll};
 use crate::cleanup::Ticket;
-use crate::log::{Checksum, Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, Segment, SegmentState};
+use crate::log::{
+    Checksum, Flag, Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, Segment, SegmentState,
+};
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
@@ -91,13 +93,13 @@ impl Retire {
         let mut emptied = None;
         for index in among {
             let Some(segment) = log.segments.get(index as usize) else { continue };
-            let is_due = segment.mark <= synced;
-            match segment.state {
+            let is_due = segment.mark() <= synced;
+            match segment.state() {
                 SegmentState::Erased if is_due => return Some((index, SegmentState::Erased)),
                 SegmentState::Freeing if is_due && log.scan.is_available() => {
                     return Some((index, SegmentState::Freeing));
                 }
-                SegmentState::Emptied if is_due && is_clear || segment.mark <= log.syncs.synced_clear => {
+                SegmentState::Emptied if is_due && is_clear || segment.mark() <= log.syncs.synced_clear => {
                     emptied = emptied.or(Some((index, SegmentState::Emptied)));
                 }
                 _ => {}
@@ -116,15 +118,15 @@ impl Retire {
             return Poll::Idle;
         }
         let is_dead = |s: &Segment| {
-            s.state == SegmentState::Sealed
-                && s.live_records == 0
-                && !s.is_damaged
-                && (s.mark <= log.syncs.synced_clear || !has_suspects)
+            s.state() == SegmentState::Sealed
+                && s.live_records() == 0
+                && !s.is_damaged()
+                && (s.mark() <= log.syncs.synced_clear || !has_suspects)
         };
         let dead = (0u32..).zip(log.segments.iter()).find(|(_, segment)| is_dead(segment));
         let Some((index, _)) = dead else { return Poll::Idle };
         if let Some(segment) = log.set_state(index, SegmentState::Emptied) {
-            let died = segment.mark;
+            let died = segment.mark();
             log.syncs.want_mark(died);
         }
         log.counters.victims += 1;
@@ -134,16 +136,16 @@ impl Retire {
     /// The erase is durable: the segment is free, its freed record not needed any more.
     fn finish(log: &mut Log<'_>, index: u32) {
         log.release_freed(index);
-        let gained = log.geometry.segment_bytes();
+        let gained = u64::from(log.geometry.segment_bytes());
         let Some(segment) = log.set_state(index, SegmentState::Free) else { return };
-        let moved = segment.relocated_bytes;
-        segment.used_bytes = 0;
-        segment.relocated_bytes = 0;
-        segment.is_suspect = false;
-        segment.has_footer = false;
-        segment.mark = 0;
+        segment.set_used_bytes(0);
+        segment.set(Flag::Suspect, false);
+        segment.set(Flag::Footer, false);
+        segment.set_mark(0);
         log.counters.freed_segments += 1;
-        log.counters.bytes_reclaimed += u64::from(gained.saturating_sub(moved));
+        let paid = log.relocated_bytes.min(gained);
+        log.relocated_bytes -= paid;
+        log.counters.bytes_reclaimed += gained - paid;
     }
 
     fn append_freed(log: &mut Log<'_>, index: u32) -> Poll {
@@ -165,7 +167,7 @@ impl Retire {
                 // Every segment is taken, and none open. This one holds only records that lose against what is durable
                 // elsewhere, so it can be erased alone: nothing else is freed until that is durable.
                 if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
-                    segment.mark = 0;
+                    segment.set_mark(0);
                 }
                 return Poll::Again;
             }
@@ -173,14 +175,14 @@ impl Retire {
             return Poll::Idle;
         }
         if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
-            segment.mark = u64::MAX;
+            segment.set_mark(u64::MAX);
         }
         log.flush();
         Poll::Again
     }
 
     fn begin_free(&mut self, log: &mut Log<'_>, index: u32) -> Poll {
-        let is_counted = log.segments.get(index as usize).is_some_and(|s| s.is_counted);
+        let is_counted = log.segments.get(index as usize).is_some_and(|s| s.is_counted());
         if is_counted {
             log.scan.taken = true;
             self.state = State::Counting(Scanner::footer(log, index));
@@ -220,7 +222,7 @@ impl Retire {
                     log.scan.taken = false;
                     let segment = scanner.segment;
                     if let Some(segment) = log.segment(segment) {
-                        segment.is_counted = false;
+                        segment.set(Flag::Counted, false);
                     }
                     return self.erase(log, segment);
                 }
@@ -238,8 +240,8 @@ impl Retire {
                 log.raise_mark();
                 if let Some(segment) = log.segment(segment) {
                     segment.erases = segment.erases.saturating_add(1);
-                    segment.has_marker = false;
-                    segment.is_doubtful = false;
+                    segment.set(Flag::Marker, false);
+                    segment.set(Flag::Doubtful, false);
                 }
                 self.state = State::Marking { segment };
             }
@@ -254,8 +256,8 @@ impl Retire {
                 }
                 log.syncs.want_mark(mark);
                 if let Some(segment) = log.set_state(segment, SegmentState::Erased) {
-                    segment.has_marker = true;
-                    segment.mark = mark;
+                    segment.set(Flag::Marker, true);
+                    segment.set_mark(mark);
                 }
             }
             _ => {

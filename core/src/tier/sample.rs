@@ -87,13 +87,13 @@ impl Sampling {
         let segment = u32::try_from(segment).unwrap_or(0);
         self.visit += 1;
         let known = log.segments.get(segment as usize).copied().unwrap_or_default();
-        if known.state != SegmentState::Sealed || known.live_records == 0 {
+        if known.state() != SegmentState::Sealed || known.live_records() == 0 {
             return Step::Stay(Poll::Again);
         }
         log.scan.taken = true;
         self.state = State::Reading { segment };
         let at = log.geometry.records_at();
-        Step::Stay(Poll::Do(log.read(LANE_SCAN, segment, at, known.used_bytes)))
+        Step::Stay(Poll::Do(log.read(LANE_SCAN, segment, at, known.used_bytes())))
     }
 
     /// Goes through the buffer from a record on to the first live value, and measures that. Returns where to go on, and whether

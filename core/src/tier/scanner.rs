@@ -118,8 +118,8 @@ impl Scanner {
     pub(super) fn records(log: &Log<'_>, segment: u32) -> Self {
         let geometry = log.geometry;
         let known = log.segments.get(segment as usize).copied().unwrap_or_default();
-        let used = if known.used_bytes > 0 {
-            geometry.records_at() + known.used_bytes
+        let used = if known.used_bytes() > 0 {
+            geometry.records_at() + known.used_bytes()
         } else {
             geometry.trailer_at()
         };
@@ -135,7 +135,7 @@ impl Scanner {
             is_torn: false,
             search: None,
             mending: Mending::default(),
-            is_bounded: known.used_bytes > 0,
+            is_bounded: known.used_bytes() > 0,
             has_footer: false,
             narrow: None,
             is_stopped: false,
@@ -159,7 +159,7 @@ impl Scanner {
     /// Whether its segment is sealed, and still in the life in which the scan began.
     pub(super) fn is_of_sealed(&self, log: &Log<'_>) -> bool {
         let segment = log.segments.get(self.segment as usize);
-        segment.is_some_and(|s| s.state == SegmentState::Sealed && s.sequence == self.sequence)
+        segment.is_some_and(|s| s.state() == SegmentState::Sealed && s.sequence == self.sequence)
     }
 
     fn location(&self, offset: u32) -> Location {

@@ -15,7 +15,7 @@ use super::log::Log;
 use super::{Action, Host, MediumError, Now};
 use crate::cleanup::Ticket;
 use crate::log::{
-    ENTRY_BYTES_MAX, FooterWriter, Freed, Geometry, Kind, Location, SegmentState, TRAILER_BYTES,
+    ENTRY_BYTES_MAX, Flag, FooterWriter, Freed, Geometry, Kind, Location, SegmentState, TRAILER_BYTES,
 };
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -283,8 +283,8 @@ impl Log<'_> {
         slot.wants_write = false;
         let segment = slot.segment;
         if let Some(segment) = self.set_state(segment, SegmentState::Sealed) {
-            segment.has_footer = has_footer;
-            segment.sealed_at = sealed_at;
+            segment.set(Flag::Footer, has_footer);
+            segment.set_sealed_at(sealed_at);
         }
     }
 
@@ -327,8 +327,8 @@ impl Log<'_> {
             slot.first_unwritten.filter(|_| slot.placed > 0).map(|first| first.max(writing.position + 1));
         let (segment, used) = (slot.segment, slot.base - records_at);
         if let Some(segment) = self.segment(segment) {
-            segment.used_bytes = used;
-            segment.mark = mark;
+            segment.set_used_bytes(used);
+            segment.set_mark(mark);
         }
     }
 
@@ -362,9 +362,10 @@ impl Log<'_> {
         self.may_be_suspect |= is_suspect;
         let has_footers = self.config.has_footers;
         if let Some(segment) = self.segment(segment) {
-            segment.is_suspect = is_suspect;
+            segment.set(Flag::Suspect, is_suspect);
             // Where no footer could tell of them, what failed is the host's to count down, whether records lie before it or not.
-            segment.is_counted &= has_footers || segment.used_bytes > 0;
+            let is_counted = segment.is_counted() && (has_footers || segment.used_bytes() > 0);
+            segment.set(Flag::Counted, is_counted);
         }
     }
 }

@@ -14,7 +14,7 @@
 use super::log::{LANE_SYNC, Log};
 use super::{Action, Host, MediumError, Now};
 use crate::cleanup::Ticket;
-use crate::log::SegmentState;
+use crate::log::{Flag, SegmentState};
 
 /// The state of syncing.
 #[derive(Debug, Default)]
@@ -131,19 +131,19 @@ impl Log<'_> {
         let synced_clear = self.syncs.synced_clear;
         for index in 0..self.geometry.segment_count() {
             let Some(segment) = self.segment(index) else { continue };
-            match segment.state {
+            match segment.state() {
                 // The freed record may be lost: it is written again once the copies are durable.
-                SegmentState::Freeing if segment.mark > synced => self.unfree(index),
-                SegmentState::Erased if segment.mark > synced => {
-                    segment.mark = 0;
+                SegmentState::Freeing if segment.mark() > synced => self.unfree(index),
+                SegmentState::Erased if segment.mark() > synced => {
+                    segment.set_mark(0);
                     self.set_state(index, SegmentState::Freeing);
                 }
-                SegmentState::Emptied if segment.mark > synced_clear => segment.mark = completed,
+                SegmentState::Emptied if segment.mark() > synced_clear => segment.set_mark(completed),
                 // A write of it failed before, or it has no footer to wait for: it was sealed with records unsynced.
                 SegmentState::Sealed | SegmentState::Victim
-                    if segment.mark > synced && segment.live_records > 0 =>
+                    if segment.mark() > synced && segment.live_records() > 0 =>
                 {
-                    segment.is_suspect = true;
+                    segment.set(Flag::Suspect, true);
                     self.may_be_suspect = true;
                 }
                 _ => {}
@@ -155,8 +155,10 @@ impl Log<'_> {
     /// A freed record did not become durable: its segment is only emptied again.
     pub(super) fn unfree(&mut self, index: u32) {
         let completed = self.syncs.completed;
-        let Some(segment) = self.segment(index).filter(|s| s.state == SegmentState::Freeing) else { return };
-        segment.mark = completed;
+        let Some(segment) = self.segment(index).filter(|s| s.state() == SegmentState::Freeing) else {
+            return;
+        };
+        segment.set_mark(completed);
         self.set_state(index, SegmentState::Emptied);
         self.syncs.want_mark(completed);
         self.release_freed(index);

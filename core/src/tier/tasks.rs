@@ -185,7 +185,7 @@ impl Tasks {
         // Down to the last segment that an output may need, only the quickest gain counts.
         let policy = if coming <= 1 { Policy::Greedy } else { log.policy() };
         let is_short = self.is_short;
-        let choice = choose(&log.terms(policy), log.segments, |_, s| is_short || s.is_suspect);
+        let choice = choose(&log.terms(policy), log.segments, |_, s| is_short || s.is_suspect());
         match choice {
             Some(choice) => {
                 self.is_for_task = false;

@@ -91,8 +91,8 @@ impl<M: Medium> FlashTier<'_, M> {
         let mut freed = 0u64;
         for segment in self.tier.segments() {
             freed += u64::from(segment.freed_record_bytes());
-            if counts(segment.state) {
-                live += u64::from(segment.live_bytes);
+            if counts(segment.state()) {
+                live += u64::from(segment.live_bytes());
             }
         }
         live.saturating_sub(freed)

@@ -234,13 +234,13 @@ pub fn stats(image: &Image) -> Result<Stats, ImageError> {
         let contents = image.examine(index)?;
         rows.push(SegmentRow {
             segment: index,
-            state: state_name(known.state),
+            state: state_name(known.state()),
             sequence: known.sequence,
             erases: known.erases,
             records: contents.records.len(),
-            live_bytes: known.live_bytes,
+            live_bytes: known.live_bytes(),
             stale_bytes: known.stale_bytes(),
-            footer: known.has_footer,
+            footer: known.has_footer(),
             damage: contents.damage.len(),
         });
     }

@@ -85,7 +85,7 @@ impl ImageWriter<'_> {
         // What it may grow by, and so may every other.
         let growth_bytes = charge.saturating_sub(header.record_bytes(geometry));
         let segments = self.machine.tier.segments().iter();
-        let live = segments.filter(|segment| segment.state != SegmentState::Erased);
+        let live = segments.filter(|segment| segment.state() != SegmentState::Erased);
         let live: u64 = live.map(|segment| u64::from(segment.relocation_bytes(growth_bytes))).sum();
         let hash = index::hash(geometry.identity(), &self.store, key);
         let replaced = self.machine.index.live(&hash).map_or(0, |placed| u64::from(placed.record_bytes));

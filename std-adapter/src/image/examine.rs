@@ -79,7 +79,7 @@ pub enum Damage {
 pub(super) fn examine(image: &Image, segment: u32) -> Result<Contents, ImageError> {
     let known = image.segments.get(segment as usize).ok_or(ImageError::Segment(segment))?;
     let mut walk = Walk { image, segment, sequence: known.sequence, contents: Contents::default() };
-    match known.state {
+    match known.state() {
         SegmentState::Sealed => {}
         SegmentState::Quarantined => {
             walk.contents.damage.push(Damage::Quarantined);

@@ -76,7 +76,7 @@ fn image_of_any_shape_built_reads_back_and_is_sound() {
             let keyed = contents.records.iter().filter(|record| record.kind.is_keyed());
             let live_bytes: u32 = keyed.clone().filter(|r| r.is_live).map(|r| r.record_bytes).sum();
             let known = image.segments()[segment as usize];
-            assert!(known.live_bytes >= live_bytes, "freed records may be live too");
+            assert!(known.live_bytes() >= live_bytes, "freed records may be live too");
             live += keyed.clone().filter(|record| record.is_live && record.kind == Kind::Value).count();
             stale += keyed.filter(|record| !record.is_live).count();
         }
@@ -107,7 +107,7 @@ fn any_byte_of_a_record_changed_is_found() {
     for geometry in shapes() {
         let bytes = built(geometry);
         let sound = Image::read_from(bytes.clone()).unwrap();
-        let sealed = |at: &u32| sound.segments()[*at as usize].state == SegmentState::Sealed;
+        let sealed = |at: &u32| sound.segments()[*at as usize].state() == SegmentState::Sealed;
         let segment = (0..geometry.segment_count()).find(sealed).unwrap();
         let contents = sound.examine(segment).unwrap();
         let record = &contents.records[contents.records.len() / 2];
@@ -122,7 +122,7 @@ fn any_byte_of_a_record_changed_is_found() {
             assert!(is_missing, "{geometry:?}, byte {at}");
             // Where a footer lists what there is, or what follows can be read, it is damage; else it may be what a cut tore.
             assert!(!found.damage.is_empty() || found.torn_bytes > 0, "{geometry:?}, byte {at}");
-            if sound.segments()[segment as usize].has_footer {
+            if sound.segments()[segment as usize].has_footer() {
                 let damaged = |damage: &Damage| matches!(damage, Damage::Record { offset, .. } if *offset == record.location.offset);
                 assert!(found.damage.iter().any(damaged), "{geometry:?}, byte {at}: {:?}", found.damage);
                 assert_eq!(found.records.len(), contents.records.len() - 1, "the others are still read");
@@ -136,7 +136,7 @@ fn damaged_frame_is_told_apart_from_damaged_records() {
     let geometry = shapes()[3];
     let bytes = built(geometry);
     let sound = Image::read_from(bytes.clone()).unwrap();
-    let has_footer = |at: &u32| sound.segments()[*at as usize].has_footer;
+    let has_footer = |at: &u32| sound.segments()[*at as usize].has_footer();
     let segment = (0..geometry.segment_count()).find(has_footer).unwrap();
     let start = segment * geometry.segment_bytes();
     let with_changes = |places: &[u32]| {

@@ -240,9 +240,9 @@ impl SegmentView {
         Self {
             partition,
             segment: index,
-            state: segment.state,
-            stream: segment.stream,
-            live_bytes: u64::from(segment.live_bytes),
+            state: segment.state(),
+            stream: segment.stream(),
+            live_bytes: u64::from(segment.live_bytes()),
             stale_bytes: u64::from(segment.stale_bytes()),
             capacity_bytes: u64::from(segment_bytes),
             erases: segment.erases,

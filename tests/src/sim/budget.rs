@@ -118,7 +118,7 @@ impl Budget {
         let copied_max = u64::from(self.step_bytes + self.record_bytes_max) + records * self.origin_bytes;
         assert!(bytes <= copied_max, "I-GC-3: {bytes} bytes copied in one poll, {copied_max} may be");
         for (segment, (first, last)) in &asked.walked {
-            if tier.segments()[*segment as usize].state == SegmentState::Victim {
+            if tier.segments()[*segment as usize].state() == SegmentState::Victim {
                 let walked = last - first;
                 assert!(walked < self.step_bytes, "I-GC-3: {walked} bytes of a victim looked at in one poll");
                 self.largest.walked_bytes = self.largest.walked_bytes.max(walked);

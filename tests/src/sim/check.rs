@@ -138,7 +138,7 @@ impl World<'_> {
         for (index, segment) in (0..).zip(segments) {
             let counted = live.get(&index).copied().unwrap_or_default();
             assert_eq!(
-                (segment.live_bytes, segment.live_records),
+                (segment.live_bytes(), segment.live_records()),
                 counted,
                 "I-GC-4: live bytes and records of segment {index}: the table has the left\n{}",
                 self.sketch()
@@ -203,8 +203,10 @@ impl World<'_> {
         let geometry = self.config().geometry;
         let mut found = Found::default();
         for (index, segment) in (0..).zip(self.tier.segments()) {
-            if matches!(segment.state, SegmentState::Free | SegmentState::Erased | SegmentState::Quarantined)
-            {
+            if matches!(
+                segment.state(),
+                SegmentState::Free | SegmentState::Erased | SegmentState::Quarantined
+            ) {
                 continue;
             }
             let bytes = self.lasting.medium.segment(index);
@@ -212,11 +214,11 @@ impl World<'_> {
             let second = &bytes[geometry.second_header_at() as usize..];
             let header = Header::decode(&geometry, first).or_else(|_| Header::decode(&geometry, second));
             let Ok(header) = header else { continue };
-            if header.sequence != segment.sequence || !segment.is_counted {
+            if header.sequence != segment.sequence || !segment.is_counted() {
                 continue;
             }
             let mut at = geometry.records_at() as usize;
-            let end = (geometry.records_at() + segment.used_bytes) as usize;
+            let end = (geometry.records_at() + segment.used_bytes()) as usize;
             while at < end {
                 match read_record(&geometry, header.sequence, &bytes[at..end]) {
                     Ok(record) => {
@@ -277,7 +279,7 @@ impl Found {
         let segments = world.tier.segments();
         let target = segments[freed.segment as usize];
         let is_needed = target.sequence == freed.sequence
-            && matches!(target.state, SegmentState::Freeing | SegmentState::Erased);
+            && matches!(target.state(), SegmentState::Freeing | SegmentState::Erased);
         if !is_needed {
             return;
         }

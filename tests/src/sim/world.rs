@@ -453,20 +453,20 @@ impl<'m> World<'m> {
             self.held
         );
         for (index, segment) in self.tier.segments().iter().enumerate() {
-            if segment.sequence > 0 && segment.state != coldpress_core::log::SegmentState::Free {
+            if segment.sequence > 0 && segment.state() != coldpress_core::log::SegmentState::Free {
                 let _ = writeln!(
                     out,
                     "{index:3} {:?} #{} stream {} used {} live {} in {} footer {} suspect {} damaged {} counted {}",
-                    segment.state,
+                    segment.state(),
                     segment.sequence,
-                    segment.stream,
-                    segment.used_bytes,
-                    segment.live_bytes,
-                    segment.live_records,
-                    segment.has_footer,
-                    segment.is_suspect,
-                    segment.is_damaged,
-                    segment.is_counted
+                    segment.stream(),
+                    segment.used_bytes(),
+                    segment.live_bytes(),
+                    segment.live_records(),
+                    segment.has_footer(),
+                    segment.is_suspect(),
+                    segment.is_damaged(),
+                    segment.is_counted()
                 );
             }
         }

@@ -46,7 +46,7 @@ impl Posting {
     pub(super) fn mounted(&mut self, report: &MountReport, recovery_ms: u64, segments: &[Segment]) {
         for (written, segment) in self.written.iter_mut().zip(segments) {
             // Of what an earlier run left, only the ends are known: all of it counts.
-            let is_used = segment.state != SegmentState::Free;
+            let is_used = segment.state() != SegmentState::Free;
             *written = if is_used { self.segment_bytes } else { u32::from(segment.erases > 0) };
         }
         self.board.occupied_bytes = self.written.iter().map(|bytes| self.blocks(*bytes)).sum();
