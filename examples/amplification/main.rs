@@ -265,11 +265,7 @@ impl Host for Index {
         Dropped::NotCurrent
     }
 
-    fn choose_codec(&mut self) -> u8 {
-        1
-    }
-
-    // The rest serves failures, removes, expiry, eviction and tasks, which do not come up here.
+    // The rest serves failures, removes, expiry and damage, which do not come up here.
     fn unwritten(&mut self, _: &KeyHash, _: &Placed) {}
     fn gone(&mut self, _: &KeyHash) -> Option<Released> {
         None
@@ -280,18 +276,8 @@ impl Host for Index {
     fn due(&mut self, _: u32) -> Look {
         Look::End
     }
-    fn evictable(&mut self, _: &KeyHash, _: Location) -> bool {
-        false
-    }
     fn reconcile(&mut self, _: &KeyHash, _: &Placed) -> Option<Published> {
         None
     }
     fn damaged(&mut self, _: &KeyHash, _: Location) {}
-    fn recode(&mut self, _: u8, _: &[u8], _: &mut [u8]) -> Option<(u8, usize)> {
-        None
-    }
-    fn sample(&mut self, _: u8, _: &[u8]) {}
-    fn advises_cleanup(&mut self) -> bool {
-        false
-    }
 }

@@ -4,6 +4,7 @@
 //! - [`outage`] cuts the power under a service's tier.
 //! - [`flash`] is a NOR flash in memory that counts, enforces and loses power; [`cuts`] cuts the power of a flash tier on it.
 //! - [`conform`] drives both adapters through the same histories.
+//! - [`pools`] makes keys for the pools.
 //! - [`firmware`] runs the firmware examples in an emulator.
 //! - [`tidy`] reads the project's own sources and checks the rules that a compiler does not know.
 #![forbid(unsafe_code)]
@@ -14,5 +15,6 @@ pub mod firmware;
 pub mod flash;
 mod image;
 pub mod outage;
+pub mod pools;
 pub mod sim;
 pub mod tidy;

@@ -6,26 +6,15 @@ use std::thread;
 use std::time::Instant;
 
 use coldpress_std::pool::{
-    AllocationManager, HotKey, HotPools, PoolConfig, PoolError, emergency_cleanup, trigger_defragmentation,
+    AllocationManager, HotPools, PoolConfig, PoolError, emergency_cleanup, trigger_defragmentation,
 };
+use coldpress_tests::pools::key;
 
 /// Longer than anything takes on a machine that is slow and busy.
 const PATIENCE: Duration = Duration::from_secs(300);
 const READERS: u64 = 4;
 const VALUES: u64 = 600;
 const VALUE_BYTES: usize = 64 << 10;
-
-fn key(number: u64) -> HotKey {
-    let mut hash = [0; 12];
-    for (at, part) in hash.chunks_exact_mut(4).enumerate() {
-        // The finaliser of splitmix64: no pattern in the numbers may show in the partitions.
-        let mut mixed = (number * 3 + at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        part.copy_from_slice(&(mixed >> 32).to_le_bytes()[..4]);
-    }
-    HotKey { tier: 0, hash }
-}
 
 fn value(number: u64) -> Vec<u8> {
     vec![u8::try_from(number % 251).unwrap(); VALUE_BYTES]

@@ -4,8 +4,9 @@
 #![cfg(target_os = "linux")]
 
 use coldpress_std::pool::{
-    AllocationManager, HotKey, HotPools, PoolConfig, emergency_cleanup, trigger_defragmentation,
+    AllocationManager, HotPools, PoolConfig, emergency_cleanup, trigger_defragmentation,
 };
+use coldpress_tests::pools::key;
 
 /// Longer than anything takes on a machine that is slow and busy.
 const PATIENCE: core::time::Duration = core::time::Duration::from_secs(300);
@@ -17,18 +18,6 @@ fn resident_bytes() -> u64 {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
     let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1_024
-}
-
-fn key(number: u64) -> HotKey {
-    let mut hash = [0; 12];
-    for (at, part) in hash.chunks_exact_mut(4).enumerate() {
-        // The finaliser of splitmix64: no pattern in the numbers may show in the partitions.
-        let mut mixed = (number * 3 + at as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        part.copy_from_slice(&(mixed >> 32).to_le_bytes()[..4]);
-    }
-    HotKey { tier: 0, hash }
 }
 
 fn value(number: u64) -> Vec<u8> {

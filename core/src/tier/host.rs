@@ -1,5 +1,6 @@
 //! What the machine asks of its surroundings while it works: liveness, hashes, codecs.
 
+use crate::codec::CodecId;
 use crate::log::{KeyHash, Kind, Location, Store, Version};
 
 /// A record as it lies on the medium.
@@ -131,26 +132,42 @@ pub trait Host {
     /// number of entries.
     fn due(&mut self, now_s: u32) -> Look;
 
-    /// Asks whether the current record at `at` may be evicted; a host that counts references may spare it once.
-    fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool;
-
     /// A record of the log was read whole: puts the index right if it does not know it. Returns what changed.
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published>;
 
     /// The current record at `at` is damaged: its key reads as damaged from now on.
     fn damaged(&mut self, hash: &KeyHash, at: Location);
 
-    /// Encodes a value again for relocation, if the codec in use is another one and gains. Returns the codec and length.
-    fn recode(&mut self, codec: u8, value: &[u8], out: &mut [u8]) -> Option<(u8, usize)>;
+    /// Asks whether the current record at `at` may be evicted; a host that counts references may spare it once. One that never
+    /// [evicts](super::Tier::evict) is not asked.
+    fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool {
+        let _ = (hash, at);
+        false
+    }
 
-    /// Measures the candidate codecs on one live value; one call a poll. A host that can't afford a long value passes it by.
-    fn sample(&mut self, codec: u8, value: &[u8]);
+    /// Encodes a value again for relocation, if the codec in use is another one and gains. Returns the codec and length. A host
+    /// without codecs copies values as they are.
+    fn recode(&mut self, codec: u8, value: &[u8], out: &mut [u8]) -> Option<(u8, usize)> {
+        let _ = (codec, value, out);
+        None
+    }
+
+    /// Measures the candidate codecs on one live value; one call a poll. A host that can't afford a long value passes it by, and
+    /// one without codecs every value.
+    fn sample(&mut self, codec: u8, value: &[u8]) {
+        let _ = (codec, value);
+    }
 
     /// Picks the codec for new and relocated records from the samples; returns its number.
-    fn choose_codec(&mut self) -> u8;
+    fn choose_codec(&mut self) -> u8 {
+        CodecId::Raw.tag()
+    }
 
-    /// Tells whether the efficiency analysis of the pools and the log advises emergency cleanup.
-    fn advises_cleanup(&mut self) -> bool;
+    /// Tells whether the efficiency analysis of the pools and the log advises emergency cleanup. A host that analyses nothing
+    /// advises nothing.
+    fn advises_cleanup(&mut self) -> bool {
+        false
+    }
 }
 
 /// What a look for due records found.

@@ -542,10 +542,6 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         Look::More
     }
 
-    fn evictable(&mut self, _: &KeyHash, _: Location) -> bool {
-        false
-    }
-
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {
         let found = self.look(hash);
         let is_news = found.newest.map_or(found.is_certain, |newest| newest.version < placed.version);
@@ -558,18 +554,4 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
 
     /// Nothing to note: a record is checked each time it is read.
     fn damaged(&mut self, _: &KeyHash, _: Location) {}
-
-    fn recode(&mut self, _: u8, _: &[u8], _: &mut [u8]) -> Option<(u8, usize)> {
-        None
-    }
-
-    fn sample(&mut self, _: u8, _: &[u8]) {}
-
-    fn choose_codec(&mut self) -> u8 {
-        CodecId::Raw.tag()
-    }
-
-    fn advises_cleanup(&mut self) -> bool {
-        false
-    }
 }

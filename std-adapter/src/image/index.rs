@@ -174,27 +174,9 @@ impl Host for Index {
         Look::End
     }
 
-    fn evictable(&mut self, _: &KeyHash, _: Location) -> bool {
-        false
-    }
-
     fn reconcile(&mut self, _: &KeyHash, _: &Placed) -> Option<Published> {
         None
     }
 
     fn damaged(&mut self, _: &KeyHash, _: Location) {}
-
-    fn recode(&mut self, _: u8, _: &[u8], _: &mut [u8]) -> Option<(u8, usize)> {
-        None
-    }
-
-    fn sample(&mut self, _: u8, _: &[u8]) {}
-
-    fn choose_codec(&mut self) -> u8 {
-        coldpress_core::codec::CodecId::Raw.tag()
-    }
-
-    fn advises_cleanup(&mut self) -> bool {
-        false
-    }
 }
