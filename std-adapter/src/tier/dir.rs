@@ -121,9 +121,10 @@ impl Dir {
             Err(TryLockError::WouldBlock) => return Err(OpenError::AlreadyOpen(path)),
             Err(TryLockError::Error(error)) => return Err(OpenError::Io(error)),
         }
+        let dir = Self { path, lock, is_left: false };
         // Until a first file is in place, no one knows whether the names above it were ever made durable.
         if is_new || !content.has_first() {
-            for parent in path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
+            for parent in dir.path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
                 if sync_dir(parent).is_err() {
                     // What this process may not read it did not make.
                     break;
@@ -131,7 +132,7 @@ impl Dir {
             }
             sync_dir(base_dir)?;
         }
-        Ok(Self { path, lock, is_left: false })
+        Ok(dir)
     }
 
     /// Another hold on the lock. A worker that outlives its tier keeps the directory to itself by it: see [`leave`](Self::leave).
