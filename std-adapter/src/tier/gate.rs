@@ -265,4 +265,25 @@ mod tests {
             assert_eq!(late.join().unwrap(), Err(TierError::Closed));
         });
     }
+
+    #[test]
+    fn operation_that_a_close_gave_up_waiting_for_finds_it_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(4 << 20);
+        let config = config.close_timeout(Duration::from_millis(20)).build().unwrap();
+        let tier = ColdTier::open(dir.path(), "t", config, pools).unwrap();
+        let handle = tier.handle();
+        let refused = handle.enter(|open| {
+            let closed = std::thread::spawn(move || tier.close()).join().unwrap();
+            assert_eq!(closed, Err(CloseError::TimedOut));
+            let told = open.parts.iter().map(|part| {
+                // It may take some more until its worker is over.
+                core::iter::repeat_with(|| part.pass_message(&mut Some(Message::Cancel)))
+                    .find_map(Result::err)
+            });
+            told.collect::<Vec<_>>()
+        });
+        assert_eq!(refused, Ok(vec![Some(TierError::Closed)]));
+    }
 }

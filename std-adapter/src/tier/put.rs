@@ -452,7 +452,7 @@ impl Part {
         // There is room: each such message has a place reserved. So it is the worker that is gone.
         if self.sender.try_send(Message::Dirty { hash: write.hash, waiter }).is_err() {
             self.shell.queued.fetch_sub(1, Relaxed);
-            return Err(TierError::Poisoned.into());
+            return Err(self.gone().into());
         }
         Ok(Attempt::Sent(effect))
     }

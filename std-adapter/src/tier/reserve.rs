@@ -90,10 +90,12 @@ impl Open {
             give_back();
             return Ok(Room::For(Told::None));
         }
-        // There is room, so a worker that can't be told is gone, and the tier is poisoned.
-        let is_sent = |part: &&Part| part.sender.try_send(message()).is_ok();
-        let sent = self.parts.iter().filter(is_sent).count();
-        if sent == self.parts.len() { Ok(Room::For(Told::All)) } else { Err(TierError::Poisoned) }
+        // There is room, so a worker that can't be told is gone.
+        let is_unsent = |part: &&Part| part.sender.try_send(message()).is_err();
+        match self.parts.iter().filter(is_unsent).last() {
+            None => Ok(Room::For(Told::All)),
+            Some(part) => Err(part.gone()),
+        }
     }
 }
 
@@ -106,9 +108,14 @@ impl Part {
         }
         if message.take().is_some_and(|message| self.sender.try_send(message).is_err()) {
             self.shell.asked.fetch_sub(1, Relaxed);
-            return Err(TierError::Poisoned);
+            return Err(self.gone());
         }
         Ok(())
+    }
+
+    /// Why a worker takes no more: it died, or it ended in a close that did not wait for this operation any longer.
+    pub(super) fn gone(&self) -> TierError {
+        self.check_alive().err().unwrap_or(TierError::Closed)
     }
 
     /// Wakes the worker for a client that waits for room; one nudge on its way is enough for all.
