@@ -430,7 +430,8 @@ mod tests {
         let base_dir = tempfile::tempdir().unwrap();
         let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
         let (_manager, pools) = AllocationManager::new(&pools).unwrap();
-        let config = ColdTierConfig::builder().capacity_bytes(8 << 20).partitions(2).build().unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(8 << 20).partitions(2);
+        let config = config.op_timeout(Duration::from_secs(120)).build().unwrap();
         let tier = ColdTier::open(base_dir.path(), "t", config, pools).unwrap();
         let background = || Background { interval: Duration::from_millis(1), pools: None };
         let stopped = bounded(1);

@@ -32,7 +32,8 @@ fn tier_opened_and_closed_a_thousand_times_grows_nothing() {
     let (_manager, pools) =
         AllocationManager::new(&PoolConfig::builder().capacity_bytes(8 << 20).partitions(2).build().unwrap())
             .unwrap();
-    let config = ColdTierConfig::builder().capacity_bytes(2 << 20).build().unwrap();
+    let config = ColdTierConfig::builder().capacity_bytes(2 << 20);
+    let config = config.close_timeout(core::time::Duration::from_secs(120)).build().unwrap();
     let round = |number: u32| {
         let tier = ColdTier::open(dir.path(), "again", config.clone(), pools.clone()).unwrap();
         assert_eq!(tier.get(b"number").unwrap(), number.checked_sub(1).map(|n| n.to_le_bytes().to_vec()));

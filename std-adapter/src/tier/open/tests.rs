@@ -61,7 +61,7 @@ fn check(holds_writes: &'static AtomicBool, holds_syncs: &'static AtomicBool, ho
     let base = tempfile::tempdir().unwrap();
     let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
     let (_manager, pools) = AllocationManager::new(&pools).unwrap();
-    let config = ColdTierConfig::builder().capacity_bytes(4 << 20);
+    let config = ColdTierConfig::builder().capacity_bytes(4 << 20).op_timeout(SLACK);
     let config = config.close_timeout(Duration::from_millis(50)).build().unwrap();
     let dir = Dir::lock(base.path(), "test").unwrap();
     let parts = dir.open_parts(&config).unwrap();
@@ -151,7 +151,7 @@ fn close_of_many_stuck_partitions_has_one_deadline() {
 fn close_does_not_wait_for_a_client_that_is_stuck_in_a_read() {
     static READS: AtomicBool = AtomicBool::new(false);
     let (_manager, pools) = pools();
-    let config = ColdTierConfig::builder().capacity_bytes(2 << 20);
+    let config = ColdTierConfig::builder().capacity_bytes(2 << 20).op_timeout(SLACK);
     let config = config.close_timeout(Duration::from_millis(200)).keep_hot_values(false).build().unwrap();
     let tier = ColdTier::open_on(held_media(&config, &NEVER, &READS), config, pools).unwrap();
     tier.put(b"key", b"value").unwrap();
