@@ -12,34 +12,38 @@ struct Held {
     holds_writes: &'static AtomicBool,
     holds_syncs: &'static AtomicBool,
     holds_reads: &'static AtomicBool,
+    /// How many of them had to wait, ever.
+    held: &'static AtomicU32,
 }
 
-/// Reads that had to wait, ever: only one test has any.
-static HELD_READS: AtomicU32 = AtomicU32::new(0);
 static NEVER: AtomicBool = AtomicBool::new(false);
 
-fn wait_while(is_held: &AtomicBool) {
-    while is_held.load(SeqCst) {
+impl Held {
+    fn wait_while(&self, is_held: &AtomicBool) {
+        self.held.fetch_add(u32::from(is_held.load(SeqCst)), SeqCst);
+        wait_until(|| !is_held.load(SeqCst));
+    }
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    while !is_so() {
         std::thread::sleep(Duration::from_millis(1));
     }
 }
 
 impl Medium for Held {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        if self.holds_reads.load(SeqCst) {
-            HELD_READS.fetch_add(1, SeqCst);
-        }
-        wait_while(self.holds_reads);
+        self.wait_while(self.holds_reads);
         self.medium.read_at(offset, buffer)
     }
 
     fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumError> {
-        wait_while(self.holds_writes);
+        self.wait_while(self.holds_writes);
         self.medium.write_at(offset, from)
     }
 
     fn sync(&self) -> Result<(), MediumError> {
-        wait_while(self.holds_syncs);
+        self.wait_while(self.holds_syncs);
         self.medium.sync()
     }
 
@@ -57,7 +61,12 @@ impl Medium for Held {
 }
 
 /// Closes a tier that is stuck, and opens its directory again before and after it comes loose.
-fn check(holds_writes: &'static AtomicBool, holds_syncs: &'static AtomicBool, hold: &AtomicBool) {
+fn check(
+    holds_writes: &'static AtomicBool,
+    holds_syncs: &'static AtomicBool,
+    hold: &AtomicBool,
+    held: &'static AtomicU32,
+) {
     let base = tempfile::tempdir().unwrap();
     let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
     let (_manager, pools) = AllocationManager::new(&pools).unwrap();
@@ -65,14 +74,19 @@ fn check(holds_writes: &'static AtomicBool, holds_syncs: &'static AtomicBool, ho
     let config = config.close_timeout(Duration::from_millis(50)).build().unwrap();
     let dir = Dir::lock(base.path(), "test").unwrap();
     let parts = dir.open_parts(&config).unwrap();
-    let hold_part =
-        |medium| Box::new(Held { medium, holds_writes, holds_syncs, holds_reads: &NEVER }) as Box<dyn Medium>;
+    let hold_part = |medium| {
+        Box::new(Held { medium, holds_writes, holds_syncs, holds_reads: &NEVER, held }) as Box<dyn Medium>
+    };
     let media = parts.into_iter().map(hold_part).collect();
     let tier = ColdTier::start("test", media, config.clone(), pools.clone(), Some(dir)).unwrap();
     tier.put(b"old", b"v").unwrap();
     tier.flush().unwrap();
     hold.store(true, SeqCst);
     tier.put(b"new", b"v").unwrap();
+    let handle = tier.handle();
+    let flush = std::thread::spawn(move || handle.flush());
+    // Else the close might be over before the worker gets there.
+    wait_until(|| held.load(SeqCst) > 0);
     let begun = Instant::now();
     assert!(tier.close().is_err());
     assert!(begun.elapsed() < AFTER_CLOSE + SLACK, "the close has a deadline");
@@ -89,20 +103,24 @@ fn check(holds_writes: &'static AtomicBool, holds_syncs: &'static AtomicBool, ho
         }
     };
     assert!(tier.contains(b"old").unwrap());
+    // It may have been reached just in time.
+    let _ = flush.join().unwrap();
 }
 
 #[test]
 fn directory_of_a_worker_stuck_in_a_write_stays_locked_until_that_is_over() {
     static WRITES: AtomicBool = AtomicBool::new(false);
     static SYNCS: AtomicBool = AtomicBool::new(false);
-    check(&WRITES, &SYNCS, &WRITES);
+    static HELD: AtomicU32 = AtomicU32::new(0);
+    check(&WRITES, &SYNCS, &WRITES, &HELD);
 }
 
 #[test]
 fn directory_of_a_syncer_stuck_in_a_sync_stays_locked_until_that_is_over() {
     static WRITES: AtomicBool = AtomicBool::new(false);
     static SYNCS: AtomicBool = AtomicBool::new(false);
-    check(&WRITES, &SYNCS, &SYNCS);
+    static HELD: AtomicU32 = AtomicU32::new(0);
+    check(&WRITES, &SYNCS, &SYNCS, &HELD);
 }
 
 fn pools() -> (AllocationManager, PoolCoordinator) {
@@ -115,15 +133,16 @@ fn held_media(
     config: &ColdTierConfig,
     syncs: &'static AtomicBool,
     reads: &'static AtomicBool,
-) -> Vec<Box<dyn Medium>> {
+) -> (Vec<Box<dyn Medium>>, &'static AtomicU32) {
+    let held = Box::leak(Box::default());
     let medium = |_| {
         let file = tempfile::tempfile().unwrap();
         file.set_len(config.geometry.medium_bytes()).unwrap();
         let medium = Box::new(crate::medium::FileMedium::new(file));
-        Box::new(Held { medium, holds_writes: &NEVER, holds_syncs: syncs, holds_reads: reads })
+        Box::new(Held { medium, holds_writes: &NEVER, holds_syncs: syncs, holds_reads: reads, held })
             as Box<dyn Medium>
     };
-    (0..config.settings.partitions).map(medium).collect()
+    ((0..config.settings.partitions).map(medium).collect(), held)
 }
 
 /// How much longer than its deadline a call may take on a machine that is busy.
@@ -135,7 +154,7 @@ fn close_of_many_stuck_partitions_has_one_deadline() {
     let (_manager, pools) = pools();
     let config = ColdTierConfig::builder().capacity_bytes(32 << 20).partitions(32);
     let config = config.close_timeout(Duration::from_millis(2_000)).keep_hot_values(false).build().unwrap();
-    let tier = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER), config, pools).unwrap();
+    let tier = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER).0, config, pools).unwrap();
     for key in 0..200u32 {
         tier.put(&key.to_le_bytes(), b"v").unwrap();
     }
@@ -153,16 +172,15 @@ fn close_does_not_wait_for_a_client_that_is_stuck_in_a_read() {
     let (_manager, pools) = pools();
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).op_timeout(SLACK);
     let config = config.close_timeout(Duration::from_millis(200)).keep_hot_values(false).build().unwrap();
-    let tier = ColdTier::open_on(held_media(&config, &NEVER, &READS), config, pools).unwrap();
+    let (media, held) = held_media(&config, &NEVER, &READS);
+    let tier = ColdTier::open_on(media, config, pools).unwrap();
     tier.put(b"key", b"value").unwrap();
     tier.flush().unwrap();
     READS.store(true, SeqCst);
     let handle = tier.handle();
     std::thread::scope(|scope| {
         let stuck = scope.spawn(move || handle.get(b"key"));
-        while HELD_READS.load(SeqCst) == 0 {
-            std::thread::sleep(Duration::from_millis(1));
-        }
+        wait_until(|| held.load(SeqCst) > 0);
         let begun = Instant::now();
         assert_eq!(tier.close(), Err(CloseError::TimedOut));
         assert!(begun.elapsed() < AFTER_CLOSE + SLACK);
@@ -179,7 +197,7 @@ fn open_on_a_dead_medium_is_given_up() {
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).open_timeout(Duration::from_millis(50));
     let config = config.close_timeout(Duration::from_millis(50)).build().unwrap();
     let begun = Instant::now();
-    let opened = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER), config, pools);
+    let opened = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER).0, config, pools);
     assert!(matches!(opened, Err(OpenError::TimedOut)), "{opened:?}");
     assert!(begun.elapsed() < SLACK);
     SYNCS.store(false, SeqCst);
@@ -191,7 +209,7 @@ fn log_whose_numbers_are_used_up_takes_no_more_writes_and_is_still_read() {
     let (_manager, pools) = pools();
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).keep_hot_values(false);
     let config = config.codec(crate::CodecId::Raw).op_timeout(Duration::from_secs(120)).build().unwrap();
-    let media = held_media(&config, &NEVER, &NEVER);
+    let (media, _) = held_media(&config, &NEVER, &NEVER);
     let marker = Marker { erases: 1, sequence_issued: u32::MAX - 4 };
     media[0].write_at(0, &marker.encode()).unwrap();
     let again = vec![media[0].try_clone().unwrap()];
