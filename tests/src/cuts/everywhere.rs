@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use super::device::{Cut, Device, Lasting, Moment, Setup, Store, recorded};
 use crate::flash::Tear;
-use crate::sim::{Do, STRIDE, Tried, in_case};
+use crate::sim::{Do, STRIDE, Tried, in_case, offset};
 
 /// Tears every moment of a history in every way, mounts, and checks; then does `after`, checks, mounts once more, and checks
 /// again.
@@ -50,7 +50,7 @@ fn each_cut<const UNIT: usize, const SECTOR: usize>(
     mut then: impl FnMut(Lasting<UNIT, SECTOR>),
 ) {
     for (at, moment) in moments.iter().enumerate() {
-        for tear in moment.flash.tears().into_iter().skip(at % STRIDE).step_by(STRIDE) {
+        for tear in moment.flash.tears().into_iter().skip(offset(at)).step_by(STRIDE) {
             tried.cases += 1;
             let left = moment.torn(tear);
             if seen.insert(left.digest()) {

@@ -16,7 +16,8 @@ use super::world::{Delays, Lasting, World};
 pub const STRIDE: usize = if cfg!(debug_assertions) { 7 } else { 1 };
 
 /// Where to begin with the stride in turn `turn`, so that turns differ.
-const fn offset(turn: usize) -> usize {
+#[must_use]
+pub const fn offset(turn: usize) -> usize {
     if STRIDE > 1 { turn.wrapping_rem(STRIDE) } else { 0 }
 }
 

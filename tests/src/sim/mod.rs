@@ -27,7 +27,7 @@ pub use budget::{Asked, Budget, ENTRIES_MAX, LOOKS_MAX, Largest, SAMPLES_MAX};
 pub use check::Seen;
 pub use choice::{Chooser, Schedules};
 pub use cut::{Fate, SECTOR_BYTES};
-pub use exhaust::{STRIDE, Tried, cut_everywhere, cut_twice, in_case, order_everywhere};
+pub use exhaust::{STRIDE, Tried, cut_everywhere, cut_twice, in_case, offset, order_everywhere};
 pub use failures::{fail_everywhere, fail_in_pairs, fail_mount_everywhere};
 pub use fault::{Effect, Faults};
 pub use host::{Entry, ModelHost, Newest, Told, hash_of};
