@@ -40,10 +40,10 @@ fn running_task_cancelled_at_any_step_leaves_everything_readable() {
                 let mut world = setup.mount(&mut arena, setup.blank());
                 world.pools = pools;
                 worn(&mut world);
-                assert!(world.tier.schedule(task).is_ok());
+                assert!(world.schedule(task));
                 // It ends by itself, or waits for pools that stay silent.
                 let has_ended = (0..steps).any(|_| !world.step());
-                world.tier.cancel();
+                world.cancel();
                 world.until("the end of the task", |world| !world.tier.is_compacting());
                 world.settle();
                 world.check();

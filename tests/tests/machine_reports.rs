@@ -1,10 +1,11 @@
 //! What a task says it did, against what was counted beside it.
 
+use coldpress_core::cleanup::CleanupError;
 use coldpress_core::compaction::CompactionTask::{CompactData, OptimizeCompression, RebuildIndex};
-use coldpress_core::compaction::Outcome;
-use coldpress_core::log::SegmentState;
+use coldpress_core::compaction::{Outcome, PoolOutcome};
+use coldpress_core::log::{Segment, SegmentState};
 use coldpress_core::tier::MediumError;
-use coldpress_tests::sim::{Do, Effect, Key, Setup, World};
+use coldpress_tests::sim::{Do, Effect, Key, Pools, Setup, World};
 
 /// Fills segments and makes most of them stale.
 fn overwritten(world: &mut World<'_>) {
@@ -41,7 +42,7 @@ fn write_amplification_of_a_report_is_what_was_written_over_what_clients_appende
     let mut world = setup.mount(&mut arena, setup.blank());
     overwritten(&mut world);
     let before = world.tier.counters();
-    assert!(world.tier.schedule(CompactData).is_ok());
+    assert!(world.schedule(CompactData));
     world.step();
     world.follow(&[Do::Put(9, 50), Do::Sync]);
     world.until("the report", |world| !world.reports.is_empty());
@@ -105,7 +106,7 @@ fn progress_never_goes_back_and_its_total_stays_while_clients_overwrite() {
             let mut arena = setup.arena();
             let mut world = setup.mount(&mut arena, setup.blank());
             overwritten(&mut world);
-            assert!(world.tier.schedule(task).is_ok());
+            assert!(world.schedule(task));
             let (mut total, mut done, mut turns) = (None, 0, 0);
             while world.reports.is_empty() {
                 if turns % 5 == 4 {
@@ -137,5 +138,66 @@ fn rebuild_reads_what_is_written_in_open_segments() {
         assert!(report.checked_records >= 2, "{report:?}");
         assert_eq!((report.damaged_records, report.repaired_records), (0, 0));
         world.check();
+    }
+}
+
+/// A task that has done its part and waits for pools that stay silent.
+fn asking(world: &mut World<'_>) {
+    world.pools = Pools::Silent;
+    overwritten(world);
+    assert!(world.schedule(CompactData));
+    world.settle();
+    assert!(world.reports.is_empty() && world.tier.progress().is_some(), "it waits");
+}
+
+// Without it a task that is cancelled waits for the deadline of pools that will not answer.
+#[test]
+fn task_cancelled_while_it_asks_the_pools_ends_at_once() {
+    let setup = Setup::file();
+    let mut arena = setup.arena();
+    let mut world = setup.mount(&mut arena, setup.blank());
+    asking(&mut world);
+    let before = world.lasting.now;
+    world.cancel();
+    world.settle();
+    let report = world.reports[0];
+    assert_eq!(world.lasting.now, before, "no time passed");
+    assert_eq!(
+        (report.outcome, report.pool),
+        (Outcome::Partial, PoolOutcome::Failed(CleanupError::Cancelled))
+    );
+    assert!(report.victims.freed > 0, "the part in the log is done");
+    assert_eq!(world.run(RebuildIndex).outcome, Outcome::Completed, "the next one runs");
+}
+
+// Without it the tier is closed with the task still waiting, and nobody ever hears of it.
+#[test]
+fn tier_closed_while_a_task_asks_the_pools_reports_the_task() {
+    let setup = Setup::file();
+    let mut arena = setup.arena();
+    let mut world = setup.mount(&mut arena, setup.blank());
+    asking(&mut world);
+    world.close();
+    assert_eq!(world.reports.len(), 1);
+    assert_eq!(world.reports[0].pool, PoolOutcome::Failed(CleanupError::Cancelled));
+}
+
+// Without it the task waits for its victims to be free, which nothing ever is before the next mount.
+#[test]
+fn task_ends_where_only_a_mount_helps() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, setup.blank());
+        overwritten(&mut world);
+        world.follow(&[Do::Put(9, 40), Do::Flush, Do::Settle]);
+        let at = world.host.entry(&world.hash(9)).unwrap().newest.placed.location;
+        world.lasting.medium.spoil(at.segment, at.offset);
+        world.lasting.medium.faults.sync_fails = 1;
+        world.sync();
+        assert!(world.tier.needs_remount(), "the record under suspicion can't be read back");
+        let report = world.run(CompactData);
+        assert_eq!(report.outcome, Outcome::Partial, "{report:?}");
+        let is_waiting = |s: &Segment| s.state() == SegmentState::Emptied;
+        assert!(world.tier.segments().iter().any(is_waiting), "its last victims wait for the mount");
     }
 }

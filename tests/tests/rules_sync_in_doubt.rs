@@ -21,7 +21,7 @@ fn erased_and_killed(setup: &Setup) -> Lasting {
     world.follow(&[Do::Remove(1), Do::Sync]);
     fill(&mut world);
     fill(&mut world);
-    world.tier.schedule(CompactData).unwrap();
+    assert!(world.schedule(CompactData));
     let is_marked = |world: &World<'_>| {
         let ops = || world.lasting.medium.unsynced().filter(|op| op.segment == at);
         ops().any(|op| op.what == Change::Erase)
@@ -105,4 +105,31 @@ fn close_ends_once_the_medium_works_again() {
 #[test]
 fn running_tier_goes_on_once_the_medium_works_again() {
     check(|world| world.sync());
+}
+
+// Without the rule: a sync fails, and a unit that it should have made durable can't be read back any more. It is read again and
+// again, for ever: no sync is ever good, and the tier says nothing.
+#[test]
+fn suspect_with_an_unreadable_unit_calls_for_a_mount_which_finds_what_was_synced() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, setup.blank());
+        world.follow(&[Do::Put(1, 30), Do::Put(2, 30), Do::Sync, Do::Settle]);
+        world.follow(&[Do::Put(1, 40), Do::Put(3, 30), Do::Flush, Do::Settle]);
+        let at = world.host.entry(&world.hash(1)).unwrap().newest.placed.location;
+        world.lasting.medium.spoil(at.segment, at.offset);
+        world.lasting.medium.faults.sync_fails = 1;
+        let before = world.tier.counters().failures;
+        world.sync();
+        assert!(world.tier.needs_remount());
+        assert!(world.tier.counters().failures - before < 20, "it is tried again, and not for ever");
+        assert!(matches!(world.read(2), Seen::Value(_)), "what can be read is read");
+        let left = world.end().kill();
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, left);
+        world.check_recovered_but(&[1]);
+        assert!(matches!(world.read(2), Seen::Value(_)), "it was synced");
+        world.follow(&[Do::Put(1, 20), Do::Sync, Do::Settle]);
+        assert!(matches!(world.read(1), Seen::Value(_)), "and it goes on");
+    }
 }

@@ -1,6 +1,6 @@
 //! The pool's part of a task: the request, its deadline, the reply.
 
-use super::task::{State, Task};
+use super::task::{State, Step, Task};
 use super::tasks::Tasks;
 use super::{Action, Now, Poll, StaleTicket};
 use crate::cleanup::{CleanupError, CleanupKind, CleanupReply, Ticket};
@@ -15,9 +15,20 @@ impl Tasks {
             self.finish(now, log, task);
             return Poll::Again;
         };
-        task.state = State::Asking;
+        task.state = State::Asking { ticket: request.ticket };
         self.task = Some(task);
         Poll::Do(Action::Cleanup(request))
+    }
+
+    /// A task that is cancelled does not wait for the pools: what they do is theirs, and their reply is late (I-REQ-2).
+    pub(super) fn await_pools(&mut self, task: &mut Task, ticket: Ticket) -> Step {
+        if !task.is_cancelled {
+            return Step::Stay(Poll::Idle);
+        }
+        if self.outstanding.cancel(ticket).is_ok() {
+            task.report.pool = PoolOutcome::Failed(CleanupError::Cancelled);
+        }
+        Step::End
     }
 
     /// The pools answered. A late reply bears a stale ticket and is dropped (I-REQ-2).
@@ -57,7 +68,7 @@ impl Tasks {
 
     fn end_asking(&mut self, now: Now, log: &Log<'_>, pool: PoolOutcome) {
         match self.task.take() {
-            Some(mut task) if matches!(task.state, State::Asking) => {
+            Some(mut task) if matches!(task.state, State::Asking { .. }) => {
                 task.report.pool = pool;
                 self.finish(now, log, task);
             }

@@ -441,7 +441,7 @@ impl<'m> Tier<'m> {
             }
         }
         let is_durable = self.log.syncs.durable >= self.log.appended && self.log.syncs.is_idle();
-        if is_durable && self.mover.is_idle() && self.log.is_written() {
+        if is_durable && self.mover.is_idle() && self.tasks.is_idle() && self.log.is_written() {
             if self.log.seal_one() {
                 return if self.log.is_backing_off(now) { Poll::Idle } else { Poll::Again };
             }

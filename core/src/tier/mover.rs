@@ -24,6 +24,9 @@ use crate::log::{
     Segment, SegmentState, read_record,
 };
 
+/// Times that segments under suspicion are read although that says that their bytes are lost.
+const UNREADABLE_MAX: u32 = 8;
+
 /// What became of a victim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Cleaned {
@@ -62,6 +65,8 @@ pub(super) struct Mover {
     is_cancelled: bool,
     /// Failures of the medium before this victim.
     failures: u64,
+    /// Times that a segment under suspicion could not be read, since the last one that was emptied.
+    unreadable: u32,
     finished: Option<Cleaned>,
 }
 
@@ -77,6 +82,7 @@ impl Default for Mover {
             mending: Mending::default(),
             is_cancelled: false,
             failures: 0,
+            unreadable: 0,
             finished: None,
         }
     }
@@ -164,10 +170,14 @@ impl Mover {
             }
             Some(Err(error)) => {
                 // This range can't be read: what is live in it stays, and so does the segment. It is tried again where that
-                // may help, and where it must: nothing new counts as durable while a segment is under suspicion.
+                // may help, and some times where it must: nothing new counts as durable while a segment is under suspicion. Then
+                // only a new mount helps.
                 let victim = log.segments.get(self.victim.choice.segment as usize);
+                let is_suspect = victim.is_some_and(|s| s.is_suspect());
+                let is_unreadable = error == MediumError::Unreadable;
+                self.unreadable += u32::from(is_unreadable && is_suspect);
                 self.victim.has_failed = true;
-                if error == MediumError::Unreadable && victim.is_some_and(|s| !s.is_suspect()) {
+                if is_unreadable && (!is_suspect || self.unreadable >= UNREADABLE_MAX) {
                     self.victim.damaged_records += 1;
                 } else {
                     log.back_off(now);
@@ -415,6 +425,7 @@ impl Mover {
         if is_emptied {
             log.syncs.want_mark(if was_suspect { completed } else { died });
             if was_suspect {
+                self.unreadable = 0;
                 log.syncs.suspects_clear = completed;
             }
             log.counters.victims += 1;

@@ -220,7 +220,8 @@ impl Log<'_> {
     /// One whose write or sync failed is owed again (see [`Clock`](super::clock::Clock)): it is placed anew, and written at the pace
     /// of all that failed.
     pub(super) fn poll_time(&mut self) {
-        if self.clock.is_owed && self.is_time_due() {
+        // What is under suspicion comes first: nothing counts as durable before, and room may be short.
+        if self.clock.is_owed && self.is_time_due() && !self.has_suspects() {
             self.place_time();
         }
         if self.clock.is_owed && !self.is_time_due() {
@@ -238,7 +239,7 @@ impl Log<'_> {
         match filling {
             // Where there is no room, the segment is sealed or written, and a later poll does it.
             Some(index) => drop(self.note_time(index)),
-            None if self.opening.is_free_to_ask() => {
+            None if self.opening.is_free_to_ask() && self.may_open(Stream::Warm, false) => {
                 self.is_stirred |= self.take_opening(Stream::Old, false).is_ok();
             }
             None => {}

@@ -3,7 +3,7 @@
 use super::Poll;
 use super::log::Log;
 use super::mover::Cleaned;
-use crate::cleanup::CleanupKind;
+use crate::cleanup::{CleanupKind, Ticket};
 use crate::compaction::{CompactionTask, Outcome, PoolOutcome, Progress, Report};
 use crate::log::Choice;
 
@@ -19,7 +19,9 @@ pub(super) enum State {
     /// Waits until every victim is free.
     Retiring,
     /// Waits for the pools.
-    Asking,
+    Asking {
+        ticket: Ticket,
+    },
 }
 
 /// What a step of a task leads to.

@@ -8,7 +8,7 @@
 //!                     └───────────────────8─────────────────────►┘
 //! ```
 //! 1–4 `start`; 5 the engine of the task has nothing left to do, or the task was cancelled; 6 every victim is free, or enough
-//! was sampled: the pools are asked; 7 `end_asking` they answered, did not in time, or can't be reached; 8 they are not asked.
+//! was sampled: the pools are asked; 7 `end_asking` they answered, did not in time, or can't be reached, or the task was cancelled; 8 they are not asked.
 //! Beside the task, and before it, goes what the tier needs: segments under suspicion are cleaned first, then a shortage of
 //! free segments is met. Both use the same mover.
 
@@ -230,7 +230,7 @@ impl Tasks {
             State::Expiring => self.expire.step(log, host, &mut task),
             State::Sampling => self.sampling.step(log, host, &mut task),
             State::Retiring => self.step_retiring(log, mover, &mut task),
-            State::Asking => Step::Stay(Poll::Idle),
+            State::Asking { ticket } => self.await_pools(&mut task, ticket),
         };
         let poll = match step {
             Step::Stay(poll) => poll,
@@ -292,8 +292,10 @@ impl Tasks {
             failures: failures + FAILURES_MAX,
         });
         let is_on_the_way = goal.freed_segments.wrapping_sub(freed).cast_signed() > 0 && log.leaving() > 0;
-        task.has_failed |= is_on_the_way && failures >= goal.failures;
-        let is_waiting = is_on_the_way && failures < goal.failures;
+        // Where only a new mount helps nothing is freed any more.
+        let is_hopeless = failures >= goal.failures || log.has_lost_records();
+        task.has_failed |= is_on_the_way && is_hopeless;
+        let is_waiting = is_on_the_way && !is_hopeless;
         let freed_any = task.report.victims.first.is_some();
         if is_waiting && freed_any && !self.is_closing {
             return Step::Stay(Poll::Idle);

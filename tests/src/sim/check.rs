@@ -23,17 +23,25 @@ pub enum Seen {
 }
 
 impl World<'_> {
-    /// Reads as an adapter does: by the index, from the medium.
+    /// Reads as an adapter does: by the index, from the medium, at the time of the tier.
     #[must_use]
     pub fn read(&self, key: Key) -> Seen {
+        let expires_s = self.host.entry(&self.hash(key)).and_then(|entry| entry.newest.placed.expires_s);
+        match self.look_up(key) {
+            Seen::Value(_) if expires_s.is_some_and(|at| at <= self.tier.clock_s()) => Seen::Absent,
+            seen => seen,
+        }
+    }
+
+    /// What the index leads to, whether it has expired or not.
+    fn look_up(&self, key: Key) -> Seen {
         let hash = self.hash(key);
         let Some(entry) = self.host.entry(&hash) else { return Seen::Absent };
         let placed = entry.newest.placed;
         if entry.newest.is_damaged {
             return Seen::Damaged;
         }
-        let is_expired = placed.expires_s.is_some_and(|at| at <= self.lasting.now.wall_s);
-        if !entry.newest.is_live || placed.kind != Kind::Value || is_expired {
+        if !entry.newest.is_live || placed.kind != Kind::Value {
             return Seen::Absent;
         }
         let geometry = self.config().geometry;
@@ -53,9 +61,22 @@ impl World<'_> {
 
     fn is(&self, seen: &Seen, what: What) -> bool {
         match seen {
-            Seen::Absent => what.is_absent_at(self.lasting.now.wall_s),
+            Seen::Absent => what.is_absent_at(self.tier.clock_s()),
             Seen::Value(bytes) => what.content().is_some_and(|content| content == *bytes),
             Seen::Damaged => false,
+        }
+    }
+
+    /// What a mount found of a key, of all that it may. What has expired by any clock that the tier ever had may be gone.
+    fn found(&self, key: Key, seen: &Seen) -> Option<What> {
+        let allowed = self.lasting.oracle.allowed(key);
+        match seen {
+            Seen::Value(_) => allowed.iter().rev().find(|what| self.is(seen, **what)).copied(),
+            Seen::Absent => {
+                let is_over = |what: &What| what.is_absent_at(self.lasting.newest_s);
+                allowed.iter().any(is_over).then_some(What::Absent)
+            }
+            Seen::Damaged => None,
         }
     }
 
@@ -70,27 +91,39 @@ impl World<'_> {
 
     /// The same, but for keys whose newest record was spoilt: they may read as damaged.
     pub fn check_recovered_but(&mut self, spoilt: &[Key]) {
+        let clock_s = self.tier.clock_s();
+        let (promised_s, newest_s) = (self.lasting.promised_s, self.lasting.newest_s);
+        assert!(
+            clock_s >= promised_s,
+            "rule 11: the clock starts at {clock_s} s, {promised_s} s was promised"
+        );
+        assert!(clock_s <= self.lasting.now.wall_s.max(newest_s), "rule 11: the clock starts at {clock_s} s");
         let keys: Vec<Key> = self.lasting.oracle.keys().collect();
         for key in keys {
-            let seen = self.read(key);
-            if seen == Seen::Damaged && spoilt.contains(&key) {
+            let seen = self.look_up(key);
+            if seen == Seen::Damaged && (spoilt.contains(&key) || self.lasting.oracle.is_spoilt(key)) {
+                // What was written behind it is not there.
+                self.lasting.oracle.found_damaged(key);
                 continue;
             }
-            let allowed = self.lasting.oracle.allowed(key);
-            let found = allowed.iter().rev().find(|what| self.is(&seen, **what)).copied();
-            let Some(found) = found else {
+            let Some(found) = self.found(key, &seen).or_else(|| self.had_before(key, &seen)) else {
+                let allowed = self.lasting.oracle.allowed(key);
                 panic!(
-                    "I-LOG-4/I-LOG-5: key {key} reads {seen:?}, allowed are {allowed:?} at {} s; index {:?}\n{}",
-                    self.lasting.now.wall_s,
+                    "I-LOG-4/I-LOG-5: key {key} reads {seen:?}, allowed are {allowed:?} at {clock_s} s; index {:?}\n{}",
                     self.host.entry(&self.hash(key)),
                     self.sketch()
                 );
             };
+            // A footer may still tell of a tombstone that is damaged itself.
+            let is_spoilt = self.lasting.oracle.is_spoilt(key) && !self.is_sound(key);
             // Of what a failed sync left in doubt, a mount can read everything and vouch for nothing.
             if self.lasting.medium.unsynced().any(super::Op::is_doubtful) {
                 self.lasting.oracle.found(key, found);
             } else {
                 self.lasting.oracle.settled(key, found);
+            }
+            if is_spoilt {
+                self.lasting.oracle.spoil(key);
             }
         }
         for (hash, entry) in self.host.entries() {
@@ -101,12 +134,35 @@ impl World<'_> {
         }
     }
 
+    /// Whether the record that the index points to validates.
+    fn is_sound(&self, key: Key) -> bool {
+        let Some(entry) = self.host.entry(&self.hash(key)) else { return true };
+        let (at, len) = (entry.newest.placed.location, entry.newest.placed.record_bytes);
+        let mut bytes = vec![0; len as usize];
+        self.lasting.medium.peek(at.segment, at.offset, &mut bytes).is_ok()
+            && read_record(&self.config().geometry, at.sequence, &bytes).is_ok()
+    }
+
+    /// Rule 8: where the newest record of a key was damaged, and nothing tells whose it was, the key has what it had before, and
+    /// the mount reports damage.
+    fn had_before(&self, key: Key, seen: &Seen) -> Option<What> {
+        let found = match seen {
+            Seen::Value(bytes) => self.lasting.oracle.own(key, bytes),
+            Seen::Absent => Some(What::Absent),
+            Seen::Damaged => None,
+        };
+        let report = self.tier.mount_report();
+        let is_told = report.damaged_records + report.torn_records + report.quarantined_segments > 0;
+        found.filter(|_| self.lasting.oracle.is_spoilt(key) && is_told)
+    }
+
     /// In a running world: every key whose writes are published reads as the newest of them.
     pub fn check_current(&self) {
         for key in self.lasting.oracle.keys().filter(|&key| !self.is_pending(key)) {
             let (seen, what) = (self.read(key), self.lasting.oracle.current(key));
+            let is_spoilt = seen == Seen::Damaged && self.lasting.oracle.is_spoilt(key);
             assert!(
-                self.is(&seen, what),
+                is_spoilt || self.is(&seen, what),
                 "I-LOG-4: key {key} reads {seen:?}, newest is {what:?}; index {:?}\n{}",
                 self.host.entry(&self.hash(key)),
                 self.sketch()
@@ -222,7 +278,9 @@ impl World<'_> {
             while at < end {
                 match read_record(&geometry, header.sequence, &bytes[at..end]) {
                     Ok(record) => {
-                        found.count(&record, index, self);
+                        if self.lasting.medium.is_readable(index, to_u32(at), record.record_bytes) {
+                            found.count(&record, index, self);
+                        }
                         at += record.record_bytes as usize;
                     }
                     // Where no footer tells of them, records are looked for behind one that does not validate.
@@ -234,6 +292,10 @@ impl World<'_> {
         }
         found
     }
+}
+
+fn to_u32(len: usize) -> u32 {
+    u32::try_from(len).unwrap_or(u32::MAX)
 }
 
 /// The sequence of a segment and its records up to the first that does not validate.

@@ -1,7 +1,7 @@
 //! The clients of a world: they put, remove, wait for durability and run tasks.
 
 use coldpress_core::compaction::{CompactionTask, Report};
-use coldpress_core::log::{Checksum, Identity, Kind, Version};
+use coldpress_core::log::{Checksum, Identity, Kind, RecordHeader, Version};
 use coldpress_core::tier::{AppendError, Fresh};
 
 use super::host::version_of;
@@ -75,6 +75,16 @@ impl World<'_> {
             assert!(at.version() > after, "rule 7: the version {:?} is not above {after:?}", at.version());
         }
         self.lasting.oracle.appended(key, write, self.tier.appended());
+        self.stamps.push_back((self.tier.appended(), self.tier.clock_s(), self.tier.counters().failures));
+        let header = RecordHeader {
+            kind,
+            codec,
+            key_bytes: fresh.key_bytes,
+            value_bytes: u32::try_from(stored.len()).unwrap_or(u32::MAX),
+            expires_s,
+            origin: None,
+        };
+        self.audit.took(header.record_bytes(&self.config.geometry));
         self.in_flight.insert((hash, at.sequence, at.offset), queued);
         Ok(())
     }
@@ -107,6 +117,8 @@ impl World<'_> {
             // The machine may have become ready by its last step, and the offer may have told it what is wanted.
             if self.step() {
                 was_idle = false;
+            } else if was_idle && self.tier.needs_remount() {
+                return Err(AppendError::Busy);
             } else if was_idle {
                 self.pass_time("an append that stays busy");
                 was_idle = false;
@@ -122,7 +134,8 @@ impl World<'_> {
     /// As [`write`](Self::write).
     pub fn put(&mut self, key: Key, len: u32, ttl_s: Option<u32>) -> Result<u64, AppendError> {
         let write = self.lasting.oracle.next_write();
-        let expires_s = ttl_s.map(|ttl| self.lasting.now.wall_s + ttl);
+        let clock_s = self.observe();
+        let expires_s = ttl_s.map(|ttl| clock_s + ttl);
         self.write(key, What::Value { write, len, expires_s })
     }
 
@@ -139,16 +152,28 @@ impl World<'_> {
         self.wants_sync = true;
         self.tier.sync();
         self.until("sync", |world| {
-            world.queue.is_empty()
-                && world.in_flight.is_empty()
-                && world.tier.durable() >= world.tier.appended()
+            let is_written = world.queue.is_empty() && world.in_flight.is_empty();
+            is_written && world.tier.durable() >= world.tier.appended() || world.tier.needs_remount()
         });
         self.wants_sync = false;
     }
 
+    /// Queues a task; returns whether there was room.
+    pub fn schedule(&mut self, task: CompactionTask) -> bool {
+        let is_taken = self.tier.schedule(task).is_ok();
+        self.audit.scheduled += u64::from(is_taken);
+        is_taken
+    }
+
+    /// Ends the running task.
+    pub fn cancel(&mut self) {
+        self.audit.cancelled(&self.tier);
+        self.tier.cancel();
+    }
+
     /// Runs a task to its end; returns its report.
     pub fn run(&mut self, task: CompactionTask) -> Report {
-        while self.tier.schedule(task).is_err() {
+        while !self.schedule(task) {
             let before = self.reports.len();
             self.until("room for a task", |world| world.reports.len() > before);
         }

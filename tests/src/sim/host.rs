@@ -49,6 +49,17 @@ pub enum Told {
     Damaged(KeyHash),
 }
 
+/// What the machine made the index do, in all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) struct Tallied {
+    /// Values measured.
+    pub(super) sampled: u64,
+    /// Records dropped, or about to be, because they had expired.
+    pub(super) expired: u32,
+    /// Records of which the index learned late.
+    pub(super) repaired: u32,
+}
+
 /// The model.
 #[derive(Debug, Clone)]
 pub struct ModelHost {
@@ -64,6 +75,7 @@ pub struct ModelHost {
     pub advises: bool,
     told: Vec<Told>,
     asked: Asked,
+    pub(super) tallied: Tallied,
 }
 
 impl Default for ModelHost {
@@ -79,6 +91,7 @@ impl Default for ModelHost {
             advises: false,
             told: Vec::new(),
             asked: Asked::default(),
+            tallied: Tallied::default(),
         }
     }
 }
@@ -242,10 +255,11 @@ impl Host for ModelHost {
         if !newest.is_live || newest.placed.location != at {
             return Dropped::NotCurrent;
         }
+        let expired = newest.placed.expires_s.is_some_and(|at| at <= self.now_s);
+        self.tallied.expired += u32::from(expired);
         if entry.copies > 1 {
             return Dropped::NeedsTombstone;
         }
-        let expired = newest.placed.expires_s.is_some_and(|at| at <= self.now_s);
         if newest.placed.kind == Kind::Value && !expired {
             assert!(self.evicts, "I-LOG-4: a record that was not due was dropped");
             self.told.push(Told::Evicted(*hash));
@@ -321,6 +335,7 @@ impl Host for ModelHost {
         if self.evicts && hides_a_value && placed.kind == Kind::Tombstone {
             self.told.push(Told::Evicted(*hash));
         }
+        self.tallied.repaired += 1;
         Some(self.place(hash, placed, true))
     }
 
@@ -342,6 +357,7 @@ impl Host for ModelHost {
 
     fn sample(&mut self, codec: u8, value: &[u8]) {
         self.asked.sampled += 1;
+        self.tallied.sampled += 1;
         if codec == runs::RAW {
             let mut out = vec![0; value.len()];
             let len = runs::encode(value, &mut out).unwrap_or(value.len());

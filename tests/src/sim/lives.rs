@@ -2,11 +2,12 @@
 
 use std::collections::BTreeSet;
 
-use coldpress_core::tier::{AppendError, MediumError, Status};
+use coldpress_core::log::SegmentState;
+use coldpress_core::tier::{AppendError, MediumError, MountError, Status, TierConfig};
 
 use super::choice::Chooser;
 use super::cut::Fate;
-use super::fault::Effect;
+use super::fault::{Effect, Faults};
 use super::medium::{Change, Op};
 use super::rng::{Rng, mixed};
 use super::script::{Do, Setup};
@@ -33,7 +34,46 @@ pub enum Event {
     Kill,
     /// The same, and so many syncs of the mounts that follow fail.
     KillSyncs(u32),
+    /// The wall clock jumps by so many seconds; behind the end of a life, while no tier runs.
+    Clock(i32),
+    /// The clock is confirmed; behind the end of a life, at the next mount.
+    Confirm,
+    /// Something is damaged, by a seed; behind the end of a life, while no tier runs.
+    Rot(u64),
+    /// Behind the end of a life: so many operations after the next mount began one fails.
+    FailMount(u64),
 }
+
+/// What came about in histories: that they test something.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Lived {
+    /// Mounts that ended well.
+    pub mounts: u64,
+    /// Mounts that refused the clock.
+    pub clocks_refused: u64,
+    /// Times that anything was damaged.
+    pub rotted: u64,
+    /// Tasks whose report was held to what was counted.
+    pub reports: u64,
+    /// Failures of the medium that the tier saw.
+    pub failures: u64,
+    /// Lives that ended because only a mount helped.
+    pub remounts: u64,
+}
+
+impl core::ops::AddAssign for Lived {
+    fn add_assign(&mut self, other: Self) {
+        self.mounts += other.mounts;
+        self.clocks_refused += other.clocks_refused;
+        self.rotted += other.rotted;
+        self.reports += other.reports;
+        self.failures += other.failures;
+        self.remounts += other.remounts;
+    }
+}
+
+/// The way in which a read fails that tells of damage.
+pub(super) const UNREADABLE: u8 = 9;
 
 /// A way in which an operation can fail.
 const fn effect(way: u8) -> Effect {
@@ -42,6 +82,7 @@ const fn effect(way: u8) -> Effect {
         1 => Effect::clean(MediumError::NoSpace),
         2 => Effect::short(MediumError::NoSpace, 1),
         3 => Effect::short(MediumError::Io, 30),
+        UNREADABLE => Effect::clean(MediumError::Unreadable),
         _ => Effect::done(MediumError::Io),
     }
 }
@@ -75,14 +116,47 @@ impl World<'_> {
     /// # Panics
     /// Where it is not closed then, or never (I-GC-2).
     pub fn close(&mut self) {
+        self.cancel();
+        let running = u64::from(self.tier.progress().is_some());
+        let reported = self.audit.reported + running;
         self.tier.close();
         let polls = self.polls;
         while self.tier.status() != Status::Closed {
+            if self.tier.needs_remount() {
+                return;
+            }
             assert!(self.polls - polls < POLLS_MAX, "I-GC-2: close: no end in sight\n{}", self.sketch());
             if !self.step() && self.tier.status() != Status::Closed {
                 self.pass_time("close");
             }
         }
+        assert_eq!(
+            self.audit.reported, reported,
+            "one report of the task that ran, none of those that waited"
+        );
+    }
+
+    /// The wall clock jumps while the tier runs: it is followed, or refused as a whole.
+    fn jump(&mut self, by_s: i32) {
+        let before_s = self.observe();
+        self.lasting.jump(by_s);
+        let clock_s = self.observe();
+        let bound_s = before_s.saturating_add(self.config.clock_jump_s_max);
+        let is_refused = self.tier.clock_refused_s().is_some();
+        assert!(!is_refused || clock_s == before_s, "rule 11: refused, and taken");
+        assert!(
+            is_refused || clock_s >= self.lasting.now.wall_s.min(bound_s),
+            "rule 11: neither refused nor taken"
+        );
+    }
+
+    /// Something is damaged while the tier runs.
+    fn rot(&mut self, seed: u64) {
+        use SegmentState::{Open, Opening, Sealing};
+        let is_open = |state| matches!(state, Opening | Open | Sealing);
+        let segments = (0u32..).zip(self.tier.segments());
+        let open: Vec<u32> = segments.filter(|(_, s)| is_open(s.state())).map(|(at, _)| at).collect();
+        self.lasting.rot(&self.config, seed, &open);
     }
 
     /// Lets things happen until one ends the life; returns how many did, and that one.
@@ -93,11 +167,13 @@ impl World<'_> {
         for (at, event) in events.iter().enumerate() {
             let next = self.lasting.medium.counts().operations;
             let faults = &mut self.lasting.medium.faults;
-            self.may_overcount |= matches!(event, Event::Fail(..) | Event::During(..) | Event::Syncs(_));
+            self.may_overcount |=
+                matches!(event, Event::Fail(..) | Event::During(..) | Event::Syncs(_) | Event::Rot(_));
             match *event {
                 Event::Act(what) => match self.act(what) {
                     // A tier may be full: then nothing happened, and removing still works.
                     Ok(()) | Err(AppendError::Full) => self.check_current(),
+                    Err(AppendError::Busy) if self.tier.needs_remount() => {}
                     Err(error) => panic!("{what:?}: {error}"),
                 },
                 Event::Fail(after, way) => faults.at(next + after, effect(way)),
@@ -112,7 +188,13 @@ impl World<'_> {
                         [Rng::new(mixed(seed)).index(4)];
                 }
                 Event::Close => self.close(),
-                Event::Cut(_) | Event::Kill | Event::KillSyncs(_) => {}
+                Event::Clock(by_s) => self.jump(by_s),
+                Event::Confirm => self.tier.confirm_clock(),
+                Event::Rot(seed) => self.rot(seed),
+                Event::Cut(_) | Event::Kill | Event::KillSyncs(_) | Event::FailMount(_) => {}
+            }
+            if self.tier.needs_remount() {
+                return (at + 1, Some(Event::Kill));
             }
             if matches!(event, Event::Close | Event::Cut(_) | Event::Kill | Event::KillSyncs(_)) {
                 return (at + 1, Some(*event));
@@ -128,36 +210,122 @@ impl Setup {
     ///
     /// # Panics
     /// Where an invariant does not hold.
-    pub fn live(&self, events: &[Event]) {
+    pub fn live(&self, events: &[Event]) -> Lived {
         let mut lasting = self.blank();
         let mut rest = events;
         let mut arena = self.arena();
+        let mut lived = Lived::default();
         loop {
+            let confirms = lasting.lie_still(&self.config, &mut rest);
             let mut world = World::new(self.config, arena.lend(), lasting);
-            if world.mount().is_err() {
-                // A mount may refuse what it can't make durable.
+            if let Err(error) = world.mount_at_last(confirms) {
+                lived.clocks_refused += u64::from(matches!(error, MountError::Clock(_)));
                 lasting = world.end().kill();
+                if let MountError::Clock(by_s) = error {
+                    lasting.set_right(by_s);
+                }
                 continue;
             }
+            lived.mounts += 1;
+            world.may_overcount =
+                world.lasting.rot.count > 0 || world.lasting.medium.faults != Faults::default();
             world.check_recovered();
             let (used, end) = world.live(rest);
             rest = &rest[used..];
             if end.is_none() {
-                world.lasting.medium.faults.clear();
-                world.chooser = Chooser::Prompt;
-                world.sync();
-                world.settle();
-                world.check();
+                world.come_to_rest();
             }
+            let is_lost = world.tier.needs_remount();
+            lived.remounts += u64::from(is_lost);
+            lived.reports += world.audit.reported;
+            lived.failures += world.tier.counters().failures;
             let left = world.end();
+            lived.rotted = left.rot.count.into();
             lasting = match end {
                 Some(Event::Cut(seed)) => left.cut(&fates(&left, seed)),
-                Some(_) => left.kill(),
-                None => return self.mount(&mut arena, left.cut(&[])).check_recovered(),
+                None if !is_lost => {
+                    let mut world = World::new(self.config, arena.lend(), left.cut(&[]));
+                    world.tier.confirm_clock();
+                    assert_eq!(world.mount(), Ok(()), "I-LOG-2: the last mount");
+                    world.check_recovered();
+                    return lived;
+                }
+                _ => left.kill(),
             };
             if let Some(Event::KillSyncs(many)) = end {
                 lasting.medium.faults.sync_fails = many;
             }
         }
+    }
+}
+
+impl World<'_> {
+    /// Mounts; one that refuses the clock changes nothing.
+    fn mount_at_last(&mut self, confirms: bool) -> Result<(), MountError> {
+        let before = self.lasting.medium.counts();
+        if confirms {
+            self.tier.confirm_clock();
+        }
+        let mounted = self.mount();
+        if let Err(MountError::Clock(by_s)) = mounted {
+            let after = self.lasting.medium.counts();
+            assert_eq!(
+                (before.writes, before.erases),
+                (after.writes, after.erases),
+                "rule 11: refused untouched"
+            );
+            assert!(
+                by_s.unsigned_abs() > self.config.clock_jump_s_max.into() && !confirms,
+                "rule 11: {by_s} s"
+            );
+        }
+        mounted
+    }
+
+    /// At the end of the last life the medium works again, and everything is synced, settled and counted.
+    fn come_to_rest(&mut self) {
+        self.lasting.medium.faults.clear();
+        self.chooser = Chooser::Prompt;
+        self.sync();
+        if self.tier.needs_remount() {
+            return;
+        }
+        self.until("the end of the tasks", |world| !world.tier.is_compacting());
+        self.settle();
+        self.check();
+        assert_eq!(self.audit.reported, self.audit.scheduled, "each task ends with one report");
+    }
+}
+
+impl Lasting {
+    /// The wall clock jumps.
+    fn jump(&mut self, by_s: i32) {
+        self.now.wall_s = self.now.wall_s.saturating_add_signed(by_s);
+    }
+
+    /// The operator puts right a clock that a mount found to be off by so much.
+    fn set_right(&mut self, by_s: i64) {
+        let by_s = i32::try_from(-by_s).unwrap_or(0);
+        self.jump(by_s);
+    }
+
+    /// While no tier runs: lets happen what is next among the events and happens then. Returns whether the next mount is to
+    /// confirm the clock.
+    fn lie_still(&mut self, config: &TierConfig, rest: &mut &[Event]) -> bool {
+        let mut confirms = false;
+        while let Some((event, others)) = rest.split_first() {
+            match *event {
+                Event::Clock(by_s) => self.jump(by_s),
+                Event::Confirm => confirms = true,
+                Event::Rot(seed) => self.rot(config, seed, &[]),
+                Event::FailMount(after) => {
+                    let at = self.medium.counts().operations + after;
+                    self.medium.faults.at(at, effect(0));
+                }
+                _ => break,
+            }
+            *rest = others;
+        }
+        confirms
     }
 }

@@ -182,7 +182,7 @@ impl Medium {
     /// `Unreadable` where a byte of the range was made so.
     pub fn peek(&self, segment: u32, offset: u32, out: &mut [u8]) -> Result<(), MediumError> {
         let at = self.place(segment, offset);
-        if self.unreadable.range(at as u64..(at + out.len()) as u64).next().is_some() {
+        if !self.is_readable(segment, offset, u32::try_from(out.len()).unwrap_or(u32::MAX)) {
             return Err(MediumError::Unreadable);
         }
         out.copy_from_slice(&self.now.bytes[at..at + out.len()]);
@@ -240,6 +240,14 @@ impl Medium {
         let effect = self.begin().or(refused);
         if effect.is_none_or(|effect| effect.bytes > 0) {
             self.closed.remove(&segment);
+            let at = self.place(segment, 0) as u64;
+            let end = at + u64::from(self.geometry.segment_bytes());
+            // Where a cut takes the erase back, they are no more what they were.
+            for byte in self.unreadable.range(at..end) {
+                let byte = usize::try_from(*byte).unwrap_or(usize::MAX);
+                self.base.bytes[byte] ^= 0xFF;
+            }
+            self.unreadable.retain(|byte| !(at..end).contains(byte));
             self.record(Op { number, segment, what: Change::Erase, is_firm: false, is_doubtful: false });
         }
         effect.map_or(Ok(()), |effect| Err(effect.error))
@@ -309,6 +317,17 @@ impl Medium {
             }
         }
         self.journal = kept;
+    }
+
+    /// Whether no byte of a range was made impossible to read back.
+    pub(super) fn is_readable(&self, segment: u32, offset: u32, bytes: u32) -> bool {
+        let at = self.place(segment, offset) as u64;
+        self.unreadable.range(at..at + u64::from(bytes)).next().is_none()
+    }
+
+    /// Whether nothing that was written to a segment, or erased, waits to be durable.
+    pub(super) fn is_at_rest(&self, segment: u32) -> bool {
+        self.journal.iter().all(|op| op.segment != segment)
     }
 
     /// Turns one bit over, durably: wear, not a cut.

@@ -4,6 +4,7 @@
 //! [`Oracle`] what clients know; [`World`] drives the machine over them in virtual time; [`cut_everywhere`] and its like enumerate.
 
 mod arena;
+mod audit;
 mod budget;
 mod check;
 mod choice;
@@ -17,6 +18,7 @@ mod lives;
 mod medium;
 mod oracle;
 mod rng;
+mod rot;
 mod runs;
 mod script;
 mod shape;
@@ -31,10 +33,11 @@ pub use exhaust::{STRIDE, Tried, cut_everywhere, cut_twice, in_case, offset, ord
 pub use failures::{fail_everywhere, fail_in_pairs, fail_mount_everywhere};
 pub use fault::{Effect, Faults};
 pub use host::{Entry, ModelHost, Newest, Told, hash_of};
-pub use lives::Event;
+pub use lives::{Event, Lived};
 pub use medium::{Change, Counts, Medium, Op, SyncPoint};
 pub use oracle::{Key, Oracle, What, key_bytes};
 pub use rng::{Rng, mixed};
+pub use rot::Rot;
 pub use script::{Do, Setup};
-pub use shape::{Shape, live_faulty};
+pub use shape::{Shape, live_all, live_faulty};
 pub use world::{Delays, Lasting, Pools, World};

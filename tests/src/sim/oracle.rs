@@ -77,13 +77,26 @@ struct Known {
     later: Vec<Later>,
     /// The newest write that the tier was allowed to drop: a tombstone of it may be on the medium that nobody was told of.
     evictable: Option<u64>,
+    /// Whether its newest durable record was damaged: it may read as damaged, or as what it had before.
+    ///
+    /// The number of the last write of any key by then.
+    spoilt: Option<u64>,
+    /// Whether what it had at any time may come back: what says that it is over was damaged.
+    is_haunted: bool,
+}
+
+impl Known {
+    const fn new(floor: What) -> Self {
+        Self { floor, later: Vec::new(), evictable: None, spoilt: None, is_haunted: false }
+    }
 }
 
 /// The clients' knowledge.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Oracle {
     keys: BTreeMap<Key, Known>,
-    writes: u64,
+    /// Every write ever accepted, by its number less one: whose it was, and what.
+    written: Vec<(Key, What)>,
 }
 
 impl Oracle {
@@ -95,7 +108,7 @@ impl Oracle {
     /// The number of the next write.
     #[must_use]
     pub const fn next_write(&self) -> u64 {
-        self.writes + 1
+        self.written.len() as u64 + 1
     }
 
     /// What a reader of the running tier must find.
@@ -123,11 +136,11 @@ impl Oracle {
 
     /// A client wrote; returns the number of the write.
     pub fn accept(&mut self, key: Key, what: What) -> u64 {
-        self.writes += 1;
-        let known =
-            self.keys.entry(key).or_insert(Known { floor: What::Absent, later: Vec::new(), evictable: None });
-        known.later.push(Later { write: self.writes, what, position: None, was_appended: false });
-        self.writes
+        self.written.push((key, what));
+        let write = self.written.len() as u64;
+        let known = self.keys.entry(key).or_insert(Known::new(What::Absent));
+        known.later.push(Later { write, what, position: None, was_appended: false });
+        write
     }
 
     /// A write was given back: it never happened.
@@ -190,6 +203,7 @@ impl Oracle {
                 let write = known.later[done].write;
                 known.evictable = known.evictable.filter(|evictable| *evictable >= write);
                 known.later.drain(..=done);
+                known.spoilt = known.spoilt.filter(|spoilt| *spoilt >= write);
                 is_news = true;
             }
         }
@@ -199,7 +213,7 @@ impl Oracle {
     /// The tier was told that it may drop a value.
     pub fn may_evict(&mut self, key: Key) {
         if let Some(known) = self.keys.get_mut(&key) {
-            known.evictable = Some(self.writes);
+            known.evictable = Some(self.written.len() as u64);
         }
     }
 
@@ -224,7 +238,41 @@ impl Oracle {
 
     /// A mount found this: it is what the key has from now on, and durable.
     pub fn settled(&mut self, key: Key, what: What) {
-        self.keys.insert(key, Known { floor: what, later: Vec::new(), evictable: None });
+        let is_haunted = self.keys.get(&key).is_some_and(|known| known.is_haunted);
+        self.keys.insert(key, Known { is_haunted, ..Known::new(what) });
+    }
+
+    /// A mount found the newest durable record of a key, and it is damaged: nothing later is there.
+    pub fn found_damaged(&mut self, key: Key) {
+        let floor = self.keys.get(&key).map_or(What::Absent, |known| known.floor);
+        self.found(key, floor);
+    }
+
+    /// The newest durable record of a key was damaged.
+    pub fn spoil(&mut self, key: Key) {
+        if let Some(known) = self.keys.get_mut(&key) {
+            known.spoilt = Some(self.written.len() as u64);
+        }
+    }
+
+    /// Whether the newest durable record of a key was damaged, and none that is newer is durable.
+    #[must_use]
+    pub fn is_spoilt(&self, key: Key) -> bool {
+        self.keys.get(&key).is_some_and(|known| known.spoilt.is_some() || known.is_haunted)
+    }
+
+    /// The record that says that a segment is over was damaged, and a key may have lain there.
+    pub fn haunt(&mut self, key: Key) {
+        if let Some(known) = self.keys.get_mut(&key) {
+            known.is_haunted = true;
+        }
+    }
+
+    /// The write of a key that had this content.
+    #[must_use]
+    pub fn own(&self, key: Key, content: &[u8]) -> Option<What> {
+        let own = self.written.iter().rev().filter(|(of, _)| *of == key).map(|(_, what)| *what);
+        own.into_iter().find(|what| what.content().is_some_and(|own| own == content))
     }
 }
 

@@ -189,11 +189,11 @@ impl World<'_> {
             }
             Do::Queue(task) => {
                 // A full queue gives the task back; nothing else happens.
-                let _ = self.tier.schedule(task);
+                self.schedule(task);
                 Ok(())
             }
             Do::Cancel => {
-                self.tier.cancel();
+                self.cancel();
                 Ok(())
             }
             Do::Evict(bytes) => {

@@ -5,7 +5,7 @@ use coldpress_core::log::{Geometry, Identity};
 use coldpress_core::tier::Streams;
 
 use super::exhaust::in_case;
-use super::lives::Event;
+use super::lives::{Event, Lived};
 use super::oracle::Key;
 use super::rng::{Rng, mixed};
 use super::script::{Do, Setup};
@@ -166,6 +166,81 @@ fn failure(rng: &mut Rng) -> Event {
     }
 }
 
+impl Shape {
+    /// A history as above, in which the clock goes both ways, too, mounts fail, and what lies at rest is damaged.
+    fn eventful(&self, rng: &mut Rng) -> Vec<Event> {
+        let keys = u64::from(self.keys_max().min([4, 9, 20, 40, 40][rng.index(5)]));
+        let harm = [60, 150, 300][rng.index(3)];
+        let rot = [0, 0, 10, 40][rng.index(4)];
+        let mut events = Vec::new();
+        for _ in 0..40 + rng.below(200) {
+            if rng.permille(harm) {
+                let event = failure(rng);
+                events.push(event);
+                let is_end =
+                    matches!(event, Event::Cut(_) | Event::Kill | Event::KillSyncs(_) | Event::Close);
+                if is_end && rng.permille(400) {
+                    events.push(self.at_rest(rng));
+                }
+                if rng.below(3) == 0 {
+                    events.push(Event::Act(Do::Sync));
+                }
+            } else if rng.permille(60) {
+                events.push(clock(rng));
+            } else if rng.permille(rot) {
+                events.push(Event::Rot(rng.next_u64()));
+            } else {
+                events.push(self.act(rng, keys));
+            }
+        }
+        if rot == 0 {
+            events.retain(|event| !matches!(event, Event::Rot(_)));
+        }
+        events
+    }
+
+    /// What happens while no tier runs.
+    fn at_rest(&self, rng: &mut Rng) -> Event {
+        match rng.below(4) {
+            0 => Event::Rot(rng.next_u64()),
+            1 => Event::FailMount(rng.below(60)),
+            _ => clock(rng),
+        }
+    }
+}
+
+/// The clock goes ahead, back, or far beyond the bound; or it is confirmed.
+fn clock(rng: &mut Rng) -> Event {
+    let far_s = [4, 90, 400, 5_000][rng.index(4)];
+    let by_s = i32::try_from(rng.below(far_s)).unwrap_or(0);
+    match rng.below(8) {
+        0 => Event::Confirm,
+        1..=4 => Event::Clock(by_s),
+        5 => Event::Act(Do::Tick(rng.below(100_000))),
+        _ => Event::Clock(-by_s),
+    }
+}
+
+/// How far the clock may jump in [`live_all`], in seconds.
+const JUMP_S_MAX: u32 = 500;
+
+/// Lives through a history of a seed in which all comes together that may go wrong.
+///
+/// Damage takes segments for good: two more are there for each.
+///
+/// # Panics
+/// Where an invariant does not hold; says which seed it was.
+pub fn live_all(seed: u64) -> Lived {
+    let mut rng = Rng::new(mixed(seed) ^ seed);
+    let mut shape = Shape::random(&mut rng);
+    let events = shape.eventful(&mut rng);
+    let rots = events.iter().filter(|event| matches!(event, Event::Rot(_))).count();
+    shape.segments += 2 * u32::try_from(rots).unwrap_or(0);
+    let mut setup = shape.setup();
+    setup.config.clock_jump_s_max = JUMP_S_MAX;
+    in_case(|| format!("seed {seed}: {shape:?}\n{events:?}"), || setup.live(&events))
+}
+
 /// Lives through the history of a seed, in the shape of that seed.
 ///
 /// # Panics
@@ -174,5 +249,10 @@ pub fn live_faulty(seed: u64) {
     let mut rng = Rng::new(mixed(seed));
     let shape = Shape::random(&mut rng);
     let events = shape.history(&mut rng);
-    in_case(|| format!("seed {seed}: {shape:?}\n{events:?}"), || shape.setup().live(&events));
+    in_case(
+        || format!("seed {seed}: {shape:?}\n{events:?}"),
+        || {
+            shape.setup().live(&events);
+        },
+    );
 }

@@ -13,11 +13,13 @@ use coldpress_core::tier::{
     Action, Input, MediumError, Memory, MountError, Now, Poll, StaleTicket, Status, Tier, TierConfig,
 };
 
+use super::audit::Audit;
 use super::budget::Budget;
 use super::choice::Chooser;
 use super::host::{ModelHost, Told, hash_of};
 use super::medium::{Medium, SyncPoint};
 use super::oracle::{Key, Oracle, key_bytes};
+use super::rot::Rot;
 
 /// Polls after which a goal counts as out of reach (I-GC-2).
 pub(super) const POLLS_MAX: u64 = 200_000;
@@ -31,6 +33,12 @@ pub struct Lasting {
     pub oracle: Oracle,
     /// The time.
     pub now: Now,
+    /// The newest time that any tier on it knew, in seconds.
+    pub newest_s: u32,
+    /// The next mount starts no earlier than this, in seconds (rule 11).
+    pub promised_s: u32,
+    /// What was damaged.
+    pub rot: Rot,
 }
 
 impl Lasting {
@@ -41,6 +49,9 @@ impl Lasting {
             medium: Medium::new(config.geometry),
             oracle: Oracle::default(),
             now: Now { monotonic_ms: 1_000, wall_s: 1_000_000 },
+            newest_s: 0,
+            promised_s: 0,
+            rot: Rot::default(),
         }
     }
 
@@ -126,6 +137,9 @@ pub struct World<'m> {
     pub actions: u64,
     /// What one step may do, and the most that any did (I-GC-3).
     pub budget: Budget,
+    pub(super) audit: Audit,
+    /// What was appended at which time, in the order of positions, and how often the medium had failed by then.
+    pub(super) stamps: VecDeque<(u64, u32, u64)>,
     pub(super) config: TierConfig,
     pub(super) queue: VecDeque<Queued>,
     pub(super) in_flight: BTreeMap<(KeyHash, u32, u32), Queued>,
@@ -146,12 +160,10 @@ impl<'m> World<'m> {
             Ok(tier) => tier,
             Err(error) => panic!("the configuration is refused: {error}"),
         };
-        let mut host = ModelHost::default();
-        host.set_now_s(lasting.now.wall_s);
         Self {
             tier,
             lasting,
-            host,
+            host: ModelHost::default(),
             chooser: Chooser::Prompt,
             delays: Delays::default(),
             pools: Pools::Answer,
@@ -160,6 +172,8 @@ impl<'m> World<'m> {
             may_overcount: false,
             actions: 0,
             budget,
+            audit: Audit::new(config.geometry.segment_bytes()),
+            stamps: VecDeque::new(),
             config,
             queue: VecDeque::new(),
             in_flight: BTreeMap::new(),
@@ -223,7 +237,17 @@ impl<'m> World<'m> {
         let seconds = (now.monotonic_ms % 1000 + ms) / 1000;
         now.monotonic_ms += ms;
         now.wall_s += u32::try_from(seconds).unwrap_or(u32::MAX);
-        self.host.set_now_s(self.lasting.now.wall_s);
+        self.observe();
+    }
+
+    /// Shows the machine the clock, as an adapter does for each call of a client.
+    pub(super) fn observe(&mut self) -> u32 {
+        let before_s = self.tier.clock_s();
+        let clock_s = self.tier.observe(self.lasting.now);
+        assert!(clock_s >= before_s, "rule 11: the clock went back from {before_s} s to {clock_s} s");
+        self.lasting.newest_s = self.lasting.newest_s.max(clock_s);
+        self.host.set_now_s(clock_s);
+        clock_s
     }
 
     /// Makes one step. Returns `false` where nothing can happen before time passes or a client comes.
@@ -236,6 +260,7 @@ impl<'m> World<'m> {
                 return true;
             }
         }
+        self.observe();
         self.budget.begin(&self.tier);
         let poll = self.tier.poll(self.lasting.now, &mut self.host);
         self.budget.check_poll(&self.tier, &self.host.take_asked(), &poll);
@@ -275,6 +300,7 @@ impl<'m> World<'m> {
             }
             Action::Write { ticket, segment, offset, bytes } => {
                 self.note();
+                self.audit.wrote(bytes);
                 self.check_footer(segment, offset, bytes);
                 let lent = self.tier.write_bytes(ticket);
                 assert_eq!(lent.len(), bytes as usize, "the bytes lent are what is to be written");
@@ -369,8 +395,24 @@ impl<'m> World<'m> {
         if self.lasting.oracle.durable(self.tier.durable()) {
             self.note();
         }
+        self.promise();
+        self.audit.look(&self.tier, &self.host, self.lasting.now.monotonic_ms);
         while let Some(report) = self.tier.take_report() {
+            self.audit.end(&report, &self.host);
             self.reports.push(report);
+        }
+        self.audit.begin(&self.tier);
+    }
+
+    /// Rule 11: the next mount starts no earlier than `time_every_s` before the last write that was acknowledged.
+    fn promise(&mut self) {
+        let (durable, failures) = (self.tier.durable(), self.tier.counters().failures);
+        while let Some(&(_, clock_s, before)) = self.stamps.front().filter(|stamp| stamp.0 <= durable) {
+            self.stamps.pop_front();
+            if before == failures {
+                let from_s = clock_s.saturating_sub(self.config.time_every_s);
+                self.lasting.promised_s = self.lasting.promised_s.max(from_s);
+            }
         }
     }
 

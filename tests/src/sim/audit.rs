@@ -1,0 +1,142 @@
+//! What reports of tasks say, against what the driver counted itself while they ran.
+
+use coldpress_core::compaction::{CompactionTask, Outcome, Report};
+use coldpress_core::log::SegmentState;
+use coldpress_core::tier::Tier;
+
+use super::host::{ModelHost, Tallied};
+
+/// What was counted so far, by nobody that the reports come from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Counted {
+    written_bytes: u64,
+    fresh_bytes: u64,
+    freed_segments: u32,
+    reclaimed_bytes: u64,
+    host: Tallied,
+    moved_bytes: u64,
+    ms: u64,
+}
+
+/// The auditor of one life.
+#[derive(Debug)]
+pub(super) struct Audit {
+    segment_bytes: u64,
+    now: Counted,
+    /// When the running task began.
+    before: Option<Counted>,
+    states: Vec<SegmentState>,
+    /// Bytes that were relocated, and are not yet paid for by what was freed.
+    unpaid_bytes: u64,
+    /// Tasks that were taken.
+    pub(super) scheduled: u64,
+    /// Reports of them.
+    pub(super) reported: u64,
+    was_cancelled: bool,
+}
+
+impl Audit {
+    pub(super) fn new(segment_bytes: u32) -> Self {
+        let now = Counted {
+            written_bytes: 0,
+            fresh_bytes: 0,
+            freed_segments: 0,
+            reclaimed_bytes: 0,
+            host: Tallied { sampled: 0, expired: 0, repaired: 0 },
+            moved_bytes: 0,
+            ms: 0,
+        };
+        Self {
+            segment_bytes: segment_bytes.into(),
+            now,
+            before: None,
+            states: Vec::new(),
+            unpaid_bytes: 0,
+            scheduled: 0,
+            reported: 0,
+            was_cancelled: false,
+        }
+    }
+
+    /// The machine asked for so many bytes to be written.
+    pub(super) const fn wrote(&mut self, bytes: u32) {
+        self.now.written_bytes += bytes as u64;
+    }
+
+    /// It took a client's record of so many bytes.
+    pub(super) const fn took(&mut self, bytes: u32) {
+        self.now.fresh_bytes += bytes as u64;
+    }
+
+    /// The running task is to end.
+    pub(super) fn cancelled(&mut self, tier: &Tier<'_>) {
+        self.was_cancelled = tier.progress().is_some();
+    }
+
+    /// The machine was called: counts what became of the segments.
+    pub(super) fn look(&mut self, tier: &Tier<'_>, host: &ModelHost, ms: u64) {
+        self.now.host = host.tallied;
+        let moved_bytes = tier.counters().moved_bytes;
+        self.unpaid_bytes += moved_bytes - self.now.moved_bytes;
+        self.now.moved_bytes = moved_bytes;
+        self.now.ms = ms;
+        let segments = tier.segments();
+        self.states.resize(segments.len(), SegmentState::Free);
+        for (segment, state) in segments.iter().zip(&mut self.states) {
+            if *state == SegmentState::Erased && segment.state() == SegmentState::Free {
+                let paid = self.unpaid_bytes.min(self.segment_bytes);
+                self.unpaid_bytes -= paid;
+                self.now.freed_segments += 1;
+                self.now.reclaimed_bytes += self.segment_bytes - paid;
+            }
+            *state = segment.state();
+        }
+    }
+
+    /// A task may have begun.
+    pub(super) fn begin(&mut self, tier: &Tier<'_>) {
+        if self.before.is_none() && tier.progress().is_some() {
+            self.before = Some(self.now);
+            self.was_cancelled = false;
+        }
+    }
+
+    /// A task ended.
+    ///
+    /// # Panics
+    /// Where its report says what is not so.
+    pub(super) fn end(&mut self, report: &Report, host: &ModelHost) {
+        self.reported += 1;
+        assert!(self.reported <= self.scheduled, "a report of no task: {report:?}");
+        let Some(before) = self.before.take() else { panic!("a task that never began ended: {report:?}") };
+        let now = self.now;
+        let counted = (
+            now.written_bytes - before.written_bytes,
+            now.fresh_bytes - before.fresh_bytes,
+            now.freed_segments - before.freed_segments,
+            now.reclaimed_bytes - before.reclaimed_bytes,
+            now.ms - before.ms,
+        );
+        let told = (
+            report.bytes_written,
+            report.fresh_bytes,
+            report.victims.freed,
+            report.log_bytes_reclaimed,
+            report.duration_ms,
+        );
+        assert_eq!(told, counted, "written, fresh, freed, reclaimed, ms: {report:?}");
+        assert!(report.moved_bytes <= now.moved_bytes - before.moved_bytes, "{report:?}");
+        assert!(report.expired_records <= now.host.expired - before.host.expired, "{report:?}");
+        let is_sampling = report.task == CompactionTask::OptimizeCompression;
+        let sampled = now.host.sampled - before.host.sampled;
+        assert_eq!(sampled, if is_sampling { report.checked_records } else { 0 }, "{report:?}");
+        assert_eq!(report.repaired_records, now.host.repaired - before.host.repaired, "{report:?}");
+        if self.was_cancelled {
+            assert_eq!(report.outcome, Outcome::Partial, "it was cancelled: {report:?}");
+        }
+        match report.codec {
+            Some(codec) => assert!(is_sampling && sampled > 0 && codec == host.codec(), "{report:?}"),
+            None => assert!(!is_sampling || sampled == 0 || self.was_cancelled, "{report:?}"),
+        }
+    }
+}
