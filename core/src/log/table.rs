@@ -58,7 +58,7 @@ impl SegmentState {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Segment {
-    /// The sequence of this life.
+    /// The sequence of this life; of one in quarantine the newest that had been issued when its marker was written.
     pub sequence: u32,
     /// How often it was erased.
     pub erases: u32,

@@ -334,6 +334,7 @@ impl Mount {
             self.has_other_bytes |= head.marker.is_none() && !is_torn && !head.is_unreadable;
             self.unreadable_segments += u32::from(head.is_unreadable);
             segment.set_state(if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined });
+            segment.sequence = head.marker.filter(|_| !is_torn).map_or(0, |marker| marker.sequence_issued);
             self.report.torn_segments += u32::from(is_torn);
         }
         if let Some(place) = log.set_state(index, segment.state()) {
@@ -446,10 +447,15 @@ impl Mount {
                 let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
                 log.sequence_next = log.sequence_next.max(freed.sequence.saturating_add(1));
                 let Some(segment) = log.segment(freed.segment) else { return };
-                // The same life: its header says so, or, where the erase took the headers, its marker does or is gone too.
+                // The same life: its header says so, or, where the erase took the headers, its marker does or is gone too. What had
+                // been issued when a marker was written tells lives apart better than erases do, which a lost marker sets back;
+                // only the first life of all had its own sequence issued before its marker.
+                let is_first = segment.sequence == freed.sequence && segment.erases == freed.erases;
                 let is_same = match segment.state() {
                     SegmentState::Sealed => segment.sequence == freed.sequence,
-                    SegmentState::Quarantined => !segment.has_marker() || segment.erases == freed.erases,
+                    SegmentState::Quarantined => {
+                        !segment.has_marker() || segment.sequence < freed.sequence || is_first
+                    }
                     // Blank at both ends only: the erase stopped before the marker, perhaps half-way.
                     SegmentState::Free => !segment.has_marker(),
                     _ => false,
@@ -457,6 +463,7 @@ impl Mount {
                 if is_same {
                     segment.set(Flag::Counted, false);
                     segment.set_mark(0);
+                    segment.sequence = freed.sequence;
                     segment.erases = segment.erases.max(freed.erases);
                     log.set_state(freed.segment, SegmentState::Freeing);
                     self.report.finished_erases += 1;
