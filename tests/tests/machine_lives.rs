@@ -12,8 +12,9 @@ use coldpress_tests::sim::{Lived, STRIDE, live_all};
 
 /// The seeds of the kept run.
 const SEEDS: core::ops::Range<u64> = 0..6_000;
-/// Others that found something: a segment whose headers were damaged, taken for a life that had been erased.
-const FOUND: [u64; 1] = [49_034];
+/// Others that found something: a segment whose headers were damaged, taken for a life that had been erased; the newest time,
+/// gone with the segment that held it.
+const FOUND: [u64; 2] = [49_034, 156_387];
 
 fn asked() -> Option<core::ops::Range<u64>> {
     let asked = std::env::var("COLDPRESS_LIVES").ok()?;

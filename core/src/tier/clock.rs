@@ -12,6 +12,8 @@ pub(super) struct Clock {
     pub(super) written_s: u32,
     /// The newest one whose write is complete.
     landed_s: u32,
+    /// The segment that holds it.
+    landed_in: u32,
     /// The newest one that a sync covers.
     secured_s: u32,
     /// When a wall clock was taken over last, in milliseconds of the monotonic clock.
@@ -79,9 +81,19 @@ impl Clock {
         self.observed_ms = now.monotonic_ms;
     }
 
-    /// The write of a time is complete.
-    pub(super) fn landed(&mut self, time_s: u32) {
-        self.landed_s = self.landed_s.max(time_s);
+    /// The write of a time into a segment is complete.
+    pub(super) fn landed(&mut self, time_s: u32, segment: u32) {
+        if time_s >= self.landed_s {
+            (self.landed_s, self.landed_in) = (time_s, segment);
+        }
+    }
+
+    /// A segment is about to be freed: if the newest time lies in it, that is owed again, and due whatever the others know.
+    pub(super) fn lose_segment(&mut self, segment: u32) {
+        if self.landed_s > 0 && self.landed_in == segment {
+            (self.written_s, self.landed_s, self.secured_s) = (0, 0, 0);
+            self.is_owed = true;
+        }
     }
 
     /// The newest time whose write is complete, for the sync that begins now.
@@ -113,8 +125,14 @@ impl Clock {
         }
     }
 
-    /// At a mount: the clock starts no earlier than the newest time on the medium, and no further from it than the bound.
-    pub(super) fn start(&mut self, now: Now, newest_s: u32, jump_s_max: u32) -> Result<(), MountError> {
+    /// At a mount: the clock starts no earlier than the newest time on the medium, of which one segment tells, and no further from
+    /// it than the bound.
+    pub(super) fn start(
+        &mut self,
+        now: Now,
+        (newest_s, newest_in): (u32, u32),
+        jump_s_max: u32,
+    ) -> Result<(), MountError> {
         let is_jump = newest_s > 0 && now.wall_s.abs_diff(newest_s) > jump_s_max;
         if is_jump && self.confirmed == Confirmed::No {
             return Err(MountError::Clock(i64::from(now.wall_s) - i64::from(newest_s)));
@@ -124,6 +142,7 @@ impl Clock {
         self.now_s = now.wall_s.max(newest_s);
         self.observed_ms = now.monotonic_ms;
         (self.written_s, self.landed_s, self.secured_s) = (newest_s, newest_s, newest_s);
+        self.landed_in = newest_in;
         Ok(())
     }
 }

@@ -198,6 +198,7 @@ impl<'m> Log<'m> {
         }
         match (segment.state().is_emptied(), state.is_emptied()) {
             (false, true) => {
+                self.clock.lose_segment(index);
                 // Where there is no place left for it, `emptied` says so.
                 let _ = self.emptied.push(index);
             }

@@ -400,11 +400,12 @@ impl<'m> Tier<'m> {
         if let Some(action) = self.log.poll_sync(now) {
             return Poll::Do(action);
         }
+        // The time goes before the freed record of a segment that holds it.
+        self.log.poll_time();
         match self.retire.poll(now, &mut self.log, host) {
             Poll::Idle => {}
             step => return step,
         }
-        self.log.poll_time();
         self.tasks.poll(now, &mut self.log, &mut self.mover, host)
     }
 

@@ -145,7 +145,7 @@ pub(super) struct Mount {
     has_marker: bool,
     has_other_bytes: bool,
     unreadable_segments: u32,
-    newest_s: u32,
+    newest: (u32, u32),
 }
 
 /// Bytes of the records area looked at to tell whether anything was appended.
@@ -161,7 +161,7 @@ impl Mount {
             has_marker: false,
             has_other_bytes: false,
             unreadable_segments: 0,
-            newest_s: 0,
+            newest: (0, 0),
         }
     }
 
@@ -197,7 +197,7 @@ impl Mount {
             State::Scan { pass, segment, scanner } => Ok(self.scan(log, host, pass, segment, scanner)),
             State::Clock => {
                 // Every header and time record was seen: a segment may have been open for longer than the bound.
-                log.clock.start(now, self.newest_s, log.config.clock_jump_s_max)?;
+                log.clock.start(now, self.newest, log.config.clock_jump_s_max)?;
                 self.state = State::Scan { pass: Pass::Index, segment: 0, scanner: None };
                 Ok(Poll::Again)
             }
@@ -313,7 +313,7 @@ impl Mount {
         }
         if let Some(header) = head.header {
             self.check_store(&header.store, log)?;
-            self.newest_s = self.newest_s.max(header.time_s);
+            self.newest = self.newest.max((header.time_s, index));
             log.sequence_next = log.sequence_next.max(header.sequence.saturating_add(1));
             segment.set_state(SegmentState::Sealed);
             segment.sequence = header.sequence;
@@ -441,7 +441,7 @@ impl Mount {
         log.sequence_next = log.sequence_next.max(found.version.sequence.saturating_add(1));
         match found.kind {
             Kind::Time => {
-                self.newest_s = self.newest_s.max(time_of(&found.hash));
+                self.newest = self.newest.max((time_of(&found.hash), found.location.segment));
             }
             Kind::Freed => {
                 let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };

@@ -19,7 +19,7 @@ impl Log<'_> {
                     self.account(&placed, published);
                 }
                 Kind::Freed => self.publish_freed(&hash, &placed, mark),
-                Kind::Time => self.clock.landed(time_of(&hash)),
+                Kind::Time => self.clock.landed(time_of(&hash), placed.location.segment),
             }
         }
     }
