@@ -88,12 +88,15 @@ impl Clock {
         }
     }
 
-    /// A segment is about to be freed: if the newest time lies in it, that is owed again, and due whatever the others know.
-    pub(super) fn lose_segment(&mut self, segment: u32) {
-        if self.landed_s > 0 && self.landed_in == segment {
+    /// A segment is about to be freed: if the newest time lies in it, that is owed again, and due whatever the others know. Tells
+    /// whether it does.
+    pub(super) fn lose_segment(&mut self, segment: u32) -> bool {
+        let is_lost = self.landed_s > 0 && self.landed_in == segment;
+        if is_lost {
             (self.written_s, self.landed_s, self.secured_s) = (0, 0, 0);
             self.is_owed = true;
         }
+        is_lost
     }
 
     /// The newest time whose write is complete, for the sync that begins now.

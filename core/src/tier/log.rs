@@ -198,7 +198,9 @@ impl<'m> Log<'m> {
         }
         match (segment.state().is_emptied(), state.is_emptied()) {
             (false, true) => {
-                self.clock.lose_segment(index);
+                if self.clock.lose_segment(index) {
+                    self.syncs.lose_time();
+                }
                 // Where there is no place left for it, `emptied` says so.
                 let _ = self.emptied.push(index);
             }

@@ -50,6 +50,13 @@ struct InFlight {
 }
 
 impl Syncs {
+    /// The newest time is gone with its segment: the sync in flight makes none durable that stays.
+    pub(super) fn lose_time(&mut self) {
+        if let Some(sync) = &mut self.in_flight {
+            sync.landed_s = 0;
+        }
+    }
+
     pub(super) fn want_mark(&mut self, mark: u64) {
         self.wanted = self.wanted.max(mark);
     }
@@ -169,5 +176,27 @@ impl Log<'_> {
         if let Some((at, bytes)) = self.segment(index).and_then(|s| s.set_freed_in(None)) {
             self.lose(at, bytes);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::tier::clock::Clock;
+
+    #[test]
+    fn sync_begun_before_the_newest_time_was_lost_covers_no_later_one_of_the_same_second() {
+        let mut clock = Clock::default();
+        clock.start(Now { monotonic_ms: 0, wall_s: 7 }, (7, 3), 60).unwrap();
+        let ticket = Ticket { index: LANE_SYNC, generation: 1 };
+        let sync = InFlight { ticket, mark: 1, position: 0, landed_s: clock.landed_s(), is_clear: true };
+        let mut syncs = Syncs { in_flight: Some(sync), ..Syncs::default() };
+        assert!(!clock.lose_segment(4) && clock.is_secured());
+        assert!(clock.lose_segment(3) && clock.is_owed);
+        syncs.lose_time();
+        clock.written_s = 7;
+        clock.landed(7, 5);
+        clock.secure(syncs.in_flight.unwrap().landed_s);
+        assert!(!clock.is_secured());
     }
 }
