@@ -10,9 +10,7 @@ use std::collections::HashMap;
 
 use std::path::Path;
 
-use coldpress_core::log::{
-    Checksum, Geometry, Identity, KeyHash, Kind, Location, Policy, Segment, Store, Version,
-};
+use coldpress_core::log::{Geometry, Identity, KeyHash, Kind, Location, Policy, Segment, Store, Version};
 use coldpress_core::tier::{
     Action, AppendError, Dropped, Fresh, Host, Input, Look, Memory, Now, Pending, Placed, Poll, Published,
     Released, Settled, SlotMemory, SlotNotes, Standing, Status, Streams, Tier, TierConfig,
@@ -152,7 +150,7 @@ impl Bench<'_, '_> {
                 codec: 1,
                 key_bytes: 8,
                 payload: &payload,
-                checksum: Checksum::of(&payload),
+                checksum: self.tier.seed().payload(&payload),
                 expires_s: None,
                 after: self.index.newest(&hash),
             };

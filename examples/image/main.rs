@@ -11,7 +11,7 @@ use clap::Parser;
 use coldpress_examples::image::{
     Build, Command, Job, dump_json, dump_line, filled, records, stats, stats_table, verify,
 };
-use coldpress_std::image::Image;
+use coldpress_std::image::{Image, convert, convert_tier};
 
 /// The image is damaged.
 const DAMAGED: u8 = 1;
@@ -36,6 +36,7 @@ fn run(job: &Job) -> Outcome {
     let code = match &job.command {
         Command::Build(build) => make(&mut out, build),
         Command::Verify { file } => check(&mut out, file),
+        Command::Convert { file, to } => carry_over(&mut out, file, to),
         Command::Dump { file, live, json } => dump(&mut out, file, *live, *json),
         Command::Stats { file, json } => sum_up(&mut out, file, *json),
     };
@@ -81,6 +82,12 @@ fn check(out: &mut impl Write, file: &Path) -> Outcome {
     }
     writeln!(out, "{}", found.summary())?;
     Ok(if found.damage.is_empty() { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
+}
+
+fn carry_over(out: &mut impl Write, from: &Path, to: &Path) -> Outcome {
+    let done = if from.is_dir() { convert_tier(from, to)? } else { convert(from, to, None)? };
+    writeln!(out, "{}: {} records, {} places damaged", to.display(), done.records, done.damaged)?;
+    Ok(if done.damaged == 0 { ExitCode::SUCCESS } else { ExitCode::from(DAMAGED) })
 }
 
 fn dump(out: &mut impl Write, file: &Path, live: bool, json: bool) -> Outcome {

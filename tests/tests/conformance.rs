@@ -5,8 +5,8 @@ use coldpress_core::log::{Geometry, Identity, Store};
 use coldpress_core::tier::MountError;
 use coldpress_embedded::flash::{FlashMountError, PutError};
 use coldpress_std::clock::ManualClock;
-use coldpress_std::image::{Image, build};
-use coldpress_tests::conform::{Adapter, DeviceTier, History, HostTier, Model, time};
+use coldpress_std::image::{Image, build, build_for};
+use coldpress_tests::conform::{Adapter, DEVICE_RECORD_MAX, DeviceTier, History, HostTier, Model, time};
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::{Rng, mixed};
 
@@ -51,7 +51,8 @@ fn cross<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(erase_va
     let shape = [SECTOR, SEGMENTS, UNIT].map(|number| u32::try_from(number).unwrap());
     let geometry = Geometry::new(shape[0], shape[1], shape[2], erase_value, Identity::KeyBytes).unwrap();
     let mut model = Model::default();
-    let built = build(geometry, STORE, time(clock), |image| {
+    let record_bytes_max = (geometry.usable_bytes() / 4).min(u32::try_from(DEVICE_RECORD_MAX).unwrap());
+    let built = build_for(geometry, STORE, record_bytes_max, time(clock), |image| {
         let mut rng = Rng::new(seed);
         for _ in 0..1_200 {
             let key = history.key(rng.below(history.keys));

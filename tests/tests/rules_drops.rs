@@ -1,7 +1,7 @@
 //! Rules 6, 7 and 10: what a drop leaves behind, how it ranks, and which of two copies wins.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData, RebuildIndex};
-use coldpress_core::log::{Header, Kind, SegmentState, Version, read_record};
+use coldpress_core::log::{Header, Kind, Location, SegmentState, Version, read_record};
 use coldpress_tests::sim::{Arena, Do, Fate, Key, Seen, Setup, World, key_bytes};
 
 /// Writes a key until the segment that is open is sealed and another one is open.
@@ -44,7 +44,9 @@ fn copies(world: &World<'_>, key: Key) -> Vec<Copy> {
         let mut at = geometry.records_at();
         while is_read && at < geometry.trailer_at() {
             let rest = &image[at as usize..geometry.trailer_at() as usize];
-            let Ok(record) = read_record(&geometry, header.sequence, rest) else { break };
+            let here = Location { segment: index, offset: at, sequence: header.sequence };
+            let seed = header.store.seed(&geometry);
+            let Ok(record) = read_record(&geometry, seed, here, rest) else { break };
             let kind = record.header.kind;
             if record.key == bytes && kind == Kind::Value || record.key == hash.0 && kind == Kind::Tombstone {
                 let here = Version { sequence: header.sequence, offset: at };

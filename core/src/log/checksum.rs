@@ -42,6 +42,37 @@ impl Checksum {
     }
 }
 
+/// What the record checksums of a store begin with: a secret of the store.
+///
+/// A checksum guards against chance; this one is also not to be computed by a client, who chooses keys and values and may know
+/// the format. Without it, bytes in a value could pass for records wherever a cut tears the record that holds them. CRC is
+/// linear: of two records of different length the seed enters differently, so that who does not know it hits with odds of
+/// about one in 2³¹, a try for each record that a cut tears. It does not withstand one who reads stored checksums.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Seed(Checksum);
+
+impl Seed {
+    /// Version 1 of the format has none.
+    pub(crate) const NONE: Self = Self(Checksum(0));
+
+    pub(super) const fn of(secret: Checksum) -> Self {
+        Self(secret)
+    }
+
+    /// The checksum before the first byte, to be continued over key and value.
+    #[must_use]
+    pub const fn begin(self) -> Checksum {
+        self.0
+    }
+
+    /// The checksum over key and value of a record.
+    #[must_use]
+    pub fn payload(self, bytes: &[u8]) -> Checksum {
+        self.0.then(bytes)
+    }
+}
+
 #[cfg(feature = "crc32c-hw")]
 fn append(crc: u32, bytes: &[u8]) -> u32 {
     crc32c::crc32c_append(crc, bytes)

@@ -1,18 +1,18 @@
 //! Footers: what a sealed segment holds, so that a mount reads no record.
 //!
 //! ```text
-//! entry    key hash 12 │ word 4: bit 31 expiry, bit 30 origin, bits 28–29 kind, bits 0–27 offset │ [expiry 4] │ [origin 4 or 8]
+//! entry    key hash 12 │ word 4: bit 31 expiry, bit 30 origin, bits 28–29 kind, bits 0–27 offset │ [expiry 4] │ [origin 4, 6 or 8]
 //! trailer  "cpF1" │ entries u32 │ entry bytes u32 │ records end u32 │ unkeyed entries u32 │ sequence u32 │ crc32c
 //! ```
 //! Entries lie in the order of their records and end where the trailer begins (padding between); a record's length is the
-//! distance to the next one. The checksum runs over the entries, then the trailer before it. A footer is written only when
+//! distance to the next one. The checksum begins with the store's seed and runs over the entries, then the trailer before it. A footer is written only when
 //! all records of its segment are durable (rule 2). Freed and time records are entries too, with their value as the hash.
 
 use core::fmt;
 
 use super::fields::FieldWriter;
 use super::segment::number;
-use super::{Checksum, Geometry, KeyHash, Kind, Version};
+use super::{Checksum, Geometry, KeyHash, Kind, Seed, Version};
 
 /// Bytes of an entry without expiry and origin.
 pub const ENTRY_BYTES: u32 = 16;
@@ -142,7 +142,7 @@ impl Trailer {
         out
     }
 
-    /// Tells whether `entries`, the checksum over all entry bytes, is what was sealed.
+    /// Tells whether `entries`, the checksum over all entry bytes from the store's [`Seed`] on, is what was sealed.
     #[must_use]
     pub fn matches(&self, entries: Checksum) -> bool {
         entries.then(&self.fields()).value() == self.checksum
@@ -210,6 +210,7 @@ impl FooterWriter {
         &self,
         geometry: &Geometry,
         buffer: &mut [u8],
+        seed: Seed,
         sequence: u32,
         records_end: u32,
     ) -> Option<u32> {
@@ -224,7 +225,7 @@ impl FooterWriter {
             checksum: 0,
         };
         let fields = trailer.fields();
-        trailer.checksum = Checksum::of(entries).then(&fields).value();
+        trailer.checksum = seed.payload(entries).then(&fields).value();
         let total = padded + geometry.padded(TRAILER_BYTES) as usize;
         buffer.get_mut(self.entry_bytes as usize..total)?.fill(geometry.erase_value());
         buffer.get_mut(padded..padded + fields.len())?.copy_from_slice(&fields);
@@ -287,6 +288,8 @@ mod tests {
     use super::*;
     use crate::log::Identity;
 
+    const SEED: Seed = Seed::of(Checksum::resume(0x1234_5678));
+
     #[test]
     fn footer_round_trips_for_units_of_1_and_32() {
         for unit in [1, 32] {
@@ -305,11 +308,13 @@ mod tests {
             for entry in &entries {
                 assert!(writer.push(&g, &mut buffer, entry));
             }
-            let total = writer.finish(&g, &mut buffer, 77, 8192).unwrap() as usize;
+            let total = writer.finish(&g, &mut buffer, SEED, 77, 8192).unwrap() as usize;
             let trailer_at = total - g.padded(TRAILER_BYTES) as usize;
             let trailer = Trailer::decode(&g, 77, &buffer[trailer_at..total]).unwrap();
             assert_eq!((trailer.entries, trailer.records_end, trailer.unkeyed), (4, 8192, 0));
-            assert!(trailer.matches(Checksum::of(&buffer[..trailer.entry_bytes as usize])));
+            let entry_bytes = &buffer[..trailer.entry_bytes as usize];
+            assert!(trailer.matches(SEED.payload(entry_bytes)));
+            assert!(!trailer.matches(Checksum::of(entry_bytes)), "of another store");
             let mut walk = Entries::new(g, &buffer[..trailer.entry_bytes as usize]);
             for entry in &entries {
                 assert_eq!(walk.next_entry(), Ok(*entry));
@@ -336,6 +341,6 @@ mod tests {
             pushed += 1;
         }
         assert_eq!(pushed, (100 - TRAILER_BYTES) / ENTRY_BYTES);
-        assert!(writer.finish(&g, &mut buffer, 1, 64).is_some());
+        assert!(writer.finish(&g, &mut buffer, SEED, 1, 64).is_some());
     }
 }

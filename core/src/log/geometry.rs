@@ -9,6 +9,9 @@ pub const SEGMENT_BYTES_MAX: u32 = 1 << 28;
 /// The largest write unit, in bytes.
 pub const WRITE_UNIT_MAX: u32 = 32;
 
+/// Flash is rated for up to so many erases: an origin never lets the sequences run out before.
+const ERASES_PER_SEGMENT_MIN: u32 = 100_000;
+
 /// How keys are identified on a medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -18,6 +21,40 @@ pub enum Identity {
     KeyedHash,
     /// By the key's own bytes, compared on read; the header carries no hash key.
     KeyBytes,
+}
+
+/// A version of the format.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Format {
+    /// Record checksums have no key, so whoever chooses a value can compute them. Read by the image tool alone, to convert it.
+    One,
+    /// Record checksums begin with a [`Seed`](super::Seed) that only the store knows; a header tells the longest record.
+    #[default]
+    Two,
+}
+
+impl Format {
+    /// The number in a header.
+    #[must_use]
+    pub const fn number(self) -> u8 {
+        match self {
+            Self::One => 1,
+            Self::Two => super::FORMAT_VERSION,
+        }
+    }
+}
+
+/// How an origin is stored: which bytes of a version are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum OriginForm {
+    /// Four bytes: the sequence above, and so many bits of the offset in write units below.
+    Shared(u32),
+    /// Six bytes: the whole sequence, and the offset in write units.
+    Units,
+    /// Eight bytes: the whole sequence, and the offset in bytes.
+    Bytes,
 }
 
 /// The shape of a medium, fixed when its first segment is written and checked at every open.
@@ -36,6 +73,7 @@ pub struct Geometry {
     write_unit: u8,
     erase_value: u8,
     identity: Identity,
+    format: Format,
 }
 
 /// Why a geometry is refused; each says its limit.
@@ -100,7 +138,19 @@ impl Geometry {
             return Err(GeometryError::EraseValue(erase_value));
         }
         let write_unit = u8::try_from(write_unit).map_err(|_| GeometryError::WriteUnit(write_unit))?;
-        Ok(Self { segment_bytes, segment_count, write_unit, erase_value, identity })
+        Ok(Self { segment_bytes, segment_count, write_unit, erase_value, identity, format: Format::Two })
+    }
+
+    /// The same shape in another version of the format, for reading what an older build wrote.
+    #[must_use]
+    pub const fn in_format(self, format: Format) -> Self {
+        Self { format, ..self }
+    }
+
+    /// The version of the format.
+    #[must_use]
+    pub const fn format(&self) -> Format {
+        self.format
     }
 
     /// Bytes of one segment.
@@ -178,35 +228,48 @@ impl Geometry {
     /// Bytes of one header copy.
     #[must_use]
     pub const fn header_bytes(&self) -> u32 {
-        match self.identity {
-            Identity::KeyedHash => super::segment::HEADER_BYTES_KEYED,
-            Identity::KeyBytes => super::segment::HEADER_BYTES,
+        match (self.format, self.identity) {
+            (Format::One, Identity::KeyBytes) => 32,
+            (Format::One, Identity::KeyedHash) => 52,
+            (Format::Two, Identity::KeyBytes) => super::segment::HEADER_BYTES,
+            (Format::Two, Identity::KeyedHash) => super::segment::HEADER_BYTES_KEYED,
         }
     }
 
-    /// Bits that an offset takes in a 4-byte origin, where a segment is small enough for one.
+    /// How an origin is stored.
     ///
-    /// Up to 4,096 write units a segment, an origin is 32 bits: sequence above, offset in units below, which leaves at
-    /// least 2²⁰ sequences. Larger segments store 64 bits.
-    #[must_use]
-    pub const fn short_origin_bits(&self) -> Option<u32> {
+    /// Four bytes where they leave enough sequences: every opening of a segment takes one, and the medium is at its end when all
+    /// were issued. Else six, where an offset in write units fits two of them.
+    pub(super) const fn origin_form(&self) -> OriginForm {
         let units = self.segment_bytes / self.write_unit as u32;
         let bits = u32::BITS - (units - 1).leading_zeros();
-        if bits <= 12 { Some(bits) } else { None }
+        let is_enough = match self.format {
+            Format::One => true,
+            Format::Two => (u32::MAX >> bits) / self.segment_count >= ERASES_PER_SEGMENT_MIN,
+        };
+        match self.format {
+            _ if bits <= 12 && is_enough => OriginForm::Shared(bits),
+            Format::Two if units <= 1 << 16 => OriginForm::Units,
+            _ => OriginForm::Bytes,
+        }
     }
 
-    /// Bytes of an origin in a record or footer entry: 4 or 8.
+    /// Bytes of an origin in a record or footer entry: 4, 6 or 8.
     #[must_use]
     pub const fn origin_bytes(&self) -> u32 {
-        if self.short_origin_bits().is_some() { 4 } else { 8 }
+        match self.origin_form() {
+            OriginForm::Shared(_) => 4,
+            OriginForm::Units => 6,
+            OriginForm::Bytes => 8,
+        }
     }
 
     /// The highest sequence that can be issued.
     #[must_use]
     pub const fn sequence_max(&self) -> u32 {
-        match self.short_origin_bits() {
-            Some(bits) => u32::MAX >> bits,
-            None => u32::MAX - 1,
+        match self.origin_form() {
+            OriginForm::Shared(bits) => u32::MAX >> bits,
+            OriginForm::Units | OriginForm::Bytes => u32::MAX - 1,
         }
     }
 }

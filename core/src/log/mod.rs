@@ -13,7 +13,7 @@
 //!
 //! record  ┌─────┬─────────────┬──────────┬──────────┬───────┬─────┬───────┬─────┐
 //!         │ tag │ key and     │ [expiry] │ [origin] │ crc32c│ key │ value │ pad │
-//!         │  1  │ value len   │    4     │  4 or 8  │   4   │     │       │     │
+//!         │  1  │ value len   │    4     │ 4, 6 or 8│   4   │     │       │     │
 //!         │     │ 1+2 or 2+4  │          │          │       │     │       │     │
 //!         └─────┴─────────────┴──────────┴──────────┴───────┴─────┴───────┴─────┘
 //! ```
@@ -30,17 +30,19 @@ mod segment;
 mod table;
 mod victim;
 
-pub use checksum::Checksum;
+pub use checksum::{Checksum, Seed};
 pub use footer::{
     ENTRY_BYTES, ENTRY_BYTES_MAX, Entries, EntryError, FooterEntry, FooterWriter, TRAILER_BYTES, Trailer,
     TrailerError,
 };
-pub use geometry::{Geometry, GeometryError, Identity, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_UNIT_MAX};
+pub use geometry::{
+    Format, Geometry, GeometryError, Identity, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_UNIT_MAX,
+};
 pub use place::{KeyHash, Location, Version};
 pub(crate) use record::Mending;
 pub use record::{
     FREED_BYTES, Freed, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record,
-    RecordError, RecordHeader, TIME_BYTES, mended_length, read_record,
+    RecordError, RecordHeader, TIME_BYTES, is_whole, mended_length, read_record,
 };
 pub use segment::{
     FORMAT_VERSION, HASH_KEY_BYTES, HEADER_BYTES, HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES,

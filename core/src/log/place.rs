@@ -2,6 +2,7 @@
 
 use super::Geometry;
 use super::fields::FieldWriter;
+use super::geometry::OriginForm;
 
 /// The identity of a key: 96 bits of a hash under the store's random key.
 ///
@@ -47,24 +48,32 @@ impl Version {
 
     /// Writes the origin field of a record or footer entry.
     pub(super) fn store(self, geometry: &Geometry, out: &mut FieldWriter<'_>) {
-        match geometry.short_origin_bits() {
-            Some(bits) => {
-                let word = (self.sequence << bits) | (self.offset / geometry.write_unit());
-                out.put(&word.to_le_bytes());
+        let unit = self.offset / geometry.write_unit();
+        match geometry.origin_form() {
+            OriginForm::Shared(bits) => out.put(&((self.sequence << bits) | unit).to_le_bytes()),
+            OriginForm::Units => {
+                let [low, high, ..] = unit.to_le_bytes();
+                out.put(&self.sequence.to_le_bytes());
+                out.put(&[low, high]);
             }
-            None => out.put(&self.to_bits().to_le_bytes()),
+            OriginForm::Bytes => out.put(&self.to_bits().to_le_bytes()),
         }
     }
 
     /// Reads an origin field; `None` when `bytes` is too short.
     pub(crate) fn load(geometry: &Geometry, bytes: &[u8]) -> Option<Self> {
-        match geometry.short_origin_bits() {
-            Some(bits) => {
+        match geometry.origin_form() {
+            OriginForm::Shared(bits) => {
                 let word = u32::from_le_bytes(*bytes.first_chunk()?);
                 let mask = (1u32 << bits) - 1;
                 Some(Self { sequence: word >> bits, offset: (word & mask) * geometry.write_unit() })
             }
-            None => Some(Self::from_bits(u64::from_le_bytes(*bytes.first_chunk()?))),
+            OriginForm::Units => {
+                let (sequence, rest) = bytes.split_first_chunk()?;
+                let unit = u32::from(u16::from_le_bytes(*rest.first_chunk()?));
+                Some(Self { sequence: u32::from_le_bytes(*sequence), offset: unit * geometry.write_unit() })
+            }
+            OriginForm::Bytes => Some(Self::from_bits(u64::from_le_bytes(*bytes.first_chunk()?))),
         }
     }
 }
@@ -95,13 +104,23 @@ impl Location {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Identity;
+    use crate::log::{Format, Identity};
 
     #[test]
-    fn origin_round_trips_short_and_long() {
-        for (segment, unit, len) in [(4096, 4, 4), (4096, 1, 4), (1 << 20, 1, 8)] {
-            let g = Geometry::new(segment, 64, unit, 0xFF, Identity::KeyBytes).unwrap();
-            let version = Version { sequence: g.sequence_max().min(900_000), offset: segment - unit };
+    fn origin_round_trips_in_each_form() {
+        let one = |g: Geometry| g.in_format(Format::One);
+        let shape =
+            |segment, count, unit| Geometry::new(segment, count, unit, 0xFF, Identity::KeyBytes).unwrap();
+        for (g, len) in [
+            (shape(4096, 32, 4), 4),
+            (shape(4096, 64, 4), 6),
+            (shape(1 << 16, 64, 1), 6),
+            (shape(1 << 20, 64, 1), 8),
+            (one(shape(4096, 64, 1)), 4),
+            (one(shape(1 << 16, 64, 1)), 8),
+        ] {
+            let version = Version { sequence: g.sequence_max(), offset: g.segment_bytes() - g.write_unit() };
+            assert_eq!(g.origin_bytes() as usize, len);
             let mut out = [0; 8];
             let mut fields = FieldWriter::new(&mut out);
             version.store(&g, &mut fields);

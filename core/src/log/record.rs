@@ -6,13 +6,14 @@
 //!       bit  4   long lengths: key u16 and value u32 instead of u8 and u16
 //!       bits 5–7 codec, 1 to 6: so neither 0x00 nor 0xFF, the two erase values, is a tag
 //! ```
-//! The checksum runs over key and value, then the header without its checksum field, then the segment's sequence: bytes
-//! from an earlier life of the segment never validate. All numbers are little-endian.
+//! The checksum begins with the store's [`Seed`]; it runs over key and value, then the header without its checksum field, then
+//! the segment's sequence and the record's offset: bytes from an earlier life of the segment, from another store, from
+//! elsewhere in the segment, or of a client's making do not validate. All numbers are little-endian.
 
 use core::fmt;
 
 use super::fields::FieldWriter;
-use super::{Checksum, Geometry, Version};
+use super::{Checksum, Format, Geometry, Location, Seed, Version};
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: u32 = u16::MAX as u32;
@@ -144,19 +145,19 @@ impl RecordHeader {
 
     /// Writes the header, checksum included; returns it and its length.
     ///
-    /// `payload` is the checksum over key and value, `sequence` that of the segment the record goes to.
+    /// `payload` is the [checksum over key and value](Seed::payload), `at` where the record goes.
     #[must_use]
     pub fn encode(
         &self,
         geometry: &Geometry,
         payload: Checksum,
-        sequence: u32,
+        at: Location,
     ) -> ([u8; RECORD_HEADER_BYTES_MAX as usize], usize) {
         let mut out = [0u8; RECORD_HEADER_BYTES_MAX as usize];
         let mut fields = FieldWriter::new(&mut out);
         self.encode_fields(geometry, &mut fields);
-        let crc = payload.then(fields.filled()).then(&sequence.to_le_bytes());
-        fields.put(&crc.value().to_le_bytes());
+        let crc = bound(geometry, payload, fields.filled(), at);
+        fields.put(&crc.to_le_bytes());
         let len = fields.filled().len();
         (out, len)
     }
@@ -253,7 +254,23 @@ pub struct Record<'a> {
     pub record_bytes: u32,
 }
 
-/// Reads the record at the start of `bytes`, written in the life `sequence` of its segment.
+/// Binds the checksum over key and value to the header's fields and to where the record lies.
+fn bound(geometry: &Geometry, payload: Checksum, fields: &[u8], at: Location) -> u32 {
+    let crc = payload.then(fields).then(&at.sequence.to_le_bytes());
+    match geometry.format() {
+        Format::One => crc.value(),
+        Format::Two => crc.then(&at.offset.to_le_bytes()).value(),
+    }
+}
+
+/// Tells whether a record is whole whose header was read apart from its key and value: `fields` are the header's bytes before
+/// its checksum, which is `stored`.
+#[must_use]
+pub fn is_whole(geometry: &Geometry, payload: Checksum, fields: &[u8], stored: u32, at: Location) -> bool {
+    bound(geometry, payload, fields, at) == stored
+}
+
+/// Reads the record at the start of `bytes`, which lies at `at`.
 ///
 /// # Errors
 /// See [`RecordError`]. `Short(n)` means that a longer slice is needed before anything can be said.
@@ -262,7 +279,8 @@ pub struct Record<'a> {
 /// Looks at no more than one record: header, key and value.
 pub fn read_record<'a>(
     geometry: &Geometry,
-    sequence: u32,
+    seed: Seed,
+    at: Location,
     bytes: &'a [u8],
 ) -> Result<Record<'a>, RecordError> {
     let (header, header_bytes, crc) = RecordHeader::decode(geometry, bytes)?;
@@ -273,8 +291,8 @@ pub fn read_record<'a>(
     let key = bytes.get(header_bytes..key_end).ok_or(short)?;
     let value = bytes.get(key_end..value_end).ok_or(short)?;
     let fields = bytes.get(..header_bytes - 4).ok_or(short)?;
-    let payload = Checksum::of(bytes.get(header_bytes..value_end).ok_or(short)?);
-    if payload.then(fields).then(&sequence.to_le_bytes()).value() != crc {
+    let payload = seed.payload(bytes.get(header_bytes..value_end).ok_or(short)?);
+    if bound(geometry, payload, fields, at) != crc {
         return Err(RecordError::Mismatch(record_bytes));
     }
     Ok(Record { header, key, value, payload, record_bytes })
@@ -284,23 +302,38 @@ pub fn read_record<'a>(
 const LENGTH_BITS: u8 = 8 * (1 + 6);
 
 /// How long the record at the start of `bytes` would be if a bit of its tag or lengths had turned over, in case its checksum
-/// says so; padding included.
+/// says so; padding included. Also how many bytes went through the checksum.
 ///
-/// Of some thousand million lengths that are wrong, one passes. The checksum has no key: it guards against chance.
+/// Of some thousand million lengths that are wrong, one passes, for a client too: the checksum begins with a secret.
 ///
 /// # Bounds
-/// As [`read_record`].
-fn mended_bytes(geometry: &Geometry, sequence: u32, bytes: &[u8], bit: u8) -> Option<u32> {
+/// As [`read_record`]; a length beyond `record_bytes_max` is not tried.
+fn mended_bytes(
+    geometry: &Geometry,
+    seed: Seed,
+    at: Location,
+    bytes: &[u8],
+    bit: u8,
+    record_bytes_max: u32,
+) -> (Option<u32>, u32) {
     let mut mended = [0; RECORD_HEADER_BYTES_MAX as usize];
-    let known = bytes.len().min(mended.len());
-    mended.get_mut(..known)?.copy_from_slice(bytes.get(..known)?);
-    *mended.get_mut(usize::from(bit / 8))? ^= 1 << (bit % 8);
-    let (header, header_bytes, crc) = RecordHeader::decode(geometry, mended.get(..known)?).ok()?;
-    let end = header_bytes.checked_add(header.payload_bytes() as usize)?;
-    let payload = Checksum::of(bytes.get(header_bytes..end)?);
-    let fields = mended.get(..header_bytes.checked_sub(4)?)?;
-    let is_whole = payload.then(fields).then(&sequence.to_le_bytes()).value() == crc;
-    is_whole.then(|| header.record_bytes(geometry))
+    for (to, from) in mended.iter_mut().zip(bytes) {
+        *to = *from;
+    }
+    if let Some(byte) = mended.get_mut(usize::from(bit / 8)) {
+        *byte ^= 1 << (bit % 8);
+    }
+    let known = mended.get(..bytes.len()).unwrap_or(&mended);
+    let Ok((header, header_bytes, crc)) = RecordHeader::decode(geometry, known) else { return (None, 0) };
+    let record_bytes = header.record_bytes(geometry);
+    let end = header_bytes.saturating_add(header.payload_bytes() as usize);
+    let (payload, fields) = (bytes.get(header_bytes..end), known.get(..header_bytes.saturating_sub(4)));
+    let (Some(payload), Some(fields)) = (payload, fields) else { return (None, 0) };
+    if record_bytes > record_bytes_max {
+        return (None, 0);
+    }
+    let is_whole = bound(geometry, seed.payload(payload), fields, at) == crc;
+    (is_whole.then_some(record_bytes), header.payload_bytes())
 }
 
 /// Which bits of the tag and lengths of a damaged record were turned back so far, one a step.
@@ -309,32 +342,57 @@ pub(crate) struct Mending {
     /// Where the record lies.
     at: u32,
     next: u8,
+    /// Bytes that went through the checksum for it, in all records so far.
+    pub(crate) checked_bytes: u64,
 }
 
 impl Mending {
     /// Whether there is a bit left to turn back in the record at `at`: in another one than before there are all.
     pub(crate) fn has_more(&mut self, at: u32) -> bool {
         if self.at != at {
-            *self = Self { at, next: 0 };
+            *self = Self { at, next: 0, ..*self };
         }
         self.next < LENGTH_BITS
     }
 
     /// Turns the next bit back: [`mended_bytes`].
-    pub(crate) fn step(&mut self, geometry: &Geometry, sequence: u32, bytes: &[u8]) -> Option<u32> {
+    pub(crate) fn step(
+        &mut self,
+        geometry: &Geometry,
+        seed: Seed,
+        at: Location,
+        bytes: &[u8],
+        record_bytes_max: u32,
+    ) -> Option<u32> {
         self.next += 1;
-        mended_bytes(geometry, sequence, bytes, self.next - 1)
+        let (mended, checked) = mended_bytes(geometry, seed, at, bytes, self.next - 1, record_bytes_max);
+        self.checked_bytes = self.checked_bytes.saturating_add(u64::from(checked));
+        mended
     }
 }
 
 /// How long the record at the start of `bytes` is, padding included, where one bit of its tag or lengths has turned over and its
-/// checksum tells which.
+/// checksum tells which. Also how many bytes went through the checksum.
 ///
 /// # Bounds
-/// As [`read_record`], 56 times.
+/// As [`read_record`], 56 times; a length beyond `record_bytes_max` is not tried.
 #[must_use]
-pub fn mended_length(geometry: &Geometry, sequence: u32, bytes: &[u8]) -> Option<u32> {
-    (0..LENGTH_BITS).find_map(|bit| mended_bytes(geometry, sequence, bytes, bit))
+pub fn mended_length(
+    geometry: &Geometry,
+    seed: Seed,
+    at: Location,
+    bytes: &[u8],
+    record_bytes_max: u32,
+) -> (Option<u32>, u64) {
+    let mut checked_bytes = 0;
+    for bit in 0..LENGTH_BITS {
+        let (mended, checked) = mended_bytes(geometry, seed, at, bytes, bit, record_bytes_max);
+        checked_bytes += u64::from(checked);
+        if mended.is_some() {
+            return (mended, checked_bytes);
+        }
+    }
+    (None, checked_bytes)
 }
 
 /// Bytes of the value of a time record.

@@ -3,17 +3,17 @@
 use core::fmt;
 
 use super::fields::FieldWriter;
-use super::{Checksum, Geometry, Identity};
+use super::{Checksum, Format, Geometry, Identity, Seed};
 
 /// The version of the format that this crate writes and reads.
-pub const FORMAT_VERSION: u8 = 1;
+pub const FORMAT_VERSION: u8 = 2;
 /// Bytes of an erase marker before padding.
 pub const MARKER_BYTES: u32 = 16;
-/// Bytes of a header before padding, without a hash key.
-pub const HEADER_BYTES: u32 = 32;
-/// Bytes of a header before padding, with partition and hash key.
-pub const HEADER_BYTES_KEYED: u32 = HEADER_BYTES + 20;
-/// Bytes of the random key of the key hash.
+/// Bytes of a header before padding, where keys are stored as they are.
+pub const HEADER_BYTES: u32 = 52;
+/// Bytes of a header before padding, where keys are hashed: with the partition.
+pub const HEADER_BYTES_KEYED: u32 = HEADER_BYTES + 4;
+/// Bytes of the secret of a store, the key of its hashes.
 pub const HASH_KEY_BYTES: usize = 16;
 
 const MARKER_MAGIC: [u8; 4] = *b"cpE1";
@@ -75,12 +75,23 @@ impl Marker {
 pub struct Store {
     /// Random number of the store.
     pub id: u64,
-    /// Key of the key hash, where keys are identified by one.
+    /// The secret of the store: the key of its key hash, and the [seed](Self::seed) of its record checksums.
     pub hash_key: [u8; HASH_KEY_BYTES],
     /// Which partition of the store this medium is.
     pub partition: u16,
     /// How many there are.
     pub partitions: u16,
+}
+
+impl Store {
+    /// What the record checksums of the store begin with.
+    #[must_use]
+    pub fn seed(&self, geometry: &Geometry) -> Seed {
+        match geometry.format() {
+            Format::One => Seed::NONE,
+            Format::Two => Seed::of(Checksum::of(&self.hash_key).then(&self.id.to_le_bytes())),
+        }
+    }
 }
 
 /// A segment header, written at open, in two copies.
@@ -95,6 +106,8 @@ pub struct Header {
     pub time_s: u32,
     /// The stream of the segment: 0 to 7, in the order of `tier::Stream`.
     pub stream: u8,
+    /// The longest record that the segment may hold, in bytes; 0 in version 1 of the format, which does not tell.
+    pub record_bytes_max: u32,
 }
 
 /// Why bytes are not a header of this medium.
@@ -121,7 +134,14 @@ impl fmt::Display for HeaderError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Invalid => f.write_str("no segment header"),
-            Self::Version(v) => write!(f, "format version {v}; this build reads {FORMAT_VERSION}"),
+            Self::Version(v) => {
+                write!(f, "format version {v}; this build reads {FORMAT_VERSION}")?;
+                if *v == 1 {
+                    f.write_str(": convert it, as the documentation of images says")
+                } else {
+                    Ok(())
+                }
+            }
             Self::Geometry { segment_bytes, segment_count } => {
                 write!(f, "written with {segment_count} segments of {segment_bytes} bytes")
             }
@@ -151,15 +171,22 @@ impl Header {
         let mut out = [0; HEADER_BYTES_KEYED as usize];
         let mut fields = FieldWriter::new(&mut out);
         fields.put(&HEADER_MAGIC);
-        fields.put(&[FORMAT_VERSION, packed(geometry, self.stream)]);
+        fields.put(&[geometry.format().number(), packed(geometry, self.stream)]);
         fields.put(&geometry.segment_bytes().to_le_bytes());
         fields.put(&geometry.segment_count().to_le_bytes());
         fields.put(&self.store.id.to_le_bytes());
         fields.put(&self.sequence.to_le_bytes());
         fields.put(&self.time_s.to_le_bytes());
-        if geometry.identity() == Identity::KeyedHash {
+        let is_hashed = geometry.identity() == Identity::KeyedHash;
+        if geometry.format() == Format::Two {
+            fields.put(&self.record_bytes_max.to_le_bytes());
+            fields.put(&self.store.hash_key);
+        }
+        if is_hashed {
             fields.put(&self.store.partition.to_le_bytes());
             fields.put(&self.store.partitions.to_le_bytes());
+        }
+        if is_hashed && geometry.format() == Format::One {
             fields.put(&self.store.hash_key);
         }
         let crc = Checksum::of(fields.filled()).value();
@@ -186,7 +213,9 @@ impl Header {
             let identity = if packed & 1 << 4 == 0 { Identity::KeyBytes } else { Identity::KeyedHash };
             let erase_value = if packed & 1 << 3 == 0 { 0x00 } else { 0xFF };
             let (segment_bytes, segment_count) = (number(bytes, 4)?, number(bytes, 8)?);
-            Geometry::new(segment_bytes, segment_count, 1 << (packed & 7), erase_value, identity).ok()
+            let format = if *bytes.get(2)? == 1 { Format::One } else { Format::Two };
+            let shape = Geometry::new(segment_bytes, segment_count, 1 << (packed & 7), erase_value, identity);
+            Some(shape.ok()?.in_format(format))
         };
         let geometry = stated(bytes).ok_or(HeaderError::Invalid)?;
         Ok((geometry, Self::decode(&geometry, bytes)?))
@@ -194,36 +223,55 @@ impl Header {
 
     fn read(geometry: &Geometry, bytes: &[u8]) -> Option<Result<Self, HeaderError>> {
         let fixed: &[u8; 28] = bytes.first_chunk()?;
-        let keyed = fixed[3] & 1 << 4 != 0;
-        let body = bytes.get(..if keyed { 48 } else { 28 })?;
+        let (version, packed_here) = (fixed[2], fixed[3]);
+        let is_hashed = packed_here & 1 << 4 != 0;
+        let body_bytes = match (version, is_hashed) {
+            (1, false) => 28,
+            (1, true) => 48,
+            (_, false) => HEADER_BYTES as usize - 4,
+            (_, true) => HEADER_BYTES_KEYED as usize - 4,
+        };
+        let body = bytes.get(..body_bytes)?;
         let crc = number(bytes, body.len())?;
         if !fixed.starts_with(&HEADER_MAGIC) || Checksum::of(body).value() != crc {
             return None;
         }
-        if fixed[2] != FORMAT_VERSION {
-            return Some(Err(HeaderError::Version(fixed[2])));
+        if version != geometry.format().number() {
+            return Some(Err(HeaderError::Version(version)));
         }
         let (segment_bytes, segment_count) = (number(body, 4)?, number(body, 8)?);
         if (segment_bytes, segment_count) != (geometry.segment_bytes(), geometry.segment_count()) {
             return Some(Err(HeaderError::Geometry { segment_bytes, segment_count }));
         }
-        let stream = fixed[3] >> 5;
-        if fixed[3] != packed(geometry, stream) {
+        let stream = packed_here >> 5;
+        if packed_here != packed(geometry, stream) {
             return Some(Err(HeaderError::Medium));
         }
-        let mut store = Store {
-            id: u64::from(number(body, 12)?) | u64::from(number(body, 16)?) << 32,
-            hash_key: [0; HASH_KEY_BYTES],
-            partition: 0,
-            partitions: 1,
+        let (limit_at, key_at, parts_at) = match (geometry.format(), is_hashed) {
+            (Format::One, false) => (None, None, None),
+            (Format::One, true) => (None, Some(32), Some(28)),
+            (Format::Two, false) => (Some(28), Some(32), None),
+            (Format::Two, true) => (Some(28), Some(32), Some(48)),
         };
-        if keyed {
-            let parts = number(body, 28)?;
-            store.partition = (parts & 0xFFFF) as u16;
-            store.partitions = (parts >> 16) as u16;
-            store.hash_key = *body.get(32..)?.first_chunk()?;
-        }
-        Some(Ok(Self { store, sequence: number(body, 20)?, time_s: number(body, 24)?, stream }))
+        let hash_key = match key_at {
+            Some(at) => *body.get(at..)?.first_chunk()?,
+            None => [0; HASH_KEY_BYTES],
+        };
+        let parts = parts_at.map_or(Some(1 << 16), |at| number(body, at))?;
+        let store = Store {
+            id: u64::from(number(body, 12)?) | u64::from(number(body, 16)?) << 32,
+            hash_key,
+            partition: (parts & 0xFFFF) as u16,
+            partitions: (parts >> 16) as u16,
+        };
+        let record_bytes_max = limit_at.map_or(Some(0), |at| number(body, at))?;
+        Some(Ok(Self {
+            store,
+            sequence: number(body, 20)?,
+            time_s: number(body, 24)?,
+            stream,
+            record_bytes_max,
+        }))
     }
 }
 
@@ -240,17 +288,21 @@ mod tests {
     }
 
     fn header(g: &Geometry) -> Header {
-        let keyed = g.identity() == Identity::KeyedHash;
-        let hash_key = if keyed { [7; 16] } else { [0; 16] };
-        let (partition, partitions) = if keyed { (2, 4) } else { (0, 1) };
+        let is_hashed = g.identity() == Identity::KeyedHash;
+        let is_first = g.format() == Format::One;
+        let hash_key = if is_first && !is_hashed { [0; 16] } else { [7; 16] };
+        let (partition, partitions) = if is_hashed { (2, 4) } else { (0, 1) };
         let store = Store { id: 0x0123_4567_89AB_CDEF, hash_key, partition, partitions };
-        Header { store, sequence: 99, time_s: 1_700_000_000, stream: 5 }
+        let record_bytes_max = if is_first { 0 } else { 4_321 };
+        Header { store, sequence: 99, time_s: 1_700_000_000, stream: 5, record_bytes_max }
     }
 
     #[test]
     fn header_round_trips_and_any_flipped_bit_is_no_header() {
-        for identity in [Identity::KeyedHash, Identity::KeyBytes] {
-            let g = geometry(identity);
+        let both = [Identity::KeyedHash, Identity::KeyBytes];
+        for g in both.into_iter().flat_map(|identity| {
+            [Format::One, Format::Two].map(|format| geometry(identity).in_format(format))
+        }) {
             let (bytes, len) = header(&g).encode(&g);
             assert_eq!(len as u32, g.header_bytes());
             assert_eq!(Header::decode(&g, &bytes[..len]), Ok(header(&g)));
@@ -266,10 +318,13 @@ mod tests {
     fn header_tells_its_own_geometry() {
         for identity in [Identity::KeyedHash, Identity::KeyBytes] {
             for (unit, erase_value) in [(1, 0x00), (4, 0xFF), (32, 0xFF)] {
-                let g = Geometry::new(1 << 13, 20, unit, erase_value, identity).unwrap();
-                let (bytes, len) = header(&g).encode(&g);
-                assert_eq!(Header::probe(&bytes[..len]), Ok((g, header(&g))));
-                assert_eq!(Header::probe(&bytes[..len - 1]), Err(HeaderError::Invalid));
+                for format in [Format::One, Format::Two] {
+                    let g = Geometry::new(1 << 13, 20, unit, erase_value, identity).unwrap();
+                    let g = g.in_format(format);
+                    let (bytes, len) = header(&g).encode(&g);
+                    assert_eq!(Header::probe(&bytes[..len]), Ok((g, header(&g))));
+                    assert_eq!(Header::probe(&bytes[..len - 1]), Err(HeaderError::Invalid));
+                }
             }
         }
         assert_eq!(Header::probe(&[0xFF; 64]), Err(HeaderError::Invalid));
@@ -284,6 +339,17 @@ mod tests {
         assert_eq!(Header::decode(&other, &bytes), Err(found));
         let other = Geometry::new(1 << 16, 16, 8, 0xFF, Identity::KeyedHash).unwrap();
         assert_eq!(Header::decode(&other, &bytes), Err(HeaderError::Medium));
+    }
+
+    #[test]
+    fn header_of_another_version_is_told_from_damage() {
+        for identity in [Identity::KeyedHash, Identity::KeyBytes] {
+            let (new, old) = (geometry(identity), geometry(identity).in_format(Format::One));
+            let (bytes, len) = header(&old).encode(&old);
+            assert_eq!(Header::decode(&new, &bytes[..len]), Err(HeaderError::Version(1)));
+            let (bytes, len) = header(&new).encode(&new);
+            assert_eq!(Header::decode(&old, &bytes[..len]), Err(HeaderError::Version(2)));
+        }
     }
 
     #[test]

@@ -183,6 +183,13 @@ pub enum MountError {
     Foreign,
     /// It was written in another format or geometry.
     Header(crate::log::HeaderError),
+    /// It may hold longer records than this machine is configured for: nothing is opened that could not be kept as it is.
+    LongerRecords {
+        /// The longest record that the headers on the medium allow, in bytes, header and padding included.
+        stored: u32,
+        /// The configured [`record_bytes_max`](super::TierConfig::record_bytes_max).
+        configured: u32,
+    },
     /// It belongs to another store, or is another partition than the one expected.
     OtherStore,
     /// The wall clock is this many seconds ahead of the newest time in the log; negative where it is behind. To take it all the
@@ -197,6 +204,10 @@ impl fmt::Display for MountError {
         match self {
             Self::Foreign => f.write_str("not a coldpress medium; nothing was changed"),
             Self::Header(error) => write!(f, "{error}; nothing was changed"),
+            Self::LongerRecords { stored, configured } => write!(
+                f,
+                "the medium may hold records of {stored} bytes, and {configured} are configured; nothing was changed"
+            ),
             Self::OtherStore => f.write_str("the medium belongs to another store; nothing was changed"),
             Self::Clock(s) => write!(f, "the clock is {s} s away from the log's; nothing was changed"),
             Self::Medium(error) => write!(f, "mount: {error}"),

@@ -86,8 +86,13 @@ impl Evict {
                         continue;
                     }
                     let from = Released { location: at, record_bytes: found.record_bytes };
-                    let incoming =
-                        super::tombstone(found.hash, &found.hash.0, log.origin(found.version), Some(from));
+                    let incoming = super::tombstone(
+                        log.seed,
+                        found.hash,
+                        &found.hash.0,
+                        log.origin(found.version),
+                        Some(from),
+                    );
                     if log.append_relocated(Stream::Old, &incoming).is_err() {
                         // Come back to the same entry when there is room for the tombstone.
                         self.waiting = Some((before, log.syncs.completed, log.syncs.synced));

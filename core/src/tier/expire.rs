@@ -52,7 +52,8 @@ impl Expire {
         {
             if host.standing(&due.hash, due.location) == Standing::Live {
                 let from = Released { location: due.location, record_bytes: due.record_bytes };
-                let stone = super::tombstone(due.hash, &due.hash.0, log.origin(version), Some(from));
+                let stone =
+                    super::tombstone(log.seed, due.hash, &due.hash.0, log.origin(version), Some(from));
                 log.append_relocated(Stream::Old, &stone)?;
                 task.report.expired_records += 1;
             }

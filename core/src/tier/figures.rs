@@ -22,6 +22,14 @@ pub struct MountReport {
     pub torn_segments: u32,
     /// Erases that had begun, or were about to, and are finished.
     pub finished_erases: u32,
+    /// The longest record that the medium may hold, by what its headers say, in bytes, header and padding included; 0 where there
+    /// is no header.
+    pub record_bytes_max: u32,
+    /// Bytes that went through a checksum, or were read again, to find records behind damage: at most
+    /// [`SEARCH_TIMES_MAX`](super::SEARCH_TIMES_MAX) times the medium in each of two passes, and one record a segment.
+    pub searched_bytes: u64,
+    /// Segments whose search was given up at that bound: they may hold records that were not found, and are kept as they are.
+    pub unsearched_segments: u32,
     /// Bytes read.
     pub scanned_bytes: u64,
 }

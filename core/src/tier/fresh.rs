@@ -2,7 +2,7 @@
 
 use super::Released;
 use super::placing::Incoming;
-use crate::log::{Checksum, KeyHash, Kind, RecordHeader, Version};
+use crate::log::{Checksum, KeyHash, Kind, RecordHeader, Seed, Version};
 
 /// A client's record: a value, or the tombstone of a remove.
 #[derive(Debug, Clone, Copy)]
@@ -17,7 +17,8 @@ pub struct Fresh<'a> {
     pub key_bytes: u32,
     /// Key, then encoded value. A tombstone has the 12 bytes of the hash for a key, where keys are hashed, and no value.
     pub payload: &'a [u8],
-    /// [`Checksum::of`] the payload, which a client can compute before the log is free.
+    /// The checksum over the payload, from the [seed](crate::log::Seed::payload) of the store on: a client can compute it before
+    /// the log is free.
     pub checksum: Checksum,
     /// When it expires, in seconds of the wall clock.
     pub expires_s: Option<u32>,
@@ -41,6 +42,7 @@ impl Fresh<'_> {
 
 /// Makes a tombstone of the machine's own.
 pub(super) fn tombstone<'a>(
+    seed: Seed,
     hash: KeyHash,
     key: &'a [u8],
     origin: Option<Version>,
@@ -54,5 +56,5 @@ pub(super) fn tombstone<'a>(
         expires_s: None,
         origin,
     };
-    Incoming { hash, header, parts: [key, &[]], payload: Checksum::of(key), moved_from }
+    Incoming { hash, header, parts: [key, &[]], payload: seed.payload(key), moved_from }
 }

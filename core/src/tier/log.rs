@@ -9,7 +9,7 @@ use super::slot::Slot;
 use super::sync::Syncs;
 use super::{Action, AppendError, Counters, Now};
 use crate::cleanup::Ticket;
-use crate::log::{Ages, Geometry, Policy, Segment, SegmentState, Store, Tally, Terms, Version};
+use crate::log::{Ages, Geometry, Policy, Seed, Segment, SegmentState, Store, Tally, Terms, Version};
 
 /// Which engine a ticket belongs to: its index. Slots come first, in their order.
 pub(super) const LANE_OPENING: u16 = 8;
@@ -65,6 +65,10 @@ pub(super) struct Log<'m> {
     pub(super) config: TierConfig,
     pub(super) geometry: Geometry,
     pub(super) store: Store,
+    /// What record checksums begin with: a secret of the store.
+    pub(super) seed: Seed,
+    /// The longest record that there can be: in a mount what the headers say, then what is configured.
+    pub(super) longest_bytes: u32,
     pub(super) segments: &'m mut [Segment],
     /// How many segments are in each state.
     counts: [u32; STATES],
@@ -124,6 +128,8 @@ impl<'m> Log<'m> {
             config,
             geometry: config.geometry,
             store: config.store,
+            seed: config.store.seed(&config.geometry),
+            longest_bytes: config.record_bytes_max,
             segments: memory.segments,
             counts,
             emptied: Vec::new(),

@@ -46,11 +46,12 @@ pub use config::{
 pub use figures::{Counters, MountReport};
 pub use fresh::Fresh;
 pub use host::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
+pub use scanner::SEARCH_TIMES_MAX;
 pub use slot::SlotNotes;
 
 use crate::cleanup::Ticket;
 use crate::compaction::{CompactionTask, Progress, Report};
-use crate::log::{Location, Segment, Store, Tally};
+use crate::log::{Location, Seed, Segment, Store, Tally};
 use fresh::tombstone;
 use log::{LANE_COPY, LANE_ERASE, LANE_OPENING, LANE_SCAN, LANE_SYNC, Log};
 use mount::Mount;
@@ -127,6 +128,12 @@ impl<'m> Tier<'m> {
     #[must_use]
     pub const fn store(&self) -> &Store {
         &self.log.store
+    }
+
+    /// What record checksums of the store begin with; final once the machine runs.
+    #[must_use]
+    pub const fn seed(&self) -> Seed {
+        self.log.seed
     }
 
     /// The segment table.

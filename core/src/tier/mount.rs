@@ -146,6 +146,8 @@ pub(super) struct Mount {
     has_other_bytes: bool,
     unreadable_segments: u32,
     newest: (u32, u32),
+    /// The longest record that a segment may hold, by what the headers say.
+    longest_bytes: u32,
 }
 
 /// Bytes of the records area looked at to tell whether anything was appended.
@@ -162,6 +164,7 @@ impl Mount {
             has_other_bytes: false,
             unreadable_segments: 0,
             newest: (0, 0),
+            longest_bytes: 0,
         }
     }
 
@@ -204,6 +207,7 @@ impl Mount {
             State::Settle => Ok(self.settle(log, host)),
             State::Sync { mark } => {
                 if log.syncs.synced >= mark {
+                    log.longest_bytes = log.config.record_bytes_max;
                     self.state = State::Done;
                     return Ok(Poll::Again);
                 }
@@ -314,6 +318,7 @@ impl Mount {
         if let Some(header) = head.header {
             self.check_store(&header.store, log)?;
             self.newest = self.newest.max((header.time_s, index));
+            self.longest_bytes = self.longest_bytes.max(header.record_bytes_max);
             log.sequence_next = log.sequence_next.max(header.sequence.saturating_add(1));
             segment.set_state(SegmentState::Sealed);
             segment.sequence = header.sequence;
@@ -355,9 +360,18 @@ impl Mount {
         if self.store.is_none() && !self.has_marker && self.has_other_bytes {
             return Err(MountError::Foreign);
         }
+        let configured = log.config.record_bytes_max;
+        if self.longest_bytes > configured {
+            return Err(MountError::LongerRecords { stored: self.longest_bytes, configured });
+        }
+        self.report.record_bytes_max = self.longest_bytes;
         self.report.is_new = self.store.is_none() && !self.has_marker;
         self.finish_lone_erase(log);
         log.store = self.store.unwrap_or(log.store);
+        log.seed = log.store.seed(&log.geometry);
+        if self.longest_bytes > 0 {
+            log.longest_bytes = self.longest_bytes;
+        }
         // A segment that can't be read may have a sequence above all that was seen, by less than the number of segments.
         if self.unreadable_segments > 0 {
             log.sequence_next = log.sequence_next.saturating_add(log.geometry.segment_count());
@@ -410,6 +424,13 @@ impl Mount {
                 // A hole in a segment that was not sealed is a record that a cut took before it was durable.
                 Scan::Damage { .. } => self.report.damaged_records += u32::from(pass == Pass::Index),
                 Scan::End { records_end } => {
+                    self.report.searched_bytes += scanner.searched_bytes();
+                    if scanner.is_given_up
+                        && let Some(segment) = log.segment(segment)
+                    {
+                        segment.set(Flag::Damaged, true);
+                        self.report.unsearched_segments += u32::from(pass == Pass::Index);
+                    }
                     if pass == Pass::Index {
                         self.end_segment(log, &scanner, records_end);
                     }
@@ -438,13 +459,21 @@ impl Mount {
     }
 
     fn note(&mut self, log: &mut Log<'_>, found: &Found) {
-        log.sequence_next = log.sequence_next.max(found.version.sequence.saturating_add(1));
+        // The header of the segment that a version or a freed record names may be gone, but not those of so many that came after it:
+        // no record takes the sequences to their end.
+        let sequence_max = log.sequence_next.saturating_add(log.geometry.segment_count());
+        if found.version.sequence <= sequence_max {
+            log.sequence_next = log.sequence_next.max(found.version.sequence.saturating_add(1));
+        }
         match found.kind {
             Kind::Time => {
                 self.newest = self.newest.max((time_of(&found.hash), found.location.segment));
             }
             Kind::Freed => {
                 let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
+                if freed.sequence > sequence_max {
+                    return;
+                }
                 log.sequence_next = log.sequence_next.max(freed.sequence.saturating_add(1));
                 let Some(segment) = log.segment(freed.segment) else { return };
                 // The same life: its header says so, or, where the erase took the headers, its marker does or is gone too. What had

@@ -20,8 +20,8 @@ use super::scanner::identity;
 use super::{AppendError, Dropped, Host, MediumError, Now, Poll, Released, Standing};
 use crate::cleanup::Ticket;
 use crate::log::{
-    Checksum, Choice, Flag, Freed, Kind, Location, Mending, Reason, Record, RecordError, RecordHeader,
-    Segment, SegmentState, read_record,
+    Choice, Flag, Freed, Kind, Location, Mending, Reason, Record, RecordError, RecordHeader, Segment,
+    SegmentState, read_record,
 };
 
 /// Times that segments under suspicion are read although that says that their bytes are lost.
@@ -210,7 +210,7 @@ impl Mover {
             // The buffer leaves the log while its records are looked at, so that they can be appended to it.
             let buffer = core::mem::take(&mut log.copy.buffer);
             let bytes = buffer.get(from..window as usize).unwrap_or_default();
-            let step = match read_record(&log.geometry, self.sequence, bytes) {
+            let step = match read_record(&log.geometry, log.seed, self.here(), bytes) {
                 Ok(record) => self.record(log, host, &record),
                 Err(error) => self.unread(log, error, bytes, from),
             };
@@ -229,6 +229,11 @@ impl Mover {
         self.state = State::Draining;
         log.flush();
         Poll::Again
+    }
+
+    /// Where the next record to look at lies.
+    const fn here(&self) -> Location {
+        Location { segment: self.victim.choice.segment, offset: self.cursor, sequence: self.sequence }
     }
 
     fn unread(&mut self, log: &Log<'_>, error: RecordError, bytes: &[u8], from: usize) -> Step {
@@ -254,14 +259,16 @@ impl Mover {
     /// Turns one bit after the other of tag and lengths back, one a poll, as a scan does where segments get footers: the length
     /// that makes the checksum hold leads to what lies behind.
     fn mend(&mut self, log: &Log<'_>, bytes: &[u8], from: usize) -> Option<Step> {
-        if !log.config.has_footers || !self.mending.has_more(self.cursor) {
+        let most = super::scanner::SEARCH_TIMES_MAX * u64::from(log.geometry.segment_bytes());
+        let may_mend = log.config.has_footers && self.mending.checked_bytes <= most;
+        if !may_mend || !self.mending.has_more(self.cursor) {
             return None;
         }
         // The whole record has to be there.
         if from > 0 {
             return Some(Step::Read);
         }
-        let mended = self.mending.step(&log.geometry, self.sequence, bytes);
+        let mended = self.mending.step(&log.geometry, log.seed, self.here(), bytes, log.longest_bytes);
         let bytes = mended.filter(|bytes| self.cursor.saturating_add(*bytes) <= self.end);
         let Some(bytes) = bytes else { return Some(Step::Again) };
         self.victim.damaged_records += 1;
@@ -269,8 +276,7 @@ impl Mover {
     }
 
     fn record<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, record: &Record<'_>) -> Step {
-        let at =
-            Location { segment: self.victim.choice.segment, offset: self.cursor, sequence: self.sequence };
+        let at = self.here();
         let hash = identity(&log.geometry, record, host);
         let appended = match self.judge(log, host, &hash, record, at) {
             Verdict::Skip => return Step::Next(record.record_bytes),
@@ -378,7 +384,7 @@ impl Mover {
             Some((codec, value)) if value.len() < record.value.len() => {
                 header.codec = codec;
                 header.value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
-                (value, Checksum::of(record.key).then(value))
+                (value, log.seed.payload(record.key).then(value))
             }
             _ => (record.value, record.payload),
         };
@@ -403,7 +409,7 @@ impl Mover {
             crate::log::Identity::KeyBytes => record.key,
         };
         let from = Released { location: at, record_bytes: record.record_bytes };
-        let incoming = super::tombstone(hash, key, log.origin(version), Some(from));
+        let incoming = super::tombstone(log.seed, hash, key, log.origin(version), Some(from));
         let stream = log.relocated_stream(0, version.sequence);
         log.append_relocated(stream, &incoming).map(|_| incoming.header.record_bytes(&log.geometry))
     }

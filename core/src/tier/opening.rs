@@ -214,6 +214,7 @@ impl Log<'_> {
             sequence: self.opening.sequence,
             time_s: self.clock.now_s,
             stream: self.opening.stream as u8,
+            record_bytes_max: self.config.record_bytes_max,
         };
         let (bytes, len) = header.encode(&self.geometry);
         let padded = self.geometry.padded(self.geometry.header_bytes());

@@ -266,8 +266,13 @@ impl Log<'_> {
             expires_s: None,
             origin: None,
         };
-        let incoming =
-            Incoming { hash, header, parts: [&value, &[]], payload: Checksum::of(&value), moved_from: None };
+        let incoming = Incoming {
+            hash,
+            header,
+            parts: [&value, &[]],
+            payload: self.seed.payload(&value),
+            moved_from: None,
+        };
         self.place(index, &incoming)?;
         self.clock.written_s = self.clock.now_s;
         Ok(())
@@ -291,7 +296,7 @@ impl Log<'_> {
             return Err(AppendError::Busy);
         }
         let location = Location { segment: slot.segment, offset: slot.head, sequence: slot.sequence };
-        let (header, header_bytes) = incoming.header.encode(&geometry, incoming.payload, slot.sequence);
+        let (header, header_bytes) = incoming.header.encode(&geometry, incoming.payload, location);
         let Some(out) = slot.memory.records.get_mut(at..at + bytes as usize) else {
             return Err(AppendError::Busy);
         };

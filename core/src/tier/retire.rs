@@ -15,9 +15,7 @@ use super::placing::Incoming;
 use super::scanner::{Scan, Scanner};
 use super::{Action, Host, MediumError, Now, Poll};
 use crate::cleanup::Ticket;
-use crate::log::{
-    Checksum, Flag, Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, Segment, SegmentState,
-};
+use crate::log::{Flag, Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, Segment, SegmentState};
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
@@ -159,7 +157,7 @@ impl Retire {
             expires_s: None,
             origin: None,
         };
-        let payload = Checksum::of(&value);
+        let payload = log.seed.payload(&value);
         let incoming =
             Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, moved_from: None };
         if log.append_relocated(Stream::Old, &incoming).is_err() {

@@ -107,7 +107,7 @@ impl Sampling {
         for _ in 0..RECORDS_PER_POLL {
             let from = at.offset - log.geometry.records_at();
             let rest = log.scan.filled().get(from as usize..).unwrap_or_default();
-            let (bytes, record) = match read_record(&log.geometry, at.sequence, rest) {
+            let (bytes, record) = match read_record(&log.geometry, log.seed, at, rest) {
                 Ok(record) => (record.record_bytes, Some(record)),
                 Err(RecordError::Mismatch(bytes)) => (bytes, None),
                 Err(_) => return None,

@@ -8,8 +8,8 @@ use super::log::{LANE_SCAN, Log};
 use crate::cleanup::Ticket;
 use crate::log::{
     Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Mending,
-    RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, SegmentState, Trailer, TrailerError, Version,
-    read_record,
+    RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, SegmentState,
+    Trailer, TrailerError, Version, read_record,
 };
 
 /// What a scan found.
@@ -106,7 +106,18 @@ pub(super) struct Scanner {
     narrow: Option<Narrow>,
     /// Whether the scan had to stop before the end, at bytes that tell no length.
     pub(super) is_stopped: bool,
+    /// Bytes read and checked to find a record behind one that does not validate.
+    searched_bytes: u64,
+    /// Whether it gave up the search for one: there may be records that it did not find.
+    pub(super) is_given_up: bool,
 }
+
+/// How many times the bytes of a segment may go through the checksum, or be read again, to find records behind damage.
+///
+/// A candidate is checked at every write unit, and each may say that it is as long as the longest record: bytes that someone
+/// made for it would take a scan for hours. A damaged record of the longest kind takes less than one time the bytes of a
+/// segment in the search, for a header of random bytes hardly ever tells a length that is possible.
+pub const SEARCH_TIMES_MAX: u64 = 64;
 
 impl Scanner {
     /// Scans by footer, or record by record where there is none or it is damaged.
@@ -139,6 +150,8 @@ impl Scanner {
             has_footer: false,
             narrow: None,
             is_stopped: false,
+            searched_bytes: 0,
+            is_given_up: false,
         }
     }
 
@@ -229,8 +242,8 @@ impl Scanner {
         match Trailer::decode(&log.geometry, self.sequence, log.scan.filled()) {
             Ok(trailer) => {
                 let at = trailer.entries_at(&log.geometry);
-                self.mode = Mode::Check { trailer, at, checksum: Checksum::default() };
-                self.next_check(log, trailer, at, Checksum::default())
+                self.mode = Mode::Check { trailer, at, checksum: log.seed.begin() };
+                self.next_check(log, trailer, at, log.seed.begin())
             }
             Err(TrailerError::Absent) => {
                 self.fall_back(log);
@@ -317,6 +330,9 @@ impl Scanner {
             Some(_) => rest.min(log.geometry.padded(RECORD_HEADER_BYTES_MIN)),
         };
         self.narrow = self.narrow.map(|_| Narrow::Header);
+        if self.search.is_some() {
+            self.searched_bytes += u64::from(bytes);
+        }
         self.ask(self.cursor, bytes)
     }
 
@@ -346,9 +362,18 @@ impl Scanner {
         let Some(bytes) = skip.and_then(|s| log.scan.filled().get(s as usize..)) else {
             return self.ask_records(log);
         };
-        match read_record(&log.geometry, self.sequence, bytes) {
+        let bytes = bytes.get(..log.longest_bytes as usize).unwrap_or(bytes);
+        let is_read_to_the_end = self.window.0.saturating_add(self.window.1) >= self.end;
+        match read_record(&log.geometry, log.seed, self.location(self.cursor), bytes) {
             Ok(record) => self.good(log, &record, host),
+            // No record is so long.
+            Err(RecordError::Short(bytes)) if bytes > log.longest_bytes.max(RECORD_HEADER_BYTES_MAX) => {
+                self.doubtful(log, RecordError::Malformed)
+            }
             // Read from here on; if that was done, the record can't be one.
+            Err(RecordError::Short(_)) if is_read_to_the_end && self.search.is_some() => {
+                self.doubtful(log, RecordError::Malformed)
+            }
             Err(RecordError::Short(_)) if self.window.0 != self.cursor => self.ask_records(log),
             Err(RecordError::Short(_)) if self.narrow.is_some() => self.widen(log),
             Err(error) => self.doubtful(log, error),
@@ -387,8 +412,19 @@ impl Scanner {
         if let Some(step) = self.mend(log, error) {
             return step;
         }
+        if let (RecordError::Mismatch(bytes), Some(_)) = (error, self.search) {
+            self.searched_bytes += u64::from(bytes);
+        }
         let next = match error {
             _ if is_end => None,
+            _ if !log.config.has_footers && !self.may_search(log) => {
+                self.is_given_up = true;
+                self.is_stopped = true;
+                self.cursor = self.end;
+                self.search = None;
+                self.doubt = None;
+                return Scan::Damage { offset: doubt };
+            }
             RecordError::Mismatch(bytes) if log.config.has_footers => self.cursor.checked_add(bytes),
             _ if log.config.has_footers => None,
             _ => {
@@ -410,18 +446,22 @@ impl Scanner {
     /// Turns one bit after the other of tag and lengths back, one a call: the length that makes the checksum hold is believed
     /// before the one that is there, which may lead over good records, or nowhere.
     ///
-    /// Where segments get footers no record is looked for unit by unit: values are what clients like, and one that holds
-    /// records would be taken for them wherever a cut tears it.
     fn mend(&mut self, log: &Log<'_>, error: RecordError) -> Option<Scan> {
         let is_blank = error == RecordError::Blank && self.is_blank_as_a_header(log);
-        if !log.config.has_footers || self.narrow.is_some() || is_blank || !self.mending.has_more(self.cursor)
-        {
+        let may_mend = log.config.has_footers && self.narrow.is_none() && !is_blank && self.may_search(log);
+        if !may_mend || !self.mending.has_more(self.cursor) {
             return None;
         }
         if self.window.0 != self.cursor {
             return Some(self.ask_records(log));
         }
-        let bytes = self.mending.step(&log.geometry, self.sequence, log.scan.filled());
+        let bytes = self.mending.step(
+            &log.geometry,
+            log.seed,
+            self.location(self.cursor),
+            log.scan.filled(),
+            log.longest_bytes,
+        );
         let end = bytes.and_then(|bytes| self.cursor.checked_add(bytes)).filter(|end| *end <= self.end);
         let Some(end) = end else { return Some(Scan::Again) };
         let offset = self.doubt.take().unwrap_or(self.cursor);
@@ -429,6 +469,17 @@ impl Scanner {
         self.good_end = end;
         self.is_torn = false;
         Some(Scan::Damage { offset })
+    }
+
+    /// Bytes that went through a checksum, or were read again, to find records behind damage.
+    pub(super) const fn searched_bytes(&self) -> u64 {
+        self.searched_bytes.saturating_add(self.mending.checked_bytes)
+    }
+
+    /// Whether the search behind damage has not taken more than [`SEARCH_TIMES_MAX`] allows.
+    fn may_search(&self, log: &Log<'_>) -> bool {
+        let most = SEARCH_TIMES_MAX * u64::from(log.geometry.segment_bytes());
+        self.searched_bytes() <= most
     }
 
     fn is_blank_as_a_header(&self, log: &Log<'_>) -> bool {

@@ -255,11 +255,11 @@ impl Log<'_> {
     }
 
     fn write_footer(&mut self, index: usize) -> Option<Action> {
-        let geometry = self.geometry;
+        let (geometry, seed) = (self.geometry, self.seed);
         let ticket = self.ticket(u16::try_from(index).unwrap_or(0));
         let slot = self.slots.get_mut(index)?;
         let SlotMemory { footer, notes, .. } = &mut slot.memory;
-        let finished = notes.footer.finish(&geometry, footer, notes.sequence, notes.head);
+        let finished = notes.footer.finish(&geometry, footer, seed, notes.sequence, notes.head);
         let Some(bytes) = finished else {
             self.close_slot(index, false);
             return None;

@@ -130,6 +130,8 @@ pub enum GetError {
     Short(u32),
     /// The value, of so many bytes, was written in pieces, and is read so.
     InPieces(u32),
+    /// The value is encoded with the codec of this number: a host made it, and a device decodes none.
+    Codec(u8),
     /// The medium failed.
     Medium(MediumError),
 }
@@ -142,6 +144,9 @@ impl fmt::Display for GetError {
             Self::Damaged => f.write_str("the record is damaged"),
             Self::Short(n) => write!(f, "it takes a buffer of {n} bytes"),
             Self::InPieces(n) => write!(f, "a value of {n} bytes is read in pieces"),
+            Self::Codec(codec) => {
+                write!(f, "the value is encoded with codec {codec}, which a device does not decode")
+            }
             Self::Medium(error) => error.fmt(f),
         }
     }

@@ -7,6 +7,7 @@ use super::GetError;
 use super::hash::{PIECE_PREFIX, is_piece, key_hash};
 use super::large::PIECES;
 use super::medium::Medium;
+use super::put::RAW;
 use super::reader::{Flash, Opened};
 use super::table::{At, COPIES_MAX, Entry, State};
 use super::tier::FlashTier;
@@ -94,6 +95,12 @@ impl<M: Medium> FlashTier<'_, M> {
         let Some(newest) = self.newest(now, key)? else { return Ok(None) };
         if newest.opened.header.codec == PIECES {
             return Err(GetError::InPieces(self.head(&newest, key)?.bytes));
+        }
+        // Nothing here decodes: bytes as stored are not the value.
+        let codec = newest.opened.header.codec;
+        if codec != RAW {
+            let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
+            return Err(if is_whole { GetError::Codec(codec) } else { GetError::Damaged });
         }
         let bytes = newest.opened.header.value_bytes;
         let Some(out) = out.get_mut(..bytes as usize) else {

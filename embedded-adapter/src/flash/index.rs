@@ -395,7 +395,9 @@ impl<M: Medium> Desk<'_, '_, M> {
 }
 
 impl<M: Medium> Host for Desk<'_, '_, M> {
-    fn identify(&mut self, _: &Store) {}
+    fn identify(&mut self, store: &Store) {
+        self.flash.seed = store.seed(&self.flash.geometry);
+    }
 
     fn hash(&self, key: &[u8]) -> KeyHash {
         key_hash(key)

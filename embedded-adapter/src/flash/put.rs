@@ -1,7 +1,7 @@
 //! Writing: put, remove, reserve, sync.
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Checksum, KeyHash, Kind, RecordHeader, Version};
+use coldpress_core::log::{KeyHash, Kind, RecordHeader, Version};
 use coldpress_core::tier::{AppendError, Fresh, MediumError, Now};
 
 use super::driving::{Step, Work};
@@ -222,7 +222,7 @@ impl<M: Medium> FlashTier<'_, M> {
             codec: incoming.codec,
             key_bytes: u32::try_from(incoming.key.len()).unwrap_or(u32::MAX),
             payload: incoming.key,
-            checksum: Checksum::of(incoming.key).then(incoming.value),
+            checksum: self.flash.seed.payload(incoming.key).then(incoming.value),
             expires_s: incoming.expires_s,
             after,
         };

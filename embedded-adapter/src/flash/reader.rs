@@ -1,6 +1,8 @@
 //! Reading single records: header and key to tell whose it is, the rest to check it.
 
-use coldpress_core::log::{Checksum, Geometry, KeyHash, Kind, RecordHeader, Version};
+use coldpress_core::log::{
+    Checksum, Geometry, KeyHash, Kind, Location, RecordHeader, Seed, Version, is_whole,
+};
 use coldpress_core::tier::MediumError;
 
 use super::hash::Hashing;
@@ -15,6 +17,8 @@ const CHUNK: usize = CHUNK_BYTES as usize;
 pub(super) struct Flash<M> {
     pub(super) medium: M,
     pub(super) geometry: Geometry,
+    /// What record checksums begin with; known once the store is.
+    pub(super) seed: Seed,
     /// Reads made, beside those that the machine asked for.
     pub(super) reads: u64,
     /// Bytes of all reads.
@@ -162,9 +166,9 @@ impl<M: Medium> Flash<M> {
 
     /// Tells whether the record is whole, in a segment of this sequence. Bounds: reads all of it.
     pub(super) fn is_whole(&mut self, opened: &Opened, sequence: u32) -> Result<bool, MediumError> {
-        let mut payload = Checksum::default();
+        let mut payload = self.seed.begin();
         self.pieces(opened, opened.key_at(), opened.end(), |piece| payload = payload.then(piece))?;
-        Ok(finished(opened, payload, sequence))
+        Ok(self.is_finished(opened, payload, sequence))
     }
 
     /// Reads the value behind a key that is known to be the one stored; `false` where the record is damaged.
@@ -187,7 +191,7 @@ impl<M: Medium> Flash<M> {
             let at = opened.at.saturating_add(opened.value_at().max(CHUNK_BYTES));
             self.read(at, rest)?;
         }
-        Ok(finished(opened, Checksum::of(key).then(out), sequence))
+        Ok(self.is_finished(opened, self.seed.payload(key).then(out), sequence))
     }
 
     /// Reads the key; `out` is as long as it is.
@@ -200,10 +204,12 @@ impl<M: Medium> Flash<M> {
             at += piece.len();
         })
     }
-}
 
-/// Continues the checksum over the header and the sequence, and compares it.
-fn finished(opened: &Opened, payload: Checksum, sequence: u32) -> bool {
-    let fields = opened.chunk.get(..(opened.header_bytes as usize).saturating_sub(4)).unwrap_or_default();
-    payload.then(fields).then(&sequence.to_le_bytes()).value() == opened.checksum
+    /// Continues the checksum over the header and the place, and compares it.
+    fn is_finished(&self, opened: &Opened, payload: Checksum, sequence: u32) -> bool {
+        let fields = opened.chunk.get(..(opened.header_bytes as usize).saturating_sub(4)).unwrap_or_default();
+        let bytes = self.geometry.segment_bytes();
+        let at = Location { segment: opened.at / bytes, offset: opened.at % bytes, sequence };
+        is_whole(&self.geometry, payload, fields, opened.checksum, at)
+    }
 }

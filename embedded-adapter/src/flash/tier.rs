@@ -79,7 +79,14 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         Ok(Self {
             tier,
             index,
-            flash: Flash { medium, geometry, reads: 0, bytes_read: 0, read_failure: None },
+            flash: Flash {
+                medium,
+                geometry,
+                seed: machine.store.seed(&geometry),
+                reads: 0,
+                bytes_read: 0,
+                read_failure: None,
+            },
             charge_bytes_max: machine.charge_bytes_max(),
             keys_max,
             record_bytes_max,

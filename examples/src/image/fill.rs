@@ -2,12 +2,11 @@
 
 use core::fmt;
 
-use coldpress_core::log::{GeometryError, Identity, Store};
-use coldpress_std::image::{BuildError, ImageWriter, build};
+use coldpress_core::log::{GeometryError, Store};
+use coldpress_std::image::{BuildError, ImageWriter, build, build_for};
 
-use super::options::Build;
+use super::options::{Build, Secret};
 use crate::content::Content;
-use crate::rng::Rng;
 
 /// Why an image was not made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -21,6 +20,8 @@ pub enum InputError {
     Record(usize, BuildError),
     /// The image was not taken.
     Build(BuildError),
+    /// The system has no random bytes for a secret.
+    Random,
 }
 
 impl fmt::Display for InputError {
@@ -30,6 +31,7 @@ impl fmt::Display for InputError {
             Self::Line(line) => write!(f, "line {line} is not KEY=VALUE"),
             Self::Record(number, error) => write!(f, "record {number}: {error}"),
             Self::Build(error) => write!(f, "{error}"),
+            Self::Random => f.write_str("the system has no random bytes for a secret"),
         }
     }
 }
@@ -49,14 +51,18 @@ impl From<BuildError> for InputError {
 pub fn filled(job: &Build, input: Option<&str>) -> Result<Vec<u8>, InputError> {
     let geometry = job.geometry().map_err(InputError::Geometry)?;
     let mut store = Store { id: job.store, hash_key: [0; 16], partition: 0, partitions: 1 };
-    if geometry.identity() == Identity::KeyedHash {
-        let mut rng = Rng::new(job.store, 0);
-        store.hash_key = (u128::from(rng.word()) << 64 | u128::from(rng.word())).to_le_bytes();
+    match job.secret {
+        Some(Secret(secret)) => store.hash_key = secret,
+        None => getrandom::fill(&mut store.hash_key).map_err(|_| InputError::Random)?,
     }
-    build(geometry, store, job.time, |image| match input {
+    let fill = |image: &mut ImageWriter<'_>| match input {
         Some(text) => from_lines(job, image, text),
         None => generated(job, image),
-    })
+    };
+    match job.record_bytes {
+        Some(bytes) => build_for(geometry, store, bytes, job.time, fill),
+        None => build(geometry, store, job.time, fill),
+    }
 }
 
 fn put(

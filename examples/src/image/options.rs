@@ -37,6 +37,14 @@ pub enum Command {
         #[arg(long)]
         json: bool,
     },
+    /// Makes a new image, or a new directory of a tier, from one of an older version of the format; ends with 1 where something
+    /// was damaged and is not in the new one
+    Convert {
+        /// The old image, or the directory of a tier that is closed; it is not changed
+        file: PathBuf,
+        /// The new one; it must not be there yet
+        to: PathBuf,
+    },
     /// Prints the table of segments, wear and damage
     Stats {
         /// The image
@@ -77,6 +85,10 @@ pub struct Build {
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub segments: u32,
 
+    /// Bytes of the longest record, header and padding included: no more than the `RECORD` of the device that mounts it
+    #[arg(long, value_name = "BYTES")]
+    pub record_bytes: Option<u32>,
+
     /// Bytes that are programmed as one: 1 to 32
     #[arg(long, value_name = "BYTES", default_value_t = 4)]
     pub write_unit: u32,
@@ -93,7 +105,11 @@ pub struct Build {
     #[arg(long, value_name = "NAME", default_value = "raw", value_parser = codec)]
     pub codec: CodecId,
 
-    /// Number of the store; its hash key and generated values follow from it
+    /// Secret of the store, 32 hexadecimal digits; a random one where it is left out
+    #[arg(long, value_name = "HEX", value_parser = secret)]
+    pub secret: Option<Secret>,
+
+    /// Number of the store; generated values follow from it
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub store: u64,
 
@@ -112,7 +128,10 @@ impl Job {
     pub fn file(&self) -> &Path {
         match &self.command {
             Command::Build(build) => &build.file,
-            Command::Verify { file } | Command::Dump { file, .. } | Command::Stats { file, .. } => file,
+            Command::Verify { file }
+            | Command::Dump { file, .. }
+            | Command::Convert { file, .. }
+            | Command::Stats { file, .. } => file,
         }
     }
 }
@@ -150,6 +169,16 @@ impl FromStr for IdentityName {
             _ => Err("it is bytes or hash"),
         }
     }
+}
+
+/// The secret of a store.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Secret(pub [u8; 16]);
+
+fn secret(text: &str) -> Result<Secret, &'static str> {
+    let is_hex = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());
+    let number = u128::from_str_radix(text, 16).ok().filter(|_| is_hex);
+    number.map(|number| Secret(number.to_be_bytes())).ok_or("it is 32 hexadecimal digits")
 }
 
 fn erase_value(text: &str) -> Result<u8, &'static str> {

@@ -61,6 +61,9 @@ fn line_of(segment: u32, damage: &Damage) -> String {
         Damage::Unreadable => "it can't be read".to_owned(),
         Damage::Quarantined => "neither blank nor readable: no copy of its header is whole".to_owned(),
         Damage::Header => "a copy of its header is damaged; the other one serves".to_owned(),
+        Damage::Unsearched { offset } => {
+            format!("from {offset} on it was not read to the end: the search for a record was given up")
+        }
         Damage::Footer => "its footer is damaged; its records serve".to_owned(),
         Damage::Record { offset, hash, is_live } => {
             let key = hash.map_or(String::new(), |hash| format!(" of the key with hash {}", hex(&hash.0)));

@@ -11,7 +11,7 @@ fn job(line: &str) -> Build {
 }
 
 fn generated() -> Vec<u8> {
-    filled(&job("image build x --keys 100 --rounds 20 --segments 16 --segment-bytes 4096"), None).unwrap()
+    filled(&job("image build x --keys 100 --rounds 20 --segments 16 --segment-bytes 4096 --secret 000102030405060708090a0b0c0d0e0f"), None).unwrap()
 }
 
 #[test]
@@ -28,10 +28,13 @@ fn lines_become_the_newest_value_of_each_key() {
 }
 
 #[test]
-fn same_store_makes_the_same_image() {
+fn same_store_and_secret_make_the_same_image() {
     assert_eq!(generated(), generated());
-    let other = "image build x --keys 100 --rounds 20 --segments 16 --segment-bytes 4096 --store 2";
-    assert_ne!(filled(&job(other), None).unwrap(), generated());
+    let shape = "image build x --keys 100 --rounds 20 --segments 16 --segment-bytes 4096";
+    let other = format!("{shape} --store 2 --secret 000102030405060708090a0b0c0d0e0f");
+    assert_ne!(filled(&job(&other), None).unwrap(), generated());
+    assert_ne!(filled(&job(shape), None).unwrap(), filled(&job(shape), None).unwrap(), "random secrets");
+    assert!(Job::try_parse_from("image build x --secret 00+1".split_whitespace()).is_err());
 }
 
 #[test]

@@ -1,9 +1,7 @@
 //! Making an image.
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{
-    Checksum, Geometry, Identity, KEY_BYTES_MAX, Kind, RecordHeader, SegmentState, Store,
-};
+use coldpress_core::log::{Geometry, Identity, KEY_BYTES_MAX, Kind, RecordHeader, SegmentState, Store};
 use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
 
 use super::error::BuildError;
@@ -25,14 +23,33 @@ const FOOTER_BYTES_MAX: u32 = 1 << 20;
 /// What `fill` returned, or a [`BuildError`].
 ///
 /// # Bounds
-/// Memory for the image and a few segments.
+/// Memory for the image and a few segments. Records take up to a quarter of a segment, or 1 MiB.
 pub fn build<E: From<BuildError>>(
     geometry: Geometry,
     store: Store,
     time_s: u32,
     fill: impl FnOnce(&mut ImageWriter<'_>) -> Result<(), E>,
 ) -> Result<Vec<u8>, E> {
-    let config = config(geometry, store, false);
+    let record_bytes_max = config(geometry, store, false).record_bytes_max;
+    build_for(geometry, store, record_bytes_max, time_s, fill)
+}
+
+/// Builds an image for whoever takes records of up to so many bytes, header and padding included: the image says so, and a device
+/// whose `RECORD` is less refuses to mount it.
+///
+/// # Errors
+/// As [`build`].
+///
+/// # Bounds
+/// Memory for the image and a few segments.
+pub fn build_for<E: From<BuildError>>(
+    geometry: Geometry,
+    store: Store,
+    record_bytes_max: u32,
+    time_s: u32,
+    fill: impl FnOnce(&mut ImageWriter<'_>) -> Result<(), E>,
+) -> Result<Vec<u8>, E> {
+    let config = TierConfig { record_bytes_max, ..config(geometry, store, false) };
     let len = usize::try_from(geometry.medium_bytes()).map_err(|_| BuildError::Stuck)?;
     let footer = geometry.segment_bytes() / 3;
     let mut buffers = Buffers::new(&config, footer.min(FOOTER_BYTES_MAX) as usize);
@@ -123,7 +140,7 @@ impl ImageWriter<'_> {
         }
         let hash = index::hash(self.config.geometry.identity(), &self.store, key);
         let payload = [stored_key, value].concat();
-        let checksum = Checksum::of(&payload);
+        let checksum = self.store.seed(&self.config.geometry).payload(&payload);
         // Each record is written before the next one comes, so the index knows the newest version.
         let after = self.machine.index.version(&hash);
         let fresh = Fresh { hash, kind, codec, key_bytes, payload: &payload, checksum, expires_s, after };

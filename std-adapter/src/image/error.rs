@@ -47,7 +47,9 @@ impl fmt::Display for ImageError {
             Self::Medium(error) => write!(f, "{error}"),
             Self::Foreign => f.write_str("not a coldpress image: no segment header in it"),
             Self::Blank => f.write_str("nothing was ever written to it, so it does not tell its shape"),
-            Self::Version(found) => write!(f, "format version {found}; this build reads {FORMAT_VERSION}"),
+            Self::Version(found) => {
+                write!(f, "format version {found}; this build reads up to {FORMAT_VERSION}")
+            }
             Self::Length { expected, found } => {
                 write!(f, "its headers state {expected} bytes, there are {found}")
             }
@@ -137,5 +139,60 @@ impl core::error::Error for BuildError {
 impl From<ConfigError> for BuildError {
     fn from(error: ConfigError) -> Self {
         Self::Config(error)
+    }
+}
+
+/// Why an image can't be converted.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum ConvertError {
+    /// The old image can't be read.
+    Image(ImageError),
+    /// The new one can't be made.
+    Build(BuildError),
+    /// The new one can't be mounted.
+    Mount(MountError),
+    /// The tier is open.
+    Open,
+    /// The system has no random bytes for a secret.
+    Random,
+    /// A file can't be read, made or written.
+    Io(io::Error),
+}
+
+impl fmt::Display for ConvertError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Image(error) => write!(f, "the old image: {error}"),
+            Self::Build(error) => write!(f, "the new image: {error}"),
+            Self::Mount(error) => write!(f, "the new image: {error}"),
+            Self::Open => f.write_str("the tier is open: close it first"),
+            Self::Random => f.write_str("the system has no random bytes for a secret"),
+            Self::Io(error) => write!(f, "{error}"),
+        }
+    }
+}
+
+impl core::error::Error for ConvertError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Image(error) => Some(error),
+            Self::Build(error) => Some(error),
+            Self::Mount(error) => Some(error),
+            Self::Io(error) => Some(error),
+            Self::Open | Self::Random => None,
+        }
+    }
+}
+
+impl From<io::Error> for ConvertError {
+    fn from(error: io::Error) -> Self {
+        Self::Io(error)
+    }
+}
+
+impl From<MediumError> for ConvertError {
+    fn from(error: MediumError) -> Self {
+        Self::Mount(MountError::Medium(error))
     }
 }

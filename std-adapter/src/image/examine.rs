@@ -1,10 +1,11 @@
 //! Reading one segment of an image, record by record.
 
 use coldpress_core::log::{
-    Checksum, Entries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location,
-    RECORD_HEADER_BYTES_MIN, Record, RecordError, SegmentState, Trailer, TrailerError, Version,
-    mended_length, read_record,
+    Entries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MIN,
+    Record, RecordError, Seed, SegmentState, Trailer, TrailerError, Version, mended_length, read_record,
 };
+
+use coldpress_core::tier::SEARCH_TIMES_MAX;
 
 use super::error::ImageError;
 use super::{Image, decode, index};
@@ -65,6 +66,11 @@ pub enum Damage {
     Header,
     /// Its footer does not validate; its records serve.
     Footer,
+    /// What lies behind the records that were read was made to take for ever: it was not read to the end.
+    Unsearched {
+        /// Where the search for a record was given up.
+        offset: u32,
+    },
     /// A record does not validate.
     Record {
         /// Where it lies in the segment.
@@ -103,13 +109,18 @@ struct Walk<'a> {
 }
 
 /// The entries of a footer that validates, and where its records end.
-fn footer(geometry: &Geometry, sequence: u32, bytes: &[u8]) -> Result<(Vec<FooterEntry>, u32), TrailerError> {
+fn footer(
+    geometry: &Geometry,
+    seed: Seed,
+    sequence: u32,
+    bytes: &[u8],
+) -> Result<(Vec<FooterEntry>, u32), TrailerError> {
     let at = geometry.trailer_at();
     let tail = bytes.get(at as usize..).unwrap_or_default();
     let trailer = Trailer::decode(geometry, sequence, tail)?;
     let from = trailer.entries_at(geometry) as usize;
     let entries = bytes.get(from..from + trailer.entry_bytes as usize).ok_or(TrailerError::Damaged)?;
-    if !trailer.matches(Checksum::of(entries)) {
+    if !trailer.matches(seed.payload(entries)) {
         return Err(TrailerError::Damaged);
     }
     let mut walk = Entries::new(*geometry, entries);
@@ -134,7 +145,7 @@ impl Walk<'_> {
                 self.contents.damage.push(Damage::Header);
             }
         }
-        match footer(&geometry, self.sequence, bytes) {
+        match footer(&geometry, self.image.seed(), self.sequence, bytes) {
             Ok((entries, end)) => self.listed(bytes, &entries, end),
             Err(error) => {
                 if error == TrailerError::Damaged {
@@ -151,7 +162,7 @@ impl Walk<'_> {
             let end = entries.get(nth + 1).map_or(records_end, |next| next.offset);
             let place = bytes.get(entry.offset as usize..end as usize).unwrap_or_default();
             let location = self.at(entry.offset);
-            match read_record(&self.image.geometry, self.sequence, place) {
+            match read_record(&self.image.geometry, self.image.seed(), location, place) {
                 Ok(record) if record.record_bytes == end - entry.offset => self.take(location, &record),
                 _ => {
                     let is_live = self.is_live(&entry.hash, location);
@@ -166,6 +177,9 @@ impl Walk<'_> {
     fn unlisted(&mut self, bytes: &[u8]) {
         let geometry = self.image.geometry;
         let end = geometry.trailer_at();
+        let (seed, longest) = (self.image.seed(), self.image.record_bytes_max());
+        let mut searched_bytes = 0;
+        let searched_max = SEARCH_TIMES_MAX * u64::from(geometry.segment_bytes());
         // A length may be what is damaged, and lead over good records (as the mount has it).
         let searches = geometry.identity() == Identity::KeyBytes;
         let mut doubt = None;
@@ -173,7 +187,9 @@ impl Walk<'_> {
         let mut offset = good_end;
         while offset < end {
             let place = bytes.get(offset as usize..end as usize).unwrap_or_default();
-            offset = match read_record(&geometry, self.sequence, place) {
+            let at = self.at(offset);
+            let read = place.get(..longest as usize).unwrap_or(place);
+            offset = match read_record(&geometry, seed, at, read) {
                 Ok(record) => {
                     if let Some(offset) = doubt.take() {
                         self.unowned(offset);
@@ -183,13 +199,26 @@ impl Walk<'_> {
                     good_end
                 }
                 Err(RecordError::Blank) if doubt.is_none() && is_blank_header(&geometry, place) => break,
-                Err(_) if searches => {
-                    doubt.get_or_insert(offset);
+                Err(error) if searches => {
+                    let damaged = *doubt.get_or_insert(offset);
+                    if let RecordError::Mismatch(bytes) = error {
+                        searched_bytes += u64::from(bytes);
+                    }
+                    if searched_bytes > searched_max {
+                        self.unowned(damaged);
+                        self.contents.damage.push(Damage::Unsearched { offset });
+                        break;
+                    }
                     offset + geometry.write_unit()
                 }
                 Err(error) => {
                     let damaged = *doubt.get_or_insert(offset);
-                    let mended = mended_length(&geometry, self.sequence, place);
+                    let mut mended = None;
+                    if searched_bytes <= searched_max {
+                        let (found, checked_bytes) = mended_length(&geometry, seed, at, place, longest);
+                        searched_bytes += checked_bytes;
+                        mended = found;
+                    }
                     match (mended.filter(|bytes| *bytes <= end - offset), error) {
                         (Some(bytes), _) => {
                             doubt = None;

@@ -27,6 +27,7 @@
 //! ```
 
 mod build;
+mod convert;
 mod error;
 mod examine;
 mod index;
@@ -39,13 +40,14 @@ use std::fs::File;
 use std::path::Path;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::read_record;
-pub use coldpress_core::log::{Geometry, Identity, Kind, Location, Segment, Store, Version};
+pub use coldpress_core::log::{Format, Geometry, Identity, Kind, Location, Segment, Store, Version};
+use coldpress_core::log::{Seed, read_record};
 pub use coldpress_core::tier::MountReport;
 use coldpress_core::tier::TierConfig;
 
-pub use self::build::{ImageWriter, build};
-pub use self::error::{BuildError, ImageError};
+pub use self::build::{ImageWriter, build, build_for};
+pub use self::convert::{Converted, convert, convert_tier};
+pub use self::error::{BuildError, ConvertError, ImageError};
 pub use self::examine::{Contents, Damage, StoredRecord};
 
 use self::index::Index;
@@ -177,7 +179,7 @@ impl Image {
         }
         let at = placed.location;
         let bytes = self.read_at(at, placed.record_bytes)?;
-        match read_record(&self.geometry, at.sequence, &bytes) {
+        match read_record(&self.geometry, self.seed(), at, &bytes) {
             Ok(record) if record.key == key => Ok(Some((at, record.header.codec, record.value.to_vec()))),
             _ => Err(ImageError::Damaged(at)),
         }
@@ -193,6 +195,19 @@ impl Image {
     /// Reads the segment once and keeps its records.
     pub fn examine(&self, segment: u32) -> Result<Contents, ImageError> {
         examine::examine(self, segment)
+    }
+
+    fn seed(&self) -> Seed {
+        self.store.seed(&self.geometry)
+    }
+
+    /// The longest record that there can be.
+    fn record_bytes_max(&self) -> u32 {
+        match self.report.record_bytes_max {
+            // Version 1 of the format does not tell.
+            0 => self.geometry.usable_bytes(),
+            bytes => bytes,
+        }
     }
 
     fn read_at(&self, at: Location, bytes: u32) -> Result<Vec<u8>, ImageError> {

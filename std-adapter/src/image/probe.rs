@@ -10,13 +10,22 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// How a header begins.
 const MAGIC: &[u8] = b"cp";
 
-/// Looks for a header. Bounds: reads the image once.
+/// How many shapes are tried, whose headers lie where they say and whose segments do not begin as they should.
+const SHAPES_MAX: usize = 16;
+
+/// Looks for a header.
+///
+/// A value can hold bytes that are a header, so one is believed only if at least half of the segments that it tells of begin with
+/// a marker or a header of its store.
+///
+/// Bounds: reads the image once, and the beginnings of all segments for each of up to [`SHAPES_MAX`] shapes.
 pub(super) fn probe(source: &Source) -> Result<(Geometry, Header), ImageError> {
     let mut refused = None;
     let mut is_blank = true;
     let mut first = None;
     let len = source.len();
     let mut chunk = Vec::new();
+    let mut tried: Vec<(Geometry, u64)> = Vec::new();
     let mut at = 0;
     while at < len {
         // A header that begins in one chunk may end in the next.
@@ -28,7 +37,16 @@ pub(super) fn probe(source: &Source) -> Result<(Geometry, Header), ImageError> {
         for (nth, _) in chunk.windows(MAGIC.len()).enumerate().filter(|(_, bytes)| *bytes == MAGIC) {
             let bytes = chunk.get(nth..).unwrap_or_default();
             match place(Header::probe(bytes), at + nth as u64, len) {
-                Ok(found) => return Ok(found),
+                Ok((geometry, header)) => {
+                    let shape = (geometry, header.store.id);
+                    if tried.contains(&shape) || tried.len() >= SHAPES_MAX {
+                        continue;
+                    }
+                    if holds(source, &geometry, &header) {
+                        return Ok((geometry, header));
+                    }
+                    tried.push(shape);
+                }
                 // The first that says more than "no header" is what a person needs to know.
                 Err(error) => refused = refused.or(error),
             }
@@ -62,4 +80,25 @@ fn place(
         return Err(Some(ImageError::Length { expected, found: len }));
     }
     Ok((geometry, header))
+}
+
+/// Tells whether at least half of the segments that are not blank begin with a marker, or a header of the same store.
+fn holds(source: &Source, geometry: &Geometry, header: &Header) -> bool {
+    let mut bytes = vec![0; (geometry.header_at() + HEADER_BYTES_KEYED) as usize];
+    let (mut kept, mut others) = (0_u32, 0_u32);
+    for segment in 0..geometry.segment_count() {
+        let at = u64::from(segment) * u64::from(geometry.segment_bytes());
+        if source.read(at, &mut bytes).is_err() {
+            others += 1;
+            continue;
+        }
+        let copy = bytes.get(geometry.header_at() as usize..).unwrap_or_default();
+        let is_ours = Header::decode(geometry, copy).is_ok_and(|found| found.store.id == header.store.id);
+        if is_ours || Marker::decode(&bytes).is_some() {
+            kept += 1;
+        } else if bytes.iter().any(|byte| *byte != geometry.erase_value()) {
+            others += 1;
+        }
+    }
+    kept >= others
 }

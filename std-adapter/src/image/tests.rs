@@ -194,3 +194,49 @@ fn record_of_a_codec_that_this_build_lacks_is_an_error_of_its_key_alone() {
     tier.put(b"later", b"3").unwrap();
     assert_eq!(tier.get(b"later"), Ok(Some(b"3".to_vec())));
 }
+
+/// A head of a value in pieces can say anything, and pieces can be there or not: what is read is the value, or damage.
+#[test]
+fn heads_of_any_bytes_yield_the_value_or_damage() {
+    let geometry = Geometry::new(1024, 14, 4, 0xFF, Identity::KeyBytes).unwrap();
+    let mut state = 1_u64;
+    let mut word = || {
+        state = state.wrapping_mul(0x5851_F42D_4C95_7F2D).wrapping_add(0x1405_7B7E_F767_814F);
+        (state >> 33) as u32
+    };
+    let mut whole = 0;
+    for case in 0..2_000 {
+        let (generation, pieces) = (word() as u8, (word() % 5) as u16);
+        let mut head = vec![generation];
+        head.extend(pieces.to_le_bytes());
+        head.extend((u32::from(pieces) * 10).to_le_bytes());
+        let is_changed = case % 2 == 1;
+        if is_changed {
+            match word() % 3 {
+                0 => head[(word() % 7) as usize] ^= 1 << (word() % 8),
+                1 => head.truncate((word() % 7) as usize),
+                _ => head.push(0),
+            }
+        }
+        let missing = (word() % 6) as u16;
+        let bytes = build(geometry, store(Identity::KeyBytes), NOW_S, |image| {
+            image.append(Kind::Value, pieces::PIECES, b"long", b"long", &head, None)?;
+            for index in (0..pieces).filter(|index| *index != missing) {
+                let key = [&[0xFF, b'c', b'p', generation][..], &index.to_le_bytes(), b"long"].concat();
+                image.append(Kind::Value, CodecId::Raw.tag(), &key, &key, &[index as u8; 10], None)?;
+            }
+            Ok::<_, BuildError>(())
+        });
+        let read = Image::read_from(bytes.unwrap()).unwrap().get(b"long", NOW_S);
+        let value: Vec<u8> = (0..pieces).flat_map(|index| [index as u8; 10]).collect();
+        match read {
+            Ok(Some(found)) => {
+                assert_eq!(found, value, "case {case}");
+                whole += 1;
+            }
+            Err(ImageError::Damaged(_)) => assert!(is_changed || missing < pieces, "case {case}"),
+            other => panic!("case {case}: {other:?}"),
+        }
+    }
+    assert!(whole > 300, "{whole}");
+}

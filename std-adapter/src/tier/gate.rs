@@ -11,7 +11,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 use coldpress_core::compaction::{CompactionTask, Report};
-use coldpress_core::log::{Geometry, HASH_KEY_BYTES, KeyHash};
+use coldpress_core::log::{Geometry, HASH_KEY_BYTES, KeyHash, Seed};
 use coldpress_core::tier::TasksFull;
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
@@ -93,6 +93,8 @@ pub(crate) struct Open {
     pub(crate) terms: Terms,
     pub(crate) limits: Limits,
     pub(crate) hash_key: [u8; HASH_KEY_BYTES],
+    /// What record checksums begin with.
+    pub(crate) seed: Seed,
     pub(crate) clock: &'static dyn Clock,
     /// Held while all partitions are told something, so that each is told the same last.
     pub(crate) telling: Mutex<()>,

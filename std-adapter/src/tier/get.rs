@@ -217,7 +217,7 @@ impl Part {
     ) -> Result<(), ReadError> {
         let geometry = &open.terms.geometry;
         self.fetch(open, stored, buffer).map_err(ReadError::Miss)?;
-        let record = read_record(geometry, stored.location().sequence, buffer)
+        let record = read_record(geometry, open.seed, stored.location(), buffer)
             .map_err(|_| ReadError::Miss(Miss::Invalid))?;
         if record.header.kind != Kind::Value {
             return Err(ReadError::Miss(Miss::Invalid));
@@ -225,7 +225,8 @@ impl Part {
         if key.is_some_and(|key| key != record.key) {
             return Err(ReadError::Miss(Miss::OtherKey));
         }
-        let len_max = open.limits.value_bytes_max.max(record.header.value_bytes);
+        // The limit of when it was written may have been another one than today's; none is longer than a segment.
+        let len_max = geometry.segment_bytes();
         scratch::decode(record.header.codec, record.value, len_max, value).map_err(ReadError::Codec)
     }
 
@@ -259,7 +260,7 @@ impl Part {
             };
             let key = scratch::with_buffer(|buffer| {
                 self.fetch(open, &stored, buffer)?;
-                let record = read_record(&open.terms.geometry, stored.location().sequence, buffer);
+                let record = read_record(&open.terms.geometry, open.seed, stored.location(), buffer);
                 record.map(|record| record.key.to_vec()).map_err(|_| Miss::Invalid)
             });
             match key {

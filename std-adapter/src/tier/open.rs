@@ -175,6 +175,7 @@ impl ColdTier {
                 data_segments: config.data_segments(),
             },
             hash_key: store.hash_key,
+            seed: store.seed(&config.geometry),
             clock: settings.clock,
             telling: Mutex::new(()),
             hot: settings.keeps_hot_values.then(|| (hot, hot.register_tier())),

@@ -206,7 +206,7 @@ impl ColdTierHandle {
                 let (hash, part) = open.route(key);
                 let pending = Pending {
                     payload: Box::from(hash.0),
-                    checksum: Checksum::of(&hash.0),
+                    checksum: open.seed.payload(&hash.0),
                     codec: CodecId::Raw.tag(),
                     key_bytes: 12,
                     expires_s: None,
@@ -236,7 +236,7 @@ impl ColdTierHandle {
 
     fn prepare_put(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<Write, PutError> {
         let begun = Instant::now();
-        let (mut write, codec, mut pending, terms) = self.enter(|open| {
+        let (mut write, codec, mut pending, terms, seed) = self.enter(|open| {
             open.check_key(key).map_err(|(bytes, max)| PutError::KeyTooLong { bytes, max })?;
             let limits = &open.limits;
             let max = limits.value_bytes_max;
@@ -270,11 +270,11 @@ impl ColdTierHandle {
                 charge: 0,
                 older_charge: 0,
             };
-            Ok::<_, PutError>((write, codec, pending, open.terms))
+            Ok::<_, PutError>((write, codec, pending, open.terms, open.seed))
         })??;
         let (used, payload) = scratch::encode(codec, key, value);
         pending.codec = used.tag();
-        pending.checksum = Checksum::of(&payload);
+        pending.checksum = seed.payload(&payload);
         let value_bytes = u32::try_from(payload.len().saturating_sub(key.len())).unwrap_or(u32::MAX);
         pending.charge = terms.value_charge(pending.key_bytes, value_bytes, pending.expires_s.is_some());
         pending.payload = payload;

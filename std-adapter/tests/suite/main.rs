@@ -9,6 +9,7 @@ mod compaction;
 mod double;
 mod faults;
 mod lifetimes;
+mod limits;
 mod opening;
 mod path;
 mod poison;

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use coldpress_core::log::{
-    Freed, Geometry, Header, Identity, KeyHash, Kind, Record, RecordError, SegmentState, read_record,
+    Freed, Geometry, Header, Identity, KeyHash, Kind, Location, Record, RecordError, SegmentState,
+    read_record,
 };
 
 use super::host::hash_of;
@@ -50,7 +51,9 @@ impl World<'_> {
         if self.lasting.medium.peek(at.segment, at.offset, &mut bytes).is_err() {
             return Seen::Damaged;
         }
-        let Ok(record) = read_record(&geometry, at.sequence, &bytes) else { return Seen::Damaged };
+        let Ok(record) = read_record(&geometry, self.config().store.seed(&geometry), at, &bytes) else {
+            return Seen::Damaged;
+        };
         assert_eq!(record.key, key_bytes(key), "the index points at another key's record");
         assert_eq!(record.header.kind, Kind::Value, "the index points at another kind of record");
         match runs::decode(record.header.codec, record.value) {
@@ -140,7 +143,13 @@ impl World<'_> {
         let (at, len) = (entry.newest.placed.location, entry.newest.placed.record_bytes);
         let mut bytes = vec![0; len as usize];
         self.lasting.medium.peek(at.segment, at.offset, &mut bytes).is_ok()
-            && read_record(&self.config().geometry, at.sequence, &bytes).is_ok()
+            && read_record(
+                &self.config().geometry,
+                self.config().store.seed(&self.config().geometry),
+                at,
+                &bytes,
+            )
+            .is_ok()
     }
 
     /// Rule 8: where the newest record of a key was damaged, and nothing tells whose it was, the key has what it had before, and
@@ -276,7 +285,8 @@ impl World<'_> {
             let mut at = geometry.records_at() as usize;
             let end = (geometry.records_at() + segment.used_bytes()) as usize;
             while at < end {
-                match read_record(&geometry, header.sequence, &bytes[at..end]) {
+                let here = Location { segment: index, offset: to_u32(at), sequence: header.sequence };
+                match read_record(&geometry, header.store.seed(&geometry), here, &bytes[at..end]) {
                     Ok(record) => {
                         if self.lasting.medium.is_readable(index, to_u32(at), record.record_bytes) {
                             found.count(&record, index, self);
@@ -305,7 +315,8 @@ fn records_of<'a>(geometry: &Geometry, bytes: &'a [u8]) -> Option<(u32, Vec<Reco
     let header = Header::decode(geometry, first).or_else(|_| Header::decode(geometry, second)).ok()?;
     let (mut at, end) = (geometry.records_at() as usize, geometry.trailer_at() as usize);
     let mut records = Vec::new();
-    while let Ok(record) = read_record(geometry, header.sequence, &bytes[at..end]) {
+    let here = |at| Location { segment: 0, offset: to_u32(at), sequence: header.sequence };
+    while let Ok(record) = read_record(geometry, header.store.seed(geometry), here(at), &bytes[at..end]) {
         records.push(record);
         at += record.record_bytes as usize;
     }

@@ -1,7 +1,7 @@
 //! The clients of a world: they put, remove, wait for durability and run tasks.
 
 use coldpress_core::compaction::{CompactionTask, Report};
-use coldpress_core::log::{Checksum, Identity, Kind, RecordHeader, Version};
+use coldpress_core::log::{Identity, Kind, RecordHeader, Version};
 use coldpress_core::tier::{AppendError, Fresh};
 
 use super::host::version_of;
@@ -51,9 +51,10 @@ impl World<'_> {
             Some(value) => (Kind::Value, runs::RAW, &value[..]),
         };
         let is_hashed = self.config.geometry.identity() == Identity::KeyedHash;
+        let seed = self.config.store.seed(&self.config.geometry);
         let (bytes, checksum) = match kind {
-            Kind::Tombstone if is_hashed => (hash.0.to_vec(), Checksum::of(&hash.0)),
-            _ => payload(key, stored),
+            Kind::Tombstone if is_hashed => (hash.0.to_vec(), seed.payload(&hash.0)),
+            _ => payload(seed, key, stored),
         };
         let key_len = bytes.len() - stored.len();
         let expires_s = match what {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coldpress_core::log::Checksum;
+use coldpress_core::log::{Checksum, Seed};
 
 use super::rng::{Rng, mixed};
 
@@ -278,9 +278,9 @@ impl Oracle {
 
 /// Key and value as a record carries them, and their checksum.
 #[must_use]
-pub(super) fn payload(key: Key, value: &[u8]) -> (Vec<u8>, Checksum) {
+pub(super) fn payload(seed: Seed, key: Key, value: &[u8]) -> (Vec<u8>, Checksum) {
     let bytes = [&key_bytes(key)[..], value].concat();
-    let sum = Checksum::of(&bytes);
+    let sum = seed.payload(&bytes);
     (bytes, sum)
 }
 

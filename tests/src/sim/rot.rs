@@ -6,8 +6,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use coldpress_core::log::{
-    Freed, Geometry, Header, Identity, KeyHash, Kind, MARKER_BYTES, Record, RecordError, TRAILER_BYTES,
-    Version, mended_length, read_record,
+    Freed, Geometry, Header, Identity, KeyHash, Kind, Location, MARKER_BYTES, Record, RecordError,
+    TRAILER_BYTES, Version, mended_length, read_record,
 };
 use coldpress_core::tier::TierConfig;
 
@@ -63,7 +63,9 @@ fn lie(config: &TierConfig, segment: &[u8]) -> Option<(u32, Vec<Lies>)> {
     let mut is_behind = false;
     while at < end {
         let bytes = &segment[at as usize..end as usize];
-        match read_record(geometry, header.sequence, bytes) {
+        let here = Location { segment: 0, offset: at, sequence: header.sequence };
+        let seed = header.store.seed(geometry);
+        match read_record(geometry, seed, here, bytes) {
             Ok(record) => {
                 let here = Version { sequence: header.sequence, offset: at };
                 found.push(Lies {
@@ -78,7 +80,8 @@ fn lie(config: &TierConfig, segment: &[u8]) -> Option<(u32, Vec<Lies>)> {
                 at += record.record_bytes;
             }
             Err(error) if config.has_footers => {
-                match (mended_length(geometry, header.sequence, bytes), error) {
+                let longest = header.record_bytes_max;
+                match (mended_length(geometry, seed, here, bytes, longest).0, error) {
                     (Some(bytes), _) | (None, RecordError::Mismatch(bytes)) => at = at.saturating_add(bytes),
                     _ => break,
                 }

@@ -93,10 +93,8 @@ impl Setup {
     pub fn device() -> Self {
         let mut setup = Self::flash();
         let geometry = Geometry::new(512, 14, 4, 0xFF, Identity::KeyBytes);
-        let store = Store { hash_key: [0; 16], ..setup.config.store };
         setup.config = TierConfig {
             geometry: geometry.unwrap_or_else(|error| panic!("{error}")),
-            store,
             streams: Streams::One,
             has_footers: false,
             record_bytes_max: 96,

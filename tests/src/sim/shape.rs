@@ -80,7 +80,6 @@ impl Shape {
                 Identity::KeyBytes,
             );
             config.geometry = geometry.unwrap_or_else(|error| panic!("{error}"));
-            config.store.hash_key = [0; 16];
         }
         config.streams = self.streams;
         config.has_footers = self.footer > 0;

@@ -30,8 +30,9 @@ pub(super) struct Buffers {
 }
 
 impl Buffers {
-    pub(super) fn new(config: &ColdTierConfig) -> Self {
-        let record = config.record_bytes_max() as usize;
+    /// Memory for records of up to so many bytes.
+    pub(super) fn new(config: &ColdTierConfig, record_bytes_max: u32) -> Self {
+        let record = record_bytes_max as usize;
         let segment = config.segment_bytes() as usize;
         let write = record.max(WRITE_BYTES.min(segment));
         let slot = |_| Slot {

@@ -19,7 +19,7 @@ use std::collections::VecDeque;
 
 use coldpress_core::cleanup::CleanupReply;
 use coldpress_core::log::{KeyHash, Store};
-use coldpress_core::tier::{Input, MediumError, MountError, Now, Status, Tier};
+use coldpress_core::tier::{Input, MediumError, MountError, Now, Status, Tier, TierConfig};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use tracing::Span;
 
@@ -150,25 +150,32 @@ impl Drop for Alarm {
 /// Runs a worker to its end: mounts, says so, serves until it is closed.
 pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
     let alarm = Alarm { shell: setup.shell, is_armed: true };
-    let mut buffers = Buffers::new(&setup.config);
-    let ready = setup.ready.clone();
-    let machine = setup.config.machine(setup.store, setup.pools.timeout());
-    let Some(memory) = buffers.lend() else { return };
-    let tier = match Tier::new(machine, memory) {
-        Ok(mut tier) => {
-            if setup.config.settings.is_clock_confirmed {
+    let (ready, config, pools) = (setup.ready.clone(), setup.config.clone(), setup.pools.clone());
+    let store = setup.store;
+    let build = |memory, record_bytes_max| {
+        let machine = TierConfig { record_bytes_max, ..config.machine(store, pools.timeout()) };
+        let tier = Tier::new(machine, memory).map(|mut tier| {
+            if config.settings.is_clock_confirmed {
                 tier.confirm_clock();
             }
             tier
-        }
-        Err(error) => {
-            tracing::error!(%error, "the machine refused its configuration");
-            return;
-        }
+        });
+        tier.inspect_err(|error| tracing::error!(%error, "the machine refused its configuration")).ok()
     };
+    let record_bytes_max = config.record_bytes_max();
+    let (mut buffers, mut longer_buffers) = (Buffers::new(&config, record_bytes_max), None);
+    let Some(memory) = buffers.lend() else { return };
+    let Some(tier) = build(memory, record_bytes_max) else { return };
     let span = core::mem::replace(&mut setup.span, Span::none());
     let mut worker = Worker::new(setup, tier, syncer);
-    let mounted = span.in_scope(|| worker.mount());
+    let mut mounted = span.in_scope(|| worker.mount());
+    // A limit that was lowered holds for new writes: what is stored keeps the room that it needs.
+    if let Err(Unmounted::Failed(MountError::LongerRecords { stored, .. })) = mounted {
+        let longer = longer_buffers.insert(Buffers::new(&config, stored));
+        let Some(tier) = longer.lend().and_then(|memory| build(memory, stored)) else { return };
+        worker.tier = tier;
+        mounted = span.in_scope(|| worker.mount());
+    }
     // It ends with the open that it is a part of.
     drop(span);
     // It goes off before the worker is dropped, who may have to wait for a syncer that is stuck.
@@ -198,7 +205,8 @@ impl<'m> Worker<'m> {
         let idle_s = settings.idle.map(super::config::seconds);
         let clock = IndexClock { opened_s: wall_s, now_s: wall_s, idle_s };
         setup.shell.codec.store(settings.codec.tag(), Relaxed);
-        let value_bytes_max = setup.config.value_bytes_max as usize;
+        // None is longer than a segment, whatever limit it was written under.
+        let value_bytes_max = setup.config.segment_bytes() as usize;
         Self {
             index: Index::new(
                 setup.shell,

@@ -1,0 +1,243 @@
+//! Carrying what an image holds over to a new one in today's format.
+
+use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
+use std::path::Path;
+
+use coldpress_core::log::{Format, HASH_KEY_BYTES, Identity, Kind, RECORD_HEADER_BYTES_MAX, SegmentState};
+use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
+
+use super::error::{BuildError, ConvertError, ImageError};
+use super::machine::{Buffers, Machine, Target, config};
+use super::{Image, StoredRecord, index};
+
+/// Steps of the machine that one record waits for at most.
+const STEPS_MAX: u32 = 1 << 20;
+/// Erased and written in pieces of so many bytes.
+const CHUNK_BYTES: usize = 64 << 10;
+
+/// What a conversion did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Converted {
+    /// Keys carried over with their value, its codec and its expiry. A value in pieces counts each of them.
+    pub records: u64,
+    /// Bytes of these as they lie in the new image.
+    pub bytes: u64,
+    /// Places in the old image that are damaged: what they held is not carried over.
+    pub damaged: u64,
+}
+
+/// Converts the image `from`, written in any version of the format that this build reads, to a new one at `to` in today's.
+///
+/// The new one has the same shape, store, hash key and clock, so that a converted file takes the place of the old one. A device's
+/// image of version 1 has no secret: it gets `secret`, or a random one. `from` is not changed. The file at `to` is made for its
+/// owner alone, and is durable when this returns. [`convert_tier`] does it for all partitions of a service.
+///
+/// ```no_run
+/// use coldpress_std::image::convert;
+/// use std::path::Path;
+///
+/// let done = convert(Path::new("flash.bin"), Path::new("flash-2.bin"), None)?;
+/// assert_eq!(done.damaged, 0);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`ConvertError`]; a file that was begun at `to` is removed again. One that was there before is never touched.
+///
+/// # Bounds
+/// Reads the old image twice; memory for the index and a few segments.
+pub fn convert(
+    from: &Path,
+    to: &Path,
+    secret: Option<[u8; HASH_KEY_BYTES]>,
+) -> Result<Converted, ConvertError> {
+    let image = Image::open(from).map_err(ConvertError::Image)?;
+    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(to)?;
+    let done = fill(&image, &file, secret).and_then(|done| {
+        file.sync_all()?;
+        sync_parent(to)?;
+        Ok(done)
+    });
+    if done.is_err() {
+        // The error that stopped it says more than one of the removal would.
+        let _ = std::fs::remove_file(to);
+    }
+    done
+}
+
+/// Converts the tier in the directory `from`, which is closed, to a new directory `to`: all its partitions, with [`convert`].
+///
+/// The new directory then takes the place of the old one, which is not changed.
+///
+/// ```no_run
+/// use coldpress_std::image::convert_tier;
+/// use std::path::Path;
+///
+/// let done = convert_tier(Path::new("cold/sessions"), Path::new("cold/sessions.new"))?;
+/// assert_eq!(done.damaged, 0);
+/// std::fs::rename("cold/sessions", "cold/sessions.old")?;
+/// std::fs::rename("cold/sessions.new", "cold/sessions")?;
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+///
+/// # Errors
+/// [`ConvertError`]: what was begun in `to` is removed again. A directory that is there is never touched, and a tier that is open
+/// is refused.
+///
+/// # Bounds
+/// As [`convert`], for one partition after the other.
+pub fn convert_tier(from: &Path, to: &Path) -> Result<Converted, ConvertError> {
+    let mut locks = Vec::new();
+    let mut names = Vec::new();
+    for entry in from.read_dir()? {
+        let name = entry?.file_name();
+        let text = name.to_string_lossy();
+        let is_part = text.starts_with("part-") && text.ends_with(".cold");
+        if is_part || text == "LOCK" {
+            let file = File::open(from.join(&name))?;
+            match file.try_lock() {
+                Ok(()) => locks.push(file),
+                Err(TryLockError::WouldBlock) => return Err(ConvertError::Open),
+                Err(TryLockError::Error(error)) => return Err(error.into()),
+            }
+        }
+        if is_part {
+            names.push(name);
+        }
+    }
+    if names.is_empty() {
+        return Err(ConvertError::Image(ImageError::Foreign));
+    }
+    DirBuilder::new().mode(0o700).create(to)?;
+    let mut all = Converted::default();
+    for name in &names {
+        match convert(&from.join(name), &to.join(name), None) {
+            Ok(done) => {
+                all.records += done.records;
+                all.bytes += done.bytes;
+                all.damaged += done.damaged;
+            }
+            Err(error) => {
+                // The error that stopped it says more than one of the removal would.
+                names.iter().for_each(|name| drop(std::fs::remove_file(to.join(name))));
+                let _ = std::fs::remove_dir(to);
+                return Err(error);
+            }
+        }
+    }
+    sync_parent(to)?;
+    drop(locks);
+    Ok(all)
+}
+
+fn sync_parent(path: &Path) -> Result<(), ConvertError> {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
+    Ok(())
+}
+
+fn fill(image: &Image, file: &File, secret: Option<[u8; HASH_KEY_BYTES]>) -> Result<Converted, ConvertError> {
+    let geometry = image.geometry.in_format(Format::Two);
+    let mut store = image.store;
+    let has_none = image.geometry.format() == Format::One && geometry.identity() == Identity::KeyBytes;
+    match secret {
+        Some(secret) => store.hash_key = secret,
+        None if has_none => getrandom::fill(&mut store.hash_key).map_err(|_| ConvertError::Random)?,
+        None => {}
+    }
+    let mut done = Converted::default();
+    let longest = live_records(image, &mut done, |_| Ok(()))?;
+    let least = RECORD_HEADER_BYTES_MAX + geometry.write_unit();
+    let record_bytes_max = geometry.padded(longest.saturating_add(geometry.origin_bytes()).max(least));
+    let config = TierConfig { record_bytes_max, ..config(geometry, store, false) };
+    file.set_len(geometry.medium_bytes())?;
+    let mut target = file;
+    if geometry.erase_value() != 0 {
+        Target::erase(&mut target, 0, geometry.medium_bytes(), geometry.erase_value())?;
+    }
+    let mut buffers = Buffers::new(&config, (geometry.segment_bytes() / 3) as usize);
+    let mut machine = Machine::new(config, &mut buffers, image.clock_s)
+        .map_err(|error| ConvertError::Build(error.into()))?;
+    machine.mount(&mut target).map_err(ConvertError::Mount)?;
+    let mut done = Converted::default();
+    live_records(image, &mut done, |record| {
+        append(&mut machine, &mut target, record, index::hash(geometry.identity(), &store, &record.key))
+    })?;
+    machine.tier.close();
+    for _ in 0..STEPS_MAX {
+        if machine.tier.status() == Status::Closed {
+            return Ok(done);
+        }
+        machine.step(&mut target);
+    }
+    Err(ConvertError::Build(BuildError::Stuck))
+}
+
+/// Hands out the newest value of each key; returns the bytes of the longest record.
+fn live_records(
+    image: &Image,
+    done: &mut Converted,
+    mut take: impl FnMut(&StoredRecord) -> Result<(), ConvertError>,
+) -> Result<u32, ConvertError> {
+    let mut longest = 0;
+    for (segment, known) in (0..).zip(image.segments()) {
+        if !matches!(known.state(), SegmentState::Sealed | SegmentState::Quarantined) {
+            continue;
+        }
+        let contents = image.examine(segment).map_err(ConvertError::Image)?;
+        done.damaged += contents.damage.len() as u64;
+        for record in contents.records.iter().filter(|record| record.is_live && record.kind == Kind::Value) {
+            take(record)?;
+            longest = longest.max(record.record_bytes);
+            done.records += 1;
+            done.bytes += u64::from(record.record_bytes);
+        }
+    }
+    Ok(longest)
+}
+
+fn append(
+    machine: &mut Machine<'_>,
+    target: &mut &File,
+    record: &StoredRecord,
+    hash: coldpress_core::log::KeyHash,
+) -> Result<(), ConvertError> {
+    let payload = [&record.key[..], &record.stored].concat();
+    let checksum = machine.tier.seed().payload(&payload);
+    let key_bytes = u32::try_from(record.key.len()).unwrap_or(u32::MAX);
+    let (kind, codec, expires_s) = (Kind::Value, record.codec, record.expires_s);
+    let fresh = Fresh { hash, kind, codec, key_bytes, payload: &payload, checksum, expires_s, after: None };
+    for _ in 0..STEPS_MAX {
+        let now = machine.now();
+        match machine.tier.append(now, &fresh) {
+            Ok(_) => return Ok(()),
+            Err(AppendError::Busy) => {
+                machine.step(target);
+            }
+            Err(error) => return Err(ConvertError::Build(BuildError::Append(error))),
+        }
+    }
+    Err(ConvertError::Build(BuildError::Stuck))
+}
+
+impl Target for &File {
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        self.read_exact_at(buffer, offset).map_err(|_| MediumError::Io)
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+        self.write_all_at(bytes, offset).map_err(|_| MediumError::Io)
+    }
+
+    fn erase(&mut self, offset: u64, bytes: u64, blank: u8) -> Result<(), MediumError> {
+        let piece = [blank; CHUNK_BYTES];
+        let mut at = 0;
+        while at < bytes {
+            let rest = usize::try_from(bytes - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            self.write(offset + at, piece.get(..rest).unwrap_or(&piece))?;
+            at += rest as u64;
+        }
+        Ok(())
+    }
+}
