@@ -16,3 +16,4 @@ mod registry;
 mod second_process;
 mod slow;
 mod threads;
+mod unread;
