@@ -321,6 +321,9 @@ fn merged(a: Report, b: Report) -> Report {
         expired_records: a.expired_records + b.expired_records,
         repaired_records: a.repaired_records + b.repaired_records,
         damaged_records: a.damaged_records + b.damaged_records,
+        reread_segments: a.reread_segments + b.reread_segments,
+        rescued_records: a.rescued_records + b.rescued_records,
+        returned_segments: a.returned_segments + b.returned_segments,
         codec: a.codec.or(b.codec),
         duration_ms: a.duration_ms.max(b.duration_ms),
     }

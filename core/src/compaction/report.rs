@@ -130,6 +130,12 @@ pub struct Report {
     pub repaired_records: u32,
     /// Damaged records found and quarantined.
     pub damaged_records: u32,
+    /// Segments read again that an earlier mount could not read, or not all of.
+    pub reread_segments: u32,
+    /// Records found in these that the index did not know: they are there again.
+    pub rescued_records: u32,
+    /// Segments that were damaged or could not be read, and are given back: what was live in them lies elsewhere.
+    pub returned_segments: u32,
     /// The codec in use at the end, where the task chose one.
     pub codec: Option<u8>,
     /// From start to end, in milliseconds.
@@ -152,6 +158,9 @@ impl Report {
             expired_records: 0,
             repaired_records: 0,
             damaged_records: 0,
+            reread_segments: 0,
+            rescued_records: 0,
+            returned_segments: 0,
             codec: None,
             duration_ms: 0,
         }

@@ -51,7 +51,7 @@ impl SegmentState {
 /// ```text
 /// sequence: 32 │ erases: 32
 /// state: 4  │ used bytes: 28
-/// stream: 4 │ live bytes: 28
+/// unread: 1, stream: 3 │ live bytes: 28
 /// flags: 6  │ live records: 26
 /// sealed at, modulo 2⁴⁸; from emptied to free: freed in: 24, freed bytes: 8
 /// mark: 48
@@ -74,6 +74,9 @@ pub struct Segment {
 const _: () = assert!(size_of::<Segment>() == 32);
 const _: () = assert!(SEGMENT_BYTES_MAX <= 1 << 28, "bytes of a segment take 28 bits");
 const _: () = assert!(SEGMENT_BYTES_MAX / RECORD_HEADER_BYTES_MIN < 1 << 26, "its records take 26");
+
+/// Beside the stream, of which there are up to eight: whether a segment is unread.
+const UNREAD: u8 = 8;
 
 /// What is true of a segment or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -139,11 +142,24 @@ impl Segment {
     /// The stream it was opened for.
     #[must_use]
     pub const fn stream(&self) -> u8 {
-        self.live.high().to_le_bytes()[0]
+        self.live.high().to_le_bytes()[0] & !UNREAD
     }
 
     pub(crate) fn set_stream(&mut self, stream: u8) {
-        self.live.set_high(u32::from(stream));
+        let unread = if self.is_unread() { UNREAD } else { 0 };
+        self.live.set_high(u32::from(stream & !UNREAD | unread));
+    }
+
+    /// Whether something of it could not be read or did not validate, so that the index may not count all its copies: it is
+    /// read again before anything of it is given up.
+    #[must_use]
+    pub const fn is_unread(&self) -> bool {
+        self.live.high().to_le_bytes()[0] & UNREAD != 0
+    }
+
+    pub(crate) fn set_unread(&mut self, is_so: bool) {
+        let unread = if is_so { UNREAD } else { 0 };
+        self.live.set_high(u32::from(self.stream() | unread));
     }
 
     pub(crate) const fn is(&self, flag: Flag) -> bool {
@@ -171,6 +187,12 @@ impl Segment {
     #[must_use]
     pub const fn is_damaged(&self) -> bool {
         self.is(Flag::Damaged)
+    }
+
+    /// Whether it is not chosen as a victim, since something in it is damaged or could not be read.
+    #[must_use]
+    pub const fn is_kept(&self) -> bool {
+        self.is_damaged() || self.is_unread()
     }
 
     /// Whether an erase marker is in it.
@@ -381,7 +403,7 @@ impl Tally {
                 | SegmentState::Erased => {
                     tally.leaving += 1;
                 }
-                SegmentState::Sealed if segment.is_damaged() => tally.quarantined += 1,
+                SegmentState::Sealed if segment.is_kept() => tally.quarantined += 1,
                 SegmentState::Sealed => tally.sealed += 1,
                 SegmentState::Quarantined => tally.quarantined += 1,
                 SegmentState::Opening | SegmentState::Open | SegmentState::Sealing => {}

@@ -101,6 +101,8 @@ pub enum Reason {
     Dead,
     /// It was never sealed, and a task asked for a footer.
     NoFooter,
+    /// It is damaged, or could not be read for a while, and a task gives it back.
+    Damaged,
     /// It was erased so many times less than the most worn segment: what lies in it is cold, and keeps it from its share of wear.
     Wear(u32),
     /// It has the least live bytes: so many permille of a segment.
@@ -147,7 +149,7 @@ pub fn choose(
 ) -> Option<Choice> {
     let mut best: Option<(u64, u32, &Segment)> = None;
     for (index, segment) in (0u32..).zip(segments) {
-        if segment.state() != SegmentState::Sealed || segment.is_damaged() || !eligible(index, segment) {
+        if segment.state() != SegmentState::Sealed || segment.is_kept() || !eligible(index, segment) {
             continue;
         }
         let gain = segment.yield_bytes(terms.usable_bytes, terms.growth_bytes);
@@ -203,7 +205,7 @@ pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<Choice> {
     if most - least <= spread_max || worn.saturating_sub(least) <= spread_max / 2 {
         return None;
     }
-    let is_least = |s: &Segment| s.state() == SegmentState::Sealed && !s.is_damaged() && s.erases == least;
+    let is_least = |s: &Segment| s.state() == SegmentState::Sealed && !s.is_kept() && s.erases == least;
     let candidates = (0u32..).zip(segments).filter(|(_, s)| is_least(s));
     let (segment, _) = candidates.min_by_key(|(_, s)| s.sequence)?;
     Some(Choice { segment, reason: Reason::Wear(most - least) })

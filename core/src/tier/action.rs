@@ -195,8 +195,17 @@ pub enum MountError {
     /// The wall clock is this many seconds ahead of the newest time in the log; negative where it is behind. To take it all the
     /// same, [confirm](super::Tier::confirm_clock) it before the mount.
     Clock(i64),
-    /// It can't be read at all.
+    /// The medium failed, again and again.
     Medium(MediumError),
+    /// The ends of so many segments could not be read, again and again: too many to tell what the medium holds, or, where keys
+    /// are hashed, all that could tell which store it is. Nothing is known to be damaged: mount again when the medium can
+    /// be read.
+    Unread {
+        /// Segments of which neither copy of the header was read, and not all of where one could be.
+        unread: u32,
+        /// All segments.
+        segments: u32,
+    },
 }
 
 impl fmt::Display for MountError {
@@ -211,6 +220,9 @@ impl fmt::Display for MountError {
             Self::OtherStore => f.write_str("the medium belongs to another store; nothing was changed"),
             Self::Clock(s) => write!(f, "the clock is {s} s away from the log's; nothing was changed"),
             Self::Medium(error) => write!(f, "mount: {error}"),
+            Self::Unread { unread, segments } => {
+                write!(f, "{unread} of {segments} segments can't be read now; nothing was changed")
+            }
         }
     }
 }

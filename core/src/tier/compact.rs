@@ -40,7 +40,7 @@ impl Worth {
 /// the table.
 pub(super) fn left_bytes(log: &Log<'_>, below: u32) -> u64 {
     let worth = Worth::new(log, below);
-    let is_left = |s: &&Segment| s.state() == SegmentState::Sealed && !s.is_damaged() && worth.holds(s);
+    let is_left = |s: &&Segment| s.state() == SegmentState::Sealed && !s.is_kept() && worth.holds(s);
     log.segments.iter().filter(is_left).map(|s| u64::from(s.used_bytes())).sum()
 }
 

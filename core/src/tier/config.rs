@@ -218,6 +218,11 @@ impl TierConfig {
             return Err(ConfigError::RecordBytes(g.usable_bytes().saturating_sub(entry)));
         }
         let record = self.record_bytes_max as usize;
+        // The parts of a segment's ends are read one by one into it; the header is the longest.
+        let header = g.padded(g.header_bytes());
+        if memory.scan.len() < header as usize {
+            return Err(ConfigError::Buffer(header));
+        }
         let lacks_recode = !memory.recode.is_empty() && memory.recode.len() < record;
         if memory.copy.len() < record || memory.scan.len() < record || lacks_recode {
             return Err(ConfigError::Buffer(self.record_bytes_max));

@@ -70,6 +70,8 @@ pub struct Counters {
     pub segments_abandoned: u64,
     /// Times that free segments ran short.
     pub shortages: u64,
+    /// Records found again in segments that an earlier mount could not read, or not all of.
+    pub rescued_records: u64,
     /// Records evicted.
     pub evicted_records: u64,
     /// Jumps of the wall clock that were refused; one that lasts counts once.

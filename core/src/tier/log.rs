@@ -7,7 +7,7 @@ use super::config::{Memory, SLOTS_MAX, Stream, Streams, TierConfig, free_reserve
 use super::opening::Opening;
 use super::slot::Slot;
 use super::sync::Syncs;
-use super::{Action, AppendError, Counters, Now};
+use super::{Action, AppendError, Counters, Host, Now, Settled};
 use crate::cleanup::Ticket;
 use crate::log::{Ages, Geometry, Policy, Seed, Segment, SegmentState, Store, Tally, Terms, Version};
 
@@ -27,6 +27,10 @@ pub(super) struct Lane<'m> {
     pub(super) ticket: Option<Ticket>,
     /// The range asked for, for the adapter's slice.
     pub(super) bytes: u32,
+    /// Where that is: segment and offset.
+    at: (u32, u32),
+    /// How often it was asked for.
+    tries: u32,
     pub(super) result: Option<Result<(), super::MediumError>>,
     /// Whether a scan is using it.
     pub(super) taken: bool,
@@ -34,7 +38,7 @@ pub(super) struct Lane<'m> {
 
 impl<'m> Lane<'m> {
     fn new(buffer: &'m mut [u8]) -> Self {
-        Self { buffer, ticket: None, bytes: 0, result: None, taken: false }
+        Self { buffer, ticket: None, bytes: 0, at: (0, 0), tries: 0, result: None, taken: false }
     }
 
     pub(super) fn is_available(&self) -> bool {
@@ -74,6 +78,10 @@ pub(super) struct Log<'m> {
     counts: [u32; STATES],
     /// The first of those that are emptied and not free yet, in the order in which they were emptied.
     emptied: Vec<u32, EMPTIED_KEPT>,
+    /// Whether copies may lie on the medium that the index does not count: the host was told.
+    pub(super) is_withholding: bool,
+    /// Whether the host is asked for the tombstones that nothing needs, since that ended.
+    pub(super) is_settling: bool,
     /// Whether a segment may be under suspicion.
     pub(super) may_be_suspect: bool,
     pub(super) slots: Vec<Slot<'m>, SLOTS_MAX>,
@@ -114,6 +122,9 @@ pub(super) struct Log<'m> {
 const STATES: usize = SegmentState::Quarantined as usize + 1;
 /// How many emptied segments are found without a look at the table: more than there are but after a mount, or in a burst.
 const EMPTIED_KEPT: usize = 8;
+/// How often bytes are asked for that can't be read, before that counts as true of them: a failure may pass, and says nothing of the
+/// bytes. The tries follow each other at once; how long a medium may be away meanwhile is its adapter's to say.
+pub const READ_TRIES: u32 = 4;
 const RETRY_WAIT_MS_MIN: u64 = 10;
 const RETRY_WAIT_MS_MAX: u64 = 2_000;
 
@@ -133,6 +144,8 @@ impl<'m> Log<'m> {
             segments: memory.segments,
             counts,
             emptied: Vec::new(),
+            is_withholding: false,
+            is_settling: false,
             may_be_suspect: false,
             slots: memory.slots.into_iter().map(Slot::new).collect(),
             copy: Lane::new(memory.copy),
@@ -248,7 +261,7 @@ impl<'m> Log<'m> {
     fn has_dead(&self) -> bool {
         use SegmentState::{Emptied, Erased, Freeing};
         let is_dead =
-            |s: &Segment| s.state() == SegmentState::Sealed && s.live_records() == 0 && !s.is_damaged();
+            |s: &Segment| s.state() == SegmentState::Sealed && s.live_records() == 0 && !s.is_kept();
         [Emptied, Freeing, Erased].into_iter().any(|state| self.count(state) > 0)
             || self.segments.iter().any(is_dead)
     }
@@ -283,9 +296,23 @@ impl<'m> Log<'m> {
         let lane = if lane == LANE_COPY { &mut self.copy } else { &mut self.scan };
         lane.ticket = Some(ticket);
         lane.bytes = bytes.min(u32::try_from(lane.buffer.len()).unwrap_or(u32::MAX));
+        lane.at = (segment, offset);
+        lane.tries = 1;
         lane.result = None;
         self.counters.bytes_read += u64::from(lane.bytes);
         Action::Read { ticket, segment, offset, bytes: lane.bytes }
+    }
+
+    /// Issues the read of the scan lane anew, if it failed and was not tried [`READ_TRIES`] times.
+    pub(super) fn read_again(&mut self) -> Option<Action> {
+        let tries = self.scan.tries;
+        if !matches!(self.scan.result, Some(Err(_))) || tries >= READ_TRIES {
+            return None;
+        }
+        let ((segment, offset), bytes) = (self.scan.at, self.scan.bytes);
+        let action = self.read(LANE_SCAN, segment, offset, bytes);
+        self.scan.tries = tries + 1;
+        Some(action)
     }
 
     /// Whether all sequences were issued.
@@ -304,6 +331,55 @@ impl<'m> Log<'m> {
     /// Every append up to here is written.
     pub(super) fn written(&self) -> u64 {
         self.slots.iter().filter_map(Slot::first_unwritten).min().map_or(self.appended, |first| first - 1)
+    }
+
+    /// Tells whether there is a segment of which the index may not count all copies. Bounds: one pass over the table.
+    fn has_uncounted(&self) -> bool {
+        use SegmentState::{Emptied, Freeing, Quarantined, Sealed, Victim};
+        let synced = self.syncs.synced;
+        self.segments.iter().any(|s| match s.state() {
+            Quarantined => true,
+            Sealed | Victim | Emptied => !s.is_counted(),
+            // Until it is durable that it is to be erased.
+            Freeing => !s.is_counted() && s.mark() > synced,
+            _ => false,
+        })
+    }
+
+    /// Tells whether segments that could not be read are looked at again where room is short.
+    pub(super) const fn may_restore(&self) -> bool {
+        !self.config.trusts_blank
+    }
+
+    /// A mount has found all records: nothing is let go that copies which could not be read may bring back (rule 6).
+    pub(super) fn begin_withholding<H: Host>(&mut self, host: &mut H) {
+        self.is_withholding = self.has_uncounted();
+        if self.is_withholding {
+            host.withhold(Some(self.sequence_next));
+        }
+    }
+
+    /// A segment is free again: that may have been the last of which not all copies were counted.
+    pub(super) fn end_withholding<H: Host>(&mut self, host: &mut H) {
+        if self.is_withholding && !self.has_uncounted() {
+            self.is_withholding = false;
+            self.is_settling = true;
+            host.withhold(None);
+        }
+    }
+
+    /// Lets go of tombstones that nothing needs any more. Bounds: `step_records` looks of the host.
+    pub(super) fn settle<H: Host>(&mut self, host: &mut H) {
+        for _ in 0..self.config.step_records {
+            match host.settle() {
+                Settled::Released(released) => self.release(&released),
+                Settled::More => return,
+                Settled::End => {
+                    self.is_settling = false;
+                    return;
+                }
+            }
+        }
     }
 
     /// Tells whether a segment whose write or sync failed still holds live records.

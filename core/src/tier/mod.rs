@@ -22,6 +22,7 @@ mod evict;
 mod expire;
 mod figures;
 mod fresh;
+mod head;
 mod host;
 mod log;
 mod mount;
@@ -30,6 +31,7 @@ mod opening;
 mod placing;
 mod publish;
 mod rebuild;
+mod restore;
 mod retire;
 mod sample;
 mod scanner;
@@ -46,6 +48,7 @@ pub use config::{
 pub use figures::{Counters, MountReport};
 pub use fresh::Fresh;
 pub use host::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
+pub use log::READ_TRIES;
 pub use scanner::SEARCH_TIMES_MAX;
 pub use slot::SlotNotes;
 
@@ -218,6 +221,13 @@ impl<'m> Tier<'m> {
         self.log.has_lost_records()
     }
 
+    /// Tells whether some copies on the medium may not be counted, because segments or records of them could not be read: no
+    /// tombstone is let go meanwhile (rule 6).
+    #[must_use]
+    pub const fn has_uncounted(&self) -> bool {
+        self.log.is_withholding
+    }
+
     /// Tells whether a victim is being cleaned or a task runs.
     #[must_use]
     pub fn is_compacting(&self) -> bool {
@@ -322,6 +332,13 @@ impl<'m> Tier<'m> {
         self.tasks.schedule(task)
     }
 
+    /// Gives up what can't be read: the next [`RebuildIndex`](CompactionTask::RebuildIndex) that begins frees segments too of which
+    /// something still can't be read when it looks at them. Whatever that was is lost, and keys that it held may have an older
+    /// value, or none. Without this they are kept, for a medium that fails now may be read later.
+    pub const fn give_up_unread(&mut self) {
+        self.tasks.gives_up = true;
+    }
+
     /// Ends the running task at its next step; what it did stays done, and its report says `Partial`.
     pub fn cancel(&mut self) {
         self.tasks.cancel(&mut self.mover);
@@ -406,6 +423,10 @@ impl<'m> Tier<'m> {
         }
         if let Some(action) = self.log.poll_sync(now) {
             return Poll::Do(action);
+        }
+        if self.log.is_settling {
+            self.log.settle(host);
+            return Poll::Again;
         }
         // The time goes before the freed record of a segment that holds it.
         self.log.poll_time();

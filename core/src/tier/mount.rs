@@ -9,32 +9,17 @@
 //! read and could still be lost. Nothing is written before all segments have been looked at, and nothing is ever appended to
 //! a segment found here (rule 3).
 
-use core::ops::Range;
-
 use super::clock::time_of;
+use super::head::{Head, HeadReader, HeadStep};
 use super::log::{LANE_SCAN, Log};
 use super::scanner::{Found, Scan, Scanner};
 use super::{Host, MediumError, MountError, MountReport, Now, Poll, Settled};
-use crate::cleanup::Ticket;
-use crate::log::{Flag, Freed, Geometry, Header, HeaderError, Kind, Marker, Segment, SegmentState, Store};
+use crate::log::{Flag, Freed, Identity, Kind, Segment, SegmentState, Store};
 
 #[derive(Debug, Clone, Copy)]
 enum State {
-    /// Reading the head of a segment.
-    Head {
-        segment: u32,
-    },
-    /// Reading its head part by part: something in it can't be read.
-    Part {
-        segment: u32,
-        head: Head,
-        part: usize,
-    },
-    /// Reading its tail.
-    Tail {
-        segment: u32,
-        head: Head,
-    },
+    /// Reading both ends of a segment.
+    Head(HeadReader),
     /// Going through the records of one segment after the other.
     Scan {
         pass: Pass,
@@ -59,110 +44,30 @@ enum Pass {
     Index,
 }
 
-/// What the head of a segment says.
-#[derive(Debug, Clone, Copy, Default)]
-struct Head {
-    marker: Option<Marker>,
-    header: Option<Header>,
-    error: Option<HeaderError>,
-    /// Whether all bytes up to the first record, and its first bytes, are blank.
-    is_blank: bool,
-    /// Whether no record begins where the first would.
-    has_no_record: bool,
-    /// Whether what is there is blank, whole, or could be a marker and header that a cut tore.
-    could_be_torn: bool,
-    /// Whether something of it can't be read: a unit that a cut tore, or damage.
-    is_unreadable: bool,
-    /// Whether that is where the first record would be.
-    has_unreadable_record: bool,
-    /// Whether the header's place is blank.
-    has_blank_header: bool,
-}
-
-/// The parts of a head: marker, header, first record.
-fn head_ranges(g: &Geometry) -> [Range<u32>; 3] {
-    let end = (g.records_at() + FIRST_RECORD_BYTES).min(g.segment_bytes());
-    [0..g.header_at(), g.header_at()..g.records_at(), g.records_at()..end]
-}
-
-impl Head {
-    fn new() -> Self {
-        Self { is_blank: true, could_be_torn: true, has_no_record: true, ..Self::default() }
-    }
-
-    /// Takes in what a part of it holds, and maybe what lies behind: a header of another kind of store is longer.
-    fn look(&mut self, g: &Geometry, part: usize, from: &[u8]) {
-        let blank_byte = g.erase_value();
-        let len = head_ranges(g).get(part).map_or(0, |range| (range.end - range.start) as usize);
-        let bytes = from.get(..len).unwrap_or(from);
-        let is_blank = bytes.iter().all(|byte| *byte == blank_byte);
-        match part {
-            0 => {
-                self.marker = Marker::decode(bytes);
-                self.is_blank &= is_blank || self.marker.is_some();
-                self.could_be_torn &= Marker::could_be(bytes, blank_byte);
-            }
-            1 => {
-                match Header::decode(g, from) {
-                    Ok(header) => self.header = Some(header),
-                    Err(HeaderError::Invalid) => {}
-                    Err(error) => self.error = Some(error),
-                }
-                self.has_blank_header = is_blank;
-                self.is_blank &= is_blank;
-                self.could_be_torn &= Header::could_be(bytes, blank_byte);
-            }
-            _ => {
-                self.is_blank &= is_blank;
-                self.has_no_record = is_blank;
-            }
-        }
-    }
-
-    /// A part can't be read.
-    fn miss(&mut self, part: usize) {
-        self.is_blank = false;
-        self.has_unreadable_record |= part == 2;
-    }
-
-    /// Whether a segment with this head was torn while it was opened, or while it was erased again for that: then none of its
-    /// header copies is whole, and no record can be in it.
-    fn is_torn(&self, tail_is_blank: bool) -> bool {
-        let has_no_header = self.has_blank_header && tail_is_blank;
-        (self.marker.is_some() || self.could_be_torn)
-            && self.has_no_record
-            && (!self.has_unreadable_record || has_no_header)
-    }
-}
-
 /// The mount.
 #[derive(Debug)]
 pub(super) struct Mount {
     state: State,
-    ticket: Option<Ticket>,
     report: MountReport,
     store: Option<Store>,
     has_marker: bool,
     has_other_bytes: bool,
-    unreadable_segments: u32,
+    /// Segments of which no header was read, and not all of where one could be.
+    unread_segments: u32,
     newest: (u32, u32),
     /// The longest record that a segment may hold, by what the headers say.
     longest_bytes: u32,
 }
 
-/// Bytes of the records area looked at to tell whether anything was appended.
-const FIRST_RECORD_BYTES: u32 = 32;
-
 impl Mount {
     pub(super) fn new() -> Self {
         Self {
-            state: State::Head { segment: 0 },
-            ticket: None,
+            state: State::Head(HeadReader::new(0)),
             report: MountReport::default(),
             store: None,
             has_marker: false,
             has_other_bytes: false,
-            unreadable_segments: 0,
+            unread_segments: 0,
             newest: (0, 0),
             longest_bytes: 0,
         }
@@ -186,17 +91,19 @@ impl Mount {
         if log.scan.ticket.is_some() {
             return Ok(Poll::Idle);
         }
-        // What can't be read back is damage of that unit (rule 8); any other failure may pass, and what is stale would be
-        // taken for current without the bytes that it kept back.
+        if let Some(action) = log.read_again() {
+            self.report.scanned_bytes += u64::from(log.scan.bytes);
+            return Ok(Poll::Do(action));
+        }
+        // Units that can't be read back, however often, are damage (rule 8); any other failure may pass, and what is stale would
+        // be taken for current without the bytes that it kept back.
         if let Some(Err(error)) = log.scan.result
             && error != MediumError::Unreadable
         {
             return Err(MountError::Medium(error));
         }
         match self.state {
-            State::Head { segment } => self.head(log, segment),
-            State::Part { segment, head, part } => Ok(self.part(log, segment, head, part)),
-            State::Tail { segment, head } => self.tail(log, host, segment, head),
+            State::Head(reader) => self.head(log, host, reader),
             State::Scan { pass, segment, scanner } => Ok(self.scan(log, host, pass, segment, scanner)),
             State::Clock => {
                 // Every header and time record was seen: a segment may have been open for longer than the bound.
@@ -219,80 +126,28 @@ impl Mount {
 
     fn read(&mut self, log: &mut Log<'_>, segment: u32, offset: u32, bytes: u32) -> Poll {
         let action = log.read(LANE_SCAN, segment, offset, bytes);
-        self.ticket = Some(action.ticket());
         self.report.scanned_bytes += u64::from(bytes);
         Poll::Do(action)
     }
 
-    fn head(&mut self, log: &mut Log<'_>, segment: u32) -> Result<Poll, MountError> {
-        let ranges = head_ranges(&log.geometry);
-        let Some(result) = log.scan.result.take() else {
-            let [.., last] = ranges;
-            return Ok(self.read(log, segment, 0, last.end));
-        };
-        let mut head = Head::new();
-        if result.is_err() {
-            head.is_unreadable = true;
-            self.state = State::Part { segment, head, part: 0 };
-            return Ok(Poll::Again);
-        }
-        for (part, range) in ranges.into_iter().enumerate() {
-            head.look(&log.geometry, part, log.scan.filled().get(range.start as usize..).unwrap_or_default());
-        }
-        self.state = State::Tail { segment, head };
-        Ok(self.read_tail(log, segment))
-    }
-
-    fn part(&mut self, log: &mut Log<'_>, segment: u32, mut head: Head, part: usize) -> Poll {
-        let ranges = head_ranges(&log.geometry);
-        let mut next = part;
-        if let Some(result) = log.scan.result.take() {
-            match result {
-                Ok(()) => head.look(&log.geometry, part, log.scan.filled()),
-                Err(_) => head.miss(part),
-            }
-            next += 1;
-        }
-        let Some(range) = ranges.get(next) else {
-            self.state = State::Tail { segment, head };
-            return self.read_tail(log, segment);
-        };
-        self.state = State::Part { segment, head, part: next };
-        self.read(log, segment, range.start, range.end - range.start)
-    }
-
-    fn read_tail(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
-        let at = log.geometry.trailer_at();
-        self.read(log, segment, at, log.geometry.segment_bytes() - at)
-    }
-
-    fn tail<H: Host>(
+    fn head<H: Host>(
         &mut self,
         log: &mut Log<'_>,
         host: &mut H,
-        segment: u32,
-        mut head: Head,
+        mut reader: HeadReader,
     ) -> Result<Poll, MountError> {
-        let g = log.geometry;
-        let result = log.scan.result.take().unwrap_or(Ok(()));
-        let mut tail_is_blank = false;
-        if result.is_ok() {
-            let bytes = log.scan.filled();
-            tail_is_blank = bytes.iter().all(|b| *b == g.erase_value());
-            let (trailer, copy) =
-                bytes.split_at(bytes.len().min((g.second_header_at() - g.trailer_at()) as usize));
-            head.could_be_torn &=
-                trailer.iter().all(|b| *b == g.erase_value()) && Header::could_be(copy, g.erase_value());
-            match Header::decode(&g, copy) {
-                Ok(header) => head.header = head.header.or(Some(header)),
-                Err(HeaderError::Invalid) => {}
-                Err(error) => head.error = head.error.or(Some(error)),
+        let head = match reader.poll(log) {
+            HeadStep::Read(action) => {
+                self.report.scanned_bytes += u64::from(log.scan.bytes);
+                self.state = State::Head(reader);
+                return Ok(Poll::Do(action));
             }
-        }
-        self.classify(log, segment, &head, tail_is_blank && result.is_ok())?;
-        let next = segment + 1;
-        if next < g.segment_count() {
-            self.state = State::Head { segment: next };
+            HeadStep::Done(head) => head,
+        };
+        self.classify(log, reader.segment, &head)?;
+        let next = reader.segment + 1;
+        if next < log.geometry.segment_count() {
+            self.state = State::Head(HeadReader::new(next));
             return Ok(Poll::Again);
         }
         self.decide(log, host)?;
@@ -301,13 +156,7 @@ impl Mount {
     }
 
     /// Tells what a segment is from its two ends (rules 3 and 4).
-    fn classify(
-        &mut self,
-        log: &mut Log<'_>,
-        index: u32,
-        head: &Head,
-        tail_is_blank: bool,
-    ) -> Result<(), MountError> {
+    fn classify(&mut self, log: &mut Log<'_>, index: u32, head: &Head) -> Result<(), MountError> {
         let mut segment = Segment::default();
         if let Some(marker) = head.marker {
             self.has_marker = true;
@@ -326,7 +175,7 @@ impl Mount {
             segment.set(Flag::Counted, true);
         } else if let Some(error) = head.error {
             return Err(MountError::Header(error));
-        } else if head.is_blank && tail_is_blank {
+        } else if head.is_blank() {
             // Where an erase may stop half-way, blank ends without a marker prove nothing: erase again. With one the erase was
             // whole, but the segment may since have been about to be opened.
             let is_trusted = head.marker.is_some() || log.config.trusts_blank;
@@ -335,10 +184,12 @@ impl Mount {
         } else {
             // The header is durable before the first record: none there, and none of its copies whole, is a torn open.
             // A medium whose very first marker was torn is ours too.
-            let is_torn = head.is_torn(tail_is_blank);
-            self.has_other_bytes |= head.marker.is_none() && !is_torn && !head.is_unreadable;
-            self.unreadable_segments += u32::from(head.is_unreadable);
+            let is_torn = head.is_torn(log.config.trusts_blank);
+            let is_unread = head.is_unreadable && !is_torn;
+            self.has_other_bytes |= head.marker.is_none() && !is_torn && !is_unread;
+            self.unread_segments += u32::from(is_unread);
             segment.set_state(if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined });
+            segment.set_unread(is_unread);
             segment.sequence = head.marker.filter(|_| !is_torn).map_or(0, |marker| marker.sequence_issued);
             self.report.torn_segments += u32::from(is_torn);
         }
@@ -357,6 +208,12 @@ impl Mount {
     }
 
     fn decide<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Result<(), MountError> {
+        let (unread, segments) = (self.unread_segments, log.geometry.segment_count());
+        // Where keys are hashed the key of the hash lies in the headers: with another one nothing would be found ever again.
+        let is_anybodys = self.store.is_none() && log.geometry.identity() == Identity::KeyedHash;
+        if unread > segments / 2 || unread > 0 && is_anybodys {
+            return Err(MountError::Unread { unread, segments });
+        }
         if self.store.is_none() && !self.has_marker && self.has_other_bytes {
             return Err(MountError::Foreign);
         }
@@ -365,7 +222,7 @@ impl Mount {
             return Err(MountError::LongerRecords { stored: self.longest_bytes, configured });
         }
         self.report.record_bytes_max = self.longest_bytes;
-        self.report.is_new = self.store.is_none() && !self.has_marker;
+        self.report.is_new = self.store.is_none() && !self.has_marker && unread == 0;
         self.finish_lone_erase(log);
         log.store = self.store.unwrap_or(log.store);
         log.seed = log.store.seed(&log.geometry);
@@ -373,22 +230,25 @@ impl Mount {
             log.longest_bytes = self.longest_bytes;
         }
         // A segment that can't be read may have a sequence above all that was seen, by less than the number of segments.
-        if self.unreadable_segments > 0 {
-            log.sequence_next = log.sequence_next.saturating_add(log.geometry.segment_count());
+        if unread > 0 {
+            log.sequence_next = log.sequence_next.saturating_add(segments);
         }
         host.identify(&log.store);
         Ok(())
     }
 
     /// With no segment free, one that holds only what loses is erased without a freed record, alone (see the retiring of
-    /// segments). Only then is none free at a mount, and a segment without a header is that one, torn: it is erased again, for
-    /// nothing could go on else (rule 12).
+    /// segments). Only then is none free at a mount, and a segment without marker and header is that one, torn: it is erased
+    /// again, for nothing could go on else (rule 12). Both ends of every segment must have been read for that: one that can't be
+    /// read now may hold anything.
     fn finish_lone_erase(&mut self, log: &mut Log<'_>) {
-        if log.count(SegmentState::Free) + log.count(SegmentState::Freeing) > 0 {
+        let is_room_left = log.count(SegmentState::Free) + log.count(SegmentState::Freeing) > 0;
+        if is_room_left || self.unread_segments > 0 {
             return;
         }
         for index in 0..log.geometry.segment_count() {
-            if log.state_of(index) == SegmentState::Quarantined {
+            let is_torn = |s: &Segment| s.state() == SegmentState::Quarantined && !s.has_marker();
+            if log.segments.get(index as usize).is_some_and(is_torn) {
                 log.set_state(index, SegmentState::Freeing);
                 self.report.torn_segments += 1;
             }
@@ -408,6 +268,9 @@ impl Mount {
         scanner: Option<Scanner>,
     ) -> Poll {
         let Some(segment) = Self::next_segment(log, from) else {
+            if pass == Pass::Index {
+                log.begin_withholding(host);
+            }
             self.state = if pass == Pass::Freed { State::Clock } else { State::Settle };
             return Poll::Again;
         };
@@ -429,6 +292,8 @@ impl Mount {
                         && let Some(segment) = log.segment(segment)
                     {
                         segment.set(Flag::Damaged, true);
+                        segment.set(Flag::Counted, false);
+                        segment.set_unread(true);
                         self.report.unsearched_segments += u32::from(pass == Pass::Index);
                     }
                     if pass == Pass::Index {
@@ -451,6 +316,8 @@ impl Mount {
                 let has_footers = log.config.has_footers;
                 if let Some(segment) = log.segment(scanner.segment) {
                     segment.set(Flag::Damaged, segment.is_damaged() || has_footers);
+                    segment.set(Flag::Counted, false);
+                    segment.set_unread(true);
                 }
                 scanner.unreadable(log)
             }
@@ -476,14 +343,17 @@ impl Mount {
                 }
                 log.sequence_next = log.sequence_next.max(freed.sequence.saturating_add(1));
                 let Some(segment) = log.segment(freed.segment) else { return };
-                // The same life: its header says so, or, where the erase took the headers, its marker does or is gone too. What had
+                // The same life: its header says so, or, where the erase took the headers, its marker does or was read and is none.
+                // One that can't be read permits nothing: this record may be of an earlier life. What had
                 // been issued when a marker was written tells lives apart better than erases do, which a lost marker sets back;
                 // only the first life of all had its own sequence issued before its marker.
                 let is_first = segment.sequence == freed.sequence && segment.erases == freed.erases;
                 let is_same = match segment.state() {
                     SegmentState::Sealed => segment.sequence == freed.sequence,
                     SegmentState::Quarantined => {
-                        !segment.has_marker() || segment.sequence < freed.sequence || is_first
+                        let is_gone = !segment.has_marker() && !segment.is_unread();
+                        let is_before = segment.has_marker() && segment.sequence < freed.sequence;
+                        is_gone || is_before || is_first && segment.has_marker()
                     }
                     // Blank at both ends only: the erase stopped before the marker, perhaps half-way.
                     SegmentState::Free => !segment.has_marker(),
@@ -509,7 +379,7 @@ impl Mount {
         if let Some(segment) = log.segment(scanner.segment) {
             segment.set_used_bytes(used);
             segment.set(Flag::Footer, scanner.has_footer);
-            is_empty &= !segment.is_damaged();
+            is_empty &= !segment.is_damaged() && !segment.is_unread();
         }
         // Opened and never used: nothing in it can come back, so it is erased without a freed record, which would take room
         // that a medium may lack after cuts in a row (rule 12).

@@ -7,12 +7,15 @@
 //! ```
 //! 1 a segment with records; 2 `end_verify` damage was found, and a footer tells whose it was; 3 it tells where to go on behind
 //! bytes that tell no length; 4 `leave` the segment is sound, or is kept for a look; 5 the footer is read; 6 it is sound and lacks
-//! a footer, which it gets by relocation; 7 the mover is idle; 8 it is done. Where `Next` finds no more, the task retires.
+//! a footer, which it gets by relocation, or it is damaged, and is given back; 7 the mover is idle; 8 it is done. Where `Next`
+//! finds no more, the task retires. A segment that a mount could not read, or not all of, is not verified but read again
+//! (`restore`), and is given back as well.
 
 use heapless::Vec;
 
 use super::log::Log;
 use super::mover::Mover;
+use super::restore::{Outcome, Restore, RestoreStep};
 use super::scanner::{Scan, Scanner};
 use super::task::{Step, Task};
 use super::{Host, MediumError, Poll, Standing};
@@ -25,6 +28,8 @@ type Offsets = Vec<u32, 32>;
 enum State {
     #[default]
     Next,
+    /// Takes a second look at one that could not be read.
+    Restoring,
     /// Reads and checks every record.
     Verifying(Scanner),
     /// Finds the keys of damaged records in the footer, and where to go on behind bytes that tell no length.
@@ -41,23 +46,31 @@ pub(super) struct Rebuild {
     state: State,
     segment: u32,
     damaged: Offsets,
+    /// Whether what still can't be read is given up.
+    gives_up: bool,
 }
 
 /// Records checked in one poll; each may be as long as a buffer, so the bytes of a step are bounded by the buffer.
 const RECORDS_PER_POLL: u32 = 64;
 
 impl Rebuild {
+    pub(super) fn new(gives_up: bool) -> Self {
+        Self { gives_up, ..Self::default() }
+    }
+
     /// Takes a step. Bounds: [`RECORDS_PER_POLL`] records of one buffer, or one action.
     pub(super) fn step<H: Host>(
         &mut self,
         log: &mut Log<'_>,
         mover: &Mover,
+        restore: &mut Restore,
         host: &mut H,
         task: &mut Task,
     ) -> Step {
         match self.state {
             State::Next | State::Wanting(_) if task.is_cancelled => Step::Retire,
-            State::Next => self.next(log),
+            State::Next => self.next(log, restore),
+            State::Restoring => self.restore(log, restore, host, task),
             State::Verifying(scanner) => self.verify(log, host, task, scanner),
             State::Blaming { blame, verify } => self.blame(log, host, task, blame, verify),
             State::Wanting(choice) if mover.is_idle() => {
@@ -72,8 +85,8 @@ impl Rebuild {
         }
     }
 
-    fn next(&mut self, log: &mut Log<'_>) -> Step {
-        if log.scan.taken {
+    fn next(&mut self, log: &mut Log<'_>, restore: &mut Restore) -> Step {
+        if log.scan.taken || !restore.is_idle() {
             return Step::Stay(Poll::Idle);
         }
         let is_written = |i: &u32| log.segments.get(*i as usize).is_some_and(holds_records);
@@ -82,9 +95,62 @@ impl Rebuild {
         };
         self.segment = segment;
         self.damaged.clear();
+        if log.segments.get(segment as usize).is_some_and(was_unread) {
+            restore.begin(log, segment, self.gives_up);
+            self.state = State::Restoring;
+            return Step::Stay(Poll::Again);
+        }
         log.scan.taken = true;
         self.state = State::Verifying(Scanner::records(log, segment));
         Step::Stay(Poll::Again)
+    }
+
+    /// Reads a segment again that could not be read; then what is live in it is relocated, and it is freed.
+    fn restore<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        restore: &mut Restore,
+        host: &mut H,
+        task: &mut Task,
+    ) -> Step {
+        let outcome = match restore.poll(log, host) {
+            RestoreStep::Stay(poll) => return Step::Stay(poll),
+            RestoreStep::Done(outcome) => outcome,
+        };
+        let restored = restore.restored;
+        task.report.checked_records += u64::from(restored.records);
+        task.report.rescued_records += restored.rescued_records;
+        task.report.damaged_records += restored.damaged_records;
+        task.report.reread_segments += 1;
+        let segment = self.segment;
+        self.segment += 1;
+        self.state = State::Next;
+        match outcome {
+            Outcome::Known => {
+                self.give_back(log, task, segment);
+            }
+            Outcome::Freeing => {
+                // The task ends when it is free.
+                let choice = Choice { segment, reason: Reason::Damaged };
+                task.report.victims.first.get_or_insert(choice);
+                task.report.victims.last = Some(choice);
+                task.report.returned_segments += 1;
+            }
+            Outcome::Kept => {
+                task.report.victims.skipped += 1;
+                task.has_failed = true;
+            }
+        }
+        Step::Stay(Poll::Again)
+    }
+
+    /// Has a damaged segment cleaned: what is whole goes elsewhere, and it is free, unless something live in it is damaged.
+    fn give_back(&mut self, log: &Log<'_>, task: &mut Task, segment: u32) {
+        let has_room = log.free() > 1;
+        task.is_deferred |= !has_room;
+        if has_room {
+            self.state = State::Wanting(Choice { segment, reason: Reason::Damaged });
+        }
     }
 
     fn verify<H: Host>(
@@ -96,6 +162,9 @@ impl Rebuild {
     ) -> Step {
         if log.scan.ticket.is_some() {
             return Step::Stay(Poll::Idle);
+        }
+        if let Some(action) = log.read_again() {
+            return Step::Stay(Poll::Do(action));
         }
         for _ in 0..RECORDS_PER_POLL {
             let step = match log.scan.result.take() {
@@ -161,6 +230,12 @@ impl Rebuild {
         let segment = self.segment;
         self.segment += 1;
         let is_sound = self.damaged.is_empty();
+        let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed && s.is_damaged() && !s.is_suspect();
+        if log.segments.get(segment as usize).is_some_and(is_sealed) {
+            self.state = State::Next;
+            self.give_back(log, task, segment);
+            return Step::Stay(Poll::Again);
+        }
         // A new segment gets the footer that this one lacks: bytes behind a point of doubt are never written (rule 3).
         let wants_footer = !has_footer && is_sound;
         let has_room = log.free() > 1;
@@ -223,5 +298,14 @@ impl Rebuild {
 /// Whether there are written records to verify: in a sealed segment, or in one that is being filled.
 fn holds_records(segment: &Segment) -> bool {
     use SegmentState::{Open, Sealed, Sealing};
-    matches!(segment.state(), Open | Sealing | Sealed) && segment.used_bytes() > 0
+    was_unread(segment) || matches!(segment.state(), Open | Sealing | Sealed) && segment.used_bytes() > 0
+}
+
+/// Whether a mount could not read it, or not all of it.
+fn was_unread(segment: &Segment) -> bool {
+    match segment.state() {
+        SegmentState::Quarantined => true,
+        SegmentState::Sealed => segment.is_unread() && !segment.is_suspect(),
+        _ => false,
+    }
 }

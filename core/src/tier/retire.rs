@@ -76,6 +76,7 @@ impl Retire {
                 while let Some(released) = host.erased(index) {
                     log.release(&released);
                 }
+                log.end_withholding(host);
                 Poll::Again
             }
             Some((index, SegmentState::Freeing)) => self.begin_free(log, index),
@@ -118,7 +119,7 @@ impl Retire {
         let is_dead = |s: &Segment| {
             s.state() == SegmentState::Sealed
                 && s.live_records() == 0
-                && !s.is_damaged()
+                && !s.is_kept()
                 && (s.mark() <= log.syncs.synced_clear || !has_suspects)
         };
         let dead = (0u32..).zip(log.segments.iter()).find(|(_, segment)| is_dead(segment));
@@ -139,6 +140,7 @@ impl Retire {
         segment.set_used_bytes(0);
         segment.set(Flag::Suspect, false);
         segment.set(Flag::Footer, false);
+        segment.set_unread(false);
         segment.set_mark(0);
         log.counters.freed_segments += 1;
         let paid = log.relocated_bytes.min(gained);
@@ -200,6 +202,9 @@ impl Retire {
     fn count<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> Poll {
         if log.scan.ticket.is_some() {
             return Poll::Idle;
+        }
+        if let Some(action) = log.read_again() {
+            return Poll::Do(action);
         }
         let failed = log.scan.result.take().is_some_and(|r| r.is_err());
         for _ in 0..log.config.step_records {

@@ -5,7 +5,7 @@ use super::log::Log;
 use super::mover::Cleaned;
 use crate::cleanup::{CleanupKind, Ticket};
 use crate::compaction::{CompactionTask, Outcome, PoolOutcome, Progress, Report};
-use crate::log::Choice;
+use crate::log::{Choice, Reason};
 
 #[derive(Debug, Clone, Copy)]
 pub(super) enum State {
@@ -107,6 +107,8 @@ impl Task {
         report.victims.first.get_or_insert(cleaned.choice);
         report.victims.last = Some(cleaned.choice);
         report.victims.skipped += u32::from(!cleaned.is_emptied);
+        let is_returned = cleaned.is_emptied && cleaned.choice.reason == Reason::Damaged;
+        report.returned_segments += u32::from(is_returned);
         report.moved_records += cleaned.moved_records;
         report.moved_bytes += cleaned.moved_bytes;
         report.expired_records += cleaned.expired_records;

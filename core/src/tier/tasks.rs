@@ -19,12 +19,13 @@ use super::expire::Expire;
 use super::log::Log;
 use super::mover::{Cleaned, Mover};
 use super::rebuild::Rebuild;
+use super::restore::{Outcome, Restore, RestoreStep};
 use super::sample::Sampling;
 use super::task::{Goal, State, Step, Task};
 use super::{Host, Now, Poll, TasksFull, compact};
 use crate::cleanup::{CleanupKind, Outstanding};
 use crate::compaction::{CompactionTask, Pace, Progress, REPORTS_KEPT, Report, TASK_QUEUE_CAPACITY};
-use crate::log::{Choice, Policy, SegmentState, choose, choose_by_wear};
+use crate::log::{Choice, Policy, Segment, SegmentState, choose, choose_by_wear};
 
 /// After so many failures while it waits for its victims to be free a task ends; they go on their way without it.
 const FAILURES_MAX: u64 = 3;
@@ -48,6 +49,11 @@ pub(super) struct Tasks {
     /// Whether the victim in hand belongs to the task.
     is_for_task: bool,
     rebuild: Rebuild,
+    restore: Restore,
+    /// Whether the look that is being taken meets a shortage.
+    is_restoring: bool,
+    /// Whether the next `RebuildIndex` gives up what can't be read.
+    pub(super) gives_up: bool,
     sampling: Sampling,
     expire: Expire,
     pub(super) evict: Evict,
@@ -66,6 +72,9 @@ impl Tasks {
             is_short: false,
             is_for_task: false,
             rebuild: Rebuild::default(),
+            restore: Restore::default(),
+            is_restoring: false,
+            gives_up: false,
             sampling: Sampling::default(),
             expire: Expire::default(),
             evict: Evict::default(),
@@ -97,7 +106,7 @@ impl Tasks {
     }
 
     pub(super) fn is_idle(&self) -> bool {
-        self.task.is_none() && self.queue.is_empty()
+        self.task.is_none() && self.queue.is_empty() && !self.is_restoring
     }
 
     pub(super) fn take_report(&mut self) -> Option<Report> {
@@ -137,8 +146,18 @@ impl Tasks {
         if let Some(cleaned) = mover.take_finished() {
             self.note_cleaned(&cleaned);
         }
+        if self.is_restoring {
+            match self.poll_restore(now, log, host) {
+                Poll::Idle => {}
+                step => return step,
+            }
+        }
         if mover.is_idle() && !log.is_backing_off(now) {
+            let was_restoring = self.is_restoring;
             self.begin_needed(log, mover);
+            if self.is_restoring && !was_restoring {
+                return Poll::Again;
+            }
         }
         if !mover.is_idle() {
             let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
@@ -182,6 +201,9 @@ impl Tasks {
         if !suspects && (self.begin_by_wear(log, mover) || !self.is_short) {
             return;
         }
+        if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) {
+            return;
+        }
         // Down to the last segment that an output may need, only the quickest gain counts.
         let policy = if coming <= 1 { Policy::Greedy } else { log.policy() };
         let is_short = self.is_short;
@@ -191,6 +213,8 @@ impl Tasks {
                 self.is_for_task = false;
                 mover.begin(log, choice);
             }
+            // A cut tore its erase, for all that can be told: nothing could go on else (rule 12).
+            None if self.begin_restore(log, |s| s.state() == SegmentState::Quarantined) => {}
             None => self.is_short = false,
         }
     }
@@ -215,6 +239,29 @@ impl Tasks {
         true
     }
 
+    /// Takes a second look at a segment that could not be read, for want of room. Only on flash, where a cut leaves units that are
+    /// never read back: what still can't be read, though much has happened since the mount, is taken for such.
+    fn begin_restore(&mut self, log: &mut Log<'_>, is_meant: impl Fn(&Segment) -> bool) -> bool {
+        if !log.may_restore() || self.is_closing || !log.scan.is_available() || !self.restore.is_idle() {
+            return false;
+        }
+        let mut segments = (0u32..).zip(log.segments.iter());
+        let Some((segment, _)) = segments.find(|(_, s)| s.is_unread() && is_meant(s)) else { return false };
+        self.restore.begin(log, segment, true);
+        self.is_restoring = true;
+        true
+    }
+
+    fn poll_restore<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        match self.restore.poll(log, host) {
+            RestoreStep::Stay(poll) => return poll,
+            RestoreStep::Done(Outcome::Kept) => log.back_off(now),
+            RestoreStep::Done(Outcome::Known | Outcome::Freeing) => {}
+        }
+        self.is_restoring = false;
+        Poll::Again
+    }
+
     fn note_cleaned(&mut self, cleaned: &Cleaned) {
         if let Some(task) = self.task.as_mut().filter(|_| self.is_for_task) {
             self.is_for_task = false;
@@ -226,7 +273,7 @@ impl Tasks {
         let Some(mut task) = self.task.take() else { return self.start(now, log) };
         let step = match task.state {
             State::Compacting { below } => compact::step(log, mover, &mut task, below),
-            State::Rebuilding => self.rebuild.step(log, mover, host, &mut task),
+            State::Rebuilding => self.rebuild.step(log, mover, &mut self.restore, host, &mut task),
             State::Expiring => self.expire.step(log, host, &mut task),
             State::Sampling => self.sampling.step(log, host, &mut task),
             State::Retiring => self.step_retiring(log, mover, &mut task),
@@ -262,7 +309,7 @@ impl Tasks {
                 (State::Compacting { below }, compact::left_bytes(log, below) + 1)
             }
             CompactionTask::RebuildIndex => {
-                self.rebuild = Rebuild::default();
+                self.rebuild = Rebuild::new(core::mem::take(&mut self.gives_up));
                 (State::Rebuilding, log.tally().used_bytes + 1)
             }
             CompactionTask::CleanupExpired => {
@@ -316,7 +363,8 @@ impl Tasks {
 
     /// Tells whether no segment can be freed any more: nothing is on its way, and no victim yields anything.
     pub(super) fn is_stuck(log: &Log<'_>, mover: &Mover) -> bool {
-        if log.free() > log.free_reserve() || !mover.is_idle() || log.leaving() > 0 {
+        let is_hoping = log.may_restore() && log.segments.iter().any(Segment::is_unread);
+        if log.free() > log.free_reserve() || !mover.is_idle() || log.leaving() > 0 || is_hoping {
             return false;
         }
         let victim: Option<Choice> = choose(&log.terms(Policy::Greedy), log.segments, |_, _| true);

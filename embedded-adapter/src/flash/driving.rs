@@ -202,6 +202,15 @@ impl<M: Medium> FlashTier<'_, M> {
         work
     }
 
+    /// Gives up what can't be read: the next `RebuildIndex` frees segments too of which something still can't be read when it looks
+    /// at them. Whatever that was is lost: a key that it held has an older value from then on, or none.
+    ///
+    /// Without this call they are kept until nothing else gives room, when a unit that still can't be read is taken for one that
+    /// a cut tore.
+    pub const fn give_up_unread(&mut self) {
+        self.tier.give_up_unread();
+    }
+
     /// Whether it takes records.
     pub(super) fn is_running(&self) -> bool {
         self.tier.status() == Status::Running && self.index.refusal.is_none()

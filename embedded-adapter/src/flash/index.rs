@@ -38,6 +38,8 @@ pub(super) struct Index<'m> {
     /// that no read that fails then leaves the old entry live beside a new one.
     pub(super) known: Option<(KeyHash, Match)>,
     ghosts: Ghosts,
+    /// Where copies may lie on the medium that are not counted: the sequence from which on what is written outranks them.
+    pub(super) withheld_above: Option<u32>,
     /// A client's record could not be written.
     pub(super) is_unwritten: bool,
     /// Where the search for needless tombstones goes on.
@@ -82,6 +84,7 @@ impl<'m> Index<'m> {
             refusal: None,
             known: None,
             ghosts: Ghosts::default(),
+            withheld_above: None,
             is_unwritten: false,
             settled: 0,
             due: 0,
@@ -304,6 +307,7 @@ impl<M: Medium> Desk<'_, '_, M> {
         let is_tombstone = placed.kind == Kind::Tombstone;
         let place = self.place_of(placed.location);
         if is_tombstone
+            && self.index.withheld_above.is_none()
             && let Some((at, entry)) = self.index.table.live_at(hash, place).filter(|(_, e)| e.copies == 1)
         {
             // Needless from the start: there is nothing that it keeps away.
@@ -345,7 +349,7 @@ impl<M: Medium> Desk<'_, '_, M> {
     fn let_go(&mut self, at: At) -> Option<Released> {
         let entry = self.index.table.entry(at)?;
         let is_needless = matches!(entry.state, State::Tombstone | State::StandIn) && entry.copies == 1;
-        if !is_needless {
+        if !is_needless || self.index.withheld_above.is_some() {
             return None;
         }
         // A record that can't be read stays as it is, and so does its segment.
@@ -395,6 +399,11 @@ impl<M: Medium> Desk<'_, '_, M> {
 }
 
 impl<M: Medium> Host for Desk<'_, '_, M> {
+    fn withhold(&mut self, above: Option<u32>) {
+        self.index.withheld_above = above;
+        self.index.settled = 0;
+    }
+
     fn identify(&mut self, store: &Store) {
         self.flash.seed = store.seed(&self.flash.geometry);
     }
@@ -480,7 +489,7 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         let Some((at, entry)) = self.index.table.live_at(hash, self.place_of(at)) else {
             return Dropped::NotCurrent;
         };
-        if entry.copies > 1 {
+        if entry.copies > 1 || self.index.withheld_above.is_some() {
             let state = if entry.state == State::Value { State::StandIn } else { entry.state };
             self.set(hash, at, &Entry { state, ..entry });
             return Dropped::NeedsTombstone;
@@ -516,6 +525,9 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
     }
 
     fn settle(&mut self) -> Settled {
+        if self.index.withheld_above.is_some() {
+            return Settled::End;
+        }
         let end = self.index.settled.saturating_add(SETTLED_MAX).min(self.index.table.capacity());
         while let Some((at, _, next)) = self.index.table.next_within(self.index.settled, end) {
             self.index.settled = next;

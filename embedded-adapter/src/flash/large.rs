@@ -230,7 +230,8 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Looks for pieces that no value is made of, and removes one: what is left of values that were replaced, removed, or cut
     /// short. Returns whether there may be more. Without long values there is nothing to do. After a commit that failed and was
-    /// not done again nothing is removed before the next mount, which finds what it left.
+    /// not done again nothing is removed before the next mount, which finds what it left; nor is anything while records or segments
+    /// could not be read, since the head of a piece may be among them.
     ///
     /// # Errors
     /// [`PutError`].
@@ -241,7 +242,9 @@ impl<M: Medium> FlashTier<'_, M> {
         if self.index.pieces == 0 {
             self.has_orphans = false;
         }
-        if !self.has_orphans || self.failed_commits.in_doubt > 0 {
+        // The head of a piece may be among what could not be read.
+        let is_withheld = self.index.withheld_above.is_some();
+        if !self.has_orphans || self.failed_commits.in_doubt > 0 || is_withheld {
             return Ok(false);
         }
         for _ in 0..LOOKS_MAX {

@@ -99,7 +99,8 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Removes a key; tells whether it had a value.
     ///
-    /// A remove always fits, on a full medium too.
+    /// A remove always fits, on a full medium too. While records or segments could not be read that may hold any key, one of a
+    /// key that has no value is written too, since such a key may come back with them; that takes room, and a place for the key.
     ///
     /// # Errors
     /// As for [`put`](Self::put), with its bounds.
@@ -114,15 +115,25 @@ impl<M: Medium> FlashTier<'_, M> {
         let hash = key_hash(key);
         let found = self.find_readable(&hash)?;
         let Match { newest, is_certain } = found;
+        let withheld_above = self.index.withheld_above.unwrap_or(0);
+        let stone = Incoming { hash, kind: Kind::Tombstone, codec: RAW, key, value: &[], expires_s: None };
         if let Some(found) = &newest {
             self.check_same(found, key)?;
             // A value that could not be published may be found by a mount, and would outrank what hides the ones before it.
-            let is_newest = is_certain && found.version.sequence > self.tier.version_floor();
+            let is_newest = is_certain
+                && found.version.sequence > self.tier.version_floor()
+                && found.version.sequence >= withheld_above;
             let is_hidden = found.entry.state == State::Dead && found.kind == Kind::Value;
             if found.entry.state != State::Value && !is_hidden && is_newest {
                 return Ok(false);
             }
+        } else if is_certain && withheld_above == 0 {
+            return Ok(false);
         } else if is_certain {
+            // It may have a value among what could not be read.
+            self.check_keys(&hash)?;
+            self.check_capacity(self.charge(key, &[], None)?, None)?;
+            self.write(now, found, &stone)?;
             return Ok(false);
         } else {
             // The value may be there, damaged: a tombstone keeps older ones away.
@@ -130,7 +141,6 @@ impl<M: Medium> FlashTier<'_, M> {
         }
         let now_s = self.clock_s(now);
         let was_due = newest.and_then(|found| found.expires_s).is_some_and(|at| at <= now_s);
-        let stone = Incoming { hash, kind: Kind::Tombstone, codec: RAW, key, value: &[], expires_s: None };
         self.write(now, found, &stone)?;
         Ok(!was_due && newest.is_none_or(|found| found.entry.state == State::Value))
     }

@@ -173,9 +173,12 @@ impl Dir {
         }
         for partition in &content.parts {
             let medium = self.open_part(*partition, config)?;
-            if super::peek::peek(&*medium, &config.geometry)?.store.is_some() {
+            let seen = super::peek::peek(&*medium, &config.geometry)?;
+            if seen.store.is_some() {
                 return Err(missing());
             }
+            // It may hold data all the same.
+            seen.check_read(config.geometry.segment_count())?;
         }
         Ok(())
     }
@@ -190,7 +193,9 @@ impl Dir {
             // A file of another length may be ours with another capacity, or nobody's: either way it stays.
             return Err(OpenError::Geometry { expected_bytes, found_bytes });
         }
-        if !super::peek::peek(&medium, &config.geometry)?.is_ours {
+        let seen = super::peek::peek(&medium, &config.geometry)?;
+        if !seen.is_ours {
+            seen.check_read(config.geometry.segment_count())?;
             return Err(OpenError::Mount(coldpress_core::tier::MountError::Foreign));
         }
         Ok(Box::new(medium))

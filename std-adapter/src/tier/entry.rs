@@ -298,6 +298,12 @@ impl Entry {
         }
     }
 
+    /// Whether it is live on the medium only to keep other copies away, and there are none.
+    pub(crate) fn is_needless(&self) -> bool {
+        let keeps_away = |s: &Stored| s.is_live() && (s.kind() == Kind::Tombstone || s.is_stand_in());
+        self.copies == 1 && self.stored().is_some_and(keeps_away)
+    }
+
     /// The version that the next write of the key must lie above.
     pub(crate) fn newest_version(&self) -> Option<Version> {
         let pending = self.pending.as_ref();

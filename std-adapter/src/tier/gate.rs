@@ -42,6 +42,8 @@ pub(crate) enum Message {
     Cancel,
     /// The wall clock is right, however far it jumped.
     ConfirmClock,
+    /// The next `RebuildIndex` gives up what can't be read.
+    GiveUpUnread,
     /// Looks for something to do at every interval, or no longer.
     Background(Option<Background>),
     /// Shows the segments.

@@ -102,6 +102,18 @@ impl ColdTierHandle {
         Ok(())
     }
 
+    /// Gives up what can't be read: the next `RebuildIndex` frees segments too of which something still can't be read when it looks at
+    /// them, in each partition. Whatever that was is lost: a key that it held has an older value from then on, or none.
+    ///
+    /// Without this call such segments are kept, since a device that fails now may be read later, and their space is missing.
+    ///
+    /// # Errors
+    /// [`TierError`]; then nothing is given up.
+    pub fn give_up_unread(&self) -> Result<(), TierError> {
+        self.tell(|_| true, || Message::GiveUpUnread)?;
+        Ok(())
+    }
+
     /// Iterates over the keys, in no order. See [`Keys`] for what it sees of writes meanwhile.
     #[must_use]
     pub fn keys(&self) -> Keys {

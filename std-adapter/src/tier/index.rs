@@ -3,6 +3,7 @@
 //! Owned by the log worker. What clients read too is in the shell; what only the worker needs (the queue of what expires, samples of
 //! codecs, tombstones to settle after a mount) is here.
 
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::VecDeque;
 
@@ -15,7 +16,7 @@ use super::expiry::{Move, Queue};
 use super::identity::key_hash;
 use super::latency::LatencySum;
 use super::recoder::Recoder;
-use super::shell::Shell;
+use super::shell::{STRIPES, Shell};
 use crate::pool::{HotPools, PoolFigures};
 
 /// Entries looked at in one call of `due`.
@@ -42,6 +43,8 @@ pub(crate) struct Index {
     queue: Queue,
     /// Keys whose newest record was a tombstone when the mount found it.
     tombstones: Vec<KeyHash>,
+    /// Stripes of the shell not yet looked through for tombstones, once nothing is withheld any more.
+    unsettled: Range<usize>,
     /// Keys whose write failed and has to be appended again.
     pub(crate) unwritten: VecDeque<KeyHash>,
     recoder: Recoder,
@@ -91,6 +94,7 @@ impl Index {
             efficiency,
             queue: Queue::default(),
             tombstones: Vec::new(),
+            unsettled: 0..0,
             unwritten: VecDeque::new(),
             recoder: Recoder::new(value_bytes_max),
         }
@@ -137,7 +141,7 @@ impl Index {
 
     fn publish_fresh(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
         let published = self.place(hash, placed, false);
-        let (terms, at) = (self.terms, placed.location);
+        let (terms, at, is_withheld) = (self.terms, placed.location, self.is_withheld());
         let needless = self.mutate(hash, |entry| {
             if let Some(pending) = &mut entry.pending {
                 if pending.inflight == Some(at) {
@@ -148,7 +152,7 @@ impl Index {
                     pending.older_charge = pending.older_charge.saturating_sub(charge);
                 }
             }
-            let_go(entry)
+            let_go(entry, is_withheld)
         });
         match needless.flatten() {
             // Stale at birth: there is no other copy that this tombstone keeps away.
@@ -182,6 +186,11 @@ impl Index {
         published
     }
 
+    /// Whether copies may lie on the medium that are not counted.
+    fn is_withheld(&self) -> bool {
+        self.shell.withheld_above.load(Relaxed) > 0
+    }
+
     fn count_dropped(&self, expires_s: Option<u32>, clock: IndexClock) {
         let is_due = clock.idle_s.is_some() || expires_s.is_some_and(|at| at <= clock.now_s);
         let counts = &self.shell.counts;
@@ -198,14 +207,19 @@ fn wins(placed: &Placed, is_sealed: bool, old: &Stored) -> bool {
 }
 
 /// Lets a tombstone go that is the only copy of its key, or the record of a dropped value that stands in for one.
-fn let_go(entry: &mut Entry) -> Option<Released> {
-    if entry.copies != 1 {
+fn let_go(entry: &mut Entry, is_withheld: bool) -> Option<Released> {
+    if entry.copies != 1 || is_withheld {
         return None;
     }
     entry.stored_mut().filter(|stored| stored.kind() == Kind::Tombstone || stored.is_stand_in())?.release()
 }
 
 impl Host for Index {
+    fn withhold(&mut self, above: Option<u32>) {
+        self.shell.withheld_above.store(above.unwrap_or(0), Relaxed);
+        self.unsettled = if above.is_some() { 0..0 } else { 0..STRIPES };
+    }
+
     fn identify(&mut self, store: &Store) {
         self.store = Some(*store);
     }
@@ -249,7 +263,7 @@ impl Host for Index {
     }
 
     fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped {
-        let clock = self.clock;
+        let (clock, is_withheld) = (self.clock, self.is_withheld());
         let outcome = self.mutate(hash, |entry| {
             let copies = entry.copies;
             let Some(stored) = entry.stored_mut().filter(|s| s.is_live() && s.location() == at) else {
@@ -257,7 +271,7 @@ impl Host for Index {
             };
             let is_value = stored.kind() == Kind::Value && !stored.is_stand_in();
             let expires_s = is_value.then_some(stored.expires_s());
-            if copies > 1 {
+            if copies > 1 || is_withheld {
                 stored.set_stand_in();
                 return (Dropped::NeedsTombstone, expires_s);
             }
@@ -272,14 +286,14 @@ impl Host for Index {
     }
 
     fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
-        let clock = self.clock;
+        let (clock, is_withheld) = (self.clock, self.is_withheld());
         let outcome = self.mutate(hash, |entry| {
             entry.copies = entry.copies.saturating_sub(1);
             if entry.copies == 0 {
                 entry.forget();
                 return (None, Some(Self::requeue(clock, entry)));
             }
-            (let_go(entry), None)
+            (let_go(entry, is_withheld), None)
         });
         let (released, step) = outcome?;
         if let Some(step) = step {
@@ -297,10 +311,18 @@ impl Host for Index {
     }
 
     fn settle(&mut self) -> Settled {
+        if self.is_withheld() {
+            self.tombstones = Vec::new();
+            return Settled::End;
+        }
         while let Some(hash) = self.tombstones.pop() {
-            if let Some(released) = self.mutate(&hash, let_go).flatten() {
+            if let Some(released) = self.mutate(&hash, |entry| let_go(entry, false)).flatten() {
                 return Settled::Released(released);
             }
+        }
+        if let Some(stripe) = self.unsettled.next() {
+            self.tombstones = self.shell.needless(stripe);
+            return Settled::More;
         }
         self.tombstones = Vec::new();
         Settled::End

@@ -10,6 +10,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use coldpress_core::log::Store;
+use coldpress_core::tier::MountError;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
 use tracing::Span;
@@ -140,12 +141,19 @@ impl ColdTier {
         pools: PoolCoordinator,
         dir: Option<Dir>,
     ) -> Result<Self, OpenError> {
-        let mut store = None;
+        let (mut store, mut unread) = (None, 0);
         for medium in &media {
-            store = store.or(peek(medium.as_ref(), &config.geometry)?.store);
+            let seen = peek(medium.as_ref(), &config.geometry)?;
+            store = store.or(seen.store);
+            unread += seen.unread;
         }
         let store = match store {
             Some(store) => store,
+            // A new one would take the place of one that can't be read now.
+            None if unread > 0 => {
+                let segments = config.geometry.segment_count() * u32::from(config.settings.partitions);
+                return Err(OpenError::Mount(MountError::Unread { unread, segments }));
+            }
             None => new_store(config.settings.partitions)?,
         };
         let patience = config.settings.close_timeout;
@@ -296,7 +304,7 @@ impl Drop for ColdTier {
 /// Partitions that are being opened; dropping it gives them up.
 struct Starting<'a> {
     cache_id: &'a str,
-    parts: Vec<(Part, Receiver<Result<Mounted, coldpress_core::tier::MountError>>)>,
+    parts: Vec<(Part, Receiver<Result<Mounted, MountError>>)>,
     workers: Vec<JoinHandle<()>>,
     /// How long workers that are given up may take to end.
     patience: Duration,
@@ -360,7 +368,7 @@ impl Starting<'_> {
                 Err(RecvTimeoutError::Disconnected) => return Err(OpenError::Poisoned),
             };
             if (mounted.store.id, mounted.store.hash_key) != (store.id, store.hash_key) {
-                return Err(OpenError::Mount(coldpress_core::tier::MountError::OtherStore));
+                return Err(OpenError::Mount(MountError::OtherStore));
             }
         }
         Ok(())

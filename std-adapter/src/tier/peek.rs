@@ -5,7 +5,7 @@
 
 use coldpress_core::log::{Geometry, HASH_KEY_BYTES};
 use coldpress_core::log::{HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES, Marker, Store};
-use coldpress_core::tier::MountError;
+use coldpress_core::tier::{MountError, READ_TRIES};
 
 use super::error::OpenError;
 use crate::medium::Medium;
@@ -17,31 +17,53 @@ pub(super) struct Peek {
     pub(super) store: Option<Store>,
     /// Whether there is a marker or a header: it is ours.
     pub(super) is_ours: bool,
+    /// Segments of which something could not be read where a header could be.
+    pub(super) unread: u32,
 }
 
-/// Looks for a header. Bounds: at most three short reads a segment; it stops at the first header.
+impl Peek {
+    /// Refuses what could not be read: it tells neither that there is a store nor that there is none.
+    pub(super) fn check_read(&self, segments: u32) -> Result<(), OpenError> {
+        match self.unread {
+            0 => Ok(()),
+            unread => Err(OpenError::Mount(MountError::Unread { unread, segments })),
+        }
+    }
+}
+
+/// Looks for a header. Bounds: at most three short reads a segment, each made again where it fails; it stops at the first header.
 pub(super) fn peek(medium: &dyn Medium, geometry: &Geometry) -> Result<Peek, OpenError> {
-    let mut is_ours = false;
+    let (mut is_ours, mut unread) = (false, 0);
     let mut bytes = [0; HEADER_BYTES_KEYED as usize];
     for segment in 0..geometry.segment_count() {
         let base = u64::from(segment) * u64::from(geometry.segment_bytes());
         let mut marker = [0; MARKER_BYTES as usize];
-        // What can't be read is damage of that segment alone.
-        if medium.read_at(base, &mut marker).is_ok() {
+        let mut is_unread = false;
+        // What can't be read says nothing of the store.
+        if read(medium, base, &mut marker) {
             is_ours |= Marker::decode(&marker).is_some();
+        } else {
+            is_unread = true;
         }
         for at in [geometry.header_at(), geometry.second_header_at()] {
-            if medium.read_at(base + u64::from(at), &mut bytes).is_err() {
+            if !read(medium, base + u64::from(at), &mut bytes) {
+                is_unread = true;
                 continue;
             }
             match Header::decode(geometry, &bytes) {
-                Ok(header) => return Ok(Peek { store: Some(header.store), is_ours: true }),
+                Ok(header) => return Ok(Peek { store: Some(header.store), is_ours: true, unread: 0 }),
                 Err(HeaderError::Invalid) => {}
                 Err(error) => return Err(OpenError::Mount(MountError::Header(error))),
             }
         }
+        unread += u32::from(is_unread);
     }
-    Ok(Peek { store: None, is_ours })
+    Ok(Peek { store: None, is_ours, unread })
+}
+
+/// Reads, as often as a mount does.
+fn read(medium: &dyn Medium, offset: u64, bytes: &mut [u8]) -> bool {
+    (0..READ_TRIES).any(|_| medium.read_at(offset, bytes).is_ok())
 }
 
 /// Draws a new store.

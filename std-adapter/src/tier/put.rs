@@ -378,13 +378,17 @@ impl Part {
         let now_s = open.now_s(self);
         let touched_s = now_s.saturating_sub(self.shell.opened_s.load(Relaxed));
         let is_put = write.is_put;
-        let claim = write.pending.as_ref().filter(|_| is_put).map(|pending| self.claim(open, pending));
+        let withheld_above = self.shell.withheld_above.load(Relaxed);
+        // A tombstone of a key that has no value takes room that nobody was charged for.
+        let is_charged =
+            is_put || withheld_above > 0 && self.shell.view(&write.hash, Entry::is_value) != Some(true);
+        let claim = write.pending.as_ref().filter(|_| is_charged).map(|pending| self.claim(open, pending));
         let change = |entry: &mut Entry| {
             let is_seen = is_put || self.is_current(&open.limits, entry, now_s);
             let effect = if is_seen { Effect::Changed } else { Effect::None };
             entry.written(touched_s);
             let had_stored = entry.stored().is_some();
-            ((publish(entry, &mut write.pending), effect), had_stored)
+            ((publish(entry, &mut write.pending, withheld_above), effect), had_stored)
         };
         let (terms, hash) = (&open.terms, &write.hash);
         let published = match claim {
@@ -470,14 +474,23 @@ enum Publish {
     Forgotten,
 }
 
-fn publish(entry: &mut Entry, write: &mut Option<Pending>) -> Publish {
+/// Puts a write over an entry. Where copies may lie on the medium that are not counted (`withheld_above`), a key of which nothing is
+/// known may still have a value: a remove of it is written, unless one that outranks them was.
+fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_above: u32) -> Publish {
     let is_remove = write.as_ref().is_some_and(|pending| pending.kind == Kind::Tombstone);
-    if is_remove && !entry.is_value() {
+    let is_sure = withheld_above == 0
+        || entry.pending.is_some()
+        || entry.stored().is_some_and(|s| s.is_live() && s.version().sequence >= withheld_above);
+    if is_remove && !entry.is_value() && is_sure {
         return if entry.is_vacant() { Publish::Nothing } else { Publish::Removed };
     }
     let Some(new) = write.take() else { return Publish::Nothing };
     entry.overlay(new);
-    if is_remove && entry.copies == 0 && entry.pending.as_ref().is_some_and(|p| p.before.is_none()) {
+    if is_remove
+        && withheld_above == 0
+        && entry.copies == 0
+        && entry.pending.as_ref().is_some_and(|p| p.before.is_none())
+    {
         entry.pending = None;
         return Publish::Forgotten;
     }

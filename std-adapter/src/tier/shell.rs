@@ -145,6 +145,9 @@ pub(crate) struct Shell {
     pub(crate) clock: LogClock,
     /// Segments kept as they are because of damage.
     pub(crate) quarantined: AtomicU32,
+    /// Where copies may lie on the medium that the index does not count: the sequence from which on what is written outranks them;
+    /// else 0.
+    pub(crate) withheld_above: AtomicU32,
     /// Bytes that clients wait for.
     pub(crate) evict_bytes: AtomicU64,
     /// When the worker has to be over, in milliseconds: from then on it takes no step, as others may have the medium soon.
@@ -189,6 +192,7 @@ impl Shell {
         self.opened_s.store(0, Relaxed);
         self.clock.post(0, None);
         self.quarantined.store(0, Relaxed);
+        self.withheld_above.store(0, Relaxed);
         self.evict_bytes.store(0, Relaxed);
         self.ends_ms.store(u64::MAX, Relaxed);
     }
@@ -212,6 +216,7 @@ impl Shell {
             opened_s: AtomicU32::new(0),
             clock: LogClock::default(),
             quarantined: AtomicU32::new(0),
+            withheld_above: AtomicU32::new(0),
             evict_bytes: AtomicU64::new(0),
             ends_ms: AtomicU64::new(u64::MAX),
         }
@@ -317,6 +322,12 @@ impl Shell {
     pub(crate) fn hashes(&self, stripe: usize) -> Vec<KeyHash> {
         let Some(stripe) = self.stripes.get(stripe) else { return Vec::new() };
         stripe.map.iter().filter(|entry| entry.is_value()).map(|entry| *entry.key()).collect()
+    }
+
+    /// The hashes of the keys in one stripe whose newest record keeps nothing away, as far as copies are counted.
+    pub(crate) fn needless(&self, stripe: usize) -> Vec<KeyHash> {
+        let Some(stripe) = self.stripes.get(stripe) else { return Vec::new() };
+        stripe.map.iter().filter(|entry| entry.is_needless()).map(|entry| *entry.key()).collect()
     }
 
     /// Adds up all entries anew. Bounds: looks at every key.

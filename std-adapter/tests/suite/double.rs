@@ -15,6 +15,8 @@ pub(crate) struct Double {
     /// A sync that fails loses what was written since the last good one, as a system does that lets the pages go.
     pub(crate) failed_sync_loses: AtomicBool,
     unsynced: Mutex<Vec<(usize, usize)>>,
+    /// Where reads fail for a while: from, to, in bytes; and how many more reads succeed first.
+    pub(crate) unread: Mutex<(core::ops::Range<u64>, u32)>,
     pub(crate) is_full: AtomicBool,
     pub(crate) panics_on_write: AtomicBool,
     pub(crate) panics_on_sync: AtomicBool,
@@ -58,6 +60,14 @@ fn strikes(count: &AtomicU32) -> bool {
 
 impl Medium for &'static Double {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        let (range, left) = &mut *self.unread.lock().unwrap();
+        if range.contains(&offset) {
+            match left.checked_sub(1) {
+                Some(fewer) => *left = fewer,
+                // What a file says of a device that is gone for a moment.
+                None => return Err(MediumError::Unreadable),
+            }
+        }
         let at = usize::try_from(offset).unwrap();
         let bytes = self.bytes.lock().unwrap();
         buffer.copy_from_slice(bytes.get(at..at + buffer.len()).ok_or(MediumError::Unreadable)?);

@@ -17,3 +17,4 @@ mod registry;
 mod second_process;
 mod slow;
 mod threads;
+mod unread;

@@ -1,5 +1,6 @@
 //! What goes wrong on a medium, by the number of the operation.
 
+use core::ops::Range;
 use std::collections::BTreeMap;
 
 use coldpress_core::tier::MediumError;
@@ -33,11 +34,41 @@ impl Effect {
     }
 }
 
+/// A part of the medium that can't be read for a while. Nothing is wrong with its bytes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Outage {
+    /// The segments.
+    pub segments: Range<u32>,
+    /// The bytes of each.
+    pub bytes: Range<u32>,
+    /// The reads, by their number, between which it lasts.
+    pub reads: Range<u64>,
+    /// What is reported.
+    pub error: MediumError,
+}
+
+impl Outage {
+    /// All of some segments, until further notice.
+    #[must_use]
+    pub const fn of(segments: Range<u32>) -> Self {
+        Self { segments, bytes: 0..u32::MAX, reads: 0..u64::MAX, error: MediumError::Unreadable }
+    }
+
+    fn covers(&self, read: u64, segment: u32, bytes: &Range<u32>) -> bool {
+        self.reads.contains(&read)
+            && self.segments.contains(&segment)
+            && bytes.start < self.bytes.end
+            && self.bytes.start < bytes.end
+    }
+}
+
 /// Which operations fail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults {
     single: BTreeMap<u64, Effect>,
     lasting: Option<(u64, u64, Effect)>,
+    /// What can't be read for a while.
+    pub outage: Option<Outage>,
     /// Whether every erase fails.
     pub refuses_erases: bool,
     /// The next so many syncs fail.
@@ -58,6 +89,10 @@ impl Faults {
     /// Plans nothing more.
     pub fn clear(&mut self) {
         *self = Self::default();
+    }
+
+    pub(super) fn away(&self, read: u64, segment: u32, bytes: &Range<u32>) -> Option<MediumError> {
+        self.outage.as_ref().filter(|outage| outage.covers(read, segment, bytes)).map(|outage| outage.error)
     }
 
     pub(super) fn strike(&mut self, number: u64) -> Option<Effect> {

@@ -75,6 +75,8 @@ pub struct ModelHost {
     pub advises: bool,
     told: Vec<Told>,
     asked: Asked,
+    /// Whether copies may be on the medium that are not counted.
+    is_withheld: bool,
     pub(super) tallied: Tallied,
 }
 
@@ -91,6 +93,7 @@ impl Default for ModelHost {
             advises: false,
             told: Vec::new(),
             asked: Asked::default(),
+            is_withheld: false,
             tallied: Tallied::default(),
         }
     }
@@ -152,10 +155,10 @@ impl ModelHost {
     }
 
     /// Lets a tombstone go that nothing needs: it is the only copy of its key.
-    fn let_go(entry: &mut Entry) -> Option<Released> {
+    fn let_go(entry: &mut Entry, is_withheld: bool) -> Option<Released> {
         let newest = &mut entry.newest;
         let needless = newest.is_live && newest.placed.kind == Kind::Tombstone && entry.copies == 1;
-        if !needless {
+        if !needless || is_withheld {
             return None;
         }
         newest.is_live = false;
@@ -177,6 +180,11 @@ fn wins(new: &Newest, old: &Newest) -> bool {
 }
 
 impl Host for ModelHost {
+    fn withhold(&mut self, above: Option<u32>) {
+        assert!(above.is_some() || self.is_withheld, "nothing was withheld");
+        self.is_withheld = above.is_some();
+    }
+
     fn identify(&mut self, store: &Store) {
         assert!(self.store.is_none(), "identify is called once");
         self.store = Some(*store);
@@ -206,7 +214,9 @@ impl Host for ModelHost {
             self.told.push(Told::Written(*hash, placed.location));
             let published = self.place(hash, placed, false);
             // Needless from the start: there is nothing that it keeps away.
-            let needless = self.entries.get_mut(hash).and_then(Self::let_go).is_some();
+            let is_withheld = self.is_withheld;
+            let entry = self.entries.get_mut(hash);
+            let needless = entry.and_then(|entry| Self::let_go(entry, is_withheld)).is_some();
             return if needless { Published::Stale } else { published };
         };
         let entry = self.entries.get_mut(hash).expect("copies: a relocated record has a source");
@@ -257,7 +267,7 @@ impl Host for ModelHost {
         }
         let expired = newest.placed.expires_s.is_some_and(|at| at <= self.now_s);
         self.tallied.expired += u32::from(expired);
-        if entry.copies > 1 {
+        if entry.copies > 1 || self.is_withheld {
             return Dropped::NeedsTombstone;
         }
         if newest.placed.kind == Kind::Value && !expired {
@@ -270,6 +280,7 @@ impl Host for ModelHost {
 
     fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
         self.asked.gone += 1;
+        let is_withheld = self.is_withheld;
         let entry = self.entries.get_mut(hash).expect("copies: gone below zero (rule 6)");
         entry.copies -= 1;
         if entry.copies == 0 {
@@ -277,7 +288,7 @@ impl Host for ModelHost {
             self.entries.remove(hash);
             return None;
         }
-        Self::let_go(entry)
+        Self::let_go(entry, is_withheld)
     }
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
@@ -287,7 +298,9 @@ impl Host for ModelHost {
 
     fn settle(&mut self) -> Settled {
         self.asked.settled += 1;
-        self.entries.values_mut().find_map(Self::let_go).map_or(Settled::End, Settled::Released)
+        let is_withheld = self.is_withheld;
+        let found = self.entries.values_mut().find_map(|entry| Self::let_go(entry, is_withheld));
+        found.map_or(Settled::End, Settled::Released)
     }
 
     fn due(&mut self, now_s: u32) -> Look {

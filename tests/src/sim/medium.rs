@@ -173,6 +173,10 @@ impl Medium {
         if let Some(effect) = self.begin() {
             return Err(effect.error);
         }
+        let range = offset..offset + u32::try_from(out.len()).unwrap_or(u32::MAX);
+        if let Some(error) = self.faults.away(self.counts.reads - 1, segment, &range) {
+            return Err(error);
+        }
         self.peek(segment, offset, out)
     }
 

@@ -31,7 +31,7 @@ pub use choice::{Chooser, Schedules};
 pub use cut::{Fate, SECTOR_BYTES};
 pub use exhaust::{STRIDE, Tried, cut_everywhere, cut_twice, in_case, offset, order_everywhere};
 pub use failures::{fail_everywhere, fail_in_pairs, fail_mount_everywhere};
-pub use fault::{Effect, Faults};
+pub use fault::{Effect, Faults, Outage};
 pub use host::{Entry, ModelHost, Newest, Told, hash_of};
 pub use lives::{Event, Lived};
 pub use medium::{Change, Counts, Medium, Op, SyncPoint};

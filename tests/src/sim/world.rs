@@ -498,9 +498,10 @@ impl<'m> World<'m> {
             if segment.sequence > 0 && segment.state() != coldpress_core::log::SegmentState::Free {
                 let _ = writeln!(
                     out,
-                    "{index:3} {:?} #{} stream {} used {} live {} in {} footer {} suspect {} damaged {} counted {}",
+                    "{index:3} {:?} #{} unread {} stream {} used {} live {} in {} footer {} suspect {} damaged {} counted {}",
                     segment.state(),
                     segment.sequence,
+                    segment.is_unread(),
                     segment.stream(),
                     segment.used_bytes(),
                     segment.live_bytes(),

@@ -359,6 +359,7 @@ impl<'m> Worker<'m> {
             Message::Schedule { .. }
             | Message::Cancel
             | Message::ConfirmClock
+            | Message::GiveUpUnread
             | Message::Background(_)
             | Message::Segments(_) => {
                 self.shell.asked.fetch_sub(1, Relaxed);
@@ -378,6 +379,7 @@ impl<'m> Worker<'m> {
             }
             Message::Cancel => self.tier.cancel(),
             Message::ConfirmClock => self.tier.confirm_clock(),
+            Message::GiveUpUnread => self.tier.give_up_unread(),
             Message::Background(background) => self.background = background.map(Rota::new),
             Message::Segments(reply) => {
                 let segment_bytes = self.terms.geometry.segment_bytes();

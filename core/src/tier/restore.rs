@@ -1,0 +1,262 @@
+//! A second look at a segment that a mount could not read, or not all of: what is whole in it comes back, and it can be freed.
+//!
+//! ```text
+//!  Idle ─1─► Head ─2─► Records ─3─► Idle
+//!              └─4─► Guessing ─5─┘
+//! ```
+//! 1 `begin`: a segment in quarantine, or, to Records, one of which records were unread; 2 a copy of its header is there; 3 all of
+//! it was gone through; 4 neither copy is whole, and all was read; 5 the first record tells the sequence, which no header does.
+//!
+//! A copy that comes back loses against every newer one: all that outranks it was kept while it was away (rule 6), and what was
+//! written since has a higher sequence. It is not counted as a copy, so the segment is not counted down when it is freed. Bytes
+//! that can't be read permit nothing, unless told to give them up.
+
+use super::head::{Head, HeadReader, HeadStep};
+use super::log::{LANE_SCAN, Log};
+use super::scanner::{Scan, Scanner};
+use super::{Host, MediumError, Poll};
+use crate::log::{Flag, Location, Marker, SegmentState, read_record};
+
+/// Sequences tried in one poll; each takes a checksum over one record.
+const GUESSES_PER_POLL: u32 = 16;
+/// Sequences tried in all.
+const GUESSES_MAX: u32 = 1 << 16;
+
+#[derive(Debug, Clone, Copy, Default)]
+enum State {
+    #[default]
+    Idle,
+    Head(HeadReader),
+    /// Trying one sequence after the other on the first record.
+    Guessing {
+        next: u32,
+        end: u32,
+    },
+    Records(Scanner),
+}
+
+/// What a second look came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Outcome {
+    /// Its records are known to the index: it can be cleaned like any other.
+    Known,
+    /// Nothing that counts is in it, or nothing that could be told: it is on its way to be free.
+    Freeing,
+    /// Something of it still can't be read: it stays as it is.
+    Kept,
+}
+
+/// What came of a look, counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Restored {
+    pub(super) records: u32,
+    pub(super) rescued_records: u32,
+    pub(super) damaged_records: u32,
+}
+
+pub(super) enum RestoreStep {
+    Stay(Poll),
+    Done(Outcome),
+}
+
+/// The engine that takes the second look.
+#[derive(Debug, Default)]
+pub(super) struct Restore {
+    state: State,
+    pub(super) segment: u32,
+    pub(super) restored: Restored,
+    /// Whether bytes that still can't be read are given up.
+    gives_up: bool,
+    /// Whether some could not be read again.
+    is_unread: bool,
+    /// Bytes of records that it was known to hold.
+    used_bytes: u32,
+}
+
+impl Restore {
+    pub(super) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    /// Begins a look. The scan lane must be free; it is taken.
+    pub(super) fn begin(&mut self, log: &mut Log<'_>, segment: u32, gives_up: bool) {
+        let used_bytes = log.segments.get(segment as usize).map_or(0, |s| s.used_bytes());
+        *self = Self { segment, gives_up, used_bytes, ..Self::default() };
+        log.scan.taken = true;
+        log.scan.result = None;
+        self.state = if log.state_of(segment) == SegmentState::Quarantined {
+            State::Head(HeadReader::new(segment))
+        } else {
+            self.scan(log)
+        };
+    }
+
+    /// Takes a step. Bounds: `step_records` records, or so many guesses, or one action.
+    pub(super) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> RestoreStep {
+        if log.scan.ticket.is_some() {
+            return RestoreStep::Stay(Poll::Idle);
+        }
+        if let Some(action) = log.read_again() {
+            return RestoreStep::Stay(Poll::Do(action));
+        }
+        match self.state {
+            State::Idle => RestoreStep::Done(Outcome::Kept),
+            State::Head(reader) => self.head(log, reader),
+            State::Guessing { next, end } => self.guess(log, next, end),
+            State::Records(scanner) => self.records(log, host, scanner),
+        }
+    }
+
+    fn end(&mut self, log: &mut Log<'_>, outcome: Outcome) -> RestoreStep {
+        log.scan.taken = false;
+        self.state = State::Idle;
+        if outcome == Outcome::Freeing
+            && let Some(segment) = log.set_state(self.segment, SegmentState::Freeing)
+        {
+            segment.set(Flag::Counted, false);
+            segment.set(Flag::Damaged, false);
+            segment.set_unread(false);
+            segment.set_mark(0);
+        }
+        RestoreStep::Done(outcome)
+    }
+
+    fn head(&mut self, log: &mut Log<'_>, mut reader: HeadReader) -> RestoreStep {
+        let head = match reader.poll(log) {
+            HeadStep::Read(action) => {
+                self.state = State::Head(reader);
+                return RestoreStep::Stay(Poll::Do(action));
+            }
+            HeadStep::Done(head) => head,
+        };
+        if let Some(header) = head.header {
+            if header.store != log.store {
+                return self.end(log, Outcome::Kept);
+            }
+            self.adopt(log, header.sequence, head.marker);
+            if let Some(segment) = log.segment(self.segment) {
+                segment.set_stream(header.stream);
+            }
+            return RestoreStep::Stay(Poll::Again);
+        }
+        if head.error.is_some() {
+            return self.end(log, Outcome::Kept);
+        }
+        if head.is_torn(log.config.trusts_blank) || head.is_unreadable && self.gives_up {
+            return self.end(log, Outcome::Freeing);
+        }
+        if head.is_unreadable {
+            return self.end(log, Outcome::Kept);
+        }
+        self.begin_guessing(log, &head)
+    }
+
+    /// All was read, and no copy of the header is whole. What had been issued when the marker was written is below the sequence.
+    fn begin_guessing(&mut self, log: &mut Log<'_>, head: &Head) -> RestoreStep {
+        let end = log.sequence_next;
+        let next = match head.marker {
+            Some(marker) => marker.sequence_issued.saturating_add(1),
+            None => end.saturating_sub(GUESSES_MAX).max(1),
+        };
+        let at = log.geometry.records_at();
+        let bytes = log.geometry.trailer_at() - at;
+        self.state = State::Guessing { next, end: end.min(next.saturating_add(GUESSES_MAX)) };
+        RestoreStep::Stay(Poll::Do(log.read(LANE_SCAN, self.segment, at, bytes)))
+    }
+
+    fn guess(&mut self, log: &mut Log<'_>, next: u32, end: u32) -> RestoreStep {
+        if matches!(log.scan.result, Some(Err(_))) {
+            log.scan.result = None;
+            return self.end(log, Outcome::Kept);
+        }
+        let last = end.min(next.saturating_add(GUESSES_PER_POLL));
+        let offset = log.geometry.records_at();
+        let is_it = |sequence: &u32| {
+            let at = Location { segment: self.segment, offset, sequence: *sequence };
+            read_record(&log.geometry, log.seed, at, log.scan.filled()).is_ok()
+        };
+        let found = (next..last).find(is_it);
+        if let Some(sequence) =
+            found.filter(|sequence| !log.segments.iter().any(|s| s.sequence == *sequence && s.is_counted()))
+        {
+            log.scan.result = None;
+            self.adopt(log, sequence, None);
+            return RestoreStep::Stay(Poll::Again);
+        }
+        if last >= end {
+            log.scan.result = None;
+            // Nothing can tell any more what was in it.
+            return self.end(log, Outcome::Freeing);
+        }
+        self.state = State::Guessing { next: last, end };
+        RestoreStep::Stay(Poll::Again)
+    }
+
+    /// It is known which life of the segment this is.
+    fn adopt(&mut self, log: &mut Log<'_>, sequence: u32, marker: Option<Marker>) {
+        if let Some(segment) = log.set_state(self.segment, SegmentState::Sealed) {
+            segment.sequence = sequence;
+            segment.erases = marker.map_or(segment.erases, |marker| marker.erases);
+            segment.set(Flag::Counted, false);
+        }
+        self.state = self.scan(log);
+    }
+
+    /// Goes through its records from the first on; where they end is found anew.
+    fn scan(&self, log: &mut Log<'_>) -> State {
+        if let Some(segment) = log.segment(self.segment) {
+            segment.set_used_bytes(0);
+        }
+        State::Records(Scanner::footer(log, self.segment))
+    }
+
+    fn records<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> RestoreStep {
+        let mut bytes_left = log.scan.buffer.len();
+        for _ in 0..log.config.step_records {
+            if bytes_left < log.config.record_bytes_max as usize && bytes_left < log.scan.buffer.len() {
+                break;
+            }
+            let step = match log.scan.result.take() {
+                Some(Err(error)) => {
+                    self.is_unread |= error != MediumError::Unreadable || log.config.trusts_blank;
+                    scanner.unreadable(log)
+                }
+                _ => scanner.next(log, host),
+            };
+            match step {
+                Scan::Read { offset, bytes } => {
+                    self.state = State::Records(scanner);
+                    return RestoreStep::Stay(Poll::Do(log.read_for(&scanner, offset, bytes)));
+                }
+                Scan::Item(found) if found.kind.is_keyed() => {
+                    self.restored.records += 1;
+                    bytes_left = bytes_left.saturating_sub(found.record_bytes as usize);
+                    let placed = found.placed();
+                    if let Some(published) = host.reconcile(&found.hash, &placed) {
+                        self.restored.rescued_records += 1;
+                        log.counters.rescued_records += 1;
+                        log.account(&placed, published);
+                    }
+                }
+                Scan::Item(_) | Scan::Again => {}
+                Scan::Damage { .. } => self.restored.damaged_records += 1,
+                Scan::End { records_end } => return self.end_records(log, &scanner, records_end),
+            }
+        }
+        self.state = State::Records(scanner);
+        RestoreStep::Stay(Poll::Again)
+    }
+
+    fn end_records(&mut self, log: &mut Log<'_>, scanner: &Scanner, records_end: u32) -> RestoreStep {
+        let is_kept = (self.is_unread || scanner.is_given_up) && !self.gives_up;
+        let used = records_end.saturating_sub(log.geometry.records_at());
+        let has_footers = log.config.has_footers;
+        if let Some(segment) = log.segment(self.segment) {
+            segment.set_used_bytes(used.max(self.used_bytes));
+            segment.set(Flag::Footer, scanner.has_footer);
+            segment.set_unread(is_kept);
+            segment.set(Flag::Damaged, is_kept && has_footers);
+        }
+        self.end(log, if is_kept { Outcome::Kept } else { Outcome::Known })
+    }
+}

@@ -1,0 +1,168 @@
+//! Flash that can't be read for a while: nothing is lost, nothing old comes back, and a blank store is never made of it.
+
+mod ram;
+
+use core::cell::Cell;
+
+use coldpress_core::compaction::CompactionTask;
+use coldpress_core::tier::{MediumError, MountError, Now};
+use coldpress_embedded::flash::{
+    FlashConfig, FlashMemory, FlashMountError, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
+};
+use ram::Ram;
+
+const SEGMENTS: usize = 16;
+const SECTOR: u32 = 512;
+const KEYS: u32 = 30;
+type Memory = FlashMemory<SEGMENTS, { buckets_for(80) }, 96>;
+type Tier<'m, 'f> = FlashTier<'m, Away<'f>>;
+
+/// A medium of which a part is away.
+struct Away<'f> {
+    flash: NorMedium<Ram<4, 512>>,
+    /// From, to, in bytes.
+    unread: &'f Cell<(u32, u32)>,
+}
+
+impl Medium for Away<'_> {
+    fn write_unit_bytes(&self) -> u32 {
+        4
+    }
+    fn erase_unit_bytes(&self) -> u32 {
+        SECTOR
+    }
+    fn medium_bytes(&self) -> u64 {
+        self.flash.medium_bytes()
+    }
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+        let (from, to) = self.unread.get();
+        if at < to && at + u32::try_from(bytes.len()).unwrap() > from {
+            return Err(MediumError::Unreadable);
+        }
+        self.flash.read(at, bytes)
+    }
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.flash.write(at, bytes)
+    }
+    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+        self.flash.erase(at, bytes)
+    }
+}
+
+const NOW: Now = Now { monotonic_ms: 1, wall_s: 50 };
+
+fn value(key: u32, round: u32) -> [u8; 24] {
+    let [a, b, ..] = (key * 100 + round).to_le_bytes();
+    let mut value = [a; 24];
+    value[0] = b;
+    value
+}
+
+fn until_taken<T>(
+    tier: &mut Tier<'_, '_>,
+    mut call: impl FnMut(&mut Tier<'_, '_>) -> Result<T, PutError>,
+) -> T {
+    for _ in 0..2_000 {
+        match call(tier) {
+            Err(PutError::NeedsCompaction | PutError::Busy) => drop(tier.poll(NOW, 8)),
+            result => return result.unwrap(),
+        }
+    }
+    panic!("put off for ever: {:?}", tier.figures());
+}
+
+fn put(tier: &mut Tier<'_, '_>, key: u32, round: u32) {
+    until_taken(tier, |tier| tier.put(NOW, &key.to_le_bytes(), &value(key, round)));
+}
+
+fn run(tier: &mut Tier<'_, '_>, task: CompactionTask) -> coldpress_core::compaction::Report {
+    while tier.take_report().is_some() {}
+    tier.schedule(task).unwrap();
+    for _ in 0..2_000 {
+        let _ = tier.poll(NOW, 8);
+        if let Some(report) = tier.take_report() {
+            return report;
+        }
+    }
+    panic!("no report: {:?}", tier.figures());
+}
+
+fn built<'m, 'f>(memory: &'m mut Memory, flash: Ram<4, 512>, unread: &'f Cell<(u32, u32)>) -> Tier<'m, 'f> {
+    let medium = Away { flash: NorMedium::new(flash), unread };
+    FlashTier::new(FlashConfig::new(SECTOR, 1), memory, medium).unwrap()
+}
+
+/// A device whose segments have had several lives.
+fn lived() -> Ram<4, 512> {
+    let (mut memory, unread) = (Memory::new(), Cell::new((0, 0)));
+    let mut tier = built(&mut memory, Ram::new(SEGMENTS), &unread);
+    tier.mount(NOW).unwrap();
+    for round in 0..20 {
+        for key in 0..KEYS {
+            put(&mut tier, key, round);
+        }
+    }
+    tier.into_medium().flash.into_flash()
+}
+
+fn all_read(tier: &mut Tier<'_, '_>, from: u32, what: &str) {
+    for key in from..KEYS {
+        let mut out = [0; 96];
+        let found = tier.get(NOW, &key.to_le_bytes(), &mut out).unwrap();
+        assert_eq!(found, Some(&value(key, 19)[..]), "key {key} {what}");
+    }
+}
+
+#[test]
+fn mount_of_unreadable_flash_fails_and_the_next_finds_all() {
+    let (flash, unread) = (lived(), Cell::new((0, u32::MAX)));
+    let (mut memory, segments) = (Memory::new(), SEGMENTS as u32);
+    let mut tier = built(&mut memory, flash, &unread);
+    let refused = FlashMountError::Mount(MountError::Unread { unread: segments, segments });
+    assert_eq!(tier.mount(NOW).map(|report| report.is_new), Err(refused));
+    let flash = tier.into_medium().flash.into_flash();
+    unread.set((0, 0));
+    let mut memory = Memory::new();
+    let mut tier = built(&mut memory, flash, &unread);
+    tier.mount(NOW).unwrap();
+    all_read(&mut tier, 0, "after a mount that could read nothing");
+}
+
+#[test]
+fn sector_unreadable_during_one_mount_loses_nothing() {
+    let flash = lived();
+    for sector in 0..SEGMENTS as u32 {
+        for gives_back in [false, true] {
+            let unread = Cell::new((sector * SECTOR, (sector + 1) * SECTOR));
+            let mut memory = Memory::new();
+            let mut tier = built(&mut memory, flash.clone(), &unread);
+            let report = tier.mount(NOW).unwrap();
+            assert_eq!(report.quarantined_segments, 1);
+            // Key 0 may lie there; key 99 was never put.
+            let removes = [0u32, 99];
+            for key in removes {
+                until_taken(&mut tier, |tier| tier.remove(NOW, &key.to_le_bytes()).map(drop));
+            }
+            for round in 0..2 {
+                for key in 40..44 {
+                    put(&mut tier, key, round);
+                }
+            }
+            unread.set((0, 0));
+            if gives_back {
+                let report = run(&mut tier, CompactionTask::RebuildIndex);
+                assert!(report.reread_segments <= 1, "{report:?}");
+                all_read(&mut tier, 1, &format!("sector {sector} was given back"));
+                assert_eq!(tier.figures().quarantined_segments, 0);
+            }
+            let flash = tier.into_medium().flash.into_flash();
+            let mut memory = Memory::new();
+            let mut tier = built(&mut memory, flash, &unread);
+            tier.mount(NOW).unwrap();
+            all_read(&mut tier, 1, &format!("sector {sector} was unreadable"));
+            for key in removes {
+                assert_eq!(tier.get(NOW, &key.to_le_bytes(), &mut [0; 96]), Ok(None), "key {key} came back");
+            }
+        }
+    }
+}

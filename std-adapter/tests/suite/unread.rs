@@ -1,0 +1,94 @@
+//! A medium that can't be read for a while: nothing is taken for lost, or for anything else, that could not be read.
+
+use coldpress_std::compaction::Report;
+use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, MountError, OpenError};
+
+use crate::common::{PATIENCE, SYNCED, open_on, pools, small, value};
+use crate::double::Double;
+
+const KEYS: u32 = 600;
+
+/// A tier whose segments have had several lives, closed.
+fn lived(config: &ColdTierConfig) -> &'static Double {
+    let (_manager, pools) = pools();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, config, &pools);
+    for round in 0..4u32 {
+        for key in 0..KEYS {
+            tier.put(&key.to_le_bytes(), &value(key, round, 900)).unwrap();
+        }
+        tier.flush().unwrap();
+        run(&tier, CompactionTask::CompactData);
+    }
+    tier.put_with(b"last", b"v", SYNCED).unwrap();
+    tier.close().unwrap();
+    double
+}
+
+fn run(tier: &ColdTier, task: CompactionTask) -> Report {
+    tier.compaction().run_compaction(task, PATIENCE).unwrap()
+}
+
+fn all_read(tier: &ColdTier, what: &str) {
+    for key in 0..KEYS {
+        let found = tier.get(&key.to_le_bytes());
+        assert!(found == Ok(Some(value(key, 3, 900))), "key {key} {what}");
+    }
+}
+
+#[test]
+fn medium_unreadable_after_any_read_fails_the_open() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let double = lived(&config);
+    let mut failed = 0;
+    for reads in [0, 1, 2, 3, 4, 5, 8, 16, 40, 80, 120] {
+        *double.unread.lock().unwrap() = (0..u64::MAX, reads);
+        let media = vec![Box::new(double) as Box<dyn coldpress_std::medium::Medium>];
+        match ColdTier::open_on(media, config.clone(), pools.clone()) {
+            Ok(tier) => drop(tier),
+            Err(error) => {
+                failed += 1;
+                let is_told =
+                    matches!(error, OpenError::Mount(MountError::Unread { .. } | MountError::Medium(_)));
+                assert!(is_told, "after {reads} reads: {error}");
+            }
+        }
+        *double.unread.lock().unwrap() = (0..0, 0);
+        all_read(&open_on(&double, &config, &pools), &format!("after {reads} reads"));
+    }
+    assert!(failed > 4, "{failed}");
+}
+
+#[test]
+fn segment_unreadable_during_one_open_loses_nothing() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let first = lived(&config);
+    let segment_bytes = u64::from(config.segment_bytes());
+    for segment in 0..config.capacity_bytes() / segment_bytes {
+        let double = first.cut();
+        let at = segment * segment_bytes;
+        *double.unread.lock().unwrap() = (at..at + segment_bytes, 0);
+        let tier = open_on(&double, &config, &pools);
+        tier.put_with(b"more", b"v", SYNCED).unwrap();
+        // A key that may lie there, and one that never was: neither comes back.
+        tier.remove_with(&0u32.to_le_bytes(), coldpress_std::Durability::Synced).unwrap();
+        assert!(!tier.remove(b"never").unwrap());
+        run(&tier, CompactionTask::CompactData);
+        *double.unread.lock().unwrap() = (0..0, 0);
+        let is_kept = tier.figures().quarantined_segments == 1;
+        let report = run(&tier, CompactionTask::RebuildIndex);
+        assert_eq!(report.reread_segments, u32::from(is_kept), "{report:?}");
+        let check = |tier: &ColdTier, when: &str| {
+            for key in 1..KEYS {
+                let found = tier.get(&key.to_le_bytes());
+                assert!(found == Ok(Some(value(key, 3, 900))), "key {key}, segment {segment}, {when}");
+            }
+            assert_eq!(tier.get(&0u32.to_le_bytes()), Ok(None), "segment {segment}, {when}");
+        };
+        check(&tier, "given back");
+        tier.close().unwrap();
+        check(&open_on(&double, &config, &pools), "opened again");
+    }
+}
