@@ -82,6 +82,8 @@ pub(super) struct Log<'m> {
     pub(super) is_withholding: bool,
     /// Whether the host is asked for the tombstones that nothing needs, since that ended.
     pub(super) is_settling: bool,
+    /// Segments in quarantine because they could not be read.
+    pub(super) unread_segments: u32,
     /// Whether a segment may be under suspicion.
     pub(super) may_be_suspect: bool,
     pub(super) slots: Vec<Slot<'m>, SLOTS_MAX>,
@@ -146,6 +148,7 @@ impl<'m> Log<'m> {
             emptied: Vec::new(),
             is_withholding: false,
             is_settling: false,
+            unread_segments: 0,
             may_be_suspect: false,
             slots: memory.slots.into_iter().map(Slot::new).collect(),
             copy: Lane::new(memory.copy),
@@ -349,6 +352,19 @@ impl<'m> Log<'m> {
     /// Tells whether segments that could not be read are looked at again where room is short.
     pub(super) const fn may_restore(&self) -> bool {
         !self.config.trusts_blank
+    }
+
+    /// A segment leaves quarantine.
+    pub(super) fn note_read(&mut self, segment: u32) {
+        let segment = self.segments.get(segment as usize);
+        let was_unread = segment.is_some_and(|s| s.state() == SegmentState::Quarantined && s.is_unread());
+        self.unread_segments = self.unread_segments.saturating_sub(u32::from(was_unread));
+    }
+
+    /// Tells whether segments that could not be read are looked at again whatever else there is to do: there is no room left to do
+    /// it with, or they pile up, and with more of them no mount would succeed.
+    pub(super) fn must_restore(&self) -> bool {
+        self.may_restore() && (self.free() <= 1 || self.unread_segments > self.geometry.segment_count() / 4)
     }
 
     /// A mount has found all records: nothing is let go that copies which could not be read may bring back (rule 6).

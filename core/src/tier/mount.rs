@@ -233,6 +233,7 @@ impl Mount {
         if unread > 0 {
             log.sequence_next = log.sequence_next.saturating_add(segments);
         }
+        log.unread_segments = unread;
         host.identify(&log.store);
         Ok(())
     }

@@ -109,6 +109,9 @@ impl Restore {
 
     fn end(&mut self, log: &mut Log<'_>, outcome: Outcome) -> RestoreStep {
         log.scan.taken = false;
+        if outcome == Outcome::Freeing {
+            log.note_read(self.segment);
+        }
         self.state = State::Idle;
         if outcome == Outcome::Freeing
             && let Some(segment) = log.set_state(self.segment, SegmentState::Freeing)
@@ -155,7 +158,8 @@ impl Restore {
     fn begin_guessing(&mut self, log: &mut Log<'_>, head: &Head) -> RestoreStep {
         let end = log.sequence_next;
         let next = match head.marker {
-            Some(marker) => marker.sequence_issued.saturating_add(1),
+            // In its first life of all its own.
+            Some(marker) => marker.sequence_issued.max(1),
             None => end.saturating_sub(GUESSES_MAX).max(1),
         };
         let at = log.geometry.records_at();
@@ -194,6 +198,7 @@ impl Restore {
 
     /// It is known which life of the segment this is.
     fn adopt(&mut self, log: &mut Log<'_>, sequence: u32, marker: Option<Marker>) {
+        log.note_read(self.segment);
         if let Some(segment) = log.set_state(self.segment, SegmentState::Sealed) {
             segment.sequence = sequence;
             segment.erases = marker.map_or(segment.erases, |marker| marker.erases);
@@ -207,7 +212,12 @@ impl Restore {
         if let Some(segment) = log.segment(self.segment) {
             segment.set_used_bytes(0);
         }
-        State::Records(Scanner::footer(log, self.segment))
+        let mut scanner = Scanner::footer(log, self.segment);
+        // Behind the records that were known a mount saw the end of them: what a cut left behind a gap there stays hidden.
+        if self.used_bytes > 0 {
+            scanner.search_end = log.geometry.records_at() + self.used_bytes;
+        }
+        State::Records(scanner)
     }
 
     fn records<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> RestoreStep {

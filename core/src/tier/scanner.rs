@@ -97,6 +97,8 @@ pub(super) struct Scanner {
     pub(super) is_torn: bool,
     /// Where a record was last looked for behind the doubt, unit by unit.
     search: Option<u32>,
+    /// Up to where one is looked for.
+    pub(super) search_end: u32,
     /// Of the record that does not validate.
     mending: Mending,
     /// Whether every record that was written is known to lie before `end`.
@@ -145,6 +147,7 @@ impl Scanner {
             doubt: None,
             is_torn: false,
             search: None,
+            search_end: u32::MAX,
             mending: Mending::default(),
             is_bounded: known.used_bytes() > 0,
             has_footer: false,
@@ -216,7 +219,8 @@ impl Scanner {
     }
 
     fn fall_back(&mut self, log: &Log<'_>) {
-        *self = Self::records(log, self.segment);
+        let search_end = self.search_end;
+        *self = Self { search_end, ..Self::records(log, self.segment) };
     }
 
     /// Takes the next step. Bounds: one record or entry, or one buffer of checksum.
@@ -431,7 +435,7 @@ impl Scanner {
                 let next = self.search.unwrap_or(doubt).saturating_add(unit);
                 let next = next.saturating_add(self.blank_bytes(log, next) / unit * unit);
                 self.search = Some(next);
-                Some(next)
+                Some(next).filter(|next| *next < self.search_end)
             }
         };
         if let Some(next) = next.filter(|next| *next <= self.end) {

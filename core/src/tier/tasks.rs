@@ -152,6 +152,9 @@ impl Tasks {
                 step => return step,
             }
         }
+        if log.must_restore() && !log.is_backing_off(now) && self.begin_restore(log, |_| true) {
+            return Poll::Again;
+        }
         if mover.is_idle() && !log.is_backing_off(now) {
             let was_restoring = self.is_restoring;
             self.begin_needed(log, mover);

@@ -2,12 +2,14 @@
 
 use std::collections::BTreeSet;
 
+use coldpress_core::compaction::CompactionTask;
 use coldpress_core::log::SegmentState;
 use coldpress_core::tier::{AppendError, MediumError, MountError, Status, TierConfig};
 
+use super::arena::Arena;
 use super::choice::Chooser;
 use super::cut::Fate;
-use super::fault::{Effect, Faults};
+use super::fault::{Effect, Faults, Outage};
 use super::medium::{Change, Op};
 use super::rng::{Rng, mixed};
 use super::script::{Do, Setup};
@@ -42,6 +44,8 @@ pub enum Event {
     Rot(u64),
     /// Behind the end of a life: so many operations after the next mount began one fails.
     FailMount(u64),
+    /// Behind the end of a life: another one comes in which a part of the medium can't be read, by a seed.
+    Blind(u64),
 }
 
 /// What came about in histories: that they test something.
@@ -59,6 +63,8 @@ pub struct Lived {
     pub failures: u64,
     /// Lives that ended because only a mount helped.
     pub remounts: u64,
+    /// Mounts that succeeded although something could not be read.
+    pub blind: u64,
 }
 
 impl core::ops::AddAssign for Lived {
@@ -69,6 +75,7 @@ impl core::ops::AddAssign for Lived {
         self.reports += other.reports;
         self.failures += other.failures;
         self.remounts += other.remounts;
+        self.blind += other.blind;
     }
 }
 
@@ -191,7 +198,8 @@ impl World<'_> {
                 Event::Clock(by_s) => self.jump(by_s),
                 Event::Confirm => self.tier.confirm_clock(),
                 Event::Rot(seed) => self.rot(seed),
-                Event::Cut(_) | Event::Kill | Event::KillSyncs(_) | Event::FailMount(_) => {}
+                Event::Cut(_) | Event::Kill | Event::KillSyncs(_) | Event::FailMount(_) | Event::Blind(_) => {
+                }
             }
             if self.tier.needs_remount() {
                 return (at + 1, Some(Event::Kill));
@@ -216,6 +224,10 @@ impl Setup {
         let mut arena = self.arena();
         let mut lived = Lived::default();
         loop {
+            while let Some((Event::Blind(seed), others)) = rest.split_first() {
+                rest = others;
+                lasting = self.live_blind(&mut arena, lasting, *seed, &mut lived);
+            }
             let confirms = lasting.lie_still(&self.config, &mut rest);
             let mut world = World::new(self.config, arena.lend(), lasting);
             if let Err(error) = world.mount_at_last(confirms) {
@@ -256,6 +268,41 @@ impl Setup {
                 lasting.medium.faults.sync_fails = many;
             }
         }
+    }
+}
+
+impl Setup {
+    /// A life in which a part of the medium can't be read, from the mount on or a little later; what keys read as is not looked at.
+    /// Nothing may be lost by it, nor come back: that is what the next mount is held to.
+    fn live_blind(&self, arena: &mut Arena, mut lasting: Lasting, seed: u64, lived: &mut Lived) -> Lasting {
+        let mut rng = Rng::new(seed);
+        let segments = self.config.geometry.segment_count();
+        let number = |rng: &mut Rng, bound: u32| u32::try_from(rng.below(bound.into())).unwrap_or(0);
+        let first = number(&mut rng, segments);
+        let many = [1, 1, 1, 2, segments][rng.index(5)];
+        let bytes = [0..u32::MAX, 0..u32::MAX, 0..64, 16..300][rng.index(4)].clone();
+        let error = [MediumError::Unreadable, MediumError::Unreadable, MediumError::Io][rng.index(3)];
+        let from = lasting.medium.counts().reads + [0, 0, rng.below(80)][rng.index(3)];
+        let (segments, reads) = (first..first.saturating_add(many), from..u64::MAX);
+        lasting.medium.faults.outage = Some(Outage { segments, bytes, reads, error });
+        let mut world = World::new(self.config, arena.lend(), lasting);
+        world.tier.confirm_clock();
+        if world.mount().is_ok() {
+            lived.blind += 1;
+            world.may_overcount = true;
+            for _ in 0..rng.below(5) {
+                let key = u16::try_from(1 + rng.below(6)).unwrap_or(1);
+                // It may be full.
+                let _ = world.act(if rng.permille(500) { Do::Remove(key) } else { Do::Put(key, 6) });
+            }
+            if rng.permille(500) && !world.tier.needs_remount() {
+                world.lasting.medium.faults.outage = None;
+                world.run(CompactionTask::RebuildIndex);
+            }
+        }
+        let mut left = world.end().kill();
+        left.medium.faults.outage = None;
+        left
     }
 }
 

@@ -233,7 +233,18 @@ pub fn live_all(seed: u64) -> Lived {
     let mut rng = Rng::new(mixed(seed) ^ seed);
     let mut shape = Shape::random(&mut rng);
     let events = shape.eventful(&mut rng);
-    let rots = events.iter().filter(|event| matches!(event, Event::Rot(_))).count();
+    // Drawn apart, so that the rest of a seed's history stays what it was.
+    let mut blind = Rng::new(mixed(seed ^ 0xB11D));
+    let mut with_blind = Vec::new();
+    for event in events {
+        with_blind.push(event);
+        let is_end = matches!(event, Event::Cut(_) | Event::Kill | Event::Close);
+        if is_end && blind.permille(120) {
+            with_blind.push(Event::Blind(blind.next_u64()));
+        }
+    }
+    let events = with_blind;
+    let rots = events.iter().filter(|event| matches!(event, Event::Rot(_) | Event::Blind(_))).count();
     shape.segments += 2 * u32::try_from(rots).unwrap_or(0);
     let mut setup = shape.setup();
     setup.config.clock_jump_s_max = JUMP_S_MAX;
