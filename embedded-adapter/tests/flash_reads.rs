@@ -6,7 +6,7 @@ use core::cell::Cell;
 use std::collections::BTreeMap;
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{MediumError, MountError, Now};
+use coldpress_core::tier::{MediumError, MountError, Now, READ_TRIES};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, Medium, NorMedium, PutError, Started,
     buckets_for,
@@ -234,7 +234,7 @@ fn mount_whose_read_fails_for_a_moment_says_so_and_the_next_one_finds_all() {
     let flash = tier.into_medium().flash.into_flash();
     let mut failed = 0;
     for first in 0.. {
-        let plan = Plan::new(FAULTS[0], first, 1);
+        let plan = Plan::new(FAULTS[0], first, u64::from(READ_TRIES));
         match mounted(&mut memory, flash.clone(), &plan, ms) {
             // A look of the index that failed once, and was made again.
             Ok(mut tier) if plan.reads.get() > first => check(&mut tier, ms, &model, "after a read again"),
@@ -244,7 +244,7 @@ fn mount_whose_read_fails_for_a_moment_says_so_and_the_next_one_finds_all() {
                 failed += 1;
             }
         }
-        // Two in a row are more than a look is made again.
+        // Fewer than a read of the mount is tried, and as many as a look of the index is.
         let plan = Plan::new(FAULTS[0], first, 2);
         if let Ok(mut tier) = mounted(&mut memory, flash.clone(), &plan, ms) {
             check(&mut tier, ms, &model, "after two reads that failed");

@@ -361,10 +361,11 @@ impl<'m> Log<'m> {
         self.unread_segments = self.unread_segments.saturating_sub(u32::from(was_unread));
     }
 
-    /// Tells whether segments that could not be read are looked at again whatever else there is to do: there is no room left to do
-    /// it with, or they pile up, and with more of them no mount would succeed.
-    pub(super) fn must_restore(&self) -> bool {
-        self.may_restore() && (self.free() <= 1 || self.unread_segments > self.geometry.segment_count() / 4)
+    /// Tells whether segments in quarantine, which could not be read, are looked at again and given up if they still can't be: a victim
+    /// waits for room that nothing else gives, or they pile up, and with more of them no mount would succeed.
+    pub(super) fn must_give_up(&self) -> bool {
+        let is_piled_up = self.unread_segments > self.geometry.segment_count() / 4;
+        self.unread_segments > 0 && self.may_restore() && (is_piled_up || self.is_starved && !self.has_dead())
     }
 
     /// A mount has found all records: nothing is let go that copies which could not be read may bring back (rule 6).

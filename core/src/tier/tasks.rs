@@ -152,8 +152,12 @@ impl Tasks {
                 step => return step,
             }
         }
-        if log.must_restore() && !log.is_backing_off(now) && self.begin_restore(log, |_| true) {
-            return Poll::Again;
+        if !log.is_backing_off(now) {
+            let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed;
+            let is_short = log.free() <= 1 && self.begin_restore(log, is_sealed);
+            if is_short || log.must_give_up() && self.begin_restore(log, |_| true) {
+                return Poll::Again;
+            }
         }
         if mover.is_idle() && !log.is_backing_off(now) {
             let was_restoring = self.is_restoring;

@@ -302,6 +302,8 @@ impl Setup {
         }
         let mut left = world.end().kill();
         left.medium.faults.outage = None;
+        // The newest time may have been among what could not be read.
+        left.promised_s = 0;
         left
     }
 }
