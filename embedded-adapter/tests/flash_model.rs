@@ -6,7 +6,7 @@ use core::convert::Infallible;
 use std::collections::BTreeMap;
 
 use coldpress_core::compaction::{CompactionTask, Outcome};
-use coldpress_core::tier::Now;
+use coldpress_core::tier::{Now, expiry_s};
 use coldpress_embedded::IoMedium;
 use coldpress_embedded::flash::{
     Cursor, FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, TaskMailbox,
@@ -95,7 +95,9 @@ fn live<M: Medium>(tier: &mut FlashTier<'_, M>, rng: &mut Rng, ms: &mut u64, mod
                     None => tier.put(now, &key, &value),
                 });
                 match put {
-                    Ok(()) => drop(model.insert(key, (value, ttl_s.map(|ttl_s| now.wall_s + ttl_s)))),
+                    Ok(()) => {
+                        drop(model.insert(key, (value, ttl_s.map(|ttl_s| expiry_s(now.wall_s, ttl_s)))))
+                    }
                     Err(PutError::Full | PutError::KeysFull) => {}
                     Err(error) => panic!("{error}"),
                 }

@@ -124,7 +124,7 @@ fn sweep_spares_what_is_being_written_and_names_of_pieces_are_refused() {
     }
     taken(&mut tier, |tier| tier.commit(NOW, b"k"));
     assert_eq!(read(&mut tier, b"k"), Some(long));
-    let later = Now { wall_s: NOW.wall_s + 50, ..NOW };
+    let later = Now { wall_s: NOW.wall_s + 51, ..NOW };
     assert_eq!(tier.get_in_pieces(later, b"k", &mut [0; 90], |_, _| {}), Ok(None));
     let name = [&[0xFF, b'c', b'p', 0, 0, 0][..], b"k"].concat();
     assert_eq!(tier.put(NOW, &name, b"mine"), Err(PutError::Reserved));

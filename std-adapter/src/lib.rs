@@ -35,7 +35,7 @@
 //!     .build()?;
 //! let tier = match ColdTier::open(base_dir.path(), "docs", config, pools.clone()) {
 //!     Ok(tier) => tier,
-//!     Err(OpenError::Mount(MountError::Clock(s))) => panic!("the clock is off by {s} s"),
+//!     Err(OpenError::Mount(MountError::Foreign)) => panic!("something else lies there"),
 //!     Err(error) => return Err(error.into()),
 //! };
 //! let report = tier.compaction().run_compaction(CompactionTask::CompactData, patience)?;

@@ -62,7 +62,8 @@ fn cross<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(erase_va
                 continue;
             }
             let value = mixed(rng.next_u64()).to_le_bytes().repeat(1 + rng.index(12));
-            let until_s = rng.permille(200).then(|| time(clock) + 1 + u32::try_from(rng.below(9)).unwrap());
+            let until_s =
+                rng.permille(200).then(|| time(clock) + 500 + 1_000 * u32::try_from(rng.below(9)).unwrap());
             model.put(&key, &value, until_s);
             image.put(&key, &value, CodecId::Raw, until_s)?;
         }
@@ -72,7 +73,7 @@ fn cross<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(erase_va
     let image = Image::read_from(built.clone()).unwrap();
     model.check_image(&image, history.all_keys(), time(clock), "built on the host");
 
-    clock.advance_s(3);
+    clock.advance_s(3_000);
     let mut device: DeviceTier<UNIT, SECTOR, SEGMENTS> =
         DeviceTier::with_image(&built, erase_value, clock).unwrap();
     history.compare(&mut [&mut device], clock, &model);

@@ -1,11 +1,11 @@
 //! Random lives of a device in which everything goes wrong at once: the power is cut at any change, also in a mount and in
-//! `sweep`; reads, programs and erases fail, these in part; the wall clock goes both ways; keys are removed and put again, with
-//! values short, long and with a lifetime.
+//! `sweep`; reads, programs and erases fail, these in part; the wall clock goes both ways, is lost, begins at zero, is put right and
+//! confirmed; keys are removed and put again, with values short, long and with a lifetime.
 
 use core::cell::{Cell, RefCell};
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{MediumError, Now};
+use coldpress_core::tier::{MediumError, Now, expiry_s};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
 };
@@ -128,13 +128,41 @@ struct World {
     rng: Rng,
     keys: Vec<Held>,
     writes: u32,
-    wall_s: u32,
+    /// Milliseconds that have passed since the beginning, and of them since the last power-up.
+    passed_ms: u64,
     ms: u64,
-    /// The tier's clock lies between these.
-    clock_s: (u32, u32),
+    wall: Wall,
+    /// The tier's time lies between these, in milliseconds, as of so many milliseconds since the last power-up.
+    clock_ms: (u64, u64),
+    seen_ms: u64,
+    jump_s_max: u32,
+    /// Whether anything was ever put: the log has a time then.
+    is_told: bool,
+    /// Until when a confirmation may be taken.
+    confirmed_ms: Option<u64>,
+    /// The most that the tier's time was ever ahead of a wall clock that was confirmed.
+    ahead_s: u64,
     begun: Option<(usize, What, usize)>,
     seen: Seen,
 }
+
+/// What the wall clock shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Wall {
+    /// The time, off by so many seconds.
+    Off(i64),
+    /// Seconds since the last power-up.
+    Uptime,
+    /// None.
+    Nothing,
+}
+
+/// The time at the beginning.
+const BEGINNING_S: u64 = 1_000_000;
+/// How long a confirmation holds, and the rounding of seconds.
+const CONFIRMED_MS: u64 = 60_000;
+/// What a share of the time may be lost to a monotonic clock that runs too fast.
+const SLEW: u64 = 64;
 
 /// That the test tests something.
 #[derive(Debug, Default, Clone, Copy)]
@@ -143,6 +171,8 @@ struct Seen {
     failed: u64,
     longs: u64,
     expired: u64,
+    refused: u64,
+    behind: u64,
 }
 
 fn key(number: usize) -> Vec<u8> {
@@ -151,17 +181,119 @@ fn key(number: usize) -> Vec<u8> {
 }
 
 impl World {
+    fn wall_s(&self) -> u32 {
+        let wall_s = match self.wall {
+            Wall::Off(off_s) => (BEGINNING_S + self.passed_ms / 1_000).saturating_add_signed(off_s),
+            Wall::Uptime => self.ms / 1_000,
+            Wall::Nothing => 0,
+        };
+        u32::try_from(wall_s).unwrap_or(u32::MAX)
+    }
+
+    fn pass(&mut self, ms: u64) {
+        self.ms += ms;
+        self.passed_ms += ms;
+    }
+
+    /// The clocks, for a call that looks at them. The tier's time goes on by what has passed, and to a wall clock that is ahead, if
+    /// that is within the bound or was confirmed.
     fn now(&mut self) -> Now {
-        self.clock_s = (self.clock_s.0.max(self.wall_s), self.clock_s.1.max(self.wall_s));
-        Now { monotonic_ms: self.ms, wall_s: self.wall_s }
+        let now = Now { monotonic_ms: self.ms, wall_s: self.wall_s() };
+        let (passed_ms, wall_ms) = (self.ms - self.seen_ms, u64::from(now.wall_s) * 1_000);
+        self.seen_ms = self.ms;
+        let (from_ms, to_ms) =
+            (self.clock_ms.0 + passed_ms - passed_ms.div_ceil(SLEW), self.clock_ms.1 + passed_ms);
+        let bound_ms = u64::from(self.jump_s_max) * 1_000;
+        let is_confirmed = self.confirmed_ms.is_some_and(|end_ms| self.ms <= end_ms);
+        if is_confirmed && wall_ms > 0 {
+            self.ahead_s = self.ahead_s.max((to_ms.saturating_sub(wall_ms)) / 1_000 + 1);
+        }
+        let limit_ms = if is_confirmed { u64::MAX } else { to_ms + bound_ms };
+        let latest_ms = to_ms.max(self.taken_ms(wall_ms, limit_ms));
+        // Whether the call looks at the clocks is not known.
+        self.clock_ms = (from_ms, latest_ms);
+        now
+    }
+
+    /// The latest time to which a wall clock takes the tier's: by how much that is ahead may be less than it ever was.
+    fn taken_ms(&self, wall_ms: u64, limit_ms: u64) -> u64 {
+        let latest_ms = wall_ms + self.ahead_s * 1_000 + 999;
+        if wall_ms == 0 { 0 } else { latest_ms.min(limit_ms.saturating_add(999)) }
+    }
+
+    /// The same in seconds.
+    fn clock_s(&self) -> (u32, u32) {
+        let seconds = |ms: u64| u32::try_from(ms / 1_000).unwrap_or(u32::MAX);
+        (seconds(self.clock_ms.0), seconds(self.clock_ms.1))
+    }
+
+    /// Holds the tier's time to it, and knows it from then on.
+    fn check_time<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>) {
+        let now = self.now();
+        let clock_s = tier.clock_s(now);
+        if u64::from(now.wall_s) * 1_000 <= self.clock_ms.0 + u64::from(self.jump_s_max) * 1_000 {
+            self.clock_ms.0 = self.clock_ms.0.max(u64::from(now.wall_s) * 1_000);
+        }
+        let (from_s, to_s) = self.clock_s();
+        assert!(
+            (from_s..=to_s).contains(&clock_s),
+            "rule 11: {clock_s} s, not in {from_s}..={to_s}: {now:?}"
+        );
+        let ms = u64::from(clock_s) * 1_000;
+        self.clock_ms = (self.clock_ms.0.max(ms), self.clock_ms.1.min(ms + 999));
+    }
+
+    /// At a mount the time goes on from one that the log was told, which is none that the tier did not have before.
+    fn check_start<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>) {
+        let now = Now { monotonic_ms: self.ms, wall_s: self.wall_s() };
+        let (before_ms, wall_ms) = (self.clock_ms.1, u64::from(now.wall_s) * 1_000);
+        let is_confirmed = self.confirmed_ms.is_some();
+        if is_confirmed && wall_ms > 0 {
+            self.ahead_s = self.ahead_s.max(before_ms.saturating_sub(wall_ms) / 1_000 + 1);
+        }
+        let bound_ms = u64::from(self.jump_s_max) * 1_000;
+        let limit_ms = if is_confirmed || !self.is_told { u64::MAX } else { before_ms + bound_ms };
+        let clock_s = tier.clock_s(now);
+        let ms = u64::from(clock_s) * 1_000;
+        assert!(
+            ms <= before_ms.max(self.taken_ms(wall_ms, limit_ms)),
+            "rule 11: {clock_s} s, {before_ms} ms before: {now:?}"
+        );
+        let is_refused = tier.clock_refused_s().is_some();
+        assert!(clock_s >= now.wall_s || is_refused, "rule 11: {clock_s} s, {now:?}");
+        self.seen.refused += u64::from(is_refused);
+        self.seen.behind += u64::from(tier.clock_behind_s() > 0);
+        (self.clock_ms, self.seen_ms) = ((ms, ms + 999), self.ms);
+    }
+
+    fn confirm<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>) {
+        tier.confirm_clock();
+        self.confirmed_ms = Some(self.ms + CONFIRMED_MS);
+        // The minute begins with the next look at the clocks.
+        let now = self.now();
+        tier.clock_s(now);
+    }
+
+    /// The wall clock is lost, found, ahead, behind, or put right.
+    fn turn_clock(&mut self) {
+        let far_s = [60, 900, 5_000, 40_000_000][self.rng.index(4)];
+        let by_s = i64::try_from(self.rng.below(far_s)).unwrap_or(0);
+        self.wall = match (self.rng.below(8), self.wall) {
+            (0, _) => Wall::Nothing,
+            (1, _) => Wall::Uptime,
+            (2..4, _) => Wall::Off(0),
+            (4..6, Wall::Off(off_s)) => Wall::Off(off_s + by_s),
+            (_, Wall::Off(off_s)) => Wall::Off(off_s - by_s),
+            (_, other) => other,
+        };
     }
 
     fn fits(&self, what: Option<What>, found: Option<&Vec<u8>>) -> bool {
         match (what, found) {
             (None, found) => found.is_none(),
-            (Some(what), None) => what.expires_s.is_some_and(|(from, _)| from <= self.clock_s.1),
+            (Some(what), None) => what.expires_s.is_some_and(|(from, _)| from <= self.clock_s().1),
             (Some(what), Some(found)) => {
-                what.expires_s.is_none_or(|(_, to)| to > self.clock_s.0) && what.bytes() == *found
+                what.expires_s.is_none_or(|(_, to)| to > self.clock_s().0) && what.bytes() == *found
             }
         }
     }
@@ -170,6 +302,7 @@ impl World {
     fn check<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>, when: &str) {
         let plan = tier.medium().plan;
         let reads = plan.reads.take();
+        self.check_time(tier);
         for number in 0..KEYS {
             let (now, name, mut out, mut whole) = (self.now(), key(number), [0; RECORD_BYTES], Vec::new());
             let found = tier.get_in_pieces(now, &name, &mut out, |_, piece| whole.extend_from_slice(piece));
@@ -179,11 +312,11 @@ impl World {
             assert!(
                 !held.now.is_empty(),
                 "key {number} {when}: {found:?} at {:?}, {:?}",
-                self.clock_s,
+                self.clock_s(),
                 self.keys[number]
             );
             self.seen.expired += u64::from(found == Ok(None) && held.now.iter().all(Option::is_some));
-            // A value whose time may be over is there again where the clock is set back.
+            // A value whose time is over, by a time that the log was not told, is there again after a mount.
             if found.is_ok_and(|found| found.is_some()) {
                 self.keys[number].now = held.now;
             }
@@ -201,7 +334,7 @@ impl World {
         for _ in 0..if is_faulty { 60 } else { POLLS_MAX } {
             match call(tier, self.now()) {
                 Err(PutError::Busy | PutError::NeedsCompaction) if tier.medium().flash.has_power() => {
-                    self.ms += 20;
+                    self.pass(20);
                     let now = self.now();
                     let work = tier.poll(now, 6);
                     assert!(work.erases <= 1 && work.bytes_programmed <= S as u32, "I-GC-3: {work:?}");
@@ -216,7 +349,10 @@ impl World {
     /// Notes what came of a call that makes a key have something else.
     fn note(&mut self, number: usize, what: Option<What>, result: Result<(), PutError>) {
         match result {
-            Ok(()) => self.keys[number] = Held { now: vec![what], or: Vec::new() },
+            Ok(()) => {
+                self.is_told |= what.is_some();
+                self.keys[number] = Held { now: vec![what], or: Vec::new() };
+            }
             Err(PutError::Medium(_)) => self.keys[number].or.push(what),
             Err(PutError::Damaged | PutError::Collision | PutError::NotMounted) => panic!("{result:?}"),
             Err(_) => {}
@@ -227,8 +363,16 @@ impl World {
         self.writes += 1;
         self.now();
         let ttl_s = is_timed.then(|| u32::try_from(self.rng.below(90)).unwrap_or(0));
-        let expires_s = ttl_s.map(|ttl_s| (self.clock_s.0 + ttl_s, self.clock_s.1 + ttl_s));
+        let (from_s, to_s) = self.clock_s();
+        let expires_s = ttl_s.map(|ttl_s| (expiry_s(from_s, ttl_s), expiry_s(to_s, ttl_s)));
         (What { write: self.writes, len: 4 + self.rng.index(len_max as usize), expires_s }, ttl_s)
+    }
+
+    /// It was offered for a while.
+    fn offered(&self, what: What, ttl_s: Option<u32>) -> What {
+        let (_, to_s) = self.clock_s();
+        let expires_s = what.expires_s.zip(ttl_s).map(|((from, _), ttl_s)| (from, expiry_s(to_s, ttl_s)));
+        What { expires_s, ..what }
     }
 
     fn put<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>, number: usize) {
@@ -239,7 +383,7 @@ impl World {
             Some(ttl_s) => tier.put_with_ttl(now, &name, &bytes, ttl_s),
             None => tier.put(now, &name, &bytes),
         });
-        self.note(number, Some(what), result);
+        self.note(number, Some(self.offered(what, ttl_s)), result);
     }
 
     /// Goes on with the long value that was begun, or begins one.
@@ -248,7 +392,7 @@ impl World {
             let is_timed = self.rng.permille(300);
             let (what, ttl_s) = self.drawn(300, is_timed);
             let result = self.offer(tier, |tier, now| tier.begin(now, &key(number), ttl_s));
-            self.begun = result.ok().map(|()| (number, what, 0));
+            self.begun = result.ok().map(|()| (number, self.offered(what, ttl_s), 0));
             return;
         };
         let (name, bytes) = (key(number), what.bytes());
@@ -283,9 +427,10 @@ impl World {
             }
             90..95 => {
                 let ms = self.rng.below(30_000);
-                self.ms += ms;
-                self.wall_s += u32::try_from(ms / 1_000).unwrap_or(0);
+                self.pass(ms);
             }
+            95..97 => self.turn_clock(),
+            97 if self.rng.permille(300) => self.confirm(tier),
             _ => {
                 let now = self.now();
                 let _ = tier.poll(now, 40);
@@ -304,12 +449,11 @@ impl World {
         is_last: bool,
     ) {
         flash.power_on();
-        (self.ms, self.begun) = (0, None);
-        self.wall_s = match self.rng.below(4) {
-            0 => self.wall_s + u32::try_from(self.rng.below(60)).unwrap_or(0),
-            1 => self.wall_s - u32::try_from(self.rng.below(60)).unwrap_or(0),
-            _ => self.wall_s,
-        };
+        (self.ms, self.seen_ms, self.begun, self.confirmed_ms) = (0, 0, None, None);
+        self.passed_ms += self.rng.below(60_000);
+        if self.rng.permille(300) {
+            self.turn_clock();
+        }
         let shares = |rng: &mut Rng| Cell::new(if is_last { 0 } else { [0, 0, 30, 300][rng.index(4)] });
         let is_cut = !is_last && self.rng.permille(700);
         let changes_max = [4, 20, 100, 400][self.rng.index(4)];
@@ -320,6 +464,7 @@ impl World {
             cut_in: Cell::new(is_cut.then(|| self.rng.below(changes_max))),
             failed: Cell::new(0),
         };
+        let confirms = self.rng.permille(50);
         // Mounts that fail change nothing.
         for attempt in 0..4 {
             let reads = plan.reads.take();
@@ -327,7 +472,10 @@ impl World {
             let mut memory = FlashMemory::<N, { buckets_for(120) }, RECORD_BYTES>::new();
             let medium = Faulty { flash: &mut *flash, plan: &plan };
             let mut tier = FlashTier::new(config, &mut memory, medium).unwrap();
-            let mounted = tier.mount(Now { monotonic_ms: 0, wall_s: self.wall_s });
+            if confirms {
+                self.confirm(&mut tier);
+            }
+            let mounted = tier.mount(Now { monotonic_ms: 0, wall_s: self.wall_s() });
             assert!(mounted.is_ok() || attempt < 3 || !tier.medium().flash.has_power(), "{mounted:?}");
             plan.reads.set(reads);
             if mounted.is_ok() || !tier.medium().flash.has_power() {
@@ -342,7 +490,7 @@ impl World {
     }
 
     fn lived<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>, is_last: bool) {
-        self.clock_s = (self.wall_s, self.clock_s.1.max(self.wall_s));
+        self.check_start(tier);
         for held in &mut self.keys {
             held.now.append(&mut held.or);
         }
@@ -379,13 +527,27 @@ fn lives<const U: usize, const S: usize, const N: usize>(seeds: core::ops::Range
         let config = FlashConfig {
             wear_spread_max: [1, 16, u32::MAX][rng.index(3)],
             time_every_s: [1, 60][rng.index(2)],
+            clock_jump_s_max: [1_000, 366 * 24 * 3600][rng.index(2)],
             ..FlashConfig::new(S as u32, 9)
         };
         let mut flash: Flash<U, S> = Flash::new(N, erase_value);
         let keys = vec![Held { now: vec![None], or: Vec::new() }; KEYS];
-        let (wall_s, begun) = (10_000, None);
-        let mut world =
-            World { rng, keys, writes: 0, wall_s, ms: 0, clock_s: (0, 0), begun, seen: Seen::default() };
+        let mut world = World {
+            rng,
+            keys,
+            writes: 0,
+            passed_ms: 0,
+            ms: 0,
+            wall: Wall::Off(0),
+            clock_ms: (0, 0),
+            seen_ms: 0,
+            jump_s_max: config.clock_jump_s_max,
+            is_told: false,
+            confirmed_ms: None,
+            ahead_s: 0,
+            begun: None,
+            seen: Seen::default(),
+        };
         in_case(
             || format!("seed {seed}, units of {U}, {N} sectors of {S}"),
             || {
@@ -394,16 +556,19 @@ fn lives<const U: usize, const S: usize, const N: usize>(seeds: core::ops::Range
                 }
             },
         );
-        let Seen { cuts, failed, longs, expired } = world.seen;
+        let Seen { cuts, failed, longs, expired, refused, behind } = world.seen;
         seen = Seen {
             cuts: seen.cuts + cuts,
             failed: seen.failed + failed,
             longs: seen.longs + longs,
             expired: seen.expired + expired,
+            refused: seen.refused + refused,
+            behind: seen.behind + behind,
         };
     }
     println!("{U} {S} {N}: {seen:?}");
     assert!(seen.cuts > 50 && seen.failed > 50 && seen.longs > 50 && seen.expired > 50, "{seen:?}");
+    assert!(seen.refused > 50 && seen.behind > 50, "{seen:?}");
 }
 
 #[test]

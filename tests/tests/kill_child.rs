@@ -239,7 +239,7 @@ fn check(tier: &ColdTier, model: &mut Model, seed: u64) {
             }
             None => {
                 let earliest_ms = written.put_ms.0 + written.ttl_ms;
-                written.write == 0 || (written.ttl_ms > 0 && after_ms + EXPIRY_SLACK_MS > earliest_ms)
+                written.write == 0 || (written.ttl_ms > 0 && after_ms >= earliest_ms)
             }
         };
         let Some(now) = writes.iter().rev().find(|written| is(written)).copied() else {

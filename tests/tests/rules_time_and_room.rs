@@ -2,7 +2,6 @@
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData};
 use coldpress_core::log::Header;
-use coldpress_core::tier::MountError;
 use coldpress_tests::sim::{Do, Fate, Key, Lasting, Seen, Setup, World};
 
 /// Cuts the power, and sets the clock for the next mount.
@@ -87,7 +86,7 @@ fn expiry_across_a_reboot_is_accurate_to_the_time_written() {
 // Without the rule: a clock that reads 2100 for a moment at boot expires the whole store; one that reads 1970 keeps everything
 // for decades, or, where the log's time is taken for it, stops time.
 #[test]
-fn clock_jump_beyond_the_bound_is_refused_untouched_until_confirmed() {
+fn clock_ahead_at_a_mount_expires_nothing_until_confirmed() {
     for mut setup in [Setup::file(), Setup::flash()] {
         setup.config.clock_jump_s_max = 1_000;
         let mut arena = setup.arena();
@@ -95,32 +94,34 @@ fn clock_jump_beyond_the_bound_is_refused_untouched_until_confirmed() {
         world.follow(&[Do::PutFor(1, 20, 5_000), Do::Sync, Do::Settle]);
         let start_s = world.lasting.now.wall_s;
         let left = rebooted(world, start_s);
-        for jump_s in [1_001_i64, -1_001, 900_000, -900_000] {
+        for (jump_s, refused_s) in
+            [(1_001_i64, Some(1_001)), (900_000, Some(900_000)), (-1_001, None), (-900_000, None)]
+        {
             let mut left = left.clone();
             left.now.wall_s = u32::try_from(i64::from(start_s) + jump_s).unwrap();
-            let (bytes, counts) = (left.medium.bytes().to_vec(), left.medium.counts());
             let mut arena = setup.arena();
-            let mut world = World::new(setup.config, arena.lend(), left);
-            assert_eq!(world.mount(), Err(MountError::Clock(jump_s)), "rule 11: a jump of {jump_s} s");
-            assert_eq!(world.lasting.medium.bytes(), bytes, "rule 11: refused untouched");
-            let after = world.lasting.medium.counts();
-            assert_eq!((after.writes, after.erases), (counts.writes, counts.erases), "rule 11");
+            let mut world = setup.mount(&mut arena, left);
+            assert_eq!(world.tier.clock_refused_s(), refused_s, "rule 11: a jump of {jump_s} s");
+            assert_eq!(world.run(CleanupExpired).expired_records, 0, "rule 11: a jump of {jump_s} s");
+            assert!(matches!(world.read(1), Seen::Value(_)), "rule 11: a jump of {jump_s} s");
+            world.tick(5_001_000);
+            assert_eq!(world.read(1), Seen::Absent, "rule 11: time goes on after a jump of {jump_s} s");
         }
         for jump_s in [1_000_i64, -1_000] {
             let mut left = left.clone();
             left.now.wall_s = u32::try_from(i64::from(start_s) + jump_s).unwrap();
             let mut arena = setup.arena();
-            assert!(
-                matches!(setup.mount(&mut arena, left).read(1), Seen::Value(_)),
-                "rule 11: within the bound"
-            );
+            let world = setup.mount(&mut arena, left);
+            assert_eq!(world.tier.clock_refused_s(), None, "rule 11: within the bound");
+            assert_eq!(world.tier.clock_s(), start_s.max(world.lasting.now.wall_s));
+            assert!(matches!(world.read(1), Seen::Value(_)), "rule 11: within the bound");
         }
         // Confirmed: this mount takes the jump, and from then on the log knows the new time.
         let mut ahead = left;
         ahead.now.wall_s += 900_000;
         let mut arena = setup.arena();
         let mut world = World::new(setup.config, arena.lend(), ahead);
-        world.tier.confirm_clock();
+        world.confirm();
         assert_eq!(world.mount(), Ok(()), "rule 11: confirmed");
         assert_eq!(world.read(1), Seen::Absent, "rule 11: expired by the clock that was confirmed");
         world.follow(&[Do::Put(2, 20), Do::Sync]);
@@ -146,7 +147,7 @@ fn clock_jump_while_running_is_refused_and_seen_until_confirmed() {
         world.follow(&[Do::Tick(200_000), Do::Settle]);
         assert_eq!(world.run(CleanupExpired).expired_records, 1, "rule 11: 2 expired by the monotonic clock");
         assert_eq!(world.tier.counters().clock_refusals, 1, "one that lasts counts once");
-        world.tier.confirm_clock();
+        world.confirm();
         assert_eq!(world.run(CleanupExpired).expired_records, 1, "rule 11: confirmed, so 1 expired");
         assert_eq!(world.tier.clock_refused_s(), None);
         let start_s = world.tier.clock_s();
@@ -174,14 +175,16 @@ fn segment_open_for_longer_than_the_bound_is_no_clock_jump() {
         assert_eq!(opened, 1, "one segment was open all the time");
         let left = rebooted(world, now_s);
         let mut arena = setup.arena();
-        let mounted = World::mounted(setup.config, arena.lend(), left.clone()).map(drop);
-        assert_eq!(mounted, Ok(()), "rule 11: the newest time on the log is that of its last write");
+        let world = setup.mount(&mut arena, left.clone());
+        let clock = (world.tier.clock_refused_s(), world.tier.clock_s());
+        assert_eq!(clock, (None, now_s), "rule 11: the newest time on the log is that of its last write");
         // And the bound is counted from there: what the header said is too long ago.
         let mut back = left;
         back.now.wall_s = now_s - 2_000;
         let mut arena = setup.arena();
-        let mounted = World::mounted(setup.config, arena.lend(), back).map(drop);
-        assert_eq!(mounted, Err(MountError::Clock(-2_000)), "rule 11: a jump from the newest time");
+        let world = setup.mount(&mut arena, back);
+        let clock = (world.tier.clock_behind_s(), world.tier.clock_s());
+        assert_eq!(clock, (2_000, now_s), "rule 11: behind the newest time");
     }
 }
 

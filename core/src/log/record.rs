@@ -396,7 +396,7 @@ pub fn mended_length(
 }
 
 /// Bytes of the value of a time record.
-pub const TIME_BYTES: u32 = 4;
+pub const TIME_BYTES: u32 = 8;
 /// Bytes of the value of a freed record.
 pub const FREED_BYTES: usize = 12;
 

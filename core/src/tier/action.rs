@@ -11,7 +11,7 @@ use crate::compaction::CompactionTask;
 pub struct Now {
     /// A clock that never goes back, in milliseconds.
     pub monotonic_ms: u64,
-    /// The wall clock, in seconds.
+    /// The wall clock, in whole seconds; 0 where there is none. It may jump, be behind, or stand still.
     pub wall_s: u32,
 }
 
@@ -192,9 +192,6 @@ pub enum MountError {
     },
     /// It belongs to another store, or is another partition than the one expected.
     OtherStore,
-    /// The wall clock is this many seconds ahead of the newest time in the log; negative where it is behind. To take it all the
-    /// same, [confirm](super::Tier::confirm_clock) it before the mount.
-    Clock(i64),
     /// The medium failed, again and again.
     Medium(MediumError),
     /// The ends of so many segments could not be read, again and again: too many to tell what the medium holds, or, where keys
@@ -218,7 +215,6 @@ impl fmt::Display for MountError {
                 "the medium may hold records of {stored} bytes, and {configured} are configured; nothing was changed"
             ),
             Self::OtherStore => f.write_str("the medium belongs to another store; nothing was changed"),
-            Self::Clock(s) => write!(f, "the clock is {s} s away from the log's; nothing was changed"),
             Self::Medium(error) => write!(f, "mount: {error}"),
             Self::Unread { unread, segments } => {
                 write!(f, "{unread} of {segments} segments can't be read now; nothing was changed")

@@ -220,7 +220,7 @@ impl<'m> Log<'m> {
         }
         match (segment.state().is_emptied(), state.is_emptied()) {
             (false, true) => {
-                if self.clock.lose_segment(index) {
+                if self.clock.lose_segment(index) && self.clock.take_void() {
                     self.syncs.lose_time();
                 }
                 // Where there is no place left for it, `emptied` says so.
@@ -272,6 +272,9 @@ impl<'m> Log<'m> {
     /// Advances the clock (rule 11).
     pub(super) fn observe(&mut self, now: Now) {
         self.clock.observe(now, self.config.clock_jump_s_max);
+        if self.clock.take_void() {
+            self.syncs.lose_time();
+        }
     }
 
     pub(super) fn is_expired(&self, expires_s: Option<u32>) -> bool {

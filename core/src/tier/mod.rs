@@ -41,6 +41,7 @@ mod task;
 mod tasks;
 
 pub use action::{Action, AppendError, Input, MediumError, MountError, Now, Poll, StaleTicket, TasksFull};
+pub use clock::expiry_s;
 pub use config::{
     ConfigError, FREE_RESERVE, Memory, Pending, SLOTS_MAX, SlotMemory, Stream, Streams, TierConfig,
     free_reserve, reserve_segments,
@@ -157,14 +158,21 @@ impl<'m> Tier<'m> {
         Counters { clock_refusals: self.log.clock.refusals, ..self.log.counters }
     }
 
-    /// The wall clock of the tier, in seconds: it never goes back, and starts no earlier than the newest time on the medium.
+    /// The tier's time, in seconds, by which values expire: the wall clock, but for where that jumped. It never goes back, and
+    /// starts no earlier than the newest time on the medium.
     #[must_use]
     pub const fn clock_s(&self) -> u32 {
         self.log.clock.now_s
     }
 
-    /// Takes over the wall clock, as each poll does, and returns the tier's: what a client's time is measured by, so that a jump
-    /// that is refused expires nothing for its reads either.
+    /// The same in milliseconds, for an adapter that counts it on by itself.
+    #[must_use]
+    pub fn clock_ms(&self) -> u64 {
+        self.log.clock.now_ms()
+    }
+
+    /// Looks at the clocks, as each poll does, and returns the tier's time: what a client's is measured by, so that a jump that is
+    /// refused expires nothing for its reads either.
     pub fn observe(&mut self, now: Now) -> u32 {
         if matches!(self.status, Status::Running | Status::Closing) {
             self.log.observe(now);
@@ -172,12 +180,21 @@ impl<'m> Tier<'m> {
         self.log.clock.now_s
     }
 
-    /// How far the wall clock passed in is ahead of the tier's, in seconds, where it jumped beyond
-    /// [`clock_jump_s_max`](TierConfig::clock_jump_s_max) and is refused: the tier's own clock follows the monotonic one
-    /// meanwhile, until the wall clock is back within the bound or was [confirmed](Self::confirm_clock).
+    /// How far the wall clock passed in is ahead of the tier's time, in seconds, where it jumped beyond
+    /// [`clock_jump_s_max`](TierConfig::clock_jump_s_max), since the last look or since the medium was last written, and is refused:
+    /// the tier's time goes on by the monotonic clock meanwhile, until the wall clock is back within the bound or was
+    /// [confirmed](Self::confirm_clock).
     #[must_use]
     pub const fn clock_refused_s(&self) -> Option<u32> {
         self.log.clock.refused_s
+    }
+
+    /// How far the wall clock passed in is behind the tier's time, in seconds, and not known to be: it was ahead before, or is wrong
+    /// now. The tier's time goes on by the monotonic clock; what passes while no tier runs does not count before the wall clock
+    /// has caught up or was [confirmed](Self::confirm_clock).
+    #[must_use]
+    pub const fn clock_behind_s(&self) -> u32 {
+        self.log.clock.behind_s
     }
 
     /// Appends so far: the position of the last one.
@@ -316,9 +333,12 @@ impl<'m> Tier<'m> {
         self.tasks.evict.want(bytes);
     }
 
-    /// Confirms the wall clock: one jump beyond [`clock_jump_s_max`](TierConfig::clock_jump_s_max), that which is being
-    /// refused or one within the next minute, is taken over. Before the first poll it stands for the mount's check
-    /// ([`MountError::Clock`]).
+    /// Confirms the wall clock, as it is or as it will be within the next minute; at any time, before the mount too.
+    ///
+    /// Where it is ahead of the tier's time by more than [`clock_jump_s_max`](TierConfig::clock_jump_s_max), that jump is taken:
+    /// so much time has passed. Where it is behind, the tier's time stays and goes together with it from then on, across
+    /// mounts: nothing that expired comes back, and no lifetime changes. No jump is taken to a time beyond January 2072, for the
+    /// rest of 32 bits of seconds is left to lifetimes.
     pub fn confirm_clock(&mut self) {
         self.log.clock.confirm();
     }

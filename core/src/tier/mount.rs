@@ -4,12 +4,12 @@
 //!  Heads ─► Freed ─► Clock ─► Index ─► Settle ─► Sync ─► done
 //! ```
 //! *Heads* reads both ends of every segment and tells what it is. *Freed* looks for freed records, so that *Index* never reads
-//! a segment whose life is over, and for times; *Clock* refuses a jump. *Index* feeds every keyed record to the index, from footers where there are any. *Settle*
+//! a segment whose life is over, and for times; *Clock* lets the tier's time go on from the newest of them. *Index* feeds every keyed record to the index, from footers where there are any. *Settle*
 //! finds the tombstones that nothing needs. *Sync* makes durable what was found: a killed process leaves bytes that can be
 //! read and could still be lost. Nothing is written before all segments have been looked at, and nothing is ever appended to
 //! a segment found here (rule 3).
 
-use super::clock::time_of;
+use super::clock::Newest;
 use super::head::{Head, HeadReader, HeadStep};
 use super::log::{LANE_SCAN, Log};
 use super::scanner::{Found, Scan, Scanner};
@@ -54,7 +54,7 @@ pub(super) struct Mount {
     has_other_bytes: bool,
     /// Segments of which no header was read, and not all of where one could be.
     unread_segments: u32,
-    newest: (u32, u32),
+    newest: Newest,
     /// The longest record that a segment may hold, by what the headers say.
     longest_bytes: u32,
 }
@@ -68,7 +68,7 @@ impl Mount {
             has_marker: false,
             has_other_bytes: false,
             unread_segments: 0,
-            newest: (0, 0),
+            newest: Newest::default(),
             longest_bytes: 0,
         }
     }
@@ -107,7 +107,7 @@ impl Mount {
             State::Scan { pass, segment, scanner } => Ok(self.scan(log, host, pass, segment, scanner)),
             State::Clock => {
                 // Every header and time record was seen: a segment may have been open for longer than the bound.
-                log.clock.start(now, self.newest, log.config.clock_jump_s_max)?;
+                log.clock.start(now, &self.newest, self.store.is_none(), log.config.clock_jump_s_max);
                 self.state = State::Scan { pass: Pass::Index, segment: 0, scanner: None };
                 Ok(Poll::Again)
             }
@@ -166,7 +166,7 @@ impl Mount {
         }
         if let Some(header) = head.header {
             self.check_store(&header.store, log)?;
-            self.newest = self.newest.max((header.time_s, index));
+            self.newest.header(header.time_s, index);
             self.longest_bytes = self.longest_bytes.max(header.record_bytes_max);
             log.sequence_next = log.sequence_next.max(header.sequence.saturating_add(1));
             segment.set_state(SegmentState::Sealed);
@@ -334,9 +334,7 @@ impl Mount {
             log.sequence_next = log.sequence_next.max(found.version.sequence.saturating_add(1));
         }
         match found.kind {
-            Kind::Time => {
-                self.newest = self.newest.max((time_of(&found.hash), found.location.segment));
-            }
+            Kind::Time => self.newest.record(&found.hash, found.version, found.location.segment),
             Kind::Freed => {
                 let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
                 if freed.sequence > sequence_max {

@@ -255,22 +255,22 @@ impl Log<'_> {
         if !self.is_time_due() {
             return Ok(());
         }
-        let value = self.clock.now_s.to_le_bytes();
-        let mut hash = KeyHash::default();
-        hash.0[..4].copy_from_slice(&value);
+        let stamp = self.clock.stamp();
+        let hash = stamp.hash();
+        let (value, _) = hash.0.split_at(stamp.len().min(hash.0.len()));
         let header = RecordHeader {
             kind: Kind::Time,
             codec: 1,
             key_bytes: 0,
-            value_bytes: 4,
+            value_bytes: u32::try_from(value.len()).unwrap_or(0),
             expires_s: None,
             origin: None,
         };
         let incoming = Incoming {
             hash,
             header,
-            parts: [&value, &[]],
-            payload: self.seed.payload(&value),
+            parts: [value, &[]],
+            payload: self.seed.payload(value),
             moved_from: None,
         };
         self.place(index, &incoming)?;

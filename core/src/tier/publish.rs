@@ -1,6 +1,5 @@
 //! Publication: the index is pointed at what is written, and the table's live bytes follow it.
 
-use super::clock::time_of;
 use super::log::Log;
 use super::{Host, Placed, Published, Released};
 use crate::log::{Freed, KeyHash, Kind, SegmentState};
@@ -19,7 +18,7 @@ impl Log<'_> {
                     self.account(&placed, published);
                 }
                 Kind::Freed => self.publish_freed(&hash, &placed, mark),
-                Kind::Time => self.clock.landed(time_of(&hash), placed.location.segment),
+                Kind::Time => self.clock.landed(&hash, placed.location.segment),
             }
         }
     }

@@ -182,12 +182,15 @@ impl Log<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tier::clock::Clock;
+    use crate::log::KeyHash;
+    use crate::tier::clock::{Clock, Newest};
 
     #[test]
     fn sync_begun_before_the_newest_time_was_lost_covers_no_later_one_of_the_same_second() {
         let mut clock = Clock::default();
-        clock.start(Now { monotonic_ms: 0, wall_s: 7 }, (7, 3), 60).unwrap();
+        let mut newest = Newest::default();
+        newest.header(7, 3);
+        clock.start(Now { monotonic_ms: 0, wall_s: 7 }, &newest, false, 60);
         let ticket = Ticket { index: LANE_SYNC, generation: 1 };
         let sync = InFlight { ticket, mark: 1, position: 0, landed_s: clock.landed_s(), is_clear: true };
         let mut syncs = Syncs { in_flight: Some(sync), ..Syncs::default() };
@@ -195,7 +198,9 @@ mod tests {
         assert!(clock.lose_segment(3) && clock.is_owed);
         syncs.lose_time();
         clock.written_s = 7;
-        clock.landed(7, 5);
+        let mut hash = KeyHash::default();
+        hash.0[0] = 7;
+        clock.landed(&hash, 5);
         clock.secure(syncs.in_flight.unwrap().landed_s);
         assert!(!clock.is_secured());
     }

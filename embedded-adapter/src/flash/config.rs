@@ -19,7 +19,10 @@ pub struct FlashConfig {
     pub stale_permille_min: u16,
     /// The clock is written to the log at least every so many seconds: how exact an expiry is across a reboot.
     pub time_every_s: u32,
-    /// How far the wall clock may have jumped at a mount, in seconds. Firmware without one passes zeros.
+    /// How far the wall clock may have jumped ahead since the log was last written, or may jump while the tier runs, in seconds. A
+    /// longer jump is held until it is [confirmed](super::FlashTier::confirm_clock), and nothing expires by it. Firmware without a
+    /// wall clock passes zeros: the tier's time goes on by the monotonic clock, and lifetimes count the time for which it is
+    /// powered, up to what the log last told. Firmware that comes by the time later passes it from then on, and confirms it once.
     pub clock_jump_s_max: u32,
     /// How long the pools have to answer a cleanup request, in milliseconds.
     pub cleanup_timeout_ms: u32,

@@ -25,7 +25,7 @@ pub struct KeyFound<'b> {
     pub key: &'b [u8],
     /// Bytes of its value.
     pub value_bytes: u32,
-    /// When it expires, in seconds of the wall clock.
+    /// When it expires, in seconds of the [tier's time](FlashTier::clock_s).
     pub expires_s: Option<u32>,
 }
 

@@ -10,7 +10,7 @@
 //! ```
 
 use coldpress_core::log::KeyHash;
-use coldpress_core::tier::{MediumError, Now};
+use coldpress_core::tier::{MediumError, Now, expiry_s};
 
 use super::get::Newest;
 use super::hash::{PIECE_PREFIX, is_piece, key_hash};
@@ -100,8 +100,8 @@ impl PieceKey {
 }
 
 impl<M: Medium> FlashTier<'_, M> {
-    /// Begins to write a value in pieces, in place of any other that was begun and not committed. It is gone after `ttl_s`
-    /// seconds, if given.
+    /// Begins to write a value in pieces, in place of any other that was begun and not committed. It is gone `ttl_s` seconds
+    /// after this call, if given: pieces are stamped as they are written.
     ///
     /// # Errors
     /// [`PutError`]. A key takes at most [`LARGE_KEY_BYTES_MAX`] bytes.
@@ -119,7 +119,7 @@ impl<M: Medium> FlashTier<'_, M> {
         // What was begun and given up is left over.
         self.has_orphans |= self.large.is_some();
         let head = Head { generation, pieces: 0, bytes: 0 };
-        let expires_s = ttl_s.map(|ttl_s| self.clock_s(now).saturating_add(ttl_s));
+        let expires_s = ttl_s.map(|ttl_s| expiry_s(self.clock_s(now), ttl_s));
         self.large = Some(LargePut { hash: key_hash(key), head, expires_s, is_in_doubt: false });
         Ok(())
     }

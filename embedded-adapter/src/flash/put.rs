@@ -2,7 +2,7 @@
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{KeyHash, Kind, RecordHeader, Version};
-use coldpress_core::tier::{AppendError, Fresh, MediumError, Now};
+use coldpress_core::tier::{AppendError, Fresh, MediumError, Now, expiry_s};
 
 use super::driving::{Step, Work};
 use super::hash::{PIECE_PREFIX, key_hash};
@@ -55,19 +55,14 @@ impl<M: Medium> FlashTier<'_, M> {
         self.store(now, key, value, None, RAW)
     }
 
-    /// Stores a value that is gone after `ttl_s` seconds of the wall clock.
+    /// Stores a value that is gone after `ttl_s` seconds: never earlier, and at most a second later while the clock is right.
     ///
     /// # Errors
     /// As for [`put`](Self::put), with its bounds.
     pub fn put_with_ttl(&mut self, now: Now, key: &[u8], value: &[u8], ttl_s: u32) -> Result<(), PutError> {
-        let expires_s = self.clock_s(now).saturating_add(ttl_s);
+        let expires_s = expiry_s(self.clock_s(now), ttl_s);
         self.check_name(key)?;
         self.store(now, key, value, Some(expires_s), RAW)
-    }
-
-    /// The wall clock of the tier: it does not go back, and takes no jump that it refuses.
-    pub(super) fn clock_s(&mut self, now: Now) -> u32 {
-        self.tier.observe(now)
     }
 
     /// Refuses a key that pieces of long values are kept under.

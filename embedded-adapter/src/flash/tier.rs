@@ -24,7 +24,7 @@ use super::table::Table;
 /// [`commit`](Self::commit), [`get_in_pieces`](Self::get_in_pieces), [`sweep`](Self::sweep). *Work*: [`poll`](Self::poll), [`reserve`](Self::reserve). *Tasks*:
 /// [`schedule`](Self::schedule), [`cancel`](Self::cancel), [`progress`](Self::progress),
 /// [`take_report`](Self::take_report), [`answer`](Self::answer). *Clock*: [`confirm_clock`](Self::confirm_clock),
-/// [`clock_refused_s`](Self::clock_refused_s). *To look on*: [`status`](Self::status),
+/// [`clock_refused_s`](Self::clock_refused_s), [`clock_behind_s`](Self::clock_behind_s), [`clock_s`](Self::clock_s). *To look on*: [`status`](Self::status),
 /// [`figures`](Self::figures), [`erases`](Self::erases), [`worst`](Self::worst).
 #[derive(Debug)]
 pub struct FlashTier<'m, M> {
@@ -142,17 +142,32 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         self.tier.status()
     }
 
-    /// Confirms the wall clock: a jump beyond [`clock_jump_s_max`](FlashConfig::clock_jump_s_max), that which is being refused or
-    /// one within the next minute, is taken over. Before the mount it stands for the mount's check.
+    /// Confirms the wall clock, as it is or as it will be within the next minute; at any time, before the mount too.
+    ///
+    /// A jump ahead beyond [`clock_jump_s_max`](FlashConfig::clock_jump_s_max) is taken: so much time has passed. Where the wall
+    /// clock is behind, the tier's time stays, so nothing that expired comes back, and the two go together from then on,
+    /// across mounts.
     pub fn confirm_clock(&mut self) {
         self.tier.confirm_clock();
     }
 
-    /// How far the wall clock passed in is ahead of the tier's, in seconds, where it jumped too far and is refused; the tier
+    /// How far the wall clock passed in is ahead of the tier's time, in seconds, where it jumped too far and is refused; the tier
     /// follows the monotonic clock meanwhile.
     #[must_use]
     pub const fn clock_refused_s(&self) -> Option<u32> {
         self.tier.clock_refused_s()
+    }
+
+    /// How far the wall clock passed in is behind the tier's time, in seconds, unless that was confirmed: it was ahead before, or
+    /// is wrong now. The tier follows the monotonic clock meanwhile.
+    #[must_use]
+    pub const fn clock_behind_s(&self) -> u32 {
+        self.tier.clock_behind_s()
+    }
+
+    /// The tier's time, in seconds, by which values expire: the wall clock, but for where that jumped. It does not go back.
+    pub fn clock_s(&mut self, now: Now) -> u32 {
+        self.tier.observe(now)
     }
 
     /// The shape of the medium.

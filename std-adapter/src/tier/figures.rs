@@ -168,11 +168,14 @@ pub struct TierFigures {
     pub index_bytes: u64,
     /// Bytes of writes on their way to the log.
     pub pending_bytes: u64,
-    /// Jumps of the wall clock that were refused while the tier was open, in each partition; one that lasts counts once.
+    /// Jumps of the wall clock that were refused since the tier was opened, in each partition; one that lasts counts once.
     pub clock_refusals: u64,
     /// How far the wall clock is ahead, in seconds, where it is being refused: see
     /// [`confirm_clock`](super::ColdTierHandle::confirm_clock).
     pub clock_refused_s: Option<u32>,
+    /// How far the wall clock is behind the tier's time, in seconds, unless that was
+    /// [confirmed](super::ColdTierHandle::confirm_clock): it was ahead before, or is wrong now.
+    pub clock_behind_s: u32,
 }
 
 impl TierFigures {

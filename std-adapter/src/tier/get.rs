@@ -2,6 +2,7 @@
 
 use coldpress_core::codec::CodecError;
 use coldpress_core::log::{Kind, Location, read_record};
+use coldpress_core::tier::expiry_s;
 
 use super::entry::{Entry, Stored};
 use super::error::{BatchError, GetError, TierError};
@@ -136,7 +137,7 @@ impl Part {
             None => entry.stored().and_then(Stored::expires_s),
         };
         let touched_s = || self.shell.opened_s.load(Relaxed).saturating_add(entry.touched_s());
-        let idle_s = limits.idle_s.map(|idle_s| touched_s().saturating_add(idle_s));
+        let idle_s = limits.idle_s.map(|idle_s| expiry_s(touched_s(), idle_s));
         entry.is_value() && [expires_s, idle_s].into_iter().flatten().all(|end_s| now_s < end_s)
     }
 

@@ -90,10 +90,12 @@ impl ColdTierHandle {
         answers.iter().try_for_each(|answer| answer.wait()?)
     }
 
-    /// Confirms the wall clock: the jump ahead that is being refused, or else the next one, is taken over.
+    /// Confirms the wall clock, as it is or as it will be within the next minute.
     ///
-    /// A jump beyond the configured `clock_jump_max` is refused while the tier is open, since it would make everything expire at
-    /// once. [`TierFigures::clock_refused_s`] tells of it.
+    /// A jump ahead beyond the configured `clock_jump_max` is refused, since it would make everything expire at once:
+    /// [`TierFigures::clock_refused_s`] tells of it, and this takes it. Where the wall clock is behind
+    /// ([`TierFigures::clock_behind_s`]) the tier's time stays, so nothing that expired comes back; from then on the two go
+    /// together, across opens too. Until then the tier's time goes on by the clock that never goes back.
     ///
     /// # Errors
     /// [`TierError`]; then it is not confirmed in any partition.
@@ -132,6 +134,7 @@ impl ColdTierHandle {
                 shell.counts.add_to(&mut figures);
                 figures.needs_reopen |= shell.health.needs_reopen();
                 figures.clock_refused_s = figures.clock_refused_s.max(shell.clock.refused_s());
+                figures.clock_behind_s = figures.clock_behind_s.max(shell.clock.behind_s());
                 let weight = shell.weight();
                 figures.keys += weight.keys;
                 figures.charged_bytes += weight.charge;

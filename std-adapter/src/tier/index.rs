@@ -9,7 +9,9 @@ use std::collections::VecDeque;
 
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
 use coldpress_core::log::{KeyHash, Kind, Location, Store};
-use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
+use coldpress_core::tier::{
+    Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing, expiry_s,
+};
 
 use super::entry::{Entry, Stored, Terms};
 use super::expiry::{Move, Queue};
@@ -53,9 +55,9 @@ pub(crate) struct Index {
 /// The times that the index decides by.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct IndexClock {
-    /// The wall clock when the tier was opened; once it is mounted, no earlier than that of the log.
+    /// The time of the log when it was mounted; before, none is later.
     pub(crate) opened_s: u32,
-    /// The wall clock now.
+    /// The time of the log now.
     pub(crate) now_s: u32,
     /// Seconds without a read after which a key is dropped.
     pub(crate) idle_s: Option<u32>,
@@ -64,8 +66,8 @@ pub(crate) struct IndexClock {
 impl IndexClock {
     /// When a key is due, by its own expiry or for being idle.
     fn deadline_s(&self, entry: &Entry, stored: &Stored) -> Option<u32> {
-        let idle =
-            self.idle_s.map(|idle_s| self.opened_s.saturating_add(entry.touched_s()).saturating_add(idle_s));
+        let touched_s = self.opened_s.saturating_add(entry.touched_s());
+        let idle = self.idle_s.map(|idle_s| expiry_s(touched_s, idle_s));
         match (stored.expires_s(), idle) {
             (Some(expires), Some(idle)) => Some(expires.min(idle)),
             (expires, idle) => expires.or(idle),

@@ -13,6 +13,7 @@ use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Checksum, KeyHash, Kind};
+use coldpress_core::tier::expiry_s;
 use crossbeam_channel::{Sender, bounded};
 use tracing::Span;
 
@@ -46,6 +47,8 @@ struct Write {
     part: usize,
     hash: KeyHash,
     pending: Option<Pending>,
+    /// How long the value lives, counted from when it can be read.
+    lives_s: Option<u32>,
     waiter: Option<Sender<Result<(), TierError>>>,
     durability: Durability,
     is_put: bool,
@@ -127,7 +130,8 @@ impl ColdTierHandle {
         self.put_with(key, value, PutOptions::default())
     }
 
-    /// Puts a value that expires after `ttl`, rounded up to whole seconds.
+    /// Puts a value that expires after `ttl`, rounded up to whole seconds. It never expires earlier, counted from when it can be
+    /// read, and at most a second later while the clock is right.
     ///
     /// # Errors
     /// As [`put`](Self::put), and [`PutError::Lifetime`].
@@ -221,6 +225,7 @@ impl ColdTierHandle {
                     part,
                     hash,
                     pending: Some(pending),
+                    lives_s: None,
                     waiter: None,
                     durability,
                     is_put: false,
@@ -245,12 +250,13 @@ impl ColdTierHandle {
             }
             let (hash, index) = open.route(key);
             let part = open.part(index)?;
-            let expires_s = options.ttl.expires_s(limits.ttl, open.now_s(part))?;
+            let lives_s = options.ttl.lives_s(limits.ttl, open.now_s(part))?;
             let codec = CodecId::try_from(part.shell.codec.load(Relaxed)).unwrap_or(CodecId::Raw);
             let write = Write {
                 part: index,
                 hash,
                 pending: None,
+                lives_s,
                 waiter: None,
                 durability: options.durability.unwrap_or(limits.durability),
                 is_put: true,
@@ -263,7 +269,7 @@ impl ColdTierHandle {
                 checksum: Checksum::default(),
                 codec: CodecId::Raw.tag(),
                 key_bytes: u32::try_from(key.len()).unwrap_or(u32::MAX),
-                expires_s,
+                expires_s: lives_s,
                 kind: Kind::Value,
                 inflight: None,
                 before: None,
@@ -378,6 +384,9 @@ impl Part {
         let now_s = open.now_s(self);
         let touched_s = now_s.saturating_sub(self.shell.opened_s.load(Relaxed));
         let is_put = write.is_put;
+        if let (Some(pending), Some(lives_s)) = (&mut write.pending, write.lives_s) {
+            pending.expires_s = Some(expiry_s(now_s, lives_s));
+        }
         let withheld_above = self.shell.withheld_above.load(Relaxed);
         // A tombstone of a key that has no value takes room that nobody was charged for.
         let is_charged =

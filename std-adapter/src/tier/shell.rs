@@ -15,7 +15,7 @@ use super::entry::{Entry, Terms, Weight};
 use super::figures::{Board, Counts};
 use super::health::Health;
 use super::latency::Latencies;
-use super::log_clock::LogClock;
+use super::log_clock::{LogClock, LogTime};
 use super::room::Room;
 
 /// Maps of one shell; iteration takes the hashes of one at a time.
@@ -139,8 +139,8 @@ pub(crate) struct Shell {
     pub(crate) codec: AtomicU8,
     pub(crate) is_compacting: AtomicBool,
     pub(crate) has_background: AtomicBool,
-    /// The wall clock of the log when it was mounted. Idleness is counted from there: a wall clock that is behind the log would
-    /// make every key idle at once.
+    /// The time of the log when it was mounted. Idleness is counted from there: a wall clock that is behind the log would make
+    /// every key idle at once.
     pub(crate) opened_s: AtomicU32,
     pub(crate) clock: LogClock,
     /// Segments kept as they are because of damage.
@@ -190,7 +190,7 @@ impl Shell {
         self.is_compacting.store(false, Relaxed);
         self.has_background.store(false, Relaxed);
         self.opened_s.store(0, Relaxed);
-        self.clock.post(0, None);
+        self.clock.post(crate::clock::monotonic_ms(), LogTime::default());
         self.quarantined.store(0, Relaxed);
         self.withheld_above.store(0, Relaxed);
         self.evict_bytes.store(0, Relaxed);

@@ -22,7 +22,8 @@ pub enum Ttl {
     Configured,
     /// It never expires, whatever the configuration says.
     Never,
-    /// It expires after so long, rounded up to whole seconds.
+    /// It expires after so long, rounded up to whole seconds. It never expires earlier, and at most a second later while the
+    /// clock is right.
     After(Duration),
 }
 
@@ -40,18 +41,18 @@ impl From<Option<Duration>> for Ttl {
 }
 
 impl Ttl {
-    /// When a value expires that is put now, if it does.
-    pub(super) fn expires_s(self, configured: Option<Duration>, now_s: u32) -> Result<Option<u32>, PutError> {
+    /// How many seconds a value lives that is put at `now_s`, if it expires.
+    pub(super) fn lives_s(self, configured: Option<Duration>, now_s: u32) -> Result<Option<u32>, PutError> {
         let ttl = match self {
             Self::Configured => configured,
             Self::Never => None,
             Self::After(ttl) => Some(ttl),
         };
         let Some(ttl) = ttl else { return Ok(None) };
-        let max_s = u32::MAX - now_s;
+        let max_s = (u32::MAX - 1).saturating_sub(now_s);
         if ttl.is_zero() || ttl > Duration::from_secs(u64::from(max_s)) {
             return Err(PutError::Lifetime { max_s });
         }
-        Ok(Some(now_s.saturating_add(seconds(ttl))))
+        Ok(Some(seconds(ttl)))
     }
 }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use coldpress_std::clock::ManualClock;
-use coldpress_std::{ColdTier, CompactionTask, MountError, OpenError, PutError, PutOptions, Ttl};
+use coldpress_std::{ColdTier, CompactionTask, PutError, PutOptions, Ttl};
 
 use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open, pools, recount, small, value};
 
@@ -19,9 +19,10 @@ fn value_past_its_lifetime_is_gone_pending_or_written_or_reopened() {
     let ttl = Duration::from_secs(10);
     tier.put_with_ttl(b"pending", b"v", ttl).unwrap();
     assert!(tier.contains(b"pending").unwrap());
-    CLOCK.advance_s(9);
+    // Never early: the clock may have been about to show the next second.
+    CLOCK.advance_s(10);
     assert_eq!(tier.get(b"pending").unwrap(), Some(b"v".to_vec()));
-    CLOCK.advance_s(1);
+    CLOCK.advance_s(10);
     assert_eq!((tier.get(b"pending").unwrap(), tier.contains(b"pending").unwrap()), (None, false));
     tier.put_with_ttl(b"written", b"v", ttl).unwrap();
     tier.put(b"stays", b"v").unwrap();
@@ -30,7 +31,7 @@ fn value_past_its_lifetime_is_gone_pending_or_written_or_reopened() {
     drop(tier);
     let tier = open(dir.path(), &config, &pools);
     assert!(tier.contains(b"written").unwrap());
-    CLOCK.advance_s(10);
+    CLOCK.advance_s(20);
     assert_eq!((tier.get(b"written").unwrap(), tier.get(b"stays").unwrap()), (None, Some(b"v".to_vec())));
     drop(tier);
     let tier = open(dir.path(), &config, &pools);
@@ -71,7 +72,7 @@ fn expired_records_cleaned_up_leave_the_index_and_the_charge() {
     tier.put_with_ttl(b"long", b"v", Duration::from_secs(1000)).unwrap();
     tier.flush().unwrap();
     let before = tier.figures();
-    CLOCK.advance_s(60);
+    CLOCK.advance_s(100);
     let report = tier.compaction().run_compaction(CompactionTask::CleanupExpired, RUN).unwrap();
     assert_eq!(report.expired_records, 300, "{report:?}");
     assert_eq!((tier.len().unwrap(), tier.figures().expired_records), (1, 300));
@@ -101,7 +102,7 @@ fn value_put_without_end_outlives_the_configured_lifetime() {
     }
     let there =
         |tier: &ColdTier| [&b"configured"[..], b"longer", b"never"].map(|key| tier.contains(key).unwrap());
-    CLOCK.advance_s(60);
+    CLOCK.advance_s(75);
     assert_eq!(there(&tier), [false, true, true]);
     CLOCK.advance_s(30);
     assert_eq!(there(&tier), [false, false, true]);
@@ -145,8 +146,8 @@ fn clock_set_back_over_a_reopen_makes_no_key_idle() {
     tier.put_with(b"b", b"v", SYNCED).unwrap();
     tier.compaction().run_compaction(CompactionTask::CleanupExpired, RUN).unwrap();
     assert_eq!((tier.get(b"a").unwrap(), tier.contains(b"b").unwrap()), (Some(b"v".to_vec()), true));
-    // The clock of the log stands at the time of the last run, until the wall clock has caught up.
-    CLOCK.set_s(1_800_000_000 + 3600);
+    // The wall clock catches up with the tier's time, which went on from the last run, and passes it.
+    CLOCK.set_s(1_800_000_000 + 3700);
     assert!(!tier.contains(b"a").unwrap());
 }
 
@@ -190,9 +191,105 @@ fn clock_that_jumps_while_running_is_refused_and_seen_until_it_is_confirmed() {
     assert_eq!(tier.contains(b"during"), Ok(false), "it was put by the log's clock");
     tier.close().unwrap();
 
+    // The same at an open: what is there stays, and one call takes the jump, of the next open or at any time.
+    let config = builder.clone().confirm_clock(true).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with_ttl(b"kept", b"v", day).unwrap();
+    tier.close().unwrap();
     CLOCK.advance_s(5 * DAY_S);
-    let refused = ColdTier::open(dir.path(), "test", config, pools.clone()).unwrap_err();
-    assert!(matches!(refused, OpenError::Mount(MountError::Clock(_))), "{refused}");
-    let config = builder.confirm_clock(true).build().unwrap();
-    open(dir.path(), &config, &pools).close().unwrap();
+    let config = builder.build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    assert!(tier.figures().clock_refused_s.is_some_and(|s| s >= 4 * DAY_S));
+    assert!(tier.contains(b"kept").unwrap());
+    tier.confirm_clock().unwrap();
+    eventually("the jump is taken over", || tier.figures().clock_refused_s.is_none());
+    assert!(!tier.contains(b"kept").unwrap());
+}
+
+/// The wall clock is ahead by [`AHEAD_S`] for a while, and is put right.
+const AHEAD_S: u32 = 300 * 24 * 3600;
+
+#[test]
+fn clock_put_right_after_a_jump_lets_expiry_go_on() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    CLOCK.advance_s(AHEAD_S);
+    tier.put_with(b"ahead", b"v", SYNCED).unwrap();
+    CLOCK.set_s(1_800_000_000);
+    let ttl = |s| PutOptions { ttl: Ttl::After(Duration::from_secs(s)), ..SYNCED };
+    tier.put_with(b"one", b"v", ttl(1)).unwrap();
+    tier.put_with(b"later", b"v", ttl(600)).unwrap();
+    eventually("it expires though the wall clock stands still", || !tier.contains(b"one").unwrap());
+    assert!(tier.figures().clock_behind_s > AHEAD_S - 600);
+    // The same after an open, and what a background task drops.
+    drop(tier);
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with(b"two", b"v", ttl(1)).unwrap();
+    eventually("it expires after an open, too", || !tier.contains(b"two").unwrap());
+    tier.compaction().run_compaction(CompactionTask::CleanupExpired, RUN).unwrap();
+    assert_eq!(tier.len(), Ok(2));
+    // One call sets it right: from then on what passes between two opens counts.
+    tier.confirm_clock().unwrap();
+    eventually("the clocks go together", || tier.figures().clock_behind_s == 0);
+    tier.flush().unwrap();
+    tier.close().unwrap();
+    CLOCK.advance_s(700);
+    let tier = open(dir.path(), &config, &pools);
+    assert_eq!((tier.contains(b"later"), tier.contains(b"ahead")), (Ok(false), Ok(true)));
+}
+
+#[test]
+fn service_whose_clock_is_lost_opens_and_goes_on() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with(b"kept", b"v", SYNCED).unwrap();
+    drop(tier);
+    for wall_s in [0, 5] {
+        CLOCK.set_s(wall_s);
+        let tier = open(dir.path(), &config, &pools);
+        assert_eq!((tier.contains(b"kept"), tier.figures().clock_refused_s), (Ok(true), None));
+        tier.put_with_ttl(b"short", b"v", Duration::from_millis(1)).unwrap();
+        assert!(tier.contains(b"short").unwrap(), "rounded up to a second");
+        eventually("it expires", || !tier.contains(b"short").unwrap());
+    }
+}
+
+// Without the rule: the wall clock shows whole seconds, and a lifetime of a second ends with the one that it began in.
+#[test]
+fn value_lives_as_long_as_it_was_put_for() {
+    use std::time::Instant;
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let tier = open(dir.path(), &small().build().unwrap(), &pools);
+    let handle = tier.handle();
+    std::thread::scope(|scope| {
+        for at in 0..20u32 {
+            scope.spawn(move || {
+                std::thread::sleep(Duration::from_millis(u64::from(at) * 97));
+                let (key, ttl_ms) = (at.to_le_bytes(), [1_000, 1, 1_500, 999][at as usize % 4]);
+                let put = Instant::now();
+                handle.put_with_ttl(&key, b"v", Duration::from_millis(ttl_ms)).unwrap();
+                let is_there_from = Instant::now();
+                let least = Duration::from_millis(ttl_ms.next_multiple_of(1_000));
+                let mut last_seen = put;
+                loop {
+                    let asked = Instant::now();
+                    if !handle.contains(&key).unwrap() {
+                        assert!(is_there_from.elapsed() >= least, "{:?}", is_there_from.elapsed());
+                        break;
+                    }
+                    last_seen = asked;
+                    std::thread::sleep(Duration::from_millis(3));
+                }
+                let lived = last_seen - put;
+                assert!(lived <= least + Duration::from_secs(2), "{lived:?}");
+            });
+        }
+    });
 }

@@ -3,11 +3,16 @@
 use std::collections::BTreeMap;
 
 use coldpress_core::compaction::CompactionTask;
+use coldpress_core::tier::expiry_s;
 use coldpress_std::clock::ManualClock;
 use coldpress_std::image::Image;
 
 use super::{Adapter, time};
 use crate::sim::{Rng, mixed};
+
+/// How far the clock goes in one step, in seconds. Where it stands still the tier's time goes on, by as long as the test takes, so
+/// lifetimes end between two steps.
+const STEP_S: u32 = 1_000;
 
 /// A value in the map.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -126,7 +131,7 @@ impl History {
                         assert_eq!(adapter.contains(&key), expected.is_some(), "contains: {}", why(*adapter));
                     }
                 }
-                85..93 => clock.advance_s(1),
+                85..93 => clock.advance_s(STEP_S),
                 93..96 => adapters.iter_mut().for_each(|adapter| adapter.sync()),
                 96..98 => {
                     let task = CompactionTask::ALL[rng.index(4)];
@@ -149,9 +154,10 @@ impl History {
     ) {
         let len = rng.below(self.value_bytes_max + 1);
         let value: Vec<u8> = (0..len).map(|_| rng.next_u64().to_le_bytes()[0]).collect();
-        let ttl_s = [None, None, Some(1 + rng.index(5)), Some(3_600)][rng.index(4)];
-        let ttl_s = ttl_s.map(|ttl_s| u32::try_from(ttl_s).unwrap_or(u32::MAX));
-        model.put(key, &value, ttl_s.map(|ttl_s| time(clock) + ttl_s));
+        let steps = [None, None, Some(1 + rng.index(5)), Some(3_600)][rng.index(4)];
+        let ttl_s =
+            steps.and_then(|steps| u32::try_from(steps).ok()).map(|steps| steps * STEP_S - STEP_S / 2);
+        model.put(key, &value, ttl_s.map(|ttl_s| expiry_s(time(clock), ttl_s)));
         adapters.iter_mut().for_each(|adapter| adapter.put(key, &value, ttl_s));
     }
 

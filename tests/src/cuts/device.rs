@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::hash::DefaultHasher;
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{MountReport, Now};
+use coldpress_core::tier::{MountReport, Now, expiry_s};
 use coldpress_embedded::flash::{
     Cursor, FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, PutError, Reserved, buckets_for,
 };
@@ -232,7 +232,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
 
     fn put(&mut self, key: Key, len: u32, ttl_s: Option<u32>) -> Result<(), Cut> {
         self.offer(key, |write, now_s| {
-            let expires_s = ttl_s.map(|ttl_s| now_s + ttl_s);
+            let expires_s = ttl_s.map(|ttl_s| expiry_s(now_s, ttl_s));
             What::Value { write, len, expires_s }
         })
     }
@@ -272,7 +272,8 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
             What::Absent => self.tier.remove(now, &name).map(Some),
             What::Value { expires_s: None, .. } => self.tier.put(now, &name, &value).map(|()| None),
             What::Value { expires_s: Some(at), .. } => {
-                self.tier.put_with_ttl(now, &name, &value, at.saturating_sub(now.wall_s)).map(|()| None)
+                let ttl_s = at.saturating_sub(expiry_s(now.wall_s, 0));
+                self.tier.put_with_ttl(now, &name, &value, ttl_s).map(|()| None)
             }
         }
     }

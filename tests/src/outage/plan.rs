@@ -3,6 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
+use coldpress_core::tier::expiry_s;
 use coldpress_std::clock::ManualClock;
 use coldpress_std::medium::Medium as _;
 use coldpress_std::pool::PoolCoordinator;
@@ -17,6 +18,9 @@ use crate::sim::{Rng, mixed};
 
 /// Clients that write at a time, each its own keys.
 const CLIENTS: u32 = 3;
+/// How far the clock goes in one round, in seconds. Where it stands still the tier's time goes on, by as long as the test takes, so
+/// lifetimes end between two rounds.
+const STEP_S: u32 = 1_000;
 /// Keys of each.
 const KEYS: u64 = 24;
 const SEGMENT_BYTES: u32 = 16 << 10;
@@ -89,7 +93,7 @@ impl Plan {
                 let task = CompactionTask::ALL[(round % 4) as usize];
                 let _ = tier.compaction().run_compaction(task, PATIENCE);
             });
-            self.clock.advance_s(1);
+            self.clock.advance_s(STEP_S);
             double.note(Event::Clock(self.now_s()));
         }
         tier.close().unwrap_or_else(|error| panic!("seed {}: {error}", self.seed));
@@ -122,7 +126,8 @@ impl Client<'_> {
             if rng.permille(200) {
                 self.remove(key, write, durability);
             } else {
-                let ttl_s = [None, None, Some(1 + rng.below(3)), Some(3_600)][rng.index(4)];
+                let steps = [None, None, Some(1 + rng.below(3)), Some(3_600)][rng.index(4)];
+                let ttl_s = steps.map(|steps| steps * u64::from(STEP_S) - u64::from(STEP_S / 2));
                 self.put(key, write, durability, ttl_s);
             }
             if rng.permille(20) {
@@ -137,7 +142,7 @@ impl Client<'_> {
     }
 
     fn put(&self, key: Key, write: u64, durability: Durability, ttl_s: Option<u64>) {
-        let until = |ttl_s| self.plan.now_s() + u32::try_from(ttl_s).unwrap_or(u32::MAX);
+        let until = |ttl_s| expiry_s(self.plan.now_s(), u32::try_from(ttl_s).unwrap_or(u32::MAX));
         let state = State::Value(Put { write, until_s: ttl_s.map(until) });
         self.double.note(Event::Began { key, write, state });
         let options = PutOptions { ttl: ttl_s.map(Duration::from_secs).into(), durability: Some(durability) };

@@ -95,12 +95,7 @@ impl World<'_> {
     /// The same, but for keys whose newest record was spoilt: they may read as damaged.
     pub fn check_recovered_but(&mut self, spoilt: &[Key]) {
         let clock_s = self.tier.clock_s();
-        let (promised_s, newest_s) = (self.lasting.promised_s, self.lasting.newest_s);
-        assert!(
-            clock_s >= promised_s,
-            "rule 11: the clock starts at {clock_s} s, {promised_s} s was promised"
-        );
-        assert!(clock_s <= self.lasting.now.wall_s.max(newest_s), "rule 11: the clock starts at {clock_s} s");
+        self.check_start();
         let keys: Vec<Key> = self.lasting.oracle.keys().collect();
         for key in keys {
             let seen = self.look_up(key);

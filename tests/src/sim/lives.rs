@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::log::SegmentState;
-use coldpress_core::tier::{AppendError, MediumError, MountError, Status, TierConfig};
+use coldpress_core::tier::{AppendError, MediumError, Status, TierConfig};
 
 use super::arena::Arena;
 use super::choice::Chooser;
@@ -53,8 +53,10 @@ pub enum Event {
 pub struct Lived {
     /// Mounts that ended well.
     pub mounts: u64,
-    /// Mounts that refused the clock.
+    /// Mounts that found the clock too far ahead, and went on by the log's.
     pub clocks_refused: u64,
+    /// Mounts that found it behind.
+    pub clocks_behind: u64,
     /// Times that anything was damaged.
     pub rotted: u64,
     /// Tasks whose report was held to what was counted.
@@ -71,6 +73,7 @@ impl core::ops::AddAssign for Lived {
     fn add_assign(&mut self, other: Self) {
         self.mounts += other.mounts;
         self.clocks_refused += other.clocks_refused;
+        self.clocks_behind += other.clocks_behind;
         self.rotted += other.rotted;
         self.reports += other.reports;
         self.failures += other.failures;
@@ -78,6 +81,9 @@ impl core::ops::AddAssign for Lived {
         self.blind += other.blind;
     }
 }
+
+/// How far the clock jumps where there is none any more.
+pub(super) const NO_CLOCK: i32 = i32::MIN;
 
 /// The way in which a read fails that tells of damage.
 pub(super) const UNREADABLE: u8 = 9;
@@ -151,10 +157,8 @@ impl World<'_> {
         let bound_s = before_s.saturating_add(self.config.clock_jump_s_max);
         let is_refused = self.tier.clock_refused_s().is_some();
         assert!(!is_refused || clock_s == before_s, "rule 11: refused, and taken");
-        assert!(
-            is_refused || clock_s >= self.lasting.now.wall_s.min(bound_s),
-            "rule 11: neither refused nor taken"
-        );
+        let wall_s = self.lasting.now.wall_s;
+        assert!(is_refused || clock_s >= wall_s.min(bound_s), "rule 11: neither refused nor taken");
     }
 
     /// Something is damaged while the tier runs.
@@ -196,7 +200,7 @@ impl World<'_> {
                 }
                 Event::Close => self.close(),
                 Event::Clock(by_s) => self.jump(by_s),
-                Event::Confirm => self.tier.confirm_clock(),
+                Event::Confirm => self.confirm(),
                 Event::Rot(seed) => self.rot(seed),
                 Event::Cut(_) | Event::Kill | Event::KillSyncs(_) | Event::FailMount(_) | Event::Blind(_) => {
                 }
@@ -230,15 +234,16 @@ impl Setup {
             }
             let confirms = lasting.lie_still(&self.config, &mut rest);
             let mut world = World::new(self.config, arena.lend(), lasting);
-            if let Err(error) = world.mount_at_last(confirms) {
-                lived.clocks_refused += u64::from(matches!(error, MountError::Clock(_)));
+            if confirms {
+                world.confirm();
+            }
+            if world.mount().is_err() {
                 lasting = world.end().kill();
-                if let MountError::Clock(by_s) = error {
-                    lasting.set_right(by_s);
-                }
                 continue;
             }
             lived.mounts += 1;
+            lived.clocks_refused += u64::from(world.tier.clock_refused_s().is_some());
+            lived.clocks_behind += u64::from(world.tier.clock_behind_s() > 60);
             world.may_overcount =
                 world.lasting.rot.count > 0 || world.lasting.medium.faults != Faults::default();
             world.check_recovered();
@@ -257,7 +262,6 @@ impl Setup {
                 Some(Event::Cut(seed)) => left.cut(&fates(&left, seed)),
                 None if !is_lost => {
                     let mut world = World::new(self.config, arena.lend(), left.cut(&[]));
-                    world.tier.confirm_clock();
                     assert_eq!(world.mount(), Ok(()), "I-LOG-2: the last mount");
                     world.check_recovered();
                     return lived;
@@ -309,28 +313,6 @@ impl Setup {
 }
 
 impl World<'_> {
-    /// Mounts; one that refuses the clock changes nothing.
-    fn mount_at_last(&mut self, confirms: bool) -> Result<(), MountError> {
-        let before = self.lasting.medium.counts();
-        if confirms {
-            self.tier.confirm_clock();
-        }
-        let mounted = self.mount();
-        if let Err(MountError::Clock(by_s)) = mounted {
-            let after = self.lasting.medium.counts();
-            assert_eq!(
-                (before.writes, before.erases),
-                (after.writes, after.erases),
-                "rule 11: refused untouched"
-            );
-            assert!(
-                by_s.unsigned_abs() > self.config.clock_jump_s_max.into() && !confirms,
-                "rule 11: {by_s} s"
-            );
-        }
-        mounted
-    }
-
     /// At the end of the last life the medium works again, and everything is synced, settled and counted.
     fn come_to_rest(&mut self) {
         self.lasting.medium.faults.clear();
@@ -347,15 +329,14 @@ impl World<'_> {
 }
 
 impl Lasting {
-    /// The wall clock jumps.
+    /// The wall clock jumps; [`NO_CLOCK`] takes it away, until it jumps again.
     fn jump(&mut self, by_s: i32) {
-        self.now.wall_s = self.now.wall_s.saturating_add_signed(by_s);
-    }
-
-    /// The operator puts right a clock that a mount found to be off by so much.
-    fn set_right(&mut self, by_s: i64) {
-        let by_s = i32::try_from(-by_s).unwrap_or(0);
-        self.jump(by_s);
+        let right_s = Self::BEGINNING_S + u32::try_from(self.now.monotonic_ms / 1_000).unwrap_or(0);
+        self.now.wall_s = match (by_s, self.now.wall_s) {
+            (NO_CLOCK, _) => 0,
+            (_, ..Self::BEGINNING_S) if by_s > 0 => right_s.saturating_add_signed(by_s),
+            (_, wall_s) => wall_s.saturating_add_signed(by_s),
+        };
     }
 
     /// While no tier runs: lets happen what is next among the events and happens then. Returns whether the next mount is to

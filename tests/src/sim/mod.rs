@@ -22,6 +22,7 @@ mod rot;
 mod runs;
 mod script;
 mod shape;
+mod time;
 mod world;
 
 pub use arena::{Arena, Sizes};

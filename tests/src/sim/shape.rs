@@ -5,7 +5,7 @@ use coldpress_core::log::{Geometry, Identity};
 use coldpress_core::tier::Streams;
 
 use super::exhaust::in_case;
-use super::lives::{Event, Lived};
+use super::lives::{Event, Lived, NO_CLOCK};
 use super::oracle::Key;
 use super::rng::{Rng, mixed};
 use super::script::{Do, Setup};
@@ -208,12 +208,13 @@ impl Shape {
     }
 }
 
-/// The clock goes ahead, back, or far beyond the bound; or it is confirmed.
+/// The clock goes ahead, back, or far beyond the bound, or is there no more; or it is confirmed.
 fn clock(rng: &mut Rng) -> Event {
     let far_s = [4, 90, 400, 5_000][rng.index(4)];
     let by_s = i32::try_from(rng.below(far_s)).unwrap_or(0);
     match rng.below(8) {
         0 => Event::Confirm,
+        6.. if by_s > 4_000 => Event::Clock(NO_CLOCK),
         1..=4 => Event::Clock(by_s),
         5 => Event::Act(Do::Tick(rng.below(100_000))),
         _ => Event::Clock(-by_s),

@@ -20,6 +20,7 @@ use super::host::{ModelHost, Told, hash_of};
 use super::medium::{Medium, SyncPoint};
 use super::oracle::{Key, Oracle, key_bytes};
 use super::rot::Rot;
+use super::time::Watch;
 
 /// Polls after which a goal counts as out of reach (I-GC-2).
 pub(super) const POLLS_MAX: u64 = 200_000;
@@ -37,20 +38,26 @@ pub struct Lasting {
     pub newest_s: u32,
     /// The next mount starts no earlier than this, in seconds (rule 11).
     pub promised_s: u32,
+    /// The most that the tier's time was ever ahead of a wall clock that was confirmed, in seconds.
+    pub ahead_s: u32,
     /// What was damaged.
     pub rot: Rot,
 }
 
 impl Lasting {
+    /// The wall clock at the beginning.
+    pub(super) const BEGINNING_S: u32 = 1_000_000;
+
     /// A medium that was never written, at some time.
     #[must_use]
     pub fn blank(config: &TierConfig) -> Self {
         Self {
             medium: Medium::new(config.geometry),
             oracle: Oracle::default(),
-            now: Now { monotonic_ms: 1_000, wall_s: 1_000_000 },
+            now: Now { monotonic_ms: 1_000, wall_s: Self::BEGINNING_S },
             newest_s: 0,
             promised_s: 0,
+            ahead_s: 0,
             rot: Rot::default(),
         }
     }
@@ -148,6 +155,7 @@ pub struct World<'m> {
     pub(super) wants_sync: bool,
     /// The write that a client offers and that may still be refused.
     pub(super) offering: Option<u64>,
+    pub(super) watch: Watch,
 }
 
 impl<'m> World<'m> {
@@ -181,6 +189,7 @@ impl<'m> World<'m> {
             polls: 0,
             wants_sync: false,
             offering: None,
+            watch: Watch::default(),
         }
     }
 
@@ -236,7 +245,9 @@ impl<'m> World<'m> {
         let now = &mut self.lasting.now;
         let seconds = (now.monotonic_ms % 1000 + ms) / 1000;
         now.monotonic_ms += ms;
-        now.wall_s += u32::try_from(seconds).unwrap_or(u32::MAX);
+        if now.wall_s > 0 {
+            now.wall_s += u32::try_from(seconds).unwrap_or(u32::MAX);
+        }
         self.observe();
     }
 
@@ -245,6 +256,9 @@ impl<'m> World<'m> {
         let before_s = self.tier.clock_s();
         let clock_s = self.tier.observe(self.lasting.now);
         assert!(clock_s >= before_s, "rule 11: the clock went back from {before_s} s to {clock_s} s");
+        if self.tier.status() == Status::Running {
+            self.watch_time();
+        }
         self.lasting.newest_s = self.lasting.newest_s.max(clock_s);
         self.host.set_now_s(clock_s);
         clock_s

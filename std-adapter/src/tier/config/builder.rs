@@ -154,16 +154,15 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets how far the clock may have jumped since the log was last written, and how far it may jump ahead while the tier is
-    /// open: a year where nothing is said. An open that meets a longer jump is refused with
-    /// [`MountError::Clock`](crate::MountError::Clock); an open tier goes on by the clock that never goes back, and tells it in
-    /// its figures, until the wall clock is back or was [confirmed](crate::ColdTierHandle::confirm_clock).
+    /// Sets how far the clock may have jumped ahead since the log was last written, and may jump while the tier is open; a year by
+    /// default. A longer jump is refused: the tier's time goes on by the clock that never goes back, and the figures tell it, until
+    /// the wall clock is back or was [confirmed](crate::ColdTierHandle::confirm_clock). A clock that is behind is never refused.
     pub const fn clock_jump_max(mut self, time: Duration) -> Self {
         self.settings.clock_jump_max = time;
         self
     }
 
-    /// Takes the wall clock at the next open as it is, however far it jumped.
+    /// Confirms the wall clock at the next open, as [`confirm_clock`](crate::ColdTierHandle::confirm_clock) does at any time.
     pub const fn confirm_clock(mut self, is_confirmed: bool) -> Self {
         self.settings.is_clock_confirmed = is_confirmed;
         self

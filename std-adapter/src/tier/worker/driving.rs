@@ -12,6 +12,7 @@ use crate::clock::monotonic_ms;
 use crate::tier::error::TierError;
 use crate::tier::gate::Scheduled;
 use crate::tier::latency::Timed;
+use crate::tier::log_clock::LogTime;
 use crate::tier::syncer::Synced;
 
 /// Polls in one turn.
@@ -168,8 +169,11 @@ impl Worker<'_> {
 
     /// Posts the log's time, and says when the wall clock is refused.
     pub(super) fn post_clock(&mut self) {
+        let now = self.now();
+        self.tier.observe(now);
         let (before, refused_s) = (self.shell.clock.refused_s(), self.tier.clock_refused_s());
-        self.shell.clock.post(self.tier.clock_s(), refused_s);
+        let (now_ms, behind_s) = (self.tier.clock_ms(), self.tier.clock_behind_s());
+        self.shell.clock.post(now.monotonic_ms, LogTime { now_ms, refused_s, behind_s });
         if let (None, Some(jump_s)) = (before, refused_s) {
             tracing::warn!(
                 partition = self.partition,

@@ -201,9 +201,8 @@ pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
 impl<'m> Worker<'m> {
     fn new(setup: Setup, tier: Tier<'m>, syncer: Syncer) -> Self {
         let settings = &setup.config.settings;
-        let wall_s = settings.clock.wall_s();
         let idle_s = settings.idle.map(super::config::seconds);
-        let clock = IndexClock { opened_s: wall_s, now_s: wall_s, idle_s };
+        let clock = IndexClock { opened_s: 0, now_s: 0, idle_s };
         setup.shell.codec.store(settings.codec.tag(), Relaxed);
         // None is longer than a segment, whatever limit it was written under.
         let value_bytes_max = setup.config.segment_bytes() as usize;
@@ -252,6 +251,10 @@ impl<'m> Worker<'m> {
         // Not the wall clock itself: the log may refuse it.
         let now_s = self.shell.clock.now_s(now.wall_s, self.clock_jump_s);
         self.index.clock.now_s = self.index.clock.now_s.max(now_s).max(self.tier.clock_s());
+        if self.tier.status() == Status::Mounting {
+            // Known once all times on the medium are: a key that comes up too early is looked at again.
+            self.index.clock.opened_s = self.tier.clock_s();
+        }
         now
     }
 
