@@ -325,8 +325,11 @@ impl Starting<'_> {
         let (ready, mounted) = bounded(1);
         let syncer = Syncer::start(medium.try_clone()?, partition)?;
         let reader = medium.try_clone()?;
+        // The recorder of metrics and the subscriber of traces are the user's: a shell that is taken is lost in their panic.
+        let meters = [(); 2].map(|()| TierMeter::new(self.cache_id, partition));
+        let [meter, own_meter] = meters;
+        let span = tracing::info_span!("mount", partition);
         let shell = Shell::take();
-        let meter = TierMeter::new(self.cache_id, partition);
         let setup = Setup {
             shell,
             config: config.clone(),
@@ -336,8 +339,8 @@ impl Starting<'_> {
             messages,
             pools: pools.clone(),
             ready,
-            meter: TierMeter::new(self.cache_id, partition),
-            span: tracing::info_span!("mount", partition),
+            meter: own_meter,
+            span,
         };
         let run = move || {
             worker::run(setup, syncer);

@@ -358,6 +358,8 @@ impl Part {
         let shell = self.shell;
         let Some(pending) = &write.pending else { return Ok(Attempt::Nothing) };
         let bytes = pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES;
+        // The clock is the user's: it is asked before anything is reserved that its panic would keep.
+        let now_s = open.now_s(self);
         if !reserve_place(&shell.queued, QUEUED_MAX) {
             return Ok(Attempt::Wait(Lack::Queue));
         }
@@ -365,7 +367,7 @@ impl Part {
             shell.queued.fetch_sub(1, Relaxed);
             return Ok(Attempt::Wait(Lack::Queue));
         }
-        let published = self.publish(open, write);
+        let published = self.publish(open, write, now_s);
         // The sum has it from the entry now; the reservation goes.
         shell.sums.pending_bytes.fetch_sub(bytes, Relaxed);
         match published {
@@ -379,9 +381,13 @@ impl Part {
 
     /// Brings a write into the index, a value if there is capacity for it. A remove of what has expired changes nothing that a
     /// reader sees.
-    fn publish(&self, open: &Open, write: &mut Write) -> Result<(Publish, Effect), (Claim, Beyond)> {
+    fn publish(
+        &self,
+        open: &Open,
+        write: &mut Write,
+        now_s: u32,
+    ) -> Result<(Publish, Effect), (Claim, Beyond)> {
         let counts = &self.shell.counts;
-        let now_s = open.now_s(self);
         let touched_s = now_s.saturating_sub(self.shell.opened_s.load(Relaxed));
         let is_put = write.is_put;
         if let (Some(pending), Some(lives_s)) = (&mut write.pending, write.lives_s) {

@@ -2,6 +2,7 @@
 
 mod api;
 mod bad_input;
+mod callbacks;
 mod capacity;
 mod closing;
 mod common;
