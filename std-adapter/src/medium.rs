@@ -128,10 +128,11 @@ impl Medium for FileMedium {
     }
 
     fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
-        if punch(&self.file, offset, bytes) {
-            return Ok(());
+        match punch(&self.file, offset, bytes) {
+            Err(error) if is_without_holes(&error) => {}
+            punched => return punched.map_err(|error| medium_error(&error)),
         }
-        // The filesystem has no holes: zeroes read the same, they only keep their space.
+        // Zeroes read the same, they only keep their space.
         let end = offset.saturating_add(bytes);
         let mut at = offset;
         while at < end {
@@ -196,15 +197,22 @@ fn forget_cached(_: &File) -> io::Result<()> {
 }
 
 #[cfg(target_os = "linux")]
-fn punch(file: &File, offset: u64, bytes: u64) -> bool {
+fn punch(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     use rustix::fs::FallocateFlags;
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    rustix::fs::fallocate(file, flags, offset, bytes).is_ok()
+    let punched = rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, bytes));
+    punched.map_err(io::Error::from)
 }
 
 #[cfg(not(target_os = "linux"))]
-fn punch(_file: &File, _offset: u64, _bytes: u64) -> bool {
-    false
+fn punch(_file: &File, _offset: u64, _bytes: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+/// Tells whether an error says that the system or the filesystem has no holes; any other one is a failure of the medium.
+fn is_without_holes(error: &io::Error) -> bool {
+    // EOPNOTSUPP and ENOSYS.
+    error.kind() == io::ErrorKind::Unsupported
 }
 
 /// Sorts an error of the operating system.
@@ -235,6 +243,18 @@ mod tests {
         medium.read_at(0, &mut back).unwrap();
         assert!(back.iter().all(|byte| *byte == 9));
         assert_eq!(medium.len(), Ok(1 << 20));
+    }
+
+    #[test]
+    fn erase_that_fails_is_an_error_and_writes_no_zeroes() {
+        use rustix::io::Errno;
+        // It has no holes to punch, and takes all zeroes of the world.
+        let file = File::options().write(true).open("/dev/null").unwrap();
+        assert_eq!(FileMedium::new(file).erase(0, 4096), Err(MediumError::Io));
+        let is_without_holes = |errno: Errno| is_without_holes(&errno.into());
+        assert!([Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS].into_iter().all(is_without_holes));
+        let failures = [Errno::IO, Errno::NOSPC, Errno::PERM, Errno::BADF, Errno::INVAL, Errno::NODEV];
+        assert!(!failures.into_iter().any(is_without_holes));
     }
 
     #[test]
