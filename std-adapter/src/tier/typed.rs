@@ -141,6 +141,14 @@ impl<K, V> From<ColdTierHandle> for PersistentColdTierHandle<K, V> {
     }
 }
 
+/// Decodes all of `bytes`: what is left over tells of another type.
+fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GetError> {
+    match postcard::take_from_bytes(bytes) {
+        Ok((item, [])) => Ok(item),
+        Ok(_) | Err(_) => Err(GetError::Decode),
+    }
+}
+
 fn encoded<T: Serialize>(item: &T) -> Option<Vec<u8>> {
     postcard::to_stdvec(item).ok()
 }
@@ -238,7 +246,7 @@ impl<K: Serialize, V: DeserializeOwned> PersistentColdTierHandle<K, V> {
     pub fn get(&self, key: &K) -> Result<Option<V>, GetError> {
         let key = encoded(key).ok_or(GetError::Decode)?;
         let Some(value) = self.bytes.get(&key)? else { return Ok(None) };
-        postcard::from_bytes(&value).map(Some).map_err(|_| GetError::Decode)
+        decoded(&value).map(Some)
     }
 }
 
@@ -288,6 +296,6 @@ impl<K: DeserializeOwned> Iterator for TypedKeys<K> {
 
     fn next(&mut self) -> Option<Self::Item> {
         let key = self.keys.next()?;
-        Some(key.and_then(|key| postcard::from_bytes(&key).map_err(|_| GetError::Decode)))
+        Some(key.and_then(|key| decoded(&key)))
     }
 }
