@@ -4,6 +4,7 @@
 
 use std::fs::{self, OpenOptions};
 use std::io::{self, Read as _, Write};
+use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -65,8 +66,8 @@ fn make(out: &mut impl Write, build: &Build) -> Outcome {
         None => None,
     };
     let bytes = filled(build, input.as_deref())?;
-    // What is there already may be somebody's only copy.
-    let mut file = OpenOptions::new().write(true).create_new(true).open(&build.file)?;
+    // What is there already may be somebody's only copy. An image holds all values: it is its owner's alone.
+    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&build.file)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
     let image = Image::read_from(bytes)?;
