@@ -81,7 +81,7 @@ pub use tier::{
     ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, ConfigError, Durability, FullPolicy, GetError,
     InitError, Keys, OpenError, PARTITIONS_MAX, PENDING_BYTES_MIN, PersistentColdTier,
     PersistentColdTierHandle, PutError, PutOptions, REGISTRY_QUEUE_CAPACITY, REGISTRY_TIERS_MAX, RemoveError,
-    SegmentView, TierError, TierFigures, Ttl, TypedKeys, init_cold_tier,
+    SCHEMA_BYTES_MAX, SegmentView, TierError, TierFigures, Ttl, TypedKeys, init_cold_tier,
 };
 
 /// The example in the README is compiled and run with the documentation tests.

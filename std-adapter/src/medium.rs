@@ -7,6 +7,7 @@
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
+use std::path::PathBuf;
 
 pub use coldpress_core::tier::MediumError;
 
@@ -60,6 +61,16 @@ pub trait Medium: Send + Sync {
     /// A [`MediumError`].
     fn len(&self) -> Result<u64, MediumError>;
 
+    /// Tells whether the medium still is what its name leads to, and whole: a file may be deleted, moved, replaced or cut short
+    /// while it is open, and what is synced to it then is found by nobody. A tier asks before it acknowledges anything as
+    /// durable, so it must be cheap.
+    ///
+    /// # Errors
+    /// A [`MediumError`] when that can't be told now.
+    fn is_in_place(&self) -> Result<bool, MediumError> {
+        Ok(true)
+    }
+
     /// Returns the bytes that are really occupied, where that is known.
     fn occupied_bytes(&self) -> Option<u64> {
         None
@@ -91,6 +102,14 @@ pub trait Medium: Send + Sync {
 #[derive(Debug)]
 pub struct FileMedium {
     file: File,
+    name: Option<Name>,
+}
+
+/// The name of a file, and how long it is when it is whole.
+#[derive(Debug, Clone)]
+struct Name {
+    path: PathBuf,
+    bytes: u64,
 }
 
 impl FileMedium {
@@ -99,7 +118,20 @@ impl FileMedium {
     #[must_use]
     pub fn new(file: File) -> Self {
         read_no_further(&file);
-        Self { file }
+        Self { file, name: None }
+    }
+
+    /// As [`new`](Self::new), of a file that is to stay under its name, and at least so long.
+    pub(crate) fn named(file: File, path: PathBuf, bytes: u64) -> Self {
+        Self { name: Some(Name { path, bytes }), ..Self::new(file) }
+    }
+
+    /// A write behind an end that was not there would make the file as long as before, with zeroes for what was cut off.
+    fn check_length(&self) -> Result<(), MediumError> {
+        match &self.name {
+            Some(name) if self.len()? < name.bytes => Err(MediumError::Unreadable),
+            _ => Ok(()),
+        }
     }
 }
 
@@ -114,6 +146,7 @@ impl Medium for FileMedium {
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+        self.check_length()?;
         self.file.write_all_at(bytes, offset).map_err(|error| medium_error(&error))
     }
 
@@ -148,6 +181,19 @@ impl Medium for FileMedium {
         self.file.metadata().map(|metadata| metadata.len()).map_err(|error| medium_error(&error))
     }
 
+    fn is_in_place(&self) -> Result<bool, MediumError> {
+        let Some(name) = &self.name else { return Ok(true) };
+        let own = self.file.metadata().map_err(|error| medium_error(&error))?;
+        let is_named = match std::fs::metadata(&name.path) {
+            Ok(found) => (own.dev(), own.ino()) == (found.dev(), found.ino()),
+            Err(error) if is_absent(&error) => false,
+            // A process that gave up its rights may not look: whether anything names the file is known all the same.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => own.nlink() > 0,
+            Err(error) => return Err(medium_error(&error)),
+        };
+        Ok(is_named && own.len() >= name.bytes)
+    }
+
     fn occupied_bytes(&self) -> Option<u64> {
         // st_blocks counts units of 512 bytes, whatever the block size is.
         self.file.metadata().ok().map(|metadata| metadata.blocks().saturating_mul(512))
@@ -155,7 +201,7 @@ impl Medium for FileMedium {
 
     fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
         let file = self.file.try_clone().map_err(|error| medium_error(&error))?;
-        Ok(Box::new(Self { file }))
+        Ok(Box::new(Self { file, name: self.name.clone() }))
     }
 }
 
@@ -215,6 +261,11 @@ fn is_without_holes(error: &io::Error) -> bool {
     error.kind() == io::ErrorKind::Unsupported
 }
 
+/// Tells whether an error says that nothing has this name.
+fn is_absent(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
+}
+
 /// Sorts an error of the operating system.
 pub(crate) fn medium_error(error: &io::Error) -> MediumError {
     match error.kind() {
@@ -255,6 +306,32 @@ mod tests {
         assert!([Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS].into_iter().all(is_without_holes));
         let failures = [Errno::IO, Errno::NOSPC, Errno::PERM, Errno::BADF, Errno::INVAL, Errno::NODEV];
         assert!(!failures.into_iter().any(is_without_holes));
+    }
+
+    #[test]
+    fn file_deleted_moved_replaced_or_cut_is_not_in_place() {
+        let dir = tempfile::tempdir().unwrap();
+        let (path, moved) = (dir.path().join("a"), dir.path().join("b"));
+        let open = || {
+            let file =
+                File::options().read(true).write(true).create(true).truncate(false).open(&path).unwrap();
+            file.set_len(4096).unwrap();
+            FileMedium::named(file, path.clone(), 4096)
+        };
+        let medium = open();
+        let clone = medium.try_clone().unwrap();
+        assert_eq!((medium.is_in_place(), clone.is_in_place()), (Ok(true), Ok(true)));
+        std::fs::rename(&path, &moved).unwrap();
+        assert_eq!((medium.is_in_place(), clone.is_in_place()), (Ok(false), Ok(false)));
+        let other = open();
+        assert_eq!((medium.is_in_place(), other.is_in_place()), (Ok(false), Ok(true)));
+        std::fs::rename(&moved, &path).unwrap();
+        assert_eq!((medium.is_in_place(), other.is_in_place()), (Ok(true), Ok(false)));
+        File::options().write(true).open(&path).unwrap().set_len(4095).unwrap();
+        assert_eq!(medium.is_in_place(), Ok(false));
+        assert_eq!(medium.write_at(4000, &[1; 96]), Err(MediumError::Unreadable), "it would be whole again");
+        drop(dir);
+        assert_eq!(medium.is_in_place(), Ok(false));
     }
 
     #[test]

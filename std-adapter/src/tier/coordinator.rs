@@ -216,6 +216,10 @@ fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
                 let key = (base_dir, cache_id);
                 // A poisoned tier is opened anew: what it had synced is there.
                 tiers.retain(|_, tier| tier.is_open());
+                // So is one whose files are not there any more, as after `rm -r` of its directory.
+                if tiers.get(&key).is_some_and(|tier| !tier.has_its_files()) {
+                    tiers.remove(&key);
+                }
                 let handle = match tiers.get(&key) {
                     Some(tier) => Ok(tier.handle()),
                     None if tiers.len() >= tiers_max => Err(InitError::TooMany),

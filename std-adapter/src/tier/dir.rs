@@ -1,8 +1,11 @@
-//! The directory of a tier: its name, its lock, its files.
+//! The directory of a tier: its name, its locks, its files.
+//!
+//! Locks lie on what they protect: on the directory and on the file of each partition. The file `LOCK` has one too, for
+//! filesystems that lock no directories; deleting it, or any other name, frees nothing.
 
 use std::collections::BTreeSet;
 use std::ffi::OsString;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
@@ -10,6 +13,8 @@ use coldpress_core::log::Marker;
 
 use super::config::ColdTierConfig;
 use super::error::OpenError;
+use super::made::{Mode, make_dirs, sync_above, sync_dir};
+use super::meta::{META_NAME, META_NEW_NAME, Meta};
 use crate::medium::{FileMedium, Medium};
 
 /// The longest cache id.
@@ -23,8 +28,12 @@ const LOCK_NAME: &str = "LOCK";
 /// The directory of a tier, locked for as long as this value lives.
 #[derive(Debug)]
 pub(super) struct Dir {
+    /// Absolute, without links: the process may move to another working directory.
     path: PathBuf,
+    mode: Mode,
     lock: File,
+    /// The directory and the files of the partitions, as far as they are locked.
+    held: Vec<File>,
     is_left: bool,
 }
 
@@ -33,7 +42,9 @@ impl Drop for Dir {
         // Said, not left to the closing of the file: a process that another thread starts just now holds everything that is open
         // here until it runs its own program, and the lock with it.
         if !self.is_left {
-            let _ = self.lock.unlock();
+            for file in self.held.iter().chain([&self.lock]) {
+                let _ = file.unlock();
+            }
         }
     }
 }
@@ -77,7 +88,7 @@ impl Content {
                         None => content.stray = Some(entry_name),
                     }
                 }
-                _ if name == LOCK_NAME => {}
+                _ if [LOCK_NAME, META_NAME, META_NEW_NAME].contains(&&*name) => {}
                 _ => content.has_others = true,
             }
         }
@@ -88,54 +99,58 @@ impl Content {
         self.parts.contains(&0)
     }
 
-    /// The lowest partition whose file is not there although that of a higher one is.
-    fn missing(&self) -> Option<u16> {
-        let last = *self.parts.last()?;
+    /// The lowest partition whose file is not there although that of a higher one is, or the tier is known to have it.
+    fn missing(&self, known: u16) -> Option<u16> {
+        let last = self.parts.last().map_or(known, |last| known.max(*last));
         (0..last).find(|partition| !self.parts.contains(partition))
     }
+}
+
+/// Locks a file of the tier, or its directory.
+fn try_lock(file: &File, path: &Path) -> Result<(), OpenError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::AlreadyOpen(path.to_path_buf()),
+        TryLockError::Error(error) => OpenError::Io(error),
+    })
 }
 
 impl Dir {
     /// Makes the directory where there is none, and locks it. A directory with other files than a tier's is refused
     /// untouched.
-    pub(super) fn lock(base_dir: &Path, cache_id: &str) -> Result<Self, OpenError> {
+    pub(super) fn lock(base_dir: &Path, cache_id: &str, mode: Mode) -> Result<Self, OpenError> {
         if !is_plain(cache_id) {
             return Err(OpenError::CacheId);
         }
-        let path = base_dir.join(cache_id);
-        let is_new = !path.exists();
-        std::fs::create_dir_all(&path)?;
+        if base_dir.as_os_str().is_empty() {
+            return Err(OpenError::NoBaseDir);
+        }
+        let path = make_dirs(&base_dir.join(cache_id), mode)?;
         let content = Content::of(&path)?;
         // A lock file proves nothing: others call theirs the same.
         if content.has_others && !content.has_first() {
             return Err(OpenError::Foreign(path));
         }
-        let lock = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(path.join(LOCK_NAME))?;
-        match lock.try_lock() {
-            Ok(()) => {}
-            Err(TryLockError::WouldBlock) => return Err(OpenError::AlreadyOpen(path)),
-            Err(TryLockError::Error(error)) => return Err(OpenError::Io(error)),
+        let mut held = Vec::new();
+        let itself = File::open(&path)?;
+        match try_lock(&itself, &path) {
+            Ok(()) => held.push(itself),
+            // Some network filesystems lock files only: LOCK does it there.
+            Err(OpenError::Io(error)) => tracing::debug!(%error, "the directory can't be locked"),
+            Err(error) => return Err(error),
         }
-        let dir = Self { path, lock, is_left: false };
+        mode.warn_if_more_open(&path);
+        let lock = mode.open_or_make(&path.join(LOCK_NAME))?;
+        let dir = Self { path, mode, lock, held, is_left: false };
+        try_lock(&dir.lock, &dir.path)?;
         // Until a first file is in place, no one knows whether the names above it were ever made durable.
-        if is_new || !content.has_first() {
-            for parent in dir.path.ancestors().skip(1).filter(|parent| !parent.as_os_str().is_empty()) {
-                if sync_dir(parent).is_err() {
-                    // What this process may not read it did not make.
-                    break;
-                }
-            }
-            sync_dir(base_dir)?;
+        if !content.has_first() {
+            sync_above(&dir.path)?;
         }
         Ok(dir)
     }
 
-    /// Another hold on the lock. A worker that outlives its tier keeps the directory to itself by it: see [`leave`](Self::leave).
+    /// Another hold on the lock. A worker that outlives its tier keeps the directory to itself by it, and by its medium the
+    /// file of its partition: see [`leave`](Self::leave).
     pub(super) fn share_lock(&self) -> io::Result<File> {
         self.lock.try_clone()
     }
@@ -145,23 +160,74 @@ impl Dir {
         self.is_left = true;
     }
 
-    /// Opens the file of each partition, or makes them all. A file that is there is never made anew.
-    pub(super) fn open_parts(&self, config: &ColdTierConfig) -> Result<Vec<Box<dyn Medium>>, OpenError> {
+    /// Opens and locks the file of each partition, or makes them all. A file that is there is never made anew.
+    pub(super) fn open_parts(&mut self, config: &ColdTierConfig) -> Result<Vec<Box<dyn Medium>>, OpenError> {
         let content = Content::of(&self.path)?;
         if let Some(stray) = content.stray {
             return Err(OpenError::StrayPartition(self.path.join(stray)));
         }
+        let meta = Meta::read(&self.path)?;
         let expected = config.settings.partitions;
-        if !content.has_first() {
+        let known = meta.as_ref().map_or(0, |meta| meta.partitions);
+        if !content.has_first() && known == 0 {
             self.check_unused(&content, config)?;
             self.make_parts(config, &content.parts)?;
-        } else if let Some(missing) = content.missing() {
+        } else if let Some(missing) = content.missing(known) {
             return Err(OpenError::MissingPartition(self.path.join(part_name(missing))));
-        } else if content.parts.len() != usize::from(expected) {
-            let found = u16::try_from(content.parts.len()).unwrap_or(u16::MAX);
-            return Err(OpenError::Partitions { expected, found });
+        } else {
+            let there = u16::try_from(content.parts.len()).unwrap_or(u16::MAX);
+            if let Some(found) = [there, known].into_iter().find(|found| ![0, expected].contains(found)) {
+                return Err(OpenError::Partitions { expected, found });
+            }
         }
-        (0..expected).map(|partition| self.open_part(partition, config)).collect()
+        if let Some(meta) = meta {
+            // Before the mount: a tier of another schema is left untouched. Whether one without a schema is empty is not known yet.
+            meta.settled(config, true)?;
+        }
+        (0..expected).map(|partition| self.hold_part(partition, config)).collect()
+    }
+
+    /// Holds the store whose files were found to the one whose they were. A new one, drawn for a tier that is blank or was
+    /// emptied, is made durable before anything is written under its number.
+    pub(super) fn settle_store(
+        &self,
+        config: &ColdTierConfig,
+        store_id: u64,
+        is_new: bool,
+    ) -> Result<(), OpenError> {
+        let meta = Meta::read(&self.path)?.unwrap_or_default();
+        if is_new {
+            let partitions = config.settings.partitions;
+            return Ok(Meta { partitions, store_id, ..meta }.write(&self.path, self.mode)?);
+        }
+        if ![0, store_id].contains(&meta.store_id) {
+            return Err(OpenError::Mount(coldpress_core::tier::MountError::OtherStore));
+        }
+        Ok(())
+    }
+
+    /// Settles the schema of a tier that is mounted, and makes it durable with what else is known of the tier.
+    pub(super) fn settle(
+        &self,
+        config: &ColdTierConfig,
+        store_id: u64,
+        is_empty: bool,
+    ) -> Result<(), OpenError> {
+        let found = Meta::read(&self.path)?;
+        let before = found.clone().unwrap_or_default();
+        let schema = before.settled(config, is_empty)?;
+        let meta = Meta { partitions: config.settings.partitions, schema, store_id };
+        if found.as_ref() == Some(&meta) {
+            return Ok(());
+        }
+        match meta.write(&self.path, self.mode) {
+            // Of a tier without a schema it only tells which files it has: the next open makes up for that.
+            Err(error) if meta.schema.is_none() && before.schema.is_none() => {
+                tracing::warn!(%error, path = %self.path.display(), "the metadata of the tier was not written");
+                Ok(())
+            }
+            written => Ok(written?),
+        }
     }
 
     /// Checks that no file was ever used. The first one is put in place last, so without it the others are what is left of a
@@ -172,8 +238,8 @@ impl Dir {
             return Err(missing());
         }
         for partition in &content.parts {
-            let medium = self.open_part(*partition, config)?;
-            let seen = super::peek::peek(&*medium, &config.geometry)?;
+            let (medium, _) = self.open_part(*partition, config)?;
+            let seen = super::peek::peek(&medium, &config.geometry)?;
             if seen.store.is_some() {
                 return Err(missing());
             }
@@ -183,12 +249,25 @@ impl Dir {
         Ok(())
     }
 
-    fn open_part(&self, partition: u16, config: &ColdTierConfig) -> Result<Box<dyn Medium>, OpenError> {
+    /// Opens a file that is there, and locks it for as long as this value lives.
+    fn hold_part(&mut self, partition: u16, config: &ColdTierConfig) -> Result<Box<dyn Medium>, OpenError> {
+        let (medium, file) = self.open_part(partition, config)?;
+        try_lock(&file, &self.path)?;
+        self.held.push(file);
+        self.mode.warn_if_more_open(&self.path.join(part_name(partition)));
+        // Whoever replaced it before it was locked has another one.
+        if !medium.is_in_place()? {
+            return Err(OpenError::FileLost);
+        }
+        Ok(Box::new(medium))
+    }
+
+    fn open_part(&self, partition: u16, config: &ColdTierConfig) -> Result<(FileMedium, File), OpenError> {
         let path = self.path.join(part_name(partition));
-        let file = OpenOptions::new().read(true).write(true).open(&path)?;
+        let file = File::options().read(true).write(true).open(&path)?;
         let found_bytes = file.metadata()?.len();
         let expected_bytes = config.geometry.medium_bytes();
-        let medium = FileMedium::new(file);
+        let medium = FileMedium::named(file.try_clone()?, path, expected_bytes);
         if found_bytes != expected_bytes {
             // A file of another length may be ours with another capacity, or nobody's: either way it stays.
             return Err(OpenError::Geometry { expected_bytes, found_bytes });
@@ -198,7 +277,7 @@ impl Dir {
             seen.check_read(config.geometry.segment_count())?;
             return Err(OpenError::Mount(coldpress_core::tier::MountError::Foreign));
         }
-        Ok(Box::new(medium))
+        Ok((medium, file))
     }
 
     /// Makes the files that are not there under other names, durable, then puts them in place, the first one last.
@@ -208,7 +287,7 @@ impl Dir {
             |partition| (self.path.join(format!("{}.new", part_name(partition))), part_name(partition));
         for partition in made() {
             let (new, _) = names(partition);
-            let file = OpenOptions::new().read(true).write(true).create(true).truncate(true).open(new)?;
+            let file = self.mode.make_anew(&new)?;
             // Sparse: blocks are taken when segments are written, and given back when they are erased.
             file.set_len(config.geometry.medium_bytes())?;
             let marker = Marker { erases: 0, sequence_issued: 0 };
@@ -222,11 +301,6 @@ impl Dir {
         sync_dir(&self.path)?;
         Ok(())
     }
-}
-
-/// Makes the names in a directory durable.
-fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
 }
 
 #[cfg(test)]
@@ -246,7 +320,7 @@ mod tests {
     #[test]
     fn lock_let_go_is_free_whoever_holds_its_file_and_one_that_is_left_is_not() {
         let base = tempfile::tempdir().unwrap();
-        let lock = || Dir::lock(base.path(), "t");
+        let lock = || Dir::lock(base.path(), "t", Mode::new(0o600));
         let dir = lock().unwrap();
         // As a process does that was started meanwhile.
         let held = dir.share_lock().unwrap();
@@ -261,5 +335,27 @@ mod tests {
         assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))), "its worker is not over");
         drop(held);
         lock().unwrap();
+    }
+
+    #[test]
+    fn partition_files_let_go_are_free_whoever_holds_them() {
+        let base = tempfile::tempdir().unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(4 << 20).partitions(2).build().unwrap();
+        let open = || {
+            let mut dir = Dir::lock(base.path(), "t", Mode::new(0o600))?;
+            let media = dir.open_parts(&config)?;
+            Ok::<_, OpenError>((dir, media))
+        };
+        let (dir, media) = open().unwrap();
+        drop(dir);
+        let (mut dir, again) = open().unwrap();
+        drop(media);
+        // A worker that is stuck keeps its medium, and nothing else where LOCK was deleted.
+        std::fs::remove_file(base.path().join("t").join(LOCK_NAME)).unwrap();
+        dir.leave();
+        drop(dir);
+        assert!(matches!(open(), Err(OpenError::AlreadyOpen(_))), "its worker is not over");
+        drop(again);
+        open().unwrap();
     }
 }

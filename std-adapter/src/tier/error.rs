@@ -30,6 +30,10 @@ pub enum TierError {
     /// All segment numbers of the log were issued, some four thousand million: it takes no more writes. Read it, and move to a
     /// new one.
     WornOut,
+    /// A file of the tier was deleted, moved, replaced or cut short while it was open, as with `rm -r` of its directory. Nothing
+    /// becomes durable any more and writes are refused; reads go on in the file that is open. Close the tier: what lies under its
+    /// name now is found by opening it again.
+    FileLost,
 }
 
 impl fmt::Display for TierError {
@@ -45,6 +49,9 @@ impl fmt::Display for TierError {
             ),
             Self::WornOut => {
                 f.write_str("all segment numbers of the log were issued: it takes no more writes")
+            }
+            Self::FileLost => {
+                f.write_str("a file of the tier was deleted, moved, replaced or cut short while it was open")
             }
         }
     }
@@ -252,11 +259,11 @@ pub enum OpenError {
     Config(ConfigError),
     /// The cache id is not a plain name; see [`CACHE_ID_BYTES_MAX`](super::CACHE_ID_BYTES_MAX).
     CacheId,
-    /// The configuration names no base directory.
+    /// The base directory is empty, or the configuration names none.
     NoBaseDir,
     /// The directory has files in it and is not a tier's.
     Foreign(PathBuf),
-    /// The tier is open already, here or in another process.
+    /// The tier is open already, here or in another process. Its files are locked themselves: no deleting of one lets go of it.
     AlreadyOpen(PathBuf),
     /// The tier was made with another capacity, or other segments: give the same, or make a new one.
     Geometry {
@@ -276,6 +283,19 @@ pub enum OpenError {
     MissingPartition(PathBuf),
     /// A file is named like a partition's and is none of them: move it away.
     StrayPartition(PathBuf),
+    /// The file of a partition was deleted, moved, replaced or cut short while the tier was opened.
+    FileLost,
+    /// The file that tells partitions and schema is damaged, or of a later version. Where it is damaged, move it away: the tier
+    /// opens as one that has no schema, see [`adopt_schema`](super::ColdTierConfigBuilder::adopt_schema).
+    Metadata(PathBuf),
+    /// The tier holds values of another schema than the configuration says, or of none: see
+    /// [`schema`](super::ColdTierConfigBuilder::schema).
+    Schema {
+        /// The schema that was stored with the tier.
+        stored: Option<Box<str>>,
+        /// The schema that the configuration says.
+        configured: Option<Box<str>>,
+    },
     /// The log could not be mounted.
     Mount(MountError),
     /// The operating system refused something.
@@ -321,7 +341,9 @@ impl fmt::Display for OpenError {
             Self::Foreign(path) => {
                 write!(f, "{} is not a tier's directory; nothing was changed", path.display())
             }
-            Self::AlreadyOpen(path) => write!(f, "{} is open already", path.display()),
+            Self::AlreadyOpen(path) => {
+                write!(f, "{} is open already, here or in another process", path.display())
+            }
             Self::Geometry { expected_bytes, found_bytes } => {
                 write!(f, "the log has {found_bytes} bytes, the configuration says {expected_bytes}")
             }
@@ -333,6 +355,18 @@ impl fmt::Display for OpenError {
             }
             Self::StrayPartition(path) => {
                 write!(f, "{} is no partition of the tier; nothing was changed", path.display())
+            }
+            Self::FileLost => TierError::FileLost.fmt(f),
+            Self::Metadata(path) => {
+                write!(f, "{} is damaged, or of a later version; nothing was changed", path.display())
+            }
+            Self::Schema { stored, configured } => {
+                let said = |schema: &Option<Box<str>>| match schema {
+                    Some(schema) => format!("the schema {schema:?}"),
+                    None => "no schema".to_owned(),
+                };
+                let (stored, configured) = (said(stored), said(configured));
+                write!(f, "the tier has {stored}, the configuration says {configured}; nothing was changed")
             }
             Self::Mount(error) => write!(f, "{error}"),
             Self::Io(error) => write!(f, "{error}"),
@@ -371,6 +405,9 @@ pub enum CloseError {
     },
     /// A worker did not end before the deadline. Until it does its memory stays in use, and its directory locked.
     TimedOut,
+    /// A file of the tier was deleted, moved, replaced or cut short while it was open: nothing that was written since then, nor
+    /// what was in it, is promised to be found.
+    FileLost,
 }
 
 impl fmt::Display for CloseError {
@@ -384,6 +421,7 @@ impl fmt::Display for CloseError {
                 write!(f, "up to {writes} writes were lost: no time was left")
             }
             Self::TimedOut => f.write_str("a worker did not end before the deadline"),
+            Self::FileLost => TierError::FileLost.fmt(f),
         }
     }
 }

@@ -5,8 +5,8 @@
 //! gate for reading while they look at it, never while they wait for a worker; a close takes it for writing. An operation may
 //! be stuck in a read of a dead medium: a close does not wait for that longer than it is told to, and leaves the gate behind.
 
-use core::sync::atomic::AtomicU64;
-use core::sync::atomic::Ordering::{Acquire, Release};
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU64};
 use core::time::Duration;
 use std::time::Instant;
 
@@ -100,6 +100,8 @@ pub(crate) struct Open {
     pub(crate) clock: &'static dyn Clock,
     /// Held while all partitions are told something, so that each is told the same last.
     pub(crate) telling: Mutex<()>,
+    /// Set when a client is told that a file of the tier was lost: from then on nothing is written to the others either.
+    pub(crate) is_file_lost: AtomicBool,
     /// The pools and this tier's number in them, where hot values are kept.
     pub(crate) hot: Option<(HotPools, u32)>,
 }
@@ -158,6 +160,31 @@ impl Open {
 
     pub(crate) fn part(&self, index: usize) -> Result<&Part, TierError> {
         self.parts.get(index).ok_or(TierError::Closed)
+    }
+
+    /// Refuses what takes a worker where that of the partition is over, or a file of the tier was lost.
+    pub(crate) fn check_alive(&self, part: &Part) -> Result<(), TierError> {
+        if part.shell.health.is_file_lost() {
+            self.is_file_lost.store(true, Relaxed);
+        }
+        if self.is_file_lost.load(Relaxed) {
+            return Err(TierError::FileLost);
+        }
+        part.check_alive()
+    }
+
+    /// Whether all workers are there, and none has lost its file.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.parts.iter().all(|part| self.check_alive(part).is_ok())
+    }
+
+    /// Looks whether all files are in their places. One of which that can't be told is taken to be.
+    pub(crate) fn has_its_files(&self) -> bool {
+        let is_lost = self.parts.iter().any(|part| part.medium.is_in_place() == Ok(false));
+        if is_lost {
+            self.is_file_lost.store(true, Relaxed);
+        }
+        !is_lost
     }
 
     /// The wall clock, which does not go back behind what the log has seen, nor ahead of it further than the log would follow.

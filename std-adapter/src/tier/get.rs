@@ -123,7 +123,7 @@ impl ColdTierHandle {
             let (hash, index) = open.route(key);
             let part = open.part(index)?;
             let now_s = open.now_s(part);
-            part.check_alive()?;
+            part.check_readable()?;
             Ok(part.shell.view(&hash, |entry| part.is_current(&open.limits, entry, now_s)).unwrap_or(false))
         })?
     }
@@ -141,7 +141,13 @@ impl Part {
         entry.is_value() && [expires_s, idle_s].into_iter().flatten().all(|end_s| now_s < end_s)
     }
 
+    /// Refuses what takes the worker where that is over.
     pub(super) fn check_alive(&self) -> Result<(), TierError> {
+        if self.shell.health.is_file_lost() { Err(TierError::FileLost) } else { self.check_readable() }
+    }
+
+    /// Refuses reads where the worker died; those of a file that was lost go on, as long as it is open.
+    fn check_readable(&self) -> Result<(), TierError> {
         if self.shell.health.is_poisoned() { Err(TierError::Poisoned) } else { Ok(()) }
     }
 
@@ -154,7 +160,7 @@ impl Part {
         buffer: &mut Vec<u8>,
         value: &mut Vec<u8>,
     ) -> Result<bool, GetError> {
-        self.check_alive()?;
+        self.check_readable()?;
         let mut chase = Chase::default();
         loop {
             match self.look_up(open, hash, key, buffer) {
@@ -243,7 +249,7 @@ impl Part {
 
     /// The key of a hash that has a value.
     pub(super) fn read_key(&self, open: &Open, hash: &KeyHash) -> Result<Option<Vec<u8>>, GetError> {
-        self.check_alive()?;
+        self.check_readable()?;
         let now_s = open.now_s(self);
         let look = |entry: &Entry| {
             if !self.is_current(&open.limits, entry, now_s) {

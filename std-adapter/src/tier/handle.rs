@@ -40,10 +40,15 @@ impl ColdTierHandle {
         self.gate.enter(self.generation, look)
     }
 
-    /// Tells whether the tier is open and its workers are alive.
+    /// Tells whether the tier is open, its workers are alive, and no file of it was seen to be lost.
     #[must_use]
     pub fn is_open(&self) -> bool {
-        self.enter(|open| !open.parts.iter().any(|part| part.shell.health.is_poisoned())).unwrap_or(false)
+        self.enter(Open::is_alive).unwrap_or(false)
+    }
+
+    /// Looks whether all files of the tier are in their places; `true` of one that is closed.
+    pub(super) fn has_its_files(&self) -> bool {
+        self.enter(Open::has_its_files).unwrap_or(true)
     }
 
     /// Returns how many keys have a value. Keys that expired count until they are dropped.
@@ -243,6 +248,7 @@ impl ColdTierHandle {
             let mark = waiter.as_ref().map(RoomWaiter::mark);
             let shell = self.enter(|open| {
                 let part = open.part(part)?;
+                open.check_alive(part)?;
                 part.pass_message(&mut message)?;
                 Ok::<_, TierError>(part.shell)
             })??;
@@ -285,7 +291,7 @@ impl ColdTierHandle {
         receiver: &Receiver<R>,
         deadline: Instant,
     ) -> Result<R, TierError> {
-        let check = || self.enter(|open| open.part(part)?.check_alive()).and_then(|alive| alive);
+        let check = || self.enter(|open| open.check_alive(open.part(part)?)).and_then(|alive| alive);
         wait_for(receiver, deadline, check)
     }
 }

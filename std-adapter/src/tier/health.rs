@@ -18,6 +18,7 @@ pub(crate) struct Health {
     is_poisoned: AtomicBool,
     needs_reopen: AtomicBool,
     is_worn_out: AtomicBool,
+    is_file_lost: AtomicBool,
     error: AtomicU8,
     pause_ms: AtomicU64,
     until_ms: AtomicU64,
@@ -48,6 +49,15 @@ impl Health {
 
     pub(crate) fn is_worn_out(&self) -> bool {
         self.is_worn_out.load(Ordering::Acquire)
+    }
+
+    /// The file is no longer under its name, or not whole: its worker has ended, and nothing is written any more.
+    pub(crate) fn lose_file(&self) {
+        self.is_file_lost.store(true, Ordering::Release);
+    }
+
+    pub(crate) fn is_file_lost(&self) -> bool {
+        self.is_file_lost.load(Ordering::Acquire)
     }
 
     /// The medium failed: writes are refused for a while, longer each time.
@@ -99,6 +109,7 @@ impl Health {
         self.is_poisoned.store(false, Ordering::Release);
         self.needs_reopen.store(false, Ordering::Release);
         self.is_worn_out.store(false, Ordering::Release);
+        self.is_file_lost.store(false, Ordering::Release);
         self.error.store(0, Ordering::Release);
         self.pause_ms.store(0, Ordering::Relaxed);
         self.until_ms.store(0, Ordering::Relaxed);

@@ -26,6 +26,8 @@ mod index;
 mod iterate;
 mod latency;
 mod log_clock;
+mod made;
+mod meta;
 mod open;
 mod peek;
 mod put;
@@ -41,7 +43,7 @@ mod worker;
 
 pub use config::{
     ColdTierConfig, ColdTierConfigBuilder, ConfigError, Durability, FullPolicy, PARTITIONS_MAX,
-    PENDING_BYTES_MIN,
+    PENDING_BYTES_MIN, SCHEMA_BYTES_MAX,
 };
 pub use coordinator::{
     ColdTierCoordinator, ColdTierRegistry, InitError, REGISTRY_QUEUE_CAPACITY, REGISTRY_TIERS_MAX,

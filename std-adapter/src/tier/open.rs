@@ -2,6 +2,7 @@
 
 use core::fmt;
 use core::ops::Deref;
+use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::{Relaxed, Release};
 use core::time::Duration;
 use std::io;
@@ -21,6 +22,7 @@ use super::entry::Terms;
 use super::error::{CloseError, OpenError, TierError};
 use super::gate::{Closed, Gate, Limits, Message, Open, Part};
 use super::handle::{ColdTierHandle, wait_for};
+use super::made::Mode;
 use super::peek::{new_store, peek};
 use super::shell::{MESSAGES_MAX, Shell};
 use super::syncer::Syncer;
@@ -104,7 +106,7 @@ impl ColdTier {
     ) -> Result<Self, OpenError> {
         let span = tracing::info_span!("open", cache_id);
         let _entered = span.enter();
-        let dir = Dir::lock(base_dir, cache_id)?;
+        let mut dir = Dir::lock(base_dir, cache_id, Mode::new(config.settings.file_mode))?;
         let media = dir.open_parts(&config)?;
         Self::start(cache_id, media, config, pool_coordinator, Some(dir))
     }
@@ -147,21 +149,27 @@ impl ColdTier {
             store = store.or(seen.store);
             unread += seen.unread;
         }
-        let store = match store {
-            Some(store) => store,
+        let (store, is_new) = match store {
+            Some(store) => (store, false),
             // A new one would take the place of one that can't be read now.
             None if unread > 0 => {
                 let segments = config.geometry.segment_count() * u32::from(config.settings.partitions);
                 return Err(OpenError::Mount(MountError::Unread { unread, segments }));
             }
-            None => new_store(config.settings.partitions)?,
+            None => (new_store(config.settings.partitions)?, true),
         };
+        if let Some(dir) = &dir {
+            dir.settle_store(&config, store.id, is_new)?;
+        }
         let patience = config.settings.close_timeout;
         let mut starting = Starting { cache_id, parts: Vec::new(), workers: Vec::new(), patience, dir };
         for (partition, medium) in (0..).zip(media) {
             starting.start(medium, partition, &config, store, &pools)?;
         }
         starting.await_mounts(config.settings.open_timeout, &store)?;
+        if let Some(dir) = &starting.dir {
+            dir.settle(&config, store.id, starting.is_empty())?;
+        }
         let hot = pools.hot();
         let settings = &config.settings;
         let terms = Terms::new(config.geometry);
@@ -186,6 +194,7 @@ impl ColdTier {
             seed: store.seed(&config.geometry),
             clock: settings.clock,
             telling: Mutex::new(()),
+            is_file_lost: AtomicBool::new(false),
             hot: settings.keeps_hot_values.then(|| (hot, hot.register_tier())),
         };
         if let Some(first) = open.parts.first() {
@@ -250,6 +259,7 @@ impl ColdTier {
             let ended = match end.map(|end| wait_for(&end, deadline, is_alive)) {
                 Some(Ok(result)) => result,
                 Some(Err(TierError::TimedOut)) => Err(CloseError::TimedOut),
+                None | Some(Err(_)) if shell.health.is_file_lost() => Err(CloseError::FileLost),
                 None | Some(Err(_)) => Err(CloseError::Poisoned),
             };
             outcome = outcome.and(ended);
@@ -304,7 +314,7 @@ impl Drop for ColdTier {
 /// Partitions that are being opened; dropping it gives them up.
 struct Starting<'a> {
     cache_id: &'a str,
-    parts: Vec<(Part, Receiver<Result<Mounted, MountError>>)>,
+    parts: Vec<(Part, Receiver<Result<Mounted, OpenError>>)>,
     workers: Vec<JoinHandle<()>>,
     /// How long workers that are given up may take to end.
     patience: Duration,
@@ -366,7 +376,7 @@ impl Starting<'_> {
         for (_, mounted) in &self.parts {
             let mounted = match mounted.recv_deadline(deadline) {
                 Ok(Ok(mounted)) => mounted,
-                Ok(Err(error)) => return Err(OpenError::Mount(error)),
+                Ok(Err(error)) => return Err(error),
                 Err(RecvTimeoutError::Timeout) => return Err(OpenError::TimedOut),
                 Err(RecvTimeoutError::Disconnected) => return Err(OpenError::Poisoned),
             };
@@ -375,6 +385,11 @@ impl Starting<'_> {
             }
         }
         Ok(())
+    }
+
+    /// Whether nothing has a value, in any partition.
+    fn is_empty(&self) -> bool {
+        self.parts.iter().all(|(part, _)| part.shell.sums.keys.load(Relaxed) == 0)
     }
 
     fn take_parts(&mut self) -> Vec<Part> {

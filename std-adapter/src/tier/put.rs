@@ -313,6 +313,7 @@ impl ColdTierHandle {
             let left = write.deadline.saturating_duration_since(Instant::now());
             let attempt = self.enter(|open| {
                 let part = open.part(write.part)?;
+                open.check_alive(part)?;
                 part.check_writable()?;
                 let may_try = match &mut waiter {
                     None => part.shell.room.may_try(write.is_put),
@@ -347,7 +348,6 @@ impl ColdTierHandle {
 
 impl Part {
     fn check_writable(&self) -> Result<(), TierError> {
-        self.check_alive()?;
         if self.shell.health.is_worn_out() {
             return Err(TierError::WornOut);
         }

@@ -74,7 +74,7 @@ impl Open {
         message: impl Fn() -> Message,
     ) -> Result<Room, TierError> {
         let _told = self.telling.lock();
-        self.parts.iter().try_for_each(Part::check_alive)?;
+        self.parts.iter().try_for_each(|part| self.check_alive(part))?;
         let is_reserved = |part: &&Part| reserve_place(&part.shell.asked, ASKED_MAX);
         let reserved = self.parts.iter().take_while(is_reserved).count();
         let give_back = || {

@@ -24,6 +24,9 @@ use crate::pool::PoolCoordinator;
 /// A key is identified by its encoding, so it must encode alike each time: no hash maps in it. Reached from other threads
 /// through [`PersistentColdTierHandle`], to which it dereferences.
 ///
+/// An encoding does not tell its type. Bytes that are no `V`, or too many for one, are [`GetError::Decode`]; of another type with
+/// the same shape only its name tells, so give the tier a [schema](super::ColdTierConfigBuilder::schema).
+///
 /// ```
 /// use coldpress_std::pool::{AllocationManager, PoolConfig};
 /// use coldpress_std::{ColdTierConfig, PersistentColdTier};
@@ -37,13 +40,22 @@ use crate::pool::PoolCoordinator;
 ///
 /// let base_dir = tempfile::tempdir()?;
 /// let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
-/// let config = ColdTierConfig::builder().base_dir(base_dir.path()).capacity_bytes(16 << 20).build()?;
+/// let config = ColdTierConfig::builder().base_dir(base_dir.path()).capacity_bytes(16 << 20).schema("sessions v1").build()?;
 ///
 /// let sessions: PersistentColdTier<u64, Session> = PersistentColdTier::new(config, "sessions", pools)?;
 /// let session = Session { user: "ada".into(), visits: 3 };
 /// sessions.put_with_ttl(&7, &session, Duration::from_secs(600))?;
 /// assert_eq!(sessions.get(&7)?, Some(session));
 /// assert_eq!(sessions.get(&8)?, None);
+/// sessions.close()?;
+///
+/// # let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+/// let config = ColdTierConfig::builder().base_dir(base_dir.path()).capacity_bytes(16 << 20).schema("sessions v2").build()?;
+/// let refused = PersistentColdTier::<u64, (u32, String)>::new(config, "sessions", pools).unwrap_err();
+/// assert_eq!(
+///     refused.to_string(),
+///     "the tier has the schema \"sessions v1\", the configuration says the schema \"sessions v2\"; nothing was changed"
+/// );
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
 pub struct PersistentColdTier<K, V> {
@@ -89,7 +101,7 @@ impl<K, V> PersistentColdTier<K, V> {
     /// Opens the tier `cache_id` below the configured base directory, or makes it.
     ///
     /// # Errors
-    /// As [`ColdTier::open`], and [`OpenError::NoBaseDir`].
+    /// As [`ColdTier::open`]; [`OpenError::NoBaseDir`] also where none is configured.
     pub fn new(
         config: ColdTierConfig,
         cache_id: &str,

@@ -1,5 +1,6 @@
 //! Opening: whose directory it is, who else has it, and what happens to what is not ours.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
 
@@ -97,6 +98,48 @@ fn partitions_of_two_stores_are_refused() {
 }
 
 #[test]
+fn only_partition_replaced_by_another_stores_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    for id in ["a", "b"] {
+        let tier = ColdTier::open(dir.path(), id, config.clone(), pools.clone()).unwrap();
+        tier.put(id.as_bytes(), b"v").unwrap();
+    }
+    let (path, own) = (dir.path().join("a/part-000.cold"), dir.path().join("own"));
+    fs::rename(&path, &own).unwrap();
+    fs::copy(dir.path().join("b/part-000.cold"), &path).unwrap();
+    let refused = ColdTier::open(dir.path(), "a", config.clone(), pools.clone());
+    assert!(matches!(refused, Err(OpenError::Mount(MountError::OtherStore))), "{refused:?}");
+    fs::rename(own, path).unwrap();
+    assert!(ColdTier::open(dir.path(), "a", config, pools).unwrap().contains(b"a").unwrap());
+}
+
+#[test]
+fn emptied_store_that_forgot_its_number_opens_under_a_new_one() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().schema("s").build().unwrap();
+    for round in 0..4u32 {
+        let tier = open(dir.path(), &config, &pools);
+        tier.put_with(b"key", &round.to_le_bytes(), SYNCED).unwrap();
+        if round == 1 {
+            tier.close().unwrap();
+            // As an emptied log is: markers, and no header that names a store.
+            let path = dir.path().join("test/part-000.cold");
+            let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
+            let mut marker = [0; 16];
+            file.read_exact_at(&mut marker, 0).unwrap();
+            let bytes = file.metadata().unwrap().len();
+            file.set_len(0).unwrap();
+            file.set_len(bytes).unwrap();
+            file.write_all_at(&marker, 0).unwrap();
+            assert!(open(dir.path(), &config, &pools).is_empty().unwrap());
+        }
+    }
+}
+
+#[test]
 fn lost_partitions_are_told_and_the_rest_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
@@ -116,12 +159,15 @@ fn lost_partitions_are_told_and_the_rest_kept() {
         }
         let bytes = || kept.iter().map(|part| fs::read(path.join(name(*part))).unwrap()).collect::<Vec<_>>();
         let before = bytes();
+        let names =
+            || path.read_dir().unwrap().map(|entry| entry.unwrap().file_name()).collect::<BTreeSet<_>>();
+        let there = names();
         for config in [&config, &other] {
             let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone()).unwrap_err();
             let missing = path.join(name(lost[0]));
             assert!(matches!(&refused, OpenError::MissingPartition(path) if *path == missing), "{refused}");
             assert!(bytes() == before, "{lost:?}");
-            assert_eq!(path.read_dir().unwrap().count(), kept.len() + 1, "nothing but the lock was made");
+            assert_eq!(names(), there, "nothing was made");
         }
         for part in lost {
             fs::rename(dir.path().join(name(*part)), path.join(name(*part))).unwrap();
@@ -171,6 +217,8 @@ fn making_cut_short_between_two_partitions_goes_on() {
     for name in ["part-000.cold", "part-001.cold"] {
         fs::rename(path.join(name), path.join(format!("{name}.new"))).unwrap();
     }
+    // It is written when all partitions are in their places.
+    fs::remove_file(path.join("tier.meta")).unwrap();
     let tier = open(dir.path(), &config, &pools);
     tier.put_with(b"a", b"1", SYNCED).unwrap();
     drop(tier);

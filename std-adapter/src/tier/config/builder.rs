@@ -18,6 +18,41 @@ impl ColdTierConfigBuilder {
         self
     }
 
+    /// Sets who may read and write the files of the tier, whatever the umask; the owner alone (`0o600`) where nothing is said.
+    /// Directories that are made for it let in those who may read its files.
+    ///
+    /// What is there already stays as it is: an open that finds it more open than this says so through `tracing`, and names the
+    /// path, for its owner to change. The files hold all values, and the secret by which keys are hashed; who may only open them
+    /// for reading can keep the tier locked, too.
+    pub const fn file_mode(mut self, mode: u32) -> Self {
+        self.settings.file_mode = mode;
+        self
+    }
+
+    /// Names the types that the keys and values are encoded from, as `"sessions v2"`: at most
+    /// [`SCHEMA_BYTES_MAX`](crate::SCHEMA_BYTES_MAX) bytes. It is kept with the tier, and an open that says another one, or none,
+    /// is refused with [`OpenError::Schema`](crate::OpenError::Schema).
+    ///
+    /// An encoding of a value does not tell its type: bytes of one `struct` often decode as another one, with its fields in the
+    /// wrong places. So a new name is due with every change of a type that is not a new variant at the end of an `enum`.
+    ///
+    /// A tier without a schema takes this one if it is empty, else it is refused until the schema is
+    /// [adopted](Self::adopt_schema). To change the schema of a tier, open a new one under another cache id with the new
+    /// schema, put what the old one holds, and close the old one for good; or empty it first, and adopt the new schema.
+    ///
+    /// [`ColdTier::open_on`](crate::ColdTier::open_on) has no directory to keep it in, and looks at no schema.
+    pub fn schema(mut self, schema: impl Into<Box<str>>) -> Self {
+        self.settings.schema = Some(schema.into());
+        self
+    }
+
+    /// Lets the next open give its schema, or none, to a tier that has another one, or has values and none: whoever says so
+    /// knows that what it holds decodes as what it is read as.
+    pub const fn adopt_schema(mut self, is_adopted: bool) -> Self {
+        self.settings.adopts_schema = is_adopted;
+        self
+    }
+
     /// Sets the hard limit on the bytes that the log takes on disk, all partitions together.
     pub const fn capacity_bytes(mut self, bytes: u64) -> Self {
         self.settings.capacity_bytes = bytes;

@@ -7,7 +7,7 @@ use coldpress_core::log::{
 };
 use coldpress_core::tier::reserve_segments;
 
-use super::{ColdTierConfig, ConfigError, PENDING_BYTES_MIN, Settings};
+use super::{ColdTierConfig, ConfigError, PENDING_BYTES_MIN, SCHEMA_BYTES_MAX, Settings};
 
 /// The smallest default segment, in bytes.
 const SEGMENT_BYTES_DEFAULT_MIN: u64 = 64 << 10;
@@ -95,6 +95,20 @@ pub(super) fn check_bounds(config: &ColdTierConfig) -> Result<(), ConfigError> {
         return Err(ConfigError::Watermarks { max });
     }
     Ok(())
+}
+
+/// What becomes of the files: who may read them, and which schema is kept with them.
+pub(super) fn check_files(settings: &Settings) -> Result<(), ConfigError> {
+    let mode = settings.file_mode;
+    if mode & 0o600 != 0o600 || mode & !0o666 != 0 {
+        return Err(ConfigError::FileMode(mode));
+    }
+    match &settings.schema {
+        Some(schema) if !(1..=SCHEMA_BYTES_MAX).contains(&schema.len()) => {
+            Err(ConfigError::SchemaBytes(schema.len()))
+        }
+        _ => Ok(()),
+    }
 }
 
 pub(super) fn check_times(settings: &Settings) -> Result<(), ConfigError> {

@@ -13,7 +13,7 @@ use coldpress_core::efficiency::EfficiencyConfig;
 use coldpress_core::log::{Geometry, GeometryError, Policy, RECORD_HEADER_BYTES_MAX, Store};
 use coldpress_core::tier::{Streams, TierConfig, reserve_segments};
 
-use self::checks::{check_bounds, check_times, lengths, shape};
+use self::checks::{check_bounds, check_files, check_times, lengths, shape};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::Codecs;
 
@@ -44,6 +44,8 @@ pub enum Durability {
 pub const PARTITIONS_MAX: u16 = 64;
 /// The smallest bound on bytes that wait for the log.
 pub const PENDING_BYTES_MIN: u64 = 1 << 16;
+/// The longest schema.
+pub const SCHEMA_BYTES_MAX: usize = 255;
 
 /// The configuration of a tier, checked.
 ///
@@ -73,6 +75,9 @@ pub struct ColdTierConfig {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) base_dir: Option<PathBuf>,
+    pub(crate) file_mode: u32,
+    pub(crate) schema: Option<Box<str>>,
+    pub(crate) adopts_schema: bool,
     pub(crate) capacity_bytes: u64,
     segment_bytes: Option<u32>,
     value_bytes_max: Option<u32>,
@@ -178,6 +183,10 @@ pub enum ConfigError {
     CleanupThreshold(u16),
     /// This build lacks the codec.
     Codec(CodecError),
+    /// The access to files lets their owner not read or write, or lets somebody do more than that.
+    FileMode(u32),
+    /// The schema is empty or too long: so many bytes.
+    SchemaBytes(usize),
 }
 
 impl fmt::Display for ConfigError {
@@ -217,6 +226,12 @@ impl fmt::Display for ConfigError {
             }
             Self::StalePermille(share) => write!(f, "a share of {share} permille: it takes 0 to 1000"),
             Self::Codec(error) => write!(f, "{error}"),
+            Self::FileMode(mode) => {
+                write!(f, "a file mode of {mode:o}: it takes at least 600 and nothing beyond 666")
+            }
+            Self::SchemaBytes(bytes) => {
+                write!(f, "a schema of {bytes} bytes: it takes 1 to {SCHEMA_BYTES_MAX}")
+            }
         }
     }
 }
@@ -229,6 +244,9 @@ impl ColdTierConfig {
         ColdTierConfigBuilder {
             settings: Settings {
                 base_dir: None,
+                file_mode: 0o600,
+                schema: None,
+                adopts_schema: false,
                 capacity_bytes: 1 << 30,
                 segment_bytes: None,
                 value_bytes_max: None,
@@ -352,6 +370,7 @@ impl ColdTierConfigBuilder {
         let config = ColdTierConfig { settings, geometry, key_bytes_max, value_bytes_max };
         check_bounds(&config)?;
         check_times(&config.settings)?;
+        check_files(&config.settings)?;
         Ok(config)
     }
 }
@@ -413,6 +432,12 @@ mod tests {
         assert!(too_high.to_string().contains("0 to 1000"));
         assert!(builder().cleanup_threshold_permille(1000).build().is_ok());
         assert!(matches!(error(builder().watermark_segments(5, 4)), ConfigError::Watermarks { .. }));
+        for mode in [0, 0o400, 0o200, 0o066, 0o700, 0o610, 0o1600, 0o100_600] {
+            assert_eq!(error(builder().file_mode(mode)), ConfigError::FileMode(mode));
+        }
+        assert_eq!(error(builder().schema("")), ConfigError::SchemaBytes(0));
+        assert_eq!(error(builder().schema("x".repeat(256))), ConfigError::SchemaBytes(256));
+        assert!(builder().schema("x".repeat(255)).file_mode(0o660).build().is_ok());
     }
 
     #[test]

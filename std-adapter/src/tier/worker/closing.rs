@@ -41,10 +41,14 @@ impl Worker<'_> {
         if !is_closed && !is_hopeless && monotonic_ms() < closing.ends_ms {
             return false;
         }
+        self.look_after_place(true);
+        let Some(closing) = &mut self.closing else { return false };
         let (outcome, span) = (closing.outcome.take(), core::mem::replace(&mut closing.span, Span::none()));
         let _entered = span.enter();
         let lost = self.left_to_append() + self.tier.appended().saturating_sub(self.tier.durable());
-        let result = if is_closed && self.left_to_append() == 0 {
+        let result = if self.is_file_lost() {
+            Err(CloseError::FileLost)
+        } else if is_closed && self.left_to_append() == 0 {
             Ok(())
         } else {
             Err(CloseError::Unwritten { writes: lost, error: self.shell.health.failure() })

@@ -62,6 +62,9 @@ impl Worker<'_> {
             Action::Write { ticket, segment, offset, bytes } => {
                 let result = self.medium.write_at(at(segment, offset), self.tier.write_bytes(ticket));
                 self.posting.wrote(segment, bytes);
+                if result.is_err() {
+                    self.look_after_place(true);
+                }
                 self.done(now, ticket, result);
                 self.after_write(result);
             }
@@ -110,8 +113,13 @@ impl Worker<'_> {
     pub(super) fn take_synced(&mut self, synced: Synced) {
         let now = self.now();
         self.shell.latencies.record(&self.meter, Timed::Sync, synced.took);
-        self.done(now, synced.ticket, synced.result);
-        if let Err(error) = synced.result {
+        let result = synced.result.and(self.check_place());
+        if self.is_file_lost() {
+            // The machine is not told: what it took for durable it might free the older copies of.
+            return;
+        }
+        self.done(now, synced.ticket, result);
+        if let Err(error) = result {
             tracing::warn!(partition = self.partition, %error, "a sync failed");
             self.shell.health.fail(error);
             if self.index.unwritten.is_empty() {
@@ -131,7 +139,9 @@ impl Worker<'_> {
             self.waiters.fail_synced(TierError::NeedsReopen);
         }
         let (written, durable) = (self.tier.written(), self.tier.durable());
-        if self.waiters.are_reached(written, durable) {
+        let is_somebody_told = self.waiters.are_reached(written, durable);
+        self.look_after_place(is_somebody_told);
+        if is_somebody_told {
             // Whoever is told that a write is done finds it in the figures.
             self.post();
         }

@@ -10,6 +10,7 @@ mod board;
 mod closing;
 mod driving;
 mod memory;
+mod placing;
 mod stalled;
 mod waiting;
 
@@ -30,6 +31,7 @@ use self::stalled::Stalled;
 use self::waiting::Waiters;
 use super::config::ColdTierConfig;
 use super::entry::{Terms, Weight};
+use super::error::OpenError;
 use super::figures::SegmentView;
 use super::gate::{Background, Message, Scheduled, Waiter};
 use super::index::{Index, IndexClock};
@@ -56,7 +58,7 @@ pub(crate) struct Setup {
     pub(crate) medium: Box<dyn Medium>,
     pub(crate) messages: Receiver<Message>,
     pub(crate) pools: PoolCoordinator,
-    pub(crate) ready: Sender<Result<Mounted, MountError>>,
+    pub(crate) ready: Sender<Result<Mounted, OpenError>>,
     pub(crate) meter: TierMeter,
     /// The mount, within the open.
     pub(crate) span: Span,
@@ -74,6 +76,14 @@ enum Unmounted {
     /// Whoever opens the tier no longer waits.
     GivenUp,
     SyncerDied,
+    FileLost,
+}
+
+/// How serving ended.
+enum End {
+    Closed,
+    SyncerDied,
+    FileLost,
 }
 
 /// Something that was sent and is not appended yet.
@@ -129,6 +139,8 @@ pub(crate) struct Worker<'m> {
     /// What there was of everything that clients wait for, when they were last woken.
     rung_at: (Weight, [u32; 2], Option<MediumError>),
     is_syncer_dead: bool,
+    /// When it was last seen that the file is in its place.
+    in_place_ms: u64,
 }
 
 /// Poisons the shell unless the worker ended in order.
@@ -184,11 +196,16 @@ pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
         Ok(mounted) => {
             // Whoever opens the tier may have given up; then the channel of messages is closed too.
             let _ = ready.send(Ok(mounted));
-            alarm.is_armed = !worker.serve();
+            // Of a lost file its clients are told otherwise.
+            alarm.is_armed = matches!(worker.serve(), End::SyncerDied);
         }
         Err(Unmounted::Failed(error)) => {
             alarm.is_armed = false;
-            let _ = ready.send(Err(error));
+            let _ = ready.send(Err(OpenError::Mount(error)));
+        }
+        Err(Unmounted::FileLost) => {
+            alarm.is_armed = false;
+            let _ = ready.send(Err(OpenError::FileLost));
         }
         Err(Unmounted::GivenUp) => {
             alarm.is_armed = false;
@@ -243,6 +260,7 @@ impl<'m> Worker<'m> {
             unwritten_since_ms: None,
             rung_at: Default::default(),
             is_syncer_dead: false,
+            in_place_ms: monotonic_ms(),
         }
     }
 
@@ -293,6 +311,9 @@ impl<'m> Worker<'m> {
             if self.is_syncer_dead {
                 return Err(Unmounted::SyncerDied);
             }
+            if self.is_file_lost() {
+                return Err(Unmounted::FileLost);
+            }
         }
         let report = self.tier.mount_report();
         let recovery_ms = monotonic_ms().saturating_sub(begun_ms);
@@ -315,19 +336,22 @@ impl<'m> Worker<'m> {
         Ok(Mounted { store: *self.tier.store() })
     }
 
-    /// Serves until it is closed; `false` when the syncer died.
-    fn serve(&mut self) -> bool {
+    /// Serves until it is closed or can't go on.
+    fn serve(&mut self) -> End {
         loop {
             self.take_messages();
+            if self.is_file_lost() {
+                return End::FileLost;
+            }
             self.append_backlog();
             self.look_after_background();
             let is_idle = self.drive();
             self.finish_turn(is_idle);
             if self.is_syncer_dead {
-                return false;
+                return End::SyncerDied;
             }
             if self.closing.is_some() && self.poll_closing() {
-                return true;
+                return End::Closed;
             }
             if is_idle && self.messages.is_empty() && !self.has_more_to_append() {
                 let timeout = self.timeout();
