@@ -49,6 +49,10 @@ fn tier_open_in_another_process_is_refused_until_that_closes_it_or_dies() {
         let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
         let path = dir.path().join("test");
         assert!(matches!(&refused, Err(OpenError::AlreadyOpen(held)) if *held == path), "{refused:?}");
+        // As users do whom an error names it.
+        std::fs::remove_file(path.join("LOCK")).unwrap();
+        let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
+        assert!(matches!(&refused, Err(OpenError::AlreadyOpen(held)) if *held == path), "{refused:?}");
         if is_killed {
             child.kill().unwrap();
             child.wait().unwrap();
