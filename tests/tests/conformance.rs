@@ -149,12 +149,12 @@ fn long_values_that_a_device_wrote_in_pieces_open_whole_on_the_host() {
         |version: u64| -> Vec<u8> { (0..250).flat_map(|at| mixed(version ^ at).to_le_bytes()).collect() };
     device.put(b"short", b"v", None);
     device.put_in_pieces(b"long", &long(1), 300).unwrap();
-    device.put_in_pieces(b"a name longer than eleven bytes", &long(2), 127).unwrap();
+    device.put_in_pieces(b"a name longer than seven bytes", &long(2), 127).unwrap();
     device.put_in_pieces(b"long", &long(3), 200).unwrap();
     let image = Image::read_from(device.image()).unwrap();
     assert_eq!(image.get(b"short", 0), Ok(Some(b"v".to_vec())));
     assert_eq!(image.get(b"long", 0), Ok(Some(long(3))));
-    assert_eq!(image.get(b"a name longer than eleven bytes", 0), Ok(Some(long(2))));
+    assert_eq!(image.get(b"a name longer than seven bytes", 0), Ok(Some(long(2))));
     assert_eq!((image.len(), device.len()), (3, 3));
     device.remove(b"long");
     let image = Image::read_from(device.image()).unwrap();

@@ -176,8 +176,8 @@ struct Seen {
 }
 
 fn key(number: usize) -> Vec<u8> {
-    // Up to eleven bytes a key is its own identity.
-    vec![u8::try_from(number).unwrap_or(0); [1, 11, 12, 40][number % 4]]
+    // Up to seven bytes a key is its own identity.
+    vec![u8::try_from(number).unwrap_or(0); [1, 7, 8, 40][number % 4]]
 }
 
 impl World {

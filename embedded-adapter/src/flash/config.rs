@@ -4,6 +4,7 @@ use coldpress_core::log::{Geometry, Identity, Store};
 use coldpress_core::tier::{Streams, TierConfig};
 
 use super::error::BuildError;
+use super::hash::Secret;
 use super::medium::Medium;
 use super::table::PLACE_BITS_MAX;
 
@@ -15,6 +16,8 @@ pub struct FlashConfig {
     pub segment_bytes: u32,
     /// Tells this store from others; written where the medium is blank.
     pub store_id: u64,
+    /// The secret under which keys are hashed, where the medium is blank; see [`secret`](Self::secret).
+    pub secret: Secret,
     /// `CompactData` cleans segments with at least this share of stale bytes, in permille.
     pub stale_permille_min: u16,
     /// The clock is written to the log at least every so many seconds: how exact an expiry is across a reboot.
@@ -40,6 +43,7 @@ impl FlashConfig {
         Self {
             segment_bytes,
             store_id,
+            secret: Secret::new([0; 16]),
             stale_permille_min: 100,
             time_every_s: 60,
             clock_jump_s_max: 366 * 24 * 3600,
@@ -47,6 +51,23 @@ impl FlashConfig {
             wear_spread_max: 64,
             has_pools: false,
         }
+    }
+
+    /// The same with a secret for a store that is about to be made. A device whose keys a stranger can choose needs one: who
+    /// knows the secret can choose keys that all meet in the index, which is full of them long before it is full.
+    ///
+    /// The bytes come from the part's random number generator, or from a key that is provisioned and differs from device to
+    /// device. The first mount of a blank medium takes them, and the store keeps them: what a later boot gives is not used, so
+    /// new random bytes at each do no harm.
+    ///
+    /// ```
+    /// use coldpress_embedded::flash::FlashConfig;
+    /// # fn random() -> [u8; 16] { [7; 16] }
+    /// let config = FlashConfig::new(4096, 1).secret(random());
+    /// ```
+    #[must_use]
+    pub const fn secret(self, bytes: [u8; 16]) -> Self {
+        Self { secret: Secret::new(bytes), ..self }
     }
 
     /// The machine's configuration over a medium.
@@ -71,7 +92,7 @@ impl FlashConfig {
         if bytes / u64::from(unit) > 1 << PLACE_BITS_MAX {
             return Err(BuildError::Units(1 << PLACE_BITS_MAX));
         }
-        let store = Store { id: self.store_id, hash_key: [0; 16], partition: 0, partitions: 1 };
+        let store = Store { id: self.store_id, hash_key: self.secret.bytes(), partition: 0, partitions: 1 };
         Ok(TierConfig {
             record_bytes_max,
             streams: Streams::One,

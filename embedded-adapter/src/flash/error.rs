@@ -43,7 +43,7 @@ impl core::error::Error for BuildError {}
 pub enum FlashMountError {
     /// What is on the medium is refused.
     Mount(MountError),
-    /// The medium holds more keys than the index has places for.
+    /// The medium holds more keys than the index has places for: it was written with a larger one.
     Keys,
     /// It is not over: the medium failed, and is tried again. Poll, or mount again later.
     Unfinished,
@@ -80,7 +80,7 @@ pub enum PutError {
     KeysFull,
     /// A record, header and key included, takes at most so many bytes.
     TooLong(u32),
-    /// Another key, longer than 11 bytes, has the same identity: this one can't be stored beside it.
+    /// Another key, longer than 7 bytes, has the same identity: this one can't be stored beside it.
     Collision,
     /// Keys that begin with the bytes FF 63 70 are kept for pieces of long values.
     Reserved,

@@ -4,7 +4,7 @@ use coldpress_core::log::Version;
 use coldpress_core::tier::{MediumError, Now};
 
 use super::GetError;
-use super::hash::{PIECE_PREFIX, is_piece, key_hash};
+use super::hash::{PIECE_PREFIX, is_piece};
 use super::large::PIECES;
 use super::medium::Medium;
 use super::put::RAW;
@@ -156,7 +156,7 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// The newest record among what may be the key's, and what can't be told.
     fn look_for(&mut self, key: &[u8]) -> Result<(Option<Newest>, Doubt), GetError> {
-        let hash = key_hash(key);
+        let hash = self.flash.secret.identity(key);
         let mut newest: Option<Newest> = None;
         let mut doubt = Doubt::default();
         for at in self.index.table.candidates(&hash) {
@@ -189,7 +189,8 @@ impl<M: Medium> FlashTier<'_, M> {
         if !self.flash.key_is(&opened, key)? {
             let stored = self.flash.stored_hash(&opened)?;
             // Of the same identity it is the key after all, and a read was wrong; hardly ever another key that meets it.
-            let is_others = stored != key_hash(key) && self.index.table.may_be_of(at, &stored);
+            let is_others =
+                stored != self.flash.secret.identity(key) && self.index.table.may_be_of(at, &stored);
             return Ok(if is_others { Look::Others } else { Look::Doubtful });
         }
         let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);

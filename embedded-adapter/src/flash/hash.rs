@@ -1,12 +1,20 @@
 //! The identity of a key on media that store keys as they are.
+//!
+//! ```text
+//! key of up to 7 bytes   length │ key, filled up with zeros: 7 │ 32 bits of its hash
+//! longer                 FF, or FE for a piece of a long value │ 88 bits of its hash
+//! ```
+//! The hash is SipHash-1-3 with 128 bits (Aumasson and Bernstein, INDOCRYPT 2012) under the secret of the store. The place of
+//! a key in the index comes from the last 32 bits of its identity, so that nobody who chooses keys can choose their places.
 
+use core::fmt;
 use core::hash::Hasher as _;
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::log::{HASH_KEY_BYTES, KeyHash};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 /// Keys up to this length are their own identity: no two of them ever meet.
-pub const KEY_BYTES_EXACT: usize = 11;
+pub const KEY_BYTES_EXACT: usize = 7;
 /// Marks a hashed identity: no length of a short key.
 const HASHED: u8 = 0xFF;
 /// Marks the hashed identity of a piece of a long value.
@@ -14,47 +22,73 @@ const HASHED_PIECE: u8 = 0xFE;
 /// What the keys of pieces of long values begin with; no other key does.
 pub(super) const PIECE_PREFIX: [u8; 3] = [0xFF, b'c', b'p'];
 
-/// Tells whether an identity is that of a piece of a long value.
+/// Tells whether an identity is that of a piece of a long value. The bytes that it looks at come from no hash.
 pub(super) fn is_piece(hash: &KeyHash) -> bool {
     let [first, a, b, c, ..] = hash.0;
     let is_exact = usize::from(first) <= KEY_BYTES_EXACT && first >= 3;
     first == HASHED_PIECE || (is_exact && [a, b, c] == PIECE_PREFIX)
 }
 
-/// Computes the identity of a key: for keys up to [`KEY_BYTES_EXACT`] bytes the key itself with its length; for longer
-/// ones 88 bits of SipHash-1-3 (Aumasson and Bernstein, INDOCRYPT 2012) under a key of zeros.
-///
-/// A longer key is compared byte by byte before anything is overwritten, so two that meet are an error, never a mix-up.
+/// The secret of a store: who does not know it can't tell which keys meet in the index. It shows in no log.
 ///
 /// ```
-/// use coldpress_embedded::flash::key_hash;
-/// assert_ne!(key_hash(b"a"), key_hash(b"a\0"));
-/// assert_ne!(key_hash(b"sensor/1/calibration"), key_hash(b"sensor/2/calibration"));
+/// use coldpress_embedded::flash::Secret;
+/// assert_eq!(format!("{:?}", Secret::new([7; 16])), "Secret");
 /// ```
-#[must_use]
-pub fn key_hash(key: &[u8]) -> KeyHash {
-    let mut hashing = Hashing::new(key.len());
-    hashing.take(key);
-    hashing.finish()
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub struct Secret([u8; HASH_KEY_BYTES]);
+
+impl Secret {
+    /// A secret of these bytes: random, and other bytes on each device.
+    #[must_use]
+    pub const fn new(bytes: [u8; HASH_KEY_BYTES]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes, for the header of the store.
+    pub(super) const fn bytes(self) -> [u8; HASH_KEY_BYTES] {
+        self.0
+    }
+
+    /// Computes the identity of a key: for keys up to [`KEY_BYTES_EXACT`] bytes the key itself, for longer ones a hash. A
+    /// longer key is compared byte by byte before anything is overwritten, so two that meet are an error, never a mix-up.
+    pub(super) fn identity(&self, key: &[u8]) -> KeyHash {
+        let mut hashing = Hashing::new(self, key.len());
+        hashing.take(key);
+        hashing.finish()
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Secret {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Secret");
+    }
 }
 
 /// The identity of a key that comes in pieces.
 pub(super) struct Hashing {
-    short: [u8; 12],
+    /// Length and first bytes of the key.
+    short: [u8; 1 + KEY_BYTES_EXACT],
     len: usize,
     at: usize,
-    long: SipHasher13,
+    hasher: SipHasher13,
 }
 
 impl Hashing {
-    pub(super) fn new(len: usize) -> Self {
-        Self { short: [0; 12], len, at: 0, long: SipHasher13::new() }
+    pub(super) fn new(secret: &Secret, len: usize) -> Self {
+        let hasher = SipHasher13::new_with_key(&secret.0);
+        Self { short: [0; 1 + KEY_BYTES_EXACT], len, at: 0, hasher }
     }
 
     pub(super) fn take(&mut self, piece: &[u8]) {
-        if self.len > KEY_BYTES_EXACT {
-            self.long.write(piece);
-        }
+        self.hasher.write(piece);
         for byte in piece.iter().take(KEY_BYTES_EXACT) {
             self.at += 1;
             if let Some(place) = self.short.get_mut(self.at) {
@@ -64,34 +98,81 @@ impl Hashing {
     }
 
     pub(super) fn finish(mut self) -> KeyHash {
-        if self.len <= KEY_BYTES_EXACT {
-            // Cannot be cut: the length is at most eleven.
-            self.short[0] = self.len.to_le_bytes()[0];
-            return KeyHash(self.short);
-        }
-        let hash = self.long.finish128().as_bytes();
+        let hash = self.hasher.finish128().as_bytes();
         let [_, a, b, c, ..] = self.short;
-        self.short[0] = if [a, b, c] == PIECE_PREFIX { HASHED_PIECE } else { HASHED };
-        for (to, from) in self.short.iter_mut().skip(1).zip(hash) {
-            *to = from;
+        let mut identity = [0; 12];
+        let (first, from_hash) = match u8::try_from(self.len) {
+            Ok(len) if self.len <= KEY_BYTES_EXACT => (len, 1 + KEY_BYTES_EXACT),
+            _ if [a, b, c] == PIECE_PREFIX => (HASHED_PIECE, 1),
+            _ => (HASHED, 1),
+        };
+        self.short[0] = first;
+        let bytes = self.short.iter().take(from_hash).chain(&hash);
+        for (to, from) in identity.iter_mut().zip(bytes) {
+            *to = *from;
         }
-        KeyHash(self.short)
+        KeyHash(identity)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
+    use std::vec;
+
     use super::*;
 
+    const SECRET: Secret = Secret::new([7; 16]);
+
     #[test]
-    fn key_in_pieces_has_the_hash_of_the_whole() {
+    fn key_in_pieces_has_the_identity_of_the_whole() {
         let key: [u8; 40] = core::array::from_fn(|at| at as u8);
         for len in 0..40 {
             for cut in 0..=len {
-                let mut hashing = Hashing::new(len);
+                let mut hashing = Hashing::new(&SECRET, len);
                 hashing.take(&key[..cut]);
                 hashing.take(&key[cut..len]);
-                assert_eq!(hashing.finish(), key_hash(&key[..len]), "{len} bytes cut at {cut}");
+                assert_eq!(hashing.finish(), SECRET.identity(&key[..len]), "{len} bytes cut at {cut}");
+            }
+        }
+    }
+
+    #[test]
+    fn short_key_is_in_its_identity_whatever_the_secret() {
+        for secret in [SECRET, Secret::new([0; 16])] {
+            for len in 0..=KEY_BYTES_EXACT {
+                let identity = secret.identity(&b"\0sensor"[..len]).0;
+                assert_eq!((usize::from(identity[0]), &identity[1..=len]), (len, &b"\0sensor"[..len]));
+                assert!(identity[1 + len..=KEY_BYTES_EXACT].iter().all(|byte| *byte == 0));
+            }
+        }
+        assert_ne!(SECRET.identity(b"a"), SECRET.identity(b"a\0"));
+    }
+
+    #[test]
+    fn every_bit_of_the_secret_moves_the_places_of_keys() {
+        let place = |secret: &Secret, key: &[u8]| secret.identity(key).0.last_chunk::<4>().copied();
+        for key in [b"a".as_slice(), b"sensors", b"sensor/1/calibration"] {
+            for bit in 0..128 {
+                let mut bytes = SECRET.bytes();
+                bytes[bit / 8] ^= 1 << (bit % 8);
+                assert_ne!(place(&Secret::new(bytes), key), place(&SECRET, key), "bit {bit}");
+            }
+        }
+    }
+
+    #[test]
+    fn piece_of_a_long_value_is_told_by_its_identity_alone() {
+        let name = |key: &[u8]| [&PIECE_PREFIX, [1, 0, 0].as_slice(), key].concat();
+        for seed in 0..=255 {
+            let secret = Secret::new([seed; 16]);
+            for len in 0..40 {
+                let key = vec![0xFF; len];
+                assert!(is_piece(&secret.identity(&name(&key))), "{len} bytes");
+                assert!(!is_piece(&secret.identity(&key)), "{len} bytes");
+                let near = [b"\xFFcq".as_slice(), &key].concat();
+                assert!(!is_piece(&secret.identity(&near)), "{len} bytes");
             }
         }
     }

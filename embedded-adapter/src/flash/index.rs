@@ -16,7 +16,7 @@ use coldpress_core::tier::{
 
 use super::FlashMountError;
 use super::ghosts::Ghosts;
-use super::hash::{is_piece, key_hash};
+use super::hash::{Secret, is_piece};
 use super::medium::Medium;
 use super::reader::{Flash, Opened};
 use super::table::{At, COPIES_MAX, Entry, State, Table};
@@ -406,10 +406,11 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
 
     fn identify(&mut self, store: &Store) {
         self.flash.seed = store.seed(&self.flash.geometry);
+        self.flash.secret = Secret::new(store.hash_key);
     }
 
     fn hash(&self, key: &[u8]) -> KeyHash {
-        key_hash(key)
+        self.flash.secret.identity(key)
     }
 
     fn standing(&self, hash: &KeyHash, at: Location) -> Standing {

@@ -13,7 +13,7 @@ use coldpress_core::log::KeyHash;
 use coldpress_core::tier::{MediumError, Now, expiry_s};
 
 use super::get::Newest;
-use super::hash::{PIECE_PREFIX, is_piece, key_hash};
+use super::hash::{PIECE_PREFIX, is_piece};
 use super::medium::Medium;
 use super::put::RAW;
 use super::table::State;
@@ -120,8 +120,15 @@ impl<M: Medium> FlashTier<'_, M> {
         self.has_orphans |= self.large.is_some();
         let head = Head { generation, pieces: 0, bytes: 0 };
         let expires_s = ttl_s.map(|ttl_s| expiry_s(self.clock_s(now), ttl_s));
-        self.large = Some(LargePut { hash: key_hash(key), head, expires_s, is_in_doubt: false });
+        self.large =
+            Some(LargePut { hash: self.flash.secret.identity(key), head, expires_s, is_in_doubt: false });
         Ok(())
+    }
+
+    /// The value that was begun under a key.
+    fn begun(&self, key: &[u8]) -> Result<LargePut, PutError> {
+        let hash = self.flash.secret.identity(key);
+        self.large.filter(|large| large.hash == hash).ok_or(PutError::NotBegun)
     }
 
     /// A generation that the value there does not have, though its time is over: where the clock is set back it is there again.
@@ -154,7 +161,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// # Bounds
     /// Those of [`put`](Self::put).
     pub fn put_piece(&mut self, now: Now, key: &[u8], piece: &[u8]) -> Result<(), PutError> {
-        let large = self.large.filter(|large| large.hash == key_hash(key)).ok_or(PutError::NotBegun)?;
+        let large = self.begun(key)?;
         let Head { generation, pieces, bytes } = large.head;
         let name = PieceKey::new(key, generation, pieces).ok_or(PutError::TooLong(self.record_bytes_max))?;
         let too_long = PutError::TooLong(self.record_bytes_max);
@@ -176,7 +183,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// # Bounds
     /// Those of [`put`](Self::put).
     pub fn commit(&mut self, now: Now, key: &[u8]) -> Result<(), PutError> {
-        let large = self.large.filter(|large| large.hash == key_hash(key)).ok_or(PutError::NotBegun)?;
+        let large = self.begun(key)?;
         // A head that outlives a cut finds its pieces.
         self.sync(now)?;
         let stored = self.store(now, key, &large.head.to_bytes(), large.expires_s, PIECES);
@@ -290,7 +297,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let mut name = PieceKey { bytes: [0; PIECE_KEY_BYTES_MAX], len };
         self.flash.key(&opened, name.bytes.get_mut(..len).unwrap_or_default())?;
         let Some((generation, index, key)) = name.parts() else { return Ok(None) };
-        let hash = key_hash(key);
+        let hash = self.flash.secret.identity(key);
         let is_begun =
             self.large.is_some_and(|large| large.hash == hash && large.head.generation == generation);
         let newest = self.newest_record(key)?.filter(|newest| newest.entry.state == State::Value);

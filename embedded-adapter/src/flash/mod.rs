@@ -207,7 +207,7 @@ pub use driving::Work;
 pub use error::{BuildError, FlashMountError, GetError, PutError};
 pub use figures::{Figures, Worst};
 pub use get::{Cursor, KeyFound};
-pub use hash::{KEY_BYTES_EXACT, key_hash};
+pub use hash::{KEY_BYTES_EXACT, Secret};
 pub use large::LARGE_KEY_BYTES_MAX;
 pub use medium::{Medium, Started};
 pub use memory::{FlashMemory, buckets_for};

@@ -5,7 +5,7 @@ use coldpress_core::log::{KeyHash, Kind, RecordHeader, Version};
 use coldpress_core::tier::{AppendError, Fresh, MediumError, Now, expiry_s};
 
 use super::driving::{Step, Work};
-use super::hash::{PIECE_PREFIX, key_hash};
+use super::hash::PIECE_PREFIX;
 use super::index::{Found, Match};
 use super::large::PIECES;
 use super::medium::Medium;
@@ -81,7 +81,7 @@ impl<M: Medium> FlashTier<'_, M> {
     ) -> Result<(), PutError> {
         self.check_writable()?;
         let charge = self.charge(key, value, expires_s)?;
-        let hash = key_hash(key);
+        let hash = self.flash.secret.identity(key);
         let found = self.find_readable(&hash)?;
         if let Some(newest) = &found.newest {
             self.check_same(newest, key)?;
@@ -107,7 +107,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Removes any key.
     pub(super) fn drop_key(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
         self.check_writable()?;
-        let hash = key_hash(key);
+        let hash = self.flash.secret.identity(key);
         let found = self.find_readable(&hash)?;
         let Match { newest, is_certain } = found;
         let withheld_above = self.index.withheld_above.unwrap_or(0);

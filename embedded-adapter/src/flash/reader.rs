@@ -5,7 +5,7 @@ use coldpress_core::log::{
 };
 use coldpress_core::tier::MediumError;
 
-use super::hash::Hashing;
+use super::hash::{Hashing, Secret};
 use super::medium::Medium;
 
 /// Bytes of a record read at once: most headers with a short key fit.
@@ -19,6 +19,8 @@ pub(super) struct Flash<M> {
     pub(super) geometry: Geometry,
     /// What record checksums begin with; known once the store is.
     pub(super) seed: Seed,
+    /// What keys are hashed under.
+    pub(super) secret: Secret,
     /// Reads made, beside those that the machine asked for.
     pub(super) reads: u64,
     /// Bytes of all reads.
@@ -144,7 +146,7 @@ impl<M: Medium> Flash<M> {
 
     /// The identity of the key that is stored. Bounds: reads the key.
     pub(super) fn stored_hash(&mut self, opened: &Opened) -> Result<KeyHash, MediumError> {
-        let mut hashing = Hashing::new(opened.header.key_bytes as usize);
+        let mut hashing = Hashing::new(&self.secret, opened.header.key_bytes as usize);
         self.pieces(opened, opened.key_at(), opened.value_at(), |piece| hashing.take(piece))?;
         Ok(hashing.finish())
     }

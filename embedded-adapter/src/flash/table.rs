@@ -8,13 +8,16 @@
 //! ```text
 //! entry  │ place, in write units │ fingerprint │ state: 2 │ copies: 3 │     0: none
 //! ```
-//! An entry for which no room can be made goes to a stash of a few more (Kirsch, Mitzenmacher and Wieder, "More Robust Hashing:
-//! Cuckoo Hashing with a Stash", SIAM J. Comput. 2009): a small table would refuse one key in some thousands of fillings else.
+//! An entry for which no room can be made nearby goes to a stash of a few more (Kirsch, Mitzenmacher and Wieder, "More Robust
+//! Hashing: Cuckoo Hashing with a Stash", SIAM J. Comput. 2009). What the table takes depends on the entries alone, not on their
+//! order; see `room`.
 //!
 //! *Copies* counts the physical copies of the key on the medium (rule 6). At seven it stays: more than it knows is safe.
 
 use coldpress_core::log::KeyHash;
 use heapless::Vec;
+
+mod room;
 
 /// Entries of a bucket.
 pub(super) const WAYS: usize = 4;
@@ -26,9 +29,6 @@ pub(super) const COPIES_MAX: u8 = (1 << COPIES_BITS) - 1;
 const FINGERPRINT_BITS_MIN: u32 = 4;
 /// The most bits of a place.
 pub(super) const PLACE_BITS_MAX: u32 = u32::BITS - COPIES_BITS - STATE_BITS - FINGERPRINT_BITS_MIN;
-/// Buckets looked at to make room.
-const SEARCH_MAX: usize = 96;
-
 /// Entries of the stash.
 const STASH: usize = 8;
 
@@ -133,14 +133,12 @@ impl<'m> Table<'m> {
         word >> (COPIES_BITS + STATE_BITS) & ((1 << self.fingerprint_bits()) - 1)
     }
 
-    /// The fingerprint of a key and its first bucket.
+    /// The fingerprint of a key and its first bucket: of the last bytes of its identity, which are a hash with a secret.
     fn home(&self, hash: &KeyHash) -> (u32, usize) {
-        let [a, b, c, d, e, f, g, h, i, j, k, l] = hash.0;
-        let low = mixed(u32::from_le_bytes([a, b, c, d]) ^ 0x9E37_79B9);
-        let mid = mixed(u32::from_le_bytes([e, f, g, h]) ^ low);
-        let high = mixed(u32::from_le_bytes([i, j, k, l]) ^ mid);
-        let fingerprint = mixed(high ^ 0x85EB_CA6B) & ((1 << self.fingerprint_bits()) - 1);
-        (fingerprint, self.scaled(high))
+        let [.., a, b, c, d] = hash.0;
+        let hash = u32::from_le_bytes([a, b, c, d]);
+        let fingerprint = mixed(hash ^ 0x85EB_CA6B) & ((1 << self.fingerprint_bits()) - 1);
+        (fingerprint, self.scaled(hash))
     }
 
     fn scaled(&self, hash: u32) -> usize {
@@ -258,50 +256,6 @@ impl<'m> Table<'m> {
         true
     }
 
-    /// Finds an empty place for the key, moving other entries where that takes it.
-    ///
-    /// Bounds: looks at [`SEARCH_MAX`] buckets, breadth first, and moves at most as many entries as the way is long.
-    pub(super) fn make_room(&mut self, hash: &KeyHash) -> Option<At> {
-        let (fingerprint, home) = self.home(hash);
-        let mut steps: Vec<Step, SEARCH_MAX> = Vec::new();
-        for bucket in [home, self.other(fingerprint, home)] {
-            let _ = steps.push(Step::new(bucket, None));
-        }
-        let mut next = 0;
-        while let Some(step) = steps.get(next).copied() {
-            let bucket = step.bucket as usize;
-            if let Some(free) = Self::ways(bucket).find(|at| self.word(*at) == 0) {
-                return self.shift(&steps, next, free);
-            }
-            for at in Self::ways(bucket) {
-                let other = self.other(self.fingerprint_of_word(self.word(at)), bucket);
-                // Where the queue is full what is in it is still looked at.
-                let _ = steps.push(Step::new(other, Some((next, at.way))));
-            }
-            next += 1;
-        }
-        let way = self.stash.iter().position(|(word, _)| *word == 0)?;
-        Some(At { bucket: self.buckets.len(), way })
-    }
-
-    /// Moves entries along the way found, from its end to its start.
-    fn shift(&mut self, steps: &[Step], last: usize, mut free: At) -> Option<At> {
-        let mut step = steps.get(last)?;
-        while let Some((before, way)) = step.from() {
-            step = steps.get(before)?;
-            let from = At { bucket: step.bucket as usize, way };
-            let word = self.word(from);
-            // The shortest way does not meet itself; if it did, another entry would be here by now.
-            if self.other(self.fingerprint_of_word(word), from.bucket) != free.bucket {
-                return None;
-            }
-            self.store(free, word);
-            self.store(from, 0);
-            free = from;
-        }
-        Some(free)
-    }
-
     /// The entry at a position in the order of the table, and the position behind it. Bounds: passes over empty places.
     pub(super) fn next_from(&self, position: usize) -> Option<(At, Entry, usize)> {
         self.next_within(position, self.capacity())
@@ -317,33 +271,6 @@ impl<'m> Table<'m> {
     }
 }
 
-/// A bucket in the search for room, and the entry that would move here: of which step, and its way.
-#[derive(Debug, Clone, Copy)]
-struct Step {
-    bucket: u32,
-    before: u8,
-    way: u8,
-}
-
-/// No step comes before the two buckets of the key itself.
-const FIRST: u8 = u8::MAX;
-const _: () = assert!(SEARCH_MAX < FIRST as usize);
-
-impl Step {
-    #[expect(clippy::cast_possible_truncation, reason = "there are under 2^30 buckets, 255 steps and 4 ways")]
-    const fn new(bucket: usize, from: Option<(usize, usize)>) -> Self {
-        let (before, way) = match from {
-            Some((before, way)) => (before as u8, way as u8),
-            None => (FIRST, 0),
-        };
-        Self { bucket: bucket as u32, before, way }
-    }
-
-    const fn from(&self) -> Option<(usize, usize)> {
-        if self.before == FIRST { None } else { Some((self.before as usize, self.way as usize)) }
-    }
-}
-
 /// The finaliser of MurmurHash3 (Appleby): every bit of the input moves every bit of the result.
 fn mixed(mut x: u32) -> u32 {
     x = (x ^ x >> 16).wrapping_mul(0x85EB_CA6B);
@@ -352,104 +279,4 @@ fn mixed(mut x: u32) -> u32 {
 }
 
 #[cfg(test)]
-mod tests {
-    extern crate std;
-
-    use std::vec;
-    use std::vec::Vec as List;
-
-    use super::*;
-    use crate::flash::{buckets_for, key_hash};
-
-    fn key(seed: u32, number: u32) -> KeyHash {
-        let [a, b, c, d] = mixed(seed.wrapping_mul(0x9E37_79B9) ^ number).to_le_bytes();
-        key_hash(&[a, b, c, d, number.to_le_bytes()[0], number.to_le_bytes()[1]])
-    }
-
-    const ENTRY: Entry = Entry { place: 0, state: State::Value, copies: 1 };
-
-    fn table_of(buckets: &mut [[u32; WAYS]]) -> Table<'_> {
-        Table::new(buckets, 1 << 16)
-    }
-
-    #[test]
-    fn tables_of_every_size_take_the_keys_they_promise() {
-        for (keys, runs) in
-            [(9usize, 3_000), (48, 3_000), (100, 1_000), (300, 500), (1_000, 100), (2_400, 40)]
-        {
-            let count = buckets_for(keys);
-            let promised = u32::try_from(count * WAYS * 9 / 10).unwrap();
-            assert!(promised as usize >= keys);
-            for seed in 0..runs {
-                let mut buckets = vec![[0; WAYS]; count];
-                let mut table = table_of(&mut buckets);
-                for number in 0..promised {
-                    assert!(
-                        table.insert(&key(seed, number), &ENTRY),
-                        "{keys} keys, seed {seed}: key {number}"
-                    );
-                }
-                assert_eq!((table.entries(), table.values()), (promised, promised));
-            }
-        }
-    }
-
-    #[test]
-    fn every_entry_is_found_by_its_key_however_often_it_moved() {
-        for count in [2usize, 3, 7, 100] {
-            let mut buckets = vec![[0; WAYS]; count];
-            let mut table = table_of(&mut buckets);
-            let mut held = 0;
-            while table.insert(&key(1, held), &Entry { place: held, ..ENTRY }) {
-                held += 1;
-                for number in 0..held {
-                    let hash = key(1, number);
-                    let (at, entry) = table.live_at(&hash, number).unwrap();
-                    assert!(table.may_be_of(at, &hash));
-                    assert_eq!(entry, Entry { place: number, ..ENTRY });
-                }
-            }
-            let mut walked = List::new();
-            let mut position = 0;
-            while let Some((_, entry, next)) = table.next_from(position) {
-                walked.push(entry.place);
-                position = next;
-            }
-            walked.sort_unstable();
-            assert_eq!(walked, (0..held).collect::<List<_>>(), "a walk passes each entry once");
-            for number in 0..held {
-                let (at, _) = table.live_at(&key(1, number), number).unwrap();
-                table.clear(at);
-            }
-            assert_eq!((table.entries(), table.values(), table.next_from(0)), (0, 0, None));
-        }
-    }
-
-    #[test]
-    fn keys_that_all_collide_are_held_up_to_the_probe_limit() {
-        let mut buckets = vec![[0; WAYS]; 50];
-        let mut table = table_of(&mut buckets);
-        let hash = key(3, 3);
-        let held =
-            (0..100).take_while(|place| table.insert(&hash, &Entry { place: *place, ..ENTRY })).count();
-        // One or two buckets, and the stash.
-        assert!(held == WAYS + STASH || held == 2 * WAYS + STASH, "{held}");
-        assert_eq!(table.candidates(&hash).len(), held);
-        assert!(table.insert(&key(4, 4), &ENTRY), "another key has its place");
-    }
-
-    #[test]
-    fn entries_keep_their_fields_at_every_width_of_a_place() {
-        for bits in 1..=PLACE_BITS_MAX {
-            let mut buckets = vec![[0; WAYS]; 2];
-            let mut table = Table::new(&mut buckets, 1 << bits);
-            for state in [State::Dead, State::Value, State::Tombstone, State::StandIn] {
-                let entry = Entry { place: (1 << bits) - 1, state, copies: COPIES_MAX };
-                assert!(table.insert(&key(5, bits), &entry));
-                let at = table.candidates(&key(5, bits)).pop().unwrap();
-                assert_eq!(table.entry(at), Some(entry), "{bits} bits");
-                table.clear(at);
-            }
-        }
-    }
-}
+mod tests;

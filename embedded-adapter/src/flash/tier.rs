@@ -83,6 +83,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
                 medium,
                 geometry,
                 seed: machine.store.seed(&geometry),
+                secret: config.secret,
                 reads: 0,
                 bytes_read: 0,
                 read_failure: None,
