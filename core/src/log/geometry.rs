@@ -264,6 +264,19 @@ impl Geometry {
         }
     }
 
+    /// How often each segment can be erased before all sequences were issued, and the medium takes no more records: each life
+    /// of a segment takes one.
+    ///
+    /// ```
+    /// use coldpress_core::log::{Geometry, Identity};
+    /// let flash = Geometry::new(4096, 16, 4, 0xFF, Identity::KeyBytes).unwrap();
+    /// assert!(flash.erases_per_segment() > 100_000); // what NOR flash is rated for
+    /// ```
+    #[must_use]
+    pub const fn erases_per_segment(&self) -> u32 {
+        self.sequence_max() / self.segment_count
+    }
+
     /// The highest sequence that can be issued.
     #[must_use]
     pub const fn sequence_max(&self) -> u32 {

@@ -67,7 +67,7 @@ pub(super) fn step(log: &mut Log<'_>, mover: &mut Mover, task: &mut Task, below:
         None => Step::Retire,
         Some(_) if task.report.victims.skipped >= SKIPPED_MAX => Step::Retire,
         // The last free segment is for freed records; what a shortage frees comes first.
-        Some(choice) if log.free() <= 1 && choice.reason != Reason::Dead => {
+        Some(choice) if log.is_at_end() || log.free() <= 1 && choice.reason != Reason::Dead => {
             task.is_deferred = true;
             Step::Retire
         }

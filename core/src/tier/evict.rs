@@ -8,12 +8,13 @@
 //!    ▲──────────4──┘
 //! ```
 //! 1 `want` bytes are wanted: the oldest segment of this round; 2 `poll` no room for a tombstone, the scan lane is given back; 3
-//! `resume` something was completed since; 4 enough was evicted, or two rounds found nothing that may go.
+//! `resume` something was completed since; 4 enough was evicted, two rounds found nothing that may go, or no segment is left
+//! for a tombstone.
 
 use super::config::Stream;
 use super::log::Log;
 use super::scanner::{Scan, Scanner};
-use super::{Host, Poll, Released, Standing};
+use super::{AppendError, Host, Poll, Released, Standing};
 use crate::log::{Identity, Kind, Segment, SegmentState};
 
 /// Eviction in bounded steps.
@@ -93,7 +94,13 @@ impl Evict {
                         log.origin(found.version),
                         Some(from),
                     );
-                    if log.append_relocated(Stream::Old, &incoming).is_err() {
+                    if let Err(error) = log.append_relocated(Stream::Old, &incoming) {
+                        if error == AppendError::Exhausted {
+                            self.wanted_bytes = 0;
+                            log.scan.taken = false;
+                            log.flush();
+                            return Poll::Again;
+                        }
                         // Come back to the same entry when there is room for the tombstone.
                         self.waiting = Some((before, log.syncs.completed, log.syncs.synced));
                         log.scan.taken = false;

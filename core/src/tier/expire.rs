@@ -31,10 +31,18 @@ impl Expire {
                     return Step::Retire;
                 }
             };
-            if self.drop_record(log, host, task, due).is_err() {
-                self.waiting = Some(due);
-                log.flush();
-                return Step::Stay(Poll::Idle);
+            match self.drop_record(log, host, task, due) {
+                Ok(()) => {}
+                Err(AppendError::Exhausted) => {
+                    task.is_deferred = true;
+                    log.flush();
+                    return Step::Retire;
+                }
+                Err(_) => {
+                    self.waiting = Some(due);
+                    log.flush();
+                    return Step::Stay(Poll::Idle);
+                }
             }
         }
         Step::Stay(Poll::Again)

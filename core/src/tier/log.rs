@@ -244,6 +244,9 @@ impl<'m> Log<'m> {
     /// freed record brings it back (rule 12). A relocation takes it only where nothing dead is left to be freed instead, or
     /// can be, because a segment under suspicion comes first.
     pub(super) fn may_open(&self, stream: Stream, is_freed: bool) -> bool {
+        if self.is_at_end() {
+            return false;
+        }
         match (stream, self.free()) {
             (Stream::Hot | Stream::Warm, free) => free > self.free_reserve(),
             (Stream::Young | Stream::Old, 0) => false,
@@ -324,6 +327,11 @@ impl<'m> Log<'m> {
     /// Whether all sequences were issued.
     pub(super) const fn is_exhausted(&self) -> bool {
         self.sequence_next > self.geometry.sequence_max()
+    }
+
+    /// Whether no segment can be taken any more: all sequences were issued, and none is being opened.
+    pub(super) fn is_at_end(&self) -> bool {
+        self.is_exhausted() && !self.opening.holds_segment()
     }
 
     pub(super) fn issue_sequence(&mut self) -> Result<u32, AppendError> {
@@ -493,9 +501,10 @@ impl<'m> Log<'m> {
     /// Tells whether a fresh record may go into a segment that relocation opened.
     ///
     /// Only once the cleaning that opened it has given a segment back: else power cuts in a row, each after one fresh record,
-    /// would each leave one segment more that is sealed early, and no victim freed (rule 12).
+    /// would each leave one segment more that is sealed early, and no victim freed (rule 12). Where none can be opened any more
+    /// there is nothing to be kept back for.
     pub(super) fn may_share(&self) -> bool {
-        self.config.streams != Streams::One || self.free() >= self.free_reserve()
+        self.config.streams != Streams::One || self.free() >= self.free_reserve() || self.is_at_end()
     }
 
     /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.

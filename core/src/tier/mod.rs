@@ -245,6 +245,13 @@ impl<'m> Tier<'m> {
         self.log.is_withholding
     }
 
+    /// Tells whether all sequences were issued, and none of their segments is still to be taken. A record is taken only where an
+    /// open segment has room for it from then on, and nothing is compacted; what is stored can be read, and mounted again.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.log.is_at_end()
+    }
+
     /// Tells whether a victim is being cleaned or a task runs.
     #[must_use]
     pub fn is_compacting(&self) -> bool {

@@ -104,15 +104,16 @@ impl Opening {
 impl Log<'_> {
     /// Gives a stream the segment that is ready, or asks for one.
     pub(super) fn take_opening(&mut self, stream: Stream, is_freed: bool) -> Result<usize, AppendError> {
+        // Whatever else it would wait for.
+        if self.is_at_end() {
+            return Err(AppendError::Exhausted);
+        }
         let Some(index) = self.slots.iter().position(|s| s.state == SlotState::Empty) else {
             return Err(AppendError::Busy);
         };
         if !self.may_open(stream, is_freed) {
             self.is_starved |= !is_freed && matches!(stream, Stream::Young | Stream::Old);
             return Err(AppendError::Busy);
-        }
-        if self.opening.state == State::Idle && self.is_exhausted() {
-            return Err(AppendError::Exhausted);
         }
         if self.opening.state != State::Ready {
             // Relocation goes first: without it nothing becomes free.

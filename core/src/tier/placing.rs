@@ -55,6 +55,10 @@ impl Log<'_> {
         if let Some(index) = self.slot_with(stream, room) {
             return Some(index);
         }
+        // No segment follows: what is left of these is for shorter records.
+        if self.is_at_end() {
+            return self.slot_with(other, room);
+        }
         let rest = self.filling(stream).and_then(|i| self.slots.get(i)).map(|slot| {
             let is_high = slot.sequence >= room.floor;
             let rest = slot.records_end_max(&self.geometry).saturating_sub(slot.head);

@@ -238,7 +238,7 @@ impl Rebuild {
         }
         // A new segment gets the footer that this one lacks: bytes behind a point of doubt are never written (rule 3).
         let wants_footer = !has_footer && is_sound;
-        let has_room = log.free() > 1;
+        let has_room = log.free() > 1 && !log.is_at_end();
         task.is_deferred |= wants_footer && !has_room;
         self.state = if wants_footer && has_room {
             State::Wanting(Choice { segment, reason: Reason::NoFooter })

@@ -194,6 +194,11 @@ impl Tasks {
 
     /// Cleans what is under suspicion, then meets a shortage.
     fn begin_needed(&mut self, log: &mut Log<'_>, mover: &mut Mover) {
+        // There is nowhere to move anything to, and what is freed is of no use.
+        if log.is_at_end() {
+            self.is_short = false;
+            return;
+        }
         let free = log.free();
         let coming = free
             + log.count(SegmentState::Emptied)
@@ -346,8 +351,8 @@ impl Tasks {
             failures: failures + FAILURES_MAX,
         });
         let is_on_the_way = goal.freed_segments.wrapping_sub(freed).cast_signed() > 0 && log.leaving() > 0;
-        // Where only a new mount helps nothing is freed any more.
-        let is_hopeless = failures >= goal.failures || log.has_lost_records();
+        // Where only a new mount helps, and where nothing does, nothing is freed any more.
+        let is_hopeless = failures >= goal.failures || log.has_lost_records() || log.is_at_end();
         task.has_failed |= is_on_the_way && is_hopeless;
         let is_waiting = is_on_the_way && !is_hopeless;
         let freed_any = task.report.victims.first.is_some();

@@ -90,7 +90,9 @@ pub enum PutError {
     Damaged,
     /// The medium failed. The value may be found after a mount all the same; until then the old one is.
     Medium(MediumError),
-    /// All segment sequences were issued: the medium is worn out.
+    /// All segment sequences were issued, as many as
+    /// [`erases_per_segment`](coldpress_core::log::Geometry::erases_per_segment) allows: the medium takes no more records that
+    /// are as long. Everything on it can be read, and mounted again.
     Exhausted,
 }
 

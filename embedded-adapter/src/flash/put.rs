@@ -304,6 +304,9 @@ impl<M: Medium> FlashTier<'_, M> {
         if self.tier.reserve(bytes) {
             return Ok(Reserved::Ready(Work::default()));
         }
+        if self.tier.is_exhausted() {
+            return Err(PutError::Exhausted);
+        }
         let work = self.poll(now, budget);
         if self.tier.reserve(bytes) {
             return Ok(Reserved::Ready(work));
@@ -329,6 +332,7 @@ impl<M: Medium> FlashTier<'_, M> {
         while self.tier.durable() < position && result.is_ok() {
             result = match self.step(now, &mut allowance, &mut work) {
                 Step::Done | Step::Waiting => Ok(()),
+                Step::Idle if self.tier.is_exhausted() => Err(PutError::Exhausted),
                 Step::Idle => Err(PutError::Busy),
                 Step::Spent => Err(PutError::NeedsCompaction),
             };
