@@ -16,7 +16,7 @@ const REBOOTS: u32 = if cfg!(debug_assertions) { 60 } else { 500 };
 const NOW: Now = Now { monotonic_ms: 1_000, wall_s: 1_000_000 };
 
 type Flash = Ram<4, 4096>;
-type Memory = FlashMemory<64, BUCKETS, 64>;
+type Memory = FlashMemory<64, BUCKETS, 128>;
 type Tier<'m> = FlashTier<'m, NorMedium<Flash>>;
 
 fn mixed(mut x: u32) -> u32 {
@@ -52,7 +52,12 @@ fn chosen(hash: impl Fn(u32) -> u32, permille: usize) -> impl Iterator<Item = u3
 }
 
 fn mounted(memory: &mut Memory, flash: Flash) -> Tier<'_> {
-    let mut tier = FlashTier::new(FlashConfig::new(4096, 7), memory, NorMedium::new(flash)).unwrap();
+    mounted_with(memory, flash, [0; 16])
+}
+
+fn mounted_with(memory: &mut Memory, flash: Flash, secret: [u8; 16]) -> Tier<'_> {
+    let config = FlashConfig::new(4096, 7).secret(secret);
+    let mut tier = FlashTier::new(config, memory, NorMedium::new(flash)).unwrap();
     tier.mount(NOW).unwrap();
     tier
 }
@@ -128,4 +133,24 @@ fn reboots_with_keys_that_meet_are_never_refused() {
         let flash = tier.into_medium().into_flash();
         reboot(&mut memory, flash, &mut model);
     }
+}
+
+#[test]
+fn secret_on_the_flash_is_used_whatever_the_firmware_gives() {
+    let (mut memory, mut model) = (Memory::new(), BTreeMap::new());
+    let mut flash = Flash::new(64);
+    for life in 0..4u32 {
+        let mut tier = mounted_with(&mut memory, flash, [life.to_le_bytes()[0] + 1; 16]);
+        // Chosen for a secret of zeros, they meet no more than others.
+        let held = fill(&mut tier, chosen(with_known_secret, 400), &mut model);
+        assert_eq!(held, tier.figures().entries_max, "life {life}");
+        for (key, version) in &model {
+            let mut out = [0; 4];
+            let found = tier.get(NOW, &key.to_le_bytes(), &mut out).unwrap();
+            assert_eq!(found, Some(version.to_le_bytes().as_slice()), "life {life}, key {key}");
+        }
+        flash = tier.into_medium().into_flash();
+    }
+    assert!(flash.bytes.windows(16).any(|bytes| bytes == [1; 16]), "it lies in the headers");
+    assert!(!flash.bytes.windows(16).any(|bytes| bytes == [2; 16]));
 }

@@ -16,7 +16,7 @@ pub struct FlashConfig {
     pub segment_bytes: u32,
     /// Tells this store from others; written where the medium is blank.
     pub store_id: u64,
-    /// The secret under which keys are hashed, where the medium is blank; see [`secret`](Self::secret).
+    /// The secret of a store that is made on a blank medium; see [`secret`](Self::secret).
     pub secret: Secret,
     /// `CompactData` cleans segments with at least this share of stale bytes, in permille.
     pub stale_permille_min: u16,
@@ -53,8 +53,9 @@ impl FlashConfig {
         }
     }
 
-    /// The same with a secret for a store that is about to be made. A device whose keys a stranger can choose needs one: who
-    /// knows the secret can choose keys that all meet in the index, which is full of them long before it is full.
+    /// The same with a secret for a store that is about to be made: keys are hashed under it, and record checksums begin with it.
+    /// A device whose keys or values a stranger can choose needs one. Who knows the secret can choose keys that meet in the index,
+    /// so that it is full of them before it has as many as it promises.
     ///
     /// The bytes come from the part's random number generator, or from a key that is provisioned and differs from device to
     /// device. The first mount of a blank medium takes them, and the store keeps them: what a later boot gives is not used, so
