@@ -146,7 +146,7 @@ impl Rebuild {
 
     /// Has a damaged segment cleaned: what is whole goes elsewhere, and it is free, unless something live in it is damaged.
     fn give_back(&mut self, log: &Log<'_>, task: &mut Task, segment: u32) {
-        let has_room = log.free() > 1;
+        let has_room = log.free() > 1 && !log.is_at_end();
         task.is_deferred |= !has_room;
         if has_room {
             self.state = State::Wanting(Choice { segment, reason: Reason::Damaged });
