@@ -251,14 +251,16 @@ impl Tasks {
         true
     }
 
-    /// Takes a second look at a segment that could not be read, for want of room. Only on flash, where a cut leaves units that are
+    /// Takes a second look at a segment that could not be read, or is in quarantine, for want of room. Only on flash, where a cut leaves units that are
     /// never read back: what still can't be read, though much has happened since the mount, is taken for such.
     fn begin_restore(&mut self, log: &mut Log<'_>, is_meant: impl Fn(&Segment) -> bool) -> bool {
         if !log.may_restore() || self.is_closing || !log.scan.is_available() || !self.restore.is_idle() {
             return false;
         }
         let mut segments = (0u32..).zip(log.segments.iter());
-        let Some((segment, _)) = segments.find(|(_, s)| s.is_unread() && is_meant(s)) else { return false };
+        // One that was read, and tells nothing of what is in it, is what a cut can leave of an erase, too.
+        let is_kept = |s: &Segment| s.is_unread() || s.state() == SegmentState::Quarantined;
+        let Some((segment, _)) = segments.find(|(_, s)| is_kept(s) && is_meant(s)) else { return false };
         self.restore.begin(log, segment, true);
         self.is_restoring = true;
         true
