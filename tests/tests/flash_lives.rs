@@ -510,7 +510,8 @@ impl World {
             let removed = self.offer(tier, |tier, now| tier.remove(now, &name).map(drop));
             self.note(number, None, removed);
             // Where something could not be read, the remove of a key without a value is written too, and needs room.
-            let had_none = self.keys[number].now.iter().all(Option::is_none);
+            let had_none =
+                self.keys[number].now.iter().all(|what| what.is_none_or(|what| what.expires_s.is_some()));
             let is_full = removed == Err(PutError::Full) && had_none;
             assert!(removed == Ok(()) || is_full, "a remove always fits: {removed:?}");
             self.put(tier, number);

@@ -375,8 +375,9 @@ impl<'m> Log<'m> {
     /// Tells whether segments in quarantine, which could not be read, are looked at again and given up if they still can't be: a victim
     /// waits for room that nothing else gives, or they pile up, and with more of them no mount would succeed.
     pub(super) fn must_give_up(&self) -> bool {
+        let is_stuck = self.free() == 0 && self.is_starved && !self.has_dead();
         let is_piled_up = self.unread_segments > self.geometry.segment_count() / 4;
-        self.unread_segments > 0 && self.may_restore() && (is_piled_up || self.is_starved && !self.has_dead())
+        self.unread_segments > 0 && self.may_restore() && (is_piled_up || is_stuck)
     }
 
     /// A mount has found all records: nothing is let go that copies which could not be read may bring back (rule 6).
@@ -482,7 +483,13 @@ impl<'m> Log<'m> {
     /// [`append_relocated`](Self::append_relocated)), and what a client appends later lies behind it or in a segment of a higher
     /// sequence.
     pub(super) fn origin(&self, version: Version) -> Option<Version> {
-        (self.config.streams != Streams::One || self.is_rescuing()).then_some(version)
+        (self.config.streams != Streams::One || self.keeps_versions()).then_some(version)
+    }
+
+    /// Tells whether a relocated record keeps its version though there is one stream: in a rescue, and while a newer one of its key may
+    /// lie where it could not be read, which a new version would outrank.
+    pub(super) fn keeps_versions(&self) -> bool {
+        self.is_withholding || self.is_rescuing()
     }
 
     /// Tells whether relocation goes to the last free segment, with one stream.

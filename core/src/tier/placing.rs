@@ -209,7 +209,7 @@ impl Log<'_> {
         let is_keyed = incoming.header.kind.is_keyed();
         if self.config.streams == Streams::One
             && is_keyed
-            && self.is_rescuing() != incoming.header.origin.is_some()
+            && self.keeps_versions() != incoming.header.origin.is_some()
         {
             self.is_stirred = true;
             return Err(AppendError::Busy);

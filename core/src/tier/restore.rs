@@ -91,7 +91,7 @@ impl Restore {
         };
     }
 
-    /// Takes a step. Bounds: `step_records` records, or so many guesses, or one action.
+    /// Takes a step. Bounds: one keyed record and `step_records` others, or so many guesses, or one action.
     pub(super) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> RestoreStep {
         if log.scan.ticket.is_some() {
             return RestoreStep::Stay(Poll::Idle);
@@ -221,11 +221,7 @@ impl Restore {
     }
 
     fn records<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> RestoreStep {
-        let mut bytes_left = log.scan.buffer.len();
         for _ in 0..log.config.step_records {
-            if bytes_left < log.config.record_bytes_max as usize && bytes_left < log.scan.buffer.len() {
-                break;
-            }
             let step = match log.scan.result.take() {
                 Some(Err(error)) => {
                     self.is_unread |= error != MediumError::Unreadable || log.config.trusts_blank;
@@ -240,13 +236,15 @@ impl Restore {
                 }
                 Scan::Item(found) if found.kind.is_keyed() => {
                     self.restored.records += 1;
-                    bytes_left = bytes_left.saturating_sub(found.record_bytes as usize);
                     let placed = found.placed();
                     if let Some(published) = host.reconcile(&found.hash, &placed) {
                         self.restored.rescued_records += 1;
                         log.counters.rescued_records += 1;
                         log.account(&placed, published);
                     }
+                    // One record that the host looks at is enough for a step.
+                    self.state = State::Records(scanner);
+                    return RestoreStep::Stay(Poll::Again);
                 }
                 Scan::Item(_) | Scan::Again => {}
                 Scan::Damage { .. } => self.restored.damaged_records += 1,

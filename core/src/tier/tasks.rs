@@ -154,8 +154,7 @@ impl Tasks {
         }
         if !log.is_backing_off(now) {
             let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed;
-            let is_short = log.free() <= 1 && self.begin_restore(log, is_sealed);
-            if is_short || log.must_give_up() && self.begin_restore(log, |_| true) {
+            if log.free() <= 1 && self.begin_restore(log, is_sealed) {
                 return Poll::Again;
             }
         }
@@ -176,6 +175,9 @@ impl Tasks {
                     return step;
                 }
             }
+        }
+        if log.must_give_up() && !log.is_backing_off(now) && self.begin_restore(log, |_| true) {
+            return Poll::Again;
         }
         let step = self.evict.poll(log, host);
         if step != Poll::Idle {
