@@ -135,6 +135,8 @@ struct World {
     /// The tier's time lies between these, in milliseconds, as of so many milliseconds since the last power-up.
     clock_ms: (u64, u64),
     seen_ms: u64,
+    /// The latest that it ever was: what was dropped by then stays so, though a mount begins earlier.
+    latest_s: u32,
     jump_s_max: u32,
     /// Whether anything was ever put: the log has a time then.
     is_told: bool,
@@ -212,6 +214,7 @@ impl World {
         let latest_ms = to_ms.max(self.taken_ms(wall_ms, limit_ms));
         // Whether the call looks at the clocks is not known.
         self.clock_ms = (from_ms, latest_ms);
+        self.latest_s = self.latest_s.max(self.clock_s().1);
         now
     }
 
@@ -291,7 +294,7 @@ impl World {
     fn fits(&self, what: Option<What>, found: Option<&Vec<u8>>) -> bool {
         match (what, found) {
             (None, found) => found.is_none(),
-            (Some(what), None) => what.expires_s.is_some_and(|(from, _)| from <= self.clock_s().1),
+            (Some(what), None) => what.expires_s.is_some_and(|(from, _)| from <= self.latest_s),
             (Some(what), Some(found)) => {
                 what.expires_s.is_none_or(|(_, to)| to > self.clock_s().0) && what.bytes() == *found
             }
@@ -507,6 +510,7 @@ impl World {
         self.check(tier, "at the end of a life");
         for number in 0..if is_last { KEYS } else { 0 } {
             let name = key(number);
+            let now = self.now();
             let removed = self.offer(tier, |tier, now| tier.remove(now, &name).map(drop));
             self.note(number, None, removed);
             // Where something could not be read, the remove of a key without a value is written too, and needs room.
@@ -542,6 +546,7 @@ fn lives<const U: usize, const S: usize, const N: usize>(seeds: core::ops::Range
             wall: Wall::Off(0),
             clock_ms: (0, 0),
             seen_ms: 0,
+            latest_s: 0,
             jump_s_max: config.clock_jump_s_max,
             is_told: false,
             confirmed_ms: None,
