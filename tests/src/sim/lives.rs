@@ -290,7 +290,6 @@ impl Setup {
         let (segments, reads) = (first..first.saturating_add(many), from..u64::MAX);
         lasting.medium.faults.outage = Some(Outage { segments, bytes, reads, error });
         let mut world = World::new(self.config, arena.lend(), lasting);
-        world.tier.confirm_clock();
         if world.mount().is_ok() {
             lived.blind += 1;
             world.may_overcount = true;
