@@ -510,7 +510,6 @@ impl World {
         self.check(tier, "at the end of a life");
         for number in 0..if is_last { KEYS } else { 0 } {
             let name = key(number);
-            let now = self.now();
             let removed = self.offer(tier, |tier, now| tier.remove(now, &name).map(drop));
             self.note(number, None, removed);
             // Where something could not be read, the remove of a key without a value is written too, and needs room.
