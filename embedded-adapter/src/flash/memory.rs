@@ -1,6 +1,6 @@
 //! The memory of a flash tier: one value, sized when the firmware is built.
 
-use coldpress_core::log::{RECORD_HEADER_BYTES_MAX, SEGMENTS_MIN, Segment};
+use coldpress_core::log::{HEADER_BYTES, SEGMENTS_MIN, Segment};
 use coldpress_core::tier::{Memory, Pending, SlotMemory, SlotNotes};
 
 use super::table::WAYS;
@@ -29,7 +29,7 @@ pub const fn buckets_for(keys: usize) -> usize {
 /// All the memory of a flash tier but for the tier itself: segment table, open segments, read buffers, index.
 ///
 /// `SEGMENTS` is the number of segments of the medium, `BUCKETS` the size of the index ([`buckets_for`] a number of keys),
-/// `RECORD` the longest record in bytes: header of up to 20 bytes, key, value, padding. It is lent from a `static`, where it
+/// `RECORD` the longest record in bytes, at least 52 (64 with write units of 16 or 32): header of up to 20 bytes, key, value, padding. It is lent from a `static`, where it
 /// takes no room in the image; what can't work does not compile.
 ///
 /// ```
@@ -77,7 +77,10 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
             "a medium has 12 segments at least"
         );
         assert!(BUCKETS >= 2 && BUCKETS <= 1 << 28, "an index has two buckets at least");
-        assert!(RECORD > RECORD_HEADER_BYTES_MAX as usize, "a record is longer than its header");
+        assert!(
+            RECORD >= HEADER_BYTES as usize,
+            "the header of a segment is read into the memory of a record: 52 bytes at least"
+        );
         assert!(RECORD <= 1 << 28, "a record is shorter than a segment");
     };
 

@@ -32,7 +32,7 @@ const VALUE_BYTES: usize = 24;
 const OVERWRITES: u32 = 2_000;
 
 /// One key more says which life it is; the longest record takes a header of 20 bytes beside key and value.
-type Memory = FlashMemory<PAGES, { buckets_for(KEYS + 1) }, 48>;
+type Memory = FlashMemory<PAGES, { buckets_for(KEYS + 1) }, 52>;
 
 static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
 static MODEL: TryCell<Model<KEYS>> = TryCell::new(Model::new());

@@ -180,7 +180,7 @@ fn every_order_of_entries_in_two_buckets_finds_the_same_room() {
 
 /// Random orders of random sets, few kinds of entries among them, so that many meet.
 #[test]
-fn random_orders_of_entries_find_room_where_any_arrangement_has_it() {
+fn random_orders_find_room_where_any_arrangement_has_it() {
     let mut state = 1u64;
     let mut below = |bound: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
