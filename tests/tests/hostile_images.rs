@@ -12,7 +12,7 @@ use coldpress_core::log::{
     Version, mended_length, read_record,
 };
 use coldpress_core::tier::{MountReport, Now, SEARCH_TIMES_MAX};
-use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, buckets_for};
+use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
 use coldpress_std::image::{Damage, Image, build};
 use coldpress_tests::flash::Flash;
 
@@ -328,4 +328,47 @@ fn segment_made_to_take_for_ever_is_given_up_and_reported() {
     check_bound(&image.mount_report(), &geometry, 0);
     assert_eq!(image.mount_report().unsearched_segments, 1);
     assert!(image.get(b"k", NOW_S).unwrap().is_some(), "what lies before it is read");
+}
+
+/// A record that carries the highest version there can be does not take the sequences to their end: the header of the segment that
+/// the version names may be gone, but not those of so many that came after it.
+#[test]
+fn version_beyond_all_segments_leaves_the_sequences() {
+    let geometry = shapes()[0];
+    let bytes = build(geometry, STORE, NOW_S, |image| image.put(b"fill", &[0x55; 15], CodecId::Raw, None));
+    let mut bytes: Vec<u8> = bytes.unwrap();
+    let image = Image::read_from(bytes.clone()).unwrap();
+    let records = (0..geometry.segment_count()).flat_map(|at| image.examine(at).unwrap().records);
+    let place = records.into_iter().find(|record| record.key == b"fill").unwrap().location;
+    let header = RecordHeader {
+        kind: Kind::Value,
+        codec: 1,
+        key_bytes: 4,
+        value_bytes: 11,
+        expires_s: None,
+        origin: Some(Version { sequence: geometry.sequence_max(), offset: 64 }),
+    };
+    let payload = STORE.seed(&geometry).payload(b"userhello there");
+    let (fields, len) = header.encode(&geometry, payload, place);
+    let at = (place.segment * geometry.segment_bytes() + place.offset) as usize;
+    let record = [&fields[..len], b"userhello there"].concat();
+    bytes[at..at + record.len()].copy_from_slice(&record);
+
+    let mut memory = FlashMemory::<16, { buckets_for(60) }, 128>::new();
+    let medium = NorMedium::new(Flash::<4, 512>::with_bytes(&bytes, 0xFF));
+    let mut tier = FlashTier::new(FlashConfig::new(512, 7), &mut memory, medium).unwrap();
+    let now = Now { monotonic_ms: 0, wall_s: NOW_S };
+    tier.mount(now).unwrap();
+    assert_eq!(tier.get(now, b"user", &mut [0; 16]).unwrap(), Some(&b"hello there"[..]), "it was made right");
+    for round in 0..400_u32 {
+        let key = (round % 20).to_le_bytes();
+        let mut offer = || match tier.put(now, &key, &round.to_le_bytes()) {
+            Err(PutError::Busy | PutError::NeedsCompaction) => {
+                let _ = tier.poll(now, 8);
+                None
+            }
+            result => Some(result),
+        };
+        assert_eq!((0..1_000).find_map(|_| offer()), Some(Ok(())), "round {round}");
+    }
 }
