@@ -1,4 +1,4 @@
-//! The wall clock, which expiry is counted in, and the clock that never goes back.
+//! The wall clock, which expiry is counted in, and the monotonic clock.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -8,8 +8,8 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// Tells the time of day in seconds since 1970.
 ///
 /// A tier asks it at every put with a lifetime, every get and every step of its worker, so it must be cheap. Deadlines
-/// and pace never depend on it: they are counted on a clock that does not go back. So is the tier's time wherever this clock
-/// is behind it, or stands still.
+/// and pace never depend on it: they are counted on the monotonic clock. So is the tier's time wherever this clock is behind it, or
+/// stands still.
 pub trait Clock: Send + Sync + fmt::Debug {
     /// Returns the whole seconds since 1970, UTC; 0 where nothing tells them.
     fn wall_s(&self) -> u32;
@@ -31,8 +31,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// A clock that is set by hand, so that a test need not wait for an expiry. Where it stands still the tier's time goes on all the
-/// same, by the clock that never goes back.
+/// A clock that is set by hand, so that a test need not wait for an expiry. While it stands still the tier's time goes on by the
+/// monotonic clock.
 ///
 /// ```
 /// use coldpress_std::clock::{Clock, ManualClock};

@@ -61,9 +61,9 @@ pub trait Medium: Send + Sync {
     /// A [`MediumError`].
     fn len(&self) -> Result<u64, MediumError>;
 
-    /// Tells whether the medium still is what its name leads to, and whole: a file may be deleted, moved, replaced or cut short
-    /// while it is open, and what is synced to it then is found by nobody. A tier asks before it acknowledges anything as
-    /// durable, so it must be cheap.
+    /// Tells whether the medium still is the one under its name, and whole. A file may be deleted, moved, replaced or cut short while
+    /// it is open, and nobody finds data that is synced to it after that. A tier asks before it acknowledges anything as durable, so
+    /// the call must be cheap.
     ///
     /// # Errors
     /// A [`MediumError`] when that can't be told now.

@@ -130,11 +130,11 @@ pub struct Report {
     pub repaired_records: u32,
     /// Damaged records found and quarantined.
     pub damaged_records: u32,
-    /// Segments read again that an earlier mount could not read, or not all of.
+    /// Segments read again, because an earlier mount could not read them whole.
     pub reread_segments: u32,
-    /// Records found in these that the index did not know: they are there again.
+    /// Records found in those segments and put into the index, which did not know them.
     pub rescued_records: u32,
-    /// Segments that were damaged or could not be read, and are given back: what was live in them lies elsewhere.
+    /// Segments freed that were damaged or could not be read; their live records were relocated first.
     pub returned_segments: u32,
     /// The codec in use at the end, where the task chose one.
     pub codec: Option<u8>,

@@ -42,12 +42,14 @@ impl Checksum {
     }
 }
 
-/// What the record checksums of a store begin with: a secret of the store.
+/// The start value of a store's record checksums: a secret of the store.
 ///
-/// A checksum guards against chance; this one is also not to be computed by a client, who chooses keys and values and may know
-/// the format. Without it, bytes in a value could pass for records wherever a cut tears the record that holds them. CRC is
-/// linear: of two records of different length the seed enters differently, so that who does not know it hits with odds of
-/// about one in 2³¹, a try for each record that a cut tears. It does not withstand one who reads stored checksums.
+/// A plain checksum guards against chance only. With the seed, a client that chooses keys and values and knows the format can't
+/// compute one either. Else bytes in a value could pass for records wherever a cut tears the record that holds them.
+///
+/// CRC is linear, but the seed enters two records of different lengths differently. So a guess without the seed hits with odds of
+/// about one in 2³¹; a client has one guess for each record that a cut tears. Anyone who reads stored checksums can compute the
+/// seed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Seed(Checksum);

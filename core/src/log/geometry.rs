@@ -9,7 +9,7 @@ pub const SEGMENT_BYTES_MAX: u32 = 1 << 28;
 /// The largest write unit, in bytes.
 pub const WRITE_UNIT_MAX: u32 = 32;
 
-/// Flash is rated for up to so many erases: an origin never lets the sequences run out before.
+/// The erases that NOR flash is rated for: an origin leaves enough sequences for so many of each segment.
 const ERASES_PER_SEGMENT_MIN: u32 = 100_000;
 
 /// How keys are identified on a medium.
@@ -19,7 +19,7 @@ const ERASES_PER_SEGMENT_MIN: u32 = 100_000;
 pub enum Identity {
     /// By a 96-bit hash under a random key that every segment header carries; footers hold it.
     KeyedHash,
-    /// By the key's own bytes, compared on read; the header carries no hash key.
+    /// By the key's own bytes, compared on read.
     KeyBytes,
 }
 
@@ -28,9 +28,10 @@ pub enum Identity {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Format {
-    /// Record checksums have no key, so whoever chooses a value can compute them. Read by the image tool alone, to convert it.
+    /// Version 1: record checksums have no seed, so a client that chooses a value can compute them. Only the image tool reads it, to
+    /// convert it.
     One,
-    /// Record checksums begin with a [`Seed`](super::Seed) that only the store knows; a header tells the longest record.
+    /// Version 2: record checksums begin with a secret [`Seed`](super::Seed), and headers state the longest record.
     #[default]
     Two,
 }
@@ -238,8 +239,8 @@ impl Geometry {
 
     /// How an origin is stored.
     ///
-    /// Four bytes where they leave enough sequences: every opening of a segment takes one, and the medium is at its end when all
-    /// were issued. Else six, where an offset in write units fits two of them.
+    /// Four bytes where they leave enough sequences: every opening of a segment takes one, and once all are issued the medium takes
+    /// no more records. Else six, where an offset in write units fits two of them, else eight.
     pub(super) const fn origin_form(&self) -> OriginForm {
         let units = self.segment_bytes / self.write_unit as u32;
         let bits = u32::BITS - (units - 1).leading_zeros();
@@ -264,8 +265,8 @@ impl Geometry {
         }
     }
 
-    /// How often each segment can be erased before all sequences were issued, and the medium takes no more records: each life
-    /// of a segment takes one.
+    /// How often each segment can be erased before all sequences are issued and the medium takes no more records: each life of a
+    /// segment takes one sequence.
     ///
     /// ```
     /// use coldpress_core::log::{Geometry, Identity};

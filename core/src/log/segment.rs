@@ -84,7 +84,7 @@ pub struct Store {
 }
 
 impl Store {
-    /// What the record checksums of the store begin with.
+    /// The seed that the record checksums of the store begin with.
     #[must_use]
     pub fn seed(&self, geometry: &Geometry) -> Seed {
         match geometry.format() {
@@ -106,7 +106,7 @@ pub struct Header {
     pub time_s: u32,
     /// The stream of the segment: 0 to 7, in the order of `tier::Stream`.
     pub stream: u8,
-    /// The longest record that the segment may hold, in bytes; 0 in version 1 of the format, which does not tell.
+    /// The longest record that the segment may hold, in bytes; 0 in version 1 of the format, which does not state it.
     pub record_bytes_max: u32,
 }
 
@@ -136,11 +136,7 @@ impl fmt::Display for HeaderError {
             Self::Invalid => f.write_str("no segment header"),
             Self::Version(v) => {
                 write!(f, "format version {v}; this build reads {FORMAT_VERSION}")?;
-                if *v == 1 {
-                    f.write_str(": convert it, as the documentation of images says")
-                } else {
-                    Ok(())
-                }
+                if *v == 1 { f.write_str(": convert it with `image convert`") } else { Ok(()) }
             }
             Self::Geometry { segment_bytes, segment_count } => {
                 write!(f, "written with {segment_count} segments of {segment_bytes} bytes")

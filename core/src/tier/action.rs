@@ -183,7 +183,7 @@ pub enum MountError {
     Foreign,
     /// It was written in another format or geometry.
     Header(crate::log::HeaderError),
-    /// It may hold longer records than this machine is configured for: nothing is opened that could not be kept as it is.
+    /// The medium may hold longer records than this machine is configured for, which it could not relocate.
     LongerRecords {
         /// The longest record that the headers on the medium allow, in bytes, header and padding included.
         stored: u32,
@@ -192,13 +192,13 @@ pub enum MountError {
     },
     /// It belongs to another store, or is another partition than the one expected.
     OtherStore,
-    /// The medium failed, again and again.
+    /// The medium failed, at each of [`READ_TRIES`](super::READ_TRIES) tries where it was a read.
     Medium(MediumError),
-    /// The ends of so many segments could not be read, again and again: too many to tell what the medium holds, or, where keys
-    /// are hashed, all that could tell which store it is. Nothing is known to be damaged: mount again when the medium can
-    /// be read.
+    /// Headers could not be read, at each of [`READ_TRIES`](super::READ_TRIES) tries: those of more than half of the segments, or,
+    /// where keys are hashed, every one that could tell which store it is. Nothing is known to be damaged: mount again when the
+    /// medium can be read.
     Unread {
-        /// Segments of which neither copy of the header was read, and not all of where one could be.
+        /// Segments of which no copy of the header was found, and the place of at least one could not be read.
         unread: u32,
         /// All segments.
         segments: u32,

@@ -73,8 +73,10 @@ const LATE_JUMP_S: u64 = 24 * 3600;
 /// short and only read would not count.
 const ALONE_S_MAX: u32 = 3600;
 
-/// When a value expires that is put at `now_s` and lives for `ttl_s`: a clock that shows whole seconds may be about to show
-/// the next one, so it takes one more. It lives for at least `ttl_s` and at most a second longer.
+/// Computes when a value expires that is put at `now_s` and lives for `ttl_s`.
+///
+/// The result is one second more than the sum, since a clock of whole seconds may be about to show the next one. By such a clock
+/// the value lives for at least `ttl_s` and at most a second longer.
 ///
 /// ```
 /// use coldpress_core::tier::expiry_s;

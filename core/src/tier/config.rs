@@ -93,7 +93,7 @@ pub struct TierConfig {
     /// The clock is written to the log at least every so many seconds.
     pub time_every_s: u32,
     /// How far the wall clock may jump ahead, while the machine runs or from the newest time on the medium at a mount, in seconds.
-    /// A longer jump is held until it is [confirmed](super::Tier::confirm_clock); the tier's time goes on by the monotonic clock
+    /// A longer jump is refused until it is [confirmed](super::Tier::confirm_clock); the tier's time goes on by the monotonic clock
     /// meanwhile.
     pub clock_jump_s_max: u32,
     /// How long the pools have to answer, in milliseconds.

@@ -22,8 +22,7 @@ pub struct MountReport {
     pub torn_segments: u32,
     /// Erases that had begun, or were about to, and are finished.
     pub finished_erases: u32,
-    /// The longest record that the medium may hold, by what its headers say, in bytes, header and padding included; 0 where there
-    /// is no header.
+    /// The longest record that any header allows, in bytes, header and padding included; 0 where there is no header.
     pub record_bytes_max: u32,
     /// Bytes that went through a checksum, or were read again, to find records behind damage: at most
     /// [`SEARCH_TIMES_MAX`](super::SEARCH_TIMES_MAX) times the medium in each of two passes, and one record a segment.
@@ -70,7 +69,7 @@ pub struct Counters {
     pub segments_abandoned: u64,
     /// Times that free segments ran short.
     pub shortages: u64,
-    /// Records found again in segments that an earlier mount could not read, or not all of.
+    /// Records found again in segments that an earlier mount could not read whole.
     pub rescued_records: u64,
     /// Records evicted.
     pub evicted_records: u64,

@@ -80,12 +80,15 @@ pub enum Dropped {
 /// [`unwritten`](Host::unwritten) and [`recovered`](Host::recovered), whatever they return, and one down at [`gone`](Host::gone). An entry exists while its
 /// count is above zero. A tombstone is needed while its count is above one.
 pub trait Host {
-    /// Some copies on the medium are not counted: they could not be read, and may be of any key. From here on nothing is let go that
-    /// they could bring back: no tombstone and no dropped value that stands in for one, and a record that is dropped needs
-    /// a tombstone though it is the only copy known. `above` is the sequence from which on what is written outranks all of
-    /// them. With `None` all that is left is counted again, and [`settle`](Self::settle) is called until its end for what was kept.
+    /// Begins to withhold, or with `None` ends it. Some copies on the medium could not be read, so they are not counted, and may be
+    /// of any key.
     ///
-    /// A host that drops nothing needs to do nothing.
+    /// From here on the host releases no tombstone, and no dropped value that stands in for one: an uncounted copy could come back
+    /// without it. A record that is dropped needs a tombstone though its copy is the only one known. Records with a sequence of
+    /// `above` or higher outrank all uncounted copies.
+    ///
+    /// With `None` every copy that is left is counted again. Then [`settle`](Self::settle) is called until its end, for the
+    /// tombstones that were kept. A host that drops nothing needs to do nothing.
     fn withhold(&mut self, above: Option<u32>) {
         let _ = above;
     }
@@ -134,8 +137,8 @@ pub trait Host {
     /// tombstone wins, then the copy in a sealed segment, then that in the segment of the lower sequence.
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published;
 
-    /// After a mount has found all records, and when nothing is [withheld](Self::withhold) any more: returns the tombstones that
-    /// nothing needs, one a call. Each call looks at a bounded number of entries.
+    /// Returns the tombstones that nothing needs, one a call. Called after a mount has found all records, and after
+    /// [withholding](Self::withhold) ended. Each call looks at a bounded number of entries.
     fn settle(&mut self) -> Settled;
 
     /// Looks for a key whose record is due: expired (or, where so configured, idle) at `now_s`. Each call looks at a bounded

@@ -124,8 +124,10 @@ pub(super) struct Log<'m> {
 const STATES: usize = SegmentState::Quarantined as usize + 1;
 /// How many emptied segments are found without a look at the table: more than there are but after a mount, or in a burst.
 const EMPTIED_KEPT: usize = 8;
-/// How often bytes are asked for that can't be read, before that counts as true of them: a failure may pass, and says nothing of the
-/// bytes. The tries follow each other at once; how long a medium may be away meanwhile is its adapter's to say.
+/// How many times a mount or a second look tries a read before it takes the bytes for unreadable: a failure may pass, and says nothing
+/// of the bytes.
+///
+/// The tries follow each other at once. How long one try waits for the medium is up to the adapter.
 pub const READ_TRIES: u32 = 4;
 const RETRY_WAIT_MS_MIN: u64 = 10;
 const RETRY_WAIT_MS_MAX: u64 = 2_000;

@@ -158,21 +158,21 @@ impl<'m> Tier<'m> {
         Counters { clock_refusals: self.log.clock.refusals, ..self.log.counters }
     }
 
-    /// The tier's time, in seconds, by which values expire: the wall clock, but for where that jumped. It never goes back, and
-    /// starts no earlier than the newest time on the medium.
+    /// The tier's time, in seconds, by which values expire. It follows the wall clock, except where that jumped or is behind; it never
+    /// goes back, and starts no earlier than the newest time on the medium.
     #[must_use]
     pub const fn clock_s(&self) -> u32 {
         self.log.clock.now_s
     }
 
-    /// The same in milliseconds, for an adapter that counts it on by itself.
+    /// The tier's time in milliseconds, for an adapter that keeps counting it between two looks.
     #[must_use]
     pub fn clock_ms(&self) -> u64 {
         self.log.clock.now_ms()
     }
 
-    /// Looks at the clocks, as each poll does, and returns the tier's time: what a client's is measured by, so that a jump that is
-    /// refused expires nothing for its reads either.
+    /// Looks at the clocks, as each poll does, and returns the tier's time. A client's reads go by it, so that a refused jump expires
+    /// nothing for them either.
     pub fn observe(&mut self, now: Now) -> u32 {
         if matches!(self.status, Status::Running | Status::Closing) {
             self.log.observe(now);
@@ -180,18 +180,21 @@ impl<'m> Tier<'m> {
         self.log.clock.now_s
     }
 
-    /// How far the wall clock passed in is ahead of the tier's time, in seconds, where it jumped beyond
-    /// [`clock_jump_s_max`](TierConfig::clock_jump_s_max), since the last look or since the medium was last written, and is refused:
-    /// the tier's time goes on by the monotonic clock meanwhile, until the wall clock is back within the bound or was
-    /// [confirmed](Self::confirm_clock).
+    /// How far a refused wall clock is ahead of the tier's time, in seconds; `None` where none is refused.
+    ///
+    /// A wall clock is refused where it jumped ahead by more than [`clock_jump_s_max`](TierConfig::clock_jump_s_max), since the last
+    /// look or since the medium was last written. The tier's time then goes on by the monotonic clock, until the wall clock is back
+    /// within the bound or [confirmed](Self::confirm_clock).
     #[must_use]
     pub const fn clock_refused_s(&self) -> Option<u32> {
         self.log.clock.refused_s
     }
 
-    /// How far the wall clock passed in is behind the tier's time, in seconds, and not known to be: it was ahead before, or is wrong
-    /// now. The tier's time goes on by the monotonic clock; what passes while no tier runs does not count before the wall clock
-    /// has caught up or was [confirmed](Self::confirm_clock).
+    /// How far the wall clock is behind the tier's time, in seconds, beyond a distance that was confirmed: it was ahead before, or is
+    /// wrong now.
+    ///
+    /// The tier's time goes on by the monotonic clock. Time that passes while no tier runs does not count until the wall clock has
+    /// caught up or was [confirmed](Self::confirm_clock).
     #[must_use]
     pub const fn clock_behind_s(&self) -> u32 {
         self.log.clock.behind_s
@@ -238,15 +241,15 @@ impl<'m> Tier<'m> {
         self.log.has_lost_records()
     }
 
-    /// Tells whether some copies on the medium may not be counted, because segments or records of them could not be read: no
-    /// tombstone is let go meanwhile (rule 6).
+    /// Tells whether the medium may hold copies that are not counted, because segments or records could not be read. No tombstone is
+    /// dropped meanwhile (rule 6).
     #[must_use]
     pub const fn has_uncounted(&self) -> bool {
         self.log.is_withholding
     }
 
-    /// Tells whether all sequences were issued, and none of their segments is still to be taken. A record is taken only where an
-    /// open segment has room for it from then on, and nothing is compacted; what is stored can be read, and mounted again.
+    /// Tells whether all sequences were issued, and no segment with one is still to be opened. From then on a record is accepted only
+    /// where an open segment has room for it, and nothing is compacted. Stored records can be read, and mounted again.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.log.is_at_end()
@@ -342,10 +345,10 @@ impl<'m> Tier<'m> {
 
     /// Confirms the wall clock, as it is or as it will be within the next minute; at any time, before the mount too.
     ///
-    /// Where it is ahead of the tier's time by more than [`clock_jump_s_max`](TierConfig::clock_jump_s_max), that jump is taken:
-    /// so much time has passed. Where it is behind, the tier's time stays and goes together with it from then on, across
-    /// mounts: nothing that expired comes back, and no lifetime changes. No jump is taken to a time beyond January 2072, for the
-    /// rest of 32 bits of seconds is left to lifetimes.
+    /// Where it is ahead of the tier's time by more than [`clock_jump_s_max`](TierConfig::clock_jump_s_max), the jump counts as time
+    /// that has passed. Where it is behind, the tier's time keeps its distance to it from then on, across mounts: no expired value
+    /// comes back, and no lifetime changes. A jump to a time beyond January 2072 is refused all the same, since the rest of 32 bits
+    /// of seconds is left to lifetimes.
     pub fn confirm_clock(&mut self) {
         self.log.clock.confirm();
     }
@@ -359,9 +362,9 @@ impl<'m> Tier<'m> {
         self.tasks.schedule(task)
     }
 
-    /// Gives up what can't be read: the next [`RebuildIndex`](CompactionTask::RebuildIndex) that begins frees segments too of which
-    /// something still can't be read when it looks at them. Whatever that was is lost, and keys that it held may have an older
-    /// value, or none. Without this they are kept, for a medium that fails now may be read later.
+    /// Gives up records that can't be read: the next [`RebuildIndex`](CompactionTask::RebuildIndex) that begins also frees segments
+    /// that it still can't read whole. Records in the unreadable parts are lost; their keys may have an older value, or none.
+    /// Without this call such segments are kept, since a medium that fails now may be read later.
     pub const fn give_up_unread(&mut self) {
         self.tasks.gives_up = true;
     }

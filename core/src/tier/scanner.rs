@@ -116,9 +116,9 @@ pub(super) struct Scanner {
 
 /// How many times the bytes of a segment may go through the checksum, or be read again, to find records behind damage.
 ///
-/// A candidate is checked at every write unit, and each may say that it is as long as the longest record: bytes that someone
-/// made for it would take a scan for hours. A damaged record of the longest kind takes less than one time the bytes of a
-/// segment in the search, for a header of random bytes hardly ever tells a length that is possible.
+/// A search checks a candidate at every write unit, and each candidate may state the length of the longest record. So crafted bytes
+/// could keep a scan busy for hours. Behind a damaged record of the longest kind the search takes less than one time the bytes of a
+/// segment, since random bytes hardly ever state a possible length.
 pub const SEARCH_TIMES_MAX: u64 = 64;
 
 impl Scanner {

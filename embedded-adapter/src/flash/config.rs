@@ -23,9 +23,11 @@ pub struct FlashConfig {
     /// The clock is written to the log at least every so many seconds: how exact an expiry is across a reboot.
     pub time_every_s: u32,
     /// How far the wall clock may have jumped ahead since the log was last written, or may jump while the tier runs, in seconds. A
-    /// longer jump is held until it is [confirmed](super::FlashTier::confirm_clock), and nothing expires by it. Firmware without a
-    /// wall clock passes zeros: the tier's time goes on by the monotonic clock, and lifetimes count the time for which it is
-    /// powered, up to what the log last told. Firmware that comes by the time later passes it from then on, and confirms it once.
+    /// longer jump is refused until it is [confirmed](super::FlashTier::confirm_clock), and nothing expires by it.
+    ///
+    /// Firmware without a wall clock passes zeros. The tier's time then goes on by the monotonic clock, from the newest time in the
+    /// log, and lifetimes count the time with power only. Firmware that learns the time later passes it from then on, and confirms
+    /// it once.
     pub clock_jump_s_max: u32,
     /// How long the pools have to answer a cleanup request, in milliseconds.
     pub cleanup_timeout_ms: u32,
@@ -53,13 +55,13 @@ impl FlashConfig {
         }
     }
 
-    /// The same with a secret for a store that is about to be made: keys are hashed under it, and record checksums begin with it.
-    /// A device whose keys or values a stranger can choose needs one. Who knows the secret can choose keys that meet in the index,
-    /// so that it is full of them before it has as many as it promises.
+    /// Sets the secret for a store that is about to be made: keys are hashed under it, and record checksums begin with it. A device
+    /// whose keys or values a stranger can choose needs one. Anyone who knows the secret can choose keys that collide in the index,
+    /// which is then full before it holds as many keys as it promises.
     ///
     /// The bytes come from the part's random number generator, or from a key that is provisioned and differs from device to
-    /// device. The first mount of a blank medium takes them, and the store keeps them: what a later boot gives is not used, so
-    /// new random bytes at each do no harm.
+    /// device. The first mount of a blank medium writes them into the store. Later mounts ignore the bytes that they are given, so
+    /// new random bytes at each boot do no harm.
     ///
     /// ```
     /// use coldpress_embedded::flash::FlashConfig;

@@ -202,11 +202,11 @@ impl<M: Medium> FlashTier<'_, M> {
         work
     }
 
-    /// Gives up what can't be read: the next `RebuildIndex` frees segments too of which something still can't be read when it looks
-    /// at them. Whatever that was is lost: a key that it held has an older value from then on, or none.
+    /// Gives up records that can't be read: the next `RebuildIndex` also frees segments that it still can't read whole. Records in the
+    /// unreadable parts are lost: their keys have an older value from then on, or none.
     ///
-    /// Without this call they are kept until nothing else gives room, when a unit that still can't be read is taken for one that
-    /// a cut tore.
+    /// Without this call such segments are kept until nothing else gives room, or more than a quarter of the segments can't be read.
+    /// Then a unit that still can't be read is taken for one that a cut tore.
     pub const fn give_up_unread(&mut self) {
         self.tier.give_up_unread();
     }

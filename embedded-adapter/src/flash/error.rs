@@ -91,8 +91,8 @@ pub enum PutError {
     /// The medium failed. The value may be found after a mount all the same; until then the old one is.
     Medium(MediumError),
     /// All segment sequences were issued, as many as
-    /// [`erases_per_segment`](coldpress_core::log::Geometry::erases_per_segment) allows: the medium takes no more records that
-    /// are as long. Everything on it can be read, and mounted again.
+    /// [`erases_per_segment`](coldpress_core::log::Geometry::erases_per_segment) allows. The medium takes no more records of this
+    /// length; shorter ones may still fit. Everything on it can be read, and mounted again.
     Exhausted,
 }
 

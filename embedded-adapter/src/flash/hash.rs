@@ -29,7 +29,7 @@ pub(super) fn is_piece(hash: &KeyHash) -> bool {
     first == HASHED_PIECE || (is_exact && [a, b, c] == PIECE_PREFIX)
 }
 
-/// The secret of a store: who does not know it can't tell which keys meet in the index. It shows in no log.
+/// The secret of a store: without it nobody can tell which keys collide in the index. Neither `Debug` nor defmt shows its bytes.
 ///
 /// ```
 /// use coldpress_embedded::flash::Secret;
@@ -39,7 +39,7 @@ pub(super) fn is_piece(hash: &KeyHash) -> bool {
 pub struct Secret([u8; HASH_KEY_BYTES]);
 
 impl Secret {
-    /// A secret of these bytes: random, and other bytes on each device.
+    /// Makes a secret of these bytes, which must be random and differ from device to device.
     #[must_use]
     pub const fn new(bytes: [u8; HASH_KEY_BYTES]) -> Self {
         Self(bytes)

@@ -100,8 +100,8 @@ impl PieceKey {
 }
 
 impl<M: Medium> FlashTier<'_, M> {
-    /// Begins to write a value in pieces, in place of any other that was begun and not committed. It is gone `ttl_s` seconds
-    /// after this call, if given: pieces are stamped as they are written.
+    /// Begins to write a value in pieces, in place of any other that was begun and not committed. With `ttl_s` the value expires so
+    /// many seconds after this call, since each piece is written with its expiry.
     ///
     /// # Errors
     /// [`PutError`]. A key takes at most [`LARGE_KEY_BYTES_MAX`] bytes.
@@ -235,10 +235,11 @@ impl<M: Medium> FlashTier<'_, M> {
         if offset == head.bytes { Ok(Some(offset)) } else { Err(GetError::Damaged) }
     }
 
-    /// Looks for pieces that no value is made of, and removes one: what is left of values that were replaced, removed, or cut
-    /// short. Returns whether there may be more. Without long values there is nothing to do. After a commit that failed and was
-    /// not done again nothing is removed before the next mount, which finds what it left; nor is anything while records or segments
-    /// could not be read, since the head of a piece may be among them.
+    /// Removes one piece that no value is made of: such pieces are left of values that were replaced, removed, or cut short. Returns
+    /// whether there may be more. Without long values there is nothing to do.
+    ///
+    /// Nothing is removed while some records or segments could not be read, since the head of a piece may be among them. After a
+    /// commit that failed and was not repeated, nothing is removed before the next mount, which finds the pieces that it left.
     ///
     /// # Errors
     /// [`PutError`].

@@ -55,7 +55,7 @@ impl<M: Medium> FlashTier<'_, M> {
         self.store(now, key, value, None, RAW)
     }
 
-    /// Stores a value that is gone after `ttl_s` seconds: never earlier, and at most a second later while the clock is right.
+    /// Stores a value that expires after `ttl_s` seconds: never earlier, and at most two seconds later while the clock is right.
     ///
     /// # Errors
     /// As for [`put`](Self::put), with its bounds.
@@ -94,8 +94,8 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Removes a key; tells whether it had a value.
     ///
-    /// A remove always fits, on a full medium too. While records or segments could not be read that may hold any key, one of a
-    /// key that has no value is written too, since such a key may come back with them; that takes room, and a place for the key.
+    /// A remove of a key with a value always fits, on a full medium too. While some records or segments could not be read, a remove of
+    /// a key without a value is written too, since they may hold one; that takes room, and a place in the index.
     ///
     /// # Errors
     /// As for [`put`](Self::put), with its bounds.

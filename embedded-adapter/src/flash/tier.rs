@@ -145,15 +145,14 @@ impl<'m, M: Medium> FlashTier<'m, M> {
 
     /// Confirms the wall clock, as it is or as it will be within the next minute; at any time, before the mount too.
     ///
-    /// A jump ahead beyond [`clock_jump_s_max`](FlashConfig::clock_jump_s_max) is taken: so much time has passed. Where the wall
-    /// clock is behind, the tier's time stays, so nothing that expired comes back, and the two go together from then on,
-    /// across mounts.
+    /// A jump ahead beyond [`clock_jump_s_max`](FlashConfig::clock_jump_s_max) counts as time that has passed. Where the wall clock is
+    /// behind, the tier's time keeps its distance to it from then on, across mounts, so no expired value comes back.
     pub fn confirm_clock(&mut self) {
         self.tier.confirm_clock();
     }
 
-    /// How far the wall clock passed in is ahead of the tier's time, in seconds, where it jumped too far and is refused; the tier
-    /// follows the monotonic clock meanwhile.
+    /// How far a wall clock that is refused, because it jumped too far, is ahead of the tier's time, in seconds; `None` where none is.
+    /// The tier follows the monotonic clock meanwhile.
     #[must_use]
     pub const fn clock_refused_s(&self) -> Option<u32> {
         self.tier.clock_refused_s()
@@ -166,7 +165,8 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         self.tier.clock_behind_s()
     }
 
-    /// The tier's time, in seconds, by which values expire: the wall clock, but for where that jumped. It does not go back.
+    /// The tier's time, in seconds, by which values expire. It follows the wall clock, except where that jumped or is behind; it never
+    /// goes back.
     pub fn clock_s(&mut self, now: Now) -> u32 {
         self.tier.observe(now)
     }

@@ -34,8 +34,8 @@ pub fn build<E: From<BuildError>>(
     build_for(geometry, store, record_bytes_max, time_s, fill)
 }
 
-/// Builds an image for whoever takes records of up to so many bytes, header and padding included: the image says so, and a device
-/// whose `RECORD` is less refuses to mount it.
+/// Builds an image for a reader of records of up to `record_bytes_max` bytes, header and padding included. The headers state that
+/// limit, and a device whose `RECORD` is less refuses to mount the image.
 ///
 /// # Errors
 /// As [`build`].

@@ -66,7 +66,7 @@ pub enum Damage {
     Header,
     /// Its footer does not validate; its records serve.
     Footer,
-    /// What lies behind the records that were read was made to take for ever: it was not read to the end.
+    /// The search for records behind damage was given up at its bound: there may be records that were not found.
     Unsearched {
         /// Where the search for a record was given up.
         offset: u32,

@@ -27,12 +27,12 @@ pub enum TierError {
     /// A sync failed, and what it should have made durable can't be read back: nothing more becomes durable until the tier is
     /// closed and opened again. What was synced before is safe, and reads go on.
     NeedsReopen,
-    /// All segment numbers of the log were issued, some four thousand million: it takes no more writes. Read it, and move to a
-    /// new one.
+    /// All segment sequences of the log were issued, some four thousand million: it takes no more writes. Read it, and move to a
+    /// new tier.
     WornOut,
     /// A file of the tier was deleted, moved, replaced or cut short while it was open, as with `rm -r` of its directory. Nothing
-    /// becomes durable any more and writes are refused; reads go on in the file that is open. Close the tier: what lies under its
-    /// name now is found by opening it again.
+    /// becomes durable any more and writes are refused; reads go on in the file that is open. Close the tier and open it again: that
+    /// opens the files that have the names now.
     FileLost,
 }
 
@@ -48,7 +48,7 @@ impl fmt::Display for TierError {
                 "a sync failed and what it lost can't be read back: close the tier and open it again",
             ),
             Self::WornOut => {
-                f.write_str("all segment numbers of the log were issued: it takes no more writes")
+                f.write_str("all segment sequences of the log were issued: it takes no more writes")
             }
             Self::FileLost => {
                 f.write_str("a file of the tier was deleted, moved, replaced or cut short while it was open")
@@ -263,7 +263,7 @@ pub enum OpenError {
     NoBaseDir,
     /// The directory has files in it and is not a tier's.
     Foreign(PathBuf),
-    /// The tier is open already, here or in another process. Its files are locked themselves: no deleting of one lets go of it.
+    /// The tier is open already, here or in another process. Its files are locked themselves, so deleting one does not unlock it.
     AlreadyOpen(PathBuf),
     /// The tier was made with another capacity, or other segments: give the same, or make a new one.
     Geometry {
@@ -285,15 +285,15 @@ pub enum OpenError {
     StrayPartition(PathBuf),
     /// The file of a partition was deleted, moved, replaced or cut short while the tier was opened.
     FileLost,
-    /// The file that tells partitions and schema is damaged, or of a later version. Where it is damaged, move it away: the tier
-    /// opens as one that has no schema, see [`adopt_schema`](super::ColdTierConfigBuilder::adopt_schema).
+    /// The file `tier.meta`, with partitions and schema, is damaged or of a later version. A damaged one can be moved away: the tier
+    /// then opens as one without a schema, see [`adopt_schema`](super::ColdTierConfigBuilder::adopt_schema).
     Metadata(PathBuf),
-    /// The tier holds values of another schema than the configuration says, or of none: see
-    /// [`schema`](super::ColdTierConfigBuilder::schema).
+    /// The configuration names another schema than the tier has, or none; or it names one, and the tier holds values and has none.
+    /// See [`schema`](super::ColdTierConfigBuilder::schema).
     Schema {
         /// The schema that was stored with the tier.
         stored: Option<Box<str>>,
-        /// The schema that the configuration says.
+        /// The schema in the configuration.
         configured: Option<Box<str>>,
     },
     /// The log could not be mounted.
@@ -405,8 +405,8 @@ pub enum CloseError {
     },
     /// A worker did not end before the deadline. Until it does its memory stays in use, and its directory locked.
     TimedOut,
-    /// A file of the tier was deleted, moved, replaced or cut short while it was open: nothing that was written since then, nor
-    /// what was in it, is promised to be found.
+    /// A file of the tier was deleted, moved, replaced or cut short while it was open. Neither its old content nor any later write is
+    /// promised to be found.
     FileLost,
 }
 

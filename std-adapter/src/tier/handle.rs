@@ -97,10 +97,10 @@ impl ColdTierHandle {
 
     /// Confirms the wall clock, as it is or as it will be within the next minute.
     ///
-    /// A jump ahead beyond the configured `clock_jump_max` is refused, since it would make everything expire at once:
-    /// [`TierFigures::clock_refused_s`] tells of it, and this takes it. Where the wall clock is behind
-    /// ([`TierFigures::clock_behind_s`]) the tier's time stays, so nothing that expired comes back; from then on the two go
-    /// together, across opens too. Until then the tier's time goes on by the clock that never goes back.
+    /// A jump ahead beyond the configured `clock_jump_max` is refused, since it would make everything expire at once;
+    /// [`TierFigures::clock_refused_s`] shows it. This call accepts it: the jump counts as time that has passed. Where the wall clock
+    /// is behind ([`TierFigures::clock_behind_s`]), the tier's time keeps its distance to it from then on, across opens too, so no
+    /// expired value comes back. Without the call the tier's time goes on by the monotonic clock.
     ///
     /// # Errors
     /// [`TierError`]; then it is not confirmed in any partition.
@@ -109,10 +109,10 @@ impl ColdTierHandle {
         Ok(())
     }
 
-    /// Gives up what can't be read: the next `RebuildIndex` frees segments too of which something still can't be read when it looks at
-    /// them, in each partition. Whatever that was is lost: a key that it held has an older value from then on, or none.
+    /// Gives up records that can't be read: in each partition the next `RebuildIndex` also frees segments that it still can't read
+    /// whole. Records in the unreadable parts are lost: their keys have an older value from then on, or none.
     ///
-    /// Without this call such segments are kept, since a device that fails now may be read later, and their space is missing.
+    /// Without this call such segments are kept, since a device that fails now may be read later, and they take up capacity.
     ///
     /// # Errors
     /// [`TierError`]; then nothing is given up.

@@ -8,7 +8,7 @@ use crate::clock::monotonic_ms;
 /// It does not go back, over a reopen neither, and takes no jump ahead beyond the bound that was not confirmed (rule 11).
 #[derive(Debug, Default)]
 pub(crate) struct LogClock {
-    /// By how much the log's time is ahead of the clock that never goes back, in milliseconds: one value, so that nobody counts
+    /// By how much the log's time is ahead of the monotonic clock, in milliseconds: one value, so that nobody counts
     /// from the one time to the other.
     offset_ms: AtomicI64,
     /// How far the wall clock is ahead where it is refused, and one more; 0 where it is not.
@@ -45,7 +45,7 @@ impl LogClock {
         self.behind_s.load(Relaxed)
     }
 
-    /// The time for a client: the log's, which has gone on by the clock that never goes back, or the wall clock, unless that is so far
+    /// The time for a client: the log's, which has gone on by the monotonic clock, or the wall clock, unless that is so far
     /// ahead that the log refuses it.
     pub(crate) fn now_s(&self, wall_s: u32, jump_s_max: u32) -> u32 {
         self.now_s_at(monotonic_ms(), wall_s, jump_s_max)

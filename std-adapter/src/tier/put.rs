@@ -131,7 +131,7 @@ impl ColdTierHandle {
     }
 
     /// Puts a value that expires after `ttl`, rounded up to whole seconds. It never expires earlier, counted from when it can be
-    /// read, and at most a second later while the clock is right.
+    /// read, and at most two seconds later while the clock is right.
     ///
     /// # Errors
     /// As [`put`](Self::put), and [`PutError::Lifetime`].

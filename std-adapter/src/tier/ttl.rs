@@ -22,7 +22,7 @@ pub enum Ttl {
     Configured,
     /// It never expires, whatever the configuration says.
     Never,
-    /// It expires after so long, rounded up to whole seconds. It never expires earlier, and at most a second later while the
+    /// It expires after so long, rounded up to whole seconds. It never expires earlier, and at most two seconds later while the
     /// clock is right.
     After(Duration),
 }

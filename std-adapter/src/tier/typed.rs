@@ -24,8 +24,8 @@ use crate::pool::PoolCoordinator;
 /// A key is identified by its encoding, so it must encode alike each time: no hash maps in it. Reached from other threads
 /// through [`PersistentColdTierHandle`], to which it dereferences.
 ///
-/// An encoding does not tell its type. Bytes that are no `V`, or too many for one, are [`GetError::Decode`]; of another type with
-/// the same shape only its name tells, so give the tier a [schema](super::ColdTierConfigBuilder::schema).
+/// An encoding does not name its type. Bytes that do not decode as a `V`, or are too many for one, are [`GetError::Decode`]. Another
+/// type of the same shape decodes without an error, so give the tier a [schema](super::ColdTierConfigBuilder::schema) to detect it.
 ///
 /// ```
 /// use coldpress_std::pool::{AllocationManager, PoolConfig};

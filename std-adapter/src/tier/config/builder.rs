@@ -18,36 +18,36 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets who may read and write the files of the tier, whatever the umask; the owner alone (`0o600`) where nothing is said.
-    /// Directories that are made for it let in those who may read its files.
+    /// Sets the mode of the tier's files, whatever the umask; by default `0o600`, the owner alone. Directories made for the tier have
+    /// the same bits, and the execute bit for those who may read.
     ///
-    /// What is there already stays as it is: an open that finds it more open than this says so through `tracing`, and names the
-    /// path, for its owner to change. The files hold all values, and the secret by which keys are hashed; who may only open them
-    /// for reading can keep the tier locked, too.
+    /// Files and directories that exist keep their mode. An open that finds one with more access than this warns through `tracing`,
+    /// with its path. The files hold all values, and the secret that keys are hashed under. A user who may only read them can also
+    /// lock them, and so keep the tier from being opened.
     pub const fn file_mode(mut self, mode: u32) -> Self {
         self.settings.file_mode = mode;
         self
     }
 
     /// Names the types that the keys and values are encoded from, as `"sessions v2"`: at most
-    /// [`SCHEMA_BYTES_MAX`](crate::SCHEMA_BYTES_MAX) bytes. It is kept with the tier, and an open that says another one, or none,
-    /// is refused with [`OpenError::Schema`](crate::OpenError::Schema).
+    /// [`SCHEMA_BYTES_MAX`](crate::SCHEMA_BYTES_MAX) bytes. It is stored with the tier. An open with another schema, or with none, is
+    /// refused with [`OpenError::Schema`](crate::OpenError::Schema).
     ///
-    /// An encoding of a value does not tell its type: bytes of one `struct` often decode as another one, with its fields in the
-    /// wrong places. So a new name is due with every change of a type that is not a new variant at the end of an `enum`.
+    /// The encoding of a value does not name its type: bytes of one `struct` often decode as another one, with its fields in the
+    /// wrong places. So every change of a type needs a new name, except a new variant at the end of an `enum`.
     ///
-    /// A tier without a schema takes this one if it is empty, else it is refused until the schema is
-    /// [adopted](Self::adopt_schema). To change the schema of a tier, open a new one under another cache id with the new
-    /// schema, put what the old one holds, and close the old one for good; or empty it first, and adopt the new schema.
+    /// An empty tier without a schema takes this one. One that holds values is refused until the schema is
+    /// [adopted](Self::adopt_schema). To change the schema of a tier, open a new tier under another cache id with the new schema,
+    /// copy the values, and close the old one for good; or empty the tier first, and adopt the new schema.
     ///
-    /// [`ColdTier::open_on`](crate::ColdTier::open_on) has no directory to keep it in, and looks at no schema.
+    /// [`ColdTier::open_on`](crate::ColdTier::open_on) has no directory to store it in, and checks no schema.
     pub fn schema(mut self, schema: impl Into<Box<str>>) -> Self {
         self.settings.schema = Some(schema.into());
         self
     }
 
-    /// Lets the next open give its schema, or none, to a tier that has another one, or has values and none: whoever says so
-    /// knows that what it holds decodes as what it is read as.
+    /// Lets the next open replace the tier's schema by the configured one, or by none; also where the tier holds values and has no
+    /// schema. The caller vouches that the stored values decode as the types that they are read as.
     pub const fn adopt_schema(mut self, is_adopted: bool) -> Self {
         self.settings.adopts_schema = is_adopted;
         self
@@ -189,9 +189,9 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets how far the clock may have jumped ahead since the log was last written, and may jump while the tier is open; a year by
-    /// default. A longer jump is refused: the tier's time goes on by the clock that never goes back, and the figures tell it, until
-    /// the wall clock is back or was [confirmed](crate::ColdTierHandle::confirm_clock). A clock that is behind is never refused.
+    /// Sets how far the wall clock may have jumped ahead since the log was last written, and may jump while the tier is open; by
+    /// default a year. A longer jump is refused: the tier's time goes on by the monotonic clock, and the figures show the jump, until the
+    /// wall clock is back or [confirmed](crate::ColdTierHandle::confirm_clock). No open is refused for a clock that is behind.
     pub const fn clock_jump_max(mut self, time: Duration) -> Self {
         self.settings.clock_jump_max = time;
         self

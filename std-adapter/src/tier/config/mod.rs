@@ -183,7 +183,7 @@ pub enum ConfigError {
     CleanupThreshold(u16),
     /// This build lacks the codec.
     Codec(CodecError),
-    /// The access to files lets their owner not read or write, or lets somebody do more than that.
+    /// The file mode keeps the owner from reading or writing, or has bits other than read and write.
     FileMode(u32),
     /// The schema is empty or too long: so many bytes.
     SchemaBytes(usize),
