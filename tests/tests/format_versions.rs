@@ -12,7 +12,7 @@ use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, NorMedium, buckets_for,
 };
 use coldpress_std::clock::ManualClock;
-use coldpress_std::image::{Image, convert};
+use coldpress_std::image::{ConvertError, Image, convert, convert_tier};
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{ColdTier, ColdTierConfig, MountError, OpenError};
 use coldpress_tests::flash::Flash;
@@ -110,6 +110,29 @@ fn converted_service_has_every_value_and_expiry() {
     }
     tier.put(b"key-0", b"goes on").unwrap();
     tier.close().unwrap();
+}
+
+#[test]
+fn directory_is_converted_whole_and_keeps_its_schema() {
+    let (_manager, pools) = pools();
+    let old = old_directory();
+    let new = tempfile::tempdir().unwrap();
+    let (from, to) = (old.path().join("v1"), new.path().join("v1"));
+    let done = convert_tier(&from, &to).unwrap();
+    assert_eq!((done.records, done.damaged), (50, 0));
+    assert!(convert_tier(&from, &to).is_err(), "what is there is never overwritten");
+    let builder =
+        || ColdTierConfig::builder().capacity_bytes(2 * 16 * 4096).segment_bytes(4096).partitions(2);
+    let config =
+        builder().value_bytes_max(512).clock(&CLOCK).schema("words").adopt_schema(true).build().unwrap();
+    let tier = ColdTier::open(new.path(), "v1", config, pools.clone()).unwrap();
+    assert_eq!(tier.len(), Ok(50));
+    let again = new.path().join("again");
+    assert!(matches!(convert_tier(&to, &again), Err(ConvertError::Open)));
+    tier.close().unwrap();
+    assert_eq!(convert_tier(&to, &again).unwrap().records, 50);
+    let refused = ColdTier::open(new.path(), "again", service(), pools);
+    assert!(matches!(refused, Err(OpenError::Schema { .. })), "{refused:?}");
 }
 
 type Memory = FlashMemory<16, { buckets_for(100) }, 128>;

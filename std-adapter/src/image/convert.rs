@@ -10,6 +10,7 @@ use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
 use super::error::{BuildError, ConvertError, ImageError};
 use super::machine::{Buffers, Machine, Target, config};
 use super::{Image, StoredRecord, index};
+use crate::tier::META_NAME;
 
 /// Steps of the machine that one record waits for at most.
 const STEPS_MAX: u32 = 1 << 20;
@@ -126,6 +127,12 @@ pub fn convert_tier(from: &Path, to: &Path) -> Result<Converted, ConvertError> {
             }
         }
     }
+    // Version 1 had none; a tier of today's format keeps its schema.
+    if from.join(META_NAME).exists() {
+        std::fs::copy(from.join(META_NAME), to.join(META_NAME))?;
+        File::open(to.join(META_NAME))?.sync_all()?;
+    }
+    File::open(to)?.sync_all()?;
     sync_parent(to)?;
     drop(locks);
     Ok(all)

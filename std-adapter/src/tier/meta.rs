@@ -16,7 +16,7 @@ use super::config::{ColdTierConfig, SCHEMA_BYTES_MAX};
 use super::error::OpenError;
 use super::made::{Mode, sync_dir};
 
-pub(super) const META_NAME: &str = "tier.meta";
+pub(crate) const META_NAME: &str = "tier.meta";
 pub(super) const META_NEW_NAME: &str = "tier.meta.new";
 
 const MAGIC: &[u8; 4] = b"cpM1";

@@ -59,6 +59,7 @@ pub(crate) use identity::key_hash;
 pub use index::Analysis;
 pub use iterate::Keys;
 pub(crate) use latency::Timed;
+pub(crate) use meta::META_NAME;
 pub use open::ColdTier;
 pub use put::PutOptions;
 pub(crate) use reserve::Told;
