@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Geometry, Identity};
 use coldpress_firmware_exercise::model::{Model, TTL_S, Write, key_bytes, value_of};
-use coldpress_std::image::{Image, build};
+use coldpress_std::image::{Image, build_for};
 use coldpress_tests::firmware::{
     self, CORTEX_M, CORTEX_M_COUNTED, Firmware, INSTRUCTIONS, MICROBIT, Missing, RISCV, Run,
 };
@@ -106,7 +106,8 @@ fn cortex_m0_lives_twice_on_its_own_flash() {
 fn host_built() -> Vec<u8> {
     let geometry = Geometry::new(4_096, 64, 4, 0xFF, Identity::KeyBytes).unwrap();
     let store = coldpress_core::log::Store { id: 7, hash_key: [0; 16], partition: 0, partitions: 1 };
-    let built = build(geometry, store, 1_000_000, |image| {
+    // As long as the firmware takes them.
+    let built = build_for(geometry, store, 88, 1_000_000, |image| {
         Model::<1_000>::new().play(5_000, |write, key, version| {
             let (key_bytes, value) = (key_bytes(key), value_of::<64>(key, version));
             match write {
