@@ -58,7 +58,7 @@ impl Rebuild {
         Self { gives_up, ..Self::default() }
     }
 
-    /// Takes a step. Bounds: [`RECORDS_PER_POLL`] records of one buffer, or one action.
+    /// Takes a step. Bounds: one keyed record that the host looks at and [`RECORDS_PER_POLL`] others of one buffer, or one action.
     pub(super) fn step<H: Host>(
         &mut self,
         log: &mut Log<'_>,
@@ -192,6 +192,8 @@ impl Rebuild {
                             task.report.repaired_records += 1;
                             log.account(&placed, published);
                         }
+                        // One record that the host looks at is enough for a step: on a device it reads the medium for it.
+                        break;
                     }
                 }
                 Scan::Damage { offset } => {
