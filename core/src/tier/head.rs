@@ -105,7 +105,11 @@ impl Head {
         self.tail_is_blank &= copy.iter().all(|byte| *byte == g.erase_value());
         self.could_be_torn &= Header::could_be(copy, g.erase_value());
         match Header::decode(g, copy) {
-            Ok(header) => self.header = self.header.or(Some(header)),
+            // Of two lives the segment is in the later one: a page that was never written shows the bytes of an earlier one.
+            Ok(copy) if self.header.is_none_or(|header| header.sequence < copy.sequence) => {
+                self.header = Some(copy);
+            }
+            Ok(_) => {}
             Err(HeaderError::Invalid) => {}
             Err(error) => self.error = self.error.or(Some(error)),
         }
@@ -181,7 +185,7 @@ impl HeadReader {
             }
         }
         // A buffer holds at least the longest part.
-        let buffer_bytes = u32::try_from(log.scan.buffer.len()).unwrap_or(u32::MAX);
+        let buffer_bytes = u32::try_from(log.scan.buffer.0.len()).unwrap_or(u32::MAX);
         let mut range = self.range(&geometry);
         if range.end - range.start > buffer_bytes {
             self.next = if self.next == Next::Whole { Next::Part(0) } else { Next::Trailer };
