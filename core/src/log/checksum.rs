@@ -4,7 +4,9 @@
 //! can be kept in a field and continued later: a client computes the part over key and value before the place of its
 //! record is known, and the log continues it over header and segment sequence.
 
-/// A CRC-32C that can be continued.
+use core::fmt;
+
+/// A CRC-32C that can be continued. `Debug` and defmt do not show it: with the bytes, it tells the secret that it begins with.
 ///
 /// ```
 /// use coldpress_core::log::Checksum;
@@ -12,9 +14,21 @@
 /// assert_eq!(whole.value(), 0xE306_9283);
 /// assert_eq!(Checksum::of(b"1234").then(b"56789"), whole);
 /// ```
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[derive(Clone, Copy, PartialEq, Eq, Default)]
 pub struct Checksum(u32);
+
+impl fmt::Debug for Checksum {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Checksum")
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Checksum {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Checksum");
+    }
+}
 
 impl Checksum {
     /// Computes the checksum of `bytes`.
@@ -50,9 +64,21 @@ impl Checksum {
 /// CRC is linear, but the seed enters two records of different lengths differently. So a guess without the seed hits with odds of
 /// about one in 2³¹; a client has one guess for each record that a cut tears. Anyone who reads stored checksums can compute the
 /// seed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Seed(Checksum);
+
+impl fmt::Debug for Seed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Seed")
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Seed {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Seed");
+    }
+}
 
 impl Seed {
     /// Version 1 of the format has none.

@@ -92,7 +92,7 @@ pub struct Trailer {
     /// The sequence of the segment.
     pub sequence: u32,
     /// The checksum over the entries and this trailer.
-    pub checksum: u32,
+    pub checksum: Checksum,
 }
 
 impl Trailer {
@@ -109,7 +109,7 @@ impl Trailer {
                 records_end: number(bytes, 12)?,
                 unkeyed: number(bytes, 16)?,
                 sequence: number(bytes, 20)?,
-                checksum: number(bytes, 24)?,
+                checksum: Checksum::resume(number(bytes, 24)?),
             })
         };
         let trailer = read().ok_or(TrailerError::Absent)?;
@@ -145,7 +145,7 @@ impl Trailer {
     /// Tells whether `entries`, the checksum over all entry bytes from the store's [`Seed`] on, is what was sealed.
     #[must_use]
     pub fn matches(&self, entries: Checksum) -> bool {
-        entries.then(&self.fields()).value() == self.checksum
+        entries.then(&self.fields()) == self.checksum
     }
 }
 
@@ -222,17 +222,17 @@ impl FooterWriter {
             records_end,
             unkeyed: self.unkeyed,
             sequence,
-            checksum: 0,
+            checksum: Checksum::default(),
         };
         let fields = trailer.fields();
-        trailer.checksum = seed.payload(entries).then(&fields).value();
+        trailer.checksum = seed.payload(entries).then(&fields);
         let total = padded + geometry.padded(TRAILER_BYTES) as usize;
         buffer.get_mut(self.entry_bytes as usize..total)?.fill(geometry.erase_value());
         buffer.get_mut(padded..padded + fields.len())?.copy_from_slice(&fields);
         buffer
             .get_mut(padded + fields.len()..)?
             .get_mut(..4)?
-            .copy_from_slice(&trailer.checksum.to_le_bytes());
+            .copy_from_slice(&trailer.checksum.value().to_le_bytes());
         u32::try_from(total).ok()
     }
 }

@@ -69,9 +69,8 @@ impl Marker {
     }
 }
 
-/// Which store a segment belongs to, and its part of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+/// Which store a segment belongs to, and its part of it. `Debug` and defmt leave the secret out.
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Store {
     /// Random number of the store.
     pub id: u64,
@@ -81,6 +80,23 @@ pub struct Store {
     pub partition: u16,
     /// How many there are.
     pub partitions: u16,
+}
+
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, partition, partitions, .. } = self;
+        let mut out = f.debug_struct("Store");
+        out.field("id", id).field("partition", partition).field("partitions", partitions);
+        out.finish_non_exhaustive()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Store {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        let Self { id, partition, partitions, .. } = self;
+        defmt::write!(f, "Store {{ id: {}, partition: {}, partitions: {}, .. }}", id, partition, partitions);
+    }
 }
 
 impl Store {

@@ -297,7 +297,6 @@ const _: () = assert!(
 );
 
 /// Memory for one open segment.
-#[derive(Debug)]
 pub struct SlotMemory<'m> {
     /// Records on their way to the medium; at least the longest record.
     pub records: &'m mut [u8],
@@ -309,8 +308,14 @@ pub struct SlotMemory<'m> {
     pub notes: &'m mut SlotNotes,
 }
 
+// The buffers hold headers, in which the secret of the store is, and values of clients.
+impl fmt::Debug for SlotMemory<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SlotMemory").field("notes", &self.notes).finish_non_exhaustive()
+    }
+}
+
 /// The memory lent to a machine.
-#[derive(Debug)]
 pub struct Memory<'m> {
     /// One per segment of the medium.
     pub segments: &'m mut [Segment],
@@ -322,6 +327,15 @@ pub struct Memory<'m> {
     pub scan: &'m mut [u8],
     /// For encoding a value again; at least the longest record, or empty where that is never done.
     pub recode: &'m mut [u8],
+}
+
+impl fmt::Debug for Memory<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Memory")
+            .field("segments", &self.segments)
+            .field("slots", &self.slots)
+            .finish_non_exhaustive()
+    }
 }
 
 /// A record that is in a slot's buffer and not published.

@@ -4,6 +4,7 @@ use heapless::Vec;
 
 use super::clock::Clock;
 use super::config::{Memory, SLOTS_MAX, Stream, Streams, TierConfig, free_reserve};
+use super::hidden::Hidden;
 use super::opening::Opening;
 use super::slot::Slot;
 use super::sync::Syncs;
@@ -23,7 +24,7 @@ const _: () = assert!(LANE_OPENING as usize == SLOTS_MAX, "each slot has a ticke
 /// A buffer that reads go to, one at a time.
 #[derive(Debug)]
 pub(super) struct Lane<'m> {
-    pub(super) buffer: &'m mut [u8],
+    pub(super) buffer: Hidden<&'m mut [u8]>,
     pub(super) ticket: Option<Ticket>,
     /// The range asked for, for the adapter's slice.
     pub(super) bytes: u32,
@@ -38,7 +39,15 @@ pub(super) struct Lane<'m> {
 
 impl<'m> Lane<'m> {
     fn new(buffer: &'m mut [u8]) -> Self {
-        Self { buffer, ticket: None, bytes: 0, at: (0, 0), tries: 0, result: None, taken: false }
+        Self {
+            buffer: Hidden(buffer),
+            ticket: None,
+            bytes: 0,
+            at: (0, 0),
+            tries: 0,
+            result: None,
+            taken: false,
+        }
     }
 
     pub(super) fn is_available(&self) -> bool {
@@ -49,12 +58,12 @@ impl<'m> Lane<'m> {
         if self.ticket != Some(ticket) {
             return None;
         }
-        self.buffer.get_mut(..self.bytes as usize)
+        self.buffer.0.get_mut(..self.bytes as usize)
     }
 
     /// The bytes of the last read.
     pub(super) fn filled(&self) -> &[u8] {
-        self.buffer.get(..self.bytes as usize).unwrap_or_default()
+        self.buffer.0.get(..self.bytes as usize).unwrap_or_default()
     }
 
     pub(super) fn done(&mut self, result: Result<(), super::MediumError>) {
@@ -89,7 +98,7 @@ pub(super) struct Log<'m> {
     pub(super) slots: Vec<Slot<'m>, SLOTS_MAX>,
     pub(super) copy: Lane<'m>,
     pub(super) scan: Lane<'m>,
-    pub(super) recode: &'m mut [u8],
+    pub(super) recode: Hidden<&'m mut [u8]>,
     pub(super) opening: Opening,
     pub(super) syncs: Syncs,
     /// The sequence to issue next.
@@ -155,7 +164,7 @@ impl<'m> Log<'m> {
             slots: memory.slots.into_iter().map(Slot::new).collect(),
             copy: Lane::new(memory.copy),
             scan: Lane::new(memory.scan),
-            recode: memory.recode,
+            recode: Hidden(memory.recode),
             opening: Opening::default(),
             syncs: Syncs::default(),
             sequence_next: 1,
@@ -306,7 +315,7 @@ impl<'m> Log<'m> {
         let ticket = self.ticket(lane);
         let lane = if lane == LANE_COPY { &mut self.copy } else { &mut self.scan };
         lane.ticket = Some(ticket);
-        lane.bytes = bytes.min(u32::try_from(lane.buffer.len()).unwrap_or(u32::MAX));
+        lane.bytes = bytes.min(u32::try_from(lane.buffer.0.len()).unwrap_or(u32::MAX));
         lane.at = (segment, offset);
         lane.tries = 1;
         lane.result = None;

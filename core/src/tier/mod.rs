@@ -23,6 +23,7 @@ mod expire;
 mod figures;
 mod fresh;
 mod head;
+mod hidden;
 mod host;
 mod log;
 mod mount;

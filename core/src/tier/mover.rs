@@ -190,7 +190,7 @@ impl Mover {
     }
 
     fn read(&mut self, log: &mut Log<'_>) -> Poll {
-        let bytes = (self.end - self.cursor).min(u32::try_from(log.copy.buffer.len()).unwrap_or(u32::MAX));
+        let bytes = (self.end - self.cursor).min(u32::try_from(log.copy.buffer.0.len()).unwrap_or(u32::MAX));
         self.window = self.cursor;
         self.state = State::Reading;
         Poll::Do(log.read(LANE_COPY, self.victim.choice.segment, self.cursor, bytes))
@@ -208,13 +208,13 @@ impl Mover {
                 return self.read(log);
             }
             // The buffer leaves the log while its records are looked at, so that they can be appended to it.
-            let buffer = core::mem::take(&mut log.copy.buffer);
+            let buffer = core::mem::take(&mut log.copy.buffer.0);
             let bytes = buffer.get(from..window as usize).unwrap_or_default();
             let step = match read_record(&log.geometry, log.seed, self.here(), bytes) {
                 Ok(record) => self.record(log, host, &record),
                 Err(error) => self.unread(log, error, bytes, from),
             };
-            log.copy.buffer = buffer;
+            log.copy.buffer.0 = buffer;
             match step {
                 Step::Next(bytes) => self.cursor += bytes,
                 Step::Read => return self.read(log),
@@ -373,7 +373,7 @@ impl Mover {
         let from = log.segments.get(at.segment as usize).map_or(0, Segment::stream);
         let stream =
             if is_keyed { log.relocated_stream(from, version.sequence) } else { super::config::Stream::Old };
-        let recode = core::mem::take(&mut log.recode);
+        let recode = core::mem::take(&mut log.recode.0);
         let again = if record.header.kind == Kind::Value && !recode.is_empty() {
             host.recode(record.header.codec, record.value, recode)
         } else {
@@ -391,7 +391,7 @@ impl Mover {
         let from = Released { location: at, record_bytes: record.record_bytes };
         let incoming = Incoming { hash, header, parts: [record.key, value], payload, moved_from: Some(from) };
         let result = log.append_relocated(stream, &incoming);
-        log.recode = recode;
+        log.recode.0 = recode;
         result.map(|_| header.record_bytes(&log.geometry))
     }
 

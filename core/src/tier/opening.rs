@@ -12,6 +12,7 @@
 //! 7 `take_opening` a stream takes it; 8 `abandon_opening` a write or sync failed: the segment is erased again.
 
 use super::config::Stream;
+use super::hidden::Hidden;
 use super::log::{LANE_OPENING, Log};
 use super::slot::SlotState;
 use super::{Action, AppendError, MediumError, Now};
@@ -55,7 +56,7 @@ pub(super) struct Opening {
     /// A stream that waits for a segment.
     wanted: Option<Wanted>,
     ticket: Option<Ticket>,
-    small: [u8; SMALL_BYTES],
+    small: Hidden<[u8; SMALL_BYTES]>,
     small_bytes: u32,
 }
 
@@ -68,7 +69,7 @@ impl Default for Opening {
             stream: Stream::Warm,
             wanted: None,
             ticket: None,
-            small: [0; SMALL_BYTES],
+            small: Hidden([0; SMALL_BYTES]),
             small_bytes: 0,
         }
     }
@@ -89,12 +90,12 @@ impl Opening {
     }
 
     pub(super) fn lent(&self) -> &[u8] {
-        self.small.get(..self.small_bytes as usize).unwrap_or_default()
+        self.small.0.get(..self.small_bytes as usize).unwrap_or_default()
     }
 
     fn load(&mut self, bytes: &[u8], padded: u32, blank: u8) {
-        self.small.fill(blank);
-        for (to, from) in self.small.iter_mut().zip(bytes) {
+        self.small.0.fill(blank);
+        for (to, from) in self.small.0.iter_mut().zip(bytes) {
             *to = *from;
         }
         self.small_bytes = padded;

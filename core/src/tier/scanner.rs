@@ -234,7 +234,7 @@ impl Scanner {
     }
 
     fn lane_bytes(log: &Log<'_>) -> u32 {
-        u32::try_from(log.scan.buffer.len()).unwrap_or(u32::MAX)
+        u32::try_from(log.scan.buffer.0.len()).unwrap_or(u32::MAX)
     }
 
     fn read_trailer(&mut self, log: &Log<'_>) -> Scan {

@@ -1,5 +1,7 @@
 //! The memory of a flash tier: one value, sized when the firmware is built.
 
+use core::fmt;
+
 use coldpress_core::log::{HEADER_BYTES, SEGMENTS_MIN, Segment};
 use coldpress_core::tier::{Memory, Pending, SlotMemory, SlotNotes};
 
@@ -43,7 +45,6 @@ pub const fn buckets_for(keys: usize) -> usize {
 /// let memory: &'static mut Memory = MEMORY.take()?;
 /// # Ok::<(), coldpress_embedded::Contended>(())
 /// ```
-#[derive(Debug)]
 pub struct FlashMemory<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> {
     segments: [Segment; SEGMENTS],
     slots: [Slot<RECORD>; SLOTS],
@@ -53,7 +54,15 @@ pub struct FlashMemory<const SEGMENTS: usize, const BUCKETS: usize, const RECORD
     pub(super) sequences: [u32; SEGMENTS],
 }
 
-#[derive(Debug)]
+// The buffers hold headers, in which the secret of the store is, and values of clients.
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> fmt::Debug
+    for FlashMemory<SEGMENTS, BUCKETS, RECORD>
+{
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FlashMemory").finish_non_exhaustive()
+    }
+}
+
 struct Slot<const RECORD: usize> {
     records: [u8; RECORD],
     placed: [Pending; PLACED],

@@ -1,5 +1,6 @@
 //! What the `image` program is told on its command line.
 
+use core::fmt;
 use core::str::FromStr;
 use std::path::{Path, PathBuf};
 
@@ -172,8 +173,14 @@ impl FromStr for IdentityName {
 }
 
 /// The secret of a store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Secret(pub [u8; 16]);
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret")
+    }
+}
 
 fn secret(text: &str) -> Result<Secret, &'static str> {
     let is_hex = text.len() == 32 && text.bytes().all(|digit| digit.is_ascii_hexdigit());

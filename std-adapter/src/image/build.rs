@@ -1,5 +1,7 @@
 //! Making an image.
 
+use core::fmt;
+
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Geometry, Identity, KEY_BYTES_MAX, Kind, RecordHeader, SegmentState, Store};
 use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
@@ -64,13 +66,19 @@ pub fn build_for<E: From<BuildError>>(
 }
 
 /// Writes to an image that is being [built](build).
-#[derive(Debug)]
 pub struct ImageWriter<'m> {
     machine: Machine<'m>,
     bytes: Vec<u8>,
     config: TierConfig,
     store: Store,
     codecs: Codecs,
+}
+
+// The bytes hold the secret of the store, and values.
+impl fmt::Debug for ImageWriter<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ImageWriter").field("store", &self.store).finish_non_exhaustive()
+    }
 }
 
 impl ImageWriter<'_> {

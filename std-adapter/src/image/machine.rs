@@ -25,7 +25,6 @@ pub(super) fn config(geometry: Geometry, store: Store, only_reads: bool) -> Tier
     config
 }
 
-#[derive(Debug)]
 struct Slot {
     records: Vec<u8>,
     footer: Vec<u8>,
@@ -34,7 +33,6 @@ struct Slot {
 }
 
 /// Everything a machine needs.
-#[derive(Debug)]
 pub(super) struct Buffers {
     segments: Vec<Segment>,
     slots: Vec<Slot>,

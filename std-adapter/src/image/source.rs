@@ -1,15 +1,22 @@
 //! Where the bytes of an image are.
 
+use core::fmt;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use coldpress_core::tier::MediumError;
 
 /// A file that is read, or bytes in memory.
-#[derive(Debug)]
 pub(super) enum Source {
     File { file: File, bytes: u64 },
     Memory(Vec<u8>),
+}
+
+// The bytes hold the secret of the store, and values.
+impl fmt::Debug for Source {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Source").field("bytes", &self.len()).finish_non_exhaustive()
+    }
 }
 
 impl Source {
