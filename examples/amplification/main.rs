@@ -13,7 +13,7 @@ use std::path::Path;
 use coldpress_core::log::{Geometry, Identity, KeyHash, Kind, Location, Policy, Segment, Store, Version};
 use coldpress_core::tier::{
     Action, AppendError, Dropped, Fresh, Host, Input, Look, Memory, Now, Pending, Placed, Poll, Published,
-    Released, Settled, SlotMemory, SlotNotes, Standing, Status, Streams, Tier, TierConfig,
+    Reconciled, Released, Settled, SlotMemory, SlotNotes, Standing, Status, Streams, Tier, TierConfig,
 };
 use coldpress_examples::rng::Rng;
 use coldpress_examples::trace::{TraceOp, TraceReader};
@@ -274,8 +274,8 @@ impl Host for Index {
     fn due(&mut self, _: u32) -> Look {
         Look::End
     }
-    fn reconcile(&mut self, _: &KeyHash, _: &Placed) -> Option<Published> {
-        None
+    fn reconcile(&mut self, _: &KeyHash, _: &Placed) -> Reconciled {
+        Reconciled::Known
     }
     fn damaged(&mut self, _: &KeyHash, _: Location) {}
 }

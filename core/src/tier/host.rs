@@ -57,6 +57,18 @@ pub enum Published {
     Stale,
 }
 
+/// What the index made of a record that a running tier read again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Reconciled {
+    /// It is known, or superseded: nothing changed.
+    Known,
+    /// The index did not know it, and does now.
+    Placed(Published),
+    /// The index does not know it, and has no place for it: its segment must stay as it is.
+    NoPlace,
+}
+
 /// What dropping an expired or evicted record needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -145,8 +157,9 @@ pub trait Host {
     /// number of entries.
     fn due(&mut self, now_s: u32) -> Look;
 
-    /// A record of the log was read whole: puts the index right if it does not know it. Returns what changed.
-    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published>;
+    /// A record of the log was read whole: puts the index right if it does not know it. Where that has no place for one more, the
+    /// tier goes on without it, and keeps its segment.
+    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled;
 
     /// The current record at `at` is damaged: its key reads as damaged from now on.
     fn damaged(&mut self, hash: &KeyHash, at: Location);

@@ -49,7 +49,7 @@ pub use config::{
 };
 pub use figures::{Counters, MountReport};
 pub use fresh::Fresh;
-pub use host::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
+pub use host::{Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing};
 pub use log::READ_TRIES;
 pub use scanner::SEARCH_TIMES_MAX;
 pub use slot::SlotNotes;

@@ -18,7 +18,7 @@ use super::mover::Mover;
 use super::restore::{Outcome, Restore, RestoreStep};
 use super::scanner::{Scan, Scanner};
 use super::task::{Step, Task};
-use super::{Host, MediumError, Poll, Standing};
+use super::{Host, MediumError, Poll, Reconciled, Standing};
 use crate::log::{Choice, Flag, Reason, Segment, SegmentState};
 
 /// Offsets of damaged records in one segment, as many as are kept for telling which keys they belong to.
@@ -136,7 +136,7 @@ impl Rebuild {
                 task.report.victims.last = Some(choice);
                 task.report.returned_segments += 1;
             }
-            Outcome::Kept => {
+            Outcome::Kept | Outcome::NoPlace => {
                 task.report.victims.skipped += 1;
                 task.has_failed = true;
             }
@@ -188,9 +188,19 @@ impl Rebuild {
                     // In an open segment the index may already know what the scan comes to only now.
                     if found.kind.is_keyed() && log.state_of(found.location.segment) == SegmentState::Sealed {
                         let placed = found.placed();
-                        if let Some(published) = host.reconcile(&found.hash, &placed) {
-                            task.report.repaired_records += 1;
-                            log.account(&placed, published);
+                        match host.reconcile(&found.hash, &placed) {
+                            Reconciled::Known => {}
+                            Reconciled::Placed(published) => {
+                                task.report.repaired_records += 1;
+                                log.account(&placed, published);
+                            }
+                            // It stays, and is looked at again by the next one.
+                            Reconciled::NoPlace => {
+                                task.has_failed = true;
+                                if let Some(segment) = log.segment(found.location.segment) {
+                                    segment.set_unread(true);
+                                }
+                            }
                         }
                         // One record that the host looks at is enough for a step: on a device it reads the medium for it.
                         break;
@@ -231,7 +241,9 @@ impl Rebuild {
         log.scan.taken = false;
         let segment = self.segment;
         self.segment += 1;
-        let is_sound = self.damaged.is_empty();
+        // Of one that the index has no place for, relocation would take no copy.
+        let is_kept = log.segments.get(segment as usize).is_some_and(|s| s.is_unread());
+        let is_sound = self.damaged.is_empty() && !is_kept;
         let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed && s.is_damaged() && !s.is_suspect();
         if log.segments.get(segment as usize).is_some_and(is_sealed) {
             self.state = State::Next;

@@ -9,12 +9,13 @@
 //!
 //! A copy that comes back loses against every newer one: all that outranks it was kept while it was away (rule 6), and what was
 //! written since has a higher sequence. It is not counted as a copy, so the segment is not counted down when it is freed. Bytes
-//! that can't be read permit nothing, unless told to give them up.
+//! that can't be read permit nothing, unless told to give them up; and a segment with a record for which the index has no place
+//! stays, whatever was told.
 
 use super::head::{Head, HeadReader, HeadStep};
 use super::log::{LANE_SCAN, Log};
 use super::scanner::{Scan, Scanner};
-use super::{Host, MediumError, Poll};
+use super::{Host, MediumError, Poll, Reconciled};
 use crate::log::{Flag, Location, Marker, SegmentState, read_record};
 
 /// Sequences tried in one poll; each takes a checksum over one record.
@@ -44,6 +45,8 @@ pub(super) enum Outcome {
     Freeing,
     /// Something of it still can't be read: it stays as it is.
     Kept,
+    /// The index has no place for a record of it: it stays as it is.
+    NoPlace,
 }
 
 /// What came of a look, counted.
@@ -69,6 +72,8 @@ pub(super) struct Restore {
     gives_up: bool,
     /// Whether some could not be read again.
     is_unread: bool,
+    /// Whether the index had no place for some of it.
+    lacks_places: bool,
     /// Bytes of records that it was known to hold.
     used_bytes: u32,
 }
@@ -237,10 +242,14 @@ impl Restore {
                 Scan::Item(found) if found.kind.is_keyed() => {
                     self.restored.records += 1;
                     let placed = found.placed();
-                    if let Some(published) = host.reconcile(&found.hash, &placed) {
-                        self.restored.rescued_records += 1;
-                        log.counters.rescued_records += 1;
-                        log.account(&placed, published);
+                    match host.reconcile(&found.hash, &placed) {
+                        Reconciled::Known => {}
+                        Reconciled::Placed(published) => {
+                            self.restored.rescued_records += 1;
+                            log.counters.rescued_records += 1;
+                            log.account(&placed, published);
+                        }
+                        Reconciled::NoPlace => self.lacks_places = true,
                     }
                     // One record that the host looks at is enough for a step.
                     self.state = State::Records(scanner);
@@ -256,7 +265,8 @@ impl Restore {
     }
 
     fn end_records(&mut self, log: &mut Log<'_>, scanner: &Scanner, records_end: u32) -> RestoreStep {
-        let is_kept = (self.is_unread || scanner.is_given_up) && !self.gives_up;
+        let is_unread = (self.is_unread || scanner.is_given_up) && !self.gives_up;
+        let is_kept = is_unread || self.lacks_places;
         let used = records_end.saturating_sub(log.geometry.records_at());
         let has_footers = log.config.has_footers;
         if let Some(segment) = log.segment(self.segment) {
@@ -265,6 +275,11 @@ impl Restore {
             segment.set_unread(is_kept);
             segment.set(Flag::Damaged, is_kept && has_footers);
         }
-        self.end(log, if is_kept { Outcome::Kept } else { Outcome::Known })
+        let outcome = match is_kept {
+            _ if self.lacks_places => Outcome::NoPlace,
+            true => Outcome::Kept,
+            false => Outcome::Known,
+        };
+        self.end(log, outcome)
     }
 }

@@ -52,6 +52,8 @@ pub(super) struct Tasks {
     restore: Restore,
     /// Whether the look that is being taken meets a shortage.
     is_restoring: bool,
+    /// Erases when one ended because the index had no place: only an erase makes any, so none is taken before the next.
+    lacked_places: Option<u64>,
     /// Whether the next `RebuildIndex` gives up what can't be read.
     pub(super) gives_up: bool,
     sampling: Sampling,
@@ -74,6 +76,7 @@ impl Tasks {
             rebuild: Rebuild::default(),
             restore: Restore::default(),
             is_restoring: false,
+            lacked_places: None,
             gives_up: false,
             sampling: Sampling::default(),
             expire: Expire::default(),
@@ -259,6 +262,9 @@ impl Tasks {
         if !log.may_restore() || self.is_closing || !log.scan.is_available() || !self.restore.is_idle() {
             return false;
         }
+        if self.lacked_places == Some(log.counters.erases) {
+            return false;
+        }
         let mut segments = (0u32..).zip(log.segments.iter());
         // One that was read, and tells nothing of what is in it, is what a cut can leave of an erase, too.
         let is_kept = |s: &Segment| s.is_unread() || s.state() == SegmentState::Quarantined;
@@ -272,6 +278,7 @@ impl Tasks {
         match self.restore.poll(log, host) {
             RestoreStep::Stay(poll) => return poll,
             RestoreStep::Done(Outcome::Kept) => log.back_off(now),
+            RestoreStep::Done(Outcome::NoPlace) => self.lacked_places = Some(log.counters.erases),
             RestoreStep::Done(Outcome::Known | Outcome::Freeing) => {}
         }
         self.is_restoring = false;

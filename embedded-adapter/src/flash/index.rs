@@ -11,7 +11,8 @@ use core::cmp::Reverse;
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Geometry, KeyHash, Kind, Location, Store, Version};
 use coldpress_core::tier::{
-    Dropped, Due, Host, Look, MediumError, MountError, Placed, Published, Released, Settled, Standing,
+    Dropped, Due, Host, Look, MediumError, MountError, Placed, Published, Reconciled, Released, Settled,
+    Standing,
 };
 
 use super::FlashMountError;
@@ -23,6 +24,8 @@ use super::table::{At, COPIES_MAX, Entry, State, Table};
 
 /// Records looked at in one step for those that are due.
 const LOOKS_MAX: u32 = 8;
+/// Stands for an entry that is to come. No record lies at place 0, so there is none like it.
+const BESIDE: Entry = Entry { place: 0, state: State::Tombstone, copies: 1 };
 /// Places of the table passed over in one look for tombstones that nothing needs.
 const SETTLED_MAX: usize = 64;
 
@@ -258,13 +261,28 @@ impl<M: Medium> Desk<'_, '_, M> {
         had
     }
 
+    /// Whether there is room for an entry of the key, and then still for the one that is being written: that was made sure of before
+    /// it was appended.
+    fn has_place_beside_the_written(&mut self, hash: &KeyHash) -> bool {
+        let table = &mut self.index.table;
+        let Some((written, _)) = self.index.known else { return table.make_room(hash).is_some() };
+        if !table.insert(hash, &BESIDE) {
+            return false;
+        }
+        let has_place = table.make_room(&written).is_some();
+        if let Some((at, _)) = table.live_at(hash, BESIDE.place) {
+            table.clear(at);
+        }
+        has_place
+    }
+
     /// What an entry's record was, for the machine's accounts.
     fn released(&self, found: &Found) -> Released {
         Released { location: self.location_of(found.entry.place), record_bytes: found.record_bytes }
     }
 
-    /// A copy was met: it takes the place of the newest one if it wins.
-    fn take(&mut self, hash: &KeyHash, placed: &Placed, found: &Match) -> Published {
+    /// A copy was met: it takes the place of the newest one if it wins. `None` where it needs an entry and there is no room.
+    fn take(&mut self, hash: &KeyHash, placed: &Placed, found: &Match) -> Option<Published> {
         let place = self.place_of(placed.location);
         let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { State::Value };
         let Some(found) = found.newest else {
@@ -273,11 +291,10 @@ impl<M: Medium> Desk<'_, '_, M> {
             }
             let copies = if found.is_certain { 1 } else { COPIES_MAX };
             if !self.index.table.insert(hash, &Entry { place, state, copies }) {
-                self.index.refusal = Some(FlashMountError::Keys);
-                return Published::Stale;
+                return None;
             }
             self.count_pieces(hash, false, state == State::Value);
-            return Published::Live(None);
+            return Some(Published::Live(None));
         };
         self.index.count_up(found.at);
         let is_tombstone = found.entry.state == State::Tombstone;
@@ -285,12 +302,12 @@ impl<M: Medium> Desk<'_, '_, M> {
         let sequence = self.index.sequence_of(&self.flash.geometry, found.entry.place);
         let new_rank = (placed.version, placed.kind == Kind::Tombstone, Reverse(placed.location.sequence));
         if new_rank <= (found.version, is_tombstone, Reverse(sequence)) {
-            return Published::Stale;
+            return Some(Published::Stale);
         }
         let was_live = found.entry.state != State::Dead;
         let copies = found.entry.copies.saturating_add(1).min(COPIES_MAX);
         self.set(hash, found.at, &Entry { place, state, copies });
-        Published::Live(was_live.then(|| self.released(&found)))
+        Some(Published::Live(was_live.then(|| self.released(&found))))
     }
 
     /// Finds what a copy that was met is to be taken beside.
@@ -303,7 +320,11 @@ impl<M: Medium> Desk<'_, '_, M> {
     fn publish_fresh(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
         let found = self.meet(hash, placed);
         self.index.known = None;
-        let published = self.take(hash, placed, &found);
+        let Some(published) = self.take(hash, placed, &found) else {
+            // The client made room for it. Else it would be as one that can't be told to have been written.
+            self.index.is_unwritten = true;
+            return Published::Stale;
+        };
         let is_tombstone = placed.kind == Kind::Tombstone;
         let place = self.place_of(placed.location);
         if is_tombstone
@@ -522,7 +543,10 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         if let Some(error) = self.flash.read_failure.filter(|error| *error != MediumError::Unreadable) {
             self.index.refusal = Some(FlashMountError::Mount(MountError::Medium(error)));
         }
-        self.take(hash, placed, &found)
+        self.take(hash, placed, &found).unwrap_or_else(|| {
+            self.index.refusal = Some(FlashMountError::Keys);
+            Published::Stale
+        })
     }
 
     fn settle(&mut self) -> Settled {
@@ -557,14 +581,17 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         Look::More
     }
 
-    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {
+    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
         let found = self.look(hash);
         let is_news = found.newest.map_or(found.is_certain, |newest| newest.version < placed.version);
         if !is_news {
-            return None;
+            return Reconciled::Known;
+        }
+        if found.newest.is_none() && !self.has_place_beside_the_written(hash) {
+            return Reconciled::NoPlace;
         }
         self.arrive(hash, placed);
-        Some(self.take(hash, placed, &found))
+        self.take(hash, placed, &found).map_or(Reconciled::NoPlace, Reconciled::Placed)
     }
 
     /// Nothing to note: a record is checked each time it is read.

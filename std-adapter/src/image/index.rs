@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use coldpress_core::log::{Identity, KeyHash, Kind, Location, Store, Version};
-use coldpress_core::tier::{Dropped, Host, Look, Placed, Published, Released, Settled, Standing};
+use coldpress_core::tier::{Dropped, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing};
 
 use super::pieces::is_piece;
 use crate::tier::key_hash;
@@ -174,8 +174,8 @@ impl Host for Index {
         Look::End
     }
 
-    fn reconcile(&mut self, _: &KeyHash, _: &Placed) -> Option<Published> {
-        None
+    fn reconcile(&mut self, _: &KeyHash, _: &Placed) -> Reconciled {
+        Reconciled::Known
     }
 
     fn damaged(&mut self, _: &KeyHash, _: Location) {}

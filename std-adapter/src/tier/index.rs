@@ -10,7 +10,7 @@ use std::collections::VecDeque;
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
 use coldpress_core::log::{KeyHash, Kind, Location, Store};
 use coldpress_core::tier::{
-    Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing, expiry_s,
+    Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing, expiry_s,
 };
 
 use super::entry::{Entry, Stored, Terms};
@@ -371,12 +371,12 @@ impl Host for Index {
         self.shell.view(hash, may_go).unwrap_or(false)
     }
 
-    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {
+    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
         let known = self.shell.view(hash, |entry| entry.stored().map(Stored::version)).flatten();
         if known >= Some(placed.version) {
-            return None;
+            return Reconciled::Known;
         }
-        Some(self.place(hash, placed, true))
+        Reconciled::Placed(self.place(hash, placed, true))
     }
 
     fn damaged(&mut self, hash: &KeyHash, at: Location) {

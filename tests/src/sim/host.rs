@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use coldpress_core::log::{KeyHash, Kind, Location, Store, Version};
-use coldpress_core::tier::{Dropped, Due, Host, Look, Placed, Published, Released, Settled, Standing};
+use coldpress_core::tier::{
+    Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+};
 
 use super::budget::Asked;
 use super::rng::mixed;
@@ -335,13 +337,13 @@ impl Host for ModelHost {
         is_evictable
     }
 
-    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Option<Published> {
+    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
         let asked = &mut self.asked;
         asked.reconciled += 1;
         asked.reconciled_bytes += u64::from(placed.record_bytes);
         let newest = self.entries.get(hash).map(|entry| entry.newest);
         if newest.is_some_and(|newest| newest.placed.version >= placed.version) {
-            return None;
+            return Reconciled::Known;
         }
         // The tombstone of an eviction whose write failed, and is there after all.
         let hides_a_value = newest.is_some_and(|n| n.is_live && n.placed.kind == Kind::Value);
@@ -349,7 +351,7 @@ impl Host for ModelHost {
             self.told.push(Told::Evicted(*hash));
         }
         self.tallied.repaired += 1;
-        Some(self.place(hash, placed, true))
+        Reconciled::Placed(self.place(hash, placed, true))
     }
 
     fn damaged(&mut self, hash: &KeyHash, at: Location) {

@@ -219,9 +219,9 @@ fn record_read_lately_is_spared_once() {
 fn unknown_record_is_reconciled_and_a_known_one_left_alone() {
     let mut fixture = fixture();
     let (old, new) = (placed(1, Kind::Value), placed(2, Kind::Value));
-    assert_eq!(fixture.index.reconcile(&HASH, &new), Some(Published::Live(None)));
-    assert_eq!(fixture.index.reconcile(&HASH, &new), None);
-    assert_eq!(fixture.index.reconcile(&HASH, &old), None);
+    assert_eq!(fixture.index.reconcile(&HASH, &new), Reconciled::Placed(Published::Live(None)));
+    assert_eq!(fixture.index.reconcile(&HASH, &new), Reconciled::Known);
+    assert_eq!(fixture.index.reconcile(&HASH, &old), Reconciled::Known);
     fixture.index.damaged(&HASH, new.location);
     let is_damaged = |entry: &Entry| entry.stored().is_some_and(Stored::is_damaged);
     assert_eq!(fixture.index.shell.view(&HASH, is_damaged), Some(true));
