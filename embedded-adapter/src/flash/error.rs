@@ -88,7 +88,9 @@ pub enum PutError {
     NotBegun,
     /// The value there is damaged, so that its pieces can't be told from new ones: remove the key, or put a short value, first.
     Damaged,
-    /// The medium failed. The value may be found after a mount all the same; until then the old one is.
+    /// The medium failed. Until the next mount the key has its old value, or none, as before; that mount finds the old one or the
+    /// new one, and no other, unless the key was written since. With a remove it finds the old one or none. Other keys are as
+    /// they were.
     Medium(MediumError),
     /// All segment sequences were issued, as many as
     /// [`erases_per_segment`](coldpress_core::log::Geometry::erases_per_segment) allows. The medium takes no more records of this

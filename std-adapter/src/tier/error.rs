@@ -22,7 +22,7 @@ pub enum TierError {
     /// The log has no room for what was charged, because segments are kept for their damage. The value stays readable in
     /// memory, and is written when something was removed or the damage was dealt with.
     NoRoom,
-    /// The medium failed. Values stay readable; what was not written is tried again.
+    /// The medium failed. Values stay readable; what was taken and not written is tried again.
     Medium(MediumError),
     /// A sync failed, and what it should have made durable can't be read back: nothing more becomes durable until the tier is
     /// closed and opened again. What was synced before is safe, and reads go on.
@@ -66,12 +66,13 @@ impl core::error::Error for TierError {
     }
 }
 
-/// Why a value was not put. The value before it, if any, is still there, unless the error says otherwise.
+/// Why a value was not put. The value before it, if any, is still there, unless the error says otherwise; other keys are as they were.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum PutError {
-    /// The tier could not do it. After [`TierError::TimedOut`] and [`TierError::Medium`] the value may be readable and
-    /// reach the log later; it is not promised.
+    /// The tier could not do it. After [`TierError::TimedOut`] and [`TierError::Medium`] the key has its old value or the new one,
+    /// as a read tells. A new one that was taken takes the place of the old, and reaches the log when that works again; if the
+    /// tier is opened again before, the key has either.
     Tier(TierError),
     /// The key is longer than the limit.
     KeyTooLong {
@@ -140,7 +141,8 @@ impl core::error::Error for PutError {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoveError {
-    /// The tier could not do it. After [`TierError::TimedOut`] and [`TierError::Medium`] the key may be removed already.
+    /// The tier could not do it. After [`TierError::TimedOut`] and [`TierError::Medium`] the key may be removed already, as a read
+    /// tells; then that reaches the log when that works again, and if the tier is opened again before, the key may have its value.
     Tier(TierError),
     /// The key is longer than the limit, so it can't be there.
     KeyTooLong {

@@ -34,6 +34,60 @@ fn full_disk_refuses_puts_reads_go_on_and_room_brings_it_back() {
     }
 }
 
+// Taken, and then not written: the new value reads at once, and is written when that works; an open before that finds either.
+#[test]
+fn failed_put_reads_as_old_or_new_and_an_open_finds_either() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let options: [fn(&Double); 3] = [
+        |double| double.is_full.store(true, SeqCst),
+        |double| double.writes_fail.store(1, SeqCst),
+        |double| double.syncs_fail.store(1, SeqCst),
+    ];
+    for (at, fails) in options.iter().enumerate() {
+        for removes in [false, true] {
+            let double = Double::new(config.capacity_bytes());
+            let tier = open_on(&double, &config, &pools);
+            let (old, new) = (value(1, 1, 900), Some(value(1, 2, 900)).filter(|_| !removes));
+            tier.put_with(b"k", &old, SYNCED).unwrap();
+            tier.put_with(b"other", b"v", SYNCED).unwrap();
+            let mut failed = false;
+            for _ in 0..50 {
+                fails(double);
+                failed = match &new {
+                    Some(new) => tier.put_with(b"k", new, SYNCED).is_err(),
+                    None => tier.remove_with(b"k", Durability::Synced).is_err(),
+                };
+                if failed {
+                    break;
+                }
+                // It was another operation that failed.
+                double.syncs_fail.store(0, SeqCst);
+                eventually("it is put again", || tier.put_with(b"k", &old, SYNCED).is_ok());
+            }
+            assert!(failed, "failure {at} met no write");
+            let cut = double.cut();
+            let seen = tier.get(b"k").unwrap();
+            assert!(seen == new || seen.as_ref() == Some(&old), "failure {at}: neither old nor new reads");
+            assert_eq!(tier.get(b"other").unwrap(), Some(b"v".to_vec()));
+            double.is_full.store(false, SeqCst);
+            double.syncs_fail.store(0, SeqCst);
+            eventually("all is durable", || tier.flush().is_ok());
+            assert_eq!(tier.get(b"k").unwrap(), seen, "failure {at}: it changes no more");
+            drop(tier);
+            for (double, may_be) in [(cut, [Some(&old), new.as_ref()]), (double, [seen.as_ref(); 2])] {
+                let tier = open_on(&double, &config, &pools);
+                let found = tier.get(b"k").unwrap();
+                assert!(may_be.contains(&found.as_ref()), "failure {at}: an open finds neither");
+                assert_eq!(tier.get(b"other").unwrap(), Some(b"v".to_vec()));
+                drop(tier);
+                let tier = open_on(&double, &config, &pools);
+                assert_eq!(tier.get(b"k").unwrap(), found, "failure {at}: the next open finds the same");
+            }
+        }
+    }
+}
+
 #[test]
 fn failed_sync_that_lost_its_pages_refuses_writes_until_reopened_and_keeps_what_was_synced() {
     let (_manager, pools) = pools();
