@@ -354,7 +354,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
             let Some(what) = allowed.iter().rev().copied().find(fits) else {
                 panic!("I-LOG-4: key {key} reads as {found:02x?} at {now_s} s, allowed was {allowed:?}");
             };
-            self.oracle.settled(key, what);
+            self.oracle.settled(key, what, 0);
         }
         self.check();
     }

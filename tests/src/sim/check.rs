@@ -104,7 +104,8 @@ impl World<'_> {
                 self.lasting.oracle.found_damaged(key);
                 continue;
             }
-            let Some(found) = self.found(key, &seen).or_else(|| self.had_before(key, &seen)) else {
+            let found = self.found(key, &seen).or_else(|| self.returned(key, &seen));
+            let Some(found) = found.or_else(|| self.had_before(key, &seen)) else {
                 let allowed = self.lasting.oracle.allowed(key);
                 panic!(
                     "I-LOG-4/I-LOG-5: key {key} reads {seen:?}, allowed are {allowed:?} at {clock_s} s; index {:?}\n{}",
@@ -114,11 +115,15 @@ impl World<'_> {
             };
             // A footer may still tell of a tombstone that is damaged itself.
             let is_spoilt = self.lasting.oracle.is_spoilt(key) && !self.is_sound(key);
+            let of = match found {
+                What::Value { write, .. } => write,
+                What::Absent => self.write_of(key),
+            };
             // Of what a failed sync left in doubt, a mount can read everything and vouch for nothing.
             if self.lasting.medium.unsynced().any(super::Op::is_doubtful) {
-                self.lasting.oracle.found(key, found);
+                self.lasting.oracle.found(key, found, of);
             } else {
-                self.lasting.oracle.settled(key, found);
+                self.lasting.oracle.settled(key, found, of);
             }
             if is_spoilt {
                 self.lasting.oracle.spoil(key);
@@ -157,7 +162,8 @@ impl World<'_> {
         };
         let report = self.tier.mount_report();
         let is_told = report.damaged_records + report.torn_records + report.quarantined_segments > 0;
-        found.filter(|_| self.lasting.oracle.is_spoilt(key) && is_told)
+        let was_there = || self.lasting.oracle.before(key, self.write_of(key)).is_some();
+        found.filter(|_| is_told && (self.lasting.oracle.is_spoilt(key) || was_there()))
     }
 
     /// In a running world: every key whose writes are published reads as the newest of them.

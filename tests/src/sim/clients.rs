@@ -76,6 +76,7 @@ impl World<'_> {
             assert!(at.version() > after, "rule 7: the version {:?} is not above {after:?}", at.version());
         }
         self.lasting.oracle.appended(key, write, self.tier.appended());
+        self.lasting.versions.appended(hash, at.version(), write);
         self.stamps.push_back((self.tier.appended(), self.tier.clock_s(), self.tier.counters().failures));
         let header = RecordHeader {
             kind,

@@ -49,6 +49,10 @@ pub enum Told {
     Evicted(KeyHash),
     /// A current record was found damaged.
     Damaged(KeyHash),
+    /// A record got another version where it was relocated.
+    Renewed(KeyHash, Version, Version),
+    /// A record was found of which the index did not know.
+    Late(KeyHash, Version),
 }
 
 /// What the machine made the index do, in all.
@@ -233,6 +237,9 @@ impl Host for ModelHost {
             "rule 7: a relocated record keeps its version, or becomes the newest"
         );
         entry.version = entry.version.max(placed.version);
+        if is_renewed {
+            self.told.push(Told::Renewed(*hash, old.placed.version, placed.version));
+        }
         if old.placed.kind == Kind::Tombstone {
             assert_eq!(placed.kind, Kind::Tombstone, "I-LOG-5: a tombstone turned into a value");
         } else if placed.kind == Kind::Tombstone {
@@ -351,6 +358,7 @@ impl Host for ModelHost {
             self.told.push(Told::Evicted(*hash));
         }
         self.tallied.repaired += 1;
+        self.told.push(Told::Late(*hash, placed.version));
         Reconciled::Placed(self.place(hash, placed, true))
     }
 

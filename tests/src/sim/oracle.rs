@@ -63,6 +63,8 @@ impl What {
 struct Later {
     write: u64,
     what: What,
+    /// The write whose record says so: another one where a mount found it, or where a value was evicted.
+    of: u64,
     /// Where it ends in the order of appends.
     position: Option<u64>,
     was_appended: bool,
@@ -73,6 +75,8 @@ struct Later {
 struct Known {
     /// The newest write that is durable.
     floor: What,
+    /// Which one that is; 0 where no record says so.
+    floor_of: u64,
     /// Newer ones, oldest first.
     later: Vec<Later>,
     /// The newest write that the tier was allowed to drop: a tombstone of it may be on the medium that nobody was told of.
@@ -83,11 +87,49 @@ struct Known {
     spoilt: Option<u64>,
     /// Whether what it had at any time may come back: what says that it is over was damaged.
     is_haunted: bool,
+    /// Writes, oldest first, that a mount could not find and that a second look may: the newest durable one, and later ones.
+    hidden: Vec<(u64, What)>,
+    /// What it had, oldest first, each time that its newest durable record was damaged: where that of a later write is damaged, too,
+    /// nothing may tell of it, and an older one may come back.
+    harmed: Vec<(u64, What)>,
+    /// What it had before one of them came back: until that is written elsewhere a mount may find it again.
+    before: Vec<(u64, What)>,
 }
 
 impl Known {
     const fn new(floor: What) -> Self {
-        Self { floor, later: Vec::new(), evictable: None, spoilt: None, is_haunted: false }
+        Self {
+            floor,
+            floor_of: 0,
+            later: Vec::new(),
+            evictable: None,
+            spoilt: None,
+            is_haunted: false,
+            hidden: Vec::new(),
+            harmed: Vec::new(),
+            before: Vec::new(),
+        }
+    }
+}
+
+impl Known {
+    /// The newest durable write and later ones.
+    fn durable_or_later(&self) -> impl Iterator<Item = (u64, What)> {
+        let later = self.later.iter().filter(|later| later.was_appended).map(|later| (later.of, later.what));
+        core::iter::once((self.floor_of, self.floor)).chain(later)
+    }
+
+    /// What may still come back where a mount found the record of a write: what it could not find before, and, where records
+    /// were damaged, the newest durable write and later ones.
+    fn unfound(&self, of: u64) -> Vec<(u64, What)> {
+        let mut hidden = self.hidden.clone();
+        if self.spoilt.is_some() || self.is_haunted || !self.before.is_empty() {
+            hidden.extend(self.durable_or_later().chain(self.harmed.iter().copied()));
+        }
+        hidden.retain(|hidden| hidden.0 > of);
+        hidden.sort_unstable_by_key(|hidden| hidden.0);
+        hidden.dedup_by_key(|hidden| hidden.0);
+        hidden
     }
 }
 
@@ -139,7 +181,7 @@ impl Oracle {
         self.written.push((key, what));
         let write = self.written.len() as u64;
         let known = self.keys.entry(key).or_insert(Known::new(What::Absent));
-        known.later.push(Later { write, what, position: None, was_appended: false });
+        known.later.push(Later { write, what, of: write, position: None, was_appended: false });
         write
     }
 
@@ -199,8 +241,10 @@ impl Oracle {
         for known in self.keys.values_mut() {
             let done = known.later.iter().rposition(|later| later.position.is_some_and(|at| at <= position));
             if let Some(done) = done {
-                known.floor = known.later[done].what;
-                let write = known.later[done].write;
+                let Later { write, what, of, .. } = known.later[done];
+                (known.floor, known.floor_of) = (what, of);
+                known.hidden.retain(|hidden| hidden.0 > of);
+                known.before.clear();
                 known.evictable = known.evictable.filter(|evictable| *evictable >= write);
                 known.later.drain(..=done);
                 known.spoilt = known.spoilt.filter(|spoilt| *spoilt >= write);
@@ -220,8 +264,12 @@ impl Oracle {
     /// A value was evicted: from now on it reads as nothing, and a cut may leave either. A write that is being `offered` comes
     /// after it.
     pub fn evicted(&mut self, key: Key, offered: Option<u64>) {
-        let write = self.accept(key, What::Absent);
-        self.appended(key, write, u64::MAX);
+        // Its tombstone ranks as what it kills.
+        let of = self.keys.get(&key).map_or(0, |known| {
+            let before = known.later.iter().rfind(|later| Some(later.write) != offered);
+            before.map_or(known.floor_of, |later| later.of)
+        });
+        self.found(key, What::Absent, of);
         if let Some(known) = self.keys.get_mut(&key)
             && let Some(at) = known.later.iter().position(|later| Some(later.write) == offered)
         {
@@ -231,27 +279,60 @@ impl Oracle {
     }
 
     /// A mount found this on a medium of which a sync had failed: it is what the key has now, and what was durable still is.
-    pub fn found(&mut self, key: Key, what: What) {
+    /// `of` is the write whose record says so.
+    pub fn found(&mut self, key: Key, what: What, of: u64) {
         let write = self.accept(key, what);
         self.appended(key, write, u64::MAX);
+        if let Some(later) = self.later(key, write) {
+            later.of = of;
+        }
     }
 
-    /// A mount found this: it is what the key has from now on, and durable.
-    pub fn settled(&mut self, key: Key, what: What) {
-        let is_haunted = self.keys.get(&key).is_some_and(|known| known.is_haunted);
-        self.keys.insert(key, Known { is_haunted, ..Known::new(what) });
+    /// A mount found this: it is what the key has from now on, and durable. `of` is the write whose record says so.
+    pub fn settled(&mut self, key: Key, what: What, of: u64) {
+        let known = self.keys.entry(key).or_insert(Known::new(what));
+        let hidden = known.unfound(of);
+        let harmed = core::mem::take(&mut known.harmed);
+        *known = Known { is_haunted: known.is_haunted, floor_of: of, hidden, harmed, ..Known::new(what) };
+    }
+
+    /// What may come back of a key as the write named, if a second look finds it.
+    #[must_use]
+    pub fn hidden(&self, key: Key, write: u64) -> Option<What> {
+        let known = self.keys.get(&key)?;
+        known.hidden.iter().find(|hidden| hidden.0 == write && known.floor_of < write).map(|hidden| hidden.1)
+    }
+
+    /// A second look found the record of a write.
+    pub fn rescued(&mut self, key: Key, write: u64) {
+        let Some(known) = self.keys.get_mut(&key).filter(|known| known.floor_of < write) else { return };
+        let Some(hidden) = known.hidden.iter().find(|hidden| hidden.0 == write) else { return };
+        known.before.push((known.floor_of, known.floor));
+        (known.floor_of, known.floor) = *hidden;
+        known.later.retain(|later| later.of > write);
+    }
+
+    /// What a key had before something came back.
+    #[must_use]
+    pub fn before(&self, key: Key, of: u64) -> Option<What> {
+        let is_it = |before: &&(u64, What)| before.0 == of || of == 0 && before.1 == What::Absent;
+        self.keys.get(&key)?.before.iter().find(is_it).map(|before| before.1)
     }
 
     /// A mount found the newest durable record of a key, and it is damaged: nothing later is there.
     pub fn found_damaged(&mut self, key: Key) {
-        let floor = self.keys.get(&key).map_or(What::Absent, |known| known.floor);
-        self.found(key, floor);
+        let Some(known) = self.keys.get_mut(&key) else { return };
+        let (floor, of) = (known.floor, known.floor_of);
+        known.hidden = known.unfound(of);
+        self.found(key, floor, of);
     }
 
     /// The newest durable record of a key was damaged.
     pub fn spoil(&mut self, key: Key) {
         if let Some(known) = self.keys.get_mut(&key) {
             known.spoilt = Some(self.written.len() as u64);
+            let harmed: Vec<_> = known.durable_or_later().collect();
+            known.harmed.extend(harmed);
         }
     }
 

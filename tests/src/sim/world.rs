@@ -19,6 +19,7 @@ use super::choice::Chooser;
 use super::host::{ModelHost, Told, hash_of};
 use super::medium::{Medium, SyncPoint};
 use super::oracle::{Key, Oracle, key_bytes};
+use super::rescue::Versions;
 use super::rot::Rot;
 use super::time::Watch;
 
@@ -42,6 +43,8 @@ pub struct Lasting {
     pub ahead_s: u32,
     /// What was damaged.
     pub rot: Rot,
+    /// Which write the record of each version holds.
+    pub versions: Versions,
 }
 
 impl Lasting {
@@ -59,6 +62,7 @@ impl Lasting {
             promised_s: 0,
             ahead_s: 0,
             rot: Rot::default(),
+            versions: Versions::default(),
         }
     }
 
@@ -403,6 +407,8 @@ impl<'m> World<'m> {
                     Some(key) => self.lasting.oracle.evicted(key, self.offering),
                     None => {}
                 },
+                Told::Renewed(hash, from, to) => self.lasting.versions.renewed(hash, from, to),
+                Told::Late(hash, version) => self.rescued(hash, version),
                 Told::Damaged(_) => {}
             }
         }

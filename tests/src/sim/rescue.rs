@@ -1,0 +1,64 @@
+//! Records that a mount could not find and that come back: a second look at their segment finds them.
+//!
+//! Such a record is right where it is newer than what its key had meanwhile, and where nothing was written since: the newest durable
+//! write, or a later one. The model tells writes apart by the versions of their records, so a removed key that comes back is told
+//! from one whose removal a cut took.
+
+use std::collections::BTreeMap;
+
+use coldpress_core::log::{KeyHash, Version};
+
+use super::check::Seen;
+use super::oracle::{Key, What};
+use super::world::World;
+
+/// Which write the record of each version holds, or kills.
+#[derive(Debug, Clone, Default)]
+pub struct Versions(BTreeMap<(KeyHash, Version), u64>);
+
+impl Versions {
+    /// A write was appended.
+    pub(super) fn appended(&mut self, hash: KeyHash, version: Version, write: u64) {
+        self.0.insert((hash, version), write);
+    }
+
+    /// A record was relocated, and has another version there.
+    pub(super) fn renewed(&mut self, hash: KeyHash, from: Version, to: Version) {
+        if let Some(write) = self.0.get(&(hash, from)).copied() {
+            self.0.insert((hash, to), write);
+        }
+    }
+
+    /// The write of a version; 0 for none that a client made.
+    pub(super) fn write(&self, hash: KeyHash, version: Version) -> u64 {
+        self.0.get(&(hash, version)).copied().unwrap_or(0)
+    }
+}
+
+impl World<'_> {
+    /// The write that the newest record of a key in the index holds, or kills; 0 where there is none.
+    pub(super) fn write_of(&self, key: Key) -> u64 {
+        let hash = self.hash(key);
+        let entry = self.host.entry(&hash);
+        entry.map_or(0, |entry| self.lasting.versions.write(hash, entry.newest.placed.version))
+    }
+
+    /// What a mount found of a key, of what may come back.
+    pub(super) fn returned(&self, key: Key, seen: &Seen) -> Option<What> {
+        let hidden = self.lasting.oracle.hidden(key, self.write_of(key))?;
+        match seen {
+            Seen::Value(bytes) => hidden.content().is_some_and(|content| content == *bytes).then_some(hidden),
+            // A value may have been dropped by its time.
+            Seen::Absent => hidden.is_absent_at(self.lasting.newest_s).then_some(What::Absent),
+            Seen::Damaged => None,
+        }
+    }
+
+    /// The index learned late of a record.
+    pub(super) fn rescued(&mut self, hash: KeyHash, version: Version) {
+        let write = self.lasting.versions.write(hash, version);
+        if let Some(key) = self.key_of(&hash) {
+            self.lasting.oracle.rescued(key, write);
+        }
+    }
+}
