@@ -86,7 +86,8 @@ pub enum PutError {
     Reserved,
     /// No long value was begun under this key.
     NotBegun,
-    /// The value there is damaged, so that its pieces can't be told from new ones: remove the key, or put a short value, first.
+    /// The value there is damaged, or may lie where a mount could not read, so that its pieces can't be told from new ones: remove
+    /// the key, or put a short value, first. What could not be read is given back by `RebuildIndex`.
     Damaged,
     /// The medium failed. Until the next mount the key has its old value, or none, as before; that mount finds the old one or the
     /// new one, and no other, unless the key was written since. With a remove it finds the old one or none. Other keys are as

@@ -42,6 +42,11 @@ impl Newest {
     fn rank(&self) -> (bool, Version) {
         (self.entry.state != State::Dead, self.version)
     }
+
+    /// Whether it counts, and was written in a segment of that sequence at least.
+    pub(super) fn outranks(&self, sequence: u32) -> bool {
+        self.entry.state != State::Dead && self.version.sequence >= sequence
+    }
 }
 
 /// Whose the record of an entry is.

@@ -104,7 +104,8 @@ impl<M: Medium> FlashTier<'_, M> {
     /// many seconds after this call, since each piece is written with its expiry.
     ///
     /// # Errors
-    /// [`PutError`]. A key takes at most [`LARGE_KEY_BYTES_MAX`] bytes.
+    /// [`PutError`]. A key takes at most [`LARGE_KEY_BYTES_MAX`] bytes. [`PutError::Damaged`] also while records or segments could
+    /// not be read that may hold a value of the key, of which the pieces would be overwritten before the new one is there.
     ///
     /// # Bounds
     /// Reads the head of the value before.
@@ -132,7 +133,8 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// A generation that the value there does not have, though its time is over: where the clock is set back it is there again.
-    /// Nor has it any that a commit failed with: a mount may find that.
+    /// Nor has it any that a commit failed with: a mount may find that. Where a newer head may lie among what could not be read,
+    /// nothing tells its generation: it is refused until that is outranked.
     fn next_generation(&mut self, key: &[u8]) -> Result<u8, PutError> {
         let refused = |error| match error {
             GetError::NotMounted => PutError::NotMounted,
@@ -142,6 +144,10 @@ impl<M: Medium> FlashTier<'_, M> {
         };
         self.check_readable().map_err(refused)?;
         let newest = self.newest_record(key).map_err(refused)?;
+        if self.index.withheld_above.is_some_and(|above| !newest.as_ref().is_some_and(|n| n.outranks(above)))
+        {
+            return Err(PutError::Damaged);
+        }
         let first = self.failed_commits.count;
         let Some(newest) = newest else { return Ok(first) };
         match self.certain_head(&newest, key) {
