@@ -229,8 +229,9 @@ impl Mount {
         if self.longest_bytes > 0 {
             log.longest_bytes = self.longest_bytes;
         }
-        // A segment that can't be read may have a sequence above all that was seen, by less than the number of segments.
-        if unread > 0 {
+        // A segment without a header that was read and is whole may have a sequence above all that was seen, by less than the number
+        // of segments.
+        if log.count(SegmentState::Quarantined) > 0 {
             log.sequence_next = log.sequence_next.saturating_add(segments);
         }
         log.unread_segments = unread;
@@ -359,6 +360,9 @@ impl Mount {
                     _ => false,
                 };
                 if is_same {
+                    log.note_read(freed.segment);
+                    let Some(segment) = log.segment(freed.segment) else { return };
+                    segment.set_unread(false);
                     segment.set(Flag::Counted, false);
                     segment.set_mark(0);
                     segment.sequence = freed.sequence;

@@ -97,7 +97,8 @@ impl Budget {
             record_bytes_max: config.record_bytes_max,
             origin_bytes: u64::from(g.padded(g.origin_bytes())),
             read_max: memory.copy.len().max(memory.scan.len()),
-            scan_max: memory.scan.len() as u64,
+            // The padding of the last record need not be in it.
+            scan_max: memory.scan.len().next_multiple_of(g.write_unit() as usize) as u64,
             write_max: slot.unwrap_or(0).max(frame),
             placed_max: memory.slots.iter().map(|slot| slot.placed.len()).sum(),
             before: (0, 0, 0),
