@@ -81,6 +81,68 @@ fn segment_with_both_headers_lost_is_kept_until_given_back() {
     }
 }
 
+// Without the rule: the newest sequence of all is the one that no header tells, and it is issued again; so the segment that is
+// read again is taken for another one, and is erased with what it holds.
+#[test]
+fn newest_segment_with_both_headers_lost_is_rescued() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let g = setup.config.geometry;
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, setup.blank());
+        world.follow(&[Do::Put(1, 60), Do::Put(2, 60)]);
+        fill(&mut world, 2);
+        world.follow(&[Do::Put(3, 60), Do::Sync]);
+        let spoilt = world.host.entry(&world.hash(3)).unwrap().newest.placed.location.segment;
+        let mut left = world.end().cut(&[]);
+        left.medium.flip(spoilt, g.header_at() + 9, 1);
+        left.medium.flip(spoilt, g.second_header_at() + 9, 1);
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, left);
+        assert_eq!(world.tier.mount_report().quarantined_segments, 1);
+        world.follow(&[Do::Put(4, 60), Do::Sync, Do::Settle]);
+        let report = world.run(RebuildIndex);
+        assert_eq!((report.reread_segments, report.returned_segments), (1, 1), "{report:?}");
+        for round in 0..2 {
+            let what = format!("after {round} mounts\n{}", world.sketch());
+            assert!((1..5).all(|key| is_value(&world.read(key))), "{what}");
+            let left = world.end().cut(&[]);
+            arena = setup.arena();
+            world = setup.mount(&mut arena, left);
+        }
+    }
+}
+
+// Without the rule: nothing but the first record is asked for the sequence, so with that one damaged too the others go.
+#[test]
+fn segment_with_headers_and_first_record_lost_is_rescued() {
+    for setup in [Setup::file(), Setup::flash()] {
+        let g = setup.config.geometry;
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, setup.blank());
+        world.follow(&[Do::Put(1, 30), Do::Flush, Do::Settle, Do::Put(5, 30), Do::Flush, Do::Settle]);
+        fill(&mut world, 2);
+        world.sync();
+        let spoilt = world.host.entry(&world.hash(5)).unwrap().newest.placed.location.segment;
+        let mut left = world.end().cut(&[]);
+        for at in [g.header_at() + 9, g.second_header_at() + 9, g.records_at() + 12] {
+            left.medium.flip(spoilt, at, 1);
+        }
+        let bytes = left.medium.segment(spoilt).to_vec();
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, left);
+        let report = world.run(RebuildIndex);
+        assert_eq!(report.reread_segments, 1, "{report:?}");
+        if setup.config.has_footers {
+            assert!(is_value(&world.read(5)), "its footer tells of it: {report:?}\n{}", world.sketch());
+            continue;
+        }
+        assert_eq!(world.lasting.medium.segment(spoilt), bytes, "nothing tells what is in it");
+        world.tier.give_up_unread();
+        world.run(RebuildIndex);
+        assert_eq!(world.tier.tally().quarantined, 0, "it is given up");
+    }
+}
+
 // Without the rule's exception: every cut while a segment is opened would leave one more segment in quarantine for good, until
 // none is left.
 #[test]

@@ -176,6 +176,71 @@ fn quarantined_segment_read_again_is_rescued_and_freed() {
     }
 }
 
+// A segment that is given up has no freed record. It counts as there until its erase is durable, so that the tombstones stay that
+// hide what is in it.
+#[test]
+fn segment_given_up_and_cut_before_its_erase_hides_what_was_removed() {
+    let setup = Setup::file();
+    let left = lived(&setup);
+    let mut cuts = 0;
+    for segment in 0..segments(&setup) {
+        let mut left = left.clone();
+        left.medium.faults.outage = Some(Outage::of(segment..segment + 1));
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, left);
+        for key in KEYS {
+            world.follow(&[Do::Remove(key)]);
+        }
+        world.follow(&[Do::Sync, Do::Run(CompactData), Do::Settle]);
+        world.delays.syncs = true;
+        world.moments = Some(Vec::new());
+        world.follow(&[Do::Queue(CompactData)]);
+        world.tier.give_up_unread();
+        world.follow(&[Do::Run(RebuildIndex), Do::Put(30, 20), Do::Run(CompactData), Do::Sync]);
+        world.follow(&[Do::Run(CompactData), Do::Settle]);
+        for moment in world.moments.take().unwrap() {
+            for plan in moment.medium.cut_plans() {
+                let mut left = moment.cut(&plan);
+                left.medium.faults.clear();
+                let mut arena = setup.arena();
+                let world = setup.mount(&mut arena, left);
+                for key in KEYS {
+                    assert_eq!(world.read(key), Seen::Absent, "key {key} came back\n{}", world.sketch());
+                }
+                cuts += 1;
+            }
+        }
+    }
+    assert!(cuts > 500, "{cuts} cuts");
+}
+
+// Without the rule: a record longer than any that can be handled is taken for a torn one, and goes with its segment.
+#[test]
+fn segment_of_longer_records_that_is_read_again_is_kept() {
+    let setup = Setup::file();
+    let mut longer = setup;
+    longer.config.record_bytes_max = 200;
+    let left = lived(&setup);
+    let mut arena = longer.arena();
+    let mut world = longer.mount(&mut arena, left);
+    world.follow(&[Do::Put(40, 140), Do::Sync]);
+    let value = world.read(40);
+    assert!(matches!(value, Seen::Value(_)));
+    let segment = world.host.entry(&world.hash(40)).unwrap().newest.placed.location.segment;
+    let mut left = world.end().cut(&[]);
+    left.medium.faults.outage = Some(Outage::of(segment..segment + 1));
+    let mut arena = setup.arena();
+    let (mut world, mounted) = mounted(&setup, &mut arena, left);
+    assert_eq!(mounted, Ok(()), "no other header tells of longer ones");
+    world.lasting.medium.faults.clear();
+    let report = world.run(RebuildIndex);
+    assert_eq!((report.reread_segments, report.returned_segments), (1, 0), "{report:?}");
+    let left = world.end().cut(&[]);
+    let mut arena = longer.arena();
+    let world = longer.mount(&mut arena, left);
+    assert_eq!(world.read(40), value);
+}
+
 #[test]
 fn read_that_fails_less_often_than_it_is_tried_costs_nothing() {
     for setup in [Setup::file(), Setup::flash()] {

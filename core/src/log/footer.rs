@@ -126,6 +126,11 @@ impl Trailer {
         if possible { Ok(trailer) } else { Err(TrailerError::Damaged) }
     }
 
+    /// The sequence that a trailer states, if there is one: it is still to be checked.
+    pub(crate) fn stated_sequence(bytes: &[u8]) -> Option<u32> {
+        bytes.starts_with(&MAGIC).then(|| number(bytes, 20)).flatten()
+    }
+
     /// Where the entries begin in the segment.
     #[must_use]
     pub fn entries_at(&self, geometry: &Geometry) -> u32 {

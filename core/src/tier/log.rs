@@ -360,13 +360,14 @@ impl<'m> Log<'m> {
 
     /// Tells whether there is a segment of which the index may not count all copies. Bounds: one pass over the table.
     fn has_uncounted(&self) -> bool {
-        use SegmentState::{Emptied, Freeing, Quarantined, Sealed, Victim};
+        use SegmentState::{Emptied, Erased, Freeing, Quarantined, Sealed, Victim};
         let synced = self.syncs.synced;
         self.segments.iter().any(|s| match s.state() {
             Quarantined => true,
             Sealed | Victim | Emptied => !s.is_counted(),
-            // Until it is durable that it is to be erased.
-            Freeing => !s.is_counted() && s.mark() > synced,
+            // Until it is durable that it is to be erased, or, where it was given up without a freed record, that it was.
+            Freeing => s.is_unread() || !s.is_counted() && s.mark() > synced,
+            Erased => s.is_unread(),
             _ => false,
         })
     }

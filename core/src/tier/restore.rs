@@ -2,10 +2,12 @@
 //!
 //! ```text
 //!  Idle ─1─► Head ─2─► Records ─3─► Idle
-//!              └─4─► Guessing ─5─┘
+//!              └─4─► Guessing ─5─┘▲
+//!                        └─6─► Trailer
 //! ```
 //! 1 `begin`: a segment in quarantine, or, to Records, one of which records were unread; 2 a copy of its header is there; 3 all of
-//! it was gone through; 4 neither copy is whole, and all was read; 5 the first record tells the sequence, which no header does.
+//! it was gone through; 4 neither copy is whole, and all was read; 5 the first record tells the sequence, which no header does; 6 it
+//! does not: a footer may.
 //!
 //! A copy that comes back loses against every newer one: all that outranks it was kept while it was away (rule 6), and what was
 //! written since has a higher sequence. It is not counted as a copy, so the segment is not counted down when it is freed. Bytes
@@ -16,7 +18,7 @@ use super::head::{Head, HeadReader, HeadStep};
 use super::log::{LANE_SCAN, Log};
 use super::scanner::{Scan, Scanner};
 use super::{Host, MediumError, Poll, Reconciled};
-use crate::log::{Flag, Location, Marker, SegmentState, read_record};
+use crate::log::{Flag, Location, Marker, SegmentState, TRAILER_BYTES, Trailer, read_record};
 
 /// Sequences tried in one poll; each takes a checksum over one record.
 const GUESSES_PER_POLL: u32 = 16;
@@ -33,6 +35,8 @@ enum State {
         next: u32,
         end: u32,
     },
+    /// Reading the trailer, for the sequence that it states.
+    Trailer,
     Records(Scanner),
 }
 
@@ -76,6 +80,8 @@ pub(super) struct Restore {
     lacks_places: bool,
     /// Bytes of records that it was known to hold.
     used_bytes: u32,
+    /// Whether only the trailer tells the sequence, so that nothing does where the footer is damaged.
+    is_by_trailer: bool,
 }
 
 impl Restore {
@@ -108,6 +114,7 @@ impl Restore {
             State::Idle => RestoreStep::Done(Outcome::Kept),
             State::Head(reader) => self.head(log, reader),
             State::Guessing { next, end } => self.guess(log, next, end),
+            State::Trailer => self.trailer(log),
             State::Records(scanner) => self.records(log, host, scanner),
         }
     }
@@ -123,7 +130,8 @@ impl Restore {
         {
             segment.set(Flag::Counted, false);
             segment.set(Flag::Damaged, false);
-            segment.set_unread(false);
+            // Until the erase is durable what it held may come back: no freed record says that it is to be erased.
+            segment.set_unread(true);
             segment.set_mark(0);
         }
         RestoreStep::Done(outcome)
@@ -138,7 +146,8 @@ impl Restore {
             HeadStep::Done(head) => head,
         };
         if let Some(header) = head.header {
-            if header.store != log.store {
+            // A mount that could not read it did not see either that its records may be longer than any that can be handled.
+            if header.store != log.store || header.record_bytes_max > log.longest_bytes {
                 return self.end(log, Outcome::Kept);
             }
             self.adopt(log, header.sequence, head.marker);
@@ -185,20 +194,40 @@ impl Restore {
             read_record(&log.geometry, log.seed, at, log.scan.filled()).is_ok()
         };
         let found = (next..last).find(is_it);
-        if let Some(sequence) =
-            found.filter(|sequence| !log.segments.iter().any(|s| s.sequence == *sequence && s.is_counted()))
-        {
+        if let Some(sequence) = found.filter(|sequence| Self::is_free(log, *sequence)) {
             log.scan.result = None;
             self.adopt(log, sequence, None);
             return RestoreStep::Stay(Poll::Again);
         }
         if last >= end {
             log.scan.result = None;
-            // Nothing can tell any more what was in it.
-            return self.end(log, Outcome::Freeing);
+            self.state = State::Trailer;
+            let (at, bytes) = (log.geometry.trailer_at(), log.geometry.padded(TRAILER_BYTES));
+            return RestoreStep::Stay(Poll::Do(log.read(LANE_SCAN, self.segment, at, bytes)));
         }
         self.state = State::Guessing { next: last, end };
         RestoreStep::Stay(Poll::Again)
+    }
+
+    /// Whether no other segment has that sequence.
+    fn is_free(log: &Log<'_>, sequence: u32) -> bool {
+        !log.segments.iter().any(|s| s.sequence == sequence && s.is_counted())
+    }
+
+    /// The first record is damaged, too. Those behind it may be whole, and a footer tells of them.
+    fn trailer(&mut self, log: &mut Log<'_>) -> RestoreStep {
+        let stated = match log.scan.result.take() {
+            Some(Ok(())) => Trailer::stated_sequence(log.scan.filled()),
+            _ => None,
+        };
+        let stated = stated.filter(|sequence| *sequence < log.sequence_next && Self::is_free(log, *sequence));
+        if let Some(sequence) = stated {
+            self.is_by_trailer = true;
+            self.adopt(log, sequence, None);
+            return RestoreStep::Stay(Poll::Again);
+        }
+        // Nothing tells any more what is in it.
+        self.end(log, if self.gives_up { Outcome::Freeing } else { Outcome::Kept })
     }
 
     /// It is known which life of the segment this is.
@@ -265,7 +294,8 @@ impl Restore {
     }
 
     fn end_records(&mut self, log: &mut Log<'_>, scanner: &Scanner, records_end: u32) -> RestoreStep {
-        let is_unread = (self.is_unread || scanner.is_given_up) && !self.gives_up;
+        let is_unknown = self.is_by_trailer && !scanner.has_footer;
+        let is_unread = (self.is_unread || scanner.is_given_up || is_unknown) && !self.gives_up;
         let is_kept = is_unread || self.lacks_places;
         let used = records_end.saturating_sub(log.geometry.records_at());
         let has_footers = log.config.has_footers;

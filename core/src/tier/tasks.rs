@@ -267,7 +267,11 @@ impl Tasks {
         }
         let mut segments = (0u32..).zip(log.segments.iter());
         // One that was read, and tells nothing of what is in it, is what a cut can leave of an erase, too.
-        let is_kept = |s: &Segment| s.is_unread() || s.state() == SegmentState::Quarantined;
+        let is_kept = |s: &Segment| match s.state() {
+            SegmentState::Quarantined => true,
+            SegmentState::Sealed => s.is_unread(),
+            _ => false,
+        };
         let Some((segment, _)) = segments.find(|(_, s)| is_kept(s) && is_meant(s)) else { return false };
         self.restore.begin(log, segment, true);
         self.is_restoring = true;

@@ -233,8 +233,12 @@ impl World<'_> {
         assert!(unsynced.is_none(), "rule 2: a footer in segment {segment} over {unsynced:?}");
     }
 
-    /// Rule 5: before a segment with records is erased, a freed record of this life of it is durable elsewhere.
+    /// Rule 5: before a segment with records is erased, a freed record of this life of it is durable elsewhere, but for one that was
+    /// given up: nothing tells which life that is.
     pub(super) fn check_freed(&self, segment: u32) {
+        if self.tier.segments()[segment as usize].is_unread() {
+            return;
+        }
         let geometry = self.config().geometry;
         let medium = &self.lasting.medium;
         let Some((sequence, records)) = records_of(&geometry, medium.segment(segment)) else { return };
