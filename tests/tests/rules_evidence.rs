@@ -144,6 +144,34 @@ fn key_removed_while_its_segment_is_unreadable_stays_away() {
     }
 }
 
+// Without the rule: a device that is short of room gives up what it can't read, though dead segments lie beside it.
+#[test]
+fn unread_records_are_kept_while_others_give_room() {
+    let setup = Setup::flash();
+    let left = lived(&setup);
+    let mut kept = 0;
+    for segment in 0..segments(&setup) {
+        let mut left = left.clone();
+        let bytes = setup.config.geometry.records_at()..u32::MAX;
+        left.medium.faults.outage = Some(Outage { bytes, ..Outage::of(segment..segment + 1) });
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, left);
+        let is_unread = world.tier.segments()[segment as usize].is_unread();
+        kept += u32::from(is_unread);
+        for _ in 0..30 {
+            world.follow(&[Do::Put(30, 60), Do::Sync, Do::Settle]);
+        }
+        assert!(world.tier.counters().shortages > 0);
+        assert_eq!(world.tier.segments()[segment as usize].is_unread(), is_unread, "{}", world.sketch());
+        let mut left = world.end().cut(&[]);
+        left.medium.faults.clear();
+        let mut arena = setup.arena();
+        let world = setup.mount(&mut arena, left);
+        all_read(&world, &format!("records of segment {segment} were unreadable"));
+    }
+    assert!(kept > 1, "{kept} segments held records");
+}
+
 #[test]
 fn quarantined_segment_read_again_is_rescued_and_freed() {
     for setup in [Setup::file(), Setup::flash()] {

@@ -275,7 +275,7 @@ impl<'m> Log<'m> {
     }
 
     /// Tells whether a segment without live records is there or on its way to be free. Bounds: one pass over the table.
-    fn has_dead(&self) -> bool {
+    pub(super) fn has_dead(&self) -> bool {
         use SegmentState::{Emptied, Erased, Freeing};
         let is_dead =
             |s: &Segment| s.state() == SegmentState::Sealed && s.live_records() == 0 && !s.is_kept();

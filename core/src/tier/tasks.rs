@@ -157,7 +157,7 @@ impl Tasks {
         }
         if !log.is_backing_off(now) {
             let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed;
-            if log.free() <= 1 && self.begin_restore(log, is_sealed) {
+            if log.free() <= 1 && !log.has_dead() && self.begin_restore(log, is_sealed) {
                 return Poll::Again;
             }
         }
@@ -218,9 +218,6 @@ impl Tasks {
         if !suspects && (self.begin_by_wear(log, mover) || !self.is_short) {
             return;
         }
-        if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) {
-            return;
-        }
         // Down to the last segment that an output may need, only the quickest gain counts.
         let policy = if coming <= 1 { Policy::Greedy } else { log.policy() };
         let is_short = self.is_short;
@@ -230,7 +227,8 @@ impl Tasks {
                 self.is_for_task = false;
                 mover.begin(log, choice);
             }
-            // A cut tore its erase, for all that can be told: nothing could go on else (rule 12).
+            // Cuts tore the last of its records, or its erase, for all that can be told: nothing could go on else (rule 12).
+            None if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) => {}
             None if self.begin_restore(log, |s| s.state() == SegmentState::Quarantined) => {}
             None => self.is_short = false,
         }
