@@ -6,6 +6,7 @@ use coldpress_core::log::{
     Freed, Geometry, Header, Identity, KeyHash, Kind, Location, Record, RecordError, SegmentState,
     read_record,
 };
+use coldpress_core::tier::MountReport;
 
 use super::host::hash_of;
 use super::oracle::{Key, What, key_bytes};
@@ -129,6 +130,7 @@ impl World<'_> {
                 self.lasting.oracle.spoil(key);
             }
         }
+        self.lasting.is_told = false;
         for (hash, entry) in self.host.entries() {
             assert!(
                 !entry.newest.is_live || self.key_of(hash).is_some(),
@@ -161,7 +163,7 @@ impl World<'_> {
             Seen::Damaged => None,
         };
         let report = self.tier.mount_report();
-        let is_told = report.damaged_records + report.torn_records + report.quarantined_segments > 0;
+        let is_told = self.lasting.is_told || tells_damage(&report);
         let was_there = || self.lasting.oracle.before(key, self.write_of(key)).is_some();
         found.filter(|_| is_told && (self.lasting.oracle.is_spoilt(key) || was_there()))
     }
@@ -307,6 +309,11 @@ impl World<'_> {
         }
         found
     }
+}
+
+/// Whether a mount reports that something may be missing.
+pub(super) const fn tells_damage(report: &MountReport) -> bool {
+    report.damaged_records + report.torn_records + report.quarantined_segments > 0
 }
 
 fn to_u32(len: usize) -> u32 {

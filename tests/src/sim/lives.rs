@@ -7,6 +7,7 @@ use coldpress_core::log::SegmentState;
 use coldpress_core::tier::{AppendError, MediumError, Status, TierConfig};
 
 use super::arena::Arena;
+use super::check::tells_damage;
 use super::choice::Chooser;
 use super::cut::Fate;
 use super::fault::{Effect, Faults, Outage};
@@ -293,6 +294,8 @@ impl Setup {
         if world.mount().is_ok() {
             lived.blind += 1;
             world.may_overcount = true;
+            world.lasting.is_told |= tells_damage(&world.tier.mount_report());
+            world.begin_blind();
             for _ in 0..rng.below(5) {
                 let key = u16::try_from(1 + rng.below(6)).unwrap_or(1);
                 // It may be full.
@@ -300,6 +303,7 @@ impl Setup {
             }
             if rng.permille(500) && !world.tier.needs_remount() {
                 world.lasting.medium.faults.outage = None;
+                world.blind.clear();
                 world.run(CompactionTask::RebuildIndex);
             }
         }

@@ -89,8 +89,8 @@ struct Known {
     is_haunted: bool,
     /// Writes, oldest first, that a mount could not find and that a second look may: the newest durable one, and later ones.
     hidden: Vec<(u64, What)>,
-    /// What it had, oldest first, each time that its newest durable record was damaged: where that of a later write is damaged, too,
-    /// nothing may tell of it, and an older one may come back.
+    /// Writes of which a record was damaged or lay among what was: where that of a later write is damaged, too, nothing may tell of
+    /// it, and an older one may come back.
     harmed: Vec<(u64, What)>,
     /// What it had before one of them came back: until that is written elsewhere a mount may find it again.
     before: Vec<(u64, What)>,
@@ -331,9 +331,15 @@ impl Oracle {
     pub fn spoil(&mut self, key: Key) {
         if let Some(known) = self.keys.get_mut(&key) {
             known.spoilt = Some(self.written.len() as u64);
-            let harmed: Vec<_> = known.durable_or_later().collect();
-            known.harmed.extend(harmed);
         }
+    }
+
+    /// A record of a write was damaged, or lay among what was; of a value, or of the removal of one.
+    pub fn harm(&mut self, key: Key, write: u64, is_value: bool) {
+        let Some((known, written)) = self.keys.get_mut(&key).zip(write.checked_sub(1)) else { return };
+        let at = usize::try_from(written).unwrap_or(usize::MAX);
+        let what = self.written.get(at).map_or(What::Absent, |(_, what)| *what);
+        known.harmed.push((write, if is_value { what } else { What::Absent }));
     }
 
     /// Whether the newest durable record of a key was damaged, and none that is newer is durable.

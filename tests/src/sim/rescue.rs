@@ -62,3 +62,28 @@ impl World<'_> {
         }
     }
 }
+
+impl World<'_> {
+    /// A mount has ended: notes what it could not read.
+    pub(super) fn begin_blind(&mut self) {
+        let Some(outage) = &self.lasting.medium.faults.outage else { return };
+        let segments = (0u32..).zip(self.tier.segments());
+        let unread = segments.filter(|(at, segment)| outage.segments.contains(at) && segment.is_unread());
+        self.blind = unread.map(|(at, _)| at).collect();
+    }
+
+    /// Segments that can't be read yet, and are given up: only a device does that by itself.
+    pub(super) fn look_for_given_up(&mut self) {
+        let segments = self.tier.segments();
+        let given_up = self.blind.iter().copied().filter(|at| !segments[*at as usize].is_unread());
+        for segment in given_up.collect::<Vec<_>>() {
+            assert!(
+                !self.config.trusts_blank,
+                "a service gave up segment {segment}, which it could not read\n{}",
+                self.sketch()
+            );
+            self.blind.remove(&segment);
+            self.lasting.give_up(&self.config, segment);
+        }
+    }
+}

@@ -209,6 +209,34 @@ impl Lasting {
         self.rot.count += 1;
         // A time may be among what was lost.
         self.promised_s = 0;
+        self.harm(config, &newest, harmed, &coming);
+    }
+
+    /// A device takes a segment that it can't read for one that a cut tore: what it holds is lost.
+    pub(super) fn give_up(&mut self, config: &TierConfig, segment: u32) {
+        let segments = 0..config.geometry.segment_count();
+        let lying: Vec<_> = segments.map(|at| lie(config, self.medium.durable_segment(at))).collect();
+        let newest = self.rot.newest(&lying);
+        let harmed = lying.into_iter().nth(segment as usize).flatten();
+        self.harm(config, &newest, harmed.map_or(Vec::new(), |(_, records)| records), &[]);
+    }
+
+    /// Notes which keys may show that records were lost, given the newest that a mount is sure to find, and those of records that
+    /// come and go.
+    fn harm(
+        &mut self,
+        config: &TierConfig,
+        newest: &BTreeMap<KeyHash, Version>,
+        harmed: Vec<Lies>,
+        coming: &[Lies],
+    ) {
+        for (lies, hash) in harmed.iter().filter_map(|lies| Some((lies, lies.hash?))) {
+            let write = self.versions.write(hash, lies.version);
+            let of = self.oracle.keys().find(|key| hash_of(&config.store.hash_key, &key_bytes(*key)) == hash);
+            if let Some(key) = of {
+                self.oracle.harm(key, write, lies.kind == Kind::Value);
+            }
+        }
         let is_seen = |lies: &Lies| lies.hash.is_none_or(|hash| newest.get(&hash) <= Some(&lies.version));
         let seen: Vec<Lies> = harmed.into_iter().filter(is_seen).collect();
         let is_freed = seen.iter().any(|lies| lies.kind == Kind::Freed);

@@ -221,6 +221,8 @@ fn clock(rng: &mut Rng) -> Event {
     }
 }
 
+/// How many of the ends of lives in [`live_all`] are followed by one that can't read part of the medium, in permille.
+const BLIND_PERMILLE: u64 = 120;
 /// How far the clock may jump in [`live_all`], in seconds.
 const JUMP_S_MAX: u32 = 500;
 
@@ -236,13 +238,11 @@ pub fn live_all(seed: u64) -> Lived {
     let events = shape.eventful(&mut rng);
     // Drawn apart, so that the rest of a seed's history stays what it was.
     let mut blind = Rng::new(mixed(seed ^ 0xB11D));
-    // By hand: not all that these find is mended.
-    let share = if std::env::var_os("COLDPRESS_BLIND").is_some() { 120 } else { 0 };
     let mut with_blind = Vec::new();
     for event in events {
         with_blind.push(event);
         let is_end = matches!(event, Event::Cut(_) | Event::Kill | Event::Close);
-        if is_end && blind.permille(share) {
+        if is_end && blind.permille(BLIND_PERMILLE) {
             with_blind.push(Event::Blind(blind.next_u64()));
         }
     }

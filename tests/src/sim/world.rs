@@ -4,7 +4,7 @@
 //! which of them is the [chooser's](Chooser) decision. A cut takes the world apart and leaves what lasts: the medium, what
 //! the clients know, the time.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use coldpress_core::cleanup::{CleanupError, CleanupReply, Reclaimed, Ticket};
 use coldpress_core::compaction::Report;
@@ -45,6 +45,8 @@ pub struct Lasting {
     pub rot: Rot,
     /// Which write the record of each version holds.
     pub versions: Versions,
+    /// Whether a mount reported damage after which keys were not looked at.
+    pub is_told: bool,
 }
 
 impl Lasting {
@@ -63,6 +65,7 @@ impl Lasting {
             ahead_s: 0,
             rot: Rot::default(),
             versions: Versions::default(),
+            is_told: false,
         }
     }
 
@@ -160,6 +163,8 @@ pub struct World<'m> {
     /// The write that a client offers and that may still be refused.
     pub(super) offering: Option<u64>,
     pub(super) watch: Watch,
+    /// Segments that could not be read at the mount and can't be yet.
+    pub(super) blind: BTreeSet<u32>,
 }
 
 impl<'m> World<'m> {
@@ -194,6 +199,7 @@ impl<'m> World<'m> {
             wants_sync: false,
             offering: None,
             watch: Watch::default(),
+            blind: BTreeSet::new(),
         }
     }
 
@@ -416,6 +422,7 @@ impl<'m> World<'m> {
             self.note();
         }
         self.promise();
+        self.look_for_given_up();
         self.audit.look(&self.tier, &self.host, self.lasting.now.monotonic_ms);
         while let Some(report) = self.tier.take_report() {
             self.audit.end(&report, &self.host);
