@@ -12,8 +12,8 @@ use std::path::{Path, PathBuf};
 
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{
-    CloseError, ColdTier, ColdTierConfig, CompactionTask, Durability, OpenError, PutError, PutOptions,
-    RemoveError, TierError,
+    CloseError, CodecId, ColdTier, ColdTierConfig, CompactionTask, Durability, OpenError, PutError,
+    PutOptions, RemoveError, TierError,
 };
 use coldpress_tests::sim::{Rng, STRIDE, mixed};
 
@@ -35,6 +35,8 @@ struct Tally {
     kept_out: u32,
     reopened: u32,
     begun_anew: u32,
+    /// Puts refused for a limit that was lowered.
+    too_long: u32,
 }
 
 struct World<'a> {
@@ -68,14 +70,21 @@ fn value_of(write: u64) -> Vec<u8> {
     (0..200 + mixed(write) % 1_500).map(|at| (mixed(write << 12 | at) & 0xFF) as u8).collect()
 }
 
+/// The operator changes the configuration, too: limits and codec are for new writes.
+fn configured(rng: &mut Rng, partitions: u16) -> ColdTierConfig {
+    let builder = ColdTierConfig::builder().partitions(partitions).segment_bytes(32 << 10);
+    let builder = builder.capacity_bytes((640 << 10) * u64::from(partitions));
+    let builder =
+        builder.keep_hot_values(rng.permille(500)).value_bytes_max([400, 1_700, 6_000][rng.index(3)]);
+    let builder = builder.codec([CodecId::Raw, CodecId::Lz4, CodecId::Zstd][rng.index(3)]);
+    builder.op_timeout(PATIENCE).close_timeout(PATIENCE).build().unwrap()
+}
+
 impl<'a> World<'a> {
     fn new(seed: u64, base: &Path, pools: &'a PoolCoordinator, tally: &'a mut Tally) -> Self {
         let mut rng = Rng::new(mixed(seed));
         let partitions = 1 + u16::try_from(rng.below(3)).unwrap();
-        let builder = ColdTierConfig::builder().partitions(partitions).segment_bytes(32 << 10);
-        let builder =
-            builder.capacity_bytes((640 << 10) * u64::from(partitions)).keep_hot_values(rng.permille(500));
-        let config = builder.op_timeout(PATIENCE).close_timeout(PATIENCE).build().unwrap();
+        let config = configured(&mut rng, partitions);
         let genuine = vec![None; usize::from(partitions)];
         Self {
             seed,
@@ -139,6 +148,8 @@ impl<'a> World<'a> {
 
     fn open(&mut self) {
         let is_new = self.is_wiped;
+        let partitions = u16::try_from(self.genuine.len()).unwrap();
+        self.config = configured(&mut self.rng, partitions);
         let tier = match self.try_open() {
             Ok(tier) => tier,
             Err(error) => {
@@ -260,6 +271,13 @@ impl<'a> World<'a> {
             let answer = match tier.put_with(&name, &value, options) {
                 Ok(()) => Ok(()),
                 Err(PutError::Tier(error)) => Err(error),
+                Err(PutError::ValueTooLong { bytes, max }) => {
+                    assert!(
+                        bytes == value.len() && max == self.config.value_bytes_max() && bytes > max as usize
+                    );
+                    self.tally.too_long += 1;
+                    return;
+                }
                 Err(error) => panic!("seed {}: {error}", self.seed),
             };
             (Some(value), answer)
@@ -427,7 +445,7 @@ fn files_changed_by_an_operator_are_missed_or_right() {
     }
     println!("{tally:?}");
     let least = u32::try_from(HISTORIES / STRIDE as u64).unwrap();
-    let happened =
-        [tally.changes, tally.lost, tally.refused_opens, tally.kept_out, tally.reopened, tally.begun_anew];
-    assert!(happened.iter().all(|count| *count >= least / 4), "{tally:?}");
+    let met = [tally.lost, tally.refused_opens, tally.kept_out, tally.begun_anew, tally.too_long];
+    let happened = [tally.changes, tally.reopened].into_iter().chain(met);
+    assert!(happened.into_iter().all(|count| count >= least / 4), "{tally:?}");
 }
