@@ -3,7 +3,9 @@
 use std::fs;
 use std::path::Path;
 
-use coldpress_std::{ColdTierConfig, CompactionTask, PutError};
+use coldpress_core::log::Header;
+use coldpress_core::tier::MountError;
+use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, OpenError, PutError};
 
 use crate::common::{PATIENCE, SYNCED, open, pools, small, value};
 
@@ -80,4 +82,36 @@ fn overwritten_long_values_leave_with_the_lowered_limit() {
         let expected = if key < KEYS / 2 { b"short".to_vec() } else { long_value(key) };
         assert!(tier.get(&key.to_le_bytes()).unwrap() == Some(expected), "key {key}");
     }
+}
+
+// Without the rule the worker allocates for it, up to the end of the process, and dies of a configuration that can't be.
+#[test]
+fn header_that_tells_an_impossible_record_is_refused_by_name() {
+    let (_manager, pools) = pools();
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(1_000);
+    let tier = open(dir.path(), &config, &pools);
+    tier.put_with(b"key", b"value", SYNCED).unwrap();
+    tier.close().unwrap();
+    let path = dir.path().join("test/part-000.cold");
+    let mut bytes = fs::read(&path).unwrap();
+    let mut changed = 0;
+    for at in 0..bytes.len() {
+        if !bytes[at..].starts_with(b"cp") {
+            continue;
+        }
+        let Ok((geometry, header)) = Header::probe(&bytes[at..]) else { continue };
+        let header = Header { record_bytes_max: u32::MAX, ..header };
+        let (made, len) = header.encode(&geometry);
+        bytes[at..at + len].copy_from_slice(&made[..len]);
+        changed += 1;
+    }
+    assert!(changed > 0);
+    fs::write(&path, &bytes).unwrap();
+    let refused = ColdTier::open(dir.path(), "test", config, pools.clone()).map(drop);
+    match refused {
+        Err(OpenError::Mount(MountError::LongerRecords { stored: u32::MAX, .. })) => {}
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(fs::read(&path).unwrap(), bytes, "it is left as it is");
 }

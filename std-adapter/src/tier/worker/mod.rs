@@ -181,12 +181,16 @@ pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
     let span = core::mem::replace(&mut setup.span, Span::none());
     let mut worker = Worker::new(setup, tier, syncer);
     let mut mounted = span.in_scope(|| worker.mount());
-    // A limit that was lowered holds for new writes: what is stored keeps the room that it needs.
-    if let Err(Unmounted::Failed(MountError::LongerRecords { stored, .. })) = mounted {
+    // A limit that was lowered holds for new writes: what is stored keeps the room that it needs. A header that tells of longer
+    // records than any segment holds was not written by this tier.
+    if let Err(Unmounted::Failed(MountError::LongerRecords { stored, .. })) = mounted
+        && stored <= config.segment_bytes()
+    {
         let longer = longer_buffers.insert(Buffers::new(&config, stored));
-        let Some(tier) = longer.lend().and_then(|memory| build(memory, stored)) else { return };
-        worker.tier = tier;
-        mounted = span.in_scope(|| worker.mount());
+        if let Some(tier) = longer.lend().and_then(|memory| build(memory, stored)) {
+            worker.tier = tier;
+            mounted = span.in_scope(|| worker.mount());
+        }
     }
     // It ends with the open that it is a part of.
     drop(span);
