@@ -157,7 +157,8 @@ pub trait Host {
     /// number of entries.
     fn due(&mut self, now_s: u32) -> Look;
 
-    /// A record of the log was read whole: puts the index right if it does not know it. Where that has no place for one more, the
+    /// A record of the log was read whole: puts the index right if it does not know it. It is known where the index has a higher
+    /// version, or the same one, unless that is a value and the record the tombstone of its drop (rule 10). Where that has no place for one more, the
     /// tier goes on without it, and keeps its segment.
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled;
 

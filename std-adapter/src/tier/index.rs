@@ -372,8 +372,10 @@ impl Host for Index {
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
-        let known = self.shell.view(hash, |entry| entry.stored().map(Stored::version)).flatten();
-        if known >= Some(placed.version) {
+        // Of a value and the tombstone of its drop, which carry one version, the tombstone wins (rule 10).
+        let rank = |stored: &Stored| (stored.version(), stored.kind() == Kind::Tombstone);
+        let known = self.shell.view(hash, |entry| entry.stored().map(rank)).flatten();
+        if known >= Some((placed.version, placed.kind == Kind::Tombstone)) {
             return Reconciled::Known;
         }
         Reconciled::Placed(self.place(hash, placed, true))

@@ -349,7 +349,9 @@ impl Host for ModelHost {
         asked.reconciled += 1;
         asked.reconciled_bytes += u64::from(placed.record_bytes);
         let newest = self.entries.get(hash).map(|entry| entry.newest);
-        if newest.is_some_and(|newest| newest.placed.version >= placed.version) {
+        // Rule 10: of a value and the tombstone of its drop, which carry one version, the tombstone wins.
+        let rank = |placed: &Placed| (placed.version, placed.kind == Kind::Tombstone);
+        if newest.is_some_and(|newest| rank(&newest.placed) >= rank(placed)) {
             return Reconciled::Known;
         }
         // The tombstone of an eviction whose write failed, and is there after all.

@@ -269,3 +269,18 @@ fn longer_lifetime_published_over_a_shorter_one_is_looked_at_twice_and_due_once(
     assert_eq!(index.due(3_000).due().map(|due| due.location.sequence), Some(2));
     assert_eq!(index.due(3_000), Look::End, "not again at once");
 }
+
+#[test]
+fn tombstone_found_later_hides_the_value_of_its_version() {
+    let mut fixture = fixture();
+    let value = placed(3, Kind::Value);
+    assert_eq!(fixture.index.recovered(&HASH, &value, true), Published::Live(None));
+    // An eviction's tombstone carries the version that it kills; its segment could not be read at the mount.
+    let stone = moved(&value, 5, Kind::Tombstone);
+    let stone = Placed { moved_from: None, ..stone };
+    let released = Released { location: value.location, record_bytes: value.record_bytes };
+    let found = fixture.index.reconcile(&HASH, &stone);
+    assert_eq!(found, Reconciled::Placed(Published::Live(Some(released))));
+    assert_eq!(fixture.index.reconcile(&HASH, &stone), Reconciled::Known, "once is enough");
+    assert_eq!(fixture.index.reconcile(&HASH, &value), Reconciled::Known, "the value stays hidden");
+}
