@@ -585,9 +585,9 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         let found = self.look(hash);
         // Of a value and the tombstone of its drop, which carry one version, the tombstone wins (rule 10).
         let rank = (placed.version, placed.kind == Kind::Tombstone);
-        let is_news = found.newest.map_or(found.is_certain, |newest| {
-            (newest.version, newest.entry.state == State::Tombstone) < rank
-        });
+        let is_news = found
+            .newest
+            .map_or(found.is_certain, |newest| (newest.version, newest.kind == Kind::Tombstone) < rank);
         if !is_news {
             return Reconciled::Known;
         }
