@@ -585,10 +585,8 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         let found = self.look(hash);
         // Of a value and the tombstone of its drop, which carry one version, the tombstone wins (rule 10).
         let rank = (placed.version, placed.kind == Kind::Tombstone);
-        let is_news = found
-            .newest
-            .map_or(found.is_certain, |newest| (newest.version, newest.kind == Kind::Tombstone) < rank);
-        if !is_news {
+        let is_known = |newest: Found| (newest.version, newest.kind == Kind::Tombstone) >= rank;
+        if found.newest.map_or(!found.is_certain, is_known) {
             return Reconciled::Known;
         }
         if found.newest.is_none() && !self.has_place_beside_the_written(hash) {
@@ -598,6 +596,5 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         self.take(hash, placed, &found).map_or(Reconciled::NoPlace, Reconciled::Placed)
     }
 
-    /// Nothing to note: a record is checked each time it is read.
     fn damaged(&mut self, _: &KeyHash, _: Location) {}
 }
