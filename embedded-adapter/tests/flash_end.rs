@@ -105,7 +105,7 @@ fn device_without_sequences_says_so_and_keeps_all_it_has() {
             for life in 0..3 {
                 check(&mut tier, &model);
                 rest(&mut tier, &mut ms);
-                // What is left of the open segment is for shorter records; nothing is put off for ever.
+                // The rest of the open segment is for shorter records; nothing is put off for ever.
                 for key in 0..keys + 3 {
                     match put(&mut tier, &mut ms, key, b"short") {
                         Ok(()) => drop(model.insert(key, b"short".to_vec())),

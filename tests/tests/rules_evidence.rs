@@ -207,7 +207,7 @@ fn quarantined_segment_read_again_is_rescued_and_freed() {
 // A segment that is given up has no freed record. It counts as there until its erase is durable, so that the tombstones stay that
 // hide what is in it.
 #[test]
-fn segment_given_up_and_cut_before_its_erase_hides_what_was_removed() {
+fn segment_given_up_and_cut_hides_what_was_removed() {
     let setup = Setup::file();
     let left = lived(&setup);
     let mut cuts = 0;

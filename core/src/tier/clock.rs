@@ -18,7 +18,7 @@ use crate::log::{KeyHash, Version};
 pub(super) struct Clock {
     /// The tier's time, in whole seconds.
     pub(super) now_s: u32,
-    /// What has passed beyond that, in [`PARTS_PER_MS`].
+    /// The time passed beyond that, in [`PARTS_PER_MS`].
     parts: u32,
     /// How far it is ahead of a wall clock that was confirmed, in seconds.
     ahead_s: u32,
@@ -40,7 +40,7 @@ pub(super) struct Clock {
     pub(super) refusals: u64,
     /// Something was dropped by this clock, or a jump was taken: the log is to know the time, though nobody writes.
     pub(super) is_owed: bool,
-    /// What the log knows is void: a sync in flight makes no time durable.
+    /// The log knows no time any more: a sync in flight makes no time durable.
     is_void: bool,
     confirmed: Confirmed,
 }
@@ -153,7 +153,7 @@ impl Clock {
         u64::from(self.now_s) * 1_000 + u64::from(self.parts) / PARTS_PER_MS
     }
 
-    /// What is to be written into the log.
+    /// The stamp to write into the log.
     pub(super) const fn stamp(&self) -> Stamp {
         Stamp { time_s: self.now_s, ahead_s: self.ahead_s }
     }

@@ -16,7 +16,7 @@ use crate::log::{Geometry, Header, HeaderError, Marker};
 /// Bytes of the records area looked at to tell whether anything was appended.
 const FIRST_RECORD_BYTES: u32 = 32;
 
-/// What the two ends of a segment say.
+/// The marker and header that the two ends of a segment hold.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Head {
     pub(super) marker: Option<Marker>,

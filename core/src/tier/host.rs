@@ -57,7 +57,7 @@ pub enum Published {
     Stale,
 }
 
-/// What the index made of a record that a running tier read again.
+/// How the index took a record that a running tier read again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Reconciled {

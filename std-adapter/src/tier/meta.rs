@@ -1,4 +1,4 @@
-//! What is known of a tier beside its log: how many files it has, whose they are, and the schema of its values.
+//! The metadata of a tier beside its log: how many files it has, whose they are, and the schema of its values.
 //!
 //! ```text
 //! tier.meta  "cpM1" │ partitions u16 │ schema bytes u16 │ store id u64 │ schema │ crc32c
