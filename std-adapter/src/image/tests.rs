@@ -240,3 +240,17 @@ fn heads_of_any_bytes_yield_the_value_or_damage() {
     }
     assert!(whole > 300, "{whole}");
 }
+
+#[test]
+fn image_of_many_steps_carries_the_time_that_it_was_given() {
+    let geometry = Geometry::new(4096, 32, 4, 0xFF, Identity::KeyBytes).unwrap();
+    let bytes = build(geometry, store(Identity::KeyBytes), NOW_S, |image| {
+        (0..20_000_u32).try_for_each(|round| {
+            let key = (round % 50).to_le_bytes();
+            image.put(&key, &round.to_le_bytes(), CodecId::Raw, Some(NOW_S + 2))
+        })
+    });
+    let image = Image::read_from(bytes.unwrap()).unwrap();
+    assert_eq!((image.clock_s(), image.len()), (NOW_S, 50));
+    assert!(image.get(&7_u32.to_le_bytes(), image.clock_s()).unwrap().is_some(), "nothing expired meanwhile");
+}
