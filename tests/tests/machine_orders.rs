@@ -9,7 +9,7 @@ use coldpress_tests::sim::{Do, Key, Pools, STRIDE, Setup, World, order_everywher
 fn writes_and_syncs_completed_in_any_order_lose_nothing() {
     let script =
         [Do::Put(1, 30), Do::AskSync, Do::Put(1, 20), Do::Remove(1), Do::AskSync, Do::Put(1, 25), Do::Sync];
-    println!("small: {:?}", order_everywhere(&Setup::file(), &script, 3, 20_000));
+    println!("small: {:?}", order_everywhere(&Setup::file(), &script, 3, 80_000));
 }
 
 #[test]
