@@ -51,7 +51,7 @@ fn old_directory() -> tempfile::TempDir {
     base
 }
 
-/// What the service had put, and did not remove or overwrite.
+/// The values that the service had put, and did not remove or overwrite.
 fn service_value(key: u32) -> Option<String> {
     match key % 3 {
         0 => None,
