@@ -49,7 +49,7 @@ pub use segment::{
     Marker, Store,
 };
 pub(crate) use table::Flag;
-pub use table::{Segment, SegmentState, Tally};
+pub use table::{Growth, Segment, SegmentState, Tally};
 pub use victim::{Ages, Choice, Policy, Reason, Terms, choose, choose_by_wear, wear};
 
 /// The fewest segments a medium may have: see the reserve's argument at the tier's reserve.

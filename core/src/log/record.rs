@@ -120,7 +120,7 @@ impl core::error::Error for RecordError {}
 impl RecordHeader {
     /// Bytes of this header as stored.
     #[must_use]
-    pub fn stored_bytes(&self, geometry: &Geometry) -> u32 {
+    pub const fn stored_bytes(&self, geometry: &Geometry) -> u32 {
         let lengths = if self.is_long() { 6 } else { 3 };
         let expiry = if self.expires_s.is_some() { 4 } else { 0 };
         let origin = if self.origin.is_some() { geometry.origin_bytes() } else { 0 };
@@ -135,7 +135,7 @@ impl RecordHeader {
 
     /// Bytes of the whole record on the medium, padding included.
     #[must_use]
-    pub fn record_bytes(&self, geometry: &Geometry) -> u32 {
+    pub const fn record_bytes(&self, geometry: &Geometry) -> u32 {
         geometry.padded(self.stored_bytes(geometry).saturating_add(self.payload_bytes()))
     }
 

@@ -51,7 +51,7 @@ impl SegmentState {
 /// ```text
 /// sequence: 32 │ erases: 32
 /// state: 4  │ used bytes: 28
-/// unread: 1, stream: 3 │ live bytes: 28
+/// unread: 1, plain: 1, stream: 2 │ live bytes: 28
 /// flags: 6  │ live records: 26
 /// sealed at, modulo 2⁴⁸; from emptied to free: freed in: 24, freed bytes: 8
 /// mark: 48
@@ -75,8 +75,20 @@ const _: () = assert!(size_of::<Segment>() == 32);
 const _: () = assert!(SEGMENT_BYTES_MAX <= 1 << 28, "bytes of a segment take 28 bits");
 const _: () = assert!(SEGMENT_BYTES_MAX / RECORD_HEADER_BYTES_MIN < 1 << 26, "its records take 26");
 
-/// Beside the stream, of which there are up to eight: whether a segment is unread.
+/// Beside the stream, of which there are up to four: whether a segment is unread.
 const UNREAD: u8 = 8;
+/// And whether a record without an origin has been live in it.
+const PLAIN: u8 = 4;
+
+/// What a live record takes beyond its bytes once it is relocated, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Growth {
+    /// In a segment with records that have no origin.
+    pub plain: u32,
+    /// In one where all records have one.
+    pub moved: u32,
+}
 
 /// What is true of a segment or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -142,12 +154,22 @@ impl Segment {
     /// The stream it was opened for.
     #[must_use]
     pub const fn stream(&self) -> u8 {
-        self.live.high().to_le_bytes()[0] & !UNREAD
+        self.live.high().to_le_bytes()[0] & !(UNREAD | PLAIN)
     }
 
     pub(crate) fn set_stream(&mut self, stream: u8) {
-        let unread = if self.is_unread() { UNREAD } else { 0 };
-        self.live.set_high(u32::from(stream & !UNREAD | unread));
+        let flags = self.live.high().to_le_bytes()[0] & (UNREAD | PLAIN);
+        self.live.set_high(u32::from(stream & !(UNREAD | PLAIN) | flags));
+    }
+
+    /// Whether a record without an origin has been live in it: such a record may grow by one when it is relocated.
+    #[must_use]
+    pub const fn is_plain(&self) -> bool {
+        self.live.high().to_le_bytes()[0] & PLAIN != 0
+    }
+
+    pub(crate) fn set_plain(&mut self) {
+        self.live.set_high(self.live.high() | u32::from(PLAIN));
     }
 
     /// Whether something of it could not be read or did not validate, so that the index may not count all its copies: it is
@@ -158,8 +180,8 @@ impl Segment {
     }
 
     pub(crate) fn set_unread(&mut self, is_so: bool) {
-        let unread = if is_so { UNREAD } else { 0 };
-        self.live.set_high(u32::from(self.stream() | unread));
+        let others = self.live.high() & !u32::from(UNREAD);
+        self.live.set_high(if is_so { others | u32::from(UNREAD) } else { others });
     }
 
     pub(crate) const fn is(&self, flag: Flag) -> bool {
@@ -263,11 +285,11 @@ impl Segment {
         self.used_bytes().saturating_sub(self.live_bytes())
     }
 
-    /// An upper bound of what relocating its live records takes: each may grow by so many bytes, by an origin and a footer
-    /// entry.
+    /// An upper bound of what relocating its live records takes.
     #[must_use]
-    pub const fn relocation_bytes(&self, growth_bytes: u32) -> u32 {
-        self.live_bytes().saturating_add(self.live_records().saturating_mul(growth_bytes))
+    pub const fn relocation_bytes(&self, growth: &Growth) -> u32 {
+        let each = if self.is_plain() { growth.plain } else { growth.moved };
+        self.live_bytes().saturating_add(self.live_records().saturating_mul(each))
     }
 
     /// Bytes of the freed record of this segment, which counts as live in another while this one is on its way to be free.
@@ -297,8 +319,8 @@ impl Segment {
     /// What cleaning it gains, in bytes, of [`Geometry::usable_bytes`](super::Geometry::usable_bytes); zero where it would cost as
     /// much as it yields.
     #[must_use]
-    pub const fn yield_bytes(&self, usable_bytes: u32, growth_bytes: u32) -> u32 {
-        usable_bytes.saturating_sub(self.relocation_bytes(growth_bytes))
+    pub const fn yield_bytes(&self, usable_bytes: u32, growth: &Growth) -> u32 {
+        usable_bytes.saturating_sub(self.relocation_bytes(growth))
     }
 
     /// Adds a live record.
@@ -427,7 +449,11 @@ mod tests {
     #[test]
     fn every_field_keeps_its_value_beside_the_others() {
         let mut segment = Segment::of(u32::MAX, u32::MAX, SegmentState::Sealed);
-        segment.set_stream(7);
+        segment.set_stream(3);
+        segment.set_plain();
+        segment.set_unread(true);
+        segment.set_unread(false);
+        assert!(segment.is_plain() && !segment.is_unread() && segment.stream() == 3);
         segment.set_used_bytes(SEGMENT_BYTES_MAX - 1);
         segment.gain(SEGMENT_BYTES_MAX - 2);
         segment.set_sealed_at(u64::MAX - 5);
@@ -438,7 +464,7 @@ mod tests {
             segment.set(flag, false);
         }
         assert_eq!((segment.sequence, segment.erases), (u32::MAX, u32::MAX));
-        assert_eq!((segment.state(), segment.stream()), (SegmentState::Sealed, 7));
+        assert_eq!((segment.state(), segment.stream()), (SegmentState::Sealed, 3));
         assert_eq!((segment.used_bytes(), segment.stale_bytes()), (SEGMENT_BYTES_MAX - 1, 1));
         assert_eq!((segment.live_bytes(), segment.live_records()), (SEGMENT_BYTES_MAX - 2, 1));
         assert_eq!((segment.age_bytes(u64::MAX), segment.age_bytes(4)), (5, 10), "the clock may wrap");

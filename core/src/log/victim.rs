@@ -6,7 +6,7 @@
 //! overwritten in turn greedy wins, where some are hot and some cold cost–benefit does. [`Ages`] tells which is at hand: it
 //! compares how old records are when they are superseded with how old live ones are.
 
-use super::{Geometry, Segment, SegmentState};
+use super::{Geometry, Growth, Segment, SegmentState};
 
 /// How victims are chosen when there is no shortage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -126,12 +126,18 @@ pub struct Choice {
 pub struct Terms {
     /// [`Geometry::usable_bytes`] of a segment.
     pub usable_bytes: u32,
-    /// The most that a record grows by when it is relocated: by an origin, and an entry in a footer.
-    pub growth_bytes: u32,
+    /// What a live record takes beyond its bytes once it is relocated.
+    pub growth: Growth,
     /// How to choose.
     pub policy: Policy,
     /// Bytes that clients appended so far: the clock of segment ages.
     pub appended: u64,
+    /// Whether segments that yield less than an eighth are taken in turn, the oldest first.
+    ///
+    /// The yield is an estimate where records may have an entry with an expiry in a footer, and where a long one may end a segment
+    /// early. Near a full log it may be wrong for the best of the table, and cleaning it again and again gain nothing; cleaning
+    /// all in turn gains what is there.
+    pub takes_turns: bool,
 }
 
 /// Chooses the segment to clean next, among those for which `eligible` holds.
@@ -152,7 +158,7 @@ pub fn choose(
         if segment.state() != SegmentState::Sealed || segment.is_kept() || !eligible(index, segment) {
             continue;
         }
-        let gain = segment.yield_bytes(terms.usable_bytes, terms.growth_bytes);
+        let gain = segment.yield_bytes(terms.usable_bytes, &terms.growth);
         let rank = if segment.is_suspect() {
             u64::MAX
         } else if segment.live_records() == 0 {
@@ -171,7 +177,7 @@ pub fn choose(
 
 fn reason(terms: &Terms, segment: &Segment) -> Reason {
     let usable = u64::from(terms.usable_bytes.max(1));
-    let live = u64::from(segment.relocation_bytes(terms.growth_bytes).max(1));
+    let live = u64::from(segment.relocation_bytes(&terms.growth).max(1));
     let permille = u16::try_from(live * 1000 / usable).unwrap_or(u16::MAX);
     match terms.policy {
         _ if segment.is_suspect() => Reason::Suspect,
@@ -211,14 +217,25 @@ pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<Choice> {
     Some(Choice { segment, reason: Reason::Wear(most - least) })
 }
 
+/// The part of a segment, as a divisor, that a victim yields at least where it is not a matter of turns.
+const YIELD_FOR_TURNS: u32 = 8;
+
 /// What policy says: below the rank of any dead segment, as the product of two numbers of 32 bits.
 fn rank(terms: &Terms, segment: &Segment, gain: u32) -> u64 {
+    if terms.takes_turns && gain < terms.usable_bytes / YIELD_FOR_TURNS {
+        return u64::from(u32::MAX - segment.sequence);
+    }
+    let above_turns = if terms.takes_turns { 1 << 62 } else { 0 };
+    above_turns + rank_by_policy(terms, segment, gain) / 4
+}
+
+fn rank_by_policy(terms: &Terms, segment: &Segment, gain: u32) -> u64 {
     match terms.policy {
-        Policy::Greedy | Policy::Adaptive => u64::from(gain),
+        Policy::Greedy | Policy::Adaptive => u64::from(gain) << 32,
         Policy::CostBenefit => {
             // As many bits as a division of 32 bits takes: longer ones are calls on a small processor, one for each segment.
             let scaled = gain << terms.usable_bytes.leading_zeros();
-            let live = segment.relocation_bytes(terms.growth_bytes).max(1);
+            let live = segment.relocation_bytes(&terms.growth).max(1);
             let age = segment.age_bytes(terms.appended).saturating_add(1);
             let age_bits = u64::BITS - terms.appended.leading_zeros();
             let age = u32::try_from(age >> age_bits.saturating_sub(u32::BITS)).unwrap_or(u32::MAX);
@@ -231,6 +248,8 @@ fn rank(terms: &Terms, segment: &Segment, gain: u32) -> u64 {
 mod tests {
     use super::*;
     use crate::log::{Flag, Identity};
+
+    const GROWTH: Growth = Growth { plain: 32, moved: 32 };
 
     fn geometry() -> Geometry {
         Geometry::new(1 << 16, 16, 1, 0, Identity::KeyedHash).unwrap()
@@ -248,7 +267,7 @@ mod tests {
 
     fn pick(segments: &[Segment], policy: Policy) -> Option<Choice> {
         let usable_bytes = geometry().usable_bytes();
-        let terms = Terms { usable_bytes, growth_bytes: 32, policy, appended: 1_000_000 };
+        let terms = Terms { usable_bytes, growth: GROWTH, policy, appended: 1_000_000, takes_turns: false };
         choose(&terms, segments, |_, _| true)
     }
 
@@ -280,9 +299,10 @@ mod tests {
             let appended = (1u64 << bits) - 1;
             let terms = Terms {
                 usable_bytes: geometry().usable_bytes(),
-                growth_bytes: 32,
+                growth: GROWTH,
                 policy: Policy::CostBenefit,
                 appended,
+                takes_turns: false,
             };
             let choose = |table: &[Segment]| choose(&terms, table, |_, _| true).unwrap().segment;
             assert_eq!(choose(&[sealed(1, 30_000, appended / 2), sealed(2, 30_000, 0)]), 1, "{bits}");
@@ -293,6 +313,21 @@ mod tests {
                 "a dead one goes before, {bits}"
             );
         }
+    }
+
+    #[test]
+    fn segments_that_yield_little_are_taken_in_turn() {
+        let usable_bytes = geometry().usable_bytes();
+        let choose = |table: &[Segment], takes_turns| {
+            let terms =
+                Terms { usable_bytes, growth: GROWTH, policy: Policy::Greedy, appended: 9, takes_turns };
+            choose(&terms, table, |_, _| true).unwrap().segment
+        };
+        let full = [sealed(9, 60_000, 0), sealed(7, 61_000, 0), sealed(8, 59_000, 0)];
+        assert_eq!(choose(&full, false), 2, "the least live");
+        assert_eq!(choose(&full, true), 1, "the oldest");
+        let better = [full[0], full[1], sealed(10, 50_000, 0), sealed(11, 40_000, 0)];
+        assert_eq!(choose(&better, true), 3);
     }
 
     #[test]

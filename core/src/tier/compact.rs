@@ -4,7 +4,7 @@ use super::Poll;
 use super::log::Log;
 use super::mover::Mover;
 use super::task::{Step, Task};
-use crate::log::{Reason, Segment, SegmentState, choose};
+use crate::log::{Growth, Reason, Segment, SegmentState, choose};
 
 /// After so many victims that could not be emptied the task gives up.
 const SKIPPED_MAX: u32 = 16;
@@ -14,7 +14,7 @@ const SKIPPED_MAX: u32 = 16;
 struct Worth {
     below: u32,
     usable_bytes: u32,
-    growth_bytes: u32,
+    growth: Growth,
     gain_min: u32,
 }
 
@@ -25,14 +25,13 @@ impl Worth {
         Self {
             below,
             usable_bytes,
-            growth_bytes: log.config.growth_bytes(),
+            growth: log.growth(),
             gain_min: u32::try_from(gain_min.div_ceil(1000)).unwrap_or(u32::MAX),
         }
     }
 
     fn holds(&self, segment: &Segment) -> bool {
-        segment.sequence < self.below
-            && segment.yield_bytes(self.usable_bytes, self.growth_bytes) >= self.gain_min
+        segment.sequence < self.below && segment.yield_bytes(self.usable_bytes, &self.growth) >= self.gain_min
     }
 }
 

@@ -6,8 +6,9 @@ use super::Placed;
 use super::slot::SlotNotes;
 use crate::compaction::PaceConfig;
 use crate::log::{
-    ENTRY_BYTES_MAX, FREED_BYTES, Geometry, Identity, KeyHash, Policy, RECORD_HEADER_BYTES_MAX,
-    RECORD_HEADER_BYTES_MIN, Segment, Store, TIME_BYTES, TRAILER_BYTES,
+    ENTRY_BYTES, ENTRY_BYTES_MAX, FREED_BYTES, Geometry, Growth, Identity, KeyHash, Kind, Policy,
+    RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, RecordHeader, Segment, Store, TIME_BYTES,
+    TRAILER_BYTES,
 };
 
 /// How many segments a machine can have open or sealing at a time.
@@ -30,7 +31,11 @@ pub enum Stream {
     Old,
 }
 
-/// How many streams a machine uses.
+/// How many streams a machine uses while there is room for them.
+///
+/// Where live records would take more than the segments that several streams leave, the streams are *merged*: fresh and relocated
+/// records share one open segment, as with [`One`](Self::One), and a relocated record is written as new, without an origin. So the
+/// capacity does not depend on the streams, and a nearly full log pays for it by more bytes written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -133,19 +138,41 @@ impl TierConfig {
 
     /// Bytes of live records, each at its [charge](Self::charge_bytes), that the medium is sure to hold.
     ///
-    /// The segments that are not in the reserve, each less the one record that may not have fitted at its end and, where
-    /// records are few and segments small, less what cleaning it costs: see [`reserve_segments`].
+    /// As [`charge_bytes_with`](Self::charge_bytes_with), with the longest record that there may be, and no segment out of use.
     #[must_use]
     pub const fn charge_bytes_max(&self) -> u64 {
-        let lost = self.record_bytes_max + if self.has_footers { 0 } else { self.overhead_bytes() };
-        let usable = self.geometry.usable_bytes().saturating_sub(lost);
-        let segments = self.geometry.segment_count().saturating_sub(reserve_segments(self.streams));
-        usable as u64 * segments as u64
+        self.charge_bytes_with(self.record_bytes_max, 0)
     }
 
-    /// The machine's own records in a segment: its freed record, and a time record.
+    /// Bytes of live records, each at its charge, that the medium is sure to hold while segments end early by `longest_bytes`, on the
+    /// average, and `lost_segments` are out of use for their damage.
+    ///
+    /// The segments that are not in the reserve, each less the one record that may not have fitted at its end, and less the
+    /// machine's own records in it: see [`capacity_reserve_segments`].
+    #[must_use]
+    pub const fn charge_bytes_with(&self, longest_bytes: u32, lost_segments: u32) -> u64 {
+        let taken = capacity_reserve_segments(self.streams).saturating_add(lost_segments);
+        self.data_bytes(longest_bytes, taken)
+    }
+
+    /// What all segments but `taken` hold.
+    const fn data_bytes(&self, longest_bytes: u32, taken: u32) -> u64 {
+        let lost = longest_bytes.saturating_add(self.overhead_bytes());
+        let usable = self.geometry.usable_bytes().saturating_sub(lost);
+        usable as u64 * self.geometry.segment_count().saturating_sub(taken) as u64
+    }
+
+    /// Bytes of live records, as [relocated](Self::growth_apart), up to which streams are kept apart.
+    pub(super) const fn apart_bytes_max(&self, longest_bytes: u32, lost_segments: u32) -> u64 {
+        let taken = reserve_segments(self.streams) + APART_MARGIN_SEGMENTS;
+        // On the average a record that does not fit leaves half of its length.
+        self.data_bytes(longest_bytes / 2, taken.saturating_add(lost_segments))
+    }
+
+    /// The machine's own records in a segment: its freed record, and a time record. And the entry that a footer keeps room for.
     const fn overhead_bytes(&self) -> u32 {
-        self.freed_bytes() + self.time_bytes()
+        let spare_entry = if self.has_footers { ENTRY_BYTES_MAX } else { 0 };
+        self.freed_bytes() + self.time_bytes() + spare_entry
     }
 
     /// A time record.
@@ -159,45 +186,99 @@ impl TierConfig {
         self.geometry.padded(RECORD_HEADER_BYTES_MIN + FREED_BYTES as u32) + self.entry_bytes()
     }
 
-    /// What a record is charged: its bytes once relocated, its footer entry, and what a remove of it takes beyond that.
+    /// What a value is charged: the bytes of its record as it is first written, and of a footer entry; or those of its tombstone, where
+    /// that is longer.
     ///
-    /// A remove always fits. Its tombstone is live from the moment at which the value is not, so one charge serves for both
-    /// where a tombstone is no longer than the value that it hides: where keys are stored as they are, since it has the same
-    /// key, no value and no expiry. Where keys are hashed it carries 12 bytes for a key that may be shorter, and is charged too.
-    /// Until it is published it lies in an open segment, which is in the reserve.
+    /// A record that is relocated while the log is nearly full takes no more: streams are [merged](Streams) then. And a remove
+    /// always fits. Its tombstone is live from the moment at which the value is not, so one charge serves for both. Until it is
+    /// published it lies in an open segment, which is in the reserve.
     #[must_use]
-    pub fn charge_bytes(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u32 {
-        use crate::log::{Kind, RecordHeader, Version};
-        let header = RecordHeader {
-            kind: Kind::Value,
-            codec: 1,
-            key_bytes,
-            value_bytes,
-            expires_s: expires.then_some(0),
-            origin: (self.streams != Streams::One).then_some(Version { sequence: 0, offset: 0 }),
-        };
-        let value = header.record_bytes(&self.geometry) + self.entry_bytes();
-        if self.geometry.identity() == Identity::KeyBytes {
-            return value;
-        }
-        let tombstone =
-            RecordHeader { kind: Kind::Tombstone, key_bytes: 12, value_bytes: 0, expires_s: None, ..header };
-        value + tombstone.record_bytes(&self.geometry) + self.entry_bytes()
+    pub const fn charge_bytes(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u32 {
+        let expires_s = if expires { Some(0) } else { None };
+        let value = self.charge_of(&record(Kind::Value, key_bytes, value_bytes, expires_s));
+        let tombstone = self.tombstone_charge_bytes(key_bytes);
+        if value > tombstone { value } else { tombstone }
     }
 
-    /// The most that a record grows by when it is relocated: by an origin, which it has none of with one stream, and an entry
-    /// in a footer.
+    /// What a tombstone of a key of so many bytes is charged.
     #[must_use]
-    pub const fn growth_bytes(&self) -> u32 {
-        let origin = match self.streams {
-            Streams::One => 0,
-            _ => self.geometry.padded(self.geometry.origin_bytes()),
+    pub const fn tombstone_charge_bytes(&self, key_bytes: u32) -> u32 {
+        let key_bytes = match self.geometry.identity() {
+            Identity::KeyBytes => key_bytes,
+            Identity::KeyedHash => 12,
         };
-        origin + self.entry_bytes()
+        self.charge_of(&record(Kind::Tombstone, key_bytes, 0, None))
+    }
+
+    /// What a value is charged whose record takes so many bytes on the medium: the same, whether it was relocated or not.
+    ///
+    /// The write unit must divide the bytes of an origin, as a write unit of one byte does, or there must be one stream.
+    #[must_use]
+    pub const fn placed_charge_bytes(&self, record_bytes: u32, has_origin: bool, expires: bool) -> u32 {
+        let origin = if has_origin { self.geometry.origin_bytes() } else { 0 };
+        let value = record_bytes.saturating_sub(origin).saturating_add(self.plain_entry_bytes(expires));
+        // Where keys are stored as they are, a tombstone is never longer than the value that it hides.
+        let tombstone = match self.geometry.identity() {
+            Identity::KeyBytes => 0,
+            Identity::KeyedHash => self.tombstone_charge_bytes(0),
+        };
+        if value > tombstone { value } else { tombstone }
+    }
+
+    const fn charge_of(&self, header: &RecordHeader) -> u32 {
+        let origin = if self.keeps_origins() { self.origin_padded_bytes() } else { 0 };
+        let entry = self.plain_entry_bytes(header.expires_s.is_some());
+        header.record_bytes(&self.geometry).saturating_add(origin + entry)
+    }
+
+    /// What a live record takes beyond its bytes once it is relocated while streams are apart: a footer entry and, if it has none
+    /// yet, an origin. The expiry in the entry is left out: the table does not tell which records have one.
+    pub(super) const fn growth_apart(&self) -> Growth {
+        let entry =
+            self.plain_entry_bytes(false) + if self.has_footers { self.geometry.origin_bytes() } else { 0 };
+        Growth { plain: entry + self.origin_padded_bytes(), moved: entry }
+    }
+
+    /// What a live record takes beyond its bytes once it is relocated as new: a footer entry, without an expiry, less the origin that
+    /// it may have.
+    #[must_use]
+    pub const fn growth_merged(&self) -> Growth {
+        let entry = self.plain_entry_bytes(false);
+        if matches!(self.streams, Streams::One) {
+            return Growth { plain: entry, moved: entry };
+        }
+        let origin = self.origin_padded_bytes();
+        if self.keeps_origins() {
+            return Growth { plain: entry + origin, moved: entry };
+        }
+        Growth { plain: entry, moved: entry.saturating_sub(origin) }
+    }
+
+    /// Whether a record may not shrink by its origin, as that and the write unit are: then the origin is charged.
+    const fn keeps_origins(&self) -> bool {
+        let is_whole = self.geometry.origin_bytes().is_multiple_of(self.geometry.write_unit());
+        !matches!(self.streams, Streams::One) && !is_whole
+    }
+
+    /// The most that a record grows by when it gets an origin: it has none with one stream.
+    pub(super) const fn origin_growth_bytes(&self) -> u32 {
+        match self.streams {
+            Streams::One => 0,
+            Streams::Two | Streams::Four => self.origin_padded_bytes(),
+        }
+    }
+
+    const fn origin_padded_bytes(&self) -> u32 {
+        self.geometry.padded(self.geometry.origin_bytes())
+    }
+
+    /// What a record without an origin takes in a footer.
+    const fn plain_entry_bytes(&self, expires: bool) -> u32 {
+        if self.has_footers { ENTRY_BYTES + if expires { 4 } else { 0 } } else { 0 }
     }
 
     /// The most that a record takes in a footer.
-    pub(super) const fn entry_bytes(&self) -> u32 {
+    const fn entry_bytes(&self) -> u32 {
         if self.has_footers { ENTRY_BYTES_MAX } else { 0 }
     }
 
@@ -255,7 +336,30 @@ impl TierConfig {
     }
 }
 
-/// Segments that live records may not fill.
+/// A record as a client writes it.
+const fn record(kind: Kind, key_bytes: u32, value_bytes: u32, expires_s: Option<u32>) -> RecordHeader {
+    RecordHeader { kind, codec: 1, key_bytes, value_bytes, expires_s, origin: None }
+}
+
+/// Segments between the fill at which streams are merged and that at which they would have to be: what is published between the
+/// opening of a segment, when the fill is measured, and the end of the victim in hand.
+const APART_MARGIN_SEGMENTS: u32 = 1;
+
+/// Segments that live records may not fill, whatever the number of streams.
+///
+/// With several streams those are merged before it comes to that ([`Streams`]), and what holds for one stream holds. It is one segment
+/// more than for one stream: [`FREE_RESERVE`] are kept free as ever.
+#[must_use]
+pub const fn capacity_reserve_segments(streams: Streams) -> u32 {
+    match streams {
+        Streams::One => reserve_segments(Streams::One),
+        Streams::Two | Streams::Four => {
+            reserve_segments(Streams::One) + FREE_RESERVE - free_reserve(Streams::One)
+        }
+    }
+}
+
+/// Segments that live records may not fill while streams are apart.
 ///
 /// Each stream keeps one open (`streams`), one more may be sealing and one opening, [`FREE_RESERVE`] stay free for
 /// compaction and for removes, and one is on its way from victim to free.

@@ -67,6 +67,8 @@ pub struct Counters {
     pub failures: u64,
     /// Segments sealed early because a write or sync failed.
     pub segments_abandoned: u64,
+    /// Times that streams were merged because the log was nearly full.
+    pub merges: u64,
     /// Times that free segments ran short.
     pub shortages: u64,
     /// Records found again in segments that an earlier mount could not read whole.

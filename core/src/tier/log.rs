@@ -10,7 +10,7 @@ use super::slot::Slot;
 use super::sync::Syncs;
 use super::{Action, AppendError, Counters, Host, Now, Settled};
 use crate::cleanup::Ticket;
-use crate::log::{Ages, Geometry, Policy, Seed, Segment, SegmentState, Store, Tally, Terms, Version};
+use crate::log::{Ages, Geometry, Growth, Policy, Seed, Segment, SegmentState, Store, Tally, Terms, Version};
 
 /// Which engine a ticket belongs to: its index. Slots come first, in their order.
 pub(super) const LANE_OPENING: u16 = 8;
@@ -82,6 +82,12 @@ pub(super) struct Log<'m> {
     pub(super) seed: Seed,
     /// The longest record that there can be: in a mount what the headers say, then what is configured.
     pub(super) longest_bytes: u32,
+    /// The longest record that was ever found or appended.
+    pub(super) longest_stored_bytes: u32,
+    /// Whether the streams are merged: see [`Streams`].
+    is_merged: bool,
+    /// Whether they should be, by the last measure of the fill.
+    is_to_merge: bool,
     pub(super) segments: &'m mut [Segment],
     /// How many segments are in each state.
     counts: [u32; STATES],
@@ -138,6 +144,8 @@ const EMPTIED_KEPT: usize = 8;
 ///
 /// The tries follow each other at once. How long one try waits for the medium is up to the adapter.
 pub const READ_TRIES: u32 = 4;
+/// Streams are parted again once the log is emptier by this part than where they were merged.
+const FILL_SLACK: u64 = 16;
 const RETRY_WAIT_MS_MIN: u64 = 10;
 const RETRY_WAIT_MS_MAX: u64 = 2_000;
 
@@ -154,6 +162,9 @@ impl<'m> Log<'m> {
             store: config.store,
             seed: config.store.seed(&config.geometry),
             longest_bytes: config.record_bytes_max,
+            longest_stored_bytes: 0,
+            is_merged: config.streams == Streams::One,
+            is_to_merge: config.streams == Streams::One,
             segments: memory.segments,
             counts,
             emptied: Vec::new(),
@@ -445,7 +456,7 @@ impl<'m> Log<'m> {
     pub(super) fn fresh_stream(&self, replaces: Option<u32>) -> Stream {
         match (self.config.streams, replaces) {
             (Streams::Four, Some(sequence))
-                if self.sequence_next.saturating_sub(sequence) < self.lifetime =>
+                if !self.is_merged && self.sequence_next.saturating_sub(sequence) < self.lifetime =>
             {
                 Stream::Hot
             }
@@ -458,7 +469,7 @@ impl<'m> Log<'m> {
         let age = self.sequence_next.saturating_sub(sequence);
         let young = from == Stream::Hot as u8 || age < self.lifetime.saturating_mul(4);
         match self.config.streams {
-            Streams::Four if young => Stream::Young,
+            Streams::Four if young && !self.is_merged => Stream::Young,
             _ => Stream::Old,
         }
     }
@@ -469,13 +480,72 @@ impl<'m> Log<'m> {
     }
 
     /// What victims are chosen by.
-    pub(super) const fn terms(&self, policy: Policy) -> Terms {
+    pub(super) fn terms(&self, policy: Policy) -> Terms {
         Terms {
             usable_bytes: self.geometry.usable_bytes(),
-            growth_bytes: self.config.growth_bytes(),
+            growth: self.growth(),
             policy,
             appended: self.appended_bytes,
+            takes_turns: self.config.has_footers,
         }
+    }
+
+    /// What a live record takes beyond its bytes once it is relocated now.
+    pub(super) fn growth(&self) -> Growth {
+        let is_new = self.is_merged && (self.config.streams == Streams::One || !self.keeps_versions());
+        if is_new { self.config.growth_merged() } else { self.config.growth_apart() }
+    }
+
+    /// Whether all records share one open segment: as configured, or because the log is nearly full.
+    pub(super) const fn is_one_stream(&self) -> bool {
+        self.is_merged
+    }
+
+    /// Measures the fill: whether all that is live, relocated with origins, would leave the segments that several streams take. Bounds:
+    /// one pass over the table.
+    pub(super) fn measure_fill(&mut self) {
+        if self.config.streams == Streams::One {
+            return;
+        }
+        let growth = self.config.growth_apart();
+        let (mut live, mut lost) = (0, 0);
+        for segment in self.segments.iter() {
+            if segment.is_kept() || segment.state() == SegmentState::Quarantined {
+                lost += 1;
+            } else {
+                live += u64::from(segment.relocation_bytes(&growth));
+            }
+        }
+        let most = self.config.apart_bytes_max(self.longest_stored_bytes, lost);
+        // Not at each record to and fro.
+        let slack = if self.is_to_merge { most / FILL_SLACK } else { 0 };
+        self.is_to_merge = live > most - slack;
+    }
+
+    /// Wants the streams to be merged, since no victim yields anything while they are apart. Tells whether that is news.
+    pub(super) fn merge_for_room(&mut self) -> bool {
+        let is_news = !self.is_to_merge;
+        self.is_to_merge = true;
+        is_news
+    }
+
+    /// Merges the streams, or parts them again, as the last measure of the fill says. Only between two victims.
+    ///
+    /// When they are merged all open segments are sealed. So the one that is opened next has the highest sequence, and what is
+    /// relocated to it as new outranks every older record of its key.
+    pub(super) fn settle_streams(&mut self) {
+        if self.is_merged == self.is_to_merge {
+            return;
+        }
+        self.is_merged = self.is_to_merge;
+        for index in 0..self.slots.len() {
+            if self.is_merged {
+                self.seal_slot(index);
+            } else if let Some(slot) = self.slots.get_mut(index) {
+                slot.stream = Stream::Warm;
+            }
+        }
+        self.counters.merges += u64::from(self.is_merged);
     }
 
     /// Free segments that fresh records may not take.
@@ -490,12 +560,12 @@ impl<'m> Log<'m> {
 
     /// The origin of a relocated record.
     ///
-    /// With one stream it has none, but in a rescue: it is written as if a client had put it again, which saves its bytes. It is
+    /// In one stream it has none, but in a rescue: it is written as if a client had put it again, which saves its bytes. It is
     /// the newest of its key then, for what a client appended before is published (see
     /// [`append_relocated`](Self::append_relocated)), and what a client appends later lies behind it or in a segment of a higher
     /// sequence.
     pub(super) fn origin(&self, version: Version) -> Option<Version> {
-        (self.config.streams != Streams::One || self.keeps_versions()).then_some(version)
+        (!self.is_merged || self.keeps_versions()).then_some(version)
     }
 
     /// Tells whether a relocated record keeps its version though there is one stream: in a rescue, and while a newer one of its key may
@@ -510,7 +580,7 @@ impl<'m> Log<'m> {
     /// to go on with (rule 12). So records keep their versions, and a mount takes the copy in the lower segment: what a cut ends
     /// early is dead, and is erased.
     pub(super) fn is_rescuing(&self) -> bool {
-        self.config.streams == Streams::One
+        self.is_merged
             && match self.filling(Stream::Old).and_then(|index| self.slots.get(index)) {
                 Some(slot) => slot.is_rescue,
                 None => self.free() <= 1,
@@ -523,7 +593,7 @@ impl<'m> Log<'m> {
     /// would each leave one segment more that is sealed early, and no victim freed (rule 12). Where none can be opened any more
     /// there is nothing to be kept back for.
     pub(super) fn may_share(&self) -> bool {
-        self.config.streams != Streams::One || self.free() >= self.free_reserve() || self.is_at_end()
+        !self.is_merged || self.free() >= self.free_reserve() || self.is_at_end()
     }
 
     /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.

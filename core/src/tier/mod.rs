@@ -45,7 +45,7 @@ pub use action::{Action, AppendError, Input, MediumError, MountError, Now, Poll,
 pub use clock::expiry_s;
 pub use config::{
     ConfigError, FREE_RESERVE, Memory, Pending, SLOTS_MAX, SlotMemory, Stream, Streams, TierConfig,
-    free_reserve, reserve_segments,
+    capacity_reserve_segments, free_reserve, reserve_segments,
 };
 pub use figures::{Counters, MountReport};
 pub use fresh::Fresh;
@@ -432,6 +432,7 @@ impl<'m> Tier<'m> {
         match self.mount.poll(now, &mut self.log, host) {
             Ok(_) if self.mount.is_done() => {
                 self.log.observe(now);
+                self.log.measure_fill();
                 self.status = Status::Running;
                 Poll::Again
             }

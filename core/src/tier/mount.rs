@@ -400,6 +400,7 @@ impl Mount {
                 let placed = found.placed();
                 let published = host.recovered(&found.hash, &placed, has_footer);
                 log.account(&placed, published);
+                log.longest_stored_bytes = log.longest_stored_bytes.max(placed.record_bytes);
                 self.report.records += 1;
             }
             // A freed record is needed while its segment is on its way to be free.

@@ -163,6 +163,7 @@ impl Log<'_> {
         if !self.may_open(stream, is_freed) {
             return Ok(None);
         }
+        self.measure_fill();
         let free = (0u32..).zip(self.segments.iter()).filter(|(_, s)| s.state() == SegmentState::Free);
         let least_worn = free.min_by_key(|(_, s)| s.erases).map(|(index, s)| (index, s.erases));
         let Some((index, erases)) = least_worn else { return Ok(None) };

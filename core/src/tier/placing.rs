@@ -1,6 +1,6 @@
 //! Where a record goes: the choice of a stream and slot, and its bytes into the slot's buffer.
 
-use super::config::{Pending, Stream, Streams};
+use super::config::{Pending, Stream};
 use super::log::Log;
 use super::slot::{Slot, SlotState};
 use super::{AppendError, Fresh, Now, Placed, Released};
@@ -31,7 +31,7 @@ const REST_WORTH_KEEPING: u32 = 64;
 impl Log<'_> {
     /// The slot that fills a segment of this stream.
     pub(super) fn filling(&self, stream: Stream) -> Option<usize> {
-        let is_shared = self.config.streams == Streams::One;
+        let is_shared = self.is_one_stream();
         self.slots.iter().position(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
     }
 
@@ -91,9 +91,7 @@ impl Log<'_> {
         let header = fresh.header(rest);
         let bytes = header.record_bytes(&self.geometry);
         // It must fit once it is relocated, too.
-        if header.record_bytes(&self.geometry) + self.config.growth_bytes() - self.config.entry_bytes()
-            > self.config.record_bytes_max
-        {
+        if bytes + self.config.origin_growth_bytes() > self.config.record_bytes_max {
             return Err(AppendError::TooLong(self.config.record_bytes_max));
         }
         if self.is_backing_off(now) {
@@ -192,8 +190,7 @@ impl Log<'_> {
         // What has no origin ranks by its place: nothing of its key may be on its way that was appended before, by a client or
         // by an eviction, whose tombstone a copy behind it would outrank.
         let is_replaced = |s: &Slot<'_>| incoming.moved_from.is_some_and(|from| s.replaces(from.location));
-        if self.config.streams == Streams::One
-            && self.slots.iter().any(|s| s.first_unwritten().is_some() || is_replaced(s))
+        if self.is_one_stream() && self.slots.iter().any(|s| s.first_unwritten().is_some() || is_replaced(s))
         {
             self.flush();
             return Err(AppendError::Busy);
@@ -207,10 +204,8 @@ impl Log<'_> {
         };
         // It was made for another segment than the one there is now: it is made again.
         let is_keyed = incoming.header.kind.is_keyed();
-        if self.config.streams == Streams::One
-            && is_keyed
-            && self.keeps_versions() != incoming.header.origin.is_some()
-        {
+        let has_origin = incoming.header.origin.is_some();
+        if is_keyed && has_origin == (self.is_one_stream() && !self.keeps_versions()) {
             self.is_stirred = true;
             return Err(AppendError::Busy);
         }
@@ -306,6 +301,7 @@ impl Log<'_> {
         };
         let header = header.get(..header_bytes).unwrap_or_default();
         fill(out, &[header, incoming.parts[0], incoming.parts[1]], geometry.erase_value());
+        self.longest_stored_bytes = self.longest_stored_bytes.max(bytes);
         let version = incoming.header.origin.unwrap_or(location.version());
         let entry = FooterEntry {
             hash: incoming.hash,

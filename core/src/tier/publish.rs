@@ -28,6 +28,9 @@ impl Log<'_> {
         let Published::Live(superseded) = published else { return };
         if let Some(segment) = self.segment(placed.location.segment) {
             segment.gain(placed.record_bytes);
+            if placed.version == placed.location.version() {
+                segment.set_plain();
+            }
         }
         if let Some(old) = superseded {
             self.release(&old);

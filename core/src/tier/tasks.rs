@@ -204,6 +204,7 @@ impl Tasks {
             self.is_short = false;
             return;
         }
+        log.settle_streams();
         let free = log.free();
         let coming = free
             + log.count(SegmentState::Emptied)
@@ -230,6 +231,8 @@ impl Tasks {
             // Cuts tore the last of its records, or its erase, for all that can be told: nothing could go on else (rule 12).
             None if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) => {}
             None if self.begin_restore(log, |s| s.state() == SegmentState::Quarantined) => {}
+            // The next poll merges them.
+            None if log.merge_for_room() => log.is_stirred = true,
             None => self.is_short = false,
         }
     }
@@ -393,6 +396,6 @@ impl Tasks {
             return false;
         }
         let victim: Option<Choice> = choose(&log.terms(Policy::Greedy), log.segments, |_, _| true);
-        victim.is_none()
+        victim.is_none() && log.is_one_stream()
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Geometry, Identity, KEY_BYTES_MAX, Kind, RecordHeader, SegmentState, Store};
+use coldpress_core::log::{Geometry, Identity, KEY_BYTES_MAX, Kind, SegmentState, Store};
 use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
 
 use super::error::BuildError;
@@ -105,13 +105,10 @@ impl ImageWriter<'_> {
         let [key_bytes, value_bytes] =
             [key, stored].map(|bytes| u32::try_from(bytes.len()).unwrap_or(u32::MAX));
         let charge = self.config.charge_bytes(key_bytes, value_bytes, expires_s.is_some());
-        let header =
-            RecordHeader { kind: Kind::Value, codec: 1, key_bytes, value_bytes, expires_s, origin: None };
-        // What it may grow by, and so may every other.
-        let growth_bytes = charge.saturating_sub(header.record_bytes(geometry));
+        let growth = self.config.growth_merged();
         let segments = self.machine.tier.segments().iter();
         let live = segments.filter(|segment| segment.state() != SegmentState::Erased);
-        let live: u64 = live.map(|segment| u64::from(segment.relocation_bytes(growth_bytes))).sum();
+        let live: u64 = live.map(|segment| u64::from(segment.relocation_bytes(&growth))).sum();
         let hash = index::hash(geometry.identity(), &self.store, key);
         let replaced = self.machine.index.live(&hash).map_or(0, |placed| u64::from(placed.record_bytes));
         let needed = live.saturating_sub(replaced).saturating_add(u64::from(charge));

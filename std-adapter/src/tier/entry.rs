@@ -2,31 +2,27 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use coldpress_core::log::{Checksum, ENTRY_BYTES_MAX, Geometry, Kind, Location, RecordHeader, Version};
-use coldpress_core::tier::{Placed, Released};
+use coldpress_core::log::{Checksum, Geometry, Kind, Location, RECORD_HEADER_BYTES_MAX, Version};
+use coldpress_core::tier::{Placed, Released, TierConfig, capacity_reserve_segments};
 
 /// Bytes that a pending record counts for beyond its payload.
 pub(crate) const PENDING_OVERHEAD_BYTES: u64 = 128;
 
-/// What a key is charged, from what its record takes: the shape of the medium decides.
+/// The part of the segments, as a divisor, that is left empty beyond the reserve.
+const SLACK_PART: u32 = 50;
+
+/// Computes the charge of a key by the rules of the core.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Terms {
     pub(crate) geometry: Geometry,
-    /// A relocated tombstone and its footer entry.
+    config: TierConfig,
+    /// A tombstone and its footer entry.
     tombstone: u32,
 }
 
 impl Terms {
-    pub(crate) fn new(geometry: Geometry) -> Self {
-        let tombstone = RecordHeader {
-            kind: Kind::Tombstone,
-            codec: 1,
-            key_bytes: 12,
-            value_bytes: 0,
-            expires_s: None,
-            origin: Some(Version { sequence: 0, offset: 0 }),
-        };
-        Self { geometry, tombstone: tombstone.record_bytes(&geometry) + ENTRY_BYTES_MAX }
+    pub(crate) const fn new(config: TierConfig) -> Self {
+        Self { geometry: config.geometry, config, tombstone: config.tombstone_charge_bytes(0) }
     }
 
     pub(crate) const fn tombstone_charge(&self) -> u32 {
@@ -35,29 +31,44 @@ impl Terms {
 
     /// The charge of a value that is not placed yet.
     pub(crate) fn value_charge(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u32 {
-        let header = RecordHeader {
-            kind: Kind::Value,
-            codec: 1,
-            key_bytes,
-            value_bytes,
-            expires_s: expires.then_some(0),
-            origin: None,
-        };
-        self.charge(Kind::Value, header.record_bytes(&self.geometry), false)
+        self.least(self.config.charge_bytes(key_bytes, value_bytes, expires))
+    }
+
+    /// Bytes that can be charged in one partition where `waste` of them is lost at the ends of segments, and `quarantined` segments
+    /// are kept as they are because of damage.
+    pub(crate) const fn charge_bytes_max(&self, waste: u64, quarantined: u32) -> u64 {
+        let taken = quarantined.saturating_add(self.slack_segments());
+        self.config.charge_bytes_with(0, taken).saturating_sub(waste)
+    }
+
+    /// Segments that live records may fill.
+    pub(crate) const fn data_segments(&self) -> u32 {
+        let reserve = capacity_reserve_segments(self.config.streams) + self.slack_segments();
+        self.geometry.segment_count().saturating_sub(reserve)
+    }
+
+    /// Segments left empty beyond the reserve: what a full tier can be cleaned with. Overwrites of it cost about one divided by twice
+    /// the empty share, in bytes moved for each byte written.
+    const fn slack_segments(&self) -> u32 {
+        self.geometry.segment_count() / SLACK_PART
     }
 
     /// The charge of a record as it lies on the medium: the same, whether it was relocated or not.
     pub(crate) fn placed_charge(&self, placed: &Placed) -> u32 {
-        let is_relocated = placed.version != placed.location.version();
-        self.charge(placed.kind, placed.record_bytes, is_relocated)
+        let has_origin = placed.version != placed.location.version();
+        self.charge(placed.kind, placed.record_bytes, has_origin, placed.expires_s.is_some())
     }
 
-    fn charge(&self, kind: Kind, record_bytes: u32, is_relocated: bool) -> u32 {
-        if kind == Kind::Tombstone {
-            return self.tombstone;
+    fn charge(&self, kind: Kind, record_bytes: u32, has_origin: bool, expires: bool) -> u32 {
+        match kind {
+            Kind::Tombstone => self.tombstone,
+            _ => self.least(self.config.placed_charge_bytes(record_bytes, has_origin, expires)),
         }
-        let origin = if is_relocated { 0 } else { self.geometry.padded(self.geometry.origin_bytes()) };
-        record_bytes.saturating_add(origin + ENTRY_BYTES_MAX + self.tombstone)
+    }
+
+    /// A value is charged two tombstones at least: so a remove gives back half of the charge at once.
+    fn least(&self, charge: u32) -> u32 {
+        charge.max(2 * self.tombstone)
     }
 }
 
@@ -171,11 +182,17 @@ impl Stored {
         was_live.then(|| Released { location: self.location(), record_bytes: self.record_bytes })
     }
 
+    /// Bytes of its record if it is live, else none.
+    const fn live_bytes(&self) -> u32 {
+        if self.is_live() { self.record_bytes } else { 0 }
+    }
+
     fn charge(&self, terms: &Terms) -> u32 {
         if !self.is_live() {
             return 0;
         }
-        terms.charge(self.kind(), self.record_bytes, self.version != self.location().version())
+        let has_origin = self.version != self.location().version();
+        terms.charge(self.kind(), self.record_bytes, has_origin, self.has(EXPIRES))
     }
 }
 
@@ -218,7 +235,13 @@ impl Pending {
             settled: charge,
             pending_bytes: self.payload.len() as u64 + PENDING_OVERHEAD_BYTES,
             keys: u64::from(self.kind == Kind::Value),
+            longest: self.record_bytes(),
         }
+    }
+
+    /// Bytes of its record, or a few more.
+    pub(crate) fn record_bytes(&self) -> u32 {
+        u32::try_from(self.payload.len()).unwrap_or(u32::MAX).saturating_add(RECORD_HEADER_BYTES_MAX)
     }
 }
 
@@ -254,12 +277,14 @@ pub(crate) struct Weight {
     pub(crate) pending_bytes: u64,
     /// 1 where the key has a value.
     pub(crate) keys: u64,
+    /// Bytes of the longer of its records, written or pending; at most a few more.
+    pub(crate) longest: u32,
 }
 
 impl Weight {
     /// A write on top of what it will replace.
-    const fn above(self, older_charge: u64) -> Self {
-        Self { charge: self.charge + older_charge, ..self }
+    fn above(self, older_charge: u64, stored_bytes: u32) -> Self {
+        Self { charge: self.charge + older_charge, longest: self.longest.max(stored_bytes), ..self }
     }
 }
 
@@ -314,18 +339,21 @@ impl Entry {
 
     pub(crate) fn weigh(&self, terms: &Terms) -> Weight {
         let stored = u64::from(self.stored.charge(terms));
+        let longest = self.stored.live_bytes();
         match &self.pending {
             None => {
-                Weight { charge: stored, settled: stored, pending_bytes: 0, keys: u64::from(self.is_value()) }
+                let keys = u64::from(self.is_value());
+                Weight { charge: stored, settled: stored, pending_bytes: 0, keys, longest }
             }
-            Some(pending) => pending.weigh().above(stored + u64::from(pending.older_charge)),
+            Some(pending) => pending.weigh().above(stored + u64::from(pending.older_charge), longest),
         }
     }
 
     /// What it will weigh with a write in the place of what is pending.
     pub(crate) fn foresee(&self, terms: &Terms, write: Weight) -> Weight {
         let older_charge = self.pending.as_ref().map_or(0, |old| old.older_charge_behind());
-        write.above(u64::from(self.stored.charge(terms)) + u64::from(older_charge))
+        let older_charge = u64::from(self.stored.charge(terms)) + u64::from(older_charge);
+        write.above(older_charge, self.stored.live_bytes())
     }
 
     /// Puts a write in the place of what is pending.
@@ -362,23 +390,23 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coldpress_core::log::{Identity, Store};
-    use coldpress_core::tier::TierConfig;
+    use coldpress_core::log::{Identity, RecordHeader, Store};
 
     fn terms() -> Terms {
-        Terms::new(Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap())
+        let geometry = Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap();
+        Terms::new(TierConfig::new(geometry, Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 }))
     }
 
     #[test]
     fn charge_is_the_machines_before_and_after_it_is_placed_and_relocated() {
         let terms = terms();
-        let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
-        let config = TierConfig::new(terms.geometry, store);
+        let config = terms.config;
         for (key, value, expires_s) in
             [(1, 0, None), (255, 65_535, Some(9)), (256, 7, None), (30, 70_000, Some(1))]
         {
             let charge = terms.value_charge(key, value, expires_s.is_some());
-            assert_eq!(charge, config.charge_bytes(key, value, expires_s.is_some()));
+            let least = 2 * config.tombstone_charge_bytes(key);
+            assert_eq!(charge, config.charge_bytes(key, value, expires_s.is_some()).max(least));
             let location = Location { segment: 3, offset: 500, sequence: 8 };
             for origin in [None, Some(Version { sequence: 2, offset: 90 })] {
                 let header = RecordHeader {

@@ -11,7 +11,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 use coldpress_core::compaction::{CompactionTask, Report};
-use coldpress_core::log::{Geometry, HASH_KEY_BYTES, KeyHash, Seed};
+use coldpress_core::log::{HASH_KEY_BYTES, KeyHash, Seed};
 use coldpress_core::tier::TasksFull;
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
@@ -120,29 +120,6 @@ pub(crate) struct Limits {
     pub(crate) op_timeout: Duration,
     pub(crate) capacity_bytes: u64,
     pub(crate) interval: Duration,
-    /// Segments that records may fill, of one partition.
-    pub(crate) data_segments: u32,
-}
-
-impl Limits {
-    /// Bytes that can be charged in one partition, when the longest record there takes `longest_record`, and so many
-    /// segments are kept as they are because of damage.
-    ///
-    /// As `TierConfig::charge_bytes_max` of the core, with the longest record that there is in the place of the longest
-    /// that there could be: a segment ends at most so many bytes early.
-    pub(crate) fn charge_bytes_max(&self, terms: &Terms, longest_record: u32, quarantined: u32) -> u64 {
-        charge_bytes_max(&terms.geometry, self.data_segments, longest_record, quarantined)
-    }
-}
-
-pub(crate) fn charge_bytes_max(
-    geometry: &Geometry,
-    data_segments: u32,
-    longest_record: u32,
-    quarantined: u32,
-) -> u64 {
-    let usable = geometry.usable_bytes().saturating_sub(longest_record);
-    u64::from(usable) * u64::from(data_segments.saturating_sub(quarantined))
 }
 
 impl Open {

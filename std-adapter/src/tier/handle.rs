@@ -145,9 +145,9 @@ impl ColdTierHandle {
                 figures.charged_bytes += weight.charge;
                 figures.pending_bytes += weight.pending_bytes;
                 figures.index_bytes += shell.index_bytes();
-                let longest = shell.longest_record.load(Relaxed);
+                let waste = shell.lengths.waste_with(0);
                 figures.charge_bytes_max +=
-                    open.limits.charge_bytes_max(&open.terms, longest, shell.quarantined.load(Relaxed));
+                    open.terms.charge_bytes_max(waste, shell.quarantined.load(Relaxed));
             }
             figures.requests = figures.puts + figures.gets + figures.removes;
             figures
@@ -176,9 +176,7 @@ impl ColdTierHandle {
     /// # Bounds
     /// Looks at every key.
     pub fn is_recount_exact(&self) -> Result<bool, TierError> {
-        self.enter(|open| {
-            open.parts.iter().all(|part| part.shell.recount(&open.terms) == part.shell.weight())
-        })
+        self.enter(|open| open.parts.iter().all(|part| part.shell.is_exact(&open.terms)))
     }
 
     /// Returns the compaction of this tier.

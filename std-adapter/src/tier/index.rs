@@ -124,8 +124,7 @@ impl Index {
 
     /// Counts a copy, and lets it take the place of the newest one if it wins.
     fn place(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
-        let (clock, longest) = (self.clock, placed.record_bytes);
-        self.shell.longest_record.fetch_max(longest, Relaxed);
+        let clock = self.clock;
         let outcome = self.mutate(hash, |entry| {
             entry.copies = entry.copies.saturating_add(1);
             if !entry.stored().is_none_or(|old| wins(placed, is_sealed, old)) {

@@ -25,6 +25,7 @@ mod identity;
 mod index;
 mod iterate;
 mod latency;
+mod lengths;
 mod log_clock;
 mod made;
 mod meta;

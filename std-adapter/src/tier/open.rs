@@ -18,7 +18,6 @@ use tracing::Span;
 
 use super::config::{ColdTierConfig, seconds};
 use super::dir::Dir;
-use super::entry::Terms;
 use super::error::{CloseError, OpenError, TierError};
 use super::gate::{Closed, Gate, Limits, Message, Open, Part};
 use super::handle::{ColdTierHandle, wait_for};
@@ -172,7 +171,7 @@ impl ColdTier {
         }
         let hot = pools.hot();
         let settings = &config.settings;
-        let terms = Terms::new(config.geometry);
+        let terms = config.terms(store);
         let open = Open {
             parts: starting.take_parts(),
             terms,
@@ -188,7 +187,6 @@ impl ColdTier {
                 op_timeout: settings.op_timeout,
                 capacity_bytes: config.capacity_bytes(),
                 interval: settings.background_interval(),
-                data_segments: config.data_segments(),
             },
             hash_key: store.hash_key,
             seed: store.seed(&config.geometry),
@@ -343,7 +341,7 @@ impl Starting<'_> {
         let setup = Setup {
             shell,
             config: config.clone(),
-            terms: Terms::new(config.geometry),
+            terms: config.terms(store),
             store: Store { partition, partitions: config.settings.partitions, ..store },
             medium,
             messages,

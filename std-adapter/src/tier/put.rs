@@ -411,9 +411,7 @@ impl Part {
             Some(claim) => {
                 let within = (claim.write, &claim.ceiling);
                 let published = self.shell.mutate_within(terms, hash, within, change).transpose();
-                let published = published.map_err(|beyond| (claim, beyond))?;
-                self.shell.longest_record.fetch_max(claim.record, Relaxed);
-                published
+                published.map_err(|beyond| (claim, beyond))?
             }
         };
         let (published, had_stored) = published.unwrap_or(((Publish::Nothing, Effect::None), false));

@@ -26,8 +26,6 @@ pub(super) enum Lack {
 #[derive(Clone, Copy)]
 pub(super) struct Claim {
     pub(super) write: Weight,
-    /// Bytes of its record.
-    pub(super) record: u32,
     pub(super) ceiling: Ceiling,
 }
 
@@ -132,10 +130,10 @@ impl Part {
     /// replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.
     pub(super) fn claim(&self, open: &Open, pending: &Pending) -> Claim {
         let shell = self.shell;
-        let record = u32::try_from(pending.payload.len()).unwrap_or(u32::MAX).saturating_add(32);
-        let longest = shell.longest_record.load(Relaxed).max(record);
-        let settled = open.limits.charge_bytes_max(&open.terms, longest, shell.quarantined.load(Relaxed));
+        let write = pending.weigh();
+        let waste = shell.lengths.waste_with(write.longest);
+        let settled = open.terms.charge_bytes_max(waste, shell.quarantined.load(Relaxed));
         let charge = settled.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
-        Claim { write: pending.weigh(), record, ceiling: Ceiling { settled, charge } }
+        Claim { write, ceiling: Ceiling { settled, charge } }
     }
 }

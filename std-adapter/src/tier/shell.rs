@@ -15,6 +15,7 @@ use super::entry::{Entry, Terms, Weight};
 use super::figures::{Board, Counts};
 use super::health::Health;
 use super::latency::Latencies;
+use super::lengths::Lengths;
 use super::log_clock::{LogClock, LogTime};
 use super::room::Room;
 
@@ -133,8 +134,8 @@ pub(crate) struct Shell {
     pub(crate) asked: AtomicU32,
     /// Whether a nudge is on its way to it.
     pub(crate) is_nudged: AtomicBool,
-    /// The longest record that was ever charged: a segment may end so many bytes early.
-    pub(crate) longest_record: AtomicU32,
+    /// How long the records are that are charged: segments end early by them.
+    pub(crate) lengths: Lengths,
     /// Tag of the codec for new records; each worker begins with that of its configuration.
     pub(crate) codec: AtomicU8,
     pub(crate) is_compacting: AtomicBool,
@@ -186,7 +187,7 @@ impl Shell {
         self.queued.store(0, Relaxed);
         self.asked.store(0, Relaxed);
         self.is_nudged.store(false, Relaxed);
-        self.longest_record.store(0, Relaxed);
+        self.lengths.clear();
         self.is_compacting.store(false, Relaxed);
         self.has_background.store(false, Relaxed);
         self.opened_s.store(0, Relaxed);
@@ -209,7 +210,7 @@ impl Shell {
             queued: AtomicU32::new(0),
             asked: AtomicU32::new(0),
             is_nudged: AtomicBool::new(false),
-            longest_record: AtomicU32::new(0),
+            lengths: Lengths::default(),
             codec: AtomicU8::new(1),
             is_compacting: AtomicBool::new(false),
             has_background: AtomicBool::new(false),
@@ -302,7 +303,7 @@ impl Shell {
         let settled = &self.sums.settled;
         if move_sum_within(&self.sums.charge, before.charge, after.charge, ceiling.charge).is_err() {
             let available = available(settled.load(Relaxed), before.settled, ceiling.settled);
-            let is_full = after.settled > available;
+            let is_full = after.settled > available.max(before.settled);
             return Err(if is_full { Beyond::Settled { available } } else { Beyond::Charge });
         }
         if let Err(available) = move_sum_within(settled, before.settled, after.settled, ceiling.settled) {
@@ -316,6 +317,7 @@ impl Shell {
     fn move_others(&self, before: Weight, after: Weight) {
         move_sum(&self.sums.pending_bytes, before.pending_bytes, after.pending_bytes);
         move_sum(&self.sums.keys, before.keys, after.keys);
+        self.lengths.change(before.longest, after.longest);
     }
 
     /// The hashes of the keys in one stripe that have a value.
@@ -330,8 +332,15 @@ impl Shell {
         stripe.map.iter().filter(|entry| entry.is_needless()).map(|entry| *entry.key()).collect()
     }
 
-    /// Adds up all entries anew. Bounds: looks at every key.
-    pub(crate) fn recount(&self, terms: &Terms) -> Weight {
+    /// Whether the sums, and the counts of lengths, equal those of all entries added up anew. Bounds: looks at every key.
+    pub(crate) fn is_exact(&self, terms: &Terms) -> bool {
+        let lengths = Lengths::default();
+        let sum = self.recount(terms, &lengths);
+        sum == self.weight() && lengths.counted() == self.lengths.counted()
+    }
+
+    /// Adds up all entries anew.
+    fn recount(&self, terms: &Terms, lengths: &Lengths) -> Weight {
         let mut sum = Weight::default();
         for stripe in &self.stripes {
             for entry in &stripe.map {
@@ -340,6 +349,7 @@ impl Shell {
                 sum.settled += weight.settled;
                 sum.pending_bytes += weight.pending_bytes;
                 sum.keys += weight.keys;
+                lengths.change(0, weight.longest);
             }
         }
         sum
@@ -352,6 +362,7 @@ impl Shell {
             settled: self.sums.settled.load(Relaxed),
             pending_bytes: self.sums.pending_bytes.load(Relaxed),
             keys: self.sums.keys.load(Relaxed),
+            longest: 0,
         }
     }
 
@@ -379,8 +390,10 @@ fn move_sum(sum: &AtomicU64, before: u64, after: u64) {
 }
 
 /// As [`move_sum`], unless the sum would then be beyond `max`: that says how much there is for what is moved.
+/// A part that does not grow is moved whatever the limit: that may have come down.
 fn move_sum_within(sum: &AtomicU64, before: u64, after: u64, max: u64) -> Result<(), u64> {
-    let moved = |now: u64| now.saturating_sub(before).checked_add(after).filter(|sum| *sum <= max);
+    let is_within = |sum: &u64| *sum <= max || after <= before;
+    let moved = |now: u64| now.saturating_sub(before).checked_add(after).filter(is_within);
     sum.fetch_update(AcqRel, Relaxed, moved).map(|_| ()).map_err(|now| available(now, before, max))
 }
 
@@ -392,10 +405,12 @@ fn available(now: u64, before: u64, max: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coldpress_core::log::{Geometry, Identity};
+    use coldpress_core::log::{Geometry, Identity, Store};
+    use coldpress_core::tier::TierConfig;
 
     fn terms() -> Terms {
-        Terms::new(Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap())
+        let geometry = Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap();
+        Terms::new(TierConfig::new(geometry, Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 }))
     }
 
     #[test]
@@ -467,7 +482,7 @@ mod tests {
             is_over.store(true, Relaxed);
             assert_eq!(refused, None);
         });
-        assert_eq!(shell.weight(), shell.recount(&terms));
+        assert!(shell.is_exact(&terms));
     }
 
     #[test]

@@ -10,6 +10,7 @@ mod compaction;
 mod double;
 mod faults;
 mod files;
+mod fits;
 mod lifetimes;
 mod limits;
 mod opening;

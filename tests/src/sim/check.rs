@@ -203,12 +203,19 @@ impl World<'_> {
         for (at, bytes) in found.freed.values() {
             add(*at, *bytes);
         }
+        // One that was damaged since the mount read it can't be found again. It is live in a segment that is kept for that.
+        let is_lost = |index: u32| !found.freed.contains_key(&index);
+        let lost = (0..).zip(segments).filter(|(index, s)| s.freed_record_bytes() > 0 && is_lost(*index));
+        let (lost_bytes, lost_records) =
+            lost.fold((0, 0), |(bytes, records), (_, s)| (bytes + s.freed_record_bytes(), records + 1));
         for (index, segment) in (0..).zip(segments) {
             let counted = live.get(&index).copied().unwrap_or_default();
-            assert_eq!(
-                (segment.live_bytes(), segment.live_records()),
-                counted,
-                "I-GC-4: live bytes and records of segment {index}: the table has the left\n{}",
+            let table = (segment.live_bytes(), segment.live_records());
+            let more = (table.0.wrapping_sub(counted.0), table.1.wrapping_sub(counted.1));
+            let holds_lost = segment.is_kept() && more.0 <= lost_bytes && more.1 <= lost_records;
+            assert!(
+                table == counted || holds_lost,
+                "I-GC-4: live bytes and records of segment {index}: the table has {table:?}, counted {counted:?}\n{}",
                 self.sketch()
             );
         }

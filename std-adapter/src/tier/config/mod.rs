@@ -16,6 +16,7 @@ use coldpress_core::tier::{Streams, TierConfig, reserve_segments};
 use self::checks::{check_bounds, check_files, check_times, lengths, shape};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::Codecs;
+use crate::tier::entry::Terms;
 
 /// What happens to a put that finds the capacity taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -323,9 +324,13 @@ impl ColdTierConfig {
         }
     }
 
-    /// Segments that records may fill, of one partition.
-    pub(crate) fn data_segments(&self) -> u32 {
-        self.segment_count().saturating_sub(self.reserve_segments())
+    /// What keys are charged by. The capacity does not depend on the streams: those are merged where it takes that.
+    pub(crate) fn terms(&self, store: Store) -> Terms {
+        let streams = match self.settings.streams {
+            Streams::One => Streams::Two,
+            streams => streams,
+        };
+        Terms::new(TierConfig { streams, ..self.machine(store, Duration::ZERO) })
     }
 
     /// The longest record. Encoding never makes a value longer.

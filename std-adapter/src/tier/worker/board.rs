@@ -10,7 +10,6 @@ use super::Worker;
 use crate::clock::monotonic_ms;
 use crate::tier::config::ColdTierConfig;
 use crate::tier::figures::Board;
-use crate::tier::gate::charge_bytes_max;
 
 /// How old the figures may be while something happens, in milliseconds.
 const POST_MS: u64 = 10;
@@ -25,7 +24,6 @@ pub(super) struct Posting {
     debt_ms: u64,
     posted: Counters,
     segment_bytes: u32,
-    data_segments: u32,
     /// Bytes written to each segment since its last erase.
     written: Vec<u32>,
 }
@@ -38,7 +36,6 @@ impl Posting {
             debt_ms: 0,
             posted: Counters::default(),
             segment_bytes: config.segment_bytes(),
-            data_segments: config.data_segments(),
             written: vec![0; config.segment_count() as usize],
         }
     }
@@ -131,9 +128,9 @@ impl Worker<'_> {
         board.free_segments = tally.free;
         board.quarantined_segments = tally.quarantined;
         board.progress = progress;
-        let longest = self.shell.longest_record.load(Relaxed);
-        board.charge_bytes_max =
-            charge_bytes_max(&self.terms.geometry, posting.data_segments, longest, tally.quarantined);
+        self.shell.lengths.count_waste(self.terms.data_segments());
+        let waste = self.shell.lengths.waste_with(0);
+        board.charge_bytes_max = self.terms.charge_bytes_max(waste, tally.quarantined);
         board.clock_refusals = counters.clock_refusals;
         board.debt_permille = self.tier.debt_permille();
         board.analysis = self.index.analysis;

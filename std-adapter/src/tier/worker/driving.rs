@@ -168,6 +168,7 @@ impl Worker<'_> {
         if self.posting.is_due() {
             self.post();
         }
+        self.shell.lengths.count_waste(self.terms.data_segments());
         // A bell for nothing would keep those who wait, and this thread, awake.
         let places = [&self.shell.queued, &self.shell.asked].map(|taken| taken.load(Relaxed));
         let room = (self.shell.weight(), places, self.shell.health.failure());

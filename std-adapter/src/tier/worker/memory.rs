@@ -7,8 +7,6 @@ use crate::tier::config::ColdTierConfig;
 
 /// Bytes collected before an open segment is written, where the longest record takes less.
 const WRITE_BYTES: usize = 256 << 10;
-/// The longest footer kept in memory; a segment of very short records is sealed when it is reached.
-const FOOTER_BYTES_MAX: usize = 1 << 20;
 /// The most records of one write.
 const RECORDS_MAX: usize = 4096;
 
@@ -37,8 +35,8 @@ impl Buffers {
         let write = record.max(WRITE_BYTES.min(segment));
         let slot = |_| Slot {
             records: vec![0; write],
-            // A third of a segment: enough for records of 32 bytes upwards.
-            footer: vec![0; (segment / 3).min(FOOTER_BYTES_MAX)],
+            // Two thirds of a segment: enough for records of one byte upwards. Memory that is never written to is never taken.
+            footer: vec![0; segment / 3 * 2],
             placed: vec![Pending::default(); RECORDS_MAX.min(segment / 24).max(16)],
             notes: SlotNotes::new(),
         };

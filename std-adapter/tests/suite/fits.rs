@@ -1,0 +1,91 @@
+//! How much user data fits: what is promised is really taken, and the full tier can be worked with.
+
+use coldpress_std::{CodecId, ColdTier, Durability, PutError};
+
+use crate::common::{open, pools, recount, small};
+
+const MIB: u64 = 1 << 20;
+
+/// A value of bytes that do not compress, of its key and round.
+fn noise(key: u64, round: u64, len: usize) -> Vec<u8> {
+    let mut state = (key << 8 | round).wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1;
+    let mut bytes = Vec::with_capacity(len + 8);
+    while bytes.len() < len {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        bytes.extend(state.to_le_bytes());
+    }
+    bytes.truncate(len);
+    bytes
+}
+
+fn put(tier: &ColdTier, key: u64, round: u64, len: usize) -> Result<(), PutError> {
+    tier.put(&key.to_le_bytes(), &noise(key, round, len))
+}
+
+/// Fills a tier; returns how many keys fit, and what share of the capacity their keys and values take, in permille.
+fn fill(tier: &ColdTier, len: usize, capacity: u64) -> (u64, u64) {
+    let taken = (0..).find(|key| match put(tier, *key, 0, len) {
+        Ok(()) => false,
+        Err(PutError::Full { .. }) => true,
+        Err(error) => panic!("{key}: {error} {:?}", tier.figures()),
+    });
+    let taken = taken.unwrap();
+    (taken, taken * (8 + len as u64) * 1000 / capacity)
+}
+
+/// Fills a tier, overwrites one key in `part` out of order, empties half of it and fills it again; at least `least` permille fit.
+fn work_full(capacity: u64, len: usize, least: u64, part: u64) {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let builder = small().capacity_bytes(capacity).durability(Durability::Buffered);
+    let config = builder.codec(CodecId::Raw).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    let (taken, permille) = fill(&tier, len, capacity);
+    println!("{} MiB, values of {len} bytes: {permille} permille fit, {taken} keys", capacity / MIB);
+    assert!(permille >= least, "{permille} of {least} permille");
+    let is_overwritten = |key: u64| (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).is_multiple_of(part);
+    let backwards = (0..taken).rev().filter(|key| is_overwritten(*key));
+    for key in backwards {
+        put(&tier, key, 1, len).unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.figures()));
+    }
+    for key in 0..taken / 2 {
+        assert!(tier.remove(&key.to_le_bytes()).unwrap(), "{key}");
+    }
+    for key in 0..taken / 4 {
+        put(&tier, key, 9, len).unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.figures()));
+    }
+    tier.flush().unwrap();
+    recount(&tier);
+    let figures = tier.figures();
+    assert!(figures.peak_bytes <= figures.capacity_bytes, "{figures:?}");
+    drop(tier);
+    let tier = open(dir.path(), &config, &pools);
+    for key in 0..taken {
+        let expected = match key {
+            _ if key < taken / 4 => Some(noise(key, 9, len)),
+            _ if key < taken / 2 => None,
+            _ => Some(noise(key, u64::from(is_overwritten(key)), len)),
+        };
+        let found = tier.get(&key.to_le_bytes()).unwrap();
+        assert_eq!(found, expected, "{key}");
+    }
+}
+
+#[test]
+fn small_values_fill_seven_tenths_of_64_mib() {
+    work_full(64 * MIB, 64, 700, 64);
+}
+
+#[test]
+fn values_of_512_bytes_fill_nine_tenths_of_64_mib() {
+    work_full(64 * MIB, 512, 900, 64);
+}
+
+#[test]
+fn tier_of_2_mib_is_overwritten_and_refilled_when_full() {
+    for (len, least) in [(16, 250), (64, 570), (512, 730), (4096, 650)] {
+        work_full(2 * MIB, len, least, 1);
+    }
+}
