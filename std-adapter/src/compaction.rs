@@ -49,6 +49,9 @@ pub enum CompactionError {
     Interval,
     /// The system is not attached to a tier.
     Detached,
+    /// The pools that the system was made with are closed, since their
+    /// [`AllocationManager`](crate::pool::AllocationManager) was dropped: keep it as long as the system works.
+    PoolsClosed,
 }
 
 impl From<TierError> for CompactionError {
@@ -65,6 +68,9 @@ impl fmt::Display for CompactionError {
             Self::AlreadyRunning => f.write_str("the background worker runs already"),
             Self::Interval => f.write_str("an interval takes more than zero"),
             Self::Detached => f.write_str("the compaction system is not attached to a tier"),
+            Self::PoolsClosed => f.write_str(
+                "the pools are closed, since their AllocationManager was dropped: keep it in a variable as long as the system works",
+            ),
         }
     }
 }
@@ -196,9 +202,12 @@ impl CompactionSystem {
     ///
     /// # Errors
     /// [`CompactionError::AlreadyRunning`] when it runs, whoever started it: its interval and pools stay what they are; call
-    /// [`stop`](Self::stop) first to change them. After any error nothing has changed.
+    /// [`stop`](Self::stop) first to change them. [`CompactionError::PoolsClosed`] when its pools are. After any error nothing has changed.
     pub fn start_background_worker(&self) -> Result<(), CompactionError> {
         let tier = self.tier()?;
+        if self.pools.as_ref().is_some_and(PoolCoordinator::is_closed) {
+            return Err(CompactionError::PoolsClosed);
+        }
         let interval = match self.config.interval {
             Some(interval) => interval,
             None => tier.enter(|open| open.limits.interval)?,

@@ -64,6 +64,13 @@ impl PoolCoordinator {
         self.timeout
     }
 
+    /// Tells whether the pools were closed: their [`AllocationManager`](super::AllocationManager) was dropped, or its worker died.
+    /// Then no request is taken and no value is kept.
+    #[must_use]
+    pub fn is_closed(&self) -> bool {
+        self.hot.opened.has_ended()
+    }
+
     /// How many requests the worker has not taken yet.
     #[cfg(test)]
     pub(super) fn waiting(&self) -> usize {

@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, Tr
 use super::config::ColdTierConfig;
 use super::error::{CloseError, OpenError};
 use super::handle::ColdTierHandle;
-use super::open::{ColdTier, is_over};
+use super::open::{ColdTier, check_pools, is_over};
 use crate::pool::PoolCoordinator;
 
 /// Requests that can wait for the registry.
@@ -163,6 +163,7 @@ impl ColdTierCoordinator {
         cache_id: &str,
         pool_coordinator: PoolCoordinator,
     ) -> Result<ColdTierHandle, InitError> {
+        check_pools(&pool_coordinator).map_err(InitError::Open)?;
         let (base_dir, cache_id) = (base_dir.to_path_buf(), cache_id.to_owned());
         let request = |reply| Request::Open { base_dir, cache_id, pools: pool_coordinator, reply };
         self.ask(request, self.open_timeout)?

@@ -263,6 +263,9 @@ pub enum OpenError {
     CacheId,
     /// The base directory is empty, or the configuration names none.
     NoBaseDir,
+    /// The pools are closed: the [`AllocationManager`](crate::pool::AllocationManager) that came with the coordinator was dropped, as
+    /// `let (_, pools) = …` does at once. Bind it to a name that lives as long as the tier.
+    PoolsClosed,
     /// The directory has files in it and is not a tier's.
     Foreign(PathBuf),
     /// The tier is open already, here or in another process. Its files are locked themselves, so deleting one does not unlock it.
@@ -340,6 +343,10 @@ impl fmt::Display for OpenError {
                 super::CACHE_ID_BYTES_MAX
             ),
             Self::NoBaseDir => f.write_str("the configuration names no base directory"),
+            Self::PoolsClosed => f.write_str(
+                "the pools are closed, since their AllocationManager was dropped: keep it in a variable as long as the tier is open \
+                 (`let (_manager, pools) = …`, not `let (_, pools) = …`)",
+            ),
             Self::Foreign(path) => {
                 write!(f, "{} is not a tier's directory; nothing was changed", path.display())
             }

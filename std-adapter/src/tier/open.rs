@@ -103,6 +103,7 @@ impl ColdTier {
         config: ColdTierConfig,
         pool_coordinator: PoolCoordinator,
     ) -> Result<Self, OpenError> {
+        check_pools(&pool_coordinator)?;
         let span = tracing::info_span!("open", cache_id);
         let _entered = span.enter();
         let mut dir = Dir::lock(base_dir, cache_id, Mode::new(config.settings.file_mode))?;
@@ -120,6 +121,7 @@ impl ColdTier {
         config: ColdTierConfig,
         pool_coordinator: PoolCoordinator,
     ) -> Result<Self, OpenError> {
+        check_pools(&pool_coordinator)?;
         let (expected, found) = (config.settings.partitions, media.len());
         if found != usize::from(expected) {
             return Err(OpenError::Partitions { expected, found: u16::try_from(found).unwrap_or(u16::MAX) });
@@ -283,6 +285,11 @@ impl ColdTier {
         tracing::info!(?outcome, "tier closed");
         outcome
     }
+}
+
+/// Refuses pools that are closed: a tier over them would keep no value and clean up nothing, without a word.
+pub(super) fn check_pools(pools: &PoolCoordinator) -> Result<(), OpenError> {
+    if pools.is_closed() { Err(OpenError::PoolsClosed) } else { Ok(()) }
 }
 
 /// Tells a worker to end, and by when: a place in its queue is kept for that.

@@ -16,6 +16,7 @@ mod limits;
 mod opening;
 mod path;
 mod poison;
+mod pools;
 mod registry;
 mod schema;
 mod second_process;
