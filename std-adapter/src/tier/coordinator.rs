@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, Tr
 use super::config::ColdTierConfig;
 use super::error::{CloseError, OpenError};
 use super::handle::ColdTierHandle;
+use super::made::real_path;
 use super::open::{ColdTier, check_pools, is_over};
 use crate::pool::PoolCoordinator;
 
@@ -149,7 +150,8 @@ impl ColdTierCoordinator {
         Ok((registry, Self { requests, open_timeout, close_timeout }))
     }
 
-    /// Opens the tier `cache_id` below `base_dir`, or returns the handle of the one that is open.
+    /// Opens the tier `cache_id` below `base_dir`, or returns the handle of the one that is open, by whichever path it was opened:
+    /// through links, relative to the working directory, or with `..` in it.
     ///
     /// # Errors
     /// [`InitError`].
@@ -164,7 +166,7 @@ impl ColdTierCoordinator {
         pool_coordinator: PoolCoordinator,
     ) -> Result<ColdTierHandle, InitError> {
         check_pools(&pool_coordinator).map_err(InitError::Open)?;
-        let (base_dir, cache_id) = (base_dir.to_path_buf(), cache_id.to_owned());
+        let (base_dir, cache_id) = (absolute(base_dir), cache_id.to_owned());
         let request = |reply| Request::Open { base_dir, cache_id, pools: pool_coordinator, reply };
         self.ask(request, self.open_timeout)?
     }
@@ -177,7 +179,7 @@ impl ColdTierCoordinator {
     /// # Bounds
     /// Waits at most the configured `close_timeout` and `open_timeout`: the registry may be opening another tier.
     pub fn close(&self, base_dir: &Path, cache_id: &str) -> Result<bool, InitError> {
-        let (base_dir, cache_id) = (base_dir.to_path_buf(), cache_id.to_owned());
+        let (base_dir, cache_id) = (absolute(base_dir), cache_id.to_owned());
         let timeout = self.close_timeout.saturating_add(self.open_timeout);
         self.ask(|reply| Request::Close { base_dir, cache_id, reply }, timeout)?.map_err(InitError::Close)
     }
@@ -210,11 +212,12 @@ pub fn init_cold_tier(
 
 /// The thread: it owns the tiers, and ends when it is told so or nobody can ask any more.
 fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
-    let mut tiers: HashMap<(PathBuf, String), ColdTier> = HashMap::new();
+    // By the path of the tier's directory without links and relative parts.
+    let mut tiers: HashMap<PathBuf, ColdTier> = HashMap::new();
     for request in inbox {
         match request {
             Request::Open { base_dir, cache_id, pools, reply } => {
-                let key = (base_dir, cache_id);
+                let key = real_path(&base_dir.join(&cache_id));
                 // A poisoned tier is opened anew: what it had synced is there.
                 tiers.retain(|_, tier| tier.is_open());
                 // So is one whose files are not there any more, as after `rm -r` of its directory.
@@ -224,7 +227,7 @@ fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
                 let handle = match tiers.get(&key) {
                     Some(tier) => Ok(tier.handle()),
                     None if tiers.len() >= tiers_max => Err(InitError::TooMany),
-                    None => ColdTier::open(&key.0, &key.1, config.clone(), pools)
+                    None => ColdTier::open(&base_dir, &cache_id, config.clone(), pools)
                         .map(|tier| {
                             let handle = tier.handle();
                             tiers.insert(key, tier);
@@ -236,7 +239,7 @@ fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
                 let _ = reply.try_send(handle);
             }
             Request::Close { base_dir, cache_id, reply } => {
-                let closed = match tiers.remove(&(base_dir, cache_id)) {
+                let closed = match tiers.remove(&real_path(&base_dir.join(cache_id))) {
                     Some(tier) => tier.close().map(|()| true),
                     None => Ok(false),
                 };
@@ -246,6 +249,12 @@ fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
         }
     }
     close_all(tiers.into_values());
+}
+
+/// The path from the root, for a thread that asks later: the working directory may be another one by then. An empty path stays empty,
+/// and is refused where the tier is opened.
+fn absolute(path: &Path) -> PathBuf {
+    std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
 /// Closes all tiers at the same time, so that those on a dead medium don't add up.

@@ -3,7 +3,7 @@
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
-use std::path::{Path, PathBuf};
+use std::path::{Component, Path, PathBuf};
 
 /// The bits of a mode that say who may read, write and execute.
 const ACCESS: u32 = 0o777;
@@ -97,6 +97,22 @@ pub(super) fn make_dirs(path: &Path, mode: Mode) -> io::Result<PathBuf> {
     Ok(made)
 }
 
+/// The path that [`make_dirs`] returns of a directory, found without making anything. Names that are not there yet are taken as they
+/// are written.
+pub(super) fn real_path(path: &Path) -> PathBuf {
+    let there = path.ancestors().find_map(|above| above.canonicalize().ok().map(|real| (above, real)));
+    let Some((above, mut real)) = there else { return path.to_path_buf() };
+    for name in path.strip_prefix(above).unwrap_or(Path::new("")).components() {
+        match name {
+            Component::ParentDir => {
+                real.pop();
+            }
+            name => real.push(name),
+        }
+    }
+    real
+}
+
 /// Makes the name of a directory durable, and those of the directories above it.
 pub(super) fn sync_above(path: &Path) -> io::Result<()> {
     let mut above = path.ancestors().skip(1);
@@ -127,6 +143,8 @@ mod tests {
         let up = std::env::current_dir().unwrap().ancestors().skip(1).map(|_| "..").collect::<PathBuf>();
         let relative = up.join(base.strip_prefix("/").unwrap()).join("link/a/../b/t");
         assert!(relative.is_relative());
+        assert_eq!(real_path(&relative), base.join("b/t"), "nothing of it is there yet");
+        assert!(!base.join("b").exists());
         assert_eq!(make_dirs(&relative, Mode::new(0o600)).unwrap(), base.join("b/t"));
         assert!(base.join("a").is_dir() && base.join("b/t").is_dir());
         assert_eq!(
@@ -134,6 +152,7 @@ mod tests {
             base.join("b/t"),
             "nothing is made twice"
         );
+        assert_eq!(real_path(&relative), base.join("b/t"));
     }
 
     #[test]
