@@ -63,6 +63,7 @@
 pub mod clock;
 pub mod codec;
 pub mod compaction;
+mod file_error;
 pub mod image;
 pub mod medium;
 mod observe;
@@ -74,6 +75,8 @@ pub use coldpress_core::log::{GeometryError, HeaderError, Policy, SegmentState};
 pub use coldpress_core::tier::{MediumError, MountError, Streams};
 #[doc(no_inline)]
 pub use crossbeam_channel;
+
+pub use file_error::FileError;
 
 pub use compaction::{CompactionConfig, CompactionError, CompactionSystem, CompactionTask, Outcome, Report};
 pub use tier::{

@@ -4,12 +4,16 @@
 //! writes for the log worker, one syncs, so that appends go on during a sync. All calls are positional: a medium has no
 //! cursor, and the views need no lock.
 
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 pub use coldpress_core::tier::MediumError;
+
+use crate::clock::monotonic_ms;
 
 /// Bytes written at a time where a hole can't be punched.
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
@@ -103,7 +107,12 @@ pub trait Medium: Send + Sync {
 pub struct FileMedium {
     file: File,
     name: Option<Name>,
+    /// When a failure was last told to the log, in milliseconds, and one more; 0 where none was.
+    told_ms: AtomicU64,
 }
+
+/// Failures are told to the log at most so often, in milliseconds: a dead disk fails every read.
+const TELL_MS: u64 = 1_000;
 
 /// The name of a file, and how long it is when it is whole.
 #[derive(Debug, Clone)]
@@ -118,12 +127,44 @@ impl FileMedium {
     #[must_use]
     pub fn new(file: File) -> Self {
         read_no_further(&file);
-        Self { file, name: None }
+        Self { file, name: None, told_ms: AtomicU64::new(0) }
     }
 
     /// As [`new`](Self::new), of a file that is to stay under its name, and at least so long.
     pub(crate) fn named(file: File, path: PathBuf, bytes: u64) -> Self {
         Self { name: Some(Name { path, bytes }), ..Self::new(file) }
+    }
+
+    /// Opens another view of the same file.
+    pub(crate) fn another_view(&self) -> io::Result<Self> {
+        let (file, name) = (self.file.try_clone()?, self.name.clone());
+        Ok(Self { file, name, told_ms: AtomicU64::new(0) })
+    }
+
+    /// As [`Medium::is_in_place`], with the system's own error.
+    pub(crate) fn has_its_place(&self) -> io::Result<bool> {
+        let Some(name) = &self.name else { return Ok(true) };
+        let own = self.file.metadata()?;
+        let is_named = match std::fs::metadata(&name.path) {
+            Ok(found) => (own.dev(), own.ino()) == (found.dev(), found.ino()),
+            Err(error) if is_absent(&error) => false,
+            // A process that gave up its rights may not look: whether anything names the file is known all the same.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => own.nlink() > 0,
+            Err(error) => return Err(error),
+        };
+        Ok(is_named && own.len() >= name.bytes)
+    }
+
+    /// Sorts an error of the system, and tells the log all of it: a [`MediumError`] has no room for path and code.
+    fn failed(&self, operation: &'static str, error: &io::Error) -> MediumError {
+        let (now_ms, told_ms) = (monotonic_ms().saturating_add(1), self.told_ms.load(Relaxed));
+        if told_ms == 0 || now_ms >= told_ms.saturating_add(TELL_MS) {
+            self.told_ms.store(now_ms, Relaxed);
+            let path =
+                self.name.as_ref().map_or_else(|| Path::new("a file").display(), |name| name.path.display());
+            tracing::warn!(%path, code = error.raw_os_error(), "can't {operation} {path}: {error}");
+        }
+        medium_error(error)
     }
 
     /// A write behind an end that was not there would make the file as long as before, with zeroes for what was cut off.
@@ -140,30 +181,33 @@ impl Medium for FileMedium {
         self.file.read_exact_at(buffer, offset).map_err(|error| match error.raw_os_error() {
             // The bytes are gone, or were never there; anything else may pass.
             None => MediumError::Unreadable,
-            Some(code) if is_damage(code) => MediumError::Unreadable,
-            Some(_) => medium_error(&error),
+            Some(code) if is_damage(code) => {
+                let _ = self.failed("read", &error);
+                MediumError::Unreadable
+            }
+            Some(_) => self.failed("read", &error),
         })
     }
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
         self.check_length()?;
-        self.file.write_all_at(bytes, offset).map_err(|error| medium_error(&error))
+        self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", &error))
     }
 
     fn sync(&self) -> Result<(), MediumError> {
-        self.file.sync_data().map_err(|error| medium_error(&error))
+        self.file.sync_data().map_err(|error| self.failed("sync", &error))
     }
 
     fn refresh(&self) -> Result<(), MediumError> {
         // Only clean pages are let go, so what an earlier process left unwritten is written first.
         self.sync()?;
-        forget_cached(&self.file).map_err(|error| medium_error(&error))
+        forget_cached(&self.file).map_err(|error| self.failed("drop the cache of", &error))
     }
 
     fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
         match punch(&self.file, offset, bytes) {
             Err(error) if is_without_holes(&error) => {}
-            punched => return punched.map_err(|error| medium_error(&error)),
+            punched => return punched.map_err(|error| self.failed("punch a hole into", &error)),
         }
         // Zeroes read the same, they only keep their space.
         let end = offset.saturating_add(bytes);
@@ -178,20 +222,11 @@ impl Medium for FileMedium {
     }
 
     fn len(&self) -> Result<u64, MediumError> {
-        self.file.metadata().map(|metadata| metadata.len()).map_err(|error| medium_error(&error))
+        self.file.metadata().map(|metadata| metadata.len()).map_err(|error| self.failed("look at", &error))
     }
 
     fn is_in_place(&self) -> Result<bool, MediumError> {
-        let Some(name) = &self.name else { return Ok(true) };
-        let own = self.file.metadata().map_err(|error| medium_error(&error))?;
-        let is_named = match std::fs::metadata(&name.path) {
-            Ok(found) => (own.dev(), own.ino()) == (found.dev(), found.ino()),
-            Err(error) if is_absent(&error) => false,
-            // A process that gave up its rights may not look: whether anything names the file is known all the same.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => own.nlink() > 0,
-            Err(error) => return Err(medium_error(&error)),
-        };
-        Ok(is_named && own.len() >= name.bytes)
+        self.has_its_place().map_err(|error| self.failed("look at", &error))
     }
 
     fn occupied_bytes(&self) -> Option<u64> {
@@ -200,8 +235,8 @@ impl Medium for FileMedium {
     }
 
     fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
-        let file = self.file.try_clone().map_err(|error| medium_error(&error))?;
-        Ok(Box::new(Self { file, name: self.name.clone() }))
+        let view = self.another_view().map_err(|error| self.failed("open another view of", &error))?;
+        Ok(Box::new(view))
     }
 }
 
@@ -344,5 +379,45 @@ mod tests {
     fn full_disk_is_told_from_other_failures() {
         assert_eq!(medium_error(&io::ErrorKind::StorageFull.into()), MediumError::NoSpace);
         assert_eq!(medium_error(&io::ErrorKind::BrokenPipe.into()), MediumError::Io);
+    }
+
+    /// The messages of events.
+    static TOLD: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+
+    struct Message(String);
+
+    impl tracing::field::Visit for Message {
+        fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn core::fmt::Debug) {
+            if field.name() == "message" {
+                self.0 = format!("{value:?}");
+            }
+        }
+    }
+
+    struct Telling;
+
+    impl<S: tracing::Subscriber> tracing_subscriber::Layer<S> for Telling {
+        fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+            let mut message = Message(String::new());
+            event.record(&mut message);
+            TOLD.lock().unwrap().push(message.0);
+        }
+    }
+
+    #[test]
+    fn failure_is_told_to_the_log_with_path_and_code_once_a_second() {
+        use tracing_subscriber::layer::SubscriberExt as _;
+        // It has no space, whatever is written.
+        let path = PathBuf::from("/dev/full");
+        let file = File::options().write(true).open(&path).unwrap();
+        tracing::subscriber::with_default(tracing_subscriber::registry().with(Telling), || {
+            let medium = FileMedium::named(file, path, 0);
+            for _ in 0..50 {
+                assert_eq!(medium.write_at(0, b"x"), Err(MediumError::NoSpace));
+            }
+        });
+        let told = TOLD.lock().unwrap();
+        assert_eq!(told[0], "can't write /dev/full: No space left on device (os error 28)");
+        assert!(told.len() < 50, "{told:?}");
     }
 }

@@ -101,7 +101,7 @@ pub enum MediumError {
 impl fmt::Display for MediumError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::NoSpace => "no space behind the medium",
+            Self::NoSpace => "No space left on device",
             Self::Unreadable => "the medium can't read these bytes back",
             Self::Io => "the medium failed",
         })

@@ -10,6 +10,7 @@ use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
 use super::error::{BuildError, ConvertError, ImageError};
 use super::machine::{Buffers, Machine, Target, config};
 use super::{Image, StoredRecord, index};
+use crate::file_error::AtPath as _;
 use crate::tier::META_NAME;
 
 /// Steps of the machine that one record waits for at most.
@@ -54,9 +55,10 @@ pub fn convert(
     secret: Option<[u8; HASH_KEY_BYTES]>,
 ) -> Result<Converted, ConvertError> {
     let image = Image::open(from).map_err(ConvertError::Image)?;
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(to)?;
-    let done = fill(&image, &file, secret).and_then(|done| {
-        file.sync_all()?;
+    let file =
+        OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(to).at("make", to)?;
+    let done = fill(&image, (&file, to), secret).and_then(|done| {
+        file.sync_all().at("sync", to)?;
         sync_parent(to)?;
         Ok(done)
     });
@@ -91,16 +93,17 @@ pub fn convert(
 pub fn convert_tier(from: &Path, to: &Path) -> Result<Converted, ConvertError> {
     let mut locks = Vec::new();
     let mut names = Vec::new();
-    for entry in from.read_dir()? {
-        let name = entry?.file_name();
+    for entry in from.read_dir().at("list", from)? {
+        let name = entry.at("list", from)?.file_name();
         let text = name.to_string_lossy();
         let is_part = text.starts_with("part-") && text.ends_with(".cold");
         if is_part || text == "LOCK" {
-            let file = File::open(from.join(&name))?;
+            let path = from.join(&name);
+            let file = File::open(&path).at("open", &path)?;
             match file.try_lock() {
                 Ok(()) => locks.push(file),
                 Err(TryLockError::WouldBlock) => return Err(ConvertError::Open),
-                Err(TryLockError::Error(error)) => return Err(error.into()),
+                Err(TryLockError::Error(error)) => return Err(error).at("lock", &path)?,
             }
         }
         if is_part {
@@ -110,7 +113,7 @@ pub fn convert_tier(from: &Path, to: &Path) -> Result<Converted, ConvertError> {
     if names.is_empty() {
         return Err(ConvertError::Image(ImageError::Foreign));
     }
-    DirBuilder::new().mode(0o700).create(to)?;
+    DirBuilder::new().mode(0o700).create(to).at("make the directory", to)?;
     let mut all = Converted::default();
     for name in &names {
         match convert(&from.join(name), &to.join(name), None) {
@@ -129,10 +132,11 @@ pub fn convert_tier(from: &Path, to: &Path) -> Result<Converted, ConvertError> {
     }
     // Version 1 had none; a tier of today's format keeps its schema.
     if from.join(META_NAME).exists() {
-        std::fs::copy(from.join(META_NAME), to.join(META_NAME))?;
-        File::open(to.join(META_NAME))?.sync_all()?;
+        let (old, new) = (from.join(META_NAME), to.join(META_NAME));
+        std::fs::copy(&old, &new).at("copy", &old)?;
+        sync(&new)?;
     }
-    File::open(to)?.sync_all()?;
+    sync(to)?;
     sync_parent(to)?;
     drop(locks);
     Ok(all)
@@ -140,11 +144,18 @@ pub fn convert_tier(from: &Path, to: &Path) -> Result<Converted, ConvertError> {
 
 fn sync_parent(path: &Path) -> Result<(), ConvertError> {
     let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(parent.unwrap_or(Path::new(".")))?.sync_all()?;
-    Ok(())
+    sync(parent.unwrap_or(Path::new(".")))
 }
 
-fn fill(image: &Image, file: &File, secret: Option<[u8; HASH_KEY_BYTES]>) -> Result<Converted, ConvertError> {
+fn sync(path: &Path) -> Result<(), ConvertError> {
+    Ok(File::open(path).at("open", path)?.sync_all().at("sync", path)?)
+}
+
+fn fill(
+    image: &Image,
+    (file, path): (&File, &Path),
+    secret: Option<[u8; HASH_KEY_BYTES]>,
+) -> Result<Converted, ConvertError> {
     let geometry = image.geometry.in_format(Format::Two);
     let mut store = image.store;
     let has_none = image.geometry.format() == Format::One && geometry.identity() == Identity::KeyBytes;
@@ -158,7 +169,7 @@ fn fill(image: &Image, file: &File, secret: Option<[u8; HASH_KEY_BYTES]>) -> Res
     let least = RECORD_HEADER_BYTES_MAX + geometry.write_unit();
     let record_bytes_max = geometry.padded(longest.saturating_add(geometry.origin_bytes()).max(least));
     let config = TierConfig { record_bytes_max, ..config(geometry, store, false) };
-    file.set_len(geometry.medium_bytes())?;
+    file.set_len(geometry.medium_bytes()).at("set the length of", path)?;
     let mut target = file;
     if geometry.erase_value() != 0 {
         Target::erase(&mut target, 0, geometry.medium_bytes(), geometry.erase_value())?;

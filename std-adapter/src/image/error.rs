@@ -1,18 +1,19 @@
 //! What can go wrong with an image.
 
 use core::fmt;
-use std::io;
 
 use coldpress_core::codec::CodecError;
 use coldpress_core::log::{FORMAT_VERSION, Location};
 use coldpress_core::tier::{AppendError, ConfigError, MediumError, MountError};
 
+use crate::file_error::FileError;
+
 /// Why an image, or something in it, can't be read.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ImageError {
     /// The file can't be opened.
-    Io(io::ErrorKind),
+    Io(FileError),
     /// It can't be read.
     Medium(MediumError),
     /// There is no segment header of ours in it.
@@ -43,7 +44,7 @@ pub enum ImageError {
 impl fmt::Display for ImageError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Io(kind) => write!(f, "{kind}"),
+            Self::Io(error) => write!(f, "{error}"),
             Self::Medium(error) => write!(f, "{error}"),
             Self::Foreign => f.write_str("not a coldpress image: no segment header in it"),
             Self::Blank => f.write_str("nothing was ever written to it, so it does not tell its shape"),
@@ -67,6 +68,7 @@ impl fmt::Display for ImageError {
 impl core::error::Error for ImageError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
+            Self::Io(error) => Some(error),
             Self::Medium(error) => Some(error),
             Self::Config(error) => Some(error),
             Self::Mount(error) => Some(error),
@@ -76,9 +78,9 @@ impl core::error::Error for ImageError {
     }
 }
 
-impl From<io::Error> for ImageError {
-    fn from(error: io::Error) -> Self {
-        Self::Io(error.kind())
+impl From<FileError> for ImageError {
+    fn from(error: FileError) -> Self {
+        Self::Io(error)
     }
 }
 
@@ -157,7 +159,7 @@ pub enum ConvertError {
     /// The system has no random bytes for a secret.
     Random,
     /// A file can't be read, made or written.
-    Io(io::Error),
+    Io(FileError),
 }
 
 impl fmt::Display for ConvertError {
@@ -185,8 +187,8 @@ impl core::error::Error for ConvertError {
     }
 }
 
-impl From<io::Error> for ConvertError {
-    fn from(error: io::Error) -> Self {
+impl From<FileError> for ConvertError {
+    fn from(error: FileError) -> Self {
         Self::Io(error)
     }
 }

@@ -55,6 +55,7 @@ use self::machine::{Buffers, Machine};
 use self::pieces::{Head, PIECES};
 use self::source::Source;
 use crate::codec::Codecs;
+use crate::file_error::AtPath as _;
 
 /// The longest value that is decoded, in bytes: a segment holds no longer one.
 const VALUE_BYTES_MAX: usize = 1 << 28;
@@ -80,8 +81,8 @@ impl Image {
     /// # Bounds
     /// Reads the file until a header is found, then what a mount reads; memory for a few segments.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let file = File::open(path)?;
-        let bytes = file.metadata()?.len();
+        let file = File::open(path).at("open", path)?;
+        let bytes = file.metadata().at("look at", path)?.len();
         Self::mount(Source::File { file, bytes })
     }
 
@@ -158,15 +159,15 @@ impl Image {
         if codec != PIECES || self.geometry.identity() != Identity::KeyBytes {
             return decode(codec, &stored).map(Some);
         }
-        let damaged = ImageError::Damaged(at);
-        let head = Head::from_bytes(&stored).ok_or(damaged)?;
+        let damaged = || ImageError::Damaged(at);
+        let head = Head::from_bytes(&stored).ok_or_else(damaged)?;
         let mut value = Vec::new();
         for index in 0..head.pieces {
             let piece = self.stored(&head.piece_key(index, key), now_s)?;
-            let (_, codec, stored) = piece.ok_or(damaged)?;
+            let (_, codec, stored) = piece.ok_or_else(damaged)?;
             value.extend(decode(codec, &stored)?);
         }
-        if value.len() == head.bytes as usize { Ok(Some(value)) } else { Err(damaged) }
+        if value.len() == head.bytes as usize { Ok(Some(value)) } else { Err(damaged()) }
     }
 
     /// Where the value of a key lies, its codec, and its bytes as stored.

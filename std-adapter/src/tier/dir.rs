@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
-use std::io;
+use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
 use coldpress_core::log::Marker;
@@ -15,6 +15,7 @@ use super::config::ColdTierConfig;
 use super::error::OpenError;
 use super::made::{Mode, make_dirs, sync_above, sync_dir};
 use super::meta::{META_NAME, META_NEW_NAME, Meta};
+use crate::file_error::{AtPath as _, FileError};
 use crate::medium::{FileMedium, Medium};
 
 /// The longest cache id.
@@ -74,8 +75,8 @@ struct Content {
 impl Content {
     fn of(path: &Path) -> Result<Self, OpenError> {
         let mut content = Self::default();
-        for entry in path.read_dir()? {
-            let entry_name = entry?.file_name();
+        for entry in path.read_dir().at("list", path)? {
+            let entry_name = entry.at("list", path)?.file_name();
             let name = entry_name.to_string_lossy();
             match name.strip_prefix("part-") {
                 Some(rest) if rest.ends_with(".cold.new") => {}
@@ -110,7 +111,7 @@ impl Content {
 fn try_lock(file: &File, path: &Path) -> Result<(), OpenError> {
     file.try_lock().map_err(|error| match error {
         TryLockError::WouldBlock => OpenError::AlreadyOpen(path.to_path_buf()),
-        TryLockError::Error(error) => OpenError::Io(error),
+        TryLockError::Error(error) => OpenError::Io(FileError::new("lock", path, &error)),
     })
 }
 
@@ -131,7 +132,7 @@ impl Dir {
             return Err(OpenError::Foreign(path));
         }
         let mut held = Vec::new();
-        let itself = File::open(&path)?;
+        let itself = File::open(&path).at("open", &path)?;
         match try_lock(&itself, &path) {
             Ok(()) => held.push(itself),
             // Some network filesystems lock files only: LOCK does it there.
@@ -149,10 +150,15 @@ impl Dir {
         Ok(dir)
     }
 
+    /// The path of the directory, without links and relative parts.
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Another hold on the lock. A worker that outlives its tier keeps the directory to itself by it, and by its medium the
     /// file of its partition: see [`leave`](Self::leave).
-    pub(super) fn share_lock(&self) -> io::Result<File> {
-        self.lock.try_clone()
+    pub(super) fn share_lock(&self) -> Result<File, FileError> {
+        self.lock.try_clone().at("hold the lock of", &self.path)
     }
 
     /// Leaves the lock to workers that have a hold on it and did not end: the system lets go of it when the last one is dropped.
@@ -264,10 +270,11 @@ impl Dir {
 
     fn open_part(&self, partition: u16, config: &ColdTierConfig) -> Result<(FileMedium, File), OpenError> {
         let path = self.path.join(part_name(partition));
-        let file = File::options().read(true).write(true).open(&path)?;
-        let found_bytes = file.metadata()?.len();
+        let file = File::options().read(true).write(true).open(&path).at("open for writing", &path)?;
+        let found_bytes = file.metadata().at("look at", &path)?.len();
         let expected_bytes = config.geometry.medium_bytes();
-        let medium = FileMedium::named(file.try_clone()?, path, expected_bytes);
+        let view = file.try_clone().at("open another view of", &path)?;
+        let medium = FileMedium::named(view, path, expected_bytes);
         if found_bytes != expected_bytes {
             // A file of another length may be ours with another capacity, or nobody's: either way it stays.
             return Err(OpenError::Geometry { expected_bytes, found_bytes });
@@ -289,14 +296,14 @@ impl Dir {
             let (new, _) = names(partition);
             let file = self.mode.make_anew(&new)?;
             // Sparse: blocks are taken when segments are written, and given back when they are erased.
-            file.set_len(config.geometry.medium_bytes())?;
+            file.set_len(config.geometry.medium_bytes()).at("set the length of", &new)?;
             let marker = Marker { erases: 0, sequence_issued: 0 };
-            FileMedium::new(file.try_clone()?).write_at(0, &marker.encode())?;
-            file.sync_all()?;
+            file.write_all_at(&marker.encode(), 0).at("write", &new)?;
+            file.sync_all().at("sync", &new)?;
         }
         for partition in made().rev() {
             let (new, name) = names(partition);
-            std::fs::rename(new, self.path.join(name))?;
+            std::fs::rename(&new, self.path.join(name)).at("rename", &new)?;
         }
         sync_dir(&self.path)?;
         Ok(())

@@ -1,13 +1,13 @@
 //! What can go wrong, one small type per operation.
 
 use core::fmt;
-use std::io;
 use std::path::PathBuf;
 
 use coldpress_core::codec::CodecError;
 use coldpress_core::tier::{MediumError, MountError};
 
 use super::config::ConfigError;
+use crate::file_error::FileError;
 
 /// Why a tier could not do anything at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -303,8 +303,8 @@ pub enum OpenError {
     },
     /// The log could not be mounted.
     Mount(MountError),
-    /// The operating system refused something.
-    Io(io::Error),
+    /// The operating system refused something: the error names the operation, the path and the system's code.
+    Io(FileError),
     /// The medium failed.
     Medium(MediumError),
     /// The system gave no random bytes for the store's key.
@@ -321,8 +321,8 @@ impl From<ConfigError> for OpenError {
     }
 }
 
-impl From<io::Error> for OpenError {
-    fn from(error: io::Error) -> Self {
+impl From<FileError> for OpenError {
+    fn from(error: FileError) -> Self {
         Self::Io(error)
     }
 }

@@ -5,6 +5,8 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt};
 use std::path::{Component, Path, PathBuf};
 
+use crate::file_error::{AtPath as _, FileError};
+
 /// The bits of a mode that say who may read, write and execute.
 const ACCESS: u32 = 0o777;
 
@@ -31,41 +33,41 @@ impl Mode {
         options
     }
 
-    fn give(self, file: File) -> io::Result<File> {
-        if file.metadata()?.mode() & ACCESS != self.file {
-            file.set_permissions(Permissions::from_mode(self.file))?;
+    fn give(self, file: File, path: &Path) -> Result<File, FileError> {
+        if file.metadata().at("look at", path)?.mode() & ACCESS != self.file {
+            file.set_permissions(Permissions::from_mode(self.file)).at("set the mode of", path)?;
         }
         Ok(file)
     }
 
     /// Makes a file; one that is there goes, with whatever access it had.
-    pub(super) fn make_anew(self, path: &Path) -> io::Result<File> {
+    pub(super) fn make_anew(self, path: &Path) -> Result<File, FileError> {
         match std::fs::remove_file(path) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => self.give(self.options().create_new(true).open(path)?),
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
+            _ => self.give(self.options().create_new(true).open(path).at("make", path)?, path),
         }
     }
 
     /// Opens a file as it is, or makes it.
-    pub(super) fn open_or_make(self, path: &Path) -> io::Result<File> {
+    pub(super) fn open_or_make(self, path: &Path) -> Result<File, FileError> {
         match self.options().create_new(true).open(path) {
-            Ok(file) => self.give(file),
+            Ok(file) => self.give(file, path),
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
                 self.warn_if_more_open(path);
-                self.options().open(path)
+                self.options().open(path).at("open for writing", path)
             }
-            Err(error) => Err(error),
+            Err(error) => Err(error).at("make", path),
         }
     }
 
     /// Makes a directory; one that is there stays as it is.
-    fn make_dir(self, path: &Path) -> io::Result<()> {
+    fn make_dir(self, path: &Path) -> Result<(), FileError> {
         match DirBuilder::new().mode(self.dir()).create(path) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => return Ok(()),
-            made => made?,
+            made => made.at("make the directory", path)?,
         }
-        if path.metadata()?.mode() & ACCESS != self.dir() {
-            std::fs::set_permissions(path, Permissions::from_mode(self.dir()))?;
+        if path.metadata().at("look at", path)?.mode() & ACCESS != self.dir() {
+            std::fs::set_permissions(path, Permissions::from_mode(self.dir())).at("set the mode of", path)?;
         }
         Ok(())
     }
@@ -84,15 +86,15 @@ impl Mode {
 }
 
 /// Makes the directories of a path that are not there. Returns the path without links and relative parts.
-pub(super) fn make_dirs(path: &Path, mode: Mode) -> io::Result<PathBuf> {
-    let path = std::path::absolute(path)?;
+pub(super) fn make_dirs(path: &Path, mode: Mode) -> Result<PathBuf, FileError> {
+    let path = std::path::absolute(path).at("find the working directory for", path)?;
     let there = path.ancestors().find(|above| above.exists()).unwrap_or(&path);
-    let mut made = there.canonicalize()?;
+    let mut made = there.canonicalize().at("resolve", there)?;
     for name in path.strip_prefix(there).unwrap_or(Path::new("")).components() {
         made.push(name);
         mode.make_dir(&made)?;
         // One that somebody else made meanwhile may be a link.
-        made = made.canonicalize()?;
+        made = made.canonicalize().at("resolve", &made)?;
     }
     Ok(made)
 }
@@ -114,7 +116,7 @@ pub(super) fn real_path(path: &Path) -> PathBuf {
 }
 
 /// Makes the name of a directory durable, and those of the directories above it.
-pub(super) fn sync_above(path: &Path) -> io::Result<()> {
+pub(super) fn sync_above(path: &Path) -> Result<(), FileError> {
     let mut above = path.ancestors().skip(1);
     above.next().map_or(Ok(()), sync_dir)?;
     // What this process may not read it did not make.
@@ -123,8 +125,8 @@ pub(super) fn sync_above(path: &Path) -> io::Result<()> {
 }
 
 /// Makes the names in a directory durable.
-pub(super) fn sync_dir(path: &Path) -> io::Result<()> {
-    File::open(path)?.sync_all()
+pub(super) fn sync_dir(path: &Path) -> Result<(), FileError> {
+    File::open(path).at("open", path)?.sync_all().at("sync", path)
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@ use coldpress_core::log::Checksum;
 use super::config::{ColdTierConfig, SCHEMA_BYTES_MAX};
 use super::error::OpenError;
 use super::made::{Mode, sync_dir};
+use crate::file_error::{AtPath as _, FileError};
 
 pub(crate) const META_NAME: &str = "tier.meta";
 pub(super) const META_NEW_NAME: &str = "tier.meta.new";
@@ -40,20 +41,20 @@ impl Meta {
         let path = dir.join(META_NAME);
         let file = match File::open(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            file => file?,
+            file => file.at("open", &path)?,
         };
         let mut bytes = Vec::new();
-        file.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes)?;
+        file.take(BYTES_MAX as u64 + 1).read_to_end(&mut bytes).at("read", &path)?;
         Self::decode(&bytes).map(Some).ok_or(OpenError::Metadata(path))
     }
 
     /// Writes it, durable, in the place of what was there.
-    pub(super) fn write(&self, dir: &Path, mode: Mode) -> io::Result<()> {
+    pub(super) fn write(&self, dir: &Path, mode: Mode) -> Result<(), FileError> {
         let new = dir.join(META_NEW_NAME);
         let mut file = mode.make_anew(&new)?;
-        file.write_all(&self.encode())?;
-        file.sync_all()?;
-        std::fs::rename(&new, dir.join(META_NAME))?;
+        file.write_all(&self.encode()).at("write", &new)?;
+        file.sync_all().at("sync", &new)?;
+        std::fs::rename(&new, dir.join(META_NAME)).at("rename", &new)?;
         sync_dir(dir)
     }
 

@@ -27,6 +27,7 @@ use super::shell::{MESSAGES_MAX, Shell};
 use super::syncer::Syncer;
 use super::worker::{self, Mounted, Setup, millis};
 use crate::clock::monotonic_ms;
+use crate::file_error::{AtPath as _, FileError};
 use crate::medium::Medium;
 use crate::observe::TierMeter;
 use crate::pool::PoolCoordinator;
@@ -338,7 +339,8 @@ impl Starting<'_> {
         let lock = self.dir.as_ref().map(Dir::share_lock).transpose()?;
         let (sender, messages) = bounded(MESSAGES_MAX);
         let (ready, mounted) = bounded(1);
-        let syncer = Syncer::start(medium.try_clone()?, partition)?;
+        let path = self.dir.as_ref().map_or(Path::new(""), Dir::path);
+        let syncer = Syncer::start(medium.try_clone()?, partition).at("start a thread for", path)?;
         let reader = medium.try_clone()?;
         // The recorder of metrics and the subscriber of traces are the user's: a shell that is taken is lost in their panic.
         let meters = [(); 2].map(|()| TierMeter::new(self.cache_id, partition));
@@ -371,7 +373,7 @@ impl Starting<'_> {
             }
             Err(error) => {
                 shell.put_back();
-                Err(error.into())
+                Err(FileError::new("start a thread for", path, &error).into())
             }
         }
     }

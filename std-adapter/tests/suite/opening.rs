@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use coldpress_std::{ColdTier, GetError, MountError, OpenError};
 
@@ -260,11 +261,38 @@ fn damaged_record_is_an_error_of_its_key_alone() {
 }
 
 #[test]
-fn base_directory_that_is_a_file_is_an_error_of_the_system() {
+fn error_of_the_system_names_operation_path_and_code() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
-    let base = dir.path().join("file");
-    fs::write(&base, "x").unwrap();
-    assert!(matches!(ColdTier::open(&base, "a", small().build().unwrap(), pools), Err(OpenError::Io(_))));
-    assert_eq!(fs::read_to_string(&base).unwrap(), "x");
+    let config = small().build().unwrap();
+    drop(open(dir.path(), &config, &pools));
+    let (file, path) = (dir.path().join("file"), dir.path().join("test"));
+    fs::write(&file, "x").unwrap();
+    let refused = |base: &Path| match ColdTier::open(base, "test", config.clone(), pools.clone()) {
+        Err(OpenError::Io(error)) => error,
+        other => panic!("{other:?}"),
+    };
+    let error = refused(&file);
+    assert_eq!((error.operation(), error.os_code()), ("make the directory", Some(20)));
+    assert_eq!(
+        error.to_string(),
+        format!("can't make the directory {}: Not a directory (os error 20)", file.join("test").display())
+    );
+    assert_eq!(fs::read_to_string(&file).unwrap(), "x");
+    // A directory in the place of each file of the tier.
+    for (name, operation) in
+        [("LOCK", "open for writing"), ("tier.meta", "read"), ("part-000.cold", "open for writing")]
+    {
+        fs::rename(path.join(name), dir.path().join(name)).unwrap();
+        fs::create_dir(path.join(name)).unwrap();
+        let error = refused(dir.path());
+        assert_eq!(
+            (error.operation(), error.path(), error.os_code()),
+            (operation, &*path.join(name), Some(21))
+        );
+        assert!(error.to_string().ends_with("Is a directory (os error 21)"), "{error}");
+        fs::remove_dir(path.join(name)).unwrap();
+        fs::rename(dir.path().join(name), path.join(name)).unwrap();
+    }
+    drop(open(dir.path(), &config, &pools));
 }
