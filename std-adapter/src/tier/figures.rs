@@ -31,6 +31,7 @@ counts!(
     hits,
     removes,
     bytes_put,
+    bytes_read,
     hot_hits,
     pending_hits,
     refused_puts,
@@ -100,6 +101,8 @@ pub struct TierFigures {
     pub damaged_reads: u64,
     /// Bytes of keys and values as they were put.
     pub bytes_put: u64,
+    /// Bytes read from the medium for clients: records for gets, headers and keys for [`keys`](super::ColdTierHandle::keys).
+    pub bytes_read: u64,
     /// Bytes of fresh records as written: headers included, values as encoded.
     pub bytes_encoded: u64,
     /// Bytes written to the medium in all.

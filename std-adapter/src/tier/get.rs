@@ -1,20 +1,25 @@
 //! Gets: from a pending write, from the pools, or from the log.
 
 use coldpress_core::codec::CodecError;
-use coldpress_core::log::{Kind, Location, read_record};
+use coldpress_core::log::{Kind, Location, RecordHeader, read_record};
 use coldpress_core::tier::expiry_s;
 
 use super::entry::{Entry, Stored};
 use super::error::{BatchError, GetError, TierError};
 use super::gate::{Limits, Open, Part};
 use super::handle::ColdTierHandle;
+use super::identity::key_hash;
 use super::latency::Timed;
 use super::scratch;
 use crate::medium::MediumError;
 use crate::pool::HotKey;
 use coldpress_core::log::KeyHash;
+use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
+
+/// Bytes of a record that are read for its key: the longest header, and keys of up to 233 bytes. A longer key takes a second read.
+const KEY_READ_BYTES: usize = 256;
 
 /// Where a value was found.
 enum Found {
@@ -239,12 +244,49 @@ impl Part {
 
     /// Reads the bytes of a record.
     fn fetch(&self, open: &Open, stored: &Stored, buffer: &mut Vec<u8>) -> Result<(), Miss> {
+        self.fetch_range(open, stored, 0..stored.record_bytes as usize, buffer)
+    }
+
+    /// Reads some of the bytes of a record into their places in the buffer, which ends with them.
+    fn fetch_range(
+        &self,
+        open: &Open,
+        stored: &Stored,
+        range: Range<usize>,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Miss> {
         let at = stored.location();
         let offset =
             u64::from(at.segment) * u64::from(open.terms.geometry.segment_bytes()) + u64::from(at.offset);
         // What an earlier read left is overwritten, so only growth is filled.
-        buffer.resize(stored.record_bytes as usize, 0);
-        self.medium.read_at(offset, buffer).map_err(Miss::Medium)
+        buffer.resize(range.end, 0);
+        let (from, part) = (range.start as u64, buffer.get_mut(range).unwrap_or_default());
+        self.shell.counts.bytes_read.fetch_add(part.len() as u64, Relaxed);
+        self.medium.read_at(offset + from, part).map_err(Miss::Medium)
+    }
+
+    /// Reads header and key of a record, and nothing of its value. The checksum runs over the value too, so it is not looked at: the
+    /// keyed hash of the key, which the index has, tells that the key is the right one, and better than 32 bits would.
+    fn fetch_key(
+        &self,
+        open: &Open,
+        hash: &KeyHash,
+        stored: &Stored,
+        buffer: &mut Vec<u8>,
+    ) -> Result<Vec<u8>, Miss> {
+        let first = KEY_READ_BYTES.min(stored.record_bytes as usize);
+        self.fetch_range(open, stored, 0..first, buffer)?;
+        let header = RecordHeader::decode(&open.terms.geometry, buffer);
+        let (header, header_bytes, _) = header.map_err(|_| Miss::Invalid)?;
+        let key_end = header_bytes + header.key_bytes as usize;
+        if header.kind != Kind::Value || key_end > stored.record_bytes as usize {
+            return Err(Miss::Invalid);
+        }
+        if key_end > first {
+            self.fetch_range(open, stored, first..key_end, buffer)?;
+        }
+        let key = buffer.get(header_bytes..key_end).ok_or(Miss::Invalid)?;
+        if key_hash(&open.hash_key, key) == *hash { Ok(key.to_vec()) } else { Err(Miss::Invalid) }
     }
 
     /// The key of a hash that has a value.
@@ -265,11 +307,7 @@ impl Part {
                 Some((None, Some(stored))) => stored,
                 Some((None, None)) | None => return Ok(None),
             };
-            let key = scratch::with_buffer(|buffer| {
-                self.fetch(open, &stored, buffer)?;
-                let record = read_record(&open.terms.geometry, open.seed, stored.location(), buffer);
-                record.map(|record| record.key.to_vec()).map_err(|_| Miss::Invalid)
-            });
+            let key = scratch::with_buffer(|buffer| self.fetch_key(open, hash, &stored, buffer));
             match key {
                 Ok(key) => return Ok(Some(key)),
                 Err(miss) => chase.miss(open, stored.location(), &miss)?,

@@ -11,11 +11,15 @@ use super::shell::STRIPES;
 /// Iterates over the keys of a tier that have a value, in no order.
 ///
 /// A key that is there from the first step to the last comes exactly once. One that is put or removed meanwhile may come or
-/// not. A record that can't be read comes as an error, and the iteration goes on; once the tier is closed, it ends with
+/// not. A record whose key can't be read comes as an error, and the iteration goes on; once the tier is closed, it ends with
 /// [`TierError::Closed`](super::TierError::Closed).
 ///
+/// Values are not read, so their checksums are not checked: each key that comes was put, as its keyed hash tells, and where its value
+/// is damaged a get says so.
+///
 /// # Bounds
-/// Holds the hashes of one 64th of a partition at a time, 12 bytes each. Keys are read from their records, one each step.
+/// Holds the hashes of one 64th of a partition at a time, 12 bytes each. Each step reads a key from its record: 256 bytes at most, and
+/// for a key beyond 233 bytes once more the rest of it.
 #[derive(Debug)]
 pub struct Keys {
     handle: ColdTierHandle,

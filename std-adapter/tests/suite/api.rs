@@ -1,8 +1,11 @@
 //! What each operation does.
 
 use core::sync::atomic::Ordering::SeqCst;
+use std::collections::BTreeSet;
 
-use coldpress_std::{Durability, GetError, PersistentColdTier, PutError, PutOptions, RemoveError, TierError};
+use coldpress_std::{
+    CodecId, Durability, GetError, PersistentColdTier, PutError, PutOptions, RemoveError, TierError,
+};
 
 use crate::common::{FLUSHED, SYNCED, open, open_on, pools, recount, small, value};
 use crate::double::Double;
@@ -209,4 +212,58 @@ fn key_removed_before_and_not_durably_is_durably_gone_after_a_synced_remove() {
     }
     assert!(!tier.remove_with(b"never there", Durability::Synced).unwrap());
     recount(&tier);
+}
+
+#[test]
+fn keys_are_read_without_their_values() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(64 << 20).segment_bytes(1 << 20).value_bytes_max(256 << 10);
+    let config = config.codec(CodecId::Raw).keep_hot_values(false).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    // Keys up to the longest, each beside a long value.
+    let key = |n: u32| {
+        value(n, 0, [1, 40, 233, 234, 255, 256, 5_000, config.key_bytes_max() as usize][n as usize % 8])
+    };
+    let keys: BTreeSet<Vec<u8>> = (0..120).map(key).collect();
+    for key in &keys {
+        tier.put(key, &value(7, 7, 256 << 10)).unwrap();
+    }
+    tier.flush().unwrap();
+    let found = || tier.keys().map(Result::unwrap).collect::<Vec<_>>();
+    let (before, found_keys) = (tier.figures().bytes_read, found());
+    assert_eq!(found_keys.len(), keys.len());
+    assert_eq!(found_keys.into_iter().collect::<BTreeSet<_>>(), keys);
+    let longest_headers = 23 * keys.len() as u64;
+    let needed = keys.iter().map(|key| key.len().max(233) as u64).sum::<u64>() + longest_headers;
+    let read = tier.figures().bytes_read - before;
+    assert!(read <= needed, "{read} bytes for {needed}, beside {} of values", keys.len() << 18);
+    tier.get(keys.first().unwrap()).unwrap().unwrap();
+    assert!(tier.figures().bytes_read - before - read > 256 << 10, "a get reads the value");
+}
+
+#[test]
+fn key_of_a_damaged_value_is_iterated_and_a_damaged_key_is_an_error() {
+    use std::os::unix::fs::FileExt as _;
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let tier = open(dir.path(), &small().codec(CodecId::Raw).keep_hot_values(false).build().unwrap(), &pools);
+    for key in 0..20u32 {
+        tier.put(format!("the key {key:02}").as_bytes(), &value(key, 0, 700)).unwrap();
+    }
+    tier.flush().unwrap();
+    let path = dir.path().join("test").join("part-000.cold");
+    let file = std::fs::OpenOptions::new().write(true).open(&path).unwrap();
+    let bytes = std::fs::read(&path).unwrap();
+    let flip = |wanted: &[u8]| {
+        let at = bytes.windows(wanted.len()).position(|window| window == wanted).unwrap();
+        file.write_all_at(&[!bytes[at]], at as u64).unwrap();
+    };
+    flip(&value(7, 0, 700)[..64]);
+    flip(b"the key 08");
+    let found: Vec<_> = tier.keys().collect();
+    assert_eq!(found.iter().filter(|key| **key == Err(GetError::Damaged)).count(), 1);
+    assert!(found.contains(&Ok(b"the key 07".to_vec())) && !found.contains(&Ok(b"the key 08".to_vec())));
+    assert_eq!(found.len(), 20);
+    assert_eq!(tier.get(b"the key 07"), Err(GetError::Damaged));
 }
