@@ -184,6 +184,7 @@ impl CompactionSystem {
         };
         let message =
             |partition, accepted| Message::Schedule { task, accepted, scheduled: scheduled(partition) };
+        self.tier()?.enter(Open::check_writes)??;
         let mut outcome = Ok(());
         for answer in self.tier()?.ask_each(message)? {
             if answer.wait()?.is_err() {
@@ -205,6 +206,7 @@ impl CompactionSystem {
     /// [`stop`](Self::stop) first to change them. [`CompactionError::PoolsClosed`] when its pools are. After any error nothing has changed.
     pub fn start_background_worker(&self) -> Result<(), CompactionError> {
         let tier = self.tier()?;
+        tier.enter(Open::check_writes)??;
         if self.pools.as_ref().is_some_and(PoolCoordinator::is_closed) {
             return Err(CompactionError::PoolsClosed);
         }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
+use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
@@ -15,6 +16,7 @@ use super::config::ColdTierConfig;
 use super::error::OpenError;
 use super::made::{Mode, make_dirs, sync_above, sync_dir};
 use super::meta::{META_NAME, META_NEW_NAME, Meta};
+use super::open::Views;
 use crate::file_error::{AtPath as _, FileError};
 use crate::medium::{FileMedium, Medium};
 
@@ -32,7 +34,9 @@ pub(super) struct Dir {
     /// Absolute, without links: the process may move to another working directory.
     path: PathBuf,
     mode: Mode,
-    lock: File,
+    /// The file `LOCK`; a tier that is only read may have none.
+    lock: Option<File>,
+    is_read_only: bool,
     /// The directory and the files of the partitions, as far as they are locked.
     held: Vec<File>,
     is_left: bool,
@@ -43,7 +47,7 @@ impl Drop for Dir {
         // Said, not left to the closing of the file: a process that another thread starts just now holds everything that is open
         // here until it runs its own program, and the lock with it.
         if !self.is_left {
-            for file in self.held.iter().chain([&self.lock]) {
+            for file in self.held.iter().chain(&self.lock) {
                 let _ = file.unlock();
             }
         }
@@ -115,6 +119,26 @@ fn try_lock(file: &File, path: &Path) -> Result<(), OpenError> {
     })
 }
 
+/// As [`try_lock`], beside others that only read. A file system that has no locks, as one that nobody can write may, keeps nobody out.
+fn try_lock_shared(file: &File, path: &Path) -> Result<(), OpenError> {
+    match file.try_lock_shared() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(OpenError::AlreadyOpen(path.to_path_buf())),
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!(%error, path = %path.display(), "not locked");
+            Ok(())
+        }
+    }
+}
+
+/// Says of a tier whose files can't be written that it can be read.
+fn not_writable(error: FileError) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => OpenError::NotWritable(error),
+        _ => OpenError::Io(error),
+    }
+}
+
 impl Dir {
     /// Makes the directory where there is none, and locks it. A directory with other files than a tier's is refused
     /// untouched.
@@ -140,14 +164,44 @@ impl Dir {
             Err(error) => return Err(error),
         }
         mode.warn_if_more_open(&path);
-        let lock = mode.open_or_make(&path.join(LOCK_NAME))?;
-        let dir = Self { path, mode, lock, held, is_left: false };
-        try_lock(&dir.lock, &dir.path)?;
+        let lock = mode.open_or_make(&path.join(LOCK_NAME));
+        let lock = lock.map_err(if content.has_first() { not_writable } else { OpenError::Io })?;
+        try_lock(&lock, &path)?;
+        let dir = Self { path, mode, lock: Some(lock), is_read_only: false, held, is_left: false };
         // Until a first file is in place, no one knows whether the names above it were ever made durable.
         if !content.has_first() {
             sync_above(&dir.path)?;
         }
         Ok(dir)
+    }
+
+    /// Takes the directory of a tier that is only read, and nothing in it is made or changed. Others may read it too; whoever has it
+    /// open for writing keeps readers out, and they him.
+    pub(super) fn look_into(base_dir: &Path, cache_id: &str, mode: Mode) -> Result<Self, OpenError> {
+        if !is_plain(cache_id) {
+            return Err(OpenError::CacheId);
+        }
+        if base_dir.as_os_str().is_empty() {
+            return Err(OpenError::NoBaseDir);
+        }
+        let path = base_dir.join(cache_id);
+        let path = path.canonicalize().at("open the directory", &path)?;
+        let content = Content::of(&path)?;
+        if content.has_others && !content.has_first() {
+            return Err(OpenError::Foreign(path));
+        }
+        let mut held = Vec::new();
+        for name in [&path, &path.join(LOCK_NAME)] {
+            match File::open(name) {
+                Ok(file) => {
+                    try_lock_shared(&file, &path)?;
+                    held.push(file);
+                }
+                // A copy has none, and one of another user may not be readable: the files of the partitions are locked too.
+                Err(error) => tracing::debug!(%error, path = %name.display(), "not locked"),
+            }
+        }
+        Ok(Self { path, mode, lock: None, is_read_only: true, held, is_left: false })
     }
 
     /// The path of the directory, without links and relative parts.
@@ -157,8 +211,8 @@ impl Dir {
 
     /// Another hold on the lock. A worker that outlives its tier keeps the directory to itself by it, and by its medium the
     /// file of its partition: see [`leave`](Self::leave).
-    pub(super) fn share_lock(&self) -> Result<File, FileError> {
-        self.lock.try_clone().at("hold the lock of", &self.path)
+    pub(super) fn share_lock(&self) -> Result<Option<File>, FileError> {
+        self.lock.as_ref().map(File::try_clone).transpose().at("hold the lock of", &self.path)
     }
 
     /// Leaves the lock to workers that have a hold on it and did not end: the system lets go of it when the last one is dropped.
@@ -167,7 +221,7 @@ impl Dir {
     }
 
     /// Opens and locks the file of each partition, or makes them all. A file that is there is never made anew.
-    pub(super) fn open_parts(&mut self, config: &ColdTierConfig) -> Result<Vec<Box<dyn Medium>>, OpenError> {
+    pub(super) fn open_parts(&mut self, config: &ColdTierConfig) -> Result<Vec<Views>, OpenError> {
         let content = Content::of(&self.path)?;
         if let Some(stray) = content.stray {
             return Err(OpenError::StrayPartition(self.path.join(stray)));
@@ -175,7 +229,11 @@ impl Dir {
         let meta = Meta::read(&self.path)?;
         let expected = config.settings.partitions;
         let known = meta.as_ref().map_or(0, |meta| meta.partitions);
-        if !content.has_first() && known == 0 {
+        if self.is_read_only && content.parts.is_empty() {
+            let path = self.path.join(part_name(0));
+            let absent = io::ErrorKind::NotFound.into();
+            return Err(FileError::new("find", &path, &absent).into());
+        } else if !content.has_first() && known == 0 && !self.is_read_only {
             self.check_unused(&content, config)?;
             self.make_parts(config, &content.parts)?;
         } else if let Some(missing) = content.missing(known) {
@@ -202,9 +260,12 @@ impl Dir {
         is_new: bool,
     ) -> Result<(), OpenError> {
         let meta = Meta::read(&self.path)?.unwrap_or_default();
+        if is_new && self.is_read_only {
+            return Ok(());
+        }
         if is_new {
             let partitions = config.settings.partitions;
-            return Ok(Meta { partitions, store_id, ..meta }.write(&self.path, self.mode)?);
+            return Meta { partitions, store_id, ..meta }.write(&self.path, self.mode).map_err(not_writable);
         }
         if ![0, store_id].contains(&meta.store_id) {
             return Err(OpenError::Mount(coldpress_core::tier::MountError::OtherStore));
@@ -223,7 +284,7 @@ impl Dir {
         let before = found.clone().unwrap_or_default();
         let schema = before.settled(config, is_empty)?;
         let meta = Meta { partitions: config.settings.partitions, schema, store_id };
-        if found.as_ref() == Some(&meta) {
+        if found.as_ref() == Some(&meta) || self.is_read_only {
             return Ok(());
         }
         match meta.write(&self.path, self.mode) {
@@ -232,7 +293,7 @@ impl Dir {
                 tracing::warn!(%error, path = %self.path.display(), "the metadata of the tier was not written");
                 Ok(())
             }
-            written => Ok(written?),
+            written => written.map_err(not_writable),
         }
     }
 
@@ -256,21 +317,37 @@ impl Dir {
     }
 
     /// Opens a file that is there, and locks it for as long as this value lives.
-    fn hold_part(&mut self, partition: u16, config: &ColdTierConfig) -> Result<Box<dyn Medium>, OpenError> {
+    fn hold_part(&mut self, partition: u16, config: &ColdTierConfig) -> Result<Views, OpenError> {
         let (medium, file) = self.open_part(partition, config)?;
-        try_lock(&file, &self.path)?;
+        if self.is_read_only {
+            try_lock_shared(&file, &self.path)?;
+        } else {
+            try_lock(&file, &self.path)?;
+        }
         self.held.push(file);
         self.mode.warn_if_more_open(&self.path.join(part_name(partition)));
         // Whoever replaced it before it was locked has another one.
-        if !medium.is_in_place()? {
+        let path = self.path.join(part_name(partition));
+        if !medium.has_its_place().at("look at", &path)? {
             return Err(OpenError::FileLost);
         }
-        Ok(Box::new(medium))
+        let view = || medium.another_view().at("open another view of", &path);
+        let syncer = if self.is_read_only { None } else { Some(Box::new(view()?) as Box<dyn Medium>) };
+        Ok(Views { reader: Box::new(view()?), syncer, worker: Box::new(medium) })
     }
 
     fn open_part(&self, partition: u16, config: &ColdTierConfig) -> Result<(FileMedium, File), OpenError> {
         let path = self.path.join(part_name(partition));
-        let file = File::options().read(true).write(true).open(&path).at("open for writing", &path)?;
+        let file = if self.is_read_only {
+            File::open(&path).at("open", &path)?
+        } else {
+            File::options()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .at("open for writing", &path)
+                .map_err(not_writable)?
+        };
         let found_bytes = file.metadata().at("look at", &path)?.len();
         let expected_bytes = config.geometry.medium_bytes();
         let view = file.try_clone().at("open another view of", &path)?;

@@ -34,6 +34,8 @@ pub enum TierError {
     /// becomes durable any more and writes are refused; reads go on in the file that is open. Close the tier and open it again: that
     /// opens the files that have the names now.
     FileLost,
+    /// The tier was opened for [reading only](super::ColdTierConfigBuilder::read_only).
+    ReadOnly,
 }
 
 impl fmt::Display for TierError {
@@ -53,6 +55,7 @@ impl fmt::Display for TierError {
             Self::FileLost => {
                 f.write_str("a file of the tier was deleted, moved, replaced or cut short while it was open")
             }
+            Self::ReadOnly => f.write_str("the tier was opened with `read_only(true)`: it takes no writes"),
         }
     }
 }
@@ -305,6 +308,9 @@ pub enum OpenError {
     Mount(MountError),
     /// The operating system refused something: the error names the operation, the path and the system's code.
     Io(FileError),
+    /// The files of the tier can't be written, because the file system is mounted read-only or this process has no right to. With
+    /// [`read_only(true)`](super::ColdTierConfigBuilder::read_only) the tier opens for reading.
+    NotWritable(FileError),
     /// The medium failed.
     Medium(MediumError),
     /// The system gave no random bytes for the store's key.
@@ -379,6 +385,9 @@ impl fmt::Display for OpenError {
             }
             Self::Mount(error) => write!(f, "{error}"),
             Self::Io(error) => write!(f, "{error}"),
+            Self::NotWritable(error) => {
+                write!(f, "{error}; to open the tier for reading only, set `read_only(true)` in its configuration")
+            }
             Self::Medium(error) => write!(f, "{error}"),
             Self::Random => f.write_str("the system gave no random bytes"),
             Self::TimedOut => f.write_str("the mount was not over before the deadline"),
@@ -392,7 +401,7 @@ impl core::error::Error for OpenError {
         match self {
             Self::Config(error) => Some(error),
             Self::Mount(error) => Some(error),
-            Self::Io(error) => Some(error),
+            Self::Io(error) | Self::NotWritable(error) => Some(error),
             Self::Medium(error) => Some(error),
             _ => None,
         }

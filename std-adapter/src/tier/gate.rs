@@ -120,6 +120,7 @@ pub(crate) struct Limits {
     pub(crate) op_timeout: Duration,
     pub(crate) capacity_bytes: u64,
     pub(crate) interval: Duration,
+    pub(crate) is_read_only: bool,
 }
 
 impl Open {
@@ -133,6 +134,11 @@ impl Open {
     pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), (usize, u32)> {
         let max = self.limits.key_bytes_max;
         if key.len() > max as usize { Err((key.len(), max)) } else { Ok(()) }
+    }
+
+    /// Refuses writes of a tier that is only read.
+    pub(crate) fn check_writes(&self) -> Result<(), TierError> {
+        if self.limits.is_read_only { Err(TierError::ReadOnly) } else { Ok(()) }
     }
 
     pub(crate) fn part(&self, index: usize) -> Result<&Part, TierError> {

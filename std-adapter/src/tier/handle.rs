@@ -85,7 +85,7 @@ impl ColdTierHandle {
     }
 
     pub(super) fn flush_until(&self, durability: Durability, deadline: Instant) -> Result<(), TierError> {
-        if durability == Durability::Buffered {
+        if durability == Durability::Buffered || self.enter(|open| open.limits.is_read_only)? {
             return Ok(());
         }
         let span = tracing::info_span!("flush", ?durability);
@@ -117,6 +117,7 @@ impl ColdTierHandle {
     /// # Errors
     /// [`TierError`]; then nothing is given up.
     pub fn give_up_unread(&self) -> Result<(), TierError> {
+        self.enter(Open::check_writes)??;
         self.tell(|_| true, || Message::GiveUpUnread)?;
         Ok(())
     }

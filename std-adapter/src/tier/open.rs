@@ -28,7 +28,7 @@ use super::syncer::Syncer;
 use super::worker::{self, Mounted, Setup, millis};
 use crate::clock::monotonic_ms;
 use crate::file_error::{AtPath as _, FileError};
-use crate::medium::Medium;
+use crate::medium::{Medium, MediumError};
 use crate::observe::TierMeter;
 use crate::pool::PoolCoordinator;
 
@@ -107,7 +107,12 @@ impl ColdTier {
         check_pools(&pool_coordinator)?;
         let span = tracing::info_span!("open", cache_id);
         let _entered = span.enter();
-        let mut dir = Dir::lock(base_dir, cache_id, Mode::new(config.settings.file_mode))?;
+        let mode = Mode::new(config.settings.file_mode);
+        let mut dir = if config.settings.is_read_only {
+            Dir::look_into(base_dir, cache_id, mode)?
+        } else {
+            Dir::lock(base_dir, cache_id, mode)?
+        };
         let media = dir.open_parts(&config)?;
         Self::start(cache_id, media, config, pool_coordinator, Some(dir))
     }
@@ -135,19 +140,22 @@ impl ColdTier {
         }
         let span = tracing::info_span!("open", cache_id = "");
         let _entered = span.enter();
+        let is_read_only = config.settings.is_read_only;
+        let views = media.into_iter().map(|medium| Views::of(medium, is_read_only));
+        let media = views.collect::<Result<_, _>>()?;
         Self::start("", media, config, pool_coordinator, None)
     }
 
     fn start(
         cache_id: &str,
-        media: Vec<Box<dyn Medium>>,
+        media: Vec<Views>,
         config: ColdTierConfig,
         pools: PoolCoordinator,
         dir: Option<Dir>,
     ) -> Result<Self, OpenError> {
         let (mut store, mut unread) = (None, 0);
-        for medium in &media {
-            let seen = peek(medium.as_ref(), &config.geometry)?;
+        for views in &media {
+            let seen = peek(views.worker.as_ref(), &config.geometry)?;
             store = store.or(seen.store);
             unread += seen.unread;
         }
@@ -165,8 +173,8 @@ impl ColdTier {
         }
         let patience = config.settings.close_timeout;
         let mut starting = Starting { cache_id, parts: Vec::new(), workers: Vec::new(), patience, dir };
-        for (partition, medium) in (0..).zip(media) {
-            starting.start(medium, partition, &config, store, &pools)?;
+        for (partition, views) in (0..).zip(media) {
+            starting.start(views, partition, &config, store, &pools)?;
         }
         starting.await_mounts(config.settings.open_timeout, &store)?;
         if let Some(dir) = &starting.dir {
@@ -190,6 +198,7 @@ impl ColdTier {
                 op_timeout: settings.op_timeout,
                 capacity_bytes: config.capacity_bytes(),
                 interval: settings.background_interval(),
+                is_read_only: settings.is_read_only,
             },
             hash_key: store.hash_key,
             seed: store.seed(&config.geometry),
@@ -317,6 +326,21 @@ impl Drop for ColdTier {
     }
 }
 
+/// The views of one medium.
+pub(super) struct Views {
+    pub(super) worker: Box<dyn Medium>,
+    pub(super) reader: Box<dyn Medium>,
+    /// None where nothing is to be synced.
+    pub(super) syncer: Option<Box<dyn Medium>>,
+}
+
+impl Views {
+    fn of(medium: Box<dyn Medium>, is_read_only: bool) -> Result<Self, MediumError> {
+        let syncer = if is_read_only { None } else { Some(medium.try_clone()?) };
+        Ok(Self { reader: medium.try_clone()?, worker: medium, syncer })
+    }
+}
+
 /// Partitions that are being opened; dropping it gives them up.
 struct Starting<'a> {
     cache_id: &'a str,
@@ -330,18 +354,17 @@ struct Starting<'a> {
 impl Starting<'_> {
     fn start(
         &mut self,
-        medium: Box<dyn Medium>,
+        views: Views,
         partition: u16,
         config: &ColdTierConfig,
         store: Store,
         pools: &PoolCoordinator,
     ) -> Result<(), OpenError> {
-        let lock = self.dir.as_ref().map(Dir::share_lock).transpose()?;
+        let lock = self.dir.as_ref().map(Dir::share_lock).transpose()?.flatten();
         let (sender, messages) = bounded(MESSAGES_MAX);
         let (ready, mounted) = bounded(1);
         let path = self.dir.as_ref().map_or(Path::new(""), Dir::path);
-        let syncer = Syncer::start(medium.try_clone()?, partition).at("start a thread for", path)?;
-        let reader = medium.try_clone()?;
+        let syncer = Syncer::start(views.syncer, partition).at("start a thread for", path)?;
         // The recorder of metrics and the subscriber of traces are the user's: a shell that is taken is lost in their panic.
         let meters = [(); 2].map(|()| TierMeter::new(self.cache_id, partition));
         let [meter, own_meter] = meters;
@@ -352,7 +375,7 @@ impl Starting<'_> {
             config: config.clone(),
             terms: config.terms(store),
             store: Store { partition, partitions: config.settings.partitions, ..store },
-            medium,
+            medium: views.worker,
             messages,
             pools: pools.clone(),
             ready,
@@ -368,7 +391,7 @@ impl Starting<'_> {
         match spawned {
             Ok(worker) => {
                 self.workers.push(worker);
-                self.parts.push((Part { shell, medium: reader, sender, meter }, mounted));
+                self.parts.push((Part { shell, medium: views.reader, sender, meter }, mounted));
                 Ok(())
             }
             Err(error) => {

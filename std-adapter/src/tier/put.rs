@@ -206,6 +206,7 @@ impl ColdTierHandle {
     pub fn remove_with(&self, key: &[u8], durability: Durability) -> Result<bool, RemoveError> {
         let mut write = self
             .enter(|open| {
+                open.check_writes()?;
                 open.check_key(key).map_err(|(bytes, max)| RemoveError::KeyTooLong { bytes, max })?;
                 let (hash, part) = open.route(key);
                 let pending = Pending {
@@ -242,6 +243,7 @@ impl ColdTierHandle {
     fn prepare_put(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<Write, PutError> {
         let begun = Instant::now();
         let (mut write, codec, mut pending, terms, seed) = self.enter(|open| {
+            open.check_writes()?;
             open.check_key(key).map_err(|(bytes, max)| PutError::KeyTooLong { bytes, max })?;
             let limits = &open.limits;
             let max = limits.value_bytes_max;

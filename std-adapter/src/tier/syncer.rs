@@ -7,7 +7,7 @@ use std::time::Instant;
 
 use coldpress_core::cleanup::Ticket;
 use coldpress_core::tier::MediumError;
-use crossbeam_channel::{Receiver, Sender, TrySendError, bounded};
+use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
 
 use crate::medium::Medium;
 
@@ -31,7 +31,11 @@ pub(crate) struct Syncer {
 }
 
 impl Syncer {
-    pub(crate) fn start(medium: Box<dyn Medium>, partition: u16) -> io::Result<Self> {
+    /// Starts the thread; none where there is no medium, for a tier that is only read.
+    pub(crate) fn start(medium: Option<Box<dyn Medium>>, partition: u16) -> io::Result<Self> {
+        let Some(medium) = medium else {
+            return Ok(Self { requests: None, results: never(), thread: None });
+        };
         let (requests, inbox) = bounded(WAITING_MAX);
         let (outbox, results) = bounded(WAITING_MAX);
         let run = move || {

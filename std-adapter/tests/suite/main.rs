@@ -17,6 +17,7 @@ mod opening;
 mod path;
 mod poison;
 mod pools;
+mod read_only;
 mod registry;
 mod schema;
 mod second_process;

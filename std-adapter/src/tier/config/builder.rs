@@ -29,6 +29,19 @@ impl ColdTierConfigBuilder {
         self
     }
 
+    /// Opens the tier for reading only, as from a file system that is mounted read-only or a directory of another user; by default it
+    /// is opened for writing.
+    ///
+    /// Nothing is written: no file is made, nor changed, nor erased, and no lock file is needed. The tier must be there, with the
+    /// capacity, segments, partitions and schema configured. The log is mounted by the same machine as ever, which is then stopped:
+    /// puts, removes and compaction are refused with [`TierError::ReadOnly`](crate::TierError::ReadOnly), a flush has nothing to do.
+    /// Expired values read as absent. Several processes may read a tier so at the same time; where one has it open for writing
+    /// it is [`OpenError::AlreadyOpen`](crate::OpenError::AlreadyOpen), and the other way round.
+    pub const fn read_only(mut self, is_read_only: bool) -> Self {
+        self.settings.is_read_only = is_read_only;
+        self
+    }
+
     /// Names the types that the keys and values are encoded from, as `"sessions v2"`: at most
     /// [`SCHEMA_BYTES_MAX`](crate::SCHEMA_BYTES_MAX) bytes. It is stored with the tier. An open with another schema, or with none, is
     /// refused with [`OpenError::Schema`](crate::OpenError::Schema).

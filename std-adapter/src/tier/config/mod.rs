@@ -77,6 +77,7 @@ pub struct ColdTierConfig {
 pub(crate) struct Settings {
     pub(crate) base_dir: Option<PathBuf>,
     pub(crate) file_mode: u32,
+    pub(crate) is_read_only: bool,
     pub(crate) schema: Option<Box<str>>,
     pub(crate) adopts_schema: bool,
     pub(crate) capacity_bytes: u64,
@@ -117,7 +118,7 @@ impl Settings {
 
     /// Whether the background worker starts with the tier: an interval was asked for, or values end by themselves.
     pub(crate) const fn has_background(&self) -> bool {
-        self.interval.is_some() || self.ttl.is_some() || self.idle.is_some()
+        !self.is_read_only && (self.interval.is_some() || self.ttl.is_some() || self.idle.is_some())
     }
 }
 
@@ -246,6 +247,7 @@ impl ColdTierConfig {
             settings: Settings {
                 base_dir: None,
                 file_mode: 0o600,
+                is_read_only: false,
                 schema: None,
                 adopts_schema: false,
                 capacity_bytes: 1 << 30,

@@ -77,7 +77,12 @@ fn check(
     let hold_part = |medium| {
         Box::new(Held { medium, holds_writes, holds_syncs, holds_reads: &NEVER, held }) as Box<dyn Medium>
     };
-    let media = parts.into_iter().map(hold_part).collect();
+    let hold_views = |views: Views| Views {
+        worker: hold_part(views.worker),
+        reader: hold_part(views.reader),
+        syncer: views.syncer.map(hold_part),
+    };
+    let media = parts.into_iter().map(hold_views).collect();
     let tier = ColdTier::start("test", media, config.clone(), pools.clone(), Some(dir)).unwrap();
     tier.put(b"old", b"v").unwrap();
     tier.flush().unwrap();

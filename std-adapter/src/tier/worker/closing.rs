@@ -24,6 +24,13 @@ impl Closing {
     ) -> Self {
         Self { ends_ms, outcome, is_begun: false, span }
     }
+
+    /// Tells whoever closes the tier how that ended.
+    pub(super) fn end(&mut self, result: Result<(), CloseError>) {
+        if let Some(outcome) = self.outcome.take() {
+            let _ = outcome.try_send(result);
+        }
+    }
 }
 
 impl Worker<'_> {

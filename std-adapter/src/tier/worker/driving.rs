@@ -55,6 +55,9 @@ impl Worker<'_> {
         let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
         let at = |segment: u32, offset: u32| u64::from(segment) * segment_bytes + u64::from(offset);
         match action {
+            action if self.is_read_only && !matches!(action, Action::Read { .. }) => {
+                self.refuse_to_write(now, action);
+            }
             Action::Read { ticket, segment, offset, .. } => {
                 let result = self.medium.read_at(at(segment, offset), self.tier.read_buffer(ticket));
                 self.done(now, ticket, result);
@@ -92,7 +95,7 @@ impl Worker<'_> {
         }
     }
 
-    fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), MediumError>) {
+    pub(super) fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), MediumError>) {
         if self.tier.handle(now, Input::Done { ticket, result }, &mut self.index).is_err() {
             tracing::warn!(?ticket, "a completion found nothing outstanding");
         }

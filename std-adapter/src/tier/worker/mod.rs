@@ -11,6 +11,7 @@ mod closing;
 mod driving;
 mod memory;
 mod placing;
+mod reading;
 mod stalled;
 mod waiting;
 
@@ -139,6 +140,8 @@ pub(crate) struct Worker<'m> {
     /// What there was of everything that clients wait for, when they were last woken.
     rung_at: (Weight, [u32; 2], Option<MediumError>),
     is_syncer_dead: bool,
+    /// Nothing is written: the machine is not polled once it is mounted.
+    is_read_only: bool,
     /// When it was last seen that the file is in its place.
     in_place_ms: u64,
 }
@@ -201,7 +204,8 @@ pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
             // Whoever opens the tier may have given up; then the channel of messages is closed too.
             let _ = ready.send(Ok(mounted));
             // Of a lost file its clients are told otherwise.
-            alarm.is_armed = matches!(worker.serve(), End::SyncerDied);
+            let end = if worker.is_read_only { worker.serve_reads() } else { worker.serve() };
+            alarm.is_armed = matches!(end, End::SyncerDied);
         }
         Err(Unmounted::Failed(error)) => {
             alarm.is_armed = false;
@@ -264,6 +268,7 @@ impl<'m> Worker<'m> {
             unwritten_since_ms: None,
             rung_at: Default::default(),
             is_syncer_dead: false,
+            is_read_only: settings.is_read_only,
             in_place_ms: monotonic_ms(),
         }
     }
@@ -283,7 +288,10 @@ impl<'m> Worker<'m> {
     /// Mounts, unless nobody waits any more.
     fn mount(&mut self) -> Result<Mounted, Unmounted> {
         let begun_ms = monotonic_ms();
-        if let Err(error) = self.medium.refresh() {
+        // Of a tier that is only read nothing is freed, and a refresh writes back what the system has not written yet.
+        if !self.is_read_only
+            && let Err(error) = self.medium.refresh()
+        {
             return Err(Unmounted::Failed(MountError::Medium(error)));
         }
         loop {

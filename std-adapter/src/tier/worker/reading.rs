@@ -1,0 +1,41 @@
+//! The worker of a tier that is only read: it mounts, answers, and takes no step in which the machine may write.
+//!
+//! A mount reads, and syncs once at its end, which is left out here. From then on the machine would open segments, erase those that a
+//! cut left torn, and sync; so it is not polled any more. Clients read through the index as of any tier.
+
+use core::time::Duration;
+
+use coldpress_core::tier::{Action, MediumError, Now};
+
+use super::{End, WAIT_MS_MAX, Worker};
+
+impl Worker<'_> {
+    /// Serves until it is closed, or its file is lost.
+    pub(super) fn serve_reads(&mut self) -> End {
+        loop {
+            self.take_messages();
+            self.look_after_place(false);
+            if self.is_file_lost() {
+                return End::FileLost;
+            }
+            self.post_clock();
+            if self.posting.is_due() {
+                self.post();
+            }
+            self.shell.room.ring();
+            if let Some(closing) = &mut self.closing {
+                closing.end(Ok(()));
+                return End::Closed;
+            }
+            if self.messages.is_empty() {
+                self.wait_for_input(Duration::from_millis(WAIT_MS_MAX));
+            }
+        }
+    }
+
+    /// Carries out no action but a read. A sync has nothing to make durable: none of the bytes are this process's.
+    pub(super) fn refuse_to_write(&mut self, now: Now, action: Action) {
+        let result = if matches!(action, Action::Sync { .. }) { Ok(()) } else { Err(MediumError::Io) };
+        self.done(now, action.ticket(), result);
+    }
+}
