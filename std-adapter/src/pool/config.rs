@@ -123,31 +123,34 @@ impl Default for PoolConfigBuilder {
 }
 
 impl PoolConfigBuilder {
-    /// Sets the size of a page, the unit in which memory is taken and returned: a multiple of 4,096, up to 1 GiB.
+    /// Sets the size of a page, the unit in which memory is taken and returned: a multiple of 4,096, up to 1 GiB; by default
+    /// 256 KiB.
     pub fn page_bytes(mut self, page_bytes: u32) -> Self {
         self.page_bytes = page_bytes;
         self
     }
 
-    /// Sets the most bytes of pages, all partitions together; rounded down to whole pages per partition.
+    /// Sets the most bytes of pages, all partitions together; rounded down to whole pages per partition; by
+    /// default 64 MiB.
     pub fn capacity_bytes(mut self, capacity_bytes: u64) -> Self {
         self.capacity_bytes = capacity_bytes;
         self
     }
 
-    /// Sets the number of partitions, 1 to 64: threads that meet at one key's partition wait for each other.
+    /// Sets the number of partitions, 1 to 64: threads that meet at one key's partition wait for each other. By
+    /// default 8.
     pub fn partitions(mut self, partitions: u16) -> Self {
         self.partitions = partitions;
         self
     }
 
-    /// Sets the length of the largest value, up to the size of a page.
+    /// Sets the length of the largest value, up to the size of a page; by default 64 KiB.
     pub fn value_bytes_max(mut self, value_bytes_max: u32) -> Self {
         self.value_bytes_max = value_bytes_max;
         self
     }
 
-    /// Sets the smallest slot, from 16 bytes. The books of a page take 4 bytes per slot of this size.
+    /// Sets the smallest slot, from 16 bytes; by default 256. The books of a page take 4 bytes per slot of this size.
     pub fn slot_bytes_min(mut self, slot_bytes_min: u32) -> Self {
         self.slot_bytes_min = slot_bytes_min;
         self
@@ -160,32 +163,33 @@ impl PoolConfigBuilder {
         self
     }
 
-    /// Sets how many empty pages each partition keeps for its next need.
+    /// Sets how many empty pages each partition keeps for its next need; by default 1.
     pub fn spare_pages_max(mut self, spare_pages_max: u16) -> Self {
         self.spare_pages_max = spare_pages_max;
         self
     }
 
     /// Sets, in permille of the capacity, where an emergency cleanup stops evicting and where the worker starts one by
-    /// itself.
+    /// itself; by default 800 and 950.
     pub fn watermarks_permille(mut self, low: u16, high: u16) -> Self {
         (self.low_watermark_permille, self.high_watermark_permille) = (low, high);
         self
     }
 
-    /// Sets the most bytes the worker moves in one hold of a partition's lock; at least one largest value.
+    /// Sets the most bytes the worker moves in one hold of a partition's lock; at least one largest value. By
+    /// default 256 KiB.
     pub fn step_bytes_max(mut self, step_bytes_max: u32) -> Self {
         self.step_bytes_max = step_bytes_max;
         self
     }
 
-    /// Sets how long a caller of a cleanup waits: 1 ms to 1 hour.
+    /// Sets how long a caller of a cleanup waits: 1 ms to 1 hour; by default half a second.
     pub fn request_timeout(mut self, request_timeout: Duration) -> Self {
         self.request_timeout = request_timeout;
         self
     }
 
-    /// Sets how many requests may wait for the worker: 1 to 65,536.
+    /// Sets how many requests may wait for the worker: 1 to 65,536; by default 256.
     pub fn queue_capacity(mut self, queue_capacity: usize) -> Self {
         self.queue_capacity = queue_capacity;
         self
@@ -197,7 +201,7 @@ impl PoolConfigBuilder {
         self
     }
 
-    /// Sets the wall clock by which values expire: that of the tiers whose values are kept.
+    /// Sets the wall clock by which values expire: that of the tiers whose values are kept; by default that of the system.
     pub fn clock(mut self, clock: &'static dyn Clock) -> Self {
         self.clock = clock;
         self

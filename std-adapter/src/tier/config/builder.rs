@@ -12,7 +12,9 @@ use super::{ColdTierConfigBuilder, Durability, FullPolicy};
 use crate::clock::Clock;
 
 impl ColdTierConfigBuilder {
-    /// Sets the directory below which [`PersistentColdTier::new`](crate::PersistentColdTier::new) makes its own.
+    /// Sets the directory below which [`ColdTier::new`](crate::ColdTier::new) and
+    /// [`PersistentColdTier::new`](crate::PersistentColdTier::new) make the tier's own; by default none. Where `open` is given a directory,
+    /// it is the same one.
     pub fn base_dir(mut self, base_dir: impl Into<PathBuf>) -> Self {
         self.settings.base_dir = Some(base_dir.into());
         self
@@ -66,7 +68,7 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets the hard limit on the bytes that the log takes on disk, all partitions together.
+    /// Sets the hard limit on the bytes that the log takes on disk, all partitions together; by default 1 GiB.
     pub const fn capacity_bytes(mut self, bytes: u64) -> Self {
         self.settings.capacity_bytes = bytes;
         self
@@ -84,33 +86,34 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets the codec of new records. Each record names its own, so it can change from open to open.
+    /// Sets the codec of new records; by default LZ4. Each record names its own, so it can change from open to open.
     pub const fn codec(mut self, codec: CodecId) -> Self {
         self.settings.codec = codec;
         self
     }
 
-    /// Sets what happens to a put that finds the capacity taken.
+    /// Sets what happens to a put that finds the capacity taken; by default it is refused ([`FullPolicy::Reject`]).
     pub const fn full(mut self, full: FullPolicy) -> Self {
         self.settings.full = full;
         self
     }
 
-    /// Sets the lifetime of values that are put without one of their own, at most 2^30 seconds (34 years). It starts the background worker with the tier, so
+    /// Sets the lifetime of values that are put without one of their own, at most 2^30 seconds (34 years); by default they live for ever.
+    /// It starts the background worker with the tier, so
     /// that they are dropped when it is over.
     pub const fn ttl(mut self, ttl: Duration) -> Self {
         self.settings.ttl = Some(ttl);
         self
     }
 
-    /// Drops keys that nobody read or wrote for so long, at most 2^30 seconds (34 years). Counted in memory only: it starts anew at each open. It starts the
+    /// Drops keys that nobody read or wrote for so long, at most 2^30 seconds (34 years); by default none is. Counted in memory only: it starts anew at each open. It starts the
     /// background worker with the tier.
     pub const fn idle(mut self, idle: Duration) -> Self {
         self.settings.idle = Some(idle);
         self
     }
 
-    /// Sets how many streams records are sorted into by temperature.
+    /// Sets how many streams records are sorted into by temperature; by default [`Streams::Four`].
     pub const fn streams(mut self, streams: Streams) -> Self {
         self.settings.streams = streams;
         self
@@ -122,25 +125,27 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Limits how many bytes a second compaction moves while there is no shortage.
+    /// Limits how many bytes a second compaction moves while there is no shortage; by default there is no limit.
     pub const fn pace_bytes_per_s(mut self, bytes: u32) -> Self {
         self.settings.pace = PaceConfig { bytes_per_s: Some(bytes) };
         self
     }
 
-    /// Sets between how many free segments beyond the reserve compaction begins and ends by itself.
+    /// Sets between how many free segments beyond the reserve compaction begins and ends by itself; by default 2 and 4, fewer where there
+    /// are not so many segments.
     pub const fn watermark_segments(mut self, low: u32, high: u32) -> Self {
         self.settings.watermarks = Some((low, high));
         self
     }
 
-    /// Sets the share of stale bytes from which a task compacts a segment, in thousandths.
+    /// Sets the share of stale bytes from which a task compacts a segment, in thousandths; by default 250.
     pub const fn stale_permille_min(mut self, permille: u16) -> Self {
         self.settings.stale_permille_min = permille;
         self
     }
 
-    /// Sets how often the background worker looks for something to do, and starts it with the tier; see
+    /// Sets how often the background worker looks for something to do, at most 366 days, and starts it with the tier. By default it is not
+    /// started, unless values end by `ttl` or `idle`, and then looks every minute; see
     /// [`start_background_worker`](crate::CompactionSystem::start_background_worker).
     pub const fn interval(mut self, interval: Duration) -> Self {
         self.settings.interval = Some(interval);
@@ -154,49 +159,52 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets what writes promise that do not say it themselves.
+    /// Sets what writes promise that do not say it themselves; by default that of [`Durability::default`].
     pub const fn durability(mut self, durability: Durability) -> Self {
         self.settings.durability = durability;
         self
     }
 
-    /// Bounds the bytes of writes that wait for the log of a partition.
+    /// Bounds the bytes of writes that wait for the log of a partition; by default 8 MiB, at least two of the longest records. A put that
+    /// finds no room waits for it until `op_timeout`, and is [`PutError::Busy`](crate::PutError::Busy) then.
     pub const fn pending_bytes_max(mut self, bytes: u64) -> Self {
         self.settings.pending_bytes_max = bytes;
         self
     }
 
-    /// Sets the number of partitions: each has its own file, worker and syncer.
+    /// Sets the number of partitions, 1 to 64: each has its own file, worker and syncer; by default 1.
     pub const fn partitions(mut self, partitions: u16) -> Self {
         self.settings.partitions = partitions;
         self
     }
 
-    /// Sets whether values that were read are kept in the pools.
+    /// Sets whether values that were read are kept in the pools; by default they are.
     pub const fn keep_hot_values(mut self, keep: bool) -> Self {
         self.settings.keeps_hot_values = keep;
         self
     }
 
-    /// Sets how long an operation waits before it gives up.
+    /// Sets how long an operation waits before it gives up, at most 366 days; by default 10 seconds. A put, a remove, a flush and a request
+    /// to compact return at the latest then; a get waits for its read of the file.
     pub const fn op_timeout(mut self, timeout: Duration) -> Self {
         self.settings.op_timeout = timeout;
         self
     }
 
-    /// Sets how long an open waits for the mount.
+    /// Sets how long an open waits for the mount, at most 366 days; by default 10 minutes.
     pub const fn open_timeout(mut self, timeout: Duration) -> Self {
         self.settings.open_timeout = timeout;
         self
     }
 
-    /// Sets how long a close tries to write and sync what is left: one deadline for all partitions.
+    /// Sets how long a close tries to write and sync what is left, at most 366 days: one deadline for all partitions; by default 30
+    /// seconds. The close returns within a second after that.
     pub const fn close_timeout(mut self, timeout: Duration) -> Self {
         self.settings.close_timeout = timeout;
         self
     }
 
-    /// Sets after how long buffered writes are written to the file although nobody asked.
+    /// Sets after how long buffered writes are written to the file although nobody asked, at most 366 days; by default 20 ms.
     pub const fn flush_after(mut self, time: Duration) -> Self {
         self.settings.flush_after = time;
         self
@@ -210,13 +218,14 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Confirms the wall clock at the next open, as [`confirm_clock`](crate::ColdTierHandle::confirm_clock) does at any time.
+    /// Confirms the wall clock at the next open, as [`confirm_clock`](crate::ColdTierHandle::confirm_clock) does at any time; by
+    /// default it is not.
     pub const fn confirm_clock(mut self, is_confirmed: bool) -> Self {
         self.settings.is_clock_confirmed = is_confirmed;
         self
     }
 
-    /// Sets the wall clock, for tests of expiry.
+    /// Sets the wall clock, for tests of expiry; by default that of the system.
     pub const fn clock(mut self, clock: &'static dyn Clock) -> Self {
         self.settings.clock = clock;
         self
