@@ -69,7 +69,9 @@ impl fmt::Display for InitError {
             Self::Close(error) => write!(f, "{error}"),
             Self::TooMany => write!(f, "the registry has {REGISTRY_TIERS_MAX} tiers open: close one first"),
             Self::QueueFull => write!(f, "{REGISTRY_QUEUE_CAPACITY} requests wait for the registry"),
-            Self::TimedOut => f.write_str("the registry did not answer in time"),
+            Self::TimedOut => f.write_str(
+                "the registry did not answer in time (`open_timeout`, and of a close `close_timeout`)",
+            ),
             Self::Disconnected => f.write_str("the registry is gone"),
         }
     }

@@ -4,10 +4,12 @@ use core::fmt;
 use std::path::PathBuf;
 
 use coldpress_core::codec::CodecError;
+use coldpress_core::log::HeaderError;
 use coldpress_core::tier::{MediumError, MountError};
 
 use super::config::ConfigError;
 use crate::file_error::FileError;
+use crate::pool::PoolConfigError;
 
 /// Why a tier could not do anything at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +45,9 @@ impl fmt::Display for TierError {
         match self {
             Self::Closed => f.write_str("the tier is closed"),
             Self::Poisoned => f.write_str("a worker of the tier died: close it and open it again"),
-            Self::TimedOut => f.write_str("the deadline passed; the operation may still take effect"),
+            Self::TimedOut => {
+                f.write_str("the deadline (`op_timeout`) passed; the operation may still take effect")
+            }
             Self::NoRoom => f.write_str("the log has no room: segments are kept for their damage"),
             Self::Medium(error) => write!(f, "{error}"),
             Self::NeedsReopen => f.write_str(
@@ -120,12 +124,13 @@ impl fmt::Display for PutError {
         match self {
             Self::Tier(error) => write!(f, "{error}"),
             Self::KeyTooLong { bytes, max } => write!(f, "a key of {bytes} bytes: the limit is {max}"),
-            Self::ValueTooLong { bytes, max } => write!(f, "a value of {bytes} bytes: the limit is {max}"),
+            Self::ValueTooLong { bytes, max } => write!(f, "a value of {bytes} bytes: the limit (`value_bytes_max`) is {max}"),
             Self::Lifetime { max_s } => write!(f, "a lifetime takes 1 to {max_s} seconds"),
             Self::Full { needed, available } => {
-                write!(f, "full: the record is charged {needed} bytes, {available} are available")
+                write!(f, "full: the record is charged {needed} bytes, {available} are available; remove keys, raise `capacity_bytes`, or set \
+                     `full(FullPolicy::Evict)`")
             }
-            Self::Busy => f.write_str("too many writes wait for the log"),
+            Self::Busy => f.write_str("too many writes wait for the log (`pending_bytes_max`), and there was no place until the deadline (`op_timeout`)"),
             Self::Encode => f.write_str("the key or value could not be encoded"),
         }
     }
@@ -171,7 +176,7 @@ impl fmt::Display for RemoveError {
         match self {
             Self::Tier(error) => write!(f, "{error}"),
             Self::KeyTooLong { bytes, max } => write!(f, "a key of {bytes} bytes: the limit is {max}"),
-            Self::Busy => f.write_str("too many writes wait for the log"),
+            Self::Busy => f.write_str("too many writes wait for the log (`pending_bytes_max`), and there was no place until the deadline (`op_timeout`)"),
             Self::Encode => f.write_str("the key could not be encoded"),
         }
     }
@@ -256,6 +261,10 @@ impl<E: core::error::Error + 'static> core::error::Error for BatchError<E> {
     }
 }
 
+/// How to come to another shape.
+const CHANGE_OVER: &str =
+    "for another shape, open a new tier under another cache id, copy the values, and remove the old one";
+
 /// Why a tier was not opened. Nothing of what was there was changed.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -266,6 +275,15 @@ pub enum OpenError {
     CacheId,
     /// The base directory is empty, or the configuration names none.
     NoBaseDir,
+    /// The configuration names another base directory than the call: say it once.
+    BaseDirs {
+        /// The directory that was passed.
+        given: PathBuf,
+        /// The directory in the configuration.
+        configured: PathBuf,
+    },
+    /// The pools of the tier's own could not be made.
+    Pools(PoolConfigError),
     /// The pools are closed: the [`AllocationManager`](crate::pool::AllocationManager) that came with the coordinator was dropped, as
     /// `let (_, pools) = …` does at once. Bind it to a name that lives as long as the tier.
     PoolsClosed,
@@ -348,7 +366,14 @@ impl fmt::Display for OpenError {
                 "a cache id takes 1 to {} letters, digits, '.', '_' or '-', and does not begin with '.'",
                 super::CACHE_ID_BYTES_MAX
             ),
-            Self::NoBaseDir => f.write_str("the configuration names no base directory"),
+            Self::NoBaseDir => f.write_str("the configuration names no base directory: set `base_dir`"),
+            Self::BaseDirs { given, configured } => write!(
+                f,
+                "the tier is to be opened below {}, and `base_dir` says {}: leave one of them out",
+                given.display(),
+                configured.display()
+            ),
+            Self::Pools(error) => write!(f, "pools: {error}"),
             Self::PoolsClosed => f.write_str(
                 "the pools are closed, since their AllocationManager was dropped: keep it in a variable as long as the tier is open \
                  (`let (_manager, pools) = …`, not `let (_, pools) = …`)",
@@ -360,10 +385,17 @@ impl fmt::Display for OpenError {
                 write!(f, "{} is open already, here or in another process", path.display())
             }
             Self::Geometry { expected_bytes, found_bytes } => {
-                write!(f, "the log has {found_bytes} bytes, the configuration says {expected_bytes}")
+                write!(
+                    f,
+                    "the file of a partition has {found_bytes} bytes, the configuration says {expected_bytes}: set \
+                     `capacity_bytes` to {found_bytes} times the partitions, and `segment_bytes` to what it was; {CHANGE_OVER}"
+                )
             }
             Self::Partitions { expected, found } => {
-                write!(f, "the tier has {found} partitions, the configuration says {expected}")
+                write!(
+                    f,
+                    "the tier has {found} partitions, the configuration says {expected}: set `partitions({found})`; {CHANGE_OVER}"
+                )
             }
             Self::MissingPartition(path) => {
                 write!(f, "{} is missing, others of the tier are there; nothing was changed", path.display())
@@ -383,6 +415,17 @@ impl fmt::Display for OpenError {
                 let (stored, configured) = (said(stored), said(configured));
                 write!(f, "the tier has {stored}, the configuration says {configured}; nothing was changed")
             }
+            Self::Mount(MountError::Header(error @ HeaderError::Geometry { segment_bytes, segment_count })) => {
+                let part_bytes = u64::from(*segment_bytes) * u64::from(*segment_count);
+                write!(
+                    f,
+                    "{error}: set `segment_bytes({segment_bytes})`, and `capacity_bytes` to {part_bytes} times the partitions; \
+                     {CHANGE_OVER}"
+                )
+            }
+            Self::Mount(MountError::Header(error @ HeaderError::Medium)) => {
+                write!(f, "{error}, as a device's image is: read it with `coldpress_std::image`; {CHANGE_OVER}")
+            }
             Self::Mount(error) => write!(f, "{error}"),
             Self::Io(error) => write!(f, "{error}"),
             Self::NotWritable(error) => {
@@ -390,7 +433,7 @@ impl fmt::Display for OpenError {
             }
             Self::Medium(error) => write!(f, "{error}"),
             Self::Random => f.write_str("the system gave no random bytes"),
-            Self::TimedOut => f.write_str("the mount was not over before the deadline"),
+            Self::TimedOut => f.write_str("the mount was not over before the deadline (`open_timeout`)"),
             Self::Poisoned => f.write_str("the worker died during the mount"),
         }
     }
@@ -400,6 +443,7 @@ impl core::error::Error for OpenError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Config(error) => Some(error),
+            Self::Pools(error) => Some(error),
             Self::Mount(error) => Some(error),
             Self::Io(error) | Self::NotWritable(error) => Some(error),
             Self::Medium(error) => Some(error),
@@ -436,9 +480,9 @@ impl fmt::Display for CloseError {
                 write!(f, "up to {writes} writes were lost: {error}")
             }
             Self::Unwritten { writes, error: None } => {
-                write!(f, "up to {writes} writes were lost: no time was left")
+                write!(f, "up to {writes} writes were lost: no time was left (`close_timeout`)")
             }
-            Self::TimedOut => f.write_str("a worker did not end before the deadline"),
+            Self::TimedOut => f.write_str("a worker did not end before the deadline (`close_timeout`)"),
             Self::FileLost => TierError::FileLost.fmt(f),
         }
     }

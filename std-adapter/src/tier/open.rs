@@ -21,7 +21,7 @@ use super::dir::Dir;
 use super::error::{CloseError, OpenError, TierError};
 use super::gate::{Closed, Gate, Limits, Message, Open, Part};
 use super::handle::{ColdTierHandle, wait_for};
-use super::made::Mode;
+use super::made::{Mode, real_path};
 use super::peek::{new_store, peek};
 use super::shell::{MESSAGES_MAX, Shell};
 use super::syncer::Syncer;
@@ -30,7 +30,7 @@ use crate::clock::monotonic_ms;
 use crate::file_error::{AtPath as _, FileError};
 use crate::medium::{Medium, MediumError};
 use crate::observe::TierMeter;
-use crate::pool::PoolCoordinator;
+use crate::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 
 /// How long a close waits beyond the time that its workers have.
 const AFTER_CLOSE: Duration = Duration::from_secs(1);
@@ -70,6 +70,8 @@ pub struct ColdTier {
     pools: PoolCoordinator,
     close_timeout: Duration,
     is_closed: bool,
+    /// Kept, and never read: dropping it closes the pools.
+    own_pools: Option<AllocationManager>,
     /// Released last, and shared by the workers: until all are over nobody else opens the directory.
     dir: Option<Dir>,
 }
@@ -89,10 +91,54 @@ impl Deref for ColdTier {
 }
 
 impl ColdTier {
-    /// Opens the tier `cache_id` below `base_dir`, or makes it.
+    /// Opens the tier `cache_id` below the [configured](super::ColdTierConfigBuilder::base_dir) base directory, or makes it.
     ///
     /// # Errors
-    /// [`OpenError`]. Nothing that was there is changed.
+    /// As [`open`](Self::open); [`OpenError::NoBaseDir`] where none is configured.
+    ///
+    /// # Bounds
+    /// As [`open`](Self::open).
+    pub fn new(
+        config: ColdTierConfig,
+        cache_id: &str,
+        pool_coordinator: PoolCoordinator,
+    ) -> Result<Self, OpenError> {
+        let base_dir = config.settings.base_dir.clone().ok_or(OpenError::NoBaseDir)?;
+        Self::open(&base_dir, cache_id, config, pool_coordinator)
+    }
+
+    /// As [`new`](Self::new), with pools of its own: those of [`PoolConfig::builder`], which are closed with the tier. A program with
+    /// several tiers lets them share pools, so that one bound holds for the memory of all.
+    ///
+    /// ```
+    /// use coldpress_std::{ColdTier, ColdTierConfig};
+    ///
+    /// let base_dir = tempfile::tempdir()?;
+    /// let config = ColdTierConfig::builder().base_dir(base_dir.path()).capacity_bytes(16 << 20).build()?;
+    /// let tier = ColdTier::with_own_pools(config, "docs")?;
+    /// tier.put(b"key", b"value")?;
+    /// tier.close()?;
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`new`](Self::new), and [`OpenError::Pools`].
+    ///
+    /// # Bounds
+    /// As [`open`](Self::open), and those of [`AllocationManager::new`].
+    pub fn with_own_pools(config: ColdTierConfig, cache_id: &str) -> Result<Self, OpenError> {
+        let pools = PoolConfig::builder().name(cache_id).clock(config.settings.clock).build();
+        let (manager, pools) =
+            AllocationManager::new(&pools.map_err(OpenError::Pools)?).map_err(OpenError::Pools)?;
+        let mut tier = Self::new(config, cache_id, pools)?;
+        tier.own_pools = Some(manager);
+        Ok(tier)
+    }
+
+    /// Opens the tier `cache_id` below `base_dir`, or makes it. [`new`](Self::new) takes the directory from the configuration.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`OpenError::BaseDirs`] where the configuration names another directory. Nothing that was there is changed.
     ///
     /// # Bounds
     /// Reads the footers of all segments, and the records of those that were not sealed. Waits for that at most the configured
@@ -105,6 +151,12 @@ impl ColdTier {
         pool_coordinator: PoolCoordinator,
     ) -> Result<Self, OpenError> {
         check_pools(&pool_coordinator)?;
+        if let Some(configured) = config.settings.base_dir.as_deref()
+            && real_path(configured) != real_path(base_dir)
+        {
+            let (given, configured) = (base_dir.to_path_buf(), configured.to_path_buf());
+            return Err(OpenError::BaseDirs { given, configured });
+        }
         let span = tracing::info_span!("open", cache_id);
         let _entered = span.enter();
         let mode = Mode::new(config.settings.file_mode);
@@ -214,7 +266,7 @@ impl ColdTier {
         let (gate, generation) = Gate::open(open);
         let close_timeout = config.settings.close_timeout;
         let handle = ColdTierHandle { gate, generation };
-        Ok(Self { handle, workers, pools, close_timeout, is_closed: false, dir })
+        Ok(Self { handle, workers, pools, close_timeout, is_closed: false, own_pools: None, dir })
     }
 
     /// Returns the handle for other threads.
