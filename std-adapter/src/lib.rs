@@ -63,6 +63,7 @@
 pub mod clock;
 pub mod codec;
 pub mod compaction;
+mod error;
 mod file_error;
 pub mod image;
 pub mod medium;
@@ -76,6 +77,7 @@ pub use coldpress_core::tier::{MediumError, MountError, Streams};
 #[doc(no_inline)]
 pub use crossbeam_channel;
 
+pub use error::Error;
 pub use file_error::FileError;
 
 pub use compaction::{CompactionConfig, CompactionError, CompactionSystem, CompactionTask, Outcome, Report};

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 
 use super::config::{ColdTierConfig, Durability};
 use super::error::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
-use super::figures::TierFigures;
+use super::figures::{SegmentView, TierFigures};
 use super::handle::ColdTierHandle;
 use super::iterate::Keys;
 use super::open::ColdTier;
@@ -107,8 +107,15 @@ impl<K, V> PersistentColdTier<K, V> {
         cache_id: &str,
         pool_coordinator: PoolCoordinator,
     ) -> Result<Self, OpenError> {
-        let base_dir = config.settings.base_dir.clone().ok_or(OpenError::NoBaseDir)?;
-        Self::open(&base_dir, cache_id, config, pool_coordinator)
+        ColdTier::new(config, cache_id, pool_coordinator).map(Self::from)
+    }
+
+    /// As [`new`](Self::new), with pools of its own; see [`ColdTier::with_own_pools`].
+    ///
+    /// # Errors
+    /// As [`ColdTier::with_own_pools`].
+    pub fn with_own_pools(config: ColdTierConfig, cache_id: &str) -> Result<Self, OpenError> {
+        ColdTier::with_own_pools(config, cache_id).map(Self::from)
     }
 
     /// Opens the tier `cache_id` below `base_dir`, or makes it.
@@ -128,6 +135,12 @@ impl<K, V> PersistentColdTier<K, V> {
     #[must_use]
     pub const fn handle(&self) -> PersistentColdTierHandle<K, V> {
         self.handle
+    }
+
+    /// Returns the pools that this tier works with.
+    #[must_use]
+    pub const fn pool_coordinator(&self) -> &PoolCoordinator {
+        self.tier.pool_coordinator()
     }
 
     /// Closes the tier; see [`ColdTier::close`].
@@ -172,6 +185,12 @@ impl<K, V> PersistentColdTierHandle<K, V> {
         self.bytes
     }
 
+    /// Tells whether the tier is open; see [`ColdTierHandle::is_open`].
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.bytes.is_open()
+    }
+
     /// Returns how many keys have a value. Keys that expired count until they are dropped.
     ///
     /// # Errors
@@ -194,6 +213,49 @@ impl<K, V> PersistentColdTierHandle<K, V> {
     /// [`TierError`].
     pub fn flush(&self) -> Result<(), TierError> {
         self.bytes.flush()
+    }
+
+    /// Makes everything put or removed so far as durable as asked.
+    ///
+    /// # Errors
+    /// [`TierError`].
+    pub fn flush_to(&self, durability: Durability) -> Result<(), TierError> {
+        self.bytes.flush_to(durability)
+    }
+
+    /// Confirms the wall clock; see [`ColdTierHandle::confirm_clock`].
+    ///
+    /// # Errors
+    /// [`TierError`].
+    pub fn confirm_clock(&self) -> Result<(), TierError> {
+        self.bytes.confirm_clock()
+    }
+
+    /// Gives up records that can't be read; see [`ColdTierHandle::give_up_unread`].
+    ///
+    /// # Errors
+    /// [`TierError`].
+    pub fn give_up_unread(&self) -> Result<(), TierError> {
+        self.bytes.give_up_unread()
+    }
+
+    /// Shows the segments of all partitions.
+    ///
+    /// # Errors
+    /// [`TierError`].
+    pub fn segments(&self) -> Result<Vec<SegmentView>, TierError> {
+        self.bytes.segments()
+    }
+
+    /// Checks the sums that capacity is kept by; see [`ColdTierHandle::is_recount_exact`].
+    ///
+    /// # Errors
+    /// [`TierError::Closed`].
+    ///
+    /// # Bounds
+    /// Looks at every key.
+    pub fn is_recount_exact(&self) -> Result<bool, TierError> {
+        self.bytes.is_recount_exact()
     }
 
     /// Returns what the tier counted.
@@ -259,6 +321,26 @@ impl<K: Serialize, V: DeserializeOwned> PersistentColdTierHandle<K, V> {
         let key = encoded(key).ok_or(GetError::Decode)?;
         let Some(value) = self.bytes.get(&key)? else { return Ok(None) };
         decoded(&value).map(Some)
+    }
+
+    /// Puts the value of a key into `value`, which stays as it is where the key has none; tells whether there is one.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_into(&self, key: &K, value: &mut V) -> Result<bool, GetError> {
+        let found = self.get(key)?;
+        let is_there = found.is_some();
+        found.into_iter().for_each(|found| *value = found);
+        Ok(is_there)
+    }
+
+    /// Returns the values of many keys, in their order; see [`ColdTierHandle::get_batch`].
+    ///
+    /// # Errors
+    /// [`BatchError`]: the first error, with the index of its key.
+    pub fn get_batch(&self, keys: &[K]) -> Result<Vec<Option<V>>, BatchError<GetError>> {
+        let at = |index| move |error| BatchError { index, error };
+        keys.iter().enumerate().map(|(index, key)| self.get(key).map_err(at(index))).collect()
     }
 }
 

@@ -23,4 +23,5 @@ mod schema;
 mod second_process;
 mod slow;
 mod threads;
+mod typed;
 mod unread;
