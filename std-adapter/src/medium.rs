@@ -4,6 +4,7 @@
 //! writes for the log worker, one syncs, so that appends go on during a sync. All calls are positional: a medium has no
 //! cursor, and the views need no lock.
 
+use core::ops::Range;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 use std::fs::File;
@@ -77,6 +78,13 @@ pub trait Medium: Send + Sync {
 
     /// Returns the bytes that are really occupied, where that is known.
     fn occupied_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Returns the ranges of bytes that may hold anything but zeroes, in their order, where that is known and there are at most `max`.
+    /// Asked before anything is written, so that a mount need not read the rest.
+    fn data_ranges(&self, max: usize) -> Option<Vec<Range<u64>>> {
+        let _ = max;
         None
     }
 
@@ -234,6 +242,10 @@ impl Medium for FileMedium {
         self.file.metadata().ok().map(|metadata| metadata.blocks().saturating_mul(512))
     }
 
+    fn data_ranges(&self, max: usize) -> Option<Vec<Range<u64>>> {
+        data_ranges(&self.file, max)
+    }
+
     fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
         let view = self.another_view().map_err(|error| self.failed("open another view of", &error))?;
         Ok(Box::new(view))
@@ -290,6 +302,30 @@ fn punch(_file: &File, _offset: u64, _bytes: u64) -> io::Result<()> {
     Err(io::ErrorKind::Unsupported.into())
 }
 
+/// The ranges between the holes of a file. A filesystem that has none says that all of it is data.
+#[cfg(target_os = "linux")]
+fn data_ranges(file: &File, max: usize) -> Option<Vec<Range<u64>>> {
+    use rustix::fs::{SeekFrom, seek};
+    let mut ranges = Vec::new();
+    let mut at = 0;
+    while ranges.len() < max {
+        let start = match seek(file, SeekFrom::Data(at)) {
+            Ok(start) => start,
+            // No data from there on.
+            Err(rustix::io::Errno::NXIO) => return Some(ranges),
+            Err(_) => return None,
+        };
+        at = seek(file, SeekFrom::Hole(start)).ok().filter(|end| *end > start)?;
+        ranges.push(start..at);
+    }
+    None
+}
+
+#[cfg(not(target_os = "linux"))]
+fn data_ranges(_: &File, _: usize) -> Option<Vec<Range<u64>>> {
+    None
+}
+
 /// Tells whether an error says that the system or the filesystem has no holes; any other one is a failure of the medium.
 fn is_without_holes(error: &io::Error) -> bool {
     // EOPNOTSUPP and ENOSYS.
@@ -329,6 +365,24 @@ mod tests {
         medium.read_at(0, &mut back).unwrap();
         assert!(back.iter().all(|byte| *byte == 9));
         assert_eq!(medium.len(), Ok(1 << 20));
+    }
+
+    #[test]
+    fn data_of_a_sparse_file_is_found_and_all_else_reads_zero() {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(1 << 30).unwrap();
+        let medium = FileMedium::new(file);
+        assert_eq!(medium.data_ranges(8), Some(Vec::new()), "this filesystem has no holes");
+        for at in [3 << 20, 900 << 20, (1 << 30) - 1] {
+            medium.write_at(at, b"x").unwrap();
+        }
+        let is_within = |at: u64| medium.data_ranges(8).unwrap().iter().any(|range| range.contains(&at));
+        // Not synced, and there all the same.
+        assert!([3 << 20, 900 << 20, (1 << 30) - 1].into_iter().all(is_within));
+        assert!(!is_within(500 << 20) && !is_within(0));
+        assert_eq!(medium.data_ranges(2), None, "more of them than asked for");
+        medium.erase(0, 1 << 30).unwrap();
+        assert_eq!(medium.data_ranges(8), Some(Vec::new()));
     }
 
     #[test]

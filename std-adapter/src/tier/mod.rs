@@ -37,6 +37,7 @@ mod reserve;
 mod room;
 mod scratch;
 mod shell;
+mod sparse;
 mod syncer;
 mod ttl;
 mod typed;

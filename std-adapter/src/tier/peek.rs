@@ -8,6 +8,7 @@ use coldpress_core::log::{HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES,
 use coldpress_core::tier::{MountError, READ_TRIES};
 
 use super::error::OpenError;
+use super::sparse::Sparse;
 use crate::medium::Medium;
 
 /// What was seen of one medium.
@@ -31,12 +32,17 @@ impl Peek {
     }
 }
 
-/// Looks for a header. Bounds: at most three short reads a segment, each made again where it fails; it stops at the first header.
+/// Looks for a header. Bounds: at most three short reads a segment that is no hole, each made again where it fails; it stops at the
+/// first header.
 pub(super) fn peek(medium: &dyn Medium, geometry: &Geometry) -> Result<Peek, OpenError> {
+    let sparse = Sparse::of(medium);
     let (mut is_ours, mut unread) = (false, 0);
     let mut bytes = [0; HEADER_BYTES_KEYED as usize];
     for segment in 0..geometry.segment_count() {
         let base = u64::from(segment) * u64::from(geometry.segment_bytes());
+        if sparse.is_hole(base, u64::from(geometry.segment_bytes())) {
+            continue;
+        }
         let mut marker = [0; MARKER_BYTES as usize];
         let mut is_unread = false;
         // What can't be read says nothing of the store.

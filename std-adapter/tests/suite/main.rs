@@ -22,6 +22,7 @@ mod registry;
 mod schema;
 mod second_process;
 mod slow;
+mod sparse;
 mod threads;
 mod typed;
 mod unread;

@@ -59,7 +59,13 @@ impl Worker<'_> {
                 self.refuse_to_write(now, action);
             }
             Action::Read { ticket, segment, offset, .. } => {
-                let result = self.medium.read_at(at(segment, offset), self.tier.read_buffer(ticket));
+                let (offset, buffer) = (at(segment, offset), self.tier.read_buffer(ticket));
+                let result = if self.sparse.is_hole(offset, buffer.len() as u64) {
+                    buffer.fill(0);
+                    Ok(())
+                } else {
+                    self.medium.read_at(offset, buffer)
+                };
                 self.done(now, ticket, result);
             }
             Action::Write { ticket, segment, offset, bytes } => {

@@ -37,6 +37,7 @@ use super::figures::SegmentView;
 use super::gate::{Background, Message, Scheduled, Waiter};
 use super::index::{Index, IndexClock};
 use super::shell::Shell;
+use super::sparse::Sparse;
 use super::syncer::Syncer;
 use crate::clock::{Clock, monotonic_ms};
 use crate::medium::Medium;
@@ -142,6 +143,8 @@ pub(crate) struct Worker<'m> {
     is_syncer_dead: bool,
     /// Nothing is written: the machine is not polled once it is mounted.
     is_read_only: bool,
+    /// The holes of the medium, while it is mounted.
+    sparse: Sparse,
     /// When it was last seen that the file is in its place.
     in_place_ms: u64,
 }
@@ -269,6 +272,7 @@ impl<'m> Worker<'m> {
             rung_at: Default::default(),
             is_syncer_dead: false,
             is_read_only: settings.is_read_only,
+            sparse: Sparse::default(),
             in_place_ms: monotonic_ms(),
         }
     }
@@ -294,6 +298,7 @@ impl<'m> Worker<'m> {
         {
             return Err(Unmounted::Failed(MountError::Medium(error)));
         }
+        self.sparse = Sparse::of(self.medium.as_ref());
         loop {
             let is_idle = self.drive();
             match self.tier.status() {
@@ -327,6 +332,8 @@ impl<'m> Worker<'m> {
                 return Err(Unmounted::FileLost);
             }
         }
+        // Something is written from here on.
+        self.sparse = Sparse::default();
         let report = self.tier.mount_report();
         let recovery_ms = monotonic_ms().saturating_sub(begun_ms);
         self.posting.mounted(&report, recovery_ms, self.tier.segments());
