@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use coldpress_core::log::Store;
 use coldpress_core::tier::MountError;
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use parking_lot::Mutex;
 use tracing::Span;
 
@@ -23,7 +23,7 @@ use super::gate::{Closed, Gate, Limits, Message, Open, Part};
 use super::handle::{ColdTierHandle, wait_for};
 use super::made::{Mode, real_path};
 use super::peek::{new_store, peek};
-use super::shell::{MESSAGES_MAX, Shell};
+use super::shell::Shell;
 use super::syncer::Syncer;
 use super::worker::{self, Mounted, Setup, millis};
 use crate::clock::monotonic_ms;
@@ -413,7 +413,10 @@ impl Starting<'_> {
         pools: &PoolCoordinator,
     ) -> Result<(), OpenError> {
         let lock = self.dir.as_ref().map(Dir::share_lock).transpose()?.flatten();
-        let (sender, messages) = bounded(MESSAGES_MAX);
+        // Each write and each other message has a place reserved in `queued` or `asked` before it is sent, which is given back no
+        // earlier than it is taken out; there is one nudge at a time, and one close ever. So the queue is bounded, and takes memory
+        // for what is in it: a channel with a bound of its own takes that of all places from the start, 1.2 MiB.
+        let (sender, messages) = unbounded();
         let (ready, mounted) = bounded(1);
         let path = self.dir.as_ref().map_or(Path::new(""), Dir::path);
         let syncer = Syncer::start(views.syncer, partition).at("start a thread for", path)?;

@@ -27,11 +27,6 @@ const SHARDS: usize = 16;
 pub(crate) const QUEUED_MAX: u32 = 8192;
 /// Other messages that can be on their way to it: questions, and what it is told.
 pub(crate) const ASKED_MAX: u32 = 1022;
-/// Places in the queue of a worker. A send never finds it full: each write and each other message has a place reserved in
-/// `queued` or `asked` before it is sent, which is given back no earlier than it is taken out; there is one nudge at a time, and
-/// one close ever.
-pub(crate) const MESSAGES_MAX: usize = QUEUED_MAX as usize + ASKED_MAX as usize + 2;
-
 /// The hash of a key is keyed and random already: its own bits serve.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct OwnBits(u64);
