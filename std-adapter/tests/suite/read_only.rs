@@ -122,7 +122,9 @@ fn read_only_tier_that_is_not_there_is_not_made() {
     let (_manager, pools) = pools();
     let config = small().base_dir(dir.path()).read_only(true).build().unwrap();
     for made in [None, Some("test")] {
-        made.map(|name| fs::create_dir(dir.path().join(name)).unwrap());
+        if let Some(name) = made {
+            fs::create_dir(dir.path().join(name)).unwrap();
+        }
         let refused = PersistentColdTier::<u32, u32>::new(config.clone(), "test", pools.clone());
         assert!(
             matches!(&refused, Err(OpenError::Io(error)) if error.kind() == std::io::ErrorKind::NotFound),
