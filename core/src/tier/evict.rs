@@ -1,17 +1,18 @@
-//! Eviction: the oldest records make room, those that were read lately are spared once.
+//! Eviction: what has expired makes room first, then the oldest records; those that were read lately are spared once.
 //!
 //! Segments are gone through from the oldest; within one, each live value for which the host agrees is dropped by a tombstone
 //! that carries its version (rules 6 and 7). The host's answer gives a record a second chance, as in the CLOCK algorithm.
 //!
 //! ```text
-//!  Idle ─1─► Scanning ─2─► Waiting ─3─► Scanning
-//!    ▲──────────4──┘
+//!  Idle ─5─► Expiring ─1─► Scanning ─2─► Waiting ─3─► Scanning
+//!    ▲──────────┴────4────────┘
 //! ```
-//! 1 `want` bytes are wanted: the oldest segment of this round; 2 `poll` no room for a tombstone, the scan lane is given back; 3
+//! 5 `want`, `want_expired`; 1 nothing is due any more, and bytes are still wanted: the oldest segment of this round; 2 `poll` no room for a tombstone, the scan lane is given back; 3
 //! `resume` something was completed since; 4 enough was evicted, two rounds found nothing that may go, or no segment is left
 //! for a tombstone.
 
 use super::config::Stream;
+use super::expire::{Dropping, Expire, Passed};
 use super::log::Log;
 use super::scanner::{Scan, Scanner};
 use super::{AppendError, Host, Poll, Released, Standing};
@@ -22,6 +23,9 @@ use crate::log::{Identity, Kind, Segment, SegmentState};
 pub(super) struct Evict {
     /// Bytes still to be evicted.
     wanted_bytes: u64,
+    /// Whether what is due is dropped first.
+    is_expiring: bool,
+    expire: Expire,
     scanner: Option<Scanner>,
     /// A scan that waits for room for a tombstone, and the mark of the completions seen by then. It does not hold the lane:
     /// freeing a segment may need it, and may be what makes the room.
@@ -38,19 +42,47 @@ const ENTRIES_PER_POLL: u32 = 64;
 impl Evict {
     pub(super) fn want(&mut self, bytes: u64) {
         self.wanted_bytes = self.wanted_bytes.max(bytes);
+        self.is_expiring |= bytes > 0;
         self.rounds = 0;
+    }
+
+    /// Wants all that is due to be dropped.
+    pub(super) fn want_expired(&mut self) {
+        self.is_expiring = true;
     }
 
     /// Wants no more. The lane of a scan that is under way is given back by the next [`poll`](Self::poll).
     pub(super) fn stop(&mut self) {
         self.wanted_bytes = 0;
+        self.is_expiring = false;
     }
 
     pub(super) fn is_active(&self) -> bool {
-        self.wanted_bytes > 0
+        self.wanted_bytes > 0 || self.is_expiring
+    }
+
+    fn poll_expiring<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+        let is_for_bytes = self.wanted_bytes > 0;
+        let mut passed = Passed::default();
+        let dropping = self.expire.drop_due(log, host, &mut passed, true);
+        self.wanted_bytes = self.wanted_bytes.saturating_sub(passed.bytes);
+        if is_for_bytes && self.wanted_bytes == 0 {
+            self.is_expiring = false;
+            log.flush();
+        }
+        match dropping {
+            Dropping::More(poll) => poll,
+            Dropping::End | Dropping::NoRoom => {
+                self.is_expiring = false;
+                Poll::Again
+            }
+        }
     }
 
     pub(super) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+        if self.is_expiring {
+            return self.poll_expiring(log, host);
+        }
         if self.wanted_bytes == 0 {
             self.waiting = None;
         }

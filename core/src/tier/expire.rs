@@ -1,4 +1,4 @@
-//! `CleanupExpired`: drops what is due, record by record, in the order in which the host finds it.
+//! Drops what is due, record by record, in the order in which the host finds it: for `CleanupExpired`, and where room is wanted.
 
 use super::config::Stream;
 use super::log::Log;
@@ -6,7 +6,7 @@ use super::task::{Step, Task};
 use super::{AppendError, Dropped, Due, Host, Look, Poll, Released, Standing};
 use crate::log::Identity;
 
-/// The state of the task: an idle record whose tombstone waits for room.
+/// A pass over what is due: a record whose tombstone waits for room.
 #[derive(Debug, Default)]
 pub(super) struct Expire {
     waiting: Option<Due>,
@@ -15,70 +15,127 @@ pub(super) struct Expire {
 /// Due records that one poll drops.
 const DUE_PER_POLL: u32 = 256;
 
+/// What a pass has done.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Passed {
+    pub(super) checked_records: u32,
+    pub(super) expired_records: u32,
+    /// Bytes of live records that became fewer.
+    pub(super) bytes: u64,
+}
+
+/// What a step of a pass leads to.
+pub(super) enum Dropping {
+    /// There may be more.
+    More(Poll),
+    /// Nothing is due any more.
+    End,
+    /// There never will be room for a tombstone.
+    NoRoom,
+}
+
 impl Expire {
-    /// Takes a step. Bounds: [`DUE_PER_POLL`] due records, and one look of the host that finds none.
+    /// Takes a step of `CleanupExpired`. Bounds: as [`drop_due`](Self::drop_due).
     pub(super) fn step<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, task: &mut Task) -> Step {
-        for _ in 0..DUE_PER_POLL {
-            if task.is_cancelled {
-                return Step::Retire;
+        if task.is_cancelled {
+            return Step::Retire;
+        }
+        let mut passed = Passed::default();
+        let dropping = self.drop_due(log, host, &mut passed, false);
+        task.count_checked(passed.checked_records);
+        task.report.expired_records += passed.expired_records;
+        match dropping {
+            Dropping::More(poll) => Step::Stay(poll),
+            Dropping::End => Step::Retire,
+            Dropping::NoRoom => {
+                task.is_deferred = true;
+                Step::Retire
             }
+        }
+    }
+
+    /// Drops due records. A value with other copies on the medium stands in for its own tombstone until they are gone, or, where
+    /// `wants_room`, gets one that is shorter.
+    ///
+    /// # Bounds
+    /// [`DUE_PER_POLL`] due records, and one look of the host that finds none.
+    pub(super) fn drop_due<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        host: &mut H,
+        passed: &mut Passed,
+        wants_room: bool,
+    ) -> Dropping {
+        for _ in 0..DUE_PER_POLL {
             let look = self.waiting.take().map_or_else(|| host.due(log.clock.now_s), Look::Due);
             let due = match look {
                 Look::Due(due) => due,
-                Look::More => return Step::Stay(Poll::Again),
+                Look::More => return Dropping::More(Poll::Again),
                 Look::End => {
                     log.flush();
-                    return Step::Retire;
+                    return Dropping::End;
                 }
             };
-            match self.drop_record(log, host, task, due) {
-                Ok(()) => {}
+            match Self::drop_record(log, host, passed, due, wants_room) {
+                Ok(()) => passed.checked_records += 1,
                 Err(AppendError::Exhausted) => {
-                    task.is_deferred = true;
                     log.flush();
-                    return Step::Retire;
+                    return Dropping::NoRoom;
                 }
                 Err(_) => {
                     self.waiting = Some(due);
                     log.flush();
-                    return Step::Stay(Poll::Idle);
+                    return Dropping::More(Poll::Idle);
                 }
             }
         }
-        Step::Stay(Poll::Again)
+        Dropping::More(Poll::Again)
     }
 
     fn drop_record<H: Host>(
-        &mut self,
         log: &mut Log<'_>,
         host: &mut H,
-        task: &mut Task,
+        passed: &mut Passed,
         due: Due,
+        wants_room: bool,
     ) -> Result<(), AppendError> {
-        if let Some(version) = due.idle_version
-            && log.geometry.identity() == Identity::KeyedHash
-        {
+        let from = Released { location: due.location, record_bytes: due.record_bytes };
+        let version = due.version.filter(|_| log.geometry.identity() == Identity::KeyedHash);
+        if let Some(version) = version.filter(|_| due.is_idle) {
             if host.standing(&due.hash, due.location) == Standing::Live {
-                let from = Released { location: due.location, record_bytes: due.record_bytes };
-                let stone =
-                    super::tombstone(log.seed, due.hash, &due.hash.0, log.origin(version), Some(from));
-                log.append_relocated(Stream::Old, &stone)?;
-                task.report.expired_records += 1;
+                passed.bytes += Self::append_tombstone(log, &due, version)?;
+                passed.expired_records += 1;
             }
-            task.count_checked();
             return Ok(());
         }
-        task.count_checked();
         log.clock.is_owed = true;
         match host.drop_current(&due.hash, due.location) {
             Dropped::Now => {
-                task.report.expired_records += 1;
-                log.release(&Released { location: due.location, record_bytes: due.record_bytes });
+                passed.expired_records += 1;
+                passed.bytes += u64::from(due.record_bytes);
+                log.release(&from);
             }
-            // With other copies on the medium it stands in for its own tombstone until they are gone.
-            Dropped::NeedsTombstone => task.report.expired_records += 1,
+            Dropped::NeedsTombstone => {
+                if let Some(version) = version.filter(|_| wants_room) {
+                    passed.bytes += Self::append_tombstone(log, &due, version)?;
+                }
+                passed.expired_records += 1;
+            }
             Dropped::NotCurrent => {}
         }
         Ok(())
+    }
+
+    /// Returns by how many bytes the tombstone is shorter than the record whose place it takes.
+    fn append_tombstone(
+        log: &mut Log<'_>,
+        due: &Due,
+        version: crate::log::Version,
+    ) -> Result<u64, AppendError> {
+        let from = Released { location: due.location, record_bytes: due.record_bytes };
+        let stone = super::tombstone(log.seed, due.hash, &due.hash.0, log.origin(version), Some(from));
+        log.append_relocated(Stream::Old, &stone)?;
+        let bytes = stone.header.record_bytes(&log.geometry);
+        Ok(u64::from(due.record_bytes.saturating_sub(bytes)))
     }
 }

@@ -242,7 +242,9 @@ pub struct Due {
     pub location: Location,
     /// Its bytes on the medium.
     pub record_bytes: u32,
-    /// Its version where it is due for being idle: unlike an expiry, that is not written in the record, so a tombstone must
-    /// take its place, else it would be there again after a mount.
-    pub idle_version: Option<Version>,
+    /// Its version, as far as the host knows it: the tombstone that takes the place of the record carries it.
+    pub version: Option<Version>,
+    /// Whether it is due for being idle. That is not written in the record, unlike an expiry, so a tombstone must take its place,
+    /// else it would be there again after a mount. The version must be known.
+    pub is_idle: bool,
 }

@@ -52,6 +52,7 @@ pub use fresh::Fresh;
 pub use host::{Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing};
 pub use log::READ_TRIES;
 pub use scanner::SEARCH_TIMES_MAX;
+use slot::Slot;
 pub use slot::SlotNotes;
 
 use crate::cleanup::Ticket;
@@ -339,9 +340,21 @@ impl<'m> Tier<'m> {
         self.log.syncs.want_all(position);
     }
 
-    /// Wants about this many bytes of the oldest records to be evicted; a larger want that is under way stays.
+    /// Wants about this many bytes of records to be evicted, what has expired first, then the oldest; a larger want that is under way
+    /// stays.
     pub fn evict(&mut self, bytes: u64) {
         self.tasks.evict.want(bytes);
+    }
+
+    /// Drops all that is due by now, without a task; what is dropped gives its room back as soon as that is written.
+    pub fn expire(&mut self) {
+        self.tasks.evict.want_expired();
+    }
+
+    /// Tells whether an eviction is under way, or what it dropped is not published yet.
+    #[must_use]
+    pub fn is_evicting(&self) -> bool {
+        self.tasks.evict.is_active() || self.log.slots.iter().any(Slot::has_moved)
     }
 
     /// Confirms the wall clock, as it is or as it will be within the next minute; at any time, before the mount too.

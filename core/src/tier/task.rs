@@ -95,10 +95,10 @@ impl Task {
         self.progress.done = self.progress.done.max(done.min(most));
     }
 
-    /// A record was looked at by a task that can't know how many there are: the total is those found and one more.
-    pub(super) fn count_checked(&mut self) {
-        self.report.checked_records += 1;
-        self.progress.done += 1;
+    /// Records were looked at by a task that can't know how many there are: the total is those found and one more.
+    pub(super) fn count_checked(&mut self, records: u32) {
+        self.report.checked_records += u64::from(records);
+        self.progress.done += u64::from(records);
         self.progress.total = self.progress.done + 1;
     }
 

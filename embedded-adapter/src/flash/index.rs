@@ -389,7 +389,7 @@ impl<M: Medium> Desk<'_, '_, M> {
         let opened = self.record(place)?;
         let hash = self.flash.stored_hash(&opened).ok()?;
         let record_bytes = opened.record_bytes(&self.flash.geometry);
-        Some(Due { hash, location: self.location_of(place), record_bytes, idle_version: None })
+        Some(Due { hash, location: self.location_of(place), record_bytes, version: None, is_idle: false })
     }
 
     /// One copy less of a key. A full count stays.

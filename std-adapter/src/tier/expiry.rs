@@ -41,6 +41,11 @@ impl Queue {
         self.places.pop_first().map(|(_, hash)| hash)
     }
 
+    /// The first second in which a hash is to be looked at.
+    pub(crate) fn first_s(&self) -> Option<u32> {
+        self.places.first().map(|(second, _)| *second)
+    }
+
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.places.len()

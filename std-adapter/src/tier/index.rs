@@ -102,6 +102,11 @@ impl Index {
         }
     }
 
+    /// The first second in which a key is to be looked at for expiry; 0 where there is none.
+    pub(crate) fn next_due_s(&self) -> u32 {
+        self.queue.first_s().unwrap_or(0)
+    }
+
     fn mutate<R>(&self, hash: &KeyHash, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         self.shell.mutate(&self.terms, hash, change)
     }
@@ -343,9 +348,9 @@ impl Host for Index {
                     return None;
                 }
                 let expires_s = stored.expires_s();
-                let idle_version = expires_s.is_none_or(|at| at > now_s).then_some(stored.version());
+                let is_idle = expires_s.is_none_or(|at| at > now_s);
                 let (location, record_bytes) = (stored.location(), stored.record_bytes);
-                let due = Due { hash, location, record_bytes, idle_version };
+                let due = Due { hash, location, record_bytes, version: Some(stored.version()), is_idle };
                 let deadline_s = clock.deadline_s(entry, stored)?;
                 let is_due = deadline_s <= now_s;
                 let to_s = if is_due { now_s.saturating_add(DUE_AGAIN_S) } else { deadline_s };

@@ -56,6 +56,8 @@ struct Write {
     bytes_put: u64,
     begun: Instant,
     deadline: Instant,
+    /// The round of evictions in which it asked for room; 0 before.
+    asked_in: u64,
 }
 
 /// Whether a write did anything.
@@ -233,6 +235,7 @@ impl ColdTierHandle {
                     bytes_put: 0,
                     begun,
                     deadline: begun + open.limits.op_timeout,
+                    asked_in: 0,
                 })
             })
             .map_err(RemoveError::from)
@@ -265,6 +268,7 @@ impl ColdTierHandle {
                 bytes_put: (key.len() + value.len()) as u64,
                 begun,
                 deadline: begun + limits.op_timeout,
+                asked_in: 0,
             };
             let pending = Pending {
                 payload: Box::default(),
@@ -376,7 +380,7 @@ impl Part {
             Ok((published, effect)) => self.pass_on(write, published, effect),
             Err((claim, beyond)) => {
                 shell.queued.fetch_sub(1, Relaxed);
-                self.refuse(open, &claim, beyond)
+                self.refuse(open, write, &claim, beyond, now_s)
             }
         }
     }
@@ -428,21 +432,38 @@ impl Part {
         Ok(published)
     }
 
-    /// What becomes of a value whose claim is beyond the capacity.
-    fn refuse(&self, open: &Open, claim: &Claim, beyond: Beyond) -> Result<Attempt, Refused> {
+    /// Refuses a value whose claim is beyond the capacity, unless it may wait: for what has expired, or for an eviction.
+    fn refuse(
+        &self,
+        open: &Open,
+        write: &mut Write,
+        claim: &Claim,
+        beyond: Beyond,
+        now_s: u32,
+    ) -> Result<Attempt, Refused> {
+        let shell = self.shell;
         let needed = claim.write.charge;
         let most = claim.ceiling.settled;
         let available = match beyond {
             Beyond::Settled { available } => available,
             Beyond::Charge => return Ok(Attempt::Wait(Lack::Replacement)),
         };
+        let lack = Attempt::Wait(Lack::Capacity { needed, available });
+        let due_s = shell.due_s.load(Relaxed);
+        if open.limits.full == FullPolicy::Reject && (1..=now_s).contains(&due_s) {
+            shell.wants_expired.store(true, Relaxed);
+            return Ok(lack);
+        }
         if open.limits.full == FullPolicy::Reject || needed > most {
             return Err(Refused::Full { needed, available });
         }
-        // A little more than is lacking, so that the next puts find room too.
-        let lacking = needed - available + most / 128;
-        self.shell.evict_bytes.fetch_max(lacking, Relaxed);
-        Ok(Attempt::Wait(Lack::Capacity { needed, available }))
+        // Once in a round, so that all who wait get room for what they put, and not for more.
+        let round = shell.evict_round.load(Relaxed);
+        if write.asked_in != round && !shell.is_evicting.load(Relaxed) {
+            write.asked_in = round;
+            shell.evict_bytes.fetch_add(needed - available, Relaxed);
+        }
+        Ok(lack)
     }
 
     /// Tells the worker of a write that is in the index.

@@ -144,8 +144,16 @@ pub(crate) struct Shell {
     /// Where copies may lie on the medium that the index does not count: the sequence from which on what is written outranks them;
     /// else 0.
     pub(crate) withheld_above: AtomicU32,
-    /// Bytes that clients wait for.
+    /// Bytes that clients wait for, each once in a round of evictions.
     pub(crate) evict_bytes: AtomicU64,
+    /// The round of evictions: a client asks once in each.
+    pub(crate) evict_round: AtomicU64,
+    /// Whether a round is under way: what it gives back is still to come.
+    pub(crate) is_evicting: AtomicBool,
+    /// The first second in which a key may expire; 0 where none does.
+    pub(crate) due_s: AtomicU32,
+    /// Whether a client waits for the room of what has expired.
+    pub(crate) wants_expired: AtomicBool,
     /// When the worker has to be over, in milliseconds: from then on it takes no step, as others may have the medium soon.
     pub(crate) ends_ms: AtomicU64,
 }
@@ -190,6 +198,10 @@ impl Shell {
         self.quarantined.store(0, Relaxed);
         self.withheld_above.store(0, Relaxed);
         self.evict_bytes.store(0, Relaxed);
+        self.evict_round.store(1, Relaxed);
+        self.is_evicting.store(false, Relaxed);
+        self.due_s.store(0, Relaxed);
+        self.wants_expired.store(false, Relaxed);
         self.ends_ms.store(u64::MAX, Relaxed);
     }
 
@@ -214,6 +226,10 @@ impl Shell {
             quarantined: AtomicU32::new(0),
             withheld_above: AtomicU32::new(0),
             evict_bytes: AtomicU64::new(0),
+            evict_round: AtomicU64::new(1),
+            is_evicting: AtomicBool::new(false),
+            due_s: AtomicU32::new(0),
+            wants_expired: AtomicBool::new(false),
             ends_ms: AtomicU64::new(u64::MAX),
         }
     }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 
 use coldpress_std::clock::ManualClock;
-use coldpress_std::{ColdTier, CompactionTask, PutError, PutOptions, Ttl};
+use coldpress_std::{CodecId, ColdTier, CompactionTask, FullPolicy, PutError, PutOptions, Ttl};
 
 use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open, pools, recount, small, value};
 
@@ -292,4 +292,63 @@ fn value_lives_as_long_as_it_was_put_for() {
             });
         }
     });
+}
+
+/// Fills a tier with values that expire after a minute, all put twice; returns how many fit.
+fn fill_for_a_minute(tier: &ColdTier) -> u32 {
+    let ttl = Duration::from_secs(60);
+    let put = |key: u32, round| tier.put_with_ttl(&key.to_le_bytes(), &value(key, round, 500), ttl);
+    let taken = (0..).find(|key| put(*key, 0).is_err()).unwrap();
+    for key in 0..taken {
+        put(key, 1).unwrap();
+    }
+    tier.flush().unwrap();
+    taken
+}
+
+// Without the rule: puts were refused for up to an interval of the background worker, and for ever without one.
+#[test]
+fn full_tier_takes_the_room_of_expired_values_at_once() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).codec(CodecId::Raw).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    let taken = fill_for_a_minute(&tier);
+    let refused = tier.put(b"one more", &value(0, 0, 500));
+    assert!(matches!(refused, Err(PutError::Full { .. })), "{refused:?}");
+    CLOCK.advance_s(70);
+    for key in taken..taken * 19 / 10 {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 500))
+            .unwrap_or_else(|e| panic!("{key} of {taken}: {e} {:?}", tier.figures()));
+    }
+    recount(&tier);
+}
+
+#[test]
+fn eviction_takes_expired_values_before_any_other() {
+    static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().clock(&CLOCK).codec(CodecId::Raw).full(FullPolicy::Evict).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    let old = 1000u32;
+    for key in 0..old {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 500)).unwrap();
+    }
+    let ttl = Duration::from_secs(60);
+    for key in old..4 * old {
+        tier.put_with_ttl(&key.to_le_bytes(), &value(key, 0, 500), ttl).unwrap();
+    }
+    tier.flush().unwrap();
+    assert_eq!(tier.figures().evicted_records, 0);
+    CLOCK.advance_s(70);
+    for key in 4 * old..9 * old {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 500)).unwrap();
+    }
+    assert_eq!(tier.figures().evicted_records, 0, "{:?}", tier.figures());
+    for key in (0..old).chain(4 * old..9 * old) {
+        assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, 0, 500)), "{key}");
+    }
+    recount(&tier);
 }

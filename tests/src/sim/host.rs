@@ -330,7 +330,8 @@ impl Host for ModelHost {
                 hash: *hash,
                 location: placed.location,
                 record_bytes: placed.record_bytes,
-                idle_version: None,
+                version: Some(placed.version),
+                is_idle: false,
             })
         })
     }

@@ -158,14 +158,7 @@ impl Worker<'_> {
         if written >= self.tier.appended() {
             self.unwritten_since_ms = None;
         }
-        // While writes are pending that take the room, there is too little in the log to choose from.
-        if self.backlog.is_empty() {
-            let evict_bytes = self.shell.evict_bytes.swap(0, Relaxed);
-            if evict_bytes > 0 {
-                tracing::debug!(partition = self.partition, evict_bytes, "evicting");
-                self.tier.evict(evict_bytes);
-            }
-        }
+        self.make_room();
         // Somebody waits for room that only a write can give.
         let is_late = self.unwritten_since_ms.is_some_and(|at| monotonic_ms() >= at + self.flush_after_ms);
         if is_idle && (self.shell.room.has_waiters() || is_late) {
@@ -184,6 +177,29 @@ impl Worker<'_> {
         if room != self.rung_at {
             self.rung_at = room;
             self.shell.room.ring();
+        }
+    }
+
+    /// Evicts what clients wait for, round by round, and drops what has expired where one waits for its room.
+    fn make_room(&mut self) {
+        let shell = self.shell;
+        if shell.wants_expired.swap(false, Relaxed) {
+            self.tier.expire();
+        }
+        shell.due_s.store(self.index.next_due_s(), Relaxed);
+        if shell.is_evicting.load(Relaxed) && !self.tier.is_evicting() {
+            shell.is_evicting.store(false, Relaxed);
+        }
+        // While writes are pending that take the room, there is too little in the log to choose from.
+        if !self.backlog.is_empty() || shell.is_evicting.load(Relaxed) {
+            return;
+        }
+        let evict_bytes = shell.evict_bytes.swap(0, Relaxed);
+        if evict_bytes > 0 {
+            tracing::debug!(partition = self.partition, evict_bytes, "evicting");
+            shell.is_evicting.store(true, Relaxed);
+            shell.evict_round.fetch_add(1, Relaxed);
+            self.tier.evict(evict_bytes);
         }
     }
 
