@@ -5,8 +5,8 @@
 //! cursor, and the views need no lock.
 
 use core::ops::Range;
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::{AtomicBool, AtomicU64};
 use std::fs::File;
 use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
@@ -18,6 +18,9 @@ use crate::clock::monotonic_ms;
 
 /// Bytes written at a time where a hole can't be punched.
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
+
+/// Bytes at the front of a blank segment that stay allocated: its erase marker is there.
+pub(crate) const MARKER_BLOCK_BYTES: u64 = 4096;
 
 /// A row of bytes that is written, synced and erased.
 ///
@@ -59,6 +62,33 @@ pub trait Medium: Send + Sync {
     /// # Errors
     /// A [`MediumError`]; any part may have been erased.
     fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError>;
+
+    /// As [`erase`](Self::erase), and what the bytes occupied stays theirs, so that they can be written on a full disk; tells whether
+    /// it did. Another process may take it where the medium can't do both at once.
+    ///
+    /// # Errors
+    /// As for [`erase`](Self::erase).
+    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumError> {
+        self.erase(offset, bytes)?;
+        Ok(self.allocate(offset, bytes).is_ok())
+    }
+
+    /// Allocates space for `bytes` bytes from `offset` on, so that no write to them lacks any. What is there stays.
+    ///
+    /// A medium that can't do that says yes: then a write finds out, and a tier whose disk is full can free nothing before somebody
+    /// makes room.
+    ///
+    /// # Errors
+    /// [`MediumError::NoSpace`] on a full disk.
+    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        let _ = (offset, bytes);
+        Ok(())
+    }
+
+    /// Gives back what blank bytes occupy, where the medium can. It never fails: what is not given back is used later.
+    fn give_back(&self, offset: u64, bytes: u64) {
+        let _ = (offset, bytes);
+    }
 
     /// Returns the length in bytes.
     ///
@@ -117,6 +147,8 @@ pub struct FileMedium {
     name: Option<Name>,
     /// When a failure was last told to the log, in milliseconds, and one more; 0 where none was.
     told_ms: AtomicU64,
+    /// Whether a write lacked space: where the filesystem allocates nothing ahead, zeroes are written to find out.
+    is_tight: AtomicBool,
 }
 
 /// Failures are told to the log at most so often, in milliseconds: a dead disk fails every read.
@@ -135,7 +167,7 @@ impl FileMedium {
     #[must_use]
     pub fn new(file: File) -> Self {
         read_no_further(&file);
-        Self { file, name: None, told_ms: AtomicU64::new(0) }
+        Self { file, name: None, told_ms: AtomicU64::new(0), is_tight: AtomicBool::new(false) }
     }
 
     /// As [`new`](Self::new), of a file that is to stay under its name, and at least so long.
@@ -146,7 +178,8 @@ impl FileMedium {
     /// Opens another view of the same file.
     pub(crate) fn another_view(&self) -> io::Result<Self> {
         let (file, name) = (self.file.try_clone()?, self.name.clone());
-        Ok(Self { file, name, told_ms: AtomicU64::new(0) })
+        let is_tight = AtomicBool::new(self.is_tight.load(Relaxed));
+        Ok(Self { file, name, told_ms: AtomicU64::new(0), is_tight })
     }
 
     /// As [`Medium::is_in_place`], with the system's own error.
@@ -175,6 +208,18 @@ impl FileMedium {
         medium_error(error)
     }
 
+    fn write_zeroes(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        let end = offset.saturating_add(bytes);
+        let mut at = offset;
+        while at < end {
+            let step = (end - at).min(ZEROES.len() as u64);
+            let piece = usize::try_from(step).ok().and_then(|n| ZEROES.get(..n)).unwrap_or(&ZEROES);
+            self.write_at(at, piece)?;
+            at += step;
+        }
+        Ok(())
+    }
+
     /// A write behind an end that was not there would make the file as long as before, with zeroes for what was cut off.
     fn check_length(&self) -> Result<(), MediumError> {
         match &self.name {
@@ -199,7 +244,11 @@ impl Medium for FileMedium {
 
     fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
         self.check_length()?;
-        self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", &error))
+        let written = self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", &error));
+        if written == Err(MediumError::NoSpace) {
+            self.is_tight.store(true, Relaxed);
+        }
+        written
     }
 
     fn sync(&self) -> Result<(), MediumError> {
@@ -218,15 +267,46 @@ impl Medium for FileMedium {
             punched => return punched.map_err(|error| self.failed("punch a hole into", &error)),
         }
         // Zeroes read the same, they only keep their space.
-        let end = offset.saturating_add(bytes);
-        let mut at = offset;
-        while at < end {
-            let step = (end - at).min(ZEROES.len() as u64);
-            let piece = usize::try_from(step).ok().and_then(|n| ZEROES.get(..n)).unwrap_or(&ZEROES);
-            self.write_at(at, piece)?;
-            at += step;
+        self.write_zeroes(offset, bytes)
+    }
+
+    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumError> {
+        match zero(&self.file, offset, bytes) {
+            Ok(()) => Ok(true),
+            // It has no such call, or no space for what was never written of the range.
+            Err(error) if is_without_holes(&error) || medium_error(&error) == MediumError::NoSpace => {
+                self.erase(offset, bytes)?;
+                Ok(self.allocate(offset, bytes).is_ok())
+            }
+            Err(error) => Err(medium_error(&error)),
         }
-        Ok(())
+    }
+
+    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        let allocated = match reserve(&self.file, offset, bytes) {
+            Err(error) if is_without_holes(&error) && self.is_tight.load(Relaxed) => {
+                // Behind the marker, which stays.
+                let marker = MARKER_BLOCK_BYTES.min(bytes);
+                self.write_zeroes(offset + marker, bytes - marker)
+            }
+            Err(error) if is_without_holes(&error) => Ok(()),
+            allocated => allocated.map_err(|error| medium_error(&error)),
+        };
+        if allocated.is_err() {
+            // Some filesystems keep the part that they had space for.
+            let marker = MARKER_BLOCK_BYTES.min(bytes);
+            self.give_back(offset + marker, bytes - marker);
+        }
+        allocated
+    }
+
+    fn give_back(&self, offset: u64, bytes: u64) {
+        if bytes > 0
+            && let Err(error) = punch(&self.file, offset, bytes)
+            && !is_without_holes(&error)
+        {
+            tracing::debug!(%error, offset, bytes, "blank bytes keep their space");
+        }
     }
 
     fn len(&self) -> Result<u64, MediumError> {
@@ -295,6 +375,31 @@ fn punch(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
     let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     let punched = rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, bytes));
     punched.map_err(io::Error::from)
+}
+
+#[cfg(target_os = "linux")]
+fn zero(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    use rustix::fs::FallocateFlags;
+    let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
+    let zeroed = rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, bytes));
+    zeroed.map_err(io::Error::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn zero(_file: &File, _offset: u64, _bytes: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
+}
+
+#[cfg(target_os = "linux")]
+fn reserve(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
+    let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
+    let reserved = rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, bytes));
+    reserved.map_err(io::Error::from)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn reserve(_file: &File, _offset: u64, _bytes: u64) -> io::Result<()> {
+    Err(io::ErrorKind::Unsupported.into())
 }
 
 #[cfg(not(target_os = "linux"))]

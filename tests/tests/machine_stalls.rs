@@ -24,6 +24,8 @@ fn one_stream_with_dead_segments_from_earlier_lives() {
         wear_spread_max: 1,
         step_bytes: 200,
         time_every_s: 2,
+        cleans_at_rest: false,
+        missing: None,
     };
     shape.setup().live(&[
         During(10, 8, 5),
@@ -78,6 +80,8 @@ fn four_streams_cut_and_failed_again_and_again() {
         wear_spread_max: 4,
         step_bytes: 262144,
         time_every_s: 2,
+        cleans_at_rest: false,
+        missing: None,
     };
     shape.setup().live(&[
         Act(Put(3, 13)),
@@ -132,6 +136,8 @@ fn two_streams_with_dead_segments_from_earlier_lives() {
         wear_spread_max: 2,
         step_bytes: 1,
         time_every_s: 1,
+        cleans_at_rest: false,
+        missing: None,
     };
     shape.setup().live(&[
         Act(Put(1, 11)),
@@ -186,6 +192,8 @@ fn reordered_completions_on_a_flash_of_four_streams() {
         wear_spread_max: 4,
         step_bytes: 1,
         time_every_s: 60,
+        cleans_at_rest: false,
+        missing: None,
     };
     shape.setup().live(&[
         Act(Put(13, 12)),
@@ -241,6 +249,8 @@ fn flash_of_four_streams_whose_dead_segments_wait_for_the_mover() {
         wear_spread_max: 1,
         step_bytes: 262144,
         time_every_s: 60,
+        cleans_at_rest: false,
+        missing: None,
     };
     shape.setup().live(&[
         Act(Put(10, 8)),
@@ -300,6 +310,8 @@ fn keys_as_they_are_without_footers() {
         wear_spread_max: 2,
         step_bytes: 1,
         time_every_s: 60,
+        cleans_at_rest: false,
+        missing: None,
     };
     shape.setup().live(&[
         Syncs(2),
@@ -374,6 +386,8 @@ fn eviction_under_way_when_the_tier_is_closed() {
         wear_spread_max: 1,
         step_bytes: 1,
         time_every_s: 60,
+        cleans_at_rest: false,
+        missing: None,
     };
     shape.setup().live(&[
         Act(Put(6, 38)),

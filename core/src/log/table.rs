@@ -196,7 +196,18 @@ impl Segment {
     /// Whether a footer lists its records.
     #[must_use]
     pub const fn has_footer(&self) -> bool {
-        self.is(Flag::Footer)
+        self.is(Flag::Footer) && !matches!(self.state(), SegmentState::Free)
+    }
+
+    /// Whether it is free and the medium has allocated no blocks for it. A free segment has no footer: the bit is used again.
+    #[must_use]
+    pub const fn is_bare(&self) -> bool {
+        self.is(Flag::Footer) && matches!(self.state(), SegmentState::Free)
+    }
+
+    pub(crate) fn set_bare(&mut self, is_bare: bool) {
+        debug_assert!(self.state() == SegmentState::Free, "the bit tells of a footer else");
+        self.set(Flag::Footer, is_bare);
     }
 
     /// Whether a write or sync of it failed, so that no sync is evidence for its records.

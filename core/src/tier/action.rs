@@ -55,6 +55,14 @@ pub enum Action {
         /// Segment to erase.
         segment: u32,
     },
+    /// Allocate the blocks of a segment that is blank, so that no write to it lacks space; it stays blank. Only where
+    /// [`TierConfig::allocates`](super::TierConfig::allocates).
+    Allocate {
+        /// Comes back with the completion.
+        ticket: Ticket,
+        /// Segment whose blocks are allocated.
+        segment: u32,
+    },
     /// Ask the owner of the pools.
     Cleanup(CleanupRequest),
 }
@@ -67,6 +75,7 @@ impl Action {
             Self::Read { ticket, .. }
             | Self::Write { ticket, .. }
             | Self::Sync { ticket }
+            | Self::Allocate { ticket, .. }
             | Self::Erase { ticket, .. } => *ticket,
             Self::Cleanup(request) => request.ticket,
         }

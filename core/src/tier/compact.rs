@@ -9,6 +9,9 @@ use crate::log::{Growth, Reason, Segment, SegmentState, choose};
 /// After so many victims that could not be emptied the task gives up.
 const SKIPPED_MAX: u32 = 16;
 
+/// A task looks again so often at most.
+const ROUNDS_MAX: u32 = 8;
+
 /// Which segments are worth cleaning: sealed when the task began, and with enough to gain.
 #[derive(Clone, Copy)]
 struct Worth {
@@ -16,6 +19,7 @@ struct Worth {
     usable_bytes: u32,
     growth: Growth,
     gain_min: u32,
+    stale_permille_min: u16,
 }
 
 impl Worth {
@@ -27,11 +31,20 @@ impl Worth {
             usable_bytes,
             growth: log.growth(),
             gain_min: u32::try_from(gain_min.div_ceil(1000)).unwrap_or(u32::MAX),
+            stale_permille_min: log.config.stale_permille_min,
         }
     }
 
     fn holds(&self, segment: &Segment) -> bool {
-        segment.sequence < self.below && segment.yield_bytes(self.usable_bytes, &self.growth) >= self.gain_min
+        segment.sequence < self.below
+            && self.is_stale(segment)
+            && segment.yield_bytes(self.usable_bytes, &self.growth) >= self.gain_min
+    }
+
+    /// What was sealed early and is all live would only be written again, by each task anew.
+    fn is_stale(&self, segment: &Segment) -> bool {
+        let (stale, used) = (u64::from(segment.stale_bytes()), u64::from(segment.used_bytes()));
+        segment.live_records() == 0 || stale > 0 && stale * 1000 >= used * u64::from(self.stale_permille_min)
     }
 }
 
@@ -41,6 +54,22 @@ pub(super) fn left_bytes(log: &Log<'_>, below: u32) -> u64 {
     let worth = Worth::new(log, below);
     let is_left = |s: &&Segment| s.state() == SegmentState::Sealed && !s.is_kept() && worth.holds(s);
     log.segments.iter().filter(is_left).map(|s| u64::from(s.used_bytes())).sum()
+}
+
+/// Tells whether the task goes on, and with segments of which sequence: what it freed may have been all that tombstones kept away,
+/// so that those it relocated are dead now. It goes on while less is left each time: beyond that is what clients write meanwhile,
+/// and records of the machine's own. Bounds: one pass over the table.
+pub(super) fn more(log: &Log<'_>, task: &mut Task) -> Option<u32> {
+    let below = log.sequence_next;
+    let left_bytes = left_bytes(log, below);
+    let is_whole = !task.is_deferred && !task.has_failed && task.report.victims.skipped == 0;
+    if !is_whole || left_bytes == 0 || left_bytes >= task.left_bytes || task.rounds >= ROUNDS_MAX {
+        return None;
+    }
+    task.rounds += 1;
+    task.left_bytes = left_bytes;
+    task.goal = None;
+    Some(below)
 }
 
 /// Takes a step. Bounds: one pass over the table.

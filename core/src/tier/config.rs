@@ -78,6 +78,12 @@ pub struct TierConfig {
     /// Whether bytes that a mount finds blank may be written. On a file they may; a unit of flash can read blank after a cut
     /// and be programmed, or erased, in part: there a segment found blank is erased again before it is opened.
     pub trusts_blank: bool,
+    /// Whether blocks of the medium are allocated ahead, and an erase keeps them: on a file, which is sparse. Then a segment is
+    /// opened only once it has blocks, so cleaning and removes need nothing of a disk that is full.
+    pub allocates: bool,
+    /// Whether dead segments are freed, and half-stale ones cleaned while no client writes, without a task or a shortage. So an
+    /// emptied tier gives back what it took by itself.
+    pub cleans_at_rest: bool,
     /// How victims are chosen while there is no shortage.
     pub policy: Policy,
     /// Compaction begins by itself when fewer segments than this are free beyond the reserve.
@@ -121,6 +127,8 @@ impl TierConfig {
             streams: Streams::Four,
             has_footers: true,
             trusts_blank: geometry.write_unit() == 1,
+            allocates: false,
+            cleans_at_rest: false,
             policy: Policy::Adaptive,
             low_watermark_segments: 1,
             high_watermark_segments: 1,

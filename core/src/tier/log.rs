@@ -2,10 +2,12 @@
 
 use heapless::Vec;
 
+use super::blocks::Blocks;
 use super::clock::Clock;
 use super::config::{Memory, SLOTS_MAX, Stream, Streams, TierConfig, free_reserve};
 use super::hidden::Hidden;
 use super::opening::Opening;
+use super::rest::Rest;
 use super::slot::Slot;
 use super::sync::Syncs;
 use super::{Action, AppendError, Counters, Host, Now, Settled};
@@ -18,6 +20,7 @@ pub(super) const LANE_COPY: u16 = LANE_OPENING + 1;
 pub(super) const LANE_SCAN: u16 = LANE_OPENING + 2;
 pub(super) const LANE_SYNC: u16 = LANE_OPENING + 3;
 pub(super) const LANE_ERASE: u16 = LANE_OPENING + 4;
+pub(super) const LANE_BLOCKS: u16 = LANE_OPENING + 5;
 
 const _: () = assert!(LANE_OPENING as usize == SLOTS_MAX, "each slot has a ticket index of its own");
 
@@ -106,6 +109,10 @@ pub(super) struct Log<'m> {
     pub(super) scan: Lane<'m>,
     pub(super) recode: Hidden<&'m mut [u8]>,
     pub(super) opening: Opening,
+    pub(super) blocks: Blocks,
+    pub(super) rest: Rest,
+    /// Records that died so far, and segments that were sealed.
+    pub(super) deaths: u64,
     pub(super) syncs: Syncs,
     /// The sequence to issue next.
     pub(super) sequence_next: u32,
@@ -177,6 +184,9 @@ impl<'m> Log<'m> {
             scan: Lane::new(memory.scan),
             recode: Hidden(memory.recode),
             opening: Opening::default(),
+            blocks: Blocks::default(),
+            rest: Rest::default(),
+            deaths: 0,
             syncs: Syncs::default(),
             sequence_next: 1,
             version_floor: 0,
@@ -255,9 +265,10 @@ impl<'m> Log<'m> {
         Some(segment)
     }
 
-    /// Free segments, counting the one that is being opened and is not taken yet.
+    /// Free segments with blocks, counting the one that is being opened and is not taken yet.
     pub(super) fn free(&self) -> u32 {
-        self.count(SegmentState::Free) + u32::from(self.opening.holds_segment())
+        let bare = self.blocks.bare();
+        self.count(SegmentState::Free).saturating_sub(bare) + u32::from(self.opening.holds_segment())
     }
 
     /// Tells whether a stream may take a new segment; `is_freed` for a freed record.
@@ -280,6 +291,7 @@ impl<'m> Log<'m> {
     /// Tells whether a freed record of so many bytes has no place to go and nothing is under way that gives one.
     pub(super) fn has_no_room_for_freed(&self, bytes: u32) -> bool {
         self.free() == 0
+            && !self.blocks.may_come()
             && self.count(SegmentState::Freeing) == 0
             && self.count(SegmentState::Erased) == 0
             && ![Stream::Young, Stream::Old].into_iter().any(|stream| self.has_room(stream, bytes))
@@ -311,6 +323,14 @@ impl<'m> Log<'m> {
         self.counters.failures += 1;
         self.retry_at_ms = now.monotonic_ms.saturating_add(self.retry_wait_ms);
         self.retry_wait_ms = (self.retry_wait_ms * 2).min(RETRY_WAIT_MS_MAX);
+    }
+
+    /// Notes a failed write.
+    pub(super) fn fail_for(&mut self, now: Now, error: super::MediumError) {
+        self.back_off(now);
+        if error == super::MediumError::NoSpace {
+            self.doubt_blocks();
+        }
     }
 
     pub(super) fn succeed(&mut self) {
@@ -508,7 +528,8 @@ impl<'m> Log<'m> {
             return;
         }
         let growth = self.config.growth_apart();
-        let (mut live, mut lost) = (0, 0);
+        // Segments for which a full disk has no blocks are not there.
+        let (mut live, mut lost) = (0, self.blocks.bare() - self.blocks.to_come());
         for segment in self.segments.iter() {
             if segment.is_kept() || segment.state() == SegmentState::Quarantined {
                 lost += 1;
@@ -613,7 +634,7 @@ impl<'m> Log<'m> {
     /// At close: seals an open segment so that the next mount finds its footer. Returns `false` when all slots are empty.
     pub(super) fn seal_one(&mut self) -> bool {
         for index in 0..self.slots.len() {
-            self.seal_slot(index);
+            let _ = self.seal_slot(index);
         }
         self.slots.iter().any(|s| s.state != super::slot::SlotState::Empty)
     }

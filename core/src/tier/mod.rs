@@ -9,12 +9,13 @@
 //!    `handle`. Between two polls anything more urgent may be mutated: each poll does one bounded step.
 //! 3. *Wait* for the next input, at most [`poll_timeout`](Tier::poll_timeout).
 //!
-//! Engines inside, in the order in which `poll` asks them: the mount; slots (open segments); the opening of segments; syncs;
-//! the retiring of emptied segments; compaction (shortage first, then eviction, then tasks). Each is a file of this folder
+//! Engines inside, in the order in which `poll` asks them: the mount; slots (open segments); blocks; the opening of segments; syncs;
+//! the retiring of emptied segments; compaction (shortage first, then eviction, then tasks); tidying at rest. Each is a file of this folder
 //! with a diagram of its states.
 
 mod action;
 mod ask;
+mod blocks;
 mod clock;
 mod compact;
 mod config;
@@ -32,6 +33,7 @@ mod opening;
 mod placing;
 mod publish;
 mod rebuild;
+mod rest;
 mod restore;
 mod retire;
 mod sample;
@@ -59,7 +61,7 @@ use crate::cleanup::Ticket;
 use crate::compaction::{CompactionTask, Progress, Report};
 use crate::log::{Location, Seed, Segment, Store, Tally};
 use fresh::tombstone;
-use log::{LANE_COPY, LANE_ERASE, LANE_OPENING, LANE_SCAN, LANE_SYNC, Log};
+use log::{LANE_BLOCKS, LANE_COPY, LANE_ERASE, LANE_OPENING, LANE_SCAN, LANE_SYNC, Log};
 use mount::Mount;
 use mover::Mover;
 use retire::Retire;
@@ -445,6 +447,7 @@ impl<'m> Tier<'m> {
         match self.mount.poll(now, &mut self.log, host) {
             Ok(_) if self.mount.is_done() => {
                 self.log.observe(now);
+                self.log.begin_blocks();
                 self.log.measure_fill();
                 self.status = Status::Running;
                 Poll::Again
@@ -460,6 +463,9 @@ impl<'m> Tier<'m> {
     fn poll_running<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
         self.log.observe(now);
         if let Some(action) = self.log.poll_slots(now) {
+            return Poll::Do(action);
+        }
+        if let Some(action) = self.log.poll_blocks(now) {
             return Poll::Do(action);
         }
         // When all sequences are issued nothing can be opened any more; appends say so.
@@ -479,7 +485,12 @@ impl<'m> Tier<'m> {
             Poll::Idle => {}
             step => return step,
         }
-        self.tasks.poll(now, &mut self.log, &mut self.mover, host)
+        match self.tasks.poll(now, &mut self.log, &mut self.mover, host) {
+            Poll::Idle if self.mover.is_idle() && self.tasks.is_idle() && !self.log.is_backing_off(now) => {
+                self.log.tidy(now, &mut self.mover)
+            }
+            step => step,
+        }
     }
 
     /// A step that waits for a write or an opening has only just asked for it: the next poll makes it.
@@ -495,6 +506,9 @@ impl<'m> Tier<'m> {
         }
         // What a failed sync put under suspicion is written again before all is durable; that may take a new segment.
         let has_suspects = self.log.has_suspects();
+        if has_suspects && let Some(action) = self.log.poll_blocks(now) {
+            return Poll::Do(action);
+        }
         if has_suspects && let Ok(Some(action)) = self.log.poll_opening(now) {
             return Poll::Do(action);
         }
@@ -549,6 +563,7 @@ impl<'m> Tier<'m> {
                 }
             }
             LANE_ERASE if self.retire.is_waiting(ticket) => self.retire.done(now, &mut self.log, result),
+            LANE_BLOCKS if self.log.blocks.is_waiting(ticket) => self.log.finish_blocks(now, result),
             slot => {
                 let slot = usize::from(slot);
                 if !self.log.slots.get(slot).is_some_and(|s| s.is_waiting(ticket)) {
@@ -567,6 +582,10 @@ impl<'m> Tier<'m> {
         let retry = self.log.is_backing_off(now).then(|| until(self.log.retry_at_ms));
         let deadline = self.tasks.next_deadline_ms().map(until);
         let pace = self.tasks.pace_wait_ms(&self.log, &self.mover);
-        [retry, deadline, pace].into_iter().flatten().min()
+        let blocks = self.log.blocks_retry_ms().map(until);
+        let is_quiet =
+            self.status == Status::Running && self.mover.is_idle() && self.tasks.is_idle() && retry.is_none();
+        let tidy = self.log.tidy_ms().filter(|_| is_quiet).map(|at| until(at).max(1));
+        [retry, deadline, pace, blocks, tidy].into_iter().flatten().min()
     }
 }

@@ -164,7 +164,8 @@ impl Log<'_> {
             return Ok(None);
         }
         self.measure_fill();
-        let free = (0u32..).zip(self.segments.iter()).filter(|(_, s)| s.state() == SegmentState::Free);
+        let is_free = |s: &Segment| s.state() == SegmentState::Free && !s.is_bare();
+        let free = (0u32..).zip(self.segments.iter()).filter(|(_, s)| is_free(s));
         let least_worn = free.min_by_key(|(_, s)| s.erases).map(|(index, s)| (index, s.erases));
         let Some((index, erases)) = least_worn else { return Ok(None) };
         let sequence = self.issue_sequence()?;
@@ -239,8 +240,8 @@ impl Log<'_> {
     /// A small write, or the erase before it, is complete or failed.
     pub(super) fn finish_opening_write(&mut self, now: Now, result: Result<(), MediumError>) {
         self.opening.ticket = None;
-        if result.is_err() {
-            self.back_off(now);
+        if let Err(error) = result {
+            self.fail_for(now, error);
             self.abandon_opening();
             return;
         }

@@ -76,7 +76,7 @@ impl Log<'_> {
             return Some(index);
         }
         if let Some(index) = self.filling(stream) {
-            self.seal_slot(index);
+            let _ = self.seal_slot(index);
         }
         None
     }
@@ -110,6 +110,7 @@ impl Log<'_> {
         };
         let location = self.place(index, &incoming)?;
         self.appended = position;
+        self.rest.note_fresh(now);
         self.appended_bytes += u64::from(bytes);
         self.counters.fresh_records += 1;
         let before = fresh.after.map(|v| v.sequence);
@@ -285,7 +286,7 @@ impl Log<'_> {
         let has_footer = !slot.memory.footer.is_empty();
         let end = slot.head.saturating_add(bytes);
         if end > slot.records_end_max(&geometry) {
-            self.seal_slot(index);
+            let _ = self.seal_slot(index);
             return Err(AppendError::Busy);
         }
         let at = (slot.head - slot.base) as usize;

@@ -48,6 +48,7 @@ impl Log<'_> {
     /// durable: all that superseded its records is.
     pub(super) fn lose(&mut self, segment: u32, record_bytes: u32) {
         let completed = self.syncs.completed;
+        self.deaths += 1;
         let Some(segment) = self.segment(segment) else { return };
         segment.lose(record_bytes);
         if segment.live_records() == 0 {

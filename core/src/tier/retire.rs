@@ -40,6 +40,17 @@ pub(super) struct Retire {
     marker: [u8; 32],
 }
 
+impl Log<'_> {
+    /// Takes a sealed segment in which nothing is live as it lies: it is emptied.
+    pub(super) fn take_as_emptied(&mut self, index: u32) {
+        if let Some(segment) = self.set_state(index, SegmentState::Emptied) {
+            let died = segment.mark();
+            self.syncs.want_mark(died);
+        }
+        self.counters.victims += 1;
+    }
+}
+
 impl Retire {
     pub(super) fn is_waiting(&self, ticket: Ticket) -> bool {
         match self.state {
@@ -124,11 +135,7 @@ impl Retire {
         };
         let dead = (0u32..).zip(log.segments.iter()).find(|(_, segment)| is_dead(segment));
         let Some((index, _)) = dead else { return Poll::Idle };
-        if let Some(segment) = log.set_state(index, SegmentState::Emptied) {
-            let died = segment.mark();
-            log.syncs.want_mark(died);
-        }
-        log.counters.victims += 1;
+        log.take_as_emptied(index);
         Poll::Again
     }
 
@@ -142,6 +149,7 @@ impl Retire {
         segment.set(Flag::Footer, false);
         segment.set_unread(false);
         segment.set_mark(0);
+        log.note_free(index);
         log.counters.freed_segments += 1;
         let paid = log.relocated_bytes.min(gained);
         log.relocated_bytes -= paid;

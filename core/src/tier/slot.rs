@@ -191,13 +191,17 @@ impl Log<'_> {
         slot.wants_write = false;
     }
 
-    pub(super) fn seal_slot(&mut self, index: usize) {
-        let Some(slot) = self.slots.get_mut(index).filter(|s| s.state == SlotState::Filling) else { return };
+    /// Seals the segment of a slot, if it fills one; tells whether it does.
+    pub(super) fn seal_slot(&mut self, index: usize) -> bool {
+        let Some(slot) = self.slots.get_mut(index).filter(|s| s.state == SlotState::Filling) else {
+            return false;
+        };
         slot.state = SlotState::Full;
         slot.wants_write = slot.placed > 0;
         self.is_stirred = true;
         let segment = slot.segment;
         self.set_state(segment, SegmentState::Sealing);
+        true
     }
 
     /// Wants everything appended to be written.
@@ -282,6 +286,7 @@ impl Log<'_> {
         slot.first_unwritten = None;
         slot.wants_write = false;
         let segment = slot.segment;
+        self.deaths += 1;
         if let Some(segment) = self.set_state(segment, SegmentState::Sealed) {
             segment.set(Flag::Footer, has_footer);
             segment.set_sealed_at(sealed_at);
@@ -298,8 +303,8 @@ impl Log<'_> {
     ) {
         let Some(slot) = self.slots.get_mut(index) else { return };
         let Some(writing) = slot.writing.take() else { return };
-        if result.is_err() {
-            self.back_off(now);
+        if let Err(error) = result {
+            self.fail_for(now, error);
             // A footer that failed costs only the footer: every record is durable.
             match self.slots.get(index).map(|s| s.state) {
                 Some(SlotState::Footing { .. }) => self.close_slot(index, false),

@@ -41,6 +41,9 @@ pub(super) struct Task {
     pub(super) progress: Progress,
     /// What it waits for at the end.
     pub(super) goal: Option<Goal>,
+    /// How often it looked again for what had become worth cleaning by what it freed, and how much there was of it.
+    pub(super) rounds: u32,
+    pub(super) left_bytes: u64,
     pub(super) is_cancelled: bool,
     /// Something was to be done, and there was no free segment to do it with.
     pub(super) is_deferred: bool,
@@ -76,6 +79,8 @@ impl Task {
             report: Report::new(kind),
             progress: Progress { done: 0, total: total.max(1) },
             goal: None,
+            rounds: 0,
+            left_bytes: u64::MAX,
             is_cancelled: false,
             is_deferred: false,
             has_failed: false,

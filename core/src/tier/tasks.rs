@@ -126,7 +126,7 @@ impl Tasks {
 
     /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
     pub(super) fn debt_permille(log: &Log<'_>) -> u16 {
-        let free = log.free();
+        let free = log.free() + log.blocks.to_come();
         let high = log.config.high_watermark_segments.max(1);
         match free.checked_sub(log.free_reserve() + 1) {
             None => 1000,
@@ -205,8 +205,8 @@ impl Tasks {
             return;
         }
         log.settle_streams();
-        let free = log.free();
-        let coming = free
+        let coming = log.free()
+            + log.blocks.to_come()
             + log.count(SegmentState::Emptied)
             + log.count(SegmentState::Freeing)
             + log.count(SegmentState::Erased);
@@ -375,6 +375,11 @@ impl Tasks {
         if is_waiting && freed_any && !self.is_closing {
             return Step::Stay(Poll::Idle);
         }
+        let may_go_on = task.report.task == CompactionTask::CompactData && !is_on_the_way && !self.is_closing;
+        if may_go_on && let Some(below) = compact::more(log, task) {
+            task.state = State::Compacting { below };
+            return Step::Stay(Poll::Again);
+        }
         match task.report.task {
             CompactionTask::CompactData => Step::Ask(CleanupKind::TriggerDefragmentation),
             CompactionTask::CleanupExpired => Step::Ask(CleanupKind::EmergencyCleanup),
@@ -392,7 +397,12 @@ impl Tasks {
     /// Tells whether no segment can be freed any more: nothing is on its way, and no victim yields anything.
     pub(super) fn is_stuck(log: &Log<'_>, mover: &Mover) -> bool {
         let is_hoping = log.may_restore() && log.segments.iter().any(Segment::is_unread);
-        if log.free() > log.free_reserve() || !mover.is_idle() || log.leaving() > 0 || is_hoping {
+        if log.free() > log.free_reserve()
+            || !mover.is_idle()
+            || log.leaving() > 0
+            || is_hoping
+            || log.blocks.may_come()
+        {
             return false;
         }
         let victim: Option<Choice> = choose(&log.terms(Policy::Greedy), log.segments, |_, _| true);

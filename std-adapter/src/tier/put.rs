@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Checksum, KeyHash, Kind};
-use coldpress_core::tier::expiry_s;
+use coldpress_core::tier::{MediumError, expiry_s};
 use crossbeam_channel::{Sender, bounded};
 use tracing::Span;
 
@@ -94,7 +94,7 @@ impl From<TierError> for Refused {
 impl From<Lack> for Refused {
     fn from(lack: Lack) -> Self {
         match lack {
-            Lack::Queue | Lack::Replacement => Self::Busy,
+            Lack::Queue | Lack::Blocks | Lack::Replacement => Self::Busy,
             Lack::Capacity { needed, available } => Self::Full { needed, available },
         }
     }
@@ -454,7 +454,18 @@ impl Part {
             shell.wants_expired.store(true, Relaxed);
             return Ok(lack);
         }
-        if open.limits.full == FullPolicy::Reject || needed > most {
+        let evicts = open.limits.full != FullPolicy::Reject && needed <= most;
+        if most < claim.most && needed <= claim.most {
+            shell.unbacked_bytes.fetch_max(needed.saturating_sub(available), Relaxed);
+            if !shell.is_out_of_space.load(Relaxed) {
+                return Ok(Attempt::Wait(Lack::Blocks));
+            }
+            // Removes and overwrites by shorter values go on: they take nothing that the disk has not given before.
+            if !evicts {
+                return Err(Refused::Tier(TierError::Medium(MediumError::NoSpace)));
+            }
+        }
+        if !evicts {
             return Err(Refused::Full { needed, available });
         }
         // Once in a round, so that all who wait get room for what they put, and not for more.

@@ -18,6 +18,8 @@ pub(super) enum Lack {
         needed: u64,
         available: u64,
     },
+    /// Blocks that the medium has not been asked for yet.
+    Blocks,
     /// That what is pending takes the place of what it replaces.
     Replacement,
 }
@@ -27,6 +29,8 @@ pub(super) enum Lack {
 pub(super) struct Claim {
     pub(super) write: Weight,
     pub(super) ceiling: Ceiling,
+    /// What the settled sum may reach once the medium has allocated all blocks.
+    pub(super) most: u64,
 }
 
 impl Lack {
@@ -34,7 +38,7 @@ impl Lack {
     pub(super) const fn line(self) -> Line {
         match self {
             Self::Queue => Line::Queue,
-            Self::Capacity { .. } | Self::Replacement => Line::Capacity,
+            Self::Capacity { .. } | Self::Blocks | Self::Replacement => Line::Capacity,
         }
     }
 }
@@ -132,8 +136,12 @@ impl Part {
         let shell = self.shell;
         let write = pending.weigh();
         let waste = shell.lengths.waste_with(write.longest);
-        let settled = open.terms.charge_bytes_max(waste, shell.quarantined.load(Relaxed));
+        let quarantined = shell.quarantined.load(Relaxed);
+        let most = open.terms.charge_bytes_max(waste, quarantined);
+        // A segment without blocks can't be written on a full disk, so it holds nothing.
+        let bare = open.terms.geometry.segment_count().saturating_sub(shell.backed.load(Relaxed));
+        let settled = open.terms.charge_bytes_max(waste, quarantined.saturating_add(bare));
         let charge = settled.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
-        Claim { write, ceiling: Ceiling { settled, charge } }
+        Claim { write, ceiling: Ceiling { settled, charge }, most }
     }
 }

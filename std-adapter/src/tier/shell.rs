@@ -23,6 +23,8 @@ use super::room::Room;
 pub(crate) const STRIPES: usize = 64;
 /// Shards of one map. 1,024 in all keep the growth of one near a millisecond with tens of millions of keys.
 const SHARDS: usize = 16;
+/// Places of one map that are not worth giving back.
+const PLACES_KEPT: usize = SHARDS * 7;
 /// Writes that can be on their way to the worker of a partition.
 pub(crate) const QUEUED_MAX: u32 = 8192;
 /// Other messages that can be on their way to it: questions, and what it is told.
@@ -141,6 +143,12 @@ pub(crate) struct Shell {
     pub(crate) clock: LogClock,
     /// Segments kept as they are because of damage.
     pub(crate) quarantined: AtomicU32,
+    /// Segments for which the medium has allocated blocks.
+    pub(crate) backed: AtomicU32,
+    /// Whether the medium has no space for more.
+    pub(crate) is_out_of_space: AtomicBool,
+    /// Bytes of charge for which clients wait until blocks are allocated.
+    pub(crate) unbacked_bytes: AtomicU64,
     /// Where copies may lie on the medium that the index does not count: the sequence from which on what is written outranks them;
     /// else 0.
     pub(crate) withheld_above: AtomicU32,
@@ -196,6 +204,9 @@ impl Shell {
         self.opened_s.store(0, Relaxed);
         self.clock.post(crate::clock::monotonic_ms(), LogTime::default());
         self.quarantined.store(0, Relaxed);
+        self.backed.store(0, Relaxed);
+        self.is_out_of_space.store(false, Relaxed);
+        self.unbacked_bytes.store(0, Relaxed);
         self.withheld_above.store(0, Relaxed);
         self.evict_bytes.store(0, Relaxed);
         self.evict_round.store(1, Relaxed);
@@ -224,6 +235,9 @@ impl Shell {
             opened_s: AtomicU32::new(0),
             clock: LogClock::default(),
             quarantined: AtomicU32::new(0),
+            backed: AtomicU32::new(0),
+            is_out_of_space: AtomicBool::new(false),
+            unbacked_bytes: AtomicU64::new(0),
             withheld_above: AtomicU32::new(0),
             evict_bytes: AtomicU64::new(0),
             evict_round: AtomicU64::new(1),
@@ -383,6 +397,22 @@ impl Shell {
         // A table of the map is at most seven eighths full when its capacity is reached.
         let slots = places as u64 * 8 / 7;
         slots * (size_of::<(KeyHash, Entry)>() as u64 + 1) + self.sums.pending_bytes.load(Relaxed)
+    }
+
+    /// Gives back the memory of one of the maps from this one on, and around, that is mostly empty; returns the next to look at, and
+    /// whether one was found. Bounds: looks at each map; moves at most a quarter of the places of one.
+    pub(crate) fn shrink(&self, from: usize) -> (usize, bool) {
+        let indices = (0..STRIPES).map(|n| (from + n) % STRIPES);
+        for index in indices {
+            let Some(stripe) = self.stripes.get(index) else { continue };
+            let (places, taken) = (stripe.map.capacity(), stripe.map.len());
+            // So that a map that shrank has to fill up before it grows again, and to empty before it shrinks.
+            if places > PLACES_KEPT && taken < places / 4 {
+                stripe.map.shrink_to_fit();
+                return ((index + 1) % STRIPES, true);
+            }
+        }
+        (from, false)
     }
 
     /// Records in the index, stale tombstones included.

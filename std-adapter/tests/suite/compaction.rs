@@ -41,10 +41,8 @@ fn stale_log_compacted_frees_segments_and_keeps_every_value() {
     assert!(report.victims.first.is_some() && !matches!(report.pool, PoolOutcome::NotAsked), "{report:?}");
     assert!(matches!(report.outcome, Outcome::Completed | Outcome::Partial), "{report:?}");
     let after = tier.figures();
-    assert!(
-        after.stale_bytes < before.stale_bytes / 2 && after.occupied_bytes < before.occupied_bytes,
-        "{after:?}"
-    );
+    assert!(after.stale_bytes < before.stale_bytes / 2, "{after:?}");
+    eventually("the disk gets it back", || tier.figures().occupied_bytes < before.occupied_bytes);
     assert_eq!(
         (system.last_report(), system.log_bytes_reclaimed()),
         (Some(report), after.log_bytes_reclaimed)
@@ -83,7 +81,7 @@ fn freed_segments_are_punched_out_of_the_file() {
     let blocks = || std::fs::metadata(&path).unwrap().blocks() * 512;
     let before = blocks();
     tier.compaction().run_compaction(CompactionTask::CompactData, RUN).unwrap();
-    assert!(blocks() + 500_000 < before, "{} {before}", blocks());
+    eventually("they are punched out", || blocks() + 500_000 < before);
     assert_eq!(std::fs::metadata(&path).unwrap().len(), config.capacity_bytes());
 }
 

@@ -72,6 +72,10 @@ pub struct Medium {
     /// Byte positions that can't be read back.
     pub(super) unreadable: BTreeSet<u64>,
     pub(super) counts: Counts,
+    /// Segments that have blocks; they keep them.
+    pub(super) backed: BTreeSet<u32>,
+    /// For how many segments there are none.
+    pub missing: u32,
     /// What goes wrong, and when.
     pub faults: Faults,
 }
@@ -103,6 +107,8 @@ impl Medium {
             closed: BTreeSet::new(),
             unreadable: BTreeSet::new(),
             counts: Counts::default(),
+            backed: BTreeSet::new(),
+            missing: 0,
             faults: Faults::default(),
         }
     }
@@ -255,6 +261,23 @@ impl Medium {
             self.record(Op { number, segment, what: Change::Erase, is_firm: false, is_doubtful: false });
         }
         effect.map_or(Ok(()), |effect| Err(effect.error))
+    }
+
+    /// Allocates the blocks of a segment, as long as there are any.
+    ///
+    /// # Errors
+    /// `NoSpace` where there are none, or what the fault plan says.
+    pub fn allocate(&mut self, segment: u32) -> Result<(), MediumError> {
+        self.check_bounds(segment, 0, 0);
+        if let Some(effect) = self.begin() {
+            return Err(effect.error);
+        }
+        let most = self.geometry.segment_count().saturating_sub(self.missing) as usize;
+        if !self.backed.contains(&segment) && self.backed.len() >= most {
+            return Err(MediumError::NoSpace);
+        }
+        self.backed.insert(segment);
+        Ok(())
     }
 
     fn record(&mut self, op: Op) {

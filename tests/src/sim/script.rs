@@ -44,6 +44,8 @@ pub struct Setup {
     pub config: TierConfig,
     /// What it is lent.
     pub sizes: Sizes,
+    /// Segments for which the disk has no blocks.
+    pub missing: u32,
 }
 
 impl Setup {
@@ -64,7 +66,7 @@ impl Setup {
         config.low_watermark_segments = 1;
         config.high_watermark_segments = 2;
         config.stale_permille_min = 1;
-        Ok(Self { config, sizes: Sizes::default() })
+        Ok(Self { config, sizes: Sizes::default(), missing: 0 })
     }
 
     /// A file in small: bytes are the write unit, blank is zero.
@@ -114,7 +116,9 @@ impl Setup {
     /// A medium that was never written.
     #[must_use]
     pub fn blank(&self) -> Lasting {
-        Lasting::blank(&self.config)
+        let mut lasting = Lasting::blank(&self.config);
+        lasting.medium.missing = self.missing;
+        lasting
     }
 
     /// Mounts what lasts.

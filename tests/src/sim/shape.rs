@@ -37,6 +37,10 @@ pub struct Shape {
     pub step_bytes: u32,
     /// How often the clock is written.
     pub time_every_s: u32,
+    /// Whether the machine tidies by itself.
+    pub cleans_at_rest: bool,
+    /// Segments for which the disk has no blocks; `None` where none are allocated ahead.
+    pub missing: Option<u32>,
 }
 
 impl Shape {
@@ -58,7 +62,18 @@ impl Shape {
             wear_spread_max: [u32::MAX, 1, 2, 4][rng.index(4)],
             step_bytes: [1, 40, 200, 1 << 18][rng.index(4)],
             time_every_s: [1, 2, 60][rng.index(3)],
+            cleans_at_rest: false,
+            missing: None,
         }
+    }
+
+    /// The same with what was added later, by a seed of its own: the rest of a history stays what it was.
+    fn with_disk(mut self, seed: u64) -> Self {
+        let mut rng = Rng::new(mixed(seed ^ 0xD15C));
+        self.cleans_at_rest = rng.permille(500);
+        self.missing = [None, None, Some(0), Some(1), Some(3)][rng.index(5)];
+        self.segments += self.missing.unwrap_or(0);
+        self
     }
 
     /// The world of this shape.
@@ -86,6 +101,8 @@ impl Shape {
         config.wear_spread_max = self.wear_spread_max;
         config.step_bytes = self.step_bytes;
         config.time_every_s = self.time_every_s;
+        config.cleans_at_rest = self.cleans_at_rest;
+        config.allocates = self.missing.is_some();
         config.high_watermark_segments = 1 + u32::from(self.wear_spread_max.is_multiple_of(2));
         let longest = self.charge_bytes(&setup) + 60;
         setup.config.record_bytes_max =
@@ -93,6 +110,7 @@ impl Shape {
         setup.sizes.footer = self.footer;
         setup.sizes.placed = self.placed;
         setup.sizes.spare_slots = self.spare_slots;
+        setup.missing = self.missing.unwrap_or(0);
         setup
     }
 
@@ -104,7 +122,9 @@ impl Shape {
     /// How many keys with values of any length may be live: clients keep to the charge that the configuration promises.
     #[must_use]
     pub fn keys_max(&self) -> Key {
-        let setup = self.setup();
+        let with_blocks =
+            Self { segments: self.segments - self.missing.unwrap_or(0), missing: None, ..*self };
+        let setup = with_blocks.setup();
         let keys = setup.config.charge_bytes_max() / u64::from(self.charge_bytes(&setup));
         Key::try_from(keys).unwrap_or(Key::MAX)
     }
@@ -234,7 +254,7 @@ const JUMP_S_MAX: u32 = 500;
 /// Where an invariant does not hold; says which seed it was.
 pub fn live_all(seed: u64) -> Lived {
     let mut rng = Rng::new(mixed(seed) ^ seed);
-    let mut shape = Shape::random(&mut rng);
+    let mut shape = Shape::random(&mut rng).with_disk(seed);
     let events = shape.eventful(&mut rng);
     // Drawn apart, so that the rest of a seed's history stays what it was.
     let mut blind = Rng::new(mixed(seed ^ 0xB11D));
@@ -260,7 +280,7 @@ pub fn live_all(seed: u64) -> Lived {
 /// Where an invariant does not hold; says which seed it was.
 pub fn live_faulty(seed: u64) {
     let mut rng = Rng::new(mixed(seed));
-    let shape = Shape::random(&mut rng);
+    let shape = Shape::random(&mut rng).with_disk(seed);
     let events = shape.history(&mut rng);
     in_case(
         || format!("seed {seed}: {shape:?}\n{events:?}"),

@@ -174,7 +174,10 @@ impl<'m> World<'m> {
         lasting.oracle.void_positions();
         let budget = Budget::new(&config, &memory);
         let tier = match Tier::new(config, memory) {
-            Ok(tier) => tier,
+            Ok(mut tier) => {
+                tier.set_backing(config.geometry.segment_count() - lasting.medium.missing);
+                tier
+            }
             Err(error) => panic!("the configuration is refused: {error}"),
         };
         Self {
@@ -340,6 +343,9 @@ impl<'m> World<'m> {
                 let is_erasing = self.held.iter().any(|(_, held)| erases(held));
                 assert!(!is_erasing, "I-GC-3: a second erase while one is in flight");
                 (ticket, Held::Io { number, result: self.lasting.medium.erase(segment), is_erase: true })
+            }
+            Action::Allocate { ticket, segment } => {
+                (ticket, Held::Io { number, result: self.lasting.medium.allocate(segment), is_erase: false })
             }
             Action::Sync { ticket } => {
                 let io = self.held.iter().filter_map(|(_, held)| match held {

@@ -320,6 +320,8 @@ impl ColdTierConfig {
             high_watermark_segments: high,
             stale_permille_min: self.settings.stale_permille_min,
             pace: self.settings.pace,
+            allocates: true,
+            cleans_at_rest: true,
             clock_jump_s_max: seconds(self.settings.clock_jump_max),
             cleanup_timeout_ms: u32::try_from(cleanup_timeout.as_millis()).unwrap_or(u32::MAX),
             ..TierConfig::new(self.geometry, store)

@@ -23,6 +23,8 @@ pub(super) struct Posting {
     posted_ms: u64,
     debt_ms: u64,
     posted: Counters,
+    /// The bytes occupied at that time.
+    posted_occupied: u64,
     segment_bytes: u32,
     /// Bytes written to each segment since its last erase.
     written: Vec<u32>,
@@ -35,6 +37,7 @@ impl Posting {
             posted_ms: 0,
             debt_ms: 0,
             posted: Counters::default(),
+            posted_occupied: 0,
             segment_bytes: config.segment_bytes(),
             written: vec![0; config.segment_count() as usize],
         }
@@ -70,6 +73,18 @@ impl Posting {
         self.board.peak_bytes = self.board.peak_bytes.max(self.board.occupied_bytes);
     }
 
+    /// The medium allocated all blocks of a segment.
+    pub(super) fn allocated(&mut self, segment: u32) {
+        self.wrote(segment, self.segment_bytes);
+    }
+
+    /// A blank segment gave its blocks back, but for that of the marker.
+    pub(super) fn gave_back(&mut self, segment: u32) {
+        self.erased(segment);
+        self.wrote(segment, BLOCK_BYTES);
+    }
+
+    /// A segment was erased, and its blocks are gone.
     pub(super) fn erased(&mut self, segment: u32) {
         if let Some(written) = self.written.get_mut(segment as usize) {
             let before = core::mem::take(written);
@@ -93,7 +108,7 @@ impl Posting {
 
     /// Whether something was counted that is not posted.
     pub(super) fn is_stale(&self, counters: &Counters) -> bool {
-        *counters != self.posted
+        *counters != self.posted || self.posted_occupied != self.board.occupied_bytes
     }
 
     /// Whether it is time to look at the debt again.
@@ -112,6 +127,7 @@ impl Worker<'_> {
         let (counters, tally, progress) = (self.tier.counters(), self.tier.tally(), self.tier.progress());
         let posting = &mut self.posting;
         posting.posted = counters;
+        posting.posted_occupied = posting.board.occupied_bytes;
         posting.posted_ms = monotonic_ms();
         let board = &mut posting.board;
         board.bytes_encoded = counters.fresh_bytes;

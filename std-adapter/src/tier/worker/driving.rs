@@ -78,9 +78,18 @@ impl Worker<'_> {
                 self.after_write(result);
             }
             Action::Erase { ticket, segment } => {
-                let result = self.medium.erase(at(segment, 0), segment_bytes);
-                if result.is_ok() {
+                let result = self.medium.erase_and_keep(at(segment, 0), segment_bytes);
+                if result == Ok(false) {
                     self.posting.erased(segment);
+                    self.tier.lose_blocks();
+                }
+                self.done(now, ticket, result.map(|_| ()));
+            }
+            Action::Allocate { ticket, segment } => {
+                let result = self.medium.allocate(at(segment, 0), segment_bytes);
+                match result {
+                    Ok(()) => self.posting.allocated(segment),
+                    Err(error) => self.note_refused(error),
                 }
                 self.done(now, ticket, result);
             }
@@ -172,8 +181,10 @@ impl Worker<'_> {
         }
         self.shell.lengths.count_waste(self.terms.data_segments());
         // A bell for nothing would keep those who wait, and this thread, awake.
-        let places = [&self.shell.queued, &self.shell.asked].map(|taken| taken.load(Relaxed));
-        let room = (self.shell.weight(), places, self.shell.health.failure());
+        let places =
+            [&self.shell.queued, &self.shell.asked, &self.shell.backed].map(|taken| taken.load(Relaxed));
+        let is_out_of_space = self.shell.is_out_of_space.load(Relaxed);
+        let room = (self.shell.weight(), places, self.shell.health.failure(), is_out_of_space);
         if room != self.rung_at {
             self.rung_at = room;
             self.shell.room.ring();

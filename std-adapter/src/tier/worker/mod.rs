@@ -6,6 +6,7 @@
 //! caller, waiting or new, is told so.
 
 mod appending;
+mod backing;
 mod board;
 mod closing;
 mod driving;
@@ -25,6 +26,7 @@ use coldpress_core::tier::{Input, MediumError, MountError, Now, Status, Tier, Ti
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use tracing::Span;
 
+use self::backing::Busy;
 use self::board::Posting;
 use self::closing::Closing;
 use self::memory::Buffers;
@@ -139,12 +141,17 @@ pub(crate) struct Worker<'m> {
     /// When the oldest append that is not written was made.
     unwritten_since_ms: Option<u64>,
     /// What there was of everything that clients wait for, when they were last woken.
-    rung_at: (Weight, [u32; 2], Option<MediumError>),
+    rung_at: (Weight, [u32; 3], Option<MediumError>, bool),
     is_syncer_dead: bool,
     /// Nothing is written: the machine is not polled once it is mounted.
     is_read_only: bool,
     /// The holes of the medium, while it is mounted.
     sparse: Sparse,
+    /// The part of the index to look at next, and when, whether it can give back memory.
+    shrinks: (usize, u64),
+    busy: Busy,
+    /// Segments up to this one have no blocks from an earlier run that nobody knows of.
+    trimmed: u32,
     /// When it was last seen that the file is in its place.
     in_place_ms: u64,
 }
@@ -273,6 +280,9 @@ impl<'m> Worker<'m> {
             is_syncer_dead: false,
             is_read_only: settings.is_read_only,
             sparse: Sparse::default(),
+            shrinks: (0, 0),
+            busy: Busy::default(),
+            trimmed: 0,
             in_place_ms: monotonic_ms(),
         }
     }
@@ -364,7 +374,10 @@ impl<'m> Worker<'m> {
             }
             self.append_backlog();
             self.look_after_background();
+            self.back_charge();
             let is_idle = self.drive();
+            let has_tidied = self.give_back_surplus(is_idle) | self.shrink_index();
+            let is_idle = is_idle && !has_tidied;
             self.finish_turn(is_idle);
             if self.is_syncer_dead {
                 return End::SyncerDied;

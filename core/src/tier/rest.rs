@@ -1,0 +1,139 @@
+//! Tidying without being asked: segments in which nothing is live are freed, and while no client writes those of which half is
+//! stale are cleaned.
+//!
+//! A removed key costs an entry in the index as long as any copy of it is on the medium. Without this an emptied tier would keep
+//! disk, index and memory until clients fill it again. While clients write, one dead segment is taken at a time, each
+//! [`BUSY_MS`]; at rest one after the other. A segment that is half stale gives back at least as much as it costs, so this ends.
+
+use super::log::Log;
+use super::mover::Mover;
+use super::{Now, Poll};
+use crate::log::{Choice, Policy, Segment, SegmentState, choose};
+
+/// How often a dead segment is taken while clients write, in milliseconds.
+const BUSY_MS: u64 = 50;
+/// No client has written for so long: the tier is at rest.
+const REST_MS: u64 = 100;
+/// After so long at rest what is half stale is cleaned.
+const LONG_REST_MS: u64 = 1_000;
+/// Segments on their way to be free at a time.
+const LEAVING_MAX: u32 = 8;
+/// Open segments sealed at rest for one record that clients appended: the machine's own records die, too, and would go on for ever.
+const SEALS_MAX: u32 = 8;
+/// An open segment of which at least such a part is used, as a divisor, is sealed at rest where half of that is stale.
+const WORTH_SEALING: u32 = 8;
+
+/// When to look again.
+#[derive(Debug, Default)]
+pub(super) struct Rest {
+    /// Records that had died, and segments that were sealed, when nothing was found to do.
+    seen_dead: Option<u64>,
+    seen_stale: Option<u64>,
+    /// The last victim, and how many had died then: one that could not be emptied is not tried again for nothing.
+    last: Option<(u32, u64)>,
+    /// When a client's record was appended last.
+    fresh_ms: u64,
+    next_ms: u64,
+    /// When it is looked for stale ones again although nothing died: there was no room for what is live, or it was not written.
+    stale_ms: u64,
+    /// Segments sealed since clients appended, and how many records they had then.
+    seals: (u32, u64),
+}
+
+impl Rest {
+    pub(super) const fn note_fresh(&mut self, now: Now) {
+        self.fresh_ms = now.monotonic_ms;
+    }
+}
+
+impl Log<'_> {
+    /// Frees a dead segment, or begins to clean one that is half stale. Bounds: two passes over the table, if anything died since the
+    /// last.
+    pub(super) fn tidy(&mut self, now: Now, mover: &mut Mover) -> Poll {
+        let is_late = now.monotonic_ms < self.rest.next_ms || self.leaving() >= LEAVING_MAX;
+        if !self.config.cleans_at_rest || is_late || self.is_at_end() || self.has_suspects() {
+            return Poll::Idle;
+        }
+        let rested_ms = now.monotonic_ms.saturating_sub(self.rest.fresh_ms);
+        if self.rest.seen_dead != Some(self.deaths) {
+            if let Some(index) = self.find_dead() {
+                self.take_as_emptied(index);
+                self.rest.next_ms = now.monotonic_ms + if rested_ms < REST_MS { BUSY_MS } else { 0 };
+                return Poll::Again;
+            }
+            self.rest.seen_dead = Some(self.deaths);
+        }
+        let is_early = rested_ms < LONG_REST_MS || now.monotonic_ms < self.rest.stale_ms;
+        if is_early || self.rest.seen_stale == Some(self.deaths) || self.leaving() > 0 {
+            return Poll::Idle;
+        }
+        // Where no segment is sealed, free ones need no blocks, and have none.
+        let has_room = self.free() >= self.free_reserve() && self.is_written();
+        let choice = if has_room { self.find_half_stale() } else { None };
+        if let Some(choice) = choice.filter(|c| self.rest.last != Some((c.segment, self.deaths))) {
+            self.rest.last = Some((choice.segment, self.deaths));
+            mover.begin(self, choice);
+            return Poll::Again;
+        }
+        if self.seal_stale() {
+            return Poll::Again;
+        }
+        if has_room {
+            self.rest.seen_stale = Some(self.deaths);
+        } else {
+            self.rest.stale_ms = now.monotonic_ms.saturating_add(LONG_REST_MS);
+        }
+        Poll::Idle
+    }
+
+    /// When there may be something to tidy, as far as is known; in milliseconds of the monotonic clock.
+    pub(super) fn tidy_ms(&self) -> Option<u64> {
+        if !self.config.cleans_at_rest || self.leaving() > 0 || self.is_at_end() || self.has_suspects() {
+            return None;
+        }
+        let dead = (self.rest.seen_dead != Some(self.deaths)).then_some(self.rest.next_ms);
+        let long_rest_ms = self.rest.fresh_ms.saturating_add(LONG_REST_MS).max(self.rest.stale_ms);
+        let stale = (self.rest.seen_stale != Some(self.deaths)).then_some(long_rest_ms);
+        [dead, stale].into_iter().flatten().min()
+    }
+
+    fn find_dead(&self) -> Option<u32> {
+        let is_dead =
+            |s: &Segment| s.state() == SegmentState::Sealed && s.live_records() == 0 && !s.is_kept();
+        (0u32..).zip(self.segments.iter()).find(|(_, segment)| is_dead(segment)).map(|(index, _)| index)
+    }
+
+    /// A segment that yields at least half of itself.
+    fn find_half_stale(&self) -> Option<Choice> {
+        let terms = self.terms(Policy::Greedy);
+        let is_worth = |s: &Segment| {
+            let gain = s.yield_bytes(terms.usable_bytes, &terms.growth);
+            gain >= terms.usable_bytes / 2 && s.stale_bytes() >= s.used_bytes() / 2
+        };
+        choose(&terms, self.segments, |_, s| is_worth(s))
+    }
+
+    /// Seals an open segment of which much is used and half of that is stale, so that it can be cleaned.
+    fn seal_stale(&mut self) -> bool {
+        if self.rest.seals.1 != self.appended {
+            self.rest.seals = (0, self.appended);
+        }
+        if self.rest.seals.0 >= SEALS_MAX {
+            return false;
+        }
+        let worth = self.geometry.segment_bytes() / WORTH_SEALING;
+        let is_stale = |s: &Segment| {
+            s.state() == SegmentState::Open
+                && s.used_bytes() >= worth
+                && s.stale_bytes() >= s.used_bytes() / 2
+        };
+        let segments = &*self.segments;
+        let slot = self
+            .slots
+            .iter()
+            .position(|slot| slot.is_written() && segments.get(slot.segment as usize).is_some_and(is_stale));
+        let has_sealed = slot.is_some_and(|index| self.seal_slot(index));
+        self.rest.seals.0 += u32::from(has_sealed);
+        has_sealed
+    }
+}

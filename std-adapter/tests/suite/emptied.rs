@@ -1,0 +1,143 @@
+//! A tier from which everything was removed is small again, by itself: on the disk, in the index and at the next open.
+
+use core::time::Duration;
+use std::os::unix::fs::MetadataExt;
+use std::time::Instant;
+
+use coldpress_std::compaction::Outcome;
+use coldpress_std::{CodecId, ColdTier, ColdTierConfig, CompactionTask, Durability};
+
+use crate::common::{PATIENCE, eventually, open, pools, recount, small, value};
+
+/// Memory of this process, in bytes.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    line.and_then(|line| line.split_whitespace().next()?.parse().ok()).map_or(0, |kib: u64| kib * 1024)
+}
+
+fn fill_and_empty(tier: &ColdTier, keys: u32) {
+    for key in 0..keys {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 100)).unwrap();
+    }
+    for key in 0..keys {
+        assert!(tier.remove(&key.to_le_bytes()).unwrap());
+    }
+    assert_eq!(tier.len(), Ok(0));
+}
+
+fn mib(bytes: u64) -> String {
+    format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
+}
+
+// For the figures: cargo test --release -p coldpress-std --test suite emptied:: -- --nocapture --test-threads 1
+#[test]
+fn emptied_tier_of_many_keys_is_small_by_itself() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let keys = 300_000;
+    let config = ColdTierConfig::builder().op_timeout(PATIENCE).close_timeout(PATIENCE).build().unwrap();
+    let path = dir.path().join("test/part-000.cold");
+    let disk_bytes = || std::fs::metadata(&path).unwrap().blocks() * 512;
+    let tier = open(dir.path(), &config, &pools);
+    let say = |what: &str, tier: &ColdTier, begun: Instant| {
+        let (index, disk, took) = (tier.figures().index_bytes, disk_bytes(), begun.elapsed());
+        println!(
+            "{what} after {took:.1?}: index {}, disk {}, resident {}",
+            mib(index),
+            mib(disk),
+            mib(resident_bytes())
+        );
+    };
+    say("new", &tier, Instant::now());
+    fill_and_empty(&tier, keys);
+    let begun = Instant::now();
+    say("removed", &tier, begun);
+    let is_small = |tier: &ColdTier| tier.figures().index_bytes < 2 << 20 && disk_bytes() < 16 << 20;
+    eventually("it is small", || is_small(&tier));
+    say("small", &tier, begun);
+    recount(&tier);
+    tier.close().unwrap();
+    let begun = Instant::now();
+    let tier = open(dir.path(), &config, &pools);
+    say("opened", &tier, begun);
+    assert!(is_small(&tier) && tier.figures().recovered_records < u64::from(keys) / 10);
+    // Closed before it came to rest.
+    fill_and_empty(&tier, keys);
+    tier.close().unwrap();
+    let begun = Instant::now();
+    let tier = open(dir.path(), &config, &pools);
+    say("opened", &tier, begun);
+    eventually("it is small", || is_small(&tier));
+    say("small", &tier, begun);
+    recount(&tier);
+}
+
+// Each segment holds values and the tombstones of just these: none is dead by itself.
+#[test]
+fn keys_put_and_removed_in_turn_leave_nothing_behind() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(16 << 20).codec(CodecId::Raw).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    for key in 0..30_000u32 {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 60)).unwrap();
+        if key >= 8 {
+            tier.remove(&(key - 8).to_le_bytes()).unwrap();
+        }
+        // A value that was removed before it is written would never be.
+        if key % 4 == 0 {
+            tier.flush_to(Durability::Flushed).unwrap();
+        }
+    }
+    let begun = Instant::now();
+    eventually("it is small", || {
+        let figures = tier.figures();
+        assert!(begun.elapsed() < PATIENCE / 2, "{figures:?}");
+        figures.index_bytes < 1 << 20 && figures.live_bytes < 100_000 && figures.occupied_bytes < 6 << 20
+    });
+    assert_eq!(tier.len(), Ok(8));
+    recount(&tier);
+}
+
+#[test]
+fn compaction_completed_leaves_nothing_for_a_second() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(32 << 20).codec(CodecId::Raw).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    for key in 0..40_000u32 {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 200)).unwrap();
+    }
+    // One in eight stays, so that no segment of values is dead and the tombstones are relocated.
+    for key in (0..40_000u32).filter(|key| key % 8 != 0) {
+        tier.remove(&key.to_le_bytes()).unwrap();
+    }
+    tier.flush().unwrap();
+    let system = tier.compaction();
+    let first = system.run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
+    assert_eq!(first.outcome, Outcome::Completed, "{first:?}");
+    let second = system.run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
+    assert_eq!((second.victims.first, second.victims.freed), (None, 0), "{first:?}\n{second:?}");
+    let figures = tier.figures();
+    assert!(figures.stale_bytes < figures.live_bytes, "{figures:?}");
+    assert_eq!(tier.len(), Ok(5_000));
+}
+
+#[test]
+fn clients_that_write_meet_at_most_little_of_the_tidying() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(32 << 20).codec(CodecId::Raw).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    let begun = Instant::now();
+    let mut puts = 0;
+    while begun.elapsed() < Duration::from_millis(500) {
+        tier.put(&(puts % 100u32).to_le_bytes(), &value(puts, 0, 500)).unwrap();
+        puts += 1;
+    }
+    let (erases, passed_ms) = (tier.figures().erases, begun.elapsed().as_millis() as u64);
+    // What puts need is cleaned for them; beyond that one segment each 50 milliseconds.
+    let filled = tier.figures().bytes_written / u64::from(config.segment_bytes());
+    assert!(erases <= filled + passed_ms / 50 + 2, "{erases} erases for {filled} segments");
+}

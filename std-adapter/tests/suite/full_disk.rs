@@ -1,0 +1,294 @@
+//! A disk that is full: nothing is lost, removes and overwrites go on, and what they free can be used, also after a reopen.
+
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use std::sync::Mutex;
+
+use coldpress_std::CompactionTask;
+use coldpress_std::compaction::Outcome;
+use coldpress_std::medium::{Medium, MediumError};
+use coldpress_std::{ColdTier, ColdTierConfig, Durability, FullPolicy, PutError, TierError};
+
+use crate::common::{PATIENCE, SYNCED, eventually, open_on, pools, recount, small, value};
+
+const BLOCK: u64 = 4096;
+
+/// A sparse medium on a disk of so many blocks, which others use as well.
+#[derive(Debug)]
+struct Disk {
+    bytes: Mutex<(Vec<u8>, Vec<bool>)>,
+    /// Blocks that are left.
+    left: AtomicU64,
+    /// Blocks that others take as soon as they are there.
+    stolen: AtomicU64,
+}
+
+impl Disk {
+    fn new(bytes: u64, blocks: u64) -> &'static Self {
+        let len = usize::try_from(bytes).unwrap();
+        let bytes = Mutex::new((vec![0; len], vec![false; len / 4096]));
+        Box::leak(Box::new(Self { bytes, left: AtomicU64::new(blocks), stolen: AtomicU64::new(0) }))
+    }
+
+    /// Others take all that is left.
+    fn fill_up(&self) {
+        self.stolen.fetch_add(self.left.swap(0, SeqCst), SeqCst);
+    }
+
+    fn used_blocks(&self) -> usize {
+        self.bytes.lock().unwrap().1.iter().filter(|is_used| **is_used).count()
+    }
+
+    /// Takes blocks for a range; how many of its bytes have some.
+    fn take(&self, used: &mut [bool], offset: u64, bytes: u64) -> u64 {
+        let end = offset + bytes;
+        for block in offset / BLOCK..end.div_ceil(BLOCK) {
+            let used = &mut used[usize::try_from(block).unwrap()];
+            if !*used && self.left.fetch_update(SeqCst, SeqCst, |n| n.checked_sub(1)).is_err() {
+                return (block * BLOCK).saturating_sub(offset);
+            }
+            *used = true;
+        }
+        bytes
+    }
+}
+
+impl Medium for &'static Disk {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        let at = usize::try_from(offset).unwrap();
+        buffer.copy_from_slice(&self.bytes.lock().unwrap().0[at..at + buffer.len()]);
+        Ok(())
+    }
+
+    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumError> {
+        let (bytes, used) = &mut *self.bytes.lock().unwrap();
+        let taken = usize::try_from(self.take(used, offset, from.len() as u64)).unwrap();
+        let at = usize::try_from(offset).unwrap();
+        bytes[at..at + taken].copy_from_slice(&from[..taken]);
+        if taken < from.len() { Err(MediumError::NoSpace) } else { Ok(()) }
+    }
+
+    fn sync(&self) -> Result<(), MediumError> {
+        Ok(())
+    }
+
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        self.give_back(offset, bytes);
+        Ok(())
+    }
+
+    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumError> {
+        let (all, used) = &mut *self.bytes.lock().unwrap();
+        if self.take(used, offset, bytes) < bytes {
+            return Err(MediumError::NoSpace);
+        }
+        all[usize::try_from(offset).unwrap()..][..usize::try_from(bytes).unwrap()].fill(0);
+        Ok(true)
+    }
+
+    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        let (_, used) = &mut *self.bytes.lock().unwrap();
+        let before = used.clone();
+        if self.take(used, offset, bytes) == bytes {
+            return Ok(());
+        }
+        let taken = used.iter().zip(&before).filter(|(now, before)| now != before).count();
+        *used = before;
+        self.left.fetch_add(taken as u64, SeqCst);
+        Err(MediumError::NoSpace)
+    }
+
+    fn give_back(&self, offset: u64, bytes: u64) {
+        let (all, used) = &mut *self.bytes.lock().unwrap();
+        all[usize::try_from(offset).unwrap()..][..usize::try_from(bytes).unwrap()].fill(0);
+        for block in offset.div_ceil(BLOCK)..(offset + bytes) / BLOCK {
+            if core::mem::take(&mut used[usize::try_from(block).unwrap()]) {
+                self.left.fetch_add(1, SeqCst);
+            }
+        }
+    }
+
+    fn len(&self) -> Result<u64, MediumError> {
+        Ok(self.bytes.lock().unwrap().0.len() as u64)
+    }
+
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+        Ok(Box::new(*self))
+    }
+}
+
+const NO_SPACE: PutError = PutError::Tier(TierError::Medium(MediumError::NoSpace));
+
+/// A tier of 16 MiB.
+fn config() -> ColdTierConfig {
+    small().capacity_bytes(16 << 20).segment_bytes(128 << 10).durability(Durability::Flushed).build().unwrap()
+}
+
+/// Puts until the disk is full; how many keys that took.
+fn fill(tier: &ColdTier, from: u32) -> u32 {
+    for key in from.. {
+        match tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)) {
+            Ok(()) => {}
+            Err(error) => {
+                assert_eq!(error, NO_SPACE, "the capacity is not reached");
+                return key;
+            }
+        }
+    }
+    unreachable!("the disk is full before the keys are")
+}
+
+fn check(tier: &ColdTier, keys: core::ops::Range<u32>, round: u32) {
+    for key in keys {
+        assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, round, 2_000)), "{key}");
+    }
+}
+
+#[test]
+fn full_disk_takes_removes_and_what_they_free_is_used_again() {
+    let (_manager, pools) = pools();
+    let config = config();
+    let disk = Disk::new(config.capacity_bytes(), (8 << 20) / BLOCK);
+    let tier = open_on(&disk, &config, &pools);
+    let keys = fill(&tier, 0);
+    assert!(keys > 1_500, "6 MiB beside the reserve hold more than {keys} keys of 2,000 bytes");
+    for round in 0..5 {
+        disk.fill_up();
+        check(&tier, keys / 2..keys, 0);
+        let before = tier.figures();
+        for key in 0..keys / 2 {
+            assert_eq!(tier.remove(&key.to_le_bytes()), Ok(true), "round {round}: {key}");
+        }
+        let again = fill(&tier, 0);
+        assert!(again >= keys / 2 * 9 / 10, "round {round}: {again} of {keys} keys fit again");
+        check(&tier, 0..again, 0);
+        for key in again..keys / 2 {
+            tier.remove(&key.to_le_bytes()).unwrap();
+            eventually("a put goes on", || {
+                tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)) != Err(NO_SPACE)
+            });
+        }
+        let after = tier.figures();
+        assert_eq!((after.failures, before.failures), (0, 0), "no write met the end of the disk");
+    }
+    recount(&tier);
+    tier.close().unwrap();
+}
+
+#[test]
+fn overwrites_go_on_while_the_disk_stays_full() {
+    let (_manager, pools) = pools();
+    let config = config();
+    let disk = Disk::new(config.capacity_bytes(), (8 << 20) / BLOCK);
+    let tier = open_on(&disk, &config, &pools);
+    // A part of what fits, so that an overwrite finds room beside what it replaces.
+    let keys = fill(&tier, 0) * 9 / 10;
+    disk.fill_up();
+    for key in keys..keys * 10 / 9 + 2 {
+        tier.remove(&key.to_le_bytes()).unwrap();
+    }
+    for round in 1..12 {
+        for key in 0..keys {
+            let put = tier.put(&key.to_le_bytes(), &value(key, round, 2_000));
+            assert_eq!(put, Ok(()), "round {round}, key {key}: {:?}", tier.figures());
+        }
+        disk.fill_up();
+    }
+    check(&tier, 0..keys, 11);
+    assert_eq!(tier.figures().failures, 0);
+    recount(&tier);
+}
+
+#[test]
+fn full_disk_after_a_reopen_takes_removes_tasks_and_puts() {
+    let (_manager, pools) = pools();
+    let config = config();
+    let disk = Disk::new(config.capacity_bytes(), (8 << 20) / BLOCK);
+    let tier = open_on(&disk, &config, &pools);
+    let mut keys = fill(&tier, 0);
+    disk.fill_up();
+    tier.close().unwrap();
+    for round in 0..4 {
+        let tier = open_on(&disk, &config, &pools);
+        disk.fill_up();
+        check(&tier, 0..keys, 0);
+        for key in 0..keys {
+            assert_eq!(tier.remove_with(&key.to_le_bytes(), Durability::Flushed), Ok(true), "round {round}");
+        }
+        let report = tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
+        assert_ne!(report.outcome, Outcome::Failed);
+        // Blocks of erase markers are not there any more.
+        keys = keys * 9 / 10;
+        for key in 0..keys {
+            eventually("puts go on", || tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)).is_ok());
+        }
+        tier.close().unwrap();
+    }
+}
+
+#[test]
+fn cache_on_a_full_disk_evicts_and_goes_on() {
+    let (_manager, pools) = pools();
+    let config = small().capacity_bytes(16 << 20).segment_bytes(128 << 10).full(FullPolicy::Evict);
+    let config = config.build().unwrap();
+    let disk = Disk::new(config.capacity_bytes(), (6 << 20) / BLOCK);
+    let tier = open_on(&disk, &config, &pools);
+    for key in 0..8_000u32 {
+        assert_eq!(tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)), Ok(()), "{key}");
+    }
+    assert!(tier.figures().evicted_records > 0 && tier.figures().failures == 0);
+}
+
+#[test]
+fn room_on_the_disk_is_used_as_soon_as_it_is_there() {
+    let (_manager, pools) = pools();
+    let config = config();
+    let disk = Disk::new(config.capacity_bytes(), (6 << 20) / BLOCK);
+    let tier = open_on(&disk, &config, &pools);
+    let keys = fill(&tier, 0);
+    disk.left.store((4 << 20) / BLOCK, SeqCst);
+    eventually("puts go on", || tier.put_with(&keys.to_le_bytes(), &value(keys, 0, 2_000), SYNCED).is_ok());
+    assert!(fill(&tier, keys) > keys + 1_000);
+    assert_eq!(tier.figures().failures, 0);
+}
+
+#[test]
+fn blocks_allocated_ahead_are_given_back_after_a_reopen() {
+    let (_manager, pools) = pools();
+    let config = config();
+    let disk = Disk::new(config.capacity_bytes(), u64::MAX);
+    let mut most = 0;
+    for round in 0..6u32 {
+        let tier = open_on(&disk, &config, &pools);
+        for key in 0..1_000u32 {
+            tier.put(&key.to_le_bytes(), &value(key, round, 2_000)).unwrap();
+        }
+        tier.close().unwrap();
+        let tier = open_on(&disk, &config, &pools);
+        check(&tier, 0..1_000, round);
+        eventually("nothing is held that nobody knows of", || {
+            disk.used_blocks() as u64 * BLOCK <= tier.figures().occupied_bytes
+        });
+        most = most.max(disk.used_blocks());
+        tier.close().unwrap();
+    }
+    assert!(most as u64 * BLOCK < 7 << 20, "2 MiB of values, the reserve and some ahead: {most} blocks");
+}
+
+#[test]
+fn emptied_tier_gives_the_disk_back() {
+    let (_manager, pools) = pools();
+    let config = config();
+    let disk = Disk::new(config.capacity_bytes(), u64::MAX);
+    let tier = open_on(&disk, &config, &pools);
+    assert_eq!(disk.used_blocks(), 0, "nothing is taken for nothing");
+    for key in 0..3_000u32 {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)).unwrap();
+    }
+    let before = disk.used_blocks();
+    for key in 0..3_000u32 {
+        tier.remove(&key.to_le_bytes()).unwrap();
+    }
+    eventually("the disk gets it back", || disk.used_blocks() * 6 < before);
+    let figures = tier.figures();
+    assert!(figures.occupied_bytes >= disk.used_blocks() as u64 * BLOCK, "{figures:?}");
+}
