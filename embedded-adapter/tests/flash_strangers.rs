@@ -80,7 +80,7 @@ fn fill(tier: &mut Tier<'_>, keys: impl Iterator<Item = u32>, model: &mut BTreeM
             Err(PutError::KeysFull) => refused += 1,
             Err(error) => panic!("{error}"),
         }
-        if refused == 20 || tier.figures().entries == tier.figures().entries_max {
+        if refused == 20 || tier.len() == tier.figures().keys_max {
             break;
         }
     }
@@ -119,7 +119,7 @@ fn keys_chosen_to_meet_without_the_secret_are_taken() {
         let (mut memory, mut model) = (Memory::new(), BTreeMap::new());
         let mut tier = mounted(&mut memory, Flash::new(64));
         let held = fill(&mut tier, chosen(without_secret, permille), &mut model);
-        assert_eq!(held, tier.figures().entries_max, "{permille} of a thousand buckets");
+        assert_eq!(held, tier.figures().keys_max, "{permille} of a thousand buckets");
     }
 }
 
@@ -129,7 +129,7 @@ fn reboots_with_keys_that_meet_are_never_refused() {
         let (mut memory, mut model) = (Memory::new(), BTreeMap::new());
         let mut tier = mounted(&mut memory, Flash::new(64));
         let held = fill(&mut tier, chosen(hash, permille), &mut model);
-        println!("{held} of {} entries", tier.figures().entries_max);
+        println!("{held} of {} keys", tier.figures().keys_max);
         let flash = tier.into_medium().into_flash();
         reboot(&mut memory, flash, &mut model);
     }
@@ -143,7 +143,7 @@ fn secret_on_the_flash_is_used_whatever_the_firmware_gives() {
         let mut tier = mounted_with(&mut memory, flash, [life.to_le_bytes()[0] + 1; 16]);
         // Chosen for a secret of zeros, they meet no more than others.
         let held = fill(&mut tier, chosen(with_known_secret, 400), &mut model);
-        assert_eq!(held, tier.figures().entries_max, "life {life}");
+        assert_eq!(held, tier.figures().keys_max, "life {life}");
         for (key, version) in &model {
             let mut out = [0; 4];
             let found = tier.get(NOW, &key.to_le_bytes(), &mut out).unwrap();

@@ -103,6 +103,8 @@ pub enum Reason {
     NoFooter,
     /// It is damaged, or could not be read for a while, and a task gives it back.
     Damaged,
+    /// Copies in it are not counted, since they are counted anew: it goes with all that was there before.
+    Uncounted,
     /// It was erased so many times less than the most worn segment: what lies in it is cold, and keeps it from its share of wear.
     Wear(u32),
     /// It has the least live bytes: so many permille of a segment.

@@ -150,8 +150,30 @@ pub trait Host {
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published;
 
     /// Returns the tombstones that nothing needs, one a call. Called after a mount has found all records, and after
-    /// [withholding](Self::withhold) ended. Each call looks at a bounded number of entries.
+    /// [withholding](Self::withhold) or a [recount](Self::recount) ended. Each call looks at a bounded number of entries.
     fn settle(&mut self) -> Settled;
+
+    /// Tells whether the host waits for copies of removed keys to go from the medium: its index has no place for a new key, or records
+    /// whose time is over hold room as their own tombstones. Segments that hold such copies are cleaned until it does not.
+    fn awaits_copies(&mut self) -> bool {
+        false
+    }
+
+    /// Nothing that can be cleaned makes the copies go that the host [waits](Self::awaits_copies) for: it waits in vain.
+    fn keeps_copies(&mut self) {}
+
+    /// Begins to count copies anew, or goes on with it: sets the counts of a bounded number of entries to zero, and tells whether there are
+    /// more. No record is published meanwhile.
+    ///
+    /// From the first of these calls to [`recounted`](Self::recounted) the copies that lay on the medium before are not counted, neither
+    /// up nor down. The host releases no tombstone meanwhile, and clears no entry whose count is zero.
+    fn recount(&mut self) -> bool {
+        false
+    }
+
+    /// All copies that are left on the medium are counted. [`settle`](Self::settle) is called next, until its end: entries without a copy
+    /// go, and tombstones that nothing needs.
+    fn recounted(&mut self) {}
 
     /// Looks for a key whose record is due: expired (or, where so configured, idle) at `now_s`. Each call looks at a bounded
     /// number of entries.

@@ -12,7 +12,9 @@ use super::slot::Slot;
 use super::sync::Syncs;
 use super::{Action, AppendError, Counters, Host, Now, Settled};
 use crate::cleanup::Ticket;
-use crate::log::{Ages, Geometry, Growth, Policy, Seed, Segment, SegmentState, Store, Tally, Terms, Version};
+use crate::log::{
+    Ages, Flag, Geometry, Growth, Policy, Seed, Segment, SegmentState, Store, Tally, Terms, Version,
+};
 
 /// Which engine a ticket belongs to: its index. Slots come first, in their order.
 pub(super) const LANE_OPENING: u16 = 8;
@@ -100,6 +102,10 @@ pub(super) struct Log<'m> {
     pub(super) is_withholding: bool,
     /// Whether the host is asked for the tombstones that nothing needs, since that ended.
     pub(super) is_settling: bool,
+    /// Whether copies are counted anew, since segments without the flag for it are not free yet; the host was told.
+    pub(super) is_recounting: bool,
+    /// Whether the host still sets its counts to zero for that: nothing is published meanwhile.
+    pub(super) is_resetting: bool,
     /// Segments in quarantine because they could not be read.
     pub(super) unread_segments: u32,
     /// Whether a segment may be under suspicion.
@@ -177,6 +183,8 @@ impl<'m> Log<'m> {
             emptied: Vec::new(),
             is_withholding: false,
             is_settling: false,
+            is_recounting: false,
+            is_resetting: false,
             unread_segments: 0,
             may_be_suspect: false,
             slots: memory.slots.into_iter().map(Slot::new).collect(),
@@ -437,6 +445,27 @@ impl<'m> Log<'m> {
             self.is_withholding = false;
             self.is_settling = true;
             host.withhold(None);
+        }
+    }
+
+    /// Has copies counted anew: those on the medium now count no more, and go with the segments in which they lie.
+    pub(super) fn begin_recount(&mut self) {
+        use SegmentState::{Open, Sealed, Sealing};
+        for index in 0..self.slots.len() {
+            self.seal_slot(index);
+        }
+        for segment in self.segments.iter_mut().filter(|s| matches!(s.state(), Open | Sealing | Sealed)) {
+            segment.set(Flag::Counted, false);
+        }
+        (self.is_recounting, self.is_resetting) = (true, true);
+    }
+
+    /// A segment is free again: that may have been the last of which the copies are not counted since a recount began.
+    pub(super) fn end_recount<H: Host>(&mut self, host: &mut H) {
+        if self.is_recounting && !self.is_resetting && !self.has_uncounted() {
+            self.is_recounting = false;
+            self.is_settling = true;
+            host.recounted();
         }
     }
 

@@ -30,6 +30,7 @@ mod log;
 mod mount;
 mod mover;
 mod opening;
+mod places;
 mod placing;
 mod publish;
 mod rebuild;
@@ -313,6 +314,7 @@ impl<'m> Tier<'m> {
                 if !self.log.is_backing_off(now)
                     && !self.tasks.evict.is_active()
                     && self.log.is_written()
+                    && !self.log.is_resetting
                     && Tasks::is_stuck(&self.log, &self.mover) =>
             {
                 Err(AppendError::Full)
@@ -327,7 +329,22 @@ impl<'m> Tier<'m> {
     /// # Bounds
     /// One pass over the segment table.
     pub fn reserve(&mut self, record_bytes: u32) -> bool {
-        self.status == Status::Running && self.log.reserve(record_bytes)
+        self.status == Status::Running && !self.log.is_resetting && self.log.reserve(record_bytes)
+    }
+
+    /// Drops a record whose time is over, as [`CleanupExpired`](CompactionTask::CleanupExpired) does, where a client's record needs
+    /// the room now.
+    pub fn drop_due<H: Host>(&mut self, now: Now, due: &Due, host: &mut H) -> Dropped {
+        self.log.observe(now);
+        if self.status != Status::Running || self.log.is_resetting {
+            return Dropped::NotCurrent;
+        }
+        self.log.clock.is_owed = true;
+        let dropped = host.drop_current(&due.hash, due.location);
+        if dropped == Dropped::Now {
+            self.log.release(&Released { location: due.location, record_bytes: due.record_bytes });
+        }
+        dropped
     }
 
     /// Wants everything appended so far to be written.
@@ -474,6 +491,10 @@ impl<'m> Tier<'m> {
         }
         if let Some(action) = self.log.poll_sync(now) {
             return Poll::Do(action);
+        }
+        if self.log.is_resetting {
+            self.log.is_resetting = host.recount();
+            return Poll::Again;
         }
         if self.log.is_settling {
             self.log.settle(host);

@@ -94,7 +94,7 @@ impl Log<'_> {
         if bytes + self.config.origin_growth_bytes() > self.config.record_bytes_max {
             return Err(AppendError::TooLong(self.config.record_bytes_max));
         }
-        if self.is_backing_off(now) {
+        if self.is_backing_off(now) || self.is_resetting {
             return Err(AppendError::Busy);
         }
         let index = self.fresh_slot(fresh.after, bytes).inspect_err(|_| self.wanted_bytes = bytes)?;

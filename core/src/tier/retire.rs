@@ -88,6 +88,7 @@ impl Retire {
                     log.release(&released);
                 }
                 log.end_withholding(host);
+                log.end_recount(host);
                 Poll::Again
             }
             Some((index, SegmentState::Freeing)) => self.begin_free(log, index),

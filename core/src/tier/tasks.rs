@@ -18,6 +18,7 @@ use super::evict::Evict;
 use super::expire::Expire;
 use super::log::Log;
 use super::mover::{Cleaned, Mover};
+use super::places::Places;
 use super::rebuild::Rebuild;
 use super::restore::{Outcome, Restore, RestoreStep};
 use super::sample::Sampling;
@@ -58,6 +59,7 @@ pub(super) struct Tasks {
     pub(super) gives_up: bool,
     sampling: Sampling,
     expire: Expire,
+    places: Places,
     pub(super) evict: Evict,
     pub(super) is_closing: bool,
 }
@@ -80,6 +82,7 @@ impl Tasks {
             gives_up: false,
             sampling: Sampling::default(),
             expire: Expire::default(),
+            places: Places::default(),
             evict: Evict::default(),
             is_closing: false,
         }
@@ -167,6 +170,12 @@ impl Tasks {
             if self.is_restoring && !was_restoring {
                 return Poll::Again;
             }
+            if mover.is_idle() {
+                match self.poll_places(log, mover, host) {
+                    Poll::Idle => {}
+                    step => return step,
+                }
+            }
         }
         if !mover.is_idle() {
             let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
@@ -235,6 +244,16 @@ impl Tasks {
             None if log.merge_for_room() => log.is_stirred = true,
             None => self.is_short = false,
         }
+    }
+
+    /// Cleans for the sake of a host that waits for copies to go.
+    fn poll_places<H: Host>(&mut self, log: &mut Log<'_>, mover: &mut Mover, host: &mut H) -> Poll {
+        if self.is_closing || log.is_at_end() || !host.awaits_copies() {
+            self.places.rest();
+            return Poll::Idle;
+        }
+        self.is_for_task = false;
+        self.places.step(log, mover, host)
     }
 
     /// Moves cold data off the least worn segment if the spread of wear is beyond its bound; in a shortage as one victim of

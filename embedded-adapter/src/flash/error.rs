@@ -75,9 +75,15 @@ pub enum PutError {
     NeedsCompaction,
     /// The medium is full of live records: remove something.
     Full,
-    /// The index is full. Keys that were removed take places until the last copy of them is gone from the medium:
-    /// schedule `CompactData`, or remove something.
+    /// As many keys have a value as the index holds ([`FlashMemory::KEYS_MAX`](super::FlashMemory::KEYS_MAX)): remove something.
+    ///
+    /// Keys that were removed take places until their last copy is gone from the medium. Where those are wanted, a put is put off with
+    /// [`NeedsCompaction`](Self::NeedsCompaction) while cleaning can give one, and this is no answer to it.
     KeysFull,
+    /// Removed keys take the last places of the index, and keep them while some records or segments can't be read, since these may
+    /// hold older values of theirs. `RebuildIndex`, with [`give_up_unread`](super::FlashTier::give_up_unread) where they never can be
+    /// read again, gives the places back.
+    KeysKept,
     /// A record, header and key included, takes at most so many bytes.
     TooLong(u32),
     /// Another key, longer than 7 bytes, has the same identity: this one can't be stored beside it.
@@ -106,7 +112,10 @@ impl fmt::Display for PutError {
             Self::Busy => f.write_str("the medium is busy: poll and offer it again"),
             Self::NeedsCompaction => f.write_str("compaction must come first: poll and offer it again"),
             Self::Full => f.write_str("the medium is full of live records"),
-            Self::KeysFull => f.write_str("the index is full"),
+            Self::KeysFull => f.write_str("the index holds as many keys as it can: remove something"),
+            Self::KeysKept => {
+                f.write_str("removed keys take all places while something can't be read: rebuild the index")
+            }
             Self::TooLong(max) => write!(f, "a record takes at most {max} bytes"),
             Self::Reserved => f.write_str("keys that begin so are kept for pieces of long values"),
             Self::NotBegun => f.write_str("no long value was begun under this key"),

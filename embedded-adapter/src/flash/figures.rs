@@ -15,6 +15,8 @@ pub struct Figures {
     pub keys: u32,
     /// Entries of the index: these, and keys that were removed and are still on the medium.
     pub entries: u32,
+    /// Keys with a value that it holds at any time, pieces of long values among them.
+    pub keys_max: u32,
     /// Entries that it takes.
     pub entries_max: u32,
     /// Bytes of live records.
@@ -59,7 +61,8 @@ impl<M: Medium> FlashTier<'_, M> {
         Figures {
             keys: self.len(),
             entries: self.index.table.entries(),
-            entries_max: self.keys_max,
+            keys_max: self.keys_max,
+            entries_max: self.index.places.max,
             charged_bytes: self.charged_bytes(),
             charge_bytes_max: self.charge_bytes_max,
             free_segments: tally.free,

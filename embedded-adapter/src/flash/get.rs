@@ -169,6 +169,8 @@ impl<M: Medium> FlashTier<'_, M> {
             let found = match self.look_at(at, entry, key) {
                 Ok(Look::Its(found)) => found,
                 Ok(Look::Others) => continue,
+                // Its copies may be gone: it is there for none that counts.
+                Ok(Look::Doubtful) if entry.is_uncounted() => continue,
                 Ok(Look::Doubtful) => {
                     doubt.note(
                         &self.flash,

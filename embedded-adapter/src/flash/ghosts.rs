@@ -8,12 +8,21 @@ use core::ops::Range;
 use coldpress_core::log::KeyHash;
 use heapless::Vec;
 
-/// As many as are remembered. Each takes a segment that is sealed early; those before count until the next mount.
+/// As many as are remembered. Each takes a segment that is sealed early; those before count until copies are counted anew.
 const GHOSTS_MAX: usize = 4;
+
+/// A put that failed.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Ghost {
+    pub(super) hash: KeyHash,
+    pub(super) place: u32,
+    /// Whether it is counted as a copy of its key.
+    pub(super) is_counted: bool,
+}
 
 /// The last puts that failed and whose segments are not erased.
 #[derive(Debug, Default)]
-pub(super) struct Ghosts(Vec<(KeyHash, u32), GHOSTS_MAX>);
+pub(super) struct Ghosts(Vec<Ghost, GHOSTS_MAX>);
 
 impl Ghosts {
     /// A put failed at a place.
@@ -22,21 +31,28 @@ impl Ghosts {
             self.0.remove(0);
         }
         // There is room now.
-        let _ = self.0.push((hash, place));
+        let _ = self.0.push(Ghost { hash, place, is_counted: true });
     }
 
     /// Whose put failed there.
     pub(super) fn at(&self, place: u32) -> Option<KeyHash> {
-        self.0.iter().find(|(_, at)| *at == place).map(|(hash, _)| *hash)
+        self.0.iter().find(|ghost| ghost.place == place).map(|ghost| ghost.hash)
     }
 
     /// One that failed at the places given.
-    pub(super) fn within(&self, places: &Range<u32>) -> Option<(KeyHash, u32)> {
-        self.0.iter().find(|(_, place)| places.contains(place)).copied()
+    pub(super) fn within(&self, places: &Range<u32>) -> Option<Ghost> {
+        self.0.iter().find(|ghost| places.contains(&ghost.place)).copied()
+    }
+
+    /// Counts none of them any more.
+    pub(super) fn uncount(&mut self) {
+        for ghost in &mut self.0 {
+            ghost.is_counted = false;
+        }
     }
 
     /// Forgets what failed at a place.
     pub(super) fn forget(&mut self, place: u32) {
-        self.0.retain(|(_, at)| *at != place);
+        self.0.retain(|ghost| ghost.place != place);
     }
 }

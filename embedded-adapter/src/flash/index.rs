@@ -11,23 +11,22 @@ use core::cmp::Reverse;
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Geometry, KeyHash, Kind, Location, Store, Version};
 use coldpress_core::tier::{
-    Dropped, Due, Host, Look, MediumError, MountError, Placed, Published, Reconciled, Released, Settled,
-    Standing,
+    Dropped, Host, Look, MediumError, MountError, Placed, Published, Reconciled, Released, Settled, Standing,
 };
 
 use super::FlashMountError;
+use super::due::DueSearch;
 use super::ghosts::Ghosts;
 use super::hash::{Secret, is_piece};
 use super::medium::Medium;
+use super::places::IndexPlaces;
 use super::reader::{Flash, Opened};
 use super::table::{At, COPIES_MAX, Entry, State, Table};
 
-/// Records looked at in one step for those that are due.
-const LOOKS_MAX: u32 = 8;
 /// Stands for an entry that is to come. No record lies at place 0, so there is none like it.
 const BESIDE: Entry = Entry { place: 0, state: State::Tombstone, copies: 1 };
 /// Places of the table passed over in one look for tombstones that nothing needs.
-const SETTLED_MAX: usize = 64;
+pub(super) const SETTLED_MAX: usize = 64;
 
 /// The index, without the medium.
 #[derive(Debug)]
@@ -40,15 +39,15 @@ pub(super) struct Index<'m> {
     /// The key that is being written and what was found of it before: where it is published nothing needs to be read again, so
     /// that no read that fails then leaves the old entry live beside a new one.
     pub(super) known: Option<(KeyHash, Match)>,
-    ghosts: Ghosts,
+    pub(super) ghosts: Ghosts,
     /// Where copies may lie on the medium that are not counted: the sequence from which on what is written outranks them.
     pub(super) withheld_above: Option<u32>,
     /// A client's record could not be written.
     pub(super) is_unwritten: bool,
-    /// Where the search for needless tombstones goes on.
-    settled: usize,
-    /// Where the search for expired records goes on.
-    due: usize,
+    /// Where the search for needless tombstones goes on, or the setting of counts to zero.
+    pub(super) settled: usize,
+    pub(super) due: DueSearch,
+    pub(super) places: IndexPlaces,
     /// Entries that are pieces of long values.
     pub(super) pieces: u32,
     /// Records looked at for that in this step.
@@ -79,7 +78,7 @@ pub(super) struct Found {
 }
 
 impl<'m> Index<'m> {
-    pub(super) fn new(table: Table<'m>, sequences: &'m mut [u32]) -> Self {
+    pub(super) fn new(table: Table<'m>, sequences: &'m mut [u32], places_max: u32) -> Self {
         sequences.fill(0);
         Self {
             table,
@@ -90,7 +89,8 @@ impl<'m> Index<'m> {
             withheld_above: None,
             is_unwritten: false,
             settled: 0,
-            due: 0,
+            due: DueSearch::default(),
+            places: IndexPlaces::new(places_max),
             pieces: 0,
             looks: 0,
         }
@@ -115,11 +115,6 @@ impl<'m> Index<'m> {
             self.table.set(at, &Entry { copies, ..entry });
         }
     }
-
-    /// Starts to look for expired records from the beginning.
-    pub(super) fn restart_due(&mut self) {
-        self.due = 0;
-    }
 }
 
 /// The index with the medium at hand: what the machine asks.
@@ -133,6 +128,9 @@ impl<M: Medium> Desk<'_, '_, M> {
     fn set(&mut self, hash: &KeyHash, at: At, entry: &Entry) {
         let was_value = self.index.table.entry(at).is_some_and(|e| e.state == State::Value);
         self.index.table.set(at, entry);
+        if was_value && entry.state != State::Value {
+            self.index.places.note_change();
+        }
         self.count_pieces(hash, was_value, entry.state == State::Value);
     }
 
@@ -147,7 +145,7 @@ impl<M: Medium> Desk<'_, '_, M> {
         self.flash.place(at.segment, at.offset)
     }
 
-    fn location_of(&self, place: u32) -> Location {
+    pub(super) fn location_of(&self, place: u32) -> Location {
         let address = self.flash.address(place);
         let bytes = self.flash.geometry.segment_bytes();
         let sequence = self.index.sequence_of(&self.flash.geometry, place);
@@ -155,7 +153,7 @@ impl<M: Medium> Desk<'_, '_, M> {
     }
 
     /// Reads the record that an entry points at; `None` where it is not whole.
-    fn record(&mut self, place: u32) -> Option<Opened> {
+    pub(super) fn record(&mut self, place: u32) -> Option<Opened> {
         let sequence = self.index.sequence_of(&self.flash.geometry, place);
         let opened = self.flash.open(place).ok()??;
         self.flash.is_whole(&opened, sequence).ok()?.then_some(opened)
@@ -189,6 +187,8 @@ impl<M: Medium> Desk<'_, '_, M> {
                 }
                 // Of another key, whose entry may well be here.
                 Some((stored, _)) if self.index.table.may_be_of(at, &stored) => {}
+                // Its copies may be gone: it is there for none that counts.
+                _ if entry.is_uncounted() => {}
                 _ => is_certain = false,
             }
         }
@@ -253,9 +253,10 @@ impl<M: Medium> Desk<'_, '_, M> {
         let place = self.place_of(placed.location);
         let mut had = false;
         for at in self.index.table.candidates(hash) {
-            if self.index.table.entry(at).is_some_and(|e| e.place == place && e.state == State::Dead) {
+            let here = self.index.table.entry(at).filter(|e| e.place == place && e.state == State::Dead);
+            if let Some(is_uncounted) = here.map(|entry| entry.is_uncounted()) {
                 self.index.table.clear(at);
-                had = true;
+                had |= !is_uncounted;
             }
         }
         had
@@ -294,6 +295,7 @@ impl<M: Medium> Desk<'_, '_, M> {
                 return None;
             }
             self.count_pieces(hash, false, state == State::Value);
+            self.index.due.note(placed.expires_s);
             return Some(Published::Live(None));
         };
         self.index.count_up(found.at);
@@ -305,6 +307,7 @@ impl<M: Medium> Desk<'_, '_, M> {
             return Some(Published::Stale);
         }
         let was_live = found.entry.state != State::Dead;
+        self.index.due.note(placed.expires_s);
         let copies = found.entry.copies.saturating_add(1).min(COPIES_MAX);
         self.set(hash, found.at, &Entry { place, state, copies });
         Some(Published::Live(was_live.then(|| self.released(&found))))
@@ -328,7 +331,7 @@ impl<M: Medium> Desk<'_, '_, M> {
         let is_tombstone = placed.kind == Kind::Tombstone;
         let place = self.place_of(placed.location);
         if is_tombstone
-            && self.index.withheld_above.is_none()
+            && !self.index.keeps_tombstones()
             && let Some((at, entry)) = self.index.table.live_at(hash, place).filter(|(_, e)| e.copies == 1)
         {
             // Needless from the start: there is nothing that it keeps away.
@@ -370,37 +373,27 @@ impl<M: Medium> Desk<'_, '_, M> {
     fn let_go(&mut self, at: At) -> Option<Released> {
         let entry = self.index.table.entry(at)?;
         let is_needless = matches!(entry.state, State::Tombstone | State::StandIn) && entry.copies == 1;
-        if !is_needless || self.index.withheld_above.is_some() {
+        if !is_needless || self.index.keeps_tombstones() {
             return None;
         }
         // A record that can't be read stays as it is, and so does its segment.
         let opened = self.record(entry.place)?;
         self.index.table.set(at, &Entry { state: State::Dead, ..entry });
+        self.index.places.note_change();
         let record_bytes = opened.record_bytes(&self.flash.geometry);
         Some(Released { location: self.location_of(entry.place), record_bytes })
-    }
-
-    /// The record at a place, if its time is over.
-    fn due_at(&mut self, place: u32, now_s: u32) -> Option<Due> {
-        let opened = self.flash.open(place).ok()??;
-        if opened.header.expires_s.is_none_or(|at| at > now_s) {
-            return None;
-        }
-        let opened = self.record(place)?;
-        let hash = self.flash.stored_hash(&opened).ok()?;
-        let record_bytes = opened.record_bytes(&self.flash.geometry);
-        Some(Due { hash, location: self.location_of(place), record_bytes, version: None, is_idle: false })
     }
 
     /// One copy less of a key. A full count stays.
     fn count_down(&mut self, at: At) -> Option<Released> {
         let entry = self.index.table.entry(at)?;
         // The only copy of what is live can't be the one that is gone (I-GC-1).
-        if entry.copies == COPIES_MAX || (entry.copies == 1 && entry.state != State::Dead) {
+        if matches!(entry.copies, 0 | COPIES_MAX) || (entry.copies == 1 && entry.state != State::Dead) {
             return None;
         }
-        if entry.copies == 1 {
+        if entry.copies == 1 && !self.index.places.is_recounting {
             self.index.table.clear(at);
+            self.index.places.note_change();
             return None;
         }
         self.index.table.set(at, &Entry { copies: entry.copies - 1, ..entry });
@@ -423,6 +416,7 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
     fn withhold(&mut self, above: Option<u32>) {
         self.index.withheld_above = above;
         self.index.settled = 0;
+        self.index.places.note_change();
     }
 
     fn identify(&mut self, store: &Store) {
@@ -511,7 +505,7 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         let Some((at, entry)) = self.index.table.live_at(hash, self.place_of(at)) else {
             return Dropped::NotCurrent;
         };
-        if entry.copies > 1 || self.index.withheld_above.is_some() {
+        if entry.copies > 1 || self.index.keeps_tombstones() {
             let state = if entry.state == State::Value { State::StandIn } else { entry.state };
             self.set(hash, at, &Entry { state, ..entry });
             return Dropped::NeedsTombstone;
@@ -528,9 +522,9 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
     fn erased(&mut self, segment: u32) -> Option<Released> {
         let places = self.flash.place(segment, 0)..self.flash.place(segment + 1, 0);
         loop {
-            let (hash, place) = self.index.ghosts.within(&places)?;
-            let at = self.counted_in(&hash);
-            self.index.ghosts.forget(place);
+            let ghost = self.index.ghosts.within(&places)?;
+            let at = if ghost.is_counted { self.counted_in(&ghost.hash) } else { None };
+            self.index.ghosts.forget(ghost.place);
             if let Some(released) = at.and_then(|at| self.count_down(at)) {
                 return Some(released);
             }
@@ -554,9 +548,11 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
             return Settled::End;
         }
         let end = self.index.settled.saturating_add(SETTLED_MAX).min(self.index.table.capacity());
-        while let Some((at, _, next)) = self.index.table.next_within(self.index.settled, end) {
+        while let Some((at, entry, next)) = self.index.table.next_within(self.index.settled, end) {
             self.index.settled = next;
-            if let Some(released) = self.let_go(at) {
+            if entry.copies == 0 {
+                self.settle_uncounted(at, &entry);
+            } else if let Some(released) = self.let_go(at) {
                 return Settled::Released(released);
             }
         }
@@ -565,20 +561,24 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
     }
 
     fn due(&mut self, now_s: u32) -> Look {
-        while self.index.looks < LOOKS_MAX {
-            self.index.looks += 1;
-            let Some((_, entry, next)) = self.index.table.next_from(self.index.due) else {
-                self.index.due = 0;
-                return Look::End;
-            };
-            self.index.due = next;
-            if entry.state == State::Value
-                && let Some(due) = self.due_at(entry.place, now_s)
-            {
-                return Look::Due(due);
-            }
-        }
-        Look::More
+        self.next_due(now_s)
+    }
+
+    fn awaits_copies(&mut self) -> bool {
+        self.lacks_what_is_wanted()
+    }
+
+    fn keeps_copies(&mut self) {
+        self.index.places.give_up();
+    }
+
+    fn recount(&mut self) -> bool {
+        self.reset_counts()
+    }
+
+    fn recounted(&mut self) {
+        self.index.places.is_recounting = false;
+        self.index.settled = 0;
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {

@@ -9,7 +9,7 @@
 //! head  codec 6 │ generation u8 │ pieces u16 │ bytes u32
 //! ```
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::log::{KeyHash, Kind};
 use coldpress_core::tier::{MediumError, Now, expiry_s};
 
 use super::get::Newest;
@@ -307,7 +307,12 @@ impl<M: Medium> FlashTier<'_, M> {
         let hash = self.flash.secret.identity(key);
         let is_begun =
             self.large.is_some_and(|large| large.hash == hash && large.head.generation == generation);
-        let newest = self.newest_record(key)?.filter(|newest| newest.entry.state == State::Value);
+        // One that was dropped because its time is over is there again after a mount that does not know that time.
+        let may_be_back = |newest: &Newest| {
+            newest.opened.header.kind == Kind::Value && newest.opened.header.expires_s.is_some()
+        };
+        let newest = self.newest_record(key)?;
+        let newest = newest.filter(|newest| newest.entry.state == State::Value || may_be_back(newest));
         let head = match &newest {
             Some(newest) => self.certain_head(newest, key),
             None => Ok(None),

@@ -5,7 +5,7 @@ use core::fmt;
 use coldpress_core::log::{HEADER_BYTES, SEGMENTS_MIN, Segment};
 use coldpress_core::tier::{Memory, Pending, SlotMemory, SlotNotes};
 
-use super::table::WAYS;
+use super::table::{STASH, WAYS};
 
 /// Open segments: the one that is filled, and one that is being sealed.
 const SLOTS: usize = 2;
@@ -99,8 +99,12 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
     pub const INDEX_BYTES: usize = BUCKETS * WAYS * 4;
     /// Bytes of these that hold the segment table, and the sequences that the index knows of it.
     pub const TABLE_BYTES: usize = SEGMENTS * (size_of::<Segment>() + 4);
-    /// Keys that fit, those counted that were removed and are still on the medium: nine of ten entries.
+    /// Keys with a value that fit at any time, whatever was removed before: nine of ten entries. A piece of a long value counts as a
+    /// key. The tenth entry is for keys that were removed and are still on the medium.
     pub const KEYS_MAX: usize = BUCKETS * WAYS * 9 / 10;
+    /// Entries that the index takes: [`KEYS_MAX`](Self::KEYS_MAX), and for removed keys half of what is left. The other half stays free,
+    /// so that room for an entry is found nearby.
+    pub(super) const PLACES_MAX: usize = Self::KEYS_MAX + (BUCKETS * WAYS - Self::KEYS_MAX + STASH) / 2;
 
     /// Memory that no tier uses yet; usable in a `static`.
     #[must_use]

@@ -185,6 +185,7 @@
 
 mod config;
 mod driving;
+mod due;
 mod error;
 mod figures;
 mod get;
@@ -192,10 +193,12 @@ mod ghosts;
 mod hash;
 mod index;
 mod io;
+mod lacks;
 mod large;
 mod medium;
 mod memory;
 mod nor;
+mod places;
 mod put;
 mod reader;
 mod table;

@@ -48,7 +48,9 @@ impl<M: Medium> FlashTier<'_, M> {
     ///
     /// # Bounds
     /// At most one erase and one segment of programming: compaction that is needed first is done up to that bound, else put
-    /// off to [`poll`](Self::poll) and [`reserve`](Self::reserve). Where operations of the medium take their time, it waits
+    /// off to [`poll`](Self::poll) and [`reserve`](Self::reserve). A put that is put off for a place in the index, or for the room of
+    /// expired records, has it after five victims for each segment of the medium at most; in the tests (`flash_keys`) after no more
+    /// polls of 64 operations than there are segments. Of expired records 512 are looked at. Where operations of the medium take their time, it waits
     /// for those it makes.
     pub fn put(&mut self, now: Now, key: &[u8], value: &[u8]) -> Result<(), PutError> {
         self.check_name(key)?;
@@ -82,14 +84,19 @@ impl<M: Medium> FlashTier<'_, M> {
         self.check_writable()?;
         let charge = self.charge(key, value, expires_s)?;
         let hash = self.flash.secret.identity(key);
-        let found = self.find_readable(&hash)?;
-        if let Some(newest) = &found.newest {
-            self.check_same(newest, key)?;
-        } else {
-            self.check_keys(&hash)?;
+        loop {
+            let found = self.find_readable(&hash)?;
+            if let Some(newest) = &found.newest {
+                self.check_same(newest, key)?;
+            }
+            match self.lack(&hash, charge, found.newest.as_ref()) {
+                None => {
+                    let incoming = Incoming { hash, kind: Kind::Value, codec, key, value, expires_s };
+                    return self.write(now, found, &incoming);
+                }
+                Some(lack) => self.meet(now, &hash, lack)?,
+            }
         }
-        self.check_capacity(charge, found.newest.as_ref())?;
-        self.write(now, found, &Incoming { hash, kind: Kind::Value, codec, key, value, expires_s })
     }
 
     /// Removes a key; tells whether it had a value.
@@ -118,7 +125,9 @@ impl<M: Medium> FlashTier<'_, M> {
             let is_newest = is_certain
                 && found.version.sequence > self.tier.version_floor()
                 && found.version.sequence >= withheld_above;
-            let is_hidden = found.entry.state == State::Dead && found.kind == Kind::Value;
+            // Nor is it hidden by its expiry before the time by which it was dropped is in the log.
+            let is_hidden = found.entry.state == State::StandIn
+                || found.entry.state == State::Dead && found.kind == Kind::Value;
             if found.entry.state != State::Value && !is_hidden && is_newest {
                 return Ok(false);
             }
@@ -126,13 +135,13 @@ impl<M: Medium> FlashTier<'_, M> {
             return Ok(false);
         } else if is_certain {
             // It may have a value among what could not be read.
-            self.check_keys(&hash)?;
+            self.check_place(now, &hash)?;
             self.check_capacity(self.charge(key, &[], None)?, None)?;
             self.write(now, found, &stone)?;
             return Ok(false);
         } else {
             // The value may be there, damaged: a tombstone keeps older ones away.
-            self.check_keys(&hash)?;
+            self.check_place(now, &hash)?;
         }
         let now_s = self.clock_s(now);
         let was_due = newest.and_then(|found| found.expires_s).is_some_and(|at| at <= now_s);
@@ -140,7 +149,7 @@ impl<M: Medium> FlashTier<'_, M> {
         Ok(!was_due && newest.is_none_or(|found| found.entry.state == State::Value))
     }
 
-    fn check_writable(&self) -> Result<(), PutError> {
+    pub(super) fn check_writable(&self) -> Result<(), PutError> {
         if !self.is_running() {
             return Err(PutError::NotMounted);
         }
@@ -182,20 +191,6 @@ impl<M: Medium> FlashTier<'_, M> {
             Some(opened) if self.flash.key_is(&opened, key).map_err(PutError::Medium)? => Ok(()),
             _ => Err(PutError::Collision),
         }
-    }
-
-    fn check_capacity(&self, charge: u32, found: Option<&Found>) -> Result<(), PutError> {
-        let replaced =
-            found.filter(|found| found.entry.state != State::Dead).map_or(0, |found| found.record_bytes);
-        // What is no longer than what it replaces always fits.
-        let charged = self.charged_bytes().saturating_sub(u64::from(replaced)) + u64::from(charge);
-        if charge > replaced && charged > self.charge_bytes_max { Err(PutError::Full) } else { Ok(()) }
-    }
-
-    fn check_keys(&mut self, hash: &KeyHash) -> Result<(), PutError> {
-        let has_place =
-            self.index.table.entries() < self.keys_max && self.index.table.make_room(hash).is_some();
-        if has_place { Ok(()) } else { Err(PutError::KeysFull) }
     }
 
     /// Appends a record, after the compaction that it needs, and sees it programmed.
@@ -274,7 +269,8 @@ impl<M: Medium> FlashTier<'_, M> {
         Err(PutError::Medium(self.failure.unwrap_or(MediumError::Io)))
     }
 
-    /// Tells whether the next put of a value of this length needs compaction first, and does up to `budget` steps of it ahead.
+    /// Tells whether the next put of a value of this length needs compaction first, and does up to `budget` steps of it ahead. A place in
+    /// the index for a new key is made, too.
     ///
     /// # Errors
     /// [`PutError`], as the put itself would.
@@ -301,17 +297,19 @@ impl<M: Medium> FlashTier<'_, M> {
         if bytes > self.record_bytes_max {
             return Err(PutError::TooLong(self.record_bytes_max));
         }
-        if self.tier.reserve(bytes) {
+        let has_place = self.reserve_place();
+        if self.tier.reserve(bytes) && has_place {
             return Ok(Reserved::Ready(Work::default()));
         }
         if self.tier.is_exhausted() {
             return Err(PutError::Exhausted);
         }
         let work = self.poll(now, budget);
-        if self.tier.reserve(bytes) {
+        let has_room = self.tier.reserve(bytes);
+        if has_room && self.reserve_place() {
             return Ok(Reserved::Ready(work));
         }
-        if work.is_idle { Err(PutError::Full) } else { Ok(Reserved::Compacting(work)) }
+        if work.is_idle && !has_room { Err(PutError::Full) } else { Ok(Reserved::Compacting(work)) }
     }
 
     /// Makes durable what was put, where a medium needs that; on NOR flash it always is.

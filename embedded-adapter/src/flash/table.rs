@@ -30,7 +30,7 @@ const FINGERPRINT_BITS_MIN: u32 = 4;
 /// The most bits of a place.
 pub(super) const PLACE_BITS_MAX: u32 = u32::BITS - COPIES_BITS - STATE_BITS - FINGERPRINT_BITS_MIN;
 /// Entries of the stash.
-const STASH: usize = 8;
+pub(super) const STASH: usize = 8;
 
 /// What the newest copy of a key is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -54,6 +54,13 @@ pub(super) struct Entry {
     pub(super) copies: u8,
 }
 
+impl Entry {
+    /// Whether it stands for copies alone, and none was counted since a recount began.
+    pub(super) fn is_uncounted(&self) -> bool {
+        self.state == State::Dead && self.copies == 0
+    }
+}
+
 /// Where an entry is: valid until the next entry is inserted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct At {
@@ -73,6 +80,9 @@ pub(super) struct Table<'m> {
     place_bits: u32,
     entries: u32,
     values: u32,
+    stand_ins: u32,
+    /// How often entries may have moved, modulo 2³².
+    moves: u32,
 }
 
 impl<'m> Table<'m> {
@@ -86,6 +96,8 @@ impl<'m> Table<'m> {
             place_bits: place_bits.clamp(1, PLACE_BITS_MAX),
             entries: 0,
             values: 0,
+            stand_ins: 0,
+            moves: 0,
         }
     }
 
@@ -97,6 +109,16 @@ impl<'m> Table<'m> {
     /// Entries whose newest copy is a value.
     pub(super) const fn values(&self) -> u32 {
         self.values
+    }
+
+    /// Entries whose newest copy is a value that stands in for its own tombstone.
+    pub(super) const fn stand_ins(&self) -> u32 {
+        self.stand_ins
+    }
+
+    /// Changes where entries may have moved: a walk over positions may have missed some.
+    pub(super) const fn moves(&self) -> u32 {
+        self.moves
     }
 
     /// Places for entries, those of the stash included.
@@ -192,8 +214,10 @@ impl<'m> Table<'m> {
     fn count(&mut self, word: u32, by: i32) {
         let Some(entry) = self.decode(word) else { return };
         self.entries = self.entries.saturating_add_signed(by);
-        if entry.state == State::Value {
-            self.values = self.values.saturating_add_signed(by);
+        match entry.state {
+            State::Value => self.values = self.values.saturating_add_signed(by),
+            State::StandIn => self.stand_ins = self.stand_ins.saturating_add_signed(by),
+            State::Dead | State::Tombstone => {}
         }
     }
 
@@ -204,6 +228,11 @@ impl<'m> Table<'m> {
     /// The entries that may be the key's. Bounds: two buckets.
     pub(super) fn candidates(&self, hash: &KeyHash) -> Candidates {
         let (fingerprint, home) = self.home(hash);
+        self.near(fingerprint, home)
+    }
+
+    /// The entries with a fingerprint in a bucket, or in the other one that goes with it.
+    fn near(&self, fingerprint: u32, home: usize) -> Candidates {
         let other = self.other(fingerprint, home);
         let second = (other != home).then_some(other);
         let mut found = Candidates::new();
@@ -227,12 +256,25 @@ impl<'m> Table<'m> {
     pub(super) fn may_be_of(&self, at: At, hash: &KeyHash) -> bool {
         let (fingerprint, home) = self.home(hash);
         let word = self.word(at);
-        let bucket = match self.stash.get(at.way) {
-            Some((_, bucket)) if at.bucket >= self.buckets.len() => *bucket,
-            _ => at.bucket,
-        };
+        let bucket = self.bucket_of(at);
         let is_home = bucket == home || bucket == self.other(fingerprint, home);
         word != 0 && is_home && self.fingerprint_of_word(word) == fingerprint
+    }
+
+    /// One of the two buckets of the entry there.
+    fn bucket_of(&self, at: At) -> usize {
+        match self.stash.get(at.way) {
+            Some((_, bucket)) if at.bucket >= self.buckets.len() => *bucket,
+            _ => at.bucket,
+        }
+    }
+
+    /// Tells whether the count of the entry there is full, and that of another one that may be of the same key, too: they were written
+    /// beside each other in doubt.
+    pub(super) fn is_in_doubt(&self, at: At) -> bool {
+        let is_full = |at: At| self.entry(at).is_some_and(|entry| entry.copies == COPIES_MAX);
+        let near = self.near(self.fingerprint_of_word(self.word(at)), self.bucket_of(at));
+        is_full(at) && near.into_iter().any(|other| other != at && is_full(other))
     }
 
     /// The entry of the key whose newest copy lies there and counts as live.

@@ -74,7 +74,9 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         let geometry = machine.geometry;
         let places =
             u32::try_from(geometry.medium_bytes() / u64::from(geometry.write_unit())).unwrap_or(u32::MAX);
-        let index = Index::new(Table::new(lent.buckets, places), lent.sequences);
+        let places_max =
+            u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD>::PLACES_MAX).unwrap_or(u32::MAX);
+        let index = Index::new(Table::new(lent.buckets, places), lent.sequences, places_max);
         let tier = Tier::new(machine, lent.memory).map_err(BuildError::Config)?;
         Ok(Self {
             tier,
@@ -206,7 +208,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     /// [`TasksFull`] gives the task back when [`TASK_QUEUE_CAPACITY`](coldpress_core::compaction::TASK_QUEUE_CAPACITY) wait.
     pub fn schedule(&mut self, task: CompactionTask) -> Result<(), TasksFull> {
         if task == CompactionTask::CleanupExpired {
-            self.index.restart_due();
+            self.index.due.restart();
         }
         self.tier.schedule(task)
     }

@@ -36,6 +36,10 @@ impl Table<'_> {
     pub(in crate::flash) fn make_room(&mut self, hash: &KeyHash) -> Option<At> {
         let (fingerprint, home) = self.home(hash);
         let buckets = [home, self.other(fingerprint, home)];
+        if let Some(at) = buckets.into_iter().flat_map(Self::ways).find(|at| self.word(*at) == 0) {
+            return Some(at);
+        }
+        self.moves = self.moves.wrapping_add(1);
         if let Some(at) = self.room_nearby(buckets) {
             return Some(at);
         }

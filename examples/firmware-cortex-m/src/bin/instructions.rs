@@ -1,7 +1,7 @@
 //! Counts the instructions of the calls of a flash tier as it grows, in an emulator that gives each the same time.
 //!
-//! For each number of keys: filled, overwritten until every segment was compacted several times, then all four tasks, then a
-//! mount. Each line tells the most that any one call took. The flash is in RAM and answers at once, so what is counted is the
+//! For each number of keys: filled, overwritten until every segment was compacted several times, each key replaced by another
+//! one, then all four tasks, then a mount. Each line tells the most that any one call took. The flash is in RAM and answers at once, so what is counted is the
 //! tier's own work, the copying of bytes included.
 #![no_std]
 #![no_main]
@@ -93,6 +93,19 @@ fn count(keys: u32, flash: &mut [u8], memory: &mut Memory, counter: &mut Counter
             tier.get(NOW, &key_bytes(key), &mut value).ok().flatten()?.first().copied()
         });
         found?;
+    }
+    // Each key makes place for another one: beyond the places that the index has for removed keys.
+    for key in 0..keys {
+        let removed = loop {
+            match counter.of(&mut most.put, || tier.remove(NOW, &key_bytes(key))) {
+                Err(PutError::NeedsCompaction | PutError::Busy) => {
+                    let _ = counter.of(&mut most.poll, || tier.poll(NOW, 1));
+                }
+                removed => break removed,
+            }
+        };
+        removed.ok().filter(|had| *had)?;
+        put(&mut tier, keys + key, 0, &mut most, counter)?;
     }
     for (task, most) in TASKS.into_iter().zip(&mut most.tasks) {
         tier.schedule(task).ok()?;

@@ -157,7 +157,7 @@ fn every_order_of_entries_in_two_buckets_finds_the_same_room() {
     }
     /// A table as it was left.
     fn resumed<'m>(buckets: &'m mut [[u32; WAYS]], stash: &[(u32, usize); STASH]) -> Table<'m> {
-        Table { buckets, stash: *stash, place_bits: 16, entries: 0, values: 0 }
+        Table { buckets, stash: *stash, place_bits: 16, entries: 0, values: 0, stand_ins: 0, moves: 0 }
     }
     let mut keys = keys_by_pair(2);
     keys.sort_by_key(|(pair, _)| [[0, 0], [1, 1], [0, 1]].iter().position(|p| p == pair));

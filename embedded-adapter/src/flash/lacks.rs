@@ -1,0 +1,109 @@
+//! What a record lacks to be written, and what gives it: expired records first, then places and room that removed keys hold.
+
+use coldpress_core::log::KeyHash;
+use coldpress_core::tier::Now;
+
+use super::PutError;
+use super::driving::{Step, Work};
+use super::due::Expired;
+use super::index::Found;
+use super::medium::Medium;
+use super::places::Wanted;
+use super::table::State;
+use super::tier::FlashTier;
+
+/// What a value lacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lack {
+    /// As many keys have a value as are promised.
+    Keys,
+    /// A place in the index.
+    Place,
+    /// Room on the medium.
+    Room,
+}
+
+impl<M: Medium> FlashTier<'_, M> {
+    /// What a value lacks that is put in place of what was found. Bounds: one pass over the segment table.
+    pub(super) fn lack(&mut self, hash: &KeyHash, charge: u32, found: Option<&Found>) -> Option<Lack> {
+        let is_value = found.is_some_and(|found| found.entry.state == State::Value);
+        if !is_value && self.index.table.values() >= self.keys_max {
+            return Some(Lack::Keys);
+        }
+        if found.is_none() && !self.index.has_place(hash) {
+            return Some(Lack::Place);
+        }
+        self.check_capacity(charge, found).err().map(|_| Lack::Room)
+    }
+
+    pub(super) fn check_capacity(&self, charge: u32, found: Option<&Found>) -> Result<(), PutError> {
+        let replaced =
+            found.filter(|found| found.entry.state != State::Dead).map_or(0, |found| found.record_bytes);
+        // What is no longer than what it replaces always fits.
+        let charged = self.charged_bytes().saturating_sub(u64::from(replaced)) + u64::from(charge);
+        if charge > replaced && charged > self.charge_bytes_max { Err(PutError::Full) } else { Ok(()) }
+    }
+
+    /// Makes up for a lack, as far as one call may. `Ok` where it is worth a second look.
+    pub(super) fn meet(&mut self, now: Now, hash: &KeyHash, lack: Lack) -> Result<(), PutError> {
+        let is_in_vain = self.index.places.is_in_vain();
+        if lack == Lack::Place && !is_in_vain {
+            return Err(self.clean_for(now, Wanted::Place(*hash)));
+        }
+        match self.drop_expired(now) {
+            Expired::Dropped => return Ok(()),
+            Expired::More => return Err(PutError::NeedsCompaction),
+            Expired::None => {}
+        }
+        match lack {
+            Lack::Keys => Err(PutError::KeysFull),
+            Lack::Place if self.index.keeps_tombstones() => Err(PutError::KeysKept),
+            Lack::Place => Err(PutError::KeysFull),
+            Lack::Room if self.index.table.stand_ins() > 0 && !is_in_vain => {
+                Err(self.clean_for(now, Wanted::Room))
+            }
+            Lack::Room => Err(PutError::Full),
+        }
+    }
+
+    /// Refuses a record without a value for which there is no place.
+    pub(super) fn check_place(&mut self, now: Now, hash: &KeyHash) -> Result<(), PutError> {
+        while !self.index.has_place(hash) {
+            self.meet(now, hash, Lack::Place)?;
+        }
+        Ok(())
+    }
+
+    /// Cleans until there is what is wanted, up to the bound of a call; what is left to do is left to polls. Returns why the call is
+    /// put off: its bound is spent in part.
+    fn clean_for(&mut self, now: Now, wanted: Wanted) -> PutError {
+        self.index.places.want(wanted);
+        let read_before = self.flash.bytes_read;
+        let (mut allowance, mut work) = (self.whole_allowance(), Work::default());
+        let mut error = PutError::NeedsCompaction;
+        while self.desk().lacks_what_is_wanted() {
+            match self.step(now, &mut allowance, &mut work) {
+                Step::Done => {}
+                Step::Spent => break,
+                Step::Idle | Step::Waiting => {
+                    error = PutError::Busy;
+                    break;
+                }
+            }
+        }
+        work.bytes_read = u32::try_from(self.flash.bytes_read - read_before).unwrap_or(u32::MAX);
+        self.note(&work);
+        error
+    }
+
+    /// Tells whether the index has a place for a new key, or never will have one; else wants one.
+    pub(super) fn reserve_place(&mut self) -> bool {
+        let is_there = self.index.has_any_place()
+            || self.index.table.values() >= self.keys_max
+            || self.index.places.is_in_vain();
+        if !is_there {
+            self.index.places.want(Wanted::AnyPlace);
+        }
+        is_there
+    }
+}

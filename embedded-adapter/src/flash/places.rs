@@ -1,0 +1,128 @@
+//! Places of the index: what is wanted of it, and how copies are counted anew.
+//!
+//! The index promises places for so many keys with a value. It has more, for keys that were removed: each keeps its entry until
+//! its last copy is gone from the medium. Where these are taken, too, the machine cleans segments until there is one
+//! ([`Host::awaits_copies`](coldpress_core::tier::Host::awaits_copies)).
+//!
+//! A count that has reached [`COPIES_MAX`] stays there, so an entry with it would never go. Where nothing else gives a place, all
+//! counts are set to zero and every segment that is there is cleaned: each copy that is left by then was counted.
+
+use coldpress_core::log::KeyHash;
+
+use super::index::{Desk, Index, SETTLED_MAX};
+use super::medium::Medium;
+use super::table::{At, COPIES_MAX, Entry, State};
+
+/// What the next put needs of the index, and cleaning gives.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Wanted {
+    /// A place for this key.
+    Place(KeyHash),
+    /// A place for some key.
+    AnyPlace,
+    /// The room of values whose time is over, and that stand in for their own tombstones.
+    Room,
+}
+
+/// What is known of the places.
+#[derive(Debug)]
+pub(super) struct IndexPlaces {
+    /// Entries that the index takes: a few places are left free, so that one more is found near the key.
+    pub(super) max: u32,
+    wanted: Option<Wanted>,
+    /// Changes by which a place may have come, modulo 2³².
+    changes: u32,
+    /// The changes by then, when cleaning gave nothing that was wanted.
+    in_vain: Option<u32>,
+    /// Whether copies are counted anew: those that lay there before are not counted.
+    pub(super) is_recounting: bool,
+}
+
+impl IndexPlaces {
+    pub(super) const fn new(max: u32) -> Self {
+        Self { max, wanted: None, changes: 0, in_vain: None, is_recounting: false }
+    }
+
+    pub(super) const fn want(&mut self, wanted: Wanted) {
+        self.wanted = Some(wanted);
+    }
+
+    /// Tells whether cleaning was in vain, and nothing has changed since.
+    pub(super) fn is_in_vain(&self) -> bool {
+        self.in_vain == Some(self.changes)
+    }
+
+    pub(super) const fn give_up(&mut self) {
+        self.in_vain = Some(self.changes);
+        self.wanted = None;
+    }
+
+    /// A key has no value any more, or an entry is gone.
+    pub(super) const fn note_change(&mut self) {
+        self.changes = self.changes.wrapping_add(1);
+    }
+}
+
+impl Index<'_> {
+    /// Whether there is a place for one more key, which is none of those with an entry.
+    pub(super) fn has_place(&mut self, hash: &KeyHash) -> bool {
+        self.has_any_place() && self.table.make_room(hash).is_some()
+    }
+
+    /// Whether the index takes one more entry.
+    pub(super) const fn has_any_place(&self) -> bool {
+        self.table.entries() < self.places.max
+    }
+
+    /// Whether no tombstone may go: copies that are not counted may lie on the medium.
+    pub(super) const fn keeps_tombstones(&self) -> bool {
+        self.withheld_above.is_some() || self.places.is_recounting
+    }
+}
+
+impl<M: Medium> Desk<'_, '_, M> {
+    /// Tells whether something is wanted that is not there; what is there is wanted no more.
+    pub(super) fn lacks_what_is_wanted(&mut self) -> bool {
+        let is_there = match self.index.places.wanted {
+            None => return false,
+            Some(Wanted::Place(hash)) => self.index.has_place(&hash),
+            Some(Wanted::AnyPlace) => self.index.has_any_place(),
+            Some(Wanted::Room) => self.index.table.stand_ins() == 0,
+        };
+        if is_there {
+            self.index.places.wanted = None;
+        }
+        !is_there
+    }
+
+    /// Sets counts to zero; tells whether there are more. Bounds: [`SETTLED_MAX`] places.
+    pub(super) fn reset_counts(&mut self) -> bool {
+        let index = &mut *self.index;
+        if !index.places.is_recounting {
+            index.places.is_recounting = true;
+            index.ghosts.uncount();
+            index.settled = 0;
+        }
+        let end = index.settled.saturating_add(SETTLED_MAX).min(index.table.capacity());
+        while let Some((at, entry, next)) = index.table.next_within(index.settled, end) {
+            index.settled = next;
+            // Nothing tells whose copies these are: neither entry may go before the next mount.
+            if !index.table.is_in_doubt(at) {
+                index.table.set(at, &Entry { copies: 0, ..entry });
+            }
+        }
+        index.settled = end;
+        end < index.table.capacity()
+    }
+
+    /// Copies were counted anew, and none was of this entry.
+    pub(super) fn settle_uncounted(&mut self, at: At, entry: &Entry) {
+        if entry.state == State::Dead {
+            self.index.table.clear(at);
+            self.index.places.note_change();
+        } else {
+            // Something of it is there all the same: nobody knows how much.
+            self.index.table.set(at, &Entry { copies: COPIES_MAX, ..*entry });
+        }
+    }
+}
