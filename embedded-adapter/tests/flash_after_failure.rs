@@ -88,7 +88,7 @@ fn write(tier: &mut Tier<'_, '_>, now: &mut Now, key: u8, value: Option<&[u8]>, 
         match result {
             Ok(()) => *held = vec![value.map(<[u8]>::to_vec)],
             Err(PutError::Medium(MediumError::Io)) => held.push(value.map(<[u8]>::to_vec)),
-            Err(PutError::NeedsCompaction | PutError::Busy) => {
+            Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
                 idle(tier, now);
                 continue;
             }

@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use coldpress_core::tier::{MediumError, Now};
 use coldpress_embedded::flash::{
-    FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started, buckets_for,
+    FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started, Wait, buckets_for,
 };
 use ram::Ram;
 
@@ -145,11 +145,18 @@ impl Run<'_, '_> {
         value[..4].copy_from_slice(&act.to_le_bytes());
         let is_put = self.rng.below(4) > 0;
         let before = self.tier.worst();
-        let result = if is_put {
-            self.tier.put(now, &key(number), &value).map(|()| true)
-        } else {
-            self.tier.remove(now, &key(number))
+        let mut offer = || {
+            if is_put {
+                self.tier.put(now, &key(number), &value).map(|()| true)
+            } else {
+                self.tier.remove(now, &key(number))
+            }
         };
+        // A call whose operation is under way is not over: it is made again until it is answered.
+        let result = (0..64)
+            .map(|_| offer())
+            .find(|result| *result != Err(PutError::Busy(Wait::Operation)))
+            .expect("an operation without an end");
         let worst = self.tier.worst();
         assert!(worst.erases <= 1 && worst.bytes_programmed <= SEGMENT, "{before:?} {worst:?}");
         let held = self.model.entry(number).or_default();
@@ -157,7 +164,7 @@ impl Run<'_, '_> {
         match result {
             Ok(_) => *held = Held { value, or: Vec::new() },
             Err(PutError::Medium(_)) => held.or.push(value),
-            Err(PutError::Busy | PutError::NeedsCompaction | PutError::Full) => {
+            Err(PutError::Busy(_) | PutError::NeedsCompaction | PutError::Full) => {
                 self.put_off += 1;
                 self.watched.rotate_left(1);
                 self.watched[0] = number;

@@ -60,7 +60,7 @@ fn put(tier: &mut Tier<'_>, ms: &mut u64, key: u32, value: &[u8]) -> Result<(), 
     for _ in 0..1_000 {
         *ms += 1;
         match tier.put(at(*ms), &key.to_le_bytes(), value) {
-            Err(PutError::NeedsCompaction | PutError::Busy) => drop(tier.poll(at(*ms), 64)),
+            Err(PutError::NeedsCompaction | PutError::Busy(_)) => drop(tier.poll(at(*ms), 64)),
             result => return result,
         }
     }

@@ -221,7 +221,7 @@ fn put(tier: &mut Tier<'_, '_>, now: &mut Now, key: &[u8], value: &[u8]) {
         match tier.put(*now, key, value) {
             Ok(()) => return,
             Err(PutError::KeysFull) => tier.schedule(CompactionTask::CompactData).unwrap(),
-            Err(PutError::Busy | PutError::NeedsCompaction) => {}
+            Err(PutError::Busy(_) | PutError::NeedsCompaction) => {}
             Err(error) => panic!("{error}"),
         }
         idle(tier, now);

@@ -53,7 +53,9 @@ impl Run {
         for polls in 0..=self.polls_max {
             self.worst_polls = self.worst_polls.max(polls);
             match call(tier, now(self.wall_s)) {
-                Err(PutError::NeedsCompaction | PutError::Busy) => drop(tier.poll(now(self.wall_s), BUDGET)),
+                Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
+                    drop(tier.poll(now(self.wall_s), BUDGET))
+                }
                 result => return result,
             }
         }

@@ -10,7 +10,7 @@ use coldpress_core::tier::{Now, expiry_s};
 use coldpress_embedded::IoMedium;
 use coldpress_embedded::flash::{
     Cursor, FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, TaskMailbox,
-    TaskWorker, buckets_for,
+    TaskWorker, Wait, buckets_for,
 };
 use ram::Ram;
 
@@ -48,7 +48,7 @@ fn until_taken<M: Medium, T>(
 ) -> Result<T, PutError> {
     for _ in 0..1_000 {
         match call(tier) {
-            Err(PutError::NeedsCompaction | PutError::Busy) => {
+            Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
                 let work = tier.poll(now, 16);
                 assert!(work.erases <= 1 && work.operations <= 16);
             }
@@ -366,7 +366,11 @@ fn failing_flash_is_reported_and_gone_on_with_once_it_is_well() {
         shared.borrow_mut().is_broken = true;
         assert_eq!(tier.put(at(ms), b"other", &[round; 8]), Err(PutError::Medium(MediumError::Io)));
         assert!(matches!(tier.get(at(ms), b"key", &mut value), Err(GetError::Medium(_))));
-        assert_eq!(tier.put(at(ms), b"third", &[1]), Err(PutError::Busy), "not tried again at once");
+        assert_eq!(
+            tier.put(at(ms), b"third", &[1]),
+            Err(PutError::Busy(Wait::Retry)),
+            "not tried again at once"
+        );
         shared.borrow_mut().is_broken = false;
         assert_eq!(tier.get(at(ms), b"key", &mut value), Ok(Some([round; 8].as_slice())));
         assert_eq!(tier.get(at(ms), b"other", &mut [0; 8]).map(|found| found.is_some()), Ok(false));

@@ -69,7 +69,7 @@ fn tried<T>(
 ) -> Result<T, PutError> {
     for _ in 0..2_000 {
         match call(tier) {
-            Err(PutError::NeedsCompaction | PutError::Busy) => drop(tier.poll(NOW, 8)),
+            Err(PutError::NeedsCompaction | PutError::Busy(_)) => drop(tier.poll(NOW, 8)),
             result => return result,
         }
     }

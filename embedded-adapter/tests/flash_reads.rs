@@ -115,7 +115,7 @@ fn until_taken<T>(
 ) -> Result<T, PutError> {
     for _ in 0..2_000 {
         match call(tier, at(*ms)) {
-            Err(PutError::NeedsCompaction | PutError::Busy | PutError::Medium(_)) => {
+            Err(PutError::NeedsCompaction | PutError::Busy(_) | PutError::Medium(_)) => {
                 *ms += 20;
                 let _ = tier.poll(at(*ms), 4);
             }

@@ -64,7 +64,7 @@ fn until_taken<T>(
 ) -> T {
     for _ in 0..2_000 {
         match call(tier) {
-            Err(PutError::NeedsCompaction | PutError::Busy) => drop(tier.poll(NOW, 8)),
+            Err(PutError::NeedsCompaction | PutError::Busy(_)) => drop(tier.poll(NOW, 8)),
             result => return result.unwrap(),
         }
     }

@@ -85,7 +85,7 @@ impl Store for Ours<'_> {
             *worst = worst.max(self.counts() - before);
             match result {
                 Ok(()) => return Ok(()),
-                Err(PutError::NeedsCompaction | PutError::Busy) => {}
+                Err(PutError::NeedsCompaction | PutError::Busy(_)) => {}
                 Err(error) => return Err(error.into()),
             }
             let before = self.counts();

@@ -337,7 +337,7 @@ impl World {
         let is_faulty = tier.medium().plan.reads.get() + tier.medium().plan.changes.get() > 0;
         for _ in 0..if is_faulty { 60 } else { POLLS_MAX } {
             match call(tier, self.now()) {
-                Err(PutError::Busy | PutError::NeedsCompaction) if tier.medium().flash.has_power() => {
+                Err(PutError::Busy(_) | PutError::NeedsCompaction) if tier.medium().flash.has_power() => {
                     self.pass(20);
                     let now = self.now();
                     let work = tier.poll(now, 6);
@@ -347,7 +347,7 @@ impl World {
             }
         }
         assert!(is_faulty, "I-GC-2: put off for ever: {:?}", tier.figures());
-        Err(PutError::Busy)
+        Err(PutError::Busy(_))
     }
 
     /// Notes what came of a call that makes a key have something else.

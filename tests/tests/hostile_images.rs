@@ -363,7 +363,7 @@ fn version_beyond_all_segments_leaves_the_sequences() {
     for round in 0..400_u32 {
         let key = (round % 20).to_le_bytes();
         let mut offer = || match tier.put(now, &key, &round.to_le_bytes()) {
-            Err(PutError::Busy | PutError::NeedsCompaction) => {
+            Err(PutError::Busy(_) | PutError::NeedsCompaction) => {
                 let _ = tier.poll(now, 8);
                 None
             }

@@ -67,12 +67,11 @@ impl<M: Medium> FlashTier<'_, M> {
         if allowance.steps == 0 {
             return Step::Spent;
         }
-        if let Some(ticket) = self.under_way {
-            let Some(result) = self.flash.medium.is_done() else {
+        if self.under_way.is_some() {
+            self.settle(now);
+            if self.under_way.is_some() {
                 return Step::Waiting;
-            };
-            self.under_way = None;
-            self.done(now, ticket, result);
+            }
             allowance.steps -= 1;
             return Step::Done;
         }
@@ -157,13 +156,14 @@ impl<M: Medium> FlashTier<'_, M> {
         let _ = self.tier.handle(now, Input::Cleanup(reply), &mut desk);
     }
 
-    fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), MediumError>) {
+    pub(super) fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), MediumError>) {
         if let Err(error) = result {
             self.failure = Some(error);
         }
         let mut desk = Desk { index: &mut self.index, flash: &mut self.flash };
         // Each ticket is reported once, so it is outstanding.
         let _ = self.tier.handle(now, Input::Done { ticket, result }, &mut desk);
+        self.note_written();
     }
 
     /// Takes up to `budget` steps of what is to be done: the mount, compaction, tasks. To be called until

@@ -45,6 +45,8 @@ pub enum FlashMountError {
     Mount(MountError),
     /// The medium holds more keys than the index has places for: it was written with a larger one.
     Keys,
+    /// It is not over: an operation of the medium is under way. Once that has ended, mount again, or poll: it goes on.
+    Busy,
     /// It is not over: the medium failed, and is tried again. Poll, or mount again later.
     Unfinished,
 }
@@ -54,6 +56,7 @@ impl fmt::Display for FlashMountError {
         match self {
             Self::Mount(error) => error.fmt(f),
             Self::Keys => f.write_str("the medium holds more keys than the index has places for"),
+            Self::Busy => f.write_str("the medium is busy: mount again once its operation has ended"),
             Self::Unfinished => f.write_str("the mount is not over"),
         }
     }
@@ -61,16 +64,30 @@ impl fmt::Display for FlashMountError {
 
 impl core::error::Error for FlashMountError {}
 
+/// What a call waits for that was put off; see [`PutError::Busy`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum Wait {
+    /// The end of the operation that is under way: an interrupt of the flash, or some time.
+    Operation,
+    /// A pause after an operation that failed; nothing is under way. [`poll_timeout`](super::FlashTier::poll_timeout) tells how long
+    /// it takes, and [`poll`](super::FlashTier::poll) then tries the operation again.
+    Retry,
+}
+
 /// Why a value was not written or a key not removed. The caller still has both, and may offer them again. But for
-/// [`Medium`](Self::Medium) nothing was changed, and nothing will be.
+/// [`Medium`](Self::Medium) and [`Busy`](Self::Busy) nothing was changed, and nothing will be.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum PutError {
     /// The tier is not mounted, or is closed.
     NotMounted,
-    /// Not now: an operation of the medium is under way, or a failed one waits to be tried again. Poll, and offer it again.
-    Busy,
+    /// Not now. Once what it waits for is over, make the same call again: it goes on where it was, and is answered. Nothing is lost
+    /// or half done meanwhile: until the answer the key has its old value or the new one, then and after a cut. A call that is never
+    /// made again is as one that a cut fell on; a write of anything else gives the answer up.
+    Busy(Wait),
     /// Compaction must come first, and would take more than one call may do. Poll, or reserve, and offer it again.
     NeedsCompaction,
     /// The medium is full of live records: remove something.
@@ -109,7 +126,12 @@ impl fmt::Display for PutError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NotMounted => f.write_str("the tier is not mounted"),
-            Self::Busy => f.write_str("the medium is busy: poll and offer it again"),
+            Self::Busy(Wait::Operation) => {
+                f.write_str("the medium is busy: make the call again once its operation has ended")
+            }
+            Self::Busy(Wait::Retry) => f.write_str(
+                "the medium failed and is tried again after a pause: poll, and make the call again",
+            ),
             Self::NeedsCompaction => f.write_str("compaction must come first: poll and offer it again"),
             Self::Full => f.write_str("the medium is full of live records"),
             Self::KeysFull => f.write_str("the index holds as many keys as it can: remove something"),
@@ -136,7 +158,7 @@ impl core::error::Error for PutError {}
 pub enum GetError {
     /// The tier is not mounted.
     NotMounted,
-    /// An operation of the medium is under way: ask again.
+    /// An operation of the medium is under way: ask again once it has ended.
     Busy,
     /// The record is damaged. What was read is not its value.
     Damaged,

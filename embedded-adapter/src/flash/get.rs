@@ -96,7 +96,7 @@ impl<M: Medium> FlashTier<'_, M> {
         key: &[u8],
         out: &'b mut [u8],
     ) -> Result<Option<&'b [u8]>, GetError> {
-        self.check_readable()?;
+        self.check_readable(now)?;
         let Some(newest) = self.newest(now, key)? else { return Ok(None) };
         if newest.opened.header.codec == PIECES {
             return Err(GetError::InPieces(self.head(&newest, key)?.bytes));
@@ -128,7 +128,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// # Bounds
     /// As for [`get`](Self::get), without the value.
     pub fn contains(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError> {
-        self.check_readable()?;
+        self.check_readable(now)?;
         Ok(!key.starts_with(&PIECE_PREFIX) && self.newest(now, key)?.is_some())
     }
 
@@ -229,7 +229,7 @@ impl<M: Medium> FlashTier<'_, M> {
         cursor: &mut Cursor,
         out: &'b mut [u8],
     ) -> Result<Option<KeyFound<'b>>, GetError> {
-        self.check_readable()?;
+        self.check_readable(now)?;
         while let Some((at, entry, next)) = self.index.table.next_from(cursor.0) {
             let here = core::mem::replace(&mut cursor.0, next);
             if entry.state != State::Value {

@@ -3,7 +3,6 @@
 use coldpress_core::log::KeyHash;
 use coldpress_core::tier::Now;
 
-use super::PutError;
 use super::driving::{Step, Work};
 use super::due::Expired;
 use super::index::Found;
@@ -11,6 +10,7 @@ use super::medium::Medium;
 use super::places::Wanted;
 use super::table::State;
 use super::tier::FlashTier;
+use super::{PutError, Wait};
 
 /// What a value lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,8 +85,12 @@ impl<M: Medium> FlashTier<'_, M> {
             match self.step(now, &mut allowance, &mut work) {
                 Step::Done => {}
                 Step::Spent => break,
-                Step::Idle | Step::Waiting => {
-                    error = PutError::Busy;
+                Step::Idle => {
+                    error = PutError::Busy(Wait::Retry);
+                    break;
+                }
+                Step::Waiting => {
+                    error = PutError::Busy(Wait::Operation);
                     break;
                 }
             }

@@ -15,10 +15,10 @@ use coldpress_core::tier::{MediumError, Now, expiry_s};
 use super::get::Newest;
 use super::hash::{PIECE_PREFIX, is_piece};
 use super::medium::Medium;
-use super::put::RAW;
+use super::pending::Change;
 use super::table::State;
 use super::tier::FlashTier;
-use super::{GetError, PutError};
+use super::{GetError, PutError, Wait};
 
 /// The codec number of a head.
 pub(super) const PIECES: u8 = 6;
@@ -116,7 +116,7 @@ impl<M: Medium> FlashTier<'_, M> {
         }
         // What took the place of an older head is durable before pieces are written over the older one's.
         self.sync(now)?;
-        let generation = self.next_generation(key)?;
+        let generation = self.next_generation(now, key)?;
         // What was begun and given up is left over.
         self.has_orphans |= self.large.is_some();
         let head = Head { generation, pieces: 0, bytes: 0 };
@@ -135,14 +135,14 @@ impl<M: Medium> FlashTier<'_, M> {
     /// A generation that the value there does not have, though its time is over: where the clock is set back it is there again.
     /// Nor has it any that a commit failed with: a mount may find that. Where a newer head may lie among what could not be read,
     /// nothing tells its generation: it is refused until that is outranked.
-    fn next_generation(&mut self, key: &[u8]) -> Result<u8, PutError> {
+    fn next_generation(&mut self, now: Now, key: &[u8]) -> Result<u8, PutError> {
         let refused = |error| match error {
             GetError::NotMounted => PutError::NotMounted,
-            GetError::Busy => PutError::Busy,
+            GetError::Busy => PutError::Busy(Wait::Operation),
             GetError::Medium(error) => PutError::Medium(error),
             _ => PutError::Damaged,
         };
-        self.check_readable().map_err(refused)?;
+        self.check_readable(now).map_err(refused)?;
         let newest = self.newest_record(key).map_err(refused)?;
         if self.index.withheld_above.is_some_and(|above| !newest.as_ref().is_some_and(|n| n.outranks(above)))
         {
@@ -176,7 +176,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let (Some(pieces), Some(bytes)) = next else { return Err(PutError::Full) };
         // A head that is there again, since the clock was set back by less than the log tells, finds its pieces.
         let expires_s = large.expires_s.map(|at| at.saturating_add(self.time_every_s));
-        self.store(now, name.as_slice(), piece, expires_s, RAW)?;
+        self.store(now, &Change::new(Kind::Value, name.as_slice(), piece).expiring(expires_s))?;
         self.large = Some(LargePut { head: Head { generation, pieces, bytes }, ..large });
         Ok(())
     }
@@ -190,9 +190,14 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Those of [`put`](Self::put).
     pub fn commit(&mut self, now: Now, key: &[u8]) -> Result<(), PutError> {
         let large = self.begun(key)?;
+        let head = large.head.to_bytes();
+        let head = Change::new(Kind::Value, key, &head).expiring(large.expires_s);
+        let head = Change { codec: PIECES, ..head };
         // A head that outlives a cut finds its pieces.
-        self.sync(now)?;
-        let stored = self.store(now, key, &large.head.to_bytes(), large.expires_s, PIECES);
+        if !self.is_pending(&head) {
+            self.sync(now)?;
+        }
+        let stored = self.store(now, &head);
         let failed = &mut self.failed_commits;
         match stored {
             Err(PutError::Medium(_)) if !large.is_in_doubt => {
@@ -281,7 +286,7 @@ impl<M: Medium> FlashTier<'_, M> {
                     Err(error) => return Err(error),
                 },
                 Err(GetError::NotMounted) => return Err(PutError::NotMounted),
-                Err(GetError::Busy) => return Err(PutError::Busy),
+                Err(GetError::Busy) => return Err(PutError::Busy(Wait::Operation)),
                 Err(GetError::Medium(error)) if error != MediumError::Unreadable => {
                     return Err(PutError::Medium(error));
                 }
@@ -295,7 +300,7 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// The key of the piece at a place, if no value is made of it.
     fn orphan_at(&mut self, now: Now, place: u32) -> Result<Option<PieceKey>, GetError> {
-        self.check_readable()?;
+        self.check_readable(now)?;
         let Some(opened) = self.flash.open(place)? else { return Ok(None) };
         let len = opened.header.key_bytes as usize;
         if len > PIECE_KEY_BYTES_MAX || !is_piece(&self.flash.stored_hash(&opened)?) {
@@ -332,7 +337,7 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// The head of a key's value, if that was written in pieces.
     fn head_of(&mut self, now: Now, key: &[u8]) -> Result<Option<Head>, GetError> {
-        self.check_readable()?;
+        self.check_readable(now)?;
         let newest = self.newest(now, key)?.filter(|newest| newest.opened.header.codec == PIECES);
         newest.map(|newest| self.head(&newest, key)).transpose()
     }

@@ -15,10 +15,14 @@ pub enum Started {
 /// A medium that is written in units and erased in segments.
 ///
 /// [`NorMedium`](super::NorMedium) is one over any `embedded_storage` NOR flash, [`IoMedium`](crate::IoMedium) one over
-/// anything that reads, writes and seeks. A medium that can start an operation and report its end later, by an interrupt or a
-/// status register, returns [`Started::UnderWay`]: then nothing else is asked of it before [`is_done`](Self::is_done) says
-/// so, and no call of the tier waits for it. The bytes of a write are lent for the call only: such a medium takes
-/// them over before it returns.
+/// anything that reads, writes and seeks. A medium that can start a write, an erase or a sync and report its end later, by an
+/// interrupt or a status register, returns [`Started::UnderWay`]: then nothing else is asked of it before
+/// [`is_done`](Self::is_done) says so. A read is over when it returns. The bytes of a write are lent for the call only: such a medium
+/// takes them over before it returns.
+///
+/// No call of the tier waits for an operation: it asks `is_done` once at most, and ends with
+/// [`Busy`](super::PutError::Busy) where the operation has not ended. The same call, made again, goes on (see the
+/// [module](super#calls-that-are-put-off)).
 ///
 /// Offsets are in bytes from the start of the medium, multiples of the write unit for writes and of the erase unit for
 /// erases. Reads start and end anywhere.
@@ -63,7 +67,7 @@ pub trait Medium {
         Ok(Started::Done)
     }
 
-    /// Tells whether the operation under way has ended, and how. Never waits.
+    /// Tells whether the operation under way has ended, and how. It must not wait for that.
     fn is_done(&mut self) -> Option<Result<(), MediumError>> {
         Some(Ok(()))
     }

@@ -14,7 +14,47 @@
 //!
 //! No call programs more than a segment or erases more than one; what compaction needs beyond that is left to
 //! [`poll`](FlashTier::poll), whose budget bounds it further, and to [`reserve`](FlashTier::reserve), which makes room ahead of a
-//! put. No call waits, but for the operations of the medium that it makes itself.
+//! put. No call waits for an operation of the medium.
+//!
+//! # Calls that are put off
+//!
+//! Over a [`Medium`] whose operations are over when they return, as over [`NorMedium`], calls are put off only for compaction and
+//! after failures. Where an operation takes its time, a call ends while one is under way, and is made again after the end of that:
+//!
+//! | call | told meanwhile | made again |
+//! |---|---|---|
+//! | [`put`](FlashTier::put), [`put_with_ttl`](FlashTier::put_with_ttl), [`remove`](FlashTier::remove), [`put_piece`](FlashTier::put_piece), [`commit`](FlashTier::commit) | [`PutError::Busy`] | with the same arguments: it goes on, writes its record once, and is answered |
+//! | [`sync`](FlashTier::sync), [`begin`](FlashTier::begin), [`reserve`](FlashTier::reserve), [`sweep`](FlashTier::sweep) | [`PutError::Busy`] | it goes on |
+//! | [`mount`](FlashTier::mount) | [`FlashMountError::Busy`] | it goes on; [`poll`](FlashTier::poll) does the same |
+//! | [`get`](FlashTier::get), [`contains`](FlashTier::contains), [`next_key`](FlashTier::next_key), [`get_in_pieces`](FlashTier::get_in_pieces) | [`GetError::Busy`] | nothing was read before |
+//! | [`poll`](FlashTier::poll) | [`Work::is_waiting`] | it goes on |
+//! | all others | never: they ask nothing of the medium | |
+//!
+//! Any of these calls takes the end of the operation, so an interrupt may poll between. One answer is kept: who is told `Busy`
+//! makes the call again before others write, else its record may be there though it is never told. In an async executor the
+//! task keeps the tier meanwhile, as behind an async mutex:
+//!
+//! ```
+//! use coldpress_embedded::flash::{FlashTier, Medium, Now, PutError, Wait};
+//!
+//! /// `flash_done` waits for the interrupt, as `embassy_sync::signal::Signal::wait` does.
+//! async fn put<M: Medium>(
+//!     tier: &mut FlashTier<'_, M>,
+//!     clock: impl Fn() -> Now,
+//!     flash_done: impl AsyncFn(),
+//!     key: &[u8],
+//!     value: &[u8],
+//! ) -> Result<(), PutError> {
+//!     loop {
+//!         match tier.put(clock(), key, value) {
+//!             Err(PutError::Busy(Wait::Operation)) => flash_done().await,
+//!             // As much of it was done as one call may do.
+//!             Err(PutError::NeedsCompaction) => {}
+//!             answer => return answer,
+//!         }
+//!     }
+//! }
+//! ```
 //!
 //! # A super-loop
 //!
@@ -23,9 +63,8 @@
 //!
 //! ```
 //! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
-//! use coldpress_core::tier::Now;
 //! use coldpress_embedded::TryCell;
-//! use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, Reserved, buckets_for};
+//! use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, Now, Reserved, buckets_for};
 //!
 //! /// 16 segments, 100 keys, records of up to 128 bytes.
 //! type Memory = FlashMemory<16, { buckets_for(100) }, 128>;
@@ -60,10 +99,8 @@
 //!
 //! ```
 //! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
-//! use coldpress_core::compaction::CompactionTask;
-//! use coldpress_core::tier::Now;
 //! use coldpress_embedded::flash::{
-//!     FlashConfig, FlashMemory, FlashTier, NorMedium, TaskMailbox, TaskWorker, buckets_for,
+//!     CompactionTask, FlashConfig, FlashMemory, FlashTier, NorMedium, Now, TaskMailbox, TaskWorker, buckets_for,
 //! };
 //! use coldpress_embedded::TryCell;
 //! # use ram::Ram;
@@ -116,14 +153,14 @@
 //!
 //! A [`Medium`] that starts an operation and returns [`Started::UnderWay`] never holds up a step. Its interrupt at the end of an
 //! operation is where the next one is started: one poll takes the end of the last and begins the next, until there is
-//! nothing to do. While an operation is under way the tier says [`Busy`](GetError::Busy) to reads and puts.
+//! nothing to do. While an operation is under way the tier says [`Busy`](GetError::Busy) to reads and puts, and a put that begins
+//! one is told so, too: made again, it is answered.
 //!
 //! ```
 //! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
-//! use coldpress_core::tier::{MediumError, Now};
 //! use coldpress_embedded::TryCell;
 //! use coldpress_embedded::flash::{
-//!     FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, Started, buckets_for,
+//!     FlashConfig, FlashMemory, FlashTier, Medium, MediumError, NorMedium, Now, PutError, Started, Wait, buckets_for,
 //! };
 //! # use ram::Ram;
 //!
@@ -176,7 +213,10 @@
 //!
 //! // The first call begins the mount; the interrupts do the rest.
 //! while on_flash_done(now) {}
-//! TIER.try_with(|tier| tier.as_mut().map(|tier| tier.put(now, b"key", b"cold"))).map(drop)?;
+//! let put = || TIER.try_with(|tier| tier.as_mut().map(|tier| tier.put(now, b"key", b"cold")));
+//! while put()? == Some(Err(PutError::Busy(Wait::Operation))) {
+//!     // The main loop sleeps until the interrupt of the flash, which may poll.
+//! }
 //! let mut value = [0; 8];
 //! let found = TIER.try_with(|tier| tier.as_mut().map(|tier| tier.get(now, b"key", &mut value).is_ok_and(|v| v.is_some())))?;
 //! assert_eq!(found, Some(true));
@@ -198,6 +238,7 @@ mod large;
 mod medium;
 mod memory;
 mod nor;
+mod pending;
 mod places;
 mod put;
 mod reader;
@@ -205,9 +246,11 @@ mod table;
 mod tasks;
 mod tier;
 
+pub use coldpress_core::compaction::{CompactionTask, Report};
+pub use coldpress_core::tier::{MediumError, MountError, MountReport, Now, Status};
 pub use config::FlashConfig;
 pub use driving::Work;
-pub use error::{BuildError, FlashMountError, GetError, PutError};
+pub use error::{BuildError, FlashMountError, GetError, PutError, Wait};
 pub use figures::{Figures, Worst};
 pub use get::{Cursor, KeyFound};
 pub use hash::{KEY_BYTES_EXACT, Secret};

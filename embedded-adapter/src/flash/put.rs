@@ -9,9 +9,10 @@ use super::hash::PIECE_PREFIX;
 use super::index::{Found, Match};
 use super::large::PIECES;
 use super::medium::Medium;
+use super::pending::{Change, Pending};
 use super::table::State;
 use super::tier::FlashTier;
-use super::{FlashMountError, PutError};
+use super::{FlashMountError, PutError, Wait};
 
 /// The codec of values as they are.
 pub(super) const RAW: u8 = CodecId::Raw.tag();
@@ -30,11 +31,9 @@ pub enum Reserved {
 /// A record to be written.
 struct Incoming<'a> {
     hash: KeyHash,
-    kind: Kind,
-    codec: u8,
-    key: &'a [u8],
-    value: &'a [u8],
-    expires_s: Option<u32>,
+    change: Change<'a>,
+    /// Whether its key had a value before.
+    had_value: bool,
 }
 
 impl<M: Medium> FlashTier<'_, M> {
@@ -44,27 +43,29 @@ impl<M: Medium> FlashTier<'_, M> {
     /// that. A cut before it returns leaves the old value or the new one.
     ///
     /// # Errors
-    /// [`PutError`]. The old value is still there; after [`PutError::Medium`] a mount may find either.
+    /// [`PutError`]. The old value is still there; after [`PutError::Medium`] a mount may find either, and after [`PutError::Busy`] the
+    /// call is not over: the key has either until the same call, made again, is answered.
     ///
     /// # Bounds
     /// At most one erase and one segment of programming: compaction that is needed first is done up to that bound, else put
     /// off to [`poll`](Self::poll) and [`reserve`](Self::reserve). A put that is put off for a place in the index, or for the room of
     /// expired records, has it after five victims for each segment of the medium at most; in the tests (`flash_keys`) after no more
-    /// polls of 64 operations than there are segments. Of expired records 512 are looked at. Where operations of the medium take their time, it waits
-    /// for those it makes.
+    /// polls of 64 operations than there are segments. Of expired records 512 are looked at. It waits for no operation of the medium.
     pub fn put(&mut self, now: Now, key: &[u8], value: &[u8]) -> Result<(), PutError> {
         self.check_name(key)?;
-        self.store(now, key, value, None, RAW)
+        self.store(now, &Change::new(Kind::Value, key, value))
     }
 
-    /// Stores a value that expires after `ttl_s` seconds: never earlier, and at most two seconds later while the clock is right.
+    /// Stores a value that expires after `ttl_s` seconds: never earlier, and at most two seconds later while the clock is right. Where
+    /// the call is made again after [`PutError::Busy`], they count from the moment at which its record was appended.
     ///
     /// # Errors
     /// As for [`put`](Self::put), with its bounds.
     pub fn put_with_ttl(&mut self, now: Now, key: &[u8], value: &[u8], ttl_s: u32) -> Result<(), PutError> {
-        let expires_s = expiry_s(self.clock_s(now), ttl_s);
+        let expires_s = Some(expiry_s(self.clock_s(now), ttl_s));
         self.check_name(key)?;
-        self.store(now, key, value, Some(expires_s), RAW)
+        let change = Change::new(Kind::Value, key, value);
+        self.store(now, &Change { expires_s, lifetime_s: Some(ttl_s), ..change })
     }
 
     /// Refuses a key that pieces of long values are kept under.
@@ -73,16 +74,12 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// Stores a value under any key.
-    pub(super) fn store(
-        &mut self,
-        now: Now,
-        key: &[u8],
-        value: &[u8],
-        expires_s: Option<u32>,
-        codec: u8,
-    ) -> Result<(), PutError> {
-        self.check_writable()?;
-        let charge = self.charge(key, value, expires_s)?;
+    pub(super) fn store(&mut self, now: Now, change: &Change<'_>) -> Result<(), PutError> {
+        if self.resume_writing(now, change)?.is_some() {
+            return Ok(());
+        }
+        let key = change.key;
+        let charge = self.charge(key, change.value, change.expires_s)?;
         let hash = self.flash.secret.identity(key);
         loop {
             let found = self.find_readable(&hash)?;
@@ -91,7 +88,7 @@ impl<M: Medium> FlashTier<'_, M> {
             }
             match self.lack(&hash, charge, found.newest.as_ref()) {
                 None => {
-                    let incoming = Incoming { hash, kind: Kind::Value, codec, key, value, expires_s };
+                    let incoming = Incoming { hash, change: *change, had_value: true };
                     return self.write(now, found, &incoming);
                 }
                 Some(lack) => self.meet(now, &hash, lack)?,
@@ -113,12 +110,15 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Removes any key.
     pub(super) fn drop_key(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
-        self.check_writable()?;
+        let stone = Change::new(Kind::Tombstone, key, &[]);
+        if let Some(had_value) = self.resume_writing(now, &stone)? {
+            return Ok(had_value);
+        }
         let hash = self.flash.secret.identity(key);
         let found = self.find_readable(&hash)?;
         let Match { newest, is_certain } = found;
         let withheld_above = self.index.withheld_above.unwrap_or(0);
-        let stone = Incoming { hash, kind: Kind::Tombstone, codec: RAW, key, value: &[], expires_s: None };
+        let stone = |had_value| Incoming { hash, change: stone, had_value };
         if let Some(found) = &newest {
             self.check_same(found, key)?;
             // A value that could not be published may be found by a mount, and would outrank what hides the ones before it.
@@ -137,7 +137,7 @@ impl<M: Medium> FlashTier<'_, M> {
             // It may have a value among what could not be read.
             self.check_place(now, &hash)?;
             self.check_capacity(self.charge(key, &[], None)?, None)?;
-            self.write(now, found, &stone)?;
+            self.write(now, found, &stone(false))?;
             return Ok(false);
         } else {
             // The value may be there, damaged: a tombstone keeps older ones away.
@@ -145,15 +145,23 @@ impl<M: Medium> FlashTier<'_, M> {
         }
         let now_s = self.clock_s(now);
         let was_due = newest.and_then(|found| found.expires_s).is_some_and(|at| at <= now_s);
-        self.write(now, found, &stone)?;
-        Ok(!was_due && newest.is_none_or(|found| found.entry.state == State::Value))
+        let had_value = !was_due && newest.is_none_or(|found| found.entry.state == State::Value);
+        self.write(now, found, &stone(had_value))?;
+        Ok(had_value)
     }
 
-    pub(super) fn check_writable(&self) -> Result<(), PutError> {
+    /// Refuses while the tier takes no records, or an operation of the medium is under way.
+    fn check_writable(&mut self, now: Now) -> Result<(), PutError> {
         if !self.is_running() {
             return Err(PutError::NotMounted);
         }
-        if self.under_way.is_some() { Err(PutError::Busy) } else { Ok(()) }
+        self.settle(now);
+        if self.under_way.is_some() { Err(PutError::Busy(Wait::Operation)) } else { Ok(()) }
+    }
+
+    /// The same for a change, which is gone on with where it was left: then whether its key had a value before.
+    fn resume_writing(&mut self, now: Now, change: &Change<'_>) -> Result<Option<bool>, PutError> {
+        if self.is_running() { self.resume(now, change) } else { Err(PutError::NotMounted) }
     }
 
     /// What a value is charged, if it is short enough.
@@ -199,10 +207,13 @@ impl<M: Medium> FlashTier<'_, M> {
         self.has_orphans |= found.newest.is_some_and(|found| found.codec == PIECES);
         let read_before = self.flash.bytes_read;
         let mut work = Work::default();
+        self.pending = None;
         self.index.known = Some((incoming.hash, found));
         let result = self.append(now, incoming, found.newest.map(|found| found.version), &mut work);
-        let result = result.and_then(|()| self.program(now, &mut work));
-        self.index.known = None;
+        let result = result.and_then(|()| self.program(now, incoming, &mut work));
+        if self.pending.is_none() {
+            self.index.known = None;
+        }
         work.bytes_read = u32::try_from(self.flash.bytes_read - read_before).unwrap_or(u32::MAX);
         self.note(&work);
         result
@@ -216,22 +227,27 @@ impl<M: Medium> FlashTier<'_, M> {
         after: Option<Version>,
         work: &mut Work,
     ) -> Result<(), PutError> {
+        let Change { kind, codec, key, value, expires_s, .. } = incoming.change;
         let fresh = Fresh {
             hash: incoming.hash,
-            kind: incoming.kind,
-            codec: incoming.codec,
-            key_bytes: u32::try_from(incoming.key.len()).unwrap_or(u32::MAX),
-            payload: incoming.key,
-            checksum: self.flash.seed.payload(incoming.key).then(incoming.value),
-            expires_s: incoming.expires_s,
+            kind,
+            codec,
+            key_bytes: u32::try_from(key.len()).unwrap_or(u32::MAX),
+            payload: key,
+            checksum: self.flash.seed.payload(key).then(value),
+            expires_s,
             after,
         };
         // What is left of the bound is for the record itself, in the buffer of a slot.
         let mut allowance = self.whole_allowance().less(self.record_bytes_max);
         loop {
             if self.under_way.is_none() && self.tier.is_written() {
-                match self.tier.append_split(now, &fresh, incoming.value) {
-                    Ok(_) => return Ok(()),
+                match self.tier.append_split(now, &fresh, value) {
+                    Ok(_) => {
+                        let position = self.tier.appended();
+                        self.pending = Some(Pending::new(position, expires_s, incoming.had_value));
+                        return Ok(());
+                    }
                     Err(AppendError::Busy) => {}
                     Err(AppendError::Full) => return Err(PutError::Full),
                     Err(AppendError::TooLong(max)) => return Err(PutError::TooLong(max)),
@@ -242,31 +258,36 @@ impl<M: Medium> FlashTier<'_, M> {
                 self.tier.flush();
             }
             match self.step(now, &mut allowance, work) {
-                Step::Done | Step::Waiting => {}
-                Step::Idle => return Err(PutError::Busy),
+                Step::Done => {}
+                Step::Waiting => return Err(PutError::Busy(Wait::Operation)),
+                Step::Idle => return Err(PutError::Busy(Wait::Retry)),
                 Step::Spent => return Err(PutError::NeedsCompaction),
             }
         }
     }
 
     /// Has what was appended written. That comes first of all that the machine has to do, and nothing puts it off: an operation
-    /// that was held back waits on, for one that fails would.
-    fn program(&mut self, now: Now, work: &mut Work) -> Result<(), PutError> {
+    /// that was held back waits on, for one that fails would. Where the medium takes its time, the write is left to it.
+    fn program(&mut self, now: Now, incoming: &Incoming<'_>, work: &mut Work) -> Result<(), PutError> {
         self.index.is_unwritten = false;
         self.failure = None;
         self.tier.flush();
         let (held, mut allowance) = (self.held.take(), self.whole_allowance());
-        let position = self.tier.appended();
-        while self.tier.written() < position {
-            if matches!(self.step(now, &mut allowance, work), Step::Idle | Step::Spent) {
-                break;
+        let result = loop {
+            if let Some(outcome) = self.take_outcome() {
+                break outcome;
             }
-        }
+            match self.step(now, &mut allowance, work) {
+                Step::Done => {}
+                Step::Waiting => break Err(self.leave(&incoming.change)),
+                Step::Idle | Step::Spent => {
+                    self.pending = None;
+                    break Err(PutError::Medium(self.failure.unwrap_or(MediumError::Io)));
+                }
+            }
+        };
         self.held = self.held.or(held);
-        if self.tier.written() >= position && !self.index.is_unwritten {
-            return Ok(());
-        }
-        Err(PutError::Medium(self.failure.unwrap_or(MediumError::Io)))
+        result
     }
 
     /// Tells whether the next put of a value of this length needs compaction first, and does up to `budget` steps of it ahead. A place in
@@ -284,7 +305,7 @@ impl<M: Medium> FlashTier<'_, M> {
         value_bytes: u32,
         budget: u32,
     ) -> Result<Reserved, PutError> {
-        self.check_writable()?;
+        self.check_writable(now)?;
         let header = RecordHeader {
             kind: Kind::Value,
             codec: RAW,
@@ -309,7 +330,11 @@ impl<M: Medium> FlashTier<'_, M> {
         if has_room && self.reserve_place() {
             return Ok(Reserved::Ready(work));
         }
-        if work.is_idle && !has_room { Err(PutError::Full) } else { Ok(Reserved::Compacting(work)) }
+        match work {
+            Work { is_waiting: true, .. } => Err(PutError::Busy(Wait::Operation)),
+            Work { is_idle: true, .. } if !has_room => Err(PutError::Full),
+            _ => Ok(Reserved::Compacting(work)),
+        }
     }
 
     /// Makes durable what was put, where a medium needs that; on NOR flash it always is.
@@ -321,23 +346,28 @@ impl<M: Medium> FlashTier<'_, M> {
     /// # Bounds
     /// As for [`put`](Self::put).
     pub fn sync(&mut self, now: Now) -> Result<(), PutError> {
-        self.check_writable()?;
         self.failure = None;
-        self.tier.sync();
+        self.check_writable(now)?;
         let position = self.tier.appended();
+        // Made again after it was put off, it goes on.
+        if self.syncing != Some(position) {
+            self.tier.sync();
+        }
         let (mut allowance, mut work) = (self.whole_allowance(), Work::default());
         let mut result = Ok(());
         while self.tier.durable() < position && result.is_ok() {
             result = match self.step(now, &mut allowance, &mut work) {
-                Step::Done | Step::Waiting => Ok(()),
+                Step::Done => Ok(()),
+                Step::Waiting => Err(PutError::Busy(Wait::Operation)),
                 Step::Idle if self.tier.is_exhausted() => Err(PutError::Exhausted),
-                Step::Idle => Err(PutError::Busy),
+                Step::Idle => Err(PutError::Busy(Wait::Retry)),
                 Step::Spent => Err(PutError::NeedsCompaction),
             };
             if let Some(error) = self.failure {
                 result = Err(PutError::Medium(error));
             }
         }
+        self.syncing = matches!(result, Err(PutError::Busy(Wait::Operation))).then_some(position);
         self.note(&work);
         result
     }

@@ -13,6 +13,7 @@ use super::index::{Desk, Index};
 use super::large::{FailedCommits, LargePut};
 use super::medium::Medium;
 use super::memory::FlashMemory;
+use super::pending::Pending;
 use super::reader::Flash;
 use super::table::Table;
 
@@ -41,6 +42,10 @@ pub struct FlashTier<'m, M> {
     pub(super) held: Option<Action>,
     /// The operation that the medium has not ended.
     pub(super) under_way: Option<Ticket>,
+    /// The record that was appended and whose outcome nobody was told.
+    pub(super) pending: Option<Pending>,
+    /// Appends that the sync makes durable which was put off.
+    pub(super) syncing: Option<u64>,
     /// The long value that is being written.
     pub(super) large: Option<LargePut>,
     pub(super) failed_commits: FailedCommits,
@@ -97,6 +102,8 @@ impl<'m, M: Medium> FlashTier<'m, M> {
             time_every_s: config.time_every_s,
             held: None,
             under_way: None,
+            pending: None,
+            syncing: None,
             large: None,
             failed_commits: FailedCommits::default(),
             has_orphans: true,
@@ -106,7 +113,8 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         })
     }
 
-    /// Mounts the medium, to the end: all of it is read once. [`poll`](Self::poll) does the same in steps.
+    /// Mounts the medium, to the end: all of it is read once. [`poll`](Self::poll) does the same in steps. Where the medium takes its
+    /// time the call ends with [`FlashMountError::Busy`], and goes on where it is made again.
     ///
     /// Where the medium is new, or a cut fell on an erase, segments are to be erased before they are used: until
     /// [`poll`](Self::poll) has done so, one a call, puts may be put off.
@@ -117,8 +125,10 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         let mut allowance = self.whole_allowance();
         while self.status() == Status::Mounting && self.index.refusal.is_none() {
             match self.step(now, &mut allowance, &mut Work::default()) {
-                Step::Done | Step::Waiting => {}
+                Step::Done => {}
                 Step::Spent => allowance = self.whole_allowance(),
+                // The next call goes on.
+                Step::Waiting => break,
                 // Refused, or waiting for what does not come.
                 Step::Idle => break,
             }
@@ -134,6 +144,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         match (self.status(), self.index.refusal) {
             (Status::Failed(error), _) => Err(FlashMountError::Mount(error)),
             (_, Some(error)) => Err(error),
+            (Status::Mounting, None) if self.under_way.is_some() => Err(FlashMountError::Busy),
             (Status::Mounting, None) => Err(FlashMountError::Unfinished),
             _ => Ok(self.tier.mount_report()),
         }
@@ -241,10 +252,11 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     }
 
     /// Refuses while the tier can't be read.
-    pub(super) fn check_readable(&self) -> Result<(), GetError> {
+    pub(super) fn check_readable(&mut self, now: Now) -> Result<(), GetError> {
         if !self.is_running() {
             return Err(GetError::NotMounted);
         }
+        self.settle(now);
         if self.under_way.is_some() { Err(GetError::Busy) } else { Ok(()) }
     }
 }

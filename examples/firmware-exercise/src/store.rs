@@ -291,7 +291,7 @@ impl<'m, M: Medium> Board<'_, 'm, M> {
     ) -> Result<(), StoreFault> {
         for _ in 0..TRIES_MAX {
             match self.with(|store| write(&mut store.tier, (self.now)()))? {
-                Err(PutError::NeedsCompaction | PutError::Busy) => (self.wait)(),
+                Err(PutError::NeedsCompaction | PutError::Busy(_)) => (self.wait)(),
                 other => return Ok(other?),
             }
         }

@@ -88,10 +88,10 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
         let now = now(self.clock);
         for _ in 0..POLLS_MAX {
             match offer(self.tier(), now) {
-                Err(PutError::Busy) if !self.tier().medium().flash().has_power() => {
+                Err(PutError::Busy(_)) if !self.tier().medium().flash().has_power() => {
                     return Err(PutError::Medium(MediumError::Io));
                 }
-                Err(PutError::NeedsCompaction | PutError::Busy) => {
+                Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
                     let _ = self.tier().poll(now, BUDGET);
                 }
                 result => return result,

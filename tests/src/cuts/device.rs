@@ -254,7 +254,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
                     self.oracle.durable(write);
                     return Ok(());
                 }
-                Err(PutError::Busy | PutError::NeedsCompaction) => {
+                Err(PutError::Busy(_) | PutError::NeedsCompaction) => {
                     self.oracle.reject(key, write);
                     self.poll()?;
                 }

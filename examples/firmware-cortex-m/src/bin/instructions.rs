@@ -98,7 +98,7 @@ fn count(keys: u32, flash: &mut [u8], memory: &mut Memory, counter: &mut Counter
     for key in 0..keys {
         let removed = loop {
             match counter.of(&mut most.put, || tier.remove(NOW, &key_bytes(key))) {
-                Err(PutError::NeedsCompaction | PutError::Busy) => {
+                Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
                     let _ = counter.of(&mut most.poll, || tier.poll(NOW, 1));
                 }
                 removed => break removed,
@@ -165,7 +165,7 @@ fn put(
     for _ in 0..TRIES_MAX {
         match counter.of(&mut most.put, || tier.put(NOW, &key_bytes(key), &value)) {
             Ok(()) => return Some(()),
-            Err(PutError::NeedsCompaction | PutError::Busy) => {}
+            Err(PutError::NeedsCompaction | PutError::Busy(_)) => {}
             Err(_) => return None,
         }
         let _ = counter.of(&mut most.poll, || tier.poll(NOW, 1));

@@ -1,0 +1,135 @@
+//! A write on a medium that takes its time: how a call that was told `Busy` is gone on with.
+//!
+//! ```text
+//!  put ─► appended ─► the medium programs it ─► its end is seen ─► the same call, made again, is told
+//!            └── Busy: the call ends                └── by any call, or by a poll
+//! ```
+//! One write waits at a time, since nothing is appended while an operation is under way. Its outcome is kept until the call is made
+//! again; a write of anything else gives it up. The call is known by a hash of all that it was given.
+
+use coldpress_core::codec::CodecId;
+use coldpress_core::log::{KeyHash, Kind};
+use coldpress_core::tier::{MediumError, Now};
+
+use super::hash::Hashing;
+use super::medium::Medium;
+use super::tier::FlashTier;
+use super::{PutError, Wait};
+
+/// What a call writes.
+#[derive(Clone, Copy)]
+pub(super) struct Change<'a> {
+    pub(super) kind: Kind,
+    pub(super) codec: u8,
+    pub(super) key: &'a [u8],
+    pub(super) value: &'a [u8],
+    pub(super) expires_s: Option<u32>,
+    /// The lifetime as the client gave it, which is the same when the call is made again.
+    pub(super) lifetime_s: Option<u32>,
+}
+
+impl<'a> Change<'a> {
+    /// A value without an expiry, or a tombstone.
+    pub(super) const fn new(kind: Kind, key: &'a [u8], value: &'a [u8]) -> Self {
+        Self { kind, codec: CodecId::Raw.tag(), key, value, expires_s: None, lifetime_s: None }
+    }
+
+    /// A value that expires at a time that does not move with the clock.
+    pub(super) const fn expiring(self, expires_s: Option<u32>) -> Self {
+        Self { expires_s, lifetime_s: expires_s, ..self }
+    }
+}
+
+/// A record that was appended, until its outcome is told.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Pending {
+    position: u64,
+    /// The call; `None` while that one has not returned.
+    call: Option<KeyHash>,
+    expires_s: Option<u32>,
+    /// Whether the key had a value before.
+    had_value: bool,
+    outcome: Option<Result<(), MediumError>>,
+}
+
+impl Pending {
+    pub(super) const fn new(position: u64, expires_s: Option<u32>, had_value: bool) -> Self {
+        Self { position, call: None, expires_s, had_value, outcome: None }
+    }
+}
+
+impl<M: Medium> FlashTier<'_, M> {
+    /// Takes the end of the operation under way, if it has ended; asks the medium once.
+    pub(super) fn settle(&mut self, now: Now) {
+        let Some(ticket) = self.under_way else { return };
+        let Some(result) = self.flash.medium.is_done() else { return };
+        self.under_way = None;
+        self.done(now, ticket, result);
+    }
+
+    /// Notes the outcome of the write that waits, once it has one.
+    pub(super) fn note_written(&mut self) {
+        let written = self.tier.written();
+        let Some(pending) = self.pending.as_mut().filter(|p| p.outcome.is_none() && p.position <= written)
+        else {
+            return;
+        };
+        let failure = self.failure.unwrap_or(MediumError::Io);
+        pending.outcome = Some(if self.index.is_unwritten { Err(failure) } else { Ok(()) });
+        self.index.known = None;
+    }
+
+    /// The outcome of the write that waits, which is told with it.
+    pub(super) fn take_outcome(&mut self) -> Option<Result<(), PutError>> {
+        let outcome = self.pending.and_then(|pending| pending.outcome)?;
+        self.pending = None;
+        Some(outcome.map_err(PutError::Medium))
+    }
+
+    /// The call ends before its write does.
+    pub(super) fn leave(&mut self, change: &Change<'_>) -> PutError {
+        let call = self.call(change);
+        if let Some(pending) = &mut self.pending {
+            pending.call = Some(call);
+        }
+        PutError::Busy(Wait::Operation)
+    }
+
+    /// Tells whether a change is the one that waits, or whose outcome nobody was told.
+    pub(super) fn is_pending(&self, change: &Change<'_>) -> bool {
+        self.pending.is_some_and(|pending| pending.call == Some(self.call(change)))
+    }
+
+    /// Goes on with a change that was left: whether its key had a value before, where it is written; `None` where it is a new one.
+    ///
+    /// # Errors
+    /// [`PutError::Busy`] while an operation is under way, [`PutError::Medium`] where it failed.
+    pub(super) fn resume(&mut self, now: Now, change: &Change<'_>) -> Result<Option<bool>, PutError> {
+        self.settle(now);
+        let now_s = self.clock_s(now);
+        let answered = self.pending.filter(|pending| pending.outcome.is_some());
+        if let Some(pending) = answered
+            && pending.expires_s.is_none_or(|at| at > now_s)
+            && self.is_pending(change)
+            && let Some(outcome) = self.take_outcome()
+        {
+            return outcome.map(|()| Some(pending.had_value));
+        }
+        if self.under_way.is_some() { Err(PutError::Busy(Wait::Operation)) } else { Ok(None) }
+    }
+
+    /// The identity of a call: of all that it was given.
+    fn call(&self, change: &Change<'_>) -> KeyHash {
+        let mut hashing = Hashing::new(&self.flash.secret, usize::MAX);
+        let [a, b, c, d, ..] = change.key.len().to_le_bytes();
+        let lifetime = change.lifetime_s.map_or([0; 5], |seconds| {
+            let [a, b, c, d] = seconds.to_le_bytes();
+            [1, a, b, c, d]
+        });
+        hashing.take(&[change.kind as u8, change.codec, a, b, c, d]);
+        hashing.take(&lifetime);
+        hashing.take(change.key);
+        hashing.take(change.value);
+        hashing.finish()
+    }
+}
