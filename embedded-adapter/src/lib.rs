@@ -13,7 +13,7 @@
 //! the main loop or in a timer interrupt:
 //!
 //! ```
-//! use coldpress_core::pool::{ArrayTables, Limits, Pool, SizeClasses, Terms};
+//! use coldpress_embedded::pool::{ArrayTables, Limits, Pool, SizeClasses, Terms};
 //! use coldpress_embedded::{CleanupWorker, Contended, Mailbox, Progress, StaticPages, TryCell};
 //!
 //! type Pages = &'static mut StaticPages<256, 8>;
@@ -58,7 +58,8 @@
 //! ```
 //!
 //! On a target without compare-and-swap (Cortex-M0, riscv32imc) enable `portable-atomic` and link an implementation of
-//! `critical-section`. The feature `defmt` formats every public type.
+//! `critical-section`, as `cortex-m` has with its feature `critical-section-single-core`, and `riscv` with
+//! `critical-section-single-hart`. The feature `defmt` formats every public type.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]
@@ -69,6 +70,7 @@ mod medium;
 mod pages;
 mod try_cell;
 
+pub use coldpress_core::{cleanup, pool};
 pub use mailbox::{CleanupWorker, Mailbox, Outcome, Progress, RequestError, TicketError};
 pub use medium::{AccessError, IoMedium};
 pub use pages::StaticPages;

@@ -214,6 +214,19 @@ impl<'m> Log<'m> {
         }
     }
 
+    /// Forgets all that it knows; only tickets go on.
+    pub(super) fn restart(&mut self) {
+        let memory = Memory {
+            segments: core::mem::take(&mut self.segments),
+            slots: core::mem::take(&mut self.slots).into_iter().map(|slot| slot.memory).collect(),
+            copy: core::mem::take(&mut self.copy.buffer.0),
+            scan: core::mem::take(&mut self.scan.buffer.0),
+            recode: core::mem::take(&mut self.recode.0),
+        };
+        let generation = self.generation;
+        *self = Self { generation, ..Self::new(self.config, memory) };
+    }
+
     pub(super) fn ticket(&mut self, lane: u16) -> Ticket {
         self.generation = self.generation.wrapping_add(1);
         Ticket { index: lane, generation: self.generation }

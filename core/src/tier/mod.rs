@@ -121,6 +121,15 @@ impl<'m> Tier<'m> {
         })
     }
 
+    /// Forgets all that it knows, as one that was only just built, and is about to mount its medium again. Completions of what was
+    /// outstanding are stale.
+    pub fn restart(&mut self) {
+        self.status = Status::Mounting;
+        self.log.restart();
+        (self.mount, self.retire, self.mover) = (Mount::new(), Retire::default(), Mover::default());
+        self.tasks = Tasks::new(&self.log);
+    }
+
     /// Where the machine is in its life.
     #[must_use]
     pub const fn status(&self) -> Status {

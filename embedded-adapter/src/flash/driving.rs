@@ -75,6 +75,9 @@ impl<M: Medium> FlashTier<'_, M> {
             allowance.steps -= 1;
             return Step::Done;
         }
+        if let Some(segment) = self.formatting {
+            return self.erase_next(segment, allowance, work);
+        }
         let action = match self.held.take() {
             Some(action) => action,
             None => {
@@ -159,6 +162,7 @@ impl<M: Medium> FlashTier<'_, M> {
     pub(super) fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), MediumError>) {
         if let Err(error) = result {
             self.failure = Some(error);
+            self.unformat();
         }
         let mut desk = Desk { index: &mut self.index, flash: &mut self.flash };
         // Each ticket is reported once, so it is outstanding.
@@ -177,6 +181,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// nothing: where the medium says that an operation is under way the call ends.
     pub fn poll(&mut self, now: Now, budget: u32) -> Work {
         let read_before = self.flash.bytes_read;
+        self.retry_format();
         let mut work = Work::default();
         let mut allowance = self.allowance(budget);
         loop {
@@ -221,6 +226,16 @@ impl Allowance {
     /// The same with so many bytes less to be programmed.
     pub(super) const fn less(self, bytes: u32) -> Self {
         Self { bytes: self.bytes.saturating_sub(bytes), ..self }
+    }
+
+    /// Takes one erase and one step, if there are any.
+    pub(super) const fn take_erase(&mut self) -> bool {
+        let has_one = self.erases > 0 && self.steps > 0;
+        if has_one {
+            self.erases -= 1;
+            self.steps -= 1;
+        }
+        has_one
     }
 
     fn covers(&self, action: &Action) -> bool {

@@ -36,7 +36,7 @@ impl fmt::Display for BuildError {
 
 impl core::error::Error for BuildError {}
 
-/// Why a tier is not mounted. Nothing was written.
+/// Why a tier is not mounted. Nothing was written, but for [`Format`](Self::Format).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -49,6 +49,8 @@ pub enum FlashMountError {
     Busy,
     /// It is not over: the medium failed, and is tried again. Poll, or mount again later.
     Unfinished,
+    /// An erase failed that [`format`](super::FlashTier::format) asked for. Poll, or mount again: it goes on.
+    Format(MediumError),
 }
 
 impl fmt::Display for FlashMountError {
@@ -58,6 +60,7 @@ impl fmt::Display for FlashMountError {
             Self::Keys => f.write_str("the medium holds more keys than the index has places for"),
             Self::Busy => f.write_str("the medium is busy: mount again once its operation has ended"),
             Self::Unfinished => f.write_str("the mount is not over"),
+            Self::Format(error) => write!(f, "format: {error}"),
         }
     }
 }

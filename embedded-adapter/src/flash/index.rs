@@ -33,7 +33,7 @@ pub(super) const SETTLED_MAX: usize = 64;
 pub(super) struct Index<'m> {
     pub(super) table: Table<'m>,
     /// The sequence of each segment, for checksums.
-    sequences: &'m mut [u32],
+    pub(super) sequences: &'m mut [u32],
     /// Why it is of no use: a mount found more keys than there are places, or could not tell what it found.
     pub(super) refusal: Option<FlashMountError>,
     /// The key that is being written and what was found of it before: where it is published nothing needs to be read again, so

@@ -1,5 +1,8 @@
 //! NOR flash through the traits of `embedded_storage`.
 
+use core::fmt;
+use core::ops::Range;
+
 use coldpress_core::tier::MediumError;
 use embedded_storage::nor_flash::{NorFlash, NorFlashError as _, NorFlashErrorKind};
 
@@ -9,6 +12,8 @@ use super::medium::{Medium, Started};
 const READ_UNIT_MAX: usize = 32;
 
 /// Makes a [`Medium`] of any [`NorFlash`]; each operation is done when its call returns.
+///
+/// It is the whole flash, or a part of it beside other data ([`within`](Self::within)).
 ///
 /// Each write unit is programmed once between erases, so parts with error-correcting codes, which forbid any second
 /// program, serve too. Reads that are not aligned to `READ_SIZE` go through a few bytes of stack.
@@ -20,7 +25,41 @@ const READ_UNIT_MAX: usize = 32;
 pub struct NorMedium<F> {
     flash: F,
     erase_value: u8,
+    /// Where it begins in the flash.
+    start: u32,
+    /// Its bytes; `None` for all of the flash.
+    bytes: Option<u32>,
 }
+
+/// Why a part of a flash is refused as a medium; nothing was read or written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum RangeError {
+    /// There is nothing in it.
+    Empty,
+    /// It begins or ends at an address that is no multiple of so many bytes, the erase unit, so that an erase would take others' data.
+    EraseUnit(u32),
+    /// It begins at an address that is no multiple of so many bytes, the read unit.
+    ReadUnit(u32),
+    /// It ends beyond the flash, which has so many bytes.
+    Capacity(u64),
+}
+
+impl fmt::Display for RangeError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Empty => f.write_str("the range of the flash is empty"),
+            Self::EraseUnit(n) => {
+                write!(f, "the range begins and ends at a multiple of the erase unit, {n} bytes")
+            }
+            Self::ReadUnit(n) => write!(f, "the range begins at a multiple of the read unit, {n} bytes"),
+            Self::Capacity(n) => write!(f, "the range ends beyond the flash, which has {n} bytes"),
+        }
+    }
+}
+
+impl core::error::Error for RangeError {}
 
 impl<F: NorFlash> NorMedium<F> {
     const CHECKED: () = {
@@ -41,7 +80,41 @@ impl<F: NorFlash> NorMedium<F> {
     /// Takes a flash whose erased bytes read `erase_value`, 0xFF or 0x00.
     pub const fn erased_to(flash: F, erase_value: u8) -> Self {
         const { Self::CHECKED }
-        Self { flash, erase_value }
+        Self { flash, erase_value, start: 0, bytes: None }
+    }
+
+    /// Takes only this part of the flash, by its addresses: nothing outside is written or erased. Other data may lie before and
+    /// behind it.
+    ///
+    /// ```
+    /// # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
+    /// use coldpress_embedded::flash::{Medium, NorMedium};
+    /// # let flash = ram::Ram::<4, 4096>::new(256);
+    ///
+    /// // The firmware's own code takes the first half of a flash of 1 MiB.
+    /// let medium = NorMedium::new(flash).within(512 << 10..1 << 20)?;
+    /// assert_eq!(medium.medium_bytes(), 512 << 10);
+    /// # Ok::<(), coldpress_embedded::flash::RangeError>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`RangeError`] where the range is empty, is not aligned, or ends beyond the flash.
+    pub fn within(self, range: Range<u32>) -> Result<Self, RangeError> {
+        let erase_unit = self.erase_unit_bytes();
+        let capacity = self.flash.capacity() as u64;
+        if range.is_empty() {
+            return Err(RangeError::Empty);
+        }
+        if !range.start.is_multiple_of(erase_unit) || !range.end.is_multiple_of(erase_unit) {
+            return Err(RangeError::EraseUnit(erase_unit));
+        }
+        if !(range.start as usize).is_multiple_of(F::READ_SIZE) {
+            return Err(RangeError::ReadUnit(u32::try_from(F::READ_SIZE).unwrap_or(u32::MAX)));
+        }
+        if u64::from(range.end) > capacity {
+            return Err(RangeError::Capacity(capacity));
+        }
+        Ok(Self { start: range.start, bytes: Some(range.end - range.start), ..self })
     }
 
     /// The flash.
@@ -52,6 +125,13 @@ impl<F: NorFlash> NorMedium<F> {
     /// Gives the flash back.
     pub fn into_flash(self) -> F {
         self.flash
+    }
+
+    /// The address in the flash of so many bytes.
+    fn address(&self, at: u32, len: usize) -> Result<u32, MediumError> {
+        let end = u64::from(at) + len as u64;
+        let is_inside = end <= self.medium_bytes();
+        at.checked_add(self.start).filter(|_| is_inside).ok_or(MediumError::Io)
     }
 
     /// Reads within one read unit, through the stack.
@@ -92,11 +172,11 @@ impl<F: NorFlash> Medium for NorMedium<F> {
     }
 
     fn medium_bytes(&self) -> u64 {
-        self.flash.capacity() as u64
+        self.bytes.map_or(self.flash.capacity() as u64, u64::from)
     }
 
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
-        let mut at = at as usize;
+        let mut at = self.address(at, bytes.len())? as usize;
         let head = (at.next_multiple_of(F::READ_SIZE) - at).min(bytes.len());
         let (first, rest) = bytes.split_at_mut(head);
         if !first.is_empty() {
@@ -113,11 +193,13 @@ impl<F: NorFlash> Medium for NorMedium<F> {
     }
 
     fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+        let at = self.address(at, bytes.len())?;
         self.flash.write(at, bytes).map_err(|_| MediumError::Io)?;
         Ok(Started::Done)
     }
 
     fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+        let at = self.address(at, bytes as usize)?;
         self.flash.erase(at, at.saturating_add(bytes)).map_err(|_| MediumError::Io)?;
         Ok(Started::Done)
     }

@@ -101,6 +101,12 @@ impl<'m> Table<'m> {
         }
     }
 
+    /// The same table without entries; this one is left without places.
+    pub(super) fn emptied(&mut self) -> Self {
+        let buckets = core::mem::take(&mut self.buckets);
+        Self { place_bits: self.place_bits, ..Self::new(buckets, 0) }
+    }
+
     /// Entries in it.
     pub(super) const fn entries(&self) -> u32 {
         self.entries

@@ -19,7 +19,7 @@ use super::table::Table;
 
 /// A cold tier on flash, without an allocator. See the [module](super) for how it is used.
 ///
-/// *Start*: [`new`](Self::new), [`mount`](Self::mount). *Data*: [`put`](Self::put), [`put_with_ttl`](Self::put_with_ttl),
+/// *Start*: [`new`](Self::new), [`mount`](Self::mount), [`format`](Self::format). *Data*: [`put`](Self::put), [`put_with_ttl`](Self::put_with_ttl),
 /// [`get`](Self::get), [`contains`](Self::contains), [`remove`](Self::remove), [`next_key`](Self::next_key),
 /// [`len`](Self::len), [`sync`](Self::sync). *Long values*: [`begin`](Self::begin), [`put_piece`](Self::put_piece),
 /// [`commit`](Self::commit), [`get_in_pieces`](Self::get_in_pieces), [`sweep`](Self::sweep). *Work*: [`poll`](Self::poll), [`reserve`](Self::reserve). *Tasks*:
@@ -46,6 +46,8 @@ pub struct FlashTier<'m, M> {
     pub(super) pending: Option<Pending>,
     /// Appends that the sync makes durable which was put off.
     pub(super) syncing: Option<u64>,
+    /// The segment to erase next where the flash is formatted.
+    pub(super) formatting: Option<u32>,
     /// The long value that is being written.
     pub(super) large: Option<LargePut>,
     pub(super) failed_commits: FailedCommits,
@@ -104,6 +106,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
             under_way: None,
             pending: None,
             syncing: None,
+            formatting: None,
             large: None,
             failed_commits: FailedCommits::default(),
             has_orphans: true,
@@ -122,6 +125,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     /// # Errors
     /// [`FlashMountError`]; nothing was written.
     pub fn mount(&mut self, now: Now) -> Result<MountReport, FlashMountError> {
+        self.retry_format();
         let mut allowance = self.whole_allowance();
         while self.status() == Status::Mounting && self.index.refusal.is_none() {
             match self.step(now, &mut allowance, &mut Work::default()) {
@@ -145,7 +149,10 @@ impl<'m, M: Medium> FlashTier<'m, M> {
             (Status::Failed(error), _) => Err(FlashMountError::Mount(error)),
             (_, Some(error)) => Err(error),
             (Status::Mounting, None) if self.under_way.is_some() => Err(FlashMountError::Busy),
-            (Status::Mounting, None) => Err(FlashMountError::Unfinished),
+            (Status::Mounting, None) => Err(match self.failure.filter(|_| self.formatting.is_some()) {
+                Some(error) => FlashMountError::Format(error),
+                None => FlashMountError::Unfinished,
+            }),
             _ => Ok(self.tier.mount_report()),
         }
     }
