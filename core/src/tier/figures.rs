@@ -41,6 +41,8 @@ pub struct Counters {
     pub fresh_records: u64,
     /// Bytes of these on the medium.
     pub fresh_bytes: u64,
+    /// Puts of a value that was there already, which were skipped.
+    pub unchanged_puts: u64,
     /// Bytes written in all: records, footers, headers, markers.
     pub bytes_written: u64,
     /// Bytes read for mounting, cleaning and checking.

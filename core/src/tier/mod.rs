@@ -43,6 +43,7 @@ mod slot;
 mod sync;
 mod task;
 mod tasks;
+mod unchanged;
 
 pub use action::{Action, AppendError, Input, MediumError, MountError, Now, Poll, StaleTicket, TasksFull};
 pub use clock::expiry_s;
@@ -57,6 +58,7 @@ pub use log::READ_TRIES;
 pub use scanner::SEARCH_TIMES_MAX;
 use slot::Slot;
 pub use slot::SlotNotes;
+pub use unchanged::Present;
 
 use crate::cleanup::Ticket;
 use crate::compaction::{CompactionTask, Progress, Report};

@@ -34,6 +34,10 @@ pub struct FlashConfig {
     /// How many more erases the most worn segment may have than the least worn one before cold data is moved for it; `u32::MAX`
     /// for as many as come. Under writes without a pause it may be half more.
     pub wear_spread_max: u32,
+    /// Whether a put of the value that is there already, with the same expiry, is skipped: it programs nothing, and is
+    /// [counted](coldpress_core::tier::Counters::unchanged_puts). Such a put reads the record once more, other puts its header. Values
+    /// that are written in pieces are written whatever is there.
+    pub skips_unchanged: bool,
     /// Whether the firmware has pools, and carries out the requests that [`poll`](super::FlashTier::poll) hands out.
     pub has_pools: bool,
 }
@@ -51,6 +55,7 @@ impl FlashConfig {
             clock_jump_s_max: 366 * 24 * 3600,
             cleanup_timeout_ms: 500,
             wear_spread_max: 64,
+            skips_unchanged: true,
             has_pools: false,
         }
     }

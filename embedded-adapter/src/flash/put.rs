@@ -2,7 +2,7 @@
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{KeyHash, Kind, RecordHeader, Version};
-use coldpress_core::tier::{AppendError, Fresh, MediumError, Now, expiry_s};
+use coldpress_core::tier::{AppendError, Fresh, MediumError, Now, Present, expiry_s};
 
 use super::driving::{Step, Work};
 use super::hash::PIECE_PREFIX;
@@ -37,7 +37,8 @@ struct Incoming<'a> {
 }
 
 impl<M: Medium> FlashTier<'_, M> {
-    /// Stores a value under a key, in place of the one before.
+    /// Stores a value under a key, in place of the one before. Where that is the same, nothing is written, unless
+    /// [`skips_unchanged`](super::FlashConfig::skips_unchanged) is off.
     ///
     /// When it returns the record is programmed; where the medium needs a [`sync`](Self::sync) for it, it is durable after
     /// that. A cut before it returns leaves the old value or the new one.
@@ -85,6 +86,10 @@ impl<M: Medium> FlashTier<'_, M> {
             let found = self.find_readable(&hash)?;
             if let Some(newest) = &found.newest {
                 self.check_same(newest, key)?;
+                if self.is_unchanged(&found, newest, change) {
+                    self.tier.note_unchanged();
+                    return Ok(());
+                }
             }
             match self.lack(&hash, charge, found.newest.as_ref()) {
                 None => {
@@ -199,6 +204,27 @@ impl<M: Medium> FlashTier<'_, M> {
             Some(opened) if self.flash.key_is(&opened, key).map_err(PutError::Medium)? => Ok(()),
             _ => Err(PutError::Collision),
         }
+    }
+
+    /// Tells whether a change would write what is there already, and need not. What can't be read to tell is written.
+    fn is_unchanged(&mut self, found: &Match, newest: &Found, change: &Change<'_>) -> bool {
+        let is_value = newest.kind == Kind::Value && newest.entry.state == State::Value && !newest.is_ghost;
+        if !self.skips_unchanged || !found.is_certain || !is_value || change.codec != RAW {
+            return false;
+        }
+        let Ok(Some(opened)) = self.flash.open(newest.entry.place) else { return false };
+        let location = self.desk().location_of(newest.entry.place);
+        let present = Present {
+            codec: newest.codec,
+            value_bytes: opened.header.value_bytes,
+            expires_s: newest.expires_s,
+            location,
+            version: newest.version,
+        };
+        let value_bytes = u32::try_from(change.value.len()).unwrap_or(u32::MAX);
+        present.may_equal(change.codec, value_bytes, change.expires_s)
+            && self.tier.may_keep(&present)
+            && self.flash.holds(&opened, change.key, location.sequence, change.value) == Ok(true)
     }
 
     /// Appends a record, after the compaction that it needs, and sees it programmed.

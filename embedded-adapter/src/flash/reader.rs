@@ -156,14 +156,31 @@ impl<M: Medium> Flash<M> {
         if opened.header.key_bytes as usize != key.len() {
             return Ok(false);
         }
-        let mut rest = key;
+        self.is_between(opened, opened.key_at(), opened.value_at(), key)
+    }
+
+    /// Tells whether these bytes lie between two offsets of a record, as far as both reach.
+    fn is_between(&mut self, opened: &Opened, from: u32, to: u32, bytes: &[u8]) -> Result<bool, MediumError> {
+        let mut rest = bytes;
         let mut is_same = true;
-        self.pieces(opened, opened.key_at(), opened.value_at(), |piece| {
+        self.pieces(opened, from, to, |piece| {
             let (part, behind) = rest.split_at(piece.len().min(rest.len()));
             is_same &= part == piece;
             rest = behind;
         })?;
         Ok(is_same)
+    }
+
+    /// Tells whether the record of a key holds this value. Bounds: reads the value only where the checksum is that of it.
+    pub(super) fn holds(
+        &mut self,
+        opened: &Opened,
+        key: &[u8],
+        sequence: u32,
+        value: &[u8],
+    ) -> Result<bool, MediumError> {
+        let is_its = self.is_finished(opened, self.seed.payload(key).then(value), sequence);
+        Ok(is_its && self.is_between(opened, opened.value_at(), opened.end(), value)?)
     }
 
     /// Tells whether the record is whole, in a segment of this sequence. Bounds: reads all of it.

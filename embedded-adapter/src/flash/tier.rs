@@ -36,6 +36,7 @@ pub struct FlashTier<'m, M> {
     pub(super) keys_max: u32,
     pub(super) record_bytes_max: u32,
     pub(super) has_pools: bool,
+    pub(super) skips_unchanged: bool,
     /// How far the clock may lie behind after a mount, in seconds.
     pub(super) time_every_s: u32,
     /// An action that the last call could not afford.
@@ -101,6 +102,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
             keys_max,
             record_bytes_max,
             has_pools: config.has_pools,
+            skips_unchanged: config.skips_unchanged,
             time_every_s: config.time_every_s,
             held: None,
             under_way: None,
