@@ -148,6 +148,34 @@ impl Geometry {
         Self { format, ..self }
     }
 
+    /// The same shape with another number of segments, for one that was grown.
+    ///
+    /// # Errors
+    /// [`GeometryError::SegmentCount`].
+    pub fn with_segments(self, segment_count: u32) -> Result<Self, GeometryError> {
+        let identity = self.identity;
+        let shape =
+            Self::new(self.segment_bytes, segment_count, self.write_unit.into(), self.erase_value, identity);
+        Ok(shape?.in_format(self.format))
+    }
+
+    /// The most segments that a medium of this shape can be grown to: with more, the origins in its records would be stored in another
+    /// way.
+    ///
+    /// ```
+    /// use coldpress_core::log::{Geometry, Identity};
+    /// let flash = |segments| Geometry::new(4096, segments, 4, 0xFF, Identity::KeyBytes).unwrap();
+    /// assert_eq!(flash(16).segments_max(), 41);
+    /// assert_eq!(flash(64).segments_max(), 1 << 24);
+    /// ```
+    #[must_use]
+    pub const fn segments_max(&self) -> u32 {
+        match (self.format, self.origin_form()) {
+            (Format::Two, OriginForm::Shared(bits)) => (u32::MAX >> bits) / ERASES_PER_SEGMENT_MIN,
+            _ => 1 << 24,
+        }
+    }
+
     /// The version of the format.
     #[must_use]
     pub const fn format(&self) -> Format {

@@ -215,6 +215,18 @@ impl Header {
         Self::read(geometry, bytes).unwrap_or(Err(HeaderError::Invalid))
     }
 
+    /// Reads one copy of a medium that may have had another number of segments when it was written, and with it that number.
+    ///
+    /// # Errors
+    /// As for [`decode`](Self::decode). [`HeaderError::Geometry`] also where with that number the medium's origins are stored in another
+    /// way.
+    pub fn decode_any(geometry: &Geometry, bytes: &[u8]) -> Result<(Self, u32), HeaderError> {
+        let stated = number(bytes, 8).and_then(|count| geometry.with_segments(count).ok());
+        let same = stated.filter(|stated| stated.origin_form() == geometry.origin_form());
+        let geometry = same.unwrap_or(*geometry);
+        Ok((Self::decode(&geometry, bytes)?, geometry.segment_count()))
+    }
+
     /// Reads a copy on a medium whose shape is not known, and with it the shape that it states.
     ///
     /// # Errors
@@ -351,6 +363,32 @@ mod tests {
         assert_eq!(Header::decode(&other, &bytes), Err(found));
         let other = Geometry::new(1 << 16, 16, 8, 0xFF, Identity::KeyedHash).unwrap();
         assert_eq!(Header::decode(&other, &bytes), Err(HeaderError::Medium));
+    }
+
+    #[test]
+    fn header_of_a_grown_medium_tells_its_number_of_segments() {
+        for identity in [Identity::KeyedHash, Identity::KeyBytes] {
+            let g = geometry(identity);
+            let (bytes, len) = header(&g).encode(&g);
+            for count in [12, 15, 17, 1 << 20] {
+                let other = g.with_segments(count).unwrap();
+                assert_eq!(Header::decode_any(&other, &bytes[..len]), Ok((header(&g), 16)));
+            }
+            let other = Geometry::new(1 << 15, 16, 4, 0xFF, identity).unwrap();
+            let found = HeaderError::Geometry { segment_bytes: 1 << 16, segment_count: 16 };
+            assert_eq!(Header::decode_any(&other, &bytes[..len]), Err(found));
+            for bit in 0..len * 8 {
+                let mut bad = bytes;
+                bad[bit / 8] ^= 1 << (bit % 8);
+                assert_eq!(Header::decode_any(&g, &bad[..len]), Err(HeaderError::Invalid), "bit {bit}");
+            }
+        }
+        // Four bytes an origin up to 41 segments, and six beyond.
+        let g = Geometry::new(4096, 32, 4, 0xFF, Identity::KeyBytes).unwrap();
+        let (bytes, _) = header(&g).encode(&g);
+        assert!(Header::decode_any(&g.with_segments(41).unwrap(), &bytes).is_ok());
+        let found = HeaderError::Geometry { segment_bytes: 4096, segment_count: 32 };
+        assert_eq!(Header::decode_any(&g.with_segments(42).unwrap(), &bytes), Err(found));
     }
 
     #[test]

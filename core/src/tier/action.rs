@@ -199,6 +199,22 @@ pub enum MountError {
         /// The configured [`record_bytes_max`](super::TierConfig::record_bytes_max).
         configured: u32,
     },
+    /// It has more segments than are configured: the header that was written last says so. Nothing shrinks a medium.
+    FewerSegments {
+        /// The segments that it has.
+        stored: u32,
+        /// The segments that are configured.
+        configured: u32,
+    },
+    /// It can't be grown to so many segments, since its records would be stored in another way.
+    MoreSegments {
+        /// The segments that it has.
+        stored: u32,
+        /// The segments that are configured.
+        configured: u32,
+        /// The most that it can be grown to.
+        most: u32,
+    },
     /// It belongs to another store, or is another partition than the one expected.
     OtherStore,
     /// The medium failed, at each of [`READ_TRIES`](super::READ_TRIES) tries where it was a read.
@@ -222,6 +238,14 @@ impl fmt::Display for MountError {
             Self::LongerRecords { stored, configured } => write!(
                 f,
                 "the medium may hold records of {stored} bytes, and {configured} are configured; nothing was changed"
+            ),
+            Self::FewerSegments { stored, configured } => write!(
+                f,
+                "the medium has {stored} segments, and {configured} are configured; nothing was changed"
+            ),
+            Self::MoreSegments { stored, configured, most } => write!(
+                f,
+                "the medium has {stored} segments and can be grown to {most}, and {configured} are configured; nothing was changed"
             ),
             Self::OtherStore => f.write_str("the medium belongs to another store; nothing was changed"),
             Self::Medium(error) => write!(f, "mount: {error}"),

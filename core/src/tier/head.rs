@@ -21,6 +21,8 @@ const FIRST_RECORD_BYTES: u32 = 32;
 pub(super) struct Head {
     pub(super) marker: Option<Marker>,
     pub(super) header: Option<Header>,
+    /// The number of segments that the header states.
+    pub(super) segments: u32,
     pub(super) error: Option<HeaderError>,
     /// Whether all bytes up to the first record, and its first bytes, are blank.
     is_blank: bool,
@@ -51,6 +53,7 @@ impl Head {
         Self {
             marker: None,
             header: None,
+            segments: 0,
             error: None,
             is_blank: true,
             has_no_record: true,
@@ -77,8 +80,8 @@ impl Head {
                 self.could_be_torn &= Marker::could_be(bytes, blank_byte);
             }
             1 => {
-                match Header::decode(g, from) {
-                    Ok(header) => self.header = Some(header),
+                match Header::decode_any(g, from) {
+                    Ok((header, segments)) => (self.header, self.segments) = (Some(header), segments),
                     Err(HeaderError::Invalid) => {}
                     Err(error) => self.error = Some(error),
                 }
@@ -104,10 +107,10 @@ impl Head {
     fn look_at_copy(&mut self, g: &Geometry, copy: &[u8]) {
         self.tail_is_blank &= copy.iter().all(|byte| *byte == g.erase_value());
         self.could_be_torn &= Header::could_be(copy, g.erase_value());
-        match Header::decode(g, copy) {
+        match Header::decode_any(g, copy) {
             // Of two lives the segment is in the later one: a page that was never written shows the bytes of an earlier one.
-            Ok(copy) if self.header.is_none_or(|header| header.sequence < copy.sequence) => {
-                self.header = Some(copy);
+            Ok((copy, segments)) if self.header.is_none_or(|header| header.sequence < copy.sequence) => {
+                (self.header, self.segments) = (Some(copy), segments);
             }
             Ok(_) => {}
             Err(HeaderError::Invalid) => {}

@@ -106,6 +106,8 @@ pub(super) struct Log<'m> {
     pub(super) is_recounting: bool,
     /// Whether the host still sets its counts to zero for that: nothing is published meanwhile.
     pub(super) is_resetting: bool,
+    /// The number of segments that headers state: less than there are while those that a grown medium has more are erased.
+    pub(super) stated_segments: u32,
     /// Segments in quarantine because they could not be read.
     pub(super) unread_segments: u32,
     /// Whether a segment may be under suspicion.
@@ -185,6 +187,7 @@ impl<'m> Log<'m> {
             is_settling: false,
             is_recounting: false,
             is_resetting: false,
+            stated_segments: config.geometry.segment_count(),
             unread_segments: 0,
             may_be_suspect: false,
             slots: memory.slots.into_iter().map(Slot::new).collect(),

@@ -23,6 +23,7 @@ mod evict;
 mod expire;
 mod figures;
 mod fresh;
+mod grown;
 mod head;
 mod hidden;
 mod host;

@@ -10,6 +10,7 @@
 //! a segment found here (rule 3).
 
 use super::clock::Newest;
+use super::grown::{self, Grown};
 use super::head::{Head, HeadReader, HeadStep};
 use super::log::{LANE_SCAN, Log};
 use super::scanner::{Found, Scan, Scanner};
@@ -55,6 +56,7 @@ pub(super) struct Mount {
     /// Segments of which no header was read, and not all of where one could be.
     unread_segments: u32,
     newest: Newest,
+    grown: Grown,
     /// The longest record that a segment may hold, by what the headers say.
     longest_bytes: u32,
 }
@@ -69,6 +71,7 @@ impl Mount {
             has_other_bytes: false,
             unread_segments: 0,
             newest: Newest::default(),
+            grown: Grown::default(),
             longest_bytes: 0,
         }
     }
@@ -144,12 +147,21 @@ impl Mount {
             }
             HeadStep::Done(head) => head,
         };
-        self.classify(log, reader.segment, &head)?;
+        if self.grown.takes(reader.segment, &head, self.store.as_ref()) {
+            log.set_beyond(reader.segment, &head);
+        } else {
+            self.classify(log, reader.segment, &head)?;
+        }
         let next = reader.segment + 1;
         if next < log.geometry.segment_count() {
             self.state = State::Head(HeadReader::new(next));
             return Ok(Poll::Again);
         }
+        if let Some(first) = self.grown.again() {
+            self.state = State::Head(HeadReader::new(first));
+            return Ok(Poll::Again);
+        }
+        log.begin_growing(self.grown.stated)?;
         self.decide(log, host)?;
         self.state = State::Scan { pass: Pass::Freed, segment: 0, scanner: None };
         Ok(Poll::Again)
@@ -166,6 +178,7 @@ impl Mount {
         }
         if let Some(header) = head.header {
             self.check_store(&header.store, log)?;
+            self.grown.note(index, header.sequence, head.segments);
             self.newest.header(header.time_s, index);
             self.longest_bytes = self.longest_bytes.max(header.record_bytes_max);
             log.sequence_next = log.sequence_next.max(header.sequence.saturating_add(1));
@@ -174,7 +187,7 @@ impl Mount {
             segment.set_stream(header.stream);
             segment.set(Flag::Counted, true);
         } else if let Some(error) = head.error {
-            return Err(MountError::Header(error));
+            return Err(grown::refusal(log, error));
         } else if head.is_blank() {
             // Where an erase may stop half-way, blank ends without a marker prove nothing: erase again. With one the erase was
             // whole, but the segment may since have been about to be opened.
@@ -244,7 +257,8 @@ impl Mount {
     /// again, for nothing could go on else (rule 12). Both ends of every segment must have been read for that: one that can't be
     /// read now may hold anything.
     fn finish_lone_erase(&mut self, log: &mut Log<'_>) {
-        let is_room_left = log.count(SegmentState::Free) + log.count(SegmentState::Freeing) > 0;
+        let is_room = |s: &Segment| matches!(s.state(), SegmentState::Free | SegmentState::Freeing);
+        let is_room_left = log.segments.iter().take(log.stated_segments as usize).any(is_room);
         if is_room_left || self.unread_segments > 0 {
             return;
         }

@@ -220,7 +220,8 @@ impl Log<'_> {
             stream: self.opening.stream as u8,
             record_bytes_max: self.config.record_bytes_max,
         };
-        let (bytes, len) = header.encode(&self.geometry);
+        let stated = self.geometry.with_segments(self.stated_segments).unwrap_or(self.geometry);
+        let (bytes, len) = header.encode(&stated);
         let padded = self.geometry.padded(self.geometry.header_bytes());
         self.opening.load(bytes.get(..len).unwrap_or_default(), padded, self.geometry.erase_value());
         self.opening.state = state;

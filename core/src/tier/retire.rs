@@ -83,6 +83,7 @@ impl Retire {
         };
         match due {
             Some((index, SegmentState::Erased)) => {
+                log.finish_growing(index);
                 Self::finish(log, index);
                 while let Some(released) = host.erased(index) {
                     log.release(&released);
@@ -101,12 +102,15 @@ impl Retire {
     fn due(log: &Log<'_>, among: impl Iterator<Item = u32>) -> Option<(u32, SegmentState)> {
         let synced = log.syncs.synced;
         let is_clear = !log.has_suspects() && synced >= log.syncs.suspects_clear;
+        let usable = log.usable_segments();
         let mut emptied = None;
         for index in among {
             let Some(segment) = log.segments.get(index as usize) else { continue };
             let is_due = segment.mark() <= synced;
             match segment.state() {
-                SegmentState::Erased if is_due => return Some((index, SegmentState::Erased)),
+                SegmentState::Erased if is_due && index < usable => {
+                    return Some((index, SegmentState::Erased));
+                }
                 SegmentState::Freeing if is_due && log.scan.is_available() => {
                     return Some((index, SegmentState::Freeing));
                 }

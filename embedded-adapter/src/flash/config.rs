@@ -36,7 +36,8 @@ pub struct FlashConfig {
     pub wear_spread_max: u32,
     /// Whether a put of the value that is there already, with the same expiry, is skipped: it programs nothing, and is
     /// [counted](coldpress_core::tier::Counters::unchanged_puts). Such a put reads the record once more, other puts its header. Values
-    /// that are written in pieces are written whatever is there.
+    /// that are written in pieces are written whatever is there. A put that is skipped takes no time into the log: where there is no
+    /// wall clock, powered time counts across a reboot as if nothing had been put.
     pub skips_unchanged: bool,
     /// Whether the firmware has pools, and carries out the requests that [`poll`](super::FlashTier::poll) hands out.
     pub has_pools: bool,
