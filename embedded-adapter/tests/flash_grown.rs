@@ -130,7 +130,7 @@ fn programmed(bytes: &[u8]) -> Flash {
 /// Puts or removes, until it is taken.
 fn change<M: Medium>(tier: &mut FlashTier<'_, M>, model: &mut Model, number: u32) -> Result<(), PutError> {
     let key = number * 7 % KEYS;
-    let value = (number % 5 > 0).then_some(number as u8);
+    let value = (!number.is_multiple_of(5)).then_some(number as u8);
     for _ in 0..10_000 {
         let result = match value {
             Some(value) => tier.put(NOW, &key.to_le_bytes(), &[value; 40]),
@@ -222,14 +222,14 @@ fn cut_while_a_store_grows_loses_nothing() {
                 let mut last = None;
                 for number in 0..200u32 {
                     let number = number + cut * 11 + round;
-                    if number % 3 == 0 {
+                    if number.is_multiple_of(3) {
                         let _ = tier.poll(NOW, number % 5);
                     }
                     let held = model.clone();
                     let is_over = change_cut(&mut tier, &mut model, number);
                     if is_over {
                         let key = number * 7 % KEYS;
-                        last = Some((key, (number % 5 > 0).then_some(number as u8)));
+                        last = Some((key, (!number.is_multiple_of(5)).then_some(number as u8)));
                         model = held;
                         break;
                     }
