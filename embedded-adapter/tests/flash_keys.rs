@@ -34,6 +34,7 @@ fn built(memory: &mut Memory, flash: Ram<4, 4096>) -> Tier<'_> {
 /// What a store should hold, and the most polls that a call took.
 struct Run {
     polls_max: u32,
+    budget: u32,
     model: BTreeMap<u32, Vec<u8>>,
     worst_polls: u32,
     writes: u32,
@@ -42,7 +43,7 @@ struct Run {
 
 impl Run {
     fn new(polls_max: u32) -> Self {
-        Self { polls_max, model: BTreeMap::new(), worst_polls: 0, writes: 0, wall_s: 0 }
+        Self { polls_max, budget: BUDGET, model: BTreeMap::new(), worst_polls: 0, writes: 0, wall_s: 0 }
     }
 
     fn tried<T>(
@@ -50,12 +51,11 @@ impl Run {
         tier: &mut Tier<'_>,
         mut call: impl FnMut(&mut Tier<'_>, Now) -> Result<T, PutError>,
     ) -> Result<T, PutError> {
+        let now = now(self.wall_s);
         for polls in 0..=self.polls_max {
             self.worst_polls = self.worst_polls.max(polls);
-            match call(tier, now(self.wall_s)) {
-                Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
-                    drop(tier.poll(now(self.wall_s), BUDGET))
-                }
+            match call(tier, now) {
+                Err(PutError::NeedsCompaction | PutError::Busy(_)) => drop(tier.poll(now, self.budget)),
                 result => return result,
             }
         }
@@ -262,4 +262,31 @@ fn large_index_at_its_limit_goes_on() {
     }
     run.check(&mut tier, 0..12_000);
     println!("{} polls at most, {} erases", run.worst_polls, tier.figures().erases_total);
+}
+
+/// Every key replaced by another one in turn, after overwrites that have filled the counts of many.
+#[test]
+fn keys_replaced_in_turn_after_overwrites_go_on() {
+    type Large = FlashMemory<64, { buckets_for(2_000) }, 88>;
+    // One operation a poll: a put may find its place between two of them.
+    for (budget, polls_max) in [(BUDGET, 64), (1, 100_000)] {
+        let (mut memory, mut run) = (Large::new(), Run { budget, ..Run::new(polls_max) });
+        let medium = NorMedium::new(Ram::new(64));
+        let mut tier: Tier<'_> = FlashTier::new(FlashConfig::new(4096, 7), &mut memory, medium).unwrap();
+        tier.mount(now(1)).unwrap();
+        for key in 0..2_000 {
+            assert_eq!(run.put(&mut tier, key, 64), Ok(()));
+        }
+        let mut random = 1u64;
+        for _ in 0..5_000 {
+            random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            assert_eq!(run.put(&mut tier, ((random >> 33) % 2_000) as u32, 64), Ok(()));
+        }
+        for key in 0..2_000 {
+            run.remove(&mut tier, key);
+            assert_eq!(run.put(&mut tier, 2_000 + key, 64), Ok(()), "key {key}: {:?}", tier.figures());
+        }
+        run.check(&mut tier, 0..4_000);
+        println!("{} polls at most, {} erases", run.worst_polls, tier.figures().erases_total);
+    }
 }

@@ -155,8 +155,10 @@ pub trait Host {
 
     /// Tells whether the host waits for copies of removed keys to go from the medium: its index has no place for a new key, or records
     /// whose time is over hold room as their own tombstones. Segments that hold such copies are cleaned until it does not.
-    fn awaits_copies(&mut self) -> bool {
-        false
+    ///
+    /// Returns a number, which is another one for each wait: between two calls one may have ended and the next begun.
+    fn awaits_copies(&mut self) -> Option<u32> {
+        None
     }
 
     /// Nothing that can be cleaned makes the copies go that the host [waits](Self::awaits_copies) for: it waits in vain.

@@ -9,7 +9,7 @@
 //! 1 the host waits; 2 every segment that was there when the pass began, the open one too, was cleaned if anything in it was stale;
 //! 3 that did not do: counts are higher than the copies, since a count that has reached its highest value stays there. So the host
 //! counts anew, and every segment that is there now is cleaned; 4 they all are free: each copy that is left was counted; 5 `give_up`
-//! nothing helps. From every state to Idle as soon as the host waits no more.
+//! nothing helps. From every state to Idle where the host waits anew.
 //!
 //! **It ends.** A pass cleans no segment that was opened since it began, so each is at most the table long. The first makes all stale
 //! copies go; the second the tombstones that nothing needed any more.
@@ -37,18 +37,24 @@ enum State {
 #[derive(Debug, Default)]
 pub(super) struct Places {
     state: State,
+    /// The number of the wait.
+    wait: u32,
     /// Whether copies were counted anew since the host began to wait.
     is_recounted: bool,
 }
 
 impl Places {
-    /// The host waits no more.
-    pub(super) fn rest(&mut self) {
-        *self = Self::default();
-    }
-
     /// Takes a step while the host waits and the mover is idle. Bounds: three passes over the table.
-    pub(super) fn step<H: Host>(&mut self, log: &mut Log<'_>, mover: &mut Mover, host: &mut H) -> Poll {
+    pub(super) fn step<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        mover: &mut Mover,
+        host: &mut H,
+        wait: u32,
+    ) -> Poll {
+        if self.wait != wait {
+            *self = Self { wait, ..Self::default() };
+        }
         // What is on its way to be free may be enough.
         if log.leaving() > 0 {
             return Poll::Idle;
@@ -75,7 +81,7 @@ impl Places {
     }
 
     fn give_up<H: Host>(&mut self, host: &mut H) -> Poll {
-        self.rest();
+        *self = Self::default();
         host.keeps_copies();
         Poll::Again
     }

@@ -248,12 +248,11 @@ impl Tasks {
 
     /// Cleans for the sake of a host that waits for copies to go.
     fn poll_places<H: Host>(&mut self, log: &mut Log<'_>, mover: &mut Mover, host: &mut H) -> Poll {
-        if self.is_closing || log.is_at_end() || !host.awaits_copies() {
-            self.places.rest();
+        let Some(wait) = host.awaits_copies().filter(|_| !self.is_closing && !log.is_at_end()) else {
             return Poll::Idle;
-        }
+        };
         self.is_for_task = false;
-        self.places.step(log, mover, host)
+        self.places.step(log, mover, host, wait)
     }
 
     /// Moves cold data off the least worn segment if the spread of wear is beyond its bound; in a shortage as one victim of

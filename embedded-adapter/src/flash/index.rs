@@ -564,8 +564,8 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
         self.next_due(now_s)
     }
 
-    fn awaits_copies(&mut self) -> bool {
-        self.lacks_what_is_wanted()
+    fn awaits_copies(&mut self) -> Option<u32> {
+        self.lacks_what_is_wanted().then_some(self.index.places.waits())
     }
 
     fn keeps_copies(&mut self) {

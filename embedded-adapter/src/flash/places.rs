@@ -30,6 +30,8 @@ pub(super) struct IndexPlaces {
     /// Entries that the index takes: a few places are left free, so that one more is found near the key.
     pub(super) max: u32,
     wanted: Option<Wanted>,
+    /// How often what was wanted was there, modulo 2³²: the number of the wait.
+    waits: u32,
     /// Changes by which a place may have come, modulo 2³².
     changes: u32,
     /// The changes by then, when cleaning gave nothing that was wanted.
@@ -40,7 +42,7 @@ pub(super) struct IndexPlaces {
 
 impl IndexPlaces {
     pub(super) const fn new(max: u32) -> Self {
-        Self { max, wanted: None, changes: 0, in_vain: None, is_recounting: false }
+        Self { max, wanted: None, waits: 1, changes: 0, in_vain: None, is_recounting: false }
     }
 
     pub(super) const fn want(&mut self, wanted: Wanted) {
@@ -50,6 +52,10 @@ impl IndexPlaces {
     /// Tells whether cleaning was in vain, and nothing has changed since.
     pub(super) fn is_in_vain(&self) -> bool {
         self.in_vain == Some(self.changes)
+    }
+
+    pub(super) const fn waits(&self) -> u32 {
+        self.waits
     }
 
     pub(super) const fn give_up(&mut self) {
@@ -91,6 +97,7 @@ impl<M: Medium> Desk<'_, '_, M> {
         };
         if is_there {
             self.index.places.wanted = None;
+            self.index.places.waits = self.index.places.waits.wrapping_add(1);
         }
         !is_there
     }
