@@ -15,6 +15,8 @@ use crate::clock::{Clock, SystemClock};
 pub(super) const MAPPINGS_MAX: u32 = 49_152;
 /// The most partitions; each has a place in the shell.
 pub(super) const PARTITIONS_MAX: u16 = 64;
+/// The fewest pages of a partition: a cleanup begins when the only one is taken, and would leave none.
+const PAGES_MIN: u64 = 2;
 const PAGE_BYTES_MIN: u32 = 4_096;
 const PAGE_BYTES_MAX: u32 = 1 << 30;
 const OBJECTS_MAX: u32 = 1 << 30;
@@ -130,8 +132,8 @@ impl PoolConfigBuilder {
         self
     }
 
-    /// Sets the most bytes of pages, all partitions together; rounded down to whole pages per partition; by
-    /// default 64 MiB.
+    /// Sets the most bytes of pages, all partitions together: at least two pages a partition; rounded down to whole pages
+    /// per partition; by default 64 MiB.
     pub fn capacity_bytes(mut self, capacity_bytes: u64) -> Self {
         self.capacity_bytes = capacity_bytes;
         self
@@ -232,10 +234,10 @@ impl PoolConfigBuilder {
                 high: self.high_watermark_permille,
             });
         }
-        // Rounded so that even two pages leave a page between the watermarks.
-        let high_pages = (pages * u64::from(self.high_watermark_permille)).div_ceil(1_000).max(1);
-        let low_pages =
-            (pages * u64::from(self.low_watermark_permille) / 1_000).min(high_pages.saturating_sub(1));
+        // Rounded so that even two pages leave a page between the watermarks, and a cleanup leaves one that may be filled.
+        let high_pages = (pages * u64::from(self.high_watermark_permille)).div_ceil(1_000).max(PAGES_MIN);
+        let low_pages = (pages * u64::from(self.low_watermark_permille) / 1_000)
+            .clamp(u64::from(self.low_watermark_permille > 0), high_pages - 1);
         if self.step_bytes_max < self.value_bytes_max.next_multiple_of(8) {
             return Err(E::StepBytes {
                 given: self.step_bytes_max,
@@ -294,10 +296,10 @@ impl PoolConfigBuilder {
         let pages = self.capacity_bytes / partition_bytes;
         let pages_max = (u64::from(MAPPINGS_MAX) / u64::from(self.partitions)).min(u64::from(u16::MAX) - 1);
         match u16::try_from(pages) {
-            Ok(count) if count > 0 && pages <= pages_max => Ok(count),
+            Ok(count) if pages >= PAGES_MIN && pages <= pages_max => Ok(count),
             _ => Err(PoolConfigError::CapacityBytes {
                 given: self.capacity_bytes,
-                min: partition_bytes,
+                min: partition_bytes * PAGES_MIN,
                 max: partition_bytes * pages_max,
             }),
         }
@@ -326,7 +328,7 @@ pub enum PoolConfigError {
     PageBytes { given: u32, min: u32, max: u32 },
     /// The number of partitions.
     Partitions { given: u16, max: u16 },
-    /// The capacity; each partition holds at least a page, and all of them a bounded number of mappings.
+    /// The capacity; each partition holds at least two pages, so that a cleanup leaves something, and all of them a bounded number of mappings.
     CapacityBytes { given: u64, min: u64, max: u64 },
     /// The largest value.
     ValueBytes { given: u32, min: u32, max: u32 },
@@ -411,7 +413,7 @@ mod tests {
             (build().partitions(0), PoolConfigError::Partitions { given: 0, max: 64 }),
             (
                 build().capacity_bytes(1),
-                PoolConfigError::CapacityBytes { given: 1, min: 2 << 20, max: (2 << 20) * 6_144 },
+                PoolConfigError::CapacityBytes { given: 1, min: 4 << 20, max: (2 << 20) * 6_144 },
             ),
             (
                 build().value_bytes_max(1 << 20),

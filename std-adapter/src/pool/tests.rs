@@ -40,6 +40,33 @@ fn hold_worker(hot: HotPools) -> (crossbeam_channel::Sender<()>, thread::JoinHan
     (release, reader)
 }
 
+#[test]
+fn pools_of_five_figures_keep_something_or_are_refused() {
+    let (mut built, mut refused) = (0, 0);
+    for partitions in [1, 2, 4] {
+        for capacity_bytes in (10_000..100_000).step_by(7_919) {
+            let config = PoolConfig::builder().page_bytes(4096).value_bytes_max(4096).partitions(partitions);
+            let least = match config.clone().capacity_bytes(capacity_bytes).build() {
+                Ok(_) => capacity_bytes,
+                Err(PoolConfigError::CapacityBytes { min, .. }) => min,
+                Err(error) => panic!("{error}"),
+            };
+            let config = config.capacity_bytes(least).request_timeout(TIMEOUT).build().unwrap();
+            *if least == capacity_bytes { &mut built } else { &mut refused } += 1;
+            let (_manager, coordinator) = AllocationManager::new(&config).unwrap();
+            let hot = coordinator.hot();
+            for number in 0..200 {
+                let _ = hot.insert(key(1, number), 0, &[7; 1_000], None);
+            }
+            // As the worker does by itself when the pools are full.
+            emergency_cleanup(&coordinator).unwrap();
+            let kept = (0..200).filter(|number| hot.read(key(1, *number), 0, |_| ()).is_some()).count();
+            assert!(kept >= usize::from(partitions), "{kept} in {least} bytes, {partitions} partitions");
+        }
+    }
+    assert!(built > 0 && refused > 0);
+}
+
 fn audit(hot: HotPools) {
     for number in 0..hot.opened.partitions() {
         assert!(hot.opened.lock(number).unwrap().audit(), "partition {number}");
