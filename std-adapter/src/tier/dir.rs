@@ -222,6 +222,9 @@ impl Dir {
 
     /// Opens and locks the file of each partition, or makes them all. A file that is there is never made anew.
     pub(super) fn open_parts(&mut self, config: &ColdTierConfig) -> Result<Vec<Views>, OpenError> {
+        if !config.settings.is_read_only {
+            check_file_size_limit(config.geometry.medium_bytes())?;
+        }
         let content = Content::of(&self.path)?;
         if let Some(stray) = content.stray {
             return Err(OpenError::StrayPartition(self.path.join(stray)));
@@ -384,6 +387,17 @@ impl Dir {
         }
         sync_dir(&self.path)?;
         Ok(())
+    }
+}
+
+/// Refuses files that are longer than this process may write: it would be ended by a signal, at whatever write is the first beyond
+/// the limit.
+fn check_file_size_limit(needed_bytes: u64) -> Result<(), OpenError> {
+    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
+        Some(limit_bytes) if limit_bytes < needed_bytes => {
+            Err(OpenError::FileSizeLimit { needed_bytes, limit_bytes })
+        }
+        _ => Ok(()),
     }
 }
 

@@ -324,6 +324,14 @@ pub enum OpenError {
     },
     /// The log could not be mounted.
     Mount(MountError),
+    /// The process may not write files as long as those of the tier (`ulimit -f`, `LimitFSIZE`): the first write beyond that would
+    /// end it with the signal SIGXFSZ.
+    FileSizeLimit {
+        /// Bytes of the file of a partition.
+        needed_bytes: u64,
+        /// The limit on the length of a file.
+        limit_bytes: u64,
+    },
     /// The operating system refused something: the error names the operation, the path and the system's code.
     Io(FileError),
     /// The files of the tier can't be written, because the file system is mounted read-only or this process has no right to. With
@@ -426,6 +434,12 @@ impl fmt::Display for OpenError {
             Self::Mount(MountError::Header(error @ HeaderError::Medium)) => {
                 write!(f, "{error}, as a device's image is: read it with `coldpress_std::image`; {CHANGE_OVER}")
             }
+            Self::FileSizeLimit { needed_bytes, limit_bytes } => write!(
+                f,
+                "File too large: the file of a partition takes {needed_bytes} bytes, this process may write files of \
+                 {limit_bytes}; raise the limit (ulimit -f, LimitFSIZE), or set a lower capacity_bytes or more partitions; \
+                 nothing was changed"
+            ),
             Self::Mount(error) => write!(f, "{error}"),
             Self::Io(error) => write!(f, "{error}"),
             Self::NotWritable(error) => {
@@ -458,9 +472,11 @@ impl core::error::Error for OpenError {
 pub enum CloseError {
     /// A worker had died.
     Poisoned,
-    /// Not everything could be written and synced; at most so many writes are lost.
+    /// Not everything could be written and synced. A write that is not known to be durable may be lost: its key has the old value or
+    /// the new one when the tier is opened again.
     Unwritten {
-        /// Writes that are not known to be durable.
+        /// Writes that are not known to be durable, those that compaction had under way included; 0 where only the log was not closed
+        /// in order, and nothing is lost.
         writes: u64,
         /// The failure, where it was the medium's.
         error: Option<MediumError>,
@@ -477,10 +493,13 @@ impl fmt::Display for CloseError {
         match self {
             Self::Poisoned => f.write_str("a worker of the tier had died"),
             Self::Unwritten { writes, error: Some(error) } => {
-                write!(f, "up to {writes} writes were lost: {error}")
+                write!(f, "{writes} writes are not known to be durable: {error}")
+            }
+            Self::Unwritten { writes: 0, error: None } => {
+                f.write_str("no write is lost, and close_timeout left no time to close the log in order")
             }
             Self::Unwritten { writes, error: None } => {
-                write!(f, "up to {writes} writes were lost: no time was left (`close_timeout`)")
+                write!(f, "{writes} writes are not known to be durable: close_timeout left no time for them")
             }
             Self::TimedOut => f.write_str("a worker did not end before the deadline (`close_timeout`)"),
             Self::FileLost => TierError::FileLost.fmt(f),
@@ -494,5 +513,24 @@ impl core::error::Error for CloseError {
             Self::Unwritten { error: Some(error), .. } => Some(error),
             _ => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_that_ran_out_of_time_says_what_is_known() {
+        let said = |writes, error| CloseError::Unwritten { writes, error }.to_string();
+        assert_eq!(
+            said(0, None),
+            "no write is lost, and close_timeout left no time to close the log in order"
+        );
+        assert_eq!(
+            said(3, None),
+            "3 writes are not known to be durable: close_timeout left no time for them"
+        );
+        assert!(said(3, Some(MediumError::NoSpace)).starts_with("3 writes are not known to be durable: "));
     }
 }

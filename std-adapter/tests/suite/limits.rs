@@ -5,7 +5,7 @@ use std::path::Path;
 
 use coldpress_core::log::Header;
 use coldpress_core::tier::MountError;
-use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, OpenError, PutError};
+use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, ConfigError, OpenError, PutError};
 
 use crate::common::{PATIENCE, SYNCED, open, pools, small, value};
 
@@ -114,4 +114,39 @@ fn header_that_tells_an_impossible_record_is_refused_by_name() {
         other => panic!("{other:?}"),
     }
     assert_eq!(fs::read(&path).unwrap(), bytes, "it is left as it is");
+}
+
+#[test]
+fn tier_of_five_figures_takes_a_value_or_is_refused() {
+    let (_manager, pools) = pools();
+    let (mut built, mut refused) = (0, 0);
+    for segment_bytes in [256, 512, 1024, 2048, 4096] {
+        for capacity_bytes in (10_000..100_000).step_by(22_500) {
+            let builder = || ColdTierConfig::builder().segment_bytes(segment_bytes).op_timeout(PATIENCE);
+            let config = match builder().capacity_bytes(capacity_bytes).build() {
+                Ok(config) => config,
+                Err(ConfigError::CapacityTooSmall { min, .. }) => {
+                    refused += 1;
+                    builder().capacity_bytes(min).build().unwrap()
+                }
+                Err(error) => {
+                    assert!(
+                        matches!(error, ConfigError::Geometry(_) | ConfigError::ValueBytes { .. }),
+                        "{error}"
+                    );
+                    continue;
+                }
+            };
+            built += 1;
+            let dir = tempfile::tempdir().unwrap();
+            let tier = open(dir.path(), &config, &pools);
+            let bytes = vec![7; config.value_bytes_max().min(32) as usize];
+            for _ in 0..3 {
+                let said = format!("{capacity_bytes} bytes in segments of {segment_bytes}");
+                tier.put_with(b"k", &bytes, SYNCED).expect(&said);
+                assert_eq!(tier.get(b"k").unwrap(), Some(bytes.clone()), "{said}");
+            }
+        }
+    }
+    assert!(built > 0 && refused > 0);
 }

@@ -10,6 +10,7 @@ mod compaction;
 mod double;
 mod emptied;
 mod faults;
+mod file_size;
 mod files;
 mod fits;
 mod full_disk;

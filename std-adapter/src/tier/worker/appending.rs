@@ -209,6 +209,7 @@ impl Worker<'_> {
 
     /// Writes that were sent and are not in the log's buffer.
     pub(super) fn left_to_append(&self) -> u64 {
-        (self.backlog.len() + self.stalled.len() + self.index.unwritten.len()) as u64 + self.never
+        let writes = self.backlog.iter().filter(|work| matches!(work, Work::Dirty(..))).count();
+        (writes + self.stalled.len() + self.index.unwritten.len()) as u64 + self.never
     }
 }
