@@ -222,7 +222,7 @@ impl Dir {
 
     /// Opens and locks the file of each partition, or makes them all. A file that is there is never made anew.
     pub(super) fn open_parts(&mut self, config: &ColdTierConfig) -> Result<Vec<Views>, OpenError> {
-        if !config.settings.is_read_only {
+        if !self.is_read_only {
             check_file_size_limit(config.geometry.medium_bytes())?;
         }
         let content = Content::of(&self.path)?;

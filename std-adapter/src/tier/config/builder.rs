@@ -159,7 +159,8 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets what writes promise that do not say it themselves; by default that of [`Durability::default`].
+    /// Sets what writes promise that do not say it themselves; by default [`Durability::Buffered`], which a crash of the process
+    /// may lose.
     pub const fn durability(mut self, durability: Durability) -> Self {
         self.settings.durability = durability;
         self

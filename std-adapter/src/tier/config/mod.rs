@@ -32,10 +32,12 @@ pub enum FullPolicy {
 /// What an operation promises when it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub enum Durability {
-    /// The write is visible to every reader of this process. It is written to the file within some tens of milliseconds.
+    /// The write is visible to every reader of this process. It is written to the file within some tens of milliseconds: if the
+    /// process is killed before, the write is lost. The default, since such a write waits for no other thread.
     #[default]
     Buffered,
-    /// The write has been handed to the operating system: it survives a crash of this process.
+    /// The write has been handed to the operating system: it survives a crash of this process. Writes of several clients at the same
+    /// time are handed over together.
     Flushed,
     /// The write is on the medium: it survives a power cut.
     Synced,
