@@ -7,17 +7,19 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
+use super::admission::Waiting;
 use super::config::Durability;
 use super::error::TierError;
 use super::figures::{SegmentView, TierFigures};
 use super::gate::{Gate, Message, Open, Waiter};
 use super::iterate::Keys;
 use super::reserve::{Room, Told};
-use super::room::RoomWaiter;
 use crate::compaction::CompactionSystem;
 
 /// How long is waited at a time before the health of the tier is looked at.
 const WAIT_SLICE: Duration = Duration::from_millis(50);
+/// The longest such time.
+const WAIT_SLICE_MAX: Duration = Duration::from_secs(1);
 
 /// Reaches an open tier from any thread. It is `Copy`; after the tier was closed, every operation is
 /// [`TierError::Closed`].
@@ -224,16 +226,27 @@ impl ColdTierHandle {
         message: impl Fn() -> Message,
     ) -> Result<Told, TierError> {
         let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
+        let mut waiting: Option<Waiting<'static>> = None;
         loop {
-            match self.enter(|open| open.tell_all(&claim, &message))?? {
-                Room::For(told) => return Ok(told),
-                Room::Lacks(shell) => {
-                    let left = deadline.saturating_duration_since(Instant::now());
-                    if left.is_zero() {
-                        return Err(TierError::TimedOut);
-                    }
-                    let waiter = shell.room.waiter();
-                    waiter.wait(waiter.mark(), left.min(WAIT_SLICE));
+            let is_last = Instant::now() >= deadline;
+            let told = self.enter(|open| {
+                let room = open.tell_all(&claim, &message)?;
+                if let Room::Lacks(part) = room {
+                    // It may be another partition that lacks a place now.
+                    let here = waiting.take().filter(|waiting| waiting.is_for(part.shell));
+                    part.stand_for_message(waiting.insert(here.unwrap_or_else(|| Waiting::new(part.shell))))?;
+                }
+                Ok::<_, TierError>(if let Room::For(told) = room { Some(told) } else { None })
+            })??;
+            match (told, waiting.take()) {
+                (Some(told), waiting) => {
+                    waiting.into_iter().for_each(Waiting::done);
+                    return Ok(told);
+                }
+                (None, _) if is_last => return Err(TierError::TimedOut),
+                (None, stands) => {
+                    stands.iter().for_each(|waiting| waiting.sleep_until(deadline));
+                    waiting = stands;
                 }
             }
         }
@@ -242,27 +255,32 @@ impl ColdTierHandle {
     /// Sends a message that is no write, waiting for a place in the queue where so many are on their way.
     fn send_message(&self, part: usize, message: Message, deadline: Instant) -> Result<(), TierError> {
         let mut message = Some(message);
-        let mut waiter = None;
+        let mut waiting: Option<Waiting<'static>> = None;
         loop {
-            let mark = waiter.as_ref().map(RoomWaiter::mark);
-            let shell = self.enter(|open| {
+            let is_last = Instant::now() >= deadline;
+            self.enter(|open| {
                 let part = open.part(part)?;
                 open.check_alive(part)?;
-                part.pass_message(&mut message)?;
-                Ok::<_, TierError>(part.shell)
+                let may_try = match &waiting {
+                    None => part.shell.admission.may_send_message(),
+                    Some(waiting) => waiting.may_send_message(),
+                };
+                if may_try || is_last {
+                    part.pass_message(&mut message)?;
+                }
+                if message.is_some() && !is_last {
+                    part.stand_for_message(waiting.get_or_insert_with(|| Waiting::new(part.shell)))?;
+                }
+                Ok::<_, TierError>(())
             })??;
             if message.is_none() {
+                waiting.into_iter().for_each(Waiting::done);
                 return Ok(());
             }
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
+            if is_last {
                 return Err(TierError::TimedOut);
             }
-            match (mark, &waiter) {
-                (Some(mark), Some(waiter)) => waiter.wait(mark, left.min(WAIT_SLICE)),
-                // What is given back from here on is seen by the next attempt.
-                _ => waiter = Some(shell.room.waiter()),
-            }
+            waiting.iter().for_each(|waiting| waiting.sleep_until(deadline));
         }
     }
 }
@@ -302,9 +320,13 @@ pub(super) fn wait_for<R>(
     deadline: Instant,
     check: impl Fn() -> Result<(), TierError>,
 ) -> Result<R, TierError> {
+    let mut slice = WAIT_SLICE;
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
-        match receiver.recv_timeout(left.min(WAIT_SLICE)) {
+        let answer = receiver.recv_timeout(left.min(slice));
+        // Of a thousand who wait for a slow sync few are awake at a time.
+        slice = (2 * slice).min(WAIT_SLICE_MAX);
+        match answer {
             Ok(answer) => return Ok(answer),
             // It is over, in a close or without one.
             Err(RecvTimeoutError::Disconnected) => return Err(check().err().unwrap_or(TierError::Poisoned)),

@@ -1,6 +1,6 @@
 //! Whether a partition can take writes: poisoned for good, or refusing for a while because its medium failed.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use coldpress_core::tier::MediumError;
 
@@ -22,6 +22,8 @@ pub(crate) struct Health {
     error: AtomicU8,
     pause_ms: AtomicU64,
     until_ms: AtomicU64,
+    /// How often something began to keep writes away.
+    failures: AtomicU32,
 }
 
 impl Health {
@@ -35,7 +37,9 @@ impl Health {
 
     /// What a failed sync should have made durable can't be read back: writes are refused until the tier is opened again.
     pub(crate) fn give_up(&self) {
-        self.needs_reopen.store(true, Ordering::Release);
+        if !self.needs_reopen.swap(true, Ordering::AcqRel) {
+            self.failures.fetch_add(1, Ordering::Release);
+        }
     }
 
     pub(crate) fn needs_reopen(&self) -> bool {
@@ -44,7 +48,9 @@ impl Health {
 
     /// The log takes no more records, ever.
     pub(crate) fn wear_out(&self) {
-        self.is_worn_out.store(true, Ordering::Release);
+        if !self.is_worn_out.swap(true, Ordering::AcqRel) {
+            self.failures.fetch_add(1, Ordering::Release);
+        }
     }
 
     pub(crate) fn is_worn_out(&self) -> bool {
@@ -71,6 +77,7 @@ impl Health {
         self.pause_ms.store(pause, Ordering::Relaxed);
         self.until_ms.store(monotonic_ms().saturating_add(pause), Ordering::Relaxed);
         self.error.store(tag, Ordering::Release);
+        self.failures.fetch_add(1, Ordering::Release);
     }
 
     /// The medium did what it was asked.
@@ -79,6 +86,11 @@ impl Health {
             self.error.store(0, Ordering::Release);
             self.pause_ms.store(0, Ordering::Relaxed);
         }
+    }
+
+    /// How often something began to keep writes away: clients that wait are to be told of each time.
+    pub(crate) fn failures(&self) -> u32 {
+        self.failures.load(Ordering::Acquire)
     }
 
     /// Why writes are refused now; after the pause for a failure one is let through, to see.

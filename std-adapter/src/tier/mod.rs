@@ -10,6 +10,7 @@
 //! One worker and syncer a partition. What threads share is in the shell ([`shell`]), which is never freed but used again;
 //! everything else is owned by one thread or behind the gate ([`gate`]), and goes when the tier is closed.
 
+mod admission;
 mod config;
 mod coordinator;
 mod dir;
@@ -34,7 +35,6 @@ mod peek;
 mod put;
 mod recoder;
 mod reserve;
-mod room;
 mod scratch;
 mod shell;
 mod sparse;

@@ -315,6 +315,8 @@ impl ColdTier {
                 Closed::Stuck => (self.handle.gate.look_behind(send).unwrap_or_default(), true),
                 Closed::Before => return Ok(()),
             };
+        // Clients that wait need not sleep until their deadline to see that it is closed.
+        ends.iter().for_each(|(_, shell)| shell.admission.alert());
         let mut outcome = if is_stuck { Err(CloseError::TimedOut) } else { Ok(()) };
         for ((end, shell), worker) in ends.into_iter().zip(self.workers.drain(..)) {
             let is_alive = || if shell.health.is_poisoned() { Err(TierError::Poisoned) } else { Ok(()) };

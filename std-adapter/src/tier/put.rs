@@ -17,21 +17,18 @@ use coldpress_core::tier::{MediumError, expiry_s};
 use crossbeam_channel::{Sender, bounded};
 use tracing::Span;
 
+use super::admission::{Line, Turn, Waiting};
 use super::config::{Durability, FullPolicy};
 use super::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending};
 use super::error::{BatchError, PutError, RemoveError, TierError};
 use super::gate::{Message, Open, Part, Waiter};
 use super::handle::ColdTierHandle;
 use super::latency::Timed;
-use super::reserve::{Claim, Lack, reserve, reserve_place};
-use super::room::RoomWaiter;
+use super::reserve::{Claim, Lack, reserve_both};
 use super::scratch;
-use super::shell::{Beyond, QUEUED_MAX};
+use super::shell::Beyond;
 use super::ttl::Ttl;
 use crate::pool::HotKey;
-
-/// How long a client waits for room before it looks again by itself.
-const WAIT_SLICE: Duration = Duration::from_millis(20);
 
 /// What one put asks for beyond the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -58,6 +55,13 @@ struct Write {
     deadline: Instant,
     /// The round of evictions in which it asked for room; 0 before.
     asked_in: u64,
+}
+
+impl Write {
+    /// Bytes of memory that it takes while it is pending.
+    fn pending_bytes(&self) -> u64 {
+        self.pending.as_ref().map_or(0, |pending| pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES)
+    }
 }
 
 /// Whether a write did anything.
@@ -95,7 +99,7 @@ impl From<Lack> for Refused {
     fn from(lack: Lack) -> Self {
         match lack {
             Lack::Queue | Lack::Blocks | Lack::Replacement => Self::Busy,
-            Lack::Capacity { needed, available } => Self::Full { needed, available },
+            Lack::Capacity { needed, available, .. } => Self::Full { needed, available },
         }
     }
 }
@@ -312,47 +316,85 @@ impl ColdTierHandle {
 
     /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
     fn send(&self, write: &mut Write) -> Result<Option<Effect>, Refused> {
-        let mut waiter: Option<RoomWaiter<'static>> = None;
-        let mut lack = Lack::Queue;
+        let mut waiting: Option<Waiting<'static>> = None;
         loop {
-            let mark = waiter.as_ref().map(RoomWaiter::mark);
-            let left = write.deadline.saturating_duration_since(Instant::now());
-            let attempt = self.enter(|open| {
+            let is_last = Instant::now() >= write.deadline;
+            let step = self.enter(|open| {
                 let part = open.part(write.part)?;
-                open.check_alive(part)?;
-                part.check_writable()?;
-                let may_try = match &mut waiter {
-                    None => part.shell.room.may_try(write.is_put),
-                    Some(waiter) => waiter.may_try(),
-                };
-                // Whoever gives up says what was lacking in the end.
-                let attempt =
-                    if may_try || left.is_zero() { part.attempt(open, write)? } else { Attempt::Wait(lack) };
-                if let Attempt::Wait(lacking) = attempt {
-                    // Behind the gate: nobody comes to stand here once the tier is closed. What is given back from here on is
-                    // seen by the next attempt.
-                    waiter.get_or_insert_with(|| part.shell.room.waiter()).stand(lacking.line());
+                let check = || open.check_alive(part).and_then(|()| part.check_writable());
+                check()?;
+                let step = part.step(open, write, waiting.as_ref(), is_last)?;
+                if let Step::Stand(line) = step {
+                    // Behind the gate: nobody comes to stand here once the tier is closed.
+                    waiting.get_or_insert_with(|| Waiting::new(part.shell)).stand(line);
+                    // The worker may be asleep; and when it ended before, nobody else says so.
+                    part.nudge();
+                    check()?;
                 }
-                Ok::<_, Refused>(attempt)
+                Ok::<_, Refused>(step)
             })??;
-            match attempt {
-                Attempt::Sent(effect) => return Ok(Some(effect)),
-                Attempt::Nothing => return Ok(None),
-                Attempt::Wait(lacking) => lack = lacking,
+            match step {
+                Step::Over(effect) => {
+                    if let Some(waiting) = waiting {
+                        waiting.done();
+                    }
+                    return Ok(effect);
+                }
+                Step::Stand(_) | Step::Wait => {}
             }
-            if left.is_zero() {
-                return Err(lack.into());
-            }
-            if let (Some(mark), Some(waiter)) = (mark, &waiter) {
-                // The worker may be asleep; whether it could be woken shows at the next attempt.
-                let _ = self.enter(|open| open.part(write.part).map(Part::nudge));
-                waiter.wait(mark, left.min(WAIT_SLICE));
+            if let Some(waiting) = &waiting {
+                waiting.sleep_until(write.deadline);
             }
         }
     }
 }
 
+/// What a write does next.
+enum Step {
+    /// It was sent, or there was nothing to do.
+    Over(Option<Effect>),
+    /// It stands in a line.
+    Stand(Line),
+    /// It stands there.
+    Wait,
+}
+
 impl Part {
+    /// Lets a write try if it may. One whose time is over tries in any case, and says what is lacking then.
+    fn step(
+        &self,
+        open: &Open,
+        write: &mut Write,
+        waiting: Option<&Waiting<'_>>,
+        is_last: bool,
+    ) -> Result<Step, Refused> {
+        // The clock is the user's: it is asked before anything is reserved that its panic would keep.
+        let now_s = open.now_s(self);
+        let bytes = write.pending_bytes();
+        let turn = match waiting {
+            None => self.shell.admission.turn(write.is_put, bytes),
+            Some(waiting) => waiting.turn(write.is_put, bytes),
+        };
+        let has_permit = match turn {
+            Turn::Try { has_permit } => has_permit,
+            Turn::Behind(_) | Turn::Wait if is_last => false,
+            // It has not asked for room: the one that it stands behind does.
+            Turn::Behind(Line::Capacity { .. }) => {
+                let is_evicting = open.limits.full == FullPolicy::Evict;
+                let needs = write.pending.as_ref().filter(|_| is_evicting).map_or(0, |p| u64::from(p.charge));
+                return Ok(Step::Stand(Line::Capacity { needs }));
+            }
+            Turn::Behind(line) => return Ok(Step::Stand(line)),
+            Turn::Wait => return Ok(Step::Wait),
+        };
+        match self.attempt(open, write, has_permit, now_s)? {
+            Attempt::Sent(effect) => Ok(Step::Over(Some(effect))),
+            Attempt::Nothing => Ok(Step::Over(None)),
+            Attempt::Wait(lack) if is_last => Err(lack.into()),
+            Attempt::Wait(lack) => Ok(Step::Stand(lack.line(bytes))),
+        }
+    }
+
     fn check_writable(&self) -> Result<(), TierError> {
         if self.shell.health.is_worn_out() {
             return Err(TierError::WornOut);
@@ -360,17 +402,17 @@ impl Part {
         self.shell.health.refusal().map_or(Ok(()), Err)
     }
 
-    fn attempt(&self, open: &Open, write: &mut Write) -> Result<Attempt, Refused> {
+    fn attempt(
+        &self,
+        open: &Open,
+        write: &mut Write,
+        has_permit: bool,
+        now_s: u32,
+    ) -> Result<Attempt, Refused> {
         let shell = self.shell;
-        let Some(pending) = &write.pending else { return Ok(Attempt::Nothing) };
-        let bytes = pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES;
-        // The clock is the user's: it is asked before anything is reserved that its panic would keep.
-        let now_s = open.now_s(self);
-        if !reserve_place(&shell.queued, QUEUED_MAX) {
-            return Ok(Attempt::Wait(Lack::Queue));
-        }
-        if !reserve(&shell.sums.pending_bytes, bytes, open.limits.pending_bytes_max) {
-            shell.queued.fetch_sub(1, Relaxed);
+        let bytes = write.pending_bytes();
+        if !has_permit && !reserve_both(shell, bytes, open.limits.pending_bytes_max) {
+            shell.admission.shut();
             return Ok(Attempt::Wait(Lack::Queue));
         }
         let published = self.publish(open, write, now_s);
@@ -448,11 +490,11 @@ impl Part {
             Beyond::Settled { available } => available,
             Beyond::Charge => return Ok(Attempt::Wait(Lack::Replacement)),
         };
-        let lack = Attempt::Wait(Lack::Capacity { needed, available });
+        let lack = |unasked| Attempt::Wait(Lack::Capacity { needed, available, unasked });
         let due_s = shell.due_s.load(Relaxed);
         if open.limits.full == FullPolicy::Reject && (1..=now_s).contains(&due_s) {
             shell.wants_expired.store(true, Relaxed);
-            return Ok(lack);
+            return Ok(lack(0));
         }
         let evicts = open.limits.full != FullPolicy::Reject && needed <= most;
         if most < claim.most && needed <= claim.most {
@@ -473,8 +515,10 @@ impl Part {
         if write.asked_in != round && !shell.is_evicting.load(Relaxed) {
             write.asked_in = round;
             shell.evict_bytes.fetch_add(needed - available, Relaxed);
+            return Ok(lack(0));
         }
-        Ok(lack)
+        // It asked in this round, or what is evicted now was asked for by others.
+        Ok(lack(if write.asked_in == round { 0 } else { needed - available }))
     }
 
     /// Tells the worker of a write that is in the index.

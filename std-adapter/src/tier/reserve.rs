@@ -4,11 +4,11 @@
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 use core::sync::atomic::{AtomicU32, AtomicU64};
 
+use super::admission::{Line, Waiting};
 use super::entry::{Pending, Weight};
 use super::error::TierError;
 use super::gate::{Message, Open, Part};
-use super::room::Line;
-use super::shell::{ASKED_MAX, Ceiling, Shell};
+use super::shell::{ASKED_MAX, Ceiling, QUEUED_MAX, Shell};
 
 /// What a write has to wait for.
 #[derive(Clone, Copy)]
@@ -17,6 +17,8 @@ pub(super) enum Lack {
     Capacity {
         needed: u64,
         available: u64,
+        /// Of it, what nobody was asked to make room for.
+        unasked: u64,
     },
     /// Blocks that the medium has not been asked for yet.
     Blocks,
@@ -34,23 +36,40 @@ pub(super) struct Claim {
 }
 
 impl Lack {
-    /// Where to stand for it.
-    pub(super) const fn line(self) -> Line {
+    /// Where to stand for it, with a write that takes so many pending bytes.
+    pub(super) const fn line(self, bytes: u64) -> Line {
         match self {
-            Self::Queue => Line::Queue,
-            Self::Capacity { .. } | Self::Blocks | Self::Replacement => Line::Capacity,
+            Self::Queue => Line::Permit(bytes),
+            Self::Capacity { unasked, .. } => Line::Capacity { needs: unasked },
+            Self::Blocks | Self::Replacement => Line::Capacity { needs: 0 },
         }
     }
 }
 
 /// Reserves bytes of a sum that has a limit.
-pub(super) fn reserve(sum: &AtomicU64, bytes: u64, max: u64) -> bool {
+fn reserve(sum: &AtomicU64, bytes: u64, max: u64) -> bool {
     sum.fetch_update(Relaxed, Relaxed, |now| now.checked_add(bytes).filter(|sum| *sum <= max)).is_ok()
 }
 
 /// Reserves one of `max` places.
 pub(super) fn reserve_place(taken: &AtomicU32, max: u32) -> bool {
     taken.fetch_update(AcqRel, Relaxed, |now| (now < max).then(|| now + 1)).is_ok()
+}
+
+/// Reserves a place in the worker's queue and so many pending bytes, or neither.
+pub(super) fn reserve_both(shell: &Shell, bytes: u64, bytes_max: u64) -> bool {
+    let has_place = reserve_place(&shell.queued, QUEUED_MAX);
+    let has_both = has_place && reserve(&shell.sums.pending_bytes, bytes, bytes_max);
+    if has_place && !has_both {
+        shell.queued.fetch_sub(1, Relaxed);
+    }
+    has_both
+}
+
+/// Gives both back.
+pub(super) fn give_back(shell: &Shell, bytes: u64) {
+    shell.queued.fetch_sub(1, Relaxed);
+    shell.sums.pending_bytes.fetch_sub(bytes, Relaxed);
 }
 
 /// Whether all partitions were told something.
@@ -62,9 +81,9 @@ pub(crate) enum Told {
 }
 
 /// Whether there is room in the queues of all partitions.
-pub(super) enum Room {
+pub(super) enum Room<'a> {
     For(Told),
-    Lacks(&'static Shell),
+    Lacks(&'a Part),
 }
 
 impl Open {
@@ -74,7 +93,7 @@ impl Open {
         &self,
         claim: impl Fn(&Self) -> bool,
         message: impl Fn() -> Message,
-    ) -> Result<Room, TierError> {
+    ) -> Result<Room<'_>, TierError> {
         let _told = self.telling.lock();
         self.parts.iter().try_for_each(|part| self.check_alive(part))?;
         let is_reserved = |part: &&Part| reserve_place(&part.shell.asked, ASKED_MAX);
@@ -86,7 +105,7 @@ impl Open {
         };
         if let Some(lacking) = self.parts.get(reserved) {
             give_back();
-            return Ok(Room::Lacks(lacking.shell));
+            return Ok(Room::Lacks(lacking));
         }
         if !claim(self) {
             give_back();
@@ -113,6 +132,13 @@ impl Part {
             return Err(self.gone());
         }
         Ok(())
+    }
+
+    /// Lets a client stand in the line for messages. One whose worker ended before is told so here, since nobody else tells it.
+    pub(super) fn stand_for_message(&self, waiting: &Waiting<'_>) -> Result<(), TierError> {
+        waiting.stand(Line::Message);
+        self.nudge();
+        self.check_alive()
     }
 
     /// Why a worker takes no more: it died, or it ended in a close that did not wait for this operation any longer.

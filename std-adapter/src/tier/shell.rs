@@ -11,13 +11,13 @@ use coldpress_core::log::KeyHash;
 use dashmap::{DashMap, Entry as Slot};
 use parking_lot::{Mutex, RwLock};
 
+use super::admission::Admission;
 use super::entry::{Entry, Terms, Weight};
 use super::figures::{Board, Counts};
 use super::health::Health;
 use super::latency::Latencies;
 use super::lengths::Lengths;
 use super::log_clock::{LogClock, LogTime};
-use super::room::Room;
 
 /// Maps of one shell; iteration takes the hashes of one at a time.
 pub(crate) const STRIPES: usize = 64;
@@ -123,7 +123,7 @@ pub(crate) struct Shell {
     pub(crate) counts: Counts,
     pub(crate) latencies: Latencies,
     pub(crate) board: Mutex<Board>,
-    pub(crate) room: Room,
+    pub(crate) admission: Admission,
     pub(crate) health: Health,
     /// Messages about writes that the worker has not appended yet.
     pub(crate) queued: AtomicU32,
@@ -182,6 +182,8 @@ impl Shell {
     }
 
     fn empty(&self) {
+        // First: what is reserved for those who wait is a part of the sums.
+        self.admission.clear();
         for stripe in &self.stripes {
             stripe.map.clear();
             stripe.map.shrink_to_fit();
@@ -193,7 +195,6 @@ impl Shell {
         self.counts.reset();
         self.latencies.reset();
         *self.board.lock() = Board::default();
-        self.room.clear();
         self.health.reset();
         self.queued.store(0, Relaxed);
         self.asked.store(0, Relaxed);
@@ -216,14 +217,14 @@ impl Shell {
         self.ends_ms.store(u64::MAX, Relaxed);
     }
 
-    fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| Stripe::new()).collect(),
             sums: Sums::default(),
             counts: Counts::default(),
             latencies: Latencies::default(),
             board: Mutex::new(Board::default()),
-            room: Room::default(),
+            admission: Admission::default(),
             health: Health::default(),
             queued: AtomicU32::new(0),
             asked: AtomicU32::new(0),

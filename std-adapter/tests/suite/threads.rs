@@ -7,6 +7,43 @@ use coldpress_std::{CompactionTask, Durability, PutOptions};
 
 use crate::common::{PATIENCE, eventually, open, pools, small, value};
 
+/// Ends what runs beside the clients.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
+}
+
+#[test]
+fn writers_by_the_hundred_all_get_through_a_narrow_queue() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    // So many at once find no room for their pending bytes, time and again.
+    let config =
+        small().capacity_bytes(8 << 20).value_bytes_max(2048).pending_bytes_max(1 << 16).build().unwrap();
+    let tier = open(dir.path(), &config, &pools);
+    let (threads, puts) = (200u32, 10u32);
+    std::thread::scope(|scope| {
+        for thread in 0..threads {
+            let handle = tier.handle();
+            scope.spawn(move || {
+                for put in 0..puts {
+                    let durability = (put == 5).then_some(Durability::Flushed);
+                    let options = PutOptions { durability, ..PutOptions::default() };
+                    let bytes = value(thread, put, 1024);
+                    handle.put_with(&(thread << 16 | put).to_le_bytes(), &bytes, options).unwrap();
+                }
+                assert!(handle.remove(&(thread << 16).to_le_bytes()).unwrap());
+            });
+        }
+    });
+    assert_eq!(tier.len().unwrap(), u64::from(threads * (puts - 1)));
+    tier.flush().unwrap();
+    eventually("the sums equal a recount", || tier.is_recount_exact().unwrap());
+}
+
 #[test]
 fn threads_that_put_get_and_remove_while_it_compacts_agree_with_their_models() {
     let dir = tempfile::tempdir().unwrap();
@@ -16,6 +53,8 @@ fn threads_that_put_get_and_remove_while_it_compacts_agree_with_their_models() {
     let seed = 0x5EED_u64;
     let is_over = AtomicBool::new(false);
     let models: Vec<HashMap<u32, Vec<u8>>> = std::thread::scope(|scope| {
+        // Also where a client panics: else the scope waits for the compaction for ever.
+        let _over = Over(&is_over);
         scope.spawn(|| {
             while !is_over.load(SeqCst) {
                 tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
@@ -59,9 +98,7 @@ fn threads_that_put_get_and_remove_while_it_compacts_agree_with_their_models() {
             })
         };
         let threads: Vec<_> = (0..4).map(run).collect();
-        let models = threads.into_iter().map(|thread| thread.join().unwrap()).collect();
-        is_over.store(true, SeqCst);
-        models
+        threads.into_iter().map(|thread| thread.join().unwrap()).collect()
     });
     let check = |tier: &coldpress_std::ColdTier| {
         for model in &models {

@@ -9,6 +9,8 @@ use coldpress_core::tier::{Action, Input, MediumError, Now, Poll, TasksFull};
 
 use super::{WAIT_MS_MAX, Worker, millis};
 use crate::clock::monotonic_ms;
+use crate::tier::admission::Look;
+use crate::tier::entry::Weight;
 use crate::tier::error::TierError;
 use crate::tier::gate::Scheduled;
 use crate::tier::latency::Timed;
@@ -21,6 +23,8 @@ const POLLS_PER_TURN: usize = 64;
 const POLLS_BEFORE_MESSAGES: usize = 8;
 /// How long the worker waits while something is to be tried again, in milliseconds.
 const AGAIN_MS: u64 = 2;
+/// Who waits for capacity is called at least so often although nothing seems to have changed, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 20;
 /// Compaction for debt is asked for at most so often by the background worker, in milliseconds.
 const DEBT_MS: u64 = 1_000;
 
@@ -170,7 +174,8 @@ impl Worker<'_> {
         self.make_room();
         // Somebody waits for room that only a write can give.
         let is_late = self.unwritten_since_ms.is_some_and(|at| monotonic_ms() >= at + self.flush_after_ms);
-        if is_idle && (self.shell.room.has_waiters() || is_late) {
+        let is_idle = is_idle && self.messages.is_empty() && !self.has_more_to_append();
+        if is_idle && (self.shell.admission.has_waiters() || is_late) {
             self.tier.flush();
         }
         self.take_reports();
@@ -180,15 +185,35 @@ impl Worker<'_> {
             self.post();
         }
         self.shell.lengths.count_waste(self.terms.data_segments());
-        // A bell for nothing would keep those who wait, and this thread, awake.
-        let places =
-            [&self.shell.queued, &self.shell.asked, &self.shell.backed].map(|taken| taken.load(Relaxed));
-        let is_out_of_space = self.shell.is_out_of_space.load(Relaxed);
-        let room = (self.shell.weight(), places, self.shell.health.failure(), is_out_of_space);
-        if room != self.rung_at {
-            self.rung_at = room;
-            self.shell.room.ring();
+        self.look_after_waiting(is_idle);
+    }
+
+    /// Lets those go on who wait for something that was given back. A call for nothing would keep them, and this thread, awake.
+    fn look_after_waiting(&mut self, is_idle: bool) {
+        let (shell, now_ms) = (self.shell, monotonic_ms());
+        let failures = shell.health.failures();
+        if failures != self.failures_told {
+            self.failures_told = failures;
+            shell.admission.alert();
         }
+        let places = [&shell.queued, &shell.asked, &shell.backed].map(|taken| taken.load(Relaxed));
+        let given = (shell.weight(), places, shell.is_out_of_space.load(Relaxed));
+        let is_changed = given != self.given_at || now_ms >= self.given_ms.saturating_add(LOOK_AGAIN_MS);
+        if is_changed {
+            (self.given_at, self.given_ms) = (given, now_ms);
+        }
+        if shell.admission.has_waiters() {
+            let (pending_bytes_max, enough_for) = (self.pending_bytes_max, self.enough_for(&given.0));
+            shell.admission.look_after(shell, Look { is_changed, is_idle, pending_bytes_max, enough_for });
+        }
+    }
+
+    /// For how many records there is capacity, at a guess: a client finds out when it tries.
+    fn enough_for(&self, weight: &Weight) -> usize {
+        let quarantined = self.shell.quarantined.load(Relaxed);
+        let most = self.terms.charge_bytes_max(self.shell.lengths.waste_with(0), quarantined);
+        let mean = (weight.settled / weight.keys.max(1)).max(1);
+        usize::try_from(most.saturating_sub(weight.settled) / mean).unwrap_or(usize::MAX)
     }
 
     /// Evicts what clients wait for, round by round, and drops what has expired where one waits for its room.
@@ -207,6 +232,8 @@ impl Worker<'_> {
         }
         let evict_bytes = shell.evict_bytes.swap(0, Relaxed);
         if evict_bytes > 0 {
+            // Those who stand behind the one that asked need room too.
+            let evict_bytes = evict_bytes + shell.admission.take_needs();
             tracing::debug!(partition = self.partition, evict_bytes, "evicting");
             shell.is_evicting.store(true, Relaxed);
             shell.evict_round.fetch_add(1, Relaxed);
@@ -301,7 +328,7 @@ impl Worker<'_> {
         let mut timeout = self.machine_timeout_ms().unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
         let has_work =
             !self.backlog.is_empty() || !self.index.unwritten.is_empty() || !self.stalled.is_empty();
-        if has_work || self.shell.room.has_waiters() || self.closing.is_some() {
+        if has_work || self.shell.admission.has_waiters() || self.closing.is_some() {
             timeout = timeout.min(AGAIN_MS);
         }
         if let Some(since_ms) = self.unwritten_since_ms {

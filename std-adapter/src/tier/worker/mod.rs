@@ -22,7 +22,7 @@ use std::collections::VecDeque;
 
 use coldpress_core::cleanup::CleanupReply;
 use coldpress_core::log::{KeyHash, Store};
-use coldpress_core::tier::{Input, MediumError, MountError, Now, Status, Tier, TierConfig};
+use coldpress_core::tier::{Input, MountError, Now, Status, Tier, TierConfig};
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use tracing::Span;
 
@@ -140,8 +140,11 @@ pub(crate) struct Worker<'m> {
     pending_bytes_max: u64,
     /// When the oldest append that is not written was made.
     unwritten_since_ms: Option<u64>,
-    /// What there was of everything that clients wait for, when they were last woken.
-    rung_at: (Weight, [u32; 3], Option<MediumError>, bool),
+    /// What there was of everything that clients wait for, when it was last looked after them, and when that was.
+    given_at: (Weight, [u32; 3], bool),
+    given_ms: u64,
+    /// How often the medium had failed then.
+    failures_told: u32,
     is_syncer_dead: bool,
     /// Nothing is written: the machine is not polled once it is mounted.
     is_read_only: bool,
@@ -166,7 +169,7 @@ impl Drop for Alarm {
     fn drop(&mut self) {
         if self.is_armed {
             self.shell.health.poison();
-            self.shell.room.ring();
+            self.shell.admission.alert();
             tracing::error!("the log worker died; the tier is poisoned");
         }
     }
@@ -276,7 +279,9 @@ impl<'m> Worker<'m> {
             flush_after_ms: millis(settings.flush_after),
             pending_bytes_max: settings.pending_bytes_max,
             unwritten_since_ms: None,
-            rung_at: Default::default(),
+            given_at: Default::default(),
+            given_ms: 0,
+            failures_told: 0,
             is_syncer_dead: false,
             is_read_only: settings.is_read_only,
             sparse: Sparse::default(),

@@ -19,7 +19,7 @@ impl Worker<'_> {
             tracing::error!(partition = self.partition, "the file was deleted, moved, replaced or cut short");
             self.shell.health.lose_file();
             self.waiters.fail_all(TierError::FileLost);
-            self.shell.room.ring();
+            self.shell.admission.alert();
         }
         Ok(())
     }
