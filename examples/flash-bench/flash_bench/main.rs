@@ -17,10 +17,14 @@ use clap::Parser;
 use coldpress_embedded::flash::buckets_for;
 use measure::{Figures, Run, measure};
 
-/// Stores for flash beside each other.
+/// Measures stores for flash beside each other, on the same flash in memory: Coldpress, sequential-storage and ekv.
+///
+/// Needs no input. Figures are counts and repeat exactly. Instructions are counted in an emulator, where this machine has
+/// one and a toolchain for the firmware; else it says what is missing.
 #[derive(Debug, Parser)]
+#[command(name = "flash_bench", version)]
 struct Options {
-    /// Prints one JSON object as the last line.
+    /// Prints one JSON object as the last line
     #[arg(long)]
     json: bool,
 }
