@@ -7,14 +7,16 @@
 
 use core::error::Error;
 use std::collections::HashMap;
-
 use std::path::Path;
+use std::process::ExitCode;
 
+use clap::Parser as _;
 use coldpress_core::log::{Geometry, Identity, KeyHash, Kind, Location, Policy, Segment, Store, Version};
 use coldpress_core::tier::{
     Action, AppendError, Dropped, Fresh, Host, Input, Look, Memory, Now, Pending, Placed, Poll, Published,
     Reconciled, Released, Settled, SlotMemory, SlotNotes, Standing, Status, Streams, Tier, TierConfig,
 };
+use coldpress_examples::measuring::Amplification;
 use coldpress_examples::rng::Rng;
 use coldpress_examples::trace::{TraceOp, TraceReader};
 use coldpress_examples::zipf::Zipf;
@@ -27,15 +29,29 @@ const CAPACITY_GENERATED: u64 = 1408;
 const CAPACITY_TRACE: u64 = 1100;
 /// Values of a trace are cut to this part.
 const TRACE_DIVISOR: u32 = 16;
+/// Could not be carried out.
+const FAILED: u8 = 2;
 
-fn main() -> Result<(), Box<dyn Error>> {
+fn main() -> ExitCode {
+    match run(&Amplification::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("amplification: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(options: &Amplification) -> Result<(), Box<dyn Error>> {
+    // Read first: a trace that can't be read costs no run.
+    let trace = options.trace.as_deref().map(traced).transpose()?;
     println!("write amplification of the machine: whole run, second half");
     println!("{:<44}{:>14}{:>14}{:>14}", "", "greedy", "cost-benefit", "adaptive");
     for (name, alpha) in [("uniform, 1 KiB, 71 % live", 0.0), ("zipf 0.99, 1 KiB, 71 % live", 0.99)] {
         row(name, &generated(alpha), CAPACITY_GENERATED, 128 << 10)?;
     }
-    if let Some(path) = std::env::args_os().nth(1) {
-        row("trace, 5 rounds, 91 % live", &traced(Path::new(&path))?, CAPACITY_TRACE, 128 << 10)?;
+    if let Some(trace) = trace {
+        row("trace, 5 rounds, 91 % live", &trace, CAPACITY_TRACE, 128 << 10)?;
     }
     Ok(())
 }

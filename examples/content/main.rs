@@ -3,14 +3,18 @@
 use core::hint::black_box;
 use std::time::Instant;
 
+use clap::Parser as _;
 use coldpress_core::codec::CodecId;
 use coldpress_examples::content::Content;
+use coldpress_examples::measuring;
 use coldpress_std::codec::Codecs;
 
 /// Bytes made, checked and compressed for each line.
 const BYTES: usize = 1 << 28;
 
 fn main() {
+    // There is nothing to choose; `--help` says so, and an argument is refused.
+    let measuring::Content {} = measuring::Content::parse();
     let content = Content::new(1);
     println!(
         "{:>9}{:>12}{:>12}{:>10}{:>12}{:>12}",

@@ -6,7 +6,7 @@
 //! the one and [`check`] the other, with the [`latency`] of each call.
 //! [`options`] become a [`plan`], the plan becomes a [`replay`], and that a [`table`], a [`picture`] and [`figures`].
 //!
-//! [`image`] is what the program of that name is built from.
+//! [`image`] is what the program of that name is built from; [`measuring`] has the command lines of those that measure.
 
 pub mod check;
 pub mod content;
@@ -14,6 +14,7 @@ pub mod drive;
 pub mod figures;
 pub mod image;
 pub mod latency;
+pub mod measuring;
 pub mod memory;
 pub mod model;
 pub mod options;

@@ -10,7 +10,7 @@ use coldpress_core::codec::CodecId;
 /// Replays requests through a cold tier on a file, checks every byte that it gives back, runs all compaction
 /// tasks, closes, reopens and checks everything again.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "replay", version, about)]
+#[command(name = "replay", version)]
 pub struct Options {
     /// A block I/O trace in the CSV form of CloudPhysics (version,time,op,size,lbn)
     #[arg(long, value_name = "FILE", conflicts_with = "workload")]

@@ -10,7 +10,7 @@ use coldpress_core::log::{Geometry, GeometryError, Identity};
 
 /// Builds, verifies, dumps and sums up images: files of segments, such as a service's partition or the flash of a device.
 #[derive(Debug, Clone, Parser)]
-#[command(name = "image", version, about)]
+#[command(name = "image", version)]
 pub struct Job {
     /// What to do.
     #[command(subcommand)]
