@@ -132,6 +132,49 @@ fn planted_top_level_entries_are_caught() {
     assert_eq!(check(&full.replace("README.md ", "")), 1);
 }
 
+/// The lines of a page's shell blocks, comments left out.
+fn commands(page: &str) -> impl Iterator<Item = &str> {
+    let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
+    blocks.flat_map(str::lines).map(|line| line.split('#').next().unwrap_or_default())
+}
+
+#[test]
+fn examples_in_the_pages_name_one_program_each() {
+    let manifests = files("", "Cargo.toml");
+    for page in files("", ".md") {
+        let mut words = page.text.split_whitespace().map(|word| word.trim_matches(['`', ')', '.', ',']));
+        while let Some(word) = words.next() {
+            let Some(name) = (word == "--example").then(|| words.next()).flatten() else { continue };
+            let line = format!("[[example]]\nname = \"{name}\"\n");
+            let listed = manifests.iter().filter(|manifest| manifest.text.contains(&line)).count();
+            let found = usize::from(root().join(format!("std-adapter/examples/{name}.rs")).exists());
+            assert_eq!(listed + found, 1, "{}: {name}", page.path.display());
+        }
+    }
+}
+
+#[test]
+fn files_in_the_commands_of_readme_exist() {
+    let readme = fs::read_to_string(root().join("README.md")).unwrap();
+    let words: Vec<_> = commands(&readme).flat_map(str::split_whitespace).collect();
+    let ours = words.iter().filter(|word| ["tests/", "examples/"].iter().any(|at| word.starts_with(at)));
+    assert!(ours.inspect(|word| assert!(root().join(word).exists(), "{word}")).count() >= 2);
+    for (at, file) in
+        words.iter().enumerate().filter(|(_, word)| word.starts_with("target/") && !word.contains("-none-"))
+    {
+        let is_made = ["build", "-o", ">"].contains(&words[at - 1]) || words[at - 2] == "convert";
+        assert!(is_made || words[..at].contains(file), "{file} is used before it is made");
+    }
+}
+
+#[test]
+fn crate_of_replay_needs_no_suites_and_no_other_stores() {
+    let manifest = fs::read_to_string(root().join("examples/Cargo.toml")).unwrap();
+    for name in ["dev-dependencies", "coldpress-tests", "ekv", "sequential-storage", "defmt", "proptest"] {
+        assert!(!manifest.contains(name), "{name}");
+    }
+}
+
 #[test]
 fn crates_forbid_unsafe_code_and_share_their_lints() {
     let (mut roots, mut members) = (Vec::new(), Vec::new());
