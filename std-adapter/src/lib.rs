@@ -54,6 +54,9 @@
 //! [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`medium`] and [`clock`], what it stands on;
 //! [`codec`]. [`image`] reads and makes the bytes of a log, a device's too.
 //!
+//! [`guide`] tells how to choose capacity and memory, how long calls block, how to move, copy and upgrade a tier, and which metrics
+//! to watch.
+//!
 //! It needs a Unix system. On Linux freed segments are also punched out of the file, and a mount first lets go of what the
 //! page cache holds of it.
 #![doc = include_str!("metrics.md")]
@@ -65,6 +68,8 @@ pub mod codec;
 pub mod compaction;
 mod error;
 mod file_error;
+#[doc = include_str!("../GUIDE.md")]
+pub mod guide {}
 pub mod image;
 pub mod medium;
 mod observe;

@@ -163,6 +163,40 @@ impl TierConfig {
         self.data_bytes(longest_bytes, taken)
     }
 
+    /// Bytes of keys and values that the medium is sure to hold where all keys and all values have these lengths, as encoded, and
+    /// each value `expires` or none does; 0 where such a record is longer than `record_bytes_max`.
+    ///
+    /// The whole records that [`charge_bytes_max`](Self::charge_bytes_max) has room for. A service keeps a fiftieth of the segments empty
+    /// on top, and counts with the records that it has instead of the longest that there may be.
+    ///
+    /// ```
+    /// use coldpress_core::log::{Geometry, Identity, Store};
+    /// use coldpress_core::tier::{Streams, TierConfig};
+    ///
+    /// // A device: 64 segments of 4 KiB, no footers, one stream, records of up to 128 bytes.
+    /// let geometry = Geometry::new(4096, 64, 4, 0xFF, Identity::KeyBytes)?;
+    /// let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
+    /// let config = TierConfig {
+    ///     record_bytes_max: 128,
+    ///     streams: Streams::One,
+    ///     has_footers: false,
+    ///     ..TierConfig::new(geometry, store)
+    /// };
+    /// assert_eq!(config.usable_bytes(4, 64, false), 68 * 2_887);
+    /// assert_eq!(config.usable_bytes(4, 128, false), 0, "longer than the longest record");
+    /// # Ok::<(), coldpress_core::log::GeometryError>(())
+    /// ```
+    #[must_use]
+    pub const fn usable_bytes(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u64 {
+        let expires_s = if expires { Some(0) } else { None };
+        let header = record(Kind::Value, key_bytes, value_bytes, expires_s);
+        if header.record_bytes(&self.geometry) > self.record_bytes_max {
+            return 0;
+        }
+        let records = self.charge_bytes_max() / self.charge_bytes(key_bytes, value_bytes, expires) as u64;
+        records * (key_bytes as u64 + value_bytes as u64)
+    }
+
     /// What all segments but `taken` hold.
     const fn data_bytes(&self, longest_bytes: u32, taken: u32) -> u64 {
         let lost = longest_bytes.saturating_add(self.overhead_bytes());

@@ -5,6 +5,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 use coldpress_core::log::{Checksum, Geometry, Kind, Location, RECORD_HEADER_BYTES_MAX, Version};
 use coldpress_core::tier::{Placed, Released, TierConfig, capacity_reserve_segments};
 
+use super::lengths::counted_bytes;
+
 /// Bytes that a pending record counts for beyond its payload.
 pub(crate) const PENDING_OVERHEAD_BYTES: u64 = 128;
 
@@ -39,6 +41,18 @@ impl Terms {
     pub(crate) const fn charge_bytes_max(&self, waste: u64, quarantined: u32) -> u64 {
         let taken = quarantined.saturating_add(self.slack_segments());
         self.config.charge_bytes_with(0, taken).saturating_sub(waste)
+    }
+
+    /// Values that fit one partition if all keys and values have these lengths.
+    ///
+    /// Each is charged, and may be the one that did not fit at the end of a segment: of every segment, or of as many as there are values.
+    pub(crate) fn values_max(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u64 {
+        let charge = u64::from(self.value_charge(key_bytes, value_bytes, expires));
+        let bytes = RECORD_HEADER_BYTES_MAX.saturating_add(key_bytes).saturating_add(value_bytes);
+        let longest = u64::from(counted_bytes(bytes));
+        let many = self.charge_bytes_max(longest * u64::from(self.data_segments()), 0) / charge;
+        let few = self.charge_bytes_max(0, 0) / (charge + longest);
+        many.max(few)
     }
 
     /// Segments that live records may fill.

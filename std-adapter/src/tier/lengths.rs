@@ -43,6 +43,11 @@ const fn class(bytes: u32) -> u32 {
     (octave + 1) * STEPS + (bytes >> octave) % STEPS
 }
 
+/// The longest length that is counted as one of so many bytes.
+pub(crate) const fn counted_bytes(bytes: u32) -> u32 {
+    longest_of(class(bytes))
+}
+
 /// The longest length of a class.
 const fn longest_of(class: u32) -> u32 {
     if class < STEPS {

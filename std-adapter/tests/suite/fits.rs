@@ -45,6 +45,9 @@ fn work_full(capacity: u64, len: usize, least: u64, part: u64) {
     let (taken, permille) = fill(&tier, len, capacity);
     println!("{} MiB, values of {len} bytes: {permille} permille fit, {taken} keys", capacity / MIB);
     assert!(permille >= least, "{permille} of {least} permille");
+    let stated = config.usable_bytes(8, u32::try_from(len).unwrap());
+    let fitted = taken * (8 + len as u64);
+    assert!(stated <= fitted && fitted - stated <= fitted / 50, "{stated} stated, {fitted} fit");
     let is_overwritten = |key: u64| (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).is_multiple_of(part);
     let backwards = (0..taken).rev().filter(|key| is_overwritten(*key));
     for key in backwards {
@@ -88,4 +91,26 @@ fn tier_of_2_mib_is_overwritten_and_refilled_when_full() {
     for (len, least) in [(16, 250), (64, 570), (512, 730), (4096, 650)] {
         work_full(2 * MIB, len, least, 1);
     }
+}
+
+#[test]
+fn usable_bytes_of_a_length_over_the_limit_are_none() {
+    let config = small().value_bytes_max(1000).build().unwrap();
+    assert_eq!(config.usable_bytes(config.key_bytes_max() + 1, 10), 0);
+    assert_eq!(config.usable_bytes(8, 1001), 0);
+    assert!(config.usable_bytes(8, 1000) > 0);
+}
+
+#[test]
+fn usable_bytes_with_a_lifetime_are_less_and_fit() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let builder = small().capacity_bytes(2 * MIB).partitions(1).codec(CodecId::Raw);
+    let ever = builder.clone().build().unwrap().usable_bytes(8, 100);
+    let config = builder.ttl(core::time::Duration::from_secs(3600)).build().unwrap();
+    let stated = config.usable_bytes(8, 100);
+    assert!(stated < ever, "{stated} of {ever}");
+    let tier = open(dir.path(), &config, &pools);
+    let (taken, _) = fill(&tier, 100, 2 * MIB);
+    assert!((stated..=stated + stated / 50).contains(&(taken * 108)), "{stated} stated, {taken} fit");
 }

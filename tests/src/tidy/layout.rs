@@ -5,10 +5,11 @@ use super::lex::{Kind, code};
 use super::regions::attributes;
 
 /// What lies at the top, exactly; beside it only dot files and the build's own folder.
-const ROOT: [&str; 12] = [
+const ROOT: [&str; 13] = [
     "Cargo.toml",
     "Cargo.lock",
     "README.md",
+    "CONTRIBUTING.md",
     "LICENSE-MIT",
     "LICENSE-APACHE",
     "clippy.toml",

@@ -311,6 +311,31 @@ impl ColdTierConfig {
         self.value_bytes_max
     }
 
+    /// Bytes of keys and values that fit before a put is [`Full`](super::PutError::Full), if all keys and all values have these
+    /// lengths; 0 where such a key or value is refused for its length.
+    ///
+    /// For values that do not compress: those that do are charged their encoded length, so more of them fit. Partitions fill by the
+    /// hashes of keys, so where there are several the fullest refuses a put a little earlier.
+    ///
+    /// ```
+    /// use coldpress_std::ColdTierConfig;
+    ///
+    /// let config = ColdTierConfig::builder().capacity_bytes(64 << 20).build()?;
+    /// let share = |value_bytes| config.usable_bytes(8, value_bytes) * 100 / config.capacity_bytes();
+    /// assert_eq!((share(16), share(64), share(512), share(4096)), (31, 71, 90, 92));
+    /// # Ok::<(), coldpress_std::ConfigError>(())
+    /// ```
+    #[must_use]
+    pub fn usable_bytes(&self, key_bytes: u32, value_bytes: u32) -> u64 {
+        if key_bytes > self.key_bytes_max || value_bytes > self.value_bytes_max {
+            return 0;
+        }
+        // No charge depends on which store it is.
+        let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: self.settings.partitions };
+        let values = self.terms(store).values_max(key_bytes, value_bytes, self.settings.ttl.is_some());
+        values * (u64::from(key_bytes) + u64::from(value_bytes)) * u64::from(self.settings.partitions)
+    }
+
     /// The configuration of the machine of one partition. The pools say how long they may take to answer.
     pub(crate) fn machine(&self, store: Store, cleanup_timeout: Duration) -> TierConfig {
         let (low, high) = self.watermarks();

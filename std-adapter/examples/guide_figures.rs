@@ -1,0 +1,104 @@
+//! Prints the figures of the guide: `cargo run --release -p coldpress-std --example guide_figures -- 1000000`, with a number of keys.
+
+use core::error::Error;
+use core::time::Duration;
+use std::path::Path;
+use std::time::Instant;
+
+use coldpress_std::{CodecId, ColdTier, ColdTierConfig, ColdTierConfigBuilder, Durability, PutOptions};
+
+const LENGTHS: [u32; 6] = [16, 64, 256, 512, 1024, 4096];
+const CAPACITIES: [u64; 5] = [2 << 20, 16 << 20, 64 << 20, 1 << 30, 16 << 30];
+
+fn builder(base_dir: &Path) -> ColdTierConfigBuilder {
+    ColdTierConfig::builder().base_dir(base_dir).codec(CodecId::Raw)
+}
+
+/// What fits, in percent, by capacity and length of the values.
+fn shares(base_dir: &Path) -> Result<(), Box<dyn Error>> {
+    for capacity in CAPACITIES {
+        let config = builder(base_dir).capacity_bytes(capacity).build()?;
+        let share = |bytes| config.usable_bytes(8, bytes) * 100 / config.capacity_bytes();
+        let shares: Vec<_> = LENGTHS.iter().map(|bytes| share(*bytes).to_string()).collect();
+        println!(
+            "{} MiB, segments of {} KiB: {} %",
+            capacity >> 20,
+            config.segment_bytes() >> 10,
+            shares.join(" ")
+        );
+    }
+    Ok(())
+}
+
+/// Memory of the process, as the system counts it.
+fn resident_bytes() -> u64 {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+    let kib = line.and_then(|line| line.trim().strip_suffix(" kB")?.parse::<u64>().ok());
+    kib.unwrap_or(0) << 10
+}
+
+/// Bytes of the index and of the process for each key.
+fn memory(base_dir: &Path, keys: u64) -> Result<(), Box<dyn Error>> {
+    let tier = ColdTier::with_own_pools(builder(base_dir).build()?, "memory")?;
+    let before = resident_bytes();
+    for part in 1..=8 {
+        let to = keys * part / 8;
+        for key in keys * (part - 1) / 8..to {
+            tier.put(&key.to_le_bytes(), &[7; 64])?;
+        }
+        tier.flush()?;
+        let index = tier.figures().index_bytes / to;
+        println!("{to} keys: index {index} bytes a key, resident {}", (resident_bytes() - before) / to);
+    }
+    let begun = Instant::now();
+    tier.close()?;
+    println!("closed in {:?}", begun.elapsed());
+    let begun = Instant::now();
+    let tier = ColdTier::with_own_pools(builder(base_dir).build()?, "memory")?;
+    println!("opened with {} keys in {:?}", tier.len()?, begun.elapsed());
+    Ok(tier.close()?)
+}
+
+fn micros(mut times: Vec<Duration>) -> String {
+    times.sort_unstable();
+    let at = |permille: usize| times.get(times.len() * permille / 1000).map_or(0, Duration::as_micros);
+    format!("p50 {} p99 {} p99.9 {} µs of {}", at(500), at(990), at(999), times.len())
+}
+
+/// How long puts of one thread, each waiting for its own durability, and gets take.
+fn latencies(base_dir: &Path) -> Result<(), Box<dyn Error>> {
+    let config = builder(base_dir).capacity_bytes(256 << 20).keep_hot_values(false).build()?;
+    let tier = ColdTier::with_own_pools(config, "latencies")?;
+    let value = [7; 1024];
+    for (durability, calls) in
+        [(Durability::Buffered, 100_000u32), (Durability::Flushed, 20_000), (Durability::Synced, 1_000)]
+    {
+        let options = PutOptions { durability: Some(durability), ..PutOptions::default() };
+        let mut times = Vec::new();
+        for key in 0..calls {
+            let begun = Instant::now();
+            tier.put_with(&key.to_le_bytes(), &value, options)?;
+            times.push(begun.elapsed());
+        }
+        println!("put {durability:?}: {}", micros(times));
+    }
+    tier.flush()?;
+    let mut times = Vec::new();
+    for key in 0..100_000u32 {
+        let key = key.wrapping_mul(0x9E37_79B1) % 100_000;
+        let begun = Instant::now();
+        tier.get(&key.to_le_bytes())?;
+        times.push(begun.elapsed());
+    }
+    println!("get from the page cache: {}", micros(times));
+    Ok(tier.close()?)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let keys = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
+    let dir = tempfile::tempdir()?;
+    shares(dir.path())?;
+    memory(dir.path(), keys)?;
+    latencies(dir.path())
+}
