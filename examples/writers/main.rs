@@ -23,9 +23,9 @@ use tempfile::TempDir;
 const STACK_BYTES: usize = 256 << 10;
 
 /// Measures a cold tier under many threads. For each number of threads and each durability it fills a fresh tier, lets every thread
-/// put or get random keys for some seconds, and prints calls a second and context switches a call
+/// put or get random keys for some seconds, and prints calls a second and context switches a call. Needs no input
 #[derive(Debug, Clone, Parser)]
-#[command(name = "writers", version, about)]
+#[command(name = "writers", version)]
 struct Options {
     /// Numbers of threads, separated by commas
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "16,100,200,400,1000")]

@@ -168,6 +168,16 @@ fn files_in_the_commands_of_readme_exist() {
 }
 
 #[test]
+fn help_of_a_program_is_not_that_of_its_crate() {
+    // Without a text of its own `about` prints the description of the crate, which is the same for all its programs.
+    let bare =
+        |line: &&str| line.contains("#[command(") && (line.contains("about)]") || line.contains("about,"));
+    for file in files("", ".rs").iter().filter(|file| !file.path.starts_with("tests")) {
+        assert_eq!(file.text.lines().find(bare), None, "{}", file.path.display());
+    }
+}
+
+#[test]
 fn crate_of_replay_needs_no_suites_and_no_other_stores() {
     let manifest = fs::read_to_string(root().join("examples/Cargo.toml")).unwrap();
     for name in ["dev-dependencies", "coldpress-tests", "ekv", "sequential-storage", "defmt", "proptest"] {
