@@ -102,7 +102,8 @@ pub enum PutError {
     },
     /// The capacity is taken by live records, and nothing may be evicted or nothing could be in time.
     Full {
-        /// Bytes that the record is charged: as relocated, with its footer entry, and a tombstone.
+        /// Bytes that the value is charged: its record and a footer entry, 24 bytes on top of key and encoded value, 32 with a
+        /// lifetime, and at least 72 in all.
         needed: u64,
         /// Bytes that can still be charged.
         available: u64,
