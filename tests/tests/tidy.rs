@@ -142,7 +142,7 @@ fn commands(page: &str) -> impl Iterator<Item = &str> {
 fn examples_in_the_pages_name_one_program_each() {
     let manifests = files("", "Cargo.toml");
     for page in files("", ".md") {
-        let mut words = page.text.split_whitespace().map(|word| word.trim_matches(['`', ')', '.', ',']));
+        let mut words = page.text.split_whitespace().map(|word| word.trim_matches(['`', ')', '.', ',', ':']));
         while let Some(word) = words.next() {
             let Some(name) = (word == "--example").then(|| words.next()).flatten() else { continue };
             let line = format!("[[example]]\nname = \"{name}\"\n");
