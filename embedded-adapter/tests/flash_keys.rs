@@ -55,7 +55,9 @@ impl Run {
         for polls in 0..=self.polls_max {
             self.worst_polls = self.worst_polls.max(polls);
             match call(tier, now) {
-                Err(PutError::NeedsCompaction | PutError::Busy(_)) => drop(tier.poll(now, self.budget)),
+                Err(PutError::NeedsCompaction | PutError::Busy(_)) => {
+                    let _ = tier.poll(now, self.budget);
+                }
                 result => return result,
             }
         }
