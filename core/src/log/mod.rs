@@ -24,6 +24,7 @@ mod checksum;
 mod fields;
 mod footer;
 mod geometry;
+mod pieces;
 mod place;
 mod record;
 mod segment;
@@ -37,6 +38,10 @@ pub use footer::{
 };
 pub use geometry::{
     Format, Geometry, GeometryError, Identity, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, WRITE_UNIT_MAX,
+};
+pub use pieces::{
+    HEAD_BYTES, HEAD_CODEC, Head, PIECE_EXPIRES_S, PIECE_PREFIX, PIECE_PREFIX_BYTES, piece_parts,
+    piece_prefix,
 };
 pub use place::{KeyHash, Location, Version};
 pub(crate) use record::Mending;

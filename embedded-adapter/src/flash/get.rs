@@ -1,11 +1,10 @@
 //! Reading: get, contains, the keys.
 
-use coldpress_core::log::Version;
+use coldpress_core::log::{HEAD_CODEC, PIECE_PREFIX, Version};
 use coldpress_core::tier::{MediumError, Now};
 
 use super::GetError;
-use super::hash::{PIECE_PREFIX, is_piece};
-use super::large::PIECES;
+use super::hash::is_piece;
 use super::medium::Medium;
 use super::put::RAW;
 use super::reader::{Flash, Opened};
@@ -98,7 +97,7 @@ impl<M: Medium> FlashTier<'_, M> {
     ) -> Result<Option<&'b [u8]>, GetError> {
         self.check_readable(now)?;
         let Some(newest) = self.newest(now, key)? else { return Ok(None) };
-        if newest.opened.header.codec == PIECES {
+        if newest.opened.header.codec == HEAD_CODEC {
             return Err(GetError::InPieces(self.head(&newest, key)?.bytes));
         }
         // Nothing here decodes: bytes as stored are not the value.
@@ -254,7 +253,7 @@ impl<M: Medium> FlashTier<'_, M> {
             };
             self.flash.key(&opened, key)?;
             let mut value_bytes = opened.header.value_bytes;
-            if opened.header.codec == PIECES {
+            if opened.header.codec == HEAD_CODEC {
                 let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
                 let version = opened.version(&self.flash.geometry, sequence);
                 value_bytes = self.head(&Newest { opened, sequence, version, entry }, key)?.bytes;

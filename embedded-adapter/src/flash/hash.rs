@@ -10,7 +10,7 @@
 use core::fmt;
 use core::hash::Hasher as _;
 
-use coldpress_core::log::{HASH_KEY_BYTES, KeyHash};
+use coldpress_core::log::{HASH_KEY_BYTES, KeyHash, PIECE_PREFIX};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 /// Keys up to this length are their own identity: no two of them ever meet.
@@ -19,9 +19,6 @@ pub const KEY_BYTES_EXACT: usize = 7;
 const HASHED: u8 = 0xFF;
 /// Marks the hashed identity of a piece of a long value.
 const HASHED_PIECE: u8 = 0xFE;
-/// What the keys of pieces of long values begin with; no other key does.
-pub(super) const PIECE_PREFIX: [u8; 3] = [0xFF, b'c', b'p'];
-
 /// Tells whether an identity is that of a piece of a long value. The bytes that it looks at come from no hash.
 pub(super) fn is_piece(hash: &KeyHash) -> bool {
     let [first, a, b, c, ..] = hash.0;

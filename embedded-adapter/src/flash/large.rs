@@ -9,25 +9,22 @@
 //! head  codec 6 │ generation u8 │ pieces u16 │ bytes u32
 //! ```
 
-use coldpress_core::log::{KeyHash, Kind};
+use coldpress_core::log::{
+    HEAD_BYTES, HEAD_CODEC, Head, KeyHash, Kind, PIECE_PREFIX_BYTES, piece_parts, piece_prefix,
+};
 use coldpress_core::tier::{MediumError, Now, expiry_s};
 
 use super::get::Newest;
-use super::hash::{PIECE_PREFIX, is_piece};
+use super::hash::is_piece;
 use super::medium::Medium;
 use super::pending::Change;
 use super::table::State;
 use super::tier::FlashTier;
 use super::{GetError, PutError, Wait};
 
-/// The codec number of a head.
-pub(super) const PIECES: u8 = 6;
 /// The longest key of a long value, in bytes.
 pub const LARGE_KEY_BYTES_MAX: usize = 64;
-/// Bytes that the key of a piece has before the value's key.
-const PREFIX_BYTES: usize = PIECE_PREFIX.len() + 1 + 2;
-const PIECE_KEY_BYTES_MAX: usize = PREFIX_BYTES + LARGE_KEY_BYTES_MAX;
-const HEAD_BYTES: usize = 7;
+const PIECE_KEY_BYTES_MAX: usize = PIECE_PREFIX_BYTES + LARGE_KEY_BYTES_MAX;
 /// Entries looked at in one call of `sweep`.
 const LOOKS_MAX: u32 = 16;
 
@@ -50,25 +47,6 @@ pub(super) struct FailedCommits {
     in_doubt: u32,
 }
 
-/// What a head says.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Head {
-    generation: u8,
-    pieces: u16,
-    pub(super) bytes: u32,
-}
-
-impl Head {
-    fn to_bytes(self) -> [u8; HEAD_BYTES] {
-        let ([a, b], [c, d, e, f]) = (self.pieces.to_le_bytes(), self.bytes.to_le_bytes());
-        [self.generation, a, b, c, d, e, f]
-    }
-
-    fn from_bytes([generation, a, b, c, d, e, f]: [u8; HEAD_BYTES]) -> Self {
-        Self { generation, pieces: u16::from_le_bytes([a, b]), bytes: u32::from_le_bytes([c, d, e, f]) }
-    }
-}
-
 /// The key of a piece.
 struct PieceKey {
     bytes: [u8; PIECE_KEY_BYTES_MAX],
@@ -78,11 +56,9 @@ struct PieceKey {
 impl PieceKey {
     fn new(key: &[u8], generation: u8, index: u16) -> Option<Self> {
         let mut bytes = [0; PIECE_KEY_BYTES_MAX];
-        let len = PREFIX_BYTES + key.len();
-        let [a, b, c] = PIECE_PREFIX;
-        let [low, high] = index.to_le_bytes();
-        let (prefix, rest) = bytes.split_at_mut(PREFIX_BYTES);
-        prefix.copy_from_slice(&[a, b, c, generation, low, high]);
+        let len = PIECE_PREFIX_BYTES + key.len();
+        let (prefix, rest) = bytes.split_at_mut(PIECE_PREFIX_BYTES);
+        prefix.copy_from_slice(&piece_prefix(generation, index));
         rest.get_mut(..key.len())?.copy_from_slice(key);
         Some(Self { bytes, len })
     }
@@ -93,9 +69,7 @@ impl PieceKey {
 
     /// Generation, index and the value's key.
     fn parts(&self) -> Option<(u8, u16, &[u8])> {
-        let (prefix, key) = self.as_slice().split_at_checked(PREFIX_BYTES)?;
-        let [.., generation, low, high] = prefix else { return None };
-        Some((*generation, u16::from_le_bytes([*low, *high]), key))
+        piece_parts(self.as_slice())
     }
 }
 
@@ -192,7 +166,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let large = self.begun(key)?;
         let head = large.head.to_bytes();
         let head = Change::new(Kind::Value, key, &head).expiring(large.expires_s);
-        let head = Change { codec: PIECES, ..head };
+        let head = Change { codec: HEAD_CODEC, ..head };
         // A head that outlives a cut finds its pieces.
         if !self.is_pending(&head) {
             self.sync(now)?;
@@ -338,13 +312,13 @@ impl<M: Medium> FlashTier<'_, M> {
     /// The head of a key's value, if that was written in pieces.
     fn head_of(&mut self, now: Now, key: &[u8]) -> Result<Option<Head>, GetError> {
         self.check_readable(now)?;
-        let newest = self.newest(now, key)?.filter(|newest| newest.opened.header.codec == PIECES);
+        let newest = self.newest(now, key)?.filter(|newest| newest.opened.header.codec == HEAD_CODEC);
         newest.map(|newest| self.head(&newest, key)).transpose()
     }
 
     /// The head of a record, or `None` where it is not one for certain: a wrong bit would let the pieces go that it names.
     fn certain_head(&mut self, newest: &Newest, key: &[u8]) -> Result<Option<Head>, GetError> {
-        if newest.opened.header.codec == PIECES {
+        if newest.opened.header.codec == HEAD_CODEC {
             return self.head(newest, key).map(Some);
         }
         let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
@@ -356,6 +330,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let mut bytes = [0; HEAD_BYTES];
         let is_whole = newest.opened.header.value_bytes as usize == HEAD_BYTES
             && self.flash.value(&newest.opened, key, newest.sequence, &mut bytes)?;
-        if is_whole { Ok(Head::from_bytes(bytes)) } else { Err(GetError::Damaged) }
+        let head = Head::from_bytes(&bytes).filter(|_| is_whole);
+        head.ok_or(GetError::Damaged)
     }
 }

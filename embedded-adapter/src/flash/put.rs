@@ -1,13 +1,11 @@
 //! Writing: put, remove, reserve, sync.
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{KeyHash, Kind, RecordHeader, Version};
+use coldpress_core::log::{HEAD_CODEC, KeyHash, Kind, PIECE_PREFIX, RecordHeader, Version};
 use coldpress_core::tier::{AppendError, Fresh, MediumError, Now, Present, expiry_s};
 
 use super::driving::{Step, Work};
-use super::hash::PIECE_PREFIX;
 use super::index::{Found, Match};
-use super::large::PIECES;
 use super::medium::Medium;
 use super::pending::{Change, Pending};
 use super::table::State;
@@ -230,7 +228,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Appends a record, after the compaction that it needs, and sees it programmed.
     fn write(&mut self, now: Now, found: Match, incoming: &Incoming<'_>) -> Result<(), PutError> {
         // The pieces of a long value that is replaced or removed are left over.
-        self.has_orphans |= found.newest.is_some_and(|found| found.codec == PIECES);
+        self.has_orphans |= found.newest.is_some_and(|found| found.codec == HEAD_CODEC);
         let read_before = self.flash.bytes_read;
         let mut work = Work::default();
         self.pending = None;
