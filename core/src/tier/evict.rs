@@ -142,7 +142,8 @@ impl Evict {
                     }
                     log.counters.evicted_records += 1;
                     self.rounds = 0;
-                    self.wanted_bytes = self.wanted_bytes.saturating_sub(u64::from(found.record_bytes));
+                    let evicted_bytes = host.evicted_bytes(&found.hash, found.record_bytes);
+                    self.wanted_bytes = self.wanted_bytes.saturating_sub(evicted_bytes);
                 }
                 Scan::Item(_) | Scan::Again | Scan::Damage { .. } => {}
                 Scan::End { .. } => {

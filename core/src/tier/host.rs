@@ -1,7 +1,7 @@
 //! What the machine asks of its surroundings while it works: liveness, hashes, codecs.
 
 use crate::codec::CodecId;
-use crate::log::{KeyHash, Kind, Location, Store, Version};
+use crate::log::{KeyHash, Kind, Location, Record, Store, Version};
 
 /// A record as it lies on the medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -111,6 +111,11 @@ pub trait Host {
     /// Hashes a key under the store's key.
     fn hash(&self, key: &[u8]) -> KeyHash;
 
+    /// Hashes the key of a record that was read. A host may know the pieces of long values by a hash of their own.
+    fn hash_record(&self, record: &Record<'_>) -> KeyHash {
+        self.hash(record.key)
+    }
+
     /// Tells what the copy at `at` is.
     fn standing(&self, hash: &KeyHash, at: Location) -> Standing;
 
@@ -194,6 +199,12 @@ pub trait Host {
     fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool {
         let _ = (hash, at);
         false
+    }
+
+    /// Tells how many bytes the eviction of a record gives back: its own, and those of the records that go with it.
+    fn evicted_bytes(&self, hash: &KeyHash, record_bytes: u32) -> u64 {
+        let _ = hash;
+        u64::from(record_bytes)
     }
 
     /// Encodes a value again for relocation, if the codec in use is another one and gains. Returns the codec and length. A host

@@ -249,6 +249,21 @@ impl<'m> Tier<'m> {
         self.log.syncs.durable
     }
 
+    /// Writes and erases that are complete.
+    ///
+    /// A state of the index that was reached by then, by publishing or dropping, is durable once
+    /// [`completed_durable`](Self::completed_durable) is no less.
+    #[must_use]
+    pub const fn completed(&self) -> u64 {
+        self.log.syncs.completed
+    }
+
+    /// So many of the [completed](Self::completed) writes and erases are durable, the machine's own included.
+    #[must_use]
+    pub const fn completed_durable(&self) -> u64 {
+        self.log.syncs.synced_clear
+    }
+
     /// Tells whether only a new mount helps: a sync failed, and records that it should have made durable can't be read back.
     ///
     /// From then on nothing counts as durable and nothing is freed, so that the synced versions before them are kept; the next

@@ -511,7 +511,7 @@ impl Scanner {
 /// unkeyed record is known by its value.
 pub(super) fn identity<H: Host>(geometry: &Geometry, record: &Record<'_>, host: &H) -> KeyHash {
     let bytes = match (record.header.kind, geometry.identity()) {
-        (Kind::Value, _) | (Kind::Tombstone, Identity::KeyBytes) => return host.hash(record.key),
+        (Kind::Value, _) | (Kind::Tombstone, Identity::KeyBytes) => return host.hash_record(record),
         (Kind::Tombstone, Identity::KeyedHash) => record.key,
         (Kind::Freed | Kind::Time, _) => record.value,
     };
