@@ -51,10 +51,14 @@ fn key_of(key: u64) -> Vec<u8> {
     format!("key {key}").into_bytes()
 }
 
-/// The value of a write: its number, then bytes that follow from it.
+/// The value of a write: its number, then bytes that follow from it. One in sixteen takes several records, whatever the codec.
 fn value_of(write: u64) -> Vec<u8> {
-    let len = 8 + mixed(write) % 2_000;
     let mut value = write.to_le_bytes().to_vec();
+    if mixed(write ^ 0x10E6).is_multiple_of(16) {
+        value.extend((0..2_000).flat_map(|at| mixed(write ^ at << 32).to_le_bytes()));
+        return value;
+    }
+    let len = 8 + mixed(write) % 2_000;
     value.extend((0..len).map(|at| (mixed(write ^ (at / 16)) & 0xFF) as u8));
     value
 }

@@ -93,7 +93,7 @@ fn hex(bytes: &[u8]) -> String {
 fn codec_name(codec: u8) -> String {
     match CodecId::try_from(codec) {
         Ok(id) => id.name().to_owned(),
-        // The head of a value that a device wrote in pieces.
+        // The head of a value that lies in pieces.
         Err(_) if codec == 6 => "pieces".to_owned(),
         Err(_) => format!("codec {codec}"),
     }

@@ -4,11 +4,12 @@ use coldpress_core::log::{
     Entries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MIN,
     Record, RecordError, Seed, SegmentState, Trailer, TrailerError, Version, mended_length, read_record,
 };
+use coldpress_core::tier::Host as _;
 
 use coldpress_core::tier::SEARCH_TIMES_MAX;
 
 use super::error::ImageError;
-use super::{Image, decode, index};
+use super::{Image, decode};
 
 /// What a segment holds.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
@@ -272,9 +273,7 @@ impl Image {
     fn identity(&self, record: &Record<'_>) -> Option<KeyHash> {
         match (record.header.kind, self.geometry.identity()) {
             (Kind::Tombstone, Identity::KeyedHash) => record.key.first_chunk().map(|hash| KeyHash(*hash)),
-            (Kind::Value | Kind::Tombstone, _) => {
-                Some(index::hash(self.geometry.identity(), &self.store, record.key))
-            }
+            (Kind::Value | Kind::Tombstone, _) => Some(self.index.hash_record(record)),
             (Kind::Freed | Kind::Time, _) => None,
         }
     }

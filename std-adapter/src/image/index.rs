@@ -2,11 +2,12 @@
 
 use std::collections::HashMap;
 
-use coldpress_core::log::{Identity, KeyHash, Kind, Location, Store, Version};
+use coldpress_core::log::{
+    Identity, KeyHash, Kind, Location, PIECE_EXPIRES_S, PIECE_PREFIX, Record, Store, Version, piece_prefix,
+};
 use coldpress_core::tier::{Dropped, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing};
 
-use super::pieces::is_piece;
-use crate::tier::key_hash;
+use crate::tier::{key_hash, piece_hash, record_hash};
 
 /// Identifies a key of a store. Where keys are stored as they are, the hash key is all zeros, and the first byte tells a piece
 /// of a long value from a value.
@@ -14,9 +15,25 @@ pub(super) fn hash(identity: Identity, store: &Store, key: &[u8]) -> KeyHash {
     let mut hash = key_hash(&store.hash_key, key);
     if identity == Identity::KeyBytes {
         let [first, ..] = &mut hash.0;
-        *first = u8::from(is_piece(key));
+        *first = u8::from(key.starts_with(&PIECE_PREFIX));
     }
     hash
+}
+
+/// Identifies a piece of the value of a key.
+pub(super) fn hash_piece(
+    identity: Identity,
+    store: &Store,
+    key: &[u8],
+    generation: u8,
+    index: u16,
+) -> KeyHash {
+    match identity {
+        Identity::KeyedHash => {
+            piece_hash(&store.hash_key, &key_hash(&store.hash_key, key), generation, index)
+        }
+        _ => hash(identity, store, &[&piece_prefix(generation, index), key].concat()),
+    }
 }
 
 /// What is known of a key.
@@ -55,9 +72,12 @@ impl Index {
 
     /// Keys that have a value; pieces are parts of one.
     pub(super) fn values(&self) -> usize {
-        let is_piece = |hash: &KeyHash| self.identity == Identity::KeyBytes && hash.0.starts_with(&[1]);
+        let is_piece = |hash: &KeyHash, entry: &Entry| match self.identity {
+            Identity::KeyedHash => entry.newest.expires_s == Some(PIECE_EXPIRES_S),
+            _ => hash.0.starts_with(&[1]),
+        };
         let is_value = |(hash, entry): &(&KeyHash, &Entry)| {
-            entry.is_live && entry.newest.kind == Kind::Value && !is_piece(hash)
+            entry.is_live && entry.newest.kind == Kind::Value && !is_piece(hash, entry)
         };
         self.entries.iter().filter(is_value).count()
     }
@@ -101,6 +121,13 @@ impl Host for Index {
 
     fn hash(&self, key: &[u8]) -> KeyHash {
         self.store.as_ref().map_or_else(KeyHash::default, |store| hash(self.identity, store, key))
+    }
+
+    fn hash_record(&self, record: &Record<'_>) -> KeyHash {
+        match (&self.store, self.identity) {
+            (Some(store), Identity::KeyedHash) => record_hash(&store.hash_key, record),
+            _ => self.hash(record.key),
+        }
     }
 
     fn standing(&self, hash: &KeyHash, at: Location) -> Standing {

@@ -32,7 +32,6 @@ mod error;
 mod examine;
 mod index;
 mod machine;
-mod pieces;
 mod probe;
 mod source;
 
@@ -41,7 +40,7 @@ use std::path::Path;
 
 use coldpress_core::codec::CodecId;
 pub use coldpress_core::log::{Format, Geometry, Identity, Kind, Location, Segment, Store, Version};
-use coldpress_core::log::{Seed, read_record};
+use coldpress_core::log::{HEAD_CODEC, Head, KeyHash, Seed, piece_prefix, read_record};
 pub use coldpress_core::tier::MountReport;
 use coldpress_core::tier::TierConfig;
 
@@ -52,7 +51,6 @@ pub use self::examine::{Contents, Damage, StoredRecord};
 
 use self::index::Index;
 use self::machine::{Buffers, Machine};
-use self::pieces::{Head, PIECES};
 use self::source::Source;
 use crate::codec::Codecs;
 use crate::file_error::AtPath as _;
@@ -155,25 +153,32 @@ impl Image {
     /// [`ImageError::Damaged`] where a record of it does not validate or is not there; [`ImageError::Codec`] where this build
     /// can't decode it.
     pub fn get(&self, key: &[u8], now_s: u32) -> Result<Option<Vec<u8>>, ImageError> {
-        let Some((at, codec, stored)) = self.stored(key, now_s)? else { return Ok(None) };
-        if codec != PIECES || self.geometry.identity() != Identity::KeyBytes {
+        let hash = index::hash(self.geometry.identity(), &self.store, key);
+        let Some((at, codec, stored)) = self.stored(&hash, key, now_s)? else { return Ok(None) };
+        if codec != HEAD_CODEC {
             return decode(codec, &stored).map(Some);
         }
         let damaged = || ImageError::Damaged(at);
         let head = Head::from_bytes(&stored).ok_or_else(damaged)?;
         let mut value = Vec::new();
         for index in 0..head.pieces {
-            let piece = self.stored(&head.piece_key(index, key), now_s)?;
-            let (_, codec, stored) = piece.ok_or_else(damaged)?;
+            let (identity, generation) = (self.geometry.identity(), head.generation);
+            let hash = index::hash_piece(identity, &self.store, key, generation, index);
+            let name = [&piece_prefix(generation, index), key].concat();
+            let (_, codec, stored) = self.stored(&hash, &name, now_s)?.ok_or_else(damaged)?;
             value.extend(decode(codec, &stored)?);
         }
         if value.len() == head.bytes as usize { Ok(Some(value)) } else { Err(damaged()) }
     }
 
     /// Where the value of a key lies, its codec, and its bytes as stored.
-    fn stored(&self, key: &[u8], now_s: u32) -> Result<Option<(Location, u8, Vec<u8>)>, ImageError> {
-        let hash = index::hash(self.geometry.identity(), &self.store, key);
-        let Some(placed) = self.index.live(&hash) else { return Ok(None) };
+    fn stored(
+        &self,
+        hash: &KeyHash,
+        key: &[u8],
+        now_s: u32,
+    ) -> Result<Option<(Location, u8, Vec<u8>)>, ImageError> {
+        let Some(placed) = self.index.live(hash) else { return Ok(None) };
         let is_expired = placed.expires_s.is_some_and(|at| at <= now_s);
         if placed.kind != Kind::Value || is_expired {
             return Ok(None);

@@ -2,10 +2,14 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use coldpress_core::log::{Checksum, Geometry, Kind, Location, RECORD_HEADER_BYTES_MAX, Version};
+use coldpress_core::codec::CodecId;
+use coldpress_core::log::{
+    Checksum, Geometry, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MAX, Seed, Version,
+};
 use coldpress_core::tier::{Placed, Released, TierConfig, capacity_reserve_segments};
 
 use super::lengths::counted_bytes;
+use super::pieces::is_piece;
 
 /// Bytes that a pending record counts for beyond its payload.
 pub(crate) const PENDING_OVERHEAD_BYTES: u64 = 128;
@@ -230,6 +234,22 @@ pub(crate) struct Pending {
 }
 
 impl Pending {
+    /// The tombstone of a key.
+    pub(crate) fn tombstone(hash: &KeyHash, seed: Seed, terms: &Terms) -> Self {
+        Self {
+            payload: Box::from(hash.0),
+            checksum: seed.payload(&hash.0),
+            codec: CodecId::Raw.tag(),
+            key_bytes: 12,
+            expires_s: None,
+            kind: Kind::Tombstone,
+            inflight: None,
+            before: None,
+            charge: terms.tombstone_charge(),
+            older_charge: 0,
+        }
+    }
+
     /// The value's bytes, as encoded.
     pub(crate) fn value(&self) -> &[u8] {
         self.payload.get(self.key_bytes as usize..).unwrap_or_default()
@@ -248,7 +268,7 @@ impl Pending {
             charge,
             settled: charge,
             pending_bytes: self.payload.len() as u64 + PENDING_OVERHEAD_BYTES,
-            keys: u64::from(self.kind == Kind::Value),
+            keys: u64::from(self.kind == Kind::Value && !is_piece(self.expires_s)),
             longest: self.record_bytes(),
         }
     }
@@ -337,6 +357,19 @@ impl Entry {
         }
     }
 
+    /// Whether it is a piece of a long value, not a key of a user.
+    pub(crate) fn is_piece(&self) -> bool {
+        match &self.pending {
+            Some(pending) => is_piece(pending.expires_s),
+            None => self.stored().is_some_and(|stored| is_piece(stored.expires_s())),
+        }
+    }
+
+    /// Whether a user put it: a value, and no piece of one.
+    pub(crate) fn is_users(&self) -> bool {
+        self.is_value() && !self.is_piece()
+    }
+
     /// Whether it is live on the medium only to keep other copies away, and there are none.
     pub(crate) fn is_needless(&self) -> bool {
         let keeps_away = |s: &Stored| s.is_live() && (s.kind() == Kind::Tombstone || s.is_stand_in());
@@ -356,7 +389,7 @@ impl Entry {
         let longest = self.stored.live_bytes();
         match &self.pending {
             None => {
-                let keys = u64::from(self.is_value());
+                let keys = u64::from(self.is_users());
                 Weight { charge: stored, settled: stored, pending_bytes: 0, keys, longest }
             }
             Some(pending) => pending.weigh().above(stored + u64::from(pending.older_charge), longest),

@@ -38,6 +38,7 @@ counts!(
     damaged_reads,
     evicted_records,
     expired_records,
+    swept_pieces,
 );
 
 /// What the worker of one partition posts for all to read.
@@ -153,6 +154,8 @@ pub struct TierFigures {
     pub expired_records: u64,
     /// Records dropped to make room.
     pub evicted_records: u64,
+    /// Pieces of long values dropped because no value is made of them any more.
+    pub swept_pieces: u64,
     /// Records found when the tier was opened.
     pub recovered_records: u64,
     /// Milliseconds that finding them took.

@@ -111,6 +111,8 @@ pub(crate) struct Open {
 pub(crate) struct Limits {
     pub(crate) key_bytes_max: u32,
     pub(crate) value_bytes_max: u32,
+    /// The longest record that is written; a value that takes a longer one lies in pieces.
+    pub(crate) record_bytes_max: u32,
     pub(crate) full: FullPolicy,
     pub(crate) ttl: Option<Duration>,
     pub(crate) idle_s: Option<u32>,

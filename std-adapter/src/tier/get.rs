@@ -1,7 +1,7 @@
 //! Gets: from a pending write, from the pools, or from the log.
 
 use coldpress_core::codec::CodecError;
-use coldpress_core::log::{Kind, Location, RecordHeader, read_record};
+use coldpress_core::log::{HEAD_CODEC, Head, Kind, Location, RecordHeader, read_record};
 use coldpress_core::tier::expiry_s;
 
 use super::entry::{Entry, Stored};
@@ -10,6 +10,7 @@ use super::gate::{Limits, Open, Part};
 use super::handle::ColdTierHandle;
 use super::identity::key_hash;
 use super::latency::Timed;
+use super::long::{HeadChase, Long, Seen};
 use super::scratch;
 use crate::medium::MediumError;
 use crate::pool::HotKey;
@@ -22,7 +23,7 @@ use std::time::Instant;
 const KEY_READ_BYTES: usize = 256;
 
 /// Where a value was found.
-enum Found {
+pub(super) enum Found {
     Absent,
     Damaged,
     /// In memory; the encoded value is in the buffer.
@@ -33,7 +34,7 @@ enum Found {
 }
 
 /// Why a read of the log gave no value.
-enum Miss {
+pub(super) enum Miss {
     /// The bytes at this location are no record of that life of its segment.
     Invalid,
     Medium(MediumError),
@@ -43,14 +44,14 @@ enum Miss {
 
 /// A record that moves under its reader: it is looked up again, each time in another place, until the deadline.
 #[derive(Default)]
-struct Chase {
+pub(super) struct Chase {
     last: Option<Location>,
     deadline: Option<Instant>,
 }
 
 impl Chase {
     /// Notes that the record was not where the index said.
-    fn miss(&mut self, open: &Open, at: Location, miss: &Miss) -> Result<(), GetError> {
+    pub(super) fn miss(&mut self, open: &Open, at: Location, miss: &Miss) -> Result<(), GetError> {
         if self.last.replace(at) == Some(at) {
             // The same place twice is no record on the move.
             return Err(match miss {
@@ -71,8 +72,8 @@ impl ColdTierHandle {
     /// [`GetError`]; a damaged record is an error of its key alone.
     ///
     /// # Bounds
-    /// At most one read of the medium, more only while compaction moves the very record, and then until the configured
-    /// `op_timeout`.
+    /// At most one read of the medium, and one for each piece of a long value; more only while compaction moves the very record, or
+    /// a long value is overwritten meanwhile, and then until the configured `op_timeout`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, GetError> {
         let mut value = Vec::new();
         Ok(self.get_into(key, &mut value)?.then_some(value))
@@ -91,7 +92,7 @@ impl ColdTierHandle {
             let part = open.part(index)?;
             let counts = &part.shell.counts;
             counts.gets.fetch_add(1, Relaxed);
-            let found = scratch::with_buffer(|buffer| part.read(open, &hash, Some(key), buffer, value));
+            let found = scratch::with_buffer(|buffer| part.read(open, &hash, key, buffer, value));
             match found {
                 Ok(is_hit) => counts.hits.fetch_add(u64::from(is_hit), Relaxed),
                 Err(GetError::Damaged) => counts.damaged_reads.fetch_add(1, Relaxed),
@@ -142,7 +143,8 @@ impl Part {
             None => entry.stored().and_then(Stored::expires_s),
         };
         let touched_s = || self.shell.opened_s.load(Relaxed).saturating_add(entry.touched_s());
-        let idle_s = limits.idle_s.map(|idle_s| expiry_s(touched_s(), idle_s));
+        let idle_s = limits.idle_s.filter(|_| !entry.is_piece());
+        let idle_s = idle_s.map(|idle_s| expiry_s(touched_s(), idle_s));
         entry.is_value() && [expires_s, idle_s].into_iter().flatten().all(|end_s| now_s < end_s)
     }
 
@@ -152,25 +154,38 @@ impl Part {
     }
 
     /// Refuses reads where the worker died; those of a file that was lost go on, as long as it is open.
-    fn check_readable(&self) -> Result<(), TierError> {
+    pub(super) fn check_readable(&self) -> Result<(), TierError> {
         if self.shell.health.is_poisoned() { Err(TierError::Poisoned) } else { Ok(()) }
     }
 
-    /// Reads the value of a hash; where a key is given it must be that of the record.
+    /// Reads the value of a key.
     fn read(
         &self,
         open: &Open,
         hash: &KeyHash,
-        key: Option<&[u8]>,
+        key: &[u8],
         buffer: &mut Vec<u8>,
         value: &mut Vec<u8>,
     ) -> Result<bool, GetError> {
         self.check_readable()?;
-        let mut chase = Chase::default();
+        let (mut chase, mut heads) = (Chase::default(), HeadChase::default());
         loop {
-            match self.look_up(open, hash, key, buffer) {
+            let begun = self.shell.families.begun();
+            match self.look_up(open, hash, Some(key), buffer) {
                 Found::Absent => return Ok(false),
                 Found::Damaged => return Err(GetError::Damaged),
+                Found::Pending { codec: HEAD_CODEC } => {
+                    let head = Head::from_bytes(buffer).ok_or(GetError::Damaged)?;
+                    let seen = Seen { head, version: None, expires: false, begun };
+                    match self.read_long(open, (hash, key), &seen, &mut heads, (buffer, value))? {
+                        Long::Whole => {
+                            self.shell.counts.pending_hits.fetch_add(1, Relaxed);
+                            return Ok(true);
+                        }
+                        Long::Absent => return Ok(false),
+                        Long::Again => {}
+                    }
+                }
                 Found::Pending { codec } => {
                     decode(open, codec, buffer, value)?;
                     self.shell.counts.pending_hits.fetch_add(1, Relaxed);
@@ -180,7 +195,19 @@ impl Part {
                     if self.read_hot(open, hash, &stored, value) {
                         return Ok(true);
                     }
-                    match self.read_stored(open, &stored, key, buffer, value) {
+                    match self.read_stored(open, &stored, Some(key), buffer, value) {
+                        Err(ReadError::Head(head)) => {
+                            let (version, expires) = (Some(stored.version()), stored.expires_s().is_some());
+                            let seen = Seen { head, version, expires, begun };
+                            match self.read_long(open, (hash, key), &seen, &mut heads, (buffer, value))? {
+                                Long::Whole => {
+                                    self.keep_hot(open, hash, &stored, value);
+                                    return Ok(true);
+                                }
+                                Long::Absent => return Ok(false),
+                                Long::Again => {}
+                            }
+                        }
                         Ok(()) => {
                             self.keep_hot(open, hash, &stored, value);
                             return Ok(true);
@@ -194,7 +221,13 @@ impl Part {
         }
     }
 
-    fn look_up(&self, open: &Open, hash: &KeyHash, key: Option<&[u8]>, buffer: &mut Vec<u8>) -> Found {
+    pub(super) fn look_up(
+        &self,
+        open: &Open,
+        hash: &KeyHash,
+        key: Option<&[u8]>,
+        buffer: &mut Vec<u8>,
+    ) -> Found {
         let now_s = open.now_s(self);
         let look = |entry: &Entry| {
             if !self.is_current(&open.limits, entry, now_s) {
@@ -219,7 +252,7 @@ impl Part {
         self.shell.view(hash, look).unwrap_or(Found::Absent)
     }
 
-    fn read_stored(
+    pub(super) fn read_stored(
         &self,
         open: &Open,
         stored: &Stored,
@@ -236,6 +269,10 @@ impl Part {
         }
         if key.is_some_and(|key| key != record.key) {
             return Err(ReadError::Miss(Miss::OtherKey));
+        }
+        if record.header.codec == HEAD_CODEC {
+            let head = Head::from_bytes(record.value).ok_or(ReadError::Miss(Miss::Invalid))?;
+            return Err(ReadError::Head(head));
         }
         // The limit of when it was written may have been another one than today's; none is longer than a segment.
         let len_max = geometry.segment_bytes();
@@ -332,12 +369,14 @@ impl Part {
     }
 }
 
-enum ReadError {
+pub(super) enum ReadError {
     Miss(Miss),
+    /// The value lies in pieces.
+    Head(Head),
     Codec(CodecError),
 }
 
-fn decode(open: &Open, codec: u8, payload: &[u8], value: &mut Vec<u8>) -> Result<(), GetError> {
+pub(super) fn decode(open: &Open, codec: u8, payload: &[u8], value: &mut Vec<u8>) -> Result<(), GetError> {
     scratch::decode(codec, payload, open.limits.value_bytes_max, value).map_err(GetError::Codec)
 }
 

@@ -253,7 +253,12 @@ impl ColdTierHandle {
     }
 
     /// Sends a message that is no write, waiting for a place in the queue where so many are on their way.
-    fn send_message(&self, part: usize, message: Message, deadline: Instant) -> Result<(), TierError> {
+    pub(super) fn send_message(
+        &self,
+        part: usize,
+        message: Message,
+        deadline: Instant,
+    ) -> Result<(), TierError> {
         let mut message = Some(message);
         let mut waiting: Option<Waiting<'static>> = None;
         loop {

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 use std::collections::VecDeque;
 
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
-use coldpress_core::log::{KeyHash, Kind, Location, Store};
+use coldpress_core::log::{KeyHash, Kind, Location, Record, Store};
 use coldpress_core::tier::{
     Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing, expiry_s,
 };
@@ -17,6 +17,7 @@ use super::entry::{Entry, Stored, Terms};
 use super::expiry::{Move, Queue};
 use super::identity::key_hash;
 use super::latency::LatencySum;
+use super::pieces::{is_piece, record_hash};
 use super::recoder::Recoder;
 use super::shell::{STRIPES, Shell};
 use crate::pool::{HotPools, PoolFigures};
@@ -49,6 +50,8 @@ pub(crate) struct Index {
     unsettled: Range<usize>,
     /// Keys whose write failed and has to be appended again.
     pub(crate) unwritten: VecDeque<KeyHash>,
+    /// Pieces of long values that were found on the medium, and whose value is not known yet.
+    pub(crate) pieces: VecDeque<KeyHash>,
     recoder: Recoder,
 }
 
@@ -98,6 +101,7 @@ impl Index {
             tombstones: Vec::new(),
             unsettled: 0..0,
             unwritten: VecDeque::new(),
+            pieces: VecDeque::new(),
             recoder: Recoder::new(value_bytes_max),
         }
     }
@@ -114,7 +118,10 @@ impl Index {
     /// Finds the place in the queue of an entry as it is now. One that comes up too early is kept: the entry is looked at then,
     /// and gets a later one.
     fn requeue(clock: IndexClock, entry: &mut Entry) -> Move {
-        let may_expire = |s: &&Stored| s.is_live() && s.kind() == Kind::Value && !s.is_stand_in();
+        // A piece goes with its head.
+        let may_expire = |s: &&Stored| {
+            s.is_live() && s.kind() == Kind::Value && !s.is_stand_in() && !is_piece(s.expires_s())
+        };
         let stored = entry.stored().filter(may_expire);
         let deadline_s = stored.and_then(|stored| clock.deadline_s(entry, stored));
         let from_s = entry.queued_s;
@@ -160,6 +167,7 @@ impl Index {
             }
             let_go(entry, is_withheld)
         });
+        self.shell.families.touch(hash);
         match needless.flatten() {
             // Stale at birth: there is no other copy that this tombstone keeps away.
             Some(_) => Published::Stale,
@@ -188,8 +196,17 @@ impl Index {
         let Some((published, dropped)) = outcome else { return Published::Stale };
         if let Some(expires_s) = dropped {
             self.count_dropped(expires_s, clock);
+            self.shell.families.touch(hash);
         }
         published
+    }
+
+    /// A piece was found of which it is not known yet whether a value is made of it.
+    fn note_piece(&mut self, hash: &KeyHash, placed: &Placed, published: Published) {
+        let is_there = placed.kind == Kind::Value && published != Published::Stale;
+        if is_there && is_piece(placed.expires_s) {
+            self.pieces.push_back(*hash);
+        }
     }
 
     /// Whether copies may lie on the medium that are not counted.
@@ -232,6 +249,10 @@ impl Host for Index {
 
     fn hash(&self, key: &[u8]) -> KeyHash {
         key_hash(&self.store.map_or([0; 16], |store| store.hash_key), key)
+    }
+
+    fn hash_record(&self, record: &Record<'_>) -> KeyHash {
+        record_hash(&self.store.map_or([0; 16], |store| store.hash_key), record)
     }
 
     fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
@@ -287,6 +308,7 @@ impl Host for Index {
         let Some((dropped, expires_s)) = outcome else { return Dropped::NotCurrent };
         if let Some(expires_s) = expires_s {
             self.count_dropped(expires_s, clock);
+            self.shell.families.touch(hash);
         }
         dropped
     }
@@ -310,6 +332,7 @@ impl Host for Index {
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
         let published = self.place(hash, placed, is_sealed);
+        self.note_piece(hash, placed, published);
         if placed.kind == Kind::Tombstone && published != Published::Stale {
             self.tombstones.push(*hash);
         }
@@ -370,9 +393,14 @@ impl Host for Index {
         let may_go = |entry: &Entry| {
             let is_current =
                 entry.stored().is_some_and(|s| s.is_live() && s.location() == at && !s.is_stand_in());
-            is_current && entry.pending.is_none() && !entry.take_reference()
+            // A piece goes with its head.
+            is_current && entry.pending.is_none() && !entry.is_piece() && !entry.take_reference()
         };
         self.shell.view(hash, may_go).unwrap_or(false)
+    }
+
+    fn evicted_bytes(&self, hash: &KeyHash, record_bytes: u32) -> u64 {
+        u64::from(record_bytes).saturating_add(self.shell.families.bytes(hash))
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
@@ -382,7 +410,10 @@ impl Host for Index {
         if known >= Some((placed.version, placed.kind == Kind::Tombstone)) {
             return Reconciled::Known;
         }
-        Reconciled::Placed(self.place(hash, placed, true))
+        let published = self.place(hash, placed, true);
+        self.note_piece(hash, placed, published);
+        self.shell.families.touch(hash);
+        Reconciled::Placed(published)
     }
 
     fn damaged(&mut self, hash: &KeyHash, at: Location) {

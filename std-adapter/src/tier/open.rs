@@ -23,6 +23,7 @@ use super::gate::{Closed, Gate, Limits, Message, Open, Part};
 use super::handle::{ColdTierHandle, wait_for};
 use super::made::{Mode, real_path};
 use super::peek::{new_store, peek};
+use super::pieces::record_bytes_max;
 use super::shell::Shell;
 use super::syncer::Syncer;
 use super::worker::{self, Mounted, Setup, millis};
@@ -241,6 +242,7 @@ impl ColdTier {
             limits: Limits {
                 key_bytes_max: config.key_bytes_max,
                 value_bytes_max: config.value_bytes_max,
+                record_bytes_max: record_bytes_max(&config.geometry),
                 full: settings.full,
                 ttl: settings.ttl,
                 idle_s: settings.idle.map(seconds),

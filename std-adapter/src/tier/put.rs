@@ -24,8 +24,9 @@ use super::error::{BatchError, PutError, RemoveError, TierError};
 use super::gate::{Message, Open, Part, Waiter};
 use super::handle::ColdTierHandle;
 use super::latency::Timed;
+use super::long::{LongPut, encode_whole};
+use super::pieces::beside_pieces;
 use super::reserve::{Claim, Lack, reserve_both};
-use super::scratch;
 use super::shell::Beyond;
 use super::ttl::Ttl;
 use crate::pool::HotKey;
@@ -40,19 +41,23 @@ pub struct PutOptions {
 }
 
 /// A write on its way into the index.
-struct Write {
-    part: usize,
-    hash: KeyHash,
-    pending: Option<Pending>,
+pub(super) struct Write {
+    pub(super) part: usize,
+    pub(super) hash: KeyHash,
+    pub(super) pending: Option<Pending>,
+    /// What goes before it, where it is the head of a long value.
+    long: Option<Box<LongPut>>,
     /// How long the value lives, counted from when it can be read.
     lives_s: Option<u32>,
     waiter: Option<Sender<Result<(), TierError>>>,
     durability: Durability,
     is_put: bool,
-    /// Bytes of key and value, for the count.
-    bytes_put: u64,
+    /// Bytes of key and value, for the count; none in a piece, which is not counted.
+    bytes_put: Option<u64>,
+    /// Charged bytes of an older value that go once this one is there.
+    pub(super) replaces: u64,
     begun: Instant,
-    deadline: Instant,
+    pub(super) deadline: Instant,
     /// The round of evictions in which it asked for room; 0 before.
     asked_in: u64,
 }
@@ -61,6 +66,30 @@ impl Write {
     /// Bytes of memory that it takes while it is pending.
     fn pending_bytes(&self) -> u64 {
         self.pending.as_ref().map_or(0, |pending| pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES)
+    }
+
+    /// How long the value lives.
+    pub(super) const fn lives_s(&self) -> Option<u32> {
+        self.lives_s
+    }
+
+    /// A write of one piece of the long value that this is the head of.
+    pub(super) const fn piece(&self, hash: KeyHash, pending: Pending) -> Self {
+        Self {
+            part: self.part,
+            hash,
+            pending: Some(pending),
+            long: None,
+            lives_s: None,
+            waiter: None,
+            durability: Durability::Buffered,
+            is_put: true,
+            bytes_put: None,
+            replaces: self.replaces,
+            begun: self.begun,
+            deadline: self.deadline,
+            asked_in: 0,
+        }
     }
 }
 
@@ -83,7 +112,8 @@ enum Attempt {
 }
 
 /// Why an attempt ended the write.
-enum Refused {
+#[derive(Clone, Copy)]
+pub(super) enum Refused {
     Tier(TierError),
     Full { needed: u64, available: u64 },
     Busy,
@@ -132,6 +162,10 @@ impl ColdTierHandle {
     ///
     /// # Bounds
     /// Encodes the value once on this thread. Waits for room at most the configured `op_timeout`.
+    ///
+    /// A value that takes more than a sixteenth of a segment is written in pieces: this takes the memory of the value once more, and
+    /// waits for a sync of the pieces whatever durability is asked for, so that a cut leaves the old value or the new one. Two such
+    /// puts of one key follow each other.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), PutError> {
         self.put_with(key, value, PutOptions::default())
     }
@@ -155,7 +189,13 @@ impl ColdTierHandle {
     }
 
     fn run_put(&self, mut write: Write) -> Result<(), PutError> {
-        let outcome = self.run(&mut write);
+        // While it is held, the pieces are not swept.
+        let pieces = write.long.take().map(|long| self.put_pieces(&mut write, *long)).transpose();
+        let outcome = match &pieces {
+            Ok(_) => self.run(&mut write),
+            Err(refused) => Err(*refused),
+        };
+        drop(pieces);
         // Only to count it: a tier that is closed counts nothing.
         let _ = self.enter(|open| {
             let Ok(part) = open.part(write.part) else { return };
@@ -215,28 +255,19 @@ impl ColdTierHandle {
                 open.check_writes()?;
                 open.check_key(key).map_err(|(bytes, max)| RemoveError::KeyTooLong { bytes, max })?;
                 let (hash, part) = open.route(key);
-                let pending = Pending {
-                    payload: Box::from(hash.0),
-                    checksum: open.seed.payload(&hash.0),
-                    codec: CodecId::Raw.tag(),
-                    key_bytes: 12,
-                    expires_s: None,
-                    kind: Kind::Tombstone,
-                    inflight: None,
-                    before: None,
-                    charge: open.terms.tombstone_charge(),
-                    older_charge: 0,
-                };
+                let pending = Pending::tombstone(&hash, open.seed, &open.terms);
                 let begun = Instant::now();
                 Ok(Write {
                     part,
                     hash,
                     pending: Some(pending),
+                    long: None,
                     lives_s: None,
                     waiter: None,
                     durability,
                     is_put: false,
-                    bytes_put: 0,
+                    bytes_put: Some(0),
+                    replaces: 0,
                     begun,
                     deadline: begun + open.limits.op_timeout,
                     asked_in: 0,
@@ -249,7 +280,7 @@ impl ColdTierHandle {
 
     fn prepare_put(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<Write, PutError> {
         let begun = Instant::now();
-        let (mut write, codec, mut pending, terms, seed) = self.enter(|open| {
+        let (mut write, codec, mut pending, (terms, seed, record_bytes_max)) = self.enter(|open| {
             open.check_writes()?;
             open.check_key(key).map_err(|(bytes, max)| PutError::KeyTooLong { bytes, max })?;
             let limits = &open.limits;
@@ -265,11 +296,13 @@ impl ColdTierHandle {
                 part: index,
                 hash,
                 pending: None,
+                long: None,
                 lives_s,
                 waiter: None,
                 durability: options.durability.unwrap_or(limits.durability),
                 is_put: true,
-                bytes_put: (key.len() + value.len()) as u64,
+                bytes_put: Some((key.len() + value.len()) as u64),
+                replaces: 0,
                 begun,
                 deadline: begun + limits.op_timeout,
                 asked_in: 0,
@@ -286,9 +319,13 @@ impl ColdTierHandle {
                 charge: 0,
                 older_charge: 0,
             };
-            Ok::<_, PutError>((write, codec, pending, open.terms, open.seed))
+            let shape = (open.terms, open.seed, limits.record_bytes_max);
+            Ok::<_, PutError>((write, codec, pending, shape))
         })??;
-        let (used, payload) = scratch::encode(codec, key, value);
+        let Some((used, payload)) = encode_whole(codec, key, value, record_bytes_max) else {
+            write.long = Some(Box::new(LongPut::new(codec, key, value, record_bytes_max)));
+            return Ok(write);
+        };
         pending.codec = used.tag();
         pending.checksum = seed.payload(&payload);
         let value_bytes = u32::try_from(payload.len().saturating_sub(key.len())).unwrap_or(u32::MAX);
@@ -299,7 +336,7 @@ impl ColdTierHandle {
     }
 
     /// Brings a write into the index and waits for what it promised. Returns whether it did anything.
-    fn run(&self, write: &mut Write) -> Result<bool, Refused> {
+    pub(super) fn run(&self, write: &mut Write) -> Result<bool, Refused> {
         let receiver =
             (write.durability > Durability::Buffered).then(|| bounded(1)).map(|(reply, receiver)| {
                 write.waiter = Some(reply);
@@ -395,7 +432,7 @@ impl Part {
         }
     }
 
-    fn check_writable(&self) -> Result<(), TierError> {
+    pub(super) fn check_writable(&self) -> Result<(), TierError> {
         if self.shell.health.is_worn_out() {
             return Err(TierError::WornOut);
         }
@@ -439,13 +476,15 @@ impl Part {
         let touched_s = now_s.saturating_sub(self.shell.opened_s.load(Relaxed));
         let is_put = write.is_put;
         if let (Some(pending), Some(lives_s)) = (&mut write.pending, write.lives_s) {
-            pending.expires_s = Some(expiry_s(now_s, lives_s));
+            pending.expires_s = Some(beside_pieces(expiry_s(now_s, lives_s)));
         }
         let withheld_above = self.shell.withheld_above.load(Relaxed);
         // A tombstone of a key that has no value takes room that nobody was charged for.
         let is_charged =
             is_put || withheld_above > 0 && self.shell.view(&write.hash, Entry::is_value) != Some(true);
         let claim = write.pending.as_ref().filter(|_| is_charged).map(|pending| self.claim(open, pending));
+        // The log may hold so much meanwhile: the ceiling of the charge stays.
+        let claim = claim.map(|claim| claim.beyond(write.replaces));
         let change = |entry: &mut Entry| {
             let is_seen = is_put || self.is_current(&open.limits, entry, now_s);
             let effect = if is_seen { Effect::Changed } else { Effect::None };
@@ -468,9 +507,12 @@ impl Part {
         if had_stored && let Some((hot, tier)) = open.hot {
             hot.remove(HotKey { tier, hash: write.hash.0 });
         }
-        let count = if write.is_put { &counts.puts } else { &counts.removes };
-        count.fetch_add(1, Relaxed);
-        counts.bytes_put.fetch_add(write.bytes_put, Relaxed);
+        if let Some(bytes_put) = write.bytes_put {
+            self.shell.families.touch(&write.hash);
+            let count = if write.is_put { &counts.puts } else { &counts.removes };
+            count.fetch_add(1, Relaxed);
+            counts.bytes_put.fetch_add(bytes_put, Relaxed);
+        }
         Ok(published)
     }
 
@@ -490,6 +532,9 @@ impl Part {
             Beyond::Settled { available } => available,
             Beyond::Charge => return Ok(Attempt::Wait(Lack::Replacement)),
         };
+        if needed <= most && self.owes_room() {
+            return Ok(Attempt::Wait(Lack::Replacement));
+        }
         let lack = |unasked| Attempt::Wait(Lack::Capacity { needed, available, unasked });
         let due_s = shell.due_s.load(Relaxed);
         if open.limits.full == FullPolicy::Reject && (1..=now_s).contains(&due_s) {
@@ -554,7 +599,7 @@ impl Part {
 }
 
 /// What became of a write in the index.
-enum Publish {
+pub(super) enum Publish {
     /// It is pending.
     Pending,
     /// A remove of a key of which nothing is known.
@@ -567,7 +612,7 @@ enum Publish {
 
 /// Puts a write over an entry. Where copies may lie on the medium that are not counted (`withheld_above`), a key of which nothing is
 /// known may still have a value: a remove of it is written, unless one that outranks them was.
-fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_above: u32) -> Publish {
+pub(super) fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_above: u32) -> Publish {
     let is_remove = write.as_ref().is_some_and(|pending| pending.kind == Kind::Tombstone);
     let is_sure = withheld_above == 0
         || entry.pending.is_some()

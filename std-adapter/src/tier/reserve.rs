@@ -35,6 +35,14 @@ pub(super) struct Claim {
     pub(super) most: u64,
 }
 
+impl Claim {
+    /// The claim of a piece of a value that replaces so many charged bytes, which go once all of it is there.
+    pub(super) fn beyond(mut self, replaces: u64) -> Self {
+        self.ceiling.settled = self.ceiling.settled.saturating_add(replaces).min(self.ceiling.charge);
+        self
+    }
+}
+
 impl Lack {
     /// Where to stand for it, with a write that takes so many pending bytes.
     pub(super) const fn line(self, bytes: u64) -> Line {
@@ -159,15 +167,20 @@ impl Part {
     /// What the log is sure to hold must not be exceeded once everything pending is published. Until then the record that is
     /// replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.
     pub(super) fn claim(&self, open: &Open, pending: &Pending) -> Claim {
-        let shell = self.shell;
         let write = pending.weigh();
-        let waste = shell.lengths.waste_with(write.longest);
+        Claim { write, ..self.claim_for(open, write.longest) }
+    }
+
+    /// What a record of so many bytes leaves of the capacity.
+    pub(super) fn claim_for(&self, open: &Open, record_bytes: u32) -> Claim {
+        let shell = self.shell;
+        let waste = shell.lengths.waste_with(record_bytes);
         let quarantined = shell.quarantined.load(Relaxed);
         let most = open.terms.charge_bytes_max(waste, quarantined);
         // A segment without blocks can't be written on a full disk, so it holds nothing.
         let bare = open.terms.geometry.segment_count().saturating_sub(shell.backed.load(Relaxed));
         let settled = open.terms.charge_bytes_max(waste, quarantined.saturating_add(bare));
         let charge = settled.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
-        Claim { write, ceiling: Ceiling { settled, charge }, most }
+        Claim { write: Weight::default(), ceiling: Ceiling { settled, charge }, most }
     }
 }

@@ -13,6 +13,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::admission::Admission;
 use super::entry::{Entry, Terms, Weight};
+use super::families::Families;
 use super::figures::{Board, Counts};
 use super::health::Health;
 use super::latency::Latencies;
@@ -120,6 +121,7 @@ pub(crate) enum Beyond {
 pub(crate) struct Shell {
     stripes: Box<[Stripe]>,
     pub(crate) sums: Sums,
+    pub(crate) families: Families,
     pub(crate) counts: Counts,
     pub(crate) latencies: Latencies,
     pub(crate) board: Mutex<Board>,
@@ -192,6 +194,7 @@ impl Shell {
         self.sums.settled.store(0, Relaxed);
         self.sums.pending_bytes.store(0, Relaxed);
         self.sums.keys.store(0, Relaxed);
+        self.families.clear();
         self.counts.reset();
         self.latencies.reset();
         *self.board.lock() = Board::default();
@@ -221,6 +224,7 @@ impl Shell {
         Self {
             stripes: (0..STRIPES).map(|_| Stripe::new()).collect(),
             sums: Sums::default(),
+            families: Families::default(),
             counts: Counts::default(),
             latencies: Latencies::default(),
             board: Mutex::new(Board::default()),
@@ -349,7 +353,7 @@ impl Shell {
     /// The hashes of the keys in one stripe that have a value.
     pub(crate) fn hashes(&self, stripe: usize) -> Vec<KeyHash> {
         let Some(stripe) = self.stripes.get(stripe) else { return Vec::new() };
-        stripe.map.iter().filter(|entry| entry.is_value()).map(|entry| *entry.key()).collect()
+        stripe.map.iter().filter(|entry| entry.is_users()).map(|entry| *entry.key()).collect()
     }
 
     /// The hashes of the keys in one stripe whose newest record keeps nothing away, as far as copies are counted.

@@ -15,8 +15,8 @@ fn worker_stuck_beyond_its_close_writes_nothing_more() {
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
     double.holds_writes.store(true, SeqCst);
-    for key in 0..200u32 {
-        tier.put(&key.to_le_bytes(), &value(key, 0, 10_000)).unwrap();
+    for key in 0..600u32 {
+        tier.put(&key.to_le_bytes(), &value(key, 0, 3_000)).unwrap();
     }
     eventually("a write is stuck", || double.held_writes.load(SeqCst) == 1);
     let writes = double.writes.load(SeqCst);

@@ -16,6 +16,7 @@ mod fits;
 mod full_disk;
 mod lifetimes;
 mod limits;
+mod long_values;
 mod opening;
 mod path;
 mod poison;

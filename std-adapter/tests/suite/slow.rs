@@ -109,18 +109,18 @@ fn batch_on_a_slow_medium_has_one_deadline_and_says_how_far_it_came() {
     let config = small().pending_bytes_max(1 << 16).op_timeout(Duration::from_secs(2)).build().unwrap();
     let medium = Double::new(config.capacity_bytes());
     let tier = open_on(&medium, &config, &pools);
-    // Five of them wait at a time: none as long as its deadline, all far longer.
+    // Some twenty of them wait at a time: none as long as its deadline, all far longer.
     medium.write_ms.store(100, SeqCst);
-    let pairs: Vec<_> = (0..200u32).map(|key| (key.to_le_bytes(), value(key, 0, 12_000))).collect();
+    let pairs: Vec<_> = (0..800u32).map(|key| (key.to_le_bytes(), value(key, 0, 3_000))).collect();
     let refused = tier.put_batch(&pairs, PutOptions::default()).unwrap_err();
-    assert!(refused.error == PutError::Busy && (1..200).contains(&refused.index), "{refused}");
+    assert!(refused.error == PutError::Busy && (1..800).contains(&refused.index), "{refused}");
     medium.write_ms.store(0, SeqCst);
     // From there on it goes on.
     let mut from = refused.index;
     eventually("the rest is put", || {
         let put = tier.put_batch(&pairs[from..], PutOptions::default());
-        from += put.map_or_else(|error| error.index, |()| 200 - from);
-        from == 200
+        from += put.map_or_else(|error| error.index, |()| 800 - from);
+        from == 800
     });
     for (key, value) in &pairs {
         assert_eq!(tier.get(key).unwrap().as_ref(), Some(value));

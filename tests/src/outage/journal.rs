@@ -171,9 +171,13 @@ pub fn key_bytes(key: Key) -> Vec<u8> {
     format!("key {key}").into_bytes()
 }
 
-/// The value of a write: its number, then bytes that follow from it.
+/// The value of a write: its number, then bytes that follow from it. One in twelve takes several records, whatever the codec.
 #[must_use]
 pub fn value_bytes(write: u64) -> Vec<u8> {
+    if mixed(write ^ 0x10E6).is_multiple_of(12) {
+        let words = (0..600 + mixed(write) % 400).flat_map(|at| mixed(write ^ at << 32).to_le_bytes());
+        return write.to_le_bytes().into_iter().chain(words).collect();
+    }
     let len = mixed(write) % 1_500;
     let words = (0..len / 8).flat_map(|at| mixed(write ^ (at / 4)).to_le_bytes());
     write.to_le_bytes().into_iter().chain(words).collect()

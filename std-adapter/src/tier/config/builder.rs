@@ -80,7 +80,14 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets the longest value; by default a quarter of a segment less what keys take, at most 1 MiB.
+    /// Sets the longest value; by default 64 MiB, or a quarter of the bytes that one partition holds where that is less.
+    ///
+    /// A value that takes more than a sixteenth of a segment, encoded, is stored in pieces; see
+    /// [`put`](crate::ColdTierHandle::put) for what that costs.
+    ///
+    /// # Bounds
+    /// At most that quarter, 65,535 pieces, and 4 GiB. While a long value is overwritten, the old one and the new one are there
+    /// together.
     pub const fn value_bytes_max(mut self, bytes: u32) -> Self {
         self.settings.value_bytes_max = Some(bytes);
         self

@@ -7,6 +7,8 @@ use coldpress_core::log::{
 };
 use coldpress_core::tier::reserve_segments;
 
+use crate::tier::pieces::{VALUE_BYTES_DEFAULT_MAX, value_bytes_max};
+
 use super::{ColdTierConfig, ConfigError, PENDING_BYTES_MIN, SCHEMA_BYTES_MAX, Settings};
 
 /// The smallest default segment, in bytes.
@@ -56,14 +58,16 @@ pub(super) fn shape(settings: &Settings) -> Result<Geometry, ConfigError> {
     Geometry::new(segment_bytes, count, 1, 0x00, Identity::KeyedHash).map_err(ConfigError::Geometry)
 }
 
-/// The longest key and value: a record must fit a quarter of a segment, so that few bytes are lost at its end.
+/// The longest key and value: a value that takes a longer record than a sixteenth of a segment lies in pieces.
 pub(super) fn lengths(settings: &Settings, geometry: &Geometry) -> Result<(u32, u32), ConfigError> {
     let footer = ENTRY_BYTES_MAX + TRAILER_BYTES;
-    let quarter = geometry.usable_bytes() / 4;
-    let key_bytes_max = KEY_BYTES_MAX.min(quarter / 8);
-    // A longer limit may be set up to what a segment holds at all.
-    let most = geometry.usable_bytes().saturating_sub(footer + RECORD_HEADER_BYTES_MAX + key_bytes_max);
-    let default = quarter.saturating_sub(footer + RECORD_HEADER_BYTES_MAX + key_bytes_max).clamp(1, 1 << 20);
+    let key_bytes_max = KEY_BYTES_MAX.min(geometry.usable_bytes() / 32);
+    let data_segments = geometry.segment_count().saturating_sub(reserve_segments(settings.streams));
+    let share = value_bytes_max(geometry, data_segments, key_bytes_max);
+    // Limits of up to a segment were taken before values were written in pieces, and still are.
+    let segment = geometry.usable_bytes().saturating_sub(footer + RECORD_HEADER_BYTES_MAX + key_bytes_max);
+    let most = u32::try_from(share).unwrap_or(u32::MAX).max(segment);
+    let default = u32::try_from(share.clamp(1, VALUE_BYTES_DEFAULT_MAX)).unwrap_or(u32::MAX);
     let bytes = settings.value_bytes_max.unwrap_or(default);
     if bytes == 0 || bytes > most {
         return Err(ConfigError::ValueBytes { bytes, max: most });

@@ -17,6 +17,7 @@ use self::checks::{check_bounds, check_files, check_times, lengths, shape};
 use crate::clock::{Clock, SystemClock};
 use crate::codec::Codecs;
 use crate::tier::entry::Terms;
+use crate::tier::pieces::record_bytes_max;
 
 /// What happens to a put that finds the capacity taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -151,7 +152,7 @@ pub enum ConfigError {
     },
     /// The segments have an impossible shape.
     Geometry(GeometryError),
-    /// The longest value does not fit a quarter of a segment.
+    /// The longest value is zero, or more than the capacity allows.
     ValueBytes {
         /// The limit configured.
         bytes: u32,
@@ -210,7 +211,10 @@ impl fmt::Display for ConfigError {
             }
             Self::Geometry(error) => write!(f, "{error}"),
             Self::ValueBytes { bytes, max } => {
-                write!(f, "values of {bytes} bytes: with these segments the limit is 1 to {max}")
+                write!(
+                    f,
+                    "values of {bytes} bytes: with this capacity and these partitions the limit is 1 to {max}"
+                )
             }
             Self::Partitions(n) => write!(f, "{n} partitions: it takes 1 to {PARTITIONS_MAX}"),
             Self::PendingBytes { bytes, min } => write!(f, "{bytes} pending bytes: it takes at least {min}"),
@@ -364,9 +368,10 @@ impl ColdTierConfig {
         Terms::new(TierConfig { streams, ..self.machine(store, Duration::ZERO) })
     }
 
-    /// The longest record. Encoding never makes a value longer.
-    pub(crate) const fn record_bytes_max(&self) -> u32 {
-        RECORD_HEADER_BYTES_MAX + self.key_bytes_max + self.value_bytes_max
+    /// The longest record that is written. Encoding never makes a value longer, and a longer one lies in pieces.
+    pub(crate) fn record_bytes_max(&self) -> u32 {
+        let whole = (RECORD_HEADER_BYTES_MAX + self.key_bytes_max).saturating_add(self.value_bytes_max);
+        whole.min(record_bytes_max(&self.geometry))
     }
 
     /// Segments that live records may not fill.

@@ -196,7 +196,7 @@ impl Worker<'_> {
     }
 
     /// Whether what failed may be tried again.
-    fn is_retry_due(&self) -> bool {
+    pub(super) fn is_retry_due(&self) -> bool {
         let health = &self.shell.health;
         health.failure().is_none() || monotonic_ms() >= health.retry_ms()
     }

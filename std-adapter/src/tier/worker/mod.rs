@@ -14,6 +14,7 @@ mod memory;
 mod placing;
 mod reading;
 mod stalled;
+mod sweeping;
 mod waiting;
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
@@ -31,6 +32,7 @@ use self::board::Posting;
 use self::closing::Closing;
 use self::memory::Buffers;
 use self::stalled::Stalled;
+use self::sweeping::Sweeping;
 use self::waiting::Waiters;
 use super::config::ColdTierConfig;
 use super::entry::{Terms, Weight};
@@ -123,6 +125,8 @@ pub(crate) struct Worker<'m> {
     backlog: VecDeque<Work>,
     /// Keys whose record did not fit a full log, tried again when something was freed.
     stalled: Stalled,
+    /// Pieces of long values that are gone.
+    sweeping: Sweeping,
     /// Writes that will never reach the log, which takes no more.
     never: u64,
     /// Whether the log has to be waited for before anything is appended.
@@ -264,6 +268,7 @@ impl<'m> Worker<'m> {
             clock: settings.clock,
             backlog: VecDeque::new(),
             stalled: Stalled::default(),
+            sweeping: Sweeping::default(),
             never: 0,
             must_wait: false,
             waiters: Waiters::default(),
@@ -377,6 +382,7 @@ impl<'m> Worker<'m> {
             if self.is_file_lost() {
                 return End::FileLost;
             }
+            self.sweep();
             self.append_backlog();
             self.look_after_background();
             self.back_charge();
@@ -390,7 +396,8 @@ impl<'m> Worker<'m> {
             if self.closing.is_some() && self.poll_closing() {
                 return End::Closed;
             }
-            if is_idle && self.messages.is_empty() && !self.has_more_to_append() {
+            let has_more = self.has_more_to_append() || self.has_more_to_sweep();
+            if is_idle && self.messages.is_empty() && !has_more {
                 let timeout = self.timeout();
                 if !timeout.is_zero() {
                     self.wait_for_input(timeout);

@@ -1,0 +1,103 @@
+//! The shape of long values: how long a piece is, how many there may be, and by which hashes the index knows them.
+
+use coldpress_core::log::{
+    Geometry, HASH_KEY_BYTES, KeyHash, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Record,
+    piece_parts,
+};
+
+use super::identity::key_hash;
+
+/// A record takes at most this part of a segment, so that a segment ends at most so much early.
+const RECORDS_PER_SEGMENT_MIN: u32 = 16;
+/// In small segments a record may take so many bytes, up to a quarter of the segment.
+const RECORD_BYTES_BRISK: u32 = 4096;
+/// The longest value by default, where the capacity allows.
+pub(super) const VALUE_BYTES_DEFAULT_MAX: u64 = 64 << 20;
+/// A value takes at most this part of the bytes that one partition holds: the old value and the new one are there together.
+const VALUES_PER_PARTITION_MIN: u64 = 4;
+/// Bytes of a piece beyond its part of the value and the value's key.
+const PIECE_OVERHEAD_BYTES: u32 = RECORD_HEADER_BYTES_MAX + 6;
+const _: () = assert!(PIECE_PREFIX_BYTES == 6);
+
+/// The longest record that is written: a value that takes a longer one lies in pieces.
+pub(super) fn record_bytes_max(geometry: &Geometry) -> u32 {
+    let usable = geometry.usable_bytes();
+    (usable / RECORDS_PER_SEGMENT_MIN).max(RECORD_BYTES_BRISK.min(usable / 4))
+}
+
+/// The most bytes of a value in one piece, beside a key of so many bytes.
+pub(super) fn piece_bytes_max(record_bytes_max: u32, key_bytes: u32) -> u32 {
+    record_bytes_max.saturating_sub(PIECE_OVERHEAD_BYTES + key_bytes).max(1)
+}
+
+/// The longest value that can be stored at all in so many segments of one partition, whatever its key.
+pub(super) fn value_bytes_max(geometry: &Geometry, data_segments: u32, key_bytes_max: u32) -> u64 {
+    let record = record_bytes_max(geometry);
+    let held = u64::from(geometry.usable_bytes().saturating_sub(record)) * u64::from(data_segments);
+    let counted = u64::from(piece_bytes_max(record, key_bytes_max)) * u64::from(u16::MAX);
+    (held / VALUES_PER_PARTITION_MIN).min(counted).min(u64::from(u32::MAX))
+}
+
+/// The hash of a piece: made from that of its value, so that the worker finds the pieces of a key that it knows by its hash alone;
+/// and under a key of its own, so that no key of a user has it.
+pub(crate) fn piece_hash(
+    hash_key: &[u8; HASH_KEY_BYTES],
+    value: &KeyHash,
+    generation: u8,
+    index: u16,
+) -> KeyHash {
+    let [low, high] = index.to_le_bytes();
+    let mut name = [0; 15];
+    name.iter_mut().zip(value.0.iter().chain(&[generation, low, high])).for_each(|(to, from)| *to = *from);
+    key_hash(&hash_key.map(|byte| byte ^ 0x5C), &name)
+}
+
+/// The hash of the key of a record that was read: where it is a piece, that of the piece.
+pub(crate) fn record_hash(hash_key: &[u8; HASH_KEY_BYTES], record: &Record<'_>) -> KeyHash {
+    let parts = piece_parts(record.key).filter(|_| is_piece(record.header.expires_s));
+    match parts {
+        Some((generation, index, key)) => piece_hash(hash_key, &key_hash(hash_key, key), generation, index),
+        None => key_hash(hash_key, record.key),
+    }
+}
+
+/// Whether a record is a piece, by its expiry.
+pub(super) const fn is_piece(expires_s: Option<u32>) -> bool {
+    matches!(expires_s, Some(PIECE_EXPIRES_S))
+}
+
+/// An expiry that no piece has.
+pub(super) const fn beside_pieces(expires_s: u32) -> u32 {
+    if expires_s == PIECE_EXPIRES_S { u32::MAX } else { expires_s }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coldpress_core::log::Identity;
+
+    #[test]
+    fn piece_hashes_meet_no_others() {
+        let key = [9; HASH_KEY_BYTES];
+        let value = key_hash(&key, b"key");
+        let mut all = std::collections::BTreeSet::from([value]);
+        for generation in 0..4 {
+            for index in [0, 1, 255, 256, u16::MAX] {
+                assert!(all.insert(piece_hash(&key, &value, generation, index)));
+            }
+        }
+    }
+
+    #[test]
+    fn pieces_fit_every_shape_with_every_key() {
+        for segment_bytes in [512, 4 << 10, 64 << 10, 2 << 20, 256 << 20] {
+            let geometry = Geometry::new(segment_bytes, 64, 1, 0, Identity::KeyedHash).unwrap();
+            let record = record_bytes_max(&geometry);
+            let key_max = (geometry.usable_bytes() / 32).min(u32::from(u16::MAX));
+            assert!(record > key_max + PIECE_OVERHEAD_BYTES + 20, "{segment_bytes}: {record}");
+            assert!(record <= geometry.usable_bytes() / 4);
+            let most = value_bytes_max(&geometry, 54, key_max);
+            assert!(most > u64::from(record) && most <= u64::from(geometry.usable_bytes()) * 54 / 4);
+        }
+    }
+}
