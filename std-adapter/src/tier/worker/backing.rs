@@ -34,7 +34,9 @@ impl Worker<'_> {
         let lacking = if is_refused { unbacked.load(Relaxed) } else { unbacked.swap(0, Relaxed) };
         let charge = self.shell.sums.settled.load(Relaxed).saturating_add(lacking);
         let puts = self.shell.counts.puts.load(Relaxed);
-        if puts != self.busy.puts || lacking > 0 {
+        // A put is counted after it is pending.
+        let is_pending = self.shell.sums.pending_bytes.load(Relaxed) > 0;
+        if is_pending || puts != self.busy.puts || lacking > 0 {
             self.busy = Busy { puts, until_ms: monotonic_ms().saturating_add(BUSY_MS) };
         }
         let is_empty = self.shell.sums.keys.load(Relaxed) == 0 && lacking == 0;
