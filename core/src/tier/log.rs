@@ -4,7 +4,7 @@ use heapless::Vec;
 
 use super::blocks::Blocks;
 use super::clock::Clock;
-use super::config::{Memory, SLOTS_MAX, Stream, Streams, TierConfig, free_reserve};
+use super::config::{Memory, SLOTS_MAX, Stream, Streams, TierConfig};
 use super::hidden::Hidden;
 use super::opening::Opening;
 use super::rest::Rest;
@@ -12,9 +12,7 @@ use super::slot::Slot;
 use super::sync::Syncs;
 use super::{Action, AppendError, Counters, Host, Now, Settled};
 use crate::cleanup::Ticket;
-use crate::log::{
-    Ages, Flag, Geometry, Growth, Policy, Seed, Segment, SegmentState, Store, Tally, Terms, Version,
-};
+use crate::log::{Ages, Flag, Geometry, Seed, Segment, SegmentState, Store, Tally};
 
 /// Which engine a ticket belongs to: its index. Slots come first, in their order.
 pub(super) const LANE_OPENING: u16 = 8;
@@ -90,9 +88,9 @@ pub(super) struct Log<'m> {
     /// The longest record that was ever found or appended.
     pub(super) longest_stored_bytes: u32,
     /// Whether the streams are merged: see [`Streams`].
-    is_merged: bool,
+    pub(super) is_merged: bool,
     /// Whether they should be, by the last measure of the fill.
-    is_to_merge: bool,
+    pub(super) is_to_merge: bool,
     pub(super) segments: &'m mut [Segment],
     /// How many segments are in each state.
     counts: [u32; STATES],
@@ -159,8 +157,6 @@ const EMPTIED_KEPT: usize = 8;
 ///
 /// The tries follow each other at once. How long one try waits for the medium is up to the adapter.
 pub const READ_TRIES: u32 = 4;
-/// Streams are parted again once the log is emptier by this part than where they were merged.
-const FILL_SLACK: u64 = 16;
 const RETRY_WAIT_MS_MIN: u64 = 10;
 const RETRY_WAIT_MS_MAX: u64 = 2_000;
 
@@ -515,160 +511,6 @@ impl<'m> Log<'m> {
                 .segments
                 .iter()
                 .any(|s| s.is_suspect() && s.is_damaged() && s.state() == SegmentState::Sealed)
-    }
-
-    /// The stream of a fresh record that replaces one of the sequence given.
-    pub(super) fn fresh_stream(&self, replaces: Option<u32>) -> Stream {
-        match (self.config.streams, replaces) {
-            (Streams::Four, Some(sequence))
-                if !self.is_merged && self.sequence_next.saturating_sub(sequence) < self.lifetime =>
-            {
-                Stream::Hot
-            }
-            _ => Stream::Warm,
-        }
-    }
-
-    /// The stream of a relocated record.
-    pub(super) fn relocated_stream(&self, from: u8, sequence: u32) -> Stream {
-        let age = self.sequence_next.saturating_sub(sequence);
-        let young = from == Stream::Hot as u8 || age < self.lifetime.saturating_mul(4);
-        match self.config.streams {
-            Streams::Four if young && !self.is_merged => Stream::Young,
-            _ => Stream::Old,
-        }
-    }
-
-    /// How victims are chosen now.
-    pub(super) fn policy(&self) -> Policy {
-        self.ages.resolve(self.config.policy, self.sequence_next, &self.geometry)
-    }
-
-    /// What victims are chosen by.
-    pub(super) fn terms(&self, policy: Policy) -> Terms {
-        Terms {
-            usable_bytes: self.geometry.usable_bytes(),
-            growth: self.growth(),
-            policy,
-            appended: self.appended_bytes,
-            takes_turns: self.config.has_footers,
-        }
-    }
-
-    /// What a live record takes beyond its bytes once it is relocated now.
-    pub(super) fn growth(&self) -> Growth {
-        let is_new = self.is_merged && (self.config.streams == Streams::One || !self.keeps_versions());
-        if is_new { self.config.growth_merged() } else { self.config.growth_apart() }
-    }
-
-    /// Whether all records share one open segment: as configured, or because the log is nearly full.
-    pub(super) const fn is_one_stream(&self) -> bool {
-        self.is_merged
-    }
-
-    /// Measures the fill: whether all that is live, relocated with origins, would leave the segments that several streams take. Bounds:
-    /// one pass over the table.
-    pub(super) fn measure_fill(&mut self) {
-        if self.config.streams == Streams::One {
-            return;
-        }
-        let growth = self.config.growth_apart();
-        // Segments for which a full disk has no blocks are not there.
-        let (mut live, mut lost) = (0, self.blocks.bare() - self.blocks.to_come());
-        for segment in self.segments.iter() {
-            if segment.is_kept() || segment.state() == SegmentState::Quarantined {
-                lost += 1;
-            } else {
-                live += u64::from(segment.relocation_bytes(&growth));
-            }
-        }
-        let most = self.config.apart_bytes_max(self.longest_stored_bytes, lost);
-        // Not at each record to and fro.
-        let slack = if self.is_to_merge { most / FILL_SLACK } else { 0 };
-        self.is_to_merge = live > most - slack;
-    }
-
-    /// Wants the streams to be merged, since no victim yields anything while they are apart. Tells whether that is news.
-    pub(super) fn merge_for_room(&mut self) -> bool {
-        let is_news = !self.is_to_merge;
-        self.is_to_merge = true;
-        is_news
-    }
-
-    /// Merges the streams, or parts them again, as the last measure of the fill says. Only between two victims.
-    ///
-    /// When they are merged all open segments are sealed. So the one that is opened next has the highest sequence, and what is
-    /// relocated to it as new outranks every older record of its key.
-    pub(super) fn settle_streams(&mut self) {
-        if self.is_merged == self.is_to_merge {
-            return;
-        }
-        self.is_merged = self.is_to_merge;
-        for index in 0..self.slots.len() {
-            if self.is_merged {
-                self.seal_slot(index);
-            } else if let Some(slot) = self.slots.get_mut(index) {
-                slot.stream = Stream::Warm;
-            }
-        }
-        self.counters.merges += u64::from(self.is_merged);
-    }
-
-    /// Free segments that fresh records may not take.
-    pub(super) const fn free_reserve(&self) -> u32 {
-        free_reserve(self.config.streams)
-    }
-
-    /// Tells whether a fresh record waits for room that nothing under way gives it. `coming` segments are free or will be.
-    pub(super) fn lacks_room(&self, coming: u32) -> bool {
-        self.wanted_bytes > 0 && coming <= self.free_reserve() && self.rest() < self.wanted_bytes
-    }
-
-    /// The origin of a relocated record.
-    ///
-    /// In one stream it has none, but in a rescue: it is written as if a client had put it again, which saves its bytes. It is
-    /// the newest of its key then, for what a client appended before is published (see
-    /// [`append_relocated`](Self::append_relocated)), and what a client appends later lies behind it or in a segment of a higher
-    /// sequence.
-    pub(super) fn origin(&self, version: Version) -> Option<Version> {
-        (!self.is_merged || self.keeps_versions()).then_some(version)
-    }
-
-    /// Tells whether a relocated record keeps its version though there is one stream: in a rescue, and while a newer one of its key may
-    /// lie where it could not be read, which a new version would outrank.
-    pub(super) fn keeps_versions(&self) -> bool {
-        self.is_withholding || self.is_rescuing()
-    }
-
-    /// Tells whether relocation goes to the last free segment, with one stream.
-    ///
-    /// A cut there must not leave an output with something live in it while its victim is not empty: no segment would be left
-    /// to go on with (rule 12). So records keep their versions, and a mount takes the copy in the lower segment: what a cut ends
-    /// early is dead, and is erased.
-    pub(super) fn is_rescuing(&self) -> bool {
-        self.is_merged
-            && match self.filling(Stream::Old).and_then(|index| self.slots.get(index)) {
-                Some(slot) => slot.is_rescue,
-                None => self.free() <= 1,
-            }
-    }
-
-    /// Tells whether a fresh record may go into a segment that relocation opened.
-    ///
-    /// Only once the cleaning that opened it has given a segment back: else power cuts in a row, each after one fresh record,
-    /// would each leave one segment more that is sealed early, and no victim freed (rule 12). Where none can be opened any more
-    /// there is nothing to be kept back for.
-    pub(super) fn may_share(&self) -> bool {
-        !self.is_merged || self.free() >= self.free_reserve() || self.is_at_end()
-    }
-
-    /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.
-    pub(super) fn learn_lifetime(&mut self, stream: u8, sequence: u32) {
-        if stream == Stream::Hot as u8 {
-            let age = self.sequence_next.saturating_sub(sequence);
-            let mean = (u64::from(self.lifetime) * 15 + u64::from(age)) / 16;
-            self.lifetime = u32::try_from(mean).unwrap_or(u32::MAX).max(1);
-        }
     }
 
     /// Tells whether no slot holds a record that is not written.
