@@ -347,7 +347,7 @@ impl World {
             }
         }
         assert!(is_faulty, "I-GC-2: put off for ever: {:?}", tier.figures());
-        Err(PutError::Busy(_))
+        Err(PutError::NeedsCompaction)
     }
 
     /// Notes what came of a call that makes a key have something else.

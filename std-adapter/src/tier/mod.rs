@@ -35,6 +35,7 @@ mod meta;
 mod open;
 mod peek;
 mod pieces;
+mod publish;
 mod put;
 mod recoder;
 mod reserve;

@@ -21,7 +21,7 @@ use crate::tier::entry::{Entry, Pending, Stored};
 use crate::tier::families::Family;
 use crate::tier::identity::key_hash;
 use crate::tier::pieces::piece_hash;
-use crate::tier::put::{Publish, publish};
+use crate::tier::publish::{Publish, publish};
 
 /// Pieces looked at in one turn whose value is not known yet.
 const LOOKS_PER_TURN: usize = 32;

@@ -1,0 +1,40 @@
+//! How a write of a client goes into the index.
+
+use coldpress_core::log::Kind;
+
+use super::entry::{Entry, Pending};
+
+/// What became of a write in the index.
+pub(super) enum Publish {
+    /// It is pending.
+    Pending,
+    /// A remove of a key of which nothing is known.
+    Nothing,
+    /// A remove of a key that has no value any more; what took it away may not be durable yet.
+    Removed,
+    /// A remove of a value that was never appended: the entry is gone.
+    Forgotten,
+}
+
+/// Puts a write over an entry. Where copies may lie on the medium that are not counted (`withheld_above`), a key of which nothing is
+/// known may still have a value: a remove of it is written, unless one that outranks them was.
+pub(super) fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_above: u32) -> Publish {
+    let is_remove = write.as_ref().is_some_and(|pending| pending.kind == Kind::Tombstone);
+    let is_sure = withheld_above == 0
+        || entry.pending.is_some()
+        || entry.stored().is_some_and(|s| s.is_live() && s.version().sequence >= withheld_above);
+    if is_remove && !entry.is_value() && is_sure {
+        return if entry.is_vacant() { Publish::Nothing } else { Publish::Removed };
+    }
+    let Some(new) = write.take() else { return Publish::Nothing };
+    entry.overlay(new);
+    if is_remove
+        && withheld_above == 0
+        && entry.copies == 0
+        && entry.pending.as_ref().is_some_and(|p| p.before.is_none())
+    {
+        entry.pending = None;
+        return Publish::Forgotten;
+    }
+    Publish::Pending
+}
