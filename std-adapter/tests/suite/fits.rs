@@ -1,6 +1,6 @@
 //! How much user data fits: what is promised is really taken, and the full tier can be worked with.
 
-use coldpress_std::{CodecId, ColdTier, Durability, PutError};
+use coldpress_std::{CodecId, ColdTier, Durability, PutError, Streams};
 
 use crate::common::{open, pools, recount, small};
 
@@ -114,4 +114,31 @@ fn usable_bytes_with_a_lifetime_are_less_and_fit() {
     let tier = open(dir.path(), &config, &pools);
     let (taken, _) = fill(&tier, 100, 2 * MIB);
     assert!((stated..=stated + stated / 10).contains(&(taken * 108)), "{stated} stated, {taken} fit");
+}
+
+// Without the rule: four streams needed four segments more than one, and each overwrite was refused.
+#[test]
+fn full_tier_goes_on_with_any_other_number_of_streams() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let with =
+        |streams| small().capacity_bytes(2 * MIB).codec(CodecId::Raw).streams(streams).build().unwrap();
+    let tier = open(dir.path(), &with(Streams::One), &pools);
+    let (taken, _) = fill(&tier, 200, 2 * MIB);
+    drop(tier);
+    for (round, streams) in [(1, Streams::Four), (2, Streams::Two), (3, Streams::One)] {
+        let tier = open(dir.path(), &with(streams), &pools);
+        for key in 0..taken {
+            put(&tier, key, round, 200)
+                .unwrap_or_else(|e| panic!("{key}, {streams:?}: {e} {:?}", tier.figures()));
+        }
+        for key in 0..taken {
+            assert_eq!(
+                tier.get(&key.to_le_bytes()).unwrap(),
+                Some(noise(key, round, 200)),
+                "{key}, {streams:?}"
+            );
+        }
+        recount(&tier);
+    }
 }
