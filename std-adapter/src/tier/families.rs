@@ -56,6 +56,8 @@ pub(crate) struct Families {
     /// Keys under which a long value is being put; one at a time each.
     writers: Mutex<HashSet<KeyHash, OwnBits>>,
     written: Condvar,
+    /// How many of these there are.
+    writing: AtomicU32,
 }
 
 /// The right to put a long value under a key. While it lasts, what it wrote is not swept.
@@ -68,7 +70,10 @@ pub(crate) struct KeyClaim<'a> {
 impl Drop for KeyClaim<'_> {
     fn drop(&mut self) {
         self.families.end(&self.hash);
-        self.families.writers.lock().remove(&self.hash);
+        let mut writers = self.families.writers.lock();
+        writers.remove(&self.hash);
+        self.families.writing.store(u32::try_from(writers.len()).unwrap_or(u32::MAX), Relaxed);
+        drop(writers);
         self.families.written.notify_all();
     }
 }
@@ -98,6 +103,7 @@ impl Families {
         self.count.store(0, Relaxed);
         self.owing.store(0, Relaxed);
         self.writers.lock().clear();
+        self.writing.store(0, Relaxed);
         self.written.notify_all();
     }
 
@@ -113,6 +119,7 @@ impl Families {
                 return None;
             }
         }
+        self.writing.store(u32::try_from(writers.len()).unwrap_or(u32::MAX), Relaxed);
         drop(writers);
         Some(KeyClaim { families: self, hash: *hash })
     }
@@ -128,6 +135,11 @@ impl Families {
             family.writing = None;
         }
         self.touch(hash);
+    }
+
+    /// Whether there is no piece of a long value, and none is about to be put.
+    pub(crate) fn are_none(&self) -> bool {
+        self.count.load(Relaxed) == 0 && self.writing.load(Relaxed) == 0
     }
 
     /// How many generations were begun, of all keys.

@@ -234,7 +234,9 @@ impl Part {
             return Ok(later);
         }
         if ceiling.settled < most {
-            shell.unbacked_bytes.fetch_max(needed - available, Relaxed);
+            // Blocks for what longer records may leave at the ends of segments, too: nothing says yet that there are such.
+            let ends = shell.lengths.waste_with(open.limits.record_bytes_max);
+            shell.unbacked_bytes.fetch_max((needed - available).saturating_add(ends), Relaxed);
             match shell.is_out_of_space.load(Relaxed) {
                 false => return Ok(later),
                 true if rejects => return Err(TierError::Medium(MediumError::NoSpace).into()),

@@ -39,7 +39,9 @@ impl Worker<'_> {
         if is_pending || puts != self.busy.puts || lacking > 0 {
             self.busy = Busy { puts, until_ms: monotonic_ms().saturating_add(BUSY_MS) };
         }
-        let is_empty = self.shell.sums.keys.load(Relaxed) == 0 && lacking == 0;
+        // Pieces of long values are no keys.
+        let has_none = self.shell.sums.keys.load(Relaxed) == 0 && self.shell.families.are_none();
+        let is_empty = has_none && lacking == 0;
         self.tier.set_backing(if is_empty {
             // What is left to be freed takes what freed records and tombstones need.
             u32::from(self.tier.has_sealed())
