@@ -118,7 +118,7 @@ impl FlashConfig {
             // One record a poll.
             step_bytes: 1,
             // The index looks at the medium for most of them.
-            step_records: 8,
+            step_records: 4,
             ..TierConfig::new(geometry, store)
         })
     }
