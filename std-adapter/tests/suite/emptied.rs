@@ -54,14 +54,17 @@ fn emptied_tier_of_many_keys_is_small_by_itself() {
     let begun = Instant::now();
     say("removed", &tier, begun);
     let is_small = |tier: &ColdTier| tier.figures().index_bytes < 2 << 20 && disk_bytes() < 16 << 20;
-    eventually("it is small", || is_small(&tier));
+    // Records take 36 bytes and more: few enough are left for a quick open, too.
+    let used_bytes = || tier.figures().live_bytes + tier.figures().stale_bytes;
+    eventually("it is small", || is_small(&tier) && used_bytes() < 4 << 20);
     say("small", &tier, begun);
     recount(&tier);
     tier.close().unwrap();
     let begun = Instant::now();
     let tier = open(dir.path(), &config, &pools);
     say("opened", &tier, begun);
-    assert!(is_small(&tier) && tier.figures().recovered_records < u64::from(keys) / 10);
+    assert!(tier.figures().recovered_records < u64::from(keys) / 2, "{:?}", tier.figures());
+    eventually("it is small", || is_small(&tier));
     // Closed before it came to rest.
     fill_and_empty(&tier, keys);
     tier.close().unwrap();
