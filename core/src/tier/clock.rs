@@ -340,7 +340,7 @@ impl Tier<'_> {
 
     /// How far a refused wall clock is ahead of the tier's time, in seconds; `None` where none is refused.
     ///
-    /// A wall clock is refused where it jumped ahead by more than [`clock_jump_s_max`](TierConfig::clock_jump_s_max), since the last
+    /// A wall clock is refused where it jumped ahead by more than [`clock_jump_s_max`](super::TierConfig::clock_jump_s_max), since the last
     /// look or since the medium was last written. The tier's time then goes on by the monotonic clock, until the wall clock is back
     /// within the bound or [confirmed](Self::confirm_clock).
     #[must_use]
@@ -360,7 +360,7 @@ impl Tier<'_> {
 
     /// Confirms the wall clock, as it is or as it will be within the next minute; at any time, before the mount too.
     ///
-    /// Where it is ahead of the tier's time by more than [`clock_jump_s_max`](TierConfig::clock_jump_s_max), the jump counts as time
+    /// Where it is ahead of the tier's time by more than [`clock_jump_s_max`](super::TierConfig::clock_jump_s_max), the jump counts as time
     /// that has passed. Where it is behind, the tier's time keeps its distance to it from then on, across mounts: no expired value
     /// comes back, and no lifetime changes. A jump to a time beyond January 2072 is refused all the same, since the rest of 32 bits
     /// of seconds is left to lifetimes.
