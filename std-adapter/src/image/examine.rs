@@ -142,7 +142,9 @@ impl Walk<'_> {
         let geometry = self.image.geometry;
         for at in [geometry.header_at(), geometry.second_header_at()] {
             let copy = bytes.get(at as usize..).unwrap_or_default();
-            if Header::decode(&geometry, copy).map(|header| header.sequence) != Ok(self.sequence) {
+            // The number of segments that the image had then may have been another.
+            let header = Header::decode_any(&geometry, copy);
+            if header.map(|(header, _)| header.sequence) != Ok(self.sequence) {
                 self.contents.damage.push(Damage::Header);
             }
         }

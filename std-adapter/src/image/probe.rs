@@ -93,7 +93,8 @@ fn holds(source: &Source, geometry: &Geometry, header: &Header) -> bool {
             continue;
         }
         let copy = bytes.get(geometry.header_at() as usize..).unwrap_or_default();
-        let is_ours = Header::decode(geometry, copy).is_ok_and(|found| found.store.id == header.store.id);
+        let found = Header::decode_any(geometry, copy);
+        let is_ours = found.is_ok_and(|(found, _)| found.store.id == header.store.id);
         if is_ours || Marker::decode(&bytes).is_some() {
             kept += 1;
         } else if bytes.iter().any(|byte| *byte != geometry.erase_value()) {

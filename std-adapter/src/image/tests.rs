@@ -1,5 +1,5 @@
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Geometry, Identity, Kind, SegmentState, Store};
+use coldpress_core::log::{Geometry, Header, Identity, Kind, SegmentState, Store};
 
 use coldpress_core::codec::CodecError;
 
@@ -83,6 +83,33 @@ fn image_of_any_shape_built_reads_back_and_is_sound() {
         assert_eq!(live, 24);
         assert!(stale > 24, "overwritten records are there until they are compacted");
         assert!(image.segments().iter().any(|segment| segment.erases > 0), "segments were compacted");
+    }
+}
+
+#[test]
+fn grown_image_is_read_with_the_newest_number_and_sound() {
+    let geometry = shapes()[0];
+    let grown = geometry.with_segments(20).unwrap();
+    let mut bytes = built(geometry);
+    let before = Image::read_from(bytes.clone()).unwrap();
+    bytes.resize(usize::try_from(grown.medium_bytes()).unwrap(), 0xFF);
+    // The segment that was opened last was opened after it was grown.
+    let sealed = |at: &u32| before.segments()[*at as usize].state() == SegmentState::Sealed;
+    let sealed = (0..geometry.segment_count()).filter(sealed);
+    let newest = sealed.max_by_key(|at| before.segments()[*at as usize].sequence).unwrap();
+    for at in [geometry.header_at(), geometry.second_header_at()] {
+        let place = &mut bytes[(newest * geometry.segment_bytes() + at) as usize..];
+        let (header, len) = Header::decode(&geometry, place).unwrap().encode(&grown);
+        place[..len].copy_from_slice(&header[..len]);
+    }
+    let image = Image::read_from(bytes).unwrap();
+    assert_eq!((image.geometry(), image.len()), (&grown, before.len()));
+    for key in 0..30 {
+        let name = format!("key {key}");
+        assert_eq!(image.get(name.as_bytes(), NOW_S), before.get(name.as_bytes(), NOW_S), "{name}");
+    }
+    for segment in 0..grown.segment_count() {
+        assert_eq!(image.examine(segment).unwrap().damage, [], "segment {segment}");
     }
 }
 
