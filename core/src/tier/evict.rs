@@ -36,6 +36,8 @@ pub(super) struct Evict {
     rounds: u32,
 }
 
+/// The marks of a scan that waits for nothing: no mark is so high.
+const AT_ONCE: u64 = u64::MAX;
 /// Entries looked at in one poll.
 const ENTRIES_PER_POLL: u32 = 64;
 
@@ -61,6 +63,20 @@ impl Evict {
         self.wanted_bytes > 0 || self.is_expiring
     }
 
+    /// Puts a scan off that is under way, so that it does not hold the lane while a tombstone waits for room. Tells whether none is
+    /// left: one that waits for a read is put off when that is done.
+    fn park(&mut self, log: &mut Log<'_>) -> bool {
+        if self.scanner.is_some() && log.scan.ticket.is_some() {
+            return false;
+        }
+        if let Some(scanner) = self.scanner.take() {
+            log.scan.result = None;
+            log.scan.taken = false;
+            self.waiting = Some((scanner, AT_ONCE, AT_ONCE));
+        }
+        true
+    }
+
     fn poll_expiring<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
         let is_for_bytes = self.wanted_bytes > 0;
         let mut passed = Passed::default();
@@ -80,7 +96,7 @@ impl Evict {
     }
 
     pub(super) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
-        if self.is_expiring {
+        if self.is_expiring && self.park(log) {
             return self.poll_expiring(log, host);
         }
         if self.wanted_bytes == 0 {
