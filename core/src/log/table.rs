@@ -80,7 +80,7 @@ const UNREAD: u8 = 8;
 /// And whether a record without an origin has been live in it.
 const PLAIN: u8 = 4;
 
-/// What a live record takes beyond its bytes once it is relocated, in bytes.
+/// Bytes that a live record takes beyond its own once it is relocated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Growth {
@@ -244,6 +244,11 @@ impl Segment {
     #[must_use]
     pub const fn is_counted(&self) -> bool {
         self.is(Flag::Counted)
+    }
+
+    /// Whether it is sealed, nothing in it is live, and it may be freed.
+    pub(crate) const fn is_dead(&self) -> bool {
+        matches!(self.state(), SegmentState::Sealed) && self.live_records() == 0 && !self.is_kept()
     }
 
     /// Bytes of records in it, live or stale.

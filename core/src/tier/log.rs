@@ -320,10 +320,8 @@ impl<'m> Log<'m> {
     /// Tells whether a segment without live records is there or on its way to be free. Bounds: one pass over the table.
     pub(super) fn has_dead(&self) -> bool {
         use SegmentState::{Emptied, Erased, Freeing};
-        let is_dead =
-            |s: &Segment| s.state() == SegmentState::Sealed && s.live_records() == 0 && !s.is_kept();
         [Emptied, Freeing, Erased].into_iter().any(|state| self.count(state) > 0)
-            || self.segments.iter().any(is_dead)
+            || self.segments.iter().any(Segment::is_dead)
     }
 
     /// Advances the clock (rule 11).

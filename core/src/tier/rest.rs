@@ -98,9 +98,7 @@ impl Log<'_> {
     }
 
     fn find_dead(&self) -> Option<u32> {
-        let is_dead =
-            |s: &Segment| s.state() == SegmentState::Sealed && s.live_records() == 0 && !s.is_kept();
-        (0u32..).zip(self.segments.iter()).find(|(_, segment)| is_dead(segment)).map(|(index, _)| index)
+        (0u32..).zip(self.segments.iter()).find(|(_, segment)| segment.is_dead()).map(|(index, _)| index)
     }
 
     /// A segment that yields at least half of itself.

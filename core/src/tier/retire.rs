@@ -132,12 +132,7 @@ impl Retire {
         if !is_short || is_under_way || log.count(SegmentState::Victim) == 0 {
             return Poll::Idle;
         }
-        let is_dead = |s: &Segment| {
-            s.state() == SegmentState::Sealed
-                && s.live_records() == 0
-                && !s.is_kept()
-                && (s.mark() <= log.syncs.synced_clear || !has_suspects)
-        };
+        let is_dead = |s: &Segment| s.is_dead() && (s.mark() <= log.syncs.synced_clear || !has_suspects);
         let dead = (0u32..).zip(log.segments.iter()).find(|(_, segment)| is_dead(segment));
         let Some((index, _)) = dead else { return Poll::Idle };
         log.take_as_emptied(index);
