@@ -20,7 +20,7 @@ use coldpress_core::log::{
 use crossbeam_channel::bounded;
 use tracing::Span;
 
-use super::config::{Durability, FullPolicy};
+use super::config::Durability;
 use super::entry::{Entry, Pending, Stored, Terms};
 use super::error::{GetError, TierError};
 use super::families::{Generation, KeyClaim};
@@ -29,7 +29,7 @@ use super::get::{Chase, Found, Miss, ReadError, decode};
 use super::handle::ColdTierHandle;
 use super::pieces::{piece_bytes_max, piece_hash};
 use super::put::{Refused, Write};
-use super::reserve::Claim;
+use super::relief::Shortfall;
 use super::scratch;
 use crate::medium::MediumError;
 
@@ -79,7 +79,7 @@ impl LongPut {
         u32::try_from(self.key.len() + PIECE_PREFIX_BYTES).unwrap_or(u32::MAX)
     }
 
-    /// What the pieces are charged.
+    /// The charge of all pieces.
     fn charge(&self, terms: &Terms) -> u64 {
         let charge = |payload: &[u8]| {
             let value_bytes =
@@ -200,12 +200,6 @@ enum Capacity {
 }
 
 impl Part {
-    /// Whether room comes back soon from long values that were replaced or dropped. While some of the log can't be read, nothing of
-    /// them is swept.
-    pub(super) fn owes_room(&self) -> bool {
-        self.shell.families.are_owing() && self.shell.withheld_above.load(Relaxed) == 0
-    }
-
     /// Looks for capacity for all of a value, by the rules of a short one: for what is swept, what has expired, blocks that the
     /// medium is asked for, and evictions it may wait.
     fn look_for_capacity(
@@ -214,44 +208,16 @@ impl Part {
         long: &LongPut,
         asked_in: &mut u64,
     ) -> Result<Capacity, Refused> {
-        let shell = self.shell;
         let needed = long.charge(&open.terms);
-        let Claim { ceiling, most, .. } = self.claim_for(open, open.limits.record_bytes_max);
-        let available = ceiling.settled.saturating_sub(shell.sums.settled.load(Relaxed));
+        let claim = self.claim_for(open, open.limits.record_bytes_max);
+        let available = claim.ceiling.settled.saturating_sub(self.shell.sums.settled.load(Relaxed));
         if needed <= available {
             return Ok(Capacity::There(needed));
         }
-        let (full, later) = (Refused::Full { needed, available }, Capacity::Later { needed, available });
-        if needed > most {
-            return Err(full);
-        }
-        if self.owes_room() {
-            return Ok(later);
-        }
-        let rejects = open.limits.full == FullPolicy::Reject;
-        if rejects && (1..=open.now_s(self)).contains(&shell.due_s.load(Relaxed)) {
-            shell.wants_expired.store(true, Relaxed);
-            return Ok(later);
-        }
-        if ceiling.settled < most {
-            // Blocks for what longer records may leave at the ends of segments, too: nothing says yet that there are such.
-            let ends = shell.lengths.waste_with(open.limits.record_bytes_max);
-            shell.unbacked_bytes.fetch_max((needed - available).saturating_add(ends), Relaxed);
-            match shell.is_out_of_space.load(Relaxed) {
-                false => return Ok(later),
-                true if rejects => return Err(TierError::Medium(MediumError::NoSpace).into()),
-                true => {}
-            }
-        }
-        if rejects || needed > ceiling.settled {
-            return Err(full);
-        }
-        let round = shell.evict_round.load(Relaxed);
-        if *asked_in != round && !shell.is_evicting.load(Relaxed) {
-            *asked_in = round;
-            shell.evict_bytes.fetch_add(needed - available, Relaxed);
-        }
-        Ok(later)
+        // Blocks for what longer records may leave at the ends of segments, too: nothing says yet that there are such.
+        let ends = self.shell.lengths.waste_with(open.limits.record_bytes_max);
+        self.relieve(open, &claim, Shortfall { needed, available, ends }, asked_in, open.now_s(self))?;
+        Ok(Capacity::Later { needed, available })
     }
 
     /// Generations that a head may name after a cut: that of the value in the log, and all of which the first piece is there. The
@@ -374,7 +340,7 @@ impl Part {
     }
 }
 
-/// What came of reading a long value.
+/// The outcome of reading a long value.
 pub(super) enum Long {
     Whole,
     Absent,
@@ -382,7 +348,7 @@ pub(super) enum Long {
     Again,
 }
 
-/// What came of reading the pieces of a value.
+/// The outcome of reading the pieces of a value.
 enum Pieces {
     Whole,
     /// One is not there: the value was replaced or dropped meanwhile.
@@ -404,7 +370,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// What no other head has: one that is pending has no version yet, but a later one like it has begun later.
+    /// Something that no other head has: one that is pending has no version yet, but a later one like it has begun later.
     fn identity(&self) -> (Head, Result<Version, u64>) {
         (self.head, self.version.ok_or(self.begun))
     }

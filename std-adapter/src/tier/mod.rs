@@ -38,6 +38,7 @@ mod pieces;
 mod publish;
 mod put;
 mod recoder;
+mod relief;
 mod reserve;
 mod scratch;
 mod shell;

@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{Checksum, KeyHash, Kind};
-use coldpress_core::tier::{MediumError, expiry_s};
+use coldpress_core::tier::expiry_s;
 use crossbeam_channel::{Sender, bounded};
 use tracing::Span;
 
@@ -27,6 +27,7 @@ use super::latency::Timed;
 use super::long::{LongPut, encode_whole};
 use super::pieces::beside_pieces;
 use super::publish::{Publish, publish};
+use super::relief::{Relief, Shortfall};
 use super::reserve::{Claim, Lack, reserve_both};
 use super::shell::Beyond;
 use super::ttl::Ttl;
@@ -46,7 +47,7 @@ pub(super) struct Write {
     pub(super) part: usize,
     pub(super) hash: KeyHash,
     pub(super) pending: Option<Pending>,
-    /// What goes before it, where it is the head of a long value.
+    /// The pieces that go before it, where it is the head of a long value.
     long: Option<Box<LongPut>>,
     /// How long the value lives, counted from when it can be read.
     lives_s: Option<u32>,
@@ -387,7 +388,7 @@ impl ColdTierHandle {
     }
 }
 
-/// What a write does next.
+/// The next step of a write.
 enum Step {
     /// It was sent, or there was nothing to do.
     Over(Option<Effect>),
@@ -517,7 +518,7 @@ impl Part {
         Ok(published)
     }
 
-    /// Refuses a value whose claim is beyond the capacity, unless it may wait: for what has expired, or for an eviction.
+    /// Refuses a value whose claim is beyond the capacity, unless it may wait.
     fn refuse(
         &self,
         open: &Open,
@@ -526,45 +527,16 @@ impl Part {
         beyond: Beyond,
         now_s: u32,
     ) -> Result<Attempt, Refused> {
-        let shell = self.shell;
+        let Beyond::Settled { available } = beyond else { return Ok(Attempt::Wait(Lack::Replacement)) };
         let needed = claim.write.charge;
-        let most = claim.ceiling.settled;
-        let available = match beyond {
-            Beyond::Settled { available } => available,
-            Beyond::Charge => return Ok(Attempt::Wait(Lack::Replacement)),
-        };
-        if needed <= most && self.owes_room() {
-            return Ok(Attempt::Wait(Lack::Replacement));
-        }
-        let lack = |unasked| Attempt::Wait(Lack::Capacity { needed, available, unasked });
-        let due_s = shell.due_s.load(Relaxed);
-        if open.limits.full == FullPolicy::Reject && (1..=now_s).contains(&due_s) {
-            shell.wants_expired.store(true, Relaxed);
-            return Ok(lack(0));
-        }
-        let evicts = open.limits.full != FullPolicy::Reject && needed <= most;
-        if most < claim.most && needed <= claim.most {
-            shell.unbacked_bytes.fetch_max(needed.saturating_sub(available), Relaxed);
-            if !shell.is_out_of_space.load(Relaxed) {
-                return Ok(Attempt::Wait(Lack::Blocks));
-            }
-            // Removes and overwrites by shorter values go on: they take nothing that the disk has not given before.
-            if !evicts {
-                return Err(Refused::Tier(TierError::Medium(MediumError::NoSpace)));
-            }
-        }
-        if !evicts {
-            return Err(Refused::Full { needed, available });
-        }
-        // Once in a round, so that all who wait get room for what they put, and not for more.
-        let round = shell.evict_round.load(Relaxed);
-        if write.asked_in != round && !shell.is_evicting.load(Relaxed) {
-            write.asked_in = round;
-            shell.evict_bytes.fetch_add(needed - available, Relaxed);
-            return Ok(lack(0));
-        }
-        // It asked in this round, or what is evicted now was asked for by others.
-        Ok(lack(if write.asked_in == round { 0 } else { needed - available }))
+        let shortfall = Shortfall { needed, available, ends: 0 };
+        let capacity = |unasked| Lack::Capacity { needed, available, unasked };
+        Ok(Attempt::Wait(match self.relieve(open, claim, shortfall, &mut write.asked_in, now_s)? {
+            Relief::Sweep => Lack::Replacement,
+            Relief::Blocks => Lack::Blocks,
+            Relief::Expiry => capacity(0),
+            Relief::Eviction { unasked } => capacity(unasked),
+        }))
     }
 
     /// Tells the worker of a write that is in the index.
