@@ -1,6 +1,8 @@
 //! A medium whose operations take their time: no call waits for them. Each is put off, made again, and answered once.
 
 mod ram;
+#[macro_use]
+mod shape;
 
 use core::cell::Cell;
 use std::collections::BTreeMap;
@@ -22,7 +24,7 @@ type Memory = FlashMemory<SEGMENTS, { buckets_for(90) }, 96>;
 type Flash = NorMedium<Ram<4, { SEGMENT as usize }>>;
 type Tier<'m, 'f> = FlashTier<'m, Late<'f>>;
 
-/// What the test sees of the medium.
+/// The part of the medium that the test sees.
 #[derive(Debug, Default)]
 struct Wires {
     /// The operation has ended: set by the interrupt, never while a call runs.
@@ -67,15 +69,7 @@ impl<'f> Late<'f> {
 }
 
 impl Medium for Late<'_> {
-    fn write_unit_bytes(&self) -> u32 {
-        4
-    }
-    fn erase_unit_bytes(&self) -> u32 {
-        SEGMENT
-    }
-    fn medium_bytes(&self) -> u64 {
-        self.flash.medium_bytes()
-    }
+    shape_of_flash!();
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
         assert!(!self.is_under_way, "a read while an operation is under way");
         self.flash.read(at, bytes)
@@ -213,7 +207,7 @@ fn pieces_while_an_operation_never_ends_return_busy() {
     let mut found = Vec::new();
     let len = tier.get_in_pieces(at(5_000), b"long", &mut out, |_, piece| found.extend_from_slice(piece));
     assert_eq!((len, found), (Ok(Some(120)), [[0; 40], [1; 40], [2; 40]].concat()));
-    // What is left over of one that was given up goes, a piece a call.
+    // Pieces left of a value that was given up go, one a call.
     answered(&wires, || tier.begin(at(5_000), b"long", None)).unwrap();
     answered(&wires, || tier.put_piece(at(5_000), b"long", &[9; 40])).unwrap();
     answered(&wires, || tier.begin(at(5_000), b"other", None)).unwrap();

@@ -2,6 +2,8 @@
 //! after the next mount.
 
 mod ram;
+#[macro_use]
+mod shape;
 
 use core::cell::Cell;
 use std::collections::BTreeMap;
@@ -63,15 +65,7 @@ impl Failing<'_> {
 }
 
 impl Medium for Failing<'_> {
-    fn write_unit_bytes(&self) -> u32 {
-        4
-    }
-    fn erase_unit_bytes(&self) -> u32 {
-        SEGMENT
-    }
-    fn medium_bytes(&self) -> u64 {
-        self.flash.medium_bytes()
-    }
+    shape_of_flash!();
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.flash.read(at, bytes)
     }

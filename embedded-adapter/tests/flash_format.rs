@@ -1,6 +1,8 @@
 //! A flash that is in use becomes a new store: other programs' data, other stores, and its own.
 
 mod ram;
+#[macro_use]
+mod shape;
 
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, Medium, MediumError, MountError,
@@ -31,15 +33,7 @@ impl Erasing {
 }
 
 impl Medium for Erasing {
-    fn write_unit_bytes(&self) -> u32 {
-        4
-    }
-    fn erase_unit_bytes(&self) -> u32 {
-        SECTOR
-    }
-    fn medium_bytes(&self) -> u64 {
-        self.flash.medium_bytes()
-    }
+    shape_of_flash!();
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.flash.read(at, bytes)
     }

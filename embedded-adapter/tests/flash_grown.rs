@@ -1,6 +1,8 @@
 //! A partition that was grown: a tier is mounted with more segments than it was made with, and a cut falls anywhere.
 
 mod ram;
+#[macro_use]
+mod shape;
 
 use std::collections::BTreeMap;
 
@@ -42,15 +44,7 @@ impl Cut {
 }
 
 impl Medium for Cut {
-    fn write_unit_bytes(&self) -> u32 {
-        4
-    }
-    fn erase_unit_bytes(&self) -> u32 {
-        SECTOR
-    }
-    fn medium_bytes(&self) -> u64 {
-        self.flash.medium_bytes()
-    }
+    shape_of_flash!();
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.flash.read(at, bytes)
     }
@@ -72,7 +66,7 @@ impl Medium for Cut {
     }
 }
 
-/// What lies where the partition grows to.
+/// The bytes that lie where the partition grows to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Behind {
     Blank,

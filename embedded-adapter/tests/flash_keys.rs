@@ -31,7 +31,7 @@ fn built(memory: &mut Memory, flash: Ram<4, 4096>) -> Tier<'_> {
     tier
 }
 
-/// What a store should hold, and the most polls that a call took.
+/// The keys that a store should hold, and the most polls that a call took.
 struct Run {
     polls_max: u32,
     budget: u32,

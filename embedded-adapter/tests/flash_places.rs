@@ -1,6 +1,8 @@
 //! An index without a place for what a second look finds: the tier goes on, and the segment waits for places.
 
 mod ram;
+#[macro_use]
+mod shape;
 
 use core::cell::Cell;
 
@@ -34,15 +36,7 @@ impl core::fmt::Debug for Away<'_> {
 }
 
 impl Medium for Away<'_> {
-    fn write_unit_bytes(&self) -> u32 {
-        4
-    }
-    fn erase_unit_bytes(&self) -> u32 {
-        SECTOR
-    }
-    fn medium_bytes(&self) -> u64 {
-        self.flash.medium_bytes()
-    }
+    shape_of_flash!();
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
         let (from, to) = self.unread.get();
         if at < to && at + u32::try_from(bytes.len()).unwrap() > from {

@@ -1,6 +1,8 @@
 //! A put of what is there already is skipped where that promises the same, and written where it does not.
 
 mod ram;
+#[macro_use]
+mod shape;
 
 use core::cell::Cell;
 
@@ -40,15 +42,7 @@ impl Faulty {
 }
 
 impl Medium for Faulty {
-    fn write_unit_bytes(&self) -> u32 {
-        4
-    }
-    fn erase_unit_bytes(&self) -> u32 {
-        SECTOR
-    }
-    fn medium_bytes(&self) -> u64 {
-        self.flash.medium_bytes()
-    }
+    shape_of_flash!();
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
         if self.unread_segment == Some(at / SECTOR) {
             return Err(MediumError::Unreadable);
@@ -134,7 +128,7 @@ fn same_value_is_written_once_and_counted() {
             assert!(!is_skipped(&mut tier, 1, key, &value, None));
         }
         assert!(!is_skipped(&mut tier, 1, key, &value[..59], None));
-        // What was removed is not there.
+        // A removed key is not there.
         assert!(taken(&mut tier, 1, |tier| tier.remove(at(1), key)));
         assert!(!is_skipped(&mut tier, 1, key, &value[..59], None));
     }
@@ -189,7 +183,7 @@ fn value_under_suspicion_is_written() {
     assert!(!is_skipped(&mut tier, 1, b"key", b"value", None));
     tier.medium().fails_sync.set(true);
     assert_eq!(tier.sync(at(1)), Err(PutError::Medium(MediumError::Io)));
-    // What the sync should have made durable may be lost by a cut: the record that is there promises nothing.
+    // A cut may lose what the sync should have made durable: the record that is there promises nothing.
     assert!(!is_skipped(&mut tier, 60_000, b"key", b"value", None));
     taken(&mut tier, 120_000, |tier| tier.sync(at(120_000)));
     assert!(is_skipped(&mut tier, 120_000, b"key", b"value", None));

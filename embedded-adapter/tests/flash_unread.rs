@@ -1,6 +1,8 @@
 //! Flash that can't be read for a while: nothing is lost, nothing old comes back, and a blank store is never made of it.
 
 mod ram;
+#[macro_use]
+mod shape;
 
 use core::cell::Cell;
 
@@ -25,15 +27,7 @@ struct Away<'f> {
 }
 
 impl Medium for Away<'_> {
-    fn write_unit_bytes(&self) -> u32 {
-        4
-    }
-    fn erase_unit_bytes(&self) -> u32 {
-        SECTOR
-    }
-    fn medium_bytes(&self) -> u64 {
-        self.flash.medium_bytes()
-    }
+    shape_of_flash!();
     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
         let (from, to) = self.unread.get();
         if at < to && at + u32::try_from(bytes.len()).unwrap() > from {
