@@ -14,7 +14,7 @@ fn builder(base_dir: &Path) -> ColdTierConfigBuilder {
     ColdTierConfig::builder().base_dir(base_dir).codec(CodecId::Raw)
 }
 
-/// What fits, in percent, by capacity and length of the values.
+/// Percent of the capacity that fit, by capacity and length of the values.
 fn shares(base_dir: &Path) -> Result<(), Box<dyn Error>> {
     for capacity in CAPACITIES {
         let config = builder(base_dir).capacity_bytes(capacity).build()?;

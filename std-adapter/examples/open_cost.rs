@@ -1,4 +1,4 @@
-//! What it costs to have tiers open: milliseconds, resident memory, file descriptors.
+//! Costs of open tiers: milliseconds, resident memory, file descriptors.
 //!
 //! ```sh
 //! cargo run --release -p coldpress-std --example open_cost            # 64 tiers in the registry

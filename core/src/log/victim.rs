@@ -128,7 +128,7 @@ pub struct Choice {
 pub struct Terms {
     /// [`Geometry::usable_bytes`] of a segment.
     pub usable_bytes: u32,
-    /// What a live record takes beyond its bytes once it is relocated.
+    /// Bytes that a live record takes beyond its own once it is relocated.
     pub growth: Growth,
     /// How to choose.
     pub policy: Policy,

@@ -24,7 +24,7 @@ use crate::log::SegmentState;
 const RETRY_WAIT_MS_MIN: u64 = 50;
 const RETRY_WAIT_MS_MAX: u64 = 2_000;
 
-/// What is known of the blocks of the medium.
+/// The state of allocation: which segments have blocks, as far as known.
 #[derive(Debug, Default)]
 pub(super) struct Blocks {
     /// Free segments without blocks.
@@ -184,7 +184,7 @@ impl Log<'_> {
         let (index, _) = backed.max_by_key(|(index, _)| *index)?;
         self.set_bare(index, true);
         self.blocks.cursor = 0;
-        // What it gives back is there to be asked for.
+        // The blocks that it gives back can be asked for.
         self.blocks.is_refused = false;
         Some(index)
     }

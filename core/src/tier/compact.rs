@@ -41,7 +41,7 @@ impl Worth {
             && segment.yield_bytes(self.usable_bytes, &self.growth) >= self.gain_min
     }
 
-    /// What was sealed early and is all live would only be written again, by each task anew.
+    /// A segment that was sealed early and is all live would only be written again, by each task anew.
     fn is_stale(&self, segment: &Segment) -> bool {
         let (stale, used) = (u64::from(segment.stale_bytes()), u64::from(segment.used_bytes()));
         segment.live_records() == 0 || stale > 0 && stale * 1000 >= used * u64::from(self.stale_permille_min)

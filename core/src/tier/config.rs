@@ -197,7 +197,7 @@ impl TierConfig {
         records * (key_bytes as u64 + value_bytes as u64)
     }
 
-    /// What all segments but `taken` hold.
+    /// Bytes that all segments but `taken` hold.
     const fn data_bytes(&self, longest_bytes: u32, taken: u32) -> u64 {
         let lost = longest_bytes.saturating_add(self.overhead_bytes());
         let usable = self.geometry.usable_bytes().saturating_sub(lost);
@@ -213,8 +213,7 @@ impl TierConfig {
 
     /// The machine's own records in a segment: its freed record, and a time record. And the entry that a footer keeps room for.
     const fn overhead_bytes(&self) -> u32 {
-        let spare_entry = if self.has_footers { ENTRY_BYTES_MAX } else { 0 };
-        self.freed_bytes() + self.time_bytes() + spare_entry
+        self.freed_bytes() + self.time_bytes() + self.entry_bytes()
     }
 
     /// A time record.
@@ -228,7 +227,7 @@ impl TierConfig {
         self.geometry.padded(RECORD_HEADER_BYTES_MIN + FREED_BYTES as u32) + self.entry_bytes()
     }
 
-    /// What a value is charged: the bytes of its record as it is first written, and of a footer entry; or those of its tombstone, where
+    /// The charge of a value: the bytes of its record as it is first written, and of a footer entry; or those of its tombstone, where
     /// that is longer.
     ///
     /// A record that is relocated while the log is nearly full takes no more: streams are [merged](Streams) then. And a remove
@@ -242,7 +241,7 @@ impl TierConfig {
         if value > tombstone { value } else { tombstone }
     }
 
-    /// What a tombstone of a key of so many bytes is charged.
+    /// The charge of a tombstone of a key of so many bytes.
     #[must_use]
     pub const fn tombstone_charge_bytes(&self, key_bytes: u32) -> u32 {
         let key_bytes = match self.geometry.identity() {
@@ -252,7 +251,7 @@ impl TierConfig {
         self.charge_of(&record(Kind::Tombstone, key_bytes, 0, None))
     }
 
-    /// What a value is charged whose record takes so many bytes on the medium: the same, whether it was relocated or not.
+    /// The charge of a value whose record takes so many bytes on the medium: the same, whether it was relocated or not.
     ///
     /// The write unit must divide the bytes of an origin, as a write unit of one byte does, or there must be one stream.
     #[must_use]
@@ -273,7 +272,7 @@ impl TierConfig {
         header.record_bytes(&self.geometry).saturating_add(origin + entry)
     }
 
-    /// What a live record takes beyond its bytes once it is relocated while streams are apart: a footer entry and, if it has none
+    /// Bytes that a live record takes beyond its own once it is relocated while streams are apart: a footer entry and, if it has none
     /// yet, an origin. The expiry in the entry is left out: the table does not tell which records have one.
     pub(super) const fn growth_apart(&self) -> Growth {
         let entry =
@@ -281,7 +280,7 @@ impl TierConfig {
         Growth { plain: entry + self.origin_padded_bytes(), moved: entry }
     }
 
-    /// What a live record takes beyond its bytes once it is relocated as new: a footer entry, without an expiry, less the origin that
+    /// Bytes that a live record takes beyond its own once it is relocated as new: a footer entry, without an expiry, less the origin that
     /// it may have.
     #[must_use]
     pub const fn growth_merged(&self) -> Growth {
@@ -314,7 +313,7 @@ impl TierConfig {
         self.geometry.padded(self.geometry.origin_bytes())
     }
 
-    /// What a record without an origin takes in a footer.
+    /// Bytes that a record without an origin takes in a footer.
     const fn plain_entry_bytes(&self, expires: bool) -> u32 {
         if self.has_footers { ENTRY_BYTES + if expires { 4 } else { 0 } } else { 0 }
     }

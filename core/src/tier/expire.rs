@@ -15,7 +15,7 @@ pub(super) struct Expire {
 /// Due records that one poll drops.
 const DUE_PER_POLL: u32 = 256;
 
-/// What a pass has done.
+/// Counts of a pass.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Passed {
     pub(super) checked_records: u32,
@@ -24,7 +24,7 @@ pub(super) struct Passed {
     pub(super) bytes: u64,
 }
 
-/// What a step of a pass leads to.
+/// How a pass goes on after a step.
 pub(super) enum Dropping {
     /// There may be more.
     More(Poll),

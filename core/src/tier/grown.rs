@@ -17,7 +17,7 @@ use super::head::Head;
 use super::log::Log;
 use crate::log::{Flag, HeaderError, Segment, SegmentState, Store};
 
-/// What the headers say of the number of segments.
+/// The number of segments, as far as the headers state it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Grown {
     /// The highest sequence of a header that was found.

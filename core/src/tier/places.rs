@@ -55,7 +55,7 @@ impl Places {
         if self.wait != wait {
             *self = Self { wait, ..Self::default() };
         }
-        // What is on its way to be free may be enough.
+        // The segments on their way to be free may be enough.
         if log.leaving() > 0 {
             return Poll::Idle;
         }

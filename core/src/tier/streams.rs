@@ -35,7 +35,7 @@ impl Log<'_> {
         self.ages.resolve(self.config.policy, self.sequence_next, &self.geometry)
     }
 
-    /// What victims are chosen by.
+    /// The terms by which victims are chosen.
     pub(super) fn terms(&self, policy: Policy) -> Terms {
         Terms {
             usable_bytes: self.geometry.usable_bytes(),
@@ -46,7 +46,7 @@ impl Log<'_> {
         }
     }
 
-    /// What a live record takes beyond its bytes once it is relocated now.
+    /// Bytes that a live record takes beyond its own once it is relocated now.
     pub(super) fn growth(&self) -> Growth {
         let is_new = self.is_merged && (self.config.streams == Streams::One || !self.keeps_versions());
         if is_new { self.config.growth_merged() } else { self.config.growth_apart() }

@@ -49,7 +49,7 @@ impl DueSearch {
     }
 }
 
-/// What a put found of records whose time is over.
+/// How far a put has looked for records whose time is over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Expired {
     /// One was dropped.

@@ -67,7 +67,7 @@ impl fmt::Display for FlashMountError {
 
 impl core::error::Error for FlashMountError {}
 
-/// What a call waits for that was put off; see [`PutError::Busy`].
+/// The reason why a call was put off; see [`PutError::Busy`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

@@ -1,4 +1,4 @@
-//! What a record lacks to be written, and what gives it: expired records first, then places and room that removed keys hold.
+//! Room and places that a record lacks, and where they come from: expired records first, then places and room that removed keys hold.
 
 use coldpress_core::log::KeyHash;
 use coldpress_core::tier::Now;
@@ -12,7 +12,7 @@ use super::table::State;
 use super::tier::FlashTier;
 use super::{PutError, Wait};
 
-/// What a value lacks.
+/// The thing that a value lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lack {
     /// As many keys have a value as are promised.
@@ -24,7 +24,7 @@ pub(super) enum Lack {
 }
 
 impl<M: Medium> FlashTier<'_, M> {
-    /// What a value lacks that is put in place of what was found. Bounds: one pass over the segment table.
+    /// Tells what a value lacks that is put in place of the one found. Bounds: one pass over the segment table.
     pub(super) fn lack(&mut self, hash: &KeyHash, charge: u32, found: Option<&Found>) -> Option<Lack> {
         let is_value = found.is_some_and(|found| found.entry.state == State::Value);
         if !is_value && self.index.table.values() >= self.keys_max {
@@ -39,7 +39,7 @@ impl<M: Medium> FlashTier<'_, M> {
     pub(super) fn check_capacity(&self, charge: u32, found: Option<&Found>) -> Result<(), PutError> {
         let replaced =
             found.filter(|found| found.entry.state != State::Dead).map_or(0, |found| found.record_bytes);
-        // What is no longer than what it replaces always fits.
+        // A record no longer than the one that it replaces always fits.
         let charged = self.charged_bytes().saturating_sub(u64::from(replaced)) + u64::from(charge);
         if charge > replaced && charged > self.charge_bytes_max { Err(PutError::Full) } else { Ok(()) }
     }

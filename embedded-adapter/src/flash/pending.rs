@@ -16,7 +16,7 @@ use super::medium::Medium;
 use super::tier::FlashTier;
 use super::{PutError, Wait};
 
-/// What a call writes.
+/// The write that a call makes.
 #[derive(Clone, Copy)]
 pub(super) struct Change<'a> {
     pub(super) kind: Kind,

@@ -13,7 +13,7 @@ use super::index::{Desk, Index, SETTLED_MAX};
 use super::medium::Medium;
 use super::table::{At, COPIES_MAX, Entry, State};
 
-/// What the next put needs of the index, and cleaning gives.
+/// Places of the index that the next put needs, and cleaning gives.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted {
     /// A place for this key.
@@ -24,7 +24,7 @@ pub(super) enum Wanted {
     Room,
 }
 
-/// What is known of the places.
+/// The state of the places, as far as known.
 #[derive(Debug)]
 pub(super) struct IndexPlaces {
     /// Entries that the index takes: a few places are left free, so that one more is found near the key.

@@ -22,7 +22,7 @@ const REPLACEMENT: KeyHash = KeyHash([0xFF; 12]);
 pub(crate) struct Generation {
     /// No piece has this index or a higher one.
     pub(crate) end: u32,
-    /// What they are charged, about.
+    /// Their charge, about.
     pub(crate) bytes: u64,
 }
 
@@ -206,7 +206,7 @@ impl Families {
         self.state.read().families.get(hash).cloned()
     }
 
-    /// No room comes back from the family for now.
+    /// No room comes back from the family until it is touched again.
     pub(crate) fn settle(&self, hash: &KeyHash) {
         let mut state = self.state.write();
         let Some(family) = state.families.get_mut(hash) else { return };

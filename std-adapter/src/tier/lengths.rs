@@ -169,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn records_alike_cost_one_for_each_segment_or_all_if_they_are_few() {
+    fn records_alike_cost_one_a_segment_or_all_if_few() {
         let lengths = Lengths::default();
         (0..1000).for_each(|_| lengths.change(0, 16_384));
         assert!(waste(&lengths, 249) <= 249 * 16_384 * 9 / 8);

@@ -4,7 +4,7 @@ use coldpress_core::log::Kind;
 
 use super::entry::{Entry, Pending};
 
-/// What became of a write in the index.
+/// The outcome of a write in the index.
 pub(super) enum Publish {
     /// It is pending.
     Pending,

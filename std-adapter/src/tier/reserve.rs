@@ -31,7 +31,7 @@ pub(super) enum Lack {
 pub(super) struct Claim {
     pub(super) write: Weight,
     pub(super) ceiling: Ceiling,
-    /// What the settled sum may reach once the medium has allocated all blocks.
+    /// The most that the settled sum may reach once the medium has allocated all blocks.
     pub(super) most: u64,
 }
 
@@ -171,7 +171,7 @@ impl Part {
         Claim { write, ..self.claim_for(open, write.longest) }
     }
 
-    /// What a record of so many bytes leaves of the capacity.
+    /// The capacity beside a record of so many bytes.
     pub(super) fn claim_for(&self, open: &Open, record_bytes: u32) -> Claim {
         let shell = self.shell;
         let waste = shell.lengths.waste_with(record_bytes);

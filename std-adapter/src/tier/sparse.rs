@@ -10,7 +10,7 @@ const RANGES_MAX: usize = 1 << 16;
 /// The holes of a medium, as they are before anything is written to it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Sparse {
-    /// What is not a hole, in order; none where that is not known.
+    /// The parts that are no holes, in order; none where that is not known.
     data: Option<Vec<Range<u64>>>,
 }
 

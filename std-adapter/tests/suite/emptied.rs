@@ -140,7 +140,7 @@ fn clients_that_write_meet_at_most_little_of_the_tidying() {
         puts += 1;
     }
     let (erases, passed_ms) = (tier.figures().erases, begun.elapsed().as_millis() as u64);
-    // What puts need is cleaned for them; beyond that one segment each 50 milliseconds.
+    // Segments that puts need are cleaned for them; beyond that one segment each 50 milliseconds.
     let filled = tier.figures().bytes_written / u64::from(config.segment_bytes());
     assert!(erases <= filled + passed_ms / 50 + 2, "{erases} erases for {filled} segments");
 }

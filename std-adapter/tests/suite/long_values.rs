@@ -13,7 +13,7 @@ use coldpress_std::{
 use crate::common::{PATIENCE, SYNCED, eventually, open, open_on, pools, recount, small, value};
 use crate::double::Double;
 
-/// What the longest record of a `small` tier holds of a value, about.
+/// The bytes of a value in the longest record of a `small` tier, about.
 const RECORD: usize = 4_096;
 
 fn raw() -> ColdTierConfigBuilder {
@@ -181,7 +181,7 @@ fn replaced_and_removed_long_values_give_their_room_back() {
 }
 
 #[test]
-fn full_tier_refuses_a_long_value_whole_and_takes_back_nothing_else() {
+fn full_tier_refuses_a_long_value_whole() {
     let (_manager, pools) = pools();
     let dir = tempfile::tempdir().unwrap();
     let config = raw().value_bytes_max(500_000).build().unwrap();

@@ -106,7 +106,7 @@ fn every_error_turns_into_the_one_type_and_keeps_its_words() {
 }
 
 #[test]
-fn tier_with_pools_of_its_own_opens_keeps_hot_values_and_closes_them() {
+fn tier_with_its_own_pools_keeps_hot_values() {
     let dir = tempfile::tempdir().unwrap();
     let config = small().base_dir(dir.path()).build().unwrap();
     for round in 0..2 {

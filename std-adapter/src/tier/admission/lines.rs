@@ -70,7 +70,7 @@ const CALLS_PER_SUCCESS: usize = 2;
 /// for so many, not for each; more would let those wait longer who are behind it.
 pub(super) const WRITES_PER_PERMIT: u32 = 32;
 
-/// What of the queue and of the pending bytes is free.
+/// The free part of the queue and of the pending bytes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Spare {
     pub(super) places: u32,
@@ -78,7 +78,7 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// What one client more, with writes of so many bytes, leaves for another; `None` where that is too little.
+    /// The part that is left beside one client more, with writes of so many bytes; `None` where there is too little.
     fn without(self, bytes: u64) -> Option<Self> {
         let places = self.places.checked_sub(WRITES_PER_PERMIT)?;
         let bytes_left = self.bytes.checked_sub(bytes * u64::from(WRITES_PER_PERMIT))?;
@@ -93,7 +93,7 @@ pub(crate) struct Lines<W> {
     rings: u64,
     /// Whether somebody came since the last look, who may have missed what was given back.
     has_new: bool,
-    /// What those need together who wait for capacity and have not asked for it, and how often that was taken.
+    /// Bytes that the clients need together who wait for capacity and have not asked for it, and how often that was taken.
     needs: u64,
     round: u64,
     clients: BTreeMap<u64, Client<W>>,
@@ -168,7 +168,7 @@ impl<W: Clone> Lines<W> {
     pub(super) fn stand(&mut self, number: u64, line: Line) {
         let rings = self.rings;
         let Some(client) = self.clients.get_mut(&number) else { return };
-        // What was given back since it was let try may have been what it lacked.
+        // It may have lacked just what was given back since it was let try.
         let has_missed = client.rings != rings;
         client.rings = rings;
         let had_lost = client.has_lost;

@@ -48,7 +48,7 @@ pub(crate) struct Admission {
     is_open: AtomicBool,
 }
 
-/// What the worker saw when it looks after those who wait.
+/// The state that the worker saw when it looks after those who wait.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Look {
     /// Something was given back since the last look, or it is long ago.

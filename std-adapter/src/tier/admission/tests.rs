@@ -107,7 +107,7 @@ fn client_that_panics_leaves_its_permit_and_place_to_the_next() {
 }
 
 #[test]
-fn client_that_comes_along_passes_nobody_once_the_queue_was_full() {
+fn newcomer_after_a_full_queue_passes_no_waiter() {
     let shell = shell();
     let admission = &shell.admission;
     assert_eq!(admission.turn(true, 100), Turn::Try { has_permit: false });
@@ -174,7 +174,7 @@ struct World {
 
 const CLIENTS: usize = 3;
 const PLACES: u64 = 1;
-/// What each client needs of the capacity.
+/// The capacity that each client needs.
 const NEEDS: [u64; CLIENTS] = [1, 2, 1];
 
 impl World {

@@ -359,7 +359,7 @@ impl ColdTierConfig {
         }
     }
 
-    /// What keys are charged by. The capacity does not depend on the streams: those are merged where it takes that.
+    /// The terms by which keys are charged. The capacity does not depend on the streams: those are merged where it takes that.
     pub(crate) fn terms(&self, store: Store) -> Terms {
         let streams = match self.settings.streams {
             Streams::One => Streams::Two,

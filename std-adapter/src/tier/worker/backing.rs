@@ -28,7 +28,7 @@ const SHRINK_MS: u64 = 250;
 impl Worker<'_> {
     /// Says how many segments must have blocks for what is charged, and what clients wait for.
     pub(super) fn back_charge(&mut self) {
-        // What was refused is asked for at the next try.
+        // Blocks that were refused are asked for at the next try.
         let unbacked = &self.shell.unbacked_bytes;
         let is_refused = self.shell.is_out_of_space.load(Relaxed);
         let lacking = if is_refused { unbacked.load(Relaxed) } else { unbacked.swap(0, Relaxed) };
@@ -43,7 +43,7 @@ impl Worker<'_> {
         let has_none = self.shell.sums.keys.load(Relaxed) == 0 && self.shell.families.are_none();
         let is_empty = has_none && lacking == 0;
         self.tier.set_backing(if is_empty {
-            // What is left to be freed takes what freed records and tombstones need.
+            // Segments that are still to be freed take room for freed records and tombstones.
             u32::from(self.tier.has_sealed())
         } else {
             self.segments_for(charge)

@@ -144,7 +144,7 @@ pub(crate) struct Worker<'m> {
     pending_bytes_max: u64,
     /// When the oldest append that is not written was made.
     unwritten_since_ms: Option<u64>,
-    /// What there was of everything that clients wait for, when it was last looked after them, and when that was.
+    /// The amounts of everything that clients wait for, when it was last looked after them, and when that was.
     given_at: (Weight, [u32; 3], bool),
     given_ms: u64,
     /// How often the medium had failed then.

@@ -41,7 +41,7 @@ struct Leftover {
     end: u32,
 }
 
-/// What is left over, and how far it is swept.
+/// The pieces left over, and how far they are swept.
 #[derive(Debug, Default)]
 pub(super) struct Sweeping {
     /// Seen, and not durably so.
@@ -169,7 +169,7 @@ impl Worker<'_> {
     fn look_at_family(&mut self, hash: KeyHash) {
         let Some(Family { generations, writing, .. }) = self.shell.families.look(&hash) else { return };
         let Some(heads) = self.heads_of(&hash) else {
-            // What a damaged head names stays.
+            // The pieces that a damaged head names stay.
             self.shell.families.settle(&hash);
             return;
         };
