@@ -409,7 +409,7 @@ fn punch(_file: &File, _offset: u64, _bytes: u64) -> io::Result<()> {
 
 /// The ranges between the holes of a file. A filesystem that has none says that all of it is data.
 #[cfg(target_os = "linux")]
-fn data_ranges(file: &File, max: usize) -> Option<Vec<Range<u64>>> {
+pub(crate) fn data_ranges(file: &File, max: usize) -> Option<Vec<Range<u64>>> {
     use rustix::fs::{SeekFrom, seek};
     let mut ranges = Vec::new();
     let mut at = 0;
@@ -427,7 +427,7 @@ fn data_ranges(file: &File, max: usize) -> Option<Vec<Range<u64>>> {
 }
 
 #[cfg(not(target_os = "linux"))]
-fn data_ranges(_: &File, _: usize) -> Option<Vec<Range<u64>>> {
+pub(crate) fn data_ranges(_: &File, _: usize) -> Option<Vec<Range<u64>>> {
     None
 }
 

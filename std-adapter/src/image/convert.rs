@@ -4,7 +4,9 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use coldpress_core::log::{Format, HASH_KEY_BYTES, Identity, Kind, RECORD_HEADER_BYTES_MAX, SegmentState};
+use coldpress_core::log::{
+    Format, Geometry, HASH_KEY_BYTES, Identity, Kind, RECORD_HEADER_BYTES_MAX, SegmentState, Store,
+};
 use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
 
 use super::error::{BuildError, ConvertError, ImageError};
@@ -164,60 +166,93 @@ fn fill(
         None if has_none => getrandom::fill(&mut store.hash_key).map_err(|_| ConvertError::Random)?,
         None => {}
     }
-    let mut done = Converted::default();
-    let longest = live_records(image, &mut done, |_| Ok(()))?;
-    let least = RECORD_HEADER_BYTES_MAX + geometry.write_unit();
-    let record_bytes_max = geometry.padded(longest.saturating_add(geometry.origin_bytes()).max(least));
-    let config = TierConfig { record_bytes_max, ..config(geometry, store, false) };
+    let longest = live_records(image, |_| Ok(()))?.longest_bytes;
     file.set_len(geometry.medium_bytes()).at("set the length of", path)?;
     let mut target = file;
     if geometry.erase_value() != 0 {
         Target::erase(&mut target, 0, geometry.medium_bytes(), geometry.erase_value())?;
     }
+    let done = carry_over(image, &mut target, (geometry, store), longest, |_| true)?;
+    Ok(Converted { records: done.records, bytes: done.bytes, damaged: done.damaged })
+}
+
+/// Writes the live records of an image to a blank medium, in any shape that takes records of up to `longest_bytes` as they lie in the
+/// image. What is not to be kept is left out.
+pub(crate) fn carry_over(
+    image: &Image,
+    target: &mut impl Target,
+    (geometry, store): (Geometry, Store),
+    longest_bytes: u32,
+    is_kept: impl Fn(&StoredRecord) -> bool,
+) -> Result<Carried, ConvertError> {
+    let least = RECORD_HEADER_BYTES_MAX + geometry.write_unit();
+    let record_bytes_max = geometry.padded(longest_bytes.saturating_add(geometry.origin_bytes()).max(least));
+    let config = TierConfig { record_bytes_max, ..config(geometry, store, false) };
     let mut buffers = Buffers::new(&config, (geometry.segment_bytes() / 3) as usize);
     let mut machine = Machine::new(config, &mut buffers, image.clock_s)
         .map_err(|error| ConvertError::Build(error.into()))?;
-    machine.mount(&mut target).map_err(ConvertError::Mount)?;
-    let mut done = Converted::default();
-    live_records(image, &mut done, |record| {
-        append(&mut machine, &mut target, record, index::hash(geometry.identity(), &store, &record.key))
+    machine.mount(target).map_err(ConvertError::Mount)?;
+    let mut kept = Carried::default();
+    let read = live_records(image, |record| {
+        if !is_kept(record) {
+            return Ok(());
+        }
+        kept.add(record);
+        let hash = index::hash_stored(geometry.identity(), &store, &record.key, record.expires_s);
+        append(&mut machine, target, record, hash)
     })?;
     machine.tier.close();
     for _ in 0..STEPS_MAX {
         if machine.tier.status() == Status::Closed {
-            return Ok(done);
+            return Ok(Carried { damaged: read.damaged, ..kept });
         }
-        machine.step(&mut target);
+        machine.step(target);
     }
     Err(ConvertError::Build(BuildError::Stuck))
 }
 
-/// Hands out the newest value of each key; returns the bytes of the longest record.
-fn live_records(
+/// Records that were handed out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(crate) struct Carried {
+    pub(crate) records: u64,
+    pub(crate) bytes: u64,
+    /// Bytes of the longest.
+    pub(crate) longest_bytes: u32,
+    /// Places that are damaged.
+    pub(crate) damaged: u64,
+}
+
+impl Carried {
+    fn add(&mut self, record: &StoredRecord) {
+        self.records += 1;
+        self.bytes += u64::from(record.record_bytes);
+        self.longest_bytes = self.longest_bytes.max(record.record_bytes);
+    }
+}
+
+/// Hands out the newest value of each key, and of each piece of one.
+pub(crate) fn live_records(
     image: &Image,
-    done: &mut Converted,
     mut take: impl FnMut(&StoredRecord) -> Result<(), ConvertError>,
-) -> Result<u32, ConvertError> {
-    let mut longest = 0;
+) -> Result<Carried, ConvertError> {
+    let mut all = Carried::default();
     for (segment, known) in (0..).zip(image.segments()) {
         if !matches!(known.state(), SegmentState::Sealed | SegmentState::Quarantined) {
             continue;
         }
         let contents = image.examine(segment).map_err(ConvertError::Image)?;
-        done.damaged += contents.damage.len() as u64;
+        all.damaged += contents.damage.len() as u64;
         for record in contents.records.iter().filter(|record| record.is_live && record.kind == Kind::Value) {
             take(record)?;
-            longest = longest.max(record.record_bytes);
-            done.records += 1;
-            done.bytes += u64::from(record.record_bytes);
+            all.add(record);
         }
     }
-    Ok(longest)
+    Ok(all)
 }
 
 fn append(
     machine: &mut Machine<'_>,
-    target: &mut &File,
+    target: &mut impl Target,
     record: &StoredRecord,
     hash: coldpress_core::log::KeyHash,
 ) -> Result<(), ConvertError> {
@@ -230,9 +265,9 @@ fn append(
         let now = machine.now();
         match machine.tier.append(now, &fresh) {
             Ok(_) => return Ok(()),
-            Err(AppendError::Busy) => {
-                machine.step(target);
-            }
+            // The clock stands still: a machine that has nothing to do now never has.
+            Err(AppendError::Busy) if machine.step(target) => {}
+            Err(AppendError::Busy) => break,
             Err(error) => return Err(ConvertError::Build(BuildError::Append(error))),
         }
     }

@@ -7,7 +7,7 @@ use coldpress_core::log::{
 };
 use coldpress_core::tier::{Dropped, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing};
 
-use crate::tier::{key_hash, piece_hash, record_hash};
+use crate::tier::{key_hash, piece_hash, record_hash, stored_hash};
 
 /// Identifies a key of a store. Where keys are stored as they are, the hash key is all zeros, and the first byte tells a piece
 /// of a long value from a value.
@@ -18,6 +18,14 @@ pub(super) fn hash(identity: Identity, store: &Store, key: &[u8]) -> KeyHash {
         *first = u8::from(key.starts_with(&PIECE_PREFIX));
     }
     hash
+}
+
+/// Identifies the key of a record that holds a value, or a piece of one.
+pub(super) fn hash_stored(identity: Identity, store: &Store, key: &[u8], expires_s: Option<u32>) -> KeyHash {
+    match identity {
+        Identity::KeyedHash => stored_hash(&store.hash_key, key, expires_s),
+        _ => hash(identity, store, key),
+    }
 }
 
 /// Identifies a piece of the value of a key.
@@ -68,6 +76,11 @@ impl Index {
     /// The newest version of a key.
     pub(super) fn version(&self, hash: &KeyHash) -> Option<Version> {
         self.entries.get(hash).map(|entry| entry.newest.version)
+    }
+
+    /// Records that hold the newest value of their key, or a piece of one.
+    pub(super) fn records(&self) -> usize {
+        self.entries.values().filter(|entry| entry.is_live && entry.newest.kind == Kind::Value).count()
     }
 
     /// Keys that have a value; pieces are parts of one.

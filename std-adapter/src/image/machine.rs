@@ -11,7 +11,9 @@ use super::index::Index;
 use super::source::Source;
 
 /// Records that an open segment holds unpublished.
-const PLACED: usize = 16;
+const PLACED: usize = 1024;
+/// Bytes of an open segment that are written at a time, or one record.
+const BATCH_BYTES: usize = 64 << 10;
 
 /// The configuration for a shape. A machine that `only_reads` takes any record that a segment can hold.
 pub(super) fn config(geometry: Geometry, store: Store, only_reads: bool) -> TierConfig {
@@ -46,8 +48,11 @@ impl Buffers {
     pub(super) fn new(config: &TierConfig, footer_bytes: usize) -> Self {
         let footer_bytes = if config.has_footers { footer_bytes } else { 0 };
         let record = config.record_bytes_max as usize;
+        // The ends of segments are read into it too.
+        let scan = record.max(config.geometry.padded(config.geometry.header_bytes()) as usize);
+        let batch = BATCH_BYTES.min(config.geometry.segment_bytes() as usize);
         let slot = |_| Slot {
-            records: vec![0; record],
+            records: vec![0; record.max(batch)],
             footer: vec![0; footer_bytes],
             placed: vec![Pending::default(); PLACED],
             notes: SlotNotes::new(),
@@ -56,7 +61,7 @@ impl Buffers {
             segments: vec![Segment::default(); config.geometry.segment_count() as usize],
             slots: (0..=config.streams.count()).map(slot).collect(),
             copy: vec![0; record],
-            scan: vec![0; record],
+            scan: vec![0; scan],
             recode: vec![0; record],
         }
     }
@@ -79,7 +84,7 @@ impl Buffers {
 }
 
 /// What the machine's actions change.
-pub(super) trait Target {
+pub(crate) trait Target {
     /// Fills a buffer.
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError>;
     /// Writes.

@@ -46,10 +46,12 @@ use coldpress_core::tier::TierConfig;
 
 pub use self::build::{ImageWriter, build, build_for};
 pub use self::convert::{Converted, convert, convert_tier};
+pub(crate) use self::convert::{carry_over, live_records};
 pub use self::error::{BuildError, ConvertError, ImageError};
 pub use self::examine::{Contents, Damage, StoredRecord};
 
 use self::index::Index;
+pub(crate) use self::machine::Target;
 use self::machine::{Buffers, Machine};
 use self::source::Source;
 use crate::codec::Codecs;
@@ -141,6 +143,11 @@ impl Image {
         self.index.values()
     }
 
+    /// Records that hold the newest value of their key, or a piece of one.
+    pub(crate) fn records(&self) -> u64 {
+        self.index.records() as u64
+    }
+
     /// Whether no key has a value.
     #[must_use]
     pub fn is_empty(&self) -> bool {
@@ -222,6 +229,16 @@ impl Image {
         self.source.read(offset, &mut buffer).map_err(|_| ImageError::Damaged(at))?;
         Ok(buffer)
     }
+}
+
+/// Reads the shape of a service's file from its headers: the length of its segments, and the highest number of them that a header
+/// states, however long the file is. `None` where nothing was ever written to it.
+///
+/// Bounds: reads until a header is found, and then the headers of all segments.
+pub(crate) fn shape_of(path: &Path) -> Result<Option<Geometry>, ImageError> {
+    let file = File::open(path).at("open", path)?;
+    let bytes = file.metadata().at("look at", path)?.len();
+    probe::shape(&Source::File { file, bytes })
 }
 
 /// Decodes a value as it is stored.

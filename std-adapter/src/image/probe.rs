@@ -1,6 +1,9 @@
 //! Finds the shape of an image from the first header in it that lies where its own shape says.
 
-use coldpress_core::log::{Geometry, HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES, Marker};
+use coldpress_core::log::{
+    Geometry, HEADER_BYTES_KEYED, Header, HeaderError, Identity, MARKER_BYTES, Marker, SEGMENT_BYTES_MIN,
+    SEGMENTS_MIN,
+};
 
 use super::error::ImageError;
 use super::source::Source;
@@ -13,37 +16,90 @@ const MAGIC: &[u8] = b"cp";
 /// How many shapes are tried, whose headers lie where they say and whose segments do not begin as they should.
 const SHAPES_MAX: usize = 16;
 
-/// Looks for a header.
+/// Looks for a header that states the length of the image.
 ///
 /// A value can hold bytes that are a header, so one is believed only if at least half of the segments that it tells of begin with
 /// a marker or a header of its store.
 ///
 /// Bounds: reads the image once, and the beginnings of all segments for each of up to [`SHAPES_MAX`] shapes.
 pub(super) fn probe(source: &Source) -> Result<(Geometry, Header), ImageError> {
+    let found = search(source, &|geometry| {
+        let (expected, found) = (geometry.medium_bytes(), source.len());
+        if expected == found { Ok(()) } else { Err(ImageError::Length { expected, found }) }
+    })?;
+    match found {
+        Found::Shape(geometry, header) => Ok((geometry, header)),
+        Found::Refused(error) => Err(error),
+        Found::Blank => Err(ImageError::Blank),
+        Found::Other if has_marker(source) => Err(ImageError::Blank),
+        Found::Other => Err(ImageError::Foreign),
+    }
+}
+
+/// Reads the shape of a service's file, which may be longer or shorter than its headers state: the length of its segments, and the
+/// highest number of them that a header of its store states. `None` where nothing was ever written.
+///
+/// Bounds: as for [`probe`], and reads the headers of all segments.
+pub(super) fn shape(source: &Source) -> Result<Option<Geometry>, ImageError> {
+    let is_services = |geometry: &Geometry| {
+        let is_services = (geometry.write_unit(), geometry.erase_value()) == (1, 0x00)
+            && geometry.identity() == Identity::KeyedHash;
+        if is_services { Ok(()) } else { Err(ImageError::Foreign) }
+    };
+    let mut first = [0; HEADER_BYTES_KEYED as usize];
+    let first =
+        source.read(u64::from(MARKER_BYTES), &mut first).ok().and_then(|()| Header::probe(&first).ok());
+    if let Some((geometry, header)) = first
+        && is_services(&geometry).is_ok()
+    {
+        return most_segments(source, geometry, &header).map(Some);
+    }
+    match search(source, &is_services)? {
+        Found::Shape(geometry, header) => most_segments(source, geometry, &header).map(Some),
+        Found::Refused(error) => Err(error),
+        Found::Other if is_unused(source)? => Ok(None),
+        Found::Blank => Err(ImageError::Blank),
+        Found::Other => Err(ImageError::Foreign),
+    }
+}
+
+/// What a search came to.
+enum Found {
+    Shape(Geometry, Header),
+    /// No header that is wanted, and one that tells why.
+    Refused(ImageError),
+    /// All bytes are the same, as those of an erased medium are.
+    Blank,
+    Other,
+}
+
+/// Looks for a header of a shape that is wanted.
+fn search(
+    source: &Source,
+    is_wanted: &dyn Fn(&Geometry) -> Result<(), ImageError>,
+) -> Result<Found, ImageError> {
     let mut refused = None;
     let mut is_blank = true;
     let mut first = None;
-    let len = source.len();
     let mut chunk = Vec::new();
     let mut tried: Vec<(Geometry, u64)> = Vec::new();
-    let mut at = 0;
-    while at < len {
-        // A header that begins in one chunk may end in the next.
-        let bytes = (len - at).min((CHUNK_BYTES as u64) + u64::from(HEADER_BYTES_KEYED));
-        chunk.resize(usize::try_from(bytes).unwrap_or(CHUNK_BYTES), 0);
+    for (at, bytes) in chunks(source) {
+        chunk.resize(bytes, 0);
         source.read(at, &mut chunk)?;
         let blank = *first.get_or_insert(chunk.first().copied().unwrap_or(0));
         is_blank &= (blank == 0x00 || blank == 0xFF) && chunk.iter().all(|byte| *byte == blank);
         for (nth, _) in chunk.windows(MAGIC.len()).enumerate().filter(|(_, bytes)| *bytes == MAGIC) {
             let bytes = chunk.get(nth..).unwrap_or_default();
-            match place(Header::probe(bytes), at + nth as u64, len) {
+            match place(Header::probe(bytes), at + nth as u64, is_wanted) {
                 Ok((geometry, header)) => {
                     let shape = (geometry, header.store.id);
                     if tried.contains(&shape) || tried.len() >= SHAPES_MAX {
                         continue;
                     }
-                    if holds(source, &geometry, &header) {
-                        return Ok((geometry, header));
+                    // Whatever the shape, no record lies right behind the first marker.
+                    let is_first = at + nth as u64 == u64::from(MARKER_BYTES);
+                    if is_first || holds(source, &geometry, &header) {
+                        return Ok(Found::Shape(geometry, header));
                     }
                     tried.push(shape);
                 }
@@ -51,18 +107,85 @@ pub(super) fn probe(source: &Source) -> Result<(Geometry, Header), ImageError> {
                 Err(error) => refused = refused.or(error),
             }
         }
-        at += CHUNK_BYTES as u64;
     }
+    let other = if is_blank { Found::Blank } else { Found::Other };
+    Ok(refused.map_or(other, Found::Refused))
+}
+
+/// The parts in which data is read, with their lengths. A header that begins in one may end in the next, so they overlap.
+fn chunks(source: &Source) -> impl Iterator<Item = (u64, usize)> {
+    let chunk_bytes = CHUNK_BYTES as u64;
+    source.data().into_iter().flat_map(move |range| {
+        (range.start..range.end).step_by(CHUNK_BYTES).map(move |at| {
+            let bytes = (range.end - at).min(chunk_bytes + u64::from(HEADER_BYTES_KEYED));
+            (at, usize::try_from(bytes).unwrap_or(CHUNK_BYTES))
+        })
+    })
+}
+
+/// The shape with the highest number of segments that a header of the store states.
+fn most_segments(source: &Source, geometry: Geometry, header: &Header) -> Result<Geometry, ImageError> {
+    let segment_bytes = u64::from(geometry.segment_bytes());
+    let mut most = geometry;
+    // The usual case is told without a look at all of them: a mount finds out if another header states more.
+    if geometry.medium_bytes() == source.len() {
+        return Ok(geometry);
+    }
+    let mut bytes = [0; HEADER_BYTES_KEYED as usize];
+    for segment in 0..source.len() / segment_bytes {
+        for at in [geometry.header_at(), geometry.second_header_at()] {
+            let offset = segment * segment_bytes + u64::from(at);
+            if offset + bytes.len() as u64 > source.len() {
+                continue;
+            }
+            source.read(offset, &mut bytes)?;
+            if let Ok((stated, found)) = Header::probe(&bytes)
+                && stated.segment_bytes() == geometry.segment_bytes()
+                && found.store.id == header.store.id
+                && u64::from(stated.segment_count()) > segment
+                && stated.segment_count() > most.segment_count()
+            {
+                most = stated;
+            }
+        }
+    }
+    Ok(most)
+}
+
+fn has_marker(source: &Source) -> bool {
     let mut marker = [0; MARKER_BYTES as usize];
-    let has_marker = source.read(0, &mut marker).is_ok() && Marker::decode(&marker).is_some();
-    Err(refused.unwrap_or(if is_blank || has_marker { ImageError::Blank } else { ImageError::Foreign }))
+    source.read(0, &mut marker).is_ok() && Marker::decode(&marker).is_some()
+}
+
+/// Tells whether a file is as it was made: the marker of its first segment, and zeroes. An emptied one has later markers; and one that
+/// was cut short has them too, or the first header.
+fn is_unused(source: &Source) -> Result<bool, ImageError> {
+    let mut chunk = [0; MARKER_BYTES as usize];
+    let least = u64::from(SEGMENT_BYTES_MIN) * u64::from(SEGMENTS_MIN);
+    let is_long = source.len() >= least;
+    if !is_long || source.read(0, &mut chunk).is_err() {
+        return Ok(false);
+    }
+    if Marker::decode(&chunk) != Some(Marker { erases: 0, sequence_issued: 0 }) {
+        return Ok(false);
+    }
+    let mut chunk = Vec::new();
+    for (at, bytes) in chunks(source) {
+        chunk.resize(bytes, 0);
+        source.read(at, &mut chunk)?;
+        let marker = if at == 0 { MARKER_BYTES as usize } else { 0 };
+        if chunk.iter().skip(marker).any(|byte| *byte != 0) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 /// Takes a header only where its shape says that one lies.
 fn place(
     found: Result<(Geometry, Header), HeaderError>,
     at: u64,
-    len: u64,
+    is_wanted: &dyn Fn(&Geometry) -> Result<(), ImageError>,
 ) -> Result<(Geometry, Header), Option<ImageError>> {
     let (geometry, header) = match found {
         Ok(found) => found,
@@ -75,10 +198,7 @@ fn place(
     if !is_in_place {
         return Err(None);
     }
-    let expected = geometry.medium_bytes();
-    if expected != len {
-        return Err(Some(ImageError::Length { expected, found: len }));
-    }
+    is_wanted(&geometry).map_err(Some)?;
     Ok((geometry, header))
 }
 
@@ -88,6 +208,10 @@ fn holds(source: &Source, geometry: &Geometry, header: &Header) -> bool {
     let (mut kept, mut others) = (0_u32, 0_u32);
     for segment in 0..geometry.segment_count() {
         let at = u64::from(segment) * u64::from(geometry.segment_bytes());
+        if at >= source.len() {
+            // It may have been cut short: what is there tells.
+            break;
+        }
         if source.read(at, &mut bytes).is_err() {
             others += 1;
             continue;

@@ -1,10 +1,16 @@
 //! Where the bytes of an image are.
 
 use core::fmt;
+use core::ops::Range;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
 use coldpress_core::tier::MediumError;
+
+use crate::medium::data_ranges;
+
+/// The most ranges of data that are looked for. A file with more of them is read as one that has no holes.
+const RANGES_MAX: usize = 1 << 16;
 
 /// A file that is read, or bytes in memory.
 pub(super) enum Source {
@@ -25,6 +31,15 @@ impl Source {
             Self::File { bytes, .. } => *bytes,
             Self::Memory(bytes) => bytes.len() as u64,
         }
+    }
+
+    /// The ranges that may hold anything but zeroes, in their order.
+    pub(super) fn data(&self) -> Vec<Range<u64>> {
+        let known = match self {
+            Self::File { file, .. } => data_ranges(file, RANGES_MAX),
+            Self::Memory(_) => None,
+        };
+        known.unwrap_or_else(|| core::iter::once(0..self.len()).collect())
     }
 
     /// Fills `buffer`; what lies beyond the end is unreadable.

@@ -9,6 +9,7 @@ use coldpress_core::tier::{MediumError, MountError};
 
 use super::config::ConfigError;
 use crate::file_error::FileError;
+use crate::image::ConvertError;
 use crate::pool::PoolConfigError;
 
 /// Why a tier could not do anything at all.
@@ -266,7 +267,7 @@ impl<E: core::error::Error + 'static> core::error::Error for BatchError<E> {
 const CHANGE_OVER: &str =
     "for another shape, open a new tier under another cache id, copy the values, and remove the old one";
 
-/// Why a tier was not opened. Nothing of what was there was changed.
+/// Why a tier was not opened. Nothing of what it holds was changed.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum OpenError {
@@ -292,12 +293,35 @@ pub enum OpenError {
     Foreign(PathBuf),
     /// The tier is open already, here or in another process. Its files are locked themselves, so deleting one does not unlock it.
     AlreadyOpen(PathBuf),
-    /// The tier was made with another capacity, or other segments: give the same, or make a new one.
+    /// The file of a partition is shorter than its headers state; or its length is not the one configured, and no header in it tells
+    /// its shape. It was cut short, or is no file of a tier.
     Geometry {
-        /// Bytes of a partition's file, as configured.
+        /// Bytes of a partition's file, as its headers state them; where they do not, as configured.
         expected_bytes: u64,
         /// Bytes of the file that is there.
         found_bytes: u64,
+    },
+    /// The values that are there do not fit the capacity configured. Configure more, or remove some first.
+    DoesNotFit {
+        /// The capacity configured.
+        capacity_bytes: u64,
+        /// The least capacity that holds them with segments of the same length; `u64::MAX` where none does.
+        least_bytes: u64,
+    },
+    /// The tier is to be written to new files, for less capacity or other segments, and something in a file can't be read. Open it as it
+    /// was: its other values are there.
+    Damaged {
+        /// The file of the partition.
+        path: PathBuf,
+        /// Values, and pieces of long ones, whose record can't be read.
+        records: u64,
+    },
+    /// The tier could not be written to new files, for less capacity or other segments.
+    Rewrite {
+        /// The file of the partition.
+        path: PathBuf,
+        /// What failed.
+        error: Box<ConvertError>,
     },
     /// The tier was made with another number of partitions.
     Partitions {
@@ -396,9 +420,27 @@ impl fmt::Display for OpenError {
             Self::Geometry { expected_bytes, found_bytes } => {
                 write!(
                     f,
-                    "the file of a partition has {found_bytes} bytes, the configuration says {expected_bytes}: set \
-                     `capacity_bytes` to {found_bytes} times the partitions, and `segment_bytes` to what it was; {CHANGE_OVER}"
+                    "the file of a partition has {found_bytes} bytes and should have {expected_bytes}: it was cut short, or is not \
+                     a tier's; nothing was changed"
                 )
+            }
+            Self::DoesNotFit { capacity_bytes, least_bytes } => {
+                write!(
+                    f,
+                    "the values of the tier do not fit `capacity_bytes({capacity_bytes})`: set at least {least_bytes}, or remove values \
+                     first; nothing was changed"
+                )
+            }
+            Self::Damaged { path, records } => {
+                write!(
+                    f,
+                    "{} can't be written anew for another capacity: {records} values of it can't be read; open it with the capacity \
+                     that it had; nothing was changed",
+                    path.display()
+                )
+            }
+            Self::Rewrite { path, error } => {
+                write!(f, "{} can't be written anew for another capacity: {error}", path.display())
             }
             Self::Partitions { expected, found } => {
                 write!(
@@ -462,6 +504,7 @@ impl core::error::Error for OpenError {
             Self::Mount(error) => Some(error),
             Self::Io(error) | Self::NotWritable(error) => Some(error),
             Self::Medium(error) => Some(error),
+            Self::Rewrite { error, .. } => Some(error),
             _ => None,
         }
     }

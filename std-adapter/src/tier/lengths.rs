@@ -95,6 +95,11 @@ impl Lengths {
         self.waste.store(waste, Relaxed);
     }
 
+    /// Bytes that may be lost at the ends of so many segments. Bounds: two passes over the classes.
+    pub(crate) fn waste_in(&self, segments: u32) -> u64 {
+        self.least_waste(segments).0
+    }
+
     /// The least bound of the loss, and the length for which it holds.
     fn least_waste(&self, segments: u32) -> (u64, u32) {
         let (mut above, mut least) = (0u64, (u64::MAX, 0));

@@ -40,6 +40,7 @@ mod put;
 mod recoder;
 mod relief;
 mod reserve;
+mod reshape;
 mod scratch;
 mod shell;
 mod sparse;
@@ -68,7 +69,7 @@ pub use iterate::Keys;
 pub(crate) use latency::Timed;
 pub(crate) use meta::META_NAME;
 pub use open::ColdTier;
-pub(crate) use pieces::{piece_hash, record_hash};
+pub(crate) use pieces::{piece_hash, record_hash, stored_hash};
 pub use put::PutOptions;
 pub(crate) use reserve::Told;
 #[cfg(test)]

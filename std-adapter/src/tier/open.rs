@@ -144,7 +144,8 @@ impl ColdTier {
     /// # Bounds
     /// Reads the footers of all segments, and the records of those that were not sealed. Waits for that at most the configured
     /// `open_timeout`, and, where it comes to nothing, at most the `close_timeout` for the workers to end; making the files and
-    /// the first look at them, up to three short reads a segment, are not counted.
+    /// the first look at them, up to three short reads a segment, are not counted. With less capacity than the tier has, or segments of
+    /// another length, it first reads all files twice and writes what is live; that is not counted either.
     pub fn open(
         base_dir: &Path,
         cache_id: &str,
@@ -166,7 +167,7 @@ impl ColdTier {
         } else {
             Dir::lock(base_dir, cache_id, mode)?
         };
-        let media = dir.open_parts(&config)?;
+        let (media, config) = dir.open_parts(&config)?;
         Self::start(cache_id, media, config, pool_coordinator, Some(dir))
     }
 

@@ -56,8 +56,9 @@ pub(super) fn peek(medium: &dyn Medium, geometry: &Geometry) -> Result<Peek, Ope
                 is_unread = true;
                 continue;
             }
-            match Header::decode(geometry, &bytes) {
-                Ok(header) => return Ok(Peek { store: Some(header.store), is_ours: true, unread: 0 }),
+            // It may have had fewer segments when this one was opened.
+            match Header::decode_any(geometry, &bytes) {
+                Ok((header, _)) => return Ok(Peek { store: Some(header.store), is_ours: true, unread: 0 }),
                 Err(HeaderError::Invalid) => {}
                 Err(error) => return Err(OpenError::Mount(MountError::Header(error))),
             }

@@ -54,10 +54,14 @@ pub(crate) fn piece_hash(
 
 /// The hash of the key of a record that was read: where it is a piece, that of the piece.
 pub(crate) fn record_hash(hash_key: &[u8; HASH_KEY_BYTES], record: &Record<'_>) -> KeyHash {
-    let parts = piece_parts(record.key).filter(|_| is_piece(record.header.expires_s));
-    match parts {
+    stored_hash(hash_key, record.key, record.header.expires_s)
+}
+
+/// The hash of the key that a record holds: where its expiry says that it is a piece, that of the piece.
+pub(crate) fn stored_hash(hash_key: &[u8; HASH_KEY_BYTES], key: &[u8], expires_s: Option<u32>) -> KeyHash {
+    match piece_parts(key).filter(|_| is_piece(expires_s)) {
         Some((generation, index, key)) => piece_hash(hash_key, &key_hash(hash_key, key), generation, index),
-        None => key_hash(hash_key, record.key),
+        None => key_hash(hash_key, key),
     }
 }
 

@@ -23,6 +23,7 @@ mod poison;
 mod pools;
 mod read_only;
 mod registry;
+mod resizing;
 mod schema;
 mod second_process;
 mod slow;

@@ -35,7 +35,7 @@ impl ColdTierConfigBuilder {
     /// is opened for writing.
     ///
     /// Nothing is written: no file is made, nor changed, nor erased, and no lock file is needed. The tier must be there, with the
-    /// capacity, segments, partitions and schema configured. The log is mounted by the same machine as ever, which is then stopped:
+    /// partitions and the schema configured; its capacity and segments are taken as they are. The log is mounted by the same machine as ever, which is then stopped:
     /// puts, removes and compaction are refused with [`TierError::ReadOnly`](crate::TierError::ReadOnly), a flush has nothing to do.
     /// Expired values read as absent. Several processes may read a tier so at the same time; where one has it open for writing
     /// it is [`OpenError::AlreadyOpen`](crate::OpenError::AlreadyOpen), and the other way round.
@@ -69,12 +69,19 @@ impl ColdTierConfigBuilder {
     }
 
     /// Sets the hard limit on the bytes that the log takes on disk, all partitions together; by default 1 GiB.
+    ///
+    /// A tier that is there takes it over when it opens. With more its files become longer, at once. With less its live values are
+    /// written to new files, which takes as long as that takes; where they do not fit the open is refused with
+    /// [`OpenError::DoesNotFit`](crate::OpenError::DoesNotFit). A crash meanwhile loses nothing.
     pub const fn capacity_bytes(mut self, bytes: u64) -> Self {
         self.settings.capacity_bytes = bytes;
         self
     }
 
     /// Sets the length of a segment; by default a power of two near one 512th of a partition, 64 KiB to 4 MiB.
+    ///
+    /// A tier that is there keeps its segments where this is not set; set to another length, its live values are written to new files
+    /// when it opens, as for less [capacity](Self::capacity_bytes).
     pub const fn segment_bytes(mut self, bytes: u32) -> Self {
         self.settings.segment_bytes = Some(bytes);
         self

@@ -368,6 +368,26 @@ impl ColdTierConfig {
         Terms::new(TierConfig { streams, ..self.machine(store, Duration::ZERO) })
     }
 
+    /// Whether the length of segments was configured, not derived from the capacity.
+    pub(crate) const fn names_segments(&self) -> bool {
+        self.settings.segment_bytes.is_some()
+    }
+
+    /// The same with segments of another length.
+    pub(crate) fn with_segment_bytes(&self, segment_bytes: u32) -> Result<Self, ConfigError> {
+        let settings = Settings { segment_bytes: Some(segment_bytes), ..self.settings.clone() };
+        ColdTierConfigBuilder { settings }.build()
+    }
+
+    /// The same with so many segments in each partition, of such a length.
+    pub(crate) fn with_shape(&self, segment_bytes: u32, segments: u32) -> Result<Self, ConfigError> {
+        let part_bytes = u64::from(segments) * u64::from(segment_bytes);
+        let capacity_bytes = part_bytes * u64::from(self.settings.partitions);
+        let segment_bytes = Some(segment_bytes);
+        let settings = Settings { capacity_bytes, segment_bytes, ..self.settings.clone() };
+        ColdTierConfigBuilder { settings }.build()
+    }
+
     /// The longest record that is written. Encoding never makes a value longer, and a longer one lies in pieces.
     pub(crate) fn record_bytes_max(&self) -> u32 {
         let whole = (RECORD_HEADER_BYTES_MAX + self.key_bytes_max).saturating_add(self.value_bytes_max);

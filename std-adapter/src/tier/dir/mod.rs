@@ -3,22 +3,24 @@
 //! Locks lie on what they protect: on the directory and on the file of each partition. The file `LOCK` has one too, for
 //! filesystems that lock no directories; deleting it, or any other name, frees nothing.
 
+mod parts;
+
 use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::fs::{File, TryLockError};
 use std::io;
-use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use coldpress_core::log::Marker;
+use coldpress_core::tier::MountError;
 
+use self::parts::as_stored;
 use super::config::ColdTierConfig;
 use super::error::OpenError;
 use super::made::{Mode, make_dirs, sync_above, sync_dir};
 use super::meta::{META_NAME, META_NEW_NAME, Meta};
 use super::open::Views;
+use super::reshape::{self, Stored};
 use crate::file_error::{AtPath as _, FileError};
-use crate::medium::{FileMedium, Medium};
 
 /// The longest cache id.
 ///
@@ -71,6 +73,8 @@ fn part_name(partition: u16) -> String {
 struct Content {
     /// The numbers of the partitions whose files are there.
     parts: BTreeSet<u16>,
+    /// The names of files that were to take the place of a partition's.
+    unfinished: Vec<OsString>,
     /// The name of a file that is like a partition's and is none.
     stray: Option<OsString>,
     has_others: bool,
@@ -83,7 +87,7 @@ impl Content {
             let entry_name = entry.at("list", path)?.file_name();
             let name = entry_name.to_string_lossy();
             match name.strip_prefix("part-") {
-                Some(rest) if rest.ends_with(".cold.new") => {}
+                Some(rest) if rest.ends_with(".cold.new") => content.unfinished.push(entry_name),
                 Some(rest) if rest.ends_with(".cold") => {
                     let number = rest.strip_suffix(".cold").and_then(|number| number.parse().ok());
                     match number.filter(|number| *name == part_name(*number)) {
@@ -220,11 +224,12 @@ impl Dir {
         self.is_left = true;
     }
 
-    /// Opens and locks the file of each partition, or makes them all. A file that is there is never made anew.
-    pub(super) fn open_parts(&mut self, config: &ColdTierConfig) -> Result<Vec<Views>, OpenError> {
-        if !self.is_read_only {
-            check_file_size_limit(config.geometry.medium_bytes())?;
-        }
+    /// Opens and locks the file of each partition, or makes them all, and brings them to the shape configured. A file that is there is
+    /// never made anew, unless it holds nothing. Returns the configuration with the segments that the tier has.
+    pub(super) fn open_parts(
+        &mut self,
+        config: &ColdTierConfig,
+    ) -> Result<(Vec<Views>, ColdTierConfig), OpenError> {
         let content = Content::of(&self.path)?;
         if let Some(stray) = content.stray {
             return Err(OpenError::StrayPartition(self.path.join(stray)));
@@ -237,6 +242,7 @@ impl Dir {
             let absent = io::ErrorKind::NotFound.into();
             return Err(FileError::new("find", &path, &absent).into());
         } else if !content.has_first() && known == 0 && !self.is_read_only {
+            check_file_size_limit(config.geometry.medium_bytes())?;
             self.check_unused(&content, config)?;
             self.make_parts(config, &content.parts)?;
         } else if let Some(missing) = content.missing(known) {
@@ -251,7 +257,30 @@ impl Dir {
             // Before the mount: a tier of another schema is left untouched. Whether one without a schema is empty is not known yet.
             meta.settled(config, true)?;
         }
-        (0..expected).map(|partition| self.hold_part(partition, config)).collect()
+        if !self.is_read_only {
+            self.remove_unfinished(&content.unfinished);
+        }
+        let parts: Result<Vec<_>, _> = (0..expected).map(|partition| self.hold_part(partition)).collect();
+        let parts = parts?;
+        let stored = parts.iter().find_map(|part| part.stored.shape());
+        let config =
+            if self.is_read_only { as_stored(config, &parts)? } else { reshape::settle(config, stored) };
+        let parts = self.reshape_parts(parts, &config)?;
+        let views = parts.into_iter().map(|part| self.views(part, &config)).collect::<Result<_, _>>()?;
+        Ok((views, config))
+    }
+
+    /// Removes what a change of the capacity left that was cut short. Where that fails they only take space.
+    fn remove_unfinished(&self, names: &[OsString]) {
+        for name in names {
+            let path = self.path.join(name);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, path = %path.display(), "a file that was not finished stays");
+                }
+                _ => {}
+            }
+        }
     }
 
     /// Holds the store whose files were found to the one whose they were. A new one, drawn for a tier that is blank or was
@@ -271,7 +300,7 @@ impl Dir {
             return Meta { partitions, store_id, ..meta }.write(&self.path, self.mode).map_err(not_writable);
         }
         if ![0, store_id].contains(&meta.store_id) {
-            return Err(OpenError::Mount(coldpress_core::tier::MountError::OtherStore));
+            return Err(OpenError::Mount(MountError::OtherStore));
         }
         Ok(())
     }
@@ -308,8 +337,13 @@ impl Dir {
             return Err(missing());
         }
         for partition in &content.parts {
-            let (medium, _) = self.open_part(*partition, config)?;
-            let seen = super::peek::peek(&medium, &config.geometry)?;
+            let (path, file) = self.open_part(*partition)?;
+            let bytes = file.metadata().at("look at", &path)?.len();
+            // One that was made for another capacity and never used: it is made anew.
+            if Stored::of(&path) == Stored::Unused && bytes != config.geometry.medium_bytes() {
+                continue;
+            }
+            let seen = self.peek(&path, &file, config)?;
             if seen.store.is_some() {
                 return Err(missing());
             }
@@ -319,67 +353,13 @@ impl Dir {
         Ok(())
     }
 
-    /// Opens a file that is there, and locks it for as long as this value lives.
-    fn hold_part(&mut self, partition: u16, config: &ColdTierConfig) -> Result<Views, OpenError> {
-        let (medium, file) = self.open_part(partition, config)?;
-        if self.is_read_only {
-            try_lock_shared(&file, &self.path)?;
-        } else {
-            try_lock(&file, &self.path)?;
-        }
-        self.held.push(file);
-        self.mode.warn_if_more_open(&self.path.join(part_name(partition)));
-        // Whoever replaced it before it was locked has another one.
-        let path = self.path.join(part_name(partition));
-        if !medium.has_its_place().at("look at", &path)? {
-            return Err(OpenError::FileLost);
-        }
-        let view = || medium.another_view().at("open another view of", &path);
-        let syncer = if self.is_read_only { None } else { Some(Box::new(view()?) as Box<dyn Medium>) };
-        Ok(Views { reader: Box::new(view()?), syncer, worker: Box::new(medium) })
-    }
-
-    fn open_part(&self, partition: u16, config: &ColdTierConfig) -> Result<(FileMedium, File), OpenError> {
-        let path = self.path.join(part_name(partition));
-        let file = if self.is_read_only {
-            File::open(&path).at("open", &path)?
-        } else {
-            File::options()
-                .read(true)
-                .write(true)
-                .open(&path)
-                .at("open for writing", &path)
-                .map_err(not_writable)?
-        };
-        let found_bytes = file.metadata().at("look at", &path)?.len();
-        let expected_bytes = config.geometry.medium_bytes();
-        let view = file.try_clone().at("open another view of", &path)?;
-        let medium = FileMedium::named(view, path, expected_bytes);
-        if found_bytes != expected_bytes {
-            // A file of another length may be ours with another capacity, or nobody's: either way it stays.
-            return Err(OpenError::Geometry { expected_bytes, found_bytes });
-        }
-        let seen = super::peek::peek(&medium, &config.geometry)?;
-        if !seen.is_ours {
-            seen.check_read(config.geometry.segment_count())?;
-            return Err(OpenError::Mount(coldpress_core::tier::MountError::Foreign));
-        }
-        Ok((medium, file))
-    }
-
     /// Makes the files that are not there under other names, durable, then puts them in place, the first one last.
     fn make_parts(&self, config: &ColdTierConfig, there: &BTreeSet<u16>) -> Result<(), OpenError> {
         let made = || (0..config.settings.partitions).filter(|partition| !there.contains(partition));
         let names =
             |partition| (self.path.join(format!("{}.new", part_name(partition))), part_name(partition));
         for partition in made() {
-            let (new, _) = names(partition);
-            let file = self.mode.make_anew(&new)?;
-            // Sparse: blocks are taken when segments are written, and given back when they are erased.
-            file.set_len(config.geometry.medium_bytes()).at("set the length of", &new)?;
-            let marker = Marker { erases: 0, sequence_issued: 0 };
-            file.write_all_at(&marker.encode(), 0).at("write", &new)?;
-            file.sync_all().at("sync", &new)?;
+            reshape::make(&names(partition).0, &config.geometry, self.mode)?;
         }
         for partition in made().rev() {
             let (new, name) = names(partition);
@@ -441,7 +421,7 @@ mod tests {
         let config = ColdTierConfig::builder().capacity_bytes(4 << 20).partitions(2).build().unwrap();
         let open = || {
             let mut dir = Dir::lock(base.path(), "t", Mode::new(0o600))?;
-            let media = dir.open_parts(&config)?;
+            let (media, _) = dir.open_parts(&config)?;
             Ok::<_, OpenError>((dir, media))
         };
         let (dir, media) = open().unwrap();

@@ -1,0 +1,187 @@
+//! The files of the partitions: opened, locked, and brought to the shape configured.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use coldpress_core::tier::MountError;
+
+use super::super::config::ColdTierConfig;
+use super::super::error::OpenError;
+use super::super::made::sync_dir;
+use super::super::open::Views;
+use super::super::peek::{Peek, peek};
+use super::super::reshape::{self, Change, Stored, Survey};
+use super::{Dir, check_file_size_limit, not_writable, part_name, try_lock, try_lock_shared};
+use crate::file_error::{AtPath as _, FileError};
+use crate::medium::{FileMedium, Medium};
+
+/// The file of a partition, opened and locked.
+#[derive(Debug)]
+pub(super) struct HeldPart {
+    path: PathBuf,
+    file: File,
+    bytes: u64,
+    pub(super) stored: Stored,
+}
+
+impl HeldPart {
+    /// Sets the length of the file, durable.
+    fn set_length(&self, bytes: u64) -> Result<(), FileError> {
+        self.file.set_len(bytes).at("set the length of", &self.path)?;
+        self.file.sync_all().at("sync", &self.path)
+    }
+
+    /// The name that a new file has until it takes the place of this one.
+    fn new_path(&self) -> PathBuf {
+        self.path.with_extension("cold.new")
+    }
+}
+
+/// The configuration of a tier that is only read: with the shape that its files have, whatever capacity is configured.
+pub(super) fn as_stored(config: &ColdTierConfig, parts: &[HeldPart]) -> Result<ColdTierConfig, OpenError> {
+    let known = parts.iter().find_map(|part| part.stored.shape().map(|shape| (shape, part.bytes)));
+    let Some((shape, bytes)) = known else { return Ok(config.clone()) };
+    let segments = u32::try_from(bytes / u64::from(shape.segment_bytes())).unwrap_or(u32::MAX);
+    Ok(config.with_shape(shape.segment_bytes(), segments)?)
+}
+
+impl Dir {
+    /// Brings the files to the shape configured. Those of a tier that is only read must have it.
+    pub(super) fn reshape_parts(
+        &mut self,
+        parts: Vec<HeldPart>,
+        config: &ColdTierConfig,
+    ) -> Result<Vec<HeldPart>, OpenError> {
+        let shape = &config.geometry;
+        if self.is_read_only {
+            return match parts.iter().find(|part| part.bytes != shape.medium_bytes()) {
+                Some(part) => {
+                    Err(OpenError::Geometry { expected_bytes: shape.medium_bytes(), found_bytes: part.bytes })
+                }
+                None => Ok(parts),
+            };
+        }
+        check_file_size_limit(shape.medium_bytes())?;
+        let plans: Result<Vec<_>, _> =
+            parts.iter().map(|part| reshape::plan(part.stored, part.bytes, shape)).collect();
+        let plans = plans?;
+        // All of it is known to fit before anything changes.
+        let mut surveys = Vec::new();
+        for (part, change) in parts.iter().zip(&plans) {
+            if let Change::Rewrite(shape) = change {
+                if part.bytes != shape.medium_bytes() {
+                    part.set_length(shape.medium_bytes())?;
+                }
+                surveys.push(Survey::of(&part.path, config)?);
+            }
+        }
+        reshape::check_fit(&surveys, config)?;
+        let mut surveys = surveys.into_iter();
+        let mut changed = Vec::new();
+        for (part, change) in parts.into_iter().zip(plans) {
+            if change != Change::Keep {
+                tracing::info!(
+                    path = %part.path.display(), from = part.bytes, to = shape.medium_bytes(),
+                    "the length of a partition changes"
+                );
+            }
+            changed.push(match change {
+                Change::Keep => part,
+                Change::SetLength => {
+                    part.set_length(shape.medium_bytes())?;
+                    part
+                }
+                Change::MakeAnew => {
+                    let new = part.new_path();
+                    reshape::make(&new, shape, self.mode)?;
+                    self.replace(&part, &new)?
+                }
+                Change::Rewrite(_) => {
+                    let new = part.new_path();
+                    let survey = surveys.next().ok_or(OpenError::FileLost)?;
+                    reshape::rewrite(&part.path, &new, &survey, config, self.mode)?;
+                    self.replace(&part, &new)?
+                }
+            });
+        }
+        Ok(changed)
+    }
+
+    /// Puts a new file, which is durable, in the place of one that is held.
+    fn replace(&mut self, old: &HeldPart, new: &Path) -> Result<HeldPart, OpenError> {
+        let file = File::options().read(true).write(true).open(new).at("open for writing", new)?;
+        // It is locked before anybody finds it under the name of the partition.
+        try_lock(&file, &self.path)?;
+        std::fs::rename(new, &old.path).at("rename", new)?;
+        sync_dir(&self.path)?;
+        let bytes = file.metadata().at("look at", &old.path)?.len();
+        self.held.push(file.try_clone().at("open another view of", &old.path)?);
+        Ok(HeldPart { path: old.path.clone(), file, bytes, stored: Stored::of(&old.path) })
+    }
+
+    /// Opens a file that is there, and locks it for as long as this value lives.
+    pub(super) fn hold_part(&mut self, partition: u16) -> Result<HeldPart, OpenError> {
+        let (path, file) = self.open_part(partition)?;
+        if self.is_read_only {
+            try_lock_shared(&file, &self.path)?;
+        } else {
+            try_lock(&file, &self.path)?;
+        }
+        self.held.push(file.try_clone().at("open another view of", &path)?);
+        self.mode.warn_if_more_open(&path);
+        let bytes = file.metadata().at("look at", &path)?.len();
+        // Whoever replaced it before it was locked has another one.
+        let medium =
+            FileMedium::named(file.try_clone().at("open another view of", &path)?, path.clone(), bytes);
+        if !medium.has_its_place().at("look at", &path)? {
+            return Err(OpenError::FileLost);
+        }
+        Ok(HeldPart { stored: Stored::of(&path), path, file, bytes })
+    }
+
+    pub(super) fn open_part(&self, partition: u16) -> Result<(PathBuf, File), OpenError> {
+        let path = self.path.join(part_name(partition));
+        let file = if self.is_read_only {
+            File::open(&path).at("open", &path)?
+        } else {
+            File::options()
+                .read(true)
+                .write(true)
+                .open(&path)
+                .at("open for writing", &path)
+                .map_err(not_writable)?
+        };
+        Ok((path, file))
+    }
+
+    /// Looks for what shows that a file is a tier's. One of another length is nobody's: it stays.
+    pub(super) fn peek(&self, path: &Path, file: &File, config: &ColdTierConfig) -> Result<Peek, OpenError> {
+        let view = file.try_clone().at("open another view of", path)?;
+        let (expected_bytes, found_bytes) =
+            (config.geometry.medium_bytes(), view.metadata().at("look at", path)?.len());
+        if found_bytes != expected_bytes {
+            return Err(OpenError::Geometry { expected_bytes, found_bytes });
+        }
+        let seen = peek(&FileMedium::named(view, path.to_path_buf(), expected_bytes), &config.geometry)?;
+        if !seen.is_ours {
+            seen.check_read(config.geometry.segment_count())?;
+            return Err(OpenError::Mount(MountError::Foreign));
+        }
+        Ok(seen)
+    }
+
+    /// The views of a file that has the shape configured.
+    pub(super) fn views(&self, part: HeldPart, config: &ColdTierConfig) -> Result<Views, OpenError> {
+        let seen = self.peek(&part.path, &part.file, config)?;
+        // With other segments than those configured, what could not be read may hold headers.
+        if seen.store.is_none() && part.stored == Stored::Unread {
+            let segments = config.geometry.segment_count();
+            return Err(OpenError::Mount(MountError::Unread { unread: 1, segments }));
+        }
+        let HeldPart { path, file, .. } = part;
+        let medium = FileMedium::named(file, path.clone(), config.geometry.medium_bytes());
+        let view = || medium.another_view().at("open another view of", &path);
+        let syncer = if self.is_read_only { None } else { Some(Box::new(view()?) as Box<dyn Medium>) };
+        Ok(Views { reader: Box::new(view()?), syncer, worker: Box::new(medium) })
+    }
+}
