@@ -66,6 +66,11 @@ impl Head {
         }
     }
 
+    /// The head of a segment that is known to be blank.
+    pub(super) const fn blank() -> Self {
+        Self { has_blank_header: true, has_blank_marker: true, tail_is_blank: true, ..Self::new() }
+    }
+
     /// Takes in what a part of it holds, and maybe what lies behind: a header of another kind of store is longer.
     fn look(&mut self, g: &Geometry, part: usize, from: &[u8]) {
         let blank_byte = g.erase_value();
@@ -176,6 +181,11 @@ pub(super) enum HeadStep {
 impl HeadReader {
     pub(super) const fn new(segment: u32) -> Self {
         Self { segment, next: Next::Whole, head: Head::new() }
+    }
+
+    /// Whether nothing of it was asked for yet.
+    pub(super) fn is_new(&self) -> bool {
+        self.next == Next::Whole
     }
 
     /// Takes in what was read, and goes on. Bounds: one read.

@@ -150,6 +150,13 @@ pub trait Host {
         None
     }
 
+    /// Tells whether all of a segment is known to be blank, so that a mount need not read its ends: where the medium tells what was never
+    /// written, as the holes of a file do. Asked only during a mount.
+    fn is_blank(&self, segment: u32) -> bool {
+        let _ = segment;
+        false
+    }
+
     /// A mount found a record. `is_sealed` tells whether its segment was sealed; of two copies with the same version a
     /// tombstone wins, then the copy in a sealed segment, then that in the segment of the lower sequence.
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published;

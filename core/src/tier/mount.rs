@@ -139,28 +139,33 @@ impl Mount {
         host: &mut H,
         mut reader: HeadReader,
     ) -> Result<Poll, MountError> {
-        let head = match reader.poll(log) {
-            HeadStep::Read(action) => {
-                self.report.scanned_bytes += u64::from(log.scan.bytes);
-                self.state = State::Head(reader);
-                return Ok(Poll::Do(action));
+        for _ in 0..log.config.step_records {
+            let is_known = reader.is_new() && log.scan.result.is_none() && host.is_blank(reader.segment);
+            let step = if is_known { HeadStep::Done(Head::blank()) } else { reader.poll(log) };
+            let head = match step {
+                HeadStep::Read(action) => {
+                    self.report.scanned_bytes += u64::from(log.scan.bytes);
+                    self.state = State::Head(reader);
+                    return Ok(Poll::Do(action));
+                }
+                HeadStep::Done(head) => head,
+            };
+            if self.grown.takes(reader.segment, &head, self.store.as_ref()) {
+                log.set_beyond(reader.segment, &head);
+            } else {
+                self.classify(log, reader.segment, &head)?;
             }
-            HeadStep::Done(head) => head,
-        };
-        if self.grown.takes(reader.segment, &head, self.store.as_ref()) {
-            log.set_beyond(reader.segment, &head);
-        } else {
-            self.classify(log, reader.segment, &head)?;
+            let next = Some(reader.segment + 1).filter(|next| *next < log.geometry.segment_count());
+            let Some(next) = next.or_else(|| self.grown.again()) else {
+                return self.end_heads(log, host);
+            };
+            reader = HeadReader::new(next);
         }
-        let next = reader.segment + 1;
-        if next < log.geometry.segment_count() {
-            self.state = State::Head(HeadReader::new(next));
-            return Ok(Poll::Again);
-        }
-        if let Some(first) = self.grown.again() {
-            self.state = State::Head(HeadReader::new(first));
-            return Ok(Poll::Again);
-        }
+        self.state = State::Head(reader);
+        Ok(Poll::Again)
+    }
+
+    fn end_heads<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Result<Poll, MountError> {
         log.begin_growing(self.grown.stated)?;
         self.decide(log, host)?;
         self.state = State::Scan { pass: Pass::Freed, segment: 0, scanner: None };

@@ -20,6 +20,7 @@ use super::latency::LatencySum;
 use super::pieces::{is_piece, record_hash};
 use super::recoder::Recoder;
 use super::shell::{STRIPES, Shell};
+use super::sparse::Sparse;
 use crate::pool::{HotPools, PoolFigures};
 
 /// Entries looked at in one call of `due`.
@@ -53,6 +54,8 @@ pub(crate) struct Index {
     /// Pieces of long values that were found on the medium, and whose value is not known yet.
     pub(crate) pieces: VecDeque<KeyHash>,
     recoder: Recoder,
+    /// The holes of the medium, during a mount.
+    pub(crate) sparse: Sparse,
 }
 
 /// The times that the index decides by.
@@ -103,6 +106,7 @@ impl Index {
             unwritten: VecDeque::new(),
             pieces: VecDeque::new(),
             recoder: Recoder::new(value_bytes_max),
+            sparse: Sparse::default(),
         }
     }
 
@@ -245,6 +249,11 @@ impl Host for Index {
 
     fn identify(&mut self, store: &Store) {
         self.store = Some(*store);
+    }
+
+    fn is_blank(&self, segment: u32) -> bool {
+        let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
+        self.sparse.is_hole(u64::from(segment) * segment_bytes, segment_bytes)
     }
 
     fn hash(&self, key: &[u8]) -> KeyHash {

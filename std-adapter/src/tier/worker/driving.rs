@@ -64,7 +64,7 @@ impl Worker<'_> {
             }
             Action::Read { ticket, segment, offset, .. } => {
                 let (offset, buffer) = (at(segment, offset), self.tier.read_buffer(ticket));
-                let result = if self.sparse.is_hole(offset, buffer.len() as u64) {
+                let result = if self.index.sparse.is_hole(offset, buffer.len() as u64) {
                     buffer.fill(0);
                     Ok(())
                 } else {

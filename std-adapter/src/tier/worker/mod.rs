@@ -153,7 +153,6 @@ pub(crate) struct Worker<'m> {
     /// Nothing is written: the machine is not polled once it is mounted.
     is_read_only: bool,
     /// The holes of the medium, while it is mounted.
-    sparse: Sparse,
     /// The part of the index to look at next, and when, whether it can give back memory.
     shrinks: (usize, u64),
     busy: Busy,
@@ -289,7 +288,6 @@ impl<'m> Worker<'m> {
             failures_told: 0,
             is_syncer_dead: false,
             is_read_only: settings.is_read_only,
-            sparse: Sparse::default(),
             shrinks: (0, 0),
             busy: Busy::default(),
             trimmed: 0,
@@ -318,7 +316,7 @@ impl<'m> Worker<'m> {
         {
             return Err(Unmounted::Failed(MountError::Medium(error)));
         }
-        self.sparse = Sparse::of(self.medium.as_ref());
+        self.index.sparse = Sparse::of(self.medium.as_ref());
         loop {
             let is_idle = self.drive();
             match self.tier.status() {
@@ -353,7 +351,7 @@ impl<'m> Worker<'m> {
             }
         }
         // Something is written from here on.
-        self.sparse = Sparse::default();
+        self.index.sparse = Sparse::default();
         let report = self.tier.mount_report();
         let recovery_ms = monotonic_ms().saturating_sub(begun_ms);
         self.posting.mounted(&report, recovery_ms, self.tier.segments());
