@@ -60,6 +60,45 @@ fn memory(base_dir: &Path, keys: u64) -> Result<(), Box<dyn Error>> {
     Ok(tier.close()?)
 }
 
+/// Bytes written for each byte put, where keys of a tier of 64 MiB are overwritten at random, by how much of what fits is there.
+fn overwrites(base_dir: &Path) -> Result<(), Box<dyn Error>> {
+    let config = builder(base_dir).capacity_bytes(64 << 20).build()?;
+    for bytes in [64u32, 512] {
+        for percent in [100, 95, 90, 80] {
+            let name = format!("overwrites-{bytes}-{percent}");
+            let tier = ColdTier::with_own_pools(config.clone(), &name)?;
+            let keys = config.usable_bytes(8, bytes) / u64::from(8 + bytes) * percent / 100;
+            let put = |key: u64, fill: u8| tier.put(&key.to_le_bytes(), &vec![fill; bytes as usize]);
+            (0..keys).try_for_each(|key| put(key, 1))?;
+            // From where the log is as it stays: once all keys were overwritten as often as there are.
+            let mut state = 1u64;
+            let mut overwrite = |count: u64| {
+                (0..count).try_for_each(|_| {
+                    state =
+                        state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                    put((state >> 33) % keys, 2)
+                })
+            };
+            overwrite(keys)?;
+            tier.flush()?;
+            let before = tier.figures();
+            let begun = Instant::now();
+            overwrite(keys / 2)?;
+            tier.flush()?;
+            let after = tier.figures();
+            let written = after.bytes_written - before.bytes_written;
+            let tenths = written * 10 / (after.bytes_encoded - before.bytes_encoded).max(1);
+            let (whole, tenth) = (tenths / 10, tenths % 10);
+            let a_second = keys as f64 / 2.0 / begun.elapsed().as_secs_f64();
+            println!(
+                "{bytes} bytes, {percent} % full: {whole}.{tenth} written for each, {a_second:.0} puts a second"
+            );
+            tier.close()?;
+        }
+    }
+    Ok(())
+}
+
 fn micros(mut times: Vec<Duration>) -> String {
     times.sort_unstable();
     let at = |permille: usize| times.get(times.len() * permille / 1000).map_or(0, Duration::as_micros);
@@ -99,6 +138,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let keys = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
     let dir = tempfile::tempdir()?;
     shares(dir.path())?;
+    overwrites(dir.path())?;
     memory(dir.path(), keys)?;
     latencies(dir.path())
 }

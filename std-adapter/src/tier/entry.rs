@@ -65,8 +65,7 @@ impl Terms {
         self.geometry.segment_count().saturating_sub(reserve)
     }
 
-    /// Segments left empty beyond the reserve: what a full tier can be cleaned with. Overwrites of it cost about one divided by twice
-    /// the empty share, in bytes moved for each byte written.
+    /// Segments left empty beyond the reserve: what a full tier can be cleaned with.
     const fn slack_segments(&self) -> u32 {
         self.geometry.segment_count() / SLACK_PART
     }
