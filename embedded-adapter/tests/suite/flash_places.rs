@@ -1,17 +1,13 @@
 //! An index without a place for what a second look finds: the tier goes on, and the segment waits for places.
 
-mod ram;
-#[macro_use]
-mod shape;
-
 use core::cell::Cell;
 
+use crate::ram::Ram;
 use coldpress_core::compaction::{CompactionTask, Report};
 use coldpress_core::tier::{MediumError, Now, Status};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
 };
-use ram::Ram;
 
 const SEGMENTS: usize = 24;
 const SECTOR: u32 = 512;

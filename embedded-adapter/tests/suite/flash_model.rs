@@ -1,10 +1,9 @@
 //! Random histories of a flash tier against a map, with remounts between, over media of every kind.
 
-mod ram;
-
 use core::convert::Infallible;
 use std::collections::BTreeMap;
 
+use crate::ram::Ram;
 use coldpress_core::compaction::{CompactionTask, Outcome};
 use coldpress_core::tier::{Now, expiry_s};
 use coldpress_embedded::IoMedium;
@@ -12,7 +11,6 @@ use coldpress_embedded::flash::{
     Cursor, FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, TaskMailbox,
     TaskWorker, Wait, buckets_for,
 };
-use ram::Ram;
 
 const KEYS: usize = 60;
 type Memory = FlashMemory<14, { buckets_for(KEYS) }, 160>;

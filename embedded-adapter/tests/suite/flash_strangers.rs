@@ -1,14 +1,12 @@
 //! Keys that a stranger chose: the index takes as many of them as of any others, and no reboot is refused.
 
-mod ram;
-
 use core::hash::Hasher as _;
 use std::collections::BTreeMap;
 
+use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
-use ram::Ram;
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 const BUCKETS: usize = buckets_for(1_000);

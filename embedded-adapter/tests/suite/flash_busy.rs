@@ -1,19 +1,15 @@
 //! A medium whose operations take their time: no call waits for them. Each is put off, made again, and answered once.
 
-mod ram;
-#[macro_use]
-mod shape;
-
 use core::cell::Cell;
 use std::collections::BTreeMap;
 
+use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{MediumError, Now};
 use coldpress_embedded::flash::{
     Cursor, FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, Medium, NorMedium, PutError,
     Reserved, Started, Wait, buckets_for,
 };
-use ram::Ram;
 
 const SEGMENTS: usize = 14;
 const SEGMENT: u32 = 512;

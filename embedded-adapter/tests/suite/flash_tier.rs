@@ -1,12 +1,10 @@
 //! The flash tier from end to end, over a NOR flash in memory.
 
-mod ram;
-
 use std::collections::BTreeMap;
 
+use crate::ram::Ram;
 use coldpress_core::tier::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
-use ram::Ram;
 
 type Flash = Ram<4, 4096>;
 type Memory = FlashMemory<64, { buckets_for(2_400) }, 128>;

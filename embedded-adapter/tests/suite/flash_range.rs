@@ -1,12 +1,10 @@
 //! A tier in a part of a flash, beside other data.
 
-mod ram;
-
+use crate::ram::Ram;
 use coldpress_embedded::flash::{
     BuildError, FlashConfig, FlashMemory, FlashTier, Medium, MediumError, NorMedium, Now, PutError,
     RangeError, buckets_for,
 };
-use ram::Ram;
 
 const SECTOR: usize = 512;
 const SECTORS: usize = 40;

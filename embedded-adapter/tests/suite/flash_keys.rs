@@ -1,14 +1,12 @@
 //! Keys without end: within the number of keys that an index promises, puts and removes go on for ever, and no task is called.
 
-mod ram;
-
 use std::collections::BTreeMap;
 
+use crate::ram::Ram;
 use coldpress_core::tier::Now;
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, Reserved, buckets_for,
 };
-use ram::Ram;
 
 const KEYS: u32 = 100;
 const SEGMENTS: usize = 16;

@@ -1,9 +1,8 @@
 //! A device whose sequences are used up: it says so, keeps what it has, and rests.
 
-mod ram;
-
 use std::collections::BTreeMap;
 
+use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::log::{Geometry, Identity, Marker};
 use coldpress_core::tier::Now;
@@ -11,7 +10,6 @@ use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, Reserved, buckets_for,
 };
 use embedded_storage::nor_flash::NorFlash as _;
-use ram::Ram;
 
 const SEGMENTS: usize = 16;
 const SEGMENT: u32 = 512;

@@ -1,17 +1,13 @@
 //! A partition that was grown: a tier is mounted with more segments than it was made with, and a cut falls anywhere.
 
-mod ram;
-#[macro_use]
-mod shape;
-
 use std::collections::BTreeMap;
 
+use crate::ram::Ram;
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, Medium, MediumError, MountError, NorMedium, Now,
     PutError, Started, buckets_for,
 };
 use embedded_storage::nor_flash::NorFlash as _;
-use ram::Ram;
 
 const SECTOR: u32 = 512;
 const OLD: usize = 14;

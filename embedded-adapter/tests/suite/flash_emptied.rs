@@ -1,11 +1,9 @@
 //! A task that says that it is completed has nothing left that a second one would do.
 
-mod ram;
-
+use crate::ram::Ram;
 use coldpress_core::compaction::{CompactionTask, Outcome, Report};
 use coldpress_core::tier::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
-use ram::Ram;
 
 type Flash = Ram<4, 4096>;
 type Memory = FlashMemory<16, { buckets_for(400) }, 128>;

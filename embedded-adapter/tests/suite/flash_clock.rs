@@ -1,10 +1,8 @@
 //! The time of a flash tier: without a clock, with one that comes late, that jumps and is put right.
 
-mod ram;
-
+use crate::ram::Ram;
 use coldpress_core::tier::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, buckets_for};
-use ram::Ram;
 
 type Flash = Ram<4, 1024>;
 type Memory = FlashMemory<16, { buckets_for(60) }, 128>;

@@ -1,12 +1,10 @@
 //! Values longer than any buffer of the tier.
 
-mod ram;
-
+use crate::ram::Ram;
 use coldpress_core::tier::Now;
 use coldpress_embedded::flash::{
     Cursor, FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, PutError, buckets_for,
 };
-use ram::Ram;
 
 type Memory = FlashMemory<16, { buckets_for(300) }, 128>;
 type Flash = Ram<4, 2048>;

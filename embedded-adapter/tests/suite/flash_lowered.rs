@@ -1,12 +1,10 @@
 //! Firmware with a shorter longest record meets a flash that may hold longer ones: it is refused, and nothing is touched.
 
-mod ram;
-
+use crate::ram::Ram;
 use coldpress_core::tier::{MountError, Now};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, NorMedium, PutError, buckets_for,
 };
-use ram::Ram;
 
 type Flash = Ram<4, 4096>;
 type Long = FlashMemory<16, { buckets_for(100) }, 256>;

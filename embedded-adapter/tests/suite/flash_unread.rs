@@ -1,17 +1,13 @@
 //! Flash that can't be read for a while: nothing is lost, nothing old comes back, and a blank store is never made of it.
 
-mod ram;
-#[macro_use]
-mod shape;
-
 use core::cell::Cell;
 
+use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{MediumError, MountError, Now};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
 };
-use ram::Ram;
 
 const SEGMENTS: usize = 16;
 const SECTOR: u32 = 512;

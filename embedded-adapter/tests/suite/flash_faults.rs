@@ -1,18 +1,14 @@
 //! Reads, writes and erases that fail now and then, over several lives: every answer is right, or an error.
 
-mod ram;
-#[macro_use]
-mod shape;
-
 use core::cell::Cell;
 use std::collections::BTreeMap;
 
+use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{MediumError, Now};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started, buckets_for,
 };
-use ram::Ram;
 
 const KEYS: u32 = 40;
 const SEGMENTS: usize = 16;

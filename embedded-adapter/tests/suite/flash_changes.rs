@@ -1,18 +1,14 @@
 //! Every write and erase of a busy history fails in turn, at once or later: a call that was put off changed nothing, then or
 //! after the next mount.
 
-mod ram;
-#[macro_use]
-mod shape;
-
 use core::cell::Cell;
 use std::collections::BTreeMap;
 
+use crate::ram::Ram;
 use coldpress_core::tier::{MediumError, Now};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started, Wait, buckets_for,
 };
-use ram::Ram;
 
 const KEYS: u32 = 64;
 const ACTS: u32 = 700;

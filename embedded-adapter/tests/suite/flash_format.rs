@@ -1,14 +1,10 @@
 //! A flash that is in use becomes a new store: other programs' data, other stores, and its own.
 
-mod ram;
-#[macro_use]
-mod shape;
-
+use crate::ram::Ram;
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, Medium, MediumError, MountError,
     NorMedium, Now, PutError, Started, buckets_for,
 };
-use ram::Ram;
 
 const SECTOR: u32 = 512;
 const SEGMENTS: usize = 14;

@@ -1,15 +1,13 @@
 //! After a write that failed: the old value reads until the next mount, which finds the old or the new one, for good.
 
-mod ram;
-
 use core::cell::Cell;
 
+use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{MediumError, Now};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
 };
-use ram::Ram;
 
 const KEYS: u8 = 5;
 

@@ -1,15 +1,13 @@
 //! A medium that fails for a moment, and what becomes of the key that was being written.
 
-mod ram;
-
 use core::cell::Cell;
 
+use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{MediumError, Now};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started, buckets_for,
 };
-use ram::Ram;
 
 /// What the test makes fail.
 #[derive(Default)]

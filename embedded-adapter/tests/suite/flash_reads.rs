@@ -1,17 +1,15 @@
 //! Every read of a busy history fails in turn, in every way: no key has an older value for it, then or after the next mount.
 
-mod ram;
-
 use core::cell::Cell;
 use std::collections::BTreeMap;
 
+use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::tier::{MediumError, MountError, Now, READ_TRIES};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, Medium, NorMedium, PutError, Started,
     buckets_for,
 };
-use ram::Ram;
 
 const KEYS: u32 = 24;
 const ACTS: u32 = 500;

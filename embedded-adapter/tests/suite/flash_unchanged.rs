@@ -1,16 +1,12 @@
 //! A put of what is there already is skipped where that promises the same, and written where it does not.
 
-mod ram;
-#[macro_use]
-mod shape;
-
 use core::cell::Cell;
 
+use crate::ram::Ram;
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, GetError, Medium, MediumError, NorMedium, Now, PutError, Started,
     Wait, buckets_for,
 };
-use ram::Ram;
 
 const SEGMENTS: usize = 14;
 const SECTOR: u32 = 512;

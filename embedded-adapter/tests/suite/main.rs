@@ -1,0 +1,33 @@
+//! The suites of the embedded adapter, against the public API: one program, so that they share what they compile.
+
+// The documentation's examples include it from there.
+#[path = "../ram/mod.rs"]
+mod ram;
+#[macro_use]
+#[path = "../shape/mod.rs"]
+mod shape;
+
+mod contention;
+mod flash_after_failure;
+mod flash_busy;
+mod flash_changes;
+mod flash_clock;
+mod flash_emptied;
+mod flash_end;
+mod flash_failures;
+mod flash_faults;
+mod flash_format;
+mod flash_grown;
+mod flash_keys;
+mod flash_lowered;
+mod flash_model;
+mod flash_pieces;
+mod flash_places;
+mod flash_range;
+mod flash_reads;
+mod flash_strangers;
+mod flash_tier;
+mod flash_unchanged;
+mod flash_unread;
+mod medium;
+mod pool;
