@@ -4,7 +4,7 @@
 //! and all tasks, run, queued and cancelled.
 //!
 //! What is promised is held to a model after every step. Tried are the same seeds in every run; others with
-//! `COLDPRESS_LIVES=first..end cargo test --release -p coldpress-tests --test machine_lives`.
+//! `COLDPRESS_LIVES=first..end cargo test --release -p coldpress-tests --test suite machine_lives`.
 
 use core::panic::AssertUnwindSafe;
 use std::panic::catch_unwind;

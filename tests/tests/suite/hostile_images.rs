@@ -1,7 +1,7 @@
 //! Bytes that someone made to harm: no reader panics, none works for longer than its stated bound, and nothing that was never
 //! written is ever read.
 //!
-//! Each case follows from its seed. `COLDPRESS_HOSTILE=FROM..TO cargo test --release -p coldpress-tests --test hostile_images` tries
+//! Each case follows from its seed. `COLDPRESS_HOSTILE=FROM..TO cargo test --release -p coldpress-tests --test suite hostile_images` tries
 //! others, as many as there is time for.
 
 use std::collections::BTreeMap;
