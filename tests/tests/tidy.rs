@@ -168,6 +168,18 @@ fn files_in_the_commands_of_readme_exist() {
 }
 
 #[test]
+fn suites_name_every_file_of_their_folder() {
+    for folder in ["std-adapter/tests/suite", "embedded-adapter/tests/suite", "tests/tests/suite"] {
+        let main = fs::read_to_string(root().join(folder).join("main.rs")).unwrap();
+        for file in files(folder, ".rs").iter().filter(|file| !file.path.ends_with("main.rs")) {
+            let name = file.path.file_stem().unwrap().to_str().unwrap();
+            let listed = main.lines().filter(|line| *line == format!("mod {name};")).count();
+            assert_eq!(listed, 1, "{}: its tests don't run", file.path.display());
+        }
+    }
+}
+
+#[test]
 fn help_of_a_program_is_not_that_of_its_crate() {
     // Without a text of its own `about` prints the description of the crate, which is the same for all its programs.
     let bare =
