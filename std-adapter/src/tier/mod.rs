@@ -47,7 +47,6 @@ mod sparse;
 mod syncer;
 mod ttl;
 mod typed;
-mod unchanged;
 mod worker;
 
 pub use config::{

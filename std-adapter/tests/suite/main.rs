@@ -30,6 +30,4 @@ mod slow;
 mod sparse;
 mod threads;
 mod typed;
-mod unchanged;
-mod unchanged_races;
 mod unread;

@@ -360,7 +360,6 @@ impl<'m> Worker<'m> {
         self.index.clock.now_s = clock_s;
         self.shell.opened_s.store(clock_s, Relaxed);
         self.post_clock();
-        self.post_keeping();
         self.post();
         tracing::info!(
             partition = self.partition,
