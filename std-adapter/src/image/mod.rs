@@ -241,6 +241,13 @@ pub(crate) fn shape_of(path: &Path) -> Result<Option<Geometry>, ImageError> {
     probe::shape(&Source::File { file, bytes })
 }
 
+/// Tells whether a file holds nothing from a place on but the markers of segments of a shape.
+pub(crate) fn is_blank_from(path: &Path, from: u64, shape: &Geometry) -> Result<bool, ImageError> {
+    let file = File::open(path).at("open", path)?;
+    let bytes = file.metadata().at("look at", path)?.len();
+    probe::is_blank_from(&Source::File { file, bytes }, from, shape)
+}
+
 /// Decodes a value as it is stored.
 fn decode(codec: u8, value: &[u8]) -> Result<Vec<u8>, ImageError> {
     let mut out = Vec::new();

@@ -18,8 +18,8 @@ const SHAPES_MAX: usize = 16;
 
 /// Looks for a header that states the length of the image.
 ///
-/// A value can hold bytes that are a header, so one is believed only if at least half of the segments that it tells of begin with
-/// a marker or a header of its store.
+/// A value can hold bytes that are a header, so one is believed only if at least half of the segments that it tells of, and that are not
+/// free, hold a header of its store.
 ///
 /// Bounds: reads the image once, and the beginnings of all segments for each of up to [`SHAPES_MAX`] shapes.
 pub(super) fn probe(source: &Source) -> Result<(Geometry, Header), ImageError> {
@@ -135,11 +135,9 @@ fn most_segments(source: &Source, geometry: Geometry, header: &Header) -> Result
     for segment in 0..source.len() / segment_bytes {
         for at in [geometry.header_at(), geometry.second_header_at()] {
             let offset = segment * segment_bytes + u64::from(at);
-            if offset + bytes.len() as u64 > source.len() {
-                continue;
-            }
-            source.read(offset, &mut bytes)?;
-            if let Ok((stated, found)) = Header::probe(&bytes)
+            // One that can't be read tells nothing; a file is not made shorter where it holds more than is known.
+            if source.read(offset, &mut bytes).is_ok()
+                && let Ok((stated, found)) = Header::probe(&bytes)
                 && stated.segment_bytes() == geometry.segment_bytes()
                 && found.store.id == header.store.id
                 && u64::from(stated.segment_count()) > segment
@@ -150,6 +148,25 @@ fn most_segments(source: &Source, geometry: Geometry, header: &Header) -> Result
         }
     }
     Ok(most)
+}
+
+/// Tells whether a file holds nothing from a place on but the markers of segments of a shape.
+///
+/// Bounds: reads what the file holds there.
+pub(super) fn is_blank_from(source: &Source, from: u64, shape: &Geometry) -> Result<bool, ImageError> {
+    let (segment_bytes, blank) = (u64::from(shape.segment_bytes()), shape.erase_value());
+    let mut chunk = Vec::new();
+    for (at, bytes) in chunks(source).filter(|(at, bytes)| at + *bytes as u64 > from) {
+        chunk.resize(bytes, 0);
+        source.read(at, &mut chunk)?;
+        let is_other = |(place, byte): (u64, &u8)| {
+            *byte != blank && place >= from && place % segment_bytes >= u64::from(MARKER_BYTES)
+        };
+        if (at..).zip(&chunk).any(is_other) {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 fn has_marker(source: &Source) -> bool {
@@ -202,9 +219,12 @@ fn place(
     Ok((geometry, header))
 }
 
-/// Tells whether at least half of the segments that are not blank begin with a marker, or a header of the same store.
+/// Tells whether at least half of the segments that are not free hold a header of the store. Markers alone do not tell: where a value
+/// states a part of the real length, segments begin at those places.
 fn holds(source: &Source, geometry: &Geometry, header: &Header) -> bool {
     let mut bytes = vec![0; (geometry.header_at() + HEADER_BYTES_KEYED) as usize];
+    let mut second = [0; HEADER_BYTES_KEYED as usize];
+    let second_bytes = (geometry.header_bytes() as usize).min(second.len());
     let (mut kept, mut others) = (0_u32, 0_u32);
     for segment in 0..geometry.segment_count() {
         let at = u64::from(segment) * u64::from(geometry.segment_bytes());
@@ -212,16 +232,19 @@ fn holds(source: &Source, geometry: &Geometry, header: &Header) -> bool {
             // It may have been cut short: what is there tells.
             break;
         }
-        if source.read(at, &mut bytes).is_err() {
-            others += 1;
+        let is_read = source.read(at, &mut bytes).is_ok();
+        let place = second.get_mut(..second_bytes).unwrap_or_default();
+        let has_second = source.read(at + u64::from(geometry.second_header_at()), place).is_ok();
+        let is_ours = |copy: &[u8]| {
+            Header::decode_any(geometry, copy).is_ok_and(|(found, _)| found.store.id == header.store.id)
+        };
+        let copy = bytes.get(geometry.header_at() as usize..).unwrap_or_default();
+        if is_read && is_ours(copy) || has_second && is_ours(&second) {
+            kept += 1;
             continue;
         }
-        let copy = bytes.get(geometry.header_at() as usize..).unwrap_or_default();
-        let found = Header::decode_any(geometry, copy);
-        let is_ours = found.is_ok_and(|(found, _)| found.store.id == header.store.id);
-        if is_ours || Marker::decode(&bytes).is_some() {
-            kept += 1;
-        } else if bytes.iter().any(|byte| *byte != geometry.erase_value()) {
+        let own = if Marker::decode(&bytes).is_some() { copy } else { &bytes[..] };
+        if !is_read || own.iter().any(|byte| *byte != geometry.erase_value()) {
             others += 1;
         }
     }

@@ -26,7 +26,9 @@ use super::error::OpenError;
 use super::lengths::Lengths;
 use super::made::Mode;
 use crate::file_error::{AtPath as _, FileError};
-use crate::image::{ConvertError, Image, ImageError, StoredRecord, Target, carry_over, live_records};
+use crate::image::{
+    ConvertError, Image, ImageError, StoredRecord, Target, carry_over, is_blank_from, live_records,
+};
 use crate::medium::{FileMedium, Medium};
 
 /// The shape of a file, by its headers.
@@ -50,6 +52,15 @@ impl Stored {
             Ok(None) => Self::Unused,
             Err(ImageError::Medium(_) | ImageError::Io(_)) => Self::Unread,
             Ok(Some(_)) | Err(_) => Self::Unknown,
+        }
+    }
+
+    /// Refuses a file that holds anything from a place on.
+    pub(super) fn check_blank_from(&self, path: &Path, from: u64) -> Result<(), OpenError> {
+        let is_blank = self.shape().map_or(Ok(false), |shape| is_blank_from(path, from, shape));
+        match is_blank.map_err(|error| failed(path, ConvertError::Image(error)))? {
+            true => Ok(()),
+            false => Err(OpenError::Damaged { path: path.to_path_buf(), records: 0 }),
         }
     }
 

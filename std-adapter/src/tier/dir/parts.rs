@@ -25,10 +25,14 @@ pub(super) struct HeldPart {
 }
 
 impl HeldPart {
-    /// Sets the length of the file, durable.
-    fn set_length(&self, bytes: u64) -> Result<(), FileError> {
+    /// Sets the length of the file, durable. What its headers do not account for is not cut off: they may be damaged, or a value may
+    /// look like one.
+    fn set_length(&self, bytes: u64) -> Result<(), OpenError> {
+        if bytes < self.bytes {
+            self.stored.check_blank_from(&self.path, bytes)?;
+        }
         self.file.set_len(bytes).at("set the length of", &self.path)?;
-        self.file.sync_all().at("sync", &self.path)
+        Ok(self.file.sync_all().at("sync", &self.path)?)
     }
 
     /// The name that a new file has until it takes the place of this one.
