@@ -5,7 +5,8 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use coldpress_core::log::{
-    Format, Geometry, HASH_KEY_BYTES, Identity, Kind, RECORD_HEADER_BYTES_MAX, SegmentState, Store,
+    ENTRY_BYTES_MAX, Format, Geometry, HASH_KEY_BYTES, Identity, Kind, RECORD_HEADER_BYTES_MAX, SegmentState,
+    Store, TRAILER_BYTES,
 };
 use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
 
@@ -206,9 +207,22 @@ pub(crate) fn carry_over(
         if machine.tier.status() == Status::Closed {
             return Ok(Carried { damaged: read.damaged, ..kept });
         }
-        machine.step(target);
+        step(&mut machine, target)?;
     }
     Err(ConvertError::Build(BuildError::Stuck))
+}
+
+/// Takes one step; tells whether there was anything to do. A write that fails ends it: the machine would wait for a time that never comes
+/// before it tried again.
+fn step(machine: &mut Machine<'_>, target: &mut impl Target) -> Result<bool, ConvertError> {
+    let is_busy = machine.step(target);
+    machine.failed.map_or(Ok(is_busy), |error| Err(error.into()))
+}
+
+/// Whether segments of a shape take records of up to so many bytes as they lie in an image of a service.
+pub(crate) fn takes(geometry: &Geometry, longest_bytes: u32) -> bool {
+    let carried = geometry.padded(longest_bytes.saturating_add(geometry.origin_bytes()));
+    carried.saturating_add(ENTRY_BYTES_MAX + TRAILER_BYTES) <= geometry.usable_bytes()
 }
 
 /// Records that were handed out.
@@ -266,7 +280,7 @@ fn append(
         match machine.tier.append(now, &fresh) {
             Ok(_) => return Ok(()),
             // The clock stands still: a machine that has nothing to do now never has.
-            Err(AppendError::Busy) if machine.step(target) => {}
+            Err(AppendError::Busy) if step(machine, target)? => {}
             Err(AppendError::Busy) => break,
             Err(error) => return Err(ConvertError::Build(BuildError::Append(error))),
         }

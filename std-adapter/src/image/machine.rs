@@ -113,6 +113,8 @@ impl Target for Source {
 pub(super) struct Machine<'m> {
     pub(super) tier: Tier<'m>,
     pub(super) index: Index,
+    /// The first write or erase that failed.
+    pub(super) failed: Option<MediumError>,
     geometry: Geometry,
     now: Now,
 }
@@ -125,7 +127,8 @@ impl<'m> Machine<'m> {
     ) -> Result<Self, ConfigError> {
         let tier = Tier::new(config, buffers.lend())?;
         let now = Now { monotonic_ms: 0, wall_s: time_s };
-        Ok(Self { tier, index: Index::new(config.geometry.identity()), geometry: config.geometry, now })
+        let (index, geometry) = (Index::new(config.geometry.identity()), config.geometry);
+        Ok(Self { tier, index, failed: None, geometry, now })
     }
 
     /// The time, which stands still: an image carries the one that it was given, however many steps it takes to make it.
@@ -176,6 +179,9 @@ impl<'m> Machine<'m> {
             // No task runs, so the pools are not asked.
             _ => Err(MediumError::Io),
         };
+        if let (Action::Write { .. } | Action::Erase { .. }, Err(error)) = (&action, result) {
+            self.failed.get_or_insert(error);
+        }
         (action.ticket(), result)
     }
 }

@@ -40,13 +40,15 @@ use std::path::Path;
 
 use coldpress_core::codec::CodecId;
 pub use coldpress_core::log::{Format, Geometry, Identity, Kind, Location, Segment, Store, Version};
-use coldpress_core::log::{HEAD_CODEC, Head, KeyHash, Seed, piece_prefix, read_record};
+use coldpress_core::log::{
+    HEAD_CODEC, Head, KeyHash, PIECE_EXPIRES_S, Seed, piece_parts, piece_prefix, read_record,
+};
 pub use coldpress_core::tier::MountReport;
 use coldpress_core::tier::TierConfig;
 
 pub use self::build::{ImageWriter, build, build_for};
 pub use self::convert::{Converted, convert, convert_tier};
-pub(crate) use self::convert::{carry_over, live_records};
+pub(crate) use self::convert::{carry_over, live_records, takes};
 pub use self::error::{BuildError, ConvertError, ImageError};
 pub use self::examine::{Contents, Damage, StoredRecord};
 
@@ -146,6 +148,16 @@ impl Image {
     /// Records that hold the newest value of their key, or a piece of one.
     pub(crate) fn records(&self) -> u64 {
         self.index.records() as u64
+    }
+
+    /// Whether a reader may need a record of a service: it has not expired by the clock of the log. Of a long value only the head
+    /// expires, so a piece is needed for as long as its key has a value.
+    pub(crate) fn needs(&self, record: &StoredRecord) -> bool {
+        let lives = |expires_s: Option<u32>| expires_s.is_none_or(|at| at > self.clock_s);
+        let piece = piece_parts(&record.key).filter(|_| record.expires_s == Some(PIECE_EXPIRES_S));
+        let Some((_, _, key)) = piece else { return lives(record.expires_s) };
+        let head = self.index.live(&index::hash(self.geometry.identity(), &self.store, key));
+        head.is_some_and(|head| head.kind == Kind::Value && lives(head.expires_s))
     }
 
     /// Whether no key has a value.

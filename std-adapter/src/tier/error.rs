@@ -308,6 +308,14 @@ pub enum OpenError {
         /// The least capacity that holds them with segments of the same length; `u64::MAX` where none does.
         least_bytes: u64,
     },
+    /// Segments of the length configured, or that the capacity allows, do not take the longest record that is there. Configure longer
+    /// ones, or more capacity.
+    SegmentTooShort {
+        /// Bytes of a segment, as configured or derived from the capacity.
+        segment_bytes: u32,
+        /// A length that takes the record.
+        least_bytes: u32,
+    },
     /// The tier is to be written to new files, for less capacity or other segments, and something in a file can't be read. Open it as it
     /// was: its other values are there.
     Damaged {
@@ -429,6 +437,13 @@ impl fmt::Display for OpenError {
                     f,
                     "the values of the tier do not fit `capacity_bytes({capacity_bytes})`: set at least {least_bytes}, or remove values \
                      first; nothing was changed"
+                )
+            }
+            Self::SegmentTooShort { segment_bytes, least_bytes } => {
+                write!(
+                    f,
+                    "the tier has a record that segments of {segment_bytes} bytes do not take: set `segment_bytes({least_bytes})`, and \
+                     a capacity with room for such segments; nothing was changed"
                 )
             }
             Self::Damaged { path, records } => {

@@ -17,7 +17,7 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use coldpress_core::log::{Format, Geometry, Marker, Store};
+use coldpress_core::log::{ENTRY_BYTES_MAX, Format, Geometry, Marker, Store, TRAILER_BYTES};
 use coldpress_core::tier::MediumError;
 
 use super::config::ColdTierConfig;
@@ -27,9 +27,12 @@ use super::lengths::Lengths;
 use super::made::Mode;
 use crate::file_error::{AtPath as _, FileError};
 use crate::image::{
-    ConvertError, Image, ImageError, StoredRecord, Target, carry_over, is_blank_from, live_records,
+    ConvertError, Image, ImageError, StoredRecord, Target, carry_over, is_blank_from, live_records, takes,
 };
 use crate::medium::{FileMedium, Medium};
+
+/// The longest origin of a record.
+const ORIGIN_BYTES_MAX: u32 = 8;
 
 /// The shape of a file, by its headers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -119,6 +122,7 @@ pub(super) fn settle(config: &ColdTierConfig, stored: Option<&Geometry>) -> Cold
 /// What a rewrite keeps of a file, and what that is charged.
 #[derive(Debug)]
 pub(super) struct Survey {
+    records: u64,
     charge_bytes: u64,
     lengths: Lengths,
     longest_bytes: u32,
@@ -131,11 +135,11 @@ impl Survey {
     pub(super) fn of(path: &Path, config: &ColdTierConfig) -> Result<Self, OpenError> {
         let image = open(path)?;
         let terms = config.terms(*image.store());
-        let mut survey = Self { charge_bytes: 0, lengths: Lengths::default(), longest_bytes: 0 };
+        let mut survey = Self { records: 0, charge_bytes: 0, lengths: Lengths::default(), longest_bytes: 0 };
         let mut found = 0;
         let read = live_records(&image, |record| {
             found += 1;
-            if !is_expired(&image, record) {
+            if image.needs(record) {
                 survey.add(&terms, record);
             }
             Ok(())
@@ -155,6 +159,7 @@ impl Survey {
         let bytes = |part: &[u8]| u32::try_from(part.len()).unwrap_or(u32::MAX);
         let charge =
             terms.value_charge(bytes(&record.key), bytes(&record.stored), record.expires_s.is_some());
+        self.records += 1;
         self.charge_bytes += u64::from(charge);
         self.lengths.change(0, record.record_bytes);
         self.longest_bytes = self.longest_bytes.max(record.record_bytes);
@@ -167,8 +172,17 @@ impl Survey {
     }
 }
 
-/// Refuses a capacity that is less than what is live takes, with the least that is enough.
+/// Refuses segments that are too short for a record, and a capacity that is less than what is live takes, with the least that is
+/// enough.
 pub(super) fn check_fit(surveys: &[Survey], config: &ColdTierConfig) -> Result<(), OpenError> {
+    let longest_bytes = surveys.iter().map(|survey| survey.longest_bytes).max().unwrap_or(0);
+    if longest_bytes > 0 && !takes(&config.geometry, longest_bytes) {
+        let segment_bytes = config.segment_bytes();
+        let overhead = segment_bytes - config.geometry.usable_bytes() + ENTRY_BYTES_MAX + TRAILER_BYTES;
+        let least = longest_bytes.saturating_add(overhead + ORIGIN_BYTES_MAX);
+        let least_bytes = least.checked_next_power_of_two().unwrap_or(u32::MAX);
+        return Err(OpenError::SegmentTooShort { segment_bytes, least_bytes });
+    }
     let is_enough = |config: &ColdTierConfig| surveys.iter().all(|survey| survey.fits(config));
     if is_enough(config) {
         return Ok(());
@@ -202,11 +216,17 @@ pub(super) fn rewrite(
     let new = make(to, &config.geometry, mode)?;
     // What the image has of it: the partition and the secret are the same.
     let store = *image.store();
-    let is_kept = |record: &StoredRecord| !is_expired(&image, record);
+    let is_kept = |record: &StoredRecord| image.needs(record);
     let mut medium = FileMedium::new(new.try_clone().at("open another view of", to)?);
     let written = carry_over(&image, &mut medium, (config.geometry, store), survey.longest_bytes, is_kept);
-    let written =
-        written.map_err(|error| failed(from, error)).and_then(|_| Ok(new.sync_all().at("sync", to)?));
+    let written = written.map_err(|error| failed(from, error)).and_then(|carried| {
+        // What was read for the survey may not have been read for this.
+        let records = survey.records.saturating_sub(carried.records);
+        if records > 0 {
+            return Err(OpenError::Damaged { path: from.to_path_buf(), records });
+        }
+        Ok(new.sync_all().at("sync", to)?)
+    });
     if written.is_err() {
         // The error that stopped it says more than one of the removal would.
         let _ = std::fs::remove_file(to);
@@ -223,11 +243,6 @@ pub(super) fn make(path: &Path, shape: &Geometry, mode: Mode) -> Result<File, Fi
     file.write_all_at(&marker.encode(), 0).at("write", path)?;
     file.sync_all().at("sync", path)?;
     Ok(file)
-}
-
-/// Whether a record has expired by the clock of the log, so that no reader finds it.
-fn is_expired(image: &Image, record: &StoredRecord) -> bool {
-    record.expires_s.is_some_and(|at| at <= image.clock_s())
 }
 
 fn open(path: &Path) -> Result<Image, OpenError> {
@@ -259,6 +274,7 @@ impl Target for FileMedium {
 mod tests {
     use super::*;
     use coldpress_core::log::Identity;
+    use coldpress_core::tier::MountError;
 
     const MIB: u64 = 1 << 20;
 
@@ -361,6 +377,85 @@ mod tests {
         let more = header(&real.with_segments(128).unwrap(), 1);
         file.write_all_at(&more, (21 << 16) + u64::from(real.header_at())).unwrap();
         assert_eq!(Stored::of(&path), Stored::Shape(real.with_segments(128).unwrap()));
+    }
+
+    /// A file that holds so many values of 1,000 bytes.
+    fn filled(path: &Path, values: u32) {
+        use coldpress_core::codec::CodecId;
+        let store = Store { id: 7, hash_key: [7; 16], partition: 0, partitions: 1 };
+        let bytes = crate::image::build(shape(64, 64), store, 1_800_000_000, |image| {
+            (0..values).try_for_each(|key| image.put(&key.to_le_bytes(), &value(1_000), CodecId::Raw, None))
+        });
+        std::fs::write(path, bytes.unwrap()).unwrap();
+    }
+
+    #[test]
+    fn record_damaged_behind_the_survey_stops_the_rewrite() {
+        let dir = tempfile::tempdir().unwrap();
+        let (from, to) = (dir.path().join("old"), dir.path().join("new"));
+        filled(&from, 200);
+        let config =
+            ColdTierConfig::builder().capacity_bytes(2 * MIB).segment_bytes(64 << 10).build().unwrap();
+        let survey = Survey::of(&from, &config).unwrap();
+        rewrite(&from, &to, &survey, &config, Mode::new(0o600)).unwrap();
+        let file = File::options().write(true).open(&from).unwrap();
+        file.write_all_at(&[0xEE; 8], 5_000).unwrap();
+        let refused = rewrite(&from, &to, &survey, &config, Mode::new(0o600));
+        assert!(matches!(refused, Err(OpenError::Damaged { records: 1, .. })), "{refused:?}");
+        assert!(!to.exists());
+    }
+
+    #[test]
+    fn write_that_fails_stops_the_rewrite() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("old");
+        filled(&path, 400);
+        let image = Image::open(&path).unwrap();
+        let shape = shape(64, 32);
+        let carried = |fails_at| {
+            let mut target = Failing { bytes: vec![0; 2 << 20], writes: 0, fails_at };
+            let done = carry_over(&image, &mut target, (shape, *image.store()), 1_100, |_| true);
+            (done, target)
+        };
+        let (done, target) = carried(usize::MAX);
+        assert_eq!(done.unwrap().records, 400);
+        for fails_at in 1..=target.writes {
+            let (done, target) = carried(fails_at);
+            let records = Image::read_from(target.bytes).map_or(0, |image| image.len());
+            let is_told = matches!(done, Err(ConvertError::Mount(MountError::Medium(MediumError::NoSpace))));
+            assert!(is_told || records == 400, "write {fails_at}: {records} of 400 values, {done:?}");
+        }
+    }
+
+    /// A medium of which one write fails.
+    struct Failing {
+        bytes: Vec<u8>,
+        writes: usize,
+        fails_at: usize,
+    }
+
+    impl Target for Failing {
+        fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+            let at = usize::try_from(offset).unwrap();
+            buffer.copy_from_slice(&self.bytes[at..at + buffer.len()]);
+            Ok(())
+        }
+
+        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+            self.writes += 1;
+            if self.writes == self.fails_at {
+                return Err(MediumError::NoSpace);
+            }
+            let at = usize::try_from(offset).unwrap();
+            self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
+            Ok(())
+        }
+
+        fn erase(&mut self, offset: u64, bytes: u64, blank: u8) -> Result<(), MediumError> {
+            let at = usize::try_from(offset).unwrap();
+            self.bytes[at..at + usize::try_from(bytes).unwrap()].fill(blank);
+            Ok(())
+        }
     }
 
     fn value(bytes: usize) -> Vec<u8> {
