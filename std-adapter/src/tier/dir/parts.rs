@@ -35,9 +35,13 @@ impl HeldPart {
         Ok(self.file.sync_all().at("sync", &self.path)?)
     }
 
-    /// The name that a new file has until it takes the place of this one.
-    fn new_path(&self) -> PathBuf {
-        self.path.with_extension("cold.new")
+    /// The path of the file, and the one that a new file has until it takes its place. Where the name of the partition is a link, the
+    /// new file lies beside the file that it leads to.
+    fn place(&self) -> Result<(PathBuf, PathBuf), FileError> {
+        let path = self.path.canonicalize().at("look at", &self.path)?;
+        let mut name = path.clone().into_os_string();
+        name.push(".new");
+        Ok((path, name.into()))
     }
 }
 
@@ -96,15 +100,15 @@ impl Dir {
                     part
                 }
                 Change::MakeAnew => {
-                    let new = part.new_path();
+                    let (old, new) = part.place()?;
                     reshape::make(&new, shape, self.mode)?;
-                    self.replace(&part, &new)?
+                    self.replace(&part, (&old, &new))?
                 }
                 Change::Rewrite(_) => {
-                    let new = part.new_path();
+                    let (old, new) = part.place()?;
                     let survey = surveys.next().ok_or(OpenError::FileLost)?;
                     reshape::rewrite(&part.path, &new, &survey, config, self.mode)?;
-                    self.replace(&part, &new)?
+                    self.replace(&part, (&old, &new))?
                 }
             });
         }
@@ -112,15 +116,16 @@ impl Dir {
     }
 
     /// Puts a new file, which is durable, in the place of one that is held.
-    fn replace(&mut self, old: &HeldPart, new: &Path) -> Result<HeldPart, OpenError> {
+    fn replace(&mut self, held: &HeldPart, (old, new): (&Path, &Path)) -> Result<HeldPart, OpenError> {
         let file = File::options().read(true).write(true).open(new).at("open for writing", new)?;
         // It is locked before anybody finds it under the name of the partition.
         try_lock(&file, &self.path)?;
-        std::fs::rename(new, &old.path).at("rename", new)?;
-        sync_dir(&self.path)?;
-        let bytes = file.metadata().at("look at", &old.path)?.len();
-        self.held.push(file.try_clone().at("open another view of", &old.path)?);
-        Ok(HeldPart { path: old.path.clone(), file, bytes, stored: Stored::of(&old.path) })
+        std::fs::rename(new, old).at("rename", new)?;
+        sync_dir(old.parent().unwrap_or(&self.path))?;
+        let path = held.path.clone();
+        let bytes = file.metadata().at("look at", &path)?.len();
+        self.held.push(file.try_clone().at("open another view of", &path)?);
+        Ok(HeldPart { stored: Stored::of(&path), path, file, bytes })
     }
 
     /// Opens a file that is there, and locks it for as long as this value lives.
