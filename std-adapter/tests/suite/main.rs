@@ -24,6 +24,7 @@ mod pools;
 mod read_only;
 mod registry;
 mod resizing;
+mod resizing_limits;
 mod schema;
 mod second_process;
 mod slow;
