@@ -134,11 +134,53 @@ fn latencies(base_dir: &Path) -> Result<(), Box<dyn Error>> {
     Ok(tier.close()?)
 }
 
+/// Puts of values of so many bytes by one thread, of which all or none are unchanged: how many a second, and what they write and read.
+fn unchanged(base_dir: &Path, bytes: usize, skips: bool, all: bool) -> Result<(), Box<dyn Error>> {
+    const KEYS: u32 = 10_000;
+    const ROUNDS: u32 = 20;
+    let config = builder(base_dir).capacity_bytes(256 << 20).skip_unchanged(skips).build()?;
+    let tier = ColdTier::with_own_pools(config, &format!("unchanged-{bytes}-{skips}-{all}"))?;
+    let mut value = vec![7; bytes];
+    let mut round = |number: u32| -> Result<Duration, Box<dyn Error>> {
+        let begun = Instant::now();
+        for key in 0..KEYS {
+            if let Some(first) = value.first_chunk_mut() {
+                *first = (if all { 0 } else { number }).to_le_bytes();
+            }
+            tier.put(&key.to_le_bytes(), &value)?;
+        }
+        tier.flush_to(Durability::Flushed)?;
+        Ok(begun.elapsed())
+    };
+    round(0)?;
+    let before = tier.figures();
+    let mut took = Duration::ZERO;
+    for number in 1..=ROUNDS {
+        took += round(number)?;
+    }
+    let after = tier.figures();
+    println!(
+        "puts of {bytes} bytes, {} % unchanged, skip_unchanged({skips}): {:.0} a second, written {} bytes a put, read {}, skipped {} %",
+        if all { 100 } else { 0 },
+        f64::from(KEYS * ROUNDS) / took.as_secs_f64(),
+        (after.bytes_written - before.bytes_written) / u64::from(KEYS * ROUNDS),
+        (after.bytes_read - before.bytes_read) / u64::from(KEYS * ROUNDS),
+        (after.unchanged_puts - before.unchanged_puts) * 100 / u64::from(KEYS * ROUNDS),
+    );
+    Ok(tier.close()?)
+}
+
 fn main() -> Result<(), Box<dyn Error>> {
     let keys = std::env::args().nth(1).and_then(|count| count.parse().ok()).unwrap_or(1_000_000);
     let dir = tempfile::tempdir()?;
     shares(dir.path())?;
     overwrites(dir.path())?;
     memory(dir.path(), keys)?;
-    latencies(dir.path())
+    latencies(dir.path())?;
+    for bytes in [100, 4096] {
+        for (skips, all) in [(false, true), (true, true), (false, false), (true, false)] {
+            unchanged(dir.path(), bytes, skips, all)?;
+        }
+    }
+    Ok(())
 }

@@ -57,6 +57,14 @@ impl Tier<'_> {
             && !self.log.is_expired(present.expires_s)
     }
 
+    /// Tells above which sequence the version of a record must lie so that [`may_keep`](Self::may_keep) agrees in whatever segment
+    /// the record is, if the record has not expired; `None` while there is none such. A host posts it for threads that don't have the machine.
+    #[must_use]
+    pub fn keeps_above(&self) -> Option<u32> {
+        let is_sure = self.status == Status::Running && !self.log.is_withholding && !self.log.has_suspects();
+        is_sure.then_some(self.log.version_floor)
+    }
+
     /// Counts a put that was skipped, since its value was there.
     pub const fn note_unchanged(&mut self) {
         self.log.counters.unchanged_puts += 1;

@@ -50,8 +50,11 @@ fn set(gauge: &Gauge, value: u64) {
 }
 
 /// The names and readings of what one partition counts.
-const TIER_COUNTS: [(&str, Unit, &str, Reading); 20] = [
+const TIER_COUNTS: [(&str, Unit, &str, Reading); 21] = [
     ("coldpress_puts_total", Unit::Count, "Puts taken", |s, _| s.counts.puts.load(Relaxed)),
+    ("coldpress_unchanged_puts_total", Unit::Count, "Puts of the value that was there", |s, _| {
+        s.counts.unchanged_puts.load(Relaxed)
+    }),
     ("coldpress_gets_total", Unit::Count, "Gets", |s, _| s.counts.gets.load(Relaxed)),
     ("coldpress_hits_total", Unit::Count, "Gets that found a value", |s, _| s.counts.hits.load(Relaxed)),
     ("coldpress_hot_hits_total", Unit::Count, "Hits from the pools", |s, _| s.counts.hot_hits.load(Relaxed)),

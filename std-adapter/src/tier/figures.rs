@@ -39,6 +39,7 @@ counts!(
     evicted_records,
     expired_records,
     swept_pieces,
+    unchanged_puts,
 );
 
 /// What the worker of one partition posts for all to read.
@@ -86,6 +87,9 @@ pub struct TierFigures {
     pub requests: u64,
     /// Puts that were taken.
     pub puts: u64,
+    /// Of these, puts that were skipped because their value was there already: see
+    /// [`skip_unchanged`](super::ColdTierConfigBuilder::skip_unchanged).
+    pub unchanged_puts: u64,
     /// Gets.
     pub gets: u64,
     /// Gets that found a value.
@@ -102,7 +106,8 @@ pub struct TierFigures {
     pub damaged_reads: u64,
     /// Bytes of keys and values as they were put.
     pub bytes_put: u64,
-    /// Bytes read from the medium for clients: records for gets, headers and keys for [`keys`](super::ColdTierHandle::keys).
+    /// Bytes read from the medium for clients: records for gets and for puts that may be unchanged, headers and keys for
+    /// [`keys`](super::ColdTierHandle::keys).
     pub bytes_read: u64,
     /// Bytes of fresh records as written: headers included, values as encoded.
     pub bytes_encoded: u64,

@@ -118,6 +118,7 @@ pub(crate) struct Limits {
     pub(crate) idle_s: Option<u32>,
     pub(crate) clock_jump_s: u32,
     pub(crate) durability: Durability,
+    pub(crate) skips_unchanged: bool,
     pub(crate) pending_bytes_max: u64,
     pub(crate) op_timeout: Duration,
     pub(crate) capacity_bytes: u64,

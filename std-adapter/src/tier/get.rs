@@ -142,10 +142,15 @@ impl Part {
             Some(pending) => pending.expires_s,
             None => entry.stored().and_then(Stored::expires_s),
         };
+        let ends_s = [expires_s, self.idle_end_s(limits, entry)];
+        entry.is_value() && ends_s.into_iter().flatten().all(|end_s| now_s < end_s)
+    }
+
+    /// When the idle time of an entry ends, where it has one.
+    pub(super) fn idle_end_s(&self, limits: &Limits, entry: &Entry) -> Option<u32> {
         let touched_s = || self.shell.opened_s.load(Relaxed).saturating_add(entry.touched_s());
         let idle_s = limits.idle_s.filter(|_| !entry.is_piece());
-        let idle_s = idle_s.map(|idle_s| expiry_s(touched_s(), idle_s));
-        entry.is_value() && [expires_s, idle_s].into_iter().flatten().all(|end_s| now_s < end_s)
+        idle_s.map(|idle_s| expiry_s(touched_s(), idle_s))
     }
 
     /// Refuses what takes the worker where that is over.
@@ -280,7 +285,7 @@ impl Part {
     }
 
     /// Reads the bytes of a record.
-    fn fetch(&self, open: &Open, stored: &Stored, buffer: &mut Vec<u8>) -> Result<(), Miss> {
+    pub(super) fn fetch(&self, open: &Open, stored: &Stored, buffer: &mut Vec<u8>) -> Result<(), Miss> {
         self.fetch_range(open, stored, 0..stored.record_bytes as usize, buffer)
     }
 

@@ -75,6 +75,24 @@ impl LongPut {
         Self { key: key.into(), pieces, bytes: u32::try_from(value.len()).unwrap_or(u32::MAX) }
     }
 
+    pub(super) const fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The pieces, each with its index, its codec and its part of the value as encoded.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (u16, CodecId, &[u8])> {
+        let key_bytes = self.key_bytes() as usize;
+        let parts = (0..=u16::MAX).zip(&self.pieces);
+        parts.map(move |(index, (codec, payload))| {
+            (index, *codec, payload.get(key_bytes..).unwrap_or_default())
+        })
+    }
+
+    /// Tells whether a head names so many pieces, of so many bytes.
+    pub(super) fn is_named_by(&self, head: &Head) -> bool {
+        (usize::from(head.pieces), head.bytes) == (self.pieces.len(), self.bytes)
+    }
+
     fn key_bytes(&self) -> u32 {
         u32::try_from(self.key.len() + PIECE_PREFIX_BYTES).unwrap_or(u32::MAX)
     }

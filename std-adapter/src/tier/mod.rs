@@ -47,6 +47,7 @@ mod sparse;
 mod syncer;
 mod ttl;
 mod typed;
+mod unchanged;
 mod worker;
 
 pub use config::{

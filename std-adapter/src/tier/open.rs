@@ -249,6 +249,7 @@ impl ColdTier {
                 idle_s: settings.idle.map(seconds),
                 clock_jump_s: seconds(settings.clock_jump_max),
                 durability: settings.durability,
+                skips_unchanged: settings.skips_unchanged,
                 pending_bytes_max: settings.pending_bytes_max,
                 op_timeout: settings.op_timeout,
                 capacity_bytes: config.capacity_bytes(),

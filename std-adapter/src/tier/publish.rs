@@ -10,8 +10,8 @@ pub(super) enum Publish {
     Pending,
     /// A remove of a key of which nothing is known.
     Nothing,
-    /// A remove of a key that has no value any more; what took it away may not be durable yet.
-    Removed,
+    /// A remove of a key that has no value any more, or a put of the value that the log has; that record may not be durable yet.
+    Kept,
     /// A remove of a value that was never appended: the entry is gone.
     Forgotten,
 }
@@ -24,7 +24,7 @@ pub(super) fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_a
         || entry.pending.is_some()
         || entry.stored().is_some_and(|s| s.is_live() && s.version().sequence >= withheld_above);
     if is_remove && !entry.is_value() && is_sure {
-        return if entry.is_vacant() { Publish::Nothing } else { Publish::Removed };
+        return if entry.is_vacant() { Publish::Nothing } else { Publish::Kept };
     }
     let Some(new) = write.take() else { return Publish::Nothing };
     entry.overlay(new);

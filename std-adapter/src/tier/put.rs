@@ -31,6 +31,7 @@ use super::relief::{Relief, Shortfall};
 use super::reserve::{Claim, Lack, reserve_both};
 use super::shell::Beyond;
 use super::ttl::Ttl;
+use super::unchanged::Kept;
 use crate::pool::HotKey;
 
 /// What one put asks for beyond the configuration.
@@ -48,14 +49,16 @@ pub(super) struct Write {
     pub(super) hash: KeyHash,
     pub(super) pending: Option<Pending>,
     /// The pieces that go before it, where it is the head of a long value.
-    long: Option<Box<LongPut>>,
+    pub(super) long: Option<Box<LongPut>>,
     /// How long the value lives, counted from when it can be read.
     lives_s: Option<u32>,
     waiter: Option<Sender<Result<(), TierError>>>,
     durability: Durability,
     is_put: bool,
+    /// What stands for it, where its value is there already.
+    pub(super) kept: Option<Kept>,
     /// Bytes of key and value, for the count; none in a piece, which is not counted.
-    bytes_put: Option<u64>,
+    pub(super) bytes_put: Option<u64>,
     /// Charged bytes of an older value that go once this one is there.
     pub(super) replaces: u64,
     begun: Instant,
@@ -75,6 +78,16 @@ impl Write {
         self.lives_s
     }
 
+    /// When the value expires if it can be read from now on.
+    pub(super) fn expires_s(&self, now_s: u32) -> Option<u32> {
+        self.lives_s.map(|lives_s| beside_pieces(expiry_s(now_s, lives_s)))
+    }
+
+    /// Lets a record that is there stand for it.
+    pub(super) fn keep(&mut self, kept: Kept) {
+        (self.pending, self.long, self.kept) = (None, None, Some(kept));
+    }
+
     /// A write of one piece of the long value that this is the head of.
     pub(super) const fn piece(&self, hash: KeyHash, pending: Pending) -> Self {
         Self {
@@ -86,6 +99,7 @@ impl Write {
             waiter: None,
             durability: Durability::Buffered,
             is_put: true,
+            kept: None,
             bytes_put: None,
             replaces: self.replaces,
             begun: self.begun,
@@ -191,6 +205,7 @@ impl ColdTierHandle {
     }
 
     fn run_put(&self, mut write: Write) -> Result<(), PutError> {
+        self.skip_unchanged(&mut write);
         // While it is held, the pieces are not swept.
         let pieces = write.long.take().map(|long| self.put_pieces(&mut write, *long)).transpose();
         let outcome = match &pieces {
@@ -203,6 +218,7 @@ impl ColdTierHandle {
             let Ok(part) = open.part(write.part) else { return };
             if outcome.is_ok() {
                 part.shell.latencies.record(&part.meter, Timed::Put, write.begun.elapsed());
+                part.count_kept(&write);
             } else {
                 part.shell.counts.refused_puts.fetch_add(1, Relaxed);
             }
@@ -268,6 +284,7 @@ impl ColdTierHandle {
                     waiter: None,
                     durability,
                     is_put: false,
+                    kept: None,
                     bytes_put: Some(0),
                     replaces: 0,
                     begun,
@@ -303,6 +320,7 @@ impl ColdTierHandle {
                 waiter: None,
                 durability: options.durability.unwrap_or(limits.durability),
                 is_put: true,
+                kept: None,
                 bytes_put: Some((key.len() + value.len()) as u64),
                 replaces: 0,
                 begun,
@@ -339,6 +357,10 @@ impl ColdTierHandle {
 
     /// Brings a write into the index and waits for what it promised. Returns whether it did anything.
     pub(super) fn run(&self, write: &mut Write) -> Result<bool, Refused> {
+        if write.kept == Some(Kept::Stored) && write.durability == Durability::Buffered {
+            // There is nothing to send, and nothing to wait for.
+            return Ok(false);
+        }
         let receiver =
             (write.durability > Durability::Buffered).then(|| bounded(1)).map(|(reply, receiver)| {
                 write.waiter = Some(reply);
@@ -410,9 +432,10 @@ impl Part {
         // The clock is the user's: it is asked before anything is reserved that its panic would keep.
         let now_s = open.now_s(self);
         let bytes = write.pending_bytes();
+        let takes_capacity = write.is_put && write.kept.is_none();
         let turn = match waiting {
-            None => self.shell.admission.turn(write.is_put, bytes),
-            Some(waiting) => waiting.turn(write.is_put, bytes),
+            None => self.shell.admission.turn(takes_capacity, bytes),
+            Some(waiting) => waiting.turn(takes_capacity, bytes),
         };
         let has_permit = match turn {
             Turn::Try { has_permit } => has_permit,
@@ -454,7 +477,11 @@ impl Part {
             shell.admission.shut();
             return Ok(Attempt::Wait(Lack::Queue));
         }
-        let published = self.publish(open, write, now_s);
+        let published = match write.kept {
+            Some(Kept::Pending) => Ok((Publish::Pending, Effect::None)),
+            Some(Kept::Stored) => Ok((Publish::Kept, Effect::None)),
+            None => self.publish(open, write, now_s),
+        };
         // The sum has it from the entry now; the reservation goes.
         shell.sums.pending_bytes.fetch_sub(bytes, Relaxed);
         match published {
@@ -477,8 +504,8 @@ impl Part {
         let counts = &self.shell.counts;
         let touched_s = now_s.saturating_sub(self.shell.opened_s.load(Relaxed));
         let is_put = write.is_put;
-        if let (Some(pending), Some(lives_s)) = (&mut write.pending, write.lives_s) {
-            pending.expires_s = Some(beside_pieces(expiry_s(now_s, lives_s)));
+        if let (Some(expires_s), Some(pending)) = (write.expires_s(now_s), &mut write.pending) {
+            pending.expires_s = Some(expires_s);
         }
         let withheld_above = self.shell.withheld_above.load(Relaxed);
         // A tombstone of a key that has no value takes room that nobody was charged for.
@@ -547,9 +574,9 @@ impl Part {
             write.waiter.take().map(|reply| Waiter { durability, reply, deadline, span: Span::none() });
         let effect = match published {
             Publish::Pending => effect,
-            // Waits as the write would that removed it: the worker looks at the key, and whatever it has appended of it.
-            Publish::Removed if waiter.is_some() => Effect::None,
-            Publish::Nothing | Publish::Removed => {
+            // Waits as the write would that removed or put it: the worker looks at the key, and whatever it has appended of it.
+            Publish::Kept if waiter.is_some() => Effect::None,
+            Publish::Nothing | Publish::Kept => {
                 self.shell.queued.fetch_sub(1, Relaxed);
                 return Ok(Attempt::Nothing);
             }

@@ -154,6 +154,8 @@ pub(crate) struct Shell {
     /// Where copies may lie on the medium that the index does not count: the sequence from which on what is written outranks them;
     /// else 0.
     pub(crate) withheld_above: AtomicU32,
+    /// Above which sequence the version of a record lies that may stand for a put of the same value; `u32::MAX` while none may.
+    pub(crate) keeps_above: AtomicU32,
     /// Bytes that clients wait for, each once in a round of evictions.
     pub(crate) evict_bytes: AtomicU64,
     /// The round of evictions: a client asks once in each.
@@ -212,6 +214,7 @@ impl Shell {
         self.is_out_of_space.store(false, Relaxed);
         self.unbacked_bytes.store(0, Relaxed);
         self.withheld_above.store(0, Relaxed);
+        self.keeps_above.store(u32::MAX, Relaxed);
         self.evict_bytes.store(0, Relaxed);
         self.evict_round.store(1, Relaxed);
         self.is_evicting.store(false, Relaxed);
@@ -244,6 +247,7 @@ impl Shell {
             is_out_of_space: AtomicBool::new(false),
             unbacked_bytes: AtomicU64::new(0),
             withheld_above: AtomicU32::new(0),
+            keeps_above: AtomicU32::new(u32::MAX),
             evict_bytes: AtomicU64::new(0),
             evict_round: AtomicU64::new(1),
             is_evicting: AtomicBool::new(false),

@@ -5,6 +5,9 @@ use std::sync::Mutex;
 
 use coldpress_std::medium::{Medium, MediumError};
 
+/// The name of a thread whose reads may be held.
+pub(crate) const HELD: &str = "held";
+
 /// The bytes and what goes wrong; leaked, so that the views share it without counting.
 #[derive(Debug, Default)]
 pub(crate) struct Double {
@@ -28,6 +31,9 @@ pub(crate) struct Double {
     pub(crate) writes: AtomicU32,
     /// Writes wait for as long as this is set.
     pub(crate) holds_writes: AtomicBool,
+    /// Reads of threads with the name [`HELD`] wait for as long as this is set; and how many do.
+    pub(crate) holds_reads: AtomicBool,
+    pub(crate) held_reads: AtomicU32,
     /// Writes that wait.
     pub(crate) held_writes: AtomicU32,
 }
@@ -42,6 +48,15 @@ impl Double {
     pub(crate) fn cut(&self) -> &'static Self {
         let bytes = Mutex::new(self.bytes.lock().unwrap().clone());
         Box::leak(Box::new(Self { bytes, ..Self::default() }))
+    }
+
+    /// Changes the last byte of these wherever they lie; tells whether they do.
+    pub(crate) fn damage(&self, found: &[u8]) -> bool {
+        let mut bytes = self.bytes.lock().unwrap();
+        let places: Vec<_> =
+            bytes.windows(found.len()).enumerate().filter(|(_, w)| *w == found).map(|(at, _)| at).collect();
+        places.iter().for_each(|at| bytes[at + found.len() - 1] ^= 1);
+        !places.is_empty()
     }
 
     fn wait_while_held(&self) {
@@ -60,6 +75,13 @@ fn strikes(count: &AtomicU32) -> bool {
 
 impl Medium for &'static Double {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        if self.holds_reads.load(SeqCst) && std::thread::current().name() == Some(HELD) {
+            self.held_reads.fetch_add(1, SeqCst);
+            while self.holds_reads.load(SeqCst) {
+                std::thread::sleep(core::time::Duration::from_millis(1));
+            }
+            self.held_reads.fetch_sub(1, SeqCst);
+        }
         let (range, left) = &mut *self.unread.lock().unwrap();
         if range.contains(&offset) {
             match left.checked_sub(1) {

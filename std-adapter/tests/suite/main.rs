@@ -31,4 +31,6 @@ mod slow;
 mod sparse;
 mod threads;
 mod typed;
+mod unchanged;
+mod unchanged_races;
 mod unread;

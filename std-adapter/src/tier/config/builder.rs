@@ -199,6 +199,25 @@ impl ColdTierConfigBuilder {
         self
     }
 
+    /// Sets whether a put of the value that is there already writes nothing; by default it is written like any other.
+    ///
+    /// Such a put promises the same as one that was written. It returns once the record that is there is as durable as the put asked
+    /// for: a [`Synced`](Durability::Synced) put of a value that is only buffered waits for its sync. It counts as a use for the
+    /// idle time and as a read for eviction, but the record stays where it is: it is as old as before. The figures count it
+    /// (`unchanged_puts`).
+    ///
+    /// Only the same bytes in the same codec with the same expiry are the same value. Two puts with a lifetime are the same
+    /// only within the same second: later ones move the expiry, and are written. A record that is damaged, or in doubt since an
+    /// operation of the medium failed, is replaced. So is one that compaction moves at that moment.
+    ///
+    /// Each put of a key whose record has the same length and expiry reads that record; a long value is read piece by piece until one
+    /// differs. The [guide](crate::guide) has the figures. It pays where many puts are unchanged, as when a service loads the same data
+    /// again, or where writes wear the disk.
+    pub const fn skip_unchanged(mut self, skips: bool) -> Self {
+        self.settings.skips_unchanged = skips;
+        self
+    }
+
     /// Sets how long an operation waits before it gives up, at most 366 days; by default 10 seconds. A put, a remove, a flush and a request
     /// to compact return at the latest then; a get waits for its read of the file.
     pub const fn op_timeout(mut self, timeout: Duration) -> Self {

@@ -179,6 +179,7 @@ impl Worker<'_> {
             self.tier.flush();
         }
         self.take_reports();
+        self.post_keeping();
         self.shell.is_compacting.store(self.tier.is_compacting(), Relaxed);
         self.post_clock();
         if self.posting.is_due() {
@@ -255,6 +256,11 @@ impl Worker<'_> {
                 "the wall clock jumped ahead; it is refused until confirmed"
             );
         }
+    }
+
+    /// Posts which records may stand for a put of the same value.
+    pub(super) fn post_keeping(&mut self) {
+        self.shell.keeps_above.store(self.tier.keeps_above().unwrap_or(u32::MAX), Relaxed);
     }
 
     /// Queues a task with its surroundings.

@@ -360,6 +360,7 @@ impl<'m> Worker<'m> {
         self.index.clock.now_s = clock_s;
         self.shell.opened_s.store(clock_s, Relaxed);
         self.post_clock();
+        self.post_keeping();
         self.post();
         tracing::info!(
             partition = self.partition,

@@ -1,0 +1,130 @@
+//! Threads that put the same values at the same time, with removes in between: each history has an order that explains it.
+
+use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+
+use coldpress_std::{CodecId, ColdTierHandle, CompactionTask, PutOptions};
+
+use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open_on, pools, recount, small, value};
+use crate::double::Double;
+
+/// One operation on the key, and what it told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Told {
+    Put(u32),
+    Removed(bool),
+    Got(Option<u32>),
+}
+
+/// An operation between two moments.
+#[derive(Debug, Clone, Copy)]
+struct Step {
+    told: Told,
+    from: u64,
+    to: u64,
+}
+
+/// The value that is there behind an operation, if that may be next.
+fn after(there: Option<u32>, told: Told) -> Option<Option<u32>> {
+    match told {
+        Told::Put(number) => Some(Some(number)),
+        Told::Removed(was_there) => (was_there == there.is_some()).then_some(None),
+        Told::Got(found) => (found == there).then_some(there),
+    }
+}
+
+/// Tells whether an order of all operations explains what they told: none goes before another that ended before it began.
+fn is_explained(steps: &[Step], done: u32, there: Option<u32>) -> bool {
+    let left = || (0..steps.len()).filter(|index| done & 1 << index == 0);
+    let first_end = left().map(|index| steps[index].to).min();
+    let may_be_next = |index: &usize| first_end.is_some_and(|end| steps[*index].from <= end);
+    first_end.is_none()
+        || left().filter(may_be_next).any(|index| {
+            after(there, steps[index].told).is_some_and(|there| is_explained(steps, done | 1 << index, there))
+        })
+}
+
+fn perform(tier: ColdTierHandle, key: &[u8], choice: u32, values: &[Vec<u8>]) -> Told {
+    let options = [PutOptions::default(), PutOptions::default(), FLUSHED, SYNCED][choice as usize % 4];
+    let number = choice / 4 % 2;
+    match choice / 8 % 5 {
+        0..=2 => {
+            tier.put_with(key, &values[number as usize], options).unwrap();
+            Told::Put(number)
+        }
+        3 => Told::Removed(tier.remove(key).unwrap()),
+        _ => {
+            let found = tier.get(key).unwrap();
+            Told::Got(
+                found.map(|found| u32::try_from(values.iter().position(|v| *v == found).unwrap()).unwrap()),
+            )
+        }
+    }
+}
+
+/// Lives of one key in which threads do a few operations each at the same time.
+fn race(len: usize, rounds: u32) {
+    let (_manager, pools) = pools();
+    let config = small().codec(CodecId::Raw).skip_unchanged(true).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    let handle = tier.handle();
+    let values = [value(0, 0, len), value(0, 2, len)];
+    let clock = AtomicU64::new(0);
+    for round in 0..rounds {
+        let key = (round % 8).to_le_bytes();
+        // Puts are compared with a pending write in one half of the rounds, with a record in the other.
+        let first = if round % 2 == 0 { FLUSHED } else { PutOptions::default() };
+        tier.put_with(&key, &values[0], first).unwrap();
+        let steps: Vec<Step> = std::thread::scope(|scope| {
+            let threads: Vec<_> = (0..3)
+                .map(|thread| {
+                    let (values, clock) = (&values, &clock);
+                    let choices = value(round, thread, 3);
+                    scope.spawn(move || {
+                        let step = |choice: u8| {
+                            let from = clock.fetch_add(1, SeqCst);
+                            let told = perform(handle, &key, choice.into(), values);
+                            Step { told, from, to: clock.fetch_add(1, SeqCst) }
+                        };
+                        choices.into_iter().map(step).collect::<Vec<_>>()
+                    })
+                })
+                .collect();
+            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
+        });
+        let found = tier.get(&key).unwrap().map(|found| u32::from(found == values[1]));
+        let end = clock.fetch_add(1, SeqCst);
+        let steps = [&steps[..], &[Step { told: Told::Got(found), from: end, to: end }]].concat();
+        assert!(is_explained(&steps, 0, Some(0)), "round {round}: {steps:?}");
+        if round % 64 == 0 {
+            tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
+        }
+        if round % 128 == 0 {
+            tier.flush().unwrap();
+            let cut = open_on(&double.cut(), &config, &pools);
+            assert_eq!(cut.get(&key).unwrap(), tier.get(&key).unwrap());
+        }
+    }
+    assert!(tier.figures().unchanged_puts > u64::from(rounds) / 8, "{:?}", tier.figures());
+    eventually("all is written", || tier.flush().is_ok());
+    recount(&tier);
+}
+
+#[test]
+fn racing_unchanged_puts_of_short_values_are_explained() {
+    race(100, 2_000);
+}
+
+#[test]
+fn racing_unchanged_puts_of_long_values_are_explained() {
+    race(12_000, 400);
+}
+
+#[test]
+fn history_that_no_order_explains_is_found() {
+    let step = |told, from, to| Step { told, from, to };
+    let put_then_lost = [step(Told::Put(1), 0, 1), step(Told::Got(None), 2, 3)];
+    assert!(!is_explained(&put_then_lost, 0, None));
+    let at_once = [step(Told::Put(1), 0, 3), step(Told::Got(None), 1, 2)];
+    assert!(is_explained(&at_once, 0, None));
+}
