@@ -360,6 +360,8 @@ impl Part {
     fn read_hot(&self, open: &Open, hash: &KeyHash, stored: &Stored, value: &mut Vec<u8>) -> bool {
         let Some((hot, tier)) = open.hot else { return false };
         let key = HotKey { tier, hash: hash.0 };
+        // Pieces of an older value may be left of an attempt that was overtaken.
+        value.clear();
         let found =
             hot.read(key, stored.version().to_bits(), |bytes| value.extend_from_slice(bytes)).is_some();
         self.shell.counts.hot_hits.fetch_add(u64::from(found), Relaxed);

@@ -7,11 +7,11 @@ use coldpress_std::clock::ManualClock;
 use coldpress_std::image::Image;
 use coldpress_std::{
     CodecId, ColdTier, ColdTierConfig, ColdTierConfigBuilder, CompactionTask, Durability, FullPolicy,
-    PutError, PutOptions,
+    PutError, PutOptions, Streams,
 };
 
-use crate::common::{PATIENCE, SYNCED, eventually, open, open_on, pools, recount, small, value};
-use crate::double::Double;
+use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open, open_on, pools, recount, small, value};
+use crate::double::{Double, HELD};
 
 /// The bytes of a value in the longest record of a `small` tier, about.
 const RECORD: usize = 4_096;
@@ -389,4 +389,35 @@ fn cut_before_the_head_leaves_the_old_value_and_no_pieces() {
         reopened.put(b"key", &value(1, 2, 70_000)).unwrap();
         assert!(reopened.get(b"key").unwrap() == Some(value(1, 2, 70_000)));
     }
+}
+
+#[test]
+fn reader_overtaken_by_a_hot_value_reads_that_alone() {
+    let (_manager, pools) = pools();
+    let config = raw().streams(Streams::One).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"key", &value(1, 0, 12_000), SYNCED).unwrap();
+    let handle = tier.handle();
+    std::thread::scope(|scope| {
+        // It has found the head, and waits for its record.
+        double.holds_reads.store(true, SeqCst);
+        let held = std::thread::Builder::new().name(HELD.to_owned());
+        let reader = held.spawn_scoped(scope, move || handle.get(b"key").unwrap()).unwrap();
+        eventually("the reader waits", || double.held_reads.load(SeqCst) == 1);
+        // Nothing becomes durable, so the pieces stay; and another long value is begun, so they are in doubt.
+        double.holds_syncs.store(true, SeqCst);
+        tier.put_with(b"key", b"new", FLUSHED).unwrap();
+        eventually("the new value is hot", || {
+            assert_eq!(tier.get(b"key").unwrap(), Some(b"new".to_vec()));
+            tier.figures().hot_hits > 0
+        });
+        let charged_bytes = tier.figures().charged_bytes;
+        scope.spawn(move || handle.put(b"other", &value(2, 0, 12_000)).unwrap());
+        eventually("it is begun", || tier.figures().charged_bytes >= charged_bytes + 12_000);
+        double.holds_reads.store(false, SeqCst);
+        let found = reader.join().unwrap().unwrap();
+        double.holds_syncs.store(false, SeqCst);
+        assert!(found == b"new", "{} bytes", found.len());
+    });
 }
