@@ -1,6 +1,6 @@
 //! Room for a value that the capacity does not hold: what is asked for it, and when it is refused.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
 use super::config::FullPolicy;
 use super::error::TierError;
@@ -62,7 +62,8 @@ impl Part {
         if most < claim.most {
             let lacking = needed.saturating_sub(available).saturating_add(ends);
             shell.unbacked_bytes.fetch_max(lacking, Relaxed);
-            if !shell.is_out_of_space.load(Relaxed) {
+            // What there is may have come since the claim was made.
+            if !shell.is_out_of_space.load(Acquire) || shell.backed.load(Relaxed) != claim.backed {
                 return Ok(Relief::Blocks);
             }
             // Removes and overwrites by shorter values go on: they take nothing that the disk has not given before.

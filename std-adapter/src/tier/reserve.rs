@@ -33,6 +33,8 @@ pub(super) struct Claim {
     pub(super) ceiling: Ceiling,
     /// The most that the settled sum may reach once the medium has allocated all blocks.
     pub(super) most: u64,
+    /// Segments that had blocks when it was made.
+    pub(super) backed: u32,
 }
 
 impl Claim {
@@ -178,9 +180,10 @@ impl Part {
         let quarantined = shell.quarantined.load(Relaxed);
         let most = open.terms.charge_bytes_max(waste, quarantined);
         // A segment without blocks can't be written on a full disk, so it holds nothing.
-        let bare = open.terms.geometry.segment_count().saturating_sub(shell.backed.load(Relaxed));
+        let backed = shell.backed.load(Relaxed);
+        let bare = open.terms.geometry.segment_count().saturating_sub(backed);
         let settled = open.terms.charge_bytes_max(waste, quarantined.saturating_add(bare));
         let charge = settled.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
-        Claim { write: Weight::default(), ceiling: Ceiling { settled, charge }, most }
+        Claim { write: Weight::default(), ceiling: Ceiling { settled, charge }, most, backed }
     }
 }

@@ -130,27 +130,31 @@ fn failing_sync_fails_those_who_wait_and_the_next_one_holds() {
     let config = small().build().unwrap();
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
-    let (mut failures, mut round) = (0, 0);
+    let (mut failures, mut round, mut there) = (0, 0, None);
     while failures <= 5 {
         round += 1;
         assert!(round < 1_000, "{failures} of {round} failures met a writer");
         double.syncs_fail.store(1, SeqCst);
         match tier.put_with(b"a", &value(1, round, 500), SYNCED) {
             // It was another sync that failed, before this write was appended.
-            Ok(()) => {}
+            Ok(()) => there = Some(value(1, round, 500)),
             Err(error) => {
                 assert_eq!(error, PutError::Tier(TierError::Medium(MediumError::Io)), "{round}");
                 failures += 1;
             }
         }
+        // A put that is refused so soon behind a failure takes nothing: a read tells.
+        let found = tier.get(b"a").unwrap();
+        assert!(found == Some(value(1, round, 500)) || found == there, "{round}");
+        there = found;
         double.syncs_fail.store(0, SeqCst);
         eventually("a sync holds", || tier.put_with(b"b", &value(2, round, 500), SYNCED).is_ok());
     }
     eventually("all is durable", || tier.flush().is_ok());
-    assert_eq!(tier.get(b"a").unwrap(), Some(value(1, round, 500)));
+    assert_eq!(tier.get(b"a").unwrap(), there);
     drop(tier);
     let tier = open_on(&double, &config, &pools);
-    assert_eq!(tier.get(b"a").unwrap(), Some(value(1, round, 500)));
+    assert_eq!(tier.get(b"a").unwrap(), there);
     assert_eq!(tier.get(b"b").unwrap(), Some(value(2, round, 500)));
 }
 

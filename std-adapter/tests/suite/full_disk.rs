@@ -239,6 +239,25 @@ fn cache_on_a_full_disk_evicts_and_goes_on() {
 }
 
 #[test]
+fn first_puts_on_a_tight_disk_wait_for_the_blocks_there_are() {
+    let (_manager, pools) = pools();
+    for full in [FullPolicy::Evict, FullPolicy::Reject] {
+        let config = small().capacity_bytes(16 << 20).segment_bytes(128 << 10).full(full).build().unwrap();
+        for round in 0..25u32 {
+            let disk = Disk::new(config.capacity_bytes(), (6 << 20) / BLOCK);
+            let tier = open_on(&disk, &config, &pools);
+            std::thread::scope(|scope| {
+                for key in 0..8u32 {
+                    let tier = tier.handle();
+                    let put = move || assert_eq!(tier.put(&key.to_le_bytes(), b"v"), Ok(()), "{round}");
+                    scope.spawn(put);
+                }
+            });
+        }
+    }
+}
+
+#[test]
 fn room_on_the_disk_is_used_as_soon_as_it_is_there() {
     let (_manager, pools) = pools();
     let config = config();

@@ -1,6 +1,6 @@
 //! Blocks for what is charged: allocated before it is accepted, and given back when they are of no use.
 
-use core::sync::atomic::Ordering::Relaxed;
+use core::sync::atomic::Ordering::{Relaxed, Release};
 
 use coldpress_core::tier::MediumError;
 
@@ -86,7 +86,7 @@ impl Worker<'_> {
 
     fn post_backing(&self) {
         self.shell.backed.store(self.tier.backed_segments(), Relaxed);
-        self.shell.is_out_of_space.store(self.tier.is_out_of_space(), Relaxed);
+        self.shell.is_out_of_space.store(self.tier.is_out_of_space(), Release);
     }
 
     /// Gives the blocks of one segment back that is of no use any more, where nothing else is to be done; tells whether it did.
@@ -134,8 +134,10 @@ impl Worker<'_> {
 
     /// The medium has no space for a segment: it is said once, not at each try.
     pub(super) fn note_refused(&self, error: MediumError) {
-        if !self.shell.is_out_of_space.swap(true, Relaxed) {
-            let backed = self.tier.backed_segments();
+        let backed = self.tier.backed_segments();
+        // Before, so that a client who sees that there is no more sees what there is.
+        self.shell.backed.store(backed, Relaxed);
+        if !self.shell.is_out_of_space.swap(true, Release) {
             tracing::warn!(partition = self.partition, %error, backed, "no space left on the device for another segment");
         }
     }
