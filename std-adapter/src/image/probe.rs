@@ -63,7 +63,7 @@ pub(super) fn shape(source: &Source) -> Result<Option<Geometry>, ImageError> {
     }
 }
 
-/// What a search came to.
+/// The outcome of a search.
 enum Found {
     Shape(Geometry, Header),
     /// No header that is wanted, and one that tells why.

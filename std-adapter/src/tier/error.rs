@@ -435,8 +435,8 @@ impl fmt::Display for OpenError {
             Self::DoesNotFit { capacity_bytes, least_bytes } => {
                 write!(
                     f,
-                    "the values of the tier do not fit `capacity_bytes({capacity_bytes})`: set at least {least_bytes}, or remove values \
-                     first; nothing was changed"
+                    "the values of the tier do not fit `capacity_bytes({capacity_bytes})`: set at least {least_bytes} (more where \
+                     other segments come with it), or remove values first; nothing was changed"
                 )
             }
             Self::SegmentTooShort { segment_bytes, least_bytes } => {

@@ -55,7 +55,7 @@ pub(super) struct Write {
     waiter: Option<Sender<Result<(), TierError>>>,
     durability: Durability,
     is_put: bool,
-    /// What stands for it, where its value is there already.
+    /// The record that stands for it, where its value is there already.
     pub(super) kept: Option<Kept>,
     /// Bytes of key and value, for the count; none in a piece, which is not counted.
     pub(super) bytes_put: Option<u64>,

@@ -62,7 +62,7 @@ impl Part {
         if most < claim.most {
             let lacking = needed.saturating_sub(available).saturating_add(ends);
             shell.unbacked_bytes.fetch_max(lacking, Relaxed);
-            // What there is may have come since the claim was made.
+            // Blocks may have come since the claim was made.
             if !shell.is_out_of_space.load(Acquire) || shell.backed.load(Relaxed) != claim.backed {
                 return Ok(Relief::Blocks);
             }

@@ -76,7 +76,7 @@ impl Stored {
     }
 }
 
-/// What an open does to a file.
+/// The change that an open makes to a file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Change {
     /// Nothing.
@@ -119,7 +119,7 @@ pub(super) fn settle(config: &ColdTierConfig, stored: Option<&Geometry>) -> Cold
     kept.and_then(|bytes| config.with_segment_bytes(bytes).ok()).unwrap_or_else(|| config.clone())
 }
 
-/// What a rewrite keeps of a file, and what that is charged.
+/// The records that a rewrite keeps of a file, summed up.
 #[derive(Debug)]
 pub(super) struct Survey {
     records: u64,
@@ -172,9 +172,9 @@ impl Survey {
     }
 }
 
-/// Refuses segments that are too short for a record, and a capacity that is less than what is live takes, with the least that is
+/// Refuses segments that are too short for a record, and a capacity that is less than the live records take, with the least that is
 /// enough.
-pub(super) fn check_fit(surveys: &[Survey], config: &ColdTierConfig) -> Result<(), OpenError> {
+pub(super) fn check_fit(surveys: &[&Survey], config: &ColdTierConfig) -> Result<(), OpenError> {
     let longest_bytes = surveys.iter().map(|survey| survey.longest_bytes).max().unwrap_or(0);
     if longest_bytes > 0 && !takes(&config.geometry, longest_bytes) {
         let segment_bytes = config.segment_bytes();
@@ -214,13 +214,13 @@ pub(super) fn rewrite(
 ) -> Result<(), OpenError> {
     let image = open(from)?;
     let new = make(to, &config.geometry, mode)?;
-    // What the image has of it: the partition and the secret are the same.
+    // Of the new file, too: the partition and the secret stay.
     let store = *image.store();
     let is_kept = |record: &StoredRecord| image.needs(record);
     let mut medium = FileMedium::new(new.try_clone().at("open another view of", to)?);
     let written = carry_over(&image, &mut medium, (config.geometry, store), survey.longest_bytes, is_kept);
     let written = written.map_err(|error| failed(from, error)).and_then(|carried| {
-        // What was read for the survey may not have been read for this.
+        // A record that the survey read may have become unreadable since.
         let records = survey.records.saturating_sub(carried.records);
         if records > 0 {
             return Err(OpenError::Damaged { path: from.to_path_buf(), records });

@@ -265,7 +265,7 @@ fn tier_that_holds_nothing_takes_any_capacity() {
 }
 
 #[test]
-fn segments_named_in_the_configuration_replace_those_of_the_tier() {
+fn configured_segments_replace_those_of_the_tier() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let tier = open(dir.path(), &with_mib(8), &pools);

@@ -45,6 +45,37 @@ impl HeldPart {
     }
 }
 
+/// A change of a file, with all that it needs to be known.
+enum Step {
+    Keep,
+    SetLength,
+    MakeAnew,
+    Rewrite(Survey),
+}
+
+impl Step {
+    /// Looks at a file that is to be rewritten.
+    fn of(part: &HeldPart, change: Change, config: &ColdTierConfig) -> Result<Self, OpenError> {
+        let shape = match change {
+            Change::Keep => return Ok(Self::Keep),
+            Change::SetLength => return Ok(Self::SetLength),
+            Change::MakeAnew => return Ok(Self::MakeAnew),
+            Change::Rewrite(shape) => shape,
+        };
+        if part.bytes != shape.medium_bytes() {
+            part.set_length(shape.medium_bytes())?;
+        }
+        Ok(Self::Rewrite(Survey::of(&part.path, config)?))
+    }
+
+    const fn survey(&self) -> Option<&Survey> {
+        match self {
+            Self::Rewrite(survey) => Some(survey),
+            Self::Keep | Self::SetLength | Self::MakeAnew => None,
+        }
+    }
+}
+
 /// The configuration of a tier that is only read: with the shape that its files have, whatever capacity is configured.
 pub(super) fn as_stored(config: &ColdTierConfig, parts: &[HeldPart]) -> Result<ColdTierConfig, OpenError> {
     let known = parts.iter().find_map(|part| part.stored.shape().map(|shape| (shape, part.bytes)));
@@ -74,39 +105,30 @@ impl Dir {
             parts.iter().map(|part| reshape::plan(part.stored, part.bytes, shape)).collect();
         let plans = plans?;
         // All of it is known to fit before anything changes.
-        let mut surveys = Vec::new();
-        for (part, change) in parts.iter().zip(&plans) {
-            if let Change::Rewrite(shape) = change {
-                if part.bytes != shape.medium_bytes() {
-                    part.set_length(shape.medium_bytes())?;
-                }
-                surveys.push(Survey::of(&part.path, config)?);
-            }
-        }
-        reshape::check_fit(&surveys, config)?;
-        let mut surveys = surveys.into_iter();
+        let steps = parts.iter().zip(plans).map(|(part, change)| Step::of(part, change, config));
+        let steps = steps.collect::<Result<Vec<_>, _>>()?;
+        reshape::check_fit(&steps.iter().filter_map(Step::survey).collect::<Vec<_>>(), config)?;
         let mut changed = Vec::new();
-        for (part, change) in parts.into_iter().zip(plans) {
-            if change != Change::Keep {
+        for (part, step) in parts.into_iter().zip(steps) {
+            if !matches!(step, Step::Keep) {
                 tracing::info!(
                     path = %part.path.display(), from = part.bytes, to = shape.medium_bytes(),
                     "the length of a partition changes"
                 );
             }
-            changed.push(match change {
-                Change::Keep => part,
-                Change::SetLength => {
+            changed.push(match step {
+                Step::Keep => part,
+                Step::SetLength => {
                     part.set_length(shape.medium_bytes())?;
                     part
                 }
-                Change::MakeAnew => {
+                Step::MakeAnew => {
                     let (old, new) = part.place()?;
                     reshape::make(&new, shape, self.mode)?;
                     self.replace(&part, (&old, &new))?
                 }
-                Change::Rewrite(_) => {
+                Step::Rewrite(survey) => {
                     let (old, new) = part.place()?;
-                    let survey = surveys.next().ok_or(OpenError::FileLost)?;
                     reshape::rewrite(&part.path, &new, &survey, config, self.mode)?;
                     self.replace(&part, (&old, &new))?
                 }
