@@ -10,6 +10,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
+use coldpress_core::log::Marker;
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{
     CloseError, CodecId, ColdTier, ColdTierConfig, CompactionTask, Durability, OpenError, PutError,
@@ -64,6 +65,14 @@ struct World<'a> {
 
 fn inode(path: &Path) -> Option<u64> {
     path.metadata().ok().map(|metadata| metadata.ino())
+}
+
+/// Whether a file is as it was made: the marker of its first segment, erased never, and zeroes.
+fn is_unused(path: &Path) -> bool {
+    let bytes = fs::read(path).unwrap();
+    let (marker, rest) = bytes.split_at(bytes.len().min(16));
+    let made = Marker { erases: 0, sequence_issued: 0 }.encode();
+    marker == made && rest.iter().all(|byte| *byte == 0)
 }
 
 fn value_of(write: u64) -> Vec<u8> {
@@ -364,7 +373,8 @@ impl<'a> World<'a> {
                 fs::rename(self.part(other), &path).unwrap();
                 fs::rename(free, self.part(other)).unwrap();
             }
-            9 if path.exists() => {
+            // Of a file that was never written to nothing is missed: it is made anew, as long as it has to be.
+            9 if path.exists() && !is_unused(&path) => {
                 self.destroy(inode(&path));
                 self.is_cut = true;
                 let bytes = self.rng.below(self.bytes());
