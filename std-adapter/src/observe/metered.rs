@@ -50,7 +50,7 @@ fn set(gauge: &Gauge, value: u64) {
 }
 
 /// The names and readings of what one partition counts.
-const TIER_COUNTS: [(&str, Unit, &str, Reading); 21] = [
+const TIER_COUNTS: [(&str, Unit, &str, Reading); 22] = [
     ("coldpress_puts_total", Unit::Count, "Puts taken", |s, _| s.counts.puts.load(Relaxed)),
     ("coldpress_unchanged_puts_total", Unit::Count, "Puts of the value that was there", |s, _| {
         s.counts.unchanged_puts.load(Relaxed)
@@ -68,6 +68,9 @@ const TIER_COUNTS: [(&str, Unit, &str, Reading); 21] = [
     }),
     ("coldpress_expired_records_total", Unit::Count, "Records dropped as expired or idle", |s, _| {
         s.counts.expired_records.load(Relaxed)
+    }),
+    ("coldpress_swept_pieces_total", Unit::Count, "Pieces of replaced long values removed", |s, _| {
+        s.counts.swept_pieces.load(Relaxed)
     }),
     ("coldpress_damaged_reads_total", Unit::Count, "Gets of damaged records", |s, _| {
         s.counts.damaged_reads.load(Relaxed)

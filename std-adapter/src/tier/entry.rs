@@ -4,15 +4,21 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::log::{
-    Checksum, Geometry, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MAX, Seed, Version,
+    Checksum, Geometry, HEAD_BYTES, KeyHash, Kind, Location, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX,
+    Seed, Version,
 };
 use coldpress_core::tier::{Placed, Released, TierConfig, capacity_reserve_segments};
 
 use super::lengths::counted_bytes;
-use super::pieces::is_piece;
+use super::pieces::{is_piece, piece_lengths};
 
 /// Bytes that a pending record counts for beyond its payload.
 pub(crate) const PENDING_OVERHEAD_BYTES: u64 = 128;
+
+/// Bytes of the name of a piece beyond the key of its value, and of what the head of a long value holds.
+const PIECE_NAME_BYTES: u32 = 6;
+const HEAD_VALUE_BYTES: u32 = 7;
+const _: () = assert!(PIECE_PREFIX_BYTES == 6 && HEAD_BYTES == 7);
 
 /// The part of the segments, as a divisor, that is left empty beyond the reserve.
 const SLACK_PART: u32 = 50;
@@ -47,15 +53,38 @@ impl Terms {
         self.config.charge_bytes_with(0, taken).saturating_sub(waste)
     }
 
-    /// Values that fit one partition if all keys and values have these lengths.
+    /// Values that fit one partition if all keys and values have these lengths, and records take at most so many bytes.
     ///
-    /// Each is charged, and may be the one that did not fit at the end of a segment: of every segment, or of as many as there are values.
-    pub(crate) fn values_max(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u64 {
-        let charge = u64::from(self.value_charge(key_bytes, value_bytes, expires));
-        let bytes = RECORD_HEADER_BYTES_MAX.saturating_add(key_bytes).saturating_add(value_bytes);
-        let longest = u64::from(counted_bytes(bytes));
-        let many = self.charge_bytes_max(longest * u64::from(self.data_segments()), 0) / charge;
-        let few = self.charge_bytes_max(0, 0) / (charge + longest);
+    /// Each record is charged, and may be the one that did not fit at the end of a segment: of every segment, or of as many as there are
+    /// records.
+    pub(crate) fn values_max(
+        &self,
+        key_bytes: u32,
+        value_bytes: u32,
+        expires: bool,
+        record_bytes_max: u32,
+    ) -> u64 {
+        let counted = |key_bytes: u32, value_bytes: u32| {
+            let bytes = RECORD_HEADER_BYTES_MAX.saturating_add(key_bytes).saturating_add(value_bytes);
+            u64::from(counted_bytes(bytes))
+        };
+        let charged =
+            |key_bytes, value_bytes, expires| u64::from(self.value_charge(key_bytes, value_bytes, expires));
+        let segments = u64::from(self.data_segments());
+        let Some((pieces, each)) = piece_lengths(record_bytes_max, key_bytes, value_bytes) else {
+            let (charge, longest) =
+                (charged(key_bytes, value_bytes, expires), counted(key_bytes, value_bytes));
+            let many = self.charge_bytes_max(longest * segments, 0) / charge;
+            let few = self.charge_bytes_max(0, 0) / (charge + longest);
+            return many.max(few);
+        };
+        let (pieces, name_bytes) = (u64::from(pieces), key_bytes + PIECE_NAME_BYTES);
+        let charge = pieces * charged(name_bytes, each, true) + charged(key_bytes, HEAD_VALUE_BYTES, expires);
+        let (longest, head) = (counted(name_bytes, each), counted(key_bytes, HEAD_VALUE_BYTES));
+        // A long value is taken only where there is room for the longest piece beside it.
+        let beside = u64::from(counted_bytes(record_bytes_max));
+        let many = self.charge_bytes_max(longest * segments + beside, 0) / charge;
+        let few = self.charge_bytes_max(beside, 0) / (charge + pieces * longest + head);
         many.max(few)
     }
 

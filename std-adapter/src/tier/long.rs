@@ -27,7 +27,7 @@ use super::families::{Generation, KeyClaim};
 use super::gate::{Message, Open, Part, Waiter};
 use super::get::{Chase, Found, Miss, ReadError, decode};
 use super::handle::ColdTierHandle;
-use super::pieces::{piece_bytes_max, piece_hash};
+use super::pieces::{piece_bytes, piece_hash};
 use super::put::{Refused, Write};
 use super::relief::Shortfall;
 use super::scratch;
@@ -65,8 +65,8 @@ impl LongPut {
     /// Encodes a value in pieces of about the same length. Its length was checked: there are no more than can be counted.
     pub(super) fn new(codec: CodecId, key: &[u8], value: &[u8], record_bytes_max: u32) -> Self {
         let key_bytes = u32::try_from(key.len()).unwrap_or(u32::MAX);
-        let most = piece_bytes_max(record_bytes_max, key_bytes) as usize;
-        let each = value.len().div_ceil(value.len().div_ceil(most).max(1)).max(1);
+        let value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        let each = piece_bytes(record_bytes_max, key_bytes, value_bytes) as usize;
         let encode = |(index, piece)| {
             let name = [&piece_prefix(0, index), key].concat();
             scratch::encode(codec, &name, piece)

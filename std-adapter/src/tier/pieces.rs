@@ -30,6 +30,23 @@ pub(super) fn piece_bytes_max(record_bytes_max: u32, key_bytes: u32) -> u32 {
     record_bytes_max.saturating_sub(PIECE_OVERHEAD_BYTES + key_bytes).max(1)
 }
 
+/// How many pieces a value lies in that takes a longer record than so many bytes, and the bytes of the value in each but the last, which
+/// may have fewer; `None` where it lies in one record.
+pub(super) fn piece_lengths(record_bytes_max: u32, key_bytes: u32, value_bytes: u32) -> Option<(u32, u32)> {
+    let whole = key_bytes.saturating_add(value_bytes);
+    if whole <= record_bytes_max.saturating_sub(RECORD_HEADER_BYTES_MAX) {
+        return None;
+    }
+    let each = piece_bytes(record_bytes_max, key_bytes, value_bytes);
+    Some((value_bytes.div_ceil(each), each))
+}
+
+/// Bytes of a value in each of its pieces, which are about as long as each other, but for the last.
+pub(super) fn piece_bytes(record_bytes_max: u32, key_bytes: u32, value_bytes: u32) -> u32 {
+    let most = piece_bytes_max(record_bytes_max, key_bytes);
+    value_bytes.div_ceil(value_bytes.div_ceil(most).max(1)).max(1)
+}
+
 /// The longest value that can be stored at all in so many segments of one partition, whatever its key.
 pub(super) fn value_bytes_max(geometry: &Geometry, data_segments: u32, key_bytes_max: u32) -> u64 {
     let record = record_bytes_max(geometry);

@@ -95,6 +95,30 @@ fn tier_of_2_mib_is_overwritten_and_refilled_when_full() {
 }
 
 #[test]
+fn usable_bytes_of_values_in_pieces_fit_and_are_most_of_it() {
+    let (_manager, pools) = pools();
+    for (capacity, len) in [
+        (16 * MIB, 9_000),
+        (16 * MIB, 50_000),
+        (16 * MIB, 400_000),
+        (64 * MIB, 100_000),
+        (64 * MIB, 3_000_000),
+    ] {
+        let dir = tempfile::tempdir().unwrap();
+        let builder = small().capacity_bytes(capacity).durability(Durability::Buffered);
+        let config = builder.codec(CodecId::Raw).build().unwrap();
+        let tier = open(dir.path(), &config, &pools);
+        let stated = config.usable_bytes(8, u32::try_from(len).unwrap()) / (8 + len as u64);
+        let (taken, permille) = fill(&tier, len, capacity);
+        println!(
+            "{} MiB, values of {len} bytes: {stated} stated, {taken} fit, {permille} permille",
+            capacity / MIB
+        );
+        assert!(stated <= taken && taken - stated <= 1 + taken / 10, "{len}: {stated} stated, {taken} fit");
+    }
+}
+
+#[test]
 fn usable_bytes_of_a_length_over_the_limit_are_none() {
     let config = small().value_bytes_max(1000).build().unwrap();
     assert_eq!(config.usable_bytes(config.key_bytes_max() + 1, 10), 0);

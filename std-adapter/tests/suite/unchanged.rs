@@ -47,7 +47,8 @@ fn unchanged_put_by_default_is_written() {
 
 #[test]
 fn unchanged_put_writes_nothing_and_is_counted() {
-    for codec in [CodecId::Raw, CodecId::Lz4, CodecId::Zstd] {
+    let codecs = [CodecId::Raw, CodecId::Lz4, CodecId::Zstd];
+    for codec in codecs.into_iter().filter(|codec| *codec != CodecId::Zstd || cfg!(feature = "zstd")) {
         let (_manager, pools) = pools();
         let config = skipping().codec(codec).build().unwrap();
         let double = Double::new(config.capacity_bytes());
@@ -104,11 +105,12 @@ fn put_of_another_value_is_written() {
             assert!(!is_skipped(&tier, b"key", &old, FLUSHED), "{len} bytes, {at}");
         }
         assert!(!is_skipped(&tier, b"key", &[&old[..], b"+"].concat(), FLUSHED));
-        assert!(!is_skipped(&tier, b"key", &old, lives(50)), "{len} bytes, now with an expiry");
-        assert!(is_skipped(&tier, b"key", &old, lives(50)), "{len} bytes, in the same second");
-        CLOCK.advance_s(1);
-        assert!(!is_skipped(&tier, b"key", &old, lives(50)), "{len} bytes, a second later");
-        assert!(is_skipped(&tier, b"key", &old, lives(50)));
+        assert!(!is_skipped(&tier, b"key", &old, lives(5_000)), "{len} bytes, now with an expiry");
+        // The time of the log goes on by itself: a second may end between two puts.
+        eventually("a put in the same second is skipped", || is_skipped(&tier, b"key", &old, lives(5_000)));
+        CLOCK.advance_s(500);
+        assert!(!is_skipped(&tier, b"key", &old, lives(5_000)), "{len} bytes, later");
+        eventually("so is a later one", || is_skipped(&tier, b"key", &old, lives(5_000)));
         assert!(!is_skipped(&tier, b"key", &old, FLUSHED), "{len} bytes, without expiry");
         assert!(!is_skipped(&tier, b"other key", &old, FLUSHED));
         tier.remove(b"other key").unwrap();
@@ -135,7 +137,10 @@ fn value_gone_meanwhile_is_written() {
         assert!(tier.remove(b"removed").unwrap());
         assert!(!is_skipped(&tier, b"removed", &old, SYNCED), "{len} bytes");
         assert!(!is_skipped(&tier, b"expired", &old, lives));
-        CLOCK.advance_s(20);
+        // The time of the log goes on by itself, and may be ahead of this clock.
+        while tier.contains(b"expired").unwrap() {
+            CLOCK.advance_s(20);
+        }
         assert!(!is_skipped(&tier, b"expired", &old, lives), "{len} bytes");
         assert!(!is_skipped(&tier, b"evicted", &old, SYNCED));
         let mut filler = 0u32;
@@ -346,14 +351,14 @@ fn put_beside_unread_segments_is_written_until_they_are_read() {
 fn unchanged_put_counts_as_a_use_of_an_idle_key() {
     static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
     let (_manager, pools) = pools();
-    let config = skipping().clock(&CLOCK).idle(Duration::from_secs(10)).build().unwrap();
+    let config = skipping().clock(&CLOCK).idle(Duration::from_secs(1_000)).build().unwrap();
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
     for key in [b"kept", b"left"] {
         tier.put_with(key, b"value", SYNCED).unwrap();
     }
     for _ in 0..5 {
-        CLOCK.advance_s(6);
+        CLOCK.advance_s(600);
         let unchanged = tier.figures().unchanged_puts;
         tier.put(b"kept", b"value").unwrap();
         assert_eq!(tier.figures().unchanged_puts - unchanged, 1);
@@ -361,7 +366,7 @@ fn unchanged_put_counts_as_a_use_of_an_idle_key() {
         assert!(tier.contains(b"kept").unwrap());
     }
     assert!(!tier.contains(b"left").unwrap());
-    CLOCK.advance_s(12);
+    CLOCK.advance_s(1_200);
     assert!(!is_skipped(&tier, b"kept", b"value", buffered()));
 }
 

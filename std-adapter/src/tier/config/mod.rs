@@ -338,7 +338,12 @@ impl ColdTierConfig {
         }
         // No charge depends on which store it is.
         let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: self.settings.partitions };
-        let values = self.terms(store).values_max(key_bytes, value_bytes, self.settings.ttl.is_some());
+        let values = self.terms(store).values_max(
+            key_bytes,
+            value_bytes,
+            self.settings.ttl.is_some(),
+            record_bytes_max(&self.geometry),
+        );
         values * (u64::from(key_bytes) + u64::from(value_bytes)) * u64::from(self.settings.partitions)
     }
 
