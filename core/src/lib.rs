@@ -8,12 +8,21 @@
 //! | module | what it is |
 //! |---|---|
 //! | [`cleanup`] | the protocol by which a tier asks the owner of the pools for memory: tickets, deadlines, one reply each |
+//! | [`codec`] | how values are encoded, with lent scratch |
 //! | [`pool`] | memory pools whose objects move: size classes over pages, handles, defragmentation, emergency cleanup |
 //! | [`efficiency`] | what the measured fragmentation means, and when to clean up |
-//! | [`codec`] | how values are encoded, with lent scratch |
-//! | [`log`] | what lies on a medium, byte by byte; the segment table and the choice of victims |
-//! | [`compaction`] | tasks, progress, pace and reports |
-//! | [`tier`] | the machine that owns a log: appends, syncs, compaction, recovery |
+//! | [`format`](mod@format) | what lies on a medium, byte by byte |
+//! | [`segments`] | the segment table and the choice of victims |
+//! | [`drive`] | what goes in and out of a machine: time, actions, completions |
+//! | [`index`] | what a machine asks of the adapter that drives it |
+//! | [`config`] | limits, the reserve, and what a record is charged |
+//! | [`durability`] | sync marks and the clock of the log |
+//! | [`writer`] | open segments, placement, publication |
+//! | [`recovery`] | mount, scanner, the second look |
+//! | [`compaction`] | tasks, cleaning, reclaiming, eviction, pace and reports |
+//! | [`machine`] | the machine that an adapter drives |
+//!
+//! Imports only point up this table, and no two files import each other.
 //!
 //! The formats, the rules that keep data right and the tests that prove each invariant are in `DESIGN.md` beside this crate.
 #![no_std]
@@ -22,8 +31,23 @@
 
 pub mod cleanup;
 pub mod codec;
-pub mod compaction;
-pub mod efficiency;
-pub mod log;
 pub mod pool;
-pub mod tier;
+
+pub mod efficiency;
+
+pub mod format;
+pub mod segments;
+
+pub mod drive;
+pub mod index;
+
+pub mod config;
+pub mod durability;
+
+pub mod writer;
+
+pub mod recovery;
+
+pub mod compaction;
+
+pub mod machine;

@@ -11,11 +11,15 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
-use coldpress_core::log::{Geometry, Identity, KeyHash, Kind, Location, Policy, Segment, Store, Version};
-use coldpress_core::tier::{
-    Action, AppendError, Dropped, Fresh, Host, Input, Look, Memory, Now, Pending, Placed, Poll, Published,
-    Reconciled, Released, Settled, SlotMemory, SlotNotes, Standing, Status, Streams, Tier, TierConfig,
+use coldpress_core::config::{Streams, TierConfig};
+use coldpress_core::drive::{Action, Input, Now, Poll};
+use coldpress_core::format::{Geometry, Identity, KeyHash, Kind, Location, Store, Version};
+use coldpress_core::index::{
+    Dropped, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing,
 };
+use coldpress_core::machine::{Status, Tier};
+use coldpress_core::segments::{Policy, Segment};
+use coldpress_core::writer::{AppendError, Fresh, Memory, Pending, SlotMemory, SlotNotes};
 use coldpress_examples::measuring::Amplification;
 use coldpress_examples::rng::Rng;
 use coldpress_examples::trace::{TraceOp, TraceReader};

@@ -11,7 +11,7 @@ use std::time::Instant;
 pub use coldpress_core::cleanup::{CleanupError, Reclaimed};
 pub use coldpress_core::compaction::{CompactionTask, Outcome, PoolOutcome, Progress, Report, Victims};
 pub use coldpress_core::efficiency::{Advice, EfficiencyReport, Measured};
-pub use coldpress_core::log::{Choice, Policy, Reason};
+pub use coldpress_core::segments::{Choice, Policy, Reason};
 use crossbeam_channel::bounded;
 
 use crate::pool::PoolCoordinator;

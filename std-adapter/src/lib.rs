@@ -77,8 +77,11 @@ pub mod pool;
 mod tier;
 
 pub use codec::{CodecError, CodecId};
-pub use coldpress_core::log::{GeometryError, HeaderError, Policy, SegmentState};
-pub use coldpress_core::tier::{MediumError, MountError, Streams};
+pub use coldpress_core::config::Streams;
+pub use coldpress_core::drive::MediumError;
+pub use coldpress_core::format::{GeometryError, HeaderError};
+pub use coldpress_core::recovery::MountError;
+pub use coldpress_core::segments::{Policy, SegmentState};
 #[doc(no_inline)]
 pub use crossbeam_channel;
 

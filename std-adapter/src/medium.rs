@@ -12,7 +12,7 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
-pub use coldpress_core::tier::MediumError;
+pub use coldpress_core::drive::MediumError;
 
 use crate::clock::monotonic_ms;
 

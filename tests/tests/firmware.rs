@@ -6,7 +6,7 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Geometry, Identity};
+use coldpress_core::format::{Geometry, Identity};
 use coldpress_firmware_exercise::model::{Model, TTL_S, Write, key_bytes, value_of};
 use coldpress_std::image::{Image, build_for};
 use coldpress_tests::firmware::{
@@ -105,7 +105,7 @@ fn cortex_m0_lives_twice_on_its_own_flash() {
 /// An image with the history of a first life, as a host builds it for a device: of 64 sectors of 4 KiB, programmed in words.
 fn host_built() -> Vec<u8> {
     let geometry = Geometry::new(4_096, 64, 4, 0xFF, Identity::KeyBytes).unwrap();
-    let store = coldpress_core::log::Store { id: 7, hash_key: [0; 16], partition: 0, partitions: 1 };
+    let store = coldpress_core::format::Store { id: 7, hash_key: [0; 16], partition: 0, partitions: 1 };
     // As long as the firmware takes them.
     let built = build_for(geometry, store, 88, 1_000_000, |image| {
         Model::<1_000>::new().play(5_000, |write, key, version| {

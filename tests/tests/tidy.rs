@@ -344,6 +344,61 @@ fn planted_allocators_are_caught() {
     );
 }
 
+/// The layer of a file below `core/src`; `None` for the root of the crate.
+fn core_layer(file: &File) -> Option<String> {
+    let inside = file.path.strip_prefix("core/src").unwrap().with_extension("");
+    let first = inside.components().next()?.as_os_str().to_str()?.to_owned();
+    (first != "lib").then_some(first)
+}
+
+#[test]
+fn core_imports_only_point_down() {
+    let mut list = String::new();
+    let mut seen = BTreeSet::new();
+    for file in library_sources("core/src") {
+        let Some(layer) = core_layer(&file) else { continue };
+        for found in tidy::upward_imports(&layer, &tidy::CORE_LAYERS, &file.text) {
+            let _ = writeln!(list, "{}:{}: {}", file.path.display(), found.line, found.what);
+        }
+        seen.insert(layer);
+    }
+    assert!(list.is_empty(), "\n{list}");
+    assert_eq!(
+        seen,
+        tidy::CORE_LAYERS.map(String::from).into(),
+        "every layer is there, and no folder is without one"
+    );
+}
+
+#[test]
+fn core_files_import_each_other_in_no_cycle() {
+    let sources = library_sources("core/src");
+    for layer in tidy::CORE_LAYERS {
+        let of_layer = |file: &&File| file.path.parent().is_some_and(|folder| folder.ends_with(layer));
+        let stems = sources
+            .iter()
+            .filter(of_layer)
+            .filter_map(|file| Some((file.path.file_stem()?.to_str()?, file.text.as_str())));
+        let files: Vec<_> = stems.collect();
+        assert_eq!(tidy::import_cycles(&files), [], "{layer}");
+    }
+}
+
+#[test]
+fn planted_upward_imports_and_cycles_are_caught() {
+    let check = |source: &str| tidy::upward_imports("b", &["a", "b", "c", "d"], source).len();
+    assert_eq!(check("use crate::c::X;\nfn f() { crate::d::g() }"), 2);
+    assert_eq!(check("use crate::{a::X, c::{Y, d}, d};"), 2);
+    assert_eq!(check("pub(crate) use crate::a::{c, d};\nuse super::c;\nuse b::crate_c;"), 0);
+    assert_eq!(check("// crate::c\n#[cfg(test)]\nmod tests { use crate::c::X; }"), 0);
+    assert_eq!(tidy::upward_imports("e", &["a"], "").len(), 1);
+
+    let cycles = |files: &[(&str, &str)]| tidy::import_cycles(files).len();
+    assert_eq!(cycles(&[("a", "use super::b::B;"), ("b", "use super::{a::A, c};"), ("c", "")]), 2);
+    assert_eq!(cycles(&[("a", "use super::b::B;"), ("b", "use super::c::C;"), ("c", "use super::a::A;")]), 3);
+    assert_eq!(cycles(&[("mod", "use a::A;"), ("a", "use super::b::B;"), ("b", "use super::M;")]), 0);
+}
+
 #[test]
 fn types_are_named_for_what_they_do() {
     hold(&files("", ".rs"), tidy::banned_type_names);

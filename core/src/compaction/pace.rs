@@ -1,12 +1,6 @@
 //! How fast compaction may go: a token bucket whose rate rises with debt.
 
-/// The pace of background compaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct PaceConfig {
-    /// Bytes relocated per second while there is no shortage, at least 1; `None` for no limit.
-    pub bytes_per_s: Option<u32>,
-}
+use crate::config::PaceConfig;
 
 /// The state of the pace.
 ///

@@ -1,8 +1,8 @@
 //! What a task did, counted.
 
-use super::CompactionTask;
+use super::kinds::CompactionTask;
 use crate::cleanup::{CleanupError, Reclaimed};
-use crate::log::Choice;
+use crate::segments::Choice;
 
 /// How far the running task is, in its own unit (bytes or records).
 ///

@@ -1,7 +1,7 @@
 //! What a flash tier is configured with, and what it is built from.
 
-use coldpress_core::log::{Geometry, Identity, Store};
-use coldpress_core::tier::{Streams, TierConfig};
+use coldpress_core::config::{Streams, TierConfig};
+use coldpress_core::format::{Geometry, Identity, Store};
 
 use super::error::BuildError;
 use super::hash::Secret;
@@ -35,7 +35,7 @@ pub struct FlashConfig {
     /// for as many as come. Under writes without a pause it may be half more.
     pub wear_spread_max: u32,
     /// Whether a put of the value that is there already, with the same expiry, is skipped: it programs nothing, and is
-    /// [counted](coldpress_core::tier::Counters::unchanged_puts). Such a put reads the record once more, other puts its header. Values
+    /// [counted](coldpress_core::writer::Counters::unchanged_puts). Such a put reads the record once more, other puts its header. Values
     /// that are written in pieces are written whatever is there. A put that is skipped takes no time into the log: where there is no
     /// wall clock, powered time counts across a reboot as if nothing had been put.
     pub skips_unchanged: bool,

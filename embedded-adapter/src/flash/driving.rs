@@ -1,7 +1,8 @@
 //! Driving the machine: steps, and what they may cost.
 
 use coldpress_core::cleanup::{CleanupReply, CleanupRequest, Reclaimed, Ticket};
-use coldpress_core::tier::{Action, Input, MediumError, Now, Poll, Status};
+use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
+use coldpress_core::machine::Status;
 
 use super::index::Desk;
 use super::medium::{Medium, Started};

@@ -1,6 +1,7 @@
 //! Records whose time is over: the search for them, for the task that drops them and for a put that needs their room.
 
-use coldpress_core::tier::{Dropped, Due, Look, Now};
+use coldpress_core::drive::Now;
+use coldpress_core::index::{Dropped, Due, Look};
 
 use super::index::Desk;
 use super::medium::Medium;

@@ -2,8 +2,10 @@
 
 use core::fmt;
 
-use coldpress_core::log::GeometryError;
-use coldpress_core::tier::{ConfigError, MediumError, MountError};
+use coldpress_core::config::ConfigError;
+use coldpress_core::drive::MediumError;
+use coldpress_core::format::GeometryError;
+use coldpress_core::recovery::MountError;
 
 /// Why a tier could not be built. Nothing was read or written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -120,7 +122,7 @@ pub enum PutError {
     /// they were.
     Medium(MediumError),
     /// All segment sequences were issued, as many as
-    /// [`erases_per_segment`](coldpress_core::log::Geometry::erases_per_segment) allows. The medium takes no more records of this
+    /// [`erases_per_segment`](coldpress_core::format::Geometry::erases_per_segment) allows. The medium takes no more records of this
     /// length; shorter ones may still fit. Everything on it can be read, and mounted again.
     Exhausted,
 }

@@ -1,7 +1,7 @@
 //! What a tier holds, and what its calls have cost.
 
-use coldpress_core::log::SegmentState;
-use coldpress_core::tier::Counters;
+use coldpress_core::segments::SegmentState;
+use coldpress_core::writer::Counters;
 
 use super::driving::Work;
 use super::medium::Medium;

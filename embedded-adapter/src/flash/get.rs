@@ -1,7 +1,7 @@
 //! Reading: get, contains, the keys.
 
-use coldpress_core::log::{HEAD_CODEC, PIECE_PREFIX, Version};
-use coldpress_core::tier::{MediumError, Now};
+use coldpress_core::drive::{MediumError, Now};
+use coldpress_core::format::{HEAD_CODEC, PIECE_PREFIX, Version};
 
 use super::GetError;
 use super::hash::is_piece;

@@ -5,7 +5,7 @@
 
 use core::ops::Range;
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::format::KeyHash;
 use heapless::Vec;
 
 /// As many as are remembered. Each takes a segment that is sealed early; those before count until copies are counted anew.

@@ -10,7 +10,7 @@
 use core::fmt;
 use core::hash::Hasher as _;
 
-use coldpress_core::log::{HASH_KEY_BYTES, KeyHash, PIECE_PREFIX};
+use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, PIECE_PREFIX};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 
 /// Keys up to this length are their own identity: no two of them ever meet.

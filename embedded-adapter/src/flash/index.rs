@@ -6,18 +6,18 @@
 //! count of copies. That errs to the safe side (a tombstone may stay longer than needed; nothing comes back and nothing that
 //! is live is dropped), and ends at the next mount, which counts anew.
 
+mod host;
+
 use core::cmp::Reverse;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Geometry, KeyHash, Kind, Location, Store, Version};
-use coldpress_core::tier::{
-    Dropped, Host, Look, MediumError, MountError, Placed, Published, Reconciled, Released, Settled, Standing,
-};
+use coldpress_core::format::{Geometry, KeyHash, Kind, Location, Version};
+use coldpress_core::index::{Placed, Published, Released};
 
 use super::FlashMountError;
 use super::due::DueSearch;
 use super::ghosts::Ghosts;
-use super::hash::{Secret, is_piece};
+use super::hash::is_piece;
 use super::medium::Medium;
 use super::places::IndexPlaces;
 use super::reader::{Flash, Opened};
@@ -410,191 +410,4 @@ impl<M: Medium> Desk<'_, '_, M> {
             _ => self.look(hash).newest.map(|found| found.at),
         }
     }
-}
-
-impl<M: Medium> Host for Desk<'_, '_, M> {
-    fn withhold(&mut self, above: Option<u32>) {
-        self.index.withheld_above = above;
-        self.index.settled = 0;
-        self.index.places.note_change();
-    }
-
-    fn identify(&mut self, store: &Store) {
-        self.flash.seed = store.seed(&self.flash.geometry);
-        self.flash.secret = Secret::new(store.hash_key);
-    }
-
-    fn hash(&self, key: &[u8]) -> KeyHash {
-        self.flash.secret.identity(key)
-    }
-
-    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
-        match self.index.table.live_at(hash, self.place_of(at)) {
-            Some(_) => Standing::Live,
-            None => Standing::Stale,
-        }
-    }
-
-    fn confirm(&mut self, hash: &KeyHash, at: Location) -> Standing {
-        let Some((mine, entry)) = self.index.table.live_at(hash, self.place_of(at)) else {
-            return Standing::Stale;
-        };
-        // Where an entry was written beside one in doubt the counts of both are full, and stay so.
-        let is_full = |at: &At| self.index.table.entry(*at).is_some_and(|e| e.copies == COPIES_MAX);
-        let full = self.index.table.candidates(hash).iter().filter(|at| is_full(at)).count();
-        if entry.copies < COPIES_MAX || full == 1 {
-            return Standing::Live;
-        }
-        match self.find_twice(hash, COPIES_MAX) {
-            // Where this one could not be read again, only what was written after it tells.
-            Match { newest: Some(newest), is_certain }
-                if newest.at != mine && (is_certain || newest.version > at.version()) =>
-            {
-                self.set(hash, mine, &Entry { state: State::Dead, ..entry });
-                self.index.table.clear(mine);
-                Standing::Superseded
-            }
-            Match { newest: Some(newest), is_certain: true } if newest.at == mine => Standing::Live,
-            _ => Standing::Doubtful,
-        }
-    }
-
-    fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
-        match placed.moved_from {
-            None => self.publish_fresh(hash, placed),
-            Some(from) => self.publish_relocated(hash, placed, from),
-        }
-    }
-
-    fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
-        let place = self.place_of(placed.location);
-        if let Some(from) = placed.moved_from {
-            match self.index.table.live_at(hash, self.place_of(from)) {
-                Some((at, _)) => {
-                    self.index.count_up(at);
-                    self.index.ghosts.remember(*hash, place);
-                }
-                None => self.count_copy(hash),
-            }
-            return;
-        }
-        self.index.is_unwritten = true;
-        let found = self.look(hash);
-        if let Some(newest) = found.newest {
-            self.index.ghosts.remember(*hash, place);
-            self.index.count_up(newest.at);
-            if newest.is_ghost {
-                // It stands for the newest one that failed.
-                let copies = self.index.table.entry(newest.at).map_or(1, |entry| entry.copies);
-                self.index.table.set(newest.at, &Entry { place, state: State::Dead, copies });
-            }
-            return;
-        }
-        if !found.is_certain {
-            // It may be counted in a doubtful one already.
-            self.count_full(hash);
-        }
-        let copies = if found.is_certain { 1 } else { COPIES_MAX };
-        // The client made room for it.
-        if self.index.table.insert(hash, &Entry { place, state: State::Dead, copies }) {
-            self.index.ghosts.remember(*hash, place);
-        }
-    }
-
-    fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped {
-        let Some((at, entry)) = self.index.table.live_at(hash, self.place_of(at)) else {
-            return Dropped::NotCurrent;
-        };
-        if entry.copies > 1 || self.index.keeps_tombstones() {
-            let state = if entry.state == State::Value { State::StandIn } else { entry.state };
-            self.set(hash, at, &Entry { state, ..entry });
-            return Dropped::NeedsTombstone;
-        }
-        self.set(hash, at, &Entry { state: State::Dead, ..entry });
-        Dropped::Now
-    }
-
-    fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
-        let at = self.counted_in(hash)?;
-        self.count_down(at)
-    }
-
-    fn erased(&mut self, segment: u32) -> Option<Released> {
-        let places = self.flash.place(segment, 0)..self.flash.place(segment + 1, 0);
-        loop {
-            let ghost = self.index.ghosts.within(&places)?;
-            let at = if ghost.is_counted { self.counted_in(&ghost.hash) } else { None };
-            self.index.ghosts.forget(ghost.place);
-            if let Some(released) = at.and_then(|at| self.count_down(at)) {
-                return Some(released);
-            }
-        }
-    }
-
-    fn recovered(&mut self, hash: &KeyHash, placed: &Placed, _is_sealed: bool) -> Published {
-        let found = self.meet(hash, placed);
-        // It may pass, and an older copy would be live beside a newer one: as where the machine's own reads fail.
-        if let Some(error) = self.flash.read_failure.filter(|error| *error != MediumError::Unreadable) {
-            self.index.refusal = Some(FlashMountError::Mount(MountError::Medium(error)));
-        }
-        self.take(hash, placed, &found).unwrap_or_else(|| {
-            self.index.refusal = Some(FlashMountError::Keys);
-            Published::Stale
-        })
-    }
-
-    fn settle(&mut self) -> Settled {
-        if self.index.withheld_above.is_some() {
-            return Settled::End;
-        }
-        let end = self.index.settled.saturating_add(SETTLED_MAX).min(self.index.table.capacity());
-        while let Some((at, entry, next)) = self.index.table.next_within(self.index.settled, end) {
-            self.index.settled = next;
-            if entry.copies == 0 {
-                self.settle_uncounted(at, &entry);
-            } else if let Some(released) = self.let_go(at) {
-                return Settled::Released(released);
-            }
-        }
-        self.index.settled = end;
-        if end == self.index.table.capacity() { Settled::End } else { Settled::More }
-    }
-
-    fn due(&mut self, now_s: u32) -> Look {
-        self.next_due(now_s)
-    }
-
-    fn awaits_copies(&mut self) -> Option<u32> {
-        self.lacks_what_is_wanted().then_some(self.index.places.waits())
-    }
-
-    fn keeps_copies(&mut self) {
-        self.index.places.give_up();
-    }
-
-    fn recount(&mut self) -> bool {
-        self.reset_counts()
-    }
-
-    fn recounted(&mut self) {
-        self.index.places.is_recounting = false;
-        self.index.settled = 0;
-    }
-
-    fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
-        let found = self.look(hash);
-        // Of a value and the tombstone of its drop, which carry one version, the tombstone wins (rule 10).
-        let rank = (placed.version, placed.kind == Kind::Tombstone);
-        let is_known = |newest: Found| (newest.version, newest.kind == Kind::Tombstone) >= rank;
-        if found.newest.map_or(!found.is_certain, is_known) {
-            return Reconciled::Known;
-        }
-        if found.newest.is_none() && !self.has_place_beside_the_written(hash) {
-            return Reconciled::NoPlace;
-        }
-        self.arrive(hash, placed);
-        self.take(hash, placed, &found).map_or(Reconciled::NoPlace, Reconciled::Placed)
-    }
-
-    fn damaged(&mut self, _: &KeyHash, _: Location) {}
 }

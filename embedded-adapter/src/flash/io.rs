@@ -1,6 +1,6 @@
 //! Anything that reads, writes and seeks, as a medium.
 
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 use embedded_io::{Read, Seek, Write};
 
 use super::medium::{Medium, Started};

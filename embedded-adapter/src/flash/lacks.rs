@@ -1,7 +1,7 @@
 //! Room and places that a record lacks, and where they come from: expired records first, then places and room that removed keys hold.
 
-use coldpress_core::log::KeyHash;
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
+use coldpress_core::format::KeyHash;
 
 use super::driving::{Step, Work};
 use super::due::Expired;

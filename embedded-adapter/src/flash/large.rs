@@ -9,10 +9,11 @@
 //! head  codec 6 │ generation u8 │ pieces u16 │ bytes u32
 //! ```
 
-use coldpress_core::log::{
+use coldpress_core::drive::{MediumError, Now};
+use coldpress_core::durability::expiry_s;
+use coldpress_core::format::{
     HEAD_BYTES, HEAD_CODEC, Head, KeyHash, Kind, PIECE_PREFIX_BYTES, piece_parts, piece_prefix,
 };
-use coldpress_core::tier::{MediumError, Now, expiry_s};
 
 use super::get::Newest;
 use super::hash::is_piece;

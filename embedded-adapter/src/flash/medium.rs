@@ -1,6 +1,6 @@
 //! What a flash tier writes to.
 
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 
 /// What became of an operation that was asked of a [`Medium`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

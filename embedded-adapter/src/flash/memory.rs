@@ -2,8 +2,9 @@
 
 use core::fmt;
 
-use coldpress_core::log::{HEADER_BYTES, SEGMENTS_MIN, Segment};
-use coldpress_core::tier::{Memory, Pending, SlotMemory, SlotNotes};
+use coldpress_core::format::{HEADER_BYTES, SEGMENTS_MIN};
+use coldpress_core::segments::Segment;
+use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
 use super::table::{STASH, WAYS};
 

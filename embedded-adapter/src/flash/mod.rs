@@ -1,6 +1,6 @@
 //! A cold tier on flash: crash-safe, compacted in bounded steps, with an index of four bytes an entry.
 //!
-//! [`FlashTier`] drives the same machine as the std adapter ([`coldpress_core::tier`]) over a [`Medium`]. Its memory is one
+//! [`FlashTier`] drives the same machine as the std adapter ([`coldpress_core::machine`]) over a [`Medium`]. Its memory is one
 //! [`FlashMemory`], lent from a `static`.
 //!
 //! # The promise
@@ -248,7 +248,9 @@ mod tasks;
 mod tier;
 
 pub use coldpress_core::compaction::{CompactionTask, Report};
-pub use coldpress_core::tier::{MediumError, MountError, MountReport, Now, Status};
+pub use coldpress_core::drive::{MediumError, Now};
+pub use coldpress_core::machine::Status;
+pub use coldpress_core::recovery::{MountError, MountReport};
 pub use config::FlashConfig;
 pub use driving::Work;
 pub use error::{BuildError, FlashMountError, GetError, PutError, Wait};

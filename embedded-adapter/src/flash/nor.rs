@@ -3,7 +3,7 @@
 use core::fmt;
 use core::ops::Range;
 
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 use embedded_storage::nor_flash::{NorFlash, NorFlashError as _, NorFlashErrorKind};
 
 use super::medium::{Medium, Started};

@@ -8,8 +8,8 @@
 //! again; a write of anything else gives it up. The call is known by a hash of all that it was given.
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{KeyHash, Kind};
-use coldpress_core::tier::{MediumError, Now};
+use coldpress_core::drive::{MediumError, Now};
+use coldpress_core::format::{KeyHash, Kind};
 
 use super::hash::Hashing;
 use super::medium::Medium;

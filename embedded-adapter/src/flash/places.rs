@@ -2,12 +2,12 @@
 //!
 //! The index promises places for so many keys with a value. It has more, for keys that were removed: each keeps its entry until
 //! its last copy is gone from the medium. Where these are taken, too, the machine cleans segments until there is one
-//! ([`Host::awaits_copies`](coldpress_core::tier::Host::awaits_copies)).
+//! ([`Host::awaits_copies`](coldpress_core::index::Host::awaits_copies)).
 //!
 //! A count that has reached [`COPIES_MAX`] stays there, so an entry with it would never go. Where nothing else gives a place, all
 //! counts are set to zero and every segment that is there is cleaned: each copy that is left by then was counted.
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::format::KeyHash;
 
 use super::index::{Desk, Index, SETTLED_MAX};
 use super::medium::Medium;

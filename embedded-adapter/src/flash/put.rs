@@ -1,8 +1,11 @@
 //! Writing: put, remove, reserve, sync.
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{HEAD_CODEC, KeyHash, Kind, PIECE_PREFIX, RecordHeader, Version};
-use coldpress_core::tier::{AppendError, Fresh, MediumError, Now, Present, expiry_s};
+use coldpress_core::drive::{MediumError, Now};
+use coldpress_core::durability::expiry_s;
+use coldpress_core::format::{HEAD_CODEC, KeyHash, Kind, PIECE_PREFIX, RecordHeader, Version};
+use coldpress_core::machine::Present;
+use coldpress_core::writer::{AppendError, Fresh};
 
 use super::driving::{Step, Work};
 use super::index::{Found, Match};

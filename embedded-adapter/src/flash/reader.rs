@@ -1,9 +1,9 @@
 //! Reading single records: header and key to tell whose it is, the rest to check it.
 
-use coldpress_core::log::{
+use coldpress_core::drive::MediumError;
+use coldpress_core::format::{
     Checksum, Geometry, KeyHash, Kind, Location, RecordHeader, Seed, Version, is_whole,
 };
-use coldpress_core::tier::MediumError;
 
 use super::hash::{Hashing, Secret};
 use super::medium::Medium;

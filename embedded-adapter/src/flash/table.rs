@@ -14,7 +14,7 @@
 //!
 //! *Copies* counts the physical copies of the key on the medium (rule 6). At seven it stays: more than it knows is safe.
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::format::KeyHash;
 use heapless::Vec;
 
 mod room;

@@ -10,7 +10,7 @@
 
 use coldpress_core::cleanup::Ticket;
 use coldpress_core::compaction::{CompactionTask, REPORTS_KEPT, Report, TASK_QUEUE_CAPACITY};
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
 use heapless::Deque;
 
 use super::driving::Work;

@@ -1,9 +1,12 @@
 //! The flash tier: one machine, its index and its medium.
 
 use coldpress_core::cleanup::Ticket;
+use coldpress_core::compaction::TasksFull;
 use coldpress_core::compaction::{CompactionTask, Progress, Report};
-use coldpress_core::log::Geometry;
-use coldpress_core::tier::{Action, MediumError, MountReport, Now, Status, TasksFull, Tier};
+use coldpress_core::drive::{Action, MediumError, Now};
+use coldpress_core::format::Geometry;
+use coldpress_core::machine::{Status, Tier};
+use coldpress_core::recovery::MountReport;
 
 use super::config::FlashConfig;
 use super::driving::{Step, Work};

@@ -1,7 +1,7 @@
 //! The time of a flash tier: without a clock, with one that comes late, that jumps and is put right.
 
 use crate::ram::Ram;
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, buckets_for};
 
 type Flash = Ram<4, 1024>;

@@ -2,7 +2,7 @@
 
 use crate::ram::Ram;
 use coldpress_core::compaction::{CompactionTask, Outcome, Report};
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
 
 type Flash = Ram<4, 4096>;

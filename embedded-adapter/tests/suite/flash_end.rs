@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::log::{Geometry, Identity, Marker};
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
+use coldpress_core::format::{Geometry, Identity, Marker};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, Reserved, buckets_for,
 };

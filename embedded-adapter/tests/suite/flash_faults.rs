@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{MediumError, Now};
+use coldpress_core::drive::{MediumError, Now};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started, buckets_for,
 };

@@ -1,7 +1,8 @@
 //! Firmware with a shorter longest record meets a flash that may hold longer ones: it is refused, and nothing is touched.
 
 use crate::ram::Ram;
-use coldpress_core::tier::{MountError, Now};
+use coldpress_core::drive::Now;
+use coldpress_core::recovery::MountError;
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, NorMedium, PutError, buckets_for,
 };

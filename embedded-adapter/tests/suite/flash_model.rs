@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use crate::ram::Ram;
 use coldpress_core::compaction::{CompactionTask, Outcome};
-use coldpress_core::tier::{Now, expiry_s};
+use coldpress_core::drive::Now;
+use coldpress_core::durability::expiry_s;
 use coldpress_embedded::IoMedium;
 use coldpress_embedded::flash::{
     Cursor, FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, TaskMailbox,
@@ -301,7 +302,7 @@ impl Medium for Shared<'_> {
         14 * 1024
     }
 
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), coldpress_core::tier::MediumError> {
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), coldpress_core::drive::MediumError> {
         NorMedium::new(&mut *self.0.borrow_mut()).read(at, bytes)
     }
 
@@ -309,7 +310,7 @@ impl Medium for Shared<'_> {
         &mut self,
         at: u32,
         bytes: &[u8],
-    ) -> Result<coldpress_embedded::flash::Started, coldpress_core::tier::MediumError> {
+    ) -> Result<coldpress_embedded::flash::Started, coldpress_core::drive::MediumError> {
         NorMedium::new(&mut *self.0.borrow_mut()).write(at, bytes)
     }
 
@@ -317,7 +318,7 @@ impl Medium for Shared<'_> {
         &mut self,
         at: u32,
         bytes: u32,
-    ) -> Result<coldpress_embedded::flash::Started, coldpress_core::tier::MediumError> {
+    ) -> Result<coldpress_embedded::flash::Started, coldpress_core::drive::MediumError> {
         NorMedium::new(&mut *self.0.borrow_mut()).erase(at, bytes)
     }
 }
@@ -352,7 +353,7 @@ fn tasks_from_the_mailbox_are_reported_to_their_tickets() {
 
 #[test]
 fn failing_flash_is_reported_and_gone_on_with_once_it_is_well() {
-    use coldpress_core::tier::MediumError;
+    use coldpress_core::drive::MediumError;
     let mut memory = Memory::new();
     let shared = core::cell::RefCell::new(mounted(&mut memory).into_medium().into_flash());
     let mut tier = FlashTier::new(FlashConfig::new(1024, 9), &mut memory, Shared(&shared)).unwrap();

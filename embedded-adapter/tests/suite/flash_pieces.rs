@@ -1,7 +1,7 @@
 //! Values longer than any buffer of the tier.
 
 use crate::ram::Ram;
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
 use coldpress_embedded::flash::{
     Cursor, FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, PutError, buckets_for,
 };

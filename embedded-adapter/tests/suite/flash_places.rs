@@ -4,7 +4,8 @@ use core::cell::Cell;
 
 use crate::ram::Ram;
 use coldpress_core::compaction::{CompactionTask, Report};
-use coldpress_core::tier::{MediumError, Now, Status};
+use coldpress_core::drive::{MediumError, Now};
+use coldpress_core::machine::Status;
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
 };

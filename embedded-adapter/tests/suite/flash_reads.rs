@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 
 use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{MediumError, MountError, Now, READ_TRIES};
+use coldpress_core::drive::{MediumError, Now};
+use coldpress_core::recovery::MountError;
+use coldpress_core::writer::READ_TRIES;
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, Medium, NorMedium, PutError, Started,
     buckets_for,

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::ram::Ram;
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
 
 type Flash = Ram<4, 4096>;

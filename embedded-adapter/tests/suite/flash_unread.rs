@@ -4,7 +4,8 @@ use core::cell::Cell;
 
 use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{MediumError, MountError, Now};
+use coldpress_core::drive::{MediumError, Now};
+use coldpress_core::recovery::MountError;
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
 };

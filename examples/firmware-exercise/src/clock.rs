@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
 
 /// What the wall clock says at the start; a board with a clock of its own asks that.
 const STARTED_S: u32 = 1_000_000;

@@ -1,6 +1,6 @@
 //! A NOR flash in RAM for a board whose emulator has none: it takes its time, and refuses what flash could not do.
 
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 use coldpress_embedded::flash::{Medium, Started};
 
 /// Bytes that are written at once.

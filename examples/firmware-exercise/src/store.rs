@@ -9,7 +9,8 @@
 
 use coldpress_core::cleanup::{CleanupReply, Reclaimed, Ticket};
 use coldpress_core::compaction::{CompactionTask, Outcome, PoolOutcome, Report};
-use coldpress_core::tier::{MountReport, Now};
+use coldpress_core::drive::Now;
+use coldpress_core::recovery::MountReport;
 use coldpress_embedded::TryCell;
 use coldpress_embedded::flash::{Figures, FlashMountError, FlashTier, GetError, Medium, PutError, Worst};
 

@@ -2,7 +2,7 @@
 
 use core::error::Error;
 
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError};
 use coldpress_tests::flash::Counts;
 use serde::Serialize;

@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use coldpress_core::log::{GeometryError, Store};
+use coldpress_core::format::{GeometryError, Store};
 use coldpress_std::image::{BuildError, ImageWriter, build, build_for};
 
 use super::options::{Build, Secret};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Geometry, GeometryError, Identity};
+use coldpress_core::format::{Geometry, GeometryError, Identity};
 
 /// Builds, verifies, dumps and sums up images: files of segments, such as a service's partition or the flash of a device.
 #[derive(Debug, Clone, Parser)]

@@ -3,7 +3,8 @@
 use core::fmt::Write as _;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Identity, Kind, SegmentState};
+use coldpress_core::format::{Identity, Kind};
+use coldpress_core::segments::SegmentState;
 use coldpress_std::image::{Damage, Image, ImageError, StoredRecord};
 use serde::Serialize;
 

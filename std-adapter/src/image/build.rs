@@ -3,8 +3,12 @@
 use core::fmt;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Geometry, Identity, KEY_BYTES_MAX, Kind, SegmentState, Store};
-use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
+use coldpress_core::config::TierConfig;
+use coldpress_core::drive::MediumError;
+use coldpress_core::format::{Geometry, Identity, KEY_BYTES_MAX, Kind, Store};
+use coldpress_core::machine::Status;
+use coldpress_core::segments::SegmentState;
+use coldpress_core::writer::{AppendError, Fresh};
 
 use super::error::BuildError;
 use super::index;

@@ -4,11 +4,15 @@ use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
-use coldpress_core::log::{
-    ENTRY_BYTES_MAX, Format, Geometry, HASH_KEY_BYTES, Identity, Kind, RECORD_HEADER_BYTES_MAX, SegmentState,
-    Store, TRAILER_BYTES,
+use coldpress_core::config::TierConfig;
+use coldpress_core::drive::MediumError;
+use coldpress_core::format::{
+    ENTRY_BYTES_MAX, Format, Geometry, HASH_KEY_BYTES, Identity, Kind, RECORD_HEADER_BYTES_MAX, Store,
+    TRAILER_BYTES,
 };
-use coldpress_core::tier::{AppendError, Fresh, MediumError, Status, TierConfig};
+use coldpress_core::machine::Status;
+use coldpress_core::segments::SegmentState;
+use coldpress_core::writer::{AppendError, Fresh};
 
 use super::error::{BuildError, ConvertError, ImageError};
 use super::machine::{Buffers, Machine, Target, config};
@@ -268,7 +272,7 @@ fn append(
     machine: &mut Machine<'_>,
     target: &mut impl Target,
     record: &StoredRecord,
-    hash: coldpress_core::log::KeyHash,
+    hash: coldpress_core::format::KeyHash,
 ) -> Result<(), ConvertError> {
     let payload = [&record.key[..], &record.stored].concat();
     let checksum = machine.tier.seed().payload(&payload);

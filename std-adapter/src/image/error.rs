@@ -3,8 +3,11 @@
 use core::fmt;
 
 use coldpress_core::codec::CodecError;
-use coldpress_core::log::{FORMAT_VERSION, Location};
-use coldpress_core::tier::{AppendError, ConfigError, MediumError, MountError};
+use coldpress_core::config::ConfigError;
+use coldpress_core::drive::MediumError;
+use coldpress_core::format::{FORMAT_VERSION, Location};
+use coldpress_core::recovery::MountError;
+use coldpress_core::writer::AppendError;
 
 use crate::file_error::FileError;
 

@@ -1,12 +1,13 @@
 //! Reading one segment of an image, record by record.
 
-use coldpress_core::log::{
+use coldpress_core::format::{
     Entries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MIN,
-    Record, RecordError, Seed, SegmentState, Trailer, TrailerError, Version, mended_length, read_record,
+    Record, RecordError, Seed, Trailer, TrailerError, Version, mended_length, read_record,
 };
-use coldpress_core::tier::Host as _;
+use coldpress_core::index::Host as _;
+use coldpress_core::segments::SegmentState;
 
-use coldpress_core::tier::SEARCH_TIMES_MAX;
+use coldpress_core::recovery::SEARCH_TIMES_MAX;
 
 use super::error::ImageError;
 use super::{Image, decode};

@@ -2,10 +2,12 @@
 
 use std::collections::HashMap;
 
-use coldpress_core::log::{
+use coldpress_core::format::{
     Identity, KeyHash, Kind, Location, PIECE_EXPIRES_S, PIECE_PREFIX, Record, Store, Version, piece_prefix,
 };
-use coldpress_core::tier::{Dropped, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing};
+use coldpress_core::index::{
+    Dropped, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+};
 
 use crate::tier::{key_hash, piece_hash, record_hash, stored_hash};
 

@@ -1,11 +1,13 @@
 //! The machine over an image: its memory, and what carries out its actions.
 
 use coldpress_core::cleanup::Ticket;
-use coldpress_core::log::{ENTRY_BYTES_MAX, Geometry, Identity, Segment, Store, TRAILER_BYTES};
-use coldpress_core::tier::{
-    Action, ConfigError, Input, MediumError, Memory, MountError, Now, Pending, Poll, SlotMemory, SlotNotes,
-    Status, Streams, Tier, TierConfig,
-};
+use coldpress_core::config::{ConfigError, Streams, TierConfig};
+use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
+use coldpress_core::format::{ENTRY_BYTES_MAX, Geometry, Identity, Store, TRAILER_BYTES};
+use coldpress_core::machine::{Status, Tier};
+use coldpress_core::recovery::MountError;
+use coldpress_core::segments::Segment;
+use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
 use super::index::Index;
 use super::source::Source;

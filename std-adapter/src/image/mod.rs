@@ -7,7 +7,7 @@
 //!
 //! ```
 //! use coldpress_core::codec::CodecId;
-//! use coldpress_core::log::{Geometry, Identity, Store};
+//! use coldpress_core::format::{Geometry, Identity, Store};
 //! use coldpress_std::image::{Image, build};
 //!
 //! // A flash of 16 sectors of 4 KiB that is programmed in words.
@@ -39,12 +39,13 @@ use std::fs::File;
 use std::path::Path;
 
 use coldpress_core::codec::CodecId;
-pub use coldpress_core::log::{Format, Geometry, Identity, Kind, Location, Segment, Store, Version};
-use coldpress_core::log::{
+use coldpress_core::config::TierConfig;
+pub use coldpress_core::format::{Format, Geometry, Identity, Kind, Location, Store, Version};
+use coldpress_core::format::{
     HEAD_CODEC, Head, KeyHash, PIECE_EXPIRES_S, Seed, piece_parts, piece_prefix, read_record,
 };
-pub use coldpress_core::tier::MountReport;
-use coldpress_core::tier::TierConfig;
+pub use coldpress_core::recovery::MountReport;
+pub use coldpress_core::segments::Segment;
 
 pub use self::build::{ImageWriter, build, build_for};
 pub use self::convert::{Converted, convert, convert_tier};

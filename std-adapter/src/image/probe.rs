@@ -1,6 +1,6 @@
 //! Finds the shape of an image from the first header in it that lies where its own shape says.
 
-use coldpress_core::log::{
+use coldpress_core::format::{
     Geometry, HEADER_BYTES_KEYED, Header, HeaderError, Identity, MARKER_BYTES, Marker, SEGMENT_BYTES_MIN,
     SEGMENTS_MIN,
 };

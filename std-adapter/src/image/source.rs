@@ -5,7 +5,7 @@ use core::ops::Range;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 
 use crate::medium::data_ranges;
 

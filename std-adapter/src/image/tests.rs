@@ -1,5 +1,6 @@
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Geometry, Header, Identity, Kind, SegmentState, Store};
+use coldpress_core::format::{Geometry, Header, Identity, Kind, Store};
+use coldpress_core::segments::SegmentState;
 
 use coldpress_core::codec::CodecError;
 
@@ -249,7 +250,7 @@ fn heads_of_any_bytes_yield_the_value_or_damage() {
         }
         let missing = (word() % 6) as u16;
         let bytes = build(geometry, store(Identity::KeyBytes), NOW_S, |image| {
-            image.append(Kind::Value, coldpress_core::log::HEAD_CODEC, b"long", b"long", &head, None)?;
+            image.append(Kind::Value, coldpress_core::format::HEAD_CODEC, b"long", b"long", &head, None)?;
             for index in (0..pieces).filter(|index| *index != missing) {
                 let key = [&[0xFF, b'c', b'p', generation][..], &index.to_le_bytes(), b"long"].concat();
                 image.append(Kind::Value, CodecId::Raw.tag(), &key, &key, &[index as u8; 10], None)?;

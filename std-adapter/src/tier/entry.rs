@@ -3,11 +3,12 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{
+use coldpress_core::config::{TierConfig, capacity_reserve_segments};
+use coldpress_core::format::{
     Checksum, Geometry, HEAD_BYTES, KeyHash, Kind, Location, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX,
     Seed, Version,
 };
-use coldpress_core::tier::{Placed, Released, TierConfig, capacity_reserve_segments};
+use coldpress_core::index::{Placed, Released};
 
 use super::lengths::counted_bytes;
 use super::pieces::{is_piece, piece_lengths};
@@ -465,7 +466,7 @@ impl Entry {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coldpress_core::log::{Identity, RecordHeader, Store};
+    use coldpress_core::format::{Identity, RecordHeader, Store};
 
     fn terms() -> Terms {
         let geometry = Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap();

@@ -4,8 +4,9 @@ use core::fmt;
 use std::path::PathBuf;
 
 use coldpress_core::codec::CodecError;
-use coldpress_core::log::HeaderError;
-use coldpress_core::tier::{MediumError, MountError};
+use coldpress_core::drive::MediumError;
+use coldpress_core::format::HeaderError;
+use coldpress_core::recovery::MountError;
 
 use super::config::ConfigError;
 use crate::file_error::FileError;

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeSet;
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::format::KeyHash;
 
 /// Hashes by the second in which they are to be looked at; owned by the log worker.
 #[derive(Debug, Default)]

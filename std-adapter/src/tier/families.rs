@@ -9,7 +9,7 @@ use core::sync::atomic::{AtomicU32, AtomicU64};
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::format::KeyHash;
 use parking_lot::{Condvar, Mutex, RwLock};
 
 use super::shell::OwnBits;

@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use coldpress_core::compaction::{CompactionTask, Progress, Report};
-use coldpress_core::log::{Segment, SegmentState};
+use coldpress_core::segments::{Segment, SegmentState};
 
 macro_rules! counts {
     ($($name:ident),+ $(,)?) => {

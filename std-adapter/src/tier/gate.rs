@@ -10,9 +10,9 @@ use core::sync::atomic::{AtomicBool, AtomicU64};
 use core::time::Duration;
 use std::time::Instant;
 
+use coldpress_core::compaction::TasksFull;
 use coldpress_core::compaction::{CompactionTask, Report};
-use coldpress_core::log::{HASH_KEY_BYTES, KeyHash, Seed};
-use coldpress_core::tier::TasksFull;
+use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, Seed};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use tracing::Span;

@@ -1,8 +1,8 @@
 //! Gets: from a pending write, from the pools, or from the log.
 
 use coldpress_core::codec::CodecError;
-use coldpress_core::log::{HEAD_CODEC, Head, Kind, Location, RecordHeader, read_record};
-use coldpress_core::tier::expiry_s;
+use coldpress_core::durability::expiry_s;
+use coldpress_core::format::{HEAD_CODEC, Head, Kind, Location, RecordHeader, read_record};
 
 use super::entry::{Entry, Stored};
 use super::error::{BatchError, GetError, TierError};
@@ -14,7 +14,7 @@ use super::long::{HeadChase, Long, Seen};
 use super::scratch;
 use crate::medium::MediumError;
 use crate::pool::HotKey;
-use coldpress_core::log::KeyHash;
+use coldpress_core::format::KeyHash;
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 
 use super::error::TierError;
 use crate::clock::monotonic_ms;

@@ -5,7 +5,7 @@
 
 use core::hash::Hasher;
 
-use coldpress_core::log::{HASH_KEY_BYTES, KeyHash};
+use coldpress_core::format::{HASH_KEY_BYTES, KeyHash};
 use siphasher::sip128::{Hasher128, SipHasher24};
 
 /// Hashes a key.

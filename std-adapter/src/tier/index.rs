@@ -7,10 +7,11 @@ use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::VecDeque;
 
+use coldpress_core::durability::expiry_s;
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
-use coldpress_core::log::{KeyHash, Kind, Location, Record, Store};
-use coldpress_core::tier::{
-    Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing, expiry_s,
+use coldpress_core::format::{KeyHash, Kind, Location, Record, Store};
+use coldpress_core::index::{
+    Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing,
 };
 
 use super::entry::{Entry, Stored, Terms};

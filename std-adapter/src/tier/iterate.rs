@@ -2,7 +2,7 @@
 
 use std::vec::IntoIter;
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::format::KeyHash;
 
 use super::error::GetError;
 use super::handle::ColdTierHandle;

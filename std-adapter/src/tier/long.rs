@@ -13,7 +13,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{
+use coldpress_core::format::{
     HEAD_CODEC, Head, KeyHash, Kind, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Seed,
     Version, piece_prefix,
 };

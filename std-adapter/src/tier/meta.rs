@@ -10,7 +10,7 @@ use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-use coldpress_core::log::Checksum;
+use coldpress_core::format::Checksum;
 
 use super::config::{ColdTierConfig, SCHEMA_BYTES_MAX};
 use super::error::OpenError;

@@ -10,8 +10,8 @@ use std::path::Path;
 use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
-use coldpress_core::log::Store;
-use coldpress_core::tier::MountError;
+use coldpress_core::format::Store;
+use coldpress_core::recovery::MountError;
 use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use parking_lot::Mutex;
 use tracing::Span;

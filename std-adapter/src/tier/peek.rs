@@ -3,9 +3,10 @@
 //! All partitions of a store share its number and hash key. A partition that is still blank takes them from another one, so
 //! they must be known before the first machine is built.
 
-use coldpress_core::log::{Geometry, HASH_KEY_BYTES};
-use coldpress_core::log::{HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES, Marker, Store};
-use coldpress_core::tier::{MountError, READ_TRIES};
+use coldpress_core::format::{Geometry, HASH_KEY_BYTES};
+use coldpress_core::format::{HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES, Marker, Store};
+use coldpress_core::recovery::MountError;
+use coldpress_core::writer::READ_TRIES;
 
 use super::error::OpenError;
 use super::sparse::Sparse;

@@ -1,6 +1,6 @@
 //! The shape of long values: how long a piece is, how many there may be, and by which hashes the index knows them.
 
-use coldpress_core::log::{
+use coldpress_core::format::{
     Geometry, HASH_KEY_BYTES, KeyHash, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Record,
     piece_parts,
 };
@@ -95,7 +95,7 @@ pub(super) const fn beside_pieces(expires_s: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coldpress_core::log::Identity;
+    use coldpress_core::format::Identity;
 
     #[test]
     fn piece_hashes_meet_no_others() {

@@ -1,6 +1,6 @@
 //! How a write of a client goes into the index.
 
-use coldpress_core::log::Kind;
+use coldpress_core::format::Kind;
 
 use super::entry::{Entry, Pending};
 

@@ -12,8 +12,8 @@ use core::time::Duration;
 use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Checksum, KeyHash, Kind};
-use coldpress_core::tier::expiry_s;
+use coldpress_core::durability::expiry_s;
+use coldpress_core::format::{Checksum, KeyHash, Kind};
 use crossbeam_channel::{Sender, bounded};
 use tracing::Span;
 

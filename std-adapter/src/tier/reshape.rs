@@ -17,8 +17,8 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use coldpress_core::log::{ENTRY_BYTES_MAX, Format, Geometry, Marker, Store, TRAILER_BYTES};
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
+use coldpress_core::format::{ENTRY_BYTES_MAX, Format, Geometry, Marker, Store, TRAILER_BYTES};
 
 use super::config::ColdTierConfig;
 use super::entry::Terms;
@@ -273,8 +273,8 @@ impl Target for FileMedium {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coldpress_core::log::Identity;
-    use coldpress_core::tier::MountError;
+    use coldpress_core::format::Identity;
+    use coldpress_core::recovery::MountError;
 
     const MIB: u64 = 1 << 20;
 
@@ -347,7 +347,7 @@ mod tests {
 
     #[test]
     fn value_that_looks_like_a_header_does_not_tell_the_shape() {
-        use coldpress_core::log::Header;
+        use coldpress_core::format::Header;
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("part");
         let (real, other) = (shape(64, 64), shape(100, 40));

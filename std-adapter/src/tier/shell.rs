@@ -7,7 +7,7 @@
 use core::hash::{BuildHasher, Hasher};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::format::KeyHash;
 use dashmap::{DashMap, Entry as Slot};
 use parking_lot::{Mutex, RwLock};
 
@@ -455,8 +455,8 @@ fn available(now: u64, before: u64, max: u64) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coldpress_core::log::{Geometry, Identity, Store};
-    use coldpress_core::tier::TierConfig;
+    use coldpress_core::config::TierConfig;
+    use coldpress_core::format::{Geometry, Identity, Store};
 
     fn terms() -> Terms {
         let geometry = Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap();
@@ -483,8 +483,8 @@ mod tests {
     #[test]
     fn write_that_fits_is_never_refused_for_one_beside_it_that_has_to_wait() {
         use crate::tier::entry::{Pending, Stored};
-        use coldpress_core::log::{Checksum, Kind, Location};
-        use coldpress_core::tier::Placed;
+        use coldpress_core::format::{Checksum, Kind, Location};
+        use coldpress_core::index::Placed;
         let (terms, shell) = (terms(), Shell::new());
         let (old, new) = (KeyHash([1; 12]), KeyHash([2; 12]));
         let location = Location { segment: 1, offset: 0, sequence: 1 };

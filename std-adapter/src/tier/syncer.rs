@@ -6,7 +6,7 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use coldpress_core::cleanup::Ticket;
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
 
 use crate::medium::Medium;

@@ -11,10 +11,10 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use coldpress_core::log::{
+use coldpress_core::format::{
     HEAD_CODEC, Head, KeyHash, Kind, PIECE_EXPIRES_S, Record, RecordHeader, piece_prefix, read_record,
 };
-use coldpress_core::tier::Present;
+use coldpress_core::machine::Present;
 
 use super::entry::{Entry, Pending, Stored};
 use super::gate::{Open, Part};

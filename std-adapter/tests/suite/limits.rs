@@ -3,8 +3,8 @@
 use std::fs;
 use std::path::Path;
 
-use coldpress_core::log::Header;
-use coldpress_core::tier::MountError;
+use coldpress_core::format::Header;
+use coldpress_core::recovery::MountError;
 use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, ConfigError, OpenError, PutError};
 
 use crate::common::{PATIENCE, SYNCED, open, pools, small, value};

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use coldpress_core::log::{Geometry, Header, Identity, Store};
+use coldpress_core::format::{Geometry, Header, Identity, Store};
 use coldpress_std::clock::ManualClock;
 use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, OpenError, PutError};
 

@@ -1,7 +1,8 @@
 //! The embedded adapter's flash tier, on flash in memory.
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{MediumError, MountReport, Now};
+use coldpress_core::drive::{MediumError, Now};
+use coldpress_core::recovery::MountReport;
 use coldpress_embedded::flash::{
     Cursor, FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, NorMedium, PutError, buckets_for,
 };

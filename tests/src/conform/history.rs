@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::expiry_s;
+use coldpress_core::durability::expiry_s;
 use coldpress_std::clock::ManualClock;
 use coldpress_std::image::Image;
 

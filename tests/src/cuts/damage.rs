@@ -3,7 +3,7 @@
 use core::ops::AddAssign;
 use std::collections::BTreeMap;
 
-use coldpress_core::tier::MountReport;
+use coldpress_core::recovery::MountReport;
 use coldpress_embedded::flash::GetError;
 
 use super::device::{Cut, Device, Lasting, Store};

@@ -5,7 +5,9 @@ use std::collections::BTreeSet;
 use std::hash::DefaultHasher;
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{MountReport, Now, expiry_s};
+use coldpress_core::drive::Now;
+use coldpress_core::durability::expiry_s;
+use coldpress_core::recovery::MountReport;
 use coldpress_embedded::flash::{
     Cursor, FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, PutError, Reserved, buckets_for,
 };

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::collections::BTreeMap;
 
-use coldpress_core::tier::expiry_s;
+use coldpress_core::durability::expiry_s;
 use coldpress_std::clock::ManualClock;
 use coldpress_std::medium::Medium as _;
 use coldpress_std::pool::PoolCoordinator;

@@ -1,7 +1,8 @@
 //! The memory that a machine is lent, kept between mounts.
 
-use coldpress_core::log::Segment;
-use coldpress_core::tier::{Memory, Pending, SlotMemory, SlotNotes, TierConfig};
+use coldpress_core::config::TierConfig;
+use coldpress_core::segments::Segment;
+use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
 /// How much a machine is lent beyond the least.
 #[derive(Debug, Clone, Copy)]

@@ -1,8 +1,8 @@
 //! What reports of tasks say, against what the driver counted itself while they ran.
 
 use coldpress_core::compaction::{CompactionTask, Outcome, Report};
-use coldpress_core::log::SegmentState;
-use coldpress_core::tier::Tier;
+use coldpress_core::machine::Tier;
+use coldpress_core::segments::SegmentState;
 
 use super::host::{ModelHost, Tallied};
 

@@ -5,8 +5,11 @@
 
 use std::collections::BTreeMap;
 
-use coldpress_core::log::SegmentState;
-use coldpress_core::tier::{Action, Counters, Memory, Poll, Tier, TierConfig};
+use coldpress_core::config::TierConfig;
+use coldpress_core::drive::{Action, Poll};
+use coldpress_core::machine::Tier;
+use coldpress_core::segments::SegmentState;
+use coldpress_core::writer::{Counters, Memory};
 
 /// Records or footer entries of a mount, of a segment that is freed, of expiry: in one poll.
 pub const ENTRIES_MAX: u32 = 256;

@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use coldpress_core::log::{
-    Freed, Geometry, Header, Identity, KeyHash, Kind, Location, Record, RecordError, SegmentState,
-    read_record,
+use coldpress_core::format::{
+    Freed, Geometry, Header, Identity, KeyHash, Kind, Location, Record, RecordError, read_record,
 };
-use coldpress_core::tier::MountReport;
+use coldpress_core::recovery::MountReport;
+use coldpress_core::segments::SegmentState;
 
 use super::host::hash_of;
 use super::oracle::{Key, What, key_bytes};

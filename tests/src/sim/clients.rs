@@ -1,8 +1,8 @@
 //! The clients of a world: they put, remove, wait for durability and run tasks.
 
 use coldpress_core::compaction::{CompactionTask, Report};
-use coldpress_core::log::{Identity, Kind, RecordHeader, Version};
-use coldpress_core::tier::{AppendError, Fresh};
+use coldpress_core::format::{Identity, Kind, RecordHeader, Version};
+use coldpress_core::writer::{AppendError, Fresh};
 
 use super::host::version_of;
 use super::oracle::{Key, What, payload};

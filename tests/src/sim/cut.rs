@@ -3,7 +3,7 @@
 //! Operations on different places commute, and two on the same place keep their order, so choosing which operations land
 //! is also choosing every order in which they could have.
 
-use coldpress_core::log::Geometry;
+use coldpress_core::format::Geometry;
 
 use super::medium::{Change, Medium, Op, to_len};
 use crate::image::Image;

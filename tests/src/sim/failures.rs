@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use coldpress_core::tier::{MediumError, MountError};
+use coldpress_core::drive::MediumError;
+use coldpress_core::recovery::MountError;
 
 use super::arena::Arena;
 use super::exhaust::{STRIDE, Tried, coarse_plans, fingerprint, in_case, survive};

@@ -3,7 +3,7 @@
 use core::ops::Range;
 use std::collections::BTreeMap;
 
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 
 /// A failure of one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

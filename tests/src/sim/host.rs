@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use coldpress_core::log::{KeyHash, Kind, Location, Store, Version};
-use coldpress_core::tier::{
+use coldpress_core::format::{KeyHash, Kind, Location, Store, Version};
+use coldpress_core::index::{
     Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing,
 };
 

@@ -3,8 +3,11 @@
 use std::collections::BTreeSet;
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::log::SegmentState;
-use coldpress_core::tier::{AppendError, MediumError, Status, TierConfig};
+use coldpress_core::config::TierConfig;
+use coldpress_core::drive::MediumError;
+use coldpress_core::machine::Status;
+use coldpress_core::segments::SegmentState;
+use coldpress_core::writer::AppendError;
 
 use super::arena::Arena;
 use super::check::tells_damage;

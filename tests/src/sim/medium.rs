@@ -9,8 +9,8 @@
 
 use std::collections::BTreeSet;
 
-use coldpress_core::log::Geometry;
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
+use coldpress_core::format::Geometry;
 
 use super::cut::Fate;
 use super::fault::{Effect, Faults};

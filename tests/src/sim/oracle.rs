@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coldpress_core::log::{Checksum, Seed};
+use coldpress_core::format::{Checksum, Seed};
 
 use super::rng::{Rng, mixed};
 

@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use coldpress_core::log::{KeyHash, Version};
+use coldpress_core::format::{KeyHash, Version};
 
 use super::check::Seen;
 use super::oracle::{Key, What};

@@ -5,11 +5,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use coldpress_core::log::{
+use coldpress_core::config::TierConfig;
+use coldpress_core::format::{
     Freed, Geometry, Header, Identity, KeyHash, Kind, Location, MARKER_BYTES, Record, RecordError,
     TRAILER_BYTES, Version, mended_length, read_record,
 };
-use coldpress_core::tier::TierConfig;
 
 use super::host::hash_of;
 use super::oracle::{Key, key_bytes};

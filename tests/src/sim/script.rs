@@ -1,8 +1,9 @@
 //! Small worlds and histories for them.
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::log::{Geometry, GeometryError, Identity, Store};
-use coldpress_core::tier::{AppendError, Streams, TierConfig};
+use coldpress_core::config::{Streams, TierConfig};
+use coldpress_core::format::{Geometry, GeometryError, Identity, Store};
+use coldpress_core::writer::AppendError;
 
 use super::arena::{Arena, Sizes};
 use super::oracle::Key;

@@ -1,8 +1,8 @@
 //! Shapes of small worlds, and random histories for them with failures at every turn.
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::log::{Geometry, Identity};
-use coldpress_core::tier::Streams;
+use coldpress_core::config::Streams;
+use coldpress_core::format::{Geometry, Identity};
 
 use super::exhaust::in_case;
 use super::lives::{Event, Lived, NO_CLOCK};

@@ -8,10 +8,12 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use coldpress_core::cleanup::{CleanupError, CleanupReply, Reclaimed, Ticket};
 use coldpress_core::compaction::Report;
-use coldpress_core::log::{KeyHash, Location};
-use coldpress_core::tier::{
-    Action, Input, MediumError, Memory, MountError, Now, Poll, StaleTicket, Status, Tier, TierConfig,
-};
+use coldpress_core::config::TierConfig;
+use coldpress_core::drive::{Action, Input, MediumError, Now, Poll, StaleTicket};
+use coldpress_core::format::{KeyHash, Location};
+use coldpress_core::machine::{Status, Tier};
+use coldpress_core::recovery::MountError;
+use coldpress_core::writer::Memory;
 
 use super::audit::Audit;
 use super::budget::Budget;
@@ -528,7 +530,7 @@ impl<'m> World<'m> {
             self.held
         );
         for (index, segment) in self.tier.segments().iter().enumerate() {
-            if segment.sequence > 0 && segment.state() != coldpress_core::log::SegmentState::Free {
+            if segment.sequence > 0 && segment.state() != coldpress_core::segments::SegmentState::Free {
                 let _ = writeln!(
                     out,
                     "{index:3} {:?} #{} unread {} stream {} used {} live {} in {} footer {} suspect {} damaged {} counted {}",

@@ -1,8 +1,8 @@
 //! Both adapters give the same answers to the same histories, and read each other's images.
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{Geometry, Identity, Store};
-use coldpress_core::tier::MountError;
+use coldpress_core::format::{Geometry, Identity, Store};
+use coldpress_core::recovery::MountError;
 use coldpress_embedded::flash::{FlashMountError, PutError};
 use coldpress_std::clock::ManualClock;
 use coldpress_std::image::{Image, build, build_for};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::Rng;

@@ -5,9 +5,9 @@
 use core::cell::{Cell, RefCell};
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{MediumError, Now, expiry_s};
+use coldpress_core::durability::expiry_s;
 use coldpress_embedded::flash::{
-    FlashConfig, FlashMemory, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
+    FlashConfig, FlashMemory, FlashTier, Medium, MediumError, NorMedium, Now, PutError, Started, buckets_for,
 };
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::{Rng, STRIDE, in_case};

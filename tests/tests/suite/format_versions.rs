@@ -6,8 +6,8 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use coldpress_core::log::{Format, HeaderError};
-use coldpress_core::tier::Now;
+use coldpress_core::drive::Now;
+use coldpress_core::format::{Format, HeaderError};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashMountError, FlashTier, NorMedium, buckets_for,
 };

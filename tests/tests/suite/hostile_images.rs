@@ -7,11 +7,12 @@
 use std::collections::BTreeMap;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::log::{
+use coldpress_core::drive::Now;
+use coldpress_core::format::{
     Entries, Freed, Geometry, Header, Identity, Kind, Location, Marker, Record, RecordHeader, Store, Trailer,
     Version, mended_length, read_record,
 };
-use coldpress_core::tier::{MountReport, Now, SEARCH_TIMES_MAX};
+use coldpress_core::recovery::{MountReport, SEARCH_TIMES_MAX};
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
 use coldpress_std::image::{Damage, Image, build};
 use coldpress_tests::flash::Flash;

@@ -2,8 +2,8 @@
 //! rest goes on.
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::log::{Geometry, Identity, Marker};
-use coldpress_core::tier::AppendError;
+use coldpress_core::format::{Geometry, Identity, Marker};
+use coldpress_core::writer::AppendError;
 use coldpress_tests::sim::{Do, Key, Lasting, Setup, World};
 
 /// A medium that was erased so often that only so many sequences are left.

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::Streams;
+use coldpress_core::config::Streams;
 use coldpress_tests::sim::{Do, Event, Setup};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};

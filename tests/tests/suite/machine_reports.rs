@@ -3,8 +3,8 @@
 use coldpress_core::cleanup::CleanupError;
 use coldpress_core::compaction::CompactionTask::{CompactData, OptimizeCompression, RebuildIndex};
 use coldpress_core::compaction::{Outcome, PoolOutcome};
-use coldpress_core::log::{Segment, SegmentState};
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
+use coldpress_core::segments::{Segment, SegmentState};
 use coldpress_tests::sim::{Do, Effect, Key, Pools, Setup, World};
 
 /// Fills segments and makes most of them stale.

@@ -3,8 +3,8 @@
 //! What is kept here was found at random and shrunk: every segment was taken, one under suspicion held live records, and nothing
 //! was freed until the next mount. Others are tried by their number, the same ones in every run.
 
-use coldpress_core::log::Identity;
-use coldpress_core::tier::Streams;
+use coldpress_core::config::Streams;
+use coldpress_core::format::Identity;
 use coldpress_tests::sim::Do::{Evict, Put, PutFor, Remove, Settle, Sync};
 use coldpress_tests::sim::Event::{Act, Close, Cut, During, Fail, Kill, KillSyncs, Reorder, Syncs};
 use coldpress_tests::sim::{STRIDE, Shape, live_faulty};

@@ -1,7 +1,7 @@
 //! The spread of wear: some keys are cold for ever, some are overwritten all the time.
 
-use coldpress_core::log::wear;
-use coldpress_core::tier::Streams;
+use coldpress_core::config::Streams;
+use coldpress_core::segments::wear;
 use coldpress_tests::sim::{Do, Key, Setup, World};
 
 const HOT: Key = 4;

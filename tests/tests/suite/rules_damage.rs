@@ -1,8 +1,8 @@
 //! Rule 8: damage is reported, the rest is read, the mount goes on, and no older value takes the place of a damaged one.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
-use coldpress_core::log::SegmentState;
-use coldpress_core::tier::Placed;
+use coldpress_core::index::Placed;
+use coldpress_core::segments::SegmentState;
 use coldpress_tests::sim::{Do, Key, Lasting, Seen, Setup, World};
 
 /// Writes a key until the segment that is open is sealed and another one is open.

@@ -2,7 +2,7 @@
 
 use coldpress_core::compaction::CompactionTask::CompactData;
 use coldpress_core::compaction::Outcome;
-use coldpress_core::log::SegmentState;
+use coldpress_core::segments::SegmentState;
 use coldpress_tests::sim::{Do, Key, Setup};
 
 /// A file on a disk that has no blocks for so many of its segments.
@@ -17,15 +17,15 @@ fn tight(missing: u32) -> Setup {
 #[test]
 fn full_disk_stops_what_is_new_and_nothing_else() {
     let (full, setup) = (tight(0), tight(3));
-    let keys = |config: &coldpress_core::tier::TierConfig, segments: u32| {
+    let keys = |config: &coldpress_core::config::TierConfig, segments: u32| {
         let per_segment = config.charge_bytes_max()
             / u64::from(
-                config.geometry.segment_count() - coldpress_core::tier::reserve_segments(config.streams),
+                config.geometry.segment_count() - coldpress_core::config::reserve_segments(config.streams),
             );
         let keys = per_segment * u64::from(segments) / u64::from(config.charge_bytes(4, 60, true));
         Key::try_from(keys).unwrap()
     };
-    let reserve = coldpress_core::tier::reserve_segments(setup.config.streams);
+    let reserve = coldpress_core::config::reserve_segments(setup.config.streams);
     let segments = setup.config.geometry.segment_count() - setup.missing;
     let keys = keys(&full.config, segments - reserve);
     let mut arena = setup.arena();

@@ -1,7 +1,8 @@
 //! Rules 6, 7 and 10: what a drop leaves behind, how it ranks, and which of two copies wins.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData, RebuildIndex};
-use coldpress_core::log::{Header, Kind, Location, SegmentState, Version, read_record};
+use coldpress_core::format::{Header, Kind, Location, Version, read_record};
+use coldpress_core::segments::SegmentState;
 use coldpress_tests::sim::{Arena, Do, Fate, Key, Seen, Setup, World, key_bytes};
 
 /// Writes a key until the segment that is open is sealed and another one is open.

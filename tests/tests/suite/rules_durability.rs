@@ -1,8 +1,8 @@
 //! Rules 1, 2, 3 and 9: what counts as durable, and what may rest on it.
 
 use coldpress_core::compaction::CompactionTask::CompactData;
-use coldpress_core::log::SegmentState;
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
+use coldpress_core::segments::SegmentState;
 use coldpress_tests::sim::{Change, Delays, Do, Effect, Key, Lasting, Op, Seen, Setup, World};
 
 /// Writes a key until the segment that is open is sealed and another one is open.

@@ -1,7 +1,7 @@
 //! Rules 4 and 5: what a segment without a header is, and what an erase that stops half-way leaves.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
-use coldpress_core::log::SegmentState;
+use coldpress_core::segments::SegmentState;
 use coldpress_tests::sim::{Change, Delays, Do, Fate, Key, Lasting, Seen, Setup, World};
 
 /// Writes a key until the segment that is open is sealed and another one is open.

@@ -1,8 +1,10 @@
 //! Absence of evidence is not evidence: what can't be read for a while is neither lost nor taken for anything else.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
-use coldpress_core::log::SegmentState;
-use coldpress_core::tier::{MediumError, MountError, READ_TRIES};
+use coldpress_core::drive::MediumError;
+use coldpress_core::recovery::MountError;
+use coldpress_core::segments::SegmentState;
+use coldpress_core::writer::READ_TRIES;
 use coldpress_tests::sim::{Do, Key, Lasting, Outage, Seen, Setup, World};
 
 const KEYS: core::ops::Range<Key> = 1..9;

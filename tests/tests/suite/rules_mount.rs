@@ -1,6 +1,6 @@
 //! What a mount takes for its own, and what it leaves alone.
 
-use coldpress_core::tier::MountError;
+use coldpress_core::recovery::MountError;
 use coldpress_tests::sim::{Do, Setup, World};
 
 #[test]

@@ -1,8 +1,8 @@
 //! Rule 6 of the log where two open segments are written in an order of their own.
 
 use coldpress_core::compaction::CompactionTask::CompactData;
-use coldpress_core::log::Kind;
-use coldpress_core::tier::Streams;
+use coldpress_core::config::Streams;
+use coldpress_core::format::Kind;
 use coldpress_tests::sim::{Do, Seen, Setup};
 
 // Rule 6. A put waits in one open segment and the remove after it in another. Were the remove published first, it would find

@@ -1,7 +1,7 @@
 //! The secret of a store shows in no log: no `Debug` of the machine, a configuration or an image tells it.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
-use coldpress_core::log::{Geometry, Header, Store};
+use coldpress_core::format::{Geometry, Header, Store};
 use coldpress_std::image::Image;
 use coldpress_tests::sim::{Do, Setup};
 

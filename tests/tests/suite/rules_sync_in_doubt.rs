@@ -1,7 +1,8 @@
 //! Rule 9 where it is not a running tier that syncs: at a mount after a kill, and at a close while the medium fails.
 
 use coldpress_core::compaction::CompactionTask::CompactData;
-use coldpress_core::tier::{MediumError, Streams};
+use coldpress_core::config::Streams;
+use coldpress_core::drive::MediumError;
 use coldpress_tests::sim::{Change, Do, Effect, Fate, Key, Lasting, Seen, Setup, World};
 
 /// Key 1 is put and removed; everything else in its segment is overwritten, the segment is cleaned and erased, and the process

@@ -1,7 +1,7 @@
 //! Rules 11 and 12: the clock across a reboot, and a way forward on a full tier.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData};
-use coldpress_core::log::Header;
+use coldpress_core::format::Header;
 use coldpress_tests::sim::{Do, Fate, Key, Lasting, Seen, Setup, World};
 
 /// Cuts the power, and sets the clock for the next mount.

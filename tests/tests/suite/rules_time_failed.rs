@@ -1,7 +1,7 @@
 //! Rule 11 where the medium fails: a time that did not become durable is owed to the log again.
 
 use coldpress_core::compaction::CompactionTask::CleanupExpired;
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 use coldpress_tests::sim::{Do, Effect, Seen, Setup, World};
 
 /// Key 1 is due, and what the next operation on the medium is comes of the task that drops it.

@@ -1,7 +1,8 @@
 //! A header of which a part was lost: the other copy tells the same, and without either the segment is kept and read again.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
-use coldpress_core::log::{Header, SegmentState};
+use coldpress_core::format::Header;
+use coldpress_core::segments::SegmentState;
 use coldpress_tests::sim::{Do, Key, Lasting, Seen, Setup, World};
 
 const KEYS: core::ops::Range<Key> = 1..9;

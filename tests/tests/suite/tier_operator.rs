@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use coldpress_core::log::Marker;
+use coldpress_core::format::Marker;
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{
     CloseError, CodecId, ColdTier, ColdTierConfig, CompactionTask, Durability, OpenError, PutError,

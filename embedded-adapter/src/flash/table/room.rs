@@ -17,7 +17,7 @@
 //! spent   b, a, c, d                            looked at, and no room beyond
 //! ```
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::format::KeyHash;
 use heapless::Vec;
 
 use super::{At, Entry, STASH, State, Table};

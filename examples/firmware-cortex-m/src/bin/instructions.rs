@@ -8,7 +8,8 @@
 #![forbid(unsafe_code)]
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{Now, Status};
+use coldpress_core::drive::Now;
+use coldpress_core::machine::Status;
 use coldpress_embedded::TryCell;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, PutError, buckets_for};
 use coldpress_firmware_exercise::model::{key_bytes, value_of};

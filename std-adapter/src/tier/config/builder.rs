@@ -4,9 +4,9 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::compaction::PaceConfig;
-use coldpress_core::log::Policy;
-use coldpress_core::tier::Streams;
+use coldpress_core::config::PaceConfig;
+use coldpress_core::config::Streams;
+use coldpress_core::segments::Policy;
 
 use super::{ColdTierConfigBuilder, Durability, FullPolicy};
 use crate::clock::Clock;

@@ -2,10 +2,10 @@
 
 use core::time::Duration;
 
-use coldpress_core::log::{
+use coldpress_core::config::reserve_segments;
+use coldpress_core::format::{
     ENTRY_BYTES_MAX, Geometry, Identity, KEY_BYTES_MAX, RECORD_HEADER_BYTES_MAX, SEGMENTS_MIN, TRAILER_BYTES,
 };
-use coldpress_core::tier::reserve_segments;
 
 use crate::tier::pieces::{VALUE_BYTES_DEFAULT_MAX, value_bytes_max};
 

@@ -8,10 +8,11 @@ use core::time::Duration;
 use std::path::PathBuf;
 
 use coldpress_core::codec::{CodecError, CodecId};
-use coldpress_core::compaction::PaceConfig;
+use coldpress_core::config::PaceConfig;
+use coldpress_core::config::{Streams, TierConfig, reserve_segments};
 use coldpress_core::efficiency::EfficiencyConfig;
-use coldpress_core::log::{Geometry, GeometryError, Policy, RECORD_HEADER_BYTES_MAX, Store};
-use coldpress_core::tier::{Streams, TierConfig, reserve_segments};
+use coldpress_core::format::{Geometry, GeometryError, RECORD_HEADER_BYTES_MAX, Store};
+use coldpress_core::segments::Policy;
 
 use self::checks::{check_bounds, check_files, check_times, lengths, shape};
 use crate::clock::{Clock, SystemClock};

@@ -11,7 +11,7 @@ use std::fs::{File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
 
-use coldpress_core::tier::MountError;
+use coldpress_core::recovery::MountError;
 
 use self::parts::as_stored;
 use super::config::ColdTierConfig;

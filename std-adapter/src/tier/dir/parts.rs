@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use coldpress_core::tier::MountError;
+use coldpress_core::recovery::MountError;
 
 use super::super::config::ColdTierConfig;
 use super::super::error::OpenError;

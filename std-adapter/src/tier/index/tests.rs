@@ -1,7 +1,7 @@
 //! The index against what `Host` says of each call.
 
-use coldpress_core::log::{Checksum, Geometry, Identity};
-use coldpress_core::tier::TierConfig;
+use coldpress_core::config::TierConfig;
+use coldpress_core::format::{Checksum, Geometry, Identity};
 
 use super::*;
 use crate::pool::{AllocationManager, PoolConfig};

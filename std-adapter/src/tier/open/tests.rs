@@ -210,7 +210,7 @@ fn open_on_a_dead_medium_is_given_up() {
 
 #[test]
 fn log_whose_numbers_are_used_up_takes_no_more_writes_and_is_still_read() {
-    use coldpress_core::log::Marker;
+    use coldpress_core::format::Marker;
     let (_manager, pools) = pools();
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).keep_hot_values(false);
     let config = config.codec(crate::CodecId::Raw).op_timeout(Duration::from_secs(120)).build().unwrap();

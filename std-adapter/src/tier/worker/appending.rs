@@ -2,8 +2,9 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use coldpress_core::log::{KeyHash, Location};
-use coldpress_core::tier::{AppendError, Fresh, Now};
+use coldpress_core::drive::Now;
+use coldpress_core::format::{KeyHash, Location};
+use coldpress_core::writer::{AppendError, Fresh};
 
 use super::waiting::answer;
 use super::{Work, Worker};

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 
 use super::Worker;
 use crate::clock::monotonic_ms;

@@ -3,8 +3,9 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use coldpress_core::compaction::Report;
-use coldpress_core::log::{Segment, SegmentState};
-use coldpress_core::tier::{Counters, MountReport};
+use coldpress_core::recovery::MountReport;
+use coldpress_core::segments::{Segment, SegmentState};
+use coldpress_core::writer::Counters;
 
 use super::Worker;
 use crate::clock::monotonic_ms;

@@ -1,6 +1,6 @@
 //! An orderly end: everything that was taken is written and synced, as far as the time goes.
 
-use coldpress_core::tier::Status;
+use coldpress_core::machine::Status;
 use crossbeam_channel::Sender;
 use tracing::Span;
 

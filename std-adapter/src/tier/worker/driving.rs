@@ -5,7 +5,8 @@ use core::time::Duration;
 
 use coldpress_core::cleanup::Ticket;
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::tier::{Action, Input, MediumError, Now, Poll, TasksFull};
+use coldpress_core::compaction::TasksFull;
+use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
 
 use super::{WAIT_MS_MAX, Worker, millis};
 use crate::clock::monotonic_ms;

@@ -1,7 +1,7 @@
 //! The memory lent to a machine, on the worker's stack.
 
-use coldpress_core::log::Segment;
-use coldpress_core::tier::{Memory, Pending, SlotMemory, SlotNotes};
+use coldpress_core::segments::Segment;
+use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
 use crate::tier::config::ColdTierConfig;
 

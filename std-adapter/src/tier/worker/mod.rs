@@ -22,8 +22,11 @@ use core::time::Duration;
 use std::collections::VecDeque;
 
 use coldpress_core::cleanup::CleanupReply;
-use coldpress_core::log::{KeyHash, Store};
-use coldpress_core::tier::{Input, MountError, Now, Status, Tier, TierConfig};
+use coldpress_core::config::TierConfig;
+use coldpress_core::drive::{Input, Now};
+use coldpress_core::format::{KeyHash, Store};
+use coldpress_core::machine::{Status, Tier};
+use coldpress_core::recovery::MountError;
 use crossbeam_channel::{Receiver, Sender, bounded, select};
 use tracing::Span;
 

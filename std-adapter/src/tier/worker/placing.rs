@@ -1,6 +1,6 @@
 //! Whether the file is still where it was opened: nothing is acknowledged that lies in one that nobody finds.
 
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
 
 use super::Worker;
 use crate::clock::monotonic_ms;

@@ -5,7 +5,7 @@
 
 use core::time::Duration;
 
-use coldpress_core::tier::{Action, MediumError, Now};
+use coldpress_core::drive::{Action, MediumError, Now};
 
 use super::{End, WAIT_MS_MAX, Worker};
 

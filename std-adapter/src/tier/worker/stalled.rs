@@ -2,7 +2,7 @@
 
 use std::collections::{HashSet, VecDeque};
 
-use coldpress_core::log::KeyHash;
+use coldpress_core::format::KeyHash;
 
 /// Keys in the order in which they are tried again, each once: what is tried is the newest write of a key, so a key that is
 /// overwritten again and again takes one place.

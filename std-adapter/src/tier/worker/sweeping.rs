@@ -10,7 +10,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::VecDeque;
 
-use coldpress_core::log::{
+use coldpress_core::format::{
     HEAD_BYTES, HEAD_CODEC, Head, KEY_BYTES_MAX, KeyHash, Kind, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX,
     RecordHeader, piece_parts, read_record,
 };

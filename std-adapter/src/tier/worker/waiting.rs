@@ -124,7 +124,7 @@ pub(super) fn answer(waiter: &Waiter, result: Result<(), TierError>) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coldpress_core::tier::MediumError;
+    use coldpress_core::drive::MediumError;
     use crossbeam_channel::{Receiver, bounded};
 
     fn waiter(durability: Durability) -> (Waiter, Receiver<Result<(), TierError>>) {

@@ -1,7 +1,7 @@
 //! The double itself, held to what it promises.
 
-use coldpress_core::log::{Geometry, Identity};
-use coldpress_core::tier::MediumError;
+use coldpress_core::drive::MediumError;
+use coldpress_core::format::{Geometry, Identity};
 
 use super::*;
 

@@ -1,0 +1,78 @@
+//! The pool's part of a task: the request, its deadline, the reply.
+
+use super::report::PoolOutcome;
+use super::task::{State, Step, Task};
+use super::tasks::Tasks;
+use crate::cleanup::{CleanupError, CleanupKind, CleanupReply, Ticket};
+use crate::drive::{Action, Now, Poll, StaleTicket};
+use crate::writer::Log;
+
+impl Tasks {
+    pub(crate) fn ask(&mut self, now: Now, mut task: Task, log: &Log<'_>, kind: CleanupKind) -> Poll {
+        let timeout = u64::from(log.config.cleanup_timeout_ms);
+        let Ok(request) = self.outstanding.issue(kind, now.monotonic_ms, timeout) else {
+            task.report.pool = PoolOutcome::Failed(CleanupError::TimedOut);
+            self.finish(now, log, task);
+            return Poll::Again;
+        };
+        task.state = State::Asking { ticket: request.ticket };
+        self.task = Some(task);
+        Poll::Do(Action::Cleanup(request))
+    }
+
+    /// A task that is cancelled does not wait for the pools: what they do is theirs, and their reply is late (I-REQ-2).
+    pub(crate) fn await_pools(&mut self, task: &mut Task, ticket: Ticket) -> Step {
+        if !task.is_cancelled {
+            return Step::Stay(Poll::Idle);
+        }
+        if self.outstanding.cancel(ticket).is_ok() {
+            task.report.pool = PoolOutcome::Failed(CleanupError::Cancelled);
+        }
+        Step::End
+    }
+
+    /// The pools answered. A late reply bears a stale ticket and is dropped (I-REQ-2).
+    pub(crate) fn take_reply(
+        &mut self,
+        now: Now,
+        log: &Log<'_>,
+        reply: CleanupReply,
+    ) -> Result<(), StaleTicket> {
+        let reply = self.outstanding.accept(reply).map_err(|stale| StaleTicket(stale.0))?;
+        let pool = match reply.result {
+            Ok(reclaimed) => PoolOutcome::Done(reclaimed),
+            Err(error) => PoolOutcome::Failed(error),
+        };
+        self.end_asking(now, log, pool);
+        Ok(())
+    }
+
+    pub(crate) fn take_unavailable(
+        &mut self,
+        now: Now,
+        log: &Log<'_>,
+        ticket: Ticket,
+    ) -> Result<(), StaleTicket> {
+        self.outstanding.cancel(ticket).map_err(|stale| StaleTicket(stale.0))?;
+        self.end_asking(now, log, PoolOutcome::Failed(CleanupError::Disconnected));
+        Ok(())
+    }
+
+    pub(crate) fn take_timeouts(&mut self, now: Now, log: &Log<'_>) {
+        while let Some(reply) = self.outstanding.expire(now.monotonic_ms) {
+            if let Err(error) = reply.result {
+                self.end_asking(now, log, PoolOutcome::Failed(error));
+            }
+        }
+    }
+
+    fn end_asking(&mut self, now: Now, log: &Log<'_>, pool: PoolOutcome) {
+        match self.task.take() {
+            Some(mut task) if matches!(task.state, State::Asking { .. }) => {
+                task.report.pool = pool;
+                self.finish(now, log, task);
+            }
+            other => self.task = other,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! `CompactData`: cleans the segments that were sealed when the task began and hold enough stale bytes.
+
+use super::mover::Mover;
+use super::task::{Step, Task};
+use crate::drive::Poll;
+use crate::segments::{Growth, Reason, Segment, SegmentState, choose};
+use crate::writer::Log;
+
+/// After so many victims that could not be emptied the task gives up.
+const SKIPPED_MAX: u32 = 16;
+
+/// A task looks again so often at most.
+const ROUNDS_MAX: u32 = 8;
+
+/// Which segments are worth cleaning: sealed when the task began, and with enough to gain.
+#[derive(Clone, Copy)]
+struct Worth {
+    below: u32,
+    usable_bytes: u32,
+    growth: Growth,
+    gain_min: u32,
+    stale_permille_min: u16,
+}
+
+impl Worth {
+    fn new(log: &Log<'_>, below: u32) -> Self {
+        let usable_bytes = log.geometry.usable_bytes();
+        let gain_min = u64::from(usable_bytes) * u64::from(log.config.stale_permille_min);
+        Self {
+            below,
+            usable_bytes,
+            growth: log.growth(),
+            gain_min: u32::try_from(gain_min.div_ceil(1000)).unwrap_or(u32::MAX),
+            stale_permille_min: log.config.stale_permille_min,
+        }
+    }
+
+    fn holds(&self, segment: &Segment) -> bool {
+        segment.sequence < self.below
+            && self.is_stale(segment)
+            && segment.yield_bytes(self.usable_bytes, &self.growth) >= self.gain_min
+    }
+
+    /// A segment that was sealed early and is all live would only be written again, by each task anew.
+    fn is_stale(&self, segment: &Segment) -> bool {
+        let (stale, used) = (u64::from(segment.stale_bytes()), u64::from(segment.used_bytes()));
+        segment.live_records() == 0 || stale > 0 && stale * 1000 >= used * u64::from(self.stale_permille_min)
+    }
+}
+
+/// The bytes of the segments that are worth cleaning, among those of a sequence lower than `below`. Bounds: one pass over
+/// the table.
+pub(crate) fn left_bytes(log: &Log<'_>, below: u32) -> u64 {
+    let worth = Worth::new(log, below);
+    let is_left = |s: &&Segment| s.state() == SegmentState::Sealed && !s.is_kept() && worth.holds(s);
+    log.segments.iter().filter(is_left).map(|s| u64::from(s.used_bytes())).sum()
+}
+
+/// Tells whether the task goes on, and with segments of which sequence: what it freed may have been all that tombstones kept away,
+/// so that those it relocated are dead now. It goes on while less is left each time: beyond that is what clients write meanwhile,
+/// and records of the machine's own. Bounds: one pass over the table.
+pub(crate) fn more(log: &Log<'_>, task: &mut Task) -> Option<u32> {
+    let below = log.sequence_next;
+    let left_bytes = left_bytes(log, below);
+    let is_whole = !task.is_deferred && !task.has_failed && task.report.victims.skipped == 0;
+    if !is_whole || left_bytes == 0 || left_bytes >= task.left_bytes || task.rounds >= ROUNDS_MAX {
+        return None;
+    }
+    task.rounds += 1;
+    task.left_bytes = left_bytes;
+    task.goal = None;
+    Some(below)
+}
+
+/// Takes a step. Bounds: one pass over the table.
+pub(crate) fn step(log: &mut Log<'_>, mover: &mut Mover, task: &mut Task, below: u32) -> Step {
+    if !mover.is_idle() {
+        return Step::Stay(Poll::Idle);
+    }
+    // A victim that could not be emptied is not tried again by the same task.
+    let skipped = task.report.victims.last.filter(|_| task.report.victims.skipped > 0).map(|c| c.segment);
+    let worth = Worth::new(log, below);
+    let mut left_bytes = 0;
+    let choice = choose(&log.terms(log.policy()), log.segments.as_slice(), |i, s| {
+        let is_left = worth.holds(s);
+        left_bytes += if is_left { u64::from(s.used_bytes()) } else { 0 };
+        is_left && Some(i) != skipped
+    });
+    // What clients make stale meanwhile joins in, and does not move the goal.
+    task.advance_to(task.progress.total.saturating_sub(left_bytes));
+    if task.is_cancelled {
+        return Step::Retire;
+    }
+    match choice {
+        None => Step::Retire,
+        Some(_) if task.report.victims.skipped >= SKIPPED_MAX => Step::Retire,
+        // The last free segment is for freed records; what a shortage frees comes first.
+        Some(choice) if log.is_at_end() || log.free() <= 1 && choice.reason != Reason::Dead => {
+            task.is_deferred = true;
+            Step::Retire
+        }
+        Some(choice) => Step::Clean(choice),
+    }
+}

@@ -1,0 +1,218 @@
+//! Eviction: what has expired makes room first, then the oldest records; those that were read lately are spared once.
+//!
+//! Segments are gone through from the oldest; within one, each live value for which the host agrees is dropped by a tombstone
+//! that carries its version (rules 6 and 7). The host's answer gives a record a second chance, as in the CLOCK algorithm.
+//!
+//! ```text
+//!  Idle ─5─► Expiring ─1─► Scanning ─2─► Waiting ─3─► Scanning
+//!    ▲──────────┴────4────────┘
+//! ```
+//! 5 `want`, `want_expired`; 1 nothing is due any more, and bytes are still wanted: the oldest segment of this round; 2 `poll` no room for a tombstone, the scan lane is given back; 3
+//! `resume` something was completed since; 4 enough was evicted, two rounds found nothing that may go, or no segment is left
+//! for a tombstone.
+
+use super::expire::{Dropping, Expire, Passed};
+use crate::config::Stream;
+use crate::drive::Poll;
+use crate::format::{Identity, Kind};
+use crate::index::{Host, Released, Standing};
+use crate::recovery::{Scan, Scanner};
+use crate::segments::{Segment, SegmentState};
+use crate::writer::{AppendError, Lessee, Log};
+
+/// Eviction in bounded steps.
+#[derive(Debug, Default)]
+pub(crate) struct Evict {
+    /// Bytes still to be evicted.
+    wanted_bytes: u64,
+    /// Whether what is due is dropped first.
+    is_expiring: bool,
+    expire: Expire,
+    scanner: Option<Scanner>,
+    /// A scan that waits for room for a tombstone, and the mark of the completions seen by then. It does not hold the lane:
+    /// freeing a segment may need it, and may be what makes the room.
+    waiting: Option<(Scanner, u64, u64)>,
+    /// The sequence of the last segment gone through in this round.
+    last: u32,
+    /// Rounds since something was evicted.
+    rounds: u32,
+}
+
+/// The marks of a scan that waits for nothing: no mark is so high.
+const AT_ONCE: u64 = u64::MAX;
+
+/// Entries looked at in one poll.
+const ENTRIES_PER_POLL: u32 = 64;
+
+impl Evict {
+    pub(crate) fn want(&mut self, bytes: u64) {
+        self.wanted_bytes = self.wanted_bytes.max(bytes);
+        self.is_expiring |= bytes > 0;
+        self.rounds = 0;
+    }
+
+    /// Wants all that is due to be dropped.
+    pub(crate) fn want_expired(&mut self) {
+        self.is_expiring = true;
+    }
+
+    /// Wants no more. The lane of a scan that is under way is given back by the next [`poll`](Self::poll).
+    pub(crate) fn stop(&mut self) {
+        self.wanted_bytes = 0;
+        self.is_expiring = false;
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.wanted_bytes > 0 || self.is_expiring
+    }
+
+    /// Puts a scan off that is under way, so that it does not hold the lane while a tombstone waits for room. Tells whether none is
+    /// left: one that waits for a read is put off when that is done.
+    fn park(&mut self, log: &mut Log<'_>) -> bool {
+        if self.scanner.is_some() && log.scan.is_reading() {
+            return false;
+        }
+        if let Some(scanner) = self.scanner.take() {
+            log.scan.forget_result();
+            log.scan.give_back(Lessee::Eviction);
+            self.waiting = Some((scanner, AT_ONCE, AT_ONCE));
+        }
+        true
+    }
+
+    fn poll_expiring<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+        let is_for_bytes = self.wanted_bytes > 0;
+        let mut passed = Passed::default();
+        let dropping = self.expire.drop_due(log, host, &mut passed, true);
+        self.wanted_bytes = self.wanted_bytes.saturating_sub(passed.bytes);
+        if is_for_bytes && self.wanted_bytes == 0 {
+            self.is_expiring = false;
+            log.flush();
+        }
+        match dropping {
+            Dropping::More(poll) => poll,
+            Dropping::End | Dropping::NoRoom => {
+                self.is_expiring = false;
+                Poll::Again
+            }
+        }
+    }
+
+    pub(crate) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+        if self.is_expiring && self.park(log) {
+            return self.poll_expiring(log, host);
+        }
+        if self.wanted_bytes == 0 {
+            self.waiting = None;
+        }
+        if self.wanted_bytes == 0 && self.scanner.is_none() {
+            return Poll::Idle;
+        }
+        // Only keys known by a hash can be dropped without reading their records.
+        if log.geometry.identity() != Identity::KeyedHash {
+            self.wanted_bytes = 0;
+            return Poll::Idle;
+        }
+        if log.scan.is_reading() {
+            return Poll::Idle;
+        }
+        let Some(mut scanner) = self.scanner.take().or_else(|| self.resume(log)) else {
+            return Poll::Idle;
+        };
+        let failed = log.scan.take_result().is_some_and(|r| r.is_err());
+        for _ in 0..ENTRIES_PER_POLL {
+            let before = scanner;
+            let step = if failed || self.wanted_bytes == 0 {
+                Scan::End { records_end: 0 }
+            } else {
+                scanner.next(log, host)
+            };
+            match step {
+                Scan::Read { offset, bytes } => {
+                    self.scanner = Some(scanner);
+                    return Poll::Do(log.read_for(&scanner, offset, bytes));
+                }
+                Scan::Item(found) if found.kind == Kind::Value => {
+                    let at = found.location;
+                    if host.standing(&found.hash, at) == Standing::Stale || !host.evictable(&found.hash, at) {
+                        continue;
+                    }
+                    let from = Released { location: at, record_bytes: found.record_bytes };
+                    let incoming = crate::writer::tombstone(
+                        log.seed,
+                        found.hash,
+                        &found.hash.0,
+                        log.origin(found.version),
+                        Some(from),
+                    );
+                    if let Err(error) = log.append_relocated(Stream::Old, &incoming) {
+                        if error == AppendError::Exhausted {
+                            self.wanted_bytes = 0;
+                            log.scan.give_back(Lessee::Eviction);
+                            log.flush();
+                            return Poll::Again;
+                        }
+                        // Come back to the same entry when there is room for the tombstone.
+                        self.waiting = Some((before, log.syncs.completed(), log.syncs.synced()));
+                        log.scan.give_back(Lessee::Eviction);
+                        log.is_stirred = true;
+                        log.flush();
+                        return Poll::Idle;
+                    }
+                    log.counters.evicted_records += 1;
+                    self.rounds = 0;
+                    let evicted_bytes = host.evicted_bytes(&found.hash, found.record_bytes);
+                    self.wanted_bytes = self.wanted_bytes.saturating_sub(evicted_bytes);
+                }
+                Scan::Item(_) | Scan::Again | Scan::Damage { .. } => {}
+                Scan::End { .. } => {
+                    log.scan.give_back(Lessee::Eviction);
+                    log.flush();
+                    return Poll::Again;
+                }
+            }
+        }
+        self.scanner = Some(scanner);
+        Poll::Again
+    }
+
+    /// The scan that waited for room, once something was completed since; else one of the next segment.
+    fn resume(&mut self, log: &mut Log<'_>) -> Option<Scanner> {
+        let Some((mut scanner, completed, synced)) = self.waiting else { return self.next_segment(log) };
+        // A sync counts too: it is the last thing that a segment about to be opened waits for.
+        if log.scan.is_leased() || (log.syncs.completed(), log.syncs.synced()) == (completed, synced) {
+            return None;
+        }
+        self.waiting = None;
+        if !scanner.is_of_sealed(log) {
+            return self.next_segment(log);
+        }
+        log.scan.lease(Lessee::Eviction);
+        scanner.forget();
+        Some(scanner)
+    }
+
+    /// The oldest sealed segment that was not gone through in this round; two rounds without an eviction end it.
+    fn next_segment(&mut self, log: &mut Log<'_>) -> Option<Scanner> {
+        if log.scan.is_leased() {
+            return None;
+        }
+        loop {
+            let last = self.last;
+            let is_next =
+                |s: &Segment| s.state() == SegmentState::Sealed && s.live_records() > 0 && s.sequence > last;
+            let candidates = log.segments.numbered().filter(|(_, s)| is_next(s));
+            if let Some((index, segment)) = candidates.min_by_key(|(_, s)| s.sequence) {
+                self.last = segment.sequence;
+                log.scan.lease(Lessee::Eviction);
+                return Some(Scanner::footer(log, index));
+            }
+            self.last = 0;
+            self.rounds += 1;
+            if self.rounds > 2 {
+                self.wanted_bytes = 0;
+                return None;
+            }
+        }
+    }
+}

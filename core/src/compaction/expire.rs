@@ -1,0 +1,143 @@
+//! Drops what is due, record by record, in the order in which the host finds it: for `CleanupExpired`, and where room is wanted.
+
+use super::task::{Step, Task};
+use crate::config::Stream;
+use crate::drive::Poll;
+use crate::format::Identity;
+use crate::index::{Dropped, Due, Host, Look, Released, Standing};
+use crate::writer::{AppendError, Log};
+
+/// A pass over what is due: a record whose tombstone waits for room.
+#[derive(Debug, Default)]
+pub(crate) struct Expire {
+    waiting: Option<Due>,
+}
+
+/// Due records that one poll drops.
+const DUE_PER_POLL: u32 = 256;
+
+/// Counts of a pass.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Passed {
+    pub(crate) checked_records: u32,
+    pub(crate) expired_records: u32,
+    /// Bytes of live records that became fewer.
+    pub(crate) bytes: u64,
+}
+
+/// How a pass goes on after a step.
+pub(crate) enum Dropping {
+    /// There may be more.
+    More(Poll),
+    /// Nothing is due any more.
+    End,
+    /// There never will be room for a tombstone.
+    NoRoom,
+}
+
+impl Expire {
+    /// Takes a step of `CleanupExpired`. Bounds: as [`drop_due`](Self::drop_due).
+    pub(crate) fn step<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, task: &mut Task) -> Step {
+        if task.is_cancelled {
+            return Step::Retire;
+        }
+        let mut passed = Passed::default();
+        let dropping = self.drop_due(log, host, &mut passed, false);
+        task.count_checked(passed.checked_records);
+        task.report.expired_records += passed.expired_records;
+        match dropping {
+            Dropping::More(poll) => Step::Stay(poll),
+            Dropping::End => Step::Retire,
+            Dropping::NoRoom => {
+                task.is_deferred = true;
+                Step::Retire
+            }
+        }
+    }
+
+    /// Drops due records. A value with other copies on the medium stands in for its own tombstone until they are gone, or, where
+    /// `wants_room`, gets one that is shorter.
+    ///
+    /// # Bounds
+    /// [`DUE_PER_POLL`] due records, and one look of the host that finds none.
+    pub(crate) fn drop_due<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        host: &mut H,
+        passed: &mut Passed,
+        wants_room: bool,
+    ) -> Dropping {
+        for _ in 0..DUE_PER_POLL {
+            let look = self.waiting.take().map_or_else(|| host.due(log.clock.now_s), Look::Due);
+            let due = match look {
+                Look::Due(due) => due,
+                Look::More => return Dropping::More(Poll::Again),
+                Look::End => {
+                    log.flush();
+                    return Dropping::End;
+                }
+            };
+            match Self::drop_record(log, host, passed, due, wants_room) {
+                Ok(()) => passed.checked_records += 1,
+                Err(AppendError::Exhausted) => {
+                    log.flush();
+                    return Dropping::NoRoom;
+                }
+                Err(_) => {
+                    self.waiting = Some(due);
+                    log.flush();
+                    return Dropping::More(Poll::Idle);
+                }
+            }
+        }
+        Dropping::More(Poll::Again)
+    }
+
+    fn drop_record<H: Host>(
+        log: &mut Log<'_>,
+        host: &mut H,
+        passed: &mut Passed,
+        due: Due,
+        wants_room: bool,
+    ) -> Result<(), AppendError> {
+        let from = Released { location: due.location, record_bytes: due.record_bytes };
+        let version = due.version.filter(|_| log.geometry.identity() == Identity::KeyedHash);
+        if let Some(version) = version.filter(|_| due.is_idle) {
+            if host.standing(&due.hash, due.location) == Standing::Live {
+                passed.bytes += Self::append_tombstone(log, &due, version)?;
+                passed.expired_records += 1;
+            }
+            return Ok(());
+        }
+        log.clock.is_owed = true;
+        match host.drop_current(&due.hash, due.location) {
+            Dropped::Now => {
+                passed.expired_records += 1;
+                passed.bytes += u64::from(due.record_bytes);
+                log.release(&from);
+            }
+            Dropped::NeedsTombstone => {
+                if let Some(version) = version.filter(|_| wants_room) {
+                    passed.bytes += Self::append_tombstone(log, &due, version)?;
+                }
+                passed.expired_records += 1;
+            }
+            Dropped::NotCurrent => {}
+        }
+        Ok(())
+    }
+
+    /// Returns by how many bytes the tombstone is shorter than the record whose place it takes.
+    fn append_tombstone(
+        log: &mut Log<'_>,
+        due: &Due,
+        version: crate::format::Version,
+    ) -> Result<u64, AppendError> {
+        let from = Released { location: due.location, record_bytes: due.record_bytes };
+        let stone =
+            crate::writer::tombstone(log.seed, due.hash, &due.hash.0, log.origin(version), Some(from));
+        log.append_relocated(Stream::Old, &stone)?;
+        let bytes = stone.header.record_bytes(&log.geometry);
+        Ok(u64::from(due.record_bytes.saturating_sub(bytes)))
+    }
+}

@@ -1,0 +1,467 @@
+//! Cleaning one victim: its live records are relocated, then it is emptied.
+//!
+//! ```text
+//!  Idle ─1─► Copying ─4─► Draining ─6─► Idle
+//!            2 │ ▲ 3         ▲
+//!              ▼ │           │
+//!            Reading ────5───┘
+//! ```
+//! 1 `begin`; 2 `read` the next chunk is asked for; 3 `take_read` it is there; 4 `copy` the last record was seen, or the victim was
+//! cancelled; 5 `take_read` the chunk can't be read; 6 `drain` every copy is written and published: the victim is emptied, or, if
+//! anything live is left in it, sealed as it was.
+//!
+//! A copy goes to an output segment of its own stream, with its version as origin. The index is pointed at it only when it
+//! is written, and only if it still points at the old place: a client's newer write always wins. What could not be copied
+//! stays where it is, live, and so does its segment.
+
+use crate::cleanup::Ticket;
+use crate::drive::{MediumError, Now, Poll};
+use crate::format::{Freed, Kind, Location, Mending, Record, RecordError, RecordHeader, read_record};
+use crate::index::{Dropped, Host, Released, Standing};
+use crate::recovery::identity;
+use crate::segments::{Choice, Flag, Policy, Reason, Segment, SegmentState, choose};
+use crate::writer::{AppendError, Incoming, LANE_COPY, Log};
+
+/// Times that segments under suspicion are read although that says that their bytes are lost.
+const UNREADABLE_MAX: u32 = 8;
+
+/// What became of a victim.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Cleaned {
+    pub(crate) choice: Choice,
+    pub(crate) is_emptied: bool,
+    pub(crate) moved_records: u32,
+    pub(crate) moved_bytes: u64,
+    pub(crate) expired_records: u32,
+    pub(crate) damaged_records: u32,
+    /// The medium failed on the way.
+    pub(crate) has_failed: bool,
+}
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Idle,
+    Reading,
+    Copying,
+    Draining,
+}
+
+/// The engine that cleans one victim at a time.
+#[derive(Debug)]
+pub(crate) struct Mover {
+    state: State,
+    victim: Cleaned,
+    sequence: u32,
+    /// Next offset to look at.
+    cursor: u32,
+    end: u32,
+    /// Where the chunk in the lane begins.
+    window: u32,
+    /// Of the record that does not validate.
+    mending: Mending,
+    is_cancelled: bool,
+    /// Failures of the medium before this victim.
+    failures: u64,
+    /// Times that a segment under suspicion could not be read, since the last one that was emptied.
+    unreadable: u32,
+    finished: Option<Cleaned>,
+}
+
+impl Default for Mover {
+    fn default() -> Self {
+        Self {
+            state: State::Idle,
+            victim: Cleaned::new(Choice { segment: 0, reason: Reason::Dead }),
+            sequence: 0,
+            cursor: 0,
+            end: 0,
+            window: 0,
+            mending: Mending::default(),
+            is_cancelled: false,
+            failures: 0,
+            unreadable: 0,
+            finished: None,
+        }
+    }
+}
+
+impl Cleaned {
+    const fn new(choice: Choice) -> Self {
+        Self {
+            choice,
+            is_emptied: false,
+            moved_records: 0,
+            moved_bytes: 0,
+            expired_records: 0,
+            damaged_records: 0,
+            has_failed: false,
+        }
+    }
+}
+
+/// What to do with a record of a victim.
+enum Verdict {
+    Skip,
+    Copy,
+    Tombstone,
+}
+
+impl Mover {
+    /// Tells whether no segment can be freed any more: nothing is on its way, and no victim yields anything.
+    pub(crate) fn is_stuck(&self, log: &Log<'_>) -> bool {
+        let is_hoping = log.may_restore() && log.segments.iter().any(Segment::is_unread);
+        if log.free() > log.free_reserve()
+            || !self.is_idle()
+            || log.segments.leaving() > 0
+            || is_hoping
+            || log.blocks.may_come()
+        {
+            return false;
+        }
+        let victim: Option<Choice> = choose(&log.terms(Policy::Greedy), log.segments.as_slice(), |_, _| true);
+        victim.is_none() && log.is_one_stream()
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.state == State::Idle && self.finished.is_none()
+    }
+
+    pub(crate) fn is_waiting(&self, log: &Log<'_>, ticket: Ticket) -> bool {
+        self.state == State::Reading && log.copy.is_waiting(ticket)
+    }
+
+    /// The outcome of the last victim, once.
+    pub(crate) fn take_finished(&mut self) -> Option<Cleaned> {
+        self.finished.take()
+    }
+
+    /// Stops after what was copied so far; the victim stays as it is.
+    pub(crate) fn cancel(&mut self) {
+        self.is_cancelled = self.state != State::Idle;
+    }
+
+    /// Begins to clean a sealed segment.
+    pub(crate) fn begin(&mut self, log: &mut Log<'_>, choice: Choice) {
+        let records_at = log.geometry.records_at();
+        let Some(segment) = log.segment(choice.segment).filter(|s| s.state() == SegmentState::Sealed) else {
+            return;
+        };
+        let (used, is_dead) = (segment.used_bytes(), segment.live_records() == 0);
+        self.sequence = segment.sequence;
+        log.set_state(choice.segment, SegmentState::Victim);
+        self.victim = Cleaned::new(choice);
+        self.cursor = records_at;
+        self.end = records_at + if is_dead { 0 } else { used };
+        self.is_cancelled = false;
+        self.failures = log.counters.failures;
+        self.state = State::Copying;
+        self.window = 0;
+        self.mending = Mending::default();
+        log.copy.clear();
+        let (stream, sequence) =
+            log.segments.get(choice.segment).map_or((0, 0), |s| (s.stream(), s.sequence));
+        log.learn_lifetime(stream, sequence);
+    }
+
+    /// Takes a step. Bounds: `step_bytes` of records and one record more, or one action.
+    pub(crate) fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        match self.state {
+            State::Idle => Poll::Idle,
+            State::Reading => self.take_read(now, log),
+            State::Copying => self.copy(log, host),
+            State::Draining => self.drain(log),
+        }
+    }
+
+    fn take_read(&mut self, now: Now, log: &mut Log<'_>) -> Poll {
+        match log.copy.take_result() {
+            None => Poll::Idle,
+            Some(Ok(())) => {
+                self.state = State::Copying;
+                Poll::Again
+            }
+            Some(Err(error)) => {
+                // This range can't be read: what is live in it stays, and so does the segment. It is tried again where that
+                // may help, and some times where it must: nothing new counts as durable while a segment is under suspicion. Then
+                // only a new mount helps.
+                let victim = log.segments.get(self.victim.choice.segment);
+                let is_suspect = victim.is_some_and(|s| s.is_suspect());
+                let is_unreadable = error == MediumError::Unreadable;
+                self.unreadable += u32::from(is_unreadable && is_suspect);
+                self.victim.has_failed = true;
+                if is_unreadable && (!is_suspect || self.unreadable >= UNREADABLE_MAX) {
+                    self.victim.damaged_records += 1;
+                } else {
+                    log.back_off(now);
+                }
+                self.cursor = self.end;
+                self.state = State::Draining;
+                Poll::Again
+            }
+        }
+    }
+
+    fn read(&mut self, log: &mut Log<'_>) -> Poll {
+        let bytes = (self.end - self.cursor).min(log.copy.capacity());
+        self.window = self.cursor;
+        self.state = State::Reading;
+        Poll::Do(log.read(LANE_COPY, self.victim.choice.segment, self.cursor, bytes))
+    }
+
+    fn copy<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+        let budget_end = self.cursor.saturating_add(log.config.step_bytes);
+        while self.cursor < self.end && !self.is_cancelled {
+            if self.cursor >= budget_end {
+                return Poll::Again;
+            }
+            let from = (self.cursor - self.window) as usize;
+            let window = if self.window == 0 { 0 } else { log.copy.bytes() };
+            if from >= window as usize {
+                return self.read(log);
+            }
+            // The buffer leaves the log while its records are looked at, so that they can be appended to it.
+            let buffer = log.copy.take_memory();
+            let bytes = buffer.get(from..window as usize).unwrap_or_default();
+            let step = match read_record(&log.geometry, log.seed, self.here(), bytes) {
+                Ok(record) => self.record(log, host, &record),
+                Err(error) => self.unread(log, error, bytes, from),
+            };
+            log.copy.put_memory(buffer);
+            match step {
+                Step::Next(bytes) => self.cursor += bytes,
+                Step::Read => return self.read(log),
+                Step::Again => return Poll::Again,
+                Step::Stop => self.cursor = self.end,
+                Step::Wait => {
+                    log.flush();
+                    return Poll::Idle;
+                }
+            }
+        }
+        self.state = State::Draining;
+        log.flush();
+        Poll::Again
+    }
+
+    /// Where the next record to look at lies.
+    const fn here(&self) -> Location {
+        Location { segment: self.victim.choice.segment, offset: self.cursor, sequence: self.sequence }
+    }
+
+    fn unread(&mut self, log: &Log<'_>, error: RecordError, bytes: &[u8], from: usize) -> Step {
+        if matches!(error, RecordError::Short(_)) && from > 0 {
+            return Step::Read;
+        }
+        if let Some(step) = self.mend(log, bytes, from) {
+            return step;
+        }
+        match error {
+            RecordError::Mismatch(bytes) if self.cursor.saturating_add(bytes) <= self.end => {
+                self.victim.damaged_records += 1;
+                Step::Next(bytes)
+            }
+            // The lengths can't be trusted: what lies behind is out of reach of this pass.
+            _ => {
+                self.victim.damaged_records += 1;
+                Step::Stop
+            }
+        }
+    }
+
+    /// Turns one bit after the other of tag and lengths back, one a poll, as a scan does where segments get footers: the length
+    /// that makes the checksum hold leads to what lies behind.
+    fn mend(&mut self, log: &Log<'_>, bytes: &[u8], from: usize) -> Option<Step> {
+        let most = crate::recovery::SEARCH_TIMES_MAX * u64::from(log.geometry.segment_bytes());
+        let may_mend = log.config.has_footers && self.mending.checked_bytes <= most;
+        if !may_mend || !self.mending.has_more(self.cursor) {
+            return None;
+        }
+        // The whole record has to be there.
+        if from > 0 {
+            return Some(Step::Read);
+        }
+        let mended = self.mending.step(&log.geometry, log.seed, self.here(), bytes, log.longest_bytes);
+        let bytes = mended.filter(|bytes| self.cursor.saturating_add(*bytes) <= self.end);
+        let Some(bytes) = bytes else { return Some(Step::Again) };
+        self.victim.damaged_records += 1;
+        Some(Step::Next(bytes))
+    }
+
+    fn record<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, record: &Record<'_>) -> Step {
+        let at = self.here();
+        let hash = identity(&log.geometry, record, host);
+        let appended = match self.judge(log, host, &hash, record, at) {
+            Verdict::Skip => return Step::Next(record.record_bytes),
+            Verdict::Tombstone => Self::append_tombstone(log, record, hash, at),
+            Verdict::Copy => Self::append_copy(log, host, record, hash, at),
+        };
+        match appended {
+            Ok(bytes) => {
+                self.victim.moved_records += 1;
+                self.victim.moved_bytes += u64::from(bytes);
+                log.counters.moved_records += 1;
+                log.counters.moved_bytes += u64::from(bytes);
+                log.relocated_bytes += u64::from(bytes);
+                Step::Next(record.record_bytes)
+            }
+            Err(AppendError::Busy) => Step::Wait,
+            Err(_) => {
+                self.victim.has_failed = true;
+                Step::Stop
+            }
+        }
+    }
+
+    fn judge<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        host: &mut H,
+        hash: &crate::format::KeyHash,
+        record: &Record<'_>,
+        at: Location,
+    ) -> Verdict {
+        match record.header.kind {
+            Kind::Time => Verdict::Skip,
+            Kind::Freed => {
+                let freed = Freed::from_bytes(record.value);
+                let segment = freed.and_then(|f| Some((f, log.segments.get(f.segment)?)));
+                match segment {
+                    Some((freed, s))
+                        if s.sequence == freed.sequence
+                            && s.freed_in().is_some_and(|(holder, _)| holder == at.segment) =>
+                    {
+                        Verdict::Copy
+                    }
+                    _ => Verdict::Skip,
+                }
+            }
+            Kind::Tombstone | Kind::Value => {
+                match host.confirm(hash, at) {
+                    Standing::Live => {}
+                    Standing::Stale => return Verdict::Skip,
+                    Standing::Superseded => {
+                        log.release(&Released { location: at, record_bytes: record.record_bytes });
+                        return Verdict::Skip;
+                    }
+                    Standing::Doubtful => {
+                        self.victim.damaged_records += 1;
+                        return Verdict::Skip;
+                    }
+                }
+                if record.header.kind == Kind::Tombstone || !log.is_expired(record.header.expires_s) {
+                    return Verdict::Copy;
+                }
+                match host.drop_current(hash, at) {
+                    Dropped::Now => {
+                        self.victim.expired_records += 1;
+                        log.clock.is_owed = true;
+                        log.release(&Released { location: at, record_bytes: record.record_bytes });
+                        Verdict::Skip
+                    }
+                    // A tombstone would be live in an output that a cut ends early.
+                    Dropped::NeedsTombstone if log.is_rescuing() => Verdict::Copy,
+                    Dropped::NeedsTombstone => {
+                        self.victim.expired_records += 1;
+                        log.clock.is_owed = true;
+                        Verdict::Tombstone
+                    }
+                    Dropped::NotCurrent => Verdict::Skip,
+                }
+            }
+        }
+    }
+
+    fn append_copy<H: Host>(
+        log: &mut Log<'_>,
+        host: &mut H,
+        record: &Record<'_>,
+        hash: crate::format::KeyHash,
+        at: Location,
+    ) -> Result<u32, AppendError> {
+        let is_keyed = record.header.kind.is_keyed();
+        let version = record.header.origin.unwrap_or(at.version());
+        let origin = log.origin(version).filter(|_| is_keyed);
+        let mut header = RecordHeader { origin, ..record.header };
+        let from = log.segments.get(at.segment).map_or(0, Segment::stream);
+        let stream =
+            if is_keyed { log.relocated_stream(from, version.sequence) } else { crate::config::Stream::Old };
+        let recode = core::mem::take(&mut log.recode.0);
+        let again = if record.header.kind == Kind::Value && !recode.is_empty() {
+            host.recode(record.header.codec, record.value, recode)
+        } else {
+            None
+        };
+        let shorter = again.and_then(|(codec, len)| Some((codec, recode.get(..len)?)));
+        let (value, payload) = match shorter {
+            Some((codec, value)) if value.len() < record.value.len() => {
+                header.codec = codec;
+                header.value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
+                (value, log.seed.payload(record.key).then(value))
+            }
+            _ => (record.value, record.payload),
+        };
+        let from = Released { location: at, record_bytes: record.record_bytes };
+        let incoming = Incoming { hash, header, parts: [record.key, value], payload, moved_from: Some(from) };
+        let result = log.append_relocated(stream, &incoming);
+        log.recode.0 = recode;
+        result.map(|_| header.record_bytes(&log.geometry))
+    }
+
+    /// Rule 7: the tombstone carries the version it kills, so that a later put in a lower segment outranks it. With one stream no
+    /// later put lies in a lower segment.
+    fn append_tombstone(
+        log: &mut Log<'_>,
+        record: &Record<'_>,
+        hash: crate::format::KeyHash,
+        at: Location,
+    ) -> Result<u32, AppendError> {
+        let version = record.header.origin.unwrap_or(at.version());
+        let key: &[u8] = match log.geometry.identity() {
+            crate::format::Identity::KeyedHash => &hash.0,
+            crate::format::Identity::KeyBytes => record.key,
+        };
+        let from = Released { location: at, record_bytes: record.record_bytes };
+        let incoming = crate::writer::tombstone(log.seed, hash, key, log.origin(version), Some(from));
+        let stream = log.relocated_stream(0, version.sequence);
+        log.append_relocated(stream, &incoming).map(|_| incoming.header.record_bytes(&log.geometry))
+    }
+
+    fn drain(&mut self, log: &mut Log<'_>) -> Poll {
+        if log.slots.iter().any(crate::writer::Slot::has_moved) {
+            log.flush();
+            return Poll::Idle;
+        }
+        let completed = log.syncs.completed();
+        let Some(victim) = log.segment(self.victim.choice.segment) else { return Poll::Idle };
+        let (is_emptied, was_suspect, died) =
+            (victim.live_records() == 0, victim.is_suspect(), victim.mark());
+        if !is_emptied {
+            victim.set(Flag::Damaged, victim.is_damaged() || self.victim.damaged_records > 0);
+        }
+        let state = if is_emptied { SegmentState::Emptied } else { SegmentState::Sealed };
+        log.set_state(self.victim.choice.segment, state);
+        if is_emptied {
+            log.syncs.want_mark(if was_suspect { completed } else { died });
+            if was_suspect {
+                self.unreadable = 0;
+                log.syncs.clear_suspect();
+            }
+            log.counters.victims += 1;
+        }
+        self.victim.is_emptied = is_emptied;
+        self.victim.has_failed |= log.counters.failures != self.failures;
+        self.finished = Some(self.victim);
+        self.state = State::Idle;
+        Poll::Again
+    }
+}
+
+enum Step {
+    Next(u32),
+    Read,
+    /// Nothing yet: call again.
+    Again,
+    Stop,
+    Wait,
+}

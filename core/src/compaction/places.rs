@@ -1,0 +1,155 @@
+//! Places of the host's index, and room, that removed keys still take.
+//!
+//! A removed key is in the index until its last copy is gone from the medium (rule 6). Where the host waits for that, segments
+//! are cleaned that no shortage of free ones would have cleaned:
+//!
+//! ```text
+//!  Idle ─1─► Passing ─2─► Passing ─3─► Recounting ─4─► Passing ─2─► Passing ─5─► Idle
+//! ```
+//! 1 the host waits; 2 every segment that was there when the pass began, the open one too, was cleaned if anything in it was stale;
+//! 3 that did not do: counts are higher than the copies, since a count that has reached its highest value stays there. So the host
+//! counts anew, and every segment that is there now is cleaned; 4 they all are free: each copy that is left was counted; 5 `give_up`
+//! nothing helps. From every state to Idle where the host waits anew.
+//!
+//! **It ends.** A pass cleans no segment that was opened since it began, so each is at most the table long. The first makes all stale
+//! copies go; the second the tombstones that nothing needed any more.
+
+use super::mover::Mover;
+use crate::drive::Poll;
+use crate::index::Host;
+use crate::segments::{Choice, Policy, Reason, Segment, SegmentState, choose};
+use crate::writer::Log;
+
+/// Passes before the copies are counted anew, and after that.
+const PASSES: u8 = 2;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum State {
+    #[default]
+    Idle,
+    /// Cleaning what is stale below a sequence, so many times more after this one.
+    Passing { below: u32, left: u8 },
+    /// Cleaning all segments whose copies are not counted.
+    Recounting,
+}
+
+/// The engine that makes copies of removed keys go.
+#[derive(Debug, Default)]
+pub(crate) struct Places {
+    state: State,
+    /// The number of the wait.
+    wait: u32,
+    /// Whether copies were counted anew since the host began to wait.
+    is_recounted: bool,
+}
+
+impl Places {
+    /// Takes a step while the host waits and the mover is idle. Bounds: three passes over the table.
+    pub(crate) fn step<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        mover: &mut Mover,
+        host: &mut H,
+        wait: u32,
+    ) -> Poll {
+        if self.wait != wait {
+            *self = Self { wait, ..Self::default() };
+        }
+        // The segments on their way to be free may be enough.
+        if log.segments.leaving() > 0 {
+            return Poll::Idle;
+        }
+        // A victim that yields little takes up to two outputs.
+        if log.free() < log.free_reserve() {
+            return if mover.is_stuck(log) { self.give_up(host) } else { Poll::Idle };
+        }
+        match self.state {
+            State::Idle if log.copies.is_recounting() => self.state = State::Recounting,
+            State::Idle => self.pass(log, PASSES),
+            State::Passing { below, left } => return self.go_on(log, mover, host, below, left),
+            State::Recounting if log.copies.is_recounting() => return self.clean_uncounted(log, mover, host),
+            State::Recounting => {
+                self.is_recounted = true;
+                self.pass(log, PASSES);
+            }
+        }
+        Poll::Again
+    }
+
+    fn pass(&mut self, log: &Log<'_>, passes: u8) {
+        self.state = State::Passing { below: log.sequence_next, left: passes - 1 };
+    }
+
+    fn give_up<H: Host>(&mut self, host: &mut H) -> Poll {
+        *self = Self::default();
+        host.keeps_copies();
+        Poll::Again
+    }
+
+    fn go_on<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        mover: &mut Mover,
+        host: &mut H,
+        below: u32,
+        left: u8,
+    ) -> Poll {
+        let is_meant = |s: &Segment| s.sequence < below && s.stale_bytes() > 0;
+        if let Some(choice) = choose(&log.terms(Policy::Greedy), log.segments.as_slice(), |_, s| is_meant(s))
+        {
+            mover.begin(log, choice);
+            return Poll::Again;
+        }
+        let is_open = |s: &&Segment| matches!(s.state(), SegmentState::Open | SegmentState::Sealing);
+        if log.segments.iter().filter(is_open).any(is_meant) {
+            return Self::seal(log);
+        }
+        if left > 0 {
+            self.pass(log, left);
+            return Poll::Again;
+        }
+        if self.is_recounted || !Self::may_recount(log) {
+            return self.give_up(host);
+        }
+        if !log.is_written() {
+            log.flush();
+            return Poll::Idle;
+        }
+        log.begin_recount();
+        self.state = State::Recounting;
+        Poll::Again
+    }
+
+    /// Seals what is open: its copies go with it.
+    fn seal(log: &mut Log<'_>) -> Poll {
+        if log.is_written() {
+            for index in 0..log.slots.len() {
+                log.seal_slot(index);
+            }
+        } else {
+            log.flush();
+        }
+        Poll::Idle
+    }
+
+    /// Tells whether every segment can be cleaned: one that is kept would keep its copies, too.
+    fn may_recount(log: &Log<'_>) -> bool {
+        let is_kept = |s: &Segment| s.state() == SegmentState::Quarantined || s.is_kept() || s.is_suspect();
+        !log.copies.is_withholding() && !log.copies.is_recounting() && !log.segments.iter().any(is_kept)
+    }
+
+    fn clean_uncounted<H: Host>(&mut self, log: &mut Log<'_>, mover: &mut Mover, host: &mut H) -> Poll {
+        let is_left = |s: &Segment| s.state() == SegmentState::Sealed && !s.is_counted() && !s.is_kept();
+        let left = log.segments.numbered().filter(|(_, s)| is_left(s));
+        if let Some((segment, _)) = left.min_by_key(|(_, s)| s.live_bytes()) {
+            mover.begin(log, Choice { segment, reason: Reason::Uncounted });
+            return Poll::Again;
+        }
+        if log.segments.iter().any(|s| s.state() == SegmentState::Sealing) {
+            return Self::seal(log);
+        }
+        log.end_recount(host);
+        // One that was found damaged meanwhile is kept.
+        if log.copies.is_recounting() { self.give_up(host) } else { Poll::Again }
+    }
+}

@@ -1,0 +1,297 @@
+//! From victim to free: the order that lets a cut fall anywhere.
+//!
+//! ```text
+//!  Emptied ─ copies durable ─► freed record appended ─► Freeing ─ freed record durable ─► copies counted down, erased,
+//!  marker written ─► Erased ─ durable ─► Free
+//! ```
+//! A segment's erase begins only when a freed record of it is durable elsewhere, and that is written only when everything
+//! that superseded or relocated its records is durable (rules 1 and 5, I-GC-1). The index counts the copies in it as gone
+//! between the two: a mount never reads a segment whose freed record is there. The freed record itself stays live until the
+//! erase is durable.
+
+use crate::cleanup::Ticket;
+use crate::config::Stream;
+use crate::drive::{Action, MediumError, Now, Poll};
+use crate::format::{Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader};
+use crate::index::Host;
+use crate::recovery::{Scan, Scanner};
+use crate::segments::{Flag, Segment, SegmentState};
+use crate::writer::{Incoming, LANE_ERASE, Lessee, Log};
+
+#[derive(Debug, Clone, Copy, Default)]
+enum State {
+    #[default]
+    Idle,
+    /// Counting down the copies in a segment.
+    Counting(Scanner),
+    /// An erase is in flight.
+    Erasing { segment: u32, ticket: Ticket },
+    /// The marker is next.
+    Marking { segment: u32 },
+    /// The marker is in flight.
+    MarkerWriting { segment: u32, ticket: Ticket },
+}
+
+/// The engine that frees segments, one erase at a time.
+#[derive(Debug, Default)]
+pub(crate) struct Retire {
+    state: State,
+    /// Failed syncs when the erase in hand was asked for.
+    sync_failures: u64,
+    marker: [u8; 32],
+}
+
+impl Log<'_> {
+    /// Takes a sealed segment in which nothing is live as it lies: it is emptied.
+    pub(crate) fn take_as_emptied(&mut self, index: u32) {
+        if let Some(segment) = self.set_state(index, SegmentState::Emptied) {
+            let died = segment.mark();
+            self.syncs.want_mark(died);
+        }
+        self.counters.victims += 1;
+    }
+}
+
+impl Retire {
+    pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
+        match self.state {
+            State::Erasing { ticket: t, .. } | State::MarkerWriting { ticket: t, .. } => t == ticket,
+            _ => false,
+        }
+    }
+
+    pub(crate) fn lent(&self, log: &Log<'_>) -> &[u8] {
+        self.marker.get(..log.geometry.padded(MARKER_BYTES) as usize).unwrap_or_default()
+    }
+
+    /// Takes a step. Bounds: one pass over the table, or `step_records` entries, or one action.
+    pub(crate) fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        match self.state {
+            State::Idle => self.pick(now, log, host),
+            State::Counting(scanner) => self.count(log, host, scanner),
+            State::Erasing { .. } | State::MarkerWriting { .. } => Poll::Idle,
+            State::Marking { segment } => self.mark(log, segment),
+        }
+    }
+
+    fn pick<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        if log.is_backing_off(now) || log.segments.leaving() == 0 {
+            return Poll::Idle;
+        }
+        let due = match log.segments.emptied() {
+            Some(kept) => Self::due(log, kept.iter().copied()),
+            None => Self::due(log, 0..log.geometry.segment_count()),
+        };
+        match due {
+            Some((index, SegmentState::Erased)) => {
+                log.finish_growing(index);
+                Self::finish(log, index);
+                while let Some(released) = host.erased(index) {
+                    log.release(&released);
+                }
+                log.end_withholding(host);
+                log.end_recount(host);
+                Poll::Again
+            }
+            Some((index, SegmentState::Freeing)) => self.begin_free(log, index),
+            Some((index, SegmentState::Emptied)) => Self::append_freed(log, index),
+            _ => Self::take_dead(log),
+        }
+    }
+
+    /// The next of these segments to take a step with: one whose step before is durable, else one that is emptied for good.
+    fn due(log: &Log<'_>, among: impl Iterator<Item = u32>) -> Option<(u32, SegmentState)> {
+        let synced = log.syncs.synced();
+        let is_clear = !log.has_suspects() && log.syncs.is_suspicion_synced();
+        let usable = log.usable_segments();
+        let mut emptied = None;
+        for index in among {
+            let Some(segment) = log.segments.get(index) else { continue };
+            let is_due = segment.mark() <= synced;
+            match segment.state() {
+                SegmentState::Erased if is_due && index < usable => {
+                    return Some((index, SegmentState::Erased));
+                }
+                SegmentState::Freeing if is_due && !log.scan.is_leased() => {
+                    return Some((index, SegmentState::Freeing));
+                }
+                SegmentState::Emptied if is_due && is_clear || segment.mark() <= log.syncs.synced_clear() => {
+                    emptied = emptied.or(Some((index, SegmentState::Emptied)));
+                }
+                _ => {}
+            }
+        }
+        emptied
+    }
+
+    /// While the mover waits for room to relocate to, which failures took from it, it brings no segment that is dead: one is taken
+    /// as it lies. Under suspicion only one that was dead by the last sync before it.
+    fn take_dead(log: &mut Log<'_>) -> Poll {
+        let is_under_way =
+            log.segments.count(SegmentState::Freeing) + log.segments.count(SegmentState::Erased) > 0;
+        let has_suspects = log.has_suspects();
+        let is_short = log.is_starved || has_suspects && log.free() <= 1;
+        if !is_short || is_under_way || log.segments.count(SegmentState::Victim) == 0 {
+            return Poll::Idle;
+        }
+        let is_dead = |s: &Segment| s.is_dead() && (s.mark() <= log.syncs.synced_clear() || !has_suspects);
+        let dead = log.segments.numbered().find(|(_, segment)| is_dead(segment));
+        let Some((index, _)) = dead else { return Poll::Idle };
+        log.take_as_emptied(index);
+        Poll::Again
+    }
+
+    /// The erase is durable: the segment is free, its freed record not needed any more.
+    fn finish(log: &mut Log<'_>, index: u32) {
+        log.release_freed(index);
+        let gained = u64::from(log.geometry.segment_bytes());
+        let Some(segment) = log.set_state(index, SegmentState::Free) else { return };
+        segment.set_used_bytes(0);
+        segment.set(Flag::Suspect, false);
+        segment.set(Flag::Footer, false);
+        segment.set_unread(false);
+        segment.set_mark(0);
+        log.note_free(index);
+        log.counters.freed_segments += 1;
+        let paid = log.relocated_bytes.min(gained);
+        log.relocated_bytes -= paid;
+        log.counters.bytes_reclaimed += gained - paid;
+    }
+
+    fn append_freed(log: &mut Log<'_>, index: u32) -> Poll {
+        let Some(segment) = log.segment(index) else { return Poll::Idle };
+        let value = Freed { segment: index, sequence: segment.sequence, erases: segment.erases }.to_bytes();
+        let header = RecordHeader {
+            kind: Kind::Freed,
+            codec: 1,
+            key_bytes: 0,
+            value_bytes: u32::try_from(value.len()).unwrap_or(u32::MAX),
+            expires_s: None,
+            origin: None,
+        };
+        let payload = log.seed.payload(&value);
+        let incoming =
+            Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, moved_from: None };
+        if log.append_relocated(Stream::Old, &incoming).is_err() {
+            if log.has_no_room_for_freed(header.record_bytes(&log.geometry)) {
+                // Every segment is taken, and none open. This one holds only records that lose against what is durable
+                // elsewhere, so it can be erased alone: nothing else is freed until that is durable.
+                if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
+                    segment.set_mark(0);
+                }
+                return Poll::Again;
+            }
+            log.flush();
+            return Poll::Idle;
+        }
+        if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
+            segment.set_mark(u64::MAX);
+        }
+        log.flush();
+        Poll::Again
+    }
+
+    fn begin_free(&mut self, log: &mut Log<'_>, index: u32) -> Poll {
+        let is_counted = log.segments.get(index).is_some_and(|s| s.is_counted());
+        if is_counted {
+            log.scan.lease(Lessee::Reclaiming);
+            self.state = State::Counting(Scanner::footer(log, index));
+            return Poll::Again;
+        }
+        self.erase(log, index)
+    }
+
+    fn erase(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
+        let ticket = log.ticket(LANE_ERASE);
+        self.state = State::Erasing { segment, ticket };
+        self.sync_failures = log.counters.sync_failures;
+        Poll::Do(Action::Erase { ticket, segment })
+    }
+
+    /// Rule 6: every copy in the segment is gone for good; a tombstone may become needless by it.
+    fn count<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> Poll {
+        if log.scan.is_reading() {
+            return Poll::Idle;
+        }
+        if let Some(action) = log.read_again() {
+            return Poll::Do(action);
+        }
+        let failed = log.scan.take_result().is_some_and(|r| r.is_err());
+        for _ in 0..log.config.step_records {
+            // What can't be read is not counted down: a tombstone may stay for nothing, and nothing comes back.
+            let step = if failed { Scan::End { records_end: 0 } } else { scanner.next(log, host) };
+            match step {
+                Scan::Read { offset, bytes } => {
+                    self.state = State::Counting(scanner);
+                    return Poll::Do(log.read_for(&scanner, offset, bytes));
+                }
+                Scan::Item(found) if found.kind.is_keyed() => {
+                    if let Some(released) = host.gone(&found.hash) {
+                        log.release(&released);
+                    }
+                }
+                Scan::Item(_) | Scan::Damage { .. } | Scan::Again => {}
+                Scan::End { .. } => {
+                    log.scan.give_back(Lessee::Reclaiming);
+                    let segment = scanner.segment;
+                    if let Some(segment) = log.segment(segment) {
+                        segment.set(Flag::Counted, false);
+                    }
+                    return self.erase(log, segment);
+                }
+            }
+        }
+        self.state = State::Counting(scanner);
+        Poll::Again
+    }
+
+    /// An erase or a marker is complete, or failed.
+    pub(crate) fn done(&mut self, now: Now, log: &mut Log<'_>, result: Result<(), MediumError>) {
+        match self.state {
+            State::Erasing { segment, .. } if result.is_ok() => {
+                log.counters.erases += 1;
+                log.syncs.raise_mark();
+                if let Some(segment) = log.segment(segment) {
+                    segment.erases = segment.erases.saturating_add(1);
+                    segment.set(Flag::Marker, false);
+                    segment.set(Flag::Doubtful, false);
+                }
+                self.state = State::Marking { segment };
+            }
+            State::MarkerWriting { segment, .. } if result.is_ok() => {
+                log.succeed();
+                let mark = log.syncs.raise_mark();
+                self.state = State::Idle;
+                // Rule 9: a sync that failed since the erase began proves nothing of it, and no later one does. A marker over
+                // an erase that a cut takes back would be a segment come back to life: it stays Freeing and is erased again.
+                if log.counters.sync_failures != self.sync_failures {
+                    return;
+                }
+                log.syncs.want_mark(mark);
+                if let Some(segment) = log.set_state(segment, SegmentState::Erased) {
+                    segment.set(Flag::Marker, true);
+                    segment.set_mark(mark);
+                }
+            }
+            _ => {
+                // It stays Freeing: the erase is begun again later.
+                log.back_off(now);
+                self.state = State::Idle;
+            }
+        }
+    }
+
+    fn mark(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
+        let erases = log.segments.get(segment).map_or(0, |s| s.erases);
+        let marker = Marker { erases, sequence_issued: log.sequence_next - 1 }.encode();
+        self.marker.fill(log.geometry.erase_value());
+        for (to, from) in self.marker.iter_mut().zip(marker) {
+            *to = from;
+        }
+        let ticket = log.ticket(LANE_ERASE);
+        self.state = State::MarkerWriting { segment, ticket };
+        let bytes = log.geometry.padded(MARKER_BYTES);
+        log.counters.bytes_written += u64::from(bytes);
+        Poll::Do(Action::Write { ticket, segment, offset: 0, bytes })
+    }
+}

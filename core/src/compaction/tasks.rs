@@ -1,0 +1,420 @@
+//! The compaction machine: which victim is cleaned when, and the four tasks.
+//!
+//! ```text
+//!            ┌─1─► Compacting ─5─┐
+//!            ├─2─► Rebuilding ─5─┼─► Retiring ─6─► Asking ─7─► report
+//!  (queue) ──┼─3─► Expiring ───5─┘       └──────────8───────────►│
+//!            └─4─► Sampling ──────────6──► Asking ─7────────────►│
+//!                     └───────────────────8─────────────────────►┘
+//! ```
+//! 1–4 `start`; 5 the engine of the task has nothing left to do, or the task was cancelled; 6 every victim is free, or enough
+//! was sampled: the pools are asked; 7 `end_asking` they answered, did not in time, or can't be reached, or the task was cancelled; 8 they are not asked.
+//! Beside the task, and before it, goes what the tier needs: segments under suspicion are cleaned first, then a shortage of
+//! free segments is met. Both use the same mover.
+
+use heapless::Deque;
+
+use super::compact;
+use super::evict::Evict;
+use super::expire::Expire;
+use super::kinds::{CompactionTask, REPORTS_KEPT, TASK_QUEUE_CAPACITY, TasksFull};
+use super::mover::{Cleaned, Mover};
+use super::pace::Pace;
+use super::places::Places;
+use super::rebuild::Rebuild;
+use super::report::{Progress, Report};
+use super::sample::Sampling;
+use super::task::{Goal, State, Step, Task};
+use crate::cleanup::{CleanupKind, Outstanding};
+use crate::drive::{Now, Poll};
+use crate::index::Host;
+use crate::recovery::{Outcome, Restore, RestoreStep};
+use crate::segments::{Policy, Segment, SegmentState, choose, choose_by_wear};
+use crate::writer::Log;
+
+/// After so many failures while it waits for its victims to be free a task ends; they go on their way without it.
+const FAILURES_MAX: u64 = 3;
+
+/// Erases from one victim for the spread of wear to the next while free segments are short: clients wait for what the others
+/// yield.
+const WEAR_EVERY: u64 = 8;
+
+/// The engine that runs tasks and meets shortages.
+#[derive(Debug)]
+pub(crate) struct Tasks {
+    queue: Deque<CompactionTask, TASK_QUEUE_CAPACITY>,
+    pub(crate) task: Option<Task>,
+    reports: Deque<Report, REPORTS_KEPT>,
+    pub(crate) outstanding: Outstanding<2>,
+    pace: Pace,
+    /// Erases when the spread of wear was looked at last.
+    wear_seen: u64,
+    /// Whether a shortage is being met.
+    is_short: bool,
+    /// Whether the victim in hand belongs to the task.
+    is_for_task: bool,
+    rebuild: Rebuild,
+    restore: Restore,
+    /// Whether the look that is being taken meets a shortage.
+    is_restoring: bool,
+    /// Erases when one ended because the index had no place: only an erase makes any, so none is taken before the next.
+    lacked_places: Option<u64>,
+    /// Whether the next `RebuildIndex` gives up what can't be read.
+    pub(crate) gives_up: bool,
+    sampling: Sampling,
+    expire: Expire,
+    places: Places,
+    pub(crate) evict: Evict,
+    pub(crate) is_closing: bool,
+}
+
+impl Tasks {
+    pub(crate) fn new(log: &Log<'_>) -> Self {
+        Self {
+            queue: Deque::new(),
+            task: None,
+            reports: Deque::new(),
+            outstanding: Outstanding::new(),
+            pace: Pace::new(log.config.pace),
+            wear_seen: 0,
+            is_short: false,
+            is_for_task: false,
+            rebuild: Rebuild::default(),
+            restore: Restore::default(),
+            is_restoring: false,
+            lacked_places: None,
+            gives_up: false,
+            sampling: Sampling::default(),
+            expire: Expire::default(),
+            places: Places::default(),
+            evict: Evict::default(),
+            is_closing: false,
+        }
+    }
+
+    pub(crate) fn schedule(&mut self, task: CompactionTask) -> Result<(), TasksFull> {
+        if self.is_closing {
+            return Err(TasksFull(task));
+        }
+        self.queue.push_back(task).map_err(TasksFull)
+    }
+
+    pub(crate) fn cancel(&mut self, mover: &mut Mover) {
+        if let Some(task) = &mut self.task {
+            task.is_cancelled = true;
+            if self.is_for_task {
+                mover.cancel();
+            }
+        }
+    }
+
+    pub(crate) fn close(&mut self, mover: &mut Mover) {
+        self.is_closing = true;
+        self.queue.clear();
+        self.cancel(mover);
+        self.evict.stop();
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.task.is_none() && self.queue.is_empty() && !self.is_restoring
+    }
+
+    pub(crate) fn take_report(&mut self) -> Option<Report> {
+        self.reports.pop_front()
+    }
+
+    pub(crate) fn progress(&self) -> Option<(CompactionTask, Progress)> {
+        self.task.as_ref().map(|t| (t.report.task, t.progress))
+    }
+
+    pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
+        self.outstanding.next_deadline_ms()
+    }
+
+    /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
+    pub(crate) fn debt_permille(log: &Log<'_>) -> u16 {
+        let free = log.free() + log.blocks.to_come();
+        let high = log.config.high_watermark_segments.max(1);
+        match free.checked_sub(log.free_reserve() + 1) {
+            None => 1000,
+            Some(above) => {
+                let permille = high.saturating_sub(above).saturating_mul(999) / high;
+                u16::try_from(permille).unwrap_or(999)
+            }
+        }
+    }
+
+    /// Takes a step of what the tier needs, else of the task. Bounds: one step of one engine.
+    pub(crate) fn poll<H: Host>(
+        &mut self,
+        now: Now,
+        log: &mut Log<'_>,
+        mover: &mut Mover,
+        host: &mut H,
+    ) -> Poll {
+        self.take_timeouts(now, log);
+        if let Some(cleaned) = mover.take_finished() {
+            self.note_cleaned(&cleaned);
+        }
+        if self.is_restoring {
+            match self.poll_restore(now, log, host) {
+                Poll::Idle => {}
+                step => return step,
+            }
+        }
+        if !log.is_backing_off(now) {
+            let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed;
+            if log.free() <= 1 && !log.segments.has_dead() && self.begin_restore(log, is_sealed) {
+                return Poll::Again;
+            }
+        }
+        if mover.is_idle() && !log.is_backing_off(now) {
+            let was_restoring = self.is_restoring;
+            self.begin_needed(log, mover);
+            if self.is_restoring && !was_restoring {
+                return Poll::Again;
+            }
+            if mover.is_idle() {
+                match self.poll_places(log, mover, host) {
+                    Poll::Idle => {}
+                    step => return step,
+                }
+            }
+        }
+        if !mover.is_idle() {
+            let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
+            if self.pace.admits(now.monotonic_ms, debt) {
+                let before = log.counters.moved_bytes;
+                let step = mover.poll(now, log, host);
+                self.pace.spend(log.counters.moved_bytes - before);
+                if step != Poll::Idle {
+                    return step;
+                }
+            }
+        }
+        if log.must_give_up() && !log.is_backing_off(now) && self.begin_restore(log, |_| true) {
+            return Poll::Again;
+        }
+        let step = self.evict.poll(log, host);
+        if step != Poll::Idle {
+            return step;
+        }
+        self.poll_task(now, log, mover, host)
+    }
+
+    /// When a paced step may be taken, in milliseconds from now.
+    pub(crate) fn pace_wait_ms(&self, log: &Log<'_>, mover: &Mover) -> Option<u64> {
+        if mover.is_idle() {
+            return None;
+        }
+        Some(self.pace.wait_ms(Self::debt_permille(log))).filter(|ms| *ms > 0)
+    }
+
+    /// Cleans what is under suspicion, then meets a shortage.
+    fn begin_needed(&mut self, log: &mut Log<'_>, mover: &mut Mover) {
+        // There is nowhere to move anything to, and what is freed is of no use.
+        if log.is_at_end() {
+            self.is_short = false;
+            return;
+        }
+        log.settle_streams();
+        let coming = log.free()
+            + log.blocks.to_come()
+            + log.segments.count(SegmentState::Emptied)
+            + log.segments.count(SegmentState::Freeing)
+            + log.segments.count(SegmentState::Erased);
+        let (low, high) = (log.config.low_watermark_segments, log.config.high_watermark_segments);
+        let was_short = self.is_short;
+        let is_low = coming < log.free_reserve() + if was_short { high } else { low };
+        self.is_short = !self.is_closing && (is_low || log.lacks_room(coming));
+        log.counters.shortages += u64::from(self.is_short && !was_short);
+        let suspects = log.has_suspects();
+        if !suspects && (self.begin_by_wear(log, mover) || !self.is_short) {
+            return;
+        }
+        // Down to the last segment that an output may need, only the quickest gain counts.
+        let policy = if coming <= 1 { Policy::Greedy } else { log.policy() };
+        let is_short = self.is_short;
+        let choice = choose(&log.terms(policy), log.segments.as_slice(), |_, s| is_short || s.is_suspect());
+        match choice {
+            Some(choice) => {
+                self.is_for_task = false;
+                mover.begin(log, choice);
+            }
+            // Cuts tore the last of its records, or its erase, for all that can be told: nothing could go on else (rule 12).
+            None if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) => {}
+            None if self.begin_restore(log, |s| s.state() == SegmentState::Quarantined) => {}
+            // The next poll merges them.
+            None if log.merge_for_room() => log.is_stirred = true,
+            None => self.is_short = false,
+        }
+    }
+
+    /// Cleans for the sake of a host that waits for copies to go.
+    fn poll_places<H: Host>(&mut self, log: &mut Log<'_>, mover: &mut Mover, host: &mut H) -> Poll {
+        let Some(wait) = host.awaits_copies().filter(|_| !self.is_closing && !log.is_at_end()) else {
+            return Poll::Idle;
+        };
+        self.is_for_task = false;
+        self.places.step(log, mover, host, wait)
+    }
+
+    /// Moves cold data off the least worn segment if the spread of wear is beyond its bound; in a shortage as one victim of
+    /// [`WEAR_EVERY`]. Tells whether it does.
+    ///
+    /// That yields nothing, and takes two outputs at most of the segments that fresh records leave free. The third is left for a
+    /// freed record, so there is a way forward wherever it is cut short.
+    fn begin_by_wear(&mut self, log: &mut Log<'_>, mover: &mut Mover) -> bool {
+        let passed = log.counters.erases - self.wear_seen;
+        let is_off = log.config.wear_spread_max == u32::MAX || self.is_closing;
+        if is_off || passed < if self.is_short { WEAR_EVERY } else { 1 } || log.free() < log.free_reserve() {
+            return false;
+        }
+        self.wear_seen = log.counters.erases;
+        let choice = choose_by_wear(log.segments.as_slice(), log.config.wear_spread_max);
+        let Some(choice) = choice else { return false };
+        self.is_for_task = false;
+        log.counters.wear_victims += 1;
+        mover.begin(log, choice);
+        true
+    }
+
+    /// Takes a second look at a segment that could not be read, or is in quarantine, for want of room. Only on flash, where a cut leaves units that are
+    /// never read back: what still can't be read, though much has happened since the mount, is taken for such.
+    fn begin_restore(&mut self, log: &mut Log<'_>, is_meant: impl Fn(&Segment) -> bool) -> bool {
+        if !log.may_restore() || self.is_closing || log.scan.is_leased() || !self.restore.is_idle() {
+            return false;
+        }
+        if self.lacked_places == Some(log.counters.erases) {
+            return false;
+        }
+        // One that was read, and tells nothing of what is in it, is what a cut can leave of an erase, too.
+        let is_kept = |s: &Segment| match s.state() {
+            SegmentState::Quarantined => true,
+            SegmentState::Sealed => s.is_unread(),
+            _ => false,
+        };
+        let segment =
+            log.segments.numbered().find(|(_, s)| is_kept(s) && is_meant(s)).map(|(index, _)| index);
+        let Some(segment) = segment else { return false };
+        self.restore.begin(log, segment, true);
+        self.is_restoring = true;
+        true
+    }
+
+    fn poll_restore<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        match self.restore.poll(log, host) {
+            RestoreStep::Stay(poll) => return poll,
+            RestoreStep::Done(Outcome::Kept) => log.back_off(now),
+            RestoreStep::Done(Outcome::NoPlace) => self.lacked_places = Some(log.counters.erases),
+            RestoreStep::Done(Outcome::Known | Outcome::Freeing) => {}
+        }
+        self.is_restoring = false;
+        Poll::Again
+    }
+
+    fn note_cleaned(&mut self, cleaned: &Cleaned) {
+        if let Some(task) = self.task.as_mut().filter(|_| self.is_for_task) {
+            self.is_for_task = false;
+            task.note_cleaned(cleaned);
+        }
+    }
+
+    fn poll_task<H: Host>(&mut self, now: Now, log: &mut Log<'_>, mover: &mut Mover, host: &mut H) -> Poll {
+        let Some(mut task) = self.task.take() else { return self.start(now, log) };
+        let step = match task.state {
+            State::Compacting { below } => compact::step(log, mover, &mut task, below),
+            State::Rebuilding => self.rebuild.step(log, mover, &mut self.restore, host, &mut task),
+            State::Expiring => self.expire.step(log, host, &mut task),
+            State::Sampling => self.sampling.step(log, host, &mut task),
+            State::Retiring => self.step_retiring(log, mover, &mut task),
+            State::Asking { ticket } => self.await_pools(&mut task, ticket),
+        };
+        let poll = match step {
+            Step::Stay(poll) => poll,
+            Step::Clean(choice) => {
+                self.is_for_task = true;
+                mover.begin(log, choice);
+                Poll::Again
+            }
+            Step::Retire => {
+                task.state = State::Retiring;
+                Poll::Again
+            }
+            Step::Ask(kind) => return self.ask(now, task, log, kind),
+            Step::End => {
+                self.finish(now, log, task);
+                return Poll::Again;
+            }
+        };
+        self.task = Some(task);
+        poll
+    }
+
+    fn start(&mut self, now: Now, log: &Log<'_>) -> Poll {
+        let Some(kind) = self.queue.pop_front() else { return Poll::Idle };
+        let (state, total) = match kind {
+            CompactionTask::CompactData => {
+                let below = log.sequence_next;
+                // The last unit is done when the victims are free.
+                (State::Compacting { below }, compact::left_bytes(log, below) + 1)
+            }
+            CompactionTask::RebuildIndex => {
+                self.rebuild = Rebuild::new(core::mem::take(&mut self.gives_up));
+                (State::Rebuilding, log.segments.tally().used_bytes + 1)
+            }
+            CompactionTask::CleanupExpired => {
+                self.expire = Expire::default();
+                (State::Expiring, 1)
+            }
+            CompactionTask::OptimizeCompression => {
+                self.sampling = Sampling::default();
+                (State::Sampling, u64::from(log.config.samples) + 1)
+            }
+        };
+        self.task = Some(Task::new(kind, state, total, now.monotonic_ms, log));
+        Poll::Again
+    }
+
+    fn step_retiring(&mut self, log: &Log<'_>, mover: &Mover, task: &mut Task) -> Step {
+        if !mover.is_idle() && self.is_for_task {
+            return Step::Stay(Poll::Idle);
+        }
+        if task.is_cancelled {
+            return Step::End;
+        }
+        // What is on its way now is waited for; what a shortage adds meanwhile is not.
+        let (freed, failures) = (log.counters.freed_segments, log.counters.failures);
+        let goal = *task.goal.get_or_insert(Goal {
+            freed_segments: freed.wrapping_add(log.segments.leaving()),
+            failures: failures + FAILURES_MAX,
+        });
+        let is_on_the_way =
+            goal.freed_segments.wrapping_sub(freed).cast_signed() > 0 && log.segments.leaving() > 0;
+        // Where only a new mount helps, and where nothing does, nothing is freed any more.
+        let is_hopeless = failures >= goal.failures || log.has_lost_records() || log.is_at_end();
+        task.has_failed |= is_on_the_way && is_hopeless;
+        let is_waiting = is_on_the_way && !is_hopeless;
+        let freed_any = task.report.victims.first.is_some();
+        if is_waiting && freed_any && !self.is_closing {
+            return Step::Stay(Poll::Idle);
+        }
+        let may_go_on = task.report.task == CompactionTask::CompactData && !is_on_the_way && !self.is_closing;
+        if may_go_on && let Some(below) = compact::more(log, task) {
+            task.state = State::Compacting { below };
+            return Step::Stay(Poll::Again);
+        }
+        match task.report.task {
+            CompactionTask::CompactData => Step::Ask(CleanupKind::TriggerDefragmentation),
+            CompactionTask::CleanupExpired => Step::Ask(CleanupKind::EmergencyCleanup),
+            CompactionTask::RebuildIndex | CompactionTask::OptimizeCompression => Step::End,
+        }
+    }
+
+    pub(crate) fn finish(&mut self, now: Now, log: &Log<'_>, task: Task) {
+        if self.reports.is_full() {
+            self.reports.pop_front();
+        }
+        let _ = self.reports.push_back(task.finish(now.monotonic_ms, log));
+    }
+}

@@ -1,0 +1,134 @@
+//! Tidying without being asked: segments in which nothing is live are freed, and while no client writes those of which half is
+//! stale are cleaned.
+//!
+//! A removed key costs an entry in the index as long as any copy of it is on the medium. Without this an emptied tier would keep
+//! disk, index and memory until clients fill it again. While clients write, one dead segment is taken at a time, each
+//! [`BUSY_MS`]; at rest one after the other. A segment that is half stale gives back at least as much as it costs, so this ends.
+
+use super::mover::Mover;
+use crate::drive::{Now, Poll};
+use crate::segments::{Choice, Policy, Segment, SegmentState, choose};
+use crate::writer::Log;
+
+/// How often a dead segment is taken while clients write, in milliseconds.
+const BUSY_MS: u64 = 50;
+
+/// No client has written for so long: the tier is at rest.
+const REST_MS: u64 = 100;
+
+/// After so long at rest what is half stale is cleaned.
+const LONG_REST_MS: u64 = 1_000;
+
+/// Segments on their way to be free at a time.
+const LEAVING_MAX: u32 = 8;
+
+/// Open segments sealed at rest for one record that clients appended: the machine's own records die, too, and would go on for ever.
+const SEALS_MAX: u32 = 8;
+
+/// An open segment of which at least such a part is used, as a divisor, is sealed at rest where half of that is stale.
+const WORTH_SEALING: u32 = 8;
+
+/// What was found so far, and when to look again.
+#[derive(Debug, Default)]
+pub(crate) struct Tidy {
+    /// Records that had died, and segments that were sealed, when nothing was found to do.
+    seen_dead: Option<u64>,
+    seen_stale: Option<u64>,
+    /// The last victim, and how many had died then: one that could not be emptied is not tried again for nothing.
+    last: Option<(u32, u64)>,
+    next_ms: u64,
+    /// When it is looked for stale ones again although nothing died: there was no room for what is live, or it was not written.
+    stale_ms: u64,
+    /// Segments sealed since clients appended, and how many records they had then.
+    seals: (u32, u64),
+}
+
+impl Tidy {
+    /// Frees a dead segment, or begins to clean one that is half stale. Bounds: two passes over the table, if anything died since the
+    /// last.
+    pub(crate) fn poll(&mut self, now: Now, log: &mut Log<'_>, mover: &mut Mover) -> Poll {
+        let is_late = now.monotonic_ms < self.next_ms || log.segments.leaving() >= LEAVING_MAX;
+        if !log.config.cleans_at_rest || is_late || log.is_at_end() || log.has_suspects() {
+            return Poll::Idle;
+        }
+        let rested_ms = now.monotonic_ms.saturating_sub(log.fresh_ms);
+        if self.seen_dead != Some(log.deaths) {
+            if let Some(index) = Self::find_dead(log) {
+                log.take_as_emptied(index);
+                self.next_ms = now.monotonic_ms + if rested_ms < REST_MS { BUSY_MS } else { 0 };
+                return Poll::Again;
+            }
+            self.seen_dead = Some(log.deaths);
+        }
+        let is_early = rested_ms < LONG_REST_MS || now.monotonic_ms < self.stale_ms;
+        if is_early || self.seen_stale == Some(log.deaths) || log.segments.leaving() > 0 {
+            return Poll::Idle;
+        }
+        // Where no segment is sealed, free ones need no blocks, and have none.
+        let has_room = log.free() >= log.free_reserve() && log.is_written();
+        let choice = if has_room { Self::find_half_stale(log) } else { None };
+        if let Some(choice) = choice.filter(|c| self.last != Some((c.segment, log.deaths))) {
+            self.last = Some((choice.segment, log.deaths));
+            mover.begin(log, choice);
+            return Poll::Again;
+        }
+        if self.seal_stale(log) {
+            return Poll::Again;
+        }
+        if has_room {
+            self.seen_stale = Some(log.deaths);
+        } else {
+            self.stale_ms = now.monotonic_ms.saturating_add(LONG_REST_MS);
+        }
+        Poll::Idle
+    }
+
+    /// When there may be something to tidy, as far as is known; in milliseconds of the monotonic clock.
+    pub(crate) fn due_ms(&self, log: &Log<'_>) -> Option<u64> {
+        if !log.config.cleans_at_rest || log.segments.leaving() > 0 || log.is_at_end() || log.has_suspects() {
+            return None;
+        }
+        let dead = (self.seen_dead != Some(log.deaths)).then_some(self.next_ms);
+        let long_rest_ms = log.fresh_ms.saturating_add(LONG_REST_MS).max(self.stale_ms);
+        let stale = (self.seen_stale != Some(log.deaths)).then_some(long_rest_ms);
+        [dead, stale].into_iter().flatten().min()
+    }
+
+    fn find_dead(log: &Log<'_>) -> Option<u32> {
+        log.segments.numbered().find(|(_, segment)| segment.is_dead()).map(|(index, _)| index)
+    }
+
+    /// A segment that yields at least half of itself.
+    fn find_half_stale(log: &Log<'_>) -> Option<Choice> {
+        let terms = log.terms(Policy::Greedy);
+        let is_worth = |s: &Segment| {
+            let gain = s.yield_bytes(terms.usable_bytes, &terms.growth);
+            gain >= terms.usable_bytes / 2 && s.stale_bytes() >= s.used_bytes() / 2
+        };
+        choose(&terms, log.segments.as_slice(), |_, s| is_worth(s))
+    }
+
+    /// Seals an open segment of which much is used and half of that is stale, so that it can be cleaned.
+    fn seal_stale(&mut self, log: &mut Log<'_>) -> bool {
+        if self.seals.1 != log.appended {
+            self.seals = (0, log.appended);
+        }
+        if self.seals.0 >= SEALS_MAX {
+            return false;
+        }
+        let worth = log.geometry.segment_bytes() / WORTH_SEALING;
+        let is_stale = |s: &Segment| {
+            s.state() == SegmentState::Open
+                && s.used_bytes() >= worth
+                && s.stale_bytes() >= s.used_bytes() / 2
+        };
+        let segments = &log.segments;
+        let slot = log
+            .slots
+            .iter()
+            .position(|slot| slot.is_written() && segments.get(slot.segment).is_some_and(is_stale));
+        let has_sealed = slot.is_some_and(|index| log.seal_slot(index));
+        self.seals.0 += u32::from(has_sealed);
+        has_sealed
+    }
+}

@@ -1,0 +1,16 @@
+//! What a machine is configured with: limits, streams, the reserve of segments, and what each record is charged.
+//!
+//! Everything here is arithmetic on constants and on the geometry: nothing has state. The rule that a full tier can always be cleaned
+//! and emptied (rule 12) rests on these numbers, so the argument for each stands beside it.
+
+mod error;
+mod pace;
+mod reserve;
+mod stream;
+mod tier;
+
+pub use error::ConfigError;
+pub use pace::PaceConfig;
+pub use reserve::{FREE_RESERVE, capacity_reserve_segments, free_reserve, reserve_segments};
+pub use stream::{SLOTS_MAX, Stream, Streams};
+pub use tier::TierConfig;

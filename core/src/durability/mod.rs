@@ -1,0 +1,8 @@
+//! What is known to be durable, and what time it is: sync marks and the clock of the log.
+
+mod clock;
+mod syncs;
+
+pub use clock::expiry_s;
+pub(crate) use clock::{Clock, Newest};
+pub(crate) use syncs::{Covered, Syncs};

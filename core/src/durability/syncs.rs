@@ -1,0 +1,186 @@
+//! Marks and syncs: what is known to be durable.
+//!
+//! Each completed write or erase raises a mark. A sync that was issued at mark m and succeeds makes everything up to m
+//! durable. A failed sync proves nothing about what came before it (rule 9), and neither does the next one: so the segments
+//! with unsynced records become suspect, and nothing counts as durable until what is live in them was written again.
+//!
+//! ```text
+//!  Idle ─1─► In flight ─2─► Idle
+//!                └──────3─► Idle, with suspects ─4─► Idle
+//! ```
+//! 1 `poll_sync` a mark is wanted, or a position that is written; 2 `finish_sync` what was completed when it was issued is
+//! durable; 3 `fail_sync`; 4 the mover emptied them, and a sync covers that: positions count as durable again.
+
+use crate::cleanup::Ticket;
+
+/// The state of syncing.
+#[derive(Debug, Default)]
+pub(crate) struct Syncs {
+    /// Completed writes and erases.
+    completed: u64,
+    /// The mark that the last good sync covers.
+    synced: u64,
+    /// The mark that the last good sync covers which was issued while nothing was under suspicion: what was completed by then
+    /// is durable, and so is all that it supersedes.
+    synced_clear: u64,
+    /// The mark that someone waits for.
+    wanted: u64,
+    /// The append position that a client waits for.
+    wanted_position: u64,
+    /// Whether all that is in the slots is to be made durable once it is written: what the machine appended itself, too.
+    wants_written: bool,
+    /// Every append up to here is durable.
+    durable: u64,
+    /// What was clear of suspects was written up to this mark.
+    suspects_clear: u64,
+    in_flight: Option<InFlight>,
+}
+
+/// A sync that is under way.
+#[derive(Debug, Clone, Copy)]
+struct InFlight {
+    ticket: Ticket,
+    mark: u64,
+    position: u64,
+    /// The newest time whose write was complete.
+    landed_s: u32,
+    is_clear: bool,
+}
+
+/// What a sync is to make durable, as it is when it is issued.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Covered {
+    /// Every append up to here is written.
+    pub(crate) position: u64,
+    /// The newest time whose write was complete.
+    pub(crate) landed_s: u32,
+    /// Whether nothing is under suspicion.
+    pub(crate) is_clear: bool,
+}
+
+impl Syncs {
+    /// Writes and erases that are complete.
+    pub(crate) const fn completed(&self) -> u64 {
+        self.completed
+    }
+
+    /// The mark that the last good sync covers.
+    pub(crate) const fn synced(&self) -> u64 {
+        self.synced
+    }
+
+    /// The mark that the last good sync covers which was issued while nothing was under suspicion.
+    pub(crate) const fn synced_clear(&self) -> u64 {
+        self.synced_clear
+    }
+
+    /// Every append up to here is durable.
+    pub(crate) const fn durable(&self) -> u64 {
+        self.durable
+    }
+
+    /// Tells whether all that was written to clear segments of suspicion is synced.
+    pub(crate) const fn is_suspicion_synced(&self) -> bool {
+        self.synced >= self.suspects_clear
+    }
+
+    /// A segment under suspicion was emptied: what was live in it is written.
+    pub(crate) const fn clear_suspect(&mut self) {
+        self.suspects_clear = self.completed;
+    }
+
+    /// A write or erase is complete; returns its mark.
+    pub(crate) const fn raise_mark(&mut self) -> u64 {
+        self.completed += 1;
+        self.completed
+    }
+
+    /// Tells whether somebody waits for a sync, and none is under way. `is_written` says whether the slots hold nothing unwritten.
+    pub(crate) fn is_due(&mut self, is_written: bool, position: u64, is_clear: bool) -> bool {
+        if self.in_flight.is_some() {
+            return false;
+        }
+        if self.wants_written && is_written {
+            self.wants_written = false;
+            self.want_mark(self.completed);
+        }
+        let is_position_due = self.wanted_position > self.durable && position >= self.wanted_position;
+        self.wanted > self.synced || (is_position_due && is_clear)
+    }
+
+    /// A sync is issued. It covers every write and erase that is complete by now.
+    pub(crate) const fn issue(&mut self, ticket: Ticket, covered: Covered) {
+        let Covered { position, landed_s, is_clear } = covered;
+        self.in_flight = Some(InFlight { ticket, mark: self.completed, position, landed_s, is_clear });
+    }
+
+    /// The sync under way succeeded. Returns the newest time that it made durable.
+    pub(crate) fn succeed(&mut self) -> Option<u32> {
+        let sync = self.in_flight.take()?;
+        self.synced = self.synced.max(sync.mark);
+        if sync.is_clear {
+            self.synced_clear = self.synced_clear.max(sync.mark);
+            self.durable = self.durable.max(sync.position);
+        }
+        Some(sync.landed_s)
+    }
+
+    /// The sync under way failed: all that is complete needs another.
+    pub(crate) fn fail(&mut self) {
+        self.in_flight = None;
+        self.wanted = self.wanted.max(self.completed);
+    }
+
+    /// The newest time is gone with its segment: the sync in flight makes none durable that stays.
+    pub(crate) fn lose_time(&mut self) {
+        if let Some(sync) = &mut self.in_flight {
+            sync.landed_s = 0;
+        }
+    }
+
+    pub(crate) fn want_mark(&mut self, mark: u64) {
+        self.wanted = self.wanted.max(mark);
+    }
+
+    /// Wants everything in the slots to be durable; appends up to this position are waited for.
+    pub(crate) fn want_all(&mut self, position: u64) {
+        self.wanted_position = self.wanted_position.max(position);
+        self.wants_written = true;
+    }
+
+    pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
+        self.in_flight.is_some_and(|f| f.ticket == ticket)
+    }
+
+    pub(crate) fn is_idle(&self) -> bool {
+        self.in_flight.is_none()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::drive::Now;
+    use crate::durability::clock::{Clock, Newest};
+    use crate::format::KeyHash;
+
+    #[test]
+    fn sync_begun_before_the_newest_time_was_lost_covers_no_later_one_of_the_same_second() {
+        let mut clock = Clock::default();
+        let mut newest = Newest::default();
+        newest.header(7, 3);
+        clock.start(Now { monotonic_ms: 0, wall_s: 7 }, &newest, false, 60);
+        let ticket = Ticket { index: 0, generation: 1 };
+        let sync = InFlight { ticket, mark: 1, position: 0, landed_s: clock.landed_s(), is_clear: true };
+        let mut syncs = Syncs { in_flight: Some(sync), ..Syncs::default() };
+        assert!(!clock.lose_segment(4) && clock.is_secured());
+        assert!(clock.lose_segment(3) && clock.is_owed);
+        syncs.lose_time();
+        clock.written_s = 7;
+        let mut hash = KeyHash::default();
+        hash.0[0] = 7;
+        clock.landed(&hash, 5);
+        clock.secure(syncs.in_flight.unwrap().landed_s);
+        assert!(!clock.is_secured());
+    }
+}

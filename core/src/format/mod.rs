@@ -1,0 +1,55 @@
+//! The format: what lies on a medium, byte by byte, and how it is read back.
+//!
+//! A medium is a row of equal segments: a flash region, or one file. Records are appended to open segments; a sealed
+//! segment never changes until it is erased. This module holds bytes and decides nothing: what to write, copy and
+//! erase is the [machine's](crate::machine) business.
+//!
+//! ```text
+//! segment ┌────────┬─────────┬──────────────────────────►  ◄────────────┬─────────┬───────────┐
+//!         │ marker │ header  │ record record record …   … entry entry  │ trailer │  header   │
+//!         │        │ copy A  │                             (footer)    │         │  copy B   │
+//!         └────────┴─────────┴─────────────────────────────────────────┴─────────┴───────────┘
+//!         at erase   at open   appended                     when sealed, all records durable
+//!
+//! record  ┌─────┬─────────────┬──────────┬──────────┬───────┬─────┬───────┬─────┐
+//!         │ tag │ key and     │ [expiry] │ [origin] │ crc32c│ key │ value │ pad │
+//!         │  1  │ value len   │    4     │ 4, 6 or 8│   4   │     │       │     │
+//!         │     │ 1+2 or 2+4  │          │          │       │     │       │     │
+//!         └─────┴─────────────┴──────────┴──────────┴───────┴─────┴───────┴─────┘
+//! ```
+//! From the bottom: [`Checksum`] → [`Geometry`] → [`Version`], [`Location`] → records → segment marker and header → footers.
+
+mod checksum;
+mod fields;
+mod footer;
+mod geometry;
+mod header;
+mod hidden;
+mod pieces;
+mod place;
+mod record;
+
+pub use checksum::{Checksum, Seed};
+pub use footer::{
+    ENTRY_BYTES, ENTRY_BYTES_MAX, Entries, EntryError, FooterEntry, FooterWriter, TRAILER_BYTES, Trailer,
+    TrailerError,
+};
+pub use geometry::{
+    Format, Geometry, GeometryError, Identity, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_MIN,
+    WRITE_UNIT_MAX,
+};
+pub use header::{
+    FORMAT_VERSION, HASH_KEY_BYTES, HEADER_BYTES, HEADER_BYTES_KEYED, Header, HeaderError, MARKER_BYTES,
+    Marker, Store,
+};
+pub(crate) use hidden::Hidden;
+pub use pieces::{
+    HEAD_BYTES, HEAD_CODEC, Head, PIECE_EXPIRES_S, PIECE_PREFIX, PIECE_PREFIX_BYTES, piece_parts,
+    piece_prefix,
+};
+pub use place::{KeyHash, Location, Version};
+pub(crate) use record::Mending;
+pub use record::{
+    FREED_BYTES, Freed, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record,
+    RecordError, RecordHeader, TIME_BYTES, is_whole, mended_length, read_record,
+};

@@ -1,0 +1,48 @@
+//! Blocks under free segments, as an adapter sees them.
+
+use super::tier::{Status, Tier};
+use crate::segments::SegmentState;
+
+impl Tier<'_> {
+    /// Wants so many segments to have blocks, where [`TierConfig::allocates`](crate::config::TierConfig::allocates): [`reserve_segments`](crate::config::reserve_segments) and those that the live records
+    /// fill at most, each at its charge. An adapter takes no record beyond the charge that
+    /// [`backed_segments`](Self::backed_segments) hold, less the reserve; so a full disk stops what is new and nothing else.
+    pub fn set_backing(&mut self, segments: u32) {
+        self.log.blocks.want(segments.min(self.log.geometry.segment_count()));
+    }
+
+    /// How many segments have blocks: all, unless [`TierConfig::allocates`](crate::config::TierConfig::allocates).
+    #[must_use]
+    pub const fn backed_segments(&self) -> u32 {
+        self.log.backed()
+    }
+
+    /// Tells whether fewer segments have blocks than are of use.
+    #[must_use]
+    pub fn lacks_blocks(&self) -> bool {
+        self.log.lacks_blocks(0)
+    }
+
+    /// Tells whether the medium refused to allocate more blocks when it was asked last.
+    #[must_use]
+    pub const fn is_out_of_space(&self) -> bool {
+        self.log.blocks.is_refused()
+    }
+
+    /// Tells whether any segment is sealed, or on its way to be free: compaction may need room for what is in it.
+    #[must_use]
+    pub fn has_sealed(&self) -> bool {
+        self.log.segments.count(SegmentState::Sealed) + self.log.segments.leaving() > 0
+    }
+
+    /// Takes a blank segment that has blocks and is of no use now; the adapter may give these back to the medium, but for those of
+    /// the erase marker. Bounds: one pass over the segment table.
+    pub fn take_surplus(&mut self) -> Option<u32> {
+        if self.status == Status::Running { self.log.take_surplus() } else { None }
+    }
+
+    /// The erase in flight gave blocks away and could not get them back.
+    pub const fn lose_blocks(&mut self) {
+        self.log.lose_blocks();
+    }
+}

@@ -1,0 +1,22 @@
+//! The tier machine: all that a cold tier decides, without I/O, clock or allocation.
+//!
+//! One value, [`Tier`], owns the log: where a record goes, what is stale, which segment to clean, what to copy, when to sync,
+//! erase or ask the pools. An adapter drives it by one rule: **mutate, drain, wait**.
+//!
+//! 1. *Mutate*: [`append`](Tier::append) a record, [`schedule`](Tier::schedule) a task, [`handle`](Tier::handle) a
+//!    completion.
+//! 2. *Drain*: call [`poll`](Tier::poll) until it is [`Poll::Idle`](crate::drive::Poll::Idle); carry out each [`Poll::Do`](crate::drive::Poll::Do) and hand its completion to
+//!    `handle`. Between two polls anything more urgent may be mutated: each poll does one bounded step.
+//! 3. *Wait* for the next input, at most [`poll_timeout`](Tier::poll_timeout).
+//!
+//! Engines inside, in the order in which `poll` asks them: the mount; slots (open segments); blocks; the opening of segments; syncs;
+//! the retiring of emptied segments; compaction (shortage first, then eviction, then tasks); tidying at rest. Each is a file of
+//! a layer below, with a diagram of its states.
+
+mod blocks;
+mod clock;
+mod tier;
+mod unchanged;
+
+pub use tier::{Status, Tier};
+pub use unchanged::Present;

@@ -1,0 +1,532 @@
+//! The tier machine itself: its life, and the order in which its engines are polled.
+
+use crate::cleanup::Ticket;
+use crate::compaction::{CompactionTask, Mover, Progress, Report, Retire, Tasks, TasksFull, Tidy};
+use crate::config::{ConfigError, TierConfig};
+use crate::drive::{Input, Now, Poll, StaleTicket};
+use crate::format::{Location, Seed, Store};
+use crate::index::{Dropped, Due, Host, Released};
+use crate::recovery::{Mount, MountError, MountReport};
+use crate::segments::{Segment, Tally};
+use crate::writer::{
+    AppendError, Counters, Fresh, LANE_BLOCKS, LANE_COPY, LANE_ERASE, LANE_OPENING, LANE_SCAN, LANE_SYNC,
+    Log, Memory, Slot,
+};
+
+/// Where a machine is in its life.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Status {
+    /// It finds out what the medium holds.
+    Mounting,
+    /// It takes records and tasks.
+    Running,
+    /// It takes no more, and makes durable what it has.
+    Closing,
+    /// Everything it took is durable.
+    Closed,
+    /// The mount failed; nothing was written.
+    Failed(MountError),
+}
+
+/// The tier machine. See the [module](super) for how it is driven.
+///
+/// *Getters*: [`status`](Self::status), [`mount_report`](Self::mount_report), [`tally`](Self::tally),
+/// [`segments`](Self::segments), [`counters`](Self::counters), [`appended`](Self::appended), [`written`](Self::written),
+/// [`durable`](Self::durable), [`progress`](Self::progress). *Mutators*: [`append`](Self::append), [`flush`](Self::flush),
+/// [`sync`](Self::sync), [`evict`](Self::evict), [`confirm_clock`](Self::confirm_clock), [`schedule`](Self::schedule), [`cancel`](Self::cancel),
+/// [`close`](Self::close), [`handle`](Self::handle). *Drain*: [`poll`](Self::poll), with [`write_bytes`](Self::write_bytes)
+/// and [`read_buffer`](Self::read_buffer). *Wait*: [`poll_timeout`](Self::poll_timeout).
+#[derive(Debug)]
+pub struct Tier<'m> {
+    pub(super) status: Status,
+    pub(super) log: Log<'m>,
+    mount: Mount,
+    retire: Retire,
+    mover: Mover,
+    tasks: Tasks,
+    tidy: Tidy,
+}
+
+impl<'m> Tier<'m> {
+    /// Builds a machine that is about to mount its medium.
+    ///
+    /// # Errors
+    /// [`ConfigError`] when the memory does not fit the configuration, or the configuration itself.
+    pub fn new(config: TierConfig, memory: Memory<'m>) -> Result<Self, ConfigError> {
+        memory.check(&config)?;
+        let log = Log::new(config, memory);
+        let tasks = Tasks::new(&log);
+        Ok(Self {
+            status: Status::Mounting,
+            log,
+            mount: Mount::new(),
+            retire: Retire::default(),
+            mover: Mover::default(),
+            tasks,
+            tidy: Tidy::default(),
+        })
+    }
+
+    /// Forgets all that it knows, as one that was only just built, and is about to mount its medium again. Completions of what was
+    /// outstanding are stale.
+    pub fn restart(&mut self) {
+        self.status = Status::Mounting;
+        self.log.restart();
+        (self.mount, self.retire, self.mover) = (Mount::new(), Retire::default(), Mover::default());
+        self.tasks = Tasks::new(&self.log);
+        self.tidy = Tidy::default();
+    }
+
+    /// Where the machine is in its life.
+    #[must_use]
+    pub const fn status(&self) -> Status {
+        self.status
+    }
+
+    /// What the mount found; final once the machine runs.
+    #[must_use]
+    pub fn mount_report(&self) -> MountReport {
+        self.mount.report()
+    }
+
+    /// The store on the medium.
+    #[must_use]
+    pub const fn store(&self) -> &Store {
+        &self.log.store
+    }
+
+    /// What record checksums of the store begin with; final once the machine runs.
+    #[must_use]
+    pub const fn seed(&self) -> Seed {
+        self.log.seed
+    }
+
+    /// The segment table.
+    #[must_use]
+    pub fn segments(&self) -> &[Segment] {
+        self.log.segments.as_slice()
+    }
+
+    /// A summary of the segment table. Bounds: one pass over it.
+    #[must_use]
+    pub fn tally(&self) -> Tally {
+        self.log.segments.tally()
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub const fn counters(&self) -> Counters {
+        Counters { clock_refusals: self.log.clock.refusals, ..self.log.counters }
+    }
+
+    /// Appends so far: the position of the last one.
+    #[must_use]
+    pub const fn appended(&self) -> u64 {
+        self.log.appended
+    }
+
+    /// Every append up to this position is written and published.
+    ///
+    /// Records that [`Host::unwritten`] handed back are not waited for: they get a new position when they are appended again.
+    #[must_use]
+    pub fn written(&self) -> u64 {
+        self.log.written()
+    }
+
+    /// Writes that failed may have left records in segments up to this sequence, and in none above it.
+    #[must_use]
+    pub const fn version_floor(&self) -> u32 {
+        self.log.version_floor
+    }
+
+    /// Whether no record waits to be written, relocated ones included.
+    #[must_use]
+    pub fn is_written(&self) -> bool {
+        self.log.is_written()
+    }
+
+    /// Every append up to this position is durable, with the same exception.
+    #[must_use]
+    pub const fn durable(&self) -> u64 {
+        self.log.syncs.durable()
+    }
+
+    /// Writes and erases that are complete.
+    ///
+    /// A state of the index that was reached by then, by publishing or dropping, is durable once
+    /// [`completed_durable`](Self::completed_durable) is no less.
+    #[must_use]
+    pub const fn completed(&self) -> u64 {
+        self.log.syncs.completed()
+    }
+
+    /// So many of the [completed](Self::completed) writes and erases are durable, the machine's own included.
+    #[must_use]
+    pub const fn completed_durable(&self) -> u64 {
+        self.log.syncs.synced_clear()
+    }
+
+    /// Tells whether only a new mount helps: a sync failed, and records that it should have made durable can't be read back.
+    ///
+    /// From then on nothing counts as durable and nothing is freed, so that the synced versions before them are kept; the next
+    /// mount finds those (rules 1 and 9). Everything else can still be read.
+    #[must_use]
+    pub fn needs_remount(&self) -> bool {
+        self.log.has_lost_records()
+    }
+
+    /// Tells whether the medium may hold copies that are not counted, because segments or records could not be read. No tombstone is
+    /// dropped meanwhile (rule 6).
+    #[must_use]
+    pub const fn has_uncounted(&self) -> bool {
+        self.log.copies.is_withholding()
+    }
+
+    /// Tells whether all sequences were issued, and no segment with one is still to be opened. From then on a record is accepted only
+    /// where an open segment has room for it, and nothing is compacted. Stored records can be read, and mounted again.
+    #[must_use]
+    pub fn is_exhausted(&self) -> bool {
+        self.log.is_at_end()
+    }
+
+    /// Tells whether a victim is being cleaned or a task runs.
+    #[must_use]
+    pub fn is_compacting(&self) -> bool {
+        !self.mover.is_idle() || !self.tasks.is_idle()
+    }
+
+    /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
+    #[must_use]
+    pub fn debt_permille(&self) -> u16 {
+        Tasks::debt_permille(&self.log)
+    }
+
+    /// The running task and how far it is.
+    #[must_use]
+    pub fn progress(&self) -> Option<(CompactionTask, Progress)> {
+        self.tasks.progress()
+    }
+
+    /// Takes the report of a task that ended; the oldest first. The last
+    /// [`REPORTS_KEPT`](crate::compaction::REPORTS_KEPT) are kept: a poll ends one task at most.
+    pub fn take_report(&mut self) -> Option<Report> {
+        self.tasks.take_report()
+    }
+
+    /// Appends a record to the buffer of an open segment.
+    ///
+    /// # Errors
+    /// [`AppendError`]; the record was not taken and can be offered again.
+    ///
+    /// # Bounds
+    /// Copies the record once; looks at each slot once.
+    pub fn append(&mut self, now: Now, fresh: &Fresh<'_>) -> Result<Location, AppendError> {
+        self.append_split(now, fresh, &[])
+    }
+
+    /// Appends a record whose payload lies in two pieces: that of `fresh`, then `rest`. The checksum is over both.
+    ///
+    /// # Errors
+    /// As for [`append`](Self::append), with its bounds.
+    pub fn append_split(
+        &mut self,
+        now: Now,
+        fresh: &Fresh<'_>,
+        rest: &[u8],
+    ) -> Result<Location, AppendError> {
+        if self.status != Status::Running {
+            return Err(AppendError::NotMounted);
+        }
+        self.log.observe(now);
+        match self.log.append_fresh(now, fresh, rest) {
+            Err(AppendError::Busy)
+                if !self.log.is_backing_off(now)
+                    && !self.tasks.evict.is_active()
+                    && self.log.is_written()
+                    && !self.log.copies.is_resetting()
+                    && self.mover.is_stuck(&self.log) =>
+            {
+                Err(AppendError::Full)
+            }
+            result => result,
+        }
+    }
+
+    /// Tells whether a client's record of so many bytes has a place, now or as soon as a free segment is opened. Where it has
+    /// none, what must be cleaned for it is cleaned from now on, as if it had been offered.
+    ///
+    /// # Bounds
+    /// One pass over the segment table.
+    pub fn reserve(&mut self, record_bytes: u32) -> bool {
+        self.status == Status::Running && !self.log.copies.is_resetting() && self.log.reserve(record_bytes)
+    }
+
+    /// Drops a record whose time is over, as [`CleanupExpired`](CompactionTask::CleanupExpired) does, where a client's record needs
+    /// the room now.
+    pub fn drop_due<H: Host>(&mut self, now: Now, due: &Due, host: &mut H) -> Dropped {
+        self.log.observe(now);
+        if self.status != Status::Running || self.log.copies.is_resetting() {
+            return Dropped::NotCurrent;
+        }
+        self.log.clock.is_owed = true;
+        let dropped = host.drop_current(&due.hash, due.location);
+        if dropped == Dropped::Now {
+            self.log.release(&Released { location: due.location, record_bytes: due.record_bytes });
+        }
+        dropped
+    }
+
+    /// Wants everything appended so far to be written.
+    pub fn flush(&mut self) {
+        self.log.flush();
+    }
+
+    /// Wants everything appended so far to be written and durable.
+    pub fn sync(&mut self) {
+        self.log.flush();
+        let position = self.log.appended;
+        self.log.syncs.want_all(position);
+    }
+
+    /// Wants about this many bytes of records to be evicted, what has expired first, then the oldest; a larger want that is under way
+    /// stays.
+    pub fn evict(&mut self, bytes: u64) {
+        self.tasks.evict.want(bytes);
+    }
+
+    /// Drops all that is due by now, without a task; what is dropped gives its room back as soon as that is written.
+    pub fn expire(&mut self) {
+        self.tasks.evict.want_expired();
+    }
+
+    /// Tells whether an eviction is under way, or what it dropped is not published yet.
+    #[must_use]
+    pub fn is_evicting(&self) -> bool {
+        self.tasks.evict.is_active() || self.log.slots.iter().any(Slot::has_moved)
+    }
+
+    /// Queues a task.
+    ///
+    /// # Errors
+    /// [`TasksFull`] gives the task back when [`TASK_QUEUE_CAPACITY`](crate::compaction::TASK_QUEUE_CAPACITY) wait, or the
+    /// machine is closing.
+    pub fn schedule(&mut self, task: CompactionTask) -> Result<(), TasksFull> {
+        self.tasks.schedule(task)
+    }
+
+    /// Gives up records that can't be read: the next [`RebuildIndex`](CompactionTask::RebuildIndex) that begins also frees segments
+    /// that it still can't read whole. Records in the unreadable parts are lost; their keys may have an older value, or none.
+    /// Without this call such segments are kept, since a medium that fails now may be read later.
+    pub const fn give_up_unread(&mut self) {
+        self.tasks.gives_up = true;
+    }
+
+    /// Ends the running task at its next step; what it did stays done, and its report says `Partial`.
+    pub fn cancel(&mut self) {
+        self.tasks.cancel(&mut self.mover);
+    }
+
+    /// Takes no more records and tasks; makes durable what was taken.
+    pub fn close(&mut self) {
+        if self.status == Status::Running {
+            self.status = Status::Closing;
+            self.tasks.close(&mut self.mover);
+            self.mover.cancel();
+            self.sync();
+        }
+    }
+
+    /// The bytes of a write that was asked for; empty when the ticket is stale.
+    #[must_use]
+    pub fn write_bytes(&self, ticket: Ticket) -> &[u8] {
+        match ticket.index {
+            LANE_OPENING if self.log.opening.is_waiting(ticket) => self.log.opening.lent(),
+            LANE_ERASE if self.retire.is_waiting(ticket) => self.retire.lent(&self.log),
+            slot => {
+                let slot = self.log.slots.get(usize::from(slot)).filter(|s| s.is_waiting(ticket));
+                slot.map_or(&[], |s| s.lent())
+            }
+        }
+    }
+
+    /// The buffer for a read that was asked for, as long as what is to be read; empty when the ticket is stale.
+    pub fn read_buffer(&mut self, ticket: Ticket) -> &mut [u8] {
+        match ticket.index {
+            LANE_COPY => self.log.copy.lent(ticket),
+            LANE_SCAN => self.log.scan.lent(ticket),
+            _ => None,
+        }
+        .unwrap_or_default()
+    }
+
+    /// Takes one step.
+    ///
+    /// # Bounds
+    /// One action, or one bounded step inside: at most `step_bytes` and one record of copying, or `step_records` entries of a footer, or
+    /// one pass over the segment table.
+    pub fn poll<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
+        match self.status {
+            Status::Mounting => self.poll_mount(now, host),
+            Status::Running => {
+                let step = self.poll_running(now, host);
+                self.again_if_stirred(step)
+            }
+            Status::Closing => {
+                let step = self.poll_closing(now, host);
+                self.again_if_stirred(step)
+            }
+            Status::Closed | Status::Failed(_) => Poll::Idle,
+        }
+    }
+
+    fn poll_mount<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
+        match self.mount.poll(now, &mut self.log, host) {
+            Ok(_) if self.mount.is_done() => {
+                self.log.observe(now);
+                self.log.begin_blocks();
+                self.log.measure_fill();
+                self.status = Status::Running;
+                Poll::Again
+            }
+            Ok(poll) => poll,
+            Err(error) => {
+                self.status = Status::Failed(error);
+                Poll::Idle
+            }
+        }
+    }
+
+    fn poll_running<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
+        self.log.observe(now);
+        if let Some(action) = self.log.poll_slots(now) {
+            return Poll::Do(action);
+        }
+        if let Some(action) = self.log.poll_blocks(now) {
+            return Poll::Do(action);
+        }
+        // When all sequences are issued nothing can be opened any more; appends say so.
+        if let Ok(Some(action)) = self.log.poll_opening(now) {
+            return Poll::Do(action);
+        }
+        if let Some(action) = self.log.poll_sync(now) {
+            return Poll::Do(action);
+        }
+        if self.log.copies.is_resetting() {
+            self.log.copies.reset(host.recount());
+            return Poll::Again;
+        }
+        if self.log.copies.is_settling() {
+            self.log.settle(host);
+            return Poll::Again;
+        }
+        // The time goes before the freed record of a segment that holds it.
+        self.log.poll_time();
+        match self.retire.poll(now, &mut self.log, host) {
+            Poll::Idle => {}
+            step => return step,
+        }
+        match self.tasks.poll(now, &mut self.log, &mut self.mover, host) {
+            Poll::Idle if self.mover.is_idle() && self.tasks.is_idle() && !self.log.is_backing_off(now) => {
+                self.tidy.poll(now, &mut self.log, &mut self.mover)
+            }
+            step => step,
+        }
+    }
+
+    /// A step that waits for a write or an opening has only just asked for it: the next poll makes it.
+    fn again_if_stirred(&mut self, step: Poll) -> Poll {
+        if step == Poll::Idle && core::mem::take(&mut self.log.is_stirred) { Poll::Again } else { step }
+    }
+
+    /// Writes and syncs what was appended; tasks end, segments on their way to be free are left to the next mount.
+    fn poll_closing<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
+        self.log.observe(now);
+        if let Some(action) = self.log.poll_slots(now) {
+            return Poll::Do(action);
+        }
+        // What a failed sync put under suspicion is written again before all is durable; that may take a new segment.
+        let has_suspects = self.log.has_suspects();
+        if has_suspects && let Some(action) = self.log.poll_blocks(now) {
+            return Poll::Do(action);
+        }
+        if has_suspects && let Ok(Some(action)) = self.log.poll_opening(now) {
+            return Poll::Do(action);
+        }
+        if let Some(action) = self.log.poll_sync(now) {
+            return Poll::Do(action);
+        }
+        // A segment whose opening failed is erased again: what is under suspicion may need it.
+        if has_suspects {
+            match self.retire.poll(now, &mut self.log, host) {
+                Poll::Idle => {}
+                step => return step,
+            }
+        }
+        if has_suspects || !self.mover.is_idle() || !self.tasks.is_idle() {
+            match self.tasks.poll(now, &mut self.log, &mut self.mover, host) {
+                Poll::Idle => {}
+                step => return step,
+            }
+        }
+        let is_durable = self.log.syncs.durable() >= self.log.appended && self.log.syncs.is_idle();
+        if is_durable && self.mover.is_idle() && self.tasks.is_idle() && self.log.is_written() {
+            if self.log.seal_one() {
+                return if self.log.is_backing_off(now) { Poll::Idle } else { Poll::Again };
+            }
+            self.status = Status::Closed;
+        }
+        Poll::Idle
+    }
+
+    /// Takes an input.
+    ///
+    /// # Errors
+    /// [`StaleTicket`] when nothing with this ticket is outstanding: the input was dropped.
+    ///
+    /// # Bounds
+    /// A completed write publishes its records, at most as many as a slot's memory holds.
+    pub fn handle<H: Host>(&mut self, now: Now, input: Input, host: &mut H) -> Result<(), StaleTicket> {
+        let (ticket, result) = match input {
+            Input::Cleanup(reply) => return self.tasks.take_reply(now, &self.log, reply),
+            Input::CleanupUnavailable(ticket) => return self.tasks.take_unavailable(now, &self.log, ticket),
+            Input::Done { ticket, result } => (ticket, result),
+        };
+        match ticket.index {
+            LANE_OPENING if self.log.opening.is_waiting(ticket) => self.log.finish_opening_write(now, result),
+            LANE_COPY if self.mover.is_waiting(&self.log, ticket) => self.log.copy.done(result),
+            LANE_SCAN if self.log.scan_is_waiting(ticket) => self.log.scan.done(result),
+            LANE_SYNC if self.log.syncs.is_waiting(ticket) => {
+                self.log.finish_sync(now, result, host);
+                if let (Err(error), Status::Mounting) = (result, self.status) {
+                    // No later sync vouches for what was found: blank segments may come back to life (rule 9).
+                    self.status = Status::Failed(MountError::Medium(error));
+                }
+            }
+            LANE_ERASE if self.retire.is_waiting(ticket) => self.retire.done(now, &mut self.log, result),
+            LANE_BLOCKS if self.log.blocks.is_waiting(ticket) => self.log.finish_blocks(now, result),
+            slot => {
+                let slot = usize::from(slot);
+                if !self.log.slots.get(slot).is_some_and(|s| s.is_waiting(ticket)) {
+                    return Err(StaleTicket(ticket));
+                }
+                self.log.finish_slot_write(now, slot, result, host);
+            }
+        }
+        Ok(())
+    }
+
+    /// Returns how long the machine can wait without an input, in milliseconds; `None` for as long as there is none.
+    #[must_use]
+    pub fn poll_timeout(&self, now: Now) -> Option<u64> {
+        let until = |at: u64| at.saturating_sub(now.monotonic_ms);
+        let retry = self.log.is_backing_off(now).then(|| until(self.log.backoff.until_ms()));
+        let deadline = self.tasks.next_deadline_ms().map(until);
+        let pace = self.tasks.pace_wait_ms(&self.log, &self.mover);
+        let blocks = self.log.blocks_retry_ms().map(until);
+        let is_quiet =
+            self.status == Status::Running && self.mover.is_idle() && self.tasks.is_idle() && retry.is_none();
+        let tidy = self.tidy.due_ms(&self.log).filter(|_| is_quiet).map(|at| until(at).max(1));
+        [retry, deadline, pace, blocks, tidy].into_iter().flatten().min()
+    }
+}

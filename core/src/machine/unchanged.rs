@@ -1,0 +1,74 @@
+//! Puts of what is there already: whether one may be skipped.
+//!
+//! A put that is skipped must promise what it would if it were written: the value is there after a cut, as far as that of a put at
+//! that moment is, and with the same expiry. So its host finds the newest record of the key, whole, and asks in this order:
+//! [`Present::may_equal`], [`Tier::may_keep`], and then itself whether the bytes are the same. Those are the bytes as stored, where
+//! the same value is always encoded to the same bytes, else the decoded value. Where each says yes the host
+//! [counts](Tier::note_unchanged) the put and tells its client that it is done; what its client then waits for, a flush or a sync,
+//! waits for the record that is there as for one that was just appended.
+
+use super::tier::{Status, Tier};
+use crate::format::{Location, Version};
+use crate::segments::SegmentState;
+
+/// The newest record of a key, which its host found to be whole, and a value.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Present {
+    /// The codec of the value.
+    pub codec: u8,
+    /// Bytes of the value as stored.
+    pub value_bytes: u32,
+    /// When it expires.
+    pub expires_s: Option<u32>,
+    /// Where the record lies.
+    pub location: Location,
+    /// Its version.
+    pub version: Version,
+}
+
+impl Present {
+    /// Tells whether a value of so many bytes as stored could be the one that is there. A value with another expiry is another value.
+    #[must_use]
+    pub fn may_equal(&self, codec: u8, value_bytes: u32, expires_s: Option<u32>) -> bool {
+        (self.codec, self.value_bytes, self.expires_s) == (codec, value_bytes, expires_s)
+    }
+}
+
+impl Tier<'_> {
+    /// Tells whether a record that is there may stand for a put of the same value: a mount would find it, and no other value of its
+    /// key.
+    ///
+    /// It may not where it has expired, where a newer copy may lie among what could not be read or among writes that failed, or
+    /// where the sync failed that should have made it durable.
+    #[must_use]
+    pub fn may_keep(&self, present: &Present) -> bool {
+        let Location { segment, sequence, .. } = present.location;
+        let is_sound = self.segments().get(segment as usize).is_some_and(|segment| {
+            let is_in_use = matches!(
+                segment.state(),
+                SegmentState::Open | SegmentState::Sealing | SegmentState::Sealed | SegmentState::Victim
+            );
+            is_in_use && segment.sequence == sequence && !segment.is_suspect()
+        });
+        is_sound
+            && self.status == Status::Running
+            && !self.log.copies.is_withholding()
+            && present.version.sequence > self.log.version_floor
+            && !self.log.is_expired(present.expires_s)
+    }
+
+    /// Tells above which sequence the version of a record must lie so that [`may_keep`](Self::may_keep) agrees in whatever segment
+    /// the record is, if the record has not expired; `None` while there is none such. A host posts it for threads that don't have the machine.
+    #[must_use]
+    pub fn keeps_above(&self) -> Option<u32> {
+        let is_sure =
+            self.status == Status::Running && !self.log.copies.is_withholding() && !self.log.has_suspects();
+        is_sure.then_some(self.log.version_floor)
+    }
+
+    /// Counts a put that was skipped, since its value was there.
+    pub const fn note_unchanged(&mut self) {
+        self.log.counters.unchanged_puts += 1;
+    }
+}

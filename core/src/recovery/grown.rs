@@ -1,0 +1,134 @@
+//! A medium that has more segments than when it was written: how a mount tells, and how the new ones come into use.
+//!
+//! ```text
+//!  found ─► Freeing ─► erased, marked, durable: Erased ─► all of them are ─► headers state the new number ─► Free
+//! ```
+//! *The number of segments that a medium has is the one that the header with the highest sequence states.* Headers written before it
+//! may state another. A segment beyond that number is not part of the store, whatever it holds, unless it may be one of the store
+//! after all: it has a header of the store that states a number above its place, or a marker and no header that could be read, or
+//! ends that can't be read.
+//!
+//! A segment that is new is erased before anything says that it belongs to the medium, and it is used only once all are. Until then
+//! headers state the old number, so a mount after a cut finds the medium as it was, and begins again. From then on they state the
+//! new number, and each segment that is found is blank, or one of the store.
+
+use super::error::MountError;
+use super::head::Head;
+use crate::format::{HeaderError, Store};
+use crate::segments::{Flag, Segment, SegmentState};
+use crate::writer::Log;
+
+/// The number of segments, as far as the headers state it.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Grown {
+    /// The highest sequence of a header that was found.
+    sequence: u32,
+    /// The number that it states; `None` where no header was found.
+    pub(crate) stated: Option<u32>,
+    /// The first segment that was taken for one beyond that number.
+    first: Option<u32>,
+    /// Whether the heads behind it were read a second time.
+    is_second: bool,
+}
+
+impl Grown {
+    /// A header of the store was found. One beyond its own number says nothing.
+    pub(crate) fn note(&mut self, index: u32, sequence: u32, segments: u32) {
+        if segments > index && (self.stated.is_none() || sequence > self.sequence) {
+            (self.sequence, self.stated) = (sequence, Some(segments));
+        }
+    }
+
+    /// Tells whether a segment lies beyond the number that is known by now, and is none of the store.
+    pub(crate) fn takes(&mut self, index: u32, head: &Head, store: Option<&Store>) -> bool {
+        let is_beyond = self.stated.is_some_and(|stated| index >= stated);
+        let is_ours = match &head.header {
+            Some(header) => store == Some(&header.store) && head.segments > index,
+            None => head.error.is_none() && (head.is_unreadable || head.marker.is_some() && !head.is_blank()),
+        };
+        let takes = is_beyond && !is_ours;
+        if takes && self.first.is_none() {
+            self.first = Some(index);
+        }
+        takes
+    }
+
+    /// The first segment that is to be looked at again, since a header behind it states that it is part of the medium. Bounds: once.
+    pub(crate) fn again(&mut self) -> Option<u32> {
+        let first = self.first.take().filter(|first| self.stated.is_some_and(|stated| *first < stated))?;
+        (!core::mem::replace(&mut self.is_second, true)).then_some(first)
+    }
+}
+
+/// Why a header that is not of this shape refuses the mount.
+pub(crate) fn refusal(log: &Log<'_>, error: HeaderError) -> MountError {
+    let configured = log.geometry.segment_count();
+    match error {
+        HeaderError::Geometry { segment_bytes, segment_count: stored }
+            if segment_bytes == log.geometry.segment_bytes() && stored != configured =>
+        {
+            if stored > configured {
+                return MountError::FewerSegments { stored, configured };
+            }
+            let shape = log.geometry.with_segments(stored);
+            shape.map_or(MountError::Header(error), |shape| MountError::MoreSegments {
+                stored,
+                configured,
+                most: shape.segments_max(),
+            })
+        }
+        _ => MountError::Header(error),
+    }
+}
+
+impl Log<'_> {
+    /// A segment is none of the store: it is erased before it is used, unless blank bytes are trusted.
+    pub(crate) fn set_beyond(&mut self, index: u32, head: &Head) {
+        let is_free = self.config.trusts_blank && head.is_blank() && head.marker.is_none();
+        let state = if is_free { SegmentState::Free } else { SegmentState::Freeing };
+        if let Some(segment) = self.set_state(index, state) {
+            *segment = Segment::of(0, head.marker.map_or(0, |marker| marker.erases), state);
+            segment.set(Flag::Counted, false);
+            segment.set(Flag::Marker, false);
+        }
+    }
+
+    /// All heads were read: the medium has so many segments.
+    pub(crate) fn begin_growing(&mut self, stated: Option<u32>) -> Result<(), MountError> {
+        let configured = self.geometry.segment_count();
+        let stored = stated.unwrap_or(configured);
+        if stored > configured {
+            return Err(MountError::FewerSegments { stored, configured });
+        }
+        if (stored..configured).all(|index| self.segments.state_of(index) != SegmentState::Freeing) {
+            return Ok(());
+        }
+        self.stated_segments = stored;
+        for index in stored..configured {
+            if self.segments.state_of(index) == SegmentState::Free {
+                self.set_state(index, SegmentState::Freeing);
+            }
+        }
+        Ok(())
+    }
+
+    /// Segments that can be used once they are erased: all, or while new ones are erased those from before.
+    pub(crate) fn usable_segments(&self) -> u32 {
+        let synced = self.syncs.synced();
+        let is_erased = |s: &Segment| match s.state() {
+            SegmentState::Freeing => false,
+            SegmentState::Erased => s.mark() <= synced,
+            _ => true,
+        };
+        let stated = self.stated_segments;
+        let is_grown = self.segments.iter().skip(stated as usize).all(is_erased);
+        if is_grown { self.geometry.segment_count() } else { stated }
+    }
+
+    /// An erased segment is about to be free: where it is a new one, all of them are erased.
+    pub(crate) fn finish_growing(&mut self, index: u32) {
+        if index >= self.stated_segments {
+            self.stated_segments = self.geometry.segment_count();
+        }
+    }
+}

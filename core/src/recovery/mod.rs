@@ -1,0 +1,18 @@
+//! Recovery: what a mount finds on a medium, and the second look at what could not be read.
+//!
+//! Reading never trusts a byte that no checksum vouches for, and an error of the medium says nothing about the bytes (rule 13).
+
+mod error;
+mod grown;
+mod head;
+mod mount;
+mod report;
+mod restore;
+mod scanner;
+
+pub use error::MountError;
+pub(crate) use mount::Mount;
+pub use report::MountReport;
+pub(crate) use restore::{Outcome, Restore, RestoreStep};
+pub use scanner::SEARCH_TIMES_MAX;
+pub(crate) use scanner::{Scan, Scanner, identity};

@@ -1,0 +1,466 @@
+//! Recovery: what a medium holds, found out in bounded steps.
+//!
+//! ```text
+//!  Heads ─► Freed ─► Clock ─► Index ─► Settle ─► Sync ─► done
+//! ```
+//! *Heads* reads both ends of every segment and tells what it is. *Freed* looks for freed records, so that *Index* never reads
+//! a segment whose life is over, and for times; *Clock* lets the tier's time go on from the newest of them. *Index* feeds every keyed record to the index, from footers where there are any. *Settle*
+//! finds the tombstones that nothing needs. *Sync* makes durable what was found: a killed process leaves bytes that can be
+//! read and could still be lost. Nothing is written before all segments have been looked at, and nothing is ever appended to
+//! a segment found here (rule 3).
+
+use super::error::MountError;
+use super::grown::{Grown, refusal};
+use super::head::{Head, HeadReader, HeadStep};
+use super::report::MountReport;
+use super::scanner::{Found, Scan, Scanner};
+use crate::drive::{MediumError, Now, Poll};
+use crate::durability::Newest;
+use crate::format::{Freed, Identity, Kind, Store};
+use crate::index::{Host, Settled};
+use crate::segments::{Flag, Segment, SegmentState};
+use crate::writer::{LANE_SCAN, Log};
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Reading both ends of a segment.
+    Head(HeadReader),
+    /// Going through the records of one segment after the other.
+    Scan {
+        pass: Pass,
+        segment: u32,
+        scanner: Option<Scanner>,
+    },
+    /// All times are known.
+    Clock,
+    Settle,
+    Sync {
+        mark: u64,
+    },
+    Done,
+}
+
+/// What a pass over all records is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Pass {
+    /// Looking for freed records and times (rule 5: no segment is indexed whose life is over).
+    Freed,
+    /// Feeding the index.
+    Index,
+}
+
+/// The mount.
+#[derive(Debug)]
+pub(crate) struct Mount {
+    state: State,
+    report: MountReport,
+    store: Option<Store>,
+    has_marker: bool,
+    has_other_bytes: bool,
+    /// Segments of which no header was read, and not all of where one could be.
+    unread_segments: u32,
+    newest: Newest,
+    grown: Grown,
+    /// The longest record that a segment may hold, by what the headers say.
+    longest_bytes: u32,
+}
+
+impl Mount {
+    pub(crate) fn new() -> Self {
+        Self {
+            state: State::Head(HeadReader::new(0)),
+            report: MountReport::default(),
+            store: None,
+            has_marker: false,
+            has_other_bytes: false,
+            unread_segments: 0,
+            newest: Newest::default(),
+            grown: Grown::default(),
+            longest_bytes: 0,
+        }
+    }
+
+    pub(crate) fn is_done(&self) -> bool {
+        matches!(self.state, State::Done)
+    }
+
+    pub(crate) fn report(&self) -> MountReport {
+        self.report
+    }
+
+    /// Takes a step. Bounds: `step_records` records, or one action.
+    pub(crate) fn poll<H: Host>(
+        &mut self,
+        now: Now,
+        log: &mut Log<'_>,
+        host: &mut H,
+    ) -> Result<Poll, MountError> {
+        if log.scan.is_reading() {
+            return Ok(Poll::Idle);
+        }
+        if let Some(action) = log.read_again() {
+            self.report.scanned_bytes += u64::from(log.scan.bytes());
+            return Ok(Poll::Do(action));
+        }
+        // Units that can't be read back, however often, are damage (rule 8); any other failure may pass, and what is stale would
+        // be taken for current without the bytes that it kept back.
+        if let Some(Err(error)) = log.scan.result()
+            && error != MediumError::Unreadable
+        {
+            return Err(MountError::Medium(error));
+        }
+        match self.state {
+            State::Head(reader) => self.head(log, host, reader),
+            State::Scan { pass, segment, scanner } => Ok(self.scan(log, host, pass, segment, scanner)),
+            State::Clock => {
+                // Every header and time record was seen: a segment may have been open for longer than the bound.
+                log.clock.start(now, &self.newest, self.store.is_none(), log.config.clock_jump_s_max);
+                self.state = State::Scan { pass: Pass::Index, segment: 0, scanner: None };
+                Ok(Poll::Again)
+            }
+            State::Settle => Ok(self.settle(log, host)),
+            State::Sync { mark } => {
+                if log.syncs.synced() >= mark {
+                    log.longest_bytes = log.config.record_bytes_max;
+                    self.state = State::Done;
+                    return Ok(Poll::Again);
+                }
+                Ok(log.poll_sync(now).map_or(Poll::Idle, Poll::Do))
+            }
+            State::Done => Ok(Poll::Again),
+        }
+    }
+
+    fn read(&mut self, log: &mut Log<'_>, segment: u32, offset: u32, bytes: u32) -> Poll {
+        let action = log.read(LANE_SCAN, segment, offset, bytes);
+        self.report.scanned_bytes += u64::from(bytes);
+        Poll::Do(action)
+    }
+
+    fn head<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        host: &mut H,
+        mut reader: HeadReader,
+    ) -> Result<Poll, MountError> {
+        for _ in 0..log.config.step_records {
+            let is_known = reader.is_new() && log.scan.result().is_none() && host.is_blank(reader.segment);
+            let step = if is_known { HeadStep::Done(Head::blank()) } else { reader.poll(log) };
+            let head = match step {
+                HeadStep::Read(action) => {
+                    self.report.scanned_bytes += u64::from(log.scan.bytes());
+                    self.state = State::Head(reader);
+                    return Ok(Poll::Do(action));
+                }
+                HeadStep::Done(head) => head,
+            };
+            if self.grown.takes(reader.segment, &head, self.store.as_ref()) {
+                log.set_beyond(reader.segment, &head);
+            } else {
+                self.classify(log, reader.segment, &head)?;
+            }
+            let next = Some(reader.segment + 1).filter(|next| *next < log.geometry.segment_count());
+            let Some(next) = next.or_else(|| self.grown.again()) else {
+                return self.end_heads(log, host);
+            };
+            reader = HeadReader::new(next);
+        }
+        self.state = State::Head(reader);
+        Ok(Poll::Again)
+    }
+
+    fn end_heads<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Result<Poll, MountError> {
+        log.begin_growing(self.grown.stated)?;
+        self.decide(log, host)?;
+        self.state = State::Scan { pass: Pass::Freed, segment: 0, scanner: None };
+        Ok(Poll::Again)
+    }
+
+    /// Tells what a segment is from its two ends (rules 3 and 4).
+    fn classify(&mut self, log: &mut Log<'_>, index: u32, head: &Head) -> Result<(), MountError> {
+        let mut segment = Segment::default();
+        if let Some(marker) = head.marker {
+            self.has_marker = true;
+            segment.set(Flag::Marker, true);
+            segment.erases = marker.erases;
+            log.sequence_next = log.sequence_next.max(marker.sequence_issued.saturating_add(1));
+        }
+        if let Some(header) = head.header {
+            self.check_store(&header.store, log)?;
+            self.grown.note(index, header.sequence, head.segments);
+            self.newest.header(header.time_s, index);
+            self.longest_bytes = self.longest_bytes.max(header.record_bytes_max);
+            log.sequence_next = log.sequence_next.max(header.sequence.saturating_add(1));
+            segment = segment.with_state(SegmentState::Sealed);
+            segment.sequence = header.sequence;
+            segment.set_stream(header.stream);
+            segment.set(Flag::Counted, true);
+        } else if let Some(error) = head.error {
+            return Err(refusal(log, error));
+        } else if head.is_blank() {
+            // Where an erase may stop half-way, blank ends without a marker prove nothing: erase again. With one the erase was
+            // whole, but the segment may since have been about to be opened.
+            let is_trusted = head.marker.is_some() || log.config.trusts_blank;
+            segment = segment.with_state(if is_trusted { SegmentState::Free } else { SegmentState::Freeing });
+            segment.set(Flag::Doubtful, !log.config.trusts_blank);
+        } else {
+            // The header is durable before the first record: none there, and none of its copies whole, is a torn open.
+            // A medium whose very first marker was torn is ours too.
+            let is_torn = head.is_torn(log.config.trusts_blank);
+            let is_unread = head.is_unreadable && !is_torn;
+            self.has_other_bytes |= head.marker.is_none() && !is_torn && !is_unread;
+            self.unread_segments += u32::from(is_unread);
+            segment =
+                segment.with_state(if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined });
+            segment.set_unread(is_unread);
+            segment.sequence = head.marker.filter(|_| !is_torn).map_or(0, |marker| marker.sequence_issued);
+            self.report.torn_segments += u32::from(is_torn);
+        }
+        if let Some(place) = log.set_state(index, segment.state()) {
+            *place = segment;
+        }
+        Ok(())
+    }
+
+    fn check_store(&mut self, store: &Store, log: &Log<'_>) -> Result<(), MountError> {
+        let expected = log.config.store;
+        let is_ours = self.store.is_none_or(|s| s == *store)
+            && (store.partition, store.partitions) == (expected.partition, expected.partitions);
+        self.store = Some(*store);
+        if is_ours { Ok(()) } else { Err(MountError::OtherStore) }
+    }
+
+    fn decide<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Result<(), MountError> {
+        let (unread, segments) = (self.unread_segments, log.geometry.segment_count());
+        // Where keys are hashed the key of the hash lies in the headers: with another one nothing would be found ever again.
+        let is_anybodys = self.store.is_none() && log.geometry.identity() == Identity::KeyedHash;
+        if unread > segments / 2 || unread > 0 && is_anybodys {
+            return Err(MountError::Unread { unread, segments });
+        }
+        if self.store.is_none() && !self.has_marker && self.has_other_bytes {
+            return Err(MountError::Foreign);
+        }
+        let configured = log.config.record_bytes_max;
+        if self.longest_bytes > configured {
+            return Err(MountError::LongerRecords { stored: self.longest_bytes, configured });
+        }
+        self.report.record_bytes_max = self.longest_bytes;
+        self.report.is_new = self.store.is_none() && !self.has_marker && unread == 0;
+        self.finish_lone_erase(log);
+        log.store = self.store.unwrap_or(log.store);
+        log.seed = log.store.seed(&log.geometry);
+        if self.longest_bytes > 0 {
+            log.longest_bytes = self.longest_bytes;
+        }
+        // A segment without a header that was read and is whole may have a sequence above all that was seen, by less than the number
+        // of segments.
+        if log.segments.count(SegmentState::Quarantined) > 0 {
+            log.sequence_next = log.sequence_next.saturating_add(segments);
+        }
+        log.unread_segments = unread;
+        host.identify(&log.store);
+        Ok(())
+    }
+
+    /// With no segment free, one that holds only what loses is erased without a freed record, alone (see the retiring of
+    /// segments). Only then is none free at a mount, and a segment without marker and header is that one, torn: it is erased
+    /// again, for nothing could go on else (rule 12). Both ends of every segment must have been read for that: one that can't be
+    /// read now may hold anything.
+    fn finish_lone_erase(&mut self, log: &mut Log<'_>) {
+        let is_room = |s: &Segment| matches!(s.state(), SegmentState::Free | SegmentState::Freeing);
+        let is_room_left = log.segments.iter().take(log.stated_segments as usize).any(is_room);
+        if is_room_left || self.unread_segments > 0 {
+            return;
+        }
+        for index in 0..log.geometry.segment_count() {
+            let is_torn = |s: &Segment| s.state() == SegmentState::Quarantined && !s.has_marker();
+            if log.segments.get(index).is_some_and(is_torn) {
+                log.set_state(index, SegmentState::Freeing);
+                self.report.torn_segments += 1;
+            }
+        }
+    }
+
+    fn next_segment(log: &Log<'_>, from: u32) -> Option<u32> {
+        (from..log.geometry.segment_count()).find(|i| log.segments.state_of(*i) == SegmentState::Sealed)
+    }
+
+    fn scan<H: Host>(
+        &mut self,
+        log: &mut Log<'_>,
+        host: &mut H,
+        pass: Pass,
+        from: u32,
+        scanner: Option<Scanner>,
+    ) -> Poll {
+        let Some(segment) = Self::next_segment(log, from) else {
+            if pass == Pass::Index {
+                log.begin_withholding(host);
+            }
+            self.state = if pass == Pass::Freed { State::Clock } else { State::Settle };
+            return Poll::Again;
+        };
+        let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));
+        for _ in 0..log.config.step_records {
+            match self.step(log, host, &mut scanner) {
+                Scan::Read { offset, bytes } => {
+                    self.state = State::Scan { pass, segment, scanner: Some(scanner) };
+                    return self.read(log, segment, offset, bytes);
+                }
+                Scan::Item(found) if pass == Pass::Freed => self.note(log, &found),
+                Scan::Item(found) => self.recover(log, host, &found, scanner.has_footer),
+                Scan::Again => {}
+                // A hole in a segment that was not sealed is a record that a cut took before it was durable.
+                Scan::Damage { .. } => self.report.damaged_records += u32::from(pass == Pass::Index),
+                Scan::End { records_end } => {
+                    self.report.searched_bytes += scanner.searched_bytes();
+                    if scanner.is_given_up
+                        && let Some(segment) = log.segment(segment)
+                    {
+                        segment.set(Flag::Damaged, true);
+                        segment.set(Flag::Counted, false);
+                        segment.set_unread(true);
+                        self.report.unsearched_segments += u32::from(pass == Pass::Index);
+                    }
+                    if pass == Pass::Index {
+                        self.end_segment(log, &scanner, records_end);
+                    }
+                    self.state = State::Scan { pass, segment: segment + 1, scanner: None };
+                    return Poll::Again;
+                }
+            }
+        }
+        self.state = State::Scan { pass, segment, scanner: Some(scanner) };
+        Poll::Again
+    }
+
+    fn step<H: Host>(&mut self, log: &mut Log<'_>, host: &H, scanner: &mut Scanner) -> Scan {
+        match log.scan.take_result() {
+            Some(Err(_)) => {
+                // What is there may be live: it is kept for a look, not cleaned as if it were dead. Without footers every
+                // segment may end in what a cut tore.
+                let has_footers = log.config.has_footers;
+                if let Some(segment) = log.segment(scanner.segment) {
+                    segment.set(Flag::Damaged, segment.is_damaged() || has_footers);
+                    segment.set(Flag::Counted, false);
+                    segment.set_unread(true);
+                }
+                scanner.unreadable(log)
+            }
+            _ => scanner.next(log, host),
+        }
+    }
+
+    fn note(&mut self, log: &mut Log<'_>, found: &Found) {
+        // The header of the segment that a version or a freed record names may be gone, but not those of so many that came after it:
+        // no record takes the sequences to their end.
+        let sequence_max = log.sequence_next.saturating_add(log.geometry.segment_count());
+        if found.version.sequence <= sequence_max {
+            log.sequence_next = log.sequence_next.max(found.version.sequence.saturating_add(1));
+        }
+        match found.kind {
+            Kind::Time => self.newest.record(&found.hash, found.version, found.location.segment),
+            Kind::Freed => {
+                let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
+                if freed.sequence > sequence_max {
+                    return;
+                }
+                log.sequence_next = log.sequence_next.max(freed.sequence.saturating_add(1));
+                let Some(segment) = log.segment(freed.segment) else { return };
+                // The same life: its header says so, or, where the erase took the headers, its marker does or was read and is none.
+                // One that can't be read permits nothing: this record may be of an earlier life. What had
+                // been issued when a marker was written tells lives apart better than erases do, which a lost marker sets back;
+                // only the first life of all had its own sequence issued before its marker.
+                let is_first = segment.sequence == freed.sequence && segment.erases == freed.erases;
+                let is_same = match segment.state() {
+                    SegmentState::Sealed => segment.sequence == freed.sequence,
+                    SegmentState::Quarantined => {
+                        let is_gone = !segment.has_marker() && !segment.is_unread();
+                        let is_before = segment.has_marker() && segment.sequence < freed.sequence;
+                        is_gone || is_before || is_first && segment.has_marker()
+                    }
+                    // Blank at both ends only: the erase stopped before the marker, perhaps half-way.
+                    SegmentState::Free => !segment.has_marker(),
+                    _ => false,
+                };
+                if is_same {
+                    log.note_read(freed.segment);
+                    let Some(segment) = log.segment(freed.segment) else { return };
+                    segment.set_unread(false);
+                    segment.set(Flag::Counted, false);
+                    segment.set_mark(0);
+                    segment.sequence = freed.sequence;
+                    segment.erases = segment.erases.max(freed.erases);
+                    log.set_state(freed.segment, SegmentState::Freeing);
+                    self.report.finished_erases += 1;
+                }
+            }
+            Kind::Value | Kind::Tombstone => {}
+        }
+    }
+
+    /// All records of a segment are in the index.
+    fn end_segment(&mut self, log: &mut Log<'_>, scanner: &Scanner, records_end: u32) {
+        let used = records_end.saturating_sub(log.geometry.records_at());
+        let mut is_empty = used == 0 && !scanner.has_footer;
+        if let Some(segment) = log.segment(scanner.segment) {
+            segment.set_used_bytes(used);
+            segment.set(Flag::Footer, scanner.has_footer);
+            is_empty &= !segment.is_damaged() && !segment.is_unread();
+        }
+        // Opened and never used: nothing in it can come back, so it is erased without a freed record, which would take room
+        // that a medium may lack after cuts in a row (rule 12).
+        if is_empty && let Some(segment) = log.set_state(scanner.segment, SegmentState::Freeing) {
+            segment.set(Flag::Counted, false);
+            segment.set_mark(0);
+        }
+        self.report.unsealed_segments += u32::from(!scanner.has_footer);
+        self.report.torn_records += u32::from(scanner.is_torn);
+    }
+
+    fn recover<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, found: &Found, has_footer: bool) {
+        match found.kind {
+            Kind::Value | Kind::Tombstone => {
+                let placed = found.placed();
+                let published = host.recovered(&found.hash, &placed, has_footer);
+                log.account(&placed, published);
+                log.longest_stored_bytes = log.longest_stored_bytes.max(placed.record_bytes);
+                self.report.records += 1;
+            }
+            // A freed record is needed while its segment is on its way to be free.
+            Kind::Freed => {
+                let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
+                let Some(segment) = log.segment(freed.segment) else { return };
+                let is_needed = segment.state() == SegmentState::Freeing && segment.freed_in().is_none();
+                if is_needed && (segment.sequence == 0 || segment.sequence == freed.sequence) {
+                    segment.sequence = freed.sequence;
+                    segment.set_freed_in(Some((found.location.segment, found.record_bytes)));
+                    if let Some(holder) = log.segment(found.location.segment) {
+                        holder.gain(found.record_bytes);
+                    }
+                }
+            }
+            Kind::Time => {}
+        }
+    }
+
+    fn settle<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+        for _ in 0..log.config.step_records {
+            match host.settle() {
+                Settled::Released(released) => log.release(&released),
+                Settled::More => break,
+                Settled::End => {
+                    let tally = log.segments.tally();
+                    self.report.quarantined_segments = tally.quarantined;
+                    self.report.live_bytes = tally.live_bytes;
+                    log.ages.recovered(log.segments.as_slice());
+                    let mark = log.syncs.raise_mark();
+                    log.syncs.want_mark(mark);
+                    self.state = State::Sync { mark };
+                    break;
+                }
+            }
+        }
+        Poll::Again
+    }
+}

@@ -1,0 +1,318 @@
+//! A second look at a segment that a mount could not read, or not all of: what is whole in it comes back, and it can be freed.
+//!
+//! ```text
+//!  Idle ─1─► Head ─2─► Records ─3─► Idle
+//!              └─4─► Guessing ─5─┘▲
+//!                        └─6─► Trailer
+//! ```
+//! 1 `begin`: a segment in quarantine, or, to Records, one of which records were unread; 2 a copy of its header is there; 3 all of
+//! it was gone through; 4 neither copy is whole, and all was read; 5 the first record tells the sequence, which no header does; 6 it
+//! does not: a footer may.
+//!
+//! A copy that comes back loses against every newer one: all that outranks it was kept while it was away (rule 6), and what was
+//! written since has a higher sequence. It is not counted as a copy, so the segment is not counted down when it is freed. Bytes
+//! that can't be read permit nothing, unless told to give them up; and a segment with a record for which the index has no place
+//! stays, whatever was told.
+
+use super::head::{Head, HeadReader, HeadStep};
+use super::scanner::{Scan, Scanner};
+use crate::drive::{MediumError, Poll};
+use crate::format::{Location, Marker, TRAILER_BYTES, Trailer, read_record};
+use crate::index::{Host, Reconciled};
+use crate::segments::{Flag, SegmentState};
+use crate::writer::{LANE_SCAN, Lessee, Log};
+
+/// Sequences tried in one poll; each takes a checksum over one record.
+const GUESSES_PER_POLL: u32 = 16;
+
+/// Sequences tried in all.
+const GUESSES_MAX: u32 = 1 << 16;
+
+#[derive(Debug, Clone, Copy, Default)]
+enum State {
+    #[default]
+    Idle,
+    Head(HeadReader),
+    /// Trying one sequence after the other on the first record.
+    Guessing {
+        next: u32,
+        end: u32,
+    },
+    /// Reading the trailer, for the sequence that it states.
+    Trailer,
+    Records(Scanner),
+}
+
+/// What a second look came to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// Its records are known to the index: it can be cleaned like any other.
+    Known,
+    /// Nothing that counts is in it, or nothing that could be told: it is on its way to be free.
+    Freeing,
+    /// Something of it still can't be read: it stays as it is.
+    Kept,
+    /// The index has no place for a record of it: it stays as it is.
+    NoPlace,
+}
+
+/// What came of a look, counted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Restored {
+    pub(crate) records: u32,
+    pub(crate) rescued_records: u32,
+    pub(crate) damaged_records: u32,
+}
+
+pub(crate) enum RestoreStep {
+    Stay(Poll),
+    Done(Outcome),
+}
+
+/// The engine that takes the second look.
+#[derive(Debug, Default)]
+pub(crate) struct Restore {
+    state: State,
+    pub(crate) segment: u32,
+    pub(crate) restored: Restored,
+    /// Whether bytes that still can't be read are given up.
+    gives_up: bool,
+    /// Whether some could not be read again.
+    is_unread: bool,
+    /// Whether the index had no place for some of it.
+    lacks_places: bool,
+    /// Bytes of records that it was known to hold.
+    used_bytes: u32,
+    /// Whether only the trailer tells the sequence, so that nothing does where the footer is damaged.
+    is_by_trailer: bool,
+}
+
+impl Restore {
+    pub(crate) fn is_idle(&self) -> bool {
+        matches!(self.state, State::Idle)
+    }
+
+    /// Begins a look. The scan lane must be free; it is taken.
+    pub(crate) fn begin(&mut self, log: &mut Log<'_>, segment: u32, gives_up: bool) {
+        let used_bytes = log.segments.get(segment).map_or(0, |s| s.used_bytes());
+        *self = Self { segment, gives_up, used_bytes, ..Self::default() };
+        log.scan.lease(Lessee::Restoring);
+        log.scan.forget_result();
+        self.state = if log.segments.state_of(segment) == SegmentState::Quarantined {
+            State::Head(HeadReader::new(segment))
+        } else {
+            self.scan(log)
+        };
+    }
+
+    /// Takes a step. Bounds: one keyed record and `step_records` others, or so many guesses, or one action.
+    pub(crate) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> RestoreStep {
+        if log.scan.is_reading() {
+            return RestoreStep::Stay(Poll::Idle);
+        }
+        if let Some(action) = log.read_again() {
+            return RestoreStep::Stay(Poll::Do(action));
+        }
+        match self.state {
+            State::Idle => RestoreStep::Done(Outcome::Kept),
+            State::Head(reader) => self.head(log, reader),
+            State::Guessing { next, end } => self.guess(log, next, end),
+            State::Trailer => self.trailer(log),
+            State::Records(scanner) => self.records(log, host, scanner),
+        }
+    }
+
+    fn end(&mut self, log: &mut Log<'_>, outcome: Outcome) -> RestoreStep {
+        log.scan.give_back(Lessee::Restoring);
+        if outcome == Outcome::Freeing {
+            log.note_read(self.segment);
+        }
+        self.state = State::Idle;
+        if outcome == Outcome::Freeing
+            && let Some(segment) = log.set_state(self.segment, SegmentState::Freeing)
+        {
+            segment.set(Flag::Counted, false);
+            segment.set(Flag::Damaged, false);
+            // Until the erase is durable what it held may come back: no freed record says that it is to be erased.
+            segment.set_unread(true);
+            segment.set_mark(0);
+        }
+        RestoreStep::Done(outcome)
+    }
+
+    fn head(&mut self, log: &mut Log<'_>, mut reader: HeadReader) -> RestoreStep {
+        let head = match reader.poll(log) {
+            HeadStep::Read(action) => {
+                self.state = State::Head(reader);
+                return RestoreStep::Stay(Poll::Do(action));
+            }
+            HeadStep::Done(head) => head,
+        };
+        if let Some(header) = head.header {
+            // A mount that could not read it did not see either that its records may be longer than any that can be handled.
+            if header.store != log.store || header.record_bytes_max > log.longest_bytes {
+                return self.end(log, Outcome::Kept);
+            }
+            self.adopt(log, header.sequence, head.marker);
+            if let Some(segment) = log.segment(self.segment) {
+                segment.set_stream(header.stream);
+            }
+            return RestoreStep::Stay(Poll::Again);
+        }
+        if head.error.is_some() {
+            return self.end(log, Outcome::Kept);
+        }
+        if head.is_torn(log.config.trusts_blank) || head.is_unreadable && self.gives_up {
+            return self.end(log, Outcome::Freeing);
+        }
+        if head.is_unreadable {
+            return self.end(log, Outcome::Kept);
+        }
+        self.begin_guessing(log, &head)
+    }
+
+    /// All was read, and no copy of the header is whole. What had been issued when the marker was written is below the sequence.
+    fn begin_guessing(&mut self, log: &mut Log<'_>, head: &Head) -> RestoreStep {
+        let end = log.sequence_next;
+        let next = match head.marker {
+            // In its first life of all its own.
+            Some(marker) => marker.sequence_issued.max(1),
+            None => end.saturating_sub(GUESSES_MAX).max(1),
+        };
+        let at = log.geometry.records_at();
+        let bytes = log.geometry.trailer_at() - at;
+        self.state = State::Guessing { next, end: end.min(next.saturating_add(GUESSES_MAX)) };
+        RestoreStep::Stay(Poll::Do(log.read(LANE_SCAN, self.segment, at, bytes)))
+    }
+
+    fn guess(&mut self, log: &mut Log<'_>, next: u32, end: u32) -> RestoreStep {
+        if matches!(log.scan.result(), Some(Err(_))) {
+            log.scan.forget_result();
+            return self.end(log, Outcome::Kept);
+        }
+        let last = end.min(next.saturating_add(GUESSES_PER_POLL));
+        let offset = log.geometry.records_at();
+        let is_it = |sequence: &u32| {
+            let at = Location { segment: self.segment, offset, sequence: *sequence };
+            read_record(&log.geometry, log.seed, at, log.scan.filled()).is_ok()
+        };
+        let found = (next..last).find(is_it);
+        if let Some(sequence) = found.filter(|sequence| Self::is_free(log, *sequence)) {
+            log.scan.forget_result();
+            self.adopt(log, sequence, None);
+            return RestoreStep::Stay(Poll::Again);
+        }
+        if last >= end {
+            log.scan.forget_result();
+            self.state = State::Trailer;
+            let (at, bytes) = (log.geometry.trailer_at(), log.geometry.padded(TRAILER_BYTES));
+            return RestoreStep::Stay(Poll::Do(log.read(LANE_SCAN, self.segment, at, bytes)));
+        }
+        self.state = State::Guessing { next: last, end };
+        RestoreStep::Stay(Poll::Again)
+    }
+
+    /// Whether no other segment has that sequence.
+    fn is_free(log: &Log<'_>, sequence: u32) -> bool {
+        !log.segments.iter().any(|s| s.sequence == sequence && s.is_counted())
+    }
+
+    /// The first record is damaged, too. Those behind it may be whole, and a footer tells of them.
+    fn trailer(&mut self, log: &mut Log<'_>) -> RestoreStep {
+        let stated = match log.scan.take_result() {
+            Some(Ok(())) => Trailer::stated_sequence(log.scan.filled()),
+            _ => None,
+        };
+        let stated = stated.filter(|sequence| *sequence < log.sequence_next && Self::is_free(log, *sequence));
+        if let Some(sequence) = stated {
+            self.is_by_trailer = true;
+            self.adopt(log, sequence, None);
+            return RestoreStep::Stay(Poll::Again);
+        }
+        // Nothing tells any more what is in it.
+        self.end(log, if self.gives_up { Outcome::Freeing } else { Outcome::Kept })
+    }
+
+    /// It is known which life of the segment this is.
+    fn adopt(&mut self, log: &mut Log<'_>, sequence: u32, marker: Option<Marker>) {
+        log.note_read(self.segment);
+        if let Some(segment) = log.set_state(self.segment, SegmentState::Sealed) {
+            segment.sequence = sequence;
+            segment.erases = marker.map_or(segment.erases, |marker| marker.erases);
+            segment.set(Flag::Counted, false);
+        }
+        self.state = self.scan(log);
+    }
+
+    /// Goes through its records from the first on; where they end is found anew.
+    fn scan(&self, log: &mut Log<'_>) -> State {
+        if let Some(segment) = log.segment(self.segment) {
+            segment.set_used_bytes(0);
+        }
+        let mut scanner = Scanner::footer(log, self.segment);
+        // Behind the records that were known a mount saw the end of them: what a cut left behind a gap there stays hidden.
+        if self.used_bytes > 0 {
+            scanner.search_end = log.geometry.records_at() + self.used_bytes;
+        }
+        State::Records(scanner)
+    }
+
+    fn records<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> RestoreStep {
+        for _ in 0..log.config.step_records {
+            let step = match log.scan.take_result() {
+                Some(Err(error)) => {
+                    self.is_unread |= error != MediumError::Unreadable || log.config.trusts_blank;
+                    scanner.unreadable(log)
+                }
+                _ => scanner.next(log, host),
+            };
+            match step {
+                Scan::Read { offset, bytes } => {
+                    self.state = State::Records(scanner);
+                    return RestoreStep::Stay(Poll::Do(log.read_for(&scanner, offset, bytes)));
+                }
+                Scan::Item(found) if found.kind.is_keyed() => {
+                    self.restored.records += 1;
+                    let placed = found.placed();
+                    match host.reconcile(&found.hash, &placed) {
+                        Reconciled::Known => {}
+                        Reconciled::Placed(published) => {
+                            self.restored.rescued_records += 1;
+                            log.counters.rescued_records += 1;
+                            log.account(&placed, published);
+                        }
+                        Reconciled::NoPlace => self.lacks_places = true,
+                    }
+                    // One record that the host looks at is enough for a step.
+                    self.state = State::Records(scanner);
+                    return RestoreStep::Stay(Poll::Again);
+                }
+                Scan::Item(_) | Scan::Again => {}
+                Scan::Damage { .. } => self.restored.damaged_records += 1,
+                Scan::End { records_end } => return self.end_records(log, &scanner, records_end),
+            }
+        }
+        self.state = State::Records(scanner);
+        RestoreStep::Stay(Poll::Again)
+    }
+
+    fn end_records(&mut self, log: &mut Log<'_>, scanner: &Scanner, records_end: u32) -> RestoreStep {
+        let is_unknown = self.is_by_trailer && !scanner.has_footer;
+        let is_unread = (self.is_unread || scanner.is_given_up || is_unknown) && !self.gives_up;
+        let is_kept = is_unread || self.lacks_places;
+        let used = records_end.saturating_sub(log.geometry.records_at());
+        let has_footers = log.config.has_footers;
+        if let Some(segment) = log.segment(self.segment) {
+            segment.set_used_bytes(used.max(self.used_bytes));
+            segment.set(Flag::Footer, scanner.has_footer);
+            segment.set_unread(is_kept);
+            segment.set(Flag::Damaged, is_kept && has_footers);
+        }
+        let outcome = match is_kept {
+            _ if self.lacks_places => Outcome::NoPlace,
+            true => Outcome::Kept,
+            false => Outcome::Known,
+        };
+        self.end(log, outcome)
+    }
+}

@@ -1,0 +1,181 @@
+//! The table of all segments, with what is counted over it.
+
+use heapless::Vec;
+
+use super::segment::{Segment, SegmentState, Tally};
+
+/// How many states a segment has.
+const STATES: usize = SegmentState::Quarantined as usize + 1;
+/// How many emptied segments are found without a look at the table: more than there are but after a mount, or in a burst.
+const EMPTIED_KEPT: usize = 8;
+
+/// What each segment is. The counts equal a recount at all times: a state changes in [`set_state`](Self::set_state) only.
+#[derive(Debug)]
+pub(crate) struct SegmentTable<'m> {
+    segments: &'m mut [Segment],
+    /// How many segments are in each state.
+    counts: [u32; STATES],
+    /// The first of those that are emptied and not free yet, in the order in which they were emptied.
+    emptied: Vec<u32, EMPTIED_KEPT>,
+}
+
+impl<'m> SegmentTable<'m> {
+    /// Begins with free segments that were never erased.
+    pub(crate) fn new(memory: &'m mut [Segment]) -> Self {
+        memory.fill(Segment::default());
+        let mut counts = [0; STATES];
+        if let Some(free) = counts.get_mut(SegmentState::Free as usize) {
+            *free = u32::try_from(memory.len()).unwrap_or(u32::MAX);
+        }
+        Self { segments: memory, counts, emptied: Vec::new() }
+    }
+
+    /// Takes the memory out, for another table over it.
+    pub(crate) fn take_memory(&mut self) -> &'m mut [Segment] {
+        core::mem::take(&mut self.segments)
+    }
+
+    pub(crate) const fn as_slice(&self) -> &[Segment] {
+        self.segments
+    }
+
+    pub(crate) fn iter(&self) -> core::slice::Iter<'_, Segment> {
+        self.segments.iter()
+    }
+
+    /// All segments with their indices.
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u32, &Segment)> {
+        (0u32..).zip(self.segments.iter())
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> core::slice::IterMut<'_, Segment> {
+        self.segments.iter_mut()
+    }
+
+    pub(crate) fn get(&self, index: u32) -> Option<&Segment> {
+        self.segments.get(index as usize)
+    }
+
+    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Segment> {
+        self.segments.get_mut(index as usize)
+    }
+
+    /// What a segment is; one that is not there counts as one that must not be touched.
+    pub(crate) fn state_of(&self, index: u32) -> SegmentState {
+        self.get(index).map_or(SegmentState::Quarantined, Segment::state)
+    }
+
+    /// How many segments are in a state.
+    pub(crate) fn count(&self, state: SegmentState) -> u32 {
+        self.counts.get(state as usize).copied().unwrap_or(0)
+    }
+
+    /// How many are on their way from victim to free.
+    pub(crate) fn leaving(&self) -> u32 {
+        self.count(SegmentState::Victim) + self.emptied_count()
+    }
+
+    /// How many are emptied and not free yet.
+    fn emptied_count(&self) -> u32 {
+        use SegmentState::{Emptied, Erased, Freeing};
+        [Emptied, Freeing, Erased].into_iter().map(|state| self.count(state)).sum()
+    }
+
+    /// The segments that are emptied and not free yet, in that order; `None` where only a pass over the table finds them all.
+    pub(crate) fn emptied(&self) -> Option<&[u32]> {
+        (self.emptied.len() == self.emptied_count() as usize).then_some(&self.emptied)
+    }
+
+    /// Tells whether a segment without live records is there or on its way to be free. Bounds: one pass over the table.
+    pub(crate) fn has_dead(&self) -> bool {
+        self.emptied_count() > 0 || self.iter().any(Segment::is_dead)
+    }
+
+    /// Changes the state of a segment; the only way to do so. Returns the segment, and whether it was emptied by that.
+    pub(crate) fn set_state(&mut self, index: u32, state: SegmentState) -> Option<(&mut Segment, bool)> {
+        let segment = self.segments.get_mut(index as usize)?;
+        let (before, is_emptied) = (segment.state(), state.is_emptied());
+        if let Some(count) = self.counts.get_mut(before as usize) {
+            debug_assert!(*count > 0, "the counts of the table equal a recount");
+            *count = count.saturating_sub(1);
+        }
+        if let Some(count) = self.counts.get_mut(state as usize) {
+            *count += 1;
+        }
+        match (before.is_emptied(), is_emptied) {
+            // Where there is no place left for it, `emptied` says so.
+            (false, true) => drop(self.emptied.push(index)),
+            (true, false) => self.emptied.retain(|kept| *kept != index),
+            _ => {}
+        }
+        segment.set_state(state);
+        Some((segment, !before.is_emptied() && is_emptied))
+    }
+
+    /// A summary. Bounds: one pass over the table.
+    pub(crate) fn tally(&self) -> Tally {
+        Tally::of(self.segments)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const STATES_ALL: [SegmentState; STATES] = [
+        SegmentState::Free,
+        SegmentState::Opening,
+        SegmentState::Open,
+        SegmentState::Sealing,
+        SegmentState::Sealed,
+        SegmentState::Victim,
+        SegmentState::Emptied,
+        SegmentState::Freeing,
+        SegmentState::Erased,
+        SegmentState::Quarantined,
+    ];
+
+    fn assert_counts(table: &SegmentTable<'_>) {
+        for state in STATES_ALL {
+            let recount = table.iter().filter(|segment| segment.state() == state).count();
+            assert_eq!(table.count(state) as usize, recount, "{state:?}");
+        }
+    }
+
+    // Every sequence of three changes of state, over every pair of segments.
+    #[test]
+    fn counts_after_any_changes_equal_a_recount() {
+        for first in STATES_ALL {
+            for second in STATES_ALL {
+                for third in STATES_ALL {
+                    let mut memory = [Segment::default(); 3];
+                    let mut table = SegmentTable::new(&mut memory);
+                    for (index, state) in [(0, first), (1, second), (0, third)] {
+                        let before = table.state_of(index).is_emptied();
+                        let (_, became_emptied) = table.set_state(index, state).unwrap();
+                        assert_eq!(became_emptied, !before && state.is_emptied());
+                        assert_counts(&table);
+                    }
+                    let known = table.emptied().unwrap().iter();
+                    assert!(known.clone().all(|index| table.state_of(*index).is_emptied()));
+                    assert_eq!(known.len(), table.iter().filter(|s| s.state().is_emptied()).count());
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn emptied_segments_beyond_the_list_take_a_pass() {
+        let mut memory = [Segment::default(); EMPTIED_KEPT + 1];
+        let mut table = SegmentTable::new(&mut memory);
+        for index in 0..=u32::try_from(EMPTIED_KEPT).unwrap() {
+            assert!(table.emptied().is_some());
+            table.set_state(index, SegmentState::Emptied);
+        }
+        assert_eq!(table.emptied(), None);
+        table.set_state(3, SegmentState::Free);
+        assert_eq!(table.emptied(), None, "one of them is not listed");
+        assert!(table.set_state(9, SegmentState::Free).is_none(), "there is none such");
+        assert_eq!(table.state_of(9), SegmentState::Quarantined);
+    }
+}

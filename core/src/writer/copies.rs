@@ -1,0 +1,41 @@
+//! Whether the index counts all copies on the medium (rule 6), and what is done where it may not.
+
+/// What is known of the copies that the index counts.
+#[derive(Debug, Default)]
+pub(crate) struct Copies {
+    /// Whether copies may lie on the medium that the index does not count: the host was told.
+    pub(super) is_withholding: bool,
+    /// Whether the host is asked for the tombstones that nothing needs, since that ended.
+    pub(super) is_settling: bool,
+    /// Whether copies are counted anew, since segments without the flag for it are not free yet; the host was told.
+    pub(super) is_recounting: bool,
+    /// Whether the host still sets its counts to zero for that: nothing is published meanwhile.
+    pub(super) is_resetting: bool,
+}
+
+impl Copies {
+    /// Whether copies may lie on the medium that the index does not count. No tombstone is dropped meanwhile.
+    pub(crate) const fn is_withholding(&self) -> bool {
+        self.is_withholding
+    }
+
+    /// Whether the host is to be asked for tombstones that nothing needs any more.
+    pub(crate) const fn is_settling(&self) -> bool {
+        self.is_settling
+    }
+
+    /// Whether copies are counted anew.
+    pub(crate) const fn is_recounting(&self) -> bool {
+        self.is_recounting
+    }
+
+    /// Whether the host still sets its counts to zero: nothing may be published meanwhile.
+    pub(crate) const fn is_resetting(&self) -> bool {
+        self.is_resetting
+    }
+
+    /// The host set a part of its counts to zero, and tells whether there are more.
+    pub(crate) const fn reset(&mut self, has_more: bool) {
+        self.is_resetting = has_more;
+    }
+}

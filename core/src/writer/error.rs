@@ -1,0 +1,34 @@
+//! Why a record is not taken.
+
+use core::fmt;
+
+/// Why a record was not appended. It was not changed and can be offered again.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum AppendError {
+    /// The machine takes no records: its mount is not over or failed, or it is closing or closed.
+    NotMounted,
+    /// Not now: poll, and offer it again. A write, a sync or compaction must come first.
+    Busy,
+    /// No segment can be freed: everything that is there is live.
+    Full,
+    /// The record is longer than [`TierConfig::record_bytes_max`](crate::config::TierConfig::record_bytes_max).
+    TooLong(u32),
+    /// All sequences were issued: the medium is worn out.
+    Exhausted,
+}
+
+impl fmt::Display for AppendError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotMounted => f.write_str("the log is not mounted"),
+            Self::Busy => f.write_str("the log is busy: offer the record again"),
+            Self::Full => f.write_str("the log is full of live records"),
+            Self::TooLong(max) => write!(f, "a record takes at most {max} bytes"),
+            Self::Exhausted => f.write_str("all segment sequences were issued"),
+        }
+    }
+}
+
+impl core::error::Error for AppendError {}

@@ -1,0 +1,213 @@
+//! Fills, writes and seals the slots.
+
+use super::log::Log;
+use super::memory::SlotMemory;
+use super::notes::{SlotState, Writing};
+use crate::config::Stream;
+use crate::drive::{Action, MediumError, Now};
+use crate::format::{FooterWriter, Freed, Kind};
+use crate::index::Host;
+use crate::segments::{Flag, SegmentState};
+
+impl Log<'_> {
+    /// Begins to fill a segment that was opened.
+    pub(crate) fn fill_slot(&mut self, index: usize, segment: u32, sequence: u32, stream: Stream) {
+        let is_rescue = self.free() == 0;
+        let records_at = self.geometry.records_at();
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        slot.state = SlotState::Filling;
+        slot.segment = segment;
+        slot.sequence = sequence;
+        slot.stream = stream;
+        slot.is_rescue = is_rescue;
+        slot.base = records_at;
+        slot.head = records_at;
+        slot.footer = FooterWriter::default();
+        slot.placed = 0;
+        slot.first_unwritten = None;
+        slot.wants_write = false;
+    }
+
+    /// Seals the segment of a slot, if it fills one; tells whether it does.
+    pub(crate) fn seal_slot(&mut self, index: usize) -> bool {
+        let Some(slot) = self.slots.get_mut(index).filter(|s| s.state == SlotState::Filling) else {
+            return false;
+        };
+        slot.state = SlotState::Full;
+        slot.wants_write = slot.placed > 0;
+        self.is_stirred = true;
+        let segment = slot.segment;
+        self.set_state(segment, SegmentState::Sealing);
+        true
+    }
+
+    /// Wants everything appended to be written.
+    pub(crate) fn flush(&mut self) {
+        for slot in &mut self.slots {
+            self.is_stirred |= slot.want_write();
+        }
+    }
+
+    /// Finds a write that a slot wants, or moves a slot on. Bounds: one pass over the slots.
+    pub(crate) fn poll_slots(&mut self, now: Now) -> Option<Action> {
+        if self.is_backing_off(now) {
+            return None;
+        }
+        for index in 0..self.slots.len() {
+            let Some(slot) = self.slots.get(index).filter(|s| s.writing.is_none()) else { continue };
+            if slot.wants_write && slot.placed > 0 {
+                return Some(self.write_records(index));
+            }
+            match slot.state {
+                SlotState::Full if slot.placed == 0 => self.await_sync(index),
+                SlotState::Syncing { mark } if self.syncs.synced() >= mark => {
+                    if let Some(action) = self.write_footer(index) {
+                        return Some(action);
+                    }
+                }
+                _ => {}
+            }
+        }
+        None
+    }
+
+    fn write_records(&mut self, index: usize) -> Action {
+        let ticket = self.ticket(u16::try_from(index).unwrap_or(0));
+        let position = self.appended;
+        let Some(slot) = self.slots.get_mut(index) else {
+            return Action::Write { ticket, segment: 0, offset: 0, bytes: 0 };
+        };
+        slot.writing = Some(Writing { ticket, to: slot.head, records: slot.placed, position });
+        slot.wants_write = false;
+        let (segment, offset, bytes) = (slot.segment, slot.base, slot.head - slot.base);
+        self.counters.bytes_written += u64::from(bytes);
+        Action::Write { ticket, segment, offset, bytes }
+    }
+
+    fn await_sync(&mut self, index: usize) {
+        let mark = self.syncs.completed();
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        if slot.memory.footer.is_empty() {
+            self.close_slot(index, false);
+            return;
+        }
+        slot.state = SlotState::Syncing { mark };
+        self.syncs.want_mark(mark);
+    }
+
+    fn write_footer(&mut self, index: usize) -> Option<Action> {
+        let (geometry, seed) = (self.geometry, self.seed);
+        let ticket = self.ticket(u16::try_from(index).unwrap_or(0));
+        let slot = self.slots.get_mut(index)?;
+        let SlotMemory { footer, notes, .. } = &mut slot.memory;
+        let finished = notes.footer.finish(&geometry, footer, seed, notes.sequence, notes.head);
+        let Some(bytes) = finished else {
+            self.close_slot(index, false);
+            return None;
+        };
+        slot.state = SlotState::Footing { bytes };
+        slot.writing = Some(Writing { ticket, to: slot.head, records: 0, position: 0 });
+        let segment = slot.segment;
+        let offset = geometry.second_header_at() - bytes;
+        self.counters.bytes_written += u64::from(bytes);
+        Some(Action::Write { ticket, segment, offset, bytes })
+    }
+
+    /// The segment of a slot is sealed, and the slot empty.
+    fn close_slot(&mut self, index: usize, has_footer: bool) {
+        let sealed_at = self.appended_bytes;
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        slot.state = SlotState::Empty;
+        slot.placed = 0;
+        slot.writing = None;
+        slot.first_unwritten = None;
+        slot.wants_write = false;
+        let segment = slot.segment;
+        self.deaths += 1;
+        if let Some(segment) = self.set_state(segment, SegmentState::Sealed) {
+            segment.set(Flag::Footer, has_footer);
+            segment.set_sealed_at(sealed_at);
+        }
+    }
+
+    /// A write of a slot is complete, or failed.
+    pub(crate) fn finish_slot_write<H: Host>(
+        &mut self,
+        now: Now,
+        index: usize,
+        result: Result<(), MediumError>,
+        host: &mut H,
+    ) {
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        let Some(writing) = slot.writing.take() else { return };
+        if let Err(error) = result {
+            self.fail_for(now, error);
+            // A footer that failed costs only the footer: every record is durable.
+            match self.slots.get(index).map(|s| s.state) {
+                Some(SlotState::Footing { .. }) => self.close_slot(index, false),
+                _ => self.abandon_slot(index, false, host),
+            }
+            return;
+        }
+        self.succeed();
+        let mark = self.syncs.raise_mark();
+        if let Some(SlotState::Footing { .. }) = self.slots.get(index).map(|s| s.state) {
+            self.close_slot(index, true);
+            return;
+        }
+        self.publish_written(index, writing.records, mark, host);
+        let Some(slot) = self.slots.get_mut(index) else { return };
+        let records_at = self.geometry.records_at();
+        // What came in during the write moves to the front of the buffers.
+        let shift = (writing.to - slot.base) as usize;
+        let end = (slot.head - slot.base) as usize;
+        slot.memory.records.copy_within(shift..end, 0);
+        slot.memory.placed.copy_within(writing.records..slot.placed, 0);
+        slot.placed -= writing.records;
+        slot.base = writing.to;
+        slot.first_unwritten =
+            slot.first_unwritten.filter(|_| slot.placed > 0).map(|first| first.max(writing.position + 1));
+        let (segment, used) = (slot.segment, slot.base - records_at);
+        if let Some(segment) = self.segment(segment) {
+            segment.set_used_bytes(used);
+            segment.set_mark(mark);
+        }
+    }
+
+    /// Seals a slot's segment after a failure; what was not published is handed back.
+    pub(crate) fn abandon_slot<H: Host>(&mut self, index: usize, is_suspect: bool, host: &mut H) {
+        let Some(slot) = self.slots.get(index).filter(|s| s.state != SlotState::Empty) else { return };
+        let (segment, sequence, placed) = (slot.segment, slot.sequence, slot.placed);
+        if matches!(slot.state, SlotState::Footing { .. }) {
+            self.close_slot(index, false);
+            return;
+        }
+        for i in 0..placed {
+            let Some((hash, placed)) = self.slots.get(index).and_then(|s| s.memory.placed.get(i)?.record())
+            else {
+                continue;
+            };
+            match placed.kind {
+                Kind::Value | Kind::Tombstone => host.unwritten(&hash, &placed),
+                Kind::Freed if placed.moved_from.is_none() => {
+                    if let Some(freed) = Freed::from_bytes(&hash.0) {
+                        self.unfree(freed.segment);
+                    }
+                }
+                Kind::Freed => {}
+                Kind::Time => self.clock.lose_write(),
+            }
+        }
+        self.close_slot(index, false);
+        self.version_floor = self.version_floor.max(sequence);
+        self.counters.segments_abandoned += 1;
+        self.may_be_suspect |= is_suspect;
+        let has_footers = self.config.has_footers;
+        if let Some(segment) = self.segment(segment) {
+            segment.set(Flag::Suspect, is_suspect);
+            // Where no footer could tell of them, what failed is the host's to count down, whether records lie before it or not.
+            let is_counted = segment.is_counted() && (has_footers || segment.used_bytes() > 0);
+            segment.set(Flag::Counted, is_counted);
+        }
+    }
+}

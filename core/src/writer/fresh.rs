@@ -1,0 +1,70 @@
+//! Records on their way in: those of clients, and the tombstones that the machine makes itself.
+
+use crate::format::{Checksum, KeyHash, Kind, RecordHeader, Seed, Version};
+use crate::index::Released;
+
+/// A client's record: a value, or the tombstone of a remove.
+#[derive(Debug, Clone, Copy)]
+pub struct Fresh<'a> {
+    /// The identity of its key.
+    pub hash: KeyHash,
+    /// [`Kind::Value`] or [`Kind::Tombstone`].
+    pub kind: Kind,
+    /// Number of the codec that the value is encoded with.
+    pub codec: u8,
+    /// Bytes of the key at the start of `payload`.
+    pub key_bytes: u32,
+    /// Key, then encoded value. A tombstone has the 12 bytes of the hash for a key, where keys are hashed, and no value.
+    pub payload: &'a [u8],
+    /// The checksum over the payload, from the [seed](crate::format::Seed::payload) of the store on: a client can compute it before
+    /// the log is free.
+    pub checksum: Checksum,
+    /// When it expires, in seconds of the wall clock.
+    pub expires_s: Option<u32>,
+    /// The newest version known of the key, written or on its way: the record gets a higher one.
+    pub after: Option<Version>,
+}
+
+impl Fresh<'_> {
+    pub(crate) fn header(&self, rest: &[u8]) -> RecordHeader {
+        let payload = u32::try_from(self.payload.len() + rest.len()).unwrap_or(u32::MAX);
+        RecordHeader {
+            kind: self.kind,
+            codec: self.codec,
+            key_bytes: self.key_bytes,
+            value_bytes: payload.saturating_sub(self.key_bytes),
+            expires_s: self.expires_s,
+            origin: None,
+        }
+    }
+}
+
+/// Makes a tombstone of the machine's own.
+pub(crate) fn tombstone<'a>(
+    seed: Seed,
+    hash: KeyHash,
+    key: &'a [u8],
+    origin: Option<Version>,
+    moved_from: Option<Released>,
+) -> Incoming<'a> {
+    let header = RecordHeader {
+        kind: Kind::Tombstone,
+        codec: 1,
+        key_bytes: u32::try_from(key.len()).unwrap_or(u32::MAX),
+        value_bytes: 0,
+        expires_s: None,
+        origin,
+    };
+    Incoming { hash, header, parts: [key, &[]], payload: seed.payload(key), moved_from }
+}
+
+/// A record on its way into a slot.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Incoming<'a> {
+    pub(crate) hash: KeyHash,
+    pub(crate) header: RecordHeader,
+    /// Key, then value.
+    pub(crate) parts: [&'a [u8]; 2],
+    pub(crate) payload: Checksum,
+    pub(crate) moved_from: Option<Released>,
+}

@@ -1,0 +1,36 @@
+//! The writer: open segments, where the next record goes, publication, and the syncs that make it durable.
+//!
+//! `Log` is the state that this layer and those above it share. Data stands in one file and what works on the log in another, so
+//! that no two files import each other.
+
+mod allocating;
+mod blocks;
+mod copies;
+mod counters;
+mod error;
+mod filling;
+mod fresh;
+mod lane;
+mod log;
+mod memory;
+mod notes;
+mod opener;
+mod opening;
+mod placing;
+mod publish;
+mod recounting;
+mod slot;
+mod streams;
+mod syncing;
+
+pub use counters::Counters;
+pub use error::AppendError;
+pub use fresh::Fresh;
+pub(crate) use fresh::{Incoming, tombstone};
+pub use lane::READ_TRIES;
+pub(crate) use lane::{LANE_BLOCKS, LANE_COPY, LANE_ERASE, LANE_OPENING, LANE_SCAN, LANE_SYNC, Lessee};
+pub(crate) use log::Log;
+pub use memory::{Memory, Pending, SlotMemory};
+pub use notes::SlotNotes;
+pub(crate) use notes::SlotState;
+pub(crate) use slot::Slot;

@@ -1,0 +1,73 @@
+//! What a slot notes beside its buffers: its state, where its records go, and the write under way.
+
+use crate::cleanup::Ticket;
+use crate::config::Stream;
+use crate::format::FooterWriter;
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SlotState {
+    Empty,
+    Filling,
+    Full,
+    Syncing { mark: u64 },
+    Footing { bytes: u32 },
+}
+
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Writing {
+    pub(super) ticket: Ticket,
+    /// Offset in the segment up to which this write goes.
+    pub(super) to: u32,
+    /// Records that it completes.
+    pub(super) records: usize,
+    /// The position of the last append before it.
+    pub(super) position: u64,
+}
+
+/// What a machine notes of an open segment; usable in a `static`, where it takes no room in the image.
+#[derive(Debug)]
+pub struct SlotNotes {
+    pub(crate) state: SlotState,
+    pub(crate) segment: u32,
+    pub(crate) sequence: u32,
+    pub(crate) stream: Stream,
+    /// Whether it was the last free segment: see [`Log::is_rescuing`].
+    pub(crate) is_rescue: bool,
+    /// Offset in the segment of the first byte in the buffer.
+    pub(crate) base: u32,
+    /// Where the next record goes.
+    pub(crate) head: u32,
+    pub(crate) footer: FooterWriter,
+    /// How many records wait for publication.
+    pub(crate) placed: usize,
+    pub(super) writing: Option<Writing>,
+    pub(crate) first_unwritten: Option<u64>,
+    pub(crate) wants_write: bool,
+}
+
+impl SlotNotes {
+    /// Notes of no segment.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self {
+            state: SlotState::Empty,
+            segment: 0,
+            sequence: 0,
+            stream: Stream::Hot,
+            is_rescue: false,
+            base: 0,
+            head: 0,
+            footer: FooterWriter::new(),
+            placed: 0,
+            writing: None,
+            first_unwritten: None,
+            wants_write: false,
+        }
+    }
+}
+
+impl Default for SlotNotes {
+    fn default() -> Self {
+        Self::new()
+    }
+}

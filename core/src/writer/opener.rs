@@ -1,0 +1,190 @@
+//! Takes a segment from free to open, one write at a time.
+
+use super::error::AppendError;
+use super::lane::LANE_OPENING;
+use super::log::Log;
+use super::notes::SlotState;
+use super::opening::{State, Wanted};
+use crate::config::Stream;
+use crate::drive::{Action, MediumError, Now};
+use crate::format::{Header, Marker};
+use crate::segments::{Flag, Segment, SegmentState};
+
+/// How full a stream's segment is when the next one is opened ahead of need, in permille.
+const OPEN_AHEAD_PERMILLE: u32 = 750;
+
+impl Log<'_> {
+    /// Gives a stream the segment that is ready, or asks for one.
+    pub(crate) fn take_opening(&mut self, stream: Stream, is_freed: bool) -> Result<usize, AppendError> {
+        // Whatever else it would wait for.
+        if self.is_at_end() {
+            return Err(AppendError::Exhausted);
+        }
+        let Some(index) = self.slots.iter().position(|s| s.state == SlotState::Empty) else {
+            return Err(AppendError::Busy);
+        };
+        if !self.may_open(stream, is_freed) {
+            self.is_starved |= !is_freed && matches!(stream, Stream::Young | Stream::Old);
+            return Err(AppendError::Busy);
+        }
+        if self.opening.state != State::Ready {
+            // Relocation goes first: without it nothing becomes free.
+            let wanted = Some(Wanted { stream, is_freed });
+            let is_first = |w: Wanted| w.is_freed || matches!(w.stream, Stream::Young | Stream::Old);
+            if is_freed || !self.opening.wanted.is_some_and(is_first) {
+                self.is_stirred |= self.opening.wanted != wanted;
+                self.opening.wanted = wanted;
+            }
+            return Err(AppendError::Busy);
+        }
+        let (segment, sequence) = (self.opening.segment, self.opening.sequence);
+        self.opening.state = State::Idle;
+        self.opening.wanted = None;
+        self.fill_slot(index, segment, sequence, stream);
+        if let Some(segment) = self.set_state(segment, SegmentState::Open) {
+            segment.set_stream(stream as u8);
+        }
+        Ok(index)
+    }
+
+    /// Opens a segment when one is wanted or will be soon. Bounds: one pass over the table.
+    pub(crate) fn poll_opening(&mut self, now: Now) -> Result<Option<Action>, AppendError> {
+        if self.opening.ticket.is_some() || self.is_backing_off(now) {
+            return Ok(None);
+        }
+        match self.opening.state {
+            State::Ready => Ok(None),
+            State::Syncing { mark } => {
+                if self.syncs.synced() >= mark {
+                    self.opening.state = State::Ready;
+                }
+                Ok(None)
+            }
+            State::Idle => self.begin_opening(),
+            State::Erasing => Ok(Some(self.write_marker())),
+            State::Marker => Ok(Some(self.write_header(State::First))),
+            State::First => Ok(Some(self.write_header(State::Second))),
+            State::Second => Ok(None),
+        }
+    }
+
+    fn begin_opening(&mut self) -> Result<Option<Action>, AppendError> {
+        let soon = || self.soon_full().map(|stream| Wanted { stream, is_freed: false });
+        let Some(Wanted { stream, is_freed }) = self.opening.wanted.or_else(soon) else { return Ok(None) };
+        if !self.may_open(stream, is_freed) {
+            return Ok(None);
+        }
+        self.measure_fill();
+        let is_free = |s: &Segment| s.state() == SegmentState::Free && !s.is_bare();
+        let free = self.segments.numbered().filter(|(_, s)| is_free(s));
+        let least_worn = free.min_by_key(|(_, s)| s.erases).map(|(index, s)| (index, s.erases));
+        let Some((index, erases)) = least_worn else { return Ok(None) };
+        let sequence = self.issue_sequence()?;
+        self.opening.segment = index;
+        self.opening.sequence = sequence;
+        self.opening.stream = stream;
+        let Some(segment) = self.set_state(index, SegmentState::Opening) else { return Ok(None) };
+        let (has_marker, is_doubtful) = (segment.has_marker(), segment.is_doubtful());
+        *segment = Segment::of(sequence, erases, SegmentState::Opening);
+        segment.set_stream(stream as u8);
+        segment.set(Flag::Counted, true);
+        segment.set(Flag::Marker, true);
+        Ok(Some(match (is_doubtful, has_marker) {
+            (true, _) => self.erase_again(),
+            (false, true) => self.write_header(State::First),
+            (false, false) => self.write_marker(),
+        }))
+    }
+
+    /// A stream whose segment is nearly full, for opening the next one ahead of need.
+    fn soon_full(&self) -> Option<Stream> {
+        let bytes = self.geometry.segment_bytes();
+        let full = |s: &&crate::writer::Slot<'_>| {
+            s.state == SlotState::Filling && s.fill_permille(bytes) >= OPEN_AHEAD_PERMILLE
+        };
+        self.slots.iter().find(full).map(|s| s.stream)
+    }
+
+    /// It holds no record, so it takes no freed record to erase it; if a cut stops that, it is found blank or torn again.
+    fn erase_again(&mut self) -> Action {
+        let ticket = self.ticket(LANE_OPENING);
+        self.opening.ticket = Some(ticket);
+        self.opening.state = State::Erasing;
+        Action::Erase { ticket, segment: self.opening.segment }
+    }
+
+    fn write_marker(&mut self) -> Action {
+        let segment = self.opening.segment;
+        let erases = self.segments.get(segment).map_or(0, |segment| segment.erases);
+        let marker = Marker { erases, sequence_issued: self.sequence_next - 1 }.encode();
+        let padded = self.geometry.padded(crate::format::MARKER_BYTES);
+        self.opening.load(&marker, padded, self.geometry.erase_value());
+        self.opening.state = State::Marker;
+        self.write_small(segment, 0)
+    }
+
+    fn write_header(&mut self, state: State) -> Action {
+        let header = Header {
+            store: self.store,
+            sequence: self.opening.sequence,
+            time_s: self.clock.now_s,
+            stream: self.opening.stream as u8,
+            record_bytes_max: self.config.record_bytes_max,
+        };
+        let stated = self.geometry.with_segments(self.stated_segments).unwrap_or(self.geometry);
+        let (bytes, len) = header.encode(&stated);
+        let padded = self.geometry.padded(self.geometry.header_bytes());
+        self.opening.load(bytes.get(..len).unwrap_or_default(), padded, self.geometry.erase_value());
+        self.opening.state = state;
+        let offset =
+            if state == State::First { self.geometry.header_at() } else { self.geometry.second_header_at() };
+        self.write_small(self.opening.segment, offset)
+    }
+
+    fn write_small(&mut self, segment: u32, offset: u32) -> Action {
+        let ticket = self.ticket(LANE_OPENING);
+        self.opening.ticket = Some(ticket);
+        let bytes = self.opening.small_bytes;
+        self.counters.bytes_written += u64::from(bytes);
+        Action::Write { ticket, segment, offset, bytes }
+    }
+
+    /// A small write, or the erase before it, is complete or failed.
+    pub(crate) fn finish_opening_write(&mut self, now: Now, result: Result<(), MediumError>) {
+        self.opening.ticket = None;
+        if let Err(error) = result {
+            self.fail_for(now, error);
+            self.abandon_opening();
+            return;
+        }
+        let mark = self.syncs.raise_mark();
+        if self.opening.state == State::Erasing {
+            self.counters.erases += 1;
+            if let Some(segment) = self.segments.get_mut(self.opening.segment) {
+                segment.erases = segment.erases.saturating_add(1);
+            }
+        }
+        if self.opening.state == State::Second {
+            self.opening.state = State::Syncing { mark };
+            self.syncs.want_mark(mark);
+        }
+    }
+
+    /// Gives up the segment that is being opened: it holds no record, so it is erased without ado.
+    pub(crate) fn abandon_opening(&mut self) {
+        let is_doubtful = match self.opening.state {
+            State::Idle | State::Ready => false,
+            State::Erasing | State::Marker | State::First | State::Second | State::Syncing { .. } => true,
+        };
+        if !is_doubtful {
+            return;
+        }
+        self.opening.state = State::Idle;
+        self.opening.ticket = None;
+        let index = self.opening.segment;
+        if let Some(segment) = self.set_state(index, SegmentState::Freeing) {
+            segment.set(Flag::Counted, false);
+            segment.set_mark(0);
+        }
+    }
+}

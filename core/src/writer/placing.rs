@@ -1,0 +1,341 @@
+//! Where a record goes: the choice of a stream and slot, and its bytes into the slot's buffer.
+
+use super::error::AppendError;
+use super::fresh::{Fresh, Incoming};
+use super::log::Log;
+use super::memory::Pending;
+use super::notes::SlotState;
+use super::slot::Slot;
+use crate::config::Stream;
+use crate::drive::Now;
+use crate::format::{FooterEntry, Kind, Location, RecordHeader, Version};
+use crate::index::Placed;
+
+/// What a record needs of a slot: so many bytes, and a sequence not below the floor.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    bytes: u32,
+    floor: u32,
+    is_freed: bool,
+}
+
+/// The part of a segment, as a divisor, that is worth keeping open for shorter records.
+const REST_WORTH_KEEPING: u32 = 64;
+
+impl Log<'_> {
+    /// The slot that fills a segment of this stream.
+    pub(crate) fn filling(&self, stream: Stream) -> Option<usize> {
+        let is_shared = self.is_one_stream();
+        self.slots.iter().position(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
+    }
+
+    fn slot_with(&self, stream: Stream, room: Room) -> Option<usize> {
+        let index = self.filling(stream)?;
+        let slot = self.slots.get(index)?;
+        let fits = slot.head.saturating_add(room.bytes) <= slot.records_end_max(&self.geometry);
+        (fits && slot.sequence >= room.floor).then_some(index)
+    }
+
+    /// Tells whether the open segment of a stream has room for so many bytes of the machine's own.
+    pub(crate) fn has_room(&self, stream: Stream, bytes: u32) -> bool {
+        self.slot_with(stream, Room { bytes, floor: 0, is_freed: false }).is_some()
+    }
+
+    /// Finds a slot for a record; `None` when the stream has none and one is to be opened.
+    ///
+    /// A record that is longer than the rest of its stream's segment goes to the other stream if that rest is worth keeping
+    /// for shorter ones, or if no segment can be opened; else the segment is sealed.
+    fn choose_slot(&mut self, stream: Stream, other: Stream, room: Room) -> Option<usize> {
+        if let Some(index) = self.slot_with(stream, room) {
+            return Some(index);
+        }
+        // No segment follows: what is left of these is for shorter records.
+        if self.is_at_end() {
+            return self.slot_with(other, room);
+        }
+        let rest = self.filling(stream).and_then(|i| self.slots.get(i)).map(|slot| {
+            let is_high = slot.sequence >= room.floor;
+            let rest = slot.records_end_max(&self.geometry).saturating_sub(slot.head);
+            if is_high { rest } else { 0 }
+        });
+        let is_worth_keeping =
+            rest.is_some_and(|rest| rest >= self.geometry.segment_bytes() / REST_WORTH_KEEPING);
+        // A segment that is on its way to be free is worth waiting for: mixed streams die apart. What others wait for waits
+        // for nothing: freed records, and what a failed sync put under suspicion.
+        let may_wait = !room.is_freed && !self.has_suspects() && self.segments.leaving() > 0;
+        let is_out_of_room = !self.may_open(stream, room.is_freed) && !may_wait;
+        if (is_worth_keeping || is_out_of_room)
+            && let Some(index) = self.slot_with(other, room)
+        {
+            return Some(index);
+        }
+        if let Some(index) = self.filling(stream) {
+            let _ = self.seal_slot(index);
+        }
+        None
+    }
+
+    /// Appends a client's record.
+    pub(crate) fn append_fresh(
+        &mut self,
+        now: Now,
+        fresh: &Fresh<'_>,
+        rest: &[u8],
+    ) -> Result<Location, AppendError> {
+        let header = fresh.header(rest);
+        let bytes = header.record_bytes(&self.geometry);
+        // It must fit once it is relocated, too.
+        if bytes + self.config.origin_growth_bytes() > self.config.record_bytes_max {
+            return Err(AppendError::TooLong(self.config.record_bytes_max));
+        }
+        if self.is_backing_off(now) || self.copies.is_resetting() {
+            return Err(AppendError::Busy);
+        }
+        let index = self.fresh_slot(fresh.after, bytes).inspect_err(|_| self.wanted_bytes = bytes)?;
+        self.wanted_bytes = 0;
+        self.note_time(index)?;
+        let position = self.appended + 1;
+        let incoming = Incoming {
+            hash: fresh.hash,
+            header,
+            parts: [fresh.payload, rest],
+            payload: fresh.checksum,
+            moved_from: None,
+        };
+        let location = self.place(index, &incoming)?;
+        self.appended = position;
+        self.fresh_ms = now.monotonic_ms;
+        self.appended_bytes += u64::from(bytes);
+        self.counters.fresh_records += 1;
+        let before = fresh.after.map(|v| v.sequence);
+        match (fresh.kind, before) {
+            (Kind::Tombstone, Some(before)) => self.ages.forget(before),
+            (Kind::Tombstone, None) => {}
+            _ => self.ages.note(location.sequence, before, bytes, &self.geometry),
+        }
+        self.counters.fresh_bytes += u64::from(bytes);
+        if let Some(slot) = self.slots.get_mut(index) {
+            slot.first_unwritten.get_or_insert(position);
+        }
+        Ok(location)
+    }
+
+    /// Finds a slot in which the record's version is above `after`: a later write of a key must have the higher version,
+    /// whichever stream it goes to.
+    fn fresh_slot(&mut self, after: Option<Version>, bytes: u32) -> Result<usize, AppendError> {
+        let stream = self.fresh_stream(after.map(|v| v.sequence));
+        let floor = after.map_or(0, |v| v.sequence).max(self.version_floor + 1);
+        let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
+        let room = Room { bytes, floor, is_freed: false };
+        if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
+            return self.follow(index, room);
+        }
+        if !self.may_share() {
+            return Err(AppendError::Busy);
+        }
+        if let Some(index) = self.choose_slot(stream, other, room) {
+            return Ok(index);
+        }
+        self.take_opening(stream, false)
+    }
+
+    /// Tells whether a fresh record has a place without any cleaning, with a time record before it; else wants one.
+    pub(crate) fn reserve(&mut self, record_bytes: u32) -> bool {
+        let bytes = record_bytes.saturating_add(self.config.time_bytes());
+        let has_room = (self.may_share() && self.rest() >= bytes) || self.may_open(Stream::Warm, false);
+        if !has_room {
+            self.wanted_bytes = bytes;
+        }
+        has_room
+    }
+
+    /// Bytes that fresh records may still take in the open segment of theirs.
+    pub(crate) fn rest(&self) -> u32 {
+        let filling = self.filling(Stream::Warm).and_then(|index| self.slots.get(index));
+        filling.map_or(0, |s| s.records_end_max(&self.geometry).saturating_sub(s.head))
+    }
+
+    /// The slot in which the record of this version waits for publication.
+    fn unpublished_in(&self, version: Version) -> Option<usize> {
+        self.slots.iter().position(|slot| {
+            !slot.is_written() && slot.sequence == version.sequence && slot.base <= version.offset
+        })
+    }
+
+    /// The index learns of the writes of a key in their order: a tombstone that came first would find nothing to hide, and go
+    /// (rule 6). So a record goes behind the one it replaces, or waits until that is written.
+    fn follow(&mut self, index: usize, room: Room) -> Result<usize, AppendError> {
+        let geometry = self.geometry;
+        let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };
+        let fits = slot.head.saturating_add(room.bytes) <= slot.records_end_max(&geometry);
+        if slot.state == SlotState::Filling && fits && slot.sequence >= room.floor {
+            return Ok(index);
+        }
+        let is_news = slot.want_write();
+        self.is_stirred |= is_news;
+        Err(AppendError::Busy)
+    }
+
+    /// Appends a record of the machine's own making: relocated, tombstone, freed.
+    pub(crate) fn append_relocated(
+        &mut self,
+        stream: Stream,
+        incoming: &Incoming<'_>,
+    ) -> Result<Location, AppendError> {
+        // What has no origin ranks by its place: nothing of its key may be on its way that was appended before, by a client or
+        // by an eviction, whose tombstone a copy behind it would outrank.
+        let is_replaced = |s: &Slot<'_>| incoming.moved_from.is_some_and(|from| s.replaces(from.location));
+        if self.is_one_stream() && self.slots.iter().any(|s| s.first_unwritten().is_some() || is_replaced(s))
+        {
+            self.flush();
+            return Err(AppendError::Busy);
+        }
+        let bytes = incoming.header.record_bytes(&self.geometry);
+        let is_freed = incoming.header.kind == Kind::Freed;
+        let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
+        let index = match self.choose_slot(stream, other, Room { bytes, floor: 0, is_freed }) {
+            Some(index) => index,
+            None => self.take_opening(stream, is_freed)?,
+        };
+        // It was made for another segment than the one there is now: it is made again.
+        let is_keyed = incoming.header.kind.is_keyed();
+        let has_origin = incoming.header.origin.is_some();
+        if is_keyed && has_origin == (self.is_one_stream() && !self.keeps_versions()) {
+            self.is_stirred = true;
+            return Err(AppendError::Busy);
+        }
+        self.is_starved &= is_freed;
+        self.place(index, incoming)
+    }
+
+    /// Writes the clock that is owed to the log, and wants it durable: what was dropped by it must not come back where the clock
+    /// is set back before the next mount. A client's record would do that too, but none may come.
+    ///
+    /// One whose write or sync failed is owed again (see [`Clock`](crate::durability::Clock)): it is placed anew, and written at the pace
+    /// of all that failed.
+    pub(crate) fn poll_time(&mut self) {
+        // What is under suspicion comes first: nothing counts as durable before, and room may be short.
+        if self.clock.is_owed && self.is_time_due() && !self.has_suspects() {
+            self.place_time();
+        }
+        if self.clock.is_owed && !self.is_time_due() {
+            self.clock.is_owed = false;
+            if !self.clock.is_secured() {
+                self.syncs.want_all(self.appended);
+                self.flush();
+            }
+        }
+    }
+
+    /// Puts the clock into an open segment, or asks for one.
+    fn place_time(&mut self) {
+        let filling = self.slots.iter().position(|s| s.state == SlotState::Filling);
+        match filling {
+            // Where there is no room, the segment is sealed or written, and a later poll does it.
+            Some(index) => drop(self.note_time(index)),
+            None if self.opening.is_free_to_ask() && self.may_open(Stream::Warm, false) => {
+                self.is_stirred |= self.take_opening(Stream::Old, false).is_ok();
+            }
+            None => {}
+        }
+    }
+
+    fn is_time_due(&self) -> bool {
+        self.clock.now_s.saturating_sub(self.clock.written_s) >= self.config.time_every_s
+    }
+
+    /// Writes the clock into the log when it is due (rule 11).
+    fn note_time(&mut self, index: usize) -> Result<(), AppendError> {
+        if !self.is_time_due() {
+            return Ok(());
+        }
+        let stamp = self.clock.stamp();
+        let hash = stamp.hash();
+        let (value, _) = hash.0.split_at(stamp.len().min(hash.0.len()));
+        let header = RecordHeader {
+            kind: Kind::Time,
+            codec: 1,
+            key_bytes: 0,
+            value_bytes: u32::try_from(value.len()).unwrap_or(0),
+            expires_s: None,
+            origin: None,
+        };
+        let incoming = Incoming {
+            hash,
+            header,
+            parts: [value, &[]],
+            payload: self.seed.payload(value),
+            moved_from: None,
+        };
+        self.place(index, &incoming)?;
+        self.clock.written_s = self.clock.now_s;
+        Ok(())
+    }
+
+    /// Puts a record into a slot's buffer. `Busy` leaves everything as it was, but may seal the segment.
+    fn place(&mut self, index: usize, incoming: &Incoming<'_>) -> Result<Location, AppendError> {
+        let geometry = self.geometry;
+        let bytes = incoming.header.record_bytes(&geometry);
+        let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };
+        let has_footer = !slot.memory.footer.is_empty();
+        let end = slot.head.saturating_add(bytes);
+        if end > slot.records_end_max(&geometry) {
+            let _ = self.seal_slot(index);
+            return Err(AppendError::Busy);
+        }
+        let at = (slot.head - slot.base) as usize;
+        if at + bytes as usize > slot.memory.records.len() || slot.placed >= slot.memory.placed.len() {
+            let is_news = slot.want_write();
+            self.is_stirred |= is_news;
+            return Err(AppendError::Busy);
+        }
+        let location = Location { segment: slot.segment, offset: slot.head, sequence: slot.sequence };
+        let (header, header_bytes) = incoming.header.encode(&geometry, incoming.payload, location);
+        let Some(out) = slot.memory.records.get_mut(at..at + bytes as usize) else {
+            return Err(AppendError::Busy);
+        };
+        let header = header.get(..header_bytes).unwrap_or_default();
+        fill(out, &[header, incoming.parts[0], incoming.parts[1]], geometry.erase_value());
+        self.longest_stored_bytes = self.longest_stored_bytes.max(bytes);
+        let version = incoming.header.origin.unwrap_or(location.version());
+        let entry = FooterEntry {
+            hash: incoming.hash,
+            offset: slot.head,
+            kind: incoming.header.kind,
+            expires_s: incoming.header.expires_s,
+            origin: incoming.header.origin,
+        };
+        if has_footer {
+            slot.memory.notes.footer.push(&geometry, slot.memory.footer, &entry);
+        }
+        let placed = Placed {
+            location,
+            version,
+            record_bytes: bytes,
+            kind: incoming.header.kind,
+            expires_s: incoming.header.expires_s,
+            moved_from: incoming.moved_from.map(|from| from.location),
+            moved_bytes: incoming.moved_from.map_or(0, |from| from.record_bytes),
+        };
+        if let Some(place) = slot.memory.placed.get_mut(slot.placed) {
+            *place = Pending::of(incoming.hash, placed);
+            slot.placed += 1;
+        }
+        slot.head = end;
+        Ok(location)
+    }
+}
+
+/// Lays parts one after the other and fills the rest.
+fn fill(out: &mut [u8], parts: &[&[u8]], rest: u8) {
+    let mut at = 0;
+    for part in parts {
+        if let Some(place) = out.get_mut(at..at + part.len()) {
+            place.copy_from_slice(part);
+            at += part.len();
+        }
+    }
+    if let Some(place) = out.get_mut(at..) {
+        place.fill(rest);
+    }
+}

@@ -1,0 +1,102 @@
+//! Slots: the open segments, their buffers, and the way of a record from append to publication.
+//!
+//! ```text
+//!  Empty ─1─► Filling ─2─► Full ─3─► Syncing ─4─► Footing ─5─► Empty
+//!     ▲──────────┴───────────┴───────────┴────────────┘ 6
+//! ```
+//! 1 `take_opening` a segment was opened for a stream; 2 `seal_slot` the next record does not fit, or a version must lie
+//! higher; 3 `poll_slots` all records are written; 4 `poll_slots` they are durable (rule 2); 5 `finish_slot_write` the footer
+//! is written, the segment is sealed; 6 `abandon_slot` a write or sync failed: sealed without a footer.
+
+use super::memory::SlotMemory;
+use super::notes::{SlotNotes, SlotState};
+use crate::cleanup::Ticket;
+use crate::format::{ENTRY_BYTES_MAX, Geometry, Location, TRAILER_BYTES};
+use core::ops::Deref;
+use core::ops::DerefMut;
+
+/// One open segment.
+#[derive(Debug)]
+pub(crate) struct Slot<'m> {
+    pub(crate) memory: SlotMemory<'m>,
+}
+
+impl Deref for Slot<'_> {
+    type Target = SlotNotes;
+
+    fn deref(&self) -> &SlotNotes {
+        self.memory.notes
+    }
+}
+
+impl DerefMut for Slot<'_> {
+    fn deref_mut(&mut self) -> &mut SlotNotes {
+        self.memory.notes
+    }
+}
+
+impl<'m> Slot<'m> {
+    pub(crate) fn new(memory: SlotMemory<'m>) -> Self {
+        *memory.notes = SlotNotes::new();
+        Self { memory }
+    }
+
+    pub(crate) fn first_unwritten(&self) -> Option<u64> {
+        self.first_unwritten
+    }
+
+    pub(crate) fn is_written(&self) -> bool {
+        self.placed == 0
+    }
+
+    /// Whether a relocated record waits for publication.
+    pub(crate) fn has_moved(&self) -> bool {
+        let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
+        waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.moved_from.is_some()))
+    }
+
+    /// Whether a record that takes the place of the one at `from` waits for publication.
+    pub(crate) fn replaces(&self, from: Location) -> bool {
+        let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
+        waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.moved_from == Some(from)))
+    }
+
+    /// Returns whether that is news.
+    pub(crate) fn want_write(&mut self) -> bool {
+        let is_news = self.placed > 0 && !self.wants_write;
+        self.wants_write |= is_news;
+        is_news
+    }
+
+    pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
+        self.writing.is_some_and(|w| w.ticket == ticket)
+    }
+
+    /// The bytes of the write in flight.
+    pub(crate) fn lent(&self) -> &[u8] {
+        let Some(writing) = self.writing else { return &[] };
+        match self.state {
+            SlotState::Footing { bytes } => self.memory.footer.get(..bytes as usize),
+            _ => self.memory.records.get(..(writing.to - self.base) as usize),
+        }
+        .unwrap_or_default()
+    }
+
+    /// Where the records of the segment must end, so that the footer with one entry more fits behind them.
+    pub(crate) fn records_end_max(&self, geometry: &Geometry) -> u32 {
+        if self.memory.footer.is_empty() {
+            return geometry.trailer_at();
+        }
+        let footer = geometry.padded(self.footer.entry_bytes() + ENTRY_BYTES_MAX);
+        if self.memory.footer.len() < (footer + geometry.padded(TRAILER_BYTES)) as usize {
+            return 0;
+        }
+        geometry.trailer_at().saturating_sub(footer)
+    }
+
+    /// The share of the segment that is used, in permille.
+    pub(crate) fn fill_permille(&self, segment_bytes: u32) -> u32 {
+        let permille = u64::from(self.head) * 1000 / u64::from(segment_bytes.max(1));
+        u32::try_from(permille).unwrap_or(u32::MAX)
+    }
+}

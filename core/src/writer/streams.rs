@@ -1,0 +1,165 @@
+//! Streams: which one a record goes to, whether they are merged because the log is nearly full, and how victims are chosen.
+
+use super::log::Log;
+use crate::config::{Stream, Streams, free_reserve};
+use crate::format::Version;
+use crate::segments::{Growth, Policy, SegmentState, Terms};
+
+/// Streams are parted again once the log is emptier by this part than where they were merged.
+const FILL_SLACK: u64 = 16;
+
+impl Log<'_> {
+    /// The stream of a fresh record that replaces one of the sequence given.
+    pub(crate) fn fresh_stream(&self, replaces: Option<u32>) -> Stream {
+        match (self.config.streams, replaces) {
+            (Streams::Four, Some(sequence))
+                if !self.is_merged && self.sequence_next.saturating_sub(sequence) < self.lifetime =>
+            {
+                Stream::Hot
+            }
+            _ => Stream::Warm,
+        }
+    }
+
+    /// The stream of a relocated record.
+    pub(crate) fn relocated_stream(&self, from: u8, sequence: u32) -> Stream {
+        let age = self.sequence_next.saturating_sub(sequence);
+        let young = from == Stream::Hot as u8 || age < self.lifetime.saturating_mul(4);
+        match self.config.streams {
+            Streams::Four if young && !self.is_merged => Stream::Young,
+            _ => Stream::Old,
+        }
+    }
+
+    /// How victims are chosen now.
+    pub(crate) fn policy(&self) -> Policy {
+        self.ages.resolve(self.config.policy, self.sequence_next, &self.geometry)
+    }
+
+    /// The terms by which victims are chosen.
+    pub(crate) fn terms(&self, policy: Policy) -> Terms {
+        Terms {
+            usable_bytes: self.geometry.usable_bytes(),
+            growth: self.growth(),
+            policy,
+            appended: self.appended_bytes,
+            takes_turns: self.config.has_footers,
+        }
+    }
+
+    /// Bytes that a live record takes beyond its own once it is relocated now.
+    pub(crate) fn growth(&self) -> Growth {
+        let is_new = self.is_merged && (self.config.streams == Streams::One || !self.keeps_versions());
+        if is_new { self.config.growth_merged() } else { self.config.growth_apart() }
+    }
+
+    /// Whether all records share one open segment: as configured, or because the log is nearly full.
+    pub(crate) const fn is_one_stream(&self) -> bool {
+        self.is_merged
+    }
+
+    /// Measures the fill: whether all that is live, relocated with origins, would leave the segments that several streams take. Bounds:
+    /// one pass over the table.
+    pub(crate) fn measure_fill(&mut self) {
+        if self.config.streams == Streams::One {
+            return;
+        }
+        let growth = self.config.growth_apart();
+        // Segments for which a full disk has no blocks are not there.
+        let (mut live, mut lost) = (0, self.blocks.bare() - self.blocks.to_come());
+        for segment in self.segments.iter() {
+            if segment.is_kept() || segment.state() == SegmentState::Quarantined {
+                lost += 1;
+            } else {
+                live += u64::from(segment.relocation_bytes(&growth));
+            }
+        }
+        let most = self.config.apart_bytes_max(self.longest_stored_bytes, lost);
+        // Not at each record to and fro.
+        let slack = if self.is_to_merge { most / FILL_SLACK } else { 0 };
+        self.is_to_merge = live > most - slack;
+    }
+
+    /// Wants the streams to be merged, since no victim yields anything while they are apart. Tells whether that is news.
+    pub(crate) fn merge_for_room(&mut self) -> bool {
+        let is_news = !self.is_to_merge;
+        self.is_to_merge = true;
+        is_news
+    }
+
+    /// Merges the streams, or parts them again, as the last measure of the fill says. Only between two victims.
+    ///
+    /// When they are merged all open segments are sealed. So the one that is opened next has the highest sequence, and what is
+    /// relocated to it as new outranks every older record of its key.
+    pub(crate) fn settle_streams(&mut self) {
+        if self.is_merged == self.is_to_merge {
+            return;
+        }
+        self.is_merged = self.is_to_merge;
+        for index in 0..self.slots.len() {
+            if self.is_merged {
+                self.seal_slot(index);
+            } else if let Some(slot) = self.slots.get_mut(index) {
+                slot.stream = Stream::Warm;
+            }
+        }
+        self.counters.merges += u64::from(self.is_merged);
+    }
+
+    /// Free segments that fresh records may not take.
+    pub(crate) const fn free_reserve(&self) -> u32 {
+        free_reserve(self.config.streams)
+    }
+
+    /// Tells whether a fresh record waits for room that nothing under way gives it. `coming` segments are free or will be.
+    pub(crate) fn lacks_room(&self, coming: u32) -> bool {
+        self.wanted_bytes > 0 && coming <= self.free_reserve() && self.rest() < self.wanted_bytes
+    }
+
+    /// The origin of a relocated record.
+    ///
+    /// In one stream it has none, but in a rescue: it is written as if a client had put it again, which saves its bytes. It is
+    /// the newest of its key then, for what a client appended before is published (see
+    /// [`append_relocated`](Self::append_relocated)), and what a client appends later lies behind it or in a segment of a higher
+    /// sequence.
+    pub(crate) fn origin(&self, version: Version) -> Option<Version> {
+        (!self.is_merged || self.keeps_versions()).then_some(version)
+    }
+
+    /// Tells whether a relocated record keeps its version though there is one stream: in a rescue, and while a newer one of its key may
+    /// lie where it could not be read, which a new version would outrank.
+    pub(crate) fn keeps_versions(&self) -> bool {
+        self.copies.is_withholding() || self.is_rescuing()
+    }
+
+    /// Tells whether relocation goes to the last free segment, with one stream.
+    ///
+    /// A cut there must not leave an output with something live in it while its victim is not empty: no segment would be left
+    /// to go on with (rule 12). So records keep their versions, and a mount takes the copy in the lower segment: what a cut ends
+    /// early is dead, and is erased.
+    pub(crate) fn is_rescuing(&self) -> bool {
+        self.is_merged
+            && match self.filling(Stream::Old).and_then(|index| self.slots.get(index)) {
+                Some(slot) => slot.is_rescue,
+                None => self.free() <= 1,
+            }
+    }
+
+    /// Tells whether a fresh record may go into a segment that relocation opened.
+    ///
+    /// Only once the cleaning that opened it has given a segment back: else power cuts in a row, each after one fresh record,
+    /// would each leave one segment more that is sealed early, and no victim freed (rule 12). Where none can be opened any more
+    /// there is nothing to be kept back for.
+    pub(crate) fn may_share(&self) -> bool {
+        !self.is_merged || self.free() >= self.free_reserve() || self.is_at_end()
+    }
+
+    /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.
+    pub(crate) fn learn_lifetime(&mut self, stream: u8, sequence: u32) {
+        if stream == Stream::Hot as u8 {
+            let age = self.sequence_next.saturating_sub(sequence);
+            let mean = (u64::from(self.lifetime) * 15 + u64::from(age)) / 16;
+            self.lifetime = u32::try_from(mean).unwrap_or(u32::MAX).max(1);
+        }
+    }
+}

@@ -1,0 +1,87 @@
+//! Issues syncs, and takes what a failed one leaves in doubt (rule 9).
+
+use super::lane::LANE_SYNC;
+use super::log::Log;
+use crate::drive::{Action, MediumError, Now};
+use crate::durability::Covered;
+use crate::index::Host;
+use crate::segments::{Flag, SegmentState};
+
+impl Log<'_> {
+    /// Issues a sync if somebody waits for one.
+    pub(crate) fn poll_sync(&mut self, now: Now) -> Option<Action> {
+        if self.is_backing_off(now) {
+            return None;
+        }
+        let (is_written, position, is_clear) = (self.is_written(), self.written(), !self.has_suspects());
+        if !self.syncs.is_due(is_written, position, is_clear) {
+            return None;
+        }
+        let ticket = self.ticket(LANE_SYNC);
+        self.syncs.issue(ticket, Covered { position, landed_s: self.clock.landed_s(), is_clear });
+        self.counters.syncs += 1;
+        Some(Action::Sync { ticket })
+    }
+
+    pub(crate) fn finish_sync<H: Host>(&mut self, now: Now, result: Result<(), MediumError>, host: &mut H) {
+        if result.is_err() {
+            self.fail_sync(now, host);
+        } else if let Some(landed_s) = self.syncs.succeed() {
+            self.succeed();
+            self.clock.secure(landed_s);
+        }
+    }
+
+    /// Rule 9. Everything unsynced is under suspicion: open segments are sealed, erases and headers are made again.
+    fn fail_sync<H: Host>(&mut self, now: Now, host: &mut H) {
+        self.back_off(now);
+        self.counters.sync_failures += 1;
+        for index in 0..self.slots.len() {
+            self.abandon_slot(index, true, host);
+        }
+        self.abandon_opening();
+        self.clock.lose_sync();
+        let (synced, completed) = (self.syncs.synced(), self.syncs.completed());
+        let synced_clear = self.syncs.synced_clear();
+        for index in 0..self.geometry.segment_count() {
+            let Some(segment) = self.segment(index) else { continue };
+            match segment.state() {
+                // The freed record may be lost: it is written again once the copies are durable.
+                SegmentState::Freeing if segment.mark() > synced => self.unfree(index),
+                SegmentState::Erased if segment.mark() > synced => {
+                    segment.set_mark(0);
+                    self.set_state(index, SegmentState::Freeing);
+                }
+                SegmentState::Emptied if segment.mark() > synced_clear => segment.set_mark(completed),
+                // A write of it failed before, or it has no footer to wait for: it was sealed with records unsynced.
+                SegmentState::Sealed | SegmentState::Victim
+                    if segment.mark() > synced && segment.live_records() > 0 =>
+                {
+                    segment.set(Flag::Suspect, true);
+                    self.may_be_suspect = true;
+                }
+                _ => {}
+            }
+        }
+        self.syncs.fail();
+    }
+
+    /// A freed record did not become durable: its segment is only emptied again.
+    pub(crate) fn unfree(&mut self, index: u32) {
+        let completed = self.syncs.completed();
+        let Some(segment) = self.segment(index).filter(|s| s.state() == SegmentState::Freeing) else {
+            return;
+        };
+        segment.set_mark(completed);
+        self.set_state(index, SegmentState::Emptied);
+        self.syncs.want_mark(completed);
+        self.release_freed(index);
+    }
+
+    /// The freed record of a segment is not needed any more.
+    pub(crate) fn release_freed(&mut self, index: u32) {
+        if let Some((at, bytes)) = self.segment(index).and_then(|s| s.set_freed_in(None)) {
+            self.lose(at, bytes);
+        }
+    }
+}
