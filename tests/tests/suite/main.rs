@@ -13,6 +13,7 @@ mod flash_full;
 mod flash_lives;
 mod format_versions;
 mod golden;
+mod golden_bytes;
 mod golden_census;
 mod golden_device;
 mod golden_service;
