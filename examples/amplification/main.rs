@@ -11,11 +11,12 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use clap::Parser as _;
+use coldpress_core::codec::CodecId;
 use coldpress_core::config::{Streams, TierConfig};
 use coldpress_core::drive::{Action, Input, Now, Poll};
 use coldpress_core::format::{Geometry, Identity, KeyHash, Kind, Location, Store, Version};
 use coldpress_core::index::{
-    Dropped, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+    Advice, Codecs, Dropped, Index, Look, Placed, Published, Reconciled, Released, Settled, Standing,
 };
 use coldpress_core::machine::{Status, Tier};
 use coldpress_core::segments::{Policy, Segment};
@@ -132,7 +133,8 @@ fn measure(
         scan: &mut scan,
         recode: &mut recode,
     };
-    let mut bench = Bench { tier: Tier::new(config, memory)?, index: Index::default(), medium: &mut medium };
+    let mut bench =
+        Bench { tier: Tier::new(config, memory)?, index: BareIndex::default(), medium: &mut medium };
     while bench.tier.status() == Status::Mounting {
         bench.step(Now::default());
     }
@@ -154,7 +156,7 @@ fn measure(
 /// The machine, its index and its medium.
 struct Bench<'m, 'b> {
     tier: Tier<'m>,
-    index: Index,
+    index: BareIndex,
     medium: &'b mut [u8],
 }
 
@@ -167,7 +169,7 @@ impl Bench<'_, '_> {
             let fresh = Fresh {
                 hash,
                 kind: Kind::Value,
-                codec: 1,
+                codec: CodecId::Raw,
                 key_bytes: 8,
                 payload: &payload,
                 checksum: self.tier.seed().payload(&payload),
@@ -235,16 +237,16 @@ struct Entry {
 
 /// An index that knows puts only.
 #[derive(Default)]
-struct Index(HashMap<KeyHash, Entry>);
+struct BareIndex(HashMap<KeyHash, Entry>);
 
-impl Index {
+impl BareIndex {
     fn newest(&self, hash: &KeyHash) -> Option<Version> {
         let entry = self.0.get(hash)?;
         entry.placed.map(|placed| placed.version).max(entry.appended)
     }
 }
 
-impl Host for Index {
+impl Index for BareIndex {
     fn identify(&mut self, _: &Store) {}
 
     fn hash(&self, key: &[u8]) -> KeyHash {
@@ -299,3 +301,7 @@ impl Host for Index {
     }
     fn damaged(&mut self, _: &KeyHash, _: Location) {}
 }
+
+impl Codecs for BareIndex {}
+
+impl Advice for BareIndex {}

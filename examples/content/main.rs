@@ -7,7 +7,7 @@ use clap::Parser as _;
 use coldpress_core::codec::CodecId;
 use coldpress_examples::content::Content;
 use coldpress_examples::measuring;
-use coldpress_std::codec::Codecs;
+use coldpress_std::codec::CodecSet;
 
 /// Bytes made, checked and compressed for each line.
 const BYTES: usize = 1 << 28;
@@ -43,7 +43,7 @@ fn rate(started: Instant) -> f64 {
 
 /// Gives the bytes of some values over the bytes of their payloads.
 fn ratio(content: Content, codec: CodecId, len: usize) -> f64 {
-    let mut codecs = Codecs::new();
+    let mut codecs = CodecSet::new();
     let (mut value, mut payload) = (vec![0; len], Vec::new());
     let (mut bytes_in, mut bytes_out) = (0, 0);
     for key in 0..(1 << 20) / len as u64 {

@@ -145,7 +145,7 @@ const fn words() -> [[u8; 8]; 64] {
 #[cfg(test)]
 mod tests {
     use coldpress_core::codec::CodecId;
-    use coldpress_std::codec::Codecs;
+    use coldpress_std::codec::CodecSet;
 
     use super::*;
 
@@ -187,7 +187,7 @@ mod tests {
 
     #[test]
     fn pages_compressed_halve_with_lz4() {
-        let mut codecs = Codecs::new();
+        let mut codecs = CodecSet::new();
         let mut out = Vec::new();
         let mut drifted = false;
         for (len, expected) in [(1024, 1.4..1.6), (4096, 1.7..1.9), (16_384, 1.9..2.1), (65_536, 2.0..2.3)] {

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::path::Path;
 
 use coldpress_core::codec::CodecId;
-use coldpress_std::codec::Codecs;
+use coldpress_std::codec::CodecSet;
 
 use crate::content::Content;
 use crate::drive::Job;
@@ -279,7 +279,7 @@ fn cluster(options: &Options, number: u32) -> Result<Cluster, PlanError> {
 const SAMPLED_VALUES: usize = 512;
 
 fn ratio_permille(requests: &Requests, content: Content, codec: CodecId) -> Result<u64, PlanError> {
-    let mut codecs = Codecs::new();
+    let mut codecs = CodecSet::new();
     let (mut value, mut payload) = (Vec::new(), Vec::new());
     let (mut bytes_in, mut bytes_out, mut sampled) = (0, 0, 0);
     let stride = usize::try_from(requests.requests.min(50_000) / SAMPLED_VALUES as u64).unwrap_or(1).max(1);

@@ -190,8 +190,7 @@ fn told(report: &Report) -> String {
             parts.push(format!("{} {what}", bytes(number)));
         }
     }
-    let codec = report.codec.and_then(|tag| coldpress_core::codec::CodecId::try_from(tag).ok());
-    parts.extend(codec.map(|codec| format!("codec {codec}")));
+    parts.extend(report.codec.map(|codec| format!("codec {codec}")));
     parts.join(", ")
 }
 

@@ -57,10 +57,14 @@ pub enum CodecId {
     Heatshrink = 3,
     /// Zstandard frames: the best ratio, on hosts only.
     Zstd = 4,
+    /// No codec yet. A record that names it is kept and relocated as it is, and nobody decodes it.
+    Unassigned = 5,
+    /// No codec of bytes: the value lies in pieces, and the record holds the [head](crate::format::Head) that names them.
+    Chunked = 6,
 }
 
 impl CodecId {
-    /// Every codec that a record can name, cheapest first.
+    /// Every codec that values are encoded with, cheapest first.
     pub const ALL: [Self; 4] = [Self::Raw, Self::Lz4, Self::Heatshrink, Self::Zstd];
 
     /// Gives the tag's value, in `1..=6`.
@@ -77,6 +81,8 @@ impl CodecId {
             Self::Lz4 => "lz4",
             Self::Heatshrink => "heatshrink",
             Self::Zstd => "zstd",
+            Self::Unassigned => "unassigned",
+            Self::Chunked => "chunked",
         }
     }
 
@@ -88,7 +94,7 @@ impl CodecId {
     pub const fn dst_len(self, len: usize) -> usize {
         match self {
             Self::Lz4 => (PREFIX_BYTES + 20).saturating_add(len).saturating_add(len / 10),
-            Self::Raw | Self::Heatshrink | Self::Zstd => len,
+            Self::Raw | Self::Heatshrink | Self::Zstd | Self::Unassigned | Self::Chunked => len,
         }
     }
 }
@@ -100,13 +106,15 @@ impl TryFrom<u8> for CodecId {
     ///
     /// # Errors
     ///
-    /// [`CodecError::Unknown`] for a tag that names no codec, zero and seven among them.
+    /// [`CodecError::Unknown`] for a number that no tag holds, zero and seven among them.
     fn try_from(tag: u8) -> Result<Self, CodecError> {
         match tag {
             1 => Ok(Self::Raw),
             2 => Ok(Self::Lz4),
             3 => Ok(Self::Heatshrink),
             4 => Ok(Self::Zstd),
+            5 => Ok(Self::Unassigned),
+            6 => Ok(Self::Chunked),
             other => Err(CodecError::Unknown(other)),
         }
     }
@@ -139,7 +147,7 @@ pub enum CodecError {
     },
     /// The payload is not what this codec writes, or does not hold as many bytes as it says.
     Damaged(CodecId),
-    /// The tag names no codec that was ever defined.
+    /// No tag holds this number.
     Unknown(u8),
     /// The codec is known, and this build lacks it.
     Lacking(CodecId),
@@ -154,7 +162,7 @@ impl core::fmt::Display for CodecError {
             }
             Self::TooLong { len, max } => write!(f, "a value of {len} bytes is over the limit of {max}"),
             Self::Damaged(id) => write!(f, "the {id} payload is damaged"),
-            Self::Unknown(tag) => write!(f, "no codec has the tag {tag}"),
+            Self::Unknown(tag) => write!(f, "no record names a codec by {tag}"),
             Self::Lacking(id) => write!(f, "this build lacks the codec {id}"),
         }
     }

@@ -2,6 +2,7 @@
 
 use super::kinds::CompactionTask;
 use crate::cleanup::{CleanupError, Reclaimed};
+use crate::codec::CodecId;
 use crate::segments::Choice;
 
 /// How far the running task is, in its own unit (bytes or records).
@@ -137,7 +138,7 @@ pub struct Report {
     /// Segments freed that were damaged or could not be read; their live records were relocated first.
     pub returned_segments: u32,
     /// The codec in use at the end, where the task chose one.
-    pub codec: Option<u8>,
+    pub codec: Option<CodecId>,
     /// From start to end, in milliseconds.
     pub duration_ms: u64,
 }

@@ -10,6 +10,7 @@
 //! erase is durable.
 
 use crate::cleanup::Ticket;
+use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now, Poll};
 use crate::format::{Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader};
@@ -163,7 +164,7 @@ impl Retire {
         let value = Freed { segment: index, sequence: segment.sequence, erases: segment.erases }.to_bytes();
         let header = RecordHeader {
             kind: Kind::Freed,
-            codec: 1,
+            codec: CodecId::Raw,
             key_bytes: 0,
             value_bytes: u32::try_from(value.len()).unwrap_or(u32::MAX),
             expires_s: None,

@@ -3,6 +3,7 @@
 use super::pace::PaceConfig;
 use super::reserve::{APART_MARGIN_SEGMENTS, capacity_reserve_segments, reserve_segments};
 use super::stream::Streams;
+use crate::codec::CodecId;
 use crate::format::{
     ENTRY_BYTES, ENTRY_BYTES_MAX, FREED_BYTES, Geometry, Identity, Kind, RECORD_HEADER_BYTES_MIN,
     RecordHeader, Store, TIME_BYTES,
@@ -274,5 +275,5 @@ impl TierConfig {
 
 /// A record as a client writes it.
 const fn record(kind: Kind, key_bytes: u32, value_bytes: u32, expires_s: Option<u32>) -> RecordHeader {
-    RecordHeader { kind, codec: 1, key_bytes, value_bytes, expires_s, origin: None }
+    RecordHeader { kind, codec: CodecId::Raw, key_bytes, value_bytes, expires_s, origin: None }
 }

@@ -20,16 +20,19 @@
 //! From the bottom: [`Checksum`] → [`Geometry`] → [`Version`], [`Location`] → records → segment marker and header → footers.
 
 mod checksum;
+mod exact_key;
 mod fields;
 mod footer;
 mod geometry;
 mod header;
 mod hidden;
+mod key_hash;
 mod pieces;
 mod place;
 mod record;
 
 pub use checksum::{Checksum, Seed};
+pub use exact_key::{IdentityHasher, KEY_BYTES_EXACT, Secret, is_piece_identity};
 pub use footer::{
     ENTRY_BYTES, ENTRY_BYTES_MAX, Entries, EntryError, FooterEntry, FooterWriter, TRAILER_BYTES, Trailer,
     TrailerError,
@@ -43,9 +46,10 @@ pub use header::{
     Marker, Store,
 };
 pub(crate) use hidden::Hidden;
+pub use key_hash::{key_hash, partition_of, piece_hash, record_hash, stored_hash};
 pub use pieces::{
-    HEAD_BYTES, HEAD_CODEC, Head, PIECE_EXPIRES_S, PIECE_PREFIX, PIECE_PREFIX_BYTES, piece_parts,
-    piece_prefix,
+    HEAD_BYTES, Head, PIECE_EXPIRES_S, PIECE_PREFIX, PIECE_PREFIX_BYTES, beside_pieces, is_piece_expiry,
+    piece_parts, piece_prefix,
 };
 pub use place::{KeyHash, Location, Version};
 pub(crate) use record::Mending;

@@ -7,9 +7,6 @@
 //! A piece is a record of its own. The value is there from the moment at which its head is, so a cut leaves the old value or the
 //! new one, and perhaps pieces that no head names.
 
-/// The codec number of a head.
-pub const HEAD_CODEC: u8 = 6;
-
 /// Bytes of a head.
 pub const HEAD_BYTES: usize = 7;
 
@@ -64,6 +61,18 @@ pub fn piece_parts(key: &[u8]) -> Option<(u8, u16, &[u8])> {
     let (prefix, rest) = key.split_first_chunk::<PIECE_PREFIX_BYTES>()?;
     let [.., generation, low, high] = *prefix;
     key.starts_with(&PIECE_PREFIX).then_some((generation, u16::from_le_bytes([low, high]), rest))
+}
+
+/// Tells whether a record is a piece, by its expiry, where keys are hashed.
+#[must_use]
+pub const fn is_piece_expiry(expires_s: Option<u32>) -> bool {
+    matches!(expires_s, Some(PIECE_EXPIRES_S))
+}
+
+/// Gives the expiry of a value, which must be one that no piece has: a second later where it would be.
+#[must_use]
+pub const fn beside_pieces(expires_s: u32) -> u32 {
+    if expires_s == PIECE_EXPIRES_S { u32::MAX } else { expires_s }
 }
 
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::checksum::{Checksum, Seed};
 use super::fields::FieldWriter;
 use super::geometry::{Format, Geometry};
 use super::place::{Location, Version};
+use crate::codec::CodecId;
 
 /// The longest key, in bytes.
 pub const KEY_BYTES_MAX: u32 = u16::MAX as u32;
@@ -83,7 +84,7 @@ pub struct RecordHeader {
     /// What the record says.
     pub kind: Kind,
     /// Number of the codec of the value, 1 to 6.
-    pub codec: u8,
+    pub codec: CodecId,
     /// Bytes of the key.
     pub key_bytes: u32,
     /// Bytes of the value as stored.
@@ -173,7 +174,7 @@ impl RecordHeader {
             | if self.expires_s.is_some() { EXPIRY } else { 0 }
             | if self.origin.is_some() { ORIGIN } else { 0 }
             | if long { LONG } else { 0 }
-            | self.codec << 5;
+            | self.codec.tag() << 5;
         out.put(&[tag]);
         let ([k0, k1, ..], value) = (self.key_bytes.to_le_bytes(), self.value_bytes.to_le_bytes());
         if long {
@@ -201,10 +202,7 @@ impl RecordHeader {
         if tag == geometry.erase_value() {
             return Err(RecordError::Blank);
         }
-        let codec = tag >> 5;
-        if codec == 0 || codec == 7 {
-            return Err(RecordError::Malformed);
-        }
+        let codec = CodecId::try_from(tag >> 5).map_err(|_| RecordError::Malformed)?;
         let mut fields = Fields { bytes, at: 1 };
         let (key_bytes, value_bytes) = if tag & LONG != 0 {
             (u32::from(u16::from_le_bytes(fields.take()?)), u32::from_le_bytes(fields.take()?))

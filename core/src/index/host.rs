@@ -81,17 +81,17 @@ pub enum Dropped {
     NotCurrent,
 }
 
-/// What the machine asks of its surroundings.
+/// Where the newest copy of each key is, and how many copies there are.
 ///
 /// All calls are answered at once: they wait for nothing, and call nothing of a user's. A host on a service answers from memory
 /// alone; one on a device, whose index tells only where a record lies, may read the records of a few keys for it, as many as
 /// it bounds: a read of NOR flash is over when it returns.
 ///
 /// **Copies.** Rule 6 of the log (nothing comes back) needs to know when a tombstone may go. The index keeps, per key, the
-/// number of physical copies of it on the medium, live or stale, tombstones included: one up at [`publish`](Host::publish),
-/// [`unwritten`](Host::unwritten) and [`recovered`](Host::recovered), whatever they return, and one down at [`gone`](Host::gone). An entry exists while its
+/// number of physical copies of it on the medium, live or stale, tombstones included: one up at [`publish`](Index::publish),
+/// [`unwritten`](Index::unwritten) and [`recovered`](Index::recovered), whatever they return, and one down at [`gone`](Index::gone). An entry exists while its
 /// count is above zero. A tombstone is needed while its count is above one.
-pub trait Host {
+pub trait Index {
     /// Begins to withhold, or with `None` ends it. Some copies on the medium could not be read, so they are not counted, and may be
     /// of any key.
     ///
@@ -213,31 +213,43 @@ pub trait Host {
         let _ = hash;
         u64::from(record_bytes)
     }
+}
 
+/// Encodes values again while the machine relocates them, and measures codecs. One without codecs copies values as they are, and
+/// needs none of these.
+pub trait Codecs {
     /// Encodes a value again for relocation, if the codec in use is another one and gains. Returns the codec and length. A host
     /// without codecs copies values as they are.
-    fn recode(&mut self, codec: u8, value: &[u8], out: &mut [u8]) -> Option<(u8, usize)> {
+    fn recode(&mut self, codec: CodecId, value: &[u8], out: &mut [u8]) -> Option<(CodecId, usize)> {
         let _ = (codec, value, out);
         None
     }
 
     /// Measures the candidate codecs on one live value; one call a poll. A host that can't afford a long value passes it by, and
     /// one without codecs every value.
-    fn sample(&mut self, codec: u8, value: &[u8]) {
+    fn sample(&mut self, codec: CodecId, value: &[u8]) {
         let _ = (codec, value);
     }
 
     /// Picks the codec for new and relocated records from the samples; returns its number.
-    fn choose_codec(&mut self) -> u8 {
-        CodecId::Raw.tag()
+    fn choose_codec(&mut self) -> CodecId {
+        CodecId::Raw
     }
+}
 
+/// Advice from what only the adapter knows.
+pub trait Advice {
     /// Tells whether the efficiency analysis of the pools and the log advises emergency cleanup. A host that analyses nothing
     /// advises nothing.
     fn advises_cleanup(&mut self) -> bool {
         false
     }
 }
+
+/// All that a machine asks of the adapter that drives it.
+pub trait Host: Index + Codecs + Advice {}
+
+impl<H: Index + Codecs + Advice> Host for H {}
 
 /// What a look for due records found.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

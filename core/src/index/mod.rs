@@ -1,5 +1,10 @@
 //! What a machine asks of the adapter that drives it: where the newest copy of a key is, and what is to happen to records.
 
 mod host;
+mod rules;
 
-pub use host::{Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing};
+pub use host::{
+    Advice, Codecs, Dropped, Due, Host, Index, Look, Placed, Published, Reconciled, Released, Settled,
+    Standing,
+};
+pub use rules::{KeyEntry, Rank, drop_of, is_needless, rank};

@@ -128,7 +128,7 @@ impl<'m> Tier<'m> {
 
     /// Every append up to this position is written and published.
     ///
-    /// Records that [`Host::unwritten`] handed back are not waited for: they get a new position when they are appended again.
+    /// Records that [`Index::unwritten`](crate::index::Index::unwritten) handed back are not waited for: they get a new position when they are appended again.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.log.written()

@@ -8,6 +8,7 @@
 //! waits for the record that is there as for one that was just appended.
 
 use super::tier::{Status, Tier};
+use crate::codec::CodecId;
 use crate::format::{Location, Version};
 use crate::segments::SegmentState;
 
@@ -16,7 +17,7 @@ use crate::segments::SegmentState;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Present {
     /// The codec of the value.
-    pub codec: u8,
+    pub codec: CodecId,
     /// Bytes of the value as stored.
     pub value_bytes: u32,
     /// When it expires.
@@ -30,7 +31,7 @@ pub struct Present {
 impl Present {
     /// Tells whether a value of so many bytes as stored could be the one that is there. A value with another expiry is another value.
     #[must_use]
-    pub fn may_equal(&self, codec: u8, value_bytes: u32, expires_s: Option<u32>) -> bool {
+    pub fn may_equal(&self, codec: CodecId, value_bytes: u32, expires_s: Option<u32>) -> bool {
         (self.codec, self.value_bytes, self.expires_s) == (codec, value_bytes, expires_s)
     }
 }

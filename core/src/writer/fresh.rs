@@ -1,5 +1,6 @@
 //! Records on their way in: those of clients, and the tombstones that the machine makes itself.
 
+use crate::codec::CodecId;
 use crate::format::{Checksum, KeyHash, Kind, RecordHeader, Seed, Version};
 use crate::index::Released;
 
@@ -10,8 +11,8 @@ pub struct Fresh<'a> {
     pub hash: KeyHash,
     /// [`Kind::Value`] or [`Kind::Tombstone`].
     pub kind: Kind,
-    /// Number of the codec that the value is encoded with.
-    pub codec: u8,
+    /// The codec that the value is encoded with.
+    pub codec: CodecId,
     /// Bytes of the key at the start of `payload`.
     pub key_bytes: u32,
     /// Key, then encoded value. A tombstone has the 12 bytes of the hash for a key, where keys are hashed, and no value.
@@ -49,7 +50,7 @@ pub(crate) fn tombstone<'a>(
 ) -> Incoming<'a> {
     let header = RecordHeader {
         kind: Kind::Tombstone,
-        codec: 1,
+        codec: CodecId::Raw,
         key_bytes: u32::try_from(key.len()).unwrap_or(u32::MAX),
         value_bytes: 0,
         expires_s: None,

@@ -6,6 +6,7 @@ use super::log::Log;
 use super::memory::Pending;
 use super::notes::SlotState;
 use super::slot::Slot;
+use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::Now;
 use crate::format::{FooterEntry, Kind, Location, RecordHeader, Version};
@@ -254,7 +255,7 @@ impl Log<'_> {
         let (value, _) = hash.0.split_at(stamp.len().min(hash.0.len()));
         let header = RecordHeader {
             kind: Kind::Time,
-            codec: 1,
+            codec: CodecId::Raw,
             key_bytes: 0,
             value_bytes: u32::try_from(value.len()).unwrap_or(0),
             expires_s: None,

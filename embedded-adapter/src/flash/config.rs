@@ -1,10 +1,9 @@
 //! What a flash tier is configured with, and what it is built from.
 
 use coldpress_core::config::{Streams, TierConfig};
-use coldpress_core::format::{Geometry, Identity, Store};
+use coldpress_core::format::{Geometry, Identity, Secret, Store};
 
 use super::error::BuildError;
-use super::hash::Secret;
 use super::medium::Medium;
 use super::table::PLACE_BITS_MAX;
 

@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::config::ConfigError;
 use coldpress_core::drive::MediumError;
 use coldpress_core::format::GeometryError;
@@ -172,7 +173,7 @@ pub enum GetError {
     /// The value, of so many bytes, was written in pieces, and is read so.
     InPieces(u32),
     /// The value is encoded with the codec of this number: a host made it, and a device decodes none.
-    Codec(u8),
+    Codec(CodecId),
     /// The medium failed.
     Medium(MediumError),
 }

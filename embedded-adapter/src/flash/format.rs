@@ -3,10 +3,10 @@
 use core::mem::take;
 
 use coldpress_core::cleanup::Ticket;
+use coldpress_core::format::Secret;
 
 use super::driving::{Allowance, Step, Work};
-use super::hash::Secret;
-use super::index::Index;
+use super::index::TableIndex;
 use super::large::FailedCommits;
 use super::medium::{Medium, Started};
 use super::tier::FlashTier;
@@ -44,7 +44,7 @@ impl<M: Medium> FlashTier<'_, M> {
     pub fn format(&mut self) {
         self.tier.restart();
         let (table, places_max) = (self.index.table.emptied(), self.index.places.max);
-        self.index = Index::new(table, take(&mut self.index.sequences), places_max);
+        self.index = TableIndex::new(table, take(&mut self.index.sequences), places_max);
         let store = *self.tier.store();
         self.flash.seed = store.seed(&self.flash.geometry);
         self.flash.secret = Secret::new(store.hash_key);

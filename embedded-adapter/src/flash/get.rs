@@ -1,12 +1,11 @@
 //! Reading: get, contains, the keys.
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::drive::{MediumError, Now};
-use coldpress_core::format::{HEAD_CODEC, PIECE_PREFIX, Version};
+use coldpress_core::format::{PIECE_PREFIX, Version, is_piece_identity};
 
 use super::GetError;
-use super::hash::is_piece;
 use super::medium::Medium;
-use super::put::RAW;
 use super::reader::{Flash, Opened};
 use super::table::{At, COPIES_MAX, Entry, State};
 use super::tier::FlashTier;
@@ -97,12 +96,12 @@ impl<M: Medium> FlashTier<'_, M> {
     ) -> Result<Option<&'b [u8]>, GetError> {
         self.check_readable(now)?;
         let Some(newest) = self.newest(now, key)? else { return Ok(None) };
-        if newest.opened.header.codec == HEAD_CODEC {
+        if newest.opened.header.codec == CodecId::Chunked {
             return Err(GetError::InPieces(self.head(&newest, key)?.bytes));
         }
         // Nothing here decodes: bytes as stored are not the value.
         let codec = newest.opened.header.codec;
-        if codec != RAW {
+        if codec != CodecId::Raw {
             let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
             return Err(if is_whole { GetError::Codec(codec) } else { GetError::Damaged });
         }
@@ -243,7 +242,7 @@ impl<M: Medium> FlashTier<'_, M> {
             if self.is_over(now, &opened, self.index.sequence_of(&self.flash.geometry, entry.place))? {
                 continue;
             }
-            if is_piece(&stored) {
+            if is_piece_identity(&stored) {
                 continue;
             }
             let bytes = opened.header.key_bytes;
@@ -253,7 +252,7 @@ impl<M: Medium> FlashTier<'_, M> {
             };
             self.flash.key(&opened, key)?;
             let mut value_bytes = opened.header.value_bytes;
-            if opened.header.codec == HEAD_CODEC {
+            if opened.header.codec == CodecId::Chunked {
                 let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
                 let version = opened.version(&self.flash.geometry, sequence);
                 value_bytes = self.head(&Newest { opened, sequence, version, entry }, key)?.bytes;

@@ -11,13 +11,12 @@ mod host;
 use core::cmp::Reverse;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::format::{Geometry, KeyHash, Kind, Location, Version};
+use coldpress_core::format::{Geometry, KeyHash, Kind, Location, Version, is_piece_identity};
 use coldpress_core::index::{Placed, Published, Released};
 
 use super::FlashMountError;
 use super::due::DueSearch;
 use super::ghosts::Ghosts;
-use super::hash::is_piece;
 use super::medium::Medium;
 use super::places::IndexPlaces;
 use super::reader::{Flash, Opened};
@@ -30,7 +29,7 @@ pub(super) const SETTLED_MAX: usize = 64;
 
 /// The index, without the medium.
 #[derive(Debug)]
-pub(super) struct Index<'m> {
+pub(super) struct TableIndex<'m> {
     pub(super) table: Table<'m>,
     /// The sequence of each segment, for checksums.
     pub(super) sequences: &'m mut [u32],
@@ -71,13 +70,13 @@ pub(super) struct Found {
     pub(super) version: Version,
     pub(super) record_bytes: u32,
     pub(super) expires_s: Option<u32>,
-    pub(super) codec: u8,
+    pub(super) codec: CodecId,
     pub(super) kind: Kind,
     /// Whether it is a put that failed, by what is remembered of it: its record may not be there.
     pub(super) is_ghost: bool,
 }
 
-impl<'m> Index<'m> {
+impl<'m> TableIndex<'m> {
     pub(super) fn new(table: Table<'m>, sequences: &'m mut [u32], places_max: u32) -> Self {
         sequences.fill(0);
         Self {
@@ -119,7 +118,7 @@ impl<'m> Index<'m> {
 
 /// The index with the medium at hand: what the machine asks.
 pub(super) struct Desk<'a, 'm, M> {
-    pub(super) index: &'a mut Index<'m>,
+    pub(super) index: &'a mut TableIndex<'m>,
     pub(super) flash: &'a mut Flash<M>,
 }
 
@@ -135,7 +134,7 @@ impl<M: Medium> Desk<'_, '_, M> {
     }
 
     fn count_pieces(&mut self, hash: &KeyHash, was_value: bool, is_value: bool) {
-        if was_value != is_value && is_piece(hash) {
+        if was_value != is_value && is_piece_identity(hash) {
             let by = if is_value { 1 } else { -1 };
             self.index.pieces = self.index.pieces.saturating_add_signed(by);
         }
@@ -200,7 +199,7 @@ impl<M: Medium> Desk<'_, '_, M> {
         let ghost = Some(entry).filter(|entry| entry.state == State::Dead);
         if let Some(hash) = ghost.and_then(|entry| self.index.ghosts.at(entry.place)) {
             let version = self.location_of(entry.place).version();
-            let (record_bytes, expires_s, codec, kind) = (0, None, CodecId::Raw.tag(), Kind::Value);
+            let (record_bytes, expires_s, codec, kind) = (0, None, CodecId::Raw, Kind::Value);
             let found = Found { at, entry, version, record_bytes, expires_s, codec, kind, is_ghost: true };
             return Some((hash, found));
         }

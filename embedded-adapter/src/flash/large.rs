@@ -9,14 +9,14 @@
 //! head  codec 6 │ generation u8 │ pieces u16 │ bytes u32
 //! ```
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::durability::expiry_s;
 use coldpress_core::format::{
-    HEAD_BYTES, HEAD_CODEC, Head, KeyHash, Kind, PIECE_PREFIX_BYTES, piece_parts, piece_prefix,
+    HEAD_BYTES, Head, KeyHash, Kind, PIECE_PREFIX_BYTES, is_piece_identity, piece_parts, piece_prefix,
 };
 
 use super::get::Newest;
-use super::hash::is_piece;
 use super::medium::Medium;
 use super::pending::Change;
 use super::table::State;
@@ -167,7 +167,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let large = self.begun(key)?;
         let head = large.head.to_bytes();
         let head = Change::new(Kind::Value, key, &head).expiring(large.expires_s);
-        let head = Change { codec: HEAD_CODEC, ..head };
+        let head = Change { codec: CodecId::Chunked, ..head };
         // A head that outlives a cut finds its pieces.
         if !self.is_pending(&head) {
             self.sync(now)?;
@@ -278,7 +278,7 @@ impl<M: Medium> FlashTier<'_, M> {
         self.check_readable(now)?;
         let Some(opened) = self.flash.open(place)? else { return Ok(None) };
         let len = opened.header.key_bytes as usize;
-        if len > PIECE_KEY_BYTES_MAX || !is_piece(&self.flash.stored_hash(&opened)?) {
+        if len > PIECE_KEY_BYTES_MAX || !is_piece_identity(&self.flash.stored_hash(&opened)?) {
             return Ok(None);
         }
         let mut name = PieceKey { bytes: [0; PIECE_KEY_BYTES_MAX], len };
@@ -313,13 +313,13 @@ impl<M: Medium> FlashTier<'_, M> {
     /// The head of a key's value, if that was written in pieces.
     fn head_of(&mut self, now: Now, key: &[u8]) -> Result<Option<Head>, GetError> {
         self.check_readable(now)?;
-        let newest = self.newest(now, key)?.filter(|newest| newest.opened.header.codec == HEAD_CODEC);
+        let newest = self.newest(now, key)?.filter(|newest| newest.opened.header.codec == CodecId::Chunked);
         newest.map(|newest| self.head(&newest, key)).transpose()
     }
 
     /// The head of a record, or `None` where it is not one for certain: a wrong bit would let the pieces go that it names.
     fn certain_head(&mut self, newest: &Newest, key: &[u8]) -> Result<Option<Head>, GetError> {
-        if newest.opened.header.codec == HEAD_CODEC {
+        if newest.opened.header.codec == CodecId::Chunked {
             return self.head(newest, key).map(Some);
         }
         let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;

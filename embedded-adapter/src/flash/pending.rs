@@ -9,9 +9,8 @@
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::drive::{MediumError, Now};
-use coldpress_core::format::{KeyHash, Kind};
+use coldpress_core::format::{IdentityHasher, KeyHash, Kind};
 
-use super::hash::Hashing;
 use super::medium::Medium;
 use super::tier::FlashTier;
 use super::{PutError, Wait};
@@ -20,7 +19,7 @@ use super::{PutError, Wait};
 #[derive(Clone, Copy)]
 pub(super) struct Change<'a> {
     pub(super) kind: Kind,
-    pub(super) codec: u8,
+    pub(super) codec: CodecId,
     pub(super) key: &'a [u8],
     pub(super) value: &'a [u8],
     pub(super) expires_s: Option<u32>,
@@ -31,7 +30,7 @@ pub(super) struct Change<'a> {
 impl<'a> Change<'a> {
     /// A value without an expiry, or a tombstone.
     pub(super) const fn new(kind: Kind, key: &'a [u8], value: &'a [u8]) -> Self {
-        Self { kind, codec: CodecId::Raw.tag(), key, value, expires_s: None, lifetime_s: None }
+        Self { kind, codec: CodecId::Raw, key, value, expires_s: None, lifetime_s: None }
     }
 
     /// A value that expires at a time that does not move with the clock.
@@ -120,13 +119,13 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// The identity of a call: of all that it was given.
     fn call(&self, change: &Change<'_>) -> KeyHash {
-        let mut hashing = Hashing::new(&self.flash.secret, usize::MAX);
+        let mut hashing = IdentityHasher::new(&self.flash.secret, usize::MAX);
         let [a, b, c, d, ..] = change.key.len().to_le_bytes();
         let lifetime = change.lifetime_s.map_or([0; 5], |seconds| {
             let [a, b, c, d] = seconds.to_le_bytes();
             [1, a, b, c, d]
         });
-        hashing.take(&[change.kind as u8, change.codec, a, b, c, d]);
+        hashing.take(&[change.kind as u8, change.codec.tag(), a, b, c, d]);
         hashing.take(&lifetime);
         hashing.take(change.key);
         hashing.take(change.value);

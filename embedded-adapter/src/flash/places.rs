@@ -2,14 +2,14 @@
 //!
 //! The index promises places for so many keys with a value. It has more, for keys that were removed: each keeps its entry until
 //! its last copy is gone from the medium. Where these are taken, too, the machine cleans segments until there is one
-//! ([`Host::awaits_copies`](coldpress_core::index::Host::awaits_copies)).
+//! ([`Index::awaits_copies`](coldpress_core::index::Index::awaits_copies)).
 //!
 //! A count that has reached [`COPIES_MAX`] stays there, so an entry with it would never go. Where nothing else gives a place, all
 //! counts are set to zero and every segment that is there is cleaned: each copy that is left by then was counted.
 
 use coldpress_core::format::KeyHash;
 
-use super::index::{Desk, Index, SETTLED_MAX};
+use super::index::{Desk, SETTLED_MAX, TableIndex};
 use super::medium::Medium;
 use super::table::{At, COPIES_MAX, Entry, State};
 
@@ -69,7 +69,7 @@ impl IndexPlaces {
     }
 }
 
-impl Index<'_> {
+impl TableIndex<'_> {
     /// Whether there is a place for one more key, which is none of those with an entry.
     pub(super) fn has_place(&mut self, hash: &KeyHash) -> bool {
         self.has_any_place() && self.table.make_room(hash).is_some()

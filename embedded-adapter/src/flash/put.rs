@@ -3,7 +3,7 @@
 use coldpress_core::codec::CodecId;
 use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::durability::expiry_s;
-use coldpress_core::format::{HEAD_CODEC, KeyHash, Kind, PIECE_PREFIX, RecordHeader, Version};
+use coldpress_core::format::{KeyHash, Kind, PIECE_PREFIX, RecordHeader, Version};
 use coldpress_core::machine::Present;
 use coldpress_core::writer::{AppendError, Fresh};
 
@@ -14,9 +14,6 @@ use super::pending::{Change, Pending};
 use super::table::State;
 use super::tier::FlashTier;
 use super::{FlashMountError, PutError, Wait};
-
-/// The codec of values as they are.
-pub(super) const RAW: u8 = CodecId::Raw.tag();
 
 /// Whether a put has room.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +172,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let too_long = PutError::TooLong(self.record_bytes_max);
         let header = RecordHeader {
             kind: Kind::Value,
-            codec: RAW,
+            codec: CodecId::Raw,
             key_bytes: u16::try_from(key.len()).map_err(|_| too_long)?.into(),
             value_bytes: u32::try_from(value.len()).map_err(|_| too_long)?,
             expires_s,
@@ -210,7 +207,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Tells whether a change would write what is there already, and need not. What can't be read to tell is written.
     fn is_unchanged(&mut self, found: &Match, newest: &Found, change: &Change<'_>) -> bool {
         let is_value = newest.kind == Kind::Value && newest.entry.state == State::Value && !newest.is_ghost;
-        if !self.skips_unchanged || !found.is_certain || !is_value || change.codec != RAW {
+        if !self.skips_unchanged || !found.is_certain || !is_value || change.codec != CodecId::Raw {
             return false;
         }
         let Ok(Some(opened)) = self.flash.open(newest.entry.place) else { return false };
@@ -231,7 +228,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Appends a record, after the compaction that it needs, and sees it programmed.
     fn write(&mut self, now: Now, found: Match, incoming: &Incoming<'_>) -> Result<(), PutError> {
         // The pieces of a long value that is replaced or removed are left over.
-        self.has_orphans |= found.newest.is_some_and(|found| found.codec == HEAD_CODEC);
+        self.has_orphans |= found.newest.is_some_and(|found| found.codec == CodecId::Chunked);
         let read_before = self.flash.bytes_read;
         let mut work = Work::default();
         self.pending = None;
@@ -335,7 +332,7 @@ impl<M: Medium> FlashTier<'_, M> {
         self.check_writable(now)?;
         let header = RecordHeader {
             kind: Kind::Value,
-            codec: RAW,
+            codec: CodecId::Raw,
             key_bytes,
             value_bytes,
             expires_s: Some(0),

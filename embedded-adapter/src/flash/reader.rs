@@ -2,10 +2,10 @@
 
 use coldpress_core::drive::MediumError;
 use coldpress_core::format::{
-    Checksum, Geometry, KeyHash, Kind, Location, RecordHeader, Seed, Version, is_whole,
+    Checksum, Geometry, IdentityHasher, KeyHash, Kind, Location, RecordHeader, Secret, Seed, Version,
+    is_whole,
 };
 
-use super::hash::{Hashing, Secret};
 use super::medium::Medium;
 
 /// Bytes of a record read at once: most headers with a short key fit.
@@ -146,7 +146,7 @@ impl<M: Medium> Flash<M> {
 
     /// The identity of the key that is stored. Bounds: reads the key.
     pub(super) fn stored_hash(&mut self, opened: &Opened) -> Result<KeyHash, MediumError> {
-        let mut hashing = Hashing::new(&self.secret, opened.header.key_bytes as usize);
+        let mut hashing = IdentityHasher::new(&self.secret, opened.header.key_bytes as usize);
         self.pieces(opened, opened.key_at(), opened.value_at(), |piece| hashing.take(piece))?;
         Ok(hashing.finish())
     }

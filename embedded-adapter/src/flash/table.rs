@@ -9,7 +9,7 @@
 //! entry  │ place, in write units │ fingerprint │ state: 2 │ copies: 3 │     0: none
 //! ```
 //! An entry for which no room can be made nearby goes to a stash of a few more (Kirsch, Mitzenmacher and Wieder, "More Robust
-//! Hashing: Cuckoo Hashing with a Stash", SIAM J. Comput. 2009). What the table takes depends on the entries alone, not on their
+//! IdentityHasher: Cuckoo IdentityHasher with a Stash", SIAM J. Comput. 2009). What the table takes depends on the entries alone, not on their
 //! order; see `room`.
 //!
 //! *Copies* counts the physical copies of the key on the medium (rule 6). At seven it stays: more than it knows is safe.

@@ -12,7 +12,7 @@ use super::config::FlashConfig;
 use super::driving::{Step, Work};
 use super::error::{BuildError, FlashMountError, GetError};
 use super::figures::Worst;
-use super::index::{Desk, Index};
+use super::index::{Desk, TableIndex};
 use super::large::{FailedCommits, LargePut};
 use super::medium::Medium;
 use super::memory::FlashMemory;
@@ -33,7 +33,7 @@ use super::table::Table;
 #[derive(Debug)]
 pub struct FlashTier<'m, M> {
     pub(super) tier: Tier<'m>,
-    pub(super) index: Index<'m>,
+    pub(super) index: TableIndex<'m>,
     pub(super) flash: Flash<M>,
     pub(super) charge_bytes_max: u64,
     pub(super) keys_max: u32,
@@ -87,7 +87,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
             u32::try_from(geometry.medium_bytes() / u64::from(geometry.write_unit())).unwrap_or(u32::MAX);
         let places_max =
             u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD>::PLACES_MAX).unwrap_or(u32::MAX);
-        let index = Index::new(Table::new(lent.buckets, places), lent.sequences, places_max);
+        let index = TableIndex::new(Table::new(lent.buckets, places), lent.sequences, places_max);
         let tier = Tier::new(machine, lent.memory).map_err(BuildError::Config)?;
         Ok(Self {
             tier,

@@ -2,7 +2,6 @@
 
 use core::fmt::Write as _;
 
-use coldpress_core::codec::CodecId;
 use coldpress_core::format::{Identity, Kind};
 use coldpress_core::segments::SegmentState;
 use coldpress_std::image::{Damage, Image, ImageError, StoredRecord};
@@ -91,15 +90,6 @@ fn hex(bytes: &[u8]) -> String {
     })
 }
 
-fn codec_name(codec: u8) -> String {
-    match CodecId::try_from(codec) {
-        Ok(id) => id.name().to_owned(),
-        // The head of a value that lies in pieces.
-        Err(_) if codec == 6 => "pieces".to_owned(),
-        Err(_) => format!("codec {codec}"),
-    }
-}
-
 const fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Value => "value",
@@ -122,7 +112,7 @@ pub fn dump_line(record: &StoredRecord) -> String {
         record.version.sequence,
         record.version.offset,
         expires,
-        codec_name(record.codec),
+        record.codec.name().to_owned(),
         record.stored.len(),
         record.key.escape_ascii()
     )
@@ -158,7 +148,7 @@ pub fn dump_json(record: &StoredRecord) -> Result<String, serde_json::Error> {
         sequence: record.location.sequence,
         version: [record.version.sequence, record.version.offset],
         expires_s: record.expires_s,
-        codec: codec_name(record.codec),
+        codec: record.codec.name().to_owned(),
         record_bytes: record.record_bytes,
         key: record.key.escape_ascii().to_string(),
         key_hex: hex(&record.key),

@@ -1,4 +1,4 @@
-//! Codecs on a host: every codec of the core and Zstandard, behind one set that a thread owns.
+//! CodecSet on a host: every codec of the core and Zstandard, behind one set that a thread owns.
 
 #[cfg(test)]
 mod tests;
@@ -17,9 +17,9 @@ pub use self::zstd::Zstd;
 /// default level, nothing for the others.
 ///
 /// ```
-/// use coldpress_std::codec::{CodecError, CodecId, Codecs};
+/// use coldpress_std::codec::{CodecError, CodecId, CodecSet};
 ///
-/// let mut codecs = Codecs::new();
+/// let mut codecs = CodecSet::new();
 /// let (mut payload, mut back) = (Vec::new(), Vec::new());
 /// let used = codecs.encode(CodecId::Lz4, &[7; 4096], &mut payload);
 /// assert!(used == CodecId::Lz4 && payload.len() < 100);
@@ -29,14 +29,14 @@ pub use self::zstd::Zstd;
 /// # Ok::<(), CodecError>(())
 /// ```
 #[derive(Debug, Default)]
-pub struct Codecs {
+pub struct CodecSet {
     lz4_short: Option<Box<Lz4Table>>,
     lz4_long: Option<Box<Lz4Table>>,
     #[cfg(feature = "zstd")]
     zstd: Option<Zstd>,
 }
 
-impl Codecs {
+impl CodecSet {
     /// Makes a set without any scratch yet.
     #[must_use]
     pub fn new() -> Self {
@@ -101,8 +101,8 @@ impl Codecs {
         len_max: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
-        let outcome = uncompressed_len(id, payload, len_max).and_then(|len| {
-            Self::check(id)?;
+        let len = Self::check(id).and_then(|()| uncompressed_len(id, payload, len_max));
+        let outcome = len.and_then(|len| {
             out.resize(len, 0);
             self.with(id, len, |codec| codec.decompress(payload, out))
         });

@@ -18,7 +18,7 @@ proptest! {
 
     #[test]
     fn one_set_many_values_all_come_back(values in proptest::collection::vec(value(), 1..6)) {
-        let mut codecs = Codecs::new();
+        let mut codecs = CodecSet::new();
         let (mut payload, mut back) = (vec![9; 5], vec![9; 7]);
         for id in CodecId::ALL {
             for value in &values {
@@ -37,7 +37,7 @@ proptest! {
         flips in proptest::collection::vec(any::<u16>(), 1..6),
         cut in 0usize..64,
     ) {
-        let mut codecs = Codecs::new();
+        let mut codecs = CodecSet::new();
         let (mut payload, mut back) = (Vec::new(), Vec::new());
         for id in CodecId::ALL {
             let used = codecs.encode(id, &value, &mut payload);
@@ -57,7 +57,7 @@ proptest! {
 
 #[test]
 fn value_over_the_readers_limit_is_refused_and_leaves_nothing() {
-    let mut codecs = Codecs::new();
+    let mut codecs = CodecSet::new();
     let (mut payload, mut back) = (Vec::new(), vec![1]);
     for id in CodecId::ALL {
         let used = codecs.encode(id, &[0; 2000], &mut payload);
@@ -69,7 +69,7 @@ fn value_over_the_readers_limit_is_refused_and_leaves_nothing() {
 
 #[test]
 fn short_and_long_values_in_turn_keep_their_tables() {
-    let mut codecs = Codecs::new();
+    let mut codecs = CodecSet::new();
     let (mut payload, mut back) = (Vec::new(), Vec::new());
     for len in [100, 65_534, 65_535, 200_000, 100, 70_000] {
         let value: Vec<u8> = (0..len).map(|at: u32| at.to_le_bytes()[1]).collect();
@@ -82,7 +82,7 @@ fn short_and_long_values_in_turn_keep_their_tables() {
 #[cfg(not(feature = "zstd"))]
 #[test]
 fn record_of_a_codec_left_out_of_the_build_is_lacking() {
-    let mut codecs = Codecs::new();
+    let mut codecs = CodecSet::new();
     let mut back = Vec::new();
     let outcome = codecs.decode(CodecId::Zstd, &[50, 0, 0, 0, 1, 2, 3], 100, &mut back);
     assert_eq!(outcome, Err(CodecError::Lacking(CodecId::Zstd)));

@@ -13,7 +13,7 @@ use coldpress_core::writer::{AppendError, Fresh};
 use super::error::BuildError;
 use super::index;
 use super::machine::{Buffers, Machine, Target, config};
-use crate::codec::Codecs;
+use crate::codec::CodecSet;
 
 /// Steps of the machine that one record waits for at most.
 const STEPS_MAX: u32 = 1 << 20;
@@ -61,7 +61,7 @@ pub fn build_for<E: From<BuildError>>(
     let mut buffers = Buffers::new(&config, footer.min(FOOTER_BYTES_MAX) as usize);
     let machine = Machine::new(config, &mut buffers, time_s).map_err(BuildError::from)?;
     let bytes = vec![geometry.erase_value(); len];
-    let mut writer = ImageWriter { machine, bytes, config, store, codecs: Codecs::new() };
+    let mut writer = ImageWriter { machine, bytes, config, store, codecs: CodecSet::new() };
     writer.machine.mount(&mut writer.bytes).map_err(|_| BuildError::Stuck)?;
     fill(&mut writer)?;
     writer.machine.tier.close();
@@ -75,7 +75,7 @@ pub struct ImageWriter<'m> {
     bytes: Vec<u8>,
     config: TierConfig,
     store: Store,
-    codecs: Codecs,
+    codecs: CodecSet,
 }
 
 // The bytes hold the secret of the store, and values.
@@ -100,7 +100,7 @@ impl ImageWriter<'_> {
         let mut stored = Vec::new();
         let used = self.codecs.encode(codec, value, &mut stored);
         self.check_capacity(key, &stored, expires_s)?;
-        self.append(Kind::Value, used.tag(), key, key, &stored, expires_s)
+        self.append(Kind::Value, used, key, key, &stored, expires_s)
     }
 
     /// Refuses what the image is not sure to hold once everything live was relocated.
@@ -129,15 +129,15 @@ impl ImageWriter<'_> {
     pub fn remove(&mut self, key: &[u8]) -> Result<(), BuildError> {
         let hash = index::hash(self.config.geometry.identity(), &self.store, key);
         match self.config.geometry.identity() {
-            Identity::KeyedHash => self.append(Kind::Tombstone, CodecId::Raw.tag(), key, &hash.0, &[], None),
-            _ => self.append(Kind::Tombstone, CodecId::Raw.tag(), key, key, &[], None),
+            Identity::KeyedHash => self.append(Kind::Tombstone, CodecId::Raw, key, &hash.0, &[], None),
+            _ => self.append(Kind::Tombstone, CodecId::Raw, key, key, &[], None),
         }
     }
 
     pub(super) fn append(
         &mut self,
         kind: Kind,
-        codec: u8,
+        codec: CodecId,
         key: &[u8],
         stored_key: &[u8],
         value: &[u8],

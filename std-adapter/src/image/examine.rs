@@ -1,10 +1,11 @@
 //! Reading one segment of an image, record by record.
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
     Entries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MIN,
     Record, RecordError, Seed, Trailer, TrailerError, Version, mended_length, read_record,
 };
-use coldpress_core::index::Host as _;
+use coldpress_core::index::Index as _;
 use coldpress_core::segments::SegmentState;
 
 use coldpress_core::recovery::SEARCH_TIMES_MAX;
@@ -33,7 +34,7 @@ pub struct StoredRecord {
     /// What it says.
     pub kind: Kind,
     /// Number of the codec of its value.
-    pub codec: u8,
+    pub codec: CodecId,
     /// When it expires, in seconds of the wall clock.
     pub expires_s: Option<u32>,
     /// Its key; the hash of it in a tombstone where keys are hashed, nothing in a record of the machine's own.

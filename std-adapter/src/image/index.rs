@@ -3,13 +3,13 @@
 use std::collections::HashMap;
 
 use coldpress_core::format::{
-    Identity, KeyHash, Kind, Location, PIECE_EXPIRES_S, PIECE_PREFIX, Record, Store, Version, piece_prefix,
+    Identity, KeyHash, Kind, Location, PIECE_EXPIRES_S, PIECE_PREFIX, Record, Store, Version, key_hash,
+    piece_hash, piece_prefix, record_hash, stored_hash,
 };
 use coldpress_core::index::{
-    Dropped, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+    Advice, Codecs, Dropped, Index, KeyEntry, Look, Placed, Published, Reconciled, Released, Settled,
+    Standing,
 };
-
-use crate::tier::{key_hash, piece_hash, record_hash, stored_hash};
 
 /// Identifies a key of a store. Where keys are stored as they are, the hash key is all zeros, and the first byte tells a piece
 /// of a long value from a value.
@@ -46,90 +46,60 @@ pub(super) fn hash_piece(
     }
 }
 
-/// What is known of a key.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    newest: Placed,
-    is_live: bool,
-    is_sealed: bool,
-    copies: u32,
-}
-
 /// The index.
 #[derive(Debug)]
-pub(super) struct Index {
+pub(super) struct ImageIndex {
     identity: Identity,
-    entries: HashMap<KeyHash, Entry>,
+    entries: HashMap<KeyHash, KeyEntry>,
     store: Option<Store>,
     /// Keys whose newest record was a tombstone when the mount found it.
     tombstones: Vec<KeyHash>,
 }
 
-impl Index {
+impl ImageIndex {
     pub(super) fn new(identity: Identity) -> Self {
         Self { identity, entries: HashMap::new(), store: None, tombstones: Vec::new() }
     }
 
     /// The newest record of a key, if it is a value or a tombstone that is still needed.
     pub(super) fn live(&self, hash: &KeyHash) -> Option<&Placed> {
-        self.entries.get(hash).filter(|entry| entry.is_live).map(|entry| &entry.newest)
+        self.entries.get(hash).and_then(KeyEntry::live)
     }
 
     /// The newest version of a key.
     pub(super) fn version(&self, hash: &KeyHash) -> Option<Version> {
-        self.entries.get(hash).map(|entry| entry.newest.version)
+        self.entries.get(hash).map(|entry| entry.newest().version)
     }
 
     /// Records that hold the newest value of their key, or a piece of one.
     pub(super) fn records(&self) -> usize {
-        self.entries.values().filter(|entry| entry.is_live && entry.newest.kind == Kind::Value).count()
+        self.entries.values().filter_map(KeyEntry::live).filter(|newest| newest.kind == Kind::Value).count()
     }
 
     /// Keys that have a value; pieces are parts of one.
     pub(super) fn values(&self) -> usize {
-        let is_piece = |hash: &KeyHash, entry: &Entry| match self.identity {
-            Identity::KeyedHash => entry.newest.expires_s == Some(PIECE_EXPIRES_S),
+        let is_piece = |hash: &KeyHash, newest: &Placed| match self.identity {
+            Identity::KeyedHash => newest.expires_s == Some(PIECE_EXPIRES_S),
             _ => hash.0.starts_with(&[1]),
         };
-        let is_value = |(hash, entry): &(&KeyHash, &Entry)| {
-            entry.is_live && entry.newest.kind == Kind::Value && !is_piece(hash, entry)
+        let is_value = |(hash, entry): &(&KeyHash, &KeyEntry)| {
+            entry.live().is_some_and(|newest| newest.kind == Kind::Value && !is_piece(hash, newest))
         };
         self.entries.iter().filter(is_value).count()
     }
 
     fn place(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
-        let fresh = Entry { newest: *placed, is_live: true, is_sealed, copies: 1 };
-        let Some(entry) = self.entries.get_mut(hash) else {
-            self.entries.insert(*hash, fresh);
-            return Published::Live(None);
-        };
-        let old = *entry;
-        let rank =
-            |entry: &Entry| (entry.newest.version, entry.newest.kind == Kind::Tombstone, entry.is_sealed);
-        entry.copies += 1;
-        // Rules 7 and 10.
-        if rank(&fresh) <= rank(&old) {
-            return Published::Stale;
+        match self.entries.get_mut(hash) {
+            Some(entry) => entry.place(placed, is_sealed),
+            None => {
+                self.entries.insert(*hash, KeyEntry::new(*placed, is_sealed));
+                Published::Live(None)
+            }
         }
-        *entry = Entry { copies: entry.copies, ..fresh };
-        Published::Live(old.is_live.then(|| old.released()))
     }
 }
 
-impl Entry {
-    const fn released(&self) -> Released {
-        Released { location: self.newest.location, record_bytes: self.newest.record_bytes }
-    }
-
-    /// Lets a tombstone go that keeps nothing away.
-    fn let_go(&mut self) -> Option<Released> {
-        let is_needless = self.is_live && self.newest.kind == Kind::Tombstone && self.copies == 1;
-        self.is_live &= !is_needless;
-        is_needless.then(|| self.released())
-    }
-}
-
-impl Host for Index {
+impl Index for ImageIndex {
     fn identify(&mut self, store: &Store) {
         self.store = Some(*store);
     }
@@ -146,53 +116,33 @@ impl Host for Index {
     }
 
     fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
-        match self.live(hash) {
-            Some(placed) if placed.location == at => Standing::Live,
-            _ => Standing::Stale,
-        }
+        let is_live = self.entries.get(hash).is_some_and(|entry| entry.is_live_at(at));
+        if is_live { Standing::Live } else { Standing::Stale }
     }
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
         let Some(from) = placed.moved_from else {
             let published = self.place(hash, placed, false);
-            let is_needless = self.entries.get_mut(hash).and_then(Entry::let_go).is_some();
+            let is_needless = self.entries.get_mut(hash).and_then(|entry| entry.let_go(false)).is_some();
             return if is_needless { Published::Stale } else { published };
         };
-        let Some(entry) = self.entries.get_mut(hash) else { return Published::Stale };
-        entry.copies += 1;
-        if !entry.is_live || entry.newest.location != from {
-            return Published::Stale;
-        }
-        let released = entry.released();
-        entry.newest = *placed;
-        entry.is_sealed = false;
-        Published::Live(Some(released))
+        self.entries.get_mut(hash).map_or(Published::Stale, |entry| entry.relocate(placed, from))
     }
 
     /// Memory does not fail.
     fn unwritten(&mut self, _: &KeyHash, _: &Placed) {}
 
     fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped {
-        match self.entries.get_mut(hash) {
-            Some(entry) if entry.is_live && entry.newest.location == at => {
-                if entry.copies > 1 {
-                    return Dropped::NeedsTombstone;
-                }
-                entry.is_live = false;
-                Dropped::Now
-            }
-            _ => Dropped::NotCurrent,
-        }
+        self.entries.get_mut(hash).map_or(Dropped::NotCurrent, |entry| entry.drop_at(at, false))
     }
 
     fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
         let entry = self.entries.get_mut(hash)?;
-        entry.copies = entry.copies.saturating_sub(1);
-        if entry.copies == 0 {
+        let released = entry.note_erased(false);
+        if entry.copies() == 0 {
             self.entries.remove(hash);
-            return None;
         }
-        entry.let_go()
+        released
     }
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
@@ -205,7 +155,7 @@ impl Host for Index {
 
     fn settle(&mut self) -> Settled {
         while let Some(hash) = self.tombstones.pop() {
-            if let Some(released) = self.entries.get_mut(&hash).and_then(Entry::let_go) {
+            if let Some(released) = self.entries.get_mut(&hash).and_then(|entry| entry.let_go(false)) {
                 return Settled::Released(released);
             }
         }
@@ -222,3 +172,7 @@ impl Host for Index {
 
     fn damaged(&mut self, _: &KeyHash, _: Location) {}
 }
+
+impl Codecs for ImageIndex {}
+
+impl Advice for ImageIndex {}

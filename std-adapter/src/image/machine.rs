@@ -9,7 +9,7 @@ use coldpress_core::recovery::MountError;
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
-use super::index::Index;
+use super::index::ImageIndex;
 use super::source::Source;
 
 /// Records that an open segment holds unpublished.
@@ -114,7 +114,7 @@ impl Target for Source {
 #[derive(Debug)]
 pub(super) struct Machine<'m> {
     pub(super) tier: Tier<'m>,
-    pub(super) index: Index,
+    pub(super) index: ImageIndex,
     /// The first write or erase that failed.
     pub(super) failed: Option<MediumError>,
     geometry: Geometry,
@@ -129,7 +129,7 @@ impl<'m> Machine<'m> {
     ) -> Result<Self, ConfigError> {
         let tier = Tier::new(config, buffers.lend())?;
         let now = Now { monotonic_ms: 0, wall_s: time_s };
-        let (index, geometry) = (Index::new(config.geometry.identity()), config.geometry);
+        let (index, geometry) = (ImageIndex::new(config.geometry.identity()), config.geometry);
         Ok(Self { tier, index, failed: None, geometry, now })
     }
 

@@ -41,9 +41,7 @@ use std::path::Path;
 use coldpress_core::codec::CodecId;
 use coldpress_core::config::TierConfig;
 pub use coldpress_core::format::{Format, Geometry, Identity, Kind, Location, Store, Version};
-use coldpress_core::format::{
-    HEAD_CODEC, Head, KeyHash, PIECE_EXPIRES_S, Seed, piece_parts, piece_prefix, read_record,
-};
+use coldpress_core::format::{Head, KeyHash, PIECE_EXPIRES_S, Seed, piece_parts, piece_prefix, read_record};
 pub use coldpress_core::recovery::MountReport;
 pub use coldpress_core::segments::Segment;
 
@@ -53,11 +51,11 @@ pub(crate) use self::convert::{carry_over, live_records, takes};
 pub use self::error::{BuildError, ConvertError, ImageError};
 pub use self::examine::{Contents, Damage, StoredRecord};
 
-use self::index::Index;
+use self::index::ImageIndex;
 pub(crate) use self::machine::Target;
 use self::machine::{Buffers, Machine};
 use self::source::Source;
-use crate::codec::Codecs;
+use crate::codec::CodecSet;
 use crate::file_error::AtPath as _;
 
 /// The longest value that is decoded, in bytes: a segment holds no longer one.
@@ -72,7 +70,7 @@ pub struct Image {
     segments: Vec<Segment>,
     report: MountReport,
     clock_s: u32,
-    index: Index,
+    index: ImageIndex,
 }
 
 impl Image {
@@ -175,7 +173,7 @@ impl Image {
     pub fn get(&self, key: &[u8], now_s: u32) -> Result<Option<Vec<u8>>, ImageError> {
         let hash = index::hash(self.geometry.identity(), &self.store, key);
         let Some((at, codec, stored)) = self.stored(&hash, key, now_s)? else { return Ok(None) };
-        if codec != HEAD_CODEC {
+        if codec != CodecId::Chunked {
             return decode(codec, &stored).map(Some);
         }
         let damaged = || ImageError::Damaged(at);
@@ -197,7 +195,7 @@ impl Image {
         hash: &KeyHash,
         key: &[u8],
         now_s: u32,
-    ) -> Result<Option<(Location, u8, Vec<u8>)>, ImageError> {
+    ) -> Result<Option<(Location, CodecId, Vec<u8>)>, ImageError> {
         let Some(placed) = self.index.live(hash) else { return Ok(None) };
         let is_expired = placed.expires_s.is_some_and(|at| at <= now_s);
         if placed.kind != Kind::Value || is_expired {
@@ -262,10 +260,9 @@ pub(crate) fn is_blank_from(path: &Path, from: u64, shape: &Geometry) -> Result<
 }
 
 /// Decodes a value as it is stored.
-fn decode(codec: u8, value: &[u8]) -> Result<Vec<u8>, ImageError> {
+fn decode(codec: CodecId, value: &[u8]) -> Result<Vec<u8>, ImageError> {
     let mut out = Vec::new();
-    let id = CodecId::try_from(codec).map_err(ImageError::Codec)?;
-    Codecs::new().decode(id, value, VALUE_BYTES_MAX, &mut out).map_err(ImageError::Codec)?;
+    CodecSet::new().decode(codec, value, VALUE_BYTES_MAX, &mut out).map_err(ImageError::Codec)?;
     Ok(out)
 }
 

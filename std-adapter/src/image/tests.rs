@@ -203,14 +203,14 @@ fn record_of_a_codec_that_this_build_lacks_is_an_error_of_its_key_alone() {
     use crate::pool::{AllocationManager, PoolConfig};
     use crate::{ColdTier, ColdTierConfig, GetError};
     static CLOCK: ManualClock = ManualClock::new(NOW_S);
-    /// The record format has room for it; neither a codec nor the heads of devices have it.
-    const TAG: u8 = 5;
+    /// The record format has room for it.
+    const LATER: CodecId = CodecId::Unassigned;
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).clock(&CLOCK).build().unwrap();
     let (segment_bytes, count) = (config.segment_bytes(), config.segment_count());
     let geometry = Geometry::new(segment_bytes, count, 1, 0x00, Identity::KeyedHash).unwrap();
     let bytes = build(geometry, store(Identity::KeyedHash), NOW_S, |image| {
         image.put(b"before", b"1", CodecId::Raw, None)?;
-        image.append(Kind::Value, TAG, b"later", b"later", b"made by a later version", None)?;
+        image.append(Kind::Value, LATER, b"later", b"later", b"made by a later version", None)?;
         image.put(b"behind", b"2", CodecId::Raw, None)
     })
     .unwrap();
@@ -218,7 +218,7 @@ fn record_of_a_codec_that_this_build_lacks_is_an_error_of_its_key_alone() {
     medium.write_at(0, &bytes).unwrap();
     let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
     let tier = ColdTier::open_on(vec![Box::new(medium)], config, pools).unwrap();
-    assert_eq!(tier.get(b"later"), Err(GetError::Codec(CodecError::Unknown(TAG))));
+    assert_eq!(tier.get(b"later"), Err(GetError::Codec(CodecError::Lacking(LATER))));
     assert_eq!(tier.get(b"before"), Ok(Some(b"1".to_vec())));
     assert_eq!(tier.get(b"behind"), Ok(Some(b"2".to_vec())));
     tier.put(b"later", b"3").unwrap();
@@ -250,10 +250,10 @@ fn heads_of_any_bytes_yield_the_value_or_damage() {
         }
         let missing = (word() % 6) as u16;
         let bytes = build(geometry, store(Identity::KeyBytes), NOW_S, |image| {
-            image.append(Kind::Value, coldpress_core::format::HEAD_CODEC, b"long", b"long", &head, None)?;
+            image.append(Kind::Value, CodecId::Chunked, b"long", b"long", &head, None)?;
             for index in (0..pieces).filter(|index| *index != missing) {
                 let key = [&[0xFF, b'c', b'p', generation][..], &index.to_le_bytes(), b"long"].concat();
-                image.append(Kind::Value, CodecId::Raw.tag(), &key, &key, &[index as u8; 10], None)?;
+                image.append(Kind::Value, CodecId::Raw, &key, &key, &[index as u8; 10], None)?;
             }
             Ok::<_, BuildError>(())
         });

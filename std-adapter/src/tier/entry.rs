@@ -6,12 +6,12 @@ use coldpress_core::codec::CodecId;
 use coldpress_core::config::{TierConfig, capacity_reserve_segments};
 use coldpress_core::format::{
     Checksum, Geometry, HEAD_BYTES, KeyHash, Kind, Location, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX,
-    Seed, Version,
+    Seed, Version, is_piece_expiry,
 };
 use coldpress_core::index::{Placed, Released};
 
 use super::lengths::counted_bytes;
-use super::pieces::{is_piece, piece_lengths};
+use super::pieces::piece_lengths;
 
 /// Bytes that a pending record counts for beyond its payload.
 pub(crate) const PENDING_OVERHEAD_BYTES: u64 = 128;
@@ -249,7 +249,7 @@ pub(crate) struct Pending {
     /// Key, then encoded value; a tombstone's key is the hash.
     pub(crate) payload: Box<[u8]>,
     pub(crate) checksum: Checksum,
-    pub(crate) codec: u8,
+    pub(crate) codec: CodecId,
     pub(crate) key_bytes: u32,
     pub(crate) expires_s: Option<u32>,
     pub(crate) kind: Kind,
@@ -268,7 +268,7 @@ impl Pending {
         Self {
             payload: Box::from(hash.0),
             checksum: seed.payload(&hash.0),
-            codec: CodecId::Raw.tag(),
+            codec: CodecId::Raw,
             key_bytes: 12,
             expires_s: None,
             kind: Kind::Tombstone,
@@ -297,7 +297,7 @@ impl Pending {
             charge,
             settled: charge,
             pending_bytes: self.payload.len() as u64 + PENDING_OVERHEAD_BYTES,
-            keys: u64::from(self.kind == Kind::Value && !is_piece(self.expires_s)),
+            keys: u64::from(self.kind == Kind::Value && !is_piece_expiry(self.expires_s)),
             longest: self.record_bytes(),
         }
     }
@@ -387,16 +387,16 @@ impl Entry {
     }
 
     /// Whether it is a piece of a long value, not a key of a user.
-    pub(crate) fn is_piece(&self) -> bool {
+    pub(crate) fn is_piece_expiry(&self) -> bool {
         match &self.pending {
-            Some(pending) => is_piece(pending.expires_s),
-            None => self.stored().is_some_and(|stored| is_piece(stored.expires_s())),
+            Some(pending) => is_piece_expiry(pending.expires_s),
+            None => self.stored().is_some_and(|stored| is_piece_expiry(stored.expires_s())),
         }
     }
 
     /// Whether a user put it: a value, and no piece of one.
     pub(crate) fn is_users(&self) -> bool {
-        self.is_value() && !self.is_piece()
+        self.is_value() && !self.is_piece_expiry()
     }
 
     /// Whether it is live on the medium only to keep other copies away, and there are none.
@@ -487,7 +487,7 @@ mod tests {
             for origin in [None, Some(Version { sequence: 2, offset: 90 })] {
                 let header = RecordHeader {
                     kind: Kind::Value,
-                    codec: 1,
+                    codec: CodecId::Raw,
                     key_bytes: key,
                     value_bytes: value,
                     expires_s,

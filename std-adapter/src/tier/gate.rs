@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use coldpress_core::compaction::TasksFull;
 use coldpress_core::compaction::{CompactionTask, Report};
-use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, Seed};
+use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, Seed, key_hash, partition_of};
 use crossbeam_channel::Sender;
 use parking_lot::{Mutex, RwLock};
 use tracing::Span;
@@ -21,7 +21,6 @@ use super::config::{Durability, FullPolicy};
 use super::entry::Terms;
 use super::error::{CloseError, TierError};
 use super::figures::SegmentView;
-use super::identity::{key_hash, partition_of};
 use super::shell::Shell;
 use crate::clock::Clock;
 use crate::medium::Medium;

@@ -1,14 +1,13 @@
 //! Gets: from a pending write, from the pools, or from the log.
 
-use coldpress_core::codec::CodecError;
+use coldpress_core::codec::{CodecError, CodecId};
 use coldpress_core::durability::expiry_s;
-use coldpress_core::format::{HEAD_CODEC, Head, Kind, Location, RecordHeader, read_record};
+use coldpress_core::format::{Head, Kind, Location, RecordHeader, key_hash, read_record};
 
 use super::entry::{Entry, Stored};
 use super::error::{BatchError, GetError, TierError};
 use super::gate::{Limits, Open, Part};
 use super::handle::ColdTierHandle;
-use super::identity::key_hash;
 use super::latency::Timed;
 use super::long::{HeadChase, Long, Seen};
 use super::scratch;
@@ -28,7 +27,7 @@ pub(super) enum Found {
     Damaged,
     /// In memory; the encoded value is in the buffer.
     Pending {
-        codec: u8,
+        codec: CodecId,
     },
     Stored(Stored),
 }
@@ -149,7 +148,7 @@ impl Part {
     /// When the idle time of an entry ends, where it has one.
     pub(super) fn idle_end_s(&self, limits: &Limits, entry: &Entry) -> Option<u32> {
         let touched_s = || self.shell.opened_s.load(Relaxed).saturating_add(entry.touched_s());
-        let idle_s = limits.idle_s.filter(|_| !entry.is_piece());
+        let idle_s = limits.idle_s.filter(|_| !entry.is_piece_expiry());
         idle_s.map(|idle_s| expiry_s(touched_s(), idle_s))
     }
 
@@ -179,7 +178,7 @@ impl Part {
             match self.look_up(open, hash, Some(key), buffer) {
                 Found::Absent => return Ok(false),
                 Found::Damaged => return Err(GetError::Damaged),
-                Found::Pending { codec: HEAD_CODEC } => {
+                Found::Pending { codec: CodecId::Chunked } => {
                     let head = Head::from_bytes(buffer).ok_or(GetError::Damaged)?;
                     let seen = Seen { head, version: None, expires: false, begun };
                     match self.read_long(open, (hash, key), &seen, &mut heads, (buffer, value))? {
@@ -275,7 +274,7 @@ impl Part {
         if key.is_some_and(|key| key != record.key) {
             return Err(ReadError::Miss(Miss::OtherKey));
         }
-        if record.header.codec == HEAD_CODEC {
+        if record.header.codec == CodecId::Chunked {
             let head = Head::from_bytes(record.value).ok_or(ReadError::Miss(Miss::Invalid))?;
             return Err(ReadError::Head(head));
         }
@@ -383,7 +382,12 @@ pub(super) enum ReadError {
     Codec(CodecError),
 }
 
-pub(super) fn decode(open: &Open, codec: u8, payload: &[u8], value: &mut Vec<u8>) -> Result<(), GetError> {
+pub(super) fn decode(
+    open: &Open,
+    codec: CodecId,
+    payload: &[u8],
+    value: &mut Vec<u8>,
+) -> Result<(), GetError> {
     scratch::decode(codec, payload, open.limits.value_bytes_max, value).map_err(GetError::Codec)
 }
 

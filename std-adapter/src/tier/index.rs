@@ -7,18 +7,19 @@ use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::VecDeque;
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::durability::expiry_s;
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
-use coldpress_core::format::{KeyHash, Kind, Location, Record, Store};
+use coldpress_core::format::{
+    KeyHash, Kind, Location, Record, Store, is_piece_expiry, key_hash, record_hash,
+};
 use coldpress_core::index::{
-    Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+    Advice, Codecs, Dropped, Due, Index, Look, Placed, Published, Reconciled, Released, Settled, Standing,
 };
 
 use super::entry::{Entry, Stored, Terms};
 use super::expiry::{Move, Queue};
-use super::identity::key_hash;
 use super::latency::LatencySum;
-use super::pieces::{is_piece, record_hash};
 use super::recoder::Recoder;
 use super::shell::{STRIPES, Shell};
 use super::sparse::Sparse;
@@ -31,7 +32,7 @@ const DUE_AGAIN_S: u32 = 30;
 
 /// The index of one partition.
 #[derive(Debug)]
-pub(crate) struct Index {
+pub(crate) struct PartitionIndex {
     shell: &'static Shell,
     terms: Terms,
     /// The store, once the mount knows it.
@@ -82,7 +83,7 @@ impl IndexClock {
     }
 }
 
-impl Index {
+impl PartitionIndex {
     pub(crate) fn new(
         shell: &'static Shell,
         terms: Terms,
@@ -125,7 +126,7 @@ impl Index {
     fn requeue(clock: IndexClock, entry: &mut Entry) -> Move {
         // A piece goes with its head.
         let may_expire = |s: &&Stored| {
-            s.is_live() && s.kind() == Kind::Value && !s.is_stand_in() && !is_piece(s.expires_s())
+            s.is_live() && s.kind() == Kind::Value && !s.is_stand_in() && !is_piece_expiry(s.expires_s())
         };
         let stored = entry.stored().filter(may_expire);
         let deadline_s = stored.and_then(|stored| clock.deadline_s(entry, stored));
@@ -209,7 +210,7 @@ impl Index {
     /// A piece was found of which it is not known yet whether a value is made of it.
     fn note_piece(&mut self, hash: &KeyHash, placed: &Placed, published: Published) {
         let is_there = placed.kind == Kind::Value && published != Published::Stale;
-        if is_there && is_piece(placed.expires_s) {
+        if is_there && is_piece_expiry(placed.expires_s) {
             self.pieces.push_back(*hash);
         }
     }
@@ -242,7 +243,7 @@ fn let_go(entry: &mut Entry, is_withheld: bool) -> Option<Released> {
     entry.stored_mut().filter(|stored| stored.kind() == Kind::Tombstone || stored.is_stand_in())?.release()
 }
 
-impl Host for Index {
+impl Index for PartitionIndex {
     fn withhold(&mut self, above: Option<u32>) {
         self.shell.withheld_above.store(above.unwrap_or(0), Relaxed);
         self.unsettled = if above.is_some() { 0..0 } else { 0..STRIPES };
@@ -404,7 +405,7 @@ impl Host for Index {
             let is_current =
                 entry.stored().is_some_and(|s| s.is_live() && s.location() == at && !s.is_stand_in());
             // A piece goes with its head.
-            is_current && entry.pending.is_none() && !entry.is_piece() && !entry.take_reference()
+            is_current && entry.pending.is_none() && !entry.is_piece_expiry() && !entry.take_reference()
         };
         self.shell.view(hash, may_go).unwrap_or(false)
     }
@@ -433,22 +434,26 @@ impl Host for Index {
             }
         });
     }
+}
 
-    fn recode(&mut self, codec: u8, value: &[u8], out: &mut [u8]) -> Option<(u8, usize)> {
-        self.recoder.recode(codec, self.shell.codec.load(Relaxed), value, out)
+impl Codecs for PartitionIndex {
+    fn recode(&mut self, codec: CodecId, value: &[u8], out: &mut [u8]) -> Option<(CodecId, usize)> {
+        self.recoder.recode(codec, self.shell.codec(), value, out)
     }
 
-    fn sample(&mut self, codec: u8, value: &[u8]) {
-        self.recoder.sample(codec, value, self.shell.codec.load(Relaxed));
+    fn sample(&mut self, codec: CodecId, value: &[u8]) {
+        self.recoder.sample(codec, value, self.shell.codec());
     }
 
-    fn choose_codec(&mut self) -> u8 {
+    fn choose_codec(&mut self) -> CodecId {
         let choice = self.recoder.choose();
         tracing::info!(codec = %choice.codec, gain_permille = choice.gain_permille, reason = ?choice.reason, "codec chosen");
-        self.shell.codec.store(choice.codec.tag(), Relaxed);
-        choice.codec.tag()
+        self.shell.set_codec(choice.codec);
+        choice.codec
     }
+}
 
+impl Advice for PartitionIndex {
     fn advises_cleanup(&mut self) -> bool {
         let Some(Analysis { report, .. }) = self.analyse() else { return false };
         tracing::debug!(
@@ -461,7 +466,7 @@ impl Host for Index {
     }
 }
 
-impl Index {
+impl PartitionIndex {
     /// Judges pools, log and latencies as measured; `None` where the pools are closed and need no cleanup.
     fn analyse(&mut self) -> Option<Analysis> {
         let figures = self.hot.figures().ok()?;

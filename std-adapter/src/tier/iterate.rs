@@ -48,7 +48,7 @@ impl Keys {
     }
 
     fn read(&self, hash: &KeyHash) -> Result<Option<Vec<u8>>, GetError> {
-        let partition = |parts: usize| super::identity::partition_of(hash, parts);
+        let partition = |parts: usize| coldpress_core::format::partition_of(hash, parts);
         self.handle.enter(|open| open.part(partition(open.parts.len()))?.read_key(open, hash))?
     }
 

@@ -14,8 +14,8 @@ use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    HEAD_CODEC, Head, KeyHash, Kind, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Seed,
-    Version, piece_prefix,
+    Head, KeyHash, Kind, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Seed, Version,
+    piece_hash, piece_prefix,
 };
 use crossbeam_channel::bounded;
 use tracing::Span;
@@ -27,7 +27,7 @@ use super::families::{Generation, KeyClaim};
 use super::gate::{Message, Open, Part, Waiter};
 use super::get::{Chase, Found, Miss, ReadError, decode};
 use super::handle::ColdTierHandle;
-use super::pieces::{piece_bytes, piece_hash};
+use super::pieces::piece_bytes;
 use super::put::{Refused, Write};
 use super::relief::Shortfall;
 use super::scratch;
@@ -112,7 +112,7 @@ impl LongPut {
 fn pending(
     payload: Box<[u8]>,
     key_bytes: u32,
-    codec: u8,
+    codec: CodecId,
     expires_s: Option<u32>,
     (terms, seed): (&Terms, Seed),
 ) -> Pending {
@@ -163,7 +163,7 @@ impl ColdTierHandle {
                 *prefix = piece_prefix(generation, index);
             }
             let hash = piece_hash(&hash_key, &write.hash, generation, index);
-            let piece = pending(payload, key_bytes, codec.tag(), Some(PIECE_EXPIRES_S), (&terms, seed));
+            let piece = pending(payload, key_bytes, codec, Some(PIECE_EXPIRES_S), (&terms, seed));
             self.run(&mut write.piece(hash, piece)).map_err(|refused| match refused {
                 // Others took the room meanwhile.
                 Refused::Full { available, .. } => Refused::Full { needed: charge, available },
@@ -175,7 +175,8 @@ impl ColdTierHandle {
         let head = Head { generation, pieces, bytes: long.bytes };
         let payload = [&long.key, &head.to_bytes()[..]].concat().into_boxed_slice();
         let head_key_bytes = u32::try_from(head_key_bytes).unwrap_or(u32::MAX);
-        write.pending = Some(pending(payload, head_key_bytes, HEAD_CODEC, write.lives_s(), (&terms, seed)));
+        write.pending =
+            Some(pending(payload, head_key_bytes, CodecId::Chunked, write.lives_s(), (&terms, seed)));
         Ok(claim)
     }
 

@@ -1,11 +1,6 @@
-//! The shape of long values: how long a piece is, how many there may be, and by which hashes the index knows them.
+//! The shape of long values: how long a piece is, and how many there may be.
 
-use coldpress_core::format::{
-    Geometry, HASH_KEY_BYTES, KeyHash, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Record,
-    piece_parts,
-};
-
-use super::identity::key_hash;
+use coldpress_core::format::{Geometry, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX};
 
 /// A record takes at most this part of a segment, so that a segment ends at most so much early.
 const RECORDS_PER_SEGMENT_MIN: u32 = 16;
@@ -55,59 +50,10 @@ pub(super) fn value_bytes_max(geometry: &Geometry, data_segments: u32, key_bytes
     (held / VALUES_PER_PARTITION_MIN).min(counted).min(u64::from(u32::MAX))
 }
 
-/// The hash of a piece: made from that of its value, so that the worker finds the pieces of a key that it knows by its hash alone;
-/// and under a key of its own, so that no key of a user has it.
-pub(crate) fn piece_hash(
-    hash_key: &[u8; HASH_KEY_BYTES],
-    value: &KeyHash,
-    generation: u8,
-    index: u16,
-) -> KeyHash {
-    let [low, high] = index.to_le_bytes();
-    let mut name = [0; 15];
-    name.iter_mut().zip(value.0.iter().chain(&[generation, low, high])).for_each(|(to, from)| *to = *from);
-    key_hash(&hash_key.map(|byte| byte ^ 0x5C), &name)
-}
-
-/// The hash of the key of a record that was read: where it is a piece, that of the piece.
-pub(crate) fn record_hash(hash_key: &[u8; HASH_KEY_BYTES], record: &Record<'_>) -> KeyHash {
-    stored_hash(hash_key, record.key, record.header.expires_s)
-}
-
-/// The hash of the key that a record holds: where its expiry says that it is a piece, that of the piece.
-pub(crate) fn stored_hash(hash_key: &[u8; HASH_KEY_BYTES], key: &[u8], expires_s: Option<u32>) -> KeyHash {
-    match piece_parts(key).filter(|_| is_piece(expires_s)) {
-        Some((generation, index, key)) => piece_hash(hash_key, &key_hash(hash_key, key), generation, index),
-        None => key_hash(hash_key, key),
-    }
-}
-
-/// Whether a record is a piece, by its expiry.
-pub(super) const fn is_piece(expires_s: Option<u32>) -> bool {
-    matches!(expires_s, Some(PIECE_EXPIRES_S))
-}
-
-/// An expiry that no piece has.
-pub(super) const fn beside_pieces(expires_s: u32) -> u32 {
-    if expires_s == PIECE_EXPIRES_S { u32::MAX } else { expires_s }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use coldpress_core::format::Identity;
-
-    #[test]
-    fn piece_hashes_meet_no_others() {
-        let key = [9; HASH_KEY_BYTES];
-        let value = key_hash(&key, b"key");
-        let mut all = std::collections::BTreeSet::from([value]);
-        for generation in 0..4 {
-            for index in [0, 1, 255, 256, u16::MAX] {
-                assert!(all.insert(piece_hash(&key, &value, generation, index)));
-            }
-        }
-    }
 
     #[test]
     fn pieces_fit_every_shape_with_every_key() {

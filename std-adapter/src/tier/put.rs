@@ -13,7 +13,7 @@ use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::durability::expiry_s;
-use coldpress_core::format::{Checksum, KeyHash, Kind};
+use coldpress_core::format::{Checksum, KeyHash, Kind, beside_pieces};
 use crossbeam_channel::{Sender, bounded};
 use tracing::Span;
 
@@ -25,7 +25,6 @@ use super::gate::{Message, Open, Part, Waiter};
 use super::handle::ColdTierHandle;
 use super::latency::Timed;
 use super::long::{LongPut, encode_whole};
-use super::pieces::beside_pieces;
 use super::publish::{Publish, publish};
 use super::relief::{Relief, Shortfall};
 use super::reserve::{Claim, Lack, reserve_both};
@@ -310,7 +309,7 @@ impl ColdTierHandle {
             let (hash, index) = open.route(key);
             let part = open.part(index)?;
             let lives_s = options.ttl.lives_s(limits.ttl, open.now_s(part))?;
-            let codec = CodecId::try_from(part.shell.codec.load(Relaxed)).unwrap_or(CodecId::Raw);
+            let codec = part.shell.codec();
             let write = Write {
                 part: index,
                 hash,
@@ -330,7 +329,7 @@ impl ColdTierHandle {
             let pending = Pending {
                 payload: Box::default(),
                 checksum: Checksum::default(),
-                codec: CodecId::Raw.tag(),
+                codec: CodecId::Raw,
                 key_bytes: u32::try_from(key.len()).unwrap_or(u32::MAX),
                 expires_s: lives_s,
                 kind: Kind::Value,
@@ -346,7 +345,7 @@ impl ColdTierHandle {
             write.long = Some(Box::new(LongPut::new(codec, key, value, record_bytes_max)));
             return Ok(write);
         };
-        pending.codec = used.tag();
+        pending.codec = used;
         pending.checksum = seed.payload(&payload);
         let value_bytes = u32::try_from(payload.len().saturating_sub(key.len())).unwrap_or(u32::MAX);
         pending.charge = terms.value_charge(pending.key_bytes, value_bytes, pending.expires_s.is_some());

@@ -3,7 +3,7 @@
 use coldpress_core::codec::{Choice, ChoicePolicy, CodecId, Trial, choose};
 use rustix::time::{ClockId, clock_gettime};
 
-use crate::codec::Codecs;
+use crate::codec::CodecSet;
 
 /// The codecs that are tried. Heatshrink is made for small memories: on a host the others do better in a tenth of the time. It
 /// is tried only where it is in use.
@@ -18,7 +18,7 @@ const COST_NS_PER_MIB_MAX: u64 = 100_000_000;
 /// Encodes values again, and measures the codecs on them.
 #[derive(Debug, Default)]
 pub(crate) struct Recoder {
-    codecs: Codecs,
+    codecs: CodecSet,
     trial: Trial,
     value: Vec<u8>,
     payload: Vec<u8>,
@@ -31,39 +31,42 @@ impl Recoder {
         Self { value_bytes_max, ..Self::default() }
     }
 
-    fn decode(&mut self, codec: u8, payload: &[u8]) -> Option<CodecId> {
-        let id = CodecId::try_from(codec).ok()?;
-        self.codecs.decode(id, payload, self.value_bytes_max, &mut self.value).ok()?;
-        Some(id)
+    fn decode(&mut self, codec: CodecId, payload: &[u8]) -> Option<()> {
+        self.codecs.decode(codec, payload, self.value_bytes_max, &mut self.value).ok()
     }
 
     /// Encodes a payload with another codec, if that gains; returns the codec that made it and the length.
-    pub(crate) fn recode(&mut self, from: u8, to: u8, payload: &[u8], out: &mut [u8]) -> Option<(u8, usize)> {
+    pub(crate) fn recode(
+        &mut self,
+        from: CodecId,
+        to: CodecId,
+        payload: &[u8],
+        out: &mut [u8],
+    ) -> Option<(CodecId, usize)> {
         if from == to {
             return None;
         }
-        let to = CodecId::try_from(to).ok()?;
         self.decode(from, payload)?;
         let used = self.codecs.encode(to, &self.value, &mut self.payload);
         if self.payload.len() >= payload.len() {
             return None;
         }
         out.get_mut(..self.payload.len())?.copy_from_slice(&self.payload);
-        Some((used.tag(), self.payload.len()))
+        Some((used, self.payload.len()))
     }
 
     /// Measures the candidates, and the codec in use, on one value: what they make of it, and what it costs to encode and decode.
     ///
     /// # Bounds
     /// Decodes the value once; then each candidate has at most [`SAMPLE_BYTES_MAX`].
-    pub(crate) fn sample(&mut self, codec: u8, payload: &[u8], in_use: u8) {
+    pub(crate) fn sample(&mut self, codec: CodecId, payload: &[u8], in_use: CodecId) {
         if self.decode(codec, payload).is_none() {
             return;
         }
         let value = self.value.get(..SAMPLE_BYTES_MAX).unwrap_or(&self.value);
         for id in CodecId::ALL {
-            let is_candidate = CANDIDATES.contains(&id) || id.tag() == in_use;
-            if !is_candidate || Codecs::check(id).is_err() {
+            let is_candidate = CANDIDATES.contains(&id) || id == in_use;
+            if !is_candidate || CodecSet::check(id).is_err() {
                 continue;
             }
             let begun_ns = thread_ns();
@@ -98,7 +101,7 @@ mod tests {
     fn candidates_are_measured_on_a_bounded_part_and_both_ways() {
         let mut recoder = Recoder::new(1 << 20);
         let text: Vec<u8> = (0..200_000u32).flat_map(|n| (n / 7).to_le_bytes()).collect();
-        recoder.sample(CodecId::Raw.tag(), &text, CodecId::Lz4.tag());
+        recoder.sample(CodecId::Raw, &text, CodecId::Lz4);
         let tried: Vec<_> = recoder.trial.tried().map(|(id, _)| id).collect();
         assert!(tried.contains(&CodecId::Lz4) && !tried.contains(&CodecId::Heatshrink), "{tried:?}");
         for (id, sample) in recoder.trial.tried() {
@@ -107,7 +110,7 @@ mod tests {
         }
         assert_ne!(recoder.choose().codec, CodecId::Raw);
         assert_eq!(recoder.trial.tried().count(), 0, "a choice begins anew");
-        recoder.sample(CodecId::Raw.tag(), &text, CodecId::Heatshrink.tag());
+        recoder.sample(CodecId::Raw, &text, CodecId::Heatshrink);
         assert!(recoder.trial.sample(CodecId::Heatshrink).is_some(), "it is in use");
     }
 

@@ -4,14 +4,14 @@ use core::cell::Cell;
 
 use coldpress_core::codec::{CodecError, CodecId};
 
-use crate::codec::Codecs;
+use crate::codec::CodecSet;
 
 /// A buffer that grew beyond this is not kept.
 const KEPT_BYTES_MAX: usize = 4 << 20;
 
 #[derive(Default)]
 struct Scratch {
-    codecs: Codecs,
+    codecs: CodecSet,
     buffer: Vec<u8>,
 }
 
@@ -49,9 +49,13 @@ pub(crate) fn encode(codec: CodecId, key: &[u8], value: &[u8]) -> (CodecId, Box<
 }
 
 /// Decodes a value into `out`.
-pub(crate) fn decode(codec: u8, payload: &[u8], len_max: u32, out: &mut Vec<u8>) -> Result<(), CodecError> {
-    let id = CodecId::try_from(codec)?;
-    with(|scratch| scratch.codecs.decode(id, payload, len_max as usize, out))
+pub(crate) fn decode(
+    codec: CodecId,
+    payload: &[u8],
+    len_max: u32,
+    out: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    with(|scratch| scratch.codecs.decode(codec, payload, len_max as usize, out))
 }
 
 /// Lends this thread's buffer.

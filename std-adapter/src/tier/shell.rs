@@ -7,6 +7,7 @@
 use core::hash::{BuildHasher, Hasher};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::format::KeyHash;
 use dashmap::{DashMap, Entry as Slot};
 use parking_lot::{Mutex, RwLock};
@@ -136,7 +137,7 @@ pub(crate) struct Shell {
     /// How long the records are that are charged: segments end early by them.
     pub(crate) lengths: Lengths,
     /// Tag of the codec for new records; each worker begins with that of its configuration.
-    pub(crate) codec: AtomicU8,
+    codec: AtomicU8,
     pub(crate) is_compacting: AtomicBool,
     pub(crate) has_background: AtomicBool,
     /// The time of the log when it was mounted. Idleness is counted from there: a wall clock that is behind the log would make
@@ -237,7 +238,7 @@ impl Shell {
             asked: AtomicU32::new(0),
             is_nudged: AtomicBool::new(false),
             lengths: Lengths::default(),
-            codec: AtomicU8::new(1),
+            codec: AtomicU8::new(CodecId::Raw.tag()),
             is_compacting: AtomicBool::new(false),
             has_background: AtomicBool::new(false),
             opened_s: AtomicU32::new(0),
@@ -255,6 +256,18 @@ impl Shell {
             wants_expired: AtomicBool::new(false),
             ends_ms: AtomicU64::new(u64::MAX),
         }
+    }
+
+    /// The codec for new records.
+    pub(crate) fn codec(&self) -> CodecId {
+        let codec = CodecId::try_from(self.codec.load(Relaxed));
+        debug_assert!(codec.is_ok(), "only tags of codecs are stored");
+        // A value can always be stored raw.
+        codec.unwrap_or(CodecId::Raw)
+    }
+
+    pub(crate) fn set_codec(&self, codec: CodecId) {
+        self.codec.store(codec.tag(), Relaxed);
     }
 
     /// The stripe of a key: by bytes of the hash that the maps themselves do not look at.
@@ -500,7 +513,7 @@ mod tests {
         let pending = |charge: u32| Pending {
             payload: Box::default(),
             checksum: Checksum::default(),
-            codec: 0,
+            codec: CodecId::Raw,
             key_bytes: 0,
             expires_s: None,
             kind,

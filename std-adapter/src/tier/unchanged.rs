@@ -11,8 +11,9 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    HEAD_CODEC, Head, KeyHash, Kind, PIECE_EXPIRES_S, Record, RecordHeader, piece_prefix, read_record,
+    Head, KeyHash, Kind, PIECE_EXPIRES_S, Record, RecordHeader, piece_hash, piece_prefix, read_record,
 };
 use coldpress_core::machine::Present;
 
@@ -20,7 +21,6 @@ use super::entry::{Entry, Pending, Stored};
 use super::gate::{Open, Part};
 use super::handle::ColdTierHandle;
 use super::long::LongPut;
-use super::pieces::piece_hash;
 use super::put::Write;
 use super::scratch;
 
@@ -143,7 +143,7 @@ impl Part {
         &self,
         open: &Open,
         stored: &Stored,
-        (codec, key, value): (u8, &[u8], &[u8]),
+        (codec, key, value): (CodecId, &[u8], &[u8]),
         buffer: &mut Vec<u8>,
     ) -> bool {
         let value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
@@ -182,7 +182,7 @@ impl Part {
         buffer: &mut Vec<u8>,
     ) -> bool {
         let head = self.read_whole(open, head, buffer).filter(|record| record.key == long.key());
-        let head = head.filter(|record| record.header.codec == HEAD_CODEC);
+        let head = head.filter(|record| record.header.codec == CodecId::Chunked);
         let Some(head) = head.and_then(|record| Head::from_bytes(record.value)) else { return false };
         if !long.is_named_by(&head) {
             return false;
@@ -194,7 +194,7 @@ impl Part {
             let name = [&piece_prefix(head.generation, index), long.key()].concat();
             stored.is_some_and(|stored| {
                 self.may_stand(&stored, Some(PIECE_EXPIRES_S))
-                    && self.holds(open, &stored, (codec.tag(), &name, value), buffer)
+                    && self.holds(open, &stored, (codec, &name, value), buffer)
             })
         })
     }

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::format::{KeyHash, Kind, Location, Store, Version};
 use coldpress_core::index::{
-    Dropped, Due, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+    Advice, Codecs, Dropped, Due, Index, Look, Placed, Published, Reconciled, Released, Settled, Standing,
 };
 
 use super::budget::Asked;
@@ -73,7 +74,7 @@ pub struct ModelHost {
     store: Option<Store>,
     now_s: u32,
     due_after: Option<KeyHash>,
-    codec: u8,
+    codec: CodecId,
     sampled: (u64, u64),
     /// Whether records may be evicted.
     pub evicts: bool,
@@ -119,7 +120,7 @@ impl ModelHost {
 
     /// The codec chosen last.
     #[must_use]
-    pub const fn codec(&self) -> u8 {
+    pub const fn codec(&self) -> CodecId {
         self.codec
     }
 
@@ -185,7 +186,7 @@ fn wins(new: &Newest, old: &Newest) -> bool {
     rank(new) > rank(old)
 }
 
-impl Host for ModelHost {
+impl Index for ModelHost {
     fn withhold(&mut self, above: Option<u32>) {
         assert!(above.is_some() || self.is_withheld, "nothing was withheld");
         self.is_withheld = above.is_some();
@@ -373,15 +374,17 @@ impl Host for ModelHost {
             self.told.push(Told::Damaged(*hash));
         }
     }
+}
 
-    fn recode(&mut self, codec: u8, value: &[u8], out: &mut [u8]) -> Option<(u8, usize)> {
+impl Codecs for ModelHost {
+    fn recode(&mut self, codec: CodecId, value: &[u8], out: &mut [u8]) -> Option<(CodecId, usize)> {
         if codec == self.codec || self.codec != runs::RUNS {
             return None;
         }
         runs::encode(value, out).map(|len| (runs::RUNS, len))
     }
 
-    fn sample(&mut self, codec: u8, value: &[u8]) {
+    fn sample(&mut self, codec: CodecId, value: &[u8]) {
         self.asked.sampled += 1;
         self.tallied.sampled += 1;
         if codec == runs::RAW {
@@ -392,14 +395,16 @@ impl Host for ModelHost {
         }
     }
 
-    fn choose_codec(&mut self) -> u8 {
+    fn choose_codec(&mut self) -> CodecId {
         let (raw, coded) = core::mem::take(&mut self.sampled);
         if coded < raw {
             self.codec = runs::RUNS;
         }
         self.codec
     }
+}
 
+impl Advice for ModelHost {
     fn advises_cleanup(&mut self) -> bool {
         self.advises
     }

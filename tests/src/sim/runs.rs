@@ -1,9 +1,11 @@
-//! The codec of the model: run lengths, as codec 2. Small enough to be seen to be right.
+//! The codec of the model: run lengths, under the name of LZ4. Small enough to be seen to be right.
 
-/// The number of values stored as they are.
-pub(super) const RAW: u8 = 1;
-/// The number of values stored as runs.
-pub(super) const RUNS: u8 = 2;
+use coldpress_core::codec::CodecId;
+
+/// Values stored as they are.
+pub(super) const RAW: CodecId = CodecId::Raw;
+/// Values stored as runs.
+pub(super) const RUNS: CodecId = CodecId::Lz4;
 
 /// Writes `value` as pairs of length and byte; `None` where that is no shorter or does not fit.
 pub(super) fn encode(value: &[u8], out: &mut [u8]) -> Option<usize> {
@@ -22,7 +24,7 @@ pub(super) fn encode(value: &[u8], out: &mut [u8]) -> Option<usize> {
 
 /// Gives the value back; `None` for a codec that the model lacks or bytes it did not write.
 #[must_use]
-pub(super) fn decode(codec: u8, stored: &[u8]) -> Option<Vec<u8>> {
+pub(super) fn decode(codec: CodecId, stored: &[u8]) -> Option<Vec<u8>> {
     match codec {
         RAW => Some(stored.to_vec()),
         RUNS if stored.len().is_multiple_of(2) => {

@@ -4,8 +4,8 @@
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    FooterEntry, FooterWriter, Freed, Geometry, HEAD_CODEC, Head, Header, Identity, KeyHash, Kind, Location,
-    Marker, PIECE_EXPIRES_S, RecordHeader, Store, Version, piece_prefix, read_record,
+    FooterEntry, FooterWriter, Freed, Geometry, Head, Header, Identity, KeyHash, Kind, Location, Marker,
+    PIECE_EXPIRES_S, RecordHeader, Store, Version, piece_prefix, read_record,
 };
 
 use crate::golden_stored::hex;
@@ -35,7 +35,7 @@ fn large() -> Geometry {
 fn plain(key: &[u8], value: &[u8]) -> RecordHeader {
     RecordHeader {
         kind: Kind::Value,
-        codec: CodecId::Raw.tag(),
+        codec: CodecId::Raw,
         key_bytes: key.len() as u32,
         value_bytes: value.len() as u32,
         expires_s: None,
@@ -73,7 +73,7 @@ fn record_of_each_kind_keeps_its_bytes() {
             record(&geometry, tagged(Kind::Freed, b"", &freed), b"", &freed),
             record(&geometry, tagged(Kind::Time, b"", &[1, 2, 3, 4]), b"", &[1, 2, 3, 4]),
             record(&geometry, tagged(Kind::Time, b"", &[8; 8]), b"", &[8; 8]),
-            record(&geometry, RecordHeader { codec: HEAD_CODEC, ..plain(key, &head) }, key, &head),
+            record(&geometry, RecordHeader { codec: CodecId::Chunked, ..plain(key, &head) }, key, &head),
             record(&geometry, RecordHeader { expires_s, ..plain(&piece, value) }, &piece, value),
         ];
         assert_eq!(found, expected);
@@ -86,7 +86,7 @@ fn record_of_each_form_keeps_its_bytes() {
     for (geometry, expected) in [(device(), DEVICE_FORMS), (service(), SERVICE_FORMS), (large(), LARGE_FORMS)]
     {
         let form = |expires_s, origin, codec: CodecId| {
-            let header = RecordHeader { expires_s, origin, codec: codec.tag(), ..plain(key, value) };
+            let header = RecordHeader { expires_s, origin, codec, ..plain(key, value) };
             record(&geometry, header, key, value)
         };
         let found = [

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    Entries, FooterEntry, Geometry, HEAD_CODEC, Head, Header, KEY_BYTES_MAX, Kind, Location, Marker,
-    PIECE_EXPIRES_S, Record, RecordError, Seed, Trailer, piece_parts, read_record,
+    Entries, FooterEntry, Geometry, Head, Header, KEY_BYTES_MAX, Kind, Location, Marker, PIECE_EXPIRES_S,
+    Record, RecordError, Seed, Trailer, piece_parts, read_record,
 };
 use coldpress_std::image::{Identity, Image};
 
@@ -140,7 +141,7 @@ impl Census {
             Kind::Time => "time",
         });
         if header.kind == Kind::Value {
-            self.count(format!("codec {}", header.codec));
+            self.count(format!("codec {}", header.codec.tag()));
         }
         self.count(if is_long { "long lengths" } else { "short lengths" });
         self.count(if header.expires_s.is_some() { "expiry" } else { "no expiry" });
@@ -148,7 +149,7 @@ impl Census {
         if header.origin.is_some() && header.expires_s.is_some() {
             self.count("origin and expiry");
         }
-        if header.kind == Kind::Value && header.codec == HEAD_CODEC {
+        if header.kind == Kind::Value && header.codec == CodecId::Chunked {
             assert!(Head::from_bytes(record.value).is_some_and(|head| head.pieces > 1));
             self.count("head");
         }

@@ -72,7 +72,7 @@ fn planted(geometry: &Geometry, rng: &mut Rng, at: Location) -> Vec<u8> {
     let origin = (rng.below(4) == 0).then_some(Version { sequence: u32::MAX, offset: 0 });
     let header = RecordHeader {
         kind,
-        codec: 1,
+        codec: CodecId::Raw,
         key_bytes: key.len() as u32,
         value_bytes: value.len() as u32,
         expires_s: None,
@@ -267,7 +267,7 @@ fn record_planted_in_a_value_is_believed_only_with_the_secret() {
     let place = Location { offset: value_at.next_multiple_of(geometry.write_unit()) + 8, ..note };
     let header = RecordHeader {
         kind: Kind::Value,
-        codec: 1,
+        codec: CodecId::Raw,
         key_bytes: 4,
         value_bytes: 7,
         expires_s: None,
@@ -343,7 +343,7 @@ fn version_beyond_all_segments_leaves_the_sequences() {
     let place = records.into_iter().find(|record| record.key == b"fill").unwrap().location;
     let header = RecordHeader {
         kind: Kind::Value,
-        codec: 1,
+        codec: CodecId::Raw,
         key_bytes: 4,
         value_bytes: 11,
         expires_s: None,

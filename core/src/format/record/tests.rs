@@ -11,7 +11,7 @@ fn geometry(unit: u32) -> Geometry {
 fn header(key: u32, value: u32) -> RecordHeader {
     RecordHeader {
         kind: Kind::Value,
-        codec: 1,
+        codec: CodecId::Raw,
         key_bytes: key,
         value_bytes: value,
         expires_s: None,

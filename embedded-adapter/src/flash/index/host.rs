@@ -1,19 +1,18 @@
 //! What the machine asks of the index of a device.
 
 use coldpress_core::drive::MediumError;
-use coldpress_core::format::{KeyHash, Kind, Location, Store};
+use coldpress_core::format::{KeyHash, Kind, Location, Secret, Store};
 use coldpress_core::index::{
-    Dropped, Host, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+    Advice, Codecs, Dropped, Index, Look, Placed, Published, Reconciled, Released, Settled, Standing,
 };
 use coldpress_core::recovery::MountError;
 
 use super::super::FlashMountError;
-use super::super::hash::Secret;
 use super::super::medium::Medium;
 use super::super::table::{At, COPIES_MAX, Entry, State};
 use super::{Desk, Found, Match, SETTLED_MAX};
 
-impl<M: Medium> Host for Desk<'_, '_, M> {
+impl<M: Medium> Index for Desk<'_, '_, M> {
     fn withhold(&mut self, above: Option<u32>) {
         self.index.withheld_above = above;
         self.index.settled = 0;
@@ -199,3 +198,7 @@ impl<M: Medium> Host for Desk<'_, '_, M> {
 
     fn damaged(&mut self, _: &KeyHash, _: Location) {}
 }
+
+impl<M: Medium> Codecs for Desk<'_, '_, M> {}
+
+impl<M: Medium> Advice for Desk<'_, '_, M> {}

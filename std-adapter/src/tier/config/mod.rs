@@ -16,7 +16,7 @@ use coldpress_core::segments::Policy;
 
 use self::checks::{check_bounds, check_files, check_times, lengths, shape};
 use crate::clock::{Clock, SystemClock};
-use crate::codec::Codecs;
+use crate::codec::CodecSet;
 use crate::tier::entry::Terms;
 use crate::tier::pieces::record_bytes_max;
 
@@ -433,7 +433,7 @@ impl ColdTierConfigBuilder {
         if settings.partitions == 0 || settings.partitions > PARTITIONS_MAX {
             return Err(ConfigError::Partitions(settings.partitions));
         }
-        Codecs::check(settings.codec).map_err(ConfigError::Codec)?;
+        CodecSet::check(settings.codec).map_err(ConfigError::Codec)?;
         let geometry = shape(&settings)?;
         let (key_bytes_max, value_bytes_max) = lengths(&settings, &geometry)?;
         let config = ColdTierConfig { settings, geometry, key_bytes_max, value_bytes_max };

@@ -10,7 +10,7 @@ use crate::tier::entry::{Pending, Weight};
 const HASH: KeyHash = KeyHash([7; 12]);
 
 struct Fixture {
-    index: Index,
+    index: PartitionIndex,
     _manager: AllocationManager,
 }
 
@@ -22,7 +22,14 @@ fn fixture() -> Fixture {
     let terms = Terms::new(TierConfig::new(geometry, store));
     let clock = IndexClock { opened_s: 1000, now_s: 1000, idle_s: None };
     Fixture {
-        index: Index::new(Shell::take(), terms, clock, 1 << 20, pools.hot(), EfficiencyConfig::default()),
+        index: PartitionIndex::new(
+            Shell::take(),
+            terms,
+            clock,
+            1 << 20,
+            pools.hot(),
+            EfficiencyConfig::default(),
+        ),
         _manager: manager,
     }
 }
@@ -35,7 +42,7 @@ impl Fixture {
             let pending = Pending {
                 payload,
                 checksum: Checksum::default(),
-                codec: 1,
+                codec: CodecId::Raw,
                 key_bytes: 3,
                 expires_s: None,
                 kind,

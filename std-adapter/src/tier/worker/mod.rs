@@ -42,7 +42,7 @@ use super::entry::{Terms, Weight};
 use super::error::OpenError;
 use super::figures::SegmentView;
 use super::gate::{Background, Message, Scheduled, Waiter};
-use super::index::{Index, IndexClock};
+use super::index::{IndexClock, PartitionIndex};
 use super::shell::Shell;
 use super::sparse::Sparse;
 use super::syncer::Syncer;
@@ -116,7 +116,7 @@ impl Rota {
 
 pub(crate) struct Worker<'m> {
     tier: Tier<'m>,
-    index: Index,
+    index: PartitionIndex,
     shell: &'static Shell,
     terms: Terms,
     medium: Box<dyn Medium>,
@@ -247,11 +247,11 @@ impl<'m> Worker<'m> {
         let settings = &setup.config.settings;
         let idle_s = settings.idle.map(super::config::seconds);
         let clock = IndexClock { opened_s: 0, now_s: 0, idle_s };
-        setup.shell.codec.store(settings.codec.tag(), Relaxed);
+        setup.shell.set_codec(settings.codec);
         // None is longer than a segment, whatever limit it was written under.
         let value_bytes_max = setup.config.segment_bytes() as usize;
         Self {
-            index: Index::new(
+            index: PartitionIndex::new(
                 setup.shell,
                 setup.terms,
                 clock,

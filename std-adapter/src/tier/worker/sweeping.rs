@@ -10,17 +10,16 @@
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::VecDeque;
 
+use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    HEAD_BYTES, HEAD_CODEC, Head, KEY_BYTES_MAX, KeyHash, Kind, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX,
-    RecordHeader, piece_parts, read_record,
+    HEAD_BYTES, Head, KEY_BYTES_MAX, KeyHash, Kind, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX,
+    RecordHeader, key_hash, piece_hash, piece_parts, read_record,
 };
 
 use super::Worker;
 use crate::medium::MediumError;
 use crate::tier::entry::{Entry, Pending, Stored};
 use crate::tier::families::Family;
-use crate::tier::identity::key_hash;
-use crate::tier::pieces::piece_hash;
 use crate::tier::publish::{Publish, publish};
 
 /// Pieces looked at in one turn whose value is not known yet.
@@ -103,8 +102,9 @@ impl Worker<'_> {
     fn look_at_pieces(&mut self) {
         for _ in 0..LOOKS_PER_TURN {
             let Some(hash) = self.index.pieces.pop_front() else { break };
-            let there =
-                |entry: &Entry| entry.stored().filter(|_| entry.is_value() && entry.is_piece()).copied();
+            let there = |entry: &Entry| {
+                entry.stored().filter(|_| entry.is_value() && entry.is_piece_expiry()).copied()
+            };
             let Some(stored) = self.shell.view(&hash, there).flatten() else { continue };
             match self.piece_of(&hash, &stored) {
                 Ok(Some((value, generation, index))) => {
@@ -189,8 +189,9 @@ impl Worker<'_> {
     fn heads_of(&self, hash: &KeyHash) -> Option<Heads> {
         let look = |entry: &Entry| {
             let pending = entry.pending.as_ref();
-            let head =
-                |pending: &Pending| Head::from_bytes(pending.value()).filter(|_| pending.codec == HEAD_CODEC);
+            let head = |pending: &Pending| {
+                Head::from_bytes(pending.value()).filter(|_| pending.codec == CodecId::Chunked)
+            };
             let is_value =
                 |s: &&Stored| s.is_live() && s.kind() == Kind::Value && !s.is_stand_in() && !s.is_damaged();
             let is_damaged = entry.stored().is_some_and(|s| s.is_live() && s.is_damaged());
@@ -221,7 +222,7 @@ impl Worker<'_> {
         let seed = self.tier.store().seed(&self.terms.geometry);
         let record = read_record(&self.terms.geometry, seed, stored.location(), &bytes);
         let record = record.map_err(|_| MediumError::Unreadable)?;
-        if record.header.codec != HEAD_CODEC {
+        if record.header.codec != CodecId::Chunked {
             return Ok(None);
         }
         Head::from_bytes(record.value).map(Some).ok_or(MediumError::Unreadable)
@@ -254,7 +255,7 @@ impl Worker<'_> {
         let seed = self.tier.store().seed(&self.terms.geometry);
         let mut tombstone = Some(Pending::tombstone(hash, seed, &self.terms));
         let drop = |entry: &mut Entry| {
-            let is_there = entry.is_value() && entry.is_piece();
+            let is_there = entry.is_value() && entry.is_piece_expiry();
             is_there.then(|| publish(entry, &mut tombstone, 0))
         };
         let Some(Some(published)) = self.shell.mutate(&self.terms, hash, drop) else { return };

@@ -10,8 +10,11 @@
 use core::fmt;
 use core::hash::Hasher as _;
 
-use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, PIECE_PREFIX};
 use siphasher::sip128::{Hasher128 as _, SipHasher13};
+
+use super::header::HASH_KEY_BYTES;
+use super::pieces::PIECE_PREFIX;
+use super::place::KeyHash;
 
 /// Keys up to this length are their own identity: no two of them ever meet.
 pub const KEY_BYTES_EXACT: usize = 7;
@@ -20,7 +23,8 @@ const HASHED: u8 = 0xFF;
 /// Marks the hashed identity of a piece of a long value.
 const HASHED_PIECE: u8 = 0xFE;
 /// Tells whether an identity is that of a piece of a long value. The bytes that it looks at come from no hash.
-pub(super) fn is_piece(hash: &KeyHash) -> bool {
+#[must_use]
+pub fn is_piece_identity(hash: &KeyHash) -> bool {
     let [first, a, b, c, ..] = hash.0;
     let is_exact = usize::from(first) <= KEY_BYTES_EXACT && first >= 3;
     first == HASHED_PIECE || (is_exact && [a, b, c] == PIECE_PREFIX)
@@ -29,7 +33,7 @@ pub(super) fn is_piece(hash: &KeyHash) -> bool {
 /// The secret of a store: without it nobody can tell which keys collide in the index. Neither `Debug` nor defmt shows its bytes.
 ///
 /// ```
-/// use coldpress_embedded::flash::Secret;
+/// use coldpress_core::format::Secret;
 /// assert_eq!(format!("{:?}", Secret::new([7; 16])), "Secret");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -43,14 +47,16 @@ impl Secret {
     }
 
     /// The bytes, for the header of the store.
-    pub(super) const fn bytes(self) -> [u8; HASH_KEY_BYTES] {
+    #[must_use]
+    pub const fn bytes(self) -> [u8; HASH_KEY_BYTES] {
         self.0
     }
 
     /// Computes the identity of a key: for keys up to [`KEY_BYTES_EXACT`] bytes the key itself, for longer ones a hash. A
     /// longer key is compared byte by byte before anything is overwritten, so two that meet are an error, never a mix-up.
-    pub(super) fn identity(&self, key: &[u8]) -> KeyHash {
-        let mut hashing = Hashing::new(self, key.len());
+    #[must_use]
+    pub fn identity(&self, key: &[u8]) -> KeyHash {
+        let mut hashing = IdentityHasher::new(self, key.len());
         hashing.take(key);
         hashing.finish()
     }
@@ -70,7 +76,7 @@ impl defmt::Format for Secret {
 }
 
 /// The identity of a key that comes in pieces.
-pub(super) struct Hashing {
+pub struct IdentityHasher {
     /// Length and first bytes of the key.
     short: [u8; 1 + KEY_BYTES_EXACT],
     len: usize,
@@ -78,13 +84,16 @@ pub(super) struct Hashing {
     hasher: SipHasher13,
 }
 
-impl Hashing {
-    pub(super) fn new(secret: &Secret, len: usize) -> Self {
+impl IdentityHasher {
+    /// Begins the identity of a key of so many bytes.
+    #[must_use]
+    pub fn new(secret: &Secret, len: usize) -> Self {
         let hasher = SipHasher13::new_with_key(&secret.0);
         Self { short: [0; 1 + KEY_BYTES_EXACT], len, at: 0, hasher }
     }
 
-    pub(super) fn take(&mut self, piece: &[u8]) {
+    /// Takes the next bytes of the key.
+    pub fn take(&mut self, piece: &[u8]) {
         self.hasher.write(piece);
         for byte in piece.iter().take(KEY_BYTES_EXACT) {
             self.at += 1;
@@ -94,7 +103,9 @@ impl Hashing {
         }
     }
 
-    pub(super) fn finish(mut self) -> KeyHash {
+    /// Gives the identity, once all bytes were taken.
+    #[must_use]
+    pub fn finish(mut self) -> KeyHash {
         let hash = self.hasher.finish128().as_bytes();
         let [_, a, b, c, ..] = self.short;
         let mut identity = [0; 12];
@@ -127,7 +138,7 @@ mod tests {
         let key: [u8; 40] = core::array::from_fn(|at| at as u8);
         for len in 0..40 {
             for cut in 0..=len {
-                let mut hashing = Hashing::new(&SECRET, len);
+                let mut hashing = IdentityHasher::new(&SECRET, len);
                 hashing.take(&key[..cut]);
                 hashing.take(&key[cut..len]);
                 assert_eq!(hashing.finish(), SECRET.identity(&key[..len]), "{len} bytes cut at {cut}");
@@ -166,10 +177,10 @@ mod tests {
             let secret = Secret::new([seed; 16]);
             for len in 0..40 {
                 let key = vec![0xFF; len];
-                assert!(is_piece(&secret.identity(&name(&key))), "{len} bytes");
-                assert!(!is_piece(&secret.identity(&key)), "{len} bytes");
+                assert!(is_piece_identity(&secret.identity(&name(&key))), "{len} bytes");
+                assert!(!is_piece_identity(&secret.identity(&key)), "{len} bytes");
                 let near = [b"\xFFcq".as_slice(), &key].concat();
-                assert!(!is_piece(&secret.identity(&near)), "{len} bytes");
+                assert!(!is_piece_identity(&secret.identity(&near)), "{len} bytes");
             }
         }
     }
