@@ -13,14 +13,15 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use coldpress_core::codec::CodecId;
 use coldpress_core::config::{Streams, TierConfig};
-use coldpress_core::drive::{Action, Input, Now, Poll};
+use coldpress_core::drive::Now;
 use coldpress_core::format::{Geometry, Identity, KeyHash, Kind, Location, Store, Version};
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Index, Look, Placed, Published, Reconciled, Released, Settled, Standing,
 };
-use coldpress_core::machine::{Status, Tier};
-use coldpress_core::segments::{Policy, Segment};
-use coldpress_core::writer::{AppendError, Fresh, Memory, Pending, SlotMemory, SlotNotes};
+use coldpress_core::machine::{Status, Tier, drive};
+use coldpress_core::segments::Policy;
+use coldpress_core::writer::{AppendError, Fresh};
+use coldpress_examples::bytes::{Buffers, Bytes};
 use coldpress_examples::measuring::Amplification;
 use coldpress_examples::rng::Rng;
 use coldpress_examples::trace::{TraceOp, TraceReader};
@@ -110,31 +111,9 @@ fn measure(
     let config =
         TierConfig { streams, policy, record_bytes_max: longest + 64, ..TierConfig::new(geometry, store) };
 
-    let mut medium = vec![0; usize::try_from(geometry.medium_bytes())?];
-    let mut segments = vec![Segment::default(); count as usize];
-    let buffer = || vec![0; 256 << 10];
-    let mut slots: Vec<_> = (0..6)
-        .map(|_| {
-            let placed = vec![Pending::default(); 1024];
-            (buffer(), vec![0; segment_bytes as usize / 2], placed, SlotNotes::new())
-        })
-        .collect();
-    let (mut copy, mut scan, mut recode) = (buffer(), buffer(), buffer());
-    let lent = slots.iter_mut().map(|(records, footer, placed, notes)| SlotMemory {
-        records,
-        footer,
-        placed,
-        notes,
-    });
-    let memory = Memory {
-        segments: &mut segments,
-        slots: lent.collect(),
-        copy: &mut copy,
-        scan: &mut scan,
-        recode: &mut recode,
-    };
-    let mut bench =
-        Bench { tier: Tier::new(config, memory)?, index: BareIndex::default(), medium: &mut medium };
+    let mut buffers = Buffers::new(&config);
+    let tier = Tier::new(config, buffers.lend())?;
+    let mut bench = Bench { tier, index: BareIndex::default(), medium: Bytes::blank(&geometry) };
     while bench.tier.status() == Status::Mounting {
         bench.step(Now::default());
     }
@@ -154,13 +133,13 @@ fn measure(
 }
 
 /// The machine, its index and its medium.
-struct Bench<'m, 'b> {
+struct Bench<'m> {
     tier: Tier<'m>,
     index: BareIndex,
-    medium: &'b mut [u8],
+    medium: Bytes,
 }
 
-impl Bench<'_, '_> {
+impl Bench<'_> {
     fn put(&mut self, now: Now, key: u64, value: &[u8]) -> Result<(), Box<dyn Error>> {
         let key = key.to_le_bytes();
         let payload = [&key, value].concat();
@@ -191,40 +170,7 @@ impl Bench<'_, '_> {
 
     /// Polls the machine a few times and carries out what it asks for.
     fn step(&mut self, now: Now) {
-        let segment_bytes = self.segment_bytes();
-        for _ in 0..8 {
-            let action = match self.tier.poll(now, &mut self.index) {
-                Poll::Do(action) => action,
-                Poll::Again => continue,
-                Poll::Idle => return,
-            };
-            let range = |segment: u32, offset: u32, bytes: u32| {
-                let at = segment as usize * segment_bytes + offset as usize;
-                at..at + bytes as usize
-            };
-            match action {
-                Action::Read { ticket, segment, offset, bytes } => {
-                    let from = self.medium.get(range(segment, offset, bytes)).unwrap_or_default();
-                    self.tier.read_buffer(ticket).copy_from_slice(from);
-                }
-                Action::Write { ticket, segment, offset, bytes } => {
-                    let to = self.medium.get_mut(range(segment, offset, bytes)).unwrap_or_default();
-                    to.copy_from_slice(self.tier.write_bytes(ticket));
-                }
-                Action::Erase { segment, .. } => {
-                    let bytes = u32::try_from(segment_bytes).unwrap_or(0);
-                    self.medium.get_mut(range(segment, 0, bytes)).unwrap_or_default().fill(0);
-                }
-                _ => {}
-            }
-            let done = Input::Done { ticket: action.ticket(), result: Ok(()) };
-            // Every ticket was outstanding a moment ago.
-            let _ = self.tier.handle(now, done, &mut self.index);
-        }
-    }
-
-    fn segment_bytes(&self) -> usize {
-        self.medium.len() / self.tier.segments().len().max(1)
+        drive(&mut self.tier, now, &mut self.index, &mut self.medium, 8);
     }
 }
 

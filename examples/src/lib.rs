@@ -6,13 +6,17 @@
 //! the one and [`check`] the other, with the [`latency`] of each call.
 //! [`options`] become a [`plan`], the plan becomes a [`replay`], and that a [`table`], a [`picture`] and [`figures`].
 //!
+//! [`in_memory`] is an adapter of its own, over [`bytes`].
+//!
 //! [`image`] is what the program of that name is built from; [`measuring`] has the command lines of those that measure.
 
+pub mod bytes;
 pub mod check;
 pub mod content;
 pub mod drive;
 pub mod figures;
 pub mod image;
+pub mod in_memory;
 pub mod latency;
 pub mod measuring;
 pub mod memory;

@@ -1,4 +1,4 @@
-//! The command lines of the programs that measure: `amplification` and `content`.
+//! The command lines of the programs that measure: `amplification`, `content` and `in-memory`.
 
 use std::path::PathBuf;
 
@@ -25,6 +25,20 @@ pub struct Amplification {
 #[derive(Debug, Clone, Parser)]
 #[command(name = "content", version)]
 pub struct Content {}
+
+/// Runs a whole tier in memory, by an adapter of 250 lines: fills it, overwrites it, cuts the power, and finds every key again.
+///
+/// Needs no input. All figures are counts, and repeat exactly.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "in-memory", version)]
+pub struct InMemory {
+    /// Keys, of values of 100 bytes; the tier holds 1 MiB.
+    #[arg(long, value_name = "N", default_value_t = 4_000)]
+    pub keys: u32,
+    /// How often each key is put.
+    #[arg(long, value_name = "N", default_value_t = 20)]
+    pub rounds: u32,
+}
 
 #[cfg(test)]
 mod tests {

@@ -12,11 +12,18 @@
 //! Engines inside, in the order in which `poll` asks them: the mount; slots (open segments); blocks; the opening of segments; syncs;
 //! the retiring of emptied segments; compaction (shortage first, then eviction, then tasks); tidying at rest. Each is a file of
 //! a layer below, with a diagram of its states.
+//!
+//! [`writing_an_adapter`] states what an adapter owes, and why.
 
 mod blocks;
 mod clock;
+mod driving;
 mod tier;
 mod unchanged;
 
+pub use driving::{BlockingMedium, Driven, drive};
 pub use tier::{Status, Tier};
 pub use unchanged::Present;
+
+#[doc = include_str!("adapter.md")]
+pub mod writing_an_adapter {}

@@ -1,10 +1,9 @@
 //! The machine over an image: its memory, and what carries out its actions.
 
-use coldpress_core::cleanup::Ticket;
 use coldpress_core::config::{ConfigError, Streams, TierConfig};
-use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
+use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::format::{ENTRY_BYTES_MAX, Geometry, Identity, Store, TRAILER_BYTES};
-use coldpress_core::machine::{Status, Tier};
+use coldpress_core::machine::{BlockingMedium, Driven, Status, Tier, drive};
 use coldpress_core::recovery::MountError;
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
@@ -149,41 +148,45 @@ impl<'m> Machine<'m> {
         }
     }
 
-    /// Takes one step; tells whether there was anything to do.
+    /// Takes one step; tells whether there was anything to do. No task runs, so the pools are never asked.
     pub(super) fn step(&mut self, target: &mut impl Target) -> bool {
-        let now = self.now();
-        match self.tier.poll(now, &mut self.index) {
-            Poll::Do(action) => {
-                let (ticket, result) = self.carry_out(target, action);
-                // Each action is completed once, at once.
-                let _ = self.tier.handle(now, Input::Done { ticket, result }, &mut self.index);
-                true
-            }
-            Poll::Again => true,
-            Poll::Idle => false,
-        }
+        let (erase_value, failed) = (self.geometry.erase_value(), &mut self.failed);
+        let mut medium = Changed { target, erase_value, failed };
+        drive(&mut self.tier, self.now, &mut self.index, &mut medium, 1) != Driven::Idle
+    }
+}
+
+/// A target, and the first write or erase of it that failed.
+struct Changed<'a, T> {
+    target: &'a mut T,
+    erase_value: u8,
+    failed: &'a mut Option<MediumError>,
+}
+
+impl<T> Changed<'_, T> {
+    fn note(&mut self, result: Result<(), MediumError>) -> Result<(), MediumError> {
+        *self.failed = self.failed.or(result.err());
+        result
+    }
+}
+
+impl<T: Target> BlockingMedium for Changed<'_, T> {
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        self.target.read(at, bytes)
     }
 
-    fn carry_out(&mut self, target: &mut impl Target, action: Action) -> (Ticket, Result<(), MediumError>) {
-        let segment_bytes = u64::from(self.geometry.segment_bytes());
-        let at = |segment: u32, offset: u32| u64::from(segment) * segment_bytes + u64::from(offset);
-        let result = match action {
-            Action::Read { ticket, segment, offset, .. } => {
-                target.read(at(segment, offset), self.tier.read_buffer(ticket))
-            }
-            Action::Write { ticket, segment, offset, .. } => {
-                target.write(at(segment, offset), self.tier.write_bytes(ticket))
-            }
-            Action::Erase { segment, .. } => {
-                target.erase(at(segment, 0), segment_bytes, self.geometry.erase_value())
-            }
-            Action::Sync { .. } => Ok(()),
-            // No task runs, so the pools are not asked.
-            _ => Err(MediumError::Io),
-        };
-        if let (Action::Write { .. } | Action::Erase { .. }, Err(error)) = (&action, result) {
-            self.failed.get_or_insert(error);
-        }
-        (action.ticket(), result)
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), MediumError> {
+        let written = self.target.write(at, bytes);
+        self.note(written)
+    }
+
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<(), MediumError> {
+        let erased = self.target.erase(at, bytes, self.erase_value);
+        self.note(erased)
+    }
+
+    /// An image is made durable by whoever keeps it.
+    fn sync(&mut self) -> Result<(), MediumError> {
+        Ok(())
     }
 }

@@ -1,0 +1,79 @@
+//! A machine in memory: the memory that it is lent, and a medium of bytes.
+
+use coldpress_core::config::TierConfig;
+use coldpress_core::drive::MediumError;
+use coldpress_core::format::Geometry;
+use coldpress_core::machine::BlockingMedium;
+use coldpress_core::segments::Segment;
+use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
+
+/// The memory that a machine is lent.
+pub struct Buffers(Vec<Segment>, Vec<(Vec<u8>, Vec<u8>, Vec<Pending>, SlotNotes)>, [Vec<u8>; 3]);
+
+impl Buffers {
+    /// Makes the memory for a configuration.
+    #[must_use]
+    pub fn new(config: &TierConfig) -> Self {
+        let (record, segment) = (config.record_bytes_max as usize, config.geometry.segment_bytes() as usize);
+        let slot = |_| (vec![0; record], vec![0; segment], vec![Pending::new(); 256], SlotNotes::new());
+        let segments = vec![Segment::default(); config.geometry.segment_count() as usize];
+        let buffers = [record; 3].map(|bytes| vec![0; bytes.max(64)]);
+        Self(segments, (0..=config.streams.count()).map(slot).collect(), buffers)
+    }
+
+    /// Lends it.
+    pub fn lend(&mut self) -> Memory<'_> {
+        let slots = self.1.iter_mut();
+        let slots =
+            slots.map(|(records, footer, placed, notes)| SlotMemory { records, footer, placed, notes });
+        let [copy, scan, recode] = &mut self.2;
+        Memory { segments: &mut self.0, slots: slots.collect(), copy, scan, recode }
+    }
+}
+
+/// A medium of bytes.
+pub struct Bytes {
+    /// What is on it.
+    pub bytes: Vec<u8>,
+    erase_value: u8,
+}
+
+impl Bytes {
+    /// Blank bytes of a shape that fits into memory.
+    #[must_use]
+    pub fn blank(geometry: &Geometry) -> Self {
+        let (len, erase_value) = (geometry.medium_bytes(), geometry.erase_value());
+        Self { bytes: vec![erase_value; usize::try_from(len).unwrap_or(usize::MAX)], erase_value }
+    }
+
+    /// The bytes of a range.
+    ///
+    /// # Errors
+    /// [`MediumError::Io`] where there are none.
+    pub fn range(&mut self, at: u64, len: usize) -> Result<&mut [u8], MediumError> {
+        let at = usize::try_from(at).map_err(|_| MediumError::Io)?;
+        self.bytes.get_mut(at..at.saturating_add(len)).ok_or(MediumError::Io)
+    }
+}
+
+impl BlockingMedium for Bytes {
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        bytes.copy_from_slice(self.range(at, bytes.len())?);
+        Ok(())
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), MediumError> {
+        self.range(at, bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<(), MediumError> {
+        let (len, blank) = (usize::try_from(bytes).map_err(|_| MediumError::Io)?, self.erase_value);
+        self.range(at, len)?.fill(blank);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), MediumError> {
+        Ok(())
+    }
+}
