@@ -9,7 +9,9 @@ use core::time::Duration;
 use std::time::Instant;
 
 pub use coldpress_core::cleanup::{CleanupError, Reclaimed};
-pub use coldpress_core::compaction::{CompactionTask, Outcome, PoolOutcome, Progress, Report, Victims};
+pub use coldpress_core::compaction::{
+    CompactionTask, Outcome, PoolOutcome, Progress, Report, TaskId, Victims,
+};
 pub use coldpress_core::efficiency::{Advice, EfficiencyReport, Measured};
 pub use coldpress_core::segments::{Choice, Policy, Reason};
 use crossbeam_channel::bounded;
@@ -148,6 +150,7 @@ impl CompactionSystem {
 
     /// Queues a task and waits for what it did, over all partitions: figures are added up, those of the pools too; an outcome
     /// that they don't share is [`Outcome::Partial`], and what the pools did not do for one shows beside what they did for others.
+    /// Its id is that of the partition whose task ended first: each issues its own.
     ///
     /// What was put before is written first, within the `op_timeout` of the configuration; `timeout` begins after that.
     ///
@@ -310,6 +313,7 @@ impl CompactionSystem {
 /// What two partitions did, in one.
 fn merged(a: Report, b: Report) -> Report {
     Report {
+        id: a.id,
         task: a.task,
         outcome: match (a.outcome, b.outcome) {
             (Outcome::Refused, one) | (one, Outcome::Refused) => one,

@@ -16,8 +16,9 @@ impl Tasks {
             return Poll::Again;
         };
         task.state = State::Asking { ticket: request.ticket };
+        let id = task.report.id;
         self.task = Some(task);
-        Poll::Do(Action::Cleanup(request))
+        Poll::Do(Action::Cleanup { task: id, request })
     }
 
     /// A task that is cancelled does not wait for the pools: what they do is theirs, and their reply is late (I-REQ-2).

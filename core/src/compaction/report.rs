@@ -3,6 +3,7 @@
 use super::kinds::CompactionTask;
 use crate::cleanup::{CleanupError, Reclaimed};
 use crate::codec::CodecId;
+use crate::drive::TaskId;
 use crate::segments::Choice;
 
 /// How far the running task is, in its own unit (bytes or records).
@@ -27,6 +28,18 @@ impl Progress {
         }
         u16::try_from(u128::from(self.done.min(self.total)) * 1000 / u128::from(self.total)).unwrap_or(1000)
     }
+}
+
+/// The running task and how far it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct RunningTask {
+    /// The id that it got when it was queued.
+    pub id: TaskId,
+    /// The task.
+    pub task: CompactionTask,
+    /// How far it is.
+    pub progress: Progress,
 }
 
 /// How a task ended.
@@ -105,6 +118,8 @@ pub struct Victims {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Report {
+    /// The id that the task got when it was queued.
+    pub id: TaskId,
     /// The task.
     pub task: CompactionTask,
     /// How it ended.
@@ -144,8 +159,9 @@ pub struct Report {
 }
 
 impl Report {
-    pub(crate) const fn new(task: CompactionTask) -> Self {
+    pub(crate) const fn new(id: TaskId, task: CompactionTask) -> Self {
         Self {
+            id,
             task,
             outcome: Outcome::Refused,
             victims: Victims { freed: 0, skipped: 0, first: None, last: None },

@@ -1,6 +1,5 @@
 //! The running task: its state, how far it is, and what its report will say.
 
-use super::kinds::CompactionTask;
 use super::mover::Cleaned;
 use super::report::{Outcome, PoolOutcome, Progress, Report};
 use crate::cleanup::{CleanupKind, Ticket};
@@ -73,11 +72,11 @@ struct Before {
 }
 
 impl Task {
-    pub(crate) fn new(kind: CompactionTask, state: State, total: u64, now_ms: u64, log: &Log<'_>) -> Self {
+    pub(crate) fn new(report: Report, state: State, total: u64, now_ms: u64, log: &Log<'_>) -> Self {
         let counters = &log.counters;
         Self {
             state,
-            report: Report::new(kind),
+            report,
             progress: Progress { done: 0, total: total.max(1) },
             goal: None,
             rounds: 0,

@@ -22,11 +22,11 @@ use super::mover::{Cleaned, Mover};
 use super::pace::Pace;
 use super::places::Places;
 use super::rebuild::Rebuild;
-use super::report::{Progress, Report};
+use super::report::{Report, RunningTask};
 use super::sample::Sampling;
 use super::task::{Goal, State, Step, Task};
 use crate::cleanup::{CleanupKind, Outstanding};
-use crate::drive::{Now, Poll};
+use crate::drive::{Now, Poll, TaskId};
 use crate::index::Host;
 use crate::recovery::{Outcome, Restore, RestoreStep};
 use crate::segments::{Policy, Segment, SegmentState, choose, choose_by_wear};
@@ -42,7 +42,9 @@ const WEAR_EVERY: u64 = 8;
 /// The engine that runs tasks and meets shortages.
 #[derive(Debug)]
 pub(crate) struct Tasks {
-    queue: Deque<CompactionTask, TASK_QUEUE_CAPACITY>,
+    queue: Deque<(TaskId, CompactionTask), TASK_QUEUE_CAPACITY>,
+    /// The id of the task that is queued next.
+    next_id: TaskId,
     pub(crate) task: Option<Task>,
     reports: Deque<Report, REPORTS_KEPT>,
     pub(crate) outstanding: Outstanding<2>,
@@ -72,6 +74,7 @@ impl Tasks {
     pub(crate) fn new(log: &Log<'_>) -> Self {
         Self {
             queue: Deque::new(),
+            next_id: TaskId::FIRST,
             task: None,
             reports: Deque::new(),
             outstanding: Outstanding::new(),
@@ -92,11 +95,25 @@ impl Tasks {
         }
     }
 
-    pub(crate) fn schedule(&mut self, task: CompactionTask) -> Result<(), TasksFull> {
+    /// Forgets all tasks, but not which ids it issued: an adapter may still know some.
+    pub(crate) fn restart(&mut self, log: &Log<'_>) {
+        *self = Self { next_id: self.next_id, ..Self::new(log) };
+    }
+
+    pub(crate) fn schedule(&mut self, task: CompactionTask) -> Result<TaskId, TasksFull> {
         if self.is_closing {
             return Err(TasksFull(task));
         }
-        self.queue.push_back(task).map_err(TasksFull)
+        let id = self.next_id;
+        self.queue.push_back((id, task)).map_err(|(_, task)| TasksFull(task))?;
+        self.next_id = id.next();
+        Ok(id)
+    }
+
+    pub(crate) fn has_task(&self, id: TaskId) -> bool {
+        self.queue.iter().any(|(queued, _)| *queued == id)
+            || self.task.as_ref().is_some_and(|task| task.report.id == id)
+            || self.reports.iter().any(|report| report.id == id)
     }
 
     pub(crate) fn cancel(&mut self, mover: &mut Mover) {
@@ -123,8 +140,8 @@ impl Tasks {
         self.reports.pop_front()
     }
 
-    pub(crate) fn progress(&self) -> Option<(CompactionTask, Progress)> {
-        self.task.as_ref().map(|t| (t.report.task, t.progress))
+    pub(crate) fn progress(&self) -> Option<RunningTask> {
+        self.task.as_ref().map(|t| RunningTask { id: t.report.id, task: t.report.task, progress: t.progress })
     }
 
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
@@ -352,7 +369,7 @@ impl Tasks {
     }
 
     fn start(&mut self, now: Now, log: &Log<'_>) -> Poll {
-        let Some(kind) = self.queue.pop_front() else { return Poll::Idle };
+        let Some((id, kind)) = self.queue.pop_front() else { return Poll::Idle };
         let (state, total) = match kind {
             CompactionTask::CompactData => {
                 let below = log.sequence_next;
@@ -372,7 +389,7 @@ impl Tasks {
                 (State::Sampling, u64::from(log.config.samples) + 1)
             }
         };
-        self.task = Some(Task::new(kind, state, total, now.monotonic_ms, log));
+        self.task = Some(Task::new(Report::new(id, kind), state, total, now.monotonic_ms, log));
         Poll::Again
     }
 

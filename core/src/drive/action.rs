@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::task_id::TaskId;
 use crate::cleanup::{CleanupReply, CleanupRequest, Ticket};
 
 /// The time, passed in by the adapter: the core reads no clock.
@@ -62,8 +63,13 @@ pub enum Action {
         /// Segment whose blocks are allocated.
         segment: u32,
     },
-    /// Ask the owner of the pools.
-    Cleanup(CleanupRequest),
+    /// Ask the owner of the pools. Only a task asks.
+    Cleanup {
+        /// The task, by which an adapter tells whose pools these are.
+        task: TaskId,
+        /// Its request.
+        request: CleanupRequest,
+    },
 }
 
 impl Action {
@@ -76,7 +82,7 @@ impl Action {
             | Self::Sync { ticket }
             | Self::Allocate { ticket, .. }
             | Self::Erase { ticket, .. } => *ticket,
-            Self::Cleanup(request) => request.ticket,
+            Self::Cleanup { request, .. } => request.ticket,
         }
     }
 }

@@ -1,10 +1,12 @@
-//! What goes in and out of a machine: time, actions, completions and the errors of a medium.
+//! What goes in and out of a machine: time, actions, completions, the names of tasks and the errors of a medium.
 //!
 //! A machine does no I/O. It asks for an [`Action`] and takes an [`Input`] once that is done; the
 //! [machine](crate::machine) states the rule by which it is driven.
 
 mod action;
 mod backoff;
+mod task_id;
 
 pub use action::{Action, Input, MediumError, Now, Poll, StaleTicket};
 pub(crate) use backoff::Backoff;
+pub use task_id::TaskId;

@@ -67,7 +67,7 @@ pub fn drive<H: Host, M: BlockingMedium>(
 ) -> Driven {
     for _ in 0..polls {
         let action = match tier.poll(now, host) {
-            Poll::Do(Action::Cleanup(request)) => return Driven::Cleanup(request),
+            Poll::Do(Action::Cleanup { request, .. }) => return Driven::Cleanup(request),
             Poll::Do(action) => action,
             Poll::Again => continue,
             Poll::Idle => return Driven::Idle,
@@ -97,6 +97,6 @@ fn carry_out<M: BlockingMedium>(
         Action::Allocate { segment, .. } => medium.allocate(at(segment, 0), segment_bytes),
         Action::Sync { .. } => medium.sync(),
         // `drive` hands it to its caller.
-        Action::Cleanup(_) => Err(MediumError::Io),
+        Action::Cleanup { .. } => Err(MediumError::Io),
     }
 }

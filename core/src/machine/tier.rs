@@ -1,9 +1,9 @@
 //! The tier machine itself: its life, and the order in which its engines are polled.
 
 use crate::cleanup::Ticket;
-use crate::compaction::{CompactionTask, Mover, Progress, Report, Retire, Tasks, TasksFull, Tidy};
+use crate::compaction::{CompactionTask, Mover, Report, Retire, RunningTask, Tasks, TasksFull, Tidy};
 use crate::config::{ConfigError, TierConfig};
-use crate::drive::{Input, Now, Poll, StaleTicket};
+use crate::drive::{Input, Now, Poll, StaleTicket, TaskId};
 use crate::format::{Location, Seed, Store};
 use crate::index::{Dropped, Due, Host, Released};
 use crate::recovery::{Mount, MountError, MountReport};
@@ -33,7 +33,7 @@ pub enum Status {
 ///
 /// *Getters*: [`status`](Self::status), [`mount_report`](Self::mount_report), [`tally`](Self::tally),
 /// [`segments`](Self::segments), [`counters`](Self::counters), [`appended`](Self::appended), [`written`](Self::written),
-/// [`durable`](Self::durable), [`progress`](Self::progress). *Mutators*: [`append`](Self::append), [`flush`](Self::flush),
+/// [`durable`](Self::durable), [`progress`](Self::progress), [`has_task`](Self::has_task). *Mutators*: [`append`](Self::append), [`flush`](Self::flush),
 /// [`sync`](Self::sync), [`evict`](Self::evict), [`confirm_clock`](Self::confirm_clock), [`schedule`](Self::schedule), [`cancel`](Self::cancel),
 /// [`close`](Self::close), [`handle`](Self::handle). *Drain*: [`poll`](Self::poll), with [`write_bytes`](Self::write_bytes)
 /// and [`read_buffer`](Self::read_buffer). *Wait*: [`poll_timeout`](Self::poll_timeout).
@@ -69,12 +69,12 @@ impl<'m> Tier<'m> {
     }
 
     /// Forgets all that it knows, as one that was only just built, and is about to mount its medium again. Completions of what was
-    /// outstanding are stale.
+    /// outstanding are stale. Tasks that had not ended end without a report, and no other task gets their ids.
     pub fn restart(&mut self) {
         self.status = Status::Mounting;
         self.log.restart();
         (self.mount, self.retire, self.mover) = (Mount::new(), Retire::default(), Mover::default());
-        self.tasks = Tasks::new(&self.log);
+        self.tasks.restart(&self.log);
         self.tidy = Tidy::default();
     }
 
@@ -204,11 +204,20 @@ impl<'m> Tier<'m> {
 
     /// The running task and how far it is.
     #[must_use]
-    pub fn progress(&self) -> Option<(CompactionTask, Progress)> {
+    pub fn progress(&self) -> Option<RunningTask> {
         self.tasks.progress()
     }
 
-    /// Takes the report of a task that ended; the oldest first. The last
+    /// Tells whether a task waits, runs, or has a report that was not taken. Of any other no report will come.
+    ///
+    /// # Bounds
+    /// Looks at each task that it has.
+    #[must_use]
+    pub fn has_task(&self, id: TaskId) -> bool {
+        self.tasks.has_task(id)
+    }
+
+    /// Takes the report of a task that ended, with the id that [`schedule`](Self::schedule) returned; the oldest first. The last
     /// [`REPORTS_KEPT`](crate::compaction::REPORTS_KEPT) are kept: a poll ends one task at most.
     pub fn take_report(&mut self) -> Option<Report> {
         self.tasks.take_report()
@@ -306,12 +315,12 @@ impl<'m> Tier<'m> {
         self.tasks.evict.is_active() || self.log.slots.iter().any(Slot::has_moved)
     }
 
-    /// Queues a task.
+    /// Queues a task; returns the id that its requests to the pools and its report bear.
     ///
     /// # Errors
     /// [`TasksFull`] gives the task back when [`TASK_QUEUE_CAPACITY`](crate::compaction::TASK_QUEUE_CAPACITY) wait, or the
     /// machine is closing.
-    pub fn schedule(&mut self, task: CompactionTask) -> Result<(), TasksFull> {
+    pub fn schedule(&mut self, task: CompactionTask) -> Result<TaskId, TasksFull> {
         self.tasks.schedule(task)
     }
 

@@ -125,7 +125,8 @@ impl<M: Medium> FlashTier<'_, M> {
                 (ticket, self.flash.medium.erase(segment * segment_bytes, segment_bytes))
             }
             Action::Sync { ticket } => (ticket, self.flash.medium.sync()),
-            Action::Cleanup(request) => {
+            // The ticket tells which request an answer is of; the pools are the same for each task.
+            Action::Cleanup { request, .. } => {
                 work.operations -= 1;
                 self.ask(now, request, work);
                 return;

@@ -246,7 +246,7 @@ mod table;
 mod tasks;
 mod tier;
 
-pub use coldpress_core::compaction::{CompactionTask, Report};
+pub use coldpress_core::compaction::{CompactionTask, Report, RunningTask, TaskId};
 pub use coldpress_core::drive::{MediumError, Now};
 pub use coldpress_core::format::{KEY_BYTES_EXACT, Secret};
 pub use coldpress_core::machine::Status;

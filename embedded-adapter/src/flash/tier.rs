@@ -2,7 +2,7 @@
 
 use coldpress_core::cleanup::Ticket;
 use coldpress_core::compaction::TasksFull;
-use coldpress_core::compaction::{CompactionTask, Progress, Report};
+use coldpress_core::compaction::{CompactionTask, Report, RunningTask, TaskId};
 use coldpress_core::drive::{Action, MediumError, Now};
 use coldpress_core::format::Geometry;
 use coldpress_core::machine::{Status, Tier};
@@ -225,11 +225,11 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         self.len() == 0
     }
 
-    /// Queues one of the four compaction tasks; [`poll`](Self::poll) carries it out.
+    /// Queues one of the four compaction tasks; [`poll`](Self::poll) carries it out. Returns the id that its report will bear.
     ///
     /// # Errors
     /// [`TasksFull`] gives the task back when [`TASK_QUEUE_CAPACITY`](coldpress_core::compaction::TASK_QUEUE_CAPACITY) wait.
-    pub fn schedule(&mut self, task: CompactionTask) -> Result<(), TasksFull> {
+    pub fn schedule(&mut self, task: CompactionTask) -> Result<TaskId, TasksFull> {
         if task == CompactionTask::CleanupExpired {
             self.index.due.restart();
         }
@@ -243,11 +243,11 @@ impl<'m, M: Medium> FlashTier<'m, M> {
 
     /// The running task and how far it is.
     #[must_use]
-    pub fn progress(&self) -> Option<(CompactionTask, Progress)> {
+    pub fn progress(&self) -> Option<RunningTask> {
         self.tier.progress()
     }
 
-    /// Takes the report of a task that ended, the oldest first. The last
+    /// Takes the report of a task that ended, with its id; the oldest first. The last
     /// [`REPORTS_KEPT`](coldpress_core::compaction::REPORTS_KEPT) are kept.
     pub fn take_report(&mut self) -> Option<Report> {
         self.tier.take_report()

@@ -218,7 +218,7 @@ fn put(tier: &mut Tier<'_, '_>, now: &mut Now, key: &[u8], value: &[u8]) {
     for _ in 0..20 {
         match tier.put(*now, key, value) {
             Ok(()) => return,
-            Err(PutError::KeysFull) => tier.schedule(CompactionTask::CompactData).unwrap(),
+            Err(PutError::KeysFull) => drop(tier.schedule(CompactionTask::CompactData).unwrap()),
             Err(PutError::Busy(_) | PutError::NeedsCompaction) => {}
             Err(error) => panic!("{error}"),
         }

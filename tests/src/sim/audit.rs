@@ -1,6 +1,8 @@
 //! What reports of tasks say, against what the driver counted itself while they ran.
 
-use coldpress_core::compaction::{CompactionTask, Outcome, Report};
+use std::collections::VecDeque;
+
+use coldpress_core::compaction::{CompactionTask, Outcome, Report, TaskId};
 use coldpress_core::machine::Tier;
 use coldpress_core::segments::SegmentState;
 
@@ -31,6 +33,8 @@ pub(super) struct Audit {
     unpaid_bytes: u64,
     /// Tasks that were taken.
     pub(super) scheduled: u64,
+    /// Those that have no report yet.
+    waiting: VecDeque<(TaskId, CompactionTask)>,
     /// Reports of them.
     pub(super) reported: u64,
     was_cancelled: bool,
@@ -55,6 +59,7 @@ impl Audit {
             states: Vec::new(),
             unpaid_bytes: 0,
             scheduled: 0,
+            waiting: VecDeque::new(),
             reported: 0,
             was_cancelled: false,
         }
@@ -68,6 +73,16 @@ impl Audit {
     /// It took a client's record of so many bytes.
     pub(super) const fn took(&mut self, bytes: u32) {
         self.now.fresh_bytes += bytes as u64;
+    }
+
+    /// The machine took a task.
+    ///
+    /// # Panics
+    /// Where its id is that of another one.
+    pub(super) fn scheduled(&mut self, id: TaskId, task: CompactionTask) {
+        assert!(self.waiting.iter().all(|(other, _)| *other != id), "I-TASK-1: {id} twice");
+        self.waiting.push_back((id, task));
+        self.scheduled += 1;
     }
 
     /// The running task is to end.
@@ -110,7 +125,8 @@ impl Audit {
     /// Where its report says what is not so.
     pub(super) fn end(&mut self, report: &Report, host: &ModelHost) {
         self.reported += 1;
-        assert!(self.reported <= self.scheduled, "a report of no task: {report:?}");
+        let ended = self.waiting.pop_front();
+        assert_eq!(ended, Some((report.id, report.task)), "I-TASK-1: a report of another task: {report:?}");
         let Some(before) = self.before.take() else { panic!("a task that never began ended: {report:?}") };
         let now = self.now;
         let counted = (

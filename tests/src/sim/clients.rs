@@ -1,6 +1,6 @@
 //! The clients of a world: they put, remove, wait for durability and run tasks.
 
-use coldpress_core::compaction::{CompactionTask, Report};
+use coldpress_core::compaction::{CompactionTask, Report, TaskId};
 use coldpress_core::format::{Identity, Kind, RecordHeader, Version};
 use coldpress_core::writer::{AppendError, Fresh};
 
@@ -162,9 +162,14 @@ impl World<'_> {
 
     /// Queues a task; returns whether there was room.
     pub fn schedule(&mut self, task: CompactionTask) -> bool {
-        let is_taken = self.tier.schedule(task).is_ok();
-        self.audit.scheduled += u64::from(is_taken);
-        is_taken
+        self.schedule_task(task).is_some()
+    }
+
+    /// Queues a task; returns its id, or nothing where there was no room.
+    pub fn schedule_task(&mut self, task: CompactionTask) -> Option<TaskId> {
+        let id = self.tier.schedule(task).ok()?;
+        self.audit.scheduled(id, task);
+        Some(id)
     }
 
     /// Ends the running task.

@@ -356,7 +356,14 @@ impl<'m> World<'m> {
                 });
                 (ticket, Held::Sync(self.lasting.medium.sync_begin(io.collect())))
             }
-            Action::Cleanup(request) => (request.ticket, Held::Cleanup),
+            Action::Cleanup { task, request } => {
+                assert_eq!(
+                    self.tier.progress().map(|running| running.id),
+                    Some(task),
+                    "I-TASK-1: another asks"
+                );
+                (request.ticket, Held::Cleanup)
+            }
             other => panic!("an action that the model does not know: {other:?}"),
         };
         let may_wait = match &held {

@@ -116,7 +116,8 @@ fn progress_never_goes_back_and_its_total_stays_while_clients_overwrite() {
                     world.tick(1);
                 }
                 turns += 1;
-                let Some((_, progress)) = world.tier.progress() else { continue };
+                let Some(running) = world.tier.progress() else { continue };
+                let progress = running.progress;
                 assert_eq!(*total.get_or_insert(progress.total), progress.total, "{task}: the total moved");
                 assert!(progress.done >= done, "{task}: {} after {done}", progress.done);
                 assert!(progress.permille() < 1000, "{task}: whole before its end");

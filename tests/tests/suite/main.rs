@@ -25,6 +25,7 @@ mod machine_orders;
 mod machine_random;
 mod machine_reports;
 mod machine_stalls;
+mod machine_tasks;
 mod machine_wear;
 mod power_cuts;
 mod power_cuts_flips;

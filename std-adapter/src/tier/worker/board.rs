@@ -144,7 +144,7 @@ impl Worker<'_> {
         board.used_bytes = tally.used_bytes;
         board.free_segments = tally.free;
         board.quarantined_segments = tally.quarantined;
-        board.progress = progress;
+        board.progress = progress.map(|running| (running.task, running.progress));
         self.shell.lengths.count_waste(self.terms.data_segments());
         let waste = self.shell.lengths.waste_with(0);
         board.charge_bytes_max = self.terms.charge_bytes_max(waste, tally.quarantined);

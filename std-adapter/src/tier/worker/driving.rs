@@ -103,7 +103,7 @@ impl Worker<'_> {
                     self.is_syncer_dead = true;
                 }
             }
-            Action::Cleanup(request) => {
+            Action::Cleanup { request, .. } => {
                 // Only a task asks, and the one that runs is the first of those scheduled.
                 let pools = self.scheduled.front().and_then(|scheduled| scheduled.pools.as_ref());
                 if pools.unwrap_or(&self.pools).submit(request, self.replies.0.clone()).is_err() {
