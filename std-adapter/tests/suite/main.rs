@@ -29,6 +29,7 @@ mod schema;
 mod second_process;
 mod slow;
 mod sparse;
+mod tasks;
 mod threads;
 mod typed;
 mod unchanged;

@@ -10,7 +10,7 @@ use crate::common::{open, pools, small};
 use crate::double::Double;
 
 /// As a service that binds the manager to `_`, which drops it at once.
-fn closed_pools() -> PoolCoordinator {
+pub(crate) fn closed_pools() -> PoolCoordinator {
     let (_, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
     pools
 }

@@ -3,13 +3,13 @@
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
-use coldpress_core::cleanup::Ticket;
-use coldpress_core::compaction::CompactionTask;
-use coldpress_core::compaction::TasksFull;
+use coldpress_core::cleanup::{CleanupRequest, Ticket};
+use coldpress_core::compaction::{CompactionTask, Report, TaskId, TasksFull};
 use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
 
 use super::{WAIT_MS_MAX, Worker, millis};
 use crate::clock::monotonic_ms;
+use crate::pool::PoolCoordinator;
 use crate::tier::admission::Look;
 use crate::tier::entry::Weight;
 use crate::tier::error::TierError;
@@ -40,17 +40,20 @@ impl Worker<'_> {
             if now.monotonic_ms >= self.shell.ends_ms.load(Relaxed) {
                 return false;
             }
-            // What the index tells of while a task runs belongs to that task.
-            let task =
-                self.tier.progress().and_then(|_| self.scheduled.front()).map(|task| task.span.enter());
+            // What the index tells of while a task runs belongs to that task, and it judges the pools that the task asks.
+            let running = self.tier.progress().and_then(|running| self.scheduled.get(running.id));
+            if let Some(scheduled) = running {
+                self.index.hot = self.pools_of(scheduled).hot();
+            }
+            let entered = running.map(|scheduled| scheduled.span.enter());
             let step = self.tier.poll(now, &mut self.index);
-            drop(task);
+            drop(entered);
             match step {
                 Poll::Do(action) => self.perform(now, action),
                 Poll::Again => {}
                 Poll::Idle => return true,
             }
-            // The machine keeps a few: none may be lost, else those behind it would go to the wrong client.
+            // The machine keeps a few: none may be lost, else its client would wait in vain.
             self.take_reports();
         }
         false
@@ -103,15 +106,21 @@ impl Worker<'_> {
                     self.is_syncer_dead = true;
                 }
             }
-            Action::Cleanup { request, .. } => {
-                // Only a task asks, and the one that runs is the first of those scheduled.
-                let pools = self.scheduled.front().and_then(|scheduled| scheduled.pools.as_ref());
-                if pools.unwrap_or(&self.pools).submit(request, self.replies.0.clone()).is_err() {
-                    let _ = self.tier.handle(now, Input::CleanupUnavailable(request.ticket), &mut self.index);
-                }
-            }
+            Action::Cleanup { task, request } => self.ask(now, task, request),
             // An action added later can't be carried out.
             other => self.done(now, other.ticket(), Err(MediumError::Io)),
+        }
+    }
+
+    /// Asks the pools for a task. One of which nothing is known asks nobody's pools: its report says that they were not there.
+    fn ask(&mut self, now: Now, task: TaskId, request: CleanupRequest) {
+        let scheduled = self.scheduled.get(task);
+        debug_assert!(scheduled.is_some(), "I-TASK-1: a task that nobody scheduled asks the pools: {task}");
+        let is_asked = scheduled.is_some_and(|scheduled| {
+            self.pools_of(scheduled).submit(request, self.replies.0.clone()).is_ok()
+        });
+        if !is_asked {
+            let _ = self.tier.handle(now, Input::CleanupUnavailable(request.ticket), &mut self.index);
         }
     }
 
@@ -266,21 +275,19 @@ impl Worker<'_> {
 
     /// Queues a task with its surroundings.
     pub(super) fn schedule(&mut self, task: CompactionTask, scheduled: Scheduled) -> Result<(), TasksFull> {
-        self.tier.schedule(task)?;
-        self.scheduled.push_back(scheduled);
-        self.follow_task();
+        let id = self.tier.schedule(task)?;
+        self.scheduled.insert(id, scheduled);
         Ok(())
     }
 
-    /// Lets the index judge the pools that the running task asks.
-    fn follow_task(&mut self) {
-        let pools = self.scheduled.front().and_then(|scheduled| scheduled.pools.as_ref());
-        self.index.hot = pools.unwrap_or(&self.pools).hot();
+    /// The pools that a task asks.
+    fn pools_of<'a>(&'a self, scheduled: &'a Scheduled) -> &'a PoolCoordinator {
+        scheduled.pools.as_ref().unwrap_or(&self.pools)
     }
 
     fn take_reports(&mut self) {
         while let Some(report) = self.tier.take_report() {
-            let ended = self.scheduled.pop_front();
+            let ended = self.take_ended(&report);
             let _entered = ended.as_ref().map(|task| task.span.enter());
             tracing::info!(
                 partition = self.partition,
@@ -300,8 +307,19 @@ impl Worker<'_> {
             if let Some(reply) = ended.as_ref().and_then(|task| task.report.as_ref()) {
                 let _ = reply.try_send(report);
             }
-            self.follow_task();
         }
+    }
+
+    /// Takes the task that a report is of. One of which nothing is known goes to no client: whose task the machine has lost is told
+    /// that no report will come.
+    fn take_ended(&mut self, report: &Report) -> Option<Scheduled> {
+        let ended = self.scheduled.remove(report.id);
+        if ended.is_none() {
+            let lost = self.scheduled.drop_lost(|id| self.tier.has_task(id));
+            tracing::error!(partition = self.partition, id = %report.id, lost, "a report of a task that nobody scheduled");
+        }
+        debug_assert!(ended.is_some(), "I-TASK-1: a report of a task that nobody scheduled: {report:?}");
+        ended
     }
 
     /// Schedules what the background worker is there for: expiry at every interval, compaction when there is debt.

@@ -13,6 +13,7 @@ mod driving;
 mod memory;
 mod placing;
 mod reading;
+mod scheduled;
 mod stalled;
 mod sweeping;
 mod waiting;
@@ -34,6 +35,7 @@ use self::backing::Busy;
 use self::board::Posting;
 use self::closing::Closing;
 use self::memory::Buffers;
+use self::scheduled::ScheduledTasks;
 use self::stalled::Stalled;
 use self::sweeping::Sweeping;
 use self::waiting::Waiters;
@@ -41,7 +43,7 @@ use super::config::ColdTierConfig;
 use super::entry::{Terms, Weight};
 use super::error::OpenError;
 use super::figures::SegmentView;
-use super::gate::{Background, Message, Scheduled, Waiter};
+use super::gate::{Background, Message, Waiter};
 use super::index::{IndexClock, PartitionIndex};
 use super::shell::Shell;
 use super::sparse::Sparse;
@@ -135,8 +137,7 @@ pub(crate) struct Worker<'m> {
     /// Whether the log has to be waited for before anything is appended.
     must_wait: bool,
     waiters: Waiters,
-    /// The surroundings of each task that was scheduled, in their order: tasks end in it too.
-    scheduled: VecDeque<Scheduled>,
+    scheduled: ScheduledTasks,
     posting: Posting,
     meter: TierMeter,
     background: Option<Rota>,
@@ -274,7 +275,7 @@ impl<'m> Worker<'m> {
             never: 0,
             must_wait: false,
             waiters: Waiters::default(),
-            scheduled: VecDeque::new(),
+            scheduled: ScheduledTasks::default(),
             posting: Posting::new(&setup.config),
             meter: setup.meter,
             background: settings
