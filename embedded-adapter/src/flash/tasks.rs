@@ -9,9 +9,9 @@
 //! Nobody waits: a call that finds the mailbox held does nothing, says so and is counted.
 
 use coldpress_core::cleanup::Ticket;
-use coldpress_core::compaction::{CompactionTask, REPORTS_KEPT, Report, TASK_QUEUE_CAPACITY};
+use coldpress_core::compaction::{CompactionTask, REPORTS_KEPT, Report, TASK_QUEUE_CAPACITY, TaskId};
 use coldpress_core::drive::Now;
-use heapless::Deque;
+use heapless::LinearMap;
 
 use super::driving::Work;
 use super::medium::Medium;
@@ -89,7 +89,8 @@ impl<const N: usize> TaskMailbox<N> {
     /// Asks what came of a task: `None` until it ends, then once its report.
     ///
     /// # Errors
-    /// [`TicketError`]; after `Contended` the report is still there.
+    /// [`TicketError`]; after `Contended` the report is still there. `Stale` also where the task ended without a report, since the
+    /// tier was [formatted](FlashTier::format).
     pub fn poll(&self, ticket: Ticket) -> Result<Option<Report>, TicketError> {
         self.board.try_with(|board| {
             let place = board.place(ticket)?;
@@ -147,10 +148,11 @@ impl<const N: usize> TaskMailbox<N> {
         })
     }
 
-    fn report(&self, ticket: Ticket, report: Report) -> Result<(), Contended> {
+    /// Keeps the report of a task that ended; of one that ended without a report the ticket is stale from then on.
+    fn end(&self, ticket: Ticket, report: Option<Report>) -> Result<(), Contended> {
         self.board.try_with(|board| {
             if let Ok(place) = board.place(ticket) {
-                place.state = Some(State::Done(report));
+                place.state = report.map(State::Done);
             }
         })
     }
@@ -170,19 +172,22 @@ impl<const N: usize> defmt::Format for TaskMailbox<N> {
 }
 
 /// Serves a [`TaskMailbox`] where the tier is owned, and drives the tier. It alone schedules tasks then.
+///
+/// # Panics
+/// In a debug build, where the tier reports a task that the worker did not schedule. Else that report goes to nobody.
 #[derive(Debug, Default)]
 pub struct TaskWorker {
-    /// Tasks that the tier was given, in their order: no more than it keeps reports of, for none may be lost.
-    scheduled: Deque<Ticket, REPORTS_KEPT>,
-    /// A report that has not gone out: the mailbox was held when it was due.
-    held: Option<(Ticket, Report)>,
+    /// Who waits for which task of the tier: no more than it keeps reports of, for none may be lost.
+    scheduled: LinearMap<TaskId, Ticket, REPORTS_KEPT>,
+    /// The end of a task that was not told yet, with its report if it has one: the mailbox was held when it was due.
+    held: Option<(Ticket, Option<Report>)>,
 }
 
 impl TaskWorker {
     /// Makes a worker with nothing in hand; usable in a `static`.
     #[must_use]
     pub const fn new() -> Self {
-        Self { scheduled: Deque::new(), held: None }
+        Self { scheduled: LinearMap::new(), held: None }
     }
 
     /// Takes a task that was asked for, [polls](FlashTier::poll) the tier, and hands out a report.
@@ -200,27 +205,38 @@ impl TaskWorker {
     ) -> Work {
         if !self.scheduled.is_full()
             && let Ok(Some((ticket, task))) = mailbox.next()
-            && tier.schedule(task).is_ok()
+            && let Ok(id) = tier.schedule(task)
         {
             // There is room: it was looked for.
-            let _ = self.scheduled.push_back(ticket);
+            let _ = self.scheduled.insert(id, ticket);
         }
-        let running = self.scheduled.front().copied();
-        if running.is_some_and(|ticket| mailbox.is_cancelled(ticket) == Ok(true)) {
+        // One that is queued is cancelled once it runs.
+        let running = tier.progress().and_then(|running| self.scheduled.get(&running.id));
+        if running.is_some_and(|ticket| mailbox.is_cancelled(*ticket) == Ok(true)) {
             tier.cancel();
         }
         let work = tier.poll(now, budget);
-        if self.held.is_none()
-            && let Some(report) = tier.take_report()
-        {
-            self.held = self.scheduled.pop_front().map(|ticket| (ticket, report));
+        if self.held.is_none() {
+            self.held = self.take_ended(tier);
         }
         if let Some((ticket, report)) = self.held
-            && mailbox.report(ticket, report).is_ok()
+            && mailbox.end(ticket, report).is_ok()
         {
             self.held = None;
         }
         work
+    }
+
+    /// Takes a task that ended, with its report.
+    fn take_ended<M: Medium>(&mut self, tier: &mut FlashTier<'_, M>) -> Option<(Ticket, Option<Report>)> {
+        if let Some(report) = tier.take_report() {
+            let ticket = self.scheduled.remove(&report.id);
+            debug_assert!(ticket.is_some(), "I-TASK-1: a report of a task that nobody scheduled: {report:?}");
+            return ticket.map(|ticket| (ticket, Some(report)));
+        }
+        // Where the tier was formatted it has no report of what was scheduled before.
+        let lost = self.scheduled.keys().copied().find(|id| !tier.tier.has_task(*id))?;
+        self.scheduled.remove(&lost).map(|ticket| (ticket, None))
     }
 }
 

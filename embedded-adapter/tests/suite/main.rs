@@ -26,6 +26,7 @@ mod flash_places;
 mod flash_range;
 mod flash_reads;
 mod flash_strangers;
+mod flash_tasks;
 mod flash_tier;
 mod flash_unchanged;
 mod flash_unread;
