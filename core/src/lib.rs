@@ -16,7 +16,7 @@
 //! | [`drive`] | what goes in and out of a machine: time, actions, completions |
 //! | [`index`] | what a machine asks of the adapter that drives it |
 //! | [`config`] | limits, the reserve, and what a record is charged |
-//! | [`durability`] | sync marks and the clock of the log |
+//! | [`durability`] | sync points and the clock of the log |
 //! | [`writer`] | open segments, placement, publication |
 //! | [`recovery`] | mount, scanner, the second look |
 //! | [`compaction`] | tasks, cleaning, reclaiming, eviction, pace and reports |

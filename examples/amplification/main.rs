@@ -16,7 +16,7 @@ use coldpress_core::config::{Streams, TierConfig};
 use coldpress_core::drive::Now;
 use coldpress_core::format::{Geometry, Identity, KeyHash, Kind, Location, Store, Version};
 use coldpress_core::index::{
-    Advice, Codecs, Dropped, Index, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+    Advice, Codecs, Dropped, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
 };
 use coldpress_core::machine::{Status, Tier, drive};
 use coldpress_core::segments::Policy;
@@ -203,9 +203,9 @@ impl Index for BareIndex {
         hash
     }
 
-    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+    fn liveness(&self, hash: &KeyHash, at: Location) -> Liveness {
         let placed = self.0.get(hash).and_then(|entry| entry.placed);
-        if placed.is_some_and(|placed| placed.location == at) { Standing::Live } else { Standing::Stale }
+        if placed.is_some_and(|placed| placed.location == at) { Liveness::Live } else { Liveness::Stale }
     }
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
@@ -233,7 +233,7 @@ impl Index for BareIndex {
 
     // The rest serves failures, removes, expiry and damage, which do not come up here.
     fn unwritten(&mut self, _: &KeyHash, _: &Placed) {}
-    fn gone(&mut self, _: &KeyHash) -> Option<Released> {
+    fn copy_erased(&mut self, _: &KeyHash) -> Option<Released> {
         None
     }
     fn settle(&mut self) -> Settled {

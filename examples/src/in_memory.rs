@@ -10,8 +10,8 @@ use coldpress_core::config::TierConfig;
 use coldpress_core::drive::{Input, Now};
 use coldpress_core::format::{KeyHash, Kind, Location, Store, Version, key_hash, read_record};
 use coldpress_core::index::{
-    Advice, Codecs, Dropped, Due, Index, KeyEntry, Look, Placed, Published, Reconciled, Released, Settled,
-    Standing,
+    Advice, Codecs, Dropped, Due, Index, KeyEntry, Liveness, Look, Placed, Published, Reconciled, Released,
+    Settled,
 };
 use coldpress_core::machine::{Driven, Status, Tier, drive};
 use coldpress_core::writer::{AppendError, Fresh};
@@ -69,9 +69,9 @@ impl Index for Keys {
         self.store.as_ref().map_or_else(KeyHash::default, |store| key_hash(&store.hash_key, key))
     }
 
-    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+    fn liveness(&self, hash: &KeyHash, at: Location) -> Liveness {
         let is_live = self.entries.get(hash).is_some_and(|entry| entry.is_live_at(at));
-        if is_live { Standing::Live } else { Standing::Stale }
+        if is_live { Liveness::Live } else { Liveness::Stale }
     }
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
@@ -93,7 +93,7 @@ impl Index for Keys {
         self.entries.get_mut(hash).map_or(Dropped::NotCurrent, |entry| entry.drop_at(at, is_withheld))
     }
 
-    fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
+    fn copy_erased(&mut self, hash: &KeyHash) -> Option<Released> {
         let entry = self.entries.get_mut(hash)?;
         let released = entry.note_erased(self.is_withheld);
         if entry.copies() == 0 {

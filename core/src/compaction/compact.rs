@@ -1,6 +1,6 @@
 //! `CompactData`: cleans the segments that were sealed when the task began and hold enough stale bytes.
 
-use super::mover::Mover;
+use super::cleaner::Cleaner;
 use super::task::{Step, Task};
 use crate::drive::Poll;
 use crate::segments::{Growth, Reason, Segment, SegmentState, choose};
@@ -73,8 +73,8 @@ pub(crate) fn more(log: &Log<'_>, task: &mut Task) -> Option<u32> {
 }
 
 /// Takes a step. Bounds: one pass over the table.
-pub(crate) fn step(log: &mut Log<'_>, mover: &mut Mover, task: &mut Task, below: u32) -> Step {
-    if !mover.is_idle() {
+pub(crate) fn step(log: &mut Log<'_>, cleaner: &mut Cleaner, task: &mut Task, below: u32) -> Step {
+    if !cleaner.is_idle() {
         return Step::Stay(Poll::Idle);
     }
     // A victim that could not be emptied is not tried again by the same task.
@@ -89,15 +89,15 @@ pub(crate) fn step(log: &mut Log<'_>, mover: &mut Mover, task: &mut Task, below:
     // What clients make stale meanwhile joins in, and does not move the goal.
     task.advance_to(task.progress.total.saturating_sub(left_bytes));
     if task.is_cancelled {
-        return Step::Retire;
+        return Step::Reclaimer;
     }
     match choice {
-        None => Step::Retire,
-        Some(_) if task.report.victims.skipped >= SKIPPED_MAX => Step::Retire,
-        // The last free segment is for freed records; what a shortage frees comes first.
+        None => Step::Reclaimer,
+        Some(_) if task.report.victims.skipped >= SKIPPED_MAX => Step::Reclaimer,
+        // The last free segment is for erase intents; what a shortage frees comes first.
         Some(choice) if log.is_at_end() || log.free() <= 1 && choice.reason != Reason::Dead => {
             task.is_deferred = true;
-            Step::Retire
+            Step::Reclaimer
         }
         Some(choice) => Step::Clean(choice),
     }

@@ -15,7 +15,7 @@ use super::expire::{Dropping, Expire, Passed};
 use crate::config::Stream;
 use crate::drive::Poll;
 use crate::format::{Identity, Kind};
-use crate::index::{Host, Released, Standing};
+use crate::index::{Host, Liveness, Released};
 use crate::recovery::{Scan, Scanner};
 use crate::segments::{Segment, SegmentState};
 use crate::writer::{AppendError, Lessee, Log};
@@ -29,7 +29,7 @@ pub(crate) struct Evict {
     is_expiring: bool,
     expire: Expire,
     scanner: Option<Scanner>,
-    /// A scan that waits for room for a tombstone, and the mark of the completions seen by then. It does not hold the lane:
+    /// A scan that waits for room for a tombstone, and the sync point of the completions seen by then. It does not hold the lane:
     /// freeing a segment may need it, and may be what makes the room.
     waiting: Option<(Scanner, u64, u64)>,
     /// The sequence of the last segment gone through in this round.
@@ -38,7 +38,7 @@ pub(crate) struct Evict {
     rounds: u32,
 }
 
-/// The marks of a scan that waits for nothing: no mark is so high.
+/// The sync points of a scan that waits for nothing: no sync point is so high.
 const AT_ONCE: u64 = u64::MAX;
 
 /// Entries looked at in one poll.
@@ -134,7 +134,7 @@ impl Evict {
                 }
                 Scan::Item(found) if found.kind == Kind::Value => {
                     let at = found.location;
-                    if host.standing(&found.hash, at) == Standing::Stale || !host.evictable(&found.hash, at) {
+                    if host.liveness(&found.hash, at) == Liveness::Stale || !host.evictable(&found.hash, at) {
                         continue;
                     }
                     let from = Released { location: at, record_bytes: found.record_bytes };

@@ -4,7 +4,7 @@ use super::task::{Step, Task};
 use crate::config::Stream;
 use crate::drive::Poll;
 use crate::format::Identity;
-use crate::index::{Dropped, Due, Host, Look, Released, Standing};
+use crate::index::{Dropped, Due, Host, Liveness, Look, Released};
 use crate::writer::{AppendError, Log};
 
 /// A pass over what is due: a record whose tombstone waits for room.
@@ -39,7 +39,7 @@ impl Expire {
     /// Takes a step of `CleanupExpired`. Bounds: as [`drop_due`](Self::drop_due).
     pub(crate) fn step<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, task: &mut Task) -> Step {
         if task.is_cancelled {
-            return Step::Retire;
+            return Step::Reclaimer;
         }
         let mut passed = Passed::default();
         let dropping = self.drop_due(log, host, &mut passed, false);
@@ -47,10 +47,10 @@ impl Expire {
         task.report.expired_records += passed.expired_records;
         match dropping {
             Dropping::More(poll) => Step::Stay(poll),
-            Dropping::End => Step::Retire,
+            Dropping::End => Step::Reclaimer,
             Dropping::NoRoom => {
                 task.is_deferred = true;
-                Step::Retire
+                Step::Reclaimer
             }
         }
     }
@@ -103,7 +103,7 @@ impl Expire {
         let from = Released { location: due.location, record_bytes: due.record_bytes };
         let version = due.version.filter(|_| log.geometry.identity() == Identity::KeyedHash);
         if let Some(version) = version.filter(|_| due.is_idle) {
-            if host.standing(&due.hash, due.location) == Standing::Live {
+            if host.liveness(&due.hash, due.location) == Liveness::Live {
                 passed.bytes += Self::append_tombstone(log, &due, version)?;
                 passed.expired_records += 1;
             }

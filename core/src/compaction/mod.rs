@@ -5,26 +5,26 @@
 //! [`TaskId`] that the task got when it was queued.
 
 mod ask;
+mod cleaner;
 mod compact;
 mod evict;
 mod expire;
 mod kinds;
-mod mover;
 mod pace;
 mod places;
 mod rebuild;
+mod reclaim;
 mod report;
-mod retire;
 mod sample;
 mod task;
 mod tasks;
 mod tidy;
 
+pub(crate) use cleaner::Cleaner;
 pub use kinds::{CompactionTask, REPORTS_KEPT, TASK_QUEUE_CAPACITY, TasksFull};
-pub(crate) use mover::Mover;
 pub use pace::Pace;
+pub(crate) use reclaim::Reclaimer;
 pub use report::{Outcome, PoolOutcome, Progress, Report, RunningTask, Victims};
-pub(crate) use retire::Retire;
 pub(crate) use tasks::Tasks;
 pub(crate) use tidy::Tidy;
 

@@ -14,7 +14,7 @@
 //! **It ends.** A pass cleans no segment that was opened since it began, so each is at most the table long. The first makes all stale
 //! copies go; the second the tombstones that nothing needed any more.
 
-use super::mover::Mover;
+use super::cleaner::Cleaner;
 use crate::drive::Poll;
 use crate::index::Host;
 use crate::segments::{Choice, Policy, Reason, Segment, SegmentState, choose};
@@ -44,11 +44,11 @@ pub(crate) struct Places {
 }
 
 impl Places {
-    /// Takes a step while the host waits and the mover is idle. Bounds: three passes over the table.
+    /// Takes a step while the host waits and the cleaner is idle. Bounds: three passes over the table.
     pub(crate) fn step<H: Host>(
         &mut self,
         log: &mut Log<'_>,
-        mover: &mut Mover,
+        cleaner: &mut Cleaner,
         host: &mut H,
         wait: u32,
     ) -> Poll {
@@ -61,13 +61,15 @@ impl Places {
         }
         // A victim that yields little takes up to two outputs.
         if log.free() < log.free_reserve() {
-            return if mover.is_stuck(log) { self.give_up(host) } else { Poll::Idle };
+            return if cleaner.is_stuck(log) { self.give_up(host) } else { Poll::Idle };
         }
         match self.state {
             State::Idle if log.copies.is_recounting() => self.state = State::Recounting,
             State::Idle => self.pass(log, PASSES),
-            State::Passing { below, left } => return self.go_on(log, mover, host, below, left),
-            State::Recounting if log.copies.is_recounting() => return self.clean_uncounted(log, mover, host),
+            State::Passing { below, left } => return self.go_on(log, cleaner, host, below, left),
+            State::Recounting if log.copies.is_recounting() => {
+                return self.clean_uncounted(log, cleaner, host);
+            }
             State::Recounting => {
                 self.is_recounted = true;
                 self.pass(log, PASSES);
@@ -89,7 +91,7 @@ impl Places {
     fn go_on<H: Host>(
         &mut self,
         log: &mut Log<'_>,
-        mover: &mut Mover,
+        cleaner: &mut Cleaner,
         host: &mut H,
         below: u32,
         left: u8,
@@ -97,7 +99,7 @@ impl Places {
         let is_meant = |s: &Segment| s.sequence < below && s.stale_bytes() > 0;
         if let Some(choice) = choose(&log.terms(Policy::Greedy), log.segments.as_slice(), |_, s| is_meant(s))
         {
-            mover.begin(log, choice);
+            cleaner.begin(log, choice);
             return Poll::Again;
         }
         let is_open = |s: &&Segment| matches!(s.state(), SegmentState::Open | SegmentState::Sealing);
@@ -138,11 +140,11 @@ impl Places {
         !log.copies.is_withholding() && !log.copies.is_recounting() && !log.segments.iter().any(is_kept)
     }
 
-    fn clean_uncounted<H: Host>(&mut self, log: &mut Log<'_>, mover: &mut Mover, host: &mut H) -> Poll {
+    fn clean_uncounted<H: Host>(&mut self, log: &mut Log<'_>, cleaner: &mut Cleaner, host: &mut H) -> Poll {
         let is_left = |s: &Segment| s.state() == SegmentState::Sealed && !s.is_counted() && !s.is_kept();
         let left = log.segments.numbered().filter(|(_, s)| is_left(s));
         if let Some((segment, _)) = left.min_by_key(|(_, s)| s.live_bytes()) {
-            mover.begin(log, Choice { segment, reason: Reason::Uncounted });
+            cleaner.begin(log, Choice { segment, reason: Reason::Uncounted });
             return Poll::Again;
         }
         if log.segments.iter().any(|s| s.state() == SegmentState::Sealing) {

@@ -7,16 +7,16 @@
 //! ```
 //! 1 a segment with records; 2 `end_verify` damage was found, and a footer tells whose it was; 3 it tells where to go on behind
 //! bytes that tell no length; 4 `leave` the segment is sound, or is kept for a look; 5 the footer is read; 6 it is sound and lacks
-//! a footer, which it gets by relocation, or it is damaged, and is given back; 7 the mover is idle; 8 it is done. Where `Next`
+//! a footer, which it gets by relocation, or it is damaged, and is given back; 7 the cleaner is idle; 8 it is done. Where `Next`
 //! finds no more, the task retires. A segment that a mount could not read, or not all of, is not verified but read again
 //! (`restore`), and is given back as well.
 
 use heapless::Vec;
 
-use super::mover::Mover;
+use super::cleaner::Cleaner;
 use super::task::{Step, Task};
 use crate::drive::{MediumError, Poll};
-use crate::index::{Host, Reconciled, Standing};
+use crate::index::{Host, Liveness, Reconciled};
 use crate::recovery::{Outcome, Restore, RestoreStep, Scan, Scanner};
 use crate::segments::{Choice, Flag, Reason, Segment, SegmentState};
 use crate::writer::{Lessee, Log};
@@ -34,7 +34,7 @@ enum State {
     Verifying(Scanner),
     /// Finds the keys of damaged records in the footer, and where to go on behind bytes that tell no length.
     Blaming { blame: Scanner, verify: Scanner },
-    /// Waits for the mover, to relocate a segment without a footer.
+    /// Waits for the cleaner, to relocate a segment without a footer.
     Wanting(Choice),
     /// Waits until that is done.
     Relocating,
@@ -62,22 +62,22 @@ impl Rebuild {
     pub(crate) fn step<H: Host>(
         &mut self,
         log: &mut Log<'_>,
-        mover: &Mover,
+        cleaner: &Cleaner,
         restore: &mut Restore,
         host: &mut H,
         task: &mut Task,
     ) -> Step {
         match self.state {
-            State::Next | State::Wanting(_) if task.is_cancelled => Step::Retire,
+            State::Next | State::Wanting(_) if task.is_cancelled => Step::Reclaimer,
             State::Next => self.next(log, restore),
             State::Restoring => self.restore(log, restore, host, task),
             State::Verifying(scanner) => self.verify(log, host, task, scanner),
             State::Blaming { blame, verify } => self.blame(log, host, task, blame, verify),
-            State::Wanting(choice) if mover.is_idle() => {
+            State::Wanting(choice) if cleaner.is_idle() => {
                 self.state = State::Relocating;
                 Step::Clean(choice)
             }
-            State::Relocating if mover.is_idle() => {
+            State::Relocating if cleaner.is_idle() => {
                 self.state = State::Next;
                 Step::Stay(Poll::Again)
             }
@@ -91,7 +91,7 @@ impl Rebuild {
         }
         let is_written = |i: &u32| log.segments.get(*i).is_some_and(holds_records);
         let Some(segment) = (self.segment..log.geometry.segment_count()).find(is_written) else {
-            return Step::Retire;
+            return Step::Reclaimer;
         };
         self.segment = segment;
         self.damaged.clear();
@@ -288,7 +288,7 @@ impl Rebuild {
                 Scan::Item(found) => {
                     let at = found.location;
                     if self.damaged.contains(&at.offset) {
-                        if found.kind.is_keyed() && host.standing(&found.hash, at) == Standing::Live {
+                        if found.kind.is_keyed() && host.liveness(&found.hash, at) == Liveness::Live {
                             host.damaged(&found.hash, at);
                             if let Some(segment) = log.segment(at.segment) {
                                 segment.set(Flag::Damaged, true);

@@ -10,7 +10,7 @@ use super::task::{Step, Task};
 use crate::cleanup::CleanupKind;
 use crate::drive::Poll;
 use crate::format::{Kind, Location, RecordError, read_record};
-use crate::index::{Host, Standing};
+use crate::index::{Host, Liveness};
 use crate::recovery::identity;
 use crate::segments::SegmentState;
 use crate::writer::{LANE_SCAN, Lessee, Log};
@@ -118,7 +118,7 @@ impl Sampling {
             let here = at;
             at.offset = at.offset.saturating_add(bytes);
             if let Some(record) = record.filter(|r| r.header.kind == Kind::Value)
-                && host.standing(&identity(&log.geometry, &record, host), here) == Standing::Live
+                && host.liveness(&identity(&log.geometry, &record, host), here) == Liveness::Live
             {
                 host.sample(record.header.codec, record.value);
                 task.report.checked_records += 1;

@@ -1,6 +1,6 @@
 //! The running task: its state, how far it is, and what its report will say.
 
-use super::mover::Cleaned;
+use super::cleaner::Cleaned;
 use super::report::{Outcome, PoolOutcome, Progress, Report};
 use crate::cleanup::{CleanupKind, Ticket};
 use crate::drive::Poll;
@@ -17,7 +17,7 @@ pub(crate) enum State {
     Expiring,
     Sampling,
     /// Waits until every victim is free.
-    Retiring,
+    Reclaiming,
     /// Waits for the pools.
     Asking {
         ticket: Ticket,
@@ -27,9 +27,9 @@ pub(crate) enum State {
 /// What a step of a task leads to.
 pub(crate) enum Step {
     Stay(Poll),
-    /// The mover takes this victim for the task.
+    /// The cleaner takes this victim for the task.
     Clean(Choice),
-    Retire,
+    Reclaimer,
     Ask(CleanupKind),
     End,
 }

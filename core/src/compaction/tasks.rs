@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!            ┌─1─► Compacting ─5─┐
-//!            ├─2─► Rebuilding ─5─┼─► Retiring ─6─► Asking ─7─► report
+//!            ├─2─► Rebuilding ─5─┼─► Reclaiming ─6─► Asking ─7─► report
 //!  (queue) ──┼─3─► Expiring ───5─┘       └──────────8───────────►│
 //!            └─4─► Sampling ──────────6──► Asking ─7────────────►│
 //!                     └───────────────────8─────────────────────►┘
@@ -10,15 +10,15 @@
 //! 1–4 `start`; 5 the engine of the task has nothing left to do, or the task was cancelled; 6 every victim is free, or enough
 //! was sampled: the pools are asked; 7 `end_asking` they answered, did not in time, or can't be reached, or the task was cancelled; 8 they are not asked.
 //! Beside the task, and before it, goes what the tier needs: segments under suspicion are cleaned first, then a shortage of
-//! free segments is met. Both use the same mover.
+//! free segments is met. Both use the same cleaner.
 
 use heapless::Deque;
 
+use super::cleaner::{Cleaned, Cleaner};
 use super::compact;
 use super::evict::Evict;
 use super::expire::Expire;
 use super::kinds::{CompactionTask, REPORTS_KEPT, TASK_QUEUE_CAPACITY, TasksFull};
-use super::mover::{Cleaned, Mover};
 use super::pace::Pace;
 use super::places::Places;
 use super::rebuild::Rebuild;
@@ -116,19 +116,19 @@ impl Tasks {
             || self.reports.iter().any(|report| report.id == id)
     }
 
-    pub(crate) fn cancel(&mut self, mover: &mut Mover) {
+    pub(crate) fn cancel(&mut self, cleaner: &mut Cleaner) {
         if let Some(task) = &mut self.task {
             task.is_cancelled = true;
             if self.is_for_task {
-                mover.cancel();
+                cleaner.cancel();
             }
         }
     }
 
-    pub(crate) fn close(&mut self, mover: &mut Mover) {
+    pub(crate) fn close(&mut self, cleaner: &mut Cleaner) {
         self.is_closing = true;
         self.queue.clear();
-        self.cancel(mover);
+        self.cancel(cleaner);
         self.evict.stop();
     }
 
@@ -166,11 +166,11 @@ impl Tasks {
         &mut self,
         now: Now,
         log: &mut Log<'_>,
-        mover: &mut Mover,
+        cleaner: &mut Cleaner,
         host: &mut H,
     ) -> Poll {
         self.take_timeouts(now, log);
-        if let Some(cleaned) = mover.take_finished() {
+        if let Some(cleaned) = cleaner.take_finished() {
             self.note_cleaned(&cleaned);
         }
         if self.is_restoring {
@@ -185,24 +185,24 @@ impl Tasks {
                 return Poll::Again;
             }
         }
-        if mover.is_idle() && !log.is_backing_off(now) {
+        if cleaner.is_idle() && !log.is_backing_off(now) {
             let was_restoring = self.is_restoring;
-            self.begin_needed(log, mover);
+            self.begin_needed(log, cleaner);
             if self.is_restoring && !was_restoring {
                 return Poll::Again;
             }
-            if mover.is_idle() {
-                match self.poll_places(log, mover, host) {
+            if cleaner.is_idle() {
+                match self.poll_places(log, cleaner, host) {
                     Poll::Idle => {}
                     step => return step,
                 }
             }
         }
-        if !mover.is_idle() {
+        if !cleaner.is_idle() {
             let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
             if self.pace.admits(now.monotonic_ms, debt) {
                 let before = log.counters.moved_bytes;
-                let step = mover.poll(now, log, host);
+                let step = cleaner.poll(now, log, host);
                 self.pace.spend(log.counters.moved_bytes - before);
                 if step != Poll::Idle {
                     return step;
@@ -216,19 +216,19 @@ impl Tasks {
         if step != Poll::Idle {
             return step;
         }
-        self.poll_task(now, log, mover, host)
+        self.poll_task(now, log, cleaner, host)
     }
 
     /// When a paced step may be taken, in milliseconds from now.
-    pub(crate) fn pace_wait_ms(&self, log: &Log<'_>, mover: &Mover) -> Option<u64> {
-        if mover.is_idle() {
+    pub(crate) fn pace_wait_ms(&self, log: &Log<'_>, cleaner: &Cleaner) -> Option<u64> {
+        if cleaner.is_idle() {
             return None;
         }
         Some(self.pace.wait_ms(Self::debt_permille(log))).filter(|ms| *ms > 0)
     }
 
     /// Cleans what is under suspicion, then meets a shortage.
-    fn begin_needed(&mut self, log: &mut Log<'_>, mover: &mut Mover) {
+    fn begin_needed(&mut self, log: &mut Log<'_>, cleaner: &mut Cleaner) {
         // There is nowhere to move anything to, and what is freed is of no use.
         if log.is_at_end() {
             self.is_short = false;
@@ -246,7 +246,7 @@ impl Tasks {
         self.is_short = !self.is_closing && (is_low || log.lacks_room(coming));
         log.counters.shortages += u64::from(self.is_short && !was_short);
         let suspects = log.has_suspects();
-        if !suspects && (self.begin_by_wear(log, mover) || !self.is_short) {
+        if !suspects && (self.begin_by_wear(log, cleaner) || !self.is_short) {
             return;
         }
         // Down to the last segment that an output may need, only the quickest gain counts.
@@ -256,7 +256,7 @@ impl Tasks {
         match choice {
             Some(choice) => {
                 self.is_for_task = false;
-                mover.begin(log, choice);
+                cleaner.begin(log, choice);
             }
             // Cuts tore the last of its records, or its erase, for all that can be told: nothing could go on else (rule 12).
             None if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) => {}
@@ -268,20 +268,20 @@ impl Tasks {
     }
 
     /// Cleans for the sake of a host that waits for copies to go.
-    fn poll_places<H: Host>(&mut self, log: &mut Log<'_>, mover: &mut Mover, host: &mut H) -> Poll {
+    fn poll_places<H: Host>(&mut self, log: &mut Log<'_>, cleaner: &mut Cleaner, host: &mut H) -> Poll {
         let Some(wait) = host.awaits_copies().filter(|_| !self.is_closing && !log.is_at_end()) else {
             return Poll::Idle;
         };
         self.is_for_task = false;
-        self.places.step(log, mover, host, wait)
+        self.places.step(log, cleaner, host, wait)
     }
 
     /// Moves cold data off the least worn segment if the spread of wear is beyond its bound; in a shortage as one victim of
     /// [`WEAR_EVERY`]. Tells whether it does.
     ///
     /// That yields nothing, and takes two outputs at most of the segments that fresh records leave free. The third is left for a
-    /// freed record, so there is a way forward wherever it is cut short.
-    fn begin_by_wear(&mut self, log: &mut Log<'_>, mover: &mut Mover) -> bool {
+    /// erase intent, so there is a way forward wherever it is cut short.
+    fn begin_by_wear(&mut self, log: &mut Log<'_>, cleaner: &mut Cleaner) -> bool {
         let passed = log.counters.erases - self.wear_seen;
         let is_off = log.config.wear_spread_max == u32::MAX || self.is_closing;
         if is_off || passed < if self.is_short { WEAR_EVERY } else { 1 } || log.free() < log.free_reserve() {
@@ -292,7 +292,7 @@ impl Tasks {
         let Some(choice) = choice else { return false };
         self.is_for_task = false;
         log.counters.wear_victims += 1;
-        mover.begin(log, choice);
+        cleaner.begin(log, choice);
         true
     }
 
@@ -337,25 +337,31 @@ impl Tasks {
         }
     }
 
-    fn poll_task<H: Host>(&mut self, now: Now, log: &mut Log<'_>, mover: &mut Mover, host: &mut H) -> Poll {
+    fn poll_task<H: Host>(
+        &mut self,
+        now: Now,
+        log: &mut Log<'_>,
+        cleaner: &mut Cleaner,
+        host: &mut H,
+    ) -> Poll {
         let Some(mut task) = self.task.take() else { return self.start(now, log) };
         let step = match task.state {
-            State::Compacting { below } => compact::step(log, mover, &mut task, below),
-            State::Rebuilding => self.rebuild.step(log, mover, &mut self.restore, host, &mut task),
+            State::Compacting { below } => compact::step(log, cleaner, &mut task, below),
+            State::Rebuilding => self.rebuild.step(log, cleaner, &mut self.restore, host, &mut task),
             State::Expiring => self.expire.step(log, host, &mut task),
             State::Sampling => self.sampling.step(log, host, &mut task),
-            State::Retiring => self.step_retiring(log, mover, &mut task),
+            State::Reclaiming => self.step_retiring(log, cleaner, &mut task),
             State::Asking { ticket } => self.await_pools(&mut task, ticket),
         };
         let poll = match step {
             Step::Stay(poll) => poll,
             Step::Clean(choice) => {
                 self.is_for_task = true;
-                mover.begin(log, choice);
+                cleaner.begin(log, choice);
                 Poll::Again
             }
-            Step::Retire => {
-                task.state = State::Retiring;
+            Step::Reclaimer => {
+                task.state = State::Reclaiming;
                 Poll::Again
             }
             Step::Ask(kind) => return self.ask(now, task, log, kind),
@@ -393,8 +399,8 @@ impl Tasks {
         Poll::Again
     }
 
-    fn step_retiring(&mut self, log: &Log<'_>, mover: &Mover, task: &mut Task) -> Step {
-        if !mover.is_idle() && self.is_for_task {
+    fn step_retiring(&mut self, log: &Log<'_>, cleaner: &Cleaner, task: &mut Task) -> Step {
+        if !cleaner.is_idle() && self.is_for_task {
             return Step::Stay(Poll::Idle);
         }
         if task.is_cancelled {

@@ -5,7 +5,7 @@
 //! disk, index and memory until clients fill it again. While clients write, one dead segment is taken at a time, each
 //! [`BUSY_MS`]; at rest one after the other. A segment that is half stale gives back at least as much as it costs, so this ends.
 
-use super::mover::Mover;
+use super::cleaner::Cleaner;
 use crate::drive::{Now, Poll};
 use crate::segments::{Choice, Policy, Segment, SegmentState, choose};
 use crate::writer::Log;
@@ -46,7 +46,7 @@ pub(crate) struct Tidy {
 impl Tidy {
     /// Frees a dead segment, or begins to clean one that is half stale. Bounds: two passes over the table, if anything died since the
     /// last.
-    pub(crate) fn poll(&mut self, now: Now, log: &mut Log<'_>, mover: &mut Mover) -> Poll {
+    pub(crate) fn poll(&mut self, now: Now, log: &mut Log<'_>, cleaner: &mut Cleaner) -> Poll {
         let is_late = now.monotonic_ms < self.next_ms || log.segments.leaving() >= LEAVING_MAX;
         if !log.config.cleans_at_rest || is_late || log.is_at_end() || log.has_suspects() {
             return Poll::Idle;
@@ -69,7 +69,7 @@ impl Tidy {
         let choice = if has_room { Self::find_half_stale(log) } else { None };
         if let Some(choice) = choice.filter(|c| self.last != Some((c.segment, log.deaths))) {
             self.last = Some((choice.segment, log.deaths));
-            mover.begin(log, choice);
+            cleaner.begin(log, choice);
             return Poll::Again;
         }
         if self.seal_stale(log) {

@@ -29,7 +29,7 @@ pub const fn capacity_reserve_segments(streams: Streams) -> u32 {
 /// segments. In a shortage at least N − R + 1 segments are sealed, and all that is live takes at most (N − R)(U − r), so
 /// the least live of them holds less than U − r: relocated, it fits into one segment, whatever record did not fit at its
 /// end. That segment is there, for fresh records leave [`FREE_RESERVE`] free. Where there are no footers, U is taken less
-/// the freed record that each cleaning writes and a time record, too, so that a victim always yields more than it costs.
+/// the erase intent that each cleaning writes and a time record, too, so that a victim always yields more than it costs.
 ///
 /// With [`Streams::One`] fresh records fill up the segment that relocation opened, but only while as many segments are free
 /// beside it as ever: once the cleaning has given back the one it took. And relocation to the last free segment keeps the

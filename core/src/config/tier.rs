@@ -5,7 +5,7 @@ use super::reserve::{APART_MARGIN_SEGMENTS, capacity_reserve_segments, reserve_s
 use super::stream::Streams;
 use crate::codec::CodecId;
 use crate::format::{
-    ENTRY_BYTES, ENTRY_BYTES_MAX, FREED_BYTES, Geometry, Identity, Kind, RECORD_HEADER_BYTES_MIN,
+    ENTRY_BYTES, ENTRY_BYTES_MAX, ERASE_INTENT_BYTES, Geometry, Identity, Kind, RECORD_HEADER_BYTES_MIN,
     RecordHeader, Store, TIME_BYTES,
 };
 use crate::segments::{Growth, Policy};
@@ -160,9 +160,9 @@ impl TierConfig {
         self.data_bytes(longest_bytes / 2, taken.saturating_add(lost_segments))
     }
 
-    /// The machine's own records in a segment: its freed record, and a time record. And the entry that a footer keeps room for.
+    /// The machine's own records in a segment: its erase intent, and a time record. And the entry that a footer keeps room for.
     const fn overhead_bytes(&self) -> u32 {
-        self.freed_bytes() + self.time_bytes() + self.entry_bytes()
+        self.erase_intent_bytes() + self.time_bytes() + self.entry_bytes()
     }
 
     /// A time record.
@@ -170,10 +170,10 @@ impl TierConfig {
         self.geometry.padded(RECORD_HEADER_BYTES_MIN + TIME_BYTES) + self.entry_bytes()
     }
 
-    /// A freed record.
+    /// An erase intent.
     #[expect(clippy::cast_possible_truncation, reason = "twelve")]
-    pub(crate) const fn freed_bytes(&self) -> u32 {
-        self.geometry.padded(RECORD_HEADER_BYTES_MIN + FREED_BYTES as u32) + self.entry_bytes()
+    pub(crate) const fn erase_intent_bytes(&self) -> u32 {
+        self.geometry.padded(RECORD_HEADER_BYTES_MIN + ERASE_INTENT_BYTES as u32) + self.entry_bytes()
     }
 
     /// The charge of a value: the bytes of its record as it is first written, and of a footer entry; or those of its tombstone, where

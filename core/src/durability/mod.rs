@@ -1,4 +1,4 @@
-//! What is known to be durable, and what time it is: sync marks and the clock of the log.
+//! What is known to be durable, and what time it is: sync points and the clock of the log.
 
 mod clock;
 mod syncs;

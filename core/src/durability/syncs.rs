@@ -1,6 +1,6 @@
-//! Marks and syncs: what is known to be durable.
+//! Sync points and syncs: what is known to be durable.
 //!
-//! Each completed write or erase raises a mark. A sync that was issued at mark m and succeeds makes everything up to m
+//! Each completed write or erase raises a sync point. A sync that was issued at sync point m and succeeds makes everything up to m
 //! durable. A failed sync proves nothing about what came before it (rule 9), and neither does the next one: so the segments
 //! with unsynced records become suspect, and nothing counts as durable until what is live in them was written again.
 //!
@@ -8,8 +8,8 @@
 //!  Idle ─1─► In flight ─2─► Idle
 //!                └──────3─► Idle, with suspects ─4─► Idle
 //! ```
-//! 1 `poll_sync` a mark is wanted, or a position that is written; 2 `finish_sync` what was completed when it was issued is
-//! durable; 3 `fail_sync`; 4 the mover emptied them, and a sync covers that: positions count as durable again.
+//! 1 `poll_sync` a sync point is wanted, or a position that is written; 2 `finish_sync` what was completed when it was issued is
+//! durable; 3 `fail_sync`; 4 the cleaner emptied them, and a sync covers that: positions count as durable again.
 
 use crate::cleanup::Ticket;
 
@@ -18,12 +18,12 @@ use crate::cleanup::Ticket;
 pub(crate) struct Syncs {
     /// Completed writes and erases.
     completed: u64,
-    /// The mark that the last good sync covers.
+    /// The sync point that the last good sync covers.
     synced: u64,
-    /// The mark that the last good sync covers which was issued while nothing was under suspicion: what was completed by then
+    /// The sync point that the last good sync covers which was issued while nothing was under suspicion: what was completed by then
     /// is durable, and so is all that it supersedes.
     synced_clear: u64,
-    /// The mark that someone waits for.
+    /// The sync point that someone waits for.
     wanted: u64,
     /// The append position that a client waits for.
     wanted_position: u64,
@@ -31,7 +31,7 @@ pub(crate) struct Syncs {
     wants_written: bool,
     /// Every append up to here is durable.
     durable: u64,
-    /// What was clear of suspects was written up to this mark.
+    /// What was clear of suspects was written up to this sync point.
     suspects_clear: u64,
     in_flight: Option<InFlight>,
 }
@@ -40,7 +40,7 @@ pub(crate) struct Syncs {
 #[derive(Debug, Clone, Copy)]
 struct InFlight {
     ticket: Ticket,
-    mark: u64,
+    sync_point: u64,
     position: u64,
     /// The newest time whose write was complete.
     landed_s: u32,
@@ -64,12 +64,12 @@ impl Syncs {
         self.completed
     }
 
-    /// The mark that the last good sync covers.
+    /// The sync point that the last good sync covers.
     pub(crate) const fn synced(&self) -> u64 {
         self.synced
     }
 
-    /// The mark that the last good sync covers which was issued while nothing was under suspicion.
+    /// The sync point that the last good sync covers which was issued while nothing was under suspicion.
     pub(crate) const fn synced_clear(&self) -> u64 {
         self.synced_clear
     }
@@ -89,8 +89,8 @@ impl Syncs {
         self.suspects_clear = self.completed;
     }
 
-    /// A write or erase is complete; returns its mark.
-    pub(crate) const fn raise_mark(&mut self) -> u64 {
+    /// A write or erase is complete; returns its sync point.
+    pub(crate) const fn raise_sync_point(&mut self) -> u64 {
         self.completed += 1;
         self.completed
     }
@@ -102,7 +102,7 @@ impl Syncs {
         }
         if self.wants_written && is_written {
             self.wants_written = false;
-            self.want_mark(self.completed);
+            self.want_sync_point(self.completed);
         }
         let is_position_due = self.wanted_position > self.durable && position >= self.wanted_position;
         self.wanted > self.synced || (is_position_due && is_clear)
@@ -111,15 +111,15 @@ impl Syncs {
     /// A sync is issued. It covers every write and erase that is complete by now.
     pub(crate) const fn issue(&mut self, ticket: Ticket, covered: Covered) {
         let Covered { position, landed_s, is_clear } = covered;
-        self.in_flight = Some(InFlight { ticket, mark: self.completed, position, landed_s, is_clear });
+        self.in_flight = Some(InFlight { ticket, sync_point: self.completed, position, landed_s, is_clear });
     }
 
     /// The sync under way succeeded. Returns the newest time that it made durable.
     pub(crate) fn succeed(&mut self) -> Option<u32> {
         let sync = self.in_flight.take()?;
-        self.synced = self.synced.max(sync.mark);
+        self.synced = self.synced.max(sync.sync_point);
         if sync.is_clear {
-            self.synced_clear = self.synced_clear.max(sync.mark);
+            self.synced_clear = self.synced_clear.max(sync.sync_point);
             self.durable = self.durable.max(sync.position);
         }
         Some(sync.landed_s)
@@ -138,8 +138,8 @@ impl Syncs {
         }
     }
 
-    pub(crate) fn want_mark(&mut self, mark: u64) {
-        self.wanted = self.wanted.max(mark);
+    pub(crate) fn want_sync_point(&mut self, sync_point: u64) {
+        self.wanted = self.wanted.max(sync_point);
     }
 
     /// Wants everything in the slots to be durable; appends up to this position are waited for.
@@ -171,7 +171,8 @@ mod tests {
         newest.header(7, 3);
         clock.start(Now { monotonic_ms: 0, wall_s: 7 }, &newest, false, 60);
         let ticket = Ticket { index: 0, generation: 1 };
-        let sync = InFlight { ticket, mark: 1, position: 0, landed_s: clock.landed_s(), is_clear: true };
+        let sync =
+            InFlight { ticket, sync_point: 1, position: 0, landed_s: clock.landed_s(), is_clear: true };
         let mut syncs = Syncs { in_flight: Some(sync), ..Syncs::default() };
         assert!(!clock.lose_segment(4) && clock.is_secured());
         assert!(clock.lose_segment(3) && clock.is_owed);

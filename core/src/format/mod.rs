@@ -54,6 +54,6 @@ pub use pieces::{
 pub use place::{KeyHash, Location, Version};
 pub(crate) use record::Mending;
 pub use record::{
-    FREED_BYTES, Freed, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record,
-    RecordError, RecordHeader, TIME_BYTES, is_whole, mended_length, read_record,
+    ERASE_INTENT_BYTES, EraseIntent, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN,
+    Record, RecordError, RecordHeader, TIME_BYTES, is_whole, mended_length, read_record,
 };

@@ -42,7 +42,7 @@ pub enum Kind {
     /// A key has none.
     Tombstone,
     /// A segment is about to be erased and holds nothing any more: see [`Freed`].
-    Freed,
+    EraseIntent,
     /// The wall clock, in seconds, as the value.
     Time,
 }
@@ -52,7 +52,7 @@ impl Kind {
         match self {
             Self::Value => 0,
             Self::Tombstone => 1,
-            Self::Freed => 2,
+            Self::EraseIntent => 2,
             Self::Time => 3,
         }
     }
@@ -61,7 +61,7 @@ impl Kind {
         match bits & 3 {
             0 => Self::Value,
             1 => Self::Tombstone,
-            2 => Self::Freed,
+            2 => Self::EraseIntent,
             _ => Self::Time,
         }
     }
@@ -401,15 +401,15 @@ pub fn mended_length(
 /// Bytes of the value of a time record.
 pub const TIME_BYTES: u32 = 8;
 
-/// Bytes of the value of a freed record.
-pub const FREED_BYTES: usize = 12;
+/// Bytes of the value of an erase intent.
+pub const ERASE_INTENT_BYTES: usize = 12;
 
-/// What a freed record says: this life of this segment is over.
+/// What an erase intent says: this life of this segment is over.
 ///
 /// It is durable before the erase begins; a mount finishes the erase and never reads the segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Freed {
+pub struct EraseIntent {
     /// Index of the segment.
     pub segment: u32,
     /// Its sequence in the life that is over.
@@ -418,18 +418,18 @@ pub struct Freed {
     pub erases: u32,
 }
 
-impl Freed {
+impl EraseIntent {
     /// The value of the record, which is its key hash in a footer too.
     #[must_use]
-    pub fn to_bytes(self) -> [u8; FREED_BYTES] {
-        let mut out = [0; FREED_BYTES];
+    pub fn to_bytes(self) -> [u8; ERASE_INTENT_BYTES] {
+        let mut out = [0; ERASE_INTENT_BYTES];
         out[..4].copy_from_slice(&self.segment.to_le_bytes());
         out[4..8].copy_from_slice(&self.sequence.to_le_bytes());
         out[8..].copy_from_slice(&self.erases.to_le_bytes());
         out
     }
 
-    /// Reads the value of a freed record.
+    /// Reads the value of an erase intent.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         let (segment, rest) = bytes.split_first_chunk()?;

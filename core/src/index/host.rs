@@ -36,7 +36,7 @@ pub struct Released {
 /// What a copy is to the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub enum Standing {
+pub enum Liveness {
     /// The newest copy on the medium, counted live: a value, or a tombstone that is still needed.
     Live,
     /// Superseded, dropped, or a tombstone that nothing needs any more.
@@ -89,7 +89,7 @@ pub enum Dropped {
 ///
 /// **Copies.** Rule 6 of the log (nothing comes back) needs to know when a tombstone may go. The index keeps, per key, the
 /// number of physical copies of it on the medium, live or stale, tombstones included: one up at [`publish`](Index::publish),
-/// [`unwritten`](Index::unwritten) and [`recovered`](Index::recovered), whatever they return, and one down at [`gone`](Index::gone). An entry exists while its
+/// [`unwritten`](Index::unwritten) and [`recovered`](Index::recovered), whatever they return, and one down at [`copy_erased`](Index::copy_erased). An entry exists while its
 /// count is above zero. A tombstone is needed while its count is above one.
 pub trait Index {
     /// Begins to withhold, or with `None` ends it. Some copies on the medium could not be read, so they are not counted, and may be
@@ -117,13 +117,13 @@ pub trait Index {
     }
 
     /// Tells what the copy at `at` is.
-    fn standing(&self, hash: &KeyHash, at: Location) -> Standing;
+    fn liveness(&self, hash: &KeyHash, at: Location) -> Liveness;
 
     /// Tells what the copy at `at`, which was just read whole, is before it is relocated. A host whose index tells keys apart by
     /// reading them looks again here, where it could not tell before whose an entry was: without an origin the copy would
     /// outrank a newer one.
-    fn confirm(&mut self, hash: &KeyHash, at: Location) -> Standing {
-        self.standing(hash, at)
+    fn confirm(&mut self, hash: &KeyHash, at: Location) -> Liveness {
+        self.liveness(hash, at)
     }
 
     /// A record is on the medium (written, perhaps not yet durable): points the index at it.
@@ -141,7 +141,7 @@ pub trait Index {
 
     /// A copy of the key is gone from the medium for good. Returns what nothing needs any more: a tombstone of the key, or a
     /// dropped value that stood in for one.
-    fn gone(&mut self, hash: &KeyHash) -> Option<Released>;
+    fn copy_erased(&mut self, hash: &KeyHash) -> Option<Released>;
 
     /// The erase of a segment is durable. A host that remembers what failed writes may have left there, behind the end of the
     /// records, counts it down. Returns what nothing needs any more; called until there is none.

@@ -4,7 +4,7 @@ mod host;
 mod rules;
 
 pub use host::{
-    Advice, Codecs, Dropped, Due, Host, Index, Look, Placed, Published, Reconciled, Released, Settled,
-    Standing,
+    Advice, Codecs, Dropped, Due, Host, Index, Liveness, Look, Placed, Published, Reconciled, Released,
+    Settled,
 };
 pub use rules::{KeyEntry, Rank, drop_of, is_needless, rank};

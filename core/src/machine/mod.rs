@@ -10,7 +10,7 @@
 //! 3. *Wait* for the next input, at most [`poll_timeout`](Tier::poll_timeout).
 //!
 //! Engines inside, in the order in which `poll` asks them: the mount; slots (open segments); blocks; the opening of segments; syncs;
-//! the retiring of emptied segments; compaction (shortage first, then eviction, then tasks); tidying at rest. Each is a file of
+//! the reclaiming of emptied segments; compaction (shortage first, then eviction, then tasks); tidying at rest. Each is a file of
 //! a layer below, with a diagram of its states.
 //!
 //! [`writing_an_adapter`] states what an adapter owes, and why.

@@ -1,7 +1,7 @@
 //! The tier machine itself: its life, and the order in which its engines are polled.
 
 use crate::cleanup::Ticket;
-use crate::compaction::{CompactionTask, Mover, Report, Retire, RunningTask, Tasks, TasksFull, Tidy};
+use crate::compaction::{Cleaner, CompactionTask, Reclaimer, Report, RunningTask, Tasks, TasksFull, Tidy};
 use crate::config::{ConfigError, TierConfig};
 use crate::drive::{Input, Now, Poll, StaleTicket, TaskId};
 use crate::format::{Location, Seed, Store};
@@ -42,8 +42,8 @@ pub struct Tier<'m> {
     pub(super) status: Status,
     pub(super) log: Log<'m>,
     mount: Mount,
-    retire: Retire,
-    mover: Mover,
+    reclaim: Reclaimer,
+    cleaner: Cleaner,
     tasks: Tasks,
     tidy: Tidy,
 }
@@ -61,8 +61,8 @@ impl<'m> Tier<'m> {
             status: Status::Mounting,
             log,
             mount: Mount::new(),
-            retire: Retire::default(),
-            mover: Mover::default(),
+            reclaim: Reclaimer::default(),
+            cleaner: Cleaner::default(),
             tasks,
             tidy: Tidy::default(),
         })
@@ -73,7 +73,7 @@ impl<'m> Tier<'m> {
     pub fn restart(&mut self) {
         self.status = Status::Mounting;
         self.log.restart();
-        (self.mount, self.retire, self.mover) = (Mount::new(), Retire::default(), Mover::default());
+        (self.mount, self.reclaim, self.cleaner) = (Mount::new(), Reclaimer::default(), Cleaner::default());
         self.tasks.restart(&self.log);
         self.tidy = Tidy::default();
     }
@@ -193,7 +193,7 @@ impl<'m> Tier<'m> {
     /// Tells whether a victim is being cleaned or a task runs.
     #[must_use]
     pub fn is_compacting(&self) -> bool {
-        !self.mover.is_idle() || !self.tasks.is_idle()
+        !self.cleaner.is_idle() || !self.tasks.is_idle()
     }
 
     /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
@@ -254,7 +254,7 @@ impl<'m> Tier<'m> {
                     && !self.tasks.evict.is_active()
                     && self.log.is_written()
                     && !self.log.copies.is_resetting()
-                    && self.mover.is_stuck(&self.log) =>
+                    && self.cleaner.is_stuck(&self.log) =>
             {
                 Err(AppendError::Full)
             }
@@ -333,15 +333,15 @@ impl<'m> Tier<'m> {
 
     /// Ends the running task at its next step; what it did stays done, and its report says `Partial`.
     pub fn cancel(&mut self) {
-        self.tasks.cancel(&mut self.mover);
+        self.tasks.cancel(&mut self.cleaner);
     }
 
     /// Takes no more records and tasks; makes durable what was taken.
     pub fn close(&mut self) {
         if self.status == Status::Running {
             self.status = Status::Closing;
-            self.tasks.close(&mut self.mover);
-            self.mover.cancel();
+            self.tasks.close(&mut self.cleaner);
+            self.cleaner.cancel();
             self.sync();
         }
     }
@@ -351,7 +351,7 @@ impl<'m> Tier<'m> {
     pub fn write_bytes(&self, ticket: Ticket) -> &[u8] {
         match ticket.index {
             LANE_OPENING if self.log.opening.is_waiting(ticket) => self.log.opening.lent(),
-            LANE_ERASE if self.retire.is_waiting(ticket) => self.retire.lent(&self.log),
+            LANE_ERASE if self.reclaim.is_waiting(ticket) => self.reclaim.lent(&self.log),
             slot => {
                 let slot = self.log.slots.get(usize::from(slot)).filter(|s| s.is_waiting(ticket));
                 slot.map_or(&[], |s| s.lent())
@@ -429,15 +429,15 @@ impl<'m> Tier<'m> {
             self.log.settle(host);
             return Poll::Again;
         }
-        // The time goes before the freed record of a segment that holds it.
+        // The time goes before the erase intent of a segment that holds it.
         self.log.poll_time();
-        match self.retire.poll(now, &mut self.log, host) {
+        match self.reclaim.poll(now, &mut self.log, host) {
             Poll::Idle => {}
             step => return step,
         }
-        match self.tasks.poll(now, &mut self.log, &mut self.mover, host) {
-            Poll::Idle if self.mover.is_idle() && self.tasks.is_idle() && !self.log.is_backing_off(now) => {
-                self.tidy.poll(now, &mut self.log, &mut self.mover)
+        match self.tasks.poll(now, &mut self.log, &mut self.cleaner, host) {
+            Poll::Idle if self.cleaner.is_idle() && self.tasks.is_idle() && !self.log.is_backing_off(now) => {
+                self.tidy.poll(now, &mut self.log, &mut self.cleaner)
             }
             step => step,
         }
@@ -467,19 +467,19 @@ impl<'m> Tier<'m> {
         }
         // A segment whose opening failed is erased again: what is under suspicion may need it.
         if has_suspects {
-            match self.retire.poll(now, &mut self.log, host) {
+            match self.reclaim.poll(now, &mut self.log, host) {
                 Poll::Idle => {}
                 step => return step,
             }
         }
-        if has_suspects || !self.mover.is_idle() || !self.tasks.is_idle() {
-            match self.tasks.poll(now, &mut self.log, &mut self.mover, host) {
+        if has_suspects || !self.cleaner.is_idle() || !self.tasks.is_idle() {
+            match self.tasks.poll(now, &mut self.log, &mut self.cleaner, host) {
                 Poll::Idle => {}
                 step => return step,
             }
         }
         let is_durable = self.log.syncs.durable() >= self.log.appended && self.log.syncs.is_idle();
-        if is_durable && self.mover.is_idle() && self.tasks.is_idle() && self.log.is_written() {
+        if is_durable && self.cleaner.is_idle() && self.tasks.is_idle() && self.log.is_written() {
             if self.log.seal_one() {
                 return if self.log.is_backing_off(now) { Poll::Idle } else { Poll::Again };
             }
@@ -503,7 +503,7 @@ impl<'m> Tier<'m> {
         };
         match ticket.index {
             LANE_OPENING if self.log.opening.is_waiting(ticket) => self.log.finish_opening_write(now, result),
-            LANE_COPY if self.mover.is_waiting(&self.log, ticket) => self.log.copy.done(result),
+            LANE_COPY if self.cleaner.is_waiting(&self.log, ticket) => self.log.copy.done(result),
             LANE_SCAN if self.log.scan_is_waiting(ticket) => self.log.scan.done(result),
             LANE_SYNC if self.log.syncs.is_waiting(ticket) => {
                 self.log.finish_sync(now, result, host);
@@ -512,7 +512,7 @@ impl<'m> Tier<'m> {
                     self.status = Status::Failed(MountError::Medium(error));
                 }
             }
-            LANE_ERASE if self.retire.is_waiting(ticket) => self.retire.done(now, &mut self.log, result),
+            LANE_ERASE if self.reclaim.is_waiting(ticket) => self.reclaim.done(now, &mut self.log, result),
             LANE_BLOCKS if self.log.blocks.is_waiting(ticket) => self.log.finish_blocks(now, result),
             slot => {
                 let slot = usize::from(slot);
@@ -531,10 +531,12 @@ impl<'m> Tier<'m> {
         let until = |at: u64| at.saturating_sub(now.monotonic_ms);
         let retry = self.log.is_backing_off(now).then(|| until(self.log.backoff.until_ms()));
         let deadline = self.tasks.next_deadline_ms().map(until);
-        let pace = self.tasks.pace_wait_ms(&self.log, &self.mover);
+        let pace = self.tasks.pace_wait_ms(&self.log, &self.cleaner);
         let blocks = self.log.blocks_retry_ms().map(until);
-        let is_quiet =
-            self.status == Status::Running && self.mover.is_idle() && self.tasks.is_idle() && retry.is_none();
+        let is_quiet = self.status == Status::Running
+            && self.cleaner.is_idle()
+            && self.tasks.is_idle()
+            && retry.is_none();
         let tidy = self.tidy.due_ms(&self.log).filter(|_| is_quiet).map(|at| until(at).max(1));
         [retry, deadline, pace, blocks, tidy].into_iter().flatten().min()
     }

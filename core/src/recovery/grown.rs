@@ -117,7 +117,7 @@ impl Log<'_> {
         let synced = self.syncs.synced();
         let is_erased = |s: &Segment| match s.state() {
             SegmentState::Freeing => false,
-            SegmentState::Erased => s.mark() <= synced,
+            SegmentState::Erased => s.sync_point() <= synced,
             _ => true,
         };
         let stated = self.stated_segments;

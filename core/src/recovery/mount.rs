@@ -3,7 +3,7 @@
 //! ```text
 //!  Heads ─► Freed ─► Clock ─► Index ─► Settle ─► Sync ─► done
 //! ```
-//! *Heads* reads both ends of every segment and tells what it is. *Freed* looks for freed records, so that *Index* never reads
+//! *Heads* reads both ends of every segment and tells what it is. *Freed* looks for erase intents, so that *Index* never reads
 //! a segment whose life is over, and for times; *Clock* lets the tier's time go on from the newest of them. *Index* feeds every keyed record to the index, from footers where there are any. *Settle*
 //! finds the tombstones that nothing needs. *Sync* makes durable what was found: a killed process leaves bytes that can be
 //! read and could still be lost. Nothing is written before all segments have been looked at, and nothing is ever appended to
@@ -16,7 +16,7 @@ use super::report::MountReport;
 use super::scanner::{Found, Scan, Scanner};
 use crate::drive::{MediumError, Now, Poll};
 use crate::durability::Newest;
-use crate::format::{Freed, Identity, Kind, Store};
+use crate::format::{EraseIntent, Identity, Kind, Store};
 use crate::index::{Host, Settled};
 use crate::segments::{Flag, Segment, SegmentState};
 use crate::writer::{LANE_SCAN, Log};
@@ -35,7 +35,7 @@ enum State {
     Clock,
     Settle,
     Sync {
-        mark: u64,
+        sync_point: u64,
     },
     Done,
 }
@@ -43,8 +43,8 @@ enum State {
 /// What a pass over all records is for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pass {
-    /// Looking for freed records and times (rule 5: no segment is indexed whose life is over).
-    Freed,
+    /// Looking for erase intents and times (rule 5: no segment is indexed whose life is over).
+    EraseIntent,
     /// Feeding the index.
     Index,
 }
@@ -119,8 +119,8 @@ impl Mount {
                 Ok(Poll::Again)
             }
             State::Settle => Ok(self.settle(log, host)),
-            State::Sync { mark } => {
-                if log.syncs.synced() >= mark {
+            State::Sync { sync_point } => {
+                if log.syncs.synced() >= sync_point {
                     log.longest_bytes = log.config.record_bytes_max;
                     self.state = State::Done;
                     return Ok(Poll::Again);
@@ -172,7 +172,7 @@ impl Mount {
     fn end_heads<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Result<Poll, MountError> {
         log.begin_growing(self.grown.stated)?;
         self.decide(log, host)?;
-        self.state = State::Scan { pass: Pass::Freed, segment: 0, scanner: None };
+        self.state = State::Scan { pass: Pass::EraseIntent, segment: 0, scanner: None };
         Ok(Poll::Again)
     }
 
@@ -262,7 +262,7 @@ impl Mount {
         Ok(())
     }
 
-    /// With no segment free, one that holds only what loses is erased without a freed record, alone (see the retiring of
+    /// With no segment free, one that holds only what loses is erased without an erase intent, alone (see the reclaiming of
     /// segments). Only then is none free at a mount, and a segment without marker and header is that one, torn: it is erased
     /// again, for nothing could go on else (rule 12). Both ends of every segment must have been read for that: one that can't be
     /// read now may hold anything.
@@ -297,7 +297,7 @@ impl Mount {
             if pass == Pass::Index {
                 log.begin_withholding(host);
             }
-            self.state = if pass == Pass::Freed { State::Clock } else { State::Settle };
+            self.state = if pass == Pass::EraseIntent { State::Clock } else { State::Settle };
             return Poll::Again;
         };
         let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));
@@ -307,7 +307,7 @@ impl Mount {
                     self.state = State::Scan { pass, segment, scanner: Some(scanner) };
                     return self.read(log, segment, offset, bytes);
                 }
-                Scan::Item(found) if pass == Pass::Freed => self.note(log, &found),
+                Scan::Item(found) if pass == Pass::EraseIntent => self.note(log, &found),
                 Scan::Item(found) => self.recover(log, host, &found, scanner.has_footer),
                 Scan::Again => {}
                 // A hole in a segment that was not sealed is a record that a cut took before it was durable.
@@ -352,7 +352,7 @@ impl Mount {
     }
 
     fn note(&mut self, log: &mut Log<'_>, found: &Found) {
-        // The header of the segment that a version or a freed record names may be gone, but not those of so many that came after it:
+        // The header of the segment that a version or an erase intent names may be gone, but not those of so many that came after it:
         // no record takes the sequences to their end.
         let sequence_max = log.sequence_next.saturating_add(log.geometry.segment_count());
         if found.version.sequence <= sequence_max {
@@ -360,23 +360,23 @@ impl Mount {
         }
         match found.kind {
             Kind::Time => self.newest.record(&found.hash, found.version, found.location.segment),
-            Kind::Freed => {
-                let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
-                if freed.sequence > sequence_max {
+            Kind::EraseIntent => {
+                let Some(intent) = EraseIntent::from_bytes(&found.hash.0) else { return };
+                if intent.sequence > sequence_max {
                     return;
                 }
-                log.sequence_next = log.sequence_next.max(freed.sequence.saturating_add(1));
-                let Some(segment) = log.segment(freed.segment) else { return };
+                log.sequence_next = log.sequence_next.max(intent.sequence.saturating_add(1));
+                let Some(segment) = log.segment(intent.segment) else { return };
                 // The same life: its header says so, or, where the erase took the headers, its marker does or was read and is none.
                 // One that can't be read permits nothing: this record may be of an earlier life. What had
                 // been issued when a marker was written tells lives apart better than erases do, which a lost marker sets back;
                 // only the first life of all had its own sequence issued before its marker.
-                let is_first = segment.sequence == freed.sequence && segment.erases == freed.erases;
+                let is_first = segment.sequence == intent.sequence && segment.erases == intent.erases;
                 let is_same = match segment.state() {
-                    SegmentState::Sealed => segment.sequence == freed.sequence,
+                    SegmentState::Sealed => segment.sequence == intent.sequence,
                     SegmentState::Quarantined => {
                         let is_gone = !segment.has_marker() && !segment.is_unread();
-                        let is_before = segment.has_marker() && segment.sequence < freed.sequence;
+                        let is_before = segment.has_marker() && segment.sequence < intent.sequence;
                         is_gone || is_before || is_first && segment.has_marker()
                     }
                     // Blank at both ends only: the erase stopped before the marker, perhaps half-way.
@@ -384,14 +384,14 @@ impl Mount {
                     _ => false,
                 };
                 if is_same {
-                    log.note_read(freed.segment);
-                    let Some(segment) = log.segment(freed.segment) else { return };
+                    log.note_read(intent.segment);
+                    let Some(segment) = log.segment(intent.segment) else { return };
                     segment.set_unread(false);
                     segment.set(Flag::Counted, false);
-                    segment.set_mark(0);
-                    segment.sequence = freed.sequence;
-                    segment.erases = segment.erases.max(freed.erases);
-                    log.set_state(freed.segment, SegmentState::Freeing);
+                    segment.set_sync_point(0);
+                    segment.sequence = intent.sequence;
+                    segment.erases = segment.erases.max(intent.erases);
+                    log.set_state(intent.segment, SegmentState::Freeing);
                     self.report.finished_erases += 1;
                 }
             }
@@ -408,11 +408,11 @@ impl Mount {
             segment.set(Flag::Footer, scanner.has_footer);
             is_empty &= !segment.is_damaged() && !segment.is_unread();
         }
-        // Opened and never used: nothing in it can come back, so it is erased without a freed record, which would take room
+        // Opened and never used: nothing in it can come back, so it is erased without an erase intent, which would take room
         // that a medium may lack after cuts in a row (rule 12).
         if is_empty && let Some(segment) = log.set_state(scanner.segment, SegmentState::Freeing) {
             segment.set(Flag::Counted, false);
-            segment.set_mark(0);
+            segment.set_sync_point(0);
         }
         self.report.unsealed_segments += u32::from(!scanner.has_footer);
         self.report.torn_records += u32::from(scanner.is_torn);
@@ -427,14 +427,14 @@ impl Mount {
                 log.longest_stored_bytes = log.longest_stored_bytes.max(placed.record_bytes);
                 self.report.records += 1;
             }
-            // A freed record is needed while its segment is on its way to be free.
-            Kind::Freed => {
-                let Some(freed) = Freed::from_bytes(&found.hash.0) else { return };
-                let Some(segment) = log.segment(freed.segment) else { return };
-                let is_needed = segment.state() == SegmentState::Freeing && segment.freed_in().is_none();
-                if is_needed && (segment.sequence == 0 || segment.sequence == freed.sequence) {
-                    segment.sequence = freed.sequence;
-                    segment.set_freed_in(Some((found.location.segment, found.record_bytes)));
+            // An erase intent is needed while its segment is on its way to be free.
+            Kind::EraseIntent => {
+                let Some(intent) = EraseIntent::from_bytes(&found.hash.0) else { return };
+                let Some(segment) = log.segment(intent.segment) else { return };
+                let is_needed = segment.state() == SegmentState::Freeing && segment.intent_at().is_none();
+                if is_needed && (segment.sequence == 0 || segment.sequence == intent.sequence) {
+                    segment.sequence = intent.sequence;
+                    segment.set_intent_at(Some((found.location.segment, found.record_bytes)));
                     if let Some(holder) = log.segment(found.location.segment) {
                         holder.gain(found.record_bytes);
                     }
@@ -454,9 +454,9 @@ impl Mount {
                     self.report.quarantined_segments = tally.quarantined;
                     self.report.live_bytes = tally.live_bytes;
                     log.ages.recovered(log.segments.as_slice());
-                    let mark = log.syncs.raise_mark();
-                    log.syncs.want_mark(mark);
-                    self.state = State::Sync { mark };
+                    let sync_point = log.syncs.raise_sync_point();
+                    log.syncs.want_sync_point(sync_point);
+                    self.state = State::Sync { sync_point };
                     break;
                 }
             }

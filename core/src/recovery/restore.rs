@@ -133,9 +133,9 @@ impl Restore {
         {
             segment.set(Flag::Counted, false);
             segment.set(Flag::Damaged, false);
-            // Until the erase is durable what it held may come back: no freed record says that it is to be erased.
+            // Until the erase is durable what it held may come back: no erase intent says that it is to be erased.
             segment.set_unread(true);
-            segment.set_mark(0);
+            segment.set_sync_point(0);
         }
         RestoreStep::Done(outcome)
     }

@@ -514,7 +514,7 @@ pub(crate) fn identity<H: Host>(geometry: &Geometry, record: &Record<'_>, host: 
     let bytes = match (record.header.kind, geometry.identity()) {
         (Kind::Value, _) | (Kind::Tombstone, Identity::KeyBytes) => return host.hash_record(record),
         (Kind::Tombstone, Identity::KeyedHash) => record.key,
-        (Kind::Freed | Kind::Time, _) => record.value,
+        (Kind::EraseIntent | Kind::Time, _) => record.value,
     };
     let mut hash = KeyHash::default();
     for (to, from) in hash.0.iter_mut().zip(bytes) {

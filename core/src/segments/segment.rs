@@ -9,8 +9,8 @@ use crate::format::{RECORD_HEADER_BYTES_MIN, SEGMENT_BYTES_MAX};
 ///                                                   ▲───────────┘ (a copy failed: nothing is lost)
 /// ```
 /// 1 its header is written; 2 the header is durable; 3 it is full, or a write or sync of it failed; 4 all its records are
-/// durable and the footer is written; 5 chosen; 6 nothing live is left in it; 7 that is durable, and a freed record is
-/// written; 8 the freed record is durable, the erase is done; 9 the erase is durable. At a mount, segments that were never
+/// durable and the footer is written; 5 chosen; 6 nothing live is left in it; 7 that is durable, and an erase intent is
+/// written; 8 the erase intent is durable, the erase is done; 9 the erase is durable. At a mount, segments that were never
 /// sealed are `Sealed` without a footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -31,7 +31,7 @@ pub enum SegmentState {
     Victim,
     /// Nothing live is left in it; waits until that is durable.
     Emptied,
-    /// Its freed record is written; waits until that is durable.
+    /// Its erase intent is written; waits until that is durable.
     Freeing,
     /// Erased; waits until that is durable.
     Erased,
@@ -54,7 +54,7 @@ impl SegmentState {
 /// unread: 1, plain: 1, stream: 2 │ live bytes: 28
 /// flags: 6  │ live records: 26
 /// sealed at, modulo 2⁴⁸; from emptied to free: freed in: 24, freed bytes: 8
-/// mark: 48
+/// sync point: 48
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Segment {
@@ -66,7 +66,7 @@ pub struct Segment {
     live: Split<28>,
     records: Split<26>,
     late: u32,
-    mark: u32,
+    sync_point: u32,
     late_high: u16,
     mark_high: u16,
 }
@@ -115,7 +115,7 @@ impl Segment {
             live: Split(0),
             records: Split(0),
             late: 0,
-            mark: 0,
+            sync_point: 0,
             late_high: 0,
             mark_high: 0,
         }
@@ -270,7 +270,7 @@ impl Segment {
         self.used.set_low(bytes);
     }
 
-    /// Bytes of the records in it that must be kept: current values, needed tombstones and freed records.
+    /// Bytes of the records in it that must be kept: current values, needed tombstones and erase intents.
     #[must_use]
     pub const fn live_bytes(&self) -> u32 {
         self.live.low()
@@ -292,16 +292,16 @@ impl Segment {
         (self.late, self.late_high) = parts(appended & LONG_MAX);
     }
 
-    /// Open or sealed: the mark of its newest record, durable once a sync covers it; once nothing in it is live, the mark by
-    /// which all that superseded its records was written. On its way from victim to free: the mark that a sync must cover
+    /// Open or sealed: the sync point of its newest record, durable once a sync covers it; once nothing in it is live, the sync point by
+    /// which all that superseded its records was written. On its way from victim to free: the sync point that a sync must cover
     /// before the next step.
-    pub(crate) const fn mark(&self) -> u64 {
-        whole(self.mark, self.mark_high)
+    pub(crate) const fn sync_point(&self) -> u64 {
+        whole(self.sync_point, self.mark_high)
     }
 
     /// What lies beyond 48 bits is never reached.
-    pub(crate) fn set_mark(&mut self, mark: u64) {
-        (self.mark, self.mark_high) = parts(mark);
+    pub(crate) fn set_sync_point(&mut self, sync_point: u64) {
+        (self.sync_point, self.mark_high) = parts(sync_point);
     }
 
     /// Bytes of records in it that nothing needs.
@@ -317,25 +317,25 @@ impl Segment {
         self.live_bytes().saturating_add(self.live_records().saturating_mul(each))
     }
 
-    /// Bytes of the freed record of this segment, which counts as live in another while this one is on its way to be free.
+    /// Bytes of the erase intent of this segment, which counts as live in another while this one is on its way to be free.
     #[must_use]
-    pub const fn freed_record_bytes(&self) -> u32 {
+    pub const fn intent_bytes(&self) -> u32 {
         if self.state().is_emptied() { self.late & 0xFF } else { 0 }
     }
 
-    /// The segment that holds its freed record, and the record's bytes.
-    pub(crate) fn freed_in(&self) -> Option<(u32, u32)> {
-        let bytes = self.freed_record_bytes();
+    /// The segment that holds its erase intent, and the record's bytes.
+    pub(crate) fn intent_at(&self) -> Option<(u32, u32)> {
+        let bytes = self.intent_bytes();
         (bytes > 0).then_some((self.late >> 8, bytes))
     }
 
-    /// Notes where its freed record lies, if it has one; returns where the one before lies. Only from emptied to free.
-    pub(crate) fn set_freed_in(&mut self, at: Option<(u32, u32)>) -> Option<(u32, u32)> {
+    /// Notes where its erase intent lies, if it has one; returns where the one before lies. Only from emptied to free.
+    pub(crate) fn set_intent_at(&mut self, at: Option<(u32, u32)>) -> Option<(u32, u32)> {
         debug_assert!(
             self.state().is_emptied(),
             "where it lies is kept in place of when the segment was sealed"
         );
-        let before = self.freed_in();
+        let before = self.intent_at();
         // There are up to 2²⁴ segments; a header, twelve bytes and the padding to a write unit fit eight bits.
         self.late = at.map_or(0, |(holder, bytes)| holder << 8 | bytes.min(0xFF));
         before
@@ -482,7 +482,7 @@ mod tests {
         segment.set_used_bytes(SEGMENT_BYTES_MAX - 1);
         segment.gain(SEGMENT_BYTES_MAX - 2);
         segment.set_sealed_at(u64::MAX - 5);
-        segment.set_mark((1 << 48) - 2);
+        segment.set_sync_point((1 << 48) - 2);
         for flag in FLAGS {
             segment.set(flag, true);
             assert!(FLAGS.iter().all(|other| segment.is(*other) == (*other == flag)), "{flag:?} alone");
@@ -493,7 +493,7 @@ mod tests {
         assert_eq!((segment.used_bytes(), segment.stale_bytes()), (SEGMENT_BYTES_MAX - 1, 1));
         assert_eq!((segment.live_bytes(), segment.live_records()), (SEGMENT_BYTES_MAX - 2, 1));
         assert_eq!((segment.age_bytes(u64::MAX), segment.age_bytes(4)), (5, 10), "the clock may wrap");
-        assert_eq!(segment.mark(), (1 << 48) - 2);
+        assert_eq!(segment.sync_point(), (1 << 48) - 2);
         segment.lose(SEGMENT_BYTES_MAX - 2);
         assert_eq!((segment.live_bytes(), segment.live_records()), (0, 0));
     }
@@ -503,21 +503,21 @@ mod tests {
         let mut segment = Segment::of(1, 0, SegmentState::Victim);
         segment.set_sealed_at(u64::MAX);
         segment.set_state(SegmentState::Emptied);
-        assert_eq!(segment.freed_in(), None, "when it was sealed is no place");
+        assert_eq!(segment.intent_at(), None, "when it was sealed is no place");
         segment.set_state(SegmentState::Freeing);
-        assert_eq!(segment.set_freed_in(Some(((1 << 24) - 1, 96))), None);
+        assert_eq!(segment.set_intent_at(Some(((1 << 24) - 1, 96))), None);
         segment.set_state(SegmentState::Erased);
-        assert_eq!(segment.freed_in(), Some(((1 << 24) - 1, 96)));
-        assert_eq!(segment.set_freed_in(None), Some(((1 << 24) - 1, 96)));
-        segment.set_freed_in(Some((3, 20)));
+        assert_eq!(segment.intent_at(), Some(((1 << 24) - 1, 96)));
+        assert_eq!(segment.set_intent_at(None), Some(((1 << 24) - 1, 96)));
+        segment.set_intent_at(Some((3, 20)));
         segment.set_state(SegmentState::Free);
-        assert_eq!((segment.freed_in(), segment.freed_record_bytes()), (None, 0));
+        assert_eq!((segment.intent_at(), segment.intent_bytes()), (None, 0));
     }
 
     #[test]
     fn mark_that_is_never_reached_is_above_all_others() {
         let mut segment = Segment::new();
-        segment.set_mark(u64::MAX);
-        assert!(segment.mark() > 1 << 47);
+        segment.set_sync_point(u64::MAX);
+        assert!(segment.sync_point() > 1 << 47);
     }
 }

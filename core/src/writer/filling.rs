@@ -5,7 +5,7 @@ use super::memory::SlotMemory;
 use super::notes::{SlotState, Writing};
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
-use crate::format::{FooterWriter, Freed, Kind};
+use crate::format::{EraseIntent, FooterWriter, Kind};
 use crate::index::Host;
 use crate::segments::{Flag, SegmentState};
 
@@ -60,7 +60,7 @@ impl Log<'_> {
             }
             match slot.state {
                 SlotState::Full if slot.placed == 0 => self.await_sync(index),
-                SlotState::Syncing { mark } if self.syncs.synced() >= mark => {
+                SlotState::Syncing { sync_point } if self.syncs.synced() >= sync_point => {
                     if let Some(action) = self.write_footer(index) {
                         return Some(action);
                     }
@@ -85,14 +85,14 @@ impl Log<'_> {
     }
 
     fn await_sync(&mut self, index: usize) {
-        let mark = self.syncs.completed();
+        let sync_point = self.syncs.completed();
         let Some(slot) = self.slots.get_mut(index) else { return };
         if slot.memory.footer.is_empty() {
             self.close_slot(index, false);
             return;
         }
-        slot.state = SlotState::Syncing { mark };
-        self.syncs.want_mark(mark);
+        slot.state = SlotState::Syncing { sync_point };
+        self.syncs.want_sync_point(sync_point);
     }
 
     fn write_footer(&mut self, index: usize) -> Option<Action> {
@@ -150,12 +150,12 @@ impl Log<'_> {
             return;
         }
         self.succeed();
-        let mark = self.syncs.raise_mark();
+        let sync_point = self.syncs.raise_sync_point();
         if let Some(SlotState::Footing { .. }) = self.slots.get(index).map(|s| s.state) {
             self.close_slot(index, true);
             return;
         }
-        self.publish_written(index, writing.records, mark, host);
+        self.publish_written(index, writing.records, sync_point, host);
         let Some(slot) = self.slots.get_mut(index) else { return };
         let records_at = self.geometry.records_at();
         // What came in during the write moves to the front of the buffers.
@@ -170,7 +170,7 @@ impl Log<'_> {
         let (segment, used) = (slot.segment, slot.base - records_at);
         if let Some(segment) = self.segment(segment) {
             segment.set_used_bytes(used);
-            segment.set_mark(mark);
+            segment.set_sync_point(sync_point);
         }
     }
 
@@ -189,12 +189,12 @@ impl Log<'_> {
             };
             match placed.kind {
                 Kind::Value | Kind::Tombstone => host.unwritten(&hash, &placed),
-                Kind::Freed if placed.moved_from.is_none() => {
-                    if let Some(freed) = Freed::from_bytes(&hash.0) {
-                        self.unfree(freed.segment);
+                Kind::EraseIntent if placed.moved_from.is_none() => {
+                    if let Some(intent) = EraseIntent::from_bytes(&hash.0) {
+                        self.unmake_intent(intent.segment);
                     }
                 }
-                Kind::Freed => {}
+                Kind::EraseIntent => {}
                 Kind::Time => self.clock.lose_write(),
             }
         }

@@ -1,4 +1,4 @@
-//! What the machine's engines share: the segment table, the slots, marks and tickets.
+//! What the machine's engines share: the segment table, the slots, sync points and tickets.
 
 use heapless::Vec;
 
@@ -158,25 +158,25 @@ impl<'m> Log<'m> {
         self.segments.count(SegmentState::Free).saturating_sub(bare) + u32::from(self.opening.holds_segment())
     }
 
-    /// Tells whether a stream may take a new segment; `is_freed` for a freed record.
+    /// Tells whether a stream may take a new segment; `is_intent` for an erase intent.
     ///
-    /// The last free one is for freed records: an output that a cut ends early is one more segment taken, and dead, and only a
-    /// freed record brings it back (rule 12). A relocation takes it only where nothing dead is left to be freed instead, or
+    /// The last free one is for erase intents: an output that a cut ends early is one more segment taken, and dead, and only an
+    /// erase intent brings it back (rule 12). A relocation takes it only where nothing dead is left to be freed instead, or
     /// can be, because a segment under suspicion comes first.
-    pub(crate) fn may_open(&self, stream: Stream, is_freed: bool) -> bool {
+    pub(crate) fn may_open(&self, stream: Stream, is_intent: bool) -> bool {
         if self.is_at_end() {
             return false;
         }
         match (stream, self.free()) {
             (Stream::Hot | Stream::Warm, free) => free > self.free_reserve(),
             (Stream::Young | Stream::Old, 0) => false,
-            (Stream::Young | Stream::Old, 1) => is_freed || self.has_suspects() || !self.segments.has_dead(),
+            (Stream::Young | Stream::Old, 1) => is_intent || self.has_suspects() || !self.segments.has_dead(),
             (Stream::Young | Stream::Old, _) => true,
         }
     }
 
-    /// Tells whether a freed record of so many bytes has no place to go and nothing is under way that gives one.
-    pub(crate) fn has_no_room_for_freed(&self, bytes: u32) -> bool {
+    /// Tells whether an erase intent of so many bytes has no place to go and nothing is under way that gives one.
+    pub(crate) fn lacks_room_for_intent(&self, bytes: u32) -> bool {
         self.free() == 0
             && !self.blocks.may_come()
             && self.segments.count(SegmentState::Freeing) == 0

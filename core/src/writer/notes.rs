@@ -9,7 +9,7 @@ pub(crate) enum SlotState {
     Empty,
     Filling,
     Full,
-    Syncing { mark: u64 },
+    Syncing { sync_point: u64 },
     Footing { bytes: u32 },
 }
 

@@ -15,7 +15,7 @@ const OPEN_AHEAD_PERMILLE: u32 = 750;
 
 impl Log<'_> {
     /// Gives a stream the segment that is ready, or asks for one.
-    pub(crate) fn take_opening(&mut self, stream: Stream, is_freed: bool) -> Result<usize, AppendError> {
+    pub(crate) fn take_opening(&mut self, stream: Stream, is_intent: bool) -> Result<usize, AppendError> {
         // Whatever else it would wait for.
         if self.is_at_end() {
             return Err(AppendError::Exhausted);
@@ -23,15 +23,15 @@ impl Log<'_> {
         let Some(index) = self.slots.iter().position(|s| s.state == SlotState::Empty) else {
             return Err(AppendError::Busy);
         };
-        if !self.may_open(stream, is_freed) {
-            self.is_starved |= !is_freed && matches!(stream, Stream::Young | Stream::Old);
+        if !self.may_open(stream, is_intent) {
+            self.is_starved |= !is_intent && matches!(stream, Stream::Young | Stream::Old);
             return Err(AppendError::Busy);
         }
         if self.opening.state != State::Ready {
             // Relocation goes first: without it nothing becomes free.
-            let wanted = Some(Wanted { stream, is_freed });
-            let is_first = |w: Wanted| w.is_freed || matches!(w.stream, Stream::Young | Stream::Old);
-            if is_freed || !self.opening.wanted.is_some_and(is_first) {
+            let wanted = Some(Wanted { stream, is_intent });
+            let is_first = |w: Wanted| w.is_intent || matches!(w.stream, Stream::Young | Stream::Old);
+            if is_intent || !self.opening.wanted.is_some_and(is_first) {
                 self.is_stirred |= self.opening.wanted != wanted;
                 self.opening.wanted = wanted;
             }
@@ -54,8 +54,8 @@ impl Log<'_> {
         }
         match self.opening.state {
             State::Ready => Ok(None),
-            State::Syncing { mark } => {
-                if self.syncs.synced() >= mark {
+            State::Syncing { sync_point } => {
+                if self.syncs.synced() >= sync_point {
                     self.opening.state = State::Ready;
                 }
                 Ok(None)
@@ -69,9 +69,9 @@ impl Log<'_> {
     }
 
     fn begin_opening(&mut self) -> Result<Option<Action>, AppendError> {
-        let soon = || self.soon_full().map(|stream| Wanted { stream, is_freed: false });
-        let Some(Wanted { stream, is_freed }) = self.opening.wanted.or_else(soon) else { return Ok(None) };
-        if !self.may_open(stream, is_freed) {
+        let soon = || self.soon_full().map(|stream| Wanted { stream, is_intent: false });
+        let Some(Wanted { stream, is_intent }) = self.opening.wanted.or_else(soon) else { return Ok(None) };
+        if !self.may_open(stream, is_intent) {
             return Ok(None);
         }
         self.measure_fill();
@@ -105,7 +105,7 @@ impl Log<'_> {
         self.slots.iter().find(full).map(|s| s.stream)
     }
 
-    /// It holds no record, so it takes no freed record to erase it; if a cut stops that, it is found blank or torn again.
+    /// It holds no record, so it takes no erase intent to erase it; if a cut stops that, it is found blank or torn again.
     fn erase_again(&mut self) -> Action {
         let ticket = self.ticket(LANE_OPENING);
         self.opening.ticket = Some(ticket);
@@ -157,7 +157,7 @@ impl Log<'_> {
             self.abandon_opening();
             return;
         }
-        let mark = self.syncs.raise_mark();
+        let sync_point = self.syncs.raise_sync_point();
         if self.opening.state == State::Erasing {
             self.counters.erases += 1;
             if let Some(segment) = self.segments.get_mut(self.opening.segment) {
@@ -165,8 +165,8 @@ impl Log<'_> {
             }
         }
         if self.opening.state == State::Second {
-            self.opening.state = State::Syncing { mark };
-            self.syncs.want_mark(mark);
+            self.opening.state = State::Syncing { sync_point };
+            self.syncs.want_sync_point(sync_point);
         }
     }
 
@@ -184,7 +184,7 @@ impl Log<'_> {
         let index = self.opening.segment;
         if let Some(segment) = self.set_state(index, SegmentState::Freeing) {
             segment.set(Flag::Counted, false);
-            segment.set_mark(0);
+            segment.set_sync_point(0);
         }
     }
 }

@@ -27,16 +27,16 @@ pub(super) enum State {
     First,
     Second,
     Syncing {
-        mark: u64,
+        sync_point: u64,
     },
     Ready,
 }
 
-/// Who waits for a segment: a stream, for a freed record or others.
+/// Who waits for a segment: a stream, for an erase intent or others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) stream: Stream,
-    pub(super) is_freed: bool,
+    pub(super) is_intent: bool,
 }
 
 /// The segment that is being opened.

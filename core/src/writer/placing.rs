@@ -17,7 +17,7 @@ use crate::index::Placed;
 struct Room {
     bytes: u32,
     floor: u32,
-    is_freed: bool,
+    is_intent: bool,
 }
 
 /// The part of a segment, as a divisor, that is worth keeping open for shorter records.
@@ -39,7 +39,7 @@ impl Log<'_> {
 
     /// Tells whether the open segment of a stream has room for so many bytes of the machine's own.
     pub(crate) fn has_room(&self, stream: Stream, bytes: u32) -> bool {
-        self.slot_with(stream, Room { bytes, floor: 0, is_freed: false }).is_some()
+        self.slot_with(stream, Room { bytes, floor: 0, is_intent: false }).is_some()
     }
 
     /// Finds a slot for a record; `None` when the stream has none and one is to be opened.
@@ -62,9 +62,9 @@ impl Log<'_> {
         let is_worth_keeping =
             rest.is_some_and(|rest| rest >= self.geometry.segment_bytes() / REST_WORTH_KEEPING);
         // A segment that is on its way to be free is worth waiting for: mixed streams die apart. What others wait for waits
-        // for nothing: freed records, and what a failed sync put under suspicion.
-        let may_wait = !room.is_freed && !self.has_suspects() && self.segments.leaving() > 0;
-        let is_out_of_room = !self.may_open(stream, room.is_freed) && !may_wait;
+        // for nothing: erase intents, and what a failed sync put under suspicion.
+        let may_wait = !room.is_intent && !self.has_suspects() && self.segments.leaving() > 0;
+        let is_out_of_room = !self.may_open(stream, room.is_intent) && !may_wait;
         if (is_worth_keeping || is_out_of_room)
             && let Some(index) = self.slot_with(other, room)
         {
@@ -127,7 +127,7 @@ impl Log<'_> {
         let stream = self.fresh_stream(after.map(|v| v.sequence));
         let floor = after.map_or(0, |v| v.sequence).max(self.version_floor + 1);
         let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
-        let room = Room { bytes, floor, is_freed: false };
+        let room = Room { bytes, floor, is_intent: false };
         if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
             return self.follow(index, room);
         }
@@ -192,11 +192,11 @@ impl Log<'_> {
             return Err(AppendError::Busy);
         }
         let bytes = incoming.header.record_bytes(&self.geometry);
-        let is_freed = incoming.header.kind == Kind::Freed;
+        let is_intent = incoming.header.kind == Kind::EraseIntent;
         let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
-        let index = match self.choose_slot(stream, other, Room { bytes, floor: 0, is_freed }) {
+        let index = match self.choose_slot(stream, other, Room { bytes, floor: 0, is_intent }) {
             Some(index) => index,
-            None => self.take_opening(stream, is_freed)?,
+            None => self.take_opening(stream, is_intent)?,
         };
         // It was made for another segment than the one there is now: it is made again.
         let is_keyed = incoming.header.kind.is_keyed();
@@ -205,7 +205,7 @@ impl Log<'_> {
             self.is_stirred = true;
             return Err(AppendError::Busy);
         }
-        self.is_starved &= is_freed;
+        self.is_starved &= is_intent;
         self.place(index, incoming)
     }
 

@@ -1,13 +1,19 @@
 //! Publication: the index is pointed at what is written, and the table's live bytes follow it.
 
 use super::log::Log;
-use crate::format::{Freed, KeyHash, Kind};
+use crate::format::{EraseIntent, KeyHash, Kind};
 use crate::index::{Host, Placed, Published, Released};
 use crate::segments::SegmentState;
 
 impl Log<'_> {
     /// Points the index at records that are written. Bounds: the records of one write.
-    pub(crate) fn publish_written<H: Host>(&mut self, index: usize, records: usize, mark: u64, host: &mut H) {
+    pub(crate) fn publish_written<H: Host>(
+        &mut self,
+        index: usize,
+        records: usize,
+        sync_point: u64,
+        host: &mut H,
+    ) {
         for i in 0..records {
             let Some((hash, placed)) = self.slots.get(index).and_then(|s| s.memory.placed.get(i)?.record())
             else {
@@ -18,7 +24,7 @@ impl Log<'_> {
                     let published = host.publish(&hash, &placed);
                     self.account(&placed, published);
                 }
-                Kind::Freed => self.publish_freed(&hash, &placed, mark),
+                Kind::EraseIntent => self.publish_intent(&hash, &placed, sync_point),
                 Kind::Time => self.clock.landed(&hash, placed.location.segment),
             }
         }
@@ -53,21 +59,21 @@ impl Log<'_> {
         let Some(segment) = self.segment(segment) else { return };
         segment.lose(record_bytes);
         if segment.live_records() == 0 {
-            segment.set_mark(completed);
+            segment.set_sync_point(completed);
         }
     }
 
-    fn publish_freed(&mut self, hash: &KeyHash, placed: &Placed, mark: u64) {
-        let Some(freed) = Freed::from_bytes(&hash.0) else { return };
-        let Some(segment) = self.segment(freed.segment) else { return };
-        let is_current = segment.sequence == freed.sequence
+    fn publish_intent(&mut self, hash: &KeyHash, placed: &Placed, sync_point: u64) {
+        let Some(intent) = EraseIntent::from_bytes(&hash.0) else { return };
+        let Some(segment) = self.segment(intent.segment) else { return };
+        let is_current = segment.sequence == intent.sequence
             && matches!(segment.state(), SegmentState::Freeing | SegmentState::Erased);
         if !is_current {
             return;
         }
-        let before = segment.set_freed_in(Some((placed.location.segment, placed.record_bytes)));
+        let before = segment.set_intent_at(Some((placed.location.segment, placed.record_bytes)));
         if segment.state() == SegmentState::Freeing && before.is_none() {
-            segment.set_mark(mark);
+            segment.set_sync_point(sync_point);
         }
         if let Some((at, bytes)) = before {
             self.lose(at, bytes);
@@ -75,6 +81,6 @@ impl Log<'_> {
         if let Some(holder) = self.segment(placed.location.segment) {
             holder.gain(placed.record_bytes);
         }
-        self.syncs.want_mark(mark);
+        self.syncs.want_sync_point(sync_point);
     }
 }

@@ -12,8 +12,8 @@ impl Log<'_> {
         self.segments.iter().any(|s| match s.state() {
             Quarantined => true,
             Sealed | Victim | Emptied => !s.is_counted(),
-            // Until it is durable that it is to be erased, or, where it was given up without a freed record, that it was.
-            Freeing => s.is_unread() || !s.is_counted() && s.mark() > synced,
+            // Until it is durable that it is to be erased, or, where it was given up without an erase intent, that it was.
+            Freeing => s.is_unread() || !s.is_counted() && s.sync_point() > synced,
             Erased => s.is_unread(),
             _ => false,
         })

@@ -46,16 +46,18 @@ impl Log<'_> {
         for index in 0..self.geometry.segment_count() {
             let Some(segment) = self.segment(index) else { continue };
             match segment.state() {
-                // The freed record may be lost: it is written again once the copies are durable.
-                SegmentState::Freeing if segment.mark() > synced => self.unfree(index),
-                SegmentState::Erased if segment.mark() > synced => {
-                    segment.set_mark(0);
+                // The erase intent may be lost: it is written again once the copies are durable.
+                SegmentState::Freeing if segment.sync_point() > synced => self.unmake_intent(index),
+                SegmentState::Erased if segment.sync_point() > synced => {
+                    segment.set_sync_point(0);
                     self.set_state(index, SegmentState::Freeing);
                 }
-                SegmentState::Emptied if segment.mark() > synced_clear => segment.set_mark(completed),
+                SegmentState::Emptied if segment.sync_point() > synced_clear => {
+                    segment.set_sync_point(completed)
+                }
                 // A write of it failed before, or it has no footer to wait for: it was sealed with records unsynced.
                 SegmentState::Sealed | SegmentState::Victim
-                    if segment.mark() > synced && segment.live_records() > 0 =>
+                    if segment.sync_point() > synced && segment.live_records() > 0 =>
                 {
                     segment.set(Flag::Suspect, true);
                     self.may_be_suspect = true;
@@ -66,21 +68,21 @@ impl Log<'_> {
         self.syncs.fail();
     }
 
-    /// A freed record did not become durable: its segment is only emptied again.
-    pub(crate) fn unfree(&mut self, index: u32) {
+    /// An erase intent did not become durable: its segment is only emptied again.
+    pub(crate) fn unmake_intent(&mut self, index: u32) {
         let completed = self.syncs.completed();
         let Some(segment) = self.segment(index).filter(|s| s.state() == SegmentState::Freeing) else {
             return;
         };
-        segment.set_mark(completed);
+        segment.set_sync_point(completed);
         self.set_state(index, SegmentState::Emptied);
-        self.syncs.want_mark(completed);
-        self.release_freed(index);
+        self.syncs.want_sync_point(completed);
+        self.release_intent(index);
     }
 
-    /// The freed record of a segment is not needed any more.
-    pub(crate) fn release_freed(&mut self, index: u32) {
-        if let Some((at, bytes)) = self.segment(index).and_then(|s| s.set_freed_in(None)) {
+    /// The erase intent of a segment is not needed any more.
+    pub(crate) fn release_intent(&mut self, index: u32) {
+        if let Some((at, bytes)) = self.segment(index).and_then(|s| s.set_intent_at(None)) {
             self.lose(at, bytes);
         }
     }

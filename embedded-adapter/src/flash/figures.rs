@@ -90,10 +90,10 @@ impl<M: Medium> FlashTier<'_, M> {
     pub(super) fn charged_bytes(&self) -> u64 {
         let counts = |state| !matches!(state, SegmentState::Erased | SegmentState::Quarantined);
         let mut live = 0u64;
-        // The machine's own freed records are not theirs: room for these is kept beside.
+        // The machine's own erase intents are not theirs: room for these is kept beside.
         let mut freed = 0u64;
         for segment in self.tier.segments() {
-            freed += u64::from(segment.freed_record_bytes());
+            freed += u64::from(segment.intent_bytes());
             if counts(segment.state()) {
                 live += u64::from(segment.live_bytes());
             }

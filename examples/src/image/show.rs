@@ -94,7 +94,7 @@ const fn kind_name(kind: Kind) -> &'static str {
     match kind {
         Kind::Value => "value",
         Kind::Tombstone => "tombstone",
-        Kind::Freed => "freed",
+        Kind::EraseIntent => "freed",
         Kind::Time => "time",
     }
 }

@@ -278,7 +278,7 @@ impl Image {
         match (record.header.kind, self.geometry.identity()) {
             (Kind::Tombstone, Identity::KeyedHash) => record.key.first_chunk().map(|hash| KeyHash(*hash)),
             (Kind::Value | Kind::Tombstone, _) => Some(self.index.hash_record(record)),
-            (Kind::Freed | Kind::Time, _) => None,
+            (Kind::EraseIntent | Kind::Time, _) => None,
         }
     }
 }

@@ -7,8 +7,8 @@ use coldpress_core::format::{
     piece_hash, piece_prefix, record_hash, stored_hash,
 };
 use coldpress_core::index::{
-    Advice, Codecs, Dropped, Index, KeyEntry, Look, Placed, Published, Reconciled, Released, Settled,
-    Standing,
+    Advice, Codecs, Dropped, Index, KeyEntry, Liveness, Look, Placed, Published, Reconciled, Released,
+    Settled,
 };
 
 /// Identifies a key of a store. Where keys are stored as they are, the hash key is all zeros, and the first byte tells a piece
@@ -115,9 +115,9 @@ impl Index for ImageIndex {
         }
     }
 
-    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+    fn liveness(&self, hash: &KeyHash, at: Location) -> Liveness {
         let is_live = self.entries.get(hash).is_some_and(|entry| entry.is_live_at(at));
-        if is_live { Standing::Live } else { Standing::Stale }
+        if is_live { Liveness::Live } else { Liveness::Stale }
     }
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
@@ -136,7 +136,7 @@ impl Index for ImageIndex {
         self.entries.get_mut(hash).map_or(Dropped::NotCurrent, |entry| entry.drop_at(at, false))
     }
 
-    fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
+    fn copy_erased(&mut self, hash: &KeyHash) -> Option<Released> {
         let entry = self.entries.get_mut(hash)?;
         let released = entry.note_erased(false);
         if entry.copies() == 0 {

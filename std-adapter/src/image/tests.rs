@@ -77,7 +77,7 @@ fn image_of_any_shape_built_reads_back_and_is_sound() {
             let keyed = contents.records.iter().filter(|record| record.kind.is_keyed());
             let live_bytes: u32 = keyed.clone().filter(|r| r.is_live).map(|r| r.record_bytes).sum();
             let known = image.segments()[segment as usize];
-            assert!(known.live_bytes() >= live_bytes, "freed records may be live too");
+            assert!(known.live_bytes() >= live_bytes, "erase intents may be live too");
             live += keyed.clone().filter(|record| record.is_live && record.kind == Kind::Value).count();
             stale += keyed.filter(|record| !record.is_live).count();
         }

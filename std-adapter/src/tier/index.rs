@@ -14,7 +14,7 @@ use coldpress_core::format::{
     KeyHash, Kind, Location, Record, Store, is_piece_expiry, key_hash, record_hash,
 };
 use coldpress_core::index::{
-    Advice, Codecs, Dropped, Due, Index, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+    Advice, Codecs, Dropped, Due, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
 };
 
 use super::entry::{Entry, Stored, Terms};
@@ -266,11 +266,11 @@ impl Index for PartitionIndex {
         record_hash(&self.store.map_or([0; 16], |store| store.hash_key), record)
     }
 
-    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+    fn liveness(&self, hash: &KeyHash, at: Location) -> Liveness {
         let is_live = |entry: &Entry| entry.stored().is_some_and(|s| s.is_live() && s.location() == at);
         match self.shell.view(hash, is_live) {
-            Some(true) => Standing::Live,
-            _ => Standing::Stale,
+            Some(true) => Liveness::Live,
+            _ => Liveness::Stale,
         }
     }
 
@@ -324,7 +324,7 @@ impl Index for PartitionIndex {
         dropped
     }
 
-    fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
+    fn copy_erased(&mut self, hash: &KeyHash) -> Option<Released> {
         let (clock, is_withheld) = (self.clock, self.is_withheld());
         let outcome = self.mutate(hash, |entry| {
             entry.copies = entry.copies.saturating_sub(1);

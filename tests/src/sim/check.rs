@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coldpress_core::format::{
-    Freed, Geometry, Header, Identity, KeyHash, Kind, Location, Record, RecordError, read_record,
+    EraseIntent, Geometry, Header, Identity, KeyHash, Kind, Location, Record, RecordError, read_record,
 };
 use coldpress_core::recovery::MountReport;
 use coldpress_core::segments::SegmentState;
@@ -182,7 +182,7 @@ impl World<'_> {
         }
     }
 
-    /// The live bytes of the table equal a recount over the index and the freed records (I-GC-4), and the copies of each
+    /// The live bytes of the table equal a recount over the index and the erase intents (I-GC-4), and the copies of each
     /// key a recount over the medium. For worlds at rest.
     pub fn check_counts(&self) {
         let found = self.scan();
@@ -205,9 +205,9 @@ impl World<'_> {
         }
         // One that was damaged since the mount read it can't be found again. It is live in a segment that is kept for that.
         let is_lost = |index: u32| !found.freed.contains_key(&index);
-        let lost = (0..).zip(segments).filter(|(index, s)| s.freed_record_bytes() > 0 && is_lost(*index));
+        let lost = (0..).zip(segments).filter(|(index, s)| s.intent_bytes() > 0 && is_lost(*index));
         let (lost_bytes, lost_records) =
-            lost.fold((0, 0), |(bytes, records), (_, s)| (bytes + s.freed_record_bytes(), records + 1));
+            lost.fold((0, 0), |(bytes, records), (_, s)| (bytes + s.intent_bytes(), records + 1));
         for (index, segment) in (0..).zip(segments) {
             let counted = live.get(&index).copied().unwrap_or_default();
             let table = (segment.live_bytes(), segment.live_records());
@@ -242,7 +242,7 @@ impl World<'_> {
         assert!(unsynced.is_none(), "rule 2: a footer in segment {segment} over {unsynced:?}");
     }
 
-    /// Rule 5: before a segment with records is erased, a freed record of this life of it is durable elsewhere, but for one that was
+    /// Rule 5: before a segment with records is erased, an erase intent of this life of it is durable elsewhere, but for one that was
     /// given up: nothing tells which life that is.
     pub(super) fn check_freed(&self, segment: u32) {
         if self.tier.segments()[segment as usize].is_unread() {
@@ -256,9 +256,9 @@ impl World<'_> {
         }
         let is_freed = (0..geometry.segment_count()).filter(|&at| at != segment).any(|at| {
             records_of(&geometry, medium.durable_segment(at)).is_some_and(|(_, records)| {
-                let freed = records.iter().filter(|record| record.header.kind == Kind::Freed);
+                let freed = records.iter().filter(|record| record.header.kind == Kind::EraseIntent);
                 freed
-                    .filter_map(|record| Freed::from_bytes(record.value))
+                    .filter_map(|record| EraseIntent::from_bytes(record.value))
                     .any(|freed| (freed.segment, freed.sequence) == (segment, sequence))
             })
         });
@@ -345,7 +345,7 @@ fn records_of<'a>(geometry: &Geometry, bytes: &'a [u8]) -> Option<(u32, Vec<Reco
 #[derive(Debug, Default)]
 struct Found {
     copies: BTreeMap<KeyHash, u32>,
-    /// By the segment that is being freed: where its freed record lies, the youngest copy of it, and its bytes.
+    /// By the segment that is being freed: where its erase intent lies, the youngest copy of it, and its bytes.
     freed: BTreeMap<u32, (u32, u32)>,
 }
 
@@ -360,14 +360,14 @@ impl Found {
                 Some(hash) => KeyHash(*hash),
                 None => return,
             },
-            Kind::Freed => return self.count_freed(record, at, world),
+            Kind::EraseIntent => return self.count_freed(record, at, world),
             Kind::Time => return,
         };
         *self.copies.entry(hash).or_default() += 1;
     }
 
     fn count_freed(&mut self, record: &Record<'_>, at: u32, world: &World<'_>) {
-        let Some(freed) = Freed::from_bytes(record.value) else { return };
+        let Some(freed) = EraseIntent::from_bytes(record.value) else { return };
         let segments = world.tier.segments();
         let target = segments[freed.segment as usize];
         let is_needed = target.sequence == freed.sequence

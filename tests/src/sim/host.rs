@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{KeyHash, Kind, Location, Store, Version};
 use coldpress_core::index::{
-    Advice, Codecs, Dropped, Due, Index, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+    Advice, Codecs, Dropped, Due, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
 };
 
 use super::budget::Asked;
@@ -202,16 +202,16 @@ impl Index for ModelHost {
         hash_of(&store, key)
     }
 
-    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+    fn liveness(&self, hash: &KeyHash, at: Location) -> Liveness {
         match self.entries.get(hash) {
-            Some(entry) if entry.newest.is_live && entry.newest.placed.location == at => Standing::Live,
-            _ => Standing::Stale,
+            Some(entry) if entry.newest.is_live && entry.newest.placed.location == at => Liveness::Live,
+            _ => Liveness::Stale,
         }
     }
 
-    fn confirm(&mut self, hash: &KeyHash, at: Location) -> Standing {
+    fn confirm(&mut self, hash: &KeyHash, at: Location) -> Liveness {
         self.asked.walk(at.segment, at.offset);
-        self.standing(hash, at)
+        self.liveness(hash, at)
     }
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
@@ -288,7 +288,7 @@ impl Index for ModelHost {
         Dropped::Now
     }
 
-    fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
+    fn copy_erased(&mut self, hash: &KeyHash) -> Option<Released> {
         self.asked.gone += 1;
         let is_withheld = self.is_withheld;
         let entry = self.entries.get_mut(hash).expect("copies: gone below zero (rule 6)");
@@ -339,7 +339,7 @@ impl Index for ModelHost {
 
     fn evictable(&mut self, hash: &KeyHash, at: Location) -> bool {
         self.asked.evictable += 1;
-        let is_evictable = self.evicts && self.standing(hash, at) == Standing::Live;
+        let is_evictable = self.evicts && self.liveness(hash, at) == Liveness::Live;
         if is_evictable {
             self.told.push(Told::MayEvict(*hash));
         }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use coldpress_core::config::TierConfig;
 use coldpress_core::format::{
-    Freed, Geometry, Header, Identity, KeyHash, Kind, Location, MARKER_BYTES, Record, RecordError,
+    EraseIntent, Geometry, Header, Identity, KeyHash, Kind, Location, MARKER_BYTES, Record, RecordError,
     TRAILER_BYTES, Version, mended_length, read_record,
 };
 
@@ -42,7 +42,7 @@ struct Lies {
     offset: u32,
     bytes: u32,
     kind: Kind,
-    /// Of a freed record: the segment and sequence that it is of.
+    /// Of an erase intent: the segment and sequence that it is of.
     freed: Option<(u32, u32)>,
     hash: Option<KeyHash>,
     version: Version,
@@ -97,14 +97,14 @@ fn lie(config: &TierConfig, segment: &[u8]) -> Option<(u32, Vec<Lies>)> {
 
 fn keyed(geometry: &Geometry, hash_key: &[u8; 16], record: &Record<'_>) -> Option<KeyHash> {
     match (record.header.kind, geometry.identity()) {
-        (Kind::Freed | Kind::Time, _) => None,
+        (Kind::EraseIntent | Kind::Time, _) => None,
         (Kind::Tombstone, Identity::KeyedHash) => record.key.first_chunk().copied().map(KeyHash),
         _ => Some(hash_of(hash_key, record.key)),
     }
 }
 
 fn freed(record: &Record<'_>) -> Option<(u32, u32)> {
-    let freed = Freed::from_bytes(record.value).filter(|_| record.header.kind == Kind::Freed);
+    let freed = EraseIntent::from_bytes(record.value).filter(|_| record.header.kind == Kind::EraseIntent);
     freed.map(|freed| (freed.segment, freed.sequence))
 }
 
@@ -239,14 +239,14 @@ impl Lasting {
         }
         let is_seen = |lies: &Lies| lies.hash.is_none_or(|hash| newest.get(&hash) <= Some(&lies.version));
         let seen: Vec<Lies> = harmed.into_iter().filter(is_seen).collect();
-        let is_freed = seen.iter().any(|lies| lies.kind == Kind::Freed);
+        let is_freed = seen.iter().any(|lies| lies.kind == Kind::EraseIntent);
         let keys: Vec<Key> = self.oracle.keys().collect();
         for key in keys {
             let hash = hash_of(&config.store.hash_key, &key_bytes(key));
             if seen.iter().any(|lies| lies.hash == Some(hash)) {
                 self.oracle.spoil(key);
             }
-            // Without its freed record a segment that is half erased comes back, whatever it held; and what hid that may be gone.
+            // Without its erase intent a segment that is half erased comes back, whatever it held; and what hid that may be gone.
             if is_freed || coming.iter().any(|lies| lies.hash == Some(hash)) {
                 self.oracle.haunt(key);
             }

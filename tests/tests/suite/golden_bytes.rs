@@ -4,8 +4,8 @@
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    FooterEntry, FooterWriter, Freed, Geometry, Head, Header, Identity, KeyHash, Kind, Location, Marker,
-    PIECE_EXPIRES_S, RecordHeader, Store, Version, piece_prefix, read_record,
+    EraseIntent, FooterEntry, FooterWriter, Geometry, Head, Header, Identity, KeyHash, Kind, Location,
+    Marker, PIECE_EXPIRES_S, RecordHeader, Store, Version, piece_prefix, read_record,
 };
 
 use crate::golden_stored::hex;
@@ -60,7 +60,7 @@ fn record(geometry: &Geometry, header: RecordHeader, key: &[u8], value: &[u8]) -
 #[test]
 fn record_of_each_kind_keeps_its_bytes() {
     let (key, value) = (b"key", b"value");
-    let freed = Freed { segment: 9, sequence: 0x0101, erases: 3 }.to_bytes();
+    let freed = EraseIntent { segment: 9, sequence: 0x0101, erases: 3 }.to_bytes();
     let head = Head { generation: 2, pieces: 0x0103, bytes: 0x0004_0506 }.to_bytes();
     let piece = [&piece_prefix(2, 0x0102)[..], key].concat();
     let tagged = |kind, key: &[u8], value: &[u8]| RecordHeader { kind, ..plain(key, value) };
@@ -70,7 +70,7 @@ fn record_of_each_kind_keeps_its_bytes() {
             record(&geometry, plain(key, value), key, value),
             record(&geometry, tagged(Kind::Tombstone, key, b""), key, b""),
             record(&geometry, tagged(Kind::Tombstone, &[7; 12], b""), &[7; 12], b""),
-            record(&geometry, tagged(Kind::Freed, b"", &freed), b"", &freed),
+            record(&geometry, tagged(Kind::EraseIntent, b"", &freed), b"", &freed),
             record(&geometry, tagged(Kind::Time, b"", &[1, 2, 3, 4]), b"", &[1, 2, 3, 4]),
             record(&geometry, tagged(Kind::Time, b"", &[8; 8]), b"", &[8; 8]),
             record(&geometry, RecordHeader { codec: CodecId::Chunked, ..plain(key, &head) }, key, &head),
@@ -164,7 +164,7 @@ fn footer_and_trailer_keep_their_bytes() {
             entry(Kind::Tombstone, 0x60, None, ORIGIN),
             entry(Kind::Value, 0x80, EXPIRES_S, None),
             entry(Kind::Value, 0xA0, EXPIRES_S, ORIGIN),
-            entry(Kind::Freed, 0xC0, None, None),
+            entry(Kind::EraseIntent, 0xC0, None, None),
             entry(Kind::Time, 0x0102, None, None),
         ];
         let (mut writer, mut buffer) = (FooterWriter::new(), [0; 256]);

@@ -137,7 +137,7 @@ impl Census {
         self.count(match header.kind {
             Kind::Value => "value",
             Kind::Tombstone => "tombstone",
-            Kind::Freed => "freed",
+            Kind::EraseIntent => "freed",
             Kind::Time => "time",
         });
         if header.kind == Kind::Value {
@@ -173,7 +173,7 @@ impl Census {
         self.count(match entry.kind {
             Kind::Value => "entry of a value",
             Kind::Tombstone => "entry of a tombstone",
-            Kind::Freed | Kind::Time => "unkeyed entry",
+            Kind::EraseIntent | Kind::Time => "unkeyed entry",
         });
         if entry.expires_s.is_some() {
             self.count("entry with expiry");

@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use coldpress_core::codec::CodecId;
 use coldpress_core::drive::Now;
 use coldpress_core::format::{
-    Entries, Freed, Geometry, Header, Identity, Kind, Location, Marker, Record, RecordHeader, Store, Trailer,
-    Version, mended_length, read_record,
+    Entries, EraseIntent, Geometry, Header, Identity, Kind, Location, Marker, Record, RecordHeader, Store,
+    Trailer, Version, mended_length, read_record,
 };
 use coldpress_core::recovery::{MountReport, SEARCH_TIMES_MAX};
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
@@ -63,9 +63,9 @@ type Written = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 /// A record that a client makes up for a place in a segment.
 fn planted(geometry: &Geometry, rng: &mut Rng, at: Location) -> Vec<u8> {
     let key = format!("key {}", rng.below(KEYS as usize));
-    let freed = Freed { segment: rng.below(16) as u32, sequence: rng.below(40) as u32, erases: 0 };
+    let freed = EraseIntent { segment: rng.below(16) as u32, sequence: rng.below(40) as u32, erases: 0 };
     let (kind, key, value) = match rng.below(3) {
-        0 => (Kind::Freed, Vec::new(), freed.to_bytes().to_vec()),
+        0 => (Kind::EraseIntent, Vec::new(), freed.to_bytes().to_vec()),
         1 => (Kind::Tombstone, key.into_bytes(), Vec::new()),
         _ => (Kind::Value, key.into_bytes(), b"planted".to_vec()),
     };

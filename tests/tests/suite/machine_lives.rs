@@ -14,7 +14,7 @@ use coldpress_tests::sim::{Lived, STRIDE, live_all};
 /// The seeds of the kept run.
 const SEEDS: core::ops::Range<u64> = 0..6_000;
 /// Others that found something: a segment whose headers were damaged, taken for a life that had been erased; the newest time,
-/// gone with the segment that held it; the tombstone of an eviction, met again behind the value of its version; a freed record that was
+/// gone with the segment that held it; the tombstone of an eviction, met again behind the value of its version; an erase intent that was
 /// damaged after the mount that counted it.
 const FOUND: [u64; 5] = [49_034, 156_387, 6_817, 10_005, 5_328];
 

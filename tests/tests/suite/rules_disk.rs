@@ -13,7 +13,7 @@ fn tight(missing: u32) -> Setup {
     setup
 }
 
-// Without blocks for the reserve the first write behind the last block fails, and no freed record can be written any more.
+// Without blocks for the reserve the first write behind the last block fails, and no erase intent can be written any more.
 #[test]
 fn full_disk_stops_what_is_new_and_nothing_else() {
     let (full, setup) = (tight(0), tight(3));

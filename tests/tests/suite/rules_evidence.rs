@@ -9,7 +9,7 @@ use coldpress_tests::sim::{Do, Key, Lasting, Outage, Seen, Setup, World};
 
 const KEYS: core::ops::Range<Key> = 1..9;
 
-/// Writes and cleans until segments have had several lives, whose freed records lie about; removes key 20.
+/// Writes and cleans until segments have had several lives, whose erase intents lie about; removes key 20.
 fn lived(setup: &Setup) -> Lasting {
     let mut arena = setup.arena();
     let mut world = setup.mount(&mut arena, setup.blank());
@@ -80,7 +80,7 @@ fn medium_unreadable_from_any_read_on_fails_the_mount() {
     }
 }
 
-// Without the rule: an old freed record that names the segment is believed, and it is erased.
+// Without the rule: an old erase intent that names the segment is believed, and it is erased.
 #[test]
 fn segment_unreadable_during_a_mount_is_kept_and_read_later() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -206,7 +206,7 @@ fn quarantined_segment_read_again_is_rescued_and_freed() {
     }
 }
 
-// A segment that is given up has no freed record. It counts as there until its erase is durable, so that the tombstones stay that
+// A segment that is given up has no erase intent. It counts as there until its erase is durable, so that the tombstones stay that
 // hide what is in it.
 #[test]
 fn segment_given_up_and_cut_hides_what_was_removed() {

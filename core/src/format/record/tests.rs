@@ -198,7 +198,7 @@ fn erased_bytes_are_blank_and_never_a_tag() {
 
 #[test]
 fn freed_round_trips() {
-    let freed = Freed { segment: 3, sequence: 77, erases: 12 };
-    assert_eq!(Freed::from_bytes(&freed.to_bytes()), Some(freed));
-    assert_eq!(Freed::from_bytes(&freed.to_bytes()[..11]), None);
+    let intent = EraseIntent { segment: 3, sequence: 77, erases: 12 };
+    assert_eq!(EraseIntent::from_bytes(&intent.to_bytes()), Some(intent));
+    assert_eq!(EraseIntent::from_bytes(&intent.to_bytes()[..11]), None);
 }

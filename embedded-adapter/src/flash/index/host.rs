@@ -3,7 +3,7 @@
 use coldpress_core::drive::MediumError;
 use coldpress_core::format::{KeyHash, Kind, Location, Secret, Store};
 use coldpress_core::index::{
-    Advice, Codecs, Dropped, Index, Look, Placed, Published, Reconciled, Released, Settled, Standing,
+    Advice, Codecs, Dropped, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
 };
 use coldpress_core::recovery::MountError;
 
@@ -28,22 +28,22 @@ impl<M: Medium> Index for Desk<'_, '_, M> {
         self.flash.secret.identity(key)
     }
 
-    fn standing(&self, hash: &KeyHash, at: Location) -> Standing {
+    fn liveness(&self, hash: &KeyHash, at: Location) -> Liveness {
         match self.index.table.live_at(hash, self.place_of(at)) {
-            Some(_) => Standing::Live,
-            None => Standing::Stale,
+            Some(_) => Liveness::Live,
+            None => Liveness::Stale,
         }
     }
 
-    fn confirm(&mut self, hash: &KeyHash, at: Location) -> Standing {
+    fn confirm(&mut self, hash: &KeyHash, at: Location) -> Liveness {
         let Some((mine, entry)) = self.index.table.live_at(hash, self.place_of(at)) else {
-            return Standing::Stale;
+            return Liveness::Stale;
         };
         // Where an entry was written beside one in doubt the counts of both are full, and stay so.
         let is_full = |at: &At| self.index.table.entry(*at).is_some_and(|e| e.copies == COPIES_MAX);
         let full = self.index.table.candidates(hash).iter().filter(|at| is_full(at)).count();
         if entry.copies < COPIES_MAX || full == 1 {
-            return Standing::Live;
+            return Liveness::Live;
         }
         match self.find_twice(hash, COPIES_MAX) {
             // Where this one could not be read again, only what was written after it tells.
@@ -52,10 +52,10 @@ impl<M: Medium> Index for Desk<'_, '_, M> {
             {
                 self.set(hash, mine, &Entry { state: State::Dead, ..entry });
                 self.index.table.clear(mine);
-                Standing::Superseded
+                Liveness::Superseded
             }
-            Match { newest: Some(newest), is_certain: true } if newest.at == mine => Standing::Live,
-            _ => Standing::Doubtful,
+            Match { newest: Some(newest), is_certain: true } if newest.at == mine => Liveness::Live,
+            _ => Liveness::Doubtful,
         }
     }
 
@@ -114,7 +114,7 @@ impl<M: Medium> Index for Desk<'_, '_, M> {
         Dropped::Now
     }
 
-    fn gone(&mut self, hash: &KeyHash) -> Option<Released> {
+    fn copy_erased(&mut self, hash: &KeyHash) -> Option<Released> {
         let at = self.counted_in(hash)?;
         self.count_down(at)
     }

@@ -96,10 +96,10 @@ fn value_superseded_by_a_remove_needs_the_tombstone_until_it_is_gone() {
     let (old, stone) = (placed(1, Kind::Value), placed(2, Kind::Tombstone));
     assert_eq!(index.publish(&HASH, &old), Published::Live(None));
     assert_eq!(index.publish(&HASH, &stone), Published::Live(Some(released(&old))));
-    assert_eq!(index.standing(&HASH, stone.location), Standing::Live, "rule 6");
-    assert_eq!(index.gone(&HASH), Some(released(&stone)));
-    assert_eq!(index.standing(&HASH, stone.location), Standing::Stale);
-    assert_eq!(index.gone(&HASH), None);
+    assert_eq!(index.liveness(&HASH, stone.location), Liveness::Live, "rule 6");
+    assert_eq!(index.copy_erased(&HASH), Some(released(&stone)));
+    assert_eq!(index.liveness(&HASH, stone.location), Liveness::Stale);
+    assert_eq!(index.copy_erased(&HASH), None);
     assert_eq!(index.shell.entries(), 0);
 }
 
@@ -119,7 +119,7 @@ fn relocation_overtaken_by_a_put_is_stale_and_counts_as_a_copy() {
     let _ = index.publish(&HASH, &new);
     assert_eq!(index.publish(&HASH, &moved(&old, 3, Kind::Value)), Published::Stale);
     assert_eq!(index.shell.view(&HASH, |entry| entry.copies), Some(3));
-    assert_eq!(index.standing(&HASH, new.location), Standing::Live);
+    assert_eq!(index.liveness(&HASH, new.location), Liveness::Live);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn recovered_copies_tie_by_tombstone_then_by_seal() {
         for (at, is_sealed) in order {
             let _ = fixture.index.recovered(&HASH, &at, is_sealed);
         }
-        assert_eq!(fixture.index.standing(&HASH, stone.location), Standing::Live, "rule 7");
+        assert_eq!(fixture.index.liveness(&HASH, stone.location), Liveness::Live, "rule 7");
         assert_eq!(fixture.index.settle(), Settled::End, "two other copies are left");
     }
     let mut fixture = fixture();
@@ -167,13 +167,13 @@ fn dropped_record_with_other_copies_stands_in_until_they_are_gone() {
     assert_eq!(index.drop_current(&HASH, old.location), Dropped::NotCurrent);
     assert_eq!(index.drop_current(&HASH, new.location), Dropped::NeedsTombstone);
     assert_eq!(index.shell.weight().keys, 0, "it is no value any more");
-    assert_eq!(index.standing(&HASH, new.location), Standing::Live, "and still needed");
+    assert_eq!(index.liveness(&HASH, new.location), Liveness::Live, "and still needed");
     assert_eq!(index.due(9999), Look::End, "and does not come up again");
     let again = moved(&new, 3, Kind::Value);
     assert_eq!(index.publish(&HASH, &again), Published::Live(Some(released(&new))));
-    assert_eq!((index.gone(&HASH), index.shell.weight().keys), (None, 0));
-    assert_eq!(index.gone(&HASH), Some(released(&again)));
-    assert_eq!(index.gone(&HASH), None);
+    assert_eq!((index.copy_erased(&HASH), index.shell.weight().keys), (None, 0));
+    assert_eq!(index.copy_erased(&HASH), Some(released(&again)));
+    assert_eq!(index.copy_erased(&HASH), None);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn overlay_goes_with_its_own_publication_and_not_with_an_older_one() {
     let _ = fixture.index.publish(&HASH, &older);
     let is_pending = |fixture: &Fixture| fixture.index.shell.view(&HASH, |entry| entry.pending.is_some());
     assert_eq!(is_pending(&fixture), Some(true));
-    assert_eq!(fixture.index.standing(&HASH, older.location), Standing::Live);
+    assert_eq!(fixture.index.liveness(&HASH, older.location), Liveness::Live);
     let _ = fixture.index.publish(&HASH, &own);
     assert_eq!(is_pending(&fixture), Some(false));
     assert_eq!(fixture.index.shell.weight().pending_bytes, 0);
@@ -250,9 +250,9 @@ fn keys_with_lifetimes_that_are_gone_or_overwritten_leave_no_places_in_the_queue
         let _ = index.publish(&hash, &placed(2, Kind::Tombstone));
         assert_eq!(index.queue.len(), others, "removed");
         let _ = index.publish(&hash, &value(3, Some(8_000 - n)));
-        let _ = index.gone(&hash);
-        let _ = index.gone(&hash);
-        let _ = index.gone(&hash);
+        let _ = index.copy_erased(&hash);
+        let _ = index.copy_erased(&hash);
+        let _ = index.copy_erased(&hash);
         assert_eq!(index.queue.len(), others, "gone");
         // The same key over and over: longer and shorter lifetimes, and none.
         for (round, expires_s) in

@@ -43,7 +43,7 @@ impl Worker<'_> {
         let has_none = self.shell.sums.keys.load(Relaxed) == 0 && self.shell.families.are_none();
         let is_empty = has_none && lacking == 0;
         self.tier.set_backing(if is_empty {
-            // Segments that are still to be freed take room for freed records and tombstones.
+            // Segments that are still to be freed take room for erase intents and tombstones.
             u32::from(self.tier.has_sealed())
         } else {
             self.segments_for(charge)

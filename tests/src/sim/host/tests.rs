@@ -21,10 +21,10 @@ fn value_superseded_by_a_remove_needs_the_tombstone_until_it_is_gone() {
     let (old, stone) = (placed(1, 100, Kind::Value), placed(2, 100, Kind::Tombstone));
     assert_eq!(host.publish(&HASH, &old), Published::Live(None));
     assert_eq!(host.publish(&HASH, &stone), Published::Live(Some(released(&old))));
-    assert_eq!(host.standing(&HASH, stone.location), Standing::Live, "rule 6: a stale copy is left");
-    assert_eq!(host.gone(&HASH), Some(released(&stone)), "the old value is gone, so nothing needs it");
-    assert_eq!(host.standing(&HASH, stone.location), Standing::Stale);
-    assert_eq!(host.gone(&HASH), None);
+    assert_eq!(host.liveness(&HASH, stone.location), Liveness::Live, "rule 6: a stale copy is left");
+    assert_eq!(host.copy_erased(&HASH), Some(released(&stone)), "the old value is gone, so nothing needs it");
+    assert_eq!(host.liveness(&HASH, stone.location), Liveness::Stale);
+    assert_eq!(host.copy_erased(&HASH), None);
     assert!(host.entry(&HASH).is_none());
 }
 
@@ -71,7 +71,7 @@ fn only_copy_dropped_is_stale_now_and_others_need_a_tombstone() {
     let _ = host.publish(&HASH, &new);
     assert_eq!(host.drop_current(&HASH, old.location), Dropped::NotCurrent);
     assert_eq!(host.drop_current(&HASH, new.location), Dropped::NeedsTombstone);
-    assert_eq!(host.gone(&HASH), None);
+    assert_eq!(host.copy_erased(&HASH), None);
     assert_eq!(host.drop_current(&HASH, new.location), Dropped::Now);
     assert_eq!(host.drop_current(&HASH, new.location), Dropped::NotCurrent);
 }
@@ -81,7 +81,7 @@ fn only_copy_dropped_is_stale_now_and_others_need_a_tombstone() {
 fn last_copy_of_a_live_record_gone_panics() {
     let mut host = ModelHost::default();
     let _ = host.publish(&HASH, &placed(1, 100, Kind::Value));
-    let _ = host.gone(&HASH);
+    let _ = host.copy_erased(&HASH);
 }
 
 #[test]

@@ -1,19 +1,19 @@
 //! From victim to free: the order that lets a cut fall anywhere.
 //!
 //! ```text
-//!  Emptied ─ copies durable ─► freed record appended ─► Freeing ─ freed record durable ─► copies counted down, erased,
+//!  Emptied ─ copies durable ─► erase intent appended ─► Freeing ─ erase intent durable ─► copies counted down, erased,
 //!  marker written ─► Erased ─ durable ─► Free
 //! ```
-//! A segment's erase begins only when a freed record of it is durable elsewhere, and that is written only when everything
+//! A segment's erase begins only when an erase intent of it is durable elsewhere, and that is written only when everything
 //! that superseded or relocated its records is durable (rules 1 and 5, I-GC-1). The index counts the copies in it as gone
-//! between the two: a mount never reads a segment whose freed record is there. The freed record itself stays live until the
+//! between the two: a mount never reads a segment whose erase intent is there. The erase intent itself stays live until the
 //! erase is durable.
 
 use crate::cleanup::Ticket;
 use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now, Poll};
-use crate::format::{Freed, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader};
+use crate::format::{EraseIntent, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader};
 use crate::index::Host;
 use crate::recovery::{Scan, Scanner};
 use crate::segments::{Flag, Segment, SegmentState};
@@ -35,7 +35,7 @@ enum State {
 
 /// The engine that frees segments, one erase at a time.
 #[derive(Debug, Default)]
-pub(crate) struct Retire {
+pub(crate) struct Reclaimer {
     state: State,
     /// Failed syncs when the erase in hand was asked for.
     sync_failures: u64,
@@ -46,14 +46,14 @@ impl Log<'_> {
     /// Takes a sealed segment in which nothing is live as it lies: it is emptied.
     pub(crate) fn take_as_emptied(&mut self, index: u32) {
         if let Some(segment) = self.set_state(index, SegmentState::Emptied) {
-            let died = segment.mark();
-            self.syncs.want_mark(died);
+            let died = segment.sync_point();
+            self.syncs.want_sync_point(died);
         }
         self.counters.victims += 1;
     }
 }
 
-impl Retire {
+impl Reclaimer {
     pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
         match self.state {
             State::Erasing { ticket: t, .. } | State::MarkerWriting { ticket: t, .. } => t == ticket,
@@ -71,7 +71,7 @@ impl Retire {
             State::Idle => self.pick(now, log, host),
             State::Counting(scanner) => self.count(log, host, scanner),
             State::Erasing { .. } | State::MarkerWriting { .. } => Poll::Idle,
-            State::Marking { segment } => self.mark(log, segment),
+            State::Marking { segment } => self.sync_point(log, segment),
         }
     }
 
@@ -95,7 +95,7 @@ impl Retire {
                 Poll::Again
             }
             Some((index, SegmentState::Freeing)) => self.begin_free(log, index),
-            Some((index, SegmentState::Emptied)) => Self::append_freed(log, index),
+            Some((index, SegmentState::Emptied)) => Self::append_intent(log, index),
             _ => Self::take_dead(log),
         }
     }
@@ -108,7 +108,7 @@ impl Retire {
         let mut emptied = None;
         for index in among {
             let Some(segment) = log.segments.get(index) else { continue };
-            let is_due = segment.mark() <= synced;
+            let is_due = segment.sync_point() <= synced;
             match segment.state() {
                 SegmentState::Erased if is_due && index < usable => {
                     return Some((index, SegmentState::Erased));
@@ -116,7 +116,9 @@ impl Retire {
                 SegmentState::Freeing if is_due && !log.scan.is_leased() => {
                     return Some((index, SegmentState::Freeing));
                 }
-                SegmentState::Emptied if is_due && is_clear || segment.mark() <= log.syncs.synced_clear() => {
+                SegmentState::Emptied
+                    if is_due && is_clear || segment.sync_point() <= log.syncs.synced_clear() =>
+                {
                     emptied = emptied.or(Some((index, SegmentState::Emptied)));
                 }
                 _ => {}
@@ -125,7 +127,7 @@ impl Retire {
         emptied
     }
 
-    /// While the mover waits for room to relocate to, which failures took from it, it brings no segment that is dead: one is taken
+    /// While the cleaner waits for room to relocate to, which failures took from it, it brings no segment that is dead: one is taken
     /// as it lies. Under suspicion only one that was dead by the last sync before it.
     fn take_dead(log: &mut Log<'_>) -> Poll {
         let is_under_way =
@@ -135,23 +137,24 @@ impl Retire {
         if !is_short || is_under_way || log.segments.count(SegmentState::Victim) == 0 {
             return Poll::Idle;
         }
-        let is_dead = |s: &Segment| s.is_dead() && (s.mark() <= log.syncs.synced_clear() || !has_suspects);
+        let is_dead =
+            |s: &Segment| s.is_dead() && (s.sync_point() <= log.syncs.synced_clear() || !has_suspects);
         let dead = log.segments.numbered().find(|(_, segment)| is_dead(segment));
         let Some((index, _)) = dead else { return Poll::Idle };
         log.take_as_emptied(index);
         Poll::Again
     }
 
-    /// The erase is durable: the segment is free, its freed record not needed any more.
+    /// The erase is durable: the segment is free, its erase intent not needed any more.
     fn finish(log: &mut Log<'_>, index: u32) {
-        log.release_freed(index);
+        log.release_intent(index);
         let gained = u64::from(log.geometry.segment_bytes());
         let Some(segment) = log.set_state(index, SegmentState::Free) else { return };
         segment.set_used_bytes(0);
         segment.set(Flag::Suspect, false);
         segment.set(Flag::Footer, false);
         segment.set_unread(false);
-        segment.set_mark(0);
+        segment.set_sync_point(0);
         log.note_free(index);
         log.counters.freed_segments += 1;
         let paid = log.relocated_bytes.min(gained);
@@ -159,11 +162,12 @@ impl Retire {
         log.counters.bytes_reclaimed += gained - paid;
     }
 
-    fn append_freed(log: &mut Log<'_>, index: u32) -> Poll {
+    fn append_intent(log: &mut Log<'_>, index: u32) -> Poll {
         let Some(segment) = log.segment(index) else { return Poll::Idle };
-        let value = Freed { segment: index, sequence: segment.sequence, erases: segment.erases }.to_bytes();
+        let value =
+            EraseIntent { segment: index, sequence: segment.sequence, erases: segment.erases }.to_bytes();
         let header = RecordHeader {
-            kind: Kind::Freed,
+            kind: Kind::EraseIntent,
             codec: CodecId::Raw,
             key_bytes: 0,
             value_bytes: u32::try_from(value.len()).unwrap_or(u32::MAX),
@@ -174,11 +178,11 @@ impl Retire {
         let incoming =
             Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, moved_from: None };
         if log.append_relocated(Stream::Old, &incoming).is_err() {
-            if log.has_no_room_for_freed(header.record_bytes(&log.geometry)) {
+            if log.lacks_room_for_intent(header.record_bytes(&log.geometry)) {
                 // Every segment is taken, and none open. This one holds only records that lose against what is durable
                 // elsewhere, so it can be erased alone: nothing else is freed until that is durable.
                 if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
-                    segment.set_mark(0);
+                    segment.set_sync_point(0);
                 }
                 return Poll::Again;
             }
@@ -186,7 +190,7 @@ impl Retire {
             return Poll::Idle;
         }
         if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
-            segment.set_mark(u64::MAX);
+            segment.set_sync_point(u64::MAX);
         }
         log.flush();
         Poll::Again
@@ -227,7 +231,7 @@ impl Retire {
                     return Poll::Do(log.read_for(&scanner, offset, bytes));
                 }
                 Scan::Item(found) if found.kind.is_keyed() => {
-                    if let Some(released) = host.gone(&found.hash) {
+                    if let Some(released) = host.copy_erased(&found.hash) {
                         log.release(&released);
                     }
                 }
@@ -251,7 +255,7 @@ impl Retire {
         match self.state {
             State::Erasing { segment, .. } if result.is_ok() => {
                 log.counters.erases += 1;
-                log.syncs.raise_mark();
+                log.syncs.raise_sync_point();
                 if let Some(segment) = log.segment(segment) {
                     segment.erases = segment.erases.saturating_add(1);
                     segment.set(Flag::Marker, false);
@@ -261,17 +265,17 @@ impl Retire {
             }
             State::MarkerWriting { segment, .. } if result.is_ok() => {
                 log.succeed();
-                let mark = log.syncs.raise_mark();
+                let sync_point = log.syncs.raise_sync_point();
                 self.state = State::Idle;
                 // Rule 9: a sync that failed since the erase began proves nothing of it, and no later one does. A marker over
                 // an erase that a cut takes back would be a segment come back to life: it stays Freeing and is erased again.
                 if log.counters.sync_failures != self.sync_failures {
                     return;
                 }
-                log.syncs.want_mark(mark);
+                log.syncs.want_sync_point(sync_point);
                 if let Some(segment) = log.set_state(segment, SegmentState::Erased) {
                     segment.set(Flag::Marker, true);
-                    segment.set_mark(mark);
+                    segment.set_sync_point(sync_point);
                 }
             }
             _ => {
@@ -282,7 +286,7 @@ impl Retire {
         }
     }
 
-    fn mark(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
+    fn sync_point(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
         let erases = log.segments.get(segment).map_or(0, |s| s.erases);
         let marker = Marker { erases, sequence_issued: log.sequence_next - 1 }.encode();
         self.marker.fill(log.geometry.erase_value());

@@ -16,8 +16,8 @@
 
 use crate::cleanup::Ticket;
 use crate::drive::{MediumError, Now, Poll};
-use crate::format::{Freed, Kind, Location, Mending, Record, RecordError, RecordHeader, read_record};
-use crate::index::{Dropped, Host, Released, Standing};
+use crate::format::{EraseIntent, Kind, Location, Mending, Record, RecordError, RecordHeader, read_record};
+use crate::index::{Dropped, Host, Liveness, Released};
 use crate::recovery::identity;
 use crate::segments::{Choice, Flag, Policy, Reason, Segment, SegmentState, choose};
 use crate::writer::{AppendError, Incoming, LANE_COPY, Log};
@@ -49,7 +49,7 @@ enum State {
 
 /// The engine that cleans one victim at a time.
 #[derive(Debug)]
-pub(crate) struct Mover {
+pub(crate) struct Cleaner {
     state: State,
     victim: Cleaned,
     sequence: u32,
@@ -68,7 +68,7 @@ pub(crate) struct Mover {
     finished: Option<Cleaned>,
 }
 
-impl Default for Mover {
+impl Default for Cleaner {
     fn default() -> Self {
         Self {
             state: State::Idle,
@@ -107,7 +107,7 @@ enum Verdict {
     Tombstone,
 }
 
-impl Mover {
+impl Cleaner {
     /// Tells whether no segment can be freed any more: nothing is on its way, and no victim yields anything.
     pub(crate) fn is_stuck(&self, log: &Log<'_>) -> bool {
         let is_hoping = log.may_restore() && log.segments.iter().any(Segment::is_unread);
@@ -323,13 +323,13 @@ impl Mover {
     ) -> Verdict {
         match record.header.kind {
             Kind::Time => Verdict::Skip,
-            Kind::Freed => {
-                let freed = Freed::from_bytes(record.value);
-                let segment = freed.and_then(|f| Some((f, log.segments.get(f.segment)?)));
+            Kind::EraseIntent => {
+                let intent = EraseIntent::from_bytes(record.value);
+                let segment = intent.and_then(|f| Some((f, log.segments.get(f.segment)?)));
                 match segment {
-                    Some((freed, s))
-                        if s.sequence == freed.sequence
-                            && s.freed_in().is_some_and(|(holder, _)| holder == at.segment) =>
+                    Some((intent, s))
+                        if s.sequence == intent.sequence
+                            && s.intent_at().is_some_and(|(holder, _)| holder == at.segment) =>
                     {
                         Verdict::Copy
                     }
@@ -338,13 +338,13 @@ impl Mover {
             }
             Kind::Tombstone | Kind::Value => {
                 match host.confirm(hash, at) {
-                    Standing::Live => {}
-                    Standing::Stale => return Verdict::Skip,
-                    Standing::Superseded => {
+                    Liveness::Live => {}
+                    Liveness::Stale => return Verdict::Skip,
+                    Liveness::Superseded => {
                         log.release(&Released { location: at, record_bytes: record.record_bytes });
                         return Verdict::Skip;
                     }
-                    Standing::Doubtful => {
+                    Liveness::Doubtful => {
                         self.victim.damaged_records += 1;
                         return Verdict::Skip;
                     }
@@ -435,14 +435,14 @@ impl Mover {
         let completed = log.syncs.completed();
         let Some(victim) = log.segment(self.victim.choice.segment) else { return Poll::Idle };
         let (is_emptied, was_suspect, died) =
-            (victim.live_records() == 0, victim.is_suspect(), victim.mark());
+            (victim.live_records() == 0, victim.is_suspect(), victim.sync_point());
         if !is_emptied {
             victim.set(Flag::Damaged, victim.is_damaged() || self.victim.damaged_records > 0);
         }
         let state = if is_emptied { SegmentState::Emptied } else { SegmentState::Sealed };
         log.set_state(self.victim.choice.segment, state);
         if is_emptied {
-            log.syncs.want_mark(if was_suspect { completed } else { died });
+            log.syncs.want_sync_point(if was_suspect { completed } else { died });
             if was_suspect {
                 self.unreadable = 0;
                 log.syncs.clear_suspect();
