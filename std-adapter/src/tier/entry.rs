@@ -413,6 +413,12 @@ impl Entry {
         self.stored().map(Stored::version).max(inflight).max(before)
     }
 
+    /// Whether a write that the pending one has overtaken may be on the medium, newer than the newest copy that is known there.
+    pub(crate) fn has_overtaken(&self) -> bool {
+        let before = self.pending.as_ref().and_then(|pending| pending.before);
+        before > self.stored().map(Stored::version)
+    }
+
     pub(crate) fn weigh(&self, terms: &Terms) -> Weight {
         let stored = u64::from(self.stored.charge(terms));
         let longest = self.stored.live_bytes();

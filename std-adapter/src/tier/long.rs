@@ -176,7 +176,7 @@ impl ColdTierHandle {
         let payload = [&long.key, &head.to_bytes()[..]].concat().into_boxed_slice();
         let head_key_bytes = u32::try_from(head_key_bytes).unwrap_or(u32::MAX);
         write.pending =
-            Some(pending(payload, head_key_bytes, CodecId::Chunked, write.lives_s(), (&terms, seed)));
+            Some(pending(payload, head_key_bytes, CodecId::Chunked, write.lives_s, (&terms, seed)));
         Ok(claim)
     }
 

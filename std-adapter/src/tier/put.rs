@@ -50,7 +50,7 @@ pub(super) struct Write {
     /// The pieces that go before it, where it is the head of a long value.
     pub(super) long: Option<Box<LongPut>>,
     /// How long the value lives, counted from when it can be read.
-    lives_s: Option<u32>,
+    pub(super) lives_s: Option<u32>,
     waiter: Option<Sender<Result<(), TierError>>>,
     durability: Durability,
     is_put: bool,
@@ -70,11 +70,6 @@ impl Write {
     /// Bytes of memory that it takes while it is pending.
     fn pending_bytes(&self) -> u64 {
         self.pending.as_ref().map_or(0, |pending| pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES)
-    }
-
-    /// How long the value lives.
-    pub(super) const fn lives_s(&self) -> Option<u32> {
-        self.lives_s
     }
 
     /// When the value expires if it can be read from now on.
@@ -596,3 +591,6 @@ impl Part {
         Ok(Attempt::Sent(effect))
     }
 }
+
+#[cfg(test)]
+mod tests;

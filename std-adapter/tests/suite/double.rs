@@ -1,5 +1,6 @@
 //! A medium in memory that fails, stalls or panics when it is told to.
 
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::Mutex;
 
@@ -19,7 +20,7 @@ pub(crate) struct Double {
     pub(crate) failed_sync_loses: AtomicBool,
     unsynced: Mutex<Vec<(usize, usize)>>,
     /// Where reads fail for a while: from, to, in bytes; and how many more reads succeed first.
-    pub(crate) unread: Mutex<(core::ops::Range<u64>, u32)>,
+    pub(crate) unread: Mutex<(Range<u64>, u32)>,
     pub(crate) is_full: AtomicBool,
     pub(crate) panics_on_write: AtomicBool,
     pub(crate) panics_on_sync: AtomicBool,
@@ -48,6 +49,19 @@ impl Double {
     pub(crate) fn cut(&self) -> &'static Self {
         let bytes = Mutex::new(self.bytes.lock().unwrap().clone());
         Box::leak(Box::new(Self { bytes, ..Self::default() }))
+    }
+
+    /// The places of what was written since the last sync.
+    pub(crate) fn unsynced(&self) -> Vec<Range<usize>> {
+        self.unsynced.lock().unwrap().iter().map(|(at, len)| *at..at + len).collect()
+    }
+
+    /// Puts this on the medium that a cut of another one leaves which loses these bytes of a write, and nothing else: they are as
+    /// `before`.
+    pub(crate) fn tear(&self, whole: &Self, before: &Self, lost: Range<usize>) {
+        let mut bytes = self.bytes.lock().unwrap();
+        bytes.copy_from_slice(&whole.bytes.lock().unwrap());
+        bytes[lost.clone()].copy_from_slice(&before.bytes.lock().unwrap()[lost]);
     }
 
     /// Changes the last byte of these wherever they lie; tells whether they do.

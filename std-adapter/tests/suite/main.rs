@@ -17,6 +17,7 @@ mod full_disk;
 mod lifetimes;
 mod limits;
 mod long_values;
+mod long_values_cut;
 mod opening;
 mod path;
 mod poison;

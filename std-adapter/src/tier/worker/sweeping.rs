@@ -3,7 +3,8 @@
 //! ```text
 //!  touched family ─1─► what no head names ─2─► that is durable ─3─► a tombstone for each piece
 //! ```
-//! 1 the head in the log and the pending one are looked at; 2 a sync covers the state of the log by then: no cut brings back a head
+//! 1 the head in the log and the pending one are looked at, once no write lies between them that was appended and not published: its
+//! head is known to neither, and a mount may find it; 2 a sync covers the state of the log by then: no cut brings back a head
 //! that names them; 3 the tombstones are appended like any write. While some of the log can't be read, a head may lie there, and
 //! nothing is swept.
 
@@ -52,8 +53,11 @@ pub(super) struct Sweeping {
 }
 
 /// The heads of a key.
+#[derive(Default)]
 struct Heads {
     is_pending: bool,
+    /// Whether a mount may find a head that is neither of these.
+    has_overtaken: bool,
     pending: Option<Head>,
     stored: Option<Head>,
 }
@@ -173,6 +177,10 @@ impl Worker<'_> {
             self.shell.families.settle(&hash);
             return;
         };
+        // It is touched again once one of the two is published.
+        if heads.has_overtaken {
+            return;
+        }
         let before = self.sweeping.seen.len();
         for (generation, pieces) in generations {
             let from = heads.named(generation);
@@ -195,20 +203,17 @@ impl Worker<'_> {
             let is_value =
                 |s: &&Stored| s.is_live() && s.kind() == Kind::Value && !s.is_stand_in() && !s.is_damaged();
             let is_damaged = entry.stored().is_some_and(|s| s.is_live() && s.is_damaged());
-            (
-                pending.is_some(),
-                pending.and_then(|p| head(p)),
-                entry.stored().filter(is_value).copied(),
-                is_damaged,
-            )
+            let heads = Heads {
+                is_pending: pending.is_some(),
+                has_overtaken: entry.has_overtaken(),
+                pending: pending.and_then(|p| head(p)),
+                stored: None,
+            };
+            (!is_damaged).then_some((heads, entry.stored().filter(is_value).copied()))
         };
-        let found = self.shell.view(hash, look).unwrap_or((false, None, None, false));
-        let (is_pending, pending, stored, is_damaged) = found;
-        if is_damaged {
-            return None;
-        }
-        let Some(stored) = stored else { return Some(Heads { is_pending, pending, stored: None }) };
-        Some(Heads { is_pending, pending, stored: self.stored_head(&stored).ok()? })
+        let (heads, stored) = self.shell.view(hash, look).unwrap_or_else(|| Some(Default::default()))?;
+        let Some(stored) = stored else { return Some(heads) };
+        Some(Heads { stored: self.stored_head(&stored).ok()?, ..heads })
     }
 
     /// The head that a record is, if it is one.
