@@ -218,6 +218,11 @@ impl Stored {
         self.has(STAND_IN)
     }
 
+    /// Whether it is a value that was not replaced or dropped. A dropped value's tombstone, or what stands in for one, has its version.
+    pub(crate) fn is_value(&self) -> bool {
+        self.is_live() && self.kind() == Kind::Value && !self.is_stand_in()
+    }
+
     pub(crate) fn set_stand_in(&mut self) {
         self.put(STAND_IN, true);
     }

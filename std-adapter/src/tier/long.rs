@@ -324,8 +324,11 @@ impl Part {
             }
             value.extend_from_slice(&piece);
         }
-        // No other value has pieces of this generation while this head is in the log, or none was begun.
-        let is_there = |entry: &Entry| entry.stored().map(Stored::version) == seen.version;
+        // No other value has pieces of this generation while this head is in the log, or none was begun. A head that was dropped keeps
+        // nobody from its pieces.
+        let is_there = |entry: &Entry| {
+            entry.stored().filter(|stored| stored.is_value()).map(Stored::version) == seen.version
+        };
         let is_same = self.shell.families.begun() == seen.begun
             || seen.version.is_some() && self.shell.view(hash, is_there) == Some(true);
         if !is_same {

@@ -35,6 +35,8 @@ pub(crate) struct Double {
     /// Reads of threads with the name [`HELD`] wait for as long as this is set; and how many do.
     pub(crate) holds_reads: AtomicBool,
     pub(crate) held_reads: AtomicU32,
+    /// Reads of such threads that do not wait, before those that do.
+    pub(crate) free_reads: AtomicU32,
     /// Writes that wait.
     pub(crate) held_writes: AtomicU32,
 }
@@ -89,7 +91,8 @@ fn strikes(count: &AtomicU32) -> bool {
 
 impl Medium for &'static Double {
     fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        if self.holds_reads.load(SeqCst) && std::thread::current().name() == Some(HELD) {
+        let is_held = self.holds_reads.load(SeqCst) && std::thread::current().name() == Some(HELD);
+        if is_held && !strikes(&self.free_reads) {
             self.held_reads.fetch_add(1, SeqCst);
             while self.holds_reads.load(SeqCst) {
                 std::thread::sleep(core::time::Duration::from_millis(1));

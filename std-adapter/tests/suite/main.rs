@@ -18,6 +18,7 @@ mod lifetimes;
 mod limits;
 mod long_values;
 mod long_values_cut;
+mod long_values_readers;
 mod opening;
 mod path;
 mod poison;
