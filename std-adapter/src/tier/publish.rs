@@ -6,7 +6,7 @@ use super::entry::{Entry, Pending};
 
 /// The outcome of a write in the index.
 pub(super) enum Publish {
-    /// It is pending.
+    /// It is pending, or a remove that another client has brought into the index is, and the worker may not know of that yet.
     Pending,
     /// A remove of a key of which nothing is known.
     Nothing,
@@ -24,7 +24,11 @@ pub(super) fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_a
         || entry.pending.is_some()
         || entry.stored().is_some_and(|s| s.is_live() && s.version().sequence >= withheld_above);
     if is_remove && !entry.is_value() && is_sure {
-        return if entry.is_vacant() { Publish::Nothing } else { Publish::Kept };
+        return match &entry.pending {
+            Some(pending) if pending.inflight.is_none() => Publish::Pending,
+            None if entry.is_vacant() => Publish::Nothing,
+            _ => Publish::Kept,
+        };
     }
     let Some(new) = write.take() else { return Publish::Nothing };
     entry.overlay(new);

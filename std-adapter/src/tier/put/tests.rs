@@ -49,6 +49,23 @@ fn publish_only(tier: &ColdTier, write: &mut Write) {
 }
 
 #[test]
+fn flush_behind_unsent_remove_of_another_client_covers_it() {
+    let (_manager, pools) = pools();
+    let file = blank();
+    let tier = open(&file, &pools);
+    tier.put(b"key", b"value").unwrap();
+    tier.flush().unwrap();
+    let mut write = tier.handle().prepare_put(b"key", b"", PutOptions::default()).unwrap();
+    let tombstone = tier.handle().enter(|open| Pending::tombstone(&write.hash, open.seed, &open.terms));
+    write = Write { pending: Some(tombstone.unwrap()), is_put: false, ..write };
+    publish_only(&tier, &mut write);
+    assert_eq!(tier.remove(b"key"), Ok(false));
+    tier.flush().unwrap();
+    let again = open(&cut(&file), &pools);
+    assert_eq!(again.get(b"key"), Ok(None), "it was removed and flushed");
+}
+
+#[test]
 fn long_head_overtaken_by_unsent_put_stays_whole_after_cut() {
     let (_manager, pools) = pools();
     let file = blank();
