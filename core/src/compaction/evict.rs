@@ -5,11 +5,15 @@
 //!
 //! ```text
 //!  Idle ─5─► Expiring ─1─► Scanning ─2─► Waiting ─3─► Scanning
-//!    ▲──────────┴────4────────┘
+//!    ▲──────────┴────4────────┤ ▲
+//!                             6 └─► Sealing ─7─┘
 //! ```
 //! 5 `want`, `want_expired`; 1 nothing is due any more, and bytes are still wanted: the oldest segment of this round; 2 `poll` no room for a tombstone, the scan lane is given back; 3
 //! `resume` something was completed since; 4 enough was evicted, two rounds found nothing that may go, or no segment is left
-//! for a tombstone.
+//! for a tombstone; 6 `seal_open` two rounds found nothing, once for each want; 7 `next_segment` the segments are sealed.
+//!
+//! What may go can lie in open segments alone: the heads of long values take a few bytes, and their pieces go with them. Nothing would
+//! seal these while every client waits for room.
 
 use super::expire::{Dropping, Expire, Passed};
 use crate::config::Stream;
@@ -36,10 +40,15 @@ pub(crate) struct Evict {
     last: u32,
     /// Rounds since something was evicted.
     rounds: u32,
+    /// Where open segments were sealed for what is wanted, they have sequences below this.
+    sealed_below: Option<u32>,
 }
 
 /// The sync points of a scan that waits for nothing: no sync point is so high.
 const AT_ONCE: u64 = u64::MAX;
+
+/// Rounds without an eviction: one spares what was read lately, and the one before may have begun anywhere.
+const ROUNDS_MAX: u32 = 2;
 
 /// Entries looked at in one poll.
 const ENTRIES_PER_POLL: u32 = 64;
@@ -49,6 +58,7 @@ impl Evict {
         self.wanted_bytes = self.wanted_bytes.max(bytes);
         self.is_expiring |= bytes > 0;
         self.rounds = 0;
+        self.sealed_below = None;
     }
 
     /// Wants all that is due to be dropped.
@@ -192,9 +202,10 @@ impl Evict {
         Some(scanner)
     }
 
-    /// The oldest sealed segment that was not gone through in this round; two rounds without an eviction end it.
+    /// The oldest sealed segment that was not gone through in this round. Two rounds without an eviction seal the open segments, and
+    /// two more end it: the first of these spares what was read lately.
     fn next_segment(&mut self, log: &mut Log<'_>) -> Option<Scanner> {
-        if log.scan.is_leased() {
+        if log.scan.is_leased() || self.sealed_below.is_some_and(|below| is_sealing(log, below)) {
             return None;
         }
         loop {
@@ -209,10 +220,36 @@ impl Evict {
             }
             self.last = 0;
             self.rounds += 1;
-            if self.rounds > 2 {
-                self.wanted_bytes = 0;
+            if self.rounds > ROUNDS_MAX {
+                if self.sealed_below.replace(log.sequence_next).is_none() && seal_open(log) {
+                    self.rounds = ROUNDS_MAX - 1;
+                } else {
+                    self.wanted_bytes = 0;
+                }
                 return None;
             }
         }
     }
+}
+
+/// Seals the open segments that hold, or will hold, something live; tells whether any segment is on its way to be sealed. Others are
+/// opened in their place, so none is sealed where too few are free, or none can be opened any more.
+fn seal_open(log: &mut Log<'_>) -> bool {
+    if log.is_at_end() || log.has_suspects() || log.free() < log.free_reserve() {
+        return false;
+    }
+    for index in 0..log.slots.len() {
+        let Some(slot) = log.slots.get(index) else { break };
+        let has_live = log.segments.get(slot.segment).is_some_and(|s| s.live_records() > 0);
+        if has_live || !slot.is_written() {
+            let _ = log.seal_slot(index);
+        }
+    }
+    is_sealing(log, log.sequence_next)
+}
+
+/// Whether a segment with a sequence below this one is on its way to be sealed.
+fn is_sealing(log: &Log<'_>, below: u32) -> bool {
+    let is_sealing = |s: &Segment| s.state() == SegmentState::Sealing && s.sequence < below;
+    log.segments.numbered().any(|(_, s)| is_sealing(s))
 }

@@ -1,12 +1,13 @@
 //! A disk that is full: nothing is lost, removes and overwrites go on, and what they free can be used, also after a reopen.
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::time::Duration;
 use std::sync::Mutex;
 
 use coldpress_std::CompactionTask;
 use coldpress_std::compaction::Outcome;
 use coldpress_std::medium::{Medium, MediumError};
-use coldpress_std::{ColdTier, ColdTierConfig, Durability, FullPolicy, PutError, TierError};
+use coldpress_std::{CodecId, ColdTier, ColdTierConfig, Durability, FullPolicy, PutError, TierError};
 
 use crate::common::{PATIENCE, SYNCED, eventually, open_on, pools, recount, small, value};
 
@@ -310,4 +311,31 @@ fn emptied_tier_gives_the_disk_back() {
     eventually("the disk gets it back", || disk.used_blocks() * 6 < before);
     let figures = tier.figures();
     assert!(figures.occupied_bytes >= disk.used_blocks() as u64 * BLOCK, "{figures:?}");
+}
+
+#[test]
+fn evicting_threads_of_long_values_on_full_disk_are_all_served() {
+    const LEN: usize = 20_000;
+    let (_manager, pools) = pools();
+    let config = small().codec(CodecId::Raw).durability(Durability::Buffered).full(FullPolicy::Evict);
+    let config = config.op_timeout(Duration::from_secs(5)).build().unwrap();
+    // 18 segments of 64 KiB, and the headers.
+    let disk = Disk::new(config.capacity_bytes(), 301);
+    let tier = open_on(&disk, &config, &pools);
+    let handle = tier.handle();
+    let put = |thread: u32| {
+        let keys = (0..400).map(|n| thread << 16 | n);
+        keys.filter(|key| handle.put(&key.to_le_bytes(), &value(*key, 0, LEN)).is_err()).count()
+    };
+    let refused: usize = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || put(thread))).collect();
+        threads.into_iter().map(|thread| thread.join().unwrap()).sum()
+    });
+    assert_eq!(refused, 0, "{:?}", tier.figures());
+    tier.close().unwrap();
+    let tier = open_on(&disk, &config, &pools);
+    let keys = (0..4).flat_map(|thread| (0..400).map(move |n| thread << 16 | n));
+    let found = keys.filter_map(|key| Some((key, tier.get(&u32::to_le_bytes(key)).unwrap()?)));
+    let found = found.inspect(|(key, found)| assert!(*found == value(*key, 0, LEN), "{key}")).count();
+    assert!(found > 10, "{found}");
 }
