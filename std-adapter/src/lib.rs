@@ -97,7 +97,15 @@ pub use tier::{
     SCHEMA_BYTES_MAX, SegmentView, TierError, TierFigures, Ttl, TypedKeys, init_cold_tier,
 };
 
-/// The example in the README is compiled and run with the documentation tests.
+/// The examples in the project's page and in those of the adapters are compiled and run with the documentation tests.
 #[cfg(doctest)]
-#[doc = include_str!("../../README.md")]
-struct Readme;
+mod pages {
+    #[doc = include_str!("../../README.md")]
+    struct Project;
+
+    #[doc = include_str!("../README.md")]
+    struct Services;
+
+    #[doc = include_str!("../../embedded-adapter/README.md")]
+    struct Firmware;
+}

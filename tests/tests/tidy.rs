@@ -154,17 +154,23 @@ fn examples_in_the_pages_name_one_program_each() {
 }
 
 #[test]
-fn files_in_the_commands_of_readme_exist() {
-    let readme = fs::read_to_string(root().join("README.md")).unwrap();
-    let words: Vec<_> = commands(&readme).flat_map(str::split_whitespace).collect();
-    let ours = words.iter().filter(|word| ["tests/", "examples/"].iter().any(|at| word.starts_with(at)));
-    assert!(ours.inspect(|word| assert!(root().join(word).exists(), "{word}")).count() >= 2);
-    for (at, file) in
-        words.iter().enumerate().filter(|(_, word)| word.starts_with("target/") && !word.contains("-none-"))
-    {
-        let is_made = ["build", "-o", ">"].contains(&words[at - 1]) || words[at - 2] == "convert";
-        assert!(is_made || words[..at].contains(file), "{file} is used before it is made");
+fn files_in_the_commands_of_the_pages_exist() {
+    let mut named = 0;
+    for page in files("", ".md") {
+        let path = page.path.display();
+        let words: Vec<_> = commands(&page.text).flat_map(str::split_whitespace).collect();
+        let ours = words.iter().filter(|word| ["tests/", "examples/"].iter().any(|at| word.starts_with(at)));
+        named += ours.inspect(|word| assert!(root().join(word).exists(), "{word}, {path}")).count();
+        for (at, file) in words
+            .iter()
+            .enumerate()
+            .filter(|(_, word)| word.starts_with("target/") && !word.contains("-none-"))
+        {
+            let is_made = ["build", "-o", ">"].contains(&words[at - 1]) || words[at - 2] == "convert";
+            assert!(is_made || words[..at].contains(file), "{path}: {file} is used before it is made");
+        }
     }
+    assert!(named >= 2, "{named}");
 }
 
 #[test]

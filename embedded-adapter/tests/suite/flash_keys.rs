@@ -10,13 +10,13 @@ use coldpress_embedded::flash::{
 
 const KEYS: u32 = 100;
 const SEGMENTS: usize = 16;
-/// The first row of README's table.
+/// The first row of the table in the crate's README.
 type Memory = FlashMemory<SEGMENTS, { buckets_for(KEYS as usize) }, 128>;
 type Tier<'m> = FlashTier<'m, NorMedium<Ram<4, 4096>>>;
 
 /// Operations of the medium that a poll may take.
 const BUDGET: u32 = 64;
-/// The polls that README and the documentation of `FlashTier::put` state: as many as there are segments.
+/// The polls that the crate's README and the documentation of `FlashTier::put` state: as many as there are segments.
 const POLLS_MAX: u32 = SEGMENTS as u32;
 
 const fn now(wall_s: u32) -> Now {
@@ -241,7 +241,7 @@ fn expired_values_give_their_room_to_new_ones_at_once() {
     }
 }
 
-/// The third row of README's table: as many keys as it promises, each replaced by another one at random.
+/// The third row of the table in the crate's README: as many keys as it promises, each replaced by another one at random.
 #[test]
 fn large_index_at_its_limit_goes_on() {
     type Large = FlashMemory<64, { buckets_for(2_400) }, 128>;

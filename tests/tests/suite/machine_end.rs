@@ -101,7 +101,7 @@ fn tier_without_sequences_refuses_writes_and_does_the_rest() {
 
 #[test]
 fn readme_states_how_often_each_flash_can_be_erased() {
-    let readme = include_str!("../../../README.md");
+    let readme = include_str!("../../../embedded-adapter/README.md");
     for segments in [16, 32, 64, 256] {
         let flash = Geometry::new(4096, segments, 4, 0xFF, Identity::KeyBytes).unwrap();
         let start = format!("| {segments} × 4 KiB |");
