@@ -7,8 +7,16 @@ use coldpress_core::machine::BlockingMedium;
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
+/// The memory of one open segment: records, footer, records to publish, and notes.
+type OpenSegment = (Vec<u8>, Vec<u8>, Vec<Pending>, SlotNotes);
+
 /// The memory that a machine is lent.
-pub struct Buffers(Vec<Segment>, Vec<(Vec<u8>, Vec<u8>, Vec<Pending>, SlotNotes)>, [Vec<u8>; 3]);
+pub struct Buffers {
+    segments: Vec<Segment>,
+    slots: Vec<OpenSegment>,
+    /// For copying, scanning and encoding again.
+    buffers: [Vec<u8>; 3],
+}
 
 impl Buffers {
     /// Makes the memory for a configuration.
@@ -18,16 +26,16 @@ impl Buffers {
         let slot = |_| (vec![0; record], vec![0; segment], vec![Pending::new(); 256], SlotNotes::new());
         let segments = vec![Segment::default(); config.geometry.segment_count() as usize];
         let buffers = [record; 3].map(|bytes| vec![0; bytes.max(64)]);
-        Self(segments, (0..=config.streams.count()).map(slot).collect(), buffers)
+        Self { segments, slots: (0..=config.streams.count()).map(slot).collect(), buffers }
     }
 
     /// Lends it.
     pub fn lend(&mut self) -> Memory<'_> {
-        let slots = self.1.iter_mut();
+        let slots = self.slots.iter_mut();
         let slots =
             slots.map(|(records, footer, placed, notes)| SlotMemory { records, footer, placed, notes });
-        let [copy, scan, recode] = &mut self.2;
-        Memory { segments: &mut self.0, slots: slots.collect(), copy, scan, recode }
+        let [copy, scan, recode] = &mut self.buffers;
+        Memory { segments: &mut self.segments, slots: slots.collect(), copy, scan, recode }
     }
 }
 

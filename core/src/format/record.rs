@@ -41,7 +41,7 @@ pub enum Kind {
     Value,
     /// A key has none.
     Tombstone,
-    /// A segment is about to be erased and holds nothing any more: see [`Freed`].
+    /// A segment is about to be erased and holds nothing any more: see [`EraseIntent`].
     EraseIntent,
     /// The wall clock, in seconds, as the value.
     Time,
