@@ -171,10 +171,15 @@ pub fn key_bytes(key: Key) -> Vec<u8> {
     format!("key {key}").into_bytes()
 }
 
-/// The value of a write: its number, then bytes that follow from it. One in twelve takes several records, whatever the codec.
+/// The bit of a write's number that makes long values frequent.
+pub const OFTEN_LONG: u64 = 1 << 63;
+
+/// The value of a write: its number, then bytes that follow from it. One in twelve takes several records, whatever the codec; one in
+/// three where the number has [`OFTEN_LONG`].
 #[must_use]
 pub fn value_bytes(write: u64) -> Vec<u8> {
-    if mixed(write ^ 0x10E6).is_multiple_of(12) {
+    let one_in = if write & OFTEN_LONG == 0 { 12 } else { 3 };
+    if mixed(write ^ 0x10E6).is_multiple_of(one_in) {
         let words = (0..600 + mixed(write) % 400).flat_map(|at| mixed(write ^ at << 32).to_le_bytes());
         return write.to_le_bytes().into_iter().chain(words).collect();
     }

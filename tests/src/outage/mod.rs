@@ -10,7 +10,7 @@ mod medium;
 mod plan;
 mod replay;
 
-pub use journal::{Event, Key, Knowledge, Put, State, key_bytes, value_bytes};
+pub use journal::{Event, Key, Knowledge, OFTEN_LONG, Put, State, key_bytes, value_bytes};
 pub use medium::Double;
 pub use plan::Plan;
 pub use replay::{Loss, Replay};

@@ -11,7 +11,7 @@ use coldpress_std::{
     ColdTier, ColdTierConfig, ColdTierHandle, CompactionTask, Durability, FullPolicy, PutOptions,
 };
 
-use super::journal::{Event, Key, Knowledge, Put, State, key_bytes, value_bytes};
+use super::journal::{Event, Key, Knowledge, OFTEN_LONG, Put, State, key_bytes, value_bytes};
 use super::medium::Double;
 use super::replay::Replay;
 use crate::sim::{Rng, mixed};
@@ -21,8 +21,9 @@ const CLIENTS: u32 = 3;
 /// How far the clock goes in one round, in seconds. Where it stands still the tier's time goes on, by as long as the test takes, so
 /// lifetimes end between two rounds.
 const STEP_S: u32 = 1_000;
-/// Keys of each.
+/// Keys of each, and where writes overtake others.
 const KEYS: u64 = 24;
+const KEYS_OVERTAKEN: u64 = 2;
 const SEGMENT_BYTES: u32 = 16 << 10;
 const SEGMENTS: u64 = 20;
 
@@ -33,6 +34,8 @@ pub struct Plan {
     pub seed: u64,
     /// Whether a full tier drops what is old.
     pub evicts: bool,
+    /// Whether writes often overtake others of their key, long values among them: there are few keys, and writes stay in memory longer.
+    pub overtakes: bool,
     /// Rounds of the clients; the clock is moved on between them.
     pub rounds: u32,
     /// Writes of a client in a round.
@@ -42,6 +45,16 @@ pub struct Plan {
     /// The pools they work with.
     pub pools: PoolCoordinator,
 }
+
+/// The durabilities of the writes.
+const EQUALLY: [Durability; 3] = [Durability::Synced, Durability::Buffered, Durability::Flushed];
+const MOSTLY_BUFFERED: [Durability; 5] = [
+    Durability::Buffered,
+    Durability::Buffered,
+    Durability::Buffered,
+    Durability::Flushed,
+    Durability::Synced,
+];
 
 /// Longer than anything takes on a machine that is slow and busy.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -54,7 +67,8 @@ impl Plan {
             .capacity_bytes(u64::from(SEGMENT_BYTES) * SEGMENTS)
             .segment_bytes(SEGMENT_BYTES)
             .full(if self.evicts { FullPolicy::Evict } else { FullPolicy::Reject })
-            .flush_after(Duration::from_millis(3))
+            .flush_after(Duration::from_millis(if self.overtakes { 30 } else { 3 }))
+            .skip_unchanged(self.overtakes)
             .op_timeout(PATIENCE)
             .close_timeout(PATIENCE)
             .clock(self.clock);
@@ -120,9 +134,12 @@ impl Client<'_> {
         let number = u64::from(self.round) << 8 | u64::from(self.client);
         let mut rng = Rng::new(mixed(self.plan.seed) ^ mixed(number));
         for nth in 0..self.plan.writes {
-            let key = u32::try_from(rng.below(KEYS)).unwrap_or(0) * CLIENTS + self.client;
-            let write = (self.plan.seed << 32 | number << 16) + u64::from(nth) + 1;
-            let durability = [Durability::Synced, Durability::Buffered, Durability::Flushed][rng.index(3)];
+            let keys = if self.plan.overtakes { KEYS_OVERTAKEN } else { KEYS };
+            let key = u32::try_from(rng.below(keys)).unwrap_or(0) * CLIENTS + self.client;
+            let often_long = if self.plan.overtakes { OFTEN_LONG } else { 0 };
+            let write = (often_long | self.plan.seed << 32 | number << 16) + u64::from(nth) + 1;
+            let durability = if self.plan.overtakes { &MOSTLY_BUFFERED[..] } else { &EQUALLY[..] };
+            let durability = durability[rng.index(durability.len())];
             if rng.permille(200) {
                 self.remove(key, write, durability);
             } else {

@@ -52,15 +52,17 @@ fn reopen(
     (image, found)
 }
 
-fn cut_chain(evicts: bool, chain: u64) -> Tried {
+fn cut_chain(evicts: bool, overtakes: bool, chain: u64) -> Tried {
     let clock: &'static ManualClock = Box::leak(Box::new(ManualClock::new(1_000_000)));
     let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
     let double = Double::leak();
-    let mut plan = Plan { seed: 0, evicts, rounds: 8, writes: 60, clock, pools };
+    let rounds = if overtakes { 4 } else { 8 };
+    let mut plan = Plan { seed: 0, evicts, overtakes, rounds, writes: 60, clock, pools };
     let (mut image, mut found) = (plan.blank(), BTreeMap::new());
     let mut tried = Tried::default();
     for generation in 1..=GENERATIONS {
-        plan.seed = generation + 10 * chain + if evicts { 100 } else { 0 };
+        plan.seed =
+            generation + 10 * chain + if evicts { 100 } else { 0 } + if overtakes { 1_000 } else { 0 };
         let mut replay = plan.run(double, image.clone(), &found);
         let mut rng = Rng::new(mixed(plan.seed));
         // Where the next generation goes on.
@@ -93,12 +95,13 @@ fn cut_chain(evicts: bool, chain: u64) -> Tried {
     tried
 }
 
-fn cut_everywhere(evicts: bool) {
+fn cut_everywhere(evicts: bool, overtakes: bool) {
     let tried: Vec<Tried> = std::thread::scope(|scope| {
-        let chains: Vec<_> = (0..CHAINS).map(|chain| scope.spawn(move || cut_chain(evicts, chain))).collect();
+        let cut = |chain| move || cut_chain(evicts, overtakes, chain);
+        let chains: Vec<_> = (0..CHAINS).map(|chain| scope.spawn(cut(chain))).collect();
         chains.into_iter().map(|chain| chain.join().unwrap()).collect()
     });
-    println!("evicts {evicts}: {tried:?}");
+    println!("evicts {evicts}, overtakes {overtakes}: {tried:?}");
     for tried in tried {
         assert!(tried.at_syncs > 100 && tried.most_unsynced > 8, "{tried:?}");
     }
@@ -106,10 +109,15 @@ fn cut_everywhere(evicts: bool) {
 
 #[test]
 fn tier_cut_at_every_sync_and_between_keeps_what_it_acknowledged() {
-    cut_everywhere(false);
+    cut_everywhere(false, false);
 }
 
 #[test]
 fn evicting_tier_cut_at_every_sync_and_between_brings_nothing_back() {
-    cut_everywhere(true);
+    cut_everywhere(true, false);
+}
+
+#[test]
+fn tier_of_long_values_overtaken_in_memory_cut_keeps_promises() {
+    cut_everywhere(false, true);
 }
