@@ -85,8 +85,11 @@ impl Index for Keys {
         if self.let_go(hash).is_some() { Published::Stale } else { published }
     }
 
-    // Memory takes every write; on a medium that fails one its record would be appended again.
-    fn unwritten(&mut self, _: &KeyHash, _: &Placed) {}
+    // Memory takes every write; on a medium that fails one its record is appended again, too.
+    fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
+        let stray = KeyEntry::stray(*placed);
+        self.entries.entry(*hash).and_modify(KeyEntry::note_stray).or_insert(stray);
+    }
 
     fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped {
         let is_withheld = self.is_withheld;
@@ -117,9 +120,8 @@ impl Index for Keys {
             self.due.insert((at, hash));
             return Look::End;
         }
-        let live = self.entries.get(&hash).and_then(KeyEntry::live);
-        let Some(placed) = live.filter(|placed| placed.expires_s == Some(at)) else { return Look::More };
-        let Placed { location, record_bytes, version, .. } = *placed;
+        let live = self.entries.get(&hash).and_then(KeyEntry::live).filter(|live| live.expires_s == Some(at));
+        let Some(&Placed { location, record_bytes, version, .. }) = live else { return Look::More };
         Look::Due(Due { hash, location, record_bytes, version: Some(version), is_idle: false })
     }
 
@@ -162,10 +164,7 @@ impl<'m> InMemoryTier<'m> {
         let machine = Tier::new(config, buffers.lend())?;
         let mut tier = Self { machine, now, keys: Keys::default(), medium, config };
         tier.drive(POLLS_MAX);
-        match tier.machine.status() {
-            Status::Failed(error) => Err(error.into()),
-            _ => Ok(tier),
-        }
+        if let Status::Failed(error) = tier.machine.status() { Err(error.into()) } else { Ok(tier) }
     }
 
     /// Drives the machine until it is idle, or so many polls are made.
@@ -191,8 +190,8 @@ impl<'m> InMemoryTier<'m> {
         expires_s: Option<u32>,
     ) -> Result<(), Box<dyn Error>> {
         let hash = self.keys.hash(key);
-        let is_known = self.keys.entries.contains_key(&hash) || self.keys.unpublished.contains_key(&hash);
-        if value.is_none() && !is_known {
+        let Keys { entries, unpublished, .. } = &self.keys;
+        if value.is_none() && !entries.contains_key(&hash) && !unpublished.contains_key(&hash) {
             return Ok(());
         }
         // A tombstone names its key by the hash, and has no value.

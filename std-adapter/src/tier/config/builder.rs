@@ -78,7 +78,8 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets the length of a segment; by default a power of two near one 512th of a partition, 64 KiB to 4 MiB.
+    /// Sets the length of a segment; by default a power of two: a 512th of a partition, at most 4 MiB. Below 128 MiB it is the
+    /// smaller of 256 KiB and a 128th, at least 64 KiB.
     ///
     /// A tier that is there keeps its segments where this is not set; set to another length, its live values are written to new files
     /// when it opens, as for less [capacity](Self::capacity_bytes).
