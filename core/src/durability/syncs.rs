@@ -165,7 +165,7 @@ mod tests {
     use crate::format::KeyHash;
 
     #[test]
-    fn sync_begun_before_the_newest_time_was_lost_covers_no_later_one_of_the_same_second() {
+    fn sync_begun_before_the_time_was_lost_covers_no_later_one() {
         let mut clock = Clock::default();
         let mut newest = Newest::default();
         newest.header(7, 3);

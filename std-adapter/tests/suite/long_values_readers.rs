@@ -57,6 +57,6 @@ fn reader_overtaken_by_expiry_and_a_new_value_reads_no_mixture() {
 }
 
 #[test]
-fn reader_overtaken_by_idle_end_and_a_new_value_reads_no_mixture() {
+fn reader_overtaken_by_idle_end_and_new_value_reads_no_mix() {
     overtaken_reader(small().idle(Duration::from_secs(10)), expire);
 }
