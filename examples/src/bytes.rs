@@ -41,7 +41,7 @@ impl Buffers {
 
 /// A medium of bytes.
 pub struct Bytes {
-    /// What is on it.
+    /// Its bytes.
     pub bytes: Vec<u8>,
     erase_value: u8,
 }

@@ -28,7 +28,7 @@ const SEALS_MAX: u32 = 8;
 /// An open segment of which at least such a part is used, as a divisor, is sealed at rest where half of that is stale.
 const WORTH_SEALING: u32 = 8;
 
-/// What was found so far, and when to look again.
+/// The findings of the last looks, and when the next one is due.
 #[derive(Debug, Default)]
 pub(crate) struct Tidy {
     /// Records that had died, and segments that were sealed, when nothing was found to do.

@@ -15,7 +15,7 @@ pub struct Now {
     pub wall_s: u32,
 }
 
-/// What the adapter is asked to do. Each is answered by one [`Input::Done`] with its ticket, except `Cleanup`, which is
+/// An operation that the adapter carries out. Each is answered by one [`Input::Done`] with its ticket, except `Cleanup`, which is
 /// answered by [`Input::Cleanup`] or by nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

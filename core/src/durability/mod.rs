@@ -1,4 +1,4 @@
-//! What is known to be durable, and what time it is: sync points and the clock of the log.
+//! Durability: sync points, and the clock of the log.
 
 mod clock;
 mod syncs;

@@ -31,7 +31,7 @@ pub(crate) struct Syncs {
     wants_written: bool,
     /// Every append up to here is durable.
     durable: u64,
-    /// What was clear of suspects was written up to this sync point.
+    /// The sync point by which the live records of the last emptied suspect were written elsewhere.
     suspects_clear: u64,
     in_flight: Option<InFlight>,
 }

@@ -1,6 +1,6 @@
 //! Whether the index counts all copies on the medium (rule 6), and what is done where it may not.
 
-/// What is known of the copies that the index counts.
+/// Whether the count of copies in the index is complete.
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
     /// Whether copies may lie on the medium that the index does not count: the host was told.

@@ -1,4 +1,4 @@
-//! What the machine's engines share: the segment table, the slots, sync points and tickets.
+//! The state that the machine's engines share: the segment table, the slots, sync points and tickets.
 
 use heapless::Vec;
 

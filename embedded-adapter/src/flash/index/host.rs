@@ -1,4 +1,4 @@
-//! What the machine asks of the index of a device.
+//! The machine's calls to the index of a device.
 
 use coldpress_core::drive::MediumError;
 use coldpress_core::format::{KeyHash, Kind, Location, Secret, Store};
