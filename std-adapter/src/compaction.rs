@@ -207,6 +207,7 @@ impl CompactionSystem {
     /// # Errors
     /// [`CompactionError::AlreadyRunning`] when it runs, whoever started it: its interval and pools stay what they are; call
     /// [`stop`](Self::stop) first to change them. [`CompactionError::PoolsClosed`] when its pools are. After any error nothing has changed.
+    #[doc(alias = "MaintenanceTask")]
     pub fn start_background_worker(&self) -> Result<(), CompactionError> {
         let tier = self.tier()?;
         tier.enter(Open::check_writes)??;
@@ -265,6 +266,7 @@ impl CompactionSystem {
 
     /// Returns a running task and how far it is; of the partition that is least far.
     #[must_use]
+    #[doc(alias = "CompactionState")]
     pub fn progress(&self) -> Option<(CompactionTask, Progress)> {
         self.all(|shell| shell.board.lock().progress).min_by_key(|(_, progress)| progress.permille())
     }

@@ -27,6 +27,7 @@ pub(crate) const MARKER_BLOCK_BYTES: u64 = 4096;
 /// A medium that fails says so and promises nothing about the bytes concerned. It may block; the tier never calls it
 /// while it holds a lock that another operation needs.
 #[expect(clippy::len_without_is_empty, reason = "a medium has a length in bytes, and none is empty")]
+#[doc(alias = "StorageManager")]
 pub trait Medium: Send + Sync {
     /// Fills `buffer` from `offset` on.
     ///

@@ -405,6 +405,34 @@ fn planted_upward_imports_and_cycles_are_caught() {
     assert_eq!(cycles(&[("mod", "use a::A;"), ("a", "use super::b::B;"), ("b", "use super::M;")]), 0);
 }
 
+// Names from which the project began: whoever knows one finds it in the search of the service crate's documentation.
+#[test]
+fn first_names_of_the_parts_are_types_or_aliases() {
+    let sources = library_sources("std-adapter/src").into_iter().chain(library_sources("core/src"));
+    let all: String = sources.map(|file| file.text).collect();
+    for name in [
+        "AllocationManager",
+        "ColdTierCoordinator",
+        "CompactionState",
+        "CompactionSystem",
+        "CompactionTask",
+        "CompressionEngine",
+        "MaintenanceTask",
+        "MemoryEfficiencyAnalyzer",
+        "MetadataIndex",
+        "PersistentColdTier",
+        "PoolCoordinator",
+        "RecoverySystem",
+        "StorageManager",
+        "SyncState",
+    ] {
+        let is_type = ["pub struct", "pub enum"]
+            .iter()
+            .any(|kind| [" {", "<", "("].iter().any(|end| all.contains(&format!("{kind} {name}{end}"))));
+        assert!(is_type || all.contains(&format!("#[doc(alias = \"{name}\")]")), "{name}");
+    }
+}
+
 #[test]
 fn types_are_named_for_what_they_do() {
     hold(&files("", ".rs"), tidy::banned_type_names);

@@ -29,6 +29,7 @@ pub use self::zstd::Zstd;
 /// # Ok::<(), CodecError>(())
 /// ```
 #[derive(Debug, Default)]
+#[doc(alias = "CompressionEngine")]
 pub struct CodecSet {
     lz4_short: Option<Box<Lz4Table>>,
     lz4_long: Option<Box<Lz4Table>>,

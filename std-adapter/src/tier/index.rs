@@ -493,6 +493,7 @@ impl PartitionIndex {
 
 /// An efficiency analysis, and what it was made from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[doc(alias = "MemoryEfficiencyAnalyzer")]
 #[non_exhaustive]
 pub struct Analysis {
     /// What was measured: the pools now and their allocations since the analysis before; live and held bytes of the partition's

@@ -21,6 +21,7 @@ use super::shell::STRIPES;
 /// Holds the hashes of one 64th of a partition at a time, 12 bytes each. Each step reads a key from its record: 256 bytes at most, and
 /// for a key beyond 233 bytes once more the rest of it.
 #[derive(Debug)]
+#[doc(alias = "MetadataIndex")]
 pub struct Keys {
     handle: ColdTierHandle,
     part: usize,

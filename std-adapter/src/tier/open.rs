@@ -65,6 +65,7 @@ const AFTER_CLOSE: Duration = Duration::from_secs(1);
 /// assert!(handle.get(b"key").is_err(), "its tier was closed");
 /// # Ok::<(), Box<dyn core::error::Error>>(())
 /// ```
+#[doc(alias = "RecoverySystem")]
 pub struct ColdTier {
     handle: ColdTierHandle,
     workers: Vec<JoinHandle<()>>,

@@ -33,6 +33,7 @@ pub enum FullPolicy {
 
 /// What an operation promises when it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
+#[doc(alias = "SyncState")]
 pub enum Durability {
     /// The write is visible to every reader of this process. It is written to the file within some tens of milliseconds: if the
     /// process is killed before, the write is lost. The default, since such a write waits for no other thread.
