@@ -64,17 +64,34 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
 pub mod clock;
-pub mod codec;
-pub mod compaction;
-mod error;
 mod file_error;
+
+pub mod codec;
+
+mod storage;
+
+mod observe;
+
+pub mod pool;
+
+pub mod image;
+
+mod config;
+
+mod errors;
+
+mod admission;
+
+mod index;
+
+mod directory;
+
+mod worker;
+
+mod api;
+
 #[doc = include_str!("../GUIDE.md")]
 pub mod guide {}
-pub mod image;
-pub mod medium;
-mod observe;
-pub mod pool;
-mod tier;
 
 pub use codec::{CodecError, CodecId};
 pub use coldpress_core::config::Streams;
@@ -85,17 +102,23 @@ pub use coldpress_core::segments::{Policy, SegmentState};
 #[doc(no_inline)]
 pub use crossbeam_channel;
 
-pub use error::Error;
-pub use file_error::FileError;
-
-pub use compaction::{CompactionConfig, CompactionError, CompactionSystem, CompactionTask, Outcome, Report};
-pub use tier::{
-    BatchError, CACHE_ID_BYTES_MAX, CloseError, ColdTier, ColdTierConfig, ColdTierConfigBuilder,
-    ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, ConfigError, Durability, FullPolicy, GetError,
-    InitError, Keys, OpenError, PARTITIONS_MAX, PENDING_BYTES_MIN, PersistentColdTier,
-    PersistentColdTierHandle, PutError, PutOptions, REGISTRY_QUEUE_CAPACITY, REGISTRY_TIERS_MAX, RemoveError,
-    SCHEMA_BYTES_MAX, SegmentView, TierError, TierFigures, Ttl, TypedKeys, init_cold_tier,
+pub use api::compaction;
+pub use api::compaction::{
+    CompactionConfig, CompactionError, CompactionSystem, CompactionTask, Outcome, Report,
 };
+pub use api::{
+    ColdTier, ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, Error, InitError, Keys,
+    PersistentColdTier, PersistentColdTierHandle, PutOptions, REGISTRY_QUEUE_CAPACITY, REGISTRY_TIERS_MAX,
+    Ttl, TypedKeys, init_cold_tier,
+};
+pub use config::{
+    CACHE_ID_BYTES_MAX, ColdTierConfig, ColdTierConfigBuilder, ConfigError, Durability, FullPolicy,
+    PARTITIONS_MAX, PENDING_BYTES_MIN, SCHEMA_BYTES_MAX,
+};
+pub use errors::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
+pub use file_error::FileError;
+pub use observe::{SegmentView, TierFigures};
+pub use storage::medium;
 
 /// The examples in the project's page and in those of the adapters are compiled and run with the documentation tests.
 #[cfg(doctest)]

@@ -350,30 +350,37 @@ fn planted_allocators_are_caught() {
     );
 }
 
-/// The layer of a file below `core/src`; `None` for the root of the crate.
-fn core_layer(file: &File) -> Option<String> {
-    let inside = file.path.strip_prefix("core/src").unwrap().with_extension("");
+/// The layer of a file below a folder of sources; `None` for the root of the crate.
+fn layer_of(file: &File, sources: &str) -> Option<String> {
+    let inside = file.path.strip_prefix(sources).unwrap().with_extension("");
     let first = inside.components().next()?.as_os_str().to_str()?.to_owned();
     (first != "lib").then_some(first)
 }
 
-#[test]
-fn core_imports_only_point_down() {
+/// Asserts that each file of a crate imports only layers before its own, and that the list names each layer that there is.
+fn assert_layered(sources: &str, layers: &[&str]) {
     let mut list = String::new();
     let mut seen = BTreeSet::new();
-    for file in library_sources("core/src") {
-        let Some(layer) = core_layer(&file) else { continue };
-        for found in tidy::upward_imports(&layer, &tidy::CORE_LAYERS, &file.text) {
+    for file in library_sources(sources) {
+        let Some(layer) = layer_of(&file, sources) else { continue };
+        for found in tidy::upward_imports(&layer, layers, &file.text) {
             let _ = writeln!(list, "{}:{}: {}", file.path.display(), found.line, found.what);
         }
         seen.insert(layer);
     }
     assert!(list.is_empty(), "\n{list}");
-    assert_eq!(
-        seen,
-        tidy::CORE_LAYERS.map(String::from).into(),
-        "every layer is there, and no folder is without one"
-    );
+    let layers = layers.iter().copied().map(String::from).collect();
+    assert_eq!(seen, layers, "every layer is there, and no folder is without one");
+}
+
+#[test]
+fn core_imports_only_point_down() {
+    assert_layered("core/src", &tidy::CORE_LAYERS);
+}
+
+#[test]
+fn std_adapter_imports_only_point_down() {
+    assert_layered("std-adapter/src", &tidy::STD_LAYERS);
 }
 
 #[test]
@@ -396,6 +403,7 @@ fn planted_upward_imports_and_cycles_are_caught() {
     assert_eq!(check("use crate::c::X;\nfn f() { crate::d::g() }"), 2);
     assert_eq!(check("use crate::{a::X, c::{Y, d}, d};"), 2);
     assert_eq!(check("pub(crate) use crate::a::{c, d};\nuse super::c;\nuse b::crate_c;"), 0);
+    assert_eq!(check("use crate::X;"), 1, "by way of the front");
     assert_eq!(check("// crate::c\n#[cfg(test)]\nmod tests { use crate::c::X; }"), 0);
     assert_eq!(tidy::upward_imports("e", &["a"], "").len(), 1);
 

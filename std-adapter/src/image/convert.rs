@@ -15,10 +15,11 @@ use coldpress_core::segments::SegmentState;
 use coldpress_core::writer::{AppendError, Fresh};
 
 use super::error::{BuildError, ConvertError, ImageError};
+use super::examine::StoredRecord;
 use super::machine::{Buffers, Machine, Target, config};
-use super::{Image, StoredRecord, index};
+use super::{Image, index};
 use crate::file_error::AtPath as _;
-use crate::tier::META_NAME;
+use crate::storage::META_NAME;
 
 /// Steps of the machine that one record waits for at most.
 const STEPS_MAX: u32 = 1 << 20;

@@ -7,7 +7,7 @@ use std::os::unix::fs::FileExt as _;
 
 use coldpress_core::drive::MediumError;
 
-use crate::medium::data_ranges;
+use crate::storage::data_ranges;
 
 /// The most ranges of data that are looked for. A file with more of them is read as one that has no holes.
 const RANGES_MAX: usize = 1 << 16;

@@ -4,8 +4,10 @@ use coldpress_core::segments::SegmentState;
 
 use coldpress_core::codec::CodecError;
 
-use super::{Damage, Image, ImageError, ImageWriter, build};
-use crate::image::BuildError;
+use super::build::ImageWriter;
+use super::error::{BuildError, ImageError};
+use super::examine::Damage;
+use super::{Image, build};
 
 const NOW_S: u32 = 1_700_000_000;
 
@@ -198,10 +200,12 @@ fn what_is_no_image_is_refused() {
 
 #[test]
 fn record_of_a_codec_that_this_build_lacks_is_an_error_of_its_key_alone() {
+    use crate::api::ColdTier;
     use crate::clock::ManualClock;
-    use crate::medium::{FileMedium, Medium};
+    use crate::config::ColdTierConfig;
+    use crate::errors::GetError;
     use crate::pool::{AllocationManager, PoolConfig};
-    use crate::{ColdTier, ColdTierConfig, GetError};
+    use crate::storage::{FileMedium, Medium};
     static CLOCK: ManualClock = ManualClock::new(NOW_S);
     /// The record format has room for it.
     const LATER: CodecId = CodecId::Unassigned;

@@ -3,6 +3,7 @@
 //! A meter takes its instruments when a tier or its pools are opened, so that recording one figure costs no look-up. Counts are
 //! handed on as differences: a tier that is opened again begins at zero, and its counters go on.
 
+use core::fmt::Debug;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
@@ -10,8 +11,9 @@ use coldpress_core::cleanup::Reclaimed;
 use coldpress_core::compaction::Report;
 use metrics::{Counter, Gauge, Histogram, Label, Unit};
 
-use crate::pool::{HotPools, PoolError};
-use crate::tier::{Board, Shell, Timed};
+use super::latency::Timed;
+use super::pool_stats::PoolFigures;
+use super::stats::PartitionReading;
 
 /// A counter, and what it was given.
 struct Count {
@@ -51,94 +53,86 @@ fn set(gauge: &Gauge, value: u64) {
 
 /// The names and readings of what one partition counts.
 const TIER_COUNTS: [(&str, Unit, &str, Reading); 22] = [
-    ("coldpress_puts_total", Unit::Count, "Puts taken", |s, _| s.counts.puts.load(Relaxed)),
-    ("coldpress_unchanged_puts_total", Unit::Count, "Puts of the value that was there", |s, _| {
-        s.counts.unchanged_puts.load(Relaxed)
+    ("coldpress_puts_total", Unit::Count, "Puts taken", |r| r.counts.puts.load(Relaxed)),
+    ("coldpress_unchanged_puts_total", Unit::Count, "Puts of the value that was there", |r| {
+        r.counts.unchanged_puts.load(Relaxed)
     }),
-    ("coldpress_gets_total", Unit::Count, "Gets", |s, _| s.counts.gets.load(Relaxed)),
-    ("coldpress_hits_total", Unit::Count, "Gets that found a value", |s, _| s.counts.hits.load(Relaxed)),
-    ("coldpress_hot_hits_total", Unit::Count, "Hits from the pools", |s, _| s.counts.hot_hits.load(Relaxed)),
-    ("coldpress_pending_hits_total", Unit::Count, "Hits from writes on their way", |s, _| {
-        s.counts.pending_hits.load(Relaxed)
+    ("coldpress_gets_total", Unit::Count, "Gets", |r| r.counts.gets.load(Relaxed)),
+    ("coldpress_hits_total", Unit::Count, "Gets that found a value", |r| r.counts.hits.load(Relaxed)),
+    ("coldpress_hot_hits_total", Unit::Count, "Hits from the pools", |r| r.counts.hot_hits.load(Relaxed)),
+    ("coldpress_pending_hits_total", Unit::Count, "Hits from writes on their way", |r| {
+        r.counts.pending_hits.load(Relaxed)
     }),
-    ("coldpress_removes_total", Unit::Count, "Removes", |s, _| s.counts.removes.load(Relaxed)),
-    ("coldpress_refused_puts_total", Unit::Count, "Puts refused", |s, _| s.counts.refused_puts.load(Relaxed)),
-    ("coldpress_evicted_records_total", Unit::Count, "Records dropped for room", |s, _| {
-        s.counts.evicted_records.load(Relaxed)
+    ("coldpress_removes_total", Unit::Count, "Removes", |r| r.counts.removes.load(Relaxed)),
+    ("coldpress_refused_puts_total", Unit::Count, "Puts refused", |r| r.counts.refused_puts.load(Relaxed)),
+    ("coldpress_evicted_records_total", Unit::Count, "Records dropped for room", |r| {
+        r.counts.evicted_records.load(Relaxed)
     }),
-    ("coldpress_expired_records_total", Unit::Count, "Records dropped as expired or idle", |s, _| {
-        s.counts.expired_records.load(Relaxed)
+    ("coldpress_expired_records_total", Unit::Count, "Records dropped as expired or idle", |r| {
+        r.counts.expired_records.load(Relaxed)
     }),
-    ("coldpress_swept_pieces_total", Unit::Count, "Pieces of replaced long values removed", |s, _| {
-        s.counts.swept_pieces.load(Relaxed)
+    ("coldpress_swept_pieces_total", Unit::Count, "Pieces of replaced long values removed", |r| {
+        r.counts.swept_pieces.load(Relaxed)
     }),
-    ("coldpress_damaged_reads_total", Unit::Count, "Gets of damaged records", |s, _| {
-        s.counts.damaged_reads.load(Relaxed)
+    ("coldpress_damaged_reads_total", Unit::Count, "Gets of damaged records", |r| {
+        r.counts.damaged_reads.load(Relaxed)
     }),
-    ("coldpress_bytes_put_total", Unit::Bytes, "Keys and values as put", |s, _| {
-        s.counts.bytes_put.load(Relaxed)
+    ("coldpress_bytes_put_total", Unit::Bytes, "Keys and values as put", |r| {
+        r.counts.bytes_put.load(Relaxed)
     }),
-    ("coldpress_bytes_encoded_total", Unit::Bytes, "Fresh records as written", |_, b| b.bytes_encoded),
-    ("coldpress_bytes_written_total", Unit::Bytes, "All bytes written", |_, b| b.bytes_written),
-    ("coldpress_bytes_moved_total", Unit::Bytes, "Records relocated", |_, b| b.bytes_moved),
-    (
-        "coldpress_log_bytes_reclaimed_total",
-        Unit::Bytes,
-        "Log freed, less what was written for it",
-        |_, b| b.log_bytes_reclaimed,
-    ),
-    ("coldpress_pool_bytes_reclaimed_total", Unit::Bytes, "Pool pages given back for compaction", |_, b| {
-        b.pool_bytes_reclaimed
+    ("coldpress_bytes_encoded_total", Unit::Bytes, "Fresh records as written", |r| r.worker.bytes_encoded),
+    ("coldpress_bytes_written_total", Unit::Bytes, "All bytes written", |r| r.worker.bytes_written),
+    ("coldpress_bytes_moved_total", Unit::Bytes, "Records relocated", |r| r.worker.bytes_moved),
+    ("coldpress_log_bytes_reclaimed_total", Unit::Bytes, "Log freed, less what was written for it", |r| {
+        r.worker.log_bytes_reclaimed
     }),
-    ("coldpress_erases_total", Unit::Count, "Segments erased", |_, b| b.erases),
-    ("coldpress_failures_total", Unit::Count, "Operations of the medium that failed", |_, b| b.failures),
-    ("coldpress_sync_failures_total", Unit::Count, "Syncs that failed", |_, b| b.sync_failures),
-    ("coldpress_shortages_total", Unit::Count, "Times that free segments ran short", |_, b| b.shortages),
+    ("coldpress_pool_bytes_reclaimed_total", Unit::Bytes, "Pool pages given back for compaction", |r| {
+        r.worker.pool_bytes_reclaimed
+    }),
+    ("coldpress_erases_total", Unit::Count, "Segments erased", |r| r.worker.erases),
+    ("coldpress_failures_total", Unit::Count, "Operations of the medium that failed", |r| r.worker.failures),
+    ("coldpress_sync_failures_total", Unit::Count, "Syncs that failed", |r| r.worker.sync_failures),
+    ("coldpress_shortages_total", Unit::Count, "Times that free segments ran short", |r| r.worker.shortages),
 ];
 
 /// The names and readings of what one partition has.
 const TIER_STATES: [(&str, Unit, &str, Reading); 15] = [
-    ("coldpress_keys", Unit::Count, "Keys that have a value", |s, _| s.sums.keys.load(Relaxed)),
-    ("coldpress_pending_bytes", Unit::Bytes, "Writes on their way", |s, _| {
-        s.sums.pending_bytes.load(Relaxed)
+    ("coldpress_keys", Unit::Count, "Keys that have a value", |r| r.keys),
+    ("coldpress_pending_bytes", Unit::Bytes, "Writes on their way", |r| r.pending_bytes),
+    ("coldpress_charged_bytes", Unit::Bytes, "Charged against the capacity", |r| r.charged_bytes),
+    ("coldpress_charge_bytes_max", Unit::Bytes, "The most that can be charged", |r| {
+        r.worker.charge_bytes_max
     }),
-    ("coldpress_charged_bytes", Unit::Bytes, "Charged against the capacity", |s, _| {
-        s.sums.charge.load(Relaxed)
+    ("coldpress_needs_reopen", Unit::Count, "1 when the tier must be opened again", |r| {
+        u64::from(r.needs_reopen)
     }),
-    ("coldpress_charge_bytes_max", Unit::Bytes, "The most that can be charged", |_, b| b.charge_bytes_max),
-    ("coldpress_needs_reopen", Unit::Count, "1 when the tier must be opened again", |s, _| {
-        u64::from(s.health.needs_reopen())
+    ("coldpress_found_damaged_records", Unit::Count, "Damaged records that the open found", |r| {
+        r.worker.damaged_records
     }),
-    ("coldpress_found_damaged_records", Unit::Count, "Damaged records that the open found", |_, b| {
-        b.damaged_records
+    ("coldpress_found_torn_records", Unit::Count, "Torn last records that the open found", |r| {
+        u64::from(r.worker.torn_records)
     }),
-    ("coldpress_found_torn_records", Unit::Count, "Torn last records that the open found", |_, b| {
-        u64::from(b.torn_records)
+    ("coldpress_found_torn_segments", Unit::Count, "Torn segments that the open found", |r| {
+        u64::from(r.worker.torn_segments)
     }),
-    ("coldpress_found_torn_segments", Unit::Count, "Torn segments that the open found", |_, b| {
-        u64::from(b.torn_segments)
+    ("coldpress_found_quarantined_segments", Unit::Count, "Unreadable segments that the open found", |r| {
+        u64::from(r.worker.found_quarantined_segments)
     }),
-    (
-        "coldpress_found_quarantined_segments",
-        Unit::Count,
-        "Unreadable segments that the open found",
-        |_, b| u64::from(b.found_quarantined_segments),
-    ),
-    ("coldpress_live_bytes", Unit::Bytes, "Records that are needed", |_, b| b.live_bytes),
-    ("coldpress_stale_bytes", Unit::Bytes, "Records that are not", |_, b| {
-        b.used_bytes.saturating_sub(b.live_bytes)
+    ("coldpress_live_bytes", Unit::Bytes, "Records that are needed", |r| r.worker.live_bytes),
+    ("coldpress_stale_bytes", Unit::Bytes, "Records that are not", |r| {
+        r.worker.used_bytes.saturating_sub(r.worker.live_bytes)
     }),
-    ("coldpress_occupied_bytes", Unit::Bytes, "Segments with anything in them", |_, b| b.occupied_bytes),
-    ("coldpress_free_segments", Unit::Count, "Segments that are free", |_, b| u64::from(b.free_segments)),
-    ("coldpress_quarantined_segments", Unit::Count, "Segments kept for their damage", |_, b| {
-        u64::from(b.quarantined_segments)
+    ("coldpress_occupied_bytes", Unit::Bytes, "Segments with anything in them", |r| r.worker.occupied_bytes),
+    ("coldpress_free_segments", Unit::Count, "Segments that are free", |r| u64::from(r.worker.free_segments)),
+    ("coldpress_quarantined_segments", Unit::Count, "Segments kept for their damage", |r| {
+        u64::from(r.worker.quarantined_segments)
     }),
-    ("coldpress_debt_permille", Unit::Count, "How far free segments are below the high watermark", |_, b| {
-        u64::from(b.debt_permille)
+    ("coldpress_debt_permille", Unit::Count, "How far free segments are below the high watermark", |r| {
+        u64::from(r.worker.debt_permille)
     }),
 ];
 
-type Reading = fn(&Shell, &Board) -> u64;
+type Reading = fn(&PartitionReading<'_>) -> u64;
 
 /// The instruments of one partition.
 pub(crate) struct TierMeter {
@@ -192,12 +186,12 @@ impl TierMeter {
     }
 
     /// Hands on what was counted and what there is.
-    pub(crate) fn figures(&mut self, shell: &Shell, board: &Board) {
+    pub(crate) fn figures(&mut self, partition: &PartitionReading<'_>) {
         for (count, reading) in &mut self.counts {
-            count.follow(reading(shell, board));
+            count.follow(reading(partition));
         }
         for (gauge, reading) in &self.states {
-            set(gauge, reading(shell, board));
+            set(gauge, reading(partition));
         }
     }
 }
@@ -250,7 +244,7 @@ impl PoolMeter {
     }
 
     /// Counts a cleanup that ended.
-    pub(crate) fn cleanup(&self, kind: &'static str, reclaimed: &Reclaimed, error: Option<PoolError>) {
+    pub(crate) fn cleanup(&self, kind: &'static str, reclaimed: &Reclaimed, error: Option<impl Debug>) {
         let mut labels = self.labels.clone();
         labels.push(Label::new("kind", kind));
         metrics::counter!("coldpress_pool_bytes_released_total", labels.iter()).increment(reclaimed.bytes);
@@ -260,9 +254,7 @@ impl PoolMeter {
     }
 
     /// Measures the pools.
-    pub(crate) fn figures(&mut self, hot: HotPools) {
-        // Pools that are being closed have nothing to tell.
-        let Ok(figures) = hot.figures() else { return };
+    pub(crate) fn figures(&mut self, figures: &PoolFigures) {
         self.hits.follow(figures.hits);
         self.misses.follow(figures.misses);
         set(&self.committed, figures.committed_bytes);

@@ -2,15 +2,24 @@
 //!
 //! The names, units and labels are in `metrics.md`, which is part of the documentation of this crate; a test holds both together.
 
+mod analysis;
+mod latency;
 #[cfg(feature = "metrics")]
 mod metered;
+mod pool_stats;
 #[cfg(not(feature = "metrics"))]
 mod silent;
+mod stats;
 
+pub use self::analysis::Analysis;
+pub(crate) use self::latency::{Latencies, LatencySum, Timed};
 #[cfg(feature = "metrics")]
-pub(crate) use metered::{PoolMeter, TierMeter};
+pub(crate) use self::metered::{PoolMeter, TierMeter};
+pub use self::pool_stats::{PageView, PoolFigures};
 #[cfg(not(feature = "metrics"))]
-pub(crate) use silent::{PoolMeter, TierMeter};
+pub(crate) use self::silent::{PoolMeter, TierMeter};
+pub(crate) use self::stats::{Board, Counts, PartitionReading};
+pub use self::stats::{SegmentView, TierFigures};
 
 /// How often the pools are measured, where that is asked for at all.
 pub(crate) const POOLS_EVERY: core::time::Duration =

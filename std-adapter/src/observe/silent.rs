@@ -1,12 +1,14 @@
 //! Nobody listens.
 
+use core::fmt::Debug;
 use core::time::Duration;
 
 use coldpress_core::cleanup::Reclaimed;
 use coldpress_core::compaction::Report;
 
-use crate::pool::{HotPools, PoolError};
-use crate::tier::{Board, Shell, Timed};
+use super::latency::Timed;
+use super::pool_stats::PoolFigures;
+use super::stats::PartitionReading;
 
 #[derive(Debug)]
 pub(crate) struct TierMeter;
@@ -20,7 +22,7 @@ impl TierMeter {
 
     pub(crate) const fn compaction(&self, _report: &Report) {}
 
-    pub(crate) const fn figures(&mut self, _shell: &Shell, _board: &Board) {}
+    pub(crate) const fn figures(&mut self, _partition: &PartitionReading<'_>) {}
 }
 
 #[derive(Debug)]
@@ -31,7 +33,7 @@ impl PoolMeter {
         Self
     }
 
-    pub(crate) const fn cleanup(&self, _kind: &str, _reclaimed: &Reclaimed, _error: Option<PoolError>) {}
+    pub(crate) fn cleanup(&self, _kind: &str, _reclaimed: &Reclaimed, _error: Option<impl Debug>) {}
 
-    pub(crate) const fn figures(&mut self, _hot: HotPools) {}
+    pub(crate) const fn figures(&mut self, _figures: &PoolFigures) {}
 }

@@ -5,8 +5,8 @@ use core::hash::{Hash, Hasher};
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
 
 use super::error::{HotError, PoolError};
-use super::figures::{PageView, PoolFigures};
 use super::shell::{Locked, Opened};
+use crate::observe::{PageView, PoolFigures};
 
 /// Handles looked at per lock hold when a tier is removed.
 const SCAN_MAX: u32 = 256;

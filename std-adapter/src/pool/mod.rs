@@ -37,7 +37,6 @@ mod allocation;
 mod config;
 mod coordinator;
 mod error;
-mod figures;
 mod hot;
 mod mapped;
 mod partition;
@@ -53,9 +52,9 @@ pub use coldpress_core::cleanup::{
 pub use coldpress_core::efficiency::{Advice, EfficiencyConfig, EfficiencyReport};
 pub use coldpress_core::pool::{Figures, Fragmentation};
 
+pub use crate::observe::{PageView, PoolFigures};
 pub use allocation::AllocationManager;
 pub use config::{PoolConfig, PoolConfigBuilder, PoolConfigError};
 pub use coordinator::{PoolCoordinator, emergency_cleanup, trigger_defragmentation};
 pub use error::{HotError, PoolError};
-pub use figures::{PageView, PoolFigures};
 pub use hot::{HotKey, HotPools};

@@ -95,7 +95,10 @@ impl Worker {
     }
 
     fn measure(&mut self) {
-        self.meter.figures(HotPools { opened: self.opened });
+        // Pools that are being closed have nothing to tell.
+        if let Ok(figures) = (HotPools { opened: self.opened }).figures() {
+            self.meter.figures(&figures);
+        }
     }
 
     fn run_alone(&mut self) {

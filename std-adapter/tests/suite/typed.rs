@@ -15,7 +15,7 @@ use crate::common::{open, pools, small};
 /// The public methods in the `impl` blocks of a type, over all sources of the tier.
 fn methods(of: &str) -> BTreeSet<String> {
     let mut found = BTreeSet::new();
-    for entry in Path::new(env!("CARGO_MANIFEST_DIR")).join("src/tier").read_dir().unwrap() {
+    for entry in Path::new(env!("CARGO_MANIFEST_DIR")).join("src/api").read_dir().unwrap() {
         let path = entry.unwrap().path();
         let Ok(source) = std::fs::read_to_string(&path) else { continue };
         let mut is_inside = false;

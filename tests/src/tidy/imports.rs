@@ -24,6 +24,24 @@ pub const CORE_LAYERS: [&str; 14] = [
     "machine",
 ];
 
+/// The layers of the adapter for services, in the same way: folders and files of `std-adapter/src`.
+pub const STD_LAYERS: [&str; 14] = [
+    "clock",
+    "file_error",
+    "codec",
+    "storage",
+    "observe",
+    "pool",
+    "image",
+    "config",
+    "errors",
+    "admission",
+    "index",
+    "directory",
+    "worker",
+    "api",
+];
+
 /// Finds the first names behind each `crate::` or `super::`, groups in braces included.
 fn names_behind<'a>(code: &[Token<'a>], root: &str) -> Vec<(usize, &'a str)> {
     let is_path = |at: usize| {
@@ -57,17 +75,23 @@ fn names_behind<'a>(code: &[Token<'a>], root: &str) -> Vec<(usize, &'a str)> {
     found
 }
 
-/// Finds imports of a layer by one that stands before it in `layers`. Tests may import anything.
+/// Finds imports of a layer by one that stands before it in `layers`, and imports by way of the crate's front, which hide theirs.
+/// Tests may import anything.
 pub fn upward_imports(layer: &str, layers: &[&str], source: &str) -> Vec<Violation> {
     let place = |name: &str| layers.iter().position(|known| *known == name);
     let Some(own) = place(layer) else {
         return vec![Violation::new(0, format!("`{layer}` is in no list of layers"))];
     };
     let code = without_tests(&code(source));
-    let above = names_behind(&code, "crate").into_iter().filter(|(_, name)| place(name) > Some(own));
-    above
-        .map(|(line, name)| Violation::new(line, format!("`{layer}` imports `{name}`, a layer above")))
-        .collect()
+    let imports = names_behind(&code, "crate").into_iter();
+    let found = imports.filter_map(|(line, name)| match place(name) {
+        None => Some(Violation::new(line, format!("`{layer}` imports `{name}`, which is no layer"))),
+        Some(place) if place > own => {
+            Some(Violation::new(line, format!("`{layer}` imports `{name}`, a layer above")))
+        }
+        Some(_) => None,
+    });
+    found.collect()
 }
 
 /// Finds a file of a folder that imports itself by way of others of that folder; `files` are names without their ending, and sources.

@@ -12,7 +12,7 @@ mod regions;
 mod sizes;
 mod words;
 
-pub use imports::{CORE_LAYERS, import_cycles, upward_imports};
+pub use imports::{CORE_LAYERS, STD_LAYERS, import_cycles, upward_imports};
 pub use layout::{root_entries, test_modules};
 pub use manifest::{crate_root, member_manifest, root_manifest, shared_ownership_in_manifest};
 pub use sizes::{FILE_LINES_MAX, FunctionSize, file_too_long, function_sizes};

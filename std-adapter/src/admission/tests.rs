@@ -1,0 +1,281 @@
+use super::lines::WRITES_PER_PERMIT;
+use super::*;
+
+/// More than any client needs.
+const PLENTY: Spare = Spare { places: u32::MAX, bytes: u64::MAX };
+
+fn admission() -> &'static Admission {
+    Box::leak(Box::new(Admission::default()))
+}
+
+fn look(admission: &Admission, is_idle: bool) {
+    let look = Look { is_changed: true, is_idle, pending_bytes_max: 1 << 20, enough_for: 0 };
+    admission.look_after(look);
+}
+
+#[test]
+fn permits_are_given_in_the_order_of_age() {
+    let (mut lines, mut woken) = (Lines::default(), Vec::new());
+    let numbers: Vec<u64> = (0..4).map(|client| lines.enter(client)).collect();
+    for number in [numbers[2], numbers[0], numbers[3], numbers[1]] {
+        lines.stand(number, Line::Permit(10));
+    }
+    let mut left = 25;
+    let reserve = |bytes: u64| {
+        let has_room = bytes <= left;
+        left -= if has_room { bytes } else { 0 };
+        has_room
+    };
+    lines.grant(PLENTY, reserve, &mut woken);
+    assert_eq!(woken, [0, 1], "no more than there is room for");
+    assert_eq!(lines.take(numbers[0]), Some(Go::Permit(10)));
+    assert_eq!(lines.take(numbers[2]), None);
+    assert_eq!(lines.leave(numbers[0], true, &mut woken), None, "it took its permit");
+    assert_eq!(lines.leave(numbers[1], false, &mut woken), Some(10), "it did not");
+    assert_eq!(woken, [0, 1], "permits are the worker's to give");
+    lines.grant(PLENTY, |_| true, &mut woken);
+    assert_eq!(woken, [0, 1, 2, 3]);
+}
+
+#[test]
+fn permits_leave_room_for_several_writes_of_each() {
+    for (spare, expected) in [
+        (Spare { places: 0, bytes: 0 }, 1),
+        (Spare { places: 2 * WRITES_PER_PERMIT + 1, bytes: u64::MAX }, 3),
+        (Spare { places: u32::MAX, bytes: u64::from(WRITES_PER_PERMIT) * 10 * 4 - 1 }, 4),
+    ] {
+        let (mut lines, mut woken) = (Lines::default(), Vec::new());
+        for client in 0..9 {
+            let number = lines.enter(client);
+            lines.stand(number, Line::Permit(10));
+        }
+        lines.grant(spare, |_| true, &mut woken);
+        assert_eq!(woken, (0..expected).collect::<Vec<_>>(), "{spare:?}");
+    }
+}
+
+#[test]
+fn success_calls_the_next_two_and_failure_keeps_its_place() {
+    let (mut lines, mut woken) = (Lines::default(), Vec::new());
+    let numbers: Vec<u64> = (0..5).map(|client| lines.enter(client)).collect();
+    numbers.iter().for_each(|number| lines.stand(*number, Line::Capacity { needs: 0 }));
+    lines.ring(true, 0, &mut woken);
+    assert_eq!(core::mem::take(&mut woken), [0]);
+    assert_eq!(lines.take(numbers[0]), Some(Go::Called));
+    lines.leave(numbers[0], true, &mut woken);
+    assert_eq!(core::mem::take(&mut woken), [1, 2]);
+    lines.stand(numbers[1], Line::Capacity { needs: 0 });
+    lines.leave(numbers[2], false, &mut woken);
+    assert_eq!(core::mem::take(&mut woken), [1], "what it gave up is the next one's, by age");
+    assert_eq!(lines.waiting_for_capacity(), 3, "one that found too little is not passed any more");
+    lines.ring(true, 9, &mut woken);
+    assert_eq!(woken, [3, 4]);
+}
+
+#[test]
+fn needs_of_those_who_have_not_asked_are_taken_once() {
+    let (mut lines, mut woken) = (Lines::default(), Vec::new());
+    let numbers: Vec<u64> = (0..4).map(|client| lines.enter(client)).collect();
+    numbers.iter().for_each(|number| lines.stand(*number, Line::Capacity { needs: 10 }));
+    lines.ring(true, 0, &mut woken);
+    lines.leave(numbers[3], false, &mut woken);
+    assert_eq!(lines.take_needs(), 20, "one asks for itself, one is gone");
+    lines.leave(numbers[1], false, &mut woken);
+    lines.stand(numbers[0], Line::Capacity { needs: 7 });
+    assert_eq!(lines.take_needs(), 7);
+    assert_eq!(lines.take_needs(), 0);
+}
+
+#[test]
+fn client_that_panics_leaves_its_permit_and_place_to_the_next() {
+    let admission = admission();
+    admission.budget.set_taken(QUEUED_MAX - 1, 0);
+    let (first, second) = (Waiting::new(admission), Waiting::new(admission));
+    first.stand(Line::Permit(100));
+    second.stand(Line::Permit(100));
+    look(admission, true);
+    assert_eq!(second.turn(true, 100), Turn::Wait, "the last place is the older one's");
+    let panicked = std::thread::spawn(move || {
+        let _waits = first;
+        panic!("as a client does");
+    });
+    assert!(panicked.join().is_err());
+    look(admission, true);
+    assert_eq!(second.turn(true, 100), Turn::Try { has_permit: true });
+    drop(second);
+    assert!(!admission.has_waiters());
+}
+
+#[test]
+fn newcomer_after_a_full_queue_passes_no_waiter() {
+    let admission = admission();
+    assert_eq!(admission.turn(true, 100), Turn::Try { has_permit: false });
+    let waiting = Waiting::new(admission);
+    admission.shut();
+    waiting.stand(Line::Permit(100));
+    assert_eq!(admission.turn(true, 100), Turn::Behind(Line::Permit(100)));
+    admission.budget.set_taken(QUEUED_MAX, 0);
+    look(admission, false);
+    assert_eq!(admission.turn(false, 100), Turn::Behind(Line::Permit(100)), "nothing is free");
+    admission.budget.set_taken(0, 0);
+    look(admission, false);
+    assert_eq!(waiting.turn(true, 100), Turn::Try { has_permit: true });
+    assert_eq!(admission.budget.queued(), 1, "reserved for it");
+    assert_eq!(admission.turn(true, 100), Turn::Try { has_permit: false }, "there is more");
+    waiting.done();
+}
+
+#[test]
+fn remove_stands_behind_no_put_that_waits_for_capacity() {
+    let admission = admission();
+    let (put, later) = (Waiting::new(admission), Waiting::new(admission));
+    put.stand(Line::Capacity { needs: 0 });
+    assert_eq!(admission.turn(false, 10), Turn::Try { has_permit: false });
+    assert_eq!(admission.turn(true, 10), Turn::Behind(Line::Capacity { needs: 0 }));
+    // One that got a place meanwhile gives it back: others wait for capacity before it.
+    later.stand(Line::Permit(10));
+    look(admission, true);
+    assert_eq!(put.turn(true, 10), Turn::Try { has_permit: false }, "it was called");
+    put.stand(Line::Capacity { needs: 0 });
+    assert_eq!(later.turn(true, 10), Turn::Behind(Line::Capacity { needs: 0 }));
+    assert_eq!(admission.budget.queued(), 0);
+    assert_eq!(admission.budget.pending_bytes(), 0);
+}
+
+#[test]
+fn emptied_partition_forgets_permits_and_those_who_had_them() {
+    let admission = admission();
+    let (late, later) = (Waiting::new(admission), Waiting::new(admission));
+    late.stand(Line::Permit(100));
+    later.stand(Line::Capacity { needs: 0 });
+    look(admission, true);
+    admission.clear();
+    // They do not sleep although nobody calls them.
+    late.sleep_until(Instant::now() + core::time::Duration::from_secs(3600));
+    later.sleep_until(Instant::now() + core::time::Duration::from_secs(3600));
+    drop((late, later));
+    assert_eq!(admission.budget.queued(), 0, "what was reserved went with the tier");
+    assert_eq!(admission.turn(true, 100), Turn::Try { has_permit: false });
+}
+
+/// Three clients, each of which needs a place and then capacity; places and capacity are given back bit by bit.
+struct World {
+    lines: Lines<usize>,
+    numbers: [Option<u64>; CLIENTS],
+    /// Where each stands, and whether it is through.
+    is_through: [bool; CLIENTS],
+    woken: Vec<usize>,
+    places: u64,
+    capacity: u64,
+}
+
+const CLIENTS: usize = 3;
+const PLACES: u64 = 1;
+/// The capacity that each client needs.
+const NEEDS: [u64; CLIENTS] = [1, 2, 1];
+
+impl World {
+    fn new() -> Self {
+        Self {
+            lines: Lines::default(),
+            numbers: [None; CLIENTS],
+            is_through: [false; CLIENTS],
+            woken: Vec::new(),
+            places: PLACES,
+            capacity: 0,
+        }
+    }
+
+    /// A client comes, or goes on if it is awake; with a place it tries for capacity, and gives the place back in any case.
+    fn go(&mut self, client: usize) {
+        if self.is_through[client] {
+            return;
+        }
+        let Some(number) = self.numbers[client] else {
+            let number = self.lines.enter(client);
+            self.numbers[client] = Some(number);
+            self.lines.stand(number, Line::Permit(1));
+            return;
+        };
+        match self.lines.take(number) {
+            None => {}
+            Some(Go::Called) => self.lines.stand(number, Line::Permit(1)),
+            Some(Go::Permit(bytes)) => {
+                self.places += bytes;
+                if self.lines.is_behind_for_capacity(number) || self.capacity < NEEDS[client] {
+                    self.lines.stand(number, Line::Capacity { needs: 0 });
+                } else {
+                    self.capacity -= NEEDS[client];
+                    self.is_through[client] = true;
+                    assert_eq!(self.lines.leave(number, true, &mut self.woken), None);
+                }
+            }
+        }
+    }
+
+    /// A client gives up, as at its deadline or in a panic.
+    fn give_up(&mut self, client: usize) {
+        if let Some(number) = self.numbers[client].filter(|_| !self.is_through[client]) {
+            self.places += self.lines.leave(number, false, &mut self.woken).unwrap_or(0);
+            self.is_through[client] = true;
+        }
+    }
+
+    /// The worker looks after them.
+    fn look(&mut self, given: u64) {
+        self.capacity += given;
+        let (places, oldest) = (&mut self.places, self.lines.oldest_for_permit());
+        let reserve = |bytes| {
+            let has_room = bytes <= *places;
+            *places -= if has_room { bytes } else { 0 };
+            has_room
+        };
+        let before = self.woken.len();
+        self.lines.grant(PLENTY, reserve, &mut self.woken);
+        if let Some(first) = self.woken.get(before) {
+            assert_eq!(self.numbers[*first], oldest, "permits go to the oldest");
+        }
+        self.lines.ring(given > 0, 0, &mut self.woken);
+    }
+
+    fn step(&mut self, step: usize) {
+        match step {
+            0..3 => self.go(step),
+            3..6 => self.give_up(step - 3),
+            6 => self.look(0),
+            _ => self.look(1),
+        }
+    }
+}
+
+#[test]
+fn every_interleaving_of_three_clients_lets_all_of_them_through() {
+    const STEPS: usize = 8;
+    const LENGTH: u32 = if cfg!(debug_assertions) { 5 } else { 6 };
+    for history in 0..STEPS.pow(LENGTH) {
+        let mut world = World::new();
+        let steps = (0..LENGTH).map(|at| history / STEPS.pow(at) % STEPS);
+        steps.for_each(|step| world.step(step));
+        // From here on only those go on who were woken, or come now; and the worker gives enough for all, bit by bit.
+        (0..CLIENTS)
+            .filter(|client| world.numbers[*client].is_none())
+            .collect::<Vec<_>>()
+            .into_iter()
+            .for_each(|client| {
+                world.go(client);
+            });
+        for _ in 0..16 {
+            world.look(1);
+            for _ in 0..CLIENTS {
+                let awake = |client: &usize| {
+                    world.numbers[*client].is_some_and(|number| world.lines.is_awake(number))
+                };
+                let awake: Vec<usize> = (0..CLIENTS).filter(awake).collect();
+                awake.into_iter().for_each(|client| world.go(client));
+            }
+        }
+        assert_eq!(world.is_through, [true; CLIENTS], "history {history}");
+        assert_eq!((world.lines.clients(), world.places), (0, PLACES), "history {history}");
+        assert_eq!((world.lines.waiting_for_permits(), world.lines.waiting_for_capacity()), (0, 0));
+    }
+}

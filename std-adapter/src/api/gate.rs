@@ -1,0 +1,250 @@
+//! The gate that every operation of a client passes: whether the tier is open, and what it is made of.
+//!
+//! Like a shell, a gate is `&'static` and used again. Handles carry the generation in which their tier was opened; a close
+//! moves the generation on, so a handle kept too long is refused, whichever tier uses the gate by then. Operations hold the
+//! gate for reading while they look at it, never while they wait for a worker; a close takes it for writing. An operation may
+//! be stuck in a read of a dead medium: a close does not wait for that longer than it is told to, and leaves the gate behind.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
+use core::sync::atomic::{AtomicBool, AtomicU64};
+use core::time::Duration;
+use std::time::Instant;
+
+use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, Seed, key_hash, partition_of};
+use crossbeam_channel::Sender;
+use parking_lot::{Mutex, RwLock};
+
+use crate::clock::Clock;
+use crate::config::{Durability, FullPolicy, Terms};
+use crate::errors::TierError;
+use crate::index::Shell;
+use crate::observe::TierMeter;
+use crate::pool::HotPools;
+use crate::storage::Medium;
+use crate::worker::Message;
+
+/// One partition, as clients see it.
+pub(crate) struct Part {
+    pub(crate) shell: &'static Shell,
+    pub(crate) medium: Box<dyn Medium>,
+    pub(crate) sender: Sender<Message>,
+    pub(crate) meter: TierMeter,
+}
+
+/// An open tier, as clients see it.
+pub(crate) struct Open {
+    pub(crate) parts: Vec<Part>,
+    pub(crate) terms: Terms,
+    pub(crate) limits: Limits,
+    pub(crate) hash_key: [u8; HASH_KEY_BYTES],
+    /// What record checksums begin with.
+    pub(crate) seed: Seed,
+    pub(crate) clock: &'static dyn Clock,
+    /// Held while all partitions are told something, so that each is told the same last.
+    pub(crate) telling: Mutex<()>,
+    /// Set when a client is told that a file of the tier was lost: from then on nothing is written to the others either.
+    pub(crate) is_file_lost: AtomicBool,
+    /// The pools and this tier's number in them, where hot values are kept.
+    pub(crate) hot: Option<(HotPools, u32)>,
+}
+
+/// The limits and defaults of a tier.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Limits {
+    pub(crate) key_bytes_max: u32,
+    pub(crate) value_bytes_max: u32,
+    /// The longest record that is written; a value that takes a longer one lies in pieces.
+    pub(crate) record_bytes_max: u32,
+    pub(crate) full: FullPolicy,
+    pub(crate) ttl: Option<Duration>,
+    pub(crate) idle_s: Option<u32>,
+    pub(crate) clock_jump_s: u32,
+    pub(crate) durability: Durability,
+    pub(crate) skips_unchanged: bool,
+    pub(crate) pending_bytes_max: u64,
+    pub(crate) op_timeout: Duration,
+    pub(crate) capacity_bytes: u64,
+    pub(crate) interval: Duration,
+    pub(crate) is_read_only: bool,
+}
+
+impl Open {
+    /// The identity of a key and its partition.
+    pub(crate) fn route(&self, key: &[u8]) -> (KeyHash, usize) {
+        let hash = key_hash(&self.hash_key, key);
+        (hash, partition_of(&hash, self.parts.len()))
+    }
+
+    /// Refuses a key that is too long, with its length and the limit.
+    pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), (usize, u32)> {
+        let max = self.limits.key_bytes_max;
+        if key.len() > max as usize { Err((key.len(), max)) } else { Ok(()) }
+    }
+
+    /// Refuses writes of a tier that is only read.
+    pub(crate) fn check_writes(&self) -> Result<(), TierError> {
+        if self.limits.is_read_only { Err(TierError::ReadOnly) } else { Ok(()) }
+    }
+
+    pub(crate) fn part(&self, index: usize) -> Result<&Part, TierError> {
+        self.parts.get(index).ok_or(TierError::Closed)
+    }
+
+    /// Refuses what takes a worker where that of the partition is over, or a file of the tier was lost.
+    pub(crate) fn check_alive(&self, part: &Part) -> Result<(), TierError> {
+        if part.shell.health.is_file_lost() {
+            self.is_file_lost.store(true, Relaxed);
+        }
+        if self.is_file_lost.load(Relaxed) {
+            return Err(TierError::FileLost);
+        }
+        part.check_alive()
+    }
+
+    /// Whether all workers are there, and none has lost its file.
+    pub(crate) fn is_alive(&self) -> bool {
+        self.parts.iter().all(|part| self.check_alive(part).is_ok())
+    }
+
+    /// Looks whether all files are in their places. One of which that can't be told is taken to be.
+    pub(crate) fn has_its_files(&self) -> bool {
+        let is_lost = self.parts.iter().any(|part| part.medium.is_in_place() == Ok(false));
+        if is_lost {
+            self.is_file_lost.store(true, Relaxed);
+        }
+        !is_lost
+    }
+
+    /// The wall clock, which does not go back behind what the log has seen, nor ahead of it further than the log would follow.
+    pub(crate) fn now_s(&self, part: &Part) -> u32 {
+        part.shell.clock.now_s(self.clock.wall_s(), self.limits.clock_jump_s)
+    }
+}
+
+/// What is behind a gate.
+#[derive(Default)]
+pub(crate) struct Life {
+    pub(crate) generation: u64,
+    pub(crate) open: Option<Open>,
+}
+
+/// The gate of one tier.
+pub(crate) struct Gate {
+    life: RwLock<Life>,
+    /// The newest generation that is closed or about to be: it is seen without waiting for the lock.
+    closed: AtomicU64,
+}
+
+/// How a gate was closed.
+pub(crate) enum Closed {
+    /// No operation is under way; this was behind it.
+    Empty(Box<Open>),
+    /// An operation is stuck in it, so the gate and all behind it have to stay.
+    Stuck,
+    /// It was closed before.
+    Before,
+}
+
+static FREE: Mutex<Vec<&'static Gate>> = Mutex::new(Vec::new());
+
+impl Gate {
+    /// Takes a closed gate from the list, or makes one that will never be freed, and opens it; returns the generation.
+    pub(crate) fn open(open: Open) -> (&'static Self, u64) {
+        let free = FREE.lock().pop();
+        let gate = free.unwrap_or_else(|| {
+            Box::leak(Box::new(Self { life: RwLock::default(), closed: AtomicU64::new(0) }))
+        });
+        let mut life = gate.life.write();
+        life.generation += 1;
+        life.open = Some(open);
+        let generation = life.generation;
+        drop(life);
+        (gate, generation)
+    }
+
+    /// Closes the gate: no operation begins from here on. Waits until none is under way, and not beyond the deadline.
+    pub(crate) fn close(&self, generation: u64, deadline: Instant) -> Closed {
+        self.closed.fetch_max(generation, Release);
+        let Some(mut life) = self.life.try_write_until(deadline) else { return Closed::Stuck };
+        if life.generation != generation {
+            return Closed::Before;
+        }
+        life.generation += 1;
+        life.open.take().map_or(Closed::Before, |open| Closed::Empty(Box::new(open)))
+    }
+
+    /// Looks behind a gate that was found stuck.
+    pub(crate) fn look_behind<R>(&self, look: impl FnOnce(&Open) -> R) -> Option<R> {
+        self.life.read().open.as_ref().map(look)
+    }
+
+    /// Puts a closed gate on the list.
+    pub(crate) fn put_back(&'static self) {
+        FREE.lock().push(self);
+    }
+
+    /// Looks at the tier that was opened in `generation`. `look` may read the medium; it must not wait for a worker, nor
+    /// pass a gate.
+    pub(crate) fn enter<R>(&self, generation: u64, look: impl FnOnce(&Open) -> R) -> Result<R, TierError> {
+        let is_closed = || self.closed.load(Acquire) >= generation;
+        let life = match self.life.try_read() {
+            Some(life) => life,
+            // Whoever closes it says so first, and may have to wait for the lock.
+            None if is_closed() => return Err(TierError::Closed),
+            None => self.life.read(),
+        };
+        match &life.open {
+            // A close that came to nothing leaves all behind the gate.
+            Some(open) if life.generation == generation && !is_closed() => Ok(look(open)),
+            _ => Err(TierError::Closed),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::open::ColdTier;
+    use crate::config::ColdTierConfig;
+    use crate::errors::CloseError;
+    use crate::pool::{AllocationManager, PoolConfig};
+
+    #[test]
+    fn operation_that_a_close_held_up_does_not_begin_when_the_close_gives_up() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
+        let tier = ColdTier::open(dir.path(), "t", config, pools).unwrap();
+        let handle = tier.handle();
+        std::thread::scope(|scope| {
+            // As a close does that waits for an operation.
+            let life = handle.gate.life.write();
+            let late = scope.spawn(move || handle.len());
+            std::thread::sleep(Duration::from_millis(50));
+            handle.gate.closed.fetch_max(handle.generation, Release);
+            drop(life);
+            assert_eq!(late.join().unwrap(), Err(TierError::Closed));
+        });
+    }
+
+    #[test]
+    fn operation_that_a_close_gave_up_waiting_for_finds_it_closed() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(4 << 20);
+        let config = config.close_timeout(Duration::from_millis(20)).build().unwrap();
+        let tier = ColdTier::open(dir.path(), "t", config, pools).unwrap();
+        let handle = tier.handle();
+        let refused = handle.enter(|open| {
+            let closed = std::thread::spawn(move || tier.close()).join().unwrap();
+            assert_eq!(closed, Err(CloseError::TimedOut));
+            let told = open.parts.iter().map(|part| {
+                // It may take some more until its worker is over.
+                core::iter::repeat_with(|| part.pass_message(&mut Some(Message::Cancel)))
+                    .find_map(Result::err)
+            });
+            told.collect::<Vec<_>>()
+        });
+        assert_eq!(refused, Ok(vec![Some(TierError::Closed)]));
+    }
+}

@@ -1,0 +1,376 @@
+//! What threads use to reach a tier.
+
+use core::fmt;
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
+
+use super::compaction::CompactionSystem;
+use super::gate::{Gate, Open};
+use super::iterate::Keys;
+use super::reserve::{Room, Told};
+use crate::admission::Waiting;
+use crate::config::Durability;
+use crate::errors::TierError;
+use crate::observe::{SegmentView, TierFigures};
+use crate::worker::{Message, Waiter};
+
+/// How long is waited at a time before the health of the tier is looked at.
+const WAIT_SLICE: Duration = Duration::from_millis(50);
+/// The longest such time.
+const WAIT_SLICE_MAX: Duration = Duration::from_secs(1);
+
+/// Reaches an open tier from any thread. It is `Copy`; after the tier was closed, every operation is
+/// [`TierError::Closed`].
+///
+/// Operations wait at most the configured `op_timeout`.
+#[derive(Clone, Copy)]
+pub struct ColdTierHandle {
+    pub(super) gate: &'static Gate,
+    pub(super) generation: u64,
+}
+
+impl fmt::Debug for ColdTierHandle {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ColdTierHandle").field("generation", &self.generation).finish_non_exhaustive()
+    }
+}
+
+impl ColdTierHandle {
+    pub(crate) fn enter<R>(&self, look: impl FnOnce(&Open) -> R) -> Result<R, TierError> {
+        self.gate.enter(self.generation, look)
+    }
+
+    /// Tells whether the tier is open, its workers are alive, and no file of it was seen to be lost.
+    #[must_use]
+    pub fn is_open(&self) -> bool {
+        self.enter(Open::is_alive).unwrap_or(false)
+    }
+
+    /// Looks whether all files of the tier are in their places; `true` of one that is closed.
+    pub(super) fn has_its_files(&self) -> bool {
+        self.enter(Open::has_its_files).unwrap_or(true)
+    }
+
+    /// Returns how many keys have a value. Keys that expired count until they are dropped.
+    ///
+    /// # Errors
+    /// [`TierError::Closed`].
+    pub fn len(&self) -> Result<u64, TierError> {
+        self.enter(|open| open.parts.iter().map(|part| part.shell.sums.keys.load(Relaxed)).sum())
+    }
+
+    /// Tells whether no key has a value.
+    ///
+    /// # Errors
+    /// [`TierError::Closed`].
+    pub fn is_empty(&self) -> Result<bool, TierError> {
+        Ok(self.len()? == 0)
+    }
+
+    /// Makes everything put or removed so far durable: it survives a power cut.
+    ///
+    /// # Errors
+    /// [`TierError`].
+    pub fn flush(&self) -> Result<(), TierError> {
+        self.flush_to(Durability::Synced)
+    }
+
+    /// Makes everything put or removed so far as durable as asked.
+    ///
+    /// # Errors
+    /// [`TierError`].
+    pub fn flush_to(&self, durability: Durability) -> Result<(), TierError> {
+        let op_timeout = self.enter(|open| open.limits.op_timeout)?;
+        self.flush_until(durability, Instant::now() + op_timeout)
+    }
+
+    pub(super) fn flush_until(&self, durability: Durability, deadline: Instant) -> Result<(), TierError> {
+        if durability == Durability::Buffered || self.enter(|open| open.limits.is_read_only)? {
+            return Ok(());
+        }
+        let span = tracing::info_span!("flush", ?durability);
+        let _entered = span.enter();
+        let flush = |_, reply| Message::Flush(Waiter { durability, reply, deadline, span: span.clone() });
+        let answers = self.ask_until(deadline, flush)?;
+        answers.iter().try_for_each(|answer| answer.wait()?)
+    }
+
+    /// Confirms the wall clock, as it is or as it will be within the next minute.
+    ///
+    /// A jump ahead beyond the configured `clock_jump_max` is refused, since it would make everything expire at once;
+    /// [`TierFigures::clock_refused_s`] shows it. This call accepts it: the jump counts as time that has passed. Where the wall clock
+    /// is behind ([`TierFigures::clock_behind_s`]), the tier's time keeps its distance to it from then on, across opens too, so no
+    /// expired value comes back. Without the call the tier's time goes on by the monotonic clock.
+    ///
+    /// # Errors
+    /// [`TierError`]; then it is not confirmed in any partition.
+    pub fn confirm_clock(&self) -> Result<(), TierError> {
+        self.tell(|_| true, || Message::ConfirmClock)?;
+        Ok(())
+    }
+
+    /// Gives up records that can't be read: in each partition the next `RebuildIndex` also frees segments that it still can't read
+    /// whole. Records in the unreadable parts are lost: their keys have an older value from then on, or none.
+    ///
+    /// Without this call such segments are kept, since a device that fails now may be read later, and they take up capacity.
+    ///
+    /// # Errors
+    /// [`TierError`]; then nothing is given up.
+    pub fn give_up_unread(&self) -> Result<(), TierError> {
+        self.enter(Open::check_writes)??;
+        self.tell(|_| true, || Message::GiveUpUnread)?;
+        Ok(())
+    }
+
+    /// Iterates over the keys, in no order. See [`Keys`] for what it sees of writes meanwhile.
+    #[must_use]
+    pub fn keys(&self) -> Keys {
+        Keys::new(*self)
+    }
+
+    /// Returns what the tier counted; all zero once it is closed.
+    #[must_use]
+    pub fn figures(&self) -> TierFigures {
+        self.enter(|open| {
+            let mut figures =
+                TierFigures { capacity_bytes: open.limits.capacity_bytes, ..TierFigures::default() };
+            for part in &open.parts {
+                let shell = part.shell;
+                figures.add_board(&shell.board.lock());
+                shell.counts.add_to(&mut figures);
+                figures.needs_reopen |= shell.health.needs_reopen();
+                figures.clock_refused_s = figures.clock_refused_s.max(shell.clock.refused_s());
+                figures.clock_behind_s = figures.clock_behind_s.max(shell.clock.behind_s());
+                let weight = shell.weight();
+                figures.keys += weight.keys;
+                figures.charged_bytes += weight.charge;
+                figures.pending_bytes += weight.pending_bytes;
+                figures.index_bytes += shell.index_bytes();
+                let waste = shell.lengths.waste_with(0);
+                figures.charge_bytes_max +=
+                    open.terms.charge_bytes_max(waste, shell.quarantined.load(Relaxed));
+            }
+            figures.requests = figures.puts + figures.gets + figures.removes;
+            figures
+        })
+        .unwrap_or_default()
+    }
+
+    /// Shows the segments of all partitions.
+    ///
+    /// # Errors
+    /// [`TierError`].
+    pub fn segments(&self) -> Result<Vec<SegmentView>, TierError> {
+        let mut views = Vec::new();
+        for answer in self.ask(Message::Segments)? {
+            views.extend(answer.wait()?);
+        }
+        Ok(views)
+    }
+
+    /// Checks the sums that capacity is kept by against a recount of the whole index: keys, charged bytes, pending bytes.
+    /// Exact only while nothing else uses the tier.
+    ///
+    /// # Errors
+    /// [`TierError::Closed`].
+    ///
+    /// # Bounds
+    /// Looks at every key.
+    pub fn is_recount_exact(&self) -> Result<bool, TierError> {
+        self.enter(|open| open.parts.iter().all(|part| part.shell.is_exact(&open.terms)))
+    }
+
+    /// Returns the compaction of this tier.
+    #[must_use]
+    pub fn compaction(&self) -> CompactionSystem {
+        CompactionSystem::over(*self)
+    }
+
+    /// Sends a question to every partition.
+    pub(crate) fn ask<R>(
+        &self,
+        question: impl Fn(Sender<R>) -> Message,
+    ) -> Result<Vec<Answer<R>>, TierError> {
+        self.ask_each(|_, reply| question(reply))
+    }
+
+    /// Sends a question to every partition, each its own.
+    pub(crate) fn ask_each<R>(
+        &self,
+        question: impl Fn(usize, Sender<R>) -> Message,
+    ) -> Result<Vec<Answer<R>>, TierError> {
+        let op_timeout = self.enter(|open| open.limits.op_timeout)?;
+        self.ask_until(Instant::now() + op_timeout, question)
+    }
+
+    fn ask_until<R>(
+        &self,
+        deadline: Instant,
+        question: impl Fn(usize, Sender<R>) -> Message,
+    ) -> Result<Vec<Answer<R>>, TierError> {
+        let parts = self.enter(|open| open.parts.len())?;
+        let ask = |index| {
+            let (reply, receiver) = bounded(1);
+            self.send_message(index, question(index, reply), deadline)?;
+            Ok(Answer { handle: *self, part: index, receiver, deadline })
+        };
+        (0..parts).map(ask).collect()
+    }
+
+    /// Tells every partition, or none: once there is room in all queues, `claim` says whether to.
+    pub(crate) fn tell(
+        &self,
+        claim: impl Fn(&Open) -> bool,
+        message: impl Fn() -> Message,
+    ) -> Result<Told, TierError> {
+        let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
+        let mut waiting: Option<Waiting<'static>> = None;
+        loop {
+            let is_last = Instant::now() >= deadline;
+            let told = self.enter(|open| {
+                let room = open.tell_all(&claim, &message)?;
+                if let Room::Lacks(part) = room {
+                    // It may be another partition that lacks a place now.
+                    let here = waiting.take().filter(|waiting| waiting.is_for(&part.shell.admission));
+                    part.stand_for_message(
+                        waiting.insert(here.unwrap_or_else(|| Waiting::new(&part.shell.admission))),
+                    )?;
+                }
+                Ok::<_, TierError>(if let Room::For(told) = room { Some(told) } else { None })
+            })??;
+            match (told, waiting.take()) {
+                (Some(told), waiting) => {
+                    waiting.into_iter().for_each(Waiting::done);
+                    return Ok(told);
+                }
+                (None, _) if is_last => return Err(TierError::TimedOut),
+                (None, stands) => {
+                    stands.iter().for_each(|waiting| waiting.sleep_until(deadline));
+                    waiting = stands;
+                }
+            }
+        }
+    }
+
+    /// Sends a message that is no write, waiting for a place in the queue where so many are on their way.
+    pub(super) fn send_message(
+        &self,
+        part: usize,
+        message: Message,
+        deadline: Instant,
+    ) -> Result<(), TierError> {
+        let mut message = Some(message);
+        let mut waiting: Option<Waiting<'static>> = None;
+        loop {
+            let is_last = Instant::now() >= deadline;
+            self.enter(|open| {
+                let part = open.part(part)?;
+                open.check_alive(part)?;
+                let may_try = match &waiting {
+                    None => part.shell.admission.may_send_message(),
+                    Some(waiting) => waiting.may_send_message(),
+                };
+                if may_try || is_last {
+                    part.pass_message(&mut message)?;
+                }
+                if message.is_some() && !is_last {
+                    part.stand_for_message(
+                        waiting.get_or_insert_with(|| Waiting::new(&part.shell.admission)),
+                    )?;
+                }
+                Ok::<_, TierError>(())
+            })??;
+            if message.is_none() {
+                waiting.into_iter().for_each(Waiting::done);
+                return Ok(());
+            }
+            if is_last {
+                return Err(TierError::TimedOut);
+            }
+            waiting.iter().for_each(|waiting| waiting.sleep_until(deadline));
+        }
+    }
+}
+
+/// An answer that a worker owes.
+pub(crate) struct Answer<R> {
+    handle: ColdTierHandle,
+    part: usize,
+    receiver: Receiver<R>,
+    deadline: Instant,
+}
+
+impl<R> Answer<R> {
+    pub(crate) fn wait(&self) -> Result<R, TierError> {
+        self.handle.wait_for(self.part, &self.receiver, self.deadline)
+    }
+}
+
+impl ColdTierHandle {
+    /// Waits for the answer of a partition's worker until the deadline. How the tier is, is asked at its gate: when the answer does
+    /// not come, the shell may be another tier's.
+    pub(crate) fn wait_for<R>(
+        &self,
+        part: usize,
+        receiver: &Receiver<R>,
+        deadline: Instant,
+    ) -> Result<R, TierError> {
+        let check = || self.enter(|open| open.check_alive(open.part(part)?)).and_then(|alive| alive);
+        wait_for(receiver, deadline, check)
+    }
+}
+
+/// Waits for the answer of a worker until the deadline. One that died, as `check` tells, answers nobody; one that ends in a close
+/// may answer yet.
+pub(super) fn wait_for<R>(
+    receiver: &Receiver<R>,
+    deadline: Instant,
+    check: impl Fn() -> Result<(), TierError>,
+) -> Result<R, TierError> {
+    let mut slice = WAIT_SLICE;
+    loop {
+        let left = deadline.saturating_duration_since(Instant::now());
+        let answer = receiver.recv_timeout(left.min(slice));
+        // Of a thousand who wait for a slow sync few are awake at a time.
+        slice = (2 * slice).min(WAIT_SLICE_MAX);
+        match answer {
+            Ok(answer) => return Ok(answer),
+            // It is over, in a close or without one.
+            Err(RecvTimeoutError::Disconnected) => return Err(check().err().unwrap_or(TierError::Poisoned)),
+            Err(RecvTimeoutError::Timeout) if check() == Err(TierError::Poisoned) => {
+                return Err(TierError::Poisoned);
+            }
+            Err(RecvTimeoutError::Timeout) if left.is_zero() => return Err(TierError::TimedOut),
+            Err(RecvTimeoutError::Timeout) => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::api::open::ColdTier;
+    use crate::config::ColdTierConfig;
+    use crate::pool::{AllocationManager, PoolConfig};
+
+    #[test]
+    fn answer_that_a_close_took_away_is_closed_whoever_has_the_shell_by_then() {
+        let dir = tempfile::tempdir().unwrap();
+        let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
+        let open = || ColdTier::open(dir.path(), "t", config.clone(), pools.clone()).unwrap();
+        let tier = open();
+        let handle = tier.handle();
+        let (reply, receiver) = bounded::<()>(1);
+        drop(reply);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        assert_eq!(handle.wait_for(0, &receiver, deadline), Err(TierError::Poisoned), "nobody closed it");
+        tier.close().unwrap();
+        assert_eq!(handle.wait_for(0, &receiver, deadline), Err(TierError::Closed));
+        let _next = open();
+        assert_eq!(handle.wait_for(0, &receiver, deadline), Err(TierError::Closed));
+    }
+}

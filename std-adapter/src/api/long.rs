@@ -1,0 +1,418 @@
+//! Long values: put and read in pieces.
+//!
+//! ```text
+//!  put   encode all ─► claim the key ─► capacity for all ─► pieces ─► sync ─► head ─► [wait for durability]
+//!  read  head ─► its pieces ─► the head again, where one is missing
+//! ```
+//! The head comes after a sync of its pieces, so that a cut leaves no head without them: the key has its old value or the new one.
+//! Until the head is in the index, readers find the old value. The pieces of values that were replaced or dropped are swept by the
+//! worker.
+
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+use std::time::Instant;
+
+use coldpress_core::codec::CodecId;
+use coldpress_core::format::{
+    Head, KeyHash, Kind, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Seed, Version,
+    piece_hash, piece_prefix,
+};
+use crossbeam_channel::bounded;
+use tracing::Span;
+
+use super::gate::{Open, Part};
+use super::get::{Chase, Found, Miss, ReadError, decode};
+use super::handle::ColdTierHandle;
+use super::put::{Refused, Write};
+use super::relief::Shortfall;
+use super::scratch;
+use crate::config::{Durability, Terms, piece_bytes};
+use crate::errors::{GetError, TierError};
+use crate::index::{Entry, Generation, KeyClaim, Pending, Stored};
+use crate::storage::MediumError;
+use crate::worker::{Message, Waiter};
+
+/// How long a put waits for room before it looks again by itself.
+const WAIT_SLICE: Duration = Duration::from_millis(20);
+/// A value of up to so many records is encoded whole first: it may fit one.
+const WHOLE_RECORDS_MAX: usize = 4;
+
+/// Encodes a value for one record; `None` where it takes more.
+pub(super) fn encode_whole(
+    codec: CodecId,
+    key: &[u8],
+    value: &[u8],
+    record_bytes_max: u32,
+) -> Option<(CodecId, Box<[u8]>)> {
+    let room = record_bytes_max.saturating_sub(RECORD_HEADER_BYTES_MAX) as usize;
+    if value.len() > room.saturating_mul(WHOLE_RECORDS_MAX) {
+        return None;
+    }
+    let (used, payload) = scratch::encode(codec, key, value);
+    (payload.len() <= room).then_some((used, payload))
+}
+
+/// A long value, encoded.
+pub(super) struct LongPut {
+    key: Box<[u8]>,
+    /// Each with its codec; its key has no generation yet.
+    pieces: Vec<(CodecId, Box<[u8]>)>,
+    bytes: u32,
+}
+
+impl LongPut {
+    /// Encodes a value in pieces of about the same length. Its length was checked: there are no more than can be counted.
+    pub(super) fn new(codec: CodecId, key: &[u8], value: &[u8], record_bytes_max: u32) -> Self {
+        let key_bytes = u32::try_from(key.len()).unwrap_or(u32::MAX);
+        let value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
+        let each = piece_bytes(record_bytes_max, key_bytes, value_bytes) as usize;
+        let encode = |(index, piece)| {
+            let name = [&piece_prefix(0, index), key].concat();
+            scratch::encode(codec, &name, piece)
+        };
+        let pieces = (0..=u16::MAX).zip(value.chunks(each)).map(encode).collect();
+        Self { key: key.into(), pieces, bytes: u32::try_from(value.len()).unwrap_or(u32::MAX) }
+    }
+
+    pub(super) const fn key(&self) -> &[u8] {
+        &self.key
+    }
+
+    /// The pieces, each with its index, its codec and its part of the value as encoded.
+    pub(super) fn pieces(&self) -> impl Iterator<Item = (u16, CodecId, &[u8])> {
+        let key_bytes = self.key_bytes() as usize;
+        let parts = (0..=u16::MAX).zip(&self.pieces);
+        parts.map(move |(index, (codec, payload))| {
+            (index, *codec, payload.get(key_bytes..).unwrap_or_default())
+        })
+    }
+
+    /// Tells whether a head names so many pieces, of so many bytes.
+    pub(super) fn is_named_by(&self, head: &Head) -> bool {
+        (usize::from(head.pieces), head.bytes) == (self.pieces.len(), self.bytes)
+    }
+
+    fn key_bytes(&self) -> u32 {
+        u32::try_from(self.key.len() + PIECE_PREFIX_BYTES).unwrap_or(u32::MAX)
+    }
+
+    /// The charge of all pieces.
+    fn charge(&self, terms: &Terms) -> u64 {
+        let charge = |payload: &[u8]| {
+            let value_bytes =
+                u32::try_from(payload.len()).unwrap_or(u32::MAX).saturating_sub(self.key_bytes());
+            u64::from(terms.value_charge(self.key_bytes(), value_bytes, true))
+        };
+        self.pieces.iter().map(|(_, payload)| charge(payload)).sum()
+    }
+}
+
+/// A value as it is pending, its payload made of key and encoded value.
+fn pending(
+    payload: Box<[u8]>,
+    key_bytes: u32,
+    codec: CodecId,
+    expires_s: Option<u32>,
+    (terms, seed): (&Terms, Seed),
+) -> Pending {
+    let value_bytes = u32::try_from(payload.len()).unwrap_or(u32::MAX).saturating_sub(key_bytes);
+    Pending {
+        checksum: seed.payload(&payload),
+        charge: terms.value_charge(key_bytes, value_bytes, expires_s.is_some()),
+        payload,
+        codec,
+        key_bytes,
+        expires_s,
+        kind: Kind::Value,
+        inflight: None,
+        before: None,
+        older_charge: 0,
+    }
+}
+
+impl ColdTierHandle {
+    /// Puts the pieces of a long value, and makes them durable; the write that is left is that of the head. What was written is
+    /// swept once the claim is dropped, unless the head was put by then.
+    pub(super) fn put_pieces(&self, write: &mut Write, long: LongPut) -> Result<KeyClaim<'static>, Refused> {
+        let shell = self.enter(|open| open.part(write.part).map(|part| part.shell))??;
+        let claim = shell.families.claim(&write.hash, write.deadline).ok_or(Refused::Busy)?;
+        let replaces = shell.families.bytes(&write.hash);
+        let mut replacement = None;
+        let charge = match self.await_capacity(write, &long) {
+            // As a short value does, it takes the room that is kept for what is replaced, if it replaces enough.
+            Err(Refused::Full { needed, available }) if needed <= available.saturating_add(replaces) => {
+                let room = shell.families.claim_replacement(write.deadline).ok_or(Refused::Busy)?;
+                replacement = Some(room);
+                write.replaces = replaces;
+                needed
+            }
+            outcome => outcome?,
+        };
+        let (taken, terms, seed, hash_key) = self.enter(|open| {
+            let part = open.part(write.part)?;
+            let taken = part.taken_generations(open, &write.hash)?;
+            Ok::<_, TierError>((taken, open.terms, open.seed, open.hash_key))
+        })??;
+        let pieces = u16::try_from(long.pieces.len()).unwrap_or(u16::MAX);
+        let generation = claim.begin(&taken, Generation { end: u32::from(pieces), bytes: charge });
+        let generation = generation.ok_or(Refused::Busy)?;
+        let (key_bytes, head_key_bytes) = (long.key_bytes(), long.key.len());
+        for (index, (codec, mut payload)) in (0..=u16::MAX).zip(long.pieces) {
+            if let Some(prefix) = payload.first_chunk_mut() {
+                *prefix = piece_prefix(generation, index);
+            }
+            let hash = piece_hash(&hash_key, &write.hash, generation, index);
+            let piece = pending(payload, key_bytes, codec, Some(PIECE_EXPIRES_S), (&terms, seed));
+            self.run(&mut write.piece(hash, piece)).map_err(|refused| match refused {
+                // Others took the room meanwhile.
+                Refused::Full { available, .. } => Refused::Full { needed: charge, available },
+                refused => refused,
+            })?;
+        }
+        self.sync_part(write.part, write.deadline)?;
+        drop(replacement);
+        let head = Head { generation, pieces, bytes: long.bytes };
+        let payload = [&long.key, &head.to_bytes()[..]].concat().into_boxed_slice();
+        let head_key_bytes = u32::try_from(head_key_bytes).unwrap_or(u32::MAX);
+        write.pending =
+            Some(pending(payload, head_key_bytes, CodecId::Chunked, write.lives_s, (&terms, seed)));
+        Ok(claim)
+    }
+
+    /// Waits until there is capacity for a whole value, and says what it is charged: nothing of one is written that has no room.
+    fn await_capacity(&self, write: &Write, long: &LongPut) -> Result<u64, Refused> {
+        let mut asked_in = 0;
+        loop {
+            let left = write.deadline.saturating_duration_since(Instant::now());
+            let capacity = self.enter(|open| {
+                let part = open.part(write.part)?;
+                open.check_alive(part)?;
+                part.check_writable()?;
+                let capacity = part.look_for_capacity(open, long, &mut asked_in)?;
+                part.nudge();
+                Ok::<_, Refused>(capacity)
+            })??;
+            match capacity {
+                Capacity::There(charge) => return Ok(charge),
+                Capacity::Later { needed, available } if left.is_zero() => {
+                    return Err(Refused::Full { needed, available });
+                }
+                Capacity::Later { .. } => std::thread::sleep(left.min(WAIT_SLICE)),
+            }
+        }
+    }
+
+    /// Waits until everything that was sent to one partition is durable.
+    fn sync_part(&self, part: usize, deadline: Instant) -> Result<(), TierError> {
+        let (reply, receiver) = bounded(1);
+        let waiter = Waiter { durability: Durability::Synced, reply, deadline, span: Span::none() };
+        self.send_message(part, Message::Flush(waiter), deadline)?;
+        self.wait_for(part, &receiver, deadline)?
+    }
+}
+
+/// Whether a long value has room.
+enum Capacity {
+    There(u64),
+    Later { needed: u64, available: u64 },
+}
+
+impl Part {
+    /// Looks for capacity for all of a value, by the rules of a short one: for what is swept, what has expired, blocks that the
+    /// medium is asked for, and evictions it may wait.
+    fn look_for_capacity(
+        &self,
+        open: &Open,
+        long: &LongPut,
+        asked_in: &mut u64,
+    ) -> Result<Capacity, Refused> {
+        let needed = long.charge(&open.terms);
+        let claim = self.claim_for(open, open.limits.record_bytes_max);
+        let available = claim.ceiling.settled.saturating_sub(self.shell.sums.settled.load(Relaxed));
+        if needed <= available {
+            return Ok(Capacity::There(needed));
+        }
+        // Blocks for what longer records may leave at the ends of segments, too: nothing says yet that there are such.
+        let ends = self.shell.lengths.waste_with(open.limits.record_bytes_max);
+        self.relieve(open, &claim, Shortfall { needed, available, ends }, asked_in, open.now_s(self))?;
+        Ok(Capacity::Later { needed, available })
+    }
+
+    /// Generations that a head may name after a cut: that of the value in the log, and all of which the first piece is there. The
+    /// family of the key may not be known yet.
+    fn taken_generations(&self, open: &Open, hash: &KeyHash) -> Result<Vec<u8>, TierError> {
+        let current = self.stored_generation(open, hash)?;
+        let is_there = |generation: &u8| {
+            let first = piece_hash(&open.hash_key, hash, *generation, 0);
+            Some(*generation) == current || self.shell.view(&first, Entry::is_value) == Some(true)
+        };
+        Ok((0..=u8::MAX).filter(is_there).collect())
+    }
+
+    /// The generation of the value that the log has under a key: its pieces stay until a newer value is durable. Where a newer head
+    /// may lie among what can't be read, nothing tells its generation.
+    fn stored_generation(&self, open: &Open, hash: &KeyHash) -> Result<Option<u8>, TierError> {
+        let withheld_above = self.shell.withheld_above.load(Relaxed);
+        let is_value = |stored: &&Stored| stored.is_live() && stored.kind() == Kind::Value;
+        let mut chase = Chase::default();
+        loop {
+            let stored = |entry: &Entry| entry.stored().filter(is_value).copied();
+            let stored = self.shell.view(hash, stored).flatten();
+            let outranks = stored.is_some_and(|stored| stored.version().sequence >= withheld_above);
+            if withheld_above > 0 && !outranks {
+                return Err(TierError::Medium(MediumError::Unreadable));
+            }
+            let Some(stored) = stored else { return Ok(None) };
+            let read =
+                scratch::with_buffer(|buffer| self.read_stored(open, &stored, None, buffer, &mut Vec::new()));
+            let miss = match read {
+                Err(ReadError::Head(head)) => return Ok(Some(head.generation)),
+                Ok(()) | Err(ReadError::Codec(_)) => return Ok(None),
+                Err(ReadError::Miss(miss)) => miss,
+            };
+            match chase.miss(open, stored.location(), &miss) {
+                Ok(()) => {}
+                // A head that is damaged names nothing.
+                Err(GetError::Damaged) => return Ok(None),
+                Err(GetError::Tier(error)) => return Err(error),
+                Err(_) => return Ok(None),
+            }
+        }
+    }
+
+    /// Reads the value that a head names, unless it is replaced or dropped meanwhile.
+    pub(super) fn read_long(
+        &self,
+        open: &Open,
+        (hash, key): (&KeyHash, &[u8]),
+        seen: &Seen,
+        heads: &mut HeadChase,
+        buffers: (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<Long, GetError> {
+        match self.read_pieces(open, (hash, key), seen, buffers)? {
+            Pieces::Whole => Ok(Long::Whole),
+            Pieces::Doubtful => heads.again(open).map(|()| Long::Again),
+            // Under the same head twice it is gone for good. The time of a value with a lifetime was over then, by a time that a
+            // cut took from the log.
+            Pieces::Missing if heads.is_same(seen) && seen.expires => Ok(Long::Absent),
+            Pieces::Missing if heads.is_same(seen) => Err(GetError::Damaged),
+            Pieces::Missing => {
+                heads.last = Some(seen.identity());
+                heads.again(open).map(|()| Long::Again)
+            }
+        }
+    }
+
+    /// Reads the pieces that a head names.
+    fn read_pieces(
+        &self,
+        open: &Open,
+        (hash, key): (&KeyHash, &[u8]),
+        seen: &Seen,
+        (buffer, value): (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<Pieces, GetError> {
+        let Head { generation, pieces, bytes } = seen.head;
+        value.clear();
+        value.reserve(bytes as usize);
+        let mut piece = Vec::new();
+        for index in 0..pieces {
+            let name = [&piece_prefix(generation, index), key].concat();
+            let of_piece = piece_hash(&open.hash_key, hash, generation, index);
+            if !self.read_piece(open, &of_piece, &name, (buffer, &mut piece))? {
+                return Ok(Pieces::Missing);
+            }
+            value.extend_from_slice(&piece);
+        }
+        // No other value has pieces of this generation while this head is in the log, or none was begun. A head that was dropped keeps
+        // nobody from its pieces.
+        let is_there = |entry: &Entry| {
+            entry.stored().filter(|stored| stored.is_value()).map(Stored::version) == seen.version
+        };
+        let is_same = self.shell.families.begun() == seen.begun
+            || seen.version.is_some() && self.shell.view(hash, is_there) == Some(true);
+        if !is_same {
+            return Ok(Pieces::Doubtful);
+        }
+        if value.len() == bytes as usize { Ok(Pieces::Whole) } else { Err(GetError::Damaged) }
+    }
+
+    fn read_piece(
+        &self,
+        open: &Open,
+        hash: &KeyHash,
+        name: &[u8],
+        (buffer, piece): (&mut Vec<u8>, &mut Vec<u8>),
+    ) -> Result<bool, GetError> {
+        let mut chase = Chase::default();
+        loop {
+            match self.look_up(open, hash, Some(name), buffer) {
+                Found::Absent => return Ok(false),
+                Found::Damaged => return Err(GetError::Damaged),
+                Found::Pending { codec } => return decode(open, codec, buffer, piece).map(|()| true),
+                Found::Stored(stored) => match self.read_stored(open, &stored, Some(name), buffer, piece) {
+                    Ok(()) => return Ok(true),
+                    Err(ReadError::Codec(error)) => return Err(GetError::Codec(error)),
+                    Err(ReadError::Head(_)) => return Err(GetError::Damaged),
+                    Err(ReadError::Miss(Miss::OtherKey)) => return Ok(false),
+                    Err(ReadError::Miss(miss)) => chase.miss(open, stored.location(), &miss)?,
+                },
+            }
+        }
+    }
+}
+
+/// The outcome of reading a long value.
+pub(super) enum Long {
+    Whole,
+    Absent,
+    /// It is to be looked up again.
+    Again,
+}
+
+/// The outcome of reading the pieces of a value.
+enum Pieces {
+    Whole,
+    /// One is not there: the value was replaced or dropped meanwhile.
+    Missing,
+    /// One may be of another value.
+    Doubtful,
+}
+
+/// A head as a reader found it.
+#[derive(Clone, Copy)]
+pub(super) struct Seen {
+    pub(super) head: Head,
+    /// Its version, where it is in the log.
+    pub(super) version: Option<Version>,
+    /// Whether the value has a lifetime.
+    pub(super) expires: bool,
+    /// How many generations had begun.
+    pub(super) begun: u64,
+}
+
+impl Seen {
+    /// Something that no other head has: one that is pending has no version yet, but a later one like it has begun later.
+    fn identity(&self) -> (Head, Result<Version, u64>) {
+        (self.head, self.version.ok_or(self.begun))
+    }
+}
+
+/// A value whose pieces go while it is read: it is looked up again, until the deadline.
+#[derive(Default)]
+pub(super) struct HeadChase {
+    last: Option<(Head, Result<Version, u64>)>,
+    deadline: Option<Instant>,
+}
+
+impl HeadChase {
+    /// Whether a piece of the same head was missing before.
+    fn is_same(&self, seen: &Seen) -> bool {
+        self.last == Some(seen.identity())
+    }
+
+    fn again(&mut self, open: &Open) -> Result<(), GetError> {
+        let now = Instant::now();
+        let deadline = *self.deadline.get_or_insert(now + open.limits.op_timeout);
+        if now > deadline { Err(TierError::TimedOut.into()) } else { Ok(()) }
+    }
+}

@@ -1,0 +1,40 @@
+//! The interface of the cold tier: opening, handles, reads, writes, tasks, the registry.
+//!
+//! ```text
+//!  client threads ─► gate ─► shared partition: index, sums ◄───┐ index updates
+//!        │                                                     │
+//!        └── Message (bounded) ──► log worker ── owns the machine of coldpress-core ──► file
+//!                                    ▲  └── sync ──► syncer ──► file
+//!                                    └── CleanupReply ◄── pool worker ◄── CleanupRequest
+//! ```
+//! Each partition has one worker and one syncer. Threads share the partition's index and sums, which are never freed but used
+//! again; one thread, or the gate ([`gate`]), owns everything else, and a close drops it.
+
+pub mod compaction;
+mod coordinator;
+mod error;
+mod gate;
+mod get;
+mod handle;
+mod iterate;
+mod long;
+mod open;
+mod put;
+mod relief;
+mod reserve;
+mod scratch;
+mod ttl;
+mod typed;
+mod unchanged;
+
+pub use self::coordinator::{
+    ColdTierCoordinator, ColdTierRegistry, InitError, REGISTRY_QUEUE_CAPACITY, REGISTRY_TIERS_MAX,
+    init_cold_tier,
+};
+pub use self::error::Error;
+pub use self::handle::ColdTierHandle;
+pub use self::iterate::Keys;
+pub use self::open::ColdTier;
+pub use self::put::PutOptions;
+pub use self::ttl::Ttl;
+pub use self::typed::{PersistentColdTier, PersistentColdTierHandle, TypedKeys};

@@ -1,0 +1,234 @@
+//! A close that is not waited for to its end, on a directory.
+
+use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
+
+use super::*;
+use crate::pool::{AllocationManager, PoolConfig};
+use crate::storage::MediumError;
+
+/// A medium whose writes, or syncs, wait while it is told so.
+struct Held {
+    medium: Box<dyn Medium>,
+    holds_writes: &'static AtomicBool,
+    holds_syncs: &'static AtomicBool,
+    holds_reads: &'static AtomicBool,
+    /// How many of them had to wait, ever.
+    held: &'static AtomicU32,
+}
+
+static NEVER: AtomicBool = AtomicBool::new(false);
+
+impl Held {
+    fn wait_while(&self, is_held: &AtomicBool) {
+        self.held.fetch_add(u32::from(is_held.load(SeqCst)), SeqCst);
+        wait_until(|| !is_held.load(SeqCst));
+    }
+}
+
+fn wait_until(is_so: impl Fn() -> bool) {
+    while !is_so() {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+impl Medium for Held {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        self.wait_while(self.holds_reads);
+        self.medium.read_at(offset, buffer)
+    }
+
+    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumError> {
+        self.wait_while(self.holds_writes);
+        self.medium.write_at(offset, from)
+    }
+
+    fn sync(&self) -> Result<(), MediumError> {
+        self.wait_while(self.holds_syncs);
+        self.medium.sync()
+    }
+
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        self.medium.erase(offset, bytes)
+    }
+
+    fn len(&self) -> Result<u64, MediumError> {
+        self.medium.len()
+    }
+
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+        Ok(Box::new(Self { medium: self.medium.try_clone()?, ..*self }))
+    }
+}
+
+/// Closes a tier that is stuck, and opens its directory again before and after it comes loose.
+fn check(
+    holds_writes: &'static AtomicBool,
+    holds_syncs: &'static AtomicBool,
+    hold: &AtomicBool,
+    held: &'static AtomicU32,
+) {
+    let base = tempfile::tempdir().unwrap();
+    let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
+    let (_manager, pools) = AllocationManager::new(&pools).unwrap();
+    let config = ColdTierConfig::builder().capacity_bytes(4 << 20).op_timeout(SLACK);
+    let config = config.close_timeout(Duration::from_millis(50)).build().unwrap();
+    let mut dir = Dir::lock(base.path(), "test", Mode::new(0o600)).unwrap();
+    let (parts, config) = dir.open_parts(&config).unwrap();
+    let hold_part = |medium| {
+        Box::new(Held { medium, holds_writes, holds_syncs, holds_reads: &NEVER, held }) as Box<dyn Medium>
+    };
+    let hold_views = |views: Views| Views {
+        worker: hold_part(views.worker),
+        reader: hold_part(views.reader),
+        syncer: views.syncer.map(hold_part),
+    };
+    let media = parts.into_iter().map(hold_views).collect();
+    let tier = ColdTier::start("test", media, config.clone(), pools.clone(), Some(dir)).unwrap();
+    tier.put(b"old", b"v").unwrap();
+    tier.flush().unwrap();
+    hold.store(true, SeqCst);
+    tier.put(b"new", b"v").unwrap();
+    let handle = tier.handle();
+    let flush = std::thread::spawn(move || handle.flush());
+    // Else the close might be over before the worker gets there.
+    wait_until(|| held.load(SeqCst) > 0);
+    let begun = Instant::now();
+    assert!(tier.close().is_err());
+    assert!(begun.elapsed() < AFTER_CLOSE + SLACK, "the close has a deadline");
+    let open = || ColdTier::open(base.path(), "test", config.clone(), pools.clone());
+    assert!(matches!(open(), Err(OpenError::AlreadyOpen(_))), "the old worker may still write");
+    hold.store(false, SeqCst);
+    let begun = Instant::now();
+    let tier = loop {
+        match open() {
+            Err(OpenError::AlreadyOpen(_)) if begun.elapsed().as_secs() < 120 => {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            opened => break opened.unwrap(),
+        }
+    };
+    assert!(tier.contains(b"old").unwrap());
+    // It may have been reached just in time.
+    let _ = flush.join().unwrap();
+}
+
+#[test]
+fn directory_of_a_worker_stuck_in_a_write_stays_locked_until_that_is_over() {
+    static WRITES: AtomicBool = AtomicBool::new(false);
+    static SYNCS: AtomicBool = AtomicBool::new(false);
+    static HELD: AtomicU32 = AtomicU32::new(0);
+    check(&WRITES, &SYNCS, &WRITES, &HELD);
+}
+
+#[test]
+fn directory_of_a_syncer_stuck_in_a_sync_stays_locked_until_that_is_over() {
+    static WRITES: AtomicBool = AtomicBool::new(false);
+    static SYNCS: AtomicBool = AtomicBool::new(false);
+    static HELD: AtomicU32 = AtomicU32::new(0);
+    check(&WRITES, &SYNCS, &SYNCS, &HELD);
+}
+
+fn pools() -> (AllocationManager, PoolCoordinator) {
+    let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
+    AllocationManager::new(&pools).unwrap()
+}
+
+/// Media in memory files, each of which waits while it is told so.
+fn held_media(
+    config: &ColdTierConfig,
+    syncs: &'static AtomicBool,
+    reads: &'static AtomicBool,
+) -> (Vec<Box<dyn Medium>>, &'static AtomicU32) {
+    let held = Box::leak(Box::default());
+    let medium = |_| {
+        let file = tempfile::tempfile().unwrap();
+        file.set_len(config.geometry.medium_bytes()).unwrap();
+        let medium = Box::new(crate::medium::FileMedium::new(file));
+        Box::new(Held { medium, holds_writes: &NEVER, holds_syncs: syncs, holds_reads: reads, held })
+            as Box<dyn Medium>
+    };
+    ((0..config.settings.partitions).map(medium).collect(), held)
+}
+
+/// How much longer than its deadline a call may take on a machine that is busy.
+const SLACK: Duration = Duration::from_secs(60);
+
+#[test]
+fn close_of_many_stuck_partitions_has_one_deadline() {
+    static SYNCS: AtomicBool = AtomicBool::new(false);
+    let (_manager, pools) = pools();
+    let config = ColdTierConfig::builder().capacity_bytes(32 << 20).partitions(32);
+    let config = config.close_timeout(Duration::from_millis(2_000)).keep_hot_values(false).build().unwrap();
+    let tier = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER).0, config, pools).unwrap();
+    for key in 0..200u32 {
+        tier.put(&key.to_le_bytes(), b"v").unwrap();
+    }
+    SYNCS.store(true, SeqCst);
+    let begun = Instant::now();
+    assert!(tier.close().is_err());
+    // Thirty-two times the deadline would be more than that.
+    assert!(begun.elapsed() < AFTER_CLOSE + SLACK, "{:?}", begun.elapsed());
+    SYNCS.store(false, SeqCst);
+}
+
+#[test]
+fn close_does_not_wait_for_a_client_that_is_stuck_in_a_read() {
+    static READS: AtomicBool = AtomicBool::new(false);
+    let (_manager, pools) = pools();
+    let config = ColdTierConfig::builder().capacity_bytes(2 << 20).op_timeout(SLACK);
+    let config = config.close_timeout(Duration::from_millis(200)).keep_hot_values(false).build().unwrap();
+    let (media, held) = held_media(&config, &NEVER, &READS);
+    let tier = ColdTier::open_on(media, config, pools).unwrap();
+    tier.put(b"key", b"value").unwrap();
+    tier.flush().unwrap();
+    READS.store(true, SeqCst);
+    let handle = tier.handle();
+    std::thread::scope(|scope| {
+        let stuck = scope.spawn(move || handle.get(b"key"));
+        wait_until(|| held.load(SeqCst) > 0);
+        let begun = Instant::now();
+        assert_eq!(tier.close(), Err(CloseError::TimedOut));
+        assert!(begun.elapsed() < AFTER_CLOSE + SLACK);
+        assert_eq!(handle.get(b"key"), Err(crate::GetError::Tier(TierError::Closed)));
+        READS.store(false, SeqCst);
+        assert_eq!(stuck.join().unwrap(), Ok(Some(b"value".to_vec())), "it began before the close");
+    });
+}
+
+#[test]
+fn open_on_a_dead_medium_is_given_up() {
+    static SYNCS: AtomicBool = AtomicBool::new(true);
+    let (_manager, pools) = pools();
+    let config = ColdTierConfig::builder().capacity_bytes(2 << 20).open_timeout(Duration::from_millis(50));
+    let config = config.close_timeout(Duration::from_millis(50)).build().unwrap();
+    let begun = Instant::now();
+    let opened = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER).0, config, pools);
+    assert!(matches!(opened, Err(OpenError::TimedOut)), "{opened:?}");
+    assert!(begun.elapsed() < SLACK);
+    SYNCS.store(false, SeqCst);
+}
+
+#[test]
+fn log_whose_numbers_are_used_up_takes_no_more_writes_and_is_still_read() {
+    use coldpress_core::format::Marker;
+    let (_manager, pools) = pools();
+    let config = ColdTierConfig::builder().capacity_bytes(2 << 20).keep_hot_values(false);
+    let config = config.codec(crate::CodecId::Raw).op_timeout(Duration::from_secs(120)).build().unwrap();
+    let (media, _) = held_media(&config, &NEVER, &NEVER);
+    let marker = Marker { erases: 1, sequence_issued: u32::MAX - 4 };
+    media[0].write_at(0, &marker.encode()).unwrap();
+    let again = vec![media[0].try_clone().unwrap()];
+    let tier = ColdTier::open_on(media, config.clone(), pools.clone()).unwrap();
+    tier.put(b"first", b"v").unwrap();
+    tier.flush().unwrap();
+    // More than what can still be opened holds; where it is noticed depends on how far the worker is.
+    let refused = (0..600u32).find_map(|key| tier.put(&key.to_le_bytes(), &[7; 1_000]).err());
+    assert!(refused.is_none_or(|error| error == crate::PutError::Tier(TierError::WornOut)), "{refused:?}");
+    assert_eq!(tier.flush(), Err(TierError::WornOut));
+    assert_eq!(tier.remove(b"first"), Err(crate::RemoveError::Tier(TierError::WornOut)));
+    assert_eq!(tier.get(b"first"), Ok(Some(b"v".to_vec())));
+    assert_eq!(tier.get(&0u32.to_le_bytes()), Ok(Some(vec![7; 1_000])));
+    assert!(matches!(tier.close(), Err(CloseError::Unwritten { writes: 1.., .. })));
+    let tier = ColdTier::open_on(again, config, pools).unwrap();
+    assert_eq!(tier.get(b"first"), Ok(Some(b"v".to_vec())));
+}

@@ -1,0 +1,595 @@
+//! Puts and removes: check, encode, reserve, publish, send, wait.
+//!
+//! ```text
+//!  limits ─► encode ─► place in the queue ─► pending bytes ─► charge, index: Pending ─► send ─► [wait for durability]
+//!                      └── each given back when a later one is refused ──┘
+//! ```
+//! A write is readable from the moment it is in the index. What is not there for it, it waits for until the deadline; what
+//! it can't have, it says. No guard of the index is held while anything waits.
+
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+use std::time::Instant;
+
+use coldpress_core::codec::CodecId;
+use coldpress_core::durability::expiry_s;
+use coldpress_core::format::{Checksum, KeyHash, Kind, beside_pieces};
+use crossbeam_channel::{Sender, bounded};
+use tracing::Span;
+
+use super::gate::{Open, Part};
+use super::handle::ColdTierHandle;
+use super::long::{LongPut, encode_whole};
+use super::relief::{Relief, Shortfall};
+use super::reserve::{Claim, Lack};
+use super::ttl::Ttl;
+use super::unchanged::Kept;
+use crate::admission::{Line, Turn, Waiting};
+use crate::config::{Durability, FullPolicy};
+use crate::errors::{BatchError, PutError, RemoveError, TierError};
+use crate::index::{Beyond, Entry, PENDING_OVERHEAD_BYTES, Pending, Publish, publish};
+use crate::observe::Timed;
+use crate::pool::HotKey;
+use crate::worker::{Message, Waiter};
+
+/// What one put asks for beyond the configuration.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct PutOptions {
+    /// How long the value lives; as configured where nothing is said.
+    pub ttl: Ttl,
+    /// What is promised when the put returns; that of the configuration where nothing is said.
+    pub durability: Option<Durability>,
+}
+
+/// A write on its way into the index.
+pub(super) struct Write {
+    pub(super) part: usize,
+    pub(super) hash: KeyHash,
+    pub(super) pending: Option<Pending>,
+    /// The pieces that go before it, where it is the head of a long value.
+    pub(super) long: Option<Box<LongPut>>,
+    /// How long the value lives, counted from when it can be read.
+    pub(super) lives_s: Option<u32>,
+    waiter: Option<Sender<Result<(), TierError>>>,
+    durability: Durability,
+    is_put: bool,
+    /// The record that stands for it, where its value is there already.
+    pub(super) kept: Option<Kept>,
+    /// Bytes of key and value, for the count; none in a piece, which is not counted.
+    pub(super) bytes_put: Option<u64>,
+    /// Charged bytes of an older value that go once this one is there.
+    pub(super) replaces: u64,
+    begun: Instant,
+    pub(super) deadline: Instant,
+    /// The round of evictions in which it asked for room; 0 before.
+    asked_in: u64,
+}
+
+impl Write {
+    /// Bytes of memory that it takes while it is pending.
+    fn pending_bytes(&self) -> u64 {
+        self.pending.as_ref().map_or(0, |pending| pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES)
+    }
+
+    /// When the value expires if it can be read from now on.
+    pub(super) fn expires_s(&self, now_s: u32) -> Option<u32> {
+        self.lives_s.map(|lives_s| beside_pieces(expiry_s(now_s, lives_s)))
+    }
+
+    /// Lets a record that is there stand for it.
+    pub(super) fn keep(&mut self, kept: Kept) {
+        (self.pending, self.long, self.kept) = (None, None, Some(kept));
+    }
+
+    /// A write of one piece of the long value that this is the head of.
+    pub(super) const fn piece(&self, hash: KeyHash, pending: Pending) -> Self {
+        Self {
+            part: self.part,
+            hash,
+            pending: Some(pending),
+            long: None,
+            lives_s: None,
+            waiter: None,
+            durability: Durability::Buffered,
+            is_put: true,
+            kept: None,
+            bytes_put: None,
+            replaces: self.replaces,
+            begun: self.begun,
+            deadline: self.deadline,
+            asked_in: 0,
+        }
+    }
+}
+
+/// Whether a write did anything.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Effect {
+    Changed,
+    /// There was nothing to remove.
+    None,
+}
+
+/// What came of an attempt.
+enum Attempt {
+    /// It is in the index and on its way; or there was nothing to remove, and what removed it is on its way.
+    Sent(Effect),
+    /// There was nothing to remove.
+    Nothing,
+    /// Something is not there yet.
+    Wait(Lack),
+}
+
+/// Why an attempt ended the write.
+#[derive(Clone, Copy)]
+pub(super) enum Refused {
+    Tier(TierError),
+    Full { needed: u64, available: u64 },
+    Busy,
+}
+
+impl From<TierError> for Refused {
+    fn from(error: TierError) -> Self {
+        Self::Tier(error)
+    }
+}
+
+impl From<Lack> for Refused {
+    fn from(lack: Lack) -> Self {
+        match lack {
+            Lack::Queue | Lack::Blocks | Lack::Replacement => Self::Busy,
+            Lack::Capacity { needed, available, .. } => Self::Full { needed, available },
+        }
+    }
+}
+
+impl From<Refused> for PutError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Tier(error) => Self::Tier(error),
+            Refused::Full { needed, available } => Self::Full { needed, available },
+            Refused::Busy => Self::Busy,
+        }
+    }
+}
+
+impl From<Refused> for RemoveError {
+    fn from(refused: Refused) -> Self {
+        match refused {
+            Refused::Tier(error) => Self::Tier(error),
+            // A remove charges nothing, so it never lacks capacity.
+            Refused::Full { .. } | Refused::Busy => Self::Busy,
+        }
+    }
+}
+
+impl ColdTierHandle {
+    /// Puts a value, with the lifetime and durability of the configuration. It takes the place of an earlier one.
+    ///
+    /// # Errors
+    /// [`PutError`]; the value and its key stay with the caller.
+    ///
+    /// # Bounds
+    /// Encodes the value once on this thread. Waits for room at most the configured `op_timeout`.
+    ///
+    /// A value that takes more than a sixteenth of a segment is written in pieces: this takes the memory of the value once more, and
+    /// waits for a sync of the pieces whatever durability is asked for, so that a cut leaves the old value or the new one. Two such
+    /// puts of one key follow each other.
+    pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), PutError> {
+        self.put_with(key, value, PutOptions::default())
+    }
+
+    /// Puts a value that expires after `ttl`, rounded up to whole seconds. It never expires earlier, counted from when it can be
+    /// read, and at most two seconds later while the clock is right.
+    ///
+    /// # Errors
+    /// As [`put`](Self::put), and [`PutError::Lifetime`].
+    pub fn put_with_ttl(&self, key: &[u8], value: &[u8], ttl: Duration) -> Result<(), PutError> {
+        self.put_with(key, value, PutOptions { ttl: ttl.into(), ..PutOptions::default() })
+    }
+
+    /// Puts a value with a lifetime and durability of its own.
+    ///
+    /// # Errors
+    /// As [`put_with_ttl`](Self::put_with_ttl).
+    pub fn put_with(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<(), PutError> {
+        let write = self.prepare_put(key, value, options)?;
+        self.run_put(write)
+    }
+
+    fn run_put(&self, mut write: Write) -> Result<(), PutError> {
+        self.skip_unchanged(&mut write);
+        // While it is held, the pieces are not swept.
+        let pieces = write.long.take().map(|long| self.put_pieces(&mut write, *long)).transpose();
+        let outcome = match &pieces {
+            Ok(_) => self.run(&mut write),
+            Err(refused) => Err(*refused),
+        };
+        drop(pieces);
+        // Only to count it: a tier that is closed counts nothing.
+        let _ = self.enter(|open| {
+            let Ok(part) = open.part(write.part) else { return };
+            if outcome.is_ok() {
+                part.shell.latencies.record(&part.meter, Timed::Put, write.begun.elapsed());
+                part.count_kept(&write);
+            } else {
+                part.shell.counts.refused_puts.fetch_add(1, Relaxed);
+            }
+        });
+        outcome.map(|_| ()).map_err(PutError::from)
+    }
+
+    /// Puts many values and waits once for the durability of all.
+    ///
+    /// # Errors
+    /// [`BatchError`] tells how far it came; what came before was put, though it may not be durable.
+    ///
+    /// # Bounds
+    /// Encodes each value once on this thread. Waits at most the configured `op_timeout` in all, for room and for durability: after
+    /// that a pair is put only if it has to wait for nothing. Of a batch that takes the medium longer, go on from the index.
+    pub fn put_batch<K: AsRef<[u8]>, V: AsRef<[u8]>>(
+        &self,
+        pairs: &[(K, V)],
+        options: PutOptions,
+    ) -> Result<(), BatchError> {
+        let each = PutOptions { durability: Some(Durability::Buffered), ..options };
+        let at = |index| move |error: TierError| BatchError { index, error: error.into() };
+        let (timeout, default) =
+            self.enter(|open| (open.limits.op_timeout, open.limits.durability)).map_err(at(0))?;
+        let deadline = Instant::now() + timeout;
+        for (index, (key, value)) in pairs.iter().enumerate() {
+            self.prepare_put(key.as_ref(), value.as_ref(), each)
+                .and_then(|write| self.run_put(Write { deadline, ..write }))
+                .map_err(|error| BatchError { index, error })?;
+        }
+        self.flush_until(options.durability.unwrap_or(default), deadline).map_err(at(pairs.len()))
+    }
+
+    /// Removes a key, with the durability of the configuration. Tells whether it had a value.
+    ///
+    /// It works on a full tier: each value is charged the tombstone of its key too.
+    ///
+    /// # Errors
+    /// [`RemoveError`].
+    pub fn remove(&self, key: &[u8]) -> Result<bool, RemoveError> {
+        let durability = self.enter(|open| open.limits.durability)?;
+        self.remove_with(key, durability)
+    }
+
+    /// Removes a key with a durability of its own.
+    ///
+    /// # Errors
+    /// [`RemoveError`].
+    pub fn remove_with(&self, key: &[u8], durability: Durability) -> Result<bool, RemoveError> {
+        let mut write = self
+            .enter(|open| {
+                open.check_writes()?;
+                open.check_key(key).map_err(|(bytes, max)| RemoveError::KeyTooLong { bytes, max })?;
+                let (hash, part) = open.route(key);
+                let pending = Pending::tombstone(&hash, open.seed, &open.terms);
+                let begun = Instant::now();
+                Ok(Write {
+                    part,
+                    hash,
+                    pending: Some(pending),
+                    long: None,
+                    lives_s: None,
+                    waiter: None,
+                    durability,
+                    is_put: false,
+                    kept: None,
+                    bytes_put: Some(0),
+                    replaces: 0,
+                    begun,
+                    deadline: begun + open.limits.op_timeout,
+                    asked_in: 0,
+                })
+            })
+            .map_err(RemoveError::from)
+            .and_then(|result| result)?;
+        Ok(self.run(&mut write)?)
+    }
+
+    fn prepare_put(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<Write, PutError> {
+        let begun = Instant::now();
+        let (mut write, codec, mut pending, (terms, seed, record_bytes_max)) = self.enter(|open| {
+            open.check_writes()?;
+            open.check_key(key).map_err(|(bytes, max)| PutError::KeyTooLong { bytes, max })?;
+            let limits = &open.limits;
+            let max = limits.value_bytes_max;
+            if value.len() > max as usize {
+                return Err(PutError::ValueTooLong { bytes: value.len(), max });
+            }
+            let (hash, index) = open.route(key);
+            let part = open.part(index)?;
+            let lives_s = options.ttl.lives_s(limits.ttl, open.now_s(part))?;
+            let codec = part.shell.codec();
+            let write = Write {
+                part: index,
+                hash,
+                pending: None,
+                long: None,
+                lives_s,
+                waiter: None,
+                durability: options.durability.unwrap_or(limits.durability),
+                is_put: true,
+                kept: None,
+                bytes_put: Some((key.len() + value.len()) as u64),
+                replaces: 0,
+                begun,
+                deadline: begun + limits.op_timeout,
+                asked_in: 0,
+            };
+            let pending = Pending {
+                payload: Box::default(),
+                checksum: Checksum::default(),
+                codec: CodecId::Raw,
+                key_bytes: u32::try_from(key.len()).unwrap_or(u32::MAX),
+                expires_s: lives_s,
+                kind: Kind::Value,
+                inflight: None,
+                before: None,
+                charge: 0,
+                older_charge: 0,
+            };
+            let shape = (open.terms, open.seed, limits.record_bytes_max);
+            Ok::<_, PutError>((write, codec, pending, shape))
+        })??;
+        let Some((used, payload)) = encode_whole(codec, key, value, record_bytes_max) else {
+            write.long = Some(Box::new(LongPut::new(codec, key, value, record_bytes_max)));
+            return Ok(write);
+        };
+        pending.codec = used;
+        pending.checksum = seed.payload(&payload);
+        let value_bytes = u32::try_from(payload.len().saturating_sub(key.len())).unwrap_or(u32::MAX);
+        pending.charge = terms.value_charge(pending.key_bytes, value_bytes, pending.expires_s.is_some());
+        pending.payload = payload;
+        write.pending = Some(pending);
+        Ok(write)
+    }
+
+    /// Brings a write into the index and waits for what it promised. Returns whether it did anything.
+    pub(super) fn run(&self, write: &mut Write) -> Result<bool, Refused> {
+        if write.kept == Some(Kept::Stored) && write.durability == Durability::Buffered {
+            // There is nothing to send, and nothing to wait for.
+            return Ok(false);
+        }
+        let receiver =
+            (write.durability > Durability::Buffered).then(|| bounded(1)).map(|(reply, receiver)| {
+                write.waiter = Some(reply);
+                receiver
+            });
+        let Some(effect) = self.send(write)? else { return Ok(false) };
+        // From here on only the worker can answer: with no sender left, its end is seen.
+        write.waiter = None;
+        if let Some(receiver) = receiver {
+            self.wait_for(write.part, &receiver, write.deadline)??;
+        }
+        Ok(effect == Effect::Changed)
+    }
+
+    /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
+    fn send(&self, write: &mut Write) -> Result<Option<Effect>, Refused> {
+        let mut waiting: Option<Waiting<'static>> = None;
+        loop {
+            let is_last = Instant::now() >= write.deadline;
+            let step = self.enter(|open| {
+                let part = open.part(write.part)?;
+                let check = || open.check_alive(part).and_then(|()| part.check_writable());
+                check()?;
+                let step = part.step(open, write, waiting.as_ref(), is_last)?;
+                if let Step::Stand(line) = step {
+                    // Behind the gate: nobody comes to stand here once the tier is closed.
+                    waiting.get_or_insert_with(|| Waiting::new(&part.shell.admission)).stand(line);
+                    // The worker may be asleep; and when it ended before, nobody else says so.
+                    part.nudge();
+                    check()?;
+                }
+                Ok::<_, Refused>(step)
+            })??;
+            match step {
+                Step::Over(effect) => {
+                    if let Some(waiting) = waiting {
+                        waiting.done();
+                    }
+                    return Ok(effect);
+                }
+                Step::Stand(_) | Step::Wait => {}
+            }
+            if let Some(waiting) = &waiting {
+                waiting.sleep_until(write.deadline);
+            }
+        }
+    }
+}
+
+/// The next step of a write.
+enum Step {
+    /// It was sent, or there was nothing to do.
+    Over(Option<Effect>),
+    /// It stands in a line.
+    Stand(Line),
+    /// It stands there.
+    Wait,
+}
+
+impl Part {
+    /// Lets a write try if it may. One whose time is over tries in any case, and says what is lacking then.
+    fn step(
+        &self,
+        open: &Open,
+        write: &mut Write,
+        waiting: Option<&Waiting<'_>>,
+        is_last: bool,
+    ) -> Result<Step, Refused> {
+        // The clock is the user's: it is asked before anything is reserved that its panic would keep.
+        let now_s = open.now_s(self);
+        let bytes = write.pending_bytes();
+        let takes_capacity = write.is_put && write.kept.is_none();
+        let turn = match waiting {
+            None => self.shell.admission.turn(takes_capacity, bytes),
+            Some(waiting) => waiting.turn(takes_capacity, bytes),
+        };
+        let has_permit = match turn {
+            Turn::Try { has_permit } => has_permit,
+            Turn::Behind(_) | Turn::Wait if is_last => false,
+            // It has not asked for room: the one that it stands behind does.
+            Turn::Behind(Line::Capacity { .. }) => {
+                let is_evicting = open.limits.full == FullPolicy::Evict;
+                let needs = write.pending.as_ref().filter(|_| is_evicting).map_or(0, |p| u64::from(p.charge));
+                return Ok(Step::Stand(Line::Capacity { needs }));
+            }
+            Turn::Behind(line) => return Ok(Step::Stand(line)),
+            Turn::Wait => return Ok(Step::Wait),
+        };
+        match self.attempt(open, write, has_permit, now_s)? {
+            Attempt::Sent(effect) => Ok(Step::Over(Some(effect))),
+            Attempt::Nothing => Ok(Step::Over(None)),
+            Attempt::Wait(lack) if is_last => Err(lack.into()),
+            Attempt::Wait(lack) => Ok(Step::Stand(lack.line(bytes))),
+        }
+    }
+
+    pub(super) fn check_writable(&self) -> Result<(), TierError> {
+        if self.shell.health.is_worn_out() {
+            return Err(TierError::WornOut);
+        }
+        self.shell.health.refusal().map_or(Ok(()), Err)
+    }
+
+    fn attempt(
+        &self,
+        open: &Open,
+        write: &mut Write,
+        has_permit: bool,
+        now_s: u32,
+    ) -> Result<Attempt, Refused> {
+        let shell = self.shell;
+        let bytes = write.pending_bytes();
+        if !has_permit && !shell.admission.budget.reserve_write(bytes, open.limits.pending_bytes_max) {
+            shell.admission.shut();
+            return Ok(Attempt::Wait(Lack::Queue));
+        }
+        let published = match write.kept {
+            Some(Kept::Pending) => Ok((Publish::Pending, Effect::None)),
+            Some(Kept::Stored) => Ok((Publish::Kept, Effect::None)),
+            None => self.publish(open, write, now_s),
+        };
+        // The sum has it from the entry now; the reservation goes.
+        shell.admission.budget.give_back_bytes(bytes);
+        match published {
+            Ok((published, effect)) => self.pass_on(write, published, effect),
+            Err((claim, beyond)) => {
+                shell.admission.budget.give_back_place();
+                self.refuse(open, write, &claim, beyond, now_s)
+            }
+        }
+    }
+
+    /// Brings a write into the index, a value if there is capacity for it. A remove of what has expired changes nothing that a
+    /// reader sees.
+    fn publish(
+        &self,
+        open: &Open,
+        write: &mut Write,
+        now_s: u32,
+    ) -> Result<(Publish, Effect), (Claim, Beyond)> {
+        let counts = &self.shell.counts;
+        let touched_s = now_s.saturating_sub(self.shell.opened_s.load(Relaxed));
+        let is_put = write.is_put;
+        if let (Some(expires_s), Some(pending)) = (write.expires_s(now_s), &mut write.pending) {
+            pending.expires_s = Some(expires_s);
+        }
+        let withheld_above = self.shell.withheld_above.load(Relaxed);
+        // A tombstone of a key that has no value takes room that nobody was charged for.
+        let is_charged =
+            is_put || withheld_above > 0 && self.shell.view(&write.hash, Entry::is_value) != Some(true);
+        let claim = write.pending.as_ref().filter(|_| is_charged).map(|pending| self.claim(open, pending));
+        // The log may hold so much meanwhile: the ceiling of the charge stays.
+        let claim = claim.map(|claim| claim.beyond(write.replaces));
+        let change = |entry: &mut Entry| {
+            let is_seen = is_put || self.is_current(&open.limits, entry, now_s);
+            let effect = if is_seen { Effect::Changed } else { Effect::None };
+            entry.written(touched_s);
+            let had_stored = entry.stored().is_some();
+            ((publish(entry, &mut write.pending, withheld_above), effect), had_stored)
+        };
+        let (terms, hash) = (&open.terms, &write.hash);
+        let published = match claim {
+            None => self.shell.mutate(terms, hash, change),
+            Some(claim) => {
+                let within = (claim.write, &claim.ceiling);
+                let published = self.shell.mutate_within(terms, hash, within, change).transpose();
+                published.map_err(|beyond| (claim, beyond))?
+            }
+        };
+        let (published, had_stored) = published.unwrap_or(((Publish::Nothing, Effect::None), false));
+        // What the pools keep of the value before is of no use any more. A read that is under way may put it back; its stamp
+        // keeps it from being taken for the new one, and the next read of the key drops it.
+        if had_stored && let Some((hot, tier)) = open.hot {
+            hot.remove(HotKey { tier, hash: write.hash.0 });
+        }
+        if let Some(bytes_put) = write.bytes_put {
+            self.shell.families.touch(&write.hash);
+            let count = if write.is_put { &counts.puts } else { &counts.removes };
+            count.fetch_add(1, Relaxed);
+            counts.bytes_put.fetch_add(bytes_put, Relaxed);
+        }
+        Ok(published)
+    }
+
+    /// Refuses a value whose claim is beyond the capacity, unless it may wait.
+    fn refuse(
+        &self,
+        open: &Open,
+        write: &mut Write,
+        claim: &Claim,
+        beyond: Beyond,
+        now_s: u32,
+    ) -> Result<Attempt, Refused> {
+        let Beyond::Settled { available } = beyond else { return Ok(Attempt::Wait(Lack::Replacement)) };
+        let needed = claim.write.charge;
+        let shortfall = Shortfall { needed, available, ends: 0 };
+        let capacity = |unasked| Lack::Capacity { needed, available, unasked };
+        Ok(Attempt::Wait(match self.relieve(open, claim, shortfall, &mut write.asked_in, now_s)? {
+            Relief::Sweep => Lack::Replacement,
+            Relief::Blocks => Lack::Blocks,
+            Relief::Expiry => capacity(0),
+            Relief::Eviction { unasked } => capacity(unasked),
+        }))
+    }
+
+    /// Tells the worker of a write that is in the index.
+    fn pass_on(&self, write: &mut Write, published: Publish, effect: Effect) -> Result<Attempt, Refused> {
+        let durability = write.durability;
+        let deadline = write.deadline;
+        let waiter =
+            write.waiter.take().map(|reply| Waiter { durability, reply, deadline, span: Span::none() });
+        let effect = match published {
+            Publish::Pending => effect,
+            // Waits as the write would that removed or put it: the worker looks at the key, and whatever it has appended of it.
+            Publish::Kept if waiter.is_some() => Effect::None,
+            Publish::Nothing | Publish::Kept => {
+                self.shell.admission.budget.give_back_place();
+                return Ok(Attempt::Nothing);
+            }
+            // It was never on its way; a waiter has nothing to wait for.
+            Publish::Forgotten => {
+                if let Some(waiter) = waiter {
+                    let _ = waiter.reply.try_send(Ok(()));
+                }
+                self.shell.admission.budget.give_back_place();
+                return Ok(Attempt::Sent(effect));
+            }
+        };
+        // There is room: each such message has a place reserved. So it is the worker that is gone.
+        if self.sender.try_send(Message::Dirty { hash: write.hash, waiter }).is_err() {
+            self.shell.admission.budget.give_back_place();
+            return Err(self.gone().into());
+        }
+        Ok(Attempt::Sent(effect))
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,96 @@
+//! Room for a value that the capacity does not hold: what is asked for it, and when it is refused.
+
+use core::sync::atomic::Ordering::{Acquire, Relaxed};
+
+use super::gate::{Open, Part};
+use super::put::Refused;
+use super::reserve::Claim;
+use crate::config::FullPolicy;
+use crate::errors::TierError;
+use crate::storage::MediumError;
+
+/// A value, and the capacity that there is for it.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Shortfall {
+    pub(super) needed: u64,
+    pub(super) available: u64,
+    /// Bytes that its records may leave at the ends of segments, where the lengths of records do not tell yet.
+    pub(super) ends: u64,
+}
+
+/// Where the room for a value comes from that may wait.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Relief {
+    /// Pieces of long values that were replaced or dropped are swept.
+    Sweep,
+    /// Expired values are dropped.
+    Expiry,
+    /// The medium is asked for blocks.
+    Blocks,
+    /// Others are evicted; of its own need so many bytes were not asked for in this round.
+    Eviction { unasked: u64 },
+}
+
+impl Part {
+    /// Asks for room for a value, in this order: what is swept, what has expired, blocks, evictions.
+    ///
+    /// An eviction is asked for once in a round, so that all who wait get room for what they put, and not for more.
+    pub(super) fn relieve(
+        &self,
+        open: &Open,
+        claim: &Claim,
+        shortfall: Shortfall,
+        asked_in: &mut u64,
+        now_s: u32,
+    ) -> Result<Relief, Refused> {
+        let shell = self.shell;
+        let Shortfall { needed, available, ends } = shortfall;
+        let most = claim.ceiling.settled;
+        let full = Refused::Full { needed, available };
+        if needed > claim.most {
+            return Err(full);
+        }
+        if self.owes_room() {
+            return Ok(Relief::Sweep);
+        }
+        let rejects = open.limits.full == FullPolicy::Reject;
+        if rejects && (1..=now_s).contains(&shell.due_s.load(Relaxed)) {
+            shell.wants_expired.store(true, Relaxed);
+            return Ok(Relief::Expiry);
+        }
+        let evicts = !rejects && needed <= most;
+        if most < claim.most {
+            let lacking = needed.saturating_sub(available).saturating_add(ends);
+            shell.unbacked_bytes.fetch_max(lacking, Relaxed);
+            // Blocks may have come since the claim was made.
+            if !shell.is_out_of_space.load(Acquire) || shell.backed.load(Relaxed) != claim.backed {
+                return Ok(Relief::Blocks);
+            }
+            // Removes and overwrites by shorter values go on: they take nothing that the disk has not given before.
+            if !evicts {
+                return Err(TierError::Medium(MediumError::NoSpace).into());
+            }
+        }
+        if !evicts {
+            return Err(full);
+        }
+        let lacking = needed.saturating_sub(available);
+        let round = shell.evict_round.load(Relaxed);
+        if *asked_in == round {
+            return Ok(Relief::Eviction { unasked: 0 });
+        }
+        // A round that is under way was asked for by others.
+        if shell.is_evicting.load(Relaxed) {
+            return Ok(Relief::Eviction { unasked: lacking });
+        }
+        *asked_in = round;
+        shell.evict_bytes.fetch_add(lacking, Relaxed);
+        Ok(Relief::Eviction { unasked: 0 })
+    }
+
+    /// Whether room comes back soon from long values that were replaced or dropped. While some of the log can't be read, nothing of
+    /// them is swept.
+    fn owes_room(&self) -> bool {
+        self.shell.families.are_owing() && self.shell.withheld_above.load(Relaxed) == 0
+    }
+}

@@ -1,0 +1,434 @@
+//! The directory of a tier: its name, its locks, its files.
+//!
+//! Locks lie on what they protect: on the directory and on the file of each partition. The file `LOCK` has one too, for
+//! filesystems that lock no directories; deleting it, or any other name, frees nothing.
+
+mod parts;
+
+use std::collections::BTreeSet;
+use std::ffi::OsString;
+use std::fs::{File, TryLockError};
+use std::io;
+use std::path::{Path, PathBuf};
+
+use coldpress_core::recovery::MountError;
+
+use self::parts::as_stored;
+use super::meta::{META_NEW_NAME, Meta};
+use super::reshape;
+use super::reshape::Stored;
+use super::views::Views;
+use crate::config::{CACHE_ID_BYTES_MAX, ColdTierConfig};
+use crate::errors::OpenError;
+use crate::file_error::{AtPath as _, FileError};
+use crate::storage::{META_NAME, Mode, make_dirs, sync_above, sync_dir};
+
+const LOCK_NAME: &str = "LOCK";
+
+/// The directory of a tier, locked for as long as this value lives.
+#[derive(Debug)]
+pub(crate) struct Dir {
+    /// Absolute, without links: the process may move to another working directory.
+    path: PathBuf,
+    mode: Mode,
+    /// The file `LOCK`; a tier that is only read may have none.
+    lock: Option<File>,
+    is_read_only: bool,
+    /// The directory and the files of the partitions, as far as they are locked.
+    held: Vec<File>,
+    is_left: bool,
+}
+
+impl Drop for Dir {
+    fn drop(&mut self) {
+        // Said, not left to the closing of the file: a process that another thread starts just now holds everything that is open
+        // here until it runs its own program, and the lock with it.
+        if !self.is_left {
+            for file in self.held.iter().chain(&self.lock) {
+                let _ = file.unlock();
+            }
+        }
+    }
+}
+
+fn is_plain(cache_id: &str) -> bool {
+    let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
+    (1..=CACHE_ID_BYTES_MAX).contains(&cache_id.len())
+        && !cache_id.starts_with('.')
+        && cache_id.bytes().all(is_allowed)
+}
+
+/// The name of a partition's file.
+fn part_name(partition: u16) -> String {
+    format!("part-{partition:03}.cold")
+}
+
+/// What lies in a directory.
+#[derive(Debug, Default)]
+struct Content {
+    /// The numbers of the partitions whose files are there.
+    parts: BTreeSet<u16>,
+    /// The names of files that were to take the place of a partition's.
+    unfinished: Vec<OsString>,
+    /// The name of a file that is like a partition's and is none.
+    stray: Option<OsString>,
+    has_others: bool,
+}
+
+impl Content {
+    fn of(path: &Path) -> Result<Self, OpenError> {
+        let mut content = Self::default();
+        for entry in path.read_dir().at("list", path)? {
+            let entry_name = entry.at("list", path)?.file_name();
+            let name = entry_name.to_string_lossy();
+            match name.strip_prefix("part-") {
+                Some(rest) if rest.ends_with(".cold.new") => content.unfinished.push(entry_name),
+                Some(rest) if rest.ends_with(".cold") => {
+                    let number = rest.strip_suffix(".cold").and_then(|number| number.parse().ok());
+                    match number.filter(|number| *name == part_name(*number)) {
+                        Some(number) => {
+                            content.parts.insert(number);
+                        }
+                        None => content.stray = Some(entry_name),
+                    }
+                }
+                _ if [LOCK_NAME, META_NAME, META_NEW_NAME].contains(&&*name) => {}
+                _ => content.has_others = true,
+            }
+        }
+        Ok(content)
+    }
+
+    fn has_first(&self) -> bool {
+        self.parts.contains(&0)
+    }
+
+    /// The lowest partition whose file is not there although that of a higher one is, or the tier is known to have it.
+    fn missing(&self, known: u16) -> Option<u16> {
+        let last = self.parts.last().map_or(known, |last| known.max(*last));
+        (0..last).find(|partition| !self.parts.contains(partition))
+    }
+}
+
+/// Locks a file of the tier, or its directory.
+fn try_lock(file: &File, path: &Path) -> Result<(), OpenError> {
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::AlreadyOpen(path.to_path_buf()),
+        TryLockError::Error(error) => OpenError::Io(FileError::new("lock", path, &error)),
+    })
+}
+
+/// As [`try_lock`], beside others that only read. A file system that has no locks, as one that nobody can write may, keeps nobody out.
+fn try_lock_shared(file: &File, path: &Path) -> Result<(), OpenError> {
+    match file.try_lock_shared() {
+        Ok(()) => Ok(()),
+        Err(TryLockError::WouldBlock) => Err(OpenError::AlreadyOpen(path.to_path_buf())),
+        Err(TryLockError::Error(error)) => {
+            tracing::debug!(%error, path = %path.display(), "not locked");
+            Ok(())
+        }
+    }
+}
+
+/// Says of a tier whose files can't be written that it can be read.
+fn not_writable(error: FileError) -> OpenError {
+    match error.kind() {
+        io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => OpenError::NotWritable(error),
+        _ => OpenError::Io(error),
+    }
+}
+
+impl Dir {
+    /// Makes the directory where there is none, and locks it. A directory with other files than a tier's is refused
+    /// untouched.
+    pub(crate) fn lock(base_dir: &Path, cache_id: &str, mode: Mode) -> Result<Self, OpenError> {
+        if !is_plain(cache_id) {
+            return Err(OpenError::CacheId);
+        }
+        if base_dir.as_os_str().is_empty() {
+            return Err(OpenError::NoBaseDir);
+        }
+        let path = make_dirs(&base_dir.join(cache_id), mode)?;
+        let content = Content::of(&path)?;
+        // A lock file proves nothing: others call theirs the same.
+        if content.has_others && !content.has_first() {
+            return Err(OpenError::Foreign(path));
+        }
+        let mut held = Vec::new();
+        let itself = File::open(&path).at("open", &path)?;
+        match try_lock(&itself, &path) {
+            Ok(()) => held.push(itself),
+            // Some network filesystems lock files only: LOCK does it there.
+            Err(OpenError::Io(error)) => tracing::debug!(%error, "the directory can't be locked"),
+            Err(error) => return Err(error),
+        }
+        mode.warn_if_more_open(&path);
+        let lock = mode.open_or_make(&path.join(LOCK_NAME));
+        let lock = lock.map_err(if content.has_first() { not_writable } else { OpenError::Io })?;
+        try_lock(&lock, &path)?;
+        let dir = Self { path, mode, lock: Some(lock), is_read_only: false, held, is_left: false };
+        // Until a first file is in place, no one knows whether the names above it were ever made durable.
+        if !content.has_first() {
+            sync_above(&dir.path)?;
+        }
+        Ok(dir)
+    }
+
+    /// Takes the directory of a tier that is only read, and nothing in it is made or changed. Others may read it too; whoever has it
+    /// open for writing keeps readers out, and they him.
+    pub(crate) fn look_into(base_dir: &Path, cache_id: &str, mode: Mode) -> Result<Self, OpenError> {
+        if !is_plain(cache_id) {
+            return Err(OpenError::CacheId);
+        }
+        if base_dir.as_os_str().is_empty() {
+            return Err(OpenError::NoBaseDir);
+        }
+        let path = base_dir.join(cache_id);
+        let path = path.canonicalize().at("open the directory", &path)?;
+        let content = Content::of(&path)?;
+        if content.has_others && !content.has_first() {
+            return Err(OpenError::Foreign(path));
+        }
+        let mut held = Vec::new();
+        for name in [&path, &path.join(LOCK_NAME)] {
+            match File::open(name) {
+                Ok(file) => {
+                    try_lock_shared(&file, &path)?;
+                    held.push(file);
+                }
+                // A copy has none, and one of another user may not be readable: the files of the partitions are locked too.
+                Err(error) => tracing::debug!(%error, path = %name.display(), "not locked"),
+            }
+        }
+        Ok(Self { path, mode, lock: None, is_read_only: true, held, is_left: false })
+    }
+
+    /// The path of the directory, without links and relative parts.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Another hold on the lock. A worker that outlives its tier keeps the directory to itself by it, and by its medium the
+    /// file of its partition: see [`leave`](Self::leave).
+    pub(crate) fn share_lock(&self) -> Result<Option<File>, FileError> {
+        self.lock.as_ref().map(File::try_clone).transpose().at("hold the lock of", &self.path)
+    }
+
+    /// Leaves the lock to workers that have a hold on it and did not end: the system lets go of it when the last one is dropped.
+    pub(crate) fn leave(&mut self) {
+        self.is_left = true;
+    }
+
+    /// Opens and locks the file of each partition, or makes them all, and brings them to the shape configured. A file that is there is
+    /// never made anew, unless it holds nothing. Returns the configuration with the segments that the tier has.
+    pub(crate) fn open_parts(
+        &mut self,
+        config: &ColdTierConfig,
+    ) -> Result<(Vec<Views>, ColdTierConfig), OpenError> {
+        let content = Content::of(&self.path)?;
+        if let Some(stray) = content.stray {
+            return Err(OpenError::StrayPartition(self.path.join(stray)));
+        }
+        let meta = Meta::read(&self.path)?;
+        let expected = config.settings.partitions;
+        let known = meta.as_ref().map_or(0, |meta| meta.partitions);
+        if self.is_read_only && content.parts.is_empty() {
+            let path = self.path.join(part_name(0));
+            let absent = io::ErrorKind::NotFound.into();
+            return Err(FileError::new("find", &path, &absent).into());
+        } else if !content.has_first() && known == 0 && !self.is_read_only {
+            check_file_size_limit(config.geometry.medium_bytes())?;
+            self.check_unused(&content, config)?;
+            self.make_parts(config, &content.parts)?;
+        } else if let Some(missing) = content.missing(known) {
+            return Err(OpenError::MissingPartition(self.path.join(part_name(missing))));
+        } else {
+            let there = u16::try_from(content.parts.len()).unwrap_or(u16::MAX);
+            if let Some(found) = [there, known].into_iter().find(|found| ![0, expected].contains(found)) {
+                return Err(OpenError::Partitions { expected, found });
+            }
+        }
+        if let Some(meta) = meta {
+            // Before the mount: a tier of another schema is left untouched. Whether one without a schema is empty is not known yet.
+            meta.settled(config, true)?;
+        }
+        if !self.is_read_only {
+            self.remove_unfinished(&content.unfinished);
+        }
+        let parts: Result<Vec<_>, _> = (0..expected).map(|partition| self.hold_part(partition)).collect();
+        let parts = parts?;
+        let stored = parts.iter().find_map(|part| part.stored.shape());
+        let config =
+            if self.is_read_only { as_stored(config, &parts)? } else { reshape::settle(config, stored) };
+        let parts = self.reshape_parts(parts, &config)?;
+        let views = parts.into_iter().map(|part| self.views(part, &config)).collect::<Result<_, _>>()?;
+        Ok((views, config))
+    }
+
+    /// Removes what a change of the capacity left that was cut short. Where that fails they only take space.
+    fn remove_unfinished(&self, names: &[OsString]) {
+        for name in names {
+            let path = self.path.join(name);
+            match std::fs::remove_file(&path) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    tracing::warn!(%error, path = %path.display(), "a file that was not finished stays");
+                }
+                _ => {}
+            }
+        }
+    }
+
+    /// Holds the store whose files were found to the one whose they were. A new one, drawn for a tier that is blank or was
+    /// emptied, is made durable before anything is written under its number.
+    pub(crate) fn settle_store(
+        &self,
+        config: &ColdTierConfig,
+        store_id: u64,
+        is_new: bool,
+    ) -> Result<(), OpenError> {
+        let meta = Meta::read(&self.path)?.unwrap_or_default();
+        if is_new && self.is_read_only {
+            return Ok(());
+        }
+        if is_new {
+            let partitions = config.settings.partitions;
+            return Meta { partitions, store_id, ..meta }.write(&self.path, self.mode).map_err(not_writable);
+        }
+        if ![0, store_id].contains(&meta.store_id) {
+            return Err(OpenError::Mount(MountError::OtherStore));
+        }
+        Ok(())
+    }
+
+    /// Settles the schema of a tier that is mounted, and makes it durable with what else is known of the tier.
+    pub(crate) fn settle(
+        &self,
+        config: &ColdTierConfig,
+        store_id: u64,
+        is_empty: bool,
+    ) -> Result<(), OpenError> {
+        let found = Meta::read(&self.path)?;
+        let before = found.clone().unwrap_or_default();
+        let schema = before.settled(config, is_empty)?;
+        let meta = Meta { partitions: config.settings.partitions, schema, store_id };
+        if found.as_ref() == Some(&meta) || self.is_read_only {
+            return Ok(());
+        }
+        match meta.write(&self.path, self.mode) {
+            // Of a tier without a schema it only tells which files it has: the next open makes up for that.
+            Err(error) if meta.schema.is_none() && before.schema.is_none() => {
+                tracing::warn!(%error, path = %self.path.display(), "the metadata of the tier was not written");
+                Ok(())
+            }
+            written => written.map_err(not_writable),
+        }
+    }
+
+    /// Checks that no file was ever used. The first one is put in place last, so without it the others are what is left of a
+    /// making that was cut short, unless one holds data: then the first one was taken away.
+    fn check_unused(&self, content: &Content, config: &ColdTierConfig) -> Result<(), OpenError> {
+        let missing = || OpenError::MissingPartition(self.path.join(part_name(0)));
+        if content.parts.last().is_some_and(|last| *last >= config.settings.partitions) {
+            return Err(missing());
+        }
+        for partition in &content.parts {
+            let (path, file) = self.open_part(*partition)?;
+            let bytes = file.metadata().at("look at", &path)?.len();
+            // One that was made for another capacity and never used: it is made anew.
+            if Stored::of(&path) == Stored::Unused && bytes != config.geometry.medium_bytes() {
+                continue;
+            }
+            let seen = self.peek(&path, &file, config)?;
+            if seen.store.is_some() {
+                return Err(missing());
+            }
+            // It may hold data all the same.
+            seen.check_read(config.geometry.segment_count())?;
+        }
+        Ok(())
+    }
+
+    /// Makes the files that are not there under other names, durable, then puts them in place, the first one last.
+    fn make_parts(&self, config: &ColdTierConfig, there: &BTreeSet<u16>) -> Result<(), OpenError> {
+        let made = || (0..config.settings.partitions).filter(|partition| !there.contains(partition));
+        let names =
+            |partition| (self.path.join(format!("{}.new", part_name(partition))), part_name(partition));
+        for partition in made() {
+            reshape::make(&names(partition).0, &config.geometry, self.mode)?;
+        }
+        for partition in made().rev() {
+            let (new, name) = names(partition);
+            std::fs::rename(&new, self.path.join(name)).at("rename", &new)?;
+        }
+        sync_dir(&self.path)?;
+        Ok(())
+    }
+}
+
+/// Refuses files that are longer than this process may write: it would be ended by a signal, at whatever write is the first beyond
+/// the limit.
+fn check_file_size_limit(needed_bytes: u64) -> Result<(), OpenError> {
+    match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
+        Some(limit_bytes) if limit_bytes < needed_bytes => {
+            Err(OpenError::FileSizeLimit { needed_bytes, limit_bytes })
+        }
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn cache_ids_that_lead_elsewhere_are_refused() {
+        for id in ["", ".", "..", ".hidden", "a/b", "../a", "a\\b", "a b", "é", "a\0b", &"x".repeat(65)] {
+            assert!(!is_plain(id), "{id:?}");
+        }
+        for id in ["a", "sessions-2.v1_x", &"x".repeat(64)] {
+            assert!(is_plain(id), "{id:?}");
+        }
+    }
+
+    #[test]
+    fn lock_let_go_is_free_whoever_holds_its_file_and_one_that_is_left_is_not() {
+        let base = tempfile::tempdir().unwrap();
+        let lock = || Dir::lock(base.path(), "t", Mode::new(0o600));
+        let dir = lock().unwrap();
+        // As a process does that was started meanwhile.
+        let held = dir.share_lock().unwrap();
+        assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))));
+        drop(dir);
+        let mut dir = lock().unwrap();
+        drop(held);
+        assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))));
+        let held = dir.share_lock().unwrap();
+        dir.leave();
+        drop(dir);
+        assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))), "its worker is not over");
+        drop(held);
+        lock().unwrap();
+    }
+
+    #[test]
+    fn partition_files_let_go_are_free_whoever_holds_them() {
+        let base = tempfile::tempdir().unwrap();
+        let config = ColdTierConfig::builder().capacity_bytes(4 << 20).partitions(2).build().unwrap();
+        let open = || {
+            let mut dir = Dir::lock(base.path(), "t", Mode::new(0o600))?;
+            let (media, _) = dir.open_parts(&config)?;
+            Ok::<_, OpenError>((dir, media))
+        };
+        let (dir, media) = open().unwrap();
+        drop(dir);
+        let (mut dir, again) = open().unwrap();
+        drop(media);
+        // A worker that is stuck keeps its medium, and nothing else where LOCK was deleted.
+        std::fs::remove_file(base.path().join("t").join(LOCK_NAME)).unwrap();
+        dir.leave();
+        drop(dir);
+        assert!(matches!(open(), Err(OpenError::AlreadyOpen(_))), "its worker is not over");
+        drop(again);
+        open().unwrap();
+    }
+}

@@ -1,0 +1,20 @@
+//! The index of a partition: what is known of each key, the sums over all keys, and the index as the machine sees it.
+
+mod entry;
+mod expiry;
+mod families;
+mod health;
+mod lengths;
+mod log_clock;
+mod partition;
+mod publish;
+mod recoder;
+mod shared;
+
+pub(crate) use self::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending, Stored, Weight};
+pub(crate) use self::families::{Family, Generation, KeyClaim};
+pub(crate) use self::lengths::Lengths;
+pub(crate) use self::log_clock::LogTime;
+pub(crate) use self::partition::{IndexClock, PartitionIndex};
+pub(crate) use self::publish::{Publish, publish};
+pub(crate) use self::shared::{Beyond, Ceiling, STRIPES, Shell};

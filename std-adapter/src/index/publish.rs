@@ -1,0 +1,44 @@
+//! How a write of a client goes into the index.
+
+use coldpress_core::format::Kind;
+
+use super::entry::{Entry, Pending};
+
+/// The outcome of a write in the index.
+pub(crate) enum Publish {
+    /// It is pending, or a remove that another client has brought into the index is, and the worker may not know of that yet.
+    Pending,
+    /// A remove of a key of which nothing is known.
+    Nothing,
+    /// A remove of a key that has no value any more, or a put of the value that the log has; that record may not be durable yet.
+    Kept,
+    /// A remove of a value that was never appended: the entry is gone.
+    Forgotten,
+}
+
+/// Puts a write over an entry. Where copies may lie on the medium that are not counted (`withheld_above`), a key of which nothing is
+/// known may still have a value: a remove of it is written, unless one that outranks them was.
+pub(crate) fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_above: u32) -> Publish {
+    let is_remove = write.as_ref().is_some_and(|pending| pending.kind == Kind::Tombstone);
+    let is_sure = withheld_above == 0
+        || entry.pending.is_some()
+        || entry.stored().is_some_and(|s| s.is_live() && s.version().sequence >= withheld_above);
+    if is_remove && !entry.is_value() && is_sure {
+        return match &entry.pending {
+            Some(pending) if pending.inflight.is_none() => Publish::Pending,
+            None if entry.is_vacant() => Publish::Nothing,
+            _ => Publish::Kept,
+        };
+    }
+    let Some(new) = write.take() else { return Publish::Nothing };
+    entry.overlay(new);
+    if is_remove
+        && withheld_above == 0
+        && entry.copies == 0
+        && entry.pending.as_ref().is_some_and(|p| p.before.is_none())
+    {
+        entry.pending = None;
+        return Publish::Forgotten;
+    }
+    Publish::Pending
+}

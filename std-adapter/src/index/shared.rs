@@ -1,0 +1,575 @@
+//! What the threads of one partition share: the index and the sums over it.
+//!
+//! A shell is `&'static`: leaked once, taken from a process-wide list when a partition is opened, and put back, emptied,
+//! when it is closed. So nothing needs to count references, and opening a thousand tiers leaks no more than the most that
+//! were ever open at once. It holds no file and no channel: those are in the tier's gate, and go with it.
+
+use core::hash::{BuildHasher, Hasher};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
+
+use coldpress_core::codec::CodecId;
+use coldpress_core::format::KeyHash;
+use dashmap::{DashMap, Entry as Slot};
+use parking_lot::{Mutex, RwLock};
+
+use super::entry::{Entry, Weight};
+use super::families::Families;
+use super::health::Health;
+use super::lengths::Lengths;
+use super::log_clock::{LogClock, LogTime};
+use crate::admission::Admission;
+use crate::config::Terms;
+use crate::observe::{Board, Counts, Latencies, PartitionReading};
+
+/// Maps of one shell; iteration takes the hashes of one at a time.
+pub(crate) const STRIPES: usize = 64;
+/// Shards of one map. 1,024 in all keep the growth of one near a millisecond with tens of millions of keys.
+const SHARDS: usize = 16;
+/// Places of one map that are not worth giving back.
+const PLACES_KEPT: usize = SHARDS * 7;
+
+/// The hash of a key is keyed and random already: its own bits serve.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct OwnBits(u64);
+
+impl Hasher for OwnBits {
+    fn write(&mut self, bytes: &[u8]) {
+        if let Some(first) = bytes.first_chunk() {
+            self.0 = u64::from_le_bytes(*first);
+        }
+    }
+
+    fn write_usize(&mut self, _: usize) {}
+
+    fn finish(&self) -> u64 {
+        self.0
+    }
+}
+
+impl BuildHasher for OwnBits {
+    type Hasher = Self;
+
+    fn build_hasher(&self) -> Self {
+        Self(0)
+    }
+}
+
+type Map = DashMap<KeyHash, Entry, OwnBits>;
+
+/// One map, and the turn that a writer takes which finds it held.
+///
+/// The locks of the map let a reader in wherever another one is: among readers that come again and again, each with a long value
+/// to copy, a writer never gets in. So no reader begins while a writer that waits has the turn.
+#[derive(Debug)]
+struct Stripe {
+    map: Map,
+    turn: RwLock<()>,
+}
+
+impl Stripe {
+    fn new() -> Self {
+        let map = Map::with_capacity_and_hasher_and_shard_amount(0, OwnBits::default(), SHARDS);
+        Self { map, turn: RwLock::new(()) }
+    }
+
+    /// Looks at an entry; costs one load more than the map where no writer waits.
+    fn view<R>(&self, hash: &KeyHash, look: impl FnOnce(&Entry) -> R) -> Option<R> {
+        if self.turn.is_locked_exclusive() {
+            drop(self.turn.read());
+        }
+        self.map.get(hash).map(|entry| look(&entry))
+    }
+
+    /// Takes the place of an entry, for writing.
+    fn slot(&self, hash: &KeyHash) -> Slot<'_, KeyHash, Entry> {
+        self.map.try_entry(*hash).unwrap_or_else(|| {
+            let _turn = self.turn.write();
+            self.map.entry(*hash)
+        })
+    }
+}
+
+/// Sums over all entries of a shell; each equals a recount whenever no operation is under way.
+#[derive(Debug, Default)]
+pub(crate) struct Sums {
+    pub(crate) charge: AtomicU64,
+    pub(crate) settled: AtomicU64,
+    pub(crate) keys: AtomicU64,
+}
+
+/// How far a write may bring the sums.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ceiling {
+    pub(crate) settled: u64,
+    pub(crate) charge: u64,
+}
+
+/// Which sum a write would bring beyond its ceiling.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Beyond {
+    /// What the log is sure to hold; so many bytes are there for the write.
+    Settled { available: u64 },
+    /// What it may hold meanwhile.
+    Charge,
+}
+
+/// The shared part of one partition.
+#[derive(Debug)]
+pub(crate) struct Shell {
+    stripes: Box<[Stripe]>,
+    pub(crate) sums: Sums,
+    pub(crate) families: Families,
+    pub(crate) counts: Counts,
+    pub(crate) latencies: Latencies,
+    pub(crate) board: Mutex<Board>,
+    pub(crate) admission: Admission,
+    pub(crate) health: Health,
+    /// How long the records are that are charged: segments end early by them.
+    pub(crate) lengths: Lengths,
+    /// Tag of the codec for new records; each worker begins with that of its configuration.
+    codec: AtomicU8,
+    pub(crate) is_compacting: AtomicBool,
+    pub(crate) has_background: AtomicBool,
+    /// The time of the log when it was mounted. Idleness is counted from there: a wall clock that is behind the log would make
+    /// every key idle at once.
+    pub(crate) opened_s: AtomicU32,
+    pub(crate) clock: LogClock,
+    /// Segments kept as they are because of damage.
+    pub(crate) quarantined: AtomicU32,
+    /// Segments for which the medium has allocated blocks.
+    pub(crate) backed: AtomicU32,
+    /// Whether the medium has no space for more.
+    pub(crate) is_out_of_space: AtomicBool,
+    /// Bytes of charge for which clients wait until blocks are allocated.
+    pub(crate) unbacked_bytes: AtomicU64,
+    /// Where copies may lie on the medium that the index does not count: the sequence from which on what is written outranks them;
+    /// else 0.
+    pub(crate) withheld_above: AtomicU32,
+    /// Above which sequence the version of a record lies that may stand for a put of the same value; `u32::MAX` while none may.
+    pub(crate) keeps_above: AtomicU32,
+    /// Bytes that clients wait for, each once in a round of evictions.
+    pub(crate) evict_bytes: AtomicU64,
+    /// The round of evictions: a client asks once in each.
+    pub(crate) evict_round: AtomicU64,
+    /// Whether a round is under way: what it gives back is still to come.
+    pub(crate) is_evicting: AtomicBool,
+    /// The first second in which a key may expire; 0 where none does.
+    pub(crate) due_s: AtomicU32,
+    /// Whether a client waits for the room of what has expired.
+    pub(crate) wants_expired: AtomicBool,
+    /// When the worker has to be over, in milliseconds: from then on it takes no step, as others may have the medium soon.
+    pub(crate) ends_ms: AtomicU64,
+}
+
+static FREE: Mutex<Vec<&'static Shell>> = Mutex::new(Vec::new());
+
+impl Shell {
+    /// Takes an empty shell from the list, or makes one that will never be freed.
+    pub(crate) fn take() -> &'static Self {
+        let free = FREE.lock().pop();
+        free.unwrap_or_else(|| Box::leak(Box::new(Self::new())))
+    }
+
+    /// Empties the shell and puts it on the list. No other thread may use it any more.
+    pub(crate) fn put_back(&'static self) {
+        self.empty();
+        FREE.lock().push(self);
+    }
+
+    fn empty(&self) {
+        // First: what is reserved for those who wait is a part of the sums.
+        self.admission.clear();
+        for stripe in &self.stripes {
+            stripe.map.clear();
+            stripe.map.shrink_to_fit();
+        }
+        self.sums.charge.store(0, Relaxed);
+        self.sums.settled.store(0, Relaxed);
+        self.sums.keys.store(0, Relaxed);
+        self.families.clear();
+        self.counts.reset();
+        self.latencies.reset();
+        *self.board.lock() = Board::default();
+        self.health.reset();
+        self.lengths.clear();
+        self.is_compacting.store(false, Relaxed);
+        self.has_background.store(false, Relaxed);
+        self.opened_s.store(0, Relaxed);
+        self.clock.post(crate::clock::monotonic_ms(), LogTime::default());
+        self.quarantined.store(0, Relaxed);
+        self.backed.store(0, Relaxed);
+        self.is_out_of_space.store(false, Relaxed);
+        self.unbacked_bytes.store(0, Relaxed);
+        self.withheld_above.store(0, Relaxed);
+        self.keeps_above.store(u32::MAX, Relaxed);
+        self.evict_bytes.store(0, Relaxed);
+        self.evict_round.store(1, Relaxed);
+        self.is_evicting.store(false, Relaxed);
+        self.due_s.store(0, Relaxed);
+        self.wants_expired.store(false, Relaxed);
+        self.ends_ms.store(u64::MAX, Relaxed);
+    }
+
+    pub(super) fn new() -> Self {
+        Self {
+            stripes: (0..STRIPES).map(|_| Stripe::new()).collect(),
+            sums: Sums::default(),
+            families: Families::default(),
+            counts: Counts::default(),
+            latencies: Latencies::default(),
+            board: Mutex::new(Board::default()),
+            admission: Admission::default(),
+            health: Health::default(),
+            lengths: Lengths::default(),
+            codec: AtomicU8::new(CodecId::Raw.tag()),
+            is_compacting: AtomicBool::new(false),
+            has_background: AtomicBool::new(false),
+            opened_s: AtomicU32::new(0),
+            clock: LogClock::default(),
+            quarantined: AtomicU32::new(0),
+            backed: AtomicU32::new(0),
+            is_out_of_space: AtomicBool::new(false),
+            unbacked_bytes: AtomicU64::new(0),
+            withheld_above: AtomicU32::new(0),
+            keeps_above: AtomicU32::new(u32::MAX),
+            evict_bytes: AtomicU64::new(0),
+            evict_round: AtomicU64::new(1),
+            is_evicting: AtomicBool::new(false),
+            due_s: AtomicU32::new(0),
+            wants_expired: AtomicBool::new(false),
+            ends_ms: AtomicU64::new(u64::MAX),
+        }
+    }
+
+    /// Its counts and its state, beside what the worker posts.
+    pub(crate) fn reading<'a>(&'a self, worker: &'a Board) -> PartitionReading<'a> {
+        PartitionReading {
+            counts: &self.counts,
+            worker,
+            keys: self.sums.keys.load(Relaxed),
+            pending_bytes: self.admission.budget.pending_bytes(),
+            charged_bytes: self.sums.charge.load(Relaxed),
+            needs_reopen: self.health.needs_reopen(),
+        }
+    }
+
+    /// The codec for new records.
+    pub(crate) fn codec(&self) -> CodecId {
+        let codec = CodecId::try_from(self.codec.load(Relaxed));
+        debug_assert!(codec.is_ok(), "only tags of codecs are stored");
+        // A value can always be stored raw.
+        codec.unwrap_or(CodecId::Raw)
+    }
+
+    pub(crate) fn set_codec(&self, codec: CodecId) {
+        self.codec.store(codec.tag(), Relaxed);
+    }
+
+    /// The stripe of a key: by bytes of the hash that the maps themselves do not look at.
+    fn stripe(&self, hash: &KeyHash) -> Option<&Stripe> {
+        self.stripes.get(usize::from(hash.0[11]) % STRIPES)
+    }
+
+    /// Looks at an entry. `look` must do no more than read memory: a guard is held.
+    pub(crate) fn view<R>(&self, hash: &KeyHash, look: impl FnOnce(&Entry) -> R) -> Option<R> {
+        self.stripe(hash)?.view(hash, look)
+    }
+
+    /// Changes an entry, made if there is none and dropped if nothing is left in it, and keeps the sums right.
+    /// `change` must do no more than work on memory: a guard is held.
+    pub(crate) fn mutate<R>(
+        &self,
+        terms: &Terms,
+        hash: &KeyHash,
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
+        match self.stripe(hash)?.slot(hash) {
+            Slot::Occupied(mut slot) => {
+                let result = self.account(terms, slot.get_mut(), change);
+                if slot.get().is_vacant() {
+                    slot.remove();
+                }
+                Some(result)
+            }
+            Slot::Vacant(slot) => {
+                let mut entry = Entry::default();
+                let result = self.account(terms, &mut entry, change);
+                if !entry.is_vacant() {
+                    slot.insert(entry);
+                }
+                Some(result)
+            }
+        }
+    }
+
+    /// As [`mutate`](Self::mutate), for a write that takes the place of what is pending: where its charge goes beyond a ceiling,
+    /// nothing is changed. What the key was charged before comes off first, and the guard keeps it from changing meanwhile.
+    pub(crate) fn mutate_within<R>(
+        &self,
+        terms: &Terms,
+        hash: &KeyHash,
+        (write, ceiling): (Weight, &Ceiling),
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<Result<R, Beyond>> {
+        match self.stripe(hash)?.slot(hash) {
+            Slot::Occupied(mut slot) => {
+                let entry = slot.get_mut();
+                let reserved = self.reserve(entry.weigh(terms), entry.foresee(terms, write), ceiling);
+                Some(reserved.map(|()| change(entry)))
+            }
+            Slot::Vacant(slot) => {
+                let mut entry = Entry::default();
+                let reserved = self.reserve(Weight::default(), entry.foresee(terms, write), ceiling);
+                Some(reserved.map(|()| {
+                    let result = change(&mut entry);
+                    slot.insert(entry);
+                    result
+                }))
+            }
+        }
+    }
+
+    fn account<R>(&self, terms: &Terms, entry: &mut Entry, change: impl FnOnce(&mut Entry) -> R) -> R {
+        let before = entry.weigh(terms);
+        let result = change(entry);
+        let after = entry.weigh(terms);
+        move_sum(&self.sums.settled, before.settled, after.settled);
+        move_sum(&self.sums.charge, before.charge, after.charge);
+        self.move_others(before, after);
+        result
+    }
+
+    /// Moves all sums, or none where one would go beyond its ceiling. The one that is moved and moved back is that which others may
+    /// wait for: nobody is told that the log is full who is not.
+    fn reserve(&self, before: Weight, after: Weight, ceiling: &Ceiling) -> Result<(), Beyond> {
+        let settled = &self.sums.settled;
+        if move_sum_within(&self.sums.charge, before.charge, after.charge, ceiling.charge).is_err() {
+            let available = available(settled.load(Relaxed), before.settled, ceiling.settled);
+            let is_full = after.settled > available.max(before.settled);
+            return Err(if is_full { Beyond::Settled { available } } else { Beyond::Charge });
+        }
+        if let Err(available) = move_sum_within(settled, before.settled, after.settled, ceiling.settled) {
+            move_sum(&self.sums.charge, after.charge, before.charge);
+            return Err(Beyond::Settled { available });
+        }
+        self.move_others(before, after);
+        Ok(())
+    }
+
+    fn move_others(&self, before: Weight, after: Weight) {
+        self.admission.budget.change_bytes(before.pending_bytes, after.pending_bytes);
+        move_sum(&self.sums.keys, before.keys, after.keys);
+        self.lengths.change(before.longest, after.longest);
+    }
+
+    /// The hashes of the keys in one stripe that have a value.
+    pub(crate) fn hashes(&self, stripe: usize) -> Vec<KeyHash> {
+        let Some(stripe) = self.stripes.get(stripe) else { return Vec::new() };
+        stripe.map.iter().filter(|entry| entry.is_users()).map(|entry| *entry.key()).collect()
+    }
+
+    /// The hashes of the keys in one stripe whose newest record keeps nothing away, as far as copies are counted.
+    pub(crate) fn needless(&self, stripe: usize) -> Vec<KeyHash> {
+        let Some(stripe) = self.stripes.get(stripe) else { return Vec::new() };
+        stripe.map.iter().filter(|entry| entry.is_needless()).map(|entry| *entry.key()).collect()
+    }
+
+    /// Whether the sums, and the counts of lengths, equal those of all entries added up anew. Bounds: looks at every key.
+    pub(crate) fn is_exact(&self, terms: &Terms) -> bool {
+        let lengths = Lengths::default();
+        let sum = self.recount(terms, &lengths);
+        sum == self.weight() && lengths.counted() == self.lengths.counted()
+    }
+
+    /// Adds up all entries anew.
+    fn recount(&self, terms: &Terms, lengths: &Lengths) -> Weight {
+        let mut sum = Weight::default();
+        for stripe in &self.stripes {
+            for entry in &stripe.map {
+                let weight = entry.weigh(terms);
+                sum.charge += weight.charge;
+                sum.settled += weight.settled;
+                sum.pending_bytes += weight.pending_bytes;
+                sum.keys += weight.keys;
+                lengths.change(0, weight.longest);
+            }
+        }
+        sum
+    }
+
+    /// The sums as they stand.
+    pub(crate) fn weight(&self) -> Weight {
+        Weight {
+            charge: self.sums.charge.load(Relaxed),
+            settled: self.sums.settled.load(Relaxed),
+            pending_bytes: self.admission.budget.pending_bytes(),
+            keys: self.sums.keys.load(Relaxed),
+            longest: 0,
+        }
+    }
+
+    /// Bytes of memory that the index takes: places of all maps, a control byte each, and what is pending.
+    pub(crate) fn index_bytes(&self) -> u64 {
+        let places: usize = self.stripes.iter().map(|stripe| stripe.map.capacity()).sum();
+        // A table of the map is at most seven eighths full when its capacity is reached.
+        let slots = places as u64 * 8 / 7;
+        slots * (size_of::<(KeyHash, Entry)>() as u64 + 1) + self.admission.budget.pending_bytes()
+    }
+
+    /// Gives back the memory of one of the maps from this one on, and around, that is mostly empty; returns the next to look at, and
+    /// whether one was found. Bounds: looks at each map; moves at most a quarter of the places of one.
+    pub(crate) fn shrink(&self, from: usize) -> (usize, bool) {
+        let indices = (0..STRIPES).map(|n| (from + n) % STRIPES);
+        for index in indices {
+            let Some(stripe) = self.stripes.get(index) else { continue };
+            let (places, taken) = (stripe.map.capacity(), stripe.map.len());
+            // So that a map that shrank has to fill up before it grows again, and to empty before it shrinks.
+            if places > PLACES_KEPT && taken < places / 4 {
+                stripe.map.shrink_to_fit();
+                return ((index + 1) % STRIPES, true);
+            }
+        }
+        (from, false)
+    }
+
+    /// Records in the index, stale tombstones included.
+    #[cfg(test)]
+    pub(crate) fn entries(&self) -> usize {
+        self.stripes.iter().map(|stripe| stripe.map.len()).sum()
+    }
+}
+
+fn move_sum(sum: &AtomicU64, before: u64, after: u64) {
+    if after > before {
+        sum.fetch_add(after - before, AcqRel);
+    } else if after < before {
+        sum.fetch_sub(before - after, AcqRel);
+    }
+}
+
+/// As [`move_sum`], unless the sum would then be beyond `max`: that says how much there is for what is moved.
+/// A part that does not grow is moved whatever the limit: that may have come down.
+fn move_sum_within(sum: &AtomicU64, before: u64, after: u64, max: u64) -> Result<(), u64> {
+    let is_within = |sum: &u64| *sum <= max || after <= before;
+    let moved = |now: u64| now.saturating_sub(before).checked_add(after).filter(is_within);
+    sum.fetch_update(AcqRel, Relaxed, moved).map(|_| ()).map_err(|now| available(now, before, max))
+}
+
+/// How much a sum leaves for what takes the place of `before`.
+fn available(now: u64, before: u64, max: u64) -> u64 {
+    max.saturating_sub(now.saturating_sub(before))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use coldpress_core::config::TierConfig;
+    use coldpress_core::format::{Geometry, Identity, Store};
+
+    fn terms() -> Terms {
+        let geometry = Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap();
+        Terms::new(TierConfig::new(geometry, Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 }))
+    }
+
+    #[test]
+    fn shell_emptied_has_nothing_left() {
+        // Not one from the list: another test would take it from there at once.
+        let (terms, shell) = (terms(), Shell::new());
+        for n in 0..1000u64 {
+            let mut hash = KeyHash::default();
+            hash.0[..8].copy_from_slice(&n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
+            hash.0[11] = n as u8;
+            shell.mutate(&terms, &hash, |entry| entry.copies += 1).unwrap();
+        }
+        assert_eq!(shell.entries(), 1000);
+        assert!(shell.index_bytes() > 64_000);
+        shell.empty();
+        assert_eq!((shell.entries(), shell.index_bytes()), (0, 0));
+        assert_eq!(shell.weight(), Weight::default());
+    }
+
+    #[test]
+    fn write_that_fits_is_never_refused_for_one_beside_it_that_has_to_wait() {
+        use crate::index::entry::{Pending, Stored};
+        use coldpress_core::format::{Checksum, Kind, Location};
+        use coldpress_core::index::Placed;
+        let (terms, shell) = (terms(), Shell::new());
+        let (old, new) = (KeyHash([1; 12]), KeyHash([2; 12]));
+        let location = Location { segment: 1, offset: 0, sequence: 1 };
+        let version = location.version();
+        let (kind, expires_s, moved_from) = (Kind::Value, None, None);
+        let placed =
+            Placed { location, version, record_bytes: 64, kind, expires_s, moved_from, moved_bytes: 0 };
+        shell.mutate(&terms, &old, |entry| {
+            entry.copies = 1;
+            entry.replace(Stored::live(&placed, false))
+        });
+        let stored = shell.weight().settled;
+        let pending = |charge: u32| Pending {
+            payload: Box::default(),
+            checksum: Checksum::default(),
+            codec: CodecId::Raw,
+            key_bytes: 0,
+            expires_s: None,
+            kind,
+            inflight: None,
+            before: None,
+            charge,
+            older_charge: 0,
+        };
+        let settled = 1 << 20;
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                // There is room for it, but not beside what it replaces.
+                let ceiling = Ceiling { settled, charge: settled + stored - 1 };
+                let write = pending(1 << 20).weigh();
+                while !is_over.load(Relaxed) {
+                    let refused = shell.mutate_within(&terms, &old, (write, &ceiling), |_| ());
+                    assert!(refused.unwrap().is_err());
+                }
+            });
+            let ceiling = Ceiling { settled, charge: u64::MAX };
+            let write = pending((1 << 20) - u32::try_from(stored).unwrap());
+            let refused = (0..100_000).find_map(|_| {
+                let put = |entry: &mut Entry| entry.overlay(pending(write.charge));
+                let put = shell.mutate_within(&terms, &new, (write.weigh(), &ceiling), put);
+                shell.mutate(&terms, &new, |entry| entry.pending = None);
+                put.unwrap().err()
+            });
+            is_over.store(true, Relaxed);
+            assert_eq!(refused, None);
+        });
+        assert!(shell.is_exact(&terms));
+    }
+
+    #[test]
+    fn writer_gets_in_among_readers_that_leave_no_gap() {
+        use core::time::Duration;
+        use std::time::Instant;
+        const PATIENCE: Duration = Duration::from_secs(60);
+        let terms = terms();
+        let (shell, hash) = (Shell::new(), KeyHash::default());
+        shell.mutate(&terms, &hash, |entry| entry.copies = 1).unwrap();
+        let (is_over, looks) = (AtomicBool::new(false), AtomicU64::new(0));
+        let (begun, readers) = (Instant::now(), 8);
+        std::thread::scope(|scope| {
+            for _ in 0..readers {
+                scope.spawn(|| {
+                    while !is_over.load(Relaxed) && begun.elapsed() < PATIENCE {
+                        // As long as the copy of a long value takes on a busy machine.
+                        shell.view(&hash, |_| std::thread::sleep(Duration::from_millis(1)));
+                        looks.fetch_add(1, Relaxed);
+                    }
+                });
+            }
+            while looks.load(Relaxed) < 10 * readers {
+                std::thread::yield_now();
+            }
+            (0..10).for_each(|_| shell.mutate(&terms, &hash, |entry| entry.copies += 1).unwrap());
+            is_over.store(true, Relaxed);
+        });
+        assert!(begun.elapsed() < PATIENCE, "it got in when the readers had gone");
+        assert_eq!(shell.view(&hash, |entry| entry.copies), Some(11));
+    }
+}

@@ -1,0 +1,144 @@
+//! Blocks for what is charged: allocated before it is accepted, and given back when they are of no use.
+
+use core::sync::atomic::Ordering::{Relaxed, Release};
+
+use coldpress_core::drive::MediumError;
+
+use super::Worker;
+use crate::clock::monotonic_ms;
+use crate::storage::MARKER_BLOCK_BYTES;
+
+/// Segments beyond those that the charge needs which have blocks at rest, so that puts need not wait for them.
+const AHEAD: u32 = 2;
+/// While clients put, all that may be pending has blocks, and so long after, in milliseconds.
+const BUSY_MS: u64 = 1_000;
+
+/// Segments looked at in one turn for blocks that an earlier run left.
+const TRIMMED_PER_TURN: usize = 1024;
+
+/// When clients put something last, as far as the worker saw.
+#[derive(Debug, Default)]
+pub(super) struct Busy {
+    puts: u64,
+    until_ms: u64,
+}
+/// How often it is looked whether the index is mostly empty, in milliseconds.
+const SHRINK_MS: u64 = 250;
+
+impl Worker<'_> {
+    /// Says how many segments must have blocks for what is charged, and what clients wait for.
+    pub(super) fn back_charge(&mut self) {
+        // Blocks that were refused are asked for at the next try.
+        let unbacked = &self.shell.unbacked_bytes;
+        let is_refused = self.shell.is_out_of_space.load(Relaxed);
+        let lacking = if is_refused { unbacked.load(Relaxed) } else { unbacked.swap(0, Relaxed) };
+        let charge = self.shell.sums.settled.load(Relaxed).saturating_add(lacking);
+        let puts = self.shell.counts.puts.load(Relaxed);
+        // A put is counted after it is pending.
+        let is_pending = self.shell.admission.budget.pending_bytes() > 0;
+        if is_pending || puts != self.busy.puts || lacking > 0 {
+            self.busy = Busy { puts, until_ms: monotonic_ms().saturating_add(BUSY_MS) };
+        }
+        // Pieces of long values are no keys.
+        let has_none = self.shell.sums.keys.load(Relaxed) == 0 && self.shell.families.are_none();
+        let is_empty = has_none && lacking == 0;
+        self.tier.set_backing(if is_empty {
+            // Segments that are still to be freed take room for erase intents and tombstones.
+            u32::from(self.tier.has_sealed())
+        } else {
+            self.segments_for(charge)
+        });
+        self.post_backing();
+    }
+
+    /// The segments that a charge needs, with the reserve and some ahead.
+    fn segments_for(&self, charge: u64) -> u32 {
+        let geometry = &self.terms.geometry;
+        let waste = self.shell.lengths.waste_with(0);
+        let quarantined = self.shell.quarantined.load(Relaxed);
+        // The most that may lack blocks.
+        let (mut low, mut high) = (0, geometry.segment_count());
+        while low < high {
+            let bare = low + (high - low).div_ceil(2);
+            if self.terms.charge_bytes_max(waste, quarantined.saturating_add(bare)) >= charge {
+                low = bare;
+            } else {
+                high = bare - 1;
+            }
+        }
+        let is_busy = monotonic_ms() < self.busy.until_ms;
+        let pending = if is_busy { self.pending_bytes_max } else { 0 };
+        let ahead = pending.div_ceil(u64::from(geometry.usable_bytes().max(1)));
+        let needed = geometry.segment_count() - low;
+        needed.saturating_add(AHEAD).saturating_add(u32::try_from(ahead).unwrap_or(u32::MAX))
+    }
+
+    /// Gives back the memory of a part of the index that is mostly empty; tells whether it found one.
+    pub(super) fn shrink_index(&mut self) -> bool {
+        let now_ms = monotonic_ms();
+        if now_ms < self.shrinks.1 {
+            return false;
+        }
+        let (next, has_shrunk) = self.shell.shrink(self.shrinks.0);
+        self.shrinks = (next, if has_shrunk { now_ms } else { now_ms.saturating_add(SHRINK_MS) });
+        has_shrunk
+    }
+
+    fn post_backing(&self) {
+        self.shell.backed.store(self.tier.backed_segments(), Relaxed);
+        self.shell.is_out_of_space.store(self.tier.is_out_of_space(), Release);
+    }
+
+    /// Gives the blocks of one segment back that is of no use any more, where nothing else is to be done; tells whether it did.
+    pub(super) fn give_back_surplus(&mut self, is_idle: bool) -> bool {
+        let surplus = if is_idle { self.tier.take_surplus() } else { None };
+        if let Some(segment) = surplus {
+            let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
+            let at = u64::from(segment) * segment_bytes;
+            self.medium.give_back(at + MARKER_BLOCK_BYTES, segment_bytes.saturating_sub(MARKER_BLOCK_BYTES));
+            self.posting.gave_back(segment);
+        }
+        let has_trimmed = is_idle && surplus.is_none() && self.trim();
+        self.post_backing();
+        surplus.is_some() || has_trimmed
+    }
+
+    /// Gives back what an earlier run had allocated ahead, since which segments that were is not written down: of a part of the
+    /// segments without blocks, once for each of them. Tells whether there are more.
+    fn trim(&mut self) -> bool {
+        let segments = self.tier.segments();
+        let from = self.trimmed as usize;
+        if from >= segments.len() || self.tier.lacks_blocks() {
+            return false;
+        }
+        let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
+        let to = (from + TRIMMED_PER_TURN).min(segments.len());
+        // Those without a marker that lie side by side are given back together.
+        let mut run = 0..0u64;
+        let mut at = u64::from(self.trimmed) * segment_bytes;
+        for segment in segments.get(from..to).unwrap_or_default() {
+            if segment.is_bare() {
+                if segment.has_marker() || run.end < at {
+                    self.medium.give_back(run.start, run.end - run.start);
+                    let marker = if segment.has_marker() { MARKER_BLOCK_BYTES.min(segment_bytes) } else { 0 };
+                    run = at + marker..at;
+                }
+                run.end = at + segment_bytes;
+            }
+            at += segment_bytes;
+        }
+        self.medium.give_back(run.start, run.end - run.start);
+        self.trimmed = u32::try_from(to).unwrap_or(u32::MAX);
+        true
+    }
+
+    /// The medium has no space for a segment: it is said once, not at each try.
+    pub(super) fn note_refused(&self, error: MediumError) {
+        let backed = self.tier.backed_segments();
+        // Before, so that a client who sees that there is no more sees what there is.
+        self.shell.backed.store(backed, Relaxed);
+        if !self.shell.is_out_of_space.swap(true, Release) {
+            tracing::warn!(partition = self.partition, %error, backed, "no space left on the device for another segment");
+        }
+    }
+}

@@ -1,0 +1,75 @@
+//! An orderly end: everything that was taken is written and synced, as far as the time goes.
+
+use coldpress_core::machine::Status;
+use crossbeam_channel::Sender;
+use tracing::Span;
+
+use super::Worker;
+use crate::clock::monotonic_ms;
+use crate::errors::{CloseError, TierError};
+
+/// A close that is under way.
+pub(super) struct Closing {
+    ends_ms: u64,
+    outcome: Option<Sender<Result<(), CloseError>>>,
+    is_begun: bool,
+    span: Span,
+}
+
+impl Closing {
+    pub(super) const fn new(
+        ends_ms: u64,
+        outcome: Option<Sender<Result<(), CloseError>>>,
+        span: Span,
+    ) -> Self {
+        Self { ends_ms, outcome, is_begun: false, span }
+    }
+
+    /// Tells whoever closes the tier how that ended.
+    pub(super) fn end(&mut self, result: Result<(), CloseError>) {
+        if let Some(outcome) = self.outcome.take() {
+            let _ = outcome.try_send(result);
+        }
+    }
+}
+
+impl Worker<'_> {
+    /// Takes a step towards the end; tells whether it is reached.
+    pub(super) fn poll_closing(&mut self) -> bool {
+        let is_all_appended = self.is_all_appended();
+        let Some(closing) = &mut self.closing else { return false };
+        if !closing.is_begun && is_all_appended {
+            closing.is_begun = true;
+            self.tier.close();
+        }
+        let is_closed = self.tier.status() == Status::Closed;
+        // Nothing becomes durable any more once the tier has to be opened anew.
+        let is_hopeless = self.tier.needs_remount();
+        if !is_closed && !is_hopeless && monotonic_ms() < closing.ends_ms {
+            return false;
+        }
+        self.look_after_place(true);
+        let Some(closing) = &mut self.closing else { return false };
+        let (outcome, span) = (closing.outcome.take(), core::mem::replace(&mut closing.span, Span::none()));
+        let _entered = span.enter();
+        let lost = self.left_to_append() + self.tier.appended().saturating_sub(self.tier.durable());
+        let result = if self.is_file_lost() {
+            Err(CloseError::FileLost)
+        } else if is_closed && self.left_to_append() == 0 {
+            Ok(())
+        } else {
+            Err(CloseError::Unwritten { writes: lost, error: self.shell.health.failure() })
+        };
+        self.waiters.settle(self.tier.written(), self.tier.durable());
+        self.waiters.fail_all(TierError::Closed);
+        self.post();
+        match &result {
+            Ok(()) => tracing::info!(partition = self.partition, "log closed"),
+            Err(error) => tracing::error!(partition = self.partition, %error, "log closed in disorder"),
+        }
+        if let Some(outcome) = outcome {
+            let _ = outcome.try_send(result);
+        }
+        true
+    }
+}

@@ -1,0 +1,370 @@
+//! Driving the machine: polls, and what it asks for.
+
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+
+use coldpress_core::cleanup::{CleanupRequest, Ticket};
+use coldpress_core::compaction::{CompactionTask, Report, TaskId, TasksFull};
+use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
+
+use super::message::Scheduled;
+use super::{WAIT_MS_MAX, Worker, millis};
+use crate::admission::Look;
+use crate::clock::monotonic_ms;
+use crate::errors::TierError;
+use crate::index::{LogTime, Weight};
+use crate::observe::Timed;
+use crate::pool::PoolCoordinator;
+use crate::storage::Synced;
+
+/// Polls in one turn.
+const POLLS_PER_TURN: usize = 64;
+/// Polls after which messages that wait come first.
+const POLLS_BEFORE_MESSAGES: usize = 8;
+/// How long the worker waits while something is to be tried again, in milliseconds.
+const AGAIN_MS: u64 = 2;
+/// Who waits for capacity is called at least so often although nothing seems to have changed, in milliseconds.
+const LOOK_AGAIN_MS: u64 = 20;
+/// Compaction for debt is asked for at most so often by the background worker, in milliseconds.
+const DEBT_MS: u64 = 1_000;
+
+impl Worker<'_> {
+    /// Polls the machine, up to a bound and to the end of a close; tells whether it has nothing left to do.
+    pub(super) fn drive(&mut self) -> bool {
+        for polls in 0..POLLS_PER_TURN {
+            if polls >= POLLS_BEFORE_MESSAGES && !self.messages.is_empty() {
+                return false;
+            }
+            let now = self.now();
+            if now.monotonic_ms >= self.shell.ends_ms.load(Relaxed) {
+                return false;
+            }
+            // What the index tells of while a task runs belongs to that task, and it judges the pools that the task asks.
+            let running = self.tier.progress().and_then(|running| self.scheduled.get(running.id));
+            if let Some(scheduled) = running {
+                self.index.hot = self.pools_of(scheduled).hot();
+            }
+            let entered = running.map(|scheduled| scheduled.span.enter());
+            let step = self.tier.poll(now, &mut self.index);
+            drop(entered);
+            match step {
+                Poll::Do(action) => self.perform(now, action),
+                Poll::Again => {}
+                Poll::Idle => return true,
+            }
+            // The machine keeps a few: none may be lost, else its client would wait in vain.
+            self.take_reports();
+        }
+        false
+    }
+
+    fn perform(&mut self, now: Now, action: Action) {
+        let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
+        let at = |segment: u32, offset: u32| u64::from(segment) * segment_bytes + u64::from(offset);
+        match action {
+            action if self.is_read_only && !matches!(action, Action::Read { .. }) => {
+                self.refuse_to_write(now, action);
+            }
+            Action::Read { ticket, segment, offset, .. } => {
+                let (offset, buffer) = (at(segment, offset), self.tier.read_buffer(ticket));
+                let result = if self.index.sparse.is_hole(offset, buffer.len() as u64) {
+                    buffer.fill(0);
+                    Ok(())
+                } else {
+                    self.medium.read_at(offset, buffer)
+                };
+                self.done(now, ticket, result);
+            }
+            Action::Write { ticket, segment, offset, bytes } => {
+                let result = self.medium.write_at(at(segment, offset), self.tier.write_bytes(ticket));
+                self.posting.wrote(segment, bytes);
+                if result.is_err() {
+                    self.look_after_place(true);
+                }
+                self.done(now, ticket, result);
+                self.after_write(result);
+            }
+            Action::Erase { ticket, segment } => {
+                let result = self.medium.erase_and_keep(at(segment, 0), segment_bytes);
+                if result == Ok(false) {
+                    self.posting.erased(segment);
+                    self.tier.lose_blocks();
+                }
+                self.done(now, ticket, result.map(|_| ()));
+            }
+            Action::Allocate { ticket, segment } => {
+                let result = self.medium.allocate(at(segment, 0), segment_bytes);
+                match result {
+                    Ok(()) => self.posting.allocated(segment),
+                    Err(error) => self.note_refused(error),
+                }
+                self.done(now, ticket, result);
+            }
+            Action::Sync { ticket } => {
+                if !self.syncer.request(ticket) {
+                    self.is_syncer_dead = true;
+                }
+            }
+            Action::Cleanup { task, request } => self.ask(now, task, request),
+            // An action added later can't be carried out.
+            other => self.done(now, other.ticket(), Err(MediumError::Io)),
+        }
+    }
+
+    /// Asks the pools for a task. One of which nothing is known asks nobody's pools: its report says that they were not there.
+    fn ask(&mut self, now: Now, task: TaskId, request: CleanupRequest) {
+        let scheduled = self.scheduled.get(task);
+        debug_assert!(scheduled.is_some(), "I-TASK-1: a task that nobody scheduled asks the pools: {task}");
+        let is_asked = scheduled.is_some_and(|scheduled| {
+            self.pools_of(scheduled).submit(request, self.replies.0.clone()).is_ok()
+        });
+        if !is_asked {
+            let _ = self.tier.handle(now, Input::CleanupUnavailable(request.ticket), &mut self.index);
+        }
+    }
+
+    pub(super) fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), MediumError>) {
+        if self.tier.handle(now, Input::Done { ticket, result }, &mut self.index).is_err() {
+            tracing::warn!(?ticket, "a completion found nothing outstanding");
+        }
+    }
+
+    /// Makes a failed write known: no waiter is told that all is well, and clients are refused for a while.
+    fn after_write(&mut self, result: Result<(), MediumError>) {
+        match result {
+            Ok(()) => self.shell.health.recover(),
+            Err(error) => {
+                tracing::warn!(partition = self.partition, %error, "a write failed");
+                self.shell.health.fail(error);
+                self.waiters.fail_all(TierError::Medium(error));
+            }
+        }
+    }
+
+    pub(super) fn take_synced(&mut self, synced: Synced) {
+        let now = self.now();
+        self.shell.latencies.record(&self.meter, Timed::Sync, synced.took);
+        let result = synced.result.and(self.check_place());
+        if self.is_file_lost() {
+            // The machine is not told: what it took for durable it might free the older copies of.
+            return;
+        }
+        self.done(now, synced.ticket, result);
+        if let Err(error) = result {
+            tracing::warn!(partition = self.partition, %error, "a sync failed");
+            self.shell.health.fail(error);
+            if self.index.unwritten.is_empty() {
+                self.waiters.fail_synced(TierError::Medium(error));
+            } else {
+                // Records handed back have lost their positions: nobody can be told any more that his was written.
+                self.waiters.fail_all(TierError::Medium(error));
+            }
+        }
+    }
+
+    /// Tells those who wait what was reached, and posts the figures.
+    pub(super) fn finish_turn(&mut self, is_idle: bool) {
+        if self.tier.needs_remount() {
+            // Nothing becomes durable any more; the synced versions are kept, and the next open finds them.
+            self.shell.health.give_up();
+            self.waiters.fail_synced(TierError::NeedsReopen);
+        }
+        let (written, durable) = (self.tier.written(), self.tier.durable());
+        let is_somebody_told = self.waiters.are_reached(written, durable);
+        self.look_after_place(is_somebody_told);
+        if is_somebody_told {
+            // Whoever is told that a write is done finds it in the figures.
+            self.post();
+        }
+        self.waiters.settle(written, durable);
+        if written >= self.tier.appended() {
+            self.unwritten_since_ms = None;
+        }
+        self.make_room();
+        // Somebody waits for room that only a write can give.
+        let is_late = self.unwritten_since_ms.is_some_and(|at| monotonic_ms() >= at + self.flush_after_ms);
+        let is_idle = is_idle && self.messages.is_empty() && !self.has_more_to_append();
+        if is_idle && (self.shell.admission.has_waiters() || is_late) {
+            self.tier.flush();
+        }
+        self.take_reports();
+        self.post_keeping();
+        self.shell.is_compacting.store(self.tier.is_compacting(), Relaxed);
+        self.post_clock();
+        if self.posting.is_due() {
+            self.post();
+        }
+        self.shell.lengths.count_waste(self.terms.data_segments());
+        self.look_after_waiting(is_idle);
+    }
+
+    /// Lets those go on who wait for something that was given back. A call for nothing would keep them, and this thread, awake.
+    fn look_after_waiting(&mut self, is_idle: bool) {
+        let (shell, now_ms) = (self.shell, monotonic_ms());
+        let failures = shell.health.failures();
+        if failures != self.failures_told {
+            self.failures_told = failures;
+            shell.admission.alert();
+        }
+        let budget = &shell.admission.budget;
+        let places = [budget.queued(), budget.asked(), shell.backed.load(Relaxed)];
+        let given = (shell.weight(), places, shell.is_out_of_space.load(Relaxed));
+        let is_changed = given != self.given_at || now_ms >= self.given_ms.saturating_add(LOOK_AGAIN_MS);
+        if is_changed {
+            (self.given_at, self.given_ms) = (given, now_ms);
+        }
+        if shell.admission.has_waiters() {
+            let (pending_bytes_max, enough_for) = (self.pending_bytes_max, self.enough_for(&given.0));
+            shell.admission.look_after(Look { is_changed, is_idle, pending_bytes_max, enough_for });
+        }
+    }
+
+    /// For how many records there is capacity, at a guess: a client finds out when it tries.
+    fn enough_for(&self, weight: &Weight) -> usize {
+        let quarantined = self.shell.quarantined.load(Relaxed);
+        let most = self.terms.charge_bytes_max(self.shell.lengths.waste_with(0), quarantined);
+        let mean = (weight.settled / weight.keys.max(1)).max(1);
+        usize::try_from(most.saturating_sub(weight.settled) / mean).unwrap_or(usize::MAX)
+    }
+
+    /// Evicts what clients wait for, round by round, and drops what has expired where one waits for its room.
+    fn make_room(&mut self) {
+        let shell = self.shell;
+        if shell.wants_expired.swap(false, Relaxed) {
+            self.tier.expire();
+        }
+        shell.due_s.store(self.index.next_due_s(), Relaxed);
+        if shell.is_evicting.load(Relaxed) && !self.tier.is_evicting() {
+            shell.is_evicting.store(false, Relaxed);
+        }
+        // While writes are pending that take the room, there is too little in the log to choose from.
+        if !self.backlog.is_empty() || shell.is_evicting.load(Relaxed) {
+            return;
+        }
+        let evict_bytes = shell.evict_bytes.swap(0, Relaxed);
+        if evict_bytes > 0 {
+            // Those who stand behind the one that asked need room too.
+            let evict_bytes = evict_bytes + shell.admission.take_needs();
+            tracing::debug!(partition = self.partition, evict_bytes, "evicting");
+            shell.is_evicting.store(true, Relaxed);
+            shell.evict_round.fetch_add(1, Relaxed);
+            self.tier.evict(evict_bytes);
+        }
+    }
+
+    /// Posts the log's time, and says when the wall clock is refused.
+    pub(super) fn post_clock(&mut self) {
+        let now = self.now();
+        self.tier.observe(now);
+        let (before, refused_s) = (self.shell.clock.refused_s(), self.tier.clock_refused_s());
+        let (now_ms, behind_s) = (self.tier.clock_ms(), self.tier.clock_behind_s());
+        self.shell.clock.post(now.monotonic_ms, LogTime { now_ms, refused_s, behind_s });
+        if let (None, Some(jump_s)) = (before, refused_s) {
+            tracing::warn!(
+                partition = self.partition,
+                jump_s,
+                "the wall clock jumped ahead; it is refused until confirmed"
+            );
+        }
+    }
+
+    /// Posts which records may stand for a put of the same value.
+    pub(super) fn post_keeping(&mut self) {
+        self.shell.keeps_above.store(self.tier.keeps_above().unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Queues a task with its surroundings.
+    pub(super) fn schedule(&mut self, task: CompactionTask, scheduled: Scheduled) -> Result<(), TasksFull> {
+        let id = self.tier.schedule(task)?;
+        self.scheduled.insert(id, scheduled);
+        Ok(())
+    }
+
+    /// The pools that a task asks.
+    fn pools_of<'a>(&'a self, scheduled: &'a Scheduled) -> &'a PoolCoordinator {
+        scheduled.pools.as_ref().unwrap_or(&self.pools)
+    }
+
+    fn take_reports(&mut self) {
+        while let Some(report) = self.tier.take_report() {
+            let ended = self.take_ended(&report);
+            let _entered = ended.as_ref().map(|task| task.span.enter());
+            tracing::info!(
+                partition = self.partition,
+                task = %report.task,
+                outcome = ?report.outcome,
+                victims = report.victims.freed,
+                moved_bytes = report.moved_bytes,
+                log_bytes_reclaimed = report.log_bytes_reclaimed,
+                pool_bytes_reclaimed = report.pool.reclaimed_bytes(),
+                duration_ms = report.duration_ms,
+                "compaction ended"
+            );
+            self.meter.compaction(&report);
+            self.posting.report(report);
+            self.post();
+            // Whoever gave up waiting needs no report; whoever gets it finds it in the figures.
+            if let Some(reply) = ended.as_ref().and_then(|task| task.report.as_ref()) {
+                let _ = reply.try_send(report);
+            }
+        }
+    }
+
+    /// Takes the task that a report is of. One of which nothing is known goes to no client: whose task the machine has lost is told
+    /// that no report will come.
+    fn take_ended(&mut self, report: &Report) -> Option<Scheduled> {
+        let ended = self.scheduled.remove(report.id);
+        if ended.is_none() {
+            let lost = self.scheduled.drop_lost(|id| self.tier.has_task(id));
+            tracing::error!(partition = self.partition, id = %report.id, lost, "a report of a task that nobody scheduled");
+        }
+        debug_assert!(ended.is_some(), "I-TASK-1: a report of a task that nobody scheduled: {report:?}");
+        ended
+    }
+
+    /// Schedules what the background worker is there for: expiry at every interval, compaction when there is debt.
+    pub(super) fn look_after_background(&mut self) {
+        let now_ms = monotonic_ms();
+        let is_debt_due = self.posting.is_debt_due(now_ms, DEBT_MS);
+        let Some(rota) = &mut self.background else { return };
+        if now_ms >= rota.next_ms {
+            rota.next_ms = now_ms.saturating_add(millis(rota.background.interval));
+            self.schedule_background(CompactionTask::CleanupExpired);
+            self.schedule_background(CompactionTask::CompactData);
+        } else if is_debt_due && !self.tier.is_compacting() {
+            let tally = self.tier.tally();
+            let stale = tally.used_bytes.saturating_sub(tally.live_bytes);
+            if stale > tally.used_bytes / 2 && tally.sealed > 0 {
+                self.schedule_background(CompactionTask::CompactData);
+            }
+        }
+    }
+
+    fn schedule_background(&mut self, task: CompactionTask) {
+        let pools = self.background.as_ref().and_then(|rota| rota.background.pools.clone());
+        // Where so many tasks wait already, it is among them.
+        let span = tracing::info_span!("compaction", %task, partition = self.partition);
+        let _ = self.schedule(task, Scheduled { report: None, pools, span });
+    }
+
+    /// How long the worker may wait for its next input.
+    pub(super) fn timeout(&mut self) -> Duration {
+        let now_ms = monotonic_ms();
+        let mut timeout = self.machine_timeout_ms().unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
+        let has_work =
+            !self.backlog.is_empty() || !self.index.unwritten.is_empty() || !self.stalled.is_empty();
+        if has_work || self.shell.admission.has_waiters() || self.closing.is_some() {
+            timeout = timeout.min(AGAIN_MS);
+        }
+        if let Some(since_ms) = self.unwritten_since_ms {
+            timeout = timeout.min((since_ms + self.flush_after_ms).saturating_sub(now_ms).max(1));
+        }
+        if let Some(background) = &self.background {
+            timeout = timeout.min(background.next_ms.saturating_sub(now_ms).max(1)).min(DEBT_MS);
+        }
+        if self.posting.is_stale(&self.tier.counters()) {
+            timeout = timeout.min(self.posting.due_in_ms());
+        }
+        Duration::from_millis(timeout)
+    }
+}

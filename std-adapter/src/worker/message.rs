@@ -1,0 +1,67 @@
+//! What a worker is told, and by whom.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use coldpress_core::compaction::{CompactionTask, Report, TasksFull};
+use coldpress_core::format::KeyHash;
+use crossbeam_channel::Sender;
+use tracing::Span;
+
+use crate::config::Durability;
+use crate::errors::{CloseError, TierError};
+use crate::observe::SegmentView;
+use crate::pool::PoolCoordinator;
+
+/// What a worker is told.
+pub(crate) enum Message {
+    /// The pending write of a key is to be appended, if it still is pending.
+    Dirty { hash: KeyHash, waiter: Option<Waiter> },
+    /// Everything sent before is to be written, or made durable.
+    Flush(Waiter),
+    /// A client waits for room.
+    Nudge,
+    /// Runs a task.
+    Schedule { task: CompactionTask, accepted: Sender<Result<(), TasksFull>>, scheduled: Scheduled },
+    /// Ends the running task.
+    Cancel,
+    /// The wall clock is right, however far it jumped.
+    ConfirmClock,
+    /// The next `RebuildIndex` gives up what can't be read.
+    GiveUpUnread,
+    /// Looks for something to do at every interval, or no longer.
+    Background(Option<Background>),
+    /// Shows the segments.
+    Segments(Sender<Vec<SegmentView>>),
+    /// Writes and syncs what is left, and ends; in any case when the time has come.
+    Close { ends_ms: u64, outcome: Sender<Result<(), CloseError>>, span: Span },
+}
+
+/// A task's surroundings.
+#[derive(Debug)]
+pub(crate) struct Scheduled {
+    /// Who gets its report, it and no other of its kind.
+    pub(crate) report: Option<Sender<Report>>,
+    /// The pools that it asks; those of the tier where there are none.
+    pub(crate) pools: Option<PoolCoordinator>,
+    /// Lasts from the moment it is scheduled to its end.
+    pub(crate) span: Span,
+}
+
+/// What the background worker does: tasks at an interval, and the pools that they ask.
+#[derive(Debug, Clone)]
+pub(crate) struct Background {
+    pub(crate) interval: Duration,
+    pub(crate) pools: Option<PoolCoordinator>,
+}
+
+/// Who waits for a write, and for what.
+#[derive(Debug)]
+pub(crate) struct Waiter {
+    pub(crate) durability: Durability,
+    pub(crate) reply: Sender<Result<(), TierError>>,
+    /// When the client goes away at the latest.
+    pub(crate) deadline: Instant,
+    /// What the client is in while it waits; disabled where that is not worth telling.
+    pub(crate) span: Span,
+}

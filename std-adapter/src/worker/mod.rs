@@ -1,0 +1,500 @@
+//! The log worker: the thread that owns the machine of one partition and drives it.
+//!
+//! One turn of its loop: take what clients sent, append what is pending, poll the machine and carry out what it asks, tell
+//! those who wait, post the figures. It never waits for a client, and for nothing but its next input; reads, writes and
+//! erases it does itself, syncs go to the syncer. When it ends in any way but an orderly close, the tier is poisoned: every
+//! caller, waiting or new, is told so.
+
+mod appending;
+mod backing;
+mod closing;
+mod driving;
+mod memory;
+mod message;
+mod placing;
+mod posting;
+mod reading;
+mod scheduled;
+mod stalled;
+mod sweeping;
+mod waiting;
+
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+use std::collections::VecDeque;
+
+use coldpress_core::cleanup::CleanupReply;
+use coldpress_core::config::TierConfig;
+use coldpress_core::drive::{Input, Now};
+use coldpress_core::format::{KeyHash, Store};
+use coldpress_core::machine::{Status, Tier};
+use coldpress_core::recovery::MountError;
+use crossbeam_channel::{Receiver, Sender, bounded, select};
+use tracing::Span;
+
+use self::backing::Busy;
+use self::closing::Closing;
+use self::memory::Buffers;
+pub(crate) use self::message::{Background, Message, Scheduled, Waiter};
+use self::posting::Posting;
+use self::scheduled::ScheduledTasks;
+use self::stalled::Stalled;
+use self::sweeping::Sweeping;
+use self::waiting::Waiters;
+use crate::clock::{Clock, monotonic_ms};
+use crate::config::{ColdTierConfig, Terms};
+use crate::errors::OpenError;
+use crate::index::{IndexClock, PartitionIndex, Shell, Weight};
+use crate::observe::{SegmentView, TierMeter};
+use crate::pool::PoolCoordinator;
+use crate::storage::{Medium, Sparse, Syncer};
+
+/// Messages taken in one turn.
+const MESSAGES_PER_TURN: usize = 256;
+/// Replies of the pools that can be on their way.
+const REPLIES_MAX: usize = 16;
+/// The longest wait, in milliseconds: a look at the clock is due then.
+const WAIT_MS_MAX: u64 = 1_000;
+
+/// What a worker starts with.
+pub(crate) struct Setup {
+    pub(crate) shell: &'static Shell,
+    pub(crate) config: ColdTierConfig,
+    pub(crate) terms: Terms,
+    pub(crate) store: Store,
+    pub(crate) medium: Box<dyn Medium>,
+    pub(crate) messages: Receiver<Message>,
+    pub(crate) pools: PoolCoordinator,
+    pub(crate) ready: Sender<Result<Mounted, OpenError>>,
+    pub(crate) meter: TierMeter,
+    /// The mount, within the open.
+    pub(crate) span: Span,
+}
+
+/// What a mount found.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Mounted {
+    pub(crate) store: Store,
+}
+
+/// Why a mount came to nothing.
+enum Unmounted {
+    Failed(MountError),
+    /// Whoever opens the tier no longer waits.
+    GivenUp,
+    SyncerDied,
+    FileLost,
+}
+
+/// How serving ended.
+enum End {
+    Closed,
+    SyncerDied,
+    FileLost,
+}
+
+/// Something that was sent and is not appended yet.
+enum Work {
+    Dirty(KeyHash, Option<Waiter>),
+    Flush(Waiter),
+}
+
+/// The background worker's schedule.
+struct Rota {
+    background: Background,
+    next_ms: u64,
+}
+
+impl Rota {
+    fn new(background: Background) -> Self {
+        let next_ms = monotonic_ms().saturating_add(millis(background.interval));
+        Self { background, next_ms }
+    }
+}
+
+pub(crate) struct Worker<'m> {
+    tier: Tier<'m>,
+    index: PartitionIndex,
+    shell: &'static Shell,
+    terms: Terms,
+    medium: Box<dyn Medium>,
+    syncer: Syncer,
+    messages: Receiver<Message>,
+    pools: PoolCoordinator,
+    replies: (Sender<CleanupReply>, Receiver<CleanupReply>),
+    clock: &'static dyn Clock,
+    backlog: VecDeque<Work>,
+    /// Keys whose record did not fit a full log, tried again when something was freed.
+    stalled: Stalled,
+    /// Pieces of long values that are gone.
+    sweeping: Sweeping,
+    /// Writes that will never reach the log, which takes no more.
+    never: u64,
+    /// Whether the log has to be waited for before anything is appended.
+    must_wait: bool,
+    waiters: Waiters,
+    scheduled: ScheduledTasks,
+    posting: Posting,
+    meter: TierMeter,
+    background: Option<Rota>,
+    closing: Option<Closing>,
+    partition: u16,
+    clock_jump_s: u32,
+    flush_after_ms: u64,
+    pending_bytes_max: u64,
+    /// When the oldest append that is not written was made.
+    unwritten_since_ms: Option<u64>,
+    /// The amounts of everything that clients wait for, when it was last looked after them, and when that was.
+    given_at: (Weight, [u32; 3], bool),
+    given_ms: u64,
+    /// How often the medium had failed then.
+    failures_told: u32,
+    is_syncer_dead: bool,
+    /// Nothing is written: the machine is not polled once it is mounted.
+    is_read_only: bool,
+    /// The holes of the medium, while it is mounted.
+    /// The part of the index to look at next, and when, whether it can give back memory.
+    shrinks: (usize, u64),
+    busy: Busy,
+    /// Segments up to this one have no blocks from an earlier run that nobody knows of.
+    trimmed: u32,
+    /// When it was last seen that the file is in its place.
+    in_place_ms: u64,
+}
+
+/// Poisons the shell unless the worker ended in order.
+struct Alarm {
+    shell: &'static Shell,
+    is_armed: bool,
+}
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if self.is_armed {
+            self.shell.health.poison();
+            self.shell.admission.alert();
+            tracing::error!("the log worker died; the tier is poisoned");
+        }
+    }
+}
+
+/// Runs a worker to its end: mounts, says so, serves until it is closed.
+pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
+    let alarm = Alarm { shell: setup.shell, is_armed: true };
+    let (ready, config, pools) = (setup.ready.clone(), setup.config.clone(), setup.pools.clone());
+    let store = setup.store;
+    let build = |memory, record_bytes_max| {
+        let machine = TierConfig { record_bytes_max, ..config.machine(store, pools.timeout()) };
+        let tier = Tier::new(machine, memory).map(|mut tier| {
+            if config.settings.is_clock_confirmed {
+                tier.confirm_clock();
+            }
+            tier
+        });
+        tier.inspect_err(|error| tracing::error!(%error, "the machine refused its configuration")).ok()
+    };
+    let record_bytes_max = config.record_bytes_max();
+    let (mut buffers, mut longer_buffers) = (Buffers::new(&config, record_bytes_max), None);
+    let Some(memory) = buffers.lend() else { return };
+    let Some(tier) = build(memory, record_bytes_max) else { return };
+    let span = core::mem::replace(&mut setup.span, Span::none());
+    let mut worker = Worker::new(setup, tier, syncer);
+    let mut mounted = span.in_scope(|| worker.mount());
+    // A limit that was lowered holds for new writes: what is stored keeps the room that it needs. A header that tells of longer
+    // records than any segment holds was not written by this tier.
+    if let Err(Unmounted::Failed(MountError::LongerRecords { stored, .. })) = mounted
+        && stored <= config.segment_bytes()
+    {
+        let longer = longer_buffers.insert(Buffers::new(&config, stored));
+        if let Some(tier) = longer.lend().and_then(|memory| build(memory, stored)) {
+            worker.tier = tier;
+            mounted = span.in_scope(|| worker.mount());
+        }
+    }
+    // It ends with the open that it is a part of.
+    drop(span);
+    // It goes off before the worker is dropped, who may have to wait for a syncer that is stuck.
+    let mut alarm = alarm;
+    match mounted {
+        Ok(mounted) => {
+            // Whoever opens the tier may have given up; then the channel of messages is closed too.
+            let _ = ready.send(Ok(mounted));
+            // Of a lost file its clients are told otherwise.
+            let end = if worker.is_read_only { worker.serve_reads() } else { worker.serve() };
+            alarm.is_armed = matches!(end, End::SyncerDied);
+        }
+        Err(Unmounted::Failed(error)) => {
+            alarm.is_armed = false;
+            let _ = ready.send(Err(OpenError::Mount(error)));
+        }
+        Err(Unmounted::FileLost) => {
+            alarm.is_armed = false;
+            let _ = ready.send(Err(OpenError::FileLost));
+        }
+        Err(Unmounted::GivenUp) => {
+            alarm.is_armed = false;
+            tracing::info!(partition = worker.partition, "nobody waits for the mount; it is given up");
+        }
+        Err(Unmounted::SyncerDied) => {}
+    }
+}
+
+impl<'m> Worker<'m> {
+    fn new(setup: Setup, tier: Tier<'m>, syncer: Syncer) -> Self {
+        let settings = &setup.config.settings;
+        let idle_s = settings.idle.map(crate::config::seconds);
+        let clock = IndexClock { opened_s: 0, now_s: 0, idle_s };
+        setup.shell.set_codec(settings.codec);
+        // None is longer than a segment, whatever limit it was written under.
+        let value_bytes_max = setup.config.segment_bytes() as usize;
+        Self {
+            index: PartitionIndex::new(
+                setup.shell,
+                setup.terms,
+                clock,
+                value_bytes_max,
+                setup.pools.hot(),
+                settings.efficiency,
+            ),
+            tier,
+            shell: setup.shell,
+            terms: setup.terms,
+            medium: setup.medium,
+            syncer,
+            messages: setup.messages,
+            pools: setup.pools,
+            replies: bounded(REPLIES_MAX),
+            clock: settings.clock,
+            backlog: VecDeque::new(),
+            stalled: Stalled::default(),
+            sweeping: Sweeping::default(),
+            never: 0,
+            must_wait: false,
+            waiters: Waiters::default(),
+            scheduled: ScheduledTasks::default(),
+            posting: Posting::new(&setup.config),
+            meter: setup.meter,
+            background: settings
+                .has_background()
+                .then(|| Rota::new(Background { interval: settings.background_interval(), pools: None })),
+            closing: None,
+            partition: setup.store.partition,
+            clock_jump_s: crate::config::seconds(settings.clock_jump_max),
+            flush_after_ms: millis(settings.flush_after),
+            pending_bytes_max: settings.pending_bytes_max,
+            unwritten_since_ms: None,
+            given_at: Default::default(),
+            given_ms: 0,
+            failures_told: 0,
+            is_syncer_dead: false,
+            is_read_only: settings.is_read_only,
+            shrinks: (0, 0),
+            busy: Busy::default(),
+            trimmed: 0,
+            in_place_ms: monotonic_ms(),
+        }
+    }
+
+    fn now(&mut self) -> Now {
+        let now = Now { monotonic_ms: monotonic_ms(), wall_s: self.clock.wall_s() };
+        // Not the wall clock itself: the log may refuse it.
+        let now_s = self.shell.clock.now_s(now.wall_s, self.clock_jump_s);
+        self.index.clock.now_s = self.index.clock.now_s.max(now_s).max(self.tier.clock_s());
+        if self.tier.status() == Status::Mounting {
+            // Known once all times on the medium are: a key that comes up too early is looked at again.
+            self.index.clock.opened_s = self.tier.clock_s();
+        }
+        now
+    }
+
+    /// Mounts, unless nobody waits any more.
+    fn mount(&mut self) -> Result<Mounted, Unmounted> {
+        let begun_ms = monotonic_ms();
+        // Of a tier that is only read nothing is freed, and a refresh writes back what the system has not written yet.
+        if !self.is_read_only
+            && let Err(error) = self.medium.refresh()
+        {
+            return Err(Unmounted::Failed(MountError::Medium(error)));
+        }
+        self.index.sparse = Sparse::of(self.medium.as_ref());
+        loop {
+            let is_idle = self.drive();
+            match self.tier.status() {
+                Status::Mounting => {}
+                Status::Failed(error) => return Err(Unmounted::Failed(error)),
+                Status::Running | Status::Closing | Status::Closed => break,
+            }
+            // Nobody can send any more: whoever opens the tier has given up.
+            let is_given_up = match self.messages.try_recv() {
+                Ok(message) => {
+                    self.take(message);
+                    false
+                }
+                Err(error) => error.is_disconnected(),
+            };
+            if is_given_up {
+                return Err(Unmounted::GivenUp);
+            }
+            if is_idle {
+                let timeout = self.machine_timeout_ms().unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
+                self.wait_for_input(Duration::from_millis(timeout));
+            }
+            // Seen while it waited: the channel is closed, too.
+            if self.closing.is_some() {
+                return Err(Unmounted::GivenUp);
+            }
+            if self.is_syncer_dead {
+                return Err(Unmounted::SyncerDied);
+            }
+            if self.is_file_lost() {
+                return Err(Unmounted::FileLost);
+            }
+        }
+        // Something is written from here on.
+        self.index.sparse = Sparse::default();
+        let report = self.tier.mount_report();
+        let recovery_ms = monotonic_ms().saturating_sub(begun_ms);
+        self.posting.mounted(&report, recovery_ms, self.tier.segments());
+        let clock_s = self.tier.clock_s();
+        self.index.clock.opened_s = clock_s;
+        self.index.clock.now_s = clock_s;
+        self.shell.opened_s.store(clock_s, Relaxed);
+        self.post_clock();
+        self.post_keeping();
+        self.post();
+        tracing::info!(
+            partition = self.partition,
+            records = report.records,
+            damaged_records = report.damaged_records,
+            torn_segments = report.torn_segments,
+            quarantined_segments = report.quarantined_segments,
+            recovery_ms,
+            "log mounted"
+        );
+        Ok(Mounted { store: *self.tier.store() })
+    }
+
+    /// Serves until it is closed or can't go on.
+    fn serve(&mut self) -> End {
+        loop {
+            self.take_messages();
+            if self.is_file_lost() {
+                return End::FileLost;
+            }
+            self.sweep();
+            self.append_backlog();
+            self.look_after_background();
+            self.back_charge();
+            let is_idle = self.drive();
+            let has_tidied = self.give_back_surplus(is_idle) | self.shrink_index();
+            let is_idle = is_idle && !has_tidied;
+            self.finish_turn(is_idle);
+            if self.is_syncer_dead {
+                return End::SyncerDied;
+            }
+            if self.closing.is_some() && self.poll_closing() {
+                return End::Closed;
+            }
+            let has_more = self.has_more_to_append() || self.has_more_to_sweep();
+            if is_idle && self.messages.is_empty() && !has_more {
+                let timeout = self.timeout();
+                if !timeout.is_zero() {
+                    self.wait_for_input(timeout);
+                }
+            }
+        }
+    }
+
+    /// Takes what was sent, up to a bound.
+    fn take_messages(&mut self) {
+        for _ in 0..MESSAGES_PER_TURN {
+            match self.messages.try_recv() {
+                Ok(message) => self.take(message),
+                Err(_) => break,
+            }
+        }
+        while let Ok(synced) = self.syncer.results.try_recv() {
+            self.take_synced(synced);
+        }
+        while let Ok(reply) = self.replies.1.try_recv() {
+            self.take_reply(reply);
+        }
+    }
+
+    fn take(&mut self, message: Message) {
+        match &message {
+            // Their places are given back when they are dealt with, so that the backlog is bounded too.
+            Message::Dirty { .. } | Message::Flush(_) | Message::Close { .. } => {}
+            Message::Nudge => self.shell.admission.budget.end_nudge(),
+            Message::Schedule { .. }
+            | Message::Cancel
+            | Message::ConfirmClock
+            | Message::GiveUpUnread
+            | Message::Background(_)
+            | Message::Segments(_) => {
+                self.shell.admission.budget.give_back_message();
+            }
+        }
+        match message {
+            Message::Dirty { hash, waiter } => self.backlog.push_back(Work::Dirty(hash, waiter)),
+            Message::Flush(waiter) => self.backlog.push_back(Work::Flush(waiter)),
+            Message::Nudge => {}
+            Message::Schedule { task, accepted, scheduled } => {
+                let outcome = self.schedule(task, scheduled);
+                if outcome.is_ok() {
+                    self.shell.is_compacting.store(true, Relaxed);
+                }
+                // A client that no longer waits needs no answer.
+                let _ = accepted.try_send(outcome);
+            }
+            Message::Cancel => self.tier.cancel(),
+            Message::ConfirmClock => self.tier.confirm_clock(),
+            Message::GiveUpUnread => self.tier.give_up_unread(),
+            Message::Background(background) => self.background = background.map(Rota::new),
+            Message::Segments(reply) => {
+                let segment_bytes = self.terms.geometry.segment_bytes();
+                let view = |(index, segment)| SegmentView::new(self.partition, index, segment, segment_bytes);
+                let _ = reply.try_send((0..).zip(self.tier.segments()).map(view).collect());
+            }
+            Message::Close { ends_ms, outcome, span } => {
+                self.closing = Some(Closing::new(ends_ms, Some(outcome), span));
+            }
+        }
+    }
+
+    fn take_reply(&mut self, reply: CleanupReply) {
+        let now = self.now();
+        // A reply that comes too late answers nobody (I-REQ-2).
+        let _ = self.tier.handle(now, Input::Cleanup(reply), &mut self.index);
+    }
+
+    /// Waits for the next input of any kind.
+    fn wait_for_input(&mut self, timeout: Duration) {
+        select! {
+            recv(self.messages) -> message => match message {
+                Ok(message) => self.take(message),
+                // Nobody can send any more: the tier is being dropped without a close, or was never opened.
+                Err(_) => if self.closing.is_none() {
+                    self.closing = Some(Closing::new(monotonic_ms(), None, Span::none()));
+                } else {
+                    std::thread::sleep(timeout.min(Duration::from_millis(1)));
+                },
+            },
+            recv(self.syncer.results) -> synced => match synced {
+                Ok(synced) => self.take_synced(synced),
+                Err(_) => self.is_syncer_dead = true,
+            },
+            recv(self.replies.1) -> reply => if let Ok(reply) = reply { self.take_reply(reply) },
+            default(timeout) => {}
+        }
+    }
+
+    fn machine_timeout_ms(&mut self) -> Option<u64> {
+        let now = self.now();
+        self.tier.poll_timeout(now)
+    }
+}
+
+pub(super) fn millis(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1)
+}

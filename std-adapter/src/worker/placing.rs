@@ -1,0 +1,42 @@
+//! Whether the file is still where it was opened: nothing is acknowledged that lies in one that nobody finds.
+
+use coldpress_core::drive::MediumError;
+
+use super::Worker;
+use crate::clock::monotonic_ms;
+use crate::errors::TierError;
+
+/// How often it is looked at although nobody waits for anything, in milliseconds.
+const LOOK_MS: u64 = 1_000;
+
+impl Worker<'_> {
+    /// Looks whether the medium is in its place. One that is not is given up for good: where it is put back, something may have
+    /// been written in its place meanwhile.
+    pub(super) fn check_place(&mut self) -> Result<(), MediumError> {
+        if self.medium.is_in_place()? {
+            self.in_place_ms = monotonic_ms();
+        } else if !self.is_file_lost() {
+            tracing::error!(partition = self.partition, "the file was deleted, moved, replaced or cut short");
+            self.shell.health.lose_file();
+            self.waiters.fail_all(TierError::FileLost);
+            self.shell.admission.alert();
+        }
+        Ok(())
+    }
+
+    /// Looks for it when somebody is about to be told that something is durable, and now and then.
+    pub(super) fn look_after_place(&mut self, is_somebody_told: bool) {
+        let is_due = monotonic_ms() >= self.in_place_ms.saturating_add(LOOK_MS);
+        if !is_somebody_told && !is_due {
+            return;
+        }
+        if let Err(error) = self.check_place() {
+            tracing::warn!(partition = self.partition, %error, "whether the file is in its place can't be told");
+            self.waiters.fail_all(TierError::Medium(error));
+        }
+    }
+
+    pub(super) fn is_file_lost(&self) -> bool {
+        self.shell.health.is_file_lost()
+    }
+}

@@ -1,0 +1,159 @@
+//! What the worker counts and posts.
+
+use core::sync::atomic::Ordering::Relaxed;
+
+use coldpress_core::compaction::Report;
+use coldpress_core::recovery::MountReport;
+use coldpress_core::segments::{Segment, SegmentState};
+use coldpress_core::writer::Counters;
+
+use super::Worker;
+use crate::clock::monotonic_ms;
+use crate::config::ColdTierConfig;
+use crate::observe::Board;
+
+/// How old the figures may be while something happens, in milliseconds.
+const POST_MS: u64 = 10;
+/// The unit in which a filesystem gives out space.
+const BLOCK_BYTES: u32 = 4096;
+
+/// The figures of a worker that the machine does not count.
+#[derive(Debug)]
+pub(super) struct Posting {
+    board: Board,
+    posted_ms: u64,
+    debt_ms: u64,
+    posted: Counters,
+    /// The bytes occupied at that time.
+    posted_occupied: u64,
+    segment_bytes: u32,
+    /// Bytes written to each segment since its last erase.
+    written: Vec<u32>,
+}
+
+impl Posting {
+    pub(super) fn new(config: &ColdTierConfig) -> Self {
+        Self {
+            board: Board::default(),
+            posted_ms: 0,
+            debt_ms: 0,
+            posted: Counters::default(),
+            posted_occupied: 0,
+            segment_bytes: config.segment_bytes(),
+            written: vec![0; config.segment_count() as usize],
+        }
+    }
+
+    pub(super) fn mounted(&mut self, report: &MountReport, recovery_ms: u64, segments: &[Segment]) {
+        for (written, segment) in self.written.iter_mut().zip(segments) {
+            // Of what an earlier run left, only the ends are known: all of it counts.
+            let is_used = segment.state() != SegmentState::Free;
+            *written = if is_used { self.segment_bytes } else { u32::from(segment.erases > 0) };
+        }
+        self.board.occupied_bytes = self.written.iter().map(|bytes| self.blocks(*bytes)).sum();
+        self.board.peak_bytes = self.board.occupied_bytes;
+        self.board.recovered_records = report.records;
+        self.board.recovery_ms = recovery_ms;
+        self.board.damaged_records = u64::from(report.damaged_records);
+        self.board.torn_records = report.torn_records;
+        self.board.torn_segments = report.torn_segments;
+        self.board.found_quarantined_segments = report.quarantined_segments;
+    }
+
+    /// What bytes written to one segment take on the medium.
+    fn blocks(&self, bytes: u32) -> u64 {
+        u64::from(bytes.next_multiple_of(BLOCK_BYTES).min(self.segment_bytes))
+    }
+
+    pub(super) fn wrote(&mut self, segment: u32, bytes: u32) {
+        let Some(written) = self.written.get_mut(segment as usize) else { return };
+        let before = *written;
+        *written = before.saturating_add(bytes).min(self.segment_bytes);
+        let after = *written;
+        self.board.occupied_bytes += self.blocks(after) - self.blocks(before);
+        self.board.peak_bytes = self.board.peak_bytes.max(self.board.occupied_bytes);
+    }
+
+    /// The medium allocated all blocks of a segment.
+    pub(super) fn allocated(&mut self, segment: u32) {
+        self.wrote(segment, self.segment_bytes);
+    }
+
+    /// A blank segment gave its blocks back, but for that of the marker.
+    pub(super) fn gave_back(&mut self, segment: u32) {
+        self.erased(segment);
+        self.wrote(segment, BLOCK_BYTES);
+    }
+
+    /// A segment was erased, and its blocks are gone.
+    pub(super) fn erased(&mut self, segment: u32) {
+        if let Some(written) = self.written.get_mut(segment as usize) {
+            let before = core::mem::take(written);
+            self.board.occupied_bytes = self.board.occupied_bytes.saturating_sub(self.blocks(before));
+        }
+    }
+
+    pub(super) fn report(&mut self, report: Report) {
+        self.board.compactions += 1;
+        self.board.pool_bytes_reclaimed += report.pool.reclaimed_bytes();
+        self.board.last_report = Some(report);
+    }
+
+    pub(super) fn is_due(&self) -> bool {
+        self.due_in_ms() == 0
+    }
+
+    pub(super) fn due_in_ms(&self) -> u64 {
+        (self.posted_ms + POST_MS).saturating_sub(monotonic_ms())
+    }
+
+    /// Whether something was counted that is not posted.
+    pub(super) fn is_stale(&self, counters: &Counters) -> bool {
+        *counters != self.posted || self.posted_occupied != self.board.occupied_bytes
+    }
+
+    /// Whether it is time to look at the debt again.
+    pub(super) fn is_debt_due(&mut self, now_ms: u64, every_ms: u64) -> bool {
+        let is_due = now_ms >= self.debt_ms.saturating_add(every_ms);
+        if is_due {
+            self.debt_ms = now_ms;
+        }
+        is_due
+    }
+}
+
+impl Worker<'_> {
+    /// Posts the figures as they are. Bounds: one pass over the segment table.
+    pub(super) fn post(&mut self) {
+        let (counters, tally, progress) = (self.tier.counters(), self.tier.tally(), self.tier.progress());
+        let posting = &mut self.posting;
+        posting.posted = counters;
+        posting.posted_occupied = posting.board.occupied_bytes;
+        posting.posted_ms = monotonic_ms();
+        let board = &mut posting.board;
+        board.bytes_encoded = counters.fresh_bytes;
+        board.bytes_written = counters.bytes_written;
+        board.bytes_moved = counters.moved_bytes;
+        board.erases = counters.erases;
+        board.syncs = counters.syncs;
+        board.failures = counters.failures;
+        board.sync_failures = counters.sync_failures;
+        board.shortages = counters.shortages;
+        board.log_bytes_reclaimed = counters.bytes_reclaimed;
+        board.live_bytes = tally.live_bytes;
+        board.used_bytes = tally.used_bytes;
+        board.free_segments = tally.free;
+        board.quarantined_segments = tally.quarantined;
+        board.progress = progress.map(|running| (running.task, running.progress));
+        self.shell.lengths.count_waste(self.terms.data_segments());
+        let waste = self.shell.lengths.waste_with(0);
+        board.charge_bytes_max = self.terms.charge_bytes_max(waste, tally.quarantined);
+        board.clock_refusals = counters.clock_refusals;
+        board.debt_permille = self.tier.debt_permille();
+        board.analysis = self.index.analysis;
+        let board = *board;
+        self.shell.quarantined.store(tally.quarantined, Relaxed);
+        *self.shell.board.lock() = board;
+        self.meter.figures(&self.shell.reading(&board));
+    }
+}
