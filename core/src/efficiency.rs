@@ -26,7 +26,7 @@
 
 use core::fmt;
 
-use crate::pool::{Figures, Fragmentation, permille_missing};
+use crate::pool::{Fragmentation, PoolTotals, permille_missing};
 
 /// What the pools, the log and the clock of an adapter measured.
 ///
@@ -53,10 +53,10 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Takes what a pool counted. Allocations are those since `before`, earlier figures of the same pool, so that an old
+    /// Takes what a pool counted. Allocations are those since `before`, earlier totals of the same pool, so that an old
     /// failure does not weigh for ever.
     #[must_use]
-    pub fn from_pool(now: &Figures, before: &Figures) -> Self {
+    pub fn from_pool(now: &PoolTotals, before: &PoolTotals) -> Self {
         let failures = now.failures.saturating_sub(before.failures);
         Self {
             fragmentation: now.fragmentation(),
@@ -296,14 +296,14 @@ mod tests {
 
     #[test]
     fn earlier_figures_are_taken_off() {
-        let before = Figures { allocations: 100, failures: 50, ..Figures::default() };
-        let now = Figures {
+        let before = PoolTotals { allocations: 100, failures: 50, ..PoolTotals::default() };
+        let now = PoolTotals {
             allocations: 110,
             failures: 51,
             requested_bytes: 10,
             slot_bytes: 20,
             committed_bytes: 40,
-            ..Figures::default()
+            ..PoolTotals::default()
         };
         let measured = Measured::from_pool(&now, &before);
         assert_eq!((measured.allocations, measured.allocation_failures), (11, 1));

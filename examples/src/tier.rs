@@ -6,9 +6,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use coldpress_std::compaction::{CompactionTask, Outcome, Report};
-use coldpress_std::pool::{
-    AllocationManager, PageView as PoolPage, PoolConfig, PoolCoordinator, PoolFigures,
-};
+use coldpress_std::pool::{AllocationManager, PageView as PoolPage, PoolConfig, PoolCoordinator, PoolStats};
 use coldpress_std::{ColdTier, ColdTierConfig, ColdTierHandle, FullPolicy, GetError, PutError};
 
 use crate::figures::bytes;
@@ -92,8 +90,8 @@ pub struct TierStore {
 }
 
 impl TierStore {
-    fn pool_figures(&self) -> PoolFigures {
-        self.pools.hot().figures().unwrap_or_default()
+    fn pool_figures(&self) -> PoolStats {
+        self.pools.hot().stats().unwrap_or_default()
     }
 }
 
@@ -142,7 +140,7 @@ impl Handle for TierHandle {
     }
 
     fn figures(self) -> StoreFigures {
-        let figures = self.0.figures();
+        let figures = self.0.stats();
         StoreFigures {
             bytes_put: figures.bytes_put,
             bytes_encoded: figures.bytes_encoded,

@@ -48,7 +48,7 @@ fn memory(base_dir: &Path, keys: u64) -> Result<(), Box<dyn Error>> {
             tier.put(&key.to_le_bytes(), &[7; 64])?;
         }
         tier.flush()?;
-        let index = tier.figures().index_bytes / to;
+        let index = tier.stats().index_bytes / to;
         println!("{to} keys: index {index} bytes a key, resident {}", (resident_bytes() - before) / to);
     }
     let begun = Instant::now();
@@ -81,11 +81,11 @@ fn overwrites(base_dir: &Path) -> Result<(), Box<dyn Error>> {
             };
             overwrite(keys)?;
             tier.flush()?;
-            let before = tier.figures();
+            let before = tier.stats();
             let begun = Instant::now();
             overwrite(keys / 2)?;
             tier.flush()?;
-            let after = tier.figures();
+            let after = tier.stats();
             let written = after.bytes_written - before.bytes_written;
             let tenths = written * 10 / (after.bytes_encoded - before.bytes_encoded).max(1);
             let (whole, tenth) = (tenths / 10, tenths % 10);
@@ -153,12 +153,12 @@ fn unchanged(base_dir: &Path, bytes: usize, skips: bool, all: bool) -> Result<()
         Ok(begun.elapsed())
     };
     round(0)?;
-    let before = tier.figures();
+    let before = tier.stats();
     let mut took = Duration::ZERO;
     for number in 1..=ROUNDS {
         took += round(number)?;
     }
-    let after = tier.figures();
+    let after = tier.stats();
     println!(
         "puts of {bytes} bytes, {} % unchanged, skip_unchanged({skips}): {:.0} a second, written {} bytes a put, read {}, skipped {} %",
         if all { 100 } else { 0 },

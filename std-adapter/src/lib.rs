@@ -117,7 +117,7 @@ pub use config::{
 };
 pub use errors::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
 pub use file_error::FileError;
-pub use observe::{SegmentView, TierFigures};
+pub use observe::{SegmentView, TierStats};
 pub use storage::medium;
 
 /// The examples in the project's page and in those of the adapters are compiled and run with the documentation tests.

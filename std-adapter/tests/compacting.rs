@@ -33,7 +33,7 @@ fn fragment(hot: HotPools) {
 }
 
 fn committed(hot: HotPools) -> u64 {
-    hot.figures().unwrap().committed_bytes
+    hot.stats().unwrap().committed_bytes
 }
 
 fn open(builder: ColdTierConfigBuilder, pools: &PoolCoordinator) -> (TempDir, ColdTier) {
@@ -93,9 +93,9 @@ fn threshold_decides_whether_fragmented_pools_are_cleaned_up() {
         let analysis = system.last_analysis().unwrap();
         assert_eq!(analysis.report.advice.is_cleanup(), is_asked);
         assert!(analysis.report.fragmentation_impact > 300, "{analysis:?}");
-        let (measured, figures) = (analysis.measured, tier.figures());
-        assert_eq!(measured.log_live_bytes, figures.live_bytes);
-        assert_eq!(measured.log_held_bytes, figures.live_bytes + figures.stale_bytes);
+        let (measured, stats) = (analysis.measured, tier.stats());
+        assert_eq!(measured.log_live_bytes, stats.live_bytes);
+        assert_eq!(measured.log_held_bytes, stats.live_bytes + stats.stale_bytes);
         assert!(measured.log_live_bytes > 0 && measured.log_held_bytes > measured.log_live_bytes);
         assert!(measured.latency_us.is_some() && measured.pool_held_bytes > 0);
         assert_eq!((report.fresh_bytes, report.write_amplification_permille()), (0, None), "nobody put");
@@ -106,7 +106,7 @@ fn threshold_decides_whether_fragmented_pools_are_cleaned_up() {
 fn tier_with_an_interval_compacts_by_itself() {
     let (_manager, pools) = pools();
     let (_dir, tier) = open(ColdTierConfig::builder().interval(Duration::from_millis(20)), &pools);
-    wait_until("a task ran", || tier.figures().compactions > 0);
+    wait_until("a task ran", || tier.stats().compactions > 0);
     let system = tier.compaction();
     assert_eq!(system.start_background_worker(), Err(CompactionError::AlreadyRunning));
     system.stop().unwrap();
@@ -142,6 +142,6 @@ fn expired_values_of_a_tier_with_an_interval_are_dropped_by_themselves() {
     tier.put(b"long", b"v").unwrap();
     tier.flush().unwrap();
     CLOCK.advance_s(60);
-    wait_until("it was dropped", || tier.figures().expired_records == 1);
+    wait_until("it was dropped", || tier.stats().expired_records == 1);
     assert_eq!(tier.len(), Ok(1));
 }

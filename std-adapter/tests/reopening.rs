@@ -8,7 +8,7 @@ use coldpress_std::pool::{AllocationManager, PoolConfig};
 use coldpress_std::{ColdTier, ColdTierConfig};
 
 /// Resident kilobytes, threads and open files of this process.
-fn figures() -> (u64, u64, usize) {
+fn stats() -> (u64, u64, usize) {
     let status = fs::read_to_string("/proc/self/status").unwrap();
     let field = |name: &str| {
         let line = status.lines().find(|line| line.starts_with(name)).unwrap();
@@ -21,7 +21,7 @@ fn figures() -> (u64, u64, usize) {
 fn at_rest() -> (u64, u64, usize) {
     let looks = (0..50).map(|_| {
         std::thread::sleep(core::time::Duration::from_millis(10));
-        figures()
+        stats()
     });
     looks.min_by_key(|(_, threads, files)| (*threads, *files)).unwrap()
 }

@@ -44,7 +44,7 @@ fn ran(firmware: &Firmware, program: &str, folder: &Path) -> Option<(PathBuf, Ru
 /// The last life: every tier call stayed within one erase and one segment of programming, 143 of 1,000 keys (or as many of
 /// 200) expired, and compaction had six of the pool's eight pages of 128 bytes given back.
 fn assert_life(run: &Run, keys: u64, expired: u64, segment_bytes: u64) {
-    let figures = run.figures();
+    let figures = run.stats();
     assert_eq!((figures["life"], figures["keys"], figures["expired"]), (2, keys, expired));
     assert!(figures["worst_erases"] <= 1 && figures["worst_programmed"] <= segment_bytes);
     assert_eq!(figures["log_pool_bytes"], 768);
@@ -75,13 +75,13 @@ fn cortex_m3_lives_twice_driven_by_its_interrupt() {
     let folder = tempfile::tempdir().unwrap();
     let Some((elf, run)) = ran(&CORTEX_M, "coldpress-firmware-cortex-m", folder.path()) else { return };
     assert_life(&run, 1_000 - 2 * 143 + 1, 143, 4_096);
-    assert_eq!(run.figures()["flash_refused"], 0);
-    assert!(run.figures()["contended"] > 0, "the interrupt met the store held, and passed by");
+    assert_eq!(run.stats()["flash_refused"], 0);
+    assert!(run.stats()["contended"] > 0, "the interrupt met the store held, and passed by");
     assert_image::<1_000, 64>(&folder.path().join("flash.img"), 5_000);
     // The budget that the firmware was compiled with is what was linked.
     let linked =
         ["MEMORY", "STORE"].map(|name| firmware::statics(&elf, &["firmware_cortex_m", name]).unwrap());
-    assert_eq!(run.figures()["store_ram_bytes"], linked.iter().sum::<u64>());
+    assert_eq!(run.stats()["store_ram_bytes"], linked.iter().sum::<u64>());
     // Memory and pages of zeros take no room in the image.
     for name in [["firmware_cortex_m", "MEMORY"], ["firmware_exercise", "REGION"]] {
         assert_eq!(
@@ -99,7 +99,7 @@ fn cortex_m0_lives_twice_on_its_own_flash() {
     assert_life(&run, 200 - 2 * 29 + 1, 29, 1_024);
     assert_image::<200, 24>(&folder.path().join("flash.img"), 2_000);
     let linked = firmware::statics(&elf, &["firmware_microbit", "MEMORY"]).unwrap();
-    assert_eq!(run.figures()["store_ram_bytes"], linked);
+    assert_eq!(run.stats()["store_ram_bytes"], linked);
 }
 
 /// An image with the history of a first life, as a host builds it for a device: of 64 sectors of 4 KiB, programmed in words.
@@ -127,7 +127,7 @@ fn cortex_m3_lives_on_with_an_image_built_on_the_host() {
     let path = folder.path().join("flash.img");
     fs::write(&path, host_built()).unwrap();
     let Some((_, run)) = ran(&CORTEX_M, "coldpress-firmware-cortex-m", folder.path()) else { return };
-    let figures = run.figures();
+    let figures = run.stats();
     assert_eq!((figures["life"], figures["keys"], figures["expired"]), (2, 1_000 - 2 * 143 + 1, 143));
     assert_eq!(run.log.iter().filter(|line| line.contains("life=")).count(), 1, "there was no first life");
     assert_image::<1_000, 64>(&path, 5_000);
@@ -137,7 +137,7 @@ fn cortex_m3_lives_on_with_an_image_built_on_the_host() {
 fn riscv_loop_defragments_its_static_pool() {
     let folder = tempfile::tempdir().unwrap();
     let Some((elf, run)) = ran(&RISCV, "coldpress-firmware-riscv", folder.path()) else { return };
-    let figures = run.figures();
+    let figures = run.stats();
     // Six of eight pages of 128 bytes (I-POOL-2); a step met the pool held and passed by; the RAM is as compiled.
     assert_eq!((figures["pool_pages"], figures["pool_bytes"]), (6, 768));
     assert!(figures["pool_contended"] >= 1);

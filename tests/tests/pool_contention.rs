@@ -37,7 +37,7 @@ fn hammered_pools_defragmentation_completes() {
     let (_manager, coordinator) = AllocationManager::new(&config).unwrap();
     let hot = coordinator.hot();
     scattered(hot);
-    let before = hot.figures().unwrap();
+    let before = hot.stats().unwrap();
     let (stop, reads, slow_reads) = (AtomicBool::new(false), AtomicU64::new(0), AtomicU64::new(0));
     let (took, reclaimed_bytes) = thread::scope(|scope| {
         for reader in 0..READERS {
@@ -67,7 +67,7 @@ fn hammered_pools_defragmentation_completes() {
         stop.store(true, Ordering::Relaxed);
         (took, reclaimed_bytes.unwrap())
     });
-    let after = hot.figures().unwrap();
+    let after = hot.stats().unwrap();
     let (reads, slow_reads) = (reads.into_inner(), slow_reads.into_inner());
     println!("{reclaimed_bytes} bytes in {took:?} beside {reads} reads, {slow_reads} of them above 2 ms");
     // Every slot of every page is in use but for the last page: it is complete, not merely begun.

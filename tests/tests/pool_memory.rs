@@ -40,7 +40,7 @@ fn scattered_pools_cleanups_shrink_the_process_by_what_they_report() {
         assert!(hot.insert(key(number), number, &value(number), None));
     }
     let full_bytes = resident_bytes();
-    assert!(full_bytes > hot.figures().unwrap().committed_bytes);
+    assert!(full_bytes > hot.stats().unwrap().committed_bytes);
 
     // Three of four values go, scattered over all pages. Hardly a page is empty, so hardly anything is given back.
     for number in (0..VALUES).filter(|number| number % 4 != 0) {
@@ -74,7 +74,7 @@ fn scattered_pools_cleanups_shrink_the_process_by_what_they_report() {
     );
     assert!(reclaimed_bytes > 8 << 20);
 
-    let committed_bytes = hot.figures().unwrap().committed_bytes;
+    let committed_bytes = hot.stats().unwrap().committed_bytes;
     drop(manager);
     let closed_bytes = resident_bytes();
     assert!(low_bytes - closed_bytes >= committed_bytes, "closing returns the rest");

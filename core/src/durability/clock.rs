@@ -25,13 +25,13 @@ pub(crate) struct Clock {
     /// How far the wall clock that was seen last is behind it beyond that, in seconds.
     pub(crate) behind_s: u32,
     /// The newest time in the log, in seconds: on the medium, or on its way there.
-    pub(crate) written_s: u32,
+    pub(crate) appended_s: u32,
     /// The newest one whose write is complete.
-    landed_s: u32,
+    written_s: u32,
     /// The segment that holds it.
-    landed_in: u32,
+    written_in: u32,
     /// The newest one that a sync covers.
-    secured_s: u32,
+    durable_s: u32,
     /// When the clocks were looked at last, in milliseconds of the monotonic clock.
     observed_ms: u64,
     /// The jump that is being refused, in seconds.
@@ -181,7 +181,7 @@ impl Clock {
         self.now_s = u32::try_from(time / PARTS_PER_S).unwrap_or(u32::MAX);
         self.parts = u32::try_from(time % PARTS_PER_S).unwrap_or(0);
         let is_alone = now.wall_s == 0 || self.behind_s > 0 || self.refused_s.is_some();
-        self.is_owed |= is_alone && self.now_s.saturating_sub(self.written_s) >= ALONE_S_MAX;
+        self.is_owed |= is_alone && self.now_s.saturating_sub(self.appended_s) >= ALONE_S_MAX;
     }
 
     /// The time by the wall clock, if that is to be followed, where `expected` is that by the monotonic one.
@@ -246,17 +246,17 @@ impl Clock {
     }
 
     /// The write of a time into a segment is complete.
-    pub(crate) fn landed(&mut self, hash: &KeyHash, segment: u32) {
+    pub(crate) fn note_written(&mut self, hash: &KeyHash, segment: u32) {
         let stamp = Stamp::from_hash(hash);
-        if stamp.time_s >= self.landed_s && stamp.ahead_s == self.ahead_s {
-            (self.landed_s, self.landed_in) = (stamp.time_s, segment);
+        if stamp.time_s >= self.written_s && stamp.ahead_s == self.ahead_s {
+            (self.written_s, self.written_in) = (stamp.time_s, segment);
         }
     }
 
     /// A segment is about to be freed: if the newest time lies in it, that is owed again, and due whatever the others know. Tells
     /// whether it does.
     pub(crate) fn lose_segment(&mut self, segment: u32) -> bool {
-        let is_lost = self.landed_s > 0 && self.landed_in == segment;
+        let is_lost = self.written_s > 0 && self.written_in == segment;
         if is_lost {
             self.lose();
         }
@@ -264,7 +264,7 @@ impl Clock {
     }
 
     fn lose(&mut self) {
-        (self.written_s, self.landed_s, self.secured_s) = (0, 0, 0);
+        (self.appended_s, self.written_s, self.durable_s) = (0, 0, 0);
         (self.is_owed, self.is_void) = (true, true);
     }
 
@@ -274,30 +274,30 @@ impl Clock {
     }
 
     /// The newest time whose write is complete, for the sync that begins now.
-    pub(crate) const fn landed_s(&self) -> u32 {
-        self.landed_s
+    pub(crate) const fn written_s(&self) -> u32 {
+        self.written_s
     }
 
     /// Whether the newest time in the log is durable.
-    pub(crate) const fn is_secured(&self) -> bool {
-        self.written_s <= self.secured_s
+    pub(crate) const fn is_durable(&self) -> bool {
+        self.appended_s <= self.durable_s
     }
 
     /// A sync covers this time.
-    pub(crate) fn secure(&mut self, landed_s: u32) {
-        self.secured_s = self.secured_s.max(landed_s);
+    pub(crate) fn note_durable(&mut self, written_s: u32) {
+        self.durable_s = self.durable_s.max(written_s);
     }
 
     /// The write of a time failed: it is owed again, if it is still due by what was written before.
     pub(crate) fn lose_write(&mut self) {
-        self.written_s = self.landed_s;
+        self.appended_s = self.written_s;
         self.is_owed = true;
     }
 
     /// A sync failed: times that it should have made durable are owed again.
     pub(crate) fn lose_sync(&mut self) {
-        if !self.is_secured() {
-            self.landed_s = self.secured_s;
+        if !self.is_durable() {
+            self.written_s = self.durable_s;
             self.lose_write();
         }
     }
@@ -308,15 +308,15 @@ impl Clock {
         let (time_s, segment) = newest.time;
         (self.now_s, self.parts, self.observed_ms) = (time_s, 0, now.monotonic_ms);
         // Where it is ahead, the record that says so must not be lost, whatever headers tell of later times.
-        let (written_s, landed_in) = match newest.stamp {
+        let (appended_s, written_in) = match newest.stamp {
             Some((_, stamp, segment)) if stamp.ahead_s > 0 => {
                 self.ahead_s = stamp.ahead_s;
                 (stamp.time_s, segment)
             }
             _ => (time_s, segment),
         };
-        (self.written_s, self.landed_s, self.secured_s) = (written_s, written_s, written_s);
-        self.landed_in = landed_in;
+        (self.appended_s, self.written_s, self.durable_s) = (appended_s, appended_s, appended_s);
+        self.written_in = written_in;
         self.observe(now, if is_blank { u32::MAX } else { jump_s_max });
     }
 }
@@ -403,7 +403,7 @@ mod tests {
         newest.header(2_500, 4);
         let mut clock = Clock::default();
         clock.start(Now { monotonic_ms: 0, wall_s: 1_650 }, &newest, false, 60);
-        assert_eq!((clock.now_s, clock.ahead_s, clock.landed_in), (2_550, 900, 1));
+        assert_eq!((clock.now_s, clock.ahead_s, clock.written_in), (2_550, 900, 1));
         // It has come so far by itself.
         clock.observe(Now { monotonic_ms: 0, wall_s: 2_560 }, 60);
         assert_eq!((clock.now_s, clock.ahead_s, clock.is_owed), (2_560, 0, true));

@@ -43,7 +43,7 @@ struct InFlight {
     sync_point: u64,
     position: u64,
     /// The newest time whose write was complete.
-    landed_s: u32,
+    written_s: u32,
     is_clear: bool,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Covered {
     /// Every append up to here is written.
     pub(crate) position: u64,
     /// The newest time whose write was complete.
-    pub(crate) landed_s: u32,
+    pub(crate) written_s: u32,
     /// Whether nothing is under suspicion.
     pub(crate) is_clear: bool,
 }
@@ -110,8 +110,8 @@ impl Syncs {
 
     /// A sync is issued. It covers every write and erase that is complete by now.
     pub(crate) const fn issue(&mut self, ticket: Ticket, covered: Covered) {
-        let Covered { position, landed_s, is_clear } = covered;
-        self.in_flight = Some(InFlight { ticket, sync_point: self.completed, position, landed_s, is_clear });
+        let Covered { position, written_s, is_clear } = covered;
+        self.in_flight = Some(InFlight { ticket, sync_point: self.completed, position, written_s, is_clear });
     }
 
     /// The sync under way succeeded. Returns the newest time that it made durable.
@@ -122,7 +122,7 @@ impl Syncs {
             self.synced_clear = self.synced_clear.max(sync.sync_point);
             self.durable = self.durable.max(sync.position);
         }
-        Some(sync.landed_s)
+        Some(sync.written_s)
     }
 
     /// The sync under way failed: all that is complete needs another.
@@ -134,7 +134,7 @@ impl Syncs {
     /// The newest time is gone with its segment: the sync in flight makes none durable that stays.
     pub(crate) fn lose_time(&mut self) {
         if let Some(sync) = &mut self.in_flight {
-            sync.landed_s = 0;
+            sync.written_s = 0;
         }
     }
 
@@ -172,16 +172,16 @@ mod tests {
         clock.start(Now { monotonic_ms: 0, wall_s: 7 }, &newest, false, 60);
         let ticket = Ticket { index: 0, generation: 1 };
         let sync =
-            InFlight { ticket, sync_point: 1, position: 0, landed_s: clock.landed_s(), is_clear: true };
+            InFlight { ticket, sync_point: 1, position: 0, written_s: clock.written_s(), is_clear: true };
         let mut syncs = Syncs { in_flight: Some(sync), ..Syncs::default() };
-        assert!(!clock.lose_segment(4) && clock.is_secured());
+        assert!(!clock.lose_segment(4) && clock.is_durable());
         assert!(clock.lose_segment(3) && clock.is_owed);
         syncs.lose_time();
-        clock.written_s = 7;
+        clock.appended_s = 7;
         let mut hash = KeyHash::default();
         hash.0[0] = 7;
-        clock.landed(&hash, 5);
-        clock.secure(syncs.in_flight.unwrap().landed_s);
-        assert!(!clock.is_secured());
+        clock.note_written(&hash, 5);
+        clock.note_durable(syncs.in_flight.unwrap().written_s);
+        assert!(!clock.is_durable());
     }
 }

@@ -3,7 +3,7 @@
 use core::fmt;
 
 use super::tables::{NO_OBJECT, NO_PAGE, ObjectState, PageState, Place, SlotEntry};
-use super::{Figures, Pages, Pool, Tables};
+use super::{Pages, Pool, PoolTotals, Tables};
 
 /// Names the first contradiction an audit met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -11,7 +11,7 @@ use super::{Figures, Pages, Pool, Tables};
 #[non_exhaustive]
 pub enum AuditError {
     /// A counter differs from a recount.
-    Figures,
+    PoolTotals,
     /// An object and its slot do not name each other.
     Place,
     /// A page's count of used slots or pinned objects differs from a recount.
@@ -27,7 +27,7 @@ pub enum AuditError {
 impl fmt::Display for AuditError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            Self::Figures => "a counter differs from a recount",
+            Self::PoolTotals => "a counter differs from a recount",
             Self::Place => "an object and its slot do not name each other",
             Self::Page => "a page's counts differ from a recount",
             Self::Class => "a class's free slots differ from a recount",
@@ -54,20 +54,20 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     /// # Bounds
     /// Walks all tables, pages × classes: not for the hot path.
     pub fn audit(&self) -> Result<(), AuditError> {
-        self.audit_figures()?;
+        self.audit_totals()?;
         self.audit_pages()?;
         (0..self.classes).try_for_each(|class| self.audit_class(class))?;
         self.audit_free_lists()
     }
 
-    fn audit_figures(&self) -> Result<(), AuditError> {
-        let mut counted = Figures {
+    fn audit_totals(&self) -> Result<(), AuditError> {
+        let mut counted = PoolTotals {
             // History can not be recounted.
-            allocations: self.figures.allocations,
-            failures: self.figures.failures,
-            released_pages: self.figures.released_pages,
-            moved_bytes: self.figures.moved_bytes,
-            ..Figures::default()
+            allocations: self.totals.allocations,
+            failures: self.totals.failures,
+            released_pages: self.totals.released_pages,
+            moved_bytes: self.totals.moved_bytes,
+            ..PoolTotals::default()
         };
         for (index, object) in (0u32..).zip(self.tables.objects()) {
             match object.state {
@@ -94,7 +94,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             counted.committed_bytes += u64::from(self.page_bytes);
             counted.spare_pages += u32::from(page.state == PageState::Spare);
         }
-        ensure(counted == self.figures, AuditError::Figures)
+        ensure(counted == self.totals, AuditError::PoolTotals)
     }
 
     fn audit_pages(&self) -> Result<(), AuditError> {
@@ -160,13 +160,13 @@ impl<P: Pages, S: Tables> Pool<P, S> {
 
     fn audit_free_lists(&self) -> Result<(), AuditError> {
         let mut at = self.spare_page;
-        for _ in 0..self.figures.spare_pages {
+        for _ in 0..self.totals.spare_pages {
             let page = self.page(at).ok_or(AuditError::FreeLists)?;
             ensure(page.state == PageState::Spare, AuditError::FreeLists)?;
             at = page.after;
         }
         ensure(at == NO_PAGE, AuditError::FreeLists)?;
-        let used = self.figures.live_objects.saturating_add(self.figures.retired_handles);
+        let used = self.totals.live_objects.saturating_add(self.totals.retired_handles);
         let free = self.fresh_object.checked_sub(used).ok_or(AuditError::FreeLists)?;
         let mut at = self.free_object;
         for _ in 0..free {

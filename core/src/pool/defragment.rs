@@ -45,7 +45,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     /// # Bounds
     /// Moves at most `bytes_max` bytes, empties at most one page, looks at most at 1,024 slots and five times at the page table.
     pub fn defragment_step(&mut self, bytes_max: u32) -> Step {
-        let released_before = self.figures.released_pages;
+        let released_before = self.totals.released_pages;
         let mut step = Step::default();
         self.drain_page(bytes_max, &mut step);
         self.count_released(released_before, &mut step);
@@ -53,7 +53,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     }
 
     pub(super) fn count_released(&self, before: u64, step: &mut Step) {
-        let released = self.figures.released_pages.saturating_sub(before);
+        let released = self.totals.released_pages.saturating_sub(before);
         step.pages_released = u32::try_from(released).unwrap_or(u32::MAX);
     }
 
@@ -88,7 +88,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
                 }
             }
         }
-        self.figures.moved_bytes = self.figures.moved_bytes.saturating_add(step.moved_bytes);
+        self.totals.moved_bytes = self.totals.moved_bytes.saturating_add(step.moved_bytes);
     }
 
     fn fits_budget(&self, page: u16, bytes_max: u32) -> bool {

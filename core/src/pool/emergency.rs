@@ -69,7 +69,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         bytes_max: u32,
         mut dropped: impl FnMut(Dropped<S::Tag>),
     ) -> Step {
-        let released_before = self.figures.released_pages;
+        let released_before = self.totals.released_pages;
         let mut step = Step::default();
         match self.emergency {
             Emergency::Idle => self.begin_emergency(),
@@ -87,7 +87,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
 
     fn begin_emergency(&mut self) {
         if self.release_spares() {
-            let expiring = self.figures.expiring_objects > 0;
+            let expiring = self.totals.expiring_objects > 0;
             self.emergency = if expiring { Emergency::Expired { cursor: 0 } } else { Emergency::Coldest };
         }
     }

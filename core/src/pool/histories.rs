@@ -89,7 +89,7 @@ impl<const PAGES: usize> World<PAGES> {
     }
 
     fn allocate(&mut self, len: u32, terms: Terms) {
-        let before = self.pool.figures();
+        let before = self.pool.totals();
         let tag = self.made;
         self.made += 1;
         match self.pool.allocate(len, terms, tag) {
@@ -103,7 +103,7 @@ impl<const PAGES: usize> World<PAGES> {
                     page.slot_bytes == 0 || (page.slot_bytes == class_bytes && page.used_slots < page.slots)
                 });
                 assert!(!room && self.pool.pages().free_pages() == 0, "refused with room left");
-                assert_eq!(self.pool.figures().failures, before.failures + 1);
+                assert_eq!(self.pool.totals().failures, before.failures + 1);
             }
             Err(error) => assert_eq!((error, self.live.len()), (AllocateError::NoHandles, 8)),
         }
@@ -139,11 +139,11 @@ impl<const PAGES: usize> World<PAGES> {
             .filter(|(_, object)| object.pins > 0)
             .map(|(place, _)| place)
             .collect();
-        let (before, free_before) = (self.pool.figures(), self.pool.pages().free_pages());
+        let (before, free_before) = (self.pool.totals(), self.pool.pages().free_pages());
         let sparsest = self.sparsest();
         let begins = self.pool.drain.is_none();
         let step = self.pool.defragment_step(self.shape.budget);
-        let after = self.pool.figures();
+        let after = self.pool.totals();
         assert!(step.moved_bytes <= u64::from(self.shape.budget) && !step.failed);
         // Nothing is lost, and reported pages are pages that went back (I-POOL-2).
         assert_eq!(after.live_objects, before.live_objects);
@@ -169,7 +169,7 @@ impl<const PAGES: usize> World<PAGES> {
     }
 
     fn emergency(&mut self) {
-        let (before, free_before) = (self.pool.figures(), self.pool.pages().free_pages());
+        let (before, free_before) = (self.pool.totals(), self.pool.pages().free_pages());
         let mut dropped: Vec<Dropped<u8>> = Vec::new();
         let step = self.pool.emergency_step(10, self.shape.budget, |object| dropped.push(object));
         self.check_released(&step, free_before);
@@ -185,7 +185,7 @@ impl<const PAGES: usize> World<PAGES> {
                 DropReason::Evicted => {
                     assert!(object.terms.evictable);
                     assert!(before.committed_bytes > self.pool.limits().low_watermark_bytes);
-                    assert_eq!(self.pool.figures().spare_pages, 0, "spare pages go first");
+                    assert_eq!(self.pool.totals().spare_pages, 0, "spare pages go first");
                 }
             }
             self.gone.push(gone.handle);
@@ -235,15 +235,12 @@ impl<const PAGES: usize> World<PAGES> {
 
     fn check(&self) {
         assert_eq!(self.pool.audit(), Ok(()));
-        let figures = self.pool.figures();
-        assert_eq!(usize::try_from(figures.live_objects).unwrap(), self.live.len());
-        assert_eq!(
-            figures.requested_bytes,
-            self.live.iter().map(|object| u64::from(object.len)).sum::<u64>()
-        );
+        let totals = self.pool.totals();
+        assert_eq!(usize::try_from(totals.live_objects).unwrap(), self.live.len());
+        assert_eq!(totals.requested_bytes, self.live.iter().map(|object| u64::from(object.len)).sum::<u64>());
         let committed =
             self.pool.tables_pages().iter().filter(|page| page.state != PageState::Absent).count();
-        assert_eq!(figures.committed_bytes, committed as u64 * u64::from(self.shape.page_bytes));
+        assert_eq!(totals.committed_bytes, committed as u64 * u64::from(self.shape.page_bytes));
         assert_eq!(PAGES - committed, self.pool.pages().free_pages());
         for object in &self.live {
             let bytes = self.pool.bytes(object.handle).expect("I-POOL-1: a live handle");
@@ -282,7 +279,7 @@ fn walk<const PAGES: usize>(world: &World<PAGES>, ops: &[Op], depth: usize, seen
             continue;
         }
         next.check();
-        seen.moves += usize::from(next.pool.figures().moved_bytes > world.pool.figures().moved_bytes);
+        seen.moves += usize::from(next.pool.totals().moved_bytes > world.pool.totals().moved_bytes);
         seen.evictions += usize::from(*op == Op::Emergency && next.live.len() < world.live.len());
         walk(&next, ops, depth - 1, seen);
     }
@@ -388,6 +385,6 @@ fn unequal_pages_defragmentation_moves_the_fewest_bytes() {
     let start = [Op::Keep, Op::Keep, Op::Keep, Op::Keep, Op::Keep, Op::FreeOldest];
     let mut world = after::<3>(FOUR_SLOTS, limits(0, 0), &start);
     assert!(world.apply(Op::Defragment));
-    let figures = world.pool.figures();
-    assert_eq!((figures.released_pages, figures.moved_bytes), (1, 7));
+    let totals = world.pool.totals();
+    assert_eq!((totals.released_pages, totals.moved_bytes), (1, 7));
 }

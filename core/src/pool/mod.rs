@@ -15,7 +15,7 @@
 //! - objects that must stay where they are: [`pin`](Pool::pin), [`unpin`](Pool::unpin);
 //! - giving memory back, one bounded step per call: [`defragment_step`](Pool::defragment_step),
 //!   [`emergency_step`](Pool::emergency_step);
-//! - figures: [`figures`](Pool::figures), [`fragmentation`](Pool::fragmentation),
+//! - totals: [`totals`](Pool::totals), [`fragmentation`](Pool::fragmentation),
 //!   [`occupancy`](Pool::occupancy), [`scan`](Pool::scan), [`audit`](Pool::audit);
 //! - the end: [`close`](Pool::close).
 //!
@@ -47,11 +47,11 @@ mod coldness;
 mod defragment;
 mod emergency;
 mod error;
-mod figures;
 mod objects;
 mod pages;
 mod slots;
 mod tables;
+mod totals;
 
 #[cfg(test)]
 mod histories;
@@ -64,11 +64,11 @@ pub use audit::AuditError;
 pub use classes::{SizeClasses, SizeClassesError};
 pub use emergency::{DropReason, Dropped};
 pub use error::{AllocateError, LimitsError, PoolError};
-pub(crate) use figures::permille_missing;
-pub use figures::{Figures, Fragmentation, PageOccupancy, Step};
 pub use objects::Terms;
 pub use pages::{PageId, Pages, PagesError, RegionPages};
 pub use tables::{ArrayTables, ClassEntry, LentTables, ObjectEntry, PageEntry, SlotEntry, Tables};
+pub(crate) use totals::permille_missing;
+pub use totals::{Fragmentation, PageOccupancy, PoolTotals, Step};
 
 use defragment::Drain;
 use emergency::Emergency;
@@ -145,7 +145,7 @@ pub struct Pool<P, S> {
     /// Slots of the smallest class in a page: the length of a row of the slot table.
     row: u16,
     classes: u8,
-    figures: Figures,
+    totals: PoolTotals,
     spare_page: u16,
     free_object: u32,
     /// Handle entries from here on were never used.
@@ -214,7 +214,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             page_bytes,
             row,
             classes: count,
-            figures: Figures::default(),
+            totals: PoolTotals::default(),
             spare_page: NO_PAGE,
             free_object: NO_OBJECT,
             fresh_object: 0,
@@ -224,16 +224,16 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         })
     }
 
-    /// Returns the figures as they are.
+    /// Returns the totals as they are.
     #[must_use]
-    pub fn figures(&self) -> Figures {
-        self.figures
+    pub fn totals(&self) -> PoolTotals {
+        self.totals
     }
 
     /// Returns the shares of memory that hold nothing, measured on the pool as it is.
     #[must_use]
     pub fn fragmentation(&self) -> Fragmentation {
-        self.figures.fragmentation()
+        self.totals.fragmentation()
     }
 
     /// Returns the limits.
@@ -258,16 +258,16 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     /// Tells whether the committed bytes have reached the high watermark, so that an emergency cleanup is due.
     #[must_use]
     pub fn is_above_high_watermark(&self) -> bool {
-        self.figures.committed_bytes >= self.limits.high_watermark_bytes
+        self.totals.committed_bytes >= self.limits.high_watermark_bytes
     }
 
     /// Tells whether the committed bytes are within the low watermark.
     #[must_use]
     pub fn is_within_low_watermark(&self) -> bool {
-        self.figures.committed_bytes <= self.limits.low_watermark_bytes
+        self.totals.committed_bytes <= self.limits.low_watermark_bytes
     }
 
-    /// Borrows the pages, for figures of their own.
+    /// Borrows the pages, for stats of their own.
     #[must_use]
     pub fn pages(&self) -> &P {
         &self.pages
@@ -313,7 +313,7 @@ impl<P, S> fmt::Debug for Pool<P, S> {
         f.debug_struct("Pool")
             .field("page_bytes", &self.page_bytes)
             .field("limits", &self.limits)
-            .field("figures", &self.figures)
+            .field("totals", &self.totals)
             .field("drain", &self.drain)
             .field("emergency", &self.emergency)
             .finish_non_exhaustive()
@@ -323,6 +323,6 @@ impl<P, S> fmt::Debug for Pool<P, S> {
 #[cfg(feature = "defmt")]
 impl<P, S> defmt::Format for Pool<P, S> {
     fn format(&self, f: defmt::Formatter<'_>) {
-        defmt::write!(f, "Pool {{ page_bytes: {=u32}, figures: {} }}", self.page_bytes, self.figures);
+        defmt::write!(f, "Pool {{ page_bytes: {=u32}, totals: {} }}", self.page_bytes, self.totals);
     }
 }

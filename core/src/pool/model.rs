@@ -143,13 +143,13 @@ fn apply(pool: &mut Lent<'_>, model: &mut Model, op: &Op) {
         }
         Op::AllocateEvicting(len) => allocate_evicting(pool, model, len),
         Op::Defragment(bytes_max) => {
-            let before = pool.figures();
+            let before = pool.totals();
             let free = pool.pages().free_pages();
             let step = pool.defragment_step(bytes_max);
             assert!(step.moved_bytes <= u64::from(bytes_max) && !step.failed);
             let released = u32::try_from(pool.pages().free_pages() - free).unwrap();
             assert_eq!(step.pages_released, released, "I-POOL-2");
-            assert_eq!(pool.figures().slot_bytes, before.slot_bytes, "a move loses nothing");
+            assert_eq!(pool.totals().slot_bytes, before.slot_bytes, "a move loses nothing");
         }
         Op::Emergency { now_s, bytes_max } => emergency(pool, model, now_s, bytes_max),
     }
@@ -209,7 +209,7 @@ fn emergency(pool: &mut Lent<'_>, model: &mut Model, now_s: u32, bytes_max: u32)
 
 fn check(pool: &Lent<'_>, model: &Model) {
     assert_eq!(pool.audit(), Ok(()));
-    assert_eq!(usize::try_from(pool.figures().live_objects).unwrap(), model.live.len());
+    assert_eq!(usize::try_from(pool.totals().live_objects).unwrap(), model.live.len());
     for (tag, object) in &model.live {
         assert_eq!(pool.bytes(object.handle), Ok(object.bytes.as_slice()), "I-POOL-1");
         assert_eq!(pool.tag(object.handle), Ok(*tag), "I-POOL-1");

@@ -33,7 +33,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         allocated: Result<Handle, AllocateError>,
     ) -> Result<Handle, AllocateError> {
         let counter =
-            if allocated.is_ok() { &mut self.figures.allocations } else { &mut self.figures.failures };
+            if allocated.is_ok() { &mut self.totals.allocations } else { &mut self.totals.failures };
         *counter = counter.saturating_add(1);
         allocated
     }
@@ -72,11 +72,11 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         if filled.is_listed() {
             self.link_warmest(index)?;
         }
-        let figures = &mut self.figures;
-        figures.live_objects = figures.live_objects.saturating_add(1);
-        figures.requested_bytes = figures.requested_bytes.saturating_add(u64::from(filled.len));
-        figures.expiring_objects =
-            figures.expiring_objects.saturating_add(u32::from(filled.expires_s.is_some()));
+        let totals = &mut self.totals;
+        totals.live_objects = totals.live_objects.saturating_add(1);
+        totals.requested_bytes = totals.requested_bytes.saturating_add(u64::from(filled.len));
+        totals.expiring_objects =
+            totals.expiring_objects.saturating_add(u32::from(filled.expires_s.is_some()));
         Some(handle)
     }
 
@@ -186,14 +186,14 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             None => {
                 // The next use would bring old generations back (I-POOL-1): one entry in 2^32 frees is lost.
                 entry.state = ObjectState::Retired;
-                self.figures.retired_handles = self.figures.retired_handles.saturating_add(1);
+                self.totals.retired_handles = self.totals.retired_handles.saturating_add(1);
             }
         }
-        let figures = &mut self.figures;
-        figures.live_objects = figures.live_objects.saturating_sub(1);
-        figures.requested_bytes = figures.requested_bytes.saturating_sub(u64::from(object.len));
-        figures.expiring_objects =
-            figures.expiring_objects.saturating_sub(u32::from(object.expires_s.is_some()));
+        let totals = &mut self.totals;
+        totals.live_objects = totals.live_objects.saturating_sub(1);
+        totals.requested_bytes = totals.requested_bytes.saturating_sub(u64::from(object.len));
+        totals.expiring_objects =
+            totals.expiring_objects.saturating_sub(u32::from(object.expires_s.is_some()));
         self.give_slot(object.place, spare_allowed)?;
         Some((object.handle(index), object.tag?))
     }
@@ -257,7 +257,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         let object = *self.resolve(handle)?;
         let pins = object.pins.checked_add(1).ok_or(PoolError::TooManyPins)?;
         if object.pins == 0 {
-            if self.figures.pinned_objects >= u32::from(self.limits.pins_max) {
+            if self.totals.pinned_objects >= u32::from(self.limits.pins_max) {
                 return Err(PoolError::TooManyPins);
             }
             self.pin_first(handle.index, object).ok_or(PoolError::Inconsistent)?;
@@ -275,7 +275,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         }
         let page = self.page_mut(object.place.page)?;
         page.pinned = page.pinned.saturating_add(1);
-        self.figures.pinned_objects = self.figures.pinned_objects.saturating_add(1);
+        self.totals.pinned_objects = self.totals.pinned_objects.saturating_add(1);
         Some(())
     }
 
@@ -296,7 +296,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     fn unpin_last(&mut self, index: u32, object: ObjectEntry<S::Tag>) -> Option<()> {
         let page = self.page_mut(object.place.page)?;
         page.pinned = page.pinned.saturating_sub(1);
-        self.figures.pinned_objects = self.figures.pinned_objects.saturating_sub(1);
+        self.totals.pinned_objects = self.totals.pinned_objects.saturating_sub(1);
         if object.evictable { self.link_warmest(index) } else { Some(()) }
     }
 
@@ -307,8 +307,8 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     pub fn set_expiry(&mut self, handle: Handle, expires_s: Option<u32>) -> Result<(), PoolError> {
         let before = self.resolve(handle)?.expires_s;
         self.object_mut(handle.index).ok_or(PoolError::Inconsistent)?.expires_s = expires_s;
-        let count = self.figures.expiring_objects.saturating_sub(u32::from(before.is_some()));
-        self.figures.expiring_objects = count.saturating_add(u32::from(expires_s.is_some()));
+        let count = self.totals.expiring_objects.saturating_sub(u32::from(before.is_some()));
+        self.totals.expiring_objects = count.saturating_add(u32::from(expires_s.is_some()));
         Ok(())
     }
 }
@@ -347,7 +347,7 @@ mod tests {
         let handle = pool.allocate(1, Terms::default(), 1).unwrap();
         pool.object_mut(handle.index).unwrap().generation = u32::MAX;
         pool.free(Handle { generation: u32::MAX, ..handle }).unwrap();
-        assert_eq!(pool.figures().retired_handles, 1);
+        assert_eq!(pool.totals().retired_handles, 1);
         // I-POOL-1: the other entry is all that is left.
         let other = pool.allocate(1, Terms::default(), 1).unwrap();
         assert_ne!(other.index, handle.index);
@@ -388,14 +388,14 @@ mod tests {
             pool.allocate_evicting(1, Terms::default(), 3, |dropped| evicted = Some(dropped)).unwrap();
         assert_eq!(evicted, Some(Dropped { handle: cold, tag: 2, reason: DropReason::Evicted }));
         assert_eq!((pool.tag(warm), pool.tag(third)), (Ok(1), Ok(3)));
-        assert_eq!(pool.figures().failures, 0);
+        assert_eq!(pool.totals().failures, 0);
         let mut seen = [0; 2];
         assert_eq!(pool.scan(0, 1, |handle, tag| seen[handle.index as usize] = tag), Some(1));
         assert_eq!(pool.scan(1, 9, |handle, tag| seen[handle.index as usize] = tag), None);
         assert_eq!(seen, [1, 3]);
         assert!(pool.allocate_evicting(1, Terms::default(), 4, |_| ()).is_ok());
         let refused = pool.allocate_evicting(1, Terms::default(), 5, |_| unreachable!("nothing to evict"));
-        assert_eq!((refused, pool.figures().failures), (Err(AllocateError::NoHandles), 1));
+        assert_eq!((refused, pool.totals().failures), (Err(AllocateError::NoHandles), 1));
     }
 
     #[test]
@@ -417,7 +417,7 @@ mod tests {
     fn too_large_allocation_is_a_counted_failure() {
         let mut pool = small();
         assert_eq!(pool.allocate(9, Terms::default(), 1), Err(AllocateError::TooLarge));
-        assert_eq!((pool.figures().failures, pool.figures().pages), (1, 0));
+        assert_eq!((pool.totals().failures, pool.totals().pages), (1, 0));
         assert_eq!(pool.len_max(), 8);
         assert!(pool.allocate(0, Terms::default(), 1).is_ok());
     }

@@ -91,7 +91,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         if used == slots {
             self.unlink_open(page)?;
         }
-        self.figures.slot_bytes = self.figures.slot_bytes.saturating_add(u64::from(slot_bytes));
+        self.totals.slot_bytes = self.totals.slot_bytes.saturating_add(u64::from(slot_bytes));
         Some(Place { page, slot })
     }
 
@@ -103,7 +103,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         *self.page_mut(place.page)? = PageEntry { free_slot: place.slot, used, ..entry };
         let class = self.class(entry.class)?;
         let (slots, slot_bytes) = (class.slots_per_page, class.slot_bytes);
-        self.figures.slot_bytes = self.figures.slot_bytes.saturating_sub(u64::from(slot_bytes));
+        self.totals.slot_bytes = self.totals.slot_bytes.saturating_sub(u64::from(slot_bytes));
         if entry.state == PageState::Draining {
             return if used == 0 { self.finish_drain() } else { Some(()) };
         }
@@ -122,7 +122,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         } else {
             let page = self.spare_page;
             self.spare_page = self.page(page).ok_or(AllocateError::Inconsistent)?.after;
-            self.figures.spare_pages = self.figures.spare_pages.saturating_sub(1);
+            self.totals.spare_pages = self.totals.spare_pages.saturating_sub(1);
             page
         };
         self.enter_class(page, class).ok_or(AllocateError::Inconsistent)?;
@@ -138,9 +138,8 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             }
             return Err(PagesError::Exhausted);
         }
-        self.figures.pages = self.figures.pages.saturating_add(1);
-        self.figures.committed_bytes =
-            self.figures.committed_bytes.saturating_add(u64::from(self.page_bytes));
+        self.totals.pages = self.totals.pages.saturating_add(1);
+        self.totals.committed_bytes = self.totals.committed_bytes.saturating_add(u64::from(self.page_bytes));
         Ok(page)
     }
 
@@ -161,11 +160,11 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             // The page that goes had the slots set aside for the one being emptied, which now has nowhere to go.
             self.stop_drain()?;
         }
-        if spare_allowed && self.figures.spare_pages < u32::from(self.limits.spare_pages_max) {
+        if spare_allowed && self.totals.spare_pages < u32::from(self.limits.spare_pages_max) {
             let after = self.spare_page;
             *self.page_mut(page)? = PageEntry { state: PageState::Spare, after, ..PageEntry::EMPTY };
             self.spare_page = page;
-            self.figures.spare_pages = self.figures.spare_pages.saturating_add(1);
+            self.totals.spare_pages = self.totals.spare_pages.saturating_add(1);
             return Some(());
         }
         self.release_page(page)
@@ -178,7 +177,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         }
         let page = self.spare_page;
         self.spare_page = self.page(page)?.after;
-        self.figures.spare_pages = self.figures.spare_pages.saturating_sub(1);
+        self.totals.spare_pages = self.totals.spare_pages.saturating_sub(1);
         self.release_page(page)
     }
 
@@ -186,10 +185,9 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     pub(super) fn release_page(&mut self, page: u16) -> Option<()> {
         *self.page_mut(page)? = PageEntry::EMPTY;
         self.pages.release(PageId(page));
-        self.figures.pages = self.figures.pages.saturating_sub(1);
-        self.figures.committed_bytes =
-            self.figures.committed_bytes.saturating_sub(u64::from(self.page_bytes));
-        self.figures.released_pages = self.figures.released_pages.saturating_add(1);
+        self.totals.pages = self.totals.pages.saturating_sub(1);
+        self.totals.committed_bytes = self.totals.committed_bytes.saturating_sub(u64::from(self.page_bytes));
+        self.totals.released_pages = self.totals.released_pages.saturating_add(1);
         Some(())
     }
 

@@ -221,7 +221,7 @@ impl Log<'_> {
         }
         if self.clock.is_owed && !self.is_time_due() {
             self.clock.is_owed = false;
-            if !self.clock.is_secured() {
+            if !self.clock.is_durable() {
                 self.syncs.want_all(self.appended);
                 self.flush();
             }
@@ -242,7 +242,7 @@ impl Log<'_> {
     }
 
     fn is_time_due(&self) -> bool {
-        self.clock.now_s.saturating_sub(self.clock.written_s) >= self.config.time_every_s
+        self.clock.now_s.saturating_sub(self.clock.appended_s) >= self.config.time_every_s
     }
 
     /// Writes the clock into the log when it is due (rule 11).
@@ -269,7 +269,7 @@ impl Log<'_> {
             moved_from: None,
         };
         self.place(index, &incoming)?;
-        self.clock.written_s = self.clock.now_s;
+        self.clock.appended_s = self.clock.now_s;
         Ok(())
     }
 

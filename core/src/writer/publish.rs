@@ -25,7 +25,7 @@ impl Log<'_> {
                     self.account(&placed, published);
                 }
                 Kind::EraseIntent => self.publish_intent(&hash, &placed, sync_point),
-                Kind::Time => self.clock.landed(&hash, placed.location.segment),
+                Kind::Time => self.clock.note_written(&hash, placed.location.segment),
             }
         }
     }

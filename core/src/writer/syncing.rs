@@ -18,7 +18,7 @@ impl Log<'_> {
             return None;
         }
         let ticket = self.ticket(LANE_SYNC);
-        self.syncs.issue(ticket, Covered { position, landed_s: self.clock.landed_s(), is_clear });
+        self.syncs.issue(ticket, Covered { position, written_s: self.clock.written_s(), is_clear });
         self.counters.syncs += 1;
         Some(Action::Sync { ticket })
     }
@@ -26,9 +26,9 @@ impl Log<'_> {
     pub(crate) fn finish_sync<H: Host>(&mut self, now: Now, result: Result<(), MediumError>, host: &mut H) {
         if result.is_err() {
             self.fail_sync(now, host);
-        } else if let Some(landed_s) = self.syncs.succeed() {
+        } else if let Some(written_s) = self.syncs.succeed() {
             self.succeed();
-            self.clock.secure(landed_s);
+            self.clock.note_durable(written_s);
         }
     }
 

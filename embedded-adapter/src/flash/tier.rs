@@ -11,13 +11,13 @@ use coldpress_core::recovery::MountReport;
 use super::config::FlashConfig;
 use super::driving::{Step, Work};
 use super::error::{BuildError, FlashMountError, GetError};
-use super::figures::Worst;
 use super::index::{Desk, TableIndex};
 use super::large::{FailedCommits, LargePut};
 use super::medium::Medium;
 use super::memory::FlashMemory;
 use super::pending::Pending;
 use super::reader::Flash;
+use super::stats::Worst;
 use super::table::Table;
 
 /// A cold tier on flash, without an allocator. See the [module](super) for how it is used.
@@ -29,7 +29,7 @@ use super::table::Table;
 /// [`schedule`](Self::schedule), [`cancel`](Self::cancel), [`progress`](Self::progress),
 /// [`take_report`](Self::take_report), [`answer`](Self::answer). *Clock*: [`confirm_clock`](Self::confirm_clock),
 /// [`clock_refused_s`](Self::clock_refused_s), [`clock_behind_s`](Self::clock_behind_s), [`clock_s`](Self::clock_s). *To look on*: [`status`](Self::status),
-/// [`figures`](Self::figures), [`erases`](Self::erases), [`worst`](Self::worst).
+/// [`stats`](Self::stats), [`erases`](Self::erases), [`worst`](Self::worst).
 #[derive(Debug)]
 pub struct FlashTier<'m, M> {
     pub(super) tier: Tier<'m>,

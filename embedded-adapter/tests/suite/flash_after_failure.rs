@@ -67,7 +67,7 @@ fn idle(tier: &mut Tier<'_, '_>, now: &mut Now) {
             return;
         }
     }
-    panic!("never idle: {:?}", tier.figures());
+    panic!("never idle: {:?}", tier.stats());
 }
 
 fn seen(tier: &mut Tier<'_, '_>, now: Now, key: u8) -> Option<Vec<u8>> {
@@ -94,7 +94,7 @@ fn write(tier: &mut Tier<'_, '_>, now: &mut Now, key: u8, value: Option<&[u8]>, 
         }
         return result.is_err();
     }
-    panic!("put off for ever: {:?}", tier.figures());
+    panic!("put off for ever: {:?}", tier.stats());
 }
 
 fn check(tier: &mut Tier<'_, '_>, now: Now, held: &[Held], what: &str) {

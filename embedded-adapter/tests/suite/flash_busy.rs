@@ -216,13 +216,13 @@ fn pieces_while_an_operation_never_ends_return_busy() {
 fn put_that_an_interrupt_ends_is_answered_by_the_next_call() {
     let (wires, mut memory) = (Wires::default(), Memory::new());
     let mut tier = stuck(&mut memory, &wires);
-    let records = tier.figures().counters.fresh_records;
+    let records = tier.stats().counters.fresh_records;
     // The handler takes the end of it and begins something else.
     tier.schedule(CompactionTask::CompactData).unwrap();
     wires.interrupt();
     let _ = wires.call(|| tier.poll(at(3), 8));
     assert_eq!(wires.call(|| tier.put(at(3), b"key", b"value")), Ok(()));
-    assert_eq!(tier.figures().counters.fresh_records, records, "its record was there before");
+    assert_eq!(tier.stats().counters.fresh_records, records, "its record was there before");
     // It was answered: the same call is a new one.
     answered(&wires, || tier.remove(at(3), b"key")).unwrap();
     answered(&wires, || tier.put(at(3), b"key", b"value")).unwrap();
@@ -239,14 +239,14 @@ fn put_with_ttl_made_again_later_is_answered_once() {
     let mut tier = mounted(&mut memory, blank(), &wires);
     let mut out = [0; 8];
     answered(&wires, || tier.put(at(1), b"other", b"x")).unwrap();
-    let records = tier.figures().counters.fresh_records;
+    let records = tier.stats().counters.fresh_records;
     assert_eq!(
         wires.call(|| tier.put_with_ttl(at(1), b"key", b"value", 10)),
         Err(PutError::Busy(Wait::Operation))
     );
     wires.interrupt();
     assert_eq!(wires.call(|| tier.put_with_ttl(at(5_000), b"key", b"value", 10)), Ok(()));
-    assert_eq!(tier.figures().counters.fresh_records, records + 1);
+    assert_eq!(tier.stats().counters.fresh_records, records + 1);
     // It counts from when it was appended; a call with another lifetime, or after that, is a new one.
     let mut is_there = |tier: &mut Tier<'_, '_>, ms| tier.get(at(ms), b"key", &mut out).unwrap().is_some();
     assert!(is_there(&mut tier, 10_900) && !is_there(&mut tier, 13_100));

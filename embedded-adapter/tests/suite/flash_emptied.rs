@@ -19,7 +19,7 @@ fn compact(tier: &mut Tier<'_>) -> Report {
             return report;
         }
     }
-    panic!("the task does not end: {:?}", tier.figures());
+    panic!("the task does not end: {:?}", tier.stats());
 }
 
 fn until_taken<T>(tier: &mut Tier<'_>, mut call: impl FnMut(&mut Tier<'_>) -> Result<T, PutError>) -> T {
@@ -29,10 +29,10 @@ fn until_taken<T>(tier: &mut Tier<'_>, mut call: impl FnMut(&mut Tier<'_>) -> Re
             Err(PutError::NeedsCompaction) => {
                 let _ = tier.poll(NOW, 64);
             }
-            Err(error) => panic!("{error}: {:?}", tier.figures()),
+            Err(error) => panic!("{error}: {:?}", tier.stats()),
         }
     }
-    panic!("no room after 1,000 polls: {:?}", tier.figures());
+    panic!("no room after 1,000 polls: {:?}", tier.stats());
 }
 
 #[test]

@@ -50,7 +50,7 @@ fn rest(tier: &mut Tier<'_>, ms: &mut u64) -> u32 {
             return polls;
         }
     }
-    panic!("polls that never end\n{:?}", tier.figures());
+    panic!("polls that never end\n{:?}", tier.stats());
 }
 
 /// Puts as a firmware does: what is put off is offered again after a poll.
@@ -62,7 +62,7 @@ fn put(tier: &mut Tier<'_>, ms: &mut u64, key: u32, value: &[u8]) -> Result<(), 
             result => return result,
         }
     }
-    panic!("a put of key {key} that stays busy\n{:?}", tier.figures());
+    panic!("a put of key {key} that stays busy\n{:?}", tier.stats());
 }
 
 /// Lives until the last sequence is issued. Returns the flash and what it holds.

@@ -224,7 +224,7 @@ fn put(tier: &mut Tier<'_, '_>, now: &mut Now, key: &[u8], value: &[u8]) {
         }
         idle(tier, now);
     }
-    panic!("never taken\n{:?}", tier.figures());
+    panic!("never taken\n{:?}", tier.stats());
 }
 
 // The places of the index that failed puts take come back, with what they may have left on the medium.
@@ -264,8 +264,8 @@ fn puts_that_failed_leave_nothing_behind_once_their_segments_are_erased() {
             idle(&mut tier, &mut now);
             put(&mut tier, &mut now, b"more", &[5; 64]);
         }
-        let figures = tier.figures();
-        assert!(figures.entries <= 40, "{figures:?}");
+        let stats = tier.stats();
+        assert!(stats.entries <= 40, "{stats:?}");
         let medium = tier.into_medium();
         let mut memory = Memory::new();
         let tier = mounted(&mut memory, medium, now);

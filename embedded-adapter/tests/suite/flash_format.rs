@@ -158,7 +158,7 @@ fn polled_format_erases_one_segment_a_call() {
 
 fn put_until_taken(tier: &mut FlashTier<'_, Erasing>) {
     let taken = (0..1_000).any(|_| tier.put(NOW, b"key", b"value") == Ok(()));
-    assert!(taken, "{:?}", tier.figures());
+    assert!(taken, "{:?}", tier.stats());
 }
 
 #[test]

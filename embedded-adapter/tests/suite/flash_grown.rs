@@ -135,7 +135,7 @@ fn change<M: Medium>(tier: &mut FlashTier<'_, M>, model: &mut Model, number: u32
             Err(error) => return Err(error),
         }
     }
-    panic!("put off for ever: {:?}", tier.figures());
+    panic!("put off for ever: {:?}", tier.stats());
 }
 
 fn check<M: Medium>(tier: &mut FlashTier<'_, M>, model: &Model, or: Option<(u32, Option<u8>)>, when: &str) {
@@ -163,12 +163,12 @@ fn grown_store_keeps_its_values_and_takes_more() {
     for behind in [Behind::Blank, Behind::Data, Behind::AnotherStore, Behind::SameStore] {
         let (flash, mut model) = filled(behind);
         let mut memory = Memory::<OLD>::new();
-        let capacity = mounted(&mut memory, Cut::new(flash.clone())).unwrap().figures().charge_bytes_max;
+        let capacity = mounted(&mut memory, Cut::new(flash.clone())).unwrap().stats().charge_bytes_max;
         let mut memory = Memory::<NEW>::new();
         let mut tier = mounted(&mut memory, Cut::new(flash)).map_err(|(error, _)| error).unwrap();
         check(&mut tier, &model, None, "grown");
-        assert!(tier.figures().charge_bytes_max >= 2 * capacity, "it is there at once");
-        assert_eq!(tier.figures().quarantined_segments, 0, "{behind:?}");
+        assert!(tier.stats().charge_bytes_max >= 2 * capacity, "it is there at once");
+        assert_eq!(tier.stats().quarantined_segments, 0, "{behind:?}");
         let mut taken = 0u32;
         // More than the old number of segments holds.
         while u64::from(taken) * 52 < capacity {
@@ -192,7 +192,7 @@ fn grown_store_keeps_its_values_and_takes_more() {
         let mut memory = Memory::<NEW>::new();
         let mut tier = mounted(&mut memory, medium).map_err(|(error, _)| error).unwrap();
         check(&mut tier, &model, None, "mounted again");
-        assert_eq!((tier.figures().quarantined_segments, tier.len() > taken), (0, true));
+        assert_eq!((tier.stats().quarantined_segments, tier.len() > taken), (0, true));
     }
 }
 
@@ -230,7 +230,7 @@ fn cut_while_a_store_grows_loses_nothing() {
                     mounted(&mut memory, Cut::new(flash.clone())).map_err(|(error, _)| error).unwrap();
                 let when = format!("{behind:?}, cut at {cut}, round {round}");
                 check(&mut tier, &model, last, &when);
-                assert_eq!(tier.figures().quarantined_segments, 0, "{when}");
+                assert_eq!(tier.stats().quarantined_segments, 0, "{when}");
                 if let Some((key, _)) = last {
                     let mut out = [0; 40];
                     let found = tier.get(NOW, &key.to_le_bytes(), &mut out).unwrap().map(|value| value[0]);

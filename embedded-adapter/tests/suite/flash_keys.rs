@@ -59,7 +59,7 @@ impl Run {
                 result => return result,
             }
         }
-        panic!("put off for too long, {} keys: {:?}", self.model.len(), tier.figures());
+        panic!("put off for too long, {} keys: {:?}", self.model.len(), tier.stats());
     }
 
     fn put(&mut self, tier: &mut Tier<'_>, key: u32, bytes: usize) -> Result<(), PutError> {
@@ -106,7 +106,7 @@ fn all_keys_put_and_removed_in_cycles_go_on() {
             }
             run.check(&mut tier, keys);
         }
-        println!("{bytes} bytes: {} polls at most, {:?}", run.worst_polls, tier.figures());
+        println!("{bytes} bytes: {} polls at most, {:?}", run.worst_polls, tier.stats());
     }
 }
 
@@ -130,7 +130,7 @@ fn rolling_window_of_keys_goes_on() {
         println!(
             "window {window}, {overwrites} overwrites: {} polls at most, {} erases for {keys_written} calls",
             run.worst_polls,
-            tier.figures().erases_total
+            tier.stats().erases_total
         );
     }
 }
@@ -261,7 +261,7 @@ fn large_index_at_its_limit_goes_on() {
         }
     }
     run.check(&mut tier, 0..12_000);
-    println!("{} polls at most, {} erases", run.worst_polls, tier.figures().erases_total);
+    println!("{} polls at most, {} erases", run.worst_polls, tier.stats().erases_total);
 }
 
 /// Every key replaced by another one in turn, after overwrites that have filled the counts of many.
@@ -284,9 +284,9 @@ fn keys_replaced_in_turn_after_overwrites_go_on() {
         }
         for key in 0..2_000 {
             run.remove(&mut tier, key);
-            assert_eq!(run.put(&mut tier, 2_000 + key, 64), Ok(()), "key {key}: {:?}", tier.figures());
+            assert_eq!(run.put(&mut tier, 2_000 + key, 64), Ok(()), "key {key}: {:?}", tier.stats());
         }
         run.check(&mut tier, 0..4_000);
-        println!("{} polls at most, {} erases", run.worst_polls, tier.figures().erases_total);
+        println!("{} polls at most, {} erases", run.worst_polls, tier.stats().erases_total);
     }
 }

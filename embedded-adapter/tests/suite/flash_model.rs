@@ -54,7 +54,7 @@ fn until_taken<M: Medium, T>(
             result => return result,
         }
     }
-    panic!("I-GC-2: put off a thousand times\n{:?}", tier.figures());
+    panic!("I-GC-2: put off a thousand times\n{:?}", tier.stats());
 }
 
 fn check<M: Medium>(tier: &mut FlashTier<'_, M>, now: Now, model: &Model) {
@@ -239,9 +239,9 @@ fn index_full_of_removed_keys_is_cleared_by_compaction() {
                         let _ = tier.poll(at(0), 64);
                     }
                 }
-                Err(error) => panic!("key {number}: {error}\n{:?}", tier.figures()),
+                Err(error) => panic!("key {number}: {error}\n{:?}", tier.stats()),
             }
-            assert!(put_off < 2_000, "I-GC-2: {:?}", tier.figures());
+            assert!(put_off < 2_000, "I-GC-2: {:?}", tier.stats());
         }
         until_taken(&mut tier, at(0), |tier| tier.remove(at(0), &name)).unwrap();
     }

@@ -23,7 +23,7 @@ fn taken<T>(tier: &mut Tier<'_>, mut call: impl FnMut(&mut Tier<'_>) -> Result<T
     for _ in 0..1_000 {
         match call(tier) {
             Err(PutError::NeedsCompaction) => drop(tier.poll(NOW, 16)),
-            result => return result.unwrap_or_else(|error| panic!("{error}\n{:?}", tier.figures())),
+            result => return result.unwrap_or_else(|error| panic!("{error}\n{:?}", tier.stats())),
         }
     }
     panic!("put off a thousand times");
@@ -70,7 +70,7 @@ fn long_value_is_written_read_replaced_and_removed_in_pieces() {
         assert_eq!(read(&mut tier, b"firmware"), Some(long.clone()), "round {round}");
         assert_eq!(tier.get(NOW, b"firmware", &mut [0; 90]), Err(GetError::InPieces(long.len() as u32)));
         sweep(&mut tier);
-        assert_eq!((tier.len(), tier.figures().keys), (1, 1));
+        assert_eq!((tier.len(), tier.stats().keys), (1, 1));
         // The head, and one entry a piece beside those that are still on the medium.
         let (mut cursor, mut out) = (Cursor::default(), [0; 90]);
         let found = tier.next_key(NOW, &mut cursor, &mut out).unwrap().unwrap();

@@ -64,7 +64,7 @@ fn tried<T>(
             result => return result,
         }
     }
-    panic!("put off for ever: {:?}", tier.figures());
+    panic!("put off for ever: {:?}", tier.stats());
 }
 
 fn put(tier: &mut Tier<'_, '_>, key: u32, round: u32) -> Result<(), PutError> {
@@ -84,7 +84,7 @@ fn run(tier: &mut Tier<'_, '_>, task: CompactionTask) -> Report {
             return report;
         }
     }
-    panic!("no report: {:?}", tier.figures());
+    panic!("no report: {:?}", tier.stats());
 }
 
 /// A device with [`STORED`] keys.

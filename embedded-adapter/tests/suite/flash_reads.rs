@@ -122,7 +122,7 @@ fn until_taken<T>(
             result => return result,
         }
     }
-    panic!("put off two thousand times\n{:?}", tier.figures());
+    panic!("put off two thousand times\n{:?}", tier.stats());
 }
 
 type Model = BTreeMap<u32, Vec<u8>>;

@@ -78,11 +78,11 @@ fn fill(tier: &mut Tier<'_>, keys: impl Iterator<Item = u32>, model: &mut BTreeM
             Err(PutError::KeysFull) => refused += 1,
             Err(error) => panic!("{error}"),
         }
-        if refused == 20 || tier.len() == tier.figures().keys_max {
+        if refused == 20 || tier.len() == tier.stats().keys_max {
             break;
         }
     }
-    tier.figures().entries
+    tier.stats().entries
 }
 
 /// Reboots, with overwrites and compaction between, so that each mount meets the keys in another order.
@@ -117,7 +117,7 @@ fn keys_chosen_to_meet_without_the_secret_are_taken() {
         let (mut memory, mut model) = (Memory::new(), BTreeMap::new());
         let mut tier = mounted(&mut memory, Flash::new(64));
         let held = fill(&mut tier, chosen(without_secret, permille), &mut model);
-        assert_eq!(held, tier.figures().keys_max, "{permille} of a thousand buckets");
+        assert_eq!(held, tier.stats().keys_max, "{permille} of a thousand buckets");
     }
 }
 
@@ -127,7 +127,7 @@ fn reboots_with_keys_that_meet_are_never_refused() {
         let (mut memory, mut model) = (Memory::new(), BTreeMap::new());
         let mut tier = mounted(&mut memory, Flash::new(64));
         let held = fill(&mut tier, chosen(hash, permille), &mut model);
-        println!("{held} of {} keys", tier.figures().keys_max);
+        println!("{held} of {} keys", tier.stats().keys_max);
         let flash = tier.into_medium().into_flash();
         reboot(&mut memory, flash, &mut model);
     }
@@ -141,7 +141,7 @@ fn secret_on_the_flash_is_used_whatever_the_firmware_gives() {
         let mut tier = mounted_with(&mut memory, flash, [life.to_le_bytes()[0] + 1; 16]);
         // Chosen for a secret of zeros, they meet no more than others.
         let held = fill(&mut tier, chosen(with_known_secret, 400), &mut model);
-        assert_eq!(held, tier.figures().keys_max, "life {life}");
+        assert_eq!(held, tier.stats().keys_max, "life {life}");
         for (key, version) in &model {
             let mut out = [0; 4];
             let found = tier.get(NOW, &key.to_le_bytes(), &mut out).unwrap();

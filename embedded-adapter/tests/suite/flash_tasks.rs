@@ -22,7 +22,7 @@ fn put(tier: &mut Tier<'_>, key: u32) {
             result => return result.unwrap(),
         }
     }
-    panic!("put off a thousand times\n{:?}", tier.figures());
+    panic!("put off a thousand times\n{:?}", tier.stats());
 }
 
 /// A tier at rest, of which most of the log is stale.
@@ -42,7 +42,7 @@ fn rest(tier: &mut Tier<'_>) {
             return;
         }
     }
-    panic!("no rest in sight\n{:?}", tier.figures());
+    panic!("no rest in sight\n{:?}", tier.stats());
 }
 
 /// Gives two tasks to the tier: the first one runs then, the second one waits in the tier.

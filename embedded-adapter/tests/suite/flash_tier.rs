@@ -30,10 +30,10 @@ fn put(tier: &mut Tier<'_>, key: u32, value: &[u8]) {
             Err(PutError::NeedsCompaction) => {
                 let _ = tier.poll(NOW, 64);
             }
-            Err(error) => panic!("put of {key}: {error}\n{:?}", tier.figures()),
+            Err(error) => panic!("put of {key}: {error}\n{:?}", tier.stats()),
         }
     }
-    panic!("no room for {key} after 100 polls\n{:?}", tier.figures());
+    panic!("no room for {key} after 100 polls\n{:?}", tier.stats());
 }
 
 fn check(tier: &mut Tier<'_>, model: &BTreeMap<u32, u32>) {
@@ -84,7 +84,7 @@ fn uniform_overwrites_stay_within_their_bounds() {
         let erases = after.erases - before.erases;
         let amplification = programmed as f64 / (5_000.0 * 68.0);
         println!("{keys} keys: amplification {amplification:.3}, {erases} erases, {:?}", tier.worst());
-        println!("{:?}", tier.figures());
+        println!("{:?}", tier.stats());
         check(&mut tier, &model);
         assert_eq!(tier.worst().erases, 1);
         assert!(tier.worst().bytes_programmed <= 4096);
@@ -120,10 +120,10 @@ fn cold_data_moves_so_that_wear_spreads_no_further_than_the_bound() {
         let key = version % 100;
         put(&mut tier, key, &value(key, version));
         model.insert(key, version);
-        let (least, most) = tier.figures().erases;
+        let (least, most) = tier.stats().erases;
         widest = widest.max(most - least);
     }
-    println!("wear {:?}, widest spread {widest}", tier.figures().erases);
+    println!("wear {:?}, widest spread {widest}", tier.stats().erases);
     // Under writes without a pause it may go beyond by half.
     assert!(widest <= 18, "{widest}");
     check(&mut tier, &model);

@@ -90,12 +90,12 @@ fn taken<T>(tier: &mut Tier<'_>, ms: u64, mut call: impl FnMut(&mut Tier<'_>) ->
 
 /// Puts, and tells whether it was skipped; each put is either counted as skipped or as a record.
 fn is_skipped(tier: &mut Tier<'_>, ms: u64, key: &[u8], value: &[u8], ttl_s: Option<u32>) -> bool {
-    let before = tier.figures().counters;
+    let before = tier.stats().counters;
     taken(tier, ms, |tier| match ttl_s {
         Some(ttl_s) => tier.put_with_ttl(at(ms), key, value, ttl_s),
         None => tier.put(at(ms), key, value),
     });
-    let after = tier.figures().counters;
+    let after = tier.stats().counters;
     let skipped = after.unchanged_puts - before.unchanged_puts;
     assert_eq!(skipped + after.fresh_records - before.fresh_records, 1);
     let mut out = [0; 96];
@@ -215,9 +215,9 @@ fn damaged_value_is_written() {
     let value_at = bytes.windows(15).position(|bytes| bytes == b"the value of it").unwrap();
     tier.medium().wrong_at.set(Some(value_at as u32 + 3));
     assert_eq!(tier.get(at(1), b"key", &mut [0; 32]), Err(GetError::Damaged));
-    let records = tier.figures().counters.fresh_records;
+    let records = tier.stats().counters.fresh_records;
     taken(&mut tier, 1, |tier| tier.put(at(1), b"key", b"the value of it"));
-    assert_eq!(tier.figures().counters.fresh_records, records + 1);
+    assert_eq!(tier.stats().counters.fresh_records, records + 1);
 }
 
 #[test]
@@ -232,7 +232,7 @@ fn value_in_pieces_is_never_taken_for_a_short_one() {
         let len = tier.get_in_pieces(at(1), b"key", &mut [0; 32], |_, piece| found.extend_from_slice(piece));
         assert_eq!((len, found.as_slice()), (Ok(Some(5)), b"piece".as_slice()));
     }
-    assert_eq!(tier.figures().counters.unchanged_puts, 0);
+    assert_eq!(tier.stats().counters.unchanged_puts, 0);
     // The bytes of the head, as a value.
     assert!(!is_skipped(&mut tier, 1, b"key", &[1, 1, 0, 5, 0, 0, 0], None));
 }

@@ -59,7 +59,7 @@ fn until_taken<T>(
             result => return result.unwrap(),
         }
     }
-    panic!("put off for ever: {:?}", tier.figures());
+    panic!("put off for ever: {:?}", tier.stats());
 }
 
 fn put(tier: &mut Tier<'_, '_>, key: u32, round: u32) {
@@ -75,7 +75,7 @@ fn run(tier: &mut Tier<'_, '_>, task: CompactionTask) -> coldpress_core::compact
             return report;
         }
     }
-    panic!("no report: {:?}", tier.figures());
+    panic!("no report: {:?}", tier.stats());
 }
 
 fn built<'m, 'f>(memory: &'m mut Memory, flash: Ram<4, 512>, unread: &'f Cell<(u32, u32)>) -> Tier<'m, 'f> {
@@ -144,7 +144,7 @@ fn sector_unreadable_during_one_mount_loses_nothing() {
                 let report = run(&mut tier, CompactionTask::RebuildIndex);
                 assert!(report.reread_segments <= 1, "{report:?}");
                 all_read(&mut tier, 1, &format!("sector {sector} was given back"));
-                assert_eq!(tier.figures().quarantined_segments, 0);
+                assert_eq!(tier.stats().quarantined_segments, 0);
             }
             let flash = tier.into_medium().flash.into_flash();
             let mut memory = Memory::new();

@@ -12,7 +12,7 @@ use coldpress_core::compaction::{CompactionTask, Outcome, PoolOutcome, Report};
 use coldpress_core::drive::Now;
 use coldpress_core::recovery::MountReport;
 use coldpress_embedded::TryCell;
-use coldpress_embedded::flash::{Figures, FlashMountError, FlashTier, GetError, Medium, PutError, Worst};
+use coldpress_embedded::flash::{FlashMountError, FlashStats, FlashTier, GetError, Medium, PutError, Worst};
 
 use crate::model::{Model, TTL_S, Write, key_bytes, value_of};
 use crate::pool;
@@ -130,7 +130,7 @@ pub struct LifeReport {
     /// What the pool gave back when compaction asked it.
     pub pool: Reclaimed,
     /// What the tier holds and has done.
-    pub figures: Figures,
+    pub stats: FlashStats,
     /// The most that one call has cost.
     pub worst: Worst,
     /// Steps made.
@@ -147,8 +147,8 @@ impl defmt::Format for LifeReport {
             "life={=u8} keys={=u32} erases={=u64} expired={=u32} log_bytes={=u64} log_pool_bytes={=u64} \
              worst_erases={=u32} worst_programmed={=u32} steps={=u32} contended={=u32}",
             self.life,
-            self.figures.keys,
-            self.figures.erases_total,
+            self.stats.keys,
+            self.stats.erases_total,
             self.expired,
             self.log_bytes,
             self.pool.bytes,
@@ -206,7 +206,7 @@ impl<'m, M: Medium> Board<'_, 'm, M> {
             expired: tasks.expired,
             log_bytes: tasks.log_bytes,
             pool: tasks.pool,
-            figures: store.tier.figures(),
+            stats: store.tier.stats(),
             worst: store.tier.worst(),
             steps: store.steps,
             contended: self.store.contended(),

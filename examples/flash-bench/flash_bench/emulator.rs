@@ -61,7 +61,7 @@ pub(crate) fn count() -> Result<Result<Counts, Missing>, Box<dyn Error>> {
         );
     }
     let polls = ["poll", "compact", "rebuild", "expire", "sample", "mount"];
-    let figures = run.figures();
+    let figures = run.stats();
     let figure = |name| figures.get(name).copied();
     let ram = figure("ram_index").map(|index_bytes| Ram {
         index_bytes,

@@ -23,7 +23,7 @@ struct Client<W> {
     /// Pending bytes that were reserved for it, with a place in the queue.
     permit: Option<u64>,
     /// Whether it is to look how its tier is.
-    is_told: bool,
+    is_alerted: bool,
     /// How often there had been a reason to call somebody when it last was let try.
     rings: u64,
     /// Whether it was called before and found too little: nobody who comes along takes it away again.
@@ -126,7 +126,7 @@ impl<W: Clone> Lines<W> {
         let client = Client {
             waker,
             permit: None,
-            is_told: false,
+            is_alerted: false,
             rings: self.rings,
             has_lost: false,
             needs: 0,
@@ -258,7 +258,7 @@ impl<W: Clone> Lines<W> {
     pub(super) fn is_awake(&mut self, number: u64) -> bool {
         let is_called = self.is_called(number);
         let Some(client) = self.clients.get_mut(&number) else { return true };
-        core::mem::take(&mut client.is_told) || client.permit.is_some() || is_called
+        core::mem::take(&mut client.is_alerted) || client.permit.is_some() || is_called
     }
 
     fn is_called(&self, number: u64) -> bool {
@@ -300,7 +300,7 @@ impl<W: Clone> Lines<W> {
     /// Lets everybody look how the tier is.
     pub(super) fn alert(&mut self, woken: &mut Vec<W>) {
         for client in self.clients.values_mut() {
-            client.is_told = true;
+            client.is_alerted = true;
             woken.push(client.waker.clone());
         }
     }

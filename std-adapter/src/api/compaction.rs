@@ -18,7 +18,7 @@ use crossbeam_channel::bounded;
 
 use super::gate::Open;
 use super::handle::ColdTierHandle;
-use super::reserve::Told;
+use super::reserve::Announced;
 use crate::config::Durability;
 use crate::errors::TierError;
 use crate::index::Shell;
@@ -154,7 +154,7 @@ impl CompactionSystem {
         self.schedule(task, None)
     }
 
-    /// Queues a task and waits for what it did, over all partitions: figures are added up, those of the pools too; an outcome
+    /// Queues a task and waits for what it did, over all partitions: stats are added up, those of the pools too; an outcome
     /// that they don't share is [`Outcome::Partial`], and what the pools did not do for one shows beside what they did for others.
     /// Its id is that of the partition whose task ended first: each issues its own.
     ///
@@ -232,8 +232,8 @@ impl CompactionSystem {
             |open: &Open| open.parts.first().is_some_and(|p| !p.shell.has_background.swap(true, AcqRel));
         let background = || Background { interval, pools: self.pools.clone() };
         match tier.tell(claim, || Message::Background(Some(background())))? {
-            Told::All => Ok(()),
-            Told::None => Err(CompactionError::AlreadyRunning),
+            Announced::All => Ok(()),
+            Announced::None => Err(CompactionError::AlreadyRunning),
         }
     }
 
@@ -274,19 +274,19 @@ impl CompactionSystem {
     #[must_use]
     #[doc(alias = "CompactionState")]
     pub fn progress(&self) -> Option<(CompactionTask, Progress)> {
-        self.all(|shell| shell.board.lock().progress).min_by_key(|(_, progress)| progress.permille())
+        self.all(|shell| shell.worker_stats.lock().progress).min_by_key(|(_, progress)| progress.permille())
     }
 
     /// Returns what the task that ended last did, of the partition whose task took longest.
     #[must_use]
     pub fn last_report(&self) -> Option<Report> {
-        self.all(|shell| shell.board.lock().last_report).max_by_key(|report| report.duration_ms)
+        self.all(|shell| shell.worker_stats.lock().last_report).max_by_key(|report| report.duration_ms)
     }
 
     /// Returns the last efficiency analysis, made by `OptimizeCompression`: of the partition that it found worst.
     #[must_use]
     pub fn last_analysis(&self) -> Option<Analysis> {
-        self.all(|shell| shell.board.lock().analysis).min_by_key(|analysis| analysis.report.score)
+        self.all(|shell| shell.worker_stats.lock().analysis).min_by_key(|analysis| analysis.report.score)
     }
 
     /// Returns how long the task that ended last took.
@@ -298,13 +298,13 @@ impl CompactionSystem {
     /// Returns the bytes of the log that compaction freed since the tier was opened, less what it wrote for that.
     #[must_use]
     pub fn log_bytes_reclaimed(&self) -> u64 {
-        self.all(|shell| Some(shell.board.lock().log_bytes_reclaimed)).sum()
+        self.all(|shell| Some(shell.worker_stats.lock().log_bytes_reclaimed)).sum()
     }
 
     /// Returns the bytes that the pools gave back to the operating system since then because compaction asked.
     #[must_use]
     pub fn pool_bytes_reclaimed(&self) -> u64 {
-        self.all(|shell| Some(shell.board.lock().pool_bytes_reclaimed)).sum()
+        self.all(|shell| Some(shell.worker_stats.lock().pool_bytes_reclaimed)).sum()
     }
 
     fn all<R>(&self, look: impl Fn(&Shell) -> Option<R>) -> impl Iterator<Item = R> {
@@ -476,7 +476,7 @@ mod tests {
                 let _ = stopped.1.recv_timeout(Duration::from_millis(100));
                 is_first
             };
-            assert_eq!(tier.tell(claim, || Message::Background(Some(background()))), Ok(Told::All));
+            assert_eq!(tier.tell(claim, || Message::Background(Some(background()))), Ok(Announced::All));
         });
         assert!(!tier.compaction().has_background_worker());
         // Behind all that they began by themselves.
@@ -484,8 +484,8 @@ mod tests {
         while let Err(error) = run() {
             assert_eq!(error, CompactionError::Full(CompactionTask::CompactData));
         }
-        let before = tier.figures().compactions;
+        let before = tier.stats().compactions;
         std::thread::sleep(Duration::from_millis(100));
-        assert_eq!(tier.figures().compactions, before, "no worker goes on by itself");
+        assert_eq!(tier.stats().compactions, before, "no worker goes on by itself");
     }
 }

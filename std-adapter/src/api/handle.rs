@@ -10,11 +10,11 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::compaction::CompactionSystem;
 use super::gate::{Gate, Open};
 use super::iterate::Keys;
-use super::reserve::{Room, Told};
+use super::reserve::{Announced, Room};
 use crate::admission::Waiting;
 use crate::config::Durability;
 use crate::errors::TierError;
-use crate::observe::{SegmentView, TierFigures};
+use crate::observe::{SegmentView, TierStats};
 use crate::worker::{Message, Waiter};
 
 /// How long is waited at a time before the health of the tier is looked at.
@@ -101,8 +101,8 @@ impl ColdTierHandle {
     /// Confirms the wall clock, as it is or as it will be within the next minute.
     ///
     /// A jump ahead beyond the configured `clock_jump_max` is refused, since it would make everything expire at once;
-    /// [`TierFigures::clock_refused_s`] shows it. This call accepts it: the jump counts as time that has passed. Where the wall clock
-    /// is behind ([`TierFigures::clock_behind_s`]), the tier's time keeps its distance to it from then on, across opens too, so no
+    /// [`TierStats::clock_refused_s`] shows it. This call accepts it: the jump counts as time that has passed. Where the wall clock
+    /// is behind ([`TierStats::clock_behind_s`]), the tier's time keeps its distance to it from then on, across opens too, so no
     /// expired value comes back. Without the call the tier's time goes on by the monotonic clock.
     ///
     /// # Errors
@@ -133,28 +133,26 @@ impl ColdTierHandle {
 
     /// Returns what the tier counted; all zero once it is closed.
     #[must_use]
-    pub fn figures(&self) -> TierFigures {
+    pub fn stats(&self) -> TierStats {
         self.enter(|open| {
-            let mut figures =
-                TierFigures { capacity_bytes: open.limits.capacity_bytes, ..TierFigures::default() };
+            let mut stats = TierStats { capacity_bytes: open.limits.capacity_bytes, ..TierStats::default() };
             for part in &open.parts {
                 let shell = part.shell;
-                figures.add_board(&shell.board.lock());
-                shell.counts.add_to(&mut figures);
-                figures.needs_reopen |= shell.health.needs_reopen();
-                figures.clock_refused_s = figures.clock_refused_s.max(shell.clock.refused_s());
-                figures.clock_behind_s = figures.clock_behind_s.max(shell.clock.behind_s());
+                stats.add_worker(&shell.worker_stats.lock());
+                shell.counts.add_to(&mut stats);
+                stats.needs_reopen |= shell.health.needs_reopen();
+                stats.clock_refused_s = stats.clock_refused_s.max(shell.clock.refused_s());
+                stats.clock_behind_s = stats.clock_behind_s.max(shell.clock.behind_s());
                 let weight = shell.weight();
-                figures.keys += weight.keys;
-                figures.charged_bytes += weight.charge;
-                figures.pending_bytes += weight.pending_bytes;
-                figures.index_bytes += shell.index_bytes();
+                stats.keys += weight.keys;
+                stats.charged_bytes += weight.charge;
+                stats.pending_bytes += weight.pending_bytes;
+                stats.index_bytes += shell.index_bytes();
                 let waste = shell.lengths.waste_with(0);
-                figures.charge_bytes_max +=
-                    open.terms.charge_bytes_max(waste, shell.quarantined.load(Relaxed));
+                stats.charge_bytes_max += open.terms.charge_bytes_max(waste, shell.quarantined.load(Relaxed));
             }
-            figures.requests = figures.puts + figures.gets + figures.removes;
-            figures
+            stats.requests = stats.puts + stats.gets + stats.removes;
+            stats
         })
         .unwrap_or_default()
     }
@@ -225,7 +223,7 @@ impl ColdTierHandle {
         &self,
         claim: impl Fn(&Open) -> bool,
         message: impl Fn() -> Message,
-    ) -> Result<Told, TierError> {
+    ) -> Result<Announced, TierError> {
         let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
         let mut waiting: Option<Waiting<'static>> = None;
         loop {

@@ -57,7 +57,7 @@ impl Lack {
 
 /// Whether all partitions were told something.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Told {
+pub(crate) enum Announced {
     All,
     /// There was no reason to.
     None,
@@ -65,7 +65,7 @@ pub(crate) enum Told {
 
 /// Whether there is room in the queues of all partitions.
 pub(super) enum Room<'a> {
-    For(Told),
+    For(Announced),
     Lacks(&'a Part),
 }
 
@@ -92,12 +92,12 @@ impl Open {
         }
         if !claim(self) {
             give_back();
-            return Ok(Room::For(Told::None));
+            return Ok(Room::For(Announced::None));
         }
         // There is room, so a worker that can't be told is gone.
         let is_unsent = |part: &&Part| part.sender.try_send(message()).is_err();
         match self.parts.iter().filter(is_unsent).last() {
-            None => Ok(Room::For(Told::All)),
+            None => Ok(Room::For(Announced::All)),
             Some(part) => Err(part.gone()),
         }
     }

@@ -16,7 +16,7 @@ use super::open::ColdTier;
 use super::put::PutOptions;
 use crate::config::{ColdTierConfig, Durability};
 use crate::errors::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
-use crate::observe::{SegmentView, TierFigures};
+use crate::observe::{SegmentView, TierStats};
 use crate::pool::PoolCoordinator;
 
 /// A cold tier of typed keys and values, encoded with postcard.
@@ -260,8 +260,8 @@ impl<K, V> PersistentColdTierHandle<K, V> {
 
     /// Returns what the tier counted.
     #[must_use]
-    pub fn figures(&self) -> TierFigures {
-        self.bytes.figures()
+    pub fn stats(&self) -> TierStats {
+        self.bytes.stats()
     }
 
     /// Returns the compaction of this tier.

@@ -204,7 +204,7 @@ impl ColdTierConfigBuilder {
     ///
     /// Such a put promises the same as one that was written. It returns once the record that is there is as durable as the put asked
     /// for: a [`Synced`](Durability::Synced) put of a value that is only buffered waits for its sync. It counts as a use for the
-    /// idle time and as a read for eviction, but the record stays where it is: it is as old as before. The figures count it
+    /// idle time and as a read for eviction, but the record stays where it is: it is as old as before. The stats count it
     /// (`unchanged_puts`).
     ///
     /// Only the same bytes in the same codec with the same expiry are the same value. Two puts with a lifetime are the same
@@ -246,7 +246,7 @@ impl ColdTierConfigBuilder {
     }
 
     /// Sets how far the wall clock may have jumped ahead since the log was last written, and may jump while the tier is open; by
-    /// default a year. A longer jump is refused: the tier's time goes on by the monotonic clock, and the figures show the jump, until the
+    /// default a year. A longer jump is refused: the tier's time goes on by the monotonic clock, and the stats show the jump, until the
     /// wall clock is back or [confirmed](crate::ColdTierHandle::confirm_clock). No open is refused for a clock that is behind.
     pub const fn clock_jump_max(mut self, time: Duration) -> Self {
         self.settings.clock_jump_max = time;

@@ -322,9 +322,9 @@ mod tests {
             (Stored::Unread, 4 * MIB, shape(64, 48), 3 * MIB),
         ] {
             let refused = plan(stored, file_bytes, &wanted);
-            let is_told = matches!(&refused, Err(OpenError::Geometry { expected_bytes, found_bytes })
+            let is_alerted = matches!(&refused, Err(OpenError::Geometry { expected_bytes, found_bytes })
                 if *expected_bytes == expected && *found_bytes == file_bytes);
-            assert!(is_told, "{stored:?} {file_bytes} {refused:?}");
+            assert!(is_alerted, "{stored:?} {file_bytes} {refused:?}");
         }
     }
 
@@ -420,8 +420,9 @@ mod tests {
         for fails_at in 1..=target.writes {
             let (done, target) = carried(fails_at);
             let records = Image::read_from(target.bytes).map_or(0, |image| image.len());
-            let is_told = matches!(done, Err(ConvertError::Mount(MountError::Medium(MediumError::NoSpace))));
-            assert!(is_told || records == 400, "write {fails_at}: {records} of 400 values, {done:?}");
+            let is_alerted =
+                matches!(done, Err(ConvertError::Mount(MountError::Medium(MediumError::NoSpace))));
+            assert!(is_alerted || records == 400, "write {fails_at}: {records} of 400 values, {done:?}");
         }
     }
 

@@ -22,7 +22,7 @@ use super::expiry::{Move, Queue};
 use super::recoder::Recoder;
 use super::shared::{STRIPES, Shell};
 use crate::config::Terms;
-use crate::observe::{Analysis, LatencySum, PoolFigures};
+use crate::observe::{Analysis, LatencySum, PoolStats};
 use crate::pool::HotPools;
 use crate::storage::Sparse;
 
@@ -42,7 +42,7 @@ pub(crate) struct PartitionIndex {
     /// The pools that the task asks which makes an analysis.
     pub(crate) hot: HotPools,
     /// What they, and the clients' latencies, had counted at the last analysis.
-    judged: Option<(HotPools, PoolFigures)>,
+    judged: Option<(HotPools, PoolStats)>,
     judged_latency: LatencySum,
     /// The last analysis.
     pub(crate) analysis: Option<Analysis>,
@@ -470,22 +470,22 @@ impl Advice for PartitionIndex {
 impl PartitionIndex {
     /// Judges pools, log and latencies as measured; `None` where the pools are closed and need no cleanup.
     fn analyse(&mut self) -> Option<Analysis> {
-        let figures = self.hot.figures().ok()?;
+        let stats = self.hot.stats().ok()?;
         let latency = self.shell.latencies.client();
         let before = self.judged.take().filter(|(hot, _)| hot.is_same(self.hot));
-        let before = before.map(|(_, figures)| figures.totals).unwrap_or_default();
+        let before = before.map(|(_, stats)| stats.totals).unwrap_or_default();
         let (log_live_bytes, log_held_bytes) = {
-            let board = self.shell.board.lock();
-            (board.live_bytes, board.used_bytes)
+            let worker_stats = self.shell.worker_stats.lock();
+            (worker_stats.live_bytes, worker_stats.used_bytes)
         };
         let measured = Measured {
             log_live_bytes,
             log_held_bytes,
             latency_us: latency.since(&self.judged_latency).mean_us(),
-            ..Measured::from_pool(&figures.totals, &before)
+            ..Measured::from_pool(&stats.totals, &before)
         };
         let analysis = Analysis { measured, report: analyse(&measured, &self.efficiency) };
-        self.judged = Some((self.hot, figures));
+        self.judged = Some((self.hot, stats));
         self.judged_latency = latency;
         self.analysis = Some(analysis);
         Some(analysis)

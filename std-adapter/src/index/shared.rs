@@ -19,7 +19,7 @@ use super::lengths::Lengths;
 use super::log_clock::{LogClock, LogTime};
 use crate::admission::Admission;
 use crate::config::Terms;
-use crate::observe::{Board, Counts, Latencies, PartitionReading};
+use crate::observe::{Counts, Latencies, PartitionReading, WorkerStats};
 
 /// Maps of one shell; iteration takes the hashes of one at a time.
 pub(crate) const STRIPES: usize = 64;
@@ -121,7 +121,7 @@ pub(crate) struct Shell {
     pub(crate) families: Families,
     pub(crate) counts: Counts,
     pub(crate) latencies: Latencies,
-    pub(crate) board: Mutex<Board>,
+    pub(crate) worker_stats: Mutex<WorkerStats>,
     pub(crate) admission: Admission,
     pub(crate) health: Health,
     /// How long the records are that are charged: segments end early by them.
@@ -189,7 +189,7 @@ impl Shell {
         self.families.clear();
         self.counts.reset();
         self.latencies.reset();
-        *self.board.lock() = Board::default();
+        *self.worker_stats.lock() = WorkerStats::default();
         self.health.reset();
         self.lengths.clear();
         self.is_compacting.store(false, Relaxed);
@@ -217,7 +217,7 @@ impl Shell {
             families: Families::default(),
             counts: Counts::default(),
             latencies: Latencies::default(),
-            board: Mutex::new(Board::default()),
+            worker_stats: Mutex::new(WorkerStats::default()),
             admission: Admission::default(),
             health: Health::default(),
             lengths: Lengths::default(),
@@ -242,7 +242,7 @@ impl Shell {
     }
 
     /// Its counts and its state, beside what the worker posts.
-    pub(crate) fn reading<'a>(&'a self, worker: &'a Board) -> PartitionReading<'a> {
+    pub(crate) fn reading<'a>(&'a self, worker: &'a WorkerStats) -> PartitionReading<'a> {
         PartitionReading {
             counts: &self.counts,
             worker,

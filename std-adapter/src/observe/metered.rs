@@ -12,7 +12,7 @@ use coldpress_core::compaction::Report;
 use metrics::{Counter, Gauge, Histogram, Label, Unit};
 
 use super::latency::Timed;
-use super::pool_stats::PoolFigures;
+use super::pool_stats::PoolStats;
 use super::stats::PartitionReading;
 
 /// A counter, and what it was given.
@@ -46,7 +46,7 @@ fn seconds(name: &'static str, says: &'static str, labels: &[Label]) -> Histogra
     metrics::histogram!(name, labels.iter())
 }
 
-#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; the figures stay below 2^53")]
+#[expect(clippy::cast_precision_loss, reason = "a gauge is a float; the stats stay below 2^53")]
 fn set(gauge: &Gauge, value: u64) {
     gauge.set(value as f64);
 }
@@ -186,7 +186,7 @@ impl TierMeter {
     }
 
     /// Hands on what was counted and what there is.
-    pub(crate) fn figures(&mut self, partition: &PartitionReading<'_>) {
+    pub(crate) fn stats(&mut self, partition: &PartitionReading<'_>) {
         for (count, reading) in &mut self.counts {
             count.follow(reading(partition));
         }
@@ -254,14 +254,14 @@ impl PoolMeter {
     }
 
     /// Measures the pools.
-    pub(crate) fn figures(&mut self, figures: &PoolFigures) {
-        self.hits.follow(figures.hits);
-        self.misses.follow(figures.misses);
-        set(&self.committed, figures.committed_bytes);
-        set(&self.live, figures.live_bytes);
-        set(&self.requested, figures.requested_bytes);
-        set(&self.pages, u64::from(figures.pages));
-        set(&self.external, u64::from(figures.external_permille));
-        set(&self.internal, u64::from(figures.internal_permille));
+    pub(crate) fn stats(&mut self, stats: &PoolStats) {
+        self.hits.follow(stats.hits);
+        self.misses.follow(stats.misses);
+        set(&self.committed, stats.committed_bytes);
+        set(&self.live, stats.live_bytes);
+        set(&self.requested, stats.requested_bytes);
+        set(&self.pages, u64::from(stats.pages));
+        set(&self.external, u64::from(stats.external_permille));
+        set(&self.internal, u64::from(stats.internal_permille));
     }
 }

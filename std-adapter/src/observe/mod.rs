@@ -15,11 +15,11 @@ pub use self::analysis::Analysis;
 pub(crate) use self::latency::{Latencies, LatencySum, Timed};
 #[cfg(feature = "metrics")]
 pub(crate) use self::metered::{PoolMeter, TierMeter};
-pub use self::pool_stats::{PageView, PoolFigures};
+pub use self::pool_stats::{PageView, PoolStats};
 #[cfg(not(feature = "metrics"))]
 pub(crate) use self::silent::{PoolMeter, TierMeter};
-pub(crate) use self::stats::{Board, Counts, PartitionReading};
-pub use self::stats::{SegmentView, TierFigures};
+pub(crate) use self::stats::{Counts, PartitionReading, WorkerStats};
+pub use self::stats::{SegmentView, TierStats};
 
 /// How often the pools are measured, where that is asked for at all.
 pub(crate) const POOLS_EVERY: core::time::Duration =

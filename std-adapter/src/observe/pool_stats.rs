@@ -1,10 +1,10 @@
 //! What the pools measure of themselves.
 
-use coldpress_core::pool::Figures;
+use coldpress_core::pool::PoolTotals;
 
-/// The figures of the pools, all partitions together.
+/// The stats of the pools, all partitions together.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct PoolFigures {
+pub struct PoolStats {
     /// Bytes of the pages taken from the operating system.
     pub committed_bytes: u64,
     /// Bytes of the slots in use.
@@ -22,7 +22,7 @@ pub struct PoolFigures {
     /// Reads that did not.
     pub misses: u64,
     /// All counters of the pools.
-    pub totals: Figures,
+    pub totals: PoolTotals,
     /// How full each page is.
     pub page_views: Vec<PageView>,
 }
@@ -40,8 +40,8 @@ pub struct PageView {
     pub slots: u16,
 }
 
-impl PoolFigures {
-    /// Derives the figures that are views of the totals.
+impl PoolStats {
+    /// Derives the stats that are views of the totals.
     pub(crate) fn complete(&mut self) {
         let fragmentation = self.totals.fragmentation();
         self.committed_bytes = self.totals.committed_bytes;

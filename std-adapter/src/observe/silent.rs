@@ -7,7 +7,7 @@ use coldpress_core::cleanup::Reclaimed;
 use coldpress_core::compaction::Report;
 
 use super::latency::Timed;
-use super::pool_stats::PoolFigures;
+use super::pool_stats::PoolStats;
 use super::stats::PartitionReading;
 
 #[derive(Debug)]
@@ -22,7 +22,7 @@ impl TierMeter {
 
     pub(crate) const fn compaction(&self, _report: &Report) {}
 
-    pub(crate) const fn figures(&mut self, _partition: &PartitionReading<'_>) {}
+    pub(crate) const fn stats(&mut self, _partition: &PartitionReading<'_>) {}
 }
 
 #[derive(Debug)]
@@ -35,5 +35,5 @@ impl PoolMeter {
 
     pub(crate) fn cleanup(&self, _kind: &str, _reclaimed: &Reclaimed, _error: Option<impl Debug>) {}
 
-    pub(crate) const fn figures(&mut self, _figures: &PoolFigures) {}
+    pub(crate) const fn stats(&mut self, _stats: &PoolStats) {}
 }

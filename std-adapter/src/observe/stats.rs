@@ -18,8 +18,8 @@ macro_rules! counts {
                 $(self.$name.store(0, Relaxed);)+
             }
 
-            pub(crate) fn add_to(&self, figures: &mut TierFigures) {
-                $(figures.$name = figures.$name.saturating_add(self.$name.load(Relaxed));)+
+            pub(crate) fn add_to(&self, stats: &mut TierStats) {
+                $(stats.$name = stats.$name.saturating_add(self.$name.load(Relaxed));)+
             }
         }
     };
@@ -44,7 +44,7 @@ counts!(
 
 /// What the worker of one partition posts for all to read.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Board {
+pub(crate) struct WorkerStats {
     pub(crate) bytes_encoded: u64,
     pub(crate) bytes_written: u64,
     pub(crate) bytes_moved: u64,
@@ -81,7 +81,7 @@ pub(crate) struct Board {
 #[cfg_attr(not(feature = "metrics"), expect(dead_code, reason = "only metrics read it"))]
 pub(crate) struct PartitionReading<'a> {
     pub(crate) counts: &'a Counts,
-    pub(crate) worker: &'a Board,
+    pub(crate) worker: &'a WorkerStats,
     pub(crate) keys: u64,
     pub(crate) pending_bytes: u64,
     pub(crate) charged_bytes: u64,
@@ -94,7 +94,7 @@ pub(crate) struct PartitionReading<'a> {
 /// at most some milliseconds ago.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
-pub struct TierFigures {
+pub struct TierStats {
     /// Puts, gets and removes.
     pub requests: u64,
     /// Puts that were taken.
@@ -201,33 +201,33 @@ pub struct TierFigures {
     pub clock_behind_s: u32,
 }
 
-impl TierFigures {
-    pub(crate) fn add_board(&mut self, board: &Board) {
-        self.bytes_encoded += board.bytes_encoded;
-        self.bytes_written += board.bytes_written;
-        self.bytes_moved += board.bytes_moved;
-        self.erases += board.erases;
-        self.syncs += board.syncs;
-        self.peak_bytes += board.peak_bytes;
-        self.occupied_bytes += board.occupied_bytes;
-        self.live_bytes += board.live_bytes;
-        self.stale_bytes += board.used_bytes.saturating_sub(board.live_bytes);
-        self.free_segments += board.free_segments;
-        self.debt_permille = self.debt_permille.max(board.debt_permille);
-        self.quarantined_segments += board.quarantined_segments;
-        self.compactions += board.compactions;
-        self.log_bytes_reclaimed += board.log_bytes_reclaimed;
-        self.pool_bytes_reclaimed += board.pool_bytes_reclaimed;
-        self.recovered_records += board.recovered_records;
-        self.recovery_ms = self.recovery_ms.max(board.recovery_ms);
-        self.damaged_records += board.damaged_records;
-        self.clock_refusals += board.clock_refusals;
-        self.torn_records += board.torn_records;
-        self.torn_segments += board.torn_segments;
-        self.found_quarantined_segments += board.found_quarantined_segments;
-        self.failures += board.failures;
-        self.sync_failures += board.sync_failures;
-        self.shortages += board.shortages;
+impl TierStats {
+    pub(crate) fn add_worker(&mut self, worker_stats: &WorkerStats) {
+        self.bytes_encoded += worker_stats.bytes_encoded;
+        self.bytes_written += worker_stats.bytes_written;
+        self.bytes_moved += worker_stats.bytes_moved;
+        self.erases += worker_stats.erases;
+        self.syncs += worker_stats.syncs;
+        self.peak_bytes += worker_stats.peak_bytes;
+        self.occupied_bytes += worker_stats.occupied_bytes;
+        self.live_bytes += worker_stats.live_bytes;
+        self.stale_bytes += worker_stats.used_bytes.saturating_sub(worker_stats.live_bytes);
+        self.free_segments += worker_stats.free_segments;
+        self.debt_permille = self.debt_permille.max(worker_stats.debt_permille);
+        self.quarantined_segments += worker_stats.quarantined_segments;
+        self.compactions += worker_stats.compactions;
+        self.log_bytes_reclaimed += worker_stats.log_bytes_reclaimed;
+        self.pool_bytes_reclaimed += worker_stats.pool_bytes_reclaimed;
+        self.recovered_records += worker_stats.recovered_records;
+        self.recovery_ms = self.recovery_ms.max(worker_stats.recovery_ms);
+        self.damaged_records += worker_stats.damaged_records;
+        self.clock_refusals += worker_stats.clock_refusals;
+        self.torn_records += worker_stats.torn_records;
+        self.torn_segments += worker_stats.torn_segments;
+        self.found_quarantined_segments += worker_stats.found_quarantined_segments;
+        self.failures += worker_stats.failures;
+        self.sync_failures += worker_stats.sync_failures;
+        self.shortages += worker_stats.shortages;
     }
 
     /// Bytes written for each byte of fresh records, in thousandths; 1,000 where nothing was relocated.

@@ -6,7 +6,7 @@ use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, a
 
 use super::error::{HotError, PoolError};
 use super::shell::{Locked, Opened};
-use crate::observe::{PageView, PoolFigures};
+use crate::observe::{PageView, PoolStats};
 
 /// Handles looked at per lock hold when a tier is removed.
 const SCAN_MAX: u32 = 256;
@@ -147,35 +147,35 @@ impl HotPools {
     ///
     /// # Errors
     /// [`PoolError::Closed`].
-    pub fn figures(&self) -> Result<PoolFigures, PoolError> {
-        let mut figures = PoolFigures::default();
+    pub fn stats(&self) -> Result<PoolStats, PoolError> {
+        let mut stats = PoolStats::default();
         for number in 0..self.opened.partitions() {
             let partition = self.opened.lock(number)?;
-            figures.totals += partition.pool.figures();
-            figures.hits = figures.hits.saturating_add(partition.hits);
-            figures.misses = figures.misses.saturating_add(partition.misses);
-            figures.page_views.extend(partition.occupancy().map(|page| PageView {
+            stats.totals += partition.pool.totals();
+            stats.hits = stats.hits.saturating_add(partition.hits);
+            stats.misses = stats.misses.saturating_add(partition.misses);
+            stats.page_views.extend(partition.occupancy().map(|page| PageView {
                 partition: number,
                 class_bytes: page.slot_bytes,
                 used_slots: page.used_slots,
                 slots: page.slots,
             }));
         }
-        figures.complete();
-        Ok(figures)
+        stats.complete();
+        Ok(stats)
     }
 
-    /// Judges how well memory is used, from figures measured now. Failed allocations are those since `before`.
+    /// Judges how well memory is used, from stats measured now. Failed allocations are those since `before`.
     ///
     /// # Errors
     /// [`PoolError::Closed`].
     pub fn efficiency(
         &self,
         config: &EfficiencyConfig,
-        before: &PoolFigures,
+        before: &PoolStats,
         latency_us: Option<u32>,
     ) -> Result<EfficiencyReport, PoolError> {
-        let now = self.figures()?;
+        let now = self.stats()?;
         let measured = Measured { latency_us, ..Measured::from_pool(&now.totals, &before.totals) };
         Ok(analyse(&measured, config))
     }

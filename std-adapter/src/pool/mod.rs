@@ -50,9 +50,9 @@ pub use coldpress_core::cleanup::{
     CleanupError, CleanupKind, CleanupReply, CleanupRequest, Outstanding, Reclaimed, Ticket,
 };
 pub use coldpress_core::efficiency::{Advice, EfficiencyConfig, EfficiencyReport};
-pub use coldpress_core::pool::{Figures, Fragmentation};
+pub use coldpress_core::pool::{Fragmentation, PoolTotals};
 
-pub use crate::observe::{PageView, PoolFigures};
+pub use crate::observe::{PageView, PoolStats};
 pub use allocation::AllocationManager;
 pub use config::{PoolConfig, PoolConfigBuilder, PoolConfigError};
 pub use coordinator::{PoolCoordinator, emergency_cleanup, trigger_defragmentation};

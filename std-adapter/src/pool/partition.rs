@@ -150,6 +150,6 @@ impl Partition {
     #[cfg(test)]
     pub(super) fn audit(&self) -> bool {
         let named = self.keys.iter().all(|(key, entry)| self.pool.tag(entry.handle) == Ok(*key));
-        named && self.keys.len() == self.pool.figures().live_objects as usize && self.pool.audit() == Ok(())
+        named && self.keys.len() == self.pool.totals().live_objects as usize && self.pool.audit() == Ok(())
     }
 }

@@ -286,7 +286,7 @@ fn dropped_manager_ends_every_handle() {
     assert!(next.hot().insert(key(0, 1), 1, b"other", None));
     assert_eq!(hot.read(key(0, 1), 1, <[u8]>::len), None);
     assert_eq!(hot.try_insert(key(0, 2), 1, b"two", None), Err(HotError::Closed));
-    assert_eq!(hot.figures(), Err(PoolError::Closed));
+    assert_eq!(hot.stats(), Err(PoolError::Closed));
     assert!(!hot.remove(key(0, 1)) && !hot.is_open() && hot.remove_tier(0) == 0);
     assert_eq!(emergency_cleanup(&coordinator), Err(PoolError::Disconnected));
     assert_eq!(next.hot().read(key(0, 1), 1, <[u8]>::len), Some(5));
@@ -337,7 +337,7 @@ fn dropped_coordinators_leave_the_worker_tending_the_pools() {
     for number in 0..200 {
         let _ = hot.insert(key(0, number), 1, &value, None);
     }
-    wait_until(|| hot.figures().unwrap().committed_bytes < config.limits.high_watermark_bytes);
+    wait_until(|| hot.stats().unwrap().committed_bytes < config.limits.high_watermark_bytes);
     audit(hot);
     drop(manager);
 }
@@ -378,8 +378,8 @@ fn differing_stamp_read_misses_and_drops_the_entry() {
     assert_eq!(hot.read(key(tier, 1), 1, <[u8]>::to_vec), Some(b"old".to_vec()));
     assert_eq!(hot.read(key(tier, 1), 2, <[u8]>::to_vec), None);
     assert_eq!(hot.read(key(tier, 1), 1, <[u8]>::to_vec), None);
-    let figures = hot.figures().unwrap();
-    assert_eq!((figures.hits, figures.misses, figures.totals.live_objects), (1, 2, 0));
+    let stats = hot.stats().unwrap();
+    assert_eq!((stats.hits, stats.misses, stats.totals.live_objects), (1, 2, 0));
     audit(hot);
 }
 
@@ -399,7 +399,7 @@ fn overwritten_and_oversized_values_keep_keys_and_objects_the_same_set() {
     assert!(hot.insert(key(0, 3), 1, &[], None));
     assert_eq!(hot.read(key(0, 1), 2, <[u8]>::to_vec), Some(vec![2; 5_000]));
     assert_eq!(hot.read(key(0, 3), 1, <[u8]>::to_vec), Some(Vec::new()));
-    assert_eq!(hot.figures().unwrap().totals.live_objects, 3);
+    assert_eq!(hot.stats().unwrap().totals.live_objects, 3);
     audit(hot);
 }
 
@@ -413,7 +413,7 @@ fn removed_tier_leaves_the_other_tiers_values() {
         assert!(hot.insert(key([one, other][usize::from(number % 3 == 0)], number), 1, b"value", None));
     }
     assert_eq!(hot.remove_tier(one), 1_000);
-    assert_eq!(hot.figures().unwrap().totals.live_objects, 500);
+    assert_eq!(hot.stats().unwrap().totals.live_objects, 500);
     assert!(hot.read(key(other, 3), 1, <[u8]>::len).is_some());
     audit(hot);
 }
@@ -426,9 +426,9 @@ fn emergency_cleanup_drops_expired_first_and_stays_above_the_low_watermark() {
         let expires_s = (number % 2 == 0).then_some(1);
         assert!(hot.insert(key(0, number), 1, &[1; 16_000], expires_s));
     }
-    let before = hot.figures().unwrap();
+    let before = hot.stats().unwrap();
     let reclaimed_bytes = emergency_cleanup(&coordinator).unwrap();
-    let after = hot.figures().unwrap();
+    let after = hot.stats().unwrap();
     // Below the low watermark nothing that is still good is evicted.
     assert_eq!(after.totals.live_objects, 50);
     assert!((0..100).all(|number| hot.read(key(0, number), 1, |_| ()).is_some() == (number % 2 == 1)));
@@ -453,9 +453,9 @@ fn defragmented_pools_keep_every_byte_and_give_pages_back() {
     for number in numbers.clone().filter(|number| (number / 4) % 4 != 0) {
         assert!(hot.remove(key(0, number)));
     }
-    let before = hot.figures().unwrap();
+    let before = hot.stats().unwrap();
     let reclaimed_bytes = trigger_defragmentation(&coordinator).unwrap();
-    let after = hot.figures().unwrap();
+    let after = hot.stats().unwrap();
     assert!(reclaimed_bytes > before.committed_bytes / 3, "{reclaimed_bytes} of {}", before.committed_bytes);
     // I-POOL-2
     assert_eq!(reclaimed_bytes, before.committed_bytes - after.committed_bytes);
@@ -474,7 +474,7 @@ fn scattered_pools_report_says_defragment_and_afterwards_keep() {
     use coldpress_core::efficiency::{Advice, EfficiencyConfig};
     let (_manager, coordinator) = AllocationManager::new(&small().build().unwrap()).unwrap();
     let hot = coordinator.hot();
-    let start = hot.figures().unwrap();
+    let start = hot.stats().unwrap();
     // A slot is exactly a quarter of a page: no internal fragmentation.
     for number in 0..48 {
         assert!(hot.insert(key(0, number), 1, &[1; 65_536], None));
@@ -488,5 +488,5 @@ fn scattered_pools_report_says_defragment_and_afterwards_keep() {
     trigger_defragmentation(&coordinator).unwrap();
     let tidy = hot.efficiency(&config, &start, Some(10)).unwrap();
     assert_eq!((tidy.fragmentation_impact, tidy.utilisation, tidy.advice), (0, 1_000, Advice::Keep));
-    assert!(hot.figures().unwrap().page_views.iter().all(|page| page.used_slots == page.slots));
+    assert!(hot.stats().unwrap().page_views.iter().all(|page| page.used_slots == page.slots));
 }

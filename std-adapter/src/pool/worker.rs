@@ -96,8 +96,8 @@ impl Worker {
 
     fn measure(&mut self) {
         // Pools that are being closed have nothing to tell.
-        if let Ok(figures) = (HotPools { opened: self.opened }).figures() {
-            self.meter.figures(&figures);
+        if let Ok(stats) = (HotPools { opened: self.opened }).stats() {
+            self.meter.stats(&stats);
         }
     }
 

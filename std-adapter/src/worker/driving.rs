@@ -162,7 +162,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Tells those who wait what was reached, and posts the figures.
+    /// Tells those who wait what was reached, and posts the stats.
     pub(super) fn finish_turn(&mut self, is_idle: bool) {
         if self.tier.needs_remount() {
             // Nothing becomes durable any more; the synced versions are kept, and the next open finds them.
@@ -173,7 +173,7 @@ impl Worker<'_> {
         let is_somebody_told = self.waiters.are_reached(written, durable);
         self.look_after_place(is_somebody_told);
         if is_somebody_told {
-            // Whoever is told that a write is done finds it in the figures.
+            // Whoever is told that a write is done finds it in the stats.
             self.post();
         }
         self.waiters.settle(written, durable);
@@ -303,7 +303,7 @@ impl Worker<'_> {
             self.meter.compaction(&report);
             self.posting.report(report);
             self.post();
-            // Whoever gave up waiting needs no report; whoever gets it finds it in the figures.
+            // Whoever gave up waiting needs no report; whoever gets it finds it in the stats.
             if let Some(reply) = ended.as_ref().and_then(|task| task.report.as_ref()) {
                 let _ = reply.try_send(report);
             }
@@ -326,9 +326,9 @@ impl Worker<'_> {
     pub(super) fn look_after_background(&mut self) {
         let now_ms = monotonic_ms();
         let is_debt_due = self.posting.is_debt_due(now_ms, DEBT_MS);
-        let Some(rota) = &mut self.background else { return };
-        if now_ms >= rota.next_ms {
-            rota.next_ms = now_ms.saturating_add(millis(rota.background.interval));
+        let Some(schedule) = &mut self.background else { return };
+        if now_ms >= schedule.next_ms {
+            schedule.next_ms = now_ms.saturating_add(millis(schedule.background.interval));
             self.schedule_background(CompactionTask::CleanupExpired);
             self.schedule_background(CompactionTask::CompactData);
         } else if is_debt_due && !self.tier.is_compacting() {
@@ -341,7 +341,7 @@ impl Worker<'_> {
     }
 
     fn schedule_background(&mut self, task: CompactionTask) {
-        let pools = self.background.as_ref().and_then(|rota| rota.background.pools.clone());
+        let pools = self.background.as_ref().and_then(|schedule| schedule.background.pools.clone());
         // Where so many tasks wait already, it is among them.
         let span = tracing::info_span!("compaction", %task, partition = self.partition);
         let _ = self.schedule(task, Scheduled { report: None, pools, span });

@@ -1,7 +1,7 @@
 //! The log worker: the thread that owns the machine of one partition and drives it.
 //!
 //! One turn of its loop: take what clients sent, append what is pending, poll the machine and carry out what it asks, tell
-//! those who wait, post the figures. It never waits for a client, and for nothing but its next input; reads, writes and
+//! those who wait, post the stats. It never waits for a client, and for nothing but its next input; reads, writes and
 //! erases it does itself, syncs go to the syncer. When it ends in any way but an orderly close, the tier is poisoned: every
 //! caller, waiting or new, is told so.
 
@@ -100,12 +100,12 @@ enum Work {
 }
 
 /// The background worker's schedule.
-struct Rota {
+struct Schedule {
     background: Background,
     next_ms: u64,
 }
 
-impl Rota {
+impl Schedule {
     fn new(background: Background) -> Self {
         let next_ms = monotonic_ms().saturating_add(millis(background.interval));
         Self { background, next_ms }
@@ -136,7 +136,7 @@ pub(crate) struct Worker<'m> {
     scheduled: ScheduledTasks,
     posting: Posting,
     meter: TierMeter,
-    background: Option<Rota>,
+    background: Option<Schedule>,
     closing: Option<Closing>,
     partition: u16,
     clock_jump_s: u32,
@@ -276,7 +276,7 @@ impl<'m> Worker<'m> {
             meter: setup.meter,
             background: settings
                 .has_background()
-                .then(|| Rota::new(Background { interval: settings.background_interval(), pools: None })),
+                .then(|| Schedule::new(Background { interval: settings.background_interval(), pools: None })),
             closing: None,
             partition: setup.store.partition,
             clock_jump_s: crate::config::seconds(settings.clock_jump_max),
@@ -450,7 +450,7 @@ impl<'m> Worker<'m> {
             Message::Cancel => self.tier.cancel(),
             Message::ConfirmClock => self.tier.confirm_clock(),
             Message::GiveUpUnread => self.tier.give_up_unread(),
-            Message::Background(background) => self.background = background.map(Rota::new),
+            Message::Background(background) => self.background = background.map(Schedule::new),
             Message::Segments(reply) => {
                 let segment_bytes = self.terms.geometry.segment_bytes();
                 let view = |(index, segment)| SegmentView::new(self.partition, index, segment, segment_bytes);

@@ -10,17 +10,17 @@ use coldpress_core::writer::Counters;
 use super::Worker;
 use crate::clock::monotonic_ms;
 use crate::config::ColdTierConfig;
-use crate::observe::Board;
+use crate::observe::WorkerStats;
 
-/// How old the figures may be while something happens, in milliseconds.
+/// How old the stats may be while something happens, in milliseconds.
 const POST_MS: u64 = 10;
 /// The unit in which a filesystem gives out space.
 const BLOCK_BYTES: u32 = 4096;
 
-/// The figures of a worker that the machine does not count.
+/// The stats of a worker that the machine does not count.
 #[derive(Debug)]
 pub(super) struct Posting {
-    board: Board,
+    worker_stats: WorkerStats,
     posted_ms: u64,
     debt_ms: u64,
     posted: Counters,
@@ -34,7 +34,7 @@ pub(super) struct Posting {
 impl Posting {
     pub(super) fn new(config: &ColdTierConfig) -> Self {
         Self {
-            board: Board::default(),
+            worker_stats: WorkerStats::default(),
             posted_ms: 0,
             debt_ms: 0,
             posted: Counters::default(),
@@ -50,14 +50,14 @@ impl Posting {
             let is_used = segment.state() != SegmentState::Free;
             *written = if is_used { self.segment_bytes } else { u32::from(segment.erases > 0) };
         }
-        self.board.occupied_bytes = self.written.iter().map(|bytes| self.blocks(*bytes)).sum();
-        self.board.peak_bytes = self.board.occupied_bytes;
-        self.board.recovered_records = report.records;
-        self.board.recovery_ms = recovery_ms;
-        self.board.damaged_records = u64::from(report.damaged_records);
-        self.board.torn_records = report.torn_records;
-        self.board.torn_segments = report.torn_segments;
-        self.board.found_quarantined_segments = report.quarantined_segments;
+        self.worker_stats.occupied_bytes = self.written.iter().map(|bytes| self.blocks(*bytes)).sum();
+        self.worker_stats.peak_bytes = self.worker_stats.occupied_bytes;
+        self.worker_stats.recovered_records = report.records;
+        self.worker_stats.recovery_ms = recovery_ms;
+        self.worker_stats.damaged_records = u64::from(report.damaged_records);
+        self.worker_stats.torn_records = report.torn_records;
+        self.worker_stats.torn_segments = report.torn_segments;
+        self.worker_stats.found_quarantined_segments = report.quarantined_segments;
     }
 
     /// What bytes written to one segment take on the medium.
@@ -70,8 +70,8 @@ impl Posting {
         let before = *written;
         *written = before.saturating_add(bytes).min(self.segment_bytes);
         let after = *written;
-        self.board.occupied_bytes += self.blocks(after) - self.blocks(before);
-        self.board.peak_bytes = self.board.peak_bytes.max(self.board.occupied_bytes);
+        self.worker_stats.occupied_bytes += self.blocks(after) - self.blocks(before);
+        self.worker_stats.peak_bytes = self.worker_stats.peak_bytes.max(self.worker_stats.occupied_bytes);
     }
 
     /// The medium allocated all blocks of a segment.
@@ -89,14 +89,15 @@ impl Posting {
     pub(super) fn erased(&mut self, segment: u32) {
         if let Some(written) = self.written.get_mut(segment as usize) {
             let before = core::mem::take(written);
-            self.board.occupied_bytes = self.board.occupied_bytes.saturating_sub(self.blocks(before));
+            self.worker_stats.occupied_bytes =
+                self.worker_stats.occupied_bytes.saturating_sub(self.blocks(before));
         }
     }
 
     pub(super) fn report(&mut self, report: Report) {
-        self.board.compactions += 1;
-        self.board.pool_bytes_reclaimed += report.pool.reclaimed_bytes();
-        self.board.last_report = Some(report);
+        self.worker_stats.compactions += 1;
+        self.worker_stats.pool_bytes_reclaimed += report.pool.reclaimed_bytes();
+        self.worker_stats.last_report = Some(report);
     }
 
     pub(super) fn is_due(&self) -> bool {
@@ -109,7 +110,7 @@ impl Posting {
 
     /// Whether something was counted that is not posted.
     pub(super) fn is_stale(&self, counters: &Counters) -> bool {
-        *counters != self.posted || self.posted_occupied != self.board.occupied_bytes
+        *counters != self.posted || self.posted_occupied != self.worker_stats.occupied_bytes
     }
 
     /// Whether it is time to look at the debt again.
@@ -123,37 +124,37 @@ impl Posting {
 }
 
 impl Worker<'_> {
-    /// Posts the figures as they are. Bounds: one pass over the segment table.
+    /// Posts the stats as they are. Bounds: one pass over the segment table.
     pub(super) fn post(&mut self) {
         let (counters, tally, progress) = (self.tier.counters(), self.tier.tally(), self.tier.progress());
         let posting = &mut self.posting;
         posting.posted = counters;
-        posting.posted_occupied = posting.board.occupied_bytes;
+        posting.posted_occupied = posting.worker_stats.occupied_bytes;
         posting.posted_ms = monotonic_ms();
-        let board = &mut posting.board;
-        board.bytes_encoded = counters.fresh_bytes;
-        board.bytes_written = counters.bytes_written;
-        board.bytes_moved = counters.moved_bytes;
-        board.erases = counters.erases;
-        board.syncs = counters.syncs;
-        board.failures = counters.failures;
-        board.sync_failures = counters.sync_failures;
-        board.shortages = counters.shortages;
-        board.log_bytes_reclaimed = counters.bytes_reclaimed;
-        board.live_bytes = tally.live_bytes;
-        board.used_bytes = tally.used_bytes;
-        board.free_segments = tally.free;
-        board.quarantined_segments = tally.quarantined;
-        board.progress = progress.map(|running| (running.task, running.progress));
+        let worker_stats = &mut posting.worker_stats;
+        worker_stats.bytes_encoded = counters.fresh_bytes;
+        worker_stats.bytes_written = counters.bytes_written;
+        worker_stats.bytes_moved = counters.moved_bytes;
+        worker_stats.erases = counters.erases;
+        worker_stats.syncs = counters.syncs;
+        worker_stats.failures = counters.failures;
+        worker_stats.sync_failures = counters.sync_failures;
+        worker_stats.shortages = counters.shortages;
+        worker_stats.log_bytes_reclaimed = counters.bytes_reclaimed;
+        worker_stats.live_bytes = tally.live_bytes;
+        worker_stats.used_bytes = tally.used_bytes;
+        worker_stats.free_segments = tally.free;
+        worker_stats.quarantined_segments = tally.quarantined;
+        worker_stats.progress = progress.map(|running| (running.task, running.progress));
         self.shell.lengths.count_waste(self.terms.data_segments());
         let waste = self.shell.lengths.waste_with(0);
-        board.charge_bytes_max = self.terms.charge_bytes_max(waste, tally.quarantined);
-        board.clock_refusals = counters.clock_refusals;
-        board.debt_permille = self.tier.debt_permille();
-        board.analysis = self.index.analysis;
-        let board = *board;
+        worker_stats.charge_bytes_max = self.terms.charge_bytes_max(waste, tally.quarantined);
+        worker_stats.clock_refusals = counters.clock_refusals;
+        worker_stats.debt_permille = self.tier.debt_permille();
+        worker_stats.analysis = self.index.analysis;
+        let worker_stats = *worker_stats;
         self.shell.quarantined.store(tally.quarantined, Relaxed);
-        *self.shell.board.lock() = board;
-        self.meter.figures(&self.shell.reading(&board));
+        *self.shell.worker_stats.lock() = worker_stats;
+        self.meter.stats(&self.shell.reading(&worker_stats));
     }
 }

@@ -88,9 +88,9 @@ fn values_that_compress_take_less_and_come_back() {
         let text = b"cold data, kept small. ".repeat(100);
         tier.put_with(b"text", &text, SYNCED).unwrap();
         assert_eq!(tier.get(b"text").unwrap(), Some(text.clone()), "{codec}");
-        let figures = tier.figures();
-        assert_eq!(figures.bytes_put, text.len() as u64 + 4);
-        assert_eq!(figures.bytes_encoded < text.len() as u64 / 2, codec != CodecId::Raw, "{codec}");
+        let stats = tier.stats();
+        assert_eq!(stats.bytes_put, text.len() as u64 + 4);
+        assert_eq!(stats.bytes_encoded < text.len() as u64 / 2, codec != CodecId::Raw, "{codec}");
         drop(tier);
         // Each record names its codec: what the configuration says now does not matter.
         let tier = open(dir.path(), &small().codec(CodecId::Raw).build().unwrap(), &pools);
@@ -185,11 +185,11 @@ fn value_read_twice_comes_from_the_pools_and_never_an_older_one() {
     let tier = open(dir.path(), &small().build().unwrap(), &pools);
     for round in 0..4 {
         tier.put_with(b"hot", &value(1, round, 2000), FLUSHED).unwrap();
-        let before = tier.figures().hot_hits;
+        let before = tier.stats().hot_hits;
         for _ in 0..3 {
             assert_eq!(tier.get(b"hot").unwrap(), Some(value(1, round, 2000)));
         }
-        assert_eq!(tier.figures().hot_hits - before, 2);
+        assert_eq!(tier.stats().hot_hits - before, 2);
     }
     pools.emergency_cleanup().unwrap();
     assert_eq!(tier.get(b"hot").unwrap(), Some(value(1, 3, 2000)));
@@ -231,15 +231,15 @@ fn keys_are_read_without_their_values() {
     }
     tier.flush().unwrap();
     let found = || tier.keys().map(Result::unwrap).collect::<Vec<_>>();
-    let (before, found_keys) = (tier.figures().bytes_read, found());
+    let (before, found_keys) = (tier.stats().bytes_read, found());
     assert_eq!(found_keys.len(), keys.len());
     assert_eq!(found_keys.into_iter().collect::<BTreeSet<_>>(), keys);
     let longest_headers = 23 * keys.len() as u64;
     let needed = keys.iter().map(|key| key.len().max(233) as u64).sum::<u64>() + longest_headers;
-    let read = tier.figures().bytes_read - before;
+    let read = tier.stats().bytes_read - before;
     assert!(read <= needed, "{read} bytes for {needed}, beside {} of values", keys.len() << 18);
     tier.get(keys.first().unwrap()).unwrap().unwrap();
-    assert!(tier.figures().bytes_read - before - read > 256 << 10, "a get reads the value");
+    assert!(tier.stats().bytes_read - before - read > 256 << 10, "a get reads the value");
 }
 
 #[test]

@@ -21,9 +21,9 @@ fn keys_and_values_over_their_limits_are_refused_with_the_limit() {
     let refused = tier.put(b"k", &long_value);
     assert_eq!(refused, Err(PutError::ValueTooLong { bytes: long_value.len(), max: value_max }));
     tier.flush().unwrap();
-    let figures = tier.figures();
-    assert_eq!((tier.len().unwrap(), figures.charged_bytes, figures.pending_bytes), (0, 0, 0));
-    assert_eq!((figures.puts, figures.bytes_put, figures.bytes_encoded), (0, 0, 0), "{figures:?}");
+    let stats = tier.stats();
+    assert_eq!((tier.len().unwrap(), stats.charged_bytes, stats.pending_bytes), (0, 0, 0));
+    assert_eq!((stats.puts, stats.bytes_put, stats.bytes_encoded), (0, 0, 0), "{stats:?}");
     let wide = small().capacity_bytes(1 << 30).segment_bytes(4 << 20).build().unwrap();
     assert_eq!(wide.key_bytes_max(), 65_535);
 }

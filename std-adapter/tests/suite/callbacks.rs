@@ -51,7 +51,7 @@ fn clock_that_panics_in_a_client_keeps_no_permit_and_no_lock() {
     assert_eq!(tier.get(b"key").unwrap(), Some(b"before".to_vec()));
     tier.put_with(b"key", b"after", SYNCED).unwrap();
     tier.flush().unwrap();
-    eventually("nothing is pending", || tier.figures().pending_bytes == 0);
+    eventually("nothing is pending", || tier.stats().pending_bytes == 0);
     recount(&tier);
     tier.close().unwrap();
 }

@@ -32,13 +32,10 @@ fn full_tier_refuses_a_put_and_keeps_everything_it_took() {
         assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, 0, 2000)), "{key}");
     }
     tier.flush().unwrap();
-    let figures = tier.figures();
-    assert!(
-        figures.live_bytes * 10 > figures.capacity_bytes * 7,
-        "at least 7 tenths are usable: {figures:?}"
-    );
-    assert!(figures.peak_bytes <= figures.capacity_bytes);
-    assert_eq!(figures.refused_puts, 1);
+    let stats = tier.stats();
+    assert!(stats.live_bytes * 10 > stats.capacity_bytes * 7, "at least 7 tenths are usable: {stats:?}");
+    assert!(stats.peak_bytes <= stats.capacity_bytes);
+    assert_eq!(stats.refused_puts, 1);
     recount(&tier);
     drop(tier);
     // A reopened tier is as full as before.
@@ -74,7 +71,7 @@ fn full_tier_takes_overwrites_and_removes_and_then_puts_again() {
     }
     tier.flush().unwrap();
     recount(&tier);
-    assert!(tier.figures().peak_bytes <= tier.figures().capacity_bytes);
+    assert!(tier.stats().peak_bytes <= tier.stats().capacity_bytes);
     let expected = tier.len().unwrap();
     drop(tier);
     let tier = open(dir.path(), &config, &pools);
@@ -145,13 +142,13 @@ fn evicting_tier_takes_every_put_and_keeps_what_is_read() {
     let keys = 6000u32;
     for key in 0..keys {
         tier.put(&key.to_le_bytes(), &value(key, 0, 2000))
-            .unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.figures()));
+            .unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.stats()));
         if key % 16 == 0 {
             assert!(tier.get(b"favourite").unwrap().is_some(), "{key}");
         }
     }
-    let figures = tier.figures();
-    assert!(figures.evicted_records > 3000 && figures.peak_bytes <= figures.capacity_bytes, "{figures:?}");
+    let stats = tier.stats();
+    assert!(stats.evicted_records > 3000 && stats.peak_bytes <= stats.capacity_bytes, "{stats:?}");
     let held = |tier: &ColdTier| -> BTreeSet<u32> {
         let is_held = |key: &u32| {
             let found = tier.get(&key.to_le_bytes()).unwrap();
@@ -202,7 +199,7 @@ fn pending_writes_superseded_over_and_over_charge_one_record() {
     tier.flush().unwrap();
     assert_eq!(tier.get(b"hot").unwrap(), Some(b"last".to_vec()));
     recount(&tier);
-    eventually("only the last write is charged", || tier.figures().charged_bytes < 1000);
+    eventually("only the last write is charged", || tier.stats().charged_bytes < 1000);
     assert_eq!(tier.len().unwrap(), 1);
 }
 
@@ -272,17 +269,17 @@ fn eviction_drops_at_most_twice_the_size_of_what_comes_in() {
     let put = |key: u32, len| tier.put(&key.to_le_bytes(), &value(key, 0, len)).unwrap();
     let full = (0..).find(|key| {
         put(*key, 64);
-        tier.figures().evicted_records > 0
+        tier.stats().evicted_records > 0
     });
     let first = full.unwrap();
     tier.flush().unwrap();
     for (key, len) in [(first + 1, 3_000), (first + 2, 3_900), (first + 3, 64)] {
-        let before = tier.figures().evicted_records;
+        let before = tier.stats().evicted_records;
         put(key, len);
         tier.flush().unwrap();
         let mut after = 0;
         eventually("no eviction is under way", || {
-            let last = core::mem::replace(&mut after, tier.figures().evicted_records);
+            let last = core::mem::replace(&mut after, tier.stats().evicted_records);
             last == after
         });
         // A small value is charged 92 bytes, of which its tombstone keeps 36. A long one may end a segment early by its length, which

@@ -34,15 +34,15 @@ fn stale_log_compacted_frees_segments_and_keeps_every_value() {
     let (_manager, pools) = pools();
     let tier = open(dir.path(), &small().codec(CodecId::Raw).build().unwrap(), &pools);
     churn(&tier);
-    let before = tier.figures();
+    let before = tier.stats();
     let system = tier.compaction();
     let report = system.run_compaction(CompactionTask::CompactData, RUN).unwrap();
     assert!(report.victims.freed > 5 && report.log_bytes_reclaimed > 500_000, "{report:?}");
     assert!(report.victims.first.is_some() && !matches!(report.pool, PoolOutcome::NotAsked), "{report:?}");
     assert!(matches!(report.outcome, Outcome::Completed | Outcome::Partial), "{report:?}");
-    let after = tier.figures();
+    let after = tier.stats();
     assert!(after.stale_bytes < before.stale_bytes / 2, "{after:?}");
-    eventually("the disk gets it back", || tier.figures().occupied_bytes < before.occupied_bytes);
+    eventually("the disk gets it back", || tier.stats().occupied_bytes < before.occupied_bytes);
     assert_eq!(
         (system.last_report(), system.log_bytes_reclaimed()),
         (Some(report), after.log_bytes_reclaimed)
@@ -63,7 +63,7 @@ fn task_queued_behind_another_of_its_kind_reports_what_it_did_itself() {
     let system = tier.compaction();
     system.schedule_compaction(CompactionTask::CompactData).unwrap();
     let report = system.run_compaction(CompactionTask::CompactData, RUN).unwrap();
-    assert_eq!(tier.figures().compactions, 2, "{report:?}");
+    assert_eq!(tier.stats().compactions, 2, "{report:?}");
     assert_eq!(system.last_report(), Some(report));
     assert!(report.victims.freed < 5, "the one before it had freed them: {report:?}");
     check(&tier);
@@ -110,9 +110,9 @@ fn compressible_records_sampled_change_the_codec() {
     tier.flush().unwrap();
     let report = tier.compaction().run_compaction(CompactionTask::OptimizeCompression, RUN).unwrap();
     assert!(report.codec.is_some_and(|codec| codec != CodecId::Raw), "{report:?}");
-    let before = tier.figures().bytes_encoded;
+    let before = tier.stats().bytes_encoded;
     tier.put_with(b"new", &text(1), SYNCED).unwrap();
-    assert!(tier.figures().bytes_encoded - before < 500);
+    assert!(tier.stats().bytes_encoded - before < 500);
     for key in 0..300u32 {
         tier.put(&key.to_le_bytes(), &text(key + 1)).unwrap();
     }
@@ -158,7 +158,7 @@ fn background_worker_drops_what_expires_and_compacts_by_itself() {
     system.start_background_worker().unwrap();
     CLOCK.advance_s(60);
     eventually("the expired keys are dropped", || tier.len().unwrap() == 600);
-    eventually("the log is compacted", || tier.figures().stale_bytes * 3 < tier.figures().live_bytes);
+    eventually("the log is compacted", || tier.stats().stale_bytes * 3 < tier.stats().live_bytes);
     check(&tier);
 }
 
@@ -184,7 +184,7 @@ fn tasks_over_the_queue_come_back_and_a_cancel_ends_the_running_one() {
         let refused = (0..40).find_map(|_| system.schedule_compaction(CompactionTask::CompactData).err());
         assert_eq!(refused, Some(CompactionError::Full(CompactionTask::CompactData)));
         assert!(system.is_compacting());
-        assert_eq!((tier.figures().compactions, system.last_report()), (0, None), "the first one still runs");
+        assert_eq!((tier.stats().compactions, system.last_report()), (0, None), "the first one still runs");
         system.cancel().unwrap();
         first.join().unwrap().unwrap()
     });

@@ -41,7 +41,7 @@ fn emptied_tier_of_many_keys_is_small_by_itself() {
     let disk_bytes = || std::fs::metadata(&path).unwrap().blocks() * 512;
     let tier = open(dir.path(), &config, &pools);
     let say = |what: &str, tier: &ColdTier, begun: Instant| {
-        let (index, disk, took) = (tier.figures().index_bytes, disk_bytes(), begun.elapsed());
+        let (index, disk, took) = (tier.stats().index_bytes, disk_bytes(), begun.elapsed());
         println!(
             "{what} after {took:.1?}: index {}, disk {}, resident {}",
             mib(index),
@@ -53,9 +53,9 @@ fn emptied_tier_of_many_keys_is_small_by_itself() {
     fill_and_empty(&tier, keys);
     let begun = Instant::now();
     say("removed", &tier, begun);
-    let is_small = |tier: &ColdTier| tier.figures().index_bytes < 2 << 20 && disk_bytes() < 16 << 20;
+    let is_small = |tier: &ColdTier| tier.stats().index_bytes < 2 << 20 && disk_bytes() < 16 << 20;
     // Records take 36 bytes and more: few enough are left for a quick open, too.
-    let used_bytes = || tier.figures().live_bytes + tier.figures().stale_bytes;
+    let used_bytes = || tier.stats().live_bytes + tier.stats().stale_bytes;
     eventually("it is small", || is_small(&tier) && used_bytes() < 4 << 20);
     say("small", &tier, begun);
     recount(&tier);
@@ -63,7 +63,7 @@ fn emptied_tier_of_many_keys_is_small_by_itself() {
     let begun = Instant::now();
     let tier = open(dir.path(), &config, &pools);
     say("opened", &tier, begun);
-    assert!(tier.figures().recovered_records < u64::from(keys) / 2, "{:?}", tier.figures());
+    assert!(tier.stats().recovered_records < u64::from(keys) / 2, "{:?}", tier.stats());
     eventually("it is small", || is_small(&tier));
     // Closed before it came to rest.
     fill_and_empty(&tier, keys);
@@ -95,9 +95,9 @@ fn keys_put_and_removed_in_turn_leave_nothing_behind() {
     }
     let begun = Instant::now();
     eventually("it is small", || {
-        let figures = tier.figures();
-        assert!(begun.elapsed() < PATIENCE / 2, "{figures:?}");
-        figures.index_bytes < 1 << 20 && figures.live_bytes < 100_000 && figures.occupied_bytes < 6 << 20
+        let stats = tier.stats();
+        assert!(begun.elapsed() < PATIENCE / 2, "{stats:?}");
+        stats.index_bytes < 1 << 20 && stats.live_bytes < 100_000 && stats.occupied_bytes < 6 << 20
     });
     assert_eq!(tier.len(), Ok(8));
     recount(&tier);
@@ -125,8 +125,8 @@ fn compaction_completed_leaves_nothing_for_a_second() {
     let again = || system.run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
     let second = Some(again()).filter(|report| report.victims.freed == 0).unwrap_or_else(again);
     assert_eq!((second.victims.first, second.victims.freed), (None, 0), "{first:?}\n{second:?}");
-    let figures = tier.figures();
-    assert!(figures.stale_bytes < figures.live_bytes, "{figures:?}");
+    let stats = tier.stats();
+    assert!(stats.stale_bytes < stats.live_bytes, "{stats:?}");
     assert_eq!(tier.len(), Ok(5_000));
 }
 
@@ -142,8 +142,8 @@ fn clients_that_write_meet_at_most_little_of_the_tidying() {
         tier.put(&(puts % 100u32).to_le_bytes(), &value(puts, 0, 500)).unwrap();
         puts += 1;
     }
-    let (erases, passed_ms) = (tier.figures().erases, begun.elapsed().as_millis() as u64);
+    let (erases, passed_ms) = (tier.stats().erases, begun.elapsed().as_millis() as u64);
     // Segments that puts need are cleaned for them; beyond that one segment each 50 milliseconds.
-    let filled = tier.figures().bytes_written / u64::from(config.segment_bytes());
+    let filled = tier.stats().bytes_written / u64::from(config.segment_bytes());
     assert!(erases <= filled + passed_ms / 50 + 2, "{erases} erases for {filled} segments");
 }

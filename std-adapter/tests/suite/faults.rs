@@ -112,15 +112,15 @@ fn failed_sync_that_lost_its_pages_refuses_writes_until_reopened_and_keeps_what_
     eventually("writes are refused", || tier.put_with(b"other", b"v", SYNCED) == refused);
     assert_eq!(tier.put(b"other", b"v"), refused);
     assert_eq!(tier.flush(), Err(TierError::NeedsReopen));
-    let figures = tier.figures();
-    assert!(figures.needs_reopen);
-    assert!(figures.sync_failures >= 1 && figures.failures >= figures.sync_failures, "{figures:?}");
+    let stats = tier.stats();
+    assert!(stats.needs_reopen);
+    assert!(stats.sync_failures >= 1 && stats.failures >= stats.sync_failures, "{stats:?}");
     assert_eq!(tier.get(b"still").unwrap(), Some(b"here".to_vec()), "reads go on");
     drop(tier);
     // I-LOG-4: the write that was lost costs nothing of the synced one before it.
     let tier = open_on(&double, &config, &pools);
     assert_eq!(tier.get(b"k").unwrap(), Some(synced));
-    assert!(!tier.figures().needs_reopen);
+    assert!(!tier.stats().needs_reopen);
     tier.put_with(b"other", b"v", SYNCED).unwrap();
 }
 
@@ -186,7 +186,7 @@ fn failures_at_every_few_operations_lose_nothing_that_is_acknowledged() {
                     acknowledged[key as usize] = Some(round);
                 }
             }
-            Err(error) => panic!("{round}: {error} {:?}", tier.figures()),
+            Err(error) => panic!("{round}: {error} {:?}", tier.stats()),
         }
     }
     eventually("all is durable", || tier.flush().is_ok());
@@ -227,14 +227,14 @@ fn writers_that_wait_share_a_sync() {
     let tier = open_on(&double, &config, &pools);
     tier.put_with(b"first", b"v", SYNCED).unwrap();
     let round = || {
-        let (before, puts) = (double.syncs.load(SeqCst), tier.figures().puts);
+        let (before, puts) = (double.syncs.load(SeqCst), tier.stats().puts);
         double.holds_syncs.store(true, SeqCst);
         std::thread::scope(|scope| {
             for thread in 0..32u32 {
                 let handle = tier.handle();
                 scope.spawn(move || handle.put_with(&thread.to_le_bytes(), b"v", SYNCED).unwrap());
             }
-            eventually("all wait", || tier.figures().puts == puts + 32);
+            eventually("all wait", || tier.stats().puts == puts + 32);
             // One that is counted has its message to send yet.
             std::thread::sleep(Duration::from_millis(50));
             double.holds_syncs.store(false, SeqCst);

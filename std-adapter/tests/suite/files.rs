@@ -316,10 +316,10 @@ fn registry_forgets_a_tier_whose_directory_was_removed() {
     let (_registry, coordinator) = ColdTierCoordinator::new(small().build().unwrap()).unwrap();
     let old = init_cold_tier(&coordinator, base.path(), "docs", pools.clone()).unwrap();
     old.put_with(b"key", b"value", SYNCED).unwrap();
-    for is_told in [false, true] {
+    for is_alerted in [false, true] {
         let before = init_cold_tier(&coordinator, base.path(), "docs", pools.clone()).unwrap();
         fs::remove_dir_all(base.path().join("docs")).unwrap();
-        if is_told {
+        if is_alerted {
             assert_eq!(before.flush(), Err(LOST));
         }
         let new = init_cold_tier(&coordinator, base.path(), "docs", pools.clone()).unwrap();

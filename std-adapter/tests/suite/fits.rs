@@ -29,7 +29,7 @@ fn fill(tier: &ColdTier, len: usize, capacity: u64) -> (u64, u64) {
     let taken = (0..).find(|key| match put(tier, *key, 0, len) {
         Ok(()) => false,
         Err(PutError::Full { .. }) => true,
-        Err(error) => panic!("{key}: {error} {:?}", tier.figures()),
+        Err(error) => panic!("{key}: {error} {:?}", tier.stats()),
     });
     let taken = taken.unwrap();
     (taken, taken * (8 + len as u64) * 1000 / capacity)
@@ -52,18 +52,18 @@ fn work_full(capacity: u64, len: usize, least: u64, part: u64) {
     let is_overwritten = |key: u64| (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).is_multiple_of(part);
     let backwards = (0..taken).rev().filter(|key| is_overwritten(*key));
     for key in backwards {
-        put(&tier, key, 1, len).unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.figures()));
+        put(&tier, key, 1, len).unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.stats()));
     }
     for key in 0..taken / 2 {
         assert!(tier.remove(&key.to_le_bytes()).unwrap(), "{key}");
     }
     for key in 0..taken / 4 {
-        put(&tier, key, 9, len).unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.figures()));
+        put(&tier, key, 9, len).unwrap_or_else(|e| panic!("{key}: {e} {:?}", tier.stats()));
     }
     tier.flush().unwrap();
     recount(&tier);
-    let figures = tier.figures();
-    assert!(figures.peak_bytes <= figures.capacity_bytes, "{figures:?}");
+    let stats = tier.stats();
+    assert!(stats.peak_bytes <= stats.capacity_bytes, "{stats:?}");
     drop(tier);
     let tier = open(dir.path(), &config, &pools);
     for key in 0..taken {
@@ -154,7 +154,7 @@ fn full_tier_goes_on_with_any_other_number_of_streams() {
         let tier = open(dir.path(), &with(streams), &pools);
         for key in 0..taken {
             put(&tier, key, round, 200)
-                .unwrap_or_else(|e| panic!("{key}, {streams:?}: {e} {:?}", tier.figures()));
+                .unwrap_or_else(|e| panic!("{key}, {streams:?}: {e} {:?}", tier.stats()));
         }
         for key in 0..taken {
             assert_eq!(

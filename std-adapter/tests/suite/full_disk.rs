@@ -155,7 +155,7 @@ fn full_disk_takes_removes_and_what_they_free_is_used_again() {
     for round in 0..5 {
         disk.fill_up();
         check(&tier, keys / 2..keys, 0);
-        let before = tier.figures();
+        let before = tier.stats();
         for key in 0..keys / 2 {
             assert_eq!(tier.remove(&key.to_le_bytes()), Ok(true), "round {round}: {key}");
         }
@@ -168,7 +168,7 @@ fn full_disk_takes_removes_and_what_they_free_is_used_again() {
                 tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)) != Err(NO_SPACE)
             });
         }
-        let after = tier.figures();
+        let after = tier.stats();
         assert_eq!((after.failures, before.failures), (0, 0), "no write met the end of the disk");
     }
     recount(&tier);
@@ -190,12 +190,12 @@ fn overwrites_go_on_while_the_disk_stays_full() {
     for round in 1..12 {
         for key in 0..keys {
             let put = tier.put(&key.to_le_bytes(), &value(key, round, 2_000));
-            assert_eq!(put, Ok(()), "round {round}, key {key}: {:?}", tier.figures());
+            assert_eq!(put, Ok(()), "round {round}, key {key}: {:?}", tier.stats());
         }
         disk.fill_up();
     }
     check(&tier, 0..keys, 11);
-    assert_eq!(tier.figures().failures, 0);
+    assert_eq!(tier.stats().failures, 0);
     recount(&tier);
 }
 
@@ -236,7 +236,7 @@ fn cache_on_a_full_disk_evicts_and_goes_on() {
     for key in 0..8_000u32 {
         assert_eq!(tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)), Ok(()), "{key}");
     }
-    assert!(tier.figures().evicted_records > 0 && tier.figures().failures == 0);
+    assert!(tier.stats().evicted_records > 0 && tier.stats().failures == 0);
 }
 
 #[test]
@@ -268,7 +268,7 @@ fn room_on_the_disk_is_used_as_soon_as_it_is_there() {
     disk.left.store((4 << 20) / BLOCK, SeqCst);
     eventually("puts go on", || tier.put_with(&keys.to_le_bytes(), &value(keys, 0, 2_000), SYNCED).is_ok());
     assert!(fill(&tier, keys) > keys + 1_000);
-    assert_eq!(tier.figures().failures, 0);
+    assert_eq!(tier.stats().failures, 0);
 }
 
 #[test]
@@ -286,7 +286,7 @@ fn blocks_allocated_ahead_are_given_back_after_a_reopen() {
         let tier = open_on(&disk, &config, &pools);
         check(&tier, 0..1_000, round);
         eventually("nothing is held that nobody knows of", || {
-            disk.used_blocks() as u64 * BLOCK <= tier.figures().occupied_bytes
+            disk.used_blocks() as u64 * BLOCK <= tier.stats().occupied_bytes
         });
         most = most.max(disk.used_blocks());
         tier.close().unwrap();
@@ -309,8 +309,8 @@ fn emptied_tier_gives_the_disk_back() {
         tier.remove(&key.to_le_bytes()).unwrap();
     }
     eventually("the disk gets it back", || disk.used_blocks() * 6 < before);
-    let figures = tier.figures();
-    assert!(figures.occupied_bytes >= disk.used_blocks() as u64 * BLOCK, "{figures:?}");
+    let stats = tier.stats();
+    assert!(stats.occupied_bytes >= disk.used_blocks() as u64 * BLOCK, "{stats:?}");
 }
 
 #[test]
@@ -331,7 +331,7 @@ fn evicting_threads_of_long_values_on_full_disk_are_all_served() {
         let threads: Vec<_> = (0..4).map(|thread| scope.spawn(move || put(thread))).collect();
         threads.into_iter().map(|thread| thread.join().unwrap()).sum()
     });
-    assert_eq!(refused, 0, "{:?}", tier.figures());
+    assert_eq!(refused, 0, "{:?}", tier.stats());
     tier.close().unwrap();
     let tier = open_on(&disk, &config, &pools);
     let keys = (0..4).flat_map(|thread| (0..400).map(move |n| thread << 16 | n));

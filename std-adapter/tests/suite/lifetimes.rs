@@ -71,15 +71,15 @@ fn expired_records_cleaned_up_leave_the_index_and_the_charge() {
     }
     tier.put_with_ttl(b"long", b"v", Duration::from_secs(1000)).unwrap();
     tier.flush().unwrap();
-    let before = tier.figures();
+    let before = tier.stats();
     CLOCK.advance_s(100);
     let report = tier.compaction().run_compaction(CompactionTask::CleanupExpired, RUN).unwrap();
     assert_eq!(report.expired_records, 300, "{report:?}");
-    assert_eq!((tier.len().unwrap(), tier.figures().expired_records), (1, 300));
+    assert_eq!((tier.len().unwrap(), tier.stats().expired_records), (1, 300));
     assert!(tier.contains(b"long").unwrap());
     // Records of which stale copies are left go with the segments of those.
     tier.compaction().run_compaction(CompactionTask::CompactData, RUN).unwrap();
-    let after = tier.figures();
+    let after = tier.stats();
     assert!(after.charged_bytes < before.charged_bytes / 2, "{after:?}");
     assert_eq!(after.expired_records, 300);
     recount(&tier);
@@ -181,12 +181,12 @@ fn clock_that_jumps_while_running_is_refused_and_seen_until_it_is_confirmed() {
     CLOCK.set_s(1_800_000_000 + 10 * DAY_S);
     assert!(tier.get(&3u32.to_le_bytes()).unwrap().is_some(), "no client follows an absurd clock");
     tier.put_with_ttl(b"during", b"v", day).unwrap();
-    eventually("the refusal is seen", || tier.figures().clock_refusals == 2);
-    let refused_s = tier.figures().clock_refused_s.unwrap();
+    eventually("the refusal is seen", || tier.stats().clock_refusals == 2);
+    let refused_s = tier.stats().clock_refused_s.unwrap();
     assert!((9 * DAY_S..=10 * DAY_S).contains(&refused_s), "{refused_s}");
     assert!((0..20u32).all(|key| tier.contains(&key.to_le_bytes()).unwrap()));
     tier.confirm_clock().unwrap();
-    eventually("the jump is taken over", || tier.figures().clock_refused_s.is_none());
+    eventually("the jump is taken over", || tier.stats().clock_refused_s.is_none());
     assert!((0..20u32).all(|key| !tier.contains(&key.to_le_bytes()).unwrap()));
     assert_eq!(tier.contains(b"during"), Ok(false), "it was put by the log's clock");
     tier.close().unwrap();
@@ -199,10 +199,10 @@ fn clock_that_jumps_while_running_is_refused_and_seen_until_it_is_confirmed() {
     CLOCK.advance_s(5 * DAY_S);
     let config = builder.build().unwrap();
     let tier = open(dir.path(), &config, &pools);
-    assert!(tier.figures().clock_refused_s.is_some_and(|s| s >= 4 * DAY_S));
+    assert!(tier.stats().clock_refused_s.is_some_and(|s| s >= 4 * DAY_S));
     assert!(tier.contains(b"kept").unwrap());
     tier.confirm_clock().unwrap();
-    eventually("the jump is taken over", || tier.figures().clock_refused_s.is_none());
+    eventually("the jump is taken over", || tier.stats().clock_refused_s.is_none());
     assert!(!tier.contains(b"kept").unwrap());
 }
 
@@ -223,7 +223,7 @@ fn clock_put_right_after_a_jump_lets_expiry_go_on() {
     tier.put_with(b"one", b"v", ttl(1)).unwrap();
     tier.put_with(b"later", b"v", ttl(600)).unwrap();
     eventually("it expires though the wall clock stands still", || !tier.contains(b"one").unwrap());
-    assert!(tier.figures().clock_behind_s > AHEAD_S - 600);
+    assert!(tier.stats().clock_behind_s > AHEAD_S - 600);
     // The same after an open, and what a background task drops.
     drop(tier);
     let tier = open(dir.path(), &config, &pools);
@@ -233,7 +233,7 @@ fn clock_put_right_after_a_jump_lets_expiry_go_on() {
     assert_eq!(tier.len(), Ok(2));
     // One call sets it right: from then on what passes between two opens counts.
     tier.confirm_clock().unwrap();
-    eventually("the clocks go together", || tier.figures().clock_behind_s == 0);
+    eventually("the clocks go together", || tier.stats().clock_behind_s == 0);
     tier.flush().unwrap();
     tier.close().unwrap();
     CLOCK.advance_s(700);
@@ -253,7 +253,7 @@ fn service_whose_clock_is_lost_opens_and_goes_on() {
     for wall_s in [0, 5] {
         CLOCK.set_s(wall_s);
         let tier = open(dir.path(), &config, &pools);
-        assert_eq!((tier.contains(b"kept"), tier.figures().clock_refused_s), (Ok(true), None));
+        assert_eq!((tier.contains(b"kept"), tier.stats().clock_refused_s), (Ok(true), None));
         tier.put_with_ttl(b"short", b"v", Duration::from_millis(1)).unwrap();
         assert!(tier.contains(b"short").unwrap(), "rounded up to a second");
         eventually("it expires", || !tier.contains(b"short").unwrap());
@@ -320,7 +320,7 @@ fn full_tier_takes_the_room_of_expired_values_at_once() {
     CLOCK.advance_s(70);
     for key in taken..taken * 19 / 10 {
         tier.put(&key.to_le_bytes(), &value(key, 0, 500))
-            .unwrap_or_else(|e| panic!("{key} of {taken}: {e} {:?}", tier.figures()));
+            .unwrap_or_else(|e| panic!("{key} of {taken}: {e} {:?}", tier.stats()));
     }
     recount(&tier);
 }
@@ -341,12 +341,12 @@ fn eviction_takes_expired_values_before_any_other() {
         tier.put_with_ttl(&key.to_le_bytes(), &value(key, 0, 500), ttl).unwrap();
     }
     tier.flush().unwrap();
-    assert_eq!(tier.figures().evicted_records, 0);
+    assert_eq!(tier.stats().evicted_records, 0);
     CLOCK.advance_s(70);
     for key in 4 * old..9 * old {
         tier.put(&key.to_le_bytes(), &value(key, 0, 500)).unwrap();
     }
-    assert_eq!(tier.figures().evicted_records, 0, "{:?}", tier.figures());
+    assert_eq!(tier.stats().evicted_records, 0, "{:?}", tier.stats());
     for key in (0..old).chain(4 * old..9 * old) {
         assert_eq!(tier.get(&key.to_le_bytes()).unwrap(), Some(value(key, 0, 500)), "{key}");
     }

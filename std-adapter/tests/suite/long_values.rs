@@ -21,7 +21,7 @@ fn raw() -> ColdTierConfigBuilder {
 }
 
 fn until_swept(tier: &ColdTier, swept: u64) {
-    eventually("the pieces are swept", || tier.figures().swept_pieces >= swept);
+    eventually("the pieces are swept", || tier.stats().swept_pieces >= swept);
     recount(tier);
 }
 
@@ -33,7 +33,7 @@ fn until_charged(tier: &ColdTier, most: u64) {
     let begun = std::time::Instant::now();
     loop {
         tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
-        let charged = tier.figures().charged_bytes;
+        let charged = tier.stats().charged_bytes;
         if charged <= most + TOMBSTONES {
             return recount(tier);
         }
@@ -80,7 +80,7 @@ fn value_of_every_length_is_read_and_reopened() {
         check(&tier);
         tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
         check(&tier);
-        assert_eq!(tier.figures().swept_pieces, 0);
+        assert_eq!(tier.stats().swept_pieces, 0);
     }
 }
 
@@ -157,7 +157,7 @@ fn replaced_and_removed_long_values_give_their_room_back() {
     let tier = open(dir.path(), &raw().build().unwrap(), &pools);
     tier.put(b"other", b"short").unwrap();
     tier.flush().unwrap();
-    let before = tier.figures().charged_bytes;
+    let before = tier.stats().charged_bytes;
     let mut swept = 0;
     for round in 0..600 {
         let long = value(1, round, 50_000 + round as usize * 16);
@@ -224,9 +224,9 @@ fn evicting_tier_takes_long_values_without_end() {
             assert!(found.is_none() || found == Some(value(earlier, 0, 100_000)), "{earlier}");
         }
     }
-    let figures = tier.figures();
-    assert!(figures.evicted_records > 10 && figures.swept_pieces > 100, "{figures:?}");
-    assert!(figures.keys >= 12, "no more are evicted than have to be: {figures:?}");
+    let stats = tier.stats();
+    assert!(stats.evicted_records > 10 && stats.swept_pieces > 100, "{stats:?}");
+    assert!(stats.keys >= 12, "no more are evicted than have to be: {stats:?}");
     recount(&tier);
 }
 
@@ -246,7 +246,7 @@ fn expired_long_value_is_gone_with_its_pieces() {
     tier.compaction().run_compaction(CompactionTask::CleanupExpired, PATIENCE).unwrap();
     until_swept(&tier, 15);
     until_charged(&tier, 0);
-    assert_eq!(tier.figures().expired_records, 1);
+    assert_eq!(tier.stats().expired_records, 1);
 }
 
 #[test]
@@ -354,7 +354,7 @@ fn failed_sync_of_pieces_leaves_the_old_value() {
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
     tier.put_with(b"key", &value(1, 0, 50_000), SYNCED).unwrap();
-    let charged = tier.figures().charged_bytes;
+    let charged = tier.stats().charged_bytes;
     double.syncs_fail.store(1_000, SeqCst);
     // How many pieces it wrote before it was told is a matter of time.
     assert!(matches!(tier.put(b"key", &value(1, 1, 60_000)), Err(PutError::Tier(_))));
@@ -412,11 +412,11 @@ fn reader_overtaken_by_a_hot_value_reads_that_alone() {
         tier.put_with(b"key", b"new", FLUSHED).unwrap();
         eventually("the new value is hot", || {
             assert_eq!(tier.get(b"key").unwrap(), Some(b"new".to_vec()));
-            tier.figures().hot_hits > 0
+            tier.stats().hot_hits > 0
         });
-        let charged_bytes = tier.figures().charged_bytes;
+        let charged_bytes = tier.stats().charged_bytes;
         scope.spawn(move || handle.put(b"other", &value(2, 0, 12_000)).unwrap());
-        eventually("it is begun", || tier.figures().charged_bytes >= charged_bytes + 12_000);
+        eventually("it is begun", || tier.stats().charged_bytes >= charged_bytes + 12_000);
         double.holds_reads.store(false, SeqCst);
         let found = reader.join().unwrap().unwrap();
         double.holds_syncs.store(false, SeqCst);

@@ -49,7 +49,7 @@ fn overtaken_head(write: impl Fn(&ColdTier), short: Option<&[u8]>) {
         }
     }
     assert_eq!(tier.get(b"key").unwrap().as_deref(), short);
-    eventually("the pieces are swept", || tier.flush().is_ok() && tier.figures().swept_pieces >= 4);
+    eventually("the pieces are swept", || tier.flush().is_ok() && tier.stats().swept_pieces >= 4);
 }
 
 #[test]

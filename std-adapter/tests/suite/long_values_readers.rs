@@ -30,12 +30,12 @@ fn overtaken_reader(config: ColdTierConfigBuilder, drop_value: impl Fn(&ColdTier
         let reader = held.spawn_scoped(scope, move || handle.get(b"key")).unwrap();
         eventually("the reader waits", || double.held_reads.load(SeqCst) == 1);
         drop_value(&tier, clock);
-        eventually("the pieces are swept", || tier.figures().swept_pieces >= 4);
+        eventually("the pieces are swept", || tier.stats().swept_pieces >= 4);
         tier.flush().unwrap();
-        let charged_bytes = tier.figures().charged_bytes;
+        let charged_bytes = tier.stats().charged_bytes;
         double.holds_syncs.store(true, SeqCst);
         let writer = scope.spawn(|| handle.put(b"key", &new));
-        eventually("the new pieces are there", || tier.figures().charged_bytes >= charged_bytes + LEN as u64);
+        eventually("the new pieces are there", || tier.stats().charged_bytes >= charged_bytes + LEN as u64);
         double.holds_reads.store(false, SeqCst);
         let found = reader.join().unwrap().unwrap();
         double.holds_syncs.store(false, SeqCst);

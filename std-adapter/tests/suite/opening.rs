@@ -241,7 +241,7 @@ fn damaged_record_is_an_error_of_its_key_alone() {
         }
     };
     check(&tier);
-    assert_eq!(tier.figures().damaged_reads, 1);
+    assert_eq!(tier.stats().damaged_reads, 1);
     drop(tier);
     let tier = open(dir.path(), &config, &pools);
     check(&tier);

@@ -27,9 +27,9 @@ fn values_overwritten_and_compacted_are_the_newest_after_a_reopen() {
     tier.flush().unwrap();
     let report = tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
     assert!(matches!(report.outcome, Outcome::Completed | Outcome::Partial | Outcome::Refused), "{report:?}");
-    let figures = tier.figures();
-    assert!(figures.peak_bytes <= figures.capacity_bytes, "{figures:?}");
-    assert_eq!((figures.keys, figures.puts), (u64::from(keys), u64::from(6 * keys)));
+    let stats = tier.stats();
+    assert!(stats.peak_bytes <= stats.capacity_bytes, "{stats:?}");
+    assert_eq!((stats.keys, stats.puts), (u64::from(keys), u64::from(6 * keys)));
     recount(&tier);
     for key in (0..keys).step_by(3) {
         assert!(tier.remove(&key.to_le_bytes()).unwrap());

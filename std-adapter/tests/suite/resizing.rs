@@ -232,8 +232,8 @@ fn file_shorter_than_its_headers_state_is_refused_untouched() {
         fs::write(&path, &whole[..bytes]).unwrap();
         for mib in [4, 8, 16] {
             let refused = ColdTier::open(dir.path(), "test", with_mib(mib), pools.clone()).unwrap_err();
-            let is_told = matches!(refused, OpenError::Geometry { .. } | OpenError::Mount(_));
-            assert!(is_told, "{bytes} bytes, {mib} MiB: {refused}");
+            let is_alerted = matches!(refused, OpenError::Geometry { .. } | OpenError::Mount(_));
+            assert!(is_alerted, "{bytes} bytes, {mib} MiB: {refused}");
             assert!(fs::read(&path).unwrap() == whole[..bytes]);
         }
     }

@@ -53,7 +53,7 @@ fn tasks_of_one_kind_of_two_clients_have_a_report_each() {
     });
     assert!(first.id.number() < second.id.number(), "{first:?} {second:?}");
     assert_eq!([first.outcome, second.outcome], [Outcome::Partial; 2]);
-    assert_eq!((tier.figures().compactions, tier.compaction().last_report().unwrap().task), (2, second.task));
+    assert_eq!((tier.stats().compactions, tier.compaction().last_report().unwrap().task), (2, second.task));
 }
 
 #[test]
@@ -82,7 +82,7 @@ fn task_cancelled_between_those_of_others_shifts_no_report() {
     let mut ids = reports.map(|report| report.id.number());
     ids.sort_unstable();
     assert!(ids.windows(2).all(|pair| pair[0] < pair[1]), "{ids:?}");
-    assert_eq!(tier.figures().compactions, 3);
+    assert_eq!(tier.stats().compactions, 3);
 }
 
 #[test]

@@ -111,7 +111,7 @@ fn threads_that_put_get_and_remove_while_it_compacts_agree_with_their_models() {
     check(&tier);
     tier.flush().unwrap();
     eventually("the sums equal a recount", || tier.is_recount_exact().unwrap());
-    assert!(tier.figures().compactions > 0);
+    assert!(tier.stats().compactions > 0);
     drop(tier);
     check(&open(dir.path(), &config, &pools));
 }

@@ -115,7 +115,7 @@ fn tier_with_its_own_pools_keeps_hot_values() {
         tier.put(&1, &7).unwrap();
         tier.flush().unwrap();
         assert_eq!((tier.get(&1), tier.get(&1)), (Ok(Some(7)), Ok(Some(7))));
-        assert!(tier.figures().hot_hits >= 1);
+        assert!(tier.stats().hot_hits >= 1);
         let pools = tier.pool_coordinator().clone();
         assert!(!pools.is_closed());
         if round == 0 {

@@ -21,9 +21,9 @@ fn skipping() -> ColdTierConfigBuilder {
 
 /// Puts, and tells whether it was skipped; the value is there in any case.
 fn is_skipped(tier: &ColdTier, key: &[u8], value: &[u8], options: PutOptions) -> bool {
-    let before = tier.figures();
+    let before = tier.stats();
     tier.put_with(key, value, options).unwrap();
-    let after = tier.figures();
+    let after = tier.stats();
     assert_eq!(after.puts - before.puts, 1);
     assert_eq!(after.bytes_put - before.bytes_put, (key.len() + value.len()) as u64);
     assert_eq!(tier.get(key).unwrap().as_deref(), Some(value));
@@ -40,9 +40,9 @@ fn unchanged_put_by_default_is_written() {
     let (_manager, pools) = pools();
     let tier = open(dir.path(), &small().build().unwrap(), &pools);
     assert!(!is_skipped(&tier, b"key", b"value", SYNCED));
-    let encoded = tier.figures().bytes_encoded;
+    let encoded = tier.stats().bytes_encoded;
     assert!(!is_skipped(&tier, b"key", b"value", SYNCED));
-    assert!(tier.figures().bytes_encoded > encoded);
+    assert!(tier.stats().bytes_encoded > encoded);
 }
 
 #[test]
@@ -73,9 +73,9 @@ fn unchanged_put_writes_nothing_and_is_counted() {
         }
         assert_eq!((double.writes.load(SeqCst), double.syncs.load(SeqCst)), (writes, syncs));
         let pairs: Vec<_> = values.iter().enumerate().map(|(key, value)| ([key as u8], value)).collect();
-        let unchanged = tier.figures().unchanged_puts;
+        let unchanged = tier.stats().unchanged_puts;
         tier.put_batch(&pairs, SYNCED).unwrap();
-        assert_eq!(tier.figures().unchanged_puts - unchanged, LENGTHS.len() as u64);
+        assert_eq!(tier.stats().unchanged_puts - unchanged, LENGTHS.len() as u64);
         recount(&tier);
         tier.close().unwrap();
         // What the mount finds may stand for puts too.
@@ -183,7 +183,7 @@ fn unchanged_put_waits_for_what_it_promises() {
         synced.join().unwrap().unwrap();
         late.join().unwrap().unwrap();
     });
-    assert_eq!(tier.figures().unchanged_puts, 4);
+    assert_eq!(tier.stats().unchanged_puts, 4);
     let cut = open_on(&double.cut(), &config, &pools);
     assert_eq!(cut.get(b"key").unwrap(), Some(b"value".to_vec()));
 }
@@ -220,7 +220,7 @@ fn put_overtaken_while_it_is_compared_is_written() {
                 put.join().unwrap().unwrap();
             });
             assert_eq!(tier.get(b"key").unwrap().as_ref(), Some(&old), "change {number}");
-            assert_eq!(tier.figures().unchanged_puts, 0, "change {number}");
+            assert_eq!(tier.stats().unchanged_puts, 0, "change {number}");
             let cut = open_on(&double.cut(), &config, &pools);
             assert_eq!(cut.get(b"key").unwrap(), Some(old), "change {number}");
         }
@@ -332,7 +332,7 @@ fn put_beside_unread_segments_is_written_until_they_are_read() {
         *double.unread.lock().unwrap() = (segment * segment_bytes..(segment + 1) * segment_bytes, 0);
         let tier = open_on(&double, &config, &pools);
         *double.unread.lock().unwrap() = (0..0, 0);
-        if tier.figures().found_quarantined_segments == 0 {
+        if tier.stats().found_quarantined_segments == 0 {
             continue;
         }
         for key in 0..100u32 {
@@ -359,9 +359,9 @@ fn unchanged_put_counts_as_a_use_of_an_idle_key() {
     }
     for _ in 0..5 {
         CLOCK.advance_s(600);
-        let unchanged = tier.figures().unchanged_puts;
+        let unchanged = tier.stats().unchanged_puts;
         tier.put(b"kept", b"value").unwrap();
-        assert_eq!(tier.figures().unchanged_puts - unchanged, 1);
+        assert_eq!(tier.stats().unchanged_puts - unchanged, 1);
         tier.compaction().run_compaction(CompactionTask::CleanupExpired, PATIENCE).unwrap();
         assert!(tier.contains(b"kept").unwrap());
     }
@@ -380,18 +380,18 @@ fn unchanged_put_on_a_full_tier_needs_no_room() {
         loop {
             let put = tier.put(&keys.to_le_bytes(), &value(keys, 0, 3_000));
             match put {
-                Ok(()) if tier.figures().evicted_records == 0 => keys += 1,
+                Ok(()) if tier.stats().evicted_records == 0 => keys += 1,
                 Ok(()) | Err(PutError::Full { .. }) => break,
                 Err(error) => panic!("{error}"),
             }
         }
         tier.flush().unwrap();
-        let evicted = tier.figures().evicted_records;
+        let evicted = tier.stats().evicted_records;
         let there: Vec<_> = (0..keys).filter(|key| tier.contains(&key.to_le_bytes()).unwrap()).collect();
         for key in &there {
             assert!(is_skipped(&tier, &key.to_le_bytes(), &value(*key, 0, 3_000), FLUSHED), "{full:?}");
         }
-        assert_eq!(tier.figures().evicted_records, evicted);
+        assert_eq!(tier.stats().evicted_records, evicted);
         recount(&tier);
     }
 }
@@ -408,9 +408,9 @@ fn unchanged_value_moved_by_compaction_is_skipped() {
         }
         tier.flush().unwrap();
     }
-    assert_eq!(tier.figures().unchanged_puts, 300);
+    assert_eq!(tier.stats().unchanged_puts, 300);
     tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
-    assert!(tier.figures().bytes_moved > 0);
+    assert!(tier.stats().bytes_moved > 0);
     let lives = PutOptions { ttl: Ttl::Never, ..PutOptions::default() };
     for key in (0..400u32).step_by(4) {
         assert!(is_skipped(&tier, &key.to_le_bytes(), &value(key, 0, 1_000), lives), "key {key}");

@@ -9,7 +9,7 @@ use crate::double::Double;
 
 /// One operation on the key, and what it told.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
+enum Announced {
     Put(u32),
     Removed(bool),
     Got(Option<u32>),
@@ -18,17 +18,17 @@ enum Told {
 /// An operation between two moments.
 #[derive(Debug, Clone, Copy)]
 struct Step {
-    told: Told,
+    told: Announced,
     from: u64,
     to: u64,
 }
 
 /// The value that is there behind an operation, if that may be next.
-fn after(there: Option<u32>, told: Told) -> Option<Option<u32>> {
+fn after(there: Option<u32>, told: Announced) -> Option<Option<u32>> {
     match told {
-        Told::Put(number) => Some(Some(number)),
-        Told::Removed(was_there) => (was_there == there.is_some()).then_some(None),
-        Told::Got(found) => (found == there).then_some(there),
+        Announced::Put(number) => Some(Some(number)),
+        Announced::Removed(was_there) => (was_there == there.is_some()).then_some(None),
+        Announced::Got(found) => (found == there).then_some(there),
     }
 }
 
@@ -43,18 +43,18 @@ fn is_explained(steps: &[Step], done: u32, there: Option<u32>) -> bool {
         })
 }
 
-fn perform(tier: ColdTierHandle, key: &[u8], choice: u32, values: &[Vec<u8>]) -> Told {
+fn perform(tier: ColdTierHandle, key: &[u8], choice: u32, values: &[Vec<u8>]) -> Announced {
     let options = [PutOptions::default(), PutOptions::default(), FLUSHED, SYNCED][choice as usize % 4];
     let number = choice / 4 % 2;
     match choice / 8 % 5 {
         0..=2 => {
             tier.put_with(key, &values[number as usize], options).unwrap();
-            Told::Put(number)
+            Announced::Put(number)
         }
-        3 => Told::Removed(tier.remove(key).unwrap()),
+        3 => Announced::Removed(tier.remove(key).unwrap()),
         _ => {
             let found = tier.get(key).unwrap();
-            Told::Got(
+            Announced::Got(
                 found.map(|found| u32::try_from(values.iter().position(|v| *v == found).unwrap()).unwrap()),
             )
         }
@@ -94,7 +94,7 @@ fn race(len: usize, rounds: u32) {
         });
         let found = tier.get(&key).unwrap().map(|found| u32::from(found == values[1]));
         let end = clock.fetch_add(1, SeqCst);
-        let steps = [&steps[..], &[Step { told: Told::Got(found), from: end, to: end }]].concat();
+        let steps = [&steps[..], &[Step { told: Announced::Got(found), from: end, to: end }]].concat();
         assert!(is_explained(&steps, 0, Some(0)), "round {round}: {steps:?}");
         if round % 64 == 0 {
             tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
@@ -105,7 +105,7 @@ fn race(len: usize, rounds: u32) {
             assert_eq!(cut.get(&key).unwrap(), tier.get(&key).unwrap());
         }
     }
-    assert!(tier.figures().unchanged_puts > u64::from(rounds) / 8, "{:?}", tier.figures());
+    assert!(tier.stats().unchanged_puts > u64::from(rounds) / 8, "{:?}", tier.stats());
     eventually("all is written", || tier.flush().is_ok());
     recount(&tier);
 }
@@ -123,8 +123,8 @@ fn racing_unchanged_puts_of_long_values_are_explained() {
 #[test]
 fn history_that_no_order_explains_is_found() {
     let step = |told, from, to| Step { told, from, to };
-    let put_then_lost = [step(Told::Put(1), 0, 1), step(Told::Got(None), 2, 3)];
+    let put_then_lost = [step(Announced::Put(1), 0, 1), step(Announced::Got(None), 2, 3)];
     assert!(!is_explained(&put_then_lost, 0, None));
-    let at_once = [step(Told::Put(1), 0, 3), step(Told::Got(None), 1, 2)];
+    let at_once = [step(Announced::Put(1), 0, 3), step(Announced::Got(None), 1, 2)];
     assert!(is_explained(&at_once, 0, None));
 }

@@ -49,9 +49,9 @@ fn medium_unreadable_after_any_read_fails_the_open() {
             Ok(tier) => drop(tier),
             Err(error) => {
                 failed += 1;
-                let is_told =
+                let is_alerted =
                     matches!(error, OpenError::Mount(MountError::Unread { .. } | MountError::Medium(_)));
-                assert!(is_told, "after {reads} reads: {error}");
+                assert!(is_alerted, "after {reads} reads: {error}");
             }
         }
         *double.unread.lock().unwrap() = (0..0, 0);
@@ -77,7 +77,7 @@ fn segment_unreadable_during_one_open_loses_nothing() {
         assert!(!tier.remove(b"never").unwrap());
         run(&tier, CompactionTask::CompactData);
         *double.unread.lock().unwrap() = (0..0, 0);
-        let is_kept = tier.figures().quarantined_segments == 1;
+        let is_kept = tier.stats().quarantined_segments == 1;
         let report = run(&tier, CompactionTask::RebuildIndex);
         assert_eq!(report.reread_segments, u32::from(is_kept), "{report:?}");
         let check = |tier: &ColdTier, when: &str| {

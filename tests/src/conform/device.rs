@@ -98,7 +98,7 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
                 result => return result,
             }
         }
-        panic!("I-GC-2: a write that stays busy: {:?}", self.tier().figures())
+        panic!("I-GC-2: a write that stays busy: {:?}", self.tier().stats())
     }
 
     /// What the mount found.
@@ -206,7 +206,7 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> Adapter
                 return;
             }
         }
-        panic!("I-GC-2: {task} has no end: {:?}", self.tier().figures())
+        panic!("I-GC-2: {task} has no end: {:?}", self.tier().stats())
     }
 
     fn sync(&mut self) {

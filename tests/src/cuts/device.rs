@@ -260,10 +260,10 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
                     self.oracle.reject(key, write);
                     self.poll()?;
                 }
-                Err(error) => panic!("I-GC-2: key {key} is refused: {error}: {:?}", self.tier.figures()),
+                Err(error) => panic!("I-GC-2: key {key} is refused: {error}: {:?}", self.tier.stats()),
             }
         }
-        panic!("I-GC-2: key {key} is not taken after {POLLS_MAX} polls: {:?}", self.tier.figures())
+        panic!("I-GC-2: key {key} is not taken after {POLLS_MAX} polls: {:?}", self.tier.stats())
     }
 
     /// Offers it once. Of a remove, tells whether there was a value.
@@ -295,7 +295,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
                 return Ok(());
             }
         }
-        panic!("I-GC-2: there is more to do after {POLLS_MAX} polls: {:?}", self.tier.figures())
+        panic!("I-GC-2: there is more to do after {POLLS_MAX} polls: {:?}", self.tier.stats())
     }
 
     /// Makes room for a put ahead of it.
@@ -306,10 +306,10 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
                 Ok(Reserved::Compacting(work)) => {
                     assert!(work.erases <= 1 && work.bytes_programmed <= SECTOR as u32, "I-GC-3: {work:?}");
                 }
-                Err(error) => panic!("I-GC-2: no room can be made: {error}: {:?}", self.tier.figures()),
+                Err(error) => panic!("I-GC-2: no room can be made: {error}: {:?}", self.tier.stats()),
             }
         }
-        panic!("I-GC-2: no room is made in {POLLS_MAX} polls: {:?}", self.tier.figures())
+        panic!("I-GC-2: no room is made in {POLLS_MAX} polls: {:?}", self.tier.stats())
     }
 
     /// Runs a task to its end.
@@ -322,7 +322,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
                 return Ok(());
             }
         }
-        panic!("I-GC-2: {task} has no end after {POLLS_MAX} polls: {:?}", self.tier.figures())
+        panic!("I-GC-2: {task} has no end after {POLLS_MAX} polls: {:?}", self.tier.stats())
     }
 
     /// What a key reads as.

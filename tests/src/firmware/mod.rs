@@ -97,7 +97,7 @@ pub struct Run {
 impl Run {
     /// Every word `name=number` of the log; the last of a name counts.
     #[must_use]
-    pub fn figures(&self) -> BTreeMap<&str, u64> {
+    pub fn stats(&self) -> BTreeMap<&str, u64> {
         self.rows().into_iter().flatten().collect()
     }
 

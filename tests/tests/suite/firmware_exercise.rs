@@ -43,15 +43,15 @@ fn live(flash: Vec<u8>) -> (LifeReport, Vec<u8>) {
 #[test]
 fn store_lives_twice_and_asks_its_pool_while_it_compacts() {
     let (first, flash) = live(vec![0xFF; SEGMENTS * SECTOR as usize]);
-    assert_eq!((first.life, first.figures.keys), (1, 200 - 29 + 1));
+    assert_eq!((first.life, first.stats.keys), (1, 200 - 29 + 1));
     let (second, flash) = live(flash);
     assert_eq!((second.life, second.expired), (2, 29));
-    assert_eq!(second.figures.keys, 200 - 29 - 29 + 1);
+    assert_eq!(second.stats.keys, 200 - 29 - 29 + 1);
     assert_eq!(second.pool.bytes, 768);
     let (third, _) = live(flash);
-    assert_eq!((third.life, third.figures.keys), (3, second.figures.keys));
+    assert_eq!((third.life, third.stats.keys), (3, second.stats.keys));
     for report in [first, second, third] {
         assert!(report.worst.erases <= 1 && report.worst.bytes_programmed <= SECTOR, "{report:?}");
     }
-    assert!(first.figures.erases_total > 100, "{first:?}");
+    assert!(first.stats.erases_total > 100, "{first:?}");
 }

@@ -35,7 +35,7 @@ fn put(tier: &mut Tier<'_>, key: u32, value: &[u8]) -> Result<(), PutError> {
             done => return done,
         }
     }
-    panic!("I-GC-2: key {key} is put off for ever\n{:?}", tier.figures());
+    panic!("I-GC-2: key {key} is put off for ever\n{:?}", tier.stats());
 }
 
 fn check(tier: &mut Tier<'_>, model: &mut Model, bytes: usize) {
@@ -99,7 +99,7 @@ fn cut_often(bytes: usize, seed: u64, changes_max: u64) {
             match put {
                 Ok(()) => *versions = vec![version],
                 Err(error) => {
-                    assert!(!has_power(&tier), "life {life}: {error}\n{:?}", tier.figures());
+                    assert!(!has_power(&tier), "life {life}: {error}\n{:?}", tier.stats());
                     versions.push(version);
                 }
             }

@@ -346,7 +346,7 @@ impl World {
                 result => return result,
             }
         }
-        assert!(is_faulty, "I-GC-2: put off for ever: {:?}", tier.figures());
+        assert!(is_faulty, "I-GC-2: put off for ever: {:?}", tier.stats());
         Err(PutError::NeedsCompaction)
     }
 

@@ -80,7 +80,7 @@ impl<'m, const UNIT: usize, const SECTOR: usize> Device<'m, UNIT, SECTOR> {
                 result => return result.unwrap(),
             }
         }
-        panic!("put off for ever: {:?}", self.tier.figures());
+        panic!("put off for ever: {:?}", self.tier.stats());
     }
 
     pub(crate) fn put(&mut self, key: &[u8], value: &[u8], ttl_s: Option<u32>) {
@@ -112,7 +112,7 @@ impl<'m, const UNIT: usize, const SECTOR: usize> Device<'m, UNIT, SECTOR> {
                 return;
             }
         }
-        panic!("compaction has no end: {:?}", self.tier.figures());
+        panic!("compaction has no end: {:?}", self.tier.stats());
     }
 
     /// Asserts that the tier holds exactly the listed contents.

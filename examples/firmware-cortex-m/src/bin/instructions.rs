@@ -117,7 +117,7 @@ fn count(keys: u32, flash: &mut [u8], memory: &mut Memory, counter: &mut Counter
             (tries < TRIES_MAX).then_some(())?;
         }
     }
-    let erases = tier.figures().erases_total;
+    let erases = tier.stats().erases_total;
     let flash = tier.into_medium();
     let tier = mounted(flash, memory, &mut most.mount_poll, counter)?;
     (tier.len() == keys).then_some(())?;

@@ -10,7 +10,7 @@ use super::tier::FlashTier;
 /// What a tier holds and has done. All counts are exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Figures {
+pub struct FlashStats {
     /// Keys with a value.
     pub keys: u32,
     /// Entries of the index: these, and keys that were removed and are still on the medium.
@@ -54,11 +54,11 @@ pub struct Worst {
 impl<M: Medium> FlashTier<'_, M> {
     /// What the tier holds and has done. Bounds: one pass over the segment table.
     #[must_use]
-    pub fn figures(&self) -> Figures {
+    pub fn stats(&self) -> FlashStats {
         let segments = self.tier.segments();
         let erases = segments.iter().map(|segment| segment.erases);
         let tally = self.tier.tally();
-        Figures {
+        FlashStats {
             keys: self.len(),
             entries: self.index.table.entries(),
             keys_max: self.keys_max,

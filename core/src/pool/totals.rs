@@ -4,10 +4,10 @@ use core::ops::AddAssign;
 
 use crate::cleanup::Reclaimed;
 
-/// The figures of a pool, exact at every moment.
+/// The totals of a pool, exact at every moment.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Figures {
+pub struct PoolTotals {
     /// Objects alive.
     pub live_objects: u32,
     /// Objects pinned, a share of the live ones.
@@ -36,7 +36,7 @@ pub struct Figures {
     pub moved_bytes: u64,
 }
 
-impl Figures {
+impl PoolTotals {
     /// Returns the shares of memory that hold nothing.
     #[must_use]
     pub fn fragmentation(&self) -> Fragmentation {
@@ -47,8 +47,8 @@ impl Figures {
     }
 }
 
-/// Sums the figures of several pools, such as the partitions of one.
-impl AddAssign for Figures {
+/// Sums the totals of several pools, such as the partitions of one.
+impl AddAssign for PoolTotals {
     fn add_assign(&mut self, other: Self) {
         self.live_objects = self.live_objects.saturating_add(other.live_objects);
         self.pinned_objects = self.pinned_objects.saturating_add(other.pinned_objects);
