@@ -92,6 +92,11 @@ impl Admission {
         }
     }
 
+    /// Tells whether a value that takes capacity in parts may try for all of it: where others wait it stands behind them.
+    pub(crate) fn may_try_for_capacity(&self) -> bool {
+        self.for_capacity.load(Ordering::SeqCst) == 0
+    }
+
     /// Tells whether a message that is no write may be tried to be sent: where others wait it stands behind them.
     pub(crate) fn may_send_message(&self) -> bool {
         self.for_messages.load(Ordering::SeqCst) == 0
@@ -203,8 +208,8 @@ impl<'a> Waiting<'a> {
         core::ptr::eq(self.admission, admission)
     }
 
-    /// Whether it is called to send its message.
-    pub(crate) fn may_send_message(&self) -> bool {
+    /// Tells whether it is called to try for a place for its message, or for capacity.
+    pub(crate) fn is_called(&self) -> bool {
         self.admission.change(|lines, _| lines.take(self.number).is_some())
     }
 

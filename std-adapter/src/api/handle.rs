@@ -269,7 +269,7 @@ impl ColdTierHandle {
                 open.check_alive(part)?;
                 let may_try = match &waiting {
                     None => part.shell.admission.may_send_message(),
-                    Some(waiting) => waiting.may_send_message(),
+                    Some(waiting) => waiting.is_called(),
                 };
                 if may_try || is_last {
                     part.pass_message(&mut message)?;

@@ -9,7 +9,6 @@
 //! worker.
 
 use core::sync::atomic::Ordering::Relaxed;
-use core::time::Duration;
 use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
@@ -24,16 +23,15 @@ use super::gate::{Open, Part};
 use super::get::{Chase, Found, Miss, ReadError, decode};
 use super::handle::ColdTierHandle;
 use super::put::{Refused, Write};
-use super::relief::Shortfall;
+use super::relief::{Relief, Shortfall};
 use super::scratch;
-use crate::config::{Durability, Terms, piece_bytes};
+use crate::admission::{Line, Waiting};
+use crate::config::{Durability, FullPolicy, Terms, piece_bytes};
 use crate::errors::{GetError, TierError};
 use crate::index::{Entry, Generation, KeyClaim, Pending, Stored};
 use crate::storage::MediumError;
 use crate::worker::{Message, Waiter};
 
-/// How long a put waits for room before it looks again by itself.
-const WAIT_SLICE: Duration = Duration::from_millis(20);
 /// A value of up to so many records is encoded whole first: it may fit one.
 const WHOLE_RECORDS_MAX: usize = 4;
 
@@ -179,26 +177,48 @@ impl ColdTierHandle {
         Ok(claim)
     }
 
-    /// Waits until there is capacity for a whole value, and says what it is charged: nothing of one is written that has no room.
+    /// Waits in the line for capacity until there is enough for a whole value, and says what it is charged: nothing of one is written
+    /// that has no room.
     fn await_capacity(&self, write: &Write, long: &LongPut) -> Result<u64, Refused> {
         let mut asked_in = 0;
+        let mut waiting: Option<Waiting<'static>> = None;
         loop {
-            let left = write.deadline.saturating_duration_since(Instant::now());
-            let capacity = self.enter(|open| {
+            let is_last = Instant::now() >= write.deadline;
+            let charge = self.enter(|open| {
                 let part = open.part(write.part)?;
-                open.check_alive(part)?;
-                part.check_writable()?;
-                let capacity = part.look_for_capacity(open, long, &mut asked_in)?;
+                let check = || open.check_alive(part).and_then(|()| part.check_writable());
+                check()?;
+                let admission = &part.shell.admission;
+                let may_try = match &waiting {
+                    None => admission.may_try_for_capacity(),
+                    Some(waiting) => waiting.is_called(),
+                };
+                let needs = if may_try || is_last {
+                    match part.look_for_capacity(open, long, &mut asked_in)? {
+                        Capacity::There(charge) => return Ok(Some(charge)),
+                        Capacity::Later { needed, available, .. } if is_last => {
+                            return Err(Refused::Full { needed, available });
+                        }
+                        Capacity::Later { unasked, .. } => unasked,
+                    }
+                } else if waiting.is_some() {
+                    // It was woken to look how the tier is, and keeps its place.
+                    return Ok(None);
+                } else {
+                    // It has not asked for room: the one that it stands behind does.
+                    let is_evicting = open.limits.full == FullPolicy::Evict;
+                    if is_evicting { long.charge(&open.terms) } else { 0 }
+                };
+                waiting.get_or_insert_with(|| Waiting::new(admission)).stand(Line::Capacity { needs });
                 part.nudge();
-                Ok::<_, Refused>(capacity)
+                check()?;
+                Ok::<_, Refused>(None)
             })??;
-            match capacity {
-                Capacity::There(charge) => return Ok(charge),
-                Capacity::Later { needed, available } if left.is_zero() => {
-                    return Err(Refused::Full { needed, available });
-                }
-                Capacity::Later { .. } => std::thread::sleep(left.min(WAIT_SLICE)),
+            if let Some(charge) = charge {
+                waiting.into_iter().for_each(Waiting::done);
+                return Ok(charge);
             }
+            waiting.iter().for_each(|waiting| waiting.sleep_until(write.deadline));
         }
     }
 
@@ -214,7 +234,12 @@ impl ColdTierHandle {
 /// Whether a long value has room.
 enum Capacity {
     There(u64),
-    Later { needed: u64, available: u64 },
+    Later {
+        needed: u64,
+        available: u64,
+        /// Of it, what nobody was asked to make room for.
+        unasked: u64,
+    },
 }
 
 impl Part {
@@ -234,8 +259,12 @@ impl Part {
         }
         // Blocks for what longer records may leave at the ends of segments, too: nothing says yet that there are such.
         let ends = self.shell.lengths.waste_with(open.limits.record_bytes_max);
-        self.relieve(open, &claim, Shortfall { needed, available, ends }, asked_in, open.now_s(self))?;
-        Ok(Capacity::Later { needed, available })
+        let shortfall = Shortfall { needed, available, ends };
+        let unasked = match self.relieve(open, &claim, shortfall, asked_in, open.now_s(self))? {
+            Relief::Eviction { unasked } => unasked,
+            Relief::Sweep | Relief::Expiry | Relief::Blocks => 0,
+        };
+        Ok(Capacity::Later { needed, available, unasked })
     }
 
     /// Generations that a head may name after a cut: that of the value in the log, and all of which the first piece is there. The
@@ -416,3 +445,6 @@ impl HeadChase {
         if now > deadline { Err(TierError::TimedOut.into()) } else { Ok(()) }
     }
 }
+
+#[cfg(test)]
+mod tests;
