@@ -17,7 +17,7 @@ use parking_lot::{Mutex, RwLock};
 use crate::clock::Clock;
 use crate::config::{Durability, FullPolicy, Terms};
 use crate::errors::TierError;
-use crate::index::Shell;
+use crate::index::{Health, Shell};
 use crate::observe::TierMeter;
 use crate::pool::HotPools;
 use crate::storage::Medium;
@@ -92,7 +92,7 @@ impl Open {
 
     /// Refuses what takes a worker where that of the partition is over, or a file of the tier was lost.
     pub(crate) fn check_alive(&self, part: &Part) -> Result<(), TierError> {
-        if part.shell.health.is_file_lost() {
+        if part.shell.health.get() == Health::FileLost {
             self.is_file_lost.store(true, Relaxed);
         }
         if self.is_file_lost.load(Relaxed) {

@@ -154,12 +154,12 @@ impl Part {
 
     /// Refuses what takes the worker where that is over.
     pub(super) fn check_alive(&self) -> Result<(), TierError> {
-        if self.shell.health.is_file_lost() { Err(TierError::FileLost) } else { self.check_readable() }
+        self.shell.health.check_alive()
     }
 
     /// Refuses reads where the worker died; those of a file that was lost go on, as long as it is open.
     pub(super) fn check_readable(&self) -> Result<(), TierError> {
-        if self.shell.health.is_poisoned() { Err(TierError::Poisoned) } else { Ok(()) }
+        self.shell.health.check_readable()
     }
 
     /// Reads the value of a key.

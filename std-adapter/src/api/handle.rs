@@ -14,6 +14,7 @@ use super::reserve::{Announced, Room};
 use crate::admission::Waiting;
 use crate::config::Durability;
 use crate::errors::TierError;
+use crate::index::Health;
 use crate::observe::{SegmentView, TierStats};
 use crate::worker::{Message, Waiter};
 
@@ -140,7 +141,7 @@ impl ColdTierHandle {
                 let shell = part.shell;
                 stats.add_worker(&shell.worker_stats.lock());
                 shell.counts.add_to(&mut stats);
-                stats.needs_reopen |= shell.health.needs_reopen();
+                stats.needs_reopen |= shell.health.get() == Health::NeedsReopen;
                 stats.clock_refused_s = stats.clock_refused_s.max(shell.clock.refused_s());
                 stats.clock_behind_s = stats.clock_behind_s.max(shell.clock.behind_s());
                 let weight = shell.weight();

@@ -23,7 +23,7 @@ use crate::config::{ColdTierConfig, record_bytes_max, seconds};
 use crate::directory::{Dir, Views, new_store, peek};
 use crate::errors::{CloseError, OpenError, TierError};
 use crate::file_error::{AtPath as _, FileError};
-use crate::index::Shell;
+use crate::index::{Health, Shell};
 use crate::observe::TierMeter;
 use crate::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use crate::storage::{Medium, Mode, Syncer, real_path};
@@ -321,11 +321,11 @@ impl ColdTier {
         ends.iter().for_each(|(_, shell)| shell.admission.alert());
         let mut outcome = if is_stuck { Err(CloseError::TimedOut) } else { Ok(()) };
         for ((end, shell), worker) in ends.into_iter().zip(self.workers.drain(..)) {
-            let is_alive = || if shell.health.is_poisoned() { Err(TierError::Poisoned) } else { Ok(()) };
+            let is_alive = || shell.health.check_readable();
             let ended = match end.map(|end| wait_for(&end, deadline, is_alive)) {
                 Some(Ok(result)) => result,
                 Some(Err(TierError::TimedOut)) => Err(CloseError::TimedOut),
-                None | Some(Err(_)) if shell.health.is_file_lost() => Err(CloseError::FileLost),
+                None | Some(Err(_)) if shell.health.get() == Health::FileLost => Err(CloseError::FileLost),
                 None | Some(Err(_)) => Err(CloseError::Poisoned),
             };
             outcome = outcome.and(ended);

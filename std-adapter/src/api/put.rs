@@ -451,10 +451,7 @@ impl Part {
     }
 
     pub(super) fn check_writable(&self) -> Result<(), TierError> {
-        if self.shell.health.is_worn_out() {
-            return Err(TierError::WornOut);
-        }
-        self.shell.health.refusal().map_or(Ok(()), Err)
+        self.shell.health.check_writable()
     }
 
     fn attempt(

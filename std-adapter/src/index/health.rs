@@ -1,91 +1,102 @@
-//! Whether a partition can take writes: poisoned for good, or refusing for a while because its medium failed.
+//! Whether a partition can take writes, as its worker posts it and its clients read it.
 
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering};
+use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use coldpress_core::drive::MediumError;
 
 use crate::clock::monotonic_ms;
 use crate::errors::TierError;
 
-/// The first pause after a failure, in milliseconds.
-const PAUSE_MS_MIN: u64 = 50;
-/// The longest pause, in milliseconds: the medium is tried again at least so often.
-const PAUSE_MS_MAX: u64 = 2_000;
+/// The state of a partition. Each is worse than those before it, and hides them. Only `Failing` passes while the tier is open.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Health {
+    Sound,
+    /// The last write or sync failed: writes are refused for a while.
+    Failing(MediumError),
+    /// The log takes no more records, ever.
+    WornOut,
+    /// Records of a failed sync can't be read back: writes are refused until the tier is opened again.
+    NeedsReopen,
+    /// The file is no longer under its name, or not whole: nothing is written any more. Reads go on.
+    FileLost,
+    /// The worker died: nothing goes on.
+    Poisoned,
+}
 
-/// The state that the worker sets and the clients read.
+const WORN_OUT: u8 = 4;
+
+impl Health {
+    const fn tag(self) -> u8 {
+        match self {
+            Self::Sound => 0,
+            Self::Failing(MediumError::NoSpace) => 1,
+            Self::Failing(MediumError::Unreadable) => 2,
+            Self::Failing(_) => 3,
+            Self::WornOut => WORN_OUT,
+            Self::NeedsReopen => 5,
+            Self::FileLost => 6,
+            Self::Poisoned => 7,
+        }
+    }
+
+    const fn of_tag(tag: u8) -> Self {
+        match tag {
+            0 => Self::Sound,
+            1 => Self::Failing(MediumError::NoSpace),
+            2 => Self::Failing(MediumError::Unreadable),
+            3 => Self::Failing(MediumError::Io),
+            WORN_OUT => Self::WornOut,
+            5 => Self::NeedsReopen,
+            6 => Self::FileLost,
+            _ => Self::Poisoned,
+        }
+    }
+}
+
+/// The posted state.
 #[derive(Debug, Default)]
-pub(crate) struct Health {
-    is_poisoned: AtomicBool,
-    needs_reopen: AtomicBool,
-    is_worn_out: AtomicBool,
-    is_file_lost: AtomicBool,
-    error: AtomicU8,
-    pause_ms: AtomicU64,
+pub(crate) struct PostedHealth {
+    tag: AtomicU8,
+    /// Until when a failing medium is left alone, in milliseconds of the monotonic clock.
     until_ms: AtomicU64,
     /// How often something began to keep writes away.
     failures: AtomicU32,
 }
 
-impl Health {
-    pub(crate) fn poison(&self) {
-        self.is_poisoned.store(true, Ordering::Release);
+impl PostedHealth {
+    pub(crate) fn get(&self) -> Health {
+        Health::of_tag(self.tag.load(Ordering::Acquire))
     }
 
-    pub(crate) fn is_poisoned(&self) -> bool {
-        self.is_poisoned.load(Ordering::Acquire)
-    }
-
-    /// What a failed sync should have made durable can't be read back: writes are refused until the tier is opened again.
-    pub(crate) fn give_up(&self) {
-        if !self.needs_reopen.swap(true, Ordering::AcqRel) {
+    /// Posts a state that lasts, unless a worse one is posted.
+    pub(crate) fn worsen(&self, health: Health) {
+        let before = self.tag.fetch_max(health.tag(), Ordering::AcqRel);
+        if before < health.tag() {
             self.failures.fetch_add(1, Ordering::Release);
         }
     }
 
-    pub(crate) fn needs_reopen(&self) -> bool {
-        self.needs_reopen.load(Ordering::Acquire)
-    }
-
-    /// The log takes no more records, ever.
-    pub(crate) fn wear_out(&self) {
-        if !self.is_worn_out.swap(true, Ordering::AcqRel) {
-            self.failures.fetch_add(1, Ordering::Release);
-        }
-    }
-
-    pub(crate) fn is_worn_out(&self) -> bool {
-        self.is_worn_out.load(Ordering::Acquire)
-    }
-
-    /// The file is no longer under its name, or not whole: its worker has ended, and nothing is written any more.
-    pub(crate) fn lose_file(&self) {
-        self.is_file_lost.store(true, Ordering::Release);
-    }
-
-    pub(crate) fn is_file_lost(&self) -> bool {
-        self.is_file_lost.load(Ordering::Acquire)
-    }
-
-    /// The medium failed: writes are refused for a while, longer each time.
-    pub(crate) fn fail(&self, error: MediumError) {
-        let tag = match error {
-            MediumError::NoSpace => 1,
-            MediumError::Unreadable => 2,
-            _ => 3,
-        };
-        let pause = self.pause_ms.load(Ordering::Relaxed).saturating_mul(2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
-        self.pause_ms.store(pause, Ordering::Relaxed);
-        self.until_ms.store(monotonic_ms().saturating_add(pause), Ordering::Relaxed);
-        self.error.store(tag, Ordering::Release);
+    /// The medium failed, and is left alone until this time.
+    pub(crate) fn fail(&self, error: MediumError, until_ms: u64) {
+        self.until_ms.store(until_ms, Ordering::Relaxed);
+        self.post_passing(Health::Failing(error));
         self.failures.fetch_add(1, Ordering::Release);
     }
 
     /// The medium did what it was asked.
     pub(crate) fn recover(&self) {
-        if self.error.load(Ordering::Relaxed) != 0 {
-            self.error.store(0, Ordering::Release);
-            self.pause_ms.store(0, Ordering::Relaxed);
-        }
+        self.post_passing(Health::Sound);
+    }
+
+    fn post_passing(&self, health: Health) {
+        let passing = |tag| (tag < WORN_OUT).then_some(health.tag());
+        // A state that lasts stays.
+        let _ = self.tag.fetch_update(Ordering::AcqRel, Ordering::Acquire, passing);
+    }
+
+    pub(crate) fn reset(&self) {
+        self.tag.store(0, Ordering::Release);
+        self.until_ms.store(0, Ordering::Relaxed);
     }
 
     /// How often something began to keep writes away: clients that wait are to be told of each time.
@@ -93,38 +104,32 @@ impl Health {
         self.failures.load(Ordering::Acquire)
     }
 
-    /// Why writes are refused now; after the pause for a failure one is let through, to see.
-    pub(crate) fn refusal(&self) -> Option<TierError> {
-        if self.needs_reopen() {
-            return Some(TierError::NeedsReopen);
-        }
-        let error = self.failure()?;
-        (monotonic_ms() < self.until_ms.load(Ordering::Relaxed)).then_some(TierError::Medium(error))
-    }
-
-    /// The last failure, if nothing has succeeded since.
-    pub(crate) fn failure(&self) -> Option<MediumError> {
-        match self.error.load(Ordering::Acquire) {
-            0 => None,
-            1 => Some(MediumError::NoSpace),
-            2 => Some(MediumError::Unreadable),
-            _ => Some(MediumError::Io),
+    /// Refuses what takes the worker where that is over.
+    pub(crate) fn check_alive(&self) -> Result<(), TierError> {
+        match self.get() {
+            Health::FileLost => Err(TierError::FileLost),
+            Health::Poisoned => Err(TierError::Poisoned),
+            _ => Ok(()),
         }
     }
 
-    /// When a failed medium may be tried again.
-    pub(crate) fn retry_ms(&self) -> u64 {
-        self.until_ms.load(Ordering::Relaxed)
+    /// Refuses reads where the worker died.
+    pub(crate) fn check_readable(&self) -> Result<(), TierError> {
+        if self.get() == Health::Poisoned { Err(TierError::Poisoned) } else { Ok(()) }
     }
 
-    pub(crate) fn reset(&self) {
-        self.is_poisoned.store(false, Ordering::Release);
-        self.needs_reopen.store(false, Ordering::Release);
-        self.is_worn_out.store(false, Ordering::Release);
-        self.is_file_lost.store(false, Ordering::Release);
-        self.error.store(0, Ordering::Release);
-        self.pause_ms.store(0, Ordering::Relaxed);
-        self.until_ms.store(0, Ordering::Relaxed);
+    /// Refuses writes; after the pause for a failure one is let through, to see.
+    pub(crate) fn check_writable(&self) -> Result<(), TierError> {
+        match self.get() {
+            Health::Failing(error) if monotonic_ms() < self.until_ms.load(Ordering::Relaxed) => {
+                Err(TierError::Medium(error))
+            }
+            Health::Sound | Health::Failing(_) => Ok(()),
+            Health::WornOut => Err(TierError::WornOut),
+            Health::NeedsReopen => Err(TierError::NeedsReopen),
+            Health::FileLost => Err(TierError::FileLost),
+            Health::Poisoned => Err(TierError::Poisoned),
+        }
     }
 }
 
@@ -132,32 +137,60 @@ impl Health {
 mod tests {
     use super::*;
 
+    const STATES: [Health; 8] = [
+        Health::Sound,
+        Health::Failing(MediumError::NoSpace),
+        Health::Failing(MediumError::Unreadable),
+        Health::Failing(MediumError::Io),
+        Health::WornOut,
+        Health::NeedsReopen,
+        Health::FileLost,
+        Health::Poisoned,
+    ];
+
     #[test]
-    fn failed_medium_refuses_until_it_recovers() {
-        let health = Health::default();
-        assert_eq!(health.refusal(), None);
-        health.fail(MediumError::NoSpace);
-        assert_eq!(health.refusal(), Some(TierError::Medium(MediumError::NoSpace)));
-        health.recover();
-        assert_eq!((health.refusal(), health.failure()), (None, None));
+    fn every_state_keeps_its_number_and_its_place() {
+        for (tag, health) in (0..).zip(STATES) {
+            assert_eq!((health.tag(), Health::of_tag(tag)), (tag, health));
+        }
     }
 
     #[test]
-    fn medium_given_up_refuses_until_the_tier_is_opened_again() {
-        let health = Health::default();
-        health.give_up();
-        health.recover();
-        assert_eq!(health.refusal(), Some(TierError::NeedsReopen));
-        health.reset();
-        assert_eq!(health.refusal(), None);
+    fn worse_of_every_two_states_is_kept() {
+        let lasting = &STATES[4..];
+        for (worse, worst) in lasting.iter().enumerate() {
+            for other in &lasting[..=worse] {
+                let health = PostedHealth::default();
+                health.worsen(*worst);
+                health.worsen(*other);
+                health.fail(MediumError::Io, u64::MAX);
+                health.recover();
+                assert_eq!(health.get(), *worst, "after {other:?}");
+            }
+        }
     }
 
     #[test]
-    fn pause_over_lets_one_try_and_still_knows_the_failure() {
-        let health = Health::default();
-        health.fail(MediumError::Io);
-        health.until_ms.store(0, Ordering::Relaxed);
-        assert_eq!(health.refusal(), None);
-        assert_eq!(health.failure(), Some(MediumError::Io));
+    fn failed_medium_refuses_until_it_recovers_or_the_pause_is_over() {
+        let health = PostedHealth::default();
+        assert_eq!(health.check_writable(), Ok(()));
+        health.fail(MediumError::NoSpace, u64::MAX);
+        assert_eq!(health.check_writable(), Err(TierError::Medium(MediumError::NoSpace)));
+        assert_eq!((health.check_alive(), health.check_readable()), (Ok(()), Ok(())));
+        health.recover();
+        assert_eq!(health.check_writable(), Ok(()));
+        health.fail(MediumError::Io, 0);
+        assert_eq!((health.check_writable(), health.get()), (Ok(()), Health::Failing(MediumError::Io)));
+    }
+
+    #[test]
+    fn each_reason_to_refuse_writes_counts_once() {
+        let health = PostedHealth::default();
+        health.worsen(Health::WornOut);
+        health.worsen(Health::WornOut);
+        assert_eq!(health.failures(), 1);
+        health.fail(MediumError::Io, 0);
+        health.worsen(Health::NeedsReopen);
+        assert_eq!(health.failures(), 3);
     }
 }

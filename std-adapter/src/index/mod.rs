@@ -13,6 +13,7 @@ mod shared;
 
 pub(crate) use self::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending, Stored, Weight};
 pub(crate) use self::families::{Family, Generation, KeyClaim};
+pub(crate) use self::health::{Health, PostedHealth};
 pub(crate) use self::lengths::Lengths;
 pub(crate) use self::log_clock::LogTime;
 pub(crate) use self::partition::{IndexClock, PartitionIndex};

@@ -14,7 +14,7 @@ use parking_lot::{Mutex, RwLock};
 
 use super::entry::{Entry, Weight};
 use super::families::Families;
-use super::health::Health;
+use super::health::{Health, PostedHealth};
 use super::lengths::Lengths;
 use super::log_clock::{LogClock, LogTime};
 use crate::admission::Admission;
@@ -123,7 +123,7 @@ pub(crate) struct Shell {
     pub(crate) latencies: Latencies,
     pub(crate) worker_stats: Mutex<WorkerStats>,
     pub(crate) admission: Admission,
-    pub(crate) health: Health,
+    pub(crate) health: PostedHealth,
     /// How long the records are that are charged: segments end early by them.
     pub(crate) lengths: Lengths,
     /// Tag of the codec for new records; each worker begins with that of its configuration.
@@ -219,7 +219,7 @@ impl Shell {
             latencies: Latencies::default(),
             worker_stats: Mutex::new(WorkerStats::default()),
             admission: Admission::default(),
-            health: Health::default(),
+            health: PostedHealth::default(),
             lengths: Lengths::default(),
             codec: AtomicU8::new(CodecId::Raw.tag()),
             is_compacting: AtomicBool::new(false),
@@ -249,7 +249,7 @@ impl Shell {
             keys: self.sums.keys.load(Relaxed),
             pending_bytes: self.admission.budget.pending_bytes(),
             charged_bytes: self.sums.charge.load(Relaxed),
-            needs_reopen: self.health.needs_reopen(),
+            needs_reopen: self.health.get() == Health::NeedsReopen,
         }
     }
 

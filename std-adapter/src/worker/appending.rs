@@ -6,9 +6,8 @@ use coldpress_core::writer::{AppendError, Fresh};
 
 use super::waiting::answer;
 use super::{Work, Worker};
-use crate::clock::monotonic_ms;
 use crate::errors::TierError;
-use crate::index::Entry;
+use crate::index::{Entry, Health};
 
 /// Appends in one turn.
 const APPENDS_PER_TURN: usize = 1024;
@@ -112,7 +111,7 @@ impl Worker<'_> {
     fn set_aside(&mut self, hash: KeyHash, outcome: &Appended) -> TierError {
         if matches!(outcome, Appended::Never) {
             self.never += 1;
-            self.shell.health.wear_out();
+            self.shell.health.worsen(Health::WornOut);
             return TierError::WornOut;
         }
         self.stalled.push_back(hash);
@@ -196,8 +195,7 @@ impl Worker<'_> {
 
     /// Whether what failed may be tried again.
     pub(super) fn is_retry_due(&self) -> bool {
-        let health = &self.shell.health;
-        health.failure().is_none() || monotonic_ms() >= health.retry_ms()
+        self.failing.may_try()
     }
 
     /// Whether every write that was sent is in the log's buffer, but for those that never will be.

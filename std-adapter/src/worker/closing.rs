@@ -58,7 +58,7 @@ impl Worker<'_> {
         } else if is_closed && self.left_to_append() == 0 {
             Ok(())
         } else {
-            Err(CloseError::Unwritten { writes: lost, error: self.shell.health.failure() })
+            Err(CloseError::Unwritten { writes: lost, error: self.failing.error() })
         };
         self.waiters.settle(self.tier.written(), self.tier.durable());
         self.waiters.fail_all(TierError::Closed);

@@ -12,7 +12,7 @@ use super::{WAIT_MS_MAX, Worker, millis};
 use crate::admission::Look;
 use crate::clock::monotonic_ms;
 use crate::errors::TierError;
-use crate::index::{LogTime, Weight};
+use crate::index::{Health, LogTime, Weight};
 use crate::observe::Timed;
 use crate::pool::PoolCoordinator;
 use crate::storage::Synced;
@@ -132,10 +132,10 @@ impl Worker<'_> {
     /// Makes a failed write known: no waiter is told that all is well, and clients are refused for a while.
     fn after_write(&mut self, result: Result<(), MediumError>) {
         match result {
-            Ok(()) => self.shell.health.recover(),
+            Ok(()) => self.failing.recover(&self.shell.health),
             Err(error) => {
                 tracing::warn!(partition = self.partition, %error, "a write failed");
-                self.shell.health.fail(error);
+                self.failing.fail(error, &self.shell.health);
                 self.waiters.fail_all(TierError::Medium(error));
             }
         }
@@ -152,7 +152,7 @@ impl Worker<'_> {
         self.done(now, synced.ticket, result);
         if let Err(error) = result {
             tracing::warn!(partition = self.partition, %error, "a sync failed");
-            self.shell.health.fail(error);
+            self.failing.fail(error, &self.shell.health);
             if self.index.unwritten.is_empty() {
                 self.waiters.fail_synced(TierError::Medium(error));
             } else {
@@ -166,7 +166,7 @@ impl Worker<'_> {
     pub(super) fn finish_turn(&mut self, is_idle: bool) {
         if self.tier.needs_remount() {
             // Nothing becomes durable any more; the synced versions are kept, and the next open finds them.
-            self.shell.health.give_up();
+            self.shell.health.worsen(Health::NeedsReopen);
             self.waiters.fail_synced(TierError::NeedsReopen);
         }
         let (written, durable) = (self.tier.written(), self.tier.durable());

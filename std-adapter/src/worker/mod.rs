@@ -9,6 +9,7 @@ mod appending;
 mod backing;
 mod closing;
 mod driving;
+mod failing;
 mod memory;
 mod message;
 mod placing;
@@ -34,6 +35,7 @@ use tracing::Span;
 
 use self::backing::Busy;
 use self::closing::Closing;
+use self::failing::Failing;
 use self::memory::Buffers;
 pub(crate) use self::message::{Background, Message, Scheduled, Waiter};
 use self::posting::Posting;
@@ -44,7 +46,7 @@ use self::waiting::Waiters;
 use crate::clock::{Clock, monotonic_ms};
 use crate::config::{ColdTierConfig, Terms};
 use crate::errors::OpenError;
-use crate::index::{IndexClock, PartitionIndex, Shell, Weight};
+use crate::index::{Health, IndexClock, PartitionIndex, Shell, Weight};
 use crate::observe::{SegmentView, TierMeter};
 use crate::pool::PoolCoordinator;
 use crate::storage::{Medium, Sparse, Syncer};
@@ -160,6 +162,7 @@ pub(crate) struct Worker<'m> {
     trimmed: u32,
     /// When it was last seen that the file is in its place.
     in_place_ms: u64,
+    failing: Failing,
 }
 
 /// Poisons the shell unless the worker ended in order.
@@ -171,7 +174,7 @@ struct Alarm {
 impl Drop for Alarm {
     fn drop(&mut self) {
         if self.is_armed {
-            self.shell.health.poison();
+            self.shell.health.worsen(Health::Poisoned);
             self.shell.admission.alert();
             tracing::error!("the log worker died; the tier is poisoned");
         }
@@ -292,6 +295,7 @@ impl<'m> Worker<'m> {
             busy: Busy::default(),
             trimmed: 0,
             in_place_ms: monotonic_ms(),
+            failing: Failing::default(),
         }
     }
 

@@ -5,6 +5,7 @@ use coldpress_core::drive::MediumError;
 use super::Worker;
 use crate::clock::monotonic_ms;
 use crate::errors::TierError;
+use crate::index::Health;
 
 /// How often it is looked at although nobody waits for anything, in milliseconds.
 const LOOK_MS: u64 = 1_000;
@@ -17,7 +18,7 @@ impl Worker<'_> {
             self.in_place_ms = monotonic_ms();
         } else if !self.is_file_lost() {
             tracing::error!(partition = self.partition, "the file was deleted, moved, replaced or cut short");
-            self.shell.health.lose_file();
+            self.shell.health.worsen(Health::FileLost);
             self.waiters.fail_all(TierError::FileLost);
             self.shell.admission.alert();
         }
@@ -37,6 +38,6 @@ impl Worker<'_> {
     }
 
     pub(super) fn is_file_lost(&self) -> bool {
-        self.shell.health.is_file_lost()
+        self.shell.health.get() == Health::FileLost
     }
 }

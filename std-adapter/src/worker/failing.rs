@@ -1,0 +1,69 @@
+//! Pauses after failures of the medium.
+
+use coldpress_core::drive::MediumError;
+
+use crate::clock::monotonic_ms;
+use crate::index::PostedHealth;
+
+/// The first pause after a failure, in milliseconds.
+const PAUSE_MS_MIN: u64 = 50;
+/// The longest pause, in milliseconds: the medium is tried again at least so often.
+const PAUSE_MS_MAX: u64 = 2_000;
+
+/// The last failure, if nothing has succeeded since, and when the medium may be tried again.
+#[derive(Debug, Default)]
+pub(super) struct Failing {
+    error: Option<MediumError>,
+    pause_ms: u64,
+    until_ms: u64,
+}
+
+impl Failing {
+    /// The medium failed: it is left alone for a while, longer each time.
+    pub(super) fn fail(&mut self, error: MediumError, health: &PostedHealth) {
+        self.pause_ms = self.pause_ms.saturating_mul(2).clamp(PAUSE_MS_MIN, PAUSE_MS_MAX);
+        self.until_ms = monotonic_ms().saturating_add(self.pause_ms);
+        self.error = Some(error);
+        health.fail(error, self.until_ms);
+    }
+
+    /// The medium did what it was asked.
+    pub(super) fn recover(&mut self, health: &PostedHealth) {
+        if self.error.take().is_some() {
+            self.pause_ms = 0;
+            health.recover();
+        }
+    }
+
+    pub(super) const fn error(&self) -> Option<MediumError> {
+        self.error
+    }
+
+    /// Tells whether the medium may be tried.
+    pub(super) fn may_try(&self) -> bool {
+        self.error.is_none() || monotonic_ms() >= self.until_ms
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::index::Health;
+
+    #[test]
+    fn pauses_double_up_to_the_longest_and_begin_anew() {
+        let (mut failing, health) = (Failing::default(), PostedHealth::default());
+        let mut pauses = Vec::new();
+        for _ in 0..8 {
+            failing.fail(MediumError::Io, &health);
+            assert!(!failing.may_try());
+            pauses.push(failing.pause_ms);
+        }
+        assert_eq!(pauses, [50, 100, 200, 400, 800, 1_600, 2_000, 2_000]);
+        failing.recover(&health);
+        assert!(failing.may_try() && failing.error().is_none());
+        assert_eq!(health.get(), Health::Sound);
+        failing.fail(MediumError::NoSpace, &health);
+        assert_eq!((failing.pause_ms, failing.error()), (50, Some(MediumError::NoSpace)));
+    }
+}
