@@ -133,6 +133,7 @@ mod metrics {
         kind: &'static str,
         unit: &'static str,
         labels: Vec<&'static str>,
+        text: &'static str,
     }
 
     /// The table of the documentation.
@@ -142,7 +143,7 @@ mod metrics {
         cells
             .map(|cells| {
                 let labels = cells[3].split(", ").collect();
-                (cells[0].trim_matches('`'), Row { kind: cells[1], unit: cells[2], labels })
+                (cells[0].trim_matches('`'), Row { kind: cells[1], unit: cells[2], labels, text: cells[4] })
             })
             .collect()
     }
@@ -167,7 +168,7 @@ mod metrics {
         let of_this_test = |labels: &[(&str, &str)]| {
             labels.iter().any(|label| *label == ("tier", "seen") || *label == ("pools", "metrics"))
         };
-        for (key, unit, _, value) in snapshotter.snapshot().into_vec() {
+        for (key, unit, text, value) in snapshotter.snapshot().into_vec() {
             let name = key.key().name();
             let Some(row) = documented.get(name) else { panic!("{name} is not documented") };
             let labels: Vec<_> = key.key().labels().map(|label| (label.key(), label.value())).collect();
@@ -175,6 +176,7 @@ mod metrics {
             assert_eq!(names, row.labels, "{name}");
             let unit = unit.map(|unit| unit.as_str());
             assert_eq!(unit, Some(row.unit), "{name}");
+            assert_eq!(text.as_deref(), Some(row.text), "{name}");
             let (kind, amount) = match value {
                 DebugValue::Counter(count) => ("counter", count as f64),
                 DebugValue::Gauge(value) => ("gauge", value.into_inner()),

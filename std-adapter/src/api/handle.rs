@@ -14,7 +14,6 @@ use super::reserve::{Announced, Room};
 use crate::admission::Waiting;
 use crate::config::Durability;
 use crate::errors::TierError;
-use crate::index::Health;
 use crate::observe::{SegmentView, TierStats};
 use crate::worker::{Message, Waiter};
 
@@ -139,18 +138,10 @@ impl ColdTierHandle {
             let mut stats = TierStats { capacity_bytes: open.limits.capacity_bytes, ..TierStats::default() };
             for part in &open.parts {
                 let shell = part.shell;
-                stats.add_worker(&shell.worker_stats.lock());
-                shell.counts.add_to(&mut stats);
-                stats.needs_reopen |= shell.health.get() == Health::NeedsReopen;
-                stats.clock_refused_s = stats.clock_refused_s.max(shell.clock.refused_s());
-                stats.clock_behind_s = stats.clock_behind_s.max(shell.clock.behind_s());
-                let weight = shell.weight();
-                stats.keys += weight.keys;
-                stats.charged_bytes += weight.charge;
-                stats.pending_bytes += weight.pending_bytes;
-                stats.index_bytes += shell.index_bytes();
                 let waste = shell.lengths.waste_with(0);
-                stats.charge_bytes_max += open.terms.charge_bytes_max(waste, shell.quarantined.load(Relaxed));
+                let charge_bytes_max = open.terms.charge_bytes_max(waste, shell.quarantined.load(Relaxed));
+                stats.add(&shell.counts, &shell.worker_stats.lock(), &shell.state(charge_bytes_max));
+                stats.index_bytes += shell.index_bytes();
             }
             stats.requests = stats.puts + stats.gets + stats.removes;
             stats

@@ -476,7 +476,7 @@ impl PartitionIndex {
         let before = before.map(|(_, stats)| stats.totals).unwrap_or_default();
         let (log_live_bytes, log_held_bytes) = {
             let worker_stats = self.shell.worker_stats.lock();
-            (worker_stats.live_bytes, worker_stats.used_bytes)
+            (worker_stats.live_bytes, worker_stats.live_bytes + worker_stats.stale_bytes)
         };
         let measured = Measured {
             log_live_bytes,

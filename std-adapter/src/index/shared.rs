@@ -19,7 +19,7 @@ use super::lengths::Lengths;
 use super::log_clock::{LogClock, LogTime};
 use crate::admission::Admission;
 use crate::config::Terms;
-use crate::observe::{Counts, Latencies, PartitionReading, WorkerStats};
+use crate::observe::{Counts, Latencies, PartitionState, WorkerStats};
 
 /// Maps of one shell; iteration takes the hashes of one at a time.
 pub(crate) const STRIPES: usize = 64;
@@ -241,15 +241,16 @@ impl Shell {
         }
     }
 
-    /// Its counts and its state, beside what the worker posts.
-    pub(crate) fn reading<'a>(&'a self, worker: &'a WorkerStats) -> PartitionReading<'a> {
-        PartitionReading {
-            counts: &self.counts,
-            worker,
+    /// The sums and the state as they are; so many bytes can be charged at most.
+    pub(crate) fn state(&self, charge_bytes_max: u64) -> PartitionState {
+        PartitionState {
             keys: self.sums.keys.load(Relaxed),
             pending_bytes: self.admission.budget.pending_bytes(),
             charged_bytes: self.sums.charge.load(Relaxed),
+            charge_bytes_max,
             needs_reopen: self.health.get() == Health::NeedsReopen,
+            clock_behind_s: self.clock.behind_s(),
+            clock_refused_s: self.clock.refused_s(),
         }
     }
 

@@ -7,19 +7,21 @@ mod latency;
 #[cfg(feature = "metrics")]
 mod metered;
 mod pool_stats;
+mod segment_view;
 #[cfg(not(feature = "metrics"))]
 mod silent;
-mod stats;
+mod table;
 
 pub use self::analysis::Analysis;
 pub(crate) use self::latency::{Latencies, LatencySum, Timed};
 #[cfg(feature = "metrics")]
 pub(crate) use self::metered::{PoolMeter, TierMeter};
 pub use self::pool_stats::{PageView, PoolStats};
+pub use self::segment_view::SegmentView;
 #[cfg(not(feature = "metrics"))]
 pub(crate) use self::silent::{PoolMeter, TierMeter};
-pub(crate) use self::stats::{Counts, PartitionReading, WorkerStats};
-pub use self::stats::{SegmentView, TierStats};
+pub use self::table::TierStats;
+pub(crate) use self::table::{Counts, PartitionState, WorkerStats};
 
 /// How often the pools are measured, where that is asked for at all.
 pub(crate) const POOLS_EVERY: core::time::Duration =

@@ -8,7 +8,7 @@ use coldpress_core::compaction::Report;
 
 use super::latency::Timed;
 use super::pool_stats::PoolStats;
-use super::stats::PartitionReading;
+use super::table::{Counts, PartitionState, WorkerStats};
 
 #[derive(Debug)]
 pub(crate) struct TierMeter;
@@ -22,7 +22,7 @@ impl TierMeter {
 
     pub(crate) const fn compaction(&self, _report: &Report) {}
 
-    pub(crate) const fn stats(&mut self, _partition: &PartitionReading<'_>) {}
+    pub(crate) const fn stats(&mut self, _: &Counts, _: &WorkerStats, _: &PartitionState) {}
 }
 
 #[derive(Debug)]

@@ -142,19 +142,19 @@ impl Worker<'_> {
         worker_stats.shortages = counters.shortages;
         worker_stats.log_bytes_reclaimed = counters.bytes_reclaimed;
         worker_stats.live_bytes = tally.live_bytes;
-        worker_stats.used_bytes = tally.used_bytes;
+        worker_stats.stale_bytes = tally.used_bytes.saturating_sub(tally.live_bytes);
         worker_stats.free_segments = tally.free;
         worker_stats.quarantined_segments = tally.quarantined;
         worker_stats.progress = progress.map(|running| (running.task, running.progress));
         self.shell.lengths.count_waste(self.terms.data_segments());
         let waste = self.shell.lengths.waste_with(0);
-        worker_stats.charge_bytes_max = self.terms.charge_bytes_max(waste, tally.quarantined);
+        let charge_bytes_max = self.terms.charge_bytes_max(waste, tally.quarantined);
         worker_stats.clock_refusals = counters.clock_refusals;
         worker_stats.debt_permille = self.tier.debt_permille();
         worker_stats.analysis = self.index.analysis;
         let worker_stats = *worker_stats;
         self.shell.quarantined.store(tally.quarantined, Relaxed);
         *self.shell.worker_stats.lock() = worker_stats;
-        self.meter.stats(&self.shell.reading(&worker_stats));
+        self.meter.stats(&self.shell.counts, &worker_stats, &self.shell.state(charge_bytes_max));
     }
 }
