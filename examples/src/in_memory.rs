@@ -231,7 +231,8 @@ impl<'m> InMemoryTier<'m> {
         }
         let geometry = &self.config.geometry;
         let place = placed.location;
-        let at = u64::from(place.segment) * u64::from(geometry.segment_bytes()) + u64::from(place.offset);
+        let at =
+            u64::from(place.segment.get()) * u64::from(geometry.segment_bytes()) + u64::from(place.offset);
         let bytes = self.medium.range(at, placed.record_bytes as usize)?;
         let record = read_record(geometry, self.machine.seed(), place, bytes)?;
         Ok((record.key == key).then(|| record.value.to_vec()))

@@ -16,7 +16,9 @@
 
 use crate::cleanup::Ticket;
 use crate::drive::{MediumError, Now, Poll};
-use crate::format::{EraseIntent, Kind, Location, Mending, Record, RecordError, RecordHeader, read_record};
+use crate::format::{
+    EraseIntent, Kind, Location, Mending, Record, RecordError, RecordHeader, SegmentIndex, read_record,
+};
 use crate::index::{Dropped, Host, Liveness, Released};
 use crate::recovery::identity;
 use crate::segments::{Choice, Flag, Policy, Reason, Segment, SegmentState, choose};
@@ -72,7 +74,7 @@ impl Default for Cleaner {
     fn default() -> Self {
         Self {
             state: State::Idle,
-            victim: Cleaned::new(Choice { segment: 0, reason: Reason::Dead }),
+            victim: Cleaned::new(Choice { segment: SegmentIndex::FIRST, reason: Reason::Dead }),
             sequence: 0,
             cursor: 0,
             end: 0,

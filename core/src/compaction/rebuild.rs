@@ -16,6 +16,7 @@ use heapless::Vec;
 use super::cleaner::Cleaner;
 use super::task::{Step, Task};
 use crate::drive::{MediumError, Poll};
+use crate::format::SegmentIndex;
 use crate::index::{Host, Liveness, Reconciled};
 use crate::recovery::{Outcome, Restore, RestoreStep, Scan, Scanner};
 use crate::segments::{Choice, Flag, Reason, Segment, SegmentState};
@@ -44,7 +45,7 @@ enum State {
 #[derive(Debug, Default)]
 pub(crate) struct Rebuild {
     state: State,
-    segment: u32,
+    segment: SegmentIndex,
     damaged: Offsets,
     /// Whether what still can't be read is given up.
     gives_up: bool,
@@ -89,8 +90,8 @@ impl Rebuild {
         if log.scan.is_leased() || !restore.is_idle() {
             return Step::Stay(Poll::Idle);
         }
-        let is_written = |i: &u32| log.segments.get(*i).is_some_and(holds_records);
-        let Some(segment) = (self.segment..log.geometry.segment_count()).find(is_written) else {
+        let is_written = |i: &SegmentIndex| log.segments.get(*i).is_some_and(holds_records);
+        let Some(segment) = self.segment.up_to(log.geometry.segment_count()).find(is_written) else {
             return Step::Reclaimer;
         };
         self.segment = segment;
@@ -123,7 +124,7 @@ impl Rebuild {
         task.report.damaged_records += restored.damaged_records;
         task.report.reread_segments += 1;
         let segment = self.segment;
-        self.segment += 1;
+        self.segment = self.segment.next();
         self.state = State::Next;
         match outcome {
             Outcome::Known => {
@@ -145,7 +146,7 @@ impl Rebuild {
     }
 
     /// Has a damaged segment cleaned: what is whole goes elsewhere, and it is free, unless something live in it is damaged.
-    fn give_back(&mut self, log: &Log<'_>, task: &mut Task, segment: u32) {
+    fn give_back(&mut self, log: &Log<'_>, task: &mut Task, segment: SegmentIndex) {
         let has_room = log.free() > 1 && !log.is_at_end();
         task.is_deferred |= !has_room;
         if has_room {
@@ -242,7 +243,7 @@ impl Rebuild {
     fn leave(&mut self, log: &mut Log<'_>, task: &mut Task, has_footer: bool) -> Step {
         log.scan.give_back(Lessee::Verifying);
         let segment = self.segment;
-        self.segment += 1;
+        self.segment = self.segment.next();
         // Of one that the index has no place for, relocation would take no copy.
         let is_kept = log.segments.get(segment).is_some_and(|s| s.is_unread());
         let is_sound = self.damaged.is_empty() && !is_kept;

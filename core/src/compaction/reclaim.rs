@@ -13,7 +13,7 @@ use crate::cleanup::Ticket;
 use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now, Poll};
-use crate::format::{EraseIntent, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader};
+use crate::format::{EraseIntent, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, SegmentIndex};
 use crate::index::Host;
 use crate::recovery::{Scan, Scanner};
 use crate::segments::{Flag, Segment, SegmentState};
@@ -26,11 +26,11 @@ enum State {
     /// Counting down the copies in a segment.
     Counting(Scanner),
     /// An erase is in flight.
-    Erasing { segment: u32, ticket: Ticket },
+    Erasing { segment: SegmentIndex, ticket: Ticket },
     /// The marker is next.
-    Marking { segment: u32 },
+    Marking { segment: SegmentIndex },
     /// The marker is in flight.
-    MarkerWriting { segment: u32, ticket: Ticket },
+    MarkerWriting { segment: SegmentIndex, ticket: Ticket },
 }
 
 /// The engine that frees segments, one erase at a time.
@@ -44,7 +44,7 @@ pub(crate) struct Reclaimer {
 
 impl Log<'_> {
     /// Takes a sealed segment in which nothing is live as it lies: it is emptied.
-    pub(crate) fn take_as_emptied(&mut self, index: u32) {
+    pub(crate) fn take_as_emptied(&mut self, index: SegmentIndex) {
         if let Some(segment) = self.set_state(index, SegmentState::Emptied) {
             let died = segment.sync_point();
             self.syncs.want_sync_point(died);
@@ -81,7 +81,7 @@ impl Reclaimer {
         }
         let due = match log.segments.emptied() {
             Some(kept) => Self::due(log, kept.iter().copied()),
-            None => Self::due(log, 0..log.geometry.segment_count()),
+            None => Self::due(log, SegmentIndex::FIRST.up_to(log.geometry.segment_count())),
         };
         match due {
             Some((index, SegmentState::Erased)) => {
@@ -101,7 +101,7 @@ impl Reclaimer {
     }
 
     /// The next of these segments to take a step with: one whose step before is durable, else one that is emptied for good.
-    fn due(log: &Log<'_>, among: impl Iterator<Item = u32>) -> Option<(u32, SegmentState)> {
+    fn due(log: &Log<'_>, among: impl Iterator<Item = SegmentIndex>) -> Option<(SegmentIndex, SegmentState)> {
         let synced = log.syncs.synced();
         let is_clear = !log.has_suspects() && log.syncs.is_suspicion_synced();
         let usable = log.usable_segments();
@@ -110,7 +110,7 @@ impl Reclaimer {
             let Some(segment) = log.segments.get(index) else { continue };
             let is_due = segment.sync_point() <= synced;
             match segment.state() {
-                SegmentState::Erased if is_due && index < usable => {
+                SegmentState::Erased if is_due && index.get() < usable => {
                     return Some((index, SegmentState::Erased));
                 }
                 SegmentState::Freeing if is_due && !log.scan.is_leased() => {
@@ -146,7 +146,7 @@ impl Reclaimer {
     }
 
     /// The erase is durable: the segment is free, its erase intent not needed any more.
-    fn finish(log: &mut Log<'_>, index: u32) {
+    fn finish(log: &mut Log<'_>, index: SegmentIndex) {
         log.release_intent(index);
         let gained = u64::from(log.geometry.segment_bytes());
         let Some(segment) = log.set_state(index, SegmentState::Free) else { return };
@@ -162,7 +162,7 @@ impl Reclaimer {
         log.counters.bytes_reclaimed += gained - paid;
     }
 
-    fn append_intent(log: &mut Log<'_>, index: u32) -> Poll {
+    fn append_intent(log: &mut Log<'_>, index: SegmentIndex) -> Poll {
         let Some(segment) = log.segment(index) else { return Poll::Idle };
         let value =
             EraseIntent { segment: index, sequence: segment.sequence, erases: segment.erases }.to_bytes();
@@ -196,7 +196,7 @@ impl Reclaimer {
         Poll::Again
     }
 
-    fn begin_free(&mut self, log: &mut Log<'_>, index: u32) -> Poll {
+    fn begin_free(&mut self, log: &mut Log<'_>, index: SegmentIndex) -> Poll {
         let is_counted = log.segments.get(index).is_some_and(|s| s.is_counted());
         if is_counted {
             log.scan.lease(Lessee::Reclaiming);
@@ -206,7 +206,7 @@ impl Reclaimer {
         self.erase(log, index)
     }
 
-    fn erase(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
+    fn erase(&mut self, log: &mut Log<'_>, segment: SegmentIndex) -> Poll {
         let ticket = log.ticket(LANE_ERASE);
         self.state = State::Erasing { segment, ticket };
         self.sync_failures = log.counters.sync_failures;
@@ -286,7 +286,7 @@ impl Reclaimer {
         }
     }
 
-    fn sync_point(&mut self, log: &mut Log<'_>, segment: u32) -> Poll {
+    fn sync_point(&mut self, log: &mut Log<'_>, segment: SegmentIndex) -> Poll {
         let erases = log.segments.get(segment).map_or(0, |s| s.erases);
         let marker = Marker { erases, sequence_issued: log.sequence_next - 1 }.encode();
         self.marker.fill(log.geometry.erase_value());

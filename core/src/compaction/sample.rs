@@ -9,7 +9,7 @@
 use super::task::{Step, Task};
 use crate::cleanup::CleanupKind;
 use crate::drive::Poll;
-use crate::format::{Kind, Location, RecordError, read_record};
+use crate::format::{Kind, Location, RecordError, SegmentIndex, read_record};
 use crate::index::{Host, Liveness};
 use crate::recovery::identity;
 use crate::segments::SegmentState;
@@ -26,7 +26,7 @@ enum State {
     #[default]
     Next,
     /// The start of a segment was asked for.
-    Reading { segment: u32 },
+    Reading { segment: SegmentIndex },
     /// Its records are gone through from this offset on; so many were measured.
     Measuring { at: Location, taken: u32 },
 }
@@ -87,7 +87,7 @@ impl Sampling {
         }
         // A stride that is coprime to the count visits each segment once, in an order spread over the medium.
         let segment = u64::from(self.visit) * stride(count) % u64::from(count);
-        let segment = u32::try_from(segment).unwrap_or(0);
+        let segment = SegmentIndex::new(u32::try_from(segment).unwrap_or(0));
         self.visit += 1;
         let known = log.segments.get(segment).copied().unwrap_or_default();
         if known.state() != SegmentState::Sealed || known.live_records() == 0 {

@@ -7,6 +7,7 @@
 
 use super::cleaner::Cleaner;
 use crate::drive::{Now, Poll};
+use crate::format::SegmentIndex;
 use crate::segments::{Choice, Policy, Segment, SegmentState, choose};
 use crate::writer::Log;
 
@@ -35,7 +36,7 @@ pub(crate) struct Tidy {
     seen_dead: Option<u64>,
     seen_stale: Option<u64>,
     /// The last victim, and how many had died then: one that could not be emptied is not tried again for nothing.
-    last: Option<(u32, u64)>,
+    last: Option<(SegmentIndex, u64)>,
     next_ms: u64,
     /// When it is looked for stale ones again although nothing died: there was no room for what is live, or it was not written.
     stale_ms: u64,
@@ -94,7 +95,7 @@ impl Tidy {
         [dead, stale].into_iter().flatten().min()
     }
 
-    fn find_dead(log: &Log<'_>) -> Option<u32> {
+    fn find_dead(log: &Log<'_>) -> Option<SegmentIndex> {
         log.segments.numbered().find(|(_, segment)| segment.is_dead()).map(|(index, _)| index)
     }
 

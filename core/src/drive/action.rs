@@ -1,5 +1,6 @@
 //! What goes in and out of the machine: actions, completions, errors.
 
+use crate::format::SegmentIndex;
 use core::fmt;
 
 use super::task_id::TaskId;
@@ -26,7 +27,7 @@ pub enum Action {
         /// Comes back with the completion.
         ticket: Ticket,
         /// Segment to read.
-        segment: u32,
+        segment: SegmentIndex,
         /// Offset in it.
         offset: u32,
         /// Bytes to read.
@@ -37,7 +38,7 @@ pub enum Action {
         /// Comes back with the completion.
         ticket: Ticket,
         /// Segment to write.
-        segment: u32,
+        segment: SegmentIndex,
         /// Offset in it.
         offset: u32,
         /// Bytes to write.
@@ -53,7 +54,7 @@ pub enum Action {
         /// Comes back with the completion.
         ticket: Ticket,
         /// Segment to erase.
-        segment: u32,
+        segment: SegmentIndex,
     },
     /// Allocate the blocks of a segment that is blank, so that no write to it lacks space; it stays blank. Only where
     /// [`TierConfig::allocates`](crate::config::TierConfig::allocates).
@@ -61,7 +62,7 @@ pub enum Action {
         /// Comes back with the completion.
         ticket: Ticket,
         /// Segment whose blocks are allocated.
-        segment: u32,
+        segment: SegmentIndex,
     },
     /// Ask the owner of the pools. Only a task asks.
     Cleanup {

@@ -11,7 +11,7 @@
 //! passes while no tier runs is counted by the wall clock then, across mounts.
 
 use crate::drive::Now;
-use crate::format::{KeyHash, Version};
+use crate::format::{KeyHash, SegmentIndex, Version};
 
 /// What the log knows of the time.
 #[derive(Debug, Default)]
@@ -29,7 +29,7 @@ pub(crate) struct Clock {
     /// The newest one whose write is complete.
     written_s: u32,
     /// The segment that holds it.
-    written_in: u32,
+    written_in: SegmentIndex,
     /// The newest one that a sync covers.
     durable_s: u32,
     /// When the clocks were looked at last, in milliseconds of the monotonic clock.
@@ -126,19 +126,19 @@ impl Stamp {
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Newest {
     /// With the segment that tells of it.
-    time: (u32, u32),
+    time: (u32, SegmentIndex),
     /// The newest record that says how far the time is ahead, with its version and segment.
-    stamp: Option<(Version, Stamp, u32)>,
+    stamp: Option<(Version, Stamp, SegmentIndex)>,
 }
 
 impl Newest {
     /// The header of a segment says so.
-    pub(crate) fn header(&mut self, time_s: u32, segment: u32) {
+    pub(crate) fn header(&mut self, time_s: u32, segment: SegmentIndex) {
         self.time = self.time.max((time_s, segment));
     }
 
     /// A time record does.
-    pub(crate) fn record(&mut self, hash: &KeyHash, version: Version, segment: u32) {
+    pub(crate) fn record(&mut self, hash: &KeyHash, version: Version, segment: SegmentIndex) {
         let stamp = Stamp::from_hash(hash);
         self.header(stamp.time_s, segment);
         let rank = |at: Version, stamp: Stamp| (stamp.time_s, at);
@@ -246,7 +246,7 @@ impl Clock {
     }
 
     /// The write of a time into a segment is complete.
-    pub(crate) fn note_written(&mut self, hash: &KeyHash, segment: u32) {
+    pub(crate) fn note_written(&mut self, hash: &KeyHash, segment: SegmentIndex) {
         let stamp = Stamp::from_hash(hash);
         if stamp.time_s >= self.written_s && stamp.ahead_s == self.ahead_s {
             (self.written_s, self.written_in) = (stamp.time_s, segment);
@@ -255,7 +255,7 @@ impl Clock {
 
     /// A segment is about to be freed: if the newest time lies in it, that is owed again, and due whatever the others know. Tells
     /// whether it does.
-    pub(crate) fn lose_segment(&mut self, segment: u32) -> bool {
+    pub(crate) fn lose_segment(&mut self, segment: SegmentIndex) -> bool {
         let is_lost = self.written_s > 0 && self.written_in == segment;
         if is_lost {
             self.lose();
@@ -397,13 +397,13 @@ mod tests {
         assert_eq!(Stamp::from_hash(&stamp(7, 9).hash()), stamp(7, 9));
         let at = |sequence| Version { sequence, offset: 0 };
         let mut newest = Newest::default();
-        newest.record(&stamp(2_000, 900).hash(), at(3), 1);
-        newest.record(&stamp(2_000, 0).hash(), at(2), 2);
-        newest.record(&stamp(1_000, 100).hash(), at(4), 3);
-        newest.header(2_500, 4);
+        newest.record(&stamp(2_000, 900).hash(), at(3), SegmentIndex::new(1));
+        newest.record(&stamp(2_000, 0).hash(), at(2), SegmentIndex::new(2));
+        newest.record(&stamp(1_000, 100).hash(), at(4), SegmentIndex::new(3));
+        newest.header(2_500, SegmentIndex::new(4));
         let mut clock = Clock::default();
         clock.start(Now { monotonic_ms: 0, wall_s: 1_650 }, &newest, false, 60);
-        assert_eq!((clock.now_s, clock.ahead_s, clock.written_in), (2_550, 900, 1));
+        assert_eq!((clock.now_s, clock.ahead_s, clock.written_in), (2_550, 900, SegmentIndex::new(1)));
         // It has come so far by itself.
         clock.observe(Now { monotonic_ms: 0, wall_s: 2_560 }, 60);
         assert_eq!((clock.now_s, clock.ahead_s, clock.is_owed), (2_560, 0, true));

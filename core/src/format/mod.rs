@@ -26,6 +26,7 @@ mod footer;
 mod geometry;
 mod header;
 mod hidden;
+mod ids;
 mod key_hash;
 mod pieces;
 mod place;
@@ -46,6 +47,7 @@ pub use header::{
     Marker, Store,
 };
 pub(crate) use hidden::Hidden;
+pub use ids::SegmentIndex;
 pub use key_hash::{key_hash, partition_of, piece_hash, record_hash, stored_hash};
 pub use pieces::{
     HEAD_BYTES, Head, PIECE_EXPIRES_S, PIECE_PREFIX, PIECE_PREFIX_BYTES, beside_pieces, is_piece_expiry,

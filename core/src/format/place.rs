@@ -2,6 +2,7 @@
 
 use super::fields::FieldWriter;
 use super::geometry::{Geometry, OriginForm};
+use super::ids::SegmentIndex;
 
 /// The identity of a key: 96 bits of a hash under the store's random key.
 ///
@@ -84,8 +85,8 @@ impl Version {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Location {
-    /// Index of the segment on the medium.
-    pub segment: u32,
+    /// The segment that it lies in.
+    pub segment: SegmentIndex,
     /// Offset in the segment, in bytes.
     pub offset: u32,
     /// Sequence of the segment when the record was written.

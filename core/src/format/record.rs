@@ -15,6 +15,7 @@ use core::fmt;
 use super::checksum::{Checksum, Seed};
 use super::fields::FieldWriter;
 use super::geometry::{Format, Geometry};
+use super::ids::SegmentIndex;
 use super::place::{Location, Version};
 use crate::codec::CodecId;
 
@@ -410,8 +411,8 @@ pub const ERASE_INTENT_BYTES: usize = 12;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct EraseIntent {
-    /// Index of the segment.
-    pub segment: u32,
+    /// The segment.
+    pub segment: SegmentIndex,
     /// Its sequence in the life that is over.
     pub sequence: u32,
     /// Its erase count in that life.
@@ -423,7 +424,7 @@ impl EraseIntent {
     #[must_use]
     pub fn to_bytes(self) -> [u8; ERASE_INTENT_BYTES] {
         let mut out = [0; ERASE_INTENT_BYTES];
-        out[..4].copy_from_slice(&self.segment.to_le_bytes());
+        out[..4].copy_from_slice(&self.segment.get().to_le_bytes());
         out[4..8].copy_from_slice(&self.sequence.to_le_bytes());
         out[8..].copy_from_slice(&self.erases.to_le_bytes());
         out
@@ -436,7 +437,7 @@ impl EraseIntent {
         let (sequence, rest) = rest.split_first_chunk()?;
         let erases = rest.first_chunk()?;
         Some(Self {
-            segment: u32::from_le_bytes(*segment),
+            segment: SegmentIndex::new(u32::from_le_bytes(*segment)),
             sequence: u32::from_le_bytes(*sequence),
             erases: u32::from_le_bytes(*erases),
         })

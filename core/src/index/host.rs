@@ -1,7 +1,7 @@
 //! What the machine asks of its surroundings while it works: liveness, hashes, codecs.
 
 use crate::codec::CodecId;
-use crate::format::{KeyHash, Kind, Location, Record, Store, Version};
+use crate::format::{KeyHash, Kind, Location, Record, SegmentIndex, Store, Version};
 
 /// A record as it lies on the medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -145,14 +145,14 @@ pub trait Index {
 
     /// The erase of a segment is durable. A host that remembers what failed writes may have left there, behind the end of the
     /// records, counts it down. Returns what nothing needs any more; called until there is none.
-    fn erased(&mut self, segment: u32) -> Option<Released> {
+    fn erased(&mut self, segment: SegmentIndex) -> Option<Released> {
         let _ = segment;
         None
     }
 
     /// Tells whether all of a segment is known to be blank, so that a mount need not read its ends: where the medium tells what was never
     /// written, as the holes of a file do. Asked only during a mount.
-    fn is_blank(&self, segment: u32) -> bool {
+    fn is_blank(&self, segment: SegmentIndex) -> bool {
         let _ = segment;
         false
     }

@@ -159,10 +159,11 @@ impl KeyEntry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::format::SegmentIndex;
 
     fn placed(sequence: u32, version: u32, kind: Kind) -> Placed {
         Placed {
-            location: Location { segment: sequence, offset: 64, sequence },
+            location: Location { segment: SegmentIndex::new(sequence), offset: 64, sequence },
             version: Version { sequence: version, offset: 64 },
             record_bytes: 100,
             kind,

@@ -1,6 +1,7 @@
 //! Blocks under free segments, as an adapter sees them.
 
 use super::tier::{Status, Tier};
+use crate::format::SegmentIndex;
 use crate::segments::SegmentState;
 
 impl Tier<'_> {
@@ -37,7 +38,7 @@ impl Tier<'_> {
 
     /// Takes a blank segment that has blocks and is of no use now; the adapter may give these back to the medium, but for those of
     /// the erase marker. Bounds: one pass over the segment table.
-    pub fn take_surplus(&mut self) -> Option<u32> {
+    pub fn take_surplus(&mut self) -> Option<SegmentIndex> {
         if self.status == Status::Running { self.log.take_surplus() } else { None }
     }
 

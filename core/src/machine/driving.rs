@@ -3,6 +3,7 @@
 use super::tier::Tier;
 use crate::cleanup::CleanupRequest;
 use crate::drive::{Action, Input, MediumError, Now, Poll};
+use crate::format::SegmentIndex;
 use crate::index::Host;
 
 /// A medium each of whose calls is over when it returns. Offsets and lengths are in bytes, from the start of the medium.
@@ -85,7 +86,8 @@ fn carry_out<M: BlockingMedium>(
     action: Action,
 ) -> Result<(), MediumError> {
     let segment_bytes = u64::from(tier.log.geometry.segment_bytes());
-    let at = |segment: u32, offset: u32| u64::from(segment) * segment_bytes + u64::from(offset);
+    let at =
+        |segment: SegmentIndex, offset: u32| u64::from(segment.get()) * segment_bytes + u64::from(offset);
     match action {
         Action::Read { ticket, segment, offset, .. } => {
             medium.read(at(segment, offset), tier.read_buffer(ticket))

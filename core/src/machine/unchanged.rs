@@ -45,7 +45,7 @@ impl Tier<'_> {
     #[must_use]
     pub fn may_keep(&self, present: &Present) -> bool {
         let Location { segment, sequence, .. } = present.location;
-        let is_sound = self.segments().get(segment as usize).is_some_and(|segment| {
+        let is_sound = self.segments().get(segment.get() as usize).is_some_and(|segment| {
             let is_in_use = matches!(
                 segment.state(),
                 SegmentState::Open | SegmentState::Sealing | SegmentState::Sealed | SegmentState::Victim

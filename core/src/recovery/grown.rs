@@ -14,7 +14,7 @@
 
 use super::error::MountError;
 use super::head::Head;
-use crate::format::{HeaderError, Store};
+use crate::format::{HeaderError, SegmentIndex, Store};
 use crate::segments::{Flag, Segment, SegmentState};
 use crate::writer::Log;
 
@@ -26,24 +26,24 @@ pub(crate) struct Grown {
     /// The number that it states; `None` where no header was found.
     pub(crate) stated: Option<u32>,
     /// The first segment that was taken for one beyond that number.
-    first: Option<u32>,
+    first: Option<SegmentIndex>,
     /// Whether the heads behind it were read a second time.
     is_second: bool,
 }
 
 impl Grown {
     /// A header of the store was found. One beyond its own number says nothing.
-    pub(crate) fn note(&mut self, index: u32, sequence: u32, segments: u32) {
-        if segments > index && (self.stated.is_none() || sequence > self.sequence) {
+    pub(crate) fn note(&mut self, index: SegmentIndex, sequence: u32, segments: u32) {
+        if segments > index.get() && (self.stated.is_none() || sequence > self.sequence) {
             (self.sequence, self.stated) = (sequence, Some(segments));
         }
     }
 
     /// Tells whether a segment lies beyond the number that is known by now, and is none of the store.
-    pub(crate) fn takes(&mut self, index: u32, head: &Head, store: Option<&Store>) -> bool {
-        let is_beyond = self.stated.is_some_and(|stated| index >= stated);
+    pub(crate) fn takes(&mut self, index: SegmentIndex, head: &Head, store: Option<&Store>) -> bool {
+        let is_beyond = self.stated.is_some_and(|stated| index.get() >= stated);
         let is_ours = match &head.header {
-            Some(header) => store == Some(&header.store) && head.segments > index,
+            Some(header) => store == Some(&header.store) && head.segments > index.get(),
             None => head.error.is_none() && (head.is_unreadable || head.marker.is_some() && !head.is_blank()),
         };
         let takes = is_beyond && !is_ours;
@@ -54,8 +54,9 @@ impl Grown {
     }
 
     /// The first segment that is to be looked at again, since a header behind it states that it is part of the medium. Bounds: once.
-    pub(crate) fn again(&mut self) -> Option<u32> {
-        let first = self.first.take().filter(|first| self.stated.is_some_and(|stated| *first < stated))?;
+    pub(crate) fn again(&mut self) -> Option<SegmentIndex> {
+        let first =
+            self.first.take().filter(|first| self.stated.is_some_and(|stated| first.get() < stated))?;
         (!core::mem::replace(&mut self.is_second, true)).then_some(first)
     }
 }
@@ -83,7 +84,7 @@ pub(crate) fn refusal(log: &Log<'_>, error: HeaderError) -> MountError {
 
 impl Log<'_> {
     /// A segment is none of the store: it is erased before it is used, unless blank bytes are trusted.
-    pub(crate) fn set_beyond(&mut self, index: u32, head: &Head) {
+    pub(crate) fn set_beyond(&mut self, index: SegmentIndex, head: &Head) {
         let is_free = self.config.trusts_blank && head.is_blank() && head.marker.is_none();
         let state = if is_free { SegmentState::Free } else { SegmentState::Freeing };
         if let Some(segment) = self.set_state(index, state) {
@@ -100,11 +101,12 @@ impl Log<'_> {
         if stored > configured {
             return Err(MountError::FewerSegments { stored, configured });
         }
-        if (stored..configured).all(|index| self.segments.state_of(index) != SegmentState::Freeing) {
+        let grown = SegmentIndex::new(stored).up_to(configured);
+        if grown.clone().all(|index| self.segments.state_of(index) != SegmentState::Freeing) {
             return Ok(());
         }
         self.stated_segments = stored;
-        for index in stored..configured {
+        for index in grown {
             if self.segments.state_of(index) == SegmentState::Free {
                 self.set_state(index, SegmentState::Freeing);
             }
@@ -126,8 +128,8 @@ impl Log<'_> {
     }
 
     /// An erased segment is about to be free: where it is a new one, all of them are erased.
-    pub(crate) fn finish_growing(&mut self, index: u32) {
-        if index >= self.stated_segments {
+    pub(crate) fn finish_growing(&mut self, index: SegmentIndex) {
+        if index.get() >= self.stated_segments {
             self.stated_segments = self.geometry.segment_count();
         }
     }

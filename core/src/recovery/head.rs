@@ -10,7 +10,7 @@
 use core::ops::Range;
 
 use crate::drive::{Action, MediumError};
-use crate::format::{Geometry, Header, HeaderError, Marker};
+use crate::format::{Geometry, Header, HeaderError, Marker, SegmentIndex};
 use crate::writer::{LANE_SCAN, Log};
 
 /// Bytes of the records area looked at to tell whether anything was appended.
@@ -167,7 +167,7 @@ enum Next {
 /// The reading of one head.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct HeadReader {
-    pub(crate) segment: u32,
+    pub(crate) segment: SegmentIndex,
     next: Next,
     head: Head,
 }
@@ -179,7 +179,7 @@ pub(crate) enum HeadStep {
 }
 
 impl HeadReader {
-    pub(crate) const fn new(segment: u32) -> Self {
+    pub(crate) const fn new(segment: SegmentIndex) -> Self {
         Self { segment, next: Next::Whole, head: Head::new() }
     }
 

@@ -16,7 +16,7 @@ use super::report::MountReport;
 use super::scanner::{Found, Scan, Scanner};
 use crate::drive::{MediumError, Now, Poll};
 use crate::durability::Newest;
-use crate::format::{EraseIntent, Identity, Kind, Store};
+use crate::format::{EraseIntent, Identity, Kind, SegmentIndex, Store};
 use crate::index::{Host, Settled};
 use crate::segments::{Flag, Segment, SegmentState};
 use crate::writer::{LANE_SCAN, Log};
@@ -28,7 +28,7 @@ enum State {
     /// Going through the records of one segment after the other.
     Scan {
         pass: Pass,
-        segment: u32,
+        segment: SegmentIndex,
         scanner: Option<Scanner>,
     },
     /// All times are known.
@@ -68,7 +68,7 @@ pub(crate) struct Mount {
 impl Mount {
     pub(crate) fn new() -> Self {
         Self {
-            state: State::Head(HeadReader::new(0)),
+            state: State::Head(HeadReader::new(SegmentIndex::FIRST)),
             report: MountReport::default(),
             store: None,
             has_marker: false,
@@ -115,7 +115,7 @@ impl Mount {
             State::Clock => {
                 // Every header and time record was seen: a segment may have been open for longer than the bound.
                 log.clock.start(now, &self.newest, self.store.is_none(), log.config.clock_jump_s_max);
-                self.state = State::Scan { pass: Pass::Index, segment: 0, scanner: None };
+                self.state = State::Scan { pass: Pass::Index, segment: SegmentIndex::FIRST, scanner: None };
                 Ok(Poll::Again)
             }
             State::Settle => Ok(self.settle(log, host)),
@@ -131,7 +131,7 @@ impl Mount {
         }
     }
 
-    fn read(&mut self, log: &mut Log<'_>, segment: u32, offset: u32, bytes: u32) -> Poll {
+    fn read(&mut self, log: &mut Log<'_>, segment: SegmentIndex, offset: u32, bytes: u32) -> Poll {
         let action = log.read(LANE_SCAN, segment, offset, bytes);
         self.report.scanned_bytes += u64::from(bytes);
         Poll::Do(action)
@@ -159,7 +159,7 @@ impl Mount {
             } else {
                 self.classify(log, reader.segment, &head)?;
             }
-            let next = Some(reader.segment + 1).filter(|next| *next < log.geometry.segment_count());
+            let next = Some(reader.segment.next()).filter(|next| next.get() < log.geometry.segment_count());
             let Some(next) = next.or_else(|| self.grown.again()) else {
                 return self.end_heads(log, host);
             };
@@ -172,12 +172,12 @@ impl Mount {
     fn end_heads<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Result<Poll, MountError> {
         log.begin_growing(self.grown.stated)?;
         self.decide(log, host)?;
-        self.state = State::Scan { pass: Pass::EraseIntent, segment: 0, scanner: None };
+        self.state = State::Scan { pass: Pass::EraseIntent, segment: SegmentIndex::FIRST, scanner: None };
         Ok(Poll::Again)
     }
 
     /// Tells what a segment is from its two ends (rules 3 and 4).
-    fn classify(&mut self, log: &mut Log<'_>, index: u32, head: &Head) -> Result<(), MountError> {
+    fn classify(&mut self, log: &mut Log<'_>, index: SegmentIndex, head: &Head) -> Result<(), MountError> {
         let mut segment = Segment::default();
         if let Some(marker) = head.marker {
             self.has_marker = true;
@@ -272,7 +272,7 @@ impl Mount {
         if is_room_left || self.unread_segments > 0 {
             return;
         }
-        for index in 0..log.geometry.segment_count() {
+        for index in SegmentIndex::FIRST.up_to(log.geometry.segment_count()) {
             let is_torn = |s: &Segment| s.state() == SegmentState::Quarantined && !s.has_marker();
             if log.segments.get(index).is_some_and(is_torn) {
                 log.set_state(index, SegmentState::Freeing);
@@ -281,8 +281,8 @@ impl Mount {
         }
     }
 
-    fn next_segment(log: &Log<'_>, from: u32) -> Option<u32> {
-        (from..log.geometry.segment_count()).find(|i| log.segments.state_of(*i) == SegmentState::Sealed)
+    fn next_segment(log: &Log<'_>, from: SegmentIndex) -> Option<SegmentIndex> {
+        from.up_to(log.geometry.segment_count()).find(|i| log.segments.state_of(*i) == SegmentState::Sealed)
     }
 
     fn scan<H: Host>(
@@ -290,7 +290,7 @@ impl Mount {
         log: &mut Log<'_>,
         host: &mut H,
         pass: Pass,
-        from: u32,
+        from: SegmentIndex,
         scanner: Option<Scanner>,
     ) -> Poll {
         let Some(segment) = Self::next_segment(log, from) else {
@@ -325,7 +325,7 @@ impl Mount {
                     if pass == Pass::Index {
                         self.end_segment(log, &scanner, records_end);
                     }
-                    self.state = State::Scan { pass, segment: segment + 1, scanner: None };
+                    self.state = State::Scan { pass, segment: segment.next(), scanner: None };
                     return Poll::Again;
                 }
             }

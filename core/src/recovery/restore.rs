@@ -17,7 +17,7 @@
 use super::head::{Head, HeadReader, HeadStep};
 use super::scanner::{Scan, Scanner};
 use crate::drive::{MediumError, Poll};
-use crate::format::{Location, Marker, TRAILER_BYTES, Trailer, read_record};
+use crate::format::{Location, Marker, SegmentIndex, TRAILER_BYTES, Trailer, read_record};
 use crate::index::{Host, Reconciled};
 use crate::segments::{Flag, SegmentState};
 use crate::writer::{LANE_SCAN, Lessee, Log};
@@ -73,7 +73,7 @@ pub(crate) enum RestoreStep {
 #[derive(Debug, Default)]
 pub(crate) struct Restore {
     state: State,
-    pub(crate) segment: u32,
+    pub(crate) segment: SegmentIndex,
     pub(crate) restored: Restored,
     /// Whether bytes that still can't be read are given up.
     gives_up: bool,
@@ -93,7 +93,7 @@ impl Restore {
     }
 
     /// Begins a look. The scan lane must be free; it is taken.
-    pub(crate) fn begin(&mut self, log: &mut Log<'_>, segment: u32, gives_up: bool) {
+    pub(crate) fn begin(&mut self, log: &mut Log<'_>, segment: SegmentIndex, gives_up: bool) {
         let used_bytes = log.segments.get(segment).map_or(0, |s| s.used_bytes());
         *self = Self { segment, gives_up, used_bytes, ..Self::default() };
         log.scan.lease(Lessee::Restoring);

@@ -6,8 +6,8 @@
 use crate::cleanup::Ticket;
 use crate::format::{
     Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Mending,
-    RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, Trailer,
-    TrailerError, Version, read_record,
+    RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, SegmentIndex,
+    Trailer, TrailerError, Version, read_record,
 };
 use crate::index::Host;
 use crate::segments::SegmentState;
@@ -82,7 +82,7 @@ enum Narrow {
 /// A scan of one segment.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scanner {
-    pub(crate) segment: u32,
+    pub(crate) segment: SegmentIndex,
     sequence: u32,
     mode: Mode,
     /// Offset in the segment of the first byte in the lane, and how many were read.
@@ -124,12 +124,12 @@ pub const SEARCH_TIMES_MAX: u64 = 64;
 
 impl Scanner {
     /// Scans by footer, or record by record where there is none or it is damaged.
-    pub(crate) fn footer(log: &Log<'_>, segment: u32) -> Self {
+    pub(crate) fn footer(log: &Log<'_>, segment: SegmentIndex) -> Self {
         Self { mode: Mode::Trailer, ..Self::records(log, segment) }
     }
 
     /// Scans record by record.
-    pub(crate) fn records(log: &Log<'_>, segment: u32) -> Self {
+    pub(crate) fn records(log: &Log<'_>, segment: SegmentIndex) -> Self {
         let geometry = log.geometry;
         let known = log.segments.get(segment).copied().unwrap_or_default();
         let used = if known.used_bytes() > 0 {

@@ -1,6 +1,6 @@
 //! One segment: what it is, and exactly how many live bytes it holds.
 
-use crate::format::{RECORD_HEADER_BYTES_MIN, SEGMENT_BYTES_MAX};
+use crate::format::{RECORD_HEADER_BYTES_MIN, SEGMENT_BYTES_MAX, SegmentIndex};
 
 /// What a segment is.
 ///
@@ -324,20 +324,20 @@ impl Segment {
     }
 
     /// The segment that holds its erase intent, and the record's bytes.
-    pub(crate) fn intent_at(&self) -> Option<(u32, u32)> {
+    pub(crate) fn intent_at(&self) -> Option<(SegmentIndex, u32)> {
         let bytes = self.intent_bytes();
-        (bytes > 0).then_some((self.late >> 8, bytes))
+        (bytes > 0).then_some((SegmentIndex::new(self.late >> 8), bytes))
     }
 
     /// Notes where its erase intent lies, if it has one; returns where the one before lies. Only from emptied to free.
-    pub(crate) fn set_intent_at(&mut self, at: Option<(u32, u32)>) -> Option<(u32, u32)> {
+    pub(crate) fn set_intent_at(&mut self, at: Option<(SegmentIndex, u32)>) -> Option<(SegmentIndex, u32)> {
         debug_assert!(
             self.state().is_emptied(),
             "where it lies is kept in place of when the segment was sealed"
         );
         let before = self.intent_at();
         // There are up to 2²⁴ segments; a header, twelve bytes and the padding to a write unit fit eight bits.
-        self.late = at.map_or(0, |(holder, bytes)| holder << 8 | bytes.min(0xFF));
+        self.late = at.map_or(0, |(holder, bytes)| holder.get() << 8 | bytes.min(0xFF));
         before
     }
 
@@ -505,11 +505,11 @@ mod tests {
         segment.set_state(SegmentState::Emptied);
         assert_eq!(segment.intent_at(), None, "when it was sealed is no place");
         segment.set_state(SegmentState::Freeing);
-        assert_eq!(segment.set_intent_at(Some(((1 << 24) - 1, 96))), None);
+        assert_eq!(segment.set_intent_at(Some((SegmentIndex::new((1 << 24) - 1), 96))), None);
         segment.set_state(SegmentState::Erased);
-        assert_eq!(segment.intent_at(), Some(((1 << 24) - 1, 96)));
-        assert_eq!(segment.set_intent_at(None), Some(((1 << 24) - 1, 96)));
-        segment.set_intent_at(Some((3, 20)));
+        assert_eq!(segment.intent_at(), Some((SegmentIndex::new((1 << 24) - 1), 96)));
+        assert_eq!(segment.set_intent_at(None), Some((SegmentIndex::new((1 << 24) - 1), 96)));
+        segment.set_intent_at(Some((SegmentIndex::new(3), 20)));
         segment.set_state(SegmentState::Free);
         assert_eq!((segment.intent_at(), segment.intent_bytes()), (None, 0));
     }

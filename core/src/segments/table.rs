@@ -3,11 +3,17 @@
 use heapless::Vec;
 
 use super::segment::{Segment, SegmentState, Tally};
+use crate::format::SegmentIndex;
 
 /// How many states a segment has.
 const STATES: usize = SegmentState::Quarantined as usize + 1;
 /// How many emptied segments are found without a look at the table: more than there are but after a mount, or in a burst.
 const EMPTIED_KEPT: usize = 8;
+
+/// Segments with their indices.
+pub(super) fn numbered(segments: &[Segment]) -> impl Iterator<Item = (SegmentIndex, &Segment)> {
+    (0u32..).map(SegmentIndex::new).zip(segments)
+}
 
 /// What each segment is. The counts equal a recount at all times: a state changes in [`set_state`](Self::set_state) only.
 #[derive(Debug)]
@@ -16,7 +22,7 @@ pub(crate) struct SegmentTable<'m> {
     /// How many segments are in each state.
     counts: [u32; STATES],
     /// The first of those that are emptied and not free yet, in the order in which they were emptied.
-    emptied: Vec<u32, EMPTIED_KEPT>,
+    emptied: Vec<SegmentIndex, EMPTIED_KEPT>,
 }
 
 impl<'m> SegmentTable<'m> {
@@ -44,24 +50,24 @@ impl<'m> SegmentTable<'m> {
     }
 
     /// All segments with their indices.
-    pub(crate) fn numbered(&self) -> impl Iterator<Item = (u32, &Segment)> {
-        (0u32..).zip(self.segments.iter())
+    pub(crate) fn numbered(&self) -> impl Iterator<Item = (SegmentIndex, &Segment)> {
+        numbered(self.segments)
     }
 
     pub(crate) fn iter_mut(&mut self) -> core::slice::IterMut<'_, Segment> {
         self.segments.iter_mut()
     }
 
-    pub(crate) fn get(&self, index: u32) -> Option<&Segment> {
-        self.segments.get(index as usize)
+    pub(crate) fn get(&self, index: SegmentIndex) -> Option<&Segment> {
+        self.segments.get(index.get() as usize)
     }
 
-    pub(crate) fn get_mut(&mut self, index: u32) -> Option<&mut Segment> {
-        self.segments.get_mut(index as usize)
+    pub(crate) fn get_mut(&mut self, index: SegmentIndex) -> Option<&mut Segment> {
+        self.segments.get_mut(index.get() as usize)
     }
 
     /// What a segment is; one that is not there counts as one that must not be touched.
-    pub(crate) fn state_of(&self, index: u32) -> SegmentState {
+    pub(crate) fn state_of(&self, index: SegmentIndex) -> SegmentState {
         self.get(index).map_or(SegmentState::Quarantined, Segment::state)
     }
 
@@ -82,7 +88,7 @@ impl<'m> SegmentTable<'m> {
     }
 
     /// The segments that are emptied and not free yet, in that order; `None` where only a pass over the table finds them all.
-    pub(crate) fn emptied(&self) -> Option<&[u32]> {
+    pub(crate) fn emptied(&self) -> Option<&[SegmentIndex]> {
         (self.emptied.len() == self.emptied_count() as usize).then_some(&self.emptied)
     }
 
@@ -92,8 +98,12 @@ impl<'m> SegmentTable<'m> {
     }
 
     /// Changes the state of a segment; the only way to do so. Returns the segment, and whether it was emptied by that.
-    pub(crate) fn set_state(&mut self, index: u32, state: SegmentState) -> Option<(&mut Segment, bool)> {
-        let segment = self.segments.get_mut(index as usize)?;
+    pub(crate) fn set_state(
+        &mut self,
+        index: SegmentIndex,
+        state: SegmentState,
+    ) -> Option<(&mut Segment, bool)> {
+        let segment = self.segments.get_mut(index.get() as usize)?;
         let (before, is_emptied) = (segment.state(), state.is_emptied());
         if let Some(count) = self.counts.get_mut(before as usize) {
             debug_assert!(*count > 0, "the counts of the table equal a recount");
@@ -151,8 +161,8 @@ mod tests {
                     let mut memory = [Segment::default(); 3];
                     let mut table = SegmentTable::new(&mut memory);
                     for (index, state) in [(0, first), (1, second), (0, third)] {
-                        let before = table.state_of(index).is_emptied();
-                        let (_, became_emptied) = table.set_state(index, state).unwrap();
+                        let before = table.state_of(SegmentIndex::new(index)).is_emptied();
+                        let (_, became_emptied) = table.set_state(SegmentIndex::new(index), state).unwrap();
                         assert_eq!(became_emptied, !before && state.is_emptied());
                         assert_counts(&table);
                     }
@@ -170,12 +180,12 @@ mod tests {
         let mut table = SegmentTable::new(&mut memory);
         for index in 0..=u32::try_from(EMPTIED_KEPT).unwrap() {
             assert!(table.emptied().is_some());
-            table.set_state(index, SegmentState::Emptied);
+            table.set_state(SegmentIndex::new(index), SegmentState::Emptied);
         }
         assert_eq!(table.emptied(), None);
-        table.set_state(3, SegmentState::Free);
+        table.set_state(SegmentIndex::new(3), SegmentState::Free);
         assert_eq!(table.emptied(), None, "one of them is not listed");
-        assert!(table.set_state(9, SegmentState::Free).is_none(), "there is none such");
-        assert_eq!(table.state_of(9), SegmentState::Quarantined);
+        assert!(table.set_state(SegmentIndex::new(9), SegmentState::Free).is_none(), "there is none such");
+        assert_eq!(table.state_of(SegmentIndex::new(9)), SegmentState::Quarantined);
     }
 }

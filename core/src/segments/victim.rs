@@ -7,7 +7,8 @@
 //! compares how old records are when they are superseded with how old live ones are.
 
 use super::segment::{Growth, Segment, SegmentState};
-use crate::format::Geometry;
+use super::table::numbered;
+use crate::format::{Geometry, SegmentIndex};
 
 /// How victims are chosen when there is no shortage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -118,8 +119,8 @@ pub enum Reason {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Choice {
-    /// Index of the segment.
-    pub segment: u32,
+    /// The segment.
+    pub segment: SegmentIndex,
     /// Why it was chosen.
     pub reason: Reason,
 }
@@ -154,10 +155,10 @@ pub struct Terms {
 pub fn choose(
     terms: &Terms,
     segments: &[Segment],
-    mut eligible: impl FnMut(u32, &Segment) -> bool,
+    mut eligible: impl FnMut(SegmentIndex, &Segment) -> bool,
 ) -> Option<Choice> {
-    let mut best: Option<(u64, u32, &Segment)> = None;
-    for (index, segment) in (0u32..).zip(segments) {
+    let mut best: Option<(u64, SegmentIndex, &Segment)> = None;
+    for (index, segment) in numbered(segments) {
         if segment.state() != SegmentState::Sealed || segment.is_kept() || !eligible(index, segment) {
             continue;
         }
@@ -215,7 +216,7 @@ pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<Choice> {
         return None;
     }
     let is_least = |s: &Segment| s.state() == SegmentState::Sealed && !s.is_kept() && s.erases == least;
-    let candidates = (0u32..).zip(segments).filter(|(_, s)| is_least(s));
+    let candidates = numbered(segments).filter(|(_, s)| is_least(s));
     let (segment, _) = candidates.min_by_key(|(_, s)| s.sequence)?;
     Some(Choice { segment, reason: Reason::Wear(most - least) })
 }
@@ -279,7 +280,10 @@ mod tests {
     fn dead_segment_comes_before_any_policy() {
         let table = [sealed(1, 10, 0), sealed(2, 0, 999_999), sealed(3, 0, 5)];
         for policy in [Policy::Greedy, Policy::CostBenefit] {
-            assert_eq!(pick(&table, policy), Some(Choice { segment: 1, reason: Reason::Dead }));
+            assert_eq!(
+                pick(&table, policy),
+                Some(Choice { segment: SegmentIndex::new(1), reason: Reason::Dead })
+            );
         }
     }
 
@@ -293,8 +297,8 @@ mod tests {
     #[test]
     fn policies_differ_on_an_old_cold_segment() {
         let table = [sealed(1, 40_000, 0), sealed(2, 30_000, 999_000)];
-        assert_eq!(pick(&table, Policy::Greedy).unwrap().segment, 1);
-        assert_eq!(pick(&table, Policy::CostBenefit).unwrap().segment, 0);
+        assert_eq!(pick(&table, Policy::Greedy).unwrap().segment, SegmentIndex::new(1));
+        assert_eq!(pick(&table, Policy::CostBenefit).unwrap().segment, SegmentIndex::new(0));
     }
 
     #[test]
@@ -309,11 +313,15 @@ mod tests {
                 takes_turns: false,
             };
             let choose = |table: &[Segment]| choose(&terms, table, |_, _| true).unwrap().segment;
-            assert_eq!(choose(&[sealed(1, 30_000, appended / 2), sealed(2, 30_000, 0)]), 1, "{bits}");
-            assert_eq!(choose(&[sealed(1, 30_000, 0), sealed(2, 29_000, 0)]), 1, "{bits}");
+            assert_eq!(
+                choose(&[sealed(1, 30_000, appended / 2), sealed(2, 30_000, 0)]),
+                SegmentIndex::new(1),
+                "{bits}"
+            );
+            assert_eq!(choose(&[sealed(1, 30_000, 0), sealed(2, 29_000, 0)]), SegmentIndex::new(1), "{bits}");
             assert_eq!(
                 choose(&[sealed(1, 1, 0), sealed(2, 0, appended)]),
-                1,
+                SegmentIndex::new(1),
                 "a dead one goes before, {bits}"
             );
         }
@@ -328,10 +336,10 @@ mod tests {
             choose(&terms, table, |_, _| true).unwrap().segment
         };
         let full = [sealed(9, 60_000, 0), sealed(7, 61_000, 0), sealed(8, 59_000, 0)];
-        assert_eq!(choose(&full, false), 2, "the least live");
-        assert_eq!(choose(&full, true), 1, "the oldest");
+        assert_eq!(choose(&full, false), SegmentIndex::new(2), "the least live");
+        assert_eq!(choose(&full, true), SegmentIndex::new(1), "the oldest");
         let better = [full[0], full[1], sealed(10, 50_000, 0), sealed(11, 40_000, 0)];
-        assert_eq!(choose(&better, true), 3);
+        assert_eq!(choose(&better, true), SegmentIndex::new(3));
     }
 
     #[test]
@@ -370,7 +378,10 @@ mod tests {
             "a free segment is taken by itself when it is the least worn"
         );
         assert_eq!(choose_by_wear(&table, 9), None);
-        assert_eq!(choose_by_wear(&table, 8), Some(Choice { segment: 1, reason: Reason::Wear(9) }));
+        assert_eq!(
+            choose_by_wear(&table, 8),
+            Some(Choice { segment: SegmentIndex::new(1), reason: Reason::Wear(9) })
+        );
         let lost = [worn(1, 5, sealed), worn(2, 50, SegmentState::Quarantined)];
         assert_eq!(choose_by_wear(&lost, 8), None);
     }

@@ -3,6 +3,7 @@
 use super::lane::LANE_BLOCKS;
 use super::log::Log;
 use crate::drive::{Action, MediumError, Now};
+use crate::format::SegmentIndex;
 use crate::segments::SegmentState;
 
 const RETRY_WAIT_MS_MIN: u64 = 50;
@@ -29,7 +30,7 @@ impl Log<'_> {
             bare += 1;
         }
         self.blocks.bare = bare;
-        self.blocks.cursor = 0;
+        self.blocks.cursor = SegmentIndex::FIRST;
         self.blocks.is_searching = bare > 0;
     }
 
@@ -39,13 +40,13 @@ impl Log<'_> {
     }
 
     /// A segment became free.
-    pub(crate) fn note_free(&mut self, index: u32) {
+    pub(crate) fn note_free(&mut self, index: SegmentIndex) {
         if self.config.allocates && self.blocks.has_lost {
             self.set_bare(index, true);
         }
     }
 
-    fn set_bare(&mut self, index: u32, is_bare: bool) {
+    fn set_bare(&mut self, index: SegmentIndex, is_bare: bool) {
         let Some(segment) = self.segments.get_mut(index) else { return };
         if segment.state() == SegmentState::Free && segment.is_bare() != is_bare {
             segment.set_bare(is_bare);
@@ -74,12 +75,14 @@ impl Log<'_> {
             return None;
         }
         let from = self.blocks.cursor;
-        let bare = |(_, s): &(u32, &crate::segments::Segment)| s.state() == SegmentState::Free && s.is_bare();
-        let next = self.segments.numbered().skip(from as usize).find(bare);
+        let bare = |(_, s): &(SegmentIndex, &crate::segments::Segment)| {
+            s.state() == SegmentState::Free && s.is_bare()
+        };
+        let next = self.segments.numbered().skip(from.get() as usize).find(bare);
         let Some((segment, _)) = next else {
             // All were tried.
-            self.blocks.cursor = 0;
-            self.blocks.is_searching &= from == 0;
+            self.blocks.cursor = SegmentIndex::FIRST;
+            self.blocks.is_searching &= from == SegmentIndex::FIRST;
             return None;
         };
         let ticket = self.ticket(LANE_BLOCKS);
@@ -92,7 +95,7 @@ impl Log<'_> {
         let Some((_, segment)) = self.blocks.in_flight.take() else { return };
         if result.is_ok() {
             self.set_bare(segment, false);
-            self.blocks.cursor = segment + 1;
+            self.blocks.cursor = segment.next();
             self.blocks.is_refused &= self.blocks.is_searching;
             self.blocks.retry_wait_ms = RETRY_WAIT_MS_MIN;
             return;
@@ -100,7 +103,7 @@ impl Log<'_> {
         let blocks = &mut self.blocks;
         blocks.is_refused = true;
         // While it searches, the next one may have blocks that it was given before.
-        blocks.cursor = if blocks.is_searching { segment + 1 } else { 0 };
+        blocks.cursor = if blocks.is_searching { segment.next() } else { SegmentIndex::FIRST };
         blocks.retry_wait_ms = (blocks.retry_wait_ms * 2).clamp(RETRY_WAIT_MS_MIN, RETRY_WAIT_MS_MAX);
         blocks.retry_at_ms = now.monotonic_ms.saturating_add(blocks.retry_wait_ms);
     }
@@ -112,7 +115,7 @@ impl Log<'_> {
     }
 
     /// Takes the blocks of a free segment that is of no use any more; the most worn one. Bounds: one pass over the table.
-    pub(crate) fn take_surplus(&mut self) -> Option<u32> {
+    pub(crate) fn take_surplus(&mut self) -> Option<SegmentIndex> {
         if !self.config.allocates || self.blocks.in_flight.is_some() || self.lacks_blocks(1) {
             return None;
         }
@@ -120,7 +123,7 @@ impl Log<'_> {
         let backed = free.filter(|(_, s)| s.state() == SegmentState::Free && !s.is_bare());
         let (index, _) = backed.max_by_key(|(index, _)| *index)?;
         self.set_bare(index, true);
-        self.blocks.cursor = 0;
+        self.blocks.cursor = SegmentIndex::FIRST;
         // The blocks that it gives back can be asked for.
         self.blocks.is_refused = false;
         Some(index)

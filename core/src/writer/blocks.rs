@@ -17,6 +17,7 @@
 //! space all the same. An erase keeps the blocks, so what is freed on a full disk can be written.
 
 use crate::cleanup::Ticket;
+use crate::format::SegmentIndex;
 
 /// The state of allocation: which segments have blocks, as far as known.
 #[derive(Debug, Default)]
@@ -25,9 +26,9 @@ pub(crate) struct Blocks {
     pub(super) bare: u32,
     /// How many segments must have blocks.
     pub(super) wanted: u32,
-    pub(super) in_flight: Option<(Ticket, u32)>,
+    pub(super) in_flight: Option<(Ticket, SegmentIndex)>,
     /// The next segment to try.
-    pub(super) cursor: u32,
+    pub(super) cursor: SegmentIndex,
     /// Whether the medium has no space for more; it is asked again from `retry_at_ms` on.
     pub(super) is_refused: bool,
     /// Whether bare segments may have blocks all the same, so that one that is refused says nothing of the others.

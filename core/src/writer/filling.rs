@@ -5,13 +5,13 @@ use super::memory::SlotMemory;
 use super::notes::{SlotState, Writing};
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
-use crate::format::{EraseIntent, FooterWriter, Kind};
+use crate::format::{EraseIntent, FooterWriter, Kind, SegmentIndex};
 use crate::index::Host;
 use crate::segments::{Flag, SegmentState};
 
 impl Log<'_> {
     /// Begins to fill a segment that was opened.
-    pub(crate) fn fill_slot(&mut self, index: usize, segment: u32, sequence: u32, stream: Stream) {
+    pub(crate) fn fill_slot(&mut self, index: usize, segment: SegmentIndex, sequence: u32, stream: Stream) {
         let is_rescue = self.free() == 0;
         let records_at = self.geometry.records_at();
         let Some(slot) = self.slots.get_mut(index) else { return };
@@ -75,7 +75,7 @@ impl Log<'_> {
         let ticket = self.ticket(u16::try_from(index).unwrap_or(0));
         let position = self.appended;
         let Some(slot) = self.slots.get_mut(index) else {
-            return Action::Write { ticket, segment: 0, offset: 0, bytes: 0 };
+            return Action::Write { ticket, segment: SegmentIndex::FIRST, offset: 0, bytes: 0 };
         };
         slot.writing = Some(Writing { ticket, to: slot.head, records: slot.placed, position });
         slot.wants_write = false;

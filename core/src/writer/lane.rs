@@ -3,7 +3,7 @@
 use crate::cleanup::Ticket;
 use crate::config::SLOTS_MAX;
 use crate::drive::MediumError;
-use crate::format::Hidden;
+use crate::format::{Hidden, SegmentIndex};
 
 /// Which engine a ticket belongs to: its index. Slots come first, in their order.
 pub(crate) const LANE_OPENING: u16 = 8;
@@ -44,7 +44,7 @@ pub(crate) struct ReadBuffer<'m> {
     /// The range asked for, for the adapter's slice.
     bytes: u32,
     /// Where that is: segment and offset.
-    at: (u32, u32),
+    at: (SegmentIndex, u32),
     /// How often it was asked for.
     tries: u32,
     result: Option<Result<(), MediumError>>,
@@ -55,7 +55,15 @@ pub(crate) struct ReadBuffer<'m> {
 impl<'m> ReadBuffer<'m> {
     pub(super) const fn new(buffer: &'m mut [u8]) -> Self {
         let buffer = Hidden(buffer);
-        Self { buffer, ticket: None, bytes: 0, at: (0, 0), tries: 0, result: None, lessee: None }
+        Self {
+            buffer,
+            ticket: None,
+            bytes: 0,
+            at: (SegmentIndex::FIRST, 0),
+            tries: 0,
+            result: None,
+            lessee: None,
+        }
     }
 
     pub(crate) const fn is_leased(&self) -> bool {
@@ -119,7 +127,12 @@ impl<'m> ReadBuffer<'m> {
         self.buffer.0 = memory;
     }
 
-    pub(super) fn begin(&mut self, ticket: Ticket, (segment, offset): (u32, u32), bytes: u32) -> u32 {
+    pub(super) fn begin(
+        &mut self,
+        ticket: Ticket,
+        (segment, offset): (SegmentIndex, u32),
+        bytes: u32,
+    ) -> u32 {
         self.ticket = Some(ticket);
         self.bytes = bytes.min(self.capacity());
         self.at = (segment, offset);
@@ -129,7 +142,7 @@ impl<'m> ReadBuffer<'m> {
     }
 
     /// The read that failed, where it was not tried [`READ_TRIES`] times: place, bytes, and how often it was.
-    pub(super) const fn to_try_again(&self) -> Option<((u32, u32), u32, u32)> {
+    pub(super) const fn to_try_again(&self) -> Option<((SegmentIndex, u32), u32, u32)> {
         match self.result {
             Some(Err(_)) if self.tries < READ_TRIES => Some((self.at, self.bytes, self.tries)),
             _ => None,

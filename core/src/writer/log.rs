@@ -14,7 +14,7 @@ use crate::cleanup::Ticket;
 use crate::config::{SLOTS_MAX, Stream, Streams, TierConfig};
 use crate::drive::{Action, Backoff, Now};
 use crate::durability::{Clock, Syncs};
-use crate::format::{Geometry, Hidden, Seed, Store};
+use crate::format::{Geometry, Hidden, Seed, SegmentIndex, Store};
 use crate::segments::{Ages, Segment, SegmentState, SegmentTable};
 
 /// The state that engines share.
@@ -139,12 +139,12 @@ impl<'m> Log<'m> {
         Ticket { index: lane, generation: self.generation }
     }
 
-    pub(crate) fn segment(&mut self, index: u32) -> Option<&mut Segment> {
+    pub(crate) fn segment(&mut self, index: SegmentIndex) -> Option<&mut Segment> {
         self.segments.get_mut(index)
     }
 
     /// Changes the state of a segment. The newest time on the medium goes with the segment that holds it.
-    pub(crate) fn set_state(&mut self, index: u32, state: SegmentState) -> Option<&mut Segment> {
+    pub(crate) fn set_state(&mut self, index: SegmentIndex, state: SegmentState) -> Option<&mut Segment> {
         let (segment, is_emptied) = self.segments.set_state(index, state)?;
         if is_emptied && self.clock.lose_segment(index) && self.clock.take_void() {
             self.syncs.lose_time();
@@ -219,7 +219,7 @@ impl<'m> Log<'m> {
     }
 
     /// Issues a read of at most a buffer into a lane.
-    pub(crate) fn read(&mut self, lane: u16, segment: u32, offset: u32, bytes: u32) -> Action {
+    pub(crate) fn read(&mut self, lane: u16, segment: SegmentIndex, offset: u32, bytes: u32) -> Action {
         let ticket = self.ticket(lane);
         let buffer = if lane == LANE_COPY { &mut self.copy } else { &mut self.scan };
         let bytes = buffer.begin(ticket, (segment, offset), bytes);
@@ -264,7 +264,7 @@ impl<'m> Log<'m> {
     }
 
     /// A segment leaves quarantine.
-    pub(crate) fn note_read(&mut self, segment: u32) {
+    pub(crate) fn note_read(&mut self, segment: SegmentIndex) {
         let segment = self.segments.get(segment);
         let was_unread = segment.is_some_and(|s| s.state() == SegmentState::Quarantined && s.is_unread());
         self.unread_segments = self.unread_segments.saturating_sub(u32::from(was_unread));

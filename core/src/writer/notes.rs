@@ -2,7 +2,7 @@
 
 use crate::cleanup::Ticket;
 use crate::config::Stream;
-use crate::format::FooterWriter;
+use crate::format::{FooterWriter, SegmentIndex};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotState {
@@ -28,7 +28,7 @@ pub(super) struct Writing {
 #[derive(Debug)]
 pub struct SlotNotes {
     pub(crate) state: SlotState,
-    pub(crate) segment: u32,
+    pub(crate) segment: SegmentIndex,
     pub(crate) sequence: u32,
     pub(crate) stream: Stream,
     /// Whether it was the last free segment: see [`Log::is_rescuing`].
@@ -51,7 +51,7 @@ impl SlotNotes {
     pub const fn new() -> Self {
         Self {
             state: SlotState::Empty,
-            segment: 0,
+            segment: SegmentIndex::FIRST,
             sequence: 0,
             stream: Stream::Hot,
             is_rescue: false,

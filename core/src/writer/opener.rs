@@ -7,7 +7,7 @@ use super::notes::SlotState;
 use super::opening::{State, Wanted};
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
-use crate::format::{Header, Marker};
+use crate::format::{Header, Marker, SegmentIndex};
 use crate::segments::{Flag, Segment, SegmentState};
 
 /// How full a stream's segment is when the next one is opened ahead of need, in permille.
@@ -141,7 +141,7 @@ impl Log<'_> {
         self.write_small(self.opening.segment, offset)
     }
 
-    fn write_small(&mut self, segment: u32, offset: u32) -> Action {
+    fn write_small(&mut self, segment: SegmentIndex, offset: u32) -> Action {
         let ticket = self.ticket(LANE_OPENING);
         self.opening.ticket = Some(ticket);
         let bytes = self.opening.small_bytes;

@@ -13,7 +13,7 @@
 
 use crate::cleanup::Ticket;
 use crate::config::Stream;
-use crate::format::{HEADER_BYTES_KEYED, Hidden, WRITE_UNIT_MAX};
+use crate::format::{HEADER_BYTES_KEYED, Hidden, SegmentIndex, WRITE_UNIT_MAX};
 
 /// The longest of the machine's small writes: a header, padded.
 const SMALL_BYTES: usize = HEADER_BYTES_KEYED.next_multiple_of(WRITE_UNIT_MAX) as usize;
@@ -43,7 +43,7 @@ pub(super) struct Wanted {
 #[derive(Debug)]
 pub(crate) struct Opening {
     pub(super) state: State,
-    pub(super) segment: u32,
+    pub(super) segment: SegmentIndex,
     pub(super) sequence: u32,
     pub(super) stream: Stream,
     /// A stream that waits for a segment.
@@ -57,7 +57,7 @@ impl Default for Opening {
     fn default() -> Self {
         Self {
             state: State::Idle,
-            segment: 0,
+            segment: SegmentIndex::FIRST,
             sequence: 0,
             stream: Stream::Warm,
             wanted: None,

@@ -1,7 +1,7 @@
 //! Publication: the index is pointed at what is written, and the table's live bytes follow it.
 
 use super::log::Log;
-use crate::format::{EraseIntent, KeyHash, Kind};
+use crate::format::{EraseIntent, KeyHash, Kind, SegmentIndex};
 use crate::index::{Host, Placed, Published, Released};
 use crate::segments::SegmentState;
 
@@ -53,7 +53,7 @@ impl Log<'_> {
 
     /// A record is live no more. Where it was the last of its segment, that is dead for good once what is complete by now is
     /// durable: all that superseded its records is.
-    pub(crate) fn lose(&mut self, segment: u32, record_bytes: u32) {
+    pub(crate) fn lose(&mut self, segment: SegmentIndex, record_bytes: u32) {
         let completed = self.syncs.completed();
         self.deaths += 1;
         let Some(segment) = self.segment(segment) else { return };

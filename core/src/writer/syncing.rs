@@ -4,6 +4,7 @@ use super::lane::LANE_SYNC;
 use super::log::Log;
 use crate::drive::{Action, MediumError, Now};
 use crate::durability::Covered;
+use crate::format::SegmentIndex;
 use crate::index::Host;
 use crate::segments::{Flag, SegmentState};
 
@@ -43,7 +44,7 @@ impl Log<'_> {
         self.clock.lose_sync();
         let (synced, completed) = (self.syncs.synced(), self.syncs.completed());
         let synced_clear = self.syncs.synced_clear();
-        for index in 0..self.geometry.segment_count() {
+        for index in SegmentIndex::FIRST.up_to(self.geometry.segment_count()) {
             let Some(segment) = self.segment(index) else { continue };
             match segment.state() {
                 // The erase intent may be lost: it is written again once the copies are durable.
@@ -69,7 +70,7 @@ impl Log<'_> {
     }
 
     /// An erase intent did not become durable: its segment is only emptied again.
-    pub(crate) fn unmake_intent(&mut self, index: u32) {
+    pub(crate) fn unmake_intent(&mut self, index: SegmentIndex) {
         let completed = self.syncs.completed();
         let Some(segment) = self.segment(index).filter(|s| s.state() == SegmentState::Freeing) else {
             return;
@@ -81,7 +82,7 @@ impl Log<'_> {
     }
 
     /// The erase intent of a segment is not needed any more.
-    pub(crate) fn release_intent(&mut self, index: u32) {
+    pub(crate) fn release_intent(&mut self, index: SegmentIndex) {
         if let Some((at, bytes)) = self.segment(index).and_then(|s| s.set_intent_at(None)) {
             self.lose(at, bytes);
         }

@@ -110,19 +110,19 @@ impl<M: Medium> FlashTier<'_, M> {
             Action::Read { ticket, segment, offset, .. } => {
                 let buffer = self.tier.read_buffer(ticket);
                 self.flash.bytes_read += buffer.len() as u64;
-                let result = self.flash.medium.read(segment * segment_bytes + offset, buffer);
+                let result = self.flash.medium.read(segment.get() * segment_bytes + offset, buffer);
                 (ticket, result.map(|()| Started::Done))
             }
             Action::Write { ticket, segment, offset, bytes } => {
                 allowance.bytes = allowance.bytes.saturating_sub(bytes);
                 work.bytes_programmed += bytes;
                 let lent = self.tier.write_bytes(ticket);
-                (ticket, self.flash.medium.write(segment * segment_bytes + offset, lent))
+                (ticket, self.flash.medium.write(segment.get() * segment_bytes + offset, lent))
             }
             Action::Erase { ticket, segment } => {
                 allowance.erases = allowance.erases.saturating_sub(1);
                 work.erases += 1;
-                (ticket, self.flash.medium.erase(segment * segment_bytes, segment_bytes))
+                (ticket, self.flash.medium.erase(segment.get() * segment_bytes, segment_bytes))
             }
             Action::Sync { ticket } => (ticket, self.flash.medium.sync()),
             // The ticket tells which request an answer is of; the pools are the same for each task.

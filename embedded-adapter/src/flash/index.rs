@@ -11,7 +11,7 @@ mod host;
 use core::cmp::Reverse;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::format::{Geometry, KeyHash, Kind, Location, Version, is_piece_identity};
+use coldpress_core::format::{Geometry, KeyHash, Kind, Location, SegmentIndex, Version, is_piece_identity};
 use coldpress_core::index::{Placed, Published, Released};
 
 use super::FlashMountError;
@@ -102,7 +102,7 @@ impl<'m> TableIndex<'m> {
     }
 
     fn note_sequence(&mut self, at: Location) {
-        if let Some(sequence) = self.sequences.get_mut(at.segment as usize) {
+        if let Some(sequence) = self.sequences.get_mut(at.segment.get() as usize) {
             *sequence = at.sequence;
         }
     }
@@ -141,14 +141,14 @@ impl<M: Medium> Desk<'_, '_, M> {
     }
 
     fn place_of(&self, at: Location) -> u32 {
-        self.flash.place(at.segment, at.offset)
+        self.flash.place(at.segment.get(), at.offset)
     }
 
     pub(super) fn location_of(&self, place: u32) -> Location {
         let address = self.flash.address(place);
         let bytes = self.flash.geometry.segment_bytes();
         let sequence = self.index.sequence_of(&self.flash.geometry, place);
-        Location { segment: address / bytes, offset: address % bytes, sequence }
+        Location { segment: SegmentIndex::new(address / bytes), offset: address % bytes, sequence }
     }
 
     /// Reads the record that an entry points at; `None` where it is not whole.

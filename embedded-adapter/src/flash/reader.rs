@@ -2,8 +2,8 @@
 
 use coldpress_core::drive::MediumError;
 use coldpress_core::format::{
-    Checksum, Geometry, IdentityHasher, KeyHash, Kind, Location, RecordHeader, Secret, Seed, Version,
-    is_whole,
+    Checksum, Geometry, IdentityHasher, KeyHash, Kind, Location, RecordHeader, Secret, Seed, SegmentIndex,
+    Version, is_whole,
 };
 
 use super::medium::Medium;
@@ -228,7 +228,8 @@ impl<M: Medium> Flash<M> {
     fn is_finished(&self, opened: &Opened, payload: Checksum, sequence: u32) -> bool {
         let fields = opened.chunk.get(..(opened.header_bytes as usize).saturating_sub(4)).unwrap_or_default();
         let bytes = self.geometry.segment_bytes();
-        let at = Location { segment: opened.at / bytes, offset: opened.at % bytes, sequence };
+        let at =
+            Location { segment: SegmentIndex::new(opened.at / bytes), offset: opened.at % bytes, sequence };
         is_whole(&self.geometry, payload, fields, opened.checksum, at)
     }
 }

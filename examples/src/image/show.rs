@@ -141,7 +141,7 @@ struct DumpedRecord<'a> {
 pub fn dump_json(record: &StoredRecord) -> Result<String, serde_json::Error> {
     let value = if record.kind == Kind::Value { record.value().ok() } else { None };
     serde_json::to_string(&DumpedRecord {
-        segment: record.location.segment,
+        segment: record.location.segment.get(),
         offset: record.location.offset,
         live: record.is_live,
         kind: kind_name(record.kind),

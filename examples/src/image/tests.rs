@@ -73,7 +73,7 @@ fn damaged_record_is_named() {
     let image = Image::read_from(bytes.clone()).unwrap();
     let record = records(&image).nth(3).unwrap().unwrap();
     let at = record.location;
-    bytes[(at.segment * 4096 + at.offset + 12) as usize] ^= 1;
+    bytes[(at.segment.get() * 4096 + at.offset + 12) as usize] ^= 1;
     let verified = verify(&Image::read_from(bytes).unwrap()).unwrap();
     let expected = format!("segment {}: the record at {} is damaged", at.segment, at.offset);
     assert_eq!(verified.damage, [expected]);

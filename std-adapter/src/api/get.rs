@@ -297,8 +297,8 @@ impl Part {
         buffer: &mut Vec<u8>,
     ) -> Result<(), Miss> {
         let at = stored.location();
-        let offset =
-            u64::from(at.segment) * u64::from(open.terms.geometry.segment_bytes()) + u64::from(at.offset);
+        let offset = u64::from(at.segment.get()) * u64::from(open.terms.geometry.segment_bytes())
+            + u64::from(at.offset);
         // What an earlier read left is overwritten, so only growth is filled.
         buffer.resize(range.end, 0);
         let (from, part) = (range.start as u64, buffer.get_mut(range).unwrap_or_default());
@@ -397,6 +397,7 @@ mod tests {
     use crate::api::open::ColdTier;
     use crate::config::ColdTierConfig;
     use crate::pool::{AllocationManager, PoolConfig};
+    use coldpress_core::format::SegmentIndex;
 
     #[test]
     fn record_that_moves_is_looked_up_until_the_deadline_and_the_same_place_twice_is_damage() {
@@ -404,7 +405,7 @@ mod tests {
         let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
         let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
         let tier = ColdTier::open(dir.path(), "t", config, pools).unwrap();
-        let at = |sequence| Location { segment: 1, offset: 0, sequence };
+        let at = |sequence| Location { segment: SegmentIndex::new(1), offset: 0, sequence };
         tier.enter(|open| {
             let mut chase = Chase::default();
             for sequence in 0..1_000 {

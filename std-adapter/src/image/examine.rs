@@ -3,7 +3,7 @@
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
     Entries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MIN,
-    Record, RecordError, Seed, Trailer, TrailerError, Version, mended_length, read_record,
+    Record, RecordError, Seed, SegmentIndex, Trailer, TrailerError, Version, mended_length, read_record,
 };
 use coldpress_core::index::Index as _;
 use coldpress_core::segments::SegmentState;
@@ -96,7 +96,7 @@ pub(super) fn examine(image: &Image, segment: u32) -> Result<Contents, ImageErro
         }
         _ => return Ok(walk.contents),
     }
-    let start = Location { segment, offset: 0, sequence: known.sequence };
+    let start = Location { segment: SegmentIndex::new(segment), offset: 0, sequence: known.sequence };
     match image.read_at(start, image.geometry.segment_bytes()) {
         Ok(bytes) => walk.segment(&bytes),
         Err(_) => walk.contents.damage.push(Damage::Unreadable),
@@ -248,7 +248,7 @@ impl Walk<'_> {
     }
 
     const fn at(&self, offset: u32) -> Location {
-        Location { segment: self.segment, offset, sequence: self.sequence }
+        Location { segment: SegmentIndex::new(self.segment), offset, sequence: self.sequence }
     }
 
     fn is_live(&self, hash: &KeyHash, at: Location) -> bool {

@@ -235,7 +235,8 @@ impl Image {
     }
 
     fn read_at(&self, at: Location, bytes: u32) -> Result<Vec<u8>, ImageError> {
-        let offset = u64::from(at.segment) * u64::from(self.geometry.segment_bytes()) + u64::from(at.offset);
+        let offset =
+            u64::from(at.segment.get()) * u64::from(self.geometry.segment_bytes()) + u64::from(at.offset);
         let mut buffer = vec![0; bytes as usize];
         self.source.read(offset, &mut buffer).map_err(|_| ImageError::Damaged(at))?;
         Ok(buffer)

@@ -4,7 +4,8 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    Checksum, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MAX, Seed, Version, is_piece_expiry,
+    Checksum, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MAX, Seed, SegmentIndex, Version,
+    is_piece_expiry,
 };
 use coldpress_core::index::{Placed, Released};
 
@@ -46,7 +47,7 @@ impl Stored {
     };
 
     pub(crate) fn live(placed: &Placed, is_sealed: bool) -> Self {
-        let mut packed = placed.location.segment & SEGMENT_MASK | PRESENT | LIVE;
+        let mut packed = placed.location.segment.get() & SEGMENT_MASK | PRESENT | LIVE;
         if placed.kind == Kind::Tombstone {
             packed |= TOMBSTONE;
         }
@@ -75,7 +76,11 @@ impl Stored {
     }
 
     pub(crate) const fn location(&self) -> Location {
-        Location { segment: self.packed & SEGMENT_MASK, offset: self.offset, sequence: self.sequence }
+        Location {
+            segment: SegmentIndex::new(self.packed & SEGMENT_MASK),
+            offset: self.offset,
+            sequence: self.sequence,
+        }
     }
 
     pub(crate) const fn version(&self) -> Version {
@@ -389,7 +394,7 @@ mod tests {
             let charge = terms.value_charge(key, value, expires_s.is_some());
             let least = 2 * config.tombstone_charge_bytes(key);
             assert_eq!(charge, config.charge_bytes(key, value, expires_s.is_some()).max(least));
-            let location = Location { segment: 3, offset: 500, sequence: 8 };
+            let location = Location { segment: SegmentIndex::new(3), offset: 500, sequence: 8 };
             for origin in [None, Some(Version { sequence: 2, offset: 90 })] {
                 let header = RecordHeader {
                     kind: Kind::Value,

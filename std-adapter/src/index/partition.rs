@@ -11,7 +11,7 @@ use coldpress_core::codec::CodecId;
 use coldpress_core::durability::expiry_s;
 use coldpress_core::efficiency::{EfficiencyConfig, Measured, analyse};
 use coldpress_core::format::{
-    KeyHash, Kind, Location, Record, Store, is_piece_expiry, key_hash, record_hash,
+    KeyHash, Kind, Location, Record, SegmentIndex, Store, is_piece_expiry, key_hash, record_hash,
 };
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Due, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
@@ -254,9 +254,9 @@ impl Index for PartitionIndex {
         self.store = Some(*store);
     }
 
-    fn is_blank(&self, segment: u32) -> bool {
+    fn is_blank(&self, segment: SegmentIndex) -> bool {
         let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
-        self.sparse.is_hole(u64::from(segment) * segment_bytes, segment_bytes)
+        self.sparse.is_hole(u64::from(segment.get()) * segment_bytes, segment_bytes)
     }
 
     fn hash(&self, key: &[u8]) -> KeyHash {

@@ -94,9 +94,9 @@ impl Worker<'_> {
         let surplus = if is_idle { self.tier.take_surplus() } else { None };
         if let Some(segment) = surplus {
             let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
-            let at = u64::from(segment) * segment_bytes;
+            let at = u64::from(segment.get()) * segment_bytes;
             self.medium.give_back(at + MARKER_BLOCK_BYTES, segment_bytes.saturating_sub(MARKER_BLOCK_BYTES));
-            self.posting.gave_back(segment);
+            self.posting.gave_back(segment.get());
         }
         let has_trimmed = is_idle && surplus.is_none() && self.trim();
         self.post_backing();

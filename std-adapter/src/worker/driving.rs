@@ -66,7 +66,7 @@ impl Worker<'_> {
                 self.refuse_to_write(now, action);
             }
             Action::Read { ticket, segment, offset, .. } => {
-                let (offset, buffer) = (at(segment, offset), self.tier.read_buffer(ticket));
+                let (offset, buffer) = (at(segment.get(), offset), self.tier.read_buffer(ticket));
                 let result = if self.index.sparse.is_hole(offset, buffer.len() as u64) {
                     buffer.fill(0);
                     Ok(())
@@ -76,8 +76,8 @@ impl Worker<'_> {
                 self.done(now, ticket, result);
             }
             Action::Write { ticket, segment, offset, bytes } => {
-                let result = self.medium.write_at(at(segment, offset), self.tier.write_bytes(ticket));
-                self.posting.wrote(segment, bytes);
+                let result = self.medium.write_at(at(segment.get(), offset), self.tier.write_bytes(ticket));
+                self.posting.wrote(segment.get(), bytes);
                 if result.is_err() {
                     self.look_after_place(true);
                 }
@@ -85,17 +85,17 @@ impl Worker<'_> {
                 self.after_write(result);
             }
             Action::Erase { ticket, segment } => {
-                let result = self.medium.erase_and_keep(at(segment, 0), segment_bytes);
+                let result = self.medium.erase_and_keep(at(segment.get(), 0), segment_bytes);
                 if result == Ok(false) {
-                    self.posting.erased(segment);
+                    self.posting.erased(segment.get());
                     self.tier.lose_blocks();
                 }
                 self.done(now, ticket, result.map(|_| ()));
             }
             Action::Allocate { ticket, segment } => {
-                let result = self.medium.allocate(at(segment, 0), segment_bytes);
+                let result = self.medium.allocate(at(segment.get(), 0), segment_bytes);
                 match result {
-                    Ok(()) => self.posting.allocated(segment),
+                    Ok(()) => self.posting.allocated(segment.get()),
                     Err(error) => self.note_refused(error),
                 }
                 self.done(now, ticket, result);

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use coldpress_core::format::{
-    EraseIntent, Geometry, Header, Identity, KeyHash, Kind, Location, Record, RecordError, read_record,
+    EraseIntent, Geometry, Header, Identity, KeyHash, Kind, Location, Record, RecordError, SegmentIndex,
+    read_record,
 };
 use coldpress_core::recovery::MountReport;
 use coldpress_core::segments::SegmentState;
@@ -49,7 +50,7 @@ impl World<'_> {
         let geometry = self.config().geometry;
         let mut bytes = vec![0; placed.record_bytes as usize];
         let at = placed.location;
-        if self.lasting.medium.peek(at.segment, at.offset, &mut bytes).is_err() {
+        if self.lasting.medium.peek(at.segment.get(), at.offset, &mut bytes).is_err() {
             return Seen::Damaged;
         }
         let Ok(record) = read_record(&geometry, self.config().store.seed(&geometry), at, &bytes) else {
@@ -144,7 +145,7 @@ impl World<'_> {
         let Some(entry) = self.host.entry(&self.hash(key)) else { return true };
         let (at, len) = (entry.newest.placed.location, entry.newest.placed.record_bytes);
         let mut bytes = vec![0; len as usize];
-        self.lasting.medium.peek(at.segment, at.offset, &mut bytes).is_ok()
+        self.lasting.medium.peek(at.segment.get(), at.offset, &mut bytes).is_ok()
             && read_record(
                 &self.config().geometry,
                 self.config().store.seed(&self.config().geometry),
@@ -195,10 +196,11 @@ impl World<'_> {
         for entry in self.host.entries().map(|(_, entry)| entry).filter(|entry| entry.newest.is_live) {
             let at = entry.newest.placed.location;
             assert_eq!(
-                segments[at.segment as usize].sequence, at.sequence,
+                segments[at.segment.get() as usize].sequence,
+                at.sequence,
                 "I-GC-1: the index points into a life that is over: {entry:?}"
             );
-            add(at.segment, entry.newest.placed.record_bytes);
+            add(at.segment.get(), entry.newest.placed.record_bytes);
         }
         for (at, bytes) in found.freed.values() {
             add(*at, *bytes);
@@ -259,7 +261,7 @@ impl World<'_> {
                 let freed = records.iter().filter(|record| record.header.kind == Kind::EraseIntent);
                 freed
                     .filter_map(|record| EraseIntent::from_bytes(record.value))
-                    .any(|freed| (freed.segment, freed.sequence) == (segment, sequence))
+                    .any(|freed| (freed.segment, freed.sequence) == (SegmentIndex::new(segment), sequence))
             })
         });
         assert!(
@@ -299,7 +301,11 @@ impl World<'_> {
             let mut at = geometry.records_at() as usize;
             let end = (geometry.records_at() + segment.used_bytes()) as usize;
             while at < end {
-                let here = Location { segment: index, offset: to_u32(at), sequence: header.sequence };
+                let here = Location {
+                    segment: SegmentIndex::new(index),
+                    offset: to_u32(at),
+                    sequence: header.sequence,
+                };
                 match read_record(&geometry, header.store.seed(&geometry), here, &bytes[at..end]) {
                     Ok(record) => {
                         if self.lasting.medium.is_readable(index, to_u32(at), record.record_bytes) {
@@ -334,7 +340,7 @@ fn records_of<'a>(geometry: &Geometry, bytes: &'a [u8]) -> Option<(u32, Vec<Reco
     let header = Header::decode(geometry, first).or_else(|_| Header::decode(geometry, second)).ok()?;
     let (mut at, end) = (geometry.records_at() as usize, geometry.trailer_at() as usize);
     let mut records = Vec::new();
-    let here = |at| Location { segment: 0, offset: to_u32(at), sequence: header.sequence };
+    let here = |at| Location { segment: SegmentIndex::new(0), offset: to_u32(at), sequence: header.sequence };
     while let Ok(record) = read_record(geometry, header.store.seed(geometry), here(at), &bytes[at..end]) {
         records.push(record);
         at += record.record_bytes as usize;
@@ -369,13 +375,13 @@ impl Found {
     fn count_freed(&mut self, record: &Record<'_>, at: u32, world: &World<'_>) {
         let Some(freed) = EraseIntent::from_bytes(record.value) else { return };
         let segments = world.tier.segments();
-        let target = segments[freed.segment as usize];
+        let target = segments[freed.segment.get() as usize];
         let is_needed = target.sequence == freed.sequence
             && matches!(target.state(), SegmentState::Freeing | SegmentState::Erased);
         if !is_needed {
             return;
         }
-        let place = self.freed.entry(freed.segment).or_insert((at, record.record_bytes));
+        let place = self.freed.entry(freed.segment.get()).or_insert((at, record.record_bytes));
         if segments[at as usize].sequence > segments[place.0 as usize].sequence {
             *place = (at, record.record_bytes);
         }

@@ -210,7 +210,7 @@ impl Index for ModelHost {
     }
 
     fn confirm(&mut self, hash: &KeyHash, at: Location) -> Liveness {
-        self.asked.walk(at.segment, at.offset);
+        self.asked.walk(at.segment.get(), at.offset);
         self.liveness(hash, at)
     }
 

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use coldpress_core::config::TierConfig;
 use coldpress_core::format::{
     EraseIntent, Geometry, Header, Identity, KeyHash, Kind, Location, MARKER_BYTES, Record, RecordError,
-    TRAILER_BYTES, Version, mended_length, read_record,
+    SegmentIndex, TRAILER_BYTES, Version, mended_length, read_record,
 };
 
 use super::host::hash_of;
@@ -63,7 +63,7 @@ fn lie(config: &TierConfig, segment: &[u8]) -> Option<(u32, Vec<Lies>)> {
     let mut is_behind = false;
     while at < end {
         let bytes = &segment[at as usize..end as usize];
-        let here = Location { segment: 0, offset: at, sequence: header.sequence };
+        let here = Location { segment: SegmentIndex::new(0), offset: at, sequence: header.sequence };
         let seed = header.store.seed(geometry);
         match read_record(geometry, seed, here, bytes) {
             Ok(record) => {
@@ -105,7 +105,7 @@ fn keyed(geometry: &Geometry, hash_key: &[u8; 16], record: &Record<'_>) -> Optio
 
 fn freed(record: &Record<'_>) -> Option<(u32, u32)> {
     let freed = EraseIntent::from_bytes(record.value).filter(|_| record.header.kind == Kind::EraseIntent);
-    freed.map(|freed| (freed.segment, freed.sequence))
+    freed.map(|freed| (freed.segment.get(), freed.sequence))
 }
 
 impl Rot {

@@ -324,31 +324,35 @@ impl<'m> World<'m> {
             Action::Read { ticket, segment, offset, bytes } => {
                 let buffer = self.tier.read_buffer(ticket);
                 assert_eq!(buffer.len(), bytes as usize, "the buffer lent is what is to be read");
-                let result = self.lasting.medium.read(segment, offset, buffer);
+                let result = self.lasting.medium.read(segment.get(), offset, buffer);
                 (ticket, Held::Io { number, result, is_erase: false })
             }
             Action::Write { ticket, segment, offset, bytes } => {
                 self.note();
                 self.audit.wrote(bytes);
-                self.check_footer(segment, offset, bytes);
+                self.check_footer(segment.get(), offset, bytes);
                 let lent = self.tier.write_bytes(ticket);
                 assert_eq!(lent.len(), bytes as usize, "the bytes lent are what is to be written");
-                let result = self.lasting.medium.write(segment, offset, lent);
+                let result = self.lasting.medium.write(segment.get(), offset, lent);
                 (ticket, Held::Io { number, result, is_erase: false })
             }
             Action::Erase { ticket, segment } => {
                 self.note();
                 if self.moments.is_some() {
-                    self.check_freed(segment);
+                    self.check_freed(segment.get());
                 }
                 let erases = |held: &Held| matches!(held, Held::Io { is_erase: true, .. });
                 let is_erasing = self.held.iter().any(|(_, held)| erases(held));
                 assert!(!is_erasing, "I-GC-3: a second erase while one is in flight");
-                (ticket, Held::Io { number, result: self.lasting.medium.erase(segment), is_erase: true })
+                (
+                    ticket,
+                    Held::Io { number, result: self.lasting.medium.erase(segment.get()), is_erase: true },
+                )
             }
-            Action::Allocate { ticket, segment } => {
-                (ticket, Held::Io { number, result: self.lasting.medium.allocate(segment), is_erase: false })
-            }
+            Action::Allocate { ticket, segment } => (
+                ticket,
+                Held::Io { number, result: self.lasting.medium.allocate(segment.get()), is_erase: false },
+            ),
             Action::Sync { ticket } => {
                 let io = self.held.iter().filter_map(|(_, held)| match held {
                     Held::Io { number, .. } => Some(*number),

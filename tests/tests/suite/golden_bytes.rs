@@ -5,7 +5,7 @@
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
     EraseIntent, FooterEntry, FooterWriter, Geometry, Head, Header, Identity, KeyHash, Kind, Location,
-    Marker, PIECE_EXPIRES_S, RecordHeader, Store, Version, piece_prefix, read_record,
+    Marker, PIECE_EXPIRES_S, RecordHeader, SegmentIndex, Store, Version, piece_prefix, read_record,
 };
 
 use crate::golden_stored::hex;
@@ -45,7 +45,7 @@ fn plain(key: &[u8], value: &[u8]) -> RecordHeader {
 
 /// The bytes of a record, padding included; they are read back as what they were made of.
 fn record(geometry: &Geometry, header: RecordHeader, key: &[u8], value: &[u8]) -> String {
-    let at = Location { segment: 5, offset: 0x80, sequence: SEQUENCE };
+    let at = Location { segment: SegmentIndex::new(5), offset: 0x80, sequence: SEQUENCE };
     let seed = STORE.seed(geometry);
     let payload = seed.payload(key).then(value);
     let (fields, len) = header.encode(geometry, payload, at);
@@ -60,7 +60,7 @@ fn record(geometry: &Geometry, header: RecordHeader, key: &[u8], value: &[u8]) -
 #[test]
 fn record_of_each_kind_keeps_its_bytes() {
     let (key, value) = (b"key", b"value");
-    let freed = EraseIntent { segment: 9, sequence: 0x0101, erases: 3 }.to_bytes();
+    let freed = EraseIntent { segment: SegmentIndex::new(9), sequence: 0x0101, erases: 3 }.to_bytes();
     let head = Head { generation: 2, pieces: 0x0103, bytes: 0x0004_0506 }.to_bytes();
     let piece = [&piece_prefix(2, 0x0102)[..], key].concat();
     let tagged = |kind, key: &[u8], value: &[u8]| RecordHeader { kind, ..plain(key, value) };

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
     Entries, FooterEntry, Geometry, Head, Header, KEY_BYTES_MAX, Kind, Location, Marker, PIECE_EXPIRES_S,
-    Record, RecordError, Seed, Trailer, piece_parts, read_record,
+    Record, RecordError, Seed, SegmentIndex, Trailer, piece_parts, read_record,
 };
 use coldpress_std::image::{Identity, Image};
 
@@ -91,7 +91,11 @@ impl Census {
         assert_eq!(Header::decode(geometry, part(geometry.second_header_at())), Ok(header));
         self.count("both headers");
         self.count(format!("stream {}", header.stream));
-        let start = Location { segment, offset: geometry.records_at(), sequence: header.sequence };
+        let start = Location {
+            segment: SegmentIndex::new(segment),
+            offset: geometry.records_at(),
+            sequence: header.sequence,
+        };
         let footer = footer(geometry, seed, header.sequence, bytes);
         let end = footer.as_ref().map_or(geometry.trailer_at(), |(_, end)| *end);
         let records = self.add_records(geometry, seed, start, &bytes[..end as usize]);

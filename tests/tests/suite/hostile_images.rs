@@ -9,8 +9,8 @@ use std::collections::BTreeMap;
 use coldpress_core::codec::CodecId;
 use coldpress_core::drive::Now;
 use coldpress_core::format::{
-    Entries, EraseIntent, Geometry, Header, Identity, Kind, Location, Marker, Record, RecordHeader, Store,
-    Trailer, Version, mended_length, read_record,
+    Entries, EraseIntent, Geometry, Header, Identity, Kind, Location, Marker, Record, RecordHeader,
+    SegmentIndex, Store, Trailer, Version, mended_length, read_record,
 };
 use coldpress_core::recovery::{MountReport, SEARCH_TIMES_MAX};
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
@@ -63,7 +63,11 @@ type Written = BTreeMap<Vec<u8>, Vec<Vec<u8>>>;
 /// A record that a client makes up for a place in a segment.
 fn planted(geometry: &Geometry, rng: &mut Rng, at: Location) -> Vec<u8> {
     let key = format!("key {}", rng.below(KEYS as usize));
-    let freed = EraseIntent { segment: rng.below(16) as u32, sequence: rng.below(40) as u32, erases: 0 };
+    let freed = EraseIntent {
+        segment: SegmentIndex::new(rng.below(16) as u32),
+        sequence: rng.below(40) as u32,
+        erases: 0,
+    };
     let (kind, key, value) = match rng.below(3) {
         0 => (Kind::EraseIntent, Vec::new(), freed.to_bytes().to_vec()),
         1 => (Kind::Tombstone, key.into_bytes(), Vec::new()),
@@ -93,7 +97,11 @@ fn built(geometry: Geometry, rng: &mut Rng) -> (Vec<u8>, Written) {
         let key = format!("key {}", rng.below(KEYS as usize)).into_bytes();
         let mut value = vec![rng.word() as u8; rng.below(70)];
         if rng.below(3) == 0 {
-            let at = Location { segment: 0, offset: rng.below(400) as u32, sequence: rng.below(30) as u32 };
+            let at = Location {
+                segment: SegmentIndex::new(0),
+                offset: rng.below(400) as u32,
+                sequence: rng.below(30) as u32,
+            };
             value = planted(&geometry, rng, at);
         }
         written.entry(key.clone()).or_default().push(value.clone());
@@ -132,7 +140,11 @@ fn harm(geometry: &Geometry, rng: &mut Rng, bytes: &mut [u8]) {
                 let segment = at as u32 / geometry.segment_bytes();
                 let offset = at as u32 % geometry.segment_bytes();
                 let sequence = rng.below(30) as u32;
-                let record = planted(geometry, rng, Location { segment, offset, sequence });
+                let record = planted(
+                    geometry,
+                    rng,
+                    Location { segment: SegmentIndex::new(segment), offset, sequence },
+                );
                 let len = record.len().min(bytes.len() - at);
                 bytes[at..at + len].copy_from_slice(&record[..len]);
             }
@@ -218,10 +230,10 @@ fn readers_of_single_structures_take_any_bytes() {
         let geometry = shapes[rng.below(shapes.len())];
         let mut bytes: Vec<u8> = (0..rng.below(200)).map(|_| rng.word() as u8).collect();
         if rng.below(2) == 0 {
-            let at = Location { segment: 0, offset: 64, sequence: 3 };
+            let at = Location { segment: SegmentIndex::new(0), offset: 64, sequence: 3 };
             bytes = [planted(&geometry, rng, at), bytes].concat();
         }
-        let at = Location { segment: 0, offset: 64, sequence: 3 };
+        let at = Location { segment: SegmentIndex::new(0), offset: 64, sequence: 3 };
         let secret = STORE.seed(&geometry);
         assert_eq!(read_record(&geometry, secret, at, &bytes).ok(), None::<Record<'_>>, "seed {seed}");
         assert_eq!(mended_length(&geometry, secret, at, &bytes, 4_096).0, None, "seed {seed}");
@@ -281,7 +293,7 @@ fn record_planted_in_a_value_is_believed_only_with_the_secret() {
         value[(place.offset - value_at) as usize..][..record.len()].copy_from_slice(&record);
         let mut image = built(&value);
         // The tag of the record that carries it, and its lengths: no bit of them can be turned back.
-        let at = (note.segment * geometry.segment_bytes() + note.offset) as usize;
+        let at = (note.segment.get() * geometry.segment_bytes() + note.offset) as usize;
         image[at..at + 4].fill(0xE0);
         let host = Image::read_from(image.clone()).unwrap();
         assert_eq!(host.get(b"user", NOW_S).unwrap().as_deref(), Some(user));
@@ -304,7 +316,7 @@ fn segment_made_to_take_for_ever_is_given_up_and_reported() {
     let sound = Image::read_from(bytes.clone()).unwrap();
     let record = sound.examine(0).unwrap().records.last().unwrap().clone();
     let first = (record.location.offset + record.record_bytes) as usize;
-    let base = geometry.segment_bytes() as usize * record.location.segment as usize;
+    let base = geometry.segment_bytes() as usize * record.location.segment.get() as usize;
     let end = base + geometry.trailer_at() as usize;
     // As a header 0x31: a long value, a key of 0x31 bytes, 0x3131 of value.
     for byte in (0..=0xFE_u8).filter(|byte| !matches!(byte >> 5, 0 | 7)).step_by(5) {
@@ -312,7 +324,7 @@ fn segment_made_to_take_for_ever_is_given_up_and_reported() {
         hostile[base + first..end].fill(byte);
         let image = Image::read_from(hostile).unwrap();
         check_bound(&image.mount_report(), &geometry, u64::from(byte));
-        let contents = image.examine(record.location.segment).unwrap();
+        let contents = image.examine(record.location.segment.get()).unwrap();
         let is_unsearched = contents.damage.iter().any(|damage| matches!(damage, Damage::Unsearched { .. }));
         let given_up = image.mount_report().unsearched_segments;
         assert_eq!(is_unsearched, given_up > 0, "{byte:#x}: {:?}", image.mount_report());
@@ -351,7 +363,7 @@ fn version_beyond_all_segments_leaves_the_sequences() {
     };
     let payload = STORE.seed(&geometry).payload(b"userhello there");
     let (fields, len) = header.encode(&geometry, payload, place);
-    let at = (place.segment * geometry.segment_bytes() + place.offset) as usize;
+    let at = (place.segment.get() * geometry.segment_bytes() + place.offset) as usize;
     let record = [&fields[..len], b"userhello there"].concat();
     bytes[at..at + record.len()].copy_from_slice(&record);
 

@@ -192,7 +192,7 @@ fn task_ends_where_only_a_mount_helps() {
         overwritten(&mut world);
         world.follow(&[Do::Put(9, 40), Do::Flush, Do::Settle]);
         let at = world.host.entry(&world.hash(9)).unwrap().newest.placed.location;
-        world.lasting.medium.spoil(at.segment, at.offset);
+        world.lasting.medium.spoil(at.segment.get(), at.offset);
         world.lasting.medium.faults.sync_fails = 1;
         world.sync();
         assert!(world.tier.needs_remount(), "the record under suspicion can't be read back");

@@ -1,6 +1,7 @@
 //! Rule 8: damage is reported, the rest is read, the mount goes on, and no older value takes the place of a damaged one.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
+use coldpress_core::format::SegmentIndex;
 use coldpress_core::index::Placed;
 use coldpress_core::segments::SegmentState;
 use coldpress_tests::sim::{Do, Key, Lasting, Seen, Setup, World};
@@ -29,8 +30,12 @@ fn old_and_new(setup: &Setup) -> (Lasting, Placed) {
     fill(&mut world, 9);
     world.follow(&[Do::Put(7, 20), Do::Sync, Do::Settle]);
     let placed = world.host.entry(&world.hash(1)).unwrap().newest.placed;
-    let (old, new) = (world.tier.segments()[0], world.tier.segments()[placed.location.segment as usize]);
-    assert!(old.has_footer() && new.has_footer() && placed.location.segment != 0, "both copies are sealed");
+    let (old, new) =
+        (world.tier.segments()[0], world.tier.segments()[placed.location.segment.get() as usize]);
+    assert!(
+        old.has_footer() && new.has_footer() && placed.location.segment != SegmentIndex::new(0),
+        "both copies are sealed"
+    );
     (world.end().cut(&[]), placed)
 }
 
@@ -90,7 +95,7 @@ fn record_with_a_flipped_bit_reads_as_damaged_and_the_rest_reads() {
             }
             for bit in [0, 3, 7] {
                 let mut left = left.clone();
-                left.medium.flip(at.segment, at.offset + byte, bit);
+                left.medium.flip(at.segment.get(), at.offset + byte, bit);
                 damaged_key_stays_so(&setup, left, &format!("bit {bit} of byte {byte} flipped"));
             }
         }
@@ -105,7 +110,7 @@ fn record_with_an_unreadable_unit_reads_as_damaged_and_the_rest_reads() {
         let at = placed.location;
         for byte in (0..placed.record_bytes).step_by(setup.config.geometry.write_unit() as usize) {
             let mut left = left.clone();
-            left.medium.spoil(at.segment, at.offset + byte);
+            left.medium.spoil(at.segment.get(), at.offset + byte);
             damaged_key_stays_so(&setup, left, &format!("the unit at byte {byte} unreadable"));
         }
     }
@@ -140,23 +145,24 @@ fn footer_with_a_flipped_bit_costs_no_record() {
         let used = {
             let mut arena = setup.arena();
             let world = setup.mount(&mut arena, left.clone());
-            world.tier.segments()[placed.location.segment as usize].used_bytes()
+            world.tier.segments()[placed.location.segment.get() as usize].used_bytes()
         };
         let from = g.records_at() + used;
         for offset in from..g.second_header_at() {
-            let blank = left.medium.segment(placed.location.segment)[offset as usize] == g.erase_value();
+            let blank =
+                left.medium.segment(placed.location.segment.get())[offset as usize] == g.erase_value();
             for bit in [1, 6] {
                 let mut left = left.clone();
-                left.medium.flip(placed.location.segment, offset, bit);
+                left.medium.flip(placed.location.segment.get(), offset, bit);
                 if blank && offset < g.trailer_at() {
                     // Between the records and the footer lies nothing that anyone believes.
-                    left.medium.flip(placed.location.segment, offset, bit);
+                    left.medium.flip(placed.location.segment.get(), offset, bit);
                 }
                 all_reads(&setup, left, &format!("bit {bit} at {offset} of the footer flipped"));
             }
             if offset % g.write_unit() == 0 {
                 let mut left = left.clone();
-                left.medium.spoil(placed.location.segment, offset);
+                left.medium.spoil(placed.location.segment.get(), offset);
                 all_reads(&setup, left, &format!("the unit at {offset} of the footer unreadable"));
             }
         }
@@ -172,16 +178,16 @@ fn header_copy_with_a_flipped_bit_costs_no_record() {
         for copy in [g.header_at(), g.second_header_at()] {
             for offset in copy..copy + g.header_bytes() {
                 let mut flipped = left.clone();
-                flipped.medium.flip(placed.location.segment, offset, 4);
+                flipped.medium.flip(placed.location.segment.get(), offset, 4);
                 all_reads(&setup, flipped, &format!("bit 4 at {offset} of a header flipped"));
                 let mut spoilt = left.clone();
-                spoilt.medium.spoil(placed.location.segment, offset);
+                spoilt.medium.spoil(placed.location.segment.get(), offset);
                 all_reads(&setup, spoilt, &format!("the unit at {offset} of a header unreadable"));
             }
         }
         for offset in 0..16 {
             let mut left = left.clone();
-            left.medium.flip(placed.location.segment, offset, 2);
+            left.medium.flip(placed.location.segment.get(), offset, 2);
             all_reads(&setup, left, &format!("bit 2 at {offset} of a marker flipped"));
         }
     }
@@ -230,7 +236,7 @@ fn open_segment_with_a_flipped_bit_in_a_value_loses_only_that_record() {
         let at = placed.location;
         for byte in 8..8 + 4 + 30 {
             let mut left = left.clone();
-            left.medium.flip(at.segment, at.offset + byte, 5);
+            left.medium.flip(at.segment.get(), at.offset + byte, 5);
             rest_of_open_segment_reads(&setup, left, &format!("bit 5 of byte {byte} flipped"));
         }
     }
@@ -244,7 +250,7 @@ fn open_segment_with_an_unreadable_unit_in_a_value_loses_only_that_record() {
         let at = placed.location;
         for byte in (8..8 + 4 + 30).step_by(setup.config.geometry.write_unit() as usize) {
             let mut left = left.clone();
-            left.medium.spoil(at.segment, at.offset + byte);
+            left.medium.spoil(at.segment.get(), at.offset + byte);
             rest_of_open_segment_reads(&setup, left, &format!("the unit at byte {byte} unreadable"));
         }
     }

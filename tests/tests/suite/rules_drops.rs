@@ -1,7 +1,7 @@
 //! Rules 6, 7 and 10: what a drop leaves behind, how it ranks, and which of two copies wins.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData, RebuildIndex};
-use coldpress_core::format::{Header, Kind, Location, Version, read_record};
+use coldpress_core::format::{Header, Kind, Location, SegmentIndex, Version, read_record};
 use coldpress_core::segments::SegmentState;
 use coldpress_tests::sim::{Arena, Do, Fate, Key, Seen, Setup, World, key_bytes};
 
@@ -45,7 +45,7 @@ fn copies(world: &World<'_>, key: Key) -> Vec<Copy> {
         let mut at = geometry.records_at();
         while is_read && at < geometry.trailer_at() {
             let rest = &image[at as usize..geometry.trailer_at() as usize];
-            let here = Location { segment: index, offset: at, sequence: header.sequence };
+            let here = Location { segment: SegmentIndex::new(index), offset: at, sequence: header.sequence };
             let seed = header.store.seed(&geometry);
             let Ok(record) = read_record(&geometry, seed, here, rest) else { break };
             let kind = record.header.kind;
@@ -290,7 +290,7 @@ fn copy_in_an_output_cut_short_loses_to_the_sealed_one() {
                 lower_outputs += usize::from(loser.segment < winner.segment);
                 let placed = world.host.entry(&world.hash(key)).unwrap().newest.placed;
                 assert!(
-                    world.tier.segments()[placed.location.segment as usize].has_footer(),
+                    world.tier.segments()[placed.location.segment.get() as usize].has_footer(),
                     "rule 10: key {key} is taken from an output that was never sealed: {placed:?}\n{}",
                     world.sketch()
                 );

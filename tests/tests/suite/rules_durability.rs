@@ -48,7 +48,7 @@ fn every_cut(setup: &Setup, moments: &[Lasting], check: impl Fn(&mut World<'_>))
 }
 
 fn segment_of(world: &World<'_>, key: Key) -> u32 {
-    world.host.entry(&world.hash(key)).unwrap().newest.placed.location.segment
+    world.host.entry(&world.hash(key)).unwrap().newest.placed.location.segment.get()
 }
 
 fn is_value(seen: &Seen) -> bool {

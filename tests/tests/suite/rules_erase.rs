@@ -50,9 +50,9 @@ fn segment_with_both_headers_lost_is_kept_until_given_back() {
         world.follow(&[Do::Put(3, 60), Do::Sync]);
         let spoilt = world.host.entry(&world.hash(1)).unwrap().newest.placed.location.segment;
         let mut left = world.end().cut(&[]);
-        left.medium.flip(spoilt, g.header_at() + 9, 1);
-        left.medium.flip(spoilt, g.second_header_at() + 9, 1);
-        let bytes = left.medium.segment(spoilt).to_vec();
+        left.medium.flip(spoilt.get(), g.header_at() + 9, 1);
+        left.medium.flip(spoilt.get(), g.second_header_at() + 9, 1);
+        let bytes = left.medium.segment(spoilt.get()).to_vec();
         for round in 0..2 {
             let mut arena = setup.arena();
             let mut world = setup.mount(&mut arena, left);
@@ -63,7 +63,7 @@ fn segment_with_both_headers_lost_is_kept_until_given_back() {
                 world.follow(&[Do::Put(key, 60), Do::Remove(key)]);
             }
             world.follow(&[Do::Sync, Do::Run(CompactData), Do::Settle]);
-            assert_eq!(world.lasting.medium.segment(spoilt), bytes, "rule 4: it is kept as it is");
+            assert_eq!(world.lasting.medium.segment(spoilt.get()), bytes, "rule 4: it is kept as it is");
             left = world.end().cut(&[]);
         }
         // A task reads it again: its first record tells the sequence, which no header does.
@@ -94,8 +94,8 @@ fn newest_segment_with_both_headers_lost_is_rescued() {
         world.follow(&[Do::Put(3, 60), Do::Sync]);
         let spoilt = world.host.entry(&world.hash(3)).unwrap().newest.placed.location.segment;
         let mut left = world.end().cut(&[]);
-        left.medium.flip(spoilt, g.header_at() + 9, 1);
-        left.medium.flip(spoilt, g.second_header_at() + 9, 1);
+        left.medium.flip(spoilt.get(), g.header_at() + 9, 1);
+        left.medium.flip(spoilt.get(), g.second_header_at() + 9, 1);
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, left);
         assert_eq!(world.tier.mount_report().quarantined_segments, 1);
@@ -125,9 +125,9 @@ fn segment_with_headers_and_first_record_lost_is_rescued() {
         let spoilt = world.host.entry(&world.hash(5)).unwrap().newest.placed.location.segment;
         let mut left = world.end().cut(&[]);
         for at in [g.header_at() + 9, g.second_header_at() + 9, g.records_at() + 12] {
-            left.medium.flip(spoilt, at, 1);
+            left.medium.flip(spoilt.get(), at, 1);
         }
-        let bytes = left.medium.segment(spoilt).to_vec();
+        let bytes = left.medium.segment(spoilt.get()).to_vec();
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, left);
         let report = world.run(RebuildIndex);
@@ -136,7 +136,7 @@ fn segment_with_headers_and_first_record_lost_is_rescued() {
             assert!(is_value(&world.read(5)), "its footer tells of it: {report:?}\n{}", world.sketch());
             continue;
         }
-        assert_eq!(world.lasting.medium.segment(spoilt), bytes, "nothing tells what is in it");
+        assert_eq!(world.lasting.medium.segment(spoilt.get()), bytes, "nothing tells what is in it");
         world.tier.give_up_unread();
         world.run(RebuildIndex);
         assert_eq!(world.tier.tally().quarantined, 0, "it is given up");

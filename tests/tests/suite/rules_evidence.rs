@@ -258,7 +258,7 @@ fn segment_of_longer_records_that_is_read_again_is_kept() {
     assert!(matches!(value, Seen::Value(_)));
     let segment = world.host.entry(&world.hash(40)).unwrap().newest.placed.location.segment;
     let mut left = world.end().cut(&[]);
-    left.medium.faults.outage = Some(Outage::of(segment..segment + 1));
+    left.medium.faults.outage = Some(Outage::of(segment.get()..segment.get() + 1));
     let mut arena = setup.arena();
     let (mut world, mounted) = mounted(&setup, &mut arena, left);
     assert_eq!(mounted, Ok(()), "no other header tells of longer ones");

@@ -24,7 +24,7 @@ fn erased_and_killed(setup: &Setup) -> Lasting {
     fill(&mut world);
     assert!(world.schedule(CompactData));
     let is_marked = |world: &World<'_>| {
-        let ops = || world.lasting.medium.unsynced().filter(|op| op.segment == at);
+        let ops = || world.lasting.medium.unsynced().filter(|op| op.segment == at.get());
         ops().any(|op| op.what == Change::Erase)
             && ops().any(|op| matches!(op.what, Change::Write { offset: 0, .. }))
     };
@@ -118,7 +118,7 @@ fn suspect_with_an_unreadable_unit_calls_for_a_mount_which_finds_what_was_synced
         world.follow(&[Do::Put(1, 30), Do::Put(2, 30), Do::Sync, Do::Settle]);
         world.follow(&[Do::Put(1, 40), Do::Put(3, 30), Do::Flush, Do::Settle]);
         let at = world.host.entry(&world.hash(1)).unwrap().newest.placed.location;
-        world.lasting.medium.spoil(at.segment, at.offset);
+        world.lasting.medium.spoil(at.segment.get(), at.offset);
         world.lasting.medium.faults.sync_fails = 1;
         let before = world.tier.counters().failures;
         world.sync();

@@ -22,7 +22,7 @@ fn header(key: u32, value: u32) -> RecordHeader {
 const SEED: Seed = Seed::of(Checksum::resume(0x9E37_79B9));
 
 const fn at(sequence: u32) -> Location {
-    Location { segment: 1, offset: 64, sequence }
+    Location { segment: SegmentIndex::new(1), offset: 64, sequence }
 }
 
 fn stored(g: &Geometry, header: &RecordHeader, sequence: u32, key: &[u8], value: &[u8]) -> Vec<u8> {
@@ -198,7 +198,7 @@ fn erased_bytes_are_blank_and_never_a_tag() {
 
 #[test]
 fn freed_round_trips() {
-    let intent = EraseIntent { segment: 3, sequence: 77, erases: 12 };
+    let intent = EraseIntent { segment: SegmentIndex::new(3), sequence: 77, erases: 12 };
     assert_eq!(EraseIntent::from_bytes(&intent.to_bytes()), Some(intent));
     assert_eq!(EraseIntent::from_bytes(&intent.to_bytes()[..11]), None);
 }

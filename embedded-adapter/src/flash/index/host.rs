@@ -1,7 +1,7 @@
 //! The machine's calls to the index of a device.
 
 use coldpress_core::drive::MediumError;
-use coldpress_core::format::{KeyHash, Kind, Location, Secret, Store};
+use coldpress_core::format::{KeyHash, Kind, Location, Secret, SegmentIndex, Store};
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
 };
@@ -119,8 +119,8 @@ impl<M: Medium> Index for Desk<'_, '_, M> {
         self.count_down(at)
     }
 
-    fn erased(&mut self, segment: u32) -> Option<Released> {
-        let places = self.flash.place(segment, 0)..self.flash.place(segment + 1, 0);
+    fn erased(&mut self, segment: SegmentIndex) -> Option<Released> {
+        let places = self.flash.place(segment.get(), 0)..self.flash.place(segment.get() + 1, 0);
         loop {
             let ghost = self.index.ghosts.within(&places)?;
             let at = if ghost.is_counted { self.counted_in(&ghost.hash) } else { None };

@@ -68,7 +68,7 @@ impl Drop for Fixture {
 }
 
 fn placed(sequence: u32, kind: Kind) -> Placed {
-    let location = Location { segment: sequence, offset: 100, sequence };
+    let location = Location { segment: SegmentIndex::new(sequence), offset: 100, sequence };
     Placed {
         location,
         version: location.version(),
@@ -81,7 +81,7 @@ fn placed(sequence: u32, kind: Kind) -> Placed {
 }
 
 fn moved(from: &Placed, sequence: u32, kind: Kind) -> Placed {
-    let location = Location { segment: sequence, offset: 64, sequence };
+    let location = Location { segment: SegmentIndex::new(sequence), offset: 64, sequence };
     Placed { location, kind, moved_from: Some(from.location), ..*from }
 }
 
