@@ -8,7 +8,7 @@ use std::collections::{BTreeSet, HashMap};
 use coldpress_core::codec::CodecId;
 use coldpress_core::config::TierConfig;
 use coldpress_core::drive::{Input, Now};
-use coldpress_core::format::{KeyHash, Kind, Location, Store, Version, key_hash, read_record};
+use coldpress_core::format::{KeyHash, Kind, Location, Sequence, Store, Version, key_hash, read_record};
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Due, Index, KeyEntry, Liveness, Look, Placed, Published, Reconciled, Released,
     Settled,
@@ -56,7 +56,7 @@ impl Keys {
 }
 
 impl Index for Keys {
-    fn withhold(&mut self, above: Option<u32>) {
+    fn withhold(&mut self, above: Option<Sequence>) {
         self.is_withheld = above.is_some();
         self.tombstones = self.entries.keys().copied().collect();
     }

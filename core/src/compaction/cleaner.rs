@@ -17,7 +17,8 @@
 use crate::cleanup::Ticket;
 use crate::drive::{MediumError, Now, Poll};
 use crate::format::{
-    EraseIntent, Kind, Location, Mending, Record, RecordError, RecordHeader, SegmentIndex, read_record,
+    EraseIntent, Kind, Location, Mending, Record, RecordError, RecordHeader, SegmentIndex, Sequence,
+    read_record,
 };
 use crate::index::{Dropped, Host, Liveness, Released};
 use crate::recovery::identity;
@@ -54,7 +55,7 @@ enum State {
 pub(crate) struct Cleaner {
     state: State,
     victim: Cleaned,
-    sequence: u32,
+    sequence: Sequence,
     /// Next offset to look at.
     cursor: u32,
     end: u32,
@@ -75,7 +76,7 @@ impl Default for Cleaner {
         Self {
             state: State::Idle,
             victim: Cleaned::new(Choice { segment: SegmentIndex::FIRST, reason: Reason::Dead }),
-            sequence: 0,
+            sequence: Sequence::NONE,
             cursor: 0,
             end: 0,
             window: 0,
@@ -162,7 +163,7 @@ impl Cleaner {
         self.mending = Mending::default();
         log.copy.clear();
         let (stream, sequence) =
-            log.segments.get(choice.segment).map_or((0, 0), |s| (s.stream(), s.sequence));
+            log.segments.get(choice.segment).map_or((0, Sequence::NONE), |s| (s.stream(), s.sequence));
         log.learn_lifetime(stream, sequence);
     }
 

@@ -3,6 +3,7 @@
 use super::cleaner::Cleaner;
 use super::task::{Step, Task};
 use crate::drive::Poll;
+use crate::format::Sequence;
 use crate::segments::{Growth, Reason, Segment, SegmentState, choose};
 use crate::writer::Log;
 
@@ -15,7 +16,7 @@ const ROUNDS_MAX: u32 = 8;
 /// Which segments are worth cleaning: sealed when the task began, and with enough to gain.
 #[derive(Clone, Copy)]
 struct Worth {
-    below: u32,
+    below: Sequence,
     usable_bytes: u32,
     growth: Growth,
     gain_min: u32,
@@ -23,7 +24,7 @@ struct Worth {
 }
 
 impl Worth {
-    fn new(log: &Log<'_>, below: u32) -> Self {
+    fn new(log: &Log<'_>, below: Sequence) -> Self {
         let usable_bytes = log.geometry.usable_bytes();
         let gain_min = u64::from(usable_bytes) * u64::from(log.config.stale_permille_min);
         Self {
@@ -50,7 +51,7 @@ impl Worth {
 
 /// The bytes of the segments that are worth cleaning, among those of a sequence lower than `below`. Bounds: one pass over
 /// the table.
-pub(crate) fn left_bytes(log: &Log<'_>, below: u32) -> u64 {
+pub(crate) fn left_bytes(log: &Log<'_>, below: Sequence) -> u64 {
     let worth = Worth::new(log, below);
     let is_left = |s: &&Segment| s.state() == SegmentState::Sealed && !s.is_kept() && worth.holds(s);
     log.segments.iter().filter(is_left).map(|s| u64::from(s.used_bytes())).sum()
@@ -59,7 +60,7 @@ pub(crate) fn left_bytes(log: &Log<'_>, below: u32) -> u64 {
 /// Tells whether the task goes on, and with segments of which sequence: what it freed may have been all that tombstones kept away,
 /// so that those it relocated are dead now. It goes on while less is left each time: beyond that is what clients write meanwhile,
 /// and records of the machine's own. Bounds: one pass over the table.
-pub(crate) fn more(log: &Log<'_>, task: &mut Task) -> Option<u32> {
+pub(crate) fn more(log: &Log<'_>, task: &mut Task) -> Option<Sequence> {
     let below = log.sequence_next;
     let left_bytes = left_bytes(log, below);
     let is_whole = !task.is_deferred && !task.has_failed && task.report.victims.skipped == 0;
@@ -73,7 +74,7 @@ pub(crate) fn more(log: &Log<'_>, task: &mut Task) -> Option<u32> {
 }
 
 /// Takes a step. Bounds: one pass over the table.
-pub(crate) fn step(log: &mut Log<'_>, cleaner: &mut Cleaner, task: &mut Task, below: u32) -> Step {
+pub(crate) fn step(log: &mut Log<'_>, cleaner: &mut Cleaner, task: &mut Task, below: Sequence) -> Step {
     if !cleaner.is_idle() {
         return Step::Stay(Poll::Idle);
     }

@@ -18,7 +18,7 @@
 use super::expire::{Dropping, Expire, Passed};
 use crate::config::Stream;
 use crate::drive::Poll;
-use crate::format::{Identity, Kind};
+use crate::format::{Identity, Kind, Sequence};
 use crate::index::{Host, Liveness, Released};
 use crate::recovery::{Scan, Scanner};
 use crate::segments::{Segment, SegmentState};
@@ -37,11 +37,11 @@ pub(crate) struct Evict {
     /// freeing a segment may need it, and may be what makes the room.
     waiting: Option<(Scanner, u64, u64)>,
     /// The sequence of the last segment gone through in this round.
-    last: u32,
+    last: Sequence,
     /// Rounds since something was evicted.
     rounds: u32,
     /// Where open segments were sealed for what is wanted, they have sequences below this.
-    sealed_below: Option<u32>,
+    sealed_below: Option<Sequence>,
 }
 
 /// The sync points of a scan that waits for nothing: no sync point is so high.
@@ -218,7 +218,7 @@ impl Evict {
                 log.scan.lease(Lessee::Eviction);
                 return Some(Scanner::footer(log, index));
             }
-            self.last = 0;
+            self.last = Sequence::NONE;
             self.rounds += 1;
             if self.rounds > ROUNDS_MAX {
                 if self.sealed_below.replace(log.sequence_next).is_none() && seal_open(log) {
@@ -249,7 +249,7 @@ fn seal_open(log: &mut Log<'_>) -> bool {
 }
 
 /// Whether a segment with a sequence below this one is on its way to be sealed.
-fn is_sealing(log: &Log<'_>, below: u32) -> bool {
+fn is_sealing(log: &Log<'_>, below: Sequence) -> bool {
     let is_sealing = |s: &Segment| s.state() == SegmentState::Sealing && s.sequence < below;
     log.segments.numbered().any(|(_, s)| is_sealing(s))
 }

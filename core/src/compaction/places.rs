@@ -16,6 +16,7 @@
 
 use super::cleaner::Cleaner;
 use crate::drive::Poll;
+use crate::format::Sequence;
 use crate::index::Host;
 use crate::segments::{Choice, Policy, Reason, Segment, SegmentState, choose};
 use crate::writer::Log;
@@ -28,7 +29,7 @@ enum State {
     #[default]
     Idle,
     /// Cleaning what is stale below a sequence, so many times more after this one.
-    Passing { below: u32, left: u8 },
+    Passing { below: Sequence, left: u8 },
     /// Cleaning all segments whose copies are not counted.
     Recounting,
 }
@@ -93,7 +94,7 @@ impl Places {
         log: &mut Log<'_>,
         cleaner: &mut Cleaner,
         host: &mut H,
-        below: u32,
+        below: Sequence,
         left: u8,
     ) -> Poll {
         let is_meant = |s: &Segment| s.sequence < below && s.stale_bytes() > 0;

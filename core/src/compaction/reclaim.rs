@@ -288,7 +288,7 @@ impl Reclaimer {
 
     fn sync_point(&mut self, log: &mut Log<'_>, segment: SegmentIndex) -> Poll {
         let erases = log.segments.get(segment).map_or(0, |s| s.erases);
-        let marker = Marker { erases, sequence_issued: log.sequence_next - 1 }.encode();
+        let marker = Marker { erases, sequence_issued: log.sequence_next.before() }.encode();
         self.marker.fill(log.geometry.erase_value());
         for (to, from) in self.marker.iter_mut().zip(marker) {
             *to = from;

@@ -9,7 +9,7 @@
 use super::task::{Step, Task};
 use crate::cleanup::CleanupKind;
 use crate::drive::Poll;
-use crate::format::{Kind, Location, RecordError, SegmentIndex, read_record};
+use crate::format::{Kind, Location, RecordError, SegmentIndex, Sequence, read_record};
 use crate::index::{Host, Liveness};
 use crate::recovery::identity;
 use crate::segments::SegmentState;
@@ -48,7 +48,7 @@ impl Sampling {
             State::Reading { .. } if log.scan.is_reading() => Step::Stay(Poll::Idle),
             State::Reading { segment } => {
                 if log.scan.take_result().is_some_and(|r| r.is_ok()) {
-                    let sequence = log.segments.get(segment).map_or(0, |s| s.sequence);
+                    let sequence = log.segments.get(segment).map_or(Sequence::NONE, |s| s.sequence);
                     let at = Location { segment, offset: log.geometry.records_at(), sequence };
                     self.state = State::Measuring { at, taken: 0 };
                 } else {

@@ -4,6 +4,7 @@ use super::cleaner::Cleaned;
 use super::report::{Outcome, PoolOutcome, Progress, Report};
 use crate::cleanup::{CleanupKind, Ticket};
 use crate::drive::Poll;
+use crate::format::Sequence;
 use crate::segments::{Choice, Reason};
 use crate::writer::Log;
 
@@ -11,7 +12,7 @@ use crate::writer::Log;
 pub(crate) enum State {
     /// Cleans the segments that were sealed when the task began.
     Compacting {
-        below: u32,
+        below: Sequence,
     },
     Rebuilding,
     Expiring,

@@ -328,6 +328,7 @@ mod tests {
     use std::format;
 
     use super::*;
+    use crate::format::Sequence;
 
     /// Two clocks that run as they should, the wall clock off by so much.
     fn now(ms: u64, off_ms: i64) -> Now {
@@ -395,7 +396,7 @@ mod tests {
         let stamp = |time_s, ahead_s| Stamp { time_s, ahead_s };
         assert_eq!((stamp(7, 0).len(), stamp(7, 9).len()), (4, 8));
         assert_eq!(Stamp::from_hash(&stamp(7, 9).hash()), stamp(7, 9));
-        let at = |sequence| Version { sequence, offset: 0 };
+        let at = |sequence| Version { sequence: Sequence::new(sequence), offset: 0 };
         let mut newest = Newest::default();
         newest.record(&stamp(2_000, 900).hash(), at(3), SegmentIndex::new(1));
         newest.record(&stamp(2_000, 0).hash(), at(2), SegmentIndex::new(2));

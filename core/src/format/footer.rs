@@ -14,6 +14,7 @@ use super::checksum::{Checksum, Seed};
 use super::fields::FieldWriter;
 use super::geometry::Geometry;
 use super::header::number;
+use super::ids::Sequence;
 use super::place::{KeyHash, Version};
 use super::record::Kind;
 
@@ -98,7 +99,7 @@ pub struct Trailer {
     /// How many entries are freed or time records.
     pub unkeyed: u32,
     /// The sequence of the segment.
-    pub sequence: u32,
+    pub sequence: Sequence,
     /// The checksum over the entries and this trailer.
     pub checksum: Checksum,
 }
@@ -109,14 +110,14 @@ impl Trailer {
     /// # Errors
     /// [`TrailerError::Absent`] when no trailer of the life `sequence` begins here, [`TrailerError::Damaged`] when its
     /// numbers are impossible.
-    pub fn decode(geometry: &Geometry, sequence: u32, bytes: &[u8]) -> Result<Self, TrailerError> {
+    pub fn decode(geometry: &Geometry, sequence: Sequence, bytes: &[u8]) -> Result<Self, TrailerError> {
         let read = || {
             Some(Self {
                 entries: number(bytes, 4)?,
                 entry_bytes: number(bytes, 8)?,
                 records_end: number(bytes, 12)?,
                 unkeyed: number(bytes, 16)?,
-                sequence: number(bytes, 20)?,
+                sequence: Sequence::new(number(bytes, 20)?),
                 checksum: Checksum::resume(number(bytes, 24)?),
             })
         };
@@ -135,8 +136,8 @@ impl Trailer {
     }
 
     /// The sequence that a trailer states, if there is one: it is still to be checked.
-    pub(crate) fn stated_sequence(bytes: &[u8]) -> Option<u32> {
-        bytes.starts_with(&MAGIC).then(|| number(bytes, 20)).flatten()
+    pub(crate) fn stated_sequence(bytes: &[u8]) -> Option<Sequence> {
+        bytes.starts_with(&MAGIC).then(|| number(bytes, 20)).flatten().map(Sequence::new)
     }
 
     /// Where the entries begin in the segment.
@@ -149,7 +150,7 @@ impl Trailer {
         let mut out = [0; TRAILER_BYTES as usize - 4];
         let mut fields = FieldWriter::new(&mut out);
         fields.put(&MAGIC);
-        for n in [self.entries, self.entry_bytes, self.records_end, self.unkeyed, self.sequence] {
+        for n in [self.entries, self.entry_bytes, self.records_end, self.unkeyed, self.sequence.get()] {
             fields.put(&n.to_le_bytes());
         }
         out
@@ -224,7 +225,7 @@ impl FooterWriter {
         geometry: &Geometry,
         buffer: &mut [u8],
         seed: Seed,
-        sequence: u32,
+        sequence: Sequence,
         records_end: u32,
     ) -> Option<u32> {
         let padded = geometry.padded(self.entry_bytes) as usize;
@@ -309,7 +310,7 @@ mod tests {
             let g = Geometry::new(1 << 16, 16, unit, 0xFF, Identity::KeyedHash).unwrap();
             let mut buffer = [0u8; 512];
             let mut writer = FooterWriter::default();
-            let origin = Some(Version { sequence: 5, offset: 96 });
+            let origin = Some(Version { sequence: Sequence::new(5), offset: 96 });
             let forms = [(None, None), (Some(4), None), (None, origin), (Some(u32::MAX), origin)];
             let entries = forms.map(|(expires_s, origin)| FooterEntry {
                 hash: KeyHash([9; 12]),
@@ -321,9 +322,9 @@ mod tests {
             for entry in &entries {
                 assert!(writer.push(&g, &mut buffer, entry));
             }
-            let total = writer.finish(&g, &mut buffer, SEED, 77, 8192).unwrap() as usize;
+            let total = writer.finish(&g, &mut buffer, SEED, Sequence::new(77), 8192).unwrap() as usize;
             let trailer_at = total - g.padded(TRAILER_BYTES) as usize;
-            let trailer = Trailer::decode(&g, 77, &buffer[trailer_at..total]).unwrap();
+            let trailer = Trailer::decode(&g, Sequence::new(77), &buffer[trailer_at..total]).unwrap();
             assert_eq!((trailer.entries, trailer.records_end, trailer.unkeyed), (4, 8192, 0));
             let entry_bytes = &buffer[..trailer.entry_bytes as usize];
             assert!(trailer.matches(SEED.payload(entry_bytes)));
@@ -333,7 +334,10 @@ mod tests {
                 assert_eq!(walk.next_entry(), Ok(*entry));
             }
             assert_eq!(walk.next_entry(), Err(EntryError));
-            assert_eq!(Trailer::decode(&g, 78, &buffer[trailer_at..total]), Err(TrailerError::Absent));
+            assert_eq!(
+                Trailer::decode(&g, Sequence::new(78), &buffer[trailer_at..total]),
+                Err(TrailerError::Absent)
+            );
         }
     }
 
@@ -354,6 +358,6 @@ mod tests {
             pushed += 1;
         }
         assert_eq!(pushed, (100 - TRAILER_BYTES) / ENTRY_BYTES);
-        assert!(writer.finish(&g, &mut buffer, SEED, 1, 64).is_some());
+        assert!(writer.finish(&g, &mut buffer, SEED, Sequence::new(1), 64).is_some());
     }
 }

@@ -2,6 +2,8 @@
 
 use core::fmt;
 
+use super::ids::Sequence;
+
 /// The smallest segment, in bytes: one erase sector of common NOR flash.
 pub const SEGMENT_BYTES_MIN: u32 = 512;
 
@@ -308,15 +310,15 @@ impl Geometry {
     /// ```
     #[must_use]
     pub const fn erases_per_segment(&self) -> u32 {
-        self.sequence_max() / self.segment_count
+        self.sequence_max().get() / self.segment_count
     }
 
     /// The highest sequence that can be issued.
     #[must_use]
-    pub const fn sequence_max(&self) -> u32 {
-        match self.origin_form() {
+    pub const fn sequence_max(&self) -> Sequence {
+        Sequence::new(match self.origin_form() {
             OriginForm::Shared(bits) => u32::MAX >> bits,
             OriginForm::Units | OriginForm::Bytes => u32::MAX - 1,
-        }
+        })
     }
 }

@@ -5,6 +5,7 @@ use core::fmt;
 use super::checksum::{Checksum, Seed};
 use super::fields::FieldWriter;
 use super::geometry::{Format, Geometry, Identity};
+use super::ids::Sequence;
 
 /// The version of the format that this crate writes and reads.
 pub const FORMAT_VERSION: u8 = 2;
@@ -32,7 +33,7 @@ pub struct Marker {
     /// How often the segment was erased.
     pub erases: u32,
     /// The highest segment sequence that was issued when it was erased.
-    pub sequence_issued: u32,
+    pub sequence_issued: Sequence,
 }
 
 /// Tells whether bytes are what a cut can leave of a write, or of the erase of such a torn write: a first byte that is blank,
@@ -55,7 +56,7 @@ impl Marker {
         let mut fields = FieldWriter::new(&mut out);
         fields.put(&MARKER_MAGIC);
         fields.put(&self.erases.to_le_bytes());
-        fields.put(&self.sequence_issued.to_le_bytes());
+        fields.put(&self.sequence_issued.get().to_le_bytes());
         let crc = Checksum::of(fields.filled()).value();
         fields.put(&crc.to_le_bytes());
         out
@@ -71,7 +72,7 @@ impl Marker {
         if !matches {
             return None;
         }
-        Some(Self { erases: number(body, 4)?, sequence_issued: number(body, 8)? })
+        Some(Self { erases: number(body, 4)?, sequence_issued: Sequence::new(number(body, 8)?) })
     }
 }
 
@@ -123,7 +124,7 @@ pub struct Header {
     /// The store.
     pub store: Store,
     /// The sequence of this life of the segment; no other segment ever has it.
-    pub sequence: u32,
+    pub sequence: Sequence,
     /// The wall clock at open, in seconds.
     pub time_s: u32,
     /// The stream of the segment: 0 to 7, in the order of `config::Stream`.
@@ -193,7 +194,7 @@ impl Header {
         fields.put(&geometry.segment_bytes().to_le_bytes());
         fields.put(&geometry.segment_count().to_le_bytes());
         fields.put(&self.store.id.to_le_bytes());
-        fields.put(&self.sequence.to_le_bytes());
+        fields.put(&self.sequence.get().to_le_bytes());
         fields.put(&self.time_s.to_le_bytes());
         let is_hashed = geometry.identity() == Identity::KeyedHash;
         if geometry.format() == Format::Two {
@@ -297,7 +298,7 @@ impl Header {
         let record_bytes_max = limit_at.map_or(Some(0), |at| number(body, at))?;
         Some(Ok(Self {
             store,
-            sequence: number(body, 20)?,
+            sequence: Sequence::new(number(body, 20)?),
             time_s: number(body, 24)?,
             stream,
             record_bytes_max,
@@ -324,7 +325,7 @@ mod tests {
         let (partition, partitions) = if is_hashed { (2, 4) } else { (0, 1) };
         let store = Store { id: 0x0123_4567_89AB_CDEF, hash_key, partition, partitions };
         let record_bytes_max = if is_first { 0 } else { 4_321 };
-        Header { store, sequence: 99, time_s: 1_700_000_000, stream: 5, record_bytes_max }
+        Header { store, sequence: Sequence::new(99), time_s: 1_700_000_000, stream: 5, record_bytes_max }
     }
 
     #[test]
@@ -410,7 +411,7 @@ mod tests {
 
     #[test]
     fn marker_round_trips_and_any_flipped_bit_is_no_marker() {
-        let marker = Marker { erases: 3, sequence_issued: 17 };
+        let marker = Marker { erases: 3, sequence_issued: Sequence::new(17) };
         let bytes = marker.encode();
         assert_eq!(Marker::decode(&bytes), Some(marker));
         for bit in 0..bytes.len() * 8 {

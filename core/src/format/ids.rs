@@ -40,3 +40,63 @@ impl fmt::Display for SegmentIndex {
         self.0.fmt(f)
     }
 }
+
+/// Which life of a segment: a number that a store issues once, to a segment that is opened. A later life has a higher one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Sequence(u32);
+
+impl Sequence {
+    /// Below all that are issued: the sequence of a segment that was never opened.
+    pub const NONE: Self = Self(0);
+
+    /// The first that a store issues.
+    pub const FIRST: Self = Self(1);
+
+    /// The sequence of this number.
+    #[must_use]
+    pub const fn new(number: u32) -> Self {
+        Self(number)
+    }
+
+    /// Its number.
+    #[must_use]
+    pub const fn get(self) -> u32 {
+        self.0
+    }
+
+    /// The sequence that is issued after this one.
+    #[must_use]
+    pub const fn next(self) -> Self {
+        self.ahead(1)
+    }
+
+    /// The sequence that was issued before this one.
+    #[must_use]
+    pub const fn before(self) -> Self {
+        Self(self.0.saturating_sub(1))
+    }
+
+    /// The sequence that is so many ahead of this one, or the highest that there is.
+    #[must_use]
+    pub const fn ahead(self, count: u32) -> Self {
+        Self(self.0.saturating_add(count))
+    }
+
+    /// Yields this sequence and those behind it, below another.
+    pub fn up_to(self, end: Self) -> impl Iterator<Item = Self> {
+        (self.0..end.0).map(Self)
+    }
+
+    /// How many were issued since an earlier one: an age. A later one has none.
+    #[must_use]
+    pub const fn since(self, earlier: Self) -> u32 {
+        self.0.saturating_sub(earlier.0)
+    }
+}
+
+impl fmt::Display for Sequence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}

@@ -47,7 +47,7 @@ pub use header::{
     Marker, Store,
 };
 pub(crate) use hidden::Hidden;
-pub use ids::SegmentIndex;
+pub use ids::{SegmentIndex, Sequence};
 pub use key_hash::{key_hash, partition_of, piece_hash, record_hash, stored_hash};
 pub use pieces::{
     HEAD_BYTES, Head, PIECE_EXPIRES_S, PIECE_PREFIX, PIECE_PREFIX_BYTES, beside_pieces, is_piece_expiry,

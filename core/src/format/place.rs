@@ -2,7 +2,7 @@
 
 use super::fields::FieldWriter;
 use super::geometry::{Geometry, OriginForm};
-use super::ids::SegmentIndex;
+use super::ids::{SegmentIndex, Sequence};
 
 /// The identity of a key: 96 bits of a hash under the store's random key.
 ///
@@ -28,7 +28,7 @@ impl KeyHash {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Version {
     /// Sequence of the segment of the first writing.
-    pub sequence: u32,
+    pub sequence: Sequence,
     /// Offset in that segment, in bytes.
     pub offset: u32,
 }
@@ -37,23 +37,23 @@ impl Version {
     /// Packs the version into one number that orders alike.
     #[must_use]
     pub const fn to_bits(self) -> u64 {
-        ((self.sequence as u64) << 32) | self.offset as u64
+        ((self.sequence.get() as u64) << 32) | self.offset as u64
     }
 
     /// Takes a version out of its packed form.
     #[must_use]
     pub const fn from_bits(bits: u64) -> Self {
-        Self { sequence: (bits >> 32) as u32, offset: (bits & 0xFFFF_FFFF) as u32 }
+        Self { sequence: Sequence::new((bits >> 32) as u32), offset: (bits & 0xFFFF_FFFF) as u32 }
     }
 
     /// Writes the origin field of a record or footer entry.
     pub(crate) fn store(self, geometry: &Geometry, out: &mut FieldWriter<'_>) {
         let unit = self.offset / geometry.write_unit();
         match geometry.origin_form() {
-            OriginForm::Shared(bits) => out.put(&((self.sequence << bits) | unit).to_le_bytes()),
+            OriginForm::Shared(bits) => out.put(&((self.sequence.get() << bits) | unit).to_le_bytes()),
             OriginForm::Units => {
                 let [low, high, ..] = unit.to_le_bytes();
-                out.put(&self.sequence.to_le_bytes());
+                out.put(&self.sequence.get().to_le_bytes());
                 out.put(&[low, high]);
             }
             OriginForm::Bytes => out.put(&self.to_bits().to_le_bytes()),
@@ -66,12 +66,18 @@ impl Version {
             OriginForm::Shared(bits) => {
                 let word = u32::from_le_bytes(*bytes.first_chunk()?);
                 let mask = (1u32 << bits) - 1;
-                Some(Self { sequence: word >> bits, offset: (word & mask) * geometry.write_unit() })
+                Some(Self {
+                    sequence: Sequence::new(word >> bits),
+                    offset: (word & mask) * geometry.write_unit(),
+                })
             }
             OriginForm::Units => {
                 let (sequence, rest) = bytes.split_first_chunk()?;
                 let unit = u32::from(u16::from_le_bytes(*rest.first_chunk()?));
-                Some(Self { sequence: u32::from_le_bytes(*sequence), offset: unit * geometry.write_unit() })
+                Some(Self {
+                    sequence: Sequence::new(u32::from_le_bytes(*sequence)),
+                    offset: unit * geometry.write_unit(),
+                })
             }
             OriginForm::Bytes => Some(Self::from_bits(u64::from_le_bytes(*bytes.first_chunk()?))),
         }
@@ -90,7 +96,7 @@ pub struct Location {
     /// Offset in the segment, in bytes.
     pub offset: u32,
     /// Sequence of the segment when the record was written.
-    pub sequence: u32,
+    pub sequence: Sequence,
 }
 
 impl Location {

@@ -15,7 +15,7 @@ use core::fmt;
 use super::checksum::{Checksum, Seed};
 use super::fields::FieldWriter;
 use super::geometry::{Format, Geometry};
-use super::ids::SegmentIndex;
+use super::ids::{SegmentIndex, Sequence};
 use super::place::{Location, Version};
 use crate::codec::CodecId;
 
@@ -260,7 +260,7 @@ pub struct Record<'a> {
 
 /// Binds the checksum over key and value to the header's fields and to where the record lies.
 fn bound(geometry: &Geometry, payload: Checksum, fields: &[u8], at: Location) -> u32 {
-    let crc = payload.then(fields).then(&at.sequence.to_le_bytes());
+    let crc = payload.then(fields).then(&at.sequence.get().to_le_bytes());
     match geometry.format() {
         Format::One => crc.value(),
         Format::Two => crc.then(&at.offset.to_le_bytes()).value(),
@@ -414,7 +414,7 @@ pub struct EraseIntent {
     /// The segment.
     pub segment: SegmentIndex,
     /// Its sequence in the life that is over.
-    pub sequence: u32,
+    pub sequence: Sequence,
     /// Its erase count in that life.
     pub erases: u32,
 }
@@ -425,7 +425,7 @@ impl EraseIntent {
     pub fn to_bytes(self) -> [u8; ERASE_INTENT_BYTES] {
         let mut out = [0; ERASE_INTENT_BYTES];
         out[..4].copy_from_slice(&self.segment.get().to_le_bytes());
-        out[4..8].copy_from_slice(&self.sequence.to_le_bytes());
+        out[4..8].copy_from_slice(&self.sequence.get().to_le_bytes());
         out[8..].copy_from_slice(&self.erases.to_le_bytes());
         out
     }
@@ -438,7 +438,7 @@ impl EraseIntent {
         let erases = rest.first_chunk()?;
         Some(Self {
             segment: SegmentIndex::new(u32::from_le_bytes(*segment)),
-            sequence: u32::from_le_bytes(*sequence),
+            sequence: Sequence::new(u32::from_le_bytes(*sequence)),
             erases: u32::from_le_bytes(*erases),
         })
     }

@@ -1,7 +1,7 @@
 //! What the machine asks of its surroundings while it works: liveness, hashes, codecs.
 
 use crate::codec::CodecId;
-use crate::format::{KeyHash, Kind, Location, Record, SegmentIndex, Store, Version};
+use crate::format::{KeyHash, Kind, Location, Record, SegmentIndex, Sequence, Store, Version};
 
 /// A record as it lies on the medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -101,7 +101,7 @@ pub trait Index {
     ///
     /// With `None` every copy that is left is counted again. Then [`settle`](Self::settle) is called until its end, for the
     /// tombstones that were kept. A host that drops nothing needs to do nothing.
-    fn withhold(&mut self, above: Option<u32>) {
+    fn withhold(&mut self, above: Option<Sequence>) {
         let _ = above;
     }
 

@@ -6,7 +6,7 @@
 use core::cmp::Reverse;
 
 use super::host::{Dropped, Placed, Published, Released};
-use crate::format::{Kind, Location, Version};
+use crate::format::{Kind, Location, Sequence, Version};
 
 /// What decides between two copies of a key; the greater one counts.
 ///
@@ -18,7 +18,7 @@ pub struct Rank {
     version: Version,
     is_tombstone: bool,
     is_sealed: bool,
-    sequence: Reverse<u32>,
+    sequence: Reverse<Sequence>,
 }
 
 /// Ranks a copy; `is_sealed` tells whether its segment was sealed when the copy was found.
@@ -163,8 +163,12 @@ mod tests {
 
     fn placed(sequence: u32, version: u32, kind: Kind) -> Placed {
         Placed {
-            location: Location { segment: SegmentIndex::new(sequence), offset: 64, sequence },
-            version: Version { sequence: version, offset: 64 },
+            location: Location {
+                segment: SegmentIndex::new(sequence),
+                offset: 64,
+                sequence: Sequence::new(sequence),
+            },
+            version: Version { sequence: Sequence::new(version), offset: 64 },
             record_bytes: 100,
             kind,
             expires_s: None,

@@ -4,7 +4,7 @@ use crate::cleanup::Ticket;
 use crate::compaction::{Cleaner, CompactionTask, Reclaimer, Report, RunningTask, Tasks, TasksFull, Tidy};
 use crate::config::{ConfigError, TierConfig};
 use crate::drive::{Input, Now, Poll, StaleTicket, TaskId};
-use crate::format::{Location, Seed, Store};
+use crate::format::{Location, Seed, Sequence, Store};
 use crate::index::{Dropped, Due, Host, Released};
 use crate::recovery::{Mount, MountError, MountReport};
 use crate::segments::{Segment, Tally};
@@ -136,7 +136,7 @@ impl<'m> Tier<'m> {
 
     /// Writes that failed may have left records in segments up to this sequence, and in none above it.
     #[must_use]
-    pub const fn version_floor(&self) -> u32 {
+    pub const fn version_floor(&self) -> Sequence {
         self.log.version_floor
     }
 

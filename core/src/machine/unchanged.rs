@@ -9,7 +9,7 @@
 
 use super::tier::{Status, Tier};
 use crate::codec::CodecId;
-use crate::format::{Location, Version};
+use crate::format::{Location, Sequence, Version};
 use crate::segments::SegmentState;
 
 /// The newest record of a key, which its host found to be whole, and a value.
@@ -62,7 +62,7 @@ impl Tier<'_> {
     /// Tells above which sequence the version of a record must lie so that [`may_keep`](Self::may_keep) agrees in whatever segment
     /// the record is, if the record has not expired; `None` while there is none such. A host posts it for threads that don't have the machine.
     #[must_use]
-    pub fn keeps_above(&self) -> Option<u32> {
+    pub fn keeps_above(&self) -> Option<Sequence> {
         let is_sure =
             self.status == Status::Running && !self.log.copies.is_withholding() && !self.log.has_suspects();
         is_sure.then_some(self.log.version_floor)

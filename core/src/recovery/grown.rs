@@ -14,7 +14,7 @@
 
 use super::error::MountError;
 use super::head::Head;
-use crate::format::{HeaderError, SegmentIndex, Store};
+use crate::format::{HeaderError, SegmentIndex, Sequence, Store};
 use crate::segments::{Flag, Segment, SegmentState};
 use crate::writer::Log;
 
@@ -22,7 +22,7 @@ use crate::writer::Log;
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Grown {
     /// The highest sequence of a header that was found.
-    sequence: u32,
+    sequence: Sequence,
     /// The number that it states; `None` where no header was found.
     pub(crate) stated: Option<u32>,
     /// The first segment that was taken for one beyond that number.
@@ -33,7 +33,7 @@ pub(crate) struct Grown {
 
 impl Grown {
     /// A header of the store was found. One beyond its own number says nothing.
-    pub(crate) fn note(&mut self, index: SegmentIndex, sequence: u32, segments: u32) {
+    pub(crate) fn note(&mut self, index: SegmentIndex, sequence: Sequence, segments: u32) {
         if segments > index.get() && (self.stated.is_none() || sequence > self.sequence) {
             (self.sequence, self.stated) = (sequence, Some(segments));
         }
@@ -88,7 +88,7 @@ impl Log<'_> {
         let is_free = self.config.trusts_blank && head.is_blank() && head.marker.is_none();
         let state = if is_free { SegmentState::Free } else { SegmentState::Freeing };
         if let Some(segment) = self.set_state(index, state) {
-            *segment = Segment::of(0, head.marker.map_or(0, |marker| marker.erases), state);
+            *segment = Segment::of(Sequence::NONE, head.marker.map_or(0, |marker| marker.erases), state);
             segment.set(Flag::Counted, false);
             segment.set(Flag::Marker, false);
         }

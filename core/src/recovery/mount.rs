@@ -16,7 +16,7 @@ use super::report::MountReport;
 use super::scanner::{Found, Scan, Scanner};
 use crate::drive::{MediumError, Now, Poll};
 use crate::durability::Newest;
-use crate::format::{EraseIntent, Identity, Kind, SegmentIndex, Store};
+use crate::format::{EraseIntent, Identity, Kind, SegmentIndex, Sequence, Store};
 use crate::index::{Host, Settled};
 use crate::segments::{Flag, Segment, SegmentState};
 use crate::writer::{LANE_SCAN, Log};
@@ -183,14 +183,14 @@ impl Mount {
             self.has_marker = true;
             segment.set(Flag::Marker, true);
             segment.erases = marker.erases;
-            log.sequence_next = log.sequence_next.max(marker.sequence_issued.saturating_add(1));
+            log.sequence_next = log.sequence_next.max(marker.sequence_issued.next());
         }
         if let Some(header) = head.header {
             self.check_store(&header.store, log)?;
             self.grown.note(index, header.sequence, head.segments);
             self.newest.header(header.time_s, index);
             self.longest_bytes = self.longest_bytes.max(header.record_bytes_max);
-            log.sequence_next = log.sequence_next.max(header.sequence.saturating_add(1));
+            log.sequence_next = log.sequence_next.max(header.sequence.next());
             segment = segment.with_state(SegmentState::Sealed);
             segment.sequence = header.sequence;
             segment.set_stream(header.stream);
@@ -213,7 +213,8 @@ impl Mount {
             segment =
                 segment.with_state(if is_torn { SegmentState::Freeing } else { SegmentState::Quarantined });
             segment.set_unread(is_unread);
-            segment.sequence = head.marker.filter(|_| !is_torn).map_or(0, |marker| marker.sequence_issued);
+            segment.sequence =
+                head.marker.filter(|_| !is_torn).map_or(Sequence::NONE, |marker| marker.sequence_issued);
             self.report.torn_segments += u32::from(is_torn);
         }
         if let Some(place) = log.set_state(index, segment.state()) {
@@ -255,7 +256,7 @@ impl Mount {
         // A segment without a header that was read and is whole may have a sequence above all that was seen, by less than the number
         // of segments.
         if log.segments.count(SegmentState::Quarantined) > 0 {
-            log.sequence_next = log.sequence_next.saturating_add(segments);
+            log.sequence_next = log.sequence_next.ahead(segments);
         }
         log.unread_segments = unread;
         host.identify(&log.store);
@@ -354,9 +355,9 @@ impl Mount {
     fn note(&mut self, log: &mut Log<'_>, found: &Found) {
         // The header of the segment that a version or an erase intent names may be gone, but not those of so many that came after it:
         // no record takes the sequences to their end.
-        let sequence_max = log.sequence_next.saturating_add(log.geometry.segment_count());
+        let sequence_max = log.sequence_next.ahead(log.geometry.segment_count());
         if found.version.sequence <= sequence_max {
-            log.sequence_next = log.sequence_next.max(found.version.sequence.saturating_add(1));
+            log.sequence_next = log.sequence_next.max(found.version.sequence.next());
         }
         match found.kind {
             Kind::Time => self.newest.record(&found.hash, found.version, found.location.segment),
@@ -365,7 +366,7 @@ impl Mount {
                 if intent.sequence > sequence_max {
                     return;
                 }
-                log.sequence_next = log.sequence_next.max(intent.sequence.saturating_add(1));
+                log.sequence_next = log.sequence_next.max(intent.sequence.next());
                 let Some(segment) = log.segment(intent.segment) else { return };
                 // The same life: its header says so, or, where the erase took the headers, its marker does or was read and is none.
                 // One that can't be read permits nothing: this record may be of an earlier life. What had
@@ -432,7 +433,7 @@ impl Mount {
                 let Some(intent) = EraseIntent::from_bytes(&found.hash.0) else { return };
                 let Some(segment) = log.segment(intent.segment) else { return };
                 let is_needed = segment.state() == SegmentState::Freeing && segment.intent_at().is_none();
-                if is_needed && (segment.sequence == 0 || segment.sequence == intent.sequence) {
+                if is_needed && (segment.sequence == Sequence::NONE || segment.sequence == intent.sequence) {
                     segment.sequence = intent.sequence;
                     segment.set_intent_at(Some((found.location.segment, found.record_bytes)));
                     if let Some(holder) = log.segment(found.location.segment) {

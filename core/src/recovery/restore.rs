@@ -17,7 +17,7 @@
 use super::head::{Head, HeadReader, HeadStep};
 use super::scanner::{Scan, Scanner};
 use crate::drive::{MediumError, Poll};
-use crate::format::{Location, Marker, SegmentIndex, TRAILER_BYTES, Trailer, read_record};
+use crate::format::{Location, Marker, SegmentIndex, Sequence, TRAILER_BYTES, Trailer, read_record};
 use crate::index::{Host, Reconciled};
 use crate::segments::{Flag, SegmentState};
 use crate::writer::{LANE_SCAN, Lessee, Log};
@@ -35,8 +35,8 @@ enum State {
     Head(HeadReader),
     /// Trying one sequence after the other on the first record.
     Guessing {
-        next: u32,
-        end: u32,
+        next: Sequence,
+        end: Sequence,
     },
     /// Reading the trailer, for the sequence that it states.
     Trailer,
@@ -176,27 +176,27 @@ impl Restore {
         let end = log.sequence_next;
         let next = match head.marker {
             // In its first life of all its own.
-            Some(marker) => marker.sequence_issued.max(1),
-            None => end.saturating_sub(GUESSES_MAX).max(1),
+            Some(marker) => marker.sequence_issued.max(Sequence::FIRST),
+            None => Sequence::new(end.get().saturating_sub(GUESSES_MAX)).max(Sequence::FIRST),
         };
         let at = log.geometry.records_at();
         let bytes = log.geometry.trailer_at() - at;
-        self.state = State::Guessing { next, end: end.min(next.saturating_add(GUESSES_MAX)) };
+        self.state = State::Guessing { next, end: end.min(next.ahead(GUESSES_MAX)) };
         RestoreStep::Stay(Poll::Do(log.read(LANE_SCAN, self.segment, at, bytes)))
     }
 
-    fn guess(&mut self, log: &mut Log<'_>, next: u32, end: u32) -> RestoreStep {
+    fn guess(&mut self, log: &mut Log<'_>, next: Sequence, end: Sequence) -> RestoreStep {
         if matches!(log.scan.result(), Some(Err(_))) {
             log.scan.forget_result();
             return self.end(log, Outcome::Kept);
         }
-        let last = end.min(next.saturating_add(GUESSES_PER_POLL));
+        let last = end.min(next.ahead(GUESSES_PER_POLL));
         let offset = log.geometry.records_at();
-        let is_it = |sequence: &u32| {
+        let is_it = |sequence: &Sequence| {
             let at = Location { segment: self.segment, offset, sequence: *sequence };
             read_record(&log.geometry, log.seed, at, log.scan.filled()).is_ok()
         };
-        let found = (next..last).find(is_it);
+        let found = next.up_to(last).find(is_it);
         if let Some(sequence) = found.filter(|sequence| Self::is_free(log, *sequence)) {
             log.scan.forget_result();
             self.adopt(log, sequence, None);
@@ -213,7 +213,7 @@ impl Restore {
     }
 
     /// Whether no other segment has that sequence.
-    fn is_free(log: &Log<'_>, sequence: u32) -> bool {
+    fn is_free(log: &Log<'_>, sequence: Sequence) -> bool {
         !log.segments.iter().any(|s| s.sequence == sequence && s.is_counted())
     }
 
@@ -234,7 +234,7 @@ impl Restore {
     }
 
     /// It is known which life of the segment this is.
-    fn adopt(&mut self, log: &mut Log<'_>, sequence: u32, marker: Option<Marker>) {
+    fn adopt(&mut self, log: &mut Log<'_>, sequence: Sequence, marker: Option<Marker>) {
         log.note_read(self.segment);
         if let Some(segment) = log.set_state(self.segment, SegmentState::Sealed) {
             segment.sequence = sequence;

@@ -7,7 +7,7 @@ use crate::cleanup::Ticket;
 use crate::format::{
     Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Mending,
     RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, SegmentIndex,
-    Trailer, TrailerError, Version, read_record,
+    Sequence, Trailer, TrailerError, Version, read_record,
 };
 use crate::index::Host;
 use crate::segments::SegmentState;
@@ -83,7 +83,7 @@ enum Narrow {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scanner {
     pub(crate) segment: SegmentIndex,
-    sequence: u32,
+    sequence: Sequence,
     mode: Mode,
     /// Offset in the segment of the first byte in the lane, and how many were read.
     window: (u32, u32),

@@ -1,6 +1,6 @@
 //! One segment: what it is, and exactly how many live bytes it holds.
 
-use crate::format::{RECORD_HEADER_BYTES_MIN, SEGMENT_BYTES_MAX, SegmentIndex};
+use crate::format::{RECORD_HEADER_BYTES_MIN, SEGMENT_BYTES_MAX, SegmentIndex, Sequence};
 
 /// What a segment is.
 ///
@@ -59,7 +59,7 @@ impl SegmentState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Segment {
     /// The sequence of this life; of one in quarantine the newest that had been issued when its marker was written.
-    pub sequence: u32,
+    pub sequence: Sequence,
     /// How often it was erased.
     pub erases: u32,
     used: Split<28>,
@@ -109,7 +109,7 @@ impl Segment {
     #[must_use]
     pub const fn new() -> Self {
         Self {
-            sequence: 0,
+            sequence: Sequence::NONE,
             erases: 0,
             used: Split(0),
             live: Split(0),
@@ -122,7 +122,7 @@ impl Segment {
     }
 
     /// A segment in a new life.
-    pub(crate) fn of(sequence: u32, erases: u32, state: SegmentState) -> Self {
+    pub(crate) fn of(sequence: Sequence, erases: u32, state: SegmentState) -> Self {
         let mut segment = Self { sequence, erases, ..Self::new() };
         segment.set_state(state);
         segment
@@ -372,7 +372,7 @@ impl defmt::Format for Segment {
             f,
             "Segment({}, sequence {=u32}, {=u32} erases, {=u32} of {=u32} bytes live)",
             self.state(),
-            self.sequence,
+            self.sequence.get(),
             self.erases,
             self.live_bytes(),
             self.used_bytes(),
@@ -473,7 +473,7 @@ mod tests {
 
     #[test]
     fn every_field_keeps_its_value_beside_the_others() {
-        let mut segment = Segment::of(u32::MAX, u32::MAX, SegmentState::Sealed);
+        let mut segment = Segment::of(Sequence::new(u32::MAX), u32::MAX, SegmentState::Sealed);
         segment.set_stream(3);
         segment.set_plain();
         segment.set_unread(true);
@@ -488,7 +488,7 @@ mod tests {
             assert!(FLAGS.iter().all(|other| segment.is(*other) == (*other == flag)), "{flag:?} alone");
             segment.set(flag, false);
         }
-        assert_eq!((segment.sequence, segment.erases), (u32::MAX, u32::MAX));
+        assert_eq!((segment.sequence, segment.erases), (Sequence::new(u32::MAX), u32::MAX));
         assert_eq!((segment.state(), segment.stream()), (SegmentState::Sealed, 3));
         assert_eq!((segment.used_bytes(), segment.stale_bytes()), (SEGMENT_BYTES_MAX - 1, 1));
         assert_eq!((segment.live_bytes(), segment.live_records()), (SEGMENT_BYTES_MAX - 2, 1));
@@ -500,7 +500,7 @@ mod tests {
 
     #[test]
     fn freed_record_is_known_only_on_the_way_from_emptied_to_free() {
-        let mut segment = Segment::of(1, 0, SegmentState::Victim);
+        let mut segment = Segment::of(Sequence::new(1), 0, SegmentState::Victim);
         segment.set_sealed_at(u64::MAX);
         segment.set_state(SegmentState::Emptied);
         assert_eq!(segment.intent_at(), None, "when it was sealed is no place");

@@ -8,7 +8,7 @@
 
 use super::segment::{Growth, Segment, SegmentState};
 use super::table::numbered;
-use crate::format::{Geometry, SegmentIndex};
+use crate::format::{Geometry, SegmentIndex, Sequence};
 
 /// How victims are chosen when there is no shortage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -40,32 +40,32 @@ pub struct Ages {
 
 impl Ages {
     /// A record was written at sequence `now`; it supersedes one of sequence `before`, if any.
-    pub fn note(&mut self, now: u32, before: Option<u32>, record_bytes: u32, geometry: &Geometry) {
-        self.live_sequences += u64::from(now);
+    pub fn note(&mut self, now: Sequence, before: Option<Sequence>, record_bytes: u32, geometry: &Geometry) {
+        self.live_sequences += u64::from(now.get());
         let Some(before) = before else {
             self.live_records += 1;
             return;
         };
-        self.live_sequences = self.live_sequences.saturating_sub(u64::from(before));
+        self.live_sequences = self.live_sequences.saturating_sub(u64::from(before.get()));
         if self.dead_bytes > geometry.medium_bytes() / 2 {
             self.dead_bytes /= 2;
             self.dead_weighted /= 2;
         }
         self.dead_bytes += u64::from(record_bytes);
-        self.dead_weighted += u64::from(now.saturating_sub(before)) * u64::from(record_bytes);
+        self.dead_weighted += u64::from(now.since(before)) * u64::from(record_bytes);
     }
 
     /// A record of sequence `before` was dropped and nothing took its place.
-    pub fn forget(&mut self, before: u32) {
+    pub fn forget(&mut self, before: Sequence) {
         self.live_records = self.live_records.saturating_sub(1);
-        self.live_sequences = self.live_sequences.saturating_sub(u64::from(before));
+        self.live_sequences = self.live_sequences.saturating_sub(u64::from(before.get()));
     }
 
     /// Takes the records that a mount found as written when their segments were.
     pub fn recovered(&mut self, segments: &[Segment]) {
         for segment in segments {
             self.live_records += u64::from(segment.live_records());
-            self.live_sequences += u64::from(segment.live_records()) * u64::from(segment.sequence);
+            self.live_sequences += u64::from(segment.live_records()) * u64::from(segment.sequence.get());
         }
     }
 
@@ -75,12 +75,12 @@ impl Ages {
     /// the two are equal; under Zipf 0.99 over n keys the first is n writes, the second about six times that; where all keys
     /// are written in turn the first is twice the second. Until a quarter of the medium was superseded, greedy.
     #[must_use]
-    pub fn resolve(&self, policy: Policy, now: u32, geometry: &Geometry) -> Policy {
+    pub fn resolve(&self, policy: Policy, now: Sequence, geometry: &Geometry) -> Policy {
         if policy != Policy::Adaptive {
             return policy;
         }
-        let live_ages =
-            (u128::from(self.live_records) * u128::from(now)).saturating_sub(u128::from(self.live_sequences));
+        let live_ages = (u128::from(self.live_records) * u128::from(now.get()))
+            .saturating_sub(u128::from(self.live_sequences));
         // Compares the two means without dividing.
         let is_young = 2 * u128::from(self.dead_weighted) * u128::from(self.live_records)
             < live_ages * u128::from(self.dead_bytes);
@@ -166,7 +166,7 @@ pub fn choose(
         let rank = if segment.is_suspect() {
             u64::MAX
         } else if segment.live_records() == 0 {
-            u64::MAX - 1 - u64::from(segment.sequence)
+            u64::MAX - 1 - u64::from(segment.sequence.get())
         } else if gain == 0 {
             continue;
         } else {
@@ -227,7 +227,7 @@ const YIELD_FOR_TURNS: u32 = 8;
 /// What policy says: below the rank of any dead segment, as the product of two numbers of 32 bits.
 fn rank(terms: &Terms, segment: &Segment, gain: u32) -> u64 {
     if terms.takes_turns && gain < terms.usable_bytes / YIELD_FOR_TURNS {
-        return u64::from(u32::MAX - segment.sequence);
+        return u64::from(u32::MAX - segment.sequence.get());
     }
     let above_turns = if terms.takes_turns { 1 << 62 } else { 0 };
     above_turns + rank_by_policy(terms, segment, gain) / 4
@@ -261,7 +261,7 @@ mod tests {
     }
 
     fn sealed(sequence: u32, live_bytes: u32, sealed_at: u64) -> Segment {
-        let mut segment = Segment::of(sequence, 0, SegmentState::Sealed);
+        let mut segment = Segment::of(Sequence::new(sequence), 0, SegmentState::Sealed);
         segment.set_used_bytes(60_000);
         for record in 0..live_bytes.div_ceil(1000) {
             segment.gain((live_bytes - record * 1000).min(1000));
@@ -347,18 +347,22 @@ mod tests {
         let g = geometry();
         let mut ages = Ages::default();
         for sequence in 1..=100 {
-            ages.note(sequence, None, 1000, &g);
+            ages.note(Sequence::new(sequence), None, 1000, &g);
         }
         // Live records are 50 sequences old on the average.
         let quarter = (g.medium_bytes() / 4) as u32;
         let mut few = ages;
-        few.note(100, Some(90), quarter - 1, &g);
-        assert_eq!(few.resolve(Policy::Adaptive, 100, &g), Policy::Greedy);
+        few.note(Sequence::new(100), Some(Sequence::new(90)), quarter - 1, &g);
+        assert_eq!(few.resolve(Policy::Adaptive, Sequence::new(100), &g), Policy::Greedy);
         for (before, policy) in [(90, Policy::CostBenefit), (70, Policy::Greedy), (10, Policy::Greedy)] {
             let mut ages = ages;
-            ages.note(100, Some(before), quarter, &g);
-            assert_eq!(ages.resolve(Policy::Adaptive, 100, &g), policy, "superseded at {before}");
-            assert_eq!(ages.resolve(Policy::CostBenefit, 100, &g), Policy::CostBenefit);
+            ages.note(Sequence::new(100), Some(Sequence::new(before)), quarter, &g);
+            assert_eq!(
+                ages.resolve(Policy::Adaptive, Sequence::new(100), &g),
+                policy,
+                "superseded at {before}"
+            );
+            assert_eq!(ages.resolve(Policy::CostBenefit, Sequence::new(100), &g), Policy::CostBenefit);
         }
     }
 

@@ -5,13 +5,19 @@ use super::memory::SlotMemory;
 use super::notes::{SlotState, Writing};
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
-use crate::format::{EraseIntent, FooterWriter, Kind, SegmentIndex};
+use crate::format::{EraseIntent, FooterWriter, Kind, SegmentIndex, Sequence};
 use crate::index::Host;
 use crate::segments::{Flag, SegmentState};
 
 impl Log<'_> {
     /// Begins to fill a segment that was opened.
-    pub(crate) fn fill_slot(&mut self, index: usize, segment: SegmentIndex, sequence: u32, stream: Stream) {
+    pub(crate) fn fill_slot(
+        &mut self,
+        index: usize,
+        segment: SegmentIndex,
+        sequence: Sequence,
+        stream: Stream,
+    ) {
         let is_rescue = self.free() == 0;
         let records_at = self.geometry.records_at();
         let Some(slot) = self.slots.get_mut(index) else { return };

@@ -14,7 +14,7 @@ use crate::cleanup::Ticket;
 use crate::config::{SLOTS_MAX, Stream, Streams, TierConfig};
 use crate::drive::{Action, Backoff, Now};
 use crate::durability::{Clock, Syncs};
-use crate::format::{Geometry, Hidden, Seed, SegmentIndex, Store};
+use crate::format::{Geometry, Hidden, Seed, SegmentIndex, Sequence, Store};
 use crate::segments::{Ages, Segment, SegmentState, SegmentTable};
 
 /// The state that engines share.
@@ -53,9 +53,9 @@ pub(crate) struct Log<'m> {
     pub(crate) deaths: u64,
     pub(crate) syncs: Syncs,
     /// The sequence to issue next.
-    pub(crate) sequence_next: u32,
+    pub(crate) sequence_next: Sequence,
     /// Fresh records go only to segments above this sequence: below it a write failed, and a stray copy may lie there.
-    pub(crate) version_floor: u32,
+    pub(crate) version_floor: Sequence,
     /// Bytes of the fresh record that was refused last for want of room; 0 once one was taken.
     pub(crate) wanted_bytes: u32,
     /// Appends so far.
@@ -104,8 +104,8 @@ impl<'m> Log<'m> {
             fresh_ms: 0,
             deaths: 0,
             syncs: Syncs::default(),
-            sequence_next: 1,
-            version_floor: 0,
+            sequence_next: Sequence::FIRST,
+            version_floor: Sequence::NONE,
             wanted_bytes: 0,
             appended: 0,
             appended_bytes: 0,
@@ -236,7 +236,7 @@ impl<'m> Log<'m> {
     }
 
     /// Whether all sequences were issued.
-    pub(crate) const fn is_exhausted(&self) -> bool {
+    pub(crate) fn is_exhausted(&self) -> bool {
         self.sequence_next > self.geometry.sequence_max()
     }
 
@@ -245,12 +245,13 @@ impl<'m> Log<'m> {
         self.is_exhausted() && !self.opening.holds_segment()
     }
 
-    pub(crate) fn issue_sequence(&mut self) -> Result<u32, AppendError> {
+    pub(crate) fn issue_sequence(&mut self) -> Result<Sequence, AppendError> {
         if self.is_exhausted() {
             return Err(AppendError::Exhausted);
         }
-        self.sequence_next += 1;
-        Ok(self.sequence_next - 1)
+        let issued = self.sequence_next;
+        self.sequence_next = issued.next();
+        Ok(issued)
     }
 
     /// Every append up to here is written.

@@ -2,7 +2,7 @@
 
 use crate::cleanup::Ticket;
 use crate::config::Stream;
-use crate::format::{FooterWriter, SegmentIndex};
+use crate::format::{FooterWriter, SegmentIndex, Sequence};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotState {
@@ -29,7 +29,7 @@ pub(super) struct Writing {
 pub struct SlotNotes {
     pub(crate) state: SlotState,
     pub(crate) segment: SegmentIndex,
-    pub(crate) sequence: u32,
+    pub(crate) sequence: Sequence,
     pub(crate) stream: Stream,
     /// Whether it was the last free segment: see [`Log::is_rescuing`].
     pub(crate) is_rescue: bool,
@@ -52,7 +52,7 @@ impl SlotNotes {
         Self {
             state: SlotState::Empty,
             segment: SegmentIndex::FIRST,
-            sequence: 0,
+            sequence: Sequence::NONE,
             stream: Stream::Hot,
             is_rescue: false,
             base: 0,

@@ -116,7 +116,7 @@ impl Log<'_> {
     fn write_marker(&mut self) -> Action {
         let segment = self.opening.segment;
         let erases = self.segments.get(segment).map_or(0, |segment| segment.erases);
-        let marker = Marker { erases, sequence_issued: self.sequence_next - 1 }.encode();
+        let marker = Marker { erases, sequence_issued: self.sequence_next.before() }.encode();
         let padded = self.geometry.padded(crate::format::MARKER_BYTES);
         self.opening.load(&marker, padded, self.geometry.erase_value());
         self.opening.state = State::Marker;

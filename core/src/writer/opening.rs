@@ -13,7 +13,7 @@
 
 use crate::cleanup::Ticket;
 use crate::config::Stream;
-use crate::format::{HEADER_BYTES_KEYED, Hidden, SegmentIndex, WRITE_UNIT_MAX};
+use crate::format::{HEADER_BYTES_KEYED, Hidden, SegmentIndex, Sequence, WRITE_UNIT_MAX};
 
 /// The longest of the machine's small writes: a header, padded.
 const SMALL_BYTES: usize = HEADER_BYTES_KEYED.next_multiple_of(WRITE_UNIT_MAX) as usize;
@@ -44,7 +44,7 @@ pub(super) struct Wanted {
 pub(crate) struct Opening {
     pub(super) state: State,
     pub(super) segment: SegmentIndex,
-    pub(super) sequence: u32,
+    pub(super) sequence: Sequence,
     pub(super) stream: Stream,
     /// A stream that waits for a segment.
     pub(super) wanted: Option<Wanted>,
@@ -58,7 +58,7 @@ impl Default for Opening {
         Self {
             state: State::Idle,
             segment: SegmentIndex::FIRST,
-            sequence: 0,
+            sequence: Sequence::NONE,
             stream: Stream::Warm,
             wanted: None,
             ticket: None,

@@ -9,14 +9,14 @@ use super::slot::Slot;
 use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::Now;
-use crate::format::{FooterEntry, Kind, Location, RecordHeader, Version};
+use crate::format::{FooterEntry, Kind, Location, RecordHeader, Sequence, Version};
 use crate::index::Placed;
 
 /// What a record needs of a slot: so many bytes, and a sequence not below the floor.
 #[derive(Debug, Clone, Copy)]
 struct Room {
     bytes: u32,
-    floor: u32,
+    floor: Sequence,
     is_intent: bool,
 }
 
@@ -39,7 +39,7 @@ impl Log<'_> {
 
     /// Tells whether the open segment of a stream has room for so many bytes of the machine's own.
     pub(crate) fn has_room(&self, stream: Stream, bytes: u32) -> bool {
-        self.slot_with(stream, Room { bytes, floor: 0, is_intent: false }).is_some()
+        self.slot_with(stream, Room { bytes, floor: Sequence::NONE, is_intent: false }).is_some()
     }
 
     /// Finds a slot for a record; `None` when the stream has none and one is to be opened.
@@ -125,7 +125,7 @@ impl Log<'_> {
     /// whichever stream it goes to.
     fn fresh_slot(&mut self, after: Option<Version>, bytes: u32) -> Result<usize, AppendError> {
         let stream = self.fresh_stream(after.map(|v| v.sequence));
-        let floor = after.map_or(0, |v| v.sequence).max(self.version_floor + 1);
+        let floor = after.map_or(Sequence::NONE, |v| v.sequence).max(self.version_floor.next());
         let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
         let room = Room { bytes, floor, is_intent: false };
         if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
@@ -194,7 +194,7 @@ impl Log<'_> {
         let bytes = incoming.header.record_bytes(&self.geometry);
         let is_intent = incoming.header.kind == Kind::EraseIntent;
         let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
-        let index = match self.choose_slot(stream, other, Room { bytes, floor: 0, is_intent }) {
+        let index = match self.choose_slot(stream, other, Room { bytes, floor: Sequence::NONE, is_intent }) {
             Some(index) => index,
             None => self.take_opening(stream, is_intent)?,
         };

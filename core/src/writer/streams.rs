@@ -2,7 +2,7 @@
 
 use super::log::Log;
 use crate::config::{Stream, Streams, free_reserve};
-use crate::format::Version;
+use crate::format::{Sequence, Version};
 use crate::segments::{Growth, Policy, SegmentState, Terms};
 
 /// Streams are parted again once the log is emptier by this part than where they were merged.
@@ -10,10 +10,10 @@ const FILL_SLACK: u64 = 16;
 
 impl Log<'_> {
     /// The stream of a fresh record that replaces one of the sequence given.
-    pub(crate) fn fresh_stream(&self, replaces: Option<u32>) -> Stream {
+    pub(crate) fn fresh_stream(&self, replaces: Option<Sequence>) -> Stream {
         match (self.config.streams, replaces) {
             (Streams::Four, Some(sequence))
-                if !self.is_merged && self.sequence_next.saturating_sub(sequence) < self.lifetime =>
+                if !self.is_merged && self.sequence_next.since(sequence) < self.lifetime =>
             {
                 Stream::Hot
             }
@@ -22,8 +22,8 @@ impl Log<'_> {
     }
 
     /// The stream of a relocated record.
-    pub(crate) fn relocated_stream(&self, from: u8, sequence: u32) -> Stream {
-        let age = self.sequence_next.saturating_sub(sequence);
+    pub(crate) fn relocated_stream(&self, from: u8, sequence: Sequence) -> Stream {
+        let age = self.sequence_next.since(sequence);
         let young = from == Stream::Hot as u8 || age < self.lifetime.saturating_mul(4);
         match self.config.streams {
             Streams::Four if young && !self.is_merged => Stream::Young,
@@ -155,9 +155,9 @@ impl Log<'_> {
     }
 
     /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.
-    pub(crate) fn learn_lifetime(&mut self, stream: u8, sequence: u32) {
+    pub(crate) fn learn_lifetime(&mut self, stream: u8, sequence: Sequence) {
         if stream == Stream::Hot as u8 {
-            let age = self.sequence_next.saturating_sub(sequence);
+            let age = self.sequence_next.since(sequence);
             let mean = (u64::from(self.lifetime) * 15 + u64::from(age)) / 16;
             self.lifetime = u32::try_from(mean).unwrap_or(u32::MAX).max(1);
         }

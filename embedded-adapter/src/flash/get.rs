@@ -2,7 +2,7 @@
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::drive::{MediumError, Now};
-use coldpress_core::format::{PIECE_PREFIX, Version, is_piece_identity};
+use coldpress_core::format::{PIECE_PREFIX, Sequence, Version, is_piece_identity};
 
 use super::GetError;
 use super::medium::Medium;
@@ -30,7 +30,7 @@ pub struct KeyFound<'b> {
 /// A record that was found to be the newest of its key.
 pub(super) struct Newest {
     pub(super) opened: Opened,
-    pub(super) sequence: u32,
+    pub(super) sequence: Sequence,
     version: Version,
     pub(super) entry: Entry,
 }
@@ -42,7 +42,7 @@ impl Newest {
     }
 
     /// Whether it counts, and was written in a segment of that sequence at least.
-    pub(super) fn outranks(&self, sequence: u32) -> bool {
+    pub(super) fn outranks(&self, sequence: Sequence) -> bool {
         self.entry.state != State::Dead && self.version.sequence >= sequence
     }
 }
@@ -63,7 +63,7 @@ struct Doubt {
 }
 
 impl Doubt {
-    fn note<M: Medium>(&mut self, flash: &Flash<M>, entry: &Entry, sequence: u32) {
+    fn note<M: Medium>(&mut self, flash: &Flash<M>, entry: &Entry, sequence: Sequence) {
         if entry.state == State::Dead {
             return;
         }
@@ -204,7 +204,7 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// Tells whether a record's time is over; a damaged expiry tells nothing.
-    fn is_over(&mut self, now: Now, opened: &Opened, sequence: u32) -> Result<bool, GetError> {
+    fn is_over(&mut self, now: Now, opened: &Opened, sequence: Sequence) -> Result<bool, GetError> {
         let is_over = opened.header.expires_s.is_some_and(|at| at <= self.clock_s(now));
         if is_over && !self.flash.is_whole(opened, sequence)? {
             return Err(GetError::Damaged);

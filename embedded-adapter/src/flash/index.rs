@@ -11,7 +11,9 @@ mod host;
 use core::cmp::Reverse;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::format::{Geometry, KeyHash, Kind, Location, SegmentIndex, Version, is_piece_identity};
+use coldpress_core::format::{
+    Geometry, KeyHash, Kind, Location, SegmentIndex, Sequence, Version, is_piece_identity,
+};
 use coldpress_core::index::{Placed, Published, Released};
 
 use super::FlashMountError;
@@ -32,7 +34,7 @@ pub(super) const SETTLED_MAX: usize = 64;
 pub(super) struct TableIndex<'m> {
     pub(super) table: Table<'m>,
     /// The sequence of each segment, for checksums.
-    pub(super) sequences: &'m mut [u32],
+    pub(super) sequences: &'m mut [Sequence],
     /// Why it is of no use: a mount found more keys than there are places, or could not tell what it found.
     pub(super) refusal: Option<FlashMountError>,
     /// The key that is being written and what was found of it before: where it is published nothing needs to be read again, so
@@ -40,7 +42,7 @@ pub(super) struct TableIndex<'m> {
     pub(super) known: Option<(KeyHash, Match)>,
     pub(super) ghosts: Ghosts,
     /// Where copies may lie on the medium that are not counted: the sequence from which on what is written outranks them.
-    pub(super) withheld_above: Option<u32>,
+    pub(super) withheld_above: Option<Sequence>,
     /// A client's record could not be written.
     pub(super) is_unwritten: bool,
     /// Where the search for needless tombstones goes on, or the setting of counts to zero.
@@ -77,8 +79,8 @@ pub(super) struct Found {
 }
 
 impl<'m> TableIndex<'m> {
-    pub(super) fn new(table: Table<'m>, sequences: &'m mut [u32], places_max: u32) -> Self {
-        sequences.fill(0);
+    pub(super) fn new(table: Table<'m>, sequences: &'m mut [Sequence], places_max: u32) -> Self {
+        sequences.fill(Sequence::NONE);
         Self {
             table,
             sequences,
@@ -96,9 +98,9 @@ impl<'m> TableIndex<'m> {
     }
 
     /// The sequence of the segment in which a place lies.
-    pub(super) fn sequence_of(&self, geometry: &Geometry, place: u32) -> u32 {
+    pub(super) fn sequence_of(&self, geometry: &Geometry, place: u32) -> Sequence {
         let units = geometry.segment_bytes() / geometry.write_unit();
-        self.sequences.get((place / units) as usize).copied().unwrap_or(0)
+        self.sequences.get((place / units) as usize).copied().unwrap_or(Sequence::NONE)
     }
 
     fn note_sequence(&mut self, at: Location) {

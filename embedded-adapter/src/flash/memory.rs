@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-use coldpress_core::format::{HEADER_BYTES, SEGMENTS_MIN};
+use coldpress_core::format::{HEADER_BYTES, SEGMENTS_MIN, Sequence};
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
@@ -52,7 +52,7 @@ pub struct FlashMemory<const SEGMENTS: usize, const BUCKETS: usize, const RECORD
     copy: [u8; RECORD],
     scan: [u8; RECORD],
     pub(super) buckets: [[u32; WAYS]; BUCKETS],
-    pub(super) sequences: [u32; SEGMENTS],
+    pub(super) sequences: [Sequence; SEGMENTS],
 }
 
 // The buffers hold headers, in which the secret of the store is, and values of clients.
@@ -74,7 +74,7 @@ struct Slot<const RECORD: usize> {
 pub(super) struct Lent<'m> {
     pub(super) memory: Memory<'m>,
     pub(super) buckets: &'m mut [[u32; WAYS]],
-    pub(super) sequences: &'m mut [u32],
+    pub(super) sequences: &'m mut [Sequence],
     pub(super) record_bytes_max: u32,
 }
 
@@ -123,7 +123,7 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
             copy: [0; RECORD],
             scan: [0; RECORD],
             buckets: [[0; WAYS]; BUCKETS],
-            sequences: [0; SEGMENTS],
+            sequences: [Sequence::NONE; SEGMENTS],
         }
     }
 

@@ -3,7 +3,7 @@
 use coldpress_core::codec::CodecId;
 use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::durability::expiry_s;
-use coldpress_core::format::{KeyHash, Kind, PIECE_PREFIX, RecordHeader, Version};
+use coldpress_core::format::{KeyHash, Kind, PIECE_PREFIX, RecordHeader, Sequence, Version};
 use coldpress_core::machine::Present;
 use coldpress_core::writer::{AppendError, Fresh};
 
@@ -120,7 +120,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let hash = self.flash.secret.identity(key);
         let found = self.find_readable(&hash)?;
         let Match { newest, is_certain } = found;
-        let withheld_above = self.index.withheld_above.unwrap_or(0);
+        let withheld_above = self.index.withheld_above.unwrap_or(Sequence::NONE);
         let stone = |had_value| Incoming { hash, change: stone, had_value };
         if let Some(found) = &newest {
             self.check_same(found, key)?;
@@ -134,7 +134,7 @@ impl<M: Medium> FlashTier<'_, M> {
             if found.entry.state != State::Value && !is_hidden && is_newest {
                 return Ok(false);
             }
-        } else if is_certain && withheld_above == 0 {
+        } else if is_certain && withheld_above == Sequence::NONE {
             return Ok(false);
         } else if is_certain {
             // It may have a value among what could not be read.

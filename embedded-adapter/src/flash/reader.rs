@@ -3,7 +3,7 @@
 use coldpress_core::drive::MediumError;
 use coldpress_core::format::{
     Checksum, Geometry, IdentityHasher, KeyHash, Kind, Location, RecordHeader, Secret, Seed, SegmentIndex,
-    Version, is_whole,
+    Sequence, Version, is_whole,
 };
 
 use super::medium::Medium;
@@ -42,7 +42,7 @@ pub(super) struct Opened {
 
 impl Opened {
     /// Its version, in a segment of this sequence.
-    pub(super) fn version(&self, geometry: &Geometry, sequence: u32) -> Version {
+    pub(super) fn version(&self, geometry: &Geometry, sequence: Sequence) -> Version {
         let fresh = Version { sequence, offset: self.at % geometry.segment_bytes() };
         self.header.origin.unwrap_or(fresh)
     }
@@ -176,7 +176,7 @@ impl<M: Medium> Flash<M> {
         &mut self,
         opened: &Opened,
         key: &[u8],
-        sequence: u32,
+        sequence: Sequence,
         value: &[u8],
     ) -> Result<bool, MediumError> {
         let is_its = self.is_finished(opened, self.seed.payload(key).then(value), sequence);
@@ -184,7 +184,7 @@ impl<M: Medium> Flash<M> {
     }
 
     /// Tells whether the record is whole, in a segment of this sequence. Bounds: reads all of it.
-    pub(super) fn is_whole(&mut self, opened: &Opened, sequence: u32) -> Result<bool, MediumError> {
+    pub(super) fn is_whole(&mut self, opened: &Opened, sequence: Sequence) -> Result<bool, MediumError> {
         let mut payload = self.seed.begin();
         self.pieces(opened, opened.key_at(), opened.end(), |piece| payload = payload.then(piece))?;
         Ok(self.is_finished(opened, payload, sequence))
@@ -197,7 +197,7 @@ impl<M: Medium> Flash<M> {
         &mut self,
         opened: &Opened,
         key: &[u8],
-        sequence: u32,
+        sequence: Sequence,
         out: &mut [u8],
     ) -> Result<bool, MediumError> {
         let value_at = opened.value_at() as usize;
@@ -225,7 +225,7 @@ impl<M: Medium> Flash<M> {
     }
 
     /// Continues the checksum over the header and the place, and compares it.
-    fn is_finished(&self, opened: &Opened, payload: Checksum, sequence: u32) -> bool {
+    fn is_finished(&self, opened: &Opened, payload: Checksum, sequence: Sequence) -> bool {
         let fields = opened.chunk.get(..(opened.header_bytes as usize).saturating_sub(4)).unwrap_or_default();
         let bytes = self.geometry.segment_bytes();
         let at =

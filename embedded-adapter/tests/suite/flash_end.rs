@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::drive::Now;
-use coldpress_core::format::{Geometry, Identity, Marker};
+use coldpress_core::format::{Geometry, Identity, Marker, Sequence};
 use coldpress_embedded::flash::{
     FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, Reserved, buckets_for,
 };
@@ -27,8 +27,10 @@ fn at(ms: u64) -> Now {
 /// A flash that was erased as often as it can be, but for so many times.
 fn worn(left: u32) -> Flash {
     let geometry = Geometry::new(SEGMENT, SEGMENTS as u32, 4, 0xFF, Identity::KeyBytes).unwrap();
-    let marker =
-        Marker { erases: geometry.erases_per_segment(), sequence_issued: geometry.sequence_max() - left };
+    let marker = Marker {
+        erases: geometry.erases_per_segment(),
+        sequence_issued: Sequence::new(geometry.sequence_max().get() - left),
+    };
     let mut flash = Flash::new(SEGMENTS);
     for segment in 0..SEGMENTS as u32 {
         flash.write(segment * SEGMENT, &marker.encode()).unwrap();

@@ -398,6 +398,7 @@ mod tests {
     use crate::config::ColdTierConfig;
     use crate::pool::{AllocationManager, PoolConfig};
     use coldpress_core::format::SegmentIndex;
+    use coldpress_core::format::Sequence;
 
     #[test]
     fn record_that_moves_is_looked_up_until_the_deadline_and_the_same_place_twice_is_damage() {
@@ -409,14 +410,17 @@ mod tests {
         tier.enter(|open| {
             let mut chase = Chase::default();
             for sequence in 0..1_000 {
-                assert_eq!(chase.miss(open, at(sequence), &Miss::Invalid), Ok(()));
+                assert_eq!(chase.miss(open, at(Sequence::new(sequence)), &Miss::Invalid), Ok(()));
             }
-            assert_eq!(chase.miss(open, at(999), &Miss::Invalid), Err(GetError::Damaged));
+            assert_eq!(chase.miss(open, at(Sequence::new(999)), &Miss::Invalid), Err(GetError::Damaged));
             let unreadable = Miss::Medium(MediumError::Unreadable);
             let expected = GetError::Tier(TierError::Medium(MediumError::Unreadable));
-            assert_eq!(chase.miss(open, at(999), &unreadable), Err(expected));
+            assert_eq!(chase.miss(open, at(Sequence::new(999)), &unreadable), Err(expected));
             chase.deadline = Instant::now().checked_sub(core::time::Duration::from_secs(1));
-            assert_eq!(chase.miss(open, at(1_000), &Miss::Invalid), Err(TierError::TimedOut.into()));
+            assert_eq!(
+                chase.miss(open, at(Sequence::new(1_000)), &Miss::Invalid),
+                Err(TierError::TimedOut.into())
+            );
         })
         .unwrap();
     }

@@ -13,8 +13,8 @@ use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    Head, KeyHash, Kind, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Seed, Version,
-    piece_hash, piece_prefix,
+    Head, KeyHash, Kind, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Seed, Sequence,
+    Version, piece_hash, piece_prefix,
 };
 use crossbeam_channel::bounded;
 use tracing::Span;
@@ -287,7 +287,8 @@ impl Part {
         loop {
             let stored = |entry: &Entry| entry.stored().filter(is_value).copied();
             let stored = self.shell.view(hash, stored).flatten();
-            let outranks = stored.is_some_and(|stored| stored.version().sequence >= withheld_above);
+            let outranks =
+                stored.is_some_and(|stored| stored.version().sequence >= Sequence::new(withheld_above));
             if withheld_above > 0 && !outranks {
                 return Err(TierError::Medium(MediumError::Unreadable));
             }

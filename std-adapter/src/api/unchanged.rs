@@ -13,7 +13,8 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    Head, KeyHash, Kind, PIECE_EXPIRES_S, Record, RecordHeader, piece_hash, piece_prefix, read_record,
+    Head, KeyHash, Kind, PIECE_EXPIRES_S, Record, RecordHeader, Sequence, piece_hash, piece_prefix,
+    read_record,
 };
 use coldpress_core::machine::Present;
 
@@ -135,7 +136,7 @@ impl Part {
             && !stored.is_stand_in()
             && !stored.is_damaged()
             && stored.expires_s() == expires_s
-            && stored.version().sequence > self.shell.keeps_above.load(Relaxed)
+            && stored.version().sequence > Sequence::new(self.shell.keeps_above.load(Relaxed))
     }
 
     /// Reads a record and tells whether it is whole and holds this value, encoded. One of another length is not read.

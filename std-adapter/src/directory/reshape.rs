@@ -18,7 +18,7 @@ use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
 use coldpress_core::drive::MediumError;
-use coldpress_core::format::{ENTRY_BYTES_MAX, Format, Geometry, Marker, Store, TRAILER_BYTES};
+use coldpress_core::format::{ENTRY_BYTES_MAX, Format, Geometry, Marker, Sequence, Store, TRAILER_BYTES};
 
 use crate::config::{ColdTierConfig, Terms};
 use crate::errors::OpenError;
@@ -237,7 +237,7 @@ pub(crate) fn rewrite(
 pub(crate) fn make(path: &Path, shape: &Geometry, mode: Mode) -> Result<File, FileError> {
     let file = mode.make_anew(path)?;
     file.set_len(shape.medium_bytes()).at("set the length of", path)?;
-    let marker = Marker { erases: 0, sequence_issued: 0 };
+    let marker = Marker { erases: 0, sequence_issued: Sequence::NONE };
     file.write_all_at(&marker.encode(), 0).at("write", path)?;
     file.sync_all().at("sync", path)?;
     Ok(file)
@@ -353,14 +353,15 @@ mod tests {
         file.set_len(real.medium_bytes()).unwrap();
         let header = |shape: &Geometry, id| {
             let store = Store { id, hash_key: [7; 16], partition: 0, partitions: 1 };
-            let header = Header { store, sequence: 9, time_s: 1, stream: 0, record_bytes_max: 100 };
+            let header =
+                Header { store, sequence: Sequence::new(9), time_s: 1, stream: 0, record_bytes_max: 100 };
             let (bytes, len) = header.encode(shape);
             bytes[..len].to_vec()
         };
         for segment in [2u64, 3, 5, 9] {
             let at = segment << 16;
             file.write_all_at(&value(1 << 16), at).unwrap();
-            file.write_all_at(&Marker { erases: 3, sequence_issued: 8 }.encode(), at).unwrap();
+            file.write_all_at(&Marker { erases: 3, sequence_issued: Sequence::new(8) }.encode(), at).unwrap();
             file.write_all_at(&header(&real, 1), at + u64::from(real.header_at())).unwrap();
         }
         assert_eq!(Stored::of(&path), Stored::Shape(real));

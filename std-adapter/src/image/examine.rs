@@ -3,7 +3,8 @@
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
     Entries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MIN,
-    Record, RecordError, Seed, SegmentIndex, Trailer, TrailerError, Version, mended_length, read_record,
+    Record, RecordError, Seed, SegmentIndex, Sequence, Trailer, TrailerError, Version, mended_length,
+    read_record,
 };
 use coldpress_core::index::Index as _;
 use coldpress_core::segments::SegmentState;
@@ -107,7 +108,7 @@ pub(super) fn examine(image: &Image, segment: u32) -> Result<Contents, ImageErro
 struct Walk<'a> {
     image: &'a Image,
     segment: u32,
-    sequence: u32,
+    sequence: Sequence,
     contents: Contents,
 }
 
@@ -115,7 +116,7 @@ struct Walk<'a> {
 fn footer(
     geometry: &Geometry,
     seed: Seed,
-    sequence: u32,
+    sequence: Sequence,
     bytes: &[u8],
 ) -> Result<(Vec<FooterEntry>, u32), TrailerError> {
     let at = geometry.trailer_at();

@@ -2,7 +2,7 @@
 
 use coldpress_core::format::{
     Geometry, HEADER_BYTES_KEYED, Header, HeaderError, Identity, MARKER_BYTES, Marker, SEGMENT_BYTES_MIN,
-    SEGMENTS_MIN,
+    SEGMENTS_MIN, Sequence,
 };
 
 use super::error::ImageError;
@@ -183,7 +183,7 @@ fn is_unused(source: &Source) -> Result<bool, ImageError> {
     if !is_long || source.read(0, &mut chunk).is_err() {
         return Ok(false);
     }
-    if Marker::decode(&chunk) != Some(Marker { erases: 0, sequence_issued: 0 }) {
+    if Marker::decode(&chunk) != Some(Marker { erases: 0, sequence_issued: Sequence::NONE }) {
         return Ok(false);
     }
     let mut chunk = Vec::new();

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    Checksum, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MAX, Seed, SegmentIndex, Version,
+    Checksum, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MAX, Seed, SegmentIndex, Sequence, Version,
     is_piece_expiry,
 };
 use coldpress_core::index::{Placed, Released};
@@ -41,7 +41,7 @@ impl Stored {
         packed: 0,
         offset: 0,
         sequence: 0,
-        version: Version { sequence: 0, offset: 0 },
+        version: Version { sequence: Sequence::NONE, offset: 0 },
         record_bytes: 0,
         expires_s: 0,
     };
@@ -60,7 +60,7 @@ impl Stored {
         Self {
             packed,
             offset: placed.location.offset,
-            sequence: placed.location.sequence,
+            sequence: placed.location.sequence.get(),
             version: placed.version,
             record_bytes: placed.record_bytes,
             expires_s: placed.expires_s.unwrap_or(0),
@@ -79,7 +79,7 @@ impl Stored {
         Location {
             segment: SegmentIndex::new(self.packed & SEGMENT_MASK),
             offset: self.offset,
-            sequence: self.sequence,
+            sequence: Sequence::new(self.sequence),
         }
     }
 
@@ -394,8 +394,9 @@ mod tests {
             let charge = terms.value_charge(key, value, expires_s.is_some());
             let least = 2 * config.tombstone_charge_bytes(key);
             assert_eq!(charge, config.charge_bytes(key, value, expires_s.is_some()).max(least));
-            let location = Location { segment: SegmentIndex::new(3), offset: 500, sequence: 8 };
-            for origin in [None, Some(Version { sequence: 2, offset: 90 })] {
+            let location =
+                Location { segment: SegmentIndex::new(3), offset: 500, sequence: Sequence::new(8) };
+            for origin in [None, Some(Version { sequence: Sequence::new(2), offset: 90 })] {
                 let header = RecordHeader {
                     kind: Kind::Value,
                     codec: CodecId::Raw,

@@ -11,7 +11,7 @@ use coldpress_core::codec::CodecId;
 use coldpress_core::durability::expiry_s;
 use coldpress_core::efficiency::{EfficiencyConfig, Measured, analyse};
 use coldpress_core::format::{
-    KeyHash, Kind, Location, Record, SegmentIndex, Store, is_piece_expiry, key_hash, record_hash,
+    KeyHash, Kind, Location, Record, SegmentIndex, Sequence, Store, is_piece_expiry, key_hash, record_hash,
 };
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Due, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
@@ -245,8 +245,8 @@ fn let_go(entry: &mut Entry, is_withheld: bool) -> Option<Released> {
 }
 
 impl Index for PartitionIndex {
-    fn withhold(&mut self, above: Option<u32>) {
-        self.shell.withheld_above.store(above.unwrap_or(0), Relaxed);
+    fn withhold(&mut self, above: Option<Sequence>) {
+        self.shell.withheld_above.store(above.map_or(0, Sequence::get), Relaxed);
         self.unsettled = if above.is_some() { 0..0 } else { 0..STRIPES };
     }
 

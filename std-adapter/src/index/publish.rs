@@ -1,6 +1,6 @@
 //! How a write of a client goes into the index.
 
-use coldpress_core::format::Kind;
+use coldpress_core::format::{Kind, Sequence};
 
 use super::entry::{Entry, Pending};
 
@@ -22,7 +22,9 @@ pub(crate) fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_a
     let is_remove = write.as_ref().is_some_and(|pending| pending.kind == Kind::Tombstone);
     let is_sure = withheld_above == 0
         || entry.pending.is_some()
-        || entry.stored().is_some_and(|s| s.is_live() && s.version().sequence >= withheld_above);
+        || entry
+            .stored()
+            .is_some_and(|s| s.is_live() && s.version().sequence >= Sequence::new(withheld_above));
     if is_remove && !entry.is_value() && is_sure {
         return match &entry.pending {
             Some(pending) if pending.inflight.is_none() => Publish::Pending,

@@ -466,6 +466,7 @@ mod tests {
     use super::*;
     use coldpress_core::config::TierConfig;
     use coldpress_core::format::SegmentIndex;
+    use coldpress_core::format::Sequence;
     use coldpress_core::format::{Geometry, Identity, Store};
 
     fn terms() -> Terms {
@@ -497,7 +498,7 @@ mod tests {
         use coldpress_core::index::Placed;
         let (terms, shell) = (terms(), Shell::new());
         let (old, new) = (KeyHash([1; 12]), KeyHash([2; 12]));
-        let location = Location { segment: SegmentIndex::new(1), offset: 0, sequence: 1 };
+        let location = Location { segment: SegmentIndex::new(1), offset: 0, sequence: Sequence::new(1) };
         let version = location.version();
         let (kind, expires_s, moved_from) = (Kind::Value, None, None);
         let placed =

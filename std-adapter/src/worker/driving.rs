@@ -1,5 +1,6 @@
 //! Driving the machine: polls, and what it asks for.
 
+use coldpress_core::format::Sequence;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
@@ -270,7 +271,7 @@ impl Worker<'_> {
 
     /// Posts which records may stand for a put of the same value.
     pub(super) fn post_keeping(&mut self) {
-        self.shell.keeps_above.store(self.tier.keeps_above().unwrap_or(u32::MAX), Relaxed);
+        self.shell.keeps_above.store(self.tier.keeps_above().map_or(u32::MAX, Sequence::get), Relaxed);
     }
 
     /// Queues a task with its surroundings.

@@ -5,7 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-use coldpress_core::format::{Geometry, Header, Identity, Store};
+use coldpress_core::format::{Geometry, Header, Identity, Sequence, Store};
 use coldpress_std::clock::ManualClock;
 use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, OpenError, PutError};
 
@@ -307,7 +307,7 @@ fn header_in_a_value_does_not_tell_the_shape_of_a_file() {
     });
     let (key, offset) = special.expect("a value lies there");
     let store = Store { id: 5, hash_key: [7; 16], partition: 0, partitions: 1 };
-    let header = Header { store, sequence: 9, time_s: 1, stream: 0, record_bytes_max: 100 };
+    let header = Header { store, sequence: Sequence::new(9), time_s: 1, stream: 0, record_bytes_max: 100 };
     let (header, len) = header.encode(&fake);
     let mut special = value(key, 0, 3_000);
     special[offset..offset + len].copy_from_slice(&header[..len]);

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use coldpress_core::format::{
     EraseIntent, Geometry, Header, Identity, KeyHash, Kind, Location, Record, RecordError, SegmentIndex,
-    read_record,
+    Sequence, read_record,
 };
 use coldpress_core::recovery::MountReport;
 use coldpress_core::segments::SegmentState;
@@ -259,9 +259,9 @@ impl World<'_> {
         let is_freed = (0..geometry.segment_count()).filter(|&at| at != segment).any(|at| {
             records_of(&geometry, medium.durable_segment(at)).is_some_and(|(_, records)| {
                 let freed = records.iter().filter(|record| record.header.kind == Kind::EraseIntent);
-                freed
-                    .filter_map(|record| EraseIntent::from_bytes(record.value))
-                    .any(|freed| (freed.segment, freed.sequence) == (SegmentIndex::new(segment), sequence))
+                freed.filter_map(|record| EraseIntent::from_bytes(record.value)).any(|freed| {
+                    (freed.segment, freed.sequence) == (SegmentIndex::new(segment), Sequence::new(sequence))
+                })
             })
         });
         assert!(
@@ -345,7 +345,7 @@ fn records_of<'a>(geometry: &Geometry, bytes: &'a [u8]) -> Option<(u32, Vec<Reco
         records.push(record);
         at += record.record_bytes as usize;
     }
-    Some((header.sequence, records))
+    Some((header.sequence.get(), records))
 }
 
 #[derive(Debug, Default)]

@@ -1,7 +1,7 @@
 //! The clients of a world: they put, remove, wait for durability and run tasks.
 
 use coldpress_core::compaction::{CompactionTask, Report, TaskId};
-use coldpress_core::format::{Identity, Kind, RecordHeader, Version};
+use coldpress_core::format::{Identity, Kind, RecordHeader, Sequence, Version};
 use coldpress_core::writer::{AppendError, Fresh};
 
 use super::host::version_of;
@@ -37,7 +37,7 @@ impl World<'_> {
         let hash = self.hash(key);
         let pending = self.in_flight.keys().filter(|at| at.0 == hash);
         let after = pending
-            .map(|at| Version { sequence: at.1, offset: at.2 })
+            .map(|at| Version { sequence: Sequence::new(at.1), offset: at.2 })
             .chain(version_of(&self.host, &hash))
             .max();
         let value = what.content();
@@ -87,7 +87,7 @@ impl World<'_> {
             origin: None,
         };
         self.audit.took(header.record_bytes(&self.config.geometry));
-        self.in_flight.insert((hash, at.sequence, at.offset), queued);
+        self.in_flight.insert((hash, at.sequence.get(), at.offset), queued);
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::format::{KeyHash, Kind, Location, Store, Version};
+use coldpress_core::format::{KeyHash, Kind, Location, Sequence, Store, Version};
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Due, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
 };
@@ -187,7 +187,7 @@ fn wins(new: &Newest, old: &Newest) -> bool {
 }
 
 impl Index for ModelHost {
-    fn withhold(&mut self, above: Option<u32>) {
+    fn withhold(&mut self, above: Option<Sequence>) {
         assert!(above.is_some() || self.is_withheld, "nothing was withheld");
         self.is_withheld = above.is_some();
     }

@@ -92,7 +92,7 @@ fn lie(config: &TierConfig, segment: &[u8]) -> Option<(u32, Vec<Lies>)> {
             }
         }
     }
-    Some((header.sequence, found))
+    Some((header.sequence.get(), found))
 }
 
 fn keyed(geometry: &Geometry, hash_key: &[u8; 16], record: &Record<'_>) -> Option<KeyHash> {
@@ -105,7 +105,7 @@ fn keyed(geometry: &Geometry, hash_key: &[u8; 16], record: &Record<'_>) -> Optio
 
 fn freed(record: &Record<'_>) -> Option<(u32, u32)> {
     let freed = EraseIntent::from_bytes(record.value).filter(|_| record.header.kind == Kind::EraseIntent);
-    freed.map(|freed| (freed.segment.get(), freed.sequence))
+    freed.map(|freed| (freed.segment.get(), freed.sequence.get()))
 }
 
 impl Rot {

@@ -10,7 +10,7 @@ use coldpress_core::cleanup::{CleanupError, CleanupReply, Reclaimed, Ticket};
 use coldpress_core::compaction::Report;
 use coldpress_core::config::TierConfig;
 use coldpress_core::drive::{Action, Input, MediumError, Now, Poll, StaleTicket};
-use coldpress_core::format::{KeyHash, Location};
+use coldpress_core::format::{KeyHash, Location, Sequence};
 use coldpress_core::machine::{Status, Tier};
 use coldpress_core::recovery::MountError;
 use coldpress_core::writer::Memory;
@@ -417,7 +417,7 @@ impl<'m> World<'m> {
         for told in self.host.take_told() {
             match told {
                 Told::Written(hash, at) => {
-                    let known = self.in_flight.remove(&(hash, at.sequence, at.offset));
+                    let known = self.in_flight.remove(&(hash, at.sequence.get(), at.offset));
                     assert!(known.is_some(), "I-LOG-4: published {at:?}, which no client wrote");
                 }
                 Told::Unwritten(hash, at) => self.requeue(&hash, at),
@@ -463,7 +463,7 @@ impl<'m> World<'m> {
     }
 
     fn requeue(&mut self, hash: &KeyHash, at: Location) {
-        let Some(queued) = self.in_flight.remove(&(*hash, at.sequence, at.offset)) else {
+        let Some(queued) = self.in_flight.remove(&(*hash, at.sequence.get(), at.offset)) else {
             panic!("I-LOG-4: handed back {at:?}, which no client wrote");
         };
         self.lasting.oracle.unwritten(queued.key, queued.write);
@@ -541,7 +541,9 @@ impl<'m> World<'m> {
             self.held
         );
         for (index, segment) in self.tier.segments().iter().enumerate() {
-            if segment.sequence > 0 && segment.state() != coldpress_core::segments::SegmentState::Free {
+            if segment.sequence > Sequence::NONE
+                && segment.state() != coldpress_core::segments::SegmentState::Free
+            {
                 let _ = writeln!(
                     out,
                     "{index:3} {:?} #{} unread {} stream {} used {} live {} in {} footer {} suspect {} damaged {} counted {}",

@@ -5,7 +5,7 @@
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
     EraseIntent, FooterEntry, FooterWriter, Geometry, Head, Header, Identity, KeyHash, Kind, Location,
-    Marker, PIECE_EXPIRES_S, RecordHeader, SegmentIndex, Store, Version, piece_prefix, read_record,
+    Marker, PIECE_EXPIRES_S, RecordHeader, SegmentIndex, Sequence, Store, Version, piece_prefix, read_record,
 };
 
 use crate::golden_stored::hex;
@@ -13,7 +13,7 @@ use crate::golden_stored::hex;
 const STORE: Store =
     Store { id: 0x1122_3344_5566_7788, hash_key: *b"0123456789abcdef", partition: 1, partitions: 3 };
 const SEQUENCE: u32 = 0x0001_0203;
-const ORIGIN: Option<Version> = Some(Version { sequence: 0x0000_0405, offset: 0x60 });
+const ORIGIN: Option<Version> = Some(Version { sequence: Sequence::new(0x0000_0405), offset: 0x60 });
 const EXPIRES_S: Option<u32> = Some(0x6566_6768);
 
 /// A device's flash: keys as they are, origins of 4 bytes, units of 4.
@@ -45,7 +45,7 @@ fn plain(key: &[u8], value: &[u8]) -> RecordHeader {
 
 /// The bytes of a record, padding included; they are read back as what they were made of.
 fn record(geometry: &Geometry, header: RecordHeader, key: &[u8], value: &[u8]) -> String {
-    let at = Location { segment: SegmentIndex::new(5), offset: 0x80, sequence: SEQUENCE };
+    let at = Location { segment: SegmentIndex::new(5), offset: 0x80, sequence: Sequence::new(SEQUENCE) };
     let seed = STORE.seed(geometry);
     let payload = seed.payload(key).then(value);
     let (fields, len) = header.encode(geometry, payload, at);
@@ -60,7 +60,8 @@ fn record(geometry: &Geometry, header: RecordHeader, key: &[u8], value: &[u8]) -
 #[test]
 fn record_of_each_kind_keeps_its_bytes() {
     let (key, value) = (b"key", b"value");
-    let freed = EraseIntent { segment: SegmentIndex::new(9), sequence: 0x0101, erases: 3 }.to_bytes();
+    let freed =
+        EraseIntent { segment: SegmentIndex::new(9), sequence: Sequence::new(0x0101), erases: 3 }.to_bytes();
     let head = Head { generation: 2, pieces: 0x0103, bytes: 0x0004_0506 }.to_bytes();
     let piece = [&piece_prefix(2, 0x0102)[..], key].concat();
     let tagged = |kind, key: &[u8], value: &[u8]| RecordHeader { kind, ..plain(key, value) };
@@ -123,7 +124,7 @@ fn record_with_long_lengths_keeps_its_bytes() {
 fn header_of_both_forms_keeps_its_bytes() {
     let header = Header {
         store: STORE,
-        sequence: SEQUENCE,
+        sequence: Sequence::new(SEQUENCE),
         time_s: 0x6553_F100,
         stream: 5,
         record_bytes_max: 0x0000_0190,
@@ -140,7 +141,7 @@ fn header_of_both_forms_keeps_its_bytes() {
 
 #[test]
 fn marker_keeps_its_bytes() {
-    let marker = Marker { erases: 0x0000_0102, sequence_issued: SEQUENCE };
+    let marker = Marker { erases: 0x0000_0102, sequence_issued: Sequence::new(SEQUENCE) };
     let bytes = marker.encode();
     assert_eq!(hex(&bytes), MARKER);
     assert_eq!(Marker::decode(&bytes), Some(marker));
@@ -171,7 +172,9 @@ fn footer_and_trailer_keep_their_bytes() {
         for entry in &entries {
             assert!(writer.push(&geometry, &mut buffer, entry));
         }
-        let total = writer.finish(&geometry, &mut buffer, STORE.seed(&geometry), SEQUENCE, 0x0120).unwrap();
+        let total = writer
+            .finish(&geometry, &mut buffer, STORE.seed(&geometry), Sequence::new(SEQUENCE), 0x0120)
+            .unwrap();
         assert_eq!(hex(&buffer[..total as usize]), expected);
     }
 }

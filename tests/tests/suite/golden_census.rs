@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
     Entries, FooterEntry, Geometry, Head, Header, KEY_BYTES_MAX, Kind, Location, Marker, PIECE_EXPIRES_S,
-    Record, RecordError, Seed, SegmentIndex, Trailer, piece_parts, read_record,
+    Record, RecordError, Seed, SegmentIndex, Sequence, Trailer, piece_parts, read_record,
 };
 use coldpress_std::image::{Identity, Image};
 
@@ -96,7 +96,7 @@ impl Census {
             offset: geometry.records_at(),
             sequence: header.sequence,
         };
-        let footer = footer(geometry, seed, header.sequence, bytes);
+        let footer = footer(geometry, seed, header.sequence.get(), bytes);
         let end = footer.as_ref().map_or(geometry.trailer_at(), |(_, end)| *end);
         let records = self.add_records(geometry, seed, start, &bytes[..end as usize]);
         let Some((entries, _)) = footer else {
@@ -190,7 +190,8 @@ impl Census {
 
 /// The entries of a footer, and where the records end; `None` of a segment that is open.
 fn footer(geometry: &Geometry, seed: Seed, sequence: u32, bytes: &[u8]) -> Option<(Vec<FooterEntry>, u32)> {
-    let trailer = Trailer::decode(geometry, sequence, &bytes[geometry.trailer_at() as usize..]).ok()?;
+    let trailer =
+        Trailer::decode(geometry, Sequence::new(sequence), &bytes[geometry.trailer_at() as usize..]).ok()?;
     let from = trailer.entries_at(geometry) as usize;
     let stored = &bytes[from..from + trailer.entry_bytes as usize];
     assert!(trailer.matches(seed.payload(stored)), "the footer does not validate");

@@ -10,7 +10,7 @@ use coldpress_core::codec::CodecId;
 use coldpress_core::drive::Now;
 use coldpress_core::format::{
     Entries, EraseIntent, Geometry, Header, Identity, Kind, Location, Marker, Record, RecordHeader,
-    SegmentIndex, Store, Trailer, Version, mended_length, read_record,
+    SegmentIndex, Sequence, Store, Trailer, Version, mended_length, read_record,
 };
 use coldpress_core::recovery::{MountReport, SEARCH_TIMES_MAX};
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, PutError, buckets_for};
@@ -65,7 +65,7 @@ fn planted(geometry: &Geometry, rng: &mut Rng, at: Location) -> Vec<u8> {
     let key = format!("key {}", rng.below(KEYS as usize));
     let freed = EraseIntent {
         segment: SegmentIndex::new(rng.below(16) as u32),
-        sequence: rng.below(40) as u32,
+        sequence: Sequence::new(rng.below(40) as u32),
         erases: 0,
     };
     let (kind, key, value) = match rng.below(3) {
@@ -73,7 +73,7 @@ fn planted(geometry: &Geometry, rng: &mut Rng, at: Location) -> Vec<u8> {
         1 => (Kind::Tombstone, key.into_bytes(), Vec::new()),
         _ => (Kind::Value, key.into_bytes(), b"planted".to_vec()),
     };
-    let origin = (rng.below(4) == 0).then_some(Version { sequence: u32::MAX, offset: 0 });
+    let origin = (rng.below(4) == 0).then_some(Version { sequence: Sequence::new(u32::MAX), offset: 0 });
     let header = RecordHeader {
         kind,
         codec: CodecId::Raw,
@@ -100,7 +100,7 @@ fn built(geometry: Geometry, rng: &mut Rng) -> (Vec<u8>, Written) {
             let at = Location {
                 segment: SegmentIndex::new(0),
                 offset: rng.below(400) as u32,
-                sequence: rng.below(30) as u32,
+                sequence: Sequence::new(rng.below(30) as u32),
             };
             value = planted(&geometry, rng, at);
         }
@@ -143,7 +143,11 @@ fn harm(geometry: &Geometry, rng: &mut Rng, bytes: &mut [u8]) {
                 let record = planted(
                     geometry,
                     rng,
-                    Location { segment: SegmentIndex::new(segment), offset, sequence },
+                    Location {
+                        segment: SegmentIndex::new(segment),
+                        offset,
+                        sequence: Sequence::new(sequence),
+                    },
                 );
                 let len = record.len().min(bytes.len() - at);
                 bytes[at..at + len].copy_from_slice(&record[..len]);
@@ -230,10 +234,10 @@ fn readers_of_single_structures_take_any_bytes() {
         let geometry = shapes[rng.below(shapes.len())];
         let mut bytes: Vec<u8> = (0..rng.below(200)).map(|_| rng.word() as u8).collect();
         if rng.below(2) == 0 {
-            let at = Location { segment: SegmentIndex::new(0), offset: 64, sequence: 3 };
+            let at = Location { segment: SegmentIndex::new(0), offset: 64, sequence: Sequence::new(3) };
             bytes = [planted(&geometry, rng, at), bytes].concat();
         }
-        let at = Location { segment: SegmentIndex::new(0), offset: 64, sequence: 3 };
+        let at = Location { segment: SegmentIndex::new(0), offset: 64, sequence: Sequence::new(3) };
         let secret = STORE.seed(&geometry);
         assert_eq!(read_record(&geometry, secret, at, &bytes).ok(), None::<Record<'_>>, "seed {seed}");
         assert_eq!(mended_length(&geometry, secret, at, &bytes, 4_096).0, None, "seed {seed}");
@@ -252,7 +256,7 @@ fn readers_of_single_structures_take_any_bytes() {
         for bytes in [&bytes, &framed] {
             assert!(Header::probe(bytes).is_err(), "seed {seed}");
             assert!(Marker::decode(bytes).is_none(), "seed {seed}");
-            if let Ok(trailer) = Trailer::decode(&geometry, rng.below(4) as u32, bytes) {
+            if let Ok(trailer) = Trailer::decode(&geometry, Sequence::new(rng.below(4) as u32), bytes) {
                 assert!(trailer.records_end <= trailer.entries_at(&geometry), "seed {seed}");
             }
         }

@@ -2,7 +2,7 @@
 //! rest goes on.
 
 use coldpress_core::compaction::CompactionTask;
-use coldpress_core::format::{Geometry, Identity, Marker};
+use coldpress_core::format::{Geometry, Identity, Marker, Sequence};
 use coldpress_core::writer::AppendError;
 use coldpress_tests::sim::{Do, Key, Lasting, Setup, World};
 
@@ -10,7 +10,10 @@ use coldpress_tests::sim::{Do, Key, Lasting, Setup, World};
 fn worn(setup: &Setup, left: u32) -> Lasting {
     let g = setup.config.geometry;
     let mut lasting = setup.blank();
-    let marker = Marker { erases: g.erases_per_segment(), sequence_issued: g.sequence_max() - left };
+    let marker = Marker {
+        erases: g.erases_per_segment(),
+        sequence_issued: Sequence::new(g.sequence_max().get() - left),
+    };
     let mut bytes = marker.encode().to_vec();
     bytes.resize(g.padded(16) as usize, g.erase_value());
     for segment in 0..g.segment_count() {

@@ -1,7 +1,7 @@
 //! Rules 6, 7 and 10: what a drop leaves behind, how it ranks, and which of two copies wins.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData, RebuildIndex};
-use coldpress_core::format::{Header, Kind, Location, SegmentIndex, Version, read_record};
+use coldpress_core::format::{Header, Kind, Location, SegmentIndex, Sequence, Version, read_record};
 use coldpress_core::segments::SegmentState;
 use coldpress_tests::sim::{Arena, Do, Fate, Key, Seen, Setup, World, key_bytes};
 
@@ -52,7 +52,7 @@ fn copies(world: &World<'_>, key: Key) -> Vec<Copy> {
             if record.key == bytes && kind == Kind::Value || record.key == hash.0 && kind == Kind::Tombstone {
                 let here = Version { sequence: header.sequence, offset: at };
                 let version = record.header.origin.unwrap_or(here);
-                found.push(Copy { segment: index, sequence: header.sequence, version, kind });
+                found.push(Copy { segment: index, sequence: header.sequence.get(), version, kind });
             }
             at += record.record_bytes;
         }
@@ -240,7 +240,7 @@ fn put_outranks_tombstone(setup: &Setup, world: World<'_>) {
     let tombstone = found.iter().find(|copy| copy.kind == Kind::Tombstone).expect("a tombstone was made");
     let put = world.host.entry(&world.hash(1)).unwrap().newest.placed;
     assert!(
-        put.location.sequence < tombstone.sequence && put.version > tombstone.version,
+        put.location.sequence < Sequence::new(tombstone.sequence) && put.version > tombstone.version,
         "rule 7: the put is above what the tombstone kills, in a segment below it: {put:?}, {found:?}"
     );
     let mut arena = setup.arena();

@@ -1,7 +1,7 @@
 //! The secret of a store shows in no log: no `Debug` of the machine, a configuration or an image tells it.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
-use coldpress_core::format::{Geometry, Header, Store};
+use coldpress_core::format::{Geometry, Header, Sequence, Store};
 use coldpress_std::image::Image;
 use coldpress_tests::sim::{Do, Setup};
 
@@ -27,7 +27,7 @@ fn debug_of_what_holds_the_secret_leaves_it_out() {
     for setup in [keyed(Setup::file()), keyed(Setup::flash())] {
         let (config, g) = (setup.config, setup.config.geometry);
         let store = config.store;
-        let header = Header { store, sequence: 1, time_s: 2, stream: 0, record_bytes_max: 90 };
+        let header = Header { store, sequence: Sequence::new(1), time_s: 2, stream: 0, record_bytes_max: 90 };
         let shown = [
             format!("{store:?} {store:#?} {header:?} {config:?} {config:#?}"),
             format!("{:?} {:?}", store.seed(&g), store.seed(&g).begin()),

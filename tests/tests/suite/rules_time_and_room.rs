@@ -1,7 +1,7 @@
 //! Rules 11 and 12: the clock across a reboot, and a way forward on a full tier.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData};
-use coldpress_core::format::Header;
+use coldpress_core::format::{Header, Sequence};
 use coldpress_tests::sim::{Do, Fate, Key, Lasting, Seen, Setup, World};
 
 /// Cuts the power, and sets the clock for the next mount.
@@ -14,7 +14,7 @@ fn rebooted(world: World<'_>, wall_s: u32) -> Lasting {
 /// What the tier takes the time to be: it writes it into the header of the next segment that it opens.
 fn clock_of(world: &mut World<'_>) -> u32 {
     let g = world.config().geometry;
-    let before = world.tier.segments().iter().map(|segment| segment.sequence).max().unwrap_or(0);
+    let before = world.tier.segments().iter().map(|segment| segment.sequence).max().unwrap_or(Sequence::NONE);
     let newest = |world: &World<'_>| {
         let opened = (0..).zip(world.tier.segments()).filter(|(_, segment)| segment.sequence > before);
         opened.min_by_key(|(_, segment)| segment.sequence).map(|(index, _)| index)

@@ -1,7 +1,7 @@
 //! A header of which a part was lost: the other copy tells the same, and without either the segment is kept and read again.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
-use coldpress_core::format::Header;
+use coldpress_core::format::{Header, Sequence};
 use coldpress_core::segments::SegmentState;
 use coldpress_tests::sim::{Do, Key, Lasting, Seen, Setup, World};
 
@@ -54,7 +54,11 @@ fn read_header(setup: &Setup, left: &Lasting, segment: u32, at: u32) -> Option<H
 fn lose(setup: &Setup, left: &mut Lasting, segment: u32, at: u32, lost: Lost, rest: Rest) -> bool {
     let g = setup.config.geometry;
     let header = read_header(setup, left, segment, at).unwrap();
-    let older = Header { sequence: header.sequence.saturating_sub(5).max(1), time_s: 1, ..header };
+    let older = Header {
+        sequence: Sequence::new(header.sequence.get().saturating_sub(5).max(1)),
+        time_s: 1,
+        ..header
+    };
     let (old, len) = older.encode(&g);
     let mut has_changed = false;
     for byte in lost.bytes(len) {

@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
-use coldpress_core::format::Marker;
+use coldpress_core::format::{Marker, Sequence};
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{
     CloseError, CodecId, ColdTier, ColdTierConfig, CompactionTask, Durability, OpenError, PutError,
@@ -71,7 +71,7 @@ fn inode(path: &Path) -> Option<u64> {
 fn is_unused(path: &Path) -> bool {
     let bytes = fs::read(path).unwrap();
     let (marker, rest) = bytes.split_at(bytes.len().min(16));
-    let made = Marker { erases: 0, sequence_issued: 0 }.encode();
+    let made = Marker { erases: 0, sequence_issued: Sequence::NONE }.encode();
     marker == made && rest.iter().all(|byte| *byte == 0)
 }
 

@@ -22,7 +22,7 @@ fn header(key: u32, value: u32) -> RecordHeader {
 const SEED: Seed = Seed::of(Checksum::resume(0x9E37_79B9));
 
 const fn at(sequence: u32) -> Location {
-    Location { segment: SegmentIndex::new(1), offset: 64, sequence }
+    Location { segment: SegmentIndex::new(1), offset: 64, sequence: Sequence::new(sequence) }
 }
 
 fn stored(g: &Geometry, header: &RecordHeader, sequence: u32, key: &[u8], value: &[u8]) -> Vec<u8> {
@@ -44,7 +44,7 @@ fn every_form_round_trips() {
                 for (expires_s, origin) in
                     [(None, None), (Some(7), None), (None, Some(9)), (Some(u32::MAX), Some(u32::MAX))]
                 {
-                    let origin = origin.map(|s| Version { sequence: s, offset: 64 });
+                    let origin = origin.map(|s| Version { sequence: Sequence::new(s), offset: 64 });
                     let h = RecordHeader { expires_s, origin, ..header(key_len, value_len) };
                     let key: Vec<u8> = (0..key_len).map(|i| i as u8).collect();
                     let value: Vec<u8> = (0..value_len).map(|i| (i / 3) as u8).collect();
@@ -78,7 +78,9 @@ fn any_flipped_bit_or_cut_hides_the_record() {
 fn record_whose_tag_or_length_lost_a_bit_tells_its_length_and_a_torn_one_none() {
     let g = geometry(4);
     for (key_len, value_len) in [(4, 0), (3, 90), (300, 70)] {
-        for (expires_s, origin) in [(None, None), (Some(7), Some(Version { sequence: 9, offset: 64 }))] {
+        for (expires_s, origin) in
+            [(None, None), (Some(7), Some(Version { sequence: Sequence::new(9), offset: 64 }))]
+        {
             let h = RecordHeader { expires_s, origin, ..header(key_len, value_len) };
             let key: Vec<u8> = (0..key_len).map(|i| i as u8).collect();
             let value: Vec<u8> = (0..value_len).map(|i| (i * 7) as u8).collect();
@@ -198,7 +200,7 @@ fn erased_bytes_are_blank_and_never_a_tag() {
 
 #[test]
 fn freed_round_trips() {
-    let intent = EraseIntent { segment: SegmentIndex::new(3), sequence: 77, erases: 12 };
+    let intent = EraseIntent { segment: SegmentIndex::new(3), sequence: Sequence::new(77), erases: 12 };
     assert_eq!(EraseIntent::from_bytes(&intent.to_bytes()), Some(intent));
     assert_eq!(EraseIntent::from_bytes(&intent.to_bytes()[..11]), None);
 }

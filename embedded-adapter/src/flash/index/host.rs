@@ -1,7 +1,7 @@
 //! The machine's calls to the index of a device.
 
 use coldpress_core::drive::MediumError;
-use coldpress_core::format::{KeyHash, Kind, Location, Secret, SegmentIndex, Store};
+use coldpress_core::format::{KeyHash, Kind, Location, Secret, SegmentIndex, Sequence, Store};
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
 };
@@ -13,7 +13,7 @@ use super::super::table::{At, COPIES_MAX, Entry, State};
 use super::{Desk, Found, Match, SETTLED_MAX};
 
 impl<M: Medium> Index for Desk<'_, '_, M> {
-    fn withhold(&mut self, above: Option<u32>) {
+    fn withhold(&mut self, above: Option<Sequence>) {
         self.index.withheld_above = above;
         self.index.settled = 0;
         self.index.places.note_change();

@@ -210,12 +210,12 @@ fn open_on_a_dead_medium_is_given_up() {
 
 #[test]
 fn log_whose_numbers_are_used_up_takes_no_more_writes_and_is_still_read() {
-    use coldpress_core::format::Marker;
+    use coldpress_core::format::{Marker, Sequence};
     let (_manager, pools) = pools();
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).keep_hot_values(false);
     let config = config.codec(crate::CodecId::Raw).op_timeout(Duration::from_secs(120)).build().unwrap();
     let (media, _) = held_media(&config, &NEVER, &NEVER);
-    let marker = Marker { erases: 1, sequence_issued: u32::MAX - 4 };
+    let marker = Marker { erases: 1, sequence_issued: Sequence::new(u32::MAX - 4) };
     media[0].write_at(0, &marker.encode()).unwrap();
     let again = vec![media[0].try_clone().unwrap()];
     let tier = ColdTier::open_on(media, config.clone(), pools.clone()).unwrap();

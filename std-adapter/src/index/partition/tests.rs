@@ -68,7 +68,8 @@ impl Drop for Fixture {
 }
 
 fn placed(sequence: u32, kind: Kind) -> Placed {
-    let location = Location { segment: SegmentIndex::new(sequence), offset: 100, sequence };
+    let location =
+        Location { segment: SegmentIndex::new(sequence), offset: 100, sequence: Sequence::new(sequence) };
     Placed {
         location,
         version: location.version(),
@@ -81,7 +82,8 @@ fn placed(sequence: u32, kind: Kind) -> Placed {
 }
 
 fn moved(from: &Placed, sequence: u32, kind: Kind) -> Placed {
-    let location = Location { segment: SegmentIndex::new(sequence), offset: 64, sequence };
+    let location =
+        Location { segment: SegmentIndex::new(sequence), offset: 64, sequence: Sequence::new(sequence) };
     Placed { location, kind, moved_from: Some(from.location), ..*from }
 }
 
@@ -276,7 +278,7 @@ fn longer_lifetime_published_over_a_shorter_one_is_looked_at_twice_and_due_once(
     let _ = index.publish(&HASH, &value(1, Some(2_000)));
     let _ = index.publish(&HASH, &value(2, Some(3_000)));
     assert_eq!((index.due(2_500), index.queue.len()), (Look::End, 1));
-    assert_eq!(index.due(3_000).due().map(|due| due.location.sequence), Some(2));
+    assert_eq!(index.due(3_000).due().map(|due| due.location.sequence), Some(Sequence::new(2)));
     assert_eq!(index.due(3_000), Look::End, "not again at once");
 }
 

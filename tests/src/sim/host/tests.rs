@@ -6,13 +6,15 @@ use coldpress_core::format::SegmentIndex;
 const HASH: KeyHash = KeyHash([7; 12]);
 
 fn placed(sequence: u32, offset: u32, kind: Kind) -> Placed {
-    let location = Location { segment: SegmentIndex::new(sequence), offset, sequence };
+    let location =
+        Location { segment: SegmentIndex::new(sequence), offset, sequence: Sequence::new(sequence) };
     let version = location.version();
     Placed { location, version, record_bytes: 40, kind, expires_s: None, moved_from: None, moved_bytes: 0 }
 }
 
 fn moved(from: &Placed, sequence: u32, kind: Kind) -> Placed {
-    let location = Location { segment: SegmentIndex::new(sequence), offset: 64, sequence };
+    let location =
+        Location { segment: SegmentIndex::new(sequence), offset: 64, sequence: Sequence::new(sequence) };
     Placed { location, kind, moved_from: Some(from.location), ..*from }
 }
 
@@ -90,7 +92,10 @@ fn last_copy_of_a_live_record_gone_panics() {
 fn live_record_dropped_without_leave_panics() {
     let mut host = ModelHost::default();
     let _ = host.publish(&HASH, &placed(1, 100, Kind::Value));
-    let _ = host.drop_current(&HASH, Location { segment: SegmentIndex::new(1), offset: 100, sequence: 1 });
+    let _ = host.drop_current(
+        &HASH,
+        Location { segment: SegmentIndex::new(1), offset: 100, sequence: Sequence::new(1) },
+    );
 }
 
 #[test]
