@@ -21,7 +21,7 @@ use crate::drive::Poll;
 use crate::format::{Identity, Kind, Sequence};
 use crate::index::{Host, Liveness, Released};
 use crate::recovery::{Scan, Scanner};
-use crate::segments::{Segment, SegmentState};
+use crate::segments::{Segment, SegmentState, SyncPoint};
 use crate::writer::{AppendError, Lessee, Log};
 
 /// Eviction in bounded steps.
@@ -35,7 +35,7 @@ pub(crate) struct Evict {
     scanner: Option<Scanner>,
     /// A scan that waits for room for a tombstone, and the sync point of the completions seen by then. It does not hold the lane:
     /// freeing a segment may need it, and may be what makes the room.
-    waiting: Option<(Scanner, u64, u64)>,
+    waiting: Option<(Scanner, SyncPoint, SyncPoint)>,
     /// The sequence of the last segment gone through in this round.
     last: Sequence,
     /// Rounds since something was evicted.
@@ -45,7 +45,7 @@ pub(crate) struct Evict {
 }
 
 /// The sync points of a scan that waits for nothing: no sync point is so high.
-const AT_ONCE: u64 = u64::MAX;
+const AT_ONCE: SyncPoint = SyncPoint::NEVER;
 
 /// Rounds without an eviction: one spares what was read lately, and the one before may have begun anywhere.
 const ROUNDS_MAX: u32 = 2;

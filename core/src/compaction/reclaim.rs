@@ -16,7 +16,7 @@ use crate::drive::{Action, MediumError, Now, Poll};
 use crate::format::{EraseIntent, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, SegmentIndex};
 use crate::index::Host;
 use crate::recovery::{Scan, Scanner};
-use crate::segments::{Flag, Segment, SegmentState};
+use crate::segments::{Flag, Segment, SegmentState, SyncPoint};
 use crate::writer::{Incoming, LANE_ERASE, Lessee, Log};
 
 #[derive(Debug, Clone, Copy, Default)]
@@ -108,7 +108,7 @@ impl Reclaimer {
         let mut emptied = None;
         for index in among {
             let Some(segment) = log.segments.get(index) else { continue };
-            let is_due = segment.sync_point() <= synced;
+            let is_due = segment.sync_point().is_covered_by(synced);
             match segment.state() {
                 SegmentState::Erased if is_due && index.get() < usable => {
                     return Some((index, SegmentState::Erased));
@@ -117,7 +117,7 @@ impl Reclaimer {
                     return Some((index, SegmentState::Freeing));
                 }
                 SegmentState::Emptied
-                    if is_due && is_clear || segment.sync_point() <= log.syncs.synced_clear() =>
+                    if is_due && is_clear || segment.sync_point().is_covered_by(log.syncs.synced_clear()) =>
                 {
                     emptied = emptied.or(Some((index, SegmentState::Emptied)));
                 }
@@ -137,8 +137,9 @@ impl Reclaimer {
         if !is_short || is_under_way || log.segments.count(SegmentState::Victim) == 0 {
             return Poll::Idle;
         }
-        let is_dead =
-            |s: &Segment| s.is_dead() && (s.sync_point() <= log.syncs.synced_clear() || !has_suspects);
+        let is_dead = |s: &Segment| {
+            s.is_dead() && (s.sync_point().is_covered_by(log.syncs.synced_clear()) || !has_suspects)
+        };
         let dead = log.segments.numbered().find(|(_, segment)| is_dead(segment));
         let Some((index, _)) = dead else { return Poll::Idle };
         log.take_as_emptied(index);
@@ -154,7 +155,7 @@ impl Reclaimer {
         segment.set(Flag::Suspect, false);
         segment.set(Flag::Footer, false);
         segment.set_unread(false);
-        segment.set_sync_point(0);
+        segment.set_sync_point(SyncPoint::NONE);
         log.note_free(index);
         log.counters.freed_segments += 1;
         let paid = log.relocated_bytes.min(gained);
@@ -182,7 +183,7 @@ impl Reclaimer {
                 // Every segment is taken, and none open. This one holds only records that lose against what is durable
                 // elsewhere, so it can be erased alone: nothing else is freed until that is durable.
                 if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
-                    segment.set_sync_point(0);
+                    segment.set_sync_point(SyncPoint::NONE);
                 }
                 return Poll::Again;
             }
@@ -190,7 +191,7 @@ impl Reclaimer {
             return Poll::Idle;
         }
         if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
-            segment.set_sync_point(u64::MAX);
+            segment.set_sync_point(SyncPoint::NEVER);
         }
         log.flush();
         Poll::Again

@@ -12,19 +12,20 @@
 //! durable; 3 `fail_sync`; 4 the cleaner emptied them, and a sync covers that: positions count as durable again.
 
 use crate::cleanup::Ticket;
+use crate::segments::SyncPoint;
 
 /// The state of syncing.
 #[derive(Debug, Default)]
 pub(crate) struct Syncs {
     /// Completed writes and erases.
-    completed: u64,
+    completed: SyncPoint,
     /// The sync point that the last good sync covers.
-    synced: u64,
+    synced: SyncPoint,
     /// The sync point that the last good sync covers which was issued while nothing was under suspicion: what was completed by then
     /// is durable, and so is all that it supersedes.
-    synced_clear: u64,
+    synced_clear: SyncPoint,
     /// The sync point that someone waits for.
-    wanted: u64,
+    wanted: SyncPoint,
     /// The append position that a client waits for.
     wanted_position: u64,
     /// Whether all that is in the slots is to be made durable once it is written: what the machine appended itself, too.
@@ -32,7 +33,7 @@ pub(crate) struct Syncs {
     /// Every append up to here is durable.
     durable: u64,
     /// The sync point by which the live records of the last emptied suspect were written elsewhere.
-    suspects_clear: u64,
+    suspects_clear: SyncPoint,
     in_flight: Option<InFlight>,
 }
 
@@ -40,7 +41,7 @@ pub(crate) struct Syncs {
 #[derive(Debug, Clone, Copy)]
 struct InFlight {
     ticket: Ticket,
-    sync_point: u64,
+    sync_point: SyncPoint,
     position: u64,
     /// The newest time whose write was complete.
     written_s: u32,
@@ -60,17 +61,17 @@ pub(crate) struct Covered {
 
 impl Syncs {
     /// Writes and erases that are complete.
-    pub(crate) const fn completed(&self) -> u64 {
+    pub(crate) const fn completed(&self) -> SyncPoint {
         self.completed
     }
 
     /// The sync point that the last good sync covers.
-    pub(crate) const fn synced(&self) -> u64 {
+    pub(crate) const fn synced(&self) -> SyncPoint {
         self.synced
     }
 
     /// The sync point that the last good sync covers which was issued while nothing was under suspicion.
-    pub(crate) const fn synced_clear(&self) -> u64 {
+    pub(crate) const fn synced_clear(&self) -> SyncPoint {
         self.synced_clear
     }
 
@@ -81,7 +82,7 @@ impl Syncs {
 
     /// Tells whether all that was written to clear segments of suspicion is synced.
     pub(crate) const fn is_suspicion_synced(&self) -> bool {
-        self.synced >= self.suspects_clear
+        self.suspects_clear.is_covered_by(self.synced)
     }
 
     /// A segment under suspicion was emptied: what was live in it is written.
@@ -90,8 +91,8 @@ impl Syncs {
     }
 
     /// A write or erase is complete; returns its sync point.
-    pub(crate) const fn raise_sync_point(&mut self) -> u64 {
-        self.completed += 1;
+    pub(crate) const fn raise_sync_point(&mut self) -> SyncPoint {
+        self.completed = self.completed.next();
         self.completed
     }
 
@@ -105,7 +106,7 @@ impl Syncs {
             self.want_sync_point(self.completed);
         }
         let is_position_due = self.wanted_position > self.durable && position >= self.wanted_position;
-        self.wanted > self.synced || (is_position_due && is_clear)
+        !self.wanted.is_covered_by(self.synced) || (is_position_due && is_clear)
     }
 
     /// A sync is issued. It covers every write and erase that is complete by now.
@@ -138,7 +139,7 @@ impl Syncs {
         }
     }
 
-    pub(crate) fn want_sync_point(&mut self, sync_point: u64) {
+    pub(crate) fn want_sync_point(&mut self, sync_point: SyncPoint) {
         self.wanted = self.wanted.max(sync_point);
     }
 
@@ -171,8 +172,13 @@ mod tests {
         newest.header(7, SegmentIndex::new(3));
         clock.start(Now { monotonic_ms: 0, wall_s: 7 }, &newest, false, 60);
         let ticket = Ticket { index: 0, generation: 1 };
-        let sync =
-            InFlight { ticket, sync_point: 1, position: 0, written_s: clock.written_s(), is_clear: true };
+        let sync = InFlight {
+            ticket,
+            sync_point: SyncPoint::new(1),
+            position: 0,
+            written_s: clock.written_s(),
+            is_clear: true,
+        };
         let mut syncs = Syncs { in_flight: Some(sync), ..Syncs::default() };
         assert!(!clock.lose_segment(SegmentIndex::new(4)) && clock.is_durable());
         assert!(clock.lose_segment(SegmentIndex::new(3)) && clock.is_owed);

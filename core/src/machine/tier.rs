@@ -7,7 +7,7 @@ use crate::drive::{Input, Now, Poll, StaleTicket, TaskId};
 use crate::format::{Location, Seed, Sequence, Store};
 use crate::index::{Dropped, Due, Host, Released};
 use crate::recovery::{Mount, MountError, MountReport};
-use crate::segments::{Segment, Tally};
+use crate::segments::{Segment, SyncPoint, Tally};
 use crate::writer::{
     AppendError, Counters, Fresh, LANE_BLOCKS, LANE_COPY, LANE_ERASE, LANE_OPENING, LANE_SCAN, LANE_SYNC,
     Log, Memory, Slot,
@@ -157,13 +157,13 @@ impl<'m> Tier<'m> {
     /// A state of the index that was reached by then, by publishing or dropping, is durable once
     /// [`completed_durable`](Self::completed_durable) is no less.
     #[must_use]
-    pub const fn completed(&self) -> u64 {
+    pub const fn completed(&self) -> SyncPoint {
         self.log.syncs.completed()
     }
 
     /// So many of the [completed](Self::completed) writes and erases are durable, the machine's own included.
     #[must_use]
-    pub const fn completed_durable(&self) -> u64 {
+    pub const fn completed_durable(&self) -> SyncPoint {
         self.log.syncs.synced_clear()
     }
 

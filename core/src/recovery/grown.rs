@@ -119,7 +119,7 @@ impl Log<'_> {
         let synced = self.syncs.synced();
         let is_erased = |s: &Segment| match s.state() {
             SegmentState::Freeing => false,
-            SegmentState::Erased => s.sync_point() <= synced,
+            SegmentState::Erased => s.sync_point().is_covered_by(synced),
             _ => true,
         };
         let stated = self.stated_segments;

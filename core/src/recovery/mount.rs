@@ -18,7 +18,7 @@ use crate::drive::{MediumError, Now, Poll};
 use crate::durability::Newest;
 use crate::format::{EraseIntent, Identity, Kind, SegmentIndex, Sequence, Store};
 use crate::index::{Host, Settled};
-use crate::segments::{Flag, Segment, SegmentState};
+use crate::segments::{Flag, Segment, SegmentState, SyncPoint};
 use crate::writer::{LANE_SCAN, Log};
 
 #[derive(Debug, Clone, Copy)]
@@ -35,7 +35,7 @@ enum State {
     Clock,
     Settle,
     Sync {
-        sync_point: u64,
+        sync_point: SyncPoint,
     },
     Done,
 }
@@ -120,7 +120,7 @@ impl Mount {
             }
             State::Settle => Ok(self.settle(log, host)),
             State::Sync { sync_point } => {
-                if log.syncs.synced() >= sync_point {
+                if sync_point.is_covered_by(log.syncs.synced()) {
                     log.longest_bytes = log.config.record_bytes_max;
                     self.state = State::Done;
                     return Ok(Poll::Again);
@@ -389,7 +389,7 @@ impl Mount {
                     let Some(segment) = log.segment(intent.segment) else { return };
                     segment.set_unread(false);
                     segment.set(Flag::Counted, false);
-                    segment.set_sync_point(0);
+                    segment.set_sync_point(SyncPoint::NONE);
                     segment.sequence = intent.sequence;
                     segment.erases = segment.erases.max(intent.erases);
                     log.set_state(intent.segment, SegmentState::Freeing);
@@ -413,7 +413,7 @@ impl Mount {
         // that a medium may lack after cuts in a row (rule 12).
         if is_empty && let Some(segment) = log.set_state(scanner.segment, SegmentState::Freeing) {
             segment.set(Flag::Counted, false);
-            segment.set_sync_point(0);
+            segment.set_sync_point(SyncPoint::NONE);
         }
         self.report.unsealed_segments += u32::from(!scanner.has_footer);
         self.report.torn_records += u32::from(scanner.is_torn);

@@ -19,7 +19,7 @@ use super::scanner::{Scan, Scanner};
 use crate::drive::{MediumError, Poll};
 use crate::format::{Location, Marker, SegmentIndex, Sequence, TRAILER_BYTES, Trailer, read_record};
 use crate::index::{Host, Reconciled};
-use crate::segments::{Flag, SegmentState};
+use crate::segments::{Flag, SegmentState, SyncPoint};
 use crate::writer::{LANE_SCAN, Lessee, Log};
 
 /// Sequences tried in one poll; each takes a checksum over one record.
@@ -135,7 +135,7 @@ impl Restore {
             segment.set(Flag::Damaged, false);
             // Until the erase is durable what it held may come back: no erase intent says that it is to be erased.
             segment.set_unread(true);
-            segment.set_sync_point(0);
+            segment.set_sync_point(SyncPoint::NONE);
         }
         RestoreStep::Done(outcome)
     }

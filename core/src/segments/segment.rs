@@ -1,5 +1,6 @@
 //! One segment: what it is, and exactly how many live bytes it holds.
 
+use super::sync_point::SyncPoint;
 use crate::format::{RECORD_HEADER_BYTES_MIN, SEGMENT_BYTES_MAX, SegmentIndex, Sequence};
 
 /// What a segment is.
@@ -295,13 +296,13 @@ impl Segment {
     /// Open or sealed: the sync point of its newest record, durable once a sync covers it; once nothing in it is live, the sync point by
     /// which all that superseded its records was written. On its way from victim to free: the sync point that a sync must cover
     /// before the next step.
-    pub(crate) const fn sync_point(&self) -> u64 {
-        whole(self.sync_point, self.mark_high)
+    pub(crate) const fn sync_point(&self) -> SyncPoint {
+        SyncPoint::new(whole(self.sync_point, self.mark_high))
     }
 
     /// What lies beyond 48 bits is never reached.
-    pub(crate) fn set_sync_point(&mut self, sync_point: u64) {
-        (self.sync_point, self.mark_high) = parts(sync_point);
+    pub(crate) fn set_sync_point(&mut self, sync_point: SyncPoint) {
+        (self.sync_point, self.mark_high) = parts(sync_point.get());
     }
 
     /// Bytes of records in it that nothing needs.
@@ -482,7 +483,7 @@ mod tests {
         segment.set_used_bytes(SEGMENT_BYTES_MAX - 1);
         segment.gain(SEGMENT_BYTES_MAX - 2);
         segment.set_sealed_at(u64::MAX - 5);
-        segment.set_sync_point((1 << 48) - 2);
+        segment.set_sync_point(SyncPoint::new((1 << 48) - 2));
         for flag in FLAGS {
             segment.set(flag, true);
             assert!(FLAGS.iter().all(|other| segment.is(*other) == (*other == flag)), "{flag:?} alone");
@@ -493,7 +494,7 @@ mod tests {
         assert_eq!((segment.used_bytes(), segment.stale_bytes()), (SEGMENT_BYTES_MAX - 1, 1));
         assert_eq!((segment.live_bytes(), segment.live_records()), (SEGMENT_BYTES_MAX - 2, 1));
         assert_eq!((segment.age_bytes(u64::MAX), segment.age_bytes(4)), (5, 10), "the clock may wrap");
-        assert_eq!(segment.sync_point(), (1 << 48) - 2);
+        assert_eq!(segment.sync_point(), SyncPoint::new((1 << 48) - 2));
         segment.lose(SEGMENT_BYTES_MAX - 2);
         assert_eq!((segment.live_bytes(), segment.live_records()), (0, 0));
     }
@@ -517,7 +518,7 @@ mod tests {
     #[test]
     fn mark_that_is_never_reached_is_above_all_others() {
         let mut segment = Segment::new();
-        segment.set_sync_point(u64::MAX);
-        assert!(segment.sync_point() > 1 << 47);
+        segment.set_sync_point(SyncPoint::NEVER);
+        assert!(segment.sync_point().get() > 1 << 47);
     }
 }

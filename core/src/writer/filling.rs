@@ -66,7 +66,7 @@ impl Log<'_> {
             }
             match slot.state {
                 SlotState::Full if slot.placed == 0 => self.await_sync(index),
-                SlotState::Syncing { sync_point } if self.syncs.synced() >= sync_point => {
+                SlotState::Syncing { sync_point } if sync_point.is_covered_by(self.syncs.synced()) => {
                     if let Some(action) = self.write_footer(index) {
                         return Some(action);
                     }

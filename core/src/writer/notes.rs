@@ -3,13 +3,14 @@
 use crate::cleanup::Ticket;
 use crate::config::Stream;
 use crate::format::{FooterWriter, SegmentIndex, Sequence};
+use crate::segments::SyncPoint;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum SlotState {
     Empty,
     Filling,
     Full,
-    Syncing { sync_point: u64 },
+    Syncing { sync_point: SyncPoint },
     Footing { bytes: u32 },
 }
 

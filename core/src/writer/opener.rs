@@ -8,7 +8,7 @@ use super::opening::{State, Wanted};
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
 use crate::format::{Header, Marker, SegmentIndex};
-use crate::segments::{Flag, Segment, SegmentState};
+use crate::segments::{Flag, Segment, SegmentState, SyncPoint};
 
 /// How full a stream's segment is when the next one is opened ahead of need, in permille.
 const OPEN_AHEAD_PERMILLE: u32 = 750;
@@ -55,7 +55,7 @@ impl Log<'_> {
         match self.opening.state {
             State::Ready => Ok(None),
             State::Syncing { sync_point } => {
-                if self.syncs.synced() >= sync_point {
+                if sync_point.is_covered_by(self.syncs.synced()) {
                     self.opening.state = State::Ready;
                 }
                 Ok(None)
@@ -184,7 +184,7 @@ impl Log<'_> {
         let index = self.opening.segment;
         if let Some(segment) = self.set_state(index, SegmentState::Freeing) {
             segment.set(Flag::Counted, false);
-            segment.set_sync_point(0);
+            segment.set_sync_point(SyncPoint::NONE);
         }
     }
 }

@@ -14,6 +14,7 @@
 use crate::cleanup::Ticket;
 use crate::config::Stream;
 use crate::format::{HEADER_BYTES_KEYED, Hidden, SegmentIndex, Sequence, WRITE_UNIT_MAX};
+use crate::segments::SyncPoint;
 
 /// The longest of the machine's small writes: a header, padded.
 const SMALL_BYTES: usize = HEADER_BYTES_KEYED.next_multiple_of(WRITE_UNIT_MAX) as usize;
@@ -27,7 +28,7 @@ pub(super) enum State {
     First,
     Second,
     Syncing {
-        sync_point: u64,
+        sync_point: SyncPoint,
     },
     Ready,
 }

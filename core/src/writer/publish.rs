@@ -3,7 +3,7 @@
 use super::log::Log;
 use crate::format::{EraseIntent, KeyHash, Kind, SegmentIndex};
 use crate::index::{Host, Placed, Published, Released};
-use crate::segments::SegmentState;
+use crate::segments::{SegmentState, SyncPoint};
 
 impl Log<'_> {
     /// Points the index at records that are written. Bounds: the records of one write.
@@ -11,7 +11,7 @@ impl Log<'_> {
         &mut self,
         index: usize,
         records: usize,
-        sync_point: u64,
+        sync_point: SyncPoint,
         host: &mut H,
     ) {
         for i in 0..records {
@@ -63,7 +63,7 @@ impl Log<'_> {
         }
     }
 
-    fn publish_intent(&mut self, hash: &KeyHash, placed: &Placed, sync_point: u64) {
+    fn publish_intent(&mut self, hash: &KeyHash, placed: &Placed, sync_point: SyncPoint) {
         let Some(intent) = EraseIntent::from_bytes(&hash.0) else { return };
         let Some(segment) = self.segment(intent.segment) else { return };
         let is_current = segment.sequence == intent.sequence

@@ -13,7 +13,7 @@ impl Log<'_> {
             Quarantined => true,
             Sealed | Victim | Emptied => !s.is_counted(),
             // Until it is durable that it is to be erased, or, where it was given up without an erase intent, that it was.
-            Freeing => s.is_unread() || !s.is_counted() && s.sync_point() > synced,
+            Freeing => s.is_unread() || !s.is_counted() && !s.sync_point().is_covered_by(synced),
             Erased => s.is_unread(),
             _ => false,
         })

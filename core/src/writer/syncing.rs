@@ -6,7 +6,7 @@ use crate::drive::{Action, MediumError, Now};
 use crate::durability::Covered;
 use crate::format::SegmentIndex;
 use crate::index::Host;
-use crate::segments::{Flag, SegmentState};
+use crate::segments::{Flag, SegmentState, SyncPoint};
 
 impl Log<'_> {
     /// Issues a sync if somebody waits for one.
@@ -48,17 +48,19 @@ impl Log<'_> {
             let Some(segment) = self.segment(index) else { continue };
             match segment.state() {
                 // The erase intent may be lost: it is written again once the copies are durable.
-                SegmentState::Freeing if segment.sync_point() > synced => self.unmake_intent(index),
-                SegmentState::Erased if segment.sync_point() > synced => {
-                    segment.set_sync_point(0);
+                SegmentState::Freeing if !segment.sync_point().is_covered_by(synced) => {
+                    self.unmake_intent(index)
+                }
+                SegmentState::Erased if !segment.sync_point().is_covered_by(synced) => {
+                    segment.set_sync_point(SyncPoint::NONE);
                     self.set_state(index, SegmentState::Freeing);
                 }
-                SegmentState::Emptied if segment.sync_point() > synced_clear => {
+                SegmentState::Emptied if !segment.sync_point().is_covered_by(synced_clear) => {
                     segment.set_sync_point(completed)
                 }
                 // A write of it failed before, or it has no footer to wait for: it was sealed with records unsynced.
                 SegmentState::Sealed | SegmentState::Victim
-                    if segment.sync_point() > synced && segment.live_records() > 0 =>
+                    if !segment.sync_point().is_covered_by(synced) && segment.live_records() > 0 =>
                 {
                     segment.set(Flag::Suspect, true);
                     self.may_be_suspect = true;

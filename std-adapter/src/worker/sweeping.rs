@@ -8,6 +8,7 @@
 //! that names them; 3 the tombstones are appended like any write. While some of the log can't be read, a head may lie there, and
 //! nothing is swept.
 
+use coldpress_core::segments::SyncPoint;
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::VecDeque;
 
@@ -45,7 +46,7 @@ pub(super) struct Sweeping {
     /// Seen, and not durably so.
     seen: Vec<Leftover>,
     /// When it is: so many writes of the log are durable by then.
-    mark: u64,
+    mark: SyncPoint,
     /// To be swept.
     due: VecDeque<Leftover>,
 }
