@@ -238,7 +238,7 @@ fn seal_open(log: &mut Log<'_>) -> bool {
     if log.is_at_end() || log.has_suspects() || log.free() < log.free_reserve() {
         return false;
     }
-    for index in 0..log.slots.len() {
+    for index in log.slots.indices() {
         let Some(slot) = log.slots.get(index) else { break };
         let has_live = log.segments.get(slot.segment).is_some_and(|s| s.live_records() > 0);
         if has_live || !slot.is_written() {

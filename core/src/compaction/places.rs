@@ -126,7 +126,7 @@ impl Places {
     /// Seals what is open: its copies go with it.
     fn seal(log: &mut Log<'_>) -> Poll {
         if log.is_written() {
-            for index in 0..log.slots.len() {
+            for index in log.slots.indices() {
                 log.seal_slot(index);
             }
         } else {

@@ -352,8 +352,8 @@ impl<'m> Tier<'m> {
         match ticket.index {
             LANE_OPENING if self.log.opening.is_waiting(ticket) => self.log.opening.lent(),
             LANE_ERASE if self.reclaim.is_waiting(ticket) => self.reclaim.lent(&self.log),
-            slot => {
-                let slot = self.log.slots.get(usize::from(slot)).filter(|s| s.is_waiting(ticket));
+            _ => {
+                let slot = self.log.slots.waiting_for(ticket).and_then(|index| self.log.slots.get(index));
                 slot.map_or(&[], |s| s.lent())
             }
         }
@@ -514,11 +514,8 @@ impl<'m> Tier<'m> {
             }
             LANE_ERASE if self.reclaim.is_waiting(ticket) => self.reclaim.done(now, &mut self.log, result),
             LANE_BLOCKS if self.log.blocks.is_waiting(ticket) => self.log.finish_blocks(now, result),
-            slot => {
-                let slot = usize::from(slot);
-                if !self.log.slots.get(slot).is_some_and(|s| s.is_waiting(ticket)) {
-                    return Err(StaleTicket(ticket));
-                }
+            _ => {
+                let slot = self.log.slots.waiting_for(ticket).ok_or(StaleTicket(ticket))?;
                 self.log.finish_slot_write(now, slot, result, host);
             }
         }

@@ -3,6 +3,7 @@
 use super::log::Log;
 use super::memory::SlotMemory;
 use super::notes::{SlotState, Writing};
+use super::slots::SlotIndex;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
 use crate::format::{EraseIntent, FooterWriter, Kind, SegmentIndex, Sequence};
@@ -13,7 +14,7 @@ impl Log<'_> {
     /// Begins to fill a segment that was opened.
     pub(crate) fn fill_slot(
         &mut self,
-        index: usize,
+        index: SlotIndex,
         segment: SegmentIndex,
         sequence: Sequence,
         stream: Stream,
@@ -35,7 +36,7 @@ impl Log<'_> {
     }
 
     /// Seals the segment of a slot, if it fills one; tells whether it does.
-    pub(crate) fn seal_slot(&mut self, index: usize) -> bool {
+    pub(crate) fn seal_slot(&mut self, index: SlotIndex) -> bool {
         let Some(slot) = self.slots.get_mut(index).filter(|s| s.state == SlotState::Filling) else {
             return false;
         };
@@ -49,7 +50,7 @@ impl Log<'_> {
 
     /// Wants everything appended to be written.
     pub(crate) fn flush(&mut self) {
-        for slot in &mut self.slots {
+        for slot in self.slots.iter_mut() {
             self.is_stirred |= slot.want_write();
         }
     }
@@ -59,7 +60,7 @@ impl Log<'_> {
         if self.is_backing_off(now) {
             return None;
         }
-        for index in 0..self.slots.len() {
+        for index in self.slots.indices() {
             let Some(slot) = self.slots.get(index).filter(|s| s.writing.is_none()) else { continue };
             if slot.wants_write && slot.placed > 0 {
                 return Some(self.write_records(index));
@@ -77,8 +78,8 @@ impl Log<'_> {
         None
     }
 
-    fn write_records(&mut self, index: usize) -> Action {
-        let ticket = self.ticket(u16::try_from(index).unwrap_or(0));
+    fn write_records(&mut self, index: SlotIndex) -> Action {
+        let ticket = self.ticket(index.lane());
         let position = self.appended;
         let Some(slot) = self.slots.get_mut(index) else {
             return Action::Write { ticket, segment: SegmentIndex::FIRST, offset: 0, bytes: 0 };
@@ -90,7 +91,7 @@ impl Log<'_> {
         Action::Write { ticket, segment, offset, bytes }
     }
 
-    fn await_sync(&mut self, index: usize) {
+    fn await_sync(&mut self, index: SlotIndex) {
         let sync_point = self.syncs.completed();
         let Some(slot) = self.slots.get_mut(index) else { return };
         if slot.memory.footer.is_empty() {
@@ -101,9 +102,9 @@ impl Log<'_> {
         self.syncs.want_sync_point(sync_point);
     }
 
-    fn write_footer(&mut self, index: usize) -> Option<Action> {
+    fn write_footer(&mut self, index: SlotIndex) -> Option<Action> {
         let (geometry, seed) = (self.geometry, self.seed);
-        let ticket = self.ticket(u16::try_from(index).unwrap_or(0));
+        let ticket = self.ticket(index.lane());
         let slot = self.slots.get_mut(index)?;
         let SlotMemory { footer, notes, .. } = &mut slot.memory;
         let finished = notes.footer.finish(&geometry, footer, seed, notes.sequence, notes.head);
@@ -120,7 +121,7 @@ impl Log<'_> {
     }
 
     /// The segment of a slot is sealed, and the slot empty.
-    fn close_slot(&mut self, index: usize, has_footer: bool) {
+    fn close_slot(&mut self, index: SlotIndex, has_footer: bool) {
         let sealed_at = self.appended_bytes;
         let Some(slot) = self.slots.get_mut(index) else { return };
         slot.state = SlotState::Empty;
@@ -140,7 +141,7 @@ impl Log<'_> {
     pub(crate) fn finish_slot_write<H: Host>(
         &mut self,
         now: Now,
-        index: usize,
+        index: SlotIndex,
         result: Result<(), MediumError>,
         host: &mut H,
     ) {
@@ -181,7 +182,7 @@ impl Log<'_> {
     }
 
     /// Seals a slot's segment after a failure; what was not published is handed back.
-    pub(crate) fn abandon_slot<H: Host>(&mut self, index: usize, is_suspect: bool, host: &mut H) {
+    pub(crate) fn abandon_slot<H: Host>(&mut self, index: SlotIndex, is_suspect: bool, host: &mut H) {
         let Some(slot) = self.slots.get(index).filter(|s| s.state != SlotState::Empty) else { return };
         let (segment, sequence, placed) = (slot.segment, slot.sequence, slot.placed);
         if matches!(slot.state, SlotState::Footing { .. }) {

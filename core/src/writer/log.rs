@@ -1,7 +1,5 @@
 //! The state that the machine's engines share: the segment table, the slots, sync points and tickets.
 
-use heapless::Vec;
-
 use super::blocks::Blocks;
 use super::copies::Copies;
 use super::counters::Counters;
@@ -10,8 +8,9 @@ use super::lane::{LANE_COPY, LANE_SCAN, ReadBuffer};
 use super::memory::Memory;
 use super::opening::Opening;
 use super::slot::Slot;
+use super::slots::Slots;
 use crate::cleanup::Ticket;
-use crate::config::{SLOTS_MAX, Stream, Streams, TierConfig};
+use crate::config::{Stream, Streams, TierConfig};
 use crate::drive::{Action, Backoff, Now};
 use crate::durability::{Clock, Syncs};
 use crate::format::{Geometry, Hidden, Seed, SegmentIndex, Sequence, Store};
@@ -41,7 +40,7 @@ pub(crate) struct Log<'m> {
     pub(crate) unread_segments: u32,
     /// Whether a segment may be under suspicion.
     pub(crate) may_be_suspect: bool,
-    pub(crate) slots: Vec<Slot<'m>, SLOTS_MAX>,
+    pub(crate) slots: Slots<'m>,
     pub(crate) copy: ReadBuffer<'m>,
     pub(crate) scan: ReadBuffer<'m>,
     pub(crate) recode: Hidden<&'m mut [u8]>,
@@ -95,7 +94,7 @@ impl<'m> Log<'m> {
             stated_segments: config.geometry.segment_count(),
             unread_segments: 0,
             may_be_suspect: false,
-            slots: memory.slots.into_iter().map(Slot::new).collect(),
+            slots: Slots::new(memory.slots),
             copy: ReadBuffer::new(memory.copy),
             scan: ReadBuffer::new(memory.scan),
             recode: Hidden(memory.recode),
@@ -125,7 +124,7 @@ impl<'m> Log<'m> {
     pub(crate) fn restart(&mut self) {
         let memory = Memory {
             segments: self.segments.take_memory(),
-            slots: core::mem::take(&mut self.slots).into_iter().map(|slot| slot.memory).collect(),
+            slots: self.slots.take_memory(),
             copy: self.copy.take_memory(),
             scan: self.scan.take_memory(),
             recode: core::mem::take(&mut self.recode.0),
@@ -304,7 +303,7 @@ impl<'m> Log<'m> {
 
     /// At close: seals an open segment so that the next mount finds its footer. Returns `false` when all slots are empty.
     pub(crate) fn seal_one(&mut self) -> bool {
-        for index in 0..self.slots.len() {
+        for index in self.slots.indices() {
             let _ = self.seal_slot(index);
         }
         self.slots.iter().any(|s| s.state != crate::writer::SlotState::Empty)

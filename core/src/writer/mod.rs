@@ -20,6 +20,7 @@ mod placing;
 mod publish;
 mod recounting;
 mod slot;
+mod slots;
 mod streams;
 mod syncing;
 

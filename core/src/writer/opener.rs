@@ -5,6 +5,7 @@ use super::lane::LANE_OPENING;
 use super::log::Log;
 use super::notes::SlotState;
 use super::opening::{State, Wanted};
+use super::slots::SlotIndex;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
 use crate::format::{Header, Marker, SegmentIndex};
@@ -15,12 +16,12 @@ const OPEN_AHEAD_PERMILLE: u32 = 750;
 
 impl Log<'_> {
     /// Gives a stream the segment that is ready, or asks for one.
-    pub(crate) fn take_opening(&mut self, stream: Stream, is_intent: bool) -> Result<usize, AppendError> {
+    pub(crate) fn take_opening(&mut self, stream: Stream, is_intent: bool) -> Result<SlotIndex, AppendError> {
         // Whatever else it would wait for.
         if self.is_at_end() {
             return Err(AppendError::Exhausted);
         }
-        let Some(index) = self.slots.iter().position(|s| s.state == SlotState::Empty) else {
+        let Some(index) = self.slots.find(|s| s.state == SlotState::Empty) else {
             return Err(AppendError::Busy);
         };
         if !self.may_open(stream, is_intent) {

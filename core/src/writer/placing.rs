@@ -6,6 +6,7 @@ use super::log::Log;
 use super::memory::Pending;
 use super::notes::SlotState;
 use super::slot::Slot;
+use super::slots::SlotIndex;
 use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::Now;
@@ -25,12 +26,12 @@ const REST_WORTH_KEEPING: u32 = 64;
 
 impl Log<'_> {
     /// The slot that fills a segment of this stream.
-    pub(crate) fn filling(&self, stream: Stream) -> Option<usize> {
+    pub(crate) fn filling(&self, stream: Stream) -> Option<SlotIndex> {
         let is_shared = self.is_one_stream();
-        self.slots.iter().position(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
+        self.slots.find(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
     }
 
-    fn slot_with(&self, stream: Stream, room: Room) -> Option<usize> {
+    fn slot_with(&self, stream: Stream, room: Room) -> Option<SlotIndex> {
         let index = self.filling(stream)?;
         let slot = self.slots.get(index)?;
         let fits = slot.head.saturating_add(room.bytes) <= slot.records_end_max(&self.geometry);
@@ -46,7 +47,7 @@ impl Log<'_> {
     ///
     /// A record that is longer than the rest of its stream's segment goes to the other stream if that rest is worth keeping
     /// for shorter ones, or if no segment can be opened; else the segment is sealed.
-    fn choose_slot(&mut self, stream: Stream, other: Stream, room: Room) -> Option<usize> {
+    fn choose_slot(&mut self, stream: Stream, other: Stream, room: Room) -> Option<SlotIndex> {
         if let Some(index) = self.slot_with(stream, room) {
             return Some(index);
         }
@@ -123,7 +124,7 @@ impl Log<'_> {
 
     /// Finds a slot in which the record's version is above `after`: a later write of a key must have the higher version,
     /// whichever stream it goes to.
-    fn fresh_slot(&mut self, after: Option<Version>, bytes: u32) -> Result<usize, AppendError> {
+    fn fresh_slot(&mut self, after: Option<Version>, bytes: u32) -> Result<SlotIndex, AppendError> {
         let stream = self.fresh_stream(after.map(|v| v.sequence));
         let floor = after.map_or(Sequence::NONE, |v| v.sequence).max(self.version_floor.next());
         let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
@@ -157,15 +158,15 @@ impl Log<'_> {
     }
 
     /// The slot in which the record of this version waits for publication.
-    fn unpublished_in(&self, version: Version) -> Option<usize> {
-        self.slots.iter().position(|slot| {
+    fn unpublished_in(&self, version: Version) -> Option<SlotIndex> {
+        self.slots.find(|slot| {
             !slot.is_written() && slot.sequence == version.sequence && slot.base <= version.offset
         })
     }
 
     /// The index learns of the writes of a key in their order: a tombstone that came first would find nothing to hide, and go
     /// (rule 6). So a record goes behind the one it replaces, or waits until that is written.
-    fn follow(&mut self, index: usize, room: Room) -> Result<usize, AppendError> {
+    fn follow(&mut self, index: SlotIndex, room: Room) -> Result<SlotIndex, AppendError> {
         let geometry = self.geometry;
         let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };
         let fits = slot.head.saturating_add(room.bytes) <= slot.records_end_max(&geometry);
@@ -230,7 +231,7 @@ impl Log<'_> {
 
     /// Puts the clock into an open segment, or asks for one.
     fn place_time(&mut self) {
-        let filling = self.slots.iter().position(|s| s.state == SlotState::Filling);
+        let filling = self.slots.find(|s| s.state == SlotState::Filling);
         match filling {
             // Where there is no room, the segment is sealed or written, and a later poll does it.
             Some(index) => drop(self.note_time(index)),
@@ -246,7 +247,7 @@ impl Log<'_> {
     }
 
     /// Writes the clock into the log when it is due (rule 11).
-    fn note_time(&mut self, index: usize) -> Result<(), AppendError> {
+    fn note_time(&mut self, index: SlotIndex) -> Result<(), AppendError> {
         if !self.is_time_due() {
             return Ok(());
         }
@@ -274,7 +275,7 @@ impl Log<'_> {
     }
 
     /// Puts a record into a slot's buffer. `Busy` leaves everything as it was, but may seal the segment.
-    fn place(&mut self, index: usize, incoming: &Incoming<'_>) -> Result<Location, AppendError> {
+    fn place(&mut self, index: SlotIndex, incoming: &Incoming<'_>) -> Result<Location, AppendError> {
         let geometry = self.geometry;
         let bytes = incoming.header.record_bytes(&geometry);
         let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };

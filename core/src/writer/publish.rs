@@ -1,6 +1,7 @@
 //! Publication: the index is pointed at what is written, and the table's live bytes follow it.
 
 use super::log::Log;
+use super::slots::SlotIndex;
 use crate::format::{EraseIntent, KeyHash, Kind, SegmentIndex};
 use crate::index::{Host, Placed, Published, Released};
 use crate::segments::{SegmentState, SyncPoint};
@@ -9,7 +10,7 @@ impl Log<'_> {
     /// Points the index at records that are written. Bounds: the records of one write.
     pub(crate) fn publish_written<H: Host>(
         &mut self,
-        index: usize,
+        index: SlotIndex,
         records: usize,
         sync_point: SyncPoint,
         host: &mut H,

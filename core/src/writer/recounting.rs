@@ -39,7 +39,7 @@ impl Log<'_> {
     /// Has copies counted anew: those on the medium now count no more, and go with the segments in which they lie.
     pub(crate) fn begin_recount(&mut self) {
         use SegmentState::{Open, Sealed, Sealing};
-        for index in 0..self.slots.len() {
+        for index in self.slots.indices() {
             self.seal_slot(index);
         }
         for segment in self.segments.iter_mut().filter(|s| matches!(s.state(), Open | Sealing | Sealed)) {

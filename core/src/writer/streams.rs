@@ -96,7 +96,7 @@ impl Log<'_> {
             return;
         }
         self.is_merged = self.is_to_merge;
-        for index in 0..self.slots.len() {
+        for index in self.slots.indices() {
             if self.is_merged {
                 self.seal_slot(index);
             } else if let Some(slot) = self.slots.get_mut(index) {

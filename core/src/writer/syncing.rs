@@ -37,7 +37,7 @@ impl Log<'_> {
     fn fail_sync<H: Host>(&mut self, now: Now, host: &mut H) {
         self.back_off(now);
         self.counters.sync_failures += 1;
-        for index in 0..self.slots.len() {
+        for index in self.slots.indices() {
             self.abandon_slot(index, true, host);
         }
         self.abandon_opening();
