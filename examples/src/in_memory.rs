@@ -126,7 +126,7 @@ impl Index for Keys {
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
-        let is_known = self.entries.get(hash).is_some_and(|entry| entry.newest().version >= placed.version);
+        let is_known = self.entries.get(hash).is_some_and(|entry| entry.is_as_new(placed));
         if is_known { Reconciled::Known } else { Reconciled::Placed(self.place(hash, placed, true)) }
     }
 

@@ -7,4 +7,4 @@ pub use host::{
     Advice, Codecs, Dropped, Due, Host, Index, Liveness, Look, Placed, Published, Reconciled, Released,
     Settled,
 };
-pub use rules::{KeyEntry, Rank, drop_of, is_needless, rank};
+pub use rules::{KeyEntry, Rank, drop_of, is_as_new, is_needless, rank};

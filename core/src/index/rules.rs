@@ -21,15 +21,35 @@ pub struct Rank {
     sequence: Reverse<Sequence>,
 }
 
+impl Rank {
+    /// Ranks a copy by the facts that an index keeps of it.
+    ///
+    /// One that keeps nothing of sealed segments says `false` for both copies that it compares.
+    #[must_use]
+    pub const fn new(version: Version, kind: Kind, is_sealed: bool, sequence: Sequence) -> Self {
+        Self {
+            version,
+            is_tombstone: matches!(kind, Kind::Tombstone),
+            is_sealed,
+            sequence: Reverse(sequence),
+        }
+    }
+}
+
 /// Ranks a copy; `is_sealed` tells whether its segment was sealed when the copy was found.
 #[must_use]
 pub const fn rank(placed: &Placed, is_sealed: bool) -> Rank {
-    Rank {
-        version: placed.version,
-        is_tombstone: matches!(placed.kind, Kind::Tombstone),
-        is_sealed,
-        sequence: Reverse(placed.location.sequence),
-    }
+    Rank::new(placed.version, placed.kind, is_sealed, placed.location.sequence)
+}
+
+/// Tells whether the newest copy that an index knows of a key is as new as one that a second look found; it is not told whether both
+/// are one copy.
+///
+/// Of a value and the tombstone that drops it, which carry one version, the tombstone is newer (rule 10).
+#[must_use]
+pub fn is_as_new(newest: (Version, Kind), placed: &Placed) -> bool {
+    let order = |version: Version, kind: Kind| (version, matches!(kind, Kind::Tombstone));
+    order(newest.0, newest.1) >= order(placed.version, placed.kind)
 }
 
 /// Tells whether a tombstone that is the newest copy of its key keeps nothing away, so that it may go (rule 6).
@@ -87,6 +107,12 @@ impl KeyEntry {
     #[must_use]
     pub fn is_live_at(&self, at: Location) -> bool {
         self.is_live && self.newest.location == at
+    }
+
+    /// Tells whether it is as new as a copy that a second look found.
+    #[must_use]
+    pub fn is_as_new(&self, placed: &Placed) -> bool {
+        is_as_new((self.newest.version, self.newest.kind), placed)
     }
 
     /// Copies on the medium.
@@ -190,6 +216,21 @@ mod tests {
             rank(&value(1, 3), false),
         ];
         assert!(in_order.windows(2).all(|pair| pair[0] < pair[1]));
+    }
+
+    #[test]
+    fn copy_of_a_second_look_is_known_unless_it_is_newer() {
+        for (known, found, is_known) in [
+            ((2, Kind::Value), (1, Kind::Tombstone), true),
+            ((2, Kind::Value), (2, Kind::Value), true),
+            ((2, Kind::Tombstone), (2, Kind::Value), true),
+            ((2, Kind::Value), (2, Kind::Tombstone), false),
+            ((2, Kind::Tombstone), (3, Kind::Value), false),
+        ] {
+            let (newest, found) = (placed(7, known.0, known.1), placed(1, found.0, found.1));
+            assert_eq!(is_as_new((newest.version, newest.kind), &found), is_known, "{known:?}, {found:?}");
+            assert_eq!(KeyEntry::new(newest, true).is_as_new(&found), is_known);
+        }
     }
 
     #[test]

@@ -8,13 +8,11 @@
 
 mod host;
 
-use core::cmp::Reverse;
-
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
     Geometry, KeyHash, Kind, Location, SegmentIndex, Sequence, Version, is_piece_identity,
 };
-use coldpress_core::index::{Placed, Published, Released};
+use coldpress_core::index::{Placed, Published, Rank, Released, is_needless, rank};
 
 use super::FlashMountError;
 use super::due::DueSearch;
@@ -300,11 +298,10 @@ impl<M: Medium> Desk<'_, '_, M> {
             return Some(Published::Live(None));
         };
         self.index.count_up(found.at);
-        let is_tombstone = found.entry.state == State::Tombstone;
-        // Of copies that tie, the one in the lower segment: an output that a cut ended early is dead then (rule 10).
+        let kind = if found.entry.state == State::Tombstone { Kind::Tombstone } else { Kind::Value };
         let sequence = self.index.sequence_of(&self.flash.geometry, found.entry.place);
-        let new_rank = (placed.version, placed.kind == Kind::Tombstone, Reverse(placed.location.sequence));
-        if new_rank <= (found.version, is_tombstone, Reverse(sequence)) {
+        // Whether a segment was sealed takes a bit that no entry has.
+        if rank(placed, false) <= Rank::new(found.version, kind, false, sequence) {
             return Some(Published::Stale);
         }
         let was_live = found.entry.state != State::Dead;
@@ -331,9 +328,10 @@ impl<M: Medium> Desk<'_, '_, M> {
         };
         let is_tombstone = placed.kind == Kind::Tombstone;
         let place = self.place_of(placed.location);
+        let may_go = |entry: &Entry| is_needless(entry.copies.into(), self.index.keeps_tombstones());
         if is_tombstone
-            && !self.index.keeps_tombstones()
-            && let Some((at, entry)) = self.index.table.live_at(hash, place).filter(|(_, e)| e.copies == 1)
+            && let Some((at, entry)) =
+                self.index.table.live_at(hash, place).filter(|(_, entry)| may_go(entry))
         {
             // Needless from the start: there is nothing that it keeps away.
             self.set(hash, at, &Entry { state: State::Dead, ..entry });
@@ -373,8 +371,8 @@ impl<M: Medium> Desk<'_, '_, M> {
     /// Lets a tombstone go that is the only copy of its key, or a dropped value that stands in for one.
     fn let_go(&mut self, at: At) -> Option<Released> {
         let entry = self.index.table.entry(at)?;
-        let is_needless = matches!(entry.state, State::Tombstone | State::StandIn) && entry.copies == 1;
-        if !is_needless || self.index.keeps_tombstones() {
+        let keeps_away = matches!(entry.state, State::Tombstone | State::StandIn);
+        if !keeps_away || !is_needless(entry.copies.into(), self.index.keeps_tombstones()) {
             return None;
         }
         // A record that can't be read stays as it is, and so does its segment.

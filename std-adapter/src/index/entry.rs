@@ -7,7 +7,7 @@ use coldpress_core::format::{
     Checksum, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MAX, Seed, SegmentIndex, Sequence, Version,
     is_piece_expiry,
 };
-use coldpress_core::index::{Placed, Released};
+use coldpress_core::index::{Placed, Rank, Released, is_needless};
 
 use crate::config::Terms;
 
@@ -104,8 +104,9 @@ impl Stored {
         self.has(DAMAGED)
     }
 
-    pub(crate) const fn is_sealed(&self) -> bool {
-        self.has(SEALED)
+    /// What decides between it and another copy of the key.
+    pub(crate) const fn rank(&self) -> Rank {
+        Rank::new(self.version, self.kind(), self.has(SEALED), self.location().sequence)
     }
 
     pub(crate) fn set_damaged(&mut self) {
@@ -306,7 +307,7 @@ impl Entry {
     /// Whether it is live on the medium only to keep other copies away, and there are none.
     pub(crate) fn is_needless(&self) -> bool {
         let keeps_away = |s: &Stored| s.is_live() && (s.kind() == Kind::Tombstone || s.is_stand_in());
-        self.copies == 1 && self.stored().is_some_and(keeps_away)
+        is_needless(self.copies, false) && self.stored().is_some_and(keeps_away)
     }
 
     /// The version that the next write of the key must lie above.

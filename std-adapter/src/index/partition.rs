@@ -15,6 +15,7 @@ use coldpress_core::format::{
 };
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Due, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
+    drop_of, is_as_new, is_needless, rank,
 };
 
 use super::entry::{Entry, Stored};
@@ -146,7 +147,7 @@ impl PartitionIndex {
         let clock = self.clock;
         let outcome = self.mutate(hash, |entry| {
             entry.copies = entry.copies.saturating_add(1);
-            if !entry.stored().is_none_or(|old| wins(placed, is_sealed, old)) {
+            if entry.stored().is_some_and(|old| rank(placed, is_sealed) <= old.rank()) {
                 return (Published::Stale, None);
             }
             let released = entry.replace(Stored::live(placed, is_sealed));
@@ -228,17 +229,9 @@ impl PartitionIndex {
     }
 }
 
-/// Of two copies the higher version wins; of equal versions a tombstone does, then the copy in a segment that was sealed
-/// (rules 7 and 10).
-fn wins(placed: &Placed, is_sealed: bool, old: &Stored) -> bool {
-    let new_rank = (placed.version, placed.kind == Kind::Tombstone, is_sealed);
-    let old_rank = (old.version(), old.kind() == Kind::Tombstone, old.is_sealed());
-    new_rank > old_rank
-}
-
 /// Lets a tombstone go that is the only copy of its key, or the record of a dropped value that stands in for one.
 fn let_go(entry: &mut Entry, is_withheld: bool) -> Option<Released> {
-    if entry.copies != 1 || is_withheld {
+    if !is_needless(entry.copies, is_withheld) {
         return None;
     }
     entry.stored_mut().filter(|stored| stored.kind() == Kind::Tombstone || stored.is_stand_in())?.release()
@@ -310,12 +303,13 @@ impl Index for PartitionIndex {
             };
             let is_value = stored.kind() == Kind::Value && !stored.is_stand_in();
             let expires_s = is_value.then_some(stored.expires_s());
-            if copies > 1 || is_withheld {
+            let dropped = drop_of(copies, is_withheld);
+            if dropped == Dropped::Now {
+                let _ = stored.release();
+            } else {
                 stored.set_stand_in();
-                return (Dropped::NeedsTombstone, expires_s);
             }
-            let _ = stored.release();
-            (Dropped::Now, expires_s)
+            (dropped, expires_s)
         });
         let Some((dropped, expires_s)) = outcome else { return Dropped::NotCurrent };
         if let Some(expires_s) = expires_s {
@@ -416,10 +410,8 @@ impl Index for PartitionIndex {
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
-        // Of a value and the tombstone of its drop, which carry one version, the tombstone wins (rule 10).
-        let rank = |stored: &Stored| (stored.version(), stored.kind() == Kind::Tombstone);
-        let known = self.shell.view(hash, |entry| entry.stored().map(rank)).flatten();
-        if known >= Some((placed.version, placed.kind == Kind::Tombstone)) {
+        let is_known = |stored: &Stored| is_as_new((stored.version(), stored.kind()), placed);
+        if self.shell.view(hash, |entry| entry.stored().is_some_and(is_known)) == Some(true) {
             return Reconciled::Known;
         }
         let published = self.place(hash, placed, true);

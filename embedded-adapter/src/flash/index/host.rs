@@ -1,9 +1,10 @@
 //! The machine's calls to the index of a device.
 
 use coldpress_core::drive::MediumError;
-use coldpress_core::format::{KeyHash, Kind, Location, Secret, SegmentIndex, Sequence, Store};
+use coldpress_core::format::{KeyHash, Location, Secret, SegmentIndex, Sequence, Store};
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
+    drop_of, is_as_new,
 };
 use coldpress_core::recovery::MountError;
 
@@ -105,13 +106,14 @@ impl<M: Medium> Index for Desk<'_, '_, M> {
         let Some((at, entry)) = self.index.table.live_at(hash, self.place_of(at)) else {
             return Dropped::NotCurrent;
         };
-        if entry.copies > 1 || self.index.keeps_tombstones() {
-            let state = if entry.state == State::Value { State::StandIn } else { entry.state };
-            self.set(hash, at, &Entry { state, ..entry });
-            return Dropped::NeedsTombstone;
-        }
-        self.set(hash, at, &Entry { state: State::Dead, ..entry });
-        Dropped::Now
+        let dropped = drop_of(entry.copies.into(), self.index.keeps_tombstones());
+        let state = match (dropped, entry.state) {
+            (Dropped::Now, _) => State::Dead,
+            (_, State::Value) => State::StandIn,
+            (_, state) => state,
+        };
+        self.set(hash, at, &Entry { state, ..entry });
+        dropped
     }
 
     fn copy_erased(&mut self, hash: &KeyHash) -> Option<Released> {
@@ -183,9 +185,7 @@ impl<M: Medium> Index for Desk<'_, '_, M> {
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
         let found = self.look(hash);
-        // Of a value and the tombstone of its drop, which carry one version, the tombstone wins (rule 10).
-        let rank = (placed.version, placed.kind == Kind::Tombstone);
-        let is_known = |newest: Found| (newest.version, newest.kind == Kind::Tombstone) >= rank;
+        let is_known = |newest: Found| is_as_new((newest.version, newest.kind), placed);
         if found.newest.map_or(!found.is_certain, is_known) {
             return Reconciled::Known;
         }
