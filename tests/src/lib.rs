@@ -11,6 +11,7 @@
 
 pub mod conform;
 pub mod cuts;
+mod digest;
 pub mod firmware;
 pub mod flash;
 mod image;

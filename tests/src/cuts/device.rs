@@ -2,7 +2,6 @@
 
 use core::hash::{Hash as _, Hasher as _};
 use std::collections::BTreeSet;
-use std::hash::DefaultHasher;
 
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::drive::Now;
@@ -13,6 +12,7 @@ use coldpress_embedded::flash::{
 };
 
 use super::damage::Past;
+use crate::digest::Digest;
 use crate::flash::{self, Flash};
 use crate::sim::{Do, Key, Oracle, What, key_bytes};
 
@@ -65,7 +65,7 @@ impl<const UNIT: usize, const SECTOR: usize> Lasting<UNIT, SECTOR> {
     /// A number that tells it from others, but for what the past has cost.
     #[must_use]
     pub fn digest(&self) -> u64 {
-        let mut hasher = DefaultHasher::new();
+        let mut hasher = Digest::default();
         self.flash.hash(&mut hasher);
         self.oracle.hash(&mut hasher);
         self.now_ms.hash(&mut hasher);

@@ -3,6 +3,9 @@
 //! Operations on different places commute, and two on the same place keep their order, so choosing which operations land
 //! is also choosing every order in which they could have.
 
+use core::hash::{Hash as _, Hasher};
+use std::collections::BTreeSet;
+
 use coldpress_core::format::Geometry;
 
 use super::medium::{Change, Medium, Op, to_len};
@@ -71,15 +74,36 @@ impl Medium {
             left.programmed = left.bytes.iter().map(|byte| *byte != blank).collect();
         }
         let mut next = Self {
+            geometry: self.geometry,
             base: left.clone(),
             now: left,
             journal: Vec::new(),
+            closed: BTreeSet::new(),
+            unreadable: self.unreadable.clone(),
+            counts: self.counts,
+            backed: self.backed.clone(),
+            missing: self.missing,
             faults: super::fault::Faults::default(),
-            ..self.clone()
         };
         next.closed =
             (0..self.geometry.segment_count()).filter(|&at| next.holds_more_than_a_marker(at)).collect();
         next
+    }
+
+    /// Hashes all but the bytes that a mount after a cut depends on.
+    pub(super) fn hash_rest(&self, state: &mut impl Hasher) {
+        // The counts say no more than how long it took to get here.
+        let Self { geometry, now, base: _, journal, closed, unreadable, counts: _, backed, missing, faults } =
+            self;
+        debug_assert!(
+            journal.is_empty() && *faults == super::fault::Faults::default(),
+            "this is after a cut"
+        );
+        // In units of a byte, the bytes tell which were programmed.
+        if geometry.write_unit() > 1 {
+            now.hash(state);
+        }
+        (closed, unreadable, backed, missing).hash(state);
     }
 
     /// Ends the process that used the medium. What it wrote can be read and may not be durable yet. What a failed sync left

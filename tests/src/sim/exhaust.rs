@@ -2,14 +2,14 @@
 
 use core::hash::{Hash as _, Hasher as _};
 use core::panic::AssertUnwindSafe;
-use std::collections::BTreeSet;
-use std::hash::DefaultHasher;
+use std::collections::HashSet;
 use std::panic::{catch_unwind, resume_unwind};
 
 use super::choice::{Chooser, Schedules};
 use super::cut::Fate;
 use super::script::{Do, Setup};
 use super::world::{Delays, Lasting, World};
+use crate::digest::Digest;
 
 /// Of the places where a history can be cut or can fail, every one is tried in an optimised build, and one in so many, evenly
 /// spread, in a slow one.
@@ -33,18 +33,42 @@ pub struct Tried {
 }
 
 impl Tried {
-    fn add(&mut self, other: Self) {
+    pub(super) fn add(&mut self, other: Self) {
         self.moments += other.moments;
         self.cases += other.cases;
         self.distinct += other.distinct;
     }
 }
 
-pub(super) fn fingerprint(lasting: &Lasting) -> u64 {
-    let mut hasher = DefaultHasher::new();
-    lasting.medium.bytes().hash(&mut hasher);
-    lasting.oracle.hash(&mut hasher);
-    hasher.finish()
+/// What was mounted already.
+///
+/// In a run, a medium and knowledge that were seen are not mounted again. Between runs, this takes all that a mount and what
+/// comes after it depend on: such a mount would repeat the other to the last step.
+#[derive(Debug, Default)]
+pub(super) struct Mounted {
+    in_run: HashSet<u64>,
+    in_any: HashSet<u64>,
+}
+
+impl Mounted {
+    /// Another run begins.
+    pub(super) fn begin_run(&mut self) {
+        self.in_run.clear();
+    }
+
+    /// Whether what a cut left is to be mounted.
+    pub(super) fn is_new(&mut self, left: &mut Lasting) -> bool {
+        // The machine that counted positions is gone, as for every mount.
+        left.oracle.void_positions();
+        let mut hasher = Digest::default();
+        left.medium.bytes().hash(&mut hasher);
+        left.oracle.hash(&mut hasher);
+        if !self.in_run.insert(hasher.finish()) {
+            return false;
+        }
+        left.hash_rest(&mut hasher);
+        self.in_any.insert(hasher.finish())
+    }
 }
 
 /// Runs a case, and where it panics says which one it was.
@@ -61,14 +85,18 @@ pub fn in_case<T>(name: impl FnOnce() -> String, case: impl FnOnce() -> T) -> T 
 /// Cuts the power at every moment in every way that [`Medium::cut_plans`](super::Medium::cut_plans) lists, mounts, and checks;
 /// then does `after` and checks again.
 pub fn cut_everywhere(setup: &Setup, moments: &[Lasting], after: &[Do]) -> Tried {
+    cut_anywhere_new(setup, moments, after, &mut Mounted::default())
+}
+
+fn cut_anywhere_new(setup: &Setup, moments: &[Lasting], after: &[Do], mounted: &mut Mounted) -> Tried {
     let mut tried = Tried { moments: moments.len(), ..Tried::default() };
-    let mut seen = BTreeSet::new();
     let mut arena = setup.arena();
+    mounted.begin_run();
     for (at, moment) in moments.iter().enumerate() {
         for plan in moment.medium.cut_plans().into_iter().skip(offset(at)).step_by(STRIDE) {
             tried.cases += 1;
-            let left = moment.cut(&plan);
-            if !seen.insert(fingerprint(&left)) {
+            let mut left = moment.cut(&plan);
+            if !mounted.is_new(&mut left) {
                 continue;
             }
             tried.distinct += 1;
@@ -97,18 +125,18 @@ pub(super) fn survive(world: &mut World<'_>, after: &[Do]) {
 /// Only the plans in which all or nothing landed, or the last operation was torn in its middle, are tried at the first cut.
 pub fn cut_twice(setup: &Setup, moments: &[Lasting], after: &[Do]) -> Tried {
     let mut tried = Tried::default();
-    let mut seen = BTreeSet::new();
+    let (mut first, mut second) = (Mounted::default(), Mounted::default());
     let mut arena = setup.arena();
     for (at, moment) in moments.iter().enumerate().step_by(STRIDE) {
         for plan in coarse_plans(moment) {
-            let left = moment.cut(&plan);
-            if !seen.insert(fingerprint(&left)) {
+            let mut left = moment.cut(&plan);
+            if !first.is_new(&mut left) {
                 continue;
             }
             in_case(
                 || format!("first cut: {}", describe(at, moment, &plan)),
                 || {
-                    let second = {
+                    let moments = {
                         let mut world = World::new(setup.config, arena.lend(), left);
                         world.moments = Some(Vec::new());
                         if let Err(error) = world.mount() {
@@ -119,7 +147,7 @@ pub fn cut_twice(setup: &Setup, moments: &[Lasting], after: &[Do]) -> Tried {
                         moments.push(world.end());
                         moments
                     };
-                    tried.add(cut_everywhere(setup, &second, &[]));
+                    tried.add(cut_anywhere_new(setup, &moments, &[], &mut second));
                 },
             );
         }
@@ -157,6 +185,7 @@ fn describe(at: usize, moment: &Lasting, plan: &[Fate]) -> String {
 pub fn order_everywhere(setup: &Setup, script: &[Do], deviations: usize, runs_max: usize) -> Tried {
     let mut tried = Tried::default();
     let mut schedules = Schedules::new(deviations, runs_max);
+    let mut mounted = Mounted::default();
     let mut arena = setup.arena();
     while let Some(plan) = schedules.next_plan() {
         tried.cases += 1;
@@ -175,14 +204,14 @@ pub fn order_everywhere(setup: &Setup, script: &[Do], deviations: usize, runs_ma
                 world.check();
                 schedules.met(&plan, world.chooser.widths());
                 let moments = world.moments.take().unwrap_or_default();
+                drop(world);
                 tried.moments += moments.len();
-                let mut seen = BTreeSet::new();
+                mounted.begin_run();
                 for moment in moments.iter().skip(offset(tried.cases)).step_by(STRIDE) {
                     for fates in coarse_plans(moment) {
-                        let left = moment.cut(&fates);
-                        if seen.insert(fingerprint(&left)) {
+                        let mut left = moment.cut(&fates);
+                        if mounted.is_new(&mut left) {
                             tried.distinct += 1;
-                            let mut arena = setup.arena();
                             survive(&mut setup.mount(&mut arena, left), &[]);
                         }
                     }

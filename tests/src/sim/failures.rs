@@ -1,12 +1,10 @@
 //! Every failure of a medium that can happen to a history, tried.
 
-use std::collections::BTreeSet;
-
 use coldpress_core::drive::MediumError;
 use coldpress_core::recovery::MountError;
 
 use super::arena::Arena;
-use super::exhaust::{STRIDE, Tried, coarse_plans, fingerprint, in_case, survive};
+use super::exhaust::{Mounted, STRIDE, Tried, coarse_plans, in_case, survive};
 use super::fault::{Effect, Faults};
 use super::script::{Do, Setup};
 use super::world::{Lasting, World};
@@ -32,14 +30,16 @@ fn operations(setup: &Setup, arena: &mut Arena, script: &[Do]) -> u64 {
 /// Lets each operation of a history fail in each way, `lasts` in a row; the history goes on to its end all the same. Nothing
 /// that is readable or acknowledged is lost, neither in the running tier nor over a cut at any moment after the failure.
 pub fn fail_everywhere(setup: &Setup, script: &[Do], lasts: u64) -> Tried {
-    let mut tried = Tried::default();
+    let (mut tried, mut mounted) = (Tried::default(), Mounted::default());
     let mut arena = setup.arena();
     for number in (0..operations(setup, &mut arena, script)).step_by(STRIDE) {
         for effect in EFFECTS {
             let mut faults = Faults::default();
             faults.during(number, number + lasts, effect);
             let name = || format!("operation {number} and {} after it: {effect:?}", lasts - 1);
-            in_case(name, || fail_once(setup, &mut arena, script, faults.clone(), number, &mut tried));
+            in_case(name, || {
+                tried.add(fail_once(setup, &mut arena, script, faults.clone(), number, &mut mounted))
+            });
         }
     }
     tried
@@ -47,7 +47,7 @@ pub fn fail_everywhere(setup: &Setup, script: &[Do], lasts: u64) -> Tried {
 
 /// Lets each two operations of a history fail that are at most `apart` from each other.
 pub fn fail_in_pairs(setup: &Setup, script: &[Do], apart: u64) -> Tried {
-    let mut tried = Tried::default();
+    let (mut tried, mut mounted) = (Tried::default(), Mounted::default());
     let mut arena = setup.arena();
     let ways = [Effect::clean(MediumError::Io), Effect::done(MediumError::Io)];
     for first in (0..operations(setup, &mut arena, script)).step_by(STRIDE) {
@@ -57,7 +57,9 @@ pub fn fail_in_pairs(setup: &Setup, script: &[Do], apart: u64) -> Tried {
                 faults.at(first, ways[one]);
                 faults.at(second, ways[two]);
                 let name = || format!("operations {first} and {second}: {:?} and {:?}", ways[one], ways[two]);
-                in_case(name, || fail_once(setup, &mut arena, script, faults.clone(), first, &mut tried));
+                in_case(name, || {
+                    tried.add(fail_once(setup, &mut arena, script, faults.clone(), first, &mut mounted))
+                });
             }
         }
     }
@@ -65,11 +67,18 @@ pub fn fail_in_pairs(setup: &Setup, script: &[Do], apart: u64) -> Tried {
 }
 
 /// A failure of the mount says so and changes nothing; it ends the case.
-fn fail_once(setup: &Setup, arena: &mut Arena, script: &[Do], faults: Faults, first: u64, tried: &mut Tried) {
-    tried.cases += 1;
+fn fail_once(
+    setup: &Setup,
+    arena: &mut Arena,
+    script: &[Do],
+    faults: Faults,
+    first: u64,
+    mounted: &mut Mounted,
+) -> Tried {
+    let mut tried = Tried { cases: 1, ..Tried::default() };
     let mut lasting = setup.blank();
     lasting.medium.faults = faults;
-    let Ok(mut world) = World::mounted(setup.config, arena.lend(), lasting) else { return };
+    let Ok(mut world) = World::mounted(setup.config, arena.lend(), lasting) else { return tried };
     world.may_overcount = true;
     world.moments = Some(Vec::new());
     world.follow(script);
@@ -80,17 +89,18 @@ fn fail_once(setup: &Setup, arena: &mut Arena, script: &[Do], faults: Faults, fi
     world.check();
     let mut moments = world.moments.take().unwrap_or_default();
     moments.push(world.end());
-    let mut seen = BTreeSet::new();
+    mounted.begin_run();
     for moment in moments.iter().filter(|moment| moment.medium.counts().operations > first) {
         tried.moments += 1;
         for plan in coarse_plans(moment) {
-            let left = moment.cut(&plan);
-            if seen.insert(fingerprint(&left)) {
+            let mut left = moment.cut(&plan);
+            if mounted.is_new(&mut left) {
                 tried.distinct += 1;
                 survive(&mut setup.mount(arena, left), &[]);
             }
         }
     }
+    tried
 }
 
 /// Lets each operation of a mount, and of what is done after it, fail in each way. A mount that fails leaves the medium as it

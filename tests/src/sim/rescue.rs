@@ -13,7 +13,7 @@ use super::oracle::{Key, What};
 use super::world::World;
 
 /// Which write the record of each version holds, or kills.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone, Default, Hash)]
 pub struct Versions(BTreeMap<(KeyHash, Version), u64>);
 
 impl Versions {

@@ -4,6 +4,7 @@
 //! which of them is the [chooser's](Chooser) decision. A cut takes the world apart and leaves what lasts: the medium, what
 //! the clients know, the time.
 
+use core::hash::{Hash as _, Hasher};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use coldpress_core::cleanup::{CleanupError, CleanupReply, Reclaimed, Ticket};
@@ -81,7 +82,22 @@ impl Lasting {
     /// What the next mount finds after a cut with these fates.
     #[must_use]
     pub fn cut(&self, fates: &[super::Fate]) -> Self {
-        Self { medium: self.medium.cut(fates), ..self.clone() }
+        Self {
+            medium: self.medium.cut(fates),
+            oracle: self.oracle.clone(),
+            rot: self.rot.clone(),
+            versions: self.versions.clone(),
+            ..*self
+        }
+    }
+
+    /// Hashes all that the next mount and what comes after it depend on, except the bytes and what the clients know.
+    pub(super) fn hash_rest(&self, state: &mut impl Hasher) {
+        let Self { medium, oracle: _, now, newest_s, promised_s, ahead_s, rot, versions, is_told } = self;
+        assert_eq!(rot.count, 0, "a search that damages something has to hash more");
+        medium.hash_rest(state);
+        (now.monotonic_ms, now.wall_s, newest_s, promised_s, ahead_s).hash(state);
+        (versions, is_told).hash(state);
     }
 }
 
