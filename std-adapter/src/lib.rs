@@ -64,6 +64,9 @@
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]
 
 pub mod clock;
+
+mod recycled;
+
 mod file_error;
 
 pub mod codec;

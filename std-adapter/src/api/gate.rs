@@ -1,18 +1,15 @@
-//! The gate that every operation of a client passes: whether the tier is open, and what it is made of.
+//! An open tier, as its clients see it: they reach it through a [lease](crate::recycled), which each of their operations enters.
 //!
-//! Like a shell, a gate is `&'static` and used again. Handles carry the generation in which their tier was opened; a close
-//! moves the generation on, so a handle kept too long is refused, whichever tier uses the gate by then. Operations hold the
-//! gate for reading while they look at it, never while they wait for a worker; a close takes it for writing. An operation may
-//! be stuck in a read of a dead medium: a close does not wait for that longer than it is told to, and leaves the gate behind.
+//! An operation is in there while it looks at the tier, never while it waits for a worker. A close waits for those under way, not
+//! beyond its deadline.
 
-use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
-use core::sync::atomic::{AtomicBool, AtomicU64};
+use core::sync::atomic::AtomicBool;
+use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
-use std::time::Instant;
 
 use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, Seed, key_hash, partition_of};
 use crossbeam_channel::Sender;
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::config::{Durability, FullPolicy, Terms};
@@ -20,6 +17,7 @@ use crate::errors::TierError;
 use crate::index::{Health, Shell};
 use crate::observe::TierMeter;
 use crate::pool::HotPools;
+use crate::recycled::{Gone, Recycler};
 use crate::storage::Medium;
 use crate::worker::Message;
 
@@ -121,83 +119,12 @@ impl Open {
     }
 }
 
-/// What is behind a gate.
-#[derive(Default)]
-pub(crate) struct Life {
-    pub(crate) generation: u64,
-    pub(crate) open: Option<Open>,
-}
+/// Where open tiers are: what is closed is [`TierError::Closed`].
+pub(super) static OPEN_TIERS: Recycler<Open> = Recycler::new();
 
-/// The gate of one tier.
-pub(crate) struct Gate {
-    life: RwLock<Life>,
-    /// The newest generation that is closed or about to be: it is seen without waiting for the lock.
-    closed: AtomicU64,
-}
-
-/// How a gate was closed.
-pub(crate) enum Closed {
-    /// No operation is under way; this was behind it.
-    Empty(Box<Open>),
-    /// An operation is stuck in it, so the gate and all behind it have to stay.
-    Stuck,
-    /// It was closed before.
-    Before,
-}
-
-static FREE: Mutex<Vec<&'static Gate>> = Mutex::new(Vec::new());
-
-impl Gate {
-    /// Takes a closed gate from the list, or makes one that will never be freed, and opens it; returns the generation.
-    pub(crate) fn open(open: Open) -> (&'static Self, u64) {
-        let free = FREE.lock().pop();
-        let gate = free.unwrap_or_else(|| {
-            Box::leak(Box::new(Self { life: RwLock::default(), closed: AtomicU64::new(0) }))
-        });
-        let mut life = gate.life.write();
-        life.generation += 1;
-        life.open = Some(open);
-        let generation = life.generation;
-        drop(life);
-        (gate, generation)
-    }
-
-    /// Closes the gate: no operation begins from here on. Waits until none is under way, and not beyond the deadline.
-    pub(crate) fn close(&self, generation: u64, deadline: Instant) -> Closed {
-        self.closed.fetch_max(generation, Release);
-        let Some(mut life) = self.life.try_write_until(deadline) else { return Closed::Stuck };
-        if life.generation != generation {
-            return Closed::Before;
-        }
-        life.generation += 1;
-        life.open.take().map_or(Closed::Before, |open| Closed::Empty(Box::new(open)))
-    }
-
-    /// Looks behind a gate that was found stuck.
-    pub(crate) fn look_behind<R>(&self, look: impl FnOnce(&Open) -> R) -> Option<R> {
-        self.life.read().open.as_ref().map(look)
-    }
-
-    /// Puts a closed gate on the list.
-    pub(crate) fn put_back(&'static self) {
-        FREE.lock().push(self);
-    }
-
-    /// Looks at the tier that was opened in `generation`. `look` may read the medium; it must not wait for a worker, nor
-    /// pass a gate.
-    pub(crate) fn enter<R>(&self, generation: u64, look: impl FnOnce(&Open) -> R) -> Result<R, TierError> {
-        let is_closed = || self.closed.load(Acquire) >= generation;
-        let life = match self.life.try_read() {
-            Some(life) => life,
-            // Whoever closes it says so first, and may have to wait for the lock.
-            None if is_closed() => return Err(TierError::Closed),
-            None => self.life.read(),
-        };
-        match &life.open {
-            // A close that came to nothing leaves all behind the gate.
-            Some(open) if life.generation == generation && !is_closed() => Ok(look(open)),
-            _ => Err(TierError::Closed),
-        }
+impl From<Gone> for TierError {
+    fn from(_: Gone) -> Self {
+        Self::Closed
     }
 }
 
@@ -208,24 +135,6 @@ mod tests {
     use crate::config::ColdTierConfig;
     use crate::errors::CloseError;
     use crate::pool::{AllocationManager, PoolConfig};
-
-    #[test]
-    fn operation_that_a_close_held_up_does_not_begin_when_the_close_gives_up() {
-        let dir = tempfile::tempdir().unwrap();
-        let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
-        let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
-        let tier = ColdTier::open(dir.path(), "t", config, pools).unwrap();
-        let handle = tier.handle();
-        std::thread::scope(|scope| {
-            // As a close does that waits for an operation.
-            let life = handle.gate.life.write();
-            let late = scope.spawn(move || handle.len());
-            std::thread::sleep(Duration::from_millis(50));
-            handle.gate.closed.fetch_max(handle.generation, Release);
-            drop(life);
-            assert_eq!(late.join().unwrap(), Err(TierError::Closed));
-        });
-    }
 
     #[test]
     fn operation_that_a_close_gave_up_waiting_for_finds_it_closed() {

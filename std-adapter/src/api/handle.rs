@@ -8,13 +8,14 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::compaction::CompactionSystem;
-use super::gate::{Gate, Open};
+use super::gate::Open;
 use super::iterate::Keys;
 use super::reserve::{Announced, Room};
 use crate::admission::Waiting;
 use crate::config::Durability;
 use crate::errors::TierError;
 use crate::observe::{SegmentView, TierStats};
+use crate::recycled::Lease;
 use crate::worker::{Message, Waiter};
 
 /// How long is waited at a time before the health of the tier is looked at.
@@ -28,19 +29,19 @@ const WAIT_SLICE_MAX: Duration = Duration::from_secs(1);
 /// Operations wait at most the configured `op_timeout`.
 #[derive(Clone, Copy)]
 pub struct ColdTierHandle {
-    pub(super) gate: &'static Gate,
-    pub(super) generation: u64,
+    pub(super) open: Lease<Open>,
 }
 
 impl fmt::Debug for ColdTierHandle {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ColdTierHandle").field("generation", &self.generation).finish_non_exhaustive()
+        f.debug_struct("ColdTierHandle").field("generation", &self.open.generation()).finish_non_exhaustive()
     }
 }
 
 impl ColdTierHandle {
+    /// Looks at the tier while it is open. `look` may read the medium; it must not wait for a worker, nor enter a tier.
     pub(crate) fn enter<R>(&self, look: impl FnOnce(&Open) -> R) -> Result<R, TierError> {
-        self.gate.enter(self.generation, look)
+        Ok(self.open.enter(look)?)
     }
 
     /// Tells whether the tier is open, its workers are alive, and no file of it was seen to be lost.
@@ -300,8 +301,8 @@ impl<R> Answer<R> {
 }
 
 impl ColdTierHandle {
-    /// Waits for the answer of a partition's worker until the deadline. How the tier is, is asked at its gate: when the answer does
-    /// not come, the shell may be another tier's.
+    /// Waits for the answer of a partition's worker until the deadline. When it does not come, the tier is asked how it is: it may have
+    /// been closed, and opened again by others.
     pub(crate) fn wait_for<R>(
         &self,
         part: usize,
@@ -347,7 +348,7 @@ mod tests {
     use crate::pool::{AllocationManager, PoolConfig};
 
     #[test]
-    fn answer_that_a_close_took_away_is_closed_whoever_has_the_shell_by_then() {
+    fn answer_taken_away_by_a_close_is_closed_after_another_open() {
         let dir = tempfile::tempdir().unwrap();
         let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
         let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();

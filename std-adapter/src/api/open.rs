@@ -16,7 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use parking_lot::Mutex;
 use tracing::Span;
 
-use super::gate::{Closed, Gate, Limits, Open, Part};
+use super::gate::{Limits, OPEN_TIERS, Open, Part};
 use super::handle::{ColdTierHandle, wait_for};
 use crate::clock::monotonic_ms;
 use crate::config::{ColdTierConfig, record_bytes_max, seconds};
@@ -26,6 +26,7 @@ use crate::file_error::{AtPath as _, FileError};
 use crate::index::{Health, Shell};
 use crate::observe::TierMeter;
 use crate::pool::{AllocationManager, PoolConfig, PoolCoordinator};
+use crate::recycled::Closed;
 use crate::storage::{Medium, Mode, Syncer, real_path};
 use crate::worker;
 use crate::worker::{Message, Mounted, Setup, millis};
@@ -265,9 +266,8 @@ impl ColdTier {
             first.shell.has_background.store(settings.has_background(), Release);
         }
         let (workers, dir) = (core::mem::take(&mut starting.workers), starting.dir.take());
-        let (gate, generation) = Gate::open(open);
         let close_timeout = config.settings.close_timeout;
-        let handle = ColdTierHandle { gate, generation };
+        let handle = ColdTierHandle { open: OPEN_TIERS.lend(open) };
         Ok(Self { handle, workers, pools, close_timeout, is_closed: false, own_pools: None, dir })
     }
 
@@ -311,12 +311,11 @@ impl ColdTier {
             open.parts.iter().map(|part| (send_close(part, ends_ms, &span), part.shell)).collect::<Vec<_>>()
         };
         // The workers need some of the time too.
-        let (ends, is_stuck) =
-            match self.handle.gate.close(self.handle.generation, Instant::now() + self.close_timeout / 2) {
-                Closed::Empty(open) => (send(&open), false),
-                Closed::Stuck => (self.handle.gate.look_behind(send).unwrap_or_default(), true),
-                Closed::Before => return Ok(()),
-            };
+        let (ends, is_stuck) = match self.handle.open.close(Instant::now() + self.close_timeout / 2) {
+            Closed::Empty(open) => (send(&open), false),
+            Closed::Stuck => (self.handle.open.look_behind(send).unwrap_or_default(), true),
+            Closed::Before => return Ok(()),
+        };
         // Clients that wait need not sleep until their deadline to see that it is closed.
         ends.iter().for_each(|(_, shell)| shell.admission.alert());
         let mut outcome = if is_stuck { Err(CloseError::TimedOut) } else { Ok(()) };
@@ -345,8 +344,7 @@ impl ColdTier {
         }
         if is_stuck {
             tracing::error!("a client is stuck in a read of the medium; what it looks at is left to it");
-        } else {
-            self.handle.gate.put_back();
+            self.handle.open.give_back();
         }
         tracing::info!(?outcome, "tier closed");
         outcome

@@ -10,7 +10,7 @@ use crossbeam_channel::{Sender, bounded};
 use super::config::{PoolConfig, PoolConfigError};
 use super::coordinator::PoolCoordinator;
 use super::hot::HotPools;
-use super::shell::Opened;
+use super::opened::Opened;
 use super::worker::{Inbox, Worker};
 use crate::observe::PoolMeter;
 
@@ -40,12 +40,13 @@ impl AllocationManager {
         let (requests, inbox) = bounded(config.queue_capacity);
         let (wake, woken) = bounded(1);
         let (stop, stopped) = bounded(0);
-        let opened = Opened::open(config, wake).map_err(|error| refused(error, config))?;
+        let opened = Opened::open(config, &wake).map_err(|error| refused(error, config))?;
         let hot = HotPools { opened };
         let worker = Worker {
             opened,
             requests: Inbox { requests: inbox.clone(), opened },
             wake: woken,
+            later: wake,
             stop: stopped,
             step_bytes_max: config.step_bytes_max,
             timeout: config.request_timeout,

@@ -13,7 +13,7 @@ use crate::clock::{Clock, SystemClock};
 ///
 /// Each page is a mapping, and Linux allows a process about 65,000 of them by default; the rest is left to the program.
 pub(super) const MAPPINGS_MAX: u32 = 49_152;
-/// The most partitions; each has a place in the shell.
+/// The most partitions; each has a place in their row.
 pub(super) const PARTITIONS_MAX: u16 = 64;
 /// The fewest pages of a partition: a cleanup begins when the only one is taken, and would leave none.
 const PAGES_MIN: u64 = 2;

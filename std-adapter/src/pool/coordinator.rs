@@ -10,6 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 
 use super::error::PoolError;
 use super::hot::HotPools;
+use super::opened::next_ticket;
 use super::worker::discard;
 
 /// Marks tickets issued here, in the index that the requesters' own tables do not reach.
@@ -86,7 +87,7 @@ impl PoolCoordinator {
     /// # Errors
     /// `QueueFull`, or `Disconnected` when the worker is gone; then no reply will come.
     pub fn request(&self, kind: CleanupKind, reply: Sender<CleanupReply>) -> Result<Ticket, PoolError> {
-        let ticket = Ticket { index: TICKET_INDEX, generation: self.hot.opened.next_ticket() };
+        let ticket = Ticket { index: TICKET_INDEX, generation: next_ticket() };
         self.submit(CleanupRequest { ticket, kind }, reply)?;
         Ok(ticket)
     }

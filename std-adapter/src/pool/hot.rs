@@ -5,7 +5,7 @@ use core::hash::{Hash, Hasher};
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
 
 use super::error::{HotError, PoolError};
-use super::shell::{Locked, Opened};
+use super::opened::{Locked, Opened, next_tier};
 use crate::observe::{PageView, PoolStats};
 
 /// Handles looked at per lock hold when a tier is removed.
@@ -80,10 +80,13 @@ impl HotPools {
         let taken = partition.insert(key, stamp, bytes, expires_s);
         // A class without pages gets none from the others until the worker makes room.
         let needs_room = taken.is_err() || partition.pool.is_above_high_watermark();
-        let ask = needs_room && !core::mem::replace(&mut partition.asked, needs_room);
+        let asks = needs_room && !core::mem::replace(&mut partition.asked, needs_room);
+        let wake = asks.then(|| partition.wake.clone());
+        // Not under the lock: the worker would wait for it at once.
         drop(partition);
-        if ask {
-            self.opened.wake();
+        if let Some(wake) = wake {
+            // If it was told already, that is enough.
+            let _ = wake.try_send(());
         }
         taken
     }
@@ -113,7 +116,7 @@ impl HotPools {
                 let (onward, count) = partition.remove_tier(tier, index, SCAN_MAX);
                 removed += u64::from(count);
                 next = onward;
-                parking_lot::MappedMutexGuard::unlock_fair(partition);
+                Locked::unlock_fair(partition);
             }
         }
         removed
@@ -122,7 +125,7 @@ impl HotPools {
     /// Returns a number no other tier on these pools has.
     #[must_use]
     pub fn register_tier(&self) -> u32 {
-        self.opened.next_tier()
+        next_tier()
     }
 
     /// Returns the length of the largest value that is taken.

@@ -8,10 +8,9 @@
 //!       └───────────────────────────── CleanupReply ────────────────────────┘
 //! ```
 //!
-//! [`AllocationManager::new`] takes a shell from a process-wide free list, puts the partitions into it and starts the worker.
-//! Dropping the manager stops and joins the worker, returns every page and gives the shell back, so opening and closing
-//! grows nothing. A [`HotPools`] or [`PoolCoordinator`] kept longer is refused from then on, also when the shell serves
-//! somebody else by then: handles carry a generation.
+//! [`AllocationManager::new`] makes the partitions and starts the worker. Dropping the manager stops and joins the worker and
+//! returns every page, so opening and closing grows nothing. A [`HotPools`] or [`PoolCoordinator`] kept longer is refused from
+//! then on, whoever opens pools by then: handles are leases with a generation.
 //!
 //! ```
 //! use coldpress_std::pool::{AllocationManager, HotKey, PoolConfig, trigger_defragmentation};
@@ -39,8 +38,8 @@ mod coordinator;
 mod error;
 mod hot;
 mod mapped;
+mod opened;
 mod partition;
-mod shell;
 mod worker;
 
 #[cfg(test)]

@@ -6,6 +6,7 @@ use std::collections::HashMap;
 use coldpress_core::pool::{
     AllocateError, Handle, LimitsError, PageOccupancy, Pool, SizeClasses, Step, Terms,
 };
+use crossbeam_channel::Sender;
 
 use super::config::PoolConfig;
 use super::error::HotError;
@@ -41,24 +42,24 @@ struct Entry {
 /// A pool and the keys of what lies in it. All of it is behind one lock, so a key and its object never disagree.
 #[derive(Debug)]
 pub(super) struct Partition {
-    /// Whose it is: handles of an earlier owner of the shell are refused.
-    pub(super) generation: u64,
     pub(super) pool: Pool<MappedPages, HeapTables>,
     keys: HashMap<HotKey, Entry, BuildHasherDefault<KeyBits>>,
     pub(super) hits: u64,
     pub(super) misses: u64,
     /// Whether the worker was told that this partition needs room, and has not come yet.
     pub(super) asked: bool,
+    /// Wakes the worker.
+    pub(super) wake: Sender<()>,
 }
 
 impl Partition {
-    pub(super) fn new(config: &PoolConfig, generation: u64) -> Result<Self, LimitsError> {
+    pub(super) fn new(config: &PoolConfig, wake: Sender<()>) -> Result<Self, LimitsError> {
         let pages = MappedPages::new(config.page_bytes, config.pages_per_partition);
         let classes = SizeClasses::new(&config.class_bytes).map_err(|_| LimitsError::ClassTable)?;
         let pool = Pool::new(pages, HeapTables::new(config), classes, config.limits)?;
         // Presized, so that no insert pays for moving the whole map under the lock.
         let keys = HashMap::with_capacity_and_hasher(config.objects_per_partition as usize, <_>::default());
-        Ok(Self { generation, pool, keys, hits: 0, misses: 0, asked: false })
+        Ok(Self { pool, keys, hits: 0, misses: 0, asked: false, wake })
     }
 
     pub(super) fn insert(

@@ -198,7 +198,7 @@ fn cleanup_that_ran_out_of_time_says_that_it_is_partial() {
     let (_manager, coordinator, inbox) = orphan(4);
     let (reply, replies) = bounded(1);
     let (stop, stopped) = bounded(0);
-    let (_wake, woken) = bounded(1);
+    let (later, woken) = bounded(1);
     let opened = coordinator.hot().opened;
     coordinator.request(CleanupKind::TriggerDefragmentation, reply.clone()).unwrap();
     let mut message = inbox.requests.try_recv().unwrap();
@@ -208,6 +208,7 @@ fn cleanup_that_ran_out_of_time_says_that_it_is_partial() {
         opened,
         requests: inbox,
         wake: woken,
+        later,
         stop: stopped,
         step_bytes_max: 1 << 16,
         timeout: Duration::from_secs(3_600),
@@ -281,7 +282,7 @@ fn dropped_manager_ends_every_handle() {
     let hot = coordinator.hot();
     assert!(hot.insert(key(0, 1), 1, b"one", None) && hot.is_open());
     drop(manager);
-    // Whoever opens next may get the same shell; the old handle must not see it.
+    // Whoever opens next may get the same slot; the old handle must not see what is in it.
     let (_next, next) = AllocationManager::new(&small().build().unwrap()).unwrap();
     assert!(next.hot().insert(key(0, 1), 1, b"other", None));
     assert_eq!(hot.read(key(0, 1), 1, <[u8]>::len), None);
@@ -298,7 +299,7 @@ fn pools_opened_while_others_close_are_served() {
     thread::scope(|scope| {
         for _ in 0..4 {
             scope.spawn(|| {
-                // Each may get the shell that another has just put back.
+                // Each may get the slot that another has just given back.
                 for _ in 0..500 {
                     let (_manager, coordinator) = AllocationManager::new(&config).unwrap();
                     assert_eq!(trigger_defragmentation(&coordinator), Ok(0));

@@ -10,13 +10,13 @@ use std::time::Instant;
 
 use coldpress_core::cleanup::{CleanupError, CleanupKind, Reclaimed};
 use coldpress_core::pool::Step;
-use crossbeam_channel::{Receiver, TryRecvError, select_biased};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased};
 
 use super::coordinator::Message;
 use super::error::PoolError;
 use super::hot::HotPools;
+use super::opened::{Locked, Opened};
 use super::partition::Partition;
-use super::shell::Opened;
 use crate::clock::Clock;
 use crate::observe::{POOLS_EVERY, PoolMeter};
 
@@ -47,6 +47,8 @@ pub(super) struct Worker {
     pub(super) opened: Opened,
     pub(super) requests: Inbox,
     pub(super) wake: Receiver<()>,
+    /// Wakes it again, for what it had no time for.
+    pub(super) later: Sender<()>,
     /// Disconnects when the manager is dropped.
     pub(super) stop: Receiver<Infallible>,
     pub(super) step_bytes_max: u32,
@@ -170,7 +172,8 @@ impl Worker {
         );
         self.meter.cleanup("room", &reclaimed, ended.error());
         if matches!(ended, Ended::Late) {
-            self.opened.wake();
+            // If it was told already, that is enough.
+            let _ = self.later.try_send(());
         }
         tracing::debug!(
             bytes = reclaimed.bytes,
@@ -201,7 +204,7 @@ impl Worker {
             open.retain(|number| {
                 let Ok(mut partition) = self.opened.lock(*number) else { return false };
                 let done = step(&mut partition);
-                parking_lot::MappedMutexGuard::unlock_fair(partition);
+                Locked::unlock_fair(partition);
                 done.add_to(&mut reclaimed, self.opened.page_bytes);
                 failed |= done.failed;
                 !done.done

@@ -25,8 +25,9 @@ pub const CORE_LAYERS: [&str; 14] = [
 ];
 
 /// The layers of the adapter for services, in the same way: folders and files of `std-adapter/src`.
-pub const STD_LAYERS: [&str; 14] = [
+pub const STD_LAYERS: [&str; 15] = [
     "clock",
+    "recycled",
     "file_error",
     "codec",
     "storage",
