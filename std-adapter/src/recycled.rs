@@ -187,7 +187,7 @@ impl<T> Lease<T> {
             return Err(Gone);
         }
         match RwLockReadGuard::try_map(content, |content| content.value.as_deref()) {
-            Ok(value) => Ok(Held { value, _way_out: way_out }),
+            Ok(value) => Ok(Held { value, way_out }),
             Err(_) => Err(Gone),
         }
     }
@@ -250,7 +250,14 @@ impl<T> Drop for WayOut<T> {
 pub(crate) struct Held<T: 'static> {
     value: MappedRwLockReadGuard<'static, T>,
     /// Behind the guard: fields are dropped in their order.
-    _way_out: WayOut<T>,
+    way_out: WayOut<T>,
+}
+
+impl<T> Held<T> {
+    /// The lease of the value.
+    pub(crate) const fn lease(&self) -> Lease<T> {
+        self.way_out.0
+    }
 }
 
 impl<T> Deref for Held<T> {

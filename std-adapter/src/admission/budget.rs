@@ -100,13 +100,6 @@ impl Budget {
         self.pending_bytes.load(Relaxed)
     }
 
-    pub(super) fn reset(&self) {
-        self.queued.store(0, Relaxed);
-        self.asked.store(0, Relaxed);
-        self.is_nudged.store(false, Relaxed);
-        self.pending_bytes.store(0, Relaxed);
-    }
-
     /// Takes so many places, for tests.
     #[cfg(test)]
     pub(crate) fn set_taken(&self, queued: u32, asked: u32) {

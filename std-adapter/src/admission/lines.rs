@@ -305,16 +305,6 @@ impl<W: Clone> Lines<W> {
         }
     }
 
-    /// Forgets everybody, with what was reserved for them.
-    pub(super) fn clear(&mut self, woken: &mut Vec<W>) {
-        woken.extend(core::mem::take(&mut self.clients).into_values().map(|client| client.waker));
-        self.permits.clear();
-        self.capacity = Calls::default();
-        self.messages = Calls::default();
-        self.needs = 0;
-        self.has_new = false;
-    }
-
     /// Whether others wait for capacity, and this one was not called among them.
     pub(super) fn is_behind_for_capacity(&self, number: u64) -> bool {
         !self.capacity.called.contains(&number) && self.capacity.in_front() > 0

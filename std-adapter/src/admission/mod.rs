@@ -137,12 +137,6 @@ impl Admission {
         self.change(Lines::alert);
     }
 
-    /// Sends everybody away: their tier is closed, and what is reserved for them goes with it.
-    pub(crate) fn clear(&self) {
-        self.change(Lines::clear);
-        self.budget.reset();
-    }
-
     /// Changes the lines, and wakes whom the change lets go on.
     fn change<R>(&self, change: impl FnOnce(&mut Lines<Thread>, &mut Vec<Thread>) -> R) -> R {
         let mut woken = Vec::new();
@@ -163,29 +157,40 @@ impl Admission {
     }
 }
 
+/// Leads to the admission of a partition for as long as that is open.
+pub(crate) trait AdmissionLease: Copy + PartialEq {
+    /// Looks at it; `None` once it is closed.
+    fn reach<R>(self, look: impl FnOnce(&Admission) -> R) -> Option<R>;
+}
+
 /// A client that waits; all that stands for it goes when this is dropped.
 #[derive(Debug)]
-pub(crate) struct Waiting<'a> {
-    admission: &'a Admission,
+pub(crate) struct Waiting<L: AdmissionLease> {
+    lease: L,
     number: u64,
     is_done: bool,
 }
 
-impl<'a> Waiting<'a> {
-    pub(crate) fn new(admission: &'a Admission) -> Self {
-        let number = admission.change(|lines, _| lines.enter(std::thread::current()));
-        Self { admission, number, is_done: false }
+impl<L: AdmissionLease> Waiting<L> {
+    /// Lets the calling thread wait; `None` where the partition is closed.
+    pub(crate) fn new(lease: L) -> Option<Self> {
+        let enter = |admission: &Admission| admission.change(|lines, _| lines.enter(std::thread::current()));
+        Some(Self { lease, number: lease.reach(enter)?, is_done: false })
     }
 
     /// Stands in a line, at the place of its age; keeps the place that it has in another one.
     pub(crate) fn stand(&self, line: Line) {
-        self.admission.change(|lines, _| lines.stand(self.number, line));
+        self.lease.reach(|admission| admission.change(|lines, _| lines.stand(self.number, line)));
     }
 
     /// Tells whether it may try. Its permit, if it has one, is the caller's from then on. Behind others who wait for capacity it is not
     /// used, unless they let it go on.
     pub(crate) fn turn(&self, is_value: bool, bytes: u64) -> Turn {
-        let (turn, unused) = self.admission.change(|lines, _| {
+        self.lease.reach(|admission| self.turn_in(admission, is_value, bytes)).unwrap_or(Turn::Wait)
+    }
+
+    fn turn_in(&self, admission: &Admission, is_value: bool, bytes: u64) -> Turn {
+        let (turn, unused) = admission.change(|lines, _| {
             let turn = match lines.take(self.number) {
                 None => return (Turn::Wait, None),
                 Some(Go::Permit(bytes)) if is_value && lines.is_behind_for_capacity(self.number) => {
@@ -198,27 +203,27 @@ impl<'a> Waiting<'a> {
             (turn, None)
         });
         if let Some(bytes) = unused {
-            self.admission.budget.give_back_write(bytes);
+            admission.budget.give_back_write(bytes);
         }
         turn
     }
 
-    /// Tells whether it waits in these lines.
-    pub(crate) fn is_for(&self, admission: &Admission) -> bool {
-        core::ptr::eq(self.admission, admission)
+    /// Tells whether it waits in the lines that a lease leads to.
+    pub(crate) fn is_for(&self, lease: L) -> bool {
+        self.lease == lease
     }
 
     /// Tells whether it is called to try for a place for its message, or for capacity.
     pub(crate) fn is_called(&self) -> bool {
-        self.admission.change(|lines, _| lines.take(self.number).is_some())
+        let take = |admission: &Admission| admission.change(|lines, _| lines.take(self.number).is_some());
+        self.lease.reach(take).unwrap_or(false)
     }
 
     /// Sleeps until it may go on, is to look how its tier is, or the time has come.
     pub(crate) fn sleep_until(&self, deadline: Instant) {
-        loop {
-            if self.admission.lines.lock().is_awake(self.number) {
-                return;
-            }
+        let is_awake = |admission: &Admission| admission.lines.lock().is_awake(self.number);
+        // Of a partition that is closed there is nothing to wait for.
+        while self.lease.reach(is_awake) == Some(false) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
@@ -234,13 +239,14 @@ impl<'a> Waiting<'a> {
     }
 }
 
-impl Drop for Waiting<'_> {
+impl<L: AdmissionLease> Drop for Waiting<L> {
     fn drop(&mut self) {
-        let (number, is_done) = (self.number, self.is_done);
-        let admission = self.admission;
-        admission.change(|lines, woken| {
-            // Under the lock: a partition that is emptied forgets the permit first.
-            if let Some(bytes) = lines.leave(number, is_done, woken) {
+        // What was reserved for it in a partition that is closed went with that.
+        self.lease.reach(|admission| {
+            let leave = |lines: &mut Lines<Thread>, woken: &mut Vec<Thread>| {
+                lines.leave(self.number, self.is_done, woken)
+            };
+            if let Some(bytes) = admission.change(leave) {
                 admission.budget.give_back_write(bytes);
             }
         });

@@ -1,11 +1,25 @@
 use super::lines::WRITES_PER_PERMIT;
 use super::*;
+use crate::recycled::{Held, Lease, Recycler};
 
 /// More than any client needs.
 const PLENTY: Spare = Spare { places: u32::MAX, bytes: u64::MAX };
 
-fn admission() -> &'static Admission {
-    Box::leak(Box::new(Admission::default()))
+static SLOTS: Recycler<Admission> = Recycler::new();
+
+impl AdmissionLease for Lease<Admission> {
+    fn reach<R>(self, look: impl FnOnce(&Admission) -> R) -> Option<R> {
+        self.enter(look).ok()
+    }
+}
+
+fn admission() -> (Lease<Admission>, Held<Admission>) {
+    let lease = SLOTS.lend(Admission::default());
+    (lease, lease.hold().unwrap())
+}
+
+fn waiting(lease: Lease<Admission>) -> Waiting<Lease<Admission>> {
+    Waiting::new(lease).unwrap()
 }
 
 fn look(admission: &Admission, is_idle: bool) {
@@ -88,19 +102,19 @@ fn needs_of_those_who_have_not_asked_are_taken_once() {
 
 #[test]
 fn client_that_panics_leaves_its_permit_and_place_to_the_next() {
-    let admission = admission();
+    let (lease, admission) = admission();
     admission.budget.set_taken(QUEUED_MAX - 1, 0);
-    let (first, second) = (Waiting::new(admission), Waiting::new(admission));
+    let (first, second) = (waiting(lease), waiting(lease));
     first.stand(Line::Permit(100));
     second.stand(Line::Permit(100));
-    look(admission, true);
+    look(&admission, true);
     assert_eq!(second.turn(true, 100), Turn::Wait, "the last place is the older one's");
     let panicked = std::thread::spawn(move || {
         let _waits = first;
         panic!("as a client does");
     });
     assert!(panicked.join().is_err());
-    look(admission, true);
+    look(&admission, true);
     assert_eq!(second.turn(true, 100), Turn::Try { has_permit: true });
     drop(second);
     assert!(!admission.has_waiters());
@@ -108,17 +122,17 @@ fn client_that_panics_leaves_its_permit_and_place_to_the_next() {
 
 #[test]
 fn newcomer_after_a_full_queue_passes_no_waiter() {
-    let admission = admission();
+    let (lease, admission) = admission();
     assert_eq!(admission.turn(true, 100), Turn::Try { has_permit: false });
-    let waiting = Waiting::new(admission);
+    let waiting = waiting(lease);
     admission.shut();
     waiting.stand(Line::Permit(100));
     assert_eq!(admission.turn(true, 100), Turn::Behind(Line::Permit(100)));
     admission.budget.set_taken(QUEUED_MAX, 0);
-    look(admission, false);
+    look(&admission, false);
     assert_eq!(admission.turn(false, 100), Turn::Behind(Line::Permit(100)), "nothing is free");
     admission.budget.set_taken(0, 0);
-    look(admission, false);
+    look(&admission, false);
     assert_eq!(waiting.turn(true, 100), Turn::Try { has_permit: true });
     assert_eq!(admission.budget.queued(), 1, "reserved for it");
     assert_eq!(admission.turn(true, 100), Turn::Try { has_permit: false }, "there is more");
@@ -127,14 +141,14 @@ fn newcomer_after_a_full_queue_passes_no_waiter() {
 
 #[test]
 fn remove_stands_behind_no_put_that_waits_for_capacity() {
-    let admission = admission();
-    let (put, later) = (Waiting::new(admission), Waiting::new(admission));
+    let (lease, admission) = admission();
+    let (put, later) = (waiting(lease), waiting(lease));
     put.stand(Line::Capacity { needs: 0 });
     assert_eq!(admission.turn(false, 10), Turn::Try { has_permit: false });
     assert_eq!(admission.turn(true, 10), Turn::Behind(Line::Capacity { needs: 0 }));
     // One that got a place meanwhile gives it back: others wait for capacity before it.
     later.stand(Line::Permit(10));
-    look(admission, true);
+    look(&admission, true);
     assert_eq!(put.turn(true, 10), Turn::Try { has_permit: false }, "it was called");
     put.stand(Line::Capacity { needs: 0 });
     assert_eq!(later.turn(true, 10), Turn::Behind(Line::Capacity { needs: 0 }));
@@ -144,12 +158,15 @@ fn remove_stands_behind_no_put_that_waits_for_capacity() {
 
 #[test]
 fn emptied_partition_forgets_permits_and_those_who_had_them() {
-    let admission = admission();
-    let (late, later) = (Waiting::new(admission), Waiting::new(admission));
+    let (lease, admission) = admission();
+    let (late, later) = (waiting(lease), waiting(lease));
     late.stand(Line::Permit(100));
     later.stand(Line::Capacity { needs: 0 });
-    look(admission, true);
-    admission.clear();
+    look(&admission, true);
+    drop(admission);
+    lease.give_back();
+    assert!(Waiting::new(lease).is_none());
+    let admission = SLOTS.lend(Admission::default()).hold().unwrap();
     // They do not sleep although nobody calls them.
     late.sleep_until(Instant::now() + core::time::Duration::from_secs(3600));
     later.sleep_until(Instant::now() + core::time::Duration::from_secs(3600));

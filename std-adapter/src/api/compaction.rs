@@ -308,7 +308,7 @@ impl CompactionSystem {
     }
 
     fn all<R>(&self, look: impl Fn(&Shell) -> Option<R>) -> impl Iterator<Item = R> {
-        let look = |open: &Open| open.parts.iter().filter_map(|p| look(p.shell)).collect::<Vec<R>>();
+        let look = |open: &Open| open.parts.iter().filter_map(|p| look(&p.shell)).collect::<Vec<R>>();
         let found = self.tier.and_then(|tier| tier.enter(look).ok());
         found.unwrap_or_default().into_iter()
     }

@@ -17,13 +17,13 @@ use crate::errors::TierError;
 use crate::index::{Health, Shell};
 use crate::observe::TierMeter;
 use crate::pool::HotPools;
-use crate::recycled::{Gone, Recycler};
+use crate::recycled::{Gone, Held, Recycler};
 use crate::storage::Medium;
 use crate::worker::Message;
 
 /// One partition, as clients see it.
 pub(crate) struct Part {
-    pub(crate) shell: &'static Shell,
+    pub(crate) shell: Held<Shell>,
     pub(crate) medium: Box<dyn Medium>,
     pub(crate) sender: Sender<Message>,
     pub(crate) meter: TierMeter,

@@ -10,7 +10,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::compaction::CompactionSystem;
 use super::gate::Open;
 use super::iterate::Keys;
-use super::reserve::{Announced, Room};
+use super::reserve::{Announced, Room, WaitingClient};
 use crate::admission::Waiting;
 use crate::config::Durability;
 use crate::errors::TierError;
@@ -138,7 +138,7 @@ impl ColdTierHandle {
         self.enter(|open| {
             let mut stats = TierStats { capacity_bytes: open.limits.capacity_bytes, ..TierStats::default() };
             for part in &open.parts {
-                let shell = part.shell;
+                let shell = &part.shell;
                 let waste = shell.lengths.waste_with(0);
                 let charge_bytes_max = open.terms.charge_bytes_max(waste, shell.quarantined.load(Relaxed));
                 stats.add(&shell.counts, &shell.worker_stats.lock(), &shell.state(charge_bytes_max));
@@ -218,17 +218,15 @@ impl ColdTierHandle {
         message: impl Fn() -> Message,
     ) -> Result<Announced, TierError> {
         let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
-        let mut waiting: Option<Waiting<'static>> = None;
+        let mut waiting: Option<WaitingClient> = None;
         loop {
             let is_last = Instant::now() >= deadline;
             let told = self.enter(|open| {
                 let room = open.tell_all(&claim, &message)?;
                 if let Room::Lacks(part) = room {
                     // It may be another partition that lacks a place now.
-                    let here = waiting.take().filter(|waiting| waiting.is_for(&part.shell.admission));
-                    part.stand_for_message(
-                        waiting.insert(here.unwrap_or_else(|| Waiting::new(&part.shell.admission))),
-                    )?;
+                    waiting = waiting.take().filter(|waiting| waiting.is_for(part.shell.lease()));
+                    part.stand_for_message(&mut waiting)?;
                 }
                 Ok::<_, TierError>(if let Room::For(told) = room { Some(told) } else { None })
             })??;
@@ -254,7 +252,7 @@ impl ColdTierHandle {
         deadline: Instant,
     ) -> Result<(), TierError> {
         let mut message = Some(message);
-        let mut waiting: Option<Waiting<'static>> = None;
+        let mut waiting: Option<WaitingClient> = None;
         loop {
             let is_last = Instant::now() >= deadline;
             self.enter(|open| {
@@ -268,9 +266,7 @@ impl ColdTierHandle {
                     part.pass_message(&mut message)?;
                 }
                 if message.is_some() && !is_last {
-                    part.stand_for_message(
-                        waiting.get_or_insert_with(|| Waiting::new(&part.shell.admission)),
-                    )?;
+                    part.stand_for_message(&mut waiting)?;
                 }
                 Ok::<_, TierError>(())
             })??;

@@ -24,11 +24,13 @@ use super::get::{Chase, Found, Miss, ReadError, decode};
 use super::handle::ColdTierHandle;
 use super::put::{Refused, Write};
 use super::relief::{Relief, Shortfall};
+use super::reserve::WaitingClient;
 use super::scratch;
 use crate::admission::{Line, Waiting};
 use crate::config::{Durability, FullPolicy, Terms, piece_bytes};
 use crate::errors::{GetError, TierError};
 use crate::index::{Entry, Generation, KeyClaim, Pending, Stored};
+use crate::recycled::Gone;
 use crate::storage::MediumError;
 use crate::worker::{Message, Waiter};
 
@@ -128,18 +130,24 @@ fn pending(
     }
 }
 
+impl From<Gone> for Refused {
+    fn from(gone: Gone) -> Self {
+        TierError::from(gone).into()
+    }
+}
+
 impl ColdTierHandle {
     /// Puts the pieces of a long value, and makes them durable; the write that is left is that of the head. What was written is
     /// swept once the claim is dropped, unless the head was put by then.
-    pub(super) fn put_pieces(&self, write: &mut Write, long: LongPut) -> Result<KeyClaim<'static>, Refused> {
-        let shell = self.enter(|open| open.part(write.part).map(|part| part.shell))??;
-        let claim = shell.families.claim(&write.hash, write.deadline).ok_or(Refused::Busy)?;
-        let replaces = shell.families.bytes(&write.hash);
+    pub(super) fn put_pieces(&self, write: &mut Write, long: LongPut) -> Result<KeyClaim, Refused> {
+        let lease = self.enter(|open| open.part(write.part).map(|part| part.shell.lease()))??;
+        let claim = KeyClaim::wait_for(lease, write.hash, write.deadline)?.ok_or(Refused::Busy)?;
+        let replaces = lease.enter(|shell| shell.families.bytes(&write.hash))?;
         let mut replacement = None;
         let charge = match self.await_capacity(write, &long) {
             // As a short value does, it takes the room that is kept for what is replaced, if it replaces enough.
             Err(Refused::Full { needed, available }) if needed <= available.saturating_add(replaces) => {
-                let room = shell.families.claim_replacement(write.deadline).ok_or(Refused::Busy)?;
+                let room = KeyClaim::wait_for_replacement(lease, write.deadline)?.ok_or(Refused::Busy)?;
                 replacement = Some(room);
                 write.replaces = replaces;
                 needed
@@ -153,7 +161,7 @@ impl ColdTierHandle {
         })??;
         let pieces = u16::try_from(long.pieces.len()).unwrap_or(u16::MAX);
         let generation = claim.begin(&taken, Generation { end: u32::from(pieces), bytes: charge });
-        let generation = generation.ok_or(Refused::Busy)?;
+        let generation = generation?.ok_or(Refused::Busy)?;
         let (key_bytes, head_key_bytes) = (long.key_bytes(), long.key.len());
         for (index, (codec, mut payload)) in (0..=u16::MAX).zip(long.pieces) {
             if let Some(prefix) = payload.first_chunk_mut() {
@@ -181,7 +189,7 @@ impl ColdTierHandle {
     /// that has no room.
     fn await_capacity(&self, write: &Write, long: &LongPut) -> Result<u64, Refused> {
         let mut asked_in = 0;
-        let mut waiting: Option<Waiting<'static>> = None;
+        let mut waiting: Option<WaitingClient> = None;
         loop {
             let is_last = Instant::now() >= write.deadline;
             let charge = self.enter(|open| {
@@ -209,7 +217,7 @@ impl ColdTierHandle {
                     let is_evicting = open.limits.full == FullPolicy::Evict;
                     if is_evicting { long.charge(&open.terms) } else { 0 }
                 };
-                waiting.get_or_insert_with(|| Waiting::new(admission)).stand(Line::Capacity { needs });
+                part.stand(&mut waiting, Line::Capacity { needs })?;
                 part.nudge();
                 check()?;
                 Ok::<_, Refused>(None)

@@ -26,7 +26,7 @@ use crate::file_error::{AtPath as _, FileError};
 use crate::index::{Health, Shell};
 use crate::observe::TierMeter;
 use crate::pool::{AllocationManager, PoolConfig, PoolCoordinator};
-use crate::recycled::Closed;
+use crate::recycled::{Closed, Lease};
 use crate::storage::{Medium, Mode, Syncer, real_path};
 use crate::worker;
 use crate::worker::{Message, Mounted, Setup, millis};
@@ -308,7 +308,10 @@ impl ColdTier {
             if let Some((hot, tier)) = open.hot {
                 hot.remove_tier(tier);
             }
-            open.parts.iter().map(|part| (send_close(part, ends_ms, &span), part.shell)).collect::<Vec<_>>()
+            open.parts
+                .iter()
+                .map(|part| (send_close(part, ends_ms, &span), part.shell.lease()))
+                .collect::<Vec<_>>()
         };
         // The workers need some of the time too.
         let (ends, is_stuck) = match self.handle.open.close(Instant::now() + self.close_timeout / 2) {
@@ -317,19 +320,25 @@ impl ColdTier {
             Closed::Before => return Ok(()),
         };
         // Clients that wait need not sleep until their deadline to see that it is closed.
-        ends.iter().for_each(|(_, shell)| shell.admission.alert());
+        for (_, shell) in &ends {
+            let _ = shell.enter(|shell| shell.admission.alert());
+        }
         let mut outcome = if is_stuck { Err(CloseError::TimedOut) } else { Ok(()) };
         for ((end, shell), worker) in ends.into_iter().zip(self.workers.drain(..)) {
-            let is_alive = || shell.health.check_readable();
+            let is_alive = || shell.enter(|shell| shell.health.check_readable())?;
+            let health = || shell.enter(|shell| shell.health.get());
             let ended = match end.map(|end| wait_for(&end, deadline, is_alive)) {
                 Some(Ok(result)) => result,
                 Some(Err(TierError::TimedOut)) => Err(CloseError::TimedOut),
-                None | Some(Err(_)) if shell.health.get() == Health::FileLost => Err(CloseError::FileLost),
+                None | Some(Err(_)) if health() == Ok(Health::FileLost) => Err(CloseError::FileLost),
                 None | Some(Err(_)) => Err(CloseError::Poisoned),
             };
             outcome = outcome.and(ended);
-            if !is_over(&worker, deadline) {
-                // It keeps its shell, its medium and its hold on the lock for as long as it is stuck: nobody else may have them.
+            let is_over = is_over(&worker, deadline);
+            // At once, or when all who are in it are over.
+            shell.give_back();
+            if !is_over {
+                // It keeps its medium and its hold on the lock for as long as it is stuck: nobody else may have them.
                 tracing::error!(worker = worker.thread().name(), "the worker is stuck; it is left alone");
                 self.dir.iter_mut().for_each(Dir::leave);
                 outcome = outcome.and(Err(CloseError::TimedOut));
@@ -337,9 +346,6 @@ impl ColdTier {
             }
             if worker.join().is_err() {
                 outcome = outcome.and(Err(CloseError::Poisoned));
-            }
-            if !is_stuck {
-                shell.put_back();
             }
         }
         if is_stuck {
@@ -407,13 +413,13 @@ impl Starting<'_> {
         let (ready, mounted) = bounded(1);
         let path = self.dir.as_ref().map_or(Path::new(""), Dir::path);
         let syncer = Syncer::start(views.syncer, partition).at("start a thread for", path)?;
-        // The recorder of metrics and the subscriber of traces are the user's: a shell that is taken is lost in their panic.
+        // The recorder of metrics and the subscriber of traces are the user's: what is lent already is lost in their panic.
         let meters = [(); 2].map(|()| TierMeter::new(self.cache_id, partition));
         let [meter, own_meter] = meters;
         let span = tracing::info_span!("mount", partition);
-        let shell = Shell::take();
+        let lease = Shell::lend();
+        let shell = lease.hold().map_err(|_| OpenError::Poisoned)?;
         let setup = Setup {
-            shell,
             config: config.clone(),
             terms: config.terms(store),
             store: Store { partition, partitions: config.settings.partitions, ..store },
@@ -425,7 +431,8 @@ impl Starting<'_> {
             span,
         };
         let run = move || {
-            worker::run(setup, syncer);
+            // One that is given up before it begins finds nothing to work on.
+            let _ = lease.enter(|shell| worker::run(setup, shell, syncer));
             drop(lock);
         };
         let spawned: io::Result<JoinHandle<()>> =
@@ -437,7 +444,7 @@ impl Starting<'_> {
                 Ok(())
             }
             Err(error) => {
-                shell.put_back();
+                lease.give_back();
                 Err(FileError::new("start a thread for", path, &error).into())
             }
         }
@@ -472,12 +479,13 @@ impl Starting<'_> {
 impl Drop for Starting<'_> {
     fn drop(&mut self) {
         // With its sender gone, a worker ends at its next step.
-        let shells: Vec<&'static Shell> = self.parts.drain(..).map(|(part, _)| part.shell).collect();
+        let leases: Vec<Lease<Shell>> = self.parts.drain(..).map(|(part, _)| part.shell.lease()).collect();
         let deadline = Instant::now() + self.patience;
-        for (worker, shell) in self.workers.drain(..).zip(shells) {
-            if is_over(&worker, deadline) {
+        for (worker, lease) in self.workers.drain(..).zip(leases) {
+            let is_over = is_over(&worker, deadline);
+            lease.give_back();
+            if is_over {
                 let _ = worker.join();
-                shell.put_back();
             } else {
                 tracing::error!(worker = worker.thread().name(), "the worker is stuck; it is left alone");
                 self.dir.iter_mut().for_each(Dir::leave);

@@ -21,10 +21,10 @@ use super::gate::{Open, Part};
 use super::handle::ColdTierHandle;
 use super::long::{LongPut, encode_whole};
 use super::relief::{Relief, Shortfall};
-use super::reserve::{Claim, Lack};
+use super::reserve::{Claim, Lack, WaitingClient};
 use super::ttl::Ttl;
 use super::unchanged::Kept;
-use crate::admission::{Line, Turn, Waiting};
+use crate::admission::{Line, Turn};
 use crate::config::{Durability, FullPolicy};
 use crate::errors::{BatchError, PutError, RemoveError, TierError};
 use crate::index::{Beyond, Entry, PENDING_OVERHEAD_BYTES, Pending, Publish, publish};
@@ -370,7 +370,7 @@ impl ColdTierHandle {
 
     /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
     fn send(&self, write: &mut Write) -> Result<Option<Effect>, Refused> {
-        let mut waiting: Option<Waiting<'static>> = None;
+        let mut waiting: Option<WaitingClient> = None;
         loop {
             let is_last = Instant::now() >= write.deadline;
             let step = self.enter(|open| {
@@ -379,8 +379,8 @@ impl ColdTierHandle {
                 check()?;
                 let step = part.step(open, write, waiting.as_ref(), is_last)?;
                 if let Step::Stand(line) = step {
-                    // Behind the gate: nobody comes to stand here once the tier is closed.
-                    waiting.get_or_insert_with(|| Waiting::new(&part.shell.admission)).stand(line);
+                    // Within the tier: nobody comes to stand here once it is closed.
+                    part.stand(&mut waiting, line)?;
                     // The worker may be asleep; and when it ended before, nobody else says so.
                     part.nudge();
                     check()?;
@@ -419,7 +419,7 @@ impl Part {
         &self,
         open: &Open,
         write: &mut Write,
-        waiting: Option<&Waiting<'_>>,
+        waiting: Option<&WaitingClient>,
         is_last: bool,
     ) -> Result<Step, Refused> {
         // The clock is the user's: it is asked before anything is reserved that its panic would keep.
@@ -461,7 +461,7 @@ impl Part {
         has_permit: bool,
         now_s: u32,
     ) -> Result<Attempt, Refused> {
-        let shell = self.shell;
+        let shell = &self.shell;
         let bytes = write.pending_bytes();
         if !has_permit && !shell.admission.budget.reserve_write(bytes, open.limits.pending_bytes_max) {
             shell.admission.shut();

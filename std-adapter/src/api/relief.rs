@@ -43,7 +43,7 @@ impl Part {
         asked_in: &mut u64,
         now_s: u32,
     ) -> Result<Relief, Refused> {
-        let shell = self.shell;
+        let shell = &self.shell;
         let Shortfall { needed, available, ends } = shortfall;
         let most = claim.ceiling.settled;
         let full = Refused::Full { needed, available };

@@ -6,8 +6,12 @@ use core::sync::atomic::Ordering::Relaxed;
 use super::gate::{Open, Part};
 use crate::admission::{Line, Waiting};
 use crate::errors::TierError;
-use crate::index::{Ceiling, Pending, Weight};
+use crate::index::{Ceiling, Pending, Shell, Weight};
+use crate::recycled::Lease;
 use crate::worker::Message;
+
+/// A client that waits in the lines of a partition.
+pub(super) type WaitingClient = Waiting<Lease<Shell>>;
 
 /// What a write has to wait for.
 #[derive(Clone, Copy)]
@@ -117,9 +121,16 @@ impl Part {
         Ok(())
     }
 
+    /// Lets a client stand in a line.
+    pub(super) fn stand(&self, waiting: &mut Option<WaitingClient>, line: Line) -> Result<(), TierError> {
+        let here = waiting.take().or_else(|| Waiting::new(self.shell.lease())).ok_or(TierError::Closed)?;
+        waiting.insert(here).stand(line);
+        Ok(())
+    }
+
     /// Lets a client stand in the line for messages. One whose worker ended before is told so here, since nobody else tells it.
-    pub(super) fn stand_for_message(&self, waiting: &Waiting<'_>) -> Result<(), TierError> {
-        waiting.stand(Line::Message);
+    pub(super) fn stand_for_message(&self, waiting: &mut Option<WaitingClient>) -> Result<(), TierError> {
+        self.stand(waiting, Line::Message)?;
         self.nudge();
         self.check_alive()
     }
@@ -148,7 +159,7 @@ impl Part {
 
     /// The capacity beside a record of so many bytes.
     pub(super) fn claim_for(&self, open: &Open, record_bytes: u32) -> Claim {
-        let shell = self.shell;
+        let shell = &self.shell;
         let waste = shell.lengths.waste_with(record_bytes);
         let quarantined = shell.quarantined.load(Relaxed);
         let most = open.terms.charge_bytes_max(waste, quarantined);

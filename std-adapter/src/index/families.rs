@@ -6,16 +6,20 @@
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicU32, AtomicU64};
+use core::time::Duration;
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::time::Instant;
 
 use coldpress_core::format::KeyHash;
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::shared::OwnBits;
+use super::shared::{OwnBits, Shell};
+use crate::recycled::{Gone, Lease};
 
 /// Stands for the room of a partition for what is being replaced.
 const REPLACEMENT: KeyHash = KeyHash([0xFF; 12]);
+/// The longest that a client that waits stays in a partition.
+const WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// The pieces of one generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -62,28 +66,78 @@ pub(crate) struct Families {
 
 /// The right to put a long value under a key. While it lasts, what it wrote is not swept.
 #[derive(Debug)]
-pub(crate) struct KeyClaim<'a> {
-    families: &'a Families,
+pub(crate) struct KeyClaim {
+    lease: Lease<Shell>,
     hash: KeyHash,
 }
 
-impl Drop for KeyClaim<'_> {
+impl Drop for KeyClaim {
     fn drop(&mut self) {
-        self.families.end(&self.hash);
-        let mut writers = self.families.writers.lock();
-        writers.remove(&self.hash);
-        self.families.writing.store(u32::try_from(writers.len()).unwrap_or(u32::MAX), Relaxed);
-        drop(writers);
-        self.families.written.notify_all();
+        // In a partition that is closed nothing of it is left.
+        let _ = self.lease.enter(|shell| shell.families.end(&self.hash));
     }
 }
 
-impl KeyClaim<'_> {
+impl KeyClaim {
+    /// Waits for the right to put a long value under a key, until the deadline.
+    ///
+    /// # Errors
+    /// [`Gone`] where the partition was closed.
+    pub(crate) fn wait_for(
+        lease: Lease<Shell>,
+        hash: KeyHash,
+        deadline: Instant,
+    ) -> Result<Option<Self>, Gone> {
+        loop {
+            // Not in there all the time: a partition that is closed goes when nobody is in it.
+            let until = deadline.min(Instant::now() + WAIT_MAX);
+            if lease.enter(|shell| shell.families.claim(&hash, until))? {
+                return Ok(Some(Self { lease, hash }));
+            }
+            if until == deadline {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Waits for the right to take the room that a partition has for what is being replaced: one long value at a time.
+    ///
+    /// # Errors
+    /// As for [`wait_for`](Self::wait_for).
+    pub(crate) fn wait_for_replacement(lease: Lease<Shell>, deadline: Instant) -> Result<Option<Self>, Gone> {
+        Self::wait_for(lease, REPLACEMENT, deadline)
+    }
+
     /// Chooses a generation that no piece is known to have, and that is not taken otherwise; `None` where there is none.
-    pub(crate) fn begin(&self, taken: &[u8], pieces: Generation) -> Option<u8> {
-        self.families.begun.fetch_add(1, AcqRel);
-        let mut state = self.families.state.write();
-        let family = state.families.entry(self.hash).or_default();
+    ///
+    /// # Errors
+    /// As for [`wait_for`](Self::wait_for).
+    pub(crate) fn begin(&self, taken: &[u8], pieces: Generation) -> Result<Option<u8>, Gone> {
+        self.lease.enter(|shell| shell.families.begin(&self.hash, taken, pieces))
+    }
+}
+
+impl Families {
+    fn recount(&self, state: &State) {
+        self.count.store(u32::try_from(state.families.len()).unwrap_or(u32::MAX), Relaxed);
+    }
+
+    /// Waits for the right to put a long value under a key until then; tells whether the caller has it now.
+    fn claim(&self, hash: &KeyHash, until: Instant) -> bool {
+        let mut writers = self.writers.lock();
+        while !writers.insert(*hash) {
+            if self.written.wait_until(&mut writers, until).timed_out() && writers.contains(hash) {
+                return false;
+            }
+        }
+        self.writing.store(u32::try_from(writers.len()).unwrap_or(u32::MAX), Relaxed);
+        true
+    }
+
+    fn begin(&self, hash: &KeyHash, taken: &[u8], pieces: Generation) -> Option<u8> {
+        self.begun.fetch_add(1, AcqRel);
+        let mut state = self.state.write();
+        let family = state.families.entry(*hash).or_default();
         // The lowest, so that few hashes come and go: each that went takes a tombstone until its copies are gone.
         let free = (0..=u8::MAX)
             .find(|generation| !taken.contains(generation) && !family.generations.contains_key(generation));
@@ -91,42 +145,8 @@ impl KeyClaim<'_> {
             family.generations.insert(generation, pieces);
             family.writing = Some(generation);
         }
-        self.families.recount(&state);
+        self.recount(&state);
         free
-    }
-}
-
-impl Families {
-    /// Forgets all; those who wait look again.
-    pub(crate) fn clear(&self) {
-        *self.state.write() = State::default();
-        self.count.store(0, Relaxed);
-        self.owing.store(0, Relaxed);
-        self.writers.lock().clear();
-        self.writing.store(0, Relaxed);
-        self.written.notify_all();
-    }
-
-    fn recount(&self, state: &State) {
-        self.count.store(u32::try_from(state.families.len()).unwrap_or(u32::MAX), Relaxed);
-    }
-
-    /// Waits for the right to put a long value under a key, until the deadline.
-    pub(crate) fn claim(&self, hash: &KeyHash, deadline: Instant) -> Option<KeyClaim<'_>> {
-        let mut writers = self.writers.lock();
-        while !writers.insert(*hash) {
-            if self.written.wait_until(&mut writers, deadline).timed_out() && writers.contains(hash) {
-                return None;
-            }
-        }
-        self.writing.store(u32::try_from(writers.len()).unwrap_or(u32::MAX), Relaxed);
-        drop(writers);
-        Some(KeyClaim { families: self, hash: *hash })
-    }
-
-    /// Waits for the right to take the room that a partition has for what is being replaced: one long value at a time.
-    pub(crate) fn claim_replacement(&self, deadline: Instant) -> Option<KeyClaim<'_>> {
-        self.claim(&REPLACEMENT, deadline)
     }
 
     /// A put ended, in whichever way.
@@ -135,6 +155,11 @@ impl Families {
             family.writing = None;
         }
         self.touch(hash);
+        let mut writers = self.writers.lock();
+        writers.remove(hash);
+        self.writing.store(u32::try_from(writers.len()).unwrap_or(u32::MAX), Relaxed);
+        drop(writers);
+        self.written.notify_all();
     }
 
     /// Whether there is no piece of a long value, and none is about to be put.
@@ -247,27 +272,30 @@ impl Families {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use core::time::Duration;
 
     const PIECES: Generation = Generation { end: 3, bytes: 300 };
 
     #[test]
     fn generation_is_one_that_nothing_has() {
-        let (families, hash) = (Families::default(), KeyHash([1; 12]));
-        let soon = || Instant::now() + Duration::from_millis(5);
-        let claim = families.claim(&hash, soon()).unwrap();
-        assert!(families.claim(&hash, soon()).is_none(), "one at a time");
-        assert!(families.claim(&KeyHash([2; 12]), soon()).is_some());
+        let (lease, hash) = (Shell::lend(), KeyHash([1; 12]));
+        let shell = lease.hold().unwrap();
+        let families = &shell.families;
+        let wait_for = |hash| KeyClaim::wait_for(lease, hash, Instant::now() + Duration::from_millis(5));
+        let claim = wait_for(hash).unwrap().unwrap();
+        assert!(wait_for(hash).unwrap().is_none(), "one at a time");
+        assert!(wait_for(KeyHash([2; 12])).unwrap().is_some());
         families.found(&hash, 0, 4, 100);
-        assert_eq!(claim.begin(&[1], PIECES), Some(2));
+        assert_eq!(claim.begin(&[1], PIECES), Ok(Some(2)));
         assert_eq!(families.bytes(&hash), 400);
         drop(claim);
-        let claim = families.claim(&hash, soon()).unwrap();
-        assert_eq!(claim.begin(&[2], PIECES), Some(1));
+        let claim = wait_for(hash).unwrap().unwrap();
+        assert_eq!(claim.begin(&[2], PIECES), Ok(Some(1)));
         for generation in 0..=u8::MAX {
             families.found(&hash, generation, 0, 1);
         }
-        assert_eq!(claim.begin(&[], PIECES), None);
+        assert_eq!(claim.begin(&[], PIECES), Ok(None));
+        lease.give_back();
+        assert_eq!(claim.begin(&[], PIECES), Err(Gone), "it was closed");
     }
 
     #[test]

@@ -94,11 +94,6 @@ impl PostedHealth {
         let _ = self.tag.fetch_update(Ordering::AcqRel, Ordering::Acquire, passing);
     }
 
-    pub(crate) fn reset(&self) {
-        self.tag.store(0, Ordering::Release);
-        self.until_ms.store(0, Ordering::Relaxed);
-    }
-
     /// How often something began to keep writes away: clients that wait are to be told of each time.
     pub(crate) fn failures(&self) -> u32 {
         self.failures.load(Ordering::Acquire)

@@ -88,14 +88,6 @@ impl Lengths {
         least
     }
 
-    /// Forgets all records.
-    pub(crate) fn clear(&self) {
-        self.counts.iter().for_each(|count| count.store(0, Relaxed));
-        self.is_changed.store(false, Relaxed);
-        self.waste.store(0, Relaxed);
-        self.threshold.store(0, Relaxed);
-    }
-
     /// Records of each class that has any: the longest length of the class, and how many.
     pub(crate) fn counted(&self) -> Vec<(u32, u32)> {
         let counts =

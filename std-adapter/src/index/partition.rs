@@ -34,8 +34,8 @@ const DUE_AGAIN_S: u32 = 30;
 
 /// The index of one partition.
 #[derive(Debug)]
-pub(crate) struct PartitionIndex {
-    shell: &'static Shell,
+pub(crate) struct PartitionIndex<'a> {
+    shell: &'a Shell,
     terms: Terms,
     /// The store, once the mount knows it.
     pub(crate) store: Option<Store>,
@@ -85,9 +85,9 @@ impl IndexClock {
     }
 }
 
-impl PartitionIndex {
+impl<'a> PartitionIndex<'a> {
     pub(crate) fn new(
-        shell: &'static Shell,
+        shell: &'a Shell,
         terms: Terms,
         clock: IndexClock,
         value_bytes_max: usize,
@@ -237,7 +237,7 @@ fn let_go(entry: &mut Entry, is_withheld: bool) -> Option<Released> {
     entry.stored_mut().filter(|stored| stored.kind() == Kind::Tombstone || stored.is_stand_in())?.release()
 }
 
-impl Index for PartitionIndex {
+impl Index for PartitionIndex<'_> {
     fn withhold(&mut self, above: Option<Sequence>) {
         self.shell.withheld_above.store(above.map_or(0, Sequence::get), Relaxed);
         self.unsettled = if above.is_some() { 0..0 } else { 0..STRIPES };
@@ -429,7 +429,7 @@ impl Index for PartitionIndex {
     }
 }
 
-impl Codecs for PartitionIndex {
+impl Codecs for PartitionIndex<'_> {
     fn recode(&mut self, codec: CodecId, value: &[u8], out: &mut [u8]) -> Option<(CodecId, usize)> {
         self.recoder.recode(codec, self.shell.codec(), value, out)
     }
@@ -446,7 +446,7 @@ impl Codecs for PartitionIndex {
     }
 }
 
-impl Advice for PartitionIndex {
+impl Advice for PartitionIndex<'_> {
     fn advises_cleanup(&mut self) -> bool {
         let Some(Analysis { report, .. }) = self.analyse() else { return false };
         tracing::debug!(
@@ -459,7 +459,7 @@ impl Advice for PartitionIndex {
     }
 }
 
-impl PartitionIndex {
+impl<'a> PartitionIndex<'a> {
     /// Judges pools, log and latencies as measured; `None` where the pools are closed and need no cleanup.
     fn analyse(&mut self) -> Option<Analysis> {
         let stats = self.hot.stats().ok()?;

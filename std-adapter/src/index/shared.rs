@@ -1,8 +1,8 @@
 //! What the threads of one partition share: the index and the sums over it.
 //!
-//! A shell is `&'static`: leaked once, taken from a process-wide list when a partition is opened, and put back, emptied,
-//! when it is closed. So nothing needs to count references, and opening a thousand tiers leaks no more than the most that
-//! were ever open at once. It holds no file and no channel: those are in the tier's gate, and go with it.
+//! It lies in a slot of its own, and two keep it there for long: the open tier, through which its clients look at it, and the worker.
+//! Clients that wait have its [lease](crate::recycled), and enter that each time. It holds no file and no channel: those go with the
+//! open tier.
 
 use core::hash::{BuildHasher, Hasher};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
@@ -16,10 +16,11 @@ use super::entry::{Entry, Weight};
 use super::families::Families;
 use super::health::{Health, PostedHealth};
 use super::lengths::Lengths;
-use super::log_clock::{LogClock, LogTime};
-use crate::admission::Admission;
+use super::log_clock::LogClock;
+use crate::admission::{Admission, AdmissionLease};
 use crate::config::Terms;
 use crate::observe::{Counts, Latencies, PartitionState, WorkerStats};
+use crate::recycled::{Lease, Recycler};
 
 /// Maps of one shell; iteration takes the hashes of one at a time.
 pub(crate) const STRIPES: usize = 64;
@@ -161,53 +162,12 @@ pub(crate) struct Shell {
     pub(crate) ends_ms: AtomicU64,
 }
 
-static FREE: Mutex<Vec<&'static Shell>> = Mutex::new(Vec::new());
+static PARTITIONS: Recycler<Shell> = Recycler::new();
 
 impl Shell {
-    /// Takes an empty shell from the list, or makes one that will never be freed.
-    pub(crate) fn take() -> &'static Self {
-        let free = FREE.lock().pop();
-        free.unwrap_or_else(|| Box::leak(Box::new(Self::new())))
-    }
-
-    /// Empties the shell and puts it on the list. No other thread may use it any more.
-    pub(crate) fn put_back(&'static self) {
-        self.empty();
-        FREE.lock().push(self);
-    }
-
-    fn empty(&self) {
-        // First: what is reserved for those who wait is a part of the sums.
-        self.admission.clear();
-        for stripe in &self.stripes {
-            stripe.map.clear();
-            stripe.map.shrink_to_fit();
-        }
-        self.sums.charge.store(0, Relaxed);
-        self.sums.settled.store(0, Relaxed);
-        self.sums.keys.store(0, Relaxed);
-        self.families.clear();
-        self.counts.reset();
-        self.latencies.reset();
-        *self.worker_stats.lock() = WorkerStats::default();
-        self.health.reset();
-        self.lengths.clear();
-        self.is_compacting.store(false, Relaxed);
-        self.has_background.store(false, Relaxed);
-        self.opened_s.store(0, Relaxed);
-        self.clock.post(crate::clock::monotonic_ms(), LogTime::default());
-        self.quarantined.store(0, Relaxed);
-        self.backed.store(0, Relaxed);
-        self.is_out_of_space.store(false, Relaxed);
-        self.unbacked_bytes.store(0, Relaxed);
-        self.withheld_above.store(0, Relaxed);
-        self.keeps_above.store(u32::MAX, Relaxed);
-        self.evict_bytes.store(0, Relaxed);
-        self.evict_round.store(1, Relaxed);
-        self.is_evicting.store(false, Relaxed);
-        self.due_s.store(0, Relaxed);
-        self.wants_expired.store(false, Relaxed);
-        self.ends_ms.store(u64::MAX, Relaxed);
+    /// Makes one for a partition that is opened. All that its threads share is dropped when the lease is given back.
+    pub(crate) fn lend() -> Lease<Self> {
+        PARTITIONS.lend(Self::new())
     }
 
     pub(super) fn new() -> Self {
@@ -440,6 +400,12 @@ impl Shell {
     }
 }
 
+impl AdmissionLease for Lease<Shell> {
+    fn reach<R>(self, look: impl FnOnce(&Admission) -> R) -> Option<R> {
+        self.enter(|shell| look(&shell.admission)).ok()
+    }
+}
+
 fn move_sum(sum: &AtomicU64, before: u64, after: u64) {
     if after > before {
         sum.fetch_add(after - before, AcqRel);
@@ -475,9 +441,11 @@ mod tests {
     }
 
     #[test]
-    fn shell_emptied_has_nothing_left() {
-        // Not one from the list: another test would take it from there at once.
-        let (terms, shell) = (terms(), Shell::new());
+    fn partition_opened_in_place_of_another_has_nothing_of_it() {
+        // Not from the list of all: another test would take the slot from there at once.
+        static SLOTS: Recycler<Shell> = Recycler::new();
+        let (terms, lease) = (terms(), SLOTS.lend(Shell::new()));
+        let shell = lease.hold().unwrap();
         for n in 0..1000u64 {
             let mut hash = KeyHash::default();
             hash.0[..8].copy_from_slice(&n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
@@ -486,7 +454,9 @@ mod tests {
         }
         assert_eq!(shell.entries(), 1000);
         assert!(shell.index_bytes() > 64_000);
-        shell.empty();
+        drop(shell);
+        lease.give_back();
+        let shell = SLOTS.lend(Shell::new()).hold().unwrap();
         assert_eq!((shell.entries(), shell.index_bytes()), (0, 0));
         assert_eq!(shell.weight(), Weight::default());
     }

@@ -52,13 +52,6 @@ impl Latencies {
         LatencySum { count: put.count + get.count, nanos: put.nanos.wrapping_add(get.nanos) }
     }
 
-    pub(crate) fn reset(&self) {
-        for sum in [&self.put, &self.get, &self.sync] {
-            sum.count.store(0, Relaxed);
-            sum.nanos.store(0, Relaxed);
-        }
-    }
-
     const fn sum(&self, timed: Timed) -> &Sum {
         match timed {
             Timed::Put => &self.put,

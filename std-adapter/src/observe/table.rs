@@ -50,12 +50,6 @@ macro_rules! tier_stats {
             $(pub(crate) $c_name: AtomicU64,)+
         }
 
-        impl Counts {
-            pub(crate) fn reset(&self) {
-                $(self.$c_name.store(0, Relaxed);)+
-            }
-        }
-
         /// What the worker of one partition posts for all to read.
         #[derive(Debug, Clone, Copy, Default)]
         pub(crate) struct WorkerStats {

@@ -60,7 +60,6 @@ const WAIT_MS_MAX: u64 = 1_000;
 
 /// What a worker starts with.
 pub(crate) struct Setup {
-    pub(crate) shell: &'static Shell,
     pub(crate) config: ColdTierConfig,
     pub(crate) terms: Terms,
     pub(crate) store: Store,
@@ -116,8 +115,8 @@ impl Schedule {
 
 pub(crate) struct Worker<'m> {
     tier: Tier<'m>,
-    index: PartitionIndex,
-    shell: &'static Shell,
+    index: PartitionIndex<'m>,
+    shell: &'m Shell,
     terms: Terms,
     medium: Box<dyn Medium>,
     syncer: Syncer,
@@ -166,12 +165,12 @@ pub(crate) struct Worker<'m> {
 }
 
 /// Poisons the shell unless the worker ended in order.
-struct Alarm {
-    shell: &'static Shell,
+struct Alarm<'a> {
+    shell: &'a Shell,
     is_armed: bool,
 }
 
-impl Drop for Alarm {
+impl Drop for Alarm<'_> {
     fn drop(&mut self) {
         if self.is_armed {
             self.shell.health.worsen(Health::Poisoned);
@@ -182,8 +181,8 @@ impl Drop for Alarm {
 }
 
 /// Runs a worker to its end: mounts, says so, serves until it is closed.
-pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
-    let alarm = Alarm { shell: setup.shell, is_armed: true };
+pub(crate) fn run(mut setup: Setup, shell: &Shell, syncer: Syncer) {
+    let alarm = Alarm { shell, is_armed: true };
     let (ready, config, pools) = (setup.ready.clone(), setup.config.clone(), setup.pools.clone());
     let store = setup.store;
     let build = |memory, record_bytes_max| {
@@ -201,7 +200,7 @@ pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
     let Some(memory) = buffers.lend() else { return };
     let Some(tier) = build(memory, record_bytes_max) else { return };
     let span = core::mem::replace(&mut setup.span, Span::none());
-    let mut worker = Worker::new(setup, tier, syncer);
+    let mut worker = Worker::new(setup, shell, tier, syncer);
     let mut mounted = span.in_scope(|| worker.mount());
     // A limit that was lowered holds for new writes: what is stored keeps the room that it needs. A header that tells of longer
     // records than any segment holds was not written by this tier.
@@ -243,16 +242,16 @@ pub(crate) fn run(mut setup: Setup, syncer: Syncer) {
 }
 
 impl<'m> Worker<'m> {
-    fn new(setup: Setup, tier: Tier<'m>, syncer: Syncer) -> Self {
+    fn new(setup: Setup, shell: &'m Shell, tier: Tier<'m>, syncer: Syncer) -> Self {
         let settings = &setup.config.settings;
         let idle_s = settings.idle.map(crate::config::seconds);
         let clock = IndexClock { opened_s: 0, now_s: 0, idle_s };
-        setup.shell.set_codec(settings.codec);
+        shell.set_codec(settings.codec);
         // None is longer than a segment, whatever limit it was written under.
         let value_bytes_max = setup.config.segment_bytes() as usize;
         Self {
             index: PartitionIndex::new(
-                setup.shell,
+                shell,
                 setup.terms,
                 clock,
                 value_bytes_max,
@@ -260,7 +259,7 @@ impl<'m> Worker<'m> {
                 settings.efficiency,
             ),
             tier,
-            shell: setup.shell,
+            shell,
             terms: setup.terms,
             medium: setup.medium,
             syncer,
