@@ -338,7 +338,7 @@ impl ColdTier {
             // At once, or when all who are in it are over.
             shell.give_back();
             if !is_over {
-                // It keeps its medium and its hold on the lock for as long as it is stuck: nobody else may have them.
+                // It keeps its file and the locks for as long as it is stuck: nobody else may have them.
                 tracing::error!(worker = worker.thread().name(), "the worker is stuck; it is left alone");
                 self.dir.iter_mut().for_each(Dir::leave);
                 outcome = outcome.and(Err(CloseError::TimedOut));
@@ -405,7 +405,7 @@ impl Starting<'_> {
         store: Store,
         pools: &PoolCoordinator,
     ) -> Result<(), OpenError> {
-        let lock = self.dir.as_ref().map(Dir::share_lock).transpose()?.flatten();
+        let hold = self.dir.as_ref().and_then(|dir| dir.hold(partition));
         // Each write and each other message has a place reserved in `queued` or `asked` before it is sent, which is given back no
         // earlier than it is taken out; there is one nudge at a time, and one close ever. So the queue is bounded, and takes memory
         // for what is in it: a channel with a bound of its own takes that of all places from the start, 1.2 MiB.
@@ -433,7 +433,7 @@ impl Starting<'_> {
         let run = move || {
             // One that is given up before it begins finds nothing to work on.
             let _ = lease.enter(|shell| worker::run(setup, shell, syncer));
-            drop(lock);
+            drop(hold);
         };
         let spawned: io::Result<JoinHandle<()>> =
             Builder::new().name(format!("coldpress-log-{partition}")).spawn(run);

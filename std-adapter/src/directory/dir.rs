@@ -21,9 +21,12 @@ use super::views::Views;
 use crate::config::{CACHE_ID_BYTES_MAX, ColdTierConfig};
 use crate::errors::OpenError;
 use crate::file_error::{AtPath as _, FileError};
-use crate::storage::{META_NAME, Mode, make_dirs, sync_above, sync_dir};
+use crate::recycled::{Held, Lease, Recycler};
+use crate::storage::{FileMedium, META_NAME, Mode, SharedFile, make_dirs, sync_above, sync_dir};
 
 const LOCK_NAME: &str = "LOCK";
+
+static LOCKS: Recycler<Vec<File>> = Recycler::new();
 
 /// The directory of a tier, locked for as long as this value lives.
 #[derive(Debug)]
@@ -31,12 +34,20 @@ pub(crate) struct Dir {
     /// Absolute, without links: the process may move to another working directory.
     path: PathBuf,
     mode: Mode,
-    /// The file `LOCK`; a tier that is only read may have none.
-    lock: Option<File>,
     is_read_only: bool,
-    /// The directory and the files of the partitions, as far as they are locked.
-    held: Vec<File>,
+    /// The directory and the file `LOCK`, as far as they are locked; a tier that is only read may have no `LOCK`.
+    locks: Lease<Vec<File>>,
+    /// Views of the files of the partitions, while these are opened.
+    opening: Vec<File>,
+    /// The files of the partitions.
+    parts: Vec<SharedFile>,
     is_left: bool,
+}
+
+/// What a worker keeps open and locked for as long as it lasts: nobody else opens the tier before.
+pub(crate) struct Hold {
+    _locks: Held<Vec<File>>,
+    _part: Held<FileMedium>,
 }
 
 impl Drop for Dir {
@@ -44,10 +55,14 @@ impl Drop for Dir {
         // Said, not left to the closing of the file: a process that another thread starts just now holds everything that is open
         // here until it runs its own program, and the lock with it.
         if !self.is_left {
-            for file in self.held.iter().chain(&self.lock) {
-                let _ = file.unlock();
-            }
+            let unlock = |files: &Vec<File>| files.iter().for_each(|file| drop(file.unlock()));
+            unlock(&self.opening);
+            self.parts.iter().copied().for_each(SharedFile::unlock);
+            self.locks.look_behind(unlock);
         }
+        // A worker that did not end keeps its file and the locks until it does.
+        self.parts.iter().copied().for_each(SharedFile::close);
+        self.locks.give_back();
     }
 }
 
@@ -166,7 +181,8 @@ impl Dir {
         let lock = mode.open_or_make(&path.join(LOCK_NAME));
         let lock = lock.map_err(if content.has_first() { not_writable } else { OpenError::Io })?;
         try_lock(&lock, &path)?;
-        let dir = Self { path, mode, lock: Some(lock), is_read_only: false, held, is_left: false };
+        held.push(lock);
+        let dir = Self::of(path, mode, held, false);
         // Until a first file is in place, no one knows whether the names above it were ever made durable.
         if !content.has_first() {
             sync_above(&dir.path)?;
@@ -200,7 +216,12 @@ impl Dir {
                 Err(error) => tracing::debug!(%error, path = %name.display(), "not locked"),
             }
         }
-        Ok(Self { path, mode, lock: None, is_read_only: true, held, is_left: false })
+        Ok(Self::of(path, mode, held, true))
+    }
+
+    fn of(path: PathBuf, mode: Mode, locked: Vec<File>, is_read_only: bool) -> Self {
+        let locks = LOCKS.lend(locked);
+        Self { path, mode, is_read_only, locks, opening: Vec::new(), parts: Vec::new(), is_left: false }
     }
 
     /// The path of the directory, without links and relative parts.
@@ -208,13 +229,14 @@ impl Dir {
         &self.path
     }
 
-    /// Another hold on the lock. A worker that outlives its tier keeps the directory to itself by it, and by its medium the
-    /// file of its partition: see [`leave`](Self::leave).
-    pub(crate) fn share_lock(&self) -> Result<Option<File>, FileError> {
-        self.lock.as_ref().map(File::try_clone).transpose().at("hold the lock of", &self.path)
+    /// A hold on the locks and the file of a partition, for its worker. One that outlives its tier keeps the directory to itself by it:
+    /// see [`leave`](Self::leave).
+    pub(crate) fn hold(&self, partition: u16) -> Option<Hold> {
+        let part = self.parts.get(usize::from(partition))?;
+        Some(Hold { _locks: self.locks.hold().ok()?, _part: part.hold()? })
     }
 
-    /// Leaves the lock to workers that have a hold on it and did not end: the system lets go of it when the last one is dropped.
+    /// Leaves the locks to workers that hold them and did not end: the system lets go of them when the last one is over.
     pub(crate) fn leave(&mut self) {
         self.is_left = true;
     }
@@ -262,6 +284,7 @@ impl Dir {
             if self.is_read_only { as_stored(config, &parts)? } else { reshape::settle(config, stored) };
         let parts = self.reshape_parts(parts, &config)?;
         let views = parts.into_iter().map(|part| self.views(part, &config)).collect::<Result<_, _>>()?;
+        self.opening.clear();
         Ok((views, config))
     }
 
@@ -379,6 +402,7 @@ fn check_file_size_limit(needed_bytes: u64) -> Result<(), OpenError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::storage::MediumError;
 
     #[test]
     fn cache_ids_that_lead_elsewhere_are_refused() {
@@ -396,13 +420,14 @@ mod tests {
         let lock = || Dir::lock(base.path(), "t", Mode::new(0o600));
         let dir = lock().unwrap();
         // As a process does that was started meanwhile.
-        let held = dir.share_lock().unwrap();
+        let copy = |files: &Vec<File>| files.iter().map(|file| file.try_clone().unwrap()).collect::<Vec<_>>();
+        let held = dir.locks.enter(copy).unwrap();
         assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))));
         drop(dir);
         let mut dir = lock().unwrap();
         drop(held);
         assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))));
-        let held = dir.share_lock().unwrap();
+        let held = dir.locks.hold().unwrap();
         dir.leave();
         drop(dir);
         assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))), "its worker is not over");
@@ -419,16 +444,24 @@ mod tests {
             let (media, _) = dir.open_parts(&config)?;
             Ok::<_, OpenError>((dir, media))
         };
-        let (dir, media) = open().unwrap();
+        let (dir, _media) = open().unwrap();
+        // As a process does that was started meanwhile.
+        let copies: Vec<_> = dir.parts.iter().map(|part| part.hold().unwrap().another_view()).collect();
         drop(dir);
         let (mut dir, again) = open().unwrap();
-        drop(media);
-        // A worker that is stuck keeps its medium, and nothing else where LOCK was deleted.
+        drop(copies);
+        // A worker that is stuck keeps its file, and nothing else where LOCK was deleted.
+        let held: Vec<_> = dir.parts.iter().map(|part| part.hold().unwrap()).collect();
         std::fs::remove_file(base.path().join("t").join(LOCK_NAME)).unwrap();
         dir.leave();
         drop(dir);
         assert!(matches!(open(), Err(OpenError::AlreadyOpen(_))), "its worker is not over");
-        drop(again);
+        assert_eq!(
+            again[0].worker.write_at(0, b"late"),
+            Err(MediumError::Io),
+            "no call begins after the close"
+        );
+        drop(held);
         open().unwrap();
     }
 }

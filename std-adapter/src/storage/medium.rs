@@ -183,6 +183,11 @@ impl FileMedium {
         Ok(Self { file, name, told_ms: AtomicU64::new(0), is_tight })
     }
 
+    /// Unlocks the file, whoever else has it open.
+    pub(crate) fn unlock(&self) {
+        let _ = self.file.unlock();
+    }
+
     /// As [`Medium::is_in_place`], with the system's own error.
     pub(crate) fn has_its_place(&self) -> io::Result<bool> {
         let Some(name) = &self.name else { return Ok(true) };

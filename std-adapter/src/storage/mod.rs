@@ -2,10 +2,12 @@
 
 mod files;
 pub mod medium;
+mod shared_file;
 mod sparse;
 mod syncer;
 
 pub(crate) use self::files::{META_NAME, Mode, make_dirs, real_path, sync_above, sync_dir};
 pub(crate) use self::medium::{FileMedium, MARKER_BLOCK_BYTES, Medium, MediumError, data_ranges};
+pub(crate) use self::shared_file::SharedFile;
 pub(crate) use self::sparse::Sparse;
 pub(crate) use self::syncer::{Synced, Syncer};

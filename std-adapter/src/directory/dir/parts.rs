@@ -8,7 +8,7 @@ use coldpress_core::recovery::MountError;
 use crate::config::ColdTierConfig;
 use crate::directory::views::Views;
 use crate::errors::OpenError;
-use crate::storage::{FileMedium, Medium, sync_dir};
+use crate::storage::{FileMedium, SharedFile, sync_dir};
 
 use super::{Dir, check_file_size_limit, not_writable, part_name, try_lock, try_lock_shared};
 use crate::directory::peek::{Peek, peek};
@@ -147,7 +147,7 @@ impl Dir {
         sync_dir(old.parent().unwrap_or(&self.path))?;
         let path = held.path.clone();
         let bytes = file.metadata().at("look at", &path)?.len();
-        self.held.push(file.try_clone().at("open another view of", &path)?);
+        self.opening.push(file.try_clone().at("open another view of", &path)?);
         Ok(HeldPart { stored: Stored::of(&path), path, file, bytes })
     }
 
@@ -159,7 +159,7 @@ impl Dir {
         } else {
             try_lock(&file, &self.path)?;
         }
-        self.held.push(file.try_clone().at("open another view of", &path)?);
+        self.opening.push(file.try_clone().at("open another view of", &path)?);
         self.mode.warn_if_more_open(&path);
         let bytes = file.metadata().at("look at", &path)?.len();
         // Whoever replaced it before it was locked has another one.
@@ -203,7 +203,7 @@ impl Dir {
     }
 
     /// The views of a file that has the shape configured.
-    pub(crate) fn views(&self, part: HeldPart, config: &ColdTierConfig) -> Result<Views, OpenError> {
+    pub(crate) fn views(&mut self, part: HeldPart, config: &ColdTierConfig) -> Result<Views, OpenError> {
         let seen = self.peek(&part.path, &part.file, config)?;
         // With other segments than those configured, what could not be read may hold headers.
         if seen.store.is_none() && part.stored == Stored::Unread {
@@ -211,9 +211,9 @@ impl Dir {
             return Err(OpenError::Mount(MountError::Unread { unread: 1, segments }));
         }
         let HeldPart { path, file, .. } = part;
-        let medium = FileMedium::named(file, path.clone(), config.geometry.medium_bytes());
-        let view = || medium.another_view().at("open another view of", &path);
-        let syncer = if self.is_read_only { None } else { Some(Box::new(view()?) as Box<dyn Medium>) };
-        Ok(Views { reader: Box::new(view()?), syncer, worker: Box::new(medium) })
+        let medium = FileMedium::named(file, path, config.geometry.medium_bytes());
+        let shared = SharedFile::open(medium);
+        self.parts.push(shared);
+        Ok(Views::of(Box::new(shared), self.is_read_only)?)
     }
 }

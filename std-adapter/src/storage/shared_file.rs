@@ -1,0 +1,139 @@
+//! The file of a partition, opened once for all of its threads.
+
+use core::ops::Range;
+
+use super::medium::{FileMedium, Medium, MediumError};
+use crate::recycled::{Held, Lease, Recycler};
+
+static FILES: Recycler<FileMedium> = Recycler::new();
+
+/// A view of a file; all views are copies of one [lease](crate::recycled), which each call enters.
+///
+/// The directory that opened the file closes it. A call that is stuck keeps it open, and locked, until it is over; one that begins
+/// after the close fails.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct SharedFile(Lease<FileMedium>);
+
+impl SharedFile {
+    pub(crate) fn open(file: FileMedium) -> Self {
+        Self(FILES.lend(file))
+    }
+
+    /// Keeps the file open for as long as a worker may use it.
+    pub(crate) fn hold(self) -> Option<Held<FileMedium>> {
+        self.0.hold().ok()
+    }
+
+    /// Unlocks the file, whoever else has it open.
+    pub(crate) fn unlock(self) {
+        self.0.look_behind(FileMedium::unlock);
+    }
+
+    /// Closes the file, at once or when nobody is in it any more.
+    pub(crate) fn close(self) {
+        self.0.give_back();
+    }
+
+    fn enter<R>(self, call: impl FnOnce(&FileMedium) -> Result<R, MediumError>) -> Result<R, MediumError> {
+        self.0.enter(call).unwrap_or(Err(MediumError::Io))
+    }
+}
+
+impl Medium for SharedFile {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        self.enter(|file| file.read_at(offset, buffer))
+    }
+
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+        self.enter(|file| file.write_at(offset, bytes))
+    }
+
+    fn sync(&self) -> Result<(), MediumError> {
+        self.enter(FileMedium::sync)
+    }
+
+    fn refresh(&self) -> Result<(), MediumError> {
+        self.enter(FileMedium::refresh)
+    }
+
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        self.enter(|file| file.erase(offset, bytes))
+    }
+
+    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumError> {
+        self.enter(|file| file.erase_and_keep(offset, bytes))
+    }
+
+    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+        self.enter(|file| file.allocate(offset, bytes))
+    }
+
+    fn give_back(&self, offset: u64, bytes: u64) {
+        // Of a file that is closed nothing has to be given back.
+        let _ = self.0.enter(|file| file.give_back(offset, bytes));
+    }
+
+    fn len(&self) -> Result<u64, MediumError> {
+        self.enter(FileMedium::len)
+    }
+
+    fn is_in_place(&self) -> Result<bool, MediumError> {
+        self.enter(FileMedium::is_in_place)
+    }
+
+    fn occupied_bytes(&self) -> Option<u64> {
+        self.0.enter(FileMedium::occupied_bytes).ok().flatten()
+    }
+
+    fn data_ranges(&self, max: usize) -> Option<Vec<Range<u64>>> {
+        self.0.enter(|file| file.data_ranges(max)).ok().flatten()
+    }
+
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+        Ok(Box::new(*self))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn views_of_a_closed_file_fail_and_reach_no_other_file() {
+        let open = |byte: u8| {
+            let file = FileMedium::new(tempfile::tempfile().unwrap());
+            file.write_at(0, &[byte; 8]).unwrap();
+            SharedFile::open(file)
+        };
+        let read = |view: &dyn Medium| {
+            let mut bytes = [0; 8];
+            view.read_at(0, &mut bytes).map(|()| bytes[0])
+        };
+        let first = open(1);
+        let view = first.try_clone().unwrap();
+        assert_eq!((read(&first), read(&*view)), (Ok(1), Ok(1)));
+        first.close();
+        let second = open(2);
+        assert_eq!(
+            (read(&first), read(&*view), read(&second)),
+            (Err(MediumError::Io), Err(MediumError::Io), Ok(2))
+        );
+        assert_eq!(view.write_at(0, &[3]), Err(MediumError::Io));
+        assert!(view.sync().is_err() && view.len().is_err() && view.is_in_place().is_err());
+        assert_eq!((view.occupied_bytes(), view.data_ranges(8)), (None, None));
+        assert_eq!(read(&second), Ok(2));
+        second.close();
+    }
+
+    #[test]
+    fn file_is_open_until_the_last_who_holds_it_is_over() {
+        let shared = SharedFile::open(FileMedium::new(tempfile::tempfile().unwrap()));
+        let held = [shared.hold().unwrap(), shared.hold().unwrap()];
+        shared.close();
+        assert!(shared.hold().is_none() && shared.len().is_err());
+        for held in held {
+            assert_eq!(held.len(), Ok(0));
+        }
+        assert_eq!(shared.0.look_behind(|_| ()), None);
+    }
+}
