@@ -16,12 +16,12 @@ pub use coldpress_core::efficiency::{Advice, EfficiencyReport, Measured};
 pub use coldpress_core::segments::{Choice, Policy, Reason};
 use crossbeam_channel::bounded;
 
-use super::gate::Open;
 use super::handle::ColdTierHandle;
+use super::opened::Open;
 use super::reserve::Announced;
 use crate::config::Durability;
 use crate::errors::TierError;
-use crate::index::Shell;
+use crate::index::SharedPartition;
 pub use crate::observe::Analysis;
 use crate::pool::PoolCoordinator;
 use crate::worker::{Background, Message, Scheduled};
@@ -229,7 +229,7 @@ impl CompactionSystem {
         }
         // Set only once every partition has a place for the message: it runs in all of them or in none.
         let claim =
-            |open: &Open| open.parts.first().is_some_and(|p| !p.shell.has_background.swap(true, AcqRel));
+            |open: &Open| open.parts.first().is_some_and(|p| !p.shared.has_background.swap(true, AcqRel));
         let background = || Background { interval, pools: self.pools.clone() };
         match tier.tell(claim, || Message::Background(Some(background())))? {
             Announced::All => Ok(()),
@@ -243,7 +243,7 @@ impl CompactionSystem {
     /// [`TierError`]; then it goes on.
     pub fn stop(&self) -> Result<(), CompactionError> {
         let claim =
-            |open: &Open| open.parts.first().is_some_and(|p| p.shell.has_background.swap(false, AcqRel));
+            |open: &Open| open.parts.first().is_some_and(|p| p.shared.has_background.swap(false, AcqRel));
         self.tier()?.tell(claim, || Message::Background(None))?;
         Ok(())
     }
@@ -251,7 +251,7 @@ impl CompactionSystem {
     /// Tells whether the background worker runs.
     #[must_use]
     pub fn has_background_worker(&self) -> bool {
-        let runs = |open: &Open| open.parts.first().is_some_and(|p| p.shell.has_background.load(Acquire));
+        let runs = |open: &Open| open.parts.first().is_some_and(|p| p.shared.has_background.load(Acquire));
         self.tier().is_ok_and(|tier| tier.enter(runs).unwrap_or(false))
     }
 
@@ -267,26 +267,26 @@ impl CompactionSystem {
     /// Tells whether anything is being compacted, by a task or because free segments ran short.
     #[must_use]
     pub fn is_compacting(&self) -> bool {
-        self.any(|shell| shell.is_compacting.load(Relaxed).then_some(())).is_some()
+        self.any(|shared| shared.is_compacting.load(Relaxed).then_some(())).is_some()
     }
 
     /// Returns a running task and how far it is; of the partition that is least far.
     #[must_use]
     #[doc(alias = "CompactionState")]
     pub fn progress(&self) -> Option<(CompactionTask, Progress)> {
-        self.all(|shell| shell.worker_stats.lock().progress).min_by_key(|(_, progress)| progress.permille())
+        self.all(|shared| shared.worker_stats.lock().progress).min_by_key(|(_, progress)| progress.permille())
     }
 
     /// Returns what the task that ended last did, of the partition whose task took longest.
     #[must_use]
     pub fn last_report(&self) -> Option<Report> {
-        self.all(|shell| shell.worker_stats.lock().last_report).max_by_key(|report| report.duration_ms)
+        self.all(|shared| shared.worker_stats.lock().last_report).max_by_key(|report| report.duration_ms)
     }
 
     /// Returns the last efficiency analysis, made by `OptimizeCompression`: of the partition that it found worst.
     #[must_use]
     pub fn last_analysis(&self) -> Option<Analysis> {
-        self.all(|shell| shell.worker_stats.lock().analysis).min_by_key(|analysis| analysis.report.score)
+        self.all(|shared| shared.worker_stats.lock().analysis).min_by_key(|analysis| analysis.report.score)
     }
 
     /// Returns how long the task that ended last took.
@@ -298,22 +298,22 @@ impl CompactionSystem {
     /// Returns the bytes of the log that compaction freed since the tier was opened, less what it wrote for that.
     #[must_use]
     pub fn log_bytes_reclaimed(&self) -> u64 {
-        self.all(|shell| Some(shell.worker_stats.lock().log_bytes_reclaimed)).sum()
+        self.all(|shared| Some(shared.worker_stats.lock().log_bytes_reclaimed)).sum()
     }
 
     /// Returns the bytes that the pools gave back to the operating system since then because compaction asked.
     #[must_use]
     pub fn pool_bytes_reclaimed(&self) -> u64 {
-        self.all(|shell| Some(shell.worker_stats.lock().pool_bytes_reclaimed)).sum()
+        self.all(|shared| Some(shared.worker_stats.lock().pool_bytes_reclaimed)).sum()
     }
 
-    fn all<R>(&self, look: impl Fn(&Shell) -> Option<R>) -> impl Iterator<Item = R> {
-        let look = |open: &Open| open.parts.iter().filter_map(|p| look(&p.shell)).collect::<Vec<R>>();
+    fn all<R>(&self, look: impl Fn(&SharedPartition) -> Option<R>) -> impl Iterator<Item = R> {
+        let look = |open: &Open| open.parts.iter().filter_map(|p| look(&p.shared)).collect::<Vec<R>>();
         let found = self.tier.and_then(|tier| tier.enter(look).ok());
         found.unwrap_or_default().into_iter()
     }
 
-    fn any<R>(&self, look: impl Fn(&Shell) -> Option<R>) -> Option<R> {
+    fn any<R>(&self, look: impl Fn(&SharedPartition) -> Option<R>) -> Option<R> {
         self.all(look).next()
     }
 }
@@ -429,14 +429,16 @@ mod tests {
         let tier = ColdTier::open(base_dir.path(), "t", config, pools).unwrap();
         let system = tier.compaction();
         let asked = || {
-            tier.enter(|open| open.parts.iter().map(|p| p.shell.admission.budget.asked()).collect::<Vec<_>>())
+            tier.enter(|open| {
+                open.parts.iter().map(|p| p.shared.admission.budget.asked()).collect::<Vec<_>>()
+            })
         };
         let take = |count| {
             // What was sent before gives its place back first.
             while asked() == Ok(vec![0, 1]) || asked() == Ok(vec![1, 0]) || asked() == Ok(vec![1, 1]) {
                 std::thread::sleep(Duration::from_millis(1));
             }
-            tier.enter(|open| open.parts[1].shell.admission.budget.set_taken(0, count)).unwrap();
+            tier.enter(|open| open.parts[1].shared.admission.budget.set_taken(0, count)).unwrap();
         };
         take(ASKED_MAX);
         let refused = Err(CompactionError::Tier(TierError::TimedOut));
@@ -470,7 +472,7 @@ mod tests {
         };
         std::thread::scope(|scope| {
             let claim = |open: &Open| {
-                let is_first = !open.parts[0].shell.has_background.swap(true, AcqRel);
+                let is_first = !open.parts[0].shared.has_background.swap(true, AcqRel);
                 scope.spawn(stop);
                 // Long enough for a stop that does not wait for the start.
                 let _ = stopped.1.recv_timeout(Duration::from_millis(100));

@@ -4,9 +4,9 @@ use coldpress_core::codec::{CodecError, CodecId};
 use coldpress_core::durability::expiry_s;
 use coldpress_core::format::{Head, Kind, Location, RecordHeader, key_hash, read_record};
 
-use super::gate::{Limits, Open, Part};
 use super::handle::ColdTierHandle;
 use super::long::{HeadChase, Long, Seen};
+use super::opened::{Limits, Open, Part};
 use super::scratch;
 use crate::errors::{BatchError, GetError, TierError};
 use crate::index::{Entry, Stored};
@@ -89,7 +89,7 @@ impl ColdTierHandle {
             open.check_key(key).map_err(|(bytes, max)| GetError::KeyTooLong { bytes, max })?;
             let (hash, index) = open.route(key);
             let part = open.part(index)?;
-            let counts = &part.shell.counts;
+            let counts = &part.shared.counts;
             counts.gets.fetch_add(1, Relaxed);
             let found = scratch::with_buffer(|buffer| part.read(open, &hash, key, buffer, value));
             match found {
@@ -97,7 +97,7 @@ impl ColdTierHandle {
                 Err(GetError::Damaged) => counts.damaged_reads.fetch_add(1, Relaxed),
                 Err(_) => 0,
             };
-            part.shell.latencies.record(&part.meter, Timed::Get, begun.elapsed());
+            part.shared.latencies.record(&part.meter, Timed::Get, begun.elapsed());
             found
         })?
     }
@@ -129,7 +129,7 @@ impl ColdTierHandle {
             let part = open.part(index)?;
             let now_s = open.now_s(part);
             part.check_readable()?;
-            Ok(part.shell.view(&hash, |entry| part.is_current(&open.limits, entry, now_s)).unwrap_or(false))
+            Ok(part.shared.view(&hash, |entry| part.is_current(&open.limits, entry, now_s)).unwrap_or(false))
         })?
     }
 }
@@ -147,19 +147,19 @@ impl Part {
 
     /// When the idle time of an entry ends, where it has one.
     pub(super) fn idle_end_s(&self, limits: &Limits, entry: &Entry) -> Option<u32> {
-        let touched_s = || self.shell.opened_s.load(Relaxed).saturating_add(entry.touched_s());
+        let touched_s = || self.shared.opened_s.load(Relaxed).saturating_add(entry.touched_s());
         let idle_s = limits.idle_s.filter(|_| !entry.is_piece_expiry());
         idle_s.map(|idle_s| expiry_s(touched_s(), idle_s))
     }
 
     /// Refuses what takes the worker where that is over.
     pub(super) fn check_alive(&self) -> Result<(), TierError> {
-        self.shell.health.check_alive()
+        self.shared.health.check_alive()
     }
 
     /// Refuses reads where the worker died; those of a file that was lost go on, as long as it is open.
     pub(super) fn check_readable(&self) -> Result<(), TierError> {
-        self.shell.health.check_readable()
+        self.shared.health.check_readable()
     }
 
     /// Reads the value of a key.
@@ -174,7 +174,7 @@ impl Part {
         self.check_readable()?;
         let (mut chase, mut heads) = (Chase::default(), HeadChase::default());
         loop {
-            let begun = self.shell.families.begun();
+            let begun = self.shared.families.begun();
             match self.look_up(open, hash, Some(key), buffer) {
                 Found::Absent => return Ok(false),
                 Found::Damaged => return Err(GetError::Damaged),
@@ -183,7 +183,7 @@ impl Part {
                     let seen = Seen { head, version: None, expires: false, begun };
                     match self.read_long(open, (hash, key), &seen, &mut heads, (buffer, value))? {
                         Long::Whole => {
-                            self.shell.counts.pending_hits.fetch_add(1, Relaxed);
+                            self.shared.counts.pending_hits.fetch_add(1, Relaxed);
                             return Ok(true);
                         }
                         Long::Absent => return Ok(false),
@@ -192,7 +192,7 @@ impl Part {
                 }
                 Found::Pending { codec } => {
                     decode(open, codec, buffer, value)?;
-                    self.shell.counts.pending_hits.fetch_add(1, Relaxed);
+                    self.shared.counts.pending_hits.fetch_add(1, Relaxed);
                     return Ok(true);
                 }
                 Found::Stored(stored) => {
@@ -237,7 +237,7 @@ impl Part {
             if !self.is_current(&open.limits, entry, now_s) {
                 return Found::Absent;
             }
-            entry.touch(now_s.saturating_sub(self.shell.opened_s.load(Relaxed)));
+            entry.touch(now_s.saturating_sub(self.shared.opened_s.load(Relaxed)));
             match (&entry.pending, entry.stored()) {
                 (Some(pending), _) => {
                     let own = pending.payload.get(..pending.key_bytes as usize);
@@ -253,7 +253,7 @@ impl Part {
                 (None, None) => Found::Absent,
             }
         };
-        self.shell.view(hash, look).unwrap_or(Found::Absent)
+        self.shared.view(hash, look).unwrap_or(Found::Absent)
     }
 
     pub(super) fn read_stored(
@@ -302,7 +302,7 @@ impl Part {
         // What an earlier read left is overwritten, so only growth is filled.
         buffer.resize(range.end, 0);
         let (from, part) = (range.start as u64, buffer.get_mut(range).unwrap_or_default());
-        self.shell.counts.bytes_read.fetch_add(part.len() as u64, Relaxed);
+        self.shared.counts.bytes_read.fetch_add(part.len() as u64, Relaxed);
         self.medium.read_at(offset + from, part).map_err(Miss::Medium)
     }
 
@@ -343,7 +343,7 @@ impl Part {
         };
         let mut chase = Chase::default();
         loop {
-            let stored = match self.shell.view(hash, look) {
+            let stored = match self.shared.view(hash, look) {
                 Some((Some(key), _)) => return Ok(Some(key)),
                 Some((None, Some(stored))) => stored,
                 Some((None, None)) | None => return Ok(None),
@@ -363,7 +363,7 @@ impl Part {
         value.clear();
         let found =
             hot.read(key, stored.version().to_bits(), |bytes| value.extend_from_slice(bytes)).is_some();
-        self.shell.counts.hot_hits.fetch_add(u64::from(found), Relaxed);
+        self.shared.counts.hot_hits.fetch_add(u64::from(found), Relaxed);
         found
     }
 

@@ -8,8 +8,8 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::compaction::CompactionSystem;
-use super::gate::Open;
 use super::iterate::Keys;
+use super::opened::Open;
 use super::reserve::{Announced, Room, WaitingClient};
 use crate::admission::Waiting;
 use crate::config::Durability;
@@ -60,7 +60,7 @@ impl ColdTierHandle {
     /// # Errors
     /// [`TierError::Closed`].
     pub fn len(&self) -> Result<u64, TierError> {
-        self.enter(|open| open.parts.iter().map(|part| part.shell.sums.keys.load(Relaxed)).sum())
+        self.enter(|open| open.parts.iter().map(|part| part.shared.sums.keys.load(Relaxed)).sum())
     }
 
     /// Tells whether no key has a value.
@@ -138,11 +138,11 @@ impl ColdTierHandle {
         self.enter(|open| {
             let mut stats = TierStats { capacity_bytes: open.limits.capacity_bytes, ..TierStats::default() };
             for part in &open.parts {
-                let shell = &part.shell;
-                let waste = shell.lengths.waste_with(0);
-                let charge_bytes_max = open.terms.charge_bytes_max(waste, shell.quarantined.load(Relaxed));
-                stats.add(&shell.counts, &shell.worker_stats.lock(), &shell.state(charge_bytes_max));
-                stats.index_bytes += shell.index_bytes();
+                let shared = &part.shared;
+                let waste = shared.lengths.waste_with(0);
+                let charge_bytes_max = open.terms.charge_bytes_max(waste, shared.quarantined.load(Relaxed));
+                stats.add(&shared.counts, &shared.worker_stats.lock(), &shared.state(charge_bytes_max));
+                stats.index_bytes += shared.index_bytes();
             }
             stats.requests = stats.puts + stats.gets + stats.removes;
             stats
@@ -171,7 +171,7 @@ impl ColdTierHandle {
     /// # Bounds
     /// Looks at every key.
     pub fn is_recount_exact(&self) -> Result<bool, TierError> {
-        self.enter(|open| open.parts.iter().all(|part| part.shell.is_exact(&open.terms)))
+        self.enter(|open| open.parts.iter().all(|part| part.shared.is_exact(&open.terms)))
     }
 
     /// Returns the compaction of this tier.
@@ -225,7 +225,7 @@ impl ColdTierHandle {
                 let room = open.tell_all(&claim, &message)?;
                 if let Room::Lacks(part) = room {
                     // It may be another partition that lacks a place now.
-                    waiting = waiting.take().filter(|waiting| waiting.is_for(part.shell.lease()));
+                    waiting = waiting.take().filter(|waiting| waiting.is_for(part.shared.lease()));
                     part.stand_for_message(&mut waiting)?;
                 }
                 Ok::<_, TierError>(if let Room::For(told) = room { Some(told) } else { None })
@@ -259,7 +259,7 @@ impl ColdTierHandle {
                 let part = open.part(part)?;
                 open.check_alive(part)?;
                 let may_try = match &waiting {
-                    None => part.shell.admission.may_send_message(),
+                    None => part.shared.admission.may_send_message(),
                     Some(waiting) => waiting.is_called(),
                 };
                 if may_try || is_last {

@@ -38,7 +38,7 @@ impl Keys {
     /// Takes the hashes of the next stripe; `false` when there is none.
     fn refill(&mut self) -> Result<bool, GetError> {
         let (part, stripe) = (self.part, self.stripe);
-        let batch = self.handle.enter(|open| open.parts.get(part).map(|part| part.shell.hashes(stripe)))?;
+        let batch = self.handle.enter(|open| open.parts.get(part).map(|part| part.shared.hashes(stripe)))?;
         let Some(batch) = batch else { return Ok(false) };
         self.batch = batch.into_iter();
         self.stripe += 1;

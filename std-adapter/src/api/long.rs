@@ -19,9 +19,9 @@ use coldpress_core::format::{
 use crossbeam_channel::bounded;
 use tracing::Span;
 
-use super::gate::{Open, Part};
 use super::get::{Chase, Found, Miss, ReadError, decode};
 use super::handle::ColdTierHandle;
+use super::opened::{Open, Part};
 use super::put::{Refused, Write};
 use super::relief::{Relief, Shortfall};
 use super::reserve::WaitingClient;
@@ -140,9 +140,9 @@ impl ColdTierHandle {
     /// Puts the pieces of a long value, and makes them durable; the write that is left is that of the head. What was written is
     /// swept once the claim is dropped, unless the head was put by then.
     pub(super) fn put_pieces(&self, write: &mut Write, long: LongPut) -> Result<KeyClaim, Refused> {
-        let lease = self.enter(|open| open.part(write.part).map(|part| part.shell.lease()))??;
+        let lease = self.enter(|open| open.part(write.part).map(|part| part.shared.lease()))??;
         let claim = KeyClaim::wait_for(lease, write.hash, write.deadline)?.ok_or(Refused::Busy)?;
-        let replaces = lease.enter(|shell| shell.families.bytes(&write.hash))?;
+        let replaces = lease.enter(|shared| shared.families.bytes(&write.hash))?;
         let mut replacement = None;
         let charge = match self.await_capacity(write, &long) {
             // As a short value does, it takes the room that is kept for what is replaced, if it replaces enough.
@@ -196,7 +196,7 @@ impl ColdTierHandle {
                 let part = open.part(write.part)?;
                 let check = || open.check_alive(part).and_then(|()| part.check_writable());
                 check()?;
-                let admission = &part.shell.admission;
+                let admission = &part.shared.admission;
                 let may_try = match &waiting {
                     None => admission.may_try_for_capacity(),
                     Some(waiting) => waiting.is_called(),
@@ -261,12 +261,12 @@ impl Part {
     ) -> Result<Capacity, Refused> {
         let needed = long.charge(&open.terms);
         let claim = self.claim_for(open, open.limits.record_bytes_max);
-        let available = claim.ceiling.settled.saturating_sub(self.shell.sums.settled.load(Relaxed));
+        let available = claim.ceiling.settled.saturating_sub(self.shared.sums.settled.load(Relaxed));
         if needed <= available {
             return Ok(Capacity::There(needed));
         }
         // Blocks for what longer records may leave at the ends of segments, too: nothing says yet that there are such.
-        let ends = self.shell.lengths.waste_with(open.limits.record_bytes_max);
+        let ends = self.shared.lengths.waste_with(open.limits.record_bytes_max);
         let shortfall = Shortfall { needed, available, ends };
         let unasked = match self.relieve(open, &claim, shortfall, asked_in, open.now_s(self))? {
             Relief::Eviction { unasked } => unasked,
@@ -281,7 +281,7 @@ impl Part {
         let current = self.stored_generation(open, hash)?;
         let is_there = |generation: &u8| {
             let first = piece_hash(&open.hash_key, hash, *generation, 0);
-            Some(*generation) == current || self.shell.view(&first, Entry::is_value) == Some(true)
+            Some(*generation) == current || self.shared.view(&first, Entry::is_value) == Some(true)
         };
         Ok((0..=u8::MAX).filter(is_there).collect())
     }
@@ -289,12 +289,12 @@ impl Part {
     /// The generation of the value that the log has under a key: its pieces stay until a newer value is durable. Where a newer head
     /// may lie among what can't be read, nothing tells its generation.
     fn stored_generation(&self, open: &Open, hash: &KeyHash) -> Result<Option<u8>, TierError> {
-        let withheld_above = self.shell.withheld_above.load(Relaxed);
+        let withheld_above = self.shared.withheld_above.load(Relaxed);
         let is_value = |stored: &&Stored| stored.is_live() && stored.kind() == Kind::Value;
         let mut chase = Chase::default();
         loop {
             let stored = |entry: &Entry| entry.stored().filter(is_value).copied();
-            let stored = self.shell.view(hash, stored).flatten();
+            let stored = self.shared.view(hash, stored).flatten();
             let outranks =
                 stored.is_some_and(|stored| stored.version().sequence >= Sequence::new(withheld_above));
             if withheld_above > 0 && !outranks {
@@ -366,8 +366,8 @@ impl Part {
         let is_there = |entry: &Entry| {
             entry.stored().filter(|stored| stored.is_value()).map(Stored::version) == seen.version
         };
-        let is_same = self.shell.families.begun() == seen.begun
-            || seen.version.is_some() && self.shell.view(hash, is_there) == Some(true);
+        let is_same = self.shared.families.begun() == seen.begun
+            || seen.version.is_some() && self.shared.view(hash, is_there) == Some(true);
         if !is_same {
             return Ok(Pieces::Doubtful);
         }

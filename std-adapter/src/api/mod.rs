@@ -1,24 +1,24 @@
 //! The interface of the cold tier: opening, handles, reads, writes, tasks, the registry.
 //!
 //! ```text
-//!  client threads ─► gate ─► shared partition: index, sums ◄───┐ index updates
-//!        │                                                     │
+//!  client threads ─► open tier ─► shared partition: index, sums ◄┐ index updates
+//!        │                                                       │
 //!        └── Message (bounded) ──► log worker ── owns the machine of coldpress-core ──► file
 //!                                    ▲  └── sync ──► syncer ──► file
 //!                                    └── CleanupReply ◄── pool worker ◄── CleanupRequest
 //! ```
-//! Each partition has one worker and one syncer. Threads share the partition's index and sums, which are never freed but used
-//! again; one thread, or the gate ([`gate`]), owns everything else, and a close drops it.
+//! Each partition has one worker and one syncer. Clients reach the open tier ([`opened`]) by a lease, and through it the partition's
+//! index and sums, which the worker has too; one thread owns everything else. A close drops all of it.
 
 pub mod compaction;
 mod coordinator;
 mod error;
-mod gate;
 mod get;
 mod handle;
 mod iterate;
 mod long;
 mod open;
+mod opened;
 mod put;
 mod relief;
 mod reserve;

@@ -16,14 +16,14 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
 use parking_lot::Mutex;
 use tracing::Span;
 
-use super::gate::{Limits, OPEN_TIERS, Open, Part};
 use super::handle::{ColdTierHandle, wait_for};
+use super::opened::{Limits, OPEN_TIERS, Open, Part};
 use crate::clock::monotonic_ms;
 use crate::config::{ColdTierConfig, record_bytes_max, seconds};
 use crate::directory::{Dir, Views, new_store, peek};
 use crate::errors::{CloseError, OpenError, TierError};
 use crate::file_error::{AtPath as _, FileError};
-use crate::index::{Health, Shell};
+use crate::index::{Health, SharedPartition};
 use crate::observe::TierMeter;
 use crate::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use crate::recycled::{Closed, Lease};
@@ -72,7 +72,7 @@ pub struct ColdTier {
     is_closed: bool,
     /// Kept, and never read: dropping it closes the pools.
     own_pools: Option<AllocationManager>,
-    /// Released last, and shared by the workers: until all are over nobody else opens the directory.
+    /// Released last. The workers hold its locks: until all are over nobody else opens the directory.
     dir: Option<Dir>,
 }
 
@@ -263,7 +263,7 @@ impl ColdTier {
             hot: settings.keeps_hot_values.then(|| (hot, hot.register_tier())),
         };
         if let Some(first) = open.parts.first() {
-            first.shell.has_background.store(settings.has_background(), Release);
+            first.shared.has_background.store(settings.has_background(), Release);
         }
         let (workers, dir) = (core::mem::take(&mut starting.workers), starting.dir.take());
         let close_timeout = config.settings.close_timeout;
@@ -310,7 +310,7 @@ impl ColdTier {
             }
             open.parts
                 .iter()
-                .map(|part| (send_close(part, ends_ms, &span), part.shell.lease()))
+                .map(|part| (send_close(part, ends_ms, &span), part.shared.lease()))
                 .collect::<Vec<_>>()
         };
         // The workers need some of the time too.
@@ -320,13 +320,13 @@ impl ColdTier {
             Closed::Before => return Ok(()),
         };
         // Clients that wait need not sleep until their deadline to see that it is closed.
-        for (_, shell) in &ends {
-            let _ = shell.enter(|shell| shell.admission.alert());
+        for (_, shared) in &ends {
+            let _ = shared.enter(|shared| shared.admission.alert());
         }
         let mut outcome = if is_stuck { Err(CloseError::TimedOut) } else { Ok(()) };
-        for ((end, shell), worker) in ends.into_iter().zip(self.workers.drain(..)) {
-            let is_alive = || shell.enter(|shell| shell.health.check_readable())?;
-            let health = || shell.enter(|shell| shell.health.get());
+        for ((end, shared), worker) in ends.into_iter().zip(self.workers.drain(..)) {
+            let is_alive = || shared.enter(|shared| shared.health.check_readable())?;
+            let health = || shared.enter(|shared| shared.health.get());
             let ended = match end.map(|end| wait_for(&end, deadline, is_alive)) {
                 Some(Ok(result)) => result,
                 Some(Err(TierError::TimedOut)) => Err(CloseError::TimedOut),
@@ -336,7 +336,7 @@ impl ColdTier {
             outcome = outcome.and(ended);
             let is_over = is_over(&worker, deadline);
             // At once, or when all who are in it are over.
-            shell.give_back();
+            shared.give_back();
             if !is_over {
                 // It keeps its file and the locks for as long as it is stuck: nobody else may have them.
                 tracing::error!(worker = worker.thread().name(), "the worker is stuck; it is left alone");
@@ -366,7 +366,7 @@ pub(super) fn check_pools(pools: &PoolCoordinator) -> Result<(), OpenError> {
 fn send_close(part: &Part, ends_ms: u64, span: &Span) -> Option<Receiver<Result<(), CloseError>>> {
     let (outcome, end) = bounded(1);
     part.sender.try_send(Message::Close { ends_ms, outcome, span: span.clone() }).ok()?;
-    part.shell.ends_ms.store(ends_ms, Relaxed);
+    part.shared.ends_ms.store(ends_ms, Relaxed);
     Some(end)
 }
 
@@ -417,8 +417,8 @@ impl Starting<'_> {
         let meters = [(); 2].map(|()| TierMeter::new(self.cache_id, partition));
         let [meter, own_meter] = meters;
         let span = tracing::info_span!("mount", partition);
-        let lease = Shell::lend();
-        let shell = lease.hold().map_err(|_| OpenError::Poisoned)?;
+        let lease = SharedPartition::lend();
+        let shared = lease.hold().map_err(|_| OpenError::Poisoned)?;
         let setup = Setup {
             config: config.clone(),
             terms: config.terms(store),
@@ -432,7 +432,7 @@ impl Starting<'_> {
         };
         let run = move || {
             // One that is given up before it begins finds nothing to work on.
-            let _ = lease.enter(|shell| worker::run(setup, shell, syncer));
+            let _ = lease.enter(|shared| worker::run(setup, shared, syncer));
             drop(hold);
         };
         let spawned: io::Result<JoinHandle<()>> =
@@ -440,7 +440,7 @@ impl Starting<'_> {
         match spawned {
             Ok(worker) => {
                 self.workers.push(worker);
-                self.parts.push((Part { shell, medium: views.reader, sender, meter }, mounted));
+                self.parts.push((Part { shared, medium: views.reader, sender, meter }, mounted));
                 Ok(())
             }
             Err(error) => {
@@ -468,7 +468,7 @@ impl Starting<'_> {
 
     /// Whether nothing has a value, in any partition.
     fn is_empty(&self) -> bool {
-        self.parts.iter().all(|(part, _)| part.shell.sums.keys.load(Relaxed) == 0)
+        self.parts.iter().all(|(part, _)| part.shared.sums.keys.load(Relaxed) == 0)
     }
 
     fn take_parts(&mut self) -> Vec<Part> {
@@ -479,7 +479,8 @@ impl Starting<'_> {
 impl Drop for Starting<'_> {
     fn drop(&mut self) {
         // With its sender gone, a worker ends at its next step.
-        let leases: Vec<Lease<Shell>> = self.parts.drain(..).map(|(part, _)| part.shell.lease()).collect();
+        let leases: Vec<Lease<SharedPartition>> =
+            self.parts.drain(..).map(|(part, _)| part.shared.lease()).collect();
         let deadline = Instant::now() + self.patience;
         for (worker, lease) in self.workers.drain(..).zip(leases) {
             let is_over = is_over(&worker, deadline);

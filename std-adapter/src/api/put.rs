@@ -17,9 +17,9 @@ use coldpress_core::format::{Checksum, KeyHash, Kind, beside_pieces};
 use crossbeam_channel::{Sender, bounded};
 use tracing::Span;
 
-use super::gate::{Open, Part};
 use super::handle::ColdTierHandle;
 use super::long::{LongPut, encode_whole};
+use super::opened::{Open, Part};
 use super::relief::{Relief, Shortfall};
 use super::reserve::{Claim, Lack, WaitingClient};
 use super::ttl::Ttl;
@@ -210,10 +210,10 @@ impl ColdTierHandle {
         let _ = self.enter(|open| {
             let Ok(part) = open.part(write.part) else { return };
             if outcome.is_ok() {
-                part.shell.latencies.record(&part.meter, Timed::Put, write.begun.elapsed());
+                part.shared.latencies.record(&part.meter, Timed::Put, write.begun.elapsed());
                 part.count_kept(&write);
             } else {
-                part.shell.counts.refused_puts.fetch_add(1, Relaxed);
+                part.shared.counts.refused_puts.fetch_add(1, Relaxed);
             }
         });
         outcome.map(|_| ()).map_err(PutError::from)
@@ -303,7 +303,7 @@ impl ColdTierHandle {
             let (hash, index) = open.route(key);
             let part = open.part(index)?;
             let lives_s = options.ttl.lives_s(limits.ttl, open.now_s(part))?;
-            let codec = part.shell.codec();
+            let codec = part.shared.codec();
             let write = Write {
                 part: index,
                 hash,
@@ -427,7 +427,7 @@ impl Part {
         let bytes = write.pending_bytes();
         let takes_capacity = write.is_put && write.kept.is_none();
         let turn = match waiting {
-            None => self.shell.admission.turn(takes_capacity, bytes),
+            None => self.shared.admission.turn(takes_capacity, bytes),
             Some(waiting) => waiting.turn(takes_capacity, bytes),
         };
         let has_permit = match turn {
@@ -451,7 +451,7 @@ impl Part {
     }
 
     pub(super) fn check_writable(&self) -> Result<(), TierError> {
-        self.shell.health.check_writable()
+        self.shared.health.check_writable()
     }
 
     fn attempt(
@@ -461,10 +461,10 @@ impl Part {
         has_permit: bool,
         now_s: u32,
     ) -> Result<Attempt, Refused> {
-        let shell = &self.shell;
+        let shared = &self.shared;
         let bytes = write.pending_bytes();
-        if !has_permit && !shell.admission.budget.reserve_write(bytes, open.limits.pending_bytes_max) {
-            shell.admission.shut();
+        if !has_permit && !shared.admission.budget.reserve_write(bytes, open.limits.pending_bytes_max) {
+            shared.admission.shut();
             return Ok(Attempt::Wait(Lack::Queue));
         }
         let published = match write.kept {
@@ -473,11 +473,11 @@ impl Part {
             None => self.publish(open, write, now_s),
         };
         // The sum has it from the entry now; the reservation goes.
-        shell.admission.budget.give_back_bytes(bytes);
+        shared.admission.budget.give_back_bytes(bytes);
         match published {
             Ok((published, effect)) => self.pass_on(write, published, effect),
             Err((claim, beyond)) => {
-                shell.admission.budget.give_back_place();
+                shared.admission.budget.give_back_place();
                 self.refuse(open, write, &claim, beyond, now_s)
             }
         }
@@ -491,16 +491,16 @@ impl Part {
         write: &mut Write,
         now_s: u32,
     ) -> Result<(Publish, Effect), (Claim, Beyond)> {
-        let counts = &self.shell.counts;
-        let touched_s = now_s.saturating_sub(self.shell.opened_s.load(Relaxed));
+        let counts = &self.shared.counts;
+        let touched_s = now_s.saturating_sub(self.shared.opened_s.load(Relaxed));
         let is_put = write.is_put;
         if let (Some(expires_s), Some(pending)) = (write.expires_s(now_s), &mut write.pending) {
             pending.expires_s = Some(expires_s);
         }
-        let withheld_above = self.shell.withheld_above.load(Relaxed);
+        let withheld_above = self.shared.withheld_above.load(Relaxed);
         // A tombstone of a key that has no value takes room that nobody was charged for.
         let is_charged =
-            is_put || withheld_above > 0 && self.shell.view(&write.hash, Entry::is_value) != Some(true);
+            is_put || withheld_above > 0 && self.shared.view(&write.hash, Entry::is_value) != Some(true);
         let claim = write.pending.as_ref().filter(|_| is_charged).map(|pending| self.claim(open, pending));
         // The log may hold so much meanwhile: the ceiling of the charge stays.
         let claim = claim.map(|claim| claim.beyond(write.replaces));
@@ -513,10 +513,10 @@ impl Part {
         };
         let (terms, hash) = (&open.terms, &write.hash);
         let published = match claim {
-            None => self.shell.mutate(terms, hash, change),
+            None => self.shared.mutate(terms, hash, change),
             Some(claim) => {
                 let within = (claim.write, &claim.ceiling);
-                let published = self.shell.mutate_within(terms, hash, within, change).transpose();
+                let published = self.shared.mutate_within(terms, hash, within, change).transpose();
                 published.map_err(|beyond| (claim, beyond))?
             }
         };
@@ -527,7 +527,7 @@ impl Part {
             hot.remove(HotKey { tier, hash: write.hash.0 });
         }
         if let Some(bytes_put) = write.bytes_put {
-            self.shell.families.touch(&write.hash);
+            self.shared.families.touch(&write.hash);
             let count = if write.is_put { &counts.puts } else { &counts.removes };
             count.fetch_add(1, Relaxed);
             counts.bytes_put.fetch_add(bytes_put, Relaxed);
@@ -567,7 +567,7 @@ impl Part {
             // Waits as the write would that removed or put it: the worker looks at the key, and whatever it has appended of it.
             Publish::Kept if waiter.is_some() => Effect::None,
             Publish::Nothing | Publish::Kept => {
-                self.shell.admission.budget.give_back_place();
+                self.shared.admission.budget.give_back_place();
                 return Ok(Attempt::Nothing);
             }
             // It was never on its way; a waiter has nothing to wait for.
@@ -575,13 +575,13 @@ impl Part {
                 if let Some(waiter) = waiter {
                     let _ = waiter.reply.try_send(Ok(()));
                 }
-                self.shell.admission.budget.give_back_place();
+                self.shared.admission.budget.give_back_place();
                 return Ok(Attempt::Sent(effect));
             }
         };
         // There is room: each such message has a place reserved. So it is the worker that is gone.
         if self.sender.try_send(Message::Dirty { hash: write.hash, waiter }).is_err() {
-            self.shell.admission.budget.give_back_place();
+            self.shared.admission.budget.give_back_place();
             return Err(self.gone().into());
         }
         Ok(Attempt::Sent(effect))

@@ -2,7 +2,7 @@
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
-use super::gate::{Open, Part};
+use super::opened::{Open, Part};
 use super::put::Refused;
 use super::reserve::Claim;
 use crate::config::FullPolicy;
@@ -43,7 +43,7 @@ impl Part {
         asked_in: &mut u64,
         now_s: u32,
     ) -> Result<Relief, Refused> {
-        let shell = &self.shell;
+        let shared = &self.shared;
         let Shortfall { needed, available, ends } = shortfall;
         let most = claim.ceiling.settled;
         let full = Refused::Full { needed, available };
@@ -54,16 +54,16 @@ impl Part {
             return Ok(Relief::Sweep);
         }
         let rejects = open.limits.full == FullPolicy::Reject;
-        if rejects && (1..=now_s).contains(&shell.due_s.load(Relaxed)) {
-            shell.wants_expired.store(true, Relaxed);
+        if rejects && (1..=now_s).contains(&shared.due_s.load(Relaxed)) {
+            shared.wants_expired.store(true, Relaxed);
             return Ok(Relief::Expiry);
         }
         let evicts = !rejects && needed <= most;
         if most < claim.most {
             let lacking = needed.saturating_sub(available).saturating_add(ends);
-            shell.unbacked_bytes.fetch_max(lacking, Relaxed);
+            shared.unbacked_bytes.fetch_max(lacking, Relaxed);
             // Blocks may have come since the claim was made.
-            if !shell.is_out_of_space.load(Acquire) || shell.backed.load(Relaxed) != claim.backed {
+            if !shared.is_out_of_space.load(Acquire) || shared.backed.load(Relaxed) != claim.backed {
                 return Ok(Relief::Blocks);
             }
             // Removes and overwrites by shorter values go on: they take nothing that the disk has not given before.
@@ -75,22 +75,22 @@ impl Part {
             return Err(full);
         }
         let lacking = needed.saturating_sub(available);
-        let round = shell.evict_round.load(Relaxed);
+        let round = shared.evict_round.load(Relaxed);
         if *asked_in == round {
             return Ok(Relief::Eviction { unasked: 0 });
         }
         // A round that is under way was asked for by others.
-        if shell.is_evicting.load(Relaxed) {
+        if shared.is_evicting.load(Relaxed) {
             return Ok(Relief::Eviction { unasked: lacking });
         }
         *asked_in = round;
-        shell.evict_bytes.fetch_add(lacking, Relaxed);
+        shared.evict_bytes.fetch_add(lacking, Relaxed);
         Ok(Relief::Eviction { unasked: 0 })
     }
 
     /// Whether room comes back soon from long values that were replaced or dropped. While some of the log can't be read, nothing of
     /// them is swept.
     fn owes_room(&self) -> bool {
-        self.shell.families.are_owing() && self.shell.withheld_above.load(Relaxed) == 0
+        self.shared.families.are_owing() && self.shared.withheld_above.load(Relaxed) == 0
     }
 }

@@ -3,15 +3,15 @@
 
 use core::sync::atomic::Ordering::Relaxed;
 
-use super::gate::{Open, Part};
+use super::opened::{Open, Part};
 use crate::admission::{Line, Waiting};
 use crate::errors::TierError;
-use crate::index::{Ceiling, Pending, Shell, Weight};
+use crate::index::{Ceiling, Pending, SharedPartition, Weight};
 use crate::recycled::Lease;
 use crate::worker::Message;
 
 /// A client that waits in the lines of a partition.
-pub(super) type WaitingClient = Waiting<Lease<Shell>>;
+pub(super) type WaitingClient = Waiting<Lease<SharedPartition>>;
 
 /// What a write has to wait for.
 #[derive(Clone, Copy)]
@@ -83,11 +83,11 @@ impl Open {
     ) -> Result<Room<'_>, TierError> {
         let _told = self.telling.lock();
         self.parts.iter().try_for_each(|part| self.check_alive(part))?;
-        let is_reserved = |part: &&Part| part.shell.admission.budget.reserve_message();
+        let is_reserved = |part: &&Part| part.shared.admission.budget.reserve_message();
         let reserved = self.parts.iter().take_while(is_reserved).count();
         let give_back = || {
             for part in self.parts.iter().take(reserved) {
-                part.shell.admission.budget.give_back_message();
+                part.shared.admission.budget.give_back_message();
             }
         };
         if let Some(lacking) = self.parts.get(reserved) {
@@ -111,11 +111,11 @@ impl Part {
     /// Sends a message that is neither a write nor a close, if there is a place for it; else it stays in `message`.
     pub(super) fn pass_message(&self, message: &mut Option<Message>) -> Result<(), TierError> {
         self.check_alive()?;
-        if !self.shell.admission.budget.reserve_message() {
+        if !self.shared.admission.budget.reserve_message() {
             return Ok(());
         }
         if message.take().is_some_and(|message| self.sender.try_send(message).is_err()) {
-            self.shell.admission.budget.give_back_message();
+            self.shared.admission.budget.give_back_message();
             return Err(self.gone());
         }
         Ok(())
@@ -123,7 +123,7 @@ impl Part {
 
     /// Lets a client stand in a line.
     pub(super) fn stand(&self, waiting: &mut Option<WaitingClient>, line: Line) -> Result<(), TierError> {
-        let here = waiting.take().or_else(|| Waiting::new(self.shell.lease())).ok_or(TierError::Closed)?;
+        let here = waiting.take().or_else(|| Waiting::new(self.shared.lease())).ok_or(TierError::Closed)?;
         waiting.insert(here).stand(line);
         Ok(())
     }
@@ -142,7 +142,7 @@ impl Part {
 
     /// Wakes the worker for a client that waits for room; one nudge on its way is enough for all.
     pub(super) fn nudge(&self) {
-        if self.shell.admission.budget.begin_nudge() {
+        if self.shared.admission.budget.begin_nudge() {
             // A worker that is gone is seen at the next attempt.
             let _ = self.sender.try_send(Message::Nudge);
         }
@@ -159,12 +159,12 @@ impl Part {
 
     /// The capacity beside a record of so many bytes.
     pub(super) fn claim_for(&self, open: &Open, record_bytes: u32) -> Claim {
-        let shell = &self.shell;
-        let waste = shell.lengths.waste_with(record_bytes);
-        let quarantined = shell.quarantined.load(Relaxed);
+        let shared = &self.shared;
+        let waste = shared.lengths.waste_with(record_bytes);
+        let quarantined = shared.quarantined.load(Relaxed);
         let most = open.terms.charge_bytes_max(waste, quarantined);
         // A segment without blocks can't be written on a full disk, so it holds nothing.
-        let backed = shell.backed.load(Relaxed);
+        let backed = shared.backed.load(Relaxed);
         let bare = open.terms.geometry.segment_count().saturating_sub(backed);
         let settled = open.terms.charge_bytes_max(waste, quarantined.saturating_add(bare));
         let charge = settled.saturating_add(u64::from(open.terms.geometry.usable_bytes()));

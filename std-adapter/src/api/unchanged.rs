@@ -18,9 +18,9 @@ use coldpress_core::format::{
 };
 use coldpress_core::machine::Present;
 
-use super::gate::{Open, Part};
 use super::handle::ColdTierHandle;
 use super::long::LongPut;
+use super::opened::{Open, Part};
 use super::put::Write;
 use super::scratch;
 use crate::index::{Entry, Pending, Stored};
@@ -63,7 +63,7 @@ impl Part {
     /// Counts a put for which a record stood that was there.
     pub(super) fn count_kept(&self, write: &Write) {
         if write.kept.is_some() {
-            let counts = &self.shell.counts;
+            let counts = &self.shared.counts;
             counts.puts.fetch_add(1, Relaxed);
             counts.unchanged_puts.fetch_add(1, Relaxed);
             counts.bytes_put.fetch_add(write.bytes_put.unwrap_or(0), Relaxed);
@@ -73,7 +73,7 @@ impl Part {
     fn find_same(&self, open: &Open, write: &Write) -> Option<Kept> {
         let now_s = open.now_s(self);
         let expires_s = write.expires_s(now_s);
-        let newest = self.shell.view(&write.hash, |entry| {
+        let newest = self.shared.view(&write.hash, |entry| {
             if !self.is_current(&open.limits, entry, now_s) {
                 return Newest::Other;
             }
@@ -108,7 +108,7 @@ impl Part {
     fn is_newest(&self, open: &Open, write: &Write, compared: &Stored) -> bool {
         let now_s = open.now_s(self);
         let expires_s = write.expires_s(now_s);
-        let idle_end_s = self.shell.view(&write.hash, |entry| {
+        let idle_end_s = self.shared.view(&write.hash, |entry| {
             let stored = entry.stored().filter(|_| entry.pending.is_none())?;
             let is_newest = stored.version() == compared.version()
                 && self.may_stand(stored, expires_s)
@@ -126,7 +126,7 @@ impl Part {
 
     /// Notes a use. A record that stays where it is comes to be evicted earlier than a new one, so this counts as a read.
     fn touch(&self, entry: &Entry, now_s: u32) {
-        entry.touch(now_s.saturating_sub(self.shell.opened_s.load(Relaxed)));
+        entry.touch(now_s.saturating_sub(self.shared.opened_s.load(Relaxed)));
     }
 
     /// Tells whether a mount would find a record, and no other value of its key.
@@ -136,7 +136,7 @@ impl Part {
             && !stored.is_stand_in()
             && !stored.is_damaged()
             && stored.expires_s() == expires_s
-            && stored.version().sequence > Sequence::new(self.shell.keeps_above.load(Relaxed))
+            && stored.version().sequence > Sequence::new(self.shared.keeps_above.load(Relaxed))
     }
 
     /// Reads a record and tells whether it is whole and holds this value, encoded. One of another length is not read.
@@ -191,7 +191,7 @@ impl Part {
         long.pieces().all(|(index, codec, value)| {
             let of_piece = piece_hash(&open.hash_key, hash, head.generation, index);
             let stored = |entry: &Entry| entry.stored().filter(|_| entry.pending.is_none()).copied();
-            let stored = self.shell.view(&of_piece, stored).flatten();
+            let stored = self.shared.view(&of_piece, stored).flatten();
             let name = [&piece_prefix(head.generation, index), long.key()].concat();
             stored.is_some_and(|stored| {
                 self.may_stand(&stored, Some(PIECE_EXPIRES_S))

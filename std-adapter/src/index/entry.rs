@@ -234,7 +234,7 @@ impl Default for Entry {
     }
 }
 
-/// What an entry adds to the sums of its shell.
+/// What an entry adds to the sums of its partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Weight {
     /// Charged bytes, with what earlier writes are charged that the pending one replaces.

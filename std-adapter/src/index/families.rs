@@ -13,7 +13,7 @@ use std::time::Instant;
 use coldpress_core::format::KeyHash;
 use parking_lot::{Condvar, Mutex, RwLock};
 
-use super::shared::{OwnBits, Shell};
+use super::shared::{OwnBits, SharedPartition};
 use crate::recycled::{Gone, Lease};
 
 /// Stands for the room of a partition for what is being replaced.
@@ -67,14 +67,14 @@ pub(crate) struct Families {
 /// The right to put a long value under a key. While it lasts, what it wrote is not swept.
 #[derive(Debug)]
 pub(crate) struct KeyClaim {
-    lease: Lease<Shell>,
+    lease: Lease<SharedPartition>,
     hash: KeyHash,
 }
 
 impl Drop for KeyClaim {
     fn drop(&mut self) {
         // In a partition that is closed nothing of it is left.
-        let _ = self.lease.enter(|shell| shell.families.end(&self.hash));
+        let _ = self.lease.enter(|shared| shared.families.end(&self.hash));
     }
 }
 
@@ -84,14 +84,14 @@ impl KeyClaim {
     /// # Errors
     /// [`Gone`] where the partition was closed.
     pub(crate) fn wait_for(
-        lease: Lease<Shell>,
+        lease: Lease<SharedPartition>,
         hash: KeyHash,
         deadline: Instant,
     ) -> Result<Option<Self>, Gone> {
         loop {
             // Not in there all the time: a partition that is closed goes when nobody is in it.
             let until = deadline.min(Instant::now() + WAIT_MAX);
-            if lease.enter(|shell| shell.families.claim(&hash, until))? {
+            if lease.enter(|shared| shared.families.claim(&hash, until))? {
                 return Ok(Some(Self { lease, hash }));
             }
             if until == deadline {
@@ -104,7 +104,10 @@ impl KeyClaim {
     ///
     /// # Errors
     /// As for [`wait_for`](Self::wait_for).
-    pub(crate) fn wait_for_replacement(lease: Lease<Shell>, deadline: Instant) -> Result<Option<Self>, Gone> {
+    pub(crate) fn wait_for_replacement(
+        lease: Lease<SharedPartition>,
+        deadline: Instant,
+    ) -> Result<Option<Self>, Gone> {
         Self::wait_for(lease, REPLACEMENT, deadline)
     }
 
@@ -113,7 +116,7 @@ impl KeyClaim {
     /// # Errors
     /// As for [`wait_for`](Self::wait_for).
     pub(crate) fn begin(&self, taken: &[u8], pieces: Generation) -> Result<Option<u8>, Gone> {
-        self.lease.enter(|shell| shell.families.begin(&self.hash, taken, pieces))
+        self.lease.enter(|shared| shared.families.begin(&self.hash, taken, pieces))
     }
 }
 
@@ -277,9 +280,9 @@ mod tests {
 
     #[test]
     fn generation_is_one_that_nothing_has() {
-        let (lease, hash) = (Shell::lend(), KeyHash([1; 12]));
-        let shell = lease.hold().unwrap();
-        let families = &shell.families;
+        let (lease, hash) = (SharedPartition::lend(), KeyHash([1; 12]));
+        let shared = lease.hold().unwrap();
+        let families = &shared.families;
         let wait_for = |hash| KeyClaim::wait_for(lease, hash, Instant::now() + Duration::from_millis(5));
         let claim = wait_for(hash).unwrap().unwrap();
         assert!(wait_for(hash).unwrap().is_none(), "one at a time");

@@ -18,4 +18,4 @@ pub(crate) use self::lengths::Lengths;
 pub(crate) use self::log_clock::LogTime;
 pub(crate) use self::partition::{IndexClock, PartitionIndex};
 pub(crate) use self::publish::{Publish, publish};
-pub(crate) use self::shared::{Beyond, Ceiling, STRIPES, Shell};
+pub(crate) use self::shared::{Beyond, Ceiling, STRIPES, SharedPartition};

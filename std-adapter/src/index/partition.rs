@@ -1,6 +1,6 @@
 //! The index as the machine sees it: liveness, copies, expiry, codecs.
 //!
-//! Owned by the log worker. What clients read too is in the shell; what only the worker needs (the queue of what expires, samples of
+//! Owned by the log worker. What clients read too is in the shared partition; what only the worker needs (the queue of what expires, samples of
 //! codecs, tombstones to settle after a mount) is here.
 
 use core::ops::Range;
@@ -21,7 +21,7 @@ use coldpress_core::index::{
 use super::entry::{Entry, Stored};
 use super::expiry::{Move, Queue};
 use super::recoder::Recoder;
-use super::shared::{STRIPES, Shell};
+use super::shared::{STRIPES, SharedPartition};
 use crate::config::Terms;
 use crate::observe::{Analysis, LatencySum, PoolStats};
 use crate::pool::HotPools;
@@ -35,7 +35,7 @@ const DUE_AGAIN_S: u32 = 30;
 /// The index of one partition.
 #[derive(Debug)]
 pub(crate) struct PartitionIndex<'a> {
-    shell: &'a Shell,
+    shared: &'a SharedPartition,
     terms: Terms,
     /// The store, once the mount knows it.
     pub(crate) store: Option<Store>,
@@ -51,7 +51,7 @@ pub(crate) struct PartitionIndex<'a> {
     queue: Queue,
     /// Keys whose newest record was a tombstone when the mount found it.
     tombstones: Vec<KeyHash>,
-    /// Stripes of the shell not yet looked through for tombstones, once nothing is withheld any more.
+    /// Stripes of the index not yet looked through for tombstones, once nothing is withheld any more.
     unsettled: Range<usize>,
     /// Keys whose write failed and has to be appended again.
     pub(crate) unwritten: VecDeque<KeyHash>,
@@ -87,7 +87,7 @@ impl IndexClock {
 
 impl<'a> PartitionIndex<'a> {
     pub(crate) fn new(
-        shell: &'a Shell,
+        shared: &'a SharedPartition,
         terms: Terms,
         clock: IndexClock,
         value_bytes_max: usize,
@@ -95,7 +95,7 @@ impl<'a> PartitionIndex<'a> {
         efficiency: EfficiencyConfig,
     ) -> Self {
         Self {
-            shell,
+            shared,
             terms,
             store: None,
             clock,
@@ -120,7 +120,7 @@ impl<'a> PartitionIndex<'a> {
     }
 
     fn mutate<R>(&self, hash: &KeyHash, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
-        self.shell.mutate(&self.terms, hash, change)
+        self.shared.mutate(&self.terms, hash, change)
     }
 
     /// Finds the place in the queue of an entry as it is now. One that comes up too early is kept: the entry is looked at then,
@@ -175,7 +175,7 @@ impl<'a> PartitionIndex<'a> {
             }
             let_go(entry, is_withheld)
         });
-        self.shell.families.touch(hash);
+        self.shared.families.touch(hash);
         match needless.flatten() {
             // Stale at birth: there is no other copy that this tombstone keeps away.
             Some(_) => Published::Stale,
@@ -204,7 +204,7 @@ impl<'a> PartitionIndex<'a> {
         let Some((published, dropped)) = outcome else { return Published::Stale };
         if let Some(expires_s) = dropped {
             self.count_dropped(expires_s, clock);
-            self.shell.families.touch(hash);
+            self.shared.families.touch(hash);
         }
         published
     }
@@ -219,12 +219,12 @@ impl<'a> PartitionIndex<'a> {
 
     /// Whether copies may lie on the medium that are not counted.
     fn is_withheld(&self) -> bool {
-        self.shell.withheld_above.load(Relaxed) > 0
+        self.shared.withheld_above.load(Relaxed) > 0
     }
 
     fn count_dropped(&self, expires_s: Option<u32>, clock: IndexClock) {
         let is_due = clock.idle_s.is_some() || expires_s.is_some_and(|at| at <= clock.now_s);
-        let counts = &self.shell.counts;
+        let counts = &self.shared.counts;
         if is_due { &counts.expired_records } else { &counts.evicted_records }.fetch_add(1, Relaxed);
     }
 }
@@ -239,7 +239,7 @@ fn let_go(entry: &mut Entry, is_withheld: bool) -> Option<Released> {
 
 impl Index for PartitionIndex<'_> {
     fn withhold(&mut self, above: Option<Sequence>) {
-        self.shell.withheld_above.store(above.map_or(0, Sequence::get), Relaxed);
+        self.shared.withheld_above.store(above.map_or(0, Sequence::get), Relaxed);
         self.unsettled = if above.is_some() { 0..0 } else { 0..STRIPES };
     }
 
@@ -262,7 +262,7 @@ impl Index for PartitionIndex<'_> {
 
     fn liveness(&self, hash: &KeyHash, at: Location) -> Liveness {
         let is_live = |entry: &Entry| entry.stored().is_some_and(|s| s.is_live() && s.location() == at);
-        match self.shell.view(hash, is_live) {
+        match self.shared.view(hash, is_live) {
             Some(true) => Liveness::Live,
             _ => Liveness::Stale,
         }
@@ -314,7 +314,7 @@ impl Index for PartitionIndex<'_> {
         let Some((dropped, expires_s)) = outcome else { return Dropped::NotCurrent };
         if let Some(expires_s) = expires_s {
             self.count_dropped(expires_s, clock);
-            self.shell.families.touch(hash);
+            self.shared.families.touch(hash);
         }
         dropped
     }
@@ -356,7 +356,7 @@ impl Index for PartitionIndex<'_> {
             }
         }
         if let Some(stripe) = self.unsettled.next() {
-            self.tombstones = self.shell.needless(stripe);
+            self.tombstones = self.shared.needless(stripe);
             return Settled::More;
         }
         self.tombstones = Vec::new();
@@ -402,21 +402,21 @@ impl Index for PartitionIndex<'_> {
             // A piece goes with its head.
             is_current && entry.pending.is_none() && !entry.is_piece_expiry() && !entry.take_reference()
         };
-        self.shell.view(hash, may_go).unwrap_or(false)
+        self.shared.view(hash, may_go).unwrap_or(false)
     }
 
     fn evicted_bytes(&self, hash: &KeyHash, record_bytes: u32) -> u64 {
-        u64::from(record_bytes).saturating_add(self.shell.families.bytes(hash))
+        u64::from(record_bytes).saturating_add(self.shared.families.bytes(hash))
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
         let is_known = |stored: &Stored| is_as_new((stored.version(), stored.kind()), placed);
-        if self.shell.view(hash, |entry| entry.stored().is_some_and(is_known)) == Some(true) {
+        if self.shared.view(hash, |entry| entry.stored().is_some_and(is_known)) == Some(true) {
             return Reconciled::Known;
         }
         let published = self.place(hash, placed, true);
         self.note_piece(hash, placed, published);
-        self.shell.families.touch(hash);
+        self.shared.families.touch(hash);
         Reconciled::Placed(published)
     }
 
@@ -431,17 +431,17 @@ impl Index for PartitionIndex<'_> {
 
 impl Codecs for PartitionIndex<'_> {
     fn recode(&mut self, codec: CodecId, value: &[u8], out: &mut [u8]) -> Option<(CodecId, usize)> {
-        self.recoder.recode(codec, self.shell.codec(), value, out)
+        self.recoder.recode(codec, self.shared.codec(), value, out)
     }
 
     fn sample(&mut self, codec: CodecId, value: &[u8]) {
-        self.recoder.sample(codec, value, self.shell.codec());
+        self.recoder.sample(codec, value, self.shared.codec());
     }
 
     fn choose_codec(&mut self) -> CodecId {
         let choice = self.recoder.choose();
         tracing::info!(codec = %choice.codec, gain_permille = choice.gain_permille, reason = ?choice.reason, "codec chosen");
-        self.shell.set_codec(choice.codec);
+        self.shared.set_codec(choice.codec);
         choice.codec
     }
 }
@@ -463,11 +463,11 @@ impl<'a> PartitionIndex<'a> {
     /// Judges pools, log and latencies as measured; `None` where the pools are closed and need no cleanup.
     fn analyse(&mut self) -> Option<Analysis> {
         let stats = self.hot.stats().ok()?;
-        let latency = self.shell.latencies.client();
+        let latency = self.shared.latencies.client();
         let before = self.judged.take().filter(|(hot, _)| hot.is_same(self.hot));
         let before = before.map(|(_, stats)| stats.totals).unwrap_or_default();
         let (log_live_bytes, log_held_bytes) = {
-            let worker_stats = self.shell.worker_stats.lock();
+            let worker_stats = self.shared.worker_stats.lock();
             (worker_stats.live_bytes, worker_stats.live_bytes + worker_stats.stale_bytes)
         };
         let measured = Measured {

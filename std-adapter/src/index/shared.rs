@@ -22,7 +22,7 @@ use crate::config::Terms;
 use crate::observe::{Counts, Latencies, PartitionState, WorkerStats};
 use crate::recycled::{Lease, Recycler};
 
-/// Maps of one shell; iteration takes the hashes of one at a time.
+/// Maps of one partition; iteration takes the hashes of one at a time.
 pub(crate) const STRIPES: usize = 64;
 /// Shards of one map. 1,024 in all keep the growth of one near a millisecond with tens of millions of keys.
 const SHARDS: usize = 16;
@@ -90,7 +90,7 @@ impl Stripe {
     }
 }
 
-/// Sums over all entries of a shell; each equals a recount whenever no operation is under way.
+/// Sums over all entries of a partition; each equals a recount whenever no operation is under way.
 #[derive(Debug, Default)]
 pub(crate) struct Sums {
     pub(crate) charge: AtomicU64,
@@ -114,9 +114,9 @@ pub(crate) enum Beyond {
     Charge,
 }
 
-/// The shared part of one partition.
+/// What the threads of one partition share.
 #[derive(Debug)]
-pub(crate) struct Shell {
+pub(crate) struct SharedPartition {
     stripes: Box<[Stripe]>,
     pub(crate) sums: Sums,
     pub(crate) families: Families,
@@ -162,9 +162,9 @@ pub(crate) struct Shell {
     pub(crate) ends_ms: AtomicU64,
 }
 
-static PARTITIONS: Recycler<Shell> = Recycler::new();
+static PARTITIONS: Recycler<SharedPartition> = Recycler::new();
 
-impl Shell {
+impl SharedPartition {
     /// Makes one for a partition that is opened. All that its threads share is dropped when the lease is given back.
     pub(crate) fn lend() -> Lease<Self> {
         PARTITIONS.lend(Self::new())
@@ -400,9 +400,9 @@ impl Shell {
     }
 }
 
-impl AdmissionLease for Lease<Shell> {
+impl AdmissionLease for Lease<SharedPartition> {
     fn reach<R>(self, look: impl FnOnce(&Admission) -> R) -> Option<R> {
-        self.enter(|shell| look(&shell.admission)).ok()
+        self.enter(|shared| look(&shared.admission)).ok()
     }
 }
 
@@ -443,22 +443,22 @@ mod tests {
     #[test]
     fn partition_opened_in_place_of_another_has_nothing_of_it() {
         // Not from the list of all: another test would take the slot from there at once.
-        static SLOTS: Recycler<Shell> = Recycler::new();
-        let (terms, lease) = (terms(), SLOTS.lend(Shell::new()));
-        let shell = lease.hold().unwrap();
+        static SLOTS: Recycler<SharedPartition> = Recycler::new();
+        let (terms, lease) = (terms(), SLOTS.lend(SharedPartition::new()));
+        let shared = lease.hold().unwrap();
         for n in 0..1000u64 {
             let mut hash = KeyHash::default();
             hash.0[..8].copy_from_slice(&n.wrapping_mul(0x9E37_79B9_7F4A_7C15).to_le_bytes());
             hash.0[11] = n as u8;
-            shell.mutate(&terms, &hash, |entry| entry.copies += 1).unwrap();
+            shared.mutate(&terms, &hash, |entry| entry.copies += 1).unwrap();
         }
-        assert_eq!(shell.entries(), 1000);
-        assert!(shell.index_bytes() > 64_000);
-        drop(shell);
+        assert_eq!(shared.entries(), 1000);
+        assert!(shared.index_bytes() > 64_000);
+        drop(shared);
         lease.give_back();
-        let shell = SLOTS.lend(Shell::new()).hold().unwrap();
-        assert_eq!((shell.entries(), shell.index_bytes()), (0, 0));
-        assert_eq!(shell.weight(), Weight::default());
+        let shared = SLOTS.lend(SharedPartition::new()).hold().unwrap();
+        assert_eq!((shared.entries(), shared.index_bytes()), (0, 0));
+        assert_eq!(shared.weight(), Weight::default());
     }
 
     #[test]
@@ -466,18 +466,18 @@ mod tests {
         use crate::index::entry::{Pending, Stored};
         use coldpress_core::format::{Checksum, Kind, Location};
         use coldpress_core::index::Placed;
-        let (terms, shell) = (terms(), Shell::new());
+        let (terms, shared) = (terms(), SharedPartition::new());
         let (old, new) = (KeyHash([1; 12]), KeyHash([2; 12]));
         let location = Location { segment: SegmentIndex::new(1), offset: 0, sequence: Sequence::new(1) };
         let version = location.version();
         let (kind, expires_s, moved_from) = (Kind::Value, None, None);
         let placed =
             Placed { location, version, record_bytes: 64, kind, expires_s, moved_from, moved_bytes: 0 };
-        shell.mutate(&terms, &old, |entry| {
+        shared.mutate(&terms, &old, |entry| {
             entry.copies = 1;
             entry.replace(Stored::live(&placed, false))
         });
-        let stored = shell.weight().settled;
+        let stored = shared.weight().settled;
         let pending = |charge: u32| Pending {
             payload: Box::default(),
             checksum: Checksum::default(),
@@ -498,7 +498,7 @@ mod tests {
                 let ceiling = Ceiling { settled, charge: settled + stored - 1 };
                 let write = pending(1 << 20).weigh();
                 while !is_over.load(Relaxed) {
-                    let refused = shell.mutate_within(&terms, &old, (write, &ceiling), |_| ());
+                    let refused = shared.mutate_within(&terms, &old, (write, &ceiling), |_| ());
                     assert!(refused.unwrap().is_err());
                 }
             });
@@ -506,14 +506,14 @@ mod tests {
             let write = pending((1 << 20) - u32::try_from(stored).unwrap());
             let refused = (0..100_000).find_map(|_| {
                 let put = |entry: &mut Entry| entry.overlay(pending(write.charge));
-                let put = shell.mutate_within(&terms, &new, (write.weigh(), &ceiling), put);
-                shell.mutate(&terms, &new, |entry| entry.pending = None);
+                let put = shared.mutate_within(&terms, &new, (write.weigh(), &ceiling), put);
+                shared.mutate(&terms, &new, |entry| entry.pending = None);
                 put.unwrap().err()
             });
             is_over.store(true, Relaxed);
             assert_eq!(refused, None);
         });
-        assert!(shell.is_exact(&terms));
+        assert!(shared.is_exact(&terms));
     }
 
     #[test]
@@ -522,8 +522,8 @@ mod tests {
         use std::time::Instant;
         const PATIENCE: Duration = Duration::from_secs(60);
         let terms = terms();
-        let (shell, hash) = (Shell::new(), KeyHash::default());
-        shell.mutate(&terms, &hash, |entry| entry.copies = 1).unwrap();
+        let (shared, hash) = (SharedPartition::new(), KeyHash::default());
+        shared.mutate(&terms, &hash, |entry| entry.copies = 1).unwrap();
         let (is_over, looks) = (AtomicBool::new(false), AtomicU64::new(0));
         let (begun, readers) = (Instant::now(), 8);
         std::thread::scope(|scope| {
@@ -531,7 +531,7 @@ mod tests {
                 scope.spawn(|| {
                     while !is_over.load(Relaxed) && begun.elapsed() < PATIENCE {
                         // As long as the copy of a long value takes on a busy machine.
-                        shell.view(&hash, |_| std::thread::sleep(Duration::from_millis(1)));
+                        shared.view(&hash, |_| std::thread::sleep(Duration::from_millis(1)));
                         looks.fetch_add(1, Relaxed);
                     }
                 });
@@ -539,10 +539,10 @@ mod tests {
             while looks.load(Relaxed) < 10 * readers {
                 std::thread::yield_now();
             }
-            (0..10).for_each(|_| shell.mutate(&terms, &hash, |entry| entry.copies += 1).unwrap());
+            (0..10).for_each(|_| shared.mutate(&terms, &hash, |entry| entry.copies += 1).unwrap());
             is_over.store(true, Relaxed);
         });
         assert!(begun.elapsed() < PATIENCE, "it got in when the readers had gone");
-        assert_eq!(shell.view(&hash, |entry| entry.copies), Some(11));
+        assert_eq!(shared.view(&hash, |entry| entry.copies), Some(11));
     }
 }

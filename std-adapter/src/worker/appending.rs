@@ -50,7 +50,7 @@ impl Worker<'_> {
             let Some(work) = self.backlog.pop_front() else { break };
             match work {
                 Work::Flush(waiter) => {
-                    self.shell.admission.budget.give_back_message();
+                    self.shared.admission.budget.give_back_message();
                     if self.is_nothing_left_behind() {
                         self.waiters.push(self.tier.appended(), waiter);
                     } else {
@@ -59,7 +59,7 @@ impl Worker<'_> {
                 }
                 Work::Dirty(hash, waiter) => match self.append(now, &hash) {
                     Appended::Yes => {
-                        self.shell.admission.budget.give_back_place();
+                        self.shared.admission.budget.give_back_place();
                         if let Some(waiter) = waiter {
                             self.waiters.push(self.tier.appended(), waiter);
                         }
@@ -70,7 +70,7 @@ impl Worker<'_> {
                         return false;
                     }
                     outcome @ (Appended::Full | Appended::Never) => {
-                        self.shell.admission.budget.give_back_place();
+                        self.shared.admission.budget.give_back_place();
                         let error = self.set_aside(hash, &outcome);
                         if let Some(waiter) = waiter {
                             answer(&waiter, Err(error));
@@ -111,7 +111,7 @@ impl Worker<'_> {
     fn set_aside(&mut self, hash: KeyHash, outcome: &Appended) -> TierError {
         if matches!(outcome, Appended::Never) {
             self.never += 1;
-            self.shell.health.worsen(Health::WornOut);
+            self.shared.health.worsen(Health::WornOut);
             return TierError::WornOut;
         }
         self.stalled.push_back(hash);
@@ -146,7 +146,7 @@ impl Worker<'_> {
 
     /// Whether so much is pending that writing should not wait for more.
     fn is_memory_short(&self) -> bool {
-        self.shell.admission.budget.pending_bytes() > self.pending_bytes_max / 2
+        self.shared.admission.budget.pending_bytes() > self.pending_bytes_max / 2
     }
 
     /// Appends the pending write of a key, whichever is the current one: one that was superseded is acknowledged with its
@@ -172,7 +172,7 @@ impl Worker<'_> {
             pending.inflight = Some(at);
             Ok(Some(at))
         };
-        match self.shell.mutate(&self.terms, hash, append) {
+        match self.shared.mutate(&self.terms, hash, append) {
             None | Some(Ok(None)) => Appended::Yes,
             Some(Ok(Some(_))) => {
                 self.unwritten_since_ms.get_or_insert(now.monotonic_ms);

@@ -29,18 +29,18 @@ impl Worker<'_> {
     /// Says how many segments must have blocks for what is charged, and what clients wait for.
     pub(super) fn back_charge(&mut self) {
         // Blocks that were refused are asked for at the next try.
-        let unbacked = &self.shell.unbacked_bytes;
-        let is_refused = self.shell.is_out_of_space.load(Relaxed);
+        let unbacked = &self.shared.unbacked_bytes;
+        let is_refused = self.shared.is_out_of_space.load(Relaxed);
         let lacking = if is_refused { unbacked.load(Relaxed) } else { unbacked.swap(0, Relaxed) };
-        let charge = self.shell.sums.settled.load(Relaxed).saturating_add(lacking);
-        let puts = self.shell.counts.puts.load(Relaxed);
+        let charge = self.shared.sums.settled.load(Relaxed).saturating_add(lacking);
+        let puts = self.shared.counts.puts.load(Relaxed);
         // A put is counted after it is pending.
-        let is_pending = self.shell.admission.budget.pending_bytes() > 0;
+        let is_pending = self.shared.admission.budget.pending_bytes() > 0;
         if is_pending || puts != self.busy.puts || lacking > 0 {
             self.busy = Busy { puts, until_ms: monotonic_ms().saturating_add(BUSY_MS) };
         }
         // Pieces of long values are no keys.
-        let has_none = self.shell.sums.keys.load(Relaxed) == 0 && self.shell.families.are_none();
+        let has_none = self.shared.sums.keys.load(Relaxed) == 0 && self.shared.families.are_none();
         let is_empty = has_none && lacking == 0;
         self.tier.set_backing(if is_empty {
             // Segments that are still to be freed take room for erase intents and tombstones.
@@ -54,8 +54,8 @@ impl Worker<'_> {
     /// The segments that a charge needs, with the reserve and some ahead.
     fn segments_for(&self, charge: u64) -> u32 {
         let geometry = &self.terms.geometry;
-        let waste = self.shell.lengths.waste_with(0);
-        let quarantined = self.shell.quarantined.load(Relaxed);
+        let waste = self.shared.lengths.waste_with(0);
+        let quarantined = self.shared.quarantined.load(Relaxed);
         // The most that may lack blocks.
         let (mut low, mut high) = (0, geometry.segment_count());
         while low < high {
@@ -79,14 +79,14 @@ impl Worker<'_> {
         if now_ms < self.shrinks.1 {
             return false;
         }
-        let (next, has_shrunk) = self.shell.shrink(self.shrinks.0);
+        let (next, has_shrunk) = self.shared.shrink(self.shrinks.0);
         self.shrinks = (next, if has_shrunk { now_ms } else { now_ms.saturating_add(SHRINK_MS) });
         has_shrunk
     }
 
     fn post_backing(&self) {
-        self.shell.backed.store(self.tier.backed_segments(), Relaxed);
-        self.shell.is_out_of_space.store(self.tier.is_out_of_space(), Release);
+        self.shared.backed.store(self.tier.backed_segments(), Relaxed);
+        self.shared.is_out_of_space.store(self.tier.is_out_of_space(), Release);
     }
 
     /// Gives the blocks of one segment back that is of no use any more, where nothing else is to be done; tells whether it did.
@@ -136,8 +136,8 @@ impl Worker<'_> {
     pub(super) fn note_refused(&self, error: MediumError) {
         let backed = self.tier.backed_segments();
         // Before, so that a client who sees that there is no more sees what there is.
-        self.shell.backed.store(backed, Relaxed);
-        if !self.shell.is_out_of_space.swap(true, Release) {
+        self.shared.backed.store(backed, Relaxed);
+        if !self.shared.is_out_of_space.swap(true, Release) {
             tracing::warn!(partition = self.partition, %error, backed, "no space left on the device for another segment");
         }
     }

@@ -37,7 +37,7 @@ impl Worker<'_> {
                 return false;
             }
             let now = self.now();
-            if now.monotonic_ms >= self.shell.ends_ms.load(Relaxed) {
+            if now.monotonic_ms >= self.shared.ends_ms.load(Relaxed) {
                 return false;
             }
             // What the index tells of while a task runs belongs to that task, and it judges the pools that the task asks.
@@ -133,10 +133,10 @@ impl Worker<'_> {
     /// Makes a failed write known: no waiter is told that all is well, and clients are refused for a while.
     fn after_write(&mut self, result: Result<(), MediumError>) {
         match result {
-            Ok(()) => self.failing.recover(&self.shell.health),
+            Ok(()) => self.failing.recover(&self.shared.health),
             Err(error) => {
                 tracing::warn!(partition = self.partition, %error, "a write failed");
-                self.failing.fail(error, &self.shell.health);
+                self.failing.fail(error, &self.shared.health);
                 self.waiters.fail_all(TierError::Medium(error));
             }
         }
@@ -144,7 +144,7 @@ impl Worker<'_> {
 
     pub(super) fn take_synced(&mut self, synced: Synced) {
         let now = self.now();
-        self.shell.latencies.record(&self.meter, Timed::Sync, synced.took);
+        self.shared.latencies.record(&self.meter, Timed::Sync, synced.took);
         let result = synced.result.and(self.check_place());
         if self.is_file_lost() {
             // The machine is not told: what it took for durable it might free the older copies of.
@@ -153,7 +153,7 @@ impl Worker<'_> {
         self.done(now, synced.ticket, result);
         if let Err(error) = result {
             tracing::warn!(partition = self.partition, %error, "a sync failed");
-            self.failing.fail(error, &self.shell.health);
+            self.failing.fail(error, &self.shared.health);
             if self.index.unwritten.is_empty() {
                 self.waiters.fail_synced(TierError::Medium(error));
             } else {
@@ -167,7 +167,7 @@ impl Worker<'_> {
     pub(super) fn finish_turn(&mut self, is_idle: bool) {
         if self.tier.needs_remount() {
             // Nothing becomes durable any more; the synced versions are kept, and the next open finds them.
-            self.shell.health.worsen(Health::NeedsReopen);
+            self.shared.health.worsen(Health::NeedsReopen);
             self.waiters.fail_synced(TierError::NeedsReopen);
         }
         let (written, durable) = (self.tier.written(), self.tier.durable());
@@ -185,70 +185,70 @@ impl Worker<'_> {
         // Somebody waits for room that only a write can give.
         let is_late = self.unwritten_since_ms.is_some_and(|at| monotonic_ms() >= at + self.flush_after_ms);
         let is_idle = is_idle && self.messages.is_empty() && !self.has_more_to_append();
-        if is_idle && (self.shell.admission.has_waiters() || is_late) {
+        if is_idle && (self.shared.admission.has_waiters() || is_late) {
             self.tier.flush();
         }
         self.take_reports();
         self.post_keeping();
-        self.shell.is_compacting.store(self.tier.is_compacting(), Relaxed);
+        self.shared.is_compacting.store(self.tier.is_compacting(), Relaxed);
         self.post_clock();
         if self.posting.is_due() {
             self.post();
         }
-        self.shell.lengths.count_waste(self.terms.data_segments());
+        self.shared.lengths.count_waste(self.terms.data_segments());
         self.look_after_waiting(is_idle);
     }
 
     /// Lets those go on who wait for something that was given back. A call for nothing would keep them, and this thread, awake.
     fn look_after_waiting(&mut self, is_idle: bool) {
-        let (shell, now_ms) = (self.shell, monotonic_ms());
-        let failures = shell.health.failures();
+        let (shared, now_ms) = (self.shared, monotonic_ms());
+        let failures = shared.health.failures();
         if failures != self.failures_told {
             self.failures_told = failures;
-            shell.admission.alert();
+            shared.admission.alert();
         }
-        let budget = &shell.admission.budget;
-        let places = [budget.queued(), budget.asked(), shell.backed.load(Relaxed)];
-        let given = (shell.weight(), places, shell.is_out_of_space.load(Relaxed));
+        let budget = &shared.admission.budget;
+        let places = [budget.queued(), budget.asked(), shared.backed.load(Relaxed)];
+        let given = (shared.weight(), places, shared.is_out_of_space.load(Relaxed));
         let is_changed = given != self.given_at || now_ms >= self.given_ms.saturating_add(LOOK_AGAIN_MS);
         if is_changed {
             (self.given_at, self.given_ms) = (given, now_ms);
         }
-        if shell.admission.has_waiters() {
+        if shared.admission.has_waiters() {
             let (pending_bytes_max, enough_for) = (self.pending_bytes_max, self.enough_for(&given.0));
-            shell.admission.look_after(Look { is_changed, is_idle, pending_bytes_max, enough_for });
+            shared.admission.look_after(Look { is_changed, is_idle, pending_bytes_max, enough_for });
         }
     }
 
     /// For how many records there is capacity, at a guess: a client finds out when it tries.
     fn enough_for(&self, weight: &Weight) -> usize {
-        let quarantined = self.shell.quarantined.load(Relaxed);
-        let most = self.terms.charge_bytes_max(self.shell.lengths.waste_with(0), quarantined);
+        let quarantined = self.shared.quarantined.load(Relaxed);
+        let most = self.terms.charge_bytes_max(self.shared.lengths.waste_with(0), quarantined);
         let mean = (weight.settled / weight.keys.max(1)).max(1);
         usize::try_from(most.saturating_sub(weight.settled) / mean).unwrap_or(usize::MAX)
     }
 
     /// Evicts what clients wait for, round by round, and drops what has expired where one waits for its room.
     fn make_room(&mut self) {
-        let shell = self.shell;
-        if shell.wants_expired.swap(false, Relaxed) {
+        let shared = self.shared;
+        if shared.wants_expired.swap(false, Relaxed) {
             self.tier.expire();
         }
-        shell.due_s.store(self.index.next_due_s(), Relaxed);
-        if shell.is_evicting.load(Relaxed) && !self.tier.is_evicting() {
-            shell.is_evicting.store(false, Relaxed);
+        shared.due_s.store(self.index.next_due_s(), Relaxed);
+        if shared.is_evicting.load(Relaxed) && !self.tier.is_evicting() {
+            shared.is_evicting.store(false, Relaxed);
         }
         // While writes are pending that take the room, there is too little in the log to choose from.
-        if !self.backlog.is_empty() || shell.is_evicting.load(Relaxed) {
+        if !self.backlog.is_empty() || shared.is_evicting.load(Relaxed) {
             return;
         }
-        let evict_bytes = shell.evict_bytes.swap(0, Relaxed);
+        let evict_bytes = shared.evict_bytes.swap(0, Relaxed);
         if evict_bytes > 0 {
             // Those who stand behind the one that asked need room too.
-            let evict_bytes = evict_bytes + shell.admission.take_needs();
+            let evict_bytes = evict_bytes + shared.admission.take_needs();
             tracing::debug!(partition = self.partition, evict_bytes, "evicting");
-            shell.is_evicting.store(true, Relaxed);
-            shell.evict_round.fetch_add(1, Relaxed);
+            shared.is_evicting.store(true, Relaxed);
+            shared.evict_round.fetch_add(1, Relaxed);
             self.tier.evict(evict_bytes);
         }
     }
@@ -257,9 +257,9 @@ impl Worker<'_> {
     pub(super) fn post_clock(&mut self) {
         let now = self.now();
         self.tier.observe(now);
-        let (before, refused_s) = (self.shell.clock.refused_s(), self.tier.clock_refused_s());
+        let (before, refused_s) = (self.shared.clock.refused_s(), self.tier.clock_refused_s());
         let (now_ms, behind_s) = (self.tier.clock_ms(), self.tier.clock_behind_s());
-        self.shell.clock.post(now.monotonic_ms, LogTime { now_ms, refused_s, behind_s });
+        self.shared.clock.post(now.monotonic_ms, LogTime { now_ms, refused_s, behind_s });
         if let (None, Some(jump_s)) = (before, refused_s) {
             tracing::warn!(
                 partition = self.partition,
@@ -271,7 +271,7 @@ impl Worker<'_> {
 
     /// Posts which records may stand for a put of the same value.
     pub(super) fn post_keeping(&mut self) {
-        self.shell.keeps_above.store(self.tier.keeps_above().map_or(u32::MAX, Sequence::get), Relaxed);
+        self.shared.keeps_above.store(self.tier.keeps_above().map_or(u32::MAX, Sequence::get), Relaxed);
     }
 
     /// Queues a task with its surroundings.
@@ -354,7 +354,7 @@ impl Worker<'_> {
         let mut timeout = self.machine_timeout_ms().unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
         let has_work =
             !self.backlog.is_empty() || !self.index.unwritten.is_empty() || !self.stalled.is_empty();
-        if has_work || self.shell.admission.has_waiters() || self.closing.is_some() {
+        if has_work || self.shared.admission.has_waiters() || self.closing.is_some() {
             timeout = timeout.min(AGAIN_MS);
         }
         if let Some(since_ms) = self.unwritten_since_ms {

@@ -46,7 +46,7 @@ use self::waiting::Waiters;
 use crate::clock::{Clock, monotonic_ms};
 use crate::config::{ColdTierConfig, Terms};
 use crate::errors::OpenError;
-use crate::index::{Health, IndexClock, PartitionIndex, Shell, Weight};
+use crate::index::{Health, IndexClock, PartitionIndex, SharedPartition, Weight};
 use crate::observe::{SegmentView, TierMeter};
 use crate::pool::PoolCoordinator;
 use crate::storage::{Medium, Sparse, Syncer};
@@ -116,7 +116,7 @@ impl Schedule {
 pub(crate) struct Worker<'m> {
     tier: Tier<'m>,
     index: PartitionIndex<'m>,
-    shell: &'m Shell,
+    shared: &'m SharedPartition,
     terms: Terms,
     medium: Box<dyn Medium>,
     syncer: Syncer,
@@ -164,25 +164,25 @@ pub(crate) struct Worker<'m> {
     failing: Failing,
 }
 
-/// Poisons the shell unless the worker ended in order.
+/// Poisons the partition unless the worker ended in order.
 struct Alarm<'a> {
-    shell: &'a Shell,
+    shared: &'a SharedPartition,
     is_armed: bool,
 }
 
 impl Drop for Alarm<'_> {
     fn drop(&mut self) {
         if self.is_armed {
-            self.shell.health.worsen(Health::Poisoned);
-            self.shell.admission.alert();
+            self.shared.health.worsen(Health::Poisoned);
+            self.shared.admission.alert();
             tracing::error!("the log worker died; the tier is poisoned");
         }
     }
 }
 
 /// Runs a worker to its end: mounts, says so, serves until it is closed.
-pub(crate) fn run(mut setup: Setup, shell: &Shell, syncer: Syncer) {
-    let alarm = Alarm { shell, is_armed: true };
+pub(crate) fn run(mut setup: Setup, shared: &SharedPartition, syncer: Syncer) {
+    let alarm = Alarm { shared, is_armed: true };
     let (ready, config, pools) = (setup.ready.clone(), setup.config.clone(), setup.pools.clone());
     let store = setup.store;
     let build = |memory, record_bytes_max| {
@@ -200,7 +200,7 @@ pub(crate) fn run(mut setup: Setup, shell: &Shell, syncer: Syncer) {
     let Some(memory) = buffers.lend() else { return };
     let Some(tier) = build(memory, record_bytes_max) else { return };
     let span = core::mem::replace(&mut setup.span, Span::none());
-    let mut worker = Worker::new(setup, shell, tier, syncer);
+    let mut worker = Worker::new(setup, shared, tier, syncer);
     let mut mounted = span.in_scope(|| worker.mount());
     // A limit that was lowered holds for new writes: what is stored keeps the room that it needs. A header that tells of longer
     // records than any segment holds was not written by this tier.
@@ -242,16 +242,16 @@ pub(crate) fn run(mut setup: Setup, shell: &Shell, syncer: Syncer) {
 }
 
 impl<'m> Worker<'m> {
-    fn new(setup: Setup, shell: &'m Shell, tier: Tier<'m>, syncer: Syncer) -> Self {
+    fn new(setup: Setup, shared: &'m SharedPartition, tier: Tier<'m>, syncer: Syncer) -> Self {
         let settings = &setup.config.settings;
         let idle_s = settings.idle.map(crate::config::seconds);
         let clock = IndexClock { opened_s: 0, now_s: 0, idle_s };
-        shell.set_codec(settings.codec);
+        shared.set_codec(settings.codec);
         // None is longer than a segment, whatever limit it was written under.
         let value_bytes_max = setup.config.segment_bytes() as usize;
         Self {
             index: PartitionIndex::new(
-                shell,
+                shared,
                 setup.terms,
                 clock,
                 value_bytes_max,
@@ -259,7 +259,7 @@ impl<'m> Worker<'m> {
                 settings.efficiency,
             ),
             tier,
-            shell,
+            shared,
             terms: setup.terms,
             medium: setup.medium,
             syncer,
@@ -301,7 +301,7 @@ impl<'m> Worker<'m> {
     fn now(&mut self) -> Now {
         let now = Now { monotonic_ms: monotonic_ms(), wall_s: self.clock.wall_s() };
         // Not the wall clock itself: the log may refuse it.
-        let now_s = self.shell.clock.now_s(now.wall_s, self.clock_jump_s);
+        let now_s = self.shared.clock.now_s(now.wall_s, self.clock_jump_s);
         self.index.clock.now_s = self.index.clock.now_s.max(now_s).max(self.tier.clock_s());
         if self.tier.status() == Status::Mounting {
             // Known once all times on the medium are: a key that comes up too early is looked at again.
@@ -361,7 +361,7 @@ impl<'m> Worker<'m> {
         let clock_s = self.tier.clock_s();
         self.index.clock.opened_s = clock_s;
         self.index.clock.now_s = clock_s;
-        self.shell.opened_s.store(clock_s, Relaxed);
+        self.shared.opened_s.store(clock_s, Relaxed);
         self.post_clock();
         self.post_keeping();
         self.post();
@@ -428,14 +428,14 @@ impl<'m> Worker<'m> {
         match &message {
             // Their places are given back when they are dealt with, so that the backlog is bounded too.
             Message::Dirty { .. } | Message::Flush(_) | Message::Close { .. } => {}
-            Message::Nudge => self.shell.admission.budget.end_nudge(),
+            Message::Nudge => self.shared.admission.budget.end_nudge(),
             Message::Schedule { .. }
             | Message::Cancel
             | Message::ConfirmClock
             | Message::GiveUpUnread
             | Message::Background(_)
             | Message::Segments(_) => {
-                self.shell.admission.budget.give_back_message();
+                self.shared.admission.budget.give_back_message();
             }
         }
         match message {
@@ -445,7 +445,7 @@ impl<'m> Worker<'m> {
             Message::Schedule { task, accepted, scheduled } => {
                 let outcome = self.schedule(task, scheduled);
                 if outcome.is_ok() {
-                    self.shell.is_compacting.store(true, Relaxed);
+                    self.shared.is_compacting.store(true, Relaxed);
                 }
                 // A client that no longer waits needs no answer.
                 let _ = accepted.try_send(outcome);

@@ -18,9 +18,9 @@ impl Worker<'_> {
             self.in_place_ms = monotonic_ms();
         } else if !self.is_file_lost() {
             tracing::error!(partition = self.partition, "the file was deleted, moved, replaced or cut short");
-            self.shell.health.worsen(Health::FileLost);
+            self.shared.health.worsen(Health::FileLost);
             self.waiters.fail_all(TierError::FileLost);
-            self.shell.admission.alert();
+            self.shared.admission.alert();
         }
         Ok(())
     }
@@ -38,6 +38,6 @@ impl Worker<'_> {
     }
 
     pub(super) fn is_file_lost(&self) -> bool {
-        self.shell.health.get() == Health::FileLost
+        self.shared.health.get() == Health::FileLost
     }
 }

@@ -146,15 +146,15 @@ impl Worker<'_> {
         worker_stats.free_segments = tally.free;
         worker_stats.quarantined_segments = tally.quarantined;
         worker_stats.progress = progress.map(|running| (running.task, running.progress));
-        self.shell.lengths.count_waste(self.terms.data_segments());
-        let waste = self.shell.lengths.waste_with(0);
+        self.shared.lengths.count_waste(self.terms.data_segments());
+        let waste = self.shared.lengths.waste_with(0);
         let charge_bytes_max = self.terms.charge_bytes_max(waste, tally.quarantined);
         worker_stats.clock_refusals = counters.clock_refusals;
         worker_stats.debt_permille = self.tier.debt_permille();
         worker_stats.analysis = self.index.analysis;
         let worker_stats = *worker_stats;
-        self.shell.quarantined.store(tally.quarantined, Relaxed);
-        *self.shell.worker_stats.lock() = worker_stats;
-        self.meter.stats(&self.shell.counts, &worker_stats, &self.shell.state(charge_bytes_max));
+        self.shared.quarantined.store(tally.quarantined, Relaxed);
+        *self.shared.worker_stats.lock() = worker_stats;
+        self.meter.stats(&self.shared.counts, &worker_stats, &self.shared.state(charge_bytes_max));
     }
 }

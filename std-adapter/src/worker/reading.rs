@@ -22,7 +22,7 @@ impl Worker<'_> {
             if self.posting.is_due() {
                 self.post();
             }
-            self.shell.admission.alert();
+            self.shared.admission.alert();
             if let Some(closing) = &mut self.closing {
                 closing.end(Ok(()));
                 return End::Closed;

@@ -90,13 +90,13 @@ impl Worker<'_> {
     /// Whether there is something to sweep that waits for nothing.
     pub(super) fn has_more_to_sweep(&self) -> bool {
         let sweeping = &self.sweeping;
-        let has_touched = sweeping.seen.is_empty() && self.shell.families.has_touched();
+        let has_touched = sweeping.seen.is_empty() && self.shared.families.has_touched();
         let has_more = !self.index.pieces.is_empty() || !sweeping.due.is_empty() || has_touched;
         has_more && self.may_sweep()
     }
 
     fn may_sweep(&self) -> bool {
-        let is_withheld = self.shell.withheld_above.load(Relaxed) > 0;
+        let is_withheld = self.shared.withheld_above.load(Relaxed) > 0;
         let is_busy = self.index.unwritten.len() >= PIECES_PER_TURN || !self.is_retry_due();
         !is_withheld && !is_busy && self.closing.is_none()
     }
@@ -108,10 +108,10 @@ impl Worker<'_> {
             let there = |entry: &Entry| {
                 entry.stored().filter(|_| entry.is_value() && entry.is_piece_expiry()).copied()
             };
-            let Some(stored) = self.shell.view(&hash, there).flatten() else { continue };
+            let Some(stored) = self.shared.view(&hash, there).flatten() else { continue };
             match self.piece_of(&hash, &stored) {
                 Ok(Some((value, generation, index))) => {
-                    self.shell.families.found(&value, generation, index, stored.record_bytes);
+                    self.shared.families.found(&value, generation, index, stored.record_bytes);
                 }
                 // Nothing tells whose it is: it stays.
                 Ok(None) | Err(_) => {
@@ -156,7 +156,7 @@ impl Worker<'_> {
             return;
         }
         for _ in 0..FAMILIES_PER_TURN {
-            let Some(hash) = self.shell.families.take_touched() else { break };
+            let Some(hash) = self.shared.families.take_touched() else { break };
             self.look_at_family(hash);
         }
         if !self.sweeping.seen.is_empty() {
@@ -170,10 +170,10 @@ impl Worker<'_> {
     }
 
     fn look_at_family(&mut self, hash: KeyHash) {
-        let Some(Family { generations, writing, .. }) = self.shell.families.look(&hash) else { return };
+        let Some(Family { generations, writing, .. }) = self.shared.families.look(&hash) else { return };
         let Some(heads) = self.heads_of(&hash) else {
             // The pieces that a damaged head names stay.
-            self.shell.families.settle(&hash);
+            self.shared.families.settle(&hash);
             return;
         };
         // It is touched again once one of the two is published.
@@ -188,7 +188,7 @@ impl Worker<'_> {
             }
         }
         if self.sweeping.seen.len() == before && !heads.owes() {
-            self.shell.families.settle(&hash);
+            self.shared.families.settle(&hash);
         }
     }
 
@@ -210,7 +210,7 @@ impl Worker<'_> {
             };
             (!is_damaged).then_some((heads, entry.stored().filter(is_value).copied()))
         };
-        let (heads, stored) = self.shell.view(hash, look).unwrap_or_else(|| Some(Default::default()))?;
+        let (heads, stored) = self.shared.view(hash, look).unwrap_or_else(|| Some(Default::default()))?;
         let Some(stored) = stored else { return Some(heads) };
         Some(Heads { stored: self.stored_head(&stored).ok()?, ..heads })
     }
@@ -249,9 +249,9 @@ impl Worker<'_> {
                 self.drop_piece(&hash);
             }
             let Leftover { hash, generation, from, .. } = leftover;
-            self.shell.families.swept(&hash, generation, from);
+            self.shared.families.swept(&hash, generation, from);
             // Whether anything else is owed shows at another look.
-            self.shell.families.touch(&hash);
+            self.shared.families.touch(&hash);
         }
     }
 
@@ -262,8 +262,8 @@ impl Worker<'_> {
             let is_there = entry.is_value() && entry.is_piece_expiry();
             is_there.then(|| publish(entry, &mut tombstone, 0))
         };
-        let Some(Some(published)) = self.shell.mutate(&self.terms, hash, drop) else { return };
-        self.shell.counts.swept_pieces.fetch_add(1, Relaxed);
+        let Some(Some(published)) = self.shared.mutate(&self.terms, hash, drop) else { return };
+        self.shared.counts.swept_pieces.fetch_add(1, Relaxed);
         if matches!(published, Publish::Pending) {
             self.index.unwritten.push_back(*hash);
         }

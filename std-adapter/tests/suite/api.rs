@@ -133,7 +133,7 @@ fn closed_tier_refuses_every_handle() {
     let handle = tier.handle();
     handle.put(b"a", b"1").unwrap();
     tier.close().unwrap();
-    // The next tier uses the same gate.
+    // The next tier uses the same slot.
     let tier = open(dir.path(), &config, &pools);
     let closed = TierError::Closed;
     assert_eq!(handle.put(b"a", b"2"), Err(PutError::Tier(closed)));

@@ -62,7 +62,7 @@ fn long_put_that_waits_for_capacity_is_passed_by_no_newcomer() {
     let long = vec![3; 400_000];
     std::thread::scope(|scope| {
         let putting = scope.spawn(|| handle.put(b"long", &long));
-        let turn = || handle.enter(|open| open.parts[0].shell.admission.turn(true, 1)).unwrap();
+        let turn = || handle.enter(|open| open.parts[0].shared.admission.turn(true, 1)).unwrap();
         while turn() == (Turn::Try { has_permit: false }) {
             std::thread::sleep(Duration::from_millis(1));
         }

@@ -23,7 +23,7 @@ fn fixture() -> Fixture {
     let clock = IndexClock { opened_s: 1000, now_s: 1000, idle_s: None };
     Fixture {
         index: PartitionIndex::new(
-            Box::leak(Box::new(Shell::new())),
+            Box::leak(Box::new(SharedPartition::new())),
             terms,
             clock,
             1 << 20,
@@ -56,7 +56,7 @@ impl Fixture {
     }
 
     fn check_sums(&self) {
-        assert!(self.index.shell.is_exact(&self.index.terms));
+        assert!(self.index.shared.is_exact(&self.index.terms));
     }
 }
 
@@ -101,14 +101,14 @@ fn value_superseded_by_a_remove_needs_the_tombstone_until_it_is_gone() {
     assert_eq!(index.copy_erased(&HASH), Some(released(&stone)));
     assert_eq!(index.liveness(&HASH, stone.location), Liveness::Stale);
     assert_eq!(index.copy_erased(&HASH), None);
-    assert_eq!(index.shell.entries(), 0);
+    assert_eq!(index.shared.entries(), 0);
 }
 
 #[test]
 fn tombstone_of_an_unknown_key_is_stale_at_birth() {
     let mut fixture = fixture();
     assert_eq!(fixture.index.publish(&HASH, &placed(2, Kind::Tombstone)), Published::Stale);
-    assert_eq!(fixture.index.shell.weight(), Weight::default());
+    assert_eq!(fixture.index.shared.weight(), Weight::default());
 }
 
 #[test]
@@ -119,7 +119,7 @@ fn relocation_overtaken_by_a_put_is_stale_and_counts_as_a_copy() {
     let _ = index.publish(&HASH, &old);
     let _ = index.publish(&HASH, &new);
     assert_eq!(index.publish(&HASH, &moved(&old, 3, Kind::Value)), Published::Stale);
-    assert_eq!(index.shell.view(&HASH, |entry| entry.copies), Some(3));
+    assert_eq!(index.shared.view(&HASH, |entry| entry.copies), Some(3));
     assert_eq!(index.liveness(&HASH, new.location), Liveness::Live);
 }
 
@@ -167,12 +167,12 @@ fn dropped_record_with_other_copies_stands_in_until_they_are_gone() {
     assert_eq!((due.hash, due.location), (HASH, new.location));
     assert_eq!(index.drop_current(&HASH, old.location), Dropped::NotCurrent);
     assert_eq!(index.drop_current(&HASH, new.location), Dropped::NeedsTombstone);
-    assert_eq!(index.shell.weight().keys, 0, "it is no value any more");
+    assert_eq!(index.shared.weight().keys, 0, "it is no value any more");
     assert_eq!(index.liveness(&HASH, new.location), Liveness::Live, "and still needed");
     assert_eq!(index.due(9999), Look::End, "and does not come up again");
     let again = moved(&new, 3, Kind::Value);
     assert_eq!(index.publish(&HASH, &again), Published::Live(Some(released(&new))));
-    assert_eq!((index.copy_erased(&HASH), index.shell.weight().keys), (None, 0));
+    assert_eq!((index.copy_erased(&HASH), index.shared.weight().keys), (None, 0));
     assert_eq!(index.copy_erased(&HASH), Some(released(&again)));
     assert_eq!(index.copy_erased(&HASH), None);
 }
@@ -184,7 +184,7 @@ fn only_copy_dropped_is_stale_now() {
     let _ = fixture.index.publish(&HASH, &only);
     assert_eq!(fixture.index.drop_current(&HASH, only.location), Dropped::Now);
     assert_eq!(fixture.index.drop_current(&HASH, only.location), Dropped::NotCurrent);
-    assert_eq!(fixture.index.shell.weight(), Weight::default());
+    assert_eq!(fixture.index.shared.weight(), Weight::default());
 }
 
 #[test]
@@ -193,12 +193,12 @@ fn overlay_goes_with_its_own_publication_and_not_with_an_older_one() {
     let (older, own) = (placed(1, Kind::Value), placed(2, Kind::Value));
     fixture.overlay(Kind::Value, Some(own.location));
     let _ = fixture.index.publish(&HASH, &older);
-    let is_pending = |fixture: &Fixture| fixture.index.shell.view(&HASH, |entry| entry.pending.is_some());
+    let is_pending = |fixture: &Fixture| fixture.index.shared.view(&HASH, |entry| entry.pending.is_some());
     assert_eq!(is_pending(&fixture), Some(true));
     assert_eq!(fixture.index.liveness(&HASH, older.location), Liveness::Live);
     let _ = fixture.index.publish(&HASH, &own);
     assert_eq!(is_pending(&fixture), Some(false));
-    assert_eq!(fixture.index.shell.weight().pending_bytes, 0);
+    assert_eq!(fixture.index.shared.weight().pending_bytes, 0);
 }
 
 #[test]
@@ -208,10 +208,10 @@ fn unwritten_record_is_pending_again_above_its_stray_copy() {
     fixture.overlay(Kind::Value, Some(failed.location));
     fixture.index.unwritten(&HASH, &failed);
     assert_eq!(fixture.index.unwritten, [HASH]);
-    let seen = fixture.index.shell.view(&HASH, |entry| (entry.copies, entry.newest_version()));
+    let seen = fixture.index.shared.view(&HASH, |entry| (entry.copies, entry.newest_version()));
     assert_eq!(seen, Some((1, Some(failed.version))), "the next append must lie above");
     let is_free = |entry: &Entry| entry.pending.as_ref().is_some_and(|pending| pending.inflight.is_none());
-    assert_eq!(fixture.index.shell.view(&HASH, is_free), Some(true));
+    assert_eq!(fixture.index.shared.view(&HASH, is_free), Some(true));
 }
 
 #[test]
@@ -219,7 +219,7 @@ fn record_read_lately_is_spared_once() {
     let mut fixture = fixture();
     let only = placed(1, Kind::Value);
     let _ = fixture.index.publish(&HASH, &only);
-    fixture.index.shell.view(&HASH, |entry| entry.touch(5));
+    fixture.index.shared.view(&HASH, |entry| entry.touch(5));
     assert!(!fixture.index.evictable(&HASH, only.location));
     assert!(fixture.index.evictable(&HASH, only.location));
     fixture.overlay(Kind::Value, None);
@@ -235,7 +235,7 @@ fn unknown_record_is_reconciled_and_a_known_one_left_alone() {
     assert_eq!(fixture.index.reconcile(&HASH, &old), Reconciled::Known);
     fixture.index.damaged(&HASH, new.location);
     let is_damaged = |entry: &Entry| entry.stored().is_some_and(Stored::is_damaged);
-    assert_eq!(fixture.index.shell.view(&HASH, is_damaged), Some(true));
+    assert_eq!(fixture.index.shared.view(&HASH, is_damaged), Some(true));
 }
 
 #[test]

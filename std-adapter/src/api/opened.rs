@@ -14,7 +14,7 @@ use parking_lot::Mutex;
 use crate::clock::Clock;
 use crate::config::{Durability, FullPolicy, Terms};
 use crate::errors::TierError;
-use crate::index::{Health, Shell};
+use crate::index::{Health, SharedPartition};
 use crate::observe::TierMeter;
 use crate::pool::HotPools;
 use crate::recycled::{Gone, Held, Recycler};
@@ -23,7 +23,7 @@ use crate::worker::Message;
 
 /// One partition, as clients see it.
 pub(crate) struct Part {
-    pub(crate) shell: Held<Shell>,
+    pub(crate) shared: Held<SharedPartition>,
     pub(crate) medium: Box<dyn Medium>,
     pub(crate) sender: Sender<Message>,
     pub(crate) meter: TierMeter,
@@ -90,7 +90,7 @@ impl Open {
 
     /// Refuses what takes a worker where that of the partition is over, or a file of the tier was lost.
     pub(crate) fn check_alive(&self, part: &Part) -> Result<(), TierError> {
-        if part.shell.health.get() == Health::FileLost {
+        if part.shared.health.get() == Health::FileLost {
             self.is_file_lost.store(true, Relaxed);
         }
         if self.is_file_lost.load(Relaxed) {
@@ -115,7 +115,7 @@ impl Open {
 
     /// The wall clock, which does not go back behind what the log has seen, nor ahead of it further than the log would follow.
     pub(crate) fn now_s(&self, part: &Part) -> u32 {
-        part.shell.clock.now_s(self.clock.wall_s(), self.limits.clock_jump_s)
+        part.shared.clock.now_s(self.clock.wall_s(), self.limits.clock_jump_s)
     }
 }
 
