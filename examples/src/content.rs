@@ -158,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn value_of_any_length_matches_itself_and_is_a_prefix_of_a_longer_one() {
+    fn value_of_any_length_is_a_prefix_of_a_longer_one() {
         let long = value(7, 3, 9000);
         for len in [0, 1, 63, 64, 65, 512, 4095, 4096, 4097, 8999, 9000] {
             assert!(CONTENT.matches(7, 3, &long[..len]), "{len}");

@@ -331,7 +331,7 @@ mod tests {
     }
 
     #[test]
-    fn sound_store_driven_by_any_number_of_threads_gives_the_same_counts() {
+    fn sound_store_with_any_number_of_threads_counts_the_same() {
         let mut seen = Vec::new();
         for threads in [1, 2, 5] {
             let memory = Memory::new(1 << 30);
@@ -426,7 +426,7 @@ mod tests {
     }
 
     #[test]
-    fn values_with_a_time_to_live_expire_in_the_store_and_in_the_model() {
+    fn values_past_their_lifetime_expire_in_store_and_model() {
         let mut shape = Shape::overwrites("short lives".into(), 50, 90, 0.5);
         shape.ttls = vec![(Some(1), 1)];
         let source = Source::Generated(Workload::new(vec![(shape, 1)], 4, 100));

@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn value_with_a_time_to_live_may_be_either_only_around_its_expiry() {
+    fn value_near_its_expiry_may_be_present_or_absent() {
         let mut model = Model::default();
         model.put(1, 8, 1, 10, Some(4), span(1000, 1200));
         let entry = *model.entry(1).unwrap();

@@ -339,7 +339,7 @@ mod tests {
     const TRACE: &str = "1,5,2a,512,7\n1,5,2a,8192,9\n1,6,28,512,7\n1,6,28,512,8\n1,6,12,512,7\n";
 
     #[test]
-    fn trace_replayed_on_a_sound_store_has_every_figure_and_no_mismatch() {
+    fn trace_on_a_sound_store_has_all_figures_and_no_mismatch() {
         let (plan, _dir) = planned(TRACE);
         let memory = Memory::new(plan.capacity_bytes);
         let replayed = replay(&plan, &memory, &mut Unwatched).unwrap();

@@ -116,7 +116,7 @@ fn tier_with_an_interval_compacts_by_itself() {
 }
 
 #[test]
-fn background_worker_starts_with_a_tier_whose_values_end_by_themselves_and_no_other() {
+fn background_worker_starts_only_with_a_tier_that_expires() {
     let (_manager, pools) = pools();
     let hour = Duration::from_secs(3600);
     let table = [
@@ -132,7 +132,7 @@ fn background_worker_starts_with_a_tier_whose_values_end_by_themselves_and_no_ot
 }
 
 #[test]
-fn expired_values_of_a_tier_with_an_interval_are_dropped_by_themselves() {
+fn expired_values_with_an_interval_are_dropped_unasked() {
     use coldpress_std::clock::ManualClock;
     static CLOCK: ManualClock = ManualClock::new(1_000_000);
     let (_manager, pools) = pools();

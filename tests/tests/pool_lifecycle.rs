@@ -32,7 +32,7 @@ fn at_rest() -> Held {
 }
 
 #[test]
-fn pools_opened_and_closed_a_thousand_times_hold_no_more_than_before() {
+fn pools_opened_a_thousand_times_hold_no_more_memory() {
     let config = PoolConfig::builder().capacity_bytes(4 << 20).partitions(4).build().unwrap();
     let mut kept = Vec::new();
     let mut open_and_close = |number: u64| {

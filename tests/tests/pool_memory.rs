@@ -31,7 +31,7 @@ fn assert_kept(hot: HotPools, kept: impl Iterator<Item = u64>) {
 }
 
 #[test]
-fn scattered_pools_cleanups_shrink_the_process_by_what_they_report() {
+fn scattered_pools_cleaned_shrink_the_process_as_reported() {
     let builder = PoolConfig::builder().capacity_bytes(96 << 20).watermarks_permille(20, 950);
     let builder = builder.request_timeout(PATIENCE);
     let (manager, coordinator) = AllocationManager::new(&builder.build().unwrap()).unwrap();

@@ -257,7 +257,7 @@ fn two_tickets_every_interleaving_one_outcome_each() {
 }
 
 #[test]
-fn one_place_used_twice_every_interleaving_late_replies_answer_nobody() {
+fn one_place_used_twice_ignores_late_replies_in_any_order() {
     let (worlds, ends, results) = walk_all::<1>();
     assert!(worlds > 1_000 && ends > 100, "{worlds} worlds, {ends} ends");
     assert_eq!(results.len(), 16);

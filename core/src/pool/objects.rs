@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn used_up_handles_allocation_of_another_class_evicts_the_coldest_of_all() {
+    fn used_up_handles_other_class_evicts_the_coldest_of_all() {
         let classes = SizeClasses::new(&[8, 16]).unwrap();
         let tables: ArrayTables<u8, 2, 4, 8, 2> = ArrayTables::new();
         let pages: RegionPages<[u8; 64], 4> = RegionPages::new([0; 64], 16);

@@ -367,7 +367,7 @@ mod tests {
     }
 
     #[test]
-    fn least_worn_segment_is_chosen_where_the_spread_is_beyond_the_bound() {
+    fn wear_spread_beyond_the_bound_chooses_the_least_worn() {
         let worn = |sequence, erases, state| {
             let mut segment = sealed(sequence, 60_000, 0);
             segment.erases = erases;

@@ -218,6 +218,6 @@ fn call_that_is_put_off_changed_nothing_whatever_change_failed() {
 }
 
 #[test]
-fn call_that_is_put_off_changed_nothing_where_operations_take_their_time() {
+fn call_put_off_by_a_slow_operation_changes_nothing() {
     every_change(2, 3);
 }

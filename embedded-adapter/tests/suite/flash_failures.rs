@@ -176,7 +176,7 @@ fn written_beside(tier: &mut Tier<'_, '_>, faults: &Faults, now: &mut Now, fails
 // Of a key that has an older record beside the newest, which can't be read for a moment, the older one is never given out, and
 // compaction lets the newest not go for it.
 #[test]
-fn newest_record_that_can_not_be_read_for_a_moment_is_not_lost_to_an_older_one() {
+fn newest_record_unreadable_for_a_moment_beats_an_older_one() {
     for first in [0, 4] {
         let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
         let mut tier = mounted(&mut memory, Failing::new(&faults), now);
@@ -229,7 +229,7 @@ fn put(tier: &mut Tier<'_, '_>, now: &mut Now, key: &[u8], value: &[u8]) {
 
 // The places of the index that failed puts take come back, with what they may have left on the medium.
 #[test]
-fn puts_that_failed_leave_nothing_behind_once_their_segments_are_erased() {
+fn failed_puts_after_erase_of_their_segments_leave_nothing() {
     for lands in [false, true] {
         let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
         let mut tier = mounted(&mut memory, Failing::new(&faults), now);
@@ -298,7 +298,7 @@ fn read_long(tier: &mut Tier<'_, '_>, now: Now) -> Vec<u8> {
 
 // A mount finds the head that failed, and with it the pieces that it names: those of no later attempt, and all of them.
 #[test]
-fn long_value_whose_commit_failed_is_whole_whatever_was_begun_after_it() {
+fn long_value_after_a_failed_commit_is_whole() {
     for (is_long_before, begins, sweeps) in [
         (true, 1, false),
         (true, 2, false),

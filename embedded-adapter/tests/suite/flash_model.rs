@@ -250,7 +250,7 @@ fn index_full_of_removed_keys_is_cleared_by_compaction() {
 }
 
 #[test]
-fn flipped_bit_anywhere_in_a_record_reads_as_damage_never_as_another_value() {
+fn record_with_any_flipped_bit_reads_as_damaged() {
     let mut memory = Memory::new();
     let mut tier = mounted(&mut memory);
     until_taken(&mut tier, at(0), |tier| tier.put(at(0), b"key", b"a value of some length")).unwrap();

@@ -89,7 +89,7 @@ fn long_value_is_written_read_replaced_and_removed_in_pieces() {
 }
 
 #[test]
-fn long_value_cut_short_after_any_piece_leaves_the_old_one_and_is_swept() {
+fn long_value_cut_after_any_piece_keeps_the_old_and_is_swept() {
     let mut memory = Memory::new();
     let mut flash = Flash::new(16);
     let old = value(1, 1_000);
@@ -111,7 +111,7 @@ fn long_value_cut_short_after_any_piece_leaves_the_old_one_and_is_swept() {
 }
 
 #[test]
-fn sweep_spares_what_is_being_written_and_names_of_pieces_are_refused() {
+fn sweep_during_a_write_spares_it_and_refuses_piece_names() {
     let mut memory = Memory::new();
     let mut tier = mounted(&mut memory, Flash::new(16));
     let long = value(4, 450);

@@ -224,7 +224,7 @@ fn two_reads_in_a_row_that_fail_bring_no_old_value_back() {
 }
 
 #[test]
-fn mount_whose_read_fails_for_a_moment_says_so_and_the_next_one_finds_all() {
+fn mount_with_a_failed_read_reports_it_and_the_next_finds_all() {
     let plan = Plan::new(FAULTS[0], 1 << 40, 1);
     let (mut rng, mut ms, mut model, mut memory) = (Rng(9), 0, Model::new(), Memory::new());
     let mut tier = mounted(&mut memory, Ram::new(SEGMENTS), &plan, ms).unwrap();

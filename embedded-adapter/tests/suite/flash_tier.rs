@@ -104,7 +104,7 @@ fn uniform_overwrites_stay_within_their_bounds() {
 }
 
 #[test]
-fn cold_data_moves_so_that_wear_spreads_no_further_than_the_bound() {
+fn cold_data_beyond_the_wear_bound_is_relocated() {
     let mut memory = Memory::new();
     let config = FlashConfig { wear_spread_max: 12, ..FlashConfig::new(4096, 7) };
     let mut tier = FlashTier::new(config, &mut memory, NorMedium::new(Flash::new(64))).unwrap();

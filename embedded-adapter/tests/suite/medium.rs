@@ -147,7 +147,7 @@ fn ended_device_access_says_how_far_it_came() {
 }
 
 #[test]
-fn breaking_at_each_call_in_turn_is_reported_and_nothing_is_tried_again() {
+fn medium_failing_at_any_call_is_reported_and_not_retried() {
     for calls_left in 0..6 {
         let device = Device { piece: 4, calls_left, ..Device::new(64) };
         let mut medium = IoMedium::new(device, 64);

@@ -51,7 +51,7 @@ fn serve(
 }
 
 #[test]
-fn holed_pool_defragmentation_gives_pages_back_and_keeps_every_object() {
+fn holed_pool_defragmented_frees_pages_and_keeps_every_object() {
     static REGION: TryCell<Region> = TryCell::new(Region::new());
     let mut pool = pool(&REGION, Limits { spare_pages_max: 0, ..Limits::default() });
     let kept = fill_with_holes(&mut pool, Terms::default());

@@ -395,7 +395,7 @@ mod tests {
     use crate::pool::{AllocationManager, PoolConfig};
 
     #[test]
-    fn what_pools_did_for_partitions_is_added_up_and_a_failure_is_seen() {
+    fn pool_outcomes_of_partitions_are_summed_and_a_failure_shows() {
         let done = |bytes, is_partial| {
             let (pages, dropped_objects) = (1, 2);
             let (moved_bytes, moved_objects) = (10 * bytes, 3);
@@ -420,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn background_worker_that_one_partition_has_no_place_for_runs_in_none() {
+    fn background_worker_refused_by_one_partition_runs_in_none() {
         let base_dir = tempfile::tempdir().unwrap();
         let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
         let (_manager, pools) = AllocationManager::new(&pools).unwrap();

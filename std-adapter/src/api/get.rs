@@ -401,7 +401,7 @@ mod tests {
     use coldpress_core::format::Sequence;
 
     #[test]
-    fn record_that_moves_is_looked_up_until_the_deadline_and_the_same_place_twice_is_damage() {
+    fn moving_record_is_retried_and_one_that_stays_is_damaged() {
         let dir = tempfile::tempdir().unwrap();
         let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
         let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();

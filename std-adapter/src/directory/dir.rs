@@ -415,7 +415,7 @@ mod tests {
     }
 
     #[test]
-    fn lock_let_go_is_free_whoever_holds_its_file_and_one_that_is_left_is_not() {
+    fn lock_released_by_name_is_free_and_one_dropped_is_not() {
         let base = tempfile::tempdir().unwrap();
         let lock = || Dir::lock(base.path(), "t", Mode::new(0o600));
         let dir = lock().unwrap();

@@ -199,7 +199,7 @@ fn what_is_no_image_is_refused() {
 }
 
 #[test]
-fn record_of_a_codec_that_this_build_lacks_is_an_error_of_its_key_alone() {
+fn record_of_a_codec_not_built_is_an_error_of_its_key_alone() {
     use crate::api::ColdTier;
     use crate::clock::ManualClock;
     use crate::config::ColdTierConfig;

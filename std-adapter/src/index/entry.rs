@@ -386,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn charge_is_the_machines_before_and_after_it_is_placed_and_relocated() {
+    fn charge_of_an_entry_placed_or_relocated_is_the_machines() {
         let config = config();
         let terms = Terms::new(config);
         for (key, value, expires_s) in

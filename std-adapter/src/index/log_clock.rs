@@ -74,7 +74,7 @@ mod tests {
     }
 
     #[test]
-    fn client_follows_the_wall_clock_within_the_bound_and_the_log_beyond() {
+    fn client_time_within_the_bound_is_wall_clock_else_log() {
         let clock = LogClock::default();
         clock.post(7, time(1_000, None));
         assert_eq!(clock.now_s_at(7, 900, 60), 1_000);
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn client_that_reads_while_it_is_posted_never_counts_from_one_time_to_another() {
+    fn client_reading_during_a_post_sees_one_whole_time() {
         let clock = LogClock::default();
         // Two posts of a worker that stood still for a long while between them.
         let posts = [(0, 1_000), (1_000_000_000, 1_000_000)];

@@ -462,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn write_that_fits_is_never_refused_for_one_beside_it_that_has_to_wait() {
+    fn write_that_fits_beside_a_waiting_one_is_never_refused() {
         use crate::index::entry::{Pending, Stored};
         use coldpress_core::format::{Checksum, Kind, Location};
         use coldpress_core::index::Placed;

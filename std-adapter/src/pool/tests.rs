@@ -385,7 +385,7 @@ fn differing_stamp_read_misses_and_drops_the_entry() {
 }
 
 #[test]
-fn overwritten_and_oversized_values_keep_keys_and_objects_the_same_set() {
+fn overwritten_or_oversized_values_keep_keys_equal_to_objects() {
     let (_manager, coordinator) = AllocationManager::new(&small().build().unwrap()).unwrap();
     let hot = coordinator.hot();
     assert!(hot.insert(key(0, 1), 1, &[1; 100], None));
@@ -420,7 +420,7 @@ fn removed_tier_leaves_the_other_tiers_values() {
 }
 
 #[test]
-fn emergency_cleanup_drops_expired_first_and_stays_above_the_low_watermark() {
+fn emergency_cleanup_drops_expired_first_to_the_low_watermark() {
     let (_manager, coordinator) = AllocationManager::new(&small().build().unwrap()).unwrap();
     let hot = coordinator.hot();
     for number in 0..100 {

@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn held_flush_gets_its_position_when_it_is_released_and_not_before() {
+    fn held_flush_gets_its_position_only_on_release() {
         let mut waiters = Waiters::default();
         let (flush, reply) = waiter(Durability::Flushed);
         waiters.hold(flush);

@@ -196,7 +196,7 @@ fn value_read_twice_comes_from_the_pools_and_never_an_older_one() {
 }
 
 #[test]
-fn key_removed_before_and_not_durably_is_durably_gone_after_a_synced_remove() {
+fn key_removed_twice_last_synced_is_durably_gone() {
     let (_manager, pools) = pools();
     let config = small().build().unwrap();
     let double = Double::new(config.capacity_bytes());

@@ -204,7 +204,7 @@ fn pending_writes_superseded_over_and_over_charge_one_record() {
 }
 
 #[test]
-fn writers_that_wait_while_a_write_stalls_leave_room_for_a_put_and_a_flush() {
+fn writers_waiting_on_a_stall_leave_capacity_for_put_and_flush() {
     let (_manager, pools) = pools();
     let config = small().op_timeout(Duration::from_secs(10)).pending_bytes_max(1 << 20).build().unwrap();
     let double = Double::new(config.capacity_bytes());

@@ -55,7 +55,7 @@ fn stale_log_compacted_frees_segments_and_keeps_every_value() {
 }
 
 #[test]
-fn task_queued_behind_another_of_its_kind_reports_what_it_did_itself() {
+fn task_queued_behind_its_kind_reports_its_own_work() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let tier = open(dir.path(), &small().codec(CodecId::Raw).build().unwrap(), &pools);
@@ -124,7 +124,7 @@ fn compressible_records_sampled_change_the_codec() {
 }
 
 #[test]
-fn background_worker_started_twice_is_refused_and_can_start_after_a_stop() {
+fn background_worker_started_twice_is_refused_until_a_stop() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let tier = open(dir.path(), &small().build().unwrap(), &pools);
@@ -163,7 +163,7 @@ fn background_worker_drops_what_expires_and_compacts_by_itself() {
 }
 
 #[test]
-fn tasks_over_the_queue_come_back_and_a_cancel_ends_the_running_one() {
+fn tasks_beyond_the_queue_return_and_cancel_ends_the_running() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let config = small().codec(CodecId::Raw).pace_bytes_per_s(5_000).build().unwrap();

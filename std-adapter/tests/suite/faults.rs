@@ -89,7 +89,7 @@ fn failed_put_reads_as_old_or_new_and_an_open_finds_either() {
 }
 
 #[test]
-fn failed_sync_that_lost_its_pages_refuses_writes_until_reopened_and_keeps_what_was_synced() {
+fn failed_sync_that_lost_pages_refuses_writes_until_reopen() {
     let (_manager, pools) = pools();
     let config = small().build().unwrap();
     let double = Double::new(config.capacity_bytes());
@@ -159,7 +159,7 @@ fn failing_sync_fails_those_who_wait_and_the_next_one_holds() {
 }
 
 #[test]
-fn failures_at_every_few_operations_lose_nothing_that_is_acknowledged() {
+fn failures_every_few_operations_lose_nothing_acknowledged() {
     let (_manager, pools) = pools();
     let config = small().capacity_bytes(2 << 20).build().unwrap();
     let double = Double::new(config.capacity_bytes());
@@ -299,7 +299,7 @@ fn flush_on_a_disk_that_stays_full_says_so() {
 }
 
 #[test]
-fn put_flushed_whose_record_a_failed_sync_gave_back_is_not_acknowledged() {
+fn flushed_put_undone_by_a_failed_sync_is_not_acknowledged() {
     let (_manager, pools) = pools();
     let config = small().build().unwrap();
     let double = Double::new(config.capacity_bytes());
@@ -323,7 +323,7 @@ fn put_flushed_whose_record_a_failed_sync_gave_back_is_not_acknowledged() {
 }
 
 #[test]
-fn a_thousand_writes_that_failed_together_are_all_written_with_those_that_came_since() {
+fn thousand_failed_writes_are_all_written_with_later_ones() {
     let (_manager, pools) = pools();
     let config = small().flush_after(Duration::from_secs(60)).build().unwrap();
     let double = Double::new(config.capacity_bytes());

@@ -10,7 +10,7 @@ use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open, pools, recount,
 const RUN: Duration = PATIENCE;
 
 #[test]
-fn value_past_its_lifetime_is_gone_pending_or_written_or_reopened() {
+fn value_past_its_lifetime_pending_or_written_is_gone() {
     static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
@@ -165,7 +165,7 @@ fn lifetime_out_of_bounds_is_refused_and_nothing_is_put() {
 }
 
 #[test]
-fn clock_that_jumps_while_running_is_refused_and_seen_until_it_is_confirmed() {
+fn clock_jump_while_running_is_refused_until_confirmed() {
     static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
     const DAY_S: u32 = 24 * 3600;
     let (_manager, pools) = pools();

@@ -6,7 +6,7 @@ use coldpress_std::CompactionTask;
 use coldpress_std::compaction::Outcome;
 
 #[test]
-fn values_overwritten_and_compacted_are_the_newest_after_a_reopen() {
+fn values_overwritten_and_compacted_reopen_as_the_newest() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let config = small().build().unwrap();
@@ -47,7 +47,7 @@ fn values_overwritten_and_compacted_are_the_newest_after_a_reopen() {
 }
 
 #[test]
-fn synced_put_is_there_after_a_cut_and_a_buffered_one_is_whole_or_not_there() {
+fn synced_put_after_a_cut_is_there_and_a_buffered_one_whole() {
     let (_manager, pools) = pools();
     let config = small().build().unwrap();
     let mut double = Double::new(config.capacity_bytes());

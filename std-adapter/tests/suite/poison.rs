@@ -93,7 +93,7 @@ fn worker_dies_while_clients_wait_for_room_and_they_are_told() {
 }
 
 #[test]
-fn worker_dies_while_its_sync_is_stuck_and_all_who_wait_are_told() {
+fn worker_that_dies_during_a_stuck_sync_answers_all_waiters() {
     let (_manager, pools) = pools();
     let config = small().op_timeout(PATIENCE).build().unwrap();
     let double = Double::new(config.capacity_bytes());

@@ -40,7 +40,7 @@ fn child(dir: &Path) -> Child {
 }
 
 #[test]
-fn tier_open_in_another_process_is_refused_until_that_closes_it_or_dies() {
+fn tier_open_in_another_process_is_refused_until_it_ends() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let config = small().build().unwrap();
@@ -69,7 +69,7 @@ fn tier_open_in_another_process_is_refused_until_that_closes_it_or_dies() {
 }
 
 #[test]
-fn tier_closed_is_opened_again_at_once_whatever_processes_start_meanwhile() {
+fn tier_closed_while_processes_start_opens_again_at_once() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let config = small().build().unwrap();

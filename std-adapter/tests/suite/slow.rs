@@ -70,7 +70,7 @@ fn put_on_a_slow_medium_is_not_overtaken_again_and_again() {
 }
 
 #[test]
-fn puts_on_a_medium_that_stands_still_end_in_time_and_go_on_with_it() {
+fn puts_on_a_stalled_medium_time_out_and_later_succeed() {
     let (_manager, pools) = pools();
     let config = small().pending_bytes_max(1 << 18).op_timeout(Duration::from_millis(300));
     let config = config.build().unwrap();
@@ -104,7 +104,7 @@ fn puts_on_a_medium_that_stands_still_end_in_time_and_go_on_with_it() {
 }
 
 #[test]
-fn batch_on_a_slow_medium_has_one_deadline_and_says_how_far_it_came() {
+fn batch_on_a_slow_medium_has_one_deadline_and_a_count() {
     let (_manager, pools) = pools();
     let config = small().pending_bytes_max(1 << 16).op_timeout(Duration::from_secs(2)).build().unwrap();
     let medium = Double::new(config.capacity_bytes());

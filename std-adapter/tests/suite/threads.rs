@@ -45,7 +45,7 @@ fn writers_by_the_hundred_all_get_through_a_narrow_queue() {
 }
 
 #[test]
-fn threads_that_put_get_and_remove_while_it_compacts_agree_with_their_models() {
+fn threads_during_compaction_agree_with_their_models() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let config = small().capacity_bytes(8 << 20).partitions(2).build().unwrap();

@@ -45,7 +45,7 @@ fn erase_of_part_of_a_sector_panics() {
 }
 
 #[test]
-fn cut_tears_the_change_it_falls_on_and_nothing_works_until_power_is_back() {
+fn cut_tears_its_change_and_fails_all_until_power_is_back() {
     let mut flash = Small::new(2, 0);
     flash.cut_after(1, 6);
     flash.write(0, &[1; 8]).unwrap();
@@ -58,7 +58,7 @@ fn cut_tears_the_change_it_falls_on_and_nothing_works_until_power_is_back() {
 }
 
 #[test]
-fn every_tear_of_a_program_leaves_old_or_new_bits_and_touches_nothing_else() {
+fn torn_program_leaves_old_or_new_bits_in_its_units_alone() {
     let mut flash = Small::new(2, 0xFF);
     flash.write(0, &[7; 4]).unwrap();
     flash.keep_tape();
@@ -90,7 +90,7 @@ fn faint_unit_reads_blank_and_takes_no_program() {
 }
 
 #[test]
-fn every_tear_of_an_erase_but_a_whole_one_leaves_no_unit_to_program() {
+fn torn_erase_unless_whole_leaves_no_unit_to_program() {
     let mut flash = Small::new(2, 0xFF);
     flash.write(0, &[7; 64]).unwrap();
     flash.keep_tape();
@@ -112,7 +112,7 @@ const fn is_partly(tear: Tear) -> bool {
 }
 
 #[test]
-fn unit_torn_beyond_its_ecc_fails_every_read_until_its_sector_is_erased() {
+fn unit_torn_beyond_its_ecc_fails_reads_until_erased() {
     let mut flash = Small::new(2, 0xFF);
     flash.keep_tape();
     flash.write(0, &[1; 8]).unwrap();

@@ -2,12 +2,13 @@
 //!
 //! Each rule takes a string and returns what breaks it, so a test can plant a violation in a string and see that
 //! the rule finds it: a rule that never fires would pass for a clean tree. The walk over the real tree is in
-//! `tests/tidy.rs`.
+//! `tests/tidy`.
 
 mod imports;
 mod layout;
 mod lex;
 mod manifest;
+mod names;
 mod regions;
 mod sizes;
 mod words;
@@ -15,6 +16,7 @@ mod words;
 pub use imports::{CORE_LAYERS, STD_LAYERS, import_cycles, upward_imports};
 pub use layout::{root_entries, test_modules};
 pub use manifest::{crate_root, member_manifest, root_manifest, shared_ownership_in_manifest};
+pub use names::{TEST_NAME_MAX, long_test_names};
 pub use sizes::{FILE_LINES_MAX, FunctionSize, file_too_long, function_sizes};
 pub use words::{
     allocation, allowed_lints, banned_type_names, ignored_tests, panics, shared_ownership, unfinished,

@@ -14,6 +14,11 @@ pub(super) struct Attribute<'t, 'a> {
 }
 
 impl Attribute<'_, '_> {
+    /// Tells whether what follows is a test.
+    pub(super) fn is_test(&self) -> bool {
+        matches!(self.body, [token] if token.is("test"))
+    }
+
     /// Tells whether what follows exists only in a test build.
     pub(super) fn is_test_only(&self) -> bool {
         let head = self.body.first();

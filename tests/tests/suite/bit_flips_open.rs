@@ -125,7 +125,7 @@ fn follow(bytes: &[u8], model: &Model, pools: &PoolCoordinator, why: &str) {
 }
 
 #[test]
-fn any_bit_of_an_open_segment_turned_over_costs_the_record_that_it_is_in_and_no_other() {
+fn open_segment_with_any_flipped_bit_loses_only_its_record() {
     let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
     let (left, model, places) = killed(&pools);
     let (mut flips, mut harmless, mut followed) = (0, 0, 0);

@@ -142,7 +142,7 @@ fn flash_after_a_power_cut_reads_the_same_on_host_and_device() {
 }
 
 #[test]
-fn long_values_that_a_device_wrote_in_pieces_open_whole_on_the_host() {
+fn long_values_in_pieces_of_a_device_open_whole_on_the_host() {
     let clock = clock();
     let mut device = Word::new(0xFF, clock);
     let long =
@@ -162,7 +162,7 @@ fn long_values_that_a_device_wrote_in_pieces_open_whole_on_the_host() {
 }
 
 #[test]
-fn image_of_a_service_is_refused_by_a_device_and_the_other_way_round() {
+fn image_of_the_other_adapter_is_refused_by_both() {
     let clock = clock();
     let geometry = Geometry::new(4096, 16, 4, 0xFF, Identity::KeyedHash).unwrap();
     let store = Store { hash_key: [3; 16], ..STORE };

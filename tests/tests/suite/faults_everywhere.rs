@@ -45,7 +45,7 @@ fn file_with_five_operations_failing_in_a_row_loses_nothing() {
 }
 
 #[test]
-fn file_without_footers_with_two_operations_failing_loses_nothing() {
+fn file_without_footers_two_failures_lose_nothing() {
     let mut setup = Setup::file();
     setup.sizes.footer = 0;
     println!("no footers, two: {:?}", fail_everywhere(&setup, &history(), 2));

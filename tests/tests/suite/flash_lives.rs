@@ -578,17 +578,17 @@ fn lives<const U: usize, const S: usize, const N: usize, const B: usize>(seeds: 
 }
 
 #[test]
-fn lives_in_which_all_goes_wrong_lose_nothing_on_units_of_a_byte() {
+fn lives_with_every_fault_in_units_of_1_lose_nothing() {
     lives::<1, 512, 14, AMPLE>(0..600);
 }
 
 #[test]
-fn lives_in_which_all_goes_wrong_lose_nothing_on_units_of_four_bytes() {
+fn lives_with_every_fault_in_units_of_4_lose_nothing() {
     lives::<4, 512, 12, AMPLE>(1_000..1_600);
 }
 
 #[test]
-fn lives_in_which_all_goes_wrong_lose_nothing_on_units_of_thirty_two_bytes() {
+fn lives_with_every_fault_in_units_of_32_lose_nothing() {
     lives::<32, 1024, 16, AMPLE>(2_000..2_600);
 }
 

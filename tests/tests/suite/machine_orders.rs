@@ -29,7 +29,7 @@ fn worn(world: &mut World<'_>) {
 }
 
 #[test]
-fn running_task_cancelled_at_any_step_leaves_everything_readable() {
+fn running_task_cancelled_at_any_step_leaves_all_readable() {
     let setup = Setup::file();
     let mut cases = 0;
     for task in CompactionTask::ALL {

@@ -18,7 +18,7 @@ fn overwritten(world: &mut World<'_>) {
 }
 
 #[test]
-fn task_with_nothing_to_do_is_refused_and_one_that_did_all_is_completed() {
+fn task_with_nothing_to_do_is_refused_else_completed() {
     for setup in [Setup::file(), Setup::flash()] {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, setup.blank());
@@ -36,7 +36,7 @@ fn task_with_nothing_to_do_is_refused_and_one_that_did_all_is_completed() {
 }
 
 #[test]
-fn write_amplification_of_a_report_is_what_was_written_over_what_clients_appended() {
+fn report_amplification_is_written_over_appended_bytes() {
     let setup = Setup::file();
     let mut arena = setup.arena();
     let mut world = setup.mount(&mut arena, setup.blank());
@@ -55,7 +55,7 @@ fn write_amplification_of_a_report_is_what_was_written_over_what_clients_appende
 }
 
 #[test]
-fn task_that_the_medium_lets_do_nothing_has_failed_and_lost_nothing() {
+fn task_on_a_failing_medium_fails_and_loses_nothing() {
     for setup in [Setup::file(), Setup::flash()] {
         for task in [CompactData, RebuildIndex, OptimizeCompression] {
             let mut arena = setup.arena();
@@ -100,7 +100,7 @@ fn task_without_a_free_segment_is_deferred() {
 }
 
 #[test]
-fn progress_never_goes_back_and_its_total_stays_while_clients_overwrite() {
+fn progress_under_overwrites_never_falls_and_keeps_its_total() {
     for setup in [Setup::file(), Setup::flash()] {
         for task in [CompactData, RebuildIndex, OptimizeCompression] {
             let mut arena = setup.arena();

@@ -45,7 +45,7 @@ fn busy_history_in_units_of_1_cut_anywhere_leaves_old_or_new() {
 }
 
 #[test]
-fn busy_history_in_units_of_1_blank_at_zero_cut_anywhere_leaves_old_or_new() {
+fn busy_units_of_1_blank_at_zero_cut_leave_old_or_new() {
     busy_cut_anywhere::<1, 512>(0x00);
 }
 
@@ -55,7 +55,7 @@ fn busy_history_in_units_of_4_cut_anywhere_leaves_old_or_new() {
 }
 
 #[test]
-fn busy_history_in_units_of_4_blank_at_zero_cut_anywhere_leaves_old_or_new() {
+fn busy_units_of_4_blank_at_zero_cut_leave_old_or_new() {
     busy_cut_anywhere::<4, 512>(0x00);
 }
 
@@ -65,7 +65,7 @@ fn busy_history_in_units_of_8_cut_anywhere_leaves_old_or_new() {
 }
 
 #[test]
-fn busy_history_in_units_of_8_blank_at_zero_cut_anywhere_leaves_old_or_new() {
+fn busy_units_of_8_blank_at_zero_cut_leave_old_or_new() {
     busy_cut_anywhere::<8, 512>(0x00);
 }
 
@@ -75,7 +75,7 @@ fn busy_history_in_units_of_32_cut_anywhere_leaves_old_or_new() {
 }
 
 #[test]
-fn busy_history_in_units_of_32_blank_at_zero_cut_anywhere_leaves_old_or_new() {
+fn busy_units_of_32_blank_at_zero_cut_leave_old_or_new() {
     busy_cut_anywhere::<32, 768>(0x00);
 }
 

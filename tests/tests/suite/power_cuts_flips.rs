@@ -24,16 +24,16 @@ fn flip<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
 }
 
 #[test]
-fn bit_of_flash_in_units_of_1_turned_over_is_never_a_wrong_value() {
+fn flash_in_units_of_1_with_a_flipped_bit_never_misreads() {
     flip::<1, 512>(0xFF);
 }
 
 #[test]
-fn bit_of_flash_in_units_of_4_blank_at_zero_turned_over_is_never_a_wrong_value() {
+fn flash_in_units_of_4_blank_at_zero_flipped_never_misreads() {
     flip::<4, 512>(0x00);
 }
 
 #[test]
-fn bit_of_flash_in_units_of_32_turned_over_is_never_a_wrong_value() {
+fn flash_in_units_of_32_with_a_flipped_bit_never_misreads() {
     flip::<32, 768>(0xFF);
 }

@@ -23,7 +23,7 @@ fn many_cuts_in_units_of_1_leave_old_or_new_and_a_way_forward() {
 }
 
 #[test]
-fn many_cuts_in_units_of_4_blank_at_zero_leave_old_or_new_and_a_way_forward() {
+fn many_cuts_in_units_of_4_blank_at_zero_leave_old_or_new() {
     lives::<4, 512>(0x00);
 }
 

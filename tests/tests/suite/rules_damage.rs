@@ -84,7 +84,7 @@ fn damaged_key_stays_so(setup: &Setup, left: Lasting, what: &str) {
 // validates finds the put in A and gives out an old value for the current one; one that stops at the first bad byte loses
 // what lies behind.
 #[test]
-fn record_with_a_flipped_bit_reads_as_damaged_and_the_rest_reads() {
+fn record_with_a_flipped_bit_is_damaged_and_the_rest_reads() {
     for setup in [Setup::file(), Setup::flash()] {
         let (left, placed) = old_and_new(&setup);
         let at = placed.location;
@@ -104,7 +104,7 @@ fn record_with_a_flipped_bit_reads_as_damaged_and_the_rest_reads() {
 
 // Without the rule: a unit that can't be read back (ECC) fails the mount, and with it every other record of the store.
 #[test]
-fn record_with_an_unreadable_unit_reads_as_damaged_and_the_rest_reads() {
+fn record_with_an_unreadable_unit_is_damaged_others_read() {
     for setup in [Setup::file(), Setup::flash()] {
         let (left, placed) = old_and_new(&setup);
         let at = placed.location;
@@ -230,7 +230,7 @@ fn rest_of_open_segment_reads(setup: &Setup, left: Lasting, what: &str) {
 // Without the rule: in a segment without a footer a bit of a record turns over. What lies behind it is taken for a torn tail,
 // though it was synced.
 #[test]
-fn open_segment_with_a_flipped_bit_in_a_value_loses_only_that_record() {
+fn open_segment_with_a_flipped_value_bit_loses_one_record() {
     for setup in [Setup::file(), Setup::flash()] {
         let (left, placed) = open_segment(&setup);
         let at = placed.location;
@@ -244,7 +244,7 @@ fn open_segment_with_a_flipped_bit_in_a_value_loses_only_that_record() {
 
 // Without the rule: the same, with a unit of the value that can't be read back.
 #[test]
-fn open_segment_with_an_unreadable_unit_in_a_value_loses_only_that_record() {
+fn open_segment_with_an_unreadable_value_loses_one_record() {
     for setup in [Setup::file(), Setup::flash()] {
         let (left, placed) = open_segment(&setup);
         let at = placed.location;

@@ -111,7 +111,7 @@ fn clean_and_cut_while_a_stale_copy_stays(setup: &Setup, world: World<'_>, name:
 // Without the rule: 1 is put into segment A, among records that stay live, and removed in segment B, among ones that don't. B is
 // cleaned, the tombstone with it; a cut, and the mount finds the put in A.
 #[test]
-fn removed_key_with_a_stale_copy_elsewhere_cut_after_cleaning_stays_away() {
+fn removed_key_with_a_stale_copy_cut_after_cleaning_stays_gone() {
     for setup in setups() {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, setup.blank());
@@ -126,7 +126,7 @@ fn removed_key_with_a_stale_copy_elsewhere_cut_after_cleaning_stays_away() {
 // Without the rule: 1 is put into A without an expiry, and again into B with one. It expires, B is cleaned and the record is
 // dropped; a cut, and the mount finds the put in A, which never expires.
 #[test]
-fn expired_key_with_a_stale_copy_elsewhere_cut_after_cleaning_stays_away() {
+fn expired_key_with_a_stale_copy_cut_after_cleaning_stays_gone() {
     for setup in setups() {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, setup.blank());
@@ -158,7 +158,7 @@ fn evicted<'m>(setup: &Setup, arena: &'m mut Arena) -> World<'m> {
 
 // Without the rule: as above, but the copy in B is evicted to make room.
 #[test]
-fn evicted_key_with_a_stale_copy_elsewhere_cut_after_cleaning_stays_away() {
+fn evicted_key_with_a_stale_copy_cut_after_cleaning_stays_gone() {
     for setup in setups() {
         let mut arena = setup.arena();
         let world = evicted(&setup, &mut arena);
@@ -169,7 +169,7 @@ fn evicted_key_with_a_stale_copy_elsewhere_cut_after_cleaning_stays_away() {
 // Without a sync of what the machine wrote itself: every put is durable, and then a key is evicted. A client asks for a sync,
 // which finds no append to wait for; a cut, and the evicted key is there again.
 #[test]
-fn evicted_key_stays_away_over_a_cut_after_a_sync_that_had_no_append_to_wait_for() {
+fn evicted_key_cut_after_a_sync_without_append_stays_gone() {
     for setup in setups() {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, setup.blank());
@@ -198,7 +198,7 @@ fn evicted_key_stays_away_over_a_cut_after_a_sync_that_had_no_append_to_wait_for
 // compaction replaces the record in B by a tombstone in its output O, opened after F. A tombstone with a version of its own
 // would rank as O, above F: the mount would find 1 dropped though it was put and synced.
 #[test]
-fn put_in_a_lower_segment_than_the_tombstone_of_an_expired_one_survives_a_mount() {
+fn put_below_the_tombstone_of_an_expired_key_survives_a_mount() {
     for setup in setups() {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, setup.blank());
@@ -223,7 +223,7 @@ fn put_in_a_lower_segment_than_the_tombstone_of_an_expired_one_survives_a_mount(
 
 // Without the rule: as above, with a record that was evicted, and put again after that.
 #[test]
-fn put_in_a_lower_segment_than_the_tombstone_of_an_evicted_one_survives_a_mount() {
+fn put_below_the_tombstone_of_an_evicted_key_survives_a_mount() {
     for setup in setups() {
         let mut arena = setup.arena();
         let mut world = evicted(&setup, &mut arena);
@@ -309,7 +309,7 @@ fn copy_in_an_output_cut_short_loses_to_the_sealed_one() {
 // Without the rule's other half (of equal versions a tombstone wins): an eviction leaves a tombstone with the version that it
 // kills in an open segment, and the value in a sealed one. The value would win the tie, and come back.
 #[test]
-fn tombstone_in_an_open_segment_wins_the_tie_with_a_sealed_value() {
+fn tombstone_in_an_open_segment_wins_over_a_sealed_value() {
     for setup in setups() {
         let mut arena = setup.arena();
         let world = evicted(&setup, &mut arena);

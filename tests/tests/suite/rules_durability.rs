@@ -58,7 +58,7 @@ fn is_value(seen: &Seen) -> bool {
 // Without the rule: 1 is put and synced; 1 is put again, unsynced, into another segment, so nothing in the first is live;
 // compaction erases the first; a cut takes the second. Both are lost.
 #[test]
-fn stale_record_with_unsynced_successor_cut_during_compaction_is_not_lost() {
+fn stale_record_with_unsynced_successor_survives_a_cut() {
     for setup in [Setup::file(), Setup::flash()] {
         let before = |world: &mut World<'_>| {
             world.follow(&[Do::Put(1, 60), Do::Sync]);
@@ -83,7 +83,7 @@ fn stale_record_with_unsynced_successor_cut_during_compaction_is_not_lost() {
 // Without the rule: 1 is put and synced; 1 is put again and its segment is sealed; the footer lands, the record does not. The
 // footer vouches for bytes that were never there, and 1 reads as damaged though its older value was synced.
 #[test]
-fn sealed_segment_cut_before_its_sync_has_no_footer_over_lost_records() {
+fn sealed_segment_cut_before_its_sync_has_no_footer() {
     for setup in [Setup::file(), Setup::flash()] {
         let mut act = vec![Do::Put(1, 50)];
         act.extend((3..8).map(|key| Do::Put(key, 60)));
@@ -183,7 +183,7 @@ fn failed_sync_followed_by_a_good_one_is_no_evidence() {
 // Without the rule: the sync that is to cover the successors of a stale record fails, the next one succeeds, and on its word
 // the segment of the stale record is erased. A cut takes the successor too.
 #[test]
-fn failed_sync_during_compaction_frees_no_segment_on_the_next_one() {
+fn failed_sync_during_compaction_frees_no_segment_later() {
     for setup in [Setup::file(), Setup::flash()] {
         let before = |world: &mut World<'_>| {
             world.follow(&[Do::Put(1, 60), Do::Sync]);

@@ -4,7 +4,7 @@ use coldpress_core::recovery::MountError;
 use coldpress_tests::sim::{Do, Setup, World};
 
 #[test]
-fn foreign_bytes_in_the_frame_of_a_segment_are_refused_untouched() {
+fn foreign_bytes_in_a_segment_frame_are_refused_untouched() {
     for setup in [Setup::file(), Setup::flash()] {
         let g = setup.config.geometry;
         let unit = g.write_unit();

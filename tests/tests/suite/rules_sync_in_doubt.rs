@@ -66,7 +66,7 @@ fn run(setup: &Setup, fails: u32) {
 }
 
 #[test]
-fn erase_that_a_failed_sync_of_the_mount_left_in_doubt_revives_nothing() {
+fn erase_in_doubt_after_a_failed_mount_sync_revives_nothing() {
     let setup = Setup::new(512, 40, 1, 0x00).unwrap();
     run(&setup, 0);
     run(&setup, 1);
@@ -111,7 +111,7 @@ fn running_tier_goes_on_once_the_medium_works_again() {
 // Without the rule: a sync fails, and a unit that it should have made durable can't be read back any more. It is read again and
 // again, for ever: no sync is ever good, and the tier says nothing.
 #[test]
-fn suspect_with_an_unreadable_unit_calls_for_a_mount_which_finds_what_was_synced() {
+fn suspect_with_an_unreadable_unit_remounts_and_finds_synced() {
     for setup in [Setup::file(), Setup::flash()] {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, setup.blank());

@@ -6,7 +6,7 @@ use coldpress_tests::sim::{Do, Seen, Setup};
 // A key expires on a tier that nobody writes to; it reads as nothing and the task reports it dropped. After a cut the clock is
 // set back by less than the bound: it is there again.
 #[test]
-fn key_that_expired_on_a_quiet_tier_stays_expired_when_the_clock_is_set_back() {
+fn key_expired_on_a_quiet_tier_stays_so_if_time_goes_back() {
     for setup in [Setup::file(), Setup::flash()] {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, setup.blank());
@@ -52,7 +52,7 @@ fn confirmed_clock_lasts_over_a_cut() {
 
 // A confirmation that comes when the wall clock is right again stays armed: the next wrong jump, days later, is taken unseen.
 #[test]
-fn confirmation_that_came_too_late_does_not_take_the_next_wrong_jump() {
+fn late_confirmation_does_not_accept_the_next_wrong_jump() {
     let mut setup = Setup::file();
     setup.config.clock_jump_s_max = 1_000;
     let mut arena = setup.arena();

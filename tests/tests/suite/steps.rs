@@ -55,7 +55,7 @@ fn most(setup: &Setup) -> (Largest, Largest) {
 }
 
 #[test]
-fn small_steps_on_large_segments_stay_within_their_budget_and_use_it() {
+fn small_steps_on_large_segments_use_and_keep_their_budget() {
     for (write_unit, erase_value) in [(1, 0x00), (8, 0xFF)] {
         let setup = setup(write_unit, erase_value);
         let (running, mounting) = most(&setup);

@@ -108,12 +108,12 @@ fn cut_everywhere(evicts: bool, overtakes: bool) {
 }
 
 #[test]
-fn tier_cut_at_every_sync_and_between_keeps_what_it_acknowledged() {
+fn tier_cut_at_or_between_syncs_keeps_acknowledged_writes() {
     cut_everywhere(false, false);
 }
 
 #[test]
-fn evicting_tier_cut_at_every_sync_and_between_brings_nothing_back() {
+fn evicting_tier_cut_at_or_between_syncs_revives_nothing() {
     cut_everywhere(true, false);
 }
 

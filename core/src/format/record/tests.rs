@@ -75,7 +75,7 @@ fn any_flipped_bit_or_cut_hides_the_record() {
 }
 
 #[test]
-fn record_whose_tag_or_length_lost_a_bit_tells_its_length_and_a_torn_one_none() {
+fn record_with_a_flipped_tag_or_length_tells_its_length() {
     let g = geometry(4);
     for (key_len, value_len) in [(4, 0), (3, 90), (300, 70)] {
         for (expires_s, origin) in

@@ -113,7 +113,7 @@ fn check(
 }
 
 #[test]
-fn directory_of_a_worker_stuck_in_a_write_stays_locked_until_that_is_over() {
+fn directory_with_a_stuck_write_stays_locked_until_it_ends() {
     static WRITES: AtomicBool = AtomicBool::new(false);
     static SYNCS: AtomicBool = AtomicBool::new(false);
     static HELD: AtomicU32 = AtomicU32::new(0);
@@ -121,7 +121,7 @@ fn directory_of_a_worker_stuck_in_a_write_stays_locked_until_that_is_over() {
 }
 
 #[test]
-fn directory_of_a_syncer_stuck_in_a_sync_stays_locked_until_that_is_over() {
+fn directory_with_a_stuck_sync_stays_locked_until_it_ends() {
     static WRITES: AtomicBool = AtomicBool::new(false);
     static SYNCS: AtomicBool = AtomicBool::new(false);
     static HELD: AtomicU32 = AtomicU32::new(0);
@@ -209,7 +209,7 @@ fn open_on_a_dead_medium_is_given_up() {
 }
 
 #[test]
-fn log_whose_numbers_are_used_up_takes_no_more_writes_and_is_still_read() {
+fn log_with_no_sequences_left_refuses_writes_and_is_read() {
     use coldpress_core::format::{Marker, Sequence};
     let (_manager, pools) = pools();
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).keep_hot_values(false);

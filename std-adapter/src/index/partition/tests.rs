@@ -91,7 +91,7 @@ fn released(placed: &Placed) -> Released {
 }
 
 #[test]
-fn value_superseded_by_a_remove_needs_the_tombstone_until_it_is_gone() {
+fn value_under_a_remove_keeps_the_tombstone_until_erased() {
     let mut fixture = fixture();
     let index = &mut fixture.index;
     let (old, stone) = (placed(1, Kind::Value), placed(2, Kind::Tombstone));
@@ -156,7 +156,7 @@ fn lone_tombstone_recovered_is_settled() {
 }
 
 #[test]
-fn dropped_record_with_other_copies_stands_in_until_they_are_gone() {
+fn dropped_record_with_other_copies_stays_until_their_erase() {
     let mut fixture = fixture();
     let index = &mut fixture.index;
     let (old, new) = (placed(1, Kind::Value), Placed { expires_s: Some(1500), ..placed(2, Kind::Value) });
@@ -188,7 +188,7 @@ fn only_copy_dropped_is_stale_now() {
 }
 
 #[test]
-fn overlay_goes_with_its_own_publication_and_not_with_an_older_one() {
+fn overlay_ends_with_its_own_publication_not_an_older_one() {
     let mut fixture = fixture();
     let (older, own) = (placed(1, Kind::Value), placed(2, Kind::Value));
     fixture.overlay(Kind::Value, Some(own.location));
@@ -239,7 +239,7 @@ fn unknown_record_is_reconciled_and_a_known_one_left_alone() {
 }
 
 #[test]
-fn keys_with_lifetimes_that_are_gone_or_overwritten_leave_no_places_in_the_queue() {
+fn expired_or_overwritten_keys_leave_no_places_in_the_queue() {
     let mut fixture = fixture();
     let index = &mut fixture.index;
     let value = |sequence, expires_s| Placed { expires_s, ..placed(sequence, Kind::Value) };
@@ -270,7 +270,7 @@ fn keys_with_lifetimes_that_are_gone_or_overwritten_leave_no_places_in_the_queue
 }
 
 #[test]
-fn longer_lifetime_published_over_a_shorter_one_is_looked_at_twice_and_due_once() {
+fn longer_lifetime_over_a_shorter_one_is_due_once() {
     let mut fixture = fixture();
     let index = &mut fixture.index;
     let value = |sequence, expires_s| Placed { expires_s, ..placed(sequence, Kind::Value) };

@@ -19,7 +19,7 @@ fn moved(from: &Placed, sequence: u32, kind: Kind) -> Placed {
 }
 
 #[test]
-fn value_superseded_by_a_remove_needs_the_tombstone_until_it_is_gone() {
+fn value_under_a_remove_keeps_the_tombstone_until_erased() {
     let mut host = ModelHost::default();
     let (old, stone) = (placed(1, 100, Kind::Value), placed(2, 100, Kind::Tombstone));
     assert_eq!(host.publish(&HASH, &old), Published::Live(None));

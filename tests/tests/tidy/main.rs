@@ -1,5 +1,7 @@
 //! Holds the tree to the house rules, and each rule to a violation planted in a string.
 
+mod language;
+
 use core::fmt::Write as _;
 use std::collections::BTreeSet;
 use std::fs;
