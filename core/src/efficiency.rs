@@ -12,7 +12,7 @@
 //! other size classes.
 //!
 //! ```
-//! use coldpress_core::efficiency::{Advice, EfficiencyConfig, Measured, analyse};
+//! use coldpress_core::efficiency::{CleanupAdvice, EfficiencyConfig, Measured, analyse};
 //! use coldpress_core::pool::Fragmentation;
 //!
 //! let measured = Measured {
@@ -21,7 +21,7 @@
 //! };
 //! let report = analyse(&measured, &EfficiencyConfig::default());
 //! assert_eq!(report.fragmentation_impact, 380);
-//! assert_eq!(report.advice, Advice::Defragment);
+//! assert_eq!(report.advice, CleanupAdvice::Defragment);
 //! ```
 
 use core::fmt;
@@ -140,7 +140,7 @@ impl core::error::Error for EfficiencyConfigError {}
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Advice {
+pub enum CleanupAdvice {
     /// Nothing.
     Keep,
     /// The impact is above the threshold: move objects together.
@@ -149,7 +149,7 @@ pub enum Advice {
     EmergencyCleanup,
 }
 
-impl Advice {
+impl CleanupAdvice {
     /// Tells whether the pools should be asked for a cleanup.
     #[must_use]
     pub const fn is_cleanup(self) -> bool {
@@ -168,7 +168,7 @@ pub struct EfficiencyReport {
     /// All in one: 1,000 is best.
     pub score: u16,
     /// What to do about it.
-    pub advice: Advice,
+    pub advice: CleanupAdvice,
 }
 
 /// Judges what was measured. An impact exactly at the threshold is still fine.
@@ -195,11 +195,11 @@ pub fn analyse(measured: &Measured, config: &EfficiencyConfig) -> EfficiencyRepo
         .fold(1_000u16, u16::saturating_sub);
 
     let advice = if impact <= config.threshold_permille {
-        Advice::Keep
+        CleanupAdvice::Keep
     } else if measured.allocation_failures > 0 {
-        Advice::EmergencyCleanup
+        CleanupAdvice::EmergencyCleanup
     } else {
-        Advice::Defragment
+        CleanupAdvice::Defragment
     };
     EfficiencyReport { fragmentation_impact: impact, utilisation, score, advice }
 }
@@ -244,12 +244,12 @@ mod tests {
     #[test]
     fn impact_at_the_threshold_is_kept_and_above_it_advised() {
         let config = EfficiencyConfig::default();
-        assert_eq!(analyse(&measured(300, 300), &config).advice, Advice::Keep);
-        assert_eq!(analyse(&measured(302, 300), &config).advice, Advice::Defragment);
+        assert_eq!(analyse(&measured(300, 300), &config).advice, CleanupAdvice::Keep);
+        assert_eq!(analyse(&measured(302, 300), &config).advice, CleanupAdvice::Defragment);
         let failing = Measured { allocations: 10, allocation_failures: 1, ..measured(600, 0) };
-        assert_eq!(analyse(&failing, &config).advice, Advice::EmergencyCleanup);
+        assert_eq!(analyse(&failing, &config).advice, CleanupAdvice::EmergencyCleanup);
         let patient = EfficiencyConfig { threshold_permille: 900, ..config };
-        assert_eq!(analyse(&failing, &patient).advice, Advice::Keep);
+        assert_eq!(analyse(&failing, &patient).advice, CleanupAdvice::Keep);
     }
 
     #[test]
@@ -259,7 +259,7 @@ mod tests {
             fragmentation_impact: 0,
             utilisation: 1_000,
             score: 1_000,
-            advice: Advice::Keep,
+            advice: CleanupAdvice::Keep,
         };
         assert_eq!(report, perfect);
     }

@@ -19,7 +19,7 @@
 //! Types of the core that are part of this interface are found here too, so this is the only dependency that a service needs:
 //!
 //! ```
-//! use coldpress_std::compaction::{CompactionTask, PoolOutcome, Reason};
+//! use coldpress_std::compaction::{CompactionTask, PoolOutcome, VictimReason};
 //! use coldpress_std::pool::{AllocationManager, CleanupKind, CleanupReply, PoolConfig};
 //! use coldpress_std::{CodecId, ColdTier, ColdTierConfig, MountError, OpenError, Outcome, Policy, SegmentState, Streams};
 //! use core::time::Duration;
@@ -40,7 +40,7 @@
 //! };
 //! let report = tier.compaction().run_compaction(CompactionTask::CompactData, patience)?;
 //! assert!(report.outcome == Outcome::Completed && matches!(report.pool, PoolOutcome::Done(_)));
-//! assert!(report.victims.first.is_none_or(|choice| choice.reason != Reason::Dead));
+//! assert!(report.victims.first.is_none_or(|choice| choice.reason != VictimReason::Dead));
 //! assert!(tier.segments()?.iter().all(|segment| segment.state == SegmentState::Free));
 //!
 //! let (reply, replies) = coldpress_std::crossbeam_channel::bounded(1);

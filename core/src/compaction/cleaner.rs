@@ -22,7 +22,7 @@ use crate::format::{
 };
 use crate::index::{Dropped, Host, Liveness, Released};
 use crate::recovery::identity;
-use crate::segments::{Choice, Flag, Policy, Reason, Segment, SegmentState, choose};
+use crate::segments::{Flag, Policy, Segment, SegmentState, VictimChoice, VictimReason, choose};
 use crate::writer::{AppendError, Incoming, LANE_COPY, Log};
 
 /// Times that segments under suspicion are read although that says that their bytes are lost.
@@ -31,7 +31,7 @@ const UNREADABLE_MAX: u32 = 8;
 /// What became of a victim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cleaned {
-    pub(crate) choice: Choice,
+    pub(crate) choice: VictimChoice,
     pub(crate) is_emptied: bool,
     pub(crate) moved_records: u32,
     pub(crate) moved_bytes: u64,
@@ -75,7 +75,7 @@ impl Default for Cleaner {
     fn default() -> Self {
         Self {
             state: State::Idle,
-            victim: Cleaned::new(Choice { segment: SegmentIndex::FIRST, reason: Reason::Dead }),
+            victim: Cleaned::new(VictimChoice { segment: SegmentIndex::FIRST, reason: VictimReason::Dead }),
             sequence: Sequence::NONE,
             cursor: 0,
             end: 0,
@@ -90,7 +90,7 @@ impl Default for Cleaner {
 }
 
 impl Cleaned {
-    const fn new(choice: Choice) -> Self {
+    const fn new(choice: VictimChoice) -> Self {
         Self {
             choice,
             is_emptied: false,
@@ -122,7 +122,8 @@ impl Cleaner {
         {
             return false;
         }
-        let victim: Option<Choice> = choose(&log.terms(Policy::Greedy), log.segments.as_slice(), |_, _| true);
+        let victim: Option<VictimChoice> =
+            choose(&log.terms(Policy::Greedy), log.segments.as_slice(), |_, _| true);
         victim.is_none() && log.is_one_stream()
     }
 
@@ -145,7 +146,7 @@ impl Cleaner {
     }
 
     /// Begins to clean a sealed segment.
-    pub(crate) fn begin(&mut self, log: &mut Log<'_>, choice: Choice) {
+    pub(crate) fn begin(&mut self, log: &mut Log<'_>, choice: VictimChoice) {
         let records_at = log.geometry.records_at();
         let Some(segment) = log.segment(choice.segment).filter(|s| s.state() == SegmentState::Sealed) else {
             return;

@@ -4,7 +4,7 @@ use super::cleaner::Cleaner;
 use super::task::{Step, Task};
 use crate::drive::Poll;
 use crate::format::Sequence;
-use crate::segments::{Growth, Reason, Segment, SegmentState, choose};
+use crate::segments::{Growth, Segment, SegmentState, VictimReason, choose};
 use crate::writer::Log;
 
 /// After so many victims that could not be emptied the task gives up.
@@ -96,7 +96,7 @@ pub(crate) fn step(log: &mut Log<'_>, cleaner: &mut Cleaner, task: &mut Task, be
         None => Step::Reclaimer,
         Some(_) if task.report.victims.skipped >= SKIPPED_MAX => Step::Reclaimer,
         // The last free segment is for erase intents; what a shortage frees comes first.
-        Some(choice) if log.is_at_end() || log.free() <= 1 && choice.reason != Reason::Dead => {
+        Some(choice) if log.is_at_end() || log.free() <= 1 && choice.reason != VictimReason::Dead => {
             task.is_deferred = true;
             Step::Reclaimer
         }

@@ -18,7 +18,7 @@ use super::cleaner::Cleaner;
 use crate::drive::Poll;
 use crate::format::Sequence;
 use crate::index::Host;
-use crate::segments::{Choice, Policy, Reason, Segment, SegmentState, choose};
+use crate::segments::{Policy, Segment, SegmentState, VictimChoice, VictimReason, choose};
 use crate::writer::Log;
 
 /// Passes before the copies are counted anew, and after that.
@@ -145,7 +145,7 @@ impl Places {
         let is_left = |s: &Segment| s.state() == SegmentState::Sealed && !s.is_counted() && !s.is_kept();
         let left = log.segments.numbered().filter(|(_, s)| is_left(s));
         if let Some((segment, _)) = left.min_by_key(|(_, s)| s.live_bytes()) {
-            cleaner.begin(log, Choice { segment, reason: Reason::Uncounted });
+            cleaner.begin(log, VictimChoice { segment, reason: VictimReason::Uncounted });
             return Poll::Again;
         }
         if log.segments.iter().any(|s| s.state() == SegmentState::Sealing) {

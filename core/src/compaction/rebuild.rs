@@ -19,7 +19,7 @@ use crate::drive::{MediumError, Poll};
 use crate::format::SegmentIndex;
 use crate::index::{Host, Liveness, Reconciled};
 use crate::recovery::{Outcome, Restore, RestoreStep, Scan, Scanner};
-use crate::segments::{Choice, Flag, Reason, Segment, SegmentState};
+use crate::segments::{Flag, Segment, SegmentState, VictimChoice, VictimReason};
 use crate::writer::{Lessee, Log};
 
 /// Offsets of damaged records in one segment, as many as are kept for telling which keys they belong to.
@@ -36,7 +36,7 @@ enum State {
     /// Finds the keys of damaged records in the footer, and where to go on behind bytes that tell no length.
     Blaming { blame: Scanner, verify: Scanner },
     /// Waits for the cleaner, to relocate a segment without a footer.
-    Wanting(Choice),
+    Wanting(VictimChoice),
     /// Waits until that is done.
     Relocating,
 }
@@ -132,7 +132,7 @@ impl Rebuild {
             }
             Outcome::Freeing => {
                 // The task ends when it is free.
-                let choice = Choice { segment, reason: Reason::Damaged };
+                let choice = VictimChoice { segment, reason: VictimReason::Damaged };
                 task.report.victims.first.get_or_insert(choice);
                 task.report.victims.last = Some(choice);
                 task.report.returned_segments += 1;
@@ -150,7 +150,7 @@ impl Rebuild {
         let has_room = log.free() > 1 && !log.is_at_end();
         task.is_deferred |= !has_room;
         if has_room {
-            self.state = State::Wanting(Choice { segment, reason: Reason::Damaged });
+            self.state = State::Wanting(VictimChoice { segment, reason: VictimReason::Damaged });
         }
     }
 
@@ -258,7 +258,7 @@ impl Rebuild {
         let has_room = log.free() > 1 && !log.is_at_end();
         task.is_deferred |= wants_footer && !has_room;
         self.state = if wants_footer && has_room {
-            State::Wanting(Choice { segment, reason: Reason::NoFooter })
+            State::Wanting(VictimChoice { segment, reason: VictimReason::NoFooter })
         } else {
             State::Next
         };

@@ -4,7 +4,7 @@ use super::kinds::CompactionTask;
 use crate::cleanup::{CleanupError, Reclaimed};
 use crate::codec::CodecId;
 use crate::drive::TaskId;
-use crate::segments::Choice;
+use crate::segments::VictimChoice;
 
 /// How far the running task is, in its own unit (bytes or records).
 ///
@@ -109,9 +109,9 @@ pub struct Victims {
     /// Segments that were passed over because something in them could not be copied.
     pub skipped: u32,
     /// The first one, and why it was chosen.
-    pub first: Option<Choice>,
+    pub first: Option<VictimChoice>,
     /// The last one, and why it was chosen.
-    pub last: Option<Choice>,
+    pub last: Option<VictimChoice>,
 }
 
 /// What a task did. Every figure is counted, none estimated.

@@ -5,7 +5,7 @@ use super::report::{Outcome, PoolOutcome, Progress, Report};
 use crate::cleanup::{CleanupKind, Ticket};
 use crate::drive::Poll;
 use crate::format::Sequence;
-use crate::segments::{Choice, Reason};
+use crate::segments::{VictimChoice, VictimReason};
 use crate::writer::Log;
 
 #[derive(Debug, Clone, Copy)]
@@ -29,7 +29,7 @@ pub(crate) enum State {
 pub(crate) enum Step {
     Stay(Poll),
     /// The cleaner takes this victim for the task.
-    Clean(Choice),
+    Clean(VictimChoice),
     Reclaimer,
     Ask(CleanupKind),
     End,
@@ -113,7 +113,7 @@ impl Task {
         report.victims.first.get_or_insert(cleaned.choice);
         report.victims.last = Some(cleaned.choice);
         report.victims.skipped += u32::from(!cleaned.is_emptied);
-        let is_returned = cleaned.is_emptied && cleaned.choice.reason == Reason::Damaged;
+        let is_returned = cleaned.is_emptied && cleaned.choice.reason == VictimReason::Damaged;
         report.returned_segments += u32::from(is_returned);
         report.moved_records += cleaned.moved_records;
         report.moved_bytes += cleaned.moved_bytes;

@@ -8,7 +8,7 @@
 use super::cleaner::Cleaner;
 use crate::drive::{Now, Poll};
 use crate::format::SegmentIndex;
-use crate::segments::{Choice, Policy, Segment, SegmentState, choose};
+use crate::segments::{Policy, Segment, SegmentState, VictimChoice, choose};
 use crate::writer::Log;
 
 /// How often a dead segment is taken while clients write, in milliseconds.
@@ -100,7 +100,7 @@ impl Tidy {
     }
 
     /// A segment that yields at least half of itself.
-    fn find_half_stale(log: &Log<'_>) -> Option<Choice> {
+    fn find_half_stale(log: &Log<'_>) -> Option<VictimChoice> {
         let terms = log.terms(Policy::Greedy);
         let is_worth = |s: &Segment| {
             let gain = s.yield_bytes(terms.usable_bytes, &terms.growth);

@@ -124,14 +124,14 @@ impl Stamp {
 
 /// The newest time on a medium, as a mount comes to know it.
 #[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct Newest {
+pub(crate) struct NewestTime {
     /// With the segment that tells of it.
     time: (u32, SegmentIndex),
     /// The newest record that says how far the time is ahead, with its version and segment.
     stamp: Option<(Version, Stamp, SegmentIndex)>,
 }
 
-impl Newest {
+impl NewestTime {
     /// The header of a segment says so.
     pub(crate) fn header(&mut self, time_s: u32, segment: SegmentIndex) {
         self.time = self.time.max((time_s, segment));
@@ -304,7 +304,7 @@ impl Clock {
 
     /// At a mount: the time goes on from the newest one on the medium, whatever the wall clock says. On one that holds nothing
     /// there is none yet, and the wall clock is taken.
-    pub(crate) fn start(&mut self, now: Now, newest: &Newest, is_blank: bool, jump_s_max: u32) {
+    pub(crate) fn start(&mut self, now: Now, newest: &NewestTime, is_blank: bool, jump_s_max: u32) {
         let (time_s, segment) = newest.time;
         (self.now_s, self.parts, self.observed_ms) = (time_s, 0, now.monotonic_ms);
         // Where it is ahead, the record that says so must not be lost, whatever headers tell of later times.
@@ -338,7 +338,7 @@ mod tests {
 
     fn started(at: Now) -> Clock {
         let mut clock = Clock::default();
-        clock.start(at, &Newest::default(), true, 0);
+        clock.start(at, &NewestTime::default(), true, 0);
         clock
     }
 
@@ -397,7 +397,7 @@ mod tests {
         assert_eq!((stamp(7, 0).len(), stamp(7, 9).len()), (4, 8));
         assert_eq!(Stamp::from_hash(&stamp(7, 9).hash()), stamp(7, 9));
         let at = |sequence| Version { sequence: Sequence::new(sequence), offset: 0 };
-        let mut newest = Newest::default();
+        let mut newest = NewestTime::default();
         newest.record(&stamp(2_000, 900).hash(), at(3), SegmentIndex::new(1));
         newest.record(&stamp(2_000, 0).hash(), at(2), SegmentIndex::new(2));
         newest.record(&stamp(1_000, 100).hash(), at(4), SegmentIndex::new(3));

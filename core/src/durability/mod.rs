@@ -4,5 +4,5 @@ mod clock;
 mod syncs;
 
 pub use clock::expiry_s;
-pub(crate) use clock::{Clock, Newest};
+pub(crate) use clock::{Clock, NewestTime};
 pub(crate) use syncs::{Covered, Syncs};

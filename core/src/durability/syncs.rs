@@ -162,13 +162,13 @@ impl Syncs {
 mod tests {
     use super::*;
     use crate::drive::Now;
-    use crate::durability::clock::{Clock, Newest};
+    use crate::durability::clock::{Clock, NewestTime};
     use crate::format::{KeyHash, SegmentIndex};
 
     #[test]
     fn sync_begun_before_the_time_was_lost_covers_no_later_one() {
         let mut clock = Clock::default();
-        let mut newest = Newest::default();
+        let mut newest = NewestTime::default();
         newest.header(7, SegmentIndex::new(3));
         clock.start(Now { monotonic_ms: 0, wall_s: 7 }, &newest, false, 60);
         let ticket = Ticket { index: 0, generation: 1 };

@@ -15,7 +15,7 @@ use super::head::{Head, HeadReader, HeadStep};
 use super::report::MountReport;
 use super::scanner::{Found, Scan, Scanner};
 use crate::drive::{MediumError, Now, Poll};
-use crate::durability::Newest;
+use crate::durability::NewestTime;
 use crate::format::{EraseIntent, Identity, Kind, SegmentIndex, Sequence, Store};
 use crate::index::{Host, Settled};
 use crate::segments::{Flag, Segment, SegmentState, SyncPoint};
@@ -59,7 +59,7 @@ pub(crate) struct Mount {
     has_other_bytes: bool,
     /// Segments of which no header was read, and not all of where one could be.
     unread_segments: u32,
-    newest: Newest,
+    newest: NewestTime,
     grown: Grown,
     /// The longest record that a segment may hold, by what the headers say.
     longest_bytes: u32,
@@ -74,7 +74,7 @@ impl Mount {
             has_marker: false,
             has_other_bytes: false,
             unread_segments: 0,
-            newest: Newest::default(),
+            newest: NewestTime::default(),
             grown: Grown::default(),
             longest_bytes: 0,
         }

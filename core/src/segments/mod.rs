@@ -9,4 +9,4 @@ pub(crate) use segment::Flag;
 pub use segment::{Growth, Segment, SegmentState, Tally};
 pub use sync_point::SyncPoint;
 pub(crate) use table::SegmentTable;
-pub use victim::{Ages, Choice, Policy, Reason, Terms, choose, choose_by_wear, wear};
+pub use victim::{Ages, Policy, VictimChoice, VictimReason, VictimTerms, choose, choose_by_wear, wear};

@@ -96,7 +96,7 @@ impl Ages {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
-pub enum Reason {
+pub enum VictimReason {
     /// A write or sync of it failed: what is live in it must be written again.
     Suspect,
     /// Nothing in it is live.
@@ -118,16 +118,16 @@ pub enum Reason {
 /// A victim, and why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Choice {
+pub struct VictimChoice {
     /// The segment.
     pub segment: SegmentIndex,
     /// Why it was chosen.
-    pub reason: Reason,
+    pub reason: VictimReason,
 }
 
 /// What a choice is made by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Terms {
+pub struct VictimTerms {
     /// [`Geometry::usable_bytes`] of a segment.
     pub usable_bytes: u32,
     /// Bytes that a live record takes beyond its own once it is relocated.
@@ -153,10 +153,10 @@ pub struct Terms {
 /// One pass over the table.
 #[must_use]
 pub fn choose(
-    terms: &Terms,
+    terms: &VictimTerms,
     segments: &[Segment],
     mut eligible: impl FnMut(SegmentIndex, &Segment) -> bool,
-) -> Option<Choice> {
+) -> Option<VictimChoice> {
     let mut best: Option<(u64, SegmentIndex, &Segment)> = None;
     for (index, segment) in numbered(segments) {
         if segment.state() != SegmentState::Sealed || segment.is_kept() || !eligible(index, segment) {
@@ -176,18 +176,18 @@ pub fn choose(
             best = Some((rank, index, segment));
         }
     }
-    best.map(|(_, index, segment)| Choice { segment: index, reason: reason(terms, segment) })
+    best.map(|(_, index, segment)| VictimChoice { segment: index, reason: reason(terms, segment) })
 }
 
-fn reason(terms: &Terms, segment: &Segment) -> Reason {
+fn reason(terms: &VictimTerms, segment: &Segment) -> VictimReason {
     let usable = u64::from(terms.usable_bytes.max(1));
     let live = u64::from(segment.relocation_bytes(&terms.growth).max(1));
     let permille = u16::try_from(live * 1000 / usable).unwrap_or(u16::MAX);
     match terms.policy {
-        _ if segment.is_suspect() => Reason::Suspect,
-        _ if segment.live_records() == 0 => Reason::Dead,
-        Policy::Greedy | Policy::Adaptive => Reason::LeastLive(permille),
-        Policy::CostBenefit => Reason::CostBenefit(permille),
+        _ if segment.is_suspect() => VictimReason::Suspect,
+        _ if segment.live_records() == 0 => VictimReason::Dead,
+        Policy::Greedy | Policy::Adaptive => VictimReason::LeastLive(permille),
+        Policy::CostBenefit => VictimReason::CostBenefit(permille),
     }
 }
 
@@ -209,7 +209,7 @@ pub fn wear(segments: &[Segment]) -> Option<(u32, u32)> {
 /// # Bounds
 /// Three passes over the table.
 #[must_use]
-pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<Choice> {
+pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<VictimChoice> {
     let (least, most) = wear(segments)?;
     let worn = segments.iter().filter(|s| s.state() == SegmentState::Free).map(|s| s.erases).max()?;
     if most - least <= spread_max || worn.saturating_sub(least) <= spread_max / 2 {
@@ -218,14 +218,14 @@ pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<Choice> {
     let is_least = |s: &Segment| s.state() == SegmentState::Sealed && !s.is_kept() && s.erases == least;
     let candidates = numbered(segments).filter(|(_, s)| is_least(s));
     let (segment, _) = candidates.min_by_key(|(_, s)| s.sequence)?;
-    Some(Choice { segment, reason: Reason::Wear(most - least) })
+    Some(VictimChoice { segment, reason: VictimReason::Wear(most - least) })
 }
 
 /// The part of a segment, as a divisor, that a victim yields at least where it is not a matter of turns.
 const YIELD_FOR_TURNS: u32 = 8;
 
 /// What policy says: below the rank of any dead segment, as the product of two numbers of 32 bits.
-fn rank(terms: &Terms, segment: &Segment, gain: u32) -> u64 {
+fn rank(terms: &VictimTerms, segment: &Segment, gain: u32) -> u64 {
     if terms.takes_turns && gain < terms.usable_bytes / YIELD_FOR_TURNS {
         return u64::from(u32::MAX - segment.sequence.get());
     }
@@ -233,7 +233,7 @@ fn rank(terms: &Terms, segment: &Segment, gain: u32) -> u64 {
     above_turns + rank_by_policy(terms, segment, gain) / 4
 }
 
-fn rank_by_policy(terms: &Terms, segment: &Segment, gain: u32) -> u64 {
+fn rank_by_policy(terms: &VictimTerms, segment: &Segment, gain: u32) -> u64 {
     match terms.policy {
         Policy::Greedy | Policy::Adaptive => u64::from(gain) << 32,
         Policy::CostBenefit => {
@@ -270,9 +270,10 @@ mod tests {
         segment
     }
 
-    fn pick(segments: &[Segment], policy: Policy) -> Option<Choice> {
+    fn pick(segments: &[Segment], policy: Policy) -> Option<VictimChoice> {
         let usable_bytes = geometry().usable_bytes();
-        let terms = Terms { usable_bytes, growth: GROWTH, policy, appended: 1_000_000, takes_turns: false };
+        let terms =
+            VictimTerms { usable_bytes, growth: GROWTH, policy, appended: 1_000_000, takes_turns: false };
         choose(&terms, segments, |_, _| true)
     }
 
@@ -282,7 +283,7 @@ mod tests {
         for policy in [Policy::Greedy, Policy::CostBenefit] {
             assert_eq!(
                 pick(&table, policy),
-                Some(Choice { segment: SegmentIndex::new(1), reason: Reason::Dead })
+                Some(VictimChoice { segment: SegmentIndex::new(1), reason: VictimReason::Dead })
             );
         }
     }
@@ -291,7 +292,7 @@ mod tests {
     fn suspect_segment_comes_first_even_when_full() {
         let mut full = sealed(9, 64_000, 0);
         full.set(Flag::Suspect, true);
-        assert_eq!(pick(&[sealed(2, 0, 5), full], Policy::Greedy).unwrap().reason, Reason::Suspect);
+        assert_eq!(pick(&[sealed(2, 0, 5), full], Policy::Greedy).unwrap().reason, VictimReason::Suspect);
     }
 
     #[test]
@@ -305,7 +306,7 @@ mod tests {
     fn benefit_grows_with_age_and_gain_however_much_was_appended() {
         for bits in [10, 31, 32, 33, 48, 63] {
             let appended = (1u64 << bits) - 1;
-            let terms = Terms {
+            let terms = VictimTerms {
                 usable_bytes: geometry().usable_bytes(),
                 growth: GROWTH,
                 policy: Policy::CostBenefit,
@@ -331,8 +332,13 @@ mod tests {
     fn segments_that_yield_little_are_taken_in_turn() {
         let usable_bytes = geometry().usable_bytes();
         let choose = |table: &[Segment], takes_turns| {
-            let terms =
-                Terms { usable_bytes, growth: GROWTH, policy: Policy::Greedy, appended: 9, takes_turns };
+            let terms = VictimTerms {
+                usable_bytes,
+                growth: GROWTH,
+                policy: Policy::Greedy,
+                appended: 9,
+                takes_turns,
+            };
             choose(&terms, table, |_, _| true).unwrap().segment
         };
         let full = [sealed(9, 60_000, 0), sealed(7, 61_000, 0), sealed(8, 59_000, 0)];
@@ -384,7 +390,7 @@ mod tests {
         assert_eq!(choose_by_wear(&table, 9), None);
         assert_eq!(
             choose_by_wear(&table, 8),
-            Some(Choice { segment: SegmentIndex::new(1), reason: Reason::Wear(9) })
+            Some(VictimChoice { segment: SegmentIndex::new(1), reason: VictimReason::Wear(9) })
         );
         let lost = [worn(1, 5, sealed), worn(2, 50, SegmentState::Quarantined)];
         assert_eq!(choose_by_wear(&lost, 8), None);

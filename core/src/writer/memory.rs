@@ -108,33 +108,33 @@ impl fmt::Debug for Memory<'_> {
 /// A record that is in a slot's buffer and not published.
 #[derive(Debug, Clone, Copy, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Pending(Room);
+pub struct Pending(PendingSlot);
 
-/// An option whose empty value is all zeros, so that a `static` of them takes no room in an image.
+/// An option whose empty value is all zeros, so that a `static` of them takes no space in an image.
 #[derive(Debug, Clone, Copy, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]
-enum Room {
+enum PendingSlot {
     #[default]
     Empty = 0,
     Taken(KeyHash, Placed) = 1,
 }
 
 impl Pending {
-    /// Room for a record; usable in a `static`, where it takes no room in the image.
+    /// An empty place for a record; usable in a `static`, where it takes no space in the image.
     #[must_use]
     pub const fn new() -> Self {
-        Self(Room::Empty)
+        Self(PendingSlot::Empty)
     }
 
     pub(crate) const fn of(hash: KeyHash, placed: Placed) -> Self {
-        Self(Room::Taken(hash, placed))
+        Self(PendingSlot::Taken(hash, placed))
     }
 
     pub(crate) const fn record(&self) -> Option<(KeyHash, Placed)> {
         match self.0 {
-            Room::Empty => None,
-            Room::Taken(hash, placed) => Some((hash, placed)),
+            PendingSlot::Empty => None,
+            PendingSlot::Taken(hash, placed) => Some((hash, placed)),
         }
     }
 }

@@ -15,7 +15,7 @@ use crate::index::Placed;
 
 /// What a record needs of a slot: so many bytes, and a sequence not below the floor.
 #[derive(Debug, Clone, Copy)]
-struct Room {
+struct SlotNeed {
     bytes: u32,
     floor: Sequence,
     is_intent: bool,
@@ -31,32 +31,32 @@ impl Log<'_> {
         self.slots.find(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
     }
 
-    fn slot_with(&self, stream: Stream, room: Room) -> Option<SlotIndex> {
+    fn slot_with(&self, stream: Stream, need: SlotNeed) -> Option<SlotIndex> {
         let index = self.filling(stream)?;
         let slot = self.slots.get(index)?;
-        let fits = slot.head.saturating_add(room.bytes) <= slot.records_end_max(&self.geometry);
-        (fits && slot.sequence >= room.floor).then_some(index)
+        let fits = slot.head.saturating_add(need.bytes) <= slot.records_end_max(&self.geometry);
+        (fits && slot.sequence >= need.floor).then_some(index)
     }
 
     /// Tells whether the open segment of a stream has room for so many bytes of the machine's own.
     pub(crate) fn has_room(&self, stream: Stream, bytes: u32) -> bool {
-        self.slot_with(stream, Room { bytes, floor: Sequence::NONE, is_intent: false }).is_some()
+        self.slot_with(stream, SlotNeed { bytes, floor: Sequence::NONE, is_intent: false }).is_some()
     }
 
     /// Finds a slot for a record; `None` when the stream has none and one is to be opened.
     ///
     /// A record that is longer than the rest of its stream's segment goes to the other stream if that rest is worth keeping
     /// for shorter ones, or if no segment can be opened; else the segment is sealed.
-    fn choose_slot(&mut self, stream: Stream, other: Stream, room: Room) -> Option<SlotIndex> {
-        if let Some(index) = self.slot_with(stream, room) {
+    fn choose_slot(&mut self, stream: Stream, other: Stream, need: SlotNeed) -> Option<SlotIndex> {
+        if let Some(index) = self.slot_with(stream, need) {
             return Some(index);
         }
         // No segment follows: what is left of these is for shorter records.
         if self.is_at_end() {
-            return self.slot_with(other, room);
+            return self.slot_with(other, need);
         }
         let rest = self.filling(stream).and_then(|i| self.slots.get(i)).map(|slot| {
-            let is_high = slot.sequence >= room.floor;
+            let is_high = slot.sequence >= need.floor;
             let rest = slot.records_end_max(&self.geometry).saturating_sub(slot.head);
             if is_high { rest } else { 0 }
         });
@@ -64,10 +64,10 @@ impl Log<'_> {
             rest.is_some_and(|rest| rest >= self.geometry.segment_bytes() / REST_WORTH_KEEPING);
         // A segment that is on its way to be free is worth waiting for: mixed streams die apart. What others wait for waits
         // for nothing: erase intents, and what a failed sync put under suspicion.
-        let may_wait = !room.is_intent && !self.has_suspects() && self.segments.leaving() > 0;
-        let is_out_of_room = !self.may_open(stream, room.is_intent) && !may_wait;
+        let may_wait = !need.is_intent && !self.has_suspects() && self.segments.leaving() > 0;
+        let is_out_of_room = !self.may_open(stream, need.is_intent) && !may_wait;
         if (is_worth_keeping || is_out_of_room)
-            && let Some(index) = self.slot_with(other, room)
+            && let Some(index) = self.slot_with(other, need)
         {
             return Some(index);
         }
@@ -128,14 +128,14 @@ impl Log<'_> {
         let stream = self.fresh_stream(after.map(|v| v.sequence));
         let floor = after.map_or(Sequence::NONE, |v| v.sequence).max(self.version_floor.next());
         let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
-        let room = Room { bytes, floor, is_intent: false };
+        let need = SlotNeed { bytes, floor, is_intent: false };
         if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
-            return self.follow(index, room);
+            return self.follow(index, need);
         }
         if !self.may_share() {
             return Err(AppendError::Busy);
         }
-        if let Some(index) = self.choose_slot(stream, other, room) {
+        if let Some(index) = self.choose_slot(stream, other, need) {
             return Ok(index);
         }
         self.take_opening(stream, false)
@@ -166,11 +166,11 @@ impl Log<'_> {
 
     /// The index learns of the writes of a key in their order: a tombstone that came first would find nothing to hide, and go
     /// (rule 6). So a record goes behind the one it replaces, or waits until that is written.
-    fn follow(&mut self, index: SlotIndex, room: Room) -> Result<SlotIndex, AppendError> {
+    fn follow(&mut self, index: SlotIndex, need: SlotNeed) -> Result<SlotIndex, AppendError> {
         let geometry = self.geometry;
         let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };
-        let fits = slot.head.saturating_add(room.bytes) <= slot.records_end_max(&geometry);
-        if slot.state == SlotState::Filling && fits && slot.sequence >= room.floor {
+        let fits = slot.head.saturating_add(need.bytes) <= slot.records_end_max(&geometry);
+        if slot.state == SlotState::Filling && fits && slot.sequence >= need.floor {
             return Ok(index);
         }
         let is_news = slot.want_write();
@@ -195,10 +195,11 @@ impl Log<'_> {
         let bytes = incoming.header.record_bytes(&self.geometry);
         let is_intent = incoming.header.kind == Kind::EraseIntent;
         let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
-        let index = match self.choose_slot(stream, other, Room { bytes, floor: Sequence::NONE, is_intent }) {
-            Some(index) => index,
-            None => self.take_opening(stream, is_intent)?,
-        };
+        let index =
+            match self.choose_slot(stream, other, SlotNeed { bytes, floor: Sequence::NONE, is_intent }) {
+                Some(index) => index,
+                None => self.take_opening(stream, is_intent)?,
+            };
         // It was made for another segment than the one there is now: it is made again.
         let is_keyed = incoming.header.kind.is_keyed();
         let has_origin = incoming.header.origin.is_some();

@@ -3,7 +3,7 @@
 use super::log::Log;
 use crate::config::{Stream, Streams, free_reserve};
 use crate::format::{Sequence, Version};
-use crate::segments::{Growth, Policy, SegmentState, Terms};
+use crate::segments::{Growth, Policy, SegmentState, VictimTerms};
 
 /// Streams are parted again once the log is emptier by this part than where they were merged.
 const FILL_SLACK: u64 = 16;
@@ -37,8 +37,8 @@ impl Log<'_> {
     }
 
     /// The terms by which victims are chosen.
-    pub(crate) fn terms(&self, policy: Policy) -> Terms {
-        Terms {
+    pub(crate) fn terms(&self, policy: Policy) -> VictimTerms {
+        VictimTerms {
             usable_bytes: self.geometry.usable_bytes(),
             growth: self.growth(),
             policy,

@@ -4,7 +4,7 @@ use coldpress_core::cleanup::{CleanupReply, CleanupRequest, Reclaimed, Ticket};
 use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
 use coldpress_core::machine::Status;
 
-use super::index::Desk;
+use super::index::IndexOnFlash;
 use super::medium::{Medium, Started};
 use super::tier::FlashTier;
 
@@ -83,7 +83,7 @@ impl<M: Medium> FlashTier<'_, M> {
             Some(action) => action,
             None => {
                 self.index.looks = 0;
-                let mut desk = Desk { index: &mut self.index, flash: &mut self.flash };
+                let mut desk = IndexOnFlash { index: &mut self.index, flash: &mut self.flash };
                 match self.tier.poll(now, &mut desk) {
                     Poll::Do(action) => action,
                     Poll::Again => {
@@ -156,7 +156,7 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Gives the outcome of a cleanup request that [`poll`](Self::poll) handed out; one that comes late is dropped.
     pub fn answer(&mut self, now: Now, reply: CleanupReply) {
-        let mut desk = Desk { index: &mut self.index, flash: &mut self.flash };
+        let mut desk = IndexOnFlash { index: &mut self.index, flash: &mut self.flash };
         // Stale where the machine's deadline was passed: the report says so already.
         let _ = self.tier.handle(now, Input::Cleanup(reply), &mut desk);
     }
@@ -166,7 +166,7 @@ impl<M: Medium> FlashTier<'_, M> {
             self.failure = Some(error);
             self.unformat();
         }
-        let mut desk = Desk { index: &mut self.index, flash: &mut self.flash };
+        let mut desk = IndexOnFlash { index: &mut self.index, flash: &mut self.flash };
         // Each ticket is reported once, so it is outstanding.
         let _ = self.tier.handle(now, Input::Done { ticket, result }, &mut desk);
         self.note_written();

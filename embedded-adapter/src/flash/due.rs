@@ -3,9 +3,9 @@
 use coldpress_core::drive::Now;
 use coldpress_core::index::{Dropped, Due, Look};
 
-use super::index::Desk;
+use super::index::IndexOnFlash;
 use super::medium::Medium;
-use super::reader::Opened;
+use super::reader::OpenedRecord;
 use super::table::State;
 use super::tier::FlashTier;
 
@@ -61,10 +61,10 @@ pub(super) enum Expired {
     None,
 }
 
-impl<M: Medium> Desk<'_, '_, M> {
+impl<M: Medium> IndexOnFlash<'_, '_, M> {
     /// The record at a place, if its time is over.
     fn due_at(&mut self, place: u32, now_s: u32) -> Option<Due> {
-        let is_later = |opened: &Opened| opened.header.expires_s.is_none_or(|at| at > now_s);
+        let is_later = |opened: &OpenedRecord| opened.header.expires_s.is_none_or(|at| at > now_s);
         let opened = self.flash.open(place).ok().flatten();
         if let Some(opened) = opened.filter(is_later) {
             self.index.due.note_passed(opened.header.expires_s);
@@ -142,7 +142,7 @@ impl<M: Medium> FlashTier<'_, M> {
                 Look::More => {}
                 Look::End => return Expired::None,
                 Look::Due(due) => {
-                    let mut desk = Desk { index: &mut self.index, flash: &mut self.flash };
+                    let mut desk = IndexOnFlash { index: &mut self.index, flash: &mut self.flash };
                     if self.tier.drop_due(now, &due, &mut desk) != Dropped::NotCurrent {
                         return Expired::Dropped;
                     }

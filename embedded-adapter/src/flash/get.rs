@@ -6,7 +6,7 @@ use coldpress_core::format::{PIECE_PREFIX, Sequence, Version, is_piece_identity}
 
 use super::GetError;
 use super::medium::Medium;
-use super::reader::{Flash, Opened};
+use super::reader::{Flash, OpenedRecord};
 use super::table::{At, COPIES_MAX, Entry, State};
 use super::tier::FlashTier;
 
@@ -29,7 +29,7 @@ pub struct KeyFound<'b> {
 
 /// A record that was found to be the newest of its key.
 pub(super) struct Newest {
-    pub(super) opened: Opened,
+    pub(super) opened: OpenedRecord,
     pub(super) sequence: Sequence,
     version: Version,
     pub(super) entry: Entry,
@@ -48,7 +48,7 @@ impl Newest {
 }
 
 /// Whose the record of an entry is.
-enum Look {
+enum KeyMatch {
     Its(Newest),
     Others,
     Doubtful,
@@ -165,11 +165,11 @@ impl<M: Medium> FlashTier<'_, M> {
         for at in self.index.table.candidates(&hash) {
             let Some(entry) = self.index.table.entry(at) else { continue };
             let found = match self.look_at(at, entry, key) {
-                Ok(Look::Its(found)) => found,
-                Ok(Look::Others) => continue,
+                Ok(KeyMatch::Its(found)) => found,
+                Ok(KeyMatch::Others) => continue,
                 // Its copies may be gone: it is there for none that counts.
-                Ok(Look::Doubtful) if entry.is_uncounted() => continue,
-                Ok(Look::Doubtful) => {
+                Ok(KeyMatch::Doubtful) if entry.is_uncounted() => continue,
+                Ok(KeyMatch::Doubtful) => {
                     doubt.note(
                         &self.flash,
                         &entry,
@@ -189,22 +189,22 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// Looks at the record of an entry, by header and key.
-    fn look_at(&mut self, at: At, entry: Entry, key: &[u8]) -> Result<Look, MediumError> {
-        let Some(opened) = self.flash.open(entry.place)? else { return Ok(Look::Doubtful) };
+    fn look_at(&mut self, at: At, entry: Entry, key: &[u8]) -> Result<KeyMatch, MediumError> {
+        let Some(opened) = self.flash.open(entry.place)? else { return Ok(KeyMatch::Doubtful) };
         if !self.flash.key_is(&opened, key)? {
             let stored = self.flash.stored_hash(&opened)?;
             // Of the same identity it is the key after all, and a read was wrong; hardly ever another key that meets it.
             let is_others =
                 stored != self.flash.secret.identity(key) && self.index.table.may_be_of(at, &stored);
-            return Ok(if is_others { Look::Others } else { Look::Doubtful });
+            return Ok(if is_others { KeyMatch::Others } else { KeyMatch::Doubtful });
         }
         let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
         let version = opened.version(&self.flash.geometry, sequence);
-        Ok(Look::Its(Newest { opened, sequence, version, entry }))
+        Ok(KeyMatch::Its(Newest { opened, sequence, version, entry }))
     }
 
     /// Tells whether a record's time is over; a damaged expiry tells nothing.
-    fn is_over(&mut self, now: Now, opened: &Opened, sequence: Sequence) -> Result<bool, GetError> {
+    fn is_over(&mut self, now: Now, opened: &OpenedRecord, sequence: Sequence) -> Result<bool, GetError> {
         let is_over = opened.header.expires_s.is_some_and(|at| at <= self.clock_s(now));
         if is_over && !self.flash.is_whole(opened, sequence)? {
             return Err(GetError::Damaged);

@@ -19,7 +19,7 @@ use super::due::DueSearch;
 use super::ghosts::Ghosts;
 use super::medium::Medium;
 use super::places::IndexPlaces;
-use super::reader::{Flash, Opened};
+use super::reader::{Flash, OpenedRecord};
 use super::table::{At, COPIES_MAX, Entry, State, Table};
 
 /// Stands for an entry that is to come. No record lies at place 0, so there is none like it.
@@ -117,12 +117,12 @@ impl<'m> TableIndex<'m> {
 }
 
 /// The index with the medium at hand: what the machine asks.
-pub(super) struct Desk<'a, 'm, M> {
+pub(super) struct IndexOnFlash<'a, 'm, M> {
     pub(super) index: &'a mut TableIndex<'m>,
     pub(super) flash: &'a mut Flash<M>,
 }
 
-impl<M: Medium> Desk<'_, '_, M> {
+impl<M: Medium> IndexOnFlash<'_, '_, M> {
     /// Changes an entry, and counts pieces.
     fn set(&mut self, hash: &KeyHash, at: At, entry: &Entry) {
         let was_value = self.index.table.entry(at).is_some_and(|e| e.state == State::Value);
@@ -152,7 +152,7 @@ impl<M: Medium> Desk<'_, '_, M> {
     }
 
     /// Reads the record that an entry points at; `None` where it is not whole.
-    pub(super) fn record(&mut self, place: u32) -> Option<Opened> {
+    pub(super) fn record(&mut self, place: u32) -> Option<OpenedRecord> {
         let sequence = self.index.sequence_of(&self.flash.geometry, place);
         let opened = self.flash.open(place).ok()??;
         self.flash.is_whole(&opened, sequence).ok()?.then_some(opened)

@@ -7,7 +7,7 @@ use super::driving::{Step, Work};
 use super::due::Expired;
 use super::index::Found;
 use super::medium::Medium;
-use super::places::Wanted;
+use super::places::WantedPlace;
 use super::table::State;
 use super::tier::FlashTier;
 use super::{PutError, Wait};
@@ -48,7 +48,7 @@ impl<M: Medium> FlashTier<'_, M> {
     pub(super) fn meet(&mut self, now: Now, hash: &KeyHash, lack: Lack) -> Result<(), PutError> {
         let is_in_vain = self.index.places.is_in_vain();
         if lack == Lack::Place && !is_in_vain {
-            return Err(self.clean_for(now, Wanted::Place(*hash)));
+            return Err(self.clean_for(now, WantedPlace::Place(*hash)));
         }
         match self.drop_expired(now) {
             Expired::Dropped => return Ok(()),
@@ -60,7 +60,7 @@ impl<M: Medium> FlashTier<'_, M> {
             Lack::Place if self.index.keeps_tombstones() => Err(PutError::KeysKept),
             Lack::Place => Err(PutError::KeysFull),
             Lack::Room if self.index.table.stand_ins() > 0 && !is_in_vain => {
-                Err(self.clean_for(now, Wanted::Room))
+                Err(self.clean_for(now, WantedPlace::Room))
             }
             Lack::Room => Err(PutError::Full),
         }
@@ -76,7 +76,7 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Cleans until there is what is wanted, up to the bound of a call; what is left to do is left to polls. Returns why the call is
     /// put off: its bound is spent in part.
-    fn clean_for(&mut self, now: Now, wanted: Wanted) -> PutError {
+    fn clean_for(&mut self, now: Now, wanted: WantedPlace) -> PutError {
         self.index.places.want(wanted);
         let read_before = self.flash.bytes_read;
         let (mut allowance, mut work) = (self.whole_allowance(), Work::default());
@@ -106,7 +106,7 @@ impl<M: Medium> FlashTier<'_, M> {
             || self.index.table.values() >= self.keys_max
             || self.index.places.is_in_vain();
         if !is_there {
-            self.index.places.want(Wanted::AnyPlace);
+            self.index.places.want(WantedPlace::AnyPlace);
         }
         is_there
     }

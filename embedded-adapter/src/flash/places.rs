@@ -9,13 +9,13 @@
 
 use coldpress_core::format::KeyHash;
 
-use super::index::{Desk, SETTLED_MAX, TableIndex};
+use super::index::{IndexOnFlash, SETTLED_MAX, TableIndex};
 use super::medium::Medium;
 use super::table::{At, COPIES_MAX, Entry, State};
 
 /// Places of the index that the next put needs, and cleaning gives.
 #[derive(Debug, Clone, Copy)]
-pub(super) enum Wanted {
+pub(super) enum WantedPlace {
     /// A place for this key.
     Place(KeyHash),
     /// A place for some key.
@@ -29,7 +29,7 @@ pub(super) enum Wanted {
 pub(super) struct IndexPlaces {
     /// Entries that the index takes: a few places are left free, so that one more is found near the key.
     pub(super) max: u32,
-    wanted: Option<Wanted>,
+    wanted: Option<WantedPlace>,
     /// How often what was wanted was there, modulo 2³²: the number of the wait.
     waits: u32,
     /// Changes by which a place may have come, modulo 2³².
@@ -45,7 +45,7 @@ impl IndexPlaces {
         Self { max, wanted: None, waits: 1, changes: 0, in_vain: None, is_recounting: false }
     }
 
-    pub(super) const fn want(&mut self, wanted: Wanted) {
+    pub(super) const fn want(&mut self, wanted: WantedPlace) {
         self.wanted = Some(wanted);
     }
 
@@ -86,14 +86,14 @@ impl TableIndex<'_> {
     }
 }
 
-impl<M: Medium> Desk<'_, '_, M> {
+impl<M: Medium> IndexOnFlash<'_, '_, M> {
     /// Tells whether something is wanted that is not there; what is there is wanted no more.
     pub(super) fn lacks_what_is_wanted(&mut self) -> bool {
         let is_there = match self.index.places.wanted {
             None => return false,
-            Some(Wanted::Place(hash)) => self.index.has_place(&hash),
-            Some(Wanted::AnyPlace) => self.index.has_any_place(),
-            Some(Wanted::Room) => self.index.table.stand_ins() == 0,
+            Some(WantedPlace::Place(hash)) => self.index.has_place(&hash),
+            Some(WantedPlace::AnyPlace) => self.index.has_any_place(),
+            Some(WantedPlace::Room) => self.index.table.stand_ins() == 0,
         };
         if is_there {
             self.index.places.wanted = None;

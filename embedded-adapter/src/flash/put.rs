@@ -27,7 +27,7 @@ pub enum Reserved {
 }
 
 /// A record to be written.
-struct Incoming<'a> {
+struct NewRecord<'a> {
     hash: KeyHash,
     change: Change<'a>,
     /// Whether its key had a value before.
@@ -91,7 +91,7 @@ impl<M: Medium> FlashTier<'_, M> {
             }
             match self.lack(&hash, charge, found.newest.as_ref()) {
                 None => {
-                    let incoming = Incoming { hash, change: *change, had_value: true };
+                    let incoming = NewRecord { hash, change: *change, had_value: true };
                     return self.write(now, found, &incoming);
                 }
                 Some(lack) => self.meet(now, &hash, lack)?,
@@ -121,7 +121,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let found = self.find_readable(&hash)?;
         let Match { newest, is_certain } = found;
         let withheld_above = self.index.withheld_above.unwrap_or(Sequence::NONE);
-        let stone = |had_value| Incoming { hash, change: stone, had_value };
+        let stone = |had_value| NewRecord { hash, change: stone, had_value };
         if let Some(found) = &newest {
             self.check_same(found, key)?;
             // A value that could not be published may be found by a mount, and would outrank what hides the ones before it.
@@ -226,7 +226,7 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// Appends a record, after the compaction that it needs, and sees it programmed.
-    fn write(&mut self, now: Now, found: Match, incoming: &Incoming<'_>) -> Result<(), PutError> {
+    fn write(&mut self, now: Now, found: Match, incoming: &NewRecord<'_>) -> Result<(), PutError> {
         // The pieces of a long value that is replaced or removed are left over.
         self.has_orphans |= found.newest.is_some_and(|found| found.codec == CodecId::Chunked);
         let read_before = self.flash.bytes_read;
@@ -247,7 +247,7 @@ impl<M: Medium> FlashTier<'_, M> {
     fn append(
         &mut self,
         now: Now,
-        incoming: &Incoming<'_>,
+        incoming: &NewRecord<'_>,
         after: Option<Version>,
         work: &mut Work,
     ) -> Result<(), PutError> {
@@ -292,7 +292,7 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Has what was appended written. That comes first of all that the machine has to do, and nothing puts it off: an operation
     /// that was held back waits on, for one that fails would. Where the medium takes its time, the write is left to it.
-    fn program(&mut self, now: Now, incoming: &Incoming<'_>, work: &mut Work) -> Result<(), PutError> {
+    fn program(&mut self, now: Now, incoming: &NewRecord<'_>, work: &mut Work) -> Result<(), PutError> {
         self.index.is_unwritten = false;
         self.failure = None;
         self.tier.flush();

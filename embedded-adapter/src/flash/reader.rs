@@ -31,7 +31,7 @@ pub(super) struct Flash<M> {
 
 /// A record whose header was read; nothing of it is checked yet.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Opened {
+pub(super) struct OpenedRecord {
     pub(super) header: RecordHeader,
     header_bytes: u32,
     checksum: u32,
@@ -40,7 +40,7 @@ pub(super) struct Opened {
     chunk: [u8; CHUNK],
 }
 
-impl Opened {
+impl OpenedRecord {
     /// Its version, in a segment of this sequence.
     pub(super) fn version(&self, geometry: &Geometry, sequence: Sequence) -> Version {
         let fresh = Version { sequence, offset: self.at % geometry.segment_bytes() };
@@ -85,7 +85,7 @@ impl<M: Medium> Flash<M> {
     }
 
     /// Reads the header of the record at a place; `None` where there is none of a key.
-    pub(super) fn open(&mut self, place: u32) -> Result<Option<Opened>, MediumError> {
+    pub(super) fn open(&mut self, place: u32) -> Result<Option<OpenedRecord>, MediumError> {
         let at = self.address(place);
         let left = (self.geometry.segment_bytes() - at % self.geometry.segment_bytes()) as usize;
         let mut chunk = [self.geometry.erase_value(); CHUNK];
@@ -101,7 +101,7 @@ impl<M: Medium> Flash<M> {
             .checked_add(header_bytes)
             .is_some_and(|bytes| bytes <= self.geometry.trailer_at().saturating_sub(offset));
         let is_keyed = matches!(header.kind, Kind::Value | Kind::Tombstone);
-        Ok((fits && is_keyed).then_some(Opened { header, header_bytes, checksum, at, chunk }))
+        Ok((fits && is_keyed).then_some(OpenedRecord { header, header_bytes, checksum, at, chunk }))
     }
 
     /// Fills a chunk as far as it can be read: behind a short record may lie a unit that a cut tore and that can't be.
@@ -126,7 +126,7 @@ impl<M: Medium> Flash<M> {
     /// Hands out the bytes of a record between two offsets in it, in pieces of at most a chunk.
     fn pieces(
         &mut self,
-        opened: &Opened,
+        opened: &OpenedRecord,
         from: u32,
         to: u32,
         mut take: impl FnMut(&[u8]),
@@ -145,14 +145,14 @@ impl<M: Medium> Flash<M> {
     }
 
     /// The identity of the key that is stored. Bounds: reads the key.
-    pub(super) fn stored_hash(&mut self, opened: &Opened) -> Result<KeyHash, MediumError> {
+    pub(super) fn stored_hash(&mut self, opened: &OpenedRecord) -> Result<KeyHash, MediumError> {
         let mut hashing = IdentityHasher::new(&self.secret, opened.header.key_bytes as usize);
         self.pieces(opened, opened.key_at(), opened.value_at(), |piece| hashing.take(piece))?;
         Ok(hashing.finish())
     }
 
     /// Tells whether the key stored is this one. Bounds: reads the key.
-    pub(super) fn key_is(&mut self, opened: &Opened, key: &[u8]) -> Result<bool, MediumError> {
+    pub(super) fn key_is(&mut self, opened: &OpenedRecord, key: &[u8]) -> Result<bool, MediumError> {
         if opened.header.key_bytes as usize != key.len() {
             return Ok(false);
         }
@@ -160,7 +160,13 @@ impl<M: Medium> Flash<M> {
     }
 
     /// Tells whether these bytes lie between two offsets of a record, as far as both reach.
-    fn is_between(&mut self, opened: &Opened, from: u32, to: u32, bytes: &[u8]) -> Result<bool, MediumError> {
+    fn is_between(
+        &mut self,
+        opened: &OpenedRecord,
+        from: u32,
+        to: u32,
+        bytes: &[u8],
+    ) -> Result<bool, MediumError> {
         let mut rest = bytes;
         let mut is_same = true;
         self.pieces(opened, from, to, |piece| {
@@ -174,7 +180,7 @@ impl<M: Medium> Flash<M> {
     /// Tells whether the record of a key holds this value. Bounds: reads the value only where the checksum is that of it.
     pub(super) fn holds(
         &mut self,
-        opened: &Opened,
+        opened: &OpenedRecord,
         key: &[u8],
         sequence: Sequence,
         value: &[u8],
@@ -184,7 +190,11 @@ impl<M: Medium> Flash<M> {
     }
 
     /// Tells whether the record is whole, in a segment of this sequence. Bounds: reads all of it.
-    pub(super) fn is_whole(&mut self, opened: &Opened, sequence: Sequence) -> Result<bool, MediumError> {
+    pub(super) fn is_whole(
+        &mut self,
+        opened: &OpenedRecord,
+        sequence: Sequence,
+    ) -> Result<bool, MediumError> {
         let mut payload = self.seed.begin();
         self.pieces(opened, opened.key_at(), opened.end(), |piece| payload = payload.then(piece))?;
         Ok(self.is_finished(opened, payload, sequence))
@@ -195,7 +205,7 @@ impl<M: Medium> Flash<M> {
     /// Bounds: reads the value, but for what came with the header. `out` is as long as the value.
     pub(super) fn value(
         &mut self,
-        opened: &Opened,
+        opened: &OpenedRecord,
         key: &[u8],
         sequence: Sequence,
         out: &mut [u8],
@@ -214,7 +224,7 @@ impl<M: Medium> Flash<M> {
     }
 
     /// Reads the key; `out` is as long as it is.
-    pub(super) fn key(&mut self, opened: &Opened, out: &mut [u8]) -> Result<(), MediumError> {
+    pub(super) fn key(&mut self, opened: &OpenedRecord, out: &mut [u8]) -> Result<(), MediumError> {
         let mut at = 0;
         self.pieces(opened, opened.key_at(), opened.value_at(), |piece| {
             if let Some(place) = out.get_mut(at..at + piece.len()) {
@@ -225,7 +235,7 @@ impl<M: Medium> Flash<M> {
     }
 
     /// Continues the checksum over the header and the place, and compares it.
-    fn is_finished(&self, opened: &Opened, payload: Checksum, sequence: Sequence) -> bool {
+    fn is_finished(&self, opened: &OpenedRecord, payload: Checksum, sequence: Sequence) -> bool {
         let fields = opened.chunk.get(..(opened.header_bytes as usize).saturating_sub(4)).unwrap_or_default();
         let bytes = self.geometry.segment_bytes();
         let at =

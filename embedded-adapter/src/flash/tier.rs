@@ -11,7 +11,7 @@ use coldpress_core::recovery::MountReport;
 use super::config::FlashConfig;
 use super::driving::{Step, Work};
 use super::error::{BuildError, FlashMountError, GetError};
-use super::index::{Desk, TableIndex};
+use super::index::{IndexOnFlash, TableIndex};
 use super::large::{FailedCommits, LargePut};
 use super::medium::Medium;
 use super::memory::FlashMemory;
@@ -259,8 +259,8 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         self.tier.poll_timeout(now)
     }
 
-    pub(super) fn desk(&mut self) -> Desk<'_, 'm, M> {
-        Desk { index: &mut self.index, flash: &mut self.flash }
+    pub(super) fn desk(&mut self) -> IndexOnFlash<'_, 'm, M> {
+        IndexOnFlash { index: &mut self.index, flash: &mut self.flash }
     }
 
     /// Refuses while the tier can't be read.

@@ -123,11 +123,11 @@ pub type Outcome = Result<Reclaimed, CleanupError>;
 /// ```
 #[derive(Debug)]
 pub struct Mailbox<const N: usize = 8> {
-    desk: TryCell<Desk<N>>,
+    state: TryCell<MailboxState<N>>,
 }
 
 #[derive(Debug)]
-struct Desk<const N: usize> {
+struct MailboxState<const N: usize> {
     table: Outstanding<N>,
     queue: RequestQueue<N>,
 }
@@ -136,7 +136,7 @@ impl<const N: usize> Mailbox<N> {
     /// Makes an empty mailbox; usable in a `static`.
     #[must_use]
     pub const fn new() -> Self {
-        Self { desk: TryCell::new(Desk { table: Outstanding::new(), queue: RequestQueue::new() }) }
+        Self { state: TryCell::new(MailboxState { table: Outstanding::new(), queue: RequestQueue::new() }) }
     }
 
     /// Asks the pool's owner for memory, objects included, within the default time
@@ -162,11 +162,11 @@ impl<const N: usize> Mailbox<N> {
     /// # Errors
     /// [`RequestError`]; nothing was accepted.
     pub fn request(&self, kind: CleanupKind, now_ms: u64, timeout_ms: u64) -> Result<Ticket, RequestError> {
-        self.desk.try_with(|desk| {
-            let request = desk.table.issue(kind, now_ms, timeout_ms).map_err(|_| RequestError::Full)?;
-            if desk.queue.push(request).is_err() {
+        self.state.try_with(|state| {
+            let request = state.table.issue(kind, now_ms, timeout_ms).map_err(|_| RequestError::Full)?;
+            if state.queue.push(request).is_err() {
                 // A queue with a place for each ticket is never full first; were it so, nothing must be owed.
-                let _ = desk.table.cancel(request.ticket);
+                let _ = state.table.cancel(request.ticket);
                 return Err(RequestError::Full);
             }
             Ok(request.ticket)
@@ -180,10 +180,10 @@ impl<const N: usize> Mailbox<N> {
     /// # Errors
     /// [`TicketError`]; after `Contended` the outcome is still there.
     pub fn poll(&self, ticket: Ticket, now_ms: u64) -> Result<Option<Outcome>, TicketError> {
-        self.desk.try_with(|desk| {
-            let reply = desk.table.poll(ticket, now_ms)?;
+        self.state.try_with(|state| {
+            let reply = state.table.poll(ticket, now_ms)?;
             if reply.is_some() {
-                desk.queue.withdraw(ticket);
+                state.queue.withdraw(ticket);
             }
             Ok(reply.map(|reply| reply.result))
         })?
@@ -194,9 +194,9 @@ impl<const N: usize> Mailbox<N> {
     /// # Errors
     /// [`TicketError`]; `Stale` also when the outcome is there already and waits to be polled.
     pub fn cancel(&self, ticket: Ticket) -> Result<(), TicketError> {
-        self.desk.try_with(|desk| {
-            desk.table.cancel(ticket)?;
-            desk.queue.withdraw(ticket);
+        self.state.try_with(|state| {
+            state.table.cancel(ticket)?;
+            state.queue.withdraw(ticket);
             Ok(())
         })?
     }
@@ -206,7 +206,7 @@ impl<const N: usize> Mailbox<N> {
     /// # Errors
     /// [`Contended`] when the mailbox is held elsewhere.
     pub fn waiting(&self) -> Result<usize, Contended> {
-        self.desk.try_with(|desk| desk.table.waiting())
+        self.state.try_with(|state| state.table.waiting())
     }
 
     /// Returns how many replies came after their request had ended, and were dropped.
@@ -214,32 +214,32 @@ impl<const N: usize> Mailbox<N> {
     /// # Errors
     /// [`Contended`] when the mailbox is held elsewhere.
     pub fn stale_replies(&self) -> Result<u32, Contended> {
-        self.desk.try_with(|desk| desk.table.stale_replies())
+        self.state.try_with(|state| state.table.stale_replies())
     }
 
     /// Returns how many calls found the mailbox held elsewhere; it wraps at 32 bits.
     #[must_use]
     pub fn contended(&self) -> u32 {
-        self.desk.contended()
+        self.state.contended()
     }
 
     /// Takes the request that has waited longest.
     fn next(&self) -> Result<Option<CleanupRequest>, Contended> {
-        self.desk.try_with(|desk| desk.queue.pop())
+        self.state.try_with(|state| state.queue.pop())
     }
 
     /// Keeps a reply for its requester; a late one is dropped and counted (I-REQ-2).
     fn reply(&self, reply: CleanupReply) -> Result<(), Contended> {
-        self.desk.try_with(|desk| {
+        self.state.try_with(|state| {
             // Stale means that the requester had its outcome already: no error of the owner's.
-            let _ = desk.table.keep(reply);
+            let _ = state.table.keep(reply);
         })
     }
 
     /// Runs `step` while the mailbox is held, as an interrupt finds it that comes at a bad moment.
     #[cfg(test)]
     pub(crate) fn held<R>(&self, step: impl FnOnce() -> R) -> Result<R, Contended> {
-        self.desk.try_with(|_| step())
+        self.state.try_with(|_| step())
     }
 }
 

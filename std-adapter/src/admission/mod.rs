@@ -53,7 +53,7 @@ pub(crate) struct Admission {
 
 /// The state that the worker saw when it looks after those who wait.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Look {
+pub(crate) struct WorkerView {
     /// Something was given back since the last look, or it is long ago.
     pub(crate) is_changed: bool,
     /// It has nothing to do but for those who wait.
@@ -103,7 +103,7 @@ impl Admission {
     }
 
     /// Gives what there is to those who wait for it, and calls those who may find what they wait for. Costs one load where nobody waits.
-    pub(crate) fn look_after(&self, look: Look) {
+    pub(crate) fn look_after(&self, look: WorkerView) {
         if !self.has_waiters() {
             return;
         }

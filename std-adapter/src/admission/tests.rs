@@ -23,7 +23,7 @@ fn waiting(lease: Lease<Admission>) -> Waiting<Lease<Admission>> {
 }
 
 fn look(admission: &Admission, is_idle: bool) {
-    let look = Look { is_changed: true, is_idle, pending_bytes_max: 1 << 20, enough_for: 0 };
+    let look = WorkerView { is_changed: true, is_idle, pending_bytes_max: 1 << 20, enough_for: 0 };
     admission.look_after(look);
 }
 

@@ -12,8 +12,8 @@ pub use coldpress_core::cleanup::{CleanupError, Reclaimed};
 pub use coldpress_core::compaction::{
     CompactionTask, Outcome, PoolOutcome, Progress, Report, TaskId, Victims,
 };
-pub use coldpress_core::efficiency::{Advice, EfficiencyReport, Measured};
-pub use coldpress_core::segments::{Choice, Policy, Reason};
+pub use coldpress_core::efficiency::{CleanupAdvice, EfficiencyReport, Measured};
+pub use coldpress_core::segments::{Policy, VictimChoice, VictimReason};
 use crossbeam_channel::bounded;
 
 use super::handle::ColdTierHandle;

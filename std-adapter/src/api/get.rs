@@ -6,7 +6,7 @@ use coldpress_core::format::{Head, Kind, Location, RecordHeader, key_hash, read_
 
 use super::handle::ColdTierHandle;
 use super::long::{HeadChase, Long, Seen};
-use super::opened::{Limits, Open, Part};
+use super::opened::{Open, Part, TierLimits};
 use super::scratch;
 use crate::errors::{BatchError, GetError, TierError};
 use crate::index::{Entry, Stored};
@@ -136,7 +136,7 @@ impl ColdTierHandle {
 
 impl Part {
     /// Whether an entry has a value whose time is not over.
-    pub(super) fn is_current(&self, limits: &Limits, entry: &Entry, now_s: u32) -> bool {
+    pub(super) fn is_current(&self, limits: &TierLimits, entry: &Entry, now_s: u32) -> bool {
         let expires_s = match &entry.pending {
             Some(pending) => pending.expires_s,
             None => entry.stored().and_then(Stored::expires_s),
@@ -146,7 +146,7 @@ impl Part {
     }
 
     /// When the idle time of an entry ends, where it has one.
-    pub(super) fn idle_end_s(&self, limits: &Limits, entry: &Entry) -> Option<u32> {
+    pub(super) fn idle_end_s(&self, limits: &TierLimits, entry: &Entry) -> Option<u32> {
         let touched_s = || self.shared.opened_s.load(Relaxed).saturating_add(entry.touched_s());
         let idle_s = limits.idle_s.filter(|_| !entry.is_piece_expiry());
         idle_s.map(|idle_s| expiry_s(touched_s(), idle_s))

@@ -17,7 +17,7 @@ use parking_lot::Mutex;
 use tracing::Span;
 
 use super::handle::{ColdTierHandle, wait_for};
-use super::opened::{Limits, OPEN_TIERS, Open, Part};
+use super::opened::{OPEN_TIERS, Open, Part, TierLimits};
 use crate::clock::monotonic_ms;
 use crate::config::{ColdTierConfig, record_bytes_max, seconds};
 use crate::directory::{Dir, Views, new_store, peek};
@@ -239,7 +239,7 @@ impl ColdTier {
         let open = Open {
             parts: starting.take_parts(),
             terms,
-            limits: Limits {
+            limits: TierLimits {
                 key_bytes_max: config.key_bytes_max,
                 value_bytes_max: config.value_bytes_max,
                 record_bytes_max: record_bytes_max(&config.geometry),

@@ -33,7 +33,7 @@ pub(crate) struct Part {
 pub(crate) struct Open {
     pub(crate) parts: Vec<Part>,
     pub(crate) terms: Terms,
-    pub(crate) limits: Limits,
+    pub(crate) limits: TierLimits,
     pub(crate) hash_key: [u8; HASH_KEY_BYTES],
     /// What record checksums begin with.
     pub(crate) seed: Seed,
@@ -48,7 +48,7 @@ pub(crate) struct Open {
 
 /// The limits and defaults of a tier.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Limits {
+pub(crate) struct TierLimits {
     pub(crate) key_bytes_max: u32,
     pub(crate) value_bytes_max: u32,
     /// The longest record that is written; a value that takes a longer one lies in pieces.

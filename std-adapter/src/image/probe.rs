@@ -28,11 +28,11 @@ pub(super) fn probe(source: &Source) -> Result<(Geometry, Header), ImageError> {
         if expected == found { Ok(()) } else { Err(ImageError::Length { expected, found }) }
     })?;
     match found {
-        Found::Shape(geometry, header) => Ok((geometry, header)),
-        Found::Refused(error) => Err(error),
-        Found::Blank => Err(ImageError::Blank),
-        Found::Other if has_marker(source) => Err(ImageError::Blank),
-        Found::Other => Err(ImageError::Foreign),
+        Probed::Shape(geometry, header) => Ok((geometry, header)),
+        Probed::Refused(error) => Err(error),
+        Probed::Blank => Err(ImageError::Blank),
+        Probed::Other if has_marker(source) => Err(ImageError::Blank),
+        Probed::Other => Err(ImageError::Foreign),
     }
 }
 
@@ -55,16 +55,16 @@ pub(super) fn shape(source: &Source) -> Result<Option<Geometry>, ImageError> {
         return most_segments(source, geometry, &header).map(Some);
     }
     match search(source, &is_services)? {
-        Found::Shape(geometry, header) => most_segments(source, geometry, &header).map(Some),
-        Found::Refused(error) => Err(error),
-        Found::Other if is_unused(source)? => Ok(None),
-        Found::Blank => Err(ImageError::Blank),
-        Found::Other => Err(ImageError::Foreign),
+        Probed::Shape(geometry, header) => most_segments(source, geometry, &header).map(Some),
+        Probed::Refused(error) => Err(error),
+        Probed::Other if is_unused(source)? => Ok(None),
+        Probed::Blank => Err(ImageError::Blank),
+        Probed::Other => Err(ImageError::Foreign),
     }
 }
 
 /// The outcome of a search.
-enum Found {
+enum Probed {
     Shape(Geometry, Header),
     /// No header that is wanted, and one that tells why.
     Refused(ImageError),
@@ -77,7 +77,7 @@ enum Found {
 fn search(
     source: &Source,
     is_wanted: &dyn Fn(&Geometry) -> Result<(), ImageError>,
-) -> Result<Found, ImageError> {
+) -> Result<Probed, ImageError> {
     let mut refused = None;
     let mut is_blank = true;
     let mut first = None;
@@ -99,7 +99,7 @@ fn search(
                     // Whatever the shape, no record lies right behind the first marker.
                     let is_first = at + nth as u64 == u64::from(MARKER_BYTES);
                     if is_first || holds(source, &geometry, &header) {
-                        return Ok(Found::Shape(geometry, header));
+                        return Ok(Probed::Shape(geometry, header));
                     }
                     tried.push(shape);
                 }
@@ -108,8 +108,8 @@ fn search(
             }
         }
     }
-    let other = if is_blank { Found::Blank } else { Found::Other };
-    Ok(refused.map_or(other, Found::Refused))
+    let other = if is_blank { Probed::Blank } else { Probed::Other };
+    Ok(refused.map_or(other, Probed::Refused))
 }
 
 /// The parts in which data is read, with their lengths. A header that begins in one may end in the next, so they overlap.

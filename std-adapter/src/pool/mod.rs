@@ -48,7 +48,7 @@ mod tests;
 pub use coldpress_core::cleanup::{
     CleanupError, CleanupKind, CleanupReply, CleanupRequest, Outstanding, Reclaimed, Ticket,
 };
-pub use coldpress_core::efficiency::{Advice, EfficiencyConfig, EfficiencyReport};
+pub use coldpress_core::efficiency::{CleanupAdvice, EfficiencyConfig, EfficiencyReport};
 pub use coldpress_core::pool::{Fragmentation, PoolTotals};
 
 pub use crate::observe::{PageView, PoolStats};

@@ -472,7 +472,7 @@ fn defragmented_pools_keep_every_byte_and_give_pages_back() {
 
 #[test]
 fn scattered_pools_report_says_defragment_and_afterwards_keep() {
-    use coldpress_core::efficiency::{Advice, EfficiencyConfig};
+    use coldpress_core::efficiency::{CleanupAdvice, EfficiencyConfig};
     let (_manager, coordinator) = AllocationManager::new(&small().build().unwrap()).unwrap();
     let hot = coordinator.hot();
     let start = hot.stats().unwrap();
@@ -485,9 +485,9 @@ fn scattered_pools_report_says_defragment_and_afterwards_keep() {
     }
     let config = EfficiencyConfig::default();
     let scattered = hot.efficiency(&config, &start, Some(10)).unwrap();
-    assert_eq!((scattered.fragmentation_impact, scattered.advice), (525, Advice::Defragment));
+    assert_eq!((scattered.fragmentation_impact, scattered.advice), (525, CleanupAdvice::Defragment));
     trigger_defragmentation(&coordinator).unwrap();
     let tidy = hot.efficiency(&config, &start, Some(10)).unwrap();
-    assert_eq!((tidy.fragmentation_impact, tidy.utilisation, tidy.advice), (0, 1_000, Advice::Keep));
+    assert_eq!((tidy.fragmentation_impact, tidy.utilisation, tidy.advice), (0, 1_000, CleanupAdvice::Keep));
     assert!(hot.stats().unwrap().page_views.iter().all(|page| page.used_slots == page.slots));
 }

@@ -10,7 +10,7 @@ use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
 
 use super::message::Scheduled;
 use super::{WAIT_MS_MAX, Worker, millis};
-use crate::admission::Look;
+use crate::admission::WorkerView;
 use crate::clock::monotonic_ms;
 use crate::errors::TierError;
 use crate::index::{Health, LogTime, Weight};
@@ -216,7 +216,7 @@ impl Worker<'_> {
         }
         if shared.admission.has_waiters() {
             let (pending_bytes_max, enough_for) = (self.pending_bytes_max, self.enough_for(&given.0));
-            shared.admission.look_after(Look { is_changed, is_idle, pending_bytes_max, enough_for });
+            shared.admission.look_after(WorkerView { is_changed, is_idle, pending_bytes_max, enough_for });
         }
     }
 

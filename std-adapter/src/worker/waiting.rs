@@ -7,7 +7,7 @@ use super::message::Waiter;
 use crate::config::Durability;
 use crate::errors::TierError;
 
-type Line = VecDeque<(u64, Waiter)>;
+type WaitingLine = VecDeque<(u64, Waiter)>;
 
 /// Two lines, each in the order of positions: a sync answers all that it covers (group commit). And who has no position yet.
 ///
@@ -15,8 +15,8 @@ type Line = VecDeque<(u64, Waiter)>;
 /// than there were clients within the time that one waits.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
-    flushed: Line,
-    synced: Line,
+    flushed: WaitingLine,
+    synced: WaitingLine,
     /// Flushes that wait until writes accepted before them, which failed or did not fit, are in the log's buffer.
     held: Vec<Waiter>,
 }
@@ -65,7 +65,7 @@ impl Waiters {
     /// Tells whether somebody's position is reached.
     pub(super) fn are_reached(&self, written: u64, durable: u64) -> bool {
         let is_reached =
-            |line: &Line, reached: u64| line.front().is_some_and(|(position, _)| *position <= reached);
+            |line: &WaitingLine, reached: u64| line.front().is_some_and(|(position, _)| *position <= reached);
         is_reached(&self.flushed, written) || is_reached(&self.synced, durable)
     }
 
@@ -89,7 +89,7 @@ impl Waiters {
 }
 
 /// Those who have gone are told so: one may be just about to.
-fn join(line: &mut Line, position: u64, waiter: Waiter) {
+fn join(line: &mut WaitingLine, position: u64, waiter: Waiter) {
     let now = Instant::now();
     while line.front().is_some_and(|(_, gone)| gone.deadline <= now) {
         if let Some((_, gone)) = line.pop_front() {
@@ -99,7 +99,7 @@ fn join(line: &mut Line, position: u64, waiter: Waiter) {
     line.push_back((position, waiter));
 }
 
-fn settle(line: &mut Line, reached: u64) {
+fn settle(line: &mut WaitingLine, reached: u64) {
     while line.front().is_some_and(|(position, _)| *position <= reached) {
         if let Some((_, waiter)) = line.pop_front() {
             answer(&waiter, Ok(()));
@@ -107,7 +107,7 @@ fn settle(line: &mut Line, reached: u64) {
     }
 }
 
-fn fail(line: &mut Line, error: TierError) {
+fn fail(line: &mut WaitingLine, error: TierError) {
     for (_, waiter) in line.drain(..) {
         answer(&waiter, Err(error));
     }

@@ -1,8 +1,8 @@
-//! Rules about names and sentences.
+//! Rules about names and sentences: those of tests, of types and of public documentation.
 
 use coldpress_tests::tidy;
 
-use crate::{catches, files, hold};
+use crate::{catches, files, hold, library_sources};
 
 #[test]
 fn names_of_tests_are_short_enough_to_read() {
@@ -25,4 +25,70 @@ fn planted_long_test_names_are_caught() {
             &format!("// #[test] fn {longest}b() {{}}"),
         ],
     );
+}
+
+/// The folders of the library crates.
+const LIBRARIES: [&str; 3] = ["core/src", "std-adapter/src", "embedded-adapter/src"];
+
+/// Both adapters have such a type in their interface.
+const EACH_ADAPTER: &str = "each adapter has its own: a user imports one of the crates";
+
+/// A private type whose module says the rest.
+const OF_ITS_MODULE: &str = "private, and named for its part in the one module that uses it";
+
+/// Types of one name, and why they have it.
+const SAME_NAMES: [(&str, &str); 31] = [
+    ("BuildError", "of `image::build` on a service, of a tier on a device"),
+    ("Buffers", "the memory of one machine, of an image and of a worker"),
+    ("Change", OF_ITS_MODULE),
+    ("Clock", "private in the core; on a service the public trait for the wall clock"),
+    ("ConfigError", "of the machine, and of a service's tier; a user sees the second"),
+    ("Dropped", "a record that the index drops, and an object that a pool drops: each in its public module"),
+    ("Entry", "the entry of an index: each index has its own"),
+    ("Found", OF_ITS_MODULE),
+    ("GetError", EACH_ADAPTER),
+    ("Head", "the public head of a long value; private the two ends of a segment"),
+    ("Lack", "what a put lacks: of a queue or capacity on a service, of the index on a device"),
+    ("Medium", EACH_ADAPTER),
+    ("Message", "to the worker of a log, and to that of the pools"),
+    ("Mode", "of a scan, and of a file"),
+    ("Newest", "the newest record of a key, as each adapter keeps it"),
+    ("Outcome", "of a task, of a second look, and of a request to the pools: each in its module"),
+    ("Pending", "a record that is not on the medium: as the machine, a service's index and a device keep it"),
+    ("Place", OF_ITS_MODULE),
+    ("PoolError", "the service adds the failures of channels and deadlines to those of the core"),
+    ("PoolMeter", "one with the feature `metrics`, one without"),
+    ("Progress", "of a task in the core, of a mailbox's worker on a device"),
+    ("PutError", EACH_ADAPTER),
+    ("Shell", OF_ITS_MODULE),
+    ("Slot", "the memory of one slot: as the machine, an image, a worker and a device lend it"),
+    ("State", "the states of one engine, in its module"),
+    ("Step", "a step of one engine, in its module"),
+    ("Stored", OF_ITS_MODULE),
+    ("Terms", "public for an object of a pool; private for charges"),
+    ("TierMeter", "one with the feature `metrics`, one without"),
+    ("Work", "public on a device: the work of a call; private on a service"),
+    ("Worker", "the thread of a log, and that of the pools"),
+];
+
+#[test]
+fn names_of_types_are_unique_across_the_crates() {
+    let sources: Vec<_> = LIBRARIES.into_iter().flat_map(library_sources).collect();
+    let sources: Vec<_> =
+        sources.iter().map(|file| (file.path.to_str().unwrap(), file.text.as_str())).collect();
+    let found: Vec<_> =
+        tidy::repeated_type_names(&sources, &SAME_NAMES).into_iter().map(|v| v.what).collect();
+    assert!(found.is_empty(), "\n{}", found.join("\n"));
+}
+
+#[test]
+fn planted_repeated_type_names_are_caught() {
+    let check = |a: &str, b: &str| tidy::repeated_type_names(&[("a", a), ("b", b)], &[]).len();
+    assert_eq!(check("pub struct A;", "enum A {}"), 1);
+    assert_eq!(check("trait A {} mod b { union A {} } type C = u8;", "struct B; type C = u8;"), 2);
+    assert_eq!(check("struct A; impl B for A { type C = u8; }", "trait B { type C; } enum E {}"), 0);
+    assert_eq!(check("struct A; // struct B", "#[cfg(test)] mod tests { struct A; } struct B;"), 0);
+    let excepted = |a, b| tidy::repeated_type_names(&[("a", a), ("b", b)], &[("A", "reason")]).len();
+    assert_eq!(excepted("struct A;", "struct A;"), 0);
+    assert_eq!(excepted("struct A;", "struct B;"), 1, "an exception that nothing needs");
 }

@@ -11,9 +11,9 @@ use coldpress_core::recovery::MountError;
 use super::super::FlashMountError;
 use super::super::medium::Medium;
 use super::super::table::{At, COPIES_MAX, Entry, State};
-use super::{Desk, Found, Match, SETTLED_MAX};
+use super::{Found, IndexOnFlash, Match, SETTLED_MAX};
 
-impl<M: Medium> Index for Desk<'_, '_, M> {
+impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
     fn withhold(&mut self, above: Option<Sequence>) {
         self.index.withheld_above = above;
         self.index.settled = 0;
@@ -199,6 +199,6 @@ impl<M: Medium> Index for Desk<'_, '_, M> {
     fn damaged(&mut self, _: &KeyHash, _: Location) {}
 }
 
-impl<M: Medium> Codecs for Desk<'_, '_, M> {}
+impl<M: Medium> Codecs for IndexOnFlash<'_, '_, M> {}
 
-impl<M: Medium> Advice for Desk<'_, '_, M> {}
+impl<M: Medium> Advice for IndexOnFlash<'_, '_, M> {}
