@@ -159,7 +159,7 @@ impl<T: Read + Write + Seek> IoMedium<T> {
         self.device.flush().map_err(AccessError::Device)
     }
 
-    /// Gives the device back. What was not flushed may not be on it.
+    /// Gives the device back. Bytes that were not flushed may not be on it.
     pub fn into_device(self) -> T {
         self.device
     }

@@ -42,7 +42,7 @@ impl<const PAGE: usize, const N: usize> StaticPages<PAGE, N> {
     /// Bytes of RAM the value takes, bookkeeping included.
     pub const RAM_BYTES: usize = size_of::<Self>();
 
-    /// Makes a region with no page committed; usable in a `static`, where it takes no room in the image.
+    /// Makes a region with no page committed; usable in a `static`, where it takes no space in the image.
     #[must_use]
     pub const fn new() -> Self {
         const { assert!(Self::POOL_BYTES > 0) };

@@ -1,4 +1,4 @@
-//! What a flash tier is configured with, and what it is built from.
+//! The configuration of a flash tier, and that of its machine.
 
 use coldpress_core::config::{Streams, TierConfig};
 use coldpress_core::format::{Geometry, Identity, Secret, Store};

@@ -8,7 +8,7 @@ use super::index::IndexOnFlash;
 use super::medium::{Medium, Started};
 use super::tier::FlashTier;
 
-/// What a call did to the medium.
+/// The operations of a call on the medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Work {
@@ -24,11 +24,11 @@ pub struct Work {
     pub is_idle: bool,
     /// Whether an operation is under way: [`poll`](FlashTier::poll) again when it has ended.
     pub is_waiting: bool,
-    /// What the pools are asked for: give [`answer`](FlashTier::answer) the outcome.
+    /// A request to the pools: give [`answer`](FlashTier::answer) the outcome.
     pub cleanup: Option<CleanupRequest>,
 }
 
-/// What a call may still do.
+/// The work that a call may still do.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowance {
     pub(super) steps: u32,
@@ -39,7 +39,7 @@ pub(super) struct Allowance {
 /// Steps of one call that is not a poll; each is bounded, and the allowance of the medium ends it earlier.
 const STEPS_MAX: u32 = 4_096;
 
-/// What came of a step.
+/// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Step {
     /// Something was done.
@@ -212,7 +212,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Gives up records that can't be read: the next `RebuildIndex` also frees segments that it still can't read whole. Records in the
     /// unreadable parts are lost: their keys have an older value from then on, or none.
     ///
-    /// Without this call such segments are kept until nothing else gives room, or more than a quarter of the segments can't be read.
+    /// Without this call such segments are kept until nothing else gives space, or more than a quarter of the segments can't be read.
     /// Then a unit that still can't be read is taken for one that a cut tore.
     pub const fn give_up_unread(&mut self) {
         self.tier.give_up_unread();

@@ -1,4 +1,4 @@
-//! Records whose time is over: the search for them, for the task that drops them and for a put that needs their room.
+//! Records whose time is over: the search for them, for the task that drops them and for a put that needs their space.
 
 use coldpress_core::drive::Now;
 use coldpress_core::index::{Dropped, Due, Look};

@@ -44,7 +44,7 @@ impl core::error::Error for BuildError {}
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum FlashMountError {
-    /// What is on the medium is refused.
+    /// The content of the medium is refused.
     Mount(MountError),
     /// The medium holds more keys than the index has places for: it was written with a larger one.
     Keys,
@@ -116,7 +116,7 @@ pub enum PutError {
     /// No long value was begun under this key.
     NotBegun,
     /// The value there is damaged, or may lie where a mount could not read, so that its pieces can't be told from new ones: remove
-    /// the key, or put a short value, first. What could not be read is given back by `RebuildIndex`.
+    /// the key, or put a short value, first. `RebuildIndex` gives back segments that could not be read.
     Damaged,
     /// The medium failed. Until the next mount the key has its old value, or none, as before; that mount finds the old one or the
     /// new one, and no other, unless the key was written since. With a remove it finds the old one or none. Other keys are as
@@ -166,7 +166,7 @@ pub enum GetError {
     NotMounted,
     /// An operation of the medium is under way: ask again once it has ended.
     Busy,
-    /// The record is damaged. What was read is not its value.
+    /// The record is damaged. The bytes that were read are not its value.
     Damaged,
     /// The value, or key, takes so many bytes: more than the buffer has.
     Short(u32),

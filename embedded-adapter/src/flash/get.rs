@@ -36,7 +36,7 @@ pub(super) struct Newest {
 }
 
 impl Newest {
-    /// What a failed put may have left counts for nothing beside what was published.
+    /// A copy that a failed put may have left counts for nothing beside a published one.
     fn rank(&self) -> (bool, Version) {
         (self.entry.state != State::Dead, self.version)
     }
@@ -47,7 +47,7 @@ impl Newest {
     }
 }
 
-/// Whose the record of an entry is.
+/// Whether the record of an entry is that of a key.
 enum KeyMatch {
     Its(Newest),
     Others,
@@ -157,7 +157,7 @@ impl<M: Medium> FlashTier<'_, M> {
         if is_hidden { Err(GetError::Damaged) } else { Ok(newest) }
     }
 
-    /// The newest record among what may be the key's, and what can't be told.
+    /// The newest record among those that may be the key's, and the entries whose key is in doubt.
     fn look_for(&mut self, key: &[u8]) -> Result<(Option<Newest>, Doubt), GetError> {
         let hash = self.flash.secret.identity(key);
         let mut newest: Option<Newest> = None;
@@ -214,7 +214,7 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Goes on to the next key that has a value, in no order, and reads it into `out`; `None` at the end.
     ///
-    /// A walk that goes on after a put or a remove may miss a key or come to it twice: entries move to make room.
+    /// A walk that goes on after a put or a remove may miss a key or come to it twice: entries move to free space.
     ///
     /// # Errors
     /// [`GetError`]. The walk stands behind the key then, but for [`GetError::Short`], after which it comes to it again.

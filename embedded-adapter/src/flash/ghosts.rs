@@ -34,7 +34,7 @@ impl Ghosts {
         let _ = self.0.push(Ghost { hash, place, is_counted: true });
     }
 
-    /// Whose put failed there.
+    /// The key whose put failed there.
     pub(super) fn at(&self, place: u32) -> Option<KeyHash> {
         self.0.iter().find(|ghost| ghost.place == place).map(|ghost| ghost.hash)
     }

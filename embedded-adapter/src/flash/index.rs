@@ -1,10 +1,10 @@
 //! The index as the machine sees it: the table in RAM, and the medium that tells which key an entry is of.
 //!
 //! An entry does not hold its key. Where the machine asks about a record at a place it is found by that place; else the
-//! candidates, hardly ever more than one, are read: header, key, and the rest for the checksum. What does not validate is
-//! *doubtful*: it may be anybody's, so it is neither superseded nor counted down, and a key inserted beside it keeps a full
-//! count of copies. That errs to the safe side (a tombstone may stay longer than needed; nothing comes back and nothing that
-//! is live is dropped), and ends at the next mount, which counts anew.
+//! candidates, hardly ever more than one, are read: header, key, and the rest for the checksum. A candidate that does not
+//! validate is *doubtful*: it may be anybody's, so it is neither superseded nor counted down. A key inserted beside it keeps a full
+//! count of copies. So a tombstone may stay longer than needed, but nothing comes back, and nothing that is live is dropped.
+//! The next mount counts anew.
 
 mod host;
 
@@ -53,7 +53,7 @@ pub(super) struct TableIndex<'m> {
     pub(super) looks: u32,
 }
 
-/// What was found of a key.
+/// The result of a search for a key.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Match {
     /// Its entry and its newest record.
@@ -158,8 +158,8 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         self.flash.is_whole(&opened, sequence).ok()?.then_some(opened)
     }
 
-    /// Finds the entry of a key by reading every candidate whole; of several that are the key's, the newest. What is in doubt
-    /// is read a second time: a read that fails may pass.
+    /// Finds the entry of a key by reading every candidate whole; of several that are the key's, the newest. A doubtful one is
+    /// read a second time: a read that fails may pass.
     pub(super) fn find(&mut self, hash: &KeyHash) -> Match {
         self.find_twice(hash, 0)
     }
@@ -219,7 +219,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         Some((stored, found))
     }
 
-    /// What is known of the key that is being written, else what is found.
+    /// The result that is known for the key that is being written, else the one of a search.
     fn look(&mut self, hash: &KeyHash) -> Match {
         match self.index.known.filter(|(key, _)| key == hash) {
             Some((_, Match { newest: Some(found), is_certain })) => {
@@ -237,7 +237,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         }
     }
 
-    /// Whose copies these are can't be told: none counts as the only one of its key from here on.
+    /// The keys of these copies are not known: none counts as the only one of its key from here on.
     fn count_full(&mut self, hash: &KeyHash) {
         for at in self.index.table.candidates(hash) {
             if let Some(entry) = self.index.table.entry(at) {
@@ -261,7 +261,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         had
     }
 
-    /// Whether there is room for an entry of the key, and then still for the one that is being written: that was made sure of before
+    /// Whether there is space for an entry of the key, and then still for the one that is being written: that was made sure of before
     /// it was appended.
     fn has_place_beside_the_written(&mut self, hash: &KeyHash) -> bool {
         let table = &mut self.index.table;
@@ -276,12 +276,12 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         has_place
     }
 
-    /// What an entry's record was, for the machine's accounts.
+    /// The record of an entry, for the machine's accounts.
     fn released(&self, found: &Found) -> Released {
         Released { location: self.location_of(found.entry.place), record_bytes: found.record_bytes }
     }
 
-    /// A copy was met: it takes the place of the newest one if it wins. `None` where it needs an entry and there is no room.
+    /// A copy was met: it takes the place of the newest one if it wins. `None` where it needs an entry and there is no space.
     fn take(&mut self, hash: &KeyHash, placed: &Placed, found: &Match) -> Option<Published> {
         let place = self.place_of(placed.location);
         let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { State::Value };

@@ -9,7 +9,7 @@ use crate::{AccessError, IoMedium};
 /// Bytes written at once where an erase is made of writes.
 const BLANK_BYTES: usize = 128;
 
-/// A device that is written byte by byte: an erase writes 0xFF over the segment. What was written is durable after a
+/// A device that is written byte by byte: an erase writes 0xFF over the segment. Written records are durable after a
 /// [`sync`](super::FlashTier::sync), which flushes the device.
 ///
 /// The unit of a write is one byte, and of an erase as well. A device that tears a write within a sector keeps the promise all

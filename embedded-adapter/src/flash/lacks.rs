@@ -1,4 +1,4 @@
-//! Room and places that a record lacks, and where they come from: expired records first, then places and room that removed keys hold.
+//! Space and places that a record lacks, and where they come from: expired records first, then places and space that removed keys hold.
 
 use coldpress_core::drive::Now;
 use coldpress_core::format::KeyHash;
@@ -19,7 +19,7 @@ pub(super) enum Lack {
     Keys,
     /// A place in the index.
     Place,
-    /// Room on the medium.
+    /// Space on the medium.
     Room,
 }
 

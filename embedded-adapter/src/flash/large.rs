@@ -79,8 +79,8 @@ impl<M: Medium> FlashTier<'_, M> {
     /// many seconds after this call, since each piece is written with its expiry.
     ///
     /// # Errors
-    /// [`PutError`]. A key takes at most [`LARGE_KEY_BYTES_MAX`] bytes. [`PutError::Damaged`] also while records or segments could
-    /// not be read that may hold a value of the key, of which the pieces would be overwritten before the new one is there.
+    /// [`PutError`]. A key takes at most [`LARGE_KEY_BYTES_MAX`] bytes. [`PutError::Damaged`] also while records or segments that
+    /// may hold a value of the key could not be read: its pieces would be overwritten before the new value is there.
     ///
     /// # Bounds
     /// Reads the head of the value before.

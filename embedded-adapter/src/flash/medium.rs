@@ -1,8 +1,8 @@
-//! What a flash tier writes to.
+//! The flash that a tier writes to.
 
 use coldpress_core::drive::MediumError;
 
-/// What became of an operation that was asked of a [`Medium`].
+/// The state of an operation that was asked of a [`Medium`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Started {
@@ -33,7 +33,7 @@ pub trait Medium {
     /// Bytes that are erased at once; a segment is a multiple of it.
     fn erase_unit_bytes(&self) -> u32;
 
-    /// What an erased byte reads as: 0xFF or 0x00.
+    /// The value that an erased byte reads as: 0xFF or 0x00.
     fn erase_value(&self) -> u8 {
         0xFF
     }

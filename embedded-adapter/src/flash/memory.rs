@@ -31,9 +31,11 @@ pub const fn buckets_for(keys: usize) -> usize {
 
 /// All the memory of a flash tier but for the tier itself: segment table, open segments, read buffers, index.
 ///
-/// `SEGMENTS` is the number of segments of the medium, `BUCKETS` the size of the index ([`buckets_for`] a number of keys),
-/// `RECORD` the longest record in bytes, at least 52 (64 with write units of 16 or 32): header of up to 20 bytes, key, value, padding. It is lent from a `static`, where it
-/// takes no room in the image; what can't work does not compile.
+/// `SEGMENTS` is the number of segments of the medium, 12 or more. `BUCKETS` is the size of the index: [`buckets_for`] a number of keys.
+/// `RECORD` is the longest record in bytes: header of up to 20 bytes, key, value, padding. It is at least 52, with write units of 8 bytes
+/// at least 56, with units of 16 or 32 at least 64.
+///
+/// It is lent from a `static`, where it takes no space in the image. Lengths that can't work do not compile.
 ///
 /// ```
 /// use coldpress_embedded::TryCell;
@@ -70,7 +72,7 @@ struct Slot<const RECORD: usize> {
     notes: SlotNotes,
 }
 
-/// What a tier is built from: its part of the memory, borrowed.
+/// The memory of a tier, borrowed in parts.
 pub(super) struct Lent<'m> {
     pub(super) memory: Memory<'m>,
     pub(super) buckets: &'m mut [[u32; WAYS]],
@@ -104,7 +106,7 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
     /// key. The tenth entry is for keys that were removed and are still on the medium.
     pub const KEYS_MAX: usize = BUCKETS * WAYS * 9 / 10;
     /// Entries that the index takes: [`KEYS_MAX`](Self::KEYS_MAX), and for removed keys half of what is left. The other half stays free,
-    /// so that room for an entry is found nearby.
+    /// so that space for an entry is found nearby.
     pub(super) const PLACES_MAX: usize = Self::KEYS_MAX + (BUCKETS * WAYS - Self::KEYS_MAX + STASH) / 2;
 
     /// Memory that no tier uses yet; usable in a `static`.

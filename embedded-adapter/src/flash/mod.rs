@@ -6,14 +6,16 @@
 //! # The promise
 //!
 //! A put that returned is there after any power cut; one that did not is old or new. A key that was removed stays removed. A
-//! mount succeeds whatever the cut left, and goes on. What it takes of the medium: a write that returned is on it, a write that
-//! was cut short changes nothing but its own units, an erase that was cut short may leave anything in its segment, and
-//! units written once read back as they were, or as damage that the checksum shows.
+//! mount succeeds whatever the cut left, and goes on. This takes the following of the medium:
+//!
+//! - A write that returned is on the medium. A write that was cut short changes nothing but its own units.
+//! - An erase that was cut short may leave anything in its segment, and changes no other.
+//! - Units written once read back as they were, or as damage that the checksum shows.
 //!
 //! # The bounds
 //!
 //! No call programs more than a segment or erases more than one; what compaction needs beyond that is left to
-//! [`poll`](FlashTier::poll), whose budget bounds it further, and to [`reserve`](FlashTier::reserve), which makes room ahead of a
+//! [`poll`](FlashTier::poll), whose budget bounds it further, and to [`reserve`](FlashTier::reserve), which frees space ahead of a
 //! put. No call waits for an operation of the medium.
 //!
 //! # Calls that are put off
@@ -21,7 +23,7 @@
 //! Over a [`Medium`] whose operations are over when they return, as over [`NorMedium`], calls are put off only for compaction and
 //! after failures. Where an operation takes its time, a call ends while one is under way, and is made again after the end of that:
 //!
-//! | call | told meanwhile | made again |
+//! | call | answer meanwhile | made again |
 //! |---|---|---|
 //! | [`put`](FlashTier::put), [`put_with_ttl`](FlashTier::put_with_ttl), [`remove`](FlashTier::remove), [`put_piece`](FlashTier::put_piece), [`commit`](FlashTier::commit) | [`PutError::Busy`] | with the same arguments: it goes on, writes its record once, and is answered |
 //! | [`sync`](FlashTier::sync), [`begin`](FlashTier::begin), [`reserve`](FlashTier::reserve), [`sweep`](FlashTier::sweep) | [`PutError::Busy`] | it goes on |
@@ -30,8 +32,8 @@
 //! | [`poll`](FlashTier::poll) | [`Work::is_waiting`] | it goes on |
 //! | all others | never: they ask nothing of the medium | |
 //!
-//! Any of these calls takes the end of the operation, so an interrupt may poll between. One answer is kept: who is told `Busy`
-//! makes the call again before others write, else its record may be there though it is never told. In an async executor the
+//! Any of these calls takes the end of the operation, so an interrupt may poll between. One answer is kept. A caller that
+//! got `Busy` makes the call again before others write. Else its record may be there, and it gets no answer. In an async executor the
 //! task keeps the tier meanwhile, as behind an async mutex:
 //!
 //! ```
@@ -153,8 +155,8 @@
 //!
 //! A [`Medium`] that starts an operation and returns [`Started::UnderWay`] never holds up a step. Its interrupt at the end of an
 //! operation is where the next one is started: one poll takes the end of the last and begins the next, until there is
-//! nothing to do. While an operation is under way the tier says [`Busy`](GetError::Busy) to reads and puts, and a put that begins
-//! one is told so, too: made again, it is answered.
+//! nothing to do. While an operation is under way, reads and puts return [`Busy`](GetError::Busy). So does a put that begins
+//! an operation: made again, it is answered.
 //!
 //! ```
 //! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }

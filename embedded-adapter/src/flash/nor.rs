@@ -18,7 +18,7 @@ const READ_UNIT_MAX: usize = 32;
 /// Each write unit is programmed once between erases, so parts with error-correcting codes, which forbid any second
 /// program, serve too. Reads that are not aligned to `READ_SIZE` go through a few bytes of stack.
 ///
-/// What does not fit is found at compile time: `WRITE_SIZE` is a power of two up to 32, `ERASE_SIZE` a multiple of it,
+/// A mismatch is found at compile time: `WRITE_SIZE` is a power of two up to 32, `ERASE_SIZE` a multiple of it,
 /// `READ_SIZE` at most 32.
 #[derive(Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]

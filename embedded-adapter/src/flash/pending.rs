@@ -1,7 +1,7 @@
-//! A write on a medium that takes its time: how a call that was told `Busy` is gone on with.
+//! A write on a medium that takes its time: how a call that returned `Busy` goes on.
 //!
 //! ```text
-//!  put ─► appended ─► the medium programs it ─► its end is seen ─► the same call, made again, is told
+//!  put ─► appended ─► the medium programs it ─► its end is seen ─► the same call, made again, is answered
 //!            └── Busy: the call ends                └── by any call, or by a poll
 //! ```
 //! One write waits at a time, since nothing is appended while an operation is under way. Its outcome is kept until the call is made
@@ -94,7 +94,7 @@ impl<M: Medium> FlashTier<'_, M> {
         PutError::Busy(Wait::Operation)
     }
 
-    /// Tells whether a change is the one that waits, or whose outcome nobody was told.
+    /// Tells whether a change is the one that waits, or whose outcome nobody got.
     pub(super) fn is_pending(&self, change: &Change<'_>) -> bool {
         self.pending.is_some_and(|pending| pending.call == Some(self.call(change)))
     }

@@ -20,7 +20,7 @@ pub(super) enum WantedPlace {
     Place(KeyHash),
     /// A place for some key.
     AnyPlace,
-    /// The room of values whose time is over, and that stand in for their own tombstones.
+    /// The space of values whose time is over, and that stand in for their own tombstones.
     Room,
 }
 

@@ -15,7 +15,7 @@ use super::table::State;
 use super::tier::FlashTier;
 use super::{FlashMountError, PutError, Wait};
 
-/// Whether a put has room.
+/// Whether a put has space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "it tells whether the next put needs compaction first"]
@@ -42,14 +42,14 @@ impl<M: Medium> FlashTier<'_, M> {
     /// that. A cut before it returns leaves the old value or the new one.
     ///
     /// # Errors
-    /// [`PutError`]. The old value is still there; after [`PutError::Medium`] a mount may find either, and after [`PutError::Busy`] the
-    /// call is not over: the key has either until the same call, made again, is answered.
+    /// [`PutError`]. The old value is still there. After [`PutError::Medium`] a mount may find either value. After [`PutError::Busy`] the
+    /// call is not over: the key has either value until the same call, made again, is answered.
     ///
     /// # Bounds
     /// At most one erase and one segment of programming: compaction that is needed first is done up to that bound, else put
-    /// off to [`poll`](Self::poll) and [`reserve`](Self::reserve). A put that is put off for a place in the index, or for the room of
-    /// expired records, has it after five victims for each segment of the medium at most; in the tests (`flash_keys`) after no more
-    /// polls of 64 operations than there are segments. Of expired records 512 are looked at. It waits for no operation of the medium.
+    /// off to [`poll`](Self::poll) and [`reserve`](Self::reserve). A put may be put off for a place in the index, or for the space of
+    /// expired records. It has that after at most five victims for each segment of the medium. In the tests (`flash_keys`) it takes no
+    /// more polls of 64 operations than there are segments. Of expired records 512 are looked at. It waits for no operation of the medium.
     pub fn put(&mut self, now: Now, key: &[u8], value: &[u8]) -> Result<(), PutError> {
         self.check_name(key)?;
         self.store(now, &Change::new(Kind::Value, key, value))
@@ -102,7 +102,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Removes a key; tells whether it had a value.
     ///
     /// A remove of a key with a value always fits, on a full medium too. While some records or segments could not be read, a remove of
-    /// a key without a value is written too, since they may hold one; that takes room, and a place in the index.
+    /// a key without a value is written too, since they may hold one; that takes space, and a place in the index.
     ///
     /// # Errors
     /// As for [`put`](Self::put), with its bounds.
@@ -167,7 +167,7 @@ impl<M: Medium> FlashTier<'_, M> {
         if self.is_running() { self.resume(now, change) } else { Err(PutError::NotMounted) }
     }
 
-    /// What a value is charged, if it is short enough.
+    /// The charge of a value, if it is short enough.
     fn charge(&self, key: &[u8], value: &[u8], expires_s: Option<u32>) -> Result<u32, PutError> {
         let too_long = PutError::TooLong(self.record_bytes_max);
         let header = RecordHeader {
@@ -182,8 +182,8 @@ impl<M: Medium> FlashTier<'_, M> {
         if charge > self.record_bytes_max { Err(too_long) } else { Ok(charge) }
     }
 
-    /// Finds a key where reads work: the entry that a failed one hides would stay live beside the new one. What is unreadable
-    /// time and again is damage: it is doubtful, and the key can be written.
+    /// Finds a key where reads work: the entry that a failed one hides would stay live beside the new one. A record that is unreadable
+    /// time and again is damaged: it is doubtful, and the key can be written.
     fn find_readable(&mut self, hash: &KeyHash) -> Result<Match, PutError> {
         let found = self.desk().find(hash);
         match self.flash.read_failure {
@@ -204,7 +204,7 @@ impl<M: Medium> FlashTier<'_, M> {
         }
     }
 
-    /// Tells whether a change would write what is there already, and need not. What can't be read to tell is written.
+    /// Tells whether a change would write what is there already, and need not. If the record can't be read, the change is written.
     fn is_unchanged(&mut self, found: &Match, newest: &Found, change: &Change<'_>) -> bool {
         let is_value = newest.kind == Kind::Value && newest.entry.state == State::Value && !newest.is_ghost;
         if !self.skips_unchanged || !found.is_certain || !is_value || change.codec != CodecId::Raw {
@@ -290,7 +290,7 @@ impl<M: Medium> FlashTier<'_, M> {
         }
     }
 
-    /// Has what was appended written. That comes first of all that the machine has to do, and nothing puts it off: an operation
+    /// Writes the appended record. This write comes before all other work of the machine, and nothing puts it off: an operation
     /// that was held back waits on, for one that fails would. Where the medium takes its time, the write is left to it.
     fn program(&mut self, now: Now, incoming: &NewRecord<'_>, work: &mut Work) -> Result<(), PutError> {
         self.index.is_unwritten = false;

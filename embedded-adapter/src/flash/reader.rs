@@ -17,9 +17,9 @@ const CHUNK: usize = CHUNK_BYTES as usize;
 pub(super) struct Flash<M> {
     pub(super) medium: M,
     pub(super) geometry: Geometry,
-    /// What record checksums begin with; known once the store is.
+    /// The start of record checksums; known once the store is.
     pub(super) seed: Seed,
-    /// What keys are hashed under.
+    /// The key of the key hashes.
     pub(super) secret: Secret,
     /// Reads made, beside those that the machine asked for.
     pub(super) reads: u64,

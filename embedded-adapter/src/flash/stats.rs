@@ -1,4 +1,4 @@
-//! What a tier holds, and what its calls have cost.
+//! Figures of a tier: its content, and the cost of its calls.
 
 use coldpress_core::segments::SegmentState;
 use coldpress_core::writer::Counters;
@@ -7,7 +7,7 @@ use super::driving::Work;
 use super::medium::Medium;
 use super::tier::FlashTier;
 
-/// What a tier holds and has done. All counts are exact.
+/// The content and the work of a tier. All counts are exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FlashStats {
@@ -33,7 +33,7 @@ pub struct FlashStats {
     pub erases_total: u64,
     /// Bytes read of the medium since the tier was built.
     pub bytes_read: u64,
-    /// What the machine has done since then.
+    /// The work of the machine since then.
     pub counters: Counters,
 }
 
@@ -52,7 +52,7 @@ pub struct Worst {
 }
 
 impl<M: Medium> FlashTier<'_, M> {
-    /// What the tier holds and has done. Bounds: one pass over the segment table.
+    /// Returns the content and the work of the tier. Bounds: one pass over the segment table.
     #[must_use]
     pub fn stats(&self) -> FlashStats {
         let segments = self.tier.segments();

@@ -1,16 +1,16 @@
 //! The index: four bytes an entry, in buckets of four.
 //!
-//! A cuckoo table with partial keys, after Fan et al., "Cuckoo Filter: Practically Better Than Bloom" (CoNEXT 2014): an entry
-//! holds a fingerprint of its key and lies in one of two buckets, b and (h(fingerprint) − b) mod n, each of which can be told
-//! from the other without the key, for any number n of buckets. So entries move to make room, and relocation of a record
-//! changes a few bits. Which key an entry is of is known from the medium alone.
+//! A cuckoo table with partial keys, after Fan et al., "Cuckoo Filter: Practically Better Than Bloom" (CoNEXT 2014). An entry
+//! holds a fingerprint of its key and lies in one of two buckets, b and (h(fingerprint) − b) mod n. Each of the two follows from
+//! the other without the key, for any number n of buckets. So entries can move to free a place, and relocation of a record
+//! changes a few bits. The key of an entry is known from the medium alone.
 //!
 //! ```text
 //! entry  │ place, in write units │ fingerprint │ state: 2 │ copies: 3 │     0: none
 //! ```
-//! An entry for which no room can be made nearby goes to a stash of a few more (Kirsch, Mitzenmacher and Wieder, "More Robust
-//! IdentityHasher: Cuckoo IdentityHasher with a Stash", SIAM J. Comput. 2009). What the table takes depends on the entries alone, not on their
-//! order; see `room`.
+//! An entry for which no place can be freed nearby goes to a stash of a few more (Kirsch, Mitzenmacher and Wieder, "More Robust
+//! Hashing: Cuckoo Hashing with a Stash", SIAM J. Comput. 2009). Whether the table takes an entry depends on the entries alone, not on
+//! their order; see `room`.
 //!
 //! *Copies* counts the physical copies of the key on the medium (rule 6). At seven it stays: more than it knows is safe.
 
@@ -32,7 +32,7 @@ pub(super) const PLACE_BITS_MAX: u32 = u32::BITS - COPIES_BITS - STATE_BITS - FI
 /// Entries of the stash.
 pub(super) const STASH: usize = 8;
 
-/// What the newest copy of a key is.
+/// The kind of the newest copy of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum State {
     /// Nothing that counts: a tombstone or dropped value that nothing needs, or a copy that may not be there.
@@ -75,7 +75,7 @@ pub(super) type Candidates = Vec<At, { 2 * WAYS + STASH }>;
 #[derive(Debug)]
 pub(super) struct Table<'m> {
     buckets: &'m mut [[u32; WAYS]],
-    /// Entries that found no room, each with one of its buckets. They are named as if they were a bucket behind the last.
+    /// Entries that found no space, each with one of its buckets. They are named as if they were a bucket behind the last.
     stash: [(u32, usize); STASH],
     place_bits: u32,
     entries: u32,
@@ -289,7 +289,7 @@ impl<'m> Table<'m> {
         entries.into_iter().find(|(_, entry)| entry.place == place && entry.state != State::Dead)
     }
 
-    /// Inserts an entry; `false` where there is no room.
+    /// Inserts an entry; `false` where there is no space.
     pub(super) fn insert(&mut self, hash: &KeyHash, entry: &Entry) -> bool {
         let Some(at) = self.make_room(hash) else { return false };
         let (fingerprint, home) = self.home(hash);

@@ -18,7 +18,7 @@ use super::medium::Medium;
 use super::tier::FlashTier;
 use crate::{Contended, RequestError, TicketError, TryCell};
 
-/// What became of a task that was asked for.
+/// The state of a task that was asked for.
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// It waits to be scheduled.
@@ -173,10 +173,10 @@ impl<const N: usize> defmt::Format for TaskMailbox<N> {
 
 /// Serves a [`TaskMailbox`] where the tier is owned, and drives the tier.
 ///
-/// It takes every report of the tier. That of a task which the firmware scheduled beside it goes to nobody.
+/// It takes every report of the tier. The report of a task that the firmware scheduled beside it is dropped.
 #[derive(Debug, Default)]
 pub struct TaskWorker {
-    /// Who waits for which task of the tier: no more than it keeps reports of, for none may be lost.
+    /// The tasks of the tier and their callers: no more than it keeps reports of, for none may be lost.
     scheduled: LinearMap<TaskId, Ticket, REPORTS_KEPT>,
     /// The end of a task that was not told yet, with its report if it has one: the mailbox was held when it was due.
     held: Option<(Ticket, Option<Report>)>,

@@ -46,7 +46,7 @@ pub struct FlashTier<'m, M> {
     pub(super) held: Option<Action>,
     /// The operation that the medium has not ended.
     pub(super) under_way: Option<Ticket>,
-    /// The record that was appended and whose outcome nobody was told.
+    /// The record that was appended and whose outcome nobody got.
     pub(super) pending: Option<Pending>,
     /// Appends that the sync makes durable which was put off.
     pub(super) syncing: Option<u64>,
@@ -59,7 +59,7 @@ pub struct FlashTier<'m, M> {
     pub(super) has_orphans: bool,
     /// Where the search for them goes on.
     pub(super) swept: usize,
-    /// How the medium failed last.
+    /// The last failure of the medium.
     pub(super) failure: Option<MediumError>,
     pub(super) worst: Worst,
 }
@@ -145,7 +145,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         self.mounted()
     }
 
-    /// What the mount found.
+    /// The findings of the mount.
     ///
     /// # Errors
     /// [`FlashMountError`] where it failed, or is not over.
@@ -208,7 +208,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         &self.flash.medium
     }
 
-    /// Gives the medium back. What was acknowledged is on it; the next mount finds it.
+    /// Gives the medium back. Acknowledged writes are on it; the next mount finds them.
     pub fn into_medium(self) -> M {
         self.flash.medium
     }

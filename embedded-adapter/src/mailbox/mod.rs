@@ -83,7 +83,7 @@ impl From<Stale> for TicketError {
     }
 }
 
-/// What came of a request.
+/// The outcome of a request.
 pub type Outcome = Result<Reclaimed, CleanupError>;
 
 /// Takes cleanup requests from the main loop and from interrupts, and keeps each outcome until it is polled.

@@ -31,7 +31,7 @@ enum State {
 /// Serves a [`Mailbox`], wherever the pool is owned: in the main loop, or in an interrupt of its own.
 ///
 /// A request once taken is answered once (I-REQ-1): it stays here until its reply is in the mailbox, however often that
-/// is held elsewhere. That is why it is not a [`coldpress_core::cleanup::Owed`], whose reply must go out at once.
+/// is held elsewhere. So it is no [`coldpress_core::cleanup::Owed`], whose reply must go out at once.
 #[derive(Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct CleanupWorker {
@@ -91,7 +91,7 @@ impl CleanupWorker {
 
     /// Does as [`poll`](Self::poll) does, with the steps of a [`Pool`].
     ///
-    /// A step copies at most `bytes_max` bytes; each object that an emergency cleanup drops is told to `dropped`. `now_s`
+    /// A step copies at most `bytes_max` bytes; each object that an emergency cleanup drops is reported to `dropped`. `now_s`
     /// is on the clock by which the pool's objects expire.
     ///
     /// # Errors

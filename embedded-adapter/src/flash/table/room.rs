@@ -1,15 +1,15 @@
-//! Room for one more entry.
+//! A place for one more entry.
 //!
 //! A search breadth first over the buckets near those of the key finds the shortest way. Where it finds none an entry goes to
 //! the stash. Where that is full, too, a search depth first goes on over all buckets, for the key and then for each entry of
-//! the stash: that finds room whenever any arrangement of all entries has it, by the theorem on augmenting paths (Berge, PNAS
-//! 1957). So what entries a table takes depends on the entries alone, and not on the order in which they come: a mount finds
-//! places for whatever a running store held.
+//! the stash: that finds a place whenever any arrangement of all entries has one, by the theorem on augmenting paths (Berge,
+//! PNAS 1957). So it depends on the entries alone, and not on their order, which ones a table takes: a mount finds
+//! places for all that a running store held.
 //!
 //! The second search takes no memory of its own, as that of Schorr and Waite ("An Efficient Machine-Independent Procedure for
 //! Garbage Collection", CACM 1967). It carries the entries along the way that it tries: each displaces the next one. Where it
-//! comes to an end the last one goes back to its other bucket, and the one that displaced it is carried on. Which buckets it has
-//! been to, and which entry of a bucket came on the way there, is told by the order of the entries of that bucket:
+//! comes to an end the last one goes back to its other bucket, and the one that displaced it is carried on. The order of
+//! the entries of a bucket says whether it has been there, and which entry came on the way:
 //!
 //! ```text
 //! fresh   a < b < c < d                         not looked at
@@ -22,7 +22,7 @@ use heapless::Vec;
 
 use super::{At, Entry, STASH, State, Table};
 
-/// Buckets looked at to make room nearby.
+/// Buckets looked at to free space nearby.
 const SEARCH_MAX: usize = 96;
 /// Stands in for the entry that is to come. No record lies at place 0, so there is none like it.
 const STAND_IN: Entry = Entry { place: 0, state: State::Dead, copies: 1 };
@@ -99,7 +99,7 @@ impl Table<'_> {
         Some(free)
     }
 
-    /// Moves an entry of the stash into a bucket; returns its place. The marks of the search before still hold: there is no room
+    /// Moves an entry of the stash into a bucket; returns its place. The marks of the search before still hold: there is no space
     /// beyond the buckets that it has been to.
     fn unstash(&mut self) -> Option<usize> {
         for way in 0..STASH {
@@ -120,7 +120,7 @@ impl Table<'_> {
         }
     }
 
-    /// Carries a word into a bucket, and on from there the one that it displaces, until one finds room. Where none does, every
+    /// Carries a word into a bucket, and on from there the one that it displaces, until one finds space. Where none does, every
     /// entry is back in its bucket, and all buckets that could be reached are spent.
     ///
     /// It ends, for no bucket is entered twice, and each is left by four entries at most.
@@ -162,7 +162,7 @@ impl Table<'_> {
         Some(least)
     }
 
-    /// Comes back to a bucket with a word that was displaced there, and finds no room beyond it. The next greater one is displaced
+    /// Comes back to a bucket with a word that was displaced there, and finds no space beyond it. The next greater one is displaced
     /// in its turn. Where there is none the bucket is spent, and the word that came goes back to where it came from.
     fn come_back(&mut self, bucket: usize, word: u32) -> (u32, Option<u32>) {
         let Some(words) = self.buckets.get_mut(bucket) else { return (word, None) };
@@ -176,7 +176,7 @@ impl Table<'_> {
     }
 }
 
-/// A bucket in the search for room, and the entry that would move here: of which step, and its way.
+/// A bucket in the search for space, and the entry that would move here: of which step, and its way.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     bucket: u32,
