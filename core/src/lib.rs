@@ -11,6 +11,7 @@
 //! | [`codec`] | how values are encoded, with lent scratch |
 //! | [`pool`] | memory pools whose objects move: size classes over pages, handles, defragmentation, emergency cleanup |
 //! | [`efficiency`] | what the measured fragmentation means, and when to clean up |
+//! | [`invariant`] | what a machine holds itself to, and how it stops where that is broken |
 //! | [`format`](mod@format) | what lies on a medium, byte by byte |
 //! | [`segments`] | the segment table and the choice of victims |
 //! | [`drive`] | what goes in and out of a machine: time, actions, completions |
@@ -34,6 +35,7 @@ pub mod codec;
 pub mod pool;
 
 pub mod efficiency;
+pub mod invariant;
 
 pub mod format;
 pub mod segments;

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use coldpress_core::codec::CodecError;
 use coldpress_core::drive::MediumError;
 use coldpress_core::format::HeaderError;
+use coldpress_core::invariant::Invariant;
 use coldpress_core::recovery::MountError;
 
 use crate::config::ConfigError;
@@ -31,13 +32,13 @@ pub enum TierError {
     /// A sync failed, and what it should have made durable can't be read back: nothing more becomes durable until the tier is
     /// closed and opened again. What was synced before is safe, and reads go on.
     NeedsReopen,
-    /// All segment sequences of the log were issued, some four thousand million: it takes no more writes. Read it, and move to a
-    /// new tier.
+    /// All segment sequences of the log were issued, some four thousand million: it takes no more writes. Read it, and move to a new tier.
     WornOut,
-    /// A file of the tier was deleted, moved, replaced or cut short while it was open, as with `rm -r` of its directory. Nothing
-    /// becomes durable any more and writes are refused; reads go on in the file that is open. Close the tier and open it again: that
-    /// opens the files that have the names now.
+    /// A file of the tier was deleted, moved, replaced or cut short while it was open, as with `rm -r` of its directory. Writes are
+    /// refused; reads go on in the file that is open. Close the tier and open it again: that opens the files that have the names now.
     FileLost,
+    /// A log found its own state broken and writes nothing more; reads go on. Close the tier and open it again: what was synced is safe.
+    Broken(Invariant),
     /// The tier was opened for [reading only](crate::ColdTierConfigBuilder::read_only).
     ReadOnly,
 }
@@ -61,6 +62,7 @@ impl fmt::Display for TierError {
             Self::FileLost => {
                 f.write_str("a file of the tier was deleted, moved, replaced or cut short while it was open")
             }
+            Self::Broken(invariant) => write!(f, "{invariant}: close the tier and open it again"),
             Self::ReadOnly => f.write_str("the tier was opened with `read_only(true)`: it takes no writes"),
         }
     }
@@ -543,9 +545,10 @@ pub enum CloseError {
     },
     /// A worker did not end before the deadline. Until it does its memory stays in use, and its directory locked.
     TimedOut,
-    /// A file of the tier was deleted, moved, replaced or cut short while it was open. Neither its old content nor any later write is
-    /// promised to be found.
+    /// A file of the tier was deleted, moved, replaced or cut short while it was open. Neither old content nor later writes are promised.
     FileLost,
+    /// A log of the tier found its own state broken and wrote nothing more. Writes that were not known to be durable by then may be lost.
+    Broken(Invariant),
 }
 
 impl fmt::Display for CloseError {
@@ -563,6 +566,7 @@ impl fmt::Display for CloseError {
             }
             Self::TimedOut => f.write_str("a worker did not end before the deadline (`close_timeout`)"),
             Self::FileLost => TierError::FileLost.fmt(f),
+            Self::Broken(invariant) => TierError::Broken(*invariant).fmt(f),
         }
     }
 }

@@ -22,7 +22,7 @@ use parking_lot::{
 /// Issued once per process, so that they differ between slots too.
 static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
-struct Content<T> {
+struct SlotContent<T> {
     /// That of the value, or of the last one.
     generation: u64,
     value: Option<Box<T>>,
@@ -30,7 +30,7 @@ struct Content<T> {
 
 /// A value and its lock, on cache lines of their own: neighbours must not slow each other down.
 #[repr(align(128))]
-struct Cell<T>(RwLock<Content<T>>);
+struct Cell<T>(RwLock<SlotContent<T>>);
 
 /// A place for a value, or for a row of them that are locked one by one.
 struct Slot<T: 'static, const N: usize> {
@@ -59,7 +59,7 @@ impl<T, const N: usize> Recycler<T, N> {
         // Issued once the slot is ours, so that it is newer than all that ended in it.
         let generation = GENERATIONS.fetch_add(1, Relaxed);
         for (cell, value) in slot.cells.iter().zip(values) {
-            *cell.0.write() = Content { generation, value: Some(Box::new(value)) };
+            *cell.0.write() = SlotContent { generation, value: Some(Box::new(value)) };
         }
         Lease { slot, generation }
     }
@@ -74,7 +74,7 @@ impl<T> Recycler<T> {
 
 impl<T, const N: usize> Slot<T, N> {
     fn new(recycler: &'static Recycler<T, N>) -> Self {
-        let cell = |_| Cell(RwLock::new(Content { generation: 0, value: None }));
+        let cell = |_| Cell(RwLock::new(SlotContent { generation: 0, value: None }));
         let (ended, given_back) = (AtomicU64::new(0), AtomicU64::new(0));
         Self { cells: core::array::from_fn(cell), ended, given_back, recycler }
     }
@@ -121,7 +121,7 @@ impl<T, const N: usize> fmt::Debug for Lease<T, N> {
 }
 
 /// A value of a row that is locked for writing.
-pub(crate) type Locked<T> = MappedRwLockWriteGuard<'static, T>;
+pub(crate) type LockedCell<T> = MappedRwLockWriteGuard<'static, T>;
 
 impl<T, const N: usize> Lease<T, N> {
     /// A number that no other lease has.
@@ -140,7 +140,7 @@ impl<T, const N: usize> Lease<T, N> {
     }
 
     /// Locks a value of the row.
-    pub(crate) fn lock(self, cell: usize) -> Result<Locked<T>, Gone> {
+    pub(crate) fn lock(self, cell: usize) -> Result<LockedCell<T>, Gone> {
         let content = self.slot.cells.get(cell).ok_or(Gone)?.0.write();
         if content.generation != self.generation {
             return Err(Gone);
@@ -161,7 +161,7 @@ impl<T, const N: usize> Lease<T, N> {
 }
 
 impl<T> Lease<T> {
-    const fn content(self) -> &'static RwLock<Content<T>> {
+    const fn content(self) -> &'static RwLock<SlotContent<T>> {
         let [cell] = &self.slot.cells;
         &cell.0
     }
@@ -223,7 +223,7 @@ impl<T> Lease<T> {
     }
 
     /// Takes the value out, and puts the slot on the list.
-    fn take(self, mut content: RwLockWriteGuard<'_, Content<T>>) -> Option<Box<T>> {
+    fn take(self, mut content: RwLockWriteGuard<'_, SlotContent<T>>) -> Option<Box<T>> {
         if content.generation != self.generation {
             return None;
         }

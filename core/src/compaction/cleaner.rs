@@ -21,6 +21,7 @@ use crate::format::{
     read_record,
 };
 use crate::index::{Dropped, Host, Liveness, Released};
+use crate::invariant::Invariant;
 use crate::recovery::identity;
 use crate::segments::{Flag, Policy, Segment, SegmentState, VictimChoice, VictimReason, choose};
 use crate::writer::{AppendError, Incoming, LANE_COPY, Log};
@@ -148,9 +149,10 @@ impl Cleaner {
     /// Begins to clean a sealed segment.
     pub(crate) fn begin(&mut self, log: &mut Log<'_>, choice: VictimChoice) {
         let records_at = log.geometry.records_at();
-        let Some(segment) = log.segment(choice.segment).filter(|s| s.state() == SegmentState::Sealed) else {
+        let segment = *log.segments.get(choice.segment);
+        if segment.state() != SegmentState::Sealed {
             return;
-        };
+        }
         let (used, is_dead) = (segment.used_bytes(), segment.live_records() == 0);
         self.sequence = segment.sequence;
         log.set_state(choice.segment, SegmentState::Victim);
@@ -163,9 +165,7 @@ impl Cleaner {
         self.window = 0;
         self.mending = Mending::default();
         log.copy.clear();
-        let (stream, sequence) =
-            log.segments.get(choice.segment).map_or((0, Sequence::NONE), |s| (s.stream(), s.sequence));
-        log.learn_lifetime(stream, sequence);
+        log.learn_lifetime(segment.stream(), segment.sequence);
     }
 
     /// Takes a step. Bounds: `step_bytes` of records and one record more, or one action.
@@ -189,8 +189,7 @@ impl Cleaner {
                 // This range can't be read: what is live in it stays, and so does the segment. It is tried again where that
                 // may help, and some times where it must: nothing new counts as durable while a segment is under suspicion. Then
                 // only a new mount helps.
-                let victim = log.segments.get(self.victim.choice.segment);
-                let is_suspect = victim.is_some_and(|s| s.is_suspect());
+                let is_suspect = log.segments.get(self.victim.choice.segment).is_suspect();
                 let is_unreadable = error == MediumError::Unreadable;
                 self.unreadable += u32::from(is_unreadable && is_suspect);
                 self.victim.has_failed = true;
@@ -226,7 +225,7 @@ impl Cleaner {
             }
             // The buffer leaves the log while its records are looked at, so that they can be appended to it.
             let buffer = log.copy.take_memory();
-            let bytes = buffer.get(from..window as usize).unwrap_or_default();
+            let bytes = log.watch.must_have(Invariant::ReadBuffer, buffer.get(from..window as usize));
             let step = match read_record(&log.geometry, log.seed, self.here(), bytes) {
                 Ok(record) => self.record(log, host, &record),
                 Err(error) => self.unread(log, error, bytes, from),
@@ -329,7 +328,7 @@ impl Cleaner {
             Kind::Time => Verdict::Skip,
             Kind::EraseIntent => {
                 let intent = EraseIntent::from_bytes(record.value);
-                let segment = intent.and_then(|f| Some((f, log.segments.get(f.segment)?)));
+                let segment = intent.and_then(|f| Some((f, log.segments.find(f.segment)?)));
                 match segment {
                     Some((intent, s))
                         if s.sequence == intent.sequence
@@ -387,7 +386,7 @@ impl Cleaner {
         let version = record.header.origin.unwrap_or(at.version());
         let origin = log.origin(version).filter(|_| is_keyed);
         let mut header = RecordHeader { origin, ..record.header };
-        let from = log.segments.get(at.segment).map_or(0, Segment::stream);
+        let from = log.segments.get(at.segment).stream();
         let stream =
             if is_keyed { log.relocated_stream(from, version.sequence) } else { crate::config::Stream::Old };
         let recode = core::mem::take(&mut log.recode.0);
@@ -437,7 +436,7 @@ impl Cleaner {
             return Poll::Idle;
         }
         let completed = log.syncs.completed();
-        let Some(victim) = log.segment(self.victim.choice.segment) else { return Poll::Idle };
+        let victim = log.segment(self.victim.choice.segment);
         let (is_emptied, was_suspect, died) =
             (victim.live_records() == 0, victim.is_suspect(), victim.sync_point());
         if !is_emptied {

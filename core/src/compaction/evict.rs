@@ -240,7 +240,7 @@ fn seal_open(log: &mut Log<'_>) -> bool {
     }
     for index in log.slots.indices() {
         let Some(slot) = log.slots.get(index) else { break };
-        let has_live = log.segments.get(slot.segment).is_some_and(|s| s.live_records() > 0);
+        let has_live = log.segments.get(slot.segment).live_records() > 0;
         if has_live || !slot.is_written() {
             let _ = log.seal_slot(index);
         }

@@ -90,13 +90,13 @@ impl Rebuild {
         if log.scan.is_leased() || !restore.is_idle() {
             return Step::Stay(Poll::Idle);
         }
-        let is_written = |i: &SegmentIndex| log.segments.get(*i).is_some_and(holds_records);
+        let is_written = |i: &SegmentIndex| holds_records(log.segments.get(*i));
         let Some(segment) = self.segment.up_to(log.geometry.segment_count()).find(is_written) else {
             return Step::Reclaimer;
         };
         self.segment = segment;
         self.damaged.clear();
-        if log.segments.get(segment).is_some_and(was_unread) {
+        if was_unread(log.segments.get(segment)) {
             restore.begin(log, segment, self.gives_up);
             self.state = State::Restoring;
             return Step::Stay(Poll::Again);
@@ -200,9 +200,7 @@ impl Rebuild {
                             // It stays, and is looked at again by the next one.
                             Reconciled::NoPlace => {
                                 task.has_failed = true;
-                                if let Some(segment) = log.segment(found.location.segment) {
-                                    segment.set_unread(true);
-                                }
+                                log.segment(found.location.segment).set_unread(true);
                             }
                         }
                         // One record that the host looks at is enough for a step: on a device it reads the medium for it.
@@ -223,7 +221,7 @@ impl Rebuild {
     }
 
     fn end_verify(&mut self, log: &mut Log<'_>, task: &mut Task, scanner: Scanner) -> Step {
-        let segment = log.segments.get(self.segment).copied().unwrap_or_default();
+        let segment = *log.segments.get(self.segment);
         if !self.damaged.is_empty() {
             if segment.has_footer() {
                 let blame = Scanner::footer(log, self.segment);
@@ -231,11 +229,9 @@ impl Rebuild {
                 return Step::Stay(Poll::Again);
             }
             // Without a footer no one can tell whose the bytes were; the segment stays for a look.
-            if let Some(segment) = log.segment(self.segment) {
-                // What is under suspicion is relocated whatever was read of it: no sync counts before that.
-                let is_kept = segment.live_records() > 0 && !segment.is_suspect();
-                segment.set(Flag::Damaged, is_kept);
-            }
+            // What is under suspicion is relocated whatever was read of it: no sync counts before that.
+            let is_kept = segment.live_records() > 0 && !segment.is_suspect();
+            log.segment(self.segment).set(Flag::Damaged, is_kept);
         }
         self.leave(log, task, segment.has_footer() || segment.state() != SegmentState::Sealed)
     }
@@ -245,10 +241,10 @@ impl Rebuild {
         let segment = self.segment;
         self.segment = self.segment.next();
         // Of one that the index has no place for, relocation would take no copy.
-        let is_kept = log.segments.get(segment).is_some_and(|s| s.is_unread());
+        let is_kept = log.segments.get(segment).is_unread();
         let is_sound = self.damaged.is_empty() && !is_kept;
         let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed && s.is_damaged() && !s.is_suspect();
-        if log.segments.get(segment).is_some_and(is_sealed) {
+        if is_sealed(log.segments.get(segment)) {
             self.state = State::Next;
             self.give_back(log, task, segment);
             return Step::Stay(Poll::Again);
@@ -291,9 +287,7 @@ impl Rebuild {
                     if self.damaged.contains(&at.offset) {
                         if found.kind.is_keyed() && host.liveness(&found.hash, at) == Liveness::Live {
                             host.damaged(&found.hash, at);
-                            if let Some(segment) = log.segment(at.segment) {
-                                segment.set(Flag::Damaged, true);
-                            }
+                            log.segment(at.segment).set(Flag::Damaged, true);
                         }
                     } else if verify.is_stopped && self.damaged.last().is_some_and(|last| at.offset > *last) {
                         // The first record behind the bytes that told no length: go on from here.

@@ -45,10 +45,8 @@ pub(crate) struct Reclaimer {
 impl Log<'_> {
     /// Takes a sealed segment in which nothing is live as it lies: it is emptied.
     pub(crate) fn take_as_emptied(&mut self, index: SegmentIndex) {
-        if let Some(segment) = self.set_state(index, SegmentState::Emptied) {
-            let died = segment.sync_point();
-            self.syncs.want_sync_point(died);
-        }
+        let died = self.set_state(index, SegmentState::Emptied).sync_point();
+        self.syncs.want_sync_point(died);
         self.counters.victims += 1;
     }
 }
@@ -61,6 +59,7 @@ impl Reclaimer {
         }
     }
 
+    /// The bytes to write; empty where not all of them are there.
     pub(crate) fn lent(&self, log: &Log<'_>) -> &[u8] {
         self.marker.get(..log.geometry.padded(MARKER_BYTES) as usize).unwrap_or_default()
     }
@@ -107,7 +106,7 @@ impl Reclaimer {
         let usable = log.usable_segments();
         let mut emptied = None;
         for index in among {
-            let Some(segment) = log.segments.get(index) else { continue };
+            let segment = log.segments.get(index);
             let is_due = segment.sync_point().is_covered_by(synced);
             match segment.state() {
                 SegmentState::Erased if is_due && index.get() < usable => {
@@ -150,7 +149,7 @@ impl Reclaimer {
     fn finish(log: &mut Log<'_>, index: SegmentIndex) {
         log.release_intent(index);
         let gained = u64::from(log.geometry.segment_bytes());
-        let Some(segment) = log.set_state(index, SegmentState::Free) else { return };
+        let segment = log.set_state(index, SegmentState::Free);
         segment.set_used_bytes(0);
         segment.set(Flag::Suspect, false);
         segment.set(Flag::Footer, false);
@@ -164,7 +163,7 @@ impl Reclaimer {
     }
 
     fn append_intent(log: &mut Log<'_>, index: SegmentIndex) -> Poll {
-        let Some(segment) = log.segment(index) else { return Poll::Idle };
+        let segment = log.segments.get(index);
         let value =
             EraseIntent { segment: index, sequence: segment.sequence, erases: segment.erases }.to_bytes();
         let header = RecordHeader {
@@ -182,23 +181,19 @@ impl Reclaimer {
             if log.lacks_room_for_intent(header.record_bytes(&log.geometry)) {
                 // Every segment is taken, and none open. This one holds only records that lose against what is durable
                 // elsewhere, so it can be erased alone: nothing else is freed until that is durable.
-                if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
-                    segment.set_sync_point(SyncPoint::NONE);
-                }
+                log.set_state(index, SegmentState::Freeing).set_sync_point(SyncPoint::NONE);
                 return Poll::Again;
             }
             log.flush();
             return Poll::Idle;
         }
-        if let Some(segment) = log.set_state(index, SegmentState::Freeing) {
-            segment.set_sync_point(SyncPoint::NEVER);
-        }
+        log.set_state(index, SegmentState::Freeing).set_sync_point(SyncPoint::NEVER);
         log.flush();
         Poll::Again
     }
 
     fn begin_free(&mut self, log: &mut Log<'_>, index: SegmentIndex) -> Poll {
-        let is_counted = log.segments.get(index).is_some_and(|s| s.is_counted());
+        let is_counted = log.segments.get(index).is_counted();
         if is_counted {
             log.scan.lease(Lessee::Reclaiming);
             self.state = State::Counting(Scanner::footer(log, index));
@@ -240,9 +235,7 @@ impl Reclaimer {
                 Scan::End { .. } => {
                     log.scan.give_back(Lessee::Reclaiming);
                     let segment = scanner.segment;
-                    if let Some(segment) = log.segment(segment) {
-                        segment.set(Flag::Counted, false);
-                    }
+                    log.segment(segment).set(Flag::Counted, false);
                     return self.erase(log, segment);
                 }
             }
@@ -257,11 +250,10 @@ impl Reclaimer {
             State::Erasing { segment, .. } if result.is_ok() => {
                 log.counters.erases += 1;
                 log.syncs.raise_sync_point();
-                if let Some(segment) = log.segment(segment) {
-                    segment.erases = segment.erases.saturating_add(1);
-                    segment.set(Flag::Marker, false);
-                    segment.set(Flag::Doubtful, false);
-                }
+                let erased = log.segment(segment);
+                erased.erases = erased.erases.saturating_add(1);
+                erased.set(Flag::Marker, false);
+                erased.set(Flag::Doubtful, false);
                 self.state = State::Marking { segment };
             }
             State::MarkerWriting { segment, .. } if result.is_ok() => {
@@ -274,10 +266,9 @@ impl Reclaimer {
                     return;
                 }
                 log.syncs.want_sync_point(sync_point);
-                if let Some(segment) = log.set_state(segment, SegmentState::Erased) {
-                    segment.set(Flag::Marker, true);
-                    segment.set_sync_point(sync_point);
-                }
+                let segment = log.set_state(segment, SegmentState::Erased);
+                segment.set(Flag::Marker, true);
+                segment.set_sync_point(sync_point);
             }
             _ => {
                 // It stays Freeing: the erase is begun again later.
@@ -288,7 +279,7 @@ impl Reclaimer {
     }
 
     fn sync_point(&mut self, log: &mut Log<'_>, segment: SegmentIndex) -> Poll {
-        let erases = log.segments.get(segment).map_or(0, |s| s.erases);
+        let erases = log.segments.get(segment).erases;
         let marker = Marker { erases, sequence_issued: log.sequence_next.before() }.encode();
         self.marker.fill(log.geometry.erase_value());
         for (to, from) in self.marker.iter_mut().zip(marker) {

@@ -9,7 +9,7 @@
 use super::task::{Step, Task};
 use crate::cleanup::CleanupKind;
 use crate::drive::Poll;
-use crate::format::{Kind, Location, RecordError, SegmentIndex, Sequence, read_record};
+use crate::format::{Kind, Location, RecordError, SegmentIndex, read_record};
 use crate::index::{Host, Liveness};
 use crate::recovery::identity;
 use crate::segments::SegmentState;
@@ -48,7 +48,7 @@ impl Sampling {
             State::Reading { .. } if log.scan.is_reading() => Step::Stay(Poll::Idle),
             State::Reading { segment } => {
                 if log.scan.take_result().is_some_and(|r| r.is_ok()) {
-                    let sequence = log.segments.get(segment).map_or(Sequence::NONE, |s| s.sequence);
+                    let sequence = log.segments.get(segment).sequence;
                     let at = Location { segment, offset: log.geometry.records_at(), sequence };
                     self.state = State::Measuring { at, taken: 0 };
                 } else {
@@ -89,14 +89,15 @@ impl Sampling {
         let segment = u64::from(self.visit) * stride(count) % u64::from(count);
         let segment = SegmentIndex::new(u32::try_from(segment).unwrap_or(0));
         self.visit += 1;
-        let known = log.segments.get(segment).copied().unwrap_or_default();
+        let known = log.segments.get(segment);
+        let used_bytes = known.used_bytes();
         if known.state() != SegmentState::Sealed || known.live_records() == 0 {
             return Step::Stay(Poll::Again);
         }
         log.scan.lease(Lessee::Sampling);
         self.state = State::Reading { segment };
         let at = log.geometry.records_at();
-        Step::Stay(Poll::Do(log.read(LANE_SCAN, segment, at, known.used_bytes())))
+        Step::Stay(Poll::Do(log.read(LANE_SCAN, segment, at, used_bytes)))
     }
 
     /// Goes through the buffer from a record on to the first live value, and measures that. Returns where to go on, and whether

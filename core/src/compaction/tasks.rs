@@ -110,10 +110,18 @@ impl Tasks {
         Ok(id)
     }
 
+    /// Takes no more tasks.
+    pub(crate) const fn refuse(&mut self) {
+        self.is_closing = true;
+    }
+
     pub(crate) fn has_task(&self, id: TaskId) -> bool {
         self.queue.iter().any(|(queued, _)| *queued == id)
             || self.task.as_ref().is_some_and(|task| task.report.id == id)
-            || self.reports.iter().any(|report| report.id == id)
+    }
+
+    pub(crate) fn has_report(&self, id: TaskId) -> bool {
+        self.reports.iter().any(|report| report.id == id)
     }
 
     pub(crate) fn cancel(&mut self, cleaner: &mut Cleaner) {

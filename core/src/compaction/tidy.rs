@@ -124,9 +124,8 @@ impl Tidy {
                 && s.stale_bytes() >= s.used_bytes() / 2
         };
         let segments = &log.segments;
-        let slot =
-            log.slots.find(|slot| slot.is_written() && segments.get(slot.segment).is_some_and(is_stale));
-        let has_sealed = slot.is_some_and(|index| log.seal_slot(index));
+        let slot = log.slots.find(|slot| slot.is_written() && is_stale(segments.get(slot.segment)));
+        let has_sealed = slot.map(|(index, _)| index).is_some_and(|index| log.seal_slot(index));
         self.seals.0 += u32::from(has_sealed);
         has_sealed
     }

@@ -16,7 +16,7 @@ use super::checksum::{Checksum, Seed};
 use super::fields::FieldWriter;
 use super::geometry::{Format, Geometry};
 use super::ids::{SegmentIndex, Sequence};
-use super::place::{Location, Version};
+use super::place::{KeyHash, Location, Version};
 use crate::codec::CodecId;
 
 /// The longest key, in bytes.
@@ -430,17 +430,21 @@ impl EraseIntent {
         out
     }
 
-    /// Reads the value of an erase intent.
+    /// Reads the value of an erase intent; `None` when `bytes` is too short. The segment may be none of the medium.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
-        let (segment, rest) = bytes.split_first_chunk()?;
-        let (sequence, rest) = rest.split_first_chunk()?;
-        let erases = rest.first_chunk()?;
-        Some(Self {
-            segment: SegmentIndex::new(u32::from_le_bytes(*segment)),
-            sequence: Sequence::new(u32::from_le_bytes(*sequence)),
-            erases: u32::from_le_bytes(*erases),
-        })
+        bytes.first_chunk().map(|value| Self::from_hash(&KeyHash(*value)))
+    }
+
+    /// Reads the hash by which an erase intent is known: its value.
+    #[must_use]
+    pub const fn from_hash(hash: &KeyHash) -> Self {
+        let [a, b, c, d, e, f, g, h, i, j, k, l] = hash.0;
+        Self {
+            segment: SegmentIndex::new(u32::from_le_bytes([a, b, c, d])),
+            sequence: Sequence::new(u32::from_le_bytes([e, f, g, h])),
+            erases: u32::from_le_bytes([i, j, k, l]),
+        }
     }
 }
 

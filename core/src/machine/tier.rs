@@ -6,6 +6,7 @@ use crate::config::{ConfigError, TierConfig};
 use crate::drive::{Input, Now, Poll, StaleTicket, TaskId};
 use crate::format::{Location, Seed, Sequence, Store};
 use crate::index::{Dropped, Due, Host, Released};
+use crate::invariant::Invariant;
 use crate::recovery::{Mount, MountError, MountReport};
 use crate::segments::{Segment, SyncPoint, Tally};
 use crate::writer::{
@@ -27,6 +28,9 @@ pub enum Status {
     Closed,
     /// The mount failed; nothing was written.
     Failed(MountError),
+    /// It found its own state broken once it was mounted. It writes nothing more, and what is there can be read. Only
+    /// [`Tier::restart`] helps.
+    Broken(Invariant),
 }
 
 /// The tier machine. See the [module](super) for how it is driven.
@@ -82,6 +86,19 @@ impl<'m> Tier<'m> {
     #[must_use]
     pub const fn status(&self) -> Status {
         self.status
+    }
+
+    /// Stops where an invariant was found broken since the last call; tells whether that is so, or was before.
+    #[inline(never)]
+    fn stop_if_broken(&mut self) -> bool {
+        let Some(invariant) = self.log.broken() else { return false };
+        self.tasks.refuse();
+        match self.status {
+            Status::Failed(_) => {}
+            Status::Mounting => self.status = Status::Failed(MountError::Broken(invariant)),
+            _ => self.status = Status::Broken(invariant),
+        }
+        true
     }
 
     /// What the mount found; final once the machine runs.
@@ -214,7 +231,7 @@ impl<'m> Tier<'m> {
     /// Looks at each task that it has.
     #[must_use]
     pub fn has_task(&self, id: TaskId) -> bool {
-        self.tasks.has_task(id)
+        self.tasks.has_report(id) || !matches!(self.status, Status::Broken(_)) && self.tasks.has_task(id)
     }
 
     /// Takes the report of a task that ended, with the id that [`schedule`](Self::schedule) returned; the oldest first. The last
@@ -245,10 +262,14 @@ impl<'m> Tier<'m> {
         rest: &[u8],
     ) -> Result<Location, AppendError> {
         if self.status != Status::Running {
-            return Err(AppendError::NotMounted);
+            return Err(self.refusal());
         }
         self.log.observe(now);
-        match self.log.append_fresh(now, fresh, rest) {
+        let result = self.log.append_fresh(now, fresh, rest);
+        if self.stop_if_broken() {
+            return Err(self.refusal());
+        }
+        match result {
             Err(AppendError::Busy)
                 if !self.log.is_backing_off(now)
                     && !self.tasks.evict.is_active()
@@ -259,6 +280,16 @@ impl<'m> Tier<'m> {
                 Err(AppendError::Full)
             }
             result => result,
+        }
+    }
+
+    /// Why no record is taken by a machine that does not run.
+    #[cold]
+    #[inline(never)]
+    const fn refusal(&self) -> AppendError {
+        match self.status {
+            Status::Broken(_) => AppendError::Broken,
+            _ => AppendError::NotMounted,
         }
     }
 
@@ -282,6 +313,7 @@ impl<'m> Tier<'m> {
         let dropped = host.drop_current(&due.hash, due.location);
         if dropped == Dropped::Now {
             self.log.release(&Released { location: due.location, record_bytes: due.record_bytes });
+            self.stop_if_broken();
         }
         dropped
     }
@@ -319,7 +351,7 @@ impl<'m> Tier<'m> {
     ///
     /// # Errors
     /// [`TasksFull`] gives the task back when [`TASK_QUEUE_CAPACITY`](crate::compaction::TASK_QUEUE_CAPACITY) wait, or the
-    /// machine is closing.
+    /// machine is closing or [broken](Status::Broken).
     pub fn schedule(&mut self, task: CompactionTask) -> Result<TaskId, TasksFull> {
         self.tasks.schedule(task)
     }
@@ -349,14 +381,17 @@ impl<'m> Tier<'m> {
     /// The bytes of a write that was asked for; empty when the ticket is stale.
     #[must_use]
     pub fn write_bytes(&self, ticket: Ticket) -> &[u8] {
-        match ticket.index {
+        let lent = match ticket.index {
             LANE_OPENING if self.log.opening.is_waiting(ticket) => self.log.opening.lent(),
             LANE_ERASE if self.reclaim.is_waiting(ticket) => self.reclaim.lent(&self.log),
-            _ => {
-                let slot = self.log.slots.waiting_for(ticket).and_then(|index| self.log.slots.get(index));
-                slot.map_or(&[], |s| s.lent())
-            }
-        }
+            _ => match self.log.slots.waiting_for(ticket) {
+                Some((_, slot)) => slot.lent(),
+                None => return &[],
+            },
+        };
+        // No write is of no bytes.
+        self.log.watch.hold(Invariant::WrittenBytes, !lent.is_empty());
+        lent
     }
 
     /// The buffer for a read that was asked for, as long as what is to be read; empty when the ticket is stale.
@@ -375,6 +410,12 @@ impl<'m> Tier<'m> {
     /// One action, or one bounded step inside: at most `step_bytes` and one record of copying, or `step_records` entries of a footer, or
     /// one pass over the segment table.
     pub fn poll<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
+        let step = self.step(now, host);
+        // It may have come to this step by the state that is broken: nothing of it reaches the medium.
+        if self.stop_if_broken() { Poll::Idle } else { step }
+    }
+
+    fn step<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
         match self.status {
             Status::Mounting => self.poll_mount(now, host),
             Status::Running => {
@@ -385,7 +426,7 @@ impl<'m> Tier<'m> {
                 let step = self.poll_closing(now, host);
                 self.again_if_stirred(step)
             }
-            Status::Closed | Status::Failed(_) => Poll::Idle,
+            Status::Closed | Status::Failed(_) | Status::Broken(_) => Poll::Idle,
         }
     }
 
@@ -491,11 +532,16 @@ impl<'m> Tier<'m> {
     /// Takes an input.
     ///
     /// # Errors
-    /// [`StaleTicket`] when nothing with this ticket is outstanding: the input was dropped.
+    /// [`StaleTicket`] when nothing with this ticket is outstanding: the input was dropped. A machine that is
+    /// [broken](Status::Broken) drops every input.
     ///
     /// # Bounds
     /// A completed write publishes its records, at most as many as a slot's memory holds.
     pub fn handle<H: Host>(&mut self, now: Now, input: Input, host: &mut H) -> Result<(), StaleTicket> {
+        // Neither the index nor the log learns of what was under way: its outcome is left to the next mount.
+        if self.stop_if_broken() {
+            return Ok(());
+        }
         let (ticket, result) = match input {
             Input::Cleanup(reply) => return self.tasks.take_reply(now, &self.log, reply),
             Input::CleanupUnavailable(ticket) => return self.tasks.take_unavailable(now, &self.log, ticket),
@@ -515,7 +561,7 @@ impl<'m> Tier<'m> {
             LANE_ERASE if self.reclaim.is_waiting(ticket) => self.reclaim.done(now, &mut self.log, result),
             LANE_BLOCKS if self.log.blocks.is_waiting(ticket) => self.log.finish_blocks(now, result),
             _ => {
-                let slot = self.log.slots.waiting_for(ticket).ok_or(StaleTicket(ticket))?;
+                let (slot, _) = self.log.slots.waiting_for(ticket).ok_or(StaleTicket(ticket))?;
                 self.log.finish_slot_write(now, slot, result, host);
             }
         }
@@ -530,6 +576,9 @@ impl<'m> Tier<'m> {
         let deadline = self.tasks.next_deadline_ms().map(until);
         let pace = self.tasks.pace_wait_ms(&self.log, &self.cleaner);
         let blocks = self.log.blocks_retry_ms().map(until);
+        if matches!(self.status, Status::Broken(_)) {
+            return None;
+        }
         let is_quiet = self.status == Status::Running
             && self.cleaner.is_idle()
             && self.tasks.is_idle()
@@ -538,3 +587,6 @@ impl<'m> Tier<'m> {
         [retry, deadline, pace, blocks, tidy].into_iter().flatten().min()
     }
 }
+
+#[cfg(test)]
+mod tests;

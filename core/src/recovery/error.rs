@@ -3,6 +3,7 @@
 use core::fmt;
 
 use crate::drive::MediumError;
+use crate::invariant::Invariant;
 
 /// Why a mount ended. Nothing was written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -49,6 +50,8 @@ pub enum MountError {
         /// All segments.
         segments: u32,
     },
+    /// The machine found its own state broken.
+    Broken(Invariant),
 }
 
 impl fmt::Display for MountError {
@@ -73,6 +76,7 @@ impl fmt::Display for MountError {
             Self::Unread { unread, segments } => {
                 write!(f, "{unread} of {segments} segments can't be read now; nothing was changed")
             }
+            Self::Broken(invariant) => invariant.fmt(f),
         }
     }
 }

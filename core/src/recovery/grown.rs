@@ -87,11 +87,10 @@ impl Log<'_> {
     pub(crate) fn set_beyond(&mut self, index: SegmentIndex, head: &Head) {
         let is_free = self.config.trusts_blank && head.is_blank() && head.marker.is_none();
         let state = if is_free { SegmentState::Free } else { SegmentState::Freeing };
-        if let Some(segment) = self.set_state(index, state) {
-            *segment = Segment::of(Sequence::NONE, head.marker.map_or(0, |marker| marker.erases), state);
-            segment.set(Flag::Counted, false);
-            segment.set(Flag::Marker, false);
-        }
+        let segment = self.set_state(index, state);
+        *segment = Segment::of(Sequence::NONE, head.marker.map_or(0, |marker| marker.erases), state);
+        segment.set(Flag::Counted, false);
+        segment.set(Flag::Marker, false);
     }
 
     /// All heads were read: the medium has so many segments.

@@ -217,9 +217,7 @@ impl Mount {
                 head.marker.filter(|_| !is_torn).map_or(Sequence::NONE, |marker| marker.sequence_issued);
             self.report.torn_segments += u32::from(is_torn);
         }
-        if let Some(place) = log.set_state(index, segment.state()) {
-            *place = segment;
-        }
+        *log.set_state(index, segment.state()) = segment;
         Ok(())
     }
 
@@ -275,7 +273,7 @@ impl Mount {
         }
         for index in SegmentIndex::FIRST.up_to(log.geometry.segment_count()) {
             let is_torn = |s: &Segment| s.state() == SegmentState::Quarantined && !s.has_marker();
-            if log.segments.get(index).is_some_and(is_torn) {
+            if is_torn(log.segments.get(index)) {
                 log.set_state(index, SegmentState::Freeing);
                 self.report.torn_segments += 1;
             }
@@ -315,9 +313,8 @@ impl Mount {
                 Scan::Damage { .. } => self.report.damaged_records += u32::from(pass == Pass::Index),
                 Scan::End { records_end } => {
                     self.report.searched_bytes += scanner.searched_bytes();
-                    if scanner.is_given_up
-                        && let Some(segment) = log.segment(segment)
-                    {
+                    if scanner.is_given_up {
+                        let segment = log.segment(segment);
                         segment.set(Flag::Damaged, true);
                         segment.set(Flag::Counted, false);
                         segment.set_unread(true);
@@ -341,11 +338,10 @@ impl Mount {
                 // What is there may be live: it is kept for a look, not cleaned as if it were dead. Without footers every
                 // segment may end in what a cut tore.
                 let has_footers = log.config.has_footers;
-                if let Some(segment) = log.segment(scanner.segment) {
-                    segment.set(Flag::Damaged, segment.is_damaged() || has_footers);
-                    segment.set(Flag::Counted, false);
-                    segment.set_unread(true);
-                }
+                let segment = log.segment(scanner.segment);
+                segment.set(Flag::Damaged, segment.is_damaged() || has_footers);
+                segment.set(Flag::Counted, false);
+                segment.set_unread(true);
                 scanner.unreadable(log)
             }
             _ => scanner.next(log, host),
@@ -362,12 +358,12 @@ impl Mount {
         match found.kind {
             Kind::Time => self.newest.record(&found.hash, found.version, found.location.segment),
             Kind::EraseIntent => {
-                let Some(intent) = EraseIntent::from_bytes(&found.hash.0) else { return };
+                let intent = EraseIntent::from_hash(&found.hash);
                 if intent.sequence > sequence_max {
                     return;
                 }
                 log.sequence_next = log.sequence_next.max(intent.sequence.next());
-                let Some(segment) = log.segment(intent.segment) else { return };
+                let Some(segment) = log.segments.find(intent.segment) else { return };
                 // The same life: its header says so, or, where the erase took the headers, its marker does or was read and is none.
                 // One that can't be read permits nothing: this record may be of an earlier life. What had
                 // been issued when a marker was written tells lives apart better than erases do, which a lost marker sets back;
@@ -386,7 +382,7 @@ impl Mount {
                 };
                 if is_same {
                     log.note_read(intent.segment);
-                    let Some(segment) = log.segment(intent.segment) else { return };
+                    let segment = log.segment(intent.segment);
                     segment.set_unread(false);
                     segment.set(Flag::Counted, false);
                     segment.set_sync_point(SyncPoint::NONE);
@@ -404,14 +400,14 @@ impl Mount {
     fn end_segment(&mut self, log: &mut Log<'_>, scanner: &Scanner, records_end: u32) {
         let used = records_end.saturating_sub(log.geometry.records_at());
         let mut is_empty = used == 0 && !scanner.has_footer;
-        if let Some(segment) = log.segment(scanner.segment) {
-            segment.set_used_bytes(used);
-            segment.set(Flag::Footer, scanner.has_footer);
-            is_empty &= !segment.is_damaged() && !segment.is_unread();
-        }
+        let segment = log.segment(scanner.segment);
+        segment.set_used_bytes(used);
+        segment.set(Flag::Footer, scanner.has_footer);
+        is_empty &= !segment.is_damaged() && !segment.is_unread();
         // Opened and never used: nothing in it can come back, so it is erased without an erase intent, which would take room
         // that a medium may lack after cuts in a row (rule 12).
-        if is_empty && let Some(segment) = log.set_state(scanner.segment, SegmentState::Freeing) {
+        if is_empty {
+            let segment = log.set_state(scanner.segment, SegmentState::Freeing);
             segment.set(Flag::Counted, false);
             segment.set_sync_point(SyncPoint::NONE);
         }
@@ -430,15 +426,14 @@ impl Mount {
             }
             // An erase intent is needed while its segment is on its way to be free.
             Kind::EraseIntent => {
-                let Some(intent) = EraseIntent::from_bytes(&found.hash.0) else { return };
-                let Some(segment) = log.segment(intent.segment) else { return };
+                let intent = EraseIntent::from_hash(&found.hash);
+                let Some(segment) = log.segments.find(intent.segment) else { return };
                 let is_needed = segment.state() == SegmentState::Freeing && segment.intent_at().is_none();
                 if is_needed && (segment.sequence == Sequence::NONE || segment.sequence == intent.sequence) {
+                    let segment = log.segment(intent.segment);
                     segment.sequence = intent.sequence;
                     segment.set_intent_at(Some((found.location.segment, found.record_bytes)));
-                    if let Some(holder) = log.segment(found.location.segment) {
-                        holder.gain(found.record_bytes);
-                    }
+                    log.segment(found.location.segment).gain(found.record_bytes);
                 }
             }
             Kind::Time => {}

@@ -94,7 +94,7 @@ impl Restore {
 
     /// Begins a look. The scan lane must be free; it is taken.
     pub(crate) fn begin(&mut self, log: &mut Log<'_>, segment: SegmentIndex, gives_up: bool) {
-        let used_bytes = log.segments.get(segment).map_or(0, |s| s.used_bytes());
+        let used_bytes = log.segments.get(segment).used_bytes();
         *self = Self { segment, gives_up, used_bytes, ..Self::default() };
         log.scan.lease(Lessee::Restoring);
         log.scan.forget_result();
@@ -128,9 +128,8 @@ impl Restore {
             log.note_read(self.segment);
         }
         self.state = State::Idle;
-        if outcome == Outcome::Freeing
-            && let Some(segment) = log.set_state(self.segment, SegmentState::Freeing)
-        {
+        if outcome == Outcome::Freeing {
+            let segment = log.set_state(self.segment, SegmentState::Freeing);
             segment.set(Flag::Counted, false);
             segment.set(Flag::Damaged, false);
             // Until the erase is durable what it held may come back: no erase intent says that it is to be erased.
@@ -154,9 +153,7 @@ impl Restore {
                 return self.end(log, Outcome::Kept);
             }
             self.adopt(log, header.sequence, head.marker);
-            if let Some(segment) = log.segment(self.segment) {
-                segment.set_stream(header.stream);
-            }
+            log.segment(self.segment).set_stream(header.stream);
             return RestoreStep::Stay(Poll::Again);
         }
         if head.error.is_some() {
@@ -236,19 +233,16 @@ impl Restore {
     /// It is known which life of the segment this is.
     fn adopt(&mut self, log: &mut Log<'_>, sequence: Sequence, marker: Option<Marker>) {
         log.note_read(self.segment);
-        if let Some(segment) = log.set_state(self.segment, SegmentState::Sealed) {
-            segment.sequence = sequence;
-            segment.erases = marker.map_or(segment.erases, |marker| marker.erases);
-            segment.set(Flag::Counted, false);
-        }
+        let segment = log.set_state(self.segment, SegmentState::Sealed);
+        segment.sequence = sequence;
+        segment.erases = marker.map_or(segment.erases, |marker| marker.erases);
+        segment.set(Flag::Counted, false);
         self.state = self.scan(log);
     }
 
     /// Goes through its records from the first on; where they end is found anew.
     fn scan(&self, log: &mut Log<'_>) -> State {
-        if let Some(segment) = log.segment(self.segment) {
-            segment.set_used_bytes(0);
-        }
+        log.segment(self.segment).set_used_bytes(0);
         let mut scanner = Scanner::footer(log, self.segment);
         // Behind the records that were known a mount saw the end of them: what a cut left behind a gap there stays hidden.
         if self.used_bytes > 0 {
@@ -302,12 +296,11 @@ impl Restore {
         let is_kept = is_unread || self.lacks_places;
         let used = records_end.saturating_sub(log.geometry.records_at());
         let has_footers = log.config.has_footers;
-        if let Some(segment) = log.segment(self.segment) {
-            segment.set_used_bytes(used.max(self.used_bytes));
-            segment.set(Flag::Footer, scanner.has_footer);
-            segment.set_unread(is_kept);
-            segment.set(Flag::Damaged, is_kept && has_footers);
-        }
+        let segment = log.segment(self.segment);
+        segment.set_used_bytes(used.max(self.used_bytes));
+        segment.set(Flag::Footer, scanner.has_footer);
+        segment.set_unread(is_kept);
+        segment.set(Flag::Damaged, is_kept && has_footers);
         let outcome = match is_kept {
             _ if self.lacks_places => Outcome::NoPlace,
             true => Outcome::Kept,

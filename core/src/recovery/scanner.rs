@@ -131,7 +131,7 @@ impl Scanner {
     /// Scans record by record.
     pub(crate) fn records(log: &Log<'_>, segment: SegmentIndex) -> Self {
         let geometry = log.geometry;
-        let known = log.segments.get(segment).copied().unwrap_or_default();
+        let known = log.segments.get(segment);
         let used = if known.used_bytes() > 0 {
             geometry.records_at() + known.used_bytes()
         } else {
@@ -176,7 +176,7 @@ impl Scanner {
     /// Whether its segment is sealed, and still in the life in which the scan began.
     pub(crate) fn is_of_sealed(&self, log: &Log<'_>) -> bool {
         let segment = log.segments.get(self.segment);
-        segment.is_some_and(|s| s.state() == SegmentState::Sealed && s.sequence == self.sequence)
+        segment.state() == SegmentState::Sealed && segment.sequence == self.sequence
     }
 
     fn location(&self, offset: u32) -> Location {

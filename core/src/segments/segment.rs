@@ -355,14 +355,13 @@ impl Segment {
         self.records.set_low(self.live_records().saturating_add(1));
     }
 
-    /// Takes away a live record.
-    pub(crate) fn lose(&mut self, record_bytes: u32) {
-        debug_assert!(
-            self.live_bytes() >= record_bytes && self.live_records() > 0,
-            "I-GC-4: more lost than was live"
-        );
+    /// Takes away a live record; tells whether so much was live (I-GC-4).
+    #[must_use]
+    pub(crate) fn lose(&mut self, record_bytes: u32) -> bool {
+        let was_live = self.live_bytes() >= record_bytes && self.live_records() > 0;
         self.live.set_low(self.live_bytes().saturating_sub(record_bytes));
         self.records.set_low(self.live_records().saturating_sub(1));
+        was_live
     }
 }
 
@@ -495,7 +494,7 @@ mod tests {
         assert_eq!((segment.live_bytes(), segment.live_records()), (SEGMENT_BYTES_MAX - 2, 1));
         assert_eq!((segment.age_bytes(u64::MAX), segment.age_bytes(4)), (5, 10), "the clock may wrap");
         assert_eq!(segment.sync_point(), SyncPoint::new((1 << 48) - 2));
-        segment.lose(SEGMENT_BYTES_MAX - 2);
+        assert!(segment.lose(SEGMENT_BYTES_MAX - 2));
         assert_eq!((segment.live_bytes(), segment.live_records()), (0, 0));
     }
 

@@ -4,6 +4,7 @@ use heapless::Vec;
 
 use super::segment::{Segment, SegmentState, Tally};
 use crate::format::SegmentIndex;
+use crate::invariant::{Invariant, Watch};
 
 /// How many states a segment has.
 const STATES: usize = SegmentState::Quarantined as usize + 1;
@@ -23,6 +24,9 @@ pub(crate) struct SegmentTable<'m> {
     counts: [u32; STATES],
     /// The first of those that are emptied and not free yet, in the order in which they were emptied.
     emptied: Vec<SegmentIndex, EMPTIED_KEPT>,
+    /// Stands in for a segment that is not there: one that must not be touched.
+    spare: Segment,
+    watch: Watch,
 }
 
 impl<'m> SegmentTable<'m> {
@@ -33,7 +37,13 @@ impl<'m> SegmentTable<'m> {
         if let Some(free) = counts.get_mut(SegmentState::Free as usize) {
             *free = u32::try_from(memory.len()).unwrap_or(u32::MAX);
         }
-        Self { segments: memory, counts, emptied: Vec::new() }
+        Self {
+            segments: memory,
+            counts,
+            emptied: Vec::new(),
+            spare: Segment::default().with_state(SegmentState::Quarantined),
+            watch: Watch::new(),
+        }
     }
 
     /// Takes the memory out, for another table over it.
@@ -58,17 +68,41 @@ impl<'m> SegmentTable<'m> {
         self.segments.iter_mut()
     }
 
-    pub(crate) fn get(&self, index: SegmentIndex) -> Option<&Segment> {
+    /// A segment that the machine knows of (I-SEG-1).
+    pub(crate) fn get(&self, index: SegmentIndex) -> &Segment {
+        match self.segments.get(index.get() as usize) {
+            Some(segment) => segment,
+            None => {
+                self.watch.note(Invariant::SegmentInTable);
+                &self.spare
+            }
+        }
+    }
+
+    /// The same, to be changed.
+    pub(crate) fn get_mut(&mut self, index: SegmentIndex) -> &mut Segment {
+        match self.segments.get_mut(index.get() as usize) {
+            Some(segment) => segment,
+            None => {
+                self.watch.note(Invariant::SegmentInTable);
+                &mut self.spare
+            }
+        }
+    }
+
+    /// The segment that bytes of a medium name, if there is one.
+    pub(crate) fn find(&self, index: SegmentIndex) -> Option<&Segment> {
         self.segments.get(index.get() as usize)
     }
 
-    pub(crate) fn get_mut(&mut self, index: SegmentIndex) -> Option<&mut Segment> {
-        self.segments.get_mut(index.get() as usize)
+    /// The invariant that was found broken.
+    pub(crate) fn broken(&self) -> Option<Invariant> {
+        self.watch.broken()
     }
 
-    /// What a segment is; one that is not there counts as one that must not be touched.
+    /// What a segment is.
     pub(crate) fn state_of(&self, index: SegmentIndex) -> SegmentState {
-        self.get(index).map_or(SegmentState::Quarantined, Segment::state)
+        self.get(index).state()
     }
 
     /// How many segments are in a state.
@@ -98,19 +132,18 @@ impl<'m> SegmentTable<'m> {
     }
 
     /// Changes the state of a segment; the only way to do so. Returns the segment, and whether it was emptied by that.
-    pub(crate) fn set_state(
-        &mut self,
-        index: SegmentIndex,
-        state: SegmentState,
-    ) -> Option<(&mut Segment, bool)> {
-        let segment = self.segments.get_mut(index.get() as usize)?;
+    pub(crate) fn set_state(&mut self, index: SegmentIndex, state: SegmentState) -> (&mut Segment, bool) {
+        let Some(segment) = self.segments.get_mut(index.get() as usize) else {
+            self.watch.note(Invariant::SegmentInTable);
+            return (&mut self.spare, false);
+        };
         let (before, is_emptied) = (segment.state(), state.is_emptied());
         if let Some(count) = self.counts.get_mut(before as usize) {
-            debug_assert!(*count > 0, "the counts of the table equal a recount");
-            *count = count.saturating_sub(1);
+            self.watch.hold(Invariant::StateCounts, *count > 0);
+            *count = count.wrapping_sub(1);
         }
         if let Some(count) = self.counts.get_mut(state as usize) {
-            *count += 1;
+            *count = count.wrapping_add(1);
         }
         match (before.is_emptied(), is_emptied) {
             // Where there is no place left for it, `emptied` says so.
@@ -119,7 +152,7 @@ impl<'m> SegmentTable<'m> {
             _ => {}
         }
         segment.set_state(state);
-        Some((segment, !before.is_emptied() && is_emptied))
+        (segment, !before.is_emptied() && is_emptied)
     }
 
     /// A summary. Bounds: one pass over the table.
@@ -131,6 +164,7 @@ impl<'m> SegmentTable<'m> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::invariant::testing::breaks;
 
     const STATES_ALL: [SegmentState; STATES] = [
         SegmentState::Free,
@@ -162,7 +196,7 @@ mod tests {
                     let mut table = SegmentTable::new(&mut memory);
                     for (index, state) in [(0, first), (1, second), (0, third)] {
                         let before = table.state_of(SegmentIndex::new(index)).is_emptied();
-                        let (_, became_emptied) = table.set_state(SegmentIndex::new(index), state).unwrap();
+                        let (_, became_emptied) = table.set_state(SegmentIndex::new(index), state);
                         assert_eq!(became_emptied, !before && state.is_emptied());
                         assert_counts(&table);
                     }
@@ -185,7 +219,35 @@ mod tests {
         assert_eq!(table.emptied(), None);
         table.set_state(SegmentIndex::new(3), SegmentState::Free);
         assert_eq!(table.emptied(), None, "one of them is not listed");
-        assert!(table.set_state(SegmentIndex::new(9), SegmentState::Free).is_none(), "there is none such");
-        assert_eq!(table.state_of(SegmentIndex::new(9)), SegmentState::Quarantined);
+    }
+
+    #[test]
+    fn segment_that_is_not_there_is_noted_and_changes_no_count() {
+        let uses: [fn(&mut SegmentTable<'_>); 3] = [
+            |table| assert_eq!(table.state_of(SegmentIndex::new(3)), SegmentState::Quarantined),
+            |table| table.get_mut(SegmentIndex::new(3)).gain(1),
+            |table| assert!(!table.set_state(SegmentIndex::new(3), SegmentState::Emptied).1),
+        ];
+        for used in uses {
+            let mut memory = [Segment::default(); 3];
+            let mut table = SegmentTable::new(&mut memory);
+            assert_eq!(table.find(SegmentIndex::new(3)), None);
+            if breaks(Invariant::SegmentInTable, || used(&mut table)) {
+                assert_eq!(table.broken(), Some(Invariant::SegmentInTable));
+            }
+            assert_counts(&table);
+        }
+    }
+
+    #[test]
+    fn count_below_zero_is_noted() {
+        let mut memory = [Segment::default(); 3];
+        let mut table = SegmentTable::new(&mut memory);
+        table.counts = [0; STATES];
+        if breaks(Invariant::StateCounts, || {
+            table.set_state(SegmentIndex::new(0), SegmentState::Open);
+        }) {
+            assert_eq!(table.broken(), Some(Invariant::StateCounts));
+        }
     }
 }

@@ -4,6 +4,7 @@ use super::lane::LANE_BLOCKS;
 use super::log::Log;
 use crate::drive::{Action, MediumError, Now};
 use crate::format::SegmentIndex;
+use crate::invariant::Invariant;
 use crate::segments::SegmentState;
 
 const RETRY_WAIT_MS_MIN: u64 = 50;
@@ -47,7 +48,7 @@ impl Log<'_> {
     }
 
     fn set_bare(&mut self, index: SegmentIndex, is_bare: bool) {
-        let Some(segment) = self.segments.get_mut(index) else { return };
+        let segment = self.segments.get_mut(index);
         if segment.state() == SegmentState::Free && segment.is_bare() != is_bare {
             segment.set_bare(is_bare);
             self.blocks.bare =
@@ -92,7 +93,10 @@ impl Log<'_> {
 
     /// The medium allocated the blocks of a segment, or has none.
     pub(crate) fn finish_blocks(&mut self, now: Now, result: Result<(), MediumError>) {
-        let Some((_, segment)) = self.blocks.in_flight.take() else { return };
+        let Some((_, segment)) = self.blocks.in_flight.take() else {
+            self.watch.note(Invariant::Completion);
+            return;
+        };
         if result.is_ok() {
             self.set_bare(segment, false);
             self.blocks.cursor = segment.next();

@@ -17,6 +17,9 @@ pub enum AppendError {
     TooLong(u32),
     /// All sequences were issued: the medium is worn out.
     Exhausted,
+    /// The machine found its own state broken, and takes no records any more. Its [`Status`](crate::machine::Status) names the
+    /// invariant.
+    Broken,
 }
 
 impl fmt::Display for AppendError {
@@ -27,6 +30,7 @@ impl fmt::Display for AppendError {
             Self::Full => f.write_str("the log is full of live records"),
             Self::TooLong(max) => write!(f, "a record takes at most {max} bytes"),
             Self::Exhausted => f.write_str("all segment sequences were issued"),
+            Self::Broken => f.write_str("an invariant of the log is broken: it takes no more records"),
         }
     }
 }

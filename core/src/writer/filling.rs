@@ -8,6 +8,7 @@ use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
 use crate::format::{EraseIntent, FooterWriter, Kind, SegmentIndex, Sequence};
 use crate::index::Host;
+use crate::invariant::Invariant;
 use crate::segments::{Flag, SegmentState};
 
 impl Log<'_> {
@@ -63,7 +64,7 @@ impl Log<'_> {
         for index in self.slots.indices() {
             let Some(slot) = self.slots.get(index).filter(|s| s.writing.is_none()) else { continue };
             if slot.wants_write && slot.placed > 0 {
-                return Some(self.write_records(index));
+                return self.write_records(index);
             }
             match slot.state {
                 SlotState::Full if slot.placed == 0 => self.await_sync(index),
@@ -78,17 +79,17 @@ impl Log<'_> {
         None
     }
 
-    fn write_records(&mut self, index: SlotIndex) -> Action {
+    fn write_records(&mut self, index: SlotIndex) -> Option<Action> {
         let ticket = self.ticket(index.lane());
         let position = self.appended;
-        let Some(slot) = self.slots.get_mut(index) else {
-            return Action::Write { ticket, segment: SegmentIndex::FIRST, offset: 0, bytes: 0 };
-        };
+        let slot = self.slots.get_mut(index)?;
         slot.writing = Some(Writing { ticket, to: slot.head, records: slot.placed, position });
         slot.wants_write = false;
         let (segment, offset, bytes) = (slot.segment, slot.base, slot.head - slot.base);
+        // Nothing has looked at the segment since it was opened, and a write would go beyond the medium.
+        self.segments.get(segment);
         self.counters.bytes_written += u64::from(bytes);
-        Action::Write { ticket, segment, offset, bytes }
+        Some(Action::Write { ticket, segment, offset, bytes })
     }
 
     fn await_sync(&mut self, index: SlotIndex) {
@@ -131,10 +132,9 @@ impl Log<'_> {
         slot.wants_write = false;
         let segment = slot.segment;
         self.deaths += 1;
-        if let Some(segment) = self.set_state(segment, SegmentState::Sealed) {
-            segment.set(Flag::Footer, has_footer);
-            segment.set_sealed_at(sealed_at);
-        }
+        let segment = self.set_state(segment, SegmentState::Sealed);
+        segment.set(Flag::Footer, has_footer);
+        segment.set_sealed_at(sealed_at);
     }
 
     /// A write of a slot is complete, or failed.
@@ -146,19 +146,24 @@ impl Log<'_> {
         host: &mut H,
     ) {
         let Some(slot) = self.slots.get_mut(index) else { return };
-        let Some(writing) = slot.writing.take() else { return };
+        let is_footing = matches!(slot.state, SlotState::Footing { .. });
+        let Some(writing) = slot.writing.take() else {
+            self.watch.note(Invariant::Completion);
+            return;
+        };
         if let Err(error) = result {
             self.fail_for(now, error);
             // A footer that failed costs only the footer: every record is durable.
-            match self.slots.get(index).map(|s| s.state) {
-                Some(SlotState::Footing { .. }) => self.close_slot(index, false),
-                _ => self.abandon_slot(index, false, host),
+            if is_footing {
+                self.close_slot(index, false);
+            } else {
+                self.abandon_slot(index, false, host);
             }
             return;
         }
         self.succeed();
         let sync_point = self.syncs.raise_sync_point();
-        if let Some(SlotState::Footing { .. }) = self.slots.get(index).map(|s| s.state) {
+        if is_footing {
             self.close_slot(index, true);
             return;
         }
@@ -175,10 +180,9 @@ impl Log<'_> {
         slot.first_unwritten =
             slot.first_unwritten.filter(|_| slot.placed > 0).map(|first| first.max(writing.position + 1));
         let (segment, used) = (slot.segment, slot.base - records_at);
-        if let Some(segment) = self.segment(segment) {
-            segment.set_used_bytes(used);
-            segment.set_sync_point(sync_point);
-        }
+        let segment = self.segment(segment);
+        segment.set_used_bytes(used);
+        segment.set_sync_point(sync_point);
     }
 
     /// Seals a slot's segment after a failure; what was not published is handed back.
@@ -190,16 +194,11 @@ impl Log<'_> {
             return;
         }
         for i in 0..placed {
-            let Some((hash, placed)) = self.slots.get(index).and_then(|s| s.memory.placed.get(i)?.record())
-            else {
-                continue;
-            };
+            let Some((hash, placed)) = self.slots.pending(index, i) else { return };
             match placed.kind {
                 Kind::Value | Kind::Tombstone => host.unwritten(&hash, &placed),
                 Kind::EraseIntent if placed.moved_from.is_none() => {
-                    if let Some(intent) = EraseIntent::from_bytes(&hash.0) {
-                        self.unmake_intent(intent.segment);
-                    }
+                    self.unmake_intent(EraseIntent::from_hash(&hash).segment);
                 }
                 Kind::EraseIntent => {}
                 Kind::Time => self.clock.lose_write(),
@@ -210,11 +209,10 @@ impl Log<'_> {
         self.counters.segments_abandoned += 1;
         self.may_be_suspect |= is_suspect;
         let has_footers = self.config.has_footers;
-        if let Some(segment) = self.segment(segment) {
-            segment.set(Flag::Suspect, is_suspect);
-            // Where no footer could tell of them, what failed is the host's to count down, whether records lie before it or not.
-            let is_counted = segment.is_counted() && (has_footers || segment.used_bytes() > 0);
-            segment.set(Flag::Counted, is_counted);
-        }
+        let segment = self.segment(segment);
+        segment.set(Flag::Suspect, is_suspect);
+        // Where no footer could tell of them, what failed is the host's to count down, whether records lie before it or not.
+        let is_counted = segment.is_counted() && (has_footers || segment.used_bytes() > 0);
+        segment.set(Flag::Counted, is_counted);
     }
 }

@@ -4,6 +4,7 @@ use crate::cleanup::Ticket;
 use crate::config::SLOTS_MAX;
 use crate::drive::MediumError;
 use crate::format::{Hidden, SegmentIndex};
+use crate::invariant::{Invariant, Watch};
 
 /// Which engine a ticket belongs to: its index. Slots come first, in their order.
 pub(crate) const LANE_OPENING: u16 = 8;
@@ -50,6 +51,7 @@ pub(crate) struct ReadBuffer<'m> {
     result: Option<Result<(), MediumError>>,
     /// Which engine uses it until it gives it back.
     lessee: Option<Lessee>,
+    watch: Watch,
 }
 
 impl<'m> ReadBuffer<'m> {
@@ -63,6 +65,7 @@ impl<'m> ReadBuffer<'m> {
             tries: 0,
             result: None,
             lessee: None,
+            watch: Watch::new(),
         }
     }
 
@@ -72,14 +75,18 @@ impl<'m> ReadBuffer<'m> {
 
     /// An engine takes the buffer for more than one poll. No other may hold it.
     pub(crate) fn lease(&mut self, lessee: Lessee) {
-        debug_assert_eq!(self.lessee, None, "one engine at a time has the scan buffer");
-        self.lessee = Some(lessee);
+        self.hand_over(None, Some(lessee));
     }
 
     /// The engine that holds the buffer needs it no more.
     pub(crate) fn give_back(&mut self, lessee: Lessee) {
-        debug_assert_eq!(self.lessee, Some(lessee), "only the engine that has the scan buffer gives it back");
-        self.lessee = None;
+        self.hand_over(Some(lessee), None);
+    }
+
+    /// One engine at a time has the buffer, and only that one gives it back (I-BUF-1).
+    fn hand_over(&mut self, from: Option<Lessee>, to: Option<Lessee>) {
+        self.watch.hold(Invariant::ReadBuffer, self.lessee == from);
+        self.lessee = to;
     }
 
     /// Whether a read is under way.
@@ -110,12 +117,19 @@ impl<'m> ReadBuffer<'m> {
         if self.ticket != Some(ticket) {
             return None;
         }
-        self.buffer.0.get_mut(..self.bytes as usize)
+        let lent = self.buffer.0.get_mut(..self.bytes as usize);
+        self.watch.hold(Invariant::ReadBuffer, lent.is_some());
+        lent
     }
 
     /// The bytes of the last read.
     pub(crate) fn filled(&self) -> &[u8] {
-        self.buffer.0.get(..self.bytes as usize).unwrap_or_default()
+        self.watch.must_have(Invariant::ReadBuffer, self.buffer.0.get(..self.bytes as usize))
+    }
+
+    /// The invariant that was found broken.
+    pub(crate) fn broken(&self) -> Option<Invariant> {
+        self.watch.broken()
     }
 
     /// The memory leaves while its records are looked at, so that they can be appended to the log. It is put back in the same poll.

@@ -14,6 +14,7 @@ use crate::config::{Stream, Streams, TierConfig};
 use crate::drive::{Action, Backoff, Now};
 use crate::durability::{Clock, Syncs};
 use crate::format::{Geometry, Hidden, Seed, SegmentIndex, Sequence, Store};
+use crate::invariant::{Invariant, Watch};
 use crate::segments::{Ages, Segment, SegmentState, SegmentTable};
 
 /// The state that engines share.
@@ -76,6 +77,8 @@ pub(crate) struct Log<'m> {
     /// Whether an engine asked for something of another that was polled before it.
     pub(crate) is_stirred: bool,
     generation: u32,
+    /// What of the rest was found broken.
+    pub(crate) watch: Watch,
 }
 
 impl<'m> Log<'m> {
@@ -117,6 +120,7 @@ impl<'m> Log<'m> {
             is_starved: false,
             is_stirred: false,
             generation: 0,
+            watch: Watch::new(),
         }
     }
 
@@ -133,22 +137,28 @@ impl<'m> Log<'m> {
         *self = Self { generation, ..Self::new(self.config, memory) };
     }
 
+    /// The invariant that some part of the machine's state was found to break.
+    pub(crate) fn broken(&self) -> Option<Invariant> {
+        let of_buffers = self.copy.broken().or(self.scan.broken());
+        self.watch.broken().or(self.segments.broken()).or(self.slots.broken()).or(of_buffers)
+    }
+
     pub(crate) fn ticket(&mut self, lane: u16) -> Ticket {
         self.generation = self.generation.wrapping_add(1);
         Ticket { index: lane, generation: self.generation }
     }
 
-    pub(crate) fn segment(&mut self, index: SegmentIndex) -> Option<&mut Segment> {
+    pub(crate) fn segment(&mut self, index: SegmentIndex) -> &mut Segment {
         self.segments.get_mut(index)
     }
 
     /// Changes the state of a segment. The newest time on the medium goes with the segment that holds it.
-    pub(crate) fn set_state(&mut self, index: SegmentIndex, state: SegmentState) -> Option<&mut Segment> {
-        let (segment, is_emptied) = self.segments.set_state(index, state)?;
+    pub(crate) fn set_state(&mut self, index: SegmentIndex, state: SegmentState) -> &mut Segment {
+        let (segment, is_emptied) = self.segments.set_state(index, state);
         if is_emptied && self.clock.lose_segment(index) && self.clock.take_void() {
             self.syncs.lose_time();
         }
-        Some(segment)
+        segment
     }
 
     /// Free segments with blocks, counting the one that is being opened and is not taken yet.
@@ -266,7 +276,7 @@ impl<'m> Log<'m> {
     /// A segment leaves quarantine.
     pub(crate) fn note_read(&mut self, segment: SegmentIndex) {
         let segment = self.segments.get(segment);
-        let was_unread = segment.is_some_and(|s| s.state() == SegmentState::Quarantined && s.is_unread());
+        let was_unread = segment.state() == SegmentState::Quarantined && segment.is_unread();
         self.unread_segments = self.unread_segments.saturating_sub(u32::from(was_unread));
     }
 

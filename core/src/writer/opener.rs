@@ -9,6 +9,7 @@ use super::slots::SlotIndex;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
 use crate::format::{Header, Marker, SegmentIndex};
+use crate::invariant::Invariant;
 use crate::segments::{Flag, Segment, SegmentState, SyncPoint};
 
 /// How full a stream's segment is when the next one is opened ahead of need, in permille.
@@ -21,7 +22,7 @@ impl Log<'_> {
         if self.is_at_end() {
             return Err(AppendError::Exhausted);
         }
-        let Some(index) = self.slots.find(|s| s.state == SlotState::Empty) else {
+        let Some((index, _)) = self.slots.find(|s| s.state == SlotState::Empty) else {
             return Err(AppendError::Busy);
         };
         if !self.may_open(stream, is_intent) {
@@ -42,9 +43,7 @@ impl Log<'_> {
         self.opening.state = State::Idle;
         self.opening.wanted = None;
         self.fill_slot(index, segment, sequence, stream);
-        if let Some(segment) = self.set_state(segment, SegmentState::Open) {
-            segment.set_stream(stream as u8);
-        }
+        self.set_state(segment, SegmentState::Open).set_stream(stream as u8);
         Ok(index)
     }
 
@@ -84,7 +83,7 @@ impl Log<'_> {
         self.opening.segment = index;
         self.opening.sequence = sequence;
         self.opening.stream = stream;
-        let Some(segment) = self.set_state(index, SegmentState::Opening) else { return Ok(None) };
+        let segment = self.set_state(index, SegmentState::Opening);
         let (has_marker, is_doubtful) = (segment.has_marker(), segment.is_doubtful());
         *segment = Segment::of(sequence, erases, SegmentState::Opening);
         segment.set_stream(stream as u8);
@@ -100,10 +99,10 @@ impl Log<'_> {
     /// A stream whose segment is nearly full, for opening the next one ahead of need.
     fn soon_full(&self) -> Option<Stream> {
         let bytes = self.geometry.segment_bytes();
-        let full = |s: &&crate::writer::Slot<'_>| {
+        let full = |s: &crate::writer::Slot<'_>| {
             s.state == SlotState::Filling && s.fill_permille(bytes) >= OPEN_AHEAD_PERMILLE
         };
-        self.slots.iter().find(full).map(|s| s.stream)
+        self.slots.find(full).map(|(_, s)| s.stream)
     }
 
     /// It holds no record, so it takes no erase intent to erase it; if a cut stops that, it is found blank or torn again.
@@ -116,7 +115,7 @@ impl Log<'_> {
 
     fn write_marker(&mut self) -> Action {
         let segment = self.opening.segment;
-        let erases = self.segments.get(segment).map_or(0, |segment| segment.erases);
+        let erases = self.segments.get(segment).erases;
         let marker = Marker { erases, sequence_issued: self.sequence_next.before() }.encode();
         let padded = self.geometry.padded(crate::format::MARKER_BYTES);
         self.opening.load(&marker, padded, self.geometry.erase_value());
@@ -132,10 +131,14 @@ impl Log<'_> {
             stream: self.opening.stream as u8,
             record_bytes_max: self.config.record_bytes_max,
         };
-        let stated = self.geometry.with_segments(self.stated_segments).unwrap_or(self.geometry);
+        let stated = self.geometry.with_segments(self.stated_segments).unwrap_or_else(|_| {
+            self.watch.note(Invariant::StatedSegments);
+            self.geometry
+        });
         let (bytes, len) = header.encode(&stated);
         let padded = self.geometry.padded(self.geometry.header_bytes());
-        self.opening.load(bytes.get(..len).unwrap_or_default(), padded, self.geometry.erase_value());
+        let bytes = self.watch.must_have(Invariant::WrittenBytes, bytes.get(..len));
+        self.opening.load(bytes, padded, self.geometry.erase_value());
         self.opening.state = state;
         let offset =
             if state == State::First { self.geometry.header_at() } else { self.geometry.second_header_at() };
@@ -161,9 +164,8 @@ impl Log<'_> {
         let sync_point = self.syncs.raise_sync_point();
         if self.opening.state == State::Erasing {
             self.counters.erases += 1;
-            if let Some(segment) = self.segments.get_mut(self.opening.segment) {
-                segment.erases = segment.erases.saturating_add(1);
-            }
+            let segment = self.segments.get_mut(self.opening.segment);
+            segment.erases = segment.erases.saturating_add(1);
         }
         if self.opening.state == State::Second {
             self.opening.state = State::Syncing { sync_point };
@@ -183,9 +185,8 @@ impl Log<'_> {
         self.opening.state = State::Idle;
         self.opening.ticket = None;
         let index = self.opening.segment;
-        if let Some(segment) = self.set_state(index, SegmentState::Freeing) {
-            segment.set(Flag::Counted, false);
-            segment.set_sync_point(SyncPoint::NONE);
-        }
+        let segment = self.set_state(index, SegmentState::Freeing);
+        segment.set(Flag::Counted, false);
+        segment.set_sync_point(SyncPoint::NONE);
     }
 }

@@ -83,6 +83,7 @@ impl Opening {
         self.ticket == Some(ticket)
     }
 
+    /// The bytes to write; empty where not all of them are there.
     pub(crate) fn lent(&self) -> &[u8] {
         self.small.0.get(..self.small_bytes as usize).unwrap_or_default()
     }

@@ -3,7 +3,7 @@
 use super::error::AppendError;
 use super::fresh::{Fresh, Incoming};
 use super::log::Log;
-use super::memory::Pending;
+use super::memory::{Pending, SlotMemory};
 use super::notes::SlotState;
 use super::slot::Slot;
 use super::slots::SlotIndex;
@@ -12,6 +12,7 @@ use crate::config::Stream;
 use crate::drive::Now;
 use crate::format::{FooterEntry, Kind, Location, RecordHeader, Sequence, Version};
 use crate::index::Placed;
+use crate::invariant::Invariant;
 
 /// What a record needs of a slot: so many bytes, and a sequence not below the floor.
 #[derive(Debug, Clone, Copy)]
@@ -26,14 +27,13 @@ const REST_WORTH_KEEPING: u32 = 64;
 
 impl Log<'_> {
     /// The slot that fills a segment of this stream.
-    pub(crate) fn filling(&self, stream: Stream) -> Option<SlotIndex> {
+    pub(crate) fn filling(&self, stream: Stream) -> Option<(SlotIndex, &Slot<'_>)> {
         let is_shared = self.is_one_stream();
         self.slots.find(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
     }
 
     fn slot_with(&self, stream: Stream, need: SlotNeed) -> Option<SlotIndex> {
-        let index = self.filling(stream)?;
-        let slot = self.slots.get(index)?;
+        let (index, slot) = self.filling(stream)?;
         let fits = slot.head.saturating_add(need.bytes) <= slot.records_end_max(&self.geometry);
         (fits && slot.sequence >= need.floor).then_some(index)
     }
@@ -55,7 +55,7 @@ impl Log<'_> {
         if self.is_at_end() {
             return self.slot_with(other, need);
         }
-        let rest = self.filling(stream).and_then(|i| self.slots.get(i)).map(|slot| {
+        let rest = self.filling(stream).map(|(_, slot)| {
             let is_high = slot.sequence >= need.floor;
             let rest = slot.records_end_max(&self.geometry).saturating_sub(slot.head);
             if is_high { rest } else { 0 }
@@ -71,7 +71,7 @@ impl Log<'_> {
         {
             return Some(index);
         }
-        if let Some(index) = self.filling(stream) {
+        if let Some((index, _)) = self.filling(stream) {
             let _ = self.seal_slot(index);
         }
         None
@@ -153,15 +153,16 @@ impl Log<'_> {
 
     /// Bytes that fresh records may still take in the open segment of theirs.
     pub(crate) fn rest(&self) -> u32 {
-        let filling = self.filling(Stream::Warm).and_then(|index| self.slots.get(index));
-        filling.map_or(0, |s| s.records_end_max(&self.geometry).saturating_sub(s.head))
+        let filling = self.filling(Stream::Warm);
+        filling.map_or(0, |(_, s)| s.records_end_max(&self.geometry).saturating_sub(s.head))
     }
 
     /// The slot in which the record of this version waits for publication.
     fn unpublished_in(&self, version: Version) -> Option<SlotIndex> {
-        self.slots.find(|slot| {
+        let holds = |slot: &Slot<'_>| {
             !slot.is_written() && slot.sequence == version.sequence && slot.base <= version.offset
-        })
+        };
+        self.slots.find(holds).map(|(index, _)| index)
     }
 
     /// The index learns of the writes of a key in their order: a tombstone that came first would find nothing to hide, and go
@@ -235,7 +236,7 @@ impl Log<'_> {
         let filling = self.slots.find(|s| s.state == SlotState::Filling);
         match filling {
             // Where there is no room, the segment is sealed or written, and a later poll does it.
-            Some(index) => drop(self.note_time(index)),
+            Some((index, _)) => drop(self.note_time(index)),
             None if self.opening.is_free_to_ask() && self.may_open(Stream::Warm, false) => {
                 self.is_stirred |= self.take_opening(Stream::Old, false).is_ok();
             }
@@ -280,36 +281,37 @@ impl Log<'_> {
         let geometry = self.geometry;
         let bytes = incoming.header.record_bytes(&geometry);
         let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };
-        let has_footer = !slot.memory.footer.is_empty();
         let end = slot.head.saturating_add(bytes);
         if end > slot.records_end_max(&geometry) {
             let _ = self.seal_slot(index);
             return Err(AppendError::Busy);
         }
-        let at = (slot.head - slot.base) as usize;
-        if at + bytes as usize > slot.memory.records.len() || slot.placed >= slot.memory.placed.len() {
+        let SlotMemory { records, footer, placed, notes } = &mut slot.memory;
+        let at = (notes.head - notes.base) as usize;
+        let room = (records.get_mut(at..at + bytes as usize), placed.get_mut(notes.placed));
+        let (Some(out), Some(note)) = room else {
             let is_news = slot.want_write();
             self.is_stirred |= is_news;
             return Err(AppendError::Busy);
-        }
-        let location = Location { segment: slot.segment, offset: slot.head, sequence: slot.sequence };
-        let (header, header_bytes) = incoming.header.encode(&geometry, incoming.payload, location);
-        let Some(out) = slot.memory.records.get_mut(at..at + bytes as usize) else {
-            return Err(AppendError::Busy);
         };
-        let header = header.get(..header_bytes).unwrap_or_default();
-        fill(out, &[header, incoming.parts[0], incoming.parts[1]], geometry.erase_value());
+        let location = Location { segment: notes.segment, offset: notes.head, sequence: notes.sequence };
+        let (header, header_bytes) = incoming.header.encode(&geometry, incoming.payload, location);
+        let header = self.watch.must_have(Invariant::WrittenBytes, header.get(..header_bytes));
+        let parts = [header, incoming.parts[0], incoming.parts[1]];
+        let is_whole = fill(out, &parts, geometry.erase_value());
+        self.watch.hold(Invariant::WrittenBytes, is_whole);
         self.longest_stored_bytes = self.longest_stored_bytes.max(bytes);
         let version = incoming.header.origin.unwrap_or(location.version());
         let entry = FooterEntry {
             hash: incoming.hash,
-            offset: slot.head,
+            offset: notes.head,
             kind: incoming.header.kind,
             expires_s: incoming.header.expires_s,
             origin: incoming.header.origin,
         };
-        if has_footer {
-            slot.memory.notes.footer.push(&geometry, slot.memory.footer, &entry);
+        if !footer.is_empty() {
+            let has_room = notes.footer.push(&geometry, footer, &entry);
+            self.watch.hold(Invariant::PlacedRecords, has_room);
         }
         let placed = Placed {
             location,
@@ -320,25 +322,23 @@ impl Log<'_> {
             moved_from: incoming.moved_from.map(|from| from.location),
             moved_bytes: incoming.moved_from.map_or(0, |from| from.record_bytes),
         };
-        if let Some(place) = slot.memory.placed.get_mut(slot.placed) {
-            *place = Pending::of(incoming.hash, placed);
-            slot.placed += 1;
-        }
-        slot.head = end;
+        *note = Pending::of(incoming.hash, placed);
+        notes.placed += 1;
+        notes.head = end;
         Ok(location)
     }
 }
 
-/// Lays parts one after the other and fills the rest.
-fn fill(out: &mut [u8], parts: &[&[u8]], rest: u8) {
+/// Lays parts one after the other and fills the rest. Tells whether there was room for all.
+fn fill(out: &mut [u8], parts: &[&[u8]], rest: u8) -> bool {
     let mut at = 0;
     for part in parts {
-        if let Some(place) = out.get_mut(at..at + part.len()) {
-            place.copy_from_slice(part);
-            at += part.len();
-        }
+        let Some(place) = out.get_mut(at..at + part.len()) else { return false };
+        place.copy_from_slice(part);
+        at += part.len();
     }
     if let Some(place) = out.get_mut(at..) {
         place.fill(rest);
     }
+    true
 }

@@ -4,6 +4,7 @@ use super::log::Log;
 use super::slots::SlotIndex;
 use crate::format::{EraseIntent, KeyHash, Kind, SegmentIndex};
 use crate::index::{Host, Placed, Published, Released};
+use crate::invariant::Invariant;
 use crate::segments::{SegmentState, SyncPoint};
 
 impl Log<'_> {
@@ -16,10 +17,7 @@ impl Log<'_> {
         host: &mut H,
     ) {
         for i in 0..records {
-            let Some((hash, placed)) = self.slots.get(index).and_then(|s| s.memory.placed.get(i)?.record())
-            else {
-                continue;
-            };
+            let Some((hash, placed)) = self.slots.pending(index, i) else { return };
             match placed.kind {
                 Kind::Value | Kind::Tombstone => {
                     let published = host.publish(&hash, &placed);
@@ -34,11 +32,10 @@ impl Log<'_> {
     /// Keeps the live bytes of the table in step with the index (I-GC-4).
     pub(crate) fn account(&mut self, placed: &Placed, published: Published) {
         let Published::Live(superseded) = published else { return };
-        if let Some(segment) = self.segment(placed.location.segment) {
-            segment.gain(placed.record_bytes);
-            if placed.version == placed.location.version() {
-                segment.set_plain();
-            }
+        let segment = self.segment(placed.location.segment);
+        segment.gain(placed.record_bytes);
+        if placed.version == placed.location.version() {
+            segment.set_plain();
         }
         if let Some(old) = superseded {
             self.release(&old);
@@ -46,8 +43,7 @@ impl Log<'_> {
     }
 
     pub(crate) fn release(&mut self, old: &Released) {
-        let sequence = self.segments.get(old.location.segment).map(|s| s.sequence);
-        if sequence == Some(old.location.sequence) {
+        if self.segments.get(old.location.segment).sequence == old.location.sequence {
             self.lose(old.location.segment, old.record_bytes);
         }
     }
@@ -57,16 +53,17 @@ impl Log<'_> {
     pub(crate) fn lose(&mut self, segment: SegmentIndex, record_bytes: u32) {
         let completed = self.syncs.completed();
         self.deaths += 1;
-        let Some(segment) = self.segment(segment) else { return };
-        segment.lose(record_bytes);
+        let segment = self.segment(segment);
+        let is_right = segment.lose(record_bytes);
         if segment.live_records() == 0 {
             segment.set_sync_point(completed);
         }
+        self.watch.hold(Invariant::LiveCounts, is_right);
     }
 
     fn publish_intent(&mut self, hash: &KeyHash, placed: &Placed, sync_point: SyncPoint) {
-        let Some(intent) = EraseIntent::from_bytes(&hash.0) else { return };
-        let Some(segment) = self.segment(intent.segment) else { return };
+        let intent = EraseIntent::from_hash(hash);
+        let segment = self.segment(intent.segment);
         let is_current = segment.sequence == intent.sequence
             && matches!(segment.state(), SegmentState::Freeing | SegmentState::Erased);
         if !is_current {
@@ -79,9 +76,7 @@ impl Log<'_> {
         if let Some((at, bytes)) = before {
             self.lose(at, bytes);
         }
-        if let Some(holder) = self.segment(placed.location.segment) {
-            holder.gain(placed.record_bytes);
-        }
+        self.segment(placed.location.segment).gain(placed.record_bytes);
         self.syncs.want_sync_point(sync_point);
     }
 }

@@ -72,7 +72,7 @@ impl<'m> Slot<'m> {
         self.writing.is_some_and(|w| w.ticket == ticket)
     }
 
-    /// The bytes of the write in flight.
+    /// The bytes of the write in flight; empty where there is none, or not all of them are there.
     pub(crate) fn lent(&self) -> &[u8] {
         let Some(writing) = self.writing else { return &[] };
         match self.state {

@@ -6,6 +6,9 @@ use super::memory::SlotMemory;
 use super::slot::Slot;
 use crate::cleanup::Ticket;
 use crate::config::SLOTS_MAX;
+use crate::format::KeyHash;
+use crate::index::Placed;
+use crate::invariant::{Invariant, Watch};
 
 /// Which slot. It is the index of the slot's tickets, too: see the lanes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,47 +23,86 @@ impl SlotIndex {
 
 /// All slots. They stay where they are as long as there is a machine.
 #[derive(Debug)]
-pub(crate) struct Slots<'m>(Vec<Slot<'m>, SLOTS_MAX>);
+pub(crate) struct Slots<'m> {
+    row: Vec<Slot<'m>, SLOTS_MAX>,
+    watch: Watch,
+}
 
 impl<'m> Slots<'m> {
     pub(crate) fn new(memory: Vec<SlotMemory<'m>, SLOTS_MAX>) -> Self {
-        Self(memory.into_iter().map(Slot::new).collect())
+        Self { row: memory.into_iter().map(Slot::new).collect(), watch: Watch::new() }
     }
 
     /// Takes the memory out, for other slots over it.
     pub(crate) fn take_memory(&mut self) -> Vec<SlotMemory<'m>, SLOTS_MAX> {
-        core::mem::take(&mut self.0).into_iter().map(|slot| slot.memory).collect()
+        core::mem::take(&mut self.row).into_iter().map(|slot| slot.memory).collect()
     }
 
+    /// A slot. `None` breaks I-SLOT-1, which is noted: the caller has nothing to go on with, and the machine stops.
     pub(crate) fn get(&self, index: SlotIndex) -> Option<&Slot<'m>> {
-        self.0.get(usize::from(index.0))
+        let slot = self.row.get(usize::from(index.0));
+        self.watch.hold(Invariant::SlotInRow, slot.is_some());
+        slot
     }
 
+    /// The same, to be changed.
     pub(crate) fn get_mut(&mut self, index: SlotIndex) -> Option<&mut Slot<'m>> {
-        self.0.get_mut(usize::from(index.0))
+        let slot = self.row.get_mut(usize::from(index.0));
+        self.watch.hold(Invariant::SlotInRow, slot.is_some());
+        slot
+    }
+
+    /// A record that waits in a slot for publication. `None` breaks I-SLOT-2, which is noted.
+    pub(crate) fn pending(&self, index: SlotIndex, at: usize) -> Option<(KeyHash, Placed)> {
+        let slot = self.row.get(usize::from(index.0));
+        let record = slot.and_then(|slot| slot.memory.placed.get(at)?.record());
+        self.watch.hold(Invariant::PlacedRecords, record.is_some());
+        record
+    }
+
+    /// The invariant that was found broken.
+    pub(crate) fn broken(&self) -> Option<Invariant> {
+        self.watch.broken()
     }
 
     pub(crate) fn iter(&self) -> core::slice::Iter<'_, Slot<'m>> {
-        self.0.iter()
+        self.row.iter()
     }
 
     pub(crate) fn iter_mut(&mut self) -> core::slice::IterMut<'_, Slot<'m>> {
-        self.0.iter_mut()
+        self.row.iter_mut()
     }
 
     /// The indices of all slots.
     pub(crate) fn indices(&self) -> impl Iterator<Item = SlotIndex> + use<> {
-        (0u16..).take(self.0.len()).map(SlotIndex)
+        (0u16..).take(self.row.len()).map(SlotIndex)
     }
 
     /// The first slot of which this holds.
-    pub(crate) fn find(&self, mut is_it: impl FnMut(&Slot<'m>) -> bool) -> Option<SlotIndex> {
-        (0u16..).zip(&self.0).find(|(_, slot)| is_it(slot)).map(|(index, _)| SlotIndex(index))
+    pub(crate) fn find(&self, mut is_it: impl FnMut(&Slot<'m>) -> bool) -> Option<(SlotIndex, &Slot<'m>)> {
+        let (index, slot) = (0u16..).zip(&self.row).find(|(_, slot)| is_it(slot))?;
+        Some((SlotIndex(index), slot))
     }
 
     /// The slot that waits for the completion of this ticket.
-    pub(crate) fn waiting_for(&self, ticket: Ticket) -> Option<SlotIndex> {
-        let index = SlotIndex(ticket.index);
-        self.get(index).filter(|slot| slot.is_waiting(ticket)).map(|_| index)
+    pub(crate) fn waiting_for(&self, ticket: Ticket) -> Option<(SlotIndex, &Slot<'m>)> {
+        let slot = self.row.get(usize::from(ticket.index))?;
+        slot.is_waiting(ticket).then_some((SlotIndex(ticket.index), slot))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::invariant::testing::breaks;
+
+    #[test]
+    fn slot_that_is_not_there_is_noted() {
+        let slots = Slots::new(Vec::new());
+        assert!(slots.waiting_for(Ticket { index: 0, generation: 1 }).is_none());
+        assert_eq!(slots.broken(), None, "tickets come from outside");
+        if breaks(Invariant::SlotInRow, || assert!(slots.get(SlotIndex(0)).is_none())) {
+            assert_eq!(slots.broken(), Some(Invariant::SlotInRow));
+        }
     }
 }

@@ -139,8 +139,8 @@ impl Log<'_> {
     /// early is dead, and is erased.
     pub(crate) fn is_rescuing(&self) -> bool {
         self.is_merged
-            && match self.filling(Stream::Old).and_then(|index| self.slots.get(index)) {
-                Some(slot) => slot.is_rescue,
+            && match self.filling(Stream::Old) {
+                Some((_, slot)) => slot.is_rescue,
                 None => self.free() <= 1,
             }
     }

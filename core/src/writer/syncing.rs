@@ -6,6 +6,7 @@ use crate::drive::{Action, MediumError, Now};
 use crate::durability::Covered;
 use crate::format::SegmentIndex;
 use crate::index::Host;
+use crate::invariant::Invariant;
 use crate::segments::{Flag, SegmentState, SyncPoint};
 
 impl Log<'_> {
@@ -30,6 +31,8 @@ impl Log<'_> {
         } else if let Some(written_s) = self.syncs.succeed() {
             self.succeed();
             self.clock.note_durable(written_s);
+        } else {
+            self.watch.note(Invariant::Completion);
         }
     }
 
@@ -45,7 +48,7 @@ impl Log<'_> {
         let (synced, completed) = (self.syncs.synced(), self.syncs.completed());
         let synced_clear = self.syncs.synced_clear();
         for index in SegmentIndex::FIRST.up_to(self.geometry.segment_count()) {
-            let Some(segment) = self.segment(index) else { continue };
+            let segment = self.segment(index);
             match segment.state() {
                 // The erase intent may be lost: it is written again once the copies are durable.
                 SegmentState::Freeing if !segment.sync_point().is_covered_by(synced) => {
@@ -74,9 +77,10 @@ impl Log<'_> {
     /// An erase intent did not become durable: its segment is only emptied again.
     pub(crate) fn unmake_intent(&mut self, index: SegmentIndex) {
         let completed = self.syncs.completed();
-        let Some(segment) = self.segment(index).filter(|s| s.state() == SegmentState::Freeing) else {
+        let segment = self.segment(index);
+        if segment.state() != SegmentState::Freeing {
             return;
-        };
+        }
         segment.set_sync_point(completed);
         self.set_state(index, SegmentState::Emptied);
         self.syncs.want_sync_point(completed);
@@ -85,7 +89,7 @@ impl Log<'_> {
 
     /// The erase intent of a segment is not needed any more.
     pub(crate) fn release_intent(&mut self, index: SegmentIndex) {
-        if let Some((at, bytes)) = self.segment(index).and_then(|s| s.set_intent_at(None)) {
+        if let Some((at, bytes)) = self.segment(index).set_intent_at(None) {
             self.lose(at, bytes);
         }
     }

@@ -1,5 +1,6 @@
 //! Driving the machine: steps, and what they may cost.
 
+use super::PutError;
 use coldpress_core::cleanup::{CleanupReply, CleanupRequest, Reclaimed, Ticket};
 use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
 use coldpress_core::machine::Status;
@@ -80,6 +81,8 @@ impl<M: Medium> FlashTier<'_, M> {
             return self.erase_next(segment, allowance, work);
         }
         let action = match self.held.take() {
+            // Nothing of a broken machine is carried out, nor what was put off before.
+            Some(_) if matches!(self.status(), Status::Broken(_)) => return Step::Idle,
             Some(action) => action,
             None => {
                 self.index.looks = 0;
@@ -216,6 +219,14 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Then a unit that still can't be read is taken for one that a cut tore.
     pub const fn give_up_unread(&mut self) {
         self.tier.give_up_unread();
+    }
+
+    /// Why no record is taken by a tier that does not run.
+    pub(super) const fn refusal(&self) -> PutError {
+        match self.status() {
+            Status::Broken(_) => PutError::Broken,
+            _ => PutError::NotMounted,
+        }
     }
 
     /// Whether it takes records.

@@ -126,6 +126,10 @@ pub enum PutError {
     /// [`erases_per_segment`](coldpress_core::format::Geometry::erases_per_segment) allows. The medium takes no more records of this
     /// length; shorter ones may still fit. Everything on it can be read, and mounted again.
     Exhausted,
+    /// The tier found its own state broken: a fault of this program, or of the RAM that it runs in. It writes nothing more until it is
+    /// mounted anew, and what is there can be read; [`status`](super::FlashTier::status) names the invariant. The write in which that
+    /// was found is answered otherwise, and is as one that a cut fell on.
+    Broken,
 }
 
 impl fmt::Display for PutError {
@@ -151,6 +155,7 @@ impl fmt::Display for PutError {
             Self::Collision => f.write_str("another key has the same identity"),
             Self::Medium(error) => error.fmt(f),
             Self::Exhausted => f.write_str("all segment sequences were issued"),
+            Self::Broken => f.write_str("an invariant is broken: nothing more is written"),
         }
     }
 }

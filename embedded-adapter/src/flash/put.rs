@@ -156,7 +156,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Refuses while the tier takes no records, or an operation of the medium is under way.
     fn check_writable(&mut self, now: Now) -> Result<(), PutError> {
         if !self.is_running() {
-            return Err(PutError::NotMounted);
+            return Err(self.refusal());
         }
         self.settle(now);
         if self.under_way.is_some() { Err(PutError::Busy(Wait::Operation)) } else { Ok(()) }
@@ -164,7 +164,7 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// The same for a change, which is gone on with where it was left: then whether its key had a value before.
     fn resume_writing(&mut self, now: Now, change: &Change<'_>) -> Result<Option<bool>, PutError> {
-        if self.is_running() { self.resume(now, change) } else { Err(PutError::NotMounted) }
+        if self.is_running() { self.resume(now, change) } else { Err(self.refusal()) }
     }
 
     /// The charge of a value, if it is short enough.
@@ -276,6 +276,7 @@ impl<M: Medium> FlashTier<'_, M> {
                     Err(AppendError::Full) => return Err(PutError::Full),
                     Err(AppendError::TooLong(max)) => return Err(PutError::TooLong(max)),
                     Err(AppendError::Exhausted) => return Err(PutError::Exhausted),
+                    Err(AppendError::Broken) => return Err(PutError::Broken),
                     Err(_) => return Err(PutError::NotMounted),
                 }
             } else {

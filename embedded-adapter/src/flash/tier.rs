@@ -265,7 +265,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
 
     /// Refuses while the tier can't be read.
     pub(super) fn check_readable(&mut self, now: Now) -> Result<(), GetError> {
-        if !self.is_running() {
+        if !self.is_running() && !matches!(self.status(), Status::Broken(_)) {
             return Err(GetError::NotMounted);
         }
         self.settle(now);

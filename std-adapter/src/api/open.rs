@@ -330,8 +330,11 @@ impl ColdTier {
             let ended = match end.map(|end| wait_for(&end, deadline, is_alive)) {
                 Some(Ok(result)) => result,
                 Some(Err(TierError::TimedOut)) => Err(CloseError::TimedOut),
-                None | Some(Err(_)) if health() == Ok(Health::FileLost) => Err(CloseError::FileLost),
-                None | Some(Err(_)) => Err(CloseError::Poisoned),
+                None | Some(Err(_)) => Err(match health() {
+                    Ok(Health::FileLost) => CloseError::FileLost,
+                    Ok(Health::Broken(invariant)) => CloseError::Broken(invariant),
+                    _ => CloseError::Poisoned,
+                }),
             };
             outcome = outcome.and(ended);
             let is_over = is_over(&worker, deadline);

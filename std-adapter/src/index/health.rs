@@ -3,6 +3,7 @@
 use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use coldpress_core::drive::MediumError;
+use coldpress_core::invariant::Invariant;
 
 use crate::clock::monotonic_ms;
 use crate::errors::TierError;
@@ -19,14 +20,19 @@ pub(crate) enum Health {
     NeedsReopen,
     /// The file is no longer under its name, or not whole: nothing is written any more. Reads go on.
     FileLost,
+    /// The log found its own state broken: nothing is written any more. Reads go on.
+    Broken(Invariant),
     /// The worker died: nothing goes on.
     Poisoned,
 }
 
 const WORN_OUT: u8 = 4;
+/// That of the first invariant; those of the others follow.
+const BROKEN: u8 = 7;
+const POISONED: u8 = u8::MAX;
 
 impl Health {
-    const fn tag(self) -> u8 {
+    fn tag(self) -> u8 {
         match self {
             Self::Sound => 0,
             Self::Failing(MediumError::NoSpace) => 1,
@@ -35,11 +41,15 @@ impl Health {
             Self::WornOut => WORN_OUT,
             Self::NeedsReopen => 5,
             Self::FileLost => 6,
-            Self::Poisoned => 7,
+            Self::Broken(invariant) => {
+                let place = (BROKEN..POISONED).zip(Invariant::ALL).find(|(_, known)| *known == invariant);
+                place.map_or(BROKEN, |(tag, _)| tag)
+            }
+            Self::Poisoned => POISONED,
         }
     }
 
-    const fn of_tag(tag: u8) -> Self {
+    fn of_tag(tag: u8) -> Self {
         match tag {
             0 => Self::Sound,
             1 => Self::Failing(MediumError::NoSpace),
@@ -48,7 +58,10 @@ impl Health {
             WORN_OUT => Self::WornOut,
             5 => Self::NeedsReopen,
             6 => Self::FileLost,
-            _ => Self::Poisoned,
+            tag => {
+                let broken = Invariant::ALL.get(usize::from(tag - BROKEN));
+                broken.map_or(Self::Poisoned, |invariant| Self::Broken(*invariant))
+            }
         }
     }
 }
@@ -103,6 +116,7 @@ impl PostedHealth {
     pub(crate) fn check_alive(&self) -> Result<(), TierError> {
         match self.get() {
             Health::FileLost => Err(TierError::FileLost),
+            Health::Broken(invariant) => Err(TierError::Broken(invariant)),
             Health::Poisoned => Err(TierError::Poisoned),
             _ => Ok(()),
         }
@@ -123,6 +137,7 @@ impl PostedHealth {
             Health::WornOut => Err(TierError::WornOut),
             Health::NeedsReopen => Err(TierError::NeedsReopen),
             Health::FileLost => Err(TierError::FileLost),
+            Health::Broken(invariant) => Err(TierError::Broken(invariant)),
             Health::Poisoned => Err(TierError::Poisoned),
         }
     }
@@ -131,6 +146,11 @@ impl PostedHealth {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn states() -> Vec<Health> {
+        let broken = Invariant::ALL.map(Health::Broken);
+        [&STATES[..7], &broken, &STATES[7..]].concat()
+    }
 
     const STATES: [Health; 8] = [
         Health::Sound,
@@ -145,14 +165,14 @@ mod tests {
 
     #[test]
     fn every_state_keeps_its_number_and_its_place() {
-        for (tag, health) in (0..).zip(STATES) {
-            assert_eq!((health.tag(), Health::of_tag(tag)), (tag, health));
-        }
+        let tags: Vec<u8> = states().into_iter().map(Health::tag).collect();
+        assert!(tags.is_sorted_by(|a, b| a < b));
+        assert_eq!(tags.into_iter().map(Health::of_tag).collect::<Vec<_>>(), states());
     }
 
     #[test]
     fn worse_of_every_two_states_is_kept() {
-        let lasting = &STATES[4..];
+        let lasting = &states()[4..];
         for (worse, worst) in lasting.iter().enumerate() {
             for other in &lasting[..=worse] {
                 let health = PostedHealth::default();

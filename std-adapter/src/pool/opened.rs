@@ -33,7 +33,7 @@ pub(super) struct Opened {
 }
 
 /// A locked partition, known to belong to the opening that asked for it.
-pub(super) type Locked = recycled::Locked<Partition>;
+pub(super) type Locked = recycled::LockedCell<Partition>;
 
 impl Opened {
     pub(super) fn open(config: &PoolConfig, wake: &Sender<()>) -> Result<Self, LimitsError> {

@@ -178,7 +178,8 @@ impl Worker<'_> {
                 self.unwritten_since_ms.get_or_insert(now.monotonic_ms);
                 Appended::Yes
             }
-            Some(Err(AppendError::Busy | AppendError::NotMounted)) => Appended::Busy,
+            // A log that is broken ends this worker before its next turn.
+            Some(Err(AppendError::Busy | AppendError::NotMounted | AppendError::Broken)) => Appended::Busy,
             Some(Err(AppendError::Full)) => Appended::Full,
             Some(Err(error)) => {
                 tracing::error!(partition = self.partition, %error, "the log takes no more writes");

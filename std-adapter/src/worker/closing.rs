@@ -1,5 +1,6 @@
 //! An orderly end: everything that was taken is written and synced, as far as the time goes.
 
+use coldpress_core::invariant::Invariant;
 use coldpress_core::machine::Status;
 use crossbeam_channel::Sender;
 use tracing::Span;
@@ -7,6 +8,7 @@ use tracing::Span;
 use super::Worker;
 use crate::clock::monotonic_ms;
 use crate::errors::{CloseError, TierError};
+use crate::index::Health;
 
 /// A close that is under way.
 pub(super) struct Closing {
@@ -34,6 +36,18 @@ impl Closing {
 }
 
 impl Worker<'_> {
+    /// The log found its own state broken: tells all who wait, and ends a close that is under way.
+    pub(super) fn break_off(&mut self, invariant: Invariant) {
+        tracing::error!(partition = self.partition, %invariant, "the log writes nothing more");
+        self.shared.health.worsen(Health::Broken(invariant));
+        self.waiters.fail_all(TierError::Broken(invariant));
+        self.post();
+        self.shared.admission.alert();
+        if let Some(closing) = &mut self.closing {
+            closing.end(Err(CloseError::Broken(invariant)));
+        }
+    }
+
     /// Takes a step towards the end; tells whether it is reached.
     pub(super) fn poll_closing(&mut self) -> bool {
         let is_all_appended = self.is_all_appended();

@@ -92,6 +92,7 @@ enum End {
     Closed,
     SyncerDied,
     FileLost,
+    Broken,
 }
 
 /// Something that was sent and is not appended yet.
@@ -325,7 +326,7 @@ impl<'m> Worker<'m> {
             match self.tier.status() {
                 Status::Mounting => {}
                 Status::Failed(error) => return Err(Unmounted::Failed(error)),
-                Status::Running | Status::Closing | Status::Closed => break,
+                Status::Running | Status::Closing | Status::Closed | Status::Broken(_) => break,
             }
             // Nobody can send any more: whoever opens the tier has given up.
             let is_given_up = match self.messages.try_recv() {
@@ -389,6 +390,10 @@ impl<'m> Worker<'m> {
             self.look_after_background();
             self.back_charge();
             let is_idle = self.drive();
+            if let Status::Broken(invariant) = self.tier.status() {
+                self.break_off(invariant);
+                return End::Broken;
+            }
             let has_tidied = self.give_back_surplus(is_idle) | self.shrink_index();
             let is_idle = is_idle && !has_tidied;
             self.finish_turn(is_idle);

@@ -37,7 +37,7 @@ const EACH_ADAPTER: &str = "each adapter has its own: a user imports one of the 
 const OF_ITS_MODULE: &str = "private, and named for its part in the one module that uses it";
 
 /// Types of one name, and why they have it.
-const SAME_NAMES: [(&str, &str); 31] = [
+const SAME_NAMES: [(&str, &str); 30] = [
     ("BuildError", "of `image::build` on a service, of a tier on a device"),
     ("Buffers", "the memory of one machine, of an image and of a worker"),
     ("Change", OF_ITS_MODULE),
@@ -60,7 +60,6 @@ const SAME_NAMES: [(&str, &str); 31] = [
     ("PoolMeter", "one with the feature `metrics`, one without"),
     ("Progress", "of a task in the core, of a mailbox's worker on a device"),
     ("PutError", EACH_ADAPTER),
-    ("Shell", OF_ITS_MODULE),
     ("Slot", "the memory of one slot: as the machine, an image, a worker and a device lend it"),
     ("State", "the states of one engine, in its module"),
     ("Step", "a step of one engine, in its module"),

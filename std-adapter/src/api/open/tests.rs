@@ -232,3 +232,37 @@ fn log_with_no_sequences_left_refuses_writes_and_is_read() {
     let tier = ColdTier::open_on(again, config, pools).unwrap();
     assert_eq!(tier.get(b"first"), Ok(Some(b"v".to_vec())));
 }
+
+/// A build with debug assertions panics in the worker instead, and the tier is poisoned.
+#[cfg(not(debug_assertions))]
+#[test]
+fn broken_log_ends_its_partition_and_names_the_invariant() {
+    use coldpress_core::invariant::Invariant;
+    let (_manager, pools) = pools();
+    let base = tempfile::tempdir().unwrap();
+    let config = ColdTierConfig::builder().capacity_bytes(4 << 20).op_timeout(SLACK);
+    let config = config.keep_hot_values(false).build().unwrap();
+    let open = || ColdTier::open(base.path(), "test", config.clone(), pools.clone()).unwrap();
+    let tier = open();
+    tier.put(b"old", b"v").unwrap();
+    tier.put(b"key", b"v").unwrap();
+    tier.flush().unwrap();
+    let corrupt = |open: &Open| -> Result<(), TierError> {
+        let (hash, part) = open.route(b"key");
+        let part = open.part(part)?;
+        // The log will hear of more bytes that are live no more than were.
+        part.shared.mutate(&open.terms, &hash, |entry| entry.stored_mut().unwrap().record_bytes += 1 << 16);
+        Ok(())
+    };
+    assert_eq!(tier.handle().enter(corrupt), Ok(Ok(())));
+    let _ = tier.put(b"key", b"w");
+    let broken = TierError::Broken(Invariant::LiveCounts);
+    assert_eq!(tier.flush(), Err(broken));
+    assert_eq!(tier.put(b"new", b"v"), Err(crate::PutError::Tier(broken)));
+    assert_eq!(tier.get(b"old"), Ok(Some(b"v".to_vec())), "reads go on");
+    assert_eq!(tier.close(), Err(CloseError::Broken(Invariant::LiveCounts)));
+    let tier = open();
+    assert_eq!(tier.get(b"old"), Ok(Some(b"v".to_vec())), "what was synced is there");
+    tier.put(b"new", b"v").unwrap();
+    tier.close().unwrap();
+}

@@ -1,0 +1,303 @@
+//! A machine whose state is broken by hand names the invariant and writes nothing more.
+
+extern crate std;
+
+use std::boxed::Box;
+use std::vec;
+use std::vec::Vec;
+
+use super::*;
+use crate::codec::CodecId;
+use crate::config::Streams;
+use crate::drive::MediumError;
+use crate::format::{Geometry, Identity, KeyHash, Kind, SegmentIndex};
+use crate::index::{Advice, Codecs, Index, Liveness, Look, Placed, Published, Reconciled, Settled};
+use crate::invariant::testing::breaks;
+use crate::machine::{BlockingMedium, drive};
+use crate::writer::{Lessee, Pending, SlotMemory, SlotNotes};
+
+const NOW: Now = Now { monotonic_ms: 0, wall_s: 1_000 };
+const HASH: KeyHash = KeyHash([7; 12]);
+
+/// An index of one key.
+#[derive(Default)]
+struct OneKey {
+    newest: Option<Placed>,
+}
+
+impl Index for OneKey {
+    fn identify(&mut self, _: &Store) {}
+
+    fn hash(&self, _: &[u8]) -> KeyHash {
+        HASH
+    }
+
+    fn liveness(&self, _: &KeyHash, at: Location) -> Liveness {
+        if self.newest.is_some_and(|newest| newest.location == at) { Liveness::Live } else { Liveness::Stale }
+    }
+
+    fn publish(&mut self, _: &KeyHash, placed: &Placed) -> Published {
+        let before = self.newest.replace(*placed);
+        let released = |old: Placed| Released { location: old.location, record_bytes: old.record_bytes };
+        Published::Live(before.map(released))
+    }
+
+    fn unwritten(&mut self, _: &KeyHash, _: &Placed) {}
+
+    fn drop_current(&mut self, _: &KeyHash, _: Location) -> Dropped {
+        Dropped::Now
+    }
+
+    fn copy_erased(&mut self, _: &KeyHash) -> Option<Released> {
+        None
+    }
+
+    fn recovered(&mut self, hash: &KeyHash, placed: &Placed, _: bool) -> Published {
+        self.publish(hash, placed)
+    }
+
+    fn settle(&mut self) -> Settled {
+        Settled::End
+    }
+
+    fn due(&mut self, _: u32) -> Look {
+        Look::End
+    }
+
+    fn reconcile(&mut self, _: &KeyHash, _: &Placed) -> Reconciled {
+        Reconciled::Known
+    }
+
+    fn damaged(&mut self, _: &KeyHash, _: Location) {}
+}
+
+impl Codecs for OneKey {}
+impl Advice for OneKey {}
+
+/// A medium that counts its changes.
+struct Counting {
+    bytes: Vec<u8>,
+    changes: u32,
+}
+
+impl Counting {
+    fn part(&mut self, at: u64, bytes: usize) -> Result<&mut [u8], MediumError> {
+        let at = usize::try_from(at).map_err(|_| MediumError::Io)?;
+        self.bytes.get_mut(at..at + bytes).ok_or(MediumError::Io)
+    }
+}
+
+impl BlockingMedium for Counting {
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        bytes.copy_from_slice(self.part(at, bytes.len())?);
+        Ok(())
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), MediumError> {
+        self.changes += u32::from(!bytes.is_empty());
+        self.part(at, bytes.len())?.copy_from_slice(bytes);
+        Ok(())
+    }
+
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<(), MediumError> {
+        self.changes += 1;
+        self.part(at, bytes as usize)?.fill(0);
+        Ok(())
+    }
+
+    fn sync(&mut self) -> Result<(), MediumError> {
+        Ok(())
+    }
+}
+
+fn geometry() -> Geometry {
+    Geometry::new(4096, 16, 1, 0, Identity::KeyedHash).unwrap()
+}
+
+/// A machine on leaked memory, its index and its medium.
+struct World {
+    tier: Tier<'static>,
+    host: OneKey,
+    medium: Counting,
+}
+
+impl World {
+    /// A blank medium that was mounted, with one record on it that is durable.
+    fn new() -> Self {
+        let store = Store { id: 1, hash_key: [3; 16], partition: 0, partitions: 1 };
+        let config = TierConfig {
+            record_bytes_max: 512,
+            streams: Streams::One,
+            has_footers: false,
+            ..TierConfig::new(geometry(), store)
+        };
+        let slot = || SlotMemory {
+            records: vec![0; 2048].leak(),
+            footer: &mut [],
+            placed: vec![Pending::new(); 16].leak(),
+            notes: Box::leak(Box::new(SlotNotes::new())),
+        };
+        let memory = Memory {
+            segments: vec![Segment::new(); 16].leak(),
+            slots: [slot(), slot()].into_iter().collect(),
+            copy: vec![0; 4096].leak(),
+            scan: vec![0; 4096].leak(),
+            recode: &mut [],
+        };
+        let medium = Counting { bytes: vec![0; 16 * 4096], changes: 0 };
+        let mut world = Self { tier: Tier::new(config, memory).unwrap(), host: OneKey::default(), medium };
+        world.drive();
+        assert_eq!(world.tier.status(), Status::Running);
+        assert_eq!(world.put(), Ok(()));
+        assert_eq!(world.tier.durable(), 1);
+        world
+    }
+
+    fn drive(&mut self) {
+        drive(&mut self.tier, NOW, &mut self.host, &mut self.medium, 1_000);
+    }
+
+    /// Appends a record, without a write of it.
+    fn append(&mut self) -> Result<(), AppendError> {
+        let payload = [b"key".as_slice(), &[9; 40]].concat();
+        let checksum = self.tier.seed().payload(&payload);
+        let (kind, codec) = (Kind::Value, CodecId::Raw);
+        let after = self.host.newest.map(|newest| newest.version);
+        let fresh = Fresh {
+            hash: HASH,
+            kind,
+            codec,
+            key_bytes: 3,
+            payload: &payload,
+            checksum,
+            expires_s: None,
+            after,
+        };
+        for _ in 0..100 {
+            match self.tier.append(NOW, &fresh) {
+                Err(AppendError::Busy) => self.drive(),
+                result => return result.map(drop),
+            }
+        }
+        Err(AppendError::Busy)
+    }
+
+    fn put(&mut self) -> Result<(), AppendError> {
+        self.append()?;
+        self.tier.sync();
+        self.drive();
+        Ok(())
+    }
+
+    fn slot_memory(&mut self) -> &mut SlotMemory<'static> {
+        let slots = self.tier.log.slots.iter_mut();
+        &mut slots.max_by_key(|slot| slot.placed).unwrap().memory
+    }
+}
+
+/// Breaks the state of a machine that has an unwritten record, and goes on with it.
+type Break = fn(&mut World);
+
+const BREAKS: [(Invariant, Break); 6] = [
+    (Invariant::SegmentInTable, |world| {
+        world.slot_memory().notes.segment = SegmentIndex::new(99);
+    }),
+    (Invariant::StatedSegments, |world| {
+        world.tier.log.stated_segments = 0;
+        for index in world.tier.log.slots.indices() {
+            world.tier.log.seal_slot(index);
+        }
+        let _ = world.put();
+    }),
+    (Invariant::LiveCounts, |world| {
+        world.host.newest.as_mut().unwrap().record_bytes = 4_000;
+    }),
+    (Invariant::PlacedRecords, |world| world.slot_memory().placed.fill(Pending::new())),
+    (Invariant::WrittenBytes, |world| world.slot_memory().records = &mut []),
+    (Invariant::ReadBuffer, |world| {
+        world.tier.log.scan.lease(Lessee::Verifying);
+        world.tier.log.scan.lease(Lessee::Sampling);
+    }),
+];
+
+/// Tells whether the machine came to the broken state: a build with debug assertions has panicked there.
+fn go_on(world: &mut World, invariant: Invariant, broken: Break) -> bool {
+    breaks(invariant, || {
+        broken(world);
+        world.tier.sync();
+        world.drive();
+    })
+}
+
+#[test]
+fn broken_state_stops_every_write_and_names_the_invariant() {
+    for (invariant, broken) in BREAKS {
+        let mut world = World::new();
+        assert_eq!(world.append(), Ok(()), "{invariant}");
+        let changes = world.medium.changes;
+        if !go_on(&mut world, invariant, broken) {
+            continue;
+        }
+        assert_eq!(world.tier.status(), Status::Broken(invariant));
+        let (durable, changes_then) = (world.tier.durable(), world.medium.changes);
+        // Some come to light only where a write is complete, or the next one is prepared.
+        assert!(changes_then - changes <= 3, "{invariant}: {} changes", changes_then - changes);
+        for _ in 0..3 {
+            world.tier.flush();
+            world.tier.sync();
+            assert_eq!(world.append(), Err(AppendError::Broken));
+            assert!(!world.tier.reserve(64), "{invariant}");
+            assert_eq!(
+                world.tier.schedule(CompactionTask::CompactData),
+                Err(TasksFull(CompactionTask::CompactData)),
+                "{invariant}"
+            );
+            assert_eq!(world.tier.poll(NOW, &mut world.host), Poll::Idle, "{invariant}");
+            assert_eq!(world.tier.poll_timeout(NOW), None, "{invariant}");
+            world.tier.close();
+            assert_eq!(world.tier.status(), Status::Broken(invariant));
+        }
+        assert_eq!((world.tier.durable(), world.medium.changes), (durable, changes_then), "{invariant}");
+    }
+}
+
+#[test]
+fn broken_machine_restarted_finds_what_was_durable() {
+    for (invariant, broken) in BREAKS {
+        let mut world = World::new();
+        assert_eq!(world.append(), Ok(()), "{invariant}");
+        if !go_on(&mut world, invariant, broken) || invariant == Invariant::WrittenBytes {
+            // The last one took the memory of a slot away.
+            continue;
+        }
+        world.tier.restart();
+        world.host = OneKey::default();
+        world.drive();
+        assert_eq!(world.tier.status(), Status::Running, "{invariant}");
+        assert!(world.host.newest.is_some(), "{invariant}: a durable record is gone");
+        assert_eq!(world.put(), Ok(()), "{invariant}");
+    }
+}
+
+#[test]
+fn location_of_no_segment_from_a_host_breaks_the_machine() {
+    let mut world = World::new();
+    let mut location = world.host.newest.unwrap().location;
+    location.segment = SegmentIndex::new(16);
+    let due = Due { hash: HASH, location, record_bytes: 60, version: None, is_idle: false };
+    if breaks(Invariant::SegmentInTable, || {
+        world.tier.drop_due(NOW, &due, &mut world.host);
+    }) {
+        assert_eq!(world.tier.status(), Status::Broken(Invariant::SegmentInTable));
+    }
+}
+
+#[cfg(not(debug_assertions))]
+#[test]
+fn state_broken_during_the_mount_fails_it() {
+    let mut world = World::new();
+    world.tier.restart();
+    world.tier.log.watch.note(Invariant::Completion);
+    world.drive();
+    assert_eq!(world.tier.status(), Status::Failed(MountError::Broken(Invariant::Completion)));
+}
