@@ -122,6 +122,7 @@ pub use errors::{BatchError, CloseError, GetError, OpenError, PutError, RemoveEr
 pub use file_error::FileError;
 pub use observe::{SegmentView, TierStats};
 pub use storage::medium;
+pub use storage::medium::MediumFailure;
 
 /// The examples in the project's page and in those of the adapters are compiled and run with the documentation tests.
 #[cfg(doctest)]

@@ -44,7 +44,7 @@ impl CompactionConfig {
 }
 
 /// Why the compaction system did not do what it was asked.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CompactionError {
     /// The tier could not do it.

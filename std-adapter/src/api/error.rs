@@ -11,7 +11,7 @@ use crate::errors::{BatchError, CloseError, GetError, OpenError, PutError, Remov
 use crate::file_error::FileError;
 use crate::image::{BuildError, ConvertError, ImageError};
 use crate::pool::{HotError, PoolConfigError, PoolError};
-use crate::storage::MediumError;
+use crate::storage::MediumFailure;
 
 macro_rules! errors {
     ($($(#[$doc:meta])+ $name:ident($error:ty),)+) => {
@@ -99,7 +99,7 @@ errors!(
     /// A codec is missing or failed.
     Codec(CodecError),
     /// A medium failed.
-    Medium(MediumError),
+    Medium(MediumFailure),
     /// An image can't be read.
     Image(ImageError),
     /// An image can't be built.

@@ -12,7 +12,7 @@ use crate::errors::{BatchError, GetError, TierError};
 use crate::index::{Entry, Stored};
 use crate::observe::Timed;
 use crate::pool::HotKey;
-use crate::storage::MediumError;
+use crate::storage::MediumFailure;
 use coldpress_core::format::KeyHash;
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
@@ -36,7 +36,7 @@ pub(super) enum Found {
 pub(super) enum Miss {
     /// The bytes at this location are no record of that life of its segment.
     Invalid,
-    Medium(MediumError),
+    Medium(MediumFailure),
     /// A record of another key with the same 96 bits.
     OtherKey,
 }
@@ -54,7 +54,7 @@ impl Chase {
         if self.last.replace(at) == Some(at) {
             // The same place twice is no record on the move.
             return Err(match miss {
-                Miss::Medium(error) => TierError::Medium(*error).into(),
+                Miss::Medium(error) => TierError::Medium(error.clone()).into(),
                 Miss::Invalid | Miss::OtherKey => GetError::Damaged,
             });
         }
@@ -413,8 +413,9 @@ mod tests {
                 assert_eq!(chase.miss(open, at(Sequence::new(sequence)), &Miss::Invalid), Ok(()));
             }
             assert_eq!(chase.miss(open, at(Sequence::new(999)), &Miss::Invalid), Err(GetError::Damaged));
-            let unreadable = Miss::Medium(MediumError::Unreadable);
-            let expected = GetError::Tier(TierError::Medium(MediumError::Unreadable));
+            let unreadable = Miss::Medium(coldpress_core::drive::MediumError::Unreadable.into());
+            let expected =
+                GetError::Tier(TierError::Medium(coldpress_core::drive::MediumError::Unreadable.into()));
             assert_eq!(chase.miss(open, at(Sequence::new(999)), &unreadable), Err(expected));
             chase.deadline = Instant::now().checked_sub(core::time::Duration::from_secs(1));
             assert_eq!(

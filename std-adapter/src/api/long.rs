@@ -298,7 +298,7 @@ impl Part {
             let outranks =
                 stored.is_some_and(|stored| stored.version().sequence >= Sequence::new(withheld_above));
             if withheld_above > 0 && !outranks {
-                return Err(TierError::Medium(MediumError::Unreadable));
+                return Err(TierError::Medium(MediumError::Unreadable.into()));
             }
             let Some(stored) = stored else { return Ok(None) };
             let read =

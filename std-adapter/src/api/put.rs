@@ -121,7 +121,7 @@ enum Attempt {
 }
 
 /// Why an attempt ended the write.
-#[derive(Clone, Copy)]
+#[derive(Clone)]
 pub(super) enum Refused {
     Tier(TierError),
     Full { needed: u64, available: u64 },
@@ -203,7 +203,7 @@ impl ColdTierHandle {
         let pieces = write.long.take().map(|long| self.put_pieces(&mut write, *long)).transpose();
         let outcome = match &pieces {
             Ok(_) => self.run(&mut write),
-            Err(refused) => Err(*refused),
+            Err(refused) => Err(refused.clone()),
         };
         drop(pieces);
         // Only to count it: a tier that is closed counts nothing.

@@ -458,7 +458,7 @@ mod tests {
         assert!(matches!(open(), Err(OpenError::AlreadyOpen(_))), "its worker is not over");
         assert_eq!(
             again[0].worker.write_at(0, b"late"),
-            Err(MediumError::Io),
+            Err(MediumError::Io.into()),
             "no call begins after the close"
         );
         drop(held);

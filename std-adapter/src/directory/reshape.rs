@@ -256,15 +256,15 @@ fn failed(path: &Path, error: ConvertError) -> OpenError {
 
 impl Target for FileMedium {
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        self.read_at(offset, buffer)
+        Ok(self.read_at(offset, buffer)?)
     }
 
     fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
-        self.write_at(offset, bytes)
+        Ok(self.write_at(offset, bytes)?)
     }
 
     fn erase(&mut self, offset: u64, bytes: u64, _: u8) -> Result<(), MediumError> {
-        Medium::erase(self, offset, bytes)
+        Ok(Medium::erase(self, offset, bytes)?)
     }
 }
 

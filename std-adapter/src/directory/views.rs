@@ -1,6 +1,6 @@
 //! A medium of one partition, once for each thread that uses it.
 
-use crate::storage::{Medium, MediumError};
+use crate::storage::{Medium, MediumFailure};
 
 /// The views of one medium.
 pub(crate) struct Views {
@@ -11,7 +11,7 @@ pub(crate) struct Views {
 }
 
 impl Views {
-    pub(crate) fn of(medium: Box<dyn Medium>, is_read_only: bool) -> Result<Self, MediumError> {
+    pub(crate) fn of(medium: Box<dyn Medium>, is_read_only: bool) -> Result<Self, MediumFailure> {
         let syncer = if is_read_only { None } else { Some(medium.try_clone()?) };
         Ok(Self { reader: medium.try_clone()?, worker: medium, syncer })
     }

@@ -4,9 +4,11 @@ use core::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 
 use coldpress_core::drive::MediumError;
 use coldpress_core::invariant::Invariant;
+use parking_lot::Mutex;
 
 use crate::clock::monotonic_ms;
 use crate::errors::TierError;
+use crate::storage::MediumFailure;
 
 /// The state of a partition. Each is worse than those before it, and hides them. Only `Failing` passes while the tier is open.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,6 +74,8 @@ pub(crate) struct PostedHealth {
     tag: AtomicU8,
     /// Until when a failing medium is left alone, in milliseconds of the monotonic clock.
     until_ms: AtomicU64,
+    /// The last failure, with its cause.
+    failure: Mutex<Option<MediumFailure>>,
     /// How often something began to keep writes away.
     failures: AtomicU32,
 }
@@ -90,9 +94,10 @@ impl PostedHealth {
     }
 
     /// The medium failed, and is left alone until this time.
-    pub(crate) fn fail(&self, error: MediumError, until_ms: u64) {
+    pub(crate) fn fail(&self, failure: &MediumFailure, until_ms: u64) {
+        *self.failure.lock() = Some(failure.clone());
         self.until_ms.store(until_ms, Ordering::Relaxed);
-        self.post_passing(Health::Failing(error));
+        self.post_passing(Health::Failing(failure.kind()));
         self.failures.fetch_add(1, Ordering::Release);
     }
 
@@ -130,8 +135,9 @@ impl PostedHealth {
     /// Refuses writes; after the pause for a failure one is let through, to see.
     pub(crate) fn check_writable(&self) -> Result<(), TierError> {
         match self.get() {
-            Health::Failing(error) if monotonic_ms() < self.until_ms.load(Ordering::Relaxed) => {
-                Err(TierError::Medium(error))
+            Health::Failing(kind) if monotonic_ms() < self.until_ms.load(Ordering::Relaxed) => {
+                let failure = self.failure.lock().clone().filter(|failure| failure.kind() == kind);
+                Err(TierError::Medium(failure.unwrap_or_else(|| kind.into())))
             }
             Health::Sound | Health::Failing(_) => Ok(()),
             Health::WornOut => Err(TierError::WornOut),
@@ -178,7 +184,7 @@ mod tests {
                 let health = PostedHealth::default();
                 health.worsen(*worst);
                 health.worsen(*other);
-                health.fail(MediumError::Io, u64::MAX);
+                health.fail(&MediumError::Io.into(), u64::MAX);
                 health.recover();
                 assert_eq!(health.get(), *worst, "after {other:?}");
             }
@@ -189,12 +195,12 @@ mod tests {
     fn failed_medium_refuses_until_it_recovers_or_the_pause_is_over() {
         let health = PostedHealth::default();
         assert_eq!(health.check_writable(), Ok(()));
-        health.fail(MediumError::NoSpace, u64::MAX);
-        assert_eq!(health.check_writable(), Err(TierError::Medium(MediumError::NoSpace)));
+        health.fail(&MediumError::NoSpace.into(), u64::MAX);
+        assert_eq!(health.check_writable(), Err(TierError::Medium(MediumError::NoSpace.into())));
         assert_eq!((health.check_alive(), health.check_readable()), (Ok(()), Ok(())));
         health.recover();
         assert_eq!(health.check_writable(), Ok(()));
-        health.fail(MediumError::Io, 0);
+        health.fail(&MediumError::Io.into(), 0);
         assert_eq!((health.check_writable(), health.get()), (Ok(()), Health::Failing(MediumError::Io)));
     }
 
@@ -204,7 +210,7 @@ mod tests {
         health.worsen(Health::WornOut);
         health.worsen(Health::WornOut);
         assert_eq!(health.failures(), 1);
-        health.fail(MediumError::Io, 0);
+        health.fail(&MediumError::Io.into(), 0);
         health.worsen(Health::NeedsReopen);
         assert_eq!(health.failures(), 3);
     }

@@ -12,9 +12,15 @@ use std::io;
 use std::os::unix::fs::{FileExt, MetadataExt};
 use std::path::{Path, PathBuf};
 
+pub use super::medium_failure::MediumFailure;
 pub use coldpress_core::drive::MediumError;
 
+use super::system::{
+    data_ranges, forget_cached, is_absent, is_damage, is_without_holes, medium_error, punch, read_no_further,
+    reserve, zero,
+};
 use crate::clock::monotonic_ms;
+use crate::file_error::FileError;
 
 /// Bytes written at a time where a hole can't be punched.
 static ZEROES: [u8; 64 << 10] = [0; 64 << 10];
@@ -33,19 +39,19 @@ pub trait Medium: Send + Sync {
     ///
     /// # Errors
     /// [`MediumError::Unreadable`] where the bytes can't be read back.
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError>;
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure>;
 
     /// Writes all of `bytes` at `offset`.
     ///
     /// # Errors
     /// [`MediumError::NoSpace`] on a full disk. Any part of the bytes may have been written.
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError>;
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure>;
 
     /// Makes durable what was written or erased, through any view, before the call.
     ///
     /// # Errors
     /// A [`MediumError`]; then nothing is known of what is durable.
-    fn sync(&self) -> Result<(), MediumError>;
+    fn sync(&self) -> Result<(), MediumFailure>;
 
     /// Makes reads show what the medium holds, not what a cache in front of it does. Called once, before a mount.
     ///
@@ -54,7 +60,7 @@ pub trait Medium: Send + Sync {
     ///
     /// # Errors
     /// A [`MediumError`]: then the medium can't be trusted, and is not mounted.
-    fn refresh(&self) -> Result<(), MediumError> {
+    fn refresh(&self) -> Result<(), MediumFailure> {
         Ok(())
     }
 
@@ -62,14 +68,14 @@ pub trait Medium: Send + Sync {
     ///
     /// # Errors
     /// A [`MediumError`]; any part may have been erased.
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError>;
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure>;
 
     /// As [`erase`](Self::erase), and what the bytes occupied stays theirs, so that they can be written on a full disk; tells whether
     /// it did. Another process may take it where the medium can't do both at once.
     ///
     /// # Errors
     /// As for [`erase`](Self::erase).
-    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumError> {
+    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumFailure> {
         self.erase(offset, bytes)?;
         Ok(self.allocate(offset, bytes).is_ok())
     }
@@ -81,7 +87,7 @@ pub trait Medium: Send + Sync {
     ///
     /// # Errors
     /// [`MediumError::NoSpace`] on a full disk.
-    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         let _ = (offset, bytes);
         Ok(())
     }
@@ -95,7 +101,7 @@ pub trait Medium: Send + Sync {
     ///
     /// # Errors
     /// A [`MediumError`].
-    fn len(&self) -> Result<u64, MediumError>;
+    fn len(&self) -> Result<u64, MediumFailure>;
 
     /// Tells whether the medium still is the one under its name, and whole. A file may be deleted, moved, replaced or cut short while
     /// it is open, and nobody finds data that is synced to it after that. A tier asks before it acknowledges anything as durable, so
@@ -103,7 +109,7 @@ pub trait Medium: Send + Sync {
     ///
     /// # Errors
     /// A [`MediumError`] when that can't be told now.
-    fn is_in_place(&self) -> Result<bool, MediumError> {
+    fn is_in_place(&self) -> Result<bool, MediumFailure> {
         Ok(true)
     }
 
@@ -123,7 +129,7 @@ pub trait Medium: Send + Sync {
     ///
     /// # Errors
     /// A [`MediumError`] when the system has no handle left.
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError>;
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure>;
 }
 
 /// A file, sparse where segments are free.
@@ -202,19 +208,33 @@ impl FileMedium {
         Ok(is_named && own.len() >= name.bytes)
     }
 
-    /// Sorts an error of the system, and tells the log all of it: a [`MediumError`] has no room for path and code.
-    fn failed(&self, operation: &'static str, error: &io::Error) -> MediumError {
+    /// Sorts an error of the system, keeps it, and tells it to the log.
+    fn failed(&self, operation: &'static str, error: &io::Error) -> MediumFailure {
+        self.failed_as(medium_error(error), operation, error)
+    }
+
+    /// As [`failed`](Self::failed), of a failure that is expected on a full disk: the log is not told.
+    fn failed_quietly(&self, operation: &'static str, error: &io::Error) -> MediumFailure {
+        MediumFailure::new(medium_error(error), FileError::new(operation, self.path(), error))
+    }
+
+    /// The name of the file, for messages.
+    fn path(&self) -> &Path {
+        self.name.as_ref().map_or(Path::new("(a file without a name)"), |name| &name.path)
+    }
+
+    fn failed_as(&self, kind: MediumError, operation: &'static str, error: &io::Error) -> MediumFailure {
+        let path = self.path();
         let (now_ms, told_ms) = (monotonic_ms().saturating_add(1), self.told_ms.load(Relaxed));
         if told_ms == 0 || now_ms >= told_ms.saturating_add(TELL_MS) {
             self.told_ms.store(now_ms, Relaxed);
-            let path =
-                self.name.as_ref().map_or_else(|| Path::new("a file").display(), |name| name.path.display());
+            let path = path.display();
             tracing::warn!(%path, code = error.raw_os_error(), "can't {operation} {path}: {error}");
         }
-        medium_error(error)
+        MediumFailure::new(kind, FileError::new(operation, path, error))
     }
 
-    fn write_zeroes(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn write_zeroes(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         let end = offset.saturating_add(bytes);
         let mut at = offset;
         while at < end {
@@ -227,47 +247,44 @@ impl FileMedium {
     }
 
     /// A write behind an end that was not there would make the file as long as before, with zeroes for what was cut off.
-    fn check_length(&self) -> Result<(), MediumError> {
+    fn check_length(&self) -> Result<(), MediumFailure> {
         match &self.name {
-            Some(name) if self.len()? < name.bytes => Err(MediumError::Unreadable),
+            Some(name) if self.len()? < name.bytes => Err(MediumError::Unreadable.into()),
             _ => Ok(()),
         }
     }
 }
 
 impl Medium for FileMedium {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         self.file.read_exact_at(buffer, offset).map_err(|error| match error.raw_os_error() {
             // The bytes are gone, or were never there; anything else may pass.
-            None => MediumError::Unreadable,
-            Some(code) if is_damage(code) => {
-                let _ = self.failed("read", &error);
-                MediumError::Unreadable
-            }
+            None => MediumError::Unreadable.into(),
+            Some(code) if is_damage(code) => self.failed_as(MediumError::Unreadable, "read", &error),
             Some(_) => self.failed("read", &error),
         })
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
         self.check_length()?;
         let written = self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", &error));
-        if written == Err(MediumError::NoSpace) {
+        if written.as_ref().is_err_and(|failure| failure.kind() == MediumError::NoSpace) {
             self.is_tight.store(true, Relaxed);
         }
         written
     }
 
-    fn sync(&self) -> Result<(), MediumError> {
+    fn sync(&self) -> Result<(), MediumFailure> {
         self.file.sync_data().map_err(|error| self.failed("sync", &error))
     }
 
-    fn refresh(&self) -> Result<(), MediumError> {
+    fn refresh(&self) -> Result<(), MediumFailure> {
         // Only clean pages are let go, so what an earlier process left unwritten is written first.
         self.sync()?;
         forget_cached(&self.file).map_err(|error| self.failed("drop the cache of", &error))
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         match punch(&self.file, offset, bytes) {
             Err(error) if is_without_holes(&error) => {}
             punched => return punched.map_err(|error| self.failed("punch a hole into", &error)),
@@ -276,7 +293,7 @@ impl Medium for FileMedium {
         self.write_zeroes(offset, bytes)
     }
 
-    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumError> {
+    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumFailure> {
         match zero(&self.file, offset, bytes) {
             Ok(()) => Ok(true),
             // It has no such call, or no space for what was never written of the range.
@@ -284,11 +301,11 @@ impl Medium for FileMedium {
                 self.erase(offset, bytes)?;
                 Ok(self.allocate(offset, bytes).is_ok())
             }
-            Err(error) => Err(medium_error(&error)),
+            Err(error) => Err(self.failed("write zeroes to", &error)),
         }
     }
 
-    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         let allocated = match reserve(&self.file, offset, bytes) {
             Err(error) if is_without_holes(&error) && self.is_tight.load(Relaxed) => {
                 // Behind the marker, which stays.
@@ -296,7 +313,7 @@ impl Medium for FileMedium {
                 self.write_zeroes(offset + marker, bytes - marker)
             }
             Err(error) if is_without_holes(&error) => Ok(()),
-            allocated => allocated.map_err(|error| medium_error(&error)),
+            allocated => allocated.map_err(|error| self.failed_quietly("allocate space of", &error)),
         };
         if allocated.is_err() {
             // Some filesystems keep the part that they had space for.
@@ -315,11 +332,11 @@ impl Medium for FileMedium {
         }
     }
 
-    fn len(&self) -> Result<u64, MediumError> {
+    fn len(&self) -> Result<u64, MediumFailure> {
         self.file.metadata().map(|metadata| metadata.len()).map_err(|error| self.failed("look at", &error))
     }
 
-    fn is_in_place(&self) -> Result<bool, MediumError> {
+    fn is_in_place(&self) -> Result<bool, MediumFailure> {
         self.has_its_place().map_err(|error| self.failed("look at", &error))
     }
 
@@ -332,130 +349,9 @@ impl Medium for FileMedium {
         data_ranges(&self.file, max)
     }
 
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
         let view = self.another_view().map_err(|error| self.failed("open another view of", &error))?;
         Ok(Box::new(view))
-    }
-}
-
-/// Tells whether an error code says that the device or the filesystem lost the bytes.
-fn is_damage(code: i32) -> bool {
-    use rustix::io::Errno;
-    [Errno::IO, Errno::ILSEQ].into_iter().any(|damage| damage.raw_os_error() == code)
-        || is_damage_on_linux(code)
-}
-
-#[cfg(target_os = "linux")]
-fn is_damage_on_linux(code: i32) -> bool {
-    use rustix::io::Errno;
-    [Errno::UCLEAN, Errno::BADMSG].into_iter().any(|damage| damage.raw_os_error() == code)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn is_damage_on_linux(_: i32) -> bool {
-    false
-}
-
-/// Only an advice: a system that does not take it reads more.
-#[cfg(target_os = "linux")]
-fn read_no_further(file: &File) {
-    let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
-}
-
-#[cfg(not(target_os = "linux"))]
-fn read_no_further(_: &File) {}
-
-#[cfg(target_os = "linux")]
-fn forget_cached(file: &File) -> io::Result<()> {
-    rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn forget_cached(_: &File) -> io::Result<()> {
-    Ok(())
-}
-
-#[cfg(target_os = "linux")]
-fn punch(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
-    use rustix::fs::FallocateFlags;
-    let flags = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
-    let punched = rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, bytes));
-    punched.map_err(io::Error::from)
-}
-
-#[cfg(target_os = "linux")]
-fn zero(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
-    use rustix::fs::FallocateFlags;
-    let flags = FallocateFlags::ZERO_RANGE | FallocateFlags::KEEP_SIZE;
-    let zeroed = rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, bytes));
-    zeroed.map_err(io::Error::from)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn zero(_file: &File, _offset: u64, _bytes: u64) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(target_os = "linux")]
-fn reserve(file: &File, offset: u64, bytes: u64) -> io::Result<()> {
-    let flags = rustix::fs::FallocateFlags::KEEP_SIZE;
-    let reserved = rustix::io::retry_on_intr(|| rustix::fs::fallocate(file, flags, offset, bytes));
-    reserved.map_err(io::Error::from)
-}
-
-#[cfg(not(target_os = "linux"))]
-fn reserve(_file: &File, _offset: u64, _bytes: u64) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-#[cfg(not(target_os = "linux"))]
-fn punch(_file: &File, _offset: u64, _bytes: u64) -> io::Result<()> {
-    Err(io::ErrorKind::Unsupported.into())
-}
-
-/// The ranges between the holes of a file. A filesystem that has none says that all of it is data.
-#[cfg(target_os = "linux")]
-pub(crate) fn data_ranges(file: &File, max: usize) -> Option<Vec<Range<u64>>> {
-    use rustix::fs::{SeekFrom, seek};
-    let mut ranges = Vec::new();
-    let mut at = 0;
-    while ranges.len() < max {
-        let start = match seek(file, SeekFrom::Data(at)) {
-            Ok(start) => start,
-            // No data from there on.
-            Err(rustix::io::Errno::NXIO) => return Some(ranges),
-            Err(_) => return None,
-        };
-        at = seek(file, SeekFrom::Hole(start)).ok().filter(|end| *end > start)?;
-        ranges.push(start..at);
-    }
-    None
-}
-
-#[cfg(not(target_os = "linux"))]
-pub(crate) fn data_ranges(_: &File, _: usize) -> Option<Vec<Range<u64>>> {
-    None
-}
-
-/// Tells whether an error says that the system or the filesystem has no holes; any other one is a failure of the medium.
-fn is_without_holes(error: &io::Error) -> bool {
-    // EOPNOTSUPP and ENOSYS.
-    error.kind() == io::ErrorKind::Unsupported
-}
-
-/// Tells whether an error says that nothing has this name.
-fn is_absent(error: &io::Error) -> bool {
-    matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory)
-}
-
-/// Sorts an error of the operating system.
-pub(crate) fn medium_error(error: &io::Error) -> MediumError {
-    match error.kind() {
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
-            MediumError::NoSpace
-        }
-        io::ErrorKind::UnexpectedEof => MediumError::Unreadable,
-        _ => MediumError::Io,
     }
 }
 
@@ -501,7 +397,7 @@ mod tests {
         use rustix::io::Errno;
         // It has no holes to punch, and takes all zeroes of the world.
         let file = File::options().write(true).open("/dev/null").unwrap();
-        assert_eq!(FileMedium::new(file).erase(0, 4096), Err(MediumError::Io));
+        assert_eq!(FileMedium::new(file).erase(0, 4096), Err(MediumError::Io.into()));
         let is_without_holes = |errno: Errno| is_without_holes(&errno.into());
         assert!([Errno::OPNOTSUPP, Errno::NOTSUP, Errno::NOSYS].into_iter().all(is_without_holes));
         let failures = [Errno::IO, Errno::NOSPC, Errno::PERM, Errno::BADF, Errno::INVAL, Errno::NODEV];
@@ -529,7 +425,11 @@ mod tests {
         assert_eq!((medium.is_in_place(), other.is_in_place()), (Ok(true), Ok(false)));
         File::options().write(true).open(&path).unwrap().set_len(4095).unwrap();
         assert_eq!(medium.is_in_place(), Ok(false));
-        assert_eq!(medium.write_at(4000, &[1; 96]), Err(MediumError::Unreadable), "it would be whole again");
+        assert_eq!(
+            medium.write_at(4000, &[1; 96]),
+            Err(MediumError::Unreadable.into()),
+            "it would be whole again"
+        );
         drop(dir);
         assert_eq!(medium.is_in_place(), Ok(false));
     }
@@ -537,7 +437,7 @@ mod tests {
     #[test]
     fn bytes_beyond_the_end_are_unreadable() {
         let medium = FileMedium::new(tempfile::tempfile().unwrap());
-        assert_eq!(medium.read_at(0, &mut [0; 1]), Err(MediumError::Unreadable));
+        assert_eq!(medium.read_at(0, &mut [0; 1]), Err(MediumError::Unreadable.into()));
     }
 
     #[test]
@@ -578,7 +478,7 @@ mod tests {
         tracing::subscriber::with_default(tracing_subscriber::registry().with(Telling), || {
             let medium = FileMedium::named(file, path, 0);
             for _ in 0..50 {
-                assert_eq!(medium.write_at(0, b"x"), Err(MediumError::NoSpace));
+                assert_eq!(medium.write_at(0, b"x"), Err(MediumError::NoSpace.into()));
             }
         });
         let told = TOLD.lock().unwrap();

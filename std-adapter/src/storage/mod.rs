@@ -2,12 +2,15 @@
 
 mod files;
 pub mod medium;
+mod medium_failure;
 mod shared_file;
 mod sparse;
 mod syncer;
+mod system;
 
 pub(crate) use self::files::{META_NAME, Mode, make_dirs, real_path, sync_above, sync_dir};
-pub(crate) use self::medium::{FileMedium, MARKER_BLOCK_BYTES, Medium, MediumError, data_ranges};
+pub(crate) use self::medium::{FileMedium, MARKER_BLOCK_BYTES, Medium, MediumError, MediumFailure};
 pub(crate) use self::shared_file::SharedFile;
 pub(crate) use self::sparse::Sparse;
 pub(crate) use self::syncer::{Synced, Syncer};
+pub(crate) use self::system::data_ranges;

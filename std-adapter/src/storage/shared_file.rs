@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::medium::{FileMedium, Medium, MediumError};
+use super::medium::{FileMedium, Medium, MediumError, MediumFailure};
 use crate::recycled::{Held, Lease, Recycler};
 
 static FILES: Recycler<FileMedium> = Recycler::new();
@@ -34,37 +34,40 @@ impl SharedFile {
         self.0.give_back();
     }
 
-    fn enter<R>(self, call: impl FnOnce(&FileMedium) -> Result<R, MediumError>) -> Result<R, MediumError> {
-        self.0.enter(call).unwrap_or(Err(MediumError::Io))
+    fn enter<R>(
+        self,
+        call: impl FnOnce(&FileMedium) -> Result<R, MediumFailure>,
+    ) -> Result<R, MediumFailure> {
+        self.0.enter(call).unwrap_or_else(|_| Err(MediumError::Io.into()))
     }
 }
 
 impl Medium for SharedFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         self.enter(|file| file.read_at(offset, buffer))
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
         self.enter(|file| file.write_at(offset, bytes))
     }
 
-    fn sync(&self) -> Result<(), MediumError> {
+    fn sync(&self) -> Result<(), MediumFailure> {
         self.enter(FileMedium::sync)
     }
 
-    fn refresh(&self) -> Result<(), MediumError> {
+    fn refresh(&self) -> Result<(), MediumFailure> {
         self.enter(FileMedium::refresh)
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         self.enter(|file| file.erase(offset, bytes))
     }
 
-    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumError> {
+    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumFailure> {
         self.enter(|file| file.erase_and_keep(offset, bytes))
     }
 
-    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         self.enter(|file| file.allocate(offset, bytes))
     }
 
@@ -73,11 +76,11 @@ impl Medium for SharedFile {
         let _ = self.0.enter(|file| file.give_back(offset, bytes));
     }
 
-    fn len(&self) -> Result<u64, MediumError> {
+    fn len(&self) -> Result<u64, MediumFailure> {
         self.enter(FileMedium::len)
     }
 
-    fn is_in_place(&self) -> Result<bool, MediumError> {
+    fn is_in_place(&self) -> Result<bool, MediumFailure> {
         self.enter(FileMedium::is_in_place)
     }
 
@@ -89,7 +92,7 @@ impl Medium for SharedFile {
         self.0.enter(|file| file.data_ranges(max)).ok().flatten()
     }
 
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
         Ok(Box::new(*self))
     }
 }
@@ -116,9 +119,9 @@ mod tests {
         let second = open(2);
         assert_eq!(
             (read(&first), read(&*view), read(&second)),
-            (Err(MediumError::Io), Err(MediumError::Io), Ok(2))
+            (Err(MediumError::Io.into()), Err(MediumError::Io.into()), Ok(2))
         );
-        assert_eq!(view.write_at(0, &[3]), Err(MediumError::Io));
+        assert_eq!(view.write_at(0, &[3]), Err(MediumError::Io.into()));
         assert!(view.sync().is_err() && view.len().is_err() && view.is_in_place().is_err());
         assert_eq!((view.occupied_bytes(), view.data_ranges(8)), (None, None));
         assert_eq!(read(&second), Ok(2));

@@ -6,16 +6,15 @@ use std::thread::{Builder, JoinHandle};
 use std::time::Instant;
 
 use coldpress_core::cleanup::Ticket;
-use coldpress_core::drive::MediumError;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
 
-use super::medium::Medium;
+use super::medium::{Medium, MediumFailure};
 
 /// A sync that is over.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Synced {
     pub(crate) ticket: Ticket,
-    pub(crate) result: Result<(), MediumError>,
+    pub(crate) result: Result<(), MediumFailure>,
     pub(crate) took: Duration,
 }
 

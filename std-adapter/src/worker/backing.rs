@@ -2,11 +2,9 @@
 
 use core::sync::atomic::Ordering::{Relaxed, Release};
 
-use coldpress_core::drive::MediumError;
-
 use super::Worker;
 use crate::clock::monotonic_ms;
-use crate::storage::MARKER_BLOCK_BYTES;
+use crate::storage::{MARKER_BLOCK_BYTES, MediumFailure};
 
 /// Segments beyond those that the charge needs which have blocks at rest, so that puts need not wait for them.
 const AHEAD: u32 = 2;
@@ -133,7 +131,7 @@ impl Worker<'_> {
     }
 
     /// The medium has no space for a segment: it is said once, not at each try.
-    pub(super) fn note_refused(&self, error: MediumError) {
+    pub(super) fn note_refused(&self, error: &MediumFailure) {
         let backed = self.tier.backed_segments();
         // Before, so that a client who sees that there is no more sees what there is.
         self.shared.backed.store(backed, Relaxed);

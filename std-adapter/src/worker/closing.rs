@@ -72,7 +72,7 @@ impl Worker<'_> {
         } else if is_closed && self.left_to_append() == 0 {
             Ok(())
         } else {
-            Err(CloseError::Unwritten { writes: lost, error: self.failing.error() })
+            Err(CloseError::Unwritten { writes: lost, error: self.failing.failure() })
         };
         self.waiters.settle(self.tier.written(), self.tier.durable());
         self.waiters.fail_all(TierError::Closed);

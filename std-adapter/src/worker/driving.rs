@@ -16,7 +16,7 @@ use crate::errors::TierError;
 use crate::index::{Health, LogTime, Weight};
 use crate::observe::Timed;
 use crate::pool::PoolCoordinator;
-use crate::storage::Synced;
+use crate::storage::{MediumFailure, Synced};
 
 /// Polls in one turn.
 const POLLS_PER_TURN: usize = 64;
@@ -74,7 +74,7 @@ impl Worker<'_> {
                 } else {
                     self.medium.read_at(offset, buffer)
                 };
-                self.done(now, ticket, result);
+                self.done(now, ticket, result.as_ref().copied());
             }
             Action::Write { ticket, segment, offset, bytes } => {
                 let result = self.medium.write_at(at(segment.get(), offset), self.tier.write_bytes(ticket));
@@ -82,7 +82,7 @@ impl Worker<'_> {
                 if result.is_err() {
                     self.look_after_place(true);
                 }
-                self.done(now, ticket, result);
+                self.done(now, ticket, result.as_ref().copied());
                 self.after_write(result);
             }
             Action::Erase { ticket, segment } => {
@@ -91,15 +91,15 @@ impl Worker<'_> {
                     self.posting.erased(segment.get());
                     self.tier.lose_blocks();
                 }
-                self.done(now, ticket, result.map(|_| ()));
+                self.done(now, ticket, result.as_ref().map(|_| ()));
             }
             Action::Allocate { ticket, segment } => {
                 let result = self.medium.allocate(at(segment.get(), 0), segment_bytes);
-                match result {
+                match &result {
                     Ok(()) => self.posting.allocated(segment.get()),
                     Err(error) => self.note_refused(error),
                 }
-                self.done(now, ticket, result);
+                self.done(now, ticket, result.as_ref().copied());
             }
             Action::Sync { ticket } => {
                 if !self.syncer.request(ticket) {
@@ -108,7 +108,7 @@ impl Worker<'_> {
             }
             Action::Cleanup { task, request } => self.ask(now, task, request),
             // An action added later can't be carried out.
-            other => self.done(now, other.ticket(), Err(MediumError::Io)),
+            other => self.done(now, other.ticket(), Err(&MediumError::Io.into())),
         }
     }
 
@@ -124,19 +124,20 @@ impl Worker<'_> {
         }
     }
 
-    pub(super) fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), MediumError>) {
+    pub(super) fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), &MediumFailure>) {
+        let result = result.map_err(MediumFailure::kind);
         if self.tier.handle(now, Input::Done { ticket, result }, &mut self.index).is_err() {
             tracing::warn!(?ticket, "a completion found nothing outstanding");
         }
     }
 
     /// Makes a failed write known: no waiter is told that all is well, and clients are refused for a while.
-    fn after_write(&mut self, result: Result<(), MediumError>) {
+    fn after_write(&mut self, result: Result<(), MediumFailure>) {
         match result {
             Ok(()) => self.failing.recover(&self.shared.health),
             Err(error) => {
                 tracing::warn!(partition = self.partition, %error, "a write failed");
-                self.failing.fail(error, &self.shared.health);
+                self.failing.fail(&error, &self.shared.health);
                 self.waiters.fail_all(TierError::Medium(error));
             }
         }
@@ -150,10 +151,10 @@ impl Worker<'_> {
             // The machine is not told: what it took for durable it might free the older copies of.
             return;
         }
-        self.done(now, synced.ticket, result);
+        self.done(now, synced.ticket, result.as_ref().copied());
         if let Err(error) = result {
             tracing::warn!(partition = self.partition, %error, "a sync failed");
-            self.failing.fail(error, &self.shared.health);
+            self.failing.fail(&error, &self.shared.health);
             if self.index.unwritten.is_empty() {
                 self.waiters.fail_synced(TierError::Medium(error));
             } else {

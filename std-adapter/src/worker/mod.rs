@@ -318,7 +318,7 @@ impl<'m> Worker<'m> {
         if !self.is_read_only
             && let Err(error) = self.medium.refresh()
         {
-            return Err(Unmounted::Failed(MountError::Medium(error)));
+            return Err(Unmounted::Failed(MountError::Medium(error.kind())));
         }
         self.index.sparse = Sparse::of(self.medium.as_ref());
         loop {

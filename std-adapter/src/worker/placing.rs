@@ -1,11 +1,10 @@
 //! Whether the file is still where it was opened: nothing is acknowledged that lies in one that nobody finds.
 
-use coldpress_core::drive::MediumError;
-
 use super::Worker;
 use crate::clock::monotonic_ms;
 use crate::errors::TierError;
 use crate::index::Health;
+use crate::storage::MediumFailure;
 
 /// How often it is looked at although nobody waits for anything, in milliseconds.
 const LOOK_MS: u64 = 1_000;
@@ -13,7 +12,7 @@ const LOOK_MS: u64 = 1_000;
 impl Worker<'_> {
     /// Looks whether the medium is in its place. One that is not is given up for good: where it is put back, something may have
     /// been written in its place meanwhile.
-    pub(super) fn check_place(&mut self) -> Result<(), MediumError> {
+    pub(super) fn check_place(&mut self) -> Result<(), MediumFailure> {
         if self.medium.is_in_place()? {
             self.in_place_ms = monotonic_ms();
         } else if !self.is_file_lost() {

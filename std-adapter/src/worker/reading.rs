@@ -35,7 +35,7 @@ impl Worker<'_> {
 
     /// Carries out no action but a read. A sync has nothing to make durable: none of the bytes are this process's.
     pub(super) fn refuse_to_write(&mut self, now: Now, action: Action) {
-        let result = if matches!(action, Action::Sync { .. }) { Ok(()) } else { Err(MediumError::Io) };
-        self.done(now, action.ticket(), result);
+        let result = if matches!(action, Action::Sync { .. }) { Ok(()) } else { Err(MediumError::Io.into()) };
+        self.done(now, action.ticket(), result.as_ref().copied());
     }
 }

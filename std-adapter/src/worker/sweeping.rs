@@ -144,7 +144,8 @@ impl Worker<'_> {
     fn read_start(&self, stored: &Stored, bytes: &mut [u8]) -> Result<(), MediumError> {
         let at = stored.location();
         let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
-        self.medium.read_at(u64::from(at.segment.get()) * segment_bytes + u64::from(at.offset), bytes)
+        let offset = u64::from(at.segment.get()) * segment_bytes + u64::from(at.offset);
+        Ok(self.medium.read_at(offset, bytes)?)
     }
 
     /// Looks which pieces of the families that were touched no head names.

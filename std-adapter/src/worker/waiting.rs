@@ -50,7 +50,7 @@ impl Waiters {
     /// What the held flushes wait for can't be done now.
     pub(super) fn fail_held(&mut self, error: TierError) {
         for waiter in self.held.drain(..) {
-            answer(&waiter, Err(error));
+            answer(&waiter, Err(error.clone()));
         }
     }
 
@@ -77,14 +77,14 @@ impl Waiters {
 
     /// A write failed: nobody who waits can be told that all is well.
     pub(super) fn fail_all(&mut self, error: TierError) {
-        fail(&mut self.flushed, error);
-        fail(&mut self.synced, error);
+        fail(&mut self.flushed, &error);
+        fail(&mut self.synced, &error);
         self.fail_held(error);
     }
 
     /// A sync failed, and everything written can still be read.
     pub(super) fn fail_synced(&mut self, error: TierError) {
-        fail(&mut self.synced, error);
+        fail(&mut self.synced, &error);
     }
 }
 
@@ -107,9 +107,9 @@ fn settle(line: &mut WaitingLine, reached: u64) {
     }
 }
 
-fn fail(line: &mut WaitingLine, error: TierError) {
+fn fail(line: &mut WaitingLine, error: &TierError) {
     for (_, waiter) in line.drain(..) {
-        answer(&waiter, Err(error));
+        answer(&waiter, Err(error.clone()));
     }
 }
 
@@ -195,10 +195,10 @@ mod tests {
         let (second, synced) = waiter(Durability::Synced);
         waiters.push(1, first);
         waiters.push(1, second);
-        waiters.fail_synced(TierError::Medium(MediumError::Io));
-        assert_eq!(synced.try_recv(), Ok(Err(TierError::Medium(MediumError::Io))));
+        waiters.fail_synced(TierError::Medium(MediumError::Io.into()));
+        assert_eq!(synced.try_recv(), Ok(Err(TierError::Medium(MediumError::Io.into()))));
         assert!(flushed.try_recv().is_err());
-        waiters.fail_all(TierError::Medium(MediumError::NoSpace));
-        assert_eq!(flushed.try_recv(), Ok(Err(TierError::Medium(MediumError::NoSpace))));
+        waiters.fail_all(TierError::Medium(MediumError::NoSpace.into()));
+        assert_eq!(flushed.try_recv(), Ok(Err(TierError::Medium(MediumError::NoSpace.into()))));
     }
 }

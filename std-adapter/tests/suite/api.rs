@@ -136,11 +136,14 @@ fn closed_tier_refuses_every_handle() {
     // The next tier uses the same slot.
     let tier = open(dir.path(), &config, &pools);
     let closed = TierError::Closed;
-    assert_eq!(handle.put(b"a", b"2"), Err(PutError::Tier(closed)));
-    assert_eq!(handle.get(b"a"), Err(GetError::Tier(closed)));
-    assert_eq!(handle.contains(b"a"), Err(GetError::Tier(closed)));
-    assert_eq!(handle.remove(b"a"), Err(RemoveError::Tier(closed)));
-    assert_eq!((handle.len(), handle.flush(), handle.segments()), (Err(closed), Err(closed), Err(closed)));
+    assert_eq!(handle.put(b"a", b"2"), Err(PutError::Tier(closed.clone())));
+    assert_eq!(handle.get(b"a"), Err(GetError::Tier(closed.clone())));
+    assert_eq!(handle.contains(b"a"), Err(GetError::Tier(closed.clone())));
+    assert_eq!(handle.remove(b"a"), Err(RemoveError::Tier(closed.clone())));
+    assert_eq!(
+        (handle.len(), handle.flush(), handle.segments()),
+        (Err(closed.clone()), Err(closed.clone()), Err(closed.clone()))
+    );
     assert!(!handle.is_open() && handle.compaction().start_background_worker().is_err());
     assert_eq!(tier.get(b"a").unwrap(), Some(b"1".to_vec()));
 }

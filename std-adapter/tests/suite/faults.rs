@@ -18,7 +18,7 @@ fn full_disk_refuses_puts_reads_go_on_and_room_brings_it_back() {
     tier.put_with(b"old", b"v", SYNCED).unwrap();
     double.is_full.store(true, SeqCst);
     let failed = tier.put_with(b"lost?", b"v", FLUSHED);
-    assert_eq!(failed, Err(PutError::Tier(TierError::Medium(MediumError::NoSpace))));
+    assert_eq!(failed, Err(PutError::Tier(TierError::Medium(MediumError::NoSpace.into()))));
     // Now and then one is let through, to see.
     eventually("puts are refused", || tier.put(b"next", b"v") == failed);
     assert_eq!(tier.get(b"old").unwrap(), Some(b"v".to_vec()));
@@ -139,7 +139,7 @@ fn failing_sync_fails_those_who_wait_and_the_next_one_holds() {
             // It was another sync that failed, before this write was appended.
             Ok(()) => there = Some(value(1, round, 500)),
             Err(error) => {
-                assert_eq!(error, PutError::Tier(TierError::Medium(MediumError::Io)), "{round}");
+                assert_eq!(error, PutError::Tier(TierError::Medium(MediumError::Io.into())), "{round}");
                 failures += 1;
             }
         }
@@ -209,9 +209,9 @@ fn close_on_a_disk_that_stays_full_tells_what_is_lost() {
     double.is_full.store(true, SeqCst);
     assert!(tier.put_with(b"new", b"v", FLUSHED).is_err());
     let closed = tier.close();
-    let error = Some(MediumError::NoSpace);
+    let error = Some(MediumError::NoSpace.into());
     assert!(
-        matches!(closed, Err(CloseError::Unwritten { writes: 1.., error: e }) if e == error),
+        matches!(&closed, Err(CloseError::Unwritten { writes: 1.., error: e }) if *e == error),
         "{closed:?}"
     );
     double.is_full.store(false, SeqCst);
@@ -291,8 +291,8 @@ fn flush_on_a_disk_that_stays_full_says_so() {
     tier.put_with(b"old", b"v", SYNCED).unwrap();
     double.is_full.store(true, SeqCst);
     assert!(tier.put_with(b"new", b"v", FLUSHED).is_err());
-    assert_eq!(tier.flush(), Err(TierError::Medium(MediumError::NoSpace)));
-    assert_eq!(tier.flush_to(Durability::Flushed), Err(TierError::Medium(MediumError::NoSpace)));
+    assert_eq!(tier.flush(), Err(TierError::Medium(MediumError::NoSpace.into())));
+    assert_eq!(tier.flush_to(Durability::Flushed), Err(TierError::Medium(MediumError::NoSpace.into())));
     double.is_full.store(false, SeqCst);
     eventually("all is durable", || tier.flush().is_ok());
     assert!(open_on(&double.cut(), &config, &pools).contains(b"new").unwrap());

@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use coldpress_std::CompactionTask;
 use coldpress_std::compaction::Outcome;
-use coldpress_std::medium::{Medium, MediumError};
+use coldpress_std::medium::{Medium, MediumError, MediumFailure};
 use coldpress_std::{CodecId, ColdTier, ColdTierConfig, Durability, FullPolicy, PutError, TierError};
 
 use crate::common::{PATIENCE, SYNCED, eventually, open_on, pools, recount, small, value};
@@ -54,39 +54,39 @@ impl Disk {
 }
 
 impl Medium for &'static Disk {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         let at = usize::try_from(offset).unwrap();
         buffer.copy_from_slice(&self.bytes.lock().unwrap().0[at..at + buffer.len()]);
         Ok(())
     }
 
-    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumError> {
+    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumFailure> {
         let (bytes, used) = &mut *self.bytes.lock().unwrap();
         let taken = usize::try_from(self.take(used, offset, from.len() as u64)).unwrap();
         let at = usize::try_from(offset).unwrap();
         bytes[at..at + taken].copy_from_slice(&from[..taken]);
-        if taken < from.len() { Err(MediumError::NoSpace) } else { Ok(()) }
+        if taken < from.len() { Err(MediumError::NoSpace.into()) } else { Ok(()) }
     }
 
-    fn sync(&self) -> Result<(), MediumError> {
+    fn sync(&self) -> Result<(), MediumFailure> {
         Ok(())
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         self.give_back(offset, bytes);
         Ok(())
     }
 
-    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumError> {
+    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumFailure> {
         let (all, used) = &mut *self.bytes.lock().unwrap();
         if self.take(used, offset, bytes) < bytes {
-            return Err(MediumError::NoSpace);
+            return Err(MediumError::NoSpace.into());
         }
         all[usize::try_from(offset).unwrap()..][..usize::try_from(bytes).unwrap()].fill(0);
         Ok(true)
     }
 
-    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         let (_, used) = &mut *self.bytes.lock().unwrap();
         let before = used.clone();
         if self.take(used, offset, bytes) == bytes {
@@ -95,7 +95,7 @@ impl Medium for &'static Disk {
         let taken = used.iter().zip(&before).filter(|(now, before)| now != before).count();
         *used = before;
         self.left.fetch_add(taken as u64, SeqCst);
-        Err(MediumError::NoSpace)
+        Err(MediumError::NoSpace.into())
     }
 
     fn give_back(&self, offset: u64, bytes: u64) {
@@ -108,16 +108,18 @@ impl Medium for &'static Disk {
         }
     }
 
-    fn len(&self) -> Result<u64, MediumError> {
+    fn len(&self) -> Result<u64, MediumFailure> {
         Ok(self.bytes.lock().unwrap().0.len() as u64)
     }
 
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
         Ok(Box::new(*self))
     }
 }
 
-const NO_SPACE: PutError = PutError::Tier(TierError::Medium(MediumError::NoSpace));
+fn no_space() -> PutError {
+    PutError::Tier(TierError::Medium(MediumError::NoSpace.into()))
+}
 
 /// A tier of 16 MiB.
 fn config() -> ColdTierConfig {
@@ -130,7 +132,7 @@ fn fill(tier: &ColdTier, from: u32) -> u32 {
         match tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)) {
             Ok(()) => {}
             Err(error) => {
-                assert_eq!(error, NO_SPACE, "the capacity is not reached");
+                assert_eq!(error, no_space(), "the capacity is not reached");
                 return key;
             }
         }
@@ -165,7 +167,7 @@ fn full_disk_takes_removes_and_what_they_free_is_used_again() {
         for key in again..keys / 2 {
             tier.remove(&key.to_le_bytes()).unwrap();
             eventually("a put goes on", || {
-                tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)) != Err(NO_SPACE)
+                tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)) != Err(no_space())
             });
         }
         let after = tier.stats();

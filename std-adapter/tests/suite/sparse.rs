@@ -3,7 +3,7 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use coldpress_std::medium::{FileMedium, Medium, MediumError};
+use coldpress_std::medium::{FileMedium, Medium, MediumFailure};
 use coldpress_std::{ColdTier, ColdTierConfig, ColdTierConfigBuilder};
 
 use crate::common::{PATIENCE, pools, value};
@@ -16,28 +16,28 @@ struct Counted {
 }
 
 impl Medium for Counted {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         self.reads.fetch_add(1, SeqCst);
         self.medium.read_at(offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
         self.medium.write_at(offset, bytes)
     }
 
-    fn sync(&self) -> Result<(), MediumError> {
+    fn sync(&self) -> Result<(), MediumFailure> {
         self.medium.sync()
     }
 
-    fn refresh(&self) -> Result<(), MediumError> {
+    fn refresh(&self) -> Result<(), MediumFailure> {
         self.medium.refresh()
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         self.medium.erase(offset, bytes)
     }
 
-    fn len(&self) -> Result<u64, MediumError> {
+    fn len(&self) -> Result<u64, MediumFailure> {
         self.medium.len()
     }
 
@@ -45,7 +45,7 @@ impl Medium for Counted {
         self.tells_holes.then(|| self.medium.data_ranges(max)).flatten()
     }
 
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
         Ok(Box::new(Self { medium: self.medium.try_clone()?, ..*self }))
     }
 }

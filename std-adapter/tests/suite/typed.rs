@@ -89,7 +89,7 @@ fn every_error_turns_into_the_one_type_and_keeps_its_words() {
         said(PutError::Busy)
             && said(GetError::Damaged)
             && said(PoolError::QueueFull)
-            && said(MediumError::NoSpace)
+            && said(coldpress_std::MediumFailure::from(MediumError::NoSpace))
     );
     assert!(
         said(BatchError { index: 3, error: PutError::Encode })
@@ -100,7 +100,7 @@ fn every_error_turns_into_the_one_type_and_keeps_its_words() {
             && said(PoolConfig::builder().partitions(0).build().unwrap_err())
     );
     assert!(said(std::io::Error::from_raw_os_error(11)));
-    let cause = Error::from(PutError::Tier(TierError::Medium(MediumError::NoSpace)));
+    let cause = Error::from(PutError::Tier(TierError::Medium(MediumError::NoSpace.into())));
     assert_eq!(cause.to_string(), "No space left on device");
     assert!(core::error::Error::source(&cause).is_some());
 }

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use coldpress_std::medium::{Medium, MediumError};
+use coldpress_std::medium::{Medium, MediumError, MediumFailure};
 
 use super::journal::Event;
 use crate::sim::mixed;
@@ -66,14 +66,14 @@ fn place(journal: &Journal, offset: u64, len: usize) -> Result<usize, MediumErro
 }
 
 impl Medium for &'static Double {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         let journal = self.journal();
         let at = place(&journal, offset, buffer.len())?;
         buffer.copy_from_slice(&journal.now[at..at + buffer.len()]);
         Ok(())
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
         let mut journal = self.journal();
         let at = place(&journal, offset, bytes.len())?;
         journal.now[at..at + bytes.len()].copy_from_slice(bytes);
@@ -81,7 +81,7 @@ impl Medium for &'static Double {
         Ok(())
     }
 
-    fn sync(&self) -> Result<(), MediumError> {
+    fn sync(&self) -> Result<(), MediumFailure> {
         let (from, is_slow) = {
             let journal = self.journal();
             (journal.events.len(), journal.syncs_are_slow)
@@ -93,7 +93,7 @@ impl Medium for &'static Double {
         Ok(())
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         let mut journal = self.journal();
         let len = usize::try_from(bytes).map_err(|_| MediumError::Io)?;
         let at = place(&journal, offset, len)?;
@@ -102,11 +102,11 @@ impl Medium for &'static Double {
         Ok(())
     }
 
-    fn len(&self) -> Result<u64, MediumError> {
+    fn len(&self) -> Result<u64, MediumFailure> {
         Ok(self.journal().now.len() as u64)
     }
 
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
         Ok(Box::new(*self))
     }
 }

@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use coldpress_std::medium::{Medium, MediumError};
+use coldpress_std::medium::{Medium, MediumError, MediumFailure};
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, Durability, PutOptions};
 use coldpress_tests::sim::{STRIDE, mixed};
@@ -57,37 +57,37 @@ impl Failing {
 }
 
 impl Medium for Failing {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         let mut bytes = self.0.0.lock().unwrap();
         if let Some(Way::Clean(error) | Way::Short(error) | Way::Done(error)) = self.strike(&mut bytes) {
-            return Err(error);
+            return Err(error.into());
         }
         let at = usize::try_from(offset).unwrap();
         buffer.copy_from_slice(&bytes.now[at..at + buffer.len()]);
         Ok(())
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
-        self.change(offset, bytes)
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
+        Ok(self.change(offset, bytes)?)
     }
 
-    fn sync(&self) -> Result<(), MediumError> {
+    fn sync(&self) -> Result<(), MediumFailure> {
         let mut bytes = self.0.0.lock().unwrap();
         match self.strike(&mut bytes) {
             None => Ok(()),
-            Some(Way::Clean(error) | Way::Short(error) | Way::Done(error)) => Err(error),
+            Some(Way::Clean(error) | Way::Short(error) | Way::Done(error)) => Err(error.into()),
         }
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
-        self.change(offset, &vec![0; usize::try_from(bytes).unwrap()])
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
+        Ok(self.change(offset, &vec![0; usize::try_from(bytes).unwrap()])?)
     }
 
-    fn len(&self) -> Result<u64, MediumError> {
+    fn len(&self) -> Result<u64, MediumFailure> {
         Ok(self.0.0.lock().unwrap().now.len() as u64)
     }
 
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
         Ok(Box::new(*self))
     }
 }

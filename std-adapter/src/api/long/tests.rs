@@ -8,36 +8,36 @@ use crate::admission::Turn;
 use crate::api::ColdTier;
 use crate::config::ColdTierConfig;
 use crate::pool::{AllocationManager, PoolConfig};
-use crate::storage::{FileMedium, Medium};
+use crate::storage::{FileMedium, Medium, MediumFailure};
 
 /// A file whose writes wait for as long as the flag is set.
 struct Held(FileMedium, &'static AtomicBool);
 
 impl Medium for Held {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         self.0.read_at(offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
         while self.1.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.0.write_at(offset, bytes)
     }
 
-    fn sync(&self) -> Result<(), MediumError> {
+    fn sync(&self) -> Result<(), MediumFailure> {
         self.0.sync()
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         self.0.erase(offset, bytes)
     }
 
-    fn len(&self) -> Result<u64, MediumError> {
+    fn len(&self) -> Result<u64, MediumFailure> {
         self.0.len()
     }
 
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
         let view = self.0.another_view().map_err(|_| MediumError::Io)?;
         Ok(Box::new(Self(view, self.1)))
     }

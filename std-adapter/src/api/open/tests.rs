@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
 use super::*;
 use crate::pool::{AllocationManager, PoolConfig};
-use crate::storage::MediumError;
+use crate::storage::MediumFailure;
 
 /// A medium whose writes, or syncs, wait while it is told so.
 struct Held {
@@ -32,30 +32,30 @@ fn wait_until(is_so: impl Fn() -> bool) {
 }
 
 impl Medium for Held {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         self.wait_while(self.holds_reads);
         self.medium.read_at(offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumError> {
+    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumFailure> {
         self.wait_while(self.holds_writes);
         self.medium.write_at(offset, from)
     }
 
-    fn sync(&self) -> Result<(), MediumError> {
+    fn sync(&self) -> Result<(), MediumFailure> {
         self.wait_while(self.holds_syncs);
         self.medium.sync()
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumError> {
+    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         self.medium.erase(offset, bytes)
     }
 
-    fn len(&self) -> Result<u64, MediumError> {
+    fn len(&self) -> Result<u64, MediumFailure> {
         self.medium.len()
     }
 
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumError> {
+    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
         Ok(Box::new(Self { medium: self.medium.try_clone()?, ..*self }))
     }
 }
@@ -223,7 +223,10 @@ fn log_with_no_sequences_left_refuses_writes_and_is_read() {
     tier.flush().unwrap();
     // More than what can still be opened holds; where it is noticed depends on how far the worker is.
     let refused = (0..600u32).find_map(|key| tier.put(&key.to_le_bytes(), &[7; 1_000]).err());
-    assert!(refused.is_none_or(|error| error == crate::PutError::Tier(TierError::WornOut)), "{refused:?}");
+    assert!(
+        refused.as_ref().is_none_or(|error| *error == crate::PutError::Tier(TierError::WornOut)),
+        "{refused:?}"
+    );
     assert_eq!(tier.flush(), Err(TierError::WornOut));
     assert_eq!(tier.remove(b"first"), Err(crate::RemoveError::Tier(TierError::WornOut)));
     assert_eq!(tier.get(b"first"), Ok(Some(b"v".to_vec())));
@@ -257,7 +260,7 @@ fn broken_log_ends_its_partition_and_names_the_invariant() {
     assert_eq!(tier.handle().enter(corrupt), Ok(Ok(())));
     let _ = tier.put(b"key", b"w");
     let broken = TierError::Broken(Invariant::LiveCounts);
-    assert_eq!(tier.flush(), Err(broken));
+    assert_eq!(tier.flush(), Err(broken.clone()));
     assert_eq!(tier.put(b"new", b"v"), Err(crate::PutError::Tier(broken)));
     assert_eq!(tier.get(b"old"), Ok(Some(b"v".to_vec())), "reads go on");
     assert_eq!(tier.close(), Err(CloseError::Broken(Invariant::LiveCounts)));
