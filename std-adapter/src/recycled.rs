@@ -167,29 +167,39 @@ impl<T> Lease<T> {
     }
 
     /// Looks at the value. `look` may be long, and must not wait for somebody who closes the value.
+    #[inline]
     pub(crate) fn enter<R>(self, look: impl FnOnce(&T) -> R) -> Result<R, Gone> {
-        let held = self.hold()?;
-        Ok(look(&held))
+        // Dropped behind the lock's guard, whichever way it ends.
+        let _way_out = WayOut(self);
+        let content = self.read()?;
+        content.value.as_deref().map(look).ok_or(Gone)
     }
 
     /// Keeps the value where it is until this is dropped: a close does not come to an end before.
     pub(crate) fn hold(self) -> Result<Held<T>, Gone> {
         // Dropped behind the lock's guard, whichever way it ends.
         let way_out = WayOut(self);
-        let content = match self.content().try_read() {
-            Some(content) => content,
-            // Whoever closes it says so first, and may have to wait for the lock.
-            None if self.has_ended() => return Err(Gone),
-            None => self.content().read(),
-        };
-        // A close that came to nothing leaves the value there.
-        if content.generation != self.generation || self.has_ended() {
-            return Err(Gone);
-        }
-        match RwLockReadGuard::try_map(content, |content| content.value.as_deref()) {
+        match RwLockReadGuard::try_map(self.read()?, |content| content.value.as_deref()) {
             Ok(value) => Ok(Held { value, way_out }),
             Err(_) => Err(Gone),
         }
+    }
+
+    /// Locks the value for reading, unless it was ended.
+    #[inline]
+    fn read(self) -> Result<RwLockReadGuard<'static, SlotContent<T>>, Gone> {
+        let content = match self.content().try_read() {
+            Some(content) => content,
+            None => self.read_behind_a_close()?,
+        };
+        // A close that came to nothing leaves the value there.
+        if content.generation != self.generation || self.has_ended() { Err(Gone) } else { Ok(content) }
+    }
+
+    /// Waits for the lock where another thread has it for writing. A close says so first, and may have to wait for the lock itself.
+    #[cold]
+    fn read_behind_a_close(self) -> Result<RwLockReadGuard<'static, SlotContent<T>>, Gone> {
+        if self.has_ended() { Err(Gone) } else { Ok(self.content().read()) }
     }
 
     /// Closes the value: no operation enters it from here on. Waits until none is under way, and not beyond the deadline.
@@ -216,6 +226,7 @@ impl<T> Lease<T> {
         self.drop_if_unused();
     }
 
+    #[cold]
     fn drop_if_unused(self) {
         let value = self.content().try_write().and_then(|content| self.take(content));
         // Not under the lock: that may take a while.
@@ -238,6 +249,7 @@ impl<T> Lease<T> {
 struct WayOut<T: 'static>(Lease<T>);
 
 impl<T> Drop for WayOut<T> {
+    #[inline]
     fn drop(&mut self) {
         // Either the lock is seen free by whoever gives the value back, or that is seen here.
         if self.0.slot.given_back.load(SeqCst) >= self.0.generation {
