@@ -28,9 +28,9 @@ use core::fmt;
 
 use crate::pool::{Fragmentation, PoolTotals, permille_missing};
 
-/// What the pools, the log and the clock of an adapter measured.
+/// Measurements of the pools, the log and the clock of an adapter.
 ///
-/// What was not measured stays at its default and counts neither for nor against.
+/// A value that was not measured stays at its default and counts neither for nor against.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Measured {
@@ -69,7 +69,7 @@ impl Measured {
     }
 }
 
-/// What counts how much, and from where on to act.
+/// The weight of each part, and the threshold to act.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct EfficiencyConfig {
@@ -136,7 +136,7 @@ impl fmt::Display for EfficiencyConfigError {
 
 impl core::error::Error for EfficiencyConfigError {}
 
-/// What to do, the cheapest that helps.
+/// The cheapest action that helps.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -167,7 +167,7 @@ pub struct EfficiencyReport {
     pub utilisation: u16,
     /// All in one: 1,000 is best.
     pub score: u16,
-    /// What to do about it.
+    /// The action to take.
     pub advice: CleanupAdvice,
 }
 

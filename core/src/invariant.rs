@@ -2,7 +2,7 @@
 //!
 //! A broken invariant is a fault of this program, or of the memory that it runs in. Nothing that is written after it can be trusted,
 //! so a machine that finds one stops: it asks for nothing more, takes no more records, and its
-//! [`Status`](crate::machine::Status) names the invariant. What is durable stays as it is for the next mount, and what is there can
+//! [`Status`](crate::machine::Status) names the invariant. Durable records stay as they are for the next mount, and what is there can
 //! be read. In a build with debug assertions it panics instead, where the fault is.
 
 use core::cell::Cell;
@@ -23,7 +23,7 @@ pub enum Invariant {
     LiveCounts,
     /// I-SLOT-1: the index of a slot is one that the row of slots issued.
     SlotInRow,
-    /// I-SLOT-2: a slot keeps a note of each record in its buffer, and room for a record is looked for before the record is placed.
+    /// I-SLOT-2: a slot keeps a note of each record in its buffer, and space for a record is looked for before the record is placed.
     PlacedRecords,
     /// I-ACT-1: a completion is of an operation that its engine waits for.
     Completion,
@@ -85,7 +85,7 @@ impl Watch {
         self.0.get()
     }
 
-    /// Notes that an invariant is broken. What the caller goes on with meanwhile must do no harm: nothing of it reaches the medium.
+    /// Notes that an invariant is broken. The value that the caller goes on with must do no harm: nothing of it reaches the medium.
     #[cold]
     #[inline(never)]
     pub(crate) fn note(&self, invariant: Invariant) {

@@ -1,6 +1,6 @@
 //! Every interleaving of request, reply, time-out and cancellation in a small world.
 //!
-//! Two tickets, a queue of one, an owner that may take, answer or lose a request at any moment, a channel that
+//! The world has two tickets and a queue of one. Its owner may take, answer or lose a request at any moment. Its channel
 //! delivers replies in any order and as late as it likes. Each path is walked to its end; at every step the
 //! outcomes seen so far are checked against I-REQ-1 and I-REQ-2.
 

@@ -51,10 +51,10 @@ pub use outstanding::{Outstanding, Stale};
 pub use owed::{Owed, ReplySink};
 pub use queue::{Full, RequestQueue};
 
-/// The number of requests a queue holds unless told otherwise.
+/// The number of requests a queue holds by default.
 pub const QUEUE_CAPACITY_DEFAULT: usize = 256;
 
-/// The time a requester gives the owner unless told otherwise, in milliseconds.
+/// The time a requester gives the owner by default, in milliseconds.
 pub const REPLY_TIMEOUT_MS_DEFAULT: u64 = 500;
 
 /// Names what the owner of the pools is asked to do.
@@ -86,9 +86,9 @@ pub struct Ticket {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct CleanupRequest {
-    /// What the reply will carry.
+    /// The ticket that the reply will carry.
     pub ticket: Ticket,
-    /// What to do.
+    /// The kind of cleanup.
     pub kind: CleanupKind,
 }
 
@@ -144,6 +144,6 @@ impl core::error::Error for CleanupError {}
 pub struct CleanupReply {
     /// The ticket of the request.
     pub ticket: Ticket,
-    /// What came of it.
+    /// The outcome.
     pub result: Result<Reclaimed, CleanupError>,
 }

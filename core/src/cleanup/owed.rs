@@ -5,7 +5,7 @@ use super::{CleanupError, CleanupReply, CleanupRequest, Outstanding, Reclaimed};
 /// Takes the reply to the requester.
 ///
 /// `deliver` must not wait: the owner of the pools calls it between two steps. A sink that is full drops the
-/// reply, and the requester's deadline ends the request; so a sink has room for as many replies as its requester
+/// reply, and the requester's deadline ends the request; so a sink has space for as many replies as its requester
 /// has requests outstanding.
 pub trait ReplySink {
     /// Hands over the one reply of a request.

@@ -6,7 +6,7 @@ use heapless::Deque;
 
 use super::{CleanupRequest, QUEUE_CAPACITY_DEFAULT, Ticket};
 
-/// Says that there was no room, and gives the item back.
+/// Says that there was no space, and gives the item back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Full<T>(

@@ -1,8 +1,8 @@
 //! The heatshrink codec: LZSS for parts that have no kilobytes to spare.
 //!
 //! Compressing goes through the `heatshrink` crate. Decompressing is written here: that crate's decoder takes
-//! a stream that was cut short for a whole one and wants a spare byte behind the value, and this one must
-//! refuse the first and fill its destination exactly.
+//! a stream that was cut short for a whole one, and wants a spare byte behind the value. This one must
+//! refuse such a stream and fill its destination exactly.
 //!
 //! # Stream
 //!

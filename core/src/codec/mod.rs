@@ -86,7 +86,7 @@ impl CodecId {
         }
     }
 
-    /// Gives the destination length with which compressing `len` bytes never fails for want of room.
+    /// Gives the destination length with which compressing `len` bytes never fails for want of space.
     ///
     /// LZ4's encoder refuses a destination shorter than its worst case even where the outcome would fit; the
     /// others stop as soon as there is no gain, so the value's own length is enough.

@@ -6,7 +6,7 @@
 
 use super::CodecId;
 
-/// What one codec did to the records that it was tried on.
+/// The result of one codec on the records that it was tried on.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Sample {
@@ -111,7 +111,7 @@ pub enum Reason {
     GainBelow {
         /// The codec that gained most.
         best: CodecId,
-        /// What it gained.
+        /// Its gain.
         gain_permille: u32,
     },
     /// It gains most, and nothing cheaper comes near.
@@ -120,7 +120,7 @@ pub enum Reason {
     CheaperInTie {
         /// The codec that gained most.
         best: CodecId,
-        /// What that one gained more.
+        /// The gain of that one beyond this.
         lead_permille: u32,
     },
 }
@@ -131,7 +131,7 @@ pub enum Reason {
 pub struct Choice {
     /// The codec for new records and for records that are rewritten.
     pub codec: CodecId,
-    /// What it gained in the trial, in thousandths of the bytes; zero for raw.
+    /// Its gain in the trial, in thousandths of the bytes; zero for raw.
     pub gain_permille: u32,
     /// The reason.
     pub reason: Reason,
@@ -141,7 +141,7 @@ pub struct Choice {
 ///
 /// A candidate must gain at least the threshold itself: a tie with a better one does not lift it over. Among
 /// candidates within the tie margin of the best the lowest cost wins, then the larger gain, then the lower
-/// tag, so the choice does not depend on the order of recording.
+/// tag. So the choice does not depend on the order of recording.
 ///
 /// ```
 /// use coldpress_core::codec::{ChoicePolicy, CodecId, Trial, choose};

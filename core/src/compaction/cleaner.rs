@@ -11,7 +11,7 @@
 //! anything live is left in it, sealed as it was.
 //!
 //! A copy goes to an output segment of its own stream, with its version as origin. The index is pointed at it only when it
-//! is written, and only if it still points at the old place: a client's newer write always wins. What could not be copied
+//! is written, and only if it still points at the old place: a client's newer write always wins. A record that could not be copied
 //! stays where it is, live, and so does its segment.
 
 use crate::cleanup::Ticket;
@@ -29,7 +29,7 @@ use crate::writer::{AppendError, Incoming, LANE_COPY, Log};
 /// Times that segments under suspicion are read although that says that their bytes are lost.
 const UNREADABLE_MAX: u32 = 8;
 
-/// What became of a victim.
+/// The outcome of a victim.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Cleaned {
     pub(crate) choice: VictimChoice,
@@ -104,7 +104,7 @@ impl Cleaned {
     }
 }
 
-/// What to do with a record of a victim.
+/// The decision about a record of a victim.
 enum Verdict {
     Skip,
     Copy,

@@ -1,4 +1,4 @@
-//! Eviction: what has expired makes room first, then the oldest records; those that were read lately are spared once.
+//! Eviction: what has expired frees space first, then the oldest records; those that were read lately are spared once.
 //!
 //! Segments are gone through from the oldest; within one, each live value for which the host agrees is dropped by a tombstone
 //! that carries its version (rules 6 and 7). The host's answer gives a record a second chance, as in the CLOCK algorithm.
@@ -8,12 +8,12 @@
 //!    ▲──────────┴────4────────┤ ▲
 //!                             6 └─► Sealing ─7─┘
 //! ```
-//! 5 `want`, `want_expired`; 1 nothing is due any more, and bytes are still wanted: the oldest segment of this round; 2 `poll` no room for a tombstone, the scan lane is given back; 3
+//! 5 `want`, `want_expired`; 1 nothing is due any more, and bytes are still wanted: the oldest segment of this round; 2 `poll` no space for a tombstone, the scan lane is given back; 3
 //! `resume` something was completed since; 4 enough was evicted, two rounds found nothing that may go, or no segment is left
 //! for a tombstone; 6 `seal_open` two rounds found nothing, once for each want; 7 `next_segment` the segments are sealed.
 //!
-//! What may go can lie in open segments alone: the heads of long values take a few bytes, and their pieces go with them. Nothing would
-//! seal these while every client waits for room.
+//! All records that may be evicted can lie in open segments: the heads of long values take a few bytes, and their pieces go with them. Nothing would
+//! seal these while every client waits for space.
 
 use super::expire::{Dropping, Expire, Passed};
 use crate::config::Stream;
@@ -33,8 +33,8 @@ pub(crate) struct Evict {
     is_expiring: bool,
     expire: Expire,
     scanner: Option<Scanner>,
-    /// A scan that waits for room for a tombstone, and the sync point of the completions seen by then. It does not hold the lane:
-    /// freeing a segment may need it, and may be what makes the room.
+    /// A scan that waits for space for a tombstone, and the sync point of the completions seen by then. It does not hold the lane:
+    /// freeing a segment may need it, and may give that space.
     waiting: Option<(Scanner, SyncPoint, SyncPoint)>,
     /// The sequence of the last segment gone through in this round.
     last: Sequence,
@@ -76,7 +76,7 @@ impl Evict {
         self.wanted_bytes > 0 || self.is_expiring
     }
 
-    /// Puts a scan off that is under way, so that it does not hold the lane while a tombstone waits for room. Tells whether none is
+    /// Puts a scan off that is under way, so that it does not hold the lane while a tombstone waits for space. Tells whether none is
     /// left: one that waits for a read is put off when that is done.
     fn park(&mut self, log: &mut Log<'_>) -> bool {
         if self.scanner.is_some() && log.scan.is_reading() {
@@ -186,7 +186,7 @@ impl Evict {
         Poll::Again
     }
 
-    /// The scan that waited for room, once something was completed since; else one of the next segment.
+    /// The scan that waited for space, once something was completed since; else one of the next segment.
     fn resume(&mut self, log: &mut Log<'_>) -> Option<Scanner> {
         let Some((mut scanner, completed, synced)) = self.waiting else { return self.next_segment(log) };
         // A sync counts too: it is the last thing that a segment about to be opened waits for.

@@ -1,4 +1,4 @@
-//! Drops what is due, record by record, in the order in which the host finds it: for `CleanupExpired`, and where room is wanted.
+//! Drops what is due, record by record, in the order in which the host finds it: for `CleanupExpired`, and where space is wanted.
 
 use super::task::{Step, Task};
 use crate::config::Stream;
@@ -7,7 +7,7 @@ use crate::format::Identity;
 use crate::index::{Dropped, Due, Host, Liveness, Look, Released};
 use crate::writer::{AppendError, Log};
 
-/// A pass over what is due: a record whose tombstone waits for room.
+/// A pass over what is due: a record whose tombstone waits for space.
 #[derive(Debug, Default)]
 pub(crate) struct Expire {
     waiting: Option<Due>,
@@ -31,7 +31,7 @@ pub(crate) enum Dropping {
     More(Poll),
     /// Nothing is due any more.
     End,
-    /// There never will be room for a tombstone.
+    /// There never will be space for a tombstone.
     NoRoom,
 }
 

@@ -24,7 +24,7 @@ pub const TASK_QUEUE_CAPACITY: usize = 8;
 /// How many reports of tasks that ended a tier keeps until they are taken; the oldest goes first.
 pub const REPORTS_KEPT: usize = 2;
 
-/// What a tier can be asked to do in the background.
+/// A task that a tier does in the background.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum CompactionTask {

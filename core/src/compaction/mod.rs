@@ -1,7 +1,7 @@
 //! Compaction as its user sees it: tasks, their progress and what they report.
 //!
 //! The tasks run inside the [tier machine](crate::machine), which owns the log they act on. A task is queued, runs in bounded
-//! steps between the tier's other work, can be cancelled at any step, and ends with one [`Report`], which bears the
+//! steps between the tier's other work, and can be cancelled at any step. It ends with one [`Report`], which bears the
 //! [`TaskId`] that the task got when it was queued.
 
 mod ask;

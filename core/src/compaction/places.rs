@@ -1,4 +1,4 @@
-//! Places of the host's index, and room, that removed keys still take.
+//! Places of the host's index, and space, that removed keys still take.
 //!
 //! A removed key is in the index until its last copy is gone from the medium (rule 6). Where the host waits for that, segments
 //! are cleaned that no shortage of free ones would have cleaned:

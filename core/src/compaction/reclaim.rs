@@ -4,7 +4,7 @@
 //!  Emptied ─ copies durable ─► erase intent appended ─► Freeing ─ erase intent durable ─► copies counted down, erased,
 //!  marker written ─► Erased ─ durable ─► Free
 //! ```
-//! A segment's erase begins only when an erase intent of it is durable elsewhere, and that is written only when everything
+//! A segment's erase begins only when an erase intent of it is durable elsewhere. The intent is written only when everything
 //! that superseded or relocated its records is durable (rules 1 and 5, I-GC-1). The index counts the copies in it as gone
 //! between the two: a mount never reads a segment whose erase intent is there. The erase intent itself stays live until the
 //! erase is durable.
@@ -126,7 +126,7 @@ impl Reclaimer {
         emptied
     }
 
-    /// While the cleaner waits for room to relocate to, which failures took from it, it brings no segment that is dead: one is taken
+    /// While the cleaner waits for space to relocate to, which failures took from it, it brings no segment that is dead: one is taken
     /// as it lies. Under suspicion only one that was dead by the last sync before it.
     fn take_dead(log: &mut Log<'_>) -> Poll {
         let is_under_way =

@@ -1,4 +1,4 @@
-//! What a task did, counted.
+//! The report of a task, counted.
 
 use super::kinds::CompactionTask;
 use crate::cleanup::{CleanupError, Reclaimed};
@@ -59,7 +59,7 @@ pub enum Outcome {
     Failed,
 }
 
-/// What became of the part that was asked of the pools.
+/// The outcome of the request to the pools.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum PoolOutcome {
@@ -72,7 +72,7 @@ pub enum PoolOutcome {
     Failed(CleanupError),
     /// Asked for several partitions, they did it for some, and for others they did not, or not in time.
     Mixed {
-        /// What they did, in all.
+        /// Their work, in all.
         done: Reclaimed,
         /// The first failure.
         error: CleanupError,
@@ -114,7 +114,7 @@ pub struct Victims {
     pub last: Option<VictimChoice>,
 }
 
-/// What a task did. Every figure is counted, none estimated.
+/// The report of a task. Every figure is counted, none estimated.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Report {
@@ -136,7 +136,7 @@ pub struct Report {
     pub fresh_bytes: u64,
     /// Bytes of the log freed while the task ran: of the segments erased, less what was written to relocate what was live in them.
     pub log_bytes_reclaimed: u64,
-    /// What the pools did.
+    /// The work of the pools.
     pub pool: PoolOutcome,
     /// Records looked at: verified, sampled or found expired, by the task.
     pub checked_records: u64,

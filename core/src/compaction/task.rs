@@ -25,7 +25,7 @@ pub(crate) enum State {
     },
 }
 
-/// What a step of a task leads to.
+/// The outcome of a step of a task.
 pub(crate) enum Step {
     Stay(Poll),
     /// The cleaner takes this victim for the task.
@@ -40,7 +40,7 @@ pub(crate) struct Task {
     pub(crate) state: State,
     pub(crate) report: Report,
     pub(crate) progress: Progress,
-    /// What it waits for at the end.
+    /// The event that it waits for at the end.
     pub(crate) goal: Option<Goal>,
     /// How often it looked again for what had become worth cleaning by what it freed, and how much there was of it.
     pub(crate) rounds: u32,

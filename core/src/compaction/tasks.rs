@@ -287,8 +287,8 @@ impl Tasks {
     /// Moves cold data off the least worn segment if the spread of wear is beyond its bound; in a shortage as one victim of
     /// [`WEAR_EVERY`]. Tells whether it does.
     ///
-    /// That yields nothing, and takes two outputs at most of the segments that fresh records leave free. The third is left for a
-    /// erase intent, so there is a way forward wherever it is cut short.
+    /// Such a victim yields nothing, and takes two outputs at most of the segments that fresh records leave free. The third is left for
+    /// an erase intent, so there is a way forward wherever it is cut short.
     fn begin_by_wear(&mut self, log: &mut Log<'_>, cleaner: &mut Cleaner) -> bool {
         let passed = log.counters.erases - self.wear_seen;
         let is_off = log.config.wear_spread_max == u32::MAX || self.is_closing;
@@ -304,7 +304,7 @@ impl Tasks {
         true
     }
 
-    /// Takes a second look at a segment that could not be read, or is in quarantine, for want of room. Only on flash, where a cut leaves units that are
+    /// Takes a second look at a segment that could not be read, or is in quarantine, for want of space. Only on flash, where a cut leaves units that are
     /// never read back: what still can't be read, though much has happened since the mount, is taken for such.
     fn begin_restore(&mut self, log: &mut Log<'_>, is_meant: impl Fn(&Segment) -> bool) -> bool {
         if !log.may_restore() || self.is_closing || log.scan.is_leased() || !self.restore.is_idle() {

@@ -38,7 +38,7 @@ pub(crate) struct Tidy {
     /// The last victim, and how many had died then: one that could not be emptied is not tried again for nothing.
     last: Option<(SegmentIndex, u64)>,
     next_ms: u64,
-    /// When it is looked for stale ones again although nothing died: there was no room for what is live, or it was not written.
+    /// When it is looked for stale ones again although nothing died: there was no space for what is live, or it was not written.
     stale_ms: u64,
     /// Segments sealed since clients appended, and how many records they had then.
     seals: (u32, u64),

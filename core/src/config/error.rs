@@ -13,7 +13,7 @@ pub enum ConfigError {
     Slots(u32),
     /// The longest record must be longer than a header and at most this.
     RecordBytes(u32),
-    /// Every buffer must have at least this length, and every slot room for one record.
+    /// Every buffer must have at least this length, and every slot space for one record.
     Buffer(u32),
     /// At least so many segments are needed.
     Segments(u32),

@@ -1,4 +1,4 @@
-//! What a machine is configured with: limits, streams, the reserve of segments, and what each record is charged.
+//! The configuration of a machine: limits, streams, the reserve of segments, and the charge of each record.
 //!
 //! Everything here is arithmetic on constants and on the geometry: nothing has state. The rule that a full tier can always be cleaned
 //! and emptied (rule 12) rests on these numbers, so the argument for each stands beside it.

@@ -22,14 +22,14 @@ pub const fn capacity_reserve_segments(streams: Streams) -> u32 {
 
 /// Segments that live records may not fill while streams are apart.
 ///
-/// Each stream keeps one open (`streams`), one more may be sealing and one opening, [`FREE_RESERVE`] stay free for
+/// Each stream keeps one open (`streams`); one more may be sealing and one opening. [`FREE_RESERVE`] stay free for
 /// compaction and for removes, and one is on its way from victim to free.
 ///
 /// **Why it is enough (I-GC-2).** Let U be the usable bytes of a segment, r the longest record and R the reserve, of N
-/// segments. In a shortage at least N − R + 1 segments are sealed, and all that is live takes at most (N − R)(U − r), so
-/// the least live of them holds less than U − r: relocated, it fits into one segment, whatever record did not fit at its
-/// end. That segment is there, for fresh records leave [`FREE_RESERVE`] free. Where there are no footers, U is taken less
-/// the erase intent that each cleaning writes and a time record, too, so that a victim always yields more than it costs.
+/// segments. In a shortage at least N − R + 1 segments are sealed, and all that is live takes at most (N − R)(U − r).
+/// So the least live of them holds less than U − r: relocated, it fits into one segment, whatever record did not fit at its
+/// end. There is such a segment, for fresh records leave [`FREE_RESERVE`] free. Where there are no footers, the erase intent that each
+/// cleaning writes and a time record are subtracted from U, too. So a victim always yields more than it costs.
 ///
 /// With [`Streams::One`] fresh records fill up the segment that relocation opened, but only while as many segments are free
 /// beside it as ever: once the cleaning has given back the one it took. And relocation to the last free segment keeps the
@@ -42,8 +42,8 @@ pub const fn reserve_segments(streams: Streams) -> u32 {
 
 /// Free segments that fresh records may not take.
 ///
-/// Cleaning a victim needs at most one new output segment, since what is live in it is less than a segment (a victim yields
-/// more than it costs), and gives one back. The second is for an output that was sealed early, by a failed write or by a cut;
+/// Cleaning a victim needs at most one new output segment, and gives one back: its live records take less than a segment, since a
+/// victim yields more than it costs. The second is for an output that was sealed early, by a failed write or by a cut;
 /// the third lets a tombstone be appended while the first two are in use.
 pub const FREE_RESERVE: u32 = 3;
 

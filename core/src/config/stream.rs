@@ -20,7 +20,7 @@ pub enum Stream {
     Old,
 }
 
-/// How many streams a machine uses while there is room for them.
+/// How many streams a machine uses while there is space for them.
 ///
 /// Where live records would take more than the segments that several streams leave, the streams are *merged*: fresh and relocated
 /// records share one open segment, as with [`One`](Self::One), and a relocated record is written as new, without an origin. So the

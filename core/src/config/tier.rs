@@ -101,7 +101,7 @@ impl TierConfig {
         self.charge_bytes_with(self.record_bytes_max, 0)
     }
 
-    /// Bytes of live records, each at its charge, that the medium is sure to hold while segments end early by `longest_bytes`, on the
+    /// Bytes of live records, each at its charge, that the medium is sure to hold. Segments end early by `longest_bytes`, on the
     /// average, and `lost_segments` are out of use for their damage.
     ///
     /// The segments that are not in the reserve, each less the one record that may not have fitted at its end, and less the
@@ -115,7 +115,7 @@ impl TierConfig {
     /// Bytes of keys and values that the medium is sure to hold where all keys and all values have these lengths, as encoded, and
     /// each value `expires` or none does; 0 where such a record is longer than `record_bytes_max`.
     ///
-    /// The whole records that [`charge_bytes_max`](Self::charge_bytes_max) has room for. A service keeps a fiftieth of the segments empty
+    /// The whole records that [`charge_bytes_max`](Self::charge_bytes_max) has space for. A service keeps a fiftieth of the segments empty
     /// on top, and counts with the records that it has instead of the longest that there may be.
     ///
     /// ```
@@ -160,7 +160,7 @@ impl TierConfig {
         self.data_bytes(longest_bytes / 2, taken.saturating_add(lost_segments))
     }
 
-    /// The machine's own records in a segment: its erase intent, and a time record. And the entry that a footer keeps room for.
+    /// The machine's own records in a segment: its erase intent, and a time record. And the entry that a footer keeps space for.
     const fn overhead_bytes(&self) -> u32 {
         self.erase_intent_bytes() + self.time_bytes() + self.entry_bytes()
     }

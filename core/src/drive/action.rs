@@ -1,4 +1,4 @@
-//! What goes in and out of the machine: actions, completions, errors.
+//! Inputs and outputs of the machine: actions, completions, errors.
 
 use crate::format::SegmentIndex;
 use core::fmt;
@@ -88,7 +88,7 @@ impl Action {
     }
 }
 
-/// What [`Tier::poll`](crate::machine::Tier::poll) found to do.
+/// The result of [`Tier::poll`](crate::machine::Tier::poll).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Poll {
@@ -125,7 +125,7 @@ impl fmt::Display for MediumError {
 
 impl core::error::Error for MediumError {}
 
-/// What happened.
+/// An event that the adapter hands in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Input {

@@ -1,4 +1,4 @@
-//! What goes in and out of a machine: time, actions, completions, the names of tasks and the errors of a medium.
+//! Inputs and outputs of a machine: time, actions, completions, the names of tasks and the errors of a medium.
 //!
 //! A machine does no I/O. It asks for an [`Action`] and takes an [`Input`] once that is done; the
 //! [machine](crate::machine) states the rule by which it is driven.

@@ -1,5 +1,5 @@
-//! The tier's time (rule 11): it never goes back, takes a jump ahead beyond the bound only when that was confirmed, and goes on by
-//! the monotonic clock wherever the wall clock is of no help.
+//! The tier's time (rule 11). It never goes back, and takes a jump ahead beyond the bound only when that was confirmed. Wherever the wall
+//! clock is of no help, it goes on by the monotonic clock.
 //!
 //! ```text
 //!  wall clock ahead of it      within the bound: taken. Beyond: refused, held, until it is confirmed or put right
@@ -13,7 +13,7 @@
 use crate::drive::Now;
 use crate::format::{KeyHash, SegmentIndex, Version};
 
-/// What the log knows of the time.
+/// The time as the log knows it.
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     /// The tier's time, in whole seconds.
@@ -93,7 +93,7 @@ pub const fn expiry_s(now_s: u32, ttl_s: u32) -> u32 {
     now_s.saturating_add(ttl_s).saturating_add(1)
 }
 
-/// What a time record says: it is known by its value.
+/// The content of a time record: it is known by its value.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// The tier's time, in seconds.

@@ -48,7 +48,7 @@ struct InFlight {
     is_clear: bool,
 }
 
-/// What a sync is to make durable, as it is when it is issued.
+/// The state that a sync is to make durable, as it is when the sync is issued.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Covered {
     /// Every append up to here is written.

@@ -23,7 +23,7 @@ impl<'a> FieldWriter<'a> {
         }
     }
 
-    /// What was put so far.
+    /// The bytes that were put so far.
     pub(crate) fn filled(&self) -> &[u8] {
         self.out.get(..self.at).unwrap_or_default()
     }

@@ -43,7 +43,7 @@ pub struct FooterEntry {
     pub hash: KeyHash,
     /// Where it lies in the segment.
     pub offset: u32,
-    /// What it says.
+    /// Its content.
     pub kind: Kind,
     /// When it expires, in seconds of the wall clock.
     pub expires_s: Option<u32>,
@@ -191,7 +191,7 @@ impl FooterWriter {
         ENTRY_BYTES + if expires { 4 } else { 0 } + if origin { geometry.origin_bytes() } else { 0 }
     }
 
-    /// Adds an entry. Returns `false`, and adds nothing, when `buffer` has no room for it and a trailer.
+    /// Adds an entry. Returns `false`, and adds nothing, when `buffer` has no space for it and a trailer.
     pub fn push(&mut self, geometry: &Geometry, buffer: &mut [u8], entry: &FooterEntry) -> bool {
         let len = Self::bytes_of(geometry, entry.expires_s.is_some(), entry.origin.is_some());
         let at = self.entry_bytes as usize;

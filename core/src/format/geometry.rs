@@ -207,7 +207,7 @@ impl Geometry {
         self.write_unit as u32
     }
 
-    /// What an erased byte reads as.
+    /// The value that an erased byte reads as.
     #[must_use]
     pub const fn erase_value(&self) -> u8 {
         self.erase_value

@@ -1,4 +1,4 @@
-//! What frames a segment: the erase marker and the two header copies.
+//! The frame of a segment: the erase marker and the two header copies.
 
 use core::fmt;
 

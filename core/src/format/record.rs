@@ -34,7 +34,7 @@ const ORIGIN: u8 = 1 << 3;
 
 const LONG: u8 = 1 << 4;
 
-/// What a record says.
+/// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Kind {
@@ -82,7 +82,7 @@ impl Kind {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct RecordHeader {
-    /// What the record says.
+    /// The kind of the record.
     pub kind: Kind,
     /// Number of the codec of the value, 1 to 6.
     pub codec: CodecId,
@@ -405,7 +405,7 @@ pub const TIME_BYTES: u32 = 8;
 /// Bytes of the value of an erase intent.
 pub const ERASE_INTENT_BYTES: usize = 12;
 
-/// What an erase intent says: this life of this segment is over.
+/// The content of an erase intent: this life of this segment is over.
 ///
 /// It is durable before the erase begins; a mount finishes the erase and never reads the segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

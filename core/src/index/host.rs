@@ -1,4 +1,4 @@
-//! What the machine asks of its surroundings while it works: liveness, hashes, codecs.
+//! Requests of the machine to its host: liveness, hashes, codecs.
 
 use crate::codec::CodecId;
 use crate::format::{KeyHash, Kind, Location, Record, SegmentIndex, Sequence, Store, Version};
@@ -33,7 +33,7 @@ pub struct Released {
     pub record_bytes: u32,
 }
 
-/// What a copy is to the index.
+/// The meaning of a copy to the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Liveness {
@@ -47,7 +47,7 @@ pub enum Liveness {
     Doubtful,
 }
 
-/// What publishing a record did.
+/// The result of publishing a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Published {
@@ -69,7 +69,7 @@ pub enum Reconciled {
     NoPlace,
 }
 
-/// What dropping an expired or evicted record needs.
+/// Whether an expired or evicted record can be dropped at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Dropped {
@@ -166,7 +166,7 @@ pub trait Index {
     fn settle(&mut self) -> Settled;
 
     /// Tells whether the host waits for copies of removed keys to go from the medium: its index has no place for a new key, or records
-    /// whose time is over hold room as their own tombstones. Segments that hold such copies are cleaned until it does not.
+    /// whose time is over hold space as their own tombstones. Segments that hold such copies are cleaned until it does not.
     ///
     /// Returns a number, which is another one for each wait: between two calls one may have ended and the next begun.
     fn awaits_copies(&mut self) -> Option<u32> {
@@ -251,7 +251,7 @@ pub trait Host: Index + Codecs + Advice {}
 
 impl<H: Index + Codecs + Advice> Host for H {}
 
-/// What a look for due records found.
+/// The result of a look for due records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Look {
@@ -263,7 +263,7 @@ pub enum Look {
     End,
 }
 
-/// What a look for tombstones that nothing needs came to.
+/// The result of a look for tombstones that nothing needs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Settled {
@@ -298,7 +298,7 @@ pub struct Due {
     pub record_bytes: u32,
     /// Its version, as far as the host knows it: the tombstone that takes the place of the record carries it.
     pub version: Option<Version>,
-    /// Whether it is due for being idle. That is not written in the record, unlike an expiry, so a tombstone must take its place,
+    /// Whether it is due for being idle. The idle time is not written in the record, unlike an expiry. So a tombstone must take its place,
     /// else it would be there again after a mount. The version must be known.
     pub is_idle: bool,
 }

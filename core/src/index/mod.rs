@@ -1,4 +1,4 @@
-//! What a machine asks of the adapter that drives it: where the newest copy of a key is, and what is to happen to records.
+//! Requests of a machine to the adapter that drives it: where the newest copy of a key is, and how to treat records.
 
 mod host;
 mod rules;

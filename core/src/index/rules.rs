@@ -8,7 +8,7 @@ use core::cmp::Reverse;
 use super::host::{Dropped, Placed, Published, Released};
 use crate::format::{Kind, Location, Sequence, Version};
 
-/// What decides between two copies of a key; the greater one counts.
+/// The rank that decides between two copies of a key; the greater one counts.
 ///
 /// A higher version is a later write (rule 7). A tombstone that was made to drop a value carries the version of that value, and wins
 /// (rule 10). Of two copies of one record that lies in two segments, a sealed segment outlives a cut more surely; after that the
@@ -61,7 +61,7 @@ pub const fn is_needless(copies: u32, is_withheld: bool) -> bool {
     copies <= 1 && !is_withheld
 }
 
-/// What dropping the newest record of a key takes, by the copies that the key has.
+/// Whether the newest record of a key can be dropped at once, by the copies that the key has.
 #[must_use]
 pub const fn drop_of(copies: u32, is_withheld: bool) -> Dropped {
     if is_needless(copies, is_withheld) { Dropped::Now } else { Dropped::NeedsTombstone }

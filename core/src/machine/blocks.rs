@@ -30,7 +30,7 @@ impl Tier<'_> {
         self.log.blocks.is_refused()
     }
 
-    /// Tells whether any segment is sealed, or on its way to be free: compaction may need room for what is in it.
+    /// Tells whether any segment is sealed, or on its way to be free: compaction may need space for what is in it.
     #[must_use]
     pub fn has_sealed(&self) -> bool {
         self.log.segments.count(SegmentState::Sealed) + self.log.segments.leaving() > 0

@@ -101,7 +101,7 @@ impl<'m> Tier<'m> {
         true
     }
 
-    /// What the mount found; final once the machine runs.
+    /// The findings of the mount; final once the machine runs.
     #[must_use]
     pub fn mount_report(&self) -> MountReport {
         self.mount.report()
@@ -113,7 +113,7 @@ impl<'m> Tier<'m> {
         &self.log.store
     }
 
-    /// What record checksums of the store begin with; final once the machine runs.
+    /// The start of record checksums of the store; final once the machine runs.
     #[must_use]
     pub const fn seed(&self) -> Seed {
         self.log.seed
@@ -131,7 +131,7 @@ impl<'m> Tier<'m> {
         self.log.segments.tally()
     }
 
-    /// What was done so far.
+    /// The work that was done so far.
     #[must_use]
     pub const fn counters(&self) -> Counters {
         Counters { clock_refusals: self.log.clock.refusals, ..self.log.counters }
@@ -201,7 +201,7 @@ impl<'m> Tier<'m> {
     }
 
     /// Tells whether all sequences were issued, and no segment with one is still to be opened. From then on a record is accepted only
-    /// where an open segment has room for it, and nothing is compacted. Stored records can be read, and mounted again.
+    /// where an open segment has space for it, and nothing is compacted. Stored records can be read, and mounted again.
     #[must_use]
     pub fn is_exhausted(&self) -> bool {
         self.log.is_at_end()
@@ -303,7 +303,7 @@ impl<'m> Tier<'m> {
     }
 
     /// Drops a record whose time is over, as [`CleanupExpired`](CompactionTask::CleanupExpired) does, where a client's record needs
-    /// the room now.
+    /// the space now.
     pub fn drop_due<H: Host>(&mut self, now: Now, due: &Due, host: &mut H) -> Dropped {
         self.log.observe(now);
         if self.status != Status::Running || self.log.copies.is_resetting() {
@@ -336,7 +336,7 @@ impl<'m> Tier<'m> {
         self.tasks.evict.want(bytes);
     }
 
-    /// Drops all that is due by now, without a task; what is dropped gives its room back as soon as that is written.
+    /// Drops all that is due by now, without a task; what is dropped gives its space back as soon as that is written.
     pub fn expire(&mut self) {
         self.tasks.evict.want_expired();
     }

@@ -40,8 +40,8 @@ impl Tier<'_> {
     /// Tells whether a record that is there may stand for a put of the same value: a mount would find it, and no other value of its
     /// key.
     ///
-    /// It may not where it has expired, where a newer copy may lie among what could not be read or among writes that failed, or
-    /// where the sync failed that should have made it durable.
+    /// It may not where it has expired, or where the sync failed that should have made it durable. Nor may it where a newer copy may lie
+    /// among records that could not be read, or among writes that failed.
     #[must_use]
     pub fn may_keep(&self, present: &Present) -> bool {
         let Location { segment, sequence, .. } = present.location;

@@ -94,7 +94,7 @@ impl<'a> SizeClasses<'a> {
     /// Sizes that do not divide the page would leave a rest at its end that no move can give back.
     ///
     /// # Bounds
-    /// At most 32 × (`steps` + 1) sizes; the caller takes no more than it has room for.
+    /// At most 32 × (`steps` + 1) sizes; the caller takes no more than it has space for.
     pub fn cut_from(page_bytes: u32, min: u32, max: u32, steps: u32) -> impl Iterator<Item = u32> {
         let least = page_bytes.checked_div(max).unwrap_or(1).max(1);
         let most = page_bytes.checked_div(min.max(8)).unwrap_or(1).max(least);

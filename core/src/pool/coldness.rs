@@ -1,6 +1,6 @@
 //! Which evictable object was left alone the longest.
 //!
-//! Each class keeps its evictable, unpinned objects in a list from coldest to warmest, so a touch is constant work and the
+//! Each class keeps its evictable, unpinned objects in a list from coldest to warmest. So a touch is constant work, and the
 //! coldest of a class is at hand when that class needs a slot. Across classes the heads are compared by the pool's
 //! access count at their last touch. The count is 32 bits and wraps: an object left alone for 2^32 accesses looks
 //! warm again, which costs a wrong choice and nothing else.

@@ -24,7 +24,7 @@ use super::{Handle, Pages, Pool, Step, Tables};
 pub enum DropReason {
     /// Its time was over.
     Expired,
-    /// Room was needed, and it was the coldest.
+    /// Space was needed, and it was the coldest.
     Evicted,
 }
 
@@ -55,7 +55,7 @@ const EVICTIONS_MAX: u32 = 32;
 
 impl<P: Pages, S: Tables> Pool<P, S> {
     /// Gives memory back: free pages, then expired objects, then evictable ones from the coldest until the pool is within its
-    /// low watermark. Each object dropped is told to `dropped`. Pinned objects are left alone.
+    /// low watermark. Each object dropped is reported to `dropped`. Pinned objects are left alone.
     ///
     /// Repeat it until the step says `done`; [`is_within_low_watermark`](Self::is_within_low_watermark) then tells whether
     /// it was enough. `now_s` is on the clock of [`Terms::expires_s`](super::Terms::expires_s).

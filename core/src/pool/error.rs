@@ -1,4 +1,4 @@
-//! What can go wrong with a pool.
+//! The errors of a pool.
 
 use core::fmt;
 

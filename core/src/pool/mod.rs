@@ -87,7 +87,7 @@ pub struct Handle {
     pub generation: u32,
 }
 
-/// What a pool may do, beside what the lengths of its tables say.
+/// The limits of a pool, beside the lengths of its tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Limits {
@@ -156,7 +156,7 @@ pub struct Pool<P, S> {
 }
 
 impl<P: Pages, S: Tables> Pool<P, S> {
-    /// Makes an empty pool. What the tables held before is forgotten, and so are handles into it.
+    /// Makes an empty pool. The former content of the tables is forgotten, and so are handles into it.
     ///
     /// # Errors
     /// [`LimitsError`] names the table that is too short, the class that does not fit a page, or the limit that

@@ -54,7 +54,7 @@ struct Object {
     touched: u64,
 }
 
-/// What the pool should hold, by tag.
+/// The objects that the pool should hold, by tag.
 #[derive(Default)]
 struct Model {
     live: HashMap<u64, Object>,

@@ -9,7 +9,7 @@ use super::{AllocateError, DropReason, Dropped, Handle, PageId, Pages, Pool, Poo
 pub struct Terms {
     /// The time in seconds from which an emergency cleanup drops it; on the clock the cleanup is given.
     pub expires_s: Option<u32>,
-    /// Whether it may be dropped to make room, coldest first.
+    /// Whether it may be dropped to free space, coldest first.
     pub evictable: bool,
 }
 
@@ -198,8 +198,8 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         Some((object.handle(index), object.tag?))
     }
 
-    /// Allocates like [`allocate`](Self::allocate), and makes room where there is none: without a free slot the coldest
-    /// object of the same class is evicted, without a free handle the coldest of all. What was evicted is told to `dropped`.
+    /// Allocates like [`allocate`](Self::allocate), and frees space where there is none: without a free slot the coldest
+    /// object of the same class is evicted, without a free handle the coldest of all. An evicted object is reported to `dropped`.
     ///
     /// A class without an evictable object gets no page from the others here: that takes an
     /// [`emergency_step`](Self::emergency_step).

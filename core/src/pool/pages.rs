@@ -82,7 +82,7 @@ pub struct RegionPages<B, const PAGES: usize> {
 }
 
 impl<B: AsRef<[u8]> + AsMut<[u8]>, const PAGES: usize> RegionPages<B, PAGES> {
-    /// Cuts a region into pages. What is left over at its end is not used, nor is anything past `PAGES` pages.
+    /// Cuts a region into pages. A rest at its end is not used, nor is anything past `PAGES` pages.
     pub const fn new(region: B, page_bytes: u32) -> Self {
         Self { region, page_bytes, committed: [false; PAGES] }
     }

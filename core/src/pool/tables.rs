@@ -87,7 +87,7 @@ pub(super) enum PageState {
     Draining,
 }
 
-/// What a pool knows about one page.
+/// The state of one page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct PageEntry {
@@ -117,7 +117,7 @@ impl PageEntry {
     };
 }
 
-/// Who lies in one slot.
+/// The object that lies in one slot.
 ///
 /// Packed: the top bit tells a free slot, whose low half then names the next free slot of the page; otherwise the
 /// whole is the object's index.
@@ -150,7 +150,7 @@ impl SlotEntry {
     }
 }
 
-/// What a pool knows about one size class.
+/// The state of one size class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ClassEntry {
@@ -185,7 +185,7 @@ impl ClassEntry {
 /// | slots | pages × the slots of the smallest class in a page |
 /// | classes | at least the number of size classes |
 pub trait Tables {
-    /// What the owner of an object calls it, so that it can be told which were dropped.
+    /// The owner's name for an object, by which it learns which objects were dropped.
     type Tag: Copy;
 
     /// Borrows the handle table.

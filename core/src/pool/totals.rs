@@ -1,4 +1,4 @@
-//! What a pool counts.
+//! The counts of a pool.
 
 use core::ops::AddAssign;
 
@@ -83,7 +83,7 @@ pub(crate) fn permille_missing(part: u64, whole: u64) -> u16 {
     u16::try_from(share).unwrap_or(1_000)
 }
 
-/// What one bounded step of a pool did.
+/// The result of one bounded step of a pool.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "the step tells whether another one is needed"]
@@ -96,7 +96,7 @@ pub struct Step {
     pub pages_released: u32,
     /// Objects dropped because their time was over.
     pub expired_objects: u32,
-    /// Objects dropped to make room, coldest first.
+    /// Objects dropped to free space, coldest first.
     pub evicted_objects: u32,
     /// Whether the pages failed to lend their bytes. The objects concerned stay where they were.
     pub failed: bool,

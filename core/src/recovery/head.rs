@@ -172,7 +172,7 @@ pub(crate) struct HeadReader {
     head: Head,
 }
 
-/// What reading a head came to.
+/// The result of reading a head.
 pub(crate) enum HeadStep {
     Read(Action),
     Done(Head),

@@ -40,7 +40,7 @@ enum State {
     Done,
 }
 
-/// What a pass over all records is for.
+/// The purpose of a pass over all records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pass {
     /// Looking for erase intents and times (rule 5: no segment is indexed whose life is over).

@@ -1,6 +1,6 @@
-//! What a mount found.
+//! The findings of a mount.
 
-/// What a mount found.
+/// The findings of a mount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct MountReport {

@@ -43,7 +43,7 @@ enum State {
     Records(Scanner),
 }
 
-/// What a second look came to.
+/// The outcome of a second look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
     /// Its records are known to the index: it can be cleaned like any other.
@@ -56,7 +56,7 @@ pub(crate) enum Outcome {
     NoPlace,
 }
 
-/// What came of a look, counted.
+/// The outcome of a look, counted.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Restored {
     pub(crate) records: u32,
@@ -168,7 +168,7 @@ impl Restore {
         self.begin_guessing(log, &head)
     }
 
-    /// All was read, and no copy of the header is whole. What had been issued when the marker was written is below the sequence.
+    /// All was read, and no copy of the header is whole. Sequences that had been issued when the marker was written are below the sequence.
     fn begin_guessing(&mut self, log: &mut Log<'_>, head: &Head) -> RestoreStep {
         let end = log.sequence_next;
         let next = match head.marker {

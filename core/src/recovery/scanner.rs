@@ -13,7 +13,7 @@ use crate::index::Host;
 use crate::segments::SegmentState;
 use crate::writer::{LANE_SCAN, Log};
 
-/// What a scan found.
+/// The result of a scan.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) hash: KeyHash,
@@ -38,7 +38,7 @@ impl Found {
     }
 }
 
-/// What to do next.
+/// The next step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Scan {
     /// Read this range of the segment into the scan lane, then go on.
@@ -341,7 +341,7 @@ impl Scanner {
         self.ask(self.cursor, bytes)
     }
 
-    /// What was read of a record alone ends within it: reads more of it.
+    /// The bytes that were read of a record alone end within it: reads more of it.
     fn widen(&mut self, log: &Log<'_>) -> Scan {
         let rest = (self.end - self.cursor).min(Self::lane_bytes(log));
         let read = self.window.1;

@@ -3,7 +3,7 @@
 use super::sync_point::SyncPoint;
 use crate::format::{RECORD_HEADER_BYTES_MIN, SEGMENT_BYTES_MAX, SegmentIndex, Sequence};
 
-/// What a segment is.
+/// The state of a segment.
 ///
 /// ```text
 ///  Free ─1─► Opening ─2─► Open ─3─► Sealing ─4─► Sealed ─5─► Victim ─6─► Emptied ─7─► Freeing ─8─► Erased ─9─► Free
@@ -94,7 +94,7 @@ pub struct Growth {
     pub moved: u32,
 }
 
-/// What is true of a segment or not.
+/// A property that a segment has or not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flag {
     Footer = 1,
@@ -135,7 +135,7 @@ impl Segment {
         self
     }
 
-    /// What it is.
+    /// Its state.
     #[must_use]
     pub const fn state(&self) -> SegmentState {
         use SegmentState as S;
@@ -300,7 +300,7 @@ impl Segment {
         SyncPoint::new(whole(self.sync_point, self.mark_high))
     }
 
-    /// What lies beyond 48 bits is never reached.
+    /// Values beyond 48 bits are never reached.
     pub(crate) fn set_sync_point(&mut self, sync_point: SyncPoint) {
         (self.sync_point, self.mark_high) = parts(sync_point.get());
     }
@@ -342,7 +342,7 @@ impl Segment {
         before
     }
 
-    /// What cleaning it gains, in bytes, of [`Geometry::usable_bytes`](crate::format::Geometry::usable_bytes); zero where it would cost as
+    /// The gain of cleaning it, in bytes, of [`Geometry::usable_bytes`](crate::format::Geometry::usable_bytes); zero where it would cost as
     /// much as it yields.
     #[must_use]
     pub const fn yield_bytes(&self, usable_bytes: u32, growth: &Growth) -> u32 {

@@ -16,7 +16,7 @@ pub(super) fn numbered(segments: &[Segment]) -> impl Iterator<Item = (SegmentInd
     (0u32..).map(SegmentIndex::new).zip(segments)
 }
 
-/// What each segment is. The counts equal a recount at all times: a state changes in [`set_state`](Self::set_state) only.
+/// The state of each segment. The counts equal a recount at all times: a state changes in [`set_state`](Self::set_state) only.
 #[derive(Debug)]
 pub(crate) struct SegmentTable<'m> {
     segments: &'m mut [Segment],
@@ -100,7 +100,7 @@ impl<'m> SegmentTable<'m> {
         self.watch.broken()
     }
 
-    /// What a segment is.
+    /// The state of a segment.
     pub(crate) fn state_of(&self, index: SegmentIndex) -> SegmentState {
         self.get(index).state()
     }

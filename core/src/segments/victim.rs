@@ -1,9 +1,9 @@
 //! Which segment to clean: a pure function over the segment table.
 //!
-//! Greedy takes the least live; cost–benefit weighs the free space by age, (1 − u) ÷ u · age, after Rosenblum and
-//! Ousterhout, "The Design and Implementation of a Log-Structured File System" (SOSP 1991), where u is the live share and
-//! age the bytes appended since the segment was sealed. Which of the two is better depends on the workload: where keys are
-//! overwritten in turn greedy wins, where some are hot and some cold cost–benefit does. [`Ages`] tells which is at hand: it
+//! Greedy takes the least live. Cost–benefit weighs the free space by age, (1 − u) ÷ u · age: u is the live share, and age the bytes
+//! appended since the segment was sealed. It is after Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File
+//! System" (SOSP 1991). The better of the two depends on the workload: where keys are
+//! overwritten in turn greedy wins, where some are hot and some cold cost–benefit does. [`Ages`] tells which workload it is: it
 //! compares how old records are when they are superseded with how old live ones are.
 
 use super::segment::{Growth, Segment, SegmentState};
@@ -125,7 +125,7 @@ pub struct VictimChoice {
     pub reason: VictimReason,
 }
 
-/// What a choice is made by.
+/// The inputs of a choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VictimTerms {
     /// [`Geometry::usable_bytes`] of a segment.
@@ -224,7 +224,7 @@ pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<VictimCho
 /// The part of a segment, as a divisor, that a victim yields at least where it is not a matter of turns.
 const YIELD_FOR_TURNS: u32 = 8;
 
-/// What policy says: below the rank of any dead segment, as the product of two numbers of 32 bits.
+/// The rank by policy: below the rank of any dead segment, as the product of two numbers of 32 bits.
 fn rank(terms: &VictimTerms, segment: &Segment, gain: u32) -> u64 {
     if terms.takes_turns && gain < terms.usable_bytes / YIELD_FOR_TURNS {
         return u64::from(u32::MAX - segment.sequence.get());

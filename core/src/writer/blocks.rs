@@ -2,9 +2,9 @@
 //!
 //! A file is sparse, so a free segment takes no space until it is written, and a full disk refuses the write. Cleaning and removes
 //! must not depend on that (rule 12): a segment counts as free only once the medium has allocated blocks for all of it. To the
-//! rest of the machine a *bare* segment, one without blocks, is not there. So a disk that fills up is a smaller medium, and all
-//! that was proven of the reserve holds of the segments that have blocks, as long as clients keep to the charge that these hold:
-//! the adapter says how many must have blocks for it, [`Tier::set_backing`](crate::machine::Tier::set_backing), and counts no more than
+//! rest of the machine a *bare* segment, one without blocks, is not there. So a disk that fills up is a smaller medium. All
+//! proofs of the reserve hold for the segments that have blocks, as long as clients keep to the charge of these.
+//! The adapter says how many must have blocks for it, [`Tier::set_backing`](crate::machine::Tier::set_backing), and counts no more than
 //! [`Tier::backed_segments`](crate::machine::Tier::backed_segments).
 //!
 //! ```text

@@ -1,6 +1,6 @@
-//! What a machine has done since it was made.
+//! The work of a machine since it was made.
 
-/// What a machine has done since it was made. All counts are exact.
+/// The work of a machine since it was made. All counts are exact.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Counters {

@@ -23,7 +23,7 @@ pub(crate) struct Log<'m> {
     pub(crate) config: TierConfig,
     pub(crate) geometry: Geometry,
     pub(crate) store: Store,
-    /// What record checksums begin with: a secret of the store.
+    /// The start of record checksums: a secret of the store.
     pub(crate) seed: Seed,
     /// The longest record that there can be: in a mount what the headers say, then what is configured.
     pub(crate) longest_bytes: u32,
@@ -56,7 +56,7 @@ pub(crate) struct Log<'m> {
     pub(crate) sequence_next: Sequence,
     /// Fresh records go only to segments above this sequence: below it a write failed, and a stray copy may lie there.
     pub(crate) version_floor: Sequence,
-    /// Bytes of the fresh record that was refused last for want of room; 0 once one was taken.
+    /// Bytes of the fresh record that was refused last for want of space; 0 once one was taken.
     pub(crate) wanted_bytes: u32,
     /// Appends so far.
     pub(crate) appended: u64,
@@ -268,7 +268,7 @@ impl<'m> Log<'m> {
         self.slots.iter().filter_map(Slot::first_unwritten).min().map_or(self.appended, |first| first - 1)
     }
 
-    /// Tells whether segments that could not be read are looked at again where room is short.
+    /// Tells whether segments that could not be read are looked at again where space is short.
     pub(crate) const fn may_restore(&self) -> bool {
         !self.config.trusts_blank
     }
@@ -281,7 +281,7 @@ impl<'m> Log<'m> {
     }
 
     /// Tells whether segments in quarantine, which could not be read, are looked at again and given up if they still can't be: a victim
-    /// waits for room that nothing else gives, or they pile up, and with more of them no mount would succeed.
+    /// waits for space that nothing else gives, or they pile up, and with more of them no mount would succeed.
     pub(crate) fn must_give_up(&self) -> bool {
         let is_stuck = self.free() == 0 && self.is_starved && !self.segments.has_dead();
         let is_piled_up = self.unread_segments > self.geometry.segment_count() / 4;

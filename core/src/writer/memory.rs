@@ -16,7 +16,7 @@ pub struct SlotMemory<'m> {
     pub footer: &'m mut [u8],
     /// Records that are not published yet.
     pub placed: &'m mut [Pending],
-    /// What else is noted of it.
+    /// Its other notes.
     pub notes: &'m mut SlotNotes,
 }
 

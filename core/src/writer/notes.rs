@@ -1,4 +1,4 @@
-//! What a slot notes beside its buffers: its state, where its records go, and the write under way.
+//! Notes of a slot beside its buffers: its state, where its records go, and the write under way.
 
 use crate::cleanup::Ticket;
 use crate::config::Stream;
@@ -25,7 +25,7 @@ pub(super) struct Writing {
     pub(super) position: u64,
 }
 
-/// What a machine notes of an open segment; usable in a `static`, where it takes no room in the image.
+/// The machine's notes of an open segment; usable in a `static`, where they take no space in the image.
 #[derive(Debug)]
 pub struct SlotNotes {
     pub(crate) state: SlotState,

@@ -7,7 +7,7 @@
 //!  Idle ─1─► Erasing ─2─► Marker ─3─► First ─4─► Second ─5─► Syncing ─6─► Ready ─7─► Idle
 //!    ▲──────────┴───────────┴───────────┴──────────┴───────────┘ 8
 //! ```
-//! 1 `begin_opening` (to First where a marker is there, to Marker where there is none, and to Erasing only where a mount found
+//! 1 `begin_opening` (to First where a marker is there, to Marker where there is none; to Erasing only where a mount found
 //! the segment blank and that is no proof); 2–5 `poll_opening`, `finish_opening_write`; 6 `poll_opening` the sync is done;
 //! 7 `take_opening` a stream takes it; 8 `abandon_opening` a write or sync failed: the segment is erased again.
 
@@ -33,7 +33,7 @@ pub(super) enum State {
     Ready,
 }
 
-/// Who waits for a segment: a stream, for an erase intent or others.
+/// The waiter for a segment: a stream, for an erase intent or others.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Wanted {
     pub(super) stream: Stream,

@@ -14,7 +14,7 @@ use crate::format::{FooterEntry, Kind, Location, RecordHeader, Sequence, Version
 use crate::index::Placed;
 use crate::invariant::Invariant;
 
-/// What a record needs of a slot: so many bytes, and a sequence not below the floor.
+/// The demand of a record on a slot: so many bytes, and a sequence not below the floor.
 #[derive(Debug, Clone, Copy)]
 struct SlotNeed {
     bytes: u32,
@@ -38,15 +38,15 @@ impl Log<'_> {
         (fits && slot.sequence >= need.floor).then_some(index)
     }
 
-    /// Tells whether the open segment of a stream has room for so many bytes of the machine's own.
+    /// Tells whether the open segment of a stream has space for so many bytes of the machine's own.
     pub(crate) fn has_room(&self, stream: Stream, bytes: u32) -> bool {
         self.slot_with(stream, SlotNeed { bytes, floor: Sequence::NONE, is_intent: false }).is_some()
     }
 
     /// Finds a slot for a record; `None` when the stream has none and one is to be opened.
     ///
-    /// A record that is longer than the rest of its stream's segment goes to the other stream if that rest is worth keeping
-    /// for shorter ones, or if no segment can be opened; else the segment is sealed.
+    /// A record may be longer than the rest of its stream's segment. It then goes to the other stream if that rest is worth keeping
+    /// for shorter ones, or if no segment can be opened. Else the segment is sealed.
     fn choose_slot(&mut self, stream: Stream, other: Stream, need: SlotNeed) -> Option<SlotIndex> {
         if let Some(index) = self.slot_with(stream, need) {
             return Some(index);
@@ -329,7 +329,7 @@ impl Log<'_> {
     }
 }
 
-/// Lays parts one after the other and fills the rest. Tells whether there was room for all.
+/// Lays parts one after the other and fills the rest. Tells whether there was space for all.
 fn fill(out: &mut [u8], parts: &[&[u8]], rest: u8) -> bool {
     let mut at = 0;
     for part in parts {

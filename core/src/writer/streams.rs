@@ -111,7 +111,7 @@ impl Log<'_> {
         free_reserve(self.config.streams)
     }
 
-    /// Tells whether a fresh record waits for room that nothing under way gives it. `coming` segments are free or will be.
+    /// Tells whether a fresh record waits for space that nothing under way gives it. `coming` segments are free or will be.
     pub(crate) fn lacks_room(&self, coming: u32) -> bool {
         self.wanted_bytes > 0 && coming <= self.free_reserve() && self.rest() < self.wanted_bytes
     }
@@ -119,8 +119,8 @@ impl Log<'_> {
     /// The origin of a relocated record.
     ///
     /// In one stream it has none, but in a rescue: it is written as if a client had put it again, which saves its bytes. It is
-    /// the newest of its key then, for what a client appended before is published (see
-    /// [`append_relocated`](Self::append_relocated)), and what a client appends later lies behind it or in a segment of a higher
+    /// the newest of its key then. Records that a client appended before are published (see
+    /// [`append_relocated`](Self::append_relocated)). Later ones lie behind it, or in a segment of a higher
     /// sequence.
     pub(crate) fn origin(&self, version: Version) -> Option<Version> {
         (!self.is_merged || self.keeps_versions()).then_some(version)
