@@ -86,7 +86,7 @@ impl Spare {
     }
 }
 
-/// Who waits for what.
+/// The waiters by line.
 #[derive(Debug)]
 pub(crate) struct Lines<W> {
     issued: u64,

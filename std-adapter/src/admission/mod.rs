@@ -1,14 +1,14 @@
 //! Admission of writes: where clients wait for a place in the queue, for pending bytes, for capacity.
 //!
-//! A write that finds nobody waiting takes what it needs. Where it can't, or where others wait, it stands in line, asleep, and
-//! three rules hold:
+//! A write that finds no other waiting takes what it needs. Where it can't, or where others wait, it waits in line, asleep. Three
+//! rules hold:
 //!
 //! 1. **Places and pending bytes are given, not competed for.** The worker reserves them for the clients in line, in the order of
 //!    their age, and wakes those and no others: a *permit*. It does so once most places and half of the bytes are free again, or where
-//!    it has nothing else to do, and for so many clients that each has room for several writes. Until that is used up, whoever comes
-//!    along may go on; from then on all stand in line. So a context switch is not paid for each write, and every client in line goes on
+//!    it has nothing else to do. It admits so many clients that each has capacity for several writes. Until that is used up, clients that
+//!    arrive may go on; from then on all wait in line. So a context switch is not paid for each write, and every client in line goes on
 //!    after a number of such rounds that follows from its place.
-//! 2. **Capacity is tried for in order.** How much a write needs is told by the index alone. The worker calls the oldest clients in that
+//! 2. **Capacity is tried for in order.** Only the index knows how much a write needs. The worker calls the oldest clients in that
 //!    line, as many as there may be enough for. One that got what it needs calls the next two. A client that found too little keeps its
 //!    place, is called first the next time, and nobody who comes along passes it any more.
 //! 3. **A client leaves nothing behind.** It keeps its age in all lines until its call ends. With the value that stands for it go its

@@ -158,7 +158,7 @@ impl CompactionSystem {
     /// that they don't share is [`Outcome::Partial`], and what the pools did not do for one shows beside what they did for others.
     /// Its id is that of the partition whose task ended first: each issues its own.
     ///
-    /// What was put before is written first, within the `op_timeout` of the configuration; `timeout` begins after that.
+    /// Values that were put before are written first, within the `op_timeout` of the configuration; `timeout` begins after that.
     ///
     /// # Errors
     /// As [`schedule_compaction`](Self::schedule_compaction), and [`TierError::TimedOut`]; the task goes on then.
@@ -207,8 +207,9 @@ impl CompactionSystem {
     /// in between when more than half of the log is stale. Ends with [`stop`](Self::stop) or with the tier.
     ///
     /// There is one background worker a tier. A tier that was configured with an interval, a lifetime (`ttl`) or an idle time
-    /// starts it when it is opened, so there the first call finds it running. Without it a tier compacts only when free segments
-    /// run short, and drops what is expired only as it compacts.
+    /// starts it when it is opened, so there the first call finds it running. Without it a tier compacts when free segments
+    /// run short, frees dead segments, and cleans half-stale ones once no client has written for a second. It drops expired values
+    /// as it compacts, or where a put needs their space.
     ///
     /// # Errors
     /// [`CompactionError::AlreadyRunning`] when it runs, whoever started it: its interval and pools stay what they are; call
@@ -318,7 +319,7 @@ impl CompactionSystem {
     }
 }
 
-/// What two partitions did, in one.
+/// Merges the reports of two partitions.
 fn merged(a: Report, b: Report) -> Report {
     Report {
         id: a.id,
@@ -352,7 +353,7 @@ fn merged(a: Report, b: Report) -> Report {
     }
 }
 
-/// What the pools did for two partitions, in one: neither a failure nor what they did is hidden behind the other.
+/// Merges the outcomes of the pools for two partitions: neither a failure nor their work is hidden behind the other.
 fn pools_merged(a: PoolOutcome, b: PoolOutcome) -> PoolOutcome {
     const fn parts(outcome: PoolOutcome) -> (Option<Reclaimed>, Option<CleanupError>) {
         match outcome {

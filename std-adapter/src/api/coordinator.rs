@@ -137,7 +137,7 @@ impl ColdTierCoordinator {
     /// Starts a registry that opens tiers with this configuration.
     ///
     /// # Errors
-    /// That of the operating system when the thread can't be started.
+    /// The error of the operating system when the thread can't be started.
     pub fn new(config: ColdTierConfig) -> io::Result<(ColdTierRegistry, Self)> {
         Self::with_tiers_max(config, REGISTRY_TIERS_MAX)
     }

@@ -1,4 +1,4 @@
-//! What threads use to reach a tier.
+//! The handles by which threads reach a tier.
 
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;

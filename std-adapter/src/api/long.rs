@@ -137,7 +137,7 @@ impl From<Gone> for Refused {
 }
 
 impl ColdTierHandle {
-    /// Puts the pieces of a long value, and makes them durable; the write that is left is that of the head. What was written is
+    /// Puts the pieces of a long value, and makes them durable; the write that is left is that of the head. The pieces are
     /// swept once the claim is dropped, unless the head was put by then.
     pub(super) fn put_pieces(&self, write: &mut Write, long: LongPut) -> Result<KeyClaim, Refused> {
         let lease = self.enter(|open| open.part(write.part).map(|part| part.shared.lease()))??;

@@ -35,7 +35,7 @@ pub(crate) struct Open {
     pub(crate) terms: Terms,
     pub(crate) limits: TierLimits,
     pub(crate) hash_key: [u8; HASH_KEY_BYTES],
-    /// What record checksums begin with.
+    /// The start of record checksums.
     pub(crate) seed: Seed,
     pub(crate) clock: &'static dyn Clock,
     /// Held while all partitions are told something, so that each is told the same last.

@@ -4,8 +4,8 @@
 //!  limits ─► encode ─► place in the queue ─► pending bytes ─► charge, index: Pending ─► send ─► [wait for durability]
 //!                      └── each given back when a later one is refused ──┘
 //! ```
-//! A write is readable from the moment it is in the index. What is not there for it, it waits for until the deadline; what
-//! it can't have, it says. No guard of the index is held while anything waits.
+//! A write is readable from the moment it is in the index. It waits for a lacking resource until the deadline; then it
+//! returns which one it lacked. No guard of the index is held while anything waits.
 
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
@@ -32,12 +32,12 @@ use crate::observe::Timed;
 use crate::pool::HotKey;
 use crate::worker::{Message, Waiter};
 
-/// What one put asks for beyond the configuration.
+/// The options of one put beyond the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PutOptions {
     /// How long the value lives; as configured where nothing is said.
     pub ttl: Ttl,
-    /// What is promised when the put returns; that of the configuration where nothing is said.
+    /// The durability of the put when it returns; that of the configuration where it is not set.
     pub durability: Option<Durability>,
 }
 
@@ -110,7 +110,7 @@ pub(super) enum Effect {
     None,
 }
 
-/// What came of an attempt.
+/// The outcome of an attempt.
 enum Attempt {
     /// It is in the index and on its way; or there was nothing to remove, and what removed it is on its way.
     Sent(Effect),
@@ -170,10 +170,10 @@ impl ColdTierHandle {
     /// [`PutError`]; the value and its key stay with the caller.
     ///
     /// # Bounds
-    /// Encodes the value once on this thread. Waits for room at most the configured `op_timeout`.
+    /// Encodes the value once on this thread. Waits for a queue place and capacity at most the configured `op_timeout`.
     ///
-    /// A value that takes more than a sixteenth of a segment is written in pieces: this takes the memory of the value once more, and
-    /// waits for a sync of the pieces whatever durability is asked for, so that a cut leaves the old value or the new one. Two such
+    /// A value that takes more than a sixteenth of a segment is written in pieces. This takes the memory of the value once more, and
+    /// waits for a sync of the pieces at any durability. So a cut leaves the old value or the new one. Two such
     /// puts of one key follow each other.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<(), PutError> {
         self.put_with(key, value, PutOptions::default())

@@ -13,7 +13,7 @@ use crate::worker::Message;
 /// A client that waits in the lines of a partition.
 pub(super) type WaitingClient = Waiting<Lease<SharedPartition>>;
 
-/// What a write has to wait for.
+/// The reason for which a write waits.
 #[derive(Clone, Copy)]
 pub(super) enum Lack {
     Queue,
@@ -25,11 +25,11 @@ pub(super) enum Lack {
     },
     /// Blocks that the medium has not been asked for yet.
     Blocks,
-    /// That what is pending takes the place of what it replaces.
+    /// A pending write reuses the charge of the value that it replaces.
     Replacement,
 }
 
-/// What a value asks of the capacity.
+/// The demand of a value on the capacity.
 #[derive(Clone, Copy)]
 pub(super) struct Claim {
     pub(super) write: Weight,
@@ -148,7 +148,7 @@ impl Part {
         }
     }
 
-    /// What a value asks of the capacity.
+    /// The demand of a value on the capacity.
     ///
     /// What the log is sure to hold must not be exceeded once everything pending is published. Until then the record that is
     /// replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.

@@ -1,4 +1,4 @@
-//! What a client thread keeps between operations: codec contexts and buffers.
+//! The memory that a client thread keeps between operations: codec contexts and buffers.
 
 use core::cell::Cell;
 

@@ -60,7 +60,7 @@ impl CodecSet {
 
     /// Replaces the content of `out` by the payload of `value` and gives the codec that made it.
     ///
-    /// That is `id`, or [`CodecId::Raw`] where it brings no gain, where the value is too long for it, or where
+    /// The codec is `id`, or [`CodecId::Raw`] where `id` brings no gain, where the value is too long for it, or where
     /// this build lacks it: a value can always be stored.
     ///
     /// # Bounds

@@ -182,7 +182,7 @@ impl ColdTierConfigBuilder {
     }
 
     /// Bounds the bytes of writes that wait for the log of a partition; by default 8 MiB, at least two of the longest records. A put that
-    /// finds no room waits for it until `op_timeout`, and is [`PutError::Busy`](crate::PutError::Busy) then.
+    /// finds no space waits for it until `op_timeout`, and is [`PutError::Busy`](crate::PutError::Busy) then.
     pub const fn pending_bytes_max(mut self, bytes: u64) -> Self {
         self.settings.pending_bytes_max = bytes;
         self

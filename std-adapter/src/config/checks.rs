@@ -1,4 +1,4 @@
-//! What a configuration must hold to.
+//! The limits of a configuration.
 
 use core::time::Duration;
 
@@ -101,7 +101,7 @@ pub(super) fn check_bounds(config: &ColdTierConfig) -> Result<(), ConfigError> {
     Ok(())
 }
 
-/// What becomes of the files: who may read them, and which schema is kept with them.
+/// The settings of the files: who may read them, and which schema is kept with them.
 pub(super) fn check_files(settings: &Settings) -> Result<(), ConfigError> {
     let mode = settings.file_mode;
     if mode & 0o600 != 0o600 || mode & !0o666 != 0 {

@@ -30,18 +30,18 @@ use crate::codec::CodecSet;
 /// nowhere else and means the same on every filesystem that tells case apart.
 pub const CACHE_ID_BYTES_MAX: usize = 64;
 
-/// What happens to a put that finds the capacity taken.
+/// The treatment of a put that finds the capacity taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum FullPolicy {
     /// It is refused with [`PutError::Full`](crate::PutError::Full); what is there stays.
     #[default]
     Reject,
-    /// The oldest records that were not read lately are dropped to make room.
+    /// The oldest records that were not read lately are dropped to free space.
     Evict,
 }
 
-/// What an operation promises when it returns.
+/// The durability that an operation promises when it returns.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 #[doc(alias = "SyncState")]
 pub enum Durability {
@@ -87,7 +87,7 @@ pub struct ColdTierConfig {
     pub(crate) value_bytes_max: u32,
 }
 
-/// What a builder collects.
+/// The settings that a builder collects.
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) base_dir: Option<PathBuf>,
@@ -149,7 +149,7 @@ pub struct ColdTierConfigBuilder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum ConfigError {
-    /// The capacity has no room for the fewest segments, in each partition.
+    /// The capacity has no space for the fewest segments, in each partition.
     CapacityTooSmall {
         /// The capacity configured.
         bytes: u64,

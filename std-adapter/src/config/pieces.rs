@@ -25,8 +25,8 @@ pub(super) fn piece_bytes_max(record_bytes_max: u32, key_bytes: u32) -> u32 {
     record_bytes_max.saturating_sub(PIECE_OVERHEAD_BYTES + key_bytes).max(1)
 }
 
-/// How many pieces a value lies in that takes a longer record than so many bytes, and the bytes of the value in each but the last, which
-/// may have fewer; `None` where it lies in one record.
+/// The number of pieces of a value that takes a longer record than so many bytes, and the bytes of the value in each piece. The last may
+/// have fewer. `None` where the value lies in one record.
 pub(super) fn piece_lengths(record_bytes_max: u32, key_bytes: u32, value_bytes: u32) -> Option<(u32, u32)> {
     let whole = key_bytes.saturating_add(value_bytes);
     if whole <= record_bytes_max.saturating_sub(RECORD_HEADER_BYTES_MAX) {

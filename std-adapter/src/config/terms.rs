@@ -1,4 +1,4 @@
-//! What a key is charged against the capacity, and how much can be charged.
+//! The charge of a key against the capacity, and how much can be charged.
 
 use coldpress_core::config::{TierConfig, capacity_reserve_segments};
 use coldpress_core::format::{Geometry, HEAD_BYTES, Kind, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX};

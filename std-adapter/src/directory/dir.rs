@@ -78,7 +78,7 @@ fn part_name(partition: u16) -> String {
     format!("part-{partition:03}.cold")
 }
 
-/// What lies in a directory.
+/// The content of a directory.
 #[derive(Debug, Default)]
 struct Content {
     /// The numbers of the partitions whose files are there.

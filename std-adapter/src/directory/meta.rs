@@ -25,7 +25,7 @@ const HEAD_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 4;
 const BYTES_MAX: usize = HEAD_BYTES + SCHEMA_BYTES_MAX + CHECKSUM_BYTES;
 
-/// What is known of a tier; nothing of one that was made before this was kept.
+/// The stored facts about a tier; none for a tier that was made before they were kept.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) partitions: u16,

@@ -11,7 +11,7 @@ use coldpress_core::writer::READ_TRIES;
 use crate::errors::OpenError;
 use crate::storage::{Medium, Sparse};
 
-/// What was seen of one medium.
+/// The findings about one medium.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Peek {
     /// The store, where a segment was ever opened.

@@ -1,4 +1,4 @@
-//! What can go wrong, one small type per operation.
+//! The errors, one small type per operation.
 
 mod close;
 mod open;
@@ -18,17 +18,17 @@ use crate::storage::MediumFailure;
 pub enum TierError {
     /// The tier was closed; this handle will never work again.
     Closed,
-    /// A worker of the tier died. What was synced is safe; close the tier and open it again.
+    /// A worker of the tier died. Synced writes are safe; close the tier and open it again.
     Poisoned,
     /// The deadline passed first. The operation may still take effect.
     TimedOut,
-    /// The log has no room for what was charged, because segments are kept for their damage. The value stays readable in
+    /// The log has no space for what was charged, because segments are kept for their damage. The value stays readable in
     /// memory, and is written when something was removed or the damage was dealt with.
     NoRoom,
     /// The medium failed. Values stay readable; what was taken and not written is tried again.
     Medium(MediumFailure),
     /// A sync failed, and what it should have made durable can't be read back: nothing more becomes durable until the tier is
-    /// closed and opened again. What was synced before is safe, and reads go on.
+    /// closed and opened again. Writes that were synced before are safe, and reads go on.
     NeedsReopen,
     /// All segment sequences of the log were issued, some four thousand million: it takes no more writes. Read it, and move to a new tier.
     WornOut,
@@ -243,12 +243,12 @@ impl core::error::Error for GetError {
     }
 }
 
-/// Why some of a batch was not put, or not read. What comes before `index` was.
+/// Why some of a batch was not put, or not read. The items before `index` were.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchError<E = PutError> {
     /// Index of what failed, from zero; of a put, the length of the batch where waiting for its durability did.
     pub index: usize,
-    /// What failed.
+    /// The error.
     pub error: E,
 }
 

@@ -78,7 +78,7 @@ pub enum OpenError {
     Rewrite {
         /// The file of the partition.
         path: PathBuf,
-        /// What failed.
+        /// The error.
         error: Box<ConvertError>,
     },
     /// The tier was made with another number of partitions.

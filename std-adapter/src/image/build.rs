@@ -26,7 +26,7 @@ const FOOTER_BYTES_MAX: u32 = 1 << 20;
 /// that the image carries, in seconds. See the [module](super) for an example.
 ///
 /// # Errors
-/// What `fill` returned, or a [`BuildError`].
+/// The error of `fill`, or a [`BuildError`].
 ///
 /// # Bounds
 /// Memory for the image and a few segments. Records take up to a quarter of a segment, or 1 MiB.

@@ -26,7 +26,7 @@ const STEPS_MAX: u32 = 1 << 20;
 /// Erased and written in pieces of so many bytes.
 const CHUNK_BYTES: usize = 64 << 10;
 
-/// What a conversion did.
+/// The result of a conversion.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Converted {
     /// Keys carried over with their value, its codec and its expiry. A value in pieces counts each of them.
@@ -183,7 +183,7 @@ fn fill(
 }
 
 /// Writes the live records of an image to a blank medium, in any shape that takes records of up to `longest_bytes` as they lie in the
-/// image. What is not to be kept is left out.
+/// image. Records that are not to be kept are left out.
 pub(crate) fn carry_over(
     image: &Image,
     target: &mut impl Target,

@@ -1,4 +1,4 @@
-//! What can go wrong with an image.
+//! The errors of an image.
 
 use core::fmt;
 
@@ -113,7 +113,7 @@ pub enum BuildError {
     Config(ConfigError),
     /// A key is longer than this many bytes, or empty.
     Key(u32),
-    /// The record was not taken: too long, or no room is left.
+    /// The record was not taken: too long, or no space is left.
     Append(AppendError),
     /// The log can't go on: a defect of this crate, and nothing that the input did.
     Stuck,

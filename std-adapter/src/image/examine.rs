@@ -14,12 +14,12 @@ use coldpress_core::recovery::SEARCH_TIMES_MAX;
 use super::error::ImageError;
 use super::{Image, decode};
 
-/// What a segment holds.
+/// The content of a segment.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct Contents {
     /// Its records, in their order.
     pub records: Vec<StoredRecord>,
-    /// What is damaged.
+    /// The damaged part.
     pub damage: Vec<Damage>,
     /// Bytes behind the last record of a segment that was never sealed: of a record that a cut tore, and no damage.
     pub torn_bytes: u32,
@@ -32,7 +32,7 @@ pub struct StoredRecord {
     pub location: Location,
     /// Which write it is.
     pub version: Version,
-    /// What it says.
+    /// Its content.
     pub kind: Kind,
     /// Number of the codec of its value.
     pub codec: CodecId,
@@ -179,7 +179,7 @@ impl Walk<'_> {
         }
     }
 
-    /// Reads one record after the other. What does not validate is damage if one follows that does, else a cut took it.
+    /// Reads one record after the other. A record that does not validate is damaged if a valid one follows, else a cut took it.
     fn unlisted(&mut self, bytes: &[u8]) {
         let geometry = self.image.geometry;
         let end = geometry.trailer_at();

@@ -84,7 +84,7 @@ impl Buffers {
     }
 }
 
-/// What the machine's actions change.
+/// The bytes that the machine's actions change.
 pub(crate) trait Target {
     /// Fills a buffer.
     fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError>;

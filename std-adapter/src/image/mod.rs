@@ -126,7 +126,7 @@ impl Image {
         &self.segments
     }
 
-    /// What the mount found.
+    /// The findings of the mount.
     #[must_use]
     pub const fn mount_report(&self) -> MountReport {
         self.report
@@ -213,7 +213,7 @@ impl Image {
     /// one that was about to be erased nothing that counts.
     ///
     /// # Errors
-    /// [`ImageError::Segment`] beyond the last one. What can't be read is [`Damage`], not an error.
+    /// [`ImageError::Segment`] beyond the last one. A record that can't be read is [`Damage`], not an error.
     ///
     /// # Bounds
     /// Reads the segment once and keeps its records.

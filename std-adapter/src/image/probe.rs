@@ -18,8 +18,8 @@ const SHAPES_MAX: usize = 16;
 
 /// Looks for a header that states the length of the image.
 ///
-/// A value can hold bytes that are a header, so one is believed only if at least half of the segments that it tells of, and that are not
-/// free, hold a header of its store.
+/// A value can hold bytes that are a header. So a header is believed only if at least half of the segments that it states, free ones
+/// left out, hold a header of its store.
 ///
 /// Bounds: reads the image once, and the beginnings of all segments for each of up to [`SHAPES_MAX`] shapes.
 pub(super) fn probe(source: &Source) -> Result<(Geometry, Header), ImageError> {

@@ -1,4 +1,4 @@
-//! What the index knows of one key.
+//! The entry of one key in the index.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 
@@ -163,7 +163,7 @@ pub(crate) struct Pending {
     /// The newest version of an earlier write of the key that may reach the medium without having been published.
     pub(crate) before: Option<Version>,
     pub(crate) charge: u32,
-    /// What earlier writes of the key are charged that were appended and not published.
+    /// The charge of earlier writes of the key that were appended and not published.
     pub(crate) older_charge: u32,
 }
 
@@ -189,13 +189,13 @@ impl Pending {
         self.payload.get(self.key_bytes as usize..).unwrap_or_default()
     }
 
-    /// What earlier writes of the key are charged for the write that comes behind this one: with this one, if it was appended.
+    /// The charge of earlier writes of the key for the write behind this one: with this one, if it was appended.
     fn older_charge_behind(&self) -> u32 {
         let own = if self.inflight.is_some() { self.charge } else { 0 };
         self.older_charge.saturating_add(own)
     }
 
-    /// What it adds to the sums by itself.
+    /// Its own part of the sums.
     pub(crate) fn weigh(&self) -> Weight {
         let charge = u64::from(self.charge);
         Weight {

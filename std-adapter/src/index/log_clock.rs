@@ -17,7 +17,7 @@ pub(crate) struct LogClock {
     behind_s: AtomicU32,
 }
 
-/// What a worker posts.
+/// The time that a worker posts.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct LogTime {
     pub(crate) now_ms: u64,

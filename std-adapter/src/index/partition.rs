@@ -42,7 +42,7 @@ pub(crate) struct PartitionIndex<'a> {
     pub(crate) clock: IndexClock,
     /// The pools that the task asks which makes an analysis.
     pub(crate) hot: HotPools,
-    /// What they, and the clients' latencies, had counted at the last analysis.
+    /// Their counts, and those of the clients' latencies, at the last analysis.
     judged: Option<(HotPools, PoolStats)>,
     judged_latency: LatencySum,
     /// The last analysis.

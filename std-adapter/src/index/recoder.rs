@@ -12,7 +12,7 @@ const CANDIDATES: [CodecId; 3] = [CodecId::Raw, CodecId::Lz4, CodecId::Zstd];
 /// Of a longer value, so much is measured, in bytes: a call takes no more than some milliseconds.
 const SAMPLE_BYTES_MAX: usize = 64 << 10;
 
-/// What a codec may cost: so many nanoseconds of a processor to encode and decode a mebibyte, which is 10 MiB a second.
+/// The most that a codec may cost: so many nanoseconds of a processor to encode and decode a mebibyte, which is 10 MiB a second.
 const COST_NS_PER_MIB_MAX: u64 = 100_000_000;
 
 /// Encodes values again, and measures the codecs on them.

@@ -108,9 +108,9 @@ pub(crate) struct Ceiling {
 /// Which sum a write would bring beyond its ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beyond {
-    /// What the log is sure to hold; so many bytes are there for the write.
+    /// The bytes that the log is sure to hold; so many are there for the write.
     Settled { available: u64 },
-    /// What it may hold meanwhile.
+    /// The bytes that it may hold meanwhile.
     Charge,
 }
 

@@ -7,9 +7,9 @@ use coldpress_core::efficiency::{EfficiencyReport, Measured};
 #[doc(alias = "MemoryEfficiencyAnalyzer")]
 #[non_exhaustive]
 pub struct Analysis {
-    /// What was measured: the pools now and their allocations since the analysis before; live and held bytes of the partition's
+    /// The measurements: the pools now and their allocations since the analysis before; live and held bytes of the partition's
     /// log; the mean latency of its puts and gets since the analysis before.
     pub measured: Measured,
-    /// What that means.
+    /// The analysis of these measurements.
     pub report: EfficiencyReport,
 }

@@ -8,7 +8,7 @@ use super::TierMeter;
 /// The operations that are timed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Timed {
-    /// A put, with what it waits for: room, and the durability it asked for.
+    /// A put, with what it waits for: capacity, and the durability it asked for.
     Put,
     /// A get, hit or miss.
     Get,
@@ -68,7 +68,7 @@ impl Sum {
 }
 
 impl LatencySum {
-    /// What was added since an earlier moment.
+    /// The latencies that were added since an earlier moment.
     pub(crate) const fn since(&self, before: &Self) -> Self {
         Self {
             count: self.count.saturating_sub(before.count),

@@ -1,4 +1,4 @@
-//! What goes to the `metrics` facade, where the feature of that name is on. Elsewhere the same calls do nothing.
+//! The metrics for the `metrics` facade, where the feature of that name is on. Elsewhere the same calls do nothing.
 //!
 //! The names, units and labels are in `metrics.md`, which is part of the documentation of this crate; a test holds both together.
 

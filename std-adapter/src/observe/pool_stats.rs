@@ -1,4 +1,4 @@
-//! What the pools measure of themselves.
+//! Measurements of the pools.
 
 use coldpress_core::pool::PoolTotals;
 

@@ -10,7 +10,7 @@ pub struct SegmentView {
     pub partition: u16,
     /// Its index in the file of that partition.
     pub segment: u32,
-    /// What it is.
+    /// Its state.
     pub state: SegmentState,
     /// The stream it was opened for.
     pub stream: u8,

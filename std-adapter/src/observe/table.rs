@@ -44,13 +44,13 @@ macro_rules! tier_stats {
             $t_name:ident: $t_type:ty;
         )+ }
     ) => {
-        /// What clients and the worker of one partition count as they go.
+        /// Counts that clients and the worker of one partition keep as they go.
         #[derive(Debug, Default)]
         pub(crate) struct Counts {
             $(pub(crate) $c_name: AtomicU64,)+
         }
 
-        /// What the worker of one partition posts for all to read.
+        /// Counts that the worker of one partition posts for all to read.
         #[derive(Debug, Clone, Copy, Default)]
         pub(crate) struct WorkerStats {
             $(pub(crate) $w_name: $w_type,)+
@@ -65,9 +65,9 @@ macro_rules! tier_stats {
             $(pub(crate) $p_name: $p_type,)+
         }
 
-        /// What a tier counted since it was opened, over all its partitions.
+        /// The counts of a tier since it was opened, over all its partitions.
         ///
-        /// Counts of operations are exact once the operations have returned. What the log worker counts is as of its last step,
+        /// Counts of operations are exact once the operations have returned. Counts of the log worker are as of its last step,
         /// at most some milliseconds ago.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         #[non_exhaustive]
@@ -158,7 +158,7 @@ tier_stats! {
         damaged_reads => counter "coldpress_damaged_reads_total" Count;
         /// Records dropped because they were expired or idle.
         expired_records => counter "coldpress_expired_records_total" Count;
-        /// Records evicted to make room.
+        /// Records evicted to free space.
         evicted_records => counter "coldpress_evicted_records_total" Count;
         /// Pieces of long values that were replaced, removed or left over, dropped from the log.
         swept_pieces => counter "coldpress_swept_pieces_total" Count;

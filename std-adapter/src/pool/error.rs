@@ -1,4 +1,4 @@
-//! What can go wrong with the pools of a service.
+//! The errors of the pools of a service.
 
 use core::fmt;
 

@@ -13,7 +13,7 @@ pub(crate) const META_NAME: &str = "tier.meta";
 /// The bits of a mode that say who may read, write and execute.
 const ACCESS: u32 = 0o777;
 
-/// Who may read and write the files of a tier. A directory lets in those who may read.
+/// The access to the files of a tier. A directory lets in those who may read.
 ///
 /// A new file has it from the start, so that nobody opens it in between; what the umask took away is given back after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

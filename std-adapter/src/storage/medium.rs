@@ -1,4 +1,4 @@
-//! What a tier's log lies on: a file, or whatever a test puts in its place.
+//! The medium of a tier's log: a file, or a double that a test puts in its place.
 //!
 //! A partition has three views of one medium, made with [`Medium::try_clone`]: one reads for the clients, one reads and
 //! writes for the log worker, one syncs, so that appends go on during a sync. All calls are positional: a medium has no
@@ -80,10 +80,10 @@ pub trait Medium: Send + Sync {
         Ok(self.allocate(offset, bytes).is_ok())
     }
 
-    /// Allocates space for `bytes` bytes from `offset` on, so that no write to them lacks any. What is there stays.
+    /// Allocates space for `bytes` bytes from `offset` on, so that no write to them lacks any. Bytes that are there stay.
     ///
     /// A medium that can't do that says yes: then a write finds out, and a tier whose disk is full can free nothing before somebody
-    /// makes room.
+    /// frees space.
     ///
     /// # Errors
     /// [`MediumError::NoSpace`] on a full disk.

@@ -14,7 +14,7 @@ const APPENDS_PER_TURN: usize = 1024;
 /// Writes that failed, and writes that did not fit, tried again in one turn.
 const RETRIES_PER_TURN: usize = 256;
 
-/// What became of one key's pending write.
+/// The outcome of one key's pending write.
 enum Appended {
     /// It is in the log's buffer, now or since earlier; or there is none.
     Yes,

@@ -24,7 +24,7 @@ const POLLS_PER_TURN: usize = 64;
 const POLLS_BEFORE_MESSAGES: usize = 8;
 /// How long the worker waits while something is to be tried again, in milliseconds.
 const AGAIN_MS: u64 = 2;
-/// Who waits for capacity is called at least so often although nothing seems to have changed, in milliseconds.
+/// Waiters for capacity are called at least so often although nothing seems to have changed, in milliseconds.
 const LOOK_AGAIN_MS: u64 = 20;
 /// Compaction for debt is asked for at most so often by the background worker, in milliseconds.
 const DEBT_MS: u64 = 1_000;

@@ -1,4 +1,4 @@
-//! What a worker is told, and by whom.
+//! The messages to a worker, and their senders.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -13,7 +13,7 @@ use crate::errors::{CloseError, TierError};
 use crate::observe::SegmentView;
 use crate::pool::PoolCoordinator;
 
-/// What a worker is told.
+/// A message to a worker.
 pub(crate) enum Message {
     /// The pending write of a key is to be appended, if it still is pending.
     Dirty { hash: KeyHash, waiter: Option<Waiter> },
@@ -40,7 +40,7 @@ pub(crate) enum Message {
 /// A task's surroundings.
 #[derive(Debug)]
 pub(crate) struct Scheduled {
-    /// Who gets its report, it and no other of its kind.
+    /// The receiver of its report, and of no other report of its kind.
     pub(crate) report: Option<Sender<Report>>,
     /// The pools that it asks; those of the tier where there are none.
     pub(crate) pools: Option<PoolCoordinator>,
@@ -48,20 +48,20 @@ pub(crate) struct Scheduled {
     pub(crate) span: Span,
 }
 
-/// What the background worker does: tasks at an interval, and the pools that they ask.
+/// The settings of the background worker: the interval of its tasks, and the pools that they ask.
 #[derive(Debug, Clone)]
 pub(crate) struct Background {
     pub(crate) interval: Duration,
     pub(crate) pools: Option<PoolCoordinator>,
 }
 
-/// Who waits for a write, and for what.
+/// The waiter of a write, and the durability that it waits for.
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) durability: Durability,
     pub(crate) reply: Sender<Result<(), TierError>>,
     /// When the client goes away at the latest.
     pub(crate) deadline: Instant,
-    /// What the client is in while it waits; disabled where that is not worth telling.
+    /// The span of the client while it waits; disabled where it is not worth recording.
     pub(crate) span: Span,
 }

@@ -58,7 +58,7 @@ const REPLIES_MAX: usize = 16;
 /// The longest wait, in milliseconds: a look at the clock is due then.
 const WAIT_MS_MAX: u64 = 1_000;
 
-/// What a worker starts with.
+/// The input of a worker at its start.
 pub(crate) struct Setup {
     pub(crate) config: ColdTierConfig,
     pub(crate) terms: Terms,
@@ -72,7 +72,7 @@ pub(crate) struct Setup {
     pub(crate) span: Span,
 }
 
-/// What a mount found.
+/// The findings of a mount.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Mounted {
     pub(crate) store: Store,
@@ -81,7 +81,7 @@ pub(crate) struct Mounted {
 /// Why a mount came to nothing.
 enum Unmounted {
     Failed(MountError),
-    /// Whoever opens the tier no longer waits.
+    /// The thread that opens the tier no longer waits.
     GivenUp,
     SyncerDied,
     FileLost,

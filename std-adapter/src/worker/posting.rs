@@ -1,4 +1,4 @@
-//! What the worker counts and posts.
+//! The counts that the worker posts.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -60,7 +60,7 @@ impl Posting {
         self.worker_stats.found_quarantined_segments = report.quarantined_segments;
     }
 
-    /// What bytes written to one segment take on the medium.
+    /// The space on the medium of bytes written to one segment.
     fn blocks(&self, bytes: u32) -> u64 {
         u64::from(bytes.next_multiple_of(BLOCK_BYTES).min(self.segment_bytes))
     }

@@ -1,4 +1,4 @@
-//! Who waits for which task, and what surrounds it.
+//! The waiters for tasks, and the spans of these.
 
 use coldpress_core::compaction::TaskId;
 

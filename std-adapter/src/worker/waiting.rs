@@ -1,4 +1,4 @@
-//! Who waits for which position of the log.
+//! The waiters for positions of the log.
 
 use std::collections::VecDeque;
 use std::time::Instant;
@@ -11,7 +11,7 @@ type WaitingLine = VecDeque<(u64, Waiter)>;
 
 /// Two lines, each in the order of positions: a sync answers all that it covers (group commit). And who has no position yet.
 ///
-/// Whoever joins a line sends those away at its head whose client has gone: a medium that stands still makes no line longer
+/// A waiter that joins a line removes those at its head whose client has gone: a stalled medium makes no line longer
 /// than there were clients within the time that one waits.
 #[derive(Debug, Default)]
 pub(super) struct Waiters {
@@ -47,7 +47,7 @@ impl Waiters {
         }
     }
 
-    /// What the held flushes wait for can't be done now.
+    /// The sync that the held flushes wait for can't be done now.
     pub(super) fn fail_held(&mut self, error: TierError) {
         for waiter in self.held.drain(..) {
             answer(&waiter, Err(error.clone()));
