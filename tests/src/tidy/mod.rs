@@ -9,6 +9,7 @@ mod layout;
 mod lex;
 mod manifest;
 mod names;
+mod prose;
 mod regions;
 mod sizes;
 mod words;
@@ -17,6 +18,7 @@ pub use imports::{CORE_LAYERS, STD_LAYERS, import_cycles, upward_imports};
 pub use layout::{root_entries, test_modules};
 pub use manifest::{crate_root, member_manifest, root_manifest, shared_ownership_in_manifest};
 pub use names::{TEST_NAME_MAX, long_test_names, repeated_type_names, type_names};
+pub use prose::{SENTENCE_WORDS_MAX, long_sentences_in_docs, long_sentences_in_page};
 pub use sizes::{FILE_LINES_MAX, FunctionSize, file_too_long, function_sizes};
 pub use words::{
     allocation, allowed_lints, banned_type_names, ignored_tests, panics, shared_ownership, unfinished,

@@ -1,8 +1,10 @@
 //! Rules about names and sentences: those of tests, of types and of public documentation.
 
+use std::fs;
+
 use coldpress_tests::tidy;
 
-use crate::{catches, files, hold, library_sources};
+use crate::{File, catches, files, hold, library_sources, root};
 
 #[test]
 fn names_of_tests_are_short_enough_to_read() {
@@ -29,6 +31,66 @@ fn planted_long_test_names_are_caught() {
 
 /// The folders of the library crates.
 const LIBRARIES: [&str; 3] = ["core/src", "std-adapter/src", "embedded-adapter/src"];
+
+/// The pages that a user of the crates reads.
+const PAGES: [&str; 8] = [
+    "README.md",
+    "CONTRIBUTING.md",
+    "core/DESIGN.md",
+    "core/src/machine/adapter.md",
+    "std-adapter/README.md",
+    "std-adapter/GUIDE.md",
+    "std-adapter/src/metrics.md",
+    "embedded-adapter/README.md",
+];
+
+#[test]
+fn sentences_of_public_documentation_are_short() {
+    hold(&LIBRARIES.into_iter().flat_map(library_sources).collect::<Vec<_>>(), tidy::long_sentences_in_docs);
+    let page = |path: &&str| File { path: path.into(), text: fs::read_to_string(root().join(path)).unwrap() };
+    hold(&PAGES.iter().map(page).collect::<Vec<_>>(), tidy::long_sentences_in_page);
+}
+
+#[test]
+fn planted_long_sentences_are_caught() {
+    let longest = "a ".repeat(tidy::SENTENCE_WORDS_MAX);
+    let longest = longest.trim();
+    let half = "b ".repeat(tidy::SENTENCE_WORDS_MAX / 2);
+    catches(
+        tidy::long_sentences_in_page,
+        &[
+            &format!("{longest} b."),
+            &format!("{half}\n{half}\n[b](c).\n"),
+            &format!("1. {half}\n   {half} `b c`"),
+            &format!("| b | {longest} b |"),
+            &format!("{half}(b.c `d. e` [`f`](g(h). i){half}"),
+            &format!("```\nb\n```\n{longest} b"),
+        ],
+        &[
+            &format!("{longest}. {longest}: {longest}! {longest}"),
+            &format!("**{longest}.** {longest}.\n"),
+            &format!("# {longest} b\n\n```\n{longest} b\n```\n[b]: {longest}"),
+            &format!("- {longest}\n- {longest}\n{longest}", longest = half.trim()),
+            &format!("{longest}\n\n{longest} – –"),
+            &format!("| {longest} | {longest} |\n| {longest} | `b | c` |"),
+            &format!("{half}`a b c` [b c](d e \"f\"), ``b ` c``"),
+        ],
+    );
+    catches(
+        tidy::long_sentences_in_docs,
+        &[
+            &format!("/// {longest}\n/// b.\nfn a() {{}}"),
+            &format!("//! {longest} b"),
+            &format!("    /// - {half}\n    ///   {half} b"),
+        ],
+        &[
+            &format!("// {longest} b\n//// {longest} b"),
+            &format!("/// {longest}\nfn a() {{}}\n/// {longest}"),
+        ],
+    );
+    let lines = tidy::long_sentences_in_docs(&format!("/// a `b\n/// c` d.\n/// e\n/// f. g\n/// {longest}"));
+    assert_eq!(lines[0].line, 4, "{lines:?}");
+}
 
 /// Both adapters have such a type in their interface.
 const EACH_ADAPTER: &str = "each adapter has its own: a user imports one of the crates";
