@@ -217,7 +217,7 @@ impl Header {
     /// Reads one copy and checks it against the geometry expected.
     ///
     /// # Errors
-    /// [`HeaderError`]: a mismatch of version or geometry is told apart from bytes that are no header.
+    /// [`HeaderError`]: a mismatch of version or geometry is distinct from bytes that are no header.
     pub fn decode(geometry: &Geometry, bytes: &[u8]) -> Result<Self, HeaderError> {
         Self::read(geometry, bytes).unwrap_or(Err(HeaderError::Invalid))
     }

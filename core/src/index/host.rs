@@ -23,7 +23,7 @@ pub struct Placed {
     pub moved_bytes: u32,
 }
 
-/// Live bytes that became stale because of what the index was just told.
+/// Live bytes that became stale because of the last call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Released {

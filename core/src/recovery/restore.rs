@@ -11,8 +11,8 @@
 //!
 //! A copy that comes back loses against every newer one: all that outranks it was kept while it was away (rule 6), and what was
 //! written since has a higher sequence. It is not counted as a copy, so the segment is not counted down when it is freed. Bytes
-//! that can't be read permit nothing, unless told to give them up; and a segment with a record for which the index has no place
-//! stays, whatever was told.
+//! that can't be read permit nothing, unless the operator gives them up; and a segment with a record for which the index has no place
+//! stays in any case.
 
 use super::head::{Head, HeadReader, HeadStep};
 use super::scanner::{Scan, Scanner};

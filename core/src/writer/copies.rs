@@ -3,11 +3,11 @@
 /// Whether the count of copies in the index is complete.
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
-    /// Whether copies may lie on the medium that the index does not count: the host was told.
+    /// Whether copies may lie on the medium that the index does not count; the host knows it.
     pub(super) is_withholding: bool,
     /// Whether the host is asked for the tombstones that nothing needs, since that ended.
     pub(super) is_settling: bool,
-    /// Whether copies are counted anew, since segments without the flag for it are not free yet; the host was told.
+    /// Whether copies are counted anew, since segments without the flag for it are not free yet; the host knows it.
     pub(super) is_recounting: bool,
     /// Whether the host still sets its counts to zero for that: nothing is published meanwhile.
     pub(super) is_resetting: bool,

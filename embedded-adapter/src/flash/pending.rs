@@ -39,7 +39,7 @@ impl<'a> Change<'a> {
     }
 }
 
-/// A record that was appended, until its outcome is told.
+/// A record that was appended, until its outcome is returned.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Pending {
     position: u64,
@@ -78,7 +78,7 @@ impl<M: Medium> FlashTier<'_, M> {
         self.index.known = None;
     }
 
-    /// The outcome of the write that waits, which is told with it.
+    /// The outcome of the write that waits, which is returned with it.
     pub(super) fn take_outcome(&mut self) -> Option<Result<(), PutError>> {
         let outcome = self.pending.and_then(|pending| pending.outcome)?;
         self.pending = None;

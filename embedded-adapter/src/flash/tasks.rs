@@ -178,7 +178,7 @@ impl<const N: usize> defmt::Format for TaskMailbox<N> {
 pub struct TaskWorker {
     /// The tasks of the tier and their callers: no more than it keeps reports of, for none may be lost.
     scheduled: LinearMap<TaskId, Ticket, REPORTS_KEPT>,
-    /// The end of a task that was not told yet, with its report if it has one: the mailbox was held when it was due.
+    /// The end of a task that was not reported yet, with its report if it has one: the mailbox was held when it was due.
     held: Option<(Ticket, Option<Report>)>,
 }
 

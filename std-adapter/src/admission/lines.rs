@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 pub(crate) enum Line {
     /// A place in the worker's queue, and so many pending bytes.
     Permit(u64),
-    /// Capacity: so many bytes that nobody was asked to make room for.
+    /// Capacity: so many bytes that nobody was asked to free space for.
     Capacity { needs: u64 },
     /// A place for a message that is no write.
     Message,
@@ -28,7 +28,7 @@ struct Client<W> {
     rings: u64,
     /// Whether it was called before and found too little: nobody who comes along takes it away again.
     has_lost: bool,
-    /// Capacity that it needs and nobody was asked to make room for, in this round of asking.
+    /// Capacity that it needs and nobody was asked to free space for, in this round of asking.
     needs: u64,
     needs_in: u64,
 }
@@ -66,7 +66,7 @@ pub(crate) enum Go {
 /// for how many there is enough.
 const CALLS_PER_SUCCESS: usize = 2;
 
-/// Writes that a client has room for when it is let go on, beside the others that are let go on with it. A context switch is paid
+/// Writes that a client has space for when it is let go on, beside the others that are let go on with it. A context switch is paid
 /// for so many, not for each; more would let those wait longer who are behind it.
 pub(super) const WRITES_PER_PERMIT: u32 = 32;
 
@@ -209,7 +209,7 @@ impl<W: Clone> Lines<W> {
     }
 
     /// Gives permits in the order of age, as long as `reserve` can reserve what the next one needs: to one client in any case, and to
-    /// as many as there is room for several writes of each.
+    /// as many as there is space for several writes of each.
     pub(super) fn grant(&mut self, spare: Spare, mut reserve: impl FnMut(u64) -> bool, woken: &mut Vec<W>) {
         let mut left = Some(spare);
         while let (Some(spare), Some((&number, &bytes))) = (left, self.permits.first_key_value()) {

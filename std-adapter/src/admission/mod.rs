@@ -122,7 +122,7 @@ impl Admission {
         });
     }
 
-    /// Takes what those need together who wait for capacity and have not tried for it yet, for the worker to make room for.
+    /// Takes what those need together who wait for capacity and have not tried for it yet, for the worker to free space for.
     pub(crate) fn take_needs(&self) -> u64 {
         self.change(|lines, _| lines.take_needs())
     }

@@ -149,7 +149,7 @@ impl CompactionSystem {
     /// Queues a task in every partition and returns.
     ///
     /// # Errors
-    /// [`CompactionError::Full`] gives the task back; partitions that had room run it all the same.
+    /// [`CompactionError::Full`] gives the task back; partitions whose queue had a place run it all the same.
     pub fn schedule_compaction(&self, task: CompactionTask) -> Result<(), CompactionError> {
         self.schedule(task, None)
     }

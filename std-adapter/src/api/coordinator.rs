@@ -26,7 +26,7 @@ pub const REGISTRY_QUEUE_CAPACITY: usize = 256;
 /// Tiers that a registry has open at a time; each has two threads and a file for every partition.
 pub const REGISTRY_TIERS_MAX: usize = 1024;
 
-/// How long a drop waits for room in a full queue, and for what the registry is doing just then.
+/// How long a drop waits for space in a full queue, and for what the registry is doing just then.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 enum Request {

@@ -211,7 +211,7 @@ impl ColdTierHandle {
         (0..parts).map(ask).collect()
     }
 
-    /// Tells every partition, or none: once there is room in all queues, `claim` says whether to.
+    /// Tells every partition, or none: once there is a place in all queues, `claim` says whether to.
     pub(crate) fn tell(
         &self,
         claim: impl Fn(&Open) -> bool,

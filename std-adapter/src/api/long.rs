@@ -186,7 +186,7 @@ impl ColdTierHandle {
     }
 
     /// Waits in the line for capacity until there is enough for a whole value, and says what it is charged: nothing of one is written
-    /// that has no room.
+    /// that has no space.
     fn await_capacity(&self, write: &Write, long: &LongPut) -> Result<u64, Refused> {
         let mut asked_in = 0;
         let mut waiting: Option<WaitingClient> = None;
@@ -239,13 +239,13 @@ impl ColdTierHandle {
     }
 }
 
-/// Whether a long value has room.
+/// Whether a long value has space.
 enum Capacity {
     There(u64),
     Later {
         needed: u64,
         available: u64,
-        /// Of it, what nobody was asked to make room for.
+        /// Of it, what nobody was asked to free space for.
         unasked: u64,
     },
 }

@@ -38,9 +38,9 @@ pub(crate) struct Open {
     /// The start of record checksums.
     pub(crate) seed: Seed,
     pub(crate) clock: &'static dyn Clock,
-    /// Held while all partitions are told something, so that each is told the same last.
+    /// Held while all partitions get a message, so that each gets the same one last.
     pub(crate) telling: Mutex<()>,
-    /// Set when a client is told that a file of the tier was lost: from then on nothing is written to the others either.
+    /// Set when a client gets the error that a file of the tier was lost: from then on nothing is written to the others either.
     pub(crate) is_file_lost: AtomicBool,
     /// The pools and this tier's number in them, where hot values are kept.
     pub(crate) hot: Option<(HotPools, u32)>,
@@ -104,7 +104,7 @@ impl Open {
         self.parts.iter().all(|part| self.check_alive(part).is_ok())
     }
 
-    /// Looks whether all files are in their places. One of which that can't be told is taken to be.
+    /// Looks whether all files are in their places. A file that can't be looked at counts as in its place.
     pub(crate) fn has_its_files(&self) -> bool {
         let is_lost = self.parts.iter().any(|part| part.medium.is_in_place() == Ok(false));
         if is_lost {

@@ -61,7 +61,7 @@ pub(super) struct Write {
     pub(super) replaces: u64,
     begun: Instant,
     pub(super) deadline: Instant,
-    /// The round of evictions in which it asked for room; 0 before.
+    /// The round of evictions in which it asked for space; 0 before.
     asked_in: u64,
 }
 
@@ -225,7 +225,7 @@ impl ColdTierHandle {
     /// [`BatchError`] tells how far it came; what came before was put, though it may not be durable.
     ///
     /// # Bounds
-    /// Encodes each value once on this thread. Waits at most the configured `op_timeout` in all, for room and for durability: after
+    /// Encodes each value once on this thread. Waits at most the configured `op_timeout` in all, for capacity and for durability: after
     /// that a pair is put only if it has to wait for nothing. Of a batch that takes the medium longer, go on from the index.
     pub fn put_batch<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &self,

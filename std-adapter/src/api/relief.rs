@@ -1,4 +1,4 @@
-//! Room for a value that the capacity does not hold: what is asked for it, and when it is refused.
+//! Space for a value that the capacity does not hold: what is asked for it, and when it is refused.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed};
 
@@ -18,7 +18,7 @@ pub(super) struct Shortfall {
     pub(super) ends: u64,
 }
 
-/// Where the room for a value comes from that may wait.
+/// Where the space for a value comes from that may wait.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Relief {
     /// Pieces of long values that were replaced or dropped are swept.
@@ -32,9 +32,9 @@ pub(super) enum Relief {
 }
 
 impl Part {
-    /// Asks for room for a value, in this order: what is swept, what has expired, blocks, evictions.
+    /// Asks for space for a value, in this order: what is swept, what has expired, blocks, evictions.
     ///
-    /// An eviction is asked for once in a round, so that all who wait get room for what they put, and not for more.
+    /// An eviction is asked for once in a round, so that all who wait get space for what they put, and not for more.
     pub(super) fn relieve(
         &self,
         open: &Open,
@@ -88,7 +88,7 @@ impl Part {
         Ok(Relief::Eviction { unasked: 0 })
     }
 
-    /// Whether room comes back soon from long values that were replaced or dropped. While some of the log can't be read, nothing of
+    /// Whether space comes back soon from long values that were replaced or dropped. While some of the log can't be read, nothing of
     /// them is swept.
     fn owes_room(&self) -> bool {
         self.shared.families.are_owing() && self.shared.withheld_above.load(Relaxed) == 0

@@ -20,7 +20,7 @@ pub(super) enum Lack {
     Capacity {
         needed: u64,
         available: u64,
-        /// Of it, what nobody was asked to make room for.
+        /// Of it, what nobody was asked to free space for.
         unasked: u64,
     },
     /// Blocks that the medium has not been asked for yet.
@@ -59,7 +59,7 @@ impl Lack {
     }
 }
 
-/// Whether all partitions were told something.
+/// Whether all partitions got a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Announced {
     All,
@@ -67,7 +67,7 @@ pub(crate) enum Announced {
     None,
 }
 
-/// Whether there is room in the queues of all partitions.
+/// Whether there is a place in the queues of all partitions.
 pub(super) enum Room<'a> {
     For(Announced),
     Lacks(&'a Part),
@@ -75,7 +75,7 @@ pub(super) enum Room<'a> {
 
 impl Open {
     /// Sends a message to all partitions or to none. Every place is reserved before the first is sent, and nothing comes between
-    /// the claim and the last: what was claimed last is what the workers were told last.
+    /// the claim and the last: the last claim is the last message that the workers get.
     pub(super) fn tell_all(
         &self,
         claim: impl Fn(&Self) -> bool,
@@ -128,7 +128,7 @@ impl Part {
         Ok(())
     }
 
-    /// Lets a client stand in the line for messages. One whose worker ended before is told so here, since nobody else tells it.
+    /// Lets a client stand in the line for messages. One whose worker ended before gets that error here, and nowhere else.
     pub(super) fn stand_for_message(&self, waiting: &mut Option<WaitingClient>) -> Result<(), TierError> {
         self.stand(waiting, Line::Message)?;
         self.nudge();
@@ -140,7 +140,7 @@ impl Part {
         self.check_alive().err().unwrap_or(TierError::Closed)
     }
 
-    /// Wakes the worker for a client that waits for room; one nudge on its way is enough for all.
+    /// Wakes the worker for a client that waits for space; one nudge on its way is enough for all.
     pub(super) fn nudge(&self) {
         if self.shared.admission.budget.begin_nudge() {
             // A worker that is gone is seen at the next attempt.

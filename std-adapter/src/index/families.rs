@@ -16,7 +16,7 @@ use parking_lot::{Condvar, Mutex, RwLock};
 use super::shared::{OwnBits, SharedPartition};
 use crate::recycled::{Gone, Lease};
 
-/// Stands for the room of a partition for what is being replaced.
+/// The right to the space that a partition keeps for values that are being replaced.
 const REPLACEMENT: KeyHash = KeyHash([0xFF; 12]);
 /// The longest that a client that waits stays in a partition.
 const WAIT_MAX: Duration = Duration::from_millis(50);
@@ -37,7 +37,7 @@ pub(crate) struct Family {
     /// The generation that a put writes now.
     pub(crate) writing: Option<u8>,
     is_touched: bool,
-    /// Room comes back from it soon, as far as known.
+    /// Space comes back from it soon, as far as known.
     is_owing: bool,
 }
 
@@ -53,7 +53,7 @@ pub(crate) struct Families {
     state: RwLock<State>,
     /// How many there are: most tiers have none, and look no further.
     count: AtomicU32,
-    /// Of how many room comes back soon.
+    /// The number of those from which space comes back soon.
     owing: AtomicU32,
     /// Generations begun: while this stays, no piece takes the place of another.
     begun: AtomicU64,
@@ -100,7 +100,7 @@ impl KeyClaim {
         }
     }
 
-    /// Waits for the right to take the room that a partition has for what is being replaced: one long value at a time.
+    /// Waits for the right to take the space that a partition has for what is being replaced: one long value at a time.
     ///
     /// # Errors
     /// As for [`wait_for`](Self::wait_for).
@@ -175,7 +175,7 @@ impl Families {
         self.begun.load(Acquire)
     }
 
-    /// Whether room comes back soon from values that are gone.
+    /// Whether space comes back soon from values that are gone.
     pub(crate) fn are_owing(&self) -> bool {
         self.owing.load(Relaxed) > 0
     }
@@ -234,7 +234,7 @@ impl Families {
         self.state.read().families.get(hash).cloned()
     }
 
-    /// No room comes back from the family until it is touched again.
+    /// No space comes back from the family until it is touched again.
     pub(crate) fn settle(&self, hash: &KeyHash) {
         let mut state = self.state.write();
         let Some(family) = state.families.get_mut(hash) else { return };

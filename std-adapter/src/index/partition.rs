@@ -1,6 +1,6 @@
 //! The index as the machine sees it: liveness, copies, expiry, codecs.
 //!
-//! Owned by the log worker. What clients read too is in the shared partition; what only the worker needs (the queue of what expires, samples of
+//! Owned by the log worker. State that clients read too is in the shared partition; what only the worker needs (the queue of what expires, samples of
 //! codecs, tombstones to settle after a mount) is here.
 
 use core::ops::Range;

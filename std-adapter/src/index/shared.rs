@@ -156,7 +156,7 @@ pub(crate) struct SharedPartition {
     pub(crate) is_evicting: AtomicBool,
     /// The first second in which a key may expire; 0 where none does.
     pub(crate) due_s: AtomicU32,
-    /// Whether a client waits for the room of what has expired.
+    /// Whether a client waits for the space of what has expired.
     pub(crate) wants_expired: AtomicBool,
     /// When the worker has to be over, in milliseconds: from then on it takes no step, as others may have the medium soon.
     pub(crate) ends_ms: AtomicU64,
@@ -264,7 +264,7 @@ impl SharedPartition {
     }
 
     /// As [`mutate`](Self::mutate), for a write that takes the place of what is pending: where its charge goes beyond a ceiling,
-    /// nothing is changed. What the key was charged before comes off first, and the guard keeps it from changing meanwhile.
+    /// nothing is changed. The former charge of the key comes off first, and the guard keeps it from changing meanwhile.
     pub(crate) fn mutate_within<R>(
         &self,
         terms: &Terms,

@@ -80,7 +80,7 @@ impl PoolCoordinator {
 
     /// Asks for a cleanup without waiting. The reply comes to `reply` with the ticket returned here.
     ///
-    /// The reply is never waited for on the other side either: `reply` needs room for as many replies as its owner has
+    /// The reply is never waited for on the other side either: `reply` needs space for as many replies as its owner has
     /// requests outstanding. An accepted request gets one reply (I-REQ-1); the worker gives up a tenth of the time before the
     /// deadline and answers with what it had done by then, marked as partial.
     ///

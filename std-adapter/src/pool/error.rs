@@ -58,7 +58,7 @@ pub enum HotError {
         /// The length of the largest value that fits.
         max_bytes: u32,
     },
-    /// There is no room, and nothing of its size to evict. The worker was told.
+    /// There is no space, and nothing of its size to evict. The worker was asked to free some.
     Full,
     /// The pools were closed.
     Closed,

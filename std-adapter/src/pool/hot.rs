@@ -40,7 +40,7 @@ impl Hash for HotKey {
 
 /// The pools as the place for values: a `Copy` handle for any thread.
 ///
-/// Values are evicted coldest first when there is no room, and dropped when their time is over and memory is needed; so each
+/// Values are evicted coldest first when there is no space, and dropped when their time is over and memory is needed; so each
 /// read may miss. After the manager was dropped, every read misses and every insert is refused.
 #[derive(Debug, Clone, Copy)]
 pub struct HotPools {

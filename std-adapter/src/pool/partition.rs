@@ -46,7 +46,7 @@ pub(super) struct Partition {
     keys: HashMap<HotKey, Entry, BuildHasherDefault<KeyBits>>,
     pub(super) hits: u64,
     pub(super) misses: u64,
-    /// Whether the worker was told that this partition needs room, and has not come yet.
+    /// Whether the worker was asked to free space in this partition, and has not come yet.
     pub(super) asked: bool,
     /// Wakes the worker.
     pub(super) wake: Sender<()>,

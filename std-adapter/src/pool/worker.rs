@@ -157,7 +157,7 @@ impl Worker {
         }
     }
 
-    /// Brings the partitions that asked for room below their low watermark, for a while: requests go first.
+    /// Brings the partitions that asked for space below their low watermark, for a while: requests go first.
     fn make_room(&self) {
         let now_s = self.clock.wall_s();
         let until = Instant::now() + self.timeout / 4;

@@ -152,13 +152,13 @@ pub trait Medium: Send + Sync {
 pub struct FileMedium {
     file: File,
     name: Option<Name>,
-    /// When a failure was last told to the log, in milliseconds, and one more; 0 where none was.
+    /// When a failure was last logged, in milliseconds, and one more; 0 where none was.
     told_ms: AtomicU64,
     /// Whether a write lacked space: where the filesystem allocates nothing ahead, zeroes are written to find out.
     is_tight: AtomicBool,
 }
 
-/// Failures are told to the log at most so often, in milliseconds: a dead disk fails every read.
+/// Failures are logged at most so often, in milliseconds: a dead disk fails every read.
 const TELL_MS: u64 = 1_000;
 
 /// The name of a file, and how long it is when it is whole.
@@ -169,7 +169,7 @@ struct Name {
 }
 
 impl FileMedium {
-    /// Takes a file as it is, and asks the system to read no more of it than it is told to: a record lies beside others that
+    /// Takes a file as it is, and asks the system to read no more of it than requested: a record lies beside others that
     /// nobody asked for, and what is read in a row is read in large pieces.
     #[must_use]
     pub fn new(file: File) -> Self {

@@ -118,7 +118,7 @@ impl Worker<'_> {
         TierError::NoRoom
     }
 
-    /// Tries again what did not fit; flushes held for it are told that there is no room.
+    /// Tries again what did not fit; flushes held for it end with the error that there is no space.
     fn append_stalled(&mut self, now: Now) {
         for _ in 0..self.stalled.len().min(RETRIES_PER_TURN) {
             let Some(hash) = self.stalled.pop_front() else { break };

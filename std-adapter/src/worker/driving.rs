@@ -131,7 +131,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Makes a failed write known: no waiter is told that all is well, and clients are refused for a while.
+    /// Makes a failed write known: no waiter gets a good answer, and clients are refused for a while.
     fn after_write(&mut self, result: Result<(), MediumFailure>) {
         match result {
             Ok(()) => self.failing.recover(&self.shared.health),
@@ -229,7 +229,7 @@ impl Worker<'_> {
         usize::try_from(most.saturating_sub(weight.settled) / mean).unwrap_or(usize::MAX)
     }
 
-    /// Evicts what clients wait for, round by round, and drops what has expired where one waits for its room.
+    /// Evicts what clients wait for, round by round, and drops what has expired where one waits for its space.
     fn make_room(&mut self) {
         let shared = self.shared;
         if shared.wants_expired.swap(false, Relaxed) {

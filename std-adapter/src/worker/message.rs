@@ -19,7 +19,7 @@ pub(crate) enum Message {
     Dirty { hash: KeyHash, waiter: Option<Waiter> },
     /// Everything sent before is to be written, or made durable.
     Flush(Waiter),
-    /// A client waits for room.
+    /// A client waits for space.
     Nudge,
     /// Runs a task.
     Schedule { task: CompactionTask, accepted: Sender<Result<(), TasksFull>>, scheduled: Scheduled },

@@ -3,7 +3,7 @@
 //! One turn of its loop: take what clients sent, append what is pending, poll the machine and carry out what it asks, tell
 //! those who wait, post the stats. It never waits for a client, and for nothing but its next input; reads, writes and
 //! erases it does itself, syncs go to the syncer. When it ends in any way but an orderly close, the tier is poisoned: every
-//! caller, waiting or new, is told so.
+//! caller, waiting or new, gets that error.
 
 mod appending;
 mod backing;

@@ -24,7 +24,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Looks for it when somebody is about to be told that something is durable, and now and then.
+    /// Looks for it before something is reported as durable, and now and then.
     pub(super) fn look_after_place(&mut self, is_somebody_told: bool) {
         let is_due = monotonic_ms() >= self.in_place_ms.saturating_add(LOOK_MS);
         if !is_somebody_told && !is_due {

@@ -1,4 +1,4 @@
-//! Keys whose write found no room in the log.
+//! Keys whose write found no space in the log.
 
 use std::collections::{HashSet, VecDeque};
 

@@ -75,7 +75,7 @@ impl Waiters {
         settle(&mut self.synced, durable);
     }
 
-    /// A write failed: nobody who waits can be told that all is well.
+    /// A write failed: no waiter can get a good answer.
     pub(super) fn fail_all(&mut self, error: TierError) {
         fail(&mut self.flushed, &error);
         fail(&mut self.synced, &error);
@@ -88,7 +88,7 @@ impl Waiters {
     }
 }
 
-/// Those who have gone are told so: one may be just about to.
+/// Waiters that have gone are answered, too: one may be just about to go.
 fn join(line: &mut WaitingLine, position: u64, waiter: Waiter) {
     let now = Instant::now();
     while line.front().is_some_and(|(_, gone)| gone.deadline <= now) {

@@ -26,8 +26,8 @@ pub(crate) struct HeldPart {
 }
 
 impl HeldPart {
-    /// Sets the length of the file, durable. What its headers do not account for is not cut off: they may be damaged, or a value may
-    /// look like one.
+    /// Sets the length of the file, durable. Bytes that its headers do not account for are not cut off: headers may be damaged, or a
+    /// value may look like one.
     fn set_length(&self, bytes: u64) -> Result<(), OpenError> {
         if bytes < self.bytes {
             self.stored.check_blank_from(&self.path, bytes)?;
