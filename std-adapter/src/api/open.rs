@@ -170,12 +170,66 @@ impl ColdTier {
         Self::start(cache_id, media, config, pool_coordinator, Some(dir))
     }
 
-    /// Opens a tier on media of the caller's, one a partition, in their order. For tests that cut or fail them; nothing
-    /// keeps a second tier away from them.
+    /// Opens a tier on media of the caller's, one a partition, in their order: a block device, a network volume, a test that cuts or
+    /// fails them. Nothing keeps a second tier away from them.
+    ///
+    /// A medium in memory:
+    ///
+    /// ```
+    /// use coldpress_std::medium::{Medium, MediumError, MediumFailure};
+    /// use coldpress_std::pool::{AllocationManager, PoolConfig};
+    /// use coldpress_std::{ColdTier, ColdTierConfig};
+    /// use std::sync::{Mutex, PoisonError};
+    ///
+    /// /// Views are copies of one reference: the bytes outlive every tier.
+    /// #[derive(Clone, Copy)]
+    /// struct InMemory(&'static Mutex<Vec<u8>>);
+    ///
+    /// impl InMemory {
+    ///     fn with<R>(self, at: u64, len: u64, call: impl FnOnce(&mut [u8]) -> R) -> Result<R, MediumFailure> {
+    ///         let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+    ///         let range = usize::try_from(at).ok().zip(usize::try_from(at + len).ok());
+    ///         let part = range.and_then(|(from, to)| bytes.get_mut(from..to));
+    ///         part.map(call).ok_or_else(|| MediumError::Unreadable.into())
+    ///     }
+    /// }
+    ///
+    /// impl Medium for InMemory {
+    ///     fn read_at(&self, at: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+    ///         self.with(at, buffer.len() as u64, |part| buffer.copy_from_slice(part))
+    ///     }
+    ///     fn write_at(&self, at: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
+    ///         self.with(at, bytes.len() as u64, |part| part.copy_from_slice(bytes))
+    ///     }
+    ///     fn sync(&self) -> Result<(), MediumFailure> {
+    ///         Ok(())
+    ///     }
+    ///     fn erase(&self, at: u64, len: u64) -> Result<(), MediumFailure> {
+    ///         self.with(at, len, |part| part.fill(0))
+    ///     }
+    ///     fn len(&self) -> Result<u64, MediumFailure> {
+    ///         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64)
+    ///     }
+    ///     fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
+    ///         Ok(Box::new(*self))
+    ///     }
+    /// }
+    ///
+    /// let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build()?;
+    /// let bytes = vec![0; usize::try_from(config.capacity_bytes())?];
+    /// let medium = InMemory(Box::leak(Box::new(Mutex::new(bytes))));
+    /// let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+    /// let tier = ColdTier::open_with(vec![Box::new(medium)], config.clone(), pools.clone())?;
+    /// tier.put(b"key", b"value")?;
+    /// tier.close()?;
+    /// let again = ColdTier::open_with(vec![Box::new(medium)], config, pools)?;
+    /// assert_eq!(again.get(b"key")?.as_deref(), Some(&b"value"[..]));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
     ///
     /// # Errors
     /// As [`open`](Self::open).
-    pub fn open_on(
+    pub fn open_with(
         media: Vec<Box<dyn Medium>>,
         config: ColdTierConfig,
         pool_coordinator: PoolCoordinator,

@@ -55,7 +55,7 @@ impl ColdTierConfigBuilder {
     /// [adopted](Self::adopt_schema). To change the schema of a tier, open a new tier under another cache id with the new schema,
     /// copy the values, and close the old one for good; or empty the tier first, and adopt the new schema.
     ///
-    /// [`ColdTier::open_on`](crate::ColdTier::open_on) has no directory to store it in, and checks no schema.
+    /// [`ColdTier::open_with`](crate::ColdTier::open_with) has no directory to store it in, and checks no schema.
     pub fn schema(mut self, schema: impl Into<Box<str>>) -> Self {
         self.settings.schema = Some(schema.into());
         self

@@ -221,7 +221,7 @@ fn record_of_a_codec_not_built_is_an_error_of_its_key_alone() {
     let medium = FileMedium::new(tempfile::tempfile().unwrap());
     medium.write_at(0, &bytes).unwrap();
     let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
-    let tier = ColdTier::open_on(vec![Box::new(medium)], config, pools).unwrap();
+    let tier = ColdTier::open_with(vec![Box::new(medium)], config, pools).unwrap();
     assert_eq!(tier.get(b"later"), Err(GetError::Codec(CodecError::Lacking(LATER))));
     assert_eq!(tier.get(b"before"), Ok(Some(b"1".to_vec())));
     assert_eq!(tier.get(b"behind"), Ok(Some(b"2".to_vec())));

@@ -29,7 +29,7 @@ pub(crate) fn open(dir: &Path, config: &ColdTierConfig, pools: &PoolCoordinator)
 }
 
 pub(crate) fn open_on(medium: &dyn Medium, config: &ColdTierConfig, pools: &PoolCoordinator) -> ColdTier {
-    ColdTier::open_on(vec![medium.try_clone().unwrap()], config.clone(), pools.clone()).unwrap()
+    ColdTier::open_with(vec![medium.try_clone().unwrap()], config.clone(), pools.clone()).unwrap()
 }
 
 /// Bytes that tell from which key and round they are.

@@ -26,7 +26,7 @@ fn pools_without_an_owner_are_refused_by_every_open() {
     let typed = PersistentColdTier::<u64, u64>::new(config.clone(), "t", closed.clone());
     assert!(matches!(typed, Err(OpenError::PoolsClosed)));
     let medium = Double::new(config.capacity_bytes());
-    let on_media = ColdTier::open_on(vec![Box::new(medium)], config.clone(), closed.clone());
+    let on_media = ColdTier::open_with(vec![Box::new(medium)], config.clone(), closed.clone());
     assert!(matches!(on_media, Err(OpenError::PoolsClosed)));
     let (_registry, coordinator) = ColdTierCoordinator::new(config.clone()).unwrap();
     let asked = || init_cold_tier(&coordinator, dir.path(), "t", closed.clone());

@@ -63,7 +63,7 @@ fn reads_of_a_mount(capacity_bytes: u64, tells_holes: bool) -> u64 {
     let open = || {
         let medium = Box::new(FileMedium::new(file.try_clone().unwrap()));
         let media: Vec<Box<dyn Medium>> = vec![Box::new(Counted { medium, reads, tells_holes })];
-        ColdTier::open_on(media, config.clone(), pools.clone()).unwrap()
+        ColdTier::open_with(media, config.clone(), pools.clone()).unwrap()
     };
     let tier = open();
     for round in 0..2 {

@@ -47,7 +47,7 @@ fn typed_handle_has_every_method_of_the_byte_handle() {
     let (bytes, typed) = (methods("ColdTier"), methods("PersistentColdTier"));
     assert!(bytes.contains("with_own_pools"), "{bytes:?}");
     // On media of the caller's a tier of bytes is opened, and made a typed one.
-    assert_eq!(bytes.difference(&typed).collect::<Vec<_>>(), ["open_on"]);
+    assert_eq!(bytes.difference(&typed).collect::<Vec<_>>(), ["open_with"]);
 }
 
 #[test]

@@ -45,7 +45,7 @@ fn medium_unreadable_after_any_read_fails_the_open() {
     for reads in [0, 1, 2, 3, 4, 5, 8, 16, 40, 80, 120] {
         *double.unread.lock().unwrap() = (0..u64::MAX, reads);
         let media = vec![Box::new(double) as Box<dyn coldpress_std::medium::Medium>];
-        match ColdTier::open_on(media, config.clone(), pools.clone()) {
+        match ColdTier::open_with(media, config.clone(), pools.clone()) {
             Ok(tier) => drop(tier),
             Err(error) => {
                 failed += 1;

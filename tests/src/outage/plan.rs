@@ -88,7 +88,7 @@ impl Plan {
     #[must_use]
     pub fn open(&self, double: &'static Double) -> ColdTier {
         let view = double.try_clone().unwrap_or_else(|error| panic!("{error}"));
-        ColdTier::open_on(vec![view], self.config(), self.pools.clone())
+        ColdTier::open_with(vec![view], self.config(), self.pools.clone())
             .unwrap_or_else(|error| panic!("seed {}: the tier does not open: {error}", self.seed))
     }
 

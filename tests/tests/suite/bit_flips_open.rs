@@ -36,7 +36,7 @@ fn key_of(key: u64) -> Vec<u8> {
 type Model = BTreeMap<Vec<u8>, Vec<Option<Vec<u8>>>>;
 
 fn open(double: &'static Double, pools: &PoolCoordinator) -> ColdTier {
-    ColdTier::open_on(vec![double.try_clone().unwrap()], config(), pools.clone()).unwrap()
+    ColdTier::open_with(vec![double.try_clone().unwrap()], config(), pools.clone()).unwrap()
 }
 
 fn write(tier: &ColdTier, model: &mut Model, rng: &mut Rng, writes: u32) {

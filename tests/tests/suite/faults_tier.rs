@@ -156,7 +156,7 @@ fn run(shared: &'static Shared, pools: &PoolCoordinator, fault: Option<(u64, u64
     let mut allowed = Allowed::new();
     let media = || vec![Box::new(Failing(shared)) as Box<dyn Medium>];
     // An open that fails says so; nothing was there that could be lost.
-    if let Ok(tier) = ColdTier::open_on(media(), config(), pools.clone()) {
+    if let Ok(tier) = ColdTier::open_with(media(), config(), pools.clone()) {
         work(&tier, &mut allowed);
         shared.0.lock().unwrap().fault = None;
         check(&tier, &allowed, &format!("{fault:?}, running"));
@@ -165,7 +165,7 @@ fn run(shared: &'static Shared, pools: &PoolCoordinator, fault: Option<(u64, u64
     }
     let operations = shared.0.lock().unwrap().operations;
     shared.0.lock().unwrap().fault = None;
-    let tier = ColdTier::open_on(media(), config(), pools.clone())
+    let tier = ColdTier::open_with(media(), config(), pools.clone())
         .unwrap_or_else(|error| panic!("{fault:?}: the next open: {error}"));
     check(&tier, &allowed, &format!("{fault:?}, reopened"));
     tier.close().unwrap();

@@ -52,7 +52,7 @@ fn long_put_that_waits_for_capacity_is_passed_by_no_newcomer() {
     let file = tempfile::tempfile().unwrap();
     file.set_len(config.capacity_bytes()).unwrap();
     let medium: Box<dyn Medium> = Box::new(Held(FileMedium::new(file), held));
-    let tier = ColdTier::open_on(vec![medium], config, pools).unwrap();
+    let tier = ColdTier::open_with(vec![medium], config, pools).unwrap();
     let handle = tier.handle();
     let value = [7; 3_000];
     for key in 0..2_000u32 {

@@ -159,7 +159,7 @@ fn close_of_many_stuck_partitions_has_one_deadline() {
     let (_manager, pools) = pools();
     let config = ColdTierConfig::builder().capacity_bytes(32 << 20).partitions(32);
     let config = config.close_timeout(Duration::from_millis(2_000)).keep_hot_values(false).build().unwrap();
-    let tier = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER).0, config, pools).unwrap();
+    let tier = ColdTier::open_with(held_media(&config, &SYNCS, &NEVER).0, config, pools).unwrap();
     for key in 0..200u32 {
         tier.put(&key.to_le_bytes(), b"v").unwrap();
     }
@@ -178,7 +178,7 @@ fn close_does_not_wait_for_a_client_that_is_stuck_in_a_read() {
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).op_timeout(SLACK);
     let config = config.close_timeout(Duration::from_millis(200)).keep_hot_values(false).build().unwrap();
     let (media, held) = held_media(&config, &NEVER, &READS);
-    let tier = ColdTier::open_on(media, config, pools).unwrap();
+    let tier = ColdTier::open_with(media, config, pools).unwrap();
     tier.put(b"key", b"value").unwrap();
     tier.flush().unwrap();
     READS.store(true, SeqCst);
@@ -202,7 +202,7 @@ fn open_on_a_dead_medium_is_given_up() {
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).open_timeout(Duration::from_millis(50));
     let config = config.close_timeout(Duration::from_millis(50)).build().unwrap();
     let begun = Instant::now();
-    let opened = ColdTier::open_on(held_media(&config, &SYNCS, &NEVER).0, config, pools);
+    let opened = ColdTier::open_with(held_media(&config, &SYNCS, &NEVER).0, config, pools);
     assert!(matches!(opened, Err(OpenError::TimedOut)), "{opened:?}");
     assert!(begun.elapsed() < SLACK);
     SYNCS.store(false, SeqCst);
@@ -218,7 +218,7 @@ fn log_with_no_sequences_left_refuses_writes_and_is_read() {
     let marker = Marker { erases: 1, sequence_issued: Sequence::new(u32::MAX - 4) };
     media[0].write_at(0, &marker.encode()).unwrap();
     let again = vec![media[0].try_clone().unwrap()];
-    let tier = ColdTier::open_on(media, config.clone(), pools.clone()).unwrap();
+    let tier = ColdTier::open_with(media, config.clone(), pools.clone()).unwrap();
     tier.put(b"first", b"v").unwrap();
     tier.flush().unwrap();
     // More than what can still be opened holds; where it is noticed depends on how far the worker is.
@@ -232,7 +232,7 @@ fn log_with_no_sequences_left_refuses_writes_and_is_read() {
     assert_eq!(tier.get(b"first"), Ok(Some(b"v".to_vec())));
     assert_eq!(tier.get(&0u32.to_le_bytes()), Ok(Some(vec![7; 1_000])));
     assert!(matches!(tier.close(), Err(CloseError::Unwritten { writes: 1.., .. })));
-    let tier = ColdTier::open_on(again, config, pools).unwrap();
+    let tier = ColdTier::open_with(again, config, pools).unwrap();
     assert_eq!(tier.get(b"first"), Ok(Some(b"v".to_vec())));
 }
 

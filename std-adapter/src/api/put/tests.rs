@@ -28,7 +28,7 @@ fn blank() -> File {
 
 fn open(file: &File, pools: &PoolCoordinator) -> ColdTier {
     let medium: Box<dyn Medium> = Box::new(FileMedium::new(file.try_clone().unwrap()));
-    ColdTier::open_on(vec![medium], config(), pools.clone()).unwrap()
+    ColdTier::open_with(vec![medium], config(), pools.clone()).unwrap()
 }
 
 /// A file with what a cut leaves now that loses nothing which was written.
