@@ -237,6 +237,8 @@ impl Restore {
         segment.sequence = sequence;
         segment.erases = marker.map_or(segment.erases, |marker| marker.erases);
         segment.set(Flag::Counted, false);
+        // Nothing in it counts as live before its records were looked at: until then no engine may take it for dead.
+        segment.set_unread(true);
         self.state = self.scan(log);
     }
 

@@ -252,3 +252,57 @@ fn several_victims_cut_anywhere_leave_every_key_readable() {
         assert!(erases > 3, "{erases} erases that were not durable");
     }
 }
+
+// A second look makes a segment whose headers were lost sealed before it knows of anything live in it. A shortage that
+// falls into the look must not take it for dead, and free it with all that it holds.
+#[test]
+fn segment_read_again_in_a_shortage_is_not_taken_for_dead() {
+    let (mut lost, mut rescued) = (Vec::new(), 0);
+    for setup in [Setup::file(), Setup::flash(), Setup::device()] {
+        let g = setup.config.geometry;
+        let mut arena = setup.arena();
+        let mut world = setup.mount(&mut arena, setup.blank());
+        world.follow(&[Do::Put(1, 60), Do::Put(2, 60)]);
+        fill(&mut world, 2);
+        world.follow(&[Do::Put(3, 60), Do::Sync]);
+        let spoilt = world.host.entry(&world.hash(1)).unwrap().newest.placed.location.segment;
+        let mut left = world.end().cut(&[]);
+        left.medium.flip(spoilt.get(), g.header_at() + 9, 1);
+        left.medium.flip(spoilt.get(), g.second_header_at() + 9, 1);
+        for puts in 0..40u16 {
+            for steps in 1..8 {
+                let mut arena = setup.arena();
+                let mut world = setup.mount(&mut arena, left.clone());
+                let put = |n: u16| Do::Put(30 + n % 12, 60);
+                (0..puts).for_each(|n| world.follow(&[put(n)]));
+                world.follow(&[Do::Sync, Do::Queue(RebuildIndex)]);
+                // Clients go on meanwhile.
+                for n in 0..600 {
+                    if !world.reports.is_empty() {
+                        break;
+                    }
+                    world.follow(&[put(n)]);
+                    for _ in 0..steps {
+                        world.step();
+                    }
+                    if n % 20 == 19 {
+                        world.tick(10);
+                    }
+                }
+                world.follow(&[Do::Sync, Do::Settle]);
+                if world.tier.tally().quarantined == 0 {
+                    let left = world.end().cut(&[]);
+                    let mut arena = setup.arena();
+                    let world = setup.mount(&mut arena, left);
+                    match world.read(1) {
+                        Seen::Value(_) => rescued += 1,
+                        // There was no room to relocate it: it is read again by the next task.
+                        _ if world.tier.tally().quarantined == 1 => {}
+                        seen => lost.push((g.identity(), g.write_unit(), puts, steps, seen)),
+                    }
+                }
+            }
+        }
+    }
+    assert!(lost.is_empty(), "rescued {rescued}, lost {}: {lost:?}", lost.len());
+}
