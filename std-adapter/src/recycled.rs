@@ -11,8 +11,8 @@
 
 use core::fmt;
 use core::ops::Deref;
-use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{Relaxed, SeqCst};
+use core::sync::atomic::{AtomicU64, fence};
 use std::time::Instant;
 
 use parking_lot::{
@@ -35,6 +35,8 @@ struct Cell<T>(RwLock<SlotContent<T>>);
 /// A place for a value, or for a row of them that are locked one by one.
 struct Slot<T: 'static, const N: usize> {
     cells: [Cell<T>; N],
+    /// That of the row that can be locked; 0 where there is none.
+    lent: AtomicU64,
     /// The newest generation that was ended: seen without waiting for a lock.
     ended: AtomicU64,
     /// The newest generation whose value goes with the last thread that is in it.
@@ -61,6 +63,7 @@ impl<T, const N: usize> Recycler<T, N> {
         for (cell, value) in slot.cells.iter().zip(values) {
             *cell.0.write() = SlotContent { generation, value: Some(Box::new(value)) };
         }
+        slot.lent.store(generation, SeqCst);
         Lease { slot, generation }
     }
 }
@@ -75,8 +78,8 @@ impl<T> Recycler<T> {
 impl<T, const N: usize> Slot<T, N> {
     fn new(recycler: &'static Recycler<T, N>) -> Self {
         let cell = |_| Cell(RwLock::new(SlotContent { generation: 0, value: None }));
-        let (ended, given_back) = (AtomicU64::new(0), AtomicU64::new(0));
-        Self { cells: core::array::from_fn(cell), ended, given_back, recycler }
+        let [lent, ended, given_back] = [(); 3].map(|()| AtomicU64::new(0));
+        Self { cells: core::array::from_fn(cell), lent, ended, given_back, recycler }
     }
 }
 
@@ -141,6 +144,10 @@ impl<T, const N: usize> Lease<T, N> {
 
     /// Locks a value of the row.
     pub(crate) fn lock(self, cell: usize) -> Result<LockedCell<T>, Gone> {
+        // The lock may be another row's by now, and have to wait for it.
+        if self.slot.lent.load(SeqCst) != self.generation {
+            return Err(Gone);
+        }
         let content = self.slot.cells.get(cell).ok_or(Gone)?.0.write();
         if content.generation != self.generation {
             return Err(Gone);
@@ -151,6 +158,7 @@ impl<T, const N: usize> Lease<T, N> {
     /// Ends the row and drops its values, each once nobody has it locked. Called by one thread, once.
     pub(crate) fn empty(self) {
         self.end();
+        self.slot.lent.store(0, SeqCst);
         for cell in &self.slot.cells {
             let value = cell.0.write().value.take();
             // Not under the lock: that may take a while.
@@ -223,14 +231,30 @@ impl<T> Lease<T> {
     pub(crate) fn give_back(self) {
         self.end();
         self.slot.given_back.fetch_max(self.generation, SeqCst);
+        fence(SeqCst);
         self.drop_if_unused();
     }
 
+    /// Drops the value that is in the slot, if that was given back and nobody is in it. It may be a later one than this lease's, whose
+    /// owner found the lock held by this thread.
     #[cold]
     fn drop_if_unused(self) {
-        let value = self.content().try_write().and_then(|content| self.take(content));
-        // Not under the lock: that may take a while.
-        drop(value);
+        let is_given_back = |generation| self.slot.given_back.load(SeqCst) >= generation;
+        while let Some(content) = self.content().try_write() {
+            let (generation, has_value) = (content.generation, content.value.is_some());
+            if has_value && is_given_back(generation) {
+                let value = Self { generation, ..self }.take(content);
+                // Not under the lock: that may take a while.
+                drop(value);
+                return;
+            }
+            drop(content);
+            fence(SeqCst);
+            // Else it was given back while this thread had the lock, and nobody else may see it.
+            if !has_value || !is_given_back(generation) {
+                return;
+            }
+        }
     }
 
     /// Takes the value out, and puts the slot on the list.
@@ -438,6 +462,51 @@ mod tests {
             });
             assert_eq!((VALUES.free.lock().len(), COUNT.load(SeqCst)), (1, 0));
         }
+    }
+
+    #[test]
+    fn stale_lease_at_a_give_back_leaves_nothing_behind() {
+        static VALUES: Recycler<Counted> = Recycler::new();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        use core::sync::atomic::AtomicBool;
+        static OVER: AtomicBool = AtomicBool::new(false);
+        let old = VALUES.lend(Counted::new(0, &COUNT));
+        old.give_back();
+        let mut leaked = 0;
+        std::thread::scope(|scope| {
+            scope.spawn(move || {
+                while !OVER.load(SeqCst) {
+                    assert!(old.enter(|_| ()).is_err());
+                }
+            });
+            for number in 0..200_000 {
+                let lease = VALUES.lend(Counted::new(number, &COUNT));
+                lease.give_back();
+                if COUNT.load(SeqCst) != leaked {
+                    // Not held by anybody, and still there.
+                    std::thread::sleep(Duration::from_millis(5));
+                    leaked = COUNT.load(SeqCst);
+                }
+            }
+            OVER.store(true, SeqCst);
+        });
+        assert_eq!(leaked, 0, "values that nobody will ever drop");
+    }
+
+    #[test]
+    fn stale_lease_in_the_slot_drops_the_value_given_back() {
+        // The stale operation stands where `hold` has the lock for reading.
+        static VALUES: Recycler<Counted> = Recycler::new();
+        static COUNT: AtomicU32 = AtomicU32::new(0);
+        let old = VALUES.lend(Counted::new(0, &COUNT));
+        old.give_back();
+        let new = VALUES.lend(Counted::new(1, &COUNT));
+        let way_out = WayOut(old);
+        let content = old.content().try_read().unwrap();
+        new.give_back();
+        drop(content);
+        drop(way_out);
+        assert_eq!((COUNT.load(SeqCst), VALUES.free.lock().len()), (0, 1));
     }
 
     #[test]

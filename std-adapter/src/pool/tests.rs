@@ -491,3 +491,22 @@ fn scattered_pools_report_says_defragment_and_afterwards_keep() {
     assert_eq!((tidy.fragmentation_impact, tidy.utilisation, tidy.advice), (0, 1_000, CleanupAdvice::Keep));
     assert!(hot.stats().unwrap().page_views.iter().all(|page| page.used_slots == page.slots));
 }
+
+#[test]
+fn read_that_asks_closed_pools_in_between_ends() {
+    // The handle of pools that are closed is refused at once, whoever has their slot now.
+    let config = PoolConfig::builder().partitions(1).build().unwrap();
+    let (manager, _requests) = AllocationManager::new(&config).unwrap();
+    let closed = manager.hot();
+    drop(manager);
+    let (manager, _requests) = AllocationManager::new(&config).unwrap();
+    let open = manager.hot();
+    let key = HotKey { tier: open.register_tier(), hash: [1; 12] };
+    assert!(open.insert(key, 1, b"value", None));
+    let (told, is_told) = crossbeam_channel::bounded(1);
+    // Not joined: it never ends.
+    std::thread::spawn(move || told.send(open.read(key, 1, |_| closed.is_open())));
+    let answer = is_told.recv_timeout(core::time::Duration::from_secs(5));
+    core::mem::forget(manager);
+    assert_eq!(answer, Ok(Some(false)));
+}
