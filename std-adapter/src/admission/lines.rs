@@ -239,6 +239,10 @@ impl<W: Clone> Lines<W> {
     fn call(&mut self, line: Line, most: usize, woken: &mut Vec<W>) {
         for _ in 0..most {
             let Some(calls) = self.calls(line) else { return };
+            // One that was called in vain is passed by nobody: those behind it would take what it needs.
+            if matches!(line, Line::Capacity { .. }) && calls.again > 0 {
+                return;
+            }
             // A client that waits for a permit as well tries when it has that.
             let Some(number) = calls.standing.pop_first() else { return };
             calls.called.insert(number);

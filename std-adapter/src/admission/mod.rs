@@ -10,7 +10,7 @@
 //!    after a number of such rounds that follows from its place.
 //! 2. **Capacity is tried for in order.** Only the index knows how much a write needs. The worker calls the oldest clients in that
 //!    line, as many as there may be enough for. One that got what it needs calls the next two. A client that found too little keeps its
-//!    place, is called first the next time, and nobody who comes along passes it any more.
+//!    place, is called first the next time, and nobody passes it any more: none beside it is called, and none who comes along goes on.
 //! 3. **A client leaves nothing behind.** It keeps its age in all lines until its call ends. With the value that stands for it go its
 //!    places, what was reserved for it, and what it was called for: the next one gets that. So it is after a panic, too.
 //!

@@ -74,3 +74,38 @@ fn long_put_that_waits_for_capacity_is_passed_by_no_newcomer() {
     assert_eq!(tier.get(b"long").unwrap().as_deref(), Some(&long[..]));
     assert_eq!(tier.put(b"short", &value), Ok(()));
 }
+
+// Capacity that was made for a long value is enough for many short ones: called beside it, they would take it.
+#[test]
+fn long_put_among_short_ones_is_not_passed_for_ever() {
+    let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
+    let config = ColdTierConfig::builder().capacity_bytes(8 << 20).codec(CodecId::Raw).keep_hot_values(false);
+    let config = config.full(FullPolicy::Evict).op_timeout(Duration::from_secs(30)).build().unwrap();
+    let dir = tempfile::tempdir().unwrap();
+    let tier = ColdTier::open(dir.path(), "t", config, pools).unwrap();
+    let handle = tier.handle();
+    let value = [7; 3_000];
+    for key in 0..4_000u32 {
+        tier.put(&key.to_le_bytes(), &value).unwrap();
+    }
+    let (is_over, puts) = (AtomicBool::new(false), core::sync::atomic::AtomicU64::new(0));
+    let outcomes: Vec<_> = std::thread::scope(|scope| {
+        for thread in 0..8u32 {
+            let (is_over, puts) = (&is_over, &puts);
+            scope.spawn(move || {
+                let keys = (0..4_000u32).cycle().take_while(|_| !is_over.load(SeqCst));
+                for key in keys {
+                    let _ = handle.put(&(1 << 30 | thread << 20 | key).to_le_bytes(), &value);
+                    puts.fetch_add(1, SeqCst);
+                }
+            });
+        }
+        let long = vec![3; 1_500_000];
+        // Alone it takes 50 ms.
+        let put = || (handle.put(b"long", &long), puts.swap(0, SeqCst));
+        let outcomes = (0..3).map(|_| put()).collect();
+        is_over.store(true, SeqCst);
+        outcomes
+    });
+    assert!(outcomes.iter().all(|(outcome, _)| outcome.is_ok()), "{outcomes:?}");
+}
