@@ -28,8 +28,8 @@ pub enum Status {
     Closed,
     /// The mount failed; nothing was written.
     Failed(MountError),
-    /// It found its own state broken once it was mounted. It writes nothing more, and what is there can be read. Only
-    /// [`Tier::restart`] helps.
+    /// It found its own state broken once it was mounted. It writes nothing more, and what is there can be read. A new
+    /// machine mounts it.
     Broken(Invariant),
 }
 

@@ -248,11 +248,19 @@ mod table;
 mod tasks;
 mod tier;
 
-pub use coldpress_core::compaction::{CompactionTask, Report, RunningTask, TaskId};
+pub use coldpress_core::codec::CodecId;
+pub use coldpress_core::compaction::{
+    CompactionTask, Outcome, PoolOutcome, Report, RunningTask, TaskId, TasksFull, Victims,
+};
+pub use coldpress_core::config::ConfigError;
 pub use coldpress_core::drive::{MediumError, Now};
-pub use coldpress_core::format::{KEY_BYTES_EXACT, Secret};
+pub use coldpress_core::format::{
+    Geometry, GeometryError, HeaderError, KEY_BYTES_EXACT, SEGMENTS_MIN, Secret,
+};
+pub use coldpress_core::invariant::Invariant;
 pub use coldpress_core::machine::Status;
 pub use coldpress_core::recovery::{MountError, MountReport};
+pub use coldpress_core::writer::Counters;
 pub use config::FlashConfig;
 pub use driving::Work;
 pub use error::{BuildError, FlashMountError, GetError, PutError, Wait};

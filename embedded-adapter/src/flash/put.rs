@@ -55,7 +55,8 @@ impl<M: Medium> FlashTier<'_, M> {
         self.store(now, &Change::new(Kind::Value, key, value))
     }
 
-    /// Stores a value that expires after `ttl_s` seconds: never earlier, and at most two seconds later while the clock is right. Where
+    /// Stores a value that expires after `ttl_s` seconds: never earlier, and at most two seconds later while the clock is right. With 0 it
+    /// is over at once. Where
     /// the call is made again after [`PutError::Busy`], they count from the moment at which its record was appended.
     ///
     /// # Errors

@@ -152,6 +152,9 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     pub fn mounted(&self) -> Result<MountReport, FlashMountError> {
         match (self.status(), self.index.refusal) {
             (Status::Failed(error), _) => Err(FlashMountError::Mount(error)),
+            (Status::Broken(invariant), _) => {
+                Err(FlashMountError::Mount(coldpress_core::recovery::MountError::Broken(invariant)))
+            }
             (_, Some(error)) => Err(error),
             (Status::Mounting, None) if self.under_way.is_some() => Err(FlashMountError::Busy),
             (Status::Mounting, None) => Err(match self.failure.filter(|_| self.formatting.is_some()) {

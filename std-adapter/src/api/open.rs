@@ -164,7 +164,7 @@ impl ColdTier {
         let mut dir = if config.settings.is_read_only {
             Dir::look_into(base_dir, cache_id, mode)?
         } else {
-            Dir::lock(base_dir, cache_id, mode)?
+            Dir::lock(base_dir, cache_id, mode, &config)?
         };
         let (media, config) = dir.open_parts(&config)?;
         Self::start(cache_id, media, config, pool_coordinator, Some(dir))
@@ -487,7 +487,9 @@ impl Starting<'_> {
             meter: own_meter,
             span,
         };
+        let of_worker = tracing::info_span!(parent: None, "worker", tier = self.cache_id, partition);
         let run = move || {
+            let _entered = of_worker.entered();
             // One that is given up before it begins finds nothing to work on.
             let _ = lease.enter(|shared| worker::run(setup, shared, syncer));
             drop(hold);

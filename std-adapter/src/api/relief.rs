@@ -68,7 +68,7 @@ impl Part {
             }
             // Removes and overwrites by shorter values go on: they take nothing that the disk has not given before.
             if !evicts {
-                return Err(TierError::Medium(MediumError::NoSpace.into()).into());
+                return Err(TierError::Medium(shared.health.failure(MediumError::NoSpace)).into());
             }
         }
         if !evicts {

@@ -81,6 +81,9 @@ impl ColdTierConfigBuilder {
     /// Sets the length of a segment; by default a power of two: a 512th of a partition, at most 4 MiB. Below 128 MiB it is the
     /// smaller of 256 KiB and a 128th, at least 64 KiB.
     ///
+    /// Any length is taken of which a partition has enough segments. Shorter ones allow shorter keys: see
+    /// [`key_bytes_max`](crate::ColdTierConfig::key_bytes_max).
+    ///
     /// A tier that is there keeps its segments where this is not set; set to another length, its live values are written to new files
     /// when it opens, as for less [capacity](Self::capacity_bytes).
     pub const fn segment_bytes(mut self, bytes: u32) -> Self {

@@ -230,7 +230,9 @@ impl fmt::Display for ConfigError {
                 )
             }
             Self::Partitions(n) => write!(f, "{n} partitions: it takes 1 to {PARTITIONS_MAX}"),
-            Self::PendingBytes { bytes, min } => write!(f, "{bytes} pending bytes: it takes at least {min}"),
+            Self::PendingBytes { bytes, min } => {
+                write!(f, "`pending_bytes_max` of {bytes}: it takes at least {min}")
+            }
             Self::Watermarks { max } => {
                 write!(
                     f,

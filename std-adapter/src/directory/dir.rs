@@ -156,14 +156,24 @@ fn not_writable(error: FileError) -> OpenError {
 impl Dir {
     /// Makes the directory where there is none, and locks it. A directory with other files than a tier's is refused
     /// untouched.
-    pub(crate) fn lock(base_dir: &Path, cache_id: &str, mode: Mode) -> Result<Self, OpenError> {
+    pub(crate) fn lock(
+        base_dir: &Path,
+        cache_id: &str,
+        mode: Mode,
+        config: &ColdTierConfig,
+    ) -> Result<Self, OpenError> {
         if !is_plain(cache_id) {
             return Err(OpenError::CacheId);
         }
         if base_dir.as_os_str().is_empty() {
             return Err(OpenError::NoBaseDir);
         }
-        let path = make_dirs(&base_dir.join(cache_id), mode)?;
+        let path = base_dir.join(cache_id);
+        if !path.exists() {
+            // Before anything is made.
+            check_file_size_limit(config.geometry.medium_bytes())?;
+        }
+        let path = make_dirs(&path, mode)?;
         let content = Content::of(&path)?;
         // A lock file proves nothing: others call theirs the same.
         if content.has_others && !content.has_first() {
@@ -417,7 +427,8 @@ mod tests {
     #[test]
     fn lock_released_by_name_is_free_and_one_dropped_is_not() {
         let base = tempfile::tempdir().unwrap();
-        let lock = || Dir::lock(base.path(), "t", Mode::new(0o600));
+        let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
+        let lock = || Dir::lock(base.path(), "t", Mode::new(0o600), &config);
         let dir = lock().unwrap();
         // As a process does that was started meanwhile.
         let copy = |files: &Vec<File>| files.iter().map(|file| file.try_clone().unwrap()).collect::<Vec<_>>();
@@ -440,7 +451,7 @@ mod tests {
         let base = tempfile::tempdir().unwrap();
         let config = ColdTierConfig::builder().capacity_bytes(4 << 20).partitions(2).build().unwrap();
         let open = || {
-            let mut dir = Dir::lock(base.path(), "t", Mode::new(0o600))?;
+            let mut dir = Dir::lock(base.path(), "t", Mode::new(0o600), &config)?;
             let (media, _) = dir.open_parts(&config)?;
             Ok::<_, OpenError>((dir, media))
         };

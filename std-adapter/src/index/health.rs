@@ -101,6 +101,16 @@ impl PostedHealth {
         self.failures.fetch_add(1, Ordering::Release);
     }
 
+    /// Keeps the cause of a refusal that keeps no write away by itself, as of space for another segment.
+    pub(crate) fn note(&self, failure: &MediumFailure) {
+        *self.failure.lock() = Some(failure.clone());
+    }
+
+    /// A failure of this kind, with the cause of the last one if that was of it.
+    pub(crate) fn failure(&self, kind: MediumError) -> MediumFailure {
+        self.failure.lock().clone().filter(|failure| failure.kind() == kind).unwrap_or_else(|| kind.into())
+    }
+
     /// The medium did what it was asked.
     pub(crate) fn recover(&self) {
         self.post_passing(Health::Sound);
@@ -136,8 +146,7 @@ impl PostedHealth {
     pub(crate) fn check_writable(&self) -> Result<(), TierError> {
         match self.get() {
             Health::Failing(kind) if monotonic_ms() < self.until_ms.load(Ordering::Relaxed) => {
-                let failure = self.failure.lock().clone().filter(|failure| failure.kind() == kind);
-                Err(TierError::Medium(failure.unwrap_or_else(|| kind.into())))
+                Err(TierError::Medium(self.failure(kind)))
             }
             Health::Sound | Health::Failing(_) => Ok(()),
             Health::WornOut => Err(TierError::WornOut),

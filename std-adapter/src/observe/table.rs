@@ -195,9 +195,9 @@ tier_stats! {
         compactions: u64, sum;
         /// Jumps of the wall clock that were refused since the tier was opened, in each partition; one that lasts counts once.
         clock_refusals: u64, sum => counter "coldpress_clock_refusals_total" Count;
-        /// The most bytes that segments with anything in them ever took, counted at each write.
+        /// The most bytes of disk that the log's files ever took, counted at each write.
         peak_bytes: u64, sum;
-        /// Bytes that segments with anything in them take now.
+        /// Bytes of disk that the log's files take now, blocks that were allocated ahead included.
         occupied_bytes: u64, sum => gauge "coldpress_occupied_bytes" Bytes;
         /// Bytes of records that are needed.
         live_bytes: u64, sum => gauge "coldpress_live_bytes" Bytes;
@@ -231,7 +231,8 @@ tier_stats! {
         pending_bytes: u64, sum => gauge "coldpress_pending_bytes" Bytes;
         /// Bytes charged against the capacity for live records.
         ///
-        /// See [`Full`](crate::PutError::Full).
+        /// See [`Full`](crate::PutError::Full). While overwrites are under way it may be above the most that can be charged, by up to
+        /// about a segment.
         charged_bytes: u64, sum => gauge "coldpress_charged_bytes" Bytes;
         /// The most bytes that can be charged: less while the longest record is longer, or segments are quarantined.
         charge_bytes_max: u64, sum => gauge "coldpress_charge_bytes_max" Bytes;
@@ -259,7 +260,7 @@ tier_stats! {
 }
 
 impl TierStats {
-    /// Bytes written for each byte of fresh records, in thousandths; 1,000 where nothing was relocated.
+    /// Bytes written for each byte of fresh records, in thousandths; a little above 1,000 where nothing was relocated, for headers and footers.
     #[must_use]
     pub fn write_amplification_permille(&self) -> u64 {
         let scaled = u128::from(self.bytes_written) * 1000;

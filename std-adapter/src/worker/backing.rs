@@ -133,6 +133,7 @@ impl Worker<'_> {
     /// The medium has no space for a segment: it is said once, not at each try.
     pub(super) fn note_refused(&self, error: &MediumFailure) {
         let backed = self.tier.backed_segments();
+        self.shared.health.note(error);
         // Before, so that a client who sees that there is no more sees what there is.
         self.shared.backed.store(backed, Relaxed);
         if !self.shared.is_out_of_space.swap(true, Release) {

@@ -345,7 +345,7 @@ impl Worker<'_> {
     fn schedule_background(&mut self, task: CompactionTask) {
         let pools = self.background.as_ref().and_then(|schedule| schedule.background.pools.clone());
         // Where so many tasks wait already, it is among them.
-        let span = tracing::info_span!("compaction", %task, partition = self.partition);
+        let span = tracing::info_span!(parent: None, "compaction", %task, partition = self.partition);
         let _ = self.schedule(task, Scheduled { report: None, pools, span });
     }
 

@@ -72,7 +72,7 @@ fn check(
     let (_manager, pools) = AllocationManager::new(&pools).unwrap();
     let config = ColdTierConfig::builder().capacity_bytes(4 << 20).op_timeout(SLACK);
     let config = config.close_timeout(Duration::from_millis(50)).build().unwrap();
-    let mut dir = Dir::lock(base.path(), "test", Mode::new(0o600)).unwrap();
+    let mut dir = Dir::lock(base.path(), "test", Mode::new(0o600), &config).unwrap();
     let (parts, config) = dir.open_parts(&config).unwrap();
     let hold_part = |medium| {
         Box::new(Held { medium, holds_writes, holds_syncs, holds_reads: &NEVER, held }) as Box<dyn Medium>
