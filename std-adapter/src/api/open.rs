@@ -345,7 +345,7 @@ impl ColdTier {
     ///
     /// # Bounds
     /// All in all at most the configured `close_timeout` and a second, however many partitions there are. A worker, or a read of
-    /// a client, that is stuck in its medium for longer is left alone: its directory stays locked until it comes loose.
+    /// a client, that is stuck in its medium for longer is left alone. While a worker is stuck its directory stays locked.
     pub fn close(mut self) -> Result<(), CloseError> {
         self.shut()
     }
