@@ -83,7 +83,7 @@ fn tiles(html: &mut String, replayed: &Replayed) {
     tile(html, "", &count(figures.requests), "requests, every byte read was checked");
     tile(html, "", &format!("{:.2}", figures.write_amplification), "write amplification");
     tile(html, "", &bytes(figures.log_bytes_reclaimed), "reclaimed from the log");
-    tile(html, "", &format!("{:.0} %", figures.live_share * 100.0), "of the capacity live at the end");
+    tile(html, "", &format!("{:.0} %", figures.live_share * 100.0), "of the capacity live before the purge");
     let recovery = format!("{} ms", count(figures.recovery_ms));
     let records = format!("to recover {} records", count(figures.recovered_records));
     tile(html, "", &recovery, &records);

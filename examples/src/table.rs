@@ -89,7 +89,7 @@ fn log(plan: &Plan, replayed: &Replayed) -> Rows {
             format!("{} in segments of {}", bytes(figures.capacity_bytes), bytes(plan.segment_bytes.into())),
         ),
         ("peak", bytes(figures.peak_bytes)),
-        ("live at the end", format!("{:.1} % of the capacity", figures.live_share * 100.0)),
+        ("live before the purge", format!("{:.1} % of the capacity", figures.live_share * 100.0)),
         (
             "fresh records",
             format!("{} (a sample of values shrank {ratio:.2} times)", bytes(figures.bytes_encoded)),

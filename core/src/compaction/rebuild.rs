@@ -229,7 +229,7 @@ impl Rebuild {
                 return Step::Stay(Poll::Again);
             }
             // Without a footer no one can tell whose the bytes were; the segment stays for a look.
-            // What is under suspicion is relocated whatever was read of it: no sync counts before that.
+            // Records under suspicion are relocated whatever was read of them: no sync counts before that.
             let is_kept = segment.live_records() > 0 && !segment.is_suspect();
             log.segment(self.segment).set(Flag::Damaged, is_kept);
         }

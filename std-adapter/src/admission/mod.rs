@@ -241,7 +241,7 @@ impl<L: AdmissionLease> Waiting<L> {
 
 impl<L: AdmissionLease> Drop for Waiting<L> {
     fn drop(&mut self) {
-        // What was reserved for it in a partition that is closed went with that.
+        // A reservation in a partition that is closed went with the partition.
         self.lease.reach(|admission| {
             let leave = |lines: &mut Lines<Thread>, woken: &mut Vec<Thread>| {
                 lines.leave(self.number, self.is_done, woken)

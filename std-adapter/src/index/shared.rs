@@ -114,7 +114,7 @@ pub(crate) enum Beyond {
     Charge,
 }
 
-/// What the threads of one partition share.
+/// The state that the threads of one partition share.
 #[derive(Debug)]
 pub(crate) struct SharedPartition {
     stripes: Box<[Stripe]>,

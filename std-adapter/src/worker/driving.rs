@@ -175,7 +175,7 @@ impl Worker<'_> {
         let is_somebody_told = self.waiters.are_reached(written, durable);
         self.look_after_place(is_somebody_told);
         if is_somebody_told {
-            // Whoever is told that a write is done finds it in the stats.
+            // A client that learns that its write is done finds it in the stats.
             self.post();
         }
         self.waiters.settle(written, durable);

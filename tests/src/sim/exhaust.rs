@@ -40,7 +40,7 @@ impl Tried {
     }
 }
 
-/// What was mounted already.
+/// The states that were mounted already.
 ///
 /// In a run, a medium and knowledge that were seen are not mounted again. Between runs, this takes all that a mount and what
 /// comes after it depend on: such a mount would repeat the other to the last step.
