@@ -9,7 +9,7 @@ use crate::writer::Log;
 
 impl Tasks {
     pub(crate) fn ask(&mut self, now: Now, mut task: Task, log: &Log<'_>, kind: CleanupKind) -> Poll {
-        let timeout = u64::from(log.config.cleanup_timeout_ms);
+        let timeout = u64::from(log.layout.config().cleanup_timeout_ms);
         let Ok(request) = self.outstanding.issue(kind, now.monotonic_ms, timeout) else {
             task.report.pool = PoolOutcome::Failed(CleanupError::TimedOut);
             self.finish(now, log, task);

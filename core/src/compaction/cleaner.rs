@@ -14,7 +14,6 @@
 //! is written, and only if it still points at the old place: a client's newer write always wins. A record that could not be copied
 //! stays where it is, live, and so does its segment.
 
-use crate::cleanup::Ticket;
 use crate::drive::{MediumError, Now, Poll};
 use crate::format::{
     EraseIntent, Kind, Location, Mending, Record, RecordError, RecordHeader, SegmentIndex, Sequence,
@@ -132,10 +131,6 @@ impl Cleaner {
         self.state == State::Idle && self.finished.is_none()
     }
 
-    pub(crate) fn is_waiting(&self, log: &Log<'_>, ticket: Ticket) -> bool {
-        self.state == State::Reading && log.copy.is_waiting(ticket)
-    }
-
     /// The outcome of the last victim, once.
     pub(crate) fn take_finished(&mut self) -> Option<Cleaned> {
         self.finished.take()
@@ -148,7 +143,7 @@ impl Cleaner {
 
     /// Begins to clean a sealed segment.
     pub(crate) fn begin(&mut self, log: &mut Log<'_>, choice: VictimChoice) {
-        let records_at = log.geometry.records_at();
+        let records_at = log.layout.geometry().records_at();
         let segment = *log.segments.get(choice.segment);
         if segment.state() != SegmentState::Sealed {
             return;
@@ -213,7 +208,7 @@ impl Cleaner {
     }
 
     fn copy<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
-        let budget_end = self.cursor.saturating_add(log.config.step_bytes);
+        let budget_end = self.cursor.saturating_add(log.layout.config().step_bytes);
         while self.cursor < self.end && !self.is_cancelled {
             if self.cursor >= budget_end {
                 return Poll::Again;
@@ -226,7 +221,7 @@ impl Cleaner {
             // The buffer leaves the log while its records are looked at, so that they can be appended to it.
             let buffer = log.copy.take_memory();
             let bytes = log.watch.must_have(Invariant::ReadBuffer, buffer.get(from..window as usize));
-            let step = match read_record(&log.geometry, log.seed, self.here(), bytes) {
+            let step = match read_record(log.layout.geometry(), log.layout.seed(), self.here(), bytes) {
                 Ok(record) => self.record(log, host, &record),
                 Err(error) => self.unread(log, error, bytes, from),
             };
@@ -275,8 +270,8 @@ impl Cleaner {
     /// Turns one bit after the other of tag and lengths back, one a poll, as a scan does where segments get footers: the length
     /// that makes the checksum hold leads to what lies behind.
     fn mend(&mut self, log: &Log<'_>, bytes: &[u8], from: usize) -> Option<Step> {
-        let most = crate::recovery::SEARCH_TIMES_MAX * u64::from(log.geometry.segment_bytes());
-        let may_mend = log.config.has_footers && self.mending.checked_bytes <= most;
+        let most = crate::recovery::SEARCH_TIMES_MAX * u64::from(log.layout.geometry().segment_bytes());
+        let may_mend = log.layout.config().has_footers && self.mending.checked_bytes <= most;
         if !may_mend || !self.mending.has_more(self.cursor) {
             return None;
         }
@@ -284,7 +279,13 @@ impl Cleaner {
         if from > 0 {
             return Some(Step::Read);
         }
-        let mended = self.mending.step(&log.geometry, log.seed, self.here(), bytes, log.longest_bytes);
+        let mended = self.mending.step(
+            log.layout.geometry(),
+            log.layout.seed(),
+            self.here(),
+            bytes,
+            log.layout.longest_bytes(),
+        );
         let bytes = mended.filter(|bytes| self.cursor.saturating_add(*bytes) <= self.end);
         let Some(bytes) = bytes else { return Some(Step::Again) };
         self.victim.damaged_records += 1;
@@ -293,7 +294,7 @@ impl Cleaner {
 
     fn record<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, record: &Record<'_>) -> Step {
         let at = self.here();
-        let hash = identity(&log.geometry, record, host);
+        let hash = identity(log.layout.geometry(), record, host);
         let appended = match self.judge(log, host, &hash, record, at) {
             Verdict::Skip => return Step::Next(record.record_bytes),
             Verdict::Tombstone => Self::append_tombstone(log, record, hash, at),
@@ -303,9 +304,7 @@ impl Cleaner {
             Ok(bytes) => {
                 self.victim.moved_records += 1;
                 self.victim.moved_bytes += u64::from(bytes);
-                log.counters.moved_records += 1;
-                log.counters.moved_bytes += u64::from(bytes);
-                log.relocated_bytes += u64::from(bytes);
+                log.note_relocated(bytes);
                 Step::Next(record.record_bytes)
             }
             Err(AppendError::Busy) => Step::Wait,
@@ -358,7 +357,7 @@ impl Cleaner {
                 match host.drop_current(hash, at) {
                     Dropped::Now => {
                         self.victim.expired_records += 1;
-                        log.clock.is_owed = true;
+                        log.durability.owe_time();
                         log.release(&Released { location: at, record_bytes: record.record_bytes });
                         Verdict::Skip
                     }
@@ -366,7 +365,7 @@ impl Cleaner {
                     Dropped::NeedsTombstone if log.is_rescuing() => Verdict::Copy,
                     Dropped::NeedsTombstone => {
                         self.victim.expired_records += 1;
-                        log.clock.is_owed = true;
+                        log.durability.owe_time();
                         Verdict::Tombstone
                     }
                     Dropped::NotCurrent => Verdict::Skip,
@@ -389,7 +388,7 @@ impl Cleaner {
         let from = log.segments.get(at.segment).stream();
         let stream =
             if is_keyed { log.relocated_stream(from, version.sequence) } else { crate::config::Stream::Old };
-        let recode = core::mem::take(&mut log.recode.0);
+        let recode = log.take_recode();
         let again = if record.header.kind == Kind::Value && !recode.is_empty() {
             host.recode(record.header.codec, record.value, recode)
         } else {
@@ -400,15 +399,15 @@ impl Cleaner {
             Some((codec, value)) if value.len() < record.value.len() => {
                 header.codec = codec;
                 header.value_bytes = u32::try_from(value.len()).unwrap_or(u32::MAX);
-                (value, log.seed.payload(record.key).then(value))
+                (value, log.layout.seed().payload(record.key).then(value))
             }
             _ => (record.value, record.payload),
         };
         let from = Released { location: at, record_bytes: record.record_bytes };
         let incoming = Incoming { hash, header, parts: [record.key, value], payload, moved_from: Some(from) };
         let result = log.append_relocated(stream, &incoming);
-        log.recode.0 = recode;
-        result.map(|_| header.record_bytes(&log.geometry))
+        log.put_recode(recode);
+        result.map(|_| header.record_bytes(log.layout.geometry()))
     }
 
     /// Rule 7: the tombstone carries the version it kills, so that a later put in a lower segment outranks it. With one stream no
@@ -420,22 +419,23 @@ impl Cleaner {
         at: Location,
     ) -> Result<u32, AppendError> {
         let version = record.header.origin.unwrap_or(at.version());
-        let key: &[u8] = match log.geometry.identity() {
+        let key: &[u8] = match log.layout.geometry().identity() {
             crate::format::Identity::KeyedHash => &hash.0,
             crate::format::Identity::KeyBytes => record.key,
         };
         let from = Released { location: at, record_bytes: record.record_bytes };
-        let incoming = crate::writer::tombstone(log.seed, hash, key, log.origin(version), Some(from));
+        let incoming =
+            crate::writer::tombstone(log.layout.seed(), hash, key, log.origin(version), Some(from));
         let stream = log.relocated_stream(0, version.sequence);
-        log.append_relocated(stream, &incoming).map(|_| incoming.header.record_bytes(&log.geometry))
+        log.append_relocated(stream, &incoming).map(|_| incoming.header.record_bytes(log.layout.geometry()))
     }
 
     fn drain(&mut self, log: &mut Log<'_>) -> Poll {
-        if log.slots.iter().any(crate::writer::Slot::has_moved) {
+        if log.has_moved() {
             log.flush();
             return Poll::Idle;
         }
-        let completed = log.syncs.completed();
+        let completed = log.durability.completed();
         let victim = log.segment(self.victim.choice.segment);
         let (is_emptied, was_suspect, died) =
             (victim.live_records() == 0, victim.is_suspect(), victim.sync_point());
@@ -445,10 +445,10 @@ impl Cleaner {
         let state = if is_emptied { SegmentState::Emptied } else { SegmentState::Sealed };
         log.set_state(self.victim.choice.segment, state);
         if is_emptied {
-            log.syncs.want_sync_point(if was_suspect { completed } else { died });
+            log.durability.want_sync_point(if was_suspect { completed } else { died });
             if was_suspect {
                 self.unreadable = 0;
-                log.syncs.clear_suspect();
+                log.durability.clear_suspect();
             }
             log.counters.victims += 1;
         }

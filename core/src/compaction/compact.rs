@@ -25,14 +25,14 @@ struct Worth {
 
 impl Worth {
     fn new(log: &Log<'_>, below: Sequence) -> Self {
-        let usable_bytes = log.geometry.usable_bytes();
-        let gain_min = u64::from(usable_bytes) * u64::from(log.config.stale_permille_min);
+        let usable_bytes = log.layout.geometry().usable_bytes();
+        let gain_min = u64::from(usable_bytes) * u64::from(log.layout.config().stale_permille_min);
         Self {
             below,
             usable_bytes,
             growth: log.growth(),
             gain_min: u32::try_from(gain_min.div_ceil(1000)).unwrap_or(u32::MAX),
-            stale_permille_min: log.config.stale_permille_min,
+            stale_permille_min: log.layout.config().stale_permille_min,
         }
     }
 
@@ -61,7 +61,7 @@ pub(crate) fn left_bytes(log: &Log<'_>, below: Sequence) -> u64 {
 /// so that those it relocated are dead now. It goes on while less is left each time: beyond that is what clients write meanwhile,
 /// and records of the machine's own. Bounds: one pass over the table.
 pub(crate) fn more(log: &Log<'_>, task: &mut Task) -> Option<Sequence> {
-    let below = log.sequence_next;
+    let below = log.sequence_next();
     let left_bytes = left_bytes(log, below);
     let is_whole = !task.is_deferred && !task.has_failed && task.report.victims.skipped == 0;
     if !is_whole || left_bytes == 0 || left_bytes >= task.left_bytes || task.rounds >= ROUNDS_MAX {

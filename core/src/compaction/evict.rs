@@ -119,7 +119,7 @@ impl Evict {
             return Poll::Idle;
         }
         // Only keys known by a hash can be dropped without reading their records.
-        if log.geometry.identity() != Identity::KeyedHash {
+        if log.layout.geometry().identity() != Identity::KeyedHash {
             self.wanted_bytes = 0;
             return Poll::Idle;
         }
@@ -149,7 +149,7 @@ impl Evict {
                     }
                     let from = Released { location: at, record_bytes: found.record_bytes };
                     let incoming = crate::writer::tombstone(
-                        log.seed,
+                        log.layout.seed(),
                         found.hash,
                         &found.hash.0,
                         log.origin(found.version),
@@ -163,9 +163,9 @@ impl Evict {
                             return Poll::Again;
                         }
                         // Come back to the same entry when there is room for the tombstone.
-                        self.waiting = Some((before, log.syncs.completed(), log.syncs.synced()));
+                        self.waiting = Some((before, log.durability.completed(), log.durability.synced()));
                         log.scan.give_back(Lessee::Eviction);
-                        log.is_stirred = true;
+                        log.stir(true);
                         log.flush();
                         return Poll::Idle;
                     }
@@ -190,7 +190,9 @@ impl Evict {
     fn resume(&mut self, log: &mut Log<'_>) -> Option<Scanner> {
         let Some((mut scanner, completed, synced)) = self.waiting else { return self.next_segment(log) };
         // A sync counts too: it is the last thing that a segment about to be opened waits for.
-        if log.scan.is_leased() || (log.syncs.completed(), log.syncs.synced()) == (completed, synced) {
+        if log.scan.is_leased()
+            || (log.durability.completed(), log.durability.synced()) == (completed, synced)
+        {
             return None;
         }
         self.waiting = None;
@@ -221,7 +223,7 @@ impl Evict {
             self.last = Sequence::NONE;
             self.rounds += 1;
             if self.rounds > ROUNDS_MAX {
-                if self.sealed_below.replace(log.sequence_next).is_none() && seal_open(log) {
+                if self.sealed_below.replace(log.sequence_next()).is_none() && seal_open(log) {
                     self.rounds = ROUNDS_MAX - 1;
                 } else {
                     self.wanted_bytes = 0;
@@ -235,17 +237,11 @@ impl Evict {
 /// Seals the open segments that hold, or will hold, something live; tells whether any segment is on its way to be sealed. Others are
 /// opened in their place, so none is sealed where too few are free, or none can be opened any more.
 fn seal_open(log: &mut Log<'_>) -> bool {
-    if log.is_at_end() || log.has_suspects() || log.free() < log.free_reserve() {
+    if log.is_at_end() || log.segments.has_suspects() || log.free() < log.free_reserve() {
         return false;
     }
-    for index in log.slots.indices() {
-        let Some(slot) = log.slots.get(index) else { break };
-        let has_live = log.segments.get(slot.segment).live_records() > 0;
-        if has_live || !slot.is_written() {
-            let _ = log.seal_slot(index);
-        }
-    }
-    is_sealing(log, log.sequence_next)
+    log.seal_live();
+    is_sealing(log, log.sequence_next())
 }
 
 /// Whether a segment with a sequence below this one is on its way to be sealed.

@@ -68,7 +68,8 @@ impl Expire {
         wants_room: bool,
     ) -> Dropping {
         for _ in 0..DUE_PER_POLL {
-            let look = self.waiting.take().map_or_else(|| host.due(log.clock.now_s), Look::Due);
+            let look =
+                self.waiting.take().map_or_else(|| host.due(log.durability.clock().now_s()), Look::Due);
             let due = match look {
                 Look::Due(due) => due,
                 Look::More => return Dropping::More(Poll::Again),
@@ -101,7 +102,7 @@ impl Expire {
         wants_room: bool,
     ) -> Result<(), AppendError> {
         let from = Released { location: due.location, record_bytes: due.record_bytes };
-        let version = due.version.filter(|_| log.geometry.identity() == Identity::KeyedHash);
+        let version = due.version.filter(|_| log.layout.geometry().identity() == Identity::KeyedHash);
         if let Some(version) = version.filter(|_| due.is_idle) {
             if host.liveness(&due.hash, due.location) == Liveness::Live {
                 passed.bytes += Self::append_tombstone(log, &due, version)?;
@@ -109,7 +110,7 @@ impl Expire {
             }
             return Ok(());
         }
-        log.clock.is_owed = true;
+        log.durability.owe_time();
         match host.drop_current(&due.hash, due.location) {
             Dropped::Now => {
                 passed.expired_records += 1;
@@ -134,10 +135,15 @@ impl Expire {
         version: crate::format::Version,
     ) -> Result<u64, AppendError> {
         let from = Released { location: due.location, record_bytes: due.record_bytes };
-        let stone =
-            crate::writer::tombstone(log.seed, due.hash, &due.hash.0, log.origin(version), Some(from));
+        let stone = crate::writer::tombstone(
+            log.layout.seed(),
+            due.hash,
+            &due.hash.0,
+            log.origin(version),
+            Some(from),
+        );
         log.append_relocated(Stream::Old, &stone)?;
-        let bytes = stone.header.record_bytes(&log.geometry);
+        let bytes = stone.header.record_bytes(log.layout.geometry());
         Ok(u64::from(due.record_bytes.saturating_sub(bytes)))
     }
 }

@@ -80,7 +80,7 @@ impl Places {
     }
 
     fn pass(&mut self, log: &Log<'_>, passes: u8) {
-        self.state = State::Passing { below: log.sequence_next, left: passes - 1 };
+        self.state = State::Passing { below: log.sequence_next(), left: passes - 1 };
     }
 
     fn give_up<H: Host>(&mut self, host: &mut H) -> Poll {
@@ -126,9 +126,7 @@ impl Places {
     /// Seals what is open: its copies go with it.
     fn seal(log: &mut Log<'_>) -> Poll {
         if log.is_written() {
-            for index in log.slots.indices() {
-                log.seal_slot(index);
-            }
+            log.seal_all();
         } else {
             log.flush();
         }

@@ -91,7 +91,7 @@ impl Rebuild {
             return Step::Stay(Poll::Idle);
         }
         let is_written = |i: &SegmentIndex| holds_records(log.segments.get(*i));
-        let Some(segment) = self.segment.up_to(log.geometry.segment_count()).find(is_written) else {
+        let Some(segment) = self.segment.up_to(log.layout.geometry().segment_count()).find(is_written) else {
             return Step::Reclaimer;
         };
         self.segment = segment;

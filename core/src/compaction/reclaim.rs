@@ -46,7 +46,7 @@ impl Log<'_> {
     /// Takes a sealed segment in which nothing is live as it lies: it is emptied.
     pub(crate) fn take_as_emptied(&mut self, index: SegmentIndex) {
         let died = self.set_state(index, SegmentState::Emptied).sync_point();
-        self.syncs.want_sync_point(died);
+        self.durability.want_sync_point(died);
         self.counters.victims += 1;
     }
 }
@@ -61,7 +61,7 @@ impl Reclaimer {
 
     /// The bytes to write; empty where not all of them are there.
     pub(crate) fn lent(&self, log: &Log<'_>) -> &[u8] {
-        self.marker.get(..log.geometry.padded(MARKER_BYTES) as usize).unwrap_or_default()
+        self.marker.get(..log.layout.geometry().padded(MARKER_BYTES) as usize).unwrap_or_default()
     }
 
     /// Takes a step. Bounds: one pass over the table, or `step_records` entries, or one action.
@@ -80,7 +80,7 @@ impl Reclaimer {
         }
         let due = match log.segments.emptied() {
             Some(kept) => Self::due(log, kept.iter().copied()),
-            None => Self::due(log, SegmentIndex::FIRST.up_to(log.geometry.segment_count())),
+            None => Self::due(log, SegmentIndex::FIRST.up_to(log.layout.geometry().segment_count())),
         };
         match due {
             Some((index, SegmentState::Erased)) => {
@@ -101,8 +101,8 @@ impl Reclaimer {
 
     /// The next of these segments to take a step with: one whose step before is durable, else one that is emptied for good.
     fn due(log: &Log<'_>, among: impl Iterator<Item = SegmentIndex>) -> Option<(SegmentIndex, SegmentState)> {
-        let synced = log.syncs.synced();
-        let is_clear = !log.has_suspects() && log.syncs.is_suspicion_synced();
+        let synced = log.durability.synced();
+        let is_clear = !log.segments.has_suspects() && log.durability.is_suspicion_synced();
         let usable = log.usable_segments();
         let mut emptied = None;
         for index in among {
@@ -116,7 +116,8 @@ impl Reclaimer {
                     return Some((index, SegmentState::Freeing));
                 }
                 SegmentState::Emptied
-                    if is_due && is_clear || segment.sync_point().is_covered_by(log.syncs.synced_clear()) =>
+                    if is_due && is_clear
+                        || segment.sync_point().is_covered_by(log.durability.synced_clear()) =>
                 {
                     emptied = emptied.or(Some((index, SegmentState::Emptied)));
                 }
@@ -131,13 +132,13 @@ impl Reclaimer {
     fn take_dead(log: &mut Log<'_>) -> Poll {
         let is_under_way =
             log.segments.count(SegmentState::Freeing) + log.segments.count(SegmentState::Erased) > 0;
-        let has_suspects = log.has_suspects();
-        let is_short = log.is_starved || has_suspects && log.free() <= 1;
+        let has_suspects = log.segments.has_suspects();
+        let is_short = log.is_starved() || has_suspects && log.free() <= 1;
         if !is_short || is_under_way || log.segments.count(SegmentState::Victim) == 0 {
             return Poll::Idle;
         }
         let is_dead = |s: &Segment| {
-            s.is_dead() && (s.sync_point().is_covered_by(log.syncs.synced_clear()) || !has_suspects)
+            s.is_dead() && (s.sync_point().is_covered_by(log.durability.synced_clear()) || !has_suspects)
         };
         let dead = log.segments.numbered().find(|(_, segment)| is_dead(segment));
         let Some((index, _)) = dead else { return Poll::Idle };
@@ -148,7 +149,6 @@ impl Reclaimer {
     /// The erase is durable: the segment is free, its erase intent not needed any more.
     fn finish(log: &mut Log<'_>, index: SegmentIndex) {
         log.release_intent(index);
-        let gained = u64::from(log.geometry.segment_bytes());
         let segment = log.set_state(index, SegmentState::Free);
         segment.set_used_bytes(0);
         segment.set(Flag::Suspect, false);
@@ -156,10 +156,7 @@ impl Reclaimer {
         segment.set_unread(false);
         segment.set_sync_point(SyncPoint::NONE);
         log.note_free(index);
-        log.counters.freed_segments += 1;
-        let paid = log.relocated_bytes.min(gained);
-        log.relocated_bytes -= paid;
-        log.counters.bytes_reclaimed += gained - paid;
+        log.note_reclaimed(log.layout.geometry().segment_bytes());
     }
 
     fn append_intent(log: &mut Log<'_>, index: SegmentIndex) -> Poll {
@@ -174,11 +171,11 @@ impl Reclaimer {
             expires_s: None,
             origin: None,
         };
-        let payload = log.seed.payload(&value);
+        let payload = log.layout.seed().payload(&value);
         let incoming =
             Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, moved_from: None };
         if log.append_relocated(Stream::Old, &incoming).is_err() {
-            if log.lacks_room_for_intent(header.record_bytes(&log.geometry)) {
+            if log.lacks_room_for_intent(header.record_bytes(log.layout.geometry())) {
                 // Every segment is taken, and none open. This one holds only records that lose against what is durable
                 // elsewhere, so it can be erased alone: nothing else is freed until that is durable.
                 log.set_state(index, SegmentState::Freeing).set_sync_point(SyncPoint::NONE);
@@ -218,7 +215,7 @@ impl Reclaimer {
             return Poll::Do(action);
         }
         let failed = log.scan.take_result().is_some_and(|r| r.is_err());
-        for _ in 0..log.config.step_records {
+        for _ in 0..log.layout.config().step_records {
             // What can't be read is not counted down: a tombstone may stay for nothing, and nothing comes back.
             let step = if failed { Scan::End { records_end: 0 } } else { scanner.next(log, host) };
             match step {
@@ -249,7 +246,7 @@ impl Reclaimer {
         match self.state {
             State::Erasing { segment, .. } if result.is_ok() => {
                 log.counters.erases += 1;
-                log.syncs.raise_sync_point();
+                log.durability.raise_sync_point();
                 let erased = log.segment(segment);
                 erased.erases = erased.erases.saturating_add(1);
                 erased.set(Flag::Marker, false);
@@ -258,14 +255,14 @@ impl Reclaimer {
             }
             State::MarkerWriting { segment, .. } if result.is_ok() => {
                 log.succeed();
-                let sync_point = log.syncs.raise_sync_point();
+                let sync_point = log.durability.raise_sync_point();
                 self.state = State::Idle;
                 // Rule 9: a sync that failed since the erase began proves nothing of it, and no later one does. A marker over
                 // an erase that a cut takes back would be a segment come back to life: it stays Freeing and is erased again.
                 if log.counters.sync_failures != self.sync_failures {
                     return;
                 }
-                log.syncs.want_sync_point(sync_point);
+                log.durability.want_sync_point(sync_point);
                 let segment = log.set_state(segment, SegmentState::Erased);
                 segment.set(Flag::Marker, true);
                 segment.set_sync_point(sync_point);
@@ -280,14 +277,14 @@ impl Reclaimer {
 
     fn sync_point(&mut self, log: &mut Log<'_>, segment: SegmentIndex) -> Poll {
         let erases = log.segments.get(segment).erases;
-        let marker = Marker { erases, sequence_issued: log.sequence_next.before() }.encode();
-        self.marker.fill(log.geometry.erase_value());
+        let marker = Marker { erases, sequence_issued: log.sequence_next().before() }.encode();
+        self.marker.fill(log.layout.geometry().erase_value());
         for (to, from) in self.marker.iter_mut().zip(marker) {
             *to = from;
         }
         let ticket = log.ticket(LANE_ERASE);
         self.state = State::MarkerWriting { segment, ticket };
-        let bytes = log.geometry.padded(MARKER_BYTES);
+        let bytes = log.layout.geometry().padded(MARKER_BYTES);
         log.counters.bytes_written += u64::from(bytes);
         Poll::Do(Action::Write { ticket, segment, offset: 0, bytes })
     }

@@ -49,7 +49,7 @@ impl Sampling {
             State::Reading { segment } => {
                 if log.scan.take_result().is_some_and(|r| r.is_ok()) {
                     let sequence = log.segments.get(segment).sequence;
-                    let at = Location { segment, offset: log.geometry.records_at(), sequence };
+                    let at = Location { segment, offset: log.layout.geometry().records_at(), sequence };
                     self.state = State::Measuring { at, taken: 0 };
                 } else {
                     task.has_failed = true;
@@ -75,8 +75,9 @@ impl Sampling {
     }
 
     fn next<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, task: &mut Task) -> Step {
-        let count = log.geometry.segment_count();
-        if self.visit >= count || task.report.checked_records >= u64::from(log.config.samples.max(1)) {
+        let count = log.layout.geometry().segment_count();
+        if self.visit >= count || task.report.checked_records >= u64::from(log.layout.config().samples.max(1))
+        {
             if task.report.checked_records > 0 {
                 task.report.codec = Some(host.choose_codec());
             }
@@ -96,7 +97,7 @@ impl Sampling {
         }
         log.scan.lease(Lessee::Sampling);
         self.state = State::Reading { segment };
-        let at = log.geometry.records_at();
+        let at = log.layout.geometry().records_at();
         Step::Stay(Poll::Do(log.read(LANE_SCAN, segment, at, used_bytes)))
     }
 
@@ -109,9 +110,9 @@ impl Sampling {
         mut at: Location,
     ) -> Option<(Location, bool)> {
         for _ in 0..RECORDS_PER_POLL {
-            let from = at.offset - log.geometry.records_at();
+            let from = at.offset - log.layout.geometry().records_at();
             let rest = log.scan.filled().get(from as usize..).unwrap_or_default();
-            let (bytes, record) = match read_record(&log.geometry, log.seed, at, rest) {
+            let (bytes, record) = match read_record(log.layout.geometry(), log.layout.seed(), at, rest) {
                 Ok(record) => (record.record_bytes, Some(record)),
                 Err(RecordError::Mismatch(bytes)) => (bytes, None),
                 Err(_) => return None,
@@ -119,7 +120,7 @@ impl Sampling {
             let here = at;
             at.offset = at.offset.saturating_add(bytes);
             if let Some(record) = record.filter(|r| r.header.kind == Kind::Value)
-                && host.liveness(&identity(&log.geometry, &record, host), here) == Liveness::Live
+                && host.liveness(&identity(log.layout.geometry(), &record, host), here) == Liveness::Live
             {
                 host.sample(record.header.codec, record.value);
                 task.report.checked_records += 1;

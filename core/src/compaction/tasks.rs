@@ -78,7 +78,7 @@ impl Tasks {
             task: None,
             reports: Deque::new(),
             outstanding: Outstanding::new(),
-            pace: Pace::new(log.config.pace),
+            pace: Pace::new(log.layout.config().pace),
             wear_seen: 0,
             is_short: false,
             is_for_task: false,
@@ -159,7 +159,7 @@ impl Tasks {
     /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
     pub(crate) fn debt_permille(log: &Log<'_>) -> u16 {
         let free = log.free() + log.blocks.to_come();
-        let high = log.config.high_watermark_segments.max(1);
+        let high = log.layout.config().high_watermark_segments.max(1);
         match free.checked_sub(log.free_reserve() + 1) {
             None => 1000,
             Some(above) => {
@@ -248,12 +248,13 @@ impl Tasks {
             + log.segments.count(SegmentState::Emptied)
             + log.segments.count(SegmentState::Freeing)
             + log.segments.count(SegmentState::Erased);
-        let (low, high) = (log.config.low_watermark_segments, log.config.high_watermark_segments);
+        let (low, high) =
+            (log.layout.config().low_watermark_segments, log.layout.config().high_watermark_segments);
         let was_short = self.is_short;
         let is_low = coming < log.free_reserve() + if was_short { high } else { low };
         self.is_short = !self.is_closing && (is_low || log.lacks_room(coming));
         log.counters.shortages += u64::from(self.is_short && !was_short);
-        let suspects = log.has_suspects();
+        let suspects = log.segments.has_suspects();
         if !suspects && (self.begin_by_wear(log, cleaner) || !self.is_short) {
             return;
         }
@@ -270,7 +271,7 @@ impl Tasks {
             None if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) => {}
             None if self.begin_restore(log, |s| s.state() == SegmentState::Quarantined) => {}
             // The next poll merges them.
-            None if log.merge_for_room() => log.is_stirred = true,
+            None if log.merge_for_room() => log.stir(true),
             None => self.is_short = false,
         }
     }
@@ -291,12 +292,12 @@ impl Tasks {
     /// an erase intent, so there is a way forward wherever it is cut short.
     fn begin_by_wear(&mut self, log: &mut Log<'_>, cleaner: &mut Cleaner) -> bool {
         let passed = log.counters.erases - self.wear_seen;
-        let is_off = log.config.wear_spread_max == u32::MAX || self.is_closing;
+        let is_off = log.layout.config().wear_spread_max == u32::MAX || self.is_closing;
         if is_off || passed < if self.is_short { WEAR_EVERY } else { 1 } || log.free() < log.free_reserve() {
             return false;
         }
         self.wear_seen = log.counters.erases;
-        let choice = choose_by_wear(log.segments.as_slice(), log.config.wear_spread_max);
+        let choice = choose_by_wear(log.segments.as_slice(), log.layout.config().wear_spread_max);
         let Some(choice) = choice else { return false };
         self.is_for_task = false;
         log.counters.wear_victims += 1;
@@ -386,7 +387,7 @@ impl Tasks {
         let Some((id, kind)) = self.queue.pop_front() else { return Poll::Idle };
         let (state, total) = match kind {
             CompactionTask::CompactData => {
-                let below = log.sequence_next;
+                let below = log.sequence_next();
                 // The last unit is done when the victims are free.
                 (State::Compacting { below }, compact::left_bytes(log, below) + 1)
             }
@@ -400,7 +401,7 @@ impl Tasks {
             }
             CompactionTask::OptimizeCompression => {
                 self.sampling = Sampling::default();
-                (State::Sampling, u64::from(log.config.samples) + 1)
+                (State::Sampling, u64::from(log.layout.config().samples) + 1)
             }
         };
         self.task = Some(Task::new(Report::new(id, kind), state, total, now.monotonic_ms, log));
@@ -423,7 +424,7 @@ impl Tasks {
         let is_on_the_way =
             goal.freed_segments.wrapping_sub(freed).cast_signed() > 0 && log.segments.leaving() > 0;
         // Where only a new mount helps, and where nothing does, nothing is freed any more.
-        let is_hopeless = failures >= goal.failures || log.has_lost_records() || log.is_at_end();
+        let is_hopeless = failures >= goal.failures || log.segments.has_lost_records() || log.is_at_end();
         task.has_failed |= is_on_the_way && is_hopeless;
         let is_waiting = is_on_the_way && !is_hopeless;
         let freed_any = task.report.victims.first.is_some();

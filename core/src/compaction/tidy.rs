@@ -49,27 +49,27 @@ impl Tidy {
     /// last.
     pub(crate) fn poll(&mut self, now: Now, log: &mut Log<'_>, cleaner: &mut Cleaner) -> Poll {
         let is_late = now.monotonic_ms < self.next_ms || log.segments.leaving() >= LEAVING_MAX;
-        if !log.config.cleans_at_rest || is_late || log.is_at_end() || log.has_suspects() {
+        if !log.layout.config().cleans_at_rest || is_late || log.is_at_end() || log.segments.has_suspects() {
             return Poll::Idle;
         }
-        let rested_ms = now.monotonic_ms.saturating_sub(log.fresh_ms);
-        if self.seen_dead != Some(log.deaths) {
+        let rested_ms = now.monotonic_ms.saturating_sub(log.fresh_ms());
+        if self.seen_dead != Some(log.deaths()) {
             if let Some(index) = Self::find_dead(log) {
                 log.take_as_emptied(index);
                 self.next_ms = now.monotonic_ms + if rested_ms < REST_MS { BUSY_MS } else { 0 };
                 return Poll::Again;
             }
-            self.seen_dead = Some(log.deaths);
+            self.seen_dead = Some(log.deaths());
         }
         let is_early = rested_ms < LONG_REST_MS || now.monotonic_ms < self.stale_ms;
-        if is_early || self.seen_stale == Some(log.deaths) || log.segments.leaving() > 0 {
+        if is_early || self.seen_stale == Some(log.deaths()) || log.segments.leaving() > 0 {
             return Poll::Idle;
         }
         // Where no segment is sealed, free ones need no blocks, and have none.
         let has_room = log.free() >= log.free_reserve() && log.is_written();
         let choice = if has_room { Self::find_half_stale(log) } else { None };
-        if let Some(choice) = choice.filter(|c| self.last != Some((c.segment, log.deaths))) {
-            self.last = Some((choice.segment, log.deaths));
+        if let Some(choice) = choice.filter(|c| self.last != Some((c.segment, log.deaths()))) {
+            self.last = Some((choice.segment, log.deaths()));
             cleaner.begin(log, choice);
             return Poll::Again;
         }
@@ -77,7 +77,7 @@ impl Tidy {
             return Poll::Again;
         }
         if has_room {
-            self.seen_stale = Some(log.deaths);
+            self.seen_stale = Some(log.deaths());
         } else {
             self.stale_ms = now.monotonic_ms.saturating_add(LONG_REST_MS);
         }
@@ -86,12 +86,16 @@ impl Tidy {
 
     /// When there may be something to tidy, as far as is known; in milliseconds of the monotonic clock.
     pub(crate) fn due_ms(&self, log: &Log<'_>) -> Option<u64> {
-        if !log.config.cleans_at_rest || log.segments.leaving() > 0 || log.is_at_end() || log.has_suspects() {
+        if !log.layout.config().cleans_at_rest
+            || log.segments.leaving() > 0
+            || log.is_at_end()
+            || log.segments.has_suspects()
+        {
             return None;
         }
-        let dead = (self.seen_dead != Some(log.deaths)).then_some(self.next_ms);
-        let long_rest_ms = log.fresh_ms.saturating_add(LONG_REST_MS).max(self.stale_ms);
-        let stale = (self.seen_stale != Some(log.deaths)).then_some(long_rest_ms);
+        let dead = (self.seen_dead != Some(log.deaths())).then_some(self.next_ms);
+        let long_rest_ms = log.fresh_ms().saturating_add(LONG_REST_MS).max(self.stale_ms);
+        let stale = (self.seen_stale != Some(log.deaths())).then_some(long_rest_ms);
         [dead, stale].into_iter().flatten().min()
     }
 
@@ -111,21 +115,19 @@ impl Tidy {
 
     /// Seals an open segment of which much is used and half of that is stale, so that it can be cleaned.
     fn seal_stale(&mut self, log: &mut Log<'_>) -> bool {
-        if self.seals.1 != log.appended {
-            self.seals = (0, log.appended);
+        if self.seals.1 != log.appended() {
+            self.seals = (0, log.appended());
         }
         if self.seals.0 >= SEALS_MAX {
             return false;
         }
-        let worth = log.geometry.segment_bytes() / WORTH_SEALING;
+        let worth = log.layout.geometry().segment_bytes() / WORTH_SEALING;
         let is_stale = |s: &Segment| {
             s.state() == SegmentState::Open
                 && s.used_bytes() >= worth
                 && s.stale_bytes() >= s.used_bytes() / 2
         };
-        let segments = &log.segments;
-        let slot = log.slots.find(|slot| slot.is_written() && is_stale(segments.get(slot.segment)));
-        let has_sealed = slot.map(|(index, _)| index).is_some_and(|index| log.seal_slot(index));
+        let has_sealed = log.seal_where(is_stale);
         self.seals.0 += u32::from(has_sealed);
         has_sealed
     }

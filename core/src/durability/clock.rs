@@ -17,15 +17,15 @@ use crate::format::{KeyHash, SegmentIndex, Version};
 #[derive(Debug, Default)]
 pub(crate) struct Clock {
     /// The tier's time, in whole seconds.
-    pub(crate) now_s: u32,
+    now_s: u32,
     /// The time passed beyond that, in [`PARTS_PER_MS`].
     parts: u32,
     /// How far it is ahead of a wall clock that was confirmed, in seconds.
     ahead_s: u32,
     /// How far the wall clock that was seen last is behind it beyond that, in seconds.
-    pub(crate) behind_s: u32,
+    behind_s: u32,
     /// The newest time in the log, in seconds: on the medium, or on its way there.
-    pub(crate) appended_s: u32,
+    appended_s: u32,
     /// The newest one whose write is complete.
     written_s: u32,
     /// The segment that holds it.
@@ -35,11 +35,11 @@ pub(crate) struct Clock {
     /// When the clocks were looked at last, in milliseconds of the monotonic clock.
     observed_ms: u64,
     /// The jump that is being refused, in seconds.
-    pub(crate) refused_s: Option<u32>,
+    refused_s: Option<u32>,
     /// Jumps refused so far; one that lasts counts once.
-    pub(crate) refusals: u64,
+    refusals: u64,
     /// Something was dropped by this clock, or a jump was taken: the log is to know the time, though nobody writes.
-    pub(crate) is_owed: bool,
+    is_owed: bool,
     /// The log knows no time any more: a sync in flight makes no time durable.
     is_void: bool,
     confirmed: Confirmed,
@@ -152,6 +152,52 @@ impl Clock {
     /// The wall clock is right, ahead of the tier's time or behind it.
     pub(crate) fn confirm(&mut self) {
         self.confirmed = Confirmed::Now;
+    }
+
+    /// The tier's time, in whole seconds.
+    pub(crate) const fn now_s(&self) -> u32 {
+        self.now_s
+    }
+
+    /// How far the wall clock is behind, in seconds, beyond a distance that was confirmed.
+    pub(crate) const fn behind_s(&self) -> u32 {
+        self.behind_s
+    }
+
+    /// The jump that is being refused, in seconds.
+    pub(crate) const fn refused_s(&self) -> Option<u32> {
+        self.refused_s
+    }
+
+    /// Jumps refused so far.
+    pub(crate) const fn refusals(&self) -> u64 {
+        self.refusals
+    }
+
+    /// Whether the log is to know the time, though nobody writes.
+    pub(crate) const fn is_owed(&self) -> bool {
+        self.is_owed
+    }
+
+    /// The log is to know the time, though nobody writes.
+    pub(super) const fn owe(&mut self) {
+        self.is_owed = true;
+    }
+
+    /// Whether the newest time in the log is at least so old.
+    pub(crate) const fn is_due(&self, every_s: u32) -> bool {
+        self.now_s.saturating_sub(self.appended_s) >= every_s
+    }
+
+    /// The time is on its way into the log.
+    pub(super) const fn note_placed(&mut self) {
+        self.appended_s = self.now_s;
+    }
+
+    /// The time that was owed is in the log, or on its way there; tells whether it still has to be made durable.
+    pub(super) const fn settle(&mut self) -> bool {
+        self.is_owed = false;
+        !self.is_durable()
     }
 
     /// The tier's time, in milliseconds.

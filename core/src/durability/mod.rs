@@ -1,8 +1,9 @@
 //! Durability: sync points, and the clock of the log.
 
 mod clock;
+mod state;
 mod syncs;
 
+pub(crate) use clock::NewestTime;
 pub use clock::expiry_s;
-pub(crate) use clock::{Clock, NewestTime};
-pub(crate) use syncs::{Covered, Syncs};
+pub(crate) use state::Durability;

@@ -157,37 +157,3 @@ impl Syncs {
         self.in_flight.is_none()
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::drive::Now;
-    use crate::durability::clock::{Clock, NewestTime};
-    use crate::format::{KeyHash, SegmentIndex};
-
-    #[test]
-    fn sync_begun_before_the_time_was_lost_covers_no_later_one() {
-        let mut clock = Clock::default();
-        let mut newest = NewestTime::default();
-        newest.header(7, SegmentIndex::new(3));
-        clock.start(Now { monotonic_ms: 0, wall_s: 7 }, &newest, false, 60);
-        let ticket = Ticket { index: 0, generation: 1 };
-        let sync = InFlight {
-            ticket,
-            sync_point: SyncPoint::new(1),
-            position: 0,
-            written_s: clock.written_s(),
-            is_clear: true,
-        };
-        let mut syncs = Syncs { in_flight: Some(sync), ..Syncs::default() };
-        assert!(!clock.lose_segment(SegmentIndex::new(4)) && clock.is_durable());
-        assert!(clock.lose_segment(SegmentIndex::new(3)) && clock.is_owed);
-        syncs.lose_time();
-        clock.appended_s = 7;
-        let mut hash = KeyHash::default();
-        hash.0[0] = 7;
-        clock.note_written(&hash, SegmentIndex::new(5));
-        clock.note_durable(syncs.in_flight.unwrap().written_s);
-        assert!(!clock.is_durable());
-    }
-}

@@ -9,7 +9,7 @@ impl Tier<'_> {
     /// fill at most, each at its charge. An adapter takes no record beyond the charge that
     /// [`backed_segments`](Self::backed_segments) hold, less the reserve; so a full disk stops what is new and nothing else.
     pub fn set_backing(&mut self, segments: u32) {
-        self.log.blocks.want(segments.min(self.log.geometry.segment_count()));
+        self.log.blocks.want(segments.min(self.log.layout.geometry().segment_count()));
     }
 
     /// How many segments have blocks: all, unless [`TierConfig::allocates`](crate::config::TierConfig::allocates).

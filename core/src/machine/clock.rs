@@ -8,13 +8,13 @@ impl Tier<'_> {
     /// goes back, and starts no earlier than the newest time on the medium.
     #[must_use]
     pub const fn clock_s(&self) -> u32 {
-        self.log.clock.now_s
+        self.log.durability.clock().now_s()
     }
 
     /// The tier's time in milliseconds, for an adapter that keeps counting it between two looks.
     #[must_use]
     pub fn clock_ms(&self) -> u64 {
-        self.log.clock.now_ms()
+        self.log.durability.clock().now_ms()
     }
 
     /// Looks at the clocks, as each poll does, and returns the tier's time. A client's reads go by it, so that a refused jump expires
@@ -23,7 +23,7 @@ impl Tier<'_> {
         if matches!(self.status, Status::Running | Status::Closing) {
             self.log.observe(now);
         }
-        self.log.clock.now_s
+        self.log.durability.clock().now_s()
     }
 
     /// How far a refused wall clock is ahead of the tier's time, in seconds; `None` where none is refused.
@@ -33,7 +33,7 @@ impl Tier<'_> {
     /// within the bound or [confirmed](Self::confirm_clock).
     #[must_use]
     pub const fn clock_refused_s(&self) -> Option<u32> {
-        self.log.clock.refused_s
+        self.log.durability.clock().refused_s()
     }
 
     /// How far the wall clock is behind the tier's time, in seconds, beyond a distance that was confirmed: it was ahead before, or is
@@ -43,7 +43,7 @@ impl Tier<'_> {
     /// caught up or was [confirmed](Self::confirm_clock).
     #[must_use]
     pub const fn clock_behind_s(&self) -> u32 {
-        self.log.clock.behind_s
+        self.log.durability.clock().behind_s()
     }
 
     /// Confirms the wall clock, as it is or as it will be within the next minute; at any time, before the mount too.
@@ -53,6 +53,6 @@ impl Tier<'_> {
     /// comes back, and no lifetime changes. A jump to a time beyond January 2072 is refused all the same, since the rest of 32 bits
     /// of seconds is left to lifetimes.
     pub fn confirm_clock(&mut self) {
-        self.log.clock.confirm();
+        self.log.durability.confirm_clock();
     }
 }

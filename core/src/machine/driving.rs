@@ -85,7 +85,7 @@ fn carry_out<M: BlockingMedium>(
     medium: &mut M,
     action: Action,
 ) -> Result<(), MediumError> {
-    let segment_bytes = u64::from(tier.log.geometry.segment_bytes());
+    let segment_bytes = u64::from(tier.log.layout.geometry().segment_bytes());
     let at =
         |segment: SegmentIndex, offset: u32| u64::from(segment.get()) * segment_bytes + u64::from(offset);
     match action {

@@ -9,10 +9,7 @@ use crate::index::{Dropped, Due, Host, Released};
 use crate::invariant::Invariant;
 use crate::recovery::{Mount, MountError, MountReport};
 use crate::segments::{Segment, SyncPoint, Tally};
-use crate::writer::{
-    AppendError, Counters, Fresh, LANE_BLOCKS, LANE_COPY, LANE_ERASE, LANE_OPENING, LANE_SCAN, LANE_SYNC,
-    Log, Memory, Slot,
-};
+use crate::writer::{AppendError, Counters, Fresh, Log, Memory};
 
 /// Where a machine is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -110,13 +107,13 @@ impl<'m> Tier<'m> {
     /// The store on the medium.
     #[must_use]
     pub const fn store(&self) -> &Store {
-        &self.log.store
+        self.log.layout.store()
     }
 
     /// The start of record checksums of the store; final once the machine runs.
     #[must_use]
     pub const fn seed(&self) -> Seed {
-        self.log.seed
+        self.log.layout.seed()
     }
 
     /// The segment table.
@@ -134,13 +131,13 @@ impl<'m> Tier<'m> {
     /// The work that was done so far.
     #[must_use]
     pub const fn counters(&self) -> Counters {
-        Counters { clock_refusals: self.log.clock.refusals, ..self.log.counters }
+        Counters { clock_refusals: self.log.durability.clock().refusals(), ..self.log.counters }
     }
 
     /// Appends so far: the position of the last one.
     #[must_use]
     pub const fn appended(&self) -> u64 {
-        self.log.appended
+        self.log.appended()
     }
 
     /// Every append up to this position is written and published.
@@ -154,7 +151,7 @@ impl<'m> Tier<'m> {
     /// Writes that failed may have left records in segments up to this sequence, and in none above it.
     #[must_use]
     pub const fn version_floor(&self) -> Sequence {
-        self.log.version_floor
+        self.log.version_floor()
     }
 
     /// Whether no record waits to be written, relocated ones included.
@@ -166,7 +163,7 @@ impl<'m> Tier<'m> {
     /// Every append up to this position is durable, with the same exception.
     #[must_use]
     pub const fn durable(&self) -> u64 {
-        self.log.syncs.durable()
+        self.log.durability.durable()
     }
 
     /// Writes and erases that are complete.
@@ -175,13 +172,13 @@ impl<'m> Tier<'m> {
     /// [`completed_durable`](Self::completed_durable) is no less.
     #[must_use]
     pub const fn completed(&self) -> SyncPoint {
-        self.log.syncs.completed()
+        self.log.durability.completed()
     }
 
     /// So many of the [completed](Self::completed) writes and erases are durable, the machine's own included.
     #[must_use]
     pub const fn completed_durable(&self) -> SyncPoint {
-        self.log.syncs.synced_clear()
+        self.log.durability.synced_clear()
     }
 
     /// Tells whether only a new mount helps: a sync failed, and records that it should have made durable can't be read back.
@@ -190,7 +187,7 @@ impl<'m> Tier<'m> {
     /// mount finds those (rules 1 and 9). Everything else can still be read.
     #[must_use]
     pub fn needs_remount(&self) -> bool {
-        self.log.has_lost_records()
+        self.log.segments.has_lost_records()
     }
 
     /// Tells whether the medium may hold copies that are not counted, because segments or records could not be read. No tombstone is
@@ -309,7 +306,7 @@ impl<'m> Tier<'m> {
         if self.status != Status::Running || self.log.copies.is_resetting() {
             return Dropped::NotCurrent;
         }
-        self.log.clock.is_owed = true;
+        self.log.durability.owe_time();
         let dropped = host.drop_current(&due.hash, due.location);
         if dropped == Dropped::Now {
             self.log.release(&Released { location: due.location, record_bytes: due.record_bytes });
@@ -325,9 +322,7 @@ impl<'m> Tier<'m> {
 
     /// Wants everything appended so far to be written and durable.
     pub fn sync(&mut self) {
-        self.log.flush();
-        let position = self.log.appended;
-        self.log.syncs.want_all(position);
+        self.log.sync();
     }
 
     /// Wants about this many bytes of records to be evicted, what has expired first, then the oldest; a larger want that is under way
@@ -344,7 +339,7 @@ impl<'m> Tier<'m> {
     /// Tells whether an eviction is under way, or what it dropped is not published yet.
     #[must_use]
     pub fn is_evicting(&self) -> bool {
-        self.tasks.evict.is_active() || self.log.slots.iter().any(Slot::has_moved)
+        self.tasks.evict.is_active() || self.log.has_moved()
     }
 
     /// Queues a task; returns the id that its requests to the pools and its report bear.
@@ -381,14 +376,9 @@ impl<'m> Tier<'m> {
     /// The bytes of a write that was asked for; empty when the ticket is stale.
     #[must_use]
     pub fn write_bytes(&self, ticket: Ticket) -> &[u8] {
-        let lent = match ticket.index {
-            LANE_OPENING if self.log.opening.is_waiting(ticket) => self.log.opening.lent(),
-            LANE_ERASE if self.reclaim.is_waiting(ticket) => self.reclaim.lent(&self.log),
-            _ => match self.log.slots.waiting_for(ticket) {
-                Some((_, slot)) => slot.lent(),
-                None => return &[],
-            },
-        };
+        let is_marker = self.reclaim.is_waiting(ticket);
+        let lent = if is_marker { Some(self.reclaim.lent(&self.log)) } else { self.log.lent(ticket) };
+        let Some(lent) = lent else { return &[] };
         // No write is of no bytes.
         self.log.watch.hold(Invariant::WrittenBytes, !lent.is_empty());
         lent
@@ -396,12 +386,7 @@ impl<'m> Tier<'m> {
 
     /// The buffer for a read that was asked for, as long as what is to be read; empty when the ticket is stale.
     pub fn read_buffer(&mut self, ticket: Ticket) -> &mut [u8] {
-        match ticket.index {
-            LANE_COPY => self.log.copy.lent(ticket),
-            LANE_SCAN => self.log.scan.lent(ticket),
-            _ => None,
-        }
-        .unwrap_or_default()
+        self.log.lent_to_read(ticket).unwrap_or_default()
     }
 
     /// Takes one step.
@@ -486,7 +471,7 @@ impl<'m> Tier<'m> {
 
     /// A step that waits for a write or an opening has only just asked for it: the next poll makes it.
     fn again_if_stirred(&mut self, step: Poll) -> Poll {
-        if step == Poll::Idle && core::mem::take(&mut self.log.is_stirred) { Poll::Again } else { step }
+        if step == Poll::Idle && self.log.take_stirred() { Poll::Again } else { step }
     }
 
     /// Writes and syncs what was appended; tasks end, segments on their way to be free are left to the next mount.
@@ -496,7 +481,7 @@ impl<'m> Tier<'m> {
             return Poll::Do(action);
         }
         // What a failed sync put under suspicion is written again before all is durable; that may take a new segment.
-        let has_suspects = self.log.has_suspects();
+        let has_suspects = self.log.segments.has_suspects();
         if has_suspects && let Some(action) = self.log.poll_blocks(now) {
             return Poll::Do(action);
         }
@@ -519,7 +504,8 @@ impl<'m> Tier<'m> {
                 step => return step,
             }
         }
-        let is_durable = self.log.syncs.durable() >= self.log.appended && self.log.syncs.is_idle();
+        let is_durable =
+            self.log.durability.durable() >= self.log.appended() && self.log.durability.is_idle();
         if is_durable && self.cleaner.is_idle() && self.tasks.is_idle() && self.log.is_written() {
             if self.log.seal_one() {
                 return if self.log.is_backing_off(now) { Poll::Idle } else { Poll::Again };
@@ -547,23 +533,15 @@ impl<'m> Tier<'m> {
             Input::CleanupUnavailable(ticket) => return self.tasks.take_unavailable(now, &self.log, ticket),
             Input::Done { ticket, result } => (ticket, result),
         };
-        match ticket.index {
-            LANE_OPENING if self.log.opening.is_waiting(ticket) => self.log.finish_opening_write(now, result),
-            LANE_COPY if self.cleaner.is_waiting(&self.log, ticket) => self.log.copy.done(result),
-            LANE_SCAN if self.log.scan_is_waiting(ticket) => self.log.scan.done(result),
-            LANE_SYNC if self.log.syncs.is_waiting(ticket) => {
-                self.log.finish_sync(now, result, host);
-                if let (Err(error), Status::Mounting) = (result, self.status) {
-                    // No later sync vouches for what was found: blank segments may come back to life (rule 9).
-                    self.status = Status::Failed(MountError::Medium(error));
-                }
-            }
-            LANE_ERASE if self.reclaim.is_waiting(ticket) => self.reclaim.done(now, &mut self.log, result),
-            LANE_BLOCKS if self.log.blocks.is_waiting(ticket) => self.log.finish_blocks(now, result),
-            _ => {
-                let (slot, _) = self.log.slots.waiting_for(ticket).ok_or(StaleTicket(ticket))?;
-                self.log.finish_slot_write(now, slot, result, host);
-            }
+        if self.reclaim.is_waiting(ticket) {
+            self.reclaim.done(now, &mut self.log, result);
+            return Ok(());
+        }
+        let is_sync = self.log.durability.is_waiting(ticket);
+        self.log.complete(now, ticket, result, host)?;
+        if let (true, Err(error), Status::Mounting) = (is_sync, result, self.status) {
+            // No later sync vouches for what was found: blank segments may come back to life (rule 9).
+            self.status = Status::Failed(MountError::Medium(error));
         }
         Ok(())
     }
@@ -572,7 +550,7 @@ impl<'m> Tier<'m> {
     #[must_use]
     pub fn poll_timeout(&self, now: Now) -> Option<u64> {
         let until = |at: u64| at.saturating_sub(now.monotonic_ms);
-        let retry = self.log.is_backing_off(now).then(|| until(self.log.backoff.until_ms()));
+        let retry = self.log.retry_ms(now).map(until);
         let deadline = self.tasks.next_deadline_ms().map(until);
         let pace = self.tasks.pace_wait_ms(&self.log, &self.cleaner);
         let blocks = self.log.blocks_retry_ms().map(until);

@@ -55,7 +55,7 @@ impl Tier<'_> {
         is_sound
             && self.status == Status::Running
             && !self.log.copies.is_withholding()
-            && present.version.sequence > self.log.version_floor
+            && present.version.sequence > self.log.version_floor()
             && !self.log.is_expired(present.expires_s)
     }
 
@@ -63,9 +63,10 @@ impl Tier<'_> {
     /// the record is, if the record has not expired; `None` while there is none such. A host posts it for threads that don't have the machine.
     #[must_use]
     pub fn keeps_above(&self) -> Option<Sequence> {
-        let is_sure =
-            self.status == Status::Running && !self.log.copies.is_withholding() && !self.log.has_suspects();
-        is_sure.then_some(self.log.version_floor)
+        let is_sure = self.status == Status::Running
+            && !self.log.copies.is_withholding()
+            && !self.log.segments.has_suspects();
+        is_sure.then_some(self.log.version_floor())
     }
 
     /// Counts a put that was skipped, since its value was there.

@@ -63,15 +63,15 @@ impl Grown {
 
 /// Why a header that is not of this shape refuses the mount.
 pub(crate) fn refusal(log: &Log<'_>, error: HeaderError) -> MountError {
-    let configured = log.geometry.segment_count();
+    let configured = log.layout.geometry().segment_count();
     match error {
         HeaderError::Geometry { segment_bytes, segment_count: stored }
-            if segment_bytes == log.geometry.segment_bytes() && stored != configured =>
+            if segment_bytes == log.layout.geometry().segment_bytes() && stored != configured =>
         {
             if stored > configured {
                 return MountError::FewerSegments { stored, configured };
             }
-            let shape = log.geometry.with_segments(stored);
+            let shape = log.layout.geometry().with_segments(stored);
             shape.map_or(MountError::Header(error), |shape| MountError::MoreSegments {
                 stored,
                 configured,
@@ -85,7 +85,7 @@ pub(crate) fn refusal(log: &Log<'_>, error: HeaderError) -> MountError {
 impl Log<'_> {
     /// A segment is none of the store: it is erased before it is used, unless blank bytes are trusted.
     pub(crate) fn set_beyond(&mut self, index: SegmentIndex, head: &Head) {
-        let is_free = self.config.trusts_blank && head.is_blank() && head.marker.is_none();
+        let is_free = self.layout.config().trusts_blank && head.is_blank() && head.marker.is_none();
         let state = if is_free { SegmentState::Free } else { SegmentState::Freeing };
         let segment = self.set_state(index, state);
         *segment = Segment::of(Sequence::NONE, head.marker.map_or(0, |marker| marker.erases), state);
@@ -95,7 +95,7 @@ impl Log<'_> {
 
     /// All heads were read: the medium has so many segments.
     pub(crate) fn begin_growing(&mut self, stated: Option<u32>) -> Result<(), MountError> {
-        let configured = self.geometry.segment_count();
+        let configured = self.layout.geometry().segment_count();
         let stored = stated.unwrap_or(configured);
         if stored > configured {
             return Err(MountError::FewerSegments { stored, configured });
@@ -104,7 +104,7 @@ impl Log<'_> {
         if grown.clone().all(|index| self.segments.state_of(index) != SegmentState::Freeing) {
             return Ok(());
         }
-        self.stated_segments = stored;
+        self.layout.state_segments(stored);
         for index in grown {
             if self.segments.state_of(index) == SegmentState::Free {
                 self.set_state(index, SegmentState::Freeing);
@@ -115,21 +115,22 @@ impl Log<'_> {
 
     /// Segments that can be used once they are erased: all, or while new ones are erased those from before.
     pub(crate) fn usable_segments(&self) -> u32 {
-        let synced = self.syncs.synced();
+        let synced = self.durability.synced();
         let is_erased = |s: &Segment| match s.state() {
             SegmentState::Freeing => false,
             SegmentState::Erased => s.sync_point().is_covered_by(synced),
             _ => true,
         };
-        let stated = self.stated_segments;
+        let stated = self.layout.stated_segments();
         let is_grown = self.segments.iter().skip(stated as usize).all(is_erased);
-        if is_grown { self.geometry.segment_count() } else { stated }
+        if is_grown { self.layout.geometry().segment_count() } else { stated }
     }
 
     /// An erased segment is about to be free: where it is a new one, all of them are erased.
     pub(crate) fn finish_growing(&mut self, index: SegmentIndex) {
-        if index.get() >= self.stated_segments {
-            self.stated_segments = self.geometry.segment_count();
+        if index.get() >= self.layout.stated_segments() {
+            let segments = self.layout.geometry().segment_count();
+            self.layout.state_segments(segments);
         }
     }
 }

@@ -190,7 +190,7 @@ impl HeadReader {
 
     /// Takes in what was read, and goes on. Bounds: one read.
     pub(crate) fn poll(&mut self, log: &mut Log<'_>) -> HeadStep {
-        let geometry = log.geometry;
+        let geometry = *log.layout.geometry();
         if let Some(result) = log.scan.take_result() {
             match self.take(&geometry, result, log.scan.filled()) {
                 Some(next) => self.next = next,

@@ -114,14 +114,19 @@ impl Mount {
             State::Scan { pass, segment, scanner } => Ok(self.scan(log, host, pass, segment, scanner)),
             State::Clock => {
                 // Every header and time record was seen: a segment may have been open for longer than the bound.
-                log.clock.start(now, &self.newest, self.store.is_none(), log.config.clock_jump_s_max);
+                log.durability.start_clock(
+                    now,
+                    &self.newest,
+                    self.store.is_none(),
+                    log.layout.config().clock_jump_s_max,
+                );
                 self.state = State::Scan { pass: Pass::Index, segment: SegmentIndex::FIRST, scanner: None };
                 Ok(Poll::Again)
             }
             State::Settle => Ok(self.settle(log, host)),
             State::Sync { sync_point } => {
-                if sync_point.is_covered_by(log.syncs.synced()) {
-                    log.longest_bytes = log.config.record_bytes_max;
+                if sync_point.is_covered_by(log.durability.synced()) {
+                    log.layout.end_mount();
                     self.state = State::Done;
                     return Ok(Poll::Again);
                 }
@@ -143,7 +148,7 @@ impl Mount {
         host: &mut H,
         mut reader: HeadReader,
     ) -> Result<Poll, MountError> {
-        for _ in 0..log.config.step_records {
+        for _ in 0..log.layout.config().step_records {
             let is_known = reader.is_new() && log.scan.result().is_none() && host.is_blank(reader.segment);
             let step = if is_known { HeadStep::Done(Head::blank()) } else { reader.poll(log) };
             let head = match step {
@@ -159,7 +164,8 @@ impl Mount {
             } else {
                 self.classify(log, reader.segment, &head)?;
             }
-            let next = Some(reader.segment.next()).filter(|next| next.get() < log.geometry.segment_count());
+            let next =
+                Some(reader.segment.next()).filter(|next| next.get() < log.layout.geometry().segment_count());
             let Some(next) = next.or_else(|| self.grown.again()) else {
                 return self.end_heads(log, host);
             };
@@ -183,14 +189,14 @@ impl Mount {
             self.has_marker = true;
             segment.set(Flag::Marker, true);
             segment.erases = marker.erases;
-            log.sequence_next = log.sequence_next.max(marker.sequence_issued.next());
+            log.note_sequence(marker.sequence_issued);
         }
         if let Some(header) = head.header {
             self.check_store(&header.store, log)?;
             self.grown.note(index, header.sequence, head.segments);
             self.newest.header(header.time_s, index);
             self.longest_bytes = self.longest_bytes.max(header.record_bytes_max);
-            log.sequence_next = log.sequence_next.max(header.sequence.next());
+            log.note_sequence(header.sequence);
             segment = segment.with_state(SegmentState::Sealed);
             segment.sequence = header.sequence;
             segment.set_stream(header.stream);
@@ -200,13 +206,13 @@ impl Mount {
         } else if head.is_blank() {
             // Where an erase may stop half-way, blank ends without a marker prove nothing: erase again. With one the erase was
             // whole, but the segment may since have been about to be opened.
-            let is_trusted = head.marker.is_some() || log.config.trusts_blank;
+            let is_trusted = head.marker.is_some() || log.layout.config().trusts_blank;
             segment = segment.with_state(if is_trusted { SegmentState::Free } else { SegmentState::Freeing });
-            segment.set(Flag::Doubtful, !log.config.trusts_blank);
+            segment.set(Flag::Doubtful, !log.layout.config().trusts_blank);
         } else {
             // The header is durable before the first record: none there, and none of its copies whole, is a torn open.
             // A medium whose very first marker was torn is ours too.
-            let is_torn = head.is_torn(log.config.trusts_blank);
+            let is_torn = head.is_torn(log.layout.config().trusts_blank);
             let is_unread = head.is_unreadable && !is_torn;
             self.has_other_bytes |= head.marker.is_none() && !is_torn && !is_unread;
             self.unread_segments += u32::from(is_unread);
@@ -222,7 +228,7 @@ impl Mount {
     }
 
     fn check_store(&mut self, store: &Store, log: &Log<'_>) -> Result<(), MountError> {
-        let expected = log.config.store;
+        let expected = log.layout.config().store;
         let is_ours = self.store.is_none_or(|s| s == *store)
             && (store.partition, store.partitions) == (expected.partition, expected.partitions);
         self.store = Some(*store);
@@ -230,34 +236,30 @@ impl Mount {
     }
 
     fn decide<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Result<(), MountError> {
-        let (unread, segments) = (self.unread_segments, log.geometry.segment_count());
+        let (unread, segments) = (self.unread_segments, log.layout.geometry().segment_count());
         // Where keys are hashed the key of the hash lies in the headers: with another one nothing would be found ever again.
-        let is_anybodys = self.store.is_none() && log.geometry.identity() == Identity::KeyedHash;
+        let is_anybodys = self.store.is_none() && log.layout.geometry().identity() == Identity::KeyedHash;
         if unread > segments / 2 || unread > 0 && is_anybodys {
             return Err(MountError::Unread { unread, segments });
         }
         if self.store.is_none() && !self.has_marker && self.has_other_bytes {
             return Err(MountError::Foreign);
         }
-        let configured = log.config.record_bytes_max;
+        let configured = log.layout.config().record_bytes_max;
         if self.longest_bytes > configured {
             return Err(MountError::LongerRecords { stored: self.longest_bytes, configured });
         }
         self.report.record_bytes_max = self.longest_bytes;
         self.report.is_new = self.store.is_none() && !self.has_marker && unread == 0;
         self.finish_lone_erase(log);
-        log.store = self.store.unwrap_or(log.store);
-        log.seed = log.store.seed(&log.geometry);
-        if self.longest_bytes > 0 {
-            log.longest_bytes = self.longest_bytes;
-        }
+        log.layout.found(self.store, self.longest_bytes);
         // A segment without a header that was read and is whole may have a sequence above all that was seen, by less than the number
         // of segments.
         if log.segments.count(SegmentState::Quarantined) > 0 {
-            log.sequence_next = log.sequence_next.ahead(segments);
+            log.skip_sequences(segments);
         }
-        log.unread_segments = unread;
-        host.identify(&log.store);
+        log.segments.note_unread(unread);
+        host.identify(log.layout.store());
         Ok(())
     }
 
@@ -267,11 +269,11 @@ impl Mount {
     /// read now may hold anything.
     fn finish_lone_erase(&mut self, log: &mut Log<'_>) {
         let is_room = |s: &Segment| matches!(s.state(), SegmentState::Free | SegmentState::Freeing);
-        let is_room_left = log.segments.iter().take(log.stated_segments as usize).any(is_room);
+        let is_room_left = log.segments.iter().take(log.layout.stated_segments() as usize).any(is_room);
         if is_room_left || self.unread_segments > 0 {
             return;
         }
-        for index in SegmentIndex::FIRST.up_to(log.geometry.segment_count()) {
+        for index in SegmentIndex::FIRST.up_to(log.layout.geometry().segment_count()) {
             let is_torn = |s: &Segment| s.state() == SegmentState::Quarantined && !s.has_marker();
             if is_torn(log.segments.get(index)) {
                 log.set_state(index, SegmentState::Freeing);
@@ -281,7 +283,8 @@ impl Mount {
     }
 
     fn next_segment(log: &Log<'_>, from: SegmentIndex) -> Option<SegmentIndex> {
-        from.up_to(log.geometry.segment_count()).find(|i| log.segments.state_of(*i) == SegmentState::Sealed)
+        from.up_to(log.layout.geometry().segment_count())
+            .find(|i| log.segments.state_of(*i) == SegmentState::Sealed)
     }
 
     fn scan<H: Host>(
@@ -300,7 +303,7 @@ impl Mount {
             return Poll::Again;
         };
         let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));
-        for _ in 0..log.config.step_records {
+        for _ in 0..log.layout.config().step_records {
             match self.step(log, host, &mut scanner) {
                 Scan::Read { offset, bytes } => {
                     self.state = State::Scan { pass, segment, scanner: Some(scanner) };
@@ -337,7 +340,7 @@ impl Mount {
             Some(Err(_)) => {
                 // What is there may be live: it is kept for a look, not cleaned as if it were dead. Without footers every
                 // segment may end in what a cut tore.
-                let has_footers = log.config.has_footers;
+                let has_footers = log.layout.config().has_footers;
                 let segment = log.segment(scanner.segment);
                 segment.set(Flag::Damaged, segment.is_damaged() || has_footers);
                 segment.set(Flag::Counted, false);
@@ -351,9 +354,9 @@ impl Mount {
     fn note(&mut self, log: &mut Log<'_>, found: &Found) {
         // The header of the segment that a version or an erase intent names may be gone, but not those of so many that came after it:
         // no record takes the sequences to their end.
-        let sequence_max = log.sequence_next.ahead(log.geometry.segment_count());
+        let sequence_max = log.sequence_next().ahead(log.layout.geometry().segment_count());
         if found.version.sequence <= sequence_max {
-            log.sequence_next = log.sequence_next.max(found.version.sequence.next());
+            log.note_sequence(found.version.sequence);
         }
         match found.kind {
             Kind::Time => self.newest.record(&found.hash, found.version, found.location.segment),
@@ -362,7 +365,7 @@ impl Mount {
                 if intent.sequence > sequence_max {
                     return;
                 }
-                log.sequence_next = log.sequence_next.max(intent.sequence.next());
+                log.note_sequence(intent.sequence);
                 let Some(segment) = log.segments.find(intent.segment) else { return };
                 // The same life: its header says so, or, where the erase took the headers, its marker does or was read and is none.
                 // One that can't be read permits nothing: this record may be of an earlier life. What had
@@ -381,7 +384,7 @@ impl Mount {
                     _ => false,
                 };
                 if is_same {
-                    log.note_read(intent.segment);
+                    log.segments.note_read(intent.segment);
                     let segment = log.segment(intent.segment);
                     segment.set_unread(false);
                     segment.set(Flag::Counted, false);
@@ -398,7 +401,7 @@ impl Mount {
 
     /// All records of a segment are in the index.
     fn end_segment(&mut self, log: &mut Log<'_>, scanner: &Scanner, records_end: u32) {
-        let used = records_end.saturating_sub(log.geometry.records_at());
+        let used = records_end.saturating_sub(log.layout.geometry().records_at());
         let mut is_empty = used == 0 && !scanner.has_footer;
         let segment = log.segment(scanner.segment);
         segment.set_used_bytes(used);
@@ -421,7 +424,7 @@ impl Mount {
                 let placed = found.placed();
                 let published = host.recovered(&found.hash, &placed, has_footer);
                 log.account(&placed, published);
-                log.longest_stored_bytes = log.longest_stored_bytes.max(placed.record_bytes);
+                log.note_stored(placed.record_bytes);
                 self.report.records += 1;
             }
             // An erase intent is needed while its segment is on its way to be free.
@@ -441,7 +444,7 @@ impl Mount {
     }
 
     fn settle<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
-        for _ in 0..log.config.step_records {
+        for _ in 0..log.layout.config().step_records {
             match host.settle() {
                 Settled::Released(released) => log.release(&released),
                 Settled::More => break,
@@ -449,9 +452,9 @@ impl Mount {
                     let tally = log.segments.tally();
                     self.report.quarantined_segments = tally.quarantined;
                     self.report.live_bytes = tally.live_bytes;
-                    log.ages.recovered(log.segments.as_slice());
-                    let sync_point = log.syncs.raise_sync_point();
-                    log.syncs.want_sync_point(sync_point);
+                    log.learn_ages();
+                    let sync_point = log.durability.raise_sync_point();
+                    log.durability.want_sync_point(sync_point);
                     self.state = State::Sync { sync_point };
                     break;
                 }

@@ -125,7 +125,7 @@ impl Restore {
     fn end(&mut self, log: &mut Log<'_>, outcome: Outcome) -> RestoreStep {
         log.scan.give_back(Lessee::Restoring);
         if outcome == Outcome::Freeing {
-            log.note_read(self.segment);
+            log.segments.note_read(self.segment);
         }
         self.state = State::Idle;
         if outcome == Outcome::Freeing {
@@ -149,7 +149,7 @@ impl Restore {
         };
         if let Some(header) = head.header {
             // A mount that could not read it did not see either that its records may be longer than any that can be handled.
-            if header.store != log.store || header.record_bytes_max > log.longest_bytes {
+            if header.store != *log.layout.store() || header.record_bytes_max > log.layout.longest_bytes() {
                 return self.end(log, Outcome::Kept);
             }
             self.adopt(log, header.sequence, head.marker);
@@ -159,7 +159,7 @@ impl Restore {
         if head.error.is_some() {
             return self.end(log, Outcome::Kept);
         }
-        if head.is_torn(log.config.trusts_blank) || head.is_unreadable && self.gives_up {
+        if head.is_torn(log.layout.config().trusts_blank) || head.is_unreadable && self.gives_up {
             return self.end(log, Outcome::Freeing);
         }
         if head.is_unreadable {
@@ -170,14 +170,14 @@ impl Restore {
 
     /// All was read, and no copy of the header is whole. Sequences that had been issued when the marker was written are below the sequence.
     fn begin_guessing(&mut self, log: &mut Log<'_>, head: &Head) -> RestoreStep {
-        let end = log.sequence_next;
+        let end = log.sequence_next();
         let next = match head.marker {
             // In its first life of all its own.
             Some(marker) => marker.sequence_issued.max(Sequence::FIRST),
             None => Sequence::new(end.get().saturating_sub(GUESSES_MAX)).max(Sequence::FIRST),
         };
-        let at = log.geometry.records_at();
-        let bytes = log.geometry.trailer_at() - at;
+        let at = log.layout.geometry().records_at();
+        let bytes = log.layout.geometry().trailer_at() - at;
         self.state = State::Guessing { next, end: end.min(next.ahead(GUESSES_MAX)) };
         RestoreStep::Stay(Poll::Do(log.read(LANE_SCAN, self.segment, at, bytes)))
     }
@@ -188,10 +188,10 @@ impl Restore {
             return self.end(log, Outcome::Kept);
         }
         let last = end.min(next.ahead(GUESSES_PER_POLL));
-        let offset = log.geometry.records_at();
+        let offset = log.layout.geometry().records_at();
         let is_it = |sequence: &Sequence| {
             let at = Location { segment: self.segment, offset, sequence: *sequence };
-            read_record(&log.geometry, log.seed, at, log.scan.filled()).is_ok()
+            read_record(log.layout.geometry(), log.layout.seed(), at, log.scan.filled()).is_ok()
         };
         let found = next.up_to(last).find(is_it);
         if let Some(sequence) = found.filter(|sequence| Self::is_free(log, *sequence)) {
@@ -202,7 +202,8 @@ impl Restore {
         if last >= end {
             log.scan.forget_result();
             self.state = State::Trailer;
-            let (at, bytes) = (log.geometry.trailer_at(), log.geometry.padded(TRAILER_BYTES));
+            let (at, bytes) =
+                (log.layout.geometry().trailer_at(), log.layout.geometry().padded(TRAILER_BYTES));
             return RestoreStep::Stay(Poll::Do(log.read(LANE_SCAN, self.segment, at, bytes)));
         }
         self.state = State::Guessing { next: last, end };
@@ -220,7 +221,8 @@ impl Restore {
             Some(Ok(())) => Trailer::stated_sequence(log.scan.filled()),
             _ => None,
         };
-        let stated = stated.filter(|sequence| *sequence < log.sequence_next && Self::is_free(log, *sequence));
+        let stated =
+            stated.filter(|sequence| *sequence < log.sequence_next() && Self::is_free(log, *sequence));
         if let Some(sequence) = stated {
             self.is_by_trailer = true;
             self.adopt(log, sequence, None);
@@ -232,7 +234,7 @@ impl Restore {
 
     /// It is known which life of the segment this is.
     fn adopt(&mut self, log: &mut Log<'_>, sequence: Sequence, marker: Option<Marker>) {
-        log.note_read(self.segment);
+        log.segments.note_read(self.segment);
         let segment = log.set_state(self.segment, SegmentState::Sealed);
         segment.sequence = sequence;
         segment.erases = marker.map_or(segment.erases, |marker| marker.erases);
@@ -248,16 +250,16 @@ impl Restore {
         let mut scanner = Scanner::footer(log, self.segment);
         // Behind the records that were known a mount saw the end of them: what a cut left behind a gap there stays hidden.
         if self.used_bytes > 0 {
-            scanner.search_end = log.geometry.records_at() + self.used_bytes;
+            scanner.search_end = log.layout.geometry().records_at() + self.used_bytes;
         }
         State::Records(scanner)
     }
 
     fn records<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> RestoreStep {
-        for _ in 0..log.config.step_records {
+        for _ in 0..log.layout.config().step_records {
             let step = match log.scan.take_result() {
                 Some(Err(error)) => {
-                    self.is_unread |= error != MediumError::Unreadable || log.config.trusts_blank;
+                    self.is_unread |= error != MediumError::Unreadable || log.layout.config().trusts_blank;
                     scanner.unreadable(log)
                 }
                 _ => scanner.next(log, host),
@@ -296,8 +298,8 @@ impl Restore {
         let is_unknown = self.is_by_trailer && !scanner.has_footer;
         let is_unread = (self.is_unread || scanner.is_given_up || is_unknown) && !self.gives_up;
         let is_kept = is_unread || self.lacks_places;
-        let used = records_end.saturating_sub(log.geometry.records_at());
-        let has_footers = log.config.has_footers;
+        let used = records_end.saturating_sub(log.layout.geometry().records_at());
+        let has_footers = log.layout.config().has_footers;
         let segment = log.segment(self.segment);
         segment.set_used_bytes(used.max(self.used_bytes));
         segment.set(Flag::Footer, scanner.has_footer);

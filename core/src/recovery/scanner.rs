@@ -3,7 +3,6 @@
 //! A scanner is driven by its owner: [`Scanner::next`] says what to read into the scan lane, or gives the next item of what
 //! was read. Each call looks at one record or entry.
 
-use crate::cleanup::Ticket;
 use crate::format::{
     Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Mending,
     RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, SegmentIndex,
@@ -130,7 +129,7 @@ impl Scanner {
 
     /// Scans record by record.
     pub(crate) fn records(log: &Log<'_>, segment: SegmentIndex) -> Self {
-        let geometry = log.geometry;
+        let geometry = *log.layout.geometry();
         let known = log.segments.get(segment);
         let used = if known.used_bytes() > 0 {
             geometry.records_at() + known.used_bytes()
@@ -193,7 +192,7 @@ impl Scanner {
     pub(crate) fn unreadable(&mut self, log: &Log<'_>) -> Scan {
         if self.mode != Mode::Records {
             self.fall_back(log);
-            return Scan::Damage { offset: log.geometry.trailer_at() };
+            return Scan::Damage { offset: log.layout.geometry().trailer_at() };
         }
         let offset = self.cursor;
         self.window = (0, 0);
@@ -203,7 +202,7 @@ impl Scanner {
                 return self.ask_records(log);
             }
             // A unit that a cut tore may be what can't be read: that is damage only if a record follows.
-            Some(_) if !log.config.has_footers => {
+            Some(_) if !log.layout.config().has_footers => {
                 self.narrow = None;
                 return self.doubtful(log, RecordError::Malformed);
             }
@@ -239,16 +238,16 @@ impl Scanner {
     }
 
     fn read_trailer(&mut self, log: &Log<'_>) -> Scan {
-        let at = log.geometry.trailer_at();
+        let at = log.layout.geometry().trailer_at();
         if self.window.0 != at {
-            return self.ask(at, log.geometry.padded(crate::format::TRAILER_BYTES));
+            return self.ask(at, log.layout.geometry().padded(crate::format::TRAILER_BYTES));
         }
         self.window = (0, 0);
-        match Trailer::decode(&log.geometry, self.sequence, log.scan.filled()) {
+        match Trailer::decode(log.layout.geometry(), self.sequence, log.scan.filled()) {
             Ok(trailer) => {
-                let at = trailer.entries_at(&log.geometry);
-                self.mode = Mode::Check { trailer, at, checksum: log.seed.begin() };
-                self.next_check(log, trailer, at, log.seed.begin())
+                let at = trailer.entries_at(log.layout.geometry());
+                self.mode = Mode::Check { trailer, at, checksum: log.layout.seed().begin() };
+                self.next_check(log, trailer, at, log.layout.seed().begin())
             }
             Err(TrailerError::Absent) => {
                 self.fall_back(log);
@@ -256,22 +255,22 @@ impl Scanner {
             }
             Err(_) => {
                 self.fall_back(log);
-                Scan::Damage { offset: log.geometry.trailer_at() }
+                Scan::Damage { offset: log.layout.geometry().trailer_at() }
             }
         }
     }
 
     fn next_check(&mut self, log: &Log<'_>, trailer: Trailer, at: u32, checksum: Checksum) -> Scan {
-        let end = trailer.entries_at(&log.geometry) + trailer.entry_bytes;
+        let end = trailer.entries_at(log.layout.geometry()) + trailer.entry_bytes;
         if at < end {
             return self.ask(at, (end - at).min(Self::lane_bytes(log)));
         }
         if !trailer.matches(checksum) {
             self.fall_back(log);
-            return Scan::Damage { offset: log.geometry.trailer_at() };
+            return Scan::Damage { offset: log.layout.geometry().trailer_at() };
         }
         self.has_footer = true;
-        let at = trailer.entries_at(&log.geometry);
+        let at = trailer.entries_at(log.layout.geometry());
         // What is in the lane can be walked at once if it is the whole footer.
         if self.window.0 != at {
             self.window = (0, 0);
@@ -288,11 +287,11 @@ impl Scanner {
     }
 
     fn entry(&mut self, log: &Log<'_>, trailer: Trailer, at: u32, held: Option<FooterEntry>) -> Scan {
-        let end = trailer.entries_at(&log.geometry) + trailer.entry_bytes;
+        let end = trailer.entries_at(log.layout.geometry()) + trailer.entry_bytes;
         let bytes = log.scan.filled();
         let skip = at.checked_sub(self.window.0).filter(|s| *s < self.window.1);
         let rest = skip.and_then(|s| bytes.get(s as usize..)).unwrap_or_default();
-        let mut entries = Entries::new(log.geometry, rest);
+        let mut entries = Entries::new(*log.layout.geometry(), rest);
         let next = entries.next_entry();
         let Ok(next) = next else {
             if at < end && self.window != (at, (end - at).min(Self::lane_bytes(log))) {
@@ -332,7 +331,7 @@ impl Scanner {
         let rest = (self.end - self.cursor).min(Self::lane_bytes(log));
         let bytes = match self.narrow {
             None => rest,
-            Some(_) => rest.min(log.geometry.padded(RECORD_HEADER_BYTES_MIN)),
+            Some(_) => rest.min(log.layout.geometry().padded(RECORD_HEADER_BYTES_MIN)),
         };
         self.narrow = self.narrow.map(|_| Narrow::Header);
         if self.search.is_some() {
@@ -345,13 +344,13 @@ impl Scanner {
     fn widen(&mut self, log: &Log<'_>) -> Scan {
         let rest = (self.end - self.cursor).min(Self::lane_bytes(log));
         let read = self.window.1;
-        let bytes = match RecordHeader::decode(&log.geometry, log.scan.filled()) {
+        let bytes = match RecordHeader::decode(log.layout.geometry(), log.scan.filled()) {
             Ok((header, ..)) => {
-                let bytes = header.record_bytes(&log.geometry);
+                let bytes = header.record_bytes(log.layout.geometry());
                 self.narrow = Some(Narrow::Record(bytes));
                 bytes
             }
-            Err(_) => read + log.geometry.padded(1),
+            Err(_) => read + log.layout.geometry().padded(1),
         };
         if bytes > rest || bytes <= read {
             return self.doubtful(log, RecordError::Malformed);
@@ -367,12 +366,14 @@ impl Scanner {
         let Some(bytes) = skip.and_then(|s| log.scan.filled().get(s as usize..)) else {
             return self.ask_records(log);
         };
-        let bytes = bytes.get(..log.longest_bytes as usize).unwrap_or(bytes);
+        let bytes = bytes.get(..log.layout.longest_bytes() as usize).unwrap_or(bytes);
         let is_read_to_the_end = self.window.0.saturating_add(self.window.1) >= self.end;
-        match read_record(&log.geometry, log.seed, self.location(self.cursor), bytes) {
+        match read_record(log.layout.geometry(), log.layout.seed(), self.location(self.cursor), bytes) {
             Ok(record) => self.good(log, &record, host),
             // No record is so long.
-            Err(RecordError::Short(bytes)) if bytes > log.longest_bytes.max(RECORD_HEADER_BYTES_MAX) => {
+            Err(RecordError::Short(bytes))
+                if bytes > log.layout.longest_bytes().max(RECORD_HEADER_BYTES_MAX) =>
+            {
                 self.doubtful(log, RecordError::Malformed)
             }
             // Read from here on; if that was done, the record can't be one.
@@ -395,7 +396,7 @@ impl Scanner {
         self.cursor += record.record_bytes;
         self.good_end = self.cursor;
         Scan::Item(Found {
-            hash: identity(&log.geometry, record, host),
+            hash: identity(log.layout.geometry(), record, host),
             kind: record.header.kind,
             location,
             version: record.header.origin.unwrap_or(location.version()),
@@ -410,7 +411,7 @@ impl Scanner {
     fn doubtful(&mut self, log: &Log<'_>, error: RecordError) -> Scan {
         let is_first = self.doubt.is_none();
         let doubt = *self.doubt.get_or_insert(self.cursor);
-        let unit = log.geometry.write_unit();
+        let unit = log.layout.geometry().write_unit();
         // The end of the records, where all was right before it; more than a tag must be blank for that.
         let is_end = error == RecordError::Blank && is_first && self.is_blank_as_a_header(log);
         self.is_torn |= !is_end;
@@ -422,7 +423,7 @@ impl Scanner {
         }
         let next = match error {
             _ if is_end => None,
-            _ if !log.config.has_footers && !self.may_search(log) => {
+            _ if !log.layout.config().has_footers && !self.may_search(log) => {
                 self.is_given_up = true;
                 self.is_stopped = true;
                 self.cursor = self.end;
@@ -430,8 +431,8 @@ impl Scanner {
                 self.doubt = None;
                 return Scan::Damage { offset: doubt };
             }
-            RecordError::Mismatch(bytes) if log.config.has_footers => self.cursor.checked_add(bytes),
-            _ if log.config.has_footers => None,
+            RecordError::Mismatch(bytes) if log.layout.config().has_footers => self.cursor.checked_add(bytes),
+            _ if log.layout.config().has_footers => None,
             _ => {
                 let next = self.search.unwrap_or(doubt).saturating_add(unit);
                 let next = next.saturating_add(self.blank_bytes(log, next) / unit * unit);
@@ -453,7 +454,8 @@ impl Scanner {
     ///
     fn mend(&mut self, log: &Log<'_>, error: RecordError) -> Option<Scan> {
         let is_blank = error == RecordError::Blank && self.is_blank_as_a_header(log);
-        let may_mend = log.config.has_footers && self.narrow.is_none() && !is_blank && self.may_search(log);
+        let may_mend =
+            log.layout.config().has_footers && self.narrow.is_none() && !is_blank && self.may_search(log);
         if !may_mend || !self.mending.has_more(self.cursor) {
             return None;
         }
@@ -461,11 +463,11 @@ impl Scanner {
             return Some(self.ask_records(log));
         }
         let bytes = self.mending.step(
-            &log.geometry,
-            log.seed,
+            log.layout.geometry(),
+            log.layout.seed(),
             self.location(self.cursor),
             log.scan.filled(),
-            log.longest_bytes,
+            log.layout.longest_bytes(),
         );
         let end = bytes.and_then(|bytes| self.cursor.checked_add(bytes)).filter(|end| *end <= self.end);
         let Some(end) = end else { return Some(Scan::Again) };
@@ -483,7 +485,7 @@ impl Scanner {
 
     /// Whether the search behind damage has not taken more than [`SEARCH_TIMES_MAX`] allows.
     fn may_search(&self, log: &Log<'_>) -> bool {
-        let most = SEARCH_TIMES_MAX * u64::from(log.geometry.segment_bytes());
+        let most = SEARCH_TIMES_MAX * u64::from(log.layout.geometry().segment_bytes());
         self.searched_bytes() <= most
     }
 
@@ -495,7 +497,7 @@ impl Scanner {
     fn blank_bytes(&self, log: &Log<'_>, offset: u32) -> u32 {
         let skip = offset.checked_sub(self.window.0).filter(|skip| *skip < self.window.1);
         let rest = skip.and_then(|skip| log.scan.filled().get(skip as usize..)).unwrap_or_default();
-        let blank = rest.iter().take_while(|byte| **byte == log.geometry.erase_value()).count();
+        let blank = rest.iter().take_while(|byte| **byte == log.layout.geometry().erase_value()).count();
         u32::try_from(blank).unwrap_or(0)
     }
 
@@ -527,9 +529,5 @@ impl Log<'_> {
     /// Issues the read that a scanner asked for.
     pub(crate) fn read_for(&mut self, scanner: &Scanner, offset: u32, bytes: u32) -> crate::drive::Action {
         self.read(LANE_SCAN, scanner.segment, offset, bytes)
-    }
-
-    pub(crate) fn scan_is_waiting(&self, ticket: Ticket) -> bool {
-        self.scan.is_waiting(ticket)
     }
 }

@@ -2,7 +2,7 @@
 
 use heapless::Vec;
 
-use super::segment::{Segment, SegmentState, Tally};
+use super::segment::{Flag, Segment, SegmentState, Tally};
 use crate::format::SegmentIndex;
 use crate::invariant::{Invariant, Watch};
 
@@ -24,6 +24,10 @@ pub(crate) struct SegmentTable<'m> {
     counts: [u32; STATES],
     /// The first of those that are emptied and not free yet, in the order in which they were emptied.
     emptied: Vec<SegmentIndex, EMPTIED_KEPT>,
+    /// Segments in quarantine because they could not be read.
+    unread: u32,
+    /// Whether a segment may be under suspicion.
+    may_be_suspect: bool,
     /// Stands in for a segment that is not there: one that must not be touched.
     spare: Segment,
     watch: Watch,
@@ -41,6 +45,8 @@ impl<'m> SegmentTable<'m> {
             segments: memory,
             counts,
             emptied: Vec::new(),
+            unread: 0,
+            may_be_suspect: false,
             spare: Segment::default().with_state(SegmentState::Quarantined),
             watch: Watch::new(),
         }
@@ -129,6 +135,42 @@ impl<'m> SegmentTable<'m> {
     /// Tells whether a segment without live records is there or on its way to be free. Bounds: one pass over the table.
     pub(crate) fn has_dead(&self) -> bool {
         self.emptied_count() > 0 || self.iter().any(Segment::is_dead)
+    }
+
+    /// A write or sync of a segment failed: its records are under suspicion.
+    pub(crate) fn suspect(&mut self, index: SegmentIndex) {
+        self.may_be_suspect = true;
+        self.get_mut(index).set(Flag::Suspect, true);
+    }
+
+    /// Tells whether a segment whose write or sync failed still holds live records. Bounds: one pass over the table.
+    pub(crate) fn has_suspects(&self) -> bool {
+        let is_held = |s: &Segment| matches!(s.state(), SegmentState::Sealed | SegmentState::Victim);
+        self.may_be_suspect && self.iter().any(|s| s.is_suspect() && is_held(s))
+    }
+
+    /// Tells whether a segment under suspicion can't be emptied because what is live in it can't be read back. Bounds: one pass over
+    /// the table.
+    pub(crate) fn has_lost_records(&self) -> bool {
+        let is_kept = |s: &Segment| s.is_damaged() && s.state() == SegmentState::Sealed;
+        self.may_be_suspect && self.iter().any(|s| s.is_suspect() && is_kept(s))
+    }
+
+    /// Segments in quarantine because they could not be read.
+    pub(crate) const fn unread(&self) -> u32 {
+        self.unread
+    }
+
+    /// A mount put so many segments into quarantine because they could not be read.
+    pub(crate) const fn note_unread(&mut self, segments: u32) {
+        self.unread = segments;
+    }
+
+    /// A segment leaves quarantine.
+    pub(crate) fn note_read(&mut self, index: SegmentIndex) {
+        let segment = self.get(index);
+        let was_unread = segment.state() == SegmentState::Quarantined && segment.is_unread();
+        self.unread = self.unread.saturating_sub(u32::from(was_unread));
     }
 
     /// Changes the state of a segment; the only way to do so. Returns the segment, and whether it was emptied by that.

@@ -14,14 +14,14 @@ const RETRY_WAIT_MS_MAX: u64 = 2_000;
 impl Log<'_> {
     /// The mount is over: which of the free segments have blocks is not known.
     pub(crate) fn begin_blocks(&mut self) {
-        if self.config.allocates {
+        if self.layout.config().allocates {
             self.doubt_blocks();
         }
     }
 
     /// A write found no space: none of the free segments is sure to have blocks.
     pub(crate) fn doubt_blocks(&mut self) {
-        if !self.config.allocates {
+        if !self.layout.config().allocates {
             return;
         }
         let free = self.segments.iter_mut().filter(|s| s.state() == SegmentState::Free);
@@ -42,7 +42,7 @@ impl Log<'_> {
 
     /// A segment became free.
     pub(crate) fn note_free(&mut self, index: SegmentIndex) {
-        if self.config.allocates && self.blocks.has_lost {
+        if self.layout.config().allocates && self.blocks.has_lost {
             self.set_bare(index, true);
         }
     }
@@ -58,12 +58,12 @@ impl Log<'_> {
 
     /// Segments with blocks, those in quarantine among them.
     pub(crate) const fn backed(&self) -> u32 {
-        self.geometry.segment_count().saturating_sub(self.blocks.bare)
+        self.layout.geometry().segment_count().saturating_sub(self.blocks.bare)
     }
 
     /// Whether fewer segments have blocks than must, or than are of use; `beside` so many of them.
     pub(crate) fn lacks_blocks(&self, beside: u32) -> bool {
-        let is_used = self.blocks.wanted > 0 || self.wanted_bytes > 0;
+        let is_used = self.blocks.wanted > 0 || self.writer.wanted_bytes > 0;
         self.backed().saturating_sub(beside) < self.blocks.wanted
             || is_used && self.free().saturating_sub(beside) <= self.free_reserve() + 1
     }
@@ -120,7 +120,7 @@ impl Log<'_> {
 
     /// Takes the blocks of a free segment that is of no use any more; the most worn one. Bounds: one pass over the table.
     pub(crate) fn take_surplus(&mut self) -> Option<SegmentIndex> {
-        if !self.config.allocates || self.blocks.in_flight.is_some() || self.lacks_blocks(1) {
+        if !self.layout.config().allocates || self.blocks.in_flight.is_some() || self.lacks_blocks(1) {
             return None;
         }
         let free = self.segments.numbered();

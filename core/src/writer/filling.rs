@@ -21,8 +21,8 @@ impl Log<'_> {
         stream: Stream,
     ) {
         let is_rescue = self.free() == 0;
-        let records_at = self.geometry.records_at();
-        let Some(slot) = self.slots.get_mut(index) else { return };
+        let records_at = self.layout.geometry().records_at();
+        let Some(slot) = self.writer.slots.get_mut(index) else { return };
         slot.state = SlotState::Filling;
         slot.segment = segment;
         slot.sequence = sequence;
@@ -38,22 +38,21 @@ impl Log<'_> {
 
     /// Seals the segment of a slot, if it fills one; tells whether it does.
     pub(crate) fn seal_slot(&mut self, index: SlotIndex) -> bool {
-        let Some(slot) = self.slots.get_mut(index).filter(|s| s.state == SlotState::Filling) else {
+        let Some(slot) = self.writer.slots.get_mut(index).filter(|s| s.state == SlotState::Filling) else {
             return false;
         };
         slot.state = SlotState::Full;
         slot.wants_write = slot.placed > 0;
-        self.is_stirred = true;
         let segment = slot.segment;
+        self.stir(true);
         self.set_state(segment, SegmentState::Sealing);
         true
     }
 
     /// Wants everything appended to be written.
     pub(crate) fn flush(&mut self) {
-        for slot in self.slots.iter_mut() {
-            self.is_stirred |= slot.want_write();
-        }
+        let is_news = self.writer.slots.iter_mut().fold(false, |is_news, slot| slot.want_write() || is_news);
+        self.stir(is_news);
     }
 
     /// Finds a write that a slot wants, or moves a slot on. Bounds: one pass over the slots.
@@ -61,14 +60,14 @@ impl Log<'_> {
         if self.is_backing_off(now) {
             return None;
         }
-        for index in self.slots.indices() {
-            let Some(slot) = self.slots.get(index).filter(|s| s.writing.is_none()) else { continue };
+        for index in self.writer.slots.indices() {
+            let Some(slot) = self.writer.slots.get(index).filter(|s| s.writing.is_none()) else { continue };
             if slot.wants_write && slot.placed > 0 {
                 return self.write_records(index);
             }
             match slot.state {
                 SlotState::Full if slot.placed == 0 => self.await_sync(index),
-                SlotState::Syncing { sync_point } if sync_point.is_covered_by(self.syncs.synced()) => {
+                SlotState::Syncing { sync_point } if sync_point.is_covered_by(self.durability.synced()) => {
                     if let Some(action) = self.write_footer(index) {
                         return Some(action);
                     }
@@ -81,8 +80,8 @@ impl Log<'_> {
 
     fn write_records(&mut self, index: SlotIndex) -> Option<Action> {
         let ticket = self.ticket(index.lane());
-        let position = self.appended;
-        let slot = self.slots.get_mut(index)?;
+        let position = self.writer.appended;
+        let slot = self.writer.slots.get_mut(index)?;
         slot.writing = Some(Writing { ticket, to: slot.head, records: slot.placed, position });
         slot.wants_write = false;
         let (segment, offset, bytes) = (slot.segment, slot.base, slot.head - slot.base);
@@ -93,20 +92,20 @@ impl Log<'_> {
     }
 
     fn await_sync(&mut self, index: SlotIndex) {
-        let sync_point = self.syncs.completed();
-        let Some(slot) = self.slots.get_mut(index) else { return };
+        let sync_point = self.durability.completed();
+        let Some(slot) = self.writer.slots.get_mut(index) else { return };
         if slot.memory.footer.is_empty() {
             self.close_slot(index, false);
             return;
         }
         slot.state = SlotState::Syncing { sync_point };
-        self.syncs.want_sync_point(sync_point);
+        self.durability.want_sync_point(sync_point);
     }
 
     fn write_footer(&mut self, index: SlotIndex) -> Option<Action> {
-        let (geometry, seed) = (self.geometry, self.seed);
+        let (geometry, seed) = (*self.layout.geometry(), self.layout.seed());
         let ticket = self.ticket(index.lane());
-        let slot = self.slots.get_mut(index)?;
+        let slot = self.writer.slots.get_mut(index)?;
         let SlotMemory { footer, notes, .. } = &mut slot.memory;
         let finished = notes.footer.finish(&geometry, footer, seed, notes.sequence, notes.head);
         let Some(bytes) = finished else {
@@ -123,8 +122,8 @@ impl Log<'_> {
 
     /// The segment of a slot is sealed, and the slot empty.
     fn close_slot(&mut self, index: SlotIndex, has_footer: bool) {
-        let sealed_at = self.appended_bytes;
-        let Some(slot) = self.slots.get_mut(index) else { return };
+        let sealed_at = self.writer.appended_bytes;
+        let Some(slot) = self.writer.slots.get_mut(index) else { return };
         slot.state = SlotState::Empty;
         slot.placed = 0;
         slot.writing = None;
@@ -145,7 +144,7 @@ impl Log<'_> {
         result: Result<(), MediumError>,
         host: &mut H,
     ) {
-        let Some(slot) = self.slots.get_mut(index) else { return };
+        let Some(slot) = self.writer.slots.get_mut(index) else { return };
         let is_footing = matches!(slot.state, SlotState::Footing { .. });
         let Some(writing) = slot.writing.take() else {
             self.watch.note(Invariant::Completion);
@@ -162,14 +161,14 @@ impl Log<'_> {
             return;
         }
         self.succeed();
-        let sync_point = self.syncs.raise_sync_point();
+        let sync_point = self.durability.raise_sync_point();
         if is_footing {
             self.close_slot(index, true);
             return;
         }
         self.publish_written(index, writing.records, sync_point, host);
-        let Some(slot) = self.slots.get_mut(index) else { return };
-        let records_at = self.geometry.records_at();
+        let Some(slot) = self.writer.slots.get_mut(index) else { return };
+        let records_at = self.layout.geometry().records_at();
         // What came in during the write moves to the front of the buffers.
         let shift = (writing.to - slot.base) as usize;
         let end = (slot.head - slot.base) as usize;
@@ -187,30 +186,32 @@ impl Log<'_> {
 
     /// Seals a slot's segment after a failure; what was not published is handed back.
     pub(crate) fn abandon_slot<H: Host>(&mut self, index: SlotIndex, is_suspect: bool, host: &mut H) {
-        let Some(slot) = self.slots.get(index).filter(|s| s.state != SlotState::Empty) else { return };
+        let Some(slot) = self.writer.slots.get(index).filter(|s| s.state != SlotState::Empty) else { return };
         let (segment, sequence, placed) = (slot.segment, slot.sequence, slot.placed);
         if matches!(slot.state, SlotState::Footing { .. }) {
             self.close_slot(index, false);
             return;
         }
         for i in 0..placed {
-            let Some((hash, placed)) = self.slots.pending(index, i) else { return };
+            let Some((hash, placed)) = self.writer.slots.pending(index, i) else { return };
             match placed.kind {
                 Kind::Value | Kind::Tombstone => host.unwritten(&hash, &placed),
                 Kind::EraseIntent if placed.moved_from.is_none() => {
                     self.unmake_intent(EraseIntent::from_hash(&hash).segment);
                 }
                 Kind::EraseIntent => {}
-                Kind::Time => self.clock.lose_write(),
+                Kind::Time => self.durability.lose_time_write(),
             }
         }
         self.close_slot(index, false);
-        self.version_floor = self.version_floor.max(sequence);
+        self.writer.version_floor = self.writer.version_floor.max(sequence);
         self.counters.segments_abandoned += 1;
-        self.may_be_suspect |= is_suspect;
-        let has_footers = self.config.has_footers;
+        let has_footers = self.layout.config().has_footers;
+        self.segment(segment).set(Flag::Suspect, false);
+        if is_suspect {
+            self.segments.suspect(segment);
+        }
         let segment = self.segment(segment);
-        segment.set(Flag::Suspect, is_suspect);
         // Where no footer could tell of them, what failed is the host's to count down, whether records lie before it or not.
         let is_counted = segment.is_counted() && (has_footers || segment.used_bytes() > 0);
         segment.set(Flag::Counted, is_counted);

@@ -1,126 +1,72 @@
-//! The state that the machine's engines share: the segment table, the slots, sync points and tickets.
+//! The log: its parts, and what concerns more than one of them.
+//!
+//! Each part keeps its fields to itself. A change that must keep two parts in step is a method of [`Log`] in this layer.
 
 use super::blocks::Blocks;
 use super::copies::Copies;
 use super::counters::Counters;
 use super::error::AppendError;
 use super::lane::{LANE_COPY, LANE_SCAN, ReadBuffer};
+use super::layout::Layout;
 use super::memory::Memory;
-use super::opening::Opening;
+#[cfg(test)]
+use super::memory::SlotMemory;
 use super::slot::Slot;
-use super::slots::Slots;
+use super::state::Writer;
 use crate::cleanup::Ticket;
-use crate::config::{Stream, Streams, TierConfig};
-use crate::drive::{Action, Backoff, Now};
-use crate::durability::{Clock, Syncs};
-use crate::format::{Geometry, Hidden, Seed, SegmentIndex, Sequence, Store};
+use crate::config::{Stream, TierConfig};
+use crate::drive::{Action, Backoff, MediumError, Now};
+use crate::durability::Durability;
+use crate::format::{Hidden, SegmentIndex, Sequence};
 use crate::invariant::{Invariant, Watch};
-use crate::segments::{Ages, Segment, SegmentState, SegmentTable};
+use crate::segments::{Segment, SegmentState, SegmentTable};
 
-/// The state that engines share.
+/// The log, of which the machine's engines write records and free segments.
 #[derive(Debug)]
 pub(crate) struct Log<'m> {
-    pub(crate) config: TierConfig,
-    pub(crate) geometry: Geometry,
-    pub(crate) store: Store,
-    /// The start of record checksums: a secret of the store.
-    pub(crate) seed: Seed,
-    /// The longest record that there can be: in a mount what the headers say, then what is configured.
-    pub(crate) longest_bytes: u32,
-    /// The longest record that was ever found or appended.
-    pub(crate) longest_stored_bytes: u32,
-    /// Whether the streams are merged: see [`Streams`].
-    pub(crate) is_merged: bool,
-    /// Whether they should be, by the last measure of the fill.
-    pub(crate) is_to_merge: bool,
+    pub(crate) layout: Layout,
     pub(crate) segments: SegmentTable<'m>,
+    pub(crate) durability: Durability,
     pub(crate) copies: Copies,
-    /// The number of segments that headers state: less than there are while those that a grown medium has more are erased.
-    pub(crate) stated_segments: u32,
-    /// Segments in quarantine because they could not be read.
-    pub(crate) unread_segments: u32,
-    /// Whether a segment may be under suspicion.
-    pub(crate) may_be_suspect: bool,
-    pub(crate) slots: Slots<'m>,
+    pub(crate) blocks: Blocks,
     pub(crate) copy: ReadBuffer<'m>,
     pub(crate) scan: ReadBuffer<'m>,
-    pub(crate) recode: Hidden<&'m mut [u8]>,
-    pub(crate) opening: Opening,
-    pub(crate) blocks: Blocks,
-    /// When a client's record was appended last.
-    pub(crate) fresh_ms: u64,
-    /// Records that died so far, and segments that were sealed.
-    pub(crate) deaths: u64,
-    pub(crate) syncs: Syncs,
-    /// The sequence to issue next.
-    pub(crate) sequence_next: Sequence,
-    /// Fresh records go only to segments above this sequence: below it a write failed, and a stray copy may lie there.
-    pub(crate) version_floor: Sequence,
-    /// Bytes of the fresh record that was refused last for want of space; 0 once one was taken.
-    pub(crate) wanted_bytes: u32,
-    /// Appends so far.
-    pub(crate) appended: u64,
-    /// Bytes that clients appended so far: the clock of segment ages.
-    pub(crate) appended_bytes: u64,
-    /// How old records are when a client supersedes them.
-    pub(crate) ages: Ages,
-    /// The mean lifetime of short-lived records, in sequences.
-    pub(crate) lifetime: u32,
-    pub(crate) clock: Clock,
-    /// After a failure, nothing that writes is tried for a while.
-    pub(crate) backoff: Backoff,
     pub(crate) counters: Counters,
-    /// Bytes written to relocate what was live in victims, less what came off the bytes reclaimed of them.
-    pub(crate) relocated_bytes: u64,
-    /// Whether relocation has found no place since it last had one, and none may be opened for it.
-    pub(crate) is_starved: bool,
-    /// Whether an engine asked for something of another that was polled before it.
-    pub(crate) is_stirred: bool,
-    generation: u32,
     /// What of the rest was found broken.
     pub(crate) watch: Watch,
+    pub(super) writer: Writer<'m>,
+    /// For encoding a value again.
+    recode: Hidden<&'m mut [u8]>,
+    /// After a failure, nothing that writes is tried for a while.
+    retry: Backoff,
+    /// Records that died so far, and segments that were sealed.
+    pub(super) deaths: u64,
+    /// Bytes written to relocate what was live in victims, less what came off the bytes reclaimed of them.
+    relocated_bytes: u64,
+    /// Whether an engine asked for something of another that was polled before it.
+    is_stirred: bool,
+    generation: u32,
 }
 
 impl<'m> Log<'m> {
     pub(crate) fn new(config: TierConfig, memory: Memory<'m>) -> Self {
         Self {
-            config,
-            geometry: config.geometry,
-            store: config.store,
-            seed: config.store.seed(&config.geometry),
-            longest_bytes: config.record_bytes_max,
-            longest_stored_bytes: 0,
-            is_merged: config.streams == Streams::One,
-            is_to_merge: config.streams == Streams::One,
+            layout: Layout::new(config),
             segments: SegmentTable::new(memory.segments),
+            durability: Durability::default(),
             copies: Copies::default(),
-            stated_segments: config.geometry.segment_count(),
-            unread_segments: 0,
-            may_be_suspect: false,
-            slots: Slots::new(memory.slots),
+            blocks: Blocks::default(),
             copy: ReadBuffer::new(memory.copy),
             scan: ReadBuffer::new(memory.scan),
-            recode: Hidden(memory.recode),
-            opening: Opening::default(),
-            blocks: Blocks::default(),
-            fresh_ms: 0,
-            deaths: 0,
-            syncs: Syncs::default(),
-            sequence_next: Sequence::FIRST,
-            version_floor: Sequence::NONE,
-            wanted_bytes: 0,
-            appended: 0,
-            appended_bytes: 0,
-            ages: Ages::default(),
-            lifetime: config.geometry.segment_count() / 4,
-            clock: Clock::default(),
-            backoff: Backoff::default(),
             counters: Counters::default(),
+            watch: Watch::new(),
+            writer: Writer::new(&config, memory.slots),
+            recode: Hidden(memory.recode),
+            retry: Backoff::default(),
+            deaths: 0,
             relocated_bytes: 0,
-            is_starved: false,
             is_stirred: false,
             generation: 0,
-            watch: Watch::new(),
         }
     }
 
@@ -128,19 +74,19 @@ impl<'m> Log<'m> {
     pub(crate) fn restart(&mut self) {
         let memory = Memory {
             segments: self.segments.take_memory(),
-            slots: self.slots.take_memory(),
+            slots: self.writer.slots.take_memory(),
             copy: self.copy.take_memory(),
             scan: self.scan.take_memory(),
             recode: core::mem::take(&mut self.recode.0),
         };
         let generation = self.generation;
-        *self = Self { generation, ..Self::new(self.config, memory) };
+        *self = Self { generation, ..Self::new(*self.layout.config(), memory) };
     }
 
     /// The invariant that some part of the machine's state was found to break.
     pub(crate) fn broken(&self) -> Option<Invariant> {
         let of_buffers = self.copy.broken().or(self.scan.broken());
-        self.watch.broken().or(self.segments.broken()).or(self.slots.broken()).or(of_buffers)
+        self.watch.broken().or(self.segments.broken()).or(self.writer.slots.broken()).or(of_buffers)
     }
 
     pub(crate) fn ticket(&mut self, lane: u16) -> Ticket {
@@ -155,8 +101,8 @@ impl<'m> Log<'m> {
     /// Changes the state of a segment. The newest time on the medium goes with the segment that holds it.
     pub(crate) fn set_state(&mut self, index: SegmentIndex, state: SegmentState) -> &mut Segment {
         let (segment, is_emptied) = self.segments.set_state(index, state);
-        if is_emptied && self.clock.lose_segment(index) && self.clock.take_void() {
-            self.syncs.lose_time();
+        if is_emptied {
+            self.durability.lose_segment(index);
         }
         segment
     }
@@ -164,7 +110,8 @@ impl<'m> Log<'m> {
     /// Free segments with blocks, counting the one that is being opened and is not taken yet.
     pub(crate) fn free(&self) -> u32 {
         let bare = self.blocks.bare();
-        self.segments.count(SegmentState::Free).saturating_sub(bare) + u32::from(self.opening.holds_segment())
+        self.segments.count(SegmentState::Free).saturating_sub(bare)
+            + u32::from(self.writer.opening.holds_segment())
     }
 
     /// Tells whether a stream may take a new segment; `is_intent` for an erase intent.
@@ -179,7 +126,9 @@ impl<'m> Log<'m> {
         match (stream, self.free()) {
             (Stream::Hot | Stream::Warm, free) => free > self.free_reserve(),
             (Stream::Young | Stream::Old, 0) => false,
-            (Stream::Young | Stream::Old, 1) => is_intent || self.has_suspects() || !self.segments.has_dead(),
+            (Stream::Young | Stream::Old, 1) => {
+                is_intent || self.segments.has_suspects() || !self.segments.has_dead()
+            }
             (Stream::Young | Stream::Old, _) => true,
         }
     }
@@ -195,36 +144,33 @@ impl<'m> Log<'m> {
 
     /// Advances the clock (rule 11).
     pub(crate) fn observe(&mut self, now: Now) {
-        self.clock.observe(now, self.config.clock_jump_s_max);
-        if self.clock.take_void() {
-            self.syncs.lose_time();
-        }
+        self.durability.observe(now, self.layout.config().clock_jump_s_max);
     }
 
     pub(crate) fn is_expired(&self, expires_s: Option<u32>) -> bool {
-        expires_s.is_some_and(|at| at <= self.clock.now_s)
+        expires_s.is_some_and(|at| at <= self.durability.clock().now_s())
     }
 
     /// Notes a failure: nothing that writes is tried again before a wait, which doubles with each failure in a row.
     pub(crate) fn back_off(&mut self, now: Now) {
         self.counters.failures += 1;
-        self.backoff.fail(now);
+        self.retry.fail(now);
     }
 
     /// Notes a failed write.
-    pub(crate) fn fail_for(&mut self, now: Now, error: crate::drive::MediumError) {
+    pub(super) fn fail_for(&mut self, now: Now, error: MediumError) {
         self.back_off(now);
-        if error == crate::drive::MediumError::NoSpace {
+        if error == MediumError::NoSpace {
             self.doubt_blocks();
         }
     }
 
     pub(crate) fn succeed(&mut self) {
-        self.backoff.succeed();
+        self.retry.succeed();
     }
 
     pub(crate) fn is_backing_off(&self, now: Now) -> bool {
-        self.backoff.is_waiting(now)
+        self.retry.is_waiting(now)
     }
 
     /// Issues a read of at most a buffer into a lane.
@@ -246,76 +192,191 @@ impl<'m> Log<'m> {
 
     /// Whether all sequences were issued.
     pub(crate) fn is_exhausted(&self) -> bool {
-        self.sequence_next > self.geometry.sequence_max()
+        self.writer.sequence_next > self.layout.geometry().sequence_max()
     }
 
     /// Whether no segment can be taken any more: all sequences were issued, and none is being opened.
     pub(crate) fn is_at_end(&self) -> bool {
-        self.is_exhausted() && !self.opening.holds_segment()
+        self.is_exhausted() && !self.writer.opening.holds_segment()
     }
 
     pub(crate) fn issue_sequence(&mut self) -> Result<Sequence, AppendError> {
         if self.is_exhausted() {
             return Err(AppendError::Exhausted);
         }
-        let issued = self.sequence_next;
-        self.sequence_next = issued.next();
+        let issued = self.writer.sequence_next;
+        self.writer.sequence_next = issued.next();
         Ok(issued)
     }
 
     /// Every append up to here is written.
     pub(crate) fn written(&self) -> u64 {
-        self.slots.iter().filter_map(Slot::first_unwritten).min().map_or(self.appended, |first| first - 1)
+        self.writer
+            .slots
+            .iter()
+            .filter_map(Slot::first_unwritten)
+            .min()
+            .map_or(self.writer.appended, |first| first - 1)
     }
 
     /// Tells whether segments that could not be read are looked at again where space is short.
     pub(crate) const fn may_restore(&self) -> bool {
-        !self.config.trusts_blank
-    }
-
-    /// A segment leaves quarantine.
-    pub(crate) fn note_read(&mut self, segment: SegmentIndex) {
-        let segment = self.segments.get(segment);
-        let was_unread = segment.state() == SegmentState::Quarantined && segment.is_unread();
-        self.unread_segments = self.unread_segments.saturating_sub(u32::from(was_unread));
+        !self.layout.config().trusts_blank
     }
 
     /// Tells whether segments in quarantine, which could not be read, are looked at again and given up if they still can't be: a victim
     /// waits for space that nothing else gives, or they pile up, and with more of them no mount would succeed.
     pub(crate) fn must_give_up(&self) -> bool {
-        let is_stuck = self.free() == 0 && self.is_starved && !self.segments.has_dead();
-        let is_piled_up = self.unread_segments > self.geometry.segment_count() / 4;
-        self.unread_segments > 0 && self.may_restore() && (is_piled_up || is_stuck)
-    }
-
-    /// Tells whether a segment whose write or sync failed still holds live records.
-    pub(crate) fn has_suspects(&self) -> bool {
-        self.may_be_suspect
-            && self
-                .segments
-                .iter()
-                .any(|s| s.is_suspect() && matches!(s.state(), SegmentState::Sealed | SegmentState::Victim))
-    }
-
-    /// Tells whether a segment under suspicion can't be emptied because what is live in it can't be read back.
-    pub(crate) fn has_lost_records(&self) -> bool {
-        self.may_be_suspect
-            && self
-                .segments
-                .iter()
-                .any(|s| s.is_suspect() && s.is_damaged() && s.state() == SegmentState::Sealed)
+        let is_stuck = self.free() == 0 && self.writer.is_starved && !self.segments.has_dead();
+        let is_piled_up = self.segments.unread() > self.layout.geometry().segment_count() / 4;
+        self.segments.unread() > 0 && self.may_restore() && (is_piled_up || is_stuck)
     }
 
     /// Tells whether no slot holds a record that is not written.
     pub(crate) fn is_written(&self) -> bool {
-        self.slots.iter().all(Slot::is_written)
+        self.writer.slots.iter().all(Slot::is_written)
     }
 
     /// At close: seals an open segment so that the next mount finds its footer. Returns `false` when all slots are empty.
     pub(crate) fn seal_one(&mut self) -> bool {
-        for index in self.slots.indices() {
+        for index in self.writer.slots.indices() {
             let _ = self.seal_slot(index);
         }
-        self.slots.iter().any(|s| s.state != crate::writer::SlotState::Empty)
+        self.writer.slots.iter().any(|s| s.state != crate::writer::SlotState::Empty)
+    }
+
+    /// The first time at which what failed may be tried again; `None` where nothing waits for that.
+    pub(crate) fn retry_ms(&self, now: Now) -> Option<u64> {
+        self.is_backing_off(now).then(|| self.retry.until_ms())
+    }
+
+    /// Where `is_news`, the machine is polled again though no engine polled from here on has work: one before it has.
+    pub(crate) const fn stir(&mut self, is_news: bool) {
+        self.is_stirred |= is_news;
+    }
+
+    /// Whether an engine was [stirred](Self::stir) since this was last asked.
+    pub(crate) const fn take_stirred(&mut self) -> bool {
+        core::mem::replace(&mut self.is_stirred, false)
+    }
+
+    /// A number that is another one once a record died or a segment was sealed.
+    pub(crate) const fn deaths(&self) -> u64 {
+        self.deaths
+    }
+
+    /// A record was relocated, in so many bytes.
+    pub(crate) fn note_relocated(&mut self, record_bytes: u32) {
+        self.counters.moved_records += 1;
+        self.counters.moved_bytes += u64::from(record_bytes);
+        self.relocated_bytes += u64::from(record_bytes);
+    }
+
+    /// A segment became free. What was written to relocate its live records comes off the bytes reclaimed.
+    pub(crate) fn note_reclaimed(&mut self, segment_bytes: u32) {
+        let gained = u64::from(segment_bytes);
+        let paid = self.relocated_bytes.min(gained);
+        self.relocated_bytes -= paid;
+        self.counters.freed_segments += 1;
+        self.counters.bytes_reclaimed += gained - paid;
+    }
+
+    /// The buffer for encoding a value again leaves while a record is relocated. It is put back in the same poll.
+    pub(crate) fn take_recode(&mut self) -> &'m mut [u8] {
+        core::mem::take(&mut self.recode.0)
+    }
+
+    pub(crate) fn put_recode(&mut self, memory: &'m mut [u8]) {
+        self.recode.0 = memory;
+    }
+}
+
+/// The state of writing, as the layers above see it.
+impl<'m> Log<'m> {
+    /// The sequence that is issued next.
+    pub(crate) const fn sequence_next(&self) -> Sequence {
+        self.writer.sequence_next
+    }
+
+    /// A mount found that this sequence was issued.
+    pub(crate) fn note_sequence(&mut self, issued: Sequence) {
+        self.writer.sequence_next = self.writer.sequence_next.max(issued.next());
+    }
+
+    /// A mount could not read which sequences were issued in so many segments.
+    pub(crate) fn skip_sequences(&mut self, segments: u32) {
+        self.writer.sequence_next = self.writer.sequence_next.ahead(segments);
+    }
+
+    /// Writes that failed may have left records in segments up to this sequence.
+    pub(crate) const fn version_floor(&self) -> Sequence {
+        self.writer.version_floor
+    }
+
+    /// Appends so far.
+    pub(crate) const fn appended(&self) -> u64 {
+        self.writer.appended
+    }
+
+    /// When a client's record was appended last, in milliseconds.
+    pub(crate) const fn fresh_ms(&self) -> u64 {
+        self.writer.fresh_ms
+    }
+
+    /// Whether relocation has found no place since it last had one.
+    pub(crate) const fn is_starved(&self) -> bool {
+        self.writer.is_starved
+    }
+
+    /// A record of so many bytes lies on the medium.
+    pub(crate) fn note_stored(&mut self, record_bytes: u32) {
+        self.writer.longest_stored_bytes = self.writer.longest_stored_bytes.max(record_bytes);
+    }
+
+    /// A mount has found all segments: their ages tell how old records get.
+    pub(crate) fn learn_ages(&mut self) {
+        self.writer.streams.ages.recovered(self.segments.as_slice());
+    }
+
+    /// Wants everything appended so far to be written and durable.
+    pub(crate) fn sync(&mut self) {
+        self.flush();
+        self.durability.want_all(self.writer.appended);
+    }
+
+    /// Whether a relocated record waits for publication.
+    pub(crate) fn has_moved(&self) -> bool {
+        self.writer.slots.iter().any(Slot::has_moved)
+    }
+
+    /// Seals every open segment.
+    pub(crate) fn seal_all(&mut self) {
+        for index in self.writer.slots.indices() {
+            self.seal_slot(index);
+        }
+    }
+
+    /// Seals the open segments that hold, or will hold, something live.
+    pub(crate) fn seal_live(&mut self) {
+        for index in self.writer.slots.indices() {
+            let Some(slot) = self.writer.slots.get(index) else { return };
+            if !slot.is_written() || self.segments.get(slot.segment).live_records() > 0 {
+                self.seal_slot(index);
+            }
+        }
+    }
+
+    /// Seals the first open segment that is written and of which this holds; tells whether there is one.
+    pub(crate) fn seal_where(&mut self, is_it: impl Fn(&Segment) -> bool) -> bool {
+        let segments = &self.segments;
+        let slot = self.writer.slots.find(|slot| slot.is_written() && is_it(segments.get(slot.segment)));
+        slot.map(|(index, _)| index).is_some_and(|index| self.seal_slot(index))
+    }
+
+    /// The memory of the slot with the most records that wait, for a test to break.
+    #[cfg(test)]
+    pub(crate) fn fullest_slot(&mut self) -> &mut SlotMemory<'m> {
+        let slots = self.writer.slots.iter_mut();
+        &mut slots.max_by_key(|slot| slot.placed).expect("there are slots").memory
     }
 }

@@ -5,12 +5,14 @@
 
 mod allocating;
 mod blocks;
+mod completing;
 mod copies;
 mod counters;
 mod error;
 mod filling;
 mod fresh;
 mod lane;
+mod layout;
 mod log;
 mod memory;
 mod notes;
@@ -21,6 +23,7 @@ mod publish;
 mod recounting;
 mod slot;
 mod slots;
+mod state;
 mod streams;
 mod syncing;
 
@@ -29,9 +32,8 @@ pub use error::AppendError;
 pub use fresh::Fresh;
 pub(crate) use fresh::{Incoming, tombstone};
 pub use lane::READ_TRIES;
-pub(crate) use lane::{LANE_BLOCKS, LANE_COPY, LANE_ERASE, LANE_OPENING, LANE_SCAN, LANE_SYNC, Lessee};
+pub(crate) use lane::{LANE_COPY, LANE_ERASE, LANE_SCAN, Lessee};
 pub(crate) use log::Log;
 pub use memory::{Memory, Pending, SlotMemory};
 pub use notes::SlotNotes;
 pub(crate) use notes::SlotState;
-pub(crate) use slot::Slot;

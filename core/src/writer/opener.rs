@@ -22,26 +22,26 @@ impl Log<'_> {
         if self.is_at_end() {
             return Err(AppendError::Exhausted);
         }
-        let Some((index, _)) = self.slots.find(|s| s.state == SlotState::Empty) else {
+        let Some((index, _)) = self.writer.slots.find(|s| s.state == SlotState::Empty) else {
             return Err(AppendError::Busy);
         };
         if !self.may_open(stream, is_intent) {
-            self.is_starved |= !is_intent && matches!(stream, Stream::Young | Stream::Old);
+            self.writer.is_starved |= !is_intent && matches!(stream, Stream::Young | Stream::Old);
             return Err(AppendError::Busy);
         }
-        if self.opening.state != State::Ready {
+        if self.writer.opening.state != State::Ready {
             // Relocation goes first: without it nothing becomes free.
             let wanted = Some(Wanted { stream, is_intent });
             let is_first = |w: Wanted| w.is_intent || matches!(w.stream, Stream::Young | Stream::Old);
-            if is_intent || !self.opening.wanted.is_some_and(is_first) {
-                self.is_stirred |= self.opening.wanted != wanted;
-                self.opening.wanted = wanted;
+            if is_intent || !self.writer.opening.wanted.is_some_and(is_first) {
+                self.stir(self.writer.opening.wanted != wanted);
+                self.writer.opening.wanted = wanted;
             }
             return Err(AppendError::Busy);
         }
-        let (segment, sequence) = (self.opening.segment, self.opening.sequence);
-        self.opening.state = State::Idle;
-        self.opening.wanted = None;
+        let (segment, sequence) = (self.writer.opening.segment, self.writer.opening.sequence);
+        self.writer.opening.state = State::Idle;
+        self.writer.opening.wanted = None;
         self.fill_slot(index, segment, sequence, stream);
         self.set_state(segment, SegmentState::Open).set_stream(stream as u8);
         Ok(index)
@@ -49,14 +49,14 @@ impl Log<'_> {
 
     /// Opens a segment when one is wanted or will be soon. Bounds: one pass over the table.
     pub(crate) fn poll_opening(&mut self, now: Now) -> Result<Option<Action>, AppendError> {
-        if self.opening.ticket.is_some() || self.is_backing_off(now) {
+        if self.writer.opening.ticket.is_some() || self.is_backing_off(now) {
             return Ok(None);
         }
-        match self.opening.state {
+        match self.writer.opening.state {
             State::Ready => Ok(None),
             State::Syncing { sync_point } => {
-                if sync_point.is_covered_by(self.syncs.synced()) {
-                    self.opening.state = State::Ready;
+                if sync_point.is_covered_by(self.durability.synced()) {
+                    self.writer.opening.state = State::Ready;
                 }
                 Ok(None)
             }
@@ -70,7 +70,9 @@ impl Log<'_> {
 
     fn begin_opening(&mut self) -> Result<Option<Action>, AppendError> {
         let soon = || self.soon_full().map(|stream| Wanted { stream, is_intent: false });
-        let Some(Wanted { stream, is_intent }) = self.opening.wanted.or_else(soon) else { return Ok(None) };
+        let Some(Wanted { stream, is_intent }) = self.writer.opening.wanted.or_else(soon) else {
+            return Ok(None);
+        };
         if !self.may_open(stream, is_intent) {
             return Ok(None);
         }
@@ -80,9 +82,9 @@ impl Log<'_> {
         let least_worn = free.min_by_key(|(_, s)| s.erases).map(|(index, s)| (index, s.erases));
         let Some((index, erases)) = least_worn else { return Ok(None) };
         let sequence = self.issue_sequence()?;
-        self.opening.segment = index;
-        self.opening.sequence = sequence;
-        self.opening.stream = stream;
+        self.writer.opening.segment = index;
+        self.writer.opening.sequence = sequence;
+        self.writer.opening.stream = stream;
         let segment = self.set_state(index, SegmentState::Opening);
         let (has_marker, is_doubtful) = (segment.has_marker(), segment.is_doubtful());
         *segment = Segment::of(sequence, erases, SegmentState::Opening);
@@ -98,93 +100,97 @@ impl Log<'_> {
 
     /// A stream whose segment is nearly full, for opening the next one ahead of need.
     fn soon_full(&self) -> Option<Stream> {
-        let bytes = self.geometry.segment_bytes();
-        let full = |s: &crate::writer::Slot<'_>| {
+        let bytes = self.layout.geometry().segment_bytes();
+        let full = |s: &super::slot::Slot<'_>| {
             s.state == SlotState::Filling && s.fill_permille(bytes) >= OPEN_AHEAD_PERMILLE
         };
-        self.slots.find(full).map(|(_, s)| s.stream)
+        self.writer.slots.find(full).map(|(_, s)| s.stream)
     }
 
     /// It holds no record, so it takes no erase intent to erase it; if a cut stops that, it is found blank or torn again.
     fn erase_again(&mut self) -> Action {
         let ticket = self.ticket(LANE_OPENING);
-        self.opening.ticket = Some(ticket);
-        self.opening.state = State::Erasing;
-        Action::Erase { ticket, segment: self.opening.segment }
+        self.writer.opening.ticket = Some(ticket);
+        self.writer.opening.state = State::Erasing;
+        Action::Erase { ticket, segment: self.writer.opening.segment }
     }
 
     fn write_marker(&mut self) -> Action {
-        let segment = self.opening.segment;
+        let segment = self.writer.opening.segment;
         let erases = self.segments.get(segment).erases;
-        let marker = Marker { erases, sequence_issued: self.sequence_next.before() }.encode();
-        let padded = self.geometry.padded(crate::format::MARKER_BYTES);
-        self.opening.load(&marker, padded, self.geometry.erase_value());
-        self.opening.state = State::Marker;
+        let marker = Marker { erases, sequence_issued: self.writer.sequence_next.before() }.encode();
+        let padded = self.layout.geometry().padded(crate::format::MARKER_BYTES);
+        self.writer.opening.load(&marker, padded, self.layout.geometry().erase_value());
+        self.writer.opening.state = State::Marker;
         self.write_small(segment, 0)
     }
 
     fn write_header(&mut self, state: State) -> Action {
         let header = Header {
-            store: self.store,
-            sequence: self.opening.sequence,
-            time_s: self.clock.now_s,
-            stream: self.opening.stream as u8,
-            record_bytes_max: self.config.record_bytes_max,
+            store: *self.layout.store(),
+            sequence: self.writer.opening.sequence,
+            time_s: self.durability.clock().now_s(),
+            stream: self.writer.opening.stream as u8,
+            record_bytes_max: self.layout.config().record_bytes_max,
         };
-        let stated = self.geometry.with_segments(self.stated_segments).unwrap_or_else(|_| {
-            self.watch.note(Invariant::StatedSegments);
-            self.geometry
-        });
+        let stated =
+            self.layout.geometry().with_segments(self.layout.stated_segments()).unwrap_or_else(|_| {
+                self.watch.note(Invariant::StatedSegments);
+                *self.layout.geometry()
+            });
         let (bytes, len) = header.encode(&stated);
-        let padded = self.geometry.padded(self.geometry.header_bytes());
+        let padded = self.layout.geometry().padded(self.layout.geometry().header_bytes());
         let bytes = self.watch.must_have(Invariant::WrittenBytes, bytes.get(..len));
-        self.opening.load(bytes, padded, self.geometry.erase_value());
-        self.opening.state = state;
-        let offset =
-            if state == State::First { self.geometry.header_at() } else { self.geometry.second_header_at() };
-        self.write_small(self.opening.segment, offset)
+        self.writer.opening.load(bytes, padded, self.layout.geometry().erase_value());
+        self.writer.opening.state = state;
+        let offset = if state == State::First {
+            self.layout.geometry().header_at()
+        } else {
+            self.layout.geometry().second_header_at()
+        };
+        self.write_small(self.writer.opening.segment, offset)
     }
 
     fn write_small(&mut self, segment: SegmentIndex, offset: u32) -> Action {
         let ticket = self.ticket(LANE_OPENING);
-        self.opening.ticket = Some(ticket);
-        let bytes = self.opening.small_bytes;
+        self.writer.opening.ticket = Some(ticket);
+        let bytes = self.writer.opening.small_bytes;
         self.counters.bytes_written += u64::from(bytes);
         Action::Write { ticket, segment, offset, bytes }
     }
 
     /// A small write, or the erase before it, is complete or failed.
     pub(crate) fn finish_opening_write(&mut self, now: Now, result: Result<(), MediumError>) {
-        self.opening.ticket = None;
+        self.writer.opening.ticket = None;
         if let Err(error) = result {
             self.fail_for(now, error);
             self.abandon_opening();
             return;
         }
-        let sync_point = self.syncs.raise_sync_point();
-        if self.opening.state == State::Erasing {
+        let sync_point = self.durability.raise_sync_point();
+        if self.writer.opening.state == State::Erasing {
             self.counters.erases += 1;
-            let segment = self.segments.get_mut(self.opening.segment);
+            let segment = self.segments.get_mut(self.writer.opening.segment);
             segment.erases = segment.erases.saturating_add(1);
         }
-        if self.opening.state == State::Second {
-            self.opening.state = State::Syncing { sync_point };
-            self.syncs.want_sync_point(sync_point);
+        if self.writer.opening.state == State::Second {
+            self.writer.opening.state = State::Syncing { sync_point };
+            self.durability.want_sync_point(sync_point);
         }
     }
 
     /// Gives up the segment that is being opened: it holds no record, so it is erased without ado.
     pub(crate) fn abandon_opening(&mut self) {
-        let is_doubtful = match self.opening.state {
+        let is_doubtful = match self.writer.opening.state {
             State::Idle | State::Ready => false,
             State::Erasing | State::Marker | State::First | State::Second | State::Syncing { .. } => true,
         };
         if !is_doubtful {
             return;
         }
-        self.opening.state = State::Idle;
-        self.opening.ticket = None;
-        let index = self.opening.segment;
+        self.writer.opening.state = State::Idle;
+        self.writer.opening.ticket = None;
+        let index = self.writer.opening.segment;
         let segment = self.set_state(index, SegmentState::Freeing);
         segment.set(Flag::Counted, false);
         segment.set_sync_point(SyncPoint::NONE);

@@ -29,12 +29,12 @@ impl Log<'_> {
     /// The slot that fills a segment of this stream.
     pub(crate) fn filling(&self, stream: Stream) -> Option<(SlotIndex, &Slot<'_>)> {
         let is_shared = self.is_one_stream();
-        self.slots.find(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
+        self.writer.slots.find(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
     }
 
     fn slot_with(&self, stream: Stream, need: SlotNeed) -> Option<SlotIndex> {
         let (index, slot) = self.filling(stream)?;
-        let fits = slot.head.saturating_add(need.bytes) <= slot.records_end_max(&self.geometry);
+        let fits = slot.head.saturating_add(need.bytes) <= slot.records_end_max(self.layout.geometry());
         (fits && slot.sequence >= need.floor).then_some(index)
     }
 
@@ -57,14 +57,14 @@ impl Log<'_> {
         }
         let rest = self.filling(stream).map(|(_, slot)| {
             let is_high = slot.sequence >= need.floor;
-            let rest = slot.records_end_max(&self.geometry).saturating_sub(slot.head);
+            let rest = slot.records_end_max(self.layout.geometry()).saturating_sub(slot.head);
             if is_high { rest } else { 0 }
         });
         let is_worth_keeping =
-            rest.is_some_and(|rest| rest >= self.geometry.segment_bytes() / REST_WORTH_KEEPING);
+            rest.is_some_and(|rest| rest >= self.layout.geometry().segment_bytes() / REST_WORTH_KEEPING);
         // A segment that is on its way to be free is worth waiting for: mixed streams die apart. What others wait for waits
         // for nothing: erase intents, and what a failed sync put under suspicion.
-        let may_wait = !need.is_intent && !self.has_suspects() && self.segments.leaving() > 0;
+        let may_wait = !need.is_intent && !self.segments.has_suspects() && self.segments.leaving() > 0;
         let is_out_of_room = !self.may_open(stream, need.is_intent) && !may_wait;
         if (is_worth_keeping || is_out_of_room)
             && let Some(index) = self.slot_with(other, need)
@@ -85,18 +85,18 @@ impl Log<'_> {
         rest: &[u8],
     ) -> Result<Location, AppendError> {
         let header = fresh.header(rest);
-        let bytes = header.record_bytes(&self.geometry);
+        let bytes = header.record_bytes(self.layout.geometry());
         // It must fit once it is relocated, too.
-        if bytes + self.config.origin_growth_bytes() > self.config.record_bytes_max {
-            return Err(AppendError::TooLong(self.config.record_bytes_max));
+        if bytes + self.layout.config().origin_growth_bytes() > self.layout.config().record_bytes_max {
+            return Err(AppendError::TooLong(self.layout.config().record_bytes_max));
         }
         if self.is_backing_off(now) || self.copies.is_resetting() {
             return Err(AppendError::Busy);
         }
-        let index = self.fresh_slot(fresh.after, bytes).inspect_err(|_| self.wanted_bytes = bytes)?;
-        self.wanted_bytes = 0;
+        let index = self.fresh_slot(fresh.after, bytes).inspect_err(|_| self.writer.wanted_bytes = bytes)?;
+        self.writer.wanted_bytes = 0;
         self.note_time(index)?;
-        let position = self.appended + 1;
+        let position = self.writer.appended + 1;
         let incoming = Incoming {
             hash: fresh.hash,
             header,
@@ -105,18 +105,18 @@ impl Log<'_> {
             moved_from: None,
         };
         let location = self.place(index, &incoming)?;
-        self.appended = position;
-        self.fresh_ms = now.monotonic_ms;
-        self.appended_bytes += u64::from(bytes);
+        self.writer.appended = position;
+        self.writer.fresh_ms = now.monotonic_ms;
+        self.writer.appended_bytes += u64::from(bytes);
         self.counters.fresh_records += 1;
         let before = fresh.after.map(|v| v.sequence);
         match (fresh.kind, before) {
-            (Kind::Tombstone, Some(before)) => self.ages.forget(before),
+            (Kind::Tombstone, Some(before)) => self.writer.streams.ages.forget(before),
             (Kind::Tombstone, None) => {}
-            _ => self.ages.note(location.sequence, before, bytes, &self.geometry),
+            _ => self.writer.streams.ages.note(location.sequence, before, bytes, self.layout.geometry()),
         }
         self.counters.fresh_bytes += u64::from(bytes);
-        if let Some(slot) = self.slots.get_mut(index) {
+        if let Some(slot) = self.writer.slots.get_mut(index) {
             slot.first_unwritten.get_or_insert(position);
         }
         Ok(location)
@@ -126,7 +126,7 @@ impl Log<'_> {
     /// whichever stream it goes to.
     fn fresh_slot(&mut self, after: Option<Version>, bytes: u32) -> Result<SlotIndex, AppendError> {
         let stream = self.fresh_stream(after.map(|v| v.sequence));
-        let floor = after.map_or(Sequence::NONE, |v| v.sequence).max(self.version_floor.next());
+        let floor = after.map_or(Sequence::NONE, |v| v.sequence).max(self.writer.version_floor.next());
         let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
         let need = SlotNeed { bytes, floor, is_intent: false };
         if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
@@ -143,10 +143,10 @@ impl Log<'_> {
 
     /// Tells whether a fresh record has a place without any cleaning, with a time record before it; else wants one.
     pub(crate) fn reserve(&mut self, record_bytes: u32) -> bool {
-        let bytes = record_bytes.saturating_add(self.config.time_bytes());
+        let bytes = record_bytes.saturating_add(self.layout.config().time_bytes());
         let has_room = (self.may_share() && self.rest() >= bytes) || self.may_open(Stream::Warm, false);
         if !has_room {
-            self.wanted_bytes = bytes;
+            self.writer.wanted_bytes = bytes;
         }
         has_room
     }
@@ -154,7 +154,7 @@ impl Log<'_> {
     /// Bytes that fresh records may still take in the open segment of theirs.
     pub(crate) fn rest(&self) -> u32 {
         let filling = self.filling(Stream::Warm);
-        filling.map_or(0, |(_, s)| s.records_end_max(&self.geometry).saturating_sub(s.head))
+        filling.map_or(0, |(_, s)| s.records_end_max(self.layout.geometry()).saturating_sub(s.head))
     }
 
     /// The slot in which the record of this version waits for publication.
@@ -162,20 +162,20 @@ impl Log<'_> {
         let holds = |slot: &Slot<'_>| {
             !slot.is_written() && slot.sequence == version.sequence && slot.base <= version.offset
         };
-        self.slots.find(holds).map(|(index, _)| index)
+        self.writer.slots.find(holds).map(|(index, _)| index)
     }
 
     /// The index learns of the writes of a key in their order: a tombstone that came first would find nothing to hide, and go
     /// (rule 6). So a record goes behind the one it replaces, or waits until that is written.
     fn follow(&mut self, index: SlotIndex, need: SlotNeed) -> Result<SlotIndex, AppendError> {
-        let geometry = self.geometry;
-        let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };
+        let geometry = *self.layout.geometry();
+        let Some(slot) = self.writer.slots.get_mut(index) else { return Err(AppendError::Busy) };
         let fits = slot.head.saturating_add(need.bytes) <= slot.records_end_max(&geometry);
         if slot.state == SlotState::Filling && fits && slot.sequence >= need.floor {
             return Ok(index);
         }
         let is_news = slot.want_write();
-        self.is_stirred |= is_news;
+        self.stir(is_news);
         Err(AppendError::Busy)
     }
 
@@ -188,12 +188,13 @@ impl Log<'_> {
         // What has no origin ranks by its place: nothing of its key may be on its way that was appended before, by a client or
         // by an eviction, whose tombstone a copy behind it would outrank.
         let is_replaced = |s: &Slot<'_>| incoming.moved_from.is_some_and(|from| s.replaces(from.location));
-        if self.is_one_stream() && self.slots.iter().any(|s| s.first_unwritten().is_some() || is_replaced(s))
+        if self.is_one_stream()
+            && self.writer.slots.iter().any(|s| s.first_unwritten().is_some() || is_replaced(s))
         {
             self.flush();
             return Err(AppendError::Busy);
         }
-        let bytes = incoming.header.record_bytes(&self.geometry);
+        let bytes = incoming.header.record_bytes(self.layout.geometry());
         let is_intent = incoming.header.kind == Kind::EraseIntent;
         let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
         let index =
@@ -205,10 +206,10 @@ impl Log<'_> {
         let is_keyed = incoming.header.kind.is_keyed();
         let has_origin = incoming.header.origin.is_some();
         if is_keyed && has_origin == (self.is_one_stream() && !self.keeps_versions()) {
-            self.is_stirred = true;
+            self.stir(true);
             return Err(AppendError::Busy);
         }
-        self.is_starved &= is_intent;
+        self.writer.is_starved &= is_intent;
         self.place(index, incoming)
     }
 
@@ -219,13 +220,11 @@ impl Log<'_> {
     /// of all that failed.
     pub(crate) fn poll_time(&mut self) {
         // What is under suspicion comes first: nothing counts as durable before, and room may be short.
-        if self.clock.is_owed && self.is_time_due() && !self.has_suspects() {
+        if self.durability.clock().is_owed() && self.is_time_due() && !self.segments.has_suspects() {
             self.place_time();
         }
-        if self.clock.is_owed && !self.is_time_due() {
-            self.clock.is_owed = false;
-            if !self.clock.is_durable() {
-                self.syncs.want_all(self.appended);
+        if self.durability.clock().is_owed() && !self.is_time_due() {
+            if self.durability.settle_time(self.writer.appended) {
                 self.flush();
             }
         }
@@ -233,19 +232,20 @@ impl Log<'_> {
 
     /// Puts the clock into an open segment, or asks for one.
     fn place_time(&mut self) {
-        let filling = self.slots.find(|s| s.state == SlotState::Filling);
+        let filling = self.writer.slots.find(|s| s.state == SlotState::Filling);
         match filling {
             // Where there is no room, the segment is sealed or written, and a later poll does it.
             Some((index, _)) => drop(self.note_time(index)),
-            None if self.opening.is_free_to_ask() && self.may_open(Stream::Warm, false) => {
-                self.is_stirred |= self.take_opening(Stream::Old, false).is_ok();
+            None if self.writer.opening.is_free_to_ask() && self.may_open(Stream::Warm, false) => {
+                let is_taken = self.take_opening(Stream::Old, false).is_ok();
+                self.stir(is_taken);
             }
             None => {}
         }
     }
 
     fn is_time_due(&self) -> bool {
-        self.clock.now_s.saturating_sub(self.clock.appended_s) >= self.config.time_every_s
+        self.durability.clock().is_due(self.layout.config().time_every_s)
     }
 
     /// Writes the clock into the log when it is due (rule 11).
@@ -253,7 +253,7 @@ impl Log<'_> {
         if !self.is_time_due() {
             return Ok(());
         }
-        let stamp = self.clock.stamp();
+        let stamp = self.durability.stamp();
         let hash = stamp.hash();
         let (value, _) = hash.0.split_at(stamp.len().min(hash.0.len()));
         let header = RecordHeader {
@@ -268,19 +268,19 @@ impl Log<'_> {
             hash,
             header,
             parts: [value, &[]],
-            payload: self.seed.payload(value),
+            payload: self.layout.seed().payload(value),
             moved_from: None,
         };
         self.place(index, &incoming)?;
-        self.clock.appended_s = self.clock.now_s;
+        self.durability.note_time_placed();
         Ok(())
     }
 
     /// Puts a record into a slot's buffer. `Busy` leaves everything as it was, but may seal the segment.
     fn place(&mut self, index: SlotIndex, incoming: &Incoming<'_>) -> Result<Location, AppendError> {
-        let geometry = self.geometry;
+        let geometry = *self.layout.geometry();
         let bytes = incoming.header.record_bytes(&geometry);
-        let Some(slot) = self.slots.get_mut(index) else { return Err(AppendError::Busy) };
+        let Some(slot) = self.writer.slots.get_mut(index) else { return Err(AppendError::Busy) };
         let end = slot.head.saturating_add(bytes);
         if end > slot.records_end_max(&geometry) {
             let _ = self.seal_slot(index);
@@ -291,7 +291,7 @@ impl Log<'_> {
         let room = (records.get_mut(at..at + bytes as usize), placed.get_mut(notes.placed));
         let (Some(out), Some(note)) = room else {
             let is_news = slot.want_write();
-            self.is_stirred |= is_news;
+            self.stir(is_news);
             return Err(AppendError::Busy);
         };
         let location = Location { segment: notes.segment, offset: notes.head, sequence: notes.sequence };
@@ -300,7 +300,7 @@ impl Log<'_> {
         let parts = [header, incoming.parts[0], incoming.parts[1]];
         let is_whole = fill(out, &parts, geometry.erase_value());
         self.watch.hold(Invariant::WrittenBytes, is_whole);
-        self.longest_stored_bytes = self.longest_stored_bytes.max(bytes);
+        self.writer.longest_stored_bytes = self.writer.longest_stored_bytes.max(bytes);
         let version = incoming.header.origin.unwrap_or(location.version());
         let entry = FooterEntry {
             hash: incoming.hash,

@@ -17,14 +17,14 @@ impl Log<'_> {
         host: &mut H,
     ) {
         for i in 0..records {
-            let Some((hash, placed)) = self.slots.pending(index, i) else { return };
+            let Some((hash, placed)) = self.writer.slots.pending(index, i) else { return };
             match placed.kind {
                 Kind::Value | Kind::Tombstone => {
                     let published = host.publish(&hash, &placed);
                     self.account(&placed, published);
                 }
                 Kind::EraseIntent => self.publish_intent(&hash, &placed, sync_point),
-                Kind::Time => self.clock.note_written(&hash, placed.location.segment),
+                Kind::Time => self.durability.note_time_written(&hash, placed.location.segment),
             }
         }
     }
@@ -51,7 +51,7 @@ impl Log<'_> {
     /// A record is live no more. Where it was the last of its segment, that is dead for good once what is complete by now is
     /// durable: all that superseded its records is.
     pub(crate) fn lose(&mut self, segment: SegmentIndex, record_bytes: u32) {
-        let completed = self.syncs.completed();
+        let completed = self.durability.completed();
         self.deaths += 1;
         let segment = self.segment(segment);
         let is_right = segment.lose(record_bytes);
@@ -77,6 +77,6 @@ impl Log<'_> {
             self.lose(at, bytes);
         }
         self.segment(placed.location.segment).gain(placed.record_bytes);
-        self.syncs.want_sync_point(sync_point);
+        self.durability.want_sync_point(sync_point);
     }
 }

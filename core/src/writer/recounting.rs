@@ -8,7 +8,7 @@ impl Log<'_> {
     /// Tells whether there is a segment of which the index may not count all copies. Bounds: one pass over the table.
     fn has_uncounted(&self) -> bool {
         use SegmentState::{Emptied, Erased, Freeing, Quarantined, Sealed, Victim};
-        let synced = self.syncs.synced();
+        let synced = self.durability.synced();
         self.segments.iter().any(|s| match s.state() {
             Quarantined => true,
             Sealed | Victim | Emptied => !s.is_counted(),
@@ -23,7 +23,7 @@ impl Log<'_> {
     pub(crate) fn begin_withholding<H: Host>(&mut self, host: &mut H) {
         self.copies.is_withholding = self.has_uncounted();
         if self.copies.is_withholding {
-            host.withhold(Some(self.sequence_next));
+            host.withhold(Some(self.writer.sequence_next));
         }
     }
 
@@ -39,7 +39,7 @@ impl Log<'_> {
     /// Has copies counted anew: those on the medium now count no more, and go with the segments in which they lie.
     pub(crate) fn begin_recount(&mut self) {
         use SegmentState::{Open, Sealed, Sealing};
-        for index in self.slots.indices() {
+        for index in self.writer.slots.indices() {
             self.seal_slot(index);
         }
         for segment in self.segments.iter_mut().filter(|s| matches!(s.state(), Open | Sealing | Sealed)) {
@@ -59,7 +59,7 @@ impl Log<'_> {
 
     /// Lets go of tombstones that nothing needs any more. Bounds: `step_records` looks of the host.
     pub(crate) fn settle<H: Host>(&mut self, host: &mut H) {
-        for _ in 0..self.config.step_records {
+        for _ in 0..self.layout.config().step_records {
             match host.settle() {
                 Settled::Released(released) => self.release(&released),
                 Settled::More => return,

@@ -11,9 +11,10 @@ const FILL_SLACK: u64 = 16;
 impl Log<'_> {
     /// The stream of a fresh record that replaces one of the sequence given.
     pub(crate) fn fresh_stream(&self, replaces: Option<Sequence>) -> Stream {
-        match (self.config.streams, replaces) {
+        match (self.layout.config().streams, replaces) {
             (Streams::Four, Some(sequence))
-                if !self.is_merged && self.sequence_next.since(sequence) < self.lifetime =>
+                if !self.writer.streams.is_merged
+                    && self.writer.sequence_next.since(sequence) < self.writer.streams.lifetime =>
             {
                 Stream::Hot
             }
@@ -23,48 +24,53 @@ impl Log<'_> {
 
     /// The stream of a relocated record.
     pub(crate) fn relocated_stream(&self, from: u8, sequence: Sequence) -> Stream {
-        let age = self.sequence_next.since(sequence);
-        let young = from == Stream::Hot as u8 || age < self.lifetime.saturating_mul(4);
-        match self.config.streams {
-            Streams::Four if young && !self.is_merged => Stream::Young,
+        let age = self.writer.sequence_next.since(sequence);
+        let young = from == Stream::Hot as u8 || age < self.writer.streams.lifetime.saturating_mul(4);
+        match self.layout.config().streams {
+            Streams::Four if young && !self.writer.streams.is_merged => Stream::Young,
             _ => Stream::Old,
         }
     }
 
     /// How victims are chosen now.
     pub(crate) fn policy(&self) -> Policy {
-        self.ages.resolve(self.config.policy, self.sequence_next, &self.geometry)
+        self.writer.streams.ages.resolve(
+            self.layout.config().policy,
+            self.writer.sequence_next,
+            self.layout.geometry(),
+        )
     }
 
     /// The terms by which victims are chosen.
     pub(crate) fn terms(&self, policy: Policy) -> VictimTerms {
         VictimTerms {
-            usable_bytes: self.geometry.usable_bytes(),
+            usable_bytes: self.layout.geometry().usable_bytes(),
             growth: self.growth(),
             policy,
-            appended: self.appended_bytes,
-            takes_turns: self.config.has_footers,
+            appended: self.writer.appended_bytes,
+            takes_turns: self.layout.config().has_footers,
         }
     }
 
     /// Bytes that a live record takes beyond its own once it is relocated now.
     pub(crate) fn growth(&self) -> Growth {
-        let is_new = self.is_merged && (self.config.streams == Streams::One || !self.keeps_versions());
-        if is_new { self.config.growth_merged() } else { self.config.growth_apart() }
+        let is_new = self.writer.streams.is_merged
+            && (self.layout.config().streams == Streams::One || !self.keeps_versions());
+        if is_new { self.layout.config().growth_merged() } else { self.layout.config().growth_apart() }
     }
 
     /// Whether all records share one open segment: as configured, or because the log is nearly full.
     pub(crate) const fn is_one_stream(&self) -> bool {
-        self.is_merged
+        self.writer.streams.is_merged
     }
 
     /// Measures the fill: whether all that is live, relocated with origins, would leave the segments that several streams take. Bounds:
     /// one pass over the table.
     pub(crate) fn measure_fill(&mut self) {
-        if self.config.streams == Streams::One {
+        if self.layout.config().streams == Streams::One {
             return;
         }
-        let growth = self.config.growth_apart();
+        let growth = self.layout.config().growth_apart();
         // Segments for which a full disk has no blocks are not there.
         let (mut live, mut lost) = (0, self.blocks.bare() - self.blocks.to_come());
         for segment in self.segments.iter() {
@@ -74,16 +80,16 @@ impl Log<'_> {
                 live += u64::from(segment.relocation_bytes(&growth));
             }
         }
-        let most = self.config.apart_bytes_max(self.longest_stored_bytes, lost);
+        let most = self.layout.config().apart_bytes_max(self.writer.longest_stored_bytes, lost);
         // Not at each record to and fro.
-        let slack = if self.is_to_merge { most / FILL_SLACK } else { 0 };
-        self.is_to_merge = live > most - slack;
+        let slack = if self.writer.streams.is_to_merge { most / FILL_SLACK } else { 0 };
+        self.writer.streams.is_to_merge = live > most - slack;
     }
 
     /// Wants the streams to be merged, since no victim yields anything while they are apart. Tells whether that is news.
     pub(crate) fn merge_for_room(&mut self) -> bool {
-        let is_news = !self.is_to_merge;
-        self.is_to_merge = true;
+        let is_news = !self.writer.streams.is_to_merge;
+        self.writer.streams.is_to_merge = true;
         is_news
     }
 
@@ -92,28 +98,30 @@ impl Log<'_> {
     /// When they are merged all open segments are sealed. So the one that is opened next has the highest sequence, and what is
     /// relocated to it as new outranks every older record of its key.
     pub(crate) fn settle_streams(&mut self) {
-        if self.is_merged == self.is_to_merge {
+        if self.writer.streams.is_merged == self.writer.streams.is_to_merge {
             return;
         }
-        self.is_merged = self.is_to_merge;
-        for index in self.slots.indices() {
-            if self.is_merged {
+        self.writer.streams.is_merged = self.writer.streams.is_to_merge;
+        for index in self.writer.slots.indices() {
+            if self.writer.streams.is_merged {
                 self.seal_slot(index);
-            } else if let Some(slot) = self.slots.get_mut(index) {
+            } else if let Some(slot) = self.writer.slots.get_mut(index) {
                 slot.stream = Stream::Warm;
             }
         }
-        self.counters.merges += u64::from(self.is_merged);
+        self.counters.merges += u64::from(self.writer.streams.is_merged);
     }
 
     /// Free segments that fresh records may not take.
     pub(crate) const fn free_reserve(&self) -> u32 {
-        free_reserve(self.config.streams)
+        free_reserve(self.layout.config().streams)
     }
 
     /// Tells whether a fresh record waits for space that nothing under way gives it. `coming` segments are free or will be.
     pub(crate) fn lacks_room(&self, coming: u32) -> bool {
-        self.wanted_bytes > 0 && coming <= self.free_reserve() && self.rest() < self.wanted_bytes
+        self.writer.wanted_bytes > 0
+            && coming <= self.free_reserve()
+            && self.rest() < self.writer.wanted_bytes
     }
 
     /// The origin of a relocated record.
@@ -123,7 +131,7 @@ impl Log<'_> {
     /// [`append_relocated`](Self::append_relocated)). Later ones lie behind it, or in a segment of a higher
     /// sequence.
     pub(crate) fn origin(&self, version: Version) -> Option<Version> {
-        (!self.is_merged || self.keeps_versions()).then_some(version)
+        (!self.writer.streams.is_merged || self.keeps_versions()).then_some(version)
     }
 
     /// Tells whether a relocated record keeps its version though there is one stream: in a rescue, and while a newer one of its key may
@@ -138,7 +146,7 @@ impl Log<'_> {
     /// to go on with (rule 12). So records keep their versions, and a mount takes the copy in the lower segment: what a cut ends
     /// early is dead, and is erased.
     pub(crate) fn is_rescuing(&self) -> bool {
-        self.is_merged
+        self.writer.streams.is_merged
             && match self.filling(Stream::Old) {
                 Some((_, slot)) => slot.is_rescue,
                 None => self.free() <= 1,
@@ -151,15 +159,15 @@ impl Log<'_> {
     /// would each leave one segment more that is sealed early, and no victim freed (rule 12). Where none can be opened any more
     /// there is nothing to be kept back for.
     pub(crate) fn may_share(&self) -> bool {
-        !self.is_merged || self.free() >= self.free_reserve() || self.is_at_end()
+        !self.writer.streams.is_merged || self.free() >= self.free_reserve() || self.is_at_end()
     }
 
     /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.
     pub(crate) fn learn_lifetime(&mut self, stream: u8, sequence: Sequence) {
         if stream == Stream::Hot as u8 {
-            let age = self.sequence_next.since(sequence);
-            let mean = (u64::from(self.lifetime) * 15 + u64::from(age)) / 16;
-            self.lifetime = u32::try_from(mean).unwrap_or(u32::MAX).max(1);
+            let age = self.writer.sequence_next.since(sequence);
+            let mean = (u64::from(self.writer.streams.lifetime) * 15 + u64::from(age)) / 16;
+            self.writer.streams.lifetime = u32::try_from(mean).unwrap_or(u32::MAX).max(1);
         }
     }
 }

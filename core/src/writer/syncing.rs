@@ -3,11 +3,10 @@
 use super::lane::LANE_SYNC;
 use super::log::Log;
 use crate::drive::{Action, MediumError, Now};
-use crate::durability::Covered;
 use crate::format::SegmentIndex;
 use crate::index::Host;
 use crate::invariant::Invariant;
-use crate::segments::{Flag, SegmentState, SyncPoint};
+use crate::segments::{SegmentState, SyncPoint};
 
 impl Log<'_> {
     /// Issues a sync if somebody waits for one.
@@ -15,12 +14,13 @@ impl Log<'_> {
         if self.is_backing_off(now) {
             return None;
         }
-        let (is_written, position, is_clear) = (self.is_written(), self.written(), !self.has_suspects());
-        if !self.syncs.is_due(is_written, position, is_clear) {
+        let (is_written, position, is_clear) =
+            (self.is_written(), self.written(), !self.segments.has_suspects());
+        if !self.durability.is_sync_due(is_written, position, is_clear) {
             return None;
         }
         let ticket = self.ticket(LANE_SYNC);
-        self.syncs.issue(ticket, Covered { position, written_s: self.clock.written_s(), is_clear });
+        self.durability.issue_sync(ticket, position, is_clear);
         self.counters.syncs += 1;
         Some(Action::Sync { ticket })
     }
@@ -28,9 +28,8 @@ impl Log<'_> {
     pub(crate) fn finish_sync<H: Host>(&mut self, now: Now, result: Result<(), MediumError>, host: &mut H) {
         if result.is_err() {
             self.fail_sync(now, host);
-        } else if let Some(written_s) = self.syncs.succeed() {
+        } else if self.durability.succeed() {
             self.succeed();
-            self.clock.note_durable(written_s);
         } else {
             self.watch.note(Invariant::Completion);
         }
@@ -40,14 +39,14 @@ impl Log<'_> {
     fn fail_sync<H: Host>(&mut self, now: Now, host: &mut H) {
         self.back_off(now);
         self.counters.sync_failures += 1;
-        for index in self.slots.indices() {
+        for index in self.writer.slots.indices() {
             self.abandon_slot(index, true, host);
         }
         self.abandon_opening();
-        self.clock.lose_sync();
-        let (synced, completed) = (self.syncs.synced(), self.syncs.completed());
-        let synced_clear = self.syncs.synced_clear();
-        for index in SegmentIndex::FIRST.up_to(self.geometry.segment_count()) {
+        self.durability.fail();
+        let (synced, completed) = (self.durability.synced(), self.durability.completed());
+        let synced_clear = self.durability.synced_clear();
+        for index in SegmentIndex::FIRST.up_to(self.layout.geometry().segment_count()) {
             let segment = self.segment(index);
             match segment.state() {
                 // The erase intent may be lost: it is written again once the copies are durable.
@@ -65,25 +64,23 @@ impl Log<'_> {
                 SegmentState::Sealed | SegmentState::Victim
                     if !segment.sync_point().is_covered_by(synced) && segment.live_records() > 0 =>
                 {
-                    segment.set(Flag::Suspect, true);
-                    self.may_be_suspect = true;
+                    self.segments.suspect(index);
                 }
                 _ => {}
             }
         }
-        self.syncs.fail();
     }
 
     /// An erase intent did not become durable: its segment is only emptied again.
     pub(crate) fn unmake_intent(&mut self, index: SegmentIndex) {
-        let completed = self.syncs.completed();
+        let completed = self.durability.completed();
         let segment = self.segment(index);
         if segment.state() != SegmentState::Freeing {
             return;
         }
         segment.set_sync_point(completed);
         self.set_state(index, SegmentState::Emptied);
-        self.syncs.want_sync_point(completed);
+        self.durability.want_sync_point(completed);
         self.release_intent(index);
     }
 

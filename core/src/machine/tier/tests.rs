@@ -190,8 +190,7 @@ impl World {
     }
 
     fn slot_memory(&mut self) -> &mut SlotMemory<'static> {
-        let slots = self.tier.log.slots.iter_mut();
-        &mut slots.max_by_key(|slot| slot.placed).unwrap().memory
+        self.tier.log.fullest_slot()
     }
 }
 
@@ -203,10 +202,8 @@ const BREAKS: [(Invariant, Break); 6] = [
         world.slot_memory().notes.segment = SegmentIndex::new(99);
     }),
     (Invariant::StatedSegments, |world| {
-        world.tier.log.stated_segments = 0;
-        for index in world.tier.log.slots.indices() {
-            world.tier.log.seal_slot(index);
-        }
+        world.tier.log.layout.state_segments(0);
+        world.tier.log.seal_all();
         let _ = world.put();
     }),
     (Invariant::LiveCounts, |world| {

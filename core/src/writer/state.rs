@@ -1,0 +1,69 @@
+//! The state of writing: open segments, the one that is being opened, and where in the log writing is.
+
+use super::memory::SlotMemory;
+use super::opening::Opening;
+use super::slots::Slots;
+use crate::config::{SLOTS_MAX, Streams, TierConfig};
+use crate::format::Sequence;
+use crate::segments::Ages;
+
+/// The state of writing.
+#[derive(Debug)]
+pub(super) struct Writer<'m> {
+    pub(super) slots: Slots<'m>,
+    pub(super) opening: Opening,
+    pub(super) streams: StreamState,
+    /// The sequence to issue next.
+    pub(super) sequence_next: Sequence,
+    /// Fresh records go only to segments above this sequence: below it a write failed, and a stray copy may lie there.
+    pub(super) version_floor: Sequence,
+    /// Bytes of the fresh record that was refused last for want of space; 0 once one was taken.
+    pub(super) wanted_bytes: u32,
+    /// Appends so far.
+    pub(super) appended: u64,
+    /// Bytes that clients appended so far: the clock of segment ages.
+    pub(super) appended_bytes: u64,
+    /// When a client's record was appended last.
+    pub(super) fresh_ms: u64,
+    /// The longest record that was ever found or appended.
+    pub(super) longest_stored_bytes: u32,
+    /// Whether relocation has found no place since it last had one, and none may be opened for it.
+    pub(super) is_starved: bool,
+}
+
+/// The state of the streams: whether they are merged, and what decides where a record goes.
+#[derive(Debug)]
+pub(super) struct StreamState {
+    /// Whether the streams are merged: see [`Streams`].
+    pub(super) is_merged: bool,
+    /// Whether they should be, by the last measure of the fill.
+    pub(super) is_to_merge: bool,
+    /// How old records are when a client supersedes them.
+    pub(super) ages: Ages,
+    /// The mean lifetime of short-lived records, in sequences.
+    pub(super) lifetime: u32,
+}
+
+impl<'m> Writer<'m> {
+    pub(super) fn new(config: &TierConfig, slots: heapless::Vec<SlotMemory<'m>, SLOTS_MAX>) -> Self {
+        let is_merged = config.streams == Streams::One;
+        Self {
+            slots: Slots::new(slots),
+            opening: Opening::default(),
+            streams: StreamState {
+                is_merged,
+                is_to_merge: is_merged,
+                ages: Ages::default(),
+                lifetime: config.geometry.segment_count() / 4,
+            },
+            sequence_next: Sequence::FIRST,
+            version_floor: Sequence::NONE,
+            wanted_bytes: 0,
+            appended: 0,
+            appended_bytes: 0,
+            fresh_ms: 0,
+            longest_stored_bytes: 0,
+            is_starved: false,
+        }
+    }
+}
