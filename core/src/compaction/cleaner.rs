@@ -23,7 +23,7 @@ use crate::index::{Dropped, Host, Liveness, Released};
 use crate::invariant::Invariant;
 use crate::recovery::identity;
 use crate::segments::{Flag, Policy, Segment, SegmentState, VictimChoice, VictimReason, choose};
-use crate::writer::{AppendError, Incoming, LANE_COPY, Log};
+use crate::writer::{AppendError, Engine, Incoming, LANE_COPY, Log};
 
 /// Times that segments under suspicion are read although that says that their bytes are lost.
 const UNREADABLE_MAX: u32 = 8;
@@ -110,6 +110,18 @@ enum Verdict {
     Tombstone,
 }
 
+impl Engine for Cleaner {
+    /// Takes a step. Bounds: `step_bytes` of records and one record more, or one action.
+    fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        match self.state {
+            State::Idle => Poll::Idle,
+            State::Reading => self.take_read(now, log),
+            State::Copying => self.copy(log, host),
+            State::Draining => self.drain(log),
+        }
+    }
+}
+
 impl Cleaner {
     /// Tells whether no segment can be freed any more: nothing is on its way, and no victim yields anything.
     pub(crate) fn is_stuck(&self, log: &Log<'_>) -> bool {
@@ -161,16 +173,6 @@ impl Cleaner {
         self.mending = Mending::default();
         log.copy.clear();
         log.learn_lifetime(segment.stream(), segment.sequence);
-    }
-
-    /// Takes a step. Bounds: `step_bytes` of records and one record more, or one action.
-    pub(crate) fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
-        match self.state {
-            State::Idle => Poll::Idle,
-            State::Reading => self.take_read(now, log),
-            State::Copying => self.copy(log, host),
-            State::Draining => self.drain(log),
-        }
     }
 
     fn take_read(&mut self, now: Now, log: &mut Log<'_>) -> Poll {

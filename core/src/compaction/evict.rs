@@ -17,12 +17,12 @@
 
 use super::expire::{Dropping, Expire, Passed};
 use crate::config::Stream;
-use crate::drive::Poll;
+use crate::drive::{Now, Poll};
 use crate::format::{Identity, Kind, Sequence};
 use crate::index::{Host, Liveness, Released};
 use crate::recovery::{Scan, Scanner};
 use crate::segments::{Segment, SegmentState, SyncPoint};
-use crate::writer::{AppendError, Lessee, Log};
+use crate::writer::{AppendError, Engine, Lessee, Log};
 
 /// Eviction in bounded steps.
 #[derive(Debug, Default)]
@@ -53,62 +53,9 @@ const ROUNDS_MAX: u32 = 2;
 /// Entries looked at in one poll.
 const ENTRIES_PER_POLL: u32 = 64;
 
-impl Evict {
-    pub(crate) fn want(&mut self, bytes: u64) {
-        self.wanted_bytes = self.wanted_bytes.max(bytes);
-        self.is_expiring |= bytes > 0;
-        self.rounds = 0;
-        self.sealed_below = None;
-    }
-
-    /// Wants all that is due to be dropped.
-    pub(crate) fn want_expired(&mut self) {
-        self.is_expiring = true;
-    }
-
-    /// Wants no more. The lane of a scan that is under way is given back by the next [`poll`](Self::poll).
-    pub(crate) fn stop(&mut self) {
-        self.wanted_bytes = 0;
-        self.is_expiring = false;
-    }
-
-    pub(crate) fn is_active(&self) -> bool {
-        self.wanted_bytes > 0 || self.is_expiring
-    }
-
-    /// Puts a scan off that is under way, so that it does not hold the lane while a tombstone waits for space. Tells whether none is
-    /// left: one that waits for a read is put off when that is done.
-    fn park(&mut self, log: &mut Log<'_>) -> bool {
-        if self.scanner.is_some() && log.scan.is_reading() {
-            return false;
-        }
-        if let Some(scanner) = self.scanner.take() {
-            log.scan.forget_result();
-            log.scan.give_back(Lessee::Eviction);
-            self.waiting = Some((scanner, AT_ONCE, AT_ONCE));
-        }
-        true
-    }
-
-    fn poll_expiring<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
-        let is_for_bytes = self.wanted_bytes > 0;
-        let mut passed = Passed::default();
-        let dropping = self.expire.drop_due(log, host, &mut passed, true);
-        self.wanted_bytes = self.wanted_bytes.saturating_sub(passed.bytes);
-        if is_for_bytes && self.wanted_bytes == 0 {
-            self.is_expiring = false;
-            log.flush();
-        }
-        match dropping {
-            Dropping::More(poll) => poll,
-            Dropping::End | Dropping::NoRoom => {
-                self.is_expiring = false;
-                Poll::Again
-            }
-        }
-    }
-
-    pub(crate) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+impl Engine for Evict {
+    /// Takes a step. Bounds: [`ENTRIES_PER_POLL`] entries of a footer, or one action.
+    fn poll<H: Host>(&mut self, _: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
         if self.is_expiring && self.park(log) {
             return self.poll_expiring(log, host);
         }
@@ -184,6 +131,62 @@ impl Evict {
         }
         self.scanner = Some(scanner);
         Poll::Again
+    }
+}
+
+impl Evict {
+    pub(crate) fn want(&mut self, bytes: u64) {
+        self.wanted_bytes = self.wanted_bytes.max(bytes);
+        self.is_expiring |= bytes > 0;
+        self.rounds = 0;
+        self.sealed_below = None;
+    }
+
+    /// Wants all that is due to be dropped.
+    pub(crate) fn want_expired(&mut self) {
+        self.is_expiring = true;
+    }
+
+    /// Wants no more. The lane of a scan that is under way is given back by the next [`poll`](Self::poll).
+    pub(crate) fn stop(&mut self) {
+        self.wanted_bytes = 0;
+        self.is_expiring = false;
+    }
+
+    pub(crate) fn is_active(&self) -> bool {
+        self.wanted_bytes > 0 || self.is_expiring
+    }
+
+    /// Puts a scan off that is under way, so that it does not hold the lane while a tombstone waits for space. Tells whether none is
+    /// left: one that waits for a read is put off when that is done.
+    fn park(&mut self, log: &mut Log<'_>) -> bool {
+        if self.scanner.is_some() && log.scan.is_reading() {
+            return false;
+        }
+        if let Some(scanner) = self.scanner.take() {
+            log.scan.forget_result();
+            log.scan.give_back(Lessee::Eviction);
+            self.waiting = Some((scanner, AT_ONCE, AT_ONCE));
+        }
+        true
+    }
+
+    fn poll_expiring<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
+        let is_for_bytes = self.wanted_bytes > 0;
+        let mut passed = Passed::default();
+        let dropping = self.expire.drop_due(log, host, &mut passed, true);
+        self.wanted_bytes = self.wanted_bytes.saturating_sub(passed.bytes);
+        if is_for_bytes && self.wanted_bytes == 0 {
+            self.is_expiring = false;
+            log.flush();
+        }
+        match dropping {
+            Dropping::More(poll) => poll,
+            Dropping::End | Dropping::NoRoom => {
+                self.is_expiring = false;
+                Poll::Again
+            }
+        }
     }
 
     /// The scan that waited for space, once something was completed since; else one of the next segment.

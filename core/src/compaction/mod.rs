@@ -20,12 +20,10 @@ mod task;
 mod tasks;
 mod tidy;
 
-pub(crate) use cleaner::Cleaner;
 pub use kinds::{CompactionTask, REPORTS_KEPT, TASK_QUEUE_CAPACITY, TasksFull};
 pub use pace::Pace;
 pub(crate) use reclaim::Reclaimer;
 pub use report::{Outcome, PoolOutcome, Progress, Report, RunningTask, Victims};
 pub(crate) use tasks::Tasks;
-pub(crate) use tidy::Tidy;
 
 pub use crate::drive::TaskId;

@@ -17,7 +17,7 @@ use crate::format::{EraseIntent, KeyHash, Kind, MARKER_BYTES, Marker, RecordHead
 use crate::index::Host;
 use crate::recovery::{Scan, Scanner};
 use crate::segments::{Flag, Segment, SegmentState, SyncPoint};
-use crate::writer::{Incoming, LANE_ERASE, Lessee, Log};
+use crate::writer::{Engine, Incoming, LANE_ERASE, Lessee, Log};
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
@@ -51,6 +51,18 @@ impl Log<'_> {
     }
 }
 
+impl Engine for Reclaimer {
+    /// Takes a step. Bounds: one pass over the table, or `step_records` entries, or one action.
+    fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        match self.state {
+            State::Idle => self.pick(now, log, host),
+            State::Counting(scanner) => self.count(log, host, scanner),
+            State::Erasing { .. } | State::MarkerWriting { .. } => Poll::Idle,
+            State::Marking { segment } => self.sync_point(log, segment),
+        }
+    }
+}
+
 impl Reclaimer {
     pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
         match self.state {
@@ -62,16 +74,6 @@ impl Reclaimer {
     /// The bytes to write; empty where not all of them are there.
     pub(crate) fn lent(&self, log: &Log<'_>) -> &[u8] {
         self.marker.get(..log.layout.geometry().padded(MARKER_BYTES) as usize).unwrap_or_default()
-    }
-
-    /// Takes a step. Bounds: one pass over the table, or `step_records` entries, or one action.
-    pub(crate) fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
-        match self.state {
-            State::Idle => self.pick(now, log, host),
-            State::Counting(scanner) => self.count(log, host, scanner),
-            State::Erasing { .. } | State::MarkerWriting { .. } => Poll::Idle,
-            State::Marking { segment } => self.sync_point(log, segment),
-        }
     }
 
     fn pick<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {

@@ -10,7 +10,8 @@
 //! 1–4 `start`; 5 the engine of the task has nothing left to do, or the task was cancelled; 6 every victim is free, or enough
 //! was sampled: the pools are asked; 7 `end_asking` they answered, did not in time, or can't be reached, or the task was cancelled; 8 they are not asked.
 //! Beside the task, and before it, goes what the tier needs: segments under suspicion are cleaned first, then a shortage of
-//! free segments is met. Both use the same cleaner.
+//! free segments is met. Both use the same cleaner. Where neither has
+//! work, the tidying goes on.
 
 use heapless::Deque;
 
@@ -25,12 +26,13 @@ use super::rebuild::Rebuild;
 use super::report::{Report, RunningTask};
 use super::sample::Sampling;
 use super::task::{Goal, State, Step, Task};
+use super::tidy::Tidy;
 use crate::cleanup::{CleanupKind, Outstanding};
 use crate::drive::{Now, Poll, TaskId};
 use crate::index::Host;
 use crate::recovery::{Outcome, Restore, RestoreStep};
 use crate::segments::{Policy, Segment, SegmentState, choose, choose_by_wear};
-use crate::writer::Log;
+use crate::writer::{Engine, Log};
 
 /// After so many failures while it waits for its victims to be free a task ends; they go on their way without it.
 const FAILURES_MAX: u64 = 3;
@@ -45,9 +47,9 @@ pub(crate) struct Tasks {
     queue: Deque<(TaskId, CompactionTask), TASK_QUEUE_CAPACITY>,
     /// The id of the task that is queued next.
     next_id: TaskId,
-    pub(crate) task: Option<Task>,
+    pub(super) task: Option<Task>,
     reports: Deque<Report, REPORTS_KEPT>,
-    pub(crate) outstanding: Outstanding<2>,
+    pub(super) outstanding: Outstanding<2>,
     pace: Pace,
     /// Erases when the spread of wear was looked at last.
     wear_seen: u64,
@@ -62,12 +64,14 @@ pub(crate) struct Tasks {
     /// Erases when one ended because the index had no place: only an erase makes any, so none is taken before the next.
     lacked_places: Option<u64>,
     /// Whether the next `RebuildIndex` gives up what can't be read.
-    pub(crate) gives_up: bool,
+    gives_up: bool,
     sampling: Sampling,
     expire: Expire,
     places: Places,
-    pub(crate) evict: Evict,
-    pub(crate) is_closing: bool,
+    evict: Evict,
+    is_closing: bool,
+    cleaner: Cleaner,
+    tidy: Tidy,
 }
 
 impl Tasks {
@@ -92,6 +96,8 @@ impl Tasks {
             places: Places::default(),
             evict: Evict::default(),
             is_closing: false,
+            cleaner: Cleaner::default(),
+            tidy: Tidy::default(),
         }
     }
 
@@ -124,24 +130,51 @@ impl Tasks {
         self.reports.iter().any(|report| report.id == id)
     }
 
-    pub(crate) fn cancel(&mut self, cleaner: &mut Cleaner) {
+    pub(crate) fn cancel(&mut self) {
         if let Some(task) = &mut self.task {
             task.is_cancelled = true;
             if self.is_for_task {
-                cleaner.cancel();
+                self.cleaner.cancel();
             }
         }
     }
 
-    pub(crate) fn close(&mut self, cleaner: &mut Cleaner) {
+    pub(crate) fn close(&mut self) {
         self.is_closing = true;
         self.queue.clear();
-        self.cancel(cleaner);
+        self.cancel();
+        self.cleaner.cancel();
         self.evict.stop();
     }
 
+    /// Tells whether no task waits or runs, and no victim is being cleaned.
     pub(crate) fn is_idle(&self) -> bool {
-        self.task.is_none() && self.queue.is_empty() && !self.is_restoring
+        self.task.is_none() && self.queue.is_empty() && !self.is_restoring && self.cleaner.is_idle()
+    }
+
+    /// Tells whether no segment can be freed any more, and no eviction is under way that may change that.
+    pub(crate) fn is_stuck(&self, log: &Log<'_>) -> bool {
+        !self.evict.is_active() && self.cleaner.is_stuck(log)
+    }
+
+    /// Wants about this many bytes of records to be evicted.
+    pub(crate) fn evict(&mut self, bytes: u64) {
+        self.evict.want(bytes);
+    }
+
+    /// Wants all that is due to be dropped.
+    pub(crate) fn expire(&mut self) {
+        self.evict.want_expired();
+    }
+
+    /// Tells whether an eviction is under way.
+    pub(crate) fn is_evicting(&self) -> bool {
+        self.evict.is_active()
+    }
+
+    /// The next `RebuildIndex` gives up what can't be read.
+    pub(crate) const fn give_up_unread(&mut self) {
+        self.gives_up = true;
     }
 
     pub(crate) fn take_report(&mut self) -> Option<Report> {
@@ -169,74 +202,21 @@ impl Tasks {
         }
     }
 
-    /// Takes a step of what the tier needs, else of the task. Bounds: one step of one engine.
-    pub(crate) fn poll<H: Host>(
-        &mut self,
-        now: Now,
-        log: &mut Log<'_>,
-        cleaner: &mut Cleaner,
-        host: &mut H,
-    ) -> Poll {
-        self.take_timeouts(now, log);
-        if let Some(cleaned) = cleaner.take_finished() {
-            self.note_cleaned(&cleaned);
-        }
-        if self.is_restoring {
-            match self.poll_restore(now, log, host) {
-                Poll::Idle => {}
-                step => return step,
-            }
-        }
-        if !log.is_backing_off(now) {
-            let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed;
-            if log.free() <= 1 && !log.segments.has_dead() && self.begin_restore(log, is_sealed) {
-                return Poll::Again;
-            }
-        }
-        if cleaner.is_idle() && !log.is_backing_off(now) {
-            let was_restoring = self.is_restoring;
-            self.begin_needed(log, cleaner);
-            if self.is_restoring && !was_restoring {
-                return Poll::Again;
-            }
-            if cleaner.is_idle() {
-                match self.poll_places(log, cleaner, host) {
-                    Poll::Idle => {}
-                    step => return step,
-                }
-            }
-        }
-        if !cleaner.is_idle() {
-            let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
-            if self.pace.admits(now.monotonic_ms, debt) {
-                let before = log.counters.moved_bytes;
-                let step = cleaner.poll(now, log, host);
-                self.pace.spend(log.counters.moved_bytes - before);
-                if step != Poll::Idle {
-                    return step;
-                }
-            }
-        }
-        if log.must_give_up() && !log.is_backing_off(now) && self.begin_restore(log, |_| true) {
-            return Poll::Again;
-        }
-        let step = self.evict.poll(log, host);
-        if step != Poll::Idle {
-            return step;
-        }
-        self.poll_task(now, log, cleaner, host)
-    }
-
     /// When a paced step may be taken, in milliseconds from now.
-    pub(crate) fn pace_wait_ms(&self, log: &Log<'_>, cleaner: &Cleaner) -> Option<u64> {
-        if cleaner.is_idle() {
+    pub(crate) fn pace_wait_ms(&self, log: &Log<'_>) -> Option<u64> {
+        if self.cleaner.is_idle() {
             return None;
         }
         Some(self.pace.wait_ms(Self::debt_permille(log))).filter(|ms| *ms > 0)
     }
 
+    /// When there may be something to tidy, in milliseconds of the monotonic clock; `None` while there is other work.
+    pub(crate) fn tidy_due_ms(&self, log: &Log<'_>) -> Option<u64> {
+        self.tidy.due_ms(log).filter(|_| self.is_idle())
+    }
+
     /// Cleans what is under suspicion, then meets a shortage.
-    fn begin_needed(&mut self, log: &mut Log<'_>, cleaner: &mut Cleaner) {
+    fn begin_needed(&mut self, log: &mut Log<'_>) {
         // There is nowhere to move anything to, and what is freed is of no use.
         if log.is_at_end() {
             self.is_short = false;
@@ -255,7 +235,7 @@ impl Tasks {
         self.is_short = !self.is_closing && (is_low || log.lacks_room(coming));
         log.counters.shortages += u64::from(self.is_short && !was_short);
         let suspects = log.segments.has_suspects();
-        if !suspects && (self.begin_by_wear(log, cleaner) || !self.is_short) {
+        if !suspects && (self.begin_by_wear(log) || !self.is_short) {
             return;
         }
         // Down to the last segment that an output may need, only the quickest gain counts.
@@ -265,7 +245,7 @@ impl Tasks {
         match choice {
             Some(choice) => {
                 self.is_for_task = false;
-                cleaner.begin(log, choice);
+                self.cleaner.begin(log, choice);
             }
             // Cuts tore the last of its records, or its erase, for all that can be told: nothing could go on else (rule 12).
             None if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) => {}
@@ -277,12 +257,12 @@ impl Tasks {
     }
 
     /// Cleans for the sake of a host that waits for copies to go.
-    fn poll_places<H: Host>(&mut self, log: &mut Log<'_>, cleaner: &mut Cleaner, host: &mut H) -> Poll {
+    fn poll_places<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
         let Some(wait) = host.awaits_copies().filter(|_| !self.is_closing && !log.is_at_end()) else {
             return Poll::Idle;
         };
         self.is_for_task = false;
-        self.places.step(log, cleaner, host, wait)
+        self.places.step(log, &mut self.cleaner, host, wait)
     }
 
     /// Moves cold data off the least worn segment if the spread of wear is beyond its bound; in a shortage as one victim of
@@ -290,7 +270,7 @@ impl Tasks {
     ///
     /// Such a victim yields nothing, and takes two outputs at most of the segments that fresh records leave free. The third is left for
     /// an erase intent, so there is a way forward wherever it is cut short.
-    fn begin_by_wear(&mut self, log: &mut Log<'_>, cleaner: &mut Cleaner) -> bool {
+    fn begin_by_wear(&mut self, log: &mut Log<'_>) -> bool {
         let passed = log.counters.erases - self.wear_seen;
         let is_off = log.layout.config().wear_spread_max == u32::MAX || self.is_closing;
         if is_off || passed < if self.is_short { WEAR_EVERY } else { 1 } || log.free() < log.free_reserve() {
@@ -301,7 +281,7 @@ impl Tasks {
         let Some(choice) = choice else { return false };
         self.is_for_task = false;
         log.counters.wear_victims += 1;
-        cleaner.begin(log, choice);
+        self.cleaner.begin(log, choice);
         true
     }
 
@@ -346,27 +326,21 @@ impl Tasks {
         }
     }
 
-    fn poll_task<H: Host>(
-        &mut self,
-        now: Now,
-        log: &mut Log<'_>,
-        cleaner: &mut Cleaner,
-        host: &mut H,
-    ) -> Poll {
+    fn poll_task<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
         let Some(mut task) = self.task.take() else { return self.start(now, log) };
         let step = match task.state {
-            State::Compacting { below } => compact::step(log, cleaner, &mut task, below),
-            State::Rebuilding => self.rebuild.step(log, cleaner, &mut self.restore, host, &mut task),
+            State::Compacting { below } => compact::step(log, &mut self.cleaner, &mut task, below),
+            State::Rebuilding => self.rebuild.step(log, &self.cleaner, &mut self.restore, host, &mut task),
             State::Expiring => self.expire.step(log, host, &mut task),
             State::Sampling => self.sampling.step(log, host, &mut task),
-            State::Reclaiming => self.step_retiring(log, cleaner, &mut task),
+            State::Reclaiming => self.step_retiring(log, &mut task),
             State::Asking { ticket } => self.await_pools(&mut task, ticket),
         };
         let poll = match step {
             Step::Stay(poll) => poll,
             Step::Clean(choice) => {
                 self.is_for_task = true;
-                cleaner.begin(log, choice);
+                self.cleaner.begin(log, choice);
                 Poll::Again
             }
             Step::Reclaimer => {
@@ -408,8 +382,8 @@ impl Tasks {
         Poll::Again
     }
 
-    fn step_retiring(&mut self, log: &Log<'_>, cleaner: &Cleaner, task: &mut Task) -> Step {
-        if !cleaner.is_idle() && self.is_for_task {
+    fn step_retiring(&mut self, log: &Log<'_>, task: &mut Task) -> Step {
+        if !self.cleaner.is_idle() && self.is_for_task {
             return Step::Stay(Poll::Idle);
         }
         if task.is_cancelled {
@@ -448,5 +422,67 @@ impl Tasks {
             self.reports.pop_front();
         }
         let _ = self.reports.push_back(task.finish(now.monotonic_ms, log));
+    }
+}
+
+impl Engine for Tasks {
+    /// Takes a step of what the tier needs, else of the task. Bounds: one step of one engine.
+    fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        self.take_timeouts(now, log);
+        if let Some(cleaned) = self.cleaner.take_finished() {
+            self.note_cleaned(&cleaned);
+        }
+        if self.is_restoring {
+            match self.poll_restore(now, log, host) {
+                Poll::Idle => {}
+                step => return step,
+            }
+        }
+        if !log.is_backing_off(now) {
+            let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed;
+            if log.free() <= 1 && !log.segments.has_dead() && self.begin_restore(log, is_sealed) {
+                return Poll::Again;
+            }
+        }
+        if self.cleaner.is_idle() && !log.is_backing_off(now) {
+            let was_restoring = self.is_restoring;
+            self.begin_needed(log);
+            if self.is_restoring && !was_restoring {
+                return Poll::Again;
+            }
+            if self.cleaner.is_idle() {
+                match self.poll_places(log, host) {
+                    Poll::Idle => {}
+                    step => return step,
+                }
+            }
+        }
+        if !self.cleaner.is_idle() {
+            let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
+            if self.pace.admits(now.monotonic_ms, debt) {
+                let before = log.counters.moved_bytes;
+                let step = self.cleaner.poll(now, log, host);
+                self.pace.spend(log.counters.moved_bytes - before);
+                if step != Poll::Idle {
+                    return step;
+                }
+            }
+        }
+        if log.must_give_up() && !log.is_backing_off(now) && self.begin_restore(log, |_| true) {
+            return Poll::Again;
+        }
+        let step = self.evict.poll(now, log, host);
+        if step != Poll::Idle {
+            return step;
+        }
+        let step = self.poll_task(now, log, host);
+        if step != Poll::Idle || self.is_closing || !self.is_idle() || log.is_backing_off(now) {
+            return step;
+        }
+        let step = self.tidy.poll(now, log, host);
+        if let Some(choice) = self.tidy.take_choice() {
+            self.cleaner.begin(log, choice);
+        }
+        step
     }
 }

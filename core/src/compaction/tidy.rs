@@ -5,11 +5,11 @@
 //! disk, index and memory until clients fill it again. While clients write, one dead segment is taken at a time, each
 //! [`BUSY_MS`]; at rest one after the other. A segment that is half stale gives back at least as much as it costs, so this ends.
 
-use super::cleaner::Cleaner;
 use crate::drive::{Now, Poll};
 use crate::format::SegmentIndex;
+use crate::index::Host;
 use crate::segments::{Policy, Segment, SegmentState, VictimChoice, choose};
-use crate::writer::Log;
+use crate::writer::{Engine, Log};
 
 /// How often a dead segment is taken while clients write, in milliseconds.
 const BUSY_MS: u64 = 50;
@@ -37,6 +37,8 @@ pub(crate) struct Tidy {
     seen_stale: Option<u64>,
     /// The last victim, and how many had died then: one that could not be emptied is not tried again for nothing.
     last: Option<(SegmentIndex, u64)>,
+    /// The victim that is to be cleaned.
+    choice: Option<VictimChoice>,
     next_ms: u64,
     /// When it is looked for stale ones again although nothing died: there was no space for what is live, or it was not written.
     stale_ms: u64,
@@ -44,10 +46,10 @@ pub(crate) struct Tidy {
     seals: (u32, u64),
 }
 
-impl Tidy {
-    /// Frees a dead segment, or begins to clean one that is half stale. Bounds: two passes over the table, if anything died since the
+impl Engine for Tidy {
+    /// Frees a dead segment, or chooses one that is half stale. Bounds: two passes over the table, if anything died since the
     /// last.
-    pub(crate) fn poll(&mut self, now: Now, log: &mut Log<'_>, cleaner: &mut Cleaner) -> Poll {
+    fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, _: &mut H) -> Poll {
         let is_late = now.monotonic_ms < self.next_ms || log.segments.leaving() >= LEAVING_MAX;
         if !log.layout.config().cleans_at_rest || is_late || log.is_at_end() || log.segments.has_suspects() {
             return Poll::Idle;
@@ -70,7 +72,7 @@ impl Tidy {
         let choice = if has_room { Self::find_half_stale(log) } else { None };
         if let Some(choice) = choice.filter(|c| self.last != Some((c.segment, log.deaths()))) {
             self.last = Some((choice.segment, log.deaths()));
-            cleaner.begin(log, choice);
+            self.choice = Some(choice);
             return Poll::Again;
         }
         if self.seal_stale(log) {
@@ -82,6 +84,13 @@ impl Tidy {
             self.stale_ms = now.monotonic_ms.saturating_add(LONG_REST_MS);
         }
         Poll::Idle
+    }
+}
+
+impl Tidy {
+    /// The victim that the last step chose, once.
+    pub(crate) const fn take_choice(&mut self) -> Option<VictimChoice> {
+        self.choice.take()
     }
 
     /// When there may be something to tidy, as far as is known; in milliseconds of the monotonic clock.

@@ -6,4 +6,4 @@ mod syncs;
 
 pub(crate) use clock::NewestTime;
 pub use clock::expiry_s;
-pub(crate) use state::Durability;
+pub(crate) use state::LogDurability;

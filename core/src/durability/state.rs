@@ -12,12 +12,12 @@ use crate::segments::SyncPoint;
 
 /// What is durable, and the time.
 #[derive(Debug, Default)]
-pub(crate) struct Durability {
+pub(crate) struct LogDurability {
     syncs: Syncs,
     clock: Clock,
 }
 
-impl Durability {
+impl LogDurability {
     /// Writes and erases that are complete.
     pub(crate) const fn completed(&self) -> SyncPoint {
         self.syncs.completed()
@@ -174,7 +174,7 @@ mod tests {
     fn sync_begun_before_the_time_was_lost_covers_no_later_one() {
         let mut newest = NewestTime::default();
         newest.header(7, SegmentIndex::new(3));
-        let mut durability = Durability::default();
+        let mut durability = LogDurability::default();
         durability.start_clock(Now { monotonic_ms: 0, wall_s: 7 }, &newest, false, 60);
         durability.raise_sync_point();
         durability.issue_sync(Ticket { index: 0, generation: 1 }, 0, true);

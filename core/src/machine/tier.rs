@@ -1,7 +1,7 @@
 //! The tier machine itself: its life, and the order in which its engines are polled.
 
 use crate::cleanup::Ticket;
-use crate::compaction::{Cleaner, CompactionTask, Reclaimer, Report, RunningTask, Tasks, TasksFull, Tidy};
+use crate::compaction::{CompactionTask, Reclaimer, Report, RunningTask, Tasks, TasksFull};
 use crate::config::{ConfigError, TierConfig};
 use crate::drive::{Input, Now, Poll, StaleTicket, TaskId};
 use crate::format::{Location, Seed, Sequence, Store};
@@ -9,7 +9,7 @@ use crate::index::{Dropped, Due, Host, Released};
 use crate::invariant::Invariant;
 use crate::recovery::{Mount, MountError, MountReport};
 use crate::segments::{Segment, SyncPoint, Tally};
-use crate::writer::{AppendError, Counters, Fresh, Log, Memory};
+use crate::writer::{AppendError, Counters, Engine, Fresh, Log, Memory};
 
 /// Where a machine is in its life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -44,9 +44,7 @@ pub struct Tier<'m> {
     pub(super) log: Log<'m>,
     mount: Mount,
     reclaim: Reclaimer,
-    cleaner: Cleaner,
     tasks: Tasks,
-    tidy: Tidy,
 }
 
 impl<'m> Tier<'m> {
@@ -58,15 +56,7 @@ impl<'m> Tier<'m> {
         memory.check(&config)?;
         let log = Log::new(config, memory);
         let tasks = Tasks::new(&log);
-        Ok(Self {
-            status: Status::Mounting,
-            log,
-            mount: Mount::new(),
-            reclaim: Reclaimer::default(),
-            cleaner: Cleaner::default(),
-            tasks,
-            tidy: Tidy::default(),
-        })
+        Ok(Self { status: Status::Mounting, log, mount: Mount::new(), reclaim: Reclaimer::default(), tasks })
     }
 
     /// Forgets all that it knows, as one that was only just built, and is about to mount its medium again. Completions of what was
@@ -74,9 +64,8 @@ impl<'m> Tier<'m> {
     pub fn restart(&mut self) {
         self.status = Status::Mounting;
         self.log.restart();
-        (self.mount, self.reclaim, self.cleaner) = (Mount::new(), Reclaimer::default(), Cleaner::default());
+        (self.mount, self.reclaim) = (Mount::new(), Reclaimer::default());
         self.tasks.restart(&self.log);
-        self.tidy = Tidy::default();
     }
 
     /// Where the machine is in its life.
@@ -207,7 +196,7 @@ impl<'m> Tier<'m> {
     /// Tells whether a victim is being cleaned or a task runs.
     #[must_use]
     pub fn is_compacting(&self) -> bool {
-        !self.cleaner.is_idle() || !self.tasks.is_idle()
+        !self.tasks.is_idle()
     }
 
     /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
@@ -269,10 +258,9 @@ impl<'m> Tier<'m> {
         match result {
             Err(AppendError::Busy)
                 if !self.log.is_backing_off(now)
-                    && !self.tasks.evict.is_active()
                     && self.log.is_written()
                     && !self.log.copies.is_resetting()
-                    && self.cleaner.is_stuck(&self.log) =>
+                    && self.tasks.is_stuck(&self.log) =>
             {
                 Err(AppendError::Full)
             }
@@ -328,18 +316,18 @@ impl<'m> Tier<'m> {
     /// Wants about this many bytes of records to be evicted, what has expired first, then the oldest; a larger want that is under way
     /// stays.
     pub fn evict(&mut self, bytes: u64) {
-        self.tasks.evict.want(bytes);
+        self.tasks.evict(bytes);
     }
 
     /// Drops all that is due by now, without a task; what is dropped gives its space back as soon as that is written.
     pub fn expire(&mut self) {
-        self.tasks.evict.want_expired();
+        self.tasks.expire();
     }
 
     /// Tells whether an eviction is under way, or what it dropped is not published yet.
     #[must_use]
     pub fn is_evicting(&self) -> bool {
-        self.tasks.evict.is_active() || self.log.has_moved()
+        self.tasks.is_evicting() || self.log.has_moved()
     }
 
     /// Queues a task; returns the id that its requests to the pools and its report bear.
@@ -355,20 +343,19 @@ impl<'m> Tier<'m> {
     /// that it still can't read whole. Records in the unreadable parts are lost; their keys may have an older value, or none.
     /// Without this call such segments are kept, since a medium that fails now may be read later.
     pub const fn give_up_unread(&mut self) {
-        self.tasks.gives_up = true;
+        self.tasks.give_up_unread();
     }
 
     /// Ends the running task at its next step; what it did stays done, and its report says `Partial`.
     pub fn cancel(&mut self) {
-        self.tasks.cancel(&mut self.cleaner);
+        self.tasks.cancel();
     }
 
     /// Takes no more records and tasks; makes durable what was taken.
     pub fn close(&mut self) {
         if self.status == Status::Running {
             self.status = Status::Closing;
-            self.tasks.close(&mut self.cleaner);
-            self.cleaner.cancel();
+            self.tasks.close();
             self.sync();
         }
     }
@@ -416,55 +403,32 @@ impl<'m> Tier<'m> {
     }
 
     fn poll_mount<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
-        match self.mount.poll(now, &mut self.log, host) {
-            Ok(_) if self.mount.is_done() => {
+        let step = self.mount.poll(now, &mut self.log, host);
+        match self.mount.outcome() {
+            None => step,
+            Some(Ok(())) => {
                 self.log.observe(now);
                 self.log.begin_blocks();
                 self.log.measure_fill();
                 self.status = Status::Running;
                 Poll::Again
             }
-            Ok(poll) => poll,
-            Err(error) => {
+            Some(Err(error)) => {
                 self.status = Status::Failed(error);
                 Poll::Idle
             }
         }
     }
 
+    /// The log's own parts come first: engines wait for what they bring about.
     fn poll_running<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
         self.log.observe(now);
-        if let Some(action) = self.log.poll_slots(now) {
-            return Poll::Do(action);
-        }
-        if let Some(action) = self.log.poll_blocks(now) {
-            return Poll::Do(action);
-        }
-        // When all sequences are issued nothing can be opened any more; appends say so.
-        if let Ok(Some(action)) = self.log.poll_opening(now) {
-            return Poll::Do(action);
-        }
-        if let Some(action) = self.log.poll_sync(now) {
-            return Poll::Do(action);
-        }
-        if self.log.copies.is_resetting() {
-            self.log.copies.reset(host.recount());
-            return Poll::Again;
-        }
-        if self.log.copies.is_settling() {
-            self.log.settle(host);
-            return Poll::Again;
-        }
-        // The time goes before the erase intent of a segment that holds it.
-        self.log.poll_time();
-        match self.reclaim.poll(now, &mut self.log, host) {
+        match self.log.poll(now, host) {
             Poll::Idle => {}
             step => return step,
         }
-        match self.tasks.poll(now, &mut self.log, &mut self.cleaner, host) {
-            Poll::Idle if self.cleaner.is_idle() && self.tasks.is_idle() && !self.log.is_backing_off(now) => {
-                self.tidy.poll(now, &mut self.log, &mut self.cleaner)
-            }
+        match self.reclaim.poll(now, &mut self.log, host) {
+            Poll::Idle => self.tasks.poll(now, &mut self.log, host),
             step => step,
         }
     }
@@ -477,20 +441,11 @@ impl<'m> Tier<'m> {
     /// Writes and syncs what was appended; tasks end, segments on their way to be free are left to the next mount.
     fn poll_closing<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
         self.log.observe(now);
-        if let Some(action) = self.log.poll_slots(now) {
-            return Poll::Do(action);
+        match self.log.poll_closing(now) {
+            Poll::Idle => {}
+            step => return step,
         }
-        // What a failed sync put under suspicion is written again before all is durable; that may take a new segment.
         let has_suspects = self.log.segments.has_suspects();
-        if has_suspects && let Some(action) = self.log.poll_blocks(now) {
-            return Poll::Do(action);
-        }
-        if has_suspects && let Ok(Some(action)) = self.log.poll_opening(now) {
-            return Poll::Do(action);
-        }
-        if let Some(action) = self.log.poll_sync(now) {
-            return Poll::Do(action);
-        }
         // A segment whose opening failed is erased again: what is under suspicion may need it.
         if has_suspects {
             match self.reclaim.poll(now, &mut self.log, host) {
@@ -498,15 +453,15 @@ impl<'m> Tier<'m> {
                 step => return step,
             }
         }
-        if has_suspects || !self.cleaner.is_idle() || !self.tasks.is_idle() {
-            match self.tasks.poll(now, &mut self.log, &mut self.cleaner, host) {
+        if has_suspects || !self.tasks.is_idle() {
+            match self.tasks.poll(now, &mut self.log, host) {
                 Poll::Idle => {}
                 step => return step,
             }
         }
         let is_durable =
             self.log.durability.durable() >= self.log.appended() && self.log.durability.is_idle();
-        if is_durable && self.cleaner.is_idle() && self.tasks.is_idle() && self.log.is_written() {
+        if is_durable && self.tasks.is_idle() && self.log.is_written() {
             if self.log.seal_one() {
                 return if self.log.is_backing_off(now) { Poll::Idle } else { Poll::Again };
             }
@@ -552,16 +507,13 @@ impl<'m> Tier<'m> {
         let until = |at: u64| at.saturating_sub(now.monotonic_ms);
         let retry = self.log.retry_ms(now).map(until);
         let deadline = self.tasks.next_deadline_ms().map(until);
-        let pace = self.tasks.pace_wait_ms(&self.log, &self.cleaner);
+        let pace = self.tasks.pace_wait_ms(&self.log);
         let blocks = self.log.blocks_retry_ms().map(until);
         if matches!(self.status, Status::Broken(_)) {
             return None;
         }
-        let is_quiet = self.status == Status::Running
-            && self.cleaner.is_idle()
-            && self.tasks.is_idle()
-            && retry.is_none();
-        let tidy = self.tidy.due_ms(&self.log).filter(|_| is_quiet).map(|at| until(at).max(1));
+        let is_quiet = self.status == Status::Running && retry.is_none();
+        let tidy = self.tasks.tidy_due_ms(&self.log).filter(|_| is_quiet).map(|at| until(at).max(1));
         [retry, deadline, pace, blocks, tidy].into_iter().flatten().min()
     }
 }

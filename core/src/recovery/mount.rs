@@ -19,7 +19,7 @@ use crate::durability::NewestTime;
 use crate::format::{EraseIntent, Identity, Kind, SegmentIndex, Sequence, Store};
 use crate::index::{Host, Settled};
 use crate::segments::{Flag, Segment, SegmentState, SyncPoint};
-use crate::writer::{LANE_SCAN, Log};
+use crate::writer::{Engine, LANE_SCAN, Log};
 
 #[derive(Debug, Clone, Copy)]
 enum State {
@@ -38,6 +38,7 @@ enum State {
         sync_point: SyncPoint,
     },
     Done,
+    Failed(MountError),
 }
 
 /// The purpose of a pass over all records.
@@ -65,6 +66,16 @@ pub(crate) struct Mount {
     longest_bytes: u32,
 }
 
+impl Engine for Mount {
+    /// Takes a step. Bounds: `step_records` records, or one action.
+    fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        self.step(now, log, host).unwrap_or_else(|error| {
+            self.state = State::Failed(error);
+            Poll::Idle
+        })
+    }
+}
+
 impl Mount {
     pub(crate) fn new() -> Self {
         Self {
@@ -80,21 +91,20 @@ impl Mount {
         }
     }
 
-    pub(crate) fn is_done(&self) -> bool {
-        matches!(self.state, State::Done)
+    /// The outcome, once there is one.
+    pub(crate) const fn outcome(&self) -> Option<Result<(), MountError>> {
+        match self.state {
+            State::Done => Some(Ok(())),
+            State::Failed(error) => Some(Err(error)),
+            _ => None,
+        }
     }
 
     pub(crate) fn report(&self) -> MountReport {
         self.report
     }
 
-    /// Takes a step. Bounds: `step_records` records, or one action.
-    pub(crate) fn poll<H: Host>(
-        &mut self,
-        now: Now,
-        log: &mut Log<'_>,
-        host: &mut H,
-    ) -> Result<Poll, MountError> {
+    fn step<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Result<Poll, MountError> {
         if log.scan.is_reading() {
             return Ok(Poll::Idle);
         }
@@ -132,7 +142,7 @@ impl Mount {
                 }
                 Ok(log.poll_sync(now).map_or(Poll::Idle, Poll::Do))
             }
-            State::Done => Ok(Poll::Again),
+            State::Done | State::Failed(_) => Ok(Poll::Idle),
         }
     }
 
@@ -304,7 +314,7 @@ impl Mount {
         };
         let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));
         for _ in 0..log.layout.config().step_records {
-            match self.step(log, host, &mut scanner) {
+            match self.scan_on(log, host, &mut scanner) {
                 Scan::Read { offset, bytes } => {
                     self.state = State::Scan { pass, segment, scanner: Some(scanner) };
                     return self.read(log, segment, offset, bytes);
@@ -335,7 +345,7 @@ impl Mount {
         Poll::Again
     }
 
-    fn step<H: Host>(&mut self, log: &mut Log<'_>, host: &H, scanner: &mut Scanner) -> Scan {
+    fn scan_on<H: Host>(&mut self, log: &mut Log<'_>, host: &H, scanner: &mut Scanner) -> Scan {
         match log.scan.take_result() {
             Some(Err(_)) => {
                 // What is there may be live: it is kept for a look, not cleaned as if it were dead. Without footers every

@@ -20,7 +20,7 @@ impl Log<'_> {
     }
 
     /// A write found no space: none of the free segments is sure to have blocks.
-    pub(crate) fn doubt_blocks(&mut self) {
+    pub(super) fn doubt_blocks(&mut self) {
         if !self.layout.config().allocates {
             return;
         }
@@ -92,7 +92,7 @@ impl Log<'_> {
     }
 
     /// The medium allocated the blocks of a segment, or has none.
-    pub(crate) fn finish_blocks(&mut self, now: Now, result: Result<(), MediumError>) {
+    pub(super) fn finish_blocks(&mut self, now: Now, result: Result<(), MediumError>) {
         let Some((_, segment)) = self.blocks.in_flight.take() else {
             self.watch.note(Invariant::Completion);
             return;

@@ -44,7 +44,7 @@ impl Blocks {
         matches!(self.in_flight, Some((t, _)) if t.index == ticket.index && t.generation == ticket.generation)
     }
 
-    pub(crate) const fn bare(&self) -> u32 {
+    pub(super) const fn bare(&self) -> u32 {
         self.bare
     }
 

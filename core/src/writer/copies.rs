@@ -19,11 +19,6 @@ impl Copies {
         self.is_withholding
     }
 
-    /// Whether the host is to be asked for tombstones that nothing needs any more.
-    pub(crate) const fn is_settling(&self) -> bool {
-        self.is_settling
-    }
-
     /// Whether copies are counted anew.
     pub(crate) const fn is_recounting(&self) -> bool {
         self.is_recounting
@@ -32,10 +27,5 @@ impl Copies {
     /// Whether the host still sets its counts to zero: nothing may be published meanwhile.
     pub(crate) const fn is_resetting(&self) -> bool {
         self.is_resetting
-    }
-
-    /// The host set a part of its counts to zero, and tells whether there are more.
-    pub(crate) const fn reset(&mut self, has_more: bool) {
-        self.is_resetting = has_more;
     }
 }

@@ -13,7 +13,7 @@ use crate::segments::{Flag, SegmentState};
 
 impl Log<'_> {
     /// Begins to fill a segment that was opened.
-    pub(crate) fn fill_slot(
+    pub(super) fn fill_slot(
         &mut self,
         index: SlotIndex,
         segment: SegmentIndex,
@@ -37,7 +37,7 @@ impl Log<'_> {
     }
 
     /// Seals the segment of a slot, if it fills one; tells whether it does.
-    pub(crate) fn seal_slot(&mut self, index: SlotIndex) -> bool {
+    pub(super) fn seal_slot(&mut self, index: SlotIndex) -> bool {
         let Some(slot) = self.writer.slots.get_mut(index).filter(|s| s.state == SlotState::Filling) else {
             return false;
         };
@@ -51,7 +51,10 @@ impl Log<'_> {
 
     /// Wants everything appended to be written.
     pub(crate) fn flush(&mut self) {
-        let is_news = self.writer.slots.iter_mut().fold(false, |is_news, slot| slot.want_write() || is_news);
+        let mut is_news = false;
+        for slot in self.writer.slots.iter_mut() {
+            is_news |= slot.want_write();
+        }
         self.stir(is_news);
     }
 
@@ -137,7 +140,7 @@ impl Log<'_> {
     }
 
     /// A write of a slot is complete, or failed.
-    pub(crate) fn finish_slot_write<H: Host>(
+    pub(super) fn finish_slot_write<H: Host>(
         &mut self,
         now: Now,
         index: SlotIndex,
@@ -185,7 +188,7 @@ impl Log<'_> {
     }
 
     /// Seals a slot's segment after a failure; what was not published is handed back.
-    pub(crate) fn abandon_slot<H: Host>(&mut self, index: SlotIndex, is_suspect: bool, host: &mut H) {
+    pub(super) fn abandon_slot<H: Host>(&mut self, index: SlotIndex, is_suspect: bool, host: &mut H) {
         let Some(slot) = self.writer.slots.get(index).filter(|s| s.state != SlotState::Empty) else { return };
         let (segment, sequence, placed) = (slot.segment, slot.sequence, slot.placed);
         if matches!(slot.state, SlotState::Footing { .. }) {

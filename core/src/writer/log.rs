@@ -9,14 +9,13 @@ use super::error::AppendError;
 use super::lane::{LANE_COPY, LANE_SCAN, ReadBuffer};
 use super::layout::Layout;
 use super::memory::Memory;
-#[cfg(test)]
-use super::memory::SlotMemory;
+use super::notes::SlotState;
 use super::slot::Slot;
 use super::state::Writer;
 use crate::cleanup::Ticket;
 use crate::config::{Stream, TierConfig};
 use crate::drive::{Action, Backoff, MediumError, Now};
-use crate::durability::Durability;
+use crate::durability::LogDurability;
 use crate::format::{Hidden, SegmentIndex, Sequence};
 use crate::invariant::{Invariant, Watch};
 use crate::segments::{Segment, SegmentState, SegmentTable};
@@ -26,7 +25,7 @@ use crate::segments::{Segment, SegmentState, SegmentTable};
 pub(crate) struct Log<'m> {
     pub(crate) layout: Layout,
     pub(crate) segments: SegmentTable<'m>,
-    pub(crate) durability: Durability,
+    pub(crate) durability: LogDurability,
     pub(crate) copies: Copies,
     pub(crate) blocks: Blocks,
     pub(crate) copy: ReadBuffer<'m>,
@@ -53,7 +52,7 @@ impl<'m> Log<'m> {
         Self {
             layout: Layout::new(config),
             segments: SegmentTable::new(memory.segments),
-            durability: Durability::default(),
+            durability: LogDurability::default(),
             copies: Copies::default(),
             blocks: Blocks::default(),
             copy: ReadBuffer::new(memory.copy),
@@ -119,7 +118,7 @@ impl<'m> Log<'m> {
     /// The last free one is for erase intents: an output that a cut ends early is one more segment taken, and dead, and only an
     /// erase intent brings it back (rule 12). A relocation takes it only where nothing dead is left to be freed instead, or
     /// can be, because a segment under suspicion comes first.
-    pub(crate) fn may_open(&self, stream: Stream, is_intent: bool) -> bool {
+    pub(super) fn may_open(&self, stream: Stream, is_intent: bool) -> bool {
         if self.is_at_end() {
             return false;
         }
@@ -200,7 +199,7 @@ impl<'m> Log<'m> {
         self.is_exhausted() && !self.writer.opening.holds_segment()
     }
 
-    pub(crate) fn issue_sequence(&mut self) -> Result<Sequence, AppendError> {
+    pub(super) fn issue_sequence(&mut self) -> Result<Sequence, AppendError> {
         if self.is_exhausted() {
             return Err(AppendError::Exhausted);
         }
@@ -242,7 +241,7 @@ impl<'m> Log<'m> {
         for index in self.writer.slots.indices() {
             let _ = self.seal_slot(index);
         }
-        self.writer.slots.iter().any(|s| s.state != crate::writer::SlotState::Empty)
+        self.writer.slots.iter().any(|s| s.state != SlotState::Empty)
     }
 
     /// The first time at which what failed may be tried again; `None` where nothing waits for that.
@@ -288,95 +287,5 @@ impl<'m> Log<'m> {
 
     pub(crate) fn put_recode(&mut self, memory: &'m mut [u8]) {
         self.recode.0 = memory;
-    }
-}
-
-/// The state of writing, as the layers above see it.
-impl<'m> Log<'m> {
-    /// The sequence that is issued next.
-    pub(crate) const fn sequence_next(&self) -> Sequence {
-        self.writer.sequence_next
-    }
-
-    /// A mount found that this sequence was issued.
-    pub(crate) fn note_sequence(&mut self, issued: Sequence) {
-        self.writer.sequence_next = self.writer.sequence_next.max(issued.next());
-    }
-
-    /// A mount could not read which sequences were issued in so many segments.
-    pub(crate) fn skip_sequences(&mut self, segments: u32) {
-        self.writer.sequence_next = self.writer.sequence_next.ahead(segments);
-    }
-
-    /// Writes that failed may have left records in segments up to this sequence.
-    pub(crate) const fn version_floor(&self) -> Sequence {
-        self.writer.version_floor
-    }
-
-    /// Appends so far.
-    pub(crate) const fn appended(&self) -> u64 {
-        self.writer.appended
-    }
-
-    /// When a client's record was appended last, in milliseconds.
-    pub(crate) const fn fresh_ms(&self) -> u64 {
-        self.writer.fresh_ms
-    }
-
-    /// Whether relocation has found no place since it last had one.
-    pub(crate) const fn is_starved(&self) -> bool {
-        self.writer.is_starved
-    }
-
-    /// A record of so many bytes lies on the medium.
-    pub(crate) fn note_stored(&mut self, record_bytes: u32) {
-        self.writer.longest_stored_bytes = self.writer.longest_stored_bytes.max(record_bytes);
-    }
-
-    /// A mount has found all segments: their ages tell how old records get.
-    pub(crate) fn learn_ages(&mut self) {
-        self.writer.streams.ages.recovered(self.segments.as_slice());
-    }
-
-    /// Wants everything appended so far to be written and durable.
-    pub(crate) fn sync(&mut self) {
-        self.flush();
-        self.durability.want_all(self.writer.appended);
-    }
-
-    /// Whether a relocated record waits for publication.
-    pub(crate) fn has_moved(&self) -> bool {
-        self.writer.slots.iter().any(Slot::has_moved)
-    }
-
-    /// Seals every open segment.
-    pub(crate) fn seal_all(&mut self) {
-        for index in self.writer.slots.indices() {
-            self.seal_slot(index);
-        }
-    }
-
-    /// Seals the open segments that hold, or will hold, something live.
-    pub(crate) fn seal_live(&mut self) {
-        for index in self.writer.slots.indices() {
-            let Some(slot) = self.writer.slots.get(index) else { return };
-            if !slot.is_written() || self.segments.get(slot.segment).live_records() > 0 {
-                self.seal_slot(index);
-            }
-        }
-    }
-
-    /// Seals the first open segment that is written and of which this holds; tells whether there is one.
-    pub(crate) fn seal_where(&mut self, is_it: impl Fn(&Segment) -> bool) -> bool {
-        let segments = &self.segments;
-        let slot = self.writer.slots.find(|slot| slot.is_written() && is_it(segments.get(slot.segment)));
-        slot.map(|(index, _)| index).is_some_and(|index| self.seal_slot(index))
-    }
-
-    /// The memory of the slot with the most records that wait, for a test to break.
-    #[cfg(test)]
-    pub(crate) fn fullest_slot(&mut self) -> &mut SlotMemory<'m> {
-        let slots = self.writer.slots.iter_mut();
-        &mut slots.max_by_key(|slot| slot.placed).expect("there are slots").memory
     }
 }

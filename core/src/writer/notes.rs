@@ -6,7 +6,7 @@ use crate::format::{FooterWriter, SegmentIndex, Sequence};
 use crate::segments::SyncPoint;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SlotState {
+pub(super) enum SlotState {
     Empty,
     Filling,
     Full,
@@ -28,22 +28,22 @@ pub(super) struct Writing {
 /// The machine's notes of an open segment; usable in a `static`, where they take no space in the image.
 #[derive(Debug)]
 pub struct SlotNotes {
-    pub(crate) state: SlotState,
-    pub(crate) segment: SegmentIndex,
-    pub(crate) sequence: Sequence,
-    pub(crate) stream: Stream,
+    pub(super) state: SlotState,
+    pub(super) segment: SegmentIndex,
+    pub(super) sequence: Sequence,
+    pub(super) stream: Stream,
     /// Whether it was the last free segment: see [`Log::is_rescuing`].
-    pub(crate) is_rescue: bool,
+    pub(super) is_rescue: bool,
     /// Offset in the segment of the first byte in the buffer.
-    pub(crate) base: u32,
+    pub(super) base: u32,
     /// Where the next record goes.
-    pub(crate) head: u32,
-    pub(crate) footer: FooterWriter,
+    pub(super) head: u32,
+    pub(super) footer: FooterWriter,
     /// How many records wait for publication.
-    pub(crate) placed: usize,
+    pub(super) placed: usize,
     pub(super) writing: Option<Writing>,
-    pub(crate) first_unwritten: Option<u64>,
-    pub(crate) wants_write: bool,
+    pub(super) first_unwritten: Option<u64>,
+    pub(super) wants_write: bool,
 }
 
 impl SlotNotes {

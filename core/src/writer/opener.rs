@@ -17,7 +17,7 @@ const OPEN_AHEAD_PERMILLE: u32 = 750;
 
 impl Log<'_> {
     /// Gives a stream the segment that is ready, or asks for one.
-    pub(crate) fn take_opening(&mut self, stream: Stream, is_intent: bool) -> Result<SlotIndex, AppendError> {
+    pub(super) fn take_opening(&mut self, stream: Stream, is_intent: bool) -> Result<SlotIndex, AppendError> {
         // Whatever else it would wait for.
         if self.is_at_end() {
             return Err(AppendError::Exhausted);
@@ -48,40 +48,39 @@ impl Log<'_> {
     }
 
     /// Opens a segment when one is wanted or will be soon. Bounds: one pass over the table.
-    pub(crate) fn poll_opening(&mut self, now: Now) -> Result<Option<Action>, AppendError> {
+    pub(crate) fn poll_opening(&mut self, now: Now) -> Option<Action> {
         if self.writer.opening.ticket.is_some() || self.is_backing_off(now) {
-            return Ok(None);
+            return None;
         }
         match self.writer.opening.state {
-            State::Ready => Ok(None),
+            State::Ready => None,
             State::Syncing { sync_point } => {
                 if sync_point.is_covered_by(self.durability.synced()) {
                     self.writer.opening.state = State::Ready;
                 }
-                Ok(None)
+                None
             }
             State::Idle => self.begin_opening(),
-            State::Erasing => Ok(Some(self.write_marker())),
-            State::Marker => Ok(Some(self.write_header(State::First))),
-            State::First => Ok(Some(self.write_header(State::Second))),
-            State::Second => Ok(None),
+            State::Erasing => Some(self.write_marker()),
+            State::Marker => Some(self.write_header(State::First)),
+            State::First => Some(self.write_header(State::Second)),
+            State::Second => None,
         }
     }
 
-    fn begin_opening(&mut self) -> Result<Option<Action>, AppendError> {
+    fn begin_opening(&mut self) -> Option<Action> {
         let soon = || self.soon_full().map(|stream| Wanted { stream, is_intent: false });
-        let Some(Wanted { stream, is_intent }) = self.writer.opening.wanted.or_else(soon) else {
-            return Ok(None);
-        };
+        let Wanted { stream, is_intent } = self.writer.opening.wanted.or_else(soon)?;
         if !self.may_open(stream, is_intent) {
-            return Ok(None);
+            return None;
         }
         self.measure_fill();
         let is_free = |s: &Segment| s.state() == SegmentState::Free && !s.is_bare();
         let free = self.segments.numbered().filter(|(_, s)| is_free(s));
         let least_worn = free.min_by_key(|(_, s)| s.erases).map(|(index, s)| (index, s.erases));
-        let Some((index, erases)) = least_worn else { return Ok(None) };
-        let sequence = self.issue_sequence()?;
+        let (index, erases) = least_worn?;
+        // When all sequences are issued nothing can be opened any more; appends say so.
+        let sequence = self.issue_sequence().ok()?;
         self.writer.opening.segment = index;
         self.writer.opening.sequence = sequence;
         self.writer.opening.stream = stream;
@@ -91,11 +90,11 @@ impl Log<'_> {
         segment.set_stream(stream as u8);
         segment.set(Flag::Counted, true);
         segment.set(Flag::Marker, true);
-        Ok(Some(match (is_doubtful, has_marker) {
+        Some(match (is_doubtful, has_marker) {
             (true, _) => self.erase_again(),
             (false, true) => self.write_header(State::First),
             (false, false) => self.write_marker(),
-        }))
+        })
     }
 
     /// A stream whose segment is nearly full, for opening the next one ahead of need.
@@ -160,7 +159,7 @@ impl Log<'_> {
     }
 
     /// A small write, or the erase before it, is complete or failed.
-    pub(crate) fn finish_opening_write(&mut self, now: Now, result: Result<(), MediumError>) {
+    pub(super) fn finish_opening_write(&mut self, now: Now, result: Result<(), MediumError>) {
         self.writer.opening.ticket = None;
         if let Err(error) = result {
             self.fail_for(now, error);
@@ -180,7 +179,7 @@ impl Log<'_> {
     }
 
     /// Gives up the segment that is being opened: it holds no record, so it is erased without ado.
-    pub(crate) fn abandon_opening(&mut self) {
+    pub(super) fn abandon_opening(&mut self) {
         let is_doubtful = match self.writer.opening.state {
             State::Idle | State::Ready => false,
             State::Erasing | State::Marker | State::First | State::Second | State::Syncing { .. } => true,

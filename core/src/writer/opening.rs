@@ -70,12 +70,12 @@ impl Default for Opening {
 }
 
 impl Opening {
-    pub(crate) fn holds_segment(&self) -> bool {
+    pub(super) fn holds_segment(&self) -> bool {
         self.state != State::Idle
     }
 
     /// Whether a segment is ready, or nobody has asked for one.
-    pub(crate) fn is_free_to_ask(&self) -> bool {
+    pub(super) fn is_free_to_ask(&self) -> bool {
         self.state == State::Ready || self.wanted.is_none()
     }
 

@@ -27,7 +27,7 @@ const REST_WORTH_KEEPING: u32 = 64;
 
 impl Log<'_> {
     /// The slot that fills a segment of this stream.
-    pub(crate) fn filling(&self, stream: Stream) -> Option<(SlotIndex, &Slot<'_>)> {
+    pub(super) fn filling(&self, stream: Stream) -> Option<(SlotIndex, &Slot<'_>)> {
         let is_shared = self.is_one_stream();
         self.writer.slots.find(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
     }
@@ -223,10 +223,9 @@ impl Log<'_> {
         if self.durability.clock().is_owed() && self.is_time_due() && !self.segments.has_suspects() {
             self.place_time();
         }
-        if self.durability.clock().is_owed() && !self.is_time_due() {
-            if self.durability.settle_time(self.writer.appended) {
-                self.flush();
-            }
+        let is_placed = self.durability.clock().is_owed() && !self.is_time_due();
+        if is_placed && self.durability.settle_time(self.writer.appended) {
+            self.flush();
         }
     }
 

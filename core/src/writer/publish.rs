@@ -9,7 +9,7 @@ use crate::segments::{SegmentState, SyncPoint};
 
 impl Log<'_> {
     /// Points the index at records that are written. Bounds: the records of one write.
-    pub(crate) fn publish_written<H: Host>(
+    pub(super) fn publish_written<H: Host>(
         &mut self,
         index: SlotIndex,
         records: usize,

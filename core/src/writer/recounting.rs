@@ -57,8 +57,22 @@ impl Log<'_> {
         }
     }
 
+    /// Has the host set its counts to zero, or let go of tombstones, where one of these is under way; tells whether it is. Bounds: one
+    /// call of the host, or `step_records` looks of it.
+    pub(super) fn poll_copies<H: Host>(&mut self, host: &mut H) -> bool {
+        if self.copies.is_resetting {
+            self.copies.is_resetting = host.recount();
+            return true;
+        }
+        let is_settling = self.copies.is_settling;
+        if is_settling {
+            self.settle(host);
+        }
+        is_settling
+    }
+
     /// Lets go of tombstones that nothing needs any more. Bounds: `step_records` looks of the host.
-    pub(crate) fn settle<H: Host>(&mut self, host: &mut H) {
+    fn settle<H: Host>(&mut self, host: &mut H) {
         for _ in 0..self.layout.config().step_records {
             match host.settle() {
                 Settled::Released(released) => self.release(&released),

@@ -18,7 +18,7 @@ use core::ops::DerefMut;
 /// One open segment.
 #[derive(Debug)]
 pub(crate) struct Slot<'m> {
-    pub(crate) memory: SlotMemory<'m>,
+    pub(super) memory: SlotMemory<'m>,
 }
 
 impl Deref for Slot<'_> {
@@ -41,7 +41,7 @@ impl<'m> Slot<'m> {
         Self { memory }
     }
 
-    pub(crate) fn first_unwritten(&self) -> Option<u64> {
+    pub(super) fn first_unwritten(&self) -> Option<u64> {
         self.first_unwritten
     }
 
@@ -56,13 +56,13 @@ impl<'m> Slot<'m> {
     }
 
     /// Whether a record that takes the place of the one at `from` waits for publication.
-    pub(crate) fn replaces(&self, from: Location) -> bool {
+    pub(super) fn replaces(&self, from: Location) -> bool {
         let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
         waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.moved_from == Some(from)))
     }
 
     /// Returns whether that is news.
-    pub(crate) fn want_write(&mut self) -> bool {
+    pub(super) fn want_write(&mut self) -> bool {
         let is_news = self.placed > 0 && !self.wants_write;
         self.wants_write |= is_news;
         is_news
@@ -83,7 +83,7 @@ impl<'m> Slot<'m> {
     }
 
     /// Where the records of the segment must end, so that the footer with one entry more fits behind them.
-    pub(crate) fn records_end_max(&self, geometry: &Geometry) -> u32 {
+    pub(super) fn records_end_max(&self, geometry: &Geometry) -> u32 {
         if self.memory.footer.is_empty() {
             return geometry.trailer_at();
         }
@@ -95,7 +95,7 @@ impl<'m> Slot<'m> {
     }
 
     /// The share of the segment that is used, in permille.
-    pub(crate) fn fill_permille(&self, segment_bytes: u32) -> u32 {
+    pub(super) fn fill_permille(&self, segment_bytes: u32) -> u32 {
         let permille = u64::from(self.head) * 1000 / u64::from(segment_bytes.max(1));
         u32::try_from(permille).unwrap_or(u32::MAX)
     }

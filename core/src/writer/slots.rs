@@ -53,7 +53,7 @@ impl<'m> Slots<'m> {
     }
 
     /// A record that waits in a slot for publication. `None` breaks I-SLOT-2, which is noted.
-    pub(crate) fn pending(&self, index: SlotIndex, at: usize) -> Option<(KeyHash, Placed)> {
+    pub(super) fn pending(&self, index: SlotIndex, at: usize) -> Option<(KeyHash, Placed)> {
         let slot = self.row.get(usize::from(index.0));
         let record = slot.and_then(|slot| slot.memory.placed.get(at)?.record());
         self.watch.hold(Invariant::PlacedRecords, record.is_some());
@@ -74,7 +74,7 @@ impl<'m> Slots<'m> {
     }
 
     /// The indices of all slots.
-    pub(crate) fn indices(&self) -> impl Iterator<Item = SlotIndex> + use<> {
+    pub(super) fn indices(&self) -> impl Iterator<Item = SlotIndex> + use<> {
         (0u16..).take(self.row.len()).map(SlotIndex)
     }
 
@@ -85,7 +85,7 @@ impl<'m> Slots<'m> {
     }
 
     /// The slot that waits for the completion of this ticket.
-    pub(crate) fn waiting_for(&self, ticket: Ticket) -> Option<(SlotIndex, &Slot<'m>)> {
+    pub(super) fn waiting_for(&self, ticket: Ticket) -> Option<(SlotIndex, &Slot<'m>)> {
         let slot = self.row.get(usize::from(ticket.index))?;
         slot.is_waiting(ticket).then_some((SlotIndex(ticket.index), slot))
     }

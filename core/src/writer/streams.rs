@@ -10,7 +10,7 @@ const FILL_SLACK: u64 = 16;
 
 impl Log<'_> {
     /// The stream of a fresh record that replaces one of the sequence given.
-    pub(crate) fn fresh_stream(&self, replaces: Option<Sequence>) -> Stream {
+    pub(super) fn fresh_stream(&self, replaces: Option<Sequence>) -> Stream {
         match (self.layout.config().streams, replaces) {
             (Streams::Four, Some(sequence))
                 if !self.writer.streams.is_merged
@@ -136,7 +136,7 @@ impl Log<'_> {
 
     /// Tells whether a relocated record keeps its version though there is one stream: in a rescue, and while a newer one of its key may
     /// lie where it could not be read, which a new version would outrank.
-    pub(crate) fn keeps_versions(&self) -> bool {
+    pub(super) fn keeps_versions(&self) -> bool {
         self.copies.is_withholding() || self.is_rescuing()
     }
 
@@ -158,7 +158,7 @@ impl Log<'_> {
     /// Only once the cleaning that opened it has given a segment back: else power cuts in a row, each after one fresh record,
     /// would each leave one segment more that is sealed early, and no victim freed (rule 12). Where none can be opened any more
     /// there is nothing to be kept back for.
-    pub(crate) fn may_share(&self) -> bool {
+    pub(super) fn may_share(&self) -> bool {
         !self.writer.streams.is_merged || self.free() >= self.free_reserve() || self.is_at_end()
     }
 

@@ -25,7 +25,7 @@ impl Log<'_> {
         Some(Action::Sync { ticket })
     }
 
-    pub(crate) fn finish_sync<H: Host>(&mut self, now: Now, result: Result<(), MediumError>, host: &mut H) {
+    pub(super) fn finish_sync<H: Host>(&mut self, now: Now, result: Result<(), MediumError>, host: &mut H) {
         if result.is_err() {
             self.fail_sync(now, host);
         } else if self.durability.succeed() {
@@ -72,7 +72,7 @@ impl Log<'_> {
     }
 
     /// An erase intent did not become durable: its segment is only emptied again.
-    pub(crate) fn unmake_intent(&mut self, index: SegmentIndex) {
+    pub(super) fn unmake_intent(&mut self, index: SegmentIndex) {
         let completed = self.durability.completed();
         let segment = self.segment(index);
         if segment.state() != SegmentState::Freeing {

@@ -199,7 +199,7 @@ type Break = fn(&mut World);
 
 const BREAKS: [(Invariant, Break); 6] = [
     (Invariant::SegmentInTable, |world| {
-        world.slot_memory().notes.segment = SegmentIndex::new(99);
+        world.tier.log.misplace_fullest_slot(SegmentIndex::new(99));
     }),
     (Invariant::StatedSegments, |world| {
         world.tier.log.layout.state_segments(0);

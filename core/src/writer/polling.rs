@@ -1,0 +1,36 @@
+//! The order in which the log's own parts are polled.
+
+use super::log::Log;
+use crate::drive::{Now, Poll};
+use crate::index::Host;
+
+impl Log<'_> {
+    /// Takes a step of the log's own: a write of records or a footer, blocks, an opening, a sync, the counts of copies. Bounds: one
+    /// action, or one bounded step of the host.
+    pub(crate) fn poll<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
+        let action = self
+            .poll_slots(now)
+            .or_else(|| self.poll_blocks(now))
+            .or_else(|| self.poll_opening(now))
+            .or_else(|| self.poll_sync(now));
+        if let Some(action) = action {
+            return Poll::Do(action);
+        }
+        if self.poll_copies(host) {
+            return Poll::Again;
+        }
+        // The time goes before the erase intent of a segment that holds it.
+        self.poll_time();
+        Poll::Idle
+    }
+
+    /// The same while the machine closes. A segment is opened only for records under suspicion: these are written again before all is
+    /// durable.
+    pub(crate) fn poll_closing(&mut self, now: Now) -> Poll {
+        let mut action = self.poll_slots(now);
+        if self.segments.has_suspects() {
+            action = action.or_else(|| self.poll_blocks(now)).or_else(|| self.poll_opening(now));
+        }
+        action.or_else(|| self.poll_sync(now)).map_or(Poll::Idle, Poll::Do)
+    }
+}
