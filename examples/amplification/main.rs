@@ -18,7 +18,7 @@ use coldpress_core::format::{Geometry, Identity, KeyHash, Kind, Location, Store,
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
 };
-use coldpress_core::machine::{Status, Tier, drive};
+use coldpress_core::machine::{Driver, Status, Tier};
 use coldpress_core::segments::Policy;
 use coldpress_core::writer::{AppendError, Fresh};
 use coldpress_examples::bytes::{Buffers, Bytes};
@@ -113,7 +113,8 @@ fn measure(
 
     let mut buffers = Buffers::new(&config);
     let tier = Tier::new(config, buffers.lend())?;
-    let mut bench = Bench { tier, index: BareIndex::default(), medium: Bytes::blank(&geometry) };
+    let (index, medium) = (BareIndex::default(), Bytes::blank(&geometry));
+    let mut bench = Bench { tier, index, medium, driver: Driver::new() };
     while bench.tier.status() == Status::Mounting {
         bench.step(Now::default());
     }
@@ -137,6 +138,7 @@ struct Bench<'m> {
     tier: Tier<'m>,
     index: BareIndex,
     medium: Bytes,
+    driver: Driver,
 }
 
 impl Bench<'_> {
@@ -170,7 +172,7 @@ impl Bench<'_> {
 
     /// Polls the machine a few times and carries out what it asks for.
     fn step(&mut self, now: Now) {
-        drive(&mut self.tier, now, &mut self.index, &mut self.medium, 8);
+        self.driver.drive(&mut self.tier, now, &mut self.index, &mut self.medium, 8);
     }
 }
 

@@ -1,9 +1,8 @@
 //! A machine in memory: the memory that it is lent, and a medium of bytes.
 
 use coldpress_core::config::TierConfig;
-use coldpress_core::drive::MediumError;
+use coldpress_core::drive::{Medium, MediumError, Started};
 use coldpress_core::format::Geometry;
-use coldpress_core::machine::BlockingMedium;
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
@@ -64,24 +63,26 @@ impl Bytes {
     }
 }
 
-impl BlockingMedium for Bytes {
+impl Medium for Bytes {
+    type Error = MediumError;
+
     fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         bytes.copy_from_slice(self.range(at, bytes.len())?);
         Ok(())
     }
 
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         self.range(at, bytes.len())?.copy_from_slice(bytes);
-        Ok(())
+        Ok(Started::Done)
     }
 
-    fn erase(&mut self, at: u64, bytes: u64) -> Result<(), MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         let (len, blank) = (usize::try_from(bytes).map_err(|_| MediumError::Io)?, self.erase_value);
         self.range(at, len)?.fill(blank);
-        Ok(())
+        Ok(Started::Done)
     }
 
-    fn sync(&mut self) -> Result<(), MediumError> {
-        Ok(())
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
     }
 }

@@ -13,7 +13,7 @@ use coldpress_core::index::{
     Advice, Codecs, Dropped, Due, Index, KeyEntry, Liveness, Look, Placed, Published, Reconciled, Released,
     Settled,
 };
-use coldpress_core::machine::{Driven, Status, Tier, drive};
+use coldpress_core::machine::{Driven, Driver, Status, Tier};
 use coldpress_core::writer::{AppendError, Fresh};
 
 use crate::bytes::{Buffers, Bytes};
@@ -146,6 +146,7 @@ pub struct InMemoryTier<'m> {
     pub now: Now,
     /// What a cut would leave.
     pub medium: Bytes,
+    driver: Driver,
     keys: Keys,
     config: TierConfig,
 }
@@ -162,15 +163,17 @@ impl<'m> InMemoryTier<'m> {
         now: Now,
     ) -> Result<Self, Box<dyn Error>> {
         let machine = Tier::new(config, buffers.lend())?;
-        let mut tier = Self { machine, now, keys: Keys::default(), medium, config };
+        let (driver, keys) = (Driver::new(), Keys::default());
+        let mut tier = Self { machine, now, keys, medium, driver, config };
         tier.drive(POLLS_MAX);
         if let Status::Failed(error) = tier.machine.status() { Err(error.into()) } else { Ok(tier) }
     }
 
     /// Drives the machine until it is idle, or so many polls are made.
     pub fn drive(&mut self, mut polls: u32) {
+        let (now, driver) = (self.now, &mut self.driver);
         while let Driven::Cleanup(request) =
-            drive(&mut self.machine, self.now, &mut self.keys, &mut self.medium, polls)
+            driver.drive(&mut self.machine, now, &mut self.keys, &mut self.medium, polls)
         {
             // Nobody owns pools here.
             let nobody = Input::CleanupUnavailable(request.ticket);

@@ -1,53 +1,19 @@
-//! One way to drive a machine, for adapters whose medium is done when its calls return.
+//! Carrying out what a machine asks of its medium, and one way to drive it.
 
 use super::tier::Tier;
-use crate::cleanup::CleanupRequest;
-use crate::drive::{Action, Input, MediumError, Now, Poll};
+use crate::cleanup::{CleanupRequest, Ticket};
+use crate::drive::{Action, Input, Medium, MediumError, Now, Poll, Started};
 use crate::format::SegmentIndex;
 use crate::index::Host;
 
-/// A medium each of whose calls is over when it returns. Offsets and lengths are in bytes, from the start of the medium.
-pub trait BlockingMedium {
-    /// Fills `bytes` from `at` on.
-    ///
-    /// # Errors
-    /// [`MediumError::Unreadable`] where the bytes can't be read back; any other error may pass.
-    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError>;
-
-    /// Writes whole units that were erased and not written since.
-    ///
-    /// # Errors
-    /// A [`MediumError`]; any part of the bytes may be on the medium then.
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), MediumError>;
-
-    /// Makes `bytes` bytes from `at` on read as the erase value of the geometry.
-    ///
-    /// # Errors
-    /// A [`MediumError`]; any part may be erased then.
-    fn erase(&mut self, at: u64, bytes: u64) -> Result<(), MediumError>;
-
-    /// Makes durable what was written and erased before the call.
-    ///
-    /// # Errors
-    /// A [`MediumError`]; then nothing is known of what is durable.
-    fn sync(&mut self) -> Result<(), MediumError>;
-
-    /// Allocates blocks, where the configuration [allocates](crate::config::TierConfig::allocates).
-    ///
-    /// # Errors
-    /// [`MediumError::NoSpace`] on a full disk.
-    fn allocate(&mut self, at: u64, bytes: u64) -> Result<(), MediumError> {
-        let _ = (at, bytes);
-        Ok(())
-    }
-}
-
-/// Why [`drive`] came back.
+/// Why a [`Driver`] came back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Driven {
     /// The machine has nothing to do before the next input, or before [`Tier::poll_timeout`] is over.
     Idle,
+    /// The medium has started an operation that has not ended. Drive again when it has: nothing else goes on meanwhile.
+    UnderWay,
     /// So many polls were made as were allowed; there is more to do.
     Spent,
     /// A task asks the pools. Give the machine [`Input::Cleanup`], or [`Input::CleanupUnavailable`] where nobody can answer; it goes
@@ -57,40 +23,87 @@ pub enum Driven {
 
 /// Polls a machine, carries out what it asks of the medium, and hands it the completions.
 ///
-/// # Bounds
-/// At most `polls` polls, each with at most one operation of the medium.
-pub fn drive<H: Host, M: BlockingMedium>(
-    tier: &mut Tier<'_>,
-    now: Now,
-    host: &mut H,
-    medium: &mut M,
-    polls: u32,
-) -> Driven {
-    for _ in 0..polls {
-        let action = match tier.poll(now, host) {
-            Poll::Do(Action::Cleanup { request, .. }) => return Driven::Cleanup(request),
-            Poll::Do(action) => action,
-            Poll::Again => continue,
-            Poll::Idle => return Driven::Idle,
-        };
-        let result = carry_out(tier, medium, action);
-        let done = tier.handle(now, Input::Done { ticket: action.ticket(), result }, host);
-        debug_assert!(done.is_ok(), "an action that was just asked for is outstanding");
-    }
-    Driven::Spent
+/// It keeps the ticket of the operation under way, so that its completion is handed in once, and nothing else is asked of the medium
+/// before. A machine and its medium are driven by one driver as long as they live.
+#[derive(Debug, Clone, Default)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Driver {
+    under_way: Option<Ticket>,
 }
 
-fn carry_out<M: BlockingMedium>(
+impl Driver {
+    /// Makes a driver for a medium that has nothing under way.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { under_way: None }
+    }
+
+    /// Tells whether the medium has started an operation whose end was not seen yet.
+    #[must_use]
+    pub const fn is_under_way(&self) -> bool {
+        self.under_way.is_some()
+    }
+
+    /// Takes the end of the operation under way, then polls and carries out, as often as allowed. It waits for nothing.
+    ///
+    /// # Bounds
+    /// At most `polls` polls or completions, each with at most one operation of the medium.
+    pub fn drive<H: Host, M: Medium + ?Sized>(
+        &mut self,
+        tier: &mut Tier<'_>,
+        now: Now,
+        host: &mut H,
+        medium: &mut M,
+        polls: u32,
+    ) -> Driven {
+        for _ in 0..polls {
+            if let Some(ticket) = self.under_way {
+                let Some(result) = medium.is_done() else { return Driven::UnderWay };
+                self.under_way = None;
+                // It is stale where the machine was restarted meanwhile.
+                let _ = tier.handle(now, Input::Done { ticket, result: result.map_err(Into::into) }, host);
+                continue;
+            }
+            let action = match tier.poll(now, host) {
+                Poll::Do(Action::Cleanup { request, .. }) => return Driven::Cleanup(request),
+                Poll::Do(action) => action,
+                Poll::Again => continue,
+                Poll::Idle => return Driven::Idle,
+            };
+            let ticket = action.ticket();
+            let result = match carry_out(tier, medium, &action) {
+                Some(Ok(Started::UnderWay)) => {
+                    self.under_way = Some(ticket);
+                    return Driven::UnderWay;
+                }
+                Some(Ok(Started::Done)) => Ok(()),
+                Some(Err(error)) => Err(error.into()),
+                None => Err(MediumError::Io),
+            };
+            let done = tier.handle(now, Input::Done { ticket, result }, host);
+            debug_assert!(done.is_ok(), "an action that was just asked for is outstanding");
+        }
+        Driven::Spent
+    }
+}
+
+/// Submits to a medium what an action asks of it. Returns `None` for a request to the pools, which asks nothing of the medium.
+///
+/// The caller completes the action: at once where it is done or failed, else when [`Medium::is_done`] says so.
+///
+/// # Bounds
+/// One operation of the medium.
+pub fn carry_out<M: Medium + ?Sized>(
     tier: &mut Tier<'_>,
     medium: &mut M,
-    action: Action,
-) -> Result<(), MediumError> {
+    action: &Action,
+) -> Option<Result<Started, M::Error>> {
     let segment_bytes = u64::from(tier.log.layout.geometry().segment_bytes());
     let at =
         |segment: SegmentIndex, offset: u32| u64::from(segment.get()) * segment_bytes + u64::from(offset);
-    match action {
+    Some(match *action {
         Action::Read { ticket, segment, offset, .. } => {
-            medium.read(at(segment, offset), tier.read_buffer(ticket))
+            medium.read(at(segment, offset), tier.read_buffer(ticket)).map(|()| Started::Done)
         }
         Action::Write { ticket, segment, offset, .. } => {
             medium.write(at(segment, offset), tier.write_bytes(ticket))
@@ -98,7 +111,6 @@ fn carry_out<M: BlockingMedium>(
         Action::Erase { segment, .. } => medium.erase(at(segment, 0), segment_bytes),
         Action::Allocate { segment, .. } => medium.allocate(at(segment, 0), segment_bytes),
         Action::Sync { .. } => medium.sync(),
-        // `drive` hands it to its caller.
-        Action::Cleanup { .. } => Err(MediumError::Io),
-    }
+        Action::Cleanup { .. } => return None,
+    })
 }

@@ -21,7 +21,7 @@ mod driving;
 mod tier;
 mod unchanged;
 
-pub use driving::{BlockingMedium, Driven, drive};
+pub use driving::{Driven, Driver, carry_out};
 pub use tier::{Status, Tier};
 pub use unchanged::Present;
 

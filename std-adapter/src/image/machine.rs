@@ -1,9 +1,9 @@
 //! The machine over an image: its memory, and what carries out its actions.
 
 use coldpress_core::config::{ConfigError, Streams, TierConfig};
-use coldpress_core::drive::{MediumError, Now};
+use coldpress_core::drive::{Medium, MediumError, Now, Started};
 use coldpress_core::format::{ENTRY_BYTES_MAX, Geometry, Identity, Store, TRAILER_BYTES};
-use coldpress_core::machine::{BlockingMedium, Driven, Status, Tier, drive};
+use coldpress_core::machine::{Driven, Driver, Status, Tier};
 use coldpress_core::recovery::MountError;
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
@@ -117,6 +117,7 @@ pub(super) struct Machine<'m> {
     /// The first write or erase that failed.
     pub(super) failed: Option<MediumError>,
     geometry: Geometry,
+    driver: Driver,
     now: Now,
 }
 
@@ -129,7 +130,7 @@ impl<'m> Machine<'m> {
         let tier = Tier::new(config, buffers.lend())?;
         let now = Now { monotonic_ms: 0, wall_s: time_s };
         let (index, geometry) = (ImageIndex::new(config.geometry.identity()), config.geometry);
-        Ok(Self { tier, index, failed: None, geometry, now })
+        Ok(Self { tier, index, failed: None, geometry, driver: Driver::new(), now })
     }
 
     /// The time, which stands still: an image carries the one that it was given, however many steps it takes to make it.
@@ -152,7 +153,7 @@ impl<'m> Machine<'m> {
     pub(super) fn step(&mut self, target: &mut impl Target) -> bool {
         let (erase_value, failed) = (self.geometry.erase_value(), &mut self.failed);
         let mut medium = Changed { target, erase_value, failed };
-        drive(&mut self.tier, self.now, &mut self.index, &mut medium, 1) != Driven::Idle
+        self.driver.drive(&mut self.tier, self.now, &mut self.index, &mut medium, 1) != Driven::Idle
     }
 }
 
@@ -164,29 +165,31 @@ struct Changed<'a, T> {
 }
 
 impl<T> Changed<'_, T> {
-    fn note(&mut self, result: Result<(), MediumError>) -> Result<(), MediumError> {
+    fn note(&mut self, result: Result<(), MediumError>) -> Result<Started, MediumError> {
         *self.failed = self.failed.or(result.err());
-        result
+        result.map(|()| Started::Done)
     }
 }
 
-impl<T: Target> BlockingMedium for Changed<'_, T> {
+impl<T: Target> Medium for Changed<'_, T> {
+    type Error = MediumError;
+
     fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.target.read(at, bytes)
     }
 
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         let written = self.target.write(at, bytes);
         self.note(written)
     }
 
-    fn erase(&mut self, at: u64, bytes: u64) -> Result<(), MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         let erased = self.target.erase(at, bytes, self.erase_value);
         self.note(erased)
     }
 
     /// An image is made durable by whoever keeps it.
-    fn sync(&mut self) -> Result<(), MediumError> {
-        Ok(())
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
     }
 }

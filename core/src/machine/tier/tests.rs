@@ -9,11 +9,11 @@ use std::vec::Vec;
 use super::*;
 use crate::codec::CodecId;
 use crate::config::Streams;
-use crate::drive::MediumError;
+use crate::drive::{Medium, MediumError, Started};
 use crate::format::{Geometry, Identity, KeyHash, Kind, SegmentIndex};
 use crate::index::{Advice, Codecs, Index, Liveness, Look, Placed, Published, Reconciled, Settled};
 use crate::invariant::testing::breaks;
-use crate::machine::{BlockingMedium, drive};
+use crate::machine::{Driven, Driver};
 use crate::writer::{Lessee, Pending, SlotMemory, SlotNotes};
 
 const NOW: Now = Now { monotonic_ms: 0, wall_s: 1_000 };
@@ -75,38 +75,63 @@ impl Codecs for OneKey {}
 impl Advice for OneKey {}
 
 /// A medium that counts its changes.
+#[derive(Default)]
 struct Counting {
     bytes: Vec<u8>,
     changes: u32,
+    /// So often must it be asked for the end of an operation; with 0, each is done when its call returns.
+    asks: u32,
+    /// The operation under way: how often it must still be asked, and its result.
+    under_way: Option<(u32, Result<(), MediumError>)>,
+    /// The next operation that is under way ends with it.
+    fails: Option<MediumError>,
 }
 
 impl Counting {
     fn part(&mut self, at: u64, bytes: usize) -> Result<&mut [u8], MediumError> {
         let at = usize::try_from(at).map_err(|_| MediumError::Io)?;
+        assert_eq!(self.under_way, None, "one operation after the other");
         self.bytes.get_mut(at..at + bytes).ok_or(MediumError::Io)
+    }
+
+    fn start(&mut self) -> Started {
+        if self.asks == 0 {
+            return Started::Done;
+        }
+        self.under_way = Some((self.asks, self.fails.take().map_or(Ok(()), Err)));
+        Started::UnderWay
     }
 }
 
-impl BlockingMedium for Counting {
+impl Medium for Counting {
+    type Error = MediumError;
+
     fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         bytes.copy_from_slice(self.part(at, bytes.len())?);
         Ok(())
     }
 
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<(), MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         self.changes += u32::from(!bytes.is_empty());
         self.part(at, bytes.len())?.copy_from_slice(bytes);
-        Ok(())
+        Ok(self.start())
     }
 
-    fn erase(&mut self, at: u64, bytes: u64) -> Result<(), MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         self.changes += 1;
         self.part(at, bytes as usize)?.fill(0);
-        Ok(())
+        Ok(self.start())
     }
 
-    fn sync(&mut self) -> Result<(), MediumError> {
-        Ok(())
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        self.part(0, 0)?;
+        Ok(self.start())
+    }
+
+    fn is_done(&mut self) -> Option<Result<(), MediumError>> {
+        let (asks, result) = self.under_way.expect("an operation is under way");
+        self.under_way = (asks > 1).then_some((asks - 1, result));
+        self.under_way.is_none().then_some(result)
     }
 }
 
@@ -119,11 +144,16 @@ struct World {
     tier: Tier<'static>,
     host: OneKey,
     medium: Counting,
+    driver: Driver,
 }
 
 impl World {
     /// A blank medium that was mounted, with one record on it that is durable.
     fn new() -> Self {
+        Self::on(Counting::default())
+    }
+
+    fn on(medium: Counting) -> Self {
         let store = Store { id: 1, hash_key: [3; 16], partition: 0, partitions: 1 };
         let config = TierConfig {
             record_bytes_max: 512,
@@ -144,8 +174,9 @@ impl World {
             scan: vec![0; 4096].leak(),
             recode: &mut [],
         };
-        let medium = Counting { bytes: vec![0; 16 * 4096], changes: 0 };
-        let mut world = Self { tier: Tier::new(config, memory).unwrap(), host: OneKey::default(), medium };
+        let medium = Counting { bytes: vec![0; 16 * 4096], ..medium };
+        let (tier, host) = (Tier::new(config, memory).unwrap(), OneKey::default());
+        let mut world = Self { tier, host, medium, driver: Driver::new() };
         world.drive();
         assert_eq!(world.tier.status(), Status::Running);
         assert_eq!(world.put(), Ok(()));
@@ -153,8 +184,13 @@ impl World {
         world
     }
 
+    fn drive_once(&mut self) -> Driven {
+        self.driver.drive(&mut self.tier, NOW, &mut self.host, &mut self.medium, 1_000)
+    }
+
+    /// Drives, each time the medium may have ended an operation.
     fn drive(&mut self) {
-        drive(&mut self.tier, NOW, &mut self.host, &mut self.medium, 1_000);
+        while self.drive_once() == Driven::UnderWay {}
     }
 
     /// Appends a record, without a write of it.
@@ -297,4 +333,46 @@ fn state_broken_during_the_mount_fails_it() {
     world.tier.log.watch.note(Invariant::Completion);
     world.drive();
     assert_eq!(world.tier.status(), Status::Failed(MountError::Broken(Invariant::Completion)));
+}
+
+#[test]
+fn late_medium_is_asked_one_thing_at_a_time_to_the_end() {
+    for asks in [1, 2, 5] {
+        let mut world = World::on(Counting { asks, ..Counting::default() });
+        assert_eq!(world.append(), Ok(()));
+        world.tier.sync();
+        let appended = world.tier.appended();
+        let mut waits = 0;
+        while world.drive_once() == Driven::UnderWay {
+            assert!(world.driver.is_under_way());
+            waits += 1;
+        }
+        assert!(!world.driver.is_under_way() && waits > asks, "{waits} waits");
+        assert_eq!(world.tier.durable(), appended);
+    }
+}
+
+#[test]
+fn failure_at_the_end_of_a_late_operation_reaches_the_machine() {
+    let mut world = World::on(Counting { asks: 2, ..Counting::default() });
+    assert_eq!(world.append(), Ok(()));
+    world.tier.sync();
+    world.medium.fails = Some(MediumError::Io);
+    assert_eq!(world.drive_once(), Driven::UnderWay);
+    let durable = world.tier.durable();
+    world.drive();
+    assert_eq!((world.medium.fails, world.tier.durable()), (None, durable), "the write failed");
+}
+
+#[test]
+fn machine_restarted_while_an_operation_is_under_way_mounts() {
+    let mut world = World::on(Counting { asks: 3, ..Counting::default() });
+    assert_eq!(world.append(), Ok(()));
+    world.tier.sync();
+    assert_eq!(world.drive_once(), Driven::UnderWay);
+    world.tier.restart();
+    world.host = OneKey::default();
+    world.drive();
+    assert_eq!(world.tier.status(), Status::Running);
+    assert!(world.host.newest.is_some());
 }
