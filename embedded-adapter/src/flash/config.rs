@@ -4,7 +4,7 @@ use coldpress_core::config::{Streams, TierConfig};
 use coldpress_core::format::{Geometry, Identity, Secret, Store};
 
 use super::error::BuildError;
-use super::medium::Medium;
+use super::medium::DeviceMedium;
 use super::table::PLACE_BITS_MAX;
 
 /// The configuration of a flash tier.
@@ -79,7 +79,7 @@ impl FlashConfig {
     }
 
     /// The machine's configuration over a medium.
-    pub(super) fn machine<M: Medium>(
+    pub(super) fn machine<M: DeviceMedium>(
         &self,
         medium: &M,
         segments: u32,

@@ -3,7 +3,7 @@
 use super::PutError;
 use coldpress_core::cleanup::{CleanupReply, CleanupRequest, Reclaimed, Ticket};
 use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
-use coldpress_core::machine::Status;
+use coldpress_core::machine::{Status, carry_out};
 
 use super::index::IndexOnFlash;
 use super::medium::{Medium, Started};
@@ -107,43 +107,31 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     fn perform(&mut self, now: Now, action: Action, allowance: &mut Allowance, work: &mut Work) {
-        let segment_bytes = self.flash.geometry.segment_bytes();
+        let ticket = action.ticket();
         work.operations += 1;
-        let (ticket, started) = match action {
-            Action::Read { ticket, segment, offset, .. } => {
-                let buffer = self.tier.read_buffer(ticket);
-                self.flash.bytes_read += buffer.len() as u64;
-                let result = self.flash.medium.read(segment.get() * segment_bytes + offset, buffer);
-                (ticket, result.map(|()| Started::Done))
-            }
-            Action::Write { ticket, segment, offset, bytes } => {
+        match action {
+            Action::Read { bytes, .. } => self.flash.bytes_read += u64::from(bytes),
+            Action::Write { bytes, .. } => {
                 allowance.bytes = allowance.bytes.saturating_sub(bytes);
                 work.bytes_programmed += bytes;
-                let lent = self.tier.write_bytes(ticket);
-                (ticket, self.flash.medium.write(segment.get() * segment_bytes + offset, lent))
             }
-            Action::Erase { ticket, segment } => {
+            Action::Erase { .. } => {
                 allowance.erases = allowance.erases.saturating_sub(1);
                 work.erases += 1;
-                (ticket, self.flash.medium.erase(segment.get() * segment_bytes, segment_bytes))
             }
-            Action::Sync { ticket } => (ticket, self.flash.medium.sync()),
             // The ticket tells which request an answer is of; the pools are the same for each task.
             Action::Cleanup { request, .. } => {
                 work.operations -= 1;
                 self.ask(now, request, work);
                 return;
             }
-            // An action added later can't be carried out.
-            other => (other.ticket(), Err(MediumError::Io)),
-        };
-        match started {
-            Ok(Started::UnderWay) => self.under_way = Some(ticket),
-            Ok(Started::Done) => self.done(now, ticket, Ok(())),
-            Err(error) => {
-                self.failure = Some(error);
-                self.done(now, ticket, Err(error));
-            }
+            _ => {}
+        }
+        match carry_out(&mut self.tier, &mut self.flash.medium, &action) {
+            Some(Ok(Started::UnderWay)) => self.under_way = Some(ticket),
+            Some(Ok(Started::Done)) => self.done(now, ticket, Ok(())),
+            Some(Err(error)) => self.done(now, ticket, Err(error.into())),
+            None => {}
         }
     }
 

@@ -68,8 +68,8 @@ impl<M: Medium> FlashTier<'_, M> {
         }
         work.operations += 1;
         work.erases += 1;
-        let bytes = self.flash.geometry.segment_bytes();
-        match self.flash.medium.erase(segment * bytes, bytes) {
+        let bytes = u64::from(self.flash.geometry.segment_bytes());
+        match self.flash.medium.erase(u64::from(segment) * bytes, bytes) {
             Ok(started) => {
                 self.formatting = Some(segment + 1);
                 let is_done = started == Started::Done;
@@ -77,7 +77,7 @@ impl<M: Medium> FlashTier<'_, M> {
                 if is_done { Step::Done } else { Step::Waiting }
             }
             Err(error) => {
-                self.failure = Some(error);
+                self.failure = Some(error.into());
                 Step::Idle
             }
         }

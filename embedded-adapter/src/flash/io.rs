@@ -3,7 +3,7 @@
 use coldpress_core::drive::MediumError;
 use embedded_io::{Read, Seek, Write};
 
-use super::medium::{Medium, Started};
+use super::medium::{DeviceMedium, Medium, Started};
 use crate::{AccessError, IoMedium};
 
 /// Bytes written at once where an erase is made of writes.
@@ -15,30 +15,20 @@ const BLANK_BYTES: usize = 128;
 /// The unit of a write is one byte, and of an erase as well. A device that tears a write within a sector keeps the promise all
 /// the same, as long as it loses nothing that was flushed.
 impl<T: Read + Write + Seek> Medium for IoMedium<T> {
-    fn write_unit_bytes(&self) -> u32 {
-        1
+    type Error = MediumError;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        self.read_at(at, bytes).map_err(|error| failed(&error))
     }
 
-    fn erase_unit_bytes(&self) -> u32 {
-        1
-    }
-
-    fn medium_bytes(&self) -> u64 {
-        self.size_bytes()
-    }
-
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
-        self.read_at(at.into(), bytes).map_err(|error| failed(&error))
-    }
-
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
-        self.write_at(at.into(), bytes).map_err(|error| failed(&error))?;
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.write_at(at, bytes).map_err(|error| failed(&error))?;
         Ok(Started::Done)
     }
 
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         let blank = [self.erase_value(); BLANK_BYTES];
-        let (mut at, end) = (u64::from(at), u64::from(at) + u64::from(bytes));
+        let (mut at, end) = (at, at.saturating_add(bytes));
         while at < end {
             let piece = blank.len().min(usize::try_from(end - at).unwrap_or(BLANK_BYTES));
             self.write_at(at, blank.get(..piece).unwrap_or_default()).map_err(|error| failed(&error))?;
@@ -50,6 +40,20 @@ impl<T: Read + Write + Seek> Medium for IoMedium<T> {
     fn sync(&mut self) -> Result<Started, MediumError> {
         self.flush().map_err(|error| failed(&error))?;
         Ok(Started::Done)
+    }
+}
+
+impl<T: Read + Write + Seek> DeviceMedium for IoMedium<T> {
+    fn write_unit_bytes(&self) -> u32 {
+        1
+    }
+
+    fn erase_unit_bytes(&self) -> u32 {
+        1
+    }
+
+    fn medium_bytes(&self) -> u64 {
+        self.size_bytes()
     }
 }
 

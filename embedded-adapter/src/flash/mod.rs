@@ -162,7 +162,7 @@
 //! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
 //! use coldpress_embedded::TryCell;
 //! use coldpress_embedded::flash::{
-//!     FlashConfig, FlashMemory, FlashTier, Medium, MediumError, NorMedium, Now, PutError, Started, Wait, buckets_for,
+//!     DeviceMedium, FlashConfig, FlashMemory, FlashTier, Medium, MediumError, NorMedium, Now, PutError, Started, Wait, buckets_for,
 //! };
 //! # use ram::Ram;
 //!
@@ -173,6 +173,28 @@
 //! }
 //!
 //! impl Medium for Controller {
+//!     type Error = MediumError;
+//!     fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+//!         self.array.read(at, bytes)
+//!     }
+//!     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+//!         self.is_busy = true;
+//!         self.array.write(at, bytes).map(|_| Started::UnderWay)
+//!     }
+//!     fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+//!         self.is_busy = true;
+//!         self.array.erase(at, bytes).map(|_| Started::UnderWay)
+//!     }
+//!     fn sync(&mut self) -> Result<Started, MediumError> {
+//!         Ok(Started::Done)
+//!     }
+//!     fn is_done(&mut self) -> Option<Result<(), MediumError>> {
+//!         // The register; here each look finds that it has just ended.
+//!         core::mem::take(&mut self.is_busy).then_some(Ok(()))
+//!     }
+//! }
+//!
+//! impl DeviceMedium for Controller {
 //!     fn write_unit_bytes(&self) -> u32 {
 //!         4
 //!     }
@@ -181,21 +203,6 @@
 //!     }
 //!     fn medium_bytes(&self) -> u64 {
 //!         self.array.medium_bytes()
-//!     }
-//!     fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
-//!         self.array.read(at, bytes)
-//!     }
-//!     fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
-//!         self.is_busy = true;
-//!         self.array.write(at, bytes).map(|_| Started::UnderWay)
-//!     }
-//!     fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
-//!         self.is_busy = true;
-//!         self.array.erase(at, bytes).map(|_| Started::UnderWay)
-//!     }
-//!     fn is_done(&mut self) -> Option<Result<(), MediumError>> {
-//!         // The register; here each look finds that it has just ended.
-//!         core::mem::take(&mut self.is_busy).then_some(Ok(()))
 //!     }
 //! }
 //!
@@ -266,7 +273,7 @@ pub use driving::Work;
 pub use error::{BuildError, FlashMountError, GetError, PutError, Wait};
 pub use get::{Cursor, KeyFound};
 pub use large::LARGE_KEY_BYTES_MAX;
-pub use medium::{Medium, Started};
+pub use medium::{DeviceMedium, Medium, Started};
 pub use memory::{FlashMemory, buckets_for};
 pub use nor::{NorMedium, RangeError};
 pub use put::Reserved;

@@ -6,7 +6,7 @@ use core::ops::Range;
 use coldpress_core::drive::MediumError;
 use embedded_storage::nor_flash::{NorFlash, NorFlashError as _, NorFlashErrorKind};
 
-use super::medium::{Medium, Started};
+use super::medium::{DeviceMedium, Medium, Started};
 
 /// The widest read alignment served.
 const READ_UNIT_MAX: usize = 32;
@@ -88,7 +88,7 @@ impl<F: NorFlash> NorMedium<F> {
     ///
     /// ```
     /// # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
-    /// use coldpress_embedded::flash::{Medium, NorMedium};
+    /// use coldpress_embedded::flash::{DeviceMedium, NorMedium};
     /// # let flash = ram::Ram::<4, 4096>::new(256);
     ///
     /// // The firmware's own code takes the first half of a flash of 1 MiB.
@@ -128,10 +128,10 @@ impl<F: NorFlash> NorMedium<F> {
     }
 
     /// The address in the flash of so many bytes.
-    fn address(&self, at: u32, len: usize) -> Result<u32, MediumError> {
-        let end = u64::from(at) + len as u64;
-        let is_inside = end <= self.medium_bytes();
-        at.checked_add(self.start).filter(|_| is_inside).ok_or(MediumError::Io)
+    fn address(&self, at: u64, len: u64) -> Result<u32, MediumError> {
+        let is_inside = at.checked_add(len).is_some_and(|end| end <= self.medium_bytes());
+        let at = u32::try_from(at).ok().filter(|_| is_inside);
+        at.and_then(|at| at.checked_add(self.start)).ok_or(MediumError::Io)
     }
 
     /// Reads within one read unit, through the stack.
@@ -156,7 +156,7 @@ fn failed(kind: NorFlashErrorKind) -> MediumError {
     }
 }
 
-impl<F: NorFlash> Medium for NorMedium<F> {
+impl<F: NorFlash> DeviceMedium for NorMedium<F> {
     #[expect(clippy::cast_possible_truncation, reason = "CHECKED bounds it")]
     fn write_unit_bytes(&self) -> u32 {
         F::WRITE_SIZE as u32
@@ -174,9 +174,13 @@ impl<F: NorFlash> Medium for NorMedium<F> {
     fn medium_bytes(&self) -> u64 {
         self.bytes.map_or(self.flash.capacity() as u64, u64::from)
     }
+}
 
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
-        let mut at = self.address(at, bytes.len())? as usize;
+impl<F: NorFlash> Medium for NorMedium<F> {
+    type Error = MediumError;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        let mut at = self.address(at, bytes.len() as u64)? as usize;
         let head = (at.next_multiple_of(F::READ_SIZE) - at).min(bytes.len());
         let (first, rest) = bytes.split_at_mut(head);
         if !first.is_empty() {
@@ -192,15 +196,21 @@ impl<F: NorFlash> Medium for NorMedium<F> {
         if last.is_empty() { Ok(()) } else { self.read_within(at, last) }
     }
 
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
-        let at = self.address(at, bytes.len())?;
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        let at = self.address(at, bytes.len() as u64)?;
         self.flash.write(at, bytes).map_err(|_| MediumError::Io)?;
         Ok(Started::Done)
     }
 
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
-        let at = self.address(at, bytes as usize)?;
-        self.flash.erase(at, at.saturating_add(bytes)).map_err(|_| MediumError::Io)?;
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        let start = self.address(at, bytes)?;
+        let bytes = u32::try_from(bytes).map_err(|_| MediumError::Io)?;
+        self.flash.erase(start, start.saturating_add(bytes)).map_err(|_| MediumError::Io)?;
+        Ok(Started::Done)
+    }
+
+    /// What was programmed is durable.
+    fn sync(&mut self) -> Result<Started, MediumError> {
         Ok(Started::Done)
     }
 }

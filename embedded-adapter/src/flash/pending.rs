@@ -63,7 +63,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let Some(ticket) = self.under_way else { return };
         let Some(result) = self.flash.medium.is_done() else { return };
         self.under_way = None;
-        self.done(now, ticket, result);
+        self.done(now, ticket, result.map_err(Into::into));
     }
 
     /// Notes the outcome of the write that waits, once it has one.

@@ -70,7 +70,10 @@ impl<M: Medium> Flash<M> {
     pub(super) fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.reads += 1;
         self.bytes_read += bytes.len() as u64;
-        self.medium.read(at, bytes).inspect_err(|error| self.read_failure = Some(*error))
+        self.medium
+            .read(at.into(), bytes)
+            .map_err(Into::into)
+            .inspect_err(|error| self.read_failure = Some(*error))
     }
 
     /// Where a place lies, in bytes from the start of the medium.

@@ -13,7 +13,7 @@ use super::driving::{Step, Work};
 use super::error::{BuildError, FlashMountError, GetError};
 use super::index::{IndexOnFlash, TableIndex};
 use super::large::{FailedCommits, LargePut};
-use super::medium::Medium;
+use super::medium::{DeviceMedium, Medium};
 use super::memory::FlashMemory;
 use super::pending::Pending;
 use super::reader::Flash;
@@ -76,7 +76,10 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         config: FlashConfig,
         memory: &'m mut FlashMemory<SEGMENTS, BUCKETS, RECORD>,
         medium: M,
-    ) -> Result<Self, BuildError> {
+    ) -> Result<Self, BuildError>
+    where
+        M: DeviceMedium,
+    {
         let keys_max = u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD>::KEYS_MAX).unwrap_or(u32::MAX);
         let segments = u32::try_from(SEGMENTS).unwrap_or(u32::MAX);
         let lent = memory.lend();

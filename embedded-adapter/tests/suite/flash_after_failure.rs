@@ -6,7 +6,7 @@ use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::drive::{MediumError, Now};
 use coldpress_embedded::flash::{
-    FlashConfig, FlashMemory, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
+    DeviceMedium, FlashConfig, FlashMemory, FlashTier, Medium, NorMedium, PutError, Started, buckets_for,
 };
 
 const KEYS: u8 = 5;
@@ -21,26 +21,18 @@ struct Failing<'f> {
 }
 
 impl Medium for Failing<'_> {
-    fn write_unit_bytes(&self) -> u32 {
-        4
-    }
-    fn erase_unit_bytes(&self) -> u32 {
-        512
-    }
-    fn medium_bytes(&self) -> u64 {
-        self.flash.medium_bytes()
-    }
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.flash.read(at, bytes)
     }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         match self.before.get() {
             None => self.flash.write(at, bytes),
             Some(0) => {
                 self.before.set(None);
                 let landing = bytes.len() * self.landing / 8 / 4 * 4;
                 if landing > 0 {
-                    self.flash.write(at, &bytes[..landing])?;
+                    let _ = self.flash.write(at, &bytes[..landing])?;
                 }
                 Err(MediumError::Io)
             }
@@ -50,8 +42,23 @@ impl Medium for Failing<'_> {
             }
         }
     }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         self.flash.erase(at, bytes)
+    }
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
+}
+
+impl DeviceMedium for Failing<'_> {
+    fn write_unit_bytes(&self) -> u32 {
+        4
+    }
+    fn erase_unit_bytes(&self) -> u32 {
+        512
+    }
+    fn medium_bytes(&self) -> u64 {
+        self.flash.medium_bytes()
     }
 }
 

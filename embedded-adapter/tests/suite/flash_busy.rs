@@ -65,18 +65,16 @@ impl<'f> Late<'f> {
 }
 
 impl Medium for Late<'_> {
-    shape_of_flash!();
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         assert!(!self.is_under_way, "a read while an operation is under way");
         self.flash.read(at, bytes)
     }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
-        self.flash.write(at, bytes)?;
-        Ok(self.start())
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.flash.write(at, bytes).map(|_| self.start())
     }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
-        self.flash.erase(at, bytes)?;
-        Ok(self.start())
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        self.flash.erase(at, bytes).map(|_| self.start())
     }
     fn sync(&mut self) -> Result<Started, MediumError> {
         Ok(self.start())
@@ -91,6 +89,8 @@ impl Medium for Late<'_> {
         Some(Ok(()))
     }
 }
+
+shape_of_flash!(Late<'_>);
 
 fn at(ms: u64) -> Now {
     Now { monotonic_ms: ms, wall_s: 1_000 + (ms / 1_000) as u32 }

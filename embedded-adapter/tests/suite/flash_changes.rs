@@ -49,7 +49,7 @@ impl Failing<'_> {
         let number = self.changes.replace(self.changes.get() + 1);
         let fails = number >= self.plan.first && number - self.plan.first < self.plan.many;
         if !fails || self.plan.lands {
-            make(&mut self.flash)?;
+            let _ = make(&mut self.flash)?;
         }
         let result = if fails { Err(MediumError::Io) } else { Ok(()) };
         if self.plan.looks == 0 {
@@ -61,15 +61,18 @@ impl Failing<'_> {
 }
 
 impl Medium for Failing<'_> {
-    shape_of_flash!();
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.flash.read(at, bytes)
     }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         self.change(|flash| flash.write(at, bytes))
     }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         self.change(|flash| flash.erase(at, bytes))
+    }
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
     }
     fn is_done(&mut self) -> Option<Result<(), MediumError>> {
         let (looks, result) = self.under_way?;
@@ -77,6 +80,8 @@ impl Medium for Failing<'_> {
         (looks <= 1).then_some(result)
     }
 }
+
+shape_of_flash!(Failing<'_>);
 
 struct Rng(u64);
 

@@ -6,7 +6,8 @@ use crate::ram::Ram;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::drive::{MediumError, Now};
 use coldpress_embedded::flash::{
-    FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started, buckets_for,
+    DeviceMedium, FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Started,
+    buckets_for,
 };
 
 /// What the test makes fail.
@@ -36,6 +37,44 @@ impl<'f> Failing<'f> {
 }
 
 impl Medium for Failing<'_> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        let (from, len) = self.faults.unreadable.get();
+        if self.faults.reads.get() {
+            return Err(MediumError::Io);
+        }
+        if bytes.len() <= 32 && at < u64::from(from + len) && at + bytes.len() as u64 > u64::from(from) {
+            return Err(MediumError::Unreadable);
+        }
+        self.flash.read(at, bytes)?;
+        let is_here = |(place, _): &(u32, u8)| (at..at + bytes.len() as u64).contains(&u64::from(*place));
+        if let Some((place, bit)) = self.faults.flip.get().filter(is_here) {
+            bytes[(u64::from(place) - at) as usize] ^= 1 << bit;
+            self.faults.flip.set(None);
+        }
+        Ok(())
+    }
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.faults.written.set(u32::try_from(at).unwrap());
+        match self.faults.write.take() {
+            None => self.flash.write(at, bytes),
+            Some(lands) => {
+                if lands {
+                    let _ = self.flash.write(at, bytes)?;
+                }
+                Err(MediumError::Io)
+            }
+        }
+    }
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        self.flash.erase(at, bytes)
+    }
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
+}
+
+impl DeviceMedium for Failing<'_> {
     fn write_unit_bytes(&self) -> u32 {
         4
     }
@@ -44,37 +83,6 @@ impl Medium for Failing<'_> {
     }
     fn medium_bytes(&self) -> u64 {
         self.flash.medium_bytes()
-    }
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
-        let (from, len) = self.faults.unreadable.get();
-        if self.faults.reads.get() {
-            return Err(MediumError::Io);
-        }
-        if bytes.len() <= 32 && at < from + len && at + bytes.len() as u32 > from {
-            return Err(MediumError::Unreadable);
-        }
-        self.flash.read(at, bytes)?;
-        let is_here = |(place, _): &(u32, u8)| (at..at + bytes.len() as u32).contains(place);
-        if let Some((place, bit)) = self.faults.flip.get().filter(is_here) {
-            bytes[(place - at) as usize] ^= 1 << bit;
-            self.faults.flip.set(None);
-        }
-        Ok(())
-    }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
-        self.faults.written.set(at);
-        match self.faults.write.take() {
-            None => self.flash.write(at, bytes),
-            Some(lands) => {
-                if lands {
-                    self.flash.write(at, bytes)?;
-                }
-                Err(MediumError::Io)
-            }
-        }
-    }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
-        self.flash.erase(at, bytes)
     }
 }
 

@@ -60,15 +60,15 @@ impl Failing<'_> {
             return make(&mut self.flash);
         }
         if self.rng.below(2) == 0 {
-            make(&mut self.flash)?;
+            let _ = make(&mut self.flash)?;
         }
         Err(MediumError::Io)
     }
 }
 
 impl Medium for Failing<'_> {
-    shape_of_flash!();
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.flash.read(at, bytes)?;
         if !self.fails(self.rates.get().reads) {
             return Ok(());
@@ -83,13 +83,18 @@ impl Medium for Failing<'_> {
             }
         }
     }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         self.change(|flash| flash.write(at, bytes))
     }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         self.change(|flash| flash.erase(at, bytes))
     }
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
 }
+
+shape_of_flash!(Failing<'_>);
 
 /// What a key holds: its value, and what a mount may find instead, left by calls that failed.
 #[derive(Debug, Clone, Default)]

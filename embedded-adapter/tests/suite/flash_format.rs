@@ -2,8 +2,8 @@
 
 use crate::ram::Ram;
 use coldpress_embedded::flash::{
-    FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, Medium, MediumError, MountError,
-    NorMedium, Now, PutError, Started, buckets_for,
+    DeviceMedium, FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, Medium, MediumError,
+    MountError, NorMedium, Now, PutError, Started, buckets_for,
 };
 
 const SECTOR: u32 = 512;
@@ -29,19 +29,19 @@ impl Erasing {
 }
 
 impl Medium for Erasing {
-    shape_of_flash!();
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.flash.read(at, bytes)
     }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         self.flash.write(at, bytes)
     }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         self.erases += 1;
         let result = if self.fails_at.take_if(|at| *at == self.erases).is_some() {
             Err(MediumError::Io)
         } else {
-            self.flash.erase(at, bytes).map(drop)
+            self.flash.erase(at, bytes).map(|_| ())
         };
         if self.takes_time {
             self.under_way = Some(result);
@@ -49,10 +49,15 @@ impl Medium for Erasing {
         }
         result.map(|()| Started::Done)
     }
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
     fn is_done(&mut self) -> Option<Result<(), MediumError>> {
         self.under_way.take()
     }
 }
+
+shape_of_flash!(Erasing);
 
 fn other_data() -> Flash {
     let mut flash = Flash::new(SEGMENTS);
@@ -76,7 +81,7 @@ fn in_use(config: FlashConfig) -> Flash {
 }
 
 /// Formats, fills, and mounts once more: nothing of before is there.
-fn check_formatted<M: Medium>(mut tier: FlashTier<'_, M>, config: FlashConfig) {
+fn check_formatted<M: DeviceMedium>(mut tier: FlashTier<'_, M>, config: FlashConfig) {
     tier.format();
     let mut out = [0; 40];
     assert_eq!(tier.get(NOW, &7u32.to_le_bytes(), &mut out), Err(GetError::NotMounted));

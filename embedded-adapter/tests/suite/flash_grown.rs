@@ -40,27 +40,32 @@ impl Cut {
 }
 
 impl Medium for Cut {
-    shape_of_flash!();
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.flash.read(at, bytes)
     }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         match self.next() {
             Some(true) => self.flash.write(at, bytes),
             Some(false) => {
-                self.flash.write(at, &bytes[..bytes.len() / 8 * 4])?;
+                let _ = self.flash.write(at, &bytes[..bytes.len() / 8 * 4])?;
                 Err(MediumError::Io)
             }
             None => Err(MediumError::Io),
         }
     }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         match self.next() {
             Some(true) => self.flash.erase(at, bytes),
             _ => Err(MediumError::Io),
         }
     }
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
 }
+
+shape_of_flash!(Cut);
 
 /// The bytes that lie where the partition grows to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

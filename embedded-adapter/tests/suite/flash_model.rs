@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use crate::ram::Ram;
 use coldpress_core::compaction::{CompactionTask, Outcome};
-use coldpress_core::drive::Now;
+use coldpress_core::drive::{MediumError, Now, Started};
 use coldpress_core::durability::expiry_s;
 use coldpress_embedded::IoMedium;
 use coldpress_embedded::flash::{
-    Cursor, FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, TaskMailbox,
-    TaskWorker, Wait, buckets_for,
+    Cursor, DeviceMedium, FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError,
+    TaskMailbox, TaskWorker, Wait, buckets_for,
 };
 
 const KEYS: usize = 60;
@@ -116,7 +116,7 @@ fn live<M: Medium>(tier: &mut FlashTier<'_, M>, rng: &mut Rng, ms: &mut u64, mod
 }
 
 /// Several lives on one medium.
-fn history<M: Medium>(mut medium: M, segment_bytes: u32, seed: u64, lives: u32) {
+fn history<M: DeviceMedium>(mut medium: M, segment_bytes: u32, seed: u64, lives: u32) {
     let (mut memory, mut model, mut rng, mut ms) = (Memory::new(), Model::new(), Rng(seed), 0);
     for _ in 0..lives {
         let mut tier = FlashTier::new(FlashConfig::new(segment_bytes, 9), &mut memory, medium).unwrap();
@@ -290,6 +290,26 @@ fn record_with_any_flipped_bit_reads_as_damaged() {
 struct Shared<'f>(&'f core::cell::RefCell<Ram<4, 1024>>);
 
 impl Medium for Shared<'_> {
+    type Error = MediumError;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        NorMedium::new(&mut *self.0.borrow_mut()).read(at, bytes)
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        NorMedium::new(&mut *self.0.borrow_mut()).write(at, bytes)
+    }
+
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        NorMedium::new(&mut *self.0.borrow_mut()).erase(at, bytes)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
+}
+
+impl DeviceMedium for Shared<'_> {
     fn write_unit_bytes(&self) -> u32 {
         4
     }
@@ -300,26 +320,6 @@ impl Medium for Shared<'_> {
 
     fn medium_bytes(&self) -> u64 {
         14 * 1024
-    }
-
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), coldpress_core::drive::MediumError> {
-        NorMedium::new(&mut *self.0.borrow_mut()).read(at, bytes)
-    }
-
-    fn write(
-        &mut self,
-        at: u32,
-        bytes: &[u8],
-    ) -> Result<coldpress_embedded::flash::Started, coldpress_core::drive::MediumError> {
-        NorMedium::new(&mut *self.0.borrow_mut()).write(at, bytes)
-    }
-
-    fn erase(
-        &mut self,
-        at: u32,
-        bytes: u32,
-    ) -> Result<coldpress_embedded::flash::Started, coldpress_core::drive::MediumError> {
-        NorMedium::new(&mut *self.0.borrow_mut()).erase(at, bytes)
     }
 }
 

@@ -68,10 +68,14 @@ fn range_that_does_not_fit_the_flash_is_refused() {
 fn operation_beyond_the_range_fails_and_touches_nothing() {
     let before = used();
     let mut medium = NorMedium::new(used()).within(START as u32..END as u32).unwrap();
-    let end = (END - START) as u32;
-    assert_eq!(medium.erase(end, SECTOR as u32), Err(MediumError::Io));
+    let end = (END - START) as u64;
+    assert_eq!(medium.erase(end, SECTOR as u64), Err(MediumError::Io));
     assert_eq!(medium.write(end - 4, &[0; 8]), Err(MediumError::Io));
-    assert_eq!(medium.write(u32::MAX - 3, &[0; 4]), Err(MediumError::Io));
+    for at in [u64::from(u32::MAX) - 3, 1 << 32, u64::MAX - 3] {
+        assert_eq!(medium.write(at, &[0; 4]), Err(MediumError::Io));
+        assert_eq!(medium.erase(at, SECTOR as u64), Err(MediumError::Io));
+    }
+    assert_eq!(medium.erase(0, (1 << 32) + SECTOR as u64), Err(MediumError::Io));
     assert_eq!(medium.read(end - 1, &mut [0; 2]), Err(MediumError::Io));
     assert_eq!(medium.flash().bytes, before.bytes);
 }

@@ -9,8 +9,8 @@ use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::recovery::MountError;
 use coldpress_core::writer::READ_TRIES;
 use coldpress_embedded::flash::{
-    FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, Medium, NorMedium, PutError, Started,
-    buckets_for,
+    DeviceMedium, FlashConfig, FlashMemory, FlashMountError, FlashTier, GetError, Medium, NorMedium,
+    PutError, Started, buckets_for,
 };
 
 const KEYS: u32 = 24;
@@ -57,16 +57,8 @@ struct Failing<'f> {
 }
 
 impl Medium for Failing<'_> {
-    fn write_unit_bytes(&self) -> u32 {
-        4
-    }
-    fn erase_unit_bytes(&self) -> u32 {
-        512
-    }
-    fn medium_bytes(&self) -> u64 {
-        self.flash.medium_bytes()
-    }
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         let number = self.plan.reads.get();
         self.plan.reads.set(number + 1);
         self.flash.read(at, bytes)?;
@@ -82,11 +74,26 @@ impl Medium for Failing<'_> {
             }
         }
     }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         self.flash.write(at, bytes)
     }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         self.flash.erase(at, bytes)
+    }
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
+}
+
+impl DeviceMedium for Failing<'_> {
+    fn write_unit_bytes(&self) -> u32 {
+        4
+    }
+    fn erase_unit_bytes(&self) -> u32 {
+        512
+    }
+    fn medium_bytes(&self) -> u64 {
+        self.flash.medium_bytes()
     }
 }
 

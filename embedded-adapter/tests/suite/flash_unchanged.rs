@@ -38,32 +38,35 @@ impl Faulty {
 }
 
 impl Medium for Faulty {
-    shape_of_flash!();
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
-        if self.unread_segment == Some(at / SECTOR) {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        if self.unread_segment.map(u64::from) == Some(at / u64::from(SECTOR)) {
             return Err(MediumError::Unreadable);
         }
         self.flash.read(at, bytes)?;
-        let wrong = self.wrong_at.get().and_then(|wrong| bytes.get_mut(wrong.checked_sub(at)? as usize));
+        let wrong =
+            self.wrong_at.get().and_then(|wrong| bytes.get_mut(u64::from(wrong).checked_sub(at)? as usize));
         if let Some(byte) = wrong {
             *byte ^= 4;
         }
         Ok(())
     }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         self.programs += 1;
         if self.fails_write.take() {
             return Err(MediumError::Io);
         }
         self.flash.write(at, bytes)
     }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         self.flash.erase(at, bytes)
     }
     fn sync(&mut self) -> Result<Started, MediumError> {
         if self.fails_sync.take() { Err(MediumError::Io) } else { Ok(Started::Done) }
     }
 }
+
+shape_of_flash!(Faulty);
 
 fn at(ms: u64) -> Now {
     Now { monotonic_ms: ms, wall_s: 1_000 + (ms / 1_000) as u32 }

@@ -24,21 +24,26 @@ struct Away<'f> {
 }
 
 impl Medium for Away<'_> {
-    shape_of_flash!();
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         let (from, to) = self.unread.get();
-        if at < to && at + u32::try_from(bytes.len()).unwrap() > from {
+        if at < u64::from(to) && at + bytes.len() as u64 > u64::from(from) {
             return Err(MediumError::Unreadable);
         }
         self.flash.read(at, bytes)
     }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         self.flash.write(at, bytes)
     }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         self.flash.erase(at, bytes)
     }
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
 }
+
+shape_of_flash!(Away<'_>);
 
 const NOW: Now = Now { monotonic_ms: 1, wall_s: 50 };
 

@@ -1,7 +1,7 @@
 //! A NOR flash in RAM for a board whose emulator has none: it takes its time, and refuses what flash could not do.
 
 use coldpress_core::drive::MediumError;
-use coldpress_embedded::flash::{Medium, Started};
+use coldpress_embedded::flash::{DeviceMedium, Medium, Started};
 
 /// Bytes that are written at once.
 const WRITE_UNIT: u32 = 4;
@@ -34,8 +34,8 @@ impl<'b, const SECTOR: u32> RamNor<'b, SECTOR> {
         self.refused
     }
 
-    fn range(&mut self, at: u32, len: usize) -> Result<&mut [u8], MediumError> {
-        let at = at as usize;
+    fn range(&mut self, at: u64, len: usize) -> Result<&mut [u8], MediumError> {
+        let at = usize::try_from(at).map_err(|_| MediumError::Io)?;
         self.bytes.get_mut(at..at.saturating_add(len)).ok_or(MediumError::Io)
     }
 
@@ -50,7 +50,7 @@ impl<'b, const SECTOR: u32> RamNor<'b, SECTOR> {
     }
 }
 
-impl<const SECTOR: u32> Medium for RamNor<'_, SECTOR> {
+impl<const SECTOR: u32> DeviceMedium for RamNor<'_, SECTOR> {
     fn write_unit_bytes(&self) -> u32 {
         WRITE_UNIT
     }
@@ -62,14 +62,18 @@ impl<const SECTOR: u32> Medium for RamNor<'_, SECTOR> {
     fn medium_bytes(&self) -> u64 {
         self.bytes.len() as u64
     }
+}
 
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
+impl<const SECTOR: u32> Medium for RamNor<'_, SECTOR> {
+    type Error = MediumError;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
         bytes.copy_from_slice(self.range(at, bytes.len())?);
         Ok(())
     }
 
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
-        let aligned = at.is_multiple_of(WRITE_UNIT) && bytes.len().is_multiple_of(WRITE_UNIT as usize);
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        let aligned = at.is_multiple_of(WRITE_UNIT.into()) && bytes.len().is_multiple_of(WRITE_UNIT as usize);
         let place = self.range(at, bytes.len())?;
         // I-LOG-1
         if !aligned || place.iter().any(|byte| *byte != 0xFF) {
@@ -79,12 +83,18 @@ impl<const SECTOR: u32> Medium for RamNor<'_, SECTOR> {
         Ok(self.start())
     }
 
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
-        if !at.is_multiple_of(SECTOR) || !bytes.is_multiple_of(SECTOR) {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        if !at.is_multiple_of(SECTOR.into()) || !bytes.is_multiple_of(SECTOR.into()) {
             return Err(self.refuse());
         }
-        self.range(at, bytes as usize)?.fill(0xFF);
+        let len = usize::try_from(bytes).map_err(|_| MediumError::Io)?;
+        self.range(at, len)?.fill(0xFF);
         Ok(self.start())
+    }
+
+    /// What was programmed is durable.
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
     }
 
     fn is_done(&mut self) -> Option<Result<(), MediumError>> {

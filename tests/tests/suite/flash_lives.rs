@@ -7,7 +7,8 @@ use core::cell::{Cell, RefCell};
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::durability::expiry_s;
 use coldpress_embedded::flash::{
-    FlashConfig, FlashMemory, FlashTier, Medium, MediumError, NorMedium, Now, PutError, Started, buckets_for,
+    DeviceMedium, FlashConfig, FlashMemory, FlashTier, Medium, MediumError, NorMedium, Now, PutError,
+    Started, buckets_for,
 };
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::{Rng, STRIDE, in_case};
@@ -72,6 +73,25 @@ impl<const UNIT: usize, const SECTOR: usize> Faulty<'_, UNIT, SECTOR> {
 }
 
 impl<const UNIT: usize, const SECTOR: usize> Medium for Faulty<'_, UNIT, SECTOR> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        if !self.flash.has_power() || self.plan.strikes(self.plan.reads.get()) {
+            return Err(MediumError::Io);
+        }
+        self.nor().read(at, bytes)
+    }
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.change(|mut nor| nor.write(at, bytes))
+    }
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        self.change(|mut nor| nor.erase(at, bytes))
+    }
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
+}
+
+impl<const UNIT: usize, const SECTOR: usize> DeviceMedium for Faulty<'_, UNIT, SECTOR> {
     fn write_unit_bytes(&self) -> u32 {
         UNIT as u32
     }
@@ -83,18 +103,6 @@ impl<const UNIT: usize, const SECTOR: usize> Medium for Faulty<'_, UNIT, SECTOR>
     }
     fn medium_bytes(&self) -> u64 {
         self.flash.bytes().len() as u64
-    }
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
-        if !self.flash.has_power() || self.plan.strikes(self.plan.reads.get()) {
-            return Err(MediumError::Io);
-        }
-        self.nor().read(at, bytes)
-    }
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
-        self.change(|mut nor| nor.write(at, bytes))
-    }
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
-        self.change(|mut nor| nor.erase(at, bytes))
     }
 }
 
