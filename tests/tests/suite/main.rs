@@ -8,6 +8,7 @@ mod conformance;
 mod crash_everywhere;
 mod faults_everywhere;
 mod faults_tier;
+mod faulty_flash;
 mod firmware;
 mod firmware_exercise;
 mod flash_full;

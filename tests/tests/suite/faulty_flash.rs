@@ -1,0 +1,95 @@
+//! A flash whose reads fail, and whose changes fail or are cut, as a plan says.
+
+use core::cell::{Cell, RefCell};
+
+use coldpress_embedded::flash::{DeviceMedium, Medium, MediumError, NorMedium, Started};
+use coldpress_tests::flash::Flash;
+use coldpress_tests::sim::Rng;
+
+/// What goes wrong in a life. Of ten thousand reads and changes so many fail.
+pub(crate) struct Plan {
+    pub(crate) rng: RefCell<Rng>,
+    pub(crate) reads: Cell<u64>,
+    pub(crate) changes: Cell<u64>,
+    /// Changes before the power is cut.
+    pub(crate) cut_in: Cell<Option<u64>>,
+    pub(crate) failed: Cell<u64>,
+}
+
+impl Plan {
+    fn strikes(&self, share: u64) -> bool {
+        let strikes = share > 0 && self.rng.borrow_mut().below(10_000) < share;
+        self.failed.set(self.failed.get() + u64::from(strikes));
+        strikes
+    }
+}
+
+/// A flash of which operations fail as planned.
+pub(crate) struct Faulty<'f, const UNIT: usize, const SECTOR: usize> {
+    pub(crate) flash: &'f mut Flash<UNIT, SECTOR>,
+    pub(crate) plan: &'f Plan,
+}
+
+type Nor<'f, const UNIT: usize, const SECTOR: usize> = NorMedium<&'f mut Flash<UNIT, SECTOR>>;
+
+impl<const UNIT: usize, const SECTOR: usize> Faulty<'_, UNIT, SECTOR> {
+    fn nor(&mut self) -> Nor<'_, UNIT, SECTOR> {
+        let erase_value = self.flash.erase_value();
+        NorMedium::erased_to(&mut *self.flash, erase_value)
+    }
+
+    /// A change that fails is torn as by a cut, and the power stays.
+    fn change(
+        &mut self,
+        make: impl FnOnce(Nor<'_, UNIT, SECTOR>) -> Result<Started, MediumError>,
+    ) -> Result<Started, MediumError> {
+        if !self.flash.has_power() {
+            return Err(MediumError::Io);
+        }
+        let left = self.plan.cut_in.get();
+        self.plan.cut_in.set(left.map(|left| left.saturating_sub(1)));
+        let (is_cut, fails) = (left == Some(0), self.plan.strikes(self.plan.changes.get()));
+        if is_cut || fails {
+            self.flash.cut_after(0, self.plan.rng.borrow_mut().next_u64());
+        }
+        let made = make(self.nor());
+        if !is_cut {
+            self.flash.power_on();
+        }
+        made.map_err(|_| MediumError::Io)
+    }
+}
+
+impl<const UNIT: usize, const SECTOR: usize> Medium for Faulty<'_, UNIT, SECTOR> {
+    type Error = MediumError;
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        if !self.flash.has_power() || self.plan.strikes(self.plan.reads.get()) {
+            return Err(MediumError::Io);
+        }
+        self.nor().read(at, bytes)
+    }
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.change(|mut nor| nor.write(at, bytes))
+    }
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        self.change(|mut nor| nor.erase(at, bytes))
+    }
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
+}
+
+impl<const UNIT: usize, const SECTOR: usize> DeviceMedium for Faulty<'_, UNIT, SECTOR> {
+    fn write_unit_bytes(&self) -> u32 {
+        UNIT as u32
+    }
+    fn erase_unit_bytes(&self) -> u32 {
+        SECTOR as u32
+    }
+    fn erase_value(&self) -> u8 {
+        self.flash.erase_value()
+    }
+    fn medium_bytes(&self) -> u64 {
+        self.flash.bytes().len() as u64
+    }
+}
