@@ -303,7 +303,7 @@ impl Part {
         buffer.resize(range.end, 0);
         let (from, part) = (range.start as u64, buffer.get_mut(range).unwrap_or_default());
         self.shared.counts.bytes_read.fetch_add(part.len() as u64, Relaxed);
-        self.medium.read_at(offset + from, part).map_err(Miss::Medium)
+        self.medium.read_shared(offset + from, part).map_err(Miss::Medium)
     }
 
     /// Reads header and key of a record, and nothing of its value. The checksum runs over the value too, so it is not looked at: the

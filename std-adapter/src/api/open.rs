@@ -27,7 +27,7 @@ use crate::index::{Health, SharedPartition};
 use crate::observe::TierMeter;
 use crate::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use crate::recycled::{Closed, Lease};
-use crate::storage::{Medium, Mode, Syncer, real_path};
+use crate::storage::{Mode, ServiceMedium, Syncer, real_path};
 use crate::worker;
 use crate::worker::{Message, Mounted, Setup, millis};
 
@@ -176,7 +176,7 @@ impl ColdTier {
     /// A medium in memory:
     ///
     /// ```
-    /// use coldpress_std::medium::{Medium, MediumError, MediumFailure};
+    /// use coldpress_std::medium::{Medium, MediumError, MediumFailure, ServiceMedium, Started};
     /// use coldpress_std::pool::{AllocationManager, PoolConfig};
     /// use coldpress_std::{ColdTier, ColdTierConfig};
     /// use std::sync::{Mutex, PoisonError};
@@ -186,32 +186,39 @@ impl ColdTier {
     /// struct InMemory(&'static Mutex<Vec<u8>>);
     ///
     /// impl InMemory {
-    ///     fn with<R>(self, at: u64, len: u64, call: impl FnOnce(&mut [u8]) -> R) -> Result<R, MediumFailure> {
+    ///     fn with(self, at: u64, len: u64, call: impl FnOnce(&mut [u8])) -> Result<Started, MediumFailure> {
     ///         let mut bytes = self.0.lock().unwrap_or_else(PoisonError::into_inner);
     ///         let range = usize::try_from(at).ok().zip(usize::try_from(at + len).ok());
     ///         let part = range.and_then(|(from, to)| bytes.get_mut(from..to));
-    ///         part.map(call).ok_or_else(|| MediumError::Unreadable.into())
+    ///         part.map(call).map(|()| Started::Done).ok_or_else(|| MediumError::Unreadable.into())
     ///     }
     /// }
     ///
     /// impl Medium for InMemory {
-    ///     fn read_at(&self, at: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
-    ///         self.with(at, buffer.len() as u64, |part| buffer.copy_from_slice(part))
+    ///     type Error = MediumFailure;
+    ///     fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumFailure> {
+    ///         self.read_shared(at, bytes)
     ///     }
-    ///     fn write_at(&self, at: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
+    ///     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumFailure> {
     ///         self.with(at, bytes.len() as u64, |part| part.copy_from_slice(bytes))
     ///     }
-    ///     fn sync(&self) -> Result<(), MediumFailure> {
-    ///         Ok(())
+    ///     fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumFailure> {
+    ///         self.with(at, bytes, |part| part.fill(0))
     ///     }
-    ///     fn erase(&self, at: u64, len: u64) -> Result<(), MediumFailure> {
-    ///         self.with(at, len, |part| part.fill(0))
+    ///     fn sync(&mut self) -> Result<Started, MediumFailure> {
+    ///         Ok(Started::Done)
+    ///     }
+    /// }
+    ///
+    /// impl ServiceMedium for InMemory {
+    ///     fn read_shared(&self, at: u64, bytes: &mut [u8]) -> Result<(), MediumFailure> {
+    ///         self.with(at, bytes.len() as u64, |part| bytes.copy_from_slice(part)).map(drop)
+    ///     }
+    ///     fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
+    ///         Ok(Box::new(*self))
     ///     }
     ///     fn len(&self) -> Result<u64, MediumFailure> {
     ///         Ok(self.0.lock().unwrap_or_else(PoisonError::into_inner).len() as u64)
-    ///     }
-    ///     fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
-    ///         Ok(Box::new(*self))
     ///     }
     /// }
     ///
@@ -230,7 +237,7 @@ impl ColdTier {
     /// # Errors
     /// As [`open`](Self::open).
     pub fn open_with(
-        media: Vec<Box<dyn Medium>>,
+        media: Vec<Box<dyn ServiceMedium>>,
         config: ColdTierConfig,
         pool_coordinator: PoolCoordinator,
     ) -> Result<Self, OpenError> {

@@ -18,13 +18,13 @@ use crate::index::{Health, SharedPartition};
 use crate::observe::TierMeter;
 use crate::pool::HotPools;
 use crate::recycled::{Gone, Held, Recycler};
-use crate::storage::Medium;
+use crate::storage::ServiceMedium;
 use crate::worker::Message;
 
 /// One partition, as clients see it.
 pub(crate) struct Part {
     pub(crate) shared: Held<SharedPartition>,
-    pub(crate) medium: Box<dyn Medium>,
+    pub(crate) medium: Box<dyn ServiceMedium>,
     pub(crate) sender: Sender<Message>,
     pub(crate) meter: TierMeter,
 }

@@ -457,9 +457,9 @@ mod tests {
         };
         let (dir, _media) = open().unwrap();
         // As a process does that was started meanwhile.
-        let copies: Vec<_> = dir.parts.iter().map(|part| part.hold().unwrap().another_view()).collect();
+        let copies: Vec<_> = dir.parts.iter().map(|part| part.hold().unwrap().try_clone()).collect();
         drop(dir);
-        let (mut dir, again) = open().unwrap();
+        let (mut dir, mut again) = open().unwrap();
         drop(copies);
         // A worker that is stuck keeps its file, and nothing else where LOCK was deleted.
         let held: Vec<_> = dir.parts.iter().map(|part| part.hold().unwrap()).collect();
@@ -468,7 +468,7 @@ mod tests {
         drop(dir);
         assert!(matches!(open(), Err(OpenError::AlreadyOpen(_))), "its worker is not over");
         assert_eq!(
-            again[0].worker.write_at(0, b"late"),
+            again[0].worker.write(0, b"late"),
             Err(MediumError::Io.into()),
             "no call begins after the close"
         );

@@ -9,7 +9,7 @@ use coldpress_core::recovery::MountError;
 use coldpress_core::writer::READ_TRIES;
 
 use crate::errors::OpenError;
-use crate::storage::{Medium, Sparse};
+use crate::storage::{ServiceMedium, Sparse};
 
 /// The findings about one medium.
 #[derive(Debug, Clone, Copy)]
@@ -34,7 +34,7 @@ impl Peek {
 
 /// Looks for a header. Bounds: at most three short reads a segment that is no hole, each made again where it fails; it stops at the
 /// first header.
-pub(crate) fn peek(medium: &dyn Medium, geometry: &Geometry) -> Result<Peek, OpenError> {
+pub(crate) fn peek(medium: &dyn ServiceMedium, geometry: &Geometry) -> Result<Peek, OpenError> {
     let sparse = Sparse::of(medium);
     let (mut is_ours, mut unread) = (false, 0);
     let mut bytes = [0; HEADER_BYTES_KEYED as usize];
@@ -69,8 +69,8 @@ pub(crate) fn peek(medium: &dyn Medium, geometry: &Geometry) -> Result<Peek, Ope
 }
 
 /// Reads, as often as a mount does.
-fn read(medium: &dyn Medium, offset: u64, bytes: &mut [u8]) -> bool {
-    (0..READ_TRIES).any(|_| medium.read_at(offset, bytes).is_ok())
+fn read(medium: &dyn ServiceMedium, offset: u64, bytes: &mut [u8]) -> bool {
+    (0..READ_TRIES).any(|_| medium.read_shared(offset, bytes).is_ok())
 }
 
 /// Draws a new store.

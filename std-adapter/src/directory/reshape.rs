@@ -17,17 +17,16 @@ use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
-use coldpress_core::drive::MediumError;
 use coldpress_core::format::{ENTRY_BYTES_MAX, Format, Geometry, Marker, Sequence, Store, TRAILER_BYTES};
 
 use crate::config::{ColdTierConfig, Terms};
 use crate::errors::OpenError;
 use crate::file_error::{AtPath as _, FileError};
 use crate::image::{
-    ConvertError, Image, ImageError, StoredRecord, Target, carry_over, is_blank_from, live_records, takes,
+    ConvertError, Image, ImageError, StoredRecord, carry_over, is_blank_from, live_records, takes,
 };
 use crate::index::Lengths;
-use crate::storage::{FileMedium, Medium, Mode};
+use crate::storage::{FileMedium, Mode};
 
 /// The longest origin of a record.
 const ORIGIN_BYTES_MAX: u32 = 8;
@@ -254,23 +253,10 @@ fn failed(path: &Path, error: ConvertError) -> OpenError {
     }
 }
 
-impl Target for FileMedium {
-    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        Ok(self.read_at(offset, buffer)?)
-    }
-
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
-        Ok(self.write_at(offset, bytes)?)
-    }
-
-    fn erase(&mut self, offset: u64, bytes: u64, _: u8) -> Result<(), MediumError> {
-        Ok(Medium::erase(self, offset, bytes)?)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coldpress_core::drive::{Medium, MediumError, Started};
     use coldpress_core::format::Identity;
     use coldpress_core::recovery::MountError;
 
@@ -434,27 +420,33 @@ mod tests {
         fails_at: usize,
     }
 
-    impl Target for Failing {
+    impl Medium for Failing {
+        type Error = MediumError;
+
         fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
             let at = usize::try_from(offset).unwrap();
             buffer.copy_from_slice(&self.bytes[at..at + buffer.len()]);
             Ok(())
         }
 
-        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
+        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<Started, MediumError> {
             self.writes += 1;
             if self.writes == self.fails_at {
                 return Err(MediumError::NoSpace);
             }
             let at = usize::try_from(offset).unwrap();
             self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
-            Ok(())
+            Ok(Started::Done)
         }
 
-        fn erase(&mut self, offset: u64, bytes: u64, blank: u8) -> Result<(), MediumError> {
+        fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumError> {
             let at = usize::try_from(offset).unwrap();
-            self.bytes[at..at + usize::try_from(bytes).unwrap()].fill(blank);
-            Ok(())
+            self.bytes[at..at + usize::try_from(bytes).unwrap()].fill(0);
+            Ok(Started::Done)
+        }
+
+        fn sync(&mut self) -> Result<Started, MediumError> {
+            Ok(Started::Done)
         }
     }
 

@@ -4,7 +4,7 @@ use core::fmt;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::config::TierConfig;
-use coldpress_core::drive::MediumError;
+use coldpress_core::drive::{Medium, MediumError, Started};
 use coldpress_core::format::{Geometry, Identity, KEY_BYTES_MAX, Kind, Store};
 use coldpress_core::machine::Status;
 use coldpress_core::segments::SegmentState;
@@ -12,7 +12,7 @@ use coldpress_core::writer::{AppendError, Fresh};
 
 use super::error::BuildError;
 use super::index;
-use super::machine::{Buffers, Machine, Target, config};
+use super::machine::{Buffers, Machine, config};
 use crate::codec::CodecSet;
 
 /// Steps of the machine that one record waits for at most.
@@ -60,19 +60,20 @@ pub fn build_for<E: From<BuildError>>(
     let footer = geometry.segment_bytes() / 3;
     let mut buffers = Buffers::new(&config, footer.min(FOOTER_BYTES_MAX) as usize);
     let machine = Machine::new(config, &mut buffers, time_s).map_err(BuildError::from)?;
-    let bytes = vec![geometry.erase_value(); len];
-    let mut writer = ImageWriter { machine, bytes, config, store, codecs: CodecSet::new() };
-    writer.machine.mount(&mut writer.bytes).map_err(|_| BuildError::Stuck)?;
+    let blank = geometry.erase_value();
+    let medium = ImageBytes { bytes: vec![blank; len], blank };
+    let mut writer = ImageWriter { machine, medium, config, store, codecs: CodecSet::new() };
+    writer.machine.mount(&mut writer.medium).map_err(|_| BuildError::Stuck)?;
     fill(&mut writer)?;
     writer.machine.tier.close();
     writer.until(|machine| machine.tier.status() == Status::Closed)?;
-    Ok(writer.bytes)
+    Ok(writer.medium.bytes)
 }
 
 /// Writes to an image that is being [built](build).
 pub struct ImageWriter<'m> {
     machine: Machine<'m>,
-    bytes: Vec<u8>,
+    medium: ImageBytes,
     config: TierConfig,
     store: Store,
     codecs: CodecSet,
@@ -161,7 +162,7 @@ impl ImageWriter<'_> {
                     return self.until(|machine| machine.tier.written() >= machine.tier.appended());
                 }
                 Err(AppendError::Busy) => {
-                    self.machine.step(&mut self.bytes);
+                    self.machine.step(&mut self.medium);
                 }
                 Err(error) => return Err(BuildError::Append(error)),
             }
@@ -174,32 +175,46 @@ impl ImageWriter<'_> {
             if is_reached(&self.machine) {
                 return Ok(());
             }
-            self.machine.step(&mut self.bytes);
+            self.machine.step(&mut self.medium);
         }
         Err(BuildError::Stuck)
     }
 }
 
-fn place(bytes: &mut [u8], offset: u64, len: u64) -> Result<&mut [u8], MediumError> {
-    let at = usize::try_from(offset).map_err(|_| MediumError::Io)?;
-    let len = usize::try_from(len).map_err(|_| MediumError::Io)?;
-    bytes.get_mut(at..at.saturating_add(len)).ok_or(MediumError::Io)
+/// The bytes of an image, blank at first.
+struct ImageBytes {
+    bytes: Vec<u8>,
+    blank: u8,
 }
 
-impl Target for Vec<u8> {
-    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        let len = buffer.len() as u64;
-        buffer.copy_from_slice(place(self, offset, len)?);
+impl ImageBytes {
+    fn part(&mut self, at: u64, bytes: u64) -> Result<&mut [u8], MediumError> {
+        let at = usize::try_from(at).map_err(|_| MediumError::Io)?;
+        let len = usize::try_from(bytes).map_err(|_| MediumError::Io)?;
+        self.bytes.get_mut(at..at.saturating_add(len)).ok_or(MediumError::Io)
+    }
+}
+
+impl Medium for ImageBytes {
+    type Error = MediumError;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        bytes.copy_from_slice(self.part(at, bytes.len() as u64)?);
         Ok(())
     }
 
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
-        place(self, offset, bytes.len() as u64)?.copy_from_slice(bytes);
-        Ok(())
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.part(at, bytes.len() as u64)?.copy_from_slice(bytes);
+        Ok(Started::Done)
     }
 
-    fn erase(&mut self, offset: u64, bytes: u64, blank: u8) -> Result<(), MediumError> {
-        place(self, offset, bytes)?.fill(blank);
-        Ok(())
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        let blank = self.blank;
+        self.part(at, bytes)?.fill(blank);
+        Ok(Started::Done)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
     }
 }

@@ -5,7 +5,7 @@ use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use coldpress_core::config::TierConfig;
-use coldpress_core::drive::MediumError;
+use coldpress_core::drive::{Medium, MediumError, Started};
 use coldpress_core::format::{
     ENTRY_BYTES_MAX, Format, Geometry, HASH_KEY_BYTES, Identity, Kind, RECORD_HEADER_BYTES_MAX, Store,
     TRAILER_BYTES,
@@ -16,7 +16,7 @@ use coldpress_core::writer::{AppendError, Fresh};
 
 use super::error::{BuildError, ConvertError, ImageError};
 use super::examine::StoredRecord;
-use super::machine::{Buffers, Machine, Target, config};
+use super::machine::{Buffers, Machine, config};
 use super::{Image, index};
 use crate::file_error::AtPath as _;
 use crate::storage::META_NAME;
@@ -174,11 +174,11 @@ fn fill(
     }
     let longest = live_records(image, |_| Ok(()))?.longest_bytes;
     file.set_len(geometry.medium_bytes()).at("set the length of", path)?;
-    let mut target = file;
-    if geometry.erase_value() != 0 {
-        Target::erase(&mut target, 0, geometry.medium_bytes(), geometry.erase_value())?;
+    let mut medium = NewFile { file, blank: geometry.erase_value() };
+    if medium.blank != 0 {
+        let _ = medium.erase(0, geometry.medium_bytes())?;
     }
-    let done = carry_over(image, &mut target, (geometry, store), longest, |_| true)?;
+    let done = carry_over(image, &mut medium, (geometry, store), longest, |_| true)?;
     Ok(Converted { records: done.records, bytes: done.bytes, damaged: done.damaged })
 }
 
@@ -186,7 +186,7 @@ fn fill(
 /// image. Records that are not to be kept are left out.
 pub(crate) fn carry_over(
     image: &Image,
-    target: &mut impl Target,
+    medium: &mut impl Medium,
     (geometry, store): (Geometry, Store),
     longest_bytes: u32,
     is_kept: impl Fn(&StoredRecord) -> bool,
@@ -197,7 +197,7 @@ pub(crate) fn carry_over(
     let mut buffers = Buffers::new(&config, (geometry.segment_bytes() / 3) as usize);
     let mut machine = Machine::new(config, &mut buffers, image.clock_s)
         .map_err(|error| ConvertError::Build(error.into()))?;
-    machine.mount(target).map_err(ConvertError::Mount)?;
+    machine.mount(medium).map_err(ConvertError::Mount)?;
     let mut kept = Carried::default();
     let read = live_records(image, |record| {
         if !is_kept(record) {
@@ -205,22 +205,22 @@ pub(crate) fn carry_over(
         }
         kept.add(record);
         let hash = index::hash_stored(geometry.identity(), &store, &record.key, record.expires_s);
-        append(&mut machine, target, record, hash)
+        append(&mut machine, medium, record, hash)
     })?;
     machine.tier.close();
     for _ in 0..STEPS_MAX {
         if machine.tier.status() == Status::Closed {
             return Ok(Carried { damaged: read.damaged, ..kept });
         }
-        step(&mut machine, target)?;
+        step(&mut machine, medium)?;
     }
     Err(ConvertError::Build(BuildError::Stuck))
 }
 
 /// Takes one step; tells whether there was anything to do. A write that fails ends it: the machine would wait for a time that never comes
 /// before it tried again.
-fn step(machine: &mut Machine<'_>, target: &mut impl Target) -> Result<bool, ConvertError> {
-    let is_busy = machine.step(target);
+fn step(machine: &mut Machine<'_>, medium: &mut impl Medium) -> Result<bool, ConvertError> {
+    let is_busy = machine.step(medium);
     machine.failed.map_or(Ok(is_busy), |error| Err(error.into()))
 }
 
@@ -271,7 +271,7 @@ pub(crate) fn live_records(
 
 fn append(
     machine: &mut Machine<'_>,
-    target: &mut impl Target,
+    medium: &mut impl Medium,
     record: &StoredRecord,
     hash: coldpress_core::format::KeyHash,
 ) -> Result<(), ConvertError> {
@@ -285,7 +285,7 @@ fn append(
         match machine.tier.append(now, &fresh) {
             Ok(_) => return Ok(()),
             // The clock stands still: a machine that has nothing to do now never has.
-            Err(AppendError::Busy) if step(machine, target)? => {}
+            Err(AppendError::Busy) if step(machine, medium)? => {}
             Err(AppendError::Busy) => break,
             Err(error) => return Err(ConvertError::Build(BuildError::Append(error))),
         }
@@ -293,23 +293,38 @@ fn append(
     Err(ConvertError::Build(BuildError::Stuck))
 }
 
-impl Target for &File {
-    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        self.read_exact_at(buffer, offset).map_err(|_| MediumError::Io)
+/// A new file that takes the place of an image.
+struct NewFile<'f> {
+    file: &'f File,
+    blank: u8,
+}
+
+impl Medium for NewFile<'_> {
+    type Error = MediumError;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        self.file.read_exact_at(bytes, at).map_err(|_| MediumError::Io)
     }
 
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediumError> {
-        self.write_all_at(bytes, offset).map_err(|_| MediumError::Io)
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.file.write_all_at(bytes, at).map_err(|_| MediumError::Io)?;
+        Ok(Started::Done)
     }
 
-    fn erase(&mut self, offset: u64, bytes: u64, blank: u8) -> Result<(), MediumError> {
-        let piece = [blank; CHUNK_BYTES];
-        let mut at = 0;
-        while at < bytes {
-            let rest = usize::try_from(bytes - at).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-            self.write(offset + at, piece.get(..rest).unwrap_or(&piece))?;
-            at += rest as u64;
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        let piece = [self.blank; CHUNK_BYTES];
+        let mut done = 0;
+        while done < bytes {
+            let rest = usize::try_from(bytes - done).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
+            let piece = piece.get(..rest).unwrap_or(&piece);
+            self.file.write_all_at(piece, at + done).map_err(|_| MediumError::Io)?;
+            done += rest as u64;
         }
-        Ok(())
+        Ok(Started::Done)
+    }
+
+    /// It is synced once it is whole.
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
     }
 }

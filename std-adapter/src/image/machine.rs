@@ -9,7 +9,6 @@ use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
 use super::index::ImageIndex;
-use super::source::Source;
 
 /// Records that an open segment holds unpublished.
 const PLACED: usize = 1024;
@@ -84,31 +83,6 @@ impl Buffers {
     }
 }
 
-/// The bytes that the machine's actions change.
-pub(crate) trait Target {
-    /// Fills a buffer.
-    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError>;
-    /// Writes.
-    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<(), MediumError>;
-    /// Makes a range blank.
-    fn erase(&mut self, offset: u64, bytes: u64, blank: u8) -> Result<(), MediumError>;
-}
-
-/// A source is read and nothing else: a mount asks for nothing else.
-impl Target for Source {
-    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
-        Self::read(self, offset, buffer)
-    }
-
-    fn write(&mut self, _: u64, _: &[u8]) -> Result<(), MediumError> {
-        Err(MediumError::Io)
-    }
-
-    fn erase(&mut self, _: u64, _: u64, _: u8) -> Result<(), MediumError> {
-        Err(MediumError::Io)
-    }
-}
-
 /// A machine and its index.
 #[derive(Debug)]
 pub(super) struct Machine<'m> {
@@ -116,7 +90,6 @@ pub(super) struct Machine<'m> {
     pub(super) index: ImageIndex,
     /// The first write or erase that failed.
     pub(super) failed: Option<MediumError>,
-    geometry: Geometry,
     driver: Driver,
     now: Now,
 }
@@ -129,8 +102,8 @@ impl<'m> Machine<'m> {
     ) -> Result<Self, ConfigError> {
         let tier = Tier::new(config, buffers.lend())?;
         let now = Now { monotonic_ms: 0, wall_s: time_s };
-        let (index, geometry) = (ImageIndex::new(config.geometry.identity()), config.geometry);
-        Ok(Self { tier, index, failed: None, geometry, driver: Driver::new(), now })
+        let index = ImageIndex::new(config.geometry.identity());
+        Ok(Self { tier, index, failed: None, driver: Driver::new(), now })
     }
 
     /// The time, which stands still: an image carries the one that it was given, however many steps it takes to make it.
@@ -139,9 +112,9 @@ impl<'m> Machine<'m> {
     }
 
     /// Mounts what is there.
-    pub(super) fn mount(&mut self, target: &mut impl Target) -> Result<(), MountError> {
+    pub(super) fn mount(&mut self, medium: &mut impl Medium) -> Result<(), MountError> {
         while self.tier.status() == Status::Mounting {
-            self.step(target);
+            self.step(medium);
         }
         match self.tier.status() {
             Status::Failed(error) => Err(error),
@@ -150,46 +123,50 @@ impl<'m> Machine<'m> {
     }
 
     /// Takes one step; tells whether there was anything to do. No task runs, so the pools are never asked.
-    pub(super) fn step(&mut self, target: &mut impl Target) -> bool {
-        let (erase_value, failed) = (self.geometry.erase_value(), &mut self.failed);
-        let mut medium = Changed { target, erase_value, failed };
-        self.driver.drive(&mut self.tier, self.now, &mut self.index, &mut medium, 1) != Driven::Idle
+    pub(super) fn step(&mut self, medium: &mut impl Medium) -> bool {
+        let mut noted = Noted { medium, failed: &mut self.failed };
+        self.driver.drive(&mut self.tier, self.now, &mut self.index, &mut noted, 1) != Driven::Idle
     }
 }
 
-/// A target, and the first write or erase of it that failed.
-struct Changed<'a, T> {
-    target: &'a mut T,
-    erase_value: u8,
+/// A medium, and the first write or erase of it that failed.
+struct Noted<'a, M> {
+    medium: &'a mut M,
     failed: &'a mut Option<MediumError>,
 }
 
-impl<T> Changed<'_, T> {
-    fn note(&mut self, result: Result<(), MediumError>) -> Result<Started, MediumError> {
-        *self.failed = self.failed.or(result.err());
-        result.map(|()| Started::Done)
+impl<M> Noted<'_, M> {
+    fn note<R, E: Into<MediumError>>(&mut self, result: Result<R, E>) -> Result<R, MediumError> {
+        let result = result.map_err(Into::into);
+        *self.failed = self.failed.or(result.as_ref().err().copied());
+        result
     }
 }
 
-impl<T: Target> Medium for Changed<'_, T> {
+impl<M: Medium> Medium for Noted<'_, M> {
     type Error = MediumError;
 
     fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
-        self.target.read(at, bytes)
+        self.medium.read(at, bytes).map_err(Into::into)
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
-        let written = self.target.write(at, bytes);
+        let written = self.medium.write(at, bytes);
         self.note(written)
     }
 
     fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
-        let erased = self.target.erase(at, bytes, self.erase_value);
+        let erased = self.medium.erase(at, bytes);
         self.note(erased)
     }
 
     /// An image is made durable by whoever keeps it.
     fn sync(&mut self) -> Result<Started, MediumError> {
         Ok(Started::Done)
+    }
+
+    fn is_done(&mut self) -> Option<Result<(), MediumError>> {
+        let ended = self.medium.is_done()?;
+        Some(self.note(ended))
     }
 }

@@ -52,7 +52,6 @@ pub use self::error::{BuildError, ConvertError, ImageError};
 pub use self::examine::{Contents, Damage, StoredRecord};
 
 use self::index::ImageIndex;
-pub(crate) use self::machine::Target;
 use self::machine::{Buffers, Machine};
 use self::source::Source;
 use crate::codec::CodecSet;

@@ -5,7 +5,7 @@ use core::ops::Range;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 
-use coldpress_core::drive::MediumError;
+use coldpress_core::drive::{Medium, MediumError, Started};
 
 use crate::storage::data_ranges;
 
@@ -55,5 +55,26 @@ impl Source {
                 Ok(())
             }
         }
+    }
+}
+
+/// It is read and nothing else: a mount asks for nothing else.
+impl Medium for Source {
+    type Error = MediumError;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        Self::read(self, at, bytes)
+    }
+
+    fn write(&mut self, _: u64, _: &[u8]) -> Result<Started, MediumError> {
+        Err(MediumError::Io)
+    }
+
+    fn erase(&mut self, _: u64, _: u64) -> Result<Started, MediumError> {
+        Err(MediumError::Io)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
     }
 }

@@ -205,7 +205,8 @@ fn record_of_a_codec_not_built_is_an_error_of_its_key_alone() {
     use crate::config::ColdTierConfig;
     use crate::errors::GetError;
     use crate::pool::{AllocationManager, PoolConfig};
-    use crate::storage::{FileMedium, Medium};
+    use crate::storage::FileMedium;
+    use coldpress_core::drive::Medium as _;
     static CLOCK: ManualClock = ManualClock::new(NOW_S);
     /// The record format has room for it.
     const LATER: CodecId = CodecId::Unassigned;
@@ -218,8 +219,8 @@ fn record_of_a_codec_not_built_is_an_error_of_its_key_alone() {
         image.put(b"behind", b"2", CodecId::Raw, None)
     })
     .unwrap();
-    let medium = FileMedium::new(tempfile::tempfile().unwrap());
-    medium.write_at(0, &bytes).unwrap();
+    let mut medium = FileMedium::new(tempfile::tempfile().unwrap());
+    let _ = medium.write(0, &bytes).unwrap();
     let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
     let tier = ColdTier::open_with(vec![Box::new(medium)], config, pools).unwrap();
     assert_eq!(tier.get(b"later"), Err(GetError::Codec(CodecError::Lacking(LATER))));

@@ -82,15 +82,16 @@ impl core::error::Error for MediumFailure {
 mod tests {
     use super::*;
     use crate::errors::{PutError, TierError};
-    use crate::storage::{FileMedium, Medium as _};
+    use crate::storage::FileMedium;
+    use coldpress_core::drive::Medium as _;
     use std::fs::File;
     use std::path::Path;
 
     #[test]
     fn failed_write_says_which_file_why_and_with_which_code() {
         let path = Path::new("/dev/full");
-        let medium = FileMedium::named(File::options().write(true).open(path).unwrap(), path.into(), 0);
-        let failure = medium.write_at(0, b"x").unwrap_err();
+        let mut medium = FileMedium::named(File::options().write(true).open(path).unwrap(), path.into(), 0);
+        let failure = medium.write(0, b"x").unwrap_err();
         assert_eq!(failure.kind(), MediumError::NoSpace);
         let cause = failure.file_error().unwrap();
         assert_eq!((cause.operation(), cause.path(), cause.os_code()), ("write", path, Some(28)));

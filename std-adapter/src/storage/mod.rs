@@ -1,15 +1,18 @@
 //! Media, and the files of a tier.
 
+mod file_medium;
 mod files;
 pub mod medium;
 mod medium_failure;
+mod service_medium;
 mod shared_file;
 mod sparse;
 mod syncer;
 mod system;
 
+pub(crate) use self::file_medium::MARKER_BLOCK_BYTES;
 pub(crate) use self::files::{META_NAME, Mode, make_dirs, real_path, sync_above, sync_dir};
-pub(crate) use self::medium::{FileMedium, MARKER_BLOCK_BYTES, Medium, MediumError, MediumFailure};
+pub(crate) use self::medium::{FileMedium, MediumError, MediumFailure, ServiceMedium};
 pub(crate) use self::shared_file::SharedFile;
 pub(crate) use self::sparse::Sparse;
 pub(crate) use self::syncer::{Synced, Syncer};

@@ -2,7 +2,11 @@
 
 use core::ops::Range;
 
-use super::medium::{FileMedium, Medium, MediumError, MediumFailure};
+use coldpress_core::drive::{Medium, MediumError, Started};
+
+use super::file_medium::FileMedium;
+use super::medium_failure::MediumFailure;
+use super::service_medium::ServiceMedium;
 use crate::recycled::{Held, Lease, Recycler};
 
 static FILES: Recycler<FileMedium> = Recycler::new();
@@ -43,41 +47,53 @@ impl SharedFile {
 }
 
 impl Medium for SharedFile {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
-        self.enter(|file| file.read_at(offset, buffer))
+    type Error = MediumFailure;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumFailure> {
+        self.read_shared(at, bytes)
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
-        self.enter(|file| file.write_at(offset, bytes))
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumFailure> {
+        self.enter(|file| file.write_at(at, bytes)).map(|()| Started::Done)
     }
 
-    fn sync(&self) -> Result<(), MediumFailure> {
-        self.enter(FileMedium::sync)
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        self.enter(|file| file.erase_at(at, bytes)).map(|()| Started::Done)
     }
 
-    fn refresh(&self) -> Result<(), MediumFailure> {
-        self.enter(FileMedium::refresh)
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
+        self.enter(FileMedium::sync_data).map(|()| Started::Done)
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
-        self.enter(|file| file.erase(offset, bytes))
+    fn allocate(&mut self, at: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        self.enter(|file| file.allocate_at(at, bytes)).map(|()| Started::Done)
+    }
+}
+
+impl ServiceMedium for SharedFile {
+    fn read_shared(&self, at: u64, bytes: &mut [u8]) -> Result<(), MediumFailure> {
+        self.enter(|file| file.read_at(at, bytes))
     }
 
-    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumFailure> {
-        self.enter(|file| file.erase_and_keep(offset, bytes))
-    }
-
-    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
-        self.enter(|file| file.allocate(offset, bytes))
-    }
-
-    fn give_back(&self, offset: u64, bytes: u64) {
-        // Of a file that is closed nothing has to be given back.
-        let _ = self.0.enter(|file| file.give_back(offset, bytes));
+    fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
+        Ok(Box::new(*self))
     }
 
     fn len(&self) -> Result<u64, MediumFailure> {
         self.enter(FileMedium::len)
+    }
+
+    fn refresh(&mut self) -> Result<(), MediumFailure> {
+        self.enter(FileMedium::drop_cache)
+    }
+
+    fn erase_and_keep(&mut self, at: u64, bytes: u64) -> Result<bool, MediumFailure> {
+        self.enter(|file| file.zero_at(at, bytes))
+    }
+
+    fn give_back(&mut self, at: u64, bytes: u64) {
+        // Of a file that is closed nothing has to be given back.
+        let _ = self.0.enter(|file| file.give_back_at(at, bytes));
     }
 
     fn is_in_place(&self) -> Result<bool, MediumFailure> {
@@ -90,10 +106,6 @@ impl Medium for SharedFile {
 
     fn data_ranges(&self, max: usize) -> Option<Vec<Range<u64>>> {
         self.0.enter(|file| file.data_ranges(max)).ok().flatten()
-    }
-
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
-        Ok(Box::new(*self))
     }
 }
 
@@ -108,12 +120,12 @@ mod tests {
             file.write_at(0, &[byte; 8]).unwrap();
             SharedFile::open(file)
         };
-        let read = |view: &dyn Medium| {
+        let read = |view: &dyn ServiceMedium| {
             let mut bytes = [0; 8];
-            view.read_at(0, &mut bytes).map(|()| bytes[0])
+            view.read_shared(0, &mut bytes).map(|()| bytes[0])
         };
         let first = open(1);
-        let view = first.try_clone().unwrap();
+        let mut view = first.another_view().unwrap();
         assert_eq!((read(&first), read(&*view)), (Ok(1), Ok(1)));
         first.close();
         let second = open(2);
@@ -121,7 +133,7 @@ mod tests {
             (read(&first), read(&*view), read(&second)),
             (Err(MediumError::Io.into()), Err(MediumError::Io.into()), Ok(2))
         );
-        assert_eq!(view.write_at(0, &[3]), Err(MediumError::Io.into()));
+        assert_eq!(view.write(0, &[3]), Err(MediumError::Io.into()));
         assert!(view.sync().is_err() && view.len().is_err() && view.is_in_place().is_err());
         assert_eq!((view.occupied_bytes(), view.data_ranges(8)), (None, None));
         assert_eq!(read(&second), Ok(2));

@@ -2,7 +2,7 @@
 
 use core::ops::Range;
 
-use super::medium::Medium;
+use super::service_medium::ServiceMedium;
 
 /// The most ranges of data that are looked for. A file with more of them is read like one that has no holes.
 const RANGES_MAX: usize = 1 << 16;
@@ -19,7 +19,7 @@ impl Sparse {
     ///
     /// # Bounds
     /// Two short calls of the system for each range of data, and 65,536 ranges.
-    pub(crate) fn of(medium: &dyn Medium) -> Self {
+    pub(crate) fn of(medium: &dyn ServiceMedium) -> Self {
         Self { data: medium.data_ranges(RANGES_MAX) }
     }
 

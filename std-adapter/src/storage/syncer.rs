@@ -8,7 +8,8 @@ use std::time::Instant;
 use coldpress_core::cleanup::Ticket;
 use crossbeam_channel::{Receiver, Sender, TrySendError, bounded, never};
 
-use super::medium::{Medium, MediumFailure};
+use super::medium_failure::MediumFailure;
+use super::service_medium::ServiceMedium;
 
 /// A sync that is over.
 #[derive(Debug)]
@@ -31,8 +32,8 @@ pub(crate) struct Syncer {
 
 impl Syncer {
     /// Starts the thread; none where there is no medium, for a tier that is only read.
-    pub(crate) fn start(medium: Option<Box<dyn Medium>>, partition: u16) -> io::Result<Self> {
-        let Some(medium) = medium else {
+    pub(crate) fn start(medium: Option<Box<dyn ServiceMedium>>, partition: u16) -> io::Result<Self> {
+        let Some(mut medium) = medium else {
             return Ok(Self { requests: None, results: never(), thread: None });
         };
         let (requests, inbox) = bounded(WAITING_MAX);
@@ -40,7 +41,10 @@ impl Syncer {
         let run = move || {
             for ticket in inbox {
                 let begun = Instant::now();
-                let result = tracing::debug_span!("sync", partition).in_scope(|| medium.sync());
+                let result = tracing::debug_span!("sync", partition).in_scope(|| {
+                    let started = medium.sync()?;
+                    medium.wait_for(started)
+                });
                 if outbox.send(Synced { ticket, result, took: begun.elapsed() }).is_err() {
                     return;
                 }

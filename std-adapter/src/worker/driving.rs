@@ -6,9 +6,11 @@ use core::time::Duration;
 
 use coldpress_core::cleanup::{CleanupRequest, Ticket};
 use coldpress_core::compaction::{CompactionTask, Report, TaskId, TasksFull};
-use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
+use coldpress_core::drive::{Action, Input, Now, Poll, Started};
+use coldpress_core::machine::carry_out;
 
 use super::message::Scheduled;
+use super::operations::Operations;
 use super::{WAIT_MS_MAX, Worker, millis};
 use crate::admission::WorkerView;
 use crate::clock::monotonic_ms;
@@ -60,55 +62,54 @@ impl Worker<'_> {
     }
 
     fn perform(&mut self, now: Now, action: Action) {
-        let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
-        let at = |segment: u32, offset: u32| u64::from(segment) * segment_bytes + u64::from(offset);
+        if self.is_read_only && !matches!(action, Action::Read { .. }) {
+            return self.refuse_to_write(now, action);
+        }
+        let ticket = action.ticket();
+        let mut operations = Operations {
+            medium: self.medium.as_mut(),
+            sparse: &self.index.sparse,
+            syncer: &self.syncer,
+            ticket,
+            lost_blocks: false,
+            is_syncer_dead: false,
+        };
+        let carried = carry_out(&mut self.tier, &mut operations, &action);
+        let lost_blocks = operations.lost_blocks;
+        self.is_syncer_dead |= operations.is_syncer_dead;
+        let result = match carried {
+            Some(Ok(Started::Done)) => Ok(()),
+            // The syncer tells its end.
+            Some(Ok(Started::UnderWay)) => return,
+            Some(Err(error)) => Err(error),
+            // All other actions ask something of the medium.
+            None => {
+                if let Action::Cleanup { task, request } = action {
+                    self.ask(now, task, request);
+                }
+                return;
+            }
+        };
         match action {
-            action if self.is_read_only && !matches!(action, Action::Read { .. }) => {
-                self.refuse_to_write(now, action);
-            }
-            Action::Read { ticket, segment, offset, .. } => {
-                let (offset, buffer) = (at(segment.get(), offset), self.tier.read_buffer(ticket));
-                let result = if self.index.sparse.is_hole(offset, buffer.len() as u64) {
-                    buffer.fill(0);
-                    Ok(())
-                } else {
-                    self.medium.read_at(offset, buffer)
-                };
-                self.done(now, ticket, result.as_ref().copied());
-            }
-            Action::Write { ticket, segment, offset, bytes } => {
-                let result = self.medium.write_at(at(segment.get(), offset), self.tier.write_bytes(ticket));
+            Action::Write { segment, bytes, .. } => {
                 self.posting.wrote(segment.get(), bytes);
                 if result.is_err() {
                     self.look_after_place(true);
                 }
-                self.done(now, ticket, result.as_ref().copied());
-                self.after_write(result);
             }
-            Action::Erase { ticket, segment } => {
-                let result = self.medium.erase_and_keep(at(segment.get(), 0), segment_bytes);
-                if result == Ok(false) {
-                    self.posting.erased(segment.get());
-                    self.tier.lose_blocks();
-                }
-                self.done(now, ticket, result.as_ref().map(|_| ()));
+            Action::Erase { segment, .. } if lost_blocks => {
+                self.posting.erased(segment.get());
+                self.tier.lose_blocks();
             }
-            Action::Allocate { ticket, segment } => {
-                let result = self.medium.allocate(at(segment.get(), 0), segment_bytes);
-                match &result {
-                    Ok(()) => self.posting.allocated(segment.get()),
-                    Err(error) => self.note_refused(error),
-                }
-                self.done(now, ticket, result.as_ref().copied());
-            }
-            Action::Sync { ticket } => {
-                if !self.syncer.request(ticket) {
-                    self.is_syncer_dead = true;
-                }
-            }
-            Action::Cleanup { task, request } => self.ask(now, task, request),
-            // An action added later can't be carried out.
-            other => self.done(now, other.ticket(), Err(&MediumError::Io.into())),
+            Action::Allocate { segment, .. } => match &result {
+                Ok(()) => self.posting.allocated(segment.get()),
+                Err(error) => self.note_refused(error),
+            },
+            _ => {}
+        }
+        self.done(now, ticket, result.as_ref().copied());
+        if matches!(action, Action::Write { .. }) {
+            self.after_write(result);
         }
     }
 

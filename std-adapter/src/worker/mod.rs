@@ -12,6 +12,7 @@ mod driving;
 mod failing;
 mod memory;
 mod message;
+mod operations;
 mod placing;
 mod posting;
 mod reading;
@@ -49,7 +50,7 @@ use crate::errors::OpenError;
 use crate::index::{Health, IndexClock, PartitionIndex, SharedPartition, Weight};
 use crate::observe::{SegmentView, TierMeter};
 use crate::pool::PoolCoordinator;
-use crate::storage::{Medium, Sparse, Syncer};
+use crate::storage::{ServiceMedium, Sparse, Syncer};
 
 /// Messages taken in one turn.
 const MESSAGES_PER_TURN: usize = 256;
@@ -63,7 +64,7 @@ pub(crate) struct Setup {
     pub(crate) config: ColdTierConfig,
     pub(crate) terms: Terms,
     pub(crate) store: Store,
-    pub(crate) medium: Box<dyn Medium>,
+    pub(crate) medium: Box<dyn ServiceMedium>,
     pub(crate) messages: Receiver<Message>,
     pub(crate) pools: PoolCoordinator,
     pub(crate) ready: Sender<Result<Mounted, OpenError>>,
@@ -119,7 +120,7 @@ pub(crate) struct Worker<'m> {
     index: PartitionIndex<'m>,
     shared: &'m SharedPartition,
     terms: Terms,
-    medium: Box<dyn Medium>,
+    medium: Box<dyn ServiceMedium>,
     syncer: Syncer,
     messages: Receiver<Message>,
     pools: PoolCoordinator,

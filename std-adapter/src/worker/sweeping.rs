@@ -145,7 +145,7 @@ impl Worker<'_> {
         let at = stored.location();
         let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
         let offset = u64::from(at.segment.get()) * segment_bytes + u64::from(at.offset);
-        Ok(self.medium.read_at(offset, bytes)?)
+        Ok(self.medium.read_shared(offset, bytes)?)
     }
 
     /// Looks which pieces of the families that were touched no head names.

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::path::Path;
 
-use coldpress_std::medium::Medium;
+use coldpress_std::medium::ServiceMedium;
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{ColdTier, ColdTierConfig, ColdTierConfigBuilder, Durability, PutOptions, Ttl};
 
@@ -28,8 +28,12 @@ pub(crate) fn open(dir: &Path, config: &ColdTierConfig, pools: &PoolCoordinator)
     ColdTier::open(dir, "test", config.clone(), pools.clone()).unwrap()
 }
 
-pub(crate) fn open_on(medium: &dyn Medium, config: &ColdTierConfig, pools: &PoolCoordinator) -> ColdTier {
-    ColdTier::open_with(vec![medium.try_clone().unwrap()], config.clone(), pools.clone()).unwrap()
+pub(crate) fn open_on(
+    medium: &dyn ServiceMedium,
+    config: &ColdTierConfig,
+    pools: &PoolCoordinator,
+) -> ColdTier {
+    ColdTier::open_with(vec![medium.another_view().unwrap()], config.clone(), pools.clone()).unwrap()
 }
 
 /// Bytes that tell from which key and round they are.

@@ -4,7 +4,7 @@ use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
 use std::sync::Mutex;
 
-use coldpress_std::medium::{Medium, MediumError, MediumFailure};
+use coldpress_std::medium::{Medium, MediumError, MediumFailure, ServiceMedium, Started};
 
 /// The name of a thread whose reads may be held.
 pub(crate) const HELD: &str = "held";
@@ -90,7 +90,59 @@ fn strikes(count: &AtomicU32) -> bool {
 }
 
 impl Medium for &'static Double {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+    type Error = MediumFailure;
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.read_shared(offset, buffer)
+    }
+
+    fn write(&mut self, offset: u64, from: &[u8]) -> Result<Started, MediumFailure> {
+        assert!(!self.panics_on_write.load(SeqCst), "the medium was told to panic");
+        if self.is_full.load(SeqCst) {
+            return Err(MediumError::NoSpace.into());
+        }
+        self.writes.fetch_add(1, SeqCst);
+        std::thread::sleep(core::time::Duration::from_millis(self.write_ms.load(SeqCst)));
+        self.wait_while_held();
+        let at = usize::try_from(offset).unwrap();
+        let fails = strikes(&self.writes_fail);
+        // A failed write leaves a part of its bytes.
+        let from = if fails { &from[..from.len() / 2] } else { from };
+        self.bytes.lock().unwrap()[at..at + from.len()].copy_from_slice(from);
+        self.unsynced.lock().unwrap().push((at, from.len()));
+        if fails { Err(MediumError::Io.into()) } else { Ok(Started::Done) }
+    }
+
+    fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        if strikes(&self.erases_fail) {
+            return Err(MediumError::Io.into());
+        }
+        let at = usize::try_from(offset).unwrap();
+        self.bytes.lock().unwrap()[at..at + usize::try_from(bytes).unwrap()].fill(0);
+        Ok(Started::Done)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
+        assert!(!self.panics_on_sync.load(SeqCst), "the medium was told to panic");
+        self.syncs.fetch_add(1, SeqCst);
+        std::thread::sleep(core::time::Duration::from_millis(self.sync_ms.load(SeqCst)));
+        while self.holds_syncs.load(SeqCst) {
+            std::thread::sleep(core::time::Duration::from_millis(1));
+        }
+        let unsynced = core::mem::take(&mut *self.unsynced.lock().unwrap());
+        if !strikes(&self.syncs_fail) {
+            return Ok(Started::Done);
+        }
+        if self.failed_sync_loses.load(SeqCst) {
+            let mut bytes = self.bytes.lock().unwrap();
+            unsynced.iter().for_each(|(at, len)| bytes[*at..at + len].fill(0));
+        }
+        Err(MediumError::Io.into())
+    }
+}
+
+impl ServiceMedium for &'static Double {
+    fn read_shared(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         let is_held = self.holds_reads.load(SeqCst) && std::thread::current().name() == Some(HELD);
         if is_held && !strikes(&self.free_reads) {
             self.held_reads.fetch_add(1, SeqCst);
@@ -113,55 +165,11 @@ impl Medium for &'static Double {
         Ok(())
     }
 
-    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumFailure> {
-        assert!(!self.panics_on_write.load(SeqCst), "the medium was told to panic");
-        if self.is_full.load(SeqCst) {
-            return Err(MediumError::NoSpace.into());
-        }
-        self.writes.fetch_add(1, SeqCst);
-        std::thread::sleep(core::time::Duration::from_millis(self.write_ms.load(SeqCst)));
-        self.wait_while_held();
-        let at = usize::try_from(offset).unwrap();
-        let fails = strikes(&self.writes_fail);
-        // A failed write leaves a part of its bytes.
-        let from = if fails { &from[..from.len() / 2] } else { from };
-        self.bytes.lock().unwrap()[at..at + from.len()].copy_from_slice(from);
-        self.unsynced.lock().unwrap().push((at, from.len()));
-        if fails { Err(MediumError::Io.into()) } else { Ok(()) }
-    }
-
-    fn sync(&self) -> Result<(), MediumFailure> {
-        assert!(!self.panics_on_sync.load(SeqCst), "the medium was told to panic");
-        self.syncs.fetch_add(1, SeqCst);
-        std::thread::sleep(core::time::Duration::from_millis(self.sync_ms.load(SeqCst)));
-        while self.holds_syncs.load(SeqCst) {
-            std::thread::sleep(core::time::Duration::from_millis(1));
-        }
-        let unsynced = core::mem::take(&mut *self.unsynced.lock().unwrap());
-        if !strikes(&self.syncs_fail) {
-            return Ok(());
-        }
-        if self.failed_sync_loses.load(SeqCst) {
-            let mut bytes = self.bytes.lock().unwrap();
-            unsynced.iter().for_each(|(at, len)| bytes[*at..at + len].fill(0));
-        }
-        Err(MediumError::Io.into())
-    }
-
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
-        if strikes(&self.erases_fail) {
-            return Err(MediumError::Io.into());
-        }
-        let at = usize::try_from(offset).unwrap();
-        self.bytes.lock().unwrap()[at..at + usize::try_from(bytes).unwrap()].fill(0);
-        Ok(())
+    fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
+        Ok(Box::new(*self))
     }
 
     fn len(&self) -> Result<u64, MediumFailure> {
         Ok(self.bytes.lock().unwrap().len() as u64)
-    }
-
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
-        Ok(Box::new(*self))
     }
 }

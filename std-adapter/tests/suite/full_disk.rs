@@ -6,7 +6,7 @@ use std::sync::Mutex;
 
 use coldpress_std::CompactionTask;
 use coldpress_std::compaction::Outcome;
-use coldpress_std::medium::{Medium, MediumError, MediumFailure};
+use coldpress_std::medium::{Medium, MediumError, MediumFailure, ServiceMedium, Started};
 use coldpress_std::{CodecId, ColdTier, ColdTierConfig, Durability, FullPolicy, PutError, TierError};
 
 use crate::common::{PATIENCE, SYNCED, eventually, open_on, pools, recount, small, value};
@@ -54,30 +54,58 @@ impl Disk {
 }
 
 impl Medium for &'static Disk {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+    type Error = MediumFailure;
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.read_shared(offset, buffer)
+    }
+
+    fn write(&mut self, offset: u64, from: &[u8]) -> Result<Started, MediumFailure> {
+        let (bytes, used) = &mut *self.bytes.lock().unwrap();
+        let taken = usize::try_from(self.take(used, offset, from.len() as u64)).unwrap();
+        let at = usize::try_from(offset).unwrap();
+        bytes[at..at + taken].copy_from_slice(&from[..taken]);
+        if taken < from.len() { Err(MediumError::NoSpace.into()) } else { Ok(Started::Done) }
+    }
+
+    fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        self.give_back(offset, bytes);
+        Ok(Started::Done)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
+        Ok(Started::Done)
+    }
+
+    fn allocate(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        let (_, used) = &mut *self.bytes.lock().unwrap();
+        let before = used.clone();
+        if self.take(used, offset, bytes) == bytes {
+            return Ok(Started::Done);
+        }
+        let taken = used.iter().zip(&before).filter(|(now, before)| now != before).count();
+        *used = before;
+        self.left.fetch_add(taken as u64, SeqCst);
+        Err(MediumError::NoSpace.into())
+    }
+}
+
+impl ServiceMedium for &'static Disk {
+    fn read_shared(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         let at = usize::try_from(offset).unwrap();
         buffer.copy_from_slice(&self.bytes.lock().unwrap().0[at..at + buffer.len()]);
         Ok(())
     }
 
-    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumFailure> {
-        let (bytes, used) = &mut *self.bytes.lock().unwrap();
-        let taken = usize::try_from(self.take(used, offset, from.len() as u64)).unwrap();
-        let at = usize::try_from(offset).unwrap();
-        bytes[at..at + taken].copy_from_slice(&from[..taken]);
-        if taken < from.len() { Err(MediumError::NoSpace.into()) } else { Ok(()) }
+    fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
+        Ok(Box::new(*self))
     }
 
-    fn sync(&self) -> Result<(), MediumFailure> {
-        Ok(())
+    fn len(&self) -> Result<u64, MediumFailure> {
+        Ok(self.bytes.lock().unwrap().0.len() as u64)
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
-        self.give_back(offset, bytes);
-        Ok(())
-    }
-
-    fn erase_and_keep(&self, offset: u64, bytes: u64) -> Result<bool, MediumFailure> {
+    fn erase_and_keep(&mut self, offset: u64, bytes: u64) -> Result<bool, MediumFailure> {
         let (all, used) = &mut *self.bytes.lock().unwrap();
         if self.take(used, offset, bytes) < bytes {
             return Err(MediumError::NoSpace.into());
@@ -86,19 +114,7 @@ impl Medium for &'static Disk {
         Ok(true)
     }
 
-    fn allocate(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
-        let (_, used) = &mut *self.bytes.lock().unwrap();
-        let before = used.clone();
-        if self.take(used, offset, bytes) == bytes {
-            return Ok(());
-        }
-        let taken = used.iter().zip(&before).filter(|(now, before)| now != before).count();
-        *used = before;
-        self.left.fetch_add(taken as u64, SeqCst);
-        Err(MediumError::NoSpace.into())
-    }
-
-    fn give_back(&self, offset: u64, bytes: u64) {
+    fn give_back(&mut self, offset: u64, bytes: u64) {
         let (all, used) = &mut *self.bytes.lock().unwrap();
         all[usize::try_from(offset).unwrap()..][..usize::try_from(bytes).unwrap()].fill(0);
         for block in offset.div_ceil(BLOCK)..(offset + bytes) / BLOCK {
@@ -106,14 +122,6 @@ impl Medium for &'static Disk {
                 self.left.fetch_add(1, SeqCst);
             }
         }
-    }
-
-    fn len(&self) -> Result<u64, MediumFailure> {
-        Ok(self.bytes.lock().unwrap().0.len() as u64)
-    }
-
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
-        Ok(Box::new(*self))
     }
 }
 

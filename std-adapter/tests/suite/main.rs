@@ -36,4 +36,5 @@ mod threads;
 mod typed;
 mod unchanged;
 mod unchanged_races;
+mod under_way;
 mod unread;

@@ -3,50 +3,58 @@
 use core::ops::Range;
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
-use coldpress_std::medium::{FileMedium, Medium, MediumFailure};
+use coldpress_std::medium::{FileMedium, Medium, MediumFailure, ServiceMedium, Started};
 use coldpress_std::{ColdTier, ColdTierConfig, ColdTierConfigBuilder};
 
 use crate::common::{PATIENCE, pools, value};
 
 /// A file whose reads are counted, and which may keep its holes to itself.
 struct Counted {
-    medium: Box<dyn Medium>,
+    medium: Box<dyn ServiceMedium>,
     reads: &'static AtomicU64,
     tells_holes: bool,
 }
 
 impl Medium for Counted {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
-        self.reads.fetch_add(1, SeqCst);
-        self.medium.read_at(offset, buffer)
+    type Error = MediumFailure;
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.read_shared(offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
-        self.medium.write_at(offset, bytes)
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<Started, MediumFailure> {
+        self.medium.write(offset, bytes)
     }
 
-    fn sync(&self) -> Result<(), MediumFailure> {
+    fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        self.medium.erase(offset, bytes)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
         self.medium.sync()
     }
+}
 
-    fn refresh(&self) -> Result<(), MediumFailure> {
-        self.medium.refresh()
+impl ServiceMedium for Counted {
+    fn read_shared(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.reads.fetch_add(1, SeqCst);
+        self.medium.read_shared(offset, buffer)
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
-        self.medium.erase(offset, bytes)
+    fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
+        Ok(Box::new(Self { medium: self.medium.another_view()?, ..*self }))
     }
 
     fn len(&self) -> Result<u64, MediumFailure> {
         self.medium.len()
     }
 
-    fn data_ranges(&self, max: usize) -> Option<Vec<Range<u64>>> {
-        self.tells_holes.then(|| self.medium.data_ranges(max)).flatten()
+    fn refresh(&mut self) -> Result<(), MediumFailure> {
+        self.medium.refresh()
     }
 
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
-        Ok(Box::new(Self { medium: self.medium.try_clone()?, ..*self }))
+    fn data_ranges(&self, max: usize) -> Option<Vec<Range<u64>>> {
+        self.tells_holes.then(|| self.medium.data_ranges(max)).flatten()
     }
 }
 
@@ -62,7 +70,7 @@ fn reads_of_a_mount(capacity_bytes: u64, tells_holes: bool) -> u64 {
     let reads: &'static AtomicU64 = Box::leak(Box::new(AtomicU64::new(0)));
     let open = || {
         let medium = Box::new(FileMedium::new(file.try_clone().unwrap()));
-        let media: Vec<Box<dyn Medium>> = vec![Box::new(Counted { medium, reads, tells_holes })];
+        let media: Vec<Box<dyn ServiceMedium>> = vec![Box::new(Counted { medium, reads, tells_holes })];
         ColdTier::open_with(media, config.clone(), pools.clone()).unwrap()
     };
     let tier = open();

@@ -44,7 +44,7 @@ fn medium_unreadable_after_any_read_fails_the_open() {
     let mut failed = 0;
     for reads in [0, 1, 2, 3, 4, 5, 8, 16, 40, 80, 120] {
         *double.unread.lock().unwrap() = (0..u64::MAX, reads);
-        let media = vec![Box::new(double) as Box<dyn coldpress_std::medium::Medium>];
+        let media = vec![Box::new(double) as Box<dyn coldpress_std::medium::ServiceMedium>];
         match ColdTier::open_with(media, config.clone(), pools.clone()) {
             Ok(tier) => drop(tier),
             Err(error) => {

@@ -3,7 +3,7 @@
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-use coldpress_std::medium::{Medium, MediumError, MediumFailure};
+use coldpress_std::medium::{Medium, MediumError, MediumFailure, ServiceMedium, Started};
 
 use super::journal::Event;
 use crate::sim::mixed;
@@ -66,22 +66,30 @@ fn place(journal: &Journal, offset: u64, len: usize) -> Result<usize, MediumErro
 }
 
 impl Medium for &'static Double {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
-        let journal = self.journal();
-        let at = place(&journal, offset, buffer.len())?;
-        buffer.copy_from_slice(&journal.now[at..at + buffer.len()]);
-        Ok(())
+    type Error = MediumFailure;
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.read_shared(offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<Started, MediumFailure> {
         let mut journal = self.journal();
         let at = place(&journal, offset, bytes.len())?;
         journal.now[at..at + bytes.len()].copy_from_slice(bytes);
         journal.events.push(Event::Wrote { at, bytes: bytes.to_vec() });
-        Ok(())
+        Ok(Started::Done)
     }
 
-    fn sync(&self) -> Result<(), MediumFailure> {
+    fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        let mut journal = self.journal();
+        let len = usize::try_from(bytes).map_err(|_| MediumError::Io)?;
+        let at = place(&journal, offset, len)?;
+        journal.now[at..at + len].fill(0);
+        journal.events.push(Event::Erased { at, len });
+        Ok(Started::Done)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
         let (from, is_slow) = {
             let journal = self.journal();
             (journal.events.len(), journal.syncs_are_slow)
@@ -90,23 +98,23 @@ impl Medium for &'static Double {
             std::thread::sleep(Duration::from_micros(mixed(from as u64) % 300));
         }
         self.journal().events.push(Event::Synced { from });
+        Ok(Started::Done)
+    }
+}
+
+impl ServiceMedium for &'static Double {
+    fn read_shared(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        let journal = self.journal();
+        let at = place(&journal, offset, buffer.len())?;
+        buffer.copy_from_slice(&journal.now[at..at + buffer.len()]);
         Ok(())
     }
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
-        let mut journal = self.journal();
-        let len = usize::try_from(bytes).map_err(|_| MediumError::Io)?;
-        let at = place(&journal, offset, len)?;
-        journal.now[at..at + len].fill(0);
-        journal.events.push(Event::Erased { at, len });
-        Ok(())
+    fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
+        Ok(Box::new(*self))
     }
 
     fn len(&self) -> Result<u64, MediumFailure> {
         Ok(self.journal().now.len() as u64)
-    }
-
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
-        Ok(Box::new(*self))
     }
 }

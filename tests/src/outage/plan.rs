@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use coldpress_core::durability::expiry_s;
 use coldpress_std::clock::ManualClock;
-use coldpress_std::medium::Medium as _;
+use coldpress_std::medium::ServiceMedium as _;
 use coldpress_std::pool::PoolCoordinator;
 use coldpress_std::{
     ColdTier, ColdTierConfig, ColdTierHandle, CompactionTask, Durability, FullPolicy, PutOptions,
@@ -87,7 +87,7 @@ impl Plan {
     /// Where it does not open: nothing that a cut leaves is a reason not to.
     #[must_use]
     pub fn open(&self, double: &'static Double) -> ColdTier {
-        let view = double.try_clone().unwrap_or_else(|error| panic!("{error}"));
+        let view = double.another_view().unwrap_or_else(|error| panic!("{error}"));
         ColdTier::open_with(vec![view], self.config(), self.pools.clone())
             .unwrap_or_else(|error| panic!("seed {}: the tier does not open: {error}", self.seed))
     }

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
 use coldpress_std::clock::ManualClock;
 use coldpress_std::image::Image;
-use coldpress_std::medium::Medium;
+use coldpress_std::medium::ServiceMedium;
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{CodecId, ColdTier, ColdTierConfig, Durability, PutOptions};
 use coldpress_tests::outage::Double;
@@ -36,7 +36,7 @@ fn key_of(key: u64) -> Vec<u8> {
 type Model = BTreeMap<Vec<u8>, Vec<Option<Vec<u8>>>>;
 
 fn open(double: &'static Double, pools: &PoolCoordinator) -> ColdTier {
-    ColdTier::open_with(vec![double.try_clone().unwrap()], config(), pools.clone()).unwrap()
+    ColdTier::open_with(vec![double.another_view().unwrap()], config(), pools.clone()).unwrap()
 }
 
 fn write(tier: &ColdTier, model: &mut Model, rng: &mut Rng, writes: u32) {
@@ -68,7 +68,7 @@ fn killed(pools: &PoolCoordinator) -> (Vec<u8>, Model, Vec<core::ops::Range<usiz
     let tier = open(double, pools);
     write(&tier, &mut model, &mut rng, 260);
     let mut left = vec![0; bytes];
-    double.read_at(0, &mut left).unwrap();
+    double.read_shared(0, &mut left).unwrap();
     drop(tier);
     let image = Image::read_from(left.clone()).unwrap();
     let mut places = Vec::new();

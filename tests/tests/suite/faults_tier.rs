@@ -4,7 +4,7 @@ use core::time::Duration;
 use std::collections::BTreeMap;
 use std::sync::Mutex;
 
-use coldpress_std::medium::{Medium, MediumError, MediumFailure};
+use coldpress_std::medium::{Medium, MediumError, MediumFailure, ServiceMedium, Started};
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, Durability, PutOptions};
 use coldpress_tests::sim::{STRIDE, mixed};
@@ -57,7 +57,33 @@ impl Failing {
 }
 
 impl Medium for Failing {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+    type Error = MediumFailure;
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.read_shared(offset, buffer)
+    }
+
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<Started, MediumFailure> {
+        self.change(offset, bytes)?;
+        Ok(Started::Done)
+    }
+
+    fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        self.change(offset, &vec![0; usize::try_from(bytes).unwrap()])?;
+        Ok(Started::Done)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
+        let mut bytes = self.0.0.lock().unwrap();
+        match self.strike(&mut bytes) {
+            None => Ok(Started::Done),
+            Some(Way::Clean(error) | Way::Short(error) | Way::Done(error)) => Err(error.into()),
+        }
+    }
+}
+
+impl ServiceMedium for Failing {
+    fn read_shared(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         let mut bytes = self.0.0.lock().unwrap();
         if let Some(Way::Clean(error) | Way::Short(error) | Way::Done(error)) = self.strike(&mut bytes) {
             return Err(error.into());
@@ -67,28 +93,12 @@ impl Medium for Failing {
         Ok(())
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
-        Ok(self.change(offset, bytes)?)
-    }
-
-    fn sync(&self) -> Result<(), MediumFailure> {
-        let mut bytes = self.0.0.lock().unwrap();
-        match self.strike(&mut bytes) {
-            None => Ok(()),
-            Some(Way::Clean(error) | Way::Short(error) | Way::Done(error)) => Err(error.into()),
-        }
-    }
-
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
-        Ok(self.change(offset, &vec![0; usize::try_from(bytes).unwrap()])?)
+    fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
+        Ok(Box::new(*self))
     }
 
     fn len(&self) -> Result<u64, MediumFailure> {
         Ok(self.0.0.lock().unwrap().now.len() as u64)
-    }
-
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
-        Ok(Box::new(*self))
     }
 }
 
@@ -154,7 +164,7 @@ fn run(shared: &'static Shared, pools: &PoolCoordinator, fault: Option<(u64, u64
     *shared.0.lock().unwrap() =
         Bytes { now: vec![0; usize::try_from(CAPACITY).unwrap()], operations: 0, fault };
     let mut allowed = Allowed::new();
-    let media = || vec![Box::new(Failing(shared)) as Box<dyn Medium>];
+    let media = || vec![Box::new(Failing(shared)) as Box<dyn ServiceMedium>];
     // An open that fails says so; nothing was there that could be lost.
     if let Ok(tier) = ColdTier::open_with(media(), config(), pools.clone()) {
         work(&tier, &mut allowed);

@@ -99,7 +99,7 @@ const EACH_ADAPTER: &str = "each adapter has its own: a user imports one of the 
 const OF_ITS_MODULE: &str = "private, and named for its part in the one module that uses it";
 
 /// Types of one name, and why they have it.
-const SAME_NAMES: [(&str, &str); 30] = [
+const SAME_NAMES: [(&str, &str); 29] = [
     ("BuildError", "of `image::build` on a service, of a tier on a device"),
     ("Buffers", "the memory of one machine, of an image and of a worker"),
     ("Change", OF_ITS_MODULE),
@@ -111,7 +111,6 @@ const SAME_NAMES: [(&str, &str); 30] = [
     ("GetError", EACH_ADAPTER),
     ("Head", "the public head of a long value; private the two ends of a segment"),
     ("Lack", "what a put lacks: of a queue or capacity on a service, of the index on a device"),
-    ("Medium", EACH_ADAPTER),
     ("Message", "to the worker of a log, and to that of the pools"),
     ("Mode", "of a scan, and of a file"),
     ("Newest", "the newest record of a key, as each adapter keeps it"),

@@ -8,38 +8,47 @@ use crate::admission::Turn;
 use crate::api::ColdTier;
 use crate::config::ColdTierConfig;
 use crate::pool::{AllocationManager, PoolConfig};
-use crate::storage::{FileMedium, Medium, MediumFailure};
+use crate::storage::{FileMedium, MediumFailure, ServiceMedium};
+use coldpress_core::drive::{Medium, Started};
 
 /// A file whose writes wait for as long as the flag is set.
 struct Held(FileMedium, &'static AtomicBool);
 
 impl Medium for Held {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
-        self.0.read_at(offset, buffer)
+    type Error = MediumFailure;
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.read_shared(offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
+    fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<Started, MediumFailure> {
         while self.1.load(SeqCst) {
             std::thread::sleep(Duration::from_millis(1));
         }
-        self.0.write_at(offset, bytes)
+        self.0.write(offset, bytes)
     }
 
-    fn sync(&self) -> Result<(), MediumFailure> {
+    fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        self.0.erase(offset, bytes)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
         self.0.sync()
     }
+}
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
-        self.0.erase(offset, bytes)
+impl ServiceMedium for Held {
+    fn read_shared(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.0.read_shared(offset, buffer)
+    }
+
+    fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
+        let view = self.0.try_clone().map_err(|_| MediumError::Io)?;
+        Ok(Box::new(Self(view, self.1)))
     }
 
     fn len(&self) -> Result<u64, MediumFailure> {
         self.0.len()
-    }
-
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
-        let view = self.0.another_view().map_err(|_| MediumError::Io)?;
-        Ok(Box::new(Self(view, self.1)))
     }
 }
 
@@ -51,7 +60,7 @@ fn long_put_that_waits_for_capacity_is_passed_by_no_newcomer() {
     let config = config.full(FullPolicy::Evict).op_timeout(Duration::from_secs(120)).build().unwrap();
     let file = tempfile::tempfile().unwrap();
     file.set_len(config.capacity_bytes()).unwrap();
-    let medium: Box<dyn Medium> = Box::new(Held(FileMedium::new(file), held));
+    let medium: Box<dyn ServiceMedium> = Box::new(Held(FileMedium::new(file), held));
     let tier = ColdTier::open_with(vec![medium], config, pools).unwrap();
     let handle = tier.handle();
     let value = [7; 3_000];

@@ -5,10 +5,11 @@ use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 use super::*;
 use crate::pool::{AllocationManager, PoolConfig};
 use crate::storage::MediumFailure;
+use coldpress_core::drive::{Medium, Started};
 
 /// A medium whose writes, or syncs, wait while it is told so.
 struct Held {
-    medium: Box<dyn Medium>,
+    medium: Box<dyn ServiceMedium>,
     holds_writes: &'static AtomicBool,
     holds_syncs: &'static AtomicBool,
     holds_reads: &'static AtomicBool,
@@ -32,31 +33,39 @@ fn wait_until(is_so: impl Fn() -> bool) {
 }
 
 impl Medium for Held {
-    fn read_at(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
-        self.wait_while(self.holds_reads);
-        self.medium.read_at(offset, buffer)
+    type Error = MediumFailure;
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.read_shared(offset, buffer)
     }
 
-    fn write_at(&self, offset: u64, from: &[u8]) -> Result<(), MediumFailure> {
+    fn write(&mut self, offset: u64, from: &[u8]) -> Result<Started, MediumFailure> {
         self.wait_while(self.holds_writes);
-        self.medium.write_at(offset, from)
+        self.medium.write(offset, from)
     }
 
-    fn sync(&self) -> Result<(), MediumFailure> {
+    fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        self.medium.erase(offset, bytes)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
         self.wait_while(self.holds_syncs);
         self.medium.sync()
     }
+}
 
-    fn erase(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
-        self.medium.erase(offset, bytes)
+impl ServiceMedium for Held {
+    fn read_shared(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.wait_while(self.holds_reads);
+        self.medium.read_shared(offset, buffer)
+    }
+
+    fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
+        Ok(Box::new(Self { medium: self.medium.another_view()?, ..*self }))
     }
 
     fn len(&self) -> Result<u64, MediumFailure> {
         self.medium.len()
-    }
-
-    fn try_clone(&self) -> Result<Box<dyn Medium>, MediumFailure> {
-        Ok(Box::new(Self { medium: self.medium.try_clone()?, ..*self }))
     }
 }
 
@@ -75,7 +84,8 @@ fn check(
     let mut dir = Dir::lock(base.path(), "test", Mode::new(0o600), &config).unwrap();
     let (parts, config) = dir.open_parts(&config).unwrap();
     let hold_part = |medium| {
-        Box::new(Held { medium, holds_writes, holds_syncs, holds_reads: &NEVER, held }) as Box<dyn Medium>
+        Box::new(Held { medium, holds_writes, holds_syncs, holds_reads: &NEVER, held })
+            as Box<dyn ServiceMedium>
     };
     let hold_views = |views: Views| Views {
         worker: hold_part(views.worker),
@@ -138,14 +148,14 @@ fn held_media(
     config: &ColdTierConfig,
     syncs: &'static AtomicBool,
     reads: &'static AtomicBool,
-) -> (Vec<Box<dyn Medium>>, &'static AtomicU32) {
+) -> (Vec<Box<dyn ServiceMedium>>, &'static AtomicU32) {
     let held = Box::leak(Box::default());
     let medium = |_| {
         let file = tempfile::tempfile().unwrap();
         file.set_len(config.geometry.medium_bytes()).unwrap();
         let medium = Box::new(crate::medium::FileMedium::new(file));
         Box::new(Held { medium, holds_writes: &NEVER, holds_syncs: syncs, holds_reads: reads, held })
-            as Box<dyn Medium>
+            as Box<dyn ServiceMedium>
     };
     ((0..config.settings.partitions).map(medium).collect(), held)
 }
@@ -214,10 +224,10 @@ fn log_with_no_sequences_left_refuses_writes_and_is_read() {
     let (_manager, pools) = pools();
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).keep_hot_values(false);
     let config = config.codec(crate::CodecId::Raw).op_timeout(Duration::from_secs(120)).build().unwrap();
-    let (media, _) = held_media(&config, &NEVER, &NEVER);
+    let (mut media, _) = held_media(&config, &NEVER, &NEVER);
     let marker = Marker { erases: 1, sequence_issued: Sequence::new(u32::MAX - 4) };
-    media[0].write_at(0, &marker.encode()).unwrap();
-    let again = vec![media[0].try_clone().unwrap()];
+    let _ = media[0].write(0, &marker.encode()).unwrap();
+    let again = vec![media[0].another_view().unwrap()];
     let tier = ColdTier::open_with(media, config.clone(), pools.clone()).unwrap();
     tier.put(b"first", b"v").unwrap();
     tier.flush().unwrap();

@@ -7,7 +7,7 @@ use super::*;
 use crate::api::open::ColdTier;
 use crate::config::ColdTierConfig;
 use crate::pool::{AllocationManager, PoolConfig, PoolCoordinator};
-use crate::storage::{FileMedium, Medium};
+use crate::storage::{FileMedium, ServiceMedium};
 
 fn pools() -> (AllocationManager, PoolCoordinator) {
     let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
@@ -27,7 +27,7 @@ fn blank() -> File {
 }
 
 fn open(file: &File, pools: &PoolCoordinator) -> ColdTier {
-    let medium: Box<dyn Medium> = Box::new(FileMedium::new(file.try_clone().unwrap()));
+    let medium: Box<dyn ServiceMedium> = Box::new(FileMedium::new(file.try_clone().unwrap()));
     ColdTier::open_with(vec![medium], config(), pools.clone()).unwrap()
 }
 

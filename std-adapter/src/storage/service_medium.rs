@@ -1,0 +1,119 @@
+//! The calls that a service makes on a medium, beside the machine's.
+
+use core::ops::Range;
+use core::time::Duration;
+
+use coldpress_core::drive::{Medium, Started};
+
+use super::medium_failure::MediumFailure;
+
+/// The first wait for the end of an operation, and the longest: each is twice the one before.
+const PAUSES: Range<Duration> = Duration::from_micros(50)..Duration::from_millis(5);
+
+/// A [`Medium`] that several threads use, each through a view of its own.
+///
+/// A medium that fails says so and promises nothing about the bytes concerned. It may block; the tier never calls it
+/// while it holds a lock that another operation needs. One that returns [`Started::UnderWay`] is waited for by the thread whose view
+/// it is, the log worker or the syncer: reads of clients go on meanwhile, through another view.
+///
+/// A segment that was erased reads as zero, and any byte can be written by itself.
+#[expect(clippy::len_without_is_empty, reason = "a medium has a length in bytes, and none is empty")]
+#[doc(alias = "StorageManager")]
+pub trait ServiceMedium: Medium<Error = MediumFailure> + Send + Sync {
+    /// Fills `bytes` from `at` on, as [`read`](Medium::read) does, for any number of threads at once.
+    ///
+    /// # Errors
+    /// [`Unreadable`](coldpress_core::drive::MediumError::Unreadable) where the bytes can't be read back.
+    fn read_shared(&self, at: u64, bytes: &mut [u8]) -> Result<(), MediumFailure>;
+
+    /// Makes another view of the same medium: a write, erase or sync may be under way in each of them.
+    ///
+    /// # Errors
+    /// A [`MediumFailure`] when the system has no handle left.
+    fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure>;
+
+    /// Returns the length in bytes.
+    ///
+    /// # Errors
+    /// A [`MediumFailure`].
+    fn len(&self) -> Result<u64, MediumFailure>;
+
+    /// Makes reads show what the medium holds, not what a cache in front of it does. Called once, before a mount.
+    ///
+    /// After a sync that failed in an earlier process, a system may keep pages that it could not write and call them clean.
+    /// A mount that took them for durable would free the older versions they supersede (rule 9).
+    ///
+    /// # Errors
+    /// A [`MediumFailure`]: then the medium can't be trusted, and is not mounted.
+    fn refresh(&mut self) -> Result<(), MediumFailure> {
+        Ok(())
+    }
+
+    /// As [`erase`](Medium::erase) and its end, and what the bytes occupied stays theirs, so that they can be written on a full disk;
+    /// tells whether it did. Another process may take it where the medium can't do both at once.
+    ///
+    /// # Errors
+    /// A [`MediumFailure`]; any part may have been erased.
+    fn erase_and_keep(&mut self, at: u64, bytes: u64) -> Result<bool, MediumFailure> {
+        let erased = self.erase(at, bytes)?;
+        self.wait_for(erased)?;
+        let allocated = self.allocate(at, bytes).and_then(|started| self.wait_for(started));
+        Ok(allocated.is_ok())
+    }
+
+    /// Gives back what blank bytes occupy, where the medium can. It never fails: what is not given back is used later.
+    fn give_back(&mut self, at: u64, bytes: u64) {
+        let _ = (at, bytes);
+    }
+
+    /// Tells whether the medium still is the one under its name, and whole. A file may be deleted, moved, replaced or cut short while
+    /// it is open, and nobody finds data that is synced to it after that. A tier asks before it acknowledges anything as durable, so
+    /// the call must be cheap.
+    ///
+    /// # Errors
+    /// A [`MediumFailure`] when that can't be told now.
+    fn is_in_place(&self) -> Result<bool, MediumFailure> {
+        Ok(true)
+    }
+
+    /// Returns the bytes that are really occupied, where that is known.
+    fn occupied_bytes(&self) -> Option<u64> {
+        None
+    }
+
+    /// Returns the ranges of bytes that may hold anything but zeroes, in their order, where that is known and there are at most `max`.
+    /// Asked before anything is written, so that a mount need not read the rest.
+    fn data_ranges(&self, max: usize) -> Option<Vec<Range<u64>>> {
+        let _ = max;
+        None
+    }
+
+    /// Waits for the end of the operation under way.
+    ///
+    /// By default it asks [`is_done`](Medium::is_done), and sleeps in between, for 50 microseconds at first and up to 5 milliseconds.
+    /// A medium that can be told of the end, by a channel or an interrupt, waits for that instead.
+    ///
+    /// # Errors
+    /// The [`MediumFailure`] of the operation.
+    fn wait_done(&mut self) -> Result<(), MediumFailure> {
+        let mut pause = PAUSES.start;
+        loop {
+            if let Some(result) = self.is_done() {
+                return result;
+            }
+            std::thread::sleep(pause);
+            pause = PAUSES.end.min(pause * 2);
+        }
+    }
+
+    /// Waits for an operation that was just submitted, unless it is done.
+    ///
+    /// # Errors
+    /// As for [`wait_done`](Self::wait_done).
+    fn wait_for(&mut self, started: Started) -> Result<(), MediumFailure> {
+        match started {
+            Started::Done => Ok(()),
+            Started::UnderWay => self.wait_done(),
+        }
+    }
+}
