@@ -9,7 +9,7 @@
 
 use std::collections::BTreeSet;
 
-use coldpress_core::drive::MediumError;
+use coldpress_core::drive::{self, MediumError, Started};
 use coldpress_core::format::Geometry;
 
 use super::cut::Fate;
@@ -152,6 +152,20 @@ impl Medium {
 
     fn place(&self, segment: u32, offset: u32) -> usize {
         to_len(u64::from(segment) * u64::from(self.geometry.segment_bytes()) + u64::from(offset))
+    }
+
+    /// The segment of a byte, and its offset there.
+    fn split(&self, at: u64) -> (u32, u32) {
+        let bytes = u64::from(self.geometry.segment_bytes());
+        let number = |number: u64| u32::try_from(number).unwrap_or(u32::MAX);
+        (number(at / bytes), number(at % bytes))
+    }
+
+    /// The segment that a range is.
+    fn whole(&self, at: u64, bytes: u64) -> u32 {
+        let (segment, offset) = self.split(at);
+        assert_eq!((offset, bytes), (0, u64::from(self.geometry.segment_bytes())), "not a segment: {at}");
+        segment
     }
 
     fn check_bounds(&self, segment: u32, offset: u32, len: usize) {
@@ -369,6 +383,37 @@ impl Medium {
         let unit = self.geometry.write_unit();
         let at = self.place(segment, offset - offset % unit) as u64;
         self.unreadable.extend(at..at + u64::from(unit));
+    }
+}
+
+/// As a machine's actions are carried out. Each operation takes effect at once; the world holds its completion back.
+impl drive::Medium for Medium {
+    type Error = MediumError;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        let (segment, offset) = self.split(at);
+        Self::read(self, segment, offset, bytes)
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        let (segment, offset) = self.split(at);
+        Self::write(self, segment, offset, bytes).map(|()| Started::Done)
+    }
+
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        let segment = self.whole(at, bytes);
+        Self::erase(self, segment).map(|()| Started::Done)
+    }
+
+    /// Covers all that was done before. A world begins and ends its syncs itself, since some of that may not be completed yet.
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        let point = self.sync_begin(Vec::new());
+        self.sync_end(&point).map(|()| Started::Done)
+    }
+
+    fn allocate(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        let segment = self.whole(at, bytes);
+        Self::allocate(self, segment).map(|()| Started::Done)
     }
 }
 

@@ -10,9 +10,9 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use coldpress_core::cleanup::{CleanupError, CleanupReply, Reclaimed, Ticket};
 use coldpress_core::compaction::Report;
 use coldpress_core::config::TierConfig;
-use coldpress_core::drive::{Action, Input, MediumError, Now, Poll, StaleTicket};
+use coldpress_core::drive::{Action, Input, MediumError, Now, Poll, StaleTicket, Started};
 use coldpress_core::format::{KeyHash, Location, Sequence};
-use coldpress_core::machine::{Status, Tier};
+use coldpress_core::machine::{Status, Tier, carry_out};
 use coldpress_core::recovery::MountError;
 use coldpress_core::writer::Memory;
 
@@ -335,24 +335,19 @@ impl<'m> World<'m> {
 
     fn carry_out(&mut self, action: Action) {
         self.actions += 1;
-        let number = self.lasting.medium.counts().operations;
-        let (ticket, held) = match action {
-            Action::Read { ticket, segment, offset, bytes } => {
-                let buffer = self.tier.read_buffer(ticket);
-                assert_eq!(buffer.len(), bytes as usize, "the buffer lent is what is to be read");
-                let result = self.lasting.medium.read(segment.get(), offset, buffer);
-                (ticket, Held::Io { number, result, is_erase: false })
+        match action {
+            Action::Read { ticket, bytes, .. } => {
+                let lent = self.tier.read_buffer(ticket).len();
+                assert_eq!(lent, bytes as usize, "the buffer lent is what is to be read");
             }
             Action::Write { ticket, segment, offset, bytes } => {
                 self.note();
                 self.audit.wrote(bytes);
                 self.check_footer(segment.get(), offset, bytes);
-                let lent = self.tier.write_bytes(ticket);
-                assert_eq!(lent.len(), bytes as usize, "the bytes lent are what is to be written");
-                let result = self.lasting.medium.write(segment.get(), offset, lent);
-                (ticket, Held::Io { number, result, is_erase: false })
+                let lent = self.tier.write_bytes(ticket).len();
+                assert_eq!(lent, bytes as usize, "the bytes lent are what is to be written");
             }
-            Action::Erase { ticket, segment } => {
+            Action::Erase { segment, .. } => {
                 self.note();
                 if self.moments.is_some() {
                     self.check_freed(segment.get());
@@ -360,32 +355,37 @@ impl<'m> World<'m> {
                 let erases = |held: &Held| matches!(held, Held::Io { is_erase: true, .. });
                 let is_erasing = self.held.iter().any(|(_, held)| erases(held));
                 assert!(!is_erasing, "I-GC-3: a second erase while one is in flight");
-                (
-                    ticket,
-                    Held::Io { number, result: self.lasting.medium.erase(segment.get()), is_erase: true },
-                )
             }
-            Action::Allocate { ticket, segment } => (
-                ticket,
-                Held::Io { number, result: self.lasting.medium.allocate(segment.get()), is_erase: false },
-            ),
-            Action::Sync { ticket } => {
-                let io = self.held.iter().filter_map(|(_, held)| match held {
-                    Held::Io { number, .. } => Some(*number),
-                    _ => None,
-                });
-                (ticket, Held::Sync(self.lasting.medium.sync_begin(io.collect())))
-            }
+            Action::Allocate { .. } => {}
+            Action::Sync { ticket } => return self.hold(ticket, Held::Sync(self.sync_begin())),
             Action::Cleanup { task, request } => {
-                assert_eq!(
-                    self.tier.progress().map(|running| running.id),
-                    Some(task),
-                    "I-TASK-1: another asks"
-                );
-                (request.ticket, Held::Cleanup)
+                let asking = self.tier.progress().map(|running| running.id);
+                assert_eq!(asking, Some(task), "I-TASK-1: another asks");
+                return self.hold(request.ticket, Held::Cleanup);
             }
             other => panic!("an action that the model does not know: {other:?}"),
+        }
+        let (number, is_erase) =
+            (self.lasting.medium.counts().operations, matches!(action, Action::Erase { .. }));
+        let carried = carry_out(&mut self.tier, &mut self.lasting.medium, &action);
+        let Some(result) = carried.map(|result| result.map(|started| assert_eq!(started, Started::Done)))
+        else {
+            panic!("an action that asks nothing of the medium: {action:?}");
         };
+        self.hold(action.ticket(), Held::Io { number, result, is_erase });
+    }
+
+    /// Begins a sync of what was completed before.
+    fn sync_begin(&self) -> SyncPoint {
+        let io = self.held.iter().filter_map(|(_, held)| match held {
+            Held::Io { number, .. } => Some(*number),
+            _ => None,
+        });
+        self.lasting.medium.sync_begin(io.collect())
+    }
+
+    /// Holds a completion back, where it may wait; else delivers it.
+    fn hold(&mut self, ticket: Ticket, held: Held) {
         let may_wait = match &held {
             Held::Io { .. } => self.delays.io,
             Held::Sync(_) => self.delays.syncs,
