@@ -93,6 +93,7 @@ impl Driver {
 ///
 /// # Bounds
 /// One operation of the medium.
+#[must_use = "each action needs its completion"]
 pub fn carry_out<M: Medium + ?Sized>(
     tier: &mut Tier<'_>,
     medium: &mut M,
