@@ -14,7 +14,7 @@ pub use coldpress_core::compaction::{
 };
 pub use coldpress_core::efficiency::{CleanupAdvice, EfficiencyReport, Measured};
 pub use coldpress_core::segments::{Policy, VictimChoice, VictimReason};
-use crossbeam_channel::bounded;
+use crossbeam_channel::{Sender, bounded};
 
 use super::handle::ColdTierHandle;
 use super::opened::Open;
@@ -151,12 +151,12 @@ impl CompactionSystem {
     /// # Errors
     /// [`CompactionError::Full`] gives the task back; partitions whose queue had a place run it all the same.
     pub fn schedule_compaction(&self, task: CompactionTask) -> Result<(), CompactionError> {
-        self.schedule(task, None)
+        self.schedule(task, &[])
     }
 
     /// Queues a task and waits for what it did, over all partitions: stats are added up, those of the pools too; an outcome
     /// that they don't share is [`Outcome::Partial`], and what the pools did not do for one shows beside what they did for others.
-    /// Its id is that of the partition whose task ended first: each issues its own.
+    /// Its id is that of the first partition: each issues its own.
     ///
     /// Values that were put before are written first, within the `op_timeout` of the configuration; `timeout` begins after that.
     ///
@@ -168,26 +168,23 @@ impl CompactionSystem {
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or_else(|| now + TIMEOUT_MAX);
         let parts = self.tier()?.enter(|open| open.parts.len())?;
-        let (sender, reports) = bounded(parts);
+        // One for each partition: the end of a worker is seen although others go on.
+        let (senders, reports): (Vec<_>, Vec<_>) = (0..parts).map(|_| bounded(1)).unzip();
         let tier = self.tier()?;
-        self.schedule(task, Some(&sender))?;
-        drop(sender);
+        self.schedule(task, &senders)?;
+        drop(senders);
         let mut whole: Option<Report> = None;
-        for part in 0..parts {
-            let report = tier.wait_for(part, &reports, deadline)?;
+        for (part, report) in reports.iter().enumerate() {
+            let report = tier.wait_for(part, report, deadline)?;
             whole = Some(whole.map_or(report, |whole| merged(whole, report)));
         }
         whole.ok_or(CompactionError::Tier(TierError::Closed))
     }
 
-    fn schedule(
-        &self,
-        task: CompactionTask,
-        report: Option<&crossbeam_channel::Sender<Report>>,
-    ) -> Result<(), CompactionError> {
+    fn schedule(&self, task: CompactionTask, reports: &[Sender<Report>]) -> Result<(), CompactionError> {
         let span = |partition: usize| tracing::info_span!("compaction", %task, partition);
-        let scheduled = |partition| Scheduled {
-            report: report.cloned(),
+        let scheduled = |partition: usize| Scheduled {
+            report: reports.get(partition).cloned(),
             pools: self.pools.clone(),
             span: span(partition),
         };

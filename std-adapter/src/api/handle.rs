@@ -2,7 +2,6 @@
 
 use core::fmt;
 use core::sync::atomic::Ordering::Relaxed;
-use core::time::Duration;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -17,11 +16,6 @@ use crate::errors::TierError;
 use crate::observe::{SegmentView, TierStats};
 use crate::recycled::Lease;
 use crate::worker::{Message, Waiter};
-
-/// How long is waited at a time before the health of the tier is looked at.
-const WAIT_SLICE: Duration = Duration::from_millis(50);
-/// The longest such time.
-const WAIT_SLICE_MAX: Duration = Duration::from_secs(1);
 
 /// Reaches an open tier from any thread. It is `Copy`; after the tier was closed, every operation is
 /// [`TierError::Closed`].
@@ -310,30 +304,18 @@ impl ColdTierHandle {
     }
 }
 
-/// Waits for the answer of a worker until the deadline. One that died, as `check` tells, answers nobody; one that ends in a close
-/// may answer yet.
+/// Waits for the answer of a worker until the deadline. A worker that is over has dropped all senders of answers, and posted why before;
+/// `check` tells. One that ends in a close answers first.
 pub(super) fn wait_for<R>(
     receiver: &Receiver<R>,
     deadline: Instant,
     check: impl Fn() -> Result<(), TierError>,
 ) -> Result<R, TierError> {
-    let mut slice = WAIT_SLICE;
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let answer = receiver.recv_timeout(left.min(slice));
-        // Of a thousand who wait for a slow sync few are awake at a time.
-        slice = (2 * slice).min(WAIT_SLICE_MAX);
-        match answer {
-            Ok(answer) => return Ok(answer),
-            // It is over, in a close or without one.
-            Err(RecvTimeoutError::Disconnected) => return Err(check().err().unwrap_or(TierError::Poisoned)),
-            Err(RecvTimeoutError::Timeout) if check() == Err(TierError::Poisoned) => {
-                return Err(TierError::Poisoned);
-            }
-            Err(RecvTimeoutError::Timeout) if left.is_zero() => return Err(TierError::TimedOut),
-            Err(RecvTimeoutError::Timeout) => {}
-        }
-    }
+    receiver.recv_deadline(deadline).map_err(|error| match (error, check()) {
+        (RecvTimeoutError::Disconnected, over) => over.err().unwrap_or(TierError::Poisoned),
+        (RecvTimeoutError::Timeout, Err(TierError::Poisoned)) => TierError::Poisoned,
+        (RecvTimeoutError::Timeout, _) => TierError::TimedOut,
+    })
 }
 
 #[cfg(test)]
@@ -342,6 +324,7 @@ mod tests {
     use crate::api::open::ColdTier;
     use crate::config::ColdTierConfig;
     use crate::pool::{AllocationManager, PoolConfig};
+    use core::time::Duration;
 
     #[test]
     fn answer_taken_away_by_a_close_is_closed_after_another_open() {

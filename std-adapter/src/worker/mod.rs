@@ -116,17 +116,22 @@ impl Schedule {
 }
 
 pub(crate) struct Worker<'m> {
+    // These five hold all senders of answers. Fields are dropped in their order, and the medium or the syncer may be stuck: so those who
+    // wait for an answer learn first that none will come.
+    messages: Receiver<Message>,
+    backlog: VecDeque<Work>,
+    waiters: Waiters,
+    scheduled: ScheduledTasks,
+    closing: Option<Closing>,
     tier: Tier<'m>,
     index: PartitionIndex<'m>,
     shared: &'m SharedPartition,
     terms: Terms,
     medium: Box<dyn ServiceMedium>,
     syncer: Syncer,
-    messages: Receiver<Message>,
     pools: PoolCoordinator,
     replies: (Sender<CleanupReply>, Receiver<CleanupReply>),
     clock: &'static dyn Clock,
-    backlog: VecDeque<Work>,
     /// Keys whose record did not fit a full log, tried again when something was freed.
     stalled: Stalled,
     /// Pieces of long values that are gone.
@@ -135,12 +140,9 @@ pub(crate) struct Worker<'m> {
     never: u64,
     /// Whether the log has to be waited for before anything is appended.
     must_wait: bool,
-    waiters: Waiters,
-    scheduled: ScheduledTasks,
     posting: Posting,
     meter: TierMeter,
     background: Option<Schedule>,
-    closing: Option<Closing>,
     partition: u16,
     clock_jump_s: u32,
     flush_after_ms: u64,
@@ -155,7 +157,6 @@ pub(crate) struct Worker<'m> {
     is_syncer_dead: bool,
     /// Nothing is written: the machine is not polled once it is mounted.
     is_read_only: bool,
-    /// The holes of the medium, while it is mounted.
     /// The part of the index to look at next, and when, whether it can give back memory.
     shrinks: (usize, u64),
     busy: Busy,

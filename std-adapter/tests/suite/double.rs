@@ -24,6 +24,8 @@ pub(crate) struct Double {
     pub(crate) is_full: AtomicBool,
     pub(crate) panics_on_write: AtomicBool,
     pub(crate) panics_on_sync: AtomicBool,
+    /// Somebody put another file in its place.
+    pub(crate) is_lost: AtomicBool,
     pub(crate) sync_ms: AtomicU64,
     pub(crate) write_ms: AtomicU64,
     /// Syncs wait for as long as this is set.
@@ -104,6 +106,7 @@ impl Medium for &'static Double {
         self.writes.fetch_add(1, SeqCst);
         std::thread::sleep(core::time::Duration::from_millis(self.write_ms.load(SeqCst)));
         self.wait_while_held();
+        assert!(!self.panics_on_write.load(SeqCst), "the medium was told to panic while it was held");
         let at = usize::try_from(offset).unwrap();
         let fails = strikes(&self.writes_fail);
         // A failed write leaves a part of its bytes.
@@ -171,5 +174,9 @@ impl ServiceMedium for &'static Double {
 
     fn len(&self) -> Result<u64, MediumFailure> {
         Ok(self.bytes.lock().unwrap().len() as u64)
+    }
+
+    fn is_in_place(&self) -> Result<bool, MediumFailure> {
+        Ok(!self.is_lost.load(SeqCst))
     }
 }

@@ -1,5 +1,6 @@
 //! The suites of the std adapter, against the public API.
 
+mod answers;
 mod api;
 mod bad_input;
 mod callbacks;
