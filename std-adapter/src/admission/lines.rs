@@ -5,6 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use coldpress_core::format::KeyHash;
+
+use super::keys::KeyLines;
+
 /// A line, by what its clients wait for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Line {
@@ -14,6 +18,8 @@ pub(crate) enum Line {
     Capacity { needs: u64 },
     /// A place for a message that is no write.
     Message,
+    /// A key for itself.
+    Key(KeyHash),
 }
 
 /// A client, from its first wait to its end.
@@ -31,6 +37,8 @@ struct Client<W> {
     /// Capacity that it needs and nobody was asked to free space for, in this round of asking.
     needs: u64,
     needs_in: u64,
+    /// The key that it has or stands for.
+    key: Option<KeyHash>,
 }
 
 /// The line for capacity, whatever its clients need.
@@ -101,6 +109,7 @@ pub(crate) struct Lines<W> {
     permits: BTreeMap<u64, u64>,
     capacity: Calls,
     messages: Calls,
+    keys: KeyLines,
 }
 
 impl<W> Default for Lines<W> {
@@ -115,6 +124,7 @@ impl<W> Default for Lines<W> {
             permits: BTreeMap::new(),
             capacity: Calls::default(),
             messages: Calls::default(),
+            keys: KeyLines::default(),
         }
     }
 }
@@ -131,13 +141,20 @@ impl<W: Clone> Lines<W> {
             has_lost: false,
             needs: 0,
             needs_in: self.round,
+            key: None,
         };
         self.clients.insert(self.issued, client);
         self.issued
     }
 
+    /// Clients that the worker has to look after: those that want a key wait for each other.
     pub(super) fn clients(&self) -> usize {
-        self.clients.len()
+        self.clients.len() - self.keys.clients()
+    }
+
+    /// Keys that a client has for itself.
+    pub(super) fn keys_held(&self) -> usize {
+        self.keys.held()
     }
 
     /// Clients without a permit that wait for one.
@@ -152,7 +169,7 @@ impl<W: Clone> Lines<W> {
 
     const fn calls(&mut self, line: Line) -> Option<&mut Calls> {
         match line {
-            Line::Permit(_) => None,
+            Line::Permit(_) | Line::Key(_) => None,
             Line::Capacity { .. } => Some(&mut self.capacity),
             Line::Message => Some(&mut self.messages),
         }
@@ -174,6 +191,11 @@ impl<W: Clone> Lines<W> {
         let had_lost = client.has_lost;
         let is_new = match line {
             Line::Permit(bytes) => self.permits.insert(number, bytes).is_none(),
+            Line::Key(key) => {
+                client.key = Some(key);
+                self.keys.stand(number, key);
+                false
+            }
             Line::Capacity { .. } | Line::Message => {
                 let Some(calls) = self.calls(line) else { return };
                 let was_called = calls.called.remove(&number);
@@ -267,7 +289,12 @@ impl<W: Clone> Lines<W> {
 
     fn is_called(&self, number: u64) -> bool {
         let is_called = self.capacity.called.contains(&number) || self.messages.called.contains(&number);
-        is_called && !self.permits.contains_key(&number)
+        is_called && !self.permits.contains_key(&number) || self.has_key(number)
+    }
+
+    fn has_key(&self, number: u64) -> bool {
+        let key = self.clients.get(&number).and_then(|client| client.key);
+        key.is_some_and(|key| self.keys.is_holder(number, &key))
     }
 
     /// Lets a client go on that has a permit, which is its own from then on, or was called.
@@ -279,11 +306,14 @@ impl<W: Clone> Lines<W> {
     }
 
     /// Lets a client go. Returns pending bytes that were reserved for it and that it did not take: they are to be given back, with the
-    /// place. The next ones are called where it had been called: it has left what it was called for, or there may be more.
+    /// place. The next ones are called where it had been called: it has left what it was called for, or there may be more. A key goes to the
+    /// next one in its line.
     pub(super) fn leave(&mut self, number: u64, is_done: bool, woken: &mut Vec<W>) -> Option<u64> {
         self.forget_needs(number);
         let client = self.clients.remove(&number)?;
         self.permits.remove(&number);
+        let next = client.key.and_then(|key| self.keys.leave(number, &key));
+        woken.extend(next.and_then(|next| self.clients.get(&next)).map(|next| next.waker.clone()));
         let calls = if is_done { CALLS_PER_SUCCESS } else { 1 };
         for line in [CAPACITY, Line::Message] {
             let Some(left) = self.calls(line) else { continue };
@@ -294,6 +324,11 @@ impl<W: Clone> Lines<W> {
             }
         }
         client.permit
+    }
+
+    #[cfg(test)]
+    pub(super) const fn key_clients(&self) -> usize {
+        self.keys.clients()
     }
 
     #[cfg(test)]

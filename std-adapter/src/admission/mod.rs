@@ -1,4 +1,11 @@
-//! Admission of writes: where clients wait for a place in the queue, for pending bytes, for capacity.
+//! Admission of writes: who may write and who waits, for a place in the queue, pending bytes, capacity or a key.
+//!
+//! Each file decides one thing. [`budget`] grants places and pending bytes. [`charges`] keeps the charge below its ceiling. [`relief`]
+//! says where space comes from, and when a value is refused. [`lines`] and [`keys`] say who is next, and [`waiting`] is the one wait of
+//! all.
+//!
+//! Two parts of a write stay in `api`, above the index. What a value weighs, and whether the index owes space, only the index can say.
+//! A message to the worker is sent where its place is reserved.
 //!
 //! A write that finds no other waiting takes what it needs. Where it can't, or where others wait, it waits in line, asleep. Three
 //! rules hold:
@@ -15,38 +22,53 @@
 //!    places, what was reserved for it, and what it was called for: the next one gets that. So it is after a panic, too.
 //!
 //! Removes need no capacity and give some back: they never stand behind puts that wait for it.
+//!
+//! Nobody who waits looks again after some time: each wait ends by its deadline, by what another thread gives, or by an alert. Whoever
+//! makes a partition refuse writes posts that first and [alerts](Admission::alert) then; whoever waits stands in its line first and looks
+//! then. So one of the two sees the other.
 
 mod budget;
+mod charges;
+mod keys;
 mod lines;
+mod relief;
 #[cfg(test)]
 mod tests;
+mod waiting;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::Thread;
-use std::time::Instant;
 
 use parking_lot::{Mutex, MutexGuard};
 
 #[cfg(test)]
 pub(crate) use self::budget::ASKED_MAX;
 use self::budget::{Budget, QUEUED_MAX};
+use self::charges::Charges;
+pub(crate) use self::charges::{Beyond, Ceiling, Weight};
 pub(crate) use self::lines::Line;
-use self::lines::{Go, Lines, Spare};
+use self::lines::{Lines, Spare};
+pub(crate) use self::relief::{Circumstances, Claim, Lack, Refusal, Relief, Shortfall, Supply};
+pub(crate) use self::waiting::{AdmissionLease, KeyClaim, Waiting, try_until};
 
 /// Permits are given once no more than this part of the queue is taken: the more places are free, the more writes a client makes
 /// before it has to wait again, and what is left keeps the worker busy meanwhile.
 const LOW_PART: u32 = 8;
 
-/// The lines of one partition.
+/// What the clients of one partition need for a write, and how they wait for it.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     pub(crate) budget: Budget,
+    pub(crate) charges: Charges,
+    pub(crate) supply: Supply,
     lines: Mutex<Lines<Thread>>,
     /// How many there are, wait for a permit, and wait for capacity: written under the lock, read by all who come along.
     clients: AtomicU32,
     for_permits: AtomicU32,
     for_capacity: AtomicU32,
     for_messages: AtomicU32,
+    /// Keys that a client has for itself.
+    keys_held: AtomicU32,
     /// Whether whoever comes along may take what those who were let go on leave, until that is used up.
     is_open: AtomicBool,
 }
@@ -75,9 +97,48 @@ pub(crate) enum Turn {
 }
 
 impl Admission {
-    /// Tells whether somebody waits.
+    /// Tells whether somebody waits for what the worker gives.
     pub(crate) fn has_waiters(&self) -> bool {
         self.clients.load(Ordering::SeqCst) > 0
+    }
+
+    /// Tells whether a client has a key for itself.
+    pub(crate) fn has_keys_held(&self) -> bool {
+        self.keys_held.load(Ordering::SeqCst) > 0
+    }
+
+    /// The weight of a key changes, whatever the limit.
+    pub(crate) fn reweigh(&self, before: &Weight, after: &Weight) {
+        self.charges.change(before, after);
+        self.budget.change_bytes(before.pending_bytes, after.pending_bytes);
+    }
+
+    /// As [`reweigh`](Self::reweigh); where a sum would go beyond its ceiling, nothing is changed.
+    pub(crate) fn reweigh_within(
+        &self,
+        before: &Weight,
+        after: &Weight,
+        ceiling: &Ceiling,
+    ) -> Result<(), Beyond> {
+        self.charges.change_within(before, after, ceiling)?;
+        self.budget.change_bytes(before.pending_bytes, after.pending_bytes);
+        Ok(())
+    }
+
+    /// The sums as they stand.
+    pub(crate) fn weight(&self) -> Weight {
+        Weight {
+            charge: self.charges.charge(),
+            settled: self.charges.settled(),
+            pending_bytes: self.budget.pending_bytes(),
+            keys: self.charges.keys(),
+            longest: 0,
+        }
+    }
+
+    /// Begins a round of evictions if a client asked for one, over so many bytes: those who stand behind it need space too.
+    pub(crate) fn begin_evictions(&self) -> Option<u64> {
+        self.supply.begin_round(|| self.change(|lines, _| lines.take_needs()))
     }
 
     /// Tells whether a write that comes along may try: where others wait it stands behind them, unless there is more than those need
@@ -122,11 +183,6 @@ impl Admission {
         });
     }
 
-    /// Takes what those need together who wait for capacity and have not tried for it yet, for the worker to free space for.
-    pub(crate) fn take_needs(&self) -> u64 {
-        self.change(|lines, _| lines.take_needs())
-    }
-
     /// A write found no place: from here on all stand in line, until the worker gives permits again.
     pub(crate) fn shut(&self) {
         self.is_open.store(false, Ordering::SeqCst);
@@ -154,101 +210,6 @@ impl Admission {
         self.for_permits.store(count(lines.waiting_for_permits()), Ordering::SeqCst);
         self.for_capacity.store(count(lines.waiting_for_capacity()), Ordering::SeqCst);
         self.for_messages.store(count(lines.waiting_for_messages()), Ordering::SeqCst);
-    }
-}
-
-/// Leads to the admission of a partition for as long as that is open.
-pub(crate) trait AdmissionLease: Copy + PartialEq {
-    /// Looks at it; `None` once it is closed.
-    fn reach<R>(self, look: impl FnOnce(&Admission) -> R) -> Option<R>;
-}
-
-/// A client that waits; all that stands for it goes when this is dropped.
-#[derive(Debug)]
-pub(crate) struct Waiting<L: AdmissionLease> {
-    lease: L,
-    number: u64,
-    is_done: bool,
-}
-
-impl<L: AdmissionLease> Waiting<L> {
-    /// Lets the calling thread wait; `None` where the partition is closed.
-    pub(crate) fn new(lease: L) -> Option<Self> {
-        let enter = |admission: &Admission| admission.change(|lines, _| lines.enter(std::thread::current()));
-        Some(Self { lease, number: lease.reach(enter)?, is_done: false })
-    }
-
-    /// Stands in a line, at the place of its age; keeps the place that it has in another one.
-    pub(crate) fn stand(&self, line: Line) {
-        self.lease.reach(|admission| admission.change(|lines, _| lines.stand(self.number, line)));
-    }
-
-    /// Tells whether it may try. Its permit, if it has one, is the caller's from then on. Behind others who wait for capacity it is not
-    /// used, unless they let it go on.
-    pub(crate) fn turn(&self, is_value: bool, bytes: u64) -> Turn {
-        self.lease.reach(|admission| self.turn_in(admission, is_value, bytes)).unwrap_or(Turn::Wait)
-    }
-
-    fn turn_in(&self, admission: &Admission, is_value: bool, bytes: u64) -> Turn {
-        let (turn, unused) = admission.change(|lines, _| {
-            let turn = match lines.take(self.number) {
-                None => return (Turn::Wait, None),
-                Some(Go::Permit(bytes)) if is_value && lines.is_behind_for_capacity(self.number) => {
-                    return (Turn::Behind(Line::Capacity { needs: 0 }), Some(bytes));
-                }
-                Some(Go::Permit(_)) => Turn::Try { has_permit: true },
-                Some(Go::Called) if lines.waiting_for_permits() > 0 => Turn::Behind(Line::Permit(bytes)),
-                Some(Go::Called) => Turn::Try { has_permit: false },
-            };
-            (turn, None)
-        });
-        if let Some(bytes) = unused {
-            admission.budget.give_back_write(bytes);
-        }
-        turn
-    }
-
-    /// Tells whether it waits in the lines that a lease leads to.
-    pub(crate) fn is_for(&self, lease: L) -> bool {
-        self.lease == lease
-    }
-
-    /// Tells whether it is called to try for a place for its message, or for capacity.
-    pub(crate) fn is_called(&self) -> bool {
-        let take = |admission: &Admission| admission.change(|lines, _| lines.take(self.number).is_some());
-        self.lease.reach(take).unwrap_or(false)
-    }
-
-    /// Sleeps until it may go on, is to look how its tier is, or the time has come.
-    pub(crate) fn sleep_until(&self, deadline: Instant) {
-        let is_awake = |admission: &Admission| admission.lines.lock().is_awake(self.number);
-        // Of a partition that is closed there is nothing to wait for.
-        while self.lease.reach(is_awake) == Some(false) {
-            let left = deadline.saturating_duration_since(Instant::now());
-            if left.is_zero() {
-                return;
-            }
-            // Whether it was woken for this, for something else or by the time is seen above.
-            std::thread::park_timeout(left);
-        }
-    }
-
-    /// It has what it waited for: there may be more of it for those behind.
-    pub(crate) fn done(mut self) {
-        self.is_done = true;
-    }
-}
-
-impl<L: AdmissionLease> Drop for Waiting<L> {
-    fn drop(&mut self) {
-        // A reservation in a partition that is closed went with the partition.
-        self.lease.reach(|admission| {
-            let leave = |lines: &mut Lines<Thread>, woken: &mut Vec<Thread>| {
-                lines.leave(self.number, self.is_done, woken)
-            };
-            if let Some(bytes) = admission.change(leave) {
-                admission.budget.give_back_write(bytes);
-            }
-        });
+        self.keys_held.store(count(lines.keys_held()), Ordering::SeqCst);
     }
 }

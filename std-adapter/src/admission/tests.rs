@@ -1,6 +1,11 @@
-use super::lines::WRITES_PER_PERMIT;
+use core::time::Duration;
+use std::time::Instant;
+
+use coldpress_core::format::KeyHash;
+
+use super::lines::{Go, WRITES_PER_PERMIT};
 use super::*;
-use crate::recycled::{Held, Lease, Recycler};
+use crate::recycled::{Gone, Held, Lease, Recycler};
 
 /// More than any client needs.
 const PLENTY: Spare = Spare { places: u32::MAX, bytes: u64::MAX };
@@ -170,8 +175,8 @@ fn emptied_partition_forgets_permits_and_those_who_had_them() {
     assert!(Waiting::new(lease).is_none());
     let admission = SLOTS.lend(Admission::default()).hold().unwrap();
     // They do not sleep although nobody calls them.
-    late.sleep_until(Instant::now() + core::time::Duration::from_secs(3600));
-    later.sleep_until(Instant::now() + core::time::Duration::from_secs(3600));
+    late.sleep_until(Instant::now() + Duration::from_secs(3600));
+    later.sleep_until(Instant::now() + Duration::from_secs(3600));
     drop((late, later));
     assert_eq!(admission.budget.queued(), 0, "what was reserved went with the tier");
     assert_eq!(admission.turn(true, 100), Turn::Try { has_permit: false });
@@ -296,5 +301,191 @@ fn every_interleaving_of_three_clients_lets_all_of_them_through() {
         assert_eq!(world.is_through, [true; CLIENTS], "history {history}");
         assert_eq!((world.lines.clients(), world.places), (0, PLACES), "history {history}");
         assert_eq!((world.lines.waiting_for_permits(), world.lines.waiting_for_capacity()), (0, 0));
+    }
+}
+
+/// Far more than anything takes here.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+const KEY: KeyHash = KeyHash([1; 12]);
+
+fn soon() -> Instant {
+    Instant::now() + Duration::from_millis(20)
+}
+
+fn claim(
+    lease: Lease<Admission>,
+    deadline: Instant,
+    check: impl Fn() -> Result<(), Gone>,
+) -> Result<Option<KeyClaim<Lease<Admission>>>, Gone> {
+    KeyClaim::wait_for(lease, KEY, deadline, check)
+}
+
+/// Waits until so many clients want a key.
+fn until_clients_stand(admission: &Admission, clients: usize) {
+    while admission.lines.lock().key_clients() < clients {
+        std::thread::yield_now();
+    }
+}
+
+#[test]
+fn key_released_or_dropped_in_a_panic_goes_on_in_order() {
+    let (lease, admission) = admission();
+    let first = claim(lease, soon(), || Ok(())).unwrap().unwrap();
+    assert!(admission.has_keys_held() && !admission.has_waiters(), "the worker gives no keys");
+    let (order, came) = crossbeam_channel::unbounded();
+    std::thread::scope(|scope| {
+        for client in 0..4 {
+            let order = order.clone();
+            scope.spawn(move || {
+                let key = claim(lease, Instant::now() + PATIENCE, || Ok(())).unwrap().unwrap();
+                order.send(client).unwrap();
+                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                    let _key = key;
+                    assert!(client % 2 == 0, "every other one dies with it");
+                }));
+                assert_eq!(outcome.is_ok(), client % 2 == 0);
+            });
+            until_clients_stand(&admission, client + 2);
+        }
+        assert!(came.is_empty());
+        drop(first);
+    });
+    assert_eq!(came.try_iter().collect::<Vec<_>>(), [0, 1, 2, 3]);
+    assert!(!admission.has_keys_held());
+}
+
+#[test]
+fn wait_for_a_key_ends_at_the_deadline_or_with_an_error() {
+    let (lease, admission) = admission();
+    let _first = claim(lease, soon(), || Ok(())).unwrap().unwrap();
+    assert!(claim(lease, soon(), || Ok(())).unwrap().is_none());
+    assert_eq!(admission.lines.lock().key_clients(), 1, "it left its place");
+    // As a worker that dies, and a medium that fails: posted first, and alerted then.
+    let is_bad = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let check = || if is_bad.load(Ordering::Relaxed) { Err(Gone) } else { Ok(()) };
+        let waits = scope.spawn(move || claim(lease, Instant::now() + PATIENCE, check).map(|_| ()));
+        until_clients_stand(&admission, 2);
+        admission.alert();
+        std::thread::sleep(Duration::from_millis(20));
+        assert!(!waits.is_finished(), "an alert alone ends nothing");
+        is_bad.store(true, Ordering::Relaxed);
+        admission.alert();
+        assert_eq!(waits.join().unwrap(), Err(Gone));
+    });
+    // One that comes later sees it without an alert.
+    assert_eq!(claim(lease, Instant::now() + PATIENCE, || Err(Gone)).map(|_| ()), Err(Gone));
+}
+
+/// A client enters, stands, looks at the state, and sleeps. Another thread ends the partition before one of these steps, or in the sleep.
+#[test]
+fn end_of_a_partition_wakes_a_client_at_every_moment() {
+    const IN_SLEEP: usize = 3;
+    for moment in 0..=IN_SLEEP {
+        let (lease, admission) = admission();
+        let (begun, end) = (Instant::now(), || {
+            lease.end();
+            lease.look_behind(Admission::alert).unwrap();
+        });
+        let wait = || {
+            let before = |step| {
+                if step == moment {
+                    end()
+                }
+            };
+            before(0);
+            let Some(client) = Waiting::new(lease) else { return };
+            before(1);
+            client.stand(Line::Permit(10));
+            before(2);
+            client.sleep_until(begun + PATIENCE);
+        };
+        std::thread::scope(|scope| {
+            let waits = scope.spawn(wait);
+            if moment == IN_SLEEP {
+                while admission.lines.lock().waiting_for_permits() == 0 {
+                    std::thread::yield_now();
+                }
+                std::thread::sleep(Duration::from_millis(20));
+                assert!(!waits.is_finished());
+                end();
+            }
+        });
+        assert!(begun.elapsed() < PATIENCE, "it slept on, at {moment}");
+    }
+}
+
+#[test]
+fn clients_that_race_with_the_end_of_a_partition_all_wake() {
+    for _ in 0..300 {
+        let (lease, admission) = admission();
+        std::thread::scope(|scope| {
+            for line in [Line::Permit(1), Line::Capacity { needs: 1 }, Line::Message] {
+                scope.spawn(move || {
+                    let far = Instant::now() + PATIENCE;
+                    let attempt = |waiting: &mut Option<Waiting<_>>, _: bool| {
+                        waiting.insert(Waiting::new(lease).ok_or(Gone)?).stand(line);
+                        Ok::<Option<()>, _>(None)
+                    };
+                    assert_eq!(try_until(far, attempt), Err(Gone));
+                });
+                scope.spawn(move || {
+                    let far = Instant::now() + PATIENCE;
+                    while claim(lease, far, || lease.enter(|_| ())).is_ok() {}
+                });
+            }
+            lease.end();
+            lease.look_behind(Admission::alert).unwrap();
+        });
+        drop(admission);
+        lease.give_back();
+    }
+}
+
+#[test]
+fn every_interleaving_of_key_claims_passes_the_key_on_by_age() {
+    const STEPS: usize = 6;
+    const LENGTH: u32 = 6;
+    for history in 0..STEPS.pow(LENGTH) {
+        let (mut lines, mut woken) = (Lines::default(), Vec::new());
+        let mut numbers = [None; CLIENTS];
+        let mut holder: Option<usize> = None;
+        let end = |lines: &mut Lines<usize>,
+                   woken: &mut Vec<usize>,
+                   numbers: &mut [Option<u64>; CLIENTS],
+                   client: usize| {
+            if let Some(number) = numbers[client].take() {
+                assert_eq!(lines.leave(number, false, woken), None);
+            }
+        };
+        for step in (0..LENGTH).map(|at| history / STEPS.pow(at) % STEPS) {
+            let client = step % CLIENTS;
+            let before = woken.len();
+            if step < CLIENTS {
+                // Comes, if it is not there.
+                let number = *numbers[client].get_or_insert_with(|| lines.enter(client));
+                lines.stand(number, Line::Key(KEY));
+            } else {
+                // Releases the key, or gives up.
+                end(&mut lines, &mut woken, &mut numbers, client);
+            }
+            let oldest = (0..CLIENTS)
+                .filter(|client| numbers[*client].is_some())
+                .min_by_key(|client| numbers[*client]);
+            let has_key =
+                |client: &usize| numbers[*client].is_some_and(|number| lines.take(number).is_some());
+            assert_eq!(
+                (0..CLIENTS).filter(has_key).collect::<Vec<_>>(),
+                Vec::from_iter(oldest),
+                "history {history}"
+            );
+            let is_passed_on = oldest.is_some() && holder.is_some() && oldest != holder;
+            assert_eq!(woken[before..], Vec::from_iter(oldest.filter(|_| is_passed_on)), "history {history}");
+            holder = oldest;
+        }
+        assert_eq!(lines.clients(), 0, "the worker looks after none of them");
+        (0..CLIENTS).for_each(|client| end(&mut lines, &mut woken, &mut numbers, client));
+        assert_eq!((lines.keys_held(), lines.key_clients()), (0, 0));
     }
 }

@@ -1,7 +1,6 @@
 //! The handles by which threads reach a tier.
 
 use core::fmt;
-use core::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
@@ -10,7 +9,7 @@ use super::compaction::CompactionSystem;
 use super::iterate::Keys;
 use super::opened::Open;
 use super::reserve::{Announced, Room, WaitingClient};
-use crate::admission::Waiting;
+use crate::admission::try_until;
 use crate::config::Durability;
 use crate::errors::TierError;
 use crate::observe::{SegmentView, TierStats};
@@ -54,7 +53,7 @@ impl ColdTierHandle {
     /// # Errors
     /// [`TierError::Closed`].
     pub fn len(&self) -> Result<u64, TierError> {
-        self.enter(|open| open.parts.iter().map(|part| part.shared.sums.keys.load(Relaxed)).sum())
+        self.enter(|open| open.parts.iter().map(|part| part.shared.admission.charges.keys()).sum())
     }
 
     /// Tells whether no key has a value.
@@ -134,7 +133,8 @@ impl ColdTierHandle {
             for part in &open.parts {
                 let shared = &part.shared;
                 let waste = shared.lengths.waste_with(0);
-                let charge_bytes_max = open.terms.charge_bytes_max(waste, shared.quarantined.load(Relaxed));
+                let charge_bytes_max =
+                    open.terms.charge_bytes_max(waste, shared.admission.supply.quarantined());
                 stats.add(&shared.counts, &shared.worker_stats.lock(), &shared.state(charge_bytes_max));
                 stats.index_bytes += shared.index_bytes();
             }
@@ -212,30 +212,19 @@ impl ColdTierHandle {
         message: impl Fn() -> Message,
     ) -> Result<Announced, TierError> {
         let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
-        let mut waiting: Option<WaitingClient> = None;
-        loop {
-            let is_last = Instant::now() >= deadline;
-            let told = self.enter(|open| {
-                let room = open.tell_all(&claim, &message)?;
-                if let Room::Lacks(part) = room {
+        let told = try_until(deadline, |waiting: &mut Option<WaitingClient>, is_last| {
+            self.enter(|open| match open.tell_all(&claim, &message)? {
+                Room::For(told) => Ok::<_, TierError>(Some(told)),
+                Room::Lacks(_) if is_last => Ok(None),
+                Room::Lacks(part) => {
                     // It may be another partition that lacks a place now.
-                    waiting = waiting.take().filter(|waiting| waiting.is_for(part.shared.lease()));
-                    part.stand_for_message(&mut waiting)?;
+                    *waiting = waiting.take().filter(|waiting| waiting.is_for(part.shared.lease()));
+                    part.stand_for_message(waiting)?;
+                    Ok(None)
                 }
-                Ok::<_, TierError>(if let Room::For(told) = room { Some(told) } else { None })
-            })??;
-            match (told, waiting.take()) {
-                (Some(told), waiting) => {
-                    waiting.into_iter().for_each(Waiting::done);
-                    return Ok(told);
-                }
-                (None, _) if is_last => return Err(TierError::TimedOut),
-                (None, stands) => {
-                    stands.iter().for_each(|waiting| waiting.sleep_until(deadline));
-                    waiting = stands;
-                }
-            }
-        }
+            })?
+        })?;
+        told.ok_or(TierError::TimedOut)
     }
 
     /// Sends a message that is no write, waiting for a place in the queue where so many are on their way.
@@ -246,13 +235,11 @@ impl ColdTierHandle {
         deadline: Instant,
     ) -> Result<(), TierError> {
         let mut message = Some(message);
-        let mut waiting: Option<WaitingClient> = None;
-        loop {
-            let is_last = Instant::now() >= deadline;
+        let sent = try_until(deadline, |waiting: &mut Option<WaitingClient>, is_last| {
             self.enter(|open| {
                 let part = open.part(part)?;
                 open.check_alive(part)?;
-                let may_try = match &waiting {
+                let may_try = match waiting {
                     None => part.shared.admission.may_send_message(),
                     Some(waiting) => waiting.is_called(),
                 };
@@ -260,19 +247,12 @@ impl ColdTierHandle {
                     part.pass_message(&mut message)?;
                 }
                 if message.is_some() && !is_last {
-                    part.stand_for_message(&mut waiting)?;
+                    part.stand_for_message(waiting)?;
                 }
-                Ok::<_, TierError>(())
-            })??;
-            if message.is_none() {
-                waiting.into_iter().for_each(Waiting::done);
-                return Ok(());
-            }
-            if is_last {
-                return Err(TierError::TimedOut);
-            }
-            waiting.iter().for_each(|waiting| waiting.sleep_until(deadline));
-        }
+                Ok::<_, TierError>(message.is_none().then_some(()))
+            })?
+        })?;
+        sent.ok_or(TierError::TimedOut)
     }
 }
 

@@ -23,13 +23,12 @@ use super::get::{Chase, Found, Miss, ReadError, decode};
 use super::handle::ColdTierHandle;
 use super::opened::{Open, Part};
 use super::put::{Refused, Write};
-use super::relief::{Relief, Shortfall};
 use super::reserve::WaitingClient;
 use super::scratch;
-use crate::admission::{Line, Waiting};
+use crate::admission::{KeyClaim, Line, Relief, Shortfall, try_until};
 use crate::config::{Durability, FullPolicy, Terms, piece_bytes};
 use crate::errors::{GetError, TierError};
-use crate::index::{Entry, Generation, KeyClaim, Pending, Stored};
+use crate::index::{Entry, FamilyWriter, Generation, Pending, Stored};
 use crate::recycled::Gone;
 use crate::storage::MediumError;
 use crate::worker::{Message, Waiter};
@@ -138,16 +137,19 @@ impl From<Gone> for Refused {
 
 impl ColdTierHandle {
     /// Puts the pieces of a long value, and makes them durable; the write that is left is that of the head. The pieces are
-    /// swept once the claim is dropped, unless the head was put by then.
-    pub(super) fn put_pieces(&self, write: &mut Write, long: LongPut) -> Result<KeyClaim, Refused> {
-        let lease = self.enter(|open| open.part(write.part).map(|part| part.shared.lease()))??;
-        let claim = KeyClaim::wait_for(lease, write.hash, write.deadline)?.ok_or(Refused::Busy)?;
+    /// swept once the writer is dropped, unless the head was put by then.
+    pub(super) fn put_pieces(&self, write: &mut Write, long: LongPut) -> Result<FamilyWriter, Refused> {
+        let (part, deadline) = (write.part, write.deadline);
+        let lease = self.enter(|open| open.part(part).map(|part| part.shared.lease()))??;
+        let check = || self.enter(|open| Ok::<_, Refused>(open.check_takes(open.part(part)?)?))?;
+        let key = KeyClaim::wait_for(lease, write.hash, deadline, check)?.ok_or(Refused::Busy)?;
+        let writer = FamilyWriter::new(lease, write.hash, key);
         let replaces = lease.enter(|shared| shared.families.bytes(&write.hash))?;
         let mut replacement = None;
         let charge = match self.await_capacity(write, &long) {
             // As a short value does, it takes the room that is kept for what is replaced, if it replaces enough.
             Err(Refused::Full { needed, available }) if needed <= available.saturating_add(replaces) => {
-                let room = KeyClaim::wait_for_replacement(lease, write.deadline)?.ok_or(Refused::Busy)?;
+                let room = KeyClaim::wait_for_replacement(lease, deadline, check)?.ok_or(Refused::Busy)?;
                 replacement = Some(room);
                 write.replaces = replaces;
                 needed
@@ -160,7 +162,7 @@ impl ColdTierHandle {
             Ok::<_, TierError>((taken, open.terms, open.seed, open.hash_key))
         })??;
         let pieces = u16::try_from(long.pieces.len()).unwrap_or(u16::MAX);
-        let generation = claim.begin(&taken, Generation { end: u32::from(pieces), bytes: charge });
+        let generation = writer.begin(&taken, Generation { end: u32::from(pieces), bytes: charge });
         let generation = generation?.ok_or(Refused::Busy)?;
         let (key_bytes, head_key_bytes) = (long.key_bytes(), long.key.len());
         for (index, (codec, mut payload)) in (0..=u16::MAX).zip(long.pieces) {
@@ -182,23 +184,19 @@ impl ColdTierHandle {
         let head_key_bytes = u32::try_from(head_key_bytes).unwrap_or(u32::MAX);
         write.pending =
             Some(pending(payload, head_key_bytes, CodecId::Chunked, write.lives_s, (&terms, seed)));
-        Ok(claim)
+        Ok(writer)
     }
 
     /// Waits in the line for capacity until there is enough for a whole value, and says what it is charged: nothing of one is written
     /// that has no space.
     fn await_capacity(&self, write: &Write, long: &LongPut) -> Result<u64, Refused> {
         let mut asked_in = 0;
-        let mut waiting: Option<WaitingClient> = None;
-        loop {
-            let is_last = Instant::now() >= write.deadline;
-            let charge = self.enter(|open| {
+        let charge = try_until(write.deadline, |waiting: &mut Option<WaitingClient>, is_last| {
+            self.enter(|open| {
                 let part = open.part(write.part)?;
-                let check = || open.check_alive(part).and_then(|()| part.check_writable());
-                check()?;
-                let admission = &part.shared.admission;
-                let may_try = match &waiting {
-                    None => admission.may_try_for_capacity(),
+                open.check_takes(part)?;
+                let may_try = match waiting {
+                    None => part.shared.admission.may_try_for_capacity(),
                     Some(waiting) => waiting.is_called(),
                 };
                 let needs = if may_try || is_last {
@@ -213,21 +211,16 @@ impl ColdTierHandle {
                     // It was woken to look how the tier is, and keeps its place.
                     return Ok(None);
                 } else {
-                    // It has not asked for room: the one that it stands behind does.
+                    // It has not asked for space: the one that it stands behind does.
                     let is_evicting = open.limits.full == FullPolicy::Evict;
                     if is_evicting { long.charge(&open.terms) } else { 0 }
                 };
-                part.stand(&mut waiting, Line::Capacity { needs })?;
-                part.nudge();
-                check()?;
+                part.stand_for(open, waiting, Line::Capacity { needs })?;
                 Ok::<_, Refused>(None)
-            })??;
-            if let Some(charge) = charge {
-                waiting.into_iter().for_each(Waiting::done);
-                return Ok(charge);
-            }
-            waiting.iter().for_each(|waiting| waiting.sleep_until(write.deadline));
-        }
+            })?
+        })?;
+        // The last attempt has the capacity, or says what is lacking.
+        charge.ok_or(Refused::Busy)
     }
 
     /// Waits until everything that was sent to one partition is durable.
@@ -261,7 +254,7 @@ impl Part {
     ) -> Result<Capacity, Refused> {
         let needed = long.charge(&open.terms);
         let claim = self.claim_for(open, open.limits.record_bytes_max);
-        let available = claim.ceiling.settled.saturating_sub(self.shared.sums.settled.load(Relaxed));
+        let available = claim.ceiling.settled.saturating_sub(self.shared.admission.charges.settled());
         if needed <= available {
             return Ok(Capacity::There(needed));
         }

@@ -20,7 +20,6 @@ mod long;
 mod open;
 mod opened;
 mod put;
-mod relief;
 mod reserve;
 mod scratch;
 mod ttl;

@@ -399,6 +399,9 @@ impl ColdTier {
             };
             outcome = outcome.and(ended);
             let is_over = is_over(&worker, deadline);
+            // An operation that outlasted the close may have come to wait since those were told who waited then.
+            shared.end();
+            let _ = shared.look_behind(|shared| shared.admission.alert());
             // At once, or when all who are in it are over.
             shared.give_back();
             if !is_over {
@@ -534,7 +537,7 @@ impl Starting<'_> {
 
     /// Whether nothing has a value, in any partition.
     fn is_empty(&self) -> bool {
-        self.parts.iter().all(|(part, _)| part.shared.sums.keys.load(Relaxed) == 0)
+        self.parts.iter().all(|(part, _)| part.shared.admission.charges.keys() == 0)
     }
 
     fn take_parts(&mut self) -> Vec<Part> {

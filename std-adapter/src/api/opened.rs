@@ -91,12 +91,18 @@ impl Open {
     /// Refuses what takes a worker where that of the partition is over, or a file of the tier was lost.
     pub(crate) fn check_alive(&self, part: &Part) -> Result<(), TierError> {
         if part.shared.health.get() == Health::FileLost {
-            self.is_file_lost.store(true, Relaxed);
+            self.lose_file();
         }
         if self.is_file_lost.load(Relaxed) {
             return Err(TierError::FileLost);
         }
         part.check_alive()
+    }
+
+    /// Refuses writes that a partition does not take now.
+    pub(crate) fn check_takes(&self, part: &Part) -> Result<(), TierError> {
+        self.check_alive(part)?;
+        part.shared.health.check_writable()
     }
 
     /// Whether all workers are there, and none has lost its file.
@@ -108,9 +114,16 @@ impl Open {
     pub(crate) fn has_its_files(&self) -> bool {
         let is_lost = self.parts.iter().any(|part| part.medium.is_in_place() == Ok(false));
         if is_lost {
-            self.is_file_lost.store(true, Relaxed);
+            self.lose_file();
         }
         !is_lost
+    }
+
+    /// From here on all partitions refuse writes, and those who wait in any of them are told.
+    fn lose_file(&self) {
+        if !self.is_file_lost.swap(true, Relaxed) {
+            self.parts.iter().for_each(|part| part.shared.admission.alert());
+        }
     }
 
     /// The wall clock, which does not go back behind what the log has seen, nor ahead of it further than the log would follow.

@@ -20,14 +20,13 @@ use tracing::Span;
 use super::handle::ColdTierHandle;
 use super::long::{LongPut, encode_whole};
 use super::opened::{Open, Part};
-use super::relief::{Relief, Shortfall};
-use super::reserve::{Claim, Lack, WaitingClient};
+use super::reserve::WaitingClient;
 use super::ttl::Ttl;
 use super::unchanged::Kept;
-use crate::admission::{Line, Turn};
+use crate::admission::{Beyond, Claim, Lack, Line, Relief, Shortfall, Turn, try_until};
 use crate::config::{Durability, FullPolicy};
 use crate::errors::{BatchError, PutError, RemoveError, TierError};
-use crate::index::{Beyond, Entry, PENDING_OVERHEAD_BYTES, Pending, Publish, publish};
+use crate::index::{Entry, PENDING_OVERHEAD_BYTES, Pending, Publish, publish};
 use crate::observe::Timed;
 use crate::pool::HotKey;
 use crate::worker::{Message, Waiter};
@@ -370,36 +369,20 @@ impl ColdTierHandle {
 
     /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
     fn send(&self, write: &mut Write) -> Result<Option<Effect>, Refused> {
-        let mut waiting: Option<WaitingClient> = None;
-        loop {
-            let is_last = Instant::now() >= write.deadline;
-            let step = self.enter(|open| {
+        let deadline = write.deadline;
+        let sent = try_until(deadline, |waiting, is_last| {
+            self.enter(|open| {
                 let part = open.part(write.part)?;
-                let check = || open.check_alive(part).and_then(|()| part.check_writable());
-                check()?;
+                open.check_takes(part)?;
                 let step = part.step(open, write, waiting.as_ref(), is_last)?;
                 if let Step::Stand(line) = step {
-                    // Within the tier: nobody comes to stand here once it is closed.
-                    part.stand(&mut waiting, line)?;
-                    // The worker may be asleep; and when it ended before, nobody else says so.
-                    part.nudge();
-                    check()?;
+                    part.stand_for(open, waiting, line)?;
                 }
-                Ok::<_, Refused>(step)
-            })??;
-            match step {
-                Step::Over(effect) => {
-                    if let Some(waiting) = waiting {
-                        waiting.done();
-                    }
-                    return Ok(effect);
-                }
-                Step::Stand(_) | Step::Wait => {}
-            }
-            if let Some(waiting) = &waiting {
-                waiting.sleep_until(write.deadline);
-            }
-        }
+                Ok::<_, Refused>(if let Step::Over(effect) = step { Some(effect) } else { None })
+            })?
+        })?;
+        // The last attempt sends it, or says what is lacking.
+        sent.ok_or(Refused::Busy)
     }
 }
 
@@ -448,10 +431,6 @@ impl Part {
             Attempt::Wait(lack) if is_last => Err(lack.into()),
             Attempt::Wait(lack) => Ok(Step::Stand(lack.line(bytes))),
         }
-    }
-
-    pub(super) fn check_writable(&self) -> Result<(), TierError> {
-        self.shared.health.check_writable()
     }
 
     fn attempt(

@@ -1,63 +1,21 @@
-//! Reservations: a place in the worker's queue, pending bytes, capacity. Each is made before what it is for, so that nothing
-//! behind it can lack it.
+//! Requests of a client to the [admission](crate::admission) of a partition, and its messages to the worker.
+//!
+//! Who may go on is decided there. Here is what takes more than that layer knows: a message is sent where its place is reserved, and the
+//! index says what a value weighs, how much the lengths of records cost, and whether it owes space.
 
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::opened::{Open, Part};
-use crate::admission::{Line, Waiting};
+use super::put::Refused;
+use crate::admission::{Circumstances, Claim, Line, Refusal, Relief, Shortfall, Waiting, Weight};
 use crate::errors::TierError;
-use crate::index::{Ceiling, Pending, SharedPartition, Weight};
+use crate::index::{Pending, SharedPartition};
 use crate::recycled::Lease;
+use crate::storage::MediumError;
 use crate::worker::Message;
 
 /// A client that waits in the lines of a partition.
 pub(super) type WaitingClient = Waiting<Lease<SharedPartition>>;
-
-/// The reason for which a write waits.
-#[derive(Clone, Copy)]
-pub(super) enum Lack {
-    Queue,
-    Capacity {
-        needed: u64,
-        available: u64,
-        /// Of it, what nobody was asked to free space for.
-        unasked: u64,
-    },
-    /// Blocks that the medium has not been asked for yet.
-    Blocks,
-    /// A pending write reuses the charge of the value that it replaces.
-    Replacement,
-}
-
-/// The demand of a value on the capacity.
-#[derive(Clone, Copy)]
-pub(super) struct Claim {
-    pub(super) write: Weight,
-    pub(super) ceiling: Ceiling,
-    /// The most that the settled sum may reach once the medium has allocated all blocks.
-    pub(super) most: u64,
-    /// Segments that had blocks when it was made.
-    pub(super) backed: u32,
-}
-
-impl Claim {
-    /// The claim of a piece of a value that replaces so many charged bytes, which go once all of it is there.
-    pub(super) fn beyond(mut self, replaces: u64) -> Self {
-        self.ceiling.settled = self.ceiling.settled.saturating_add(replaces).min(self.ceiling.charge);
-        self
-    }
-}
-
-impl Lack {
-    /// Where to stand for it, with a write that takes so many pending bytes.
-    pub(super) const fn line(self, bytes: u64) -> Line {
-        match self {
-            Self::Queue => Line::Permit(bytes),
-            Self::Capacity { unasked, .. } => Line::Capacity { needs: unasked },
-            Self::Blocks | Self::Replacement => Line::Capacity { needs: 0 },
-        }
-    }
-}
 
 /// Whether all partitions got a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -121,8 +79,22 @@ impl Part {
         Ok(())
     }
 
+    /// Lets a client that writes stand in a line. It looks at the tier behind that: when its worker ended before, nobody else says so.
+    pub(super) fn stand_for(
+        &self,
+        open: &Open,
+        waiting: &mut Option<WaitingClient>,
+        line: Line,
+    ) -> Result<(), TierError> {
+        // Within the tier: nobody comes to stand here once it is closed.
+        self.stand(waiting, line)?;
+        // The worker may be asleep.
+        self.nudge();
+        open.check_takes(self)
+    }
+
     /// Lets a client stand in a line.
-    pub(super) fn stand(&self, waiting: &mut Option<WaitingClient>, line: Line) -> Result<(), TierError> {
+    fn stand(&self, waiting: &mut Option<WaitingClient>, line: Line) -> Result<(), TierError> {
         let here = waiting.take().or_else(|| Waiting::new(self.shared.lease())).ok_or(TierError::Closed)?;
         waiting.insert(here).stand(line);
         Ok(())
@@ -149,25 +121,37 @@ impl Part {
     }
 
     /// The demand of a value on the capacity.
-    ///
-    /// What the log is sure to hold must not be exceeded once everything pending is published. Until then the record that is
-    /// replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.
     pub(super) fn claim(&self, open: &Open, pending: &Pending) -> Claim {
-        let write = pending.weigh();
-        Claim { write, ..self.claim_for(open, write.longest) }
+        self.claim_of(open, pending.weigh())
     }
 
-    /// The capacity beside a record of so many bytes.
-    pub(super) fn claim_for(&self, open: &Open, record_bytes: u32) -> Claim {
+    /// The demand of a value of which nothing is known but the length of its longest record.
+    pub(super) fn claim_for(&self, open: &Open, longest: u32) -> Claim {
+        self.claim_of(open, Weight { longest, ..Weight::default() })
+    }
+
+    fn claim_of(&self, open: &Open, write: Weight) -> Claim {
+        let waste = self.shared.lengths.waste_with(write.longest);
+        self.shared.admission.supply.claim(&open.terms, waste, write)
+    }
+
+    /// Asks for space for a value, or refuses it.
+    pub(super) fn relieve(
+        &self,
+        open: &Open,
+        claim: &Claim,
+        shortfall: Shortfall,
+        asked_in: &mut u64,
+        now_s: u32,
+    ) -> Result<Relief, Refused> {
         let shared = &self.shared;
-        let waste = shared.lengths.waste_with(record_bytes);
-        let quarantined = shared.quarantined.load(Relaxed);
-        let most = open.terms.charge_bytes_max(waste, quarantined);
-        // A segment without blocks can't be written on a full disk, so it holds nothing.
-        let backed = shared.backed.load(Relaxed);
-        let bare = open.terms.geometry.segment_count().saturating_sub(backed);
-        let settled = open.terms.charge_bytes_max(waste, quarantined.saturating_add(bare));
-        let charge = settled.saturating_add(u64::from(open.terms.geometry.usable_bytes()));
-        Claim { write: Weight::default(), ceiling: Ceiling { settled, charge }, most, backed }
+        // While some of the log can't be read, nothing is swept.
+        let owes_space = shared.families.are_owing() && shared.withheld_above.load(Relaxed) == 0;
+        let circumstances = Circumstances { full: open.limits.full, owes_space, now_s };
+        let relief = shared.admission.supply.relieve(claim, shortfall, circumstances, asked_in);
+        relief.map_err(|refusal| match refusal {
+            Refusal::Full { needed, available } => Refused::Full { needed, available },
+            Refusal::NoSpace => TierError::Medium(shared.health.failure(MediumError::NoSpace)).into(),
+        })
     }
 }

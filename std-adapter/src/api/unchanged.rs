@@ -49,7 +49,7 @@ impl ColdTierHandle {
         let kept = self.enter(|open| {
             let part = open.part(write.part).ok().filter(|_| open.limits.skips_unchanged)?;
             // A tier that takes no writes refuses this one too, when it is sent.
-            open.check_alive(part).and_then(|()| part.check_writable()).ok()?;
+            open.check_takes(part).ok()?;
             part.find_same(open, write)
         });
         // So does a tier that is closed.

@@ -9,6 +9,7 @@ use coldpress_core::format::{
 };
 use coldpress_core::index::{Placed, Rank, Released, is_needless};
 
+use crate::admission::Weight;
 use crate::config::Terms;
 
 /// Bytes that a pending record counts for beyond its payload.
@@ -231,28 +232,6 @@ const REFERENCED: u32 = 1 << 31;
 impl Default for Entry {
     fn default() -> Self {
         Self { pending: None, stored: Stored::NONE, copies: 0, touched: AtomicU32::new(0), queued_s: 0 }
-    }
-}
-
-/// What an entry adds to the sums of its partition.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(crate) struct Weight {
-    /// Charged bytes, with what earlier writes are charged that the pending one replaces.
-    pub(crate) charge: u64,
-    /// Of these, what stays charged once the pending write is published. Publishing it moves nothing here.
-    pub(crate) settled: u64,
-    /// Bytes of memory that the pending write takes.
-    pub(crate) pending_bytes: u64,
-    /// 1 where the key has a value.
-    pub(crate) keys: u64,
-    /// Bytes of the longer of its records, written or pending; at most a few more.
-    pub(crate) longest: u32,
-}
-
-impl Weight {
-    /// A write on top of what it will replace.
-    fn above(self, older_charge: u64, stored_bytes: u32) -> Self {
-        Self { charge: self.charge + older_charge, longest: self.longest.max(stored_bytes), ..self }
     }
 }
 

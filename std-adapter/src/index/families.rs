@@ -6,20 +6,14 @@
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicU32, AtomicU64};
-use core::time::Duration;
-use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
-use std::time::Instant;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use coldpress_core::format::KeyHash;
-use parking_lot::{Condvar, Mutex, RwLock};
+use parking_lot::RwLock;
 
 use super::shared::{OwnBits, SharedPartition};
+use crate::admission::KeyClaim;
 use crate::recycled::{Gone, Lease};
-
-/// The right to the space that a partition keeps for values that are being replaced.
-const REPLACEMENT: KeyHash = KeyHash([0xFF; 12]);
-/// The longest that a client that waits stays in a partition.
-const WAIT_MAX: Duration = Duration::from_millis(50);
 
 /// The pieces of one generation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -57,64 +51,38 @@ pub(crate) struct Families {
     owing: AtomicU32,
     /// Generations begun: while this stays, no piece takes the place of another.
     begun: AtomicU64,
-    /// Keys under which a long value is being put; one at a time each.
-    writers: Mutex<HashSet<KeyHash, OwnBits>>,
-    written: Condvar,
-    /// How many of these there are.
-    writing: AtomicU32,
 }
 
-/// The right to put a long value under a key. While it lasts, what it wrote is not swept.
+/// A put of a long value. While it lasts, what it wrote is not swept.
 #[derive(Debug)]
-pub(crate) struct KeyClaim {
+pub(crate) struct FamilyWriter {
     lease: Lease<SharedPartition>,
     hash: KeyHash,
+    /// Given up behind the end of this put: the next one of the key begins no earlier.
+    _key: KeyClaim<Lease<SharedPartition>>,
 }
 
-impl Drop for KeyClaim {
+impl Drop for FamilyWriter {
     fn drop(&mut self) {
         // In a partition that is closed nothing of it is left.
         let _ = self.lease.enter(|shared| shared.families.end(&self.hash));
     }
 }
 
-impl KeyClaim {
-    /// Waits for the right to put a long value under a key, until the deadline.
-    ///
-    /// # Errors
-    /// [`Gone`] where the partition was closed.
-    pub(crate) fn wait_for(
+impl FamilyWriter {
+    /// A put under the key that a client has for itself.
+    pub(crate) const fn new(
         lease: Lease<SharedPartition>,
         hash: KeyHash,
-        deadline: Instant,
-    ) -> Result<Option<Self>, Gone> {
-        loop {
-            // Not in there all the time: a partition that is closed goes when nobody is in it.
-            let until = deadline.min(Instant::now() + WAIT_MAX);
-            if lease.enter(|shared| shared.families.claim(&hash, until))? {
-                return Ok(Some(Self { lease, hash }));
-            }
-            if until == deadline {
-                return Ok(None);
-            }
-        }
-    }
-
-    /// Waits for the right to take the space that a partition has for what is being replaced: one long value at a time.
-    ///
-    /// # Errors
-    /// As for [`wait_for`](Self::wait_for).
-    pub(crate) fn wait_for_replacement(
-        lease: Lease<SharedPartition>,
-        deadline: Instant,
-    ) -> Result<Option<Self>, Gone> {
-        Self::wait_for(lease, REPLACEMENT, deadline)
+        key: KeyClaim<Lease<SharedPartition>>,
+    ) -> Self {
+        Self { lease, hash, _key: key }
     }
 
     /// Chooses a generation that no piece is known to have, and that is not taken otherwise; `None` where there is none.
     ///
     /// # Errors
-    /// As for [`wait_for`](Self::wait_for).
+    /// [`Gone`] where the partition was closed.
     pub(crate) fn begin(&self, taken: &[u8], pieces: Generation) -> Result<Option<u8>, Gone> {
         self.lease.enter(|shared| shared.families.begin(&self.hash, taken, pieces))
     }
@@ -123,18 +91,6 @@ impl KeyClaim {
 impl Families {
     fn recount(&self, state: &State) {
         self.count.store(u32::try_from(state.families.len()).unwrap_or(u32::MAX), Relaxed);
-    }
-
-    /// Waits for the right to put a long value under a key until then; tells whether the caller has it now.
-    fn claim(&self, hash: &KeyHash, until: Instant) -> bool {
-        let mut writers = self.writers.lock();
-        while !writers.insert(*hash) {
-            if self.written.wait_until(&mut writers, until).timed_out() && writers.contains(hash) {
-                return false;
-            }
-        }
-        self.writing.store(u32::try_from(writers.len()).unwrap_or(u32::MAX), Relaxed);
-        true
     }
 
     fn begin(&self, hash: &KeyHash, taken: &[u8], pieces: Generation) -> Option<u8> {
@@ -158,16 +114,11 @@ impl Families {
             family.writing = None;
         }
         self.touch(hash);
-        let mut writers = self.writers.lock();
-        writers.remove(hash);
-        self.writing.store(u32::try_from(writers.len()).unwrap_or(u32::MAX), Relaxed);
-        drop(writers);
-        self.written.notify_all();
     }
 
-    /// Whether there is no piece of a long value, and none is about to be put.
+    /// Whether there is no piece of a long value.
     pub(crate) fn are_none(&self) -> bool {
-        self.count.load(Relaxed) == 0 && self.writing.load(Relaxed) == 0
+        self.count.load(Relaxed) == 0
     }
 
     /// How many generations were begun, of all keys.
@@ -275,6 +226,7 @@ impl Families {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use std::time::Instant;
 
     const PIECES: Generation = Generation { end: 3, bytes: 300 };
 
@@ -283,15 +235,17 @@ mod tests {
         let (lease, hash) = (SharedPartition::lend(), KeyHash([1; 12]));
         let shared = lease.hold().unwrap();
         let families = &shared.families;
-        let wait_for = |hash| KeyClaim::wait_for(lease, hash, Instant::now() + Duration::from_millis(5));
-        let claim = wait_for(hash).unwrap().unwrap();
-        assert!(wait_for(hash).unwrap().is_none(), "one at a time");
-        assert!(wait_for(KeyHash([2; 12])).unwrap().is_some());
+        let write = || {
+            let key = KeyClaim::wait_for(lease, hash, Instant::now(), || Ok::<_, Gone>(()));
+            key.map(|key| key.map(|key| FamilyWriter::new(lease, hash, key)))
+        };
+        let claim = write().unwrap().unwrap();
+        assert!(write().unwrap().is_none(), "one at a time");
         families.found(&hash, 0, 4, 100);
         assert_eq!(claim.begin(&[1], PIECES), Ok(Some(2)));
         assert_eq!(families.bytes(&hash), 400);
         drop(claim);
-        let claim = wait_for(hash).unwrap().unwrap();
+        let claim = write().unwrap().unwrap();
         assert_eq!(claim.begin(&[2], PIECES), Ok(Some(1)));
         for generation in 0..=u8::MAX {
             families.found(&hash, generation, 0, 1);

@@ -5,19 +5,19 @@
 //! open tier.
 
 use core::hash::{BuildHasher, Hasher};
-use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::AcqRel, Ordering::Relaxed};
+use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::KeyHash;
 use dashmap::{DashMap, Entry as Slot};
 use parking_lot::{Mutex, RwLock};
 
-use super::entry::{Entry, Weight};
+use super::entry::Entry;
 use super::families::Families;
 use super::health::{Health, PostedHealth};
 use super::lengths::Lengths;
 use super::log_clock::LogClock;
-use crate::admission::{Admission, AdmissionLease};
+use crate::admission::{Admission, AdmissionLease, Beyond, Ceiling, Weight};
 use crate::config::Terms;
 use crate::observe::{Counts, Latencies, PartitionState, WorkerStats};
 use crate::recycled::{Lease, Recycler};
@@ -90,35 +90,10 @@ impl Stripe {
     }
 }
 
-/// Sums over all entries of a partition; each equals a recount whenever no operation is under way.
-#[derive(Debug, Default)]
-pub(crate) struct Sums {
-    pub(crate) charge: AtomicU64,
-    pub(crate) settled: AtomicU64,
-    pub(crate) keys: AtomicU64,
-}
-
-/// How far a write may bring the sums.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ceiling {
-    pub(crate) settled: u64,
-    pub(crate) charge: u64,
-}
-
-/// Which sum a write would bring beyond its ceiling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Beyond {
-    /// The bytes that the log is sure to hold; so many are there for the write.
-    Settled { available: u64 },
-    /// The bytes that it may hold meanwhile.
-    Charge,
-}
-
 /// The state that the threads of one partition share.
 #[derive(Debug)]
 pub(crate) struct SharedPartition {
     stripes: Box<[Stripe]>,
-    pub(crate) sums: Sums,
     pub(crate) families: Families,
     pub(crate) counts: Counts,
     pub(crate) latencies: Latencies,
@@ -135,29 +110,11 @@ pub(crate) struct SharedPartition {
     /// every key idle at once.
     pub(crate) opened_s: AtomicU32,
     pub(crate) clock: LogClock,
-    /// Segments kept as they are because of damage.
-    pub(crate) quarantined: AtomicU32,
-    /// Segments for which the medium has allocated blocks.
-    pub(crate) backed: AtomicU32,
-    /// Whether the medium has no space for more.
-    pub(crate) is_out_of_space: AtomicBool,
-    /// Bytes of charge for which clients wait until blocks are allocated.
-    pub(crate) unbacked_bytes: AtomicU64,
     /// Where copies may lie on the medium that the index does not count: the sequence from which on what is written outranks them;
     /// else 0.
     pub(crate) withheld_above: AtomicU32,
     /// Above which sequence the version of a record lies that may stand for a put of the same value; `u32::MAX` while none may.
     pub(crate) keeps_above: AtomicU32,
-    /// Bytes that clients wait for, each once in a round of evictions.
-    pub(crate) evict_bytes: AtomicU64,
-    /// The round of evictions: a client asks once in each.
-    pub(crate) evict_round: AtomicU64,
-    /// Whether a round is under way: what it gives back is still to come.
-    pub(crate) is_evicting: AtomicBool,
-    /// The first second in which a key may expire; 0 where none does.
-    pub(crate) due_s: AtomicU32,
-    /// Whether a client waits for the space of what has expired.
-    pub(crate) wants_expired: AtomicBool,
     /// When the worker has to be over, in milliseconds: from then on it takes no step, as others may have the medium soon.
     pub(crate) ends_ms: AtomicU64,
 }
@@ -173,7 +130,6 @@ impl SharedPartition {
     pub(super) fn new() -> Self {
         Self {
             stripes: (0..STRIPES).map(|_| Stripe::new()).collect(),
-            sums: Sums::default(),
             families: Families::default(),
             counts: Counts::default(),
             latencies: Latencies::default(),
@@ -186,17 +142,8 @@ impl SharedPartition {
             has_background: AtomicBool::new(false),
             opened_s: AtomicU32::new(0),
             clock: LogClock::default(),
-            quarantined: AtomicU32::new(0),
-            backed: AtomicU32::new(0),
-            is_out_of_space: AtomicBool::new(false),
-            unbacked_bytes: AtomicU64::new(0),
             withheld_above: AtomicU32::new(0),
             keeps_above: AtomicU32::new(u32::MAX),
-            evict_bytes: AtomicU64::new(0),
-            evict_round: AtomicU64::new(1),
-            is_evicting: AtomicBool::new(false),
-            due_s: AtomicU32::new(0),
-            wants_expired: AtomicBool::new(false),
             ends_ms: AtomicU64::new(u64::MAX),
         }
     }
@@ -204,9 +151,9 @@ impl SharedPartition {
     /// The sums and the state as they are; so many bytes can be charged at most.
     pub(crate) fn state(&self, charge_bytes_max: u64) -> PartitionState {
         PartitionState {
-            keys: self.sums.keys.load(Relaxed),
+            keys: self.admission.charges.keys(),
             pending_bytes: self.admission.budget.pending_bytes(),
-            charged_bytes: self.sums.charge.load(Relaxed),
+            charged_bytes: self.admission.charges.charge(),
             charge_bytes_max,
             needs_reopen: self.health.get() == Health::NeedsReopen,
             clock_behind_s: self.clock.behind_s(),
@@ -275,12 +222,12 @@ impl SharedPartition {
         match self.stripe(hash)?.slot(hash) {
             Slot::Occupied(mut slot) => {
                 let entry = slot.get_mut();
-                let reserved = self.reserve(entry.weigh(terms), entry.foresee(terms, write), ceiling);
+                let reserved = self.reserve(&entry.weigh(terms), &entry.foresee(terms, write), ceiling);
                 Some(reserved.map(|()| change(entry)))
             }
             Slot::Vacant(slot) => {
                 let mut entry = Entry::default();
-                let reserved = self.reserve(Weight::default(), entry.foresee(terms, write), ceiling);
+                let reserved = self.reserve(&Weight::default(), &entry.foresee(terms, write), ceiling);
                 Some(reserved.map(|()| {
                     let result = change(&mut entry);
                     slot.insert(entry);
@@ -294,33 +241,15 @@ impl SharedPartition {
         let before = entry.weigh(terms);
         let result = change(entry);
         let after = entry.weigh(terms);
-        move_sum(&self.sums.settled, before.settled, after.settled);
-        move_sum(&self.sums.charge, before.charge, after.charge);
-        self.move_others(before, after);
+        self.admission.reweigh(&before, &after);
+        self.lengths.change(before.longest, after.longest);
         result
     }
 
-    /// Moves all sums, or none where one would go beyond its ceiling. The one that is moved and moved back is that which others may
-    /// wait for: nobody is told that the log is full who is not.
-    fn reserve(&self, before: Weight, after: Weight, ceiling: &Ceiling) -> Result<(), Beyond> {
-        let settled = &self.sums.settled;
-        if move_sum_within(&self.sums.charge, before.charge, after.charge, ceiling.charge).is_err() {
-            let available = available(settled.load(Relaxed), before.settled, ceiling.settled);
-            let is_full = after.settled > available.max(before.settled);
-            return Err(if is_full { Beyond::Settled { available } } else { Beyond::Charge });
-        }
-        if let Err(available) = move_sum_within(settled, before.settled, after.settled, ceiling.settled) {
-            move_sum(&self.sums.charge, after.charge, before.charge);
-            return Err(Beyond::Settled { available });
-        }
-        self.move_others(before, after);
-        Ok(())
-    }
-
-    fn move_others(&self, before: Weight, after: Weight) {
-        self.admission.budget.change_bytes(before.pending_bytes, after.pending_bytes);
-        move_sum(&self.sums.keys, before.keys, after.keys);
+    fn reserve(&self, before: &Weight, after: &Weight, ceiling: &Ceiling) -> Result<(), Beyond> {
+        self.admission.reweigh_within(before, after, ceiling)?;
         self.lengths.change(before.longest, after.longest);
+        Ok(())
     }
 
     /// The hashes of the keys in one stripe that have a value.
@@ -339,7 +268,7 @@ impl SharedPartition {
     pub(crate) fn is_exact(&self, terms: &Terms) -> bool {
         let lengths = Lengths::default();
         let sum = self.recount(terms, &lengths);
-        sum == self.weight() && lengths.counted() == self.lengths.counted()
+        sum == self.admission.weight() && lengths.counted() == self.lengths.counted()
     }
 
     /// Adds up all entries anew.
@@ -356,17 +285,6 @@ impl SharedPartition {
             }
         }
         sum
-    }
-
-    /// The sums as they stand.
-    pub(crate) fn weight(&self) -> Weight {
-        Weight {
-            charge: self.sums.charge.load(Relaxed),
-            settled: self.sums.settled.load(Relaxed),
-            pending_bytes: self.admission.budget.pending_bytes(),
-            keys: self.sums.keys.load(Relaxed),
-            longest: 0,
-        }
     }
 
     /// Bytes of memory that the index takes: places of all maps, a control byte each, and what is pending.
@@ -406,27 +324,6 @@ impl AdmissionLease for Lease<SharedPartition> {
     }
 }
 
-fn move_sum(sum: &AtomicU64, before: u64, after: u64) {
-    if after > before {
-        sum.fetch_add(after - before, AcqRel);
-    } else if after < before {
-        sum.fetch_sub(before - after, AcqRel);
-    }
-}
-
-/// As [`move_sum`], unless the sum would then be beyond `max`: that says how much there is for what is moved.
-/// A part that does not grow is moved whatever the limit: that may have come down.
-fn move_sum_within(sum: &AtomicU64, before: u64, after: u64, max: u64) -> Result<(), u64> {
-    let is_within = |sum: &u64| *sum <= max || after <= before;
-    let moved = |now: u64| now.saturating_sub(before).checked_add(after).filter(is_within);
-    sum.fetch_update(AcqRel, Relaxed, moved).map(|_| ()).map_err(|now| available(now, before, max))
-}
-
-/// How much a sum leaves for what takes the place of `before`.
-fn available(now: u64, before: u64, max: u64) -> u64 {
-    max.saturating_sub(now.saturating_sub(before))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -458,7 +355,7 @@ mod tests {
         lease.give_back();
         let shared = SLOTS.lend(SharedPartition::new()).hold().unwrap();
         assert_eq!((shared.entries(), shared.index_bytes()), (0, 0));
-        assert_eq!(shared.weight(), Weight::default());
+        assert_eq!(shared.admission.weight(), Weight::default());
     }
 
     #[test]
@@ -477,7 +374,7 @@ mod tests {
             entry.copies = 1;
             entry.replace(Stored::live(&placed, false))
         });
-        let stored = shared.weight().settled;
+        let stored = shared.admission.weight().settled;
         let pending = |charge: u32| Pending {
             payload: Box::default(),
             checksum: Checksum::default(),

@@ -1,6 +1,6 @@
 //! Blocks for what is charged: allocated before it is accepted, and given back when they are of no use.
 
-use core::sync::atomic::Ordering::{Relaxed, Release};
+use core::sync::atomic::Ordering::Relaxed;
 
 use super::Worker;
 use crate::clock::monotonic_ms;
@@ -26,19 +26,18 @@ const SHRINK_MS: u64 = 250;
 impl Worker<'_> {
     /// Says how many segments must have blocks for what is charged, and what clients wait for.
     pub(super) fn back_charge(&mut self) {
-        // Blocks that were refused are asked for at the next try.
-        let unbacked = &self.shared.unbacked_bytes;
-        let is_refused = self.shared.is_out_of_space.load(Relaxed);
-        let lacking = if is_refused { unbacked.load(Relaxed) } else { unbacked.swap(0, Relaxed) };
-        let charge = self.shared.sums.settled.load(Relaxed).saturating_add(lacking);
+        let admission = &self.shared.admission;
+        let lacking = admission.supply.take_unbacked();
+        let charge = admission.charges.settled().saturating_add(lacking);
         let puts = self.shared.counts.puts.load(Relaxed);
         // A put is counted after it is pending.
-        let is_pending = self.shared.admission.budget.pending_bytes() > 0;
+        let is_pending = admission.budget.pending_bytes() > 0;
         if is_pending || puts != self.busy.puts || lacking > 0 {
             self.busy = Busy { puts, until_ms: monotonic_ms().saturating_add(BUSY_MS) };
         }
-        // Pieces of long values are no keys.
-        let has_none = self.shared.sums.keys.load(Relaxed) == 0 && self.shared.families.are_none();
+        // Pieces of long values are no keys, and some may be about to be put.
+        let has_pieces = !self.shared.families.are_none() || admission.has_keys_held();
+        let has_none = admission.charges.keys() == 0 && !has_pieces;
         let is_empty = has_none && lacking == 0;
         self.tier.set_backing(if is_empty {
             // Segments that are still to be freed take room for erase intents and tombstones.
@@ -53,7 +52,7 @@ impl Worker<'_> {
     fn segments_for(&self, charge: u64) -> u32 {
         let geometry = &self.terms.geometry;
         let waste = self.shared.lengths.waste_with(0);
-        let quarantined = self.shared.quarantined.load(Relaxed);
+        let quarantined = self.shared.admission.supply.quarantined();
         // The most that may lack blocks.
         let (mut low, mut high) = (0, geometry.segment_count());
         while low < high {
@@ -83,8 +82,8 @@ impl Worker<'_> {
     }
 
     fn post_backing(&self) {
-        self.shared.backed.store(self.tier.backed_segments(), Relaxed);
-        self.shared.is_out_of_space.store(self.tier.is_out_of_space(), Release);
+        let supply = &self.shared.admission.supply;
+        supply.post_backed(self.tier.backed_segments(), self.tier.is_out_of_space());
     }
 
     /// Gives the blocks of one segment back that is of no use any more, where nothing else is to be done; tells whether it did.
@@ -134,9 +133,7 @@ impl Worker<'_> {
     pub(super) fn note_refused(&self, error: &MediumFailure) {
         let backed = self.tier.backed_segments();
         self.shared.health.note(error);
-        // Before, so that a client who sees that there is no more sees what there is.
-        self.shared.backed.store(backed, Relaxed);
-        if !self.shared.is_out_of_space.swap(true, Release) {
+        if self.shared.admission.supply.refuse_blocks(backed) {
             tracing::warn!(partition = self.partition, %error, backed, "no space left on the device for another segment");
         }
     }

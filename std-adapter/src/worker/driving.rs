@@ -12,10 +12,10 @@ use coldpress_core::machine::carry_out;
 use super::message::Scheduled;
 use super::operations::Operations;
 use super::{WAIT_MS_MAX, Worker, millis};
-use crate::admission::WorkerView;
+use crate::admission::{Weight, WorkerView};
 use crate::clock::monotonic_ms;
 use crate::errors::TierError;
-use crate::index::{Health, LogTime, Weight};
+use crate::index::{Health, LogTime};
 use crate::observe::Timed;
 use crate::pool::PoolCoordinator;
 use crate::storage::{MediumFailure, Synced};
@@ -209,9 +209,9 @@ impl Worker<'_> {
             self.failures_told = failures;
             shared.admission.alert();
         }
-        let budget = &shared.admission.budget;
-        let places = [budget.queued(), budget.asked(), shared.backed.load(Relaxed)];
-        let given = (shared.weight(), places, shared.is_out_of_space.load(Relaxed));
+        let (budget, supply) = (&shared.admission.budget, &shared.admission.supply);
+        let places = [budget.queued(), budget.asked(), supply.backed()];
+        let given = (shared.admission.weight(), places, supply.is_out_of_space());
         let is_changed = given != self.given_at || now_ms >= self.given_ms.saturating_add(LOOK_AGAIN_MS);
         if is_changed {
             (self.given_at, self.given_ms) = (given, now_ms);
@@ -224,7 +224,7 @@ impl Worker<'_> {
 
     /// For how many records there is capacity, at a guess: a client finds out when it tries.
     fn enough_for(&self, weight: &Weight) -> usize {
-        let quarantined = self.shared.quarantined.load(Relaxed);
+        let quarantined = self.shared.admission.supply.quarantined();
         let most = self.terms.charge_bytes_max(self.shared.lengths.waste_with(0), quarantined);
         let mean = (weight.settled / weight.keys.max(1)).max(1);
         usize::try_from(most.saturating_sub(weight.settled) / mean).unwrap_or(usize::MAX)
@@ -232,25 +232,20 @@ impl Worker<'_> {
 
     /// Evicts what clients wait for, round by round, and drops what has expired where one waits for its space.
     fn make_room(&mut self) {
-        let shared = self.shared;
-        if shared.wants_expired.swap(false, Relaxed) {
+        let (admission, supply) = (&self.shared.admission, &self.shared.admission.supply);
+        if supply.take_expiry() {
             self.tier.expire();
         }
-        shared.due_s.store(self.index.next_due_s(), Relaxed);
-        if shared.is_evicting.load(Relaxed) && !self.tier.is_evicting() {
-            shared.is_evicting.store(false, Relaxed);
+        supply.post_due(self.index.next_due_s());
+        if supply.is_evicting() && !self.tier.is_evicting() {
+            supply.end_round();
         }
         // While writes are pending that take the room, there is too little in the log to choose from.
-        if !self.backlog.is_empty() || shared.is_evicting.load(Relaxed) {
+        if !self.backlog.is_empty() || supply.is_evicting() {
             return;
         }
-        let evict_bytes = shared.evict_bytes.swap(0, Relaxed);
-        if evict_bytes > 0 {
-            // Those who stand behind the one that asked need room too.
-            let evict_bytes = evict_bytes + shared.admission.take_needs();
+        if let Some(evict_bytes) = admission.begin_evictions() {
             tracing::debug!(partition = self.partition, evict_bytes, "evicting");
-            shared.is_evicting.store(true, Relaxed);
-            shared.evict_round.fetch_add(1, Relaxed);
             self.tier.evict(evict_bytes);
         }
     }

@@ -1,7 +1,5 @@
 //! The counts that the worker posts.
 
-use core::sync::atomic::Ordering::Relaxed;
-
 use coldpress_core::compaction::Report;
 use coldpress_core::recovery::MountReport;
 use coldpress_core::segments::{Segment, SegmentState};
@@ -153,7 +151,7 @@ impl Worker<'_> {
         worker_stats.debt_permille = self.tier.debt_permille();
         worker_stats.analysis = self.index.analysis;
         let worker_stats = *worker_stats;
-        self.shared.quarantined.store(tally.quarantined, Relaxed);
+        self.shared.admission.supply.post_quarantined(tally.quarantined);
         *self.shared.worker_stats.lock() = worker_stats;
         self.meter.stats(&self.shared.counts, &worker_stats, &self.shared.state(charge_bytes_max));
     }

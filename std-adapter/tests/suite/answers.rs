@@ -18,24 +18,30 @@ const NEVER: Duration = Duration::from_secs(3600);
 type Wait = fn(ColdTierHandle) -> Result<(), TierError>;
 
 fn put(result: Result<(), PutError>) -> Result<(), TierError> {
-    result.map_err(|error| if let PutError::Tier(error) = error { error } else { panic!("{error}") })
+    result.map_err(|error| match error {
+        PutError::Tier(error) => error,
+        // The other put of the same key has it.
+        PutError::Busy => TierError::TimedOut,
+        error => panic!("{error}"),
+    })
 }
 
 fn task(result: Result<(), CompactionError>) -> Result<(), TierError> {
     result.map_err(|error| if let CompactionError::Tier(error) = error { error } else { panic!("{error}") })
 }
 
-const WAITS: [Wait; 6] = [
+const WAITS: [Wait; 7] = [
     |tier| put(tier.put_with(b"flushed", b"v", FLUSHED)),
     |tier| put(tier.put_with(b"synced", b"v", SYNCED)),
     |tier| put(tier.put_with(b"long", &[7; 100_000], SYNCED)),
+    |tier| put(tier.put_with(b"long", &[8; 100_000], SYNCED)),
     |tier| tier.flush(),
     |tier| tier.segments().map(|_| ()),
     |tier| task(tier.compaction().run_compaction(CompactionTask::RebuildIndex, NEVER).map(|_| ())),
 ];
 
 /// The one of these that takes no write.
-const SEGMENTS: usize = 4;
+const SEGMENTS: usize = 5;
 
 /// Lets clients wait of which none gets an answer before `end`, and all this one soon after it.
 fn all_end(tier: &ColdTier, waits: &[Wait], end: impl FnOnce(), expected: &TierError) {

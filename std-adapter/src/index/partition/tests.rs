@@ -4,7 +4,8 @@ use coldpress_core::config::TierConfig;
 use coldpress_core::format::{Checksum, Geometry, Identity};
 
 use super::*;
-use crate::index::entry::{Pending, Weight};
+use crate::admission::Weight;
+use crate::index::entry::Pending;
 use crate::pool::{AllocationManager, PoolConfig};
 
 const HASH: KeyHash = KeyHash([7; 12]);
@@ -108,7 +109,7 @@ fn value_under_a_remove_keeps_the_tombstone_until_erased() {
 fn tombstone_of_an_unknown_key_is_stale_at_birth() {
     let mut fixture = fixture();
     assert_eq!(fixture.index.publish(&HASH, &placed(2, Kind::Tombstone)), Published::Stale);
-    assert_eq!(fixture.index.shared.weight(), Weight::default());
+    assert_eq!(fixture.index.shared.admission.weight(), Weight::default());
 }
 
 #[test]
@@ -167,12 +168,12 @@ fn dropped_record_with_other_copies_stays_until_their_erase() {
     assert_eq!((due.hash, due.location), (HASH, new.location));
     assert_eq!(index.drop_current(&HASH, old.location), Dropped::NotCurrent);
     assert_eq!(index.drop_current(&HASH, new.location), Dropped::NeedsTombstone);
-    assert_eq!(index.shared.weight().keys, 0, "it is no value any more");
+    assert_eq!(index.shared.admission.weight().keys, 0, "it is no value any more");
     assert_eq!(index.liveness(&HASH, new.location), Liveness::Live, "and still needed");
     assert_eq!(index.due(9999), Look::End, "and does not come up again");
     let again = moved(&new, 3, Kind::Value);
     assert_eq!(index.publish(&HASH, &again), Published::Live(Some(released(&new))));
-    assert_eq!((index.copy_erased(&HASH), index.shared.weight().keys), (None, 0));
+    assert_eq!((index.copy_erased(&HASH), index.shared.admission.weight().keys), (None, 0));
     assert_eq!(index.copy_erased(&HASH), Some(released(&again)));
     assert_eq!(index.copy_erased(&HASH), None);
 }
@@ -184,7 +185,7 @@ fn only_copy_dropped_is_stale_now() {
     let _ = fixture.index.publish(&HASH, &only);
     assert_eq!(fixture.index.drop_current(&HASH, only.location), Dropped::Now);
     assert_eq!(fixture.index.drop_current(&HASH, only.location), Dropped::NotCurrent);
-    assert_eq!(fixture.index.shared.weight(), Weight::default());
+    assert_eq!(fixture.index.shared.admission.weight(), Weight::default());
 }
 
 #[test]
@@ -198,7 +199,7 @@ fn overlay_ends_with_its_own_publication_not_an_older_one() {
     assert_eq!(fixture.index.liveness(&HASH, older.location), Liveness::Live);
     let _ = fixture.index.publish(&HASH, &own);
     assert_eq!(is_pending(&fixture), Some(false));
-    assert_eq!(fixture.index.shared.weight().pending_bytes, 0);
+    assert_eq!(fixture.index.shared.admission.weight().pending_bytes, 0);
 }
 
 #[test]

@@ -1,0 +1,168 @@
+//! A client that waits: one wait for all lines, which ends with a deadline, a call or an alert.
+
+use std::thread::Thread;
+use std::time::Instant;
+
+use coldpress_core::format::KeyHash;
+
+use super::lines::{Go, Line, Lines};
+use super::{Admission, Turn};
+use crate::recycled::Gone;
+
+/// Leads to the admission of a partition for as long as that is open.
+pub(crate) trait AdmissionLease: Copy + PartialEq {
+    /// Looks at it; `None` once it is closed.
+    fn reach<R>(self, look: impl FnOnce(&Admission) -> R) -> Option<R>;
+}
+
+/// A client that waits; all that stands for it goes when this is dropped.
+#[derive(Debug)]
+pub(crate) struct Waiting<L: AdmissionLease> {
+    lease: L,
+    number: u64,
+    is_done: bool,
+}
+
+impl<L: AdmissionLease> Waiting<L> {
+    /// Lets the calling thread wait; `None` where the partition is closed.
+    pub(crate) fn new(lease: L) -> Option<Self> {
+        let enter = |admission: &Admission| admission.change(|lines, _| lines.enter(std::thread::current()));
+        Some(Self { lease, number: lease.reach(enter)?, is_done: false })
+    }
+
+    /// Stands in a line, at the place of its age; keeps the place that it has in another one.
+    pub(crate) fn stand(&self, line: Line) {
+        self.lease.reach(|admission| admission.change(|lines, _| lines.stand(self.number, line)));
+    }
+
+    /// Tells whether it may try. Its permit, if it has one, is the caller's from then on. Behind others who wait for capacity it is not
+    /// used, unless they let it go on.
+    pub(crate) fn turn(&self, is_value: bool, bytes: u64) -> Turn {
+        self.lease.reach(|admission| self.turn_in(admission, is_value, bytes)).unwrap_or(Turn::Wait)
+    }
+
+    fn turn_in(&self, admission: &Admission, is_value: bool, bytes: u64) -> Turn {
+        let (turn, unused) = admission.change(|lines, _| {
+            let turn = match lines.take(self.number) {
+                None => return (Turn::Wait, None),
+                Some(Go::Permit(bytes)) if is_value && lines.is_behind_for_capacity(self.number) => {
+                    return (Turn::Behind(Line::Capacity { needs: 0 }), Some(bytes));
+                }
+                Some(Go::Permit(_)) => Turn::Try { has_permit: true },
+                Some(Go::Called) if lines.waiting_for_permits() > 0 => Turn::Behind(Line::Permit(bytes)),
+                Some(Go::Called) => Turn::Try { has_permit: false },
+            };
+            (turn, None)
+        });
+        if let Some(bytes) = unused {
+            admission.budget.give_back_write(bytes);
+        }
+        turn
+    }
+
+    /// Tells whether it waits in the lines that a lease leads to.
+    pub(crate) fn is_for(&self, lease: L) -> bool {
+        self.lease == lease
+    }
+
+    /// Tells whether it is called to try for a place for its message, or for capacity; or has the key that it stands for.
+    pub(crate) fn is_called(&self) -> bool {
+        let take = |admission: &Admission| admission.change(|lines, _| lines.take(self.number).is_some());
+        self.lease.reach(take).unwrap_or(false)
+    }
+
+    /// Sleeps until it may go on, is to look how its tier is, or the time has come.
+    pub(crate) fn sleep_until(&self, deadline: Instant) {
+        let is_awake = |admission: &Admission| admission.lines.lock().is_awake(self.number);
+        // Of a partition that is closed there is nothing to wait for.
+        while self.lease.reach(is_awake) == Some(false) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            // Whether it was woken for this, for something else or by the time is seen above.
+            std::thread::park_timeout(left);
+        }
+    }
+
+    /// It has what it waited for: there may be more of it for those behind.
+    pub(crate) fn done(mut self) {
+        self.is_done = true;
+    }
+}
+
+impl<L: AdmissionLease> Drop for Waiting<L> {
+    fn drop(&mut self) {
+        // A reservation in a partition that is closed went with the partition.
+        self.lease.reach(|admission| {
+            let leave = |lines: &mut Lines<Thread>, woken: &mut Vec<Thread>| {
+                lines.leave(self.number, self.is_done, woken)
+            };
+            if let Some(bytes) = admission.change(leave) {
+                admission.budget.give_back_write(bytes);
+            }
+        });
+    }
+}
+
+/// Tries until an attempt has a result or fails, or the deadline has passed: `None` then.
+///
+/// An attempt that has neither leaves a client in `waiting`, which stands in a line. It is told whether it is the last one: the time is
+/// over then, and nothing is waited for behind it.
+pub(crate) fn try_until<L: AdmissionLease, R, E>(
+    deadline: Instant,
+    mut attempt: impl FnMut(&mut Option<Waiting<L>>, bool) -> Result<Option<R>, E>,
+) -> Result<Option<R>, E> {
+    let mut waiting = None;
+    loop {
+        let is_last = Instant::now() >= deadline;
+        let result = attempt(&mut waiting, is_last)?;
+        if result.is_some() {
+            waiting.into_iter().for_each(Waiting::done);
+        } else if !is_last {
+            debug_assert!(waiting.is_some(), "a client that stands nowhere would try without a pause");
+            waiting.iter().for_each(|waiting| waiting.sleep_until(deadline));
+            continue;
+        }
+        return Ok(result);
+    }
+}
+
+/// The right to the space that a partition keeps for values that are being replaced: one long value at a time.
+const REPLACEMENT: KeyHash = KeyHash([0xFF; 12]);
+
+/// A key that one client has for itself. Dropped, in a panic too, it goes to the client that has stood for it longest.
+#[derive(Debug)]
+pub(crate) struct KeyClaim<L: AdmissionLease> {
+    _waiting: Waiting<L>,
+}
+
+impl<L: AdmissionLease> KeyClaim<L> {
+    /// Waits for a key until the deadline; `None` then. `check` refuses where there is nothing to wait for: the tier is closed, or takes
+    /// no writes.
+    pub(crate) fn wait_for<E: From<Gone>>(
+        lease: L,
+        key: KeyHash,
+        deadline: Instant,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<Option<Self>, E> {
+        try_until(deadline, |waiting, _| {
+            if waiting.is_none() {
+                waiting.insert(Waiting::new(lease).ok_or(Gone)?).stand(Line::Key(key));
+            }
+            // Behind that: one whose worker ended before gets that error here, and nobody alerts it.
+            check()?;
+            let has_key = waiting.as_ref().is_some_and(Waiting::is_called);
+            Ok(waiting.take_if(|_| has_key).map(|waiting| Self { _waiting: waiting }))
+        })
+    }
+
+    /// Waits for the space that is kept for values that are being replaced, as for a key.
+    pub(crate) fn wait_for_replacement<E: From<Gone>>(
+        lease: L,
+        deadline: Instant,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<Option<Self>, E> {
+        Self::wait_for(lease, REPLACEMENT, deadline, check)
+    }
+}
