@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 use coldpress_std::{
-    ColdTier, ColdTierHandle, CompactionError, CompactionTask, FullPolicy, PutError, TierError,
+    ColdTier, ColdTierHandle, CompactionError, CompactionTask, FullPolicy, PutError, RemoveError, TierError,
 };
 
 use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open_on, pools, small, value};
@@ -170,4 +170,40 @@ fn report_of_a_dead_partition_is_not_waited_for() {
         assert_eq!(waits.join().unwrap(), Err(TierError::Poisoned));
     });
     doubles.iter().for_each(|double| double.holds_syncs.store(false, SeqCst));
+}
+
+#[test]
+fn lost_file_is_told_to_those_who_wait_in_another_partition() {
+    let (_manager, pools) = pools();
+    let config = small().partitions(2).pending_bytes_max(1 << 16).op_timeout(NEVER).build().unwrap();
+    let doubles = [(); 2].map(|()| Double::new(config.capacity_bytes() / 2));
+    let media = doubles.iter().map(|double| Box::new(*double) as _).collect();
+    let tier = ColdTier::open_with(media, config, pools.clone()).unwrap();
+    let handle = tier.handle();
+    for key in 0..8u32 {
+        tier.put_with(&key.to_le_bytes(), b"v", SYNCED).unwrap();
+    }
+    doubles[0].holds_writes.store(true, SeqCst);
+    std::thread::scope(|scope| {
+        let fill = |thread: u32| {
+            let keys = (0..).map(move |key: u32| [thread.to_le_bytes(), key.to_le_bytes()].concat());
+            keys.map(|key| handle.put(&key, b"v")).find_map(Result::err)
+        };
+        // Each of them comes to wait for the first partition, sooner or later.
+        let fills: Vec<_> = (0..2).map(|thread| scope.spawn(move || fill(thread))).collect();
+        eventually("a write is stuck", || doubles[0].held_writes.load(SeqCst) == 1);
+        std::thread::sleep(Duration::from_millis(100));
+        assert!(fills.iter().all(|fill| !fill.is_finished()));
+        let begun = Instant::now();
+        doubles[1].is_lost.store(true, SeqCst);
+        let is_second =
+            |key: &u32| tier.remove(&key.to_le_bytes()) == Err(RemoveError::Tier(TierError::FileLost));
+        eventually("it is lost", || !tier.is_open());
+        assert!((0..8).all(|key| is_second(&key)));
+        for fill in fills {
+            assert_eq!(fill.join().unwrap(), Some(PutError::Tier(TierError::FileLost)));
+        }
+        assert!(begun.elapsed() < PATIENCE);
+    });
+    doubles[0].holds_writes.store(false, SeqCst);
 }
