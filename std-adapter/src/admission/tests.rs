@@ -340,7 +340,7 @@ fn key_released_or_dropped_in_a_panic_goes_on_in_order() {
             scope.spawn(move || {
                 let key = claim(lease, Instant::now() + PATIENCE, || Ok(())).unwrap().unwrap();
                 order.send(client).unwrap();
-                let outcome = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
+                let outcome = std::panic::catch_unwind(core::panic::AssertUnwindSafe(|| {
                     let _key = key;
                     assert!(client % 2 == 0, "every other one dies with it");
                 }));

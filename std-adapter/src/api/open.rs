@@ -267,18 +267,19 @@ impl ColdTier {
         pools: PoolCoordinator,
         dir: Option<Dir>,
     ) -> Result<Self, OpenError> {
-        let (mut store, mut unread) = (None, 0);
+        let (mut store, mut unread, mut failure) = (None, 0, None);
         for views in &media {
             let seen = peek(views.worker.as_ref(), &config.geometry)?;
             store = store.or(seen.store);
             unread += seen.unread;
+            failure = seen.failure.or(failure);
         }
         let (store, is_new) = match store {
             Some(store) => (store, false),
             // A new one would take the place of one that can't be read now.
             None if unread > 0 => {
                 let segments = config.geometry.segment_count() * u32::from(config.settings.partitions);
-                return Err(OpenError::Mount(MountError::Unread { unread, segments }));
+                return Err(OpenError::of_mount(MountError::Unread { unread, segments }, failure));
             }
             None => (new_store(config.settings.partitions)?, true),
         };

@@ -9,10 +9,10 @@ use coldpress_core::recovery::MountError;
 use coldpress_core::writer::READ_TRIES;
 
 use crate::errors::OpenError;
-use crate::storage::{ServiceMedium, Sparse};
+use crate::storage::{MediumFailure, ServiceMedium, Sparse};
 
 /// The findings about one medium.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(crate) struct Peek {
     /// The store, where a segment was ever opened.
     pub(crate) store: Option<Store>,
@@ -20,6 +20,8 @@ pub(crate) struct Peek {
     pub(crate) is_ours: bool,
     /// Segments of which something could not be read where a header could be.
     pub(crate) unread: u32,
+    /// The last failure of these reads.
+    pub(crate) failure: Option<MediumFailure>,
 }
 
 impl Peek {
@@ -27,7 +29,7 @@ impl Peek {
     pub(crate) fn check_read(&self, segments: u32) -> Result<(), OpenError> {
         match self.unread {
             0 => Ok(()),
-            unread => Err(OpenError::Mount(MountError::Unread { unread, segments })),
+            unread => Err(OpenError::of_mount(MountError::Unread { unread, segments }, self.failure.clone())),
         }
     }
 }
@@ -36,7 +38,7 @@ impl Peek {
 /// first header.
 pub(crate) fn peek(medium: &dyn ServiceMedium, geometry: &Geometry) -> Result<Peek, OpenError> {
     let sparse = Sparse::of(medium);
-    let (mut is_ours, mut unread) = (false, 0);
+    let (mut is_ours, mut unread, mut failure) = (false, 0, None);
     let mut bytes = [0; HEADER_BYTES_KEYED as usize];
     for segment in 0..geometry.segment_count() {
         let base = u64::from(segment) * u64::from(geometry.segment_bytes());
@@ -46,31 +48,39 @@ pub(crate) fn peek(medium: &dyn ServiceMedium, geometry: &Geometry) -> Result<Pe
         let mut marker = [0; MARKER_BYTES as usize];
         let mut is_unread = false;
         // What can't be read says nothing of the store.
-        if read(medium, base, &mut marker) {
-            is_ours |= Marker::decode(&marker).is_some();
-        } else {
-            is_unread = true;
+        match read(medium, base, &mut marker) {
+            Ok(()) => is_ours |= Marker::decode(&marker).is_some(),
+            Err(error) => (is_unread, failure) = (true, Some(error)),
         }
         for at in [geometry.header_at(), geometry.second_header_at()] {
-            if !read(medium, base + u64::from(at), &mut bytes) {
-                is_unread = true;
+            if let Err(error) = read(medium, base + u64::from(at), &mut bytes) {
+                (is_unread, failure) = (true, Some(error));
                 continue;
             }
             // It may have had fewer segments when this one was opened.
             match Header::decode_any(geometry, &bytes) {
-                Ok((header, _)) => return Ok(Peek { store: Some(header.store), is_ours: true, unread: 0 }),
+                Ok((header, _)) => {
+                    return Ok(Peek { store: Some(header.store), is_ours: true, unread: 0, failure: None });
+                }
                 Err(HeaderError::Invalid) => {}
                 Err(error) => return Err(OpenError::Mount(MountError::Header(error))),
             }
         }
         unread += u32::from(is_unread);
     }
-    Ok(Peek { store: None, is_ours, unread })
+    Ok(Peek { store: None, is_ours, unread, failure })
 }
 
 /// Reads, as often as a mount does.
-fn read(medium: &dyn ServiceMedium, offset: u64, bytes: &mut [u8]) -> bool {
-    (0..READ_TRIES).any(|_| medium.read_shared(offset, bytes).is_ok())
+fn read(medium: &dyn ServiceMedium, offset: u64, bytes: &mut [u8]) -> Result<(), MediumFailure> {
+    let mut result = medium.read_shared(offset, bytes);
+    for _ in 1..READ_TRIES {
+        if result.is_ok() {
+            break;
+        }
+        result = medium.read_shared(offset, bytes);
+    }
+    result
 }
 
 /// Draws a new store.

@@ -26,13 +26,13 @@ use crate::image::{
     ConvertError, Image, ImageError, StoredRecord, carry_over, is_blank_from, live_records, takes,
 };
 use crate::index::Lengths;
-use crate::storage::{FileMedium, Mode};
+use crate::storage::{FileMedium, MediumError, MediumFailure, Mode};
 
 /// The longest origin of a record.
 const ORIGIN_BYTES_MAX: u32 = 8;
 
 /// The shape of a file, by its headers.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Stored {
     /// The length of its segments, and the highest number of them that a header states.
     Shape(Geometry),
@@ -41,7 +41,7 @@ pub(crate) enum Stored {
     /// The headers do not tell. The file may be nobody's, of another version, emptied, or unreadable in parts: the mount finds out.
     Unknown,
     /// They do not tell, and not all of the file could be read.
-    Unread,
+    Unread(MediumFailure),
 }
 
 impl Stored {
@@ -50,7 +50,8 @@ impl Stored {
         match crate::image::shape_of(path) {
             Ok(Some(shape)) if shape.format() == Format::Two => Self::Shape(shape),
             Ok(None) => Self::Unused,
-            Err(ImageError::Medium(_) | ImageError::Io(_)) => Self::Unread,
+            Err(ImageError::Medium(failure)) => Self::Unread(failure),
+            Err(ImageError::Io(error)) => Self::Unread(MediumFailure::new(MediumError::Unreadable, error)),
             Ok(Some(_)) | Err(_) => Self::Unknown,
         }
     }
@@ -68,7 +69,7 @@ impl Stored {
     pub(crate) const fn shape(&self) -> Option<&Geometry> {
         match self {
             Self::Shape(shape) => Some(shape),
-            Self::Unused | Self::Unknown | Self::Unread => None,
+            Self::Unused | Self::Unknown | Self::Unread(_) => None,
         }
     }
 }
@@ -87,15 +88,15 @@ pub(crate) enum Change {
 }
 
 /// Chooses what is done to a file.
-pub(crate) fn plan(stored: Stored, file_bytes: u64, wanted: &Geometry) -> Result<Change, OpenError> {
+pub(crate) fn plan(stored: &Stored, file_bytes: u64, wanted: &Geometry) -> Result<Change, OpenError> {
     let is_as_long = file_bytes == wanted.medium_bytes();
     let refused = |expected_bytes| Err(OpenError::Geometry { expected_bytes, found_bytes: file_bytes });
     let shape = match stored {
         Stored::Shape(shape) => shape,
         Stored::Unused if !is_as_long => return Ok(Change::MakeAnew),
         // Nothing is known of it that could be kept in another length.
-        Stored::Unknown | Stored::Unread if !is_as_long => return refused(wanted.medium_bytes()),
-        Stored::Unused | Stored::Unknown | Stored::Unread => return Ok(Change::Keep),
+        Stored::Unknown | Stored::Unread(_) if !is_as_long => return refused(wanted.medium_bytes()),
+        Stored::Unused | Stored::Unknown | Stored::Unread(_) => return Ok(Change::Keep),
     };
     if file_bytes < shape.medium_bytes() {
         return refused(shape.medium_bytes());
@@ -104,7 +105,7 @@ pub(crate) fn plan(stored: Stored, file_bytes: u64, wanted: &Geometry) -> Result
     Ok(match shape.segment_bytes() == wanted.segment_bytes() && is_grown {
         true if is_as_long => Change::Keep,
         true => Change::SetLength,
-        false => Change::Rewrite(shape),
+        false => Change::Rewrite(*shape),
     })
 }
 
@@ -214,7 +215,8 @@ pub(crate) fn rewrite(
     // Of the new file, too: the partition and the secret stay.
     let store = *image.store();
     let is_kept = |record: &StoredRecord| image.needs(record);
-    let mut medium = FileMedium::new(new.try_clone().at("open another view of", to)?);
+    let view = new.try_clone().at("open another view of", to)?;
+    let mut medium = FileMedium::named(view, to.to_path_buf(), config.geometry.medium_bytes());
     let written = carry_over(&image, &mut medium, (config.geometry, store), survey.longest_bytes, is_kept);
     let written = written.map_err(|error| failed(from, error)).and_then(|carried| {
         // A record that the survey read may have become unreadable since.
@@ -256,14 +258,17 @@ fn failed(path: &Path, error: ConvertError) -> OpenError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use coldpress_core::drive::{Medium, MediumError, Started};
+    use coldpress_core::drive::{Medium, Started};
     use coldpress_core::format::Identity;
-    use coldpress_core::recovery::MountError;
 
     const MIB: u64 = 1 << 20;
 
     fn shape(segment_kib: u32, segments: u32) -> Geometry {
         Geometry::new(segment_kib << 10, segments, 1, 0x00, Identity::KeyedHash).unwrap()
+    }
+
+    fn unread() -> Stored {
+        Stored::Unread(MediumError::Unreadable.into())
     }
 
     #[test]
@@ -289,25 +294,25 @@ mod tests {
             (Stored::Unused, 4, shape(64, 63), Change::MakeAnew),
             (Stored::Unused, 4, shape(64, 65), Change::MakeAnew),
             (Stored::Unknown, 4, shape(64, 64), Change::Keep),
-            (Stored::Unread, 4, shape(64, 64), Change::Keep),
+            (unread(), 4, shape(64, 64), Change::Keep),
         ] {
-            let found = plan(stored, file_mib * MIB, &wanted);
+            let found = plan(&stored, file_mib * MIB, &wanted);
             assert!(matches!(found, Ok(change) if change == expected), "{stored:?} {file_mib} {found:?}");
         }
     }
 
     #[test]
     fn length_that_loses_data_is_refused() {
-        let stored = Stored::Shape(shape(64, 64));
+        let stored = || Stored::Shape(shape(64, 64));
         for (stored, file_bytes, wanted, expected) in [
-            (stored, 4 * MIB - 1, shape(64, 64), 4 * MIB),
-            (stored, 3 * MIB, shape(64, 48), 4 * MIB),
-            (stored, 3 * MIB, shape(64, 128), 4 * MIB),
-            (stored, 0, shape(128, 48), 4 * MIB),
+            (stored(), 4 * MIB - 1, shape(64, 64), 4 * MIB),
+            (stored(), 3 * MIB, shape(64, 48), 4 * MIB),
+            (stored(), 3 * MIB, shape(64, 128), 4 * MIB),
+            (stored(), 0, shape(128, 48), 4 * MIB),
             (Stored::Unknown, 5 * MIB, shape(64, 64), 4 * MIB),
-            (Stored::Unread, 4 * MIB, shape(64, 48), 3 * MIB),
+            (unread(), 4 * MIB, shape(64, 48), 3 * MIB),
         ] {
-            let refused = plan(stored, file_bytes, &wanted);
+            let refused = plan(&stored, file_bytes, &wanted);
             let is_alerted = matches!(&refused, Err(OpenError::Geometry { expected_bytes, found_bytes })
                 if *expected_bytes == expected && *found_bytes == file_bytes);
             assert!(is_alerted, "{stored:?} {file_bytes} {refused:?}");
@@ -408,7 +413,7 @@ mod tests {
             let (done, target) = carried(fails_at);
             let records = Image::read_from(target.bytes).map_or(0, |image| image.len());
             let is_alerted =
-                matches!(done, Err(ConvertError::Mount(MountError::Medium(MediumError::NoSpace))));
+                matches!(&done, Err(ConvertError::Medium(failure)) if failure.kind() == MediumError::NoSpace);
             assert!(is_alerted || records == 400, "write {fails_at}: {records} of 400 values, {done:?}");
         }
     }
@@ -421,31 +426,31 @@ mod tests {
     }
 
     impl Medium for Failing {
-        type Error = MediumError;
+        type Error = MediumFailure;
 
-        fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+        fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
             let at = usize::try_from(offset).unwrap();
             buffer.copy_from_slice(&self.bytes[at..at + buffer.len()]);
             Ok(())
         }
 
-        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        fn write(&mut self, offset: u64, bytes: &[u8]) -> Result<Started, MediumFailure> {
             self.writes += 1;
             if self.writes == self.fails_at {
-                return Err(MediumError::NoSpace);
+                return Err(MediumError::NoSpace.into());
             }
             let at = usize::try_from(offset).unwrap();
             self.bytes[at..at + bytes.len()].copy_from_slice(bytes);
             Ok(Started::Done)
         }
 
-        fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumError> {
+        fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumFailure> {
             let at = usize::try_from(offset).unwrap();
             self.bytes[at..at + usize::try_from(bytes).unwrap()].fill(0);
             Ok(Started::Done)
         }
 
-        fn sync(&mut self) -> Result<Started, MediumError> {
+        fn sync(&mut self) -> Result<Started, MediumFailure> {
             Ok(Started::Done)
         }
     }

@@ -11,7 +11,7 @@ use crate::config::ConfigError;
 use crate::file_error::FileError;
 use crate::image::ConvertError;
 use crate::pool::PoolConfigError;
-use crate::storage::MediumFailure;
+use crate::storage::{MediumError, MediumFailure};
 
 /// How to come to another shape.
 const CHANGE_OVER: &str =
@@ -105,8 +105,18 @@ pub enum OpenError {
         /// The schema in the configuration.
         configured: Option<Box<str>>,
     },
-    /// The log could not be mounted.
+    /// The log could not be mounted, though its medium could be read. Where the medium failed it is [`Medium`](Self::Medium) or
+    /// [`Unread`](Self::Unread).
     Mount(MountError),
+    /// So many segments can't be read that it is not known what is there: one that can't be read now may be read later.
+    Unread {
+        /// Segments that can't be read.
+        unread: u32,
+        /// Segments in all.
+        segments: u32,
+        /// The last read that failed.
+        failure: MediumFailure,
+    },
     /// The process may not write files as long as those of the tier (`ulimit -f`, `LimitFSIZE`): the first write beyond that would
     /// end it with the signal SIGXFSZ.
     FileSizeLimit {
@@ -120,7 +130,7 @@ pub enum OpenError {
     /// The files of the tier can't be written, because the file system is mounted read-only or this process has no right to. With
     /// [`read_only(true)`](crate::ColdTierConfigBuilder::read_only) the tier opens for reading.
     NotWritable(FileError),
-    /// The medium failed.
+    /// The medium failed, in the mount or before.
     Medium(MediumFailure),
     /// The system gave no random bytes for the store's key.
     Random,
@@ -128,6 +138,23 @@ pub enum OpenError {
     TimedOut,
     /// The worker died during the mount.
     Poisoned,
+}
+
+impl OpenError {
+    /// The error of a mount, with the last failure of the medium, which says where and why.
+    pub(crate) fn of_mount(error: MountError, failure: Option<MediumFailure>) -> Self {
+        match error {
+            MountError::Medium(kind) => {
+                let failure = failure.filter(|failure| failure.kind() == kind);
+                Self::Medium(failure.unwrap_or_else(|| kind.into()))
+            }
+            MountError::Unread { unread, segments } => {
+                let failure = failure.unwrap_or_else(|| MediumError::Unreadable.into());
+                Self::Unread { unread, segments, failure }
+            }
+            error => Self::Mount(error),
+        }
+    }
 }
 
 impl From<ConfigError> for OpenError {
@@ -249,6 +276,9 @@ impl fmt::Display for OpenError {
                  nothing was changed"
             ),
             Self::Mount(error) => write!(f, "{error}"),
+            Self::Unread { unread, segments, failure } => {
+                write!(f, "{}: {failure}", MountError::Unread { unread: *unread, segments: *segments })
+            }
             Self::Io(error) => write!(f, "{error}"),
             Self::NotWritable(error) => {
                 write!(f, "{error}; to open the tier for reading only, set `read_only(true)` in its configuration")
@@ -268,7 +298,7 @@ impl core::error::Error for OpenError {
             Self::Pools(error) => Some(error),
             Self::Mount(error) => Some(error),
             Self::Io(error) | Self::NotWritable(error) => Some(error),
-            Self::Medium(error) => Some(error),
+            Self::Medium(error) | Self::Unread { failure: error, .. } => Some(error),
             Self::Rewrite { error, .. } => Some(error),
             _ => None,
         }

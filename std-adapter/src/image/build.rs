@@ -4,7 +4,7 @@ use core::fmt;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::config::TierConfig;
-use coldpress_core::drive::{Medium, MediumError, Started};
+use coldpress_core::drive::{Medium, Started};
 use coldpress_core::format::{Geometry, Identity, KEY_BYTES_MAX, Kind, Store};
 use coldpress_core::machine::Status;
 use coldpress_core::segments::SegmentState;
@@ -14,6 +14,7 @@ use super::error::BuildError;
 use super::index;
 use super::machine::{Buffers, Machine, config};
 use crate::codec::CodecSet;
+use crate::storage::{MediumError, MediumFailure};
 
 /// Steps of the machine that one record waits for at most.
 const STEPS_MAX: u32 = 1 << 20;
@@ -188,33 +189,33 @@ struct ImageBytes {
 }
 
 impl ImageBytes {
-    fn part(&mut self, at: u64, bytes: u64) -> Result<&mut [u8], MediumError> {
+    fn part(&mut self, at: u64, bytes: u64) -> Result<&mut [u8], MediumFailure> {
         let at = usize::try_from(at).map_err(|_| MediumError::Io)?;
         let len = usize::try_from(bytes).map_err(|_| MediumError::Io)?;
-        self.bytes.get_mut(at..at.saturating_add(len)).ok_or(MediumError::Io)
+        self.bytes.get_mut(at..at.saturating_add(len)).ok_or_else(|| MediumError::Io.into())
     }
 }
 
 impl Medium for ImageBytes {
-    type Error = MediumError;
+    type Error = MediumFailure;
 
-    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumFailure> {
         bytes.copy_from_slice(self.part(at, bytes.len() as u64)?);
         Ok(())
     }
 
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumFailure> {
         self.part(at, bytes.len() as u64)?.copy_from_slice(bytes);
         Ok(Started::Done)
     }
 
-    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumFailure> {
         let blank = self.blank;
         self.part(at, bytes)?.fill(blank);
         Ok(Started::Done)
     }
 
-    fn sync(&mut self) -> Result<Started, MediumError> {
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
         Ok(Started::Done)
     }
 }

@@ -1,11 +1,12 @@
 //! Carrying what an image holds over to a new one in today's format.
 
 use std::fs::{DirBuilder, File, OpenOptions, TryLockError};
+use std::io;
 use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::Path;
 
 use coldpress_core::config::TierConfig;
-use coldpress_core::drive::{Medium, MediumError, Started};
+use coldpress_core::drive::{Medium, Started};
 use coldpress_core::format::{
     ENTRY_BYTES_MAX, Format, Geometry, HASH_KEY_BYTES, Identity, Kind, RECORD_HEADER_BYTES_MAX, Store,
     TRAILER_BYTES,
@@ -18,8 +19,8 @@ use super::error::{BuildError, ConvertError, ImageError};
 use super::examine::StoredRecord;
 use super::machine::{Buffers, Machine, config};
 use super::{Image, index};
-use crate::file_error::AtPath as _;
-use crate::storage::META_NAME;
+use crate::file_error::{AtPath as _, FileError};
+use crate::storage::{META_NAME, MediumFailure, medium_error};
 
 /// Steps of the machine that one record waits for at most.
 const STEPS_MAX: u32 = 1 << 20;
@@ -174,7 +175,7 @@ fn fill(
     }
     let longest = live_records(image, |_| Ok(()))?.longest_bytes;
     file.set_len(geometry.medium_bytes()).at("set the length of", path)?;
-    let mut medium = NewFile { file, blank: geometry.erase_value() };
+    let mut medium = NewFile { file, path, blank: geometry.erase_value() };
     if medium.blank != 0 {
         let _ = medium.erase(0, geometry.medium_bytes())?;
     }
@@ -186,7 +187,7 @@ fn fill(
 /// image. Records that are not to be kept are left out.
 pub(crate) fn carry_over(
     image: &Image,
-    medium: &mut impl Medium,
+    medium: &mut impl Medium<Error: Into<MediumFailure>>,
     (geometry, store): (Geometry, Store),
     longest_bytes: u32,
     is_kept: impl Fn(&StoredRecord) -> bool,
@@ -197,7 +198,7 @@ pub(crate) fn carry_over(
     let mut buffers = Buffers::new(&config, (geometry.segment_bytes() / 3) as usize);
     let mut machine = Machine::new(config, &mut buffers, image.clock_s)
         .map_err(|error| ConvertError::Build(error.into()))?;
-    machine.mount(medium).map_err(ConvertError::Mount)?;
+    machine.mount(medium).map_err(ConvertError::of_mount)?;
     let mut kept = Carried::default();
     let read = live_records(image, |record| {
         if !is_kept(record) {
@@ -219,9 +220,12 @@ pub(crate) fn carry_over(
 
 /// Takes one step; tells whether there was anything to do. A write that fails ends it: the machine would wait for a time that never comes
 /// before it tried again.
-fn step(machine: &mut Machine<'_>, medium: &mut impl Medium) -> Result<bool, ConvertError> {
+fn step(
+    machine: &mut Machine<'_>,
+    medium: &mut impl Medium<Error: Into<MediumFailure>>,
+) -> Result<bool, ConvertError> {
     let is_busy = machine.step(medium);
-    machine.failed.map_or(Ok(is_busy), |error| Err(error.into()))
+    machine.failed.take().map_or(Ok(is_busy), |failure| Err(failure.into()))
 }
 
 /// Whether segments of a shape take records of up to so many bytes as they lie in an image of a service.
@@ -271,7 +275,7 @@ pub(crate) fn live_records(
 
 fn append(
     machine: &mut Machine<'_>,
-    medium: &mut impl Medium,
+    medium: &mut impl Medium<Error: Into<MediumFailure>>,
     record: &StoredRecord,
     hash: coldpress_core::format::KeyHash,
 ) -> Result<(), ConvertError> {
@@ -296,35 +300,73 @@ fn append(
 /// A new file that takes the place of an image.
 struct NewFile<'f> {
     file: &'f File,
+    path: &'f Path,
     blank: u8,
 }
 
-impl Medium for NewFile<'_> {
-    type Error = MediumError;
+impl NewFile<'_> {
+    fn failed(&self, operation: &'static str, error: &io::Error) -> MediumFailure {
+        MediumFailure::new(medium_error(error), FileError::new(operation, self.path, error))
+    }
+}
 
-    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
-        self.file.read_exact_at(bytes, at).map_err(|_| MediumError::Io)
+impl Medium for NewFile<'_> {
+    type Error = MediumFailure;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumFailure> {
+        self.file.read_exact_at(bytes, at).map_err(|error| self.failed("read", &error))
     }
 
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
-        self.file.write_all_at(bytes, at).map_err(|_| MediumError::Io)?;
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumFailure> {
+        self.file.write_all_at(bytes, at).map_err(|error| self.failed("write", &error))?;
         Ok(Started::Done)
     }
 
-    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumFailure> {
         let piece = [self.blank; CHUNK_BYTES];
         let mut done = 0;
         while done < bytes {
             let rest = usize::try_from(bytes - done).unwrap_or(CHUNK_BYTES).min(CHUNK_BYTES);
-            let piece = piece.get(..rest).unwrap_or(&piece);
-            self.file.write_all_at(piece, at + done).map_err(|_| MediumError::Io)?;
+            let _ = self.write(at + done, piece.get(..rest).unwrap_or(&piece))?;
             done += rest as u64;
         }
         Ok(Started::Done)
     }
 
     /// It is synced once it is whole.
-    fn sync(&mut self) -> Result<Started, MediumError> {
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
         Ok(Started::Done)
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use super::*;
+    use crate::image::{ImageWriter, build};
+    use coldpress_core::codec::CodecId;
+
+    #[test]
+    fn new_image_that_fails_names_the_path_and_the_code() {
+        let geometry = Geometry::new(1 << 14, 16, 1, 0, Identity::KeyBytes).unwrap();
+        let store = Store { id: 1, hash_key: [1; HASH_KEY_BYTES], partition: 0, partitions: 1 };
+        let put = |image: &mut ImageWriter<'_>| image.put(b"key", b"value", CodecId::Raw, None);
+        let old = Image::read_from(build(geometry, store, 0, put).unwrap()).unwrap();
+        let fill = |path: &Path, options: &OpenOptions| {
+            let file = options.open(path).unwrap();
+            let mut target = NewFile { file: &file, path, blank: 0 };
+            carry_over(&old, &mut target, (geometry, store), 100, |_| true).unwrap_err().to_string()
+        };
+        let full = fill(Path::new("/dev/full"), File::options().read(true).write(true));
+        assert_eq!(full, "the new image: can't write /dev/full: No space left on device (os error 28)");
+        let unread = fill(Path::new("/dev/full"), File::options().write(true));
+        assert_eq!(unread, "the new image: can't read /dev/full: Bad file descriptor (os error 9)");
+    }
+
+    #[test]
+    fn image_that_is_a_directory_says_so() {
+        let dir = tempfile::tempdir().unwrap();
+        let error = Image::open(dir.path()).unwrap_err();
+        let said = format!("can't read {}: Is a directory (os error 21)", dir.path().display());
+        assert_eq!(error.to_string(), said);
     }
 }

@@ -4,12 +4,13 @@ use core::fmt;
 
 use coldpress_core::codec::CodecError;
 use coldpress_core::config::ConfigError;
-use coldpress_core::drive::MediumError;
 use coldpress_core::format::{FORMAT_VERSION, Location};
 use coldpress_core::recovery::MountError;
 use coldpress_core::writer::AppendError;
 
+use super::machine::MountFailure;
 use crate::file_error::FileError;
+use crate::storage::MediumFailure;
 
 /// Why an image, or something in it, can't be read.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -17,8 +18,8 @@ use crate::file_error::FileError;
 pub enum ImageError {
     /// The file can't be opened.
     Io(FileError),
-    /// It can't be read.
-    Medium(MediumError),
+    /// It can't be read: of a file the failure names the operation, the path and the system's code.
+    Medium(MediumFailure),
     /// There is no segment header of ours in it.
     Foreign,
     /// Nothing was ever written to it, or no segment was ever opened, so it does not tell its shape.
@@ -34,7 +35,7 @@ pub enum ImageError {
     },
     /// Its shape can't be mounted.
     Config(ConfigError),
-    /// It can't be mounted.
+    /// It can't be mounted, though it could be read.
     Mount(MountError),
     /// There is no such segment.
     Segment(u32),
@@ -87,9 +88,9 @@ impl From<FileError> for ImageError {
     }
 }
 
-impl From<MediumError> for ImageError {
-    fn from(error: MediumError) -> Self {
-        Self::Medium(error)
+impl From<MediumFailure> for ImageError {
+    fn from(failure: MediumFailure) -> Self {
+        Self::Medium(failure)
     }
 }
 
@@ -99,9 +100,12 @@ impl From<ConfigError> for ImageError {
     }
 }
 
-impl From<MountError> for ImageError {
-    fn from(error: MountError) -> Self {
-        Self::Mount(error)
+impl ImageError {
+    pub(super) fn of_mount(error: MountFailure) -> Self {
+        match error {
+            MountFailure::Medium(failure) => Self::Medium(failure),
+            MountFailure::Log(error) => Self::Mount(error),
+        }
     }
 }
 
@@ -157,6 +161,8 @@ pub enum ConvertError {
     Build(BuildError),
     /// The new one can't be mounted.
     Mount(MountError),
+    /// The new one can't be written, or read back: of a file the failure names the operation, the path and the system's code.
+    Medium(MediumFailure),
     /// The tier is open.
     Open,
     /// The system has no random bytes for a secret.
@@ -171,6 +177,7 @@ impl fmt::Display for ConvertError {
             Self::Image(error) => write!(f, "the old image: {error}"),
             Self::Build(error) => write!(f, "the new image: {error}"),
             Self::Mount(error) => write!(f, "the new image: {error}"),
+            Self::Medium(error) => write!(f, "the new image: {error}"),
             Self::Open => f.write_str("the tier is open: close it first"),
             Self::Random => f.write_str("the system has no random bytes for a secret"),
             Self::Io(error) => write!(f, "{error}"),
@@ -184,6 +191,7 @@ impl core::error::Error for ConvertError {
             Self::Image(error) => Some(error),
             Self::Build(error) => Some(error),
             Self::Mount(error) => Some(error),
+            Self::Medium(error) => Some(error),
             Self::Io(error) => Some(error),
             Self::Open | Self::Random => None,
         }
@@ -196,8 +204,17 @@ impl From<FileError> for ConvertError {
     }
 }
 
-impl From<MediumError> for ConvertError {
-    fn from(error: MediumError) -> Self {
-        Self::Mount(MountError::Medium(error))
+impl From<MediumFailure> for ConvertError {
+    fn from(failure: MediumFailure) -> Self {
+        Self::Medium(failure)
+    }
+}
+
+impl ConvertError {
+    pub(super) fn of_mount(error: MountFailure) -> Self {
+        match error {
+            MountFailure::Medium(failure) => Self::Medium(failure),
+            MountFailure::Log(error) => Self::Mount(error),
+        }
     }
 }

@@ -9,6 +9,7 @@ use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
 use super::index::ImageIndex;
+use crate::storage::MediumFailure;
 
 /// Records that an open segment holds unpublished.
 const PLACED: usize = 1024;
@@ -89,7 +90,9 @@ pub(super) struct Machine<'m> {
     pub(super) tier: Tier<'m>,
     pub(super) index: ImageIndex,
     /// The first write or erase that failed.
-    pub(super) failed: Option<MediumError>,
+    pub(super) failed: Option<MediumFailure>,
+    /// The last read that failed.
+    unread: Option<MediumFailure>,
     driver: Driver,
     now: Now,
 }
@@ -103,7 +106,7 @@ impl<'m> Machine<'m> {
         let tier = Tier::new(config, buffers.lend())?;
         let now = Now { monotonic_ms: 0, wall_s: time_s };
         let index = ImageIndex::new(config.geometry.identity());
-        Ok(Self { tier, index, failed: None, driver: Driver::new(), now })
+        Ok(Self { tier, index, failed: None, unread: None, driver: Driver::new(), now })
     }
 
     /// The time, which stands still: an image carries the one that it was given, however many steps it takes to make it.
@@ -111,53 +114,69 @@ impl<'m> Machine<'m> {
         self.now
     }
 
-    /// Mounts what is there.
-    pub(super) fn mount(&mut self, medium: &mut impl Medium) -> Result<(), MountError> {
+    /// Mounts what is there. A failure of the medium is told beside the error that it led to.
+    pub(super) fn mount(
+        &mut self,
+        medium: &mut impl Medium<Error: Into<MediumFailure>>,
+    ) -> Result<(), MountFailure> {
         while self.tier.status() == Status::Mounting {
             self.step(medium);
         }
         match self.tier.status() {
-            Status::Failed(error) => Err(error),
+            Status::Failed(MountError::Medium(kind)) => {
+                let failures = [self.failed.take(), self.unread.take()];
+                let failure = failures.into_iter().flatten().find(|failure| failure.kind() == kind);
+                Err(MountFailure::Medium(failure.unwrap_or_else(|| kind.into())))
+            }
+            Status::Failed(error) => Err(MountFailure::Log(error)),
             _ => Ok(()),
         }
     }
 
     /// Takes one step; tells whether there was anything to do. No task runs, so the pools are never asked.
-    pub(super) fn step(&mut self, medium: &mut impl Medium) -> bool {
-        let mut noted = Noted { medium, failed: &mut self.failed };
-        self.driver.drive(&mut self.tier, self.now, &mut self.index, &mut noted, 1) != Driven::Idle
+    pub(super) fn step(&mut self, medium: &mut impl Medium<Error: Into<MediumFailure>>) -> bool {
+        let mut watched = Watched { medium, failed: &mut self.failed, unread: &mut self.unread };
+        self.driver.drive(&mut self.tier, self.now, &mut self.index, &mut watched, 1) != Driven::Idle
     }
 }
 
-/// A medium, and the first write or erase of it that failed.
-struct Noted<'a, M> {
+/// Why a mount came to nothing.
+#[derive(Debug)]
+pub(super) enum MountFailure {
+    Medium(MediumFailure),
+    Log(MountError),
+}
+
+/// A medium, and what of it failed.
+struct Watched<'a, M> {
     medium: &'a mut M,
-    failed: &'a mut Option<MediumError>,
+    failed: &'a mut Option<MediumFailure>,
+    unread: &'a mut Option<MediumFailure>,
 }
 
-impl<M> Noted<'_, M> {
-    fn note<R, E: Into<MediumError>>(&mut self, result: Result<R, E>) -> Result<R, MediumError> {
-        let result = result.map_err(Into::into);
-        *self.failed = self.failed.or(result.as_ref().err().copied());
-        result
+impl<M> Watched<'_, M> {
+    /// Keeps the first failure of a change.
+    fn changed<R, E: Into<MediumFailure>>(&mut self, result: Result<R, E>) -> Result<R, MediumError> {
+        result.map_err(|failure| self.failed.get_or_insert(failure.into()).kind())
     }
 }
 
-impl<M: Medium> Medium for Noted<'_, M> {
+impl<M: Medium<Error: Into<MediumFailure>>> Medium for Watched<'_, M> {
     type Error = MediumError;
 
     fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
-        self.medium.read(at, bytes).map_err(Into::into)
+        let read = self.medium.read(at, bytes);
+        read.map_err(|failure| self.unread.insert(failure.into()).kind())
     }
 
     fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
         let written = self.medium.write(at, bytes);
-        self.note(written)
+        self.changed(written)
     }
 
     fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
         let erased = self.medium.erase(at, bytes);
-        self.note(erased)
+        self.changed(erased)
     }
 
     /// An image is made durable by whoever keeps it.
@@ -167,6 +186,6 @@ impl<M: Medium> Medium for Noted<'_, M> {
 
     fn is_done(&mut self) -> Option<Result<(), MediumError>> {
         let ended = self.medium.is_done()?;
-        Some(self.note(ended))
+        Some(self.changed(ended))
     }
 }

@@ -35,7 +35,6 @@ mod machine;
 mod probe;
 mod source;
 
-use std::fs::File;
 use std::path::Path;
 
 use coldpress_core::codec::CodecId;
@@ -55,7 +54,6 @@ use self::index::ImageIndex;
 use self::machine::{Buffers, Machine};
 use self::source::Source;
 use crate::codec::CodecSet;
-use crate::file_error::AtPath as _;
 
 /// The longest value that is decoded, in bytes: a segment holds no longer one.
 const VALUE_BYTES_MAX: usize = 1 << 28;
@@ -81,9 +79,7 @@ impl Image {
     /// # Bounds
     /// Reads the file until a header is found, then what a mount reads; memory for a few segments.
     pub fn open(path: &Path) -> Result<Self, ImageError> {
-        let file = File::open(path).at("open", path)?;
-        let bytes = file.metadata().at("look at", path)?.len();
-        Self::mount(Source::File { file, bytes })
+        Self::mount(Source::open(path)?)
     }
 
     /// Reads an image in memory.
@@ -100,7 +96,7 @@ impl Image {
         let config = TierConfig { clock_jump_s_max: u32::MAX, ..machine::config(geometry, store, true) };
         let mut buffers = Buffers::new(&config, 0);
         let mut machine = Machine::new(config, &mut buffers, header.time_s)?;
-        machine.mount(&mut source)?;
+        machine.mount(&mut source).map_err(ImageError::of_mount)?;
         let (report, clock_s) = (machine.tier.mount_report(), machine.tier.clock_s());
         let segments = machine.tier.segments().to_vec();
         let index = machine.index;
@@ -247,16 +243,12 @@ impl Image {
 ///
 /// Bounds: reads until a header is found, and then the headers of all segments.
 pub(crate) fn shape_of(path: &Path) -> Result<Option<Geometry>, ImageError> {
-    let file = File::open(path).at("open", path)?;
-    let bytes = file.metadata().at("look at", path)?.len();
-    probe::shape(&Source::File { file, bytes })
+    probe::shape(&Source::open(path)?)
 }
 
 /// Tells whether a file holds nothing from a place on but the markers of segments of a shape.
 pub(crate) fn is_blank_from(path: &Path, from: u64, shape: &Geometry) -> Result<bool, ImageError> {
-    let file = File::open(path).at("open", path)?;
-    let bytes = file.metadata().at("look at", path)?.len();
-    probe::is_blank_from(&Source::File { file, bytes }, from, shape)
+    probe::is_blank_from(&Source::open(path)?, from, shape)
 }
 
 /// Decodes a value as it is stored.

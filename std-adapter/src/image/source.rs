@@ -4,17 +4,19 @@ use core::fmt;
 use core::ops::Range;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
 
-use coldpress_core::drive::{Medium, MediumError, Started};
+use coldpress_core::drive::{Medium, Started};
 
-use crate::storage::data_ranges;
+use crate::file_error::{AtPath as _, FileError};
+use crate::storage::{MediumError, MediumFailure, data_ranges};
 
 /// The most ranges of data that are looked for. A file with more of them is read as one that has no holes.
 const RANGES_MAX: usize = 1 << 16;
 
 /// A file that is read, or bytes in memory.
 pub(super) enum Source {
-    File { file: File, bytes: u64 },
+    File { file: File, path: PathBuf, bytes: u64 },
     Memory(Vec<u8>),
 }
 
@@ -26,6 +28,13 @@ impl fmt::Debug for Source {
 }
 
 impl Source {
+    /// Opens a file for reading.
+    pub(super) fn open(path: &Path) -> Result<Self, FileError> {
+        let file = File::open(path).at("open", path)?;
+        let bytes = file.metadata().at("look at", path)?.len();
+        Ok(Self::File { file, path: path.to_path_buf(), bytes })
+    }
+
     pub(super) fn len(&self) -> u64 {
         match self {
             Self::File { bytes, .. } => *bytes,
@@ -43,10 +52,11 @@ impl Source {
     }
 
     /// Fills `buffer`; what lies beyond the end is unreadable.
-    pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumError> {
+    pub(super) fn read(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
         match self {
-            Self::File { file, .. } => {
-                file.read_exact_at(buffer, offset).map_err(|_| MediumError::Unreadable)
+            Self::File { file, path, .. } => {
+                let read = file.read_exact_at(buffer, offset).at("read", path);
+                read.map_err(|error| MediumFailure::new(MediumError::Unreadable, error))
             }
             Self::Memory(bytes) => {
                 let at = usize::try_from(offset).map_err(|_| MediumError::Unreadable)?;
@@ -60,21 +70,21 @@ impl Source {
 
 /// It is read and nothing else: a mount asks for nothing else.
 impl Medium for Source {
-    type Error = MediumError;
+    type Error = MediumFailure;
 
-    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumFailure> {
         Self::read(self, at, bytes)
     }
 
-    fn write(&mut self, _: u64, _: &[u8]) -> Result<Started, MediumError> {
-        Err(MediumError::Io)
+    fn write(&mut self, _: u64, _: &[u8]) -> Result<Started, MediumFailure> {
+        Err(MediumError::Io.into())
     }
 
-    fn erase(&mut self, _: u64, _: u64) -> Result<Started, MediumError> {
-        Err(MediumError::Io)
+    fn erase(&mut self, _: u64, _: u64) -> Result<Started, MediumFailure> {
+        Err(MediumError::Io.into())
     }
 
-    fn sync(&mut self) -> Result<Started, MediumError> {
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
         Ok(Started::Done)
     }
 }

@@ -16,4 +16,4 @@ pub(crate) use self::medium::{FileMedium, MediumError, MediumFailure, ServiceMed
 pub(crate) use self::shared_file::SharedFile;
 pub(crate) use self::sparse::Sparse;
 pub(crate) use self::syncer::{Synced, Syncer};
-pub(crate) use self::system::data_ranges;
+pub(crate) use self::system::{data_ranges, medium_error};

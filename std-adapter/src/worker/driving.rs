@@ -7,7 +7,7 @@ use core::time::Duration;
 use coldpress_core::cleanup::{CleanupRequest, Ticket};
 use coldpress_core::compaction::{CompactionTask, Report, TaskId, TasksFull};
 use coldpress_core::drive::{Action, Input, Now, Poll, Started};
-use coldpress_core::machine::carry_out;
+use coldpress_core::machine::{Status, carry_out};
 
 use super::message::Scheduled;
 use super::operations::Operations;
@@ -126,6 +126,11 @@ impl Worker<'_> {
     }
 
     pub(super) fn done(&mut self, now: Now, ticket: Ticket, result: Result<(), &MediumFailure>) {
+        if let Err(failure) = result
+            && self.tier.status() == Status::Mounting
+        {
+            self.mount_failure = Some(failure.clone());
+        }
         let result = result.map_err(MediumFailure::kind);
         if self.tier.handle(now, Input::Done { ticket, result }, &mut self.index).is_err() {
             tracing::warn!(?ticket, "a completion found nothing outstanding");

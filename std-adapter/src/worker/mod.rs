@@ -51,7 +51,7 @@ use crate::errors::OpenError;
 use crate::index::{Health, IndexClock, PartitionIndex, SharedPartition};
 use crate::observe::{SegmentView, TierMeter};
 use crate::pool::PoolCoordinator;
-use crate::storage::{ServiceMedium, Sparse, Syncer};
+use crate::storage::{MediumFailure, ServiceMedium, Sparse, Syncer};
 
 /// Messages taken in one turn.
 const MESSAGES_PER_TURN: usize = 256;
@@ -82,7 +82,8 @@ pub(crate) struct Mounted {
 
 /// Why a mount came to nothing.
 enum Unmounted {
-    Failed(MountError),
+    /// With the last failure of the medium.
+    Failed(MountError, Option<MediumFailure>),
     /// The thread that opens the tier no longer waits.
     GivenUp,
     SyncerDied,
@@ -163,6 +164,8 @@ pub(crate) struct Worker<'m> {
     busy: Busy,
     /// Segments up to this one have no blocks from an earlier run that nobody knows of.
     trimmed: u32,
+    /// The last failure of the medium while it was mounted.
+    mount_failure: Option<MediumFailure>,
     /// When it was last seen that the file is in its place.
     in_place_ms: u64,
     failing: Failing,
@@ -208,7 +211,7 @@ pub(crate) fn run(mut setup: Setup, shared: &SharedPartition, syncer: Syncer) {
     let mut mounted = span.in_scope(|| worker.mount());
     // A limit that was lowered holds for new writes: what is stored keeps the room that it needs. A header that tells of longer
     // records than any segment holds was not written by this tier.
-    if let Err(Unmounted::Failed(MountError::LongerRecords { stored, .. })) = mounted
+    if let Err(Unmounted::Failed(MountError::LongerRecords { stored, .. }, _)) = mounted
         && stored <= config.segment_bytes()
     {
         let longer = longer_buffers.insert(Buffers::new(&config, stored));
@@ -229,9 +232,9 @@ pub(crate) fn run(mut setup: Setup, shared: &SharedPartition, syncer: Syncer) {
             let end = if worker.is_read_only { worker.serve_reads() } else { worker.serve() };
             alarm.is_armed = matches!(end, End::SyncerDied);
         }
-        Err(Unmounted::Failed(error)) => {
+        Err(Unmounted::Failed(error, failure)) => {
             alarm.is_armed = false;
-            let _ = ready.send(Err(OpenError::Mount(error)));
+            let _ = ready.send(Err(OpenError::of_mount(error, failure)));
         }
         Err(Unmounted::FileLost) => {
             alarm.is_armed = false;
@@ -297,6 +300,7 @@ impl<'m> Worker<'m> {
             shrinks: (0, 0),
             busy: Busy::default(),
             trimmed: 0,
+            mount_failure: None,
             in_place_ms: monotonic_ms(),
             failing: Failing::default(),
         }
@@ -321,14 +325,14 @@ impl<'m> Worker<'m> {
         if !self.is_read_only
             && let Err(error) = self.medium.refresh()
         {
-            return Err(Unmounted::Failed(MountError::Medium(error.kind())));
+            return Err(Unmounted::Failed(MountError::Medium(error.kind()), Some(error)));
         }
         self.index.sparse = Sparse::of(self.medium.as_ref());
         loop {
             let is_idle = self.drive();
             match self.tier.status() {
                 Status::Mounting => {}
-                Status::Failed(error) => return Err(Unmounted::Failed(error)),
+                Status::Failed(error) => return Err(Unmounted::Failed(error, self.mount_failure.take())),
                 Status::Running | Status::Closing | Status::Closed | Status::Broken(_) => break,
             }
             // Nobody can send any more: whoever opens the tier has given up.

@@ -1,7 +1,8 @@
 //! A medium that can't be read for a while: nothing is taken for lost, or for anything else, that could not be read.
 
 use coldpress_std::compaction::Report;
-use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, MountError, OpenError};
+use coldpress_std::medium::MediumError;
+use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, OpenError};
 
 use crate::common::{PATIENCE, SYNCED, open_on, pools, small, value};
 use crate::double::Double;
@@ -49,9 +50,10 @@ fn medium_unreadable_after_any_read_fails_the_open() {
             Ok(tier) => drop(tier),
             Err(error) => {
                 failed += 1;
-                let is_alerted =
-                    matches!(error, OpenError::Mount(MountError::Unread { .. } | MountError::Medium(_)));
-                assert!(is_alerted, "after {reads} reads: {error}");
+                let (OpenError::Unread { failure, .. } | OpenError::Medium(failure)) = &error else {
+                    panic!("after {reads} reads: {error}");
+                };
+                assert_eq!(failure.kind(), MediumError::Unreadable, "after {reads} reads");
             }
         }
         *double.unread.lock().unwrap() = (0..0, 0);

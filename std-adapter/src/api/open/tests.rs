@@ -1,4 +1,4 @@
-//! A close that is not waited for to its end, on a directory.
+//! A close that is not waited for to its end, on a directory; and a mount that fails.
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering::SeqCst};
 
@@ -278,4 +278,113 @@ fn broken_log_ends_its_partition_and_names_the_invariant() {
     assert_eq!(tier.get(b"old"), Ok(Some(b"v".to_vec())), "what was synced is there");
     tier.put(b"new", b"v").unwrap();
     tier.close().unwrap();
+}
+
+/// A file whose device fails, as the system says it.
+struct Dead {
+    medium: crate::medium::FileMedium,
+    fails: Fails,
+    /// Reads that succeed before they fail.
+    free_reads: &'static AtomicU32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fails {
+    Reads(crate::medium::MediumError),
+    Refresh,
+    Sync,
+}
+
+const PATH: &str = "/srv/cold/docs/part-0.cold";
+
+impl Dead {
+    fn check(&self, fails: bool, operation: &'static str) -> Result<(), MediumFailure> {
+        let kind = if let Fails::Reads(kind) = self.fails { kind } else { crate::medium::MediumError::Io };
+        let failure = || {
+            let error = io::Error::from_raw_os_error(5);
+            MediumFailure::new(kind, FileError::new(operation, Path::new(PATH), &error))
+        };
+        if fails { Err(failure()) } else { Ok(()) }
+    }
+}
+
+impl Medium for Dead {
+    type Error = MediumFailure;
+
+    fn read(&mut self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        self.read_shared(offset, buffer)
+    }
+
+    fn write(&mut self, offset: u64, from: &[u8]) -> Result<Started, MediumFailure> {
+        self.medium.write(offset, from)
+    }
+
+    fn erase(&mut self, offset: u64, bytes: u64) -> Result<Started, MediumFailure> {
+        self.medium.erase(offset, bytes)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumFailure> {
+        self.check(self.fails == Fails::Sync, "sync")?;
+        self.medium.sync()
+    }
+}
+
+impl ServiceMedium for Dead {
+    fn read_shared(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
+        let is_free = self.free_reads.fetch_update(SeqCst, SeqCst, |left| left.checked_sub(1)).is_ok();
+        self.check(matches!(self.fails, Fails::Reads(_)) && !is_free, "read")?;
+        self.medium.read_shared(offset, buffer)
+    }
+
+    fn refresh(&mut self) -> Result<(), MediumFailure> {
+        self.check(self.fails == Fails::Refresh, "refresh")
+    }
+
+    fn len(&self) -> Result<u64, MediumFailure> {
+        self.medium.len()
+    }
+
+    fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
+        let medium = self.medium.try_clone().map_err(|_| crate::medium::MediumError::Io)?;
+        Ok(Box::new(Self { medium, ..*self }))
+    }
+}
+
+#[test]
+fn failed_mount_names_the_operation_the_path_and_the_code() {
+    use crate::medium::{FileMedium, MediumError};
+    let (_manager, pools) = pools();
+    let config = ColdTierConfig::builder().capacity_bytes(2 << 20).build().unwrap();
+    let file = tempfile::tempfile().unwrap();
+    file.set_len(config.geometry.medium_bytes()).unwrap();
+    let medium = || FileMedium::new(file.try_clone().unwrap());
+    let open = |medium: Box<dyn ServiceMedium>| ColdTier::open_with(vec![medium], config.clone(), pools.clone());
+    let tier = open(Box::new(medium())).unwrap();
+    tier.put(b"key", b"value").unwrap();
+    tier.close().unwrap();
+    let failed = |fails, reads| {
+        let free_reads: &'static AtomicU32 = Box::leak(Box::new(AtomicU32::new(reads)));
+        open(Box::new(Dead { medium: medium(), fails, free_reads })).unwrap_err()
+    };
+    // The first two reads find the store. Those behind them are the mount's.
+    for (fails, reads, operation) in [
+        (Fails::Refresh, 0, "refresh"),
+        (Fails::Reads(MediumError::Io), 2, "read"),
+        (Fails::Reads(MediumError::Io), 0, "read"),
+        (Fails::Reads(MediumError::Unreadable), 2, "read"),
+        (Fails::Reads(MediumError::Unreadable), 0, "read"),
+        (Fails::Sync, 0, "sync"),
+    ] {
+        let error = failed(fails, reads);
+        let (OpenError::Medium(failure) | OpenError::Unread { failure, .. }) = &error else {
+            panic!("{fails:?}: {error:?}")
+        };
+        let cause = failure.file_error().unwrap();
+        assert_eq!((cause.operation(), cause.path(), cause.os_code()), (operation, Path::new(PATH), Some(5)));
+        let said = format!("can't {operation} {PATH}: Input/output error (os error 5)");
+        assert!(error.to_string().ends_with(&said), "{error}");
+        let source: &dyn core::error::Error = &error;
+        assert!(source.source().unwrap().source().unwrap().is::<FileError>());
+    }
+    assert_eq!(open(Box::new(medium())).unwrap().get(b"key"), Ok(Some(b"value".to_vec())));
 }

@@ -103,7 +103,7 @@ impl Dir {
         }
         check_file_size_limit(shape.medium_bytes())?;
         let plans: Result<Vec<_>, _> =
-            parts.iter().map(|part| reshape::plan(part.stored, part.bytes, shape)).collect();
+            parts.iter().map(|part| reshape::plan(&part.stored, part.bytes, shape)).collect();
         let plans = plans?;
         // All of it is known to fit before anything changes.
         let steps = parts.iter().zip(plans).map(|(part, change)| Step::of(part, change, config));
@@ -206,11 +206,11 @@ impl Dir {
     pub(crate) fn views(&mut self, part: HeldPart, config: &ColdTierConfig) -> Result<Views, OpenError> {
         let seen = self.peek(&part.path, &part.file, config)?;
         // With other segments than those configured, what could not be read may hold headers.
-        if seen.store.is_none() && part.stored == Stored::Unread {
+        let HeldPart { path, file, stored, .. } = part;
+        if let (None, Stored::Unread(failure)) = (seen.store, stored) {
             let segments = config.geometry.segment_count();
-            return Err(OpenError::Mount(MountError::Unread { unread: 1, segments }));
+            return Err(OpenError::Unread { unread: 1, segments, failure });
         }
-        let HeldPart { path, file, .. } = part;
         let medium = FileMedium::named(file, path, config.geometry.medium_bytes());
         let shared = SharedFile::open(medium);
         self.parts.push(shared);
