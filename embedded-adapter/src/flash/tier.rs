@@ -278,3 +278,6 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         if self.under_way.is_some() { Err(GetError::Busy) } else { Ok(()) }
     }
 }
+
+#[cfg(all(test, not(debug_assertions)))]
+mod tests;
