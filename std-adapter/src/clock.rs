@@ -1,4 +1,4 @@
-//! The wall clock, which expiry is counted in, and the monotonic clock.
+//! The wall clock, by which values expire, and the monotonic clock.
 
 use core::fmt;
 use core::sync::atomic::{AtomicU32, Ordering};

@@ -51,14 +51,14 @@
 //! ```
 //!
 //! From the outside in: [`PersistentColdTier`] (typed) over [`ColdTier`] (bytes), reached from other threads through
-//! [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`medium`] and [`clock`], what it stands on;
+//! [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`medium`] and [`clock`], on which it stands;
 //! [`codec`]. [`image`] reads and makes the bytes of a log, a device's too.
 //!
 //! [`guide`] tells how to choose capacity and memory, how long calls block, how to move, copy and upgrade a tier, and which metrics
 //! to watch.
 //!
-//! It needs a Unix system. On Linux freed segments are also punched out of the file, and a mount first lets go of what the
-//! page cache holds of it.
+//! It needs a Unix system. On Linux freed segments are also punched out of the file, and a mount first drops the pages of the
+//! file from the page cache.
 #![doc = include_str!("metrics.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]

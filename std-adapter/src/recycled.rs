@@ -1,13 +1,13 @@
-//! Values that several threads reach while their owner keeps them open, and how they outlive none of them.
+//! Values that several threads reach while their owner keeps them open.
 //!
-//! A [`Slot`] is leaked once, so that any thread may have a reference to it, and used again: a [`Recycler`] has the list of the empty
-//! ones. Opening puts a new value into a slot, and closing drops it: so nothing of it can be left for the next one. All that reach the
-//! value have the same [`Lease`], the slot and a generation. It is `Copy`, nobody counts its copies, and one that is kept beyond the
-//! close is refused.
+//! A [`Slot`] is leaked once, so that any thread may have a reference to it, and used again: a [`Recycler`] has the list of the
+//! empty ones. Opening puts a new value into a slot, and closing drops it, so the next value finds nothing of it. Threads reach
+//! the value by its [`Lease`]: the slot and a generation. A lease is `Copy`, nobody counts its copies, and one that is kept
+//! beyond the close is refused.
 //!
-//! The value is behind a lock. An operation has it for reading as long as it looks at the value, a close takes it for writing. An
-//! operation may be stuck in a read of a dead medium: a close waits no longer for it than it is told to, and the slot stays off the
-//! list until the value is out of it.
+//! The value is behind a lock. An operation holds it for reading while it uses the value; a close takes it for writing. An
+//! operation may be stuck in a read of a dead medium. So a close waits until its deadline at most, and the slot stays off the
+//! list until the value has left it.
 
 use core::fmt;
 use core::ops::Deref;
@@ -23,7 +23,7 @@ use parking_lot::{
 static GENERATIONS: AtomicU64 = AtomicU64::new(1);
 
 struct SlotContent<T> {
-    /// That of the value, or of the last one.
+    /// The generation of the value, or of the last one.
     generation: u64,
     value: Option<Box<T>>,
 }
@@ -32,14 +32,14 @@ struct SlotContent<T> {
 #[repr(align(128))]
 struct Cell<T>(RwLock<SlotContent<T>>);
 
-/// A place for a value, or for a row of them that are locked one by one.
+/// Holds a value, or a row of values that are locked one by one.
 struct Slot<T: 'static, const N: usize> {
     cells: [Cell<T>; N],
-    /// That of the row that can be locked; 0 where there is none.
+    /// The generation of the row that can be locked; 0 where there is none.
     lent: AtomicU64,
     /// The newest generation that was ended: seen without waiting for a lock.
     ended: AtomicU64,
-    /// The newest generation whose value goes with the last thread that is in it.
+    /// The newest generation whose value the last thread in it drops.
     given_back: AtomicU64,
     recycler: &'static Recycler<T, N>,
 }
@@ -144,7 +144,7 @@ impl<T, const N: usize> Lease<T, N> {
 
     /// Locks a value of the row.
     pub(crate) fn lock(self, cell: usize) -> Result<LockedCell<T>, Gone> {
-        // The lock may be another row's by now, and have to wait for it.
+        // The lock may belong to another row by now, and this call would wait for that.
         if self.slot.lent.load(SeqCst) != self.generation {
             return Err(Gone);
         }
@@ -200,11 +200,12 @@ impl<T> Lease<T> {
             Some(content) => content,
             None => self.read_behind_a_close()?,
         };
-        // A close that came to nothing leaves the value there.
+        // A close that gave up leaves the value there.
         if content.generation != self.generation || self.has_ended() { Err(Gone) } else { Ok(content) }
     }
 
-    /// Waits for the lock where another thread has it for writing. A close says so first, and may have to wait for the lock itself.
+    /// Waits for the lock while another thread has it for writing. A close ends the generation before it asks for the lock, so
+    /// an operation behind it is refused without a wait.
     #[cold]
     fn read_behind_a_close(self) -> Result<RwLockReadGuard<'static, SlotContent<T>>, Gone> {
         if self.has_ended() { Err(Gone) } else { Ok(self.content().read()) }
@@ -227,7 +228,7 @@ impl<T> Lease<T> {
         value.map(look)
     }
 
-    /// Ends the value and drops it. Where operations are under way the last one does that, when it is over.
+    /// Ends the value and drops it. Where operations are under way, the last one drops it at its end.
     pub(crate) fn give_back(self) {
         self.end();
         self.slot.given_back.fetch_max(self.generation, SeqCst);
@@ -235,8 +236,8 @@ impl<T> Lease<T> {
         self.drop_if_unused();
     }
 
-    /// Drops the value that is in the slot, if that was given back and nobody is in it. It may be a later one than this lease's, whose
-    /// owner found the lock held by this thread.
+    /// Drops the value in the slot, if that was given back and nobody is in it. It may be later than this lease's: its owner
+    /// found the lock held by this thread.
     #[cold]
     fn drop_if_unused(self) {
         let is_given_back = |generation| self.slot.given_back.load(SeqCst) >= generation;
@@ -250,7 +251,7 @@ impl<T> Lease<T> {
             }
             drop(content);
             fence(SeqCst);
-            // Else it was given back while this thread had the lock, and nobody else may see it.
+            // A value that was given back while this thread had the lock is seen by no other thread, so look again.
             if !has_value || !is_given_back(generation) {
                 return;
             }
@@ -269,13 +270,13 @@ impl<T> Lease<T> {
     }
 }
 
-/// The way out of a value: one that was given back meanwhile is dropped by the last who leaves it.
+/// Leaves a value when dropped. A value that was given back meanwhile is dropped by the last operation that leaves it.
 struct WayOut<T: 'static>(Lease<T>);
 
 impl<T> Drop for WayOut<T> {
     #[inline]
     fn drop(&mut self) {
-        // Either the lock is seen free by whoever gives the value back, or that is seen here.
+        // One of two is sure: the thread that gives the value back sees the lock free, or this one sees that it was given back.
         if self.0.slot.given_back.load(SeqCst) >= self.0.generation {
             self.0.drop_if_unused();
         }
@@ -311,7 +312,7 @@ mod tests {
     use core::time::Duration;
     use crossbeam_channel::bounded;
 
-    /// Counts those that are there.
+    /// Counts the values that exist.
     struct Counted(u64, &'static AtomicU32);
 
     impl Counted {
@@ -375,7 +376,11 @@ mod tests {
             assert!(!core::ptr::eq(lease.slot, other.slot));
             drop(release);
             assert_eq!(stuck.join().unwrap(), Ok(1));
-            assert_eq!((VALUES.free.lock().len(), COUNT.load(SeqCst)), (1, 1), "it took the value along");
+            assert_eq!(
+                (VALUES.free.lock().len(), COUNT.load(SeqCst)),
+                (1, 1),
+                "the operation dropped it at its end"
+            );
             other.give_back();
             assert_eq!((VALUES.free.lock().len(), COUNT.load(SeqCst)), (2, 0));
         });
@@ -385,7 +390,7 @@ mod tests {
     fn end_is_seen_without_waiting_for_the_lock() {
         static VALUES: Recycler<u64> = Recycler::new();
         let lease = VALUES.lend(1);
-        // As a close has it that waits for an operation.
+        // The lock as a close has it while it waits for an operation.
         let closing = lease.content().write();
         lease.end();
         assert_eq!(lease.enter(|value| *value), Err(Gone));
@@ -426,7 +431,7 @@ mod tests {
                         let lease = VALUES.lend(Counted::new(number, &COUNT));
                         let _ = leases.try_send((lease, number));
                         assert_eq!(lease.enter(|value| value.0), Ok(number));
-                        // That of another thread, which closes it meanwhile.
+                        // The lease of another thread, which closes it meanwhile.
                         if let Ok((other, number)) = seen.try_recv() {
                             let found = other.enter(|value| value.0);
                             assert!(found == Err(Gone) || found == Ok(number), "{found:?}");

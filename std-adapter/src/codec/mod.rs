@@ -69,9 +69,9 @@ impl CodecSet {
     pub fn encode(&mut self, id: CodecId, value: &[u8], out: &mut Vec<u8>) -> CodecId {
         if id != CodecId::Raw {
             // Bytes from an earlier value are overwritten or cut off below, so only growth is filled.
-            let room = id.dst_len(value.len());
-            if out.len() < room {
-                out.resize(room, 0);
+            let dst_bytes = id.dst_len(value.len());
+            if out.len() < dst_bytes {
+                out.resize(dst_bytes, 0);
             }
             let payload = self.with(id, value.len(), |codec| codec.compress(value, out));
             if let Ok(len) = payload {

@@ -56,8 +56,8 @@ impl Codec for Zstd {
 
     fn compress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<usize, CodecError> {
         let body = split_dst(CodecId::Zstd, src.len(), dst)?;
-        // A payload must stay shorter than its value, so more room than that is not offered: the encoder
-        // stops where it runs out.
+        // A payload must be shorter than its value, so the encoder is offered no more space than that, and stops at the end of
+        // it.
         let gain_max = src.len().saturating_sub(PREFIX_BYTES + 1);
         let enough = body.len() >= gain_max;
         let offered = body.len().min(gain_max);

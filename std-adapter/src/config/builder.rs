@@ -34,11 +34,12 @@ impl ColdTierConfigBuilder {
     /// Opens the tier for reading only, as from a file system that is mounted read-only or a directory of another user; by default it
     /// is opened for writing.
     ///
-    /// Nothing is written: no file is made, nor changed, nor erased, and no lock file is needed. The tier must be there, with the
-    /// partitions and the schema configured; its capacity and segments are taken as they are. The log is mounted by the same machine as ever, which is then stopped:
-    /// puts, removes and compaction are refused with [`TierError::ReadOnly`](crate::TierError::ReadOnly), a flush has nothing to do.
-    /// Expired values read as absent. Several processes may read a tier so at the same time; where one has it open for writing
-    /// it is [`OpenError::AlreadyOpen`](crate::OpenError::AlreadyOpen), and the other way round.
+    /// Nothing is written: no file is made, nor changed, nor erased, and no lock file is needed. The tier must be there, with
+    /// the partitions and the schema configured; its capacity and segments are taken as they are. The machine that mounts every
+    /// log mounts this one, and is then stopped: puts, removes and compaction are refused with
+    /// [`TierError::ReadOnly`](crate::TierError::ReadOnly), a flush has nothing to do. Expired values read as absent. Several
+    /// processes may read a tier in this way at the same time. While one reads, none can open it for writing, and the other way
+    /// round: the open fails with [`OpenError::AlreadyOpen`](crate::OpenError::AlreadyOpen).
     pub const fn read_only(mut self, is_read_only: bool) -> Self {
         self.settings.is_read_only = is_read_only;
         self
@@ -110,7 +111,7 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets what happens to a put that finds the capacity taken; by default it is refused ([`FullPolicy::Reject`]).
+    /// Sets the treatment of a put that finds the capacity taken; by default it is refused ([`FullPolicy::Reject`]).
     pub const fn full(mut self, full: FullPolicy) -> Self {
         self.settings.full = full;
         self
@@ -137,7 +138,7 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets how compaction chooses its victims while there is no shortage; [`Policy::Adaptive`] where nothing is said.
+    /// Sets how compaction chooses its victims while there is no shortage; by default [`Policy::Adaptive`].
     pub const fn policy(mut self, policy: Policy) -> Self {
         self.settings.policy = policy;
         self
@@ -149,8 +150,8 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets between how many free segments beyond the reserve compaction begins and ends by itself; by default 2 and 4, fewer where there
-    /// are not so many segments.
+    /// Sets the watermarks, in free segments beyond the reserve: compaction begins by itself at the low one, and ends at the
+    /// high one. By default these are 2 and 4, or less where a partition has few segments.
     pub const fn watermark_segments(mut self, low: u32, high: u32) -> Self {
         self.settings.watermarks = Some((low, high));
         self
@@ -170,15 +171,15 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets the fragmentation impact above which `OptimizeCompression` asks the pools for an emergency cleanup, in
-    /// thousandths; 300 where nothing is said.
+    /// Sets the fragmentation impact above which `OptimizeCompression` asks the pools for an emergency cleanup, in thousandths;
+    /// by default 300.
     pub const fn cleanup_threshold_permille(mut self, permille: u16) -> Self {
         self.settings.efficiency.threshold_permille = permille;
         self
     }
 
-    /// Sets what writes promise that do not say it themselves; by default [`Durability::Buffered`], which a crash of the process
-    /// may lose.
+    /// Sets the durability of writes that name none; by default [`Durability::Buffered`]: a crash of the process may lose such
+    /// a write.
     pub const fn durability(mut self, durability: Durability) -> Self {
         self.settings.durability = durability;
         self
@@ -242,7 +243,7 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets after how long buffered writes are written to the file although nobody asked, at most 366 days; by default 20 ms.
+    /// Sets how long a buffered write stays in memory before it is written to the file, at most 366 days; by default 20 ms.
     pub const fn flush_after(mut self, time: Duration) -> Self {
         self.settings.flush_after = time;
         self

@@ -21,7 +21,7 @@ const SEGMENTS_DEFAULT: u64 = 512;
 const SEGMENT_BYTES_DEFAULT_BRISK: u64 = 256 << 10;
 /// The longest lifetime for all: the ends of shorter ones can be written, in seconds since 1970, until 2072.
 const LIFETIME_MAX: Duration = Duration::from_secs(1 << 30);
-/// How many are enough.
+/// The fewest segments for which a default segment keeps these bytes.
 const SEGMENTS_DEFAULT_MIN: u64 = 128;
 
 /// The segments of one partition.
@@ -64,7 +64,7 @@ pub(super) fn lengths(settings: &Settings, geometry: &Geometry) -> Result<(u32, 
     let key_bytes_max = KEY_BYTES_MAX.min(geometry.usable_bytes() / 32);
     let data_segments = geometry.segment_count().saturating_sub(reserve_segments(settings.streams));
     let share = value_bytes_max(geometry, data_segments, key_bytes_max);
-    // Limits of up to a segment were taken before values were written in pieces, and still are.
+    // Before values were written in pieces, limits of up to a segment were accepted. They still are.
     let segment = geometry.usable_bytes().saturating_sub(footer + RECORD_HEADER_BYTES_MAX + key_bytes_max);
     let most = u32::try_from(share).unwrap_or(u32::MAX).max(segment);
     let default = u32::try_from(share.clamp(1, VALUE_BYTES_DEFAULT_MAX)).unwrap_or(u32::MAX);

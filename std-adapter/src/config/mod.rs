@@ -181,7 +181,7 @@ pub enum ConfigError {
         /// The least.
         min: u64,
     },
-    /// The high watermark is below the low one, or there are not so many segments.
+    /// The high watermark is below the low one, or above the number of segments.
     Watermarks {
         /// The most.
         max: u32,

@@ -73,7 +73,7 @@ impl Terms {
         let (pieces, name_bytes) = (u64::from(pieces), key_bytes + PIECE_NAME_BYTES);
         let charge = pieces * charged(name_bytes, each, true) + charged(key_bytes, HEAD_VALUE_BYTES, expires);
         let (longest, head) = (counted(name_bytes, each), counted(key_bytes, HEAD_VALUE_BYTES));
-        // A long value is taken only where there is room for the longest piece beside it.
+        // A long value is taken only where the longest piece fits beside it.
         let beside = u64::from(counted_bytes(record_bytes_max));
         let many = self.charge_bytes_max(longest * segments + beside, 0) / charge;
         let few = self.charge_bytes_max(beside, 0) / (charge + pieces * longest + head);
@@ -86,7 +86,7 @@ impl Terms {
         self.geometry.segment_count().saturating_sub(reserve)
     }
 
-    /// Segments left empty beyond the reserve: what a full tier can be cleaned with.
+    /// Segments left empty beyond the reserve, so that a full tier can be cleaned.
     const fn slack_segments(&self) -> u32 {
         self.geometry.segment_count() / SLACK_PART
     }

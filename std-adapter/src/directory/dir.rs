@@ -44,7 +44,7 @@ pub(crate) struct Dir {
     is_left: bool,
 }
 
-/// What a worker keeps open and locked for as long as it lasts: nobody else opens the tier before.
+/// The files that a worker keeps open and locked until it ends: nobody else opens the tier before.
 pub(crate) struct Hold {
     _locks: Held<Vec<File>>,
     _part: Held<FileMedium>,
@@ -52,8 +52,8 @@ pub(crate) struct Hold {
 
 impl Drop for Dir {
     fn drop(&mut self) {
-        // Said, not left to the closing of the file: a process that another thread starts just now holds everything that is open
-        // here until it runs its own program, and the lock with it.
+        // Unlocked explicitly, since closing the file is not enough: a process that another thread starts at this moment
+        // inherits all open files, and holds the lock until it runs its own program.
         if !self.is_left {
             let unlock = |files: &Vec<File>| files.iter().for_each(|file| drop(file.unlock()));
             unlock(&self.opening);
@@ -118,7 +118,7 @@ impl Content {
         self.parts.contains(&0)
     }
 
-    /// The lowest partition whose file is not there although that of a higher one is, or the tier is known to have it.
+    /// The lowest partition whose file is missing: a higher one has its file, or the tier is known to have so many partitions.
     fn missing(&self, known: u16) -> Option<u16> {
         let last = self.parts.last().map_or(known, |last| known.max(*last));
         (0..last).find(|partition| !self.parts.contains(partition))
@@ -133,7 +133,7 @@ fn try_lock(file: &File, path: &Path) -> Result<(), OpenError> {
     })
 }
 
-/// As [`try_lock`], beside others that only read. A file system that has no locks, as one that nobody can write may, keeps nobody out.
+/// As [`try_lock`], for a lock that readers share. A file system without locks, as a read-only one may be, keeps nobody out.
 fn try_lock_shared(file: &File, path: &Path) -> Result<(), OpenError> {
     match file.try_lock_shared() {
         Ok(()) => Ok(()),
@@ -145,7 +145,7 @@ fn try_lock_shared(file: &File, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Says of a tier whose files can't be written that it can be read.
+/// Maps the error of a file that can't be written to one that names reading as the way out.
 fn not_writable(error: FileError) -> OpenError {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => OpenError::NotWritable(error),
@@ -175,7 +175,7 @@ impl Dir {
         }
         let path = make_dirs(&path, mode)?;
         let content = Content::of(&path)?;
-        // A lock file proves nothing: others call theirs the same.
+        // A lock file proves nothing: other programs use the same name.
         if content.has_others && !content.has_first() {
             return Err(OpenError::Foreign(path));
         }
@@ -200,8 +200,8 @@ impl Dir {
         Ok(dir)
     }
 
-    /// Takes the directory of a tier that is only read, and nothing in it is made or changed. Others may read it too; whoever has it
-    /// open for writing keeps readers out, and they him.
+    /// Takes the directory of a tier that is only read: nothing in it is made or changed. Others may read it too. A writer
+    /// keeps readers out, and readers keep a writer out.
     pub(crate) fn look_into(base_dir: &Path, cache_id: &str, mode: Mode) -> Result<Self, OpenError> {
         if !is_plain(cache_id) {
             return Err(OpenError::CacheId);
@@ -222,7 +222,8 @@ impl Dir {
                     try_lock_shared(&file, &path)?;
                     held.push(file);
                 }
-                // A copy has none, and one of another user may not be readable: the files of the partitions are locked too.
+                // A copy of a tier has no `LOCK`, and that of another user may be unreadable. The files of the partitions are
+                // locked too.
                 Err(error) => tracing::debug!(%error, path = %name.display(), "not locked"),
             }
         }
@@ -239,14 +240,14 @@ impl Dir {
         &self.path
     }
 
-    /// A hold on the locks and the file of a partition, for its worker. One that outlives its tier keeps the directory to itself by it:
-    /// see [`leave`](Self::leave).
+    /// A hold on the locks and the file of a partition, for its worker. A worker that outlives its tier keeps others out of the
+    /// directory by it: see [`leave`](Self::leave).
     pub(crate) fn hold(&self, partition: u16) -> Option<Hold> {
         let part = self.parts.get(usize::from(partition))?;
         Some(Hold { _locks: self.locks.hold().ok()?, _part: part.hold()? })
     }
 
-    /// Leaves the locks to workers that hold them and did not end: the system lets go of them when the last one is over.
+    /// Leaves the locks to workers that did not end: the system releases them when the last worker closes its files.
     pub(crate) fn leave(&mut self) {
         self.is_left = true;
     }
@@ -298,7 +299,7 @@ impl Dir {
         Ok((views, config))
     }
 
-    /// Removes what a change of the capacity left that was cut short. Where that fails they only take space.
+    /// Removes files that an interrupted change of the capacity left. Where that fails they only take space.
     fn remove_unfinished(&self, names: &[OsString]) {
         for name in names {
             let path = self.path.join(name);
@@ -311,8 +312,8 @@ impl Dir {
         }
     }
 
-    /// Holds the store whose files were found to the one whose they were. A new one, drawn for a tier that is blank or was
-    /// emptied, is made durable before anything is written under its number.
+    /// Checks that the files found belong to the store in the metadata. A blank or emptied tier draws a new store, whose number
+    /// is durable before anything is written under it.
     pub(crate) fn settle_store(
         &self,
         config: &ColdTierConfig,
@@ -333,7 +334,7 @@ impl Dir {
         Ok(())
     }
 
-    /// Settles the schema of a tier that is mounted, and makes it durable with what else is known of the tier.
+    /// Settles the schema of a mounted tier, and makes the metadata durable.
     pub(crate) fn settle(
         &self,
         config: &ColdTierConfig,
@@ -348,7 +349,7 @@ impl Dir {
             return Ok(());
         }
         match meta.write(&self.path, self.mode) {
-            // Of a tier without a schema it only tells which files it has: the next open makes up for that.
+            // Without a schema the metadata only list the files: the next open writes them.
             Err(error) if meta.schema.is_none() && before.schema.is_none() => {
                 tracing::warn!(%error, path = %self.path.display(), "the metadata of the tier was not written");
                 Ok(())
@@ -357,8 +358,8 @@ impl Dir {
         }
     }
 
-    /// Checks that no file was ever used. The first one is put in place last, so without it the others are what is left of a
-    /// making that was cut short, unless one holds data: then the first one was taken away.
+    /// Checks that no file was ever used. The first file is put in place last. So where it is missing, the making was cut
+    /// short, unless another file holds data: then the first one was taken away.
     fn check_unused(&self, content: &Content, config: &ColdTierConfig) -> Result<(), OpenError> {
         let missing = || OpenError::MissingPartition(self.path.join(part_name(0)));
         if content.parts.last().is_some_and(|last| *last >= config.settings.partitions) {
@@ -367,7 +368,7 @@ impl Dir {
         for partition in &content.parts {
             let (path, file) = self.open_part(*partition)?;
             let bytes = file.metadata().at("look at", &path)?.len();
-            // One that was made for another capacity and never used: it is made anew.
+            // A file made for another capacity and never used is made anew.
             if Stored::of(&path) == Stored::Unused && bytes != config.geometry.medium_bytes() {
                 continue;
             }
@@ -398,8 +399,7 @@ impl Dir {
     }
 }
 
-/// Refuses files that are longer than this process may write: it would be ended by a signal, at whatever write is the first beyond
-/// the limit.
+/// Refuses files that are longer than this process may write: a signal would end it at the first write beyond the limit.
 fn check_file_size_limit(needed_bytes: u64) -> Result<(), OpenError> {
     match rustix::process::getrlimit(rustix::process::Resource::Fsize).current {
         Some(limit_bytes) if limit_bytes < needed_bytes => {
@@ -430,7 +430,7 @@ mod tests {
         let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
         let lock = || Dir::lock(base.path(), "t", Mode::new(0o600), &config);
         let dir = lock().unwrap();
-        // As a process does that was started meanwhile.
+        // Inherited files, as a process has that was started meanwhile.
         let copy = |files: &Vec<File>| files.iter().map(|file| file.try_clone().unwrap()).collect::<Vec<_>>();
         let held = dir.locks.enter(copy).unwrap();
         assert!(matches!(lock(), Err(OpenError::AlreadyOpen(_))));

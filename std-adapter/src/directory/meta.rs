@@ -25,7 +25,7 @@ const HEAD_BYTES: usize = 16;
 const CHECKSUM_BYTES: usize = 4;
 const BYTES_MAX: usize = HEAD_BYTES + SCHEMA_BYTES_MAX + CHECKSUM_BYTES;
 
-/// The stored facts about a tier; none for a tier that was made before they were kept.
+/// The stored facts about a tier; empty for a tier that was made before there was such a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct Meta {
     pub(crate) partitions: u16,

@@ -1,4 +1,4 @@
-//! The directory of a tier: its locks, its partition files, their shape, and how they take another one.
+//! The directory of a tier: its locks, its partition files, their shape, and how that changes.
 
 mod dir;
 mod meta;

@@ -57,7 +57,7 @@ pub(crate) fn peek(medium: &dyn ServiceMedium, geometry: &Geometry) -> Result<Pe
                 (is_unread, failure) = (true, Some(error));
                 continue;
             }
-            // It may have had fewer segments when this one was opened.
+            // The log may have had fewer segments when this one was opened.
             match Header::decode_any(geometry, &bytes) {
                 Ok((header, _)) => {
                     return Ok(Peek { store: Some(header.store), is_ours: true, unread: 0, failure: None });

@@ -1,4 +1,4 @@
-//! Another capacity for a tier that is there: what the headers of its files state, and how the files come to the shape configured.
+//! Changes the capacity of a tier that exists: from the shape that the headers of its files state to the one configured.
 //!
 //! | file, by its headers | configured | change |
 //! |---|---|---|
@@ -38,7 +38,8 @@ pub(crate) enum Stored {
     Shape(Geometry),
     /// Nothing was ever written to it.
     Unused,
-    /// The headers do not tell. The file may be nobody's, of another version, emptied, or unreadable in parts: the mount finds out.
+    /// The headers do not tell the shape. The file may be foreign, of another version, emptied, or unreadable in parts: the
+    /// mount finds out.
     Unknown,
     /// They do not tell, and not all of the file could be read.
     Unread(MediumFailure),
@@ -109,8 +110,8 @@ pub(crate) fn plan(stored: &Stored, file_bytes: u64, wanted: &Geometry) -> Resul
     })
 }
 
-/// The configuration for a tier whose segments have a length already. They keep it where nothing else was asked for, and where the
-/// capacity allows.
+/// The configuration for a tier that exists. Its segments keep their length if no other was configured and the capacity allows
+/// it.
 pub(crate) fn settle(config: &ColdTierConfig, stored: Option<&Geometry>) -> ColdTierConfig {
     let kept = stored.filter(|_| !config.names_segments()).map(|shape| shape.segment_bytes());
     let kept = kept.filter(|bytes| *bytes != config.segment_bytes());
@@ -127,7 +128,8 @@ pub(crate) struct Survey {
 }
 
 impl Survey {
-    /// Reads all live records of a file. One that can't be read refuses the rewrite, since nothing would be left that says so.
+    /// Reads all live records of a file. A record that can't be read refuses the rewrite, since the new file would not show the
+    /// loss.
     ///
     /// Bounds: reads the file once.
     pub(crate) fn of(path: &Path, config: &ColdTierConfig) -> Result<Self, OpenError> {
@@ -186,7 +188,7 @@ pub(crate) fn check_fit(surveys: &[&Survey], config: &ColdTierConfig) -> Result<
         return Ok(());
     }
     let with = |segments| config.with_shape(config.segment_bytes(), segments).ok();
-    // The most that do not hold it, and the fewest that do.
+    // The most segments that do not hold the records, and the fewest that do.
     let (mut few, mut enough) = (config.segment_count(), None);
     while enough.is_none_or(|enough| enough - few > 1) {
         let next = enough.map_or(few.saturating_mul(2), |enough| few + (enough - few) / 2);
@@ -212,7 +214,7 @@ pub(crate) fn rewrite(
 ) -> Result<(), OpenError> {
     let image = open(from)?;
     let new = make(to, &config.geometry, mode)?;
-    // Of the new file, too: the partition and the secret stay.
+    // The new file keeps the store, with its partition and secret.
     let store = *image.store();
     let is_kept = |record: &StoredRecord| image.needs(record);
     let view = new.try_clone().at("open another view of", to)?;
@@ -227,7 +229,7 @@ pub(crate) fn rewrite(
         Ok(new.sync_all().at("sync", to)?)
     });
     if written.is_err() {
-        // The error that stopped it says more than one of the removal would.
+        // A failed removal is not reported: the error that stopped the rewrite says more.
         let _ = std::fs::remove_file(to);
     }
     written

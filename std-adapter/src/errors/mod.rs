@@ -22,10 +22,10 @@ pub enum TierError {
     Poisoned,
     /// The deadline passed first. The operation may still take effect.
     TimedOut,
-    /// The log has no space for what was charged, because segments are kept for their damage. The value stays readable in
-    /// memory, and is written when something was removed or the damage was dealt with.
+    /// The log has no space for values that it has charged, because segments are kept for their damage. The value stays
+    /// readable in memory, and is written once keys are removed or the damage is resolved.
     NoRoom,
-    /// The medium failed. Values stay readable; what was taken and not written is tried again.
+    /// The medium failed. Values stay readable; accepted writes are tried again.
     Medium(MediumFailure),
     /// A sync failed, and what it should have made durable can't be read back: nothing more becomes durable until the tier is
     /// closed and opened again. Writes that were synced before are safe, and reads go on.
@@ -152,8 +152,9 @@ impl core::error::Error for PutError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum RemoveError {
-    /// The tier could not do it. After [`TierError::TimedOut`] and [`TierError::Medium`] the key may be removed already, as a read
-    /// tells; then that reaches the log when that works again, and if the tier is opened again before, the key may have its value.
+    /// The tier could not do it. After [`TierError::TimedOut`] and [`TierError::Medium`] the key may be removed already, as a
+    /// read tells. Then the remove reaches the log when that works again; if the tier is opened again before, the key may have
+    /// its value.
     Tier(TierError),
     /// The key is longer than the limit, so it can't be there.
     KeyTooLong {
@@ -246,7 +247,8 @@ impl core::error::Error for GetError {
 /// Why some of a batch was not put, or not read. The items before `index` were.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct BatchError<E = PutError> {
-    /// Index of what failed, from zero; of a put, the length of the batch where waiting for its durability did.
+    /// Index of the item that failed, from zero. It is the length of the batch if all items of a put were taken and the wait
+    /// for their durability failed.
     pub index: usize,
     /// The error.
     pub error: E,

@@ -13,7 +13,7 @@ use crate::image::ConvertError;
 use crate::pool::PoolConfigError;
 use crate::storage::{MediumError, MediumFailure};
 
-/// How to come to another shape.
+/// The way to another shape.
 const CHANGE_OVER: &str =
     "for another shape, open a new tier under another cache id, copy the values, and remove the old one";
 

@@ -21,7 +21,7 @@ const STEPS_MAX: u32 = 1 << 20;
 /// The longest footer, in bytes.
 const FOOTER_BYTES_MAX: u32 = 1 << 20;
 
-/// Builds an image: `fill` writes to it as a client would to a tier that lies on it, and what it wrote is closed in order.
+/// Builds an image: `fill` writes to it as a client writes to a tier, and the log is then closed in order.
 ///
 /// Overwritten and removed keys leave stale records, and segments are compacted when they run short. `time_s` is the wall clock
 /// that the image carries, in seconds. See the [module](super) for an example.
@@ -105,7 +105,7 @@ impl ImageWriter<'_> {
         self.append(Kind::Value, used, key, key, &stored, expires_s)
     }
 
-    /// Refuses what the image is not sure to hold once everything live was relocated.
+    /// Refuses a record that might not fit once all live records were relocated.
     fn check_capacity(&self, key: &[u8], stored: &[u8], expires_s: Option<u32>) -> Result<(), BuildError> {
         let geometry = &self.config.geometry;
         let [key_bytes, value_bytes] =

@@ -34,7 +34,7 @@ pub struct Converted {
     pub records: u64,
     /// Bytes of these as they lie in the new image.
     pub bytes: u64,
-    /// Places in the old image that are damaged: what they held is not carried over.
+    /// Places in the old image that are damaged: their records are not carried over.
     pub damaged: u64,
 }
 
@@ -72,7 +72,7 @@ pub fn convert(
         Ok(done)
     });
     if done.is_err() {
-        // The error that stopped it says more than one of the removal would.
+        // A failed removal is not reported: the error that stopped the conversion says more.
         let _ = std::fs::remove_file(to);
     }
     done
@@ -94,7 +94,7 @@ pub fn convert(
 /// ```
 ///
 /// # Errors
-/// [`ConvertError`]: what was begun in `to` is removed again. A directory that is there is never touched, and a tier that is open
+/// [`ConvertError`]; files that were begun in `to` are removed again. A directory that is there is never touched, and a tier that is open
 /// is refused.
 ///
 /// # Bounds
@@ -132,7 +132,7 @@ pub fn convert_tier(from: &Path, to: &Path) -> Result<Converted, ConvertError> {
                 all.damaged += done.damaged;
             }
             Err(error) => {
-                // The error that stopped it says more than one of the removal would.
+                // A failed removal is not reported: the error that stopped the conversion says more.
                 names.iter().for_each(|name| drop(std::fs::remove_file(to.join(name))));
                 let _ = std::fs::remove_dir(to);
                 return Err(error);

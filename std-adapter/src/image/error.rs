@@ -119,7 +119,7 @@ pub enum BuildError {
     Key(u32),
     /// The record was not taken: too long, or no space is left.
     Append(AppendError),
-    /// The log can't go on: a defect of this crate, and nothing that the input did.
+    /// The log can't go on: a defect of this crate, not of the input.
     Stuck,
 }
 

@@ -21,7 +21,8 @@ pub struct Contents {
     pub records: Vec<StoredRecord>,
     /// The damaged part.
     pub damage: Vec<Damage>,
-    /// Bytes behind the last record of a segment that was never sealed: of a record that a cut tore, and no damage.
+    /// Bytes behind the last record of a segment that was never sealed. They belong to a record that a cut tore, and are no
+    /// damage.
     pub torn_bytes: u32,
 }
 
@@ -186,7 +187,7 @@ impl Walk<'_> {
         let (seed, longest) = (self.image.seed(), self.image.record_bytes_max());
         let mut searched_bytes = 0;
         let searched_max = SEARCH_TIMES_MAX * u64::from(geometry.segment_bytes());
-        // A length may be what is damaged, and lead over good records (as the mount has it).
+        // The damage may be in a length, which would lead past good records. The mount searches in the same way.
         let searches = geometry.identity() == Identity::KeyBytes;
         let mut doubt = None;
         let mut good_end = geometry.records_at();
@@ -243,7 +244,7 @@ impl Walk<'_> {
         self.contents.torn_bytes = u32::try_from(written).unwrap_or(u32::MAX);
     }
 
-    /// A damaged record of which nothing tells whose it was.
+    /// Notes a damaged record whose key is unknown.
     fn unowned(&mut self, offset: u32) {
         self.contents.damage.push(Damage::Record { offset, hash: None, is_live: false });
     }

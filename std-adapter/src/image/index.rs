@@ -1,4 +1,4 @@
-//! The index of an image: a map, as the machine's host.
+//! The index of an image: a map that serves as the machine's host.
 
 use std::collections::HashMap;
 

@@ -1,4 +1,4 @@
-//! The machine over an image: its memory, and what carries out its actions.
+//! The machine over an image: its memory, and the targets that carry out its actions.
 
 use coldpress_core::config::{ConfigError, Streams, TierConfig};
 use coldpress_core::drive::{Medium, MediumError, Now, Started};

@@ -1,9 +1,9 @@
 //! Images: the bytes of a log as they lie on a file or came from a device, read without being changed, or built.
 //!
-//! [`Image::open`] takes a file of segments, whoever wrote it: a service's partition or the dump of a device's flash. The
-//! shape is read from its headers. The machine of the core mounts it, so what is live is decided by the same code as
-//! everywhere, and is asked nothing more, so it writes nothing. [`Image::examine`] reads one segment record by record and says
-//! what is damaged. [`build`] makes an image of a shape, to be written to a device.
+//! [`Image::open`] takes any file of segments: a service's partition or the dump of a device's flash. The
+//! shape is read from its headers. The machine of the core mounts it, so the same code as everywhere decides which records are
+//! live. It takes no step beyond the mount, so it writes nothing. [`Image::examine`] reads one segment record by record and
+//! says what is damaged. [`build`] makes an image of a shape, to be written to a device.
 //!
 //! ```
 //! use coldpress_core::codec::CodecId;
@@ -204,8 +204,8 @@ impl Image {
         }
     }
 
-    /// Reads a segment record by record: what is in it, and what is damaged. In a free segment there is nothing to read, and in
-    /// one that was about to be erased nothing that counts.
+    /// Reads a segment record by record: its records and its damage. A free segment has nothing to read, and one that was about
+    /// to be erased nothing that counts.
     ///
     /// # Errors
     /// [`ImageError::Segment`] beyond the last one. A record that can't be read is [`Damage`], not an error.

@@ -13,7 +13,7 @@ const CHUNK_BYTES: usize = 1 << 20;
 /// How a header begins.
 const MAGIC: &[u8] = b"cp";
 
-/// How many shapes are tried, whose headers lie where they say and whose segments do not begin as they should.
+/// The most shapes that are tried in vain: a header lies where such a shape says, and too few of its segments begin with one.
 const SHAPES_MAX: usize = 16;
 
 /// Looks for a header that states the length of the image.
@@ -66,7 +66,7 @@ pub(super) fn shape(source: &Source) -> Result<Option<Geometry>, ImageError> {
 /// The outcome of a search.
 enum Probed {
     Shape(Geometry, Header),
-    /// No header that is wanted, and one that tells why.
+    /// No header is wanted; the first one that was refused gives the reason.
     Refused(ImageError),
     /// All bytes are the same, as those of an erased medium are.
     Blank,
@@ -96,14 +96,14 @@ fn search(
                     if tried.contains(&shape) || tried.len() >= SHAPES_MAX {
                         continue;
                     }
-                    // Whatever the shape, no record lies right behind the first marker.
+                    // No record lies right behind the first marker, in any shape.
                     let is_first = at + nth as u64 == u64::from(MARKER_BYTES);
                     if is_first || holds(source, &geometry, &header) {
                         return Ok(Probed::Shape(geometry, header));
                     }
                     tried.push(shape);
                 }
-                // The first that says more than "no header" is what a person needs to know.
+                // The first reason beyond "no header" is the one that a person needs.
                 Err(error) => refused = refused.or(error),
             }
         }
@@ -127,7 +127,7 @@ fn chunks(source: &Source) -> impl Iterator<Item = (u64, usize)> {
 fn most_segments(source: &Source, geometry: Geometry, header: &Header) -> Result<Geometry, ImageError> {
     let segment_bytes = u64::from(geometry.segment_bytes());
     let mut most = geometry;
-    // The usual case is told without a look at all of them: a mount finds out if another header states more.
+    // The usual case needs no look at all headers: the mount finds out if another one states more.
     if geometry.medium_bytes() == source.len() {
         return Ok(geometry);
     }
@@ -135,7 +135,8 @@ fn most_segments(source: &Source, geometry: Geometry, header: &Header) -> Result
     for segment in 0..source.len() / segment_bytes {
         for at in [geometry.header_at(), geometry.second_header_at()] {
             let offset = segment * segment_bytes + u64::from(at);
-            // One that can't be read tells nothing; a file is not made shorter where it holds more than is known.
+            // A header that can't be read counts for nothing. That is safe: a file with bytes beyond the known segments is not
+            // made shorter.
             if source.read(offset, &mut bytes).is_ok()
                 && let Ok((stated, found)) = Header::probe(&bytes)
                 && stated.segment_bytes() == geometry.segment_bytes()
@@ -198,7 +199,7 @@ fn is_unused(source: &Source) -> Result<bool, ImageError> {
     Ok(true)
 }
 
-/// Takes a header only where its shape says that one lies.
+/// Takes a header only at a place where its shape says that one lies.
 fn place(
     found: Result<(Geometry, Header), HeaderError>,
     at: u64,
@@ -229,7 +230,7 @@ fn holds(source: &Source, geometry: &Geometry, header: &Header) -> bool {
     for segment in 0..geometry.segment_count() {
         let at = u64::from(segment) * u64::from(geometry.segment_bytes());
         if at >= source.len() {
-            // It may have been cut short: what is there tells.
+            // The file may have been cut short: the segments that exist decide.
             break;
         }
         let is_read = source.read(at, &mut bytes).is_ok();

@@ -150,7 +150,7 @@ fn any_byte_of_a_record_changed_is_found() {
             let found = image.examine(segment).unwrap();
             let is_missing = found.records.iter().all(|other| other.location != record.location);
             assert!(is_missing, "{geometry:?}, byte {at}");
-            // Where a footer lists what there is, or what follows can be read, it is damage; else it may be what a cut tore.
+            // It is damage if a footer lists the record or a later record can be read. Else it may be a record that a cut tore.
             assert!(!found.damage.is_empty() || found.torn_bytes > 0, "{geometry:?}, byte {at}");
             if sound.segments()[segment as usize].has_footer() {
                 let damaged = |damage: &Damage| matches!(damage, Damage::Record { offset, .. } if *offset == record.location.offset);
@@ -162,7 +162,7 @@ fn any_byte_of_a_record_changed_is_found() {
 }
 
 #[test]
-fn damaged_frame_is_told_apart_from_damaged_records() {
+fn damaged_frame_and_damaged_records_are_distinguished() {
     let geometry = shapes()[3];
     let bytes = built(geometry);
     let sound = Image::read_from(bytes.clone()).unwrap();
@@ -182,7 +182,7 @@ fn damaged_frame_is_told_apart_from_damaged_records() {
 }
 
 #[test]
-fn what_is_no_image_is_refused() {
+fn file_without_an_image_is_refused() {
     let bytes = built(shapes()[0]);
     let refused = |bytes: Vec<u8>| Image::read_from(bytes).unwrap_err();
     assert_eq!(refused(Vec::new()), ImageError::Blank);
@@ -208,7 +208,7 @@ fn record_of_a_codec_not_built_is_an_error_of_its_key_alone() {
     use crate::storage::FileMedium;
     use coldpress_core::drive::Medium as _;
     static CLOCK: ManualClock = ManualClock::new(NOW_S);
-    /// The record format has room for it.
+    /// The record format has a number for it.
     const LATER: CodecId = CodecId::Unassigned;
     let config = ColdTierConfig::builder().capacity_bytes(2 << 20).clock(&CLOCK).build().unwrap();
     let (segment_bytes, count) = (config.segment_bytes(), config.segment_count());
@@ -230,7 +230,7 @@ fn record_of_a_codec_not_built_is_an_error_of_its_key_alone() {
     assert_eq!(tier.get(b"later"), Ok(Some(b"3".to_vec())));
 }
 
-/// A head of a value in pieces can say anything, and pieces can be there or not: what is read is the value, or damage.
+/// The head of a value in pieces can say anything, and pieces may be missing. A read finds the value or damage.
 #[test]
 fn heads_of_any_bytes_yield_the_value_or_damage() {
     let geometry = Geometry::new(1024, 14, 4, 0xFF, Identity::KeyBytes).unwrap();

@@ -105,7 +105,7 @@ impl Stored {
         self.has(DAMAGED)
     }
 
-    /// What decides between it and another copy of the key.
+    /// The rank that decides between it and another copy of the key.
     pub(crate) const fn rank(&self) -> Rank {
         Rank::new(self.version, self.kind(), self.has(SEALED), self.location().sequence)
     }
@@ -119,7 +119,8 @@ impl Stored {
         self.has(STAND_IN)
     }
 
-    /// Whether it is a value that was not replaced or dropped. A dropped value's tombstone, or what stands in for one, has its version.
+    /// Whether it is a value that was neither replaced nor dropped. The tombstone of a dropped value, or its stand-in, has the
+    /// version of the value.
     pub(crate) fn is_value(&self) -> bool {
         self.is_live() && self.kind() == Kind::Value && !self.is_stand_in()
     }
@@ -128,7 +129,7 @@ impl Stored {
         self.put(STAND_IN, true);
     }
 
-    /// Stops counting it as live; says what that releases.
+    /// Stops counting it as live; returns the record that this releases.
     pub(crate) fn release(&mut self) -> Option<Released> {
         let was_live = self.is_live();
         self.put(LIVE, false);
@@ -190,7 +191,7 @@ impl Pending {
         self.payload.get(self.key_bytes as usize..).unwrap_or_default()
     }
 
-    /// The charge of earlier writes of the key for the write behind this one: with this one, if it was appended.
+    /// The charge of earlier writes as the next write of the key counts it: with this write, if it was appended.
     fn older_charge_behind(&self) -> u32 {
         let own = if self.inflight.is_some() { self.charge } else { 0 };
         self.older_charge.saturating_add(own)
@@ -214,7 +215,7 @@ impl Pending {
     }
 }
 
-/// One key: where its newest copy lies, what overlays it, and how many copies the medium holds.
+/// One key: where its newest copy lies, the pending write over it, and how many copies the medium holds.
 #[derive(Debug)]
 pub(crate) struct Entry {
     pub(crate) pending: Option<Box<Pending>>,
@@ -244,7 +245,7 @@ impl Entry {
         self.stored.has(PRESENT).then_some(&mut self.stored)
     }
 
-    /// Puts a copy in the place of the newest; returns what that releases.
+    /// Puts a copy in the place of the newest; returns the record that this releases.
     pub(crate) fn replace(&mut self, new: Stored) -> Option<Released> {
         let released = self.stored.release();
         self.stored = new;
@@ -297,7 +298,7 @@ impl Entry {
         self.stored().map(Stored::version).max(inflight).max(before)
     }
 
-    /// Whether a write that the pending one has overtaken may be on the medium, newer than the newest copy that is known there.
+    /// Whether the pending write has overtaken one that may be on the medium, newer than the newest copy known there.
     pub(crate) fn has_overtaken(&self) -> bool {
         let before = self.pending.as_ref().and_then(|pending| pending.before);
         before > self.stored().map(Stored::version)
@@ -315,14 +316,14 @@ impl Entry {
         }
     }
 
-    /// What it will weigh with a write in the place of what is pending.
+    /// The weight with a write in the place of the pending one.
     pub(crate) fn foresee(&self, terms: &Terms, write: Weight) -> Weight {
         let older_charge = self.pending.as_ref().map_or(0, |old| old.older_charge_behind());
         let older_charge = u64::from(self.stored.charge(terms)) + u64::from(older_charge);
         write.above(older_charge, self.stored.live_bytes())
     }
 
-    /// Puts a write in the place of what is pending.
+    /// Puts a write in the place of the pending one.
     pub(crate) fn overlay(&mut self, mut new: Pending) {
         if let Some(old) = self.pending.take() {
             new.older_charge = old.older_charge_behind();
@@ -336,7 +337,7 @@ impl Entry {
         self.touched.store(now_s & !REFERENCED | REFERENCED, Ordering::Relaxed);
     }
 
-    /// Notes a write: it counts for being idle, and not as a read.
+    /// Notes a write: it ends idleness, and does not count as a read.
     pub(crate) fn written(&self, now_s: u32) {
         let referenced = self.touched.load(Ordering::Relaxed) & REFERENCED;
         self.touched.store(now_s & !REFERENCED | referenced, Ordering::Relaxed);
@@ -347,7 +348,7 @@ impl Entry {
         self.touched.load(Ordering::Relaxed) & !REFERENCED
     }
 
-    /// Tells whether it was read since this was last asked.
+    /// Returns whether it was read since the last call.
     pub(crate) fn take_reference(&self) -> bool {
         self.touched.fetch_and(!REFERENCED, Ordering::Relaxed) & REFERENCED != 0
     }

@@ -64,7 +64,7 @@ pub(crate) struct FamilyWriter {
 
 impl Drop for FamilyWriter {
     fn drop(&mut self) {
-        // In a partition that is closed nothing of it is left.
+        // A closed partition has no families left.
         let _ = self.lease.enter(|shared| shared.families.end(&self.hash));
     }
 }
@@ -79,7 +79,7 @@ impl FamilyWriter {
         Self { lease, hash, _key: key }
     }
 
-    /// Chooses a generation that no piece is known to have, and that is not taken otherwise; `None` where there is none.
+    /// Chooses a generation that no known piece has and that is not in `taken`; `None` where there is none.
     ///
     /// # Errors
     /// [`Gone`] where the partition was closed.
@@ -97,7 +97,7 @@ impl Families {
         self.begun.fetch_add(1, AcqRel);
         let mut state = self.state.write();
         let family = state.families.entry(*hash).or_default();
-        // The lowest, so that few hashes come and go: each that went takes a tombstone until its copies are gone.
+        // The lowest one, so that few hashes are used: a removed hash needs a tombstone until its copies are gone.
         let free = (0..=u8::MAX)
             .find(|generation| !taken.contains(generation) && !family.generations.contains_key(generation));
         if let Some(generation) = free {
@@ -108,7 +108,7 @@ impl Families {
         free
     }
 
-    /// A put ended, in whichever way.
+    /// Ends a put, whatever its outcome.
     fn end(&self, hash: &KeyHash) {
         if let Some(family) = self.state.write().families.get_mut(hash) {
             family.writing = None;
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn family_owes_room_from_a_touch_until_it_is_swept() {
+    fn family_owes_space_from_a_touch_until_it_is_swept() {
         let (families, hash) = (Families::default(), KeyHash([1; 12]));
         families.touch(&hash);
         assert!(!families.are_owing() && !families.has_touched(), "it has no pieces");

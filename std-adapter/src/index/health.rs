@@ -29,7 +29,7 @@ pub(crate) enum Health {
 }
 
 const WORN_OUT: u8 = 4;
-/// That of the first invariant; those of the others follow.
+/// The tag of the first invariant; those of the others follow.
 const BROKEN: u8 = 7;
 const POISONED: u8 = u8::MAX;
 
@@ -76,7 +76,7 @@ pub(crate) struct PostedHealth {
     until_ms: AtomicU64,
     /// The last failure, with its cause.
     failure: Mutex<Option<MediumFailure>>,
-    /// How often something began to keep writes away.
+    /// How often a reason to refuse writes began.
     failures: AtomicU32,
 }
 
@@ -93,7 +93,7 @@ impl PostedHealth {
         }
     }
 
-    /// The medium failed, and is left alone until this time.
+    /// Posts a failure of the medium, which is left alone until this time.
     pub(crate) fn fail(&self, failure: &MediumFailure, until_ms: u64) {
         *self.failure.lock() = Some(failure.clone());
         self.until_ms.store(until_ms, Ordering::Relaxed);
@@ -101,17 +101,17 @@ impl PostedHealth {
         self.failures.fetch_add(1, Ordering::Release);
     }
 
-    /// Keeps the cause of a refusal that keeps no write away by itself, as of space for another segment.
+    /// Keeps the cause of a failure that refuses no write by itself, as when the medium has no space for another segment.
     pub(crate) fn note(&self, failure: &MediumFailure) {
         *self.failure.lock() = Some(failure.clone());
     }
 
-    /// A failure of this kind, with the cause of the last one if that was of it.
+    /// A failure of this kind, with the cause of the last failure if it was of the same kind.
     pub(crate) fn failure(&self, kind: MediumError) -> MediumFailure {
         self.failure.lock().clone().filter(|failure| failure.kind() == kind).unwrap_or_else(|| kind.into())
     }
 
-    /// The medium did what it was asked.
+    /// Posts that the medium works again.
     pub(crate) fn recover(&self) {
         self.post_passing(Health::Sound);
     }
@@ -122,12 +122,12 @@ impl PostedHealth {
         let _ = self.tag.fetch_update(Ordering::AcqRel, Ordering::Acquire, passing);
     }
 
-    /// How often something began to keep writes away: clients that wait are to be told of each time.
+    /// How often a reason to refuse writes began: waiting clients are notified of each.
     pub(crate) fn failures(&self) -> u32 {
         self.failures.load(Ordering::Acquire)
     }
 
-    /// Refuses what takes the worker where that is over.
+    /// Refuses an operation that needs the worker once that has stopped writing.
     pub(crate) fn check_alive(&self) -> Result<(), TierError> {
         match self.get() {
             Health::FileLost => Err(TierError::FileLost),
@@ -142,7 +142,7 @@ impl PostedHealth {
         if self.get() == Health::Poisoned { Err(TierError::Poisoned) } else { Ok(()) }
     }
 
-    /// Refuses writes; after the pause for a failure one is let through, to see.
+    /// Refuses writes while there is a reason. A write after the pause that follows a failure is let through as a trial.
     pub(crate) fn check_writable(&self) -> Result<(), TierError> {
         match self.get() {
             Health::Failing(kind) if monotonic_ms() < self.until_ms.load(Ordering::Relaxed) => {

@@ -5,13 +5,14 @@ use core::sync::atomic::{AtomicI64, AtomicU32, AtomicU64};
 
 use crate::clock::monotonic_ms;
 
-/// It does not go back, over a reopen neither, and takes no jump ahead beyond the bound that was not confirmed (rule 11).
+/// The time of a log. It never goes back, not even over a reopen, and follows no unconfirmed jump ahead beyond the bound (rule
+/// 11).
 #[derive(Debug, Default)]
 pub(crate) struct LogClock {
-    /// By how much the log's time is ahead of the monotonic clock, in milliseconds: one value, so that nobody counts
-    /// from the one time to the other.
+    /// By how much the log's time is ahead of the monotonic clock, in milliseconds. It is one value, so that no client mixes
+    /// two posts.
     offset_ms: AtomicI64,
-    /// How far the wall clock is ahead where it is refused, and one more; 0 where it is not.
+    /// Seconds by which a refused wall clock is ahead, plus one; 0 where it is not refused.
     refused: AtomicU64,
     /// How far the wall clock is behind, in seconds.
     behind_s: AtomicU32,
@@ -55,7 +56,7 @@ impl LogClock {
         let offset_ms = self.offset_ms.load(Relaxed);
         let expected_ms = monotonic_ms.saturating_add_signed(offset_ms);
         let expected_s = u32::try_from(expected_ms / 1_000).unwrap_or(u32::MAX);
-        // Where the wall clock is refused the log may be about to follow it again; a second for what both sides round.
+        // A refused wall clock may be followed again at any moment. The second allows for rounding on both sides.
         let slack_s = u32::from(self.refused.load(Relaxed) > 0);
         if wall_s <= expected_s.saturating_add(jump_s_max).saturating_add(slack_s) {
             wall_s.max(expected_s)

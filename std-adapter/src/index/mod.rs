@@ -1,4 +1,4 @@
-//! The index of a partition: what is known of each key, the sums over all keys, and the index as the machine sees it.
+//! The index of a partition: an entry for each key, the sums over all keys, and the index as the machine sees it.
 
 mod entry;
 mod expiry;

@@ -1,7 +1,7 @@
 //! The index as the machine sees it: liveness, copies, expiry, codecs.
 //!
-//! Owned by the log worker. State that clients read too is in the shared partition; what only the worker needs (the queue of what expires, samples of
-//! codecs, tombstones to settle after a mount) is here.
+//! Owned by the log worker. State that clients read too is in the shared partition. The state of the worker alone is here: the
+//! expiry queue, samples of codecs, and tombstones to settle after a mount.
 
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
@@ -40,9 +40,9 @@ pub(crate) struct PartitionIndex<'a> {
     /// The store, once the mount knows it.
     pub(crate) store: Option<Store>,
     pub(crate) clock: IndexClock,
-    /// The pools that the task asks which makes an analysis.
+    /// The pools that an analysis measures.
     pub(crate) hot: HotPools,
-    /// Their counts, and those of the clients' latencies, at the last analysis.
+    /// The pools and their counts at the last analysis.
     judged: Option<(HotPools, PoolStats)>,
     judged_latency: LatencySum,
     /// The last analysis.
@@ -168,7 +168,7 @@ impl<'a> PartitionIndex<'a> {
                 if pending.inflight == Some(at) {
                     entry.pending = None;
                 } else {
-                    // A write that was overtaken by another one; what it was charged is now charged as stored.
+                    // Another write overtook this one: its charge is now that of a stored record.
                     let charge = terms.placed_charge(placed);
                     pending.older_charge = pending.older_charge.saturating_sub(charge);
                 }
@@ -209,7 +209,7 @@ impl<'a> PartitionIndex<'a> {
         published
     }
 
-    /// A piece was found of which it is not known yet whether a value is made of it.
+    /// Notes a piece before it is known whether a value uses it.
     fn note_piece(&mut self, hash: &KeyHash, placed: &Placed, published: Published) {
         let is_there = placed.kind == Kind::Value && published != Published::Stale;
         if is_there && is_piece_expiry(placed.expires_s) {
@@ -229,7 +229,7 @@ impl<'a> PartitionIndex<'a> {
     }
 }
 
-/// Lets a tombstone go that is the only copy of its key, or the record of a dropped value that stands in for one.
+/// Releases a tombstone that is the only copy of its key, or the record of a dropped value that stands in for one.
 fn let_go(entry: &mut Entry, is_withheld: bool) -> Option<Released> {
     if !is_needless(entry.copies, is_withheld) {
         return None;
@@ -281,7 +281,7 @@ impl Index for PartitionIndex<'_> {
             entry.copies = entry.copies.saturating_add(1);
             let pending = entry.pending.as_mut().filter(|_| placed.moved_from.is_none());
             let Some(pending) = pending else { return false };
-            // A copy may be on the medium all the same: what is appended next must have a higher version.
+            // A copy may be on the medium all the same, so the next append must have a higher version.
             pending.before = pending.before.max(Some(placed.version));
             let is_current = pending.inflight == Some(at);
             if is_current {
@@ -372,7 +372,7 @@ impl Index for PartitionIndex<'_> {
                 entry.queued_s = 0;
                 let is_overlaid = entry.pending.is_some();
                 let stored = entry.stored()?;
-                // What overlays it gets a place of its own when it is published.
+                // A pending write over it gets its own place in the queue when it is published.
                 if is_overlaid || !stored.is_live() || stored.kind() != Kind::Value || stored.is_stand_in() {
                     return None;
                 }

@@ -6,18 +6,19 @@ use super::entry::{Entry, Pending};
 
 /// The outcome of a write in the index.
 pub(crate) enum Publish {
-    /// It is pending, or a remove that another client has brought into the index is, and the worker may not know of that yet.
+    /// It is pending; or another client's remove is, and the worker may not know of that yet.
     Pending,
     /// A remove of a key of which nothing is known.
     Nothing,
-    /// A remove of a key that has no value any more, or a put of the value that the log has; that record may not be durable yet.
+    /// Nothing is written: the key to remove has no value any more, or the log has the value already. The record that says so
+    /// may not be durable yet.
     Kept,
     /// A remove of a value that was never appended: the entry is gone.
     Forgotten,
 }
 
-/// Puts a write over an entry. Where copies may lie on the medium that are not counted (`withheld_above`), a key of which nothing is
-/// known may still have a value: a remove of it is written, unless one that outranks them was.
+/// Puts a write over an entry. While uncounted copies may lie on the medium (`withheld_above`), an unknown key may still have a
+/// value. A remove of such a key is written, unless one that outranks those copies was.
 pub(crate) fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_above: u32) -> Publish {
     let is_remove = write.as_ref().is_some_and(|pending| pending.kind == Kind::Tombstone);
     let is_sure = withheld_above == 0

@@ -1,4 +1,4 @@
-//! Values encoded again: for relocation, and to measure what the codecs make of them.
+//! Values encoded again: for relocation, and to measure the codecs.
 
 use coldpress_core::codec::{Choice, ChoicePolicy, CodecId, Trial, choose};
 use rustix::time::{ClockId, clock_gettime};
@@ -9,7 +9,7 @@ use crate::codec::CodecSet;
 /// is tried only where it is in use.
 const CANDIDATES: [CodecId; 3] = [CodecId::Raw, CodecId::Lz4, CodecId::Zstd];
 
-/// Of a longer value, so much is measured, in bytes: a call takes no more than some milliseconds.
+/// The most bytes of a value that are measured, so that a call takes no more than some milliseconds.
 const SAMPLE_BYTES_MAX: usize = 64 << 10;
 
 /// The most that a codec may cost: so many nanoseconds of a processor to encode and decode a mebibyte, which is 10 MiB a second.
@@ -55,7 +55,7 @@ impl Recoder {
         Some((used, self.payload.len()))
     }
 
-    /// Measures the candidates, and the codec in use, on one value: what they make of it, and what it costs to encode and decode.
+    /// Measures the candidates, and the codec in use, on one value: the encoded length, and the cost to encode and decode.
     ///
     /// # Bounds
     /// Decodes the value once; then each candidate has at most [`SAMPLE_BYTES_MAX`].

@@ -1,8 +1,8 @@
-//! What the threads of one partition share: the index and the sums over it.
+//! The state that the threads of one partition share: the index and the sums over it.
 //!
-//! It lies in a slot of its own, and two keep it there for long: the open tier, through which its clients look at it, and the worker.
-//! Clients that wait have its [lease](crate::recycled), and enter that each time. It holds no file and no channel: those go with the
-//! open tier.
+//! It lies in a slot of its own. Two owners hold it for long: the open tier, through which clients reach it, and the worker.
+//! Waiting clients have its [lease](crate::recycled), and enter that each time. It holds no file and no channel: those go with
+//! the open tier.
 
 use core::hash::{BuildHasher, Hasher};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
@@ -57,10 +57,10 @@ impl BuildHasher for OwnBits {
 
 type Map = DashMap<KeyHash, Entry, OwnBits>;
 
-/// One map, and the turn that a writer takes which finds it held.
+/// One map, and the turn of a writer that finds it locked.
 ///
-/// The locks of the map let a reader in wherever another one is: among readers that come again and again, each with a long value
-/// to copy, a writer never gets in. So no reader begins while a writer that waits has the turn.
+/// The locks of the map let readers in while other readers hold them. Under a stream of readers that copy long values, a writer
+/// would never get in. So no reader begins while a waiting writer has the turn.
 #[derive(Debug)]
 struct Stripe {
     map: Map,
@@ -81,7 +81,7 @@ impl Stripe {
         self.map.get(hash).map(|entry| look(&entry))
     }
 
-    /// Takes the place of an entry, for writing.
+    /// Locks the slot of an entry, for writing.
     fn slot(&self, hash: &KeyHash) -> Slot<'_, KeyHash, Entry> {
         self.map.try_entry(*hash).unwrap_or_else(|| {
             let _turn = self.turn.write();
@@ -100,7 +100,7 @@ pub(crate) struct SharedPartition {
     pub(crate) worker_stats: Mutex<WorkerStats>,
     pub(crate) admission: Admission,
     pub(crate) health: PostedHealth,
-    /// How long the records are that are charged: segments end early by them.
+    /// The lengths of the charged records: by them segments end early.
     pub(crate) lengths: Lengths,
     /// Tag of the codec for new records; each worker begins with that of its configuration.
     codec: AtomicU8,
@@ -113,7 +113,7 @@ pub(crate) struct SharedPartition {
     /// Where copies may lie on the medium that the index does not count: the sequence from which on what is written outranks them;
     /// else 0.
     pub(crate) withheld_above: AtomicU32,
-    /// Above which sequence the version of a record lies that may stand for a put of the same value; `u32::MAX` while none may.
+    /// A record of a later sequence than this may stand for a put of the same value; `u32::MAX` while none may.
     pub(crate) keeps_above: AtomicU32,
     /// When the worker has to be over, in milliseconds: from then on it takes no step, as others may have the medium soon.
     pub(crate) ends_ms: AtomicU64,
@@ -183,7 +183,7 @@ impl SharedPartition {
         self.stripe(hash)?.view(hash, look)
     }
 
-    /// Changes an entry, made if there is none and dropped if nothing is left in it, and keeps the sums right.
+    /// Changes an entry and the sums with it. An entry is made where there is none, and dropped where nothing is left in it.
     /// `change` must do no more than work on memory: a guard is held.
     pub(crate) fn mutate<R>(
         &self,
@@ -210,8 +210,9 @@ impl SharedPartition {
         }
     }
 
-    /// As [`mutate`](Self::mutate), for a write that takes the place of what is pending: where its charge goes beyond a ceiling,
-    /// nothing is changed. The former charge of the key comes off first, and the guard keeps it from changing meanwhile.
+    /// As [`mutate`](Self::mutate), for a write that takes the place of the pending one: where its charge goes beyond a
+    /// ceiling, nothing is changed. The former charge of the key comes off first, and the guard keeps it from changing
+    /// meanwhile.
     pub(crate) fn mutate_within<R>(
         &self,
         terms: &Terms,
@@ -295,14 +296,14 @@ impl SharedPartition {
         slots * (size_of::<(KeyHash, Entry)>() as u64 + 1) + self.admission.budget.pending_bytes()
     }
 
-    /// Gives back the memory of one of the maps from this one on, and around, that is mostly empty; returns the next to look at, and
-    /// whether one was found. Bounds: looks at each map; moves at most a quarter of the places of one.
+    /// Gives back memory of the first map, from this one on and around, that is mostly empty. Returns the next map to look at,
+    /// and whether one was found. Bounds: looks at each map; moves at most a quarter of the places of one.
     pub(crate) fn shrink(&self, from: usize) -> (usize, bool) {
         let indices = (0..STRIPES).map(|n| (from + n) % STRIPES);
         for index in indices {
             let Some(stripe) = self.stripes.get(index) else { continue };
             let (places, taken) = (stripe.map.capacity(), stripe.map.len());
-            // So that a map that shrank has to fill up before it grows again, and to empty before it shrinks.
+            // The margin keeps a map from growing right after it shrank, and from shrinking right after it grew.
             if places > PLACES_KEPT && taken < places / 4 {
                 stripe.map.shrink_to_fit();
                 return ((index + 1) % STRIPES, true);
@@ -339,7 +340,7 @@ mod tests {
 
     #[test]
     fn partition_opened_in_place_of_another_has_nothing_of_it() {
-        // Not from the list of all: another test would take the slot from there at once.
+        // A list of its own: another test would take the slot from the common one at once.
         static SLOTS: Recycler<SharedPartition> = Recycler::new();
         let (terms, lease) = (terms(), SLOTS.lend(SharedPartition::new()));
         let shared = lease.hold().unwrap();
@@ -391,7 +392,7 @@ mod tests {
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             scope.spawn(|| {
-                // There is room for it, but not beside what it replaces.
+                // It fits, but not beside the value that it replaces.
                 let ceiling = Ceiling { settled, charge: settled + stored - 1 };
                 let write = pending(1 << 20).weigh();
                 while !is_over.load(Relaxed) {
@@ -427,7 +428,7 @@ mod tests {
             for _ in 0..readers {
                 scope.spawn(|| {
                     while !is_over.load(Relaxed) && begun.elapsed() < PATIENCE {
-                        // As long as the copy of a long value takes on a busy machine.
+                        // A copy of a long value takes as long as this on a busy machine.
                         shared.view(&hash, |_| std::thread::sleep(Duration::from_millis(1)));
                         looks.fetch_add(1, Relaxed);
                     }

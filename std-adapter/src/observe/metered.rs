@@ -14,7 +14,7 @@ use super::latency::Timed;
 use super::pool_stats::PoolStats;
 use super::table::{Counts, MetricKind, PartitionState, TIER_METRICS, WorkerStats};
 
-/// A counter, and what it was given.
+/// A counter, and the count that it has.
 struct Count {
     counter: Counter,
     given: u64,
@@ -110,7 +110,7 @@ impl TierMeter {
         metrics::counter!("coldpress_compactions_total", labels.iter()).increment(1);
     }
 
-    /// Hands on what was counted and what there is.
+    /// Hands on the counts and the state.
     pub(crate) fn stats(&mut self, counts: &Counts, worker: &WorkerStats, state: &PartitionState) {
         for (count, read) in &mut self.counts {
             count.follow(read(counts, worker, state));

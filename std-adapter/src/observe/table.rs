@@ -22,9 +22,9 @@ macro_rules! combine {
     };
 }
 
-/// Makes the types of a table. Each row is `name: type, how partitions add up => kind of metric, its name, its unit`; the metric may be
-/// missing. `clients` are counters that many threads count; `worker` is posted by the worker of a partition, `partition` is what the
-/// partition's sums and state say when they are read, `tier` belongs to no partition.
+/// Makes the types of a table. Each row is `name: type, how partitions add up => kind of metric, its name, its unit`; the
+/// metric may be missing. `clients` are counters of many threads; `worker` is posted by the worker of a partition; `partition`
+/// is read from a partition's sums and state; `tier` belongs to no partition.
 macro_rules! tier_stats {
     (
         clients { $(

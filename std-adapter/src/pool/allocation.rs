@@ -82,7 +82,7 @@ impl Drop for AllocationManager {
     }
 }
 
-/// The limits were checked when the configuration was built, but for what only the tables know.
+/// The configuration checked its limits when it was built, except those that only the tables know.
 fn refused(error: LimitsError, config: &PoolConfig) -> PoolConfigError {
     match error {
         LimitsError::ObjectTable => PoolConfigError::ObjectsMax {

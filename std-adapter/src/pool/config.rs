@@ -40,7 +40,7 @@ pub struct PoolConfig {
     pub(super) clock: PoolClock,
 }
 
-/// A clock, the same only as itself.
+/// A clock that equals only itself.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct PoolClock(pub(super) &'static dyn Clock);
 
@@ -71,7 +71,7 @@ impl PoolConfig {
     }
 }
 
-/// Collects the wishes for a [`PoolConfig`].
+/// Collects the settings of a [`PoolConfig`].
 ///
 /// ```
 /// use coldpress_std::pool::{PoolConfig, PoolConfigError};
@@ -197,7 +197,7 @@ impl PoolConfigBuilder {
         self
     }
 
-    /// Sets the name that their metrics bear, `default` where nothing is said; tell apart by it pools of one process.
+    /// Sets the name in the labels of their metrics, by default `default`. It distinguishes the pools of one process.
     pub fn name(mut self, name: impl Into<String>) -> Self {
         self.name = name.into();
         self
@@ -209,7 +209,7 @@ impl PoolConfigBuilder {
         self
     }
 
-    /// Checks it all.
+    /// Checks the settings.
     ///
     /// # Errors
     /// [`PoolConfigError`] names the first value out of its range, and the range.

@@ -16,8 +16,8 @@ use super::worker::discard;
 /// Marks tickets issued here, in the index that the requesters' own tables do not reach.
 const TICKET_INDEX: u16 = u16::MAX;
 
-/// Sends a reply to the channel of whoever asked. It never waits: a channel that is full loses the reply, and the
-/// requester's deadline ends the request.
+/// Sends a reply to the channel of the requester. It never waits: a full channel loses the reply, and the requester's deadline
+/// ends the request.
 #[derive(Debug)]
 pub(super) struct ReplyLine(Sender<CleanupReply>);
 
@@ -38,7 +38,7 @@ pub(super) struct Message {
 #[derive(Debug, Clone)]
 pub struct PoolCoordinator {
     requests: Sender<Message>,
-    /// The same channel from behind, for a request that the worker's end left in it.
+    /// The receiving side of the same channel, for a request that was left in it when the worker ended.
     left: Receiver<Message>,
     hot: HotPools,
     timeout: Duration,
@@ -110,7 +110,7 @@ impl PoolCoordinator {
         }
         match self.requests.try_send(message) {
             Ok(()) => {
-                // Sent as the worker ended: nobody else may look into the channel any more.
+                // Sent while the worker ended: no other thread may take the request from the channel any more.
                 if self.hot.opened.has_ended() {
                     discard(&self.left);
                 }
@@ -121,9 +121,9 @@ impl PoolCoordinator {
         }
     }
 
-    /// Gives memory back until the pools are below the low watermark: free pages, then expired values, then the coldest.
-    /// Waits for it until the deadline. Returns the bytes returned to the operating system (I-POOL-2), where the time was too
-    /// short those of a part of the work: [`cleanup`](Self::cleanup) tells which.
+    /// Gives memory back until the pools are below the low watermark: free pages, then expired values, then the coldest. Waits
+    /// until the deadline. Returns the bytes given back to the operating system (I-POOL-2). Where time ran out these are from a
+    /// part of the work: [`cleanup`](Self::cleanup) tells that.
     ///
     /// # Errors
     /// [`PoolError`]; after `TimedOut` the work may still be done.
@@ -131,9 +131,9 @@ impl PoolCoordinator {
         Ok(self.cleanup(CleanupKind::EmergencyCleanup)?.bytes)
     }
 
-    /// Moves values together and gives emptied pages back; drops nothing. Waits for it until the deadline. Returns the
-    /// bytes returned to the operating system (I-POOL-2), where the time was too short those of a part of the work:
-    /// [`cleanup`](Self::cleanup) tells which.
+    /// Moves values together and gives emptied pages back; drops nothing. Waits until the deadline. Returns the bytes given
+    /// back to the operating system (I-POOL-2). Where time ran out these are from a part of the work:
+    /// [`cleanup`](Self::cleanup) tells that.
     ///
     /// # Errors
     /// [`PoolError`]; after `TimedOut` the work may still be done.
@@ -141,7 +141,7 @@ impl PoolCoordinator {
         Ok(self.cleanup(CleanupKind::TriggerDefragmentation)?.bytes)
     }
 
-    /// Asks for a cleanup and waits for it until the deadline; returns all that it did, and whether something is left to do.
+    /// Asks for a cleanup and waits for it until the deadline. Returns all that it did, and whether work is left.
     ///
     /// # Errors
     /// [`PoolError`]; after `TimedOut` the work may still be done.

@@ -64,7 +64,7 @@ impl HotPools {
     /// Takes a value like [`insert`](Self::insert), or says why not.
     ///
     /// # Errors
-    /// [`HotError`]. Whatever the key stood for before is gone, unless the value is too large or the pools are closed.
+    /// [`HotError`]. The earlier value of the key is gone, unless the new one is too large or the pools are closed.
     pub fn try_insert(
         &self,
         key: HotKey,
@@ -78,14 +78,14 @@ impl HotPools {
         }
         let mut partition = self.lock_for(key).map_err(|_| HotError::Closed)?;
         let taken = partition.insert(key, stamp, bytes, expires_s);
-        // A class without pages gets none from the others until the worker makes room.
-        let needs_room = taken.is_err() || partition.pool.is_above_high_watermark();
-        let asks = needs_room && !core::mem::replace(&mut partition.asked, needs_room);
+        // A class without pages gets none from the others until the worker frees some.
+        let needs_space = taken.is_err() || partition.pool.is_above_high_watermark();
+        let asks = needs_space && !core::mem::replace(&mut partition.asked, needs_space);
         let wake = asks.then(|| partition.wake.clone());
         // Not under the lock: the worker would wait for it at once.
         drop(partition);
         if let Some(wake) = wake {
-            // If it was told already, that is enough.
+            // A full channel is enough: the worker will wake.
             let _ = wake.try_send(());
         }
         taken

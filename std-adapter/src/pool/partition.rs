@@ -71,7 +71,7 @@ impl Partition {
     ) -> Result<(), HotError> {
         let max_bytes = self.pool.len_max();
         let len = u32::try_from(bytes.len()).map_err(|_| HotError::TooLarge { max_bytes })?;
-        // Gone even if the new value finds no room: the old one is not what the key stands for any more.
+        // The old value goes even if the new one finds no space, since it is out of date.
         self.remove(key);
         let (pool, keys) = (&mut self.pool, &mut self.keys);
         let terms = Terms { expires_s, evictable: true };

@@ -1,4 +1,4 @@
-//! The protocol and the hot pools, from inside: with a worker held back, gone, or closed under its callers.
+//! The protocol and the hot pools with access to their parts: the worker is held up, gone, or closed under its callers.
 
 use core::time::Duration;
 use std::thread;
@@ -41,7 +41,7 @@ fn hold_worker(hot: HotPools) -> (crossbeam_channel::Sender<()>, thread::JoinHan
 }
 
 #[test]
-fn pools_of_five_figures_keep_something_or_are_refused() {
+fn pools_below_100_kb_keep_something_or_are_refused() {
     let (mut built, mut refused) = (0, 0);
     for partitions in [1, 2, 4] {
         for capacity_bytes in (10_000..100_000).step_by(7_919) {
@@ -226,7 +226,7 @@ fn cleanup_that_ran_out_of_time_says_that_it_is_partial() {
 }
 
 #[test]
-fn expired_values_are_told_by_the_clock_that_is_configured() {
+fn values_expire_by_the_configured_clock() {
     use crate::clock::ManualClock;
     // Later than the system's clock.
     static CLOCK: ManualClock = ManualClock::new(u32::MAX);
@@ -282,7 +282,7 @@ fn dropped_manager_ends_every_handle() {
     let hot = coordinator.hot();
     assert!(hot.insert(key(0, 1), 1, b"one", None) && hot.is_open());
     drop(manager);
-    // Whoever opens next may get the same slot; the old handle must not see what is in it.
+    // The next pools may get the same slot; the old handle must not see their values.
     let (_next, next) = AllocationManager::new(&small().build().unwrap()).unwrap();
     assert!(next.hot().insert(key(0, 1), 1, b"other", None));
     assert_eq!(hot.read(key(0, 1), 1, <[u8]>::len), None);
@@ -344,7 +344,7 @@ fn dropped_coordinators_leave_the_worker_tending_the_pools() {
 }
 
 #[test]
-fn values_that_grow_find_room_made_by_the_worker() {
+fn values_that_grow_find_space_freed_by_the_worker() {
     let (_manager, coordinator) =
         AllocationManager::new(&small().objects_max(6_000).build().unwrap()).unwrap();
     let hot = coordinator.hot();
@@ -503,9 +503,9 @@ fn read_that_asks_closed_pools_in_between_ends() {
     let open = manager.hot();
     let key = HotKey { tier: open.register_tier(), hash: [1; 12] };
     assert!(open.insert(key, 1, b"value", None));
-    let (told, is_told) = crossbeam_channel::bounded(1);
+    let (result, is_told) = crossbeam_channel::bounded(1);
     // Not joined: it never ends.
-    std::thread::spawn(move || told.send(open.read(key, 1, |_| closed.is_open())));
+    std::thread::spawn(move || result.send(open.read(key, 1, |_| closed.is_open())));
     let answer = is_told.recv_timeout(core::time::Duration::from_secs(5));
     core::mem::forget(manager);
     assert_eq!(answer, Ok(Some(false)));

@@ -20,10 +20,10 @@ use super::partition::Partition;
 use crate::clock::Clock;
 use crate::observe::{POOLS_EVERY, PoolMeter};
 
-/// The requests, answered even if the worker falls over: what is left in the channel is owed a reply.
+/// The requests, answered even if the worker panics: each one left in the channel is owed a reply.
 ///
-/// A request that is sent just now is found by one of both sides: here, since it was sent before the end was told, or by whoever
-/// sent it, who looks after the end was told.
+/// A request that is sent at this moment is found on one of two sides: here if it was sent before the end was announced, else
+/// by its sender, which looks again after that.
 pub(super) struct Inbox {
     pub(super) requests: Receiver<Message>,
     pub(super) opened: Opened,
@@ -47,14 +47,14 @@ pub(super) struct Worker {
     pub(super) opened: Opened,
     pub(super) requests: Inbox,
     pub(super) wake: Receiver<()>,
-    /// Wakes it again, for what it had no time for.
+    /// Wakes it again, for work that it had no time for.
     pub(super) later: Sender<()>,
     /// Disconnects when the manager is dropped.
     pub(super) stop: Receiver<Infallible>,
     pub(super) step_bytes_max: u32,
     pub(super) timeout: Duration,
     pub(super) meter: PoolMeter,
-    /// The clock of the values' expiry.
+    /// The clock by which values expire.
     pub(super) clock: &'static dyn Clock,
 }
 
@@ -89,7 +89,7 @@ impl Worker {
                     // The last coordinator is gone; the pools still need tending.
                     Err(_) => return self.run_alone(),
                 },
-                recv(self.wake) -> _ => self.make_room(),
+                recv(self.wake) -> _ => self.free_space(),
                 default(POOLS_EVERY) => {}
             }
             self.measure();
@@ -107,7 +107,7 @@ impl Worker {
         loop {
             select_biased! {
                 recv(self.stop) -> _ => return,
-                recv(self.wake) -> _ => self.make_room(),
+                recv(self.wake) -> _ => self.free_space(),
                 default(POOLS_EVERY) => {}
             }
             self.measure();
@@ -158,7 +158,7 @@ impl Worker {
     }
 
     /// Brings the partitions that asked for space below their low watermark, for a while: requests go first.
-    fn make_room(&self) {
+    fn free_space(&self) {
         let now_s = self.clock.wall_s();
         let until = Instant::now() + self.timeout / 4;
         let (reclaimed, ended) = self.rounds(
@@ -172,7 +172,7 @@ impl Worker {
         );
         self.meter.cleanup("room", &reclaimed, ended.error());
         if matches!(ended, Ended::Late) {
-            // If it was told already, that is enough.
+            // A full channel is enough: the worker will wake.
             let _ = self.later.try_send(());
         }
         tracing::debug!(

@@ -26,8 +26,8 @@ pub(crate) struct HeldPart {
 }
 
 impl HeldPart {
-    /// Sets the length of the file, durable. Bytes that its headers do not account for are not cut off: headers may be damaged, or a
-    /// value may look like one.
+    /// Sets the length of the file, durably. Bytes beyond the segments that its headers state are not cut off: headers may be
+    /// damaged, or a value may look like one.
     fn set_length(&self, bytes: u64) -> Result<(), OpenError> {
         if bytes < self.bytes {
             self.stored.check_blank_from(&self.path, bytes)?;
@@ -46,7 +46,7 @@ impl HeldPart {
     }
 }
 
-/// A change of a file, with all that it needs to be known.
+/// A change of a file, and the findings that it needs.
 enum Step {
     Keep,
     SetLength,
@@ -77,7 +77,7 @@ impl Step {
     }
 }
 
-/// The configuration of a tier that is only read: with the shape that its files have, whatever capacity is configured.
+/// The configuration of a tier that is only read: its shape is that of the files, not that of the configured capacity.
 pub(crate) fn as_stored(config: &ColdTierConfig, parts: &[HeldPart]) -> Result<ColdTierConfig, OpenError> {
     let known = parts.iter().find_map(|part| part.stored.shape().map(|shape| (shape, part.bytes)));
     let Some((shape, bytes)) = known else { return Ok(config.clone()) };
@@ -162,7 +162,7 @@ impl Dir {
         self.opening.push(file.try_clone().at("open another view of", &path)?);
         self.mode.warn_if_more_open(&path);
         let bytes = file.metadata().at("look at", &path)?.len();
-        // Whoever replaced it before it was locked has another one.
+        // The file may have been replaced before it was locked.
         let medium =
             FileMedium::named(file.try_clone().at("open another view of", &path)?, path.clone(), bytes);
         if !medium.has_its_place().at("look at", &path)? {
@@ -186,7 +186,7 @@ impl Dir {
         Ok((path, file))
     }
 
-    /// Looks for what shows that a file is a tier's. One of another length is nobody's: it stays.
+    /// Looks for evidence that a file is a tier's. A file of another length is not touched.
     pub(crate) fn peek(&self, path: &Path, file: &File, config: &ColdTierConfig) -> Result<Peek, OpenError> {
         let view = file.try_clone().at("open another view of", path)?;
         let (expected_bytes, found_bytes) =

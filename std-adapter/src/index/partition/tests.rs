@@ -1,4 +1,4 @@
-//! The index against what `Host` says of each call.
+//! The index against the rules of `Host` for each call.
 
 use coldpress_core::config::TierConfig;
 use coldpress_core::format::{Checksum, Geometry, Identity};
