@@ -1,7 +1,7 @@
-//! Coldpress for microcontrollers: memory that is all there when the firmware is linked, and work that is done in bounded
-//! steps from the main loop or from interrupts.
+//! Coldpress for microcontrollers: all memory is there when the firmware is linked, and work is done in bounded steps from the
+//! main loop or from interrupts.
 //!
-//! - [`TryCell`]: shares a value with interrupts; taken or passed by, never waited for.
+//! - [`TryCell`]: shares a value with interrupts; a caller takes it or goes on, and never waits.
 //! - [`StaticPages`]: the pages of a pool, in a `static`.
 //! - [`Mailbox`] and [`CleanupWorker`]: ask the pool's owner for a cleanup from any context, get a ticket at once, poll
 //!   the outcome.

@@ -1,4 +1,4 @@
-//! Positional access to a device that only knows its current position.
+//! Positional access to a device that has only a current position.
 
 use core::fmt;
 
@@ -9,7 +9,7 @@ use embedded_io::{Read, Seek, SeekFrom, Write};
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum AccessError<E> {
-    /// The range lies not wholly within the medium; the device was not touched.
+    /// The range does not lie wholly within the medium; the device was not touched.
     OutOfBounds,
     /// The device ended first. The buffer holds this many bytes of it; the rest is as it was.
     ShortRead {

@@ -31,7 +31,7 @@ pub struct StaticPages<const PAGE: usize, const N: usize> {
 }
 
 impl<const PAGE: usize, const N: usize> StaticPages<PAGE, N> {
-    /// Bytes of all pages together, what the pools can hold at most.
+    /// Bytes of all pages together: the most that the pools can hold.
     pub const POOL_BYTES: usize = {
         assert!(PAGE > 0 && PAGE.is_multiple_of(8), "a page is a whole number of 8-byte words");
         assert!(PAGE <= u32::MAX as usize, "the size of a page is 32 bits");

@@ -1,4 +1,4 @@
-//! A cell that is taken or passed by, never waited for.
+//! A cell for which no caller waits.
 
 use core::fmt;
 
@@ -19,9 +19,9 @@ impl core::error::Error for Contended {}
 
 /// Shares a value between the main loop and interrupts without ever waiting for it.
 ///
-/// On one processor, an interrupt that waits for a lock its main loop holds waits for ever. So there is no way to wait
-/// here: whoever finds the cell taken skips its step, and the skip is counted so that it can be seen. A spin lock serves
-/// as the flag, through its try-lock alone.
+/// On one processor, an interrupt that waits for a lock its main loop holds waits for ever. So there is no way to wait here: a
+/// caller that finds the cell taken skips its step, and the skip is counted so that it can be seen. A spin lock serves as the
+/// flag, through its try-lock alone.
 ///
 /// ```
 /// use coldpress_embedded::TryCell;
@@ -54,7 +54,7 @@ impl<T> TryCell<T> {
     /// [`Contended`] when somebody does; `step` did not run, and the counter went up.
     ///
     /// # Bounds
-    /// One attempt. What `step` does is its own; others are refused for as long as it runs.
+    /// One attempt, and the work of `step`. Others are refused for as long as it runs.
     pub fn try_with<R>(&self, step: impl FnOnce(&mut T) -> R) -> Result<R, Contended> {
         let Some(mut value) = self.value.try_lock() else {
             self.contended.fetch_add(1, Ordering::Relaxed);
@@ -63,7 +63,7 @@ impl<T> TryCell<T> {
         Ok(step(&mut value))
     }
 
-    /// Takes the value of a `static` for good: how a large region gets an owner without being moved over the stack.
+    /// Takes the value of a `static` for good. So a large region gets an owner without a move over the stack.
     ///
     /// ```
     /// use coldpress_embedded::{Contended, TryCell};

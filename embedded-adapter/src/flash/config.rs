@@ -11,7 +11,7 @@ use super::table::PLACE_BITS_MAX;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FlashConfig {
-    /// Bytes of a segment: what one erase gives back. A multiple of the medium's erase unit.
+    /// Bytes of a segment: one erase gives back so many. A multiple of the medium's erase unit.
     pub segment_bytes: u32,
     /// Tells this store from others; written where the medium is blank.
     pub store_id: u64,
@@ -30,13 +30,13 @@ pub struct FlashConfig {
     pub clock_jump_s_max: u32,
     /// How long the pools have to answer a cleanup request, in milliseconds.
     pub cleanup_timeout_ms: u32,
-    /// How many more erases the most worn segment may have than the least worn one before cold data is moved for it; `u32::MAX`
-    /// for as many as come. Under writes without a pause it may be half more.
+    /// How many more erases the most worn segment may have than the least worn one, before cold data is moved to level them;
+    /// `u32::MAX` for no limit. Under writes without a pause the difference may be half as much again.
     pub wear_spread_max: u32,
     /// Whether a put of the value that is there already, with the same expiry, is skipped: it programs nothing, and is
-    /// [counted](coldpress_core::writer::Counters::unchanged_puts). Such a put reads the record once more, other puts its header. Values
-    /// that are written in pieces are written whatever is there. A put that is skipped takes no time into the log: where there is no
-    /// wall clock, powered time counts across a reboot as if nothing had been put.
+    /// [counted](coldpress_core::writer::Counters::unchanged_puts). Such a put reads the record once more, other puts its
+    /// header. Values in pieces are always written. A skipped put writes no time to the log: without a wall clock, powered time
+    /// counts across a reboot as if nothing had been put.
     pub skips_unchanged: bool,
     /// Whether the firmware has pools, and carries out the requests that [`poll`](super::FlashTier::poll) hands out.
     pub has_pools: bool,
@@ -106,7 +106,7 @@ impl FlashConfig {
             streams: Streams::One,
             has_footers: false,
             trusts_blank: false,
-            // A segment is cleaned when a record needs the room, or a reservation does: each one kept free costs life of the flash.
+            // A segment is cleaned only when a record or a reservation needs the space: each segment kept free wears the flash.
             low_watermark_segments: 0,
             high_watermark_segments: 0,
             stale_permille_min: self.stale_permille_min,
@@ -116,7 +116,7 @@ impl FlashConfig {
             wear_spread_max: self.wear_spread_max,
             // One record a poll.
             step_bytes: 1,
-            // The index looks at the medium for most of them.
+            // The index reads the medium for most of them.
             step_records: 4,
             ..TierConfig::new(geometry, store)
         })

@@ -1,4 +1,4 @@
-//! Driving the machine: steps, and what they may cost.
+//! Driving the machine: steps, and the bound of their cost.
 
 use super::PutError;
 use coldpress_core::cleanup::{CleanupReply, CleanupRequest, Reclaimed, Ticket};
@@ -21,7 +21,7 @@ pub struct Work {
     pub bytes_programmed: u32,
     /// Bytes read, the index's looks at single records included.
     pub bytes_read: u32,
-    /// Whether nothing is left to do before something is asked, or time passes.
+    /// Whether nothing is left to do until a call asks for something or time passes.
     pub is_idle: bool,
     /// Whether an operation is under way: [`poll`](FlashTier::poll) again when it has ended.
     pub is_waiting: bool,
@@ -49,7 +49,7 @@ pub(super) enum Step {
     Idle,
     /// An operation is under way.
     Waiting,
-    /// The allowance does not cover what comes next; it is kept for the next call.
+    /// The allowance does not cover the next action, which is kept for the next call.
     Spent,
 }
 
@@ -81,7 +81,7 @@ impl<M: Medium> FlashTier<'_, M> {
             return self.erase_next(segment, allowance, work);
         }
         let action = match self.held.take() {
-            // Nothing of a broken machine is carried out, nor what was put off before.
+            // No action of a broken machine is carried out, nor one that was put off before.
             Some(_) if matches!(self.status(), Status::Broken(_)) => return Step::Idle,
             Some(action) => action,
             None => {
@@ -140,7 +140,7 @@ impl<M: Medium> FlashTier<'_, M> {
             work.cleanup = Some(request);
             return;
         }
-        // There are no pools: nothing is there to be reclaimed.
+        // There are no pools, so nothing can be reclaimed.
         let reply = CleanupReply { ticket: request.ticket, result: Ok(Reclaimed::default()) };
         self.answer(now, reply);
     }
@@ -163,15 +163,15 @@ impl<M: Medium> FlashTier<'_, M> {
         self.note_written();
     }
 
-    /// Takes up to `budget` steps of what is to be done: the mount, compaction, tasks. To be called until
+    /// Takes up to `budget` steps of the work that is due: the mount, compaction, tasks. To be called until
     /// [`is_idle`](Work::is_idle), from the main loop or an interrupt, and again from time to time.
     ///
-    /// Whatever it leaves half done is gone on with by the next call, or found by the next mount.
+    /// The next call goes on with unfinished work; after a cut the next mount finds it.
     ///
     /// # Bounds
     /// At most `budget` operations of the medium, at most one of them an erase, and at most one segment programmed. Beside
-    /// these a step may look at the records of a few keys, to tell which one an entry of the index is of. It waits for
-    /// nothing: where the medium says that an operation is under way the call ends.
+    /// these a step may read the records of a few keys, to find the key of an entry of the index. It waits for nothing: where
+    /// the medium says that an operation is under way the call ends.
     pub fn poll(&mut self, now: Now, budget: u32) -> Work {
         let read_before = self.flash.bytes_read;
         self.retry_format();
@@ -209,7 +209,7 @@ impl<M: Medium> FlashTier<'_, M> {
         self.tier.give_up_unread();
     }
 
-    /// Why no record is taken by a tier that does not run.
+    /// The error of a tier that is not running.
     pub(super) const fn refusal(&self) -> PutError {
         match self.status() {
             Status::Broken(_) => PutError::Broken,

@@ -17,13 +17,13 @@ const STEPS_MAX: u32 = 64;
 /// Where the searches stand.
 #[derive(Debug)]
 pub(super) struct DueSearch {
-    /// Where that of the task goes on.
+    /// Where the search of the task goes on.
     next: usize,
-    /// Where that of puts goes on.
+    /// Where the search of puts goes on.
     put_next: usize,
-    /// Moves of the table when that began.
+    /// The moves of the table when the search of puts began.
     moves: u32,
-    /// The earliest expiry among records that it has passed and those that came meanwhile.
+    /// The earliest expiry among records that the search of puts has passed, and those that came meanwhile.
     passed_s: u32,
     /// No record expires before, in seconds.
     earliest_s: u32,
@@ -36,12 +36,12 @@ impl Default for DueSearch {
 }
 
 impl DueSearch {
-    /// Begins that of the task anew.
+    /// Begins the search of the task anew.
     pub(super) const fn restart(&mut self) {
         self.next = 0;
     }
 
-    /// A record with this expiry is in the index.
+    /// Notes that a record with this expiry is in the index.
     pub(super) fn note(&mut self, expires_s: Option<u32>) {
         if let Some(at) = expires_s {
             self.earliest_s = self.earliest_s.min(at);
@@ -74,7 +74,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         let opened = self.record(place).filter(|opened| !is_later(opened));
         let hash = opened.as_ref().and_then(|opened| self.flash.stored_hash(opened).ok());
         let Some((opened, hash)) = opened.zip(hash) else {
-            // It is looked at again.
+            // The record is looked at again later.
             self.index.due.note_passed(Some(now_s));
             return None;
         };

@@ -15,13 +15,13 @@ use coldpress_core::recovery::MountError;
 pub enum BuildError {
     /// The shape of the medium is refused.
     Geometry(GeometryError),
-    /// The configuration or the memory is.
+    /// The configuration or the memory is refused.
     Config(ConfigError),
     /// A segment is no multiple of so many bytes, the erase unit.
     EraseUnit(u32),
     /// The segments take so many bytes; the medium has fewer, or they are more than can be addressed.
     MediumBytes(u64),
-    /// The medium has more write units than an entry of the index can tell apart; so many are the most.
+    /// The medium has more write units than an entry of the index can name; so many are the most.
     Units(u32),
 }
 
@@ -48,9 +48,10 @@ pub enum FlashMountError {
     Mount(MountError),
     /// The medium holds more keys than the index has places for: it was written with a larger one.
     Keys,
-    /// It is not over: an operation of the medium is under way. Once that has ended, mount again, or poll: it goes on.
+    /// The mount is not over: an operation of the medium is under way. Once that has ended, mount again, or poll: the mount
+    /// goes on.
     Busy,
-    /// It is not over: the medium failed, and is tried again. Poll, or mount again later.
+    /// The mount is not over: the medium failed, and is tried again. Poll, or mount again later.
     Unfinished,
     /// An erase failed that [`format`](super::FlashTier::format) asked for. Poll, or mount again: it goes on.
     Format(MediumError),
@@ -90,9 +91,9 @@ pub enum Wait {
 pub enum PutError {
     /// The tier is not mounted, or is closed.
     NotMounted,
-    /// Not now. Once what it waits for is over, make the same call again: it goes on where it was, and is answered. Nothing is lost
-    /// or half done meanwhile: until the answer the key has its old value or the new one, then and after a cut. A call that is never
-    /// made again is as one that a cut fell on; a write of anything else gives the answer up.
+    /// Not now. Once its wait is over, make the same call again: it goes on where it was, and is answered. Nothing is lost or
+    /// half done meanwhile: until the answer the key has its old value or the new one, now and after a cut. A call that is
+    /// never made again counts like one that a cut interrupted; another write gives the answer up.
     Busy(Wait),
     /// Compaction must come first, and would take more than one call may do. Poll, or reserve, and offer it again.
     NeedsCompaction,
@@ -100,8 +101,8 @@ pub enum PutError {
     Full,
     /// As many keys have a value as the index holds ([`FlashMemory::KEYS_MAX`](super::FlashMemory::KEYS_MAX)): remove something.
     ///
-    /// Keys that were removed take places until their last copy is gone from the medium. Where those are wanted, a put is put off with
-    /// [`NeedsCompaction`](Self::NeedsCompaction) while cleaning can give one, and this is no answer to it.
+    /// Removed keys take places until their last copy is gone from the medium. A put that needs one of these gets
+    /// [`NeedsCompaction`](Self::NeedsCompaction), and not this error, while cleaning can free one.
     KeysFull,
     /// Removed keys take the last places of the index, and keep them while some records or segments can't be read, since these may
     /// hold older values of theirs. `RebuildIndex`, with [`give_up_unread`](super::FlashTier::give_up_unread) where they never can be
@@ -115,20 +116,19 @@ pub enum PutError {
     Reserved,
     /// No long value was begun under this key.
     NotBegun,
-    /// The value there is damaged, or may lie where a mount could not read, so that its pieces can't be told from new ones: remove
-    /// the key, or put a short value, first. `RebuildIndex` gives back segments that could not be read.
+    /// The stored value is damaged, or may lie where a mount could not read, so its pieces could be mistaken for new ones.
+    /// Remove the key, or put a short value, first. `RebuildIndex` gives back segments that could not be read.
     Damaged,
-    /// The medium failed. Until the next mount the key has its old value, or none, as before; that mount finds the old one or the
-    /// new one, and no other, unless the key was written since. With a remove it finds the old one or none. Other keys are as
-    /// they were.
+    /// The medium failed. Until the next mount the key has its old value, or none, as before. That mount finds the old one or
+    /// the new one, unless the key was written since; after a remove, the old one or none. Other keys are as they were.
     Medium(MediumError),
     /// All segment sequences were issued, as many as
     /// [`erases_per_segment`](coldpress_core::format::Geometry::erases_per_segment) allows. The medium takes no more records of this
     /// length; shorter ones may still fit. Everything on it can be read, and mounted again.
     Exhausted,
-    /// The tier found its own state broken: a fault of this program, or of the RAM that it runs in. It writes nothing more until it is
-    /// mounted anew, and what is there can be read; [`status`](super::FlashTier::status) names the invariant. The write in which that
-    /// was found is answered otherwise, and is as one that a cut fell on.
+    /// The tier found its own state broken: a fault of this program, or of the RAM that it runs in. It writes nothing more
+    /// until it is mounted anew, and stored values can be read; [`status`](super::FlashTier::status) names the invariant. The
+    /// write that found the fault gets another answer, and counts like one that a cut interrupted.
     Broken,
 }
 
@@ -175,7 +175,7 @@ pub enum GetError {
     Damaged,
     /// The value, or key, takes so many bytes: more than the buffer has.
     Short(u32),
-    /// The value, of so many bytes, was written in pieces, and is read so.
+    /// The value, of so many bytes, was written in pieces: read it in pieces.
     InPieces(u32),
     /// The value is encoded with the codec of this number: a host made it, and a device decodes none.
     Codec(CodecId),

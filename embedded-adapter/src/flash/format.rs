@@ -11,19 +11,19 @@ use super::large::FailedCommits;
 use super::medium::{Medium, Started};
 use super::tier::FlashTier;
 
-/// Of an erase that the machine did not ask for: it drops its completion.
+/// The ticket of an erase that the machine did not ask for: it drops the completion.
 const NO_TICKET: Ticket = Ticket { index: u16::MAX, generation: 0 };
 
 impl<M: Medium> FlashTier<'_, M> {
-    /// Makes a new store. **It destroys all that the segments hold**, whosesoever it is: the next [`mount`](Self::mount) erases every
-    /// segment before it mounts, and [`poll`](Self::poll) does so in steps, an erase a call. Only the segments are erased: what lies
-    /// behind them on the medium stays.
+    /// Makes a new store. **It destroys all data in the segments**, of any program: the next [`mount`](Self::mount) erases
+    /// every segment before it mounts, and [`poll`](Self::poll) does so in steps, an erase a call. Only the segments are
+    /// erased: data behind them on the medium stay.
     ///
     /// It is for a flash that a mount refuses, or whose contents are not wanted any more. It may be called at any time. The tier is
     /// empty and not mounted from then on, with the id and the secret that it is configured with.
     ///
-    /// Where a cut falls on it, call it again: what was not erased by then is as it was, and a part of an older store that was
-    /// erased in part may be mounted.
+    /// After a cut during the erases, call it again: segments that were not erased are as they were, and the rest of an older
+    /// store may be mounted.
     ///
     /// ```
     /// # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
@@ -83,12 +83,12 @@ impl<M: Medium> FlashTier<'_, M> {
         }
     }
 
-    /// An operation failed while the flash is formatted: the last erase is made again.
+    /// Notes a failed operation while the flash is formatted: the last erase is repeated.
     pub(super) fn unformat(&mut self) {
         self.formatting = self.formatting.map(|next| next.saturating_sub(1));
     }
 
-    /// A call begins: an erase that failed before is tried again.
+    /// Begins a call: an erase that failed before is tried again.
     pub(super) fn retry_format(&mut self) {
         if self.formatting.is_some() {
             self.failure = None;

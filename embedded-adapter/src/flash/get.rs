@@ -10,7 +10,7 @@ use super::reader::{Flash, OpenedRecord};
 use super::table::{At, COPIES_MAX, Entry, State};
 use super::tier::FlashTier;
 
-/// Where a walk over the keys stands.
+/// The position of a walk over the keys.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Cursor(usize);
@@ -54,11 +54,11 @@ enum KeyMatch {
     Doubtful,
 }
 
-/// Live entries of which nothing tells whose they are.
+/// Live entries whose keys are unknown.
 #[derive(Default)]
 struct Doubt {
     is_any: bool,
-    /// Of those that something may have been written beside, the last in the order of writing: their counts are full.
+    /// The newest of those beside which a record of the key may have been written: their counts are full.
     beside: Option<Version>,
 }
 
@@ -79,7 +79,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Reads the value of a key into `out`; returns its part of `out`, or `None` where the key has no value.
     ///
     /// # Errors
-    /// [`GetError`]; `out` holds nothing of use then. [`GetError::Short`] tells the length that it takes.
+    /// [`GetError`]; `out` then holds nothing of use. [`GetError::Short`] tells the length that is needed.
     ///
     /// # Bounds
     /// Reads the record once, and header and key of others with the same fingerprint: at most fifteen, hardly ever one.
@@ -99,7 +99,7 @@ impl<M: Medium> FlashTier<'_, M> {
         if newest.opened.header.codec == CodecId::Chunked {
             return Err(GetError::InPieces(self.head(&newest, key)?.bytes));
         }
-        // Nothing here decodes: bytes as stored are not the value.
+        // A device decodes nothing: the stored bytes are not the value.
         let codec = newest.opened.header.codec;
         if codec != CodecId::Raw {
             let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
@@ -107,7 +107,7 @@ impl<M: Medium> FlashTier<'_, M> {
         }
         let bytes = newest.opened.header.value_bytes;
         let Some(out) = out.get_mut(..bytes as usize) else {
-            // A damaged length must not send anyone for a longer buffer.
+            // A damaged length must not make a caller fetch a longer buffer.
             let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
             return Err(if is_whole { GetError::Short(bytes) } else { GetError::Damaged });
         };
@@ -144,10 +144,10 @@ impl<M: Medium> FlashTier<'_, M> {
     pub(super) fn newest_record(&mut self, key: &[u8]) -> Result<Option<Newest>, GetError> {
         let (mut newest, mut doubt) = self.look_for(key)?;
         if doubt.is_any {
-            // A read that was wrong may be right the next time.
+            // A wrong read may be right the next time.
             (newest, doubt) = self.look_for(key)?;
         }
-        // What is there may be the key's, and damaged: an older value is never given in its place.
+        // A doubtful entry may be the key's, with a damaged record: an older value is never returned in its place.
         let is_hidden = match &newest {
             Some(newest) if newest.entry.state != State::Dead => {
                 newest.entry.copies == COPIES_MAX && doubt.beside > Some(newest.version)
@@ -167,7 +167,7 @@ impl<M: Medium> FlashTier<'_, M> {
             let found = match self.look_at(at, entry, key) {
                 Ok(KeyMatch::Its(found)) => found,
                 Ok(KeyMatch::Others) => continue,
-                // Its copies may be gone: it is there for none that counts.
+                // Its copies may be gone, so it stands for none that counts.
                 Ok(KeyMatch::Doubtful) if entry.is_uncounted() => continue,
                 Ok(KeyMatch::Doubtful) => {
                     doubt.note(
@@ -177,7 +177,7 @@ impl<M: Medium> FlashTier<'_, M> {
                     );
                     continue;
                 }
-                // What a put that failed has left says nothing, readable or not.
+                // The copy of a failed put counts for nothing, readable or not.
                 Err(MediumError::Unreadable) if entry.state == State::Dead => continue,
                 Err(error) => return Err(error.into()),
             };
@@ -193,7 +193,8 @@ impl<M: Medium> FlashTier<'_, M> {
         let Some(opened) = self.flash.open(entry.place)? else { return Ok(KeyMatch::Doubtful) };
         if !self.flash.key_is(&opened, key)? {
             let stored = self.flash.stored_hash(&opened)?;
-            // Of the same identity it is the key after all, and a read was wrong; hardly ever another key that meets it.
+            // With the same identity the record is the key's after all, and a read was wrong. Hardly ever is it another key
+            // with that identity.
             let is_others =
                 stored != self.flash.secret.identity(key) && self.index.table.may_be_of(at, &stored);
             return Ok(if is_others { KeyMatch::Others } else { KeyMatch::Doubtful });
@@ -203,7 +204,7 @@ impl<M: Medium> FlashTier<'_, M> {
         Ok(KeyMatch::Its(Newest { opened, sequence, version, entry }))
     }
 
-    /// Tells whether a record's time is over; a damaged expiry tells nothing.
+    /// Returns whether a record has expired; a damaged expiry is an error.
     fn is_over(&mut self, now: Now, opened: &OpenedRecord, sequence: Sequence) -> Result<bool, GetError> {
         let is_over = opened.header.expires_s.is_some_and(|at| at <= self.clock_s(now));
         if is_over && !self.flash.is_whole(opened, sequence)? {
@@ -217,10 +218,10 @@ impl<M: Medium> FlashTier<'_, M> {
     /// A walk that goes on after a put or a remove may miss a key or come to it twice: entries move to free space.
     ///
     /// # Errors
-    /// [`GetError`]. The walk stands behind the key then, but for [`GetError::Short`], after which it comes to it again.
+    /// [`GetError`]. The next call goes on behind the key, except after [`GetError::Short`]: then it tries the same key again.
     ///
     /// # Bounds
-    /// Passes over empty places, and reads each record it passes because its time is over.
+    /// Passes over empty places, and reads each expired record that it passes.
     pub fn next_key<'b>(
         &mut self,
         now: Now,

@@ -1,14 +1,15 @@
 //! Puts that failed, by the places at which a record of them may lie.
 //!
-//! Nothing but the medium tells whose an entry is, and what a failed put left there may not be readable. So the last few are
-//! remembered: the key is written again over its own entry, and the copy is counted down when its segment is erased.
+//! Only the medium tells the key of an entry, and the record of a failed put may not be readable. So the last few are
+//! remembered: a new write of the key then replaces its own entry, and the copy is counted down when its segment is erased.
 
 use core::ops::Range;
 
 use coldpress_core::format::KeyHash;
 use heapless::Vec;
 
-/// As many as are remembered. Each takes a segment that is sealed early; those before count until copies are counted anew.
+/// The most failed puts that are remembered. Each takes a segment that is sealed early; earlier ones count until copies are
+/// counted anew.
 const GHOSTS_MAX: usize = 4;
 
 /// A put that failed.
@@ -25,12 +26,12 @@ pub(super) struct Ghost {
 pub(super) struct Ghosts(Vec<Ghost, GHOSTS_MAX>);
 
 impl Ghosts {
-    /// A put failed at a place.
+    /// Remembers a put that failed at a place.
     pub(super) fn remember(&mut self, hash: KeyHash, place: u32) {
         if self.0.is_full() {
             self.0.remove(0);
         }
-        // There is room now.
+        // There is a free slot now.
         let _ = self.0.push(Ghost { hash, place, is_counted: true });
     }
 
@@ -39,7 +40,7 @@ impl Ghosts {
         self.0.iter().find(|ghost| ghost.place == place).map(|ghost| ghost.hash)
     }
 
-    /// One that failed at the places given.
+    /// A put that failed at one of the places given.
     pub(super) fn within(&self, places: &Range<u32>) -> Option<Ghost> {
         self.0.iter().find(|ghost| places.contains(&ghost.place)).copied()
     }
@@ -51,7 +52,7 @@ impl Ghosts {
         }
     }
 
-    /// Forgets what failed at a place.
+    /// Forgets the put that failed at a place.
     pub(super) fn forget(&mut self, place: u32) {
         self.0.retain(|ghost| ghost.place != place);
     }

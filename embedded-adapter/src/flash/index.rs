@@ -33,13 +33,13 @@ pub(super) struct TableIndex<'m> {
     pub(super) table: Table<'m>,
     /// The sequence of each segment, for checksums.
     pub(super) sequences: &'m mut [Sequence],
-    /// Why it is of no use: a mount found more keys than there are places, or could not tell what it found.
+    /// Why the index can't be used: a mount found more keys than there are places, or could not identify them.
     pub(super) refusal: Option<FlashMountError>,
-    /// The key that is being written and what was found of it before: where it is published nothing needs to be read again, so
-    /// that no read that fails then leaves the old entry live beside a new one.
+    /// The key that is being written, and its entry as found before. So publishing it reads nothing again, and no failed read
+    /// can leave the old entry live beside a new one.
     pub(super) known: Option<(KeyHash, Match)>,
     pub(super) ghosts: Ghosts,
-    /// Where copies may lie on the medium that are not counted: the sequence from which on what is written outranks them.
+    /// While uncounted copies may lie on the medium: the first sequence whose records outrank them.
     pub(super) withheld_above: Option<Sequence>,
     /// A client's record could not be written.
     pub(super) is_unwritten: bool,
@@ -107,7 +107,7 @@ impl<'m> TableIndex<'m> {
         }
     }
 
-    /// One copy more.
+    /// Counts one copy more.
     fn count_up(&mut self, at: At) {
         if let Some(entry) = self.table.entry(at) {
             let copies = entry.copies.saturating_add(1).min(COPIES_MAX);
@@ -116,7 +116,7 @@ impl<'m> TableIndex<'m> {
     }
 }
 
-/// The index with the medium at hand: what the machine asks.
+/// The index together with the medium, as the machine needs it.
 pub(super) struct IndexOnFlash<'a, 'm, M> {
     pub(super) index: &'a mut TableIndex<'m>,
     pub(super) flash: &'a mut Flash<M>,
@@ -151,7 +151,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         Location { segment: SegmentIndex::new(address / bytes), offset: address % bytes, sequence }
     }
 
-    /// Reads the record that an entry points at; `None` where it is not whole.
+    /// Reads the record that an entry points at; `None` where it is not whole or can't be read.
     pub(super) fn record(&mut self, place: u32) -> Option<OpenedRecord> {
         let sequence = self.index.sequence_of(&self.flash.geometry, place);
         let opened = self.flash.open(place).ok()??;
@@ -178,15 +178,15 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
             let Some(entry) = self.index.table.entry(at).filter(|e| e.copies >= copies_min) else { continue };
             match self.identify_at(at, entry) {
                 Some((stored, found)) if stored == *hash => {
-                    // What a failed put may have left beside one that was in doubt counts for nothing.
+                    // A copy that a failed put may have left beside a doubtful entry counts for nothing.
                     let rank = |found: &Found| (found.entry.state != State::Dead, found.version);
                     if newest.is_none_or(|newest| rank(&newest) < rank(&found)) {
                         newest = Some(found);
                     }
                 }
-                // Of another key, whose entry may well be here.
+                // The record is of another key, whose entry may well be here.
                 Some((stored, _)) if self.index.table.may_be_of(at, &stored) => {}
-                // Its copies may be gone: it is there for none that counts.
+                // Its copies may be gone, so it stands for none that counts.
                 _ if entry.is_uncounted() => {}
                 _ => is_certain = false,
             }
@@ -194,7 +194,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         Match { newest, is_certain }
     }
 
-    /// Tells whose an entry is, and what it is.
+    /// Finds the key of an entry, and its record.
     fn identify_at(&mut self, at: At, entry: Entry) -> Option<(KeyHash, Found)> {
         let ghost = Some(entry).filter(|entry| entry.state == State::Dead);
         if let Some(hash) = ghost.and_then(|entry| self.index.ghosts.at(entry.place)) {
@@ -228,7 +228,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
                     candidates.iter().filter_map(|at| Some((*at, self.index.table.entry(*at)?)));
                 match entries.find(|(_, entry)| entry.place == found.entry.place) {
                     Some((at, entry)) => Match { newest: Some(Found { at, entry, ..found }), is_certain },
-                    // It went with its last copy, or was put right meanwhile.
+                    // The entry went with its last copy, or was corrected meanwhile.
                     None => self.find(hash),
                 }
             }
@@ -237,7 +237,8 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         }
     }
 
-    /// The keys of these copies are not known: none counts as the only one of its key from here on.
+    /// Sets the counts of all candidates to the full one, since the keys of these copies are unknown: no copy counts as the
+    /// only one of its key.
     fn count_full(&mut self, hash: &KeyHash) {
         for at in self.index.table.candidates(hash) {
             if let Some(entry) = self.index.table.entry(at) {
@@ -246,7 +247,8 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         }
     }
 
-    /// A record was placed: an entry of what lay there before an erase, and was never counted gone, is not of it.
+    /// Notes a record that was placed. An entry for the same place is of an earlier record, which was erased and never counted
+    /// down: it is removed.
     fn arrive(&mut self, hash: &KeyHash, placed: &Placed) -> bool {
         self.index.note_sequence(placed.location);
         let place = self.place_of(placed.location);
@@ -261,15 +263,15 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         had
     }
 
-    /// Whether there is space for an entry of the key, and then still for the one that is being written: that was made sure of before
-    /// it was appended.
+    /// Returns whether there is space for an entry of the key, and then still for the entry being written, whose place was
+    /// reserved before the append.
     fn has_place_beside_the_written(&mut self, hash: &KeyHash) -> bool {
         let table = &mut self.index.table;
-        let Some((written, _)) = self.index.known else { return table.make_room(hash).is_some() };
+        let Some((written, _)) = self.index.known else { return table.free_place(hash).is_some() };
         if !table.insert(hash, &BESIDE) {
             return false;
         }
-        let has_place = table.make_room(&written).is_some();
+        let has_place = table.free_place(&written).is_some();
         if let Some((at, _)) = table.live_at(hash, BESIDE.place) {
             table.clear(at);
         }
@@ -281,7 +283,8 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         Released { location: self.location_of(found.entry.place), record_bytes: found.record_bytes }
     }
 
-    /// A copy was met: it takes the place of the newest one if it wins. `None` where it needs an entry and there is no space.
+    /// Takes a copy that was found: it replaces the newest one if it wins. `None` where it needs an entry and there is no
+    /// space.
     fn take(&mut self, hash: &KeyHash, placed: &Placed, found: &Match) -> Option<Published> {
         let place = self.place_of(placed.location);
         let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { State::Value };
@@ -300,7 +303,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         self.index.count_up(found.at);
         let kind = if found.entry.state == State::Tombstone { Kind::Tombstone } else { Kind::Value };
         let sequence = self.index.sequence_of(&self.flash.geometry, found.entry.place);
-        // Whether a segment was sealed takes a bit that no entry has.
+        // An entry has no bit for whether its segment was sealed.
         if rank(placed, false) <= Rank::new(found.version, kind, false, sequence) {
             return Some(Published::Stale);
         }
@@ -311,7 +314,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         Some(Published::Live(was_live.then(|| self.released(&found))))
     }
 
-    /// Finds what a copy that was met is to be taken beside.
+    /// Finds the entry beside which a copy is to be taken.
     fn meet(&mut self, hash: &KeyHash, placed: &Placed) -> Match {
         let had_ghost = self.arrive(hash, placed);
         let found = self.look(hash);
@@ -322,7 +325,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         let found = self.meet(hash, placed);
         self.index.known = None;
         let Some(published) = self.take(hash, placed, &found) else {
-            // The client made room for it. Else it would be as one that can't be told to have been written.
+            // The client reserved a place for it. If there is none all the same, the record counts as not written.
             self.index.is_unwritten = true;
             return Published::Stale;
         };
@@ -333,7 +336,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
             && let Some((at, entry)) =
                 self.index.table.live_at(hash, place).filter(|(_, entry)| may_go(entry))
         {
-            // Needless from the start: there is nothing that it keeps away.
+            // The tombstone is needless from the start: it hides no copy.
             self.set(hash, at, &Entry { state: State::Dead, ..entry });
             return Published::Stale;
         }
@@ -360,15 +363,15 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         Published::Live(Some(Released { location: from, record_bytes: placed.moved_bytes }))
     }
 
-    /// A copy is on the medium that the index does not point at. Where it can't be told whose entry is the key's, every one
-    /// that may be counts it.
+    /// Counts a copy on the medium that the index does not point at. Where the entry of the key is uncertain, every candidate
+    /// counts it.
     fn count_copy(&mut self, hash: &KeyHash) {
         for at in self.index.table.candidates(hash) {
             self.index.count_up(at);
         }
     }
 
-    /// Lets a tombstone go that is the only copy of its key, or a dropped value that stands in for one.
+    /// Releases a tombstone that is the only copy of its key, or a dropped value that stands in for one.
     fn let_go(&mut self, at: At) -> Option<Released> {
         let entry = self.index.table.entry(at)?;
         let keeps_away = matches!(entry.state, State::Tombstone | State::StandIn);
@@ -383,10 +386,10 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         Some(Released { location: self.location_of(entry.place), record_bytes })
     }
 
-    /// One copy less of a key. A full count stays.
+    /// Counts one copy less. A full count stays.
     fn count_down(&mut self, at: At) -> Option<Released> {
         let entry = self.index.table.entry(at)?;
-        // The only copy of what is live can't be the one that is gone (I-GC-1).
+        // The only copy of a live record can't be the one that is gone (I-GC-1).
         if matches!(entry.copies, 0 | COPIES_MAX) || (entry.copies == 1 && entry.state != State::Dead) {
             return None;
         }
@@ -399,7 +402,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         self.let_go(at)
     }
 
-    /// The entry that a copy which is gone was counted in, if that is certain.
+    /// The entry that counted a copy which is gone, if that is certain.
     ///
     /// Each key that has a copy has an entry, so a single candidate is the one.
     fn counted_in(&mut self, hash: &KeyHash) -> Option<At> {

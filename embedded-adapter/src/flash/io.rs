@@ -1,4 +1,4 @@
-//! Anything that reads, writes and seeks, as a medium.
+//! A medium over any device that reads, writes and seeks.
 
 use coldpress_core::drive::MediumError;
 use embedded_io::{Read, Seek, Write};
@@ -13,7 +13,7 @@ const BLANK_BYTES: usize = 128;
 /// [`sync`](super::FlashTier::sync), which flushes the device.
 ///
 /// The unit of a write is one byte, and of an erase as well. A device that tears a write within a sector keeps the promise all
-/// the same, as long as it loses nothing that was flushed.
+/// the same, if it loses no flushed bytes.
 impl<T: Read + Write + Seek> Medium for IoMedium<T> {
     type Error = MediumError;
 

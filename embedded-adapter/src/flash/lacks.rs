@@ -12,7 +12,7 @@ use super::table::State;
 use super::tier::FlashTier;
 use super::{PutError, Wait};
 
-/// The thing that a value lacks.
+/// The resource that a value lacks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lack {
     /// As many keys have a value as are promised.
@@ -20,11 +20,11 @@ pub(super) enum Lack {
     /// A place in the index.
     Place,
     /// Space on the medium.
-    Room,
+    Space,
 }
 
 impl<M: Medium> FlashTier<'_, M> {
-    /// Tells what a value lacks that is put in place of the one found. Bounds: one pass over the segment table.
+    /// Finds the resource that a value lacks if it is put in place of the one found. Bounds: one pass over the segment table.
     pub(super) fn lack(&mut self, hash: &KeyHash, charge: u32, found: Option<&Found>) -> Option<Lack> {
         let is_value = found.is_some_and(|found| found.entry.state == State::Value);
         if !is_value && self.index.table.values() >= self.keys_max {
@@ -33,7 +33,7 @@ impl<M: Medium> FlashTier<'_, M> {
         if found.is_none() && !self.index.has_place(hash) {
             return Some(Lack::Place);
         }
-        self.check_capacity(charge, found).err().map(|_| Lack::Room)
+        self.check_capacity(charge, found).err().map(|_| Lack::Space)
     }
 
     pub(super) fn check_capacity(&self, charge: u32, found: Option<&Found>) -> Result<(), PutError> {
@@ -44,7 +44,7 @@ impl<M: Medium> FlashTier<'_, M> {
         if charge > replaced && charged > self.charge_bytes_max { Err(PutError::Full) } else { Ok(()) }
     }
 
-    /// Makes up for a lack, as far as one call may. `Ok` where it is worth a second look.
+    /// Provides a lacking resource, as far as one call may. `Ok` where another try may succeed.
     pub(super) fn meet(&mut self, now: Now, hash: &KeyHash, lack: Lack) -> Result<(), PutError> {
         let is_in_vain = self.index.places.is_in_vain();
         if lack == Lack::Place && !is_in_vain {
@@ -59,10 +59,10 @@ impl<M: Medium> FlashTier<'_, M> {
             Lack::Keys => Err(PutError::KeysFull),
             Lack::Place if self.index.keeps_tombstones() => Err(PutError::KeysKept),
             Lack::Place => Err(PutError::KeysFull),
-            Lack::Room if self.index.table.stand_ins() > 0 && !is_in_vain => {
-                Err(self.clean_for(now, WantedPlace::Room))
+            Lack::Space if self.index.table.stand_ins() > 0 && !is_in_vain => {
+                Err(self.clean_for(now, WantedPlace::Space))
             }
-            Lack::Room => Err(PutError::Full),
+            Lack::Space => Err(PutError::Full),
         }
     }
 
@@ -74,8 +74,8 @@ impl<M: Medium> FlashTier<'_, M> {
         Ok(())
     }
 
-    /// Cleans until there is what is wanted, up to the bound of a call; what is left to do is left to polls. Returns why the call is
-    /// put off: its bound is spent in part.
+    /// Cleans until the wanted resource is there, up to the bound of a call; polls do the rest. Returns why the call is put
+    /// off: a part of its bound is spent.
     fn clean_for(&mut self, now: Now, wanted: WantedPlace) -> PutError {
         self.index.places.want(wanted);
         let read_before = self.flash.bytes_read;

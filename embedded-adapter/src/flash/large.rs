@@ -39,12 +39,12 @@ pub(super) struct LargePut {
     is_in_doubt: bool,
 }
 
-/// Commits that failed since the mount: what they name is left as it is.
+/// Commits that failed since the mount: the pieces that they name stay as they are.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct FailedCommits {
-    /// All of them. A generation is chosen that none of them had: for each key they differ by this count.
+    /// All failed commits. Generations of a key differ by this count, so a new one differs from all that failed.
     count: u8,
-    /// Those that were not done again. Their heads may be found by a mount, so that no piece can be said to be left over.
+    /// Failed commits that were not repeated. A mount may find their heads, so no piece counts as left over.
     in_doubt: u32,
 }
 
@@ -79,20 +79,20 @@ impl<M: Medium> FlashTier<'_, M> {
     /// many seconds after this call, since each piece is written with its expiry.
     ///
     /// # Errors
-    /// [`PutError`]. A key takes at most [`LARGE_KEY_BYTES_MAX`] bytes. [`PutError::Damaged`] also while records or segments that
-    /// may hold a value of the key could not be read: its pieces would be overwritten before the new value is there.
+    /// [`PutError`]. A key takes at most [`LARGE_KEY_BYTES_MAX`] bytes. [`PutError::Damaged`] also while unread records or
+    /// segments may hold a value of the key: its pieces would be overwritten before the new value is there.
     ///
     /// # Bounds
-    /// Reads the head of the value before.
+    /// Reads the head of the old value.
     pub fn begin(&mut self, now: Now, key: &[u8], ttl_s: Option<u32>) -> Result<(), PutError> {
         self.check_name(key)?;
         if key.len() > LARGE_KEY_BYTES_MAX {
             return Err(PutError::TooLong(self.record_bytes_max));
         }
-        // What took the place of an older head is durable before pieces are written over the older one's.
+        // The record that replaced an older head is durable before pieces of the older value are overwritten.
         self.sync(now)?;
         let generation = self.next_generation(now, key)?;
-        // What was begun and given up is left over.
+        // Pieces of a value that was begun and given up are left over.
         self.has_orphans |= self.large.is_some();
         let head = Head { generation, pieces: 0, bytes: 0 };
         let expires_s = ttl_s.map(|ttl_s| expiry_s(self.clock_s(now), ttl_s));
@@ -107,9 +107,9 @@ impl<M: Medium> FlashTier<'_, M> {
         self.large.filter(|large| large.hash == hash).ok_or(PutError::NotBegun)
     }
 
-    /// A generation that the value there does not have, though its time is over: where the clock is set back it is there again.
-    /// Nor has it any that a commit failed with: a mount may find that. Where a newer head may lie among what could not be read,
-    /// nothing tells its generation: it is refused until that is outranked.
+    /// Chooses a generation that the stored value does not have, nor a failed commit, whose head a mount may find. An expired
+    /// value counts, since it is there again if the clock is set back. A newer head may lie in a part that could not be read,
+    /// and its generation is unknown: then the call is refused until that head is outranked.
     fn next_generation(&mut self, now: Now, key: &[u8]) -> Result<u8, PutError> {
         let refused = |error| match error {
             GetError::NotMounted => PutError::NotMounted,
@@ -127,7 +127,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let Some(newest) = newest else { return Ok(first) };
         match self.certain_head(&newest, key) {
             Ok(head) => Ok(head.map_or(first, |head| head.generation.wrapping_add(1).wrapping_add(first))),
-            // It does not count, and may be gone by now.
+            // The record does not count, and may be gone by now.
             Err(GetError::Damaged) if newest.entry.state == State::Dead => Ok(first),
             Err(error) => Err(refused(error)),
         }
@@ -149,14 +149,14 @@ impl<M: Medium> FlashTier<'_, M> {
         let len = u32::try_from(piece.len()).map_err(|_| too_long)?;
         let next = (pieces.checked_add(1), bytes.checked_add(len));
         let (Some(pieces), Some(bytes)) = next else { return Err(PutError::Full) };
-        // A head that is there again, since the clock was set back by less than the log tells, finds its pieces.
+        // Pieces expire later than their head, so a head that comes back after the clock was set back finds them.
         let expires_s = large.expires_s.map(|at| at.saturating_add(self.time_every_s));
         self.store(now, &Change::new(Kind::Value, name.as_slice(), piece).expiring(expires_s))?;
         self.large = Some(LargePut { head: Head { generation, pieces, bytes }, ..large });
         Ok(())
     }
 
-    /// Makes the value that was begun under a key the one that is there.
+    /// Makes the value that was begun under a key its value.
     ///
     /// # Errors
     /// [`PutError`]; it can be tried again.
@@ -184,7 +184,7 @@ impl<M: Medium> FlashTier<'_, M> {
             _ => {}
         }
         stored?;
-        // An attempt before this one may have had more pieces.
+        // An earlier attempt may have had more pieces.
         (self.has_orphans, self.swept) = (true, 0);
         self.large = None;
         Ok(())
@@ -221,7 +221,7 @@ impl<M: Medium> FlashTier<'_, M> {
         if offset == head.bytes { Ok(Some(offset)) } else { Err(GetError::Damaged) }
     }
 
-    /// Removes one piece that no value is made of: such pieces are left of values that were replaced, removed, or cut short. Returns
+    /// Removes one piece that belongs to no value. Values that were replaced, removed or cut short leave such pieces. Returns
     /// whether there may be more. Without long values there is nothing to do.
     ///
     /// Nothing is removed while some records or segments could not be read, since the head of a piece may be among them. After a
@@ -236,7 +236,7 @@ impl<M: Medium> FlashTier<'_, M> {
         if self.index.pieces == 0 {
             self.has_orphans = false;
         }
-        // The head of a piece may be among what could not be read.
+        // The head of a piece may be in a part that could not be read.
         let is_withheld = self.index.withheld_above.is_some();
         if !self.has_orphans || self.failed_commits.in_doubt > 0 || is_withheld {
             return Ok(false);
@@ -252,12 +252,12 @@ impl<M: Medium> FlashTier<'_, M> {
             match orphan {
                 Ok(None) => {}
                 Ok(Some(name)) => match self.drop_key(now, name.as_slice()) {
-                    // Nothing can tell whose that is.
+                    // The key of that piece can't be found out.
                     Ok(_) | Err(PutError::Collision) => {
                         self.swept = next;
                         return Ok(true);
                     }
-                    // Where it is put off, it is come to again.
+                    // A remove that is put off is tried again by the next call.
                     Err(error) => return Err(error),
                 },
                 Err(GetError::NotMounted) => return Err(PutError::NotMounted),
@@ -265,7 +265,7 @@ impl<M: Medium> FlashTier<'_, M> {
                 Err(GetError::Medium(error)) if error != MediumError::Unreadable => {
                     return Err(PutError::Medium(error));
                 }
-                // It stays as it is: damage is for those who read it.
+                // The piece stays as it is: a reader of the value reports the damage.
                 Err(_) => {}
             }
             self.swept = next;
@@ -273,7 +273,7 @@ impl<M: Medium> FlashTier<'_, M> {
         Ok(true)
     }
 
-    /// The key of the piece at a place, if no value is made of it.
+    /// The key of the piece at a place, if it belongs to no value.
     fn orphan_at(&mut self, now: Now, place: u32) -> Result<Option<PieceKey>, GetError> {
         self.check_readable(now)?;
         let Some(opened) = self.flash.open(place)? else { return Ok(None) };
@@ -287,7 +287,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let hash = self.flash.secret.identity(key);
         let is_begun =
             self.large.is_some_and(|large| large.hash == hash && large.head.generation == generation);
-        // One that was dropped because its time is over is there again after a mount that does not know that time.
+        // A value that was dropped as expired is there again after a mount whose log does not have that time.
         let may_be_back = |newest: &Newest| {
             newest.opened.header.kind == Kind::Value && newest.opened.header.expires_s.is_some()
         };
@@ -317,7 +317,7 @@ impl<M: Medium> FlashTier<'_, M> {
         newest.map(|newest| self.head(&newest, key)).transpose()
     }
 
-    /// The head of a record, or `None` where it is not one for certain: a wrong bit would let the pieces go that it names.
+    /// The head in a record, or `None` where that is not certain: a wrong bit would remove the pieces that it names.
     fn certain_head(&mut self, newest: &Newest, key: &[u8]) -> Result<Option<Head>, GetError> {
         if newest.opened.header.codec == CodecId::Chunked {
             return self.head(newest, key).map(Some);

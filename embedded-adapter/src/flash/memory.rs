@@ -10,7 +10,7 @@ use super::table::{STASH, WAYS};
 
 /// Open segments: the one that is filled, and one that is being sealed.
 const SLOTS: usize = 2;
-/// Records on their way to the medium, of each open segment.
+/// Pending records of each open segment.
 const PLACED: usize = 2;
 
 /// Returns how many buckets the index of [`FlashMemory`] takes for `keys` keys.
@@ -102,11 +102,11 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
     pub const INDEX_BYTES: usize = BUCKETS * WAYS * 4;
     /// Bytes of these that hold the segment table, and the sequences that the index knows of it.
     pub const TABLE_BYTES: usize = SEGMENTS * (size_of::<Segment>() + 4);
-    /// Keys with a value that fit at any time, whatever was removed before: nine of ten entries. A piece of a long value counts as a
-    /// key. The tenth entry is for keys that were removed and are still on the medium.
+    /// Keys with a value that fit at any time, however many were removed before: nine of ten entries. A piece of a long value
+    /// counts as a key. The tenth entry is for keys that were removed and are still on the medium.
     pub const KEYS_MAX: usize = BUCKETS * WAYS * 9 / 10;
-    /// Entries that the index takes: [`KEYS_MAX`](Self::KEYS_MAX), and for removed keys half of what is left. The other half stays free,
-    /// so that space for an entry is found nearby.
+    /// Entries that the index takes: [`KEYS_MAX`](Self::KEYS_MAX), and for removed keys half of the others. The other half
+    /// stays free, so that space for an entry is found nearby.
     pub(super) const PLACES_MAX: usize = Self::KEYS_MAX + (BUCKETS * WAYS - Self::KEYS_MAX + STASH) / 2;
 
     /// Memory that no tier uses yet; usable in a `static`.

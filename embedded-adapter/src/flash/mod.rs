@@ -5,8 +5,8 @@
 //!
 //! # The promise
 //!
-//! A put that returned is there after any power cut; one that did not is old or new. A key that was removed stays removed. A
-//! mount succeeds whatever the cut left, and goes on. This takes the following of the medium:
+//! A put that returned is there after any power cut; one that did not leaves the old value or the new one. A removed key stays
+//! removed. A mount succeeds after any cut, and goes on. This requires of the medium:
 //!
 //! - A write that returned is on the medium. A write that was cut short changes nothing but its own units.
 //! - An erase that was cut short may leave anything in its segment, and changes no other.
@@ -14,14 +14,15 @@
 //!
 //! # The bounds
 //!
-//! No call programs more than a segment or erases more than one; what compaction needs beyond that is left to
-//! [`poll`](FlashTier::poll), whose budget bounds it further, and to [`reserve`](FlashTier::reserve), which frees space ahead of a
-//! put. No call waits for an operation of the medium.
+//! No call programs more than a segment or erases more than one. Compaction beyond that is left to [`poll`](FlashTier::poll),
+//! whose budget bounds it further, and to [`reserve`](FlashTier::reserve), which frees space ahead of a put. No call waits for
+//! an operation of the medium.
 //!
 //! # Calls that are put off
 //!
-//! Over a [`Medium`] whose operations are over when they return, as over [`NorMedium`], calls are put off only for compaction and
-//! after failures. Where an operation takes its time, a call ends while one is under way, and is made again after the end of that:
+//! Over a [`Medium`] whose operations are done when they return, such as [`NorMedium`], calls are put off only for compaction
+//! and after failures. Over a medium that reports the end later, a call ends while its operation is under way, and is made
+//! again after that:
 //!
 //! | call | answer meanwhile | made again |
 //! |---|---|---|
@@ -32,8 +33,8 @@
 //! | [`poll`](FlashTier::poll) | [`Work::is_waiting`] | it goes on |
 //! | all others | never: they ask nothing of the medium | |
 //!
-//! Any of these calls takes the end of the operation, so an interrupt may poll between. One answer is kept. A caller that
-//! got `Busy` makes the call again before others write. Else its record may be there, and it gets no answer. In an async executor the
+//! Any of these calls takes the end of the operation, so an interrupt may poll between. One answer is kept. A caller that got
+//! `Busy` makes the call again before others write. Else its record may be written without an answer. In an async executor the
 //! task keeps the tier meanwhile, as behind an async mutex:
 //!
 //! ```
@@ -79,7 +80,7 @@
 //!
 //! let mut ms = 1;
 //! for reading in 0u32..500 {
-//!     // Something else is to be done anyway: room is made in small steps meanwhile.
+//!     // Something else is to be done anyway: space is freed in small steps meanwhile.
 //!     while let Reserved::Compacting(work) = tier.reserve(clock(ms), 4, 64, 4)? {
 //!         assert!(work.erases <= 1 && work.operations <= 4);
 //!         ms += 1;
@@ -94,10 +95,10 @@
 //!
 //! # A timer interrupt
 //!
-//! The tier lies in a [`TryCell`](crate::TryCell). The interrupt takes one step of it, or, where the main loop holds it, none:
-//! that is counted, and the next tick makes up for it. Any context asks for a task and has its ticket at once. An interrupt that
-//! programs or erases lasts as long as that does; where it must not, let it only note that a tick is due, or use a medium
-//! that is of the next kind.
+//! The tier lies in a [`TryCell`](crate::TryCell). The interrupt takes one step of it. Where the main loop holds it, the
+//! interrupt takes none: that is counted, and the next tick makes up for it. Any context asks for a task and has its ticket at
+//! once. An interrupt that programs or erases lasts as long as the operation. Where it must be short, let it only note that a
+//! tick is due, or use a medium of the next kind.
 //!
 //! ```
 //! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
@@ -153,10 +154,10 @@
 //!
 //! # A flash-done interrupt
 //!
-//! A [`Medium`] that starts an operation and returns [`Started::UnderWay`] never holds up a step. Its interrupt at the end of an
-//! operation is where the next one is started: one poll takes the end of the last and begins the next, until there is
-//! nothing to do. While an operation is under way, reads and puts return [`Busy`](GetError::Busy). So does a put that begins
-//! an operation: made again, it is answered.
+//! A [`Medium`] that starts an operation and returns [`Started::UnderWay`] never holds up a step. The interrupt at the end of
+//! an operation starts the next one: one poll takes the end of the last and begins the next, until there is nothing to do.
+//! While an operation is under way, reads and puts return [`Busy`](GetError::Busy). So does a put that begins an operation:
+//! made again, it is answered.
 //!
 //! ```
 //! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }

@@ -36,7 +36,7 @@ pub struct NorMedium<F> {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum RangeError {
-    /// There is nothing in it.
+    /// It is empty.
     Empty,
     /// It begins or ends at an address that is no multiple of so many bytes, the erase unit, so that an erase would take others' data.
     EraseUnit(u32),
@@ -150,7 +150,7 @@ impl<F: NorFlash> NorMedium<F> {
 
 fn failed(kind: NorFlashErrorKind) -> MediumError {
     match kind {
-        // What the part itself reports is, on a read, an uncorrectable error of that unit.
+        // An error that the flash part itself reports on a read is an uncorrectable error of that unit.
         NorFlashErrorKind::Other => MediumError::Unreadable,
         _ => MediumError::Io,
     }

@@ -4,8 +4,8 @@
 //!  put ─► appended ─► the medium programs it ─► its end is seen ─► the same call, made again, is answered
 //!            └── Busy: the call ends                └── by any call, or by a poll
 //! ```
-//! One write waits at a time, since nothing is appended while an operation is under way. Its outcome is kept until the call is made
-//! again; a write of anything else gives it up. The call is known by a hash of all that it was given.
+//! One write waits at a time, since nothing is appended while an operation is under way. Its outcome is kept until the call is
+//! made again; a write of anything else gives it up. The call is known by a hash of its arguments.
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::drive::{MediumError, Now};
@@ -66,7 +66,7 @@ impl<M: Medium> FlashTier<'_, M> {
         self.done(now, ticket, result.map_err(Into::into));
     }
 
-    /// Notes the outcome of the write that waits, once it has one.
+    /// Notes the outcome of the pending write, once it has one.
     pub(super) fn note_written(&mut self) {
         let written = self.tier.written();
         let Some(pending) = self.pending.as_mut().filter(|p| p.outcome.is_none() && p.position <= written)
@@ -78,14 +78,14 @@ impl<M: Medium> FlashTier<'_, M> {
         self.index.known = None;
     }
 
-    /// The outcome of the write that waits, which is returned with it.
+    /// Takes the outcome of the pending write, and forgets that write.
     pub(super) fn take_outcome(&mut self) -> Option<Result<(), PutError>> {
         let outcome = self.pending.and_then(|pending| pending.outcome)?;
         self.pending = None;
         Some(outcome.map_err(PutError::Medium))
     }
 
-    /// The call ends before its write does.
+    /// Ends a call before its write has ended.
     pub(super) fn leave(&mut self, change: &Change<'_>) -> PutError {
         let call = self.call(change);
         if let Some(pending) = &mut self.pending {
@@ -94,12 +94,13 @@ impl<M: Medium> FlashTier<'_, M> {
         PutError::Busy(Wait::Operation)
     }
 
-    /// Tells whether a change is the one that waits, or whose outcome nobody got.
+    /// Returns whether a change is the pending one, or one whose outcome no call has returned.
     pub(super) fn is_pending(&self, change: &Change<'_>) -> bool {
         self.pending.is_some_and(|pending| pending.call == Some(self.call(change)))
     }
 
-    /// Goes on with a change that was left: whether its key had a value before, where it is written; `None` where it is a new one.
+    /// Goes on with a change that was left. Returns whether its key had a value before, once it is written; `None` for a new
+    /// change.
     ///
     /// # Errors
     /// [`PutError::Busy`] while an operation is under way, [`PutError::Medium`] where it failed.
@@ -117,7 +118,7 @@ impl<M: Medium> FlashTier<'_, M> {
         if self.under_way.is_some() { Err(PutError::Busy(Wait::Operation)) } else { Ok(None) }
     }
 
-    /// The identity of a call: of all that it was given.
+    /// The identity of a call: a hash of its arguments.
     fn call(&self, change: &Change<'_>) -> KeyHash {
         let mut hashing = IdentityHasher::new(&self.flash.secret, usize::MAX);
         let [a, b, c, d, ..] = change.key.len().to_le_bytes();

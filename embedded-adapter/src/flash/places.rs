@@ -1,4 +1,4 @@
-//! Places of the index: what is wanted of it, and how copies are counted anew.
+//! Places of the index: those that puts need, and how copies are counted anew.
 //!
 //! The index promises places for so many keys with a value. It has more, for keys that were removed: each keeps its entry until
 //! its last copy is gone from the medium. Where these are taken, too, the machine cleans segments until there is one
@@ -21,7 +21,7 @@ pub(super) enum WantedPlace {
     /// A place for some key.
     AnyPlace,
     /// The space of values whose time is over, and that stand in for their own tombstones.
-    Room,
+    Space,
 }
 
 /// The state of the places, as far as known.
@@ -30,13 +30,13 @@ pub(super) struct IndexPlaces {
     /// Entries that the index takes: a few places are left free, so that one more is found near the key.
     pub(super) max: u32,
     wanted: Option<WantedPlace>,
-    /// How often what was wanted was there, modulo 2³²: the number of the wait.
+    /// How often a wanted place was found, modulo 2³²: the number of the wait.
     waits: u32,
     /// Changes by which a place may have come, modulo 2³².
     changes: u32,
-    /// The changes by then, when cleaning gave nothing that was wanted.
+    /// The value of `changes` when cleaning gave nothing that was wanted.
     in_vain: Option<u32>,
-    /// Whether copies are counted anew: those that lay there before are not counted.
+    /// Whether copies are counted anew: those from before the recount are not counted.
     pub(super) is_recounting: bool,
 }
 
@@ -63,16 +63,16 @@ impl IndexPlaces {
         self.wanted = None;
     }
 
-    /// A key has no value any more, or an entry is gone.
+    /// Notes that a key has no value any more, or that an entry is gone.
     pub(super) const fn note_change(&mut self) {
         self.changes = self.changes.wrapping_add(1);
     }
 }
 
 impl TableIndex<'_> {
-    /// Whether there is a place for one more key, which is none of those with an entry.
+    /// Returns whether there is a place for a key that has no entry yet.
     pub(super) fn has_place(&mut self, hash: &KeyHash) -> bool {
-        self.has_any_place() && self.table.make_room(hash).is_some()
+        self.has_any_place() && self.table.free_place(hash).is_some()
     }
 
     /// Whether the index takes one more entry.
@@ -87,13 +87,13 @@ impl TableIndex<'_> {
 }
 
 impl<M: Medium> IndexOnFlash<'_, '_, M> {
-    /// Tells whether something is wanted that is not there; what is there is wanted no more.
+    /// Returns whether a wanted place is still missing. A place that is found is no longer wanted.
     pub(super) fn lacks_what_is_wanted(&mut self) -> bool {
         let is_there = match self.index.places.wanted {
             None => return false,
             Some(WantedPlace::Place(hash)) => self.index.has_place(&hash),
             Some(WantedPlace::AnyPlace) => self.index.has_any_place(),
-            Some(WantedPlace::Room) => self.index.table.stand_ins() == 0,
+            Some(WantedPlace::Space) => self.index.table.stand_ins() == 0,
         };
         if is_there {
             self.index.places.wanted = None;
@@ -113,7 +113,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         let end = index.settled.saturating_add(SETTLED_MAX).min(index.table.capacity());
         while let Some((at, entry, next)) = index.table.next_within(index.settled, end) {
             index.settled = next;
-            // Nothing tells whose copies these are: neither entry may go before the next mount.
+            // The key of these copies is unknown, so neither entry may go before the next mount.
             if !index.table.is_in_doubt(at) {
                 index.table.set(at, &Entry { copies: 0, ..entry });
             }
@@ -122,13 +122,13 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         end < index.table.capacity()
     }
 
-    /// Copies were counted anew, and none was of this entry.
+    /// Settles an entry of which the recount found no copy.
     pub(super) fn settle_uncounted(&mut self, at: At, entry: &Entry) {
         if entry.state == State::Dead {
             self.index.table.clear(at);
             self.index.places.note_change();
         } else {
-            // Something of it is there all the same: nobody knows how much.
+            // A copy of it is there all the same, and their number is unknown.
             self.index.table.set(at, &Entry { copies: COPIES_MAX, ..*entry });
         }
     }

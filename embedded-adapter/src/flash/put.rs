@@ -15,14 +15,14 @@ use super::table::State;
 use super::tier::FlashTier;
 use super::{FlashMountError, PutError, Wait};
 
-/// Whether a put has space.
+/// Whether the next put has space.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[must_use = "it tells whether the next put needs compaction first"]
 pub enum Reserved {
     /// The next put of such a length needs no compaction.
     Ready(Work),
-    /// It does; a part of it was done: reserve again.
+    /// The next put needs compaction; a part of that was done: reserve again.
     Compacting(Work),
 }
 
@@ -35,7 +35,7 @@ struct NewRecord<'a> {
 }
 
 impl<M: Medium> FlashTier<'_, M> {
-    /// Stores a value under a key, in place of the one before. Where that is the same, nothing is written, unless
+    /// Stores a value under a key, in place of the one before. Where both are the same, nothing is written, unless
     /// [`skips_unchanged`](super::FlashConfig::skips_unchanged) is off.
     ///
     /// When it returns the record is programmed; where the medium needs a [`sync`](Self::sync) for it, it is durable after
@@ -55,9 +55,9 @@ impl<M: Medium> FlashTier<'_, M> {
         self.store(now, &Change::new(Kind::Value, key, value))
     }
 
-    /// Stores a value that expires after `ttl_s` seconds: never earlier, and at most two seconds later while the clock is right. With 0 it
-    /// is over at once. Where
-    /// the call is made again after [`PutError::Busy`], they count from the moment at which its record was appended.
+    /// Stores a value that expires after `ttl_s` seconds: never earlier, and at most two seconds later while the clock is
+    /// right. With 0 it expires at once. Where the call is made again after [`PutError::Busy`], the seconds count from the
+    /// append of its record.
     ///
     /// # Errors
     /// As for [`put`](Self::put), with its bounds.
@@ -68,7 +68,7 @@ impl<M: Medium> FlashTier<'_, M> {
         self.store(now, &Change { expires_s, lifetime_s: Some(ttl_s), ..change })
     }
 
-    /// Refuses a key that pieces of long values are kept under.
+    /// Refuses a key that is reserved for pieces of long values.
     pub(super) fn check_name(&self, key: &[u8]) -> Result<(), PutError> {
         if key.starts_with(&PIECE_PREFIX) { Err(PutError::Reserved) } else { Ok(()) }
     }
@@ -125,11 +125,11 @@ impl<M: Medium> FlashTier<'_, M> {
         let stone = |had_value| NewRecord { hash, change: stone, had_value };
         if let Some(found) = &newest {
             self.check_same(found, key)?;
-            // A value that could not be published may be found by a mount, and would outrank what hides the ones before it.
+            // A mount may find a value that could not be published, and it would outrank the record that hides the older ones.
             let is_newest = is_certain
                 && found.version.sequence > self.tier.version_floor()
                 && found.version.sequence >= withheld_above;
-            // Nor is it hidden by its expiry before the time by which it was dropped is in the log.
+            // Nor does its expiry hide it before the log has the time by which it was dropped.
             let is_hidden = found.entry.state == State::StandIn
                 || found.entry.state == State::Dead && found.kind == Kind::Value;
             if found.entry.state != State::Value && !is_hidden && is_newest {
@@ -138,7 +138,7 @@ impl<M: Medium> FlashTier<'_, M> {
         } else if is_certain && withheld_above == Sequence::NONE {
             return Ok(false);
         } else if is_certain {
-            // It may have a value among what could not be read.
+            // The key may have a value in a part that could not be read.
             self.check_place(now, &hash)?;
             self.check_capacity(self.charge(key, &[], None)?, None)?;
             self.write(now, found, &stone(false))?;
@@ -163,7 +163,8 @@ impl<M: Medium> FlashTier<'_, M> {
         if self.under_way.is_some() { Err(PutError::Busy(Wait::Operation)) } else { Ok(()) }
     }
 
-    /// The same for a change, which is gone on with where it was left: then whether its key had a value before.
+    /// As [`check_writable`](Self::check_writable), for a change that may go on where it was left. Then it returns whether the
+    /// key had a value before.
     fn resume_writing(&mut self, now: Now, change: &Change<'_>) -> Result<Option<bool>, PutError> {
         if self.is_running() { self.resume(now, change) } else { Err(self.refusal()) }
     }
@@ -183,8 +184,8 @@ impl<M: Medium> FlashTier<'_, M> {
         if charge > self.record_bytes_max { Err(too_long) } else { Ok(charge) }
     }
 
-    /// Finds a key where reads work: the entry that a failed one hides would stay live beside the new one. A record that is unreadable
-    /// time and again is damaged: it is doubtful, and the key can be written.
+    /// Finds a key if the reads for that succeed. After a failed read an old entry could stay live beside the new one. A record
+    /// that stays unreadable is damaged: its entry is doubtful, and the key can be written.
     fn find_readable(&mut self, hash: &KeyHash) -> Result<Match, PutError> {
         let found = self.desk().find(hash);
         match self.flash.read_failure {
@@ -193,7 +194,7 @@ impl<M: Medium> FlashTier<'_, M> {
         }
     }
 
-    /// Of keys too long to be their own identity two could meet: none is ever taken for the other.
+    /// Two long keys may have the same identity, since that is a hash: neither is ever taken for the other.
     fn check_same(&mut self, found: &Found, key: &[u8]) -> Result<(), PutError> {
         if key.len() <= super::KEY_BYTES_EXACT || found.is_ghost {
             return Ok(());
@@ -205,7 +206,8 @@ impl<M: Medium> FlashTier<'_, M> {
         }
     }
 
-    /// Tells whether a change would write what is there already, and need not. If the record can't be read, the change is written.
+    /// Returns whether a change can be skipped, since its value is stored already. If the record can't be read, the change is
+    /// written.
     fn is_unchanged(&mut self, found: &Match, newest: &Found, change: &Change<'_>) -> bool {
         let is_value = newest.kind == Kind::Value && newest.entry.state == State::Value && !newest.is_ghost;
         if !self.skips_unchanged || !found.is_certain || !is_value || change.codec != CodecId::Raw {
@@ -226,7 +228,7 @@ impl<M: Medium> FlashTier<'_, M> {
             && self.flash.holds(&opened, change.key, location.sequence, change.value) == Ok(true)
     }
 
-    /// Appends a record, after the compaction that it needs, and sees it programmed.
+    /// Appends a record, after the compaction that it needs, and programs it.
     fn write(&mut self, now: Now, found: Match, incoming: &NewRecord<'_>) -> Result<(), PutError> {
         // The pieces of a long value that is replaced or removed are left over.
         self.has_orphans |= found.newest.is_some_and(|found| found.codec == CodecId::Chunked);
@@ -244,7 +246,7 @@ impl<M: Medium> FlashTier<'_, M> {
         result
     }
 
-    /// Appends a record where nothing else waits to be written: what is programmed next is this one alone.
+    /// Appends a record when no other waits to be written, so that the next program writes this one alone.
     fn append(
         &mut self,
         now: Now,
@@ -263,7 +265,7 @@ impl<M: Medium> FlashTier<'_, M> {
             expires_s,
             after,
         };
-        // What is left of the bound is for the record itself, in the buffer of a slot.
+        // The rest of the bound is for the record itself, in the buffer of a slot.
         let mut allowance = self.whole_allowance().less(self.record_bytes_max);
         loop {
             if self.under_way.is_none() && self.tier.is_written() {
@@ -292,8 +294,9 @@ impl<M: Medium> FlashTier<'_, M> {
         }
     }
 
-    /// Writes the appended record. This write comes before all other work of the machine, and nothing puts it off: an operation
-    /// that was held back waits on, for one that fails would. Where the medium takes its time, the write is left to it.
+    /// Writes the appended record. This write comes before all other work of the machine, and nothing delays it: an operation
+    /// that was held back keeps waiting, since its failure would delay the write. On a medium that reports the end later, the
+    /// write is left under way.
     fn program(&mut self, now: Now, incoming: &NewRecord<'_>, work: &mut Work) -> Result<(), PutError> {
         self.index.is_unwritten = false;
         self.failure = None;
@@ -316,8 +319,8 @@ impl<M: Medium> FlashTier<'_, M> {
         result
     }
 
-    /// Tells whether the next put of a value of this length needs compaction first, and does up to `budget` steps of it ahead. A place in
-    /// the index for a new key is made, too.
+    /// Tells whether the next put of a value of this length needs compaction first, and does up to `budget` steps of that
+    /// ahead. It also frees a place in the index for a new key.
     ///
     /// # Errors
     /// [`PutError`], as the put itself would.
@@ -352,22 +355,21 @@ impl<M: Medium> FlashTier<'_, M> {
             return Err(PutError::Exhausted);
         }
         let work = self.poll(now, budget);
-        let has_room = self.tier.reserve(bytes);
-        if has_room && self.reserve_place() {
+        let has_space = self.tier.reserve(bytes);
+        if has_space && self.reserve_place() {
             return Ok(Reserved::Ready(work));
         }
         match work {
             Work { is_waiting: true, .. } => Err(PutError::Busy(Wait::Operation)),
-            Work { is_idle: true, .. } if !has_room => Err(PutError::Full),
+            Work { is_idle: true, .. } if !has_space => Err(PutError::Full),
             _ => Ok(Reserved::Compacting(work)),
         }
     }
 
-    /// Makes durable what was put, where a medium needs that; on NOR flash it always is.
+    /// Makes all puts durable, where the medium needs that. On NOR flash they always are.
     ///
     /// # Errors
-    /// [`PutError::Medium`]: what was put since the last sync may be lost by a cut; it is written again by
-    /// [`poll`](Self::poll).
+    /// [`PutError::Medium`]: a cut may lose the puts since the last sync; [`poll`](Self::poll) writes them again.
     ///
     /// # Bounds
     /// As for [`put`](Self::put).
@@ -375,7 +377,7 @@ impl<M: Medium> FlashTier<'_, M> {
         self.failure = None;
         self.check_writable(now)?;
         let position = self.tier.appended();
-        // Made again after it was put off, it goes on.
+        // A call that was put off goes on.
         if self.syncing != Some(position) {
             self.tier.sync();
         }

@@ -1,4 +1,4 @@
-//! Reading single records: header and key to tell whose it is, the rest to check it.
+//! Reading single records: header and key to find the key, the rest to check the record.
 
 use coldpress_core::drive::MediumError;
 use coldpress_core::format::{
@@ -12,7 +12,7 @@ use super::medium::Medium;
 const CHUNK_BYTES: u32 = 32;
 const CHUNK: usize = CHUNK_BYTES as usize;
 
-/// A medium with its shape, and what was read of it.
+/// A medium with its shape, and the counts of its reads.
 #[derive(Debug)]
 pub(super) struct Flash<M> {
     pub(super) medium: M,
@@ -25,7 +25,8 @@ pub(super) struct Flash<M> {
     pub(super) reads: u64,
     /// Bytes of all reads.
     pub(super) bytes_read: u64,
-    /// How a read failed last; for who asks the index, which takes what it can't read for doubtful.
+    /// The error of the last read that failed. The index takes unreadable records for doubtful; its callers look here for the
+    /// reason.
     pub(super) read_failure: Option<MediumError>,
 }
 
@@ -66,7 +67,7 @@ impl OpenedRecord {
 }
 
 impl<M: Medium> Flash<M> {
-    /// Reads anywhere.
+    /// Reads bytes at any address.
     pub(super) fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
         self.reads += 1;
         self.bytes_read += bytes.len() as u64;
@@ -107,7 +108,7 @@ impl<M: Medium> Flash<M> {
         Ok((fits && is_keyed).then_some(OpenedRecord { header, header_bytes, checksum, at, chunk }))
     }
 
-    /// Fills a chunk as far as it can be read: behind a short record may lie a unit that a cut tore and that can't be.
+    /// Fills a chunk as far as it can be read: behind a short record may lie a torn unit that can't be read.
     fn read_start(&mut self, at: u32, chunk: &mut [u8]) -> Result<(), MediumError> {
         match self.read(at, chunk) {
             Err(MediumError::Unreadable) => {}
@@ -180,7 +181,7 @@ impl<M: Medium> Flash<M> {
         Ok(is_same)
     }
 
-    /// Tells whether the record of a key holds this value. Bounds: reads the value only where the checksum is that of it.
+    /// Returns whether the record of a key holds this value. Bounds: reads the value only where its checksum is the one stored.
     pub(super) fn holds(
         &mut self,
         opened: &OpenedRecord,
@@ -203,7 +204,7 @@ impl<M: Medium> Flash<M> {
         Ok(self.is_finished(opened, payload, sequence))
     }
 
-    /// Reads the value behind a key that is known to be the one stored; `false` where the record is damaged.
+    /// Reads the value of a record whose key was compared; `false` where the record is damaged.
     ///
     /// Bounds: reads the value, but for what came with the header. `out` is as long as the value.
     pub(super) fn value(

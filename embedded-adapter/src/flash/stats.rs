@@ -1,4 +1,4 @@
-//! Figures of a tier: its content, and the cost of its calls.
+//! Stats of a tier: its content, and the cost of its calls.
 
 use coldpress_core::segments::SegmentState;
 use coldpress_core::writer::Counters;
@@ -90,7 +90,7 @@ impl<M: Medium> FlashTier<'_, M> {
     pub(super) fn charged_bytes(&self) -> u64 {
         let counts = |state| !matches!(state, SegmentState::Erased | SegmentState::Quarantined);
         let mut live = 0u64;
-        // The machine's own erase intents are not theirs: room for these is kept beside.
+        // Erase intents of the machine are no records of keys: the reserve has space for them.
         let mut freed = 0u64;
         for segment in self.tier.segments() {
             freed += u64::from(segment.intent_bytes());
@@ -101,7 +101,7 @@ impl<M: Medium> FlashTier<'_, M> {
         live.saturating_sub(freed)
     }
 
-    /// Takes a call into account.
+    /// Notes the cost of a call.
     pub(super) fn note(&mut self, work: &Work) {
         self.worst = Worst {
             operations: self.worst.operations.max(work.operations),

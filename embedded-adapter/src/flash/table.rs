@@ -9,15 +9,15 @@
 //! entry  │ place, in write units │ fingerprint │ state: 2 │ copies: 3 │     0: none
 //! ```
 //! An entry for which no place can be freed nearby goes to a stash of a few more (Kirsch, Mitzenmacher and Wieder, "More Robust
-//! Hashing: Cuckoo Hashing with a Stash", SIAM J. Comput. 2009). Whether the table takes an entry depends on the entries alone, not on
-//! their order; see `room`.
+//! Hashing: Cuckoo Hashing with a Stash", SIAM J. Comput. 2009). Whether the table takes an entry depends on the entries alone,
+//! not on their order; see `search`.
 //!
 //! *Copies* counts the physical copies of the key on the medium (rule 6). At seven it stays: more than it knows is safe.
 
 use coldpress_core::format::KeyHash;
 use heapless::Vec;
 
-mod room;
+mod search;
 
 /// Entries of a bucket.
 pub(super) const WAYS: usize = 4;
@@ -291,7 +291,7 @@ impl<'m> Table<'m> {
 
     /// Inserts an entry; `false` where there is no space.
     pub(super) fn insert(&mut self, hash: &KeyHash, entry: &Entry) -> bool {
-        let Some(at) = self.make_room(hash) else { return false };
+        let Some(at) = self.free_place(hash) else { return false };
         let (fingerprint, home) = self.home(hash);
         let word = self.encode(fingerprint, entry);
         self.count(word, 1);

@@ -6,7 +6,7 @@
 //!  main loop ─┘ ◄── Ticket            │ ◄── report ───────────┘
 //!               ── poll(ticket) ─────►│
 //! ```
-//! Nobody waits: a call that finds the mailbox held does nothing, says so and is counted.
+//! No call waits: one that finds the mailbox held does nothing, says so and is counted.
 
 use coldpress_core::cleanup::Ticket;
 use coldpress_core::compaction::{CompactionTask, REPORTS_KEPT, Report, TASK_QUEUE_CAPACITY, TaskId};
@@ -25,7 +25,7 @@ enum State {
     Waiting(CompactionTask),
     /// It is scheduled, or runs.
     Scheduled,
-    /// It is to be ended.
+    /// It is to be cancelled.
     Cancelled,
     /// It ended.
     Done(Report),
@@ -86,7 +86,7 @@ impl<const N: usize> TaskMailbox<N> {
         })?
     }
 
-    /// Asks what came of a task: `None` until it ends, then once its report.
+    /// Asks for the outcome of a task: `None` until it ends, then once its report.
     ///
     /// # Errors
     /// [`TicketError`]; after `Contended` the report is still there. `Stale` also where the task ended without a report, since the
@@ -100,8 +100,8 @@ impl<const N: usize> TaskMailbox<N> {
         })?
     }
 
-    /// Ends a task at its next step. Its report, which says how far it came, is still to be polled; one that had not begun
-    /// leaves none, and its ticket is stale.
+    /// Ends a task at its next step. Its report, which tells how far it came, is still to be polled. A task that had not begun
+    /// leaves no report, and its ticket is stale.
     ///
     /// # Errors
     /// [`TicketError`].
@@ -148,7 +148,7 @@ impl<const N: usize> TaskMailbox<N> {
         })
     }
 
-    /// Keeps the report of a task that ended; of one that ended without a report the ticket is stale from then on.
+    /// Keeps the report of a task that ended. The ticket of a task without a report is stale from then on.
     fn end(&self, ticket: Ticket, report: Option<Report>) -> Result<(), Contended> {
         self.board.try_with(|board| {
             if let Ok(place) = board.place(ticket) {
@@ -176,9 +176,9 @@ impl<const N: usize> defmt::Format for TaskMailbox<N> {
 /// It takes every report of the tier. The report of a task that the firmware scheduled beside it is dropped.
 #[derive(Debug, Default)]
 pub struct TaskWorker {
-    /// The tasks of the tier and their callers: no more than it keeps reports of, for none may be lost.
+    /// The tasks of the tier and their callers: no more tasks than it keeps reports, since no report may be lost.
     scheduled: LinearMap<TaskId, Ticket, REPORTS_KEPT>,
-    /// The end of a task that was not reported yet, with its report if it has one: the mailbox was held when it was due.
+    /// A task that ended while the mailbox was held, with its report if it has one.
     held: Option<(Ticket, Option<Report>)>,
 }
 
@@ -206,10 +206,10 @@ impl TaskWorker {
             && let Ok(Some((ticket, task))) = mailbox.next()
             && let Ok(id) = tier.schedule(task)
         {
-            // There is room: it was looked for.
+            // There is a free slot: that was checked above.
             let _ = self.scheduled.insert(id, ticket);
         }
-        // One that is queued is cancelled once it runs.
+        // A queued task is cancelled once it runs.
         let running = tier.progress().and_then(|running| self.scheduled.get(&running.id));
         if running.is_some_and(|ticket| mailbox.is_cancelled(*ticket) == Ok(true)) {
             tier.cancel();
@@ -232,7 +232,7 @@ impl TaskWorker {
             let ticket = self.scheduled.remove(&report.id);
             return ticket.map(|ticket| (ticket, Some(report)));
         }
-        // Where the tier was formatted it has no report of what was scheduled before.
+        // A tier that was formatted has no reports of tasks from before.
         let lost = self.scheduled.keys().copied().find(|id| !tier.tier.has_task(*id))?;
         self.scheduled.remove(&lost).map(|ticket| (ticket, None))
     }

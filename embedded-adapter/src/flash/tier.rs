@@ -46,16 +46,16 @@ pub struct FlashTier<'m, M> {
     pub(super) held: Option<Action>,
     /// The operation that the medium has not ended.
     pub(super) under_way: Option<Ticket>,
-    /// The record that was appended and whose outcome nobody got.
+    /// The record that was appended and whose outcome no call has returned.
     pub(super) pending: Option<Pending>,
-    /// Appends that the sync makes durable which was put off.
+    /// Appends that the sync which was put off makes durable.
     pub(super) syncing: Option<u64>,
     /// The segment to erase next where the flash is formatted.
     pub(super) formatting: Option<u32>,
     /// The long value that is being written.
     pub(super) large: Option<LargePut>,
     pub(super) failed_commits: FailedCommits,
-    /// Whether pieces may be left over that no value is made of.
+    /// Whether pieces may be left over that belong to no value.
     pub(super) has_orphans: bool,
     /// Where the search for them goes on.
     pub(super) swept: usize,
@@ -124,10 +124,10 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         })
     }
 
-    /// Mounts the medium, to the end: all of it is read once. [`poll`](Self::poll) does the same in steps. Where the medium takes its
-    /// time the call ends with [`FlashMountError::Busy`], and goes on where it is made again.
+    /// Mounts the medium to the end: all of it is read once. [`poll`](Self::poll) does the same in steps. While an operation is
+    /// under way the call ends with [`FlashMountError::Busy`]; made again, it goes on.
     ///
-    /// Where the medium is new, or a cut fell on an erase, segments are to be erased before they are used: until
+    /// Where the medium is new, or a cut interrupted an erase, segments must be erased before they are used. Until
     /// [`poll`](Self::poll) has done so, one a call, puts may be put off.
     ///
     /// # Errors
@@ -141,7 +141,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
                 Step::Spent => allowance = self.whole_allowance(),
                 // The next call goes on.
                 Step::Waiting => break,
-                // Refused, or waiting for what does not come.
+                // The mount was refused, or no step of it is left.
                 Step::Idle => break,
             }
         }
@@ -168,7 +168,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         }
     }
 
-    /// Where the tier is in its life.
+    /// The state of the tier.
     #[must_use]
     pub const fn status(&self) -> Status {
         self.tier.status()
@@ -182,7 +182,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         self.tier.confirm_clock();
     }
 
-    /// How far a wall clock that is refused, because it jumped too far, is ahead of the tier's time, in seconds; `None` where none is.
+    /// How far the wall clock is ahead of the tier's time, in seconds, if it is refused because it jumped too far; else `None`.
     /// The tier follows the monotonic clock meanwhile.
     #[must_use]
     pub const fn clock_refused_s(&self) -> Option<u32> {
@@ -259,7 +259,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         self.tier.take_report()
     }
 
-    /// How long a poll can be put off, in milliseconds, once it said that it is idle; `None` for as long as nothing is asked.
+    /// How long an idle tier needs no poll, in milliseconds; `None` until a call asks for something.
     #[must_use]
     pub fn poll_timeout(&self, now: Now) -> Option<u64> {
         self.tier.poll_timeout(now)

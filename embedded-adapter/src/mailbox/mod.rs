@@ -6,8 +6,8 @@
 //!  main loop ─┘ ◄── Ticket        │  ◄──────── reply ───────────────┘
 //!               ── poll(ticket) ─►│
 //! ```
-//! Nobody waits: a call that finds the mailbox taken does nothing, says so and is counted. The mailbox is held only to
-//! move a request or a reply, never while the pool works, so an interrupt can ask in the middle of a cleanup.
+//! No call waits: one that finds the mailbox held does nothing, says so and is counted. The mailbox is held only to move a
+//! request or a reply, never while the pool works, so an interrupt can ask in the middle of a cleanup.
 
 mod worker;
 
@@ -165,7 +165,7 @@ impl<const N: usize> Mailbox<N> {
         self.state.try_with(|state| {
             let request = state.table.issue(kind, now_ms, timeout_ms).map_err(|_| RequestError::Full)?;
             if state.queue.push(request).is_err() {
-                // A queue with a place for each ticket is never full first; were it so, nothing must be owed.
+                // A queue with a place for each ticket is never full first. If it were, the request must not stay outstanding.
                 let _ = state.table.cancel(request.ticket);
                 return Err(RequestError::Full);
             }
@@ -173,7 +173,7 @@ impl<const N: usize> Mailbox<N> {
         })?
     }
 
-    /// Asks what came of a request: `None` while it is waiting, then once the outcome, or the time-out.
+    /// Asks for the outcome of a request: `None` while it is waiting, then once the outcome, or the time-out.
     ///
     /// A request that timed out before it was begun is not begun any more.
     ///
@@ -231,12 +231,12 @@ impl<const N: usize> Mailbox<N> {
     /// Keeps a reply for its requester; a late one is dropped and counted (I-REQ-2).
     fn reply(&self, reply: CleanupReply) -> Result<(), Contended> {
         self.state.try_with(|state| {
-            // Stale means that the requester had its outcome already: no error of the owner's.
+            // Stale means that the requester had its outcome already, which is no error of the owner.
             let _ = state.table.keep(reply);
         })
     }
 
-    /// Runs `step` while the mailbox is held, as an interrupt finds it that comes at a bad moment.
+    /// Runs `step` while the mailbox is held, as an interrupt at a bad moment finds it.
     #[cfg(test)]
     pub(crate) fn held<R>(&self, step: impl FnOnce() -> R) -> Result<R, Contended> {
         self.state.try_with(|_| step())

@@ -30,8 +30,8 @@ enum State {
 
 /// Serves a [`Mailbox`], wherever the pool is owned: in the main loop, or in an interrupt of its own.
 ///
-/// A request once taken is answered once (I-REQ-1): it stays here until its reply is in the mailbox, however often that
-/// is held elsewhere. So it is no [`coldpress_core::cleanup::Owed`], whose reply must go out at once.
+/// Each request taken is answered once (I-REQ-1): it stays here until its reply is in the mailbox, however often that is held
+/// elsewhere. So it is no [`coldpress_core::cleanup::Owed`], whose reply must go out at once.
 #[derive(Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct CleanupWorker {
@@ -110,7 +110,7 @@ impl CleanupWorker {
         self.poll(mailbox, pool.page_bytes(), |kind| match kind {
             CleanupKind::EmergencyCleanup => pool.emergency_step(now_s, bytes_max, dropped),
             CleanupKind::TriggerDefragmentation => pool.defragment_step(bytes_max),
-            // A kind from a newer core: the requester is told, nothing is guessed.
+            // A kind from a newer core: the reply says that it failed.
             _ => Step { failed: true, done: true, ..Step::default() },
         })
     }

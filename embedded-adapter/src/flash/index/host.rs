@@ -40,14 +40,14 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
         let Some((mine, entry)) = self.index.table.live_at(hash, self.place_of(at)) else {
             return Liveness::Stale;
         };
-        // Where an entry was written beside one in doubt the counts of both are full, and stay so.
+        // Where an entry was written beside a doubtful one, the counts of both are full, and stay so.
         let is_full = |at: &At| self.index.table.entry(*at).is_some_and(|e| e.copies == COPIES_MAX);
         let full = self.index.table.candidates(hash).iter().filter(|at| is_full(at)).count();
         if entry.copies < COPIES_MAX || full == 1 {
             return Liveness::Live;
         }
         match self.find_twice(hash, COPIES_MAX) {
-            // Where this one could not be read again, only what was written after it tells.
+            // Where this entry's record could not be read again, only a later record decides.
             Match { newest: Some(newest), is_certain }
                 if newest.at != mine && (is_certain || newest.version > at.version()) =>
             {
@@ -85,18 +85,18 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
             self.index.ghosts.remember(*hash, place);
             self.index.count_up(newest.at);
             if newest.is_ghost {
-                // It stands for the newest one that failed.
+                // The entry stands for the newest put that failed.
                 let copies = self.index.table.entry(newest.at).map_or(1, |entry| entry.copies);
                 self.index.table.set(newest.at, &Entry { place, state: State::Dead, copies });
             }
             return;
         }
         if !found.is_certain {
-            // It may be counted in a doubtful one already.
+            // A doubtful entry may count the copy already.
             self.count_full(hash);
         }
         let copies = if found.is_certain { 1 } else { COPIES_MAX };
-        // The client made room for it.
+        // The client reserved a place for it.
         if self.index.table.insert(hash, &Entry { place, state: State::Dead, copies }) {
             self.index.ghosts.remember(*hash, place);
         }
@@ -135,7 +135,8 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, _is_sealed: bool) -> Published {
         let found = self.meet(hash, placed);
-        // It may pass, and an older copy would be live beside a newer one: as where the machine's own reads fail.
+        // The failure may pass, and an older copy would then be live beside a newer one. So the mount fails, as where the
+        // machine's own reads fail.
         if let Some(error) = self.flash.read_failure.filter(|error| *error != MediumError::Unreadable) {
             self.index.refusal = Some(FlashMountError::Mount(MountError::Medium(error)));
         }

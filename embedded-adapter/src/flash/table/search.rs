@@ -1,20 +1,20 @@
-//! A place for one more entry.
+//! The search for a place for one more entry.
 //!
-//! A search breadth first over the buckets near those of the key finds the shortest way. Where it finds none an entry goes to
+//! A search breadth first over the buckets near those of the key finds the shortest way. Where it finds none, the entry goes to
 //! the stash. Where that is full, too, a search depth first goes on over all buckets, for the key and then for each entry of
-//! the stash: that finds a place whenever any arrangement of all entries has one, by the theorem on augmenting paths (Berge,
-//! PNAS 1957). So it depends on the entries alone, and not on their order, which ones a table takes: a mount finds
-//! places for all that a running store held.
+//! the stash. By the theorem on augmenting paths (Berge, PNAS 1957) it finds a place whenever any arrangement of all entries
+//! has one. So whether a table takes its entries depends on them alone, not on their order: a mount finds places for all
+//! entries that a running store held.
 //!
 //! The second search takes no memory of its own, as that of Schorr and Waite ("An Efficient Machine-Independent Procedure for
 //! Garbage Collection", CACM 1967). It carries the entries along the way that it tries: each displaces the next one. Where it
-//! comes to an end the last one goes back to its other bucket, and the one that displaced it is carried on. The order of
-//! the entries of a bucket says whether it has been there, and which entry came on the way:
+//! comes to an end the last one goes back to its other bucket, and the one that displaced it is carried on. The order of the
+//! entries of a bucket tells whether the search was there, and which entry it carried there:
 //!
 //! ```text
 //! fresh   a < b < c < d                         not looked at
 //! path    the one that came, then the others falling
-//! spent   b, a, c, d                            looked at, and no room beyond
+//! spent   b, a, c, d                            looked at, and no place beyond
 //! ```
 
 use coldpress_core::format::KeyHash;
@@ -28,19 +28,19 @@ const SEARCH_MAX: usize = 96;
 const STAND_IN: Entry = Entry { place: 0, state: State::Dead, copies: 1 };
 
 impl Table<'_> {
-    /// Finds an empty place for the key, moving other entries where that takes it. There is none only where no arrangement of
-    /// the entries has one.
+    /// Finds an empty place for the key, and moves other entries where needed. There is none only where no arrangement of the
+    /// entries has one.
     ///
     /// Bounds: looks at [`SEARCH_MAX`] buckets, and moves at most as many entries as the way is long. Where these are full and
     /// the stash is: sorts the entries of each bucket, and looks once at each.
-    pub(in crate::flash) fn make_room(&mut self, hash: &KeyHash) -> Option<At> {
+    pub(in crate::flash) fn free_place(&mut self, hash: &KeyHash) -> Option<At> {
         let (fingerprint, home) = self.home(hash);
         let buckets = [home, self.other(fingerprint, home)];
         if let Some(at) = buckets.into_iter().flat_map(Self::ways).find(|at| self.word(*at) == 0) {
             return Some(at);
         }
         self.moves = self.moves.wrapping_add(1);
-        if let Some(at) = self.room_nearby(buckets) {
+        if let Some(at) = self.place_nearby(buckets) {
             return Some(at);
         }
         let way = match self.stash.iter().position(|(word, _)| *word == 0) {
@@ -60,7 +60,7 @@ impl Table<'_> {
     }
 
     /// Finds a place in these buckets, or the shortest way to one from them.
-    fn room_nearby(&mut self, buckets: [usize; 2]) -> Option<At> {
+    fn place_nearby(&mut self, buckets: [usize; 2]) -> Option<At> {
         let mut steps: Vec<Step, SEARCH_MAX> = Vec::new();
         for bucket in buckets {
             let _ = steps.push(Step::new(bucket, None));
@@ -73,7 +73,7 @@ impl Table<'_> {
             }
             for at in Self::ways(bucket) {
                 let other = self.other(self.fingerprint_of_word(self.word(at)), bucket);
-                // Where the queue is full what is in it is still looked at.
+                // A full queue takes no more, and its entries are still looked at.
                 let _ = steps.push(Step::new(other, Some((next, at.way))));
             }
             next += 1;
@@ -99,8 +99,8 @@ impl Table<'_> {
         Some(free)
     }
 
-    /// Moves an entry of the stash into a bucket; returns its place. The marks of the search before still hold: there is no space
-    /// beyond the buckets that it has been to.
+    /// Moves an entry of the stash into a bucket; returns its place. The marks of the search before still hold: there is no
+    /// space beyond the buckets that it visited.
     fn unstash(&mut self) -> Option<usize> {
         for way in 0..STASH {
             let (word, bucket) = *self.stash.get(way)?;
@@ -120,7 +120,7 @@ impl Table<'_> {
         }
     }
 
-    /// Carries a word into a bucket, and on from there the one that it displaces, until one finds space. Where none does, every
+    /// Carries a word into a bucket, then the one that it displaces, and so on until one finds space. Where none does, every
     /// entry is back in its bucket, and all buckets that could be reached are spent.
     ///
     /// It ends, for no bucket is entered twice, and each is left by four entries at most.
@@ -152,7 +152,7 @@ impl Table<'_> {
     /// Enters a fresh bucket: the word takes the place of the least one there, which is returned.
     fn enter(&mut self, bucket: usize, word: u32) -> Option<u32> {
         let words = self.buckets.get_mut(bucket)?;
-        // Words that are the same would tell nothing by their order. There are none: they would be at the same place.
+        // Equal words would have no order. There are none: they would be records at the same place.
         let is_fresh = words.is_sorted_by(|a, b| a < b) && !words.contains(&word);
         if !is_fresh {
             return None;
@@ -176,7 +176,7 @@ impl Table<'_> {
     }
 }
 
-/// A bucket in the search for space, and the entry that would move here: of which step, and its way.
+/// A bucket in the search for space, and the entry that would move here: its step and its way.
 #[derive(Debug, Clone, Copy)]
 struct Step {
     bucket: u32,

@@ -1,4 +1,4 @@
-//! The table: what it holds, and in every order.
+//! The table: the entries that it holds, in every order of insertion.
 
 extern crate std;
 

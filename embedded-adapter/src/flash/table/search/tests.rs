@@ -1,4 +1,4 @@
-//! Room in every order: what a table takes depends on the entries alone.
+//! Places in every order: whether a table takes entries depends on these alone.
 
 extern crate std;
 
@@ -8,7 +8,7 @@ use std::vec::Vec as List;
 use super::super::{WAYS, mixed};
 use super::*;
 
-/// The two buckets of an entry, as a search for room sees it.
+/// The two buckets of an entry, as a search for a place sees it.
 type Pair = [usize; 2];
 
 /// Identities by the pair of buckets that they have in a table of so many.
@@ -96,13 +96,13 @@ fn check(count: usize, keys: &[(Pair, KeyHash)], order: &[usize]) -> usize {
     for (number, key) in order.iter().enumerate() {
         let (pair, hash) = &keys[*key];
         held.push(*pair);
-        let has_room = fits(count, &held);
+        let has_place = fits(count, &held);
         assert_eq!(
             table.insert(hash, &entry(number)),
-            has_room,
+            has_place,
             "{count} buckets, {order:?}: entry {number}"
         );
-        if has_room {
+        if has_place {
             expected.push(entry(number).place);
         } else {
             held.pop();
@@ -117,10 +117,10 @@ fn check(count: usize, keys: &[(Pair, KeyHash)], order: &[usize]) -> usize {
     refused
 }
 
-/// Every order of entries that two buckets can hold with what is in the stash by then, and of one more. Five lie in the stash
-/// already, in every choice of their kinds, as after removes.
+/// Every order of as many entries as two buckets and the stash can hold, and of one more. Five lie in the stash already, in
+/// every choice of their kinds, as after removes.
 #[test]
-fn every_order_of_entries_in_two_buckets_finds_the_same_room() {
+fn every_order_of_entries_in_two_buckets_finds_the_same_places() {
     struct Walk<'k> {
         keys: &'k [(Pair, KeyHash)],
         counts: [usize; 3],
@@ -144,10 +144,10 @@ fn every_order_of_entries_in_two_buckets_finds_the_same_room() {
                 counts[kind] += 1;
                 let before = core::mem::replace(&mut self.counts, counts);
                 let mut table = resumed(&mut buckets, stash);
-                let has_room = table.insert(&self.keys[kind].1, &entry(len));
-                assert_eq!(has_room, self.fits(), "{counts:?}");
+                let has_place = table.insert(&self.keys[kind].1, &entry(len));
+                assert_eq!(has_place, self.fits(), "{counts:?}");
                 self.orders += 1;
-                if has_room {
+                if has_place {
                     let stash = table.stash;
                     self.go_on(&buckets, &stash, len + 1);
                 }
@@ -180,7 +180,7 @@ fn every_order_of_entries_in_two_buckets_finds_the_same_room() {
 
 /// Random orders of random sets, few kinds of entries among them, so that many meet.
 #[test]
-fn random_orders_find_room_where_any_arrangement_has_it() {
+fn random_orders_find_a_place_where_any_arrangement_has_one() {
     let mut state = 1u64;
     let mut below = |bound: usize| {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -200,9 +200,9 @@ fn random_orders_find_room_where_any_arrangement_has_it() {
     assert!(refused > 1_000, "{refused}");
 }
 
-/// Larger tables filled to the last place, where the way to the room that is left is long.
+/// Larger tables filled to the last place, where the way to the last places is long.
 #[test]
-fn full_table_takes_what_any_arrangement_has_room_for() {
+fn full_table_takes_what_any_arrangement_can_hold() {
     let runs = if cfg!(debug_assertions) { 1 } else { 20 };
     for count in [30usize, 100, 400] {
         let mut refused = 0;
@@ -216,10 +216,10 @@ fn full_table_takes_what_any_arrangement_has_room_for() {
                     .copy_from_slice(&mixed(seed << 16 | u32::try_from(number).unwrap()).to_le_bytes());
                 let (fingerprint, home) = table.home(&hash);
                 let is_in_bucket = oracle.place([home, table.other(fingerprint, home)]);
-                let has_room = is_in_bucket || stashed < STASH;
-                stashed += usize::from(has_room && !is_in_bucket);
-                assert_eq!(table.insert(&hash, &entry(number)), has_room, "{count}, seed {seed}: {number}");
-                refused += usize::from(!has_room);
+                let has_place = is_in_bucket || stashed < STASH;
+                stashed += usize::from(has_place && !is_in_bucket);
+                assert_eq!(table.insert(&hash, &entry(number)), has_place, "{count}, seed {seed}: {number}");
+                refused += usize::from(!has_place);
             }
             assert_eq!(places(&table).len(), table.entries() as usize);
         }
