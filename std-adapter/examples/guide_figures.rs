@@ -14,7 +14,7 @@ fn builder(base_dir: &Path) -> ColdTierConfigBuilder {
     ColdTierConfig::builder().base_dir(base_dir).codec(CodecId::Raw)
 }
 
-/// Percent of the capacity that fit, by capacity and length of the values.
+/// Percent of the capacity that values fill, by capacity and length of the values.
 fn shares(base_dir: &Path) -> Result<(), Box<dyn Error>> {
     for capacity in CAPACITIES {
         let config = builder(base_dir).capacity_bytes(capacity).build()?;
@@ -60,7 +60,8 @@ fn memory(base_dir: &Path, keys: u64) -> Result<(), Box<dyn Error>> {
     Ok(tier.close()?)
 }
 
-/// Bytes written for each byte put, where keys of a tier of 64 MiB are overwritten at random, by how much of what fits is there.
+/// Bytes written for each byte put, where keys of a tier of 64 MiB are overwritten at random, by the share of the capacity in
+/// use.
 fn overwrites(base_dir: &Path) -> Result<(), Box<dyn Error>> {
     let config = builder(base_dir).capacity_bytes(64 << 20).build()?;
     for bytes in [64u32, 512] {
@@ -70,7 +71,7 @@ fn overwrites(base_dir: &Path) -> Result<(), Box<dyn Error>> {
             let keys = config.usable_bytes(8, bytes) / u64::from(8 + bytes) * percent / 100;
             let put = |key: u64, fill: u8| tier.put(&key.to_le_bytes(), &vec![fill; bytes as usize]);
             (0..keys).try_for_each(|key| put(key, 1))?;
-            // From where the log is as it stays: once all keys were overwritten as often as there are.
+            // Counted once the log is in its lasting state: after as many overwrites as there are keys.
             let mut state = 1u64;
             let mut overwrite = |count: u64| {
                 (0..count).try_for_each(|_| {
@@ -134,7 +135,8 @@ fn latencies(base_dir: &Path) -> Result<(), Box<dyn Error>> {
     Ok(tier.close()?)
 }
 
-/// Puts of values of so many bytes by one thread, of which all or none are unchanged: how many a second, and what they write and read.
+/// Puts of values of so many bytes by one thread, of which all or none are unchanged: how many a second, and the bytes that
+/// they write and read.
 fn unchanged(base_dir: &Path, bytes: usize, skips: bool, all: bool) -> Result<(), Box<dyn Error>> {
     const KEYS: u32 = 10_000;
     const ROUNDS: u32 = 20;

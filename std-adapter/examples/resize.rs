@@ -3,8 +3,8 @@
 //! ```sh
 //! cargo run --release -p coldpress-std --example resize
 //! ```
-//! A tier of 1 GiB is filled with 400 MiB of keys and values that do not compress, opened as it is, with 640 MiB, with 2 GiB, and with
-//! 1 TiB.
+//! A tier of 1 GiB is filled with 400 MiB of keys and values that do not compress. It is opened as it is, with 640 MiB, with 2
+//! GiB, and with 1 TiB.
 
 use core::error::Error;
 use std::time::Instant;

@@ -1,4 +1,4 @@
-//! What a service configures about compaction reaches the tier and the pools.
+//! The settings of compaction reach the tier and the pools.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -67,7 +67,7 @@ fn task_asks_the_pools_that_its_system_was_made_with() {
     assert!(report.pool.reclaimed_bytes() > 0);
     assert_eq!(own_before - committed(own.hot()), report.pool.reclaimed_bytes());
     assert_eq!(committed(tiers.hot()), before);
-    // The system that comes from the tier asks the tier's.
+    // The system that comes from the tier asks the pools of the tier.
     let report = tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
     assert!(report.pool.reclaimed_bytes() > 0);
     assert_eq!(before - committed(tiers.hot()), report.pool.reclaimed_bytes());
@@ -82,7 +82,7 @@ fn threshold_decides_whether_fragmented_pools_are_cleaned_up() {
             tier.put(&(key % 100).to_le_bytes(), &[7; 1000]).unwrap();
             assert!(tier.get(&(key % 100).to_le_bytes()).unwrap().is_some());
             if key % 100 == 99 {
-                // Else what is overwritten in memory never reaches the log.
+                // Without it values that are overwritten in memory never reach the log.
                 tier.flush().unwrap();
             }
         }

@@ -1,4 +1,4 @@
-//! What a service sees of a tier from outside: spans with the workers' events in them, and the metrics that are documented.
+//! A tier seen from outside: spans with the workers' events in them, and the documented metrics.
 //!
 //! A process of its own: subscriber and recorder are global.
 
@@ -96,7 +96,7 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Recording {
 }
 
 #[test]
-fn workers_events_lie_in_the_spans_of_what_they_belong_to() {
+fn events_of_workers_lie_in_the_spans_of_their_work() {
     let _turn = TURN.lock();
     tracing::subscriber::set_global_default(tracing_subscriber::registry().with(Recording)).unwrap();
     let dir = tempfile::tempdir().unwrap();
@@ -149,7 +149,7 @@ mod metrics {
     }
 
     #[test]
-    fn metrics_that_are_documented_appear_and_no_others() {
+    fn documented_metrics_appear_and_no_others() {
         let _turn = TURN.lock();
         let recorder = DebuggingRecorder::new();
         let snapshotter = recorder.snapshotter();

@@ -1,4 +1,4 @@
-//! Memory and files that a tier takes which holds nothing. A process of its own, since it looks at all of its memory.
+//! Memory and files of an empty tier. A process of its own, since it counts all of its memory.
 
 use coldpress_std::pool::{AllocationManager, PoolConfig};
 use coldpress_std::{ColdTier, ColdTierConfig};

@@ -1,6 +1,6 @@
 //! Opening and closing a thousand times grows nothing: not memory, not threads, not files.
 //!
-//! A process of its own, since it reads the figures of the process.
+//! A process of its own, since it reads the stats of its process.
 
 use std::fs;
 
@@ -17,7 +17,7 @@ fn stats() -> (u64, u64, usize) {
     (field("VmRSS:"), field("Threads:"), fs::read_dir("/proc/self/fd").unwrap().count())
 }
 
-/// The same once nothing comes or goes: a thread that was joined is counted a moment longer.
+/// The same once they have settled: a joined thread is counted a moment longer.
 fn at_rest() -> (u64, u64, usize) {
     let looks = (0..50).map(|_| {
         std::thread::sleep(core::time::Duration::from_millis(10));
@@ -41,7 +41,7 @@ fn tier_opened_and_closed_a_thousand_times_grows_nothing() {
             tier.put(&key.to_le_bytes(), &[number as u8; 500]).unwrap();
         }
         tier.put(b"number", &number.to_le_bytes()).unwrap();
-        // Every other one is dropped: that closes it too.
+        // Every other tier is dropped: that closes it too.
         if number.is_multiple_of(2) {
             tier.close().unwrap();
         }

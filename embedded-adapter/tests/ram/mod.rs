@@ -1,4 +1,4 @@
-// A NOR flash in memory that refuses what parts refuse: a second program of a unit, wrong alignment.
+// A NOR flash in memory. It refuses what real parts refuse: a second program of a unit, and wrong alignment.
 
 use core::fmt;
 
@@ -18,7 +18,7 @@ pub(crate) struct Ram<const UNIT: usize, const SECTOR: usize> {
     pub(crate) is_broken: bool,
 }
 
-/// What it refuses with.
+/// The error of a refused operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Refused(pub(crate) NorFlashErrorKind);
 

@@ -1,4 +1,4 @@
-//! The shape of a flash, as a double that wraps one passes it on.
+//! The shape of a flash, passed on by a double that wraps it.
 
 /// Implements [`DeviceMedium`](coldpress_embedded::flash::DeviceMedium) for a type: the shape is that of its field `flash`.
 macro_rules! shape_of_flash {

@@ -1,4 +1,4 @@
-//! Many threads at one cell and one mailbox, as interrupts would be: nobody waits, nothing is lost.
+//! Many threads share one cell and one mailbox, as interrupts would: none waits, and nothing is lost.
 
 use core::sync::atomic::{AtomicU32, Ordering};
 use std::thread;

@@ -16,8 +16,8 @@ struct Failing<'f> {
     flash: NorMedium<Ram<4, 512>>,
     /// Writes before the one that fails.
     before: &'f Cell<Option<u32>>,
-    /// In eighths, how much of it lands.
-    landing: usize,
+    /// How many eighths of it are written.
+    eighths: usize,
 }
 
 impl Medium for Failing<'_> {
@@ -64,7 +64,7 @@ impl DeviceMedium for Failing<'_> {
 
 type Memory = FlashMemory<14, { buckets_for(60) }, 96>;
 type Tier<'m, 'f> = FlashTier<'m, Failing<'f>>;
-/// What a key may have: the first is what it has until a mount.
+/// The values that a key may have: the first is its value until a mount.
 type Held = Vec<Option<Vec<u8>>>;
 
 fn idle(tier: &mut Tier<'_, '_>, now: &mut Now) {
@@ -82,7 +82,7 @@ fn seen(tier: &mut Tier<'_, '_>, now: Now, key: u8) -> Option<Vec<u8>> {
     tier.get(now, &[key, b'k'], &mut out).unwrap().map(<[u8]>::to_vec)
 }
 
-/// Puts a value, or removes the key; a failure leaves what it has, and what it may have.
+/// Puts a value, or removes the key; after a failure the key keeps its value, and a mount may find either.
 fn write(tier: &mut Tier<'_, '_>, now: &mut Now, key: u8, value: Option<&[u8]>, held: &mut Held) -> bool {
     for _ in 0..2_000 {
         let name = [key, b'k'];
@@ -113,11 +113,11 @@ fn check(tier: &mut Tier<'_, '_>, now: Now, held: &[Held], what: &str) {
 #[test]
 fn failed_write_leaves_the_old_value_until_a_mount_finds_either() {
     let (mut failed, mut old, mut new) = (0, 0, 0);
-    for (before, landing, removes) in
-        (0..24).flat_map(|n| [0, 1, 4, 7, 8].map(|landing| (n, landing, n % 3 == 2)))
+    for (before, eighths, removes) in
+        (0..24).flat_map(|n| [0, 1, 4, 7, 8].map(|eighths| (n, eighths, n % 3 == 2)))
     {
         let (strikes, mut memory, mut now) = (Cell::new(None), Memory::new(), Now::default());
-        let medium = Failing { flash: NorMedium::new(Ram::new(14)), before: &strikes, landing };
+        let medium = Failing { flash: NorMedium::new(Ram::new(14)), before: &strikes, eighths };
         let mut tier = FlashTier::new(FlashConfig::new(512, 1), &mut memory, medium).unwrap();
         tier.mount(now).unwrap();
         let mut held: Vec<Held> = vec![vec![None]; usize::from(KEYS)];
@@ -132,7 +132,7 @@ fn failed_write_leaves_the_old_value_until_a_mount_finds_either() {
             for key in (0..KEYS).rev() {
                 let value = [round; 44];
                 let value = Some(&value[..]).filter(|_| !removes || !(round + key).is_multiple_of(2));
-                let what = format!("write {before} failed, {landing} eighths of it landed");
+                let what = format!("write {before} failed, {eighths} eighths of it written");
                 let has_failed = write(&mut tier, &mut now, key, value, &mut held[usize::from(key)]);
                 check(&mut tier, now, &held, &what);
                 if !has_failed {

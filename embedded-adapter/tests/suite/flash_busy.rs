@@ -1,4 +1,4 @@
-//! A medium whose operations take their time: no call waits for them. Each is put off, made again, and answered once.
+//! A medium whose operations end later: no call waits for them. Each call is put off, made again, and answered once.
 
 use core::cell::Cell;
 use std::collections::BTreeMap;
@@ -217,13 +217,13 @@ fn put_that_an_interrupt_ends_is_answered_by_the_next_call() {
     let (wires, mut memory) = (Wires::default(), Memory::new());
     let mut tier = stuck(&mut memory, &wires);
     let records = tier.stats().counters.fresh_records;
-    // The handler takes the end of it and begins something else.
+    // The handler takes the end of the operation and begins another one.
     tier.schedule(CompactionTask::CompactData).unwrap();
     wires.interrupt();
     let _ = wires.call(|| tier.poll(at(3), 8));
     assert_eq!(wires.call(|| tier.put(at(3), b"key", b"value")), Ok(()));
     assert_eq!(tier.stats().counters.fresh_records, records, "its record was there before");
-    // It was answered: the same call is a new one.
+    // The put was answered, so the same call is a new one.
     answered(&wires, || tier.remove(at(3), b"key")).unwrap();
     answered(&wires, || tier.put(at(3), b"key", b"value")).unwrap();
     let mut out = [0; 8];
@@ -247,7 +247,7 @@ fn put_with_ttl_made_again_later_is_answered_once() {
     wires.interrupt();
     assert_eq!(wires.call(|| tier.put_with_ttl(at(5_000), b"key", b"value", 10)), Ok(()));
     assert_eq!(tier.stats().counters.fresh_records, records + 1);
-    // It counts from when it was appended; a call with another lifetime, or after that, is a new one.
+    // The lifetime counts from the append. A call with another lifetime, or after the answer, is a new one.
     let mut is_there = |tier: &mut Tier<'_, '_>, ms| tier.get(at(ms), b"key", &mut out).unwrap().is_some();
     assert!(is_there(&mut tier, 10_900) && !is_there(&mut tier, 13_100));
     for (ms, again_ms, ttl_s) in [(14_000, 15_000, 20), (50_000, 70_000, 10)] {
@@ -269,7 +269,8 @@ impl Rng {
     }
 }
 
-/// Random changes; of those that are put off one in five is given up, and then, or after a cut, has the old value or the new one.
+/// Random changes. One in five of those that are put off is given up: its key then has the old value or the new one, as it has
+/// after a cut.
 fn life(seed: u64, flash: Flash, model: &mut BTreeMap<u32, Vec<Option<Vec<u8>>>>) -> Flash {
     let (wires, mut memory, mut rng) = (Wires::default(), Memory::new(), Rng(seed));
     let mut tier = mounted(&mut memory, flash, &wires);
@@ -329,7 +330,7 @@ fn life(seed: u64, flash: Flash, model: &mut BTreeMap<u32, Vec<Option<Vec<u8>>>>
             }
         }
     }
-    // The power is cut; what was under way landed.
+    // The power is cut; the operation under way was completed.
     tier.into_medium().flash
 }
 

@@ -20,18 +20,18 @@ const STEP: usize = if cfg!(debug_assertions) { 7 } else { 1 };
 type Memory = FlashMemory<SEGMENTS, { buckets_for(90) }, 96>;
 type Tier<'m, 'f> = FlashTier<'m, Failing<'f>>;
 
-/// Which changes fail: `many` from the `first` on.
+/// The changes that fail: `many` from the `first` on.
 #[derive(Debug, Clone, Copy)]
 struct Plan {
     first: u64,
     many: u64,
-    /// Whether they are made all the same.
-    lands: bool,
-    /// Whether an operation takes its time: asked so often, the medium says that it has not ended.
+    /// Whether they are carried out all the same.
+    is_made: bool,
+    /// How often the medium says, when asked, that an operation has not ended.
     looks: u32,
 }
 
-const FAULTLESS: Plan = Plan { first: u64::MAX, many: 0, lands: false, looks: 0 };
+const FAULTLESS: Plan = Plan { first: u64::MAX, many: 0, is_made: false, looks: 0 };
 
 struct Failing<'f> {
     flash: NorMedium<Ram<4, { SEGMENT as usize }>>,
@@ -92,7 +92,7 @@ impl Rng {
     }
 }
 
-/// What a key holds: its value, and what a mount may find instead, left by calls that failed.
+/// The content of a key: its value, and the values that a mount may find instead, left by calls that failed.
 #[derive(Debug, Clone, Default)]
 struct Held {
     value: Option<Vec<u8>>,
@@ -132,7 +132,7 @@ impl Run<'_, '_> {
         panic!("an operation without an end");
     }
 
-    /// Offers a change once; where it is put off, a little of what is to be done first is done, and something else comes next.
+    /// Offers a change once. Where it is put off, a little of the work before it is done, and another change comes next.
     fn act(&mut self, act: u32) {
         self.ms += u64::from(self.rng.below(12));
         let (now, number) = (self.now(), self.rng.below(KEYS));
@@ -147,7 +147,7 @@ impl Run<'_, '_> {
                 self.tier.remove(now, &key(number))
             }
         };
-        // A call whose operation is under way is not over: it is made again until it is answered.
+        // A call whose operation is under way has not ended: it is made again until it is answered.
         let result = (0..64)
             .map(|_| offer())
             .find(|result| *result != Err(PutError::Busy(Wait::Operation)))
@@ -211,8 +211,8 @@ fn every_change(seed: u64, looks: u32) {
     let (changes, put_off) = history(seed, Plan { looks, ..FAULTLESS });
     assert!(changes > 500 && put_off > 20, "{changes} changes, put off {put_off} times");
     for first in (0..changes).step_by(STEP) {
-        for (many, lands) in [(1, false), (1, true), (3, false), (2, true)] {
-            history(seed, Plan { first, many, lands, looks });
+        for (many, is_made) in [(1, false), (1, true), (3, false), (2, true)] {
+            history(seed, Plan { first, many, is_made, looks });
         }
     }
 }

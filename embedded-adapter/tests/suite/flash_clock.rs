@@ -1,4 +1,4 @@
-//! The time of a flash tier: without a clock, with one that comes late, that jumps and is put right.
+//! The time of a flash tier: without a clock, with a late one, and with one that jumps and is put right.
 
 use crate::ram::Ram;
 use coldpress_core::drive::Now;
@@ -8,7 +8,7 @@ type Flash = Ram<4, 1024>;
 type Memory = FlashMemory<16, { buckets_for(60) }, 128>;
 type Tier<'m> = FlashTier<'m, NorMedium<Flash>>;
 
-/// When the network told the time for the first time.
+/// The first time that the network gave.
 const NETWORK_S: u32 = 1_760_000_200;
 const YEAR_S: u32 = 366 * 24 * 3600;
 
@@ -17,7 +17,7 @@ const fn at(ms: u64, wall_s: u32) -> Now {
 }
 
 fn mounted(memory: &mut Memory, flash: Flash, now: Now) -> Tier<'_> {
-    // Each put writes, and takes the time into the log, though its value is there.
+    // Each put writes, and so takes the time into the log, though its value is stored already.
     let config = FlashConfig { skips_unchanged: false, ..FlashConfig::new(1024, 3) };
     let mut tier = FlashTier::new(config, memory, NorMedium::new(flash)).unwrap();
     tier.mount(now).unwrap();
@@ -42,7 +42,7 @@ fn device_without_a_clock_always_mounts_and_counts_powered_time() {
     tier.put_with_ttl(at(0, NETWORK_S), b"short", b"1", 200).unwrap();
     tier.put_with_ttl(at(0, NETWORK_S), b"long", b"2", 7_000).unwrap();
     let mut flash = off(tier);
-    // Each life begins at zero and lasts for 70 seconds; what it writes takes the time into the next one.
+    // Each life begins at zero and lasts for 70 seconds; its writes take the time into the next one.
     for life in 0..4 {
         let mut memory = Memory::new();
         let mut tier = mounted(&mut memory, flash, at(5, 0));
@@ -52,7 +52,7 @@ fn device_without_a_clock_always_mounts_and_counts_powered_time() {
         assert!(has(&mut tier, at(70_005, 0), b"long"));
         flash = off(tier);
     }
-    // One that only reads, for longer than an hour a life: that counts, too.
+    // Lives that only read, for longer than an hour each, count too.
     for life in 0..2 {
         let mut memory = Memory::new();
         let mut tier = mounted(&mut memory, flash, at(5, 0));
@@ -67,20 +67,20 @@ fn device_without_a_clock_always_mounts_and_counts_powered_time() {
     assert!(!has(&mut tier, at(5, 0), b"long"), "it lived for 7,000 s of powered time");
 }
 
-// The clock that counts from the start of each life, and the network that tells it later.
+// The clock counts from the start of each life, and the network gives the time later.
 #[test]
-fn device_that_is_told_the_time_later_goes_on_by_it() {
+fn device_that_gets_the_time_later_goes_on_by_it() {
     let mut memory = Memory::new();
     let mut tier = mounted(&mut memory, Flash::new(16), at(0, 0));
     tier.put_with_ttl(at(1_000, 0), b"early", b"1", 3_600).unwrap();
-    // For the first time: nothing tells how long it was, so it takes a word from the firmware.
+    // For the first time: how long the device was off is unknown, so the firmware must confirm the time.
     assert!(has(&mut tier, at(2_000, NETWORK_S), b"early"));
     assert!(tier.clock_refused_s().is_some());
     tier.confirm_clock();
     assert!(!has(&mut tier, at(2_000, NETWORK_S), b"early"));
     tier.put_with_ttl(at(3_000, NETWORK_S + 1), b"day", b"2", 86_400).unwrap();
     let flash = off(tier);
-    // From then on no more: off for ten hours, twelve seconds without the time, then with it again.
+    // From then on no confirmation is needed: off for ten hours, twelve seconds without the time, then with it again.
     let mut memory = Memory::new();
     let mut tier = mounted(&mut memory, flash, at(0, 0));
     assert!(has(&mut tier, at(12_000, 0), b"day"));
@@ -124,7 +124,7 @@ fn clock_put_right_after_a_jump_lets_expiry_go_on() {
     assert!(tier.clock_behind_s() > YEAR_S - 10);
     assert!(has(&mut tier, right(12_000), b"key"));
     assert!(!has(&mut tier, right(14_000), b"key"));
-    // One call, and what passes while it is off counts again, though the tier's time is a year ahead.
+    // After one call the time without power counts again, though the tier's time is a year ahead.
     tier.confirm_clock();
     tier.put_with_ttl(right(15_000), b"off", b"3", 3_000).unwrap();
     while !tier.poll(right(15_000), 64).is_idle {}

@@ -1,4 +1,4 @@
-//! A task that says that it is completed has nothing left that a second one would do.
+//! A completed task leaves nothing that a second one would do.
 
 use crate::ram::Ram;
 use coldpress_core::compaction::{CompactionTask, Outcome, Report};
@@ -32,7 +32,7 @@ fn until_taken<T>(tier: &mut Tier<'_>, mut call: impl FnMut(&mut Tier<'_>) -> Re
             Err(error) => panic!("{error}: {:?}", tier.stats()),
         }
     }
-    panic!("no room after 1,000 polls: {:?}", tier.stats());
+    panic!("no space after 1,000 polls: {:?}", tier.stats());
 }
 
 #[test]

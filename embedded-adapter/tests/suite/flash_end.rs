@@ -24,7 +24,7 @@ fn at(ms: u64) -> Now {
     Now { monotonic_ms: ms, wall_s: 1_000_000 }
 }
 
-/// A flash that was erased as often as it can be, but for so many times.
+/// A flash that can be erased only so many times more.
 fn worn(left: u32) -> Flash {
     let geometry = Geometry::new(SEGMENT, SEGMENTS as u32, 4, 0xFF, Identity::KeyBytes).unwrap();
     let marker = Marker {
@@ -44,7 +44,7 @@ fn mounted(memory: &mut Memory, flash: Flash) -> Tier<'_> {
     tier
 }
 
-/// Polls until it rests; returns how often.
+/// Polls until the tier rests; returns how often.
 fn rest(tier: &mut Tier<'_>, ms: &mut u64) -> u32 {
     for polls in 0..POLLS_MAX {
         *ms += 1;
@@ -55,7 +55,7 @@ fn rest(tier: &mut Tier<'_>, ms: &mut u64) -> u32 {
     panic!("polls that never end\n{:?}", tier.stats());
 }
 
-/// Puts as a firmware does: what is put off is offered again after a poll.
+/// Puts as a firmware does: a put that is put off is offered again after a poll.
 fn put(tier: &mut Tier<'_>, ms: &mut u64, key: u32, value: &[u8]) -> Result<(), PutError> {
     for _ in 0..1_000 {
         *ms += 1;

@@ -1,4 +1,4 @@
-//! A medium that fails for a moment, and what becomes of the key that was being written.
+//! A medium that fails for a moment, and the key that was being written.
 
 use core::cell::Cell;
 
@@ -10,14 +10,14 @@ use coldpress_embedded::flash::{
     buckets_for,
 };
 
-/// What the test makes fail.
+/// The failures that the test sets.
 #[derive(Default)]
 struct Faults {
-    /// The next write fails; whether its bytes land.
+    /// Makes the next write fail, with its bytes written or not.
     write: Cell<Option<bool>>,
     /// Every read fails.
     reads: Cell<bool>,
-    /// From here on so many bytes can't be read, but for reads that are longer than a look at a single record.
+    /// A place, and how many bytes from there can't be read; reads longer than those of a single record succeed.
     unreadable: Cell<(u32, u32)>,
     /// The next read of a byte has a bit wrong.
     flip: Cell<Option<(u32, u8)>>,
@@ -105,9 +105,9 @@ fn idle(tier: &mut Tier<'_, '_>, now: &mut Now) {
     panic!("never idle");
 }
 
-// A failed put may have landed. Whoever removes the key then must not find it at the next mount.
+// A failed put may have been written. A remove of the key must then keep it away from the next mount.
 #[test]
-fn key_removed_after_a_failed_put_that_landed_stays_away() {
+fn key_removed_after_a_failed_but_written_put_stays_away() {
     let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
     let mut tier = mounted(&mut memory, Failing::new(&faults), now);
     idle(&mut tier, &mut now);
@@ -124,7 +124,7 @@ fn key_removed_after_a_failed_put_that_landed_stays_away() {
     assert_eq!(tier.get(now, b"key", &mut [0; 128]), Ok(None));
 }
 
-// The entry of a put that failed names a place. Once that is erased and written again, the record there is not its.
+// The entry of a put that failed names a place. Once that place is erased and written again, its record is another one.
 #[test]
 fn key_written_to_the_place_of_its_own_failed_put_is_found() {
     let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
@@ -147,7 +147,7 @@ fn key_written_to_the_place_of_its_own_failed_put_is_found() {
     }
 }
 
-// While the newest record can't be read nothing is written beside it: the old one would stay live, and come back.
+// While the newest record can't be read, no other is written beside it: it would stay live, and come back.
 #[test]
 fn write_whose_key_can_not_be_read_for_a_moment_is_refused() {
     let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
@@ -163,12 +163,12 @@ fn write_whose_key_can_not_be_read_for_a_moment_is_refused() {
     assert_eq!(tier.get(now, b"key", &mut [0; 128]), Ok(Some(b"new".as_slice())));
 }
 
-/// A tier in which a value was written beside an older one that could not be read for a moment; returns where it lies.
+/// Writes a value beside an older one that can't be read for a moment; returns where it lies.
 fn written_beside(tier: &mut Tier<'_, '_>, faults: &Faults, now: &mut Now, fails: Option<bool>) -> u32 {
     idle(tier, now);
     tier.put(*now, b"key", &[1; 40]).unwrap();
     let older = faults.written.get();
-    // They come to lie in two segments.
+    // The two records come to lie in two segments.
     for _ in 0..60 {
         put(tier, now, b"oth", &[9; 64]);
     }
@@ -181,8 +181,8 @@ fn written_beside(tier: &mut Tier<'_, '_>, faults: &Faults, now: &mut Now, fails
     faults.written.get()
 }
 
-// Of a key that has an older record beside the newest, which can't be read for a moment, the older one is never given out, and
-// compaction lets the newest not go for it.
+// A key has an older record beside its newest one, which can't be read for a moment. The older one is never returned, and
+// compaction does not drop the newest one for it.
 #[test]
 fn newest_record_unreadable_for_a_moment_beats_an_older_one() {
     for first in [0, 4] {
@@ -203,7 +203,7 @@ fn newest_record_unreadable_for_a_moment_beats_an_older_one() {
     }
 }
 
-// A failed put that was written beside one that could not be read for a moment counts for nothing, whatever it left.
+// A failed put beside a record that could not be read for a moment counts for nothing, whatever it left.
 #[test]
 fn failed_put_beside_a_record_in_doubt_hides_nothing() {
     for lands in [false, true] {
@@ -221,7 +221,7 @@ fn failed_put_beside_a_record_in_doubt_hides_nothing() {
     }
 }
 
-/// Puts as the firmware does: where the index is full of what was removed it compacts, else it polls.
+/// Puts as the firmware does: where the index is full of removed keys it compacts, else it polls.
 fn put(tier: &mut Tier<'_, '_>, now: &mut Now, key: &[u8], value: &[u8]) {
     for _ in 0..20 {
         match tier.put(*now, key, value) {
@@ -235,7 +235,7 @@ fn put(tier: &mut Tier<'_, '_>, now: &mut Now, key: &[u8], value: &[u8]) {
     panic!("never taken\n{:?}", tier.stats());
 }
 
-// The places of the index that failed puts take come back, with what they may have left on the medium.
+// The places of the index that failed puts take come back, as does the space of their records.
 #[test]
 fn failed_puts_after_erase_of_their_segments_leave_nothing() {
     for lands in [false, true] {
@@ -248,7 +248,7 @@ fn failed_puts_after_erase_of_their_segments_leave_nothing() {
             // Some fail twice in a row; some are written after all. All are removed in the end.
             for _ in 0..1 + u32::from(n % 3 == 0) {
                 faults.write.set(Some(lands));
-                // Else it fell on a segment that was to be opened first.
+                // Else the failed write was that of a segment to be opened first.
                 failed += u32::from(matches!(tier.put(now, &name, &[1; 40]), Err(PutError::Medium(_))));
                 now.monotonic_ms += 100_000;
             }
@@ -262,7 +262,7 @@ fn failed_puts_after_erase_of_their_segments_leave_nothing() {
             for m in 0..8_u8 {
                 put(&mut tier, &mut now, &[m % 4], &[m; 64]);
             }
-            // As many as are remembered have failed since.
+            // As many puts as are remembered have failed since.
             tier.schedule(CompactionTask::CompactData).unwrap();
             idle(&mut tier, &mut now);
         }
@@ -281,7 +281,7 @@ fn failed_puts_after_erase_of_their_segments_leave_nothing() {
     }
 }
 
-/// Writes a value in two pieces; returns what came of the commit.
+/// Writes a value in two pieces; returns the result of the commit.
 fn write_long(
     tier: &mut Tier<'_, '_>,
     faults: &Faults,
@@ -304,7 +304,7 @@ fn read_long(tier: &mut Tier<'_, '_>, now: Now) -> Vec<u8> {
     whole
 }
 
-// A mount finds the head that failed, and with it the pieces that it names: those of no later attempt, and all of them.
+// A mount finds the head of the failed commit with all pieces that it names, and none of a later attempt.
 #[test]
 fn long_value_after_a_failed_commit_is_whole() {
     for (is_long_before, begins, sweeps) in [
@@ -342,7 +342,7 @@ fn long_value_after_a_failed_commit_is_whole() {
         let mut memory = Memory::new();
         let mut tier = mounted(&mut memory, medium, now);
         assert_eq!(read_long(&mut tier, now), [2; 180], "{is_long_before} {begins} {sweeps}");
-        // Nothing is in doubt any more: what no value is made of goes.
+        // Nothing is in doubt any more, so pieces that belong to no value go.
         while tier.sweep(now).unwrap() {}
         assert_eq!(read_long(&mut tier, now), [2; 180]);
     }
@@ -350,7 +350,7 @@ fn long_value_after_a_failed_commit_is_whole() {
 
 // A head that is read with a bit wrong for once still keeps its pieces.
 #[test]
-fn wrong_bit_in_a_read_of_a_head_lets_no_piece_go() {
+fn wrong_bit_in_a_read_of_a_head_removes_no_piece() {
     for at in 0..24 * 8 {
         for begins in [false, true] {
             let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
@@ -372,7 +372,7 @@ fn wrong_bit_in_a_read_of_a_head_lets_no_piece_go() {
     }
 }
 
-// A record that is read with a bit wrong for once is right or damaged, never nothing and never another.
+// A record that is read with a bit wrong for once reads as right or damaged, never as absent or as another value.
 #[test]
 fn wrong_bit_in_a_read_takes_no_value_away() {
     let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());
@@ -393,7 +393,7 @@ fn wrong_bit_in_a_read_takes_no_value_away() {
     }
 }
 
-// A commit that failed and was done again leaves nothing in doubt.
+// A failed commit that was repeated leaves nothing in doubt.
 #[test]
 fn commit_done_again_lets_pieces_be_swept() {
     let (faults, mut memory, mut now) = (Faults::default(), Memory::new(), Now::default());

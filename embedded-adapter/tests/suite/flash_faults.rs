@@ -127,7 +127,7 @@ fn act(tier: &mut Tier<'_, '_>, rng: &mut Rng, ms: u64, model: &mut Model, act: 
         Ok(()) => *held = Held { value, or: Vec::new() },
         Err(PutError::Medium(_)) => held.or.push(value),
         Err(PutError::Busy(_) | PutError::NeedsCompaction | PutError::Full) => {}
-        // A bit of the key that was read was wrong.
+        // The key was read with a wrong bit.
         Err(PutError::Collision) if key.len() > 7 => {}
         Err(PutError::KeysFull) => drop(tier.schedule(CompactionTask::CompactData)),
         Err(error) => panic!("{error}"),

@@ -1,4 +1,4 @@
-//! A flash that is in use becomes a new store: other programs' data, other stores, and its own.
+//! A flash that is in use becomes a new store, whether it has data of other programs, other stores, or the tier's own.
 
 use crate::ram::Ram;
 use coldpress_embedded::flash::{
@@ -13,7 +13,7 @@ const NOW: Now = Now { monotonic_ms: 0, wall_s: 0 };
 type Flash = Ram<4, { SECTOR as usize }>;
 type Memory<const RECORD: usize = 96> = FlashMemory<SEGMENTS, { buckets_for(90) }, RECORD>;
 
-/// A flash whose erases fail from one on, or take their time.
+/// A flash whose erases fail from one on, or end later.
 struct Erasing {
     flash: NorMedium<Flash>,
     erases: u32,
@@ -118,7 +118,7 @@ fn formatted_store_in_use_is_empty_for_good() {
     let mut tier = FlashTier::new(config, &mut memory, NorMedium::new(in_use(config))).unwrap();
     tier.mount(NOW).unwrap();
     assert_eq!(tier.len(), 30);
-    // With work of all kinds half done.
+    // Work of all kinds is half done.
     tier.begin(NOW, b"long", None).unwrap();
     while tier.put_piece(NOW, b"long", &[1; 40]) == Err(PutError::NeedsCompaction) {}
     let _ = tier.poll(NOW, 3);
@@ -167,7 +167,7 @@ fn put_until_taken(tier: &mut FlashTier<'_, Erasing>) {
 }
 
 #[test]
-fn erase_that_fails_in_a_format_is_told_and_made_again() {
+fn erase_that_fails_in_a_format_is_reported_and_made_again() {
     for takes_time in [false, true] {
         let (config, mut memory) = (FlashConfig::new(SECTOR, 1), Memory::<96>::new());
         let medium = Erasing { takes_time, fails_at: Some(5), ..Erasing::new(other_data()) };

@@ -1,4 +1,4 @@
-//! A partition that was grown: a tier is mounted with more segments than it was made with, and a cut falls anywhere.
+//! A partition that was grown: a tier is mounted with more segments than it was made with, and the power is cut anywhere.
 
 use std::collections::BTreeMap;
 
@@ -104,7 +104,7 @@ fn filled(behind: Behind) -> (Flash, Model) {
             }
             flash = tier.into_medium().flash.into_flash();
             if behind == Behind::SameStore {
-                // The same store once had them, and was erased by its firmware in front of them only.
+                // The same store once had these segments, and its firmware erased only those in front of them.
                 flash.bytes[end..].fill(0xFF);
             }
         }
@@ -188,7 +188,7 @@ fn grown_store_keeps_its_values_and_takes_more() {
             change(&mut tier, &mut model, number * 3).unwrap();
         }
         check(&mut tier, &model, None, "after it was grown");
-        // It has the new number from then on, whatever older headers state.
+        // The store has the new number from then on, whatever older headers state.
         let medium = tier.into_medium();
         let mut memory = Memory::<OLD>::new();
         let (error, medium) = mounted(&mut memory, medium).err().unwrap();
@@ -252,7 +252,7 @@ fn cut_while_a_store_grows_loses_nothing() {
     }
 }
 
-/// The same until the power is cut; tells whether it was.
+/// As [`change`], until the power is cut; returns whether it was.
 fn change_cut(tier: &mut FlashTier<'_, Cut>, model: &mut Model, number: u32) -> bool {
     let result = change(tier, model, number);
     let is_cut = tier.medium().changes_left == 0;

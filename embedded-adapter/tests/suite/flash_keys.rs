@@ -1,4 +1,4 @@
-//! Keys without end: within the number of keys that an index promises, puts and removes go on for ever, and no task is called.
+//! Keys without end: within the promised number of keys, puts and removes go on for ever without a task.
 
 use std::collections::BTreeMap;
 
@@ -209,7 +209,7 @@ fn expired_keys_give_their_places_to_new_ones_at_once() {
 }
 
 #[test]
-fn expired_values_give_their_room_to_new_ones_at_once() {
+fn expired_values_give_their_space_to_new_ones_at_once() {
     type Many = FlashMemory<SEGMENTS, { buckets_for(1_000) }, 128>;
     for overwrites in [0, 2] {
         let (mut memory, mut run) = (Many::new(), Run::new(POLLS_MAX));

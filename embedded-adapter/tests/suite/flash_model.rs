@@ -16,7 +16,7 @@ use coldpress_embedded::flash::{
 const KEYS: usize = 60;
 type Memory = FlashMemory<14, { buckets_for(KEYS) }, 160>;
 
-/// What a key holds: its value, and when it is over.
+/// The content of a key: its value and its expiry.
 type Model = BTreeMap<Vec<u8>, (Vec<u8>, Option<u32>)>;
 
 struct Rng(u64);
@@ -39,7 +39,7 @@ fn at(ms: u64) -> Now {
     Now { monotonic_ms: ms, wall_s: 1_000 + (ms / 1_000) as u32 }
 }
 
-/// Does a call as often as it is put off, polling between.
+/// Repeats a call until it is not put off, and polls between.
 fn until_taken<M: Medium, T>(
     tier: &mut FlashTier<'_, M>,
     now: Now,
@@ -140,7 +140,7 @@ fn histories_in_write_units_of_every_size_follow_the_model() {
     }
 }
 
-/// A device of bytes that is read, written and sought.
+/// A device of bytes with read, write and seek.
 struct Disk {
     bytes: Vec<u8>,
     at: usize,
@@ -210,7 +210,7 @@ fn full_medium_refuses_values_and_takes_every_remove() {
         }
     }
     assert!((20..KEYS).contains(&taken.len()), "{} values", taken.len());
-    // Overwriting on a full medium goes on as long as one likes.
+    // Overwrites on a full medium go on without end.
     for round in 0..200 {
         let number = taken[round % taken.len()];
         until_taken(&mut tier, at(0), |tier| tier.put(at(0), &key(number), &[2; 110])).unwrap();
@@ -352,7 +352,7 @@ fn tasks_from_the_mailbox_are_reported_to_their_tickets() {
 }
 
 #[test]
-fn failing_flash_is_reported_and_gone_on_with_once_it_is_well() {
+fn failing_flash_is_reported_and_used_again_once_it_works() {
     use coldpress_core::drive::MediumError;
     let mut memory = Memory::new();
     let shared = core::cell::RefCell::new(mounted(&mut memory).into_medium().into_flash());
@@ -374,7 +374,7 @@ fn failing_flash_is_reported_and_gone_on_with_once_it_is_well() {
         assert_eq!(tier.get(at(ms), b"key", &mut value), Ok(Some([round; 8].as_slice())));
         assert_eq!(tier.get(at(ms), b"other", &mut [0; 8]).map(|found| found.is_some()), Ok(false));
     }
-    // What was refused was not there, and is not now.
+    // The refused value was not there, and is not now.
     drop(tier);
     let mut tier = FlashTier::new(FlashConfig::new(1024, 9), &mut memory, Shared(&shared)).unwrap();
     tier.mount(at(300_000)).unwrap();

@@ -97,7 +97,7 @@ fn long_value_cut_after_any_piece_keeps_the_old_and_is_swept() {
         let mut tier = mounted(&mut memory, flash);
         write(&mut tier, b"k", &old, usize::MAX);
         write(&mut tier, b"k", &value(2, 1_040), pieces);
-        // The power goes: what the tier knew of the value that was begun is gone too.
+        // The power is cut: the tier forgets the value that was begun.
         flash = tier.into_medium().into_flash();
         let mut tier = mounted(&mut memory, flash);
         let found = if pieces < 12 { old.clone() } else { value(2, 1_040) };
@@ -131,8 +131,8 @@ fn sweep_during_a_write_spares_it_and_refuses_piece_names() {
     assert_eq!(tier.get(NOW, &name, &mut [0; 90]), Ok(None));
 }
 
-// The pieces of an expired value are still what its head names: were new ones written over them, a cut before the commit and a
-// clock set back at the next mount would show the expired value with pieces of the new one in it.
+// The head of an expired value still names its pieces. If new ones were written over them, a cut before the commit and a clock
+// set back at the next mount would mix both values.
 #[test]
 fn value_begun_over_an_expired_one_is_never_mixed_with_it() {
     for begun in 1..8 {

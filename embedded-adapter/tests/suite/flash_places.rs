@@ -1,4 +1,4 @@
-//! An index without a place for what a second look finds: the tier goes on, and the segment waits for places.
+//! An index without a place for a key that a second look finds: the tier goes on, and the segment waits for places.
 
 use core::cell::Cell;
 
@@ -19,7 +19,7 @@ type Memory = FlashMemory<SEGMENTS, { buckets_for(40) }, 64>;
 type Larger = FlashMemory<SEGMENTS, { buckets_for(120) }, 64>;
 type Tier<'m, 'f> = FlashTier<'m, Away<'f>>;
 
-/// A medium of which a part is away; it shows none of its bytes.
+/// A medium of which a part can't be read; its `Debug` shows no bytes.
 struct Away<'f> {
     flash: NorMedium<Ram<4, 512>>,
     /// From, to, in bytes.
@@ -118,7 +118,7 @@ fn rescue_without_a_place_in_the_index_leaves_the_tier_running() {
         let mut tier = built(&mut memory, flash.clone(), &unread);
         tier.mount(NOW).unwrap();
         let hidden: Vec<u32> = (0..STORED).filter(|key| seen(&mut tier, *key).is_none()).collect();
-        // Others come meanwhile, as many as there are places for.
+        // Other keys are put meanwhile, as many as there are places for.
         let mut others = 100..200;
         let taken: Vec<u32> = others.by_ref().take_while(|key| put(&mut tier, *key, 1).is_ok()).collect();
         assert_eq!(put(&mut tier, 300, 1), Err(PutError::KeysFull));
@@ -130,7 +130,7 @@ fn rescue_without_a_place_in_the_index_leaves_the_tier_running() {
         let missing: Vec<u32> = (0..STORED).filter(|key| seen(&mut tier, *key).is_none()).collect();
         assert!(missing.iter().all(|key| hidden.contains(key)), "sector {sector}: {missing:?}");
         lacked += u32::from(!missing.is_empty());
-        // It is used, and cleans, all the while.
+        // The tier is used, and cleans, all the while.
         for round in 2..40 {
             for key in taken.iter().take(12) {
                 put(&mut tier, *key, round).unwrap();
@@ -153,7 +153,7 @@ fn rescue_without_a_place_in_the_index_leaves_the_tier_running() {
         for task in [CompactionTask::CompactData, CompactionTask::RebuildIndex, CompactionTask::CompactData] {
             let _ = run(&mut tier, task);
         }
-        // Its segment is as it was: an index with more places finds all of it.
+        // The unread segment is as it was: an index with more places finds all its keys.
         let flash = tier.into_medium().flash.into_flash();
         let mut memory = Larger::new();
         let medium = Away { flash: NorMedium::new(flash), unread: &unread };

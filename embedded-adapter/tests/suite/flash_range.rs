@@ -57,7 +57,7 @@ fn range_that_does_not_fit_the_flash_is_refused() {
     let bytes = SECTORS as u64 * SECTOR as u64;
     assert_eq!(within(0..(SECTORS as u32 + 1) * sector), Err(RangeError::Capacity(bytes)));
     assert_eq!(within(0..SECTORS as u32 * sector), Ok(()));
-    // One that is too short for the segments is refused with the bytes that these take.
+    // A range too short for the segments is refused with the bytes that these take.
     let short = NorMedium::new(Flash::new(SECTORS)).within(0..13 * sector).unwrap();
     let mut memory = Memory::new();
     let built = FlashTier::new(FlashConfig::new(sector, 1), &mut memory, short).map(drop);

@@ -1,4 +1,4 @@
-//! Every read of a busy history fails in turn, in every way: no key has an older value for it, then or after the next mount.
+//! Every read of a busy history fails in turn, in every way: no key gets an older value by that, then or after the next mount.
 
 use core::cell::Cell;
 use std::collections::BTreeMap;
@@ -23,7 +23,7 @@ type Tier<'m, 'f> = FlashTier<'m, Failing<'f>>;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
     Error(MediumError),
-    /// One bit of what it gives is wrong.
+    /// One bit of the bytes is wrong.
     Flip,
 }
 
@@ -37,7 +37,7 @@ const OVER: u64 = 1 << 60;
 /// Debug builds try one read in so many.
 const STEP: usize = if cfg!(debug_assertions) { 7 } else { 1 };
 
-/// Which reads fail: `many` from the `first` on.
+/// The reads that fail: `many` from the `first` on.
 struct Plan {
     fault: Fault,
     first: u64,
@@ -114,7 +114,7 @@ fn at(ms: u64) -> Now {
     Now { monotonic_ms: ms, wall_s: 0 }
 }
 
-/// Does a call as often as it is put off or the medium fails, polling between.
+/// Repeats a call while it is put off or the medium fails, and polls between.
 fn until_taken<T>(
     tier: &mut Tier<'_, '_>,
     ms: &mut u64,
@@ -243,7 +243,7 @@ fn mount_with_a_failed_read_reports_it_and_the_next_finds_all() {
     for first in 0.. {
         let plan = Plan::new(FAULTS[0], first, u64::from(READ_TRIES));
         match mounted(&mut memory, flash.clone(), &plan, ms) {
-            // A look of the index that failed once, and was made again.
+            // A read of the index that failed once, and was repeated.
             Ok(mut tier) if plan.reads.get() > first => check(&mut tier, ms, &model, "after a read again"),
             Ok(_) => break,
             Err(error) => {
@@ -251,7 +251,7 @@ fn mount_with_a_failed_read_reports_it_and_the_next_finds_all() {
                 failed += 1;
             }
         }
-        // Fewer than a read of the mount is tried, and as many as a look of the index is.
+        // Fewer failures than a mount has tries for a read, and as many as the index has.
         let plan = Plan::new(FAULTS[0], first, 2);
         if let Ok(mut tier) = mounted(&mut memory, flash.clone(), &plan, ms) {
             check(&mut tier, ms, &model, "after two reads that failed");

@@ -30,7 +30,7 @@ fn without_secret(key: u32) -> u32 {
     mixed(mixed(u32::from(d) ^ low))
 }
 
-/// The hash by which it does, for one who knows the secret: zeros, where the firmware gives none.
+/// The hash by which it places the key now, for a stranger who knows the secret: zeros, where the firmware gives none.
 fn with_known_secret(key: u32) -> u32 {
     let mut hasher = SipHasher13::new_with_key(&[0; 16]);
     hasher.write(&key.to_le_bytes());
@@ -139,7 +139,7 @@ fn secret_on_the_flash_is_used_whatever_the_firmware_gives() {
     let mut flash = Flash::new(64);
     for life in 0..4u32 {
         let mut tier = mounted_with(&mut memory, flash, [life.to_le_bytes()[0] + 1; 16]);
-        // Chosen for a secret of zeros, they meet no more than others.
+        // Keys chosen for a secret of zeros collide no more than others.
         let held = fill(&mut tier, chosen(with_known_secret, 400), &mut model);
         assert_eq!(held, tier.stats().keys_max, "life {life}");
         for (key, version) in &model {

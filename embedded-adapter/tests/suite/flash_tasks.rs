@@ -1,4 +1,4 @@
-//! Tasks asked for through a mailbox: which ticket gets which report.
+//! Tasks scheduled through a mailbox: each ticket gets its own report.
 
 use crate::ram::Ram;
 use coldpress_core::compaction::{CompactionTask, Outcome, Report};
@@ -126,7 +126,7 @@ fn task_cancelled_before_the_tier_has_it_shifts_no_report() {
     assert!(reports.iter().all(|report| report.task == CompactionTask::RebuildIndex), "{reports:?}");
 }
 
-// Without it the tickets never end, and the next report goes to one of them.
+// Without the stale tickets they never end, and the next report goes to one of them.
 #[test]
 fn task_that_a_format_took_away_leaves_a_stale_ticket() {
     let mut memory = Memory::new();

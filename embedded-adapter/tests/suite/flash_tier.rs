@@ -22,7 +22,7 @@ fn value(key: u32, version: u32) -> [u8; 64] {
     core::array::from_fn(|at| (key.wrapping_mul(31) ^ version.wrapping_mul(7) ^ at as u32) as u8)
 }
 
-/// Puts, polling as often as compaction has to come first.
+/// Puts, and polls while compaction must come first.
 fn put(tier: &mut Tier<'_>, key: u32, value: &[u8]) {
     for _ in 0..100 {
         match tier.put(NOW, &key.to_le_bytes(), value) {
@@ -33,7 +33,7 @@ fn put(tier: &mut Tier<'_>, key: u32, value: &[u8]) {
             Err(error) => panic!("put of {key}: {error}\n{:?}", tier.stats()),
         }
     }
-    panic!("no room for {key} after 100 polls\n{:?}", tier.stats());
+    panic!("no space for {key} after 100 polls\n{:?}", tier.stats());
 }
 
 fn check(tier: &mut Tier<'_>, model: &BTreeMap<u32, u32>) {
@@ -124,7 +124,7 @@ fn cold_data_beyond_the_wear_bound_is_relocated() {
         widest = widest.max(most - least);
     }
     println!("wear {:?}, widest spread {widest}", tier.stats().erases);
-    // Under writes without a pause it may go beyond by half.
+    // Under writes without a pause the spread may exceed the bound by half.
     assert!(widest <= 18, "{widest}");
     check(&mut tier, &model);
 }

@@ -1,4 +1,4 @@
-//! A put of what is there already is skipped where that promises the same, and written where it does not.
+//! A put of the value that is stored already is skipped where that promises the same, and written where it does not.
 
 use core::cell::Cell;
 
@@ -14,7 +14,7 @@ const SECTOR: u32 = 512;
 type Memory = FlashMemory<SEGMENTS, { buckets_for(90) }, 96>;
 type Tier<'m> = FlashTier<'m, Faulty>;
 
-/// Fails its next write or sync where it is told to, reads one segment as unreadable, and one byte wrong.
+/// A medium that fails its next write or sync on request, reads one segment as unreadable, and one byte wrong.
 struct Faulty {
     flash: NorMedium<Ram<4, { SECTOR as usize }>>,
     fails_write: Cell<bool>,
@@ -91,7 +91,7 @@ fn taken<T>(tier: &mut Tier<'_>, ms: u64, mut call: impl FnMut(&mut Tier<'_>) ->
     panic!("put off a thousand times");
 }
 
-/// Puts, and tells whether it was skipped; each put is either counted as skipped or as a record.
+/// Puts, and returns whether the put was skipped; each put is counted either as skipped or as a record.
 fn is_skipped(tier: &mut Tier<'_>, ms: u64, key: &[u8], value: &[u8], ttl_s: Option<u32>) -> bool {
     let before = tier.stats().counters;
     taken(tier, ms, |tier| match ttl_s {
@@ -170,7 +170,7 @@ fn value_beside_a_write_that_failed_is_written() {
     assert!(!is_skipped(&mut tier, 1, b"key", b"old", None));
     tier.medium().fails_write.set(true);
     assert_eq!(tier.put(at(1), b"key", b"new"), Err(PutError::Medium(MediumError::Io)));
-    // A mount may find the new value, which must not outrank what is put now.
+    // A mount may find the new value, which must not outrank the next put.
     assert!(!is_skipped(&mut tier, 60_000, b"key", b"old", None));
     assert!(is_skipped(&mut tier, 60_000, b"key", b"old", None));
 }
@@ -182,7 +182,7 @@ fn value_under_suspicion_is_written() {
     assert!(!is_skipped(&mut tier, 1, b"key", b"value", None));
     tier.medium().fails_sync.set(true);
     assert_eq!(tier.sync(at(1)), Err(PutError::Medium(MediumError::Io)));
-    // A cut may lose what the sync should have made durable: the record that is there promises nothing.
+    // A cut may lose records that the failed sync should have made durable, so the stored record promises nothing.
     assert!(!is_skipped(&mut tier, 60_000, b"key", b"value", None));
     taken(&mut tier, 120_000, |tier| tier.sync(at(120_000)));
     assert!(is_skipped(&mut tier, 120_000, b"key", b"value", None));
@@ -204,7 +204,7 @@ fn value_while_a_segment_is_unread_is_written() {
     let mut memory = Memory::new();
     let mut tier = FlashTier::new(FlashConfig::new(SECTOR, 1), &mut memory, medium).unwrap();
     tier.mount(at(2)).unwrap();
-    // It may hold a newer value of any key.
+    // The unread segment may hold a newer value of any key.
     let key = 39u32 % 8;
     assert!(!is_skipped(&mut tier, 2, &key.to_le_bytes(), &39u32.to_le_bytes(), None));
 }
@@ -241,7 +241,7 @@ fn value_in_pieces_is_never_taken_for_a_short_one() {
 }
 
 #[test]
-fn skipped_put_leaves_what_is_appended_to_the_next_sync() {
+fn skipped_put_leaves_appended_records_to_the_next_sync() {
     let mut memory = Memory::new();
     let mut tier = mounted(&mut memory, Faulty::new());
     assert!(!is_skipped(&mut tier, 1, b"key", b"value", None));

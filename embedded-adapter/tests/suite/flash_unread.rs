@@ -1,4 +1,4 @@
-//! Flash that can't be read for a while: nothing is lost, nothing old comes back, and a blank store is never made of it.
+//! Flash that can't be read for a while: nothing is lost, no old value comes back, and it never becomes a blank store.
 
 use core::cell::Cell;
 
@@ -16,7 +16,7 @@ const KEYS: u32 = 30;
 type Memory = FlashMemory<SEGMENTS, { buckets_for(80) }, 96>;
 type Tier<'m, 'f> = FlashTier<'m, Away<'f>>;
 
-/// A medium of which a part is away.
+/// A medium of which a part can't be read.
 struct Away<'f> {
     flash: NorMedium<Ram<4, 512>>,
     /// From, to, in bytes.
@@ -88,7 +88,7 @@ fn built<'m, 'f>(memory: &'m mut Memory, flash: Ram<4, 512>, unread: &'f Cell<(u
     FlashTier::new(FlashConfig::new(SECTOR, 1), memory, medium).unwrap()
 }
 
-/// A device whose segments have had several lives.
+/// A device whose segments were erased and filled several times.
 fn lived() -> Ram<4, 512> {
     let (mut memory, unread) = (Memory::new(), Cell::new((0, 0)));
     let mut tier = built(&mut memory, Ram::new(SEGMENTS), &unread);
@@ -163,7 +163,7 @@ fn sector_unreadable_during_one_mount_loses_nothing() {
     }
 }
 
-/// Writes a long value as far as that goes, and commits it if that is wanted.
+/// Writes a long value as far as that goes, and commits it if asked.
 fn put_long(tier: &mut Tier<'_, '_>, byte: u8, commits: bool) -> Result<(), PutError> {
     until_taken(tier, |tier| match tier.begin(NOW, b"long", None) {
         Err(PutError::Damaged) => Ok(Err(PutError::Damaged)),
@@ -184,9 +184,9 @@ fn long(tier: &mut Tier<'_, '_>) -> Vec<u8> {
     value
 }
 
-// Without the rule: the new pieces have the names of those of a head that can't be read, which is found again later.
+// Without the rule the new pieces have the names of the pieces of an unread head, which is found again later.
 #[test]
-fn long_value_begun_while_a_sector_is_away_leaves_that_there() {
+fn long_value_begun_while_a_sector_is_unread_spares_the_old() {
     let first = lived();
     let mut refused = 0;
     for byte in [b'a', b'b'] {
@@ -214,7 +214,7 @@ fn long_value_begun_while_a_sector_is_away_leaves_that_there() {
             tier.mount(NOW).unwrap();
             assert_eq!(long(&mut tier), [byte; 120], "sector {sector} was unreadable");
         }
-        // Where it was removed first, whatever is read later is outranked.
+        // Where the key was removed first, the remove outranks all that is read later.
         for sector in 0..SEGMENTS as u32 {
             let unread = Cell::new((sector * SECTOR, (sector + 1) * SECTOR));
             let mut memory = Memory::new();

@@ -1,6 +1,6 @@
 //! The suites of the embedded adapter, against the public API: one program, so that they share what they compile.
 
-// The documentation's examples include it from there.
+// The examples in the documentation include it from there.
 #[path = "../ram/mod.rs"]
 mod ram;
 #[macro_use]

@@ -1,4 +1,4 @@
-//! Positional access over a device in memory that can cut transfers, end early and fail.
+//! Positional access to a device in memory that can cut transfers, end early and fail.
 
 use core::convert::Infallible;
 use core::fmt;
@@ -6,7 +6,7 @@ use core::fmt;
 use coldpress_embedded::{AccessError, IoMedium};
 use embedded_io::{Error, ErrorKind, ErrorType, Read, Seek, SeekFrom, Write};
 
-/// What the device says when it breaks.
+/// The error of a broken device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Broken;
 
@@ -141,7 +141,7 @@ fn ended_device_access_says_how_far_it_came() {
     assert_eq!(bytes, [0, 0, 0, 0, 0, 0, 7, 7]);
     assert_eq!(medium.write_at(25, &bytes), Err(AccessError::ShortWrite { written: 5 }));
     assert_eq!(medium.read_at(30, &mut bytes), Err(AccessError::ShortRead { read: 0 }));
-    // The position is not taken on trust afterwards.
+    // The position is not trusted after that.
     assert_eq!(medium.read_at(0, &mut bytes), Ok(()));
     assert_eq!(bytes, [0; 8]);
 }

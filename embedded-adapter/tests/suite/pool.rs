@@ -16,7 +16,7 @@ fn pool(region: &'static TryCell<Region>, limits: Limits) -> StaticPool {
     Pool::new(region.take().unwrap(), Tables::new(), classes, limits).unwrap()
 }
 
-/// Fills eight pages of each class and frees three objects of four; each one left says which it is.
+/// Fills eight pages of each class and frees three objects of four; each one that is left holds its number.
 fn fill_with_holes(pool: &mut StaticPool, terms: Terms) -> Vec<(Handle, u8)> {
     let lengths = [32u32; 64].into_iter().chain([60; 32]);
     let all = (0..).zip(lengths).map(|(mark, len)| {

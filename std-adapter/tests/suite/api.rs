@@ -1,4 +1,4 @@
-//! What each operation does.
+//! The effect of each operation.
 
 use core::sync::atomic::Ordering::SeqCst;
 use std::collections::BTreeSet;
@@ -92,7 +92,7 @@ fn values_that_compress_take_less_and_come_back() {
         assert_eq!(stats.bytes_put, text.len() as u64 + 4);
         assert_eq!(stats.bytes_encoded < text.len() as u64 / 2, codec != CodecId::Raw, "{codec}");
         drop(tier);
-        // Each record names its codec: what the configuration says now does not matter.
+        // Each record names its codec, so the configured one does not matter now.
         let tier = open(dir.path(), &small().codec(CodecId::Raw).build().unwrap(), &pools);
         assert_eq!(tier.get(b"text").unwrap(), Some(text), "{codec}");
     }
@@ -149,7 +149,7 @@ fn closed_tier_refuses_every_handle() {
 }
 
 #[test]
-fn typed_values_round_trip_and_other_types_are_told() {
+fn typed_values_round_trip_and_other_types_are_errors() {
     #[derive(serde::Serialize, serde::Deserialize, PartialEq, Debug, Clone)]
     enum Shape {
         Dot,

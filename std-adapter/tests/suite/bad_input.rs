@@ -1,4 +1,4 @@
-//! Bad input: each a clear typed error that says the limit, nothing lost, nothing half-done.
+//! Bad input: each kind is a clear typed error that says the limit, and nothing is lost or half done.
 
 use coldpress_std::{BatchError, ColdTier, GetError, OpenError, PersistentColdTier, PutError, RemoveError};
 

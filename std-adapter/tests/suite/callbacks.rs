@@ -1,4 +1,4 @@
-//! Code of the user that panics while a tier calls it: nothing that the tier holds for the call is kept for good.
+//! Code of the user that panics while a tier calls it: the tier releases all that it holds for the call.
 
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::{AtomicU32, Ordering::SeqCst};
@@ -32,7 +32,7 @@ fn clock_that_panics_in_a_client_keeps_no_permit_and_no_lock() {
     let tier = open(dir.path(), &config, &pools);
     tier.put_with(b"key", b"before", SYNCED).unwrap();
     let mut panics = 0;
-    // More often than there are bytes for.
+    // More rounds than the pending bytes allow, if each kept some.
     for round in 0..1_000u32 {
         CLOCK.0.store(1 + round % 3, SeqCst);
         let ttl = PutOptions { ttl: core::time::Duration::from_secs(60).into(), ..PutOptions::default() };
@@ -57,7 +57,7 @@ fn clock_that_panics_in_a_client_keeps_no_permit_and_no_lock() {
 }
 
 #[test]
-fn clock_that_panics_in_a_worker_poisons_and_is_told() {
+fn clock_that_panics_in_a_worker_poisons_and_is_reported() {
     #[derive(Debug)]
     struct Dies(AtomicU32);
     impl Clock for Dies {
@@ -80,7 +80,7 @@ fn clock_that_panics_in_a_worker_poisons_and_is_told() {
     assert!(open(dir.path(), &config, &pools).contains(b"key").unwrap());
 }
 
-/// A value whose code panics when it is told to.
+/// A value whose code panics on request.
 #[derive(Debug, PartialEq, Clone, Copy)]
 struct Touchy(u8);
 

@@ -1,4 +1,4 @@
-//! The capacity is a hard bound: puts are refused or make room, removes always work, and the sums are exact.
+//! The capacity is a hard bound: puts are refused or free space, removes always work, and the sums are exact.
 
 use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
@@ -88,7 +88,7 @@ fn overwrites_of_a_full_tier_by_many_threads_are_never_refused() {
     let config = small().codec(CodecId::Raw).build().unwrap();
     let tier = open(dir.path(), &config, &pools);
     let (taken, _) = fill(&tier, 0, 2000);
-    // What is left takes smaller values, until there is no room for any: so that not a byte is there to spare.
+    // Smaller values fill the rest until none fits, so that not a byte is to spare.
     let mut keys = Vec::from_iter((0..taken).map(|key| (key, 2000)));
     let mut end = taken;
     for len in [1000, 500, 200, 100, 50, 20, 10, 5, 2, 1, 0] {
@@ -223,7 +223,8 @@ fn writers_waiting_on_a_stall_leave_capacity_for_put_and_flush() {
                 }
             });
         }
-        // Each of them looks again fifty times a second: long enough to fill any queue that each look would take a place of.
+        // Each of them looks again fifty times a second. In this time they would fill any queue in which each look took a
+        // place.
         std::thread::sleep(Duration::from_secs(2));
         handle.put(b"small", b"new").unwrap();
         let flush = scope.spawn(move || handle.flush());
@@ -239,7 +240,7 @@ fn writers_waiting_on_a_stall_leave_capacity_for_put_and_flush() {
 #[test]
 fn more_messages_than_the_queue_takes_wait_for_their_turn() {
     let (_manager, pools) = pools();
-    // The last of them waits for so long.
+    // The last message waits for so long.
     let config = small().op_timeout(Duration::from_secs(3)).build().unwrap();
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
@@ -250,7 +251,7 @@ fn more_messages_than_the_queue_takes_wait_for_their_turn() {
     let system = tier.compaction();
     let sent = (0..2000).take_while(|_| system.cancel().is_ok()).count();
     assert!((1000..1100).contains(&sent), "{sent}");
-    // Places of writes are not theirs.
+    // They take no places of writes.
     tier.put(b"new", b"v").unwrap();
     double.holds_writes.store(false, SeqCst);
     eventually("messages are taken again", || tier.flush().is_ok());
@@ -282,12 +283,12 @@ fn eviction_drops_at_most_twice_the_size_of_what_comes_in() {
             let last = core::mem::replace(&mut after, tier.stats().evicted_records);
             last == after
         });
-        // A small value is charged 92 bytes, of which its tombstone keeps 36. A long one may end a segment early by its length, which
-        // is counted in steps of an eighth: a moment later the next put pays for the step.
-        let room = (after - before) * (92 - 36);
+        // A small value is charged 92 bytes, of which its tombstone keeps 36. A long one may end a segment early by its length,
+        // which is counted in steps of an eighth: a later put may pay for the step.
+        let freed = (after - before) * (92 - 36);
         let size = len as u64 + 4 + 24;
         let step = 4_000 / 8;
-        assert!(room <= 2 * size + step + 92, "{len}: {room} bytes of room");
+        assert!(freed <= 2 * size + step + 92, "{len}: {freed} bytes freed");
     }
     recount(&tier);
 }

@@ -19,7 +19,7 @@ fn worker_stuck_beyond_its_close_writes_nothing_more() {
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
     double.holds_writes.store(true, SeqCst);
-    // With its worker stuck nobody allocates blocks: how many more puts find some is a matter of time.
+    // While the worker is stuck nobody allocates blocks, so the number of further puts that find some depends on timing.
     let put = |key: u32| tier.put(&key.to_le_bytes(), &value(key, 0, 3_000));
     let taken = (0..600).take_while(|key| put(*key).is_ok()).count();
     assert!(taken > 0);
@@ -30,7 +30,7 @@ fn worker_stuck_beyond_its_close_writes_nothing_more() {
     eventually("it came loose", || double.held_writes.load(SeqCst) == 0);
     std::thread::sleep(Duration::from_millis(100));
     assert_eq!(double.writes.load(SeqCst), writes);
-    // Nothing of it is in the way of the next one.
+    // The stuck worker is not in the way of the next tier.
     let tier = open_on(&double, &small().build().unwrap(), &pools);
     tier.put_with(b"new", b"v", SYNCED).unwrap();
     tier.close().unwrap();

@@ -1,4 +1,4 @@
-//! What the suites share.
+//! Shared code of the suites.
 
 use core::time::Duration;
 use std::path::Path;
@@ -12,7 +12,7 @@ pub(crate) const SYNCED: PutOptions =
 pub(crate) const FLUSHED: PutOptions =
     PutOptions { ttl: Ttl::Configured, durability: Some(Durability::Flushed) };
 
-/// Longer than anything takes on a machine that is slow and busy.
+/// Longer than any step takes on a slow and busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 
 pub(crate) fn pools() -> (AllocationManager, PoolCoordinator) {
@@ -36,7 +36,7 @@ pub(crate) fn open_on(
     ColdTier::open_with(vec![medium.another_view().unwrap()], config.clone(), pools.clone()).unwrap()
 }
 
-/// Bytes that tell from which key and round they are.
+/// Bytes that show their key and round.
 pub(crate) fn value(key: u32, round: u32, len: usize) -> Vec<u8> {
     let mut state = u64::from(key) << 32 | u64::from(round) | 1;
     let mut next = || {
@@ -57,7 +57,7 @@ pub(crate) fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     }
 }
 
-/// Checks the sums that capacity is kept by; compaction may be at work, so it is given time to come to rest.
+/// Checks the sums by which capacity is kept. Compaction may be at work, so the check waits for it to come to rest.
 pub(crate) fn recount(tier: &ColdTier) {
     eventually("the sums equal a recount", || tier.is_recount_exact().unwrap());
 }

@@ -11,7 +11,7 @@ use crate::common::{PATIENCE, SYNCED, eventually, open, pools, recount, small, v
 
 const RUN: Duration = PATIENCE;
 
-/// Puts keys so that about half of what was written is stale.
+/// Puts keys so that about half of the written bytes are stale.
 fn churn(tier: &ColdTier) {
     for round in 0..2 {
         for key in 0..600u32 {
@@ -169,7 +169,7 @@ fn tasks_beyond_the_queue_return_and_cancel_ends_the_running() {
     let config = small().codec(CodecId::Raw).pace_bytes_per_s(5_000).build().unwrap();
     let tier = open(dir.path(), &config, &pools);
     churn(&tier);
-    // Every other key anew: what is left to compact has to be relocated, for which this pace takes far longer than the test.
+    // Every other key anew: the other records must be relocated, for which this pace takes far longer than the test.
     for key in (0..600u32).step_by(2) {
         tier.put(&key.to_le_bytes(), &value(key, 1, 1500)).unwrap();
     }

@@ -1,4 +1,4 @@
-//! A medium in memory that fails, stalls or panics when it is told to.
+//! A medium in memory that fails, stalls or panics on request.
 
 use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering::SeqCst};
@@ -16,7 +16,7 @@ pub(crate) struct Double {
     pub(crate) writes_fail: AtomicU32,
     pub(crate) syncs_fail: AtomicU32,
     pub(crate) erases_fail: AtomicU32,
-    /// A sync that fails loses what was written since the last good one, as a system does that lets the pages go.
+    /// A failed sync loses all writes since the last good one, as a system does that drops the pages.
     pub(crate) failed_sync_loses: AtomicBool,
     unsynced: Mutex<Vec<(usize, usize)>>,
     /// Where reads fail for a while: from, to, in bytes; and how many more reads succeed first.
@@ -49,26 +49,25 @@ impl Double {
         Box::leak(Box::new(Self { bytes, ..Self::default() }))
     }
 
-    /// A medium with what is on this one now, as a cut would leave it, and nothing that goes wrong.
+    /// A medium that holds the bytes of this one as a cut would leave them now, and does not fail.
     pub(crate) fn cut(&self) -> &'static Self {
         let bytes = Mutex::new(self.bytes.lock().unwrap().clone());
         Box::leak(Box::new(Self { bytes, ..Self::default() }))
     }
 
-    /// The places of what was written since the last sync.
+    /// The places of the writes since the last sync.
     pub(crate) fn unsynced(&self) -> Vec<Range<usize>> {
         self.unsynced.lock().unwrap().iter().map(|(at, len)| *at..at + len).collect()
     }
 
-    /// Puts this on the medium that a cut of another one leaves which loses these bytes of a write, and nothing else: they are as
-    /// `before`.
+    /// Puts on this medium what a cut of `whole` leaves if it loses only these bytes of a write: they are as in `before`.
     pub(crate) fn tear(&self, whole: &Self, before: &Self, lost: Range<usize>) {
         let mut bytes = self.bytes.lock().unwrap();
         bytes.copy_from_slice(&whole.bytes.lock().unwrap());
         bytes[lost.clone()].copy_from_slice(&before.bytes.lock().unwrap()[lost]);
     }
 
-    /// Changes the last byte of these wherever they lie; tells whether they do.
+    /// Changes the last byte of these bytes wherever they lie; returns whether they lie anywhere.
     pub(crate) fn damage(&self, found: &[u8]) -> bool {
         let mut bytes = self.bytes.lock().unwrap();
         let places: Vec<_> =
@@ -158,7 +157,7 @@ impl ServiceMedium for &'static Double {
         if range.contains(&offset) {
             match left.checked_sub(1) {
                 Some(fewer) => *left = fewer,
-                // What a file says of a device that is gone for a moment.
+                // The error of a file whose device is gone for a moment.
                 None => return Err(MediumError::Unreadable.into()),
             }
         }

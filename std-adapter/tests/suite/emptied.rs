@@ -54,7 +54,7 @@ fn emptied_tier_of_many_keys_is_small_by_itself() {
     let begun = Instant::now();
     say("removed", &tier, begun);
     let is_small = |tier: &ColdTier| tier.stats().index_bytes < 2 << 20 && disk_bytes() < 16 << 20;
-    // Records take 36 bytes and more: few enough are left for a quick open, too.
+    // Records take 36 bytes and more, so few enough are left for a quick open, too.
     let used_bytes = || tier.stats().live_bytes + tier.stats().stale_bytes;
     eventually("it is small", || is_small(&tier) && used_bytes() < 4 << 20);
     say("small", &tier, begun);
@@ -76,7 +76,7 @@ fn emptied_tier_of_many_keys_is_small_by_itself() {
     recount(&tier);
 }
 
-// Each segment holds values and the tombstones of just these: none is dead by itself.
+// Each segment holds values and their own tombstones, so none is dead by itself.
 #[test]
 fn keys_put_and_removed_in_turn_leave_nothing_behind() {
     let dir = tempfile::tempdir().unwrap();
@@ -88,7 +88,7 @@ fn keys_put_and_removed_in_turn_leave_nothing_behind() {
         if key >= 8 {
             tier.remove(&(key - 8).to_le_bytes()).unwrap();
         }
-        // A value that was removed before it is written would never be.
+        // A value that is removed before it is written would never be written.
         if key % 4 == 0 {
             tier.flush_to(Durability::Flushed).unwrap();
         }
@@ -120,8 +120,8 @@ fn compaction_completed_leaves_nothing_for_a_second() {
     let system = tier.compaction();
     let first = system.run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
     assert_eq!(first.outcome, Outcome::Completed, "{first:?}");
-    // Once no client has written for a second, tidying may seal an open segment between two runs, on a slow machine: that one alone is
-    // new to the next.
+    // Once no client has written for a second, tidying may seal an open segment. On a slow machine that may be between the two
+    // runs, and the second one cleans that segment alone.
     let again = || system.run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
     let second = Some(again()).filter(|report| report.victims.freed == 0).unwrap_or_else(again);
     assert_eq!((second.victims.first, second.victims.freed), (None, 0), "{first:?}\n{second:?}");
@@ -131,7 +131,7 @@ fn compaction_completed_leaves_nothing_for_a_second() {
 }
 
 #[test]
-fn clients_that_write_meet_at_most_little_of_the_tidying() {
+fn tidying_is_slow_while_clients_write() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let config = small().capacity_bytes(32 << 20).codec(CodecId::Raw).build().unwrap();
@@ -143,7 +143,7 @@ fn clients_that_write_meet_at_most_little_of_the_tidying() {
         puts += 1;
     }
     let (erases, passed_ms) = (tier.stats().erases, begun.elapsed().as_millis() as u64);
-    // Segments that puts need are cleaned for them; beyond that one segment each 50 milliseconds.
+    // Segments that puts need are cleaned for them; tidying cleans one segment each 50 milliseconds beyond those.
     let filled = tier.stats().bytes_written / u64::from(config.segment_bytes());
     assert!(erases <= filled + passed_ms / 50 + 2, "{erases} erases for {filled} segments");
 }

@@ -10,7 +10,7 @@ use crate::common::{FLUSHED, SYNCED, eventually, open_on, pools, recount, small,
 use crate::double::Double;
 
 #[test]
-fn full_disk_refuses_puts_reads_go_on_and_room_brings_it_back() {
+fn full_disk_refuses_puts_reads_go_on_and_space_revives_it() {
     let (_manager, pools) = pools();
     let config = small().build().unwrap();
     let double = Double::new(config.capacity_bytes());
@@ -19,10 +19,10 @@ fn full_disk_refuses_puts_reads_go_on_and_room_brings_it_back() {
     double.is_full.store(true, SeqCst);
     let failed = tier.put_with(b"lost?", b"v", FLUSHED);
     assert_eq!(failed, Err(PutError::Tier(TierError::Medium(MediumError::NoSpace.into()))));
-    // Now and then one is let through, to see.
+    // Now and then a put is let through as a trial.
     eventually("puts are refused", || tier.put(b"next", b"v") == failed);
     assert_eq!(tier.get(b"old").unwrap(), Some(b"v".to_vec()));
-    // What was refused after it was taken stays readable, and is tried again.
+    // A put that failed after it was taken stays readable, and is tried again.
     assert_eq!(tier.get(b"lost?").unwrap(), Some(b"v".to_vec()));
     double.is_full.store(false, SeqCst);
     eventually("puts are taken again", || tier.put_with(b"next", b"v", SYNCED).is_ok());
@@ -34,7 +34,8 @@ fn full_disk_refuses_puts_reads_go_on_and_room_brings_it_back() {
     }
 }
 
-// Taken, and then not written: the new value reads at once, and is written when that works; an open before that finds either.
+// A put that is taken and whose write fails: the new value reads at once, and is written later. An open before that finds
+// either value.
 #[test]
 fn failed_put_reads_as_old_or_new_and_an_open_finds_either() {
     let (_manager, pools) = pools();
@@ -61,7 +62,7 @@ fn failed_put_reads_as_old_or_new_and_an_open_finds_either() {
                 if failed {
                     break;
                 }
-                // It was another operation that failed.
+                // Another operation failed.
                 double.syncs_fail.store(0, SeqCst);
                 eventually("it is put again", || tier.put_with(b"k", &old, SYNCED).is_ok());
             }
@@ -102,7 +103,7 @@ fn failed_sync_that_lost_pages_refuses_writes_until_reopen() {
         double.syncs_fail.store(1, SeqCst);
         let newer = value(1, round, 500);
         match tier.put_with(b"k", &newer, SYNCED) {
-            // It was another sync that failed, before this write was appended.
+            // Another sync failed, before this write was appended.
             Ok(()) => synced = newer,
             Err(_) => break,
         }
@@ -136,14 +137,14 @@ fn failing_sync_fails_those_who_wait_and_the_next_one_holds() {
         assert!(round < 1_000, "{failures} of {round} failures met a writer");
         double.syncs_fail.store(1, SeqCst);
         match tier.put_with(b"a", &value(1, round, 500), SYNCED) {
-            // It was another sync that failed, before this write was appended.
+            // Another sync failed, before this write was appended.
             Ok(()) => there = Some(value(1, round, 500)),
             Err(error) => {
                 assert_eq!(error, PutError::Tier(TierError::Medium(MediumError::Io.into())), "{round}");
                 failures += 1;
             }
         }
-        // A put that is refused so soon behind a failure takes nothing: a read tells.
+        // A put that is refused so soon after a failure is not taken: a read tells.
         let found = tier.get(b"a").unwrap();
         assert!(found == Some(value(1, round, 500)) || found == there, "{round}");
         there = found;
@@ -179,7 +180,7 @@ fn failures_every_few_operations_lose_nothing_acknowledged() {
         match outcome {
             Ok(()) => acknowledged[key as usize] = Some(round),
             Err(PutError::Tier(TierError::Medium(_))) => {
-                // It may be there or not; what is read next says which.
+                // It may be there or not; the next read tells.
                 std::thread::sleep(Duration::from_millis(1));
                 let found = tier.get(&key.to_le_bytes()).unwrap();
                 if found == Some(bytes) {
@@ -200,7 +201,7 @@ fn failures_every_few_operations_lose_nothing_acknowledged() {
 }
 
 #[test]
-fn close_on_a_disk_that_stays_full_tells_what_is_lost() {
+fn close_on_a_disk_that_stays_full_counts_the_lost_writes() {
     let (_manager, pools) = pools();
     let config = small().close_timeout(Duration::from_millis(300)).build().unwrap();
     let double = Double::new(config.capacity_bytes());
@@ -235,19 +236,19 @@ fn writers_that_wait_share_a_sync() {
                 scope.spawn(move || handle.put_with(&thread.to_le_bytes(), b"v", SYNCED).unwrap());
             }
             eventually("all wait", || tier.stats().puts == puts + 32);
-            // One that is counted has its message to send yet.
+            // A writer that is counted may still have to send its message.
             std::thread::sleep(Duration::from_millis(50));
             double.holds_syncs.store(false, SeqCst);
         });
         double.syncs.load(SeqCst) - before
     };
-    // Those that a busy machine held up come too late, now and then.
+    // Now and then, writers that a busy machine held up come too late.
     let syncs: Vec<_> = (0..10).map(|_| round()).take_while(|syncs| *syncs > 8).collect();
     assert!(syncs.len() < 10, "32 synced puts took so many syncs: {syncs:?}");
 }
 
 #[test]
-fn deadline_passed_is_told_and_the_write_holds_later() {
+fn deadline_passed_is_reported_and_the_write_holds_later() {
     let (_manager, pools) = pools();
     let config = small().op_timeout(Duration::from_millis(500)).build().unwrap();
     let double = Double::new(config.capacity_bytes());
@@ -270,7 +271,7 @@ fn flush_after_a_failed_write_waits_until_that_is_on_the_medium() {
     for round in 0..10u32 {
         eventually("puts are taken", || tier.put_with(b"other", b"v", SYNCED).is_ok());
         let key = round.to_le_bytes();
-        // Else the write in the background might be over before it is told to fail.
+        // Else the write in the background might be over before the failure is set.
         double.holds_writes.store(true, SeqCst);
         tier.put(&key, b"accepted").unwrap();
         double.writes_fail.store(1, SeqCst);
@@ -328,10 +329,10 @@ fn thousand_failed_writes_are_all_written_with_later_ones() {
     let config = small().flush_after(Duration::from_secs(60)).build().unwrap();
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
-    // So that a segment is open, and the write that fails is that of the records.
+    // A segment is open after this, so the write that fails is that of the records.
     tier.put(b"first", b"v").unwrap();
     tier.flush().unwrap();
-    // So short that all are in one write.
+    // The values are so short that all are in one write.
     for key in 0..1_000u32 {
         tier.put(&key.to_le_bytes(), b"old").unwrap();
     }

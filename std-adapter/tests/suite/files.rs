@@ -1,4 +1,4 @@
-//! The files of a tier: who may read them, who has them, and what happens when they are taken away.
+//! The files of a tier: their access, their locks, and their loss.
 
 use std::fs;
 use std::os::unix::fs::{MetadataExt as _, PermissionsExt as _};
@@ -173,7 +173,7 @@ fn filled(base: &Path, config: &ColdTierConfig, pools: &coldpress_std::pool::Poo
 }
 
 #[test]
-fn file_taken_away_is_told_by_whatever_makes_durable_next() {
+fn file_taken_away_is_reported_by_the_next_durable_operation() {
     type Promise = (&'static str, fn(&ColdTier) -> Result<(), TierError>);
     let promises: [Promise; 6] = [
         ("flush", |tier| tier.flush()),
@@ -207,7 +207,7 @@ fn file_taken_away_is_told_by_whatever_makes_durable_next() {
     }
 }
 
-/// Puts until every partition was met.
+/// Puts until every partition has got one.
 fn put_everywhere(tier: &ColdTier, options: coldpress_std::PutOptions) -> Result<(), TierError> {
     (100..140u32).try_for_each(|key| match tier.put_with(&key.to_le_bytes(), b"new", options) {
         Err(PutError::Tier(error)) => Err(error),
@@ -218,7 +218,7 @@ fn put_everywhere(tier: &ColdTier, options: coldpress_std::PutOptions) -> Result
     })
 }
 
-/// Whatever a client was told once: nothing is written any more, to no partition, and reads go on.
+/// After the first report of the loss nothing is written to any partition, and reads go on.
 fn check_refused(tier: &ColdTier, loss: Loss) {
     assert!(!tier.is_open(), "{loss:?}");
     for key in 200..220u32 {
@@ -240,7 +240,7 @@ fn check_refused(tier: &ColdTier, loss: Loss) {
 }
 
 #[test]
-fn file_taken_away_is_told_by_the_close() {
+fn file_taken_away_is_reported_by_the_close() {
     let (_manager, pools) = pools();
     for loss in Loss::ALL {
         let base = tempfile::tempdir().unwrap();
@@ -257,7 +257,7 @@ fn file_taken_from_an_idle_tier_is_noticed() {
     let tier = filled(base.path(), &two(), &pools);
     Loss::Moved.happen(base.path(), "part-001.cold");
     eventually("it is noticed though nobody writes", || !tier.is_open());
-    // Put back, it may not be what it was.
+    // A file that is put back may have changed.
     fs::rename(base.path().join("moved"), base.path().join("test/part-001.cold")).unwrap();
     assert_eq!((tier.flush(), tier.close()), (Err(LOST), Err(CloseError::FileLost)));
     let tier = open(base.path(), &two(), &pools);
@@ -266,7 +266,7 @@ fn file_taken_from_an_idle_tier_is_noticed() {
 }
 
 #[test]
-fn client_that_waits_for_room_is_told_of_a_lost_file() {
+fn client_that_waits_for_space_gets_the_error_of_a_lost_file() {
     let (_manager, pools) = pools();
     let base = tempfile::tempdir().unwrap();
     let config = small().pending_bytes_max(1 << 16).value_bytes_max(20_000).build().unwrap();
@@ -285,7 +285,7 @@ fn client_that_waits_for_room_is_told_of_a_lost_file() {
 }
 
 #[test]
-fn partition_deleted_while_closed_is_told_however_few_there_are() {
+fn partition_deleted_while_closed_is_reported_even_if_alone() {
     let (_manager, pools) = pools();
     for partitions in [1, 2] {
         let base = tempfile::tempdir().unwrap();

@@ -1,4 +1,5 @@
-//! A disk that is full: nothing is lost, removes and overwrites go on, and what they free can be used, also after a reopen.
+//! A disk that is full: nothing is lost, removes and overwrites go on, and the space that they free can be used, also after a
+//! reopen.
 
 use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use core::time::Duration;
@@ -13,13 +14,13 @@ use crate::common::{PATIENCE, SYNCED, eventually, open_on, pools, recount, small
 
 const BLOCK: u64 = 4096;
 
-/// A sparse medium on a disk of so many blocks, which others use as well.
+/// A sparse medium on a disk of so many blocks, which other programs use as well.
 #[derive(Debug)]
 struct Disk {
     bytes: Mutex<(Vec<u8>, Vec<bool>)>,
     /// Blocks that are left.
     left: AtomicU64,
-    /// Blocks that others take as soon as they are there.
+    /// Blocks that other programs take as soon as they are free.
     stolen: AtomicU64,
 }
 
@@ -30,7 +31,7 @@ impl Disk {
         Box::leak(Box::new(Self { bytes, left: AtomicU64::new(blocks), stolen: AtomicU64::new(0) }))
     }
 
-    /// Others take all that is left.
+    /// Lets other programs take all blocks that are left.
     fn fill_up(&self) {
         self.stolen.fetch_add(self.left.swap(0, SeqCst), SeqCst);
     }
@@ -155,7 +156,7 @@ fn check(tier: &ColdTier, keys: core::ops::Range<u32>, round: u32) {
 }
 
 #[test]
-fn full_disk_takes_removes_and_what_they_free_is_used_again() {
+fn full_disk_takes_removes_and_uses_the_freed_space_again() {
     let (_manager, pools) = pools();
     let config = config();
     let disk = Disk::new(config.capacity_bytes(), (8 << 20) / BLOCK);
@@ -191,7 +192,7 @@ fn overwrites_go_on_while_the_disk_stays_full() {
     let config = config();
     let disk = Disk::new(config.capacity_bytes(), (8 << 20) / BLOCK);
     let tier = open_on(&disk, &config, &pools);
-    // A part of what fits, so that an overwrite finds room beside what it replaces.
+    // Fewer keys than fit, so that an overwrite finds space beside the value that it replaces.
     let keys = fill(&tier, 0) * 9 / 10;
     disk.fill_up();
     for key in keys..keys * 10 / 9 + 2 {
@@ -227,7 +228,7 @@ fn full_disk_after_a_reopen_takes_removes_tasks_and_puts() {
         }
         let report = tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
         assert_ne!(report.outcome, Outcome::Failed);
-        // Blocks of erase markers are not there any more.
+        // Erase markers have taken some blocks.
         keys = keys * 9 / 10;
         for key in 0..keys {
             eventually("puts go on", || tier.put(&key.to_le_bytes(), &value(key, 0, 2_000)).is_ok());
@@ -269,7 +270,7 @@ fn first_puts_on_a_tight_disk_wait_for_the_blocks_there_are() {
 }
 
 #[test]
-fn room_on_the_disk_is_used_as_soon_as_it_is_there() {
+fn space_on_the_disk_is_used_as_soon_as_it_is_there() {
     let (_manager, pools) = pools();
     let config = config();
     let disk = Disk::new(config.capacity_bytes(), (6 << 20) / BLOCK);

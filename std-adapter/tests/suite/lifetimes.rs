@@ -77,7 +77,7 @@ fn expired_records_cleaned_up_leave_the_index_and_the_charge() {
     assert_eq!(report.expired_records, 300, "{report:?}");
     assert_eq!((tier.len().unwrap(), tier.stats().expired_records), (1, 300));
     assert!(tier.contains(b"long").unwrap());
-    // Records of which stale copies are left go with the segments of those.
+    // Records with stale copies go with the segments of these.
     tier.compaction().run_compaction(CompactionTask::CompactData, RUN).unwrap();
     let after = tier.stats();
     assert!(after.charged_bytes < before.charged_bytes / 2, "{after:?}");
@@ -191,7 +191,8 @@ fn clock_jump_while_running_is_refused_until_confirmed() {
     assert_eq!(tier.contains(b"during"), Ok(false), "it was put by the log's clock");
     tier.close().unwrap();
 
-    // The same at an open: what is there stays, and one call takes the jump, of the next open or at any time.
+    // The same at an open: values stay, and one confirmation takes the jump, in the configuration of the next open or by a call
+    // at any time.
     let config = builder.clone().confirm_clock(true).build().unwrap();
     let tier = open(dir.path(), &config, &pools);
     tier.put_with_ttl(b"kept", b"v", day).unwrap();
@@ -224,14 +225,14 @@ fn clock_put_right_after_a_jump_lets_expiry_go_on() {
     tier.put_with(b"later", b"v", ttl(600)).unwrap();
     eventually("it expires though the wall clock stands still", || !tier.contains(b"one").unwrap());
     assert!(tier.stats().clock_behind_s > AHEAD_S - 600);
-    // The same after an open, and what a background task drops.
+    // The same after an open, and for values that a background task drops.
     drop(tier);
     let tier = open(dir.path(), &config, &pools);
     tier.put_with(b"two", b"v", ttl(1)).unwrap();
     eventually("it expires after an open, too", || !tier.contains(b"two").unwrap());
     tier.compaction().run_compaction(CompactionTask::CleanupExpired, RUN).unwrap();
     assert_eq!(tier.len(), Ok(2));
-    // One call sets it right: from then on what passes between two opens counts.
+    // One call sets it right: from then on the time between two opens counts.
     tier.confirm_clock().unwrap();
     eventually("the clocks go together", || tier.stats().clock_behind_s == 0);
     tier.flush().unwrap();
@@ -308,7 +309,7 @@ fn fill_for_a_minute(tier: &ColdTier) -> u32 {
 
 // Without the rule: puts were refused for up to an interval of the background worker, and for ever without one.
 #[test]
-fn full_tier_takes_the_room_of_expired_values_at_once() {
+fn full_tier_takes_the_space_of_expired_values_at_once() {
     static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();

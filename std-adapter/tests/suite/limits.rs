@@ -1,4 +1,4 @@
-//! A configuration never changes what is stored: limits are for new writes.
+//! A configuration never changes stored values: limits are for new writes.
 
 use std::fs;
 use std::path::Path;
@@ -84,7 +84,8 @@ fn overwritten_long_values_leave_with_the_lowered_limit() {
     }
 }
 
-// Without the rule the worker allocates for it, up to the end of the process, and dies of a configuration that can't be.
+// Without the rule the worker allocates for such a record, up to the end of the process, and dies of an impossible
+// configuration.
 #[test]
 fn header_that_tells_an_impossible_record_is_refused_by_name() {
     let (_manager, pools) = pools();
@@ -117,7 +118,7 @@ fn header_that_tells_an_impossible_record_is_refused_by_name() {
 }
 
 #[test]
-fn tier_of_five_figures_takes_a_value_or_is_refused() {
+fn tier_below_100_kb_takes_a_value_or_is_refused() {
     let (_manager, pools) = pools();
     let (mut built, mut refused) = (0, 0);
     for segment_bytes in [256, 512, 1024, 2048, 4096] {

@@ -1,4 +1,4 @@
-//! Long values: stored in pieces, read as one, old or new whatever happens.
+//! Long values: stored in pieces, read as one, and old or new after any failure.
 
 use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
@@ -25,7 +25,7 @@ fn until_swept(tier: &ColdTier, swept: u64) {
     recount(tier);
 }
 
-/// Tombstones of the pieces of three generations in segments that are still open, in bytes: more than that is no long value's.
+/// Bytes of the tombstones of the pieces of three generations, in segments that are still open: no long value leaves more.
 const TOMBSTONES: u64 = 3 * 15 * 105;
 
 /// Waits until no more than so much is charged beside tombstones of pieces.
@@ -151,7 +151,7 @@ fn value_of_64_mib_fits_a_tier_of_1_gib() {
 }
 
 #[test]
-fn replaced_and_removed_long_values_give_their_room_back() {
+fn replaced_and_removed_long_values_give_their_space_back() {
     let (_manager, pools) = pools();
     let dir = tempfile::tempdir().unwrap();
     let tier = open(dir.path(), &raw().build().unwrap(), &pools);
@@ -203,7 +203,7 @@ fn full_tier_refuses_a_long_value_whole() {
         assert!(tier.get(&key.to_le_bytes()).unwrap() == Some(value(key, 0, 200_000)));
     }
     assert!(tier.get(&0_u32.to_le_bytes()).unwrap() == Some(after));
-    // Removed values give their room back before the next put is refused.
+    // Removed values give their space back before the next put is refused.
     for round in 1..20 {
         assert_eq!(tier.remove(&0_u32.to_le_bytes()), Ok(true), "{round}");
         tier.put(&0_u32.to_le_bytes(), &value(0, round, 200_000)).unwrap();
@@ -356,7 +356,7 @@ fn failed_sync_of_pieces_leaves_the_old_value() {
     tier.put_with(b"key", &value(1, 0, 50_000), SYNCED).unwrap();
     let charged = tier.stats().charged_bytes;
     double.syncs_fail.store(1_000, SeqCst);
-    // How many pieces it wrote before it was told is a matter of time.
+    // How many pieces it wrote before it failed depends on timing.
     assert!(matches!(tier.put(b"key", &value(1, 1, 60_000)), Err(PutError::Tier(_))));
     double.syncs_fail.store(0, SeqCst);
     assert!(tier.get(b"key").unwrap() == Some(value(1, 0, 50_000)));
@@ -402,7 +402,7 @@ fn reader_overtaken_by_a_hot_value_reads_that_alone() {
     tier.put_with(b"key", &value(1, 0, 12_000), SYNCED).unwrap();
     let handle = tier.handle();
     std::thread::scope(|scope| {
-        // It has found the head, and waits for its record.
+        // The reader has found the head, and waits for its record.
         double.holds_reads.store(true, SeqCst);
         let held = std::thread::Builder::new().name(HELD.to_owned());
         let reader = held.spawn_scoped(scope, move || handle.get(b"key").unwrap()).unwrap();

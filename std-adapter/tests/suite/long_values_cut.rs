@@ -25,7 +25,7 @@ fn overtaken_head(write: impl Fn(&ColdTier), short: Option<&[u8]>) {
     // The head is in the buffer of the log by then.
     std::thread::sleep(Duration::from_millis(100));
     write(&tier);
-    // The worker had time to look which pieces are left over.
+    // The worker had time to look for pieces that are left over.
     std::thread::sleep(Duration::from_millis(300));
     let before = double.cut();
     double.holds_syncs.store(true, SeqCst);

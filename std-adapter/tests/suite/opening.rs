@@ -1,4 +1,4 @@
-//! Opening: whose directory it is, who else has it, and what happens to what is not ours.
+//! Opening: the owner of the directory, its lock, and foreign files, which stay as they are.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -118,7 +118,7 @@ fn emptied_store_that_forgot_its_number_opens_under_a_new_one() {
         tier.put_with(b"key", &round.to_le_bytes(), SYNCED).unwrap();
         if round == 1 {
             tier.close().unwrap();
-            // As an emptied log is: markers, and no header that names a store.
+            // An emptied log has markers, and no header that names a store.
             let path = dir.path().join("test/part-000.cold");
             let file = fs::OpenOptions::new().read(true).write(true).open(&path).unwrap();
             let mut marker = [0; 16];
@@ -133,7 +133,7 @@ fn emptied_store_that_forgot_its_number_opens_under_a_new_one() {
 }
 
 #[test]
-fn lost_partitions_are_told_and_the_rest_kept() {
+fn lost_partitions_are_reported_and_the_rest_kept() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let config = small().capacity_bytes(12 << 20).partitions(3).build().unwrap();
@@ -170,7 +170,7 @@ fn lost_partitions_are_told_and_the_rest_kept() {
 }
 
 #[test]
-fn file_named_like_a_partition_is_told_and_left_alone() {
+fn file_named_like_a_partition_is_reported_and_left_alone() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let config = small().build().unwrap();
@@ -210,7 +210,7 @@ fn making_cut_short_between_two_partitions_goes_on() {
     for name in ["part-000.cold", "part-001.cold"] {
         fs::rename(path.join(name), path.join(format!("{name}.new"))).unwrap();
     }
-    // It is written when all partitions are in their places.
+    // The metadata are written when all partitions are in their places.
     fs::remove_file(path.join("tier.meta")).unwrap();
     let tier = open(dir.path(), &config, &pools);
     tier.put_with(b"a", b"1", SYNCED).unwrap();

@@ -61,7 +61,7 @@ fn synced_put_after_a_cut_is_there_and_a_buffered_one_whole() {
         }
         tier.put_with(b"key", &value(1, round, 77), SYNCED).unwrap();
         tier.put(b"buffered", &value(2, round, 77)).unwrap();
-        // Of what the tier does from here on, its close included, the next one sees nothing.
+        // The next tier sees nothing that this one does from here on, its close included.
         double = double.cut();
     }
 }

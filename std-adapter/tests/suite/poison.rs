@@ -1,4 +1,4 @@
-//! A worker that dies poisons the tier: everyone is told, nobody hangs.
+//! A worker that dies poisons the tier: every client gets an error, and none hangs.
 
 use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
@@ -9,7 +9,7 @@ use coldpress_std::{CloseError, ColdTier, CompactionTask, GetError, PutError, Re
 use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open_on, pools, small, value};
 use crate::double::Double;
 
-/// Far more than being told takes.
+/// Far longer than an error takes to reach a client.
 const TIMEOUT: Duration = Duration::from_secs(300);
 const POISONED: TierError = TierError::Poisoned;
 
@@ -27,7 +27,7 @@ fn check_poisoned(tier: ColdTier) {
 }
 
 #[test]
-fn worker_dies_in_a_write_and_all_who_wait_are_told() {
+fn worker_that_dies_in_a_write_fails_all_waiters() {
     let (_manager, pools) = pools();
     let config = small().op_timeout(TIMEOUT).build().unwrap();
     let double = Double::new(config.capacity_bytes());
@@ -55,7 +55,7 @@ fn worker_dies_in_a_write_and_all_who_wait_are_told() {
 }
 
 #[test]
-fn syncer_dies_and_all_who_wait_are_told() {
+fn syncer_that_dies_fails_all_waiters() {
     let (_manager, pools) = pools();
     let config = small().op_timeout(TIMEOUT).build().unwrap();
     let double = Double::new(config.capacity_bytes());
@@ -69,7 +69,7 @@ fn syncer_dies_and_all_who_wait_are_told() {
 }
 
 #[test]
-fn worker_dies_while_clients_wait_for_room_and_they_are_told() {
+fn worker_that_dies_fails_clients_that_wait_for_space() {
     let (_manager, pools) = pools();
     let config = small().pending_bytes_max(1 << 16).op_timeout(TIMEOUT).build().unwrap();
     let double = Double::new(config.capacity_bytes());

@@ -1,4 +1,4 @@
-//! The pools that a tier works with: whose they are, and what happens when their owner is gone.
+//! The pools that a tier works with: their owner, and what a tier does without one.
 
 use coldpress_std::compaction::{CompactionConfig, CompactionError, CompactionSystem};
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};

@@ -30,7 +30,7 @@ fn state(path: &Path) -> BTreeMap<PathBuf, (Vec<u8>, [i64; 4])> {
     entries.map(of).chain([of(path.to_path_buf())]).collect()
 }
 
-/// Overwrites, removes, and lets some expire, so that a machine that goes on would compact.
+/// Overwrites, removes, and lets some expire, so that a running machine would compact.
 fn fill(dir: &Path, config: &ColdTierConfigBuilder) {
     let (_manager, pools) = pools();
     let tier = open(dir, &config.clone().build().unwrap(), &pools);
@@ -61,7 +61,7 @@ fn tier_opened_for_reading_is_read_and_nothing_is_written() {
     let config = small().partitions(2).capacity_bytes(8 << 20).ttl(Duration::from_secs(900));
     fill(dir.path(), &config);
     let path = dir.path().join("test");
-    // As a copy is, and a cut: no lock file, and the header of a segment half written.
+    // The state of a copy after a cut: no lock file, and the header of a segment half written.
     fs::remove_file(path.join("LOCK")).unwrap();
     let config = config.build().unwrap();
     let part = fs::OpenOptions::new().read(true).write(true).open(path.join("part-001.cold")).unwrap();
@@ -132,7 +132,7 @@ fn read_only_tier_that_is_not_there_is_not_made() {
         );
     }
     assert_eq!(dir.path().join("test").read_dir().unwrap().count(), 0);
-    // One that holds nothing is read all the same.
+    // An empty tier is read all the same.
     fs::remove_dir(dir.path().join("test")).unwrap();
     drop(open(dir.path(), &small().build().unwrap(), &pools));
     let tier: PersistentColdTier<u32, u32> = PersistentColdTier::new(config, "test", pools).unwrap();
@@ -162,7 +162,7 @@ fn child_reads_what_it_may_not_write() {
     println!("\nread");
 }
 
-/// Nobody keeps the superuser from writing, so the child is another user then.
+/// The superuser may always write, so the child runs as another user then.
 #[test]
 fn directory_that_may_not_be_written_names_the_setting() {
     let dir = tempfile::tempdir().unwrap();

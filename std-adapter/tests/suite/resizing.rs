@@ -30,7 +30,7 @@ fn copy_dir(from: &Path, to: &Path) {
     }
 }
 
-/// Puts, overwrites and removes keys of many lengths, long values among them; returns what is there.
+/// Puts, overwrites and removes keys of many lengths, long values among them; returns the content.
 fn fill(tier: &ColdTier, keys: u32) -> Model {
     let mut model = Model::new();
     for round in 0..3 {
@@ -142,7 +142,7 @@ fn capacity_below_the_live_data_is_refused_with_the_least() {
         let tier = try_open(least_bytes).unwrap();
         assert_eq!((tier.len().unwrap(), part_bytes(dir.path(), 0)), (u64::from(keys), least_bytes));
         (0..keys).step_by(7).for_each(|key| assert!(tier.get(&key.to_le_bytes()).unwrap() == Some(of(key))));
-        // It is as full as it may be, and as live: a remove makes room.
+        // The tier is full, and all of it is live: a remove frees space.
         tier.remove(&0u32.to_le_bytes()).unwrap();
         tier.put(&0u32.to_le_bytes(), &of(1)).unwrap();
         recount(&tier);
@@ -162,7 +162,7 @@ fn change_cut_anywhere_goes_on_with_any_capacity() {
         let _ = fs::remove_dir_all(&new);
         copy_dir(&old.join("test"), &new.join("test"));
         open(&new, &three(to), &pools).close().unwrap();
-        // The first partitions have changed; of the next one a part of the new file is there, or all of it.
+        // The first partitions have changed. Of the next one, a part of the new file is there, or all of it.
         for changed in 0..=3u16 {
             for share in [None, Some(0), Some(1), Some(50), Some(100)] {
                 for capacity in [to, 24, 16, 96] {
@@ -201,7 +201,7 @@ fn growth_taken_back_before_it_is_used_only_sets_the_length() {
     tier.close().unwrap();
     let file = File::options().write(true).open(dir.path().join("test/part-000.cold")).unwrap();
     for mib in [64, 8, 4] {
-        // As a cut leaves it right after the length was set.
+        // The state that a cut leaves right after the length was set.
         file.set_len(mib << 20).unwrap();
         let ino = |path: &Path| std::os::unix::fs::MetadataExt::ino(&path.metadata().unwrap());
         let before = ino(&dir.path().join("test/part-000.cold"));
@@ -251,7 +251,7 @@ fn tier_that_holds_nothing_takes_any_capacity() {
         assert!(tier.is_empty().unwrap());
         tier.close().unwrap();
     }
-    // Emptied by removes: of the log there may be headers, or only markers.
+    // A tier emptied by removes: its log may have headers, or only markers.
     for mib in [6, 32, 4] {
         let tier = open(dir.path(), &with_mib(mib), &pools);
         let model = fill(&tier, 200);
@@ -275,7 +275,7 @@ fn configured_segments_replace_those_of_the_tier() {
         let config = small().capacity_bytes(8 << 20).segment_bytes(kib << 10).build().unwrap();
         check(&open(dir.path(), &config, &pools), &model);
         assert_eq!(part_bytes(dir.path(), 0), config.capacity_bytes());
-        // Not named, they stay as they are.
+        // Segments of no configured length stay as they are.
         check(&open(dir.path(), &with_mib(8), &pools), &model);
         assert_eq!(part_bytes(dir.path(), 0), config.capacity_bytes());
     }
@@ -338,7 +338,7 @@ fn tier_left_open_by_a_cut_is_rewritten_whole() {
         }
         tier.put_with(b"end", &round.to_le_bytes(), SYNCED).unwrap();
         model.insert(b"end".to_vec(), round.to_le_bytes().to_vec());
-        // As a cut leaves the files: segments are open, and nothing says goodbye.
+        // The state that a cut leaves: segments are open, and the log is not closed.
         let cut = base.path().join(format!("cut {round}"));
         copy_dir(&base.path().join("test"), &cut.join("test"));
         check(&open(&cut, &with_mib(5), &pools), &model);
@@ -362,7 +362,7 @@ fn lifetimes_outlive_a_rewrite_and_the_expired_are_left_behind() {
     let tier = open(dir.path(), &config(4), &pools);
     assert_eq!((tier.get(&3u32.to_le_bytes()).unwrap(), tier.len().unwrap()), (None, 2));
     assert!(tier.contains(b"later").unwrap());
-    // The clock of the log went along: what has expired by it stays so.
+    // The clock of the log is carried over, so expired values stay expired.
     drop(tier);
     CLOCK.set_s(1_800_000_000);
     let tier = open(dir.path(), &config(5), &pools);
@@ -373,7 +373,7 @@ fn lifetimes_outlive_a_rewrite_and_the_expired_are_left_behind() {
 }
 
 #[test]
-fn capacities_at_random_hold_what_the_model_holds() {
+fn random_capacities_hold_the_values_of_the_model() {
     let mut state = 0x9E37_79B9_7F4A_7C15_u64;
     let mut below = |end: u64| {
         state ^= state << 13;

@@ -132,7 +132,7 @@ fn pieces_of_values_that_expired_free_the_capacity() {
     }
 }
 
-/// Values that lie in one record: of a longer one the old pieces and the new are there together.
+/// Values that lie in one record: an overwrite of a longer one needs space for old and new pieces together.
 #[test]
 fn full_tier_at_its_least_capacity_takes_overwrites() {
     let base = tempfile::tempdir().unwrap();
@@ -217,7 +217,7 @@ fn segment_beyond_the_number_stated_is_not_cut_off() {
     assert!(new.iter().any(|segment| *segment >= 64));
     let file = File::options().write(true).open(&path).unwrap();
     for segment in new {
-        // Both copies of its header are damaged; its records are whole.
+        // Both copies of the segment's header are damaged; its records are whole.
         let shape = Geometry::new(64 << 10, 64, 1, 0, Identity::KeyedHash).unwrap();
         for at in [shape.header_at(), shape.second_header_at()] {
             file.write_all_at(&[0x55; 8], ((segment << 16) as u64) + u64::from(at) + 8).unwrap();
@@ -279,7 +279,7 @@ fn tier_whose_values_all_expired_takes_any_capacity() {
     }
 }
 
-/// Puts what fills a part of the segments, in the same places each time; the value of one key is given.
+/// Fills a part of the segments, in the same places each time; the value of one key is given.
 fn put_in_order(dir: &Path, special: Option<(u32, &[u8])>) -> Vec<u8> {
     let (_manager, pools) = pools();
     let tier = open(dir, &with(4 << 20), &pools);

@@ -1,4 +1,4 @@
-//! Another type than the one that was stored: left-over bytes, and the schema of a typed tier.
+//! Values read as another type than they were stored as: left-over bytes, and the schema of a typed tier.
 
 use std::fs;
 use std::path::Path;
@@ -100,7 +100,7 @@ fn values_without_a_schema_are_refused_until_it_is_adopted() {
     let tier = try_open::<Account>(base.path(), config(None, false), &pools).unwrap();
     tier.put(&1, &Account { user: 7, balance: 900 }).unwrap();
     tier.close().unwrap();
-    // As of a tier that was made before schemas were kept.
+    // Once with the files of a tier that was made before schemas were kept.
     for is_old in [false, true] {
         if is_old {
             fs::remove_file(base.path().join("test/tier.meta")).unwrap();
@@ -117,7 +117,7 @@ fn values_without_a_schema_are_refused_until_it_is_adopted() {
 }
 
 #[test]
-fn damaged_metadata_is_refused_and_what_a_cut_left_is_not() {
+fn damaged_metadata_is_refused_and_leftovers_of_a_cut_are_not() {
     let base = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let path = base.path().join("test/tier.meta");

@@ -20,7 +20,7 @@ fn child_holds_a_tier_open() {
     let tier = open(Path::new(&dir), &small().build().unwrap(), &pools);
     tier.put_with(b"child", b"v", SYNCED).unwrap();
     println!("\nheld");
-    // Until whoever started it lets go.
+    // Waits until the parent closes the pipe or writes a line.
     std::io::stdin().read_line(&mut String::new()).unwrap();
     tier.close().unwrap();
 }
@@ -49,7 +49,7 @@ fn tier_open_in_another_process_is_refused_until_it_ends() {
         let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
         let path = dir.path().join("test");
         assert!(matches!(&refused, Err(OpenError::AlreadyOpen(held)) if *held == path), "{refused:?}");
-        // As users do whom an error names it.
+        // Deleted, as users do with a file that an error names.
         std::fs::remove_file(path.join("LOCK")).unwrap();
         let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
         assert!(matches!(&refused, Err(OpenError::AlreadyOpen(held)) if *held == path), "{refused:?}");
@@ -58,7 +58,7 @@ fn tier_open_in_another_process_is_refused_until_it_ends() {
             child.wait().unwrap();
         } else {
             drop(child.stdin.take());
-            // What the test harness says in the end has to go somewhere.
+            // The last output of the test harness needs a reader.
             assert!(child.wait_with_output().unwrap().status.success());
         }
         let tier = open(dir.path(), &config, &pools);

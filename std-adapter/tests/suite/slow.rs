@@ -1,4 +1,4 @@
-//! A medium that is slow, or stands still for a while: puts come on for as long as the medium does, each in its turn.
+//! A medium that is slow, or stands still for a while: puts go on as fast as the medium allows, each in its turn.
 
 use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
@@ -12,10 +12,10 @@ use super::double::Double;
 const THREADS: u32 = 4;
 const RUN: Duration = Duration::from_secs(3);
 const ATTEMPTS: usize = 10;
-/// Nobody who came so much later is let past: ten times what the tier itself grants.
+/// No put that came so much later may go first: ten times the delay that the tier itself allows.
 const LATER: Duration = Duration::from_millis(500);
 
-/// Overwrites keys, few of them often, for a while; tells when each put began and ended.
+/// Overwrites keys, few of them often, for a while; returns when each put began and ended.
 fn overwrite(tier: ColdTierHandle, seed: u32, keys: u32, begun: Instant) -> Vec<(Instant, Instant)> {
     let mut state = u64::from(seed) + 1;
     let mut puts = Vec::new();
@@ -31,8 +31,8 @@ fn overwrite(tier: ColdTierHandle, seed: u32, keys: u32, begun: Instant) -> Vec<
     puts
 }
 
-/// How many puts at most came later than one and went first, beside those that were let past in time and may still be on their
-/// way; and how long that one took.
+/// The most puts that came after one put and went first, and the time that this one took. Not counted are puts that were let
+/// past in time and may still be on their way.
 fn overtaken(tier: ColdTierHandle, keys: u32) -> Option<(usize, Duration)> {
     let begun = Instant::now();
     let mut puts = Vec::new();
@@ -62,7 +62,7 @@ fn put_on_a_slow_medium_is_not_overtaken_again_and_again() {
     }
     tier.flush().unwrap();
     medium.sync_ms.store(60, SeqCst);
-    // A machine that is busy may let a thread wait as long, now and then: only a tier that is unfair does so every time.
+    // A busy machine may make a thread wait as long, now and then; only an unfair tier does so every time.
     let found: Vec<_> = (0..ATTEMPTS).map_while(|_| overtaken(tier.handle(), keys)).collect();
     medium.sync_ms.store(0, SeqCst);
     assert!(found.len() < ATTEMPTS, "so many came later and went first: {found:?}");
@@ -109,7 +109,7 @@ fn batch_on_a_slow_medium_has_one_deadline_and_a_count() {
     let config = small().pending_bytes_max(1 << 16).op_timeout(Duration::from_secs(2)).build().unwrap();
     let medium = Double::new(config.capacity_bytes());
     let tier = open_on(&medium, &config, &pools);
-    // Some twenty of them wait at a time: none as long as its deadline, all far longer.
+    // Some twenty of them wait at a time: each shorter than its deadline, all together far longer.
     medium.write_ms.store(100, SeqCst);
     let pairs: Vec<_> = (0..800u32).map(|key| (key.to_le_bytes(), value(key, 0, 3_000))).collect();
     let refused = tier.put_batch(&pairs, PutOptions::default()).unwrap_err();

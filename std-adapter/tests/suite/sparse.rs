@@ -8,7 +8,7 @@ use coldpress_std::{ColdTier, ColdTierConfig, ColdTierConfigBuilder};
 
 use crate::common::{PATIENCE, pools, value};
 
-/// A file whose reads are counted, and which may keep its holes to itself.
+/// A file whose reads are counted, and which may hide its holes.
 struct Counted {
     medium: Box<dyn ServiceMedium>,
     reads: &'static AtomicU64,
@@ -100,6 +100,6 @@ fn sparse_tier_of_512_gib_mounts_without_reading_its_holes() {
 
 #[test]
 fn medium_that_tells_no_holes_mounts_to_the_same_tier() {
-    let (told, untold) = (reads_of_a_mount(64 << 20, true), reads_of_a_mount(64 << 20, false));
-    assert!(told < untold, "{told} reads, {untold} where no hole is told");
+    let (with_holes, without) = (reads_of_a_mount(64 << 20, true), reads_of_a_mount(64 << 20, false));
+    assert!(with_holes < without, "{with_holes} reads, {without} without holes");
 }

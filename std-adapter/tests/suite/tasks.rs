@@ -9,7 +9,7 @@ use coldpress_std::{ColdTier, CompactionSystem, CompactionTask};
 use crate::common::{PATIENCE, eventually, open, pools, small, value};
 use crate::pools::closed_pools;
 
-/// Puts keys so that about half of what was written is stale, and all that is left to compact has to be relocated.
+/// Puts keys so that about half of the written bytes are stale, and compaction must relocate all others.
 fn churn(tier: &ColdTier) {
     for (round, step) in [(0, 1), (1, 1), (1, 2)] {
         for key in (0..600u32).step_by(step) {
@@ -69,7 +69,7 @@ fn task_cancelled_between_those_of_others_shifts_no_report() {
             let tier = &tier;
             scope.spawn(move || run(tier, task))
         });
-        // A rebuild is left to end by itself, wherever in the queue it came to lie.
+        // A rebuild is left to end by itself, at any place in the queue.
         while clients.iter().any(|client| !client.is_finished()) {
             if runs(&tier, CompactionTask::CompactData) {
                 tier.compaction().cancel().unwrap();
@@ -93,7 +93,7 @@ fn request_to_the_pools_goes_to_those_of_its_own_task() {
     churn(&tier);
     let mut over_closed = CompactionSystem::new(CompactionConfig::default(), closed_pools());
     over_closed.attach(tier.handle());
-    // Some of them wait behind one that asks other pools.
+    // Some tasks wait behind one that asks other pools.
     std::thread::scope(|scope| {
         for _ in 0..3 {
             scope.spawn(|| {

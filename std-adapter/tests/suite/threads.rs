@@ -7,7 +7,7 @@ use coldpress_std::{CompactionTask, Durability, PutOptions};
 
 use crate::common::{PATIENCE, eventually, open, pools, small, value};
 
-/// Ends what runs beside the clients.
+/// Ends the work beside the clients.
 struct Over<'a>(&'a AtomicBool);
 
 impl Drop for Over<'_> {
@@ -20,7 +20,7 @@ impl Drop for Over<'_> {
 fn writers_by_the_hundred_all_get_through_a_narrow_queue() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
-    // So many at once find no room for their pending bytes, time and again.
+    // Time and again so many writers at once find no space for their pending bytes.
     let config =
         small().capacity_bytes(8 << 20).value_bytes_max(2048).pending_bytes_max(1 << 16).build().unwrap();
     let tier = open(dir.path(), &config, &pools);
@@ -53,7 +53,7 @@ fn threads_during_compaction_agree_with_their_models() {
     let seed = 0x5EED_u64;
     let is_over = AtomicBool::new(false);
     let models: Vec<HashMap<u32, Vec<u8>>> = std::thread::scope(|scope| {
-        // Also where a client panics: else the scope waits for the compaction for ever.
+        // Dropped also where a client panics: else the scope would wait for the compaction for ever.
         let _over = Over(&is_over);
         scope.spawn(|| {
             while !is_over.load(SeqCst) {

@@ -46,7 +46,7 @@ fn typed_handle_has_every_method_of_the_byte_handle() {
     assert_eq!(bytes.difference(&typed).collect::<Vec<_>>(), Vec::<&String>::new());
     let (bytes, typed) = (methods("ColdTier"), methods("PersistentColdTier"));
     assert!(bytes.contains("with_own_pools"), "{bytes:?}");
-    // On media of the caller's a tier of bytes is opened, and made a typed one.
+    // A tier on the caller's media is opened as a tier of bytes, and then made a typed one.
     assert_eq!(bytes.difference(&typed).collect::<Vec<_>>(), ["open_with"]);
 }
 

@@ -1,4 +1,4 @@
-//! A put of the value that is there already is skipped where that promises the same, and written where it does not.
+//! A put of the value that is stored already is skipped where that promises the same, and written where it does not.
 
 use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
@@ -19,7 +19,7 @@ fn skipping() -> ColdTierConfigBuilder {
     small().codec(CodecId::Raw).skip_unchanged(true)
 }
 
-/// Puts, and tells whether it was skipped; the value is there in any case.
+/// Puts, and returns whether the put was skipped; the value is there in any case.
 fn is_skipped(tier: &ColdTier, key: &[u8], value: &[u8], options: PutOptions) -> bool {
     let before = tier.stats();
     tier.put_with(key, value, options).unwrap();
@@ -78,7 +78,7 @@ fn unchanged_put_writes_nothing_and_is_counted() {
         assert_eq!(tier.stats().unchanged_puts - unchanged, LENGTHS.len() as u64);
         recount(&tier);
         tier.close().unwrap();
-        // What the mount finds may stand for puts too.
+        // A record that the mount finds may stand for a put too.
         let tier = open_on(&double, &config, &pools);
         for (key, value) in values.iter().enumerate() {
             assert!(is_skipped(&tier, &[key as u8], value, SYNCED), "{codec}, reopened");
@@ -155,14 +155,14 @@ fn value_gone_meanwhile_is_written() {
 }
 
 #[test]
-fn unchanged_put_waits_for_what_it_promises() {
+fn unchanged_put_waits_for_the_durability_it_promises() {
     let (_manager, pools) = pools();
     let config = skipping().flush_after(PATIENCE).build().unwrap();
     let double = Double::new(config.capacity_bytes());
     let tier = open_on(&double, &config, &pools);
     tier.put(b"first", b"value").unwrap();
     tier.flush().unwrap();
-    // The write and the sync of the record that is there are both held up: the put waits for either.
+    // The write and the sync of the stored record are both held up: the put waits for each.
     double.holds_writes.store(true, SeqCst);
     double.holds_syncs.store(true, SeqCst);
     tier.put(b"key", b"value").unwrap();
@@ -188,7 +188,7 @@ fn unchanged_put_waits_for_what_it_promises() {
     assert_eq!(cut.get(b"key").unwrap(), Some(b"value".to_vec()));
 }
 
-/// Something that changes a key while a put of its value is compared with its record.
+/// A change of a key while a put of its value is compared with its record.
 type Change = fn(&ColdTier);
 
 #[test]
@@ -371,7 +371,7 @@ fn unchanged_put_counts_as_a_use_of_an_idle_key() {
 }
 
 #[test]
-fn unchanged_put_on_a_full_tier_needs_no_room() {
+fn unchanged_put_on_a_full_tier_needs_no_space() {
     for full in [FullPolicy::Reject, FullPolicy::Evict] {
         let dir = tempfile::tempdir().unwrap();
         let (_manager, pools) = pools();

@@ -7,7 +7,7 @@ use coldpress_std::{CodecId, ColdTierHandle, CompactionTask, PutOptions};
 use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open_on, pools, recount, small, value};
 use crate::double::Double;
 
-/// One operation on the key, and what it told.
+/// One operation on the key, and its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Announced {
     Put(u32),
@@ -18,28 +18,29 @@ enum Announced {
 /// An operation between two moments.
 #[derive(Debug, Clone, Copy)]
 struct Step {
-    told: Announced,
+    outcome: Announced,
     from: u64,
     to: u64,
 }
 
-/// The value that is there behind an operation, if that may be next.
-fn after(there: Option<u32>, told: Announced) -> Option<Option<u32>> {
-    match told {
+/// The value after an operation, if that may be next.
+fn after(there: Option<u32>, outcome: Announced) -> Option<Option<u32>> {
+    match outcome {
         Announced::Put(number) => Some(Some(number)),
         Announced::Removed(was_there) => (was_there == there.is_some()).then_some(None),
         Announced::Got(found) => (found == there).then_some(there),
     }
 }
 
-/// Tells whether an order of all operations explains what they told: none goes before another that ended before it began.
+/// Returns whether an order of all operations explains their outcomes: none goes before another that ended before it began.
 fn is_explained(steps: &[Step], done: u32, there: Option<u32>) -> bool {
     let left = || (0..steps.len()).filter(|index| done & 1 << index == 0);
     let first_end = left().map(|index| steps[index].to).min();
     let may_be_next = |index: &usize| first_end.is_some_and(|end| steps[*index].from <= end);
     first_end.is_none()
         || left().filter(may_be_next).any(|index| {
-            after(there, steps[index].told).is_some_and(|there| is_explained(steps, done | 1 << index, there))
+            after(there, steps[index].outcome)
+                .is_some_and(|there| is_explained(steps, done | 1 << index, there))
         })
 }
 
@@ -83,8 +84,8 @@ fn race(len: usize, rounds: u32) {
                     scope.spawn(move || {
                         let step = |choice: u8| {
                             let from = clock.fetch_add(1, SeqCst);
-                            let told = perform(handle, &key, choice.into(), values);
-                            Step { told, from, to: clock.fetch_add(1, SeqCst) }
+                            let outcome = perform(handle, &key, choice.into(), values);
+                            Step { outcome, from, to: clock.fetch_add(1, SeqCst) }
                         };
                         choices.into_iter().map(step).collect::<Vec<_>>()
                     })
@@ -94,7 +95,7 @@ fn race(len: usize, rounds: u32) {
         });
         let found = tier.get(&key).unwrap().map(|found| u32::from(found == values[1]));
         let end = clock.fetch_add(1, SeqCst);
-        let steps = [&steps[..], &[Step { told: Announced::Got(found), from: end, to: end }]].concat();
+        let steps = [&steps[..], &[Step { outcome: Announced::Got(found), from: end, to: end }]].concat();
         assert!(is_explained(&steps, 0, Some(0)), "round {round}: {steps:?}");
         if round % 64 == 0 {
             tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
@@ -122,7 +123,7 @@ fn racing_unchanged_puts_of_long_values_are_explained() {
 
 #[test]
 fn history_that_no_order_explains_is_found() {
-    let step = |told, from, to| Step { told, from, to };
+    let step = |outcome, from, to| Step { outcome, from, to };
     let put_then_lost = [step(Announced::Put(1), 0, 1), step(Announced::Got(None), 2, 3)];
     assert!(!is_explained(&put_then_lost, 0, None));
     let at_once = [step(Announced::Put(1), 0, 3), step(Announced::Got(None), 1, 2)];

@@ -1,4 +1,4 @@
-//! A medium that can't be read for a while: nothing is taken for lost, or for anything else, that could not be read.
+//! A medium that can't be read for a while: an unread part is never taken for lost, nor for anything else.
 
 use coldpress_std::compaction::Report;
 use coldpress_std::medium::MediumError;
@@ -9,7 +9,7 @@ use crate::double::Double;
 
 const KEYS: u32 = 600;
 
-/// A tier whose segments have had several lives, closed.
+/// A closed tier whose segments were erased and filled several times.
 fn lived(config: &ColdTierConfig) -> &'static Double {
     let (_manager, pools) = pools();
     let double = Double::new(config.capacity_bytes());
