@@ -1,4 +1,4 @@
-//! A quick hash of what a power cut leaves. The searches hash whole media, and many more of them than they mount.
+//! A quick hash of the state that a power cut leaves. The searches hash whole media, and many more of them than they mount.
 
 use core::hash::Hasher;
 

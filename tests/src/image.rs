@@ -1,4 +1,5 @@
-//! What a medium holds, and what an interrupted operation leaves of it. Every double of a medium keeps its bytes in one.
+//! The content of a medium, and the effect of interrupted operations on it. Every double of a medium keeps its bytes in an
+//! image.
 
 use core::hash::{Hash, Hasher};
 use core::ops::Range;
@@ -11,7 +12,7 @@ pub(crate) struct Image {
 }
 
 impl Image {
-    /// One that was just erased.
+    /// An image that was just erased.
     pub(crate) fn blank(len: usize, unit: usize, erase_value: u8) -> Self {
         Self { bytes: vec![erase_value; len], programmed: vec![false; len / unit] }
     }
@@ -54,7 +55,7 @@ impl Image {
 impl Hash for Image {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.bytes.hash(state);
-        // As bits: one by one they take longer than the bytes.
+        // Hashed as bits: one by one they would take longer than the bytes.
         for units in self.programmed.chunks(64) {
             state
                 .write_u64(units.iter().fold(0, |bits, is_programmed| bits << 1 | u64::from(*is_programmed)));

@@ -1,4 +1,4 @@
-//! What the suites of Coldpress share.
+//! Shared code of the suites of Coldpress.
 //!
 //! - [`sim`] drives the tier machine over a medium in memory.
 //! - [`outage`] cuts the power under a service's tier.

@@ -1,11 +1,11 @@
-//! A child process under load is killed at random moments; what it was told is synced must be there after a reopen.
+//! A child process under load is killed at random moments; every write that was acknowledged as synced must be there after a
+//! reopen.
 //!
 //! It is killed while it works and while it recovers, often several times in a row before anyone closes the tier in order.
 //!
-//! The child is this test binary again, with a directory in its environment. Before each operation it prints what it begins,
-//! and after each acknowledgement that it was acknowledged; the pipe keeps both when it is killed. A killed process loses no
-//! kernel buffers, so the double of `sim` proves the order of syncs; this proves the adapter: its queues, its
-//! acknowledgements, its directory, its recovery.
+//! The child is this test binary again, with a directory in its environment. It prints each operation before it begins, and
+//! each acknowledgement; the pipe keeps both when it is killed. A killed process loses no kernel buffers, so the double of
+//! `sim` proves the order of syncs. This test proves the adapter: its queues, acknowledgements, directory and recovery.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ use coldpress_tests::sim::{Rng, mixed};
 const DIR: &str = "COLDPRESS_KILL_DIR";
 const SEED: &str = "COLDPRESS_KILL_SEED";
 const KILLS: u32 = 100;
-/// Of these, so many at least must have hit a child that had begun to open the tier and was not done.
+/// At least so many kills must hit a child that had begun to open the tier and was not done.
 const KILLS_IN_RECOVERY: u32 = 20;
-/// Of these, so many at least must have hit a tier that nobody had closed since the kill before.
+/// At least so many kills must hit a tier that nobody had closed since the kill before.
 const KILLS_IN_A_ROW: u32 = 40;
-/// Far more than it takes on a machine that is slow and busy.
+/// Far longer than the test takes on a slow and busy machine.
 const TIME_MAX: Duration = Duration::from_secs(1_200);
 const PATIENCE: Duration = Duration::from_secs(120);
 const THREADS: u64 = 3;
@@ -87,7 +87,7 @@ fn child_works_until_it_is_killed() {
         loop {
             std::thread::sleep(Duration::from_millis(5 + rng.below(30)));
             let task = CompactionTask::ALL[rng.index(4)];
-            // A full queue gives the task back, which is all that a load needs.
+            // A full queue gives the task back, which is enough for a load.
             let _ = tier.compaction().schedule_compaction(task);
         }
     });
@@ -110,7 +110,7 @@ fn work(handle: ColdTierHandle, thread: u64, seed: u64) {
                 PutOptions { ttl: ttl_s.map(Duration::from_secs).into(), durability: Some(durability) };
             handle.put_with(&key_of(key), &value_of(write), options).unwrap();
         }
-        // A killed process leaves what it handed to the system: flushed is as good as synced here.
+        // The system keeps the writes of a killed process, so flushed counts as synced here.
         if durability != Durability::Buffered {
             note(&format!("done {key} {write} {}", now_ms()));
         }
@@ -124,7 +124,7 @@ struct Written {
     begun: u64,
     /// 0 where it does not expire.
     ttl_ms: u64,
-    /// When it was put, at the earliest and at the latest.
+    /// The earliest and the latest moment of the put.
     put_ms: (u64, u64),
 }
 
@@ -175,7 +175,7 @@ fn spawn(dir: &Path, seed: u64) -> Child {
         .unwrap()
 }
 
-/// When to kill a child.
+/// The moment at which to kill a child.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Moment {
     /// So long after it began to open the tier.
@@ -184,7 +184,7 @@ enum Moment {
     Working(Duration),
 }
 
-/// What a killed child left.
+/// The output of a killed child.
 #[derive(Debug, Default)]
 struct Left {
     lines: Vec<String>,

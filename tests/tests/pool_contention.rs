@@ -1,4 +1,4 @@
-//! The mover makes progress while readers hammer the pools, and the readers wait little for it.
+//! The pool worker makes progress while readers hammer the pools, and the readers wait little for it.
 
 use core::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use core::time::Duration;
@@ -10,7 +10,7 @@ use coldpress_std::pool::{
 };
 use coldpress_tests::pools::key;
 
-/// Longer than anything takes on a machine that is slow and busy.
+/// Longer than any step takes on a slow and busy machine.
 const PATIENCE: Duration = Duration::from_secs(300);
 const READERS: u64 = 4;
 const VALUES: u64 = 600;
@@ -50,7 +50,7 @@ fn hammered_pools_defragmentation_completes() {
                     hot.read(key(number), 1, |bytes| copy.copy_from_slice(bytes)).unwrap();
                     let waited = started.elapsed();
                     slow_reads.fetch_add(u64::from(waited > Duration::from_millis(2)), Ordering::Relaxed);
-                    // Next to no time outside the lock: that is what starves a mover, if anything does.
+                    // Readers spend next to no time outside the lock: that would starve the worker, if anything does.
                     let ends = [copy[0], copy[VALUE_BYTES / 2], copy[VALUE_BYTES - 1]];
                     assert!(ends.iter().all(|byte| u64::from(*byte) == number % 251), "I-POOL-1");
                     reads.fetch_add(1, Ordering::Relaxed);
@@ -70,7 +70,7 @@ fn hammered_pools_defragmentation_completes() {
     let after = hot.stats().unwrap();
     let (reads, slow_reads) = (reads.into_inner(), slow_reads.into_inner());
     println!("{reclaimed_bytes} bytes in {took:?} beside {reads} reads, {slow_reads} of them above 2 ms");
-    // Every slot of every page is in use but for the last page: it is complete, not merely begun.
+    // Every slot is in use, except on the last page: the work was completed, and not merely begun.
     assert!(reclaimed_bytes >= 26 << 20, "{reclaimed_bytes}");
     assert_eq!(reclaimed_bytes, before.committed_bytes - after.committed_bytes, "I-POOL-2");
     assert_eq!(trigger_defragmentation(&coordinator), Ok(0));

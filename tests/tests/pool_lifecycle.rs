@@ -22,7 +22,7 @@ fn held() -> Held {
     }
 }
 
-/// The same once nothing comes or goes: a thread that was joined is counted a moment longer.
+/// The same once the counts have settled: a joined thread is counted a moment longer.
 fn at_rest() -> Held {
     let looks = (0..50).map(|_| {
         std::thread::sleep(core::time::Duration::from_millis(10));
@@ -48,7 +48,7 @@ fn pools_opened_a_thousand_times_hold_no_more_memory() {
             kept.push(coordinator);
         }
     };
-    // The first rounds fill what the allocator and the thread stacks keep for the next.
+    // The first rounds fill the memory that the allocator and the thread stacks keep for the next.
     (0..50).for_each(&mut open_and_close);
     let before = at_rest();
     (0..1_000).for_each(&mut open_and_close);

@@ -1,4 +1,4 @@
-//! Pages that are released go back to the operating system: read from the process's own figures.
+//! Pages that are released go back to the operating system, as the stats of the process show.
 //!
 //! One test, so that nothing else in the process takes or frees memory meanwhile.
 #![cfg(target_os = "linux")]
@@ -8,12 +8,12 @@ use coldpress_std::pool::{
 };
 use coldpress_tests::pools::key;
 
-/// Longer than anything takes on a machine that is slow and busy.
+/// Longer than any step takes on a slow and busy machine.
 const PATIENCE: core::time::Duration = core::time::Duration::from_secs(300);
 const VALUES: u64 = 4_000;
 const VALUE_BYTES: usize = 16 << 10;
 
-/// Resident bytes of the process, without what it shares with others.
+/// Resident bytes of the process, without those that it shares with others.
 fn resident_bytes() -> u64 {
     let rollup = std::fs::read_to_string("/proc/self/smaps_rollup").unwrap();
     let line = rollup.lines().find(|line| line.starts_with("Anonymous:")).unwrap();
@@ -56,7 +56,7 @@ fn scattered_pools_cleaned_shrink_the_process_as_reported() {
     let tidy_bytes = resident_bytes();
     println!("full {full_bytes}, scattered {scattered_bytes}, tidy {tidy_bytes}; reported {reclaimed_bytes}");
     assert!(reclaimed_bytes > 30 << 20, "{reclaimed_bytes}");
-    // I-POOL-2: what is reported is what the process no longer has, give or take what the test itself holds.
+    // I-POOL-2: the process has lost the bytes that were reported, give or take those that the test itself holds.
     let given_back = scattered_bytes - tidy_bytes;
     assert!(
         given_back.abs_diff(reclaimed_bytes) < 2 << 20,

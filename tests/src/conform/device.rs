@@ -11,11 +11,11 @@ use coldpress_std::clock::ManualClock;
 use super::{Adapter, time};
 use crate::flash::Flash;
 
-/// Keys that the index of a device has places for.
+/// The most keys for which the index of a device has places.
 pub const DEVICE_KEYS_MAX: usize = 400;
 /// The longest record, in bytes.
 pub const DEVICE_RECORD_MAX: usize = 400;
-/// Polls after which something that is waited for counts as out of reach.
+/// Polls after which a wait counts as endless.
 const POLLS_MAX: u32 = 10_000;
 /// Operations of one poll.
 const BUDGET: u32 = 16;
@@ -43,7 +43,7 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
     /// A tier on flash that holds an image.
     ///
     /// # Errors
-    /// What its mount was refused with.
+    /// The error of its mount.
     pub fn with_image(
         image: &[u8],
         erase_value: u8,
@@ -55,7 +55,7 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
     /// A tier on flash as it is. Its memory is a static one, as on a device; a test has few of them.
     ///
     /// # Errors
-    /// What its mount was refused with.
+    /// The error of its mount.
     pub fn on(flash: Flash<UNIT, SECTOR>, clock: &'static ManualClock) -> Result<Self, FlashMountError> {
         const BUCKETS: usize = buckets_for(DEVICE_KEYS_MAX);
         let memory: &'static mut FlashMemory<SEGMENTS, BUCKETS, DEVICE_RECORD_MAX> =
@@ -81,7 +81,7 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
         self.tier.as_mut().unwrap_or_else(|| panic!("it is mounted"))
     }
 
-    /// Offers a write until compaction has made room for it.
+    /// Offers a write until compaction has freed space for it.
     fn write<T>(
         &mut self,
         mut offer: impl FnMut(&mut FlashTier<'static, Nor<UNIT, SECTOR>>, Now) -> Result<T, PutError>,
@@ -101,14 +101,14 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
         panic!("I-GC-2: a write that stays busy: {:?}", self.tier().stats())
     }
 
-    /// What the mount found.
+    /// The findings of the mount.
     #[must_use]
     pub fn mount_report(&self) -> MountReport {
         let report = self.tier.as_ref().map(FlashTier::mounted);
         report.and_then(Result::ok).unwrap_or_else(|| panic!("it is mounted"))
     }
 
-    /// Reads, and tells how that failed.
+    /// Reads a value.
     ///
     /// # Errors
     /// [`GetError`].
@@ -118,10 +118,10 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
         self.tier().get(now, key, &mut out).map(|value| value.map(<[u8]>::to_vec))
     }
 
-    /// Puts, and tells how that failed.
+    /// Puts a value.
     ///
     /// # Errors
-    /// [`PutError`], but for those that only put it off.
+    /// [`PutError`], except those that only put the write off.
     pub fn try_put(&mut self, key: &[u8], value: &[u8], ttl_s: Option<u32>) -> Result<(), PutError> {
         self.write(|tier, now| match ttl_s {
             Some(ttl_s) => tier.put_with_ttl(now, key, value, ttl_s),
@@ -141,7 +141,7 @@ impl<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize> DeviceTier<U
         self.write(|tier, now| tier.commit(now, key))
     }
 
-    /// Removes, and tells how that failed.
+    /// Removes a key.
     ///
     /// # Errors
     /// As [`try_put`](Self::try_put).

@@ -23,7 +23,7 @@ pub struct Entry {
     pub until_s: Option<u32>,
 }
 
-/// The map that can do no wrong.
+/// The map with which every answer is compared.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Model {
     entries: BTreeMap<Vec<u8>, Entry>,
@@ -56,7 +56,7 @@ impl Model {
         keys.cloned().collect()
     }
 
-    /// Every answer of an image is that of the map, and every record of it is sound.
+    /// Asserts that every answer of an image is that of the map, and every record of it is sound.
     ///
     /// # Panics
     /// Naming the key.
@@ -73,10 +73,10 @@ impl Model {
     }
 }
 
-/// A history to be.
+/// The parameters of a history.
 #[derive(Debug, Clone, Copy)]
 pub struct History {
-    /// Everything follows from it.
+    /// The seed from which everything follows.
     pub seed: u64,
     /// Keys that are written.
     pub keys: u64,

@@ -1,6 +1,6 @@
-//! The same histories on both adapters, with every answer compared to a map's.
+//! The same histories on both adapters, with every answer compared to that of a map.
 //!
-//! [`Adapter`] is what a client of either sees. [`HostTier`] is the std adapter on a directory, [`DeviceTier`] the embedded
+//! [`Adapter`] is the view of a client on either. [`HostTier`] is the std adapter on a directory, [`DeviceTier`] the embedded
 //! adapter's flash tier on the [flash double](crate::flash). A [`History`] drives them and a [`Model`] side by side.
 
 mod device;
@@ -14,7 +14,7 @@ pub use host::HostTier;
 use coldpress_core::compaction::CompactionTask;
 use coldpress_std::clock::ManualClock;
 
-/// What a client sees of a tier.
+/// A tier as a client sees it.
 pub trait Adapter {
     /// Its name, for a failure.
     fn name(&self) -> String;

@@ -1,4 +1,4 @@
-//! Bits that turn over: what a tier makes of them.
+//! Bits that turn over, and the answers of a tier to them.
 
 use core::ops::AddAssign;
 use std::collections::BTreeMap;
@@ -9,7 +9,7 @@ use coldpress_embedded::flash::GetError;
 use super::device::{Cut, Device, Lasting, Store};
 use crate::sim::{Do, Key, STRIDE, What, in_case};
 
-/// What the keys of a damaged flash read as, counted.
+/// Counts of the answers for the keys of a damaged flash.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Answers {
     /// The value that was put last, or nothing where that was removed or expired.
@@ -18,7 +18,7 @@ pub struct Answers {
     pub damaged: u64,
     /// A value that the key had before, or nothing where it had none, with damage in the report of the mount.
     pub older_reported: u64,
-    /// The same, and nothing in the report tells of it.
+    /// The same, without damage in the report.
     pub older_silent: u64,
 }
 
@@ -38,7 +38,7 @@ impl<const UNIT: usize, const SECTOR: usize> Device<'_, UNIT, SECTOR> {
     /// Reads every key of a flash that may be damaged.
     ///
     /// # Panics
-    /// Where a key reads as something that was never put under it.
+    /// Where a key reads as a value that was never put under it.
     pub fn answers(&mut self, past: &Past) -> Answers {
         let is_reported = tells_of_damage(&self.report);
         let mut answers = Answers::default();
@@ -62,7 +62,7 @@ impl<const UNIT: usize, const SECTOR: usize> Device<'_, UNIT, SECTOR> {
         answers
     }
 
-    /// Writes a key and removes one that holds no damage for sure, as new keys do.
+    /// Writes new keys and removes one: new keys hold no damage for sure.
     ///
     /// # Errors
     /// [`Cut`] where the power goes meanwhile.
@@ -83,15 +83,15 @@ fn content_at(what: &What, now_s: u32) -> Option<Vec<u8>> {
 }
 
 const fn tells_of_damage(report: &MountReport) -> bool {
-    // The last record of a segment is taken for one that a cut tore, and reported as such.
+    // The last record of a segment counts as torn by a cut, and is reported as such.
     report.damaged_records > 0 || report.quarantined_segments > 0 || report.torn_records > 0
 }
 
 /// Turns over each bit in turn, before a mount and then after it, and reads every key.
 ///
 /// # Panics
-/// Where a mount fails, a key reads as what was never put under it or, without a word of damage, as what it had before,
-/// or nothing can be written any more.
+/// Where a mount fails, a key reads as a value that was never put under it, or nothing can be written any more. Also where a
+/// key reads as an older value and no damage is reported.
 pub fn flip_everywhere<const UNIT: usize, const SECTOR: usize>(
     lasting: &Lasting<UNIT, SECTOR>,
     past: &Past,

@@ -37,7 +37,7 @@ type Tier<'d, const UNIT: usize, const SECTOR: usize> = FlashTier<'d, NorMedium<
 /// A small flash with a tier: `UNIT` bytes are programmed as one, `SECTOR` bytes are a segment.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup<const UNIT: usize, const SECTOR: usize> {
-    /// What blank bytes read as.
+    /// The value that blank bytes read as.
     pub erase_value: u8,
 }
 
@@ -51,18 +51,18 @@ impl Default for Store {
     }
 }
 
-/// What lasts: the flash, what the clients know of it, and time.
+/// The lasting state: the flash, the clients' knowledge of it, and time.
 #[derive(Debug, Clone)]
 pub struct Lasting<const UNIT: usize, const SECTOR: usize> {
     /// The flash.
     pub flash: Flash<UNIT, SECTOR>,
-    /// What the clients know.
+    /// The clients' knowledge.
     pub oracle: Oracle,
     now_ms: u64,
 }
 
 impl<const UNIT: usize, const SECTOR: usize> Lasting<UNIT, SECTOR> {
-    /// A number that tells it from others, but for what the past has cost.
+    /// A digest of it that ignores the counts of past operations.
     #[must_use]
     pub fn digest(&self) -> u64 {
         let mut hasher = Digest::default();
@@ -83,7 +83,7 @@ pub struct Moment<const UNIT: usize, const SECTOR: usize> {
 }
 
 impl<const UNIT: usize, const SECTOR: usize> Moment<UNIT, SECTOR> {
-    /// What a cut here leaves.
+    /// The state that a cut here leaves.
     #[must_use]
     pub fn torn(&self, tear: flash::Tear) -> Lasting<UNIT, SECTOR> {
         Lasting { flash: self.flash.torn(tear), oracle: self.oracle.clone(), now_ms: self.now_ms }
@@ -120,7 +120,7 @@ impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
 }
 
 impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
-    /// What a history on blank flash leaves, and all that was put in it.
+    /// Runs a history on blank flash; returns the state it leaves, and all that was put.
     ///
     /// # Panics
     /// Where an answer is wrong.
@@ -164,9 +164,9 @@ pub struct Device<'d, const UNIT: usize, const SECTOR: usize> {
     tier: Tier<'d, UNIT, SECTOR>,
     pub(super) oracle: &'d mut Oracle,
     now_ms: &'d mut u64,
-    /// What was known at each moment of the tape.
+    /// The clients' knowledge at each moment of the tape.
     known: Vec<(Oracle, u64)>,
-    /// What the mount found.
+    /// The findings of the mount.
     pub report: MountReport,
 }
 
@@ -199,7 +199,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
         Now { monotonic_ms: *self.now_ms, wall_s }
     }
 
-    /// Calls the tier: what is known now is what is known at each moment of it.
+    /// Calls the tier: the present knowledge counts at each moment of the call.
     fn on_tape<T>(&mut self, call: impl FnOnce(&mut Self, Now) -> T) -> Result<T, Cut> {
         let now = self.now();
         let result = call(self, now);
@@ -209,7 +209,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
         if self.tier.medium().flash().has_power() { Ok(result) } else { Err(Cut) }
     }
 
-    /// Does one thing of a script.
+    /// Carries out one step of a script.
     ///
     /// # Errors
     /// [`Cut`] where the power goes meanwhile.
@@ -266,7 +266,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
         panic!("I-GC-2: key {key} is not taken after {POLLS_MAX} polls: {:?}", self.tier.stats())
     }
 
-    /// Offers it once. Of a remove, tells whether there was a value.
+    /// Offers a write once. Of a remove, returns whether there was a value.
     fn write_once(&mut self, now: Now, key: Key, what: What) -> Result<Option<bool>, PutError> {
         let name = key_bytes(key);
         let value = what.content().unwrap_or_default();
@@ -298,7 +298,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
         panic!("I-GC-2: there is more to do after {POLLS_MAX} polls: {:?}", self.tier.stats())
     }
 
-    /// Makes room for a put ahead of it.
+    /// Frees space for a put ahead of it.
     fn reserve(&mut self) -> Result<(), Cut> {
         for _ in 0..POLLS_MAX {
             match self.on_tape(|device, now| device.tier.reserve(now, 4, 64, BUDGET))? {
@@ -306,10 +306,10 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
                 Ok(Reserved::Compacting(work)) => {
                     assert!(work.erases <= 1 && work.bytes_programmed <= SECTOR as u32, "I-GC-3: {work:?}");
                 }
-                Err(error) => panic!("I-GC-2: no room can be made: {error}: {:?}", self.tier.stats()),
+                Err(error) => panic!("I-GC-2: no space can be freed: {error}: {:?}", self.tier.stats()),
             }
         }
-        panic!("I-GC-2: no room is made in {POLLS_MAX} polls: {:?}", self.tier.stats())
+        panic!("I-GC-2: no space is freed in {POLLS_MAX} polls: {:?}", self.tier.stats())
     }
 
     /// Runs a task to its end.
@@ -325,7 +325,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
         panic!("I-GC-2: {task} has no end after {POLLS_MAX} polls: {:?}", self.tier.stats())
     }
 
-    /// What a key reads as.
+    /// The value that a key reads as.
     ///
     /// # Panics
     /// Where it can't be read.
@@ -339,7 +339,8 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
         Ok(self.tier.get(now, &key_bytes(key), &mut value)?.map(<[u8]>::to_vec))
     }
 
-    /// Checks what a mount found against what the cut may have left (I-LOG-4, I-LOG-5). It is what the keys have from now on.
+    /// Checks the values that a mount found against those that the cut may have left (I-LOG-4, I-LOG-5). The keys have these
+    /// from now on.
     ///
     /// # Panics
     /// Where a key reads as anything else.
@@ -352,7 +353,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
                 None => what.is_absent_at(now_s),
                 Some(value) => !what.is_absent_at(now_s) && what.content().as_ref() == Some(value),
             };
-            // The newest that fits: of two that expired either will do.
+            // The newest that fits: of two expired ones either will do.
             let Some(what) = allowed.iter().rev().copied().find(fits) else {
                 panic!("I-LOG-4: key {key} reads as {found:02x?} at {now_s} s, allowed was {allowed:?}");
             };

@@ -42,7 +42,7 @@ pub fn cut_twice<const UNIT: usize, const SECTOR: usize>(
     tried
 }
 
-/// Hands on what each cut leaves, but what was seen before.
+/// Hands on the state that each cut leaves, except those seen before.
 fn each_cut<const UNIT: usize, const SECTOR: usize>(
     moments: &[Moment<UNIT, SECTOR>],
     tried: &mut Tried,

@@ -5,7 +5,7 @@ use coldpress_core::compaction::CompactionTask;
 use super::device::{Cut, Device, Setup, Store};
 use crate::sim::{Do, Rng, in_case};
 
-/// How lives are drawn.
+/// The parameters of random lives.
 #[derive(Debug, Clone, Copy)]
 pub struct Lives {
     /// Keys in use.
@@ -18,8 +18,8 @@ pub struct Lives {
     pub changes_max: u64,
 }
 
-/// Lives one life for each seed: mounts, does what is drawn until the power is cut, checks what that left, and again. One cut
-/// in three falls on the mount that follows the one before.
+/// Lives one life for each seed: mounts, does random steps until the power is cut, checks the state that is left, and begins
+/// again. One cut in three interrupts the mount after the cut before.
 pub fn cut_often<const UNIT: usize, const SECTOR: usize>(
     setup: &Setup<UNIT, SECTOR>,
     lives: &Lives,

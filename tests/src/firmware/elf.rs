@@ -1,4 +1,4 @@
-//! What an ELF file tells: how large the firmware is, and what its log means.
+//! Reads an ELF file: the size of the firmware, and the table that decodes its log.
 
 use std::fs;
 use std::io;
@@ -7,10 +7,10 @@ use std::path::Path;
 use defmt_decoder::{DecodeError, Table};
 use object::{Object as _, ObjectSection as _, ObjectSymbol as _, SectionFlags, SectionKind, elf};
 
-/// How much of its part a firmware takes, in bytes.
+/// The bytes of flash and RAM that a firmware takes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Sizes {
-    /// Code, constants and the initial values of statics: what is flashed.
+    /// Code, constants and the initial values of statics, which are flashed.
     pub flash_bytes: u64,
     /// Statics, initialised or not; the stack is beside them.
     pub ram_bytes: u64,
@@ -26,7 +26,7 @@ pub fn sizes(elf: &Path) -> io::Result<Sizes> {
     let mut sizes = Sizes::default();
     for section in file.sections() {
         let SectionFlags::Elf { sh_flags } = section.flags() else { continue };
-        // One runtime makes what is left of the RAM a section.
+        // One runtime makes the rest of the RAM a section.
         if sh_flags & u64::from(elf::SHF_ALLOC) == 0 || section.name() == Ok(".stack") {
             continue;
         }

@@ -1,8 +1,8 @@
-//! Builds the firmware examples, runs them in an emulator and reads what they say.
+//! Builds the firmware examples, runs them in an emulator and reads their logs.
 //!
 //! A firmware logs through defmt over semihosting, so its output is decoded with its own ELF file, and ends the emulator with
-//! its exit code. A figure is a word `name=number` of a log line. What this machine can't build or run is
-//! [`Missing`], with the reason and what to install.
+//! its exit code. A figure is a word `name=number` of a log line. A firmware that this machine can't build or run is
+//! [`Missing`], with the reason and the packages to install.
 
 mod elf;
 mod emulator;
@@ -25,15 +25,15 @@ const SKIPPED: i32 = 77;
 pub struct Firmware {
     /// Its folder below `examples`.
     pub folder: &'static str,
-    /// What the compiler calls the processor.
+    /// The compiler's name of the processor.
     pub target: &'static str,
     /// The program that emulates it.
     pub emulator: &'static str,
-    /// What the emulator calls the board.
+    /// The emulator's name of the board.
     pub machine: &'static str,
-    /// What else the emulator is told about the board.
+    /// Further options of the emulator for the board.
     pub options: &'static [&'static str],
-    /// The emulator counts instructions and lets each take 2 to this many nanoseconds, so that runs are alike.
+    /// The emulator counts instructions, and each takes 2 to the power of this many nanoseconds, so that runs are alike.
     pub shift: u8,
 }
 
@@ -47,11 +47,11 @@ pub const CORTEX_M: Firmware = Firmware {
     shift: 5,
 };
 
-/// The same at a pace at which its timer tells every instruction, and a long call still fits: for its program
+/// The same at a pace at which its timer counts every instruction, and a long call still fits: for its program
 /// [`INSTRUCTIONS`].
 pub const CORTEX_M_COUNTED: Firmware = Firmware { shift: 7, ..CORTEX_M };
 
-/// The program of [`CORTEX_M_COUNTED`] that counts what calls of a flash tier take.
+/// The program of [`CORTEX_M_COUNTED`] that counts the instructions of calls of a flash tier.
 pub const INSTRUCTIONS: &str = "instructions";
 
 /// A Cortex-M0 without compare-and-swap, with the flash controller of its part.
@@ -85,7 +85,7 @@ impl fmt::Display for Missing {
     }
 }
 
-/// What a run left behind.
+/// The result of a run.
 #[derive(Debug)]
 pub struct Run {
     /// The firmware's exit code; `None` when it was stopped after its time.
@@ -132,7 +132,7 @@ impl Firmware {
             "--bin",
             program,
         ]);
-        // What cargo sets for a test's own process is not meant for another compiler.
+        // Cargo sets these for the process of a test, not for another compiler.
         build.env_remove("LD_LIBRARY_PATH").env_remove("CARGO_ENCODED_RUSTFLAGS");
         let output =
             build.current_dir(root.join("examples").join(self.folder)).stdin(Stdio::null()).output()?;
@@ -155,7 +155,7 @@ impl Firmware {
     /// Runs an ELF file in the emulator with `folder` as its working directory, or tells what is missing.
     ///
     /// # Errors
-    /// When the emulator can't be started, or what came out is no log.
+    /// When the emulator can't be started, or its output is no log.
     pub fn run(&self, elf: &Path, folder: &Path) -> io::Result<Result<Run, Missing>> {
         if !self.has_emulator() {
             let package = if self.emulator == "qemu-system-arm" { self.emulator } else { "qemu-system-misc" };
@@ -175,7 +175,7 @@ fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Where `.ci/bare-metal` builds, too.
+/// The target folder, which `.ci/bare-metal` uses, too.
 fn target_folder() -> PathBuf {
     env::var_os("CARGO_TARGET_DIR").map_or_else(|| root().join("target"), PathBuf::from)
 }

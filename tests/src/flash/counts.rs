@@ -1,4 +1,4 @@
-//! What a flash was asked to do.
+//! Counts of the operations of a flash.
 
 use core::ops::Sub;
 
@@ -40,7 +40,7 @@ impl Counts {
 impl Sub for Counts {
     type Output = Self;
 
-    /// What was asked since an earlier moment.
+    /// The counts since an earlier moment.
     fn sub(self, earlier: Self) -> Self {
         Self {
             programs: self.programs - earlier.programs,

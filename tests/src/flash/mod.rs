@@ -1,9 +1,9 @@
-//! A NOR flash in memory: it enforces what parts demand, counts, and loses power at the worst moment.
+//! A NOR flash in memory: it enforces the demands of real parts, counts, and loses power at the worst moment.
 //!
-//! [`Flash`] speaks `embedded-storage` and `embedded-storage-async`. A write unit may be programmed once between erases,
-//! as parts with ECC demand; the double panics where that, alignment or bounds are broken, since each of them is a defect
-//! of the caller. [`Counts`] tell what a call cost. A [`Tear`] says what a power cut left of the operation under way:
-//! [`Flash::cut_after`] cuts a run, and a [tape](Flash::keep_tape) keeps the moment before each change, so that all cuts of a
+//! [`Flash`] speaks `embedded-storage` and `embedded-storage-async`. A write unit may be programmed once between erases, as
+//! parts with ECC demand; the double panics where that, alignment or bounds are broken, since each of them is a defect of the
+//! caller. [`Counts`] tell what a call cost. A [`Tear`] says how much of the operation under way a power cut left.
+//! [`Flash::cut_after`] cuts a run. A [tape](Flash::keep_tape) keeps the moment before each change, so that all cuts of a
 //! history can be tried without running it again.
 
 mod counts;
@@ -93,13 +93,13 @@ impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Flash<UNIT, SECT
         &self.image.bytes
     }
 
-    /// What blank bytes read as.
+    /// The value that blank bytes read as.
     #[must_use]
     pub const fn erase_value(&self) -> u8 {
         self.erase_value
     }
 
-    /// What was asked so far.
+    /// The operations so far.
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
@@ -143,7 +143,7 @@ impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Flash<UNIT, SECT
         self.unreadable.insert(at / UNIT);
     }
 
-    /// From here on the moment before each change is kept.
+    /// Keeps the moment before each change from here on.
     pub fn keep_tape(&mut self) {
         self.tape = Some(Vec::new());
     }
@@ -262,7 +262,7 @@ impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Flash<UNIT, SECT
     }
 }
 
-/// Of what it is, not of what that has cost.
+/// Hashes the state, without the counts.
 impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Hash for Flash<UNIT, SECTOR, READ> {
     fn hash<H: Hasher>(&self, state: &mut H) {
         self.image.hash(state);

@@ -1,4 +1,4 @@
-//! What a power cut leaves of a program or an erase.
+//! The part of a program or an erase that a power cut leaves.
 
 use super::Flash;
 use crate::image::Image;
@@ -33,9 +33,9 @@ pub enum Tear {
     First(usize),
     /// So many bytes from its end: pages of serial flash are programmed in no order, sectors are erased in none.
     Last(usize),
-    /// So many bytes from its beginning, and what was under way reads blank though it is not: it must not be programmed.
+    /// So many bytes from its beginning. The part under way reads blank though it is not: it must not be programmed.
     Faint(usize),
-    /// So many bytes from its beginning, and what was under way can't be read: its ECC does not fit.
+    /// So many bytes from its beginning. The part under way can't be read: its ECC does not fit.
     Unreadable(usize),
     /// Each bit of it has its old or its new value, by a seed.
     Mixed(u64),
@@ -57,8 +57,8 @@ impl Change {
         self.len() == 0
     }
 
-    /// The ways to tear it: a program at every byte, and in every unit; an erase at what a log may keep at either end of a
-    /// sector (markers and headers are short) and half way.
+    /// The ways to tear it: a program at every byte, and in every unit. An erase near both ends of a sector, where a log keeps
+    /// short markers and headers, and half way.
     #[must_use]
     pub fn tears(&self, unit: usize) -> Vec<Tear> {
         let len = self.len();
@@ -68,7 +68,7 @@ impl Change {
                 tears.extend((0..=len).map(Tear::First));
                 let starts = (0..len).step_by(unit);
                 tears.extend(starts.clone().skip(1).map(Tear::Last));
-                // With units of a byte a faint byte is as good as one not written, but for the second program.
+                // With units of a byte, a faint byte equals one not written, except for the second program.
                 let inside = starts.step_by(8usize.div_ceil(unit));
                 tears.extend(inside.clone().map(Tear::Faint));
                 tears.extend(inside.map(Tear::Unreadable));
@@ -145,7 +145,7 @@ impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Flash<UNIT, SECT
                 self.image.programmed[units.clone()].fill(true);
             }
         }
-        // What is read after an erase is what the erase left, even where it was torn.
+        // After an erase all bytes can be read, even where the erase was torn.
         if tear != Tear::First(0) && tear != Tear::Last(0) {
             self.unreadable.retain(|unit| !units.contains(unit));
         }

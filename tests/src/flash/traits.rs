@@ -7,7 +7,7 @@ use embedded_storage_async::nor_flash as waiting;
 
 use super::Flash;
 
-/// Why flash did not do what was asked.
+/// Why flash refused an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FlashError {
     /// The power is cut.

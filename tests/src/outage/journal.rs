@@ -1,4 +1,4 @@
-//! What happened, in one order, and what follows from it for each key.
+//! The events of a history in one order, and their effect on each key.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use crate::sim::mixed;
 /// A key, by number.
 pub type Key = u32;
 
-/// What a write leaves of its key.
+/// The state in which a write leaves its key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum State {
     /// Nothing: never written, removed or dropped.
@@ -19,13 +19,13 @@ pub enum State {
 /// A put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Put {
-    /// Its number, which its value follows from.
+    /// Its number, from which its value follows.
     pub write: u64,
     /// When it expires, in seconds of the wall clock.
     pub until_s: Option<u32>,
 }
 
-/// One thing that happened.
+/// One event.
 #[derive(Debug, Clone)]
 pub enum Event {
     /// Bytes were written.
@@ -53,7 +53,7 @@ pub enum Event {
         key: Key,
         /// The number of the write.
         write: u64,
-        /// What the key has when it is done.
+        /// The state of the key once the write is done.
         state: State,
     },
     /// A write was acknowledged, as durable or not.
@@ -62,10 +62,10 @@ pub enum Event {
         key: Key,
         /// The number of the write.
         write: u64,
-        /// Whether it was promised to be on the medium.
+        /// Whether it was acknowledged as being on the medium.
         is_synced: bool,
     },
-    /// A flush ended: what was acknowledged before `from` is durable.
+    /// A flush ended: all writes acknowledged before `from` are durable.
     Flushed {
         /// The number of events when it began.
         from: usize,
@@ -89,7 +89,7 @@ struct Known {
     later: Vec<Later>,
 }
 
-/// What the clients know at one moment.
+/// The clients' knowledge at one moment.
 #[derive(Debug, Clone, Default)]
 pub struct Knowledge {
     keys: BTreeMap<Key, Known>,
@@ -98,7 +98,7 @@ pub struct Knowledge {
 }
 
 impl Knowledge {
-    /// What a mount found: it is durable.
+    /// The content that a mount found, which is durable.
     #[must_use]
     pub fn of(found: &BTreeMap<Key, State>, now_s: u32) -> Self {
         let known = |state: &State| Known { floor: *state, later: Vec::new() };
@@ -153,7 +153,7 @@ impl Known {
 }
 
 impl State {
-    /// What a reader finds of it at a time.
+    /// The value that a reader finds of it at a time.
     #[must_use]
     pub fn value_at(&self, now_s: u32) -> Option<Vec<u8>> {
         match self {

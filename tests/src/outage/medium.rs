@@ -1,4 +1,4 @@
-//! A medium that keeps a journal of what was done to it.
+//! A medium that keeps a journal of its operations.
 
 use core::time::Duration;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,7 +10,7 @@ use crate::sim::mixed;
 
 #[derive(Debug, Default)]
 struct Journal {
-    /// What reads see.
+    /// The bytes that reads see.
     now: Vec<u8>,
     events: Vec<Event>,
     syncs_are_slow: bool,
@@ -32,7 +32,7 @@ impl Double {
     }
 
     /// Begins anew with these bytes, all of them durable, and an empty journal. Where syncs are slow, they take up to a third
-    /// of a millisecond, so that clients meet in one.
+    /// of a millisecond, so that several clients share one.
     pub fn load(&self, image: &[u8], syncs_are_slow: bool) {
         let mut journal = self.journal();
         journal.now.clear();
@@ -41,7 +41,7 @@ impl Double {
         journal.syncs_are_slow = syncs_are_slow;
     }
 
-    /// Notes what a client did.
+    /// Notes an event of a client.
     pub fn note(&self, event: Event) {
         self.journal().events.push(event);
     }

@@ -1,4 +1,4 @@
-//! What the clients of a history do.
+//! The work of the clients of a history.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -21,18 +21,18 @@ const CLIENTS: u32 = 3;
 /// How far the clock goes in one round, in seconds. Where it stands still the tier's time goes on, by as long as the test takes, so
 /// lifetimes end between two rounds.
 const STEP_S: u32 = 1_000;
-/// Keys of each, and where writes overtake others.
+/// Keys of each client, and of a client whose writes overtake others.
 const KEYS: u64 = 24;
 const KEYS_OVERTAKEN: u64 = 2;
 const SEGMENT_BYTES: u32 = 16 << 10;
 const SEGMENTS: u64 = 20;
 
-/// A history to be.
+/// The parameters of a history.
 #[derive(Debug, Clone)]
 pub struct Plan {
-    /// Everything that happens follows from it, but for how the threads meet.
+    /// The seed from which all events follow, except the order in which the threads meet.
     pub seed: u64,
-    /// Whether a full tier drops what is old.
+    /// Whether a full tier drops old values.
     pub evicts: bool,
     /// Whether writes often overtake others of their key, long values among them: there are few keys, and writes stay in memory longer.
     pub overtakes: bool,
@@ -84,7 +84,7 @@ impl Plan {
     /// Opens a tier on the double.
     ///
     /// # Panics
-    /// Where it does not open: nothing that a cut leaves is a reason not to.
+    /// Where it does not open, since every state that a cut leaves must open.
     #[must_use]
     pub fn open(&self, double: &'static Double) -> ColdTier {
         let view = double.another_view().unwrap_or_else(|error| panic!("{error}"));

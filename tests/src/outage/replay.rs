@@ -1,4 +1,4 @@
-//! Cuts in what was journalled, and what a tier makes of them.
+//! Cuts at any place of a journal, and the checks of a tier after each.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use coldpress_std::ColdTier;
 use super::journal::{Event, Key, Knowledge, State, key_bytes};
 use crate::sim::{Rng, SECTOR_BYTES};
 
-/// What becomes of the operations that no sync had covered.
+/// The fate of the operations that no sync had covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Loss {
     /// None of them happened.
@@ -22,7 +22,7 @@ pub enum Loss {
     Random(u64),
 }
 
-/// What happens to one operation.
+/// The fate of one operation.
 #[derive(Debug, Clone, Copy)]
 enum Fate {
     Kept,
@@ -64,10 +64,10 @@ impl Loss {
     }
 }
 
-/// A journal that is gone through from its beginning.
+/// A journal that is replayed from its beginning.
 #[derive(Debug)]
 pub struct Replay {
-    /// What no cut can take.
+    /// The bytes that no cut can take.
     base: Vec<u8>,
     knowledge: Knowledge,
     events: Vec<Event>,
@@ -106,7 +106,7 @@ impl Replay {
         self.unsynced.len()
     }
 
-    /// What the clients know here.
+    /// The clients' knowledge here.
     #[must_use]
     pub const fn knowledge(&self) -> &Knowledge {
         &self.knowledge
@@ -143,7 +143,7 @@ impl Replay {
     /// Checks what a tier opened after a cut here holds; returns it. Where `may_evict`, a value may be gone.
     ///
     /// # Panics
-    /// Naming the key, what it reads as and what it may be.
+    /// Naming the key, the value that it reads as, and those that are allowed.
     #[must_use]
     pub fn check(&self, tier: &ColdTier, now_s: u32, may_evict: bool, why: &str) -> BTreeMap<Key, State> {
         let mut found = BTreeMap::new();

@@ -4,7 +4,7 @@ use coldpress_core::config::TierConfig;
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
-/// How much a machine is lent beyond the least.
+/// The memory that a machine is lent beyond the least.
 #[derive(Debug, Clone, Copy)]
 pub struct Sizes {
     /// Bytes of a slot's record buffer; raised to the longest record.

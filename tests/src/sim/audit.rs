@@ -1,4 +1,4 @@
-//! What reports of tasks say, against what the driver counted itself while they ran.
+//! Compares the reports of tasks with the counts that the driver made itself while they ran.
 
 use std::collections::VecDeque;
 
@@ -8,7 +8,7 @@ use coldpress_core::segments::SegmentState;
 
 use super::host::{ModelHost, Tallied};
 
-/// What was counted so far, by nobody that the reports come from.
+/// The driver's own counts so far, independent of the reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Counted {
     written_bytes: u64,
@@ -29,7 +29,7 @@ pub(super) struct Audit {
     /// When the running task began.
     before: Option<Counted>,
     states: Vec<SegmentState>,
-    /// Bytes that were relocated, and are not yet paid for by what was freed.
+    /// Relocated bytes that freed bytes do not make up for yet.
     unpaid_bytes: u64,
     /// Tasks that were taken.
     pub(super) scheduled: u64,
@@ -65,17 +65,17 @@ impl Audit {
         }
     }
 
-    /// The machine asked for so many bytes to be written.
+    /// Notes that the machine asked for so many bytes to be written.
     pub(super) const fn wrote(&mut self, bytes: u32) {
         self.now.written_bytes += bytes as u64;
     }
 
-    /// It took a client's record of so many bytes.
+    /// Notes that the machine took a client's record of so many bytes.
     pub(super) const fn took(&mut self, bytes: u32) {
         self.now.fresh_bytes += bytes as u64;
     }
 
-    /// The machine took a task.
+    /// Notes that the machine took a task.
     ///
     /// # Panics
     /// Where its id is that of another one.
@@ -85,12 +85,12 @@ impl Audit {
         self.scheduled += 1;
     }
 
-    /// The running task is to end.
+    /// Notes that the running task was cancelled.
     pub(super) fn cancelled(&mut self, tier: &Tier<'_>) {
         self.was_cancelled = tier.progress().is_some();
     }
 
-    /// The machine was called: counts what became of the segments.
+    /// Counts the changes of segments after a call of the machine.
     pub(super) fn look(&mut self, tier: &Tier<'_>, host: &ModelHost, ms: u64) {
         self.now.host = host.tallied;
         let moved_bytes = tier.counters().moved_bytes;
@@ -111,7 +111,7 @@ impl Audit {
         }
     }
 
-    /// A task may have begun.
+    /// Notes a task that may have begun.
     pub(super) fn begin(&mut self, tier: &Tier<'_>) {
         if self.before.is_none() && tier.progress().is_some() {
             self.before = Some(self.now);
@@ -119,10 +119,10 @@ impl Audit {
         }
     }
 
-    /// A task ended.
+    /// Checks the report of a task that ended.
     ///
     /// # Panics
-    /// Where its report says what is not so.
+    /// Where its report is wrong.
     pub(super) fn end(&mut self, report: &Report, host: &ModelHost) {
         self.reported += 1;
         let ended = self.waiting.pop_front();
@@ -136,14 +136,14 @@ impl Audit {
             now.reclaimed_bytes - before.reclaimed_bytes,
             now.ms - before.ms,
         );
-        let told = (
+        let reported = (
             report.bytes_written,
             report.fresh_bytes,
             report.victims.freed,
             report.log_bytes_reclaimed,
             report.duration_ms,
         );
-        assert_eq!(told, counted, "written, fresh, freed, reclaimed, ms: {report:?}");
+        assert_eq!(reported, counted, "written, fresh, freed, reclaimed, ms: {report:?}");
         assert!(report.moved_bytes <= now.moved_bytes - before.moved_bytes, "{report:?}");
         assert!(report.expired_records <= now.host.expired - before.host.expired, "{report:?}");
         let is_sampling = report.task == CompactionTask::OptimizeCompression;

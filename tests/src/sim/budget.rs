@@ -1,6 +1,6 @@
-//! What one step of the machine may do at most (I-GC-3): measured in every simulated run, at every poll and completion.
+//! The bound of the work of one step of the machine (I-GC-3), measured in every simulated run, at every poll and completion.
 //!
-//! The index counts what it is asked, the driver what is moved, read, written and erased. The limits are those that the
+//! The index counts the calls to it; the driver counts bytes moved, read and written, and erases. The limits are those that the
 //! engines of the machine state, taken from the memory that it was lent; each is asserted after the call it bounds.
 
 use std::collections::BTreeMap;
@@ -20,12 +20,12 @@ pub(super) const RECONCILED_MAX: u32 = 1;
 /// Values that are measured in one poll.
 pub const SAMPLES_MAX: u32 = 1;
 
-/// What the machine asked of its index in one call.
+/// The calls of the machine to its index, during one call of the driver.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Asked {
     /// Records that a mount found.
     pub recovered: u32,
-    /// Tombstones let go after a mount.
+    /// Tombstones released after a mount.
     pub settled: u32,
     /// Copies counted down.
     pub gone: u32,
@@ -53,7 +53,7 @@ impl Asked {
     }
 }
 
-/// The most that any step did.
+/// The most work that any step did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Largest {
     /// Bytes of a victim between the first and the last record that one poll looked at.
@@ -109,12 +109,12 @@ impl Budget {
         }
     }
 
-    /// A call into the machine begins.
+    /// Begins a call into the machine.
     pub(super) fn begin(&mut self, tier: &Tier<'_>) {
         self.before = moved(&tier.counters());
     }
 
-    /// A poll is over.
+    /// Checks the work of a poll.
     ///
     /// # Panics
     /// Where it did more than one step may.
@@ -167,7 +167,7 @@ impl Budget {
         }
     }
 
-    /// A completion was handled.
+    /// Checks the work of a completion.
     ///
     /// # Panics
     /// Where that did more than one step may.

@@ -14,7 +14,7 @@ use super::oracle::{Key, What, key_bytes};
 use super::runs;
 use super::world::World;
 
-/// What a reader finds.
+/// The result of a read.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Seen {
     /// Nothing.
@@ -36,7 +36,7 @@ impl World<'_> {
         }
     }
 
-    /// What the index leads to, whether it has expired or not.
+    /// The value that the index leads to, expired or not.
     fn look_up(&self, key: Key) -> Seen {
         let hash = self.hash(key);
         let Some(entry) = self.host.entry(&hash) else { return Seen::Absent };
@@ -72,7 +72,8 @@ impl World<'_> {
         }
     }
 
-    /// What a mount found of a key, of all that it may. What has expired by any clock that the tier ever had may be gone.
+    /// The one of the allowed contents of a key that a mount found. A value that has expired by any clock that the tier ever
+    /// had may be gone.
     fn found(&self, key: Key, seen: &Seen) -> Option<What> {
         let allowed = self.lasting.oracle.allowed(key);
         match seen {
@@ -85,8 +86,8 @@ impl World<'_> {
         }
     }
 
-    /// After a mount: each key is what the cut may leave (I-LOG-2, I-LOG-4, I-LOG-5). What is found is what the key has
-    /// from then on.
+    /// Checks after a mount that the cut may leave the content of each key (I-LOG-2, I-LOG-4, I-LOG-5). The key has this
+    /// content from then on.
     ///
     /// # Panics
     /// Naming the key and what was allowed.
@@ -94,7 +95,7 @@ impl World<'_> {
         self.check_recovered_but(&[]);
     }
 
-    /// The same, but for keys whose newest record was spoilt: they may read as damaged.
+    /// The same, except for keys whose newest record was spoilt: they may read as damaged.
     pub fn check_recovered_but(&mut self, spoilt: &[Key]) {
         let clock_s = self.tier.clock_s();
         self.check_start();
@@ -102,7 +103,7 @@ impl World<'_> {
         for key in keys {
             let seen = self.look_up(key);
             if seen == Seen::Damaged && (spoilt.contains(&key) || self.lasting.oracle.is_spoilt(key)) {
-                // What was written behind it is not there.
+                // Later writes of the key are not there.
                 self.lasting.oracle.found_damaged(key);
                 continue;
             }
@@ -121,7 +122,7 @@ impl World<'_> {
                 What::Value { write, .. } => write,
                 What::Absent => self.write_of(key),
             };
-            // Of what a failed sync left in doubt, a mount can read everything and vouch for nothing.
+            // A mount can read all that a failed sync left in doubt, and vouch for none of it.
             if self.lasting.medium.unsynced().any(super::Op::is_doubtful) {
                 self.lasting.oracle.found(key, found, of);
             } else {
@@ -131,7 +132,7 @@ impl World<'_> {
                 self.lasting.oracle.spoil(key);
             }
         }
-        self.lasting.is_told = false;
+        self.lasting.is_reported = false;
         for (hash, entry) in self.host.entries() {
             assert!(
                 !entry.newest.is_live || self.key_of(hash).is_some(),
@@ -155,8 +156,8 @@ impl World<'_> {
             .is_ok()
     }
 
-    /// Rule 8: where the newest record of a key was damaged, and nothing tells whose it was, the key has what it had before, and
-    /// the mount reports damage.
+    /// Rule 8: where the newest record of a key was damaged, and its key is unknown, the key has its older content, and the
+    /// mount reports damage.
     fn had_before(&self, key: Key, seen: &Seen) -> Option<What> {
         let found = match seen {
             Seen::Value(bytes) => self.lasting.oracle.own(key, bytes),
@@ -164,9 +165,9 @@ impl World<'_> {
             Seen::Damaged => None,
         };
         let report = self.tier.mount_report();
-        let is_told = self.lasting.is_told || tells_damage(&report);
+        let is_reported = self.lasting.is_reported || tells_damage(&report);
         let was_there = || self.lasting.oracle.before(key, self.write_of(key)).is_some();
-        found.filter(|_| is_told && (self.lasting.oracle.is_spoilt(key) || was_there()))
+        found.filter(|_| is_reported && (self.lasting.oracle.is_spoilt(key) || was_there()))
     }
 
     /// In a running world: every key whose writes are published reads as the newest of them.
@@ -205,7 +206,8 @@ impl World<'_> {
         for (at, bytes) in found.freed.values() {
             add(*at, *bytes);
         }
-        // One that was damaged since the mount read it can't be found again. It is live in a segment that is kept for that.
+        // An erase intent that was damaged since the mount read it can't be found again. It is live in a segment that is kept
+        // for that.
         let is_lost = |index: u32| !found.freed.contains_key(&index);
         let lost = (0..).zip(segments).filter(|(index, s)| s.intent_bytes() > 0 && is_lost(*index));
         let (lost_bytes, lost_records) =
@@ -244,8 +246,8 @@ impl World<'_> {
         assert!(unsynced.is_none(), "rule 2: a footer in segment {segment} over {unsynced:?}");
     }
 
-    /// Rule 5: before a segment with records is erased, an erase intent of this life of it is durable elsewhere, but for one that was
-    /// given up: nothing tells which life that is.
+    /// Rule 5: before a segment with records is erased, an erase intent of its present sequence is durable elsewhere. A segment
+    /// that was given up is left out, since its sequence is unknown.
     pub(super) fn check_freed(&self, segment: u32) {
         if self.tier.segments()[segment as usize].is_unread() {
             return;
@@ -271,7 +273,7 @@ impl World<'_> {
         );
     }
 
-    /// Everything, for a world at rest.
+    /// Checks everything, for a world at rest.
     pub fn check(&self) {
         self.check_current();
         if self.is_at_rest() {
@@ -351,7 +353,7 @@ fn records_of<'a>(geometry: &Geometry, bytes: &'a [u8]) -> Option<(u32, Vec<Reco
 #[derive(Debug, Default)]
 struct Found {
     copies: BTreeMap<KeyHash, u32>,
-    /// By the segment that is being freed: where its erase intent lies, the youngest copy of it, and its bytes.
+    /// By the segment that is being freed: the place of its newest erase intent, and its bytes.
     freed: BTreeMap<u32, (u32, u32)>,
 }
 

@@ -1,4 +1,4 @@
-//! Who decides what happens next: a schedule, a seed, or nobody.
+//! The decision about the next event: by a schedule, a seed, or always the first.
 
 use super::rng::Rng;
 
@@ -10,7 +10,7 @@ pub enum Chooser {
     Prompt,
     /// As a schedule says, and the first after its end; notes how many there were each time.
     Schedule {
-        /// What to choose, in turn.
+        /// The choices, in turn.
         plan: Vec<usize>,
         /// How many there were to choose from, in turn.
         widths: Vec<usize>,
@@ -50,8 +50,8 @@ impl Chooser {
 
 /// Walks all schedules that choose otherwise than the first at most `deviations` times.
 ///
-/// Starts with the empty plan; after each run, tell it the widths met. Bounded by `runs_max`, and tells whether it ended
-/// before that.
+/// Starts with the empty plan; after each run, [`met`](Self::met) takes the widths of that run. Bounded by `runs_max`;
+/// [`is_complete`](Self::is_complete) tells whether it ended before that.
 #[derive(Debug)]
 pub struct Schedules {
     pending: Vec<Vec<usize>>,

@@ -10,7 +10,7 @@ use super::runs;
 use super::world::{POLLS_MAX, Queued, World};
 
 impl World<'_> {
-    /// Offers what was handed back; tells whether anything was taken.
+    /// Offers the records that were handed back; returns whether any was taken.
     pub(super) fn pump(&mut self) -> bool {
         let Some(&queued) = self.queue.front() else { return false };
         if !self.lasting.oracle.is_newest(queued.key, queued.write, self.offering) {
@@ -20,7 +20,7 @@ impl World<'_> {
         match self.offer(queued) {
             Ok(()) => {
                 self.queue.pop_front();
-                // It has a new position, and whoever waits for it waits for that.
+                // The record has a new position, for which its clients wait from here on.
                 if self.wants_sync {
                     self.tier.sync();
                 }
@@ -94,7 +94,7 @@ impl World<'_> {
     /// Writes, stepping until the machine takes it.
     ///
     /// # Errors
-    /// What the machine refused it with for good; then it never happened.
+    /// The final error of the machine; then the write never happened.
     pub fn write(&mut self, key: Key, what: What) -> Result<u64, AppendError> {
         let write = self.lasting.oracle.accept(key, what);
         self.offering = Some(write);
@@ -116,7 +116,7 @@ impl World<'_> {
                 taken => return taken,
             }
             assert!(self.polls - polls < POLLS_MAX, "I-GC-2: an append that stays busy\n{}", self.sketch());
-            // The machine may have become ready by its last step, and the offer may have told it what is wanted.
+            // The machine may have become ready by its last step, and the offer may have given it the request.
             if self.step() {
                 was_idle = false;
             } else if was_idle && self.tier.needs_remount() {
@@ -160,12 +160,12 @@ impl World<'_> {
         self.wants_sync = false;
     }
 
-    /// Queues a task; returns whether there was room.
+    /// Queues a task; returns whether the queue took it.
     pub fn schedule(&mut self, task: CompactionTask) -> bool {
         self.schedule_task(task).is_some()
     }
 
-    /// Queues a task; returns its id, or nothing where there was no room.
+    /// Queues a task; returns its id, or `None` where the queue was full.
     pub fn schedule_task(&mut self, task: CompactionTask) -> Option<TaskId> {
         let id = self.tier.schedule(task).ok()?;
         self.audit.scheduled(id, task);
@@ -182,7 +182,7 @@ impl World<'_> {
     pub fn run(&mut self, task: CompactionTask) -> Report {
         while !self.schedule(task) {
             let before = self.reports.len();
-            self.until("room for a task", |world| world.reports.len() > before);
+            self.until("a place for a task", |world| world.reports.len() > before);
         }
         let before = self.reports.len();
         self.until("task", |world| world.reports.len() > before && !world.tier.is_compacting());

@@ -1,7 +1,7 @@
-//! What a power cut leaves: a fate for each operation that was not firm.
+//! The state that a power cut leaves: a fate for each operation that was not firm.
 //!
-//! Operations on different places commute, and two on the same place keep their order, so choosing which operations land
-//! is also choosing every order in which they could have.
+//! Operations on different places commute, and two on the same place keep their order. So the choice of completed operations
+//! covers every order of completion.
 
 use core::hash::{Hash as _, Hasher};
 use std::collections::BTreeSet;
@@ -14,16 +14,16 @@ use crate::image::Image;
 /// The bytes that a disk writes as one.
 pub const SECTOR_BYTES: usize = 512;
 
-/// What became of one operation.
+/// The fate of one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fate {
     /// All of it happened.
     Kept,
     /// It never began.
     Lost,
-    /// Only its first bytes did.
+    /// Only its first bytes were changed.
     Torn(usize),
-    /// Only the sectors did whose bit is set, counted from the start of the segment.
+    /// Only the sectors whose bit is set were changed, counted from the start of the segment.
     Sectors(u64),
 }
 
@@ -39,8 +39,8 @@ impl Fate {
 }
 
 impl Image {
-    /// Does to the bytes what the fate lets through. A unit of which any byte was written counts as programmed; a segment
-    /// of which any byte was not erased has no unit that counts as blank.
+    /// Changes the bytes as far as the fate allows. A unit of which any byte was written counts as programmed; a segment of
+    /// which any byte was not erased has no unit that counts as blank.
     pub(super) fn apply(&mut self, geometry: &Geometry, op: &Op, fate: Fate) {
         let unit = geometry.write_unit() as usize;
         let start = to_len(u64::from(op.segment) * u64::from(geometry.segment_bytes()));
@@ -69,7 +69,7 @@ impl Medium {
             left.apply(&self.geometry, op, fate);
         }
         if self.geometry.write_unit() == 1 {
-            // A byte of a file that reads blank is as good as one that was never written; a unit of flash is not.
+            // A byte of a file that reads blank equals one that was never written; a unit of flash does not.
             let blank = self.geometry.erase_value();
             left.programmed = left.bytes.iter().map(|byte| *byte != blank).collect();
         }
@@ -92,7 +92,7 @@ impl Medium {
 
     /// Hashes all but the bytes that a mount after a cut depends on.
     pub(super) fn hash_rest(&self, state: &mut impl Hasher) {
-        // The counts say no more than how long it took to get here.
+        // The counts only tell how many operations led here.
         let Self { geometry, now, base: _, journal, closed, unreadable, counts: _, backed, missing, faults } =
             self;
         debug_assert!(
@@ -106,8 +106,8 @@ impl Medium {
         (closed, unreadable, backed, missing).hash(state);
     }
 
-    /// Ends the process that used the medium. What it wrote can be read and may not be durable yet. What a failed sync left
-    /// in doubt is lost: the next process does not believe a cache (it drops what is cached before it reads).
+    /// Ends the process that used the medium. Its writes can be read and may not be durable yet. Writes that a failed sync left
+    /// in doubt are lost: the next process drops the cache before it reads.
     pub fn kill(&mut self) {
         self.faults.clear();
         self.journal.retain(|op| op.is_firm() || !op.is_doubtful());
@@ -115,7 +115,7 @@ impl Medium {
         for op in &self.journal {
             self.now.apply(&self.geometry, op, Fate::Kept);
         }
-        // Of a failure that left nothing to be seen only the process knew.
+        // Only the process knew of a failure that left no trace.
         let unit = self.geometry.write_unit() as usize;
         let blank = self.geometry.erase_value();
         let seen = self.now.bytes.chunks(unit).map(|unit| unit.iter().any(|byte| *byte != blank));
@@ -132,8 +132,9 @@ impl Medium {
         self.now.programmed[start + header..start + units].contains(&true)
     }
 
-    /// The plans of a power cut here that are worth trying, each a fate for every unsynced operation:
-    /// none landed, all did, all but one, one alone; the last one torn at every byte (of an erase: at a few), with those before it landed and lost.
+    /// The plans of a power cut here that are worth trying, each a fate for every unsynced operation: none completed, all
+    /// completed, all but one, one alone; the last one torn at every byte (of an erase: at a few), with those before it
+    /// completed or lost.
     #[must_use]
     pub fn cut_plans(&self) -> Vec<Vec<Fate>> {
         let ops: Vec<&Op> = self.unsynced().collect();

@@ -1,4 +1,4 @@
-//! Everything that can happen to a history, tried.
+//! Tries everything that can happen to a history.
 
 use core::hash::{Hash as _, Hasher as _};
 use core::panic::AssertUnwindSafe;
@@ -11,17 +11,17 @@ use super::script::{Do, Setup};
 use super::world::{Delays, Lasting, World};
 use crate::digest::Digest;
 
-/// Of the places where a history can be cut or can fail, every one is tried in an optimised build, and one in so many, evenly
-/// spread, in a slow one.
+/// An optimised build tries every place where a history can be cut or can fail. A slow build tries one in so many, evenly
+/// spread.
 pub const STRIDE: usize = if cfg!(debug_assertions) { 7 } else { 1 };
 
-/// Where to begin with the stride in turn `turn`, so that turns differ.
+/// The first place of the stride in turn `turn`, so that turns differ.
 #[must_use]
 pub const fn offset(turn: usize) -> usize {
     if STRIDE > 1 { turn.wrapping_rem(STRIDE) } else { 0 }
 }
 
-/// What was tried, counted.
+/// Counts of the cases that were tried.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tried {
     /// Moments of a history.
@@ -42,8 +42,8 @@ impl Tried {
 
 /// The states that were mounted already.
 ///
-/// In a run, a medium and knowledge that were seen are not mounted again. Between runs, this takes all that a mount and what
-/// comes after it depend on: such a mount would repeat the other to the last step.
+/// Within a run, a medium with the same knowledge is not mounted twice. Between runs the state must also equal in all else on
+/// which a mount and the steps after it depend: such a mount would repeat the other to the last step.
 #[derive(Debug, Default)]
 pub(super) struct Mounted {
     in_run: HashSet<u64>,
@@ -51,12 +51,12 @@ pub(super) struct Mounted {
 }
 
 impl Mounted {
-    /// Another run begins.
+    /// Begins another run.
     pub(super) fn begin_run(&mut self) {
         self.in_run.clear();
     }
 
-    /// Whether what a cut left is to be mounted.
+    /// Whether the state that a cut left is to be mounted.
     pub(super) fn is_new(&mut self, left: &mut Lasting) -> bool {
         // The machine that counted positions is gone, as for every mount.
         left.oracle.void_positions();
@@ -106,7 +106,7 @@ fn cut_anywhere_new(setup: &Setup, moments: &[Lasting], after: &[Do], mounted: &
     tried
 }
 
-/// Checks a world that was just mounted, and that it is still good for work.
+/// Checks a world that was just mounted, and that it still works.
 pub(super) fn survive(world: &mut World<'_>, after: &[Do]) {
     world.check_recovered();
     let report = world.tier.mount_report();
@@ -122,7 +122,7 @@ pub(super) fn survive(world: &mut World<'_>, after: &[Do]) {
 
 /// Cuts the power as [`cut_everywhere`] does, and then again at every moment of the recovery and of `after`.
 ///
-/// Only the plans in which all or nothing landed, or the last operation was torn in its middle, are tried at the first cut.
+/// The first cut has only the plans in which all or no operations completed, or the last one was torn in its middle.
 pub fn cut_twice(setup: &Setup, moments: &[Lasting], after: &[Do]) -> Tried {
     let mut tried = Tried::default();
     let (mut first, mut second) = (Mounted::default(), Mounted::default());

@@ -1,4 +1,4 @@
-//! Every failure of a medium that can happen to a history, tried.
+//! Tries every failure of a medium that can happen to a history.
 
 use coldpress_core::drive::MediumError;
 use coldpress_core::recovery::MountError;
@@ -66,7 +66,7 @@ pub fn fail_in_pairs(setup: &Setup, script: &[Do], apart: u64) -> Tried {
     tried
 }
 
-/// A failure of the mount says so and changes nothing; it ends the case.
+/// Runs one case. A failed mount reports the error, changes nothing and ends the case.
 fn fail_once(
     setup: &Setup,
     arena: &mut Arena,
@@ -103,8 +103,8 @@ fn fail_once(
     tried
 }
 
-/// Lets each operation of a mount, and of what is done after it, fail in each way. A mount that fails leaves the medium as it
-/// was; one that goes on may miss what it could not read, and destroys none of it: the mount after it finds everything.
+/// Lets each operation of a mount, and of the steps after it, fail in each way. A failed mount leaves the medium as it was. A
+/// mount that goes on may miss unreadable parts, and destroys none of them: the mount after it finds everything.
 pub fn fail_mount_everywhere(setup: &Setup, lasting: &Lasting, after: &[Do]) -> Tried {
     let mut tried = Tried::default();
     let mut arena = setup.arena();

@@ -1,4 +1,4 @@
-//! What goes wrong on a medium, by the number of the operation.
+//! Planned failures of a medium, by the number of the operation.
 
 use core::ops::Range;
 use std::collections::BTreeMap;
@@ -8,7 +8,7 @@ use coldpress_core::drive::MediumError;
 /// A failure of one operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Effect {
-    /// What is reported.
+    /// The error that is reported.
     pub error: MediumError,
     /// Bytes of a write that are written all the same; an erase is done where this is not 0.
     pub bytes: usize,
@@ -43,7 +43,7 @@ pub struct Outage {
     pub bytes: Range<u32>,
     /// The reads, by their number, between which it lasts.
     pub reads: Range<u64>,
-    /// What is reported.
+    /// The error that is reported.
     pub error: MediumError,
 }
 
@@ -62,12 +62,12 @@ impl Outage {
     }
 }
 
-/// Which operations fail.
+/// The operations that fail.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Faults {
     single: BTreeMap<u64, Effect>,
     lasting: Option<(u64, u64, Effect)>,
-    /// What can't be read for a while.
+    /// The part that can't be read for a while.
     pub outage: Option<Outage>,
     /// Whether every erase fails.
     pub refuses_erases: bool,

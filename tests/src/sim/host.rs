@@ -1,4 +1,4 @@
-//! The index of the model: [`Host`] as its documentation says it, over a map, with the invariants asserted inside.
+//! The index of the model: a [`Host`] over a map that follows the documentation and asserts the invariants.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use super::runs;
 /// The newest copy of a key on the medium.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Newest {
-    /// Where it lies, and what it is.
+    /// Its place and its kind.
     pub placed: Placed,
     /// Whether it counts as live: `false` once it was dropped, or once nothing needs the tombstone.
     pub is_live: bool,
@@ -24,7 +24,7 @@ pub struct Newest {
     is_sealed: bool,
 }
 
-/// What the index knows of a key.
+/// The entry of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// The newest copy.
@@ -37,9 +37,9 @@ pub struct Entry {
     pub version: Version,
 }
 
-/// What the machine told the index since the driver last looked.
+/// A call of the machine to the index since the driver last looked.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
+pub enum IndexEvent {
     /// A fresh record is on the medium.
     Written(KeyHash, Location),
     /// A fresh record could not be written.
@@ -52,16 +52,16 @@ pub enum Told {
     Damaged(KeyHash),
     /// A record got another version where it was relocated.
     Renewed(KeyHash, Version, Version),
-    /// A record was found of which the index did not know.
+    /// A record was found that the index did not know.
     Late(KeyHash, Version),
 }
 
-/// What the machine made the index do, in all.
+/// Counts of the machine's calls to the index.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Tallied {
     /// Values measured.
     pub(super) sampled: u64,
-    /// Records dropped, or about to be, because they had expired.
+    /// Expired records that were dropped, or are about to be.
     pub(super) expired: u32,
     /// Records of which the index learned late.
     pub(super) repaired: u32,
@@ -78,9 +78,9 @@ pub struct ModelHost {
     sampled: (u64, u64),
     /// Whether records may be evicted.
     pub evicts: bool,
-    /// What the efficiency analysis answers.
+    /// The answer of the efficiency analysis.
     pub advises: bool,
-    told: Vec<Told>,
+    events: Vec<IndexEvent>,
     asked: Asked,
     /// Whether copies may be on the medium that are not counted.
     is_withheld: bool,
@@ -98,7 +98,7 @@ impl Default for ModelHost {
             sampled: (0, 0),
             evicts: false,
             advises: false,
-            told: Vec::new(),
+            events: Vec::new(),
             asked: Asked::default(),
             is_withheld: false,
             tallied: Tallied::default(),
@@ -107,7 +107,7 @@ impl Default for ModelHost {
 }
 
 impl ModelHost {
-    /// What is known of a key.
+    /// The entry of a key.
     #[must_use]
     pub fn entry(&self, hash: &KeyHash) -> Option<&Entry> {
         self.entries.get(hash)
@@ -129,12 +129,12 @@ impl ModelHost {
         self.now_s = self.now_s.max(now_s);
     }
 
-    /// Takes what the machine told.
-    pub fn take_told(&mut self) -> Vec<Told> {
-        core::mem::take(&mut self.told)
+    /// Takes the calls of the machine since the last look.
+    pub fn take_events(&mut self) -> Vec<IndexEvent> {
+        core::mem::take(&mut self.events)
     }
 
-    /// Takes what the machine asked since this was last called.
+    /// Takes the counts of the machine's requests since the last call.
     pub(super) fn take_asked(&mut self) -> Asked {
         core::mem::take(&mut self.asked)
     }
@@ -161,7 +161,7 @@ impl ModelHost {
         Published::Live(old.is_live.then(|| released(&old.placed)))
     }
 
-    /// Lets a tombstone go that nothing needs: it is the only copy of its key.
+    /// Releases a tombstone that nothing needs: it is the only copy of its key.
     fn let_go(entry: &mut Entry, is_withheld: bool) -> Option<Released> {
         let newest = &mut entry.newest;
         let needless = newest.is_live && newest.placed.kind == Kind::Tombstone && entry.copies == 1;
@@ -218,9 +218,9 @@ impl Index for ModelHost {
         self.asked.published += 1;
         let Some(from) = placed.moved_from else {
             assert_eq!(placed.version, placed.location.version(), "a fresh record's version is its place");
-            self.told.push(Told::Written(*hash, placed.location));
+            self.events.push(IndexEvent::Written(*hash, placed.location));
             let published = self.place(hash, placed, false);
-            // Needless from the start: there is nothing that it keeps away.
+            // The tombstone is needless from the start: it hides no copy.
             let is_withheld = self.is_withheld;
             let entry = self.entries.get_mut(hash);
             let needless = entry.and_then(|entry| Self::let_go(entry, is_withheld)).is_some();
@@ -239,7 +239,7 @@ impl Index for ModelHost {
         );
         entry.version = entry.version.max(placed.version);
         if is_renewed {
-            self.told.push(Told::Renewed(*hash, old.placed.version, placed.version));
+            self.events.push(IndexEvent::Renewed(*hash, old.placed.version, placed.version));
         }
         if old.placed.kind == Kind::Tombstone {
             assert_eq!(placed.kind, Kind::Tombstone, "I-LOG-5: a tombstone turned into a value");
@@ -247,7 +247,7 @@ impl Index for ModelHost {
             let expired = old.placed.expires_s.is_some_and(|at| at <= self.now_s);
             if !expired {
                 assert!(self.evicts, "I-LOG-4: a record that was not due was dropped");
-                self.told.push(Told::Evicted(*hash));
+                self.events.push(IndexEvent::Evicted(*hash));
             }
         } else {
             assert_eq!(placed.expires_s, old.placed.expires_s, "a relocated record keeps its expiry");
@@ -265,7 +265,7 @@ impl Index for ModelHost {
         entry.strays += 1;
         entry.version = entry.version.max(placed.version);
         if placed.moved_from.is_none() {
-            self.told.push(Told::Unwritten(*hash, placed.location));
+            self.events.push(IndexEvent::Unwritten(*hash, placed.location));
         }
     }
 
@@ -282,7 +282,7 @@ impl Index for ModelHost {
         }
         if newest.placed.kind == Kind::Value && !expired {
             assert!(self.evicts, "I-LOG-4: a record that was not due was dropped");
-            self.told.push(Told::Evicted(*hash));
+            self.events.push(IndexEvent::Evicted(*hash));
         }
         newest.is_live = false;
         Dropped::Now
@@ -341,7 +341,7 @@ impl Index for ModelHost {
         self.asked.evictable += 1;
         let is_evictable = self.evicts && self.liveness(hash, at) == Liveness::Live;
         if is_evictable {
-            self.told.push(Told::MayEvict(*hash));
+            self.events.push(IndexEvent::MayEvict(*hash));
         }
         is_evictable
     }
@@ -356,13 +356,13 @@ impl Index for ModelHost {
         if newest.is_some_and(|newest| rank(&newest.placed) >= rank(placed)) {
             return Reconciled::Known;
         }
-        // The tombstone of an eviction whose write failed, and is there after all.
+        // The tombstone of an eviction whose write failed, and which is there after all.
         let hides_a_value = newest.is_some_and(|n| n.is_live && n.placed.kind == Kind::Value);
         if self.evicts && hides_a_value && placed.kind == Kind::Tombstone {
-            self.told.push(Told::Evicted(*hash));
+            self.events.push(IndexEvent::Evicted(*hash));
         }
         self.tallied.repaired += 1;
-        self.told.push(Told::Late(*hash, placed.version));
+        self.events.push(IndexEvent::Late(*hash, placed.version));
         Reconciled::Placed(self.place(hash, placed, true))
     }
 
@@ -371,7 +371,7 @@ impl Index for ModelHost {
             && entry.newest.placed.location == at
         {
             entry.newest.is_damaged = true;
-            self.told.push(Told::Damaged(*hash));
+            self.events.push(IndexEvent::Damaged(*hash));
         }
     }
 }

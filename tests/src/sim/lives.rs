@@ -1,4 +1,4 @@
-//! Histories of several lives: what clients do, what fails, and how each life ends.
+//! Histories of several lives: the clients' work, the failures, and the end of each life.
 
 use std::collections::BTreeSet;
 
@@ -19,7 +19,7 @@ use super::rng::{Rng, mixed};
 use super::script::{Do, Setup};
 use super::world::{Delays, Lasting, POLLS_MAX, Pools, World};
 
-/// One thing that happens.
+/// One event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Event {
     /// A client or an operator does something.
@@ -34,9 +34,9 @@ pub enum Event {
     Reorder(u64),
     /// The tier is closed, and its process ends.
     Close,
-    /// The power fails; the seed tells what lands.
+    /// The power fails; the seed decides which operations complete.
     Cut(u64),
-    /// The process ends; the system keeps what was written, and may lose it later.
+    /// The process ends; the system keeps its writes, and may lose them later.
     Kill,
     /// The same, and so many syncs of the mounts that follow fail.
     KillSyncs(u32),
@@ -52,7 +52,7 @@ pub enum Event {
     Blind(u64),
 }
 
-/// What came about in histories: that they test something.
+/// Counts of the events in histories, which show that they test something.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lived {
     /// Mounts that ended well.
@@ -63,7 +63,7 @@ pub struct Lived {
     pub clocks_behind: u64,
     /// Times that anything was damaged.
     pub rotted: u64,
-    /// Tasks whose report was held to what was counted.
+    /// Tasks whose report was compared with the driver's counts.
     pub reports: u64,
     /// Failures of the medium that the tier saw.
     pub failures: u64,
@@ -86,7 +86,7 @@ impl core::ops::AddAssign for Lived {
     }
 }
 
-/// How far the clock jumps where there is none any more.
+/// The jump that takes the clock away.
 pub(super) const NO_CLOCK: i32 = i32::MIN;
 
 /// The way in which a read fails that tells of damage.
@@ -114,7 +114,7 @@ fn fates(lasting: &Lasting, seed: u64) -> Vec<Fate> {
         let fate = match rng.below(4) {
             _ if half_erased.contains(&op.segment) => Fate::Lost,
             0 => Fate::Lost,
-            // What came after a failed sync may be firm by now, so a doubtful erase is not torn.
+            // Operations after a failed sync may be firm by now, so a doubtful erase is not torn.
             1 if !op.is_doubtful() || op.what != Change::Erase => Fate::Torn(rng.index(op.len(geometry))),
             _ => Fate::Kept,
         };
@@ -127,8 +127,8 @@ fn fates(lasting: &Lasting, seed: u64) -> Vec<Fate> {
 }
 
 impl World<'_> {
-    /// Closes the tier and drives it as the contract says: where it is idle and waits for no time and no completion, nobody
-    /// polls it again.
+    /// Closes the tier and drives it by the contract: once it is idle and waits for no time and no completion, nobody polls it
+    /// again.
     ///
     /// # Panics
     /// Where it is not closed then, or never (I-GC-2).
@@ -174,7 +174,7 @@ impl World<'_> {
         self.lasting.rot(&self.config, seed, &open);
     }
 
-    /// Lets things happen until one ends the life; returns how many did, and that one.
+    /// Carries out events until one ends the life; returns how many there were, and that one.
     ///
     /// # Panics
     /// Where an invariant does not hold.
@@ -186,7 +186,7 @@ impl World<'_> {
                 matches!(event, Event::Fail(..) | Event::During(..) | Event::Syncs(_) | Event::Rot(_));
             match *event {
                 Event::Act(what) => match self.act(what) {
-                    // A tier may be full: then nothing happened, and removing still works.
+                    // A full tier changes nothing, and removes still work.
                     Ok(()) | Err(AppendError::Full) => self.check_current(),
                     Err(AppendError::Busy) if self.tier.needs_remount() => {}
                     Err(error) => panic!("{what:?}: {error}"),
@@ -221,8 +221,8 @@ impl World<'_> {
 }
 
 impl Setup {
-    /// Lets things happen to a medium that was never written, life after life. Each mount finds what the one before may have
-    /// left; in the last life the medium works again, and everything is synced, settled and counted.
+    /// Carries out events on a medium that was never written, life after life. Each mount finds a state that the life before
+    /// may have left. In the last life the medium works again, and everything is synced, settled and counted.
     ///
     /// # Panics
     /// Where an invariant does not hold.
@@ -280,8 +280,8 @@ impl Setup {
 }
 
 impl Setup {
-    /// A life in which a part of the medium can't be read, from the mount on or a little later; what keys read as is not looked at.
-    /// Nothing may be lost by it, nor come back: that is what the next mount is held to.
+    /// A life in which a part of the medium can't be read, from the mount on or a little later. The values of keys are not
+    /// checked in it. It may lose nothing and bring nothing back: the next mount checks that.
     fn live_blind(&self, arena: &mut Arena, mut lasting: Lasting, seed: u64, lived: &mut Lived) -> Lasting {
         let mut rng = Rng::new(seed);
         let segments = self.config.geometry.segment_count();
@@ -297,11 +297,11 @@ impl Setup {
         if world.mount().is_ok() {
             lived.blind += 1;
             world.may_overcount = true;
-            world.lasting.is_told |= tells_damage(&world.tier.mount_report());
+            world.lasting.is_reported |= tells_damage(&world.tier.mount_report());
             world.begin_blind();
             for _ in 0..rng.below(5) {
                 let key = u16::try_from(1 + rng.below(6)).unwrap_or(1);
-                // It may be full.
+                // The tier may be full.
                 let _ = world.act(if rng.permille(500) { Do::Remove(key) } else { Do::Put(key, 6) });
             }
             if rng.permille(500) && !world.tier.needs_remount() {
@@ -312,7 +312,7 @@ impl Setup {
         }
         let mut left = world.end().kill();
         left.medium.faults.outage = None;
-        // The newest time may have been among what could not be read.
+        // The newest time may have been in a part that could not be read.
         left.promised_s = 0;
         left
     }
@@ -345,8 +345,7 @@ impl Lasting {
         };
     }
 
-    /// While no tier runs: lets happen what is next among the events and happens then. Returns whether the next mount is to
-    /// confirm the clock.
+    /// Carries out the next events that happen while no tier runs. Returns whether the next mount is to confirm the clock.
     fn lie_still(&mut self, config: &TierConfig, rest: &mut &[Event]) -> bool {
         let mut confirms = false;
         while let Some((event, others)) = rest.split_first() {

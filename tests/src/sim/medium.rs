@@ -1,9 +1,9 @@
-//! A medium in memory that keeps what is written apart from what is durable.
+//! A medium in memory that keeps written and durable bytes apart.
 //!
-//! Every write and erase goes to a journal. A sync that succeeds makes what came before it *firm*: no cut can take it. A cut
-//! builds the medium anew from what is firm and from whichever of the other operations its plan lets through, whole or in
-//! part. A sync that fails makes what came before it *doubtful*, as on Linux, where a page that could not be written back
-//! counts as clean from then on: reads still see it, a later sync that succeeds says nothing of it, and a cut may take it.
+//! Every write and erase goes to a journal. A sync that succeeds makes the operations before it *firm*: no cut can take them. A
+//! cut builds the medium anew from firm operations and from those others that its plan lets through, whole or in part. A failed
+//! sync makes the operations before it *doubtful*, as on Linux, where a page that could not be written back counts as clean
+//! from then on. Reads still see them, a later sync does not cover them, and a cut may take them.
 //!
 //! The double panics where the log breaks a rule of the medium, and names the invariant.
 
@@ -16,7 +16,7 @@ use super::cut::Fate;
 use super::fault::{Effect, Faults};
 use crate::image::Image;
 
-/// What a medium was asked to do, counted.
+/// Counts of the operations of a medium.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Operations of all kinds; the number of the next one.
@@ -33,20 +33,20 @@ pub struct Counts {
     pub syncs: u64,
 }
 
-/// One operation that changed the medium and is not yet part of what is firm.
+/// One operation that changed the medium and is not firm yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Op {
     /// Its number among all operations.
     pub number: u64,
     /// The segment it changed.
     pub segment: u32,
-    /// What it did.
+    /// Its change.
     pub what: Change,
     is_firm: bool,
     is_doubtful: bool,
 }
 
-/// What an operation did to its segment.
+/// The change of an operation to its segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// Wrote bytes at an offset.
@@ -74,13 +74,13 @@ pub struct Medium {
     pub(super) counts: Counts,
     /// Segments that have blocks; they keep them.
     pub(super) backed: BTreeSet<u32>,
-    /// For how many segments there are none.
+    /// The number of segments for which there are no blocks.
     pub missing: u32,
-    /// What goes wrong, and when.
+    /// The planned failures.
     pub faults: Faults,
 }
 
-/// Where a sync began: what was complete then is what it makes firm.
+/// The moment at which a sync began: it makes firm the operations that were complete then.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SyncPoint {
     before: u64,
@@ -119,7 +119,7 @@ impl Medium {
         &self.geometry
     }
 
-    /// What was asked so far.
+    /// The operations so far.
     #[must_use]
     pub const fn counts(&self) -> Counts {
         self.counts
@@ -186,7 +186,7 @@ impl Medium {
     /// Reads. Bounds: no further than the segment's end.
     ///
     /// # Errors
-    /// What the fault plan says, or `Unreadable` where a byte of the range was made so.
+    /// The error of the fault plan, or `Unreadable` where a byte of the range was made so.
     pub fn read(&mut self, segment: u32, offset: u32, out: &mut [u8]) -> Result<(), MediumError> {
         self.check_bounds(segment, offset, out.len());
         self.counts.reads += 1;
@@ -216,7 +216,7 @@ impl Medium {
     /// Writes.
     ///
     /// # Errors
-    /// What the fault plan says; part of the bytes may have been written then.
+    /// The error of the fault plan; part of the bytes may have been written then.
     ///
     /// # Panics
     /// On a range that leaves its segment or is not aligned; where a unit was programmed before (I-LOG-1); in a segment
@@ -255,7 +255,7 @@ impl Medium {
     /// Erases a segment.
     ///
     /// # Errors
-    /// What the fault plan says; the erase may have happened then.
+    /// The error of the fault plan; the erase may have happened then.
     pub fn erase(&mut self, segment: u32) -> Result<(), MediumError> {
         self.check_bounds(segment, 0, 0);
         self.counts.erases += 1;
@@ -266,7 +266,7 @@ impl Medium {
             self.closed.remove(&segment);
             let at = self.place(segment, 0) as u64;
             let end = at + u64::from(self.geometry.segment_bytes());
-            // Where a cut takes the erase back, they are no more what they were.
+            // Where a cut takes the erase back, the bytes may have changed.
             for byte in self.unreadable.range(at..end) {
                 let byte = usize::try_from(*byte).unwrap_or(usize::MAX);
                 self.base.bytes[byte] ^= 0xFF;
@@ -280,7 +280,7 @@ impl Medium {
     /// Allocates the blocks of a segment, as long as there are any.
     ///
     /// # Errors
-    /// `NoSpace` where there are none, or what the fault plan says.
+    /// `NoSpace` where there are none, or the error of the fault plan.
     pub fn allocate(&mut self, segment: u32) -> Result<(), MediumError> {
         self.check_bounds(segment, 0, 0);
         if let Some(effect) = self.begin() {
@@ -299,7 +299,7 @@ impl Medium {
         self.journal.push(op);
     }
 
-    /// Begins a sync, which makes durable what was completed before: all operations but those numbered in `except`, whose
+    /// Begins a sync, which makes durable all operations that were completed before, except those numbered in `except`: their
     /// completion was not reported yet.
     #[must_use]
     pub const fn sync_begin(&self, except: Vec<u64>) -> SyncPoint {
@@ -309,7 +309,7 @@ impl Medium {
     /// Ends a sync.
     ///
     /// # Errors
-    /// What the fault plan says; what came before the point is doubtful then.
+    /// The error of the fault plan; operations before the point are doubtful then.
     pub fn sync_end(&mut self, point: &SyncPoint) -> Result<(), MediumError> {
         self.counts.syncs += 1;
         let mut effect = self.begin();
@@ -327,7 +327,7 @@ impl Medium {
         effect.map_or(Ok(()), |effect| Err(effect.error))
     }
 
-    /// Moves what is firm out of the journal, and with it what a firm erase made moot.
+    /// Moves firm operations out of the journal, and with them those that a firm erase made moot.
     fn fold(&mut self) {
         let mut at = 0;
         while at < self.journal.len() {

@@ -1,7 +1,8 @@
 //! A simulation of a tier down to its medium, for suites that try every order, every failure and every power cut.
 //!
 //! From the bottom: [`Medium`] is the storage, with [fates](Fate) at a cut and [faults](Faults); [`ModelHost`] the index;
-//! [`Oracle`] what clients know; [`World`] drives the machine over them in virtual time; [`cut_everywhere`] and its like enumerate.
+//! [`Oracle`] the knowledge of the clients; [`World`] drives the machine over them in virtual time; [`cut_everywhere`] and its
+//! like enumerate.
 
 mod arena;
 mod audit;
@@ -34,7 +35,7 @@ pub use cut::{Fate, SECTOR_BYTES};
 pub use exhaust::{STRIDE, Tried, cut_everywhere, cut_twice, in_case, offset, order_everywhere};
 pub use failures::{fail_everywhere, fail_in_pairs, fail_mount_everywhere};
 pub use fault::{Effect, Faults, Outage};
-pub use host::{Entry, ModelHost, Newest, Told, hash_of};
+pub use host::{Entry, IndexEvent, ModelHost, Newest, hash_of};
 pub use lives::{Event, Lived};
 pub use medium::{Change, Counts, Medium, Op, SyncPoint};
 pub use oracle::{Key, Oracle, What, key_bytes};

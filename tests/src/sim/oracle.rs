@@ -1,4 +1,4 @@
-//! What the clients of a tier know: what they wrote, what was acknowledged as synced, and so what a cut may leave.
+//! The knowledge of a tier's clients: their writes, those acknowledged as synced, and so the states that a cut may leave.
 
 use std::collections::BTreeMap;
 
@@ -16,14 +16,14 @@ pub fn key_bytes(key: Key) -> [u8; 4] {
     [b'k', low, high, b'.']
 }
 
-/// What a key has.
+/// The content of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum What {
     /// Nothing.
     Absent,
     /// A value.
     Value {
-        /// Which write it was: its content follows from it.
+        /// The number of the write, from which its content follows.
         write: u64,
         /// Its length.
         len: u32,
@@ -63,36 +63,36 @@ impl What {
 struct Later {
     write: u64,
     what: What,
-    /// The write whose record says so: another one where a mount found it, or where a value was evicted.
+    /// The write whose record has it: another one where a mount found it, or where a value was evicted.
     of: u64,
     /// Where it ends in the order of appends.
     position: Option<u64>,
     was_appended: bool,
 }
 
-/// What is known of one key.
+/// The knowledge of one key.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct Known {
     /// The newest write that is durable.
     floor: What,
-    /// Which one that is; 0 where no record says so.
+    /// The number of that write; 0 where no record has it.
     floor_of: u64,
     /// Newer ones, oldest first.
     later: Vec<Later>,
-    /// The newest write that the tier was allowed to drop: a tombstone of it may be on the medium that nobody was told of.
+    /// The newest write that the tier was allowed to drop: its tombstone may be on the medium without a report.
     evictable: Option<u64>,
-    /// Whether its newest durable record was damaged: it may read as damaged, or as what it had before.
+    /// Whether its newest durable record was damaged: the key may read as damaged, or as its older content.
     ///
     /// The number of the last write of any key by then.
     spoilt: Option<u64>,
-    /// Whether what it had at any time may come back: what says that it is over was damaged.
+    /// Whether any older content may come back: the record that ended it was damaged.
     is_haunted: bool,
     /// Writes, oldest first, that a mount could not find and that a second look may: the newest durable one, and later ones.
     hidden: Vec<(u64, What)>,
-    /// Writes of which a record was damaged or lay among what was: where that of a later write is damaged, too, nothing may tell of
-    /// it, and an older one may come back.
+    /// Writes with a damaged record, or one in a damaged part. If the record of a later write is damaged, too, it may leave no
+    /// trace, and an older one may come back.
     harmed: Vec<(u64, What)>,
-    /// What it had before one of them came back: until that is written elsewhere a mount may find it again.
+    /// The content before one of them came back: a mount may find it again until the returned one is written elsewhere.
     before: Vec<(u64, What)>,
 }
 
@@ -119,8 +119,8 @@ impl Known {
         core::iter::once((self.floor_of, self.floor)).chain(later)
     }
 
-    /// What may still come back where a mount found the record of a write: what it could not find before, and, where records
-    /// were damaged, the newest durable write and later ones.
+    /// The writes that may still come back after a mount found the record of one: those that it could not find before and,
+    /// where records were damaged, the newest durable write and later ones.
     fn unfound(&self, of: u64) -> Vec<(u64, What)> {
         let mut hidden = self.hidden.clone();
         if self.spoilt.is_some() || self.is_haunted || !self.before.is_empty() {
@@ -137,7 +137,7 @@ impl Known {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub struct Oracle {
     keys: BTreeMap<Key, Known>,
-    /// Every write ever accepted, by its number less one: whose it was, and what.
+    /// Every write ever accepted, by its number less one: its key and its content.
     written: Vec<(Key, What)>,
 }
 
@@ -153,7 +153,7 @@ impl Oracle {
         self.written.len() as u64 + 1
     }
 
-    /// What a reader of the running tier must find.
+    /// The content that a reader of the running tier must find.
     #[must_use]
     pub fn current(&self, key: Key) -> What {
         self.keys
@@ -176,7 +176,7 @@ impl Oracle {
         self.keys.get(&key).is_none_or(|known| known.later.is_empty())
     }
 
-    /// A client wrote; returns the number of the write.
+    /// Notes a client's write; returns its number.
     pub fn accept(&mut self, key: Key, what: What) -> u64 {
         self.written.push((key, what));
         let write = self.written.len() as u64;
@@ -185,7 +185,7 @@ impl Oracle {
         write
     }
 
-    /// A write was given back: it never happened.
+    /// Notes that a write was given back: it never happened.
     pub fn reject(&mut self, key: Key, write: u64) {
         if let Some(known) = self.keys.get_mut(&key) {
             known.later.retain(|later| later.write != write);
@@ -201,7 +201,7 @@ impl Oracle {
         self.keys.get(&key).and_then(taken) == Some(write)
     }
 
-    /// What a write wrote.
+    /// The content of a write.
     #[must_use]
     pub fn what(&self, key: Key, write: u64) -> What {
         let later =
@@ -213,7 +213,7 @@ impl Oracle {
         self.keys.get_mut(&key)?.later.iter_mut().find(|later| later.write == write)
     }
 
-    /// A write was appended.
+    /// Notes that a write was appended.
     pub fn appended(&mut self, key: Key, write: u64, position: u64) {
         if let Some(later) = self.later(key, write) {
             later.position = Some(position);
@@ -221,21 +221,21 @@ impl Oracle {
         }
     }
 
-    /// A write was handed back as not written; it may be on the medium all the same.
+    /// Notes that a write was handed back as not written. It may be on the medium all the same.
     pub fn unwritten(&mut self, key: Key, write: u64) {
         if let Some(later) = self.later(key, write) {
             later.position = None;
         }
     }
 
-    /// The machine that counted positions is gone.
+    /// Forgets positions, since the machine that counted them is gone.
     pub fn void_positions(&mut self) {
         for later in self.keys.values_mut().flat_map(|known| &mut known.later) {
             later.position = None;
         }
     }
 
-    /// Every append up to a position is durable. Returns whether that is news.
+    /// Notes that every append up to a position is durable. Returns whether that is news.
     pub fn durable(&mut self, position: u64) -> bool {
         let mut is_news = false;
         for known in self.keys.values_mut() {
@@ -254,17 +254,17 @@ impl Oracle {
         is_news
     }
 
-    /// The tier was told that it may drop a value.
+    /// Notes that the tier may drop a value.
     pub fn may_evict(&mut self, key: Key) {
         if let Some(known) = self.keys.get_mut(&key) {
             known.evictable = Some(self.written.len() as u64);
         }
     }
 
-    /// A value was evicted: from now on it reads as nothing, and a cut may leave either. A write that is being `offered` comes
-    /// after it.
+    /// Notes that a value was evicted: it reads as absent from now on, and a cut may leave either. A write that is being
+    /// `offered` comes after it.
     pub fn evicted(&mut self, key: Key, offered: Option<u64>) {
-        // Its tombstone ranks as what it kills.
+        // The tombstone ranks as the write that it kills.
         let of = self.keys.get(&key).map_or(0, |known| {
             let before = known.later.iter().rfind(|later| Some(later.write) != offered);
             before.map_or(known.floor_of, |later| later.of)
@@ -278,8 +278,8 @@ impl Oracle {
         }
     }
 
-    /// A mount found this on a medium of which a sync had failed: it is what the key has now, and what was durable still is.
-    /// `of` is the write whose record says so.
+    /// Notes the content that a mount found on a medium of which a sync had failed: the key has it now, and durable writes stay
+    /// durable. `of` is the write whose record says so.
     pub fn found(&mut self, key: Key, what: What, of: u64) {
         let write = self.accept(key, what);
         self.appended(key, write, u64::MAX);
@@ -288,7 +288,8 @@ impl Oracle {
         }
     }
 
-    /// A mount found this: it is what the key has from now on, and durable. `of` is the write whose record says so.
+    /// Notes the content that a mount found: the key has it from now on, and it is durable. `of` is the write whose record says
+    /// so.
     pub fn settled(&mut self, key: Key, what: What, of: u64) {
         let known = self.keys.entry(key).or_insert(Known::new(what));
         let hidden = known.unfound(of);
@@ -296,14 +297,14 @@ impl Oracle {
         *known = Known { is_haunted: known.is_haunted, floor_of: of, hidden, harmed, ..Known::new(what) };
     }
 
-    /// What may come back of a key as the write named, if a second look finds it.
+    /// The content that comes back if a second look finds this write of a key.
     #[must_use]
     pub fn hidden(&self, key: Key, write: u64) -> Option<What> {
         let known = self.keys.get(&key)?;
         known.hidden.iter().find(|hidden| hidden.0 == write && known.floor_of < write).map(|hidden| hidden.1)
     }
 
-    /// A second look found the record of a write.
+    /// Notes that a second look found the record of a write.
     pub fn rescued(&mut self, key: Key, write: u64) {
         let Some(known) = self.keys.get_mut(&key).filter(|known| known.floor_of < write) else { return };
         let Some(hidden) = known.hidden.iter().find(|hidden| hidden.0 == write) else { return };
@@ -312,14 +313,14 @@ impl Oracle {
         known.later.retain(|later| later.of > write);
     }
 
-    /// What a key had before something came back.
+    /// The content of a key before a write came back.
     #[must_use]
     pub fn before(&self, key: Key, of: u64) -> Option<What> {
         let is_it = |before: &&(u64, What)| before.0 == of || of == 0 && before.1 == What::Absent;
         self.keys.get(&key)?.before.iter().find(is_it).map(|before| before.1)
     }
 
-    /// A mount found the newest durable record of a key, and it is damaged: nothing later is there.
+    /// Notes that a mount found the newest durable record of a key damaged: nothing later is there.
     pub fn found_damaged(&mut self, key: Key) {
         let Some(known) = self.keys.get_mut(&key) else { return };
         let (floor, of) = (known.floor, known.floor_of);
@@ -327,14 +328,14 @@ impl Oracle {
         self.found(key, floor, of);
     }
 
-    /// The newest durable record of a key was damaged.
+    /// Notes that the newest durable record of a key was damaged.
     pub fn spoil(&mut self, key: Key) {
         if let Some(known) = self.keys.get_mut(&key) {
             known.spoilt = Some(self.written.len() as u64);
         }
     }
 
-    /// A record of a write was damaged, or lay among what was; of a value, or of the removal of one.
+    /// Notes that a record of a write was damaged, or lay in a damaged part: of a value, or of its removal.
     pub fn harm(&mut self, key: Key, write: u64, is_value: bool) {
         let Some((known, written)) = self.keys.get_mut(&key).zip(write.checked_sub(1)) else { return };
         let at = usize::try_from(written).unwrap_or(usize::MAX);
@@ -348,14 +349,14 @@ impl Oracle {
         self.keys.get(&key).is_some_and(|known| known.spoilt.is_some() || known.is_haunted)
     }
 
-    /// The record that says that a segment is over was damaged, and a key may have lain there.
+    /// Notes that the erase intent of a segment was damaged in which a key may have lain.
     pub fn haunt(&mut self, key: Key) {
         if let Some(known) = self.keys.get_mut(&key) {
             known.is_haunted = true;
         }
     }
 
-    /// The write of a key that had this content.
+    /// The number of the write of a key with this content.
     #[must_use]
     pub fn own(&self, key: Key, content: &[u8]) -> Option<What> {
         let own = self.written.iter().rev().filter(|(of, _)| *of == key).map(|(_, what)| *what);

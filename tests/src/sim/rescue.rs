@@ -1,8 +1,8 @@
 //! Records that a mount could not find and that come back: a second look at their segment finds them.
 //!
-//! Such a record is right where it is newer than what its key had meanwhile, and where nothing was written since: the newest durable
-//! write, or a later one. The model tells writes apart by the versions of their records, so a removed key that comes back is told
-//! from one whose removal a cut took.
+//! Such a record is right where it is newer than the content of its key meanwhile, and where nothing was written since: the
+//! newest durable write, or a later one. The model distinguishes writes by the versions of their records. So a removed key that
+//! comes back differs from one whose removal a cut took.
 
 use std::collections::BTreeMap;
 
@@ -12,17 +12,17 @@ use super::check::Seen;
 use super::oracle::{Key, What};
 use super::world::World;
 
-/// Which write the record of each version holds, or kills.
+/// The write that the record of each version holds, or kills.
 #[derive(Debug, Clone, Default, Hash)]
 pub struct Versions(BTreeMap<(KeyHash, Version), u64>);
 
 impl Versions {
-    /// A write was appended.
+    /// Notes that a write was appended.
     pub(super) fn appended(&mut self, hash: KeyHash, version: Version, write: u64) {
         self.0.insert((hash, version), write);
     }
 
-    /// A record was relocated, and has another version there.
+    /// Notes that a record was relocated and has another version there.
     pub(super) fn renewed(&mut self, hash: KeyHash, from: Version, to: Version) {
         if let Some(write) = self.0.get(&(hash, from)).copied() {
             self.0.insert((hash, to), write);
@@ -43,18 +43,18 @@ impl World<'_> {
         entry.map_or(0, |entry| self.lasting.versions.write(hash, entry.newest.placed.version))
     }
 
-    /// What a mount found of a key, of what may come back.
+    /// The write, of those that may come back, that a mount found of a key.
     pub(super) fn returned(&self, key: Key, seen: &Seen) -> Option<What> {
         let hidden = self.lasting.oracle.hidden(key, self.write_of(key))?;
         match seen {
             Seen::Value(bytes) => hidden.content().is_some_and(|content| content == *bytes).then_some(hidden),
-            // A value may have been dropped by its time.
+            // The value may have been dropped as expired.
             Seen::Absent => hidden.is_absent_at(self.lasting.newest_s).then_some(What::Absent),
             Seen::Damaged => None,
         }
     }
 
-    /// The index learned late of a record.
+    /// Notes that the index learned late of a record.
     pub(super) fn rescued(&mut self, hash: KeyHash, version: Version) {
         let write = self.lasting.versions.write(hash, version);
         if let Some(key) = self.key_of(&hash) {
@@ -64,7 +64,7 @@ impl World<'_> {
 }
 
 impl World<'_> {
-    /// A mount has ended: notes what it could not read.
+    /// Notes the segments that a mount could not read.
     pub(super) fn begin_blind(&mut self) {
         let Some(outage) = &self.lasting.medium.faults.outage else { return };
         let segments = (0u32..).zip(self.tier.segments());

@@ -1,4 +1,4 @@
-//! A small generator of numbers, so that a run is its seed and nothing else.
+//! A small generator of random numbers, so that a run follows from its seed alone.
 
 /// SplitMix64 (Steele, Lea, Flood: "Fast splittable pseudorandom number generators", OOPSLA 2014).
 #[derive(Debug, Clone)]
@@ -27,7 +27,7 @@ impl Rng {
         usize::try_from(self.below(len as u64)).unwrap_or(0)
     }
 
-    /// Tells yes so many times in a thousand.
+    /// Returns `true` so many times in a thousand.
     pub const fn permille(&mut self, share: u64) -> bool {
         self.below(1000) < share
     }

@@ -1,7 +1,7 @@
-//! Damage at rest: bits that turn over and units that can't be read back, and which keys may show it.
+//! Damage at rest: bits that turn over and units that can't be read back, and the keys that may show it.
 //!
-//! What is allowed to a key is found out from the medium alone, before the damage: of records of the same key only the newest
-//! durable one is what a reader gets, so only damage of that may be seen.
+//! The content allowed to a key is found from the medium alone, before the damage. A reader gets only the newest durable record
+//! of a key, so only damage of that one may be seen.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +16,14 @@ use super::oracle::{Key, key_bytes};
 use super::rng::Rng;
 use super::world::Lasting;
 
-/// What was damaged so far.
+/// The damage so far.
 #[derive(Debug, Clone, Default)]
 pub struct Rot {
     /// Times that anything was damaged.
     pub count: u32,
-    /// What was hit, so that nothing is hit twice: a second flip may heal the first.
+    /// The parts that were hit, so that none is hit twice: a second flip may heal the first.
     hits: BTreeSet<(u32, u32, Part)>,
-    /// By segment and sequence: what only a footer leads to.
+    /// By segment and sequence: the records to which only a footer leads.
     behind: BTreeMap<(u32, u32), Vec<Lies>>,
 }
 
@@ -50,10 +50,10 @@ struct Lies {
     is_behind: bool,
 }
 
-/// The durable records of a segment: what lies behind one that was damaged before is seen as far as its length leads there.
+/// The durable records of a segment. Those behind an earlier damaged one are seen as far as its length leads there.
 ///
-/// Where no segment gets a footer, also what lies behind the end of the records: a cut may have taken one and left what was
-/// written behind it. A mount ends before that, until the last record in front of it is damaged and it looks for others.
+/// Where no segment gets a footer, also records behind the end of the others: a cut may have taken a record and left those
+/// behind it. A mount ends before that, until the last record in front of it is damaged and it looks for others.
 fn lie(config: &TierConfig, segment: &[u8]) -> Option<(u32, Vec<Lies>)> {
     let (geometry, hash_key) = (&config.geometry, &config.store.hash_key);
     let copies = [geometry.header_at(), geometry.second_header_at()];
@@ -113,7 +113,7 @@ impl Rot {
         self.hits.iter().any(|hit| matches!(hit, (s, q, Part::Record(_)) if (*s, *q) == (segment, sequence)))
     }
 
-    /// The newest version of each key that a mount is sure to find: not what lies in a segment that was hit, or is over.
+    /// The newest version of each key that a mount is sure to find: not records in a segment that was hit, or was freed.
     fn newest(&self, lying: &[Option<(u32, Vec<Lies>)>]) -> BTreeMap<KeyHash, Version> {
         let records = || lying.iter().flatten().flat_map(|(_, records)| records);
         let mut unsure: BTreeSet<(u32, u32)> = records().filter_map(|lies| lies.freed).collect();
@@ -135,10 +135,10 @@ impl Rot {
 }
 
 impl Lasting {
-    /// Damages something that lies at rest, by a seed; nothing, where there is nothing or where it was hit before.
+    /// Damages a random part at rest, by a seed; nothing where there is none, or where it was hit before.
     ///
-    /// In the segments named as open, into which a tier that runs may go on to write, only such damage is done as costs nothing that
-    /// lies behind it: one copy of a header, one bit of a record.
+    /// The segments in `open` may get further writes of a running tier. They get only damage that costs nothing behind it: of
+    /// one copy of a header, or of one bit of a record.
     pub fn rot(&mut self, config: &TierConfig, seed: u64, open: &[u32]) {
         let mut rng = Rng::new(seed);
         let geometry = config.geometry;
@@ -156,7 +156,7 @@ impl Lasting {
         let segment = at_rest[rng.index(at_rest.len())];
         let Some((sequence, records)) = &lying[segment as usize] else { return };
         let is_open = open.contains(&segment);
-        // What lies behind a record that tells no length comes and goes with other damage before it, and with the footer.
+        // Records behind one without a length come and go with other damage before them, and with the footer.
         let coming: Vec<Lies> = self.rot.behind.get(&(segment, *sequence)).cloned().unwrap_or_default();
         let hit = |rot: &mut Rot, part| rot.hits.insert((segment, *sequence, part));
         let mut harmed: Vec<Lies> = Vec::new();
@@ -188,7 +188,7 @@ impl Lasting {
                 }
                 let how = if is_open { u64::MAX } else { how };
                 match how {
-                    // A unit that can't be read, or more than one bit: nothing may tell where the next record begins.
+                    // A unit that can't be read, or more than one bit: the beginning of the next record may be unknown.
                     5 => self.medium.spoil(segment, record.offset + rng_below(&mut rng, record.bytes)),
                     6 => self.flip(&mut rng, segment, record.offset, record.bytes, 3),
                     7 => self.flip(&mut rng, segment, record.offset, record.bytes.min(7), 2),
@@ -207,12 +207,12 @@ impl Lasting {
             _ => return,
         }
         self.rot.count += 1;
-        // A time may be among what was lost.
+        // A time may have been lost.
         self.promised_s = 0;
         self.harm(config, &newest, harmed, &coming);
     }
 
-    /// A device takes a segment that it can't read for one that a cut tore: what it holds is lost.
+    /// Notes that a device takes a segment that it can't read for a torn one: its records are lost.
     pub(super) fn give_up(&mut self, config: &TierConfig, segment: u32) {
         let segments = 0..config.geometry.segment_count();
         let lying: Vec<_> = segments.map(|at| lie(config, self.medium.durable_segment(at))).collect();
@@ -246,7 +246,8 @@ impl Lasting {
             if seen.iter().any(|lies| lies.hash == Some(hash)) {
                 self.oracle.spoil(key);
             }
-            // Without its erase intent a segment that is half erased comes back, whatever it held; and what hid that may be gone.
+            // Without its erase intent a half-erased segment comes back with all its records, and the records that hid them may
+            // be gone.
             if is_freed || coming.iter().any(|lies| lies.hash == Some(hash)) {
                 self.oracle.haunt(key);
             }

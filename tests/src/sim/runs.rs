@@ -1,4 +1,4 @@
-//! The codec of the model: run lengths, under the name of LZ4. Small enough to be seen to be right.
+//! The codec of the model: run lengths, under the name of LZ4. It is small enough to be obviously right.
 
 use coldpress_core::codec::CodecId;
 

@@ -9,7 +9,7 @@ use super::arena::{Arena, Sizes};
 use super::oracle::Key;
 use super::world::{Lasting, World};
 
-/// One thing that a client or an operator does.
+/// One step of a client or an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Do {
     /// Puts a value of this many bytes.
@@ -38,12 +38,12 @@ pub enum Do {
     Settle,
 }
 
-/// A small world to be.
+/// The parameters of a small world.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {
     /// The machine's configuration.
     pub config: TierConfig,
-    /// What it is lent.
+    /// The memory that it is lent.
     pub sizes: Sizes,
     /// Segments for which the disk has no blocks.
     pub missing: u32,
@@ -70,7 +70,7 @@ impl Setup {
         Ok(Self { config, sizes: Sizes::default(), missing: 0 })
     }
 
-    /// A file in small: bytes are the write unit, blank is zero.
+    /// A small file: the write unit is a byte, blank is zero.
     ///
     /// # Panics
     /// Never: the shape is within the limits.
@@ -79,7 +79,7 @@ impl Setup {
         Self::new(512, 14, 1, 0x00).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// A flash in small: units of four bytes, blank is all ones.
+    /// A small flash: units of four bytes, blank is all ones.
     ///
     /// # Panics
     /// Never: the shape is within the limits.
@@ -88,7 +88,7 @@ impl Setup {
         Self::new(512, 14, 4, 0xFF).unwrap_or_else(|error| panic!("{error}"))
     }
 
-    /// A device's flash in small: keys as they are, one stream, no footers.
+    /// The small flash of a device: keys as they are, one stream, no footers.
     ///
     /// # Panics
     /// Never: the shape is within the limits.
@@ -122,7 +122,7 @@ impl Setup {
         lasting
     }
 
-    /// Mounts what lasts.
+    /// Mounts a lasting state.
     ///
     /// # Panics
     /// Where the mount fails.
@@ -153,7 +153,7 @@ impl Setup {
 }
 
 impl World<'_> {
-    /// Does what a history says, each without fail.
+    /// Carries out the steps of a history; each must succeed.
     ///
     /// # Panics
     /// Where a write is refused.
@@ -165,10 +165,10 @@ impl World<'_> {
         }
     }
 
-    /// Does one thing.
+    /// Carries out one step.
     ///
     /// # Errors
-    /// What a write was refused with.
+    /// The error of a refused write.
     pub fn act(&mut self, what: Do) -> Result<(), AppendError> {
         match what {
             Do::Put(key, len) => self.put(key, len, None).map(drop),

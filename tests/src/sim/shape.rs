@@ -10,7 +10,7 @@ use super::oracle::Key;
 use super::rng::{Rng, mixed};
 use super::script::{Do, Setup};
 
-/// The shape of a small world: where anything may matter to how segments are taken and freed.
+/// The shape of a small world: all parameters that affect how segments are taken and freed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shape {
     /// Bytes of a segment.
@@ -44,7 +44,7 @@ pub struct Shape {
 }
 
 impl Shape {
-    /// One of many small ones, by a seed.
+    /// A random small shape, by a seed.
     pub fn random(rng: &mut Rng) -> Self {
         let write_unit = [1, 1, 4, 8, 32][rng.index(5)];
         let streams = [Streams::One, Streams::One, Streams::Two, Streams::Four][rng.index(4)];
@@ -67,7 +67,7 @@ impl Shape {
         }
     }
 
-    /// The same with what was added later, by a seed of its own: the rest of a history stays what it was.
+    /// Adds the parameters that came later, drawn by a seed of their own: so the rest of a history stays as it was.
     fn with_disk(mut self, seed: u64) -> Self {
         let mut rng = Rng::new(mixed(seed ^ 0xD15C));
         self.cleans_at_rest = rng.permille(500);
@@ -114,7 +114,7 @@ impl Shape {
         setup
     }
 
-    /// What a key with the longest value is charged.
+    /// The charge of a key with the longest value.
     fn charge_bytes(&self, setup: &Setup) -> u32 {
         setup.config.charge_bytes(4, self.value_bytes_max, true)
     }
@@ -186,7 +186,7 @@ fn failure(rng: &mut Rng) -> Event {
 }
 
 impl Shape {
-    /// A history as above, in which the clock goes both ways, too, mounts fail, and what lies at rest is damaged.
+    /// A history as above, in which the clock goes both ways, too, mounts fail, and records at rest are damaged.
     fn eventful(&self, rng: &mut Rng) -> Vec<Event> {
         let keys = u64::from(self.keys_max().min([4, 9, 20, 40, 40][rng.index(5)]));
         let harm = [60, 150, 300][rng.index(3)];
@@ -218,7 +218,7 @@ impl Shape {
         events
     }
 
-    /// What happens while no tier runs.
+    /// An event while no tier runs.
     fn at_rest(&self, rng: &mut Rng) -> Event {
         match rng.below(4) {
             0 => Event::Rot(rng.next_u64()),
@@ -246,9 +246,9 @@ const BLIND_PERMILLE: u64 = 120;
 /// How far the clock may jump in [`live_all`], in seconds.
 const JUMP_S_MAX: u32 = 500;
 
-/// Lives through a history of a seed in which all comes together that may go wrong.
+/// Lives through a history of a seed that combines all kinds of failures.
 ///
-/// Damage takes segments for good: two more are there for each.
+/// Damage takes segments for good, so there are two more for each.
 ///
 /// # Panics
 /// Where an invariant does not hold; says which seed it was.

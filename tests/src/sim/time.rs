@@ -1,21 +1,21 @@
-//! The tier's time, held to what the clocks have shown (rule 11): it goes on wherever they do, never back, and ahead only by what was
-//! within the bound or confirmed.
+//! The tier's time, compared with the clocks (rule 11): it goes on when they do, never back, and ahead only within the bound or
+//! when confirmed.
 
 use super::world::World;
 
 /// How long a confirmation holds, in milliseconds.
 const CONFIRMED_MS: u64 = 60_000;
-/// What a share of the time may be lost to a monotonic clock that runs too fast.
+/// The part of the time, as a divisor, that may be lost to a monotonic clock that runs too fast.
 const SLEW: u64 = 64;
 
-/// What was seen of it.
+/// The observations of the tier's time.
 #[derive(Debug, Clone, Copy, Default)]
 pub(super) struct Watch {
     /// The monotonic clock and the tier's time at the last look, in milliseconds.
     last: Option<(u64, u64)>,
-    /// A confirmation may be taken from the next look on.
+    /// Whether a confirmation may be taken from the next look on.
     is_confirmed: bool,
-    /// It may until then, by the monotonic clock.
+    /// The end of that confirmation, by the monotonic clock.
     confirmed_ms: Option<u64>,
 }
 
@@ -37,13 +37,13 @@ impl World<'_> {
     /// Notes by how much the tier's time may be ahead of the wall clock for good.
     fn note_ahead(&mut self, clock_s: u32) {
         if self.is_confirmed() && self.lasting.now.wall_s > 0 {
-            // It may have been slowed down in the same look.
+            // The time may have been slowed down in the same look.
             let ahead_s = (clock_s + 1).saturating_sub(self.lasting.now.wall_s);
             self.lasting.ahead_s = self.lasting.ahead_s.max(ahead_s);
         }
     }
 
-    /// Looks at the tier's time, which was looked at before the clocks went on to where they are.
+    /// Looks at the tier's time after the clocks went on, and compares it with the last look.
     ///
     /// # Panics
     /// Where it went back, stood still, or went further than it may.

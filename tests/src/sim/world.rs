@@ -1,8 +1,8 @@
 //! A tier, its medium, its index and its clients, in one thread and in virtual time.
 //!
-//! [`step`](World::step) polls the machine once and carries out its action, or delivers a completion that was held back;
-//! which of them is the [chooser's](Chooser) decision. A cut takes the world apart and leaves what lasts: the medium, what
-//! the clients know, the time.
+//! [`step`](World::step) polls the machine once and carries out its action, or delivers a completion that was held back; which
+//! of them is the [chooser's](Chooser) decision. A cut takes the world apart and leaves the lasting state: the medium, the
+//! clients' knowledge, the time.
 
 use core::hash::{Hash as _, Hasher};
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -19,7 +19,7 @@ use coldpress_core::writer::Memory;
 use super::audit::Audit;
 use super::budget::Budget;
 use super::choice::Chooser;
-use super::host::{ModelHost, Told, hash_of};
+use super::host::{IndexEvent, ModelHost, hash_of};
 use super::medium::{Medium, SyncPoint};
 use super::oracle::{Key, Oracle, key_bytes};
 use super::rescue::Versions;
@@ -29,12 +29,12 @@ use super::time::Watch;
 /// Polls after which a goal counts as out of reach (I-GC-2).
 pub(super) const POLLS_MAX: u64 = 200_000;
 
-/// What lasts beyond a cut.
+/// The state that lasts beyond a cut.
 #[derive(Debug, Clone)]
 pub struct Lasting {
     /// The medium.
     pub medium: Medium,
-    /// What the clients know.
+    /// The clients' knowledge.
     pub oracle: Oracle,
     /// The time.
     pub now: Now,
@@ -44,12 +44,12 @@ pub struct Lasting {
     pub promised_s: u32,
     /// The most that the tier's time was ever ahead of a wall clock that was confirmed, in seconds.
     pub ahead_s: u32,
-    /// What was damaged.
+    /// The damage so far.
     pub rot: Rot,
-    /// Which write the record of each version holds.
+    /// The write that the record of each version holds.
     pub versions: Versions,
     /// Whether a mount reported damage after which keys were not looked at.
-    pub is_told: bool,
+    pub is_reported: bool,
 }
 
 impl Lasting {
@@ -68,18 +68,18 @@ impl Lasting {
             ahead_s: 0,
             rot: Rot::default(),
             versions: Versions::default(),
-            is_told: false,
+            is_reported: false,
         }
     }
 
-    /// What the next mount finds after the process ended: everything written, durable or not.
+    /// The state that the next mount finds after the process ended: everything written, durable or not.
     #[must_use]
     pub fn kill(mut self) -> Self {
         self.medium.kill();
         self
     }
 
-    /// What the next mount finds after a cut with these fates.
+    /// The state that the next mount finds after a cut with these fates.
     #[must_use]
     pub fn cut(&self, fates: &[super::Fate]) -> Self {
         Self {
@@ -91,17 +91,17 @@ impl Lasting {
         }
     }
 
-    /// Hashes all that the next mount and what comes after it depend on, except the bytes and what the clients know.
+    /// Hashes all that the next mount and later steps depend on, except the bytes and the clients' knowledge.
     pub(super) fn hash_rest(&self, state: &mut impl Hasher) {
-        let Self { medium, oracle: _, now, newest_s, promised_s, ahead_s, rot, versions, is_told } = self;
+        let Self { medium, oracle: _, now, newest_s, promised_s, ahead_s, rot, versions, is_reported } = self;
         assert_eq!(rot.count, 0, "a search that damages something has to hash more");
         medium.hash_rest(state);
         (now.monotonic_ms, now.wall_s, newest_s, promised_s, ahead_s).hash(state);
-        (versions, is_told).hash(state);
+        (versions, is_reported).hash(state);
     }
 }
 
-/// What the owner of the pools does with a request.
+/// The reaction of the owner of the pools to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Pools {
     /// Answers.
@@ -115,7 +115,7 @@ pub enum Pools {
     Unavailable,
 }
 
-/// Which completions may be held back.
+/// The completions that may be held back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Delays {
     /// Of syncs.
@@ -149,28 +149,28 @@ pub(super) struct Queued {
 pub struct World<'m> {
     /// The machine.
     pub tier: Tier<'m>,
-    /// What lasts beyond a cut.
+    /// The state that lasts beyond a cut.
     pub lasting: Lasting,
     /// The index.
     pub host: ModelHost,
-    /// Who decides.
+    /// The chooser of the next event.
     pub chooser: Chooser,
-    /// What may be held back.
+    /// The completions that may be held back.
     pub delays: Delays,
-    /// What the pools do.
+    /// The reaction of the pools.
     pub pools: Pools,
     /// Every state of the medium that a cut may find, where it is to be noted.
     pub moments: Option<Vec<Lasting>>,
     /// Reports of tasks, in order.
     pub reports: Vec<Report>,
-    /// Whether the index may count more copies than there are: after a failure, what could not be read is not counted down.
+    /// Whether the index may count more copies than there are: after a failure, unreadable copies are not counted down.
     pub may_overcount: bool,
     /// Actions carried out.
     pub actions: u64,
-    /// What one step may do, and the most that any did (I-GC-3).
+    /// The bound of one step, and the most that any did (I-GC-3).
     pub budget: Budget,
     pub(super) audit: Audit,
-    /// What was appended at which time, in the order of positions, and how often the medium had failed by then.
+    /// The time of each append, in the order of positions, and how often the medium had failed by then.
     pub(super) stamps: VecDeque<(u64, u32, u64)>,
     pub(super) config: TierConfig,
     pub(super) queue: VecDeque<Queued>,
@@ -186,7 +186,7 @@ pub struct World<'m> {
 }
 
 impl<'m> World<'m> {
-    /// Builds a machine over what lasts. It is not mounted yet.
+    /// Builds a machine over a lasting state. It is not mounted yet.
     #[must_use]
     pub fn new(config: TierConfig, memory: Memory<'m>, mut lasting: Lasting) -> Self {
         lasting.oracle.void_positions();
@@ -227,7 +227,7 @@ impl<'m> World<'m> {
     /// Builds a machine and drives its mount to the end.
     ///
     /// # Errors
-    /// What the mount failed with.
+    /// The error of the mount.
     pub fn mounted(config: TierConfig, memory: Memory<'m>, lasting: Lasting) -> Result<Self, MountError> {
         let mut world = Self::new(config, memory, lasting);
         world.mount()?;
@@ -237,7 +237,7 @@ impl<'m> World<'m> {
     /// Drives the mount to its end.
     ///
     /// # Errors
-    /// What it failed with.
+    /// The error of the mount.
     pub fn mount(&mut self) -> Result<(), MountError> {
         self.until("mount", |world| world.tier.status() != Status::Mounting);
         match self.tier.status() {
@@ -252,7 +252,7 @@ impl<'m> World<'m> {
         &self.config
     }
 
-    /// Ends the world without any warning; what it leaves is still to be [cut](Lasting::cut).
+    /// Ends the world without any warning; the state that it leaves is still to be [cut](Lasting::cut).
     #[must_use]
     pub fn end(mut self) -> Lasting {
         self.note();
@@ -409,7 +409,7 @@ impl<'m> World<'m> {
                 let result = match self.pools {
                     Pools::Answer => Ok(Reclaimed { bytes: 4096, pages: 1, ..Reclaimed::default() }),
                     Pools::Fail => Err(CleanupError::Failed),
-                    // It comes when nobody waits for it any more, or not at all.
+                    // The reply comes too late, or not at all.
                     Pools::Silent => return,
                     Pools::Unavailable => {
                         let _ = self.hand_over(Input::CleanupUnavailable(ticket));
@@ -428,29 +428,29 @@ impl<'m> World<'m> {
         self.look();
     }
 
-    /// Takes what the machine told its index, and what became durable.
+    /// Takes the calls of the machine to its index, and notes the writes that became durable.
     fn look(&mut self) {
-        for told in self.host.take_told() {
-            match told {
-                Told::Written(hash, at) => {
+        for event in self.host.take_events() {
+            match event {
+                IndexEvent::Written(hash, at) => {
                     let known = self.in_flight.remove(&(hash, at.sequence.get(), at.offset));
                     assert!(known.is_some(), "I-LOG-4: published {at:?}, which no client wrote");
                 }
-                Told::Unwritten(hash, at) => self.requeue(&hash, at),
-                Told::MayEvict(hash) => {
+                IndexEvent::Unwritten(hash, at) => self.requeue(&hash, at),
+                IndexEvent::MayEvict(hash) => {
                     if let Some(key) = self.key_of(&hash) {
                         self.lasting.oracle.may_evict(key);
                     }
                 }
-                Told::Evicted(hash) => match self.key_of(&hash) {
-                    // A newer write is on its way: it was what that one replaces that went.
+                IndexEvent::Evicted(hash) => match self.key_of(&hash) {
+                    // A newer write is pending: the machine dropped the value that it replaces.
                     Some(key) if self.is_pending(key) => self.lasting.oracle.may_evict(key),
                     Some(key) => self.lasting.oracle.evicted(key, self.offering),
                     None => {}
                 },
-                Told::Renewed(hash, from, to) => self.lasting.versions.renewed(hash, from, to),
-                Told::Late(hash, version) => self.rescued(hash, version),
-                Told::Damaged(_) => {}
+                IndexEvent::Renewed(hash, from, to) => self.lasting.versions.renewed(hash, from, to),
+                IndexEvent::Late(hash, version) => self.rescued(hash, version),
+                IndexEvent::Damaged(_) => {}
             }
         }
         if self.lasting.oracle.durable(self.tier.durable()) {
@@ -509,8 +509,8 @@ impl<'m> World<'m> {
         }
     }
 
-    /// Offers what was handed back, or steps. The last step before idleness may have made room, so it is offered once more,
-    /// and an offer may have told the machine what is wanted, so one more step is made.
+    /// Offers the records that were handed back, or steps. The last step before idleness may have freed space, so they are
+    /// offered once more. That offer may have given the machine a request, so one more step is made.
     fn go_on(&mut self) -> bool {
         self.pump() || self.step() || self.pump() || self.step()
     }

@@ -1,4 +1,4 @@
-//! Rules about what may import what.
+//! Rules about imports between layers and files.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -77,8 +77,8 @@ fn names_behind<'a>(code: &[Token<'a>], root: &str) -> Vec<(usize, &'a str)> {
     found
 }
 
-/// Finds imports of a layer by one that stands before it in `layers`, and imports by way of the crate's front, which hide theirs.
-/// Tests may import anything.
+/// Finds imports of a layer by one that stands before it in `layers`, and imports by way of the crate's front, which hide their
+/// layer. Tests may import anything.
 pub fn upward_imports(layer: &str, layers: &[&str], source: &str) -> Vec<Violation> {
     let place = |name: &str| layers.iter().position(|known| *known == name);
     let Some(own) = place(layer) else {
@@ -107,7 +107,7 @@ pub fn import_cycles(files: &[(&str, &str)]) -> Vec<Violation> {
         let others = names_behind(&code, "super").into_iter().map(|(_, other)| other);
         imports.insert(name, others.filter(|other| names.contains(other) && other != name).collect());
     }
-    // A file that imports none of those left is in no cycle. What is left at the end is, or imports one that is.
+    // A file that imports none of those left is in no cycle. A file that is left at the end is in one, or imports one that is.
     loop {
         let is_free = |name: &&str| imports[name].iter().all(|other| !imports.contains_key(other));
         let free: Vec<_> = imports.keys().copied().filter(|name| is_free(name)).collect();

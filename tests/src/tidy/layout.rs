@@ -1,10 +1,10 @@
-//! Rules about where things lie.
+//! Rules about the places of files.
 
 use super::Violation;
 use super::lex::{Kind, code};
 use super::regions::attributes;
 
-/// What lies at the top, exactly; beside it only dot files and the build's own folder.
+/// The exact entries of the top level, beside dot files and the build's own folder.
 const ROOT: [&str; 13] = [
     "Cargo.toml",
     "Cargo.lock",
@@ -21,10 +21,10 @@ const ROOT: [&str; 13] = [
     "examples",
 ];
 
-/// What a build and a replay leave there, which the repository ignores.
+/// The files of a build and a replay there, which the repository ignores.
 const MADE: [&str; 2] = ["target", "replay.html"];
 
-/// Finds what is missing from the top level, and what does not belong there.
+/// Finds missing and foreign entries of the top level.
 pub fn root_entries<'a>(entries: impl IntoIterator<Item = &'a str>) -> Vec<Violation> {
     let entries: Vec<_> = entries.into_iter().collect();
     let missing = ROOT.iter().filter(|name| !entries.contains(name));

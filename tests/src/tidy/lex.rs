@@ -1,9 +1,9 @@
 //! Cuts Rust source into tokens, just far enough to tell code from comments and literals.
 //!
-//! A text search would find `Arc` in a sentence about why there is none; a parser would be a dependency. What lies
-//! between is small: comments nest, raw strings count their hashes, and a quote opens a character or a lifetime.
+//! A text search would find `Arc` in a sentence about why there is none; a parser would be a dependency. The way between is
+//! small: comments nest, raw strings count their hashes, and a quote opens a character or a lifetime.
 
-/// What a token is, as far as the rules care.
+/// The kind of a token, as far as the rules need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     /// A name or keyword; a raw identifier without its `r#`.

@@ -6,7 +6,7 @@ use super::Violation;
 use super::lex::code;
 use super::regions::attributes;
 
-/// Crates whose point is shared ownership.
+/// Crates whose purpose is shared ownership.
 const SHARED_CRATES: [&str; 9] = [
     "arc-swap",
     "archery",
@@ -22,7 +22,7 @@ const SHARED_CRATES: [&str; 9] = [
 /// Cargo features that hand shared ownership to the code that enables them.
 const SHARED_FEATURES: [&str; 2] = ["arc", "rc"];
 
-/// Finds dependencies and features that bring shared ownership in by another door.
+/// Finds dependencies and features that bring in shared ownership.
 pub fn shared_ownership_in_manifest(manifest: &str) -> Vec<Violation> {
     let mut found = Vec::new();
     for (section, line, text) in lines(manifest) {
@@ -46,7 +46,7 @@ pub fn shared_ownership_in_manifest(manifest: &str) -> Vec<Violation> {
     found
 }
 
-/// Finds what is missing from the root manifest's lints.
+/// Finds lints that the root manifest lacks.
 pub fn root_manifest(manifest: &str) -> Vec<Violation> {
     let wanted = [
         ("workspace.lints.rust", "unsafe_code = \"forbid\""),
@@ -56,7 +56,7 @@ pub fn root_manifest(manifest: &str) -> Vec<Violation> {
     missing(manifest, &wanted)
 }
 
-/// Finds what is missing from the manifest of a crate in the workspace.
+/// Finds settings that the manifest of a crate in the workspace lacks.
 pub fn member_manifest(manifest: &str) -> Vec<Violation> {
     missing(manifest, &[("lints", "workspace = true"), ("package", "rust-version.workspace = true")])
 }
@@ -79,7 +79,7 @@ fn missing(manifest: &str, wanted: &[(&str, &str)]) -> Vec<Violation> {
     absent.map(|(section, text)| Violation::new(0, format!("`{text}` is missing from [{section}]"))).collect()
 }
 
-/// The lines that say something, each with its section's name and its number from 1.
+/// The lines with content, each with its section's name and its number from 1.
 fn lines(manifest: &str) -> impl Iterator<Item = (&str, usize, &str)> {
     let mut section = "";
     manifest.lines().enumerate().filter_map(move |(at, text)| {

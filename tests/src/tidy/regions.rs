@@ -14,12 +14,12 @@ pub(super) struct Attribute<'t, 'a> {
 }
 
 impl Attribute<'_, '_> {
-    /// Tells whether what follows is a test.
+    /// Tells whether the item behind it is a test.
     pub(super) fn is_test(&self) -> bool {
         matches!(self.body, [token] if token.is("test"))
     }
 
-    /// Tells whether what follows exists only in a test build.
+    /// Tells whether the item behind it exists only in a test build.
     pub(super) fn is_test_only(&self) -> bool {
         let head = self.body.first();
         let names = |text| self.body.iter().any(|token| token.is(text));

@@ -1,10 +1,10 @@
-//! Rules about what the code says.
+//! Rules about words of the code.
 
 use super::Violation;
 use super::lex::{Kind, Token, code, tokens};
 use super::regions::{attributes, without_tests};
 
-/// Names of shared ownership in the standard library; crates that bring their own are a matter of the manifest.
+/// Names of shared ownership in the standard library. The rules for manifests find crates that bring their own.
 const SHARED: [&str; 3] = ["Arc", "Rc", "Weak"];
 
 /// Finds shared ownership: workers own their state, and everything else is a message.
@@ -67,7 +67,7 @@ pub fn unfinished(source: &str) -> Vec<Violation> {
     notes.chain(macros).collect()
 }
 
-/// Finds panics that the world could cause, outside tests: `unwrap()`, `expect(…)`, `panic!`.
+/// Finds panics that input could cause, outside tests: `unwrap()`, `expect(…)`, `panic!`.
 pub fn panics(source: &str) -> Vec<Violation> {
     let code = without_tests(&code(source));
     code.windows(3)

@@ -1,5 +1,5 @@
-//! A bit of a device's flash turns over, anywhere: the mount succeeds, every key reads as something that was written to it or as
-//! damaged, what is not as it should be is reported, the others read as before, and the host says the same of the image.
+//! A bit of a device's flash turns over, anywhere, and the mount succeeds. Every key reads as a value that was written to it or
+//! as damaged. A wrong value is reported, the other keys read as before, and the host reads the same from the image.
 
 use std::collections::BTreeMap;
 
@@ -74,12 +74,12 @@ fn flip_everywhere<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize
             if value.as_deref() == model.get(&key, 0) {
                 continue;
             }
-            assert!(is_reported, "rule 8, {why}: key {} is lost without a word", key.escape_ascii());
+            assert!(is_reported, "rule 8, {why}: key {} is lost without a report", key.escape_ascii());
             let states = written.get(&key).is_some_and(|states| states.contains(&value));
             assert!(states, "I-LOG-2, {why}: key {} reads {value:?}", key.escape_ascii());
             seen.older += 1;
         }
-        // Life goes on.
+        // The tier goes on.
         device.put(b"after", b"v", None);
         device.run(CompactionTask::CompactData);
         assert_eq!(device.try_get(b"after"), Ok(Some(b"v".to_vec())), "{why}");

@@ -1,5 +1,5 @@
-//! A bit of a service's file turns over, in a segment that was open at a crash and has no footer yet: the record that it hit is
-//! lost and reported, and no other, at the mount and after all that compaction does.
+//! A bit of a service's file turns over, in a segment that was open at a crash and has no footer yet. Only the record that it
+//! hit is lost, and reported, at the mount and after all tasks of compaction.
 
 use std::collections::BTreeMap;
 
@@ -32,7 +32,7 @@ fn key_of(key: u64) -> Vec<u8> {
     key.to_le_bytes().into_iter().cycle().take(len.max(8)).collect()
 }
 
-/// Per key, all that it ever was, the newest last.
+/// All contents that a key ever had, the newest last.
 type Model = BTreeMap<Vec<u8>, Vec<Option<Vec<u8>>>>;
 
 fn open(double: &'static Double, pools: &PoolCoordinator) -> ColdTier {
@@ -58,8 +58,8 @@ fn write(tier: &ColdTier, model: &mut Model, rng: &mut Rng, writes: u32) {
     }
 }
 
-/// What is on a medium whose tier was killed, with all that was acknowledged durable; and the places of its records that are in
-/// segments without a footer.
+/// The bytes of a medium whose tier was killed, with all acknowledged writes durable; and the places of the records in segments
+/// without a footer.
 fn killed(pools: &PoolCoordinator) -> (Vec<u8>, Model, Vec<core::ops::Range<usize>>) {
     let double = Double::leak();
     let bytes = usize::try_from(config().capacity_bytes()).unwrap();
@@ -84,7 +84,7 @@ fn killed(pools: &PoolCoordinator) -> (Vec<u8>, Model, Vec<core::ops::Range<usiz
     (left, model, places)
 }
 
-/// The keys that don't read as they should: at most one, and as something that it was.
+/// The keys that don't read as they should: at most one, which reads as an older content.
 fn lost(
     model: &Model,
     why: &str,
@@ -110,7 +110,7 @@ fn follow(bytes: &[u8], model: &Model, pools: &PoolCoordinator, why: &str) {
         tier.compaction().run_compaction(task, PATIENCE).unwrap();
         assert_eq!(lost(model, why, |key| tier.get(key).unwrap()), before, "{why}: after {task}");
     }
-    // So much that every segment is cleaned that can be.
+    // Enough writes that every segment is cleaned that can be.
     for round in 0..200u32 {
         tier.put(b"other", &round.to_le_bytes().repeat(100)).unwrap();
         if round % 8 == 0 {
@@ -139,7 +139,7 @@ fn open_segment_with_any_flipped_bit_loses_only_its_record() {
             let lost = lost(&model, &why, |key| image.get(key, image.clock_s()).unwrap());
             let report = image.mount_report();
             let is_reported = report.damaged_records + report.torn_records > 0;
-            assert!(is_reported || lost.is_empty(), "rule 8, {why}: lost without a word");
+            assert!(is_reported || lost.is_empty(), "rule 8, {why}: lost without a report");
             flips += 1;
             harmless += usize::from(!is_reported);
             if flips % FOLLOWED == 0 {

@@ -44,7 +44,7 @@ fn same_histories_on_both_adapters_get_the_same_answers() {
     }
 }
 
-/// An image that was built on the host opens on a device, which goes on with it; what that leaves opens on the host.
+/// An image that was built on the host opens on a device, which goes on with it. The image of that device opens on the host.
 fn cross<const UNIT: usize, const SECTOR: usize, const SEGMENTS: usize>(erase_value: u8, seed: u64) {
     let clock = clock();
     let history = History { steps: 1_500, ..history(seed) };
@@ -94,7 +94,7 @@ fn images_cross_both_ways_for_every_shape() {
     cross::<4, 4096, 16>(0x00, 17);
 }
 
-/// What a cut left of a device's flash reads the same on the host as on the device, and holds all that was acknowledged.
+/// The flash of a device after a cut reads the same on the host as on the device, and holds all acknowledged writes.
 #[test]
 fn flash_after_a_power_cut_reads_the_same_on_host_and_device() {
     let clock = clock();
@@ -170,7 +170,7 @@ fn image_of_the_other_adapter_is_refused_by_both() {
     let refused = Word::with_image(&image.unwrap(), 0xFF, clock).unwrap_err();
     assert!(matches!(refused, FlashMountError::Mount(MountError::Header(_))), "{refused:?}");
 
-    // Of the right length, but written by a device.
+    // An image of the right length, but written by a device.
     let mut host = HostTier::new(16 << 10, 20, clock);
     host.put(b"key", b"v", None);
     let file = host.file();

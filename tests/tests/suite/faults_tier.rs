@@ -9,14 +9,14 @@ use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, Durability, PutOptions};
 use coldpress_tests::sim::{STRIDE, mixed};
 
-/// How one operation fails.
+/// The way in which one operation fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Way {
     /// Nothing happens.
     Clean(MediumError),
     /// Half of the bytes are written.
     Short(MediumError),
-    /// All happens, and an error is reported.
+    /// All is done, and an error is reported.
     Done(MediumError),
 }
 
@@ -35,7 +35,7 @@ struct Shared(Mutex<Bytes>);
 struct Failing(&'static Shared);
 
 impl Failing {
-    /// Counts an operation; tells how it fails, if it does.
+    /// Counts an operation; returns the way in which it fails, if it does.
     fn strike(self, bytes: &mut Bytes) -> Option<Way> {
         let number = bytes.operations;
         bytes.operations += 1;
@@ -123,7 +123,7 @@ fn value_of(key: u64, round: u64) -> Vec<u8> {
     (0..900u64).map(|at| (mixed(key << 32 | round << 16 | at) & 0xFF) as u8).collect()
 }
 
-/// What each key may read as: the newest acknowledged write, and those that failed after it.
+/// The values that each key may have: the newest acknowledged write, and those that failed after it.
 type Allowed = BTreeMap<u64, Vec<Option<Vec<u8>>>>;
 
 fn note(allowed: &mut Allowed, key: u64, what: Option<Vec<u8>>, is_ok: bool) {
@@ -148,7 +148,7 @@ fn work(tier: &ColdTier, allowed: &mut Allowed) {
             }
         }
     }
-    // A task may fail with the medium; what it leaves is what counts.
+    // A task may fail with the medium; only the values that it leaves count.
     let _ = tier.compaction().run_compaction(CompactionTask::CompactData, Duration::from_secs(5));
 }
 
@@ -170,7 +170,7 @@ fn run(shared: &'static Shared, pools: &PoolCoordinator, fault: Option<(u64, u64
         work(&tier, &mut allowed);
         shared.0.lock().unwrap().fault = None;
         check(&tier, &allowed, &format!("{fault:?}, running"));
-        // A close on a medium that failed may say so too.
+        // A close on a medium that failed may return an error too.
         let _ = tier.close();
     }
     let operations = shared.0.lock().unwrap().operations;
@@ -183,7 +183,7 @@ fn run(shared: &'static Shared, pools: &PoolCoordinator, fault: Option<(u64, u64
 }
 
 #[test]
-fn tier_with_any_operation_failing_keeps_what_it_acknowledged() {
+fn tier_with_any_operation_failing_keeps_acknowledged_writes() {
     let shared = shared_bytes();
     let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build().unwrap()).unwrap();
     let operations = run(shared, &pools, None);

@@ -1,4 +1,4 @@
-//! Builds each firmware example, runs it in an emulator and checks what it says.
+//! Builds each firmware example, runs it in an emulator and checks its log.
 
 use core::fmt::Write as _;
 use std::fs;
@@ -13,7 +13,7 @@ use coldpress_tests::firmware::{
     self, CORTEX_M, CORTEX_M_COUNTED, Firmware, INSTRUCTIONS, MICROBIT, Missing, RISCV, Run,
 };
 
-/// Says something that a passing run shows too: written past the test's capture.
+/// Prints a text that a passing run shows too: written past the test's capture.
 fn say(text: &str) {
     io::stderr().write_all(format!("{text}\n").as_bytes()).unwrap();
 }
@@ -41,8 +41,8 @@ fn ran(firmware: &Firmware, program: &str, folder: &Path) -> Option<(PathBuf, Ru
     Some((elf, run))
 }
 
-/// The last life: every tier call stayed within one erase and one segment of programming, 143 of 1,000 keys (or as many of
-/// 200) expired, and compaction had six of the pool's eight pages of 128 bytes given back.
+/// Checks the last life. Every tier call stayed within one erase and one segment of programming. Of 1,000 keys 143 expired, or
+/// as many of 200. Compaction had six of the pool's eight pages of 128 bytes given back.
 fn assert_life(run: &Run, keys: u64, expired: u64, segment_bytes: u64) {
     let figures = run.stats();
     assert_eq!((figures["life"], figures["keys"], figures["expired"]), (2, keys, expired));
@@ -56,7 +56,7 @@ fn assert_life(run: &Run, keys: u64, expired: u64, segment_bytes: u64) {
     );
 }
 
-/// The host reads the image that the firmware left, and finds what the history says, key by key.
+/// The host reads the image that the firmware left, and finds the content of the history, key by key.
 fn assert_image<const KEYS: usize, const VALUE: usize>(path: &Path, overwrites: u32) {
     let image = Image::open(path).unwrap();
     assert_eq!(image.mount_report().damaged_records, 0);
@@ -78,11 +78,11 @@ fn cortex_m3_lives_twice_driven_by_its_interrupt() {
     assert_eq!(run.stats()["flash_refused"], 0);
     assert!(run.stats()["contended"] > 0, "the interrupt met the store held, and passed by");
     assert_image::<1_000, 64>(&folder.path().join("flash.img"), 5_000);
-    // The budget that the firmware was compiled with is what was linked.
+    // The linked memory equals the budget with which the firmware was compiled.
     let linked =
         ["MEMORY", "STORE"].map(|name| firmware::statics(&elf, &["firmware_cortex_m", name]).unwrap());
     assert_eq!(run.stats()["store_ram_bytes"], linked.iter().sum::<u64>());
-    // Memory and pages of zeros take no room in the image.
+    // Memory and pages of zeros take no space in the image.
     for name in [["firmware_cortex_m", "MEMORY"], ["firmware_exercise", "REGION"]] {
         assert_eq!(
             firmware::blank_statics(&elf, &name).unwrap(),
@@ -106,7 +106,7 @@ fn cortex_m0_lives_twice_on_its_own_flash() {
 fn host_built() -> Vec<u8> {
     let geometry = Geometry::new(4_096, 64, 4, 0xFF, Identity::KeyBytes).unwrap();
     let store = coldpress_core::format::Store { id: 7, hash_key: [0; 16], partition: 0, partitions: 1 };
-    // As long as the firmware takes them.
+    // The longest records that the firmware takes.
     let built = build_for(geometry, store, 88, 1_000_000, |image| {
         Model::<1_000>::new().play(5_000, |write, key, version| {
             let (key_bytes, value) = (key_bytes(key), value_of::<64>(key, version));

@@ -1,4 +1,4 @@
-//! What the firmware examples do, on the host: where the emulators are missing it is still tested.
+//! The work of the firmware examples, on the host: so it is tested where the emulators are missing, too.
 
 use coldpress_embedded::TryCell;
 use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, buckets_for};
@@ -22,7 +22,7 @@ fn turn() {
     store::step(&STORE, clock::now());
 }
 
-/// One life from a mount with blank memory to its end; returns what it came to and what the flash then holds.
+/// One life from a mount with blank memory to its end; returns its report and the bytes of the flash.
 fn live(flash: Vec<u8>) -> (LifeReport, Vec<u8>) {
     let memory = Box::leak(Box::new(Memory::new()));
     let mut config = FlashConfig::new(SECTOR, 7);

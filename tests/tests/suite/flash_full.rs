@@ -11,7 +11,7 @@ type Device = Flash<4, 512>;
 type Memory = FlashMemory<14, { buckets_for(120) }, 96>;
 type Tier<'m> = FlashTier<'m, NorMedium<&'m mut Device>>;
 
-/// What a key may hold: the acknowledged value, or one whose put was cut.
+/// The contents that a key may have: the acknowledged value, or one whose put was cut.
 type Model = BTreeMap<u32, Vec<u32>>;
 
 const NOW: Now = Now { monotonic_ms: 1, wall_s: 50 };
@@ -27,7 +27,7 @@ fn value(key: u32, version: u32, bytes: usize) -> Vec<u8> {
     (0..bytes).map(|at| (key * 7 + version * 13 + at as u32) as u8).collect()
 }
 
-/// Puts until the value is taken, the power is gone, or nothing goes on.
+/// Puts until the value is taken, the power is gone, or no progress is made.
 fn put(tier: &mut Tier<'_>, key: u32, value: &[u8]) -> Result<(), PutError> {
     for _ in 0..2_000 {
         match tier.put(NOW, &key.to_le_bytes(), value) {

@@ -1,6 +1,6 @@
-//! Random lives of a device in which everything goes wrong at once: the power is cut at any change, also in a mount and in
-//! `sweep`; reads, programs and erases fail, these in part; the wall clock goes both ways, is lost, begins at zero, is put right and
-//! confirmed; keys are removed and put again, with values short, long and with a lifetime.
+//! Random lives of a device that combine all failures. The power is cut at any change, also in a mount and in `sweep`. Reads,
+//! programs and erases fail, these in part. The wall clock goes both ways, is lost, begins at zero, is put right and confirmed.
+//! Keys are removed and put again, with values short, long and with a lifetime.
 
 use core::cell::{Cell, RefCell};
 
@@ -15,12 +15,12 @@ use crate::faulty_flash::{Faulty, Plan};
 const KEYS: usize = 10;
 const RECORD_BYTES: usize = 200;
 const AMPLE: usize = buckets_for(120);
-/// Calls that are put off so often are put off for ever.
+/// A call that is put off so often counts as put off for ever.
 const POLLS_MAX: u32 = 3_000;
 
 type Tier<'m, 'f, const UNIT: usize, const SECTOR: usize> = FlashTier<'m, Faulty<'f, UNIT, SECTOR>>;
 
-/// A value that was offered, or none. When it expires is known as far as the tier's clock is.
+/// A value that was offered, or none. Its expiry is known as exactly as the tier's clock.
 #[derive(Debug, Clone, Copy)]
 struct What {
     write: u32,
@@ -36,15 +36,15 @@ impl What {
     }
 }
 
-/// All that a key may have.
+/// All contents that a key may have.
 #[derive(Debug, Clone)]
 struct Held {
     now: Vec<Option<What>>,
-    /// What calls have left that failed: a mount may find it.
+    /// The contents that failed calls have left: a mount may find one of them.
     or: Vec<Option<What>>,
 }
 
-/// What lasts beyond a life.
+/// The state that lasts beyond a life.
 struct World {
     rng: Rng,
     keys: Vec<Held>,
@@ -53,15 +53,15 @@ struct World {
     passed_ms: u64,
     ms: u64,
     wall: Wall,
-    /// The tier's time lies between these, in milliseconds, as of so many milliseconds since the last power-up.
+    /// The tier's time lies between these, in milliseconds since the last power-up.
     clock_ms: (u64, u64),
     seen_ms: u64,
-    /// The latest that it ever was: what was dropped by then stays so, though a mount begins earlier.
+    /// The latest time of the tier ever: values dropped by then stay so, though a mount begins earlier.
     latest_s: u32,
     jump_s_max: u32,
-    /// Whether anything was ever put: the log has a time then.
-    is_told: bool,
-    /// Until when a confirmation may be taken.
+    /// Whether anything was ever put, so that the log has a time.
+    has_time: bool,
+    /// The end of the time in which a confirmation may be taken.
     confirmed_ms: Option<u64>,
     /// The most that the tier's time was ever ahead of a wall clock that was confirmed.
     ahead_s: u64,
@@ -69,7 +69,7 @@ struct World {
     seen: Seen,
 }
 
-/// What the wall clock shows.
+/// The state of the wall clock.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Wall {
     /// The time, off by so many seconds.
@@ -84,10 +84,10 @@ enum Wall {
 const BEGINNING_S: u64 = 1_000_000;
 /// How long a confirmation holds, and the rounding of seconds.
 const CONFIRMED_MS: u64 = 60_000;
-/// What a share of the time may be lost to a monotonic clock that runs too fast.
+/// The part of the time, as a divisor, that may be lost to a monotonic clock that runs too fast.
 const SLEW: u64 = 64;
 
-/// That the test tests something.
+/// Counts which show that the test tests something.
 #[derive(Debug, Default, Clone, Copy)]
 struct Seen {
     cuts: u64,
@@ -118,8 +118,8 @@ impl World {
         self.passed_ms += ms;
     }
 
-    /// The clocks, for a call that looks at them. The tier's time goes on by what has passed, and to a wall clock that is ahead, if
-    /// that is within the bound or was confirmed.
+    /// The clocks, for a call that looks at them. The tier's time goes on by the time that has passed. It goes on to a wall
+    /// clock that is ahead if that is within the bound or was confirmed.
     fn now(&mut self) -> Now {
         let now = Now { monotonic_ms: self.ms, wall_s: self.wall_s() };
         let (passed_ms, wall_ms) = (self.ms - self.seen_ms, u64::from(now.wall_s) * 1_000);
@@ -133,13 +133,13 @@ impl World {
         }
         let limit_ms = if is_confirmed { u64::MAX } else { to_ms + bound_ms };
         let latest_ms = to_ms.max(self.taken_ms(wall_ms, limit_ms));
-        // Whether the call looks at the clocks is not known.
+        // The call may look at the clocks or not.
         self.clock_ms = (from_ms, latest_ms);
         self.latest_s = self.latest_s.max(self.clock_s().1);
         now
     }
 
-    /// The latest time to which a wall clock takes the tier's: by how much that is ahead may be less than it ever was.
+    /// The latest time to which a wall clock takes the tier's. The lead of the tier's time may be less than it ever was.
     fn taken_ms(&self, wall_ms: u64, limit_ms: u64) -> u64 {
         let latest_ms = wall_ms + self.ahead_s * 1_000 + 999;
         if wall_ms == 0 { 0 } else { latest_ms.min(limit_ms.saturating_add(999)) }
@@ -151,7 +151,7 @@ impl World {
         (seconds(self.clock_ms.0), seconds(self.clock_ms.1))
     }
 
-    /// Holds the tier's time to it, and knows it from then on.
+    /// Compares the tier's time with the model, and takes it over.
     fn check_time<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>) {
         let now = self.now();
         let clock_s = tier.clock_s(now);
@@ -167,7 +167,7 @@ impl World {
         self.clock_ms = (self.clock_ms.0.max(ms), self.clock_ms.1.min(ms + 999));
     }
 
-    /// At a mount the time goes on from one that the log was told, which is none that the tier did not have before.
+    /// At a mount the time goes on from one in the log, which is a time that the tier had before.
     fn check_start<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>) {
         let now = Now { monotonic_ms: self.ms, wall_s: self.wall_s() };
         let (before_ms, wall_ms) = (self.clock_ms.1, u64::from(now.wall_s) * 1_000);
@@ -176,7 +176,7 @@ impl World {
             self.ahead_s = self.ahead_s.max(before_ms.saturating_sub(wall_ms) / 1_000 + 1);
         }
         let bound_ms = u64::from(self.jump_s_max) * 1_000;
-        let limit_ms = if is_confirmed || !self.is_told { u64::MAX } else { before_ms + bound_ms };
+        let limit_ms = if is_confirmed || !self.has_time { u64::MAX } else { before_ms + bound_ms };
         let clock_s = tier.clock_s(now);
         let ms = u64::from(clock_s) * 1_000;
         assert!(
@@ -222,7 +222,7 @@ impl World {
         }
     }
 
-    /// Every key reads as one of those that it may have, and that it has from then on.
+    /// Asserts that every key reads as one of its allowed contents, and notes that one.
     fn check<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>, when: &str) {
         let plan = tier.medium().plan;
         let reads = plan.reads.take();
@@ -240,7 +240,7 @@ impl World {
                 self.keys[number]
             );
             self.seen.expired += u64::from(found == Ok(None) && held.now.iter().all(Option::is_some));
-            // A value whose time is over, by a time that the log was not told, is there again after a mount.
+            // A value that expired by a time that is not in the log is there again after a mount.
             if found.is_ok_and(|found| found.is_some()) {
                 self.keys[number].now = held.now;
             }
@@ -270,11 +270,11 @@ impl World {
         Err(PutError::NeedsCompaction)
     }
 
-    /// Notes what came of a call that makes a key have something else.
+    /// Notes the result of a call that changes a key.
     fn note(&mut self, number: usize, what: Option<What>, result: Result<(), PutError>) {
         match result {
             Ok(()) => {
-                self.is_told |= what.is_some();
+                self.has_time |= what.is_some();
                 self.keys[number] = Held { now: vec![what], or: Vec::new() };
             }
             Err(PutError::Medium(_)) => self.keys[number].or.push(what),
@@ -292,7 +292,7 @@ impl World {
         (What { write: self.writes, len: 4 + self.rng.index(len_max as usize), expires_s }, ttl_s)
     }
 
-    /// It was offered for a while.
+    /// The value as offered for a while.
     fn offered(&self, what: What, ttl_s: Option<u32>) -> What {
         let (_, to_s) = self.clock_s();
         let expires_s = what.expires_s.zip(ttl_s).map(|((from, _), ttl_s)| (from, expiry_s(to_s, ttl_s)));
@@ -346,7 +346,7 @@ impl World {
             58..78 => self.put_long(tier, number),
             78..86 => while self.offer(tier, |tier, now| tier.sweep(now)) == Ok(true) {},
             86..90 => {
-                // A full queue gives it back.
+                // A full queue gives the task back.
                 let _ = tier.schedule(CompactionTask::ALL[self.rng.index(4)]);
             }
             90..95 => {
@@ -365,7 +365,7 @@ impl World {
 }
 
 impl World {
-    /// A life from power-up to its end or a cut. In the last one nothing goes wrong.
+    /// A life from power-up to its end or a cut. The last one has no failures.
     fn live<const U: usize, const S: usize, const N: usize, const B: usize>(
         &mut self,
         flash: &mut Flash<U, S>,
@@ -435,7 +435,7 @@ impl World {
             let had_none = tier.contains(now, &name) == Ok(false);
             let removed = self.offer(tier, |tier, now| tier.remove(now, &name).map(drop));
             self.note(number, None, removed);
-            // Where something could not be read, the remove of a key without a value is written too, and needs room and a place.
+            // While a part can't be read, the remove of a key without a value is written too, and needs space and a place.
             let is_full = matches!(removed, Err(PutError::Full | PutError::KeysKept)) && had_none;
             assert!(removed == Ok(()) || is_full, "a remove always fits: {removed:?}");
             self.put(tier, number);
@@ -468,7 +468,7 @@ fn lives<const U: usize, const S: usize, const N: usize, const B: usize>(seeds: 
             seen_ms: 0,
             latest_s: 0,
             jump_s_max: config.clock_jump_s_max,
-            is_told: false,
+            has_time: false,
             confirmed_ms: None,
             ahead_s: 0,
             begun: None,

@@ -1,7 +1,7 @@
 //! Version 1 of the format: refused untouched by both adapters, and converted without a loss.
 //!
-//! `tests/data/version-1` holds what the last build of that version wrote: the two partitions of a service, copied while it was
-//! open, and the flash of a device.
+//! `tests/data/version-1` holds files that the last build of that version wrote: the two partitions of a service, copied while
+//! it was open, and the flash of a device.
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -1,4 +1,4 @@
-//! Golden images: what an earlier build wrote is read by this one to the last byte, and this one writes the same.
+//! Golden images: this build reads the files of an earlier one to the last byte, and writes the same.
 //!
 //! `tests/data/golden` holds, packed, the files of two tiers of a service and the flash of three devices, each beside a list of its
 //! contents:
@@ -13,13 +13,15 @@
 //!
 //! # Making them anew
 //!
-//! That happens with a new version of the format, and for no other reason: a test here that fails tells of a change of the format.
-//! `COLDPRESS_GOLDEN=write cargo test --release -p coldpress-tests --test suite made_anew` writes all of them. Without the variable these
-//! tests make such images and check them, so that what makes them stays in order. Clocks are set by hand. The secret and the id of a
-//! service are random, and its threads run as they like, so no two images of a service are the same.
+//! That happens with a new version of the format, and for no other reason: a test that fails here shows a change of the format.
+//! `COLDPRESS_GOLDEN=write cargo test --release -p coldpress-tests --test suite made_anew` writes all of them. Without the
+//! variable these tests make such images and check them, so that the code that makes them keeps working. Clocks are set by
+//! hand. The secret and the id of a service are random, and its threads run as they like, so no two images of a service are the
+//! same.
 //!
-//! Nothing in the image of a device is left to chance. `COLDPRESS_GOLDEN=same` asserts that the same calls still write the same bytes. A
-//! change of what is compacted when may break that, and is no change of the format; a change of structure alone must not.
+//! Nothing in the image of a device is left to chance. `COLDPRESS_GOLDEN=same` asserts that the same calls still write the same
+//! bytes. A change of the choice of victims may break that, and is no change of the format. A change of the code's structure
+//! must not break it.
 
 use coldpress_std::CompactionTask;
 use coldpress_std::image::{Identity, Image};
@@ -35,7 +37,7 @@ use crate::golden_service::{
 use crate::golden_stored::{Contents, store, stored, stored_file, text};
 use crate::{golden_device, golden_service};
 
-/// What becomes of images that were made anew, beside that they are checked.
+/// The treatment of images that were made anew, besides the checks: none, `write` or `same`.
 fn mode() -> Option<String> {
     let mode = std::env::var("COLDPRESS_GOLDEN").ok();
     let is_known = mode.as_deref().is_none_or(|mode| ["write", "same"].contains(&mode));

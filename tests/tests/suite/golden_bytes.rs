@@ -1,4 +1,4 @@
-//! What the log writes for fixed inputs, byte by byte: records, headers, footers, markers.
+//! The bytes that the log writes for fixed inputs: records, headers, footers, markers.
 //!
 //! The bytes follow from the section "Format" of `core/DESIGN.md`. They change with a new version of the format only.
 
@@ -43,7 +43,7 @@ fn plain(key: &[u8], value: &[u8]) -> RecordHeader {
     }
 }
 
-/// The bytes of a record, padding included; they are read back as what they were made of.
+/// The bytes of a record, padding included. Asserts that they read back as the same record.
 fn record(geometry: &Geometry, header: RecordHeader, key: &[u8], value: &[u8]) -> String {
     let at = Location { segment: SegmentIndex::new(5), offset: 0x80, sequence: Sequence::new(SEQUENCE) };
     let seed = STORE.seed(geometry);

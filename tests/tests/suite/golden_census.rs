@@ -1,4 +1,4 @@
-//! Counts what lies on a medium, from its raw bytes: kinds and forms of records, and states of segments.
+//! Counts the content of a medium from its raw bytes: kinds and forms of records, and states of segments.
 
 use std::collections::BTreeMap;
 
@@ -33,7 +33,7 @@ pub(crate) const LONG: [&str; 1] = ["long lengths"];
 pub(crate) const CODECS: [&str; 3] = ["codec 2", "codec 3", "codec 4"];
 /// Every state of a segment.
 pub(crate) const SEGMENTS: [&str; 4] = ["both headers", "open segment", "erased segment", "erased again"];
-/// What sealed segments have where keys are hashed.
+/// The parts of footers, which sealed segments have where keys are hashed.
 pub(crate) const FOOTERS: [&str; 6] = [
     "sealed segment",
     "entry with expiry",
@@ -48,10 +48,10 @@ pub(crate) const FOOTERS: [&str; 6] = [
 pub(crate) struct Census(BTreeMap<String, u32>);
 
 impl Census {
-    /// Adds what lies on a medium.
+    /// Adds the content of a medium.
     ///
     /// # Panics
-    /// Where a segment holds anything that is not as the format says.
+    /// Where a segment breaks the format.
     pub(crate) fn add(&mut self, bytes: &[u8]) {
         let image = Image::read_from(bytes.to_vec()).unwrap();
         let geometry = *image.geometry();

@@ -69,7 +69,7 @@ impl<'m, const UNIT: usize, const SECTOR: usize> Device<'m, UNIT, SECTOR> {
         self.now.monotonic_ms += u64::from(seconds) * 1_000;
     }
 
-    /// Makes a call until compaction has made room for it.
+    /// Makes a call until compaction has freed space for it.
     fn write<T>(
         &mut self,
         mut call: impl FnMut(&mut FlashTier<'m, NorMedium<Flash<UNIT, SECTOR>>>, Now) -> Result<T, PutError>,
@@ -102,7 +102,7 @@ impl<'m, const UNIT: usize, const SECTOR: usize> Device<'m, UNIT, SECTOR> {
         self.write(|tier, now| tier.remove(now, key))
     }
 
-    /// Compacts, and removes the pieces that no value is made of.
+    /// Compacts, and removes the pieces that belong to no value.
     pub(crate) fn compact(&mut self) {
         while self.write(FlashTier::sweep) {}
         self.tier.schedule(CompactionTask::CompactData).unwrap();
@@ -150,7 +150,7 @@ fn fill<const UNIT: usize, const SECTOR: usize>(
     device: &mut Device<'_, UNIT, SECTOR>,
     contents: &mut Contents,
 ) {
-    // What is overwritten later lies among what stays, so that compaction has something to move.
+    // Values that are overwritten later lie among those that stay, so that compaction has something to move.
     let overwritten = |device: &mut Device<'_, UNIT, SECTOR>, n: u32| {
         device.put(format!("often {n}").as_bytes(), &[0; 90], None);
     };

@@ -19,7 +19,7 @@ use crate::golden_stored::{Contents, check_images, state_ends, text};
 const NAME: &str = "golden";
 /// When the first record is put, in seconds.
 const START_S: u32 = 1_700_000_000;
-/// Longer than anything takes on a machine that is slow and busy.
+/// Longer than any step takes on a slow and busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
 /// Rounds of overwriting after which every kind is there.
 const ROUNDS_MAX: u32 = 400;
@@ -27,7 +27,7 @@ const ROUNDS_MAX: u32 = 400;
 /// The files of a tier by their names.
 pub(crate) type Files = BTreeMap<String, Vec<u8>>;
 
-/// The shape of a service's tier, and what is put into it.
+/// The shape of a service's tier, and the values that are put into it.
 #[derive(Debug)]
 pub(crate) struct Shape {
     pub(crate) image: &'static str,
@@ -64,7 +64,7 @@ pub(crate) const LARGE: Shape = Shape {
     long_bytes: 40_000,
 };
 
-/// How pieces and whole values are put: durable at once.
+/// The options of all puts: durable at once.
 const fn synced(ttl: Ttl) -> PutOptions {
     PutOptions { ttl, durability: Some(Durability::Synced) }
 }
@@ -98,7 +98,7 @@ impl Shape {
             tier.put_with(key, value, synced(ttl.into())).unwrap();
             contents.put(key, value, left_s);
         };
-        // What is overwritten later lies among what stays, so that compaction has something to move.
+        // Values that are overwritten later lie among those that stay, so that compaction has something to move.
         let overwritten = |n: u32| {
             let key = format!("often {n}");
             tier.put_with(key.as_bytes(), &text(n, 2 * self.value_bytes), synced(Ttl::Never)).unwrap();
@@ -171,7 +171,7 @@ impl Shape {
             if round % 8 != 7 {
                 continue;
             }
-            // A close seals what is open, the records of the machine's own included.
+            // A close seals open segments, those with the machine's own records included.
             tier.close().unwrap();
             tier = open(CodecId::Raw);
             self.churn(&tier, round, &mut contents);
@@ -232,7 +232,7 @@ pub(crate) fn census(files: &Files) -> Census {
     census
 }
 
-/// Writes the files of a tier where it can be opened.
+/// Writes the files of a tier to a new directory, where it can be opened.
 pub(crate) fn unpack(files: &Files) -> tempfile::TempDir {
     let base = tempfile::tempdir().unwrap();
     fs::create_dir(base.path().join(NAME)).unwrap();
@@ -275,7 +275,7 @@ pub(crate) fn check_files(shape: &Shape, files: &Files, contents: &Contents) {
     let reader = open(base.path(), reading(), &pools);
     check(&reader, contents);
     reader.close().unwrap();
-    // The image as it is, too, and not only as an orderly close left it.
+    // Checks the image as it is, too, and not only after an orderly close.
     let base = unpack(files);
     let reader = open(base.path(), reading(), &pools);
     check(&reader, contents);

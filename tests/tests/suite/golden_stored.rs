@@ -1,4 +1,4 @@
-//! How golden images are stored: packed files, and a text that lists what they hold.
+//! The storage of golden images: packed files, and a text that lists their contents.
 //!
 //! ```text
 //! now 1700001000                                the wall clock at which the list holds, in seconds
@@ -16,7 +16,7 @@ use coldpress_std::image::{Identity, Image, Kind};
 
 /// The name of the list beside the files of an image.
 const LIST_NAME: &str = "contents.txt";
-/// What all golden images may take together.
+/// The most bytes that all golden images may take together.
 pub(crate) const STORED_BYTES_MAX: u64 = 256 << 10;
 
 /// A value that an image holds.
@@ -39,7 +39,7 @@ impl Live {
     }
 }
 
-/// What an image holds, no more and no less.
+/// The contents of an image, no more and no less.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub(crate) struct Contents {
     pub(crate) now_s: u32,
@@ -113,7 +113,7 @@ pub(crate) fn folder(image: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("data/golden").join(image)
 }
 
-/// The files of an image, unpacked, by their names; and what they hold.
+/// The files of an image, unpacked, by their names; and their contents.
 pub(crate) fn stored(image: &str) -> (BTreeMap<String, Vec<u8>>, Contents) {
     let mut files = BTreeMap::new();
     let mut contents = None;
@@ -152,7 +152,7 @@ pub(crate) fn store(image: &str, files: &BTreeMap<String, Vec<u8>>, contents: &C
     fs::write(folder.join(LIST_NAME), contents.to_text()).unwrap();
 }
 
-/// The keys that have a value by an image's own account, each with its expiry.
+/// The keys that have a value in an image, each with its expiry.
 fn keys_of(image: &Image, now_s: u32) -> BTreeMap<Vec<u8>, Option<u32>> {
     let is_hashed = image.geometry().identity() == Identity::KeyedHash;
     let mut keys = BTreeMap::new();
@@ -182,8 +182,8 @@ pub(crate) fn state_ends(images: &[Image], contents: &mut Contents) {
     }
 }
 
-/// Asserts that the image reader finds exactly the listed contents in the images of all partitions, and that each value ends in the
-/// second in which it is to.
+/// Asserts that the image reader finds exactly the listed contents in the images of all partitions, and that each value expires
+/// in the right second.
 pub(crate) fn check_images(images: &[Image], contents: &Contents) {
     let now_s = contents.now_s;
     let found = images.iter().flat_map(|image| keys_of(image, now_s));

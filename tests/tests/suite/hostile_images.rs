@@ -1,5 +1,5 @@
-//! Bytes that someone made to harm: no reader panics, none works for longer than its stated bound, and nothing that was never
-//! written is ever read.
+//! Bytes that someone made to harm: no reader panics, none works for longer than its stated bound, and none reads a value that
+//! was never written.
 //!
 //! Each case follows from its seed. `COLDPRESS_HOSTILE=FROM..TO cargo test --release -p coldpress-tests --test suite hostile_images` tries
 //! others, as many as there is time for.
@@ -54,7 +54,7 @@ fn shapes() -> [Geometry; 4] {
 }
 
 const STORE: Store = Store { id: 7, hash_key: *b"known to nobody!", partition: 0, partitions: 1 };
-/// What a client can know of a store is its number.
+/// The store as a client knows it: only its number.
 const GUESSED: Store = Store { hash_key: [0; 16], ..STORE };
 
 /// Every value that a key ever had.
@@ -89,7 +89,7 @@ fn planted(geometry: &Geometry, rng: &mut Rng, at: Location) -> Vec<u8> {
     record
 }
 
-/// An image with values that a client filled with records of his making.
+/// An image with values that a client filled with forged records.
 fn built(geometry: Geometry, rng: &mut Rng) -> (Vec<u8>, Written) {
     let mut written = Written::new();
     let mut puts = Vec::new();
@@ -120,7 +120,7 @@ fn built(geometry: Geometry, rng: &mut Rng) -> (Vec<u8>, Written) {
     (bytes.unwrap(), written)
 }
 
-/// Changes an image as chance, a cut or an enemy would who does not know the secret.
+/// Changes an image as chance, a cut or an attacker without the secret would.
 fn harm(geometry: &Geometry, rng: &mut Rng, bytes: &mut [u8]) {
     for _ in 0..1 + rng.below(6) {
         let at = rng.below(bytes.len());
@@ -152,7 +152,7 @@ fn harm(geometry: &Geometry, rng: &mut Rng, bytes: &mut [u8]) {
                 let len = record.len().min(bytes.len() - at);
                 bytes[at..at + len].copy_from_slice(&record[..len]);
             }
-            // One byte from somewhere to the end of its segment: whatever header it makes, everywhere.
+            // The same byte from a random place to the end of its segment: so any header that it makes is everywhere.
             _ => {
                 let end = (at / geometry.segment_bytes() as usize + 1) * geometry.segment_bytes() as usize;
                 let byte = rng.word() as u8;
@@ -244,7 +244,7 @@ fn readers_of_single_structures_take_any_bytes() {
         let mut entries = Entries::new(geometry, &bytes);
         while entries.next_entry().is_ok() {}
         assert!(entries.position() <= bytes.len());
-        // Whatever is read says the same once it is written again.
+        // A header that was read has the same bytes once it is written again.
         if let Ok((header, len, _)) = RecordHeader::decode(&geometry, &bytes) {
             let (again, again_len) = header.encode(&geometry, secret.begin(), at);
             if again_len == len {
@@ -263,8 +263,8 @@ fn readers_of_single_structures_take_any_bytes() {
     }
 }
 
-/// A value holds a record of its client's making, and the record that carries the value is damaged: the search behind it looks at
-/// each unit. With the secret the planted record is believed, which shows that the search comes there; without it is not.
+/// A value holds a forged record, and the record that carries the value is damaged: the search behind it looks at each unit.
+/// With the secret the planted record is believed, which shows that the search comes there; without it is not.
 #[test]
 fn record_planted_in_a_value_is_believed_only_with_the_secret() {
     let geometry = shapes()[0];
@@ -296,7 +296,7 @@ fn record_planted_in_a_value_is_believed_only_with_the_secret() {
         let mut value = [0x55; 60];
         value[(place.offset - value_at) as usize..][..record.len()].copy_from_slice(&record);
         let mut image = built(&value);
-        // The tag of the record that carries it, and its lengths: no bit of them can be turned back.
+        // Damages the tag and the lengths of the record that carries it: no single bit can mend these.
         let at = (note.segment.get() * geometry.segment_bytes() + note.offset) as usize;
         image[at..at + 4].fill(0xE0);
         let host = Image::read_from(image.clone()).unwrap();
@@ -311,8 +311,8 @@ fn record_planted_in_a_value_is_believed_only_with_the_secret() {
     }
 }
 
-/// A segment in which every byte is the same, or says that a record of the longest kind begins there, is given up at the bound, and
-/// is not reported as sound.
+/// A segment in which every byte is the same, or begins a record of the longest kind, is given up at the bound. It is not
+/// reported as sound.
 #[test]
 fn segment_made_to_take_for_ever_is_given_up_and_reported() {
     let geometry = Geometry::new(1 << 16, 14, 1, 0xFF, Identity::KeyBytes).unwrap();
@@ -322,7 +322,7 @@ fn segment_made_to_take_for_ever_is_given_up_and_reported() {
     let first = (record.location.offset + record.record_bytes) as usize;
     let base = geometry.segment_bytes() as usize * record.location.segment.get() as usize;
     let end = base + geometry.trailer_at() as usize;
-    // As a header 0x31: a long value, a key of 0x31 bytes, 0x3131 of value.
+    // The byte 0x31 repeated is a header of a long value: a key of 0x31 bytes and 0x3131 bytes of value.
     for byte in (0..=0xFE_u8).filter(|byte| !matches!(byte >> 5, 0 | 7)).step_by(5) {
         let mut hostile = bytes.clone();
         hostile[base + first..end].fill(byte);
@@ -333,7 +333,7 @@ fn segment_made_to_take_for_ever_is_given_up_and_reported() {
         let given_up = image.mount_report().unsearched_segments;
         assert_eq!(is_unsearched, given_up > 0, "{byte:#x}: {:?}", image.mount_report());
         if !is_unsearched {
-            assert!(contents.torn_bytes > 0, "{byte:#x}: it is told that something is there");
+            assert!(contents.torn_bytes > 0, "{byte:#x}: the report has bytes there");
         }
     }
     let mut hostile = bytes.clone();
@@ -347,8 +347,8 @@ fn segment_made_to_take_for_ever_is_given_up_and_reported() {
     assert!(image.get(b"k", NOW_S).unwrap().is_some(), "what lies before it is read");
 }
 
-/// A record that carries the highest version there can be does not take the sequences to their end: the header of the segment that
-/// the version names may be gone, but not those of so many that came after it.
+/// A record with the highest possible version does not use up the sequences. The header of the segment that the version names
+/// may be gone, but not the headers of so many later ones.
 #[test]
 fn version_beyond_all_segments_leaves_the_sequences() {
     let geometry = shapes()[0];

@@ -1,5 +1,4 @@
-//! The end of a medium's life: all sequences are issued. Writes are told so, whatever else they would wait for, and all the
-//! rest goes on.
+//! The end of a medium: all sequences are issued. Writes are refused at once with that error, and all the rest goes on.
 
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::format::{Geometry, Identity, Marker, Sequence};
@@ -53,7 +52,7 @@ fn check_end(world: &mut World<'_>, keys: Key, len: u32) {
     world.check();
     world.settle();
     assert!(world.tier.is_exhausted());
-    assert!(!world.tier.reserve(300), "nothing makes room any more");
+    assert!(!world.tier.reserve(300), "nothing frees space any more");
     for task in CompactionTask::ALL {
         let report = world.run(task);
         assert_eq!(report.task, task);

@@ -1,9 +1,9 @@
-//! Random lives of a service's tier in which everything goes wrong at once: the power is cut, processes end, writes, syncs, erases
-//! and reads fail, the clock goes ahead and back, within the bound and beyond it, is lost, and confirmed at any time, bits turn over at
-//! rest, units can't be read back, and in some lives part of the medium can't be read; beside puts, removes, lifetimes, syncs, eviction
-//! and all tasks, run, queued and cancelled.
+//! Random lives of a service's tier that combine all failures. The power is cut, processes end, and writes, syncs, erases and
+//! reads fail. The clock goes ahead and back, within the bound and beyond it, is lost, and is confirmed at any time. Bits turn
+//! over at rest, units can't be read back, and in some lives part of the medium can't be read. Beside these there are puts,
+//! removes, lifetimes, syncs, eviction and all tasks, run, queued and cancelled.
 //!
-//! What is promised is held to a model after every step. Tried are the same seeds in every run; others with
+//! Every promise is compared with a model after every step. Every run tries the same seeds; for others:
 //! `COLDPRESS_LIVES=first..end cargo test --release -p coldpress-tests --test suite machine_lives`.
 
 use core::panic::AssertUnwindSafe;
@@ -13,9 +13,9 @@ use coldpress_tests::sim::{Lived, STRIDE, live_all};
 
 /// The seeds of the kept run.
 const SEEDS: core::ops::Range<u64> = 0..6_000;
-/// Others that found something: a segment whose headers were damaged, taken for a life that had been erased; the newest time,
-/// gone with the segment that held it; the tombstone of an eviction, met again behind the value of its version; an erase intent that was
-/// damaged after the mount that counted it.
+/// Other seeds that found a fault. A segment whose headers were damaged was taken for an erased life of it. The newest time
+/// went with the segment that held it. The tombstone of an eviction was found after the value of its version. An erase intent
+/// was damaged after the mount that counted it.
 const FOUND: [u64; 5] = [49_034, 156_387, 6_817, 10_005, 5_328];
 
 fn asked() -> Option<core::ops::Range<u64>> {

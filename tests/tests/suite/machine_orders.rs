@@ -41,7 +41,7 @@ fn running_task_cancelled_at_any_step_leaves_all_readable() {
                 world.pools = pools;
                 worn(&mut world);
                 assert!(world.schedule(task));
-                // It ends by itself, or waits for pools that stay silent.
+                // The task ends by itself, or waits for pools that stay silent.
                 let has_ended = (0..steps).any(|_| !world.step());
                 world.cancel();
                 world.until("the end of the task", |world| !world.tier.is_compacting());

@@ -1,4 +1,4 @@
-//! What a task says it did, against what was counted beside it.
+//! The report of a task, compared with counts of the driver.
 
 use coldpress_core::cleanup::CleanupError;
 use coldpress_core::compaction::CompactionTask::{CompactData, OptimizeCompression, RebuildIndex};
@@ -83,7 +83,7 @@ fn task_without_a_free_segment_is_deferred() {
     for key in (1..=22).chain((1..=22).step_by(2)) {
         world.follow(&[Do::Put(key, 60), Do::Sync]);
     }
-    // Erases fail from here on: nothing becomes free any more, and outputs use up what is.
+    // Erases fail from here on: no segment becomes free any more, and outputs use up the free ones.
     world.lasting.medium.faults.refuses_erases = true;
     let report = world.run(CompactData);
     assert_eq!((report.outcome, report.victims.freed), (Outcome::Partial, 0), "{report:?}");
@@ -151,7 +151,7 @@ fn asking(world: &mut World<'_>) {
     assert!(world.reports.is_empty() && world.tier.progress().is_some(), "it waits");
 }
 
-// Without it a task that is cancelled waits for the deadline of pools that will not answer.
+// Without the rule a cancelled task waits for the deadline of pools that will not answer.
 #[test]
 fn task_cancelled_while_it_asks_the_pools_ends_at_once() {
     let setup = Setup::file();
@@ -171,7 +171,7 @@ fn task_cancelled_while_it_asks_the_pools_ends_at_once() {
     assert_eq!(world.run(RebuildIndex).outcome, Outcome::Completed, "the next one runs");
 }
 
-// Without it the tier is closed with the task still waiting, and nobody ever hears of it.
+// Without the rule the tier is closed with the task still waiting, and its report never comes.
 #[test]
 fn tier_closed_while_a_task_asks_the_pools_reports_the_task() {
     let setup = Setup::file();
@@ -183,7 +183,7 @@ fn tier_closed_while_a_task_asks_the_pools_reports_the_task() {
     assert_eq!(world.reports[0].pool, PoolOutcome::Failed(CleanupError::Cancelled));
 }
 
-// Without it the task waits for its victims to be free, which nothing ever is before the next mount.
+// Without the rule the task waits for its victims to be free, and none ever is before the next mount.
 #[test]
 fn task_ends_where_only_a_mount_helps() {
     for setup in [Setup::file(), Setup::flash()] {

@@ -1,7 +1,8 @@
-//! Failed syncs and operations, and cuts, that fall on compaction one after the other: the tier goes on once the medium works again.
+//! Failed syncs and operations, and cuts, interrupt compaction one after the other: the tier goes on once the medium works
+//! again.
 //!
-//! What is kept here was found at random and shrunk: every segment was taken, one under suspicion held live records, and nothing
-//! was freed until the next mount. Others are tried by their number, the same ones in every run.
+//! The histories kept here were found at random and shrunk. In each, every segment was taken, one under suspicion held live
+//! records, and nothing was freed until the next mount. Others are tried by their number, the same ones in every run.
 
 use coldpress_core::config::Streams;
 use coldpress_core::format::Identity;
@@ -235,7 +236,7 @@ fn reordered_completions_on_a_flash_of_four_streams() {
 }
 
 #[test]
-fn flash_of_four_streams_whose_dead_segments_wait_for_the_mover() {
+fn flash_of_four_streams_whose_dead_segments_wait_for_cleaner() {
     let shape = Shape {
         segment_bytes: 1024,
         segments: 14,
@@ -428,10 +429,10 @@ fn histories_with_failures_at_every_turn_keep_the_invariants() {
     (0..7_000).step_by(STRIDE).for_each(live_faulty);
 }
 
-// In the first, failures that put nothing in doubt took the room that the mover waited for in the middle of a victim, while dead
-// segments lay about. In the second, with one stream, a copy went behind the tombstone of an eviction that was not written yet, and
-// outranked it: a rebuild brought the key back.
+// In the first history, failures that put nothing in doubt took the space that the cleaner waited for in the middle of a
+// victim, although there were dead segments. In the second, with one stream, a copy went behind the unwritten tombstone of an
+// eviction, and outranked it: a rebuild brought the key back.
 #[test]
-fn mover_without_room_and_copy_behind_an_eviction() {
+fn cleaner_without_space_and_copy_behind_an_eviction() {
     [118_280, 219_206].into_iter().for_each(live_faulty);
 }

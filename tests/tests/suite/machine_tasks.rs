@@ -1,4 +1,4 @@
-//! The ids of tasks: which report is of which task.
+//! The ids of tasks connect each report with its task.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
 use coldpress_core::compaction::{CompactionTask, Outcome, TASK_QUEUE_CAPACITY, TaskId};

@@ -7,8 +7,8 @@ use coldpress_tests::sim::{Do, Key, Setup, World};
 const HOT: Key = 4;
 const OVERWRITES: u32 = 24_000;
 
-/// How many keys may be cold: seven eighths of what the configuration promises to hold. Beyond that a victim may yield less than it takes
-/// to move what is cold.
+/// The number of cold keys: seven eighths of the charge that the configuration promises to hold. Beyond that a victim may yield
+/// less space than moving its cold records takes.
 fn cold(setup: &Setup) -> Key {
     let charge = u64::from(setup.config.charge_bytes(4, 60, false));
     Key::try_from(setup.config.charge_bytes_max() / charge * 7 / 8).unwrap() - HOT
@@ -57,7 +57,7 @@ fn spread_of_wear_stays_bounded_beside_cold_keys() {
             let (with, more) = worn(&bounded, cuts);
             println!("{name}: spread {without} without, {with} with the bound; written {written}, {more}");
             assert!(without > 40, "{name}: {without}: nothing to show");
-            // What is worn in the time that one cold segment after the other takes to be moved comes on top.
+            // The wear while one cold segment after the other is moved comes on top.
             assert!(with <= 16, "{name}: a spread of {with}");
             assert!(more * 100 <= written * 115, "{name}: {more} bytes written against {written}");
         }

@@ -42,7 +42,7 @@ mod rules_mount;
 mod rules_publication;
 mod rules_secret;
 mod rules_sync_in_doubt;
-mod rules_time_and_room;
+mod rules_time_and_space;
 mod rules_time_back;
 mod rules_time_failed;
 mod rules_time_quiet;

@@ -28,7 +28,7 @@ fn busy() -> Vec<Do> {
     script
 }
 
-/// What is done after each cut: it must all be possible.
+/// The steps after each cut, which must all succeed.
 const AFTER: [Do; 5] = [Do::Put(1, 20), Do::Remove(2), Do::Put(11, 60), Do::Run(CompactData), Do::Settle];
 
 fn busy_cut_anywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {

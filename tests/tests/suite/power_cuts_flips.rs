@@ -4,7 +4,7 @@ use coldpress_core::compaction::CompactionTask::CompactData;
 use coldpress_tests::cuts::{Setup, flip_everywhere};
 use coldpress_tests::sim::Do;
 
-/// Two dozen keys, half of them overwritten or removed, some of it moved.
+/// Two dozen keys, half of them overwritten or removed, and some relocated.
 fn history() -> Vec<Do> {
     let mut script: Vec<Do> = (1..=24).map(|key| Do::Put(key, 20 + u32::from(key))).collect();
     script.extend((1..=12).map(|key| Do::Put(key, 30)));
@@ -18,7 +18,7 @@ fn flip<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
     let (lasting, past) = Setup::<UNIT, SECTOR> { erase_value }.lived(&history());
     let [before, after] = flip_everywhere(&lasting, &past);
     println!("units of {UNIT}, blank {erase_value:#04x}: before the mount {before:?}, after it {after:?}");
-    // A tier that is mounted knows what it must find.
+    // A mounted tier knows the values that it must find.
     assert_eq!((after.older_reported, after.older_silent), (0, 0));
     assert!(after.damaged > 0 && before.older_reported > 0);
 }

@@ -11,7 +11,7 @@ fn lives<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
             let lives = Lives { keys, value_bytes_max, cuts: 24, changes_max };
             cut_often(&setup, &lives, 0..SEEDS);
         }
-        // What each cut leaves behind must not add up.
+        // The leftovers of the cuts must not add up.
         let long = Lives { keys, value_bytes_max, cuts: 500, changes_max: 20 };
         cut_often(&setup, &long, 0..SEEDS / 20);
     }

@@ -50,14 +50,14 @@ fn check_others(world: &World<'_>, what: &str) {
     }
 }
 
-/// Mounts with key 1 damaged, and follows it through all that could lose or revive it.
+/// Mounts with key 1 damaged, and follows it through all steps that could lose or revive it.
 fn damaged_key_stays_so(setup: &Setup, left: Lasting, what: &str) {
     let mut arena = setup.arena();
     let mut world = setup.mount(&mut arena, left.clone());
     assert_eq!(world.read(1), Seen::Damaged, "rule 8: {what}: not the older value, and not nothing");
     check_others(&world, what);
     world.check_recovered_but(&[1]);
-    // Cleaning can't take what it can't read, with or without a task that looked for damage before.
+    // Cleaning can't drop a record that it can't read, with or without an earlier task that looked for damage.
     world.follow(&[Do::Put(10, 20), Do::Sync, Do::Run(CompactData), Do::Settle]);
     assert_eq!(world.read(1), Seen::Damaged, "rule 8: {what}: after cleaning");
     let report = world.run(RebuildIndex);
@@ -80,16 +80,16 @@ fn damaged_key_stays_so(setup: &Setup, left: Lasting, what: &str) {
     check_others(&world, what);
 }
 
-// Without the rule: 1 is put into A and again into B; a bit of the record in B turns over. A mount that takes only what
-// validates finds the put in A and gives out an old value for the current one; one that stops at the first bad byte loses
-// what lies behind.
+// Without the rule: 1 is put into A and again into B; a bit of the record in B turns over. A mount that takes only valid
+// records finds the put in A and returns an old value for the current one. A mount that stops at the first bad byte loses all
+// records behind it.
 #[test]
 fn record_with_a_flipped_bit_is_damaged_and_the_rest_reads() {
     for setup in [Setup::file(), Setup::flash()] {
         let (left, placed) = old_and_new(&setup);
         let at = placed.location;
         for byte in 0..placed.record_bytes {
-            // Padding belongs to no record.
+            // Padding is part of no record.
             if byte >= 8 + 4 + 30 {
                 continue;
             }
@@ -155,7 +155,7 @@ fn footer_with_a_flipped_bit_costs_no_record() {
                 let mut left = left.clone();
                 left.medium.flip(placed.location.segment.get(), offset, bit);
                 if blank && offset < g.trailer_at() {
-                    // Between the records and the footer lies nothing that anyone believes.
+                    // No reader uses the bytes between the records and the footer.
                     left.medium.flip(placed.location.segment.get(), offset, bit);
                 }
                 all_reads(&setup, left, &format!("bit {bit} at {offset} of the footer flipped"));
@@ -202,7 +202,7 @@ fn open_segment(setup: &Setup) -> (Lasting, Placed) {
     (world.end().cut(&[]), placed)
 }
 
-/// Keys 1 and 3 read, now and after all that could lose them.
+/// Keys 1 and 3 read, now and after all steps that could lose them.
 fn rest_of_open_segment_reads(setup: &Setup, left: Lasting, what: &str) {
     let mut arena = setup.arena();
     let mut world = setup.mount(&mut arena, left);
@@ -215,7 +215,7 @@ fn rest_of_open_segment_reads(setup: &Setup, left: Lasting, what: &str) {
                 world.sketch()
             );
         }
-        assert!(!matches!(world.read(2), Seen::Value(_)), "rule 8: {what}: damage is given out for a value");
+        assert!(!matches!(world.read(2), Seen::Value(_)), "rule 8: {what}: damage is returned as a value");
     };
     check(&world, "at the mount");
     assert_eq!(world.tier.mount_report().damaged_records, 1, "rule 8: {what}: reported");
@@ -227,8 +227,8 @@ fn rest_of_open_segment_reads(setup: &Setup, left: Lasting, what: &str) {
     check(&world, "at the second mount");
 }
 
-// Without the rule: in a segment without a footer a bit of a record turns over. What lies behind it is taken for a torn tail,
-// though it was synced.
+// Without the rule: in a segment without a footer a bit of a record turns over. The records behind it are taken for a torn
+// tail, though they were synced.
 #[test]
 fn open_segment_with_a_flipped_value_bit_loses_one_record() {
     for setup in [Setup::file(), Setup::flash()] {

@@ -1,4 +1,4 @@
-//! Blocks that a disk lacks, and what is given back without being asked.
+//! Blocks that a disk lacks, and segments that are freed without a request.
 
 use coldpress_core::compaction::CompactionTask::CompactData;
 use coldpress_core::compaction::Outcome;
@@ -15,7 +15,7 @@ fn tight(missing: u32) -> Setup {
 
 // Without blocks for the reserve the first write behind the last block fails, and no erase intent can be written any more.
 #[test]
-fn full_disk_stops_what_is_new_and_nothing_else() {
+fn full_disk_stops_new_writes_and_nothing_else() {
     let (full, setup) = (tight(0), tight(3));
     let keys = |config: &coldpress_core::config::TierConfig, segments: u32| {
         let per_segment = config.charge_bytes_max()
@@ -74,13 +74,13 @@ fn emptied_log_is_freed_at_rest_alone() {
 }
 
 #[test]
-fn clients_that_write_are_not_kept_from_it_by_tidying() {
+fn tidying_does_not_hold_up_clients_that_write() {
     let mut setup = Setup::file();
     setup.config.cleans_at_rest = true;
     let mut arena = setup.arena();
     let mut world = setup.mount(&mut arena, setup.blank());
     let begun_ms = world.lasting.now.monotonic_ms;
-    // Each put supersedes the one before: nearly all segments are dead when they are full, and there is room for all.
+    // Each put supersedes the one before: nearly all segments are dead when they are full, so all puts fit.
     for round in 0..20 {
         world.follow(&[Do::Put(1, 60 + round % 2), Do::Sync, Do::Tick(2)]);
     }

@@ -1,4 +1,4 @@
-//! Rules 6, 7 and 10: what a drop leaves behind, how it ranks, and which of two copies wins.
+//! Rules 6, 7 and 10: the tombstone that a drop leaves, its rank, and the winner of two copies.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData, RebuildIndex};
 use coldpress_core::format::{Header, Kind, Location, SegmentIndex, Sequence, Version, read_record};
@@ -16,7 +16,7 @@ fn fill(world: &mut World<'_>, key: Key) {
     }
 }
 
-/// Setups in which a task leaves alone what is more than a third live, so that the script says what is cleaned.
+/// Setups in which a task leaves segments alone that are more than a third live, so that the script decides which are cleaned.
 fn setups() -> [Setup; 2] {
     [Setup::file(), Setup::flash()].map(|mut setup| {
         setup.config.stale_permille_min = 700;
@@ -60,7 +60,7 @@ fn copies(world: &World<'_>, key: Key) -> Vec<Copy> {
     found
 }
 
-/// Cuts the power with all that is not durable lost, and mounts.
+/// Cuts the power, with all operations lost that are not durable, and mounts.
 fn cut<'m>(setup: &Setup, arena: &'m mut Arena, world: World<'_>) -> World<'m> {
     let left = world.end().cut(&[]);
     setup.mount(arena, left)
@@ -148,15 +148,15 @@ fn evicted<'m>(setup: &Setup, arena: &'m mut Arena) -> World<'m> {
     fill(&mut world, 9);
     world.follow(&[Do::Put(1, 30), Do::Sync]);
     fill(&mut world, 9);
-    // The hand of the clock takes 8, the first live record of all; then it goes on at the next segment.
-    // Only a sync for something that a client wrote is made, and it covers the tombstones too.
+    // The hand of the clock takes 8, the first live record of all; then it goes on at the next segment. The only sync is for a
+    // client's write, and it covers the tombstones too.
     world.follow(&[Do::Evict(1), Do::Settle, Do::Evict(1), Do::Settle, Do::Put(9, 10), Do::Sync, Do::Settle]);
     world.host.evicts = false;
     assert_eq!((world.read(8), world.read(1)), (Seen::Absent, Seen::Absent), "both were evicted");
     world
 }
 
-// Without the rule: as above, but the copy in B is evicted to make room.
+// Without the rule: as above, but the copy in B is evicted to free space.
 #[test]
 fn evicted_key_with_a_stale_copy_cut_after_cleaning_stays_gone() {
     for setup in setups() {
@@ -166,8 +166,8 @@ fn evicted_key_with_a_stale_copy_cut_after_cleaning_stays_gone() {
     }
 }
 
-// Without a sync of what the machine wrote itself: every put is durable, and then a key is evicted. A client asks for a sync,
-// which finds no append to wait for; a cut, and the evicted key is there again.
+// Without a sync of the machine's own writes: every put is durable, and then a key is evicted. A client asks for a sync, which
+// finds no append to wait for; a cut, and the evicted key is there again.
 #[test]
 fn evicted_key_cut_after_a_sync_without_append_stays_gone() {
     for setup in setups() {

@@ -1,4 +1,4 @@
-//! Rules 1, 2, 3 and 9: what counts as durable, and what may rest on it.
+//! Rules 1, 2, 3 and 9: which records count as durable, and which steps may rely on that.
 
 use coldpress_core::compaction::CompactionTask::CompactData;
 use coldpress_core::drive::MediumError;
@@ -16,8 +16,8 @@ fn fill(world: &mut World<'_>, key: Key) {
     }
 }
 
-/// Every moment of what `act` does after `before`, with syncs that end at once, and with ones that end only when the machine
-/// has nothing else to do.
+/// Every moment of `act` after `before`, with syncs that end at once, and with syncs that end only when the machine has nothing
+/// else to do.
 fn moments_of(setup: &Setup, before: impl Fn(&mut World<'_>), act: impl Fn(&mut World<'_>)) -> Vec<Lasting> {
     let mut moments = Vec::new();
     for syncs in [false, true] {
@@ -80,8 +80,8 @@ fn stale_record_with_unsynced_successor_survives_a_cut() {
     }
 }
 
-// Without the rule: 1 is put and synced; 1 is put again and its segment is sealed; the footer lands, the record does not. The
-// footer vouches for bytes that were never there, and 1 reads as damaged though its older value was synced.
+// Without the rule: 1 is put and synced; 1 is put again and its segment is sealed; the footer is written, the record is not.
+// The footer vouches for bytes that were never there, and 1 reads as damaged though its older value was synced.
 #[test]
 fn sealed_segment_cut_before_its_sync_has_no_footer() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -145,8 +145,8 @@ fn sync_failing_once(world: &mut World<'_>) {
 }
 
 // Without the rule: 1 is put and synced; 1 is put again, its sync fails, the next sync succeeds and the put is acknowledged as
-// synced. What the first sync had not made durable never became so (a page whose write-back failed counts as clean): a cut
-// takes it.
+// synced. The writes before the first sync never became durable (a page whose write-back failed counts as clean): a cut takes
+// them.
 #[test]
 fn failed_sync_followed_by_a_good_one_is_no_evidence() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -192,7 +192,7 @@ fn failed_sync_during_compaction_frees_no_segment_later() {
             world.may_overcount = true;
         };
         let mut failed = 0;
-        // Which operations of the compaction are syncs only the run tells: each operation in turn fails.
+        // Only the run shows which operations of the compaction are syncs, so each operation fails in turn.
         for at in 0..24 {
             let moments = moments_of(&setup, before, |world| {
                 let number = world.lasting.medium.counts().operations + at;

@@ -1,4 +1,4 @@
-//! Rules 4 and 5: what a segment without a header is, and what an erase that stops half-way leaves.
+//! Rules 4 and 5: segments without a header, and erases that stop half-way.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
 use coldpress_core::format::SegmentIndex;
@@ -16,8 +16,8 @@ fn fill(world: &mut World<'_>, key: Key) {
     }
 }
 
-/// Every moment of what `act` does after `before`, with syncs that end at once, and with ones that end only when the machine
-/// has nothing else to do.
+/// Every moment of `act` after `before`, with syncs that end at once, and with syncs that end only when the machine has nothing
+/// else to do.
 fn moments_of(setup: &Setup, before: impl Fn(&mut World<'_>), act: &[Do]) -> Vec<Lasting> {
     let mut moments = Vec::new();
     for syncs in [false, true] {
@@ -53,7 +53,7 @@ fn headers_lost(setup: &Setup) -> (Lasting, SegmentIndex) {
     (left, spoilt)
 }
 
-// Without the rule: both header copies of a segment wear out; a mount that takes what it can't name for garbage erases it, and
+// Without the rule: both header copies of a segment wear out; a mount that takes an unknown segment for garbage erases it, and
 // with it records that a repair could still read.
 #[test]
 fn segment_with_both_headers_lost_is_kept_until_given_back() {
@@ -79,7 +79,7 @@ fn segment_with_both_headers_lost_is_kept_until_given_back() {
         let report = world.run(RebuildIndex);
         assert_eq!((report.reread_segments, report.returned_segments), (1, 1), "{report:?}");
         assert!(report.rescued_records >= 1, "{report:?}");
-        assert!(is_value(&world.read(1)), "what is whole is there again\n{}", world.sketch());
+        assert!(is_value(&world.read(1)), "intact records are there again\n{}", world.sketch());
         assert_eq!(world.tier.tally().quarantined, 0, "it is given back");
         let left = world.end().cut(&[]);
         let mut arena = setup.arena();
@@ -88,8 +88,8 @@ fn segment_with_both_headers_lost_is_kept_until_given_back() {
     }
 }
 
-// Without the rule: the newest sequence of all is the one that no header tells, and it is issued again; so the segment that is
-// read again is taken for another one, and is erased with what it holds.
+// Without the rule: no header tells the newest sequence of all, and it is issued again. So the segment that is read again is
+// taken for another one, and is erased with its records.
 #[test]
 fn newest_segment_with_both_headers_lost_is_rescued() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -119,7 +119,7 @@ fn newest_segment_with_both_headers_lost_is_rescued() {
     }
 }
 
-// Without the rule: nothing but the first record is asked for the sequence, so with that one damaged too the others go.
+// Without the rule: only the first record tells the sequence, so with that one damaged too the others are lost.
 #[test]
 fn segment_with_headers_and_first_record_lost_is_rescued() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -181,8 +181,8 @@ fn segment_torn_while_opened_is_erased_and_free_again() {
 }
 
 // Without the rule: 1 was relocated and its old segment is being erased. The erase stops half-way: the records are gone, the
-// second header and the footer are not. The mount reads that footer, takes its entry for 1, which wins the tie as that of a
-// sealed segment, and 1 reads as damaged, or, after that erase is done once more, not at all.
+// second header and the footer are not. The mount reads that footer, and its entry for 1 wins the tie as that of a sealed
+// segment. Then 1 reads as damaged or, after that erase is done once more, as absent.
 #[test]
 fn half_erased_victim_cut_anywhere_is_never_read() {
     let two_sectors = Setup::new(1024, 14, 1, 0x00).unwrap();
@@ -228,8 +228,8 @@ fn half_erased_victim_cut_anywhere_is_never_read() {
     }
 }
 
-// Without the rule: two segments are freed, one after the other. The second erase begins while the first is not durable and
-// nothing durable says that it was under way; what a cut leaves of the first reads as a segment in use.
+// Without the rule: two segments are freed, one after the other. The second erase begins while the first is not durable and no
+// durable record says that it was under way. After a cut the first segment reads as one in use.
 #[test]
 fn several_victims_cut_anywhere_leave_every_key_readable() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -260,8 +260,8 @@ fn several_victims_cut_anywhere_leave_every_key_readable() {
     }
 }
 
-// A second look makes a segment whose headers were lost sealed before it knows of anything live in it. A shortage that
-// falls into the look must not take it for dead, and free it with all that it holds.
+// A second look marks a segment whose headers were lost as sealed before it has found live records in it. A shortage during the
+// look must not take it for dead, and free it with its records.
 #[test]
 fn segment_read_again_in_a_shortage_is_not_taken_for_dead() {
     let (mut lost, mut rescued) = (Vec::new(), 0);
@@ -295,7 +295,7 @@ fn segment_read_again_in_a_shortage_is_not_taken_for_dead() {
                     let world = setup.mount(&mut arena, left);
                     match world.read(1) {
                         Seen::Value(_) => rescued += 1,
-                        // There was no room to relocate it: it is read again by the next task.
+                        // There was no space to relocate it: it is read again by the next task.
                         _ if world.tier.tally().quarantined == 1 => {}
                         seen => lost.push((g.identity(), g.write_unit(), puts, steps, seen)),
                     }

@@ -1,4 +1,4 @@
-//! Absence of evidence is not evidence: what can't be read for a while is neither lost nor taken for anything else.
+//! Absence of evidence is not evidence: a part that can't be read for a while is neither lost nor taken for anything else.
 
 use coldpress_core::compaction::CompactionTask::{CompactData, RebuildIndex};
 use coldpress_core::drive::MediumError;
@@ -9,7 +9,7 @@ use coldpress_tests::sim::{Do, Key, Lasting, Outage, Seen, Setup, World};
 
 const KEYS: core::ops::Range<Key> = 1..9;
 
-/// Writes and cleans until segments have had several lives, whose erase intents lie about; removes key 20.
+/// Writes and cleans until segments have had several lives, whose erase intents are on the medium; removes key 20.
 fn lived(setup: &Setup) -> Lasting {
     let mut arena = setup.arena();
     let mut world = setup.mount(&mut arena, setup.blank());
@@ -64,8 +64,8 @@ fn medium_unreadable_from_any_read_on_fails_the_mount() {
                     Ok(()) => world.settle(),
                     Err(error) => {
                         failed += 1;
-                        let is_told = matches!(error, MountError::Unread { .. } | MountError::Medium(_));
-                        assert!(is_told, "from read {first} on: {error}");
+                        let is_reported = matches!(error, MountError::Unread { .. } | MountError::Medium(_));
+                        assert!(is_reported, "from read {first} on: {error}");
                         assert_eq!(world.lasting.medium.bytes(), bytes, "from read {first} on: {error}");
                     }
                 }
@@ -146,9 +146,9 @@ fn key_removed_while_its_segment_is_unreadable_stays_away() {
     }
 }
 
-// Without the rule: a device that is short of room gives up what it can't read, though dead segments lie beside it.
+// Without the rule: a device that is short of space gives up unread segments, though there are dead ones.
 #[test]
-fn unread_records_are_kept_while_others_give_room() {
+fn unread_records_are_kept_while_others_give_space() {
     let setup = Setup::flash();
     let left = lived(&setup);
     let mut kept = 0;
@@ -206,10 +206,10 @@ fn quarantined_segment_read_again_is_rescued_and_freed() {
     }
 }
 
-// A segment that is given up has no erase intent. It counts as there until its erase is durable, so that the tombstones stay that
-// hide what is in it.
+// A segment that is given up has no erase intent. It counts as unread until its erase is durable, so that the tombstones that
+// hide its records stay.
 #[test]
-fn segment_given_up_and_cut_hides_what_was_removed() {
+fn segment_given_up_and_cut_brings_no_removed_key_back() {
     let setup = Setup::file();
     let left = lived(&setup);
     let mut cuts = 0;
@@ -244,7 +244,7 @@ fn segment_given_up_and_cut_hides_what_was_removed() {
     assert!(cuts > 500, "{cuts} cuts");
 }
 
-// Without the rule: a record longer than any that can be handled is taken for a torn one, and goes with its segment.
+// Without the rule: a record longer than the configured limit is taken for a torn one, and is lost with its segment.
 #[test]
 fn segment_of_longer_records_that_is_read_again_is_kept() {
     let setup = Setup::file();

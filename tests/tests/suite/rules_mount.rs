@@ -1,4 +1,4 @@
-//! What a mount takes for its own, and what it leaves alone.
+//! Media that a mount accepts, and media that it refuses untouched.
 
 use coldpress_core::recovery::MountError;
 use coldpress_tests::sim::{Do, Setup, World};

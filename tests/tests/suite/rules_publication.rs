@@ -5,8 +5,8 @@ use coldpress_core::config::Streams;
 use coldpress_core::format::Kind;
 use coldpress_tests::sim::{Do, Seen, Setup};
 
-// Rule 6. A put waits in one open segment and the remove after it in another. Were the remove published first, it would find
-// no copy to hide and count as needless; then the put is published, stale, and the tombstone goes with its segment: the next
+// Rule 6. A put waits in one open segment and the remove after it in another. If the remove were published first, it would find
+// no copy to hide and count as needless. Then the put is published, stale, and the tombstone goes with its segment: the next
 // mount finds the put alone.
 #[test]
 fn remove_in_another_segment_than_its_put_is_published_after_it() {

@@ -23,7 +23,7 @@ fn hides(shown: &str, store: &Store, geometry: &Geometry, what: &str) {
 }
 
 #[test]
-fn debug_of_what_holds_the_secret_leaves_it_out() {
+fn debug_of_types_with_the_secret_leaves_it_out() {
     for setup in [keyed(Setup::file()), keyed(Setup::flash())] {
         let (config, g) = (setup.config, setup.config.geometry);
         let store = config.store;

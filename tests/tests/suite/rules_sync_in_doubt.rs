@@ -1,4 +1,4 @@
-//! Rule 9 where it is not a running tier that syncs: at a mount after a kill, and at a close while the medium fails.
+//! Rule 9 outside a running tier: at a mount after a kill, and at a close while the medium fails.
 
 use coldpress_core::compaction::CompactionTask::CompactData;
 use coldpress_core::config::Streams;
@@ -39,7 +39,7 @@ fn run(setup: &Setup, fails: u32) {
     let (mut arena, mut again) = (setup.arena(), setup.arena());
     let mut world = World::new(setup.config, arena.lend(), left);
     if world.mount().is_err() {
-        // A mount may refuse what it can't make durable; the next process does not believe a cache.
+        // A mount may refuse a medium that it can't make durable; the next process drops the cache.
         let left = world.end().kill();
         world = setup.mount(&mut again, left);
     }
@@ -95,21 +95,21 @@ fn check(end: impl Fn(&mut World<'_>) + Copy) {
     }
 }
 
-// While writes fail, the segment that was being opened is given up each time; a close erases none of them again. And it asked for
-// a segment, said that it was idle, and nobody polled it again.
+// While writes fail, the segment that was being opened is given up each time, and a close erases none of them again. Without
+// the rule the tier asked for a segment and reported itself idle, so nobody polled it again.
 #[test]
 fn close_ends_once_the_medium_works_again() {
     check(|world| world.close());
 }
 
-// The control: the tier that goes on running gets over it.
+// The control: a tier that goes on running recovers.
 #[test]
 fn running_tier_goes_on_once_the_medium_works_again() {
     check(|world| world.sync());
 }
 
-// Without the rule: a sync fails, and a unit that it should have made durable can't be read back any more. It is read again and
-// again, for ever: no sync is ever good, and the tier says nothing.
+// Without the rule: a sync fails, and a unit that it should have made durable can't be read back any more. It is read again for
+// ever: no sync ever succeeds, and the tier reports nothing.
 #[test]
 fn suspect_with_an_unreadable_unit_remounts_and_finds_synced() {
     for setup in [Setup::file(), Setup::flash()] {

@@ -1,5 +1,5 @@
-//! Rule 11 where the wall clock is behind the tier's time: that goes on by the monotonic clock, and a confirmation ties it to the
-//! wall clock again.
+//! Rule 11 where the wall clock is behind the tier's time: this goes on by the monotonic clock, and a confirmation ties it to
+//! the wall clock again.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData};
 use coldpress_tests::sim::{Do, Lasting, Seen, Setup, World};
@@ -37,9 +37,9 @@ fn clock_put_right_after_a_jump_lets_expiry_go_on() {
         let mut world = setup.mount(&mut arena, setup.blank());
         put_right(&mut world);
         world.follow(&[Do::PutFor(1, 20, 100), Do::PutFor(2, 20, 5_000), Do::Sync, Do::Tick(98_000)]);
-        assert!(matches!(world.read(1), Seen::Value(_)), "item 14: its time is not over");
+        assert!(matches!(world.read(1), Seen::Value(_)), "rule 11: its time is not over");
         world.tick(4_000);
-        assert_eq!(world.read(1), Seen::Absent, "item 14: expiry goes on");
+        assert_eq!(world.read(1), Seen::Absent, "rule 11: expiry goes on");
         assert_eq!(world.run(CleanupExpired).expired_records, 1);
         world.settle();
         // The same in the next life: it begins at the newest time, and goes on from there.
@@ -47,7 +47,7 @@ fn clock_put_right_after_a_jump_lets_expiry_go_on() {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, left);
         world.follow(&[Do::PutFor(3, 20, 100), Do::Sync, Do::Tick(102_000)]);
-        assert_eq!((world.read(1), world.read(3)), (Seen::Absent, Seen::Absent), "item 14: after a mount");
+        assert_eq!((world.read(1), world.read(3)), (Seen::Absent, Seen::Absent), "rule 11: after a mount");
         assert!(matches!(world.read(2), Seen::Value(_)));
     }
 }
@@ -62,13 +62,13 @@ fn clock_behind_the_log_never_refuses_a_mount() {
         world.follow(&[Do::PutFor(1, 20, 200), Do::PutFor(2, 20, 1_000_000), Do::Sync]);
         let newest_s = world.tier.clock_s();
         let mut left = off(world, 0);
-        // Each life begins at zero and lasts for a minute; whoever writes takes time with him into the next one.
+        // Each life begins at zero and lasts for a minute; its writes take the time into the next one.
         for life in 0..4 {
             left.now.wall_s = 0;
             let mut arena = setup.arena();
             let mut world = setup.mount(&mut arena, left);
-            assert!(world.tier.clock_s() >= newest_s && world.tier.clock_refused_s().is_none(), "item 15");
-            assert_eq!(matches!(world.read(1), Seen::Value(_)), life < 3, "item 15: life {life}");
+            assert!(world.tier.clock_s() >= newest_s && world.tier.clock_refused_s().is_none(), "rule 11");
+            assert_eq!(matches!(world.read(1), Seen::Value(_)), life < 3, "rule 11: life {life}");
             world.follow(&[Do::Tick(70_000), Do::Put(3, 20), Do::Sync]);
             assert!(matches!(world.read(2), Seen::Value(_)));
             left = world.end().cut(&[]);
@@ -76,7 +76,7 @@ fn clock_behind_the_log_never_refuses_a_mount() {
     }
 }
 
-// Without the rule: nothing is read and nothing is written before someone restarts with the clock confirmed.
+// Without the rule: no read and no write succeeds before a restart with the clock confirmed.
 #[test]
 fn clock_ahead_at_a_mount_is_held_until_it_is_confirmed() {
     for mut setup in setups() {
@@ -87,14 +87,14 @@ fn clock_ahead_at_a_mount_is_held_until_it_is_confirmed() {
         let left = off(world, 900_000);
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, left);
-        assert_eq!(world.tier.clock_refused_s(), Some(900_000), "item 15: held, and seen");
-        assert!(matches!(world.read(2), Seen::Value(_)), "item 15: nothing expires by it");
+        assert_eq!(world.tier.clock_refused_s(), Some(900_000), "rule 11: held, and seen");
+        assert!(matches!(world.read(2), Seen::Value(_)), "rule 11: nothing expires by it");
         world.tick(102_000);
-        assert_eq!(world.read(2), Seen::Absent, "item 15: the tier's time goes on meanwhile");
+        assert_eq!(world.read(2), Seen::Absent, "rule 11: the tier's time goes on meanwhile");
         assert!(matches!(world.read(1), Seen::Value(_)));
         world.confirm();
         world.settle();
-        assert_eq!((world.tier.clock_refused_s(), world.read(1)), (None, Seen::Absent), "item 15: confirmed");
+        assert_eq!((world.tier.clock_refused_s(), world.read(1)), (None, Seen::Absent), "rule 11: confirmed");
         let left = off(world, 0);
         let mut arena = setup.arena();
         let world = setup.mount(&mut arena, left);
@@ -104,7 +104,7 @@ fn clock_ahead_at_a_mount_is_held_until_it_is_confirmed() {
 
 // Without the rule: the time for which the power is off does not count before the wall clock has caught up.
 #[test]
-fn clock_behind_that_is_confirmed_counts_what_passes_while_off() {
+fn clock_behind_that_is_confirmed_counts_time_without_power() {
     for setup in setups() {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, setup.blank());
@@ -122,11 +122,11 @@ fn clock_behind_that_is_confirmed_counts_what_passes_while_off() {
             let apart_s = world.tier.clock_s() - world.lasting.now.wall_s;
             assert!(
                 apart_s.abs_diff(ahead_s) <= 1,
-                "item 14: round {round}: {apart_s} s, {ahead_s} s before"
+                "rule 11: round {round}: {apart_s} s, {ahead_s} s before"
             );
-            assert_eq!(matches!(world.read(1), Seen::Value(_)), lives, "item 14: round {round}");
+            assert_eq!(matches!(world.read(1), Seen::Value(_)), lives, "rule 11: round {round}");
             assert!(matches!(world.read(2), Seen::Value(_)));
-            // Segments come and go, and the one with the record that tells so among them.
+            // Segments are erased, and among them the one with the record of the confirmation.
             for write in 0..200 {
                 world.follow(&[Do::Put(7 + write % 5, 60)]);
             }
@@ -138,7 +138,7 @@ fn clock_behind_that_is_confirmed_counts_what_passes_while_off() {
         assert_eq!(
             (world.read(1), world.read(5)),
             (Seen::Absent, Seen::Absent),
-            "item 14: nothing comes back"
+            "rule 11: nothing comes back"
         );
     }
 }
@@ -158,7 +158,7 @@ fn clock_confirmed_behind_brings_nothing_back() {
             assert_eq!(world.read(1), Seen::Absent);
             world.confirm();
             world.settle();
-            assert_eq!(world.read(1), Seen::Absent, "item 14: it came back");
+            assert_eq!(world.read(1), Seen::Absent, "rule 11: it came back");
             assert!(matches!(world.read(2), Seen::Value(_)));
             world.follow(&[Do::Put(3, 20), Do::Sync]);
             left = off(world, 10);
@@ -166,7 +166,7 @@ fn clock_confirmed_behind_brings_nothing_back() {
     }
 }
 
-// Without a bound for what can be confirmed: after a slip of the year the tier's time is at the end of its range, and stays there.
+// Without a bound for confirmed times: after a wrong year the tier's time is at the end of its range, and stays there.
 #[test]
 fn clock_beyond_2072_is_not_taken_even_if_it_is_confirmed() {
     for setup in setups() {

@@ -1,10 +1,10 @@
-//! Rule 11 where the medium fails: a time that did not become durable is owed to the log again.
+//! Rule 11 where the medium fails: a time that did not become durable is pending for the log again.
 
 use coldpress_core::compaction::CompactionTask::CleanupExpired;
 use coldpress_core::drive::MediumError;
 use coldpress_tests::sim::{Do, Effect, Seen, Setup, World};
 
-/// Key 1 is due, and what the next operation on the medium is comes of the task that drops it.
+/// Key 1 is due, and the next operation on the medium comes from the task that drops it.
 fn due<'m>(setup: &Setup, arena: &'m mut coldpress_tests::sim::Arena) -> World<'m> {
     let mut world = setup.mount(arena, setup.blank());
     world.follow(&[Do::PutFor(1, 20, 100), Do::Put(2, 20), Do::Sync, Do::Settle, Do::Tick(500_000)]);
@@ -27,8 +27,8 @@ fn check_set_back(setup: &Setup, world: World<'_>, what: &str) {
     assert_eq!(world.read(1), Seen::Absent, "rule 11: {what}: came back");
 }
 
-// Without the rule: a key expires on a tier that nobody writes to, and is dropped. The write of the time that tells so fails, and
-// is not done again for `time_every_s`. After a cut the clock is set back: the key is there again.
+// Without the rule: a key expires on a tier that nobody writes to, and is dropped. The write of that time fails, and is not
+// repeated for `time_every_s`. After a cut the clock is set back: the key is there again.
 #[test]
 fn time_whose_write_failed_is_written_again() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -48,7 +48,7 @@ fn time_whose_write_failed_is_written_again() {
     }
 }
 
-// Without the rule: the same, and the sync behind the write fails. What it covered may be lost at the cut.
+// Without the rule: the same, and the sync behind the write fails. The writes before that sync may be lost at the cut.
 #[test]
 fn time_whose_sync_failed_is_written_again() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -67,7 +67,7 @@ fn time_whose_sync_failed_is_written_again() {
     }
 }
 
-// What is owed is tried again at the pace of all that failed, and no faster; and it comes to an end once it is durable.
+// A pending time is tried again at the pace of all retries, and no faster. The retries end once it is durable.
 #[test]
 fn time_that_can_not_be_written_is_tried_at_the_pace_of_retries() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -90,6 +90,6 @@ fn time_that_can_not_be_written_is_tried_at_the_pace_of_retries() {
         }
         let before = world.lasting.medium.counts();
         world.follow(&[Do::Tick(3_000), Do::Settle]);
-        assert_eq!(world.lasting.medium.counts(), before, "nothing is owed any more");
+        assert_eq!(world.lasting.medium.counts(), before, "nothing is pending any more");
     }
 }

@@ -1,10 +1,10 @@
-//! Rule 11 on a quiet tier: what the clock did must be in the log, though nobody writes.
+//! Rule 11 on a quiet tier: changes of the clock must be in the log, though nobody writes.
 
 use coldpress_core::compaction::CompactionTask::CleanupExpired;
 use coldpress_tests::sim::{Do, Seen, Setup};
 
-// A key expires on a tier that nobody writes to; it reads as nothing and the task reports it dropped. After a cut the clock is
-// set back by less than the bound: it is there again.
+// A key expires on a tier that nobody writes to; it reads as absent, and the task reports it as dropped. After a cut the clock
+// is set back by less than the bound: it is there again.
 #[test]
 fn key_expired_on_a_quiet_tier_stays_so_if_time_goes_back() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -50,7 +50,8 @@ fn confirmed_clock_lasts_over_a_cut() {
     );
 }
 
-// A confirmation that comes when the wall clock is right again stays armed: the next wrong jump, days later, is taken unseen.
+// A confirmation that comes when the wall clock is right again stays armed: the next wrong jump, days later, is taken
+// unnoticed.
 #[test]
 fn late_confirmation_does_not_accept_the_next_wrong_jump() {
     let mut setup = Setup::file();

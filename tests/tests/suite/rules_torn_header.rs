@@ -7,16 +7,16 @@ use coldpress_tests::sim::{Do, Key, Lasting, Seen, Setup, World};
 
 const KEYS: core::ops::Range<Key> = 1..9;
 
-/// What lies in place of the part that was lost.
+/// The bytes in place of the part that was lost.
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum Rest {
     Blank,
-    /// What an earlier life of the segment had there.
+    /// The bytes that an earlier life of the segment had there.
     Old,
     Unreadable,
 }
 
-/// Which part of a header is lost.
+/// The part of a header that is lost.
 #[derive(Debug, Clone, Copy)]
 enum Lost {
     From(usize),
@@ -133,7 +133,7 @@ fn header_torn_in_one_copy_costs_nothing() {
     }
 }
 
-// No single cut leaves that of a segment that has records: both copies are durable before the first of these.
+// No single cut does this to a segment with records: both copies are durable before the first record.
 #[test]
 fn header_torn_in_both_copies_keeps_the_segment_and_comes_back() {
     for setup in [Setup::file(), Setup::flash()] {
@@ -141,7 +141,7 @@ fn header_torn_in_both_copies_keeps_the_segment_and_comes_back() {
         for_each_part(&setup, |left, segment, lost, rest| {
             let copies = [g.header_at(), g.second_header_at()];
             let has_changed = copies.map(|at| lose(&setup, left, segment, at, lost, rest));
-            // Whole headers of an earlier life are no torn ones.
+            // Whole headers of an earlier life are not torn.
             if has_changed != [true; 2]
                 || read_header(&setup, left, segment, copies[0]).is_some() && rest == Rest::Old
             {
@@ -155,7 +155,7 @@ fn header_torn_in_both_copies_keeps_the_segment_and_comes_back() {
             let is_kept = world.tier.segments()[segment as usize].state() == SegmentState::Quarantined;
             if is_kept {
                 assert_eq!(world.lasting.medium.segment(segment), before, "{what}");
-                // It can't be read back, for good: it is kept, and nothing else is lost by it.
+                // The part can never be read back: the segment is kept, and nothing else is lost.
                 if rest == Rest::Unreadable {
                     return true;
                 }

@@ -1,7 +1,7 @@
 //! I-GC-3: one step stays within its budget.
 //!
 //! Every simulated run asserts the limits at each poll and completion (`sim::Budget`); here the steps are set small against
-//! segments, records and footers, so that the limits are what ends a step.
+//! segments, records and footers, so that the limits end the steps.
 
 use coldpress_core::compaction::CompactionTask;
 use coldpress_tests::sim::{ENTRIES_MAX, Largest, Rng, Setup, World};

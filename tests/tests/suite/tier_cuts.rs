@@ -9,7 +9,7 @@ use coldpress_tests::sim::{Rng, STRIDE, mixed};
 
 /// Chains of histories, side by side.
 const CHAINS: u64 = 3;
-/// Histories of a chain, each on what a cut left of the one before.
+/// Histories of a chain, each on the state that a cut left of the one before.
 const GENERATIONS: u64 = 2;
 
 #[derive(Debug, Default)]
@@ -31,7 +31,7 @@ fn losses(seed: u64, unsynced: usize, is_sync: bool) -> Vec<Loss> {
     vec![[Loss::All, Loss::None, Loss::One(one), Loss::AllBut(one), random][rng.index(5)]]
 }
 
-/// Opens a tier on what a cut left, checks it, and writes to it.
+/// Opens a tier on the state that a cut left, checks it, and writes to it.
 fn reopen(
     plan: &Plan,
     double: &'static Double,
@@ -65,7 +65,7 @@ fn cut_chain(evicts: bool, overtakes: bool, chain: u64) -> Tried {
             generation + 10 * chain + if evicts { 100 } else { 0 } + if overtakes { 1_000 } else { 0 };
         let mut replay = plan.run(double, image.clone(), &found);
         let mut rng = Rng::new(mixed(plan.seed));
-        // Where the next generation goes on.
+        // The place where the next generation goes on.
         let goes_on = rng.index(replay.len());
         tried.events += replay.len();
         for at in 0..replay.len() {
@@ -85,7 +85,7 @@ fn cut_chain(evicts: bool, overtakes: bool, chain: u64) -> Tried {
             }
             replay.step();
         }
-        // Closed in order: nothing is lost whatever becomes of what was not synced.
+        // After an orderly close nothing is lost, whatever happens to unsynced operations.
         let left = reopen(&plan, double, &replay, Loss::All, 0);
         if goes_on == 0 {
             (image, found) = left;

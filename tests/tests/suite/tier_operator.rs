@@ -1,8 +1,8 @@
-//! An operator who changes the files of a service's tier, open or closed, at random: whatever he does, an answer is right or a
-//! typed error, and what was acknowledged is never silently gone.
+//! An operator changes the files of a service's tier, open or closed, at random. Every answer is right or a typed error, and an
+//! acknowledged write is never silently gone.
 //!
-//! He deletes `LOCK` and `tier.meta`, deletes, moves, replaces, swaps and cuts partitions, and removes or moves the directory; he
-//! puts back what he moved, or gives up and begins anew. Meanwhile others try to open the same tier.
+//! The operator deletes `LOCK` and `tier.meta`, deletes, moves, replaces, swaps and cuts partitions, and removes or moves the
+//! directory; then puts moved files back, or gives up and begins anew. Meanwhile others try to open the same tier.
 
 use core::time::Duration;
 use std::collections::BTreeMap;
@@ -24,10 +24,10 @@ const KEYS: u64 = 60;
 const PATIENCE: Duration = Duration::from_secs(120);
 const DURABILITIES: [Durability; 3] = [Durability::Buffered, Durability::Flushed, Durability::Synced];
 
-/// What a key may read as: the newest write that was acknowledged as durable, and those after it.
+/// The contents that a key may have: the newest write that was acknowledged as durable, and those after it.
 type Allowed = Vec<Option<Vec<u8>>>;
 
-/// How often things happened, so that a test that does nothing is seen.
+/// Counts of the events, so that a test that does nothing is noticed.
 #[derive(Debug, Default)]
 struct Tally {
     changes: u32,
@@ -122,7 +122,7 @@ impl<'a> World<'a> {
         self.dir().join(format!("part-{partition:03}.cold"))
     }
 
-    /// Where the operator puts what he moves.
+    /// The place of moved files.
     fn aside(&self, name: usize) -> PathBuf {
         self.base.join(format!("aside-{name}"))
     }
@@ -180,7 +180,7 @@ impl<'a> World<'a> {
         self.take_over();
     }
 
-    /// What an opened tier reads as is what came of the writes that were not acknowledged.
+    /// Takes over the values that an opened tier reads: they are the outcome of the writes that were not acknowledged.
     fn take_over(&mut self) {
         let Some(tier) = &self.tier else { return };
         for (key, allowed) in &mut self.model {
@@ -188,7 +188,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// What the operator does about an open that is refused: all that he can, and else he begins anew.
+    /// Repairs the files after a refused open as far as possible, or else begins anew.
     fn repair(&mut self) {
         let moved: Vec<PathBuf> =
             (0..self.genuine.len()).flat_map(|p| [self.part(p), self.aside(p)]).collect();
@@ -232,15 +232,15 @@ impl<'a> World<'a> {
         }
     }
 
-    /// All that was written is durable.
+    /// Notes that all writes are durable.
     fn settle(&mut self) {
         for allowed in self.model.values_mut() {
             allowed.drain(..allowed.len() - 1);
         }
     }
 
-    /// Holds an answer to what is true of the files: so many partitions must be in their places for an acknowledgement. Tells
-    /// whether it was one.
+    /// Checks an answer against the files: so many partitions must be in their places for an acknowledgement. Returns whether
+    /// it was one.
     fn is_acknowledged(
         &mut self,
         least: usize,
@@ -305,7 +305,7 @@ impl<'a> World<'a> {
         let Some(tier) = &self.tier else { return };
         let durability = DURABILITIES[1 + self.rng.index(2)];
         let answer = tier.flush_to(durability);
-        // The process lives on: what the system has is as good as synced.
+        // The process lives on, so writes that the system has count as synced.
         if self.is_acknowledged(self.opened.len(), durability, answer) {
             self.settle();
         }
@@ -353,7 +353,7 @@ impl<'a> World<'a> {
         self.tally.changes += 1;
         match self.rng.below(12) {
             0 => drop(fs::remove_file(self.dir().join("LOCK"))),
-            // Without it nothing tells of partitions that are all gone, or of the last one.
+            // Without that file nothing shows that all partitions are gone, or the last one.
             1 if (0..parts).all(|partition| self.part(partition).exists()) => {
                 drop(fs::remove_file(self.dir().join("tier.meta")));
                 self.has_meta = false;
@@ -373,7 +373,7 @@ impl<'a> World<'a> {
                 fs::rename(self.part(other), &path).unwrap();
                 fs::rename(free, self.part(other)).unwrap();
             }
-            // Of a file that was never written to nothing is missed: it is made anew, as long as it has to be.
+            // A file that was never written to can be cut without a loss: it is made anew with the right length.
             9 if path.exists() && !is_unused(&path) => {
                 self.destroy(inode(&path));
                 self.is_cut = true;
@@ -390,9 +390,9 @@ impl<'a> World<'a> {
         self.genuine.iter_mut().filter(|genuine| **genuine == file).for_each(|genuine| *genuine = None);
     }
 
-    /// As an editor or `rsync` does: a copy takes the place of the file.
+    /// Replaces the file by a copy, as an editor or `rsync` does.
     fn replace(&mut self, path: &Path) {
-        // A copy of a file that is being written holds neither what was before nor what is after.
+        // A copy of a file that is being written holds neither the old state nor the new one.
         self.flush();
         let (before, copy) = (inode(path), self.base.join("copy"));
         fs::copy(path, &copy).unwrap();
@@ -401,7 +401,7 @@ impl<'a> World<'a> {
         self.genuine.iter_mut().filter(|genuine| **genuine == before).for_each(|genuine| *genuine = after);
     }
 
-    /// Moves the directory away and back; meanwhile somebody may make a tier of its name.
+    /// Moves the directory away and back; meanwhile another client may make a tier of its name.
     fn move_directory(&mut self) {
         let away = self.base.join("away");
         fs::rename(self.dir(), &away).unwrap();
@@ -432,7 +432,7 @@ impl<'a> World<'a> {
             80..=89 => self.operate(),
             _ => {
                 self.close();
-                // He likes to do it while nobody looks.
+                // The operator also changes files while the tier is closed.
                 for _ in 0..self.rng.below(3) {
                     self.operate();
                 }

@@ -1,4 +1,4 @@
-//! The model, held to what `Host` says.
+//! The model, held to the documentation of `Host`.
 
 use super::*;
 use coldpress_core::format::SegmentIndex;

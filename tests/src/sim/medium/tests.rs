@@ -1,4 +1,4 @@
-//! The double itself, held to what it promises.
+//! The double itself, held to its promises.
 
 use coldpress_core::drive::MediumError;
 use coldpress_core::format::{Geometry, Identity};
@@ -148,7 +148,7 @@ fn plans_of_a_cut_are_distinct_and_cover_every_byte() {
     m.write(0, 60, &[0; 5]).unwrap();
     m.write(0, 65, &[0; 7]).unwrap();
     let plans = m.cut_plans();
-    // None, all, two less one, two alone, and six places to tear the last with the other landed and lost.
+    // None, all, two less one, two alone, and six places to tear the last with the other completed or lost.
     assert_eq!(plans.len(), 2 + 4 + 2 * 6);
     m.erase(4).unwrap();
     assert!(m.cut_plans().iter().all(|plan| plan.len() == 3));

@@ -11,7 +11,7 @@ fn rebooted(world: World<'_>, wall_s: u32) -> Lasting {
     left
 }
 
-/// What the tier takes the time to be: it writes it into the header of the next segment that it opens.
+/// The tier's time, which it writes into the header of the next segment that it opens.
 fn clock_of(world: &mut World<'_>) -> u32 {
     let g = world.config().geometry;
     let before = world.tier.segments().iter().map(|segment| segment.sequence).max().unwrap_or(Sequence::NONE);
@@ -131,8 +131,8 @@ fn clock_ahead_at_a_mount_expires_nothing_until_confirmed() {
     }
 }
 
-// Without the rule: a time server that is wrong for a minute expires the whole store while it runs. And a refusal that nobody
-// sees, or that stops the clock, is as bad: then nothing expires any more.
+// Without the rule: a time server that is wrong for a minute expires the whole store while it runs. A refusal that nobody sees,
+// or that stops the clock, is as bad: then nothing expires any more.
 #[test]
 fn clock_jump_while_running_is_refused_and_seen_until_confirmed() {
     for mut setup in [Setup::file(), Setup::flash()] {
@@ -178,7 +178,7 @@ fn segment_open_for_longer_than_the_bound_is_no_clock_jump() {
         let world = setup.mount(&mut arena, left.clone());
         let clock = (world.tier.clock_refused_s(), world.tier.clock_s());
         assert_eq!(clock, (None, now_s), "rule 11: the newest time on the log is that of its last write");
-        // And the bound is counted from there: what the header said is too long ago.
+        // The bound is counted from there: the time in the header is too long ago.
         let mut back = left;
         back.now.wall_s = now_s - 2_000;
         let mut arena = setup.arena();
@@ -188,14 +188,14 @@ fn segment_open_for_longer_than_the_bound_is_no_clock_jump() {
     }
 }
 
-/// The keys that fit: each charged, to the byte that the configuration promises.
+/// The keys that fit, charged to the last byte that the configuration promises.
 fn keys_that_fit(setup: &Setup, value_bytes: u32) -> Vec<Key> {
     let charge = u64::from(setup.config.charge_bytes(4, value_bytes, false));
     let count = setup.config.charge_bytes_max() / charge;
     (1..=Key::try_from(count).unwrap()).collect()
 }
 
-/// Cuts the power with all that is not durable lost, kept, or the last of it torn, and mounts.
+/// Cuts the power and mounts. Operations that are not durable are lost, kept, or the last one is torn.
 fn cut(setup: &Setup, world: World<'_>, round: usize) -> Lasting {
     let lasting = world.end();
     let count = lasting.medium.unsynced().count();
@@ -211,7 +211,7 @@ fn cut(setup: &Setup, world: World<'_>, round: usize) -> Lasting {
 }
 
 // Without the rule: values fill every segment. A remove needs a place for its tombstone and there is none; nothing can be
-// cleaned, for that takes a place too. And each cut seals segments early, so that what just fitted does not any more.
+// cleaned, for that takes a place too. Each cut seals segments early, so that values that just fitted no longer do.
 #[test]
 fn full_tier_emptied_and_filled_again_with_cuts_always_goes_on() {
     for (setup, value_bytes) in [
