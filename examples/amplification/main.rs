@@ -176,7 +176,7 @@ impl Bench<'_> {
     }
 }
 
-/// What the index knows of a key.
+/// The entry of a key.
 #[derive(Default)]
 struct Entry {
     placed: Option<Placed>,

@@ -43,7 +43,7 @@ fn run(job: &Job) -> Outcome {
     };
     let flushed = out.flush();
     match (code, flushed) {
-        // Whoever reads only the beginning, as `head` does, has what he wanted.
+        // A reader that takes only the beginning, as `head` does, has all it wanted.
         (Err(error), _) if is_closed_pipe(error.as_ref()) => Ok(ExitCode::SUCCESS),
         (Ok(code), Err(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(code),
         (Ok(_), Err(error)) => Err(error.into()),
@@ -66,7 +66,7 @@ fn make(out: &mut impl Write, build: &Build) -> Outcome {
         None => None,
     };
     let bytes = filled(build, input.as_deref())?;
-    // What is there already may be somebody's only copy. An image holds all values: it is its owner's alone.
+    // An existing file may be somebody's only copy. An image holds all values, so only its owner may read it.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&build.file)?;
     file.write_all(&bytes)?;
     file.sync_all()?;

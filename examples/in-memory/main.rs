@@ -1,7 +1,7 @@
 //! Runs the adapter in memory: `cargo run --release --example in-memory`.
 //!
-//! It fills a tier of 1 MiB, overwrites it until the machine has compacted it several times over, cuts the power and mounts what is
-//! left. Each figure that it prints is counted.
+//! It fills a tier of 1 MiB, overwrites it until the machine has compacted it several times over, cuts the power and mounts the
+//! medium again. Each figure that it prints is counted.
 
 use core::error::Error;
 

@@ -1,4 +1,4 @@
-//! Replays a trace or a generated workload through a cold tier, checks every answer, and shows what it did.
+//! Replays a trace or a generated workload through a cold tier, checks every answer, and shows the results.
 
 use std::io::{IsTerminal, Write};
 use std::path::PathBuf;
@@ -39,7 +39,7 @@ fn run(options: &Options) -> Result<bool, Box<dyn core::error::Error>> {
         plan.title.push_str(", on a map in memory");
         replay(&plan, &Memory::new(plan.capacity_bytes), &mut bar)?
     } else {
-        // Dropped at the end of this block, which removes what the replay wrote.
+        // Dropped at the end of this block, which removes the files of the replay.
         let temporary = tempfile::tempdir()?;
         let dir = options.dir.clone().unwrap_or_else(|| temporary.path().join("tier"));
         replay(&plan, &TierFiles::new(&plan, &dir)?, &mut bar)?

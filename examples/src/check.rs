@@ -8,7 +8,7 @@ use crate::model::{Clock, Entry, Expected, Span};
 use crate::request::{KEY_BYTES_MAX, key_bytes};
 use crate::store::{Handle, StoreError};
 
-/// How an answer differed from what it should have been.
+/// How an answer differed from the right one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
     /// A value that should be there is not.
@@ -28,11 +28,11 @@ pub struct Mismatch {
     pub key: u64,
     /// The version that was put last.
     pub version: u32,
-    /// What was wrong.
+    /// The fault.
     pub fault: Fault,
 }
 
-/// What was counted in a run.
+/// The counts of a run.
 #[derive(Debug, Clone, Default)]
 pub struct Counts {
     /// Requests that were carried out.

@@ -1,4 +1,4 @@
-//! What the values hold: bytes that follow from key and version alone, so that every read can be checked.
+//! The contents of values: bytes that follow from key and version alone, so that every read can be checked.
 //!
 //! A trace says how long a value was, not what was in it. Random bytes would make every codec look useless
 //! and zeros would make it look like magic, so values are made like the pages of a real system: blocks of
@@ -21,7 +21,7 @@ pub struct Content {
     seed: u64,
 }
 
-/// What a block of 4 KiB is made like.
+/// The kind of a block of 4 KiB.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Table,
@@ -30,7 +30,7 @@ enum Kind {
     Zeros,
 }
 
-/// A block's seed and kind: all that its rows follow from.
+/// A block's seed and kind, from which its rows follow.
 struct Block {
     kind: Kind,
     seed: u64,
@@ -106,7 +106,7 @@ impl Block {
         };
         let mut row = [0; ROW_BYTES];
         if at == 0 {
-            // Even a block of zeros tells its key and version.
+            // Even a block of zeros shows its key and version.
             words[0] = self.seed;
         }
         for (bytes, word) in row.chunks_exact_mut(8).zip(words) {
@@ -116,7 +116,7 @@ impl Block {
     }
 }
 
-/// Gives one of 64 words of eight letters: what texts and the text columns of tables are made of.
+/// Gives one of 64 words of eight letters, of which texts and the text columns of tables are made.
 #[inline]
 fn word(pick: u64) -> u64 {
     const WORDS: &[[u8; 8]; 64] = &words();

@@ -15,12 +15,12 @@ use crate::rng::mix;
 use crate::store::{Handle, StoreError};
 use crate::trace::TraceError;
 
-/// What is driven, and how.
+/// The parameters of a run.
 #[derive(Debug)]
 pub struct Job {
-    /// Where the requests come from.
+    /// The source of the requests.
     pub source: Source,
-    /// What the values hold.
+    /// The contents of the values.
     pub content: Content,
     /// Threads; keys are split between them by hash, so each key has one writer.
     pub threads: u32,
@@ -30,16 +30,16 @@ pub struct Job {
     pub can_evict: bool,
 }
 
-/// What a run left behind.
+/// The results of a run.
 #[derive(Debug, Default)]
 pub struct Driven {
-    /// What was counted.
+    /// The counts.
     pub counts: Counts,
     /// Times of the puts.
     pub puts: Calls,
     /// Times of the gets.
     pub gets: Calls,
-    /// What the store must hold now, one model a thread.
+    /// The content that the store must have now, one model a thread.
     pub models: Vec<Model>,
 }
 
@@ -76,7 +76,7 @@ impl From<StoreError> for DriveError {
     }
 }
 
-/// How far a run is, as its threads see it; read by whoever shows it.
+/// How far a run is, as its threads see it; read by the thread that shows it.
 #[derive(Debug, Default)]
 pub struct Progress {
     done: AtomicU64,
@@ -96,7 +96,7 @@ impl Progress {
         self.is_over.load(Ordering::Relaxed)
     }
 
-    /// Tells all that the run is over.
+    /// Ends the run for all threads.
     pub fn end(&self) {
         self.is_over.store(true, Ordering::Relaxed);
     }
@@ -185,8 +185,8 @@ pub fn verify<H: Handle>(
     Ok(all)
 }
 
-/// Removes a part of all keys, chosen by hash, and gives their number: it leaves holes in log and pools, and the
-/// removed keys must be gone in every check that follows.
+/// Removes a part of all keys, chosen by hash, and gives their number. It leaves holes in log and pools, and the removed keys
+/// must be gone in every later check.
 ///
 /// # Errors
 ///
@@ -206,7 +206,7 @@ pub fn purge<H: Handle>(handle: H, models: &mut [Model], permille: u32) -> Resul
     Ok(purged)
 }
 
-/// One thread of a run: the model of its keys, and what it counted.
+/// One thread of a run: the model of its keys, and its counts.
 struct Worker<'a, H> {
     job: &'a Job,
     handle: H,

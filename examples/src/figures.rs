@@ -5,7 +5,7 @@ use serde::Serialize;
 use crate::latency::CallFigures;
 use crate::store::{PageView, SegmentView, Store};
 
-/// What a replay measured; one JSON object with these names. Bytes are bytes, shares are 0 to 1.
+/// The figures of a replay; one JSON object with these names. Bytes are bytes, shares are 0 to 1.
 #[derive(Debug, Clone, Default, Serialize)]
 pub struct Figures {
     /// Requests that were carried out.

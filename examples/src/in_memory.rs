@@ -18,13 +18,13 @@ use coldpress_core::writer::{AppendError, Fresh};
 
 use crate::bytes::{Buffers, Bytes};
 
-/// Polls after which a call gives up: within the capacity the machine makes room in far fewer.
+/// Polls after which a call gives up: within the capacity the machine frees space in far fewer.
 const POLLS_MAX: u32 = 1 << 20;
 
 /// A record that was appended, and is not published yet: its version, and its value unless it is a tombstone.
 type Unpublished = (Version, Option<Vec<u8>>);
 
-/// The index: the entry of each key, and what is on its way.
+/// The index: the entry of each key, and pending records.
 #[derive(Default)]
 struct Keys {
     store: Option<Store>,
@@ -140,11 +140,11 @@ impl Advice for Keys {}
 
 /// A tier in memory.
 pub struct InMemoryTier<'m> {
-    /// The machine, for what needs no adapter: tasks, reports, counters.
+    /// The machine, for calls that need no adapter: tasks, reports, counters.
     pub machine: Tier<'m>,
     /// The time that the next call goes by.
     pub now: Now,
-    /// What a cut would leave.
+    /// The state that a cut would leave.
     pub medium: Bytes,
     driver: Driver,
     keys: Keys,
@@ -152,10 +152,10 @@ pub struct InMemoryTier<'m> {
 }
 
 impl<'m> InMemoryTier<'m> {
-    /// Mounts a medium: blank bytes, or what a tier left.
+    /// Mounts a medium: blank bytes, or those that a tier left.
     ///
     /// # Errors
-    /// That of the configuration, or of the mount.
+    /// The error of the configuration, or of the mount.
     pub fn open(
         config: TierConfig,
         buffers: &'m mut Buffers,
@@ -175,7 +175,7 @@ impl<'m> InMemoryTier<'m> {
         while let Driven::Cleanup(request) =
             driver.drive(&mut self.machine, now, &mut self.keys, &mut self.medium, polls)
         {
-            // Nobody owns pools here.
+            // There are no pools here.
             let nobody = Input::CleanupUnavailable(request.ticket);
             let _ = self.machine.handle(self.now, nobody, &mut self.keys);
             polls /= 2;
@@ -222,7 +222,7 @@ impl<'m> InMemoryTier<'m> {
     /// Gets the value of a key that has one, and has not expired.
     ///
     /// # Errors
-    /// That of the medium, or of a record that is damaged.
+    /// The error of the medium, or of a damaged record.
     pub fn get(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Box<dyn Error>> {
         let (hash, now_s) = (self.keys.hash(key), self.machine.observe(self.now));
         if let Some((_, value)) = self.keys.unpublished.get(&hash) {

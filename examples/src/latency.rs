@@ -1,4 +1,4 @@
-//! How long calls took, apart for those that met a compaction.
+//! The latencies of calls, apart for calls during a compaction.
 
 use core::time::Duration;
 
@@ -38,7 +38,7 @@ impl Default for Calls {
     }
 }
 
-/// One nanosecond to a minute, to three digits; what takes longer counts as a minute.
+/// One nanosecond to a minute, to three digits; longer calls count as a minute.
 fn histogram() -> Histogram<u64> {
     Histogram::new_with_bounds(1, 60_000_000_000, 3).expect("the bounds and three digits are valid")
 }

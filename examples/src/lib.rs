@@ -1,14 +1,14 @@
-//! What the runnable programs of Coldpress share.
+//! Shared code of the runnable programs of Coldpress.
 //!
-//! The replay is built from these, in this order: requests ([`trace`], [`workload`] after [`published`] shapes,
-//! with [`zipf`] and [`rng`] below), what the values hold ([`content`]), the seam to the tier ([`store`], with
-//! the [`tier`] behind it and [`memory`] as its double), the [`model`] that every answer is checked against, and the threads that [`drive`]
-//! the one and [`check`] the other, with the [`latency`] of each call.
-//! [`options`] become a [`plan`], the plan becomes a [`replay`], and that a [`table`], a [`picture`] and [`figures`].
+//! The replay is built from these, in this order. Requests come from a [`trace`], or a [`workload`] after [`published`] shapes,
+//! with [`zipf`] and [`rng`] below. The contents of values are in [`content`]. The seam to the tier is [`store`], with the
+//! [`tier`] behind it and [`memory`] as its double. Threads [`drive`] it, [`check`] every answer against the [`model`], and
+//! take the [`latency`] of each call. [`options`] become a [`plan`], the plan becomes a [`replay`], and that a [`table`], a
+//! [`picture`] and [`figures`].
 //!
 //! [`in_memory`] is an adapter of its own, over [`bytes`].
 //!
-//! [`image`] is what the program of that name is built from; [`measuring`] has the command lines of those that measure.
+//! [`image`] has the parts of the program of that name; [`measuring`] has the command lines of the programs that measure.
 
 pub mod bytes;
 pub mod check;

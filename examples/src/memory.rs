@@ -10,7 +10,7 @@ use crate::store::{
     Handle, Opener, PageView, SegmentView, Store, StoreError, StoreFigures, Task, TaskReport,
 };
 
-/// A value, and when it dies.
+/// A value, and when it expires.
 type Held = (Vec<u8>, Option<Instant>);
 
 /// Holds what a [`MemoryStore`] stores, also while none is open.
@@ -40,14 +40,14 @@ impl Memory {
         self.values.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Does something to a stored value that no request did; for tests of what notices it.
+    /// Changes a stored value without a request, for tests of the checks.
     pub fn tamper(&self, key: &[u8], change: impl FnOnce(&mut Vec<u8>)) {
         if let Some((value, _)) = self.values().get_mut(key) {
             change(value);
         }
     }
 
-    /// Drops a key that no request removed; for tests of what notices it.
+    /// Drops a key without a request, for tests of the checks.
     pub fn lose(&self, key: &[u8]) {
         self.values().remove(key);
     }

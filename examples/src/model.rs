@@ -1,4 +1,4 @@
-//! What a store must hold: the model that every read is checked against.
+//! The content that a store must have: every read is checked against this model.
 //!
 //! Each thread keeps the model of its own keys, so a key's version is known exactly at every moment. A store
 //! counts time in seconds and a call takes a while, so around the moment of expiry both answers
@@ -8,8 +8,8 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::time::Instant;
 
-/// How far around its stated moment an expiry may happen, in milliseconds: one second of the store's clock,
-/// and a tenth for what lies between two readings of clocks.
+/// How far around its stated moment an expiry may happen, in milliseconds: one second of the store's clock, and a tenth for the
+/// time between two readings of clocks.
 pub const EXPIRY_SLACK_MS: u64 = 1100;
 
 /// Milliseconds since a run began.
@@ -47,7 +47,7 @@ pub struct Span {
     pub until_ms: u64,
 }
 
-/// What is known of a key.
+/// The entry of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Entry {
     /// The version of the last value, counted from one; the contents follow from it.
@@ -62,7 +62,7 @@ pub struct Entry {
     expiry: Option<Span>,
 }
 
-/// What a read must answer.
+/// The right answer of a read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Expected {
     /// The value.
@@ -74,7 +74,7 @@ pub enum Expected {
 }
 
 impl Entry {
-    /// Says what a read that took that span must answer.
+    /// Gives the right answer of a read that took that span.
     #[must_use]
     pub fn expected(&self, span: Span) -> Expected {
         match self.expiry {
@@ -94,7 +94,7 @@ pub struct Model {
 }
 
 impl Model {
-    /// Gives what is known of a key.
+    /// Gives the entry of a key.
     #[must_use]
     pub fn entry(&self, key: u64) -> Option<&Entry> {
         self.entries.get(&key)

@@ -1,4 +1,4 @@
-//! What the replay is told on its command line.
+//! The command line of the replay.
 
 use core::fmt;
 use core::str::FromStr;

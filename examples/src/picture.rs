@@ -1,7 +1,7 @@
 //! One page of HTML that shows a replay: segments and pool pages before and after, and the main figures.
 //!
-//! The page needs nothing beside itself: styles and drawings are inline, it follows the reader's light or dark
-//! setting, and every cell says in words what it shows.
+//! The page needs nothing beside itself: styles and drawings are inline, it follows the reader's light or dark setting, and
+//! every cell has a text that describes it.
 
 use core::fmt::Write;
 
@@ -54,7 +54,7 @@ section{padding:20px 22px 22px;margin-top:16px}.bar{display:flex;flex-wrap:wrap;
 th:first-child,td:first-child{text-align:left;padding-left:0}thead th{border-top:0;color:var(--soft);font-weight:500;font-size:13px}.scroll{overflow-x:auto}.facts{margin:8px 0 0;color:var(--soft)}.tasks th:nth-child(2),.tasks td:nth-child(2){text-align:left}
 </style>"#;
 
-/// Says in one line what was run.
+/// Describes the run in one line.
 fn facts(plan: &Plan, replayed: &Replayed) -> String {
     let figures = &replayed.figures;
     format!(
@@ -168,7 +168,7 @@ fn section(html: &mut String, name: &str, legend: &[&str]) {
     html.push_str("</div></div>");
 }
 
-/// A cell of a map: how much of it is filled with what, in thousandths, and that in words.
+/// A cell of a map: its shares of each kind, in thousandths, and a text that describes it.
 struct Cell {
     live: u64,
     stale: u64,
@@ -252,7 +252,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cells_are_drawn_in_proportion_and_said_in_words() {
+    fn cells_are_drawn_in_proportion_and_described_in_words() {
         let view = |live_bytes, stale_bytes| SegmentView { live_bytes, stale_bytes, capacity_bytes: 1000 };
         let cell = segment_cell(&[view(250, 500), view(750, 0)]);
         assert_eq!((cell.live, cell.stale), (500, 250));

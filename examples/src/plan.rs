@@ -1,4 +1,4 @@
-//! Turns options into a job: which requests, how much they keep alive, how large the tier is made for them.
+//! Turns options into a job: its requests, the live data that they need, and the size of the tier.
 
 use core::fmt;
 use core::time::Duration;
@@ -27,11 +27,11 @@ const REQUESTS_MAX: u64 = 50_000_000;
 /// A run, ready to start.
 #[derive(Debug)]
 pub struct Plan {
-    /// What is driven.
+    /// The parameters of the run.
     pub job: Job,
-    /// What it is called.
+    /// The title of the run.
     pub title: String,
-    /// What it is made of.
+    /// The details of the run.
     pub details: String,
     /// Requests in all, if no time limit ends them before.
     pub requests: u64,
@@ -103,7 +103,7 @@ impl From<TraceError> for PlanError {
     }
 }
 
-/// What is known of requests before they are carried out.
+/// The requests, with their properties known beforehand.
 struct Requests {
     source: Source,
     title: String,
@@ -117,7 +117,7 @@ struct Requests {
     capacity: Capacity,
     seconds: Option<u32>,
     purge_permille: u32,
-    /// Threads unless told otherwise: a trace is in order, and threads would drift apart in it.
+    /// The default number of threads: a trace is in order, and threads would drift apart in it.
     threads: u32,
 }
 
@@ -173,11 +173,11 @@ pub fn plan(options: &Options) -> Result<Plan, PlanError> {
     })
 }
 
-/// A tier needs room for open segments and a reserve; with fewer segments there is nothing to compact.
+/// A tier needs segments for open ones and a reserve; with fewer segments there is nothing to compact.
 const SEGMENTS_MIN: u64 = 16;
 
-/// Gives the largest power of two with which the capacity makes 512 segments, or 128 of at most 256 KiB, from 64 KiB to
-/// 4 MiB, that still holds the largest value four times.
+/// Gives the length of a segment: a power of two from 64 KiB to 4 MiB that holds the largest value four times. It is the
+/// largest with which the capacity makes 512 segments, or 128 of at most 256 KiB.
 fn segment_bytes(capacity_bytes: u64, value_peak: u32) -> u32 {
     let wanted = (capacity_bytes / 512).max((capacity_bytes / 128).min(256 << 10)).clamp(1 << 16, 1 << 22);
     let least = u64::from(value_peak) * 4;

@@ -1,9 +1,9 @@
 //! Published shapes of production caches, to generate workloads from.
 //!
-//! The figures are those of the table `stat/2020Mar.md` that Juncheng Yang, Yao Yue and Rashmi Vinayak publish
-//! under CC BY 4.0 with the traces of "A large scale analysis of hundreds of in-memory cache clusters at
-//! Twitter" (OSDI 2020), at github.com/twitter/cache-trace; here as comma-separated values. A few rows are
-//! built in; a file with all of them is read by [`clusters`].
+//! The figures are those of the table `stat/2020Mar.md`, here as comma-separated values. Juncheng Yang, Yao Yue and Rashmi
+//! Vinayak publish it under CC BY 4.0, at github.com/twitter/cache-trace. It comes with the traces of "A large scale analysis
+//! of hundreds of in-memory cache clusters at Twitter" (OSDI 2020). A few rows are built in; a file with all of them is read by
+//! [`clusters`].
 
 use core::fmt;
 
@@ -23,7 +23,7 @@ cluster50,2,18,67485,22.1,7.86,4.52,900s:0.73;1200s:0.24;1199s:0.03,get:0.52;set
 cluster52,1,20,273,32.6,19.36,3.07,1d:0.65;14d:0.27;12h:0.07,get:0.91;add:0.04;gets:0.02;cas:0.02,1.2117
 ";
 
-/// What an operation of the published mix comes to on a key–value tier.
+/// An operation of the published mix, as a key–value tier carries it out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Verb {
     /// `get`, `gets`.
@@ -55,7 +55,7 @@ pub struct Cluster {
     pub alpha: f64,
 }
 
-/// What is wrong with a table of workloads.
+/// Why a table of workloads can't be read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TableError {

@@ -12,9 +12,9 @@ use crate::model::Clock;
 use crate::plan::Plan;
 use crate::store::{Handle, Opener, Store, StoreError, StoreFigures, Task, TaskReport};
 
-/// Is told how far a replay is.
+/// Follows the progress of a replay.
 pub trait Watch {
-    /// A phase begins; its total is counted in whatever the phase says.
+    /// A phase begins; each phase has its own unit for the total.
     fn phase(&mut self, name: &str, total: u64);
 
     /// So many of the total are done.
@@ -34,16 +34,16 @@ impl Watch for Unwatched {
     fn end(&mut self) {}
 }
 
-/// All that a replay found out.
+/// The results of a replay.
 #[derive(Debug)]
 pub struct Replayed {
     /// The figures for a program to read.
     pub figures: Figures,
-    /// What was counted while the requests ran.
+    /// The counts while the requests ran.
     pub counts: Counts,
-    /// What the check before closing counted, which is part of the figure for mismatches.
+    /// The counts of the check before closing, which are part of the figure for mismatches.
     pub checked: Counts,
-    /// What the check after reopening counted.
+    /// The counts of the check after reopening.
     pub rechecked: Counts,
     /// Calls that fell idle and compacting: puts, gets.
     pub calls: [(u64, u64); 2],
@@ -74,9 +74,9 @@ impl Replayed {
 /// Why a replay ended without figures.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ReplayError {
-    /// What was being done.
+    /// The phase.
     pub phase: &'static str,
-    /// What went wrong.
+    /// The error.
     pub error: DriveError,
 }
 
@@ -150,7 +150,7 @@ pub fn replay<O: Opener>(plan: &Plan, opener: &O, watch: &mut dyn Watch) -> Resu
     })
 }
 
-/// Fills in the figures that the requests and the first opening account for.
+/// Fills in the figures of the requests and the first opening.
 fn counted(driven: &Driven, last: &StoreFigures, at_end: &StoreFigures) -> Figures {
     Figures {
         requests: driven.counts.requests,
@@ -175,7 +175,7 @@ fn counted(driven: &Driven, last: &StoreFigures, at_end: &StoreFigures) -> Figur
     }
 }
 
-/// What was done for the store when the requests were done.
+/// The upkeep of the store after the requests.
 struct Tended {
     before: Snapshot,
     after: Snapshot,
@@ -230,7 +230,7 @@ fn amplification(from: StoreFigures, to: StoreFigures) -> Option<f64> {
     (encoded > 1 << 20).then(|| share(written, encoded))
 }
 
-/// What is done beside the requests while they run.
+/// The work beside the requests while they run.
 #[derive(Debug, Default)]
 struct Upkeep {
     tasks: Vec<TaskReport>,

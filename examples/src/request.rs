@@ -1,4 +1,4 @@
-//! Requests: what a trace or a generated workload asks of the store, one at a time.
+//! Requests of a trace or a generated workload to the store.
 
 use std::path::PathBuf;
 
@@ -8,7 +8,7 @@ use crate::workload::Workload;
 /// The longest key that a request names, in bytes.
 pub const KEY_BYTES_MAX: usize = 128;
 
-/// What a request asks for.
+/// The operation of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Op {
     /// Stores a value of that length, for so many seconds where a time to live is given.
@@ -38,7 +38,7 @@ pub struct Request {
     pub key: u64,
     /// Bytes of the key, at least eight.
     pub key_len: u16,
-    /// What is asked.
+    /// The operation.
     pub op: Op,
 }
 
@@ -54,8 +54,8 @@ pub fn key_bytes(key: u64, key_len: u16, buffer: &mut [u8; KEY_BYTES_MAX]) -> &[
     &buffer[..len]
 }
 
-/// Where requests come from. Every call of [`Source::requests`] gives the same ones again, so each thread
-/// walks all of them and keeps those of its own keys: nothing is shared and no queue stands between.
+/// The source of requests. Every call of [`Source::requests`] gives the same ones again, so each thread walks all of them and
+/// keeps those of its own keys: nothing is shared and no queue stands between.
 #[derive(Debug, Clone)]
 pub enum Source {
     /// A trace file, replayed so many times.

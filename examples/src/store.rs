@@ -1,16 +1,16 @@
-//! The seam between the programs and the tier: what a replay asks of a store.
+//! The seam between the programs and the tier: the operations that a replay needs of a store.
 //!
-//! Two things stand behind it, the tier on a file and a map in memory. The map makes the programs' own logic
-//! testable, and run by itself it tells how much of a figure is the program's own.
+//! Two stores implement it, the tier on a file and a map in memory. The map makes the programs' own logic testable, and run by
+//! itself it shows how much of a figure is the program's own.
 
 use core::fmt;
 use core::time::Duration;
 
-/// Why a store did not do what it was asked.
+/// Why a store refused an operation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum StoreError {
-    /// No room: the value was not stored and the one before it still is.
+    /// No space: the value was not stored, and the old one still is.
     Full,
     /// The record was found damaged, or made by a codec that is lacking.
     Damaged(String),
@@ -33,11 +33,11 @@ impl core::error::Error for StoreError {}
 /// The tasks of the compaction system.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Task {
-    /// Relocates what lives in victims and frees them.
+    /// Relocates the live records of victims and frees them.
     CompactData,
     /// Reads the log and reconciles the index with it.
     RebuildIndex,
-    /// Drops what is expired.
+    /// Drops expired records.
     CleanupExpired,
     /// Measures the codecs on live records and chooses.
     OptimizeCompression,
@@ -56,10 +56,10 @@ impl Task {
     }
 }
 
-/// How a task, or another thing that was asked of a store, ended.
+/// The end of a task, or of another operation of a store.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TaskReport {
-    /// What was asked.
+    /// The name of the operation.
     pub name: &'static str,
     /// The outcome, in the store's own words.
     pub outcome: String,
@@ -106,7 +106,7 @@ pub struct PageView {
     pub slots: u32,
 }
 
-/// What a store counted since it was opened.
+/// The counts of a store since it was opened.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreFigures {
     /// Bytes of keys and values as they were put.
@@ -135,13 +135,13 @@ pub struct StoreFigures {
     pub keys: u64,
 }
 
-/// What threads use to reach a store.
+/// A handle with which threads reach a store.
 pub trait Handle: Copy + Send + Sync {
     /// Stores a value.
     ///
     /// # Errors
     ///
-    /// [`StoreError::Full`] where there is no room; the value before it stays.
+    /// [`StoreError::Full`] where there is no space; the old value stays.
     fn put(self, key: &[u8], value: &[u8], ttl_s: Option<u32>) -> Result<(), StoreError>;
 
     /// Reads a value.
@@ -174,7 +174,7 @@ pub trait Handle: Copy + Send + Sync {
 
 /// A store that is open.
 pub trait Store: Sized {
-    /// What threads use.
+    /// The handle for threads.
     type Handle<'a>: Handle
     where
         Self: 'a;

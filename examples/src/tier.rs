@@ -20,10 +20,10 @@ const CACHE_ID: &str = "replay";
 
 /// How long a task may take: one that rewrites a whole log of some gigabytes takes some tens of seconds.
 const TASK_TIME_MAX: Duration = Duration::from_secs(600);
-/// A machine that is slow and busy makes a replay slow, and fails none of its requests.
+/// A slow and busy machine makes a replay slow, and fails none of its requests.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Where a tier lies and how it is configured: what it takes to open it again.
+/// The place and the configuration of a tier, with which it can be opened again.
 #[derive(Debug)]
 pub struct TierFiles {
     dir: PathBuf,
@@ -85,7 +85,7 @@ impl Opener for TierFiles {
 pub struct TierStore {
     tier: ColdTier,
     pools: PoolCoordinator,
-    /// Goes after the tier: dropping it closes the pools.
+    /// Dropped after the tier, which closes the pools.
     _manager: AllocationManager,
 }
 
@@ -136,7 +136,7 @@ impl Handle for TierHandle {
         let started = Instant::now();
         let report = self.0.compaction().run_compaction(asked, TASK_TIME_MAX).map_err(failed)?;
         let is_failed = report.outcome == Outcome::Failed;
-        Ok(TaskReport { is_failed, ..TaskReport::done(task.name(), started.elapsed(), told(&report)) })
+        Ok(TaskReport { is_failed, ..TaskReport::done(task.name(), started.elapsed(), summary(&report)) })
     }
 
     fn figures(self) -> StoreFigures {
@@ -158,8 +158,8 @@ impl Handle for TierHandle {
     }
 }
 
-/// Says in a line what a task did; what it did not do is left out.
-fn told(report: &Report) -> String {
+/// Describes the work of a task in a line; counts of zero are left out.
+fn summary(report: &Report) -> String {
     let outcome = match report.outcome {
         Outcome::Completed => "completed",
         Outcome::Partial => "done in part",
@@ -268,7 +268,7 @@ mod tests {
         let figures = &replayed.figures;
         assert_eq!((figures.mismatches, figures.reopen_mismatches), (0, 0));
         assert!(!replayed.has_failed_tasks(), "{:?}", replayed.tasks);
-        // Every key, and copies in segments that were on their way to be free.
+        // Every key, and copies in segments that were not freed yet.
         assert!(figures.recovered_records >= 97, "{}", figures.recovered_records);
         assert!(figures.peak_bytes <= figures.capacity_bytes);
         assert!(!replayed.before.segments.is_empty());

@@ -23,7 +23,7 @@ const LINE_BYTES_MAX: u64 = 256;
 /// The largest request that is replayed, in bytes.
 pub const SIZE_MAX: u32 = 8 << 20;
 
-/// What a line asks for.
+/// The operation of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TraceOp {
     /// SCSI WRITE(10), `2a`.
@@ -37,7 +37,7 @@ pub enum TraceOp {
 /// One line of a trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceRow {
-    /// What is asked.
+    /// The operation.
     pub op: TraceOp,
     /// Bytes written or read.
     pub size: u32,
@@ -60,7 +60,7 @@ pub enum Column {
     Lbn,
 }
 
-/// What is wrong with a trace, and in which line, counted from one.
+/// Why a trace can't be read, with the line, counted from one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum TraceError {
@@ -213,7 +213,7 @@ fn parse(text: &[u8], line: u64) -> Result<TraceRow, TraceError> {
     Ok(TraceRow { op, size, lbn: number(lbn, Column::Lbn)? })
 }
 
-/// What a whole trace asks for, found by reading it once.
+/// The counts of a whole trace, found by reading it once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Survey {
     /// Writes.

@@ -8,7 +8,7 @@ use crate::request::{KEY_BYTES_MAX, Op, Request};
 use crate::rng::{Rng, mix};
 use crate::zipf::Zipf;
 
-/// How long the values of a shape are.
+/// The lengths of the values of a shape.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Sizes {
     /// All the same.
@@ -51,7 +51,7 @@ impl Sizes {
 /// One kind of traffic with keys of its own.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Shape {
-    /// What it is called in the report.
+    /// Its name in the report.
     pub name: String,
     /// Keys that are drawn by popularity.
     pub keys: u64,

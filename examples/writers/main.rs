@@ -22,8 +22,8 @@ use tempfile::TempDir;
 /// Bytes of a client thread's stack: a thousand of them take little.
 const STACK_BYTES: usize = 256 << 10;
 
-/// Measures a cold tier under many threads. For each number of threads and each durability it fills a fresh tier, lets every thread
-/// put or get random keys for some seconds, and prints calls a second and context switches a call. Needs no input
+/// Measures a cold tier under many threads. For each number of threads and each durability it fills a fresh tier. Every thread
+/// puts or gets random keys for some seconds; then calls a second and context switches a call are printed. Needs no input
 #[derive(Debug, Clone, Parser)]
 #[command(name = "writers", version)]
 struct Options {
@@ -43,7 +43,7 @@ struct Options {
     #[arg(long, value_name = "N", default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1..))]
     keys: u32,
 
-    /// Capacity of the tier [default: room for three times the keys, at least 256 MiB]
+    /// Capacity of the tier [default: space for three times the keys, at least 256 MiB]
     #[arg(long, value_name = "BYTES")]
     capacity: Option<u64>,
 
@@ -151,7 +151,7 @@ fn print_row(options: &Options, row: Row) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-/// Lets all threads begin at once on a tier that holds all keys, and adds up what they did until the time is over.
+/// Lets all threads begin at once on a tier that holds all keys, and adds up their counts until the time is over.
 fn measure(options: &Options, row: Row) -> Result<(Tally, Duration), Box<dyn Error>> {
     let dir = match &options.dir {
         Some(dir) => TempDir::new_in(dir)?,

@@ -1,11 +1,10 @@
 //! Coldpress on a Cortex-M3: a timer interrupt does the work of pool and store in bounded steps, the main loop uses them.
 //!
-//! The board's emulator has no flash that can be written, so that is in RAM here, and lies in the file `flash.img` between
-//! one life and the next. The firmware lives twice, with a reset in between: it fills the store, overwrites, removes; then
-//! finds everything again, lets keys expire, compacts, has its pool defragmented by that, and checks every key and object.
+//! The emulator of the board has no writable flash. So the flash is in RAM here, and lies in the file `flash.img` between one
+//! life and the next. The firmware lives twice, with a reset in between: it fills the store, overwrites, removes; then finds
+//! everything again, lets keys expire, compacts, has its pool defragmented by that, and checks every key and object.
 //!
-//! It logs through defmt over semihosting and ends the emulator with its own exit code: 0 when everything was as it
-//! must be.
+//! It logs through defmt over semihosting and ends the emulator with its own exit code: 0 when every check passed.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -28,7 +27,7 @@ const VALUE_BYTES: usize = 64;
 const OVERWRITES: u32 = 5_000;
 const SECTOR_BYTES: u32 = 4_096;
 const SECTORS: usize = 64;
-/// An operation of the flash is done when it was asked for so often.
+/// An operation of the flash has ended once the tier has asked so often.
 const ASKS: u8 = 2;
 const FLASH_BYTES: usize = SECTORS * SECTOR_BYTES as usize;
 
@@ -41,7 +40,7 @@ static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
 static STORE: StoreCell<'_, Flash> = TryCell::new(None);
 static MODEL: TryCell<Model<KEYS>> = TryCell::new(Model::new());
 
-/// Bytes of RAM of the store, the flash not counted, which is none of it.
+/// Bytes of RAM of the store, without the flash.
 const STORE_RAM_BYTES: usize = size_of::<TryCell<Memory>>() + size_of::<StoreCell<'static, Flash>>();
 
 #[entry]
@@ -63,7 +62,7 @@ fn main() -> ! {
     semihosting::process::exit(code)
 }
 
-/// One life, from the mount of what the flash holds to what it then holds.
+/// One life: mounts the flash, and stores its bytes at the end.
 fn live() -> Result<LifeReport, StoreFault> {
     let bytes = FLASH.take().map_err(|_| StoreFault::Held)?;
     flash_file::load(bytes);

@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicU32, Ordering};
 
 use coldpress_core::drive::Now;
 
-/// What the wall clock says at the start; a board with a clock of its own asks that.
+/// The wall clock at the start; a board with a clock of its own reads that instead.
 const STARTED_S: u32 = 1_000_000;
 
 static MILLISECONDS: AtomicU32 = AtomicU32::new(0);

@@ -1,4 +1,5 @@
-//! What the firmware examples do, whatever board they run on: each brings the clock, the interrupt, the flash and the log.
+//! The work of the firmware examples, the same on every board: each example brings the clock, the interrupt, the flash and the
+//! log.
 //!
 //! - [`pool`]: a pool in static memory, stepped by an interrupt, defragmented and checked object by object.
 //! - [`store`]: a flash tier through two lives, checked key by key against a [`model`] of them.

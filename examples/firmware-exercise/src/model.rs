@@ -1,4 +1,4 @@
-//! What the store must hold: a history that can be played again from nothing, since a reset forgets all RAM.
+//! The content that the store must have: a history that can be played again from nothing, since a reset forgets all RAM.
 
 /// One write of the history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -7,7 +7,7 @@ pub enum Write {
     Put,
     /// The value of this version, for [`TTL_S`] seconds.
     PutWithTtl,
-    /// Away with it.
+    /// Removes the key.
     Remove,
 }
 
@@ -23,7 +23,7 @@ pub const fn key_bytes(key: u32) -> [u8; 4] {
     key.to_le_bytes()
 }
 
-/// The value of a key's version: it tells both, and no two are alike.
+/// The value of a key's version: it shows both, and no two are alike.
 #[must_use]
 pub fn value_of<const VALUE: usize>(key: u32, version: u16) -> [u8; VALUE] {
     let mut state = (key << 16) | u32::from(version);
@@ -53,8 +53,8 @@ impl<const KEYS: usize> Model<KEYS> {
         Self { versions: [0; KEYS], expiring: 0 }
     }
 
-    /// Plays the history of a first life: every key is put, `overwrites` keys picked evenly are put again, then some
-    /// are removed and some get an expiry. Each write is told to `write`, with key and version, and then noted.
+    /// Plays the history of a first life: every key is put, `overwrites` keys picked evenly are put again, then some are
+    /// removed and some get an expiry. Each write is passed to `write`, with key and version, and then noted.
     ///
     /// # Errors
     /// The first of `write`, which ends the history.

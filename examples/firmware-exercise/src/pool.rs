@@ -17,7 +17,7 @@ const OBJECTS: usize = 32;
 const SLOT_BYTES: u32 = 32;
 /// One object of so many is left.
 const KEPT_EVERY: usize = 4;
-/// What one step in the interrupt may copy.
+/// Bytes that one step in the interrupt may copy.
 const STEP_BYTES: u32 = 64;
 
 type Region = StaticPages<PAGE_BYTES, PAGES>;
@@ -41,7 +41,7 @@ pub const RAM_BYTES: usize = size_of::<TryCell<Region>>()
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum PoolFault {
-    /// Something that only one context touches was held, or the pool was not filled.
+    /// A cell that only one context uses was held, or the pool was not filled.
     Held,
     /// The pool refused to be made, or to take or free an object.
     Refused,
@@ -58,10 +58,10 @@ pub enum PoolFault {
     Books,
 }
 
-/// The objects that were left in the pool, and what each must hold.
+/// The objects that were left in the pool, and the byte that each must hold.
 pub(crate) struct Kept([Option<(Handle, u8)>; OBJECTS / KEPT_EVERY]);
 
-/// One bounded step of what was asked for, to be called from the timer interrupt. It copies at most 64 bytes and waits for
+/// One bounded step of the requested work, to be called from the timer interrupt. It copies at most 64 bytes and waits for
 /// nothing: where the main loop holds the pool, the step is skipped and counted.
 pub fn step(now_s: u32) -> Progress {
     let stepped = POOL.try_with(|pool| {
@@ -106,12 +106,12 @@ pub(crate) fn request(kind: CleanupKind, now_ms: u64) -> Option<Ticket> {
     MAILBOX.request(kind, now_ms, REPLY_TIMEOUT_MS_DEFAULT).ok()
 }
 
-/// Tells what came of it, once it has ended.
+/// Returns the outcome of a request, once it has ended.
 pub(crate) fn outcome(ticket: Ticket, now_ms: u64) -> Option<Outcome> {
     MAILBOX.poll(ticket, now_ms).ok().flatten()
 }
 
-/// What the defragmentation came to.
+/// The result of the defragmentation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PoolReport {
     /// Pages given back, and their bytes.
@@ -137,7 +137,7 @@ impl defmt::Format for PoolReport {
     }
 }
 
-/// Fills the pool, has it defragmented by whoever calls [`step`] meanwhile, and checks every object that was left.
+/// Fills the pool, has it defragmented by the calls of [`step`] meanwhile, and checks every object that was left.
 ///
 /// `now_ms` reads a clock; `wait` returns a little later, after at least one call of [`step`]. The first time it is called
 /// while the pool is held, as by a main loop that works with an object: that step must be skipped and counted.

@@ -1,4 +1,5 @@
-//! A NOR flash in RAM for a board whose emulator has none: it takes its time, and refuses what flash could not do.
+//! A NOR flash in RAM for a board whose emulator has none: its operations end later, and it refuses those that flash could not
+//! do.
 
 use coldpress_core::drive::MediumError;
 use coldpress_embedded::flash::{DeviceMedium, Medium, Started};
@@ -16,13 +17,13 @@ pub struct RamNor<'b, const SECTOR: u32> {
 }
 
 impl<'b, const SECTOR: u32> RamNor<'b, SECTOR> {
-    /// Takes bytes as they are: what a flash held before. An operation ends when it was asked for so often, as a controller's
-    /// does that reports by an interrupt; with none, when its call returns.
+    /// Takes bytes as they are: the earlier content of a flash. With `asks`, an operation ends once the tier has asked so
+    /// often, as on a controller that reports by an interrupt. With 0 it ends when its call returns.
     pub fn new(bytes: &'b mut [u8], asks: u8) -> Self {
         Self { bytes, asks, asks_left: 0, refused: 0 }
     }
 
-    /// What the flash holds.
+    /// The bytes of the flash.
     #[must_use]
     pub fn bytes(&self) -> &[u8] {
         self.bytes

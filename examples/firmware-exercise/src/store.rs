@@ -1,5 +1,5 @@
-//! A flash tier that lives through a reset: filled, overwritten and left in its first life; found, expired, compacted and
-//! checked key by key in its second.
+//! A flash tier that lives through a reset. In its first life it is filled and overwritten; in its second its keys are found,
+//! expired, compacted and checked one by one.
 //!
 //! ```text
 //!  main loop: put, get … wait, wait …        whoever has the time: step, step, step …
@@ -19,13 +19,13 @@ use crate::pool;
 
 /// Says how many lives the store has had.
 const LIVES_KEY: &[u8] = b"lives";
-/// How often something is tried that needs compaction, or an operation of the medium, to end first.
+/// How often a call is tried that must wait for compaction or an operation of the medium.
 const TRIES_MAX: u32 = 100_000;
 
-/// A store that the main loop shares with whoever makes its steps.
+/// A store that the main loop shares with the context that makes its steps.
 pub type StoreCell<'m, M> = TryCell<Option<Store<'m, M>>>;
 
-/// The tier, and what it asked the pool.
+/// The tier, and its request to the pool.
 pub struct Store<'m, M> {
     tier: FlashTier<'m, M>,
     /// The tier's ticket and the mailbox's.
@@ -52,7 +52,7 @@ impl<'m, M: Medium> Store<'m, M> {
         self.tier.into_medium()
     }
 
-    /// One operation of the medium at most, and what goes back and forth between the tier and the pool.
+    /// Takes at most one operation of the medium, and passes requests and replies between the tier and the pool.
     fn step(&mut self, now: Now) {
         self.steps = self.steps.wrapping_add(1);
         let work = self.tier.poll(now, 1);
@@ -79,7 +79,7 @@ pub fn step<M: Medium>(store: &StoreCell<'_, M>, now: Now) {
 pub enum StoreFault {
     /// The store was not there, or held by a context that should not.
     Held,
-    /// It could not be built; it is told why.
+    /// The store could not be built.
     Build,
     /// It could not be mounted.
     Mount(FlashMountError),
@@ -87,7 +87,7 @@ pub enum StoreFault {
     Put(PutError),
     /// A read failed.
     Get(GetError),
-    /// A key has no value that should, or one that it should not have.
+    /// A key lacks its value, or has a wrong one.
     Wrong {
         /// Which key.
         key: u32,
@@ -100,7 +100,7 @@ pub enum StoreFault {
     Task(Outcome),
     /// A task did not end.
     Endless,
-    /// The pool did not give back what it must when the task asked it.
+    /// The pool did not give back enough when the task asked it.
     Pool,
 }
 
@@ -116,20 +116,20 @@ impl From<GetError> for StoreFault {
     }
 }
 
-/// What a life came to.
+/// The result of a life.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct LifeReport {
     /// Which life: the first, the second, or a later one, which only checks what is there.
     pub life: u8,
-    /// What the mount found.
+    /// The findings of the mount.
     pub mounted: MountReport,
     /// Keys expired by the task.
     pub expired: u32,
     /// Bytes of the log that compaction gave back.
     pub log_bytes: u64,
-    /// What the pool gave back when compaction asked it.
+    /// The memory that the pool gave back when compaction asked it.
     pub pool: Reclaimed,
-    /// What the tier holds and has done.
+    /// The content and the work of the tier.
     pub stats: FlashStats,
     /// The most that one call has cost.
     pub worst: Worst,
@@ -160,7 +160,7 @@ impl defmt::Format for LifeReport {
     }
 }
 
-/// What the firmware brings.
+/// The parts that the firmware brings.
 pub struct Board<'a, 'm, M> {
     /// The store, mounted.
     pub store: &'a StoreCell<'m, M>,
@@ -285,7 +285,7 @@ impl<'m, M: Medium> Board<'_, 'm, M> {
         self.write(|tier, now| tier.remove(now, key).map(|_| ()))
     }
 
-    /// Tries a write until what must come first is done.
+    /// Tries a write until the work before it is done.
     fn write(
         &self,
         write: impl Fn(&mut FlashTier<'m, M>, Now) -> Result<(), PutError>,
@@ -319,7 +319,7 @@ impl<'m, M: Medium> Board<'_, 'm, M> {
     }
 }
 
-/// What the tasks of the second life did.
+/// The results of the tasks of the second life.
 #[derive(Default)]
 struct Tasks {
     expired: u32,

@@ -1,12 +1,12 @@
 //! Coldpress on a Cortex-M0 without compare-and-swap, on the flash of the part itself.
 //!
-//! The flash controller halts the processor while it works, so nothing of it is done in an interrupt: the timer's steps the pool
-//! and counts the time, the main loop owns the store and makes its steps. The firmware lives twice, with a reset in between: it
+//! The flash controller halts the processor while it works, so no interrupt uses it: the timer interrupt steps the pool and
+//! counts the time; the main loop owns the store and makes its steps. The firmware lives twice, with a reset in between: it
 //! fills the store, overwrites, removes; then finds everything again in its flash, lets keys expire, compacts, has its pool
 //! defragmented by that, and checks every key and object.
 //!
-//! It logs through defmt over semihosting, leaves its flash in the file `flash.img` of the host, and ends the emulator with
-//! its own exit code: 0 when everything was as it must be.
+//! It logs through defmt over semihosting, leaves its flash in the file `flash.img` of the host, and ends the emulator with its
+//! own exit code: 0 when every check passed.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -56,7 +56,7 @@ fn main() -> ! {
     semihosting::process::exit(code)
 }
 
-/// One life, from the mount of what the flash holds to what it then holds.
+/// One life: mounts the flash, and saves its bytes at the end.
 fn live() -> Result<LifeReport, StoreFault> {
     let flash = LogFlash::take().map_err(|_| StoreFault::Build)?;
     let memory = MEMORY.take().map_err(|_| StoreFault::Held)?;
@@ -78,7 +78,7 @@ fn live() -> Result<LifeReport, StoreFault> {
     Ok(report)
 }
 
-/// Writes what the flash holds to a file of the host; `None` when that failed.
+/// Writes the bytes of the flash to a file of the host; `None` when that failed.
 fn save(flash: &mut LogFlash<'_>) -> Option<()> {
     let mut file = File::create(c"flash.img").ok()?;
     let mut part = [0; 256];

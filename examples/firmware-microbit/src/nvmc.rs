@@ -15,8 +15,8 @@ const END: u32 = START + PAGES as u32 * PAGE_BYTES;
 
 /// The pages of the log, numbered from zero.
 ///
-/// The driver takes the part for an nRF52, whose pages are four times as large, and would erase one page of four: so
-/// the controller is told here what to erase.
+/// The driver takes the part for an nRF52, whose pages are four times as large, and would erase one page of four. So the erases
+/// are programmed here.
 pub(crate) struct LogFlash<'d> {
     driver: Nvmc<'d>,
 }

@@ -1,7 +1,6 @@
 //! Coldpress on a RISC-V without atomics, in a plain loop: each turn does one bounded step and looks for the outcome.
 //!
-//! It logs through defmt over semihosting and ends the emulator with its own exit code: 0 when everything was as it
-//! must be.
+//! It logs through defmt over semihosting and ends the emulator with its own exit code: 0 when every check passed.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]

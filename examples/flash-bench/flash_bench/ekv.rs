@@ -60,7 +60,7 @@ pub(crate) fn one_a_commit() -> Result<Ekv, Box<dyn Error>> {
     formatted(1)
 }
 
-/// What it is made for: puts that are lost together if the power is cut before their commit.
+/// Many puts a commit, for which ekv is made: they are lost together if the power is cut before their commit.
 pub(crate) fn many_a_commit() -> Result<Ekv, Box<dyn Error>> {
     formatted(BATCH)
 }

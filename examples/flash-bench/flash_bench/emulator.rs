@@ -1,4 +1,4 @@
-//! What a device's processor has to do: instructions counted in an emulator, and the size of the firmware examples.
+//! The work of a device's processor: instructions counted in an emulator, and the size of the firmware examples.
 
 use core::error::Error;
 use core::fmt::Write as _;
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::ours::Ram;
 
-/// What was counted.
+/// The counts.
 #[derive(Debug, Serialize)]
 pub(crate) struct Counts {
     instructions: Vec<Row>,
@@ -38,7 +38,7 @@ struct Size {
 }
 
 impl Counts {
-    /// What a tier holds in RAM on a processor of 32 bits.
+    /// The RAM of a tier on a processor of 32 bits.
     pub(crate) const fn ram(&self) -> Option<&Ram> {
         self.ram.as_ref()
     }

@@ -29,7 +29,7 @@ struct Options {
     json: bool,
 }
 
-/// What the RAM is made of is told for so many keys.
+/// The parts of the RAM are printed for so many keys.
 const RAM_KEYS: usize = 2_400;
 /// Overwrites of the short run and of the long one.
 const OVERWRITES: [u64; 2] = [5_000, 50_000];

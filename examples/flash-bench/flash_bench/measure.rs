@@ -18,7 +18,7 @@ pub(crate) const SECTORS: usize = 64;
 pub(crate) const VALUE_BYTES: usize = 64;
 /// Gets that are measured.
 const GETS: u64 = 5_000;
-/// Bytes of a key and a value: what one put asks to be kept.
+/// Bytes of a key and a value, which one put stores.
 const PAYLOAD_BYTES: u64 = 4 + VALUE_BYTES as u64;
 
 /// A key.
@@ -26,7 +26,7 @@ pub(crate) type Key = [u8; 4];
 /// A value.
 pub(crate) type Value = [u8; VALUE_BYTES];
 
-/// What a run does.
+/// The parameters of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Run {
     /// Keys in the store.
@@ -43,26 +43,26 @@ pub(crate) trait Store {
     /// How it is configured, in a word or two.
     fn configuration(&self) -> &'static str;
 
-    /// What its flash was asked so far.
+    /// The counts of its flash so far.
     fn counts(&mut self) -> Counts;
 
     /// Puts a value. Of the calls that this takes, the worst is kept in `worst`.
     fn put(&mut self, key: Key, value: &Value, worst: &mut Counts) -> Result<(), Box<dyn Error>>;
 
-    /// Makes durable what was put, where puts wait for each other.
+    /// Makes puts durable, where they wait for each other.
     fn commit(&mut self, worst: &mut Counts) -> Result<(), Box<dyn Error>>;
 
     /// Gets a value.
     fn get(&mut self, key: Key) -> Result<Option<Value>, Box<dyn Error>>;
 
-    /// RAM of what finds a key, in bytes.
+    /// RAM of the index, which finds a key, in bytes.
     fn index_bytes(&self) -> usize;
 
     /// All RAM, in bytes.
     fn ram_bytes(&self) -> usize;
 }
 
-/// What the worst call did, each figure for itself.
+/// The worst call, each figure for itself.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Worst {
     /// Sectors erased.
@@ -73,7 +73,7 @@ pub(crate) struct Worst {
     pub(crate) read_bytes: u64,
 }
 
-/// What was measured.
+/// The figures of a run.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Figures {
     /// The store.

@@ -26,7 +26,7 @@ pub(crate) struct Ours<'m> {
     memory_bytes: usize,
 }
 
-/// What a tier for so many keys holds in RAM.
+/// The RAM of a tier for so many keys.
 #[derive(Debug, Serialize)]
 pub(crate) struct Ram {
     pub(crate) index_bytes: u64,

@@ -7,7 +7,7 @@ use crate::emulator::Counts;
 use crate::measure::{Figures, Run, SECTOR_BYTES, SECTORS, Worst};
 use crate::ours::Ram;
 
-/// Writes what a table shows, and its columns.
+/// Writes the heading of a table, and its columns.
 pub(crate) fn heading(run: Run) -> String {
     let title = format!(
         "{} keys, {} uniform overwrites, {SECTORS} sectors of {SECTOR_BYTES} bytes",
@@ -59,7 +59,7 @@ fn columns(cells: [&str; 10]) -> String {
     text
 }
 
-/// Writes what the RAM of the tier is made of: here, and on a Cortex-M3 where there is an emulator.
+/// Writes the parts of the RAM of the tier: here, and on a Cortex-M3 where there is an emulator.
 pub(crate) fn ram(keys: usize, here: &Ram, device: Option<&Ram>) -> String {
     let title = format!("coldpress, {} keys: bytes of RAM", count(keys as u64));
     let mut text = format!("\n{title:<42}{:>12}{:>12}\n", "here", "Cortex-M3");

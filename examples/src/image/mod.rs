@@ -1,4 +1,4 @@
-//! Images of logs: what [`options`](Job) ask for, how one is [filled], and what is shown of one.
+//! Images of logs: the [`options`](Job) of the program, how one is [filled], and how it is shown.
 
 mod fill;
 mod options;

@@ -1,4 +1,4 @@
-//! What the `image` program is told on its command line.
+//! The command line of the `image` program.
 
 use core::fmt;
 use core::str::FromStr;
@@ -12,12 +12,12 @@ use coldpress_core::format::{Geometry, GeometryError, Identity};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "image", version)]
 pub struct Job {
-    /// What to do.
+    /// The job.
     #[command(subcommand)]
     pub command: Command,
 }
 
-/// What to do with an image.
+/// A job of the program.
 #[derive(Debug, Clone, Subcommand)]
 pub enum Command {
     /// Makes an image from lines of KEY=VALUE, or from generated keys
@@ -94,7 +94,7 @@ pub struct Build {
     #[arg(long, value_name = "BYTES", default_value_t = 4)]
     pub write_unit: u32,
 
-    /// What erased bytes read as: ff or 00
+    /// The value that erased bytes read as: ff or 00
     #[arg(long, value_name = "HEX", default_value = "ff", value_parser = erase_value)]
     pub erase_value: u8,
 

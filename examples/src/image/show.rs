@@ -1,4 +1,4 @@
-//! What is shown of an image.
+//! The views of an image.
 
 use core::fmt::Write as _;
 
@@ -7,7 +7,7 @@ use coldpress_core::segments::SegmentState;
 use coldpress_std::image::{Damage, Image, ImageError, StoredRecord};
 use serde::Serialize;
 
-/// What a check of every record found.
+/// The findings of a check of every record.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Verified {
     /// Segments with records.
@@ -137,7 +137,7 @@ struct DumpedRecord<'a> {
 /// A record as a JSON object; `value_hex` is the value decoded, null where this build can't.
 ///
 /// # Errors
-/// What the writer of JSON failed with.
+/// The error of the JSON writer.
 pub fn dump_json(record: &StoredRecord) -> Result<String, serde_json::Error> {
     let value = if record.kind == Kind::Value { record.value().ok() } else { None };
     serde_json::to_string(&DumpedRecord {
@@ -161,7 +161,7 @@ pub fn dump_json(record: &StoredRecord) -> Result<String, serde_json::Error> {
 pub struct SegmentRow {
     /// Its number.
     pub segment: u32,
-    /// What it is.
+    /// Its state.
     pub state: &'static str,
     /// The sequence of this life; 0 where it has none.
     pub sequence: u32,
@@ -179,7 +179,7 @@ pub struct SegmentRow {
     pub damage: usize,
 }
 
-/// All that is shown of an image.
+/// The stats of an image.
 #[derive(Debug, Clone, Serialize)]
 pub struct Stats {
     /// Its shape in words.

@@ -71,7 +71,7 @@ fn emptied_tier_has_no_entries_left() {
         tier.drive(1_000);
         tier.sync();
     }
-    // What is left lies in the segments that are open.
+    // The remaining entries are of records in open segments.
     assert!(tier.keys.entries.len() < 64, "{} entries", tier.keys.entries.len());
     assert_holds(&mut tier, &BTreeMap::new());
 }

@@ -1,8 +1,8 @@
 //! Counts the instructions of the calls of a flash tier as it grows, in an emulator that gives each the same time.
 //!
 //! For each number of keys: filled, overwritten until every segment was compacted several times, each key replaced by another
-//! one, then all four tasks, then a mount. Each line tells the most that any one call took. The flash is in RAM and answers at once, so what is counted is the
-//! tier's own work, the copying of bytes included.
+//! one, then all four tasks, then a mount. Each line has the most that any one call took. The flash is in RAM and answers at
+//! once, so the counts are the tier's own work, the copying of bytes included.
 #![no_std]
 #![no_main]
 #![forbid(unsafe_code)]
@@ -39,8 +39,8 @@ const TRIES_MAX: u32 = 100_000;
 type Memory = FlashMemory<SECTORS, { buckets_for(KEYS_MAX as usize) }, 88>;
 type Flash<'b> = RamNor<'b, SECTOR_BYTES>;
 
-/// The memory of a tier whose RAM is told: as many keys, and as long a record, as where stores are compared.
-type Told = FlashMemory<SECTORS, { buckets_for(2_400) }, 92>;
+/// The memory of a tier whose RAM is logged: as many keys, and as long a record, as where stores are compared.
+type Measured = FlashMemory<SECTORS, { buckets_for(2_400) }, 92>;
 
 static FLASH: TryCell<[u8; SECTORS * SECTOR_BYTES as usize]> =
     TryCell::new([0; SECTORS * SECTOR_BYTES as usize]);
@@ -50,9 +50,9 @@ static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
 fn main() -> ! {
     defmt::info!(
         "ram_index={=usize} ram_table={=usize} ram_buffers={=usize} ram_tier={=usize}",
-        Told::INDEX_BYTES,
-        Told::TABLE_BYTES,
-        Told::RAM_BYTES - Told::INDEX_BYTES - Told::TABLE_BYTES,
+        Measured::INDEX_BYTES,
+        Measured::TABLE_BYTES,
+        Measured::RAM_BYTES - Measured::INDEX_BYTES - Measured::TABLE_BYTES,
         FlashTier::<Flash<'static>>::RAM_BYTES - size_of::<Flash<'static>>(),
     );
     let code = match (Peripherals::take(), FLASH.take(), MEMORY.take()) {
@@ -76,7 +76,7 @@ struct Most {
     mount_poll: u32,
 }
 
-/// Takes a tier of so many keys through its life and logs what it took; `None` when a call failed.
+/// Takes a tier of so many keys through its life and logs the counts; `None` when a call failed.
 fn count(keys: u32, flash: &mut [u8], memory: &mut Memory, counter: &mut Counter) -> Option<()> {
     flash.fill(0xFF);
     let mut most = Most::default();
@@ -95,7 +95,7 @@ fn count(keys: u32, flash: &mut [u8], memory: &mut Memory, counter: &mut Counter
         });
         found?;
     }
-    // Each key makes place for another one: beyond the places that the index has for removed keys.
+    // Each key is replaced by another one: there are more than the index has places for removed keys.
     for key in 0..keys {
         let removed = loop {
             match counter.of(&mut most.put, || tier.remove(NOW, &key_bytes(key))) {
@@ -177,7 +177,7 @@ fn put(
 /// Counts by the system timer. At 25 MHz, with 128 ns an instruction, one takes 3.2 of its ticks.
 struct Counter {
     timer: SYST,
-    /// What counting nothing counts.
+    /// The count of an empty call.
     empty: u32,
     has_wrapped: bool,
 }
@@ -200,7 +200,7 @@ impl Counter {
     /// Counts the instructions of a call, and keeps the count if it is the most so far.
     #[inline(never)]
     fn of<R>(&mut self, most: &mut u32, call: impl FnOnce() -> R) -> R {
-        // From the top, so that a long call still fits; the flag tells when one did not.
+        // The timer counts down from its maximum, so that a long call still fits; the flag tells when one did not.
         self.timer.clear_current();
         while SYST::get_current() == 0 {}
         let _ = self.timer.has_wrapped();
