@@ -1,6 +1,6 @@
-//! How well memory and log are used, and whether to do something about it.
+//! Judges how well memory and log are used, and advises a cleanup.
 //!
-//! A pure function over what the pools and the log counted; nothing is estimated. All shares are permille.
+//! A pure function over the counts of the pools and the log; nothing is estimated. All shares are permille.
 //!
 //! ```text
 //! fragmentation_impact = (external × 700 + internal × 300) / 1000          weights are configuration
@@ -53,7 +53,7 @@ pub struct Measured {
 }
 
 impl Measured {
-    /// Takes what a pool counted. Allocations are those since `before`, earlier totals of the same pool, so that an old
+    /// Takes the counts of a pool. Allocations are those since `before`, earlier totals of the same pool, so that an old
     /// failure does not weigh for ever.
     #[must_use]
     pub fn from_pool(now: &PoolTotals, before: &PoolTotals) -> Self {
@@ -171,7 +171,7 @@ pub struct EfficiencyReport {
     pub advice: CleanupAdvice,
 }
 
-/// Judges what was measured. An impact exactly at the threshold is still fine.
+/// Judges the measurements. An impact exactly at the threshold is still fine.
 ///
 /// # Bounds
 /// Constant work.
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn earlier_figures_are_taken_off() {
+    fn earlier_counts_are_taken_off() {
         let before = PoolTotals { allocations: 100, failures: 50, ..PoolTotals::default() };
         let now = PoolTotals {
             allocations: 110,

@@ -1,9 +1,9 @@
-//! What must hold of a machine's own state whatever a medium, a client or a clock does, and what happens where it does not.
+//! Invariants of a machine's own state, which no medium, client or clock can break, and the stop where one is broken.
 //!
-//! A broken invariant is a fault of this program, or of the memory that it runs in. Nothing that is written after it can be trusted,
-//! so a machine that finds one stops: it asks for nothing more, takes no more records, and its
-//! [`Status`](crate::machine::Status) names the invariant. Durable records stay as they are for the next mount, and what is there can
-//! be read. In a build with debug assertions it panics instead, where the fault is.
+//! A broken invariant is a fault of this program, or of the memory that it runs in. No later write can be trusted, so a machine
+//! that finds one stops: it asks for nothing more, takes no more records, and its [`Status`](crate::machine::Status) names the
+//! invariant. Durable records stay as they are for the next mount, and can be read. In a build with debug assertions it panics
+//! at the fault instead.
 
 use core::cell::Cell;
 use core::fmt;
@@ -85,7 +85,8 @@ impl Watch {
         self.0.get()
     }
 
-    /// Notes that an invariant is broken. The value that the caller goes on with must do no harm: nothing of it reaches the medium.
+    /// Notes that an invariant is broken. The value with which the caller goes on must be harmless: nothing of it reaches the
+    /// medium.
     #[cold]
     #[inline(never)]
     pub(crate) fn note(&self, invariant: Invariant) {
@@ -102,7 +103,7 @@ impl Watch {
         }
     }
 
-    /// Gives what must be there by an invariant, or else nothing of its kind.
+    /// Gives the value that an invariant promises, or else the default of its type.
     pub(crate) fn must_have<T: Default>(&self, invariant: Invariant, thing: Option<T>) -> T {
         thing.unwrap_or_else(|| {
             self.note(invariant);
@@ -121,8 +122,8 @@ pub(crate) mod testing {
 
     use super::Invariant;
 
-    /// Runs what breaks an invariant, and tells whether it came through. In a build with debug assertions it must not: it must panic,
-    /// and name the invariant.
+    /// Runs code that breaks an invariant, and tells whether it returned. In a build with debug assertions it must not: it must
+    /// panic, and name the invariant.
     pub(crate) fn breaks(invariant: Invariant, run: impl FnOnce()) -> bool {
         let run = catch_unwind(AssertUnwindSafe(run));
         assert_eq!(run.is_err(), cfg!(debug_assertions), "{invariant}");

@@ -50,7 +50,7 @@ impl ReplySink for Line<'_> {
     }
 }
 
-/// The answer to a ticket carries the ticket in its figures, so a mix-up of two answers shows.
+/// The answer to a ticket carries the ticket in its counts, so two answers that were mixed up show.
 fn mark(ticket: Ticket) -> Reclaimed {
     Reclaimed { bytes: u64::from(ticket.generation), pages: u32::from(ticket.index), ..Reclaimed::default() }
 }
@@ -87,7 +87,7 @@ impl<const PLACES: usize> World<PLACES> {
         queue
     }
 
-    /// All worlds one event later.
+    /// All worlds that are one event later.
     fn successors(&self) -> Vec<Self> {
         let mut next = Vec::new();
         if self.issued.len() < REQUESTS {
@@ -194,7 +194,7 @@ impl<const PLACES: usize> World<PLACES> {
         if cancelled.is_ok() {
             world.end(ticket, Outcome::Cancelled);
             if let Some(at) = world.queued.iter().position(|request| request.ticket == ticket) {
-                // What is withdrawn before the owner took it needs no reply: the cancellation is one.
+                // A request withdrawn before the owner took it needs no reply: the cancellation is its outcome.
                 let mut queue = self.queue();
                 assert_eq!(queue.withdraw(ticket), Some(world.queued.remove(at)));
                 world.accepted[number] = false;
@@ -212,7 +212,7 @@ impl<const PLACES: usize> World<PLACES> {
         assert_eq!(self.table.waiting(), open);
     }
 
-    /// Nothing can happen any more but time: every ticket has ended, every accepted request was answered.
+    /// Checks a world in which only time can pass: every ticket has ended, and every accepted request was answered.
     fn check_end(&self) {
         assert!(
             self.outcomes.iter().all(|outcomes| outcomes.len() == 1),

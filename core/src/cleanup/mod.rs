@@ -9,10 +9,9 @@
 //!        └── accept / keep ◄───────────CleanupReply──────────────┘
 //! ```
 //!
-//! The requester never waits. It issues a [`Ticket`] with a deadline, goes on, and takes the first of three as
-//! the outcome: the reply, the deadline ([`Outstanding::expire`]) or its own cancellation. Whatever comes after
-//! that carries a generation which is no longer current and is dropped: it can not answer a later request
-//! (I-REQ-2).
+//! The requester never waits. It issues a [`Ticket`] with a deadline, goes on, and takes the first of three as the outcome: the
+//! reply, the deadline ([`Outstanding::expire`]) or its own cancellation. A later reply carries a generation that is no longer
+//! current, and is dropped: it can't answer a later request (I-REQ-2).
 //!
 //! The owner holds each accepted request as an [`Owed`], a value that can be spent once. Answering consumes it;
 //! losing it answers too, so a request that was accepted gets exactly one reply (I-REQ-1).
@@ -57,7 +56,7 @@ pub const QUEUE_CAPACITY_DEFAULT: usize = 256;
 /// The time a requester gives the owner by default, in milliseconds.
 pub const REPLY_TIMEOUT_MS_DEFAULT: u64 = 500;
 
-/// Names what the owner of the pools is asked to do.
+/// Names the cleanup that the owner of the pools is asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -71,8 +70,8 @@ pub enum CleanupKind {
 
 /// Names one request of one requester.
 ///
-/// The index is a place in the requester's [`Outstanding`] table and is used again; the generation tells its uses
-/// apart. A ticket means something only to the table that issued it.
+/// The index is a place in the requester's [`Outstanding`] table and is used again; the generation distinguishes its uses. A
+/// ticket means something only to the table that issued it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ticket {

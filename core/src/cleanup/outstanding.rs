@@ -128,7 +128,7 @@ impl<const N: usize> Outstanding<N> {
     /// Asks for the outcome of a ticket: `None` while it is waiting, then once the reply, or the time-out.
     ///
     /// # Errors
-    /// [`Stale`] when the outcome was taken before, or was left lying beyond its deadline and its place reused.
+    /// [`Stale`] when the outcome was taken before, or its place was reused after the deadline.
     pub fn poll(&mut self, ticket: Ticket, now_ms: u64) -> Result<Option<CleanupReply>, Stale> {
         let place = self
             .places
@@ -153,7 +153,7 @@ impl<const N: usize> Outstanding<N> {
         self.end_first(CleanupError::TimedOut, |deadline_ms| deadline_ms <= now_ms)
     }
 
-    /// Ends one ticket, whichever, because the owner is gone; call it until it returns `None`.
+    /// Ends any one ticket, because the owner is gone; call it until it returns `None`.
     ///
     /// # Bounds
     /// Looks at `N` places.
@@ -171,7 +171,7 @@ impl<const N: usize> Outstanding<N> {
         Ok(CleanupReply { ticket, result: Err(CleanupError::Cancelled) })
     }
 
-    /// Returns what a ticket that is still waiting asked for.
+    /// Returns the kind of cleanup that a waiting ticket asked for.
     #[must_use]
     pub fn kind(&self, ticket: Ticket) -> Option<CleanupKind> {
         let place = self.places.get(usize::from(ticket.index))?;

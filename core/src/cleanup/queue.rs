@@ -16,7 +16,7 @@ pub struct Full<T>(
 
 impl<T> fmt::Display for Full<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("no room; the item is handed back")
+        f.write_str("no space; the item is handed back")
     }
 }
 
@@ -24,11 +24,11 @@ impl<T: fmt::Debug> core::error::Error for Full<T> {}
 
 /// Holds requests in the order they came, up to a fixed number.
 ///
-/// It is a plain double-ended queue on purpose. `heapless::mpmc` is deprecated: a producer interrupted halfway makes
-/// the others see a full or empty queue that is neither, so it is not truly lock-free. `spsc` has one producer,
-/// while requests come from the main loop and from interrupts. So the queue is guarded from outside, by whatever
-/// guards the rest of the pools' state: a critical section, or a try-lock whose failure is counted and never waited
-/// for. A service with threads has no use for it and sends over a channel of the same capacity.
+/// It is a plain double-ended queue on purpose. `heapless::mpmc` is deprecated: a producer interrupted halfway makes the others
+/// see a full or empty queue that is neither, so it is not truly lock-free. `spsc` has one producer, while requests come from
+/// the main loop and from interrupts. So the queue is guarded from outside, by the guard of the pools' other state: a critical
+/// section, or a try-lock that is never waited for and whose failures are counted. A service with threads has no use for it and
+/// sends over a channel of the same capacity.
 #[derive(Debug, Clone)]
 pub struct RequestQueue<const N: usize = QUEUE_CAPACITY_DEFAULT> {
     requests: Deque<CleanupRequest, N>,
@@ -69,7 +69,7 @@ impl<const N: usize> RequestQueue<N> {
             if found.is_none() && request.ticket == ticket {
                 found = Some(request);
             } else if self.requests.push_back(request).is_err() {
-                // Room for it was made by the pop above.
+                // The pop above freed a place for it.
                 break;
             }
         }

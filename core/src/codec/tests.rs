@@ -1,4 +1,4 @@
-//! What holds for every codec of the core, checked on all of them alike.
+//! The properties of every codec of the core, checked on all of them alike.
 
 extern crate std;
 
@@ -21,7 +21,7 @@ fn each_codec(mut check: impl FnMut(&mut dyn Codec)) {
     }
 }
 
-/// Compresses with room to spare; `None` without gain.
+/// Compresses with space to spare; `None` without gain.
 fn payload(codec: &mut dyn Codec, value: &[u8]) -> Option<Vec<u8>> {
     let mut dst = vec![0xA5; codec.id().dst_len(value.len())];
     match codec.compress(value, &mut dst) {

@@ -54,7 +54,7 @@ impl Trial {
         Self { samples: [NONE; CodecId::ALL.len()] }
     }
 
-    /// Adds one record: its value's length, its payload's, and what that cost.
+    /// Adds one record: the lengths of its value and its payload, and the cost.
     ///
     /// `bytes_out` counts at most as `bytes_in`, since a payload without gain is stored raw. Sums saturate.
     pub fn record(&mut self, codec: CodecId, bytes_in: u64, bytes_out: u64, cost_units: u64) {
@@ -67,7 +67,7 @@ impl Trial {
         }
     }
 
-    /// Gives what was recorded of a codec; `None` if it was never tried.
+    /// Gives the sample of a codec; `None` if it was never tried.
     #[must_use]
     pub fn sample(&self, codec: CodecId) -> Option<&Sample> {
         self.tried().find(|(id, _)| *id == codec).map(|(_, sample)| sample)
@@ -83,7 +83,7 @@ impl Trial {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct ChoicePolicy {
-    /// A codec that gains less than this, in thousandths of the bytes, is not worth its trouble.
+    /// A codec that gains less than this, in thousandths of the bytes, is not worth its cost.
     pub gain_min_permille: u32,
     /// Gains no further apart than this are a tie, and the cheaper codec takes it.
     pub tie_permille: u32,

@@ -1,4 +1,4 @@
-//! How fast background compaction may go.
+//! The speed of background compaction.
 
 /// The pace of background compaction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]

@@ -1,15 +1,15 @@
-//! How many segments are kept for the machine's own work, and why so many.
+//! The segments that are kept for the machine's own work, and the reason for their number.
 
 use super::stream::Streams;
 
-/// Segments between the fill at which streams are merged and that at which they would have to be: what is published between the
-/// opening of a segment, when the fill is measured, and the end of the victim in hand.
+/// Segments between the fill at which streams are merged and the fill at which they must be. The fill is measured when a
+/// segment is opened, and records are published from then until the end of the victim in hand.
 pub(super) const APART_MARGIN_SEGMENTS: u32 = 1;
 
 /// Segments that live records may not fill, whatever the number of streams.
 ///
-/// With several streams those are merged before it comes to that ([`Streams`]), and what holds for one stream holds. It is one segment
-/// more than for one stream: [`FREE_RESERVE`] are kept free as ever.
+/// Several streams are merged before that fill ([`Streams`]), and then the rules for one stream hold. The reserve is one
+/// segment more than for one stream, since [`FREE_RESERVE`] are kept free as before.
 #[must_use]
 pub const fn capacity_reserve_segments(streams: Streams) -> u32 {
     match streams {
@@ -26,15 +26,15 @@ pub const fn capacity_reserve_segments(streams: Streams) -> u32 {
 /// compaction and for removes, and one is on its way from victim to free.
 ///
 /// **Why it is enough (I-GC-2).** Let U be the usable bytes of a segment, r the longest record and R the reserve, of N
-/// segments. In a shortage at least N − R + 1 segments are sealed, and all that is live takes at most (N − R)(U − r).
-/// So the least live of them holds less than U − r: relocated, it fits into one segment, whatever record did not fit at its
-/// end. There is such a segment, for fresh records leave [`FREE_RESERVE`] free. Where there are no footers, the erase intent that each
-/// cleaning writes and a time record are subtracted from U, too. So a victim always yields more than it costs.
+/// segments. In a shortage at least N − R + 1 segments are sealed, and all live records take at most (N − R)(U − r). So the
+/// least live of them holds less than U − r: relocated, it fits into one segment, even if a record did not fit at its end.
+/// There is such a segment, for fresh records leave [`FREE_RESERVE`] free. Where there are no footers, the erase intent that
+/// each cleaning writes and a time record are subtracted from U, too. So a victim always yields more than it costs.
 ///
 /// With [`Streams::One`] fresh records fill up the segment that relocation opened, but only while as many segments are free
-/// beside it as ever: once the cleaning has given back the one it took. And relocation to the last free segment keeps the
-/// versions of records, so that an output that a cut ends early there is dead, and gives its segment back: however many cuts
-/// fall on compaction one after the other, one segment is left to go on with, and two free ones do.
+/// beside it as ever: once the cleaning has given back the one it took. Relocation to the last free segment keeps the versions
+/// of records. So an output that a cut ends early there is dead, and gives its segment back. After any number of cuts during
+/// compaction one segment is left to go on with, and two free ones do.
 #[must_use]
 pub const fn reserve_segments(streams: Streams) -> u32 {
     streams.count() + 2 + free_reserve(streams) + 1

@@ -5,8 +5,8 @@ pub const SLOTS_MAX: usize = 8;
 
 /// Streams of records, each with an open segment of its own, so that records of like lifetime die together.
 ///
-/// After SepBIT (Wang et al., FAST 2022): a fresh record is as short-lived as what it replaces was; a relocated one has as
-/// much life ahead as it is old.
+/// After SepBIT (Wang et al., FAST 2022): a fresh record is expected to live as long as the one that it replaces did; a
+/// relocated one, as long again as it has lived.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Stream {
@@ -22,9 +22,9 @@ pub enum Stream {
 
 /// How many streams a machine uses while there is space for them.
 ///
-/// Where live records would take more than the segments that several streams leave, the streams are *merged*: fresh and relocated
-/// records share one open segment, as with [`One`](Self::One), and a relocated record is written as new, without an origin. So the
-/// capacity does not depend on the streams, and a nearly full log pays for it by more bytes written.
+/// Where live records would take more than the segments that several streams leave, the streams are *merged*: fresh and
+/// relocated records share one open segment, as with [`One`](Self::One), and a relocated record is written as new, without an
+/// origin. So the capacity does not depend on the streams, at the cost of more bytes written while the log is nearly full.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]

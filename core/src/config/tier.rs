@@ -1,4 +1,4 @@
-//! The configuration of a machine, and what a record is charged.
+//! The configuration of a machine, and the charge of a record.
 
 use super::pace::PaceConfig;
 use super::reserve::{APART_MARGIN_SEGMENTS, capacity_reserve_segments, reserve_segments};
@@ -16,7 +16,7 @@ use crate::segments::{Growth, Policy};
 pub struct TierConfig {
     /// The shape of the medium.
     pub geometry: Geometry,
-    /// The store to make where the medium is blank; where it is not, only its partition numbers are compared.
+    /// The store to make where the medium is blank. Elsewhere only its partition numbers are compared.
     pub store: Store,
     /// The longest record, in bytes, header and padding included.
     pub record_bytes_max: u32,
@@ -31,20 +31,20 @@ pub struct TierConfig {
     /// opened only once it has blocks, so cleaning and removes need nothing of a disk that is full.
     pub allocates: bool,
     /// Whether dead segments are freed, and half-stale ones cleaned while no client writes, without a task or a shortage. So an
-    /// emptied tier gives back what it took by itself.
+    /// emptied tier gives its space back by itself.
     pub cleans_at_rest: bool,
     /// How victims are chosen while there is no shortage.
     pub policy: Policy,
     /// Compaction begins by itself when fewer segments than this are free beyond the reserve.
     pub low_watermark_segments: u32,
-    /// It ends when so many are.
+    /// It ends when so many are free.
     pub high_watermark_segments: u32,
     /// A task compacts segments with at least this share of stale bytes, in permille.
     pub stale_permille_min: u16,
-    /// The most by which the erases of two segments may differ before what is cold in the least worn one is moved off
-    /// it; `u32::MAX` for never.
+    /// The most by which the erases of two segments may differ before cold records are moved off the least worn one; `u32::MAX`
+    /// for never.
     pub wear_spread_max: u32,
-    /// How fast it may go.
+    /// The speed of compaction.
     pub pace: PaceConfig,
     /// The most bytes copied or checked in one poll.
     pub step_bytes: u32,
@@ -160,7 +160,8 @@ impl TierConfig {
         self.data_bytes(longest_bytes / 2, taken.saturating_add(lost_segments))
     }
 
-    /// The machine's own records in a segment: its erase intent, and a time record. And the entry that a footer keeps space for.
+    /// The machine's own records in a segment: its erase intent and a time record; and the entry for which a footer keeps
+    /// space.
     const fn overhead_bytes(&self) -> u32 {
         self.erase_intent_bytes() + self.time_bytes() + self.entry_bytes()
     }
@@ -180,7 +181,7 @@ impl TierConfig {
     /// that is longer.
     ///
     /// A record that is relocated while the log is nearly full takes no more: streams are [merged](Streams) then. And a remove
-    /// always fits. Its tombstone is live from the moment at which the value is not, so one charge serves for both. Until it is
+    /// always fits. Its tombstone becomes live when the value stops being live, so one charge serves for both. Until it is
     /// published it lies in an open segment, which is in the reserve.
     #[must_use]
     pub const fn charge_bytes(&self, key_bytes: u32, value_bytes: u32, expires: bool) -> u32 {
@@ -244,7 +245,7 @@ impl TierConfig {
         Growth { plain: entry, moved: entry.saturating_sub(origin) }
     }
 
-    /// Whether a record may not shrink by its origin, as that and the write unit are: then the origin is charged.
+    /// Whether dropping its origin may leave a record as long as it was, for this write unit: then the origin is charged.
     const fn keeps_origins(&self) -> bool {
         let is_whole = self.geometry.origin_bytes().is_multiple_of(self.geometry.write_unit());
         !matches!(self.streams, Streams::One) && !is_whole

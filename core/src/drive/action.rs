@@ -33,7 +33,7 @@ pub enum Action {
         /// Bytes to read.
         bytes: u32,
     },
-    /// Write what [`Tier::write_bytes`](crate::machine::Tier::write_bytes) lends.
+    /// Write the bytes that [`Tier::write_bytes`](crate::machine::Tier::write_bytes) lends.
     Write {
         /// Comes back with the completion.
         ticket: Ticket,
@@ -66,7 +66,7 @@ pub enum Action {
     },
     /// Ask the owner of the pools. Only a task asks.
     Cleanup {
-        /// The task, by which an adapter tells whose pools these are.
+        /// The task, by which an adapter finds the pools to ask.
         task: TaskId,
         /// Its request.
         request: CleanupRequest,

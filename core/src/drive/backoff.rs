@@ -1,4 +1,4 @@
-//! How long a machine waits after a failure before it tries again.
+//! The wait of a machine after a failure, before it tries again.
 
 use super::action::Now;
 
@@ -24,7 +24,7 @@ impl Backoff {
         self.wait_ms = (self.wait_ms * 2).min(WAIT_MS_MAX);
     }
 
-    /// The next failure is the first in a row.
+    /// Ends a row of failures: the next one is the first again.
     pub(crate) const fn succeed(&mut self) {
         self.wait_ms = WAIT_MS_MIN;
     }

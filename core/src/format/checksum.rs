@@ -6,7 +6,8 @@
 
 use core::fmt;
 
-/// A CRC-32C that can be continued. `Debug` and defmt do not show it: with the bytes, it tells the secret that it begins with.
+/// A CRC-32C that can be continued. `Debug` and defmt do not show it: together with the bytes it reveals the secret that it
+/// begins with.
 ///
 /// ```
 /// use coldpress_core::format::Checksum;

@@ -22,7 +22,7 @@ pub const KEY_BYTES_EXACT: usize = 7;
 const HASHED: u8 = 0xFF;
 /// Marks the hashed identity of a piece of a long value.
 const HASHED_PIECE: u8 = 0xFE;
-/// Tells whether an identity is that of a piece of a long value. The bytes that it looks at come from no hash.
+/// Tells whether an identity is that of a piece of a long value. It looks only at bytes that come from no hash.
 #[must_use]
 pub fn is_piece_identity(hash: &KeyHash) -> bool {
     let [first, a, b, c, ..] = hash.0;
@@ -171,7 +171,7 @@ mod tests {
     }
 
     #[test]
-    fn piece_of_a_long_value_is_told_by_its_identity_alone() {
+    fn piece_of_a_long_value_is_known_by_its_identity_alone() {
         let name = |key: &[u8]| [&PIECE_PREFIX, [1, 0, 0].as_slice(), key].concat();
         for seed in 0..=255 {
             let secret = Secret::new([seed; 16]);

@@ -8,12 +8,12 @@ pub(crate) struct FieldWriter<'a> {
 }
 
 impl<'a> FieldWriter<'a> {
-    /// Begins at the start of `out`, which must be long enough for everything that is put: what is beyond its end is left out.
+    /// Begins at the start of `out`, which must be long enough for everything that is put: bytes beyond its end are left out.
     pub(crate) const fn new(out: &'a mut [u8]) -> Self {
         Self { out, at: 0 }
     }
 
-    /// Puts bytes behind what is there.
+    /// Puts bytes behind the others.
     pub(crate) fn put(&mut self, bytes: &[u8]) {
         let end = self.at + bytes.len();
         debug_assert!(end <= self.out.len(), "a field of {} bytes does not fit", bytes.len());

@@ -1,4 +1,4 @@
-//! Footers: what a sealed segment holds, so that a mount reads no record.
+//! Footers: the list of a sealed segment's records, so that a mount reads no record.
 //!
 //! ```text
 //! entry    key hash 12 │ word 4: bit 31 expiry, bit 30 origin, bits 28–29 kind, bits 0–27 offset │ [expiry 4] │ [origin 4, 6 or 8]
@@ -35,7 +35,7 @@ const ORIGIN: u32 = 1 << 30;
 
 const OFFSET_MASK: u32 = (1 << 28) - 1;
 
-/// One record, as its segment's footer tells it.
+/// One record, as its segment's footer lists it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct FooterEntry {
@@ -125,9 +125,10 @@ impl Trailer {
         if !bytes.starts_with(&MAGIC) || trailer.sequence != sequence {
             return Err(TrailerError::Absent);
         }
-        let room = geometry.usable_bytes();
-        let entries_at = geometry.trailer_at().checked_sub(geometry.padded(trailer.entry_bytes.min(room)));
-        let possible = trailer.entry_bytes <= room
+        let usable_bytes = geometry.usable_bytes();
+        let entries_at =
+            geometry.trailer_at().checked_sub(geometry.padded(trailer.entry_bytes.min(usable_bytes)));
+        let possible = trailer.entry_bytes <= usable_bytes
             && trailer.entries <= trailer.entry_bytes / ENTRY_BYTES
             && trailer.unkeyed <= trailer.entries
             && entries_at.is_some_and(|at| trailer.records_end <= at)
@@ -156,7 +157,7 @@ impl Trailer {
         out
     }
 
-    /// Tells whether `entries`, the checksum over all entry bytes from the store's [`Seed`] on, is what was sealed.
+    /// Tells whether `entries`, the checksum over all entry bytes from the store's [`Seed`] on, matches the sealed entries.
     #[must_use]
     pub fn matches(&self, entries: Checksum) -> bool {
         entries.then(&self.fields()) == self.checksum
@@ -195,8 +196,8 @@ impl FooterWriter {
     pub fn push(&mut self, geometry: &Geometry, buffer: &mut [u8], entry: &FooterEntry) -> bool {
         let len = Self::bytes_of(geometry, entry.expires_s.is_some(), entry.origin.is_some());
         let at = self.entry_bytes as usize;
-        let room = geometry.padded(self.entry_bytes + len) + geometry.padded(TRAILER_BYTES);
-        if room as usize > buffer.len() {
+        let needed_bytes = geometry.padded(self.entry_bytes + len) + geometry.padded(TRAILER_BYTES);
+        if needed_bytes as usize > buffer.len() {
             return false;
         }
         let Some(out) = buffer.get_mut(at..at + len as usize) else { return false };
@@ -342,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn full_buffer_takes_no_entry_and_keeps_room_for_the_trailer() {
+    fn full_buffer_takes_no_entry_and_keeps_space_for_the_trailer() {
         let g = Geometry::new(1 << 16, 16, 1, 0xFF, Identity::KeyedHash).unwrap();
         let mut buffer = [0u8; 100];
         let mut writer = FooterWriter::default();

@@ -54,7 +54,7 @@ impl Format {
     }
 }
 
-/// How an origin is stored: which bytes of a version are kept.
+/// The form in which an origin is stored: the bytes of a version that are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OriginForm {
     /// Four bytes: the sequence above, and so many bits of the offset in write units below.
@@ -149,7 +149,7 @@ impl Geometry {
         Ok(Self { segment_bytes, segment_count, write_unit, erase_value, identity, format: Format::Two })
     }
 
-    /// The same shape in another version of the format, for reading what an older build wrote.
+    /// The same shape in another version of the format, for reading the files of an older build.
     #[must_use]
     pub const fn in_format(self, format: Format) -> Self {
         Self { format, ..self }
@@ -255,7 +255,7 @@ impl Geometry {
         self.second_header_at() - self.padded(crate::format::TRAILER_BYTES)
     }
 
-    /// Bytes between the header and the trailer: what records and footer entries share.
+    /// Bytes between the header and the trailer, which records and footer entries share.
     #[must_use]
     pub const fn usable_bytes(&self) -> u32 {
         self.trailer_at() - self.records_at()

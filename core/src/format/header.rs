@@ -36,8 +36,8 @@ pub struct Marker {
     pub sequence_issued: Sequence,
 }
 
-/// Tells whether bytes are what a cut can leave of a write, or of the erase of such a torn write: a first byte that is blank,
-/// or no bit that differs from blank where the magic does not.
+/// Tells whether a cut can leave these bytes of a write, or of the erase of such a torn write: the first byte is blank, or no
+/// bit differs from blank where the magic does not.
 fn could_begin(magic: &[u8], bytes: &[u8], blank: u8) -> bool {
     let begins = bytes.iter().zip(magic).all(|(byte, magic)| (byte ^ blank) & !(magic ^ blank) == 0);
     begins || bytes.first() == Some(&blank)
@@ -76,14 +76,14 @@ impl Marker {
     }
 }
 
-/// Which store a segment belongs to, and its part of it. `Debug` and defmt leave the secret out.
+/// The store that a segment belongs to, and its partition in it. `Debug` and defmt leave the secret out.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub struct Store {
     /// Random number of the store.
     pub id: u64,
     /// The secret of the store: the key of its key hash, and the [seed](Self::seed) of its record checksums.
     pub hash_key: [u8; HASH_KEY_BYTES],
-    /// Which partition of the store this medium is.
+    /// The partition of the store that this medium is.
     pub partition: u16,
     /// How many there are.
     pub partitions: u16,
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn other_geometry_is_told_from_damage() {
+    fn other_geometry_is_distinct_from_damage() {
         let g = geometry(Identity::KeyedHash);
         let (bytes, _) = header(&g).encode(&g);
         let other = Geometry::new(1 << 16, 17, 4, 0xFF, Identity::KeyedHash).unwrap();
@@ -399,7 +399,7 @@ mod tests {
     }
 
     #[test]
-    fn header_of_another_version_is_told_from_damage() {
+    fn header_of_another_version_is_distinct_from_damage() {
         for identity in [Identity::KeyedHash, Identity::KeyBytes] {
             let (new, old) = (geometry(identity), geometry(identity).in_format(Format::One));
             let (bytes, len) = header(&old).encode(&old);

@@ -1,8 +1,8 @@
-//! Numbers that name things on a medium, each a type of its own: none is taken for another, or for a count.
+//! Numbers that name things on a medium. Each has a type of its own, so none is taken for another, or for a count.
 
 use core::fmt;
 
-/// Which segment of a medium. They lie in a row, and the first has index 0.
+/// The index of a segment on a medium. Segments lie in a row, and the first has index 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct SegmentIndex(u32);
@@ -41,7 +41,7 @@ impl fmt::Display for SegmentIndex {
     }
 }
 
-/// Which life of a segment: a number that a store issues once, to a segment that is opened. A later life has a higher one.
+/// Names one life of a segment: a number that a store issues once, to a segment that is opened. A later life has a higher one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Sequence(u32);

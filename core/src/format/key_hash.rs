@@ -1,7 +1,7 @@
 //! The identity of a key where only its hash is stored, and the identities of pieces: 96 bits that footers hold.
 //!
-//! SipHash-2-4 with 128 bits (Aumasson and Bernstein, "SipHash: a fast short-input PRF", INDOCRYPT 2012), cut to 96 bits, under the
-//! secret of the store: nobody outside can make two keys meet.
+//! SipHash-2-4 with 128 bits (Aumasson and Bernstein, "SipHash: a fast short-input PRF", INDOCRYPT 2012), cut to 96 bits, under
+//! the secret of the store: nobody without the secret can make two keys collide.
 
 use core::hash::Hasher;
 
@@ -30,8 +30,8 @@ pub fn partition_of(hash: &KeyHash, partitions: usize) -> usize {
     (usize::from(a) | usize::from(b) << 8 | usize::from(c) << 16) % partitions.max(1)
 }
 
-/// The hash of a piece: made from that of its value, so that the pieces of a key are found that is known by its hash alone; and under
-/// a key of its own, so that no key of a user has it.
+/// The hash of a piece. It is made from the hash of its value, so that the pieces of a key can be found by its hash alone; and
+/// under a key of its own, so that no key of a user has it.
 #[must_use]
 pub fn piece_hash(hash_key: &[u8; HASH_KEY_BYTES], value: &KeyHash, generation: u8, index: u16) -> KeyHash {
     let [low, high] = index.to_le_bytes();

@@ -1,8 +1,8 @@
-//! The format: what lies on a medium, byte by byte, and how it is read back.
+//! The format: the bytes on a medium, and how they are read back.
 //!
-//! A medium is a row of equal segments: a flash region, or one file. Records are appended to open segments; a sealed
-//! segment never changes until it is erased. This module holds bytes and decides nothing: what to write, copy and
-//! erase is the [machine's](crate::machine) business.
+//! A medium is a row of equal segments: a flash region, or one file. Records are appended to open segments; a sealed segment
+//! never changes until it is erased. This module encodes and decodes bytes and decides nothing: the [machine](crate::machine)
+//! chooses what to write, copy and erase.
 //!
 //! ```text
 //! segment ┌────────┬─────────┬──────────────────────────►  ◄────────────┬─────────┬───────────┐

@@ -24,7 +24,7 @@ pub const PIECE_EXPIRES_S: u32 = u32::MAX - 1;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Head {
-    /// Tells the pieces of this value from those of others under the same key.
+    /// Distinguishes the pieces of this value from those of others under the same key.
     pub generation: u8,
     /// How many pieces there are.
     pub pieces: u16,

@@ -1,4 +1,4 @@
-//! Names for things on a medium: the hash of a key, where a record lies, which write it is.
+//! Names for things on a medium: the hash of a key, the location of a record, and its version.
 
 use super::fields::FieldWriter;
 use super::geometry::{Geometry, OriginForm};
@@ -20,7 +20,7 @@ impl KeyHash {
     }
 }
 
-/// Which write of a key a record is: the segment sequence and offset of its first writing.
+/// Names the write of a key that a record holds: the segment sequence and offset of its first writing.
 ///
 /// A fresh record's version is implied by where it lies; a relocated one carries it as its origin. The highest version of
 /// a key wins.

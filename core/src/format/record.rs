@@ -42,7 +42,7 @@ pub enum Kind {
     Value,
     /// A key has none.
     Tombstone,
-    /// A segment is about to be erased and holds nothing any more: see [`EraseIntent`].
+    /// A segment is about to be erased and holds no live record: see [`EraseIntent`].
     EraseIntent,
     /// The wall clock, in seconds, as the value.
     Time,
@@ -103,7 +103,7 @@ pub struct RecordHeader {
 pub enum RecordError {
     /// The bytes are erased: nothing was written here.
     Blank,
-    /// The bytes end before the record does; so many are needed, as far as can be told.
+    /// The bytes end before the record does; so many are needed, as far as is known.
     Short(u32),
     /// No header: the tag or the lengths are impossible.
     Malformed,
@@ -305,10 +305,10 @@ pub fn read_record<'a>(
 /// Bits that tell how long a record is, where its lengths are long: tag and lengths.
 const LENGTH_BITS: u8 = 8 * (1 + 6);
 
-/// How long the record at the start of `bytes` would be if a bit of its tag or lengths had turned over, in case its checksum
-/// says so; padding included. Also how many bytes went through the checksum.
+/// The length of the record at the start of `bytes`, padding included, if a bit of its tag or lengths has turned over and its
+/// checksum shows that. Also how many bytes went through the checksum.
 ///
-/// Of some thousand million lengths that are wrong, one passes, for a client too: the checksum begins with a secret.
+/// One wrong length in some thousand million passes. A client has no better odds, since the checksum begins with a secret.
 ///
 /// # Bounds
 /// As [`read_record`]; a length beyond `record_bytes_max` is not tried.
@@ -340,7 +340,7 @@ fn mended_bytes(
     (is_whole.then_some(record_bytes), header.payload_bytes())
 }
 
-/// Which bits of the tag and lengths of a damaged record were turned back so far, one a step.
+/// The bits of the tag and lengths of a damaged record that were turned back so far, one a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Mending {
     /// Where the record lies.
@@ -351,7 +351,7 @@ pub(crate) struct Mending {
 }
 
 impl Mending {
-    /// Whether there is a bit left to turn back in the record at `at`: in another one than before there are all.
+    /// Whether there is a bit left to turn back in the record at `at`. In another record than before, all are left.
     pub(crate) fn has_more(&mut self, at: u32) -> bool {
         if self.at != at {
             *self = Self { at, next: 0, ..*self };
@@ -375,8 +375,8 @@ impl Mending {
     }
 }
 
-/// How long the record at the start of `bytes` is, padding included, where one bit of its tag or lengths has turned over and its
-/// checksum tells which. Also how many bytes went through the checksum.
+/// The length of the record at the start of `bytes`, padding included, where one bit of its tag or lengths has turned over and
+/// its checksum shows which. Also how many bytes went through the checksum.
 ///
 /// # Bounds
 /// As [`read_record`], 56 times; a length beyond `record_bytes_max` is not tried.
@@ -430,7 +430,7 @@ impl EraseIntent {
         out
     }
 
-    /// Reads the value of an erase intent; `None` when `bytes` is too short. The segment may be none of the medium.
+    /// Reads the value of an erase intent; `None` when `bytes` is too short. The segment may lie beyond the medium.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Option<Self> {
         bytes.first_chunk().map(|value| Self::from_hash(&KeyHash(*value)))

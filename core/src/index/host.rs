@@ -9,7 +9,7 @@ use crate::format::{KeyHash, Kind, Location, Record, SegmentIndex, Sequence, Sto
 pub struct Placed {
     /// Where it lies.
     pub location: Location,
-    /// Which write it is.
+    /// Its version: the write that it holds.
     pub version: Version,
     /// Its bytes on the medium, padding included.
     pub record_bytes: u32,
@@ -51,7 +51,7 @@ pub enum Liveness {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Published {
-    /// The record is now the newest copy and counted live; what it superseded, if that was live.
+    /// The record is now the newest copy and counted live. Holds the copy that it superseded, if that was live.
     Live(Option<Released>),
     /// The record was stale at birth: a newer copy is known, or the record it was copied from is no longer the newest.
     Stale,
@@ -84,8 +84,8 @@ pub enum Dropped {
 /// Where the newest copy of each key is, and how many copies there are.
 ///
 /// All calls are answered at once: they wait for nothing, and call nothing of a user's. A host on a service answers from memory
-/// alone; one on a device, whose index tells only where a record lies, may read the records of a few keys for it, as many as
-/// it bounds: a read of NOR flash is over when it returns.
+/// alone; one on a device, whose index has only the places of records, may read the records of a few keys, a bounded number: a
+/// read of NOR flash is done when it returns.
 ///
 /// **Copies.** Rule 6 of the log (nothing comes back) needs to know when a tombstone may go. The index keeps, per key, the
 /// number of physical copies of it on the medium, live or stale, tombstones included: one up at [`publish`](Index::publish),
@@ -116,12 +116,12 @@ pub trait Index {
         self.hash(record.key)
     }
 
-    /// Tells what the copy at `at` is.
+    /// Returns the liveness of the copy at `at`.
     fn liveness(&self, hash: &KeyHash, at: Location) -> Liveness;
 
-    /// Tells what the copy at `at`, which was just read whole, is before it is relocated. A host whose index tells keys apart by
-    /// reading them looks again here, where it could not tell before whose an entry was: without an origin the copy would
-    /// outrank a newer one.
+    /// Returns the liveness of the copy at `at`, which was just read whole, before it is relocated. A host whose index finds
+    /// the key of an entry by reading it looks again here, if it could not find the key before. Without an origin the copy
+    /// would outrank a newer one.
     fn confirm(&mut self, hash: &KeyHash, at: Location) -> Liveness {
         self.liveness(hash, at)
     }
@@ -139,19 +139,19 @@ pub trait Index {
     /// Drops the record at `at` if it is current and no other copy is on the medium.
     fn drop_current(&mut self, hash: &KeyHash, at: Location) -> Dropped;
 
-    /// A copy of the key is gone from the medium for good. Returns what nothing needs any more: a tombstone of the key, or a
-    /// dropped value that stood in for one.
+    /// A copy of the key is gone from the medium for good. Returns the record that nothing needs any more: a tombstone of the
+    /// key, or a dropped value that stood in for one.
     fn copy_erased(&mut self, hash: &KeyHash) -> Option<Released>;
 
-    /// The erase of a segment is durable. A host that remembers what failed writes may have left there, behind the end of the
-    /// records, counts it down. Returns what nothing needs any more; called until there is none.
+    /// The erase of a segment is durable. A host that remembers copies that failed writes may have left there, behind the end
+    /// of the records, counts them down. Returns a record that nothing needs any more; called until there is none.
     fn erased(&mut self, segment: SegmentIndex) -> Option<Released> {
         let _ = segment;
         None
     }
 
-    /// Tells whether all of a segment is known to be blank, so that a mount need not read its ends: where the medium tells what was never
-    /// written, as the holes of a file do. Asked only during a mount.
+    /// Tells whether all of a segment is known to be blank, so that a mount need not read its ends: where the medium knows
+    /// parts that were never written, such as the holes of a file. Asked only during a mount.
     fn is_blank(&self, segment: SegmentIndex) -> bool {
         let _ = segment;
         false
@@ -173,7 +173,7 @@ pub trait Index {
         None
     }
 
-    /// Nothing that can be cleaned makes the copies go that the host [waits](Self::awaits_copies) for: it waits in vain.
+    /// No cleaning can remove the copies that the host [waits](Self::awaits_copies) for: it waits in vain.
     fn keeps_copies(&mut self) {}
 
     /// Begins to count copies anew, or goes on with it: sets the counts of a bounded number of entries to zero, and tells whether there are
@@ -193,9 +193,9 @@ pub trait Index {
     /// number of entries.
     fn due(&mut self, now_s: u32) -> Look;
 
-    /// A record of the log was read whole: puts the index right if it does not know it. It is known where the index has a higher
-    /// version, or the same one, unless that is a value and the record the tombstone of its drop (rule 10). Where that has no place for one more, the
-    /// tier goes on without it, and keeps its segment.
+    /// A record of the log was read whole: puts the index right if it does not know it. It is known where the index has a
+    /// higher version, or the same one, unless that is a value and the record the tombstone of its drop (rule 10). Where the
+    /// index has no place for one more, the tier goes on without the record, and keeps its segment.
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled;
 
     /// The current record at `at` is damaged: its key reads as damaged from now on.
@@ -215,8 +215,8 @@ pub trait Index {
     }
 }
 
-/// Encodes values again while the machine relocates them, and measures codecs. One without codecs copies values as they are, and
-/// needs none of these.
+/// Encodes values again while the machine relocates them, and measures codecs. A host without codecs copies values as they are,
+/// and needs none of these.
 pub trait Codecs {
     /// Encodes a value again for relocation, if the codec in use is another one and gains. Returns the codec and length. A host
     /// without codecs copies values as they are.
@@ -237,7 +237,7 @@ pub trait Codecs {
     }
 }
 
-/// Advice from what only the adapter knows.
+/// Advice from facts that only the adapter knows.
 pub trait Advice {
     /// Tells whether the efficiency analysis of the pools and the log advises emergency cleanup. A host that analyses nothing
     /// advises nothing.

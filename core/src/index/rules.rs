@@ -1,7 +1,7 @@
 //! The rules about copies and tombstones, as pure functions.
 //!
-//! A key may have several copies on a medium: older values, tombstones, what a failed write left. Which of them counts, and when the
-//! one that counts may go, follows from a few facts about the key. Every index asks these functions, whatever it keeps of a key.
+//! A key may have several copies on a medium: older values, tombstones, leftovers of failed writes. A few facts about the key
+//! decide which of them counts, and when that one may go. Every index asks these functions, whatever it stores of a key.
 
 use core::cmp::Reverse;
 
@@ -10,9 +10,9 @@ use crate::format::{Kind, Location, Sequence, Version};
 
 /// The rank that decides between two copies of a key; the greater one counts.
 ///
-/// A higher version is a later write (rule 7). A tombstone that was made to drop a value carries the version of that value, and wins
-/// (rule 10). Of two copies of one record that lies in two segments, a sealed segment outlives a cut more surely; after that the
-/// lower sequence decides, so that each mount chooses alike.
+/// A higher version is a later write (rule 7). A tombstone that was made to drop a value carries the version of that value, and
+/// wins (rule 10). Of two copies of one record, the one in a sealed segment outlives a cut more surely. After that the lower
+/// sequence decides, so that each mount chooses alike.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Rank {
     version: Version,
@@ -24,7 +24,7 @@ pub struct Rank {
 impl Rank {
     /// Ranks a copy by the facts that an index keeps of it.
     ///
-    /// One that keeps nothing of sealed segments says `false` for both copies that it compares.
+    /// An index that does not know which segments are sealed says `false` for both copies that it compares.
     #[must_use]
     pub const fn new(version: Version, kind: Kind, is_sealed: bool, sequence: Sequence) -> Self {
         Self {
@@ -42,8 +42,8 @@ pub const fn rank(placed: &Placed, is_sealed: bool) -> Rank {
     Rank::new(placed.version, placed.kind, is_sealed, placed.location.sequence)
 }
 
-/// Tells whether the newest copy that an index knows of a key is as new as one that a second look found; it is not told whether both
-/// are one copy.
+/// Tells whether the newest copy that an index knows of a key is as new as one that a second look found. Both may be the same
+/// copy.
 ///
 /// Of a value and the tombstone that drops it, which carry one version, the tombstone is newer (rule 10).
 #[must_use]
@@ -52,10 +52,10 @@ pub fn is_as_new(newest: (Version, Kind), placed: &Placed) -> bool {
     order(newest.0, newest.1) >= order(placed.version, placed.kind)
 }
 
-/// Tells whether a tombstone that is the newest copy of its key keeps nothing away, so that it may go (rule 6).
+/// Tells whether a tombstone that is the newest copy of its key hides no copy, so that it may go (rule 6).
 ///
-/// `copies` counts every copy of the key on the medium, the tombstone included. While copies may exist that are not counted nothing
-/// is let go: `is_withheld`.
+/// `copies` counts every copy of the key on the medium, the tombstone included. While uncounted copies may exist
+/// (`is_withheld`), no tombstone goes.
 #[must_use]
 pub const fn is_needless(copies: u32, is_withheld: bool) -> bool {
     copies <= 1 && !is_withheld
@@ -69,7 +69,7 @@ pub const fn drop_of(copies: u32, is_withheld: bool) -> Dropped {
 
 /// The least that an index must know of a key, with every rule applied to it.
 ///
-/// An index that packs its entries keeps the same facts in fewer bits; this one serves wherever memory is ample.
+/// An index that packs its entries keeps the same facts in fewer bits; this one serves where memory is ample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct KeyEntry {
     newest: Placed,
@@ -85,7 +85,7 @@ impl KeyEntry {
         Self { newest: placed, is_live: true, is_sealed, copies: 1 }
     }
 
-    /// The entry of a key of which only a failed write is known: perhaps it left a copy.
+    /// The entry of a key of which only a failed write is known, which may have left a copy.
     #[must_use]
     pub const fn stray(placed: Placed) -> Self {
         Self { is_live: false, ..Self::new(placed, false) }
@@ -125,7 +125,7 @@ impl KeyEntry {
         Released { location: self.newest.location, record_bytes: self.newest.record_bytes }
     }
 
-    /// One more copy was written or found: it counts where it outranks the newest.
+    /// Adds a copy that was written or found: it counts where it outranks the newest.
     pub fn place(&mut self, placed: &Placed, is_sealed: bool) -> Published {
         self.copies += 1;
         if rank(placed, is_sealed) <= rank(&self.newest, self.is_sealed) {
@@ -136,7 +136,7 @@ impl KeyEntry {
         Published::Live(released)
     }
 
-    /// One more copy was written, relocated from `from`: it counts where that still did.
+    /// Adds a copy that was relocated from `from`: it counts where that one still did.
     pub fn relocate(&mut self, placed: &Placed, from: Location) -> Published {
         self.copies += 1;
         if !self.is_live_at(from) {
@@ -147,7 +147,7 @@ impl KeyEntry {
         Published::Live(Some(released))
     }
 
-    /// A write failed, and may have left one more copy, which no index points at.
+    /// Notes a failed write, which may have left one more copy that no index points at.
     pub const fn note_stray(&mut self) {
         self.copies += 1;
     }
@@ -162,7 +162,7 @@ impl KeyEntry {
         dropped
     }
 
-    /// A copy was erased. Returns what nothing needs any more; an entry without copies is to be removed.
+    /// Counts an erased copy. Returns the record that nothing needs any more; an entry without copies is to be removed.
     ///
     /// The last copy of a record that counts is never erased: it was relocated before. A debug build asserts that.
     pub fn note_erased(&mut self, is_withheld: bool) -> Option<Released> {
@@ -171,7 +171,7 @@ impl KeyEntry {
         self.let_go(is_withheld)
     }
 
-    /// Lets the tombstone go that counts, if nothing needs it.
+    /// Releases the tombstone that counts, if nothing needs it.
     pub fn let_go(&mut self, is_withheld: bool) -> Option<Released> {
         let is_tombstone = matches!(self.newest.kind, Kind::Tombstone);
         if !self.is_live || !is_tombstone || !is_needless(self.copies, is_withheld) {

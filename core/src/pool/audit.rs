@@ -130,7 +130,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             open += usize::from(slots > 0);
         }
         ensure(free == entry.free, AuditError::Class)?;
-        // What a page being emptied still needs is set aside: an allocation never takes it.
+        // The slots that a page being emptied still needs are set aside: an allocation never takes them.
         ensure(entry.free >= self.reserved_slots(class), AuditError::Class)?;
         let (mut at, mut before) = (entry.open_page, NO_PAGE);
         for _ in 0..open {

@@ -55,7 +55,7 @@ impl<'a> SizeClasses<'a> {
     /// Checks a table; in a constant it is checked by the compiler.
     ///
     /// # Errors
-    /// [`SizeClassesError`] names what is wrong with it.
+    /// [`SizeClassesError`] names the fault.
     pub const fn new(slot_bytes: &'a [u32]) -> Result<Self, SizeClassesError> {
         if slot_bytes.is_empty() {
             return Err(SizeClassesError::Empty);

@@ -1,9 +1,9 @@
-//! Which evictable object was left alone the longest.
+//! Finds the evictable object that was not accessed for the longest time.
 //!
-//! Each class keeps its evictable, unpinned objects in a list from coldest to warmest. So a touch is constant work, and the
-//! coldest of a class is at hand when that class needs a slot. Across classes the heads are compared by the pool's
-//! access count at their last touch. The count is 32 bits and wraps: an object left alone for 2^32 accesses looks
-//! warm again, which costs a wrong choice and nothing else.
+//! Each class keeps its evictable, unpinned objects in a list from coldest to warmest. So a touch is constant work, and so is
+//! finding the coldest of a class when that class needs a slot. Across classes the heads are compared by the pool's access
+//! count at their last touch. The count is 32 bits and wraps: an object left alone for 2^32 accesses looks warm again, which
+//! costs a wrong choice and nothing else.
 
 use super::tables::{NO_OBJECT, ObjectEntry};
 use super::{Pages, Pool, Tables};

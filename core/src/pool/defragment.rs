@@ -1,9 +1,9 @@
 //! Moving objects together until a page is empty.
 //!
-//! A page can be emptied when its class has a page's worth of free slots: whichever page is chosen, what it uses then
-//! fits into the free slots of the others. So feasibility is one comparison per class, the victim is the page with the
-//! fewest bytes to move, and the machine ends by itself: each page emptied is returned, moving commits none, and without
-//! a page's worth of free slots in any class no move could free one.
+//! A page can be emptied when its class has a page's worth of free slots: the objects of any page then fit into the free slots
+//! of the others. So feasibility is one comparison per class, and the victim is the page with the fewest bytes to move. The
+//! process ends by itself: each page emptied is returned, and moving commits none. Without a page's worth of free slots in any
+//! class no move could free a page.
 //!
 //! The slots a victim needs are set aside when it is chosen (`reserved_slots`). Each move takes its destination
 //! first, then copies, then lets the handle point at the copy, then gives the old slot back; the pool is whole between
@@ -60,7 +60,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     /// Works on the page being emptied, or chooses one.
     pub(super) fn drain_page(&mut self, bytes_max: u32, step: &mut Step) {
         if self.drain.is_some_and(|drain| !self.fits_budget(drain.page, bytes_max)) {
-            // Chosen by a step with a larger budget; this one could not move a single object of it.
+            // A step with a larger budget chose the page; this one could not move a single object of it.
             step.failed |= self.stop_drain().is_none();
         }
         if self.drain.is_none() {
@@ -140,7 +140,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         if entry.used < slots { self.link_open(drain.page) } else { Some(()) }
     }
 
-    /// Releases the page being emptied, now that it is.
+    /// Releases the page that was emptied.
     pub(super) fn finish_drain(&mut self) -> Option<()> {
         let drain = self.drain.take()?;
         self.release_page(drain.page)

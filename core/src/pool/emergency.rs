@@ -10,7 +10,7 @@
 //! 3. `drop_expired`: the whole handle table was looked at once.
 //! 4. `evict_down`: the pool is within its low watermark, or nothing evictable is left.
 //!
-//! The first two lose nothing anyone could still read, so they are always done. The coldest objects of a pool lie
+//! The first two lose nothing that anyone could still read, so they are always done. The coldest objects of a pool lie
 //! scattered, and dropping them alone would leave many pages half empty; so as soon as a class has a page's worth of free
 //! slots, a page is emptied by moving, and only then the next object is dropped.
 
@@ -24,7 +24,7 @@ use super::{Handle, Pages, Pool, Step, Tables};
 pub enum DropReason {
     /// Its time was over.
     Expired,
-    /// Space was needed, and it was the coldest.
+    /// Space was needed, and the object was the coldest.
     Evicted,
 }
 

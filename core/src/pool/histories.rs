@@ -69,7 +69,7 @@ impl<const PAGES: usize> World<PAGES> {
         Self { shape, pool, live: Vec::new(), gone: Vec::new(), made: 0 }
     }
 
-    /// Whether the operation could do anything; what can not is left out of the walk.
+    /// Whether the operation could do anything; one that can't is left out of the walk.
     fn apply(&mut self, op: Op) -> bool {
         match op {
             Op::Keep => self.allocate(7, Terms::default()),
@@ -99,10 +99,10 @@ impl<const PAGES: usize> World<PAGES> {
             }
             Err(AllocateError::NoPages(_)) => {
                 let class_bytes = if len > 8 { 16 } else { 8 };
-                let room = self.pool.occupancy().any(|page| {
+                let has_space = self.pool.occupancy().any(|page| {
                     page.slot_bytes == 0 || (page.slot_bytes == class_bytes && page.used_slots < page.slots)
                 });
-                assert!(!room && self.pool.pages().free_pages() == 0, "refused with room left");
+                assert!(!has_space && self.pool.pages().free_pages() == 0, "refused with space left");
                 assert_eq!(self.pool.totals().failures, before.failures + 1);
             }
             Err(error) => assert_eq!((error, self.live.len()), (AllocateError::NoHandles, 8)),

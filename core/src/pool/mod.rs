@@ -37,9 +37,9 @@
 //! 5. `stop_drain`: an object in it was pinned, or the slots set aside are needed by an allocation, or gone with their page.
 //! 6. `release_page`: it was emptied.
 //!
-//! Slab allocation by size class is Bonwick's ("The Slab Allocator", USENIX 1994); moving objects from the sparsest
-//! pages into the densest is what Powers et al. argue from the other side ("Mesh", PLDI 2019): without handles one can
-//! only merge pages whose holes happen to match.
+//! Slab allocation by size class is Bonwick's ("The Slab Allocator", USENIX 1994). Objects move from the sparsest pages into
+//! the densest. Powers et al. ("Mesh", PLDI 2019) start from the other side: without handles one can only merge pages whose
+//! holes happen to match.
 
 mod audit;
 mod classes;
@@ -91,7 +91,7 @@ pub struct Handle {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Limits {
-    /// Pages kept committed when they empty, so that a class that breathes does not take and return a page each time.
+    /// Pages kept committed when they empty, so that a class whose need changes does not take and return a page each time.
     pub spare_pages_max: u16,
     /// Objects that may be pinned at once. Each can hold a page against defragmentation.
     pub pins_max: u16,
@@ -115,8 +115,8 @@ impl Default for Limits {
 
 /// A pool of movable objects over borrowed pages and lent tables.
 ///
-/// It is owned by one place and has no interior sharing; who wants it from several threads or from an interrupt puts it
-/// behind the lock that suits there, and holds that for one call.
+/// It is owned by one place and has no interior sharing; for several threads or an interrupt put it behind a suitable lock, and
+/// hold that for one call.
 ///
 /// ```
 /// use coldpress_core::pool::{ArrayTables, Limits, Pool, RegionPages, SizeClasses, Terms};
@@ -163,7 +163,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     /// contradicts another. Nothing is committed then.
     ///
     /// # Bounds
-    /// Writes each table once: the only call whose work grows with them, but for [`audit`](Self::audit).
+    /// Writes each table once: the only call whose work grows with them, except [`audit`](Self::audit).
     pub fn new(
         pages: P,
         mut tables: S,

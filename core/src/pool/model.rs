@@ -1,4 +1,4 @@
-//! Long random histories against a map that can do no wrong.
+//! Long random histories, compared with a map.
 
 extern crate std;
 

@@ -3,7 +3,7 @@
 use super::tables::{NO_OBJECT, ObjectEntry, ObjectState, SlotEntry};
 use super::{AllocateError, DropReason, Dropped, Handle, PageId, Pages, Pool, PoolError, Tables};
 
-/// Under which terms a pool keeps an object. By default it stays until it is freed.
+/// The terms under which a pool keeps an object. By default it stays until it is freed.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Terms {
@@ -16,7 +16,7 @@ pub struct Terms {
 impl<P: Pages, S: Tables> Pool<P, S> {
     /// Allocates an object of `len` bytes and names it. The tag comes back when the pool drops the object by itself.
     ///
-    /// The bytes are whatever the slot held last; write them before reading.
+    /// The bytes are those that the slot held last; write them before reading.
     ///
     /// # Errors
     /// [`AllocateError`]; each is counted as a failure, and nothing else has changed.

@@ -1,4 +1,4 @@
-//! Where pages come from and go back to.
+//! The source of pages, to which they go back.
 
 use core::fmt;
 
@@ -61,8 +61,8 @@ pub trait Pages {
 
 /// Lends the pages of one region of memory, such as a `static` buffer; at most `PAGES` of them.
 ///
-/// A region has no one to return memory to, so what it counts as committed is what the firmware may not use for
-/// something else. [`free_pages`](Self::free_pages) tells what it may.
+/// A region returns memory to nobody: the firmware may use all but the committed pages for something else.
+/// [`free_pages`](Self::free_pages) tells how many it may use.
 ///
 /// ```
 /// use coldpress_core::pool::{Pages, RegionPages};

@@ -55,7 +55,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         } else {
             match self.open_page(class) {
                 Ok(page) => page,
-                // An object that arrives goes before a page that might be returned.
+                // A new object goes before a page that might be returned.
                 Err(AllocateError::NoPages(error)) if self.reserved_slots(class) > 0 => {
                     self.stop_drain().ok_or(AllocateError::Inconsistent)?;
                     let open = self.class(class).map_or(NO_PAGE, |entry| entry.open_page);
@@ -157,7 +157,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         entry.free = entry.free.saturating_sub(u32::from(entry.slots_per_page));
         let free = entry.free;
         if free < self.reserved_slots(class) {
-            // The page that goes had the slots set aside for the one being emptied, which now has nowhere to go.
+            // The released page had the slots set aside for the one being emptied, which now has nowhere to go.
             self.stop_drain()?;
         }
         if spare_allowed && self.totals.spare_pages < u32::from(self.limits.spare_pages_max) {

@@ -1,4 +1,4 @@
-//! The memory a pool keeps its books in, lent by whoever owns the pool.
+//! The memory for the tables of a pool, lent by the owner of the pool.
 
 use super::Handle;
 

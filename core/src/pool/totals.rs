@@ -70,9 +70,9 @@ impl AddAssign for PoolTotals {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Fragmentation {
-    /// 1 − slot bytes in use / committed bytes: what moving objects could give back.
+    /// 1 − slot bytes in use / committed bytes: the share that moving objects could give back.
     pub external_permille: u16,
-    /// 1 − requested bytes / slot bytes: what the steps between the size classes cost.
+    /// 1 − requested bytes / slot bytes: the cost of the steps between the size classes.
     pub internal_permille: u16,
 }
 

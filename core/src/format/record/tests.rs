@@ -86,7 +86,7 @@ fn record_with_a_flipped_tag_or_length_tells_its_length() {
             let value: Vec<u8> = (0..value_len).map(|i| (i * 7) as u8).collect();
             let mut bytes = stored(&g, &h, 42, &key, &value);
             let last = bytes.len() - 1;
-            // What lies behind it does not matter.
+            // The bytes behind it do not matter.
             bytes.extend([0x21; 70_000]);
             let lengths = |bytes: &[u8]| -> Vec<u32> {
                 (0..LENGTH_BITS)
@@ -130,8 +130,8 @@ fn record_of_another_store_or_place_does_not_validate() {
     assert_eq!(read_record(&g, SEED, elsewhere, &bytes), Err(RecordError::Mismatch(10)));
 }
 
-/// Of a record that a cut tore, a client may have chosen the bytes that are there. The length that he would like is believed by a
-/// checksum without a secret, whatever the sequence, and not by this one.
+/// A client may have chosen the bytes of a torn record. A checksum without a secret accepts the length that the client wants,
+/// for any sequence; this one does not.
 #[test]
 fn shorter_length_that_a_client_chose_is_not_believed() {
     let old = geometry(1).in_format(Format::One);
@@ -170,7 +170,7 @@ fn shorter_length_that_a_client_chose_is_not_believed() {
         word(value, bits);
         rest
     };
-    assert_eq!(forge(&old, Seed::NONE, &mut value), 0, "he finds such bytes");
+    assert_eq!(forge(&old, Seed::NONE, &mut value), 0, "such bytes exist");
     for sequence in [7, 8, 1_000_000] {
         let (bytes, len) = long.encode(&old, Checksum::of(b"k").then(&value), at(sequence));
         let mut torn = [&bytes[..len], b"k", &value].concat();
@@ -178,7 +178,7 @@ fn shorter_length_that_a_client_chose_is_not_believed() {
         let believed = mended_length(&old, Seed::NONE, at(sequence), &torn, u32::MAX).0;
         assert_eq!(believed, Some(short.record_bytes(&old)), "without a secret, sequence {sequence}");
     }
-    // He knows the format, and not the secret.
+    // The client knows the format, and not the secret.
     let new = geometry(1);
     forge(&new, Seed::of(Checksum::resume(0)), &mut value);
     for sequence in 0..1000 {
