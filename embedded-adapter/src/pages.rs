@@ -10,9 +10,9 @@ struct Region<const PAGE: usize, const N: usize>([[u8; PAGE]; N]);
 
 /// Lends `N` pages of `PAGE` bytes each, which lie in the value itself and so in a `static`.
 ///
-/// The size is part of the type: a region that does not come out even, or that the page numbers can not reach, does not
-/// compile, and the memory it takes is a constant to add up. Firmware that must cut up a buffer it was handed at
-/// run time uses [`RegionPages`](coldpress_core::pool::RegionPages).
+/// The size is part of the type: a region that is no whole number of words, or beyond the page numbers, does not compile. The
+/// memory it takes is a constant to add up. Firmware that must cut up a buffer it was handed at run time uses
+/// [`RegionPages`](coldpress_core::pool::RegionPages).
 ///
 /// ```
 /// use coldpress_core::pool::Pages;

@@ -1,10 +1,9 @@
 //! The contents of values: bytes that follow from key and version alone, so that every read can be checked.
 //!
-//! A trace says how long a value was, not what was in it. Random bytes would make every codec look useless
-//! and zeros would make it look like magic, so values are made like the pages of a real system: blocks of
-//! 4 KiB, most of them rows of a table (ids, times, words, a digest), some text, some noise as of data
-//! that is already compressed, a few zeros. The mix is set so that LZ4 halves it, as it does with pages; the
-//! test below states the measured ratio and fails where it drifts.
+//! A trace says how long a value was, not what was in it. Random bytes would make every codec look useless, and zeros would
+//! make it look like magic. So values are made like the pages of a real system, in blocks of 4 KiB. Most are rows of a table
+//! (ids, times, words, a digest), some are text, some noise as of compressed data, and a few zeros. The mix is set so that LZ4
+//! halves it, as it does with pages; the test below states the measured ratio and fails where it drifts.
 //!
 //! A block is made 64 bytes at a time from its own seed: no state is carried, so making and checking run at
 //! several gigabytes a second and a value is never held twice.

@@ -65,7 +65,7 @@ mod tests {
     }
 
     #[test]
-    fn help_of_what_measures_says_which_input_it_needs() {
+    fn help_of_measuring_programs_names_their_input() {
         assert!(help::<Amplification>().contains(crate::trace::HEADER));
         assert!(help::<Content>().contains("Needs no input"));
     }
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn unknown_arguments_of_what_measures_are_refused() {
+    fn unknown_arguments_of_measuring_programs_are_refused() {
         assert!(Content::try_parse_from(["content", "trace.csv"]).is_err());
         assert!(Amplification::try_parse_from(["amplification", "a.csv", "b.csv"]).is_err());
         assert!(Amplification::try_parse_from(["amplification", "--rounds"]).is_err());

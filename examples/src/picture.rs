@@ -312,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn page_made_closes_what_it_opens_and_needs_nothing_else() {
+    fn page_made_closes_every_tag_and_needs_no_other_file() {
         let (plan, replayed) = made_up();
         let html = page(&plan, &replayed);
         for tag in ["html", "main", "section", "svg", "g", "div", "table", "p", "h2", "h3", "title", "style"]

@@ -276,8 +276,8 @@ fn driven<H: Handle>(
     Ok((driven, upkeep.map_err(died).map_err(during("running a task"))?))
 }
 
-/// Runs the tasks that do not wait for the end of the requests, each at its part of the way or, where the
-/// requests were faster, after them.
+/// Runs the tasks that do not wait for the end of the requests. Each runs at its part of the way or, where the requests were
+/// faster, after them.
 fn keep_up<H: Handle>(handle: H, progress: &Progress, permille: &(dyn Fn() -> u64 + Sync)) -> Upkeep {
     let mut upkeep = Upkeep::default();
     let wait_for = |part: u64| {

@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn trace_replayed_on_the_tier_reopens_to_what_was_put() {
+    fn trace_replayed_on_the_tier_reopens_with_all_values() {
         let dir = tempfile::tempdir().unwrap();
         let trace = dir.path().join("trace.csv");
         let mut lines = String::from("version,time,op,size,lbn\n");

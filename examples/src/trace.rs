@@ -332,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn survey_of_a_trace_counts_what_it_asks_for() {
+    fn survey_of_a_trace_counts_its_requests() {
         let text = format!("{HEADER}\n1,1,2a,100,1\n1,1,2a,300,2\n1,1,2a,50,2\n1,1,28,8,1\n1,1,00,8,1\n");
         let survey = survey(TraceReader::new(text.as_bytes()).unwrap()).unwrap();
         let expected =

@@ -1,7 +1,7 @@
 //! Generated workloads: requests that follow from a seed and their own number.
 //!
-//! A [`Workload`] mixes [`Shape`]s, each with its own keys. Request number n draws from a generator of
-//! its own, so any thread can make any part of the sequence, and the sequence is the same however many do.
+//! A [`Workload`] mixes [`Shape`]s, each with its own keys. Request number n draws from a generator of its own. So any thread
+//! can make any part of the sequence, and the sequence is the same for any number of threads.
 
 use crate::published::{Cluster, Verb};
 use crate::request::{KEY_BYTES_MAX, Op, Request};

@@ -22,9 +22,9 @@ impl<const N: usize> ReplySink for &mut Outstanding<N> {
 
 /// An accepted request that has not been answered.
 ///
-/// It can be neither copied nor answered twice, and when it is dropped unanswered it answers
-/// [`CleanupError::Disconnected`]. So an owner that stops, fails early or loses its queue can not leave a requester
-/// without a reply (I-REQ-1), and no code path has to remember it.
+/// It can be neither copied nor answered twice, and when it is dropped unanswered it answers [`CleanupError::Disconnected`]. So
+/// an owner that stops, fails early or loses its queue can't leave a requester without a reply (I-REQ-1). No code path has to
+/// remember it.
 #[derive(Debug)]
 #[must_use = "an accepted request is owed exactly one reply"]
 pub struct Owed<S: ReplySink> {

@@ -123,7 +123,7 @@ mod tests {
     }
 
     #[test]
-    fn own_decoder_reads_what_the_crate_decodes_the_same_way() {
+    fn own_decoder_reads_streams_as_the_crate_does() {
         let value = *b"abcabcabcabcabcabcabcabcabdabdabdabdabd0000000000000000";
         let (payload, len) = stream(&value);
         let config = ::heatshrink::Config::new(WINDOW_BITS, LENGTH_BITS).unwrap();

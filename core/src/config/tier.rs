@@ -104,16 +104,16 @@ impl TierConfig {
     /// Bytes of live records, each at its charge, that the medium is sure to hold. Segments end early by `longest_bytes`, on the
     /// average, and `lost_segments` are out of use for their damage.
     ///
-    /// The segments that are not in the reserve, each less the one record that may not have fitted at its end, and less the
-    /// machine's own records in it: see [`capacity_reserve_segments`].
+    /// Counts the segments that are not in the reserve, each less the record that may not have fitted at its end, and less the
+    /// machine's own records: see [`capacity_reserve_segments`].
     #[must_use]
     pub const fn charge_bytes_with(&self, longest_bytes: u32, lost_segments: u32) -> u64 {
         let taken = capacity_reserve_segments(self.streams).saturating_add(lost_segments);
         self.data_bytes(longest_bytes, taken)
     }
 
-    /// Bytes of keys and values that the medium is sure to hold where all keys and all values have these lengths, as encoded, and
-    /// each value `expires` or none does; 0 where such a record is longer than `record_bytes_max`.
+    /// Bytes of keys and values that the medium is sure to hold, if all keys and all values have these lengths, as encoded.
+    /// Either each value `expires` or none does. 0 where such a record is longer than `record_bytes_max`.
     ///
     /// The whole records that [`charge_bytes_max`](Self::charge_bytes_max) has space for. A service keeps a fiftieth of the segments empty
     /// on top, and counts with the records that it has instead of the longest that there may be.

@@ -1,8 +1,8 @@
 //! CRC-32C (Castagnoli), the checksum of every structure on a medium.
 //!
-//! Polynomial 0x1EDC6F41, reflected, as in RFC 3720 (iSCSI) and RFC 9260 (SCTP). A value is the finished checksum, so it
-//! can be kept in a field and continued later: a client computes the part over key and value before the place of its
-//! record is known, and the log continues it over header and segment sequence.
+//! Polynomial 0x1EDC6F41, reflected, as in RFC 3720 (iSCSI) and RFC 9260 (SCTP). A value is the finished checksum, so it can be
+//! kept in a field and continued later: a client computes the part over key and value before the place of its record is known.
+//! The log continues it over header and segment sequence.
 
 use core::fmt;
 

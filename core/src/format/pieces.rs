@@ -4,8 +4,8 @@
 //! head   codec 6 │ generation u8 │ pieces u16 │ bytes u32, as the value of the value's key
 //! piece  FF 63 70 │ generation u8 │ index u16 │ the value's key, as the key
 //! ```
-//! A piece is a record of its own. The value is there from the moment at which its head is, so a cut leaves the old value or the
-//! new one, and perhaps pieces that no head names.
+//! A piece is a record of its own. The value is there from the moment at which its head is. So a cut leaves the old value or
+//! the new one, and perhaps pieces that no head names.
 
 /// Bytes of a head.
 pub const HEAD_BYTES: usize = 7;

@@ -305,8 +305,8 @@ pub fn read_record<'a>(
 /// Bits that tell how long a record is, where its lengths are long: tag and lengths.
 const LENGTH_BITS: u8 = 8 * (1 + 6);
 
-/// The length of the record at the start of `bytes`, padding included, if a bit of its tag or lengths has turned over and its
-/// checksum shows that. Also how many bytes went through the checksum.
+/// The length of the record at the start of `bytes`, padding included. It is found if a bit of the tag or lengths has turned
+/// over and the checksum shows that. Also how many bytes went through the checksum.
 ///
 /// One wrong length in some thousand million passes. A client has no better odds, since the checksum begins with a secret.
 ///
@@ -375,8 +375,8 @@ impl Mending {
     }
 }
 
-/// The length of the record at the start of `bytes`, padding included, where one bit of its tag or lengths has turned over and
-/// its checksum shows which. Also how many bytes went through the checksum.
+/// The length of the record at the start of `bytes`, padding included. It is found where one bit of the tag or lengths has
+/// turned over and the checksum shows which. Also how many bytes went through the checksum.
 ///
 /// # Bounds
 /// As [`read_record`], 56 times; a length beyond `record_bytes_max` is not tried.

@@ -194,8 +194,9 @@ pub trait Index {
     fn due(&mut self, now_s: u32) -> Look;
 
     /// A record of the log was read whole: puts the index right if it does not know it. It is known where the index has a
-    /// higher version, or the same one, unless that is a value and the record the tombstone of its drop (rule 10). Where the
-    /// index has no place for one more, the tier goes on without the record, and keeps its segment.
+    /// higher version, or the same one. The exception is the tombstone of a drop, which has the version of the value that the
+    /// index has (rule 10). Where the index has no place for one more, the tier goes on without the record, and keeps its
+    /// segment.
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled;
 
     /// The current record at `at` is damaged: its key reads as damaged from now on.

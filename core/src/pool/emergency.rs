@@ -12,7 +12,7 @@
 //!
 //! The first two lose nothing that anyone could still read, so they are always done. The coldest objects of a pool lie
 //! scattered, and dropping them alone would leave many pages half empty; so as soon as a class has a page's worth of free
-//! slots, a page is emptied by moving, and only then the next object is dropped.
+//! slots, a page is emptied by moving. Only then is the next object dropped.
 
 use super::tables::ObjectState;
 use super::{Handle, Pages, Pool, Step, Tables};

@@ -1,9 +1,9 @@
 //! Every short history of a small pool.
 //!
-//! Two classes of which one has two or four slots to a page, two or three pages, a handle table of eight. They are small enough that all
-//! sequences of operations up to a depth can be walked. They are large enough for a page to be emptied into another, for a
-//! reservation to meet an allocation, and for a pin to meet a page being emptied. After each operation everything is
-//! counted again, and each object ever made is looked at through its handle.
+//! Two classes of which one has two or four slots to a page, two or three pages, a handle table of eight. They are small enough
+//! that all sequences of operations up to a depth can be walked. They are large enough to empty a page into another, for a
+//! reservation to meet an allocation, and for a pin to meet a page being emptied. After each operation everything is counted
+//! again, and each object ever made is looked at through its handle.
 
 extern crate std;
 

@@ -104,9 +104,9 @@ pub enum PutError {
     /// Removed keys take places until their last copy is gone from the medium. A put that needs one of these gets
     /// [`NeedsCompaction`](Self::NeedsCompaction), and not this error, while cleaning can free one.
     KeysFull,
-    /// Removed keys take the last places of the index, and keep them while some records or segments can't be read, since these may
-    /// hold older values of theirs. `RebuildIndex`, with [`give_up_unread`](super::FlashTier::give_up_unread) where they never can be
-    /// read again, gives the places back.
+    /// Removed keys take the last places of the index. They keep them while some records or segments can't be read, since these
+    /// may hold older values of the keys. `RebuildIndex`, with [`give_up_unread`](super::FlashTier::give_up_unread) where they
+    /// never can be read again, gives the places back.
     KeysKept,
     /// A record, header and key included, takes at most so many bytes.
     TooLong(u32),
@@ -119,8 +119,8 @@ pub enum PutError {
     /// The stored value is damaged, or may lie where a mount could not read, so its pieces could be mistaken for new ones.
     /// Remove the key, or put a short value, first. `RebuildIndex` gives back segments that could not be read.
     Damaged,
-    /// The medium failed. Until the next mount the key has its old value, or none, as before. That mount finds the old one or
-    /// the new one, unless the key was written since; after a remove, the old one or none. Other keys are as they were.
+    /// The medium failed. Until the next mount the key has its old value, or none, as before. The next mount finds the old one
+    /// or the new one, unless the key was written since; after a remove, the old one or none. Other keys are as they were.
     Medium(MediumError),
     /// All segment sequences were issued, as many as
     /// [`erases_per_segment`](coldpress_core::format::Geometry::erases_per_segment) allows. The medium takes no more records of this

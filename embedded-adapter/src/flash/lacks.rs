@@ -81,7 +81,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let read_before = self.flash.bytes_read;
         let (mut allowance, mut work) = (self.whole_allowance(), Work::default());
         let mut error = PutError::NeedsCompaction;
-        while self.desk().lacks_what_is_wanted() {
+        while self.desk().lacks_a_wanted_place() {
             match self.step(now, &mut allowance, &mut work) {
                 Step::Done => {}
                 Step::Spent => break,

@@ -88,7 +88,7 @@ impl TableIndex<'_> {
 
 impl<M: Medium> IndexOnFlash<'_, '_, M> {
     /// Returns whether a wanted place is still missing. A place that is found is no longer wanted.
-    pub(super) fn lacks_what_is_wanted(&mut self) -> bool {
+    pub(super) fn lacks_a_wanted_place(&mut self) -> bool {
         let is_there = match self.index.places.wanted {
             None => return false,
             Some(WantedPlace::Place(hash)) => self.index.has_place(&hash),

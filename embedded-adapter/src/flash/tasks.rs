@@ -38,12 +38,12 @@ struct Place {
 }
 
 #[derive(Debug)]
-struct Board<const N: usize> {
+struct TaskTable<const N: usize> {
     places: [Place; N],
     generation: u32,
 }
 
-impl<const N: usize> Board<N> {
+impl<const N: usize> TaskTable<N> {
     fn place(&mut self, ticket: Ticket) -> Result<&mut Place, TicketError> {
         let place = self.places.get_mut(usize::from(ticket.index));
         place.filter(|p| p.generation == ticket.generation && p.state.is_some()).ok_or(TicketError::Stale)
@@ -58,7 +58,7 @@ impl<const N: usize> Board<N> {
 /// At most `N` tasks without a report taken. Each call is one attempt to take the mailbox, and looks at each place once.
 #[derive(Debug)]
 pub struct TaskMailbox<const N: usize = 4> {
-    board: TryCell<Board<N>>,
+    table: TryCell<TaskTable<N>>,
 }
 
 impl<const N: usize> TaskMailbox<N> {
@@ -67,7 +67,7 @@ impl<const N: usize> TaskMailbox<N> {
     pub const fn new() -> Self {
         const { assert!(N > 0 && N <= TASK_QUEUE_CAPACITY, "the tier queues eight tasks") }
         let empty = Place { generation: 0, state: None };
-        Self { board: TryCell::new(Board { places: [empty; N], generation: 0 }) }
+        Self { table: TryCell::new(TaskTable { places: [empty; N], generation: 0 }) }
     }
 
     /// Asks for a task.
@@ -75,10 +75,10 @@ impl<const N: usize> TaskMailbox<N> {
     /// # Errors
     /// [`RequestError`]; nothing was asked.
     pub fn schedule(&self, task: CompactionTask) -> Result<Ticket, RequestError> {
-        self.board.try_with(|board| {
-            board.generation = board.generation.wrapping_add(1);
-            let generation = board.generation;
-            let mut places = (0u16..).zip(board.places.iter_mut());
+        self.table.try_with(|table| {
+            table.generation = table.generation.wrapping_add(1);
+            let generation = table.generation;
+            let mut places = (0u16..).zip(table.places.iter_mut());
             let free = places.find(|(_, place)| place.state.is_none());
             let (index, place) = free.ok_or(RequestError::Full)?;
             *place = Place { generation, state: Some(State::Waiting(task)) };
@@ -92,8 +92,8 @@ impl<const N: usize> TaskMailbox<N> {
     /// [`TicketError`]; after `Contended` the report is still there. `Stale` also where the task ended without a report, since the
     /// tier was [formatted](FlashTier::format).
     pub fn poll(&self, ticket: Ticket) -> Result<Option<Report>, TicketError> {
-        self.board.try_with(|board| {
-            let place = board.place(ticket)?;
+        self.table.try_with(|table| {
+            let place = table.place(ticket)?;
             let Some(State::Done(report)) = place.state else { return Ok(None) };
             place.state = None;
             Ok(Some(report))
@@ -106,8 +106,8 @@ impl<const N: usize> TaskMailbox<N> {
     /// # Errors
     /// [`TicketError`].
     pub fn cancel(&self, ticket: Ticket) -> Result<(), TicketError> {
-        self.board.try_with(|board| {
-            let place = board.place(ticket)?;
+        self.table.try_with(|table| {
+            let place = table.place(ticket)?;
             place.state = match place.state {
                 Some(State::Waiting(_)) => None,
                 Some(State::Scheduled) => Some(State::Cancelled),
@@ -120,14 +120,14 @@ impl<const N: usize> TaskMailbox<N> {
     /// Returns how many calls found the mailbox held elsewhere; it wraps at 32 bits.
     #[must_use]
     pub fn contended(&self) -> u32 {
-        self.board.contended()
+        self.table.contended()
     }
 
     /// Takes the task that was asked for first.
     fn next(&self) -> Result<Option<(Ticket, CompactionTask)>, Contended> {
-        self.board.try_with(|board| {
-            let newest = board.generation;
-            let waiting = (0u16..).zip(board.places.iter_mut()).filter_map(|(index, place)| {
+        self.table.try_with(|table| {
+            let newest = table.generation;
+            let waiting = (0u16..).zip(table.places.iter_mut()).filter_map(|(index, place)| {
                 let Some(State::Waiting(task)) = place.state else { return None };
                 Some((newest.wrapping_sub(place.generation), index, task, place))
             });
@@ -138,8 +138,8 @@ impl<const N: usize> TaskMailbox<N> {
     }
 
     fn is_cancelled(&self, ticket: Ticket) -> Result<bool, Contended> {
-        self.board.try_with(|board| {
-            let Ok(place) = board.place(ticket) else { return false };
+        self.table.try_with(|table| {
+            let Ok(place) = table.place(ticket) else { return false };
             let is_cancelled = matches!(place.state, Some(State::Cancelled));
             if is_cancelled {
                 place.state = Some(State::Scheduled);
@@ -150,8 +150,8 @@ impl<const N: usize> TaskMailbox<N> {
 
     /// Keeps the report of a task that ended. The ticket of a task without a report is stale from then on.
     fn end(&self, ticket: Ticket, report: Option<Report>) -> Result<(), Contended> {
-        self.board.try_with(|board| {
-            if let Ok(place) = board.place(ticket) {
+        self.table.try_with(|table| {
+            if let Ok(place) = table.place(ticket) {
                 place.state = report.map(State::Done);
             }
         })

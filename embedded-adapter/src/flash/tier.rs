@@ -141,7 +141,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
                 Step::Spent => allowance = self.whole_allowance(),
                 // The next call goes on.
                 Step::Waiting => break,
-                // The mount was refused, or no step of it is left.
+                // The mount was refused, or waits for something that does not come.
                 Step::Idle => break,
             }
         }

@@ -7,7 +7,7 @@
 //!               ── poll(ticket) ─►│
 //! ```
 //! No call waits: one that finds the mailbox held does nothing, says so and is counted. The mailbox is held only to move a
-//! request or a reply, never while the pool works, so an interrupt can ask in the middle of a cleanup.
+//! request or a reply, never while the pool works. So an interrupt can ask in the middle of a cleanup.
 
 mod worker;
 

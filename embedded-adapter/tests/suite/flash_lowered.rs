@@ -65,7 +65,7 @@ fn lowered_longest_record_is_refused_and_changes_nothing() {
 }
 
 #[test]
-fn raised_longest_record_keeps_what_is_stored() {
+fn raised_longest_record_keeps_stored_values() {
     type Longer = FlashMemory<16, { buckets_for(100) }, 400>;
     let mut memory = Longer::new();
     let mut tier = tier!(&mut memory, written());

@@ -164,7 +164,7 @@ fn medium_failing_at_any_call_is_reported_and_not_retried() {
 }
 
 #[test]
-fn errors_shown_say_what_happened() {
+fn errors_shown_describe_the_failure() {
     let shown = |error: AccessError<Infallible>| error.to_string();
     assert_eq!(shown(AccessError::OutOfBounds), "the range lies outside the medium");
     assert_eq!(shown(AccessError::ShortRead { read: 6 }), "the device ended after 6 bytes");

@@ -53,8 +53,8 @@ impl ColdTierConfigBuilder {
     /// wrong places. So every change of a type needs a new name, except a new variant at the end of an `enum`.
     ///
     /// An empty tier without a schema takes this one. One that holds values is refused until the schema is
-    /// [adopted](Self::adopt_schema). To change the schema of a tier, open a new tier under another cache id with the new schema,
-    /// copy the values, and close the old one for good; or empty the tier first, and adopt the new schema.
+    /// [adopted](Self::adopt_schema). To change the schema of a tier, open a new tier under another cache id with the new
+    /// schema. Then copy the values, and close the old tier for good. Or empty the tier first, and adopt the new schema.
     ///
     /// [`ColdTier::open_with`](crate::ColdTier::open_with) has no directory to store it in, and checks no schema.
     pub fn schema(mut self, schema: impl Into<Box<str>>) -> Self {

@@ -21,7 +21,7 @@ const SEGMENTS_DEFAULT: u64 = 512;
 const SEGMENT_BYTES_DEFAULT_BRISK: u64 = 256 << 10;
 /// The longest lifetime for all: the ends of shorter ones can be written, in seconds since 1970, until 2072.
 const LIFETIME_MAX: Duration = Duration::from_secs(1 << 30);
-/// The fewest segments for which a default segment keeps these bytes.
+/// The fewest segments with which a default segment has at least [`SEGMENT_BYTES_DEFAULT_BRISK`] bytes.
 const SEGMENTS_DEFAULT_MIN: u64 = 128;
 
 /// The segments of one partition.

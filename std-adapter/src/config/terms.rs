@@ -38,8 +38,8 @@ impl Terms {
         self.least(self.config.charge_bytes(key_bytes, value_bytes, expires))
     }
 
-    /// Bytes that can be charged in one partition where `waste` of them is lost at the ends of segments, and `quarantined` segments
-    /// are kept as they are because of damage.
+    /// Bytes that can be charged in one partition. Subtracted are `waste` bytes, which are lost at the ends of segments, and
+    /// `quarantined` segments, which are kept as they are because of damage.
     pub(crate) const fn charge_bytes_max(&self, waste: u64, quarantined: u32) -> u64 {
         let taken = quarantined.saturating_add(self.slack_segments());
         self.config.charge_bytes_with(0, taken).saturating_sub(waste)

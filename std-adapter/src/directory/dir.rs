@@ -145,7 +145,7 @@ fn try_lock_shared(file: &File, path: &Path) -> Result<(), OpenError> {
     }
 }
 
-/// Maps the error of a file that can't be written to one that names reading as the way out.
+/// Maps the error of a file that can't be written to one that advises to open the tier for reading only.
 fn not_writable(error: FileError) -> OpenError {
     match error.kind() {
         io::ErrorKind::ReadOnlyFilesystem | io::ErrorKind::PermissionDenied => OpenError::NotWritable(error),
@@ -447,7 +447,7 @@ mod tests {
     }
 
     #[test]
-    fn partition_files_let_go_are_free_whoever_holds_them() {
+    fn released_partition_files_are_free_despite_copies() {
         let base = tempfile::tempdir().unwrap();
         let config = ColdTierConfig::builder().capacity_bytes(4 << 20).partitions(2).build().unwrap();
         let open = || {

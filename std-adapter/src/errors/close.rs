@@ -65,7 +65,7 @@ mod tests {
     use crate::storage::MediumError;
 
     #[test]
-    fn close_that_ran_out_of_time_says_what_is_known() {
+    fn close_that_ran_out_of_time_counts_unwritten_writes() {
         let said = |writes, error| CloseError::Unwritten { writes, error }.to_string();
         assert_eq!(
             said(0, None),

@@ -49,7 +49,7 @@ impl fmt::Display for TierError {
             Self::TimedOut => {
                 f.write_str("the deadline (`op_timeout`) passed; the operation may still take effect")
             }
-            Self::NoRoom => f.write_str("the log has no room: segments are kept for their damage"),
+            Self::NoRoom => f.write_str("the log has no space: segments are kept for their damage"),
             Self::Medium(error) => write!(f, "{error}"),
             Self::NeedsReopen => f.write_str(
                 "a sync failed and what it lost can't be read back: close the tier and open it again",

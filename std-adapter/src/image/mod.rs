@@ -127,7 +127,7 @@ impl Image {
         self.report
     }
 
-    /// The newest time on the image, in seconds of the clock of whoever wrote it.
+    /// The newest time on the image, in seconds of the clock of its writer.
     #[must_use]
     pub const fn clock_s(&self) -> u32 {
         self.clock_s

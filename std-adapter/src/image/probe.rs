@@ -135,7 +135,7 @@ fn most_segments(source: &Source, geometry: Geometry, header: &Header) -> Result
     for segment in 0..source.len() / segment_bytes {
         for at in [geometry.header_at(), geometry.second_header_at()] {
             let offset = segment * segment_bytes + u64::from(at);
-            // A header that can't be read counts for nothing. That is safe: a file with bytes beyond the known segments is not
+            // A header that can't be read counts for nothing. This is safe: a file with bytes beyond the known segments is not
             // made shorter.
             if source.read(offset, &mut bytes).is_ok()
                 && let Ok((stated, found)) = Header::probe(&bytes)

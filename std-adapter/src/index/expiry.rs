@@ -1,7 +1,7 @@
 //! When keys expire: a queue by the second, verified only when a key comes up.
 //!
-//! Each entry knows its place, so a key is in the queue once at most, and leaves it when it is overwritten with a shorter
-//! lifetime, removed or gone: the queue is never longer than the index, whatever the lifetimes. It is a tree, which grows
+//! Each entry knows its place, so a key is in the queue once at most. It leaves the queue when it is overwritten with a shorter
+//! lifetime, removed or gone. So the queue is never longer than the index, whatever the lifetimes. It is a tree, which grows
 //! without pauses.
 
 use std::collections::BTreeSet;

@@ -1,9 +1,9 @@
 //! How much the lengths of records cost: a segment ends early where the next record does not fit.
 //!
-//! Each end of a segment loses less than the record that did not fit there, and each record is the one that did not fit at one
-//! end at most. So for any length t the loss is at most t for each segment, and all of each record that is longer than t. The
-//! least of these bounds is subtracted from the capacity. So a single long record among short ones costs its length once more,
-//! not once for each segment.
+//! Each end of a segment loses less than the record that did not fit there. Each record is the one that did not fit at one end
+//! at most. So for any length t the loss is at most t for each segment, and all of each record that is longer than t. The least
+//! of these bounds is subtracted from the capacity. So a single long record among short ones costs its length once more, not
+//! once for each segment.
 
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};

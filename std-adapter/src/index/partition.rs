@@ -168,7 +168,7 @@ impl<'a> PartitionIndex<'a> {
                 if pending.inflight == Some(at) {
                     entry.pending = None;
                 } else {
-                    // Another write overtook this one: its charge is now that of a stored record.
+                    // Another write overtook this one, whose charge is now that of a stored record.
                     let charge = terms.placed_charge(placed);
                     pending.older_charge = pending.older_charge.saturating_sub(charge);
                 }

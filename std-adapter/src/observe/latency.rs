@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn mean_is_of_what_was_added_since() {
+    fn mean_covers_operations_since_the_last_look() {
         let (latencies, meter) = (Latencies::default(), TierMeter::new("", 0));
         assert_eq!(latencies.client().mean_us(), None);
         latencies.record(&meter, Timed::Put, Duration::from_micros(500));

@@ -191,7 +191,7 @@ tier_stats! {
         sync_failures: u64, sum => counter "coldpress_sync_failures_total" Count;
         /// Times that free segments ran short.
         shortages: u64, sum => counter "coldpress_shortages_total" Count;
-        /// Compaction tasks that ended, of any kind, and whoever asked for them.
+        /// Compaction tasks that ended, of any kind.
         compactions: u64, sum;
         /// Jumps of the wall clock that were refused since the tier was opened, in each partition; one that lasts counts once.
         clock_refusals: u64, sum => counter "coldpress_clock_refusals_total" Count;

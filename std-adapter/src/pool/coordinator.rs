@@ -110,7 +110,7 @@ impl PoolCoordinator {
         }
         match self.requests.try_send(message) {
             Ok(()) => {
-                // Sent while the worker ended: no other thread may take the request from the channel any more.
+                // Sent while the worker ended: perhaps no other thread takes the request from the channel any more.
                 if self.hot.opened.has_ended() {
                     discard(&self.left);
                 }

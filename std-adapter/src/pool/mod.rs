@@ -10,7 +10,7 @@
 //!
 //! [`AllocationManager::new`] makes the partitions and starts the worker. Dropping the manager stops and joins the worker and
 //! returns every page, so opening and closing grows nothing. A [`HotPools`] or [`PoolCoordinator`] kept longer is refused from
-//! then on, whoever opens pools by then: handles are leases with a generation.
+//! then on, even once new pools are open: handles are leases with a generation.
 //!
 //! ```
 //! use coldpress_std::pool::{AllocationManager, HotKey, PoolConfig, trigger_defragmentation};

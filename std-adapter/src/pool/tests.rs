@@ -160,7 +160,7 @@ fn dead_worker_request_is_disconnected_at_once() {
 }
 
 #[test]
-fn dying_worker_answers_what_it_leaves_behind() {
+fn dying_worker_answers_the_requests_left_behind() {
     let (_manager, coordinator, inbox) = orphan(4);
     let (reply, replies) = bounded(4);
     let tickets: Vec<_> = (0..3)
@@ -494,7 +494,7 @@ fn scattered_pools_report_says_defragment_and_afterwards_keep() {
 
 #[test]
 fn read_that_asks_closed_pools_in_between_ends() {
-    // The handle of pools that are closed is refused at once, whoever has their slot now.
+    // The handle of closed pools is refused at once, even if other pools have their slot now.
     let config = PoolConfig::builder().partitions(1).build().unwrap();
     let (manager, _requests) = AllocationManager::new(&config).unwrap();
     let closed = manager.hot();
@@ -503,10 +503,10 @@ fn read_that_asks_closed_pools_in_between_ends() {
     let open = manager.hot();
     let key = HotKey { tier: open.register_tier(), hash: [1; 12] };
     assert!(open.insert(key, 1, b"value", None));
-    let (result, is_told) = crossbeam_channel::bounded(1);
+    let (result, answered) = crossbeam_channel::bounded(1);
     // Not joined: it never ends.
     std::thread::spawn(move || result.send(open.read(key, 1, |_| closed.is_open())));
-    let answer = is_told.recv_timeout(core::time::Duration::from_secs(5));
+    let answer = answered.recv_timeout(core::time::Duration::from_secs(5));
     core::mem::forget(manager);
     assert_eq!(answer, Ok(Some(false)));
 }

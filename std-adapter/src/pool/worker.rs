@@ -1,8 +1,8 @@
 //! The one thread that maintains the pools.
 //!
-//! It holds a partition's lock for one bounded step, then gives it to whoever waits, and goes on with the next partition.
-//! The lock is handed over fairly both ways. The worker yields it to a waiting reader after each step. A lock that
-//! readers keep busy is handed to the waiting worker within about half a millisecond, so it always makes progress.
+//! It holds a partition's lock for one bounded step, then gives it to a waiting thread, and goes on with the next partition.
+//! The lock is handed over fairly both ways. The worker yields it to a waiting reader after each step. A lock that readers keep
+//! busy is handed to the waiting worker within about half a millisecond, so it always makes progress.
 
 use core::convert::Infallible;
 use core::time::Duration;

@@ -80,7 +80,7 @@ fn value_that_can_not_be_encoded_is_refused() {
 }
 
 #[test]
-fn every_error_says_what_it_is_about() {
+fn every_error_names_its_subject() {
     let texts = [
         PutError::KeyTooLong { bytes: 70_000, max: 65_535 }.to_string(),
         PutError::Full { needed: 5000, available: 10 }.to_string(),

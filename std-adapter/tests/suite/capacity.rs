@@ -133,7 +133,7 @@ fn everything_removed_gives_the_whole_capacity_back() {
 }
 
 #[test]
-fn evicting_tier_takes_every_put_and_keeps_what_is_read() {
+fn evicting_tier_takes_every_put_and_keeps_read_values() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let config = small().codec(CodecId::Raw).full(FullPolicy::Evict).build().unwrap();
@@ -261,7 +261,7 @@ fn more_messages_than_the_queue_takes_wait_for_their_turn() {
 
 // Without the rule: one value of 57 kB dropped a fifth of all keys, and a 128th of the capacity went with each put.
 #[test]
-fn eviction_drops_at_most_twice_the_size_of_what_comes_in() {
+fn eviction_drops_at_most_twice_the_size_of_the_new_value() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let config =

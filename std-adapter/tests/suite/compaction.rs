@@ -141,7 +141,7 @@ fn background_worker_started_twice_is_refused_until_a_stop() {
 }
 
 #[test]
-fn background_worker_drops_what_expires_and_compacts_by_itself() {
+fn background_worker_drops_expired_values_and_compacts() {
     static CLOCK: ManualClock = ManualClock::new(1_800_000_000);
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();

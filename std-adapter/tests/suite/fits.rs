@@ -47,7 +47,7 @@ fn work_full(capacity: u64, len: usize, least: u64, part: u64) {
     assert!(permille >= least, "{permille} of {least} permille");
     let stated = config.usable_bytes(8, u32::try_from(len).unwrap());
     let fitted = taken * (8 + len as u64);
-    // The worker counts the loss at the ends of segments only from time to time, so a fast filler gets in up to one record more
+    // The worker counts the loss at the ends of segments only from time to time. So a fast filler gets in up to one record more
     // for each segment.
     assert!(stated <= fitted && fitted - stated <= fitted / 10, "{stated} stated, {fitted} fit");
     let is_overwritten = |key: u64| (key.wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 32).is_multiple_of(part);

@@ -144,7 +144,7 @@ fn read_only_tier_that_is_not_there_is_not_made() {
 }
 
 #[test]
-fn child_reads_what_it_may_not_write() {
+fn child_reads_a_tier_that_it_may_not_write() {
     let Some(dir) = std::env::var_os(DIR) else { return };
     let (dir, (_manager, pools)) = (PathBuf::from(dir), pools());
     let refused = ColdTier::open(&dir, "test", small().build().unwrap(), pools.clone()).unwrap_err();
@@ -177,7 +177,7 @@ fn directory_that_may_not_be_written_names_the_setting() {
     }
     let mut child = Command::new(&program);
     child
-        .args(["--exact", "read_only::child_reads_what_it_may_not_write", "--nocapture"])
+        .args(["--exact", "read_only::child_reads_a_tier_that_it_may_not_write", "--nocapture"])
         .env(DIR, dir.path());
     if dir.path().metadata().unwrap().uid() == 0 {
         child.uid(65_534).gid(65_534);

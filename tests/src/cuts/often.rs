@@ -56,7 +56,7 @@ fn live<const UNIT: usize, const SECTOR: usize>(
     lasting.flash.power_on();
     let last = Device::power_up(store, &mut lasting).and_then(|mut device| {
         device.check_recovered();
-        // Whatever the cuts left, every key can be written and all of it read.
+        // After all cuts every key can be written, and every value read.
         for key in 1..=lives.keys {
             device.follow(Do::Put(u16::try_from(key).unwrap_or(1), 8))?;
         }

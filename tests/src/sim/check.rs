@@ -184,8 +184,8 @@ impl World<'_> {
         }
     }
 
-    /// The live bytes of the table equal a recount over the index and the erase intents (I-GC-4), and the copies of each
-    /// key a recount over the medium. For worlds at rest.
+    /// Asserts that the live bytes of the table equal a recount over the index and the erase intents (I-GC-4), and the copies
+    /// of each key a recount over the medium. For worlds at rest.
     pub fn check_counts(&self) {
         let found = self.scan();
         let segments = self.tier.segments();

@@ -221,8 +221,8 @@ impl Lasting {
         self.harm(config, &newest, harmed.map_or(Vec::new(), |(_, records)| records), &[]);
     }
 
-    /// Notes which keys may show that records were lost, given the newest that a mount is sure to find, and those of records that
-    /// come and go.
+    /// Notes the keys that may show that records were lost. It needs the newest versions that a mount is sure to find, and the
+    /// records that come and go.
     fn harm(
         &mut self,
         config: &TierConfig,

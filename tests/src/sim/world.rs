@@ -510,7 +510,7 @@ impl<'m> World<'m> {
     }
 
     /// Offers the records that were handed back, or steps. The last step before idleness may have freed space, so they are
-    /// offered once more. That offer may have given the machine a request, so one more step is made.
+    /// offered once more. This offer may have given the machine a request, so one more step is made.
     fn go_on(&mut self) -> bool {
         self.pump() || self.step() || self.pump() || self.step()
     }

@@ -15,7 +15,7 @@ const HISTORY: History = History { seed: 1, keys: 60, value_bytes_max: 120, step
 /// Bits turned over, one at a time, for each shape.
 const FLIPS: u64 = 3_000;
 
-/// What was written to each key, nothing included.
+/// The values that were written to each key, absence included.
 type Written = BTreeMap<Vec<u8>, Vec<Option<Vec<u8>>>>;
 
 fn fill(device: &mut dyn Adapter) -> (Model, Written) {

@@ -13,9 +13,9 @@
 //!
 //! # Making them anew
 //!
-//! That happens with a new version of the format, and for no other reason: a test that fails here shows a change of the format.
-//! `COLDPRESS_GOLDEN=write cargo test --release -p coldpress-tests --test suite made_anew` writes all of them. Without the
-//! variable these tests make such images and check them, so that the code that makes them keeps working. Clocks are set by
+//! Images are made anew for a new version of the format, and for no other reason: a test that fails here shows a change of the
+//! format. `COLDPRESS_GOLDEN=write cargo test --release -p coldpress-tests --test suite made_anew` writes all of them. Without
+//! the variable these tests make such images and check them, so that the code that makes them keeps working. Clocks are set by
 //! hand. The secret and the id of a service are random, and its threads run as they like, so no two images of a service are the
 //! same.
 //!

@@ -170,7 +170,7 @@ fn check_bound(report: &MountReport, geometry: &Geometry, seed: u64) {
 }
 
 #[test]
-fn harmed_images_yield_only_what_was_written() {
+fn harmed_images_yield_only_written_values() {
     let shapes = shapes();
     let mut mounted = 0;
     for seed in seeds() {
@@ -199,7 +199,7 @@ fn harmed_images_yield_only_what_was_written() {
 }
 
 #[test]
-fn harmed_flash_yields_only_what_was_written() {
+fn harmed_flash_yields_only_written_values() {
     type Memory = FlashMemory<16, { buckets_for(60) }, 128>;
     let geometry = shapes()[0];
     for seed in seeds() {

@@ -128,7 +128,7 @@ fn progress_under_overwrites_never_falls_and_keeps_its_total() {
 }
 
 #[test]
-fn rebuild_reads_what_is_written_in_open_segments() {
+fn rebuild_reads_written_records_of_open_segments() {
     for setup in [Setup::file(), Setup::flash()] {
         let mut arena = setup.arena();
         let mut world = setup.mount(&mut arena, setup.blank());

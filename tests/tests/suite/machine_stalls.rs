@@ -429,8 +429,8 @@ fn histories_with_failures_at_every_turn_keep_the_invariants() {
     (0..7_000).step_by(STRIDE).for_each(live_faulty);
 }
 
-// In the first history, failures that put nothing in doubt took the space that the cleaner waited for in the middle of a
-// victim, although there were dead segments. In the second, with one stream, a copy went behind the unwritten tombstone of an
+// In the first history, the cleaner waited for space in the middle of a victim. Failures that put nothing in doubt took that
+// space, although there were dead segments. In the second, with one stream, a copy went behind the unwritten tombstone of an
 // eviction, and outranked it: a rebuild brought the key back.
 #[test]
 fn cleaner_without_space_and_copy_behind_an_eviction() {

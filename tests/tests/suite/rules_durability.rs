@@ -180,7 +180,7 @@ fn failed_sync_followed_by_a_good_one_is_no_evidence() {
     }
 }
 
-// Without the rule: the sync that is to cover the successors of a stale record fails, the next one succeeds, and on its word
+// Without the rule: the sync that is to cover the successors of a stale record fails. The next one succeeds, and because of it
 // the segment of the stale record is erased. A cut takes the successor too.
 #[test]
 fn failed_sync_during_compaction_frees_no_segment_later() {

@@ -168,7 +168,7 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
     }
 
     fn awaits_copies(&mut self) -> Option<u32> {
-        self.lacks_what_is_wanted().then_some(self.index.places.waits())
+        self.lacks_a_wanted_place().then_some(self.index.places.waits())
     }
 
     fn keeps_copies(&mut self) {

@@ -15,7 +15,7 @@ fn sync(medium: &mut Medium) -> Result<(), MediumError> {
 }
 
 #[test]
-fn written_cut_loses_what_was_not_synced() {
+fn written_cut_loses_unsynced_bytes() {
     let mut m = medium(1);
     m.write(1, 100, b"old").unwrap();
     sync(&mut m).unwrap();

@@ -117,8 +117,8 @@ fn check(count: usize, keys: &[(Pair, KeyHash)], order: &[usize]) -> usize {
     refused
 }
 
-/// Every order of as many entries as two buckets and the stash can hold, and of one more. Five lie in the stash already, in
-/// every choice of their kinds, as after removes.
+/// Every order of as many entries as two buckets hold, beside those in the stash by then, and of one more. Five lie in the
+/// stash already, in every choice of their kinds, as after removes.
 #[test]
 fn every_order_of_entries_in_two_buckets_finds_the_same_places() {
     struct Walk<'k> {
@@ -202,7 +202,7 @@ fn random_orders_find_a_place_where_any_arrangement_has_one() {
 
 /// Larger tables filled to the last place, where the way to the last places is long.
 #[test]
-fn full_table_takes_what_any_arrangement_can_hold() {
+fn full_table_takes_all_entries_that_any_arrangement_holds() {
     let runs = if cfg!(debug_assertions) { 1 } else { 20 };
     for count in [30usize, 100, 400] {
         let mut refused = 0;
