@@ -87,7 +87,7 @@ pub(crate) fn step(log: &mut Log<'_>, cleaner: &mut Cleaner, task: &mut Task, be
         left_bytes += if is_left { u64::from(s.used_bytes()) } else { 0 };
         is_left && Some(i) != skipped
     });
-    // What clients make stale meanwhile joins in, and does not move the goal.
+    // Records that clients make stale meanwhile join in, and do not move the goal.
     task.advance_to(task.progress.total.saturating_sub(left_bytes));
     if task.is_cancelled {
         return Step::Reclaimer;

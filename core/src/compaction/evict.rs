@@ -109,7 +109,7 @@ impl Engine for Evict {
                             log.flush();
                             return Poll::Again;
                         }
-                        // Come back to the same entry when there is room for the tombstone.
+                        // Come back to the same entry when there is space for the tombstone.
                         self.waiting = Some((before, log.durability.completed(), log.durability.synced()));
                         log.scan.give_back(Lessee::Eviction);
                         log.stir(true);
@@ -182,7 +182,7 @@ impl Evict {
         }
         match dropping {
             Dropping::More(poll) => poll,
-            Dropping::End | Dropping::NoRoom => {
+            Dropping::End | Dropping::NoSpace => {
                 self.is_expiring = false;
                 Poll::Again
             }

@@ -32,7 +32,7 @@ pub(crate) enum Dropping {
     /// Nothing is due any more.
     End,
     /// There never will be space for a tombstone.
-    NoRoom,
+    NoSpace,
 }
 
 impl Expire {
@@ -48,7 +48,7 @@ impl Expire {
         match dropping {
             Dropping::More(poll) => Step::Stay(poll),
             Dropping::End => Step::Reclaimer,
-            Dropping::NoRoom => {
+            Dropping::NoSpace => {
                 task.is_deferred = true;
                 Step::Reclaimer
             }
@@ -56,7 +56,7 @@ impl Expire {
     }
 
     /// Drops due records. A value with other copies on the medium stands in for its own tombstone until they are gone, or, where
-    /// `wants_room`, gets one that is shorter.
+    /// `wants_space`, gets one that is shorter.
     ///
     /// # Bounds
     /// [`DUE_PER_POLL`] due records, and one look of the host that finds none.
@@ -65,7 +65,7 @@ impl Expire {
         log: &mut Log<'_>,
         host: &mut H,
         passed: &mut Passed,
-        wants_room: bool,
+        wants_space: bool,
     ) -> Dropping {
         for _ in 0..DUE_PER_POLL {
             let look =
@@ -78,11 +78,11 @@ impl Expire {
                     return Dropping::End;
                 }
             };
-            match Self::drop_record(log, host, passed, due, wants_room) {
+            match Self::drop_record(log, host, passed, due, wants_space) {
                 Ok(()) => passed.checked_records += 1,
                 Err(AppendError::Exhausted) => {
                     log.flush();
-                    return Dropping::NoRoom;
+                    return Dropping::NoSpace;
                 }
                 Err(_) => {
                     self.waiting = Some(due);
@@ -99,7 +99,7 @@ impl Expire {
         host: &mut H,
         passed: &mut Passed,
         due: Due,
-        wants_room: bool,
+        wants_space: bool,
     ) -> Result<(), AppendError> {
         let from = Released { location: due.location, record_bytes: due.record_bytes };
         let version = due.version.filter(|_| log.layout.geometry().identity() == Identity::KeyedHash);
@@ -118,7 +118,7 @@ impl Expire {
                 log.release(&from);
             }
             Dropped::NeedsTombstone => {
-                if let Some(version) = version.filter(|_| wants_room) {
+                if let Some(version) = version.filter(|_| wants_space) {
                     passed.bytes += Self::append_tombstone(log, &due, version)?;
                 }
                 passed.expired_records += 1;

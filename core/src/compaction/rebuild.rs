@@ -147,9 +147,9 @@ impl Rebuild {
 
     /// Has a damaged segment cleaned: what is whole goes elsewhere, and it is free, unless something live in it is damaged.
     fn give_back(&mut self, log: &Log<'_>, task: &mut Task, segment: SegmentIndex) {
-        let has_room = log.free() > 1 && !log.is_at_end();
-        task.is_deferred |= !has_room;
-        if has_room {
+        let has_space = log.free() > 1 && !log.is_at_end();
+        task.is_deferred |= !has_space;
+        if has_space {
             self.state = State::Wanting(VictimChoice { segment, reason: VictimReason::Damaged });
         }
     }
@@ -251,9 +251,9 @@ impl Rebuild {
         }
         // A new segment gets the footer that this one lacks: bytes behind a point of doubt are never written (rule 3).
         let wants_footer = !has_footer && is_sound;
-        let has_room = log.free() > 1 && !log.is_at_end();
-        task.is_deferred |= wants_footer && !has_room;
-        self.state = if wants_footer && has_room {
+        let has_space = log.free() > 1 && !log.is_at_end();
+        task.is_deferred |= wants_footer && !has_space;
+        self.state = if wants_footer && has_space {
             State::Wanting(VictimChoice { segment, reason: VictimReason::NoFooter })
         } else {
             State::Next
@@ -290,7 +290,7 @@ impl Rebuild {
                             log.segment(at.segment).set(Flag::Damaged, true);
                         }
                     } else if verify.is_stopped && self.damaged.last().is_some_and(|last| at.offset > *last) {
-                        // The first record behind the bytes that told no length: go on from here.
+                        // The first record behind the bytes without a known length: go on from here.
                         let mut verify = verify;
                         verify.resume_at(at.offset);
                         self.state = State::Verifying(verify);

@@ -177,7 +177,7 @@ impl Reclaimer {
         let incoming =
             Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, moved_from: None };
         if log.append_relocated(Stream::Old, &incoming).is_err() {
-            if log.lacks_room_for_intent(header.record_bytes(log.layout.geometry())) {
+            if log.lacks_space_for_intent(header.record_bytes(log.layout.geometry())) {
                 // Every segment is taken, and none open. This one holds only records that lose against what is durable
                 // elsewhere, so it can be erased alone: nothing else is freed until that is durable.
                 log.set_state(index, SegmentState::Freeing).set_sync_point(SyncPoint::NONE);
@@ -218,7 +218,7 @@ impl Reclaimer {
         }
         let failed = log.scan.take_result().is_some_and(|r| r.is_err());
         for _ in 0..log.layout.config().step_records {
-            // What can't be read is not counted down: a tombstone may stay for nothing, and nothing comes back.
+            // Unreadable copies are not counted down: a tombstone may stay for nothing, and nothing comes back.
             let step = if failed { Scan::End { records_end: 0 } } else { scanner.next(log, host) };
             match step {
                 Scan::Read { offset, bytes } => {

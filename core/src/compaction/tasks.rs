@@ -232,7 +232,7 @@ impl Tasks {
             (log.layout.config().low_watermark_segments, log.layout.config().high_watermark_segments);
         let was_short = self.is_short;
         let is_low = coming < log.free_reserve() + if was_short { high } else { low };
-        self.is_short = !self.is_closing && (is_low || log.lacks_room(coming));
+        self.is_short = !self.is_closing && (is_low || log.lacks_space(coming));
         log.counters.shortages += u64::from(self.is_short && !was_short);
         let suspects = log.segments.has_suspects();
         if !suspects && (self.begin_by_wear(log) || !self.is_short) {
@@ -247,11 +247,11 @@ impl Tasks {
                 self.is_for_task = false;
                 self.cleaner.begin(log, choice);
             }
-            // Cuts tore the last of its records, or its erase, for all that can be told: nothing could go on else (rule 12).
+            // Cuts tore the last of its records, or its erase, as far as is known: nothing could go on else (rule 12).
             None if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) => {}
             None if self.begin_restore(log, |s| s.state() == SegmentState::Quarantined) => {}
             // The next poll merges them.
-            None if log.merge_for_room() => log.stir(true),
+            None if log.merge_for_space() => log.stir(true),
             None => self.is_short = false,
         }
     }
@@ -333,7 +333,7 @@ impl Tasks {
             State::Rebuilding => self.rebuild.step(log, &self.cleaner, &mut self.restore, host, &mut task),
             State::Expiring => self.expire.step(log, host, &mut task),
             State::Sampling => self.sampling.step(log, host, &mut task),
-            State::Reclaiming => self.step_retiring(log, &mut task),
+            State::Reclaiming => self.step_reclaiming(log, &mut task),
             State::Asking { ticket } => self.await_pools(&mut task, ticket),
         };
         let poll = match step {
@@ -382,14 +382,14 @@ impl Tasks {
         Poll::Again
     }
 
-    fn step_retiring(&mut self, log: &Log<'_>, task: &mut Task) -> Step {
+    fn step_reclaiming(&mut self, log: &Log<'_>, task: &mut Task) -> Step {
         if !self.cleaner.is_idle() && self.is_for_task {
             return Step::Stay(Poll::Idle);
         }
         if task.is_cancelled {
             return Step::End;
         }
-        // What is on its way now is waited for; what a shortage adds meanwhile is not.
+        // Waits for segments that are being reclaimed now, and not for those that a shortage adds meanwhile.
         let (freed, failures) = (log.counters.freed_segments, log.counters.failures);
         let goal = *task.goal.get_or_insert(Goal {
             freed_segments: freed.wrapping_add(log.segments.leaving()),

@@ -68,8 +68,8 @@ impl Engine for Tidy {
             return Poll::Idle;
         }
         // Where no segment is sealed, free ones need no blocks, and have none.
-        let has_room = log.free() >= log.free_reserve() && log.is_written();
-        let choice = if has_room { Self::find_half_stale(log) } else { None };
+        let has_space = log.free() >= log.free_reserve() && log.is_written();
+        let choice = if has_space { Self::find_half_stale(log) } else { None };
         if let Some(choice) = choice.filter(|c| self.last != Some((c.segment, log.deaths()))) {
             self.last = Some((choice.segment, log.deaths()));
             self.choice = Some(choice);
@@ -78,7 +78,7 @@ impl Engine for Tidy {
         if self.seal_stale(log) {
             return Poll::Again;
         }
-        if has_room {
+        if has_space {
             self.seen_stale = Some(log.deaths());
         } else {
             self.stale_ms = now.monotonic_ms.saturating_add(LONG_REST_MS);

@@ -10,7 +10,7 @@ use crate::drive::Now;
 use crate::format::{KeyHash, SegmentIndex};
 use crate::segments::SyncPoint;
 
-/// What is durable, and the time.
+/// The state of durability, and the time.
 #[derive(Debug, Default)]
 pub(crate) struct LogDurability {
     syncs: Syncs,

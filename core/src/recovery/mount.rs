@@ -278,9 +278,9 @@ impl Mount {
     /// again, for nothing could go on else (rule 12). Both ends of every segment must have been read for that: one that can't be
     /// read now may hold anything.
     fn finish_lone_erase(&mut self, log: &mut Log<'_>) {
-        let is_room = |s: &Segment| matches!(s.state(), SegmentState::Free | SegmentState::Freeing);
-        let is_room_left = log.segments.iter().take(log.layout.stated_segments() as usize).any(is_room);
-        if is_room_left || self.unread_segments > 0 {
+        let is_free = |s: &Segment| matches!(s.state(), SegmentState::Free | SegmentState::Freeing);
+        let has_free_left = log.segments.iter().take(log.layout.stated_segments() as usize).any(is_free);
+        if has_free_left || self.unread_segments > 0 {
             return;
         }
         for index in SegmentIndex::FIRST.up_to(log.layout.geometry().segment_count()) {
@@ -348,8 +348,8 @@ impl Mount {
     fn scan_on<H: Host>(&mut self, log: &mut Log<'_>, host: &H, scanner: &mut Scanner) -> Scan {
         match log.scan.take_result() {
             Some(Err(_)) => {
-                // What is there may be live: it is kept for a look, not cleaned as if it were dead. Without footers every
-                // segment may end in what a cut tore.
+                // Its records may be live: it is kept for a look, not cleaned as if it were dead. Without footers every segment
+                // may end in what a cut tore.
                 let has_footers = log.layout.config().has_footers;
                 let segment = log.segment(scanner.segment);
                 segment.set(Flag::Damaged, segment.is_damaged() || has_footers);
@@ -377,10 +377,10 @@ impl Mount {
                 }
                 log.note_sequence(intent.sequence);
                 let Some(segment) = log.segments.find(intent.segment) else { return };
-                // The same life: its header says so, or, where the erase took the headers, its marker does or was read and is none.
-                // One that can't be read permits nothing: this record may be of an earlier life. What had
-                // been issued when a marker was written tells lives apart better than erases do, which a lost marker sets back;
-                // only the first life of all had its own sequence issued before its marker.
+                // The same life: its header says so, or, where the erase took the headers, its marker does or was read and is
+                // none. One that can't be read permits nothing: this record may be of an earlier life. The sequences issued
+                // when a marker was written distinguish lives better than erase counts do, which a lost marker sets back; only
+                // the first life of all had its own sequence issued before its marker.
                 let is_first = segment.sequence == intent.sequence && segment.erases == intent.erases;
                 let is_same = match segment.state() {
                     SegmentState::Sealed => segment.sequence == intent.sequence,
@@ -417,7 +417,7 @@ impl Mount {
         segment.set_used_bytes(used);
         segment.set(Flag::Footer, scanner.has_footer);
         is_empty &= !segment.is_damaged() && !segment.is_unread();
-        // Opened and never used: nothing in it can come back, so it is erased without an erase intent, which would take room
+        // Opened and never used: nothing in it can come back, so it is erased without an erase intent, which would take space
         // that a medium may lack after cuts in a row (rule 12).
         if is_empty {
             let segment = log.set_state(scanner.segment, SegmentState::Freeing);

@@ -48,7 +48,7 @@ enum State {
 pub(crate) enum Outcome {
     /// Its records are known to the index: it can be cleaned like any other.
     Known,
-    /// Nothing that counts is in it, or nothing that could be told: it is on its way to be free.
+    /// No known record in it counts: it is on its way to be free.
     Freeing,
     /// Something of it still can't be read: it stays as it is.
     Kept,

@@ -271,7 +271,7 @@ impl Scanner {
         }
         self.has_footer = true;
         let at = trailer.entries_at(log.layout.geometry());
-        // What is in the lane can be walked at once if it is the whole footer.
+        // The bytes in the lane can be walked at once if they are the whole footer.
         if self.window.0 != at {
             self.window = (0, 0);
         }
@@ -405,8 +405,8 @@ impl Scanner {
         })
     }
 
-    /// What is here does not validate. Where a segment may have a footer, goes on behind it if its length is known, as it is or
-    /// mended. Where none tells what else there is, the next record is looked for unit by unit: the length may be what is
+    /// The record here does not validate. Where a segment may have a footer, goes on behind it if its length is known, as it is
+    /// or mended. Where none tells what else there is, the next record is looked for unit by unit: the length may be what is
     /// damaged, and lead over good records.
     fn doubtful(&mut self, log: &Log<'_>, error: RecordError) -> Scan {
         let is_first = self.doubt.is_none();

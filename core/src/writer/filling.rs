@@ -172,7 +172,7 @@ impl Log<'_> {
         self.publish_written(index, writing.records, sync_point, host);
         let Some(slot) = self.writer.slots.get_mut(index) else { return };
         let records_at = self.layout.geometry().records_at();
-        // What came in during the write moves to the front of the buffers.
+        // Records that came in during the write move to the front of the buffers.
         let shift = (writing.to - slot.base) as usize;
         let end = (slot.head - slot.base) as usize;
         slot.memory.records.copy_within(shift..end, 0);

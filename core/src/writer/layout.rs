@@ -1,4 +1,4 @@
-//! What the medium and the store on it look like: fixed for a machine's life once the mount has read the headers.
+//! The layout of the medium and the store on it, which is fixed for a machine's life once the mount has read the headers.
 
 use crate::config::TierConfig;
 use crate::format::{Geometry, Seed, Store};

@@ -31,7 +31,7 @@ pub(crate) struct Log<'m> {
     pub(crate) copy: ReadBuffer<'m>,
     pub(crate) scan: ReadBuffer<'m>,
     pub(crate) counters: Counters,
-    /// What of the rest was found broken.
+    /// The first invariant of the rest that was found broken.
     pub(crate) watch: Watch,
     pub(super) writer: Writer<'m>,
     /// For encoding a value again.
@@ -133,12 +133,12 @@ impl<'m> Log<'m> {
     }
 
     /// Tells whether an erase intent of so many bytes has no place to go and nothing is under way that gives one.
-    pub(crate) fn lacks_room_for_intent(&self, bytes: u32) -> bool {
+    pub(crate) fn lacks_space_for_intent(&self, bytes: u32) -> bool {
         self.free() == 0
             && !self.blocks.may_come()
             && self.segments.count(SegmentState::Freeing) == 0
             && self.segments.count(SegmentState::Erased) == 0
-            && ![Stream::Young, Stream::Old].into_iter().any(|stream| self.has_room(stream, bytes))
+            && ![Stream::Young, Stream::Old].into_iter().any(|stream| self.has_space(stream, bytes))
     }
 
     /// Advances the clock (rule 11).
@@ -271,7 +271,7 @@ impl<'m> Log<'m> {
         self.relocated_bytes += u64::from(record_bytes);
     }
 
-    /// A segment became free. What was written to relocate its live records comes off the bytes reclaimed.
+    /// A segment became free. The bytes written to relocate its live records come off the bytes reclaimed.
     pub(crate) fn note_reclaimed(&mut self, segment_bytes: u32) {
         let gained = u64::from(segment_bytes);
         let paid = self.relocated_bytes.min(gained);

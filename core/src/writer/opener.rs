@@ -18,7 +18,7 @@ const OPEN_AHEAD_PERMILLE: u32 = 750;
 impl Log<'_> {
     /// Gives a stream the segment that is ready, or asks for one.
     pub(super) fn take_opening(&mut self, stream: Stream, is_intent: bool) -> Result<SlotIndex, AppendError> {
-        // Whatever else it would wait for.
+        // This comes first, whatever else the caller would wait for.
         if self.is_at_end() {
             return Err(AppendError::Exhausted);
         }

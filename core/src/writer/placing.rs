@@ -39,7 +39,7 @@ impl Log<'_> {
     }
 
     /// Tells whether the open segment of a stream has space for so many bytes of the machine's own.
-    pub(crate) fn has_room(&self, stream: Stream, bytes: u32) -> bool {
+    pub(crate) fn has_space(&self, stream: Stream, bytes: u32) -> bool {
         self.slot_with(stream, SlotNeed { bytes, floor: Sequence::NONE, is_intent: false }).is_some()
     }
 
@@ -62,11 +62,11 @@ impl Log<'_> {
         });
         let is_worth_keeping =
             rest.is_some_and(|rest| rest >= self.layout.geometry().segment_bytes() / REST_WORTH_KEEPING);
-        // A segment that is on its way to be free is worth waiting for: mixed streams die apart. What others wait for waits
-        // for nothing: erase intents, and what a failed sync put under suspicion.
+        // A segment that is on its way to be free is worth waiting for: mixed streams die apart. Requests that others wait for
+        // never wait: erase intents, and records that a failed sync put under suspicion.
         let may_wait = !need.is_intent && !self.segments.has_suspects() && self.segments.leaving() > 0;
-        let is_out_of_room = !self.may_open(stream, need.is_intent) && !may_wait;
-        if (is_worth_keeping || is_out_of_room)
+        let is_out_of_space = !self.may_open(stream, need.is_intent) && !may_wait;
+        if (is_worth_keeping || is_out_of_space)
             && let Some(index) = self.slot_with(other, need)
         {
             return Some(index);
@@ -144,11 +144,11 @@ impl Log<'_> {
     /// Tells whether a fresh record has a place without any cleaning, with a time record before it; else wants one.
     pub(crate) fn reserve(&mut self, record_bytes: u32) -> bool {
         let bytes = record_bytes.saturating_add(self.layout.config().time_bytes());
-        let has_room = (self.may_share() && self.rest() >= bytes) || self.may_open(Stream::Warm, false);
-        if !has_room {
+        let has_space = (self.may_share() && self.rest() >= bytes) || self.may_open(Stream::Warm, false);
+        if !has_space {
             self.writer.wanted_bytes = bytes;
         }
-        has_room
+        has_space
     }
 
     /// Bytes that fresh records may still take in the open segment of theirs.
@@ -185,8 +185,8 @@ impl Log<'_> {
         stream: Stream,
         incoming: &Incoming<'_>,
     ) -> Result<Location, AppendError> {
-        // What has no origin ranks by its place: nothing of its key may be on its way that was appended before, by a client or
-        // by an eviction, whose tombstone a copy behind it would outrank.
+        // A record without an origin ranks by its place: nothing of its key may be on its way that was appended before, by a
+        // client or by an eviction, whose tombstone a copy behind it would outrank.
         let is_replaced = |s: &Slot<'_>| incoming.moved_from.is_some_and(|from| s.replaces(from.location));
         if self.is_one_stream()
             && self.writer.slots.iter().any(|s| s.first_unwritten().is_some() || is_replaced(s))
@@ -219,7 +219,7 @@ impl Log<'_> {
     /// One whose write or sync failed is owed again (see [`Clock`](crate::durability::Clock)): it is placed anew, and written at the pace
     /// of all that failed.
     pub(crate) fn poll_time(&mut self) {
-        // What is under suspicion comes first: nothing counts as durable before, and room may be short.
+        // Records under suspicion come first: nothing counts as durable before, and space may be short.
         if self.durability.clock().is_owed() && self.is_time_due() && !self.segments.has_suspects() {
             self.place_time();
         }
@@ -233,7 +233,7 @@ impl Log<'_> {
     fn place_time(&mut self) {
         let filling = self.writer.slots.find(|s| s.state == SlotState::Filling);
         match filling {
-            // Where there is no room, the segment is sealed or written, and a later poll does it.
+            // Where there is no space, the segment is sealed or written, and a later poll does it.
             Some((index, _)) => drop(self.note_time(index)),
             None if self.writer.opening.is_free_to_ask() && self.may_open(Stream::Warm, false) => {
                 let is_taken = self.take_opening(Stream::Old, false).is_ok();
@@ -287,8 +287,8 @@ impl Log<'_> {
         }
         let SlotMemory { records, footer, placed, notes } = &mut slot.memory;
         let at = (notes.head - notes.base) as usize;
-        let room = (records.get_mut(at..at + bytes as usize), placed.get_mut(notes.placed));
-        let (Some(out), Some(note)) = room else {
+        let places = (records.get_mut(at..at + bytes as usize), placed.get_mut(notes.placed));
+        let (Some(out), Some(note)) = places else {
             let is_news = slot.want_write();
             self.stir(is_news);
             return Err(AppendError::Busy);
@@ -309,8 +309,8 @@ impl Log<'_> {
             origin: incoming.header.origin,
         };
         if !footer.is_empty() {
-            let has_room = notes.footer.push(&geometry, footer, &entry);
-            self.watch.hold(Invariant::PlacedRecords, has_room);
+            let has_space = notes.footer.push(&geometry, footer, &entry);
+            self.watch.hold(Invariant::PlacedRecords, has_space);
         }
         let placed = Placed {
             location,

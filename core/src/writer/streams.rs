@@ -87,7 +87,7 @@ impl Log<'_> {
     }
 
     /// Wants the streams to be merged, since no victim yields anything while they are apart. Tells whether that is news.
-    pub(crate) fn merge_for_room(&mut self) -> bool {
+    pub(crate) fn merge_for_space(&mut self) -> bool {
         let is_news = !self.writer.streams.is_to_merge;
         self.writer.streams.is_to_merge = true;
         is_news
@@ -118,7 +118,7 @@ impl Log<'_> {
     }
 
     /// Tells whether a fresh record waits for space that nothing under way gives it. `coming` segments are free or will be.
-    pub(crate) fn lacks_room(&self, coming: u32) -> bool {
+    pub(crate) fn lacks_space(&self, coming: u32) -> bool {
         self.writer.wanted_bytes > 0
             && coming <= self.free_reserve()
             && self.rest() < self.writer.wanted_bytes

@@ -1,11 +1,11 @@
-//! What a partition has for writes and messages on their way: places in the worker's queue, and pending bytes.
+//! The budget of a partition for writes and messages on their way: places in the worker's queue, and pending bytes.
 
 use core::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
 
 /// Writes that can be on their way to the worker of a partition.
 pub(crate) const QUEUED_MAX: u32 = 8192;
-/// Other messages that can be on their way to it: questions, and what it is told.
+/// Other messages that can be on their way to it: questions and notifications.
 pub(crate) const ASKED_MAX: u32 = 1022;
 
 /// The parts of both that are taken. A part is reserved before the message that needs it is sent, so nothing sent lacks it.

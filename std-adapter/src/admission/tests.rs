@@ -41,9 +41,9 @@ fn permits_are_given_in_the_order_of_age() {
     }
     let mut left = 25;
     let reserve = |bytes: u64| {
-        let has_room = bytes <= left;
-        left -= if has_room { bytes } else { 0 };
-        has_room
+        let has_space = bytes <= left;
+        left -= if has_space { bytes } else { 0 };
+        has_space
     };
     lines.grant(PLENTY, reserve, &mut woken);
     assert_eq!(woken, [0, 1], "no more than there is room for");
@@ -57,7 +57,7 @@ fn permits_are_given_in_the_order_of_age() {
 }
 
 #[test]
-fn permits_leave_room_for_several_writes_of_each() {
+fn permits_leave_space_for_several_writes_of_each() {
     for (spare, expected) in [
         (Spare { places: 0, bytes: 0 }, 1),
         (Spare { places: 2 * WRITES_PER_PERMIT + 1, bytes: u64::MAX }, 3),
@@ -250,9 +250,9 @@ impl World {
         self.capacity += given;
         let (places, oldest) = (&mut self.places, self.lines.oldest_for_permit());
         let reserve = |bytes| {
-            let has_room = bytes <= *places;
-            *places -= if has_room { bytes } else { 0 };
-            has_room
+            let has_space = bytes <= *places;
+            *places -= if has_space { bytes } else { 0 };
+            has_space
         };
         let before = self.woken.len();
         self.lines.grant(PLENTY, reserve, &mut self.woken);

@@ -163,7 +163,7 @@ impl CompactionSystem {
     /// # Errors
     /// As [`schedule_compaction`](Self::schedule_compaction), and [`TierError::TimedOut`]; the task goes on then.
     pub fn run_compaction(&self, task: CompactionTask, timeout: Duration) -> Result<Report, CompactionError> {
-        // What is pending or in a buffer is no part of any segment yet.
+        // Pending and buffered records are no part of any segment yet.
         self.tier()?.flush_to(Durability::Flushed)?;
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or_else(|| now + TIMEOUT_MAX);
@@ -432,7 +432,7 @@ mod tests {
             })
         };
         let take = |count| {
-            // What was sent before gives its place back first.
+            // The message that was sent before gives its place back first.
             while asked() == Ok(vec![0, 1]) || asked() == Ok(vec![1, 0]) || asked() == Ok(vec![1, 1]) {
                 std::thread::sleep(Duration::from_millis(1));
             }

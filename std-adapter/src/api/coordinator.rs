@@ -212,7 +212,7 @@ pub fn init_cold_tier(
     coordinator.open(base_dir, cache_id, pool_coordinator)
 }
 
-/// The thread: it owns the tiers, and ends when it is told so or nobody can ask any more.
+/// The thread: it owns the tiers, and ends on request, or when nobody can ask any more.
 fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
     // By the path of the tier's directory without links and relative parts.
     let mut tiers: HashMap<PathBuf, ColdTier> = HashMap::new();
@@ -237,7 +237,7 @@ fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
                         })
                         .map_err(InitError::Open),
                 };
-                // Whoever asked may have given up; the tier stays for the next one.
+                // The client that asked may have given up; the tier stays for the next one.
                 let _ = reply.try_send(handle);
             }
             Request::Close { base_dir, cache_id, reply } => {

@@ -299,7 +299,7 @@ impl Part {
         let at = stored.location();
         let offset = u64::from(at.segment.get()) * u64::from(open.terms.geometry.segment_bytes())
             + u64::from(at.offset);
-        // What an earlier read left is overwritten, so only growth is filled.
+        // Bytes of an earlier read are overwritten, so only growth is filled.
         buffer.resize(range.end, 0);
         let (from, part) = (range.start as u64, buffer.get_mut(range).unwrap_or_default());
         self.shared.counts.bytes_read.fetch_add(part.len() as u64, Relaxed);

@@ -43,12 +43,12 @@ pub(super) fn encode_whole(
     value: &[u8],
     record_bytes_max: u32,
 ) -> Option<(CodecId, Box<[u8]>)> {
-    let room = record_bytes_max.saturating_sub(RECORD_HEADER_BYTES_MAX) as usize;
-    if value.len() > room.saturating_mul(WHOLE_RECORDS_MAX) {
+    let whole_bytes = record_bytes_max.saturating_sub(RECORD_HEADER_BYTES_MAX) as usize;
+    if value.len() > whole_bytes.saturating_mul(WHOLE_RECORDS_MAX) {
         return None;
     }
     let (used, payload) = scratch::encode(codec, key, value);
-    (payload.len() <= room).then_some((used, payload))
+    (payload.len() <= whole_bytes).then_some((used, payload))
 }
 
 /// A long value, encoded.
@@ -147,7 +147,7 @@ impl ColdTierHandle {
         let replaces = lease.enter(|shared| shared.families.bytes(&write.hash))?;
         let mut replacement = None;
         let charge = match self.await_capacity(write, &long) {
-            // As a short value does, it takes the room that is kept for what is replaced, if it replaces enough.
+            // As a short value does, it takes the space that is kept for replacements, if it replaces enough.
             Err(Refused::Full { needed, available }) if needed <= available.saturating_add(replaces) => {
                 let room = KeyClaim::wait_for_replacement(lease, deadline, check)?.ok_or(Refused::Busy)?;
                 replacement = Some(room);
@@ -172,7 +172,7 @@ impl ColdTierHandle {
             let hash = piece_hash(&hash_key, &write.hash, generation, index);
             let piece = pending(payload, key_bytes, codec, Some(PIECE_EXPIRES_S), (&terms, seed));
             self.run(&mut write.piece(hash, piece)).map_err(|refused| match refused {
-                // Others took the room meanwhile.
+                // Others took the space meanwhile.
                 Refused::Full { available, .. } => Refused::Full { needed: charge, available },
                 refused => refused,
             })?;

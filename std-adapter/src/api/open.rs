@@ -449,7 +449,7 @@ pub(super) fn is_over(worker: &JoinHandle<()>, deadline: Instant) -> bool {
 
 impl Drop for ColdTier {
     fn drop(&mut self) {
-        // Whoever wants to know calls `close`; the log tells it all the same.
+        // A caller that needs the result calls `close`; it is logged all the same.
         let _ = self.shut();
     }
 }

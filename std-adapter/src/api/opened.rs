@@ -160,12 +160,12 @@ mod tests {
         let refused = handle.enter(|open| {
             let closed = std::thread::spawn(move || tier.close()).join().unwrap();
             assert_eq!(closed, Err(CloseError::TimedOut));
-            let told = open.parts.iter().map(|part| {
+            let calls = open.parts.iter().map(|part| {
                 // It may take some more until its worker is over.
                 core::iter::repeat_with(|| part.pass_message(&mut Some(Message::Cancel)))
                     .find_map(Result::err)
             });
-            told.collect::<Vec<_>>()
+            calls.collect::<Vec<_>>()
         });
         assert_eq!(refused, Ok(vec![Some(TierError::Closed)]));
     }

@@ -416,7 +416,7 @@ impl Part {
         let has_permit = match turn {
             Turn::Try { has_permit } => has_permit,
             Turn::Behind(_) | Turn::Wait if is_last => false,
-            // It has not asked for room: the one that it stands behind does.
+            // It has not asked for space: the one before it in the line does.
             Turn::Behind(Line::Capacity { .. }) => {
                 let is_evicting = open.limits.full == FullPolicy::Evict;
                 let needs = write.pending.as_ref().filter(|_| is_evicting).map_or(0, |p| u64::from(p.charge));
@@ -477,7 +477,7 @@ impl Part {
             pending.expires_s = Some(expires_s);
         }
         let withheld_above = self.shared.withheld_above.load(Relaxed);
-        // A tombstone of a key that has no value takes room that nobody was charged for.
+        // A tombstone of a key that has no value takes space that nobody was charged for.
         let is_charged =
             is_put || withheld_above > 0 && self.shared.view(&write.hash, Entry::is_value) != Some(true);
         let claim = write.pending.as_ref().filter(|_| is_charged).map(|pending| self.claim(open, pending));
@@ -500,8 +500,8 @@ impl Part {
             }
         };
         let (published, had_stored) = published.unwrap_or(((Publish::Nothing, Effect::None), false));
-        // What the pools keep of the value before is of no use any more. A read that is under way may put it back; its stamp
-        // keeps it from being taken for the new one, and the next read of the key drops it.
+        // The old value in the pools is of no use any more. A read that is under way may put it back; its stamp keeps it from
+        // being taken for the new one, and the next read of the key drops it.
         if had_stored && let Some((hot, tier)) = open.hot {
             hot.remove(HotKey { tier, hash: write.hash.0 });
         }
@@ -558,7 +558,7 @@ impl Part {
                 return Ok(Attempt::Sent(effect));
             }
         };
-        // There is room: each such message has a place reserved. So it is the worker that is gone.
+        // The queue has a place reserved for each such message. So a failed send means that the worker is gone.
         if self.sender.try_send(Message::Dirty { hash: write.hash, waiter }).is_err() {
             self.shared.admission.budget.give_back_place();
             return Err(self.gone().into());

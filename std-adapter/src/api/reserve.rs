@@ -26,7 +26,7 @@ pub(crate) enum Announced {
 }
 
 /// Whether there is a place in the queues of all partitions.
-pub(super) enum Room<'a> {
+pub(super) enum Space<'a> {
     For(Announced),
     Lacks(&'a Part),
 }
@@ -38,8 +38,8 @@ impl Open {
         &self,
         claim: impl Fn(&Self) -> bool,
         message: impl Fn() -> Message,
-    ) -> Result<Room<'_>, TierError> {
-        let _told = self.telling.lock();
+    ) -> Result<Space<'_>, TierError> {
+        let _telling = self.telling.lock();
         self.parts.iter().try_for_each(|part| self.check_alive(part))?;
         let is_reserved = |part: &&Part| part.shared.admission.budget.reserve_message();
         let reserved = self.parts.iter().take_while(is_reserved).count();
@@ -50,16 +50,16 @@ impl Open {
         };
         if let Some(lacking) = self.parts.get(reserved) {
             give_back();
-            return Ok(Room::Lacks(lacking));
+            return Ok(Space::Lacks(lacking));
         }
         if !claim(self) {
             give_back();
-            return Ok(Room::For(Announced::None));
+            return Ok(Space::For(Announced::None));
         }
-        // There is room, so a worker that can't be told is gone.
+        // There is space, so a worker that can't be notified is gone.
         let is_unsent = |part: &&Part| part.sender.try_send(message()).is_err();
         match self.parts.iter().filter(is_unsent).last() {
-            None => Ok(Room::For(Announced::All)),
+            None => Ok(Space::For(Announced::All)),
             Some(part) => Err(part.gone()),
         }
     }

@@ -122,7 +122,7 @@ pub(crate) fn real_path(path: &Path) -> PathBuf {
 pub(crate) fn sync_above(path: &Path) -> Result<(), FileError> {
     let mut above = path.ancestors().skip(1);
     above.next().map_or(Ok(()), sync_dir)?;
-    // What this process may not read it did not make.
+    // This process did not make a directory that it may not read.
     let _ = above.try_for_each(sync_dir);
     Ok(())
 }

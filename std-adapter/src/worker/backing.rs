@@ -40,7 +40,7 @@ impl Worker<'_> {
         let has_none = admission.charges.keys() == 0 && !has_pieces;
         let is_empty = has_none && lacking == 0;
         self.tier.set_backing(if is_empty {
-            // Segments that are still to be freed take room for erase intents and tombstones.
+            // Segments that are still to be freed take space for erase intents and tombstones.
             u32::from(self.tier.has_sealed())
         } else {
             self.segments_for(charge)

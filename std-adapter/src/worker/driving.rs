@@ -42,7 +42,7 @@ impl Worker<'_> {
             if now.monotonic_ms >= self.shared.ends_ms.load(Relaxed) {
                 return false;
             }
-            // What the index tells of while a task runs belongs to that task, and it judges the pools that the task asks.
+            // The findings of the index while a task runs belong to that task, and it judges the pools that the task asks.
             let running = self.tier.progress().and_then(|running| self.scheduled.get(running.id));
             if let Some(scheduled) = running {
                 self.index.hot = self.pools_of(scheduled).hot();
@@ -154,7 +154,7 @@ impl Worker<'_> {
         self.shared.latencies.record(&self.meter, Timed::Sync, synced.took);
         let result = synced.result.and(self.check_place());
         if self.is_file_lost() {
-            // The machine is not told: what it took for durable it might free the older copies of.
+            // The machine is not notified: it would take the records for durable, and might free their older copies.
             return;
         }
         self.done(now, synced.ticket, result.as_ref().copied());
@@ -164,7 +164,7 @@ impl Worker<'_> {
             if self.index.unwritten.is_empty() {
                 self.waiters.fail_synced(TierError::Medium(error));
             } else {
-                // Records handed back have lost their positions: nobody can be told any more that his was written.
+                // Records handed back have lost their positions: no waiter can be notified of them any more.
                 self.waiters.fail_all(TierError::Medium(error));
             }
         }
@@ -178,9 +178,9 @@ impl Worker<'_> {
             self.waiters.fail_synced(TierError::NeedsReopen);
         }
         let (written, durable) = (self.tier.written(), self.tier.durable());
-        let is_somebody_told = self.waiters.are_reached(written, durable);
-        self.look_after_place(is_somebody_told);
-        if is_somebody_told {
+        let has_reached_waiters = self.waiters.are_reached(written, durable);
+        self.look_after_place(has_reached_waiters);
+        if has_reached_waiters {
             // A client that learns that its write is done finds it in the stats.
             self.post();
         }
@@ -188,8 +188,8 @@ impl Worker<'_> {
         if written >= self.tier.appended() {
             self.unwritten_since_ms = None;
         }
-        self.make_room();
-        // Somebody waits for room that only a write can give.
+        self.free_space();
+        // Somebody waits for space that only a write can give.
         let is_late = self.unwritten_since_ms.is_some_and(|at| monotonic_ms() >= at + self.flush_after_ms);
         let is_idle = is_idle && self.messages.is_empty() && !self.has_more_to_append();
         if is_idle && (self.shared.admission.has_waiters() || is_late) {
@@ -210,8 +210,8 @@ impl Worker<'_> {
     fn look_after_waiting(&mut self, is_idle: bool) {
         let (shared, now_ms) = (self.shared, monotonic_ms());
         let failures = shared.health.failures();
-        if failures != self.failures_told {
-            self.failures_told = failures;
+        if failures != self.failures_notified {
+            self.failures_notified = failures;
             shared.admission.alert();
         }
         let (budget, supply) = (&shared.admission.budget, &shared.admission.supply);
@@ -306,15 +306,16 @@ impl Worker<'_> {
             self.meter.compaction(&report);
             self.posting.report(report);
             self.post();
-            // Whoever gave up waiting needs no report; whoever gets it finds it in the stats.
+            // Sent after the stats are posted, so that its client finds it in them. A client that gave up waiting needs no
+            // report.
             if let Some(reply) = ended.as_ref().and_then(|task| task.report.as_ref()) {
                 let _ = reply.try_send(report);
             }
         }
     }
 
-    /// Takes the task that a report is of. One of which nothing is known goes to no client: whose task the machine has lost is told
-    /// that no report will come.
+    /// Takes the task that a report is of. One of which nothing is known goes to no client: a client whose task the machine has
+    /// lost is notified that no report will come.
     fn take_ended(&mut self, report: &Report) -> Option<Scheduled> {
         let ended = self.scheduled.remove(report.id);
         if ended.is_none() {

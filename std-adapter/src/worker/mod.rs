@@ -155,7 +155,7 @@ pub(crate) struct Worker<'m> {
     given_at: (Weight, [u32; 3], bool),
     given_ms: u64,
     /// How often the medium had failed then.
-    failures_told: u32,
+    failures_notified: u32,
     is_syncer_dead: bool,
     /// Nothing is written: the machine is not polled once it is mounted.
     is_read_only: bool,
@@ -209,7 +209,7 @@ pub(crate) fn run(mut setup: Setup, shared: &SharedPartition, syncer: Syncer) {
     let span = core::mem::replace(&mut setup.span, Span::none());
     let mut worker = Worker::new(setup, shared, tier, syncer);
     let mut mounted = span.in_scope(|| worker.mount());
-    // A limit that was lowered holds for new writes: what is stored keeps the room that it needs. A header that tells of longer
+    // A limit that was lowered holds for new writes: stored values keep the space that they need. A header that tells of longer
     // records than any segment holds was not written by this tier.
     if let Err(Unmounted::Failed(MountError::LongerRecords { stored, .. }, _)) = mounted
         && stored <= config.segment_bytes()
@@ -226,9 +226,9 @@ pub(crate) fn run(mut setup: Setup, shared: &SharedPartition, syncer: Syncer) {
     let mut alarm = alarm;
     match mounted {
         Ok(mounted) => {
-            // Whoever opens the tier may have given up; then the channel of messages is closed too.
+            // The opener of the tier may have given up; then the channel of messages is closed too.
             let _ = ready.send(Ok(mounted));
-            // Of a lost file its clients are told otherwise.
+            // Its clients learn of a lost file in another way.
             let end = if worker.is_read_only { worker.serve_reads() } else { worker.serve() };
             alarm.is_armed = matches!(end, End::SyncerDied);
         }
@@ -294,7 +294,7 @@ impl<'m> Worker<'m> {
             unwritten_since_ms: None,
             given_at: Default::default(),
             given_ms: 0,
-            failures_told: 0,
+            failures_notified: 0,
             is_syncer_dead: false,
             is_read_only: settings.is_read_only,
             shrinks: (0, 0),

@@ -25,9 +25,9 @@ impl Worker<'_> {
     }
 
     /// Looks for it before something is reported as durable, and now and then.
-    pub(super) fn look_after_place(&mut self, is_somebody_told: bool) {
+    pub(super) fn look_after_place(&mut self, has_reached_waiters: bool) {
         let is_due = monotonic_ms() >= self.in_place_ms.saturating_add(LOOK_MS);
-        if !is_somebody_told && !is_due {
+        if !has_reached_waiters && !is_due {
             return;
         }
         if let Err(error) = self.check_place() {

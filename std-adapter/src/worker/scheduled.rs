@@ -56,7 +56,7 @@ mod tests {
     }
 
     #[test]
-    fn lost_task_alone_is_let_go_of_and_its_client_is_told() {
+    fn lost_task_alone_is_released_and_its_client_notified() {
         let config = ColdTierConfig::builder().capacity_bytes(4 << 20).build().unwrap();
         let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
         let mut buffers = Buffers::new(&config, config.record_bytes_max());

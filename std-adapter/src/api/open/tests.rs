@@ -7,7 +7,7 @@ use crate::pool::{AllocationManager, PoolConfig};
 use crate::storage::MediumFailure;
 use coldpress_core::drive::{Medium, Started};
 
-/// A medium whose writes, or syncs, wait while it is told so.
+/// A medium whose writes, or syncs, wait while a flag is set.
 struct Held {
     medium: Box<dyn ServiceMedium>,
     holds_writes: &'static AtomicBool,
@@ -143,7 +143,7 @@ fn pools() -> (AllocationManager, PoolCoordinator) {
     AllocationManager::new(&pools).unwrap()
 }
 
-/// Media in memory files, each of which waits while it is told so.
+/// Media in memory files, each of which waits while its flag is set.
 fn held_media(
     config: &ColdTierConfig,
     syncs: &'static AtomicBool,
