@@ -1,11 +1,12 @@
-//! Rules about sentences of pages and of documentation in sources.
+//! Rules about sentences of pages and of comments in sources.
 //!
 //! Markdown is read just far enough to find the sentences in it. Code blocks and headings are no sentences, a code span is one word, and
 //! a link is its text.
 
 use super::Violation;
+use super::lex::{Kind, tokens};
 
-/// The most words that a sentence of public documentation may have.
+/// The most words that a sentence of a page or a comment may have.
 pub const SENTENCE_WORDS_MAX: usize = 30;
 
 /// The marks at which a sentence ends, where a space or nothing follows.
@@ -20,24 +21,49 @@ type Line<'a> = (usize, &'a str);
 /// The line where a sentence begins, and its words.
 type Sentence = (usize, Vec<String>);
 
+/// Words that stand in for a noun where a sentence begins with them.
+const STAND_INS: [&str; 5] = ["What", "That", "Who", "Whatever", "Whoever"];
+
 /// Finds long sentences in a page.
 pub fn long_sentences_in_page(page: &str) -> Vec<Violation> {
     long_sentences(page.lines().enumerate().map(|(at, text)| (at + 1, text)))
 }
 
-/// Finds long sentences in the documentation of a source: the comments with `///` and `//!`.
-pub fn long_sentences_in_docs(source: &str) -> Vec<Violation> {
-    let mut found = Vec::new();
-    let mut item: Vec<Line<'_>> = Vec::new();
-    for (at, text) in source.lines().enumerate() {
-        let text = text.trim_start();
-        let is_doc = |text: &str| !text.starts_with("////");
-        match text.strip_prefix("///").or_else(|| text.strip_prefix("//!")).filter(|_| is_doc(text)) {
-            Some(text) => item.push((at + 1, text)),
-            None => found.append(&mut long_sentences(item.drain(..))),
+/// Finds long sentences in the comments of a source, documentation included.
+pub fn long_sentences_in_comments(source: &str) -> Vec<Violation> {
+    comments(source).into_iter().flat_map(|lines| long_sentences(lines.into_iter())).collect()
+}
+
+/// Finds sentences of a page that begin with a word that stands in for a noun.
+pub fn stand_ins_in_page(page: &str) -> Vec<Violation> {
+    stand_ins(page.lines().enumerate().map(|(at, text)| (at + 1, text)))
+}
+
+/// Finds sentences of comments that begin with a word that stands in for a noun.
+pub fn stand_ins_in_comments(source: &str) -> Vec<Violation> {
+    comments(source).into_iter().flat_map(|lines| stand_ins(lines.into_iter())).collect()
+}
+
+/// The line comments of a source, without their marks. Comments on consecutive lines are one text if they have the same mark and no
+/// code stands before them.
+fn comments(source: &str) -> Vec<Vec<Line<'_>>> {
+    let (mut found, mut last, mut code_line) = (Vec::<Vec<Line<'_>>>::new(), None, 0);
+    for token in tokens(source) {
+        let marks = ["////", "///", "//!", "//"];
+        let Some(mark) =
+            marks.into_iter().find(|mark| token.kind == Kind::Comment && token.text.starts_with(mark))
+        else {
+            code_line = token.line + token.text.matches('\n').count();
+            continue;
+        };
+        let line = (token.line, token.text[mark.len()..].trim_start_matches('/'));
+        let is_alone = code_line != token.line;
+        match found.last_mut() {
+            Some(lines) if is_alone && last == Some((mark, token.line - 1)) => lines.push(line),
+            _ => found.push(vec![line]),
         }
+        last = is_alone.then_some((mark, token.line));
     }
-    found.append(&mut long_sentences(item.into_iter()));
     found
 }
 
@@ -52,6 +78,26 @@ fn long_sentences<'a>(lines: impl Iterator<Item = Line<'a>>) -> Vec<Violation> {
         )
     };
     long.map(say).collect()
+}
+
+fn stand_ins<'a>(lines: impl Iterator<Item = Line<'a>>) -> Vec<Violation> {
+    let found = paragraphs(lines).into_iter().flat_map(|lines| sentences(&lines));
+    let begins_so = |(_, words): &Sentence| {
+        let first = words
+            .first()
+            .map_or("", |word| word.trim_start_matches(|letter: char| !letter.is_alphanumeric()));
+        let first = first.split(|letter: char| !letter.is_alphanumeric()).next().unwrap_or_default();
+        let is_question = words.last().is_some_and(|word| word.trim_end_matches(CLOSING).ends_with('?'));
+        STAND_INS.contains(&first) && !is_question
+    };
+    let say = |(line, words): Sentence| {
+        let start = words[..words.len().min(6)].join(" ");
+        Violation::new(
+            line,
+            format!("a sentence begins with a noun, not with a word in place of one: {start} …"),
+        )
+    };
+    found.filter(begins_so).map(say).collect()
 }
 
 /// Cuts Markdown into paragraphs, list items and table cells.

@@ -1,4 +1,4 @@
-//! Rules about names and sentences: those of tests, of types and of public documentation.
+//! Rules about names, words and sentences of code, comments and pages.
 
 use std::fs;
 
@@ -44,11 +44,26 @@ const PAGES: [&str; 8] = [
     "embedded-adapter/README.md",
 ];
 
-#[test]
-fn sentences_of_public_documentation_are_short() {
-    hold(&LIBRARIES.into_iter().flat_map(library_sources).collect::<Vec<_>>(), tidy::long_sentences_in_docs);
+fn pages() -> Vec<File> {
     let page = |path: &&str| File { path: path.into(), text: fs::read_to_string(root().join(path)).unwrap() };
-    hold(&PAGES.iter().map(page).collect::<Vec<_>>(), tidy::long_sentences_in_page);
+    PAGES.iter().map(page).collect()
+}
+
+#[test]
+fn sentences_of_comments_and_pages_are_short() {
+    hold(&files("", ".rs"), tidy::long_sentences_in_comments);
+    hold(&pages(), tidy::long_sentences_in_page);
+}
+
+#[test]
+fn sentences_of_comments_and_pages_begin_with_no_stand_in() {
+    hold(&files("", ".rs"), tidy::stand_ins_in_comments);
+    hold(&pages(), tidy::stand_ins_in_page);
+}
+
+#[test]
+fn comments_and_names_use_no_private_word() {
+    hold(&files("", ".rs"), tidy::private_words);
 }
 
 #[test]
@@ -77,19 +92,66 @@ fn planted_long_sentences_are_caught() {
         ],
     );
     catches(
-        tidy::long_sentences_in_docs,
+        tidy::long_sentences_in_comments,
         &[
             &format!("/// {longest}\n/// b.\nfn a() {{}}"),
             &format!("//! {longest} b"),
+            &format!("// {longest} b"),
+            &format!("//// {longest} b"),
+            &format!("a(); // {longest} b"),
+            &format!("    // {longest}\n    // b"),
             &format!("    /// - {half}\n    ///   {half} b"),
         ],
         &[
-            &format!("// {longest} b\n//// {longest} b"),
-            &format!("/// {longest}\nfn a() {{}}\n/// {longest}"),
+            &format!("a(\"\n// {longest} b\")"),
+            &format!("// {half}\na();\n// {half} b"),
+            &format!("a(); // {longest}\n// {longest}"),
+            &format!("/// {longest}\nfn a() {{}}\n/// {longest}\n//! {longest}\n// {longest}"),
         ],
     );
-    let lines = tidy::long_sentences_in_docs(&format!("/// a `b\n/// c` d.\n/// e\n/// f. g\n/// {longest}"));
+    let lines =
+        tidy::long_sentences_in_comments(&format!("/// a `b\n/// c` d.\n/// e\n/// f. g\n/// {longest}"));
     assert_eq!(lines[0].line, 4, "{lines:?}");
+}
+
+#[test]
+fn planted_stand_ins_are_caught() {
+    catches(
+        tidy::stand_ins_in_comments,
+        &[
+            "/// What was found.",
+            "// That what is pending counts.",
+            "//! A b. Whoever removes c\n//! must not find it.",
+            "a(); // Whatever happens.",
+            "/// A b\n/// (c). **Who** asks?  D\n/// e: That is f.",
+        ],
+        &[
+            "// What is b?",
+            "/// Tells what was found: who waits, that it does.",
+            "/// # What it does\n/// Whatsoever",
+            "a(\"// What was found.\")",
+        ],
+    );
+    catches(
+        tidy::stand_ins_in_page,
+        &["a b.\n\n- What c d", "| a | That b |"],
+        &["a b. What c?", "```\nWhat\n```"],
+    );
+}
+
+#[test]
+fn planted_private_words_are_caught() {
+    catches(
+        tidy::private_words,
+        &[
+            "// Makes room.",
+            "/// a\n/// b (told c)",
+            "fn make_room() {}",
+            "enum A { RoomFor }",
+            "use a::rota;",
+        ],
+        &["a(\"room\")", "// a bedroom, a delegate", "fn bedroom(aggregate: Untold) -> NoRoom {}"],
+    );
 }
 
 /// Both adapters have such a type in their interface.

@@ -134,7 +134,7 @@ fn planted_top_level_entries_are_caught() {
     assert_eq!(check(&full.replace("README.md ", "")), 1);
 }
 
-/// The lines of a page's shell blocks, comments left out.
+/// The lines of a page's command blocks, comments left out.
 fn commands(page: &str) -> impl Iterator<Item = &str> {
     let blocks = page.split("```sh\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default());
     blocks.flat_map(str::lines).map(|line| line.split('#').next().unwrap_or_default())
@@ -415,7 +415,7 @@ fn planted_upward_imports_and_cycles_are_caught() {
     assert_eq!(cycles(&[("mod", "use a::A;"), ("a", "use super::b::B;"), ("b", "use super::M;")]), 0);
 }
 
-// Names from which the project began: whoever knows one finds it in the search of the service crate's documentation.
+// Names with which the project began: a reader who knows one finds it in the search of the service crate's documentation.
 #[test]
 fn first_names_of_the_parts_are_types_or_aliases() {
     let sources = library_sources("std-adapter/src").into_iter().chain(library_sources("core/src"));
@@ -444,7 +444,7 @@ fn first_names_of_the_parts_are_types_or_aliases() {
 }
 
 #[test]
-fn types_are_named_for_what_they_do() {
+fn types_are_named_for_their_work() {
     hold(&files("", ".rs"), tidy::banned_type_names);
 }
 
