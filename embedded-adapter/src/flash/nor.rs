@@ -209,7 +209,7 @@ impl<F: NorFlash> Medium for NorMedium<F> {
         Ok(Started::Done)
     }
 
-    /// What was programmed is durable.
+    /// Programmed bytes are durable.
     fn sync(&mut self) -> Result<Started, MediumError> {
         Ok(Started::Done)
     }

@@ -279,5 +279,6 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     }
 }
 
-#[cfg(all(test, not(debug_assertions)))]
+#[cfg(not(debug_assertions))]
+#[cfg(test)]
 mod tests;

@@ -30,9 +30,9 @@ impl Medium for Failing<'_> {
             None => self.flash.write(at, bytes),
             Some(0) => {
                 self.before.set(None);
-                let landing = bytes.len() * self.landing / 8 / 4 * 4;
-                if landing > 0 {
-                    let _ = self.flash.write(at, &bytes[..landing])?;
+                let eighths = bytes.len() * self.eighths / 8 / 4 * 4;
+                if eighths > 0 {
+                    let _ = self.flash.write(at, &bytes[..eighths])?;
                 }
                 Err(MediumError::Io)
             }

@@ -48,7 +48,7 @@ impl Failing<'_> {
         assert_eq!(self.under_way, None, "one operation after the other");
         let number = self.changes.replace(self.changes.get() + 1);
         let fails = number >= self.plan.first && number - self.plan.first < self.plan.many;
-        if !fails || self.plan.lands {
+        if !fails || self.plan.is_made {
             let _ = make(&mut self.flash)?;
         }
         let result = if fails { Err(MediumError::Io) } else { Ok(()) };

@@ -96,7 +96,7 @@ impl Medium for Failing<'_> {
 
 shape_of_flash!(Failing<'_>);
 
-/// What a key holds: its value, and what a mount may find instead, left by calls that failed.
+/// The content of a key: its value, and the values that a mount may find instead, left by calls that failed.
 #[derive(Debug, Clone, Default)]
 struct Held {
     value: Option<Vec<u8>>,

@@ -80,7 +80,7 @@ fn in_use(config: FlashConfig) -> Flash {
     tier.into_medium().into_flash()
 }
 
-/// Formats, fills, and mounts once more: nothing of before is there.
+/// Formats, fills, and mounts once more: no old data is there.
 fn check_formatted<M: DeviceMedium>(mut tier: FlashTier<'_, M>, config: FlashConfig) {
     tier.format();
     let mut out = [0; 40];

@@ -93,7 +93,7 @@ impl<const SECTOR: u32> Medium for RamNor<'_, SECTOR> {
         Ok(self.start())
     }
 
-    /// What was programmed is durable.
+    /// Programmed bytes are durable.
     fn sync(&mut self) -> Result<Started, MediumError> {
         Ok(Started::Done)
     }

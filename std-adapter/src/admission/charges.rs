@@ -3,7 +3,7 @@
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 
-/// What a key adds to the sums of its partition.
+/// The part of a partition's sums that one key adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Weight {
     /// Charged bytes, with what earlier writes are charged that the pending one replaces.
@@ -72,8 +72,8 @@ impl Charges {
         move_sum(&self.keys, before.keys, after.keys);
     }
 
-    /// Moves all sums, or none where one would go beyond its ceiling. The one that is moved and moved back is that which others may
-    /// wait for: nobody is told that the log is full who is not.
+    /// Moves all sums, or none where one would go beyond its ceiling. The sum that is moved and moved back is one that others
+    /// may wait for, so nobody takes the log for full who has space in it.
     pub(super) fn change_within(
         &self,
         before: &Weight,

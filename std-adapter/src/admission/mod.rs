@@ -4,7 +4,7 @@
 //! says where space comes from, and when a value is refused. [`lines`] and [`keys`] say who is next, and [`waiting`] is the one wait of
 //! all.
 //!
-//! Two parts of a write stay in `api`, above the index. What a value weighs, and whether the index owes space, only the index can say.
+//! Two parts of a write stay in `api`, above the index. Only the index knows what a value weighs, and whether it owes space.
 //! A message to the worker is sent where its place is reserved.
 //!
 //! A write that finds no other waiting takes what it needs. Where it can't, or where others wait, it waits in line, asleep. Three
@@ -23,9 +23,9 @@
 //!
 //! Removes need no capacity and give some back: they never stand behind puts that wait for it.
 //!
-//! Nobody who waits looks again after some time: each wait ends by its deadline, by what another thread gives, or by an alert. Whoever
-//! makes a partition refuse writes posts that first and [alerts](Admission::alert) then; whoever waits stands in its line first and looks
-//! then. So one of the two sees the other.
+//! Nobody who waits looks again after some time: each wait ends by its deadline, by what another thread gives, or by an alert. A
+//! thread that makes a partition refuse writes posts that first, and [alerts](Admission::alert) then. A client that waits stands in its
+//! line first, and looks then. So one of the two sees the other.
 
 mod budget;
 mod charges;
@@ -55,7 +55,7 @@ pub(crate) use self::waiting::{AdmissionLease, KeyClaim, Waiting, try_until};
 /// before it has to wait again, and what is left keeps the worker busy meanwhile.
 const LOW_PART: u32 = 8;
 
-/// What the clients of one partition need for a write, and how they wait for it.
+/// The resources that clients of one partition need for a write, and their waits for them.
 #[derive(Debug, Default)]
 pub(crate) struct Admission {
     pub(crate) budget: Budget,

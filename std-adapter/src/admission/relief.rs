@@ -65,7 +65,7 @@ pub(crate) struct Shortfall {
     pub(crate) ends: u64,
 }
 
-/// What decides beside the supply.
+/// The facts beside the supply that decide.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Circumstances {
     pub(crate) full: FullPolicy,
@@ -99,7 +99,7 @@ pub(crate) enum Refusal {
     NoSpace,
 }
 
-/// What a partition has for values, as its worker posts it, and what clients ask the worker for.
+/// The space that a partition has for values, as its worker posts it, and the space that clients ask the worker for.
 #[derive(Debug)]
 pub(crate) struct Supply {
     /// Segments kept as they are because of damage.
@@ -143,7 +143,7 @@ impl Default for Supply {
 impl Supply {
     /// The demand of a write, beside records that cost so many bytes at the ends of segments.
     ///
-    /// What the log is sure to hold must not be exceeded once everything pending is published. Until then the record that is
+    /// Once everything pending is published, the charges must not exceed the bytes that the log is sure to hold. Until then the record that is
     /// replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.
     pub(crate) fn claim(&self, terms: &Terms, waste: u64, write: Weight) -> Claim {
         let quarantined = self.quarantined();

@@ -107,8 +107,8 @@ impl<L: AdmissionLease> Drop for Waiting<L> {
 
 /// Tries until an attempt has a result or fails, or the deadline has passed: `None` then.
 ///
-/// An attempt that has neither leaves a client in `waiting`, which stands in a line. It is told whether it is the last one: the time is
-/// over then, and nothing is waited for behind it.
+/// An attempt that has neither leaves a client in `waiting`, which stands in a line. It learns whether it is the last one: the
+/// time is over then, and nothing is waited for behind it.
 pub(crate) fn try_until<L: AdmissionLease, R, E>(
     deadline: Instant,
     mut attempt: impl FnMut(&mut Option<Waiting<L>>, bool) -> Result<Option<R>, E>,

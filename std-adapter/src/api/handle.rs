@@ -8,7 +8,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use super::compaction::CompactionSystem;
 use super::iterate::Keys;
 use super::opened::Open;
-use super::reserve::{Announced, Room, WaitingClient};
+use super::reserve::{Announced, Space, WaitingClient};
 use crate::admission::try_until;
 use crate::config::Durability;
 use crate::errors::TierError;
@@ -212,11 +212,11 @@ impl ColdTierHandle {
         message: impl Fn() -> Message,
     ) -> Result<Announced, TierError> {
         let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
-        let told = try_until(deadline, |waiting: &mut Option<WaitingClient>, is_last| {
+        let announced = try_until(deadline, |waiting: &mut Option<WaitingClient>, is_last| {
             self.enter(|open| match open.tell_all(&claim, &message)? {
-                Room::For(told) => Ok::<_, TierError>(Some(told)),
-                Room::Lacks(_) if is_last => Ok(None),
-                Room::Lacks(part) => {
+                Space::For(announced) => Ok::<_, TierError>(Some(announced)),
+                Space::Lacks(_) if is_last => Ok(None),
+                Space::Lacks(part) => {
                     // It may be another partition that lacks a place now.
                     *waiting = waiting.take().filter(|waiting| waiting.is_for(part.shared.lease()));
                     part.stand_for_message(waiting)?;
@@ -224,7 +224,7 @@ impl ColdTierHandle {
                 }
             })?
         })?;
-        told.ok_or(TierError::TimedOut)
+        announced.ok_or(TierError::TimedOut)
     }
 
     /// Sends a message that is no write, waiting for a place in the queue where so many are on their way.

@@ -149,8 +149,8 @@ impl ColdTierHandle {
         let charge = match self.await_capacity(write, &long) {
             // As a short value does, it takes the space that is kept for replacements, if it replaces enough.
             Err(Refused::Full { needed, available }) if needed <= available.saturating_add(replaces) => {
-                let room = KeyClaim::wait_for_replacement(lease, deadline, check)?.ok_or(Refused::Busy)?;
-                replacement = Some(room);
+                let claim = KeyClaim::wait_for_replacement(lease, deadline, check)?.ok_or(Refused::Busy)?;
+                replacement = Some(claim);
                 write.replaces = replaces;
                 needed
             }

@@ -400,7 +400,7 @@ impl ColdTier {
             };
             outcome = outcome.and(ended);
             let is_over = is_over(&worker, deadline);
-            // An operation that outlasted the close may have come to wait since those were told who waited then.
+            // An operation that outlasted the close may have begun to wait since the alert to those who waited then.
             shared.end();
             let _ = shared.look_behind(|shared| shared.admission.alert());
             // At once, or when all who are in it are over.

@@ -119,7 +119,7 @@ impl Open {
         !is_lost
     }
 
-    /// From here on all partitions refuse writes, and those who wait in any of them are told.
+    /// From here on all partitions refuse writes, and the waiters of all of them are notified.
     fn lose_file(&self) {
         if !self.is_file_lost.swap(true, Relaxed) {
             self.parts.iter().for_each(|part| part.shared.admission.alert());

@@ -1,7 +1,7 @@
 //! Requests of a client to the [admission](crate::admission) of a partition, and its messages to the worker.
 //!
-//! Who may go on is decided there. Here is what takes more than that layer knows: a message is sent where its place is reserved, and the
-//! index says what a value weighs, how much the lengths of records cost, and whether it owes space.
+//! The admission decides which write goes on. This file has the parts for which that layer knows too little. A message is sent where
+//! its place is reserved. The index says what a value weighs, how much the lengths of records cost, and whether it owes space.
 
 use core::sync::atomic::Ordering::Relaxed;
 

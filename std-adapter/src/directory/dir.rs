@@ -456,7 +456,7 @@ mod tests {
             Ok::<_, OpenError>((dir, media))
         };
         let (dir, _media) = open().unwrap();
-        // As a process does that was started meanwhile.
+        // Inherited files, as a process has that was started meanwhile.
         let copies: Vec<_> = dir.parts.iter().map(|part| part.hold().unwrap().try_clone()).collect();
         drop(dir);
         let (mut dir, mut again) = open().unwrap();

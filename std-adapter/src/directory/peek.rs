@@ -34,8 +34,8 @@ impl Peek {
     }
 }
 
-/// Looks for a header. Bounds: at most three short reads a segment that is no hole, each made again where it fails; it stops at the
-/// first header.
+/// Looks for a header. Bounds: at most three short reads for each segment that is no hole, each repeated where it fails; stops
+/// at the first header.
 pub(crate) fn peek(medium: &dyn ServiceMedium, geometry: &Geometry) -> Result<Peek, OpenError> {
     let sparse = Sparse::of(medium);
     let (mut is_ours, mut unread, mut failure) = (false, 0, None);
@@ -47,7 +47,7 @@ pub(crate) fn peek(medium: &dyn ServiceMedium, geometry: &Geometry) -> Result<Pe
         }
         let mut marker = [0; MARKER_BYTES as usize];
         let mut is_unread = false;
-        // What can't be read says nothing of the store.
+        // A part that can't be read says nothing of the store.
         match read(medium, base, &mut marker) {
             Ok(()) => is_ours |= Marker::decode(&marker).is_some(),
             Err(error) => (is_unread, failure) = (true, Some(error)),

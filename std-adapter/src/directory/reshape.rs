@@ -41,7 +41,7 @@ pub(crate) enum Stored {
     /// The headers do not tell the shape. The file may be foreign, of another version, emptied, or unreadable in parts: the
     /// mount finds out.
     Unknown,
-    /// They do not tell, and not all of the file could be read.
+    /// The headers do not tell the shape, and not all of the file could be read.
     Unread(MediumFailure),
 }
 
@@ -95,7 +95,7 @@ pub(crate) fn plan(stored: &Stored, file_bytes: u64, wanted: &Geometry) -> Resul
     let shape = match stored {
         Stored::Shape(shape) => shape,
         Stored::Unused if !is_as_long => return Ok(Change::MakeAnew),
-        // Nothing is known of it that could be kept in another length.
+        // Without a known shape, nothing of the file can be carried over to another length.
         Stored::Unknown | Stored::Unread(_) if !is_as_long => return refused(wanted.medium_bytes()),
         Stored::Unused | Stored::Unknown | Stored::Unread(_) => return Ok(Change::Keep),
     };

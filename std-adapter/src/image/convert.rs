@@ -218,8 +218,8 @@ pub(crate) fn carry_over(
     Err(ConvertError::Build(BuildError::Stuck))
 }
 
-/// Takes one step; tells whether there was anything to do. A write that fails ends it: the machine would wait for a time that never comes
-/// before it tried again.
+/// Takes one step; returns whether there was anything to do. A failed write ends the conversion: the machine would wait before
+/// its next try, and the clock stands still.
 fn step(
     machine: &mut Machine<'_>,
     medium: &mut impl Medium<Error: Into<MediumFailure>>,
@@ -288,7 +288,7 @@ fn append(
         let now = machine.now();
         match machine.tier.append(now, &fresh) {
             Ok(_) => return Ok(()),
-            // The clock stands still: a machine that has nothing to do now never has.
+            // The clock stands still, so a machine that is idle now stays idle.
             Err(AppendError::Busy) if step(machine, medium)? => {}
             Err(AppendError::Busy) => break,
             Err(error) => return Err(ConvertError::Build(BuildError::Append(error))),

@@ -114,7 +114,7 @@ impl<'m> Machine<'m> {
         self.now
     }
 
-    /// Mounts what is there. A failure of the medium is told beside the error that it led to.
+    /// Mounts the log on a medium. The error holds the failure of the medium that led to it.
     pub(super) fn mount(
         &mut self,
         medium: &mut impl Medium<Error: Into<MediumFailure>>,
@@ -179,7 +179,7 @@ impl<M: Medium<Error: Into<MediumFailure>>> Medium for Watched<'_, M> {
         self.changed(erased)
     }
 
-    /// An image is made durable by whoever keeps it.
+    /// The owner of an image makes it durable.
     fn sync(&mut self) -> Result<Started, MediumError> {
         Ok(Started::Done)
     }

@@ -110,12 +110,11 @@ pub(crate) struct SharedPartition {
     /// every key idle at once.
     pub(crate) opened_s: AtomicU32,
     pub(crate) clock: LogClock,
-    /// Where copies may lie on the medium that the index does not count: the sequence from which on what is written outranks them;
-    /// else 0.
+    /// While the medium may hold copies that the index does not count: the first sequence whose records outrank them. Else 0.
     pub(crate) withheld_above: AtomicU32,
     /// A record of a later sequence than this may stand for a put of the same value; `u32::MAX` while none may.
     pub(crate) keeps_above: AtomicU32,
-    /// When the worker has to be over, in milliseconds: from then on it takes no step, as others may have the medium soon.
+    /// The deadline of the worker, in milliseconds. From then on it takes no step, since others may have the medium soon.
     pub(crate) ends_ms: AtomicU64,
 }
 

@@ -46,7 +46,7 @@ pub struct FileMedium {
     file: File,
     name: Option<Name>,
     /// When a failure was last logged, in milliseconds, and one more; 0 where none was.
-    told_ms: AtomicU64,
+    logged_ms: AtomicU64,
     /// Whether a write lacked space: where the filesystem allocates nothing ahead, zeroes are written to find out.
     is_tight: AtomicBool,
 }
@@ -67,7 +67,7 @@ impl FileMedium {
     #[must_use]
     pub fn new(file: File) -> Self {
         read_no_further(&file);
-        Self { file, name: None, told_ms: AtomicU64::new(0), is_tight: AtomicBool::new(false) }
+        Self { file, name: None, logged_ms: AtomicU64::new(0), is_tight: AtomicBool::new(false) }
     }
 
     /// As [`new`](Self::new), of a file that is to stay under its name, and at least so long.
@@ -79,7 +79,7 @@ impl FileMedium {
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         let (file, name) = (self.file.try_clone()?, self.name.clone());
         let is_tight = AtomicBool::new(self.is_tight.load(Relaxed));
-        Ok(Self { file, name, told_ms: AtomicU64::new(0), is_tight })
+        Ok(Self { file, name, logged_ms: AtomicU64::new(0), is_tight })
     }
 
     /// Unlocks the file, whoever else has it open.
@@ -106,7 +106,7 @@ impl FileMedium {
         self.failed_as(medium_error(error), operation, error)
     }
 
-    /// As [`failed`](Self::failed), of a failure that is expected on a full disk: the log is not told.
+    /// As [`failed`](Self::failed), of a failure that is expected on a full disk: it is not logged.
     fn failed_quietly(&self, operation: &'static str, error: &io::Error) -> MediumFailure {
         MediumFailure::new(medium_error(error), FileError::new(operation, self.path(), error))
     }
@@ -118,9 +118,9 @@ impl FileMedium {
 
     fn failed_as(&self, kind: MediumError, operation: &'static str, error: &io::Error) -> MediumFailure {
         let path = self.path();
-        let (now_ms, told_ms) = (monotonic_ms().saturating_add(1), self.told_ms.load(Relaxed));
-        if told_ms == 0 || now_ms >= told_ms.saturating_add(TELL_MS) {
-            self.told_ms.store(now_ms, Relaxed);
+        let (now_ms, logged_ms) = (monotonic_ms().saturating_add(1), self.logged_ms.load(Relaxed));
+        if logged_ms == 0 || now_ms >= logged_ms.saturating_add(TELL_MS) {
+            self.logged_ms.store(now_ms, Relaxed);
             let path = path.display();
             tracing::warn!(%path, code = error.raw_os_error(), "can't {operation} {path}: {error}");
         }
@@ -378,13 +378,13 @@ mod tests {
     }
 
     #[test]
-    fn full_disk_is_told_from_other_failures() {
+    fn full_disk_is_distinct_from_other_failures() {
         assert_eq!(medium_error(&io::ErrorKind::StorageFull.into()), MediumError::NoSpace);
         assert_eq!(medium_error(&io::ErrorKind::BrokenPipe.into()), MediumError::Io);
     }
 
     /// The messages of events.
-    static TOLD: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
+    static LOGGED: std::sync::Mutex<Vec<String>> = std::sync::Mutex::new(Vec::new());
 
     struct Message(String);
 
@@ -402,12 +402,12 @@ mod tests {
         fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
             let mut message = Message(String::new());
             event.record(&mut message);
-            TOLD.lock().unwrap().push(message.0);
+            LOGGED.lock().unwrap().push(message.0);
         }
     }
 
     #[test]
-    fn failure_is_told_to_the_log_with_path_and_code_once_a_second() {
+    fn failure_is_logged_with_path_and_code_once_a_second() {
         use tracing_subscriber::layer::SubscriberExt as _;
         // It has no space, whatever is written.
         let path = PathBuf::from("/dev/full");
@@ -418,8 +418,8 @@ mod tests {
                 assert_eq!(medium.write_at(0, b"x"), Err(MediumError::NoSpace.into()));
             }
         });
-        let told = TOLD.lock().unwrap();
-        assert_eq!(told[0], "can't write /dev/full: No space left on device (os error 28)");
-        assert!(told.len() < 50, "{told:?}");
+        let logged = LOGGED.lock().unwrap();
+        assert_eq!(logged[0], "can't write /dev/full: No space left on device (os error 28)");
+        assert!(logged.len() < 50, "{logged:?}");
     }
 }

@@ -71,7 +71,7 @@ pub trait ServiceMedium: Medium<Error = MediumFailure> + Send + Sync {
     /// the call must be cheap.
     ///
     /// # Errors
-    /// A [`MediumFailure`] when that can't be told now.
+    /// A [`MediumFailure`] when nothing tells that now.
     fn is_in_place(&self) -> Result<bool, MediumFailure> {
         Ok(true)
     }
@@ -91,7 +91,7 @@ pub trait ServiceMedium: Medium<Error = MediumFailure> + Send + Sync {
     /// Waits for the end of the operation under way.
     ///
     /// By default it asks [`is_done`](Medium::is_done), and sleeps in between, for 50 microseconds at first and up to 5 milliseconds.
-    /// A medium that can be told of the end, by a channel or an interrupt, waits for that instead.
+    /// A medium that learns of the end by a channel or an interrupt waits for that instead.
     ///
     /// # Errors
     /// The [`MediumFailure`] of the operation.

@@ -236,7 +236,7 @@ impl Worker<'_> {
     }
 
     /// Evicts what clients wait for, round by round, and drops what has expired where one waits for its space.
-    fn make_room(&mut self) {
+    fn free_space(&mut self) {
         let (admission, supply) = (&self.shared.admission, &self.shared.admission.supply);
         if supply.take_expiry() {
             self.tier.expire();
@@ -245,7 +245,7 @@ impl Worker<'_> {
         if supply.is_evicting() && !self.tier.is_evicting() {
             supply.end_round();
         }
-        // While writes are pending that take the room, there is too little in the log to choose from.
+        // While pending writes take the space, there is too little in the log to choose from.
         if !self.backlog.is_empty() || supply.is_evicting() {
             return;
         }

@@ -113,7 +113,7 @@ fn lost_file_ends_all_waits_in_its_queue() {
         double.writes_fail.store(1, SeqCst);
         double.holds_writes.store(false, SeqCst);
     };
-    // What takes no write is answered all the same.
+    // Questions that need no write are answered all the same.
     let waits: Vec<_> = (0..WAITS.len()).filter(|at| *at != SEGMENTS).map(|at| WAITS[at]).collect();
     all_end(&tier, &waits, lose, &TierError::FileLost);
     double.holds_syncs.store(false, SeqCst);
@@ -173,7 +173,7 @@ fn report_of_a_dead_partition_is_not_waited_for() {
 }
 
 #[test]
-fn lost_file_is_told_to_those_who_wait_in_another_partition() {
+fn lost_file_ends_the_waits_in_another_partition() {
     let (_manager, pools) = pools();
     let config = small().partitions(2).pending_bytes_max(1 << 16).op_timeout(NEVER).build().unwrap();
     let doubles = [(); 2].map(|()| Double::new(config.capacity_bytes() / 2));

@@ -57,7 +57,7 @@ impl Clock for Holds {
 
 // The close tells all who wait, and then waits for its worker. A client that was in the tier before comes to stand in line meanwhile.
 #[test]
-fn client_that_comes_to_wait_behind_a_close_is_told() {
+fn client_that_begins_to_wait_behind_a_close_is_notified() {
     static CLOCK: Holds = Holds { is_held: AtomicBool::new(false), held: AtomicU32::new(0) };
     let (_manager, pools) = pools();
     let config = small().pending_bytes_max(1 << 16).op_timeout(Duration::from_secs(3600));

@@ -10,7 +10,7 @@ use coldpress_std::{CodecId, ColdTier, ColdTierConfig, CompactionTask, PutError,
 
 use crate::common::{PATIENCE, SYNCED, eventually, open_on, pools, small, value};
 
-/// What all views of a medium share.
+/// The state that all views of a medium share.
 struct Platter {
     bytes: Mutex<Vec<u8>>,
     started: AtomicU64,
@@ -20,7 +20,7 @@ struct Platter {
     syncs_fail: AtomicU32,
 }
 
-/// What is done at the end of an operation.
+/// The change that an operation makes at its end.
 enum Effect {
     Write { at: usize, bytes: Vec<u8> },
     Sync,

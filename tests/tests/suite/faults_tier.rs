@@ -165,7 +165,7 @@ fn run(shared: &'static Shared, pools: &PoolCoordinator, fault: Option<(u64, u64
         Bytes { now: vec![0; usize::try_from(CAPACITY).unwrap()], operations: 0, fault };
     let mut allowed = Allowed::new();
     let media = || vec![Box::new(Failing(shared)) as Box<dyn ServiceMedium>];
-    // An open that fails says so; nothing was there that could be lost.
+    // A failed open returns an error; there was nothing that could be lost.
     if let Ok(tier) = ColdTier::open_with(media(), config(), pools.clone()) {
         work(&tier, &mut allowed);
         shared.0.lock().unwrap().fault = None;

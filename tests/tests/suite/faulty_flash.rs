@@ -6,7 +6,7 @@ use coldpress_embedded::flash::{DeviceMedium, Medium, MediumError, NorMedium, St
 use coldpress_tests::flash::Flash;
 use coldpress_tests::sim::Rng;
 
-/// What goes wrong in a life. Of ten thousand reads and changes so many fail.
+/// The faults of a life. Of ten thousand reads and changes so many fail.
 pub(crate) struct Plan {
     pub(crate) rng: RefCell<Rng>,
     pub(crate) reads: Cell<u64>,

@@ -16,7 +16,7 @@ const SEGMENTS: usize = 14;
 const SEGMENT_BYTES: u32 = 512;
 const NOW: Now = Now { monotonic_ms: 1_000, wall_s: 1_000_000 };
 
-type Memory = FlashMemory<SEGMENTS, { buckets_for(40) }, 96>;
+type SmallMemory = FlashMemory<SEGMENTS, { buckets_for(40) }, 96>;
 
 /// A flash that counts what changes it.
 struct Counting {
@@ -25,13 +25,38 @@ struct Counting {
 }
 
 impl Counting {
-    fn part(&mut self, at: u32, bytes: usize) -> Result<&mut [u8], MediumError> {
-        let at = at as usize;
+    fn part(&mut self, at: u64, bytes: usize) -> Result<&mut [u8], MediumError> {
+        let at = usize::try_from(at).unwrap();
         self.bytes.get_mut(at..at + bytes).ok_or(MediumError::Io)
     }
 }
 
 impl Medium for Counting {
+    type Error = MediumError;
+
+    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
+        bytes.copy_from_slice(self.part(at, bytes.len())?);
+        Ok(())
+    }
+
+    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
+        self.changes += 1;
+        self.part(at, bytes.len())?.copy_from_slice(bytes);
+        Ok(Started::Done)
+    }
+
+    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
+        self.changes += 1;
+        self.part(at, usize::try_from(bytes).unwrap())?.fill(0xFF);
+        Ok(Started::Done)
+    }
+
+    fn sync(&mut self) -> Result<Started, MediumError> {
+        Ok(Started::Done)
+    }
+}
+
+impl DeviceMedium for Counting {
     fn write_unit_bytes(&self) -> u32 {
         4
     }
@@ -43,26 +68,9 @@ impl Medium for Counting {
     fn medium_bytes(&self) -> u64 {
         self.bytes.len() as u64
     }
-
-    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), MediumError> {
-        bytes.copy_from_slice(self.part(at, bytes.len())?);
-        Ok(())
-    }
-
-    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<Started, MediumError> {
-        self.changes += 1;
-        self.part(at, bytes.len())?.copy_from_slice(bytes);
-        Ok(Started::Done)
-    }
-
-    fn erase(&mut self, at: u32, bytes: u32) -> Result<Started, MediumError> {
-        self.changes += 1;
-        self.part(at, bytes as usize)?.fill(0xFF);
-        Ok(Started::Done)
-    }
 }
 
-fn tier(memory: &mut Memory, flash: Counting) -> FlashTier<'_, Counting> {
+fn tier(memory: &mut SmallMemory, flash: Counting) -> FlashTier<'_, Counting> {
     FlashTier::new(FlashConfig::new(SEGMENT_BYTES, 7), memory, flash).unwrap()
 }
 
@@ -78,7 +86,7 @@ fn put(tier: &mut FlashTier<'_, Counting>, key: &[u8], value: &[u8]) -> Result<(
 
 #[test]
 fn mount_of_a_broken_tier_names_the_invariant_and_reads_go_on() {
-    let (mut memory, mut next) = (Memory::new(), Memory::new());
+    let (mut memory, mut next) = (SmallMemory::new(), SmallMemory::new());
     let flash = Counting { bytes: vec![0xFF; SEGMENTS * SEGMENT_BYTES as usize], changes: 0 };
     let mut tier = self::tier(&mut memory, flash);
     tier.mount(NOW).unwrap();

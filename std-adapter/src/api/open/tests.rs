@@ -358,7 +358,8 @@ fn failed_mount_names_the_operation_the_path_and_the_code() {
     let file = tempfile::tempfile().unwrap();
     file.set_len(config.geometry.medium_bytes()).unwrap();
     let medium = || FileMedium::new(file.try_clone().unwrap());
-    let open = |medium: Box<dyn ServiceMedium>| ColdTier::open_with(vec![medium], config.clone(), pools.clone());
+    let open =
+        |medium: Box<dyn ServiceMedium>| ColdTier::open_with(vec![medium], config.clone(), pools.clone());
     let tier = open(Box::new(medium())).unwrap();
     tier.put(b"key", b"value").unwrap();
     tier.close().unwrap();

@@ -205,7 +205,7 @@ impl Dir {
     /// The views of a file that has the shape configured.
     pub(crate) fn views(&mut self, part: HeldPart, config: &ColdTierConfig) -> Result<Views, OpenError> {
         let seen = self.peek(&part.path, &part.file, config)?;
-        // With other segments than those configured, what could not be read may hold headers.
+        // Under another length of segments, the parts that could not be read may hold headers.
         let HeldPart { path, file, stored, .. } = part;
         if let (None, Stored::Unread(failure)) = (seen.store, stored) {
             let segments = config.geometry.segment_count();
