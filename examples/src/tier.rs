@@ -143,7 +143,7 @@ impl Handle for TierHandle {
         let figures = self.0.stats();
         StoreFigures {
             bytes_put: figures.bytes_put,
-            bytes_encoded: figures.bytes_encoded,
+            bytes_encoded: figures.fresh_bytes,
             bytes_written: figures.bytes_written,
             capacity_bytes: figures.capacity_bytes,
             peak_bytes: figures.peak_bytes,

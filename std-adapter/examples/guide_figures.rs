@@ -88,7 +88,7 @@ fn overwrites(base_dir: &Path) -> Result<(), Box<dyn Error>> {
             tier.flush()?;
             let after = tier.stats();
             let written = after.bytes_written - before.bytes_written;
-            let tenths = written * 10 / (after.bytes_encoded - before.bytes_encoded).max(1);
+            let tenths = written * 10 / (after.fresh_bytes - before.fresh_bytes).max(1);
             let (whole, tenth) = (tenths / 10, tenths % 10);
             let a_second = keys as f64 / 2.0 / begun.elapsed().as_secs_f64();
             println!(

@@ -6,17 +6,19 @@
 pub struct Counters {
     /// Records that clients appended.
     pub fresh_records: u64,
-    /// Bytes of these on the medium.
+    /// Bytes of fresh records as written: headers included, values as encoded.
     pub fresh_bytes: u64,
-    /// Puts of a value that was there already, which were skipped.
+    /// Puts that wrote nothing, since their value was there already; they are among the puts.
     pub unchanged_puts: u64,
-    /// Bytes written in all: records, footers, headers, markers.
+    /// Bytes written to the medium in all.
+    ///
+    /// These are records, footers, headers and markers.
     pub bytes_written: u64,
     /// Bytes read for mounting, cleaning and checking.
     pub bytes_read: u64,
     /// Records relocated, or replaced by a tombstone.
     pub moved_records: u64,
-    /// Bytes of these as written.
+    /// Bytes of records relocated.
     pub moved_bytes: u64,
     /// Victims cleaned for the spread of wear.
     pub wear_victims: u64,
@@ -26,13 +28,13 @@ pub struct Counters {
     pub freed_segments: u32,
     /// Bytes of segments made free, less what was written to relocate what was live in them.
     pub bytes_reclaimed: u64,
-    /// Erases.
+    /// Segments erased.
     pub erases: u64,
-    /// Syncs issued.
+    /// Syncs.
     pub syncs: u64,
     /// Syncs that failed.
     pub sync_failures: u64,
-    /// Operations of the medium that failed.
+    /// Operations of the medium that failed, syncs included.
     pub failures: u64,
     /// Segments sealed early because a write or sync failed.
     pub segments_abandoned: u64,
@@ -42,7 +44,7 @@ pub struct Counters {
     pub shortages: u64,
     /// Records found again in segments that an earlier mount could not read whole.
     pub rescued_records: u64,
-    /// Records evicted.
+    /// Records evicted to free space.
     pub evicted_records: u64,
     /// Jumps of the wall clock that were refused; one that lasts counts once.
     pub clock_refusals: u64,

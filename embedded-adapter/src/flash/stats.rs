@@ -1,4 +1,7 @@
-//! Stats of a tier: its content, and the cost of its calls.
+//! Stats of a tier: its content, each figure defined once in a table, and the cost of its calls.
+//!
+//! A stat that a service's tier has too has the same name and text there (`std-adapter/src/observe/table.rs`); the tidy suite compares
+//! them. What the machine counts is [`Counters`], for both.
 
 use coldpress_core::segments::SegmentState;
 use coldpress_core::writer::Counters;
@@ -7,34 +10,60 @@ use super::driving::Work;
 use super::medium::Medium;
 use super::tier::FlashTier;
 
-/// The content and the work of a tier. All counts are exact.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct FlashStats {
-    /// Keys with a value.
-    pub keys: u32,
-    /// Entries of the index: these, and keys that were removed and are still on the medium.
-    pub entries: u32,
-    /// Keys with a value that it holds at any time, pieces of long values among them.
-    pub keys_max: u32,
-    /// Entries that it takes.
-    pub entries_max: u32,
-    /// Bytes of live records.
-    pub charged_bytes: u64,
-    /// Bytes of live records that the medium is sure to hold.
-    pub charge_bytes_max: u64,
-    /// Segments that are free.
-    pub free_segments: u32,
-    /// Segments kept as they are because of damage.
-    pub quarantined_segments: u32,
-    /// Erases of the least and of the most erased segment.
-    pub erases: (u32, u32),
-    /// Erases of all segments.
-    pub erases_total: u64,
-    /// Bytes read of the medium since the tier was built.
-    pub bytes_read: u64,
-    /// The work of the machine since then.
-    pub counters: Counters,
+/// Makes [`FlashStats`] of a table. Each row is `name: type = value`; the value is of the tier, its segments and their tally.
+macro_rules! flash_stats {
+    (
+        |$tier:ident, $erases:ident, $tally:ident| {
+            $($(#[doc = $text:literal])+ $name:ident: $type:ty = $value:expr;)+
+        }
+    ) => {
+        /// The content and the work of a tier. All counts are exact.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        #[cfg_attr(feature = "defmt", derive(defmt::Format))]
+        pub struct FlashStats {
+            $($(#[doc = $text])+ pub $name: $type,)+
+        }
+
+        impl<M: Medium> FlashTier<'_, M> {
+            /// Returns the content and the work of the tier. Bounds: one pass over the segment table.
+            #[must_use]
+            pub fn stats(&self) -> FlashStats {
+                let $tier = self;
+                let $erases = self.tier.segments().iter().map(|segment| segment.erases);
+                let $tally = self.tier.tally();
+                FlashStats { $($name: $value,)+ }
+            }
+        }
+    };
+}
+
+flash_stats! {
+    |tier, erases, tally| {
+        /// Keys that have a value.
+        keys: u32 = tier.len();
+        /// Entries of the index: these, and keys that were removed and are still on the medium.
+        entries: u32 = tier.index.table.entries();
+        /// Keys with a value that it holds at any time, pieces of long values among them.
+        keys_max: u32 = tier.keys_max;
+        /// Entries that it takes.
+        entries_max: u32 = tier.index.places.max;
+        /// Bytes charged against the capacity for live records.
+        charged_bytes: u64 = tier.charged_bytes();
+        /// The most bytes that can be charged.
+        charge_bytes_max: u64 = tier.charge_bytes_max;
+        /// Segments that are free.
+        free_segments: u32 = tally.free;
+        /// Segments kept as they are because of damage.
+        quarantined_segments: u32 = tally.quarantined;
+        /// Erases of the least and of the most erased segment.
+        erases: (u32, u32) = (erases.clone().min().unwrap_or(0), erases.clone().max().unwrap_or(0));
+        /// Erases of all segments.
+        erases_total: u64 = erases.map(u64::from).sum();
+        /// Bytes read of the medium since the tier was built.
+        bytes_read: u64 = tier.flash.bytes_read;
+        /// The work of the machine since then.
+        counters: Counters = tier.tier.counters();
+    }
 }
 
 /// The most that any one call has cost since the tier was built.
@@ -52,28 +81,6 @@ pub struct Worst {
 }
 
 impl<M: Medium> FlashTier<'_, M> {
-    /// Returns the content and the work of the tier. Bounds: one pass over the segment table.
-    #[must_use]
-    pub fn stats(&self) -> FlashStats {
-        let segments = self.tier.segments();
-        let erases = segments.iter().map(|segment| segment.erases);
-        let tally = self.tier.tally();
-        FlashStats {
-            keys: self.len(),
-            entries: self.index.table.entries(),
-            keys_max: self.keys_max,
-            entries_max: self.index.places.max,
-            charged_bytes: self.charged_bytes(),
-            charge_bytes_max: self.charge_bytes_max,
-            free_segments: tally.free,
-            quarantined_segments: tally.quarantined,
-            erases: (erases.clone().min().unwrap_or(0), erases.clone().max().unwrap_or(0)),
-            erases_total: erases.map(u64::from).sum(),
-            bytes_read: self.flash.bytes_read,
-            counters: self.tier.counters(),
-        }
-    }
-
     /// How often a segment was erased; `None` beyond the last one.
     #[must_use]
     pub fn erases(&self, segment: u32) -> Option<u32> {

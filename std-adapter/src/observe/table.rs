@@ -6,6 +6,7 @@
 use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use coldpress_core::compaction::{CompactionTask, Progress, Report};
+use coldpress_core::writer::Counters;
 
 use super::analysis::Analysis;
 
@@ -23,13 +24,18 @@ macro_rules! combine {
 }
 
 /// Makes the types of a table. Each row is `name: type, how partitions add up => kind of metric, its name, its unit`; the
-/// metric may be missing. `clients` are counters of many threads; `worker` is posted by the worker of a partition; `partition`
-/// is read from a partition's sums and state; `tier` belongs to no partition.
+/// metric may be missing. `clients` are counters of many threads. `machine` are those of the [`Counters`] of a partition's machine that
+/// have the same name there; `worker` is what else its worker posts. `partition` is read from a partition's sums and state; `tier`
+/// belongs to no partition.
 macro_rules! tier_stats {
     (
         clients { $(
             #[doc = $c_text:literal] $(#[doc = $c_more:literal])*
             $c_name:ident => counter $c_metric:literal $c_unit:ident;
+        )+ }
+        machine { $(
+            #[doc = $m_text:literal] $(#[doc = $m_more:literal])*
+            $m_name:ident $(=> counter $m_metric:literal $m_unit:ident)?;
         )+ }
         worker { $(
             #[doc = $w_text:literal] $(#[doc = $w_more:literal])*
@@ -53,10 +59,18 @@ macro_rules! tier_stats {
         /// Counts that the worker of one partition posts for all to read.
         #[derive(Debug, Clone, Copy, Default)]
         pub(crate) struct WorkerStats {
+            $(pub(crate) $m_name: u64,)+
             $(pub(crate) $w_name: $w_type,)+
             pub(crate) progress: Option<(CompactionTask, Progress)>,
             pub(crate) last_report: Option<Report>,
             pub(crate) analysis: Option<Analysis>,
+        }
+
+        impl WorkerStats {
+            /// Takes over what the machine counted.
+            pub(crate) const fn count(&mut self, counters: &Counters) {
+                $(self.$m_name = counters.$m_name;)+
+            }
         }
 
         /// The sums and the state of one partition as they are when they are read.
@@ -74,6 +88,7 @@ macro_rules! tier_stats {
         pub struct TierStats {
             $(#[doc = $t_text] $(#[doc = $t_more])* pub $t_name: $t_type,)+
             $(#[doc = $c_text] $(#[doc = $c_more])* pub $c_name: u64,)+
+            $(#[doc = $m_text] $(#[doc = $m_more])* pub $m_name: u64,)+
             $(#[doc = $w_text] $(#[doc = $w_more])* pub $w_name: $w_type,)+
             $(#[doc = $p_text] $(#[doc = $p_more])* pub $p_name: $p_type,)+
         }
@@ -82,6 +97,7 @@ macro_rules! tier_stats {
             /// Adds what one partition counted.
             pub(crate) fn add(&mut self, counts: &Counts, worker: &WorkerStats, state: &PartitionState) {
                 $(combine!(sum, self.$c_name, counts.$c_name.load(Relaxed));)+
+                $(combine!(sum, self.$m_name, worker.$m_name);)+
                 $(combine!($w_add, self.$w_name, worker.$w_name);)+
                 $(combine!($p_add, self.$p_name, state.$p_name);)+
             }
@@ -97,6 +113,13 @@ macro_rules! tier_stats {
                 text: $c_text,
                 read: |counts, _, _| counts.$c_name.load(Relaxed),
             },)+
+            $($(TierMetric {
+                kind: MetricKind::counter,
+                name: $m_metric,
+                unit: metrics::Unit::$m_unit,
+                text: $m_text,
+                read: |_, worker, _| worker.$m_name,
+            },)?)+
             $($(TierMetric {
                 kind: MetricKind::$w_kind,
                 name: $w_metric,
@@ -170,31 +193,35 @@ tier_stats! {
         /// [`keys`](crate::ColdTierHandle::keys).
         bytes_read => counter "coldpress_bytes_read_total" Bytes;
     }
-    worker {
+    machine {
         /// Bytes of fresh records as written: headers included, values as encoded.
-        bytes_encoded: u64, sum => counter "coldpress_bytes_encoded_total" Bytes;
+        fresh_bytes => counter "coldpress_bytes_encoded_total" Bytes;
         /// Bytes written to the medium in all.
-        bytes_written: u64, sum => counter "coldpress_bytes_written_total" Bytes;
+        bytes_written => counter "coldpress_bytes_written_total" Bytes;
         /// Bytes of records relocated.
-        bytes_moved: u64, sum => counter "coldpress_bytes_moved_total" Bytes;
+        moved_bytes => counter "coldpress_bytes_moved_total" Bytes;
+        /// Segments erased.
+        erases => counter "coldpress_erases_total" Count;
+        /// Syncs.
+        syncs;
+        /// Operations of the medium that failed, syncs included.
+        failures => counter "coldpress_failures_total" Count;
+        /// Syncs that failed.
+        sync_failures => counter "coldpress_sync_failures_total" Count;
+        /// Times that free segments ran short.
+        shortages => counter "coldpress_shortages_total" Count;
+        /// Jumps of the wall clock that were refused; one that lasts counts once.
+        ///
+        /// Each partition counts them for itself.
+        clock_refusals => counter "coldpress_clock_refusals_total" Count;
+    }
+    worker {
         /// Bytes of the log that compaction freed, less what it wrote for that.
         log_bytes_reclaimed: u64, sum => counter "coldpress_log_bytes_reclaimed_total" Bytes;
         /// Bytes that the pools gave back because compaction asked.
         pool_bytes_reclaimed: u64, sum => counter "coldpress_pool_bytes_reclaimed_total" Bytes;
-        /// Segments erased.
-        erases: u64, sum => counter "coldpress_erases_total" Count;
-        /// Syncs.
-        syncs: u64, sum;
-        /// Operations of the medium that failed, syncs included.
-        failures: u64, sum => counter "coldpress_failures_total" Count;
-        /// Syncs that failed.
-        sync_failures: u64, sum => counter "coldpress_sync_failures_total" Count;
-        /// Times that free segments ran short.
-        shortages: u64, sum => counter "coldpress_shortages_total" Count;
         /// Compaction tasks that ended, of any kind.
         compactions: u64, sum;
-        /// Jumps of the wall clock that were refused since the tier was opened, in each partition; one that lasts counts once.
-        clock_refusals: u64, sum => counter "coldpress_clock_refusals_total" Count;
         /// The most bytes of disk that the log's files ever took, counted at each write.
         peak_bytes: u64, sum;
         /// Bytes of disk that the log's files take now, blocks that were allocated ahead included.
@@ -234,7 +261,9 @@ tier_stats! {
         /// See [`Full`](crate::PutError::Full). While overwrites are under way it may be above the most that can be charged, by up to
         /// about a segment.
         charged_bytes: u64, sum => gauge "coldpress_charged_bytes" Bytes;
-        /// The most bytes that can be charged: less while the longest record is longer, or segments are quarantined.
+        /// The most bytes that can be charged.
+        ///
+        /// Less while the longest record is longer, or segments are quarantined.
         charge_bytes_max: u64, sum => gauge "coldpress_charge_bytes_max" Bytes;
         /// Whether writes are refused in a partition until the tier is closed and opened again: 1 as a metric.
         ///
@@ -264,7 +293,7 @@ impl TierStats {
     #[must_use]
     pub fn write_amplification_permille(&self) -> u64 {
         let scaled = u128::from(self.bytes_written) * 1000;
-        let ratio = scaled.checked_div(u128::from(self.bytes_encoded)).unwrap_or(1000);
+        let ratio = scaled.checked_div(u128::from(self.fresh_bytes)).unwrap_or(1000);
         u64::try_from(ratio).unwrap_or(u64::MAX)
     }
 }

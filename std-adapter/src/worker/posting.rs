@@ -130,14 +130,7 @@ impl Worker<'_> {
         posting.posted_occupied = posting.worker_stats.occupied_bytes;
         posting.posted_ms = monotonic_ms();
         let worker_stats = &mut posting.worker_stats;
-        worker_stats.bytes_encoded = counters.fresh_bytes;
-        worker_stats.bytes_written = counters.bytes_written;
-        worker_stats.bytes_moved = counters.moved_bytes;
-        worker_stats.erases = counters.erases;
-        worker_stats.syncs = counters.syncs;
-        worker_stats.failures = counters.failures;
-        worker_stats.sync_failures = counters.sync_failures;
-        worker_stats.shortages = counters.shortages;
+        worker_stats.count(&counters);
         worker_stats.log_bytes_reclaimed = counters.bytes_reclaimed;
         worker_stats.live_bytes = tally.live_bytes;
         worker_stats.stale_bytes = tally.used_bytes.saturating_sub(tally.live_bytes);
@@ -147,7 +140,6 @@ impl Worker<'_> {
         self.shared.lengths.count_waste(self.terms.data_segments());
         let waste = self.shared.lengths.waste_with(0);
         let charge_bytes_max = self.terms.charge_bytes_max(waste, tally.quarantined);
-        worker_stats.clock_refusals = counters.clock_refusals;
         worker_stats.debt_permille = self.tier.debt_permille();
         worker_stats.analysis = self.index.analysis;
         let worker_stats = *worker_stats;

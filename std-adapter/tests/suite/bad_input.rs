@@ -23,7 +23,7 @@ fn keys_and_values_over_their_limits_are_refused_with_the_limit() {
     tier.flush().unwrap();
     let stats = tier.stats();
     assert_eq!((tier.len().unwrap(), stats.charged_bytes, stats.pending_bytes), (0, 0, 0));
-    assert_eq!((stats.puts, stats.bytes_put, stats.bytes_encoded), (0, 0, 0), "{stats:?}");
+    assert_eq!((stats.puts, stats.bytes_put, stats.fresh_bytes), (0, 0, 0), "{stats:?}");
     let wide = small().capacity_bytes(1 << 30).segment_bytes(4 << 20).build().unwrap();
     assert_eq!(wide.key_bytes_max(), 65_535);
 }

@@ -40,9 +40,9 @@ fn unchanged_put_by_default_is_written() {
     let (_manager, pools) = pools();
     let tier = open(dir.path(), &small().build().unwrap(), &pools);
     assert!(!is_skipped(&tier, b"key", b"value", SYNCED));
-    let encoded = tier.stats().bytes_encoded;
+    let encoded = tier.stats().fresh_bytes;
     assert!(!is_skipped(&tier, b"key", b"value", SYNCED));
-    assert!(tier.stats().bytes_encoded > encoded);
+    assert!(tier.stats().fresh_bytes > encoded);
 }
 
 #[test]
@@ -410,7 +410,7 @@ fn unchanged_value_moved_by_compaction_is_skipped() {
     }
     assert_eq!(tier.stats().unchanged_puts, 300);
     tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
-    assert!(tier.stats().bytes_moved > 0);
+    assert!(tier.stats().moved_bytes > 0);
     let lives = PutOptions { ttl: Ttl::Never, ..PutOptions::default() };
     for key in (0..400u32).step_by(4) {
         assert!(is_skipped(&tier, &key.to_le_bytes(), &value(key, 0, 1_000), lives), "key {key}");

@@ -11,6 +11,7 @@ mod names;
 mod prose;
 mod regions;
 mod sizes;
+mod stats;
 mod vocabulary;
 mod words;
 
@@ -23,6 +24,7 @@ pub use prose::{
     stand_ins_in_page,
 };
 pub use sizes::{FILE_LINES_MAX, FunctionSize, file_too_long, function_sizes};
+pub use stats::{StatText, differing_stats, stat_texts};
 pub use vocabulary::private_words;
 pub use words::{
     allocation, allowed_lints, banned_type_names, ignored_tests, panics, shared_ownership, unfinished,

@@ -214,3 +214,38 @@ fn planted_repeated_type_names_are_caught() {
     assert_eq!(excepted("struct A;", "struct A;"), 0);
     assert_eq!(excepted("struct A;", "struct B;"), 1, "an exception that nothing needs");
 }
+
+/// The stats of the machine, of a service's tier, and of a device's.
+const STATS: [&str; 3] = [
+    "core/src/writer/counters.rs",
+    "std-adapter/src/observe/table.rs",
+    "embedded-adapter/src/flash/stats.rs",
+];
+
+/// Stats of one name that count something else: bytes read by the machine, for clients, and in all; erases in all, and the spread of them.
+const OTHER_STATS: [&str; 2] = ["bytes_read", "erases"];
+
+#[test]
+fn stats_of_one_name_have_one_text() {
+    let read = |path: &str| fs::read_to_string(root().join(path)).unwrap();
+    let [machine, service, device] = STATS.map(read);
+    assert!(tidy::stat_texts(&machine).len() > 20 && tidy::stat_texts(&service).len() > 40);
+    assert!(tidy::stat_texts(&device).len() > 10);
+    for (one, other) in [(&machine, &service), (&machine, &device), (&service, &device)] {
+        assert_eq!(tidy::differing_stats(one, other, &OTHER_STATS), Vec::<String>::new());
+    }
+    // Of these two only the bytes read are known to differ.
+    assert_eq!(tidy::differing_stats(&machine, &service, &["bytes_read"]), Vec::<String>::new());
+}
+
+#[test]
+fn planted_stats_of_two_texts_are_caught() {
+    let one =
+        "/// Keys.\n///\n/// More.\npub keys: u32,\n/// Syncs.\n#[a]\nsyncs => counter;\n/// Same.\nsame;";
+    let other = "/// The keys.\nkeys: u64, sum;\n/// Syncs.\nsyncs;\n/// Same.\nsame = 1;";
+    assert_eq!(tidy::differing_stats(one, other, &[]).len(), 1);
+    assert_eq!(tidy::differing_stats(one, other, &["keys"]), Vec::<String>::new());
+    let names = |source| tidy::stat_texts(source).into_iter().map(|stat| stat.name).collect::<Vec<_>>();
+    assert_eq!(names(one), ["keys", "syncs", "same"]);
+    assert!(names("/// A function.\nfn keys() {}\n/// A type.\nKeys: u32\nplain: u32").is_empty());
+}
