@@ -15,7 +15,7 @@ struct Region<const PAGE: usize, const N: usize>([[u8; PAGE]; N]);
 /// [`RegionPages`](coldpress_core::pool::RegionPages).
 ///
 /// ```
-/// use coldpress_core::pool::Pages;
+/// use coldpress_embedded::pool::Pages;
 /// use coldpress_embedded::{StaticPages, TryCell};
 ///
 /// static PAGES: TryCell<StaticPages<256, 8>> = TryCell::new(StaticPages::new());

@@ -11,7 +11,7 @@ pub struct Contended;
 
 impl fmt::Display for Contended {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the cell was held elsewhere; nothing was done")
+        f.write_str("the cell is held elsewhere, or was taken for good; nothing was done")
     }
 }
 

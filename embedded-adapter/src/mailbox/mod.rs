@@ -99,8 +99,8 @@ pub type Outcome = Result<Reclaimed, CleanupError>;
 /// most a look at each of the `N` places.
 ///
 /// ```
-/// use coldpress_core::cleanup::CleanupKind;
-/// use coldpress_core::pool::Step;
+/// use coldpress_embedded::cleanup::CleanupKind;
+/// use coldpress_embedded::pool::Step;
 /// use coldpress_embedded::{CleanupWorker, Mailbox, Progress};
 ///
 /// static MAILBOX: Mailbox<8> = Mailbox::new();

@@ -4,7 +4,7 @@ use core::fmt::Write as _;
 
 use coldpress_core::format::{Identity, Kind};
 use coldpress_core::segments::SegmentState;
-use coldpress_std::image::{Damage, Image, ImageError, StoredRecord};
+use coldpress_std::image::{Damage, Image, ImageError, Segment, StoredRecord};
 use serde::Serialize;
 
 /// The findings of a check of every record.
@@ -208,9 +208,11 @@ pub struct Stats {
     pub segments: Vec<SegmentRow>,
 }
 
-const fn state_name(state: SegmentState) -> &'static str {
-    match state {
+const fn state_name(segment: &Segment) -> &'static str {
+    match segment.state() {
         SegmentState::Free => "free",
+        // It is erased before its first use.
+        SegmentState::Freeing if segment.sequence.get() == 0 => "unused",
         SegmentState::Sealed => "sealed",
         SegmentState::Freeing => "freeing",
         SegmentState::Quarantined => "quarantined",
@@ -228,7 +230,7 @@ pub fn stats(image: &Image) -> Result<Stats, ImageError> {
         let contents = image.examine(index)?;
         rows.push(SegmentRow {
             segment: index,
-            state: state_name(known.state()),
+            state: state_name(known),
             sequence: known.sequence.get(),
             erases: known.erases,
             records: contents.records.len(),

@@ -79,3 +79,10 @@ fn damaged_record_is_named() {
     assert_eq!(verified.damage, [expected]);
     assert!(verified.summary().starts_with("1 place damaged: "), "{}", verified.summary());
 }
+
+#[test]
+fn segment_never_written_shows_as_unused() {
+    let image = Image::read_from(filled(&job("image build x --keys 20"), None).unwrap()).unwrap();
+    let states = stats(&image).unwrap().segments;
+    assert_eq!((states[0].state, states[63].state), ("sealed", "unused"));
+}

@@ -235,9 +235,10 @@ impl fmt::Display for OpenError {
                 write!(f, "{} can't be written anew for another capacity: {error}", path.display())
             }
             Self::Partitions { expected, found } => {
+                let partitions = if *found == 1 { "partition" } else { "partitions" };
                 write!(
                     f,
-                    "the tier has {found} partitions, the configuration says {expected}: set `partitions({found})`; {CHANGE_OVER}"
+                    "the tier has {found} {partitions}, the configuration says {expected}: set `partitions({found})`; {CHANGE_OVER}"
                 )
             }
             Self::MissingPartition(path) => {

@@ -6,9 +6,8 @@
 //! says what is damaged. [`build`] makes an image of a shape, to be written to a device.
 //!
 //! ```
-//! use coldpress_core::codec::CodecId;
-//! use coldpress_core::format::{Geometry, Identity, Store};
-//! use coldpress_std::image::{Image, build};
+//! use coldpress_std::CodecId;
+//! use coldpress_std::image::{Geometry, Identity, Image, Store, build};
 //!
 //! // A flash of 16 sectors of 4 KiB that is programmed in words.
 //! let geometry = Geometry::new(4096, 16, 4, 0xFF, Identity::KeyBytes)?;
