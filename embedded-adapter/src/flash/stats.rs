@@ -1,7 +1,7 @@
 //! Stats of a tier: its content, each figure defined once in a table, and the cost of its calls.
 //!
 //! A stat that a service's tier has too has the same name and text there (`std-adapter/src/observe/table.rs`); the tidy suite compares
-//! them. What the machine counts is [`Counters`], for both.
+//! them. The counts of the machine are [`Counters`], for both.
 
 use coldpress_core::segments::SegmentState;
 use coldpress_core::writer::Counters;
