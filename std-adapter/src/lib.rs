@@ -110,15 +110,18 @@ pub use api::compaction::{
     CompactionConfig, CompactionError, CompactionSystem, CompactionTask, Outcome, Report,
 };
 pub use api::{
-    ColdTier, ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, Error, InitError, Keys,
-    PersistentColdTier, PersistentColdTierHandle, PutOptions, REGISTRY_QUEUE_CAPACITY, REGISTRY_TIERS_MAX,
-    Ttl, TypedKeys, init_cold_tier,
+    ColdTier, ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, Entries, Error, Expected, InitError,
+    Keys, PersistentColdTier, PersistentColdTierHandle, PutOptions, REGISTRY_QUEUE_CAPACITY,
+    REGISTRY_TIERS_MAX, TimeLeft, Ttl, TypedEntries, TypedKeys, Update, ValueVersion, Versioned,
+    init_cold_tier,
 };
 pub use config::{
     CACHE_ID_BYTES_MAX, ColdTierConfig, ColdTierConfigBuilder, ConfigError, Durability, FullPolicy,
     PARTITIONS_MAX, PENDING_BYTES_MIN, SCHEMA_BYTES_MAX,
 };
-pub use errors::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
+pub use errors::{
+    BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError, UpdateError,
+};
 pub use file_error::FileError;
 pub use observe::{SegmentView, TierStats};
 pub use storage::medium;

@@ -255,13 +255,13 @@ impl FooterWriter {
 /// Walks entries in a chunk of a footer.
 #[derive(Debug, Clone)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Entries<'a> {
+pub struct FooterEntries<'a> {
     geometry: Geometry,
     bytes: &'a [u8],
     at: usize,
 }
 
-impl<'a> Entries<'a> {
+impl<'a> FooterEntries<'a> {
     /// Begins at the start of `bytes`, which must be the start of an entry.
     #[must_use]
     pub const fn new(geometry: Geometry, bytes: &'a [u8]) -> Self {
@@ -330,7 +330,7 @@ mod tests {
             let entry_bytes = &buffer[..trailer.entry_bytes as usize];
             assert!(trailer.matches(SEED.payload(entry_bytes)));
             assert!(!trailer.matches(Checksum::of(entry_bytes)), "of another store");
-            let mut walk = Entries::new(g, &buffer[..trailer.entry_bytes as usize]);
+            let mut walk = FooterEntries::new(g, &buffer[..trailer.entry_bytes as usize]);
             for entry in &entries {
                 assert_eq!(walk.next_entry(), Ok(*entry));
             }

@@ -35,8 +35,8 @@ mod record;
 pub use checksum::{Checksum, Seed};
 pub use exact_key::{IdentityHasher, KEY_BYTES_EXACT, Secret, is_piece_identity};
 pub use footer::{
-    ENTRY_BYTES, ENTRY_BYTES_MAX, Entries, EntryError, FooterEntry, FooterWriter, TRAILER_BYTES, Trailer,
-    TrailerError,
+    ENTRY_BYTES, ENTRY_BYTES_MAX, EntryError, FooterEntries, FooterEntry, FooterWriter, TRAILER_BYTES,
+    Trailer, TrailerError,
 };
 pub use geometry::{
     Format, Geometry, GeometryError, Identity, SEGMENT_BYTES_MAX, SEGMENT_BYTES_MIN, SEGMENTS_MIN,

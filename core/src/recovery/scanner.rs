@@ -4,7 +4,7 @@
 //! was read. Each call looks at one record or entry.
 
 use crate::format::{
-    Checksum, Entries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Mending,
+    Checksum, FooterEntries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Mending,
     RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, SegmentIndex,
     Sequence, Trailer, TrailerError, Version, read_record,
 };
@@ -291,7 +291,7 @@ impl Scanner {
         let bytes = log.scan.filled();
         let skip = at.checked_sub(self.window.0).filter(|s| *s < self.window.1);
         let rest = skip.and_then(|s| bytes.get(s as usize..)).unwrap_or_default();
-        let mut entries = Entries::new(*log.layout.geometry(), rest);
+        let mut entries = FooterEntries::new(*log.layout.geometry(), rest);
         let next = entries.next_entry();
         let Ok(next) = next else {
             if at < end && self.window != (at, (end - at).min(Self::lane_bytes(log))) {

@@ -7,7 +7,9 @@ use super::compaction::CompactionError;
 use super::coordinator::InitError;
 use crate::codec::CodecError;
 use crate::config::ConfigError;
-use crate::errors::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
+use crate::errors::{
+    BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError, UpdateError,
+};
 use crate::file_error::FileError;
 use crate::image::{BuildError, ConvertError, ImageError};
 use crate::pool::{HotError, PoolConfigError, PoolError};
@@ -86,6 +88,8 @@ errors!(
     GetBatch(BatchError<GetError>),
     /// A key was not removed.
     Remove(RemoveError),
+    /// A write that depends on the value of its key was not done.
+    Update(UpdateError),
     /// A close was not orderly.
     Close(CloseError),
     /// A compaction task was not run.

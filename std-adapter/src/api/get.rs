@@ -9,7 +9,7 @@ use super::long::{HeadChase, Long, Seen};
 use super::opened::{Open, Part, TierLimits};
 use super::scratch;
 use crate::errors::{BatchError, GetError, TierError};
-use crate::index::{Entry, Stored};
+use crate::index::{Entry, Pending, Stored, WriteId};
 use crate::observe::Timed;
 use crate::pool::HotKey;
 use crate::storage::MediumFailure;
@@ -28,8 +28,26 @@ pub(super) enum Found {
     /// In memory; the encoded value is in the buffer.
     Pending {
         codec: CodecId,
+        current: Current,
     },
     Stored(Stored),
+}
+
+/// The value of a key at the moment of a look at it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Current {
+    pub(super) identity: WriteId,
+    pub(super) expires_s: Option<u32>,
+}
+
+impl Current {
+    pub(super) const fn pending(pending: &Pending) -> Self {
+        Self { identity: WriteId::Pending(pending.serial), expires_s: pending.expires_s }
+    }
+
+    pub(super) fn stored(stored: &Stored) -> Self {
+        Self { identity: WriteId::Stored(stored.version()), expires_s: stored.expires_s() }
+    }
 }
 
 /// Why a read of the log gave no value.
@@ -83,6 +101,11 @@ impl ColdTierHandle {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_into(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool, GetError> {
+        Ok(self.read_current(key, value)?.is_some())
+    }
+
+    /// As [`get_into`](Self::get_into), with which write the value is of.
+    pub(super) fn read_current(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<Current>, GetError> {
         value.clear();
         let begun = Instant::now();
         self.enter(|open| {
@@ -92,8 +115,8 @@ impl ColdTierHandle {
             let counts = &part.shared.counts;
             counts.gets.fetch_add(1, Relaxed);
             let found = scratch::with_buffer(|buffer| part.read(open, &hash, key, buffer, value));
-            match found {
-                Ok(is_hit) => counts.hits.fetch_add(u64::from(is_hit), Relaxed),
+            match &found {
+                Ok(hit) => counts.hits.fetch_add(u64::from(hit.is_some()), Relaxed),
                 Err(GetError::Damaged) => counts.damaged_reads.fetch_add(1, Relaxed),
                 Err(_) => 0,
             };
@@ -137,11 +160,7 @@ impl ColdTierHandle {
 impl Part {
     /// Whether an entry has a value whose time is not over.
     pub(super) fn is_current(&self, limits: &TierLimits, entry: &Entry, now_s: u32) -> bool {
-        let expires_s = match &entry.pending {
-            Some(pending) => pending.expires_s,
-            None => entry.stored().and_then(Stored::expires_s),
-        };
-        let ends_s = [expires_s, self.idle_end_s(limits, entry)];
+        let ends_s = [entry.expires_s(), self.idle_end_s(limits, entry)];
         entry.is_value() && ends_s.into_iter().flatten().all(|end_s| now_s < end_s)
     }
 
@@ -162,42 +181,43 @@ impl Part {
         self.shared.health.check_readable()
     }
 
-    /// Reads the value of a key.
-    fn read(
+    /// Reads the value of a key; tells which write it is of.
+    pub(super) fn read(
         &self,
         open: &Open,
         hash: &KeyHash,
         key: &[u8],
         buffer: &mut Vec<u8>,
         value: &mut Vec<u8>,
-    ) -> Result<bool, GetError> {
+    ) -> Result<Option<Current>, GetError> {
         self.check_readable()?;
         let (mut chase, mut heads) = (Chase::default(), HeadChase::default());
         loop {
             let begun = self.shared.families.begun();
             match self.look_up(open, hash, Some(key), buffer) {
-                Found::Absent => return Ok(false),
+                Found::Absent => return Ok(None),
                 Found::Damaged => return Err(GetError::Damaged),
-                Found::Pending { codec: CodecId::Chunked } => {
+                Found::Pending { codec: CodecId::Chunked, current } => {
                     let head = Head::from_bytes(buffer).ok_or(GetError::Damaged)?;
                     let seen = Seen { head, version: None, expires: false, begun };
                     match self.read_long(open, (hash, key), &seen, &mut heads, (buffer, value))? {
                         Long::Whole => {
                             self.shared.counts.pending_hits.fetch_add(1, Relaxed);
-                            return Ok(true);
+                            return Ok(Some(current));
                         }
-                        Long::Absent => return Ok(false),
+                        Long::Absent => return Ok(None),
                         Long::Again => {}
                     }
                 }
-                Found::Pending { codec } => {
+                Found::Pending { codec, current } => {
                     decode(open, codec, buffer, value)?;
                     self.shared.counts.pending_hits.fetch_add(1, Relaxed);
-                    return Ok(true);
+                    return Ok(Some(current));
                 }
                 Found::Stored(stored) => {
+                    let current = Current::stored(&stored);
                     if self.read_hot(open, hash, &stored, value) {
-                        return Ok(true);
+                        return Ok(Some(current));
                     }
                     match self.read_stored(open, &stored, Some(key), buffer, value) {
                         Err(ReadError::Head(head)) => {
@@ -206,18 +226,18 @@ impl Part {
                             match self.read_long(open, (hash, key), &seen, &mut heads, (buffer, value))? {
                                 Long::Whole => {
                                     self.keep_hot(open, hash, &stored, value);
-                                    return Ok(true);
+                                    return Ok(Some(current));
                                 }
-                                Long::Absent => return Ok(false),
+                                Long::Absent => return Ok(None),
                                 Long::Again => {}
                             }
                         }
                         Ok(()) => {
                             self.keep_hot(open, hash, &stored, value);
-                            return Ok(true);
+                            return Ok(Some(current));
                         }
                         Err(ReadError::Codec(error)) => return Err(GetError::Codec(error)),
-                        Err(ReadError::Miss(Miss::OtherKey)) => return Ok(false),
+                        Err(ReadError::Miss(Miss::OtherKey)) => return Ok(None),
                         Err(ReadError::Miss(miss)) => chase.miss(open, stored.location(), &miss)?,
                     }
                 }
@@ -246,7 +266,7 @@ impl Part {
                     }
                     buffer.clear();
                     buffer.extend_from_slice(pending.value());
-                    Found::Pending { codec: pending.codec }
+                    Found::Pending { codec: pending.codec, current: Current::pending(pending) }
                 }
                 (None, Some(stored)) if stored.is_damaged() => Found::Damaged,
                 (None, Some(stored)) => Found::Stored(*stored),
@@ -380,6 +400,17 @@ pub(super) enum ReadError {
     /// The value lies in pieces.
     Head(Head),
     Codec(CodecError),
+}
+
+/// Decodes a value of the log. The limit of when it was written may have been another one than today's; none is longer than a segment.
+pub(super) fn decode_stored(
+    open: &Open,
+    codec: CodecId,
+    payload: &[u8],
+    value: &mut Vec<u8>,
+) -> Result<(), GetError> {
+    let bytes_max = open.terms.geometry.segment_bytes().max(open.limits.value_bytes_max);
+    scratch::decode(codec, payload, bytes_max, value).map_err(GetError::Codec)
 }
 
 pub(super) fn decode(

@@ -6,7 +6,7 @@ use std::time::Instant;
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 
 use super::compaction::CompactionSystem;
-use super::iterate::Keys;
+use super::iterate::{Entries, Keys};
 use super::opened::Open;
 use super::reserve::{Announced, Space, WaitingClient};
 use crate::admission::try_until;
@@ -125,6 +125,12 @@ impl ColdTierHandle {
         Keys::new(*self)
     }
 
+    /// Iterates over the keys and their values, in no order. See [`Entries`] for what it sees of writes meanwhile.
+    #[must_use]
+    pub fn entries(&self) -> Entries {
+        Entries::new(*self)
+    }
+
     /// Returns what the tier counted; all zero once it is closed.
     #[must_use]
     pub fn stats(&self) -> TierStats {
@@ -138,7 +144,7 @@ impl ColdTierHandle {
                 stats.add(&shared.counts, &shared.worker_stats.lock(), &shared.state(charge_bytes_max));
                 stats.index_bytes += shared.index_bytes();
             }
-            stats.requests = stats.puts + stats.gets + stats.removes;
+            stats.requests = stats.puts + stats.touches + stats.gets + stats.removes;
             stats
         })
         .unwrap_or_default()

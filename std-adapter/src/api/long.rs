@@ -22,9 +22,9 @@ use tracing::Span;
 use super::get::{Chase, Found, Miss, ReadError, decode};
 use super::handle::ColdTierHandle;
 use super::opened::{Open, Part};
-use super::put::{Refused, Write};
 use super::reserve::WaitingClient;
 use super::scratch;
+use super::write::{Refused, Write};
 use crate::admission::{KeyClaim, Line, Relief, Shortfall, try_until};
 use crate::config::{Durability, FullPolicy, Terms, piece_bytes};
 use crate::errors::{GetError, TierError};
@@ -107,7 +107,7 @@ impl LongPut {
 }
 
 /// A value as it is pending, its payload made of key and encoded value.
-fn pending(
+pub(super) fn pending(
     payload: Box<[u8]>,
     key_bytes: u32,
     codec: CodecId,
@@ -126,6 +126,7 @@ fn pending(
         inflight: None,
         before: None,
         older_charge: 0,
+        serial: 0,
     }
 }
 
@@ -182,8 +183,8 @@ impl ColdTierHandle {
         let head = Head { generation, pieces, bytes: long.bytes };
         let payload = [&long.key, &head.to_bytes()[..]].concat().into_boxed_slice();
         let head_key_bytes = u32::try_from(head_key_bytes).unwrap_or(u32::MAX);
-        write.pending =
-            Some(pending(payload, head_key_bytes, CodecId::Chunked, write.lives_s, (&terms, seed)));
+        let expires_s = write.may_expire().then_some(0);
+        write.pending = Some(pending(payload, head_key_bytes, CodecId::Chunked, expires_s, (&terms, seed)));
         Ok(writer)
     }
 
@@ -379,7 +380,7 @@ impl Part {
             match self.look_up(open, hash, Some(name), buffer) {
                 Found::Absent => return Ok(false),
                 Found::Damaged => return Err(GetError::Damaged),
-                Found::Pending { codec } => return decode(open, codec, buffer, piece).map(|()| true),
+                Found::Pending { codec, .. } => return decode(open, codec, buffer, piece).map(|()| true),
                 Found::Stored(stored) => match self.read_stored(open, &stored, Some(name), buffer, piece) {
                     Ok(()) => return Ok(true),
                     Err(ReadError::Codec(error)) => return Err(GetError::Codec(error)),

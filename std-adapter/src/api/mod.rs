@@ -10,7 +10,9 @@
 //! Each partition has one worker and one syncer. Clients reach the open tier ([`opened`]) by a lease, and through it the partition's
 //! index and sums, which the worker has too; one thread owns everything else. A close drops all of it.
 
+mod clear;
 pub mod compaction;
+mod conditional;
 mod coordinator;
 mod error;
 mod get;
@@ -22,18 +24,22 @@ mod opened;
 mod put;
 mod reserve;
 mod scratch;
+mod touch;
 mod ttl;
 mod typed;
 mod unchanged;
+mod write;
 
+pub use self::conditional::{Expected, Update, ValueVersion, Versioned};
 pub use self::coordinator::{
     ColdTierCoordinator, ColdTierRegistry, InitError, REGISTRY_QUEUE_CAPACITY, REGISTRY_TIERS_MAX,
     init_cold_tier,
 };
 pub use self::error::Error;
 pub use self::handle::ColdTierHandle;
-pub use self::iterate::Keys;
+pub use self::iterate::{Entries, Keys};
 pub use self::open::ColdTier;
 pub use self::put::PutOptions;
+pub use self::touch::TimeLeft;
 pub use self::ttl::Ttl;
-pub use self::typed::{PersistentColdTier, PersistentColdTierHandle, TypedKeys};
+pub use self::typed::{PersistentColdTier, PersistentColdTierHandle, TypedEntries, TypedKeys};

@@ -12,21 +12,22 @@ use core::time::Duration;
 use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::durability::expiry_s;
-use coldpress_core::format::{Checksum, KeyHash, Kind, beside_pieces};
-use crossbeam_channel::{Sender, bounded};
+use coldpress_core::format::{Checksum, Kind};
+use crossbeam_channel::bounded;
 use tracing::Span;
 
+use super::get::Current;
 use super::handle::ColdTierHandle;
 use super::long::{LongPut, encode_whole};
 use super::opened::{Open, Part};
 use super::reserve::WaitingClient;
 use super::ttl::Ttl;
 use super::unchanged::Kept;
+use super::write::{Condition, Effect, Refused, Write};
 use crate::admission::{Beyond, Claim, Lack, Line, Relief, Shortfall, Turn, try_until};
 use crate::config::{Durability, FullPolicy};
 use crate::errors::{BatchError, PutError, RemoveError, TierError};
-use crate::index::{Entry, PENDING_OVERHEAD_BYTES, Pending, Publish, publish};
+use crate::index::{Entry, NotWritten, Pending, Publish, publish};
 use crate::observe::Timed;
 use crate::pool::HotKey;
 use crate::worker::{Message, Waiter};
@@ -40,126 +41,16 @@ pub struct PutOptions {
     pub durability: Option<Durability>,
 }
 
-/// A write on its way into the index.
-pub(super) struct Write {
-    pub(super) part: usize,
-    pub(super) hash: KeyHash,
-    pub(super) pending: Option<Pending>,
-    /// The pieces that go before it, where it is the head of a long value.
-    pub(super) long: Option<Box<LongPut>>,
-    /// How long the value lives, counted from when it can be read.
-    pub(super) lives_s: Option<u32>,
-    waiter: Option<Sender<Result<(), TierError>>>,
-    durability: Durability,
-    is_put: bool,
-    /// The record that stands for it, where its value is there already.
-    pub(super) kept: Option<Kept>,
-    /// Bytes of key and value, for the count; none in a piece, which is not counted.
-    pub(super) bytes_put: Option<u64>,
-    /// Charged bytes of an older value that go once this one is there.
-    pub(super) replaces: u64,
-    begun: Instant,
-    pub(super) deadline: Instant,
-    /// The round of evictions in which it asked for space; 0 before.
-    asked_in: u64,
-}
-
-impl Write {
-    /// Bytes of memory that it takes while it is pending.
-    fn pending_bytes(&self) -> u64 {
-        self.pending.as_ref().map_or(0, |pending| pending.payload.len() as u64 + PENDING_OVERHEAD_BYTES)
-    }
-
-    /// When the value expires if it can be read from now on.
-    pub(super) fn expires_s(&self, now_s: u32) -> Option<u32> {
-        self.lives_s.map(|lives_s| beside_pieces(expiry_s(now_s, lives_s)))
-    }
-
-    /// Lets a record that is there stand for it.
-    pub(super) fn keep(&mut self, kept: Kept) {
-        (self.pending, self.long, self.kept) = (None, None, Some(kept));
-    }
-
-    /// A write of one piece of the long value that this is the head of.
-    pub(super) const fn piece(&self, hash: KeyHash, pending: Pending) -> Self {
-        Self {
-            part: self.part,
-            hash,
-            pending: Some(pending),
-            long: None,
-            lives_s: None,
-            waiter: None,
-            durability: Durability::Buffered,
-            is_put: true,
-            kept: None,
-            bytes_put: None,
-            replaces: self.replaces,
-            begun: self.begun,
-            deadline: self.deadline,
-            asked_in: 0,
-        }
-    }
-}
-
-/// Whether a write did anything.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(super) enum Effect {
-    Changed,
-    /// There was nothing to remove.
-    None,
-}
-
 /// The outcome of an attempt.
 enum Attempt {
     /// It is in the index and on its way; or there was nothing to remove, and what removed it is on its way.
     Sent(Effect),
     /// There was nothing to remove.
     Nothing,
+    /// Its condition does not hold.
+    Unmet,
     /// Something is not there yet.
     Wait(Lack),
-}
-
-/// Why an attempt ended the write.
-#[derive(Clone)]
-pub(super) enum Refused {
-    Tier(TierError),
-    Full { needed: u64, available: u64 },
-    Busy,
-}
-
-impl From<TierError> for Refused {
-    fn from(error: TierError) -> Self {
-        Self::Tier(error)
-    }
-}
-
-impl From<Lack> for Refused {
-    fn from(lack: Lack) -> Self {
-        match lack {
-            Lack::Queue | Lack::Blocks | Lack::Replacement => Self::Busy,
-            Lack::Capacity { needed, available, .. } => Self::Full { needed, available },
-        }
-    }
-}
-
-impl From<Refused> for PutError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Tier(error) => Self::Tier(error),
-            Refused::Full { needed, available } => Self::Full { needed, available },
-            Refused::Busy => Self::Busy,
-        }
-    }
-}
-
-impl From<Refused> for RemoveError {
-    fn from(refused: Refused) -> Self {
-        match refused {
-            Refused::Tier(error) => Self::Tier(error),
-            // A remove charges nothing, so it never lacks capacity.
-            Refused::Full { .. } | Refused::Busy => Self::Busy,
-        }
-    }
 }
 
 impl ColdTierHandle {
@@ -192,12 +83,56 @@ impl ColdTierHandle {
     /// # Errors
     /// As [`put_with_ttl`](Self::put_with_ttl).
     pub fn put_with(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<(), PutError> {
-        let write = self.prepare_put(key, value, options)?;
-        self.run_put(write)
+        let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
+        self.put_until(key, value, options, deadline)
     }
 
-    fn run_put(&self, mut write: Write) -> Result<(), PutError> {
-        self.skip_unchanged(&mut write);
+    fn put_until(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        options: PutOptions,
+        deadline: Instant,
+    ) -> Result<(), PutError> {
+        loop {
+            let is_last = Instant::now() >= deadline;
+            let replaced = if options.ttl == Ttl::Keep { self.look(key)? } else { None };
+            let write = self.prepare_put(key, value, options, replaced)?.until(deadline);
+            let write = match options.ttl {
+                Ttl::Keep => write.only_if(Condition::unchanged(replaced)),
+                _ => write,
+            };
+            if self.run_put(write)? {
+                return Ok(());
+            }
+            if is_last {
+                return Err(PutError::Busy);
+            }
+        }
+    }
+
+    /// Looks which write the value of a key is of, and when it expires.
+    fn look(&self, key: &[u8]) -> Result<Option<Current>, TierError> {
+        self.enter(|open| {
+            let (hash, index) = open.route(key);
+            let part = open.part(index)?;
+            let now_s = open.now_s(part);
+            let look = |entry: &Entry| {
+                let is_current = part.is_current(&open.limits, entry, now_s);
+                entry
+                    .identity()
+                    .filter(|_| is_current)
+                    .map(|identity| Current { identity, expires_s: entry.expires_s() })
+            };
+            Ok(part.shared.view(&hash, look).flatten())
+        })?
+    }
+
+    /// Runs a put; tells whether its condition held.
+    pub(super) fn run_put(&self, mut write: Write) -> Result<bool, PutError> {
+        if write.condition == Condition::None {
+            self.skip_unchanged(&mut write);
+        }
         // While it is held, the pieces are not swept.
         let pieces = write.long.take().map(|long| self.put_pieces(&mut write, *long)).transpose();
         let outcome = match &pieces {
@@ -215,7 +150,7 @@ impl ColdTierHandle {
                 part.shared.counts.refused_puts.fetch_add(1, Relaxed);
             }
         });
-        outcome.map(|_| ()).map_err(PutError::from)
+        outcome.map(|effect| effect != Effect::Unmet).map_err(PutError::from)
     }
 
     /// Puts many values and waits once for the durability of all.
@@ -237,8 +172,7 @@ impl ColdTierHandle {
             self.enter(|open| (open.limits.op_timeout, open.limits.durability)).map_err(at(0))?;
         let deadline = Instant::now() + timeout;
         for (index, (key, value)) in pairs.iter().enumerate() {
-            self.prepare_put(key.as_ref(), value.as_ref(), each)
-                .and_then(|write| self.run_put(Write { deadline, ..write }))
+            self.put_until(key.as_ref(), value.as_ref(), each, deadline)
                 .map_err(|error| BatchError { index, error })?;
         }
         self.flush_until(options.durability.unwrap_or(default), deadline).map_err(at(pairs.len()))
@@ -260,36 +194,26 @@ impl ColdTierHandle {
     /// # Errors
     /// [`RemoveError`].
     pub fn remove_with(&self, key: &[u8], durability: Durability) -> Result<bool, RemoveError> {
-        let mut write = self
-            .enter(|open| {
-                open.check_writes()?;
-                open.check_key(key).map_err(|(bytes, max)| RemoveError::KeyTooLong { bytes, max })?;
-                let (hash, part) = open.route(key);
-                let pending = Pending::tombstone(&hash, open.seed, &open.terms);
-                let begun = Instant::now();
-                Ok(Write {
-                    part,
-                    hash,
-                    pending: Some(pending),
-                    long: None,
-                    lives_s: None,
-                    waiter: None,
-                    durability,
-                    is_put: false,
-                    kept: None,
-                    bytes_put: Some(0),
-                    replaces: 0,
-                    begun,
-                    deadline: begun + open.limits.op_timeout,
-                    asked_in: 0,
-                })
-            })
-            .map_err(RemoveError::from)
-            .and_then(|result| result)?;
-        Ok(self.run(&mut write)?)
+        let mut write = self.prepare_remove(key, durability)?;
+        Ok(self.run(&mut write)? == Effect::Changed)
     }
 
-    fn prepare_put(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<Write, PutError> {
+    pub(super) fn prepare_remove(&self, key: &[u8], durability: Durability) -> Result<Write, RemoveError> {
+        self.enter(|open| {
+            open.check_writes()?;
+            open.check_key(key).map_err(|(bytes, max)| RemoveError::KeyTooLong { bytes, max })?;
+            Ok(open.removal(open.route(key).0, durability))
+        })?
+    }
+
+    /// Checks and encodes a value that is to come in the place of `replaced`.
+    pub(super) fn prepare_put(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        options: PutOptions,
+        replaced: Option<Current>,
+    ) -> Result<Write, PutError> {
         let begun = Instant::now();
         let (mut write, codec, mut pending, (terms, seed, record_bytes_max)) = self.enter(|open| {
             open.check_writes()?;
@@ -301,7 +225,10 @@ impl ColdTierHandle {
             }
             let (hash, index) = open.route(key);
             let part = open.part(index)?;
-            let lives_s = options.ttl.lives_s(limits.ttl, open.now_s(part))?;
+            let (lives_s, kept_expires_s) = match (options.ttl, replaced) {
+                (Ttl::Keep, Some(replaced)) => (None, replaced.expires_s),
+                (ttl, _) => (ttl.lives_s(limits.ttl, open.now_s(part))?, None),
+            };
             let codec = part.shared.codec();
             let write = Write {
                 part: index,
@@ -309,10 +236,13 @@ impl ColdTierHandle {
                 pending: None,
                 long: None,
                 lives_s,
+                kept_expires_s,
                 waiter: None,
                 durability: options.durability.unwrap_or(limits.durability),
                 is_put: true,
                 kept: None,
+                condition: Condition::None,
+                is_touch: false,
                 bytes_put: Some((key.len() + value.len()) as u64),
                 replaces: 0,
                 begun,
@@ -324,12 +254,13 @@ impl ColdTierHandle {
                 checksum: Checksum::default(),
                 codec: CodecId::Raw,
                 key_bytes: u32::try_from(key.len()).unwrap_or(u32::MAX),
-                expires_s: lives_s,
+                expires_s: kept_expires_s.or(lives_s),
                 kind: Kind::Value,
                 inflight: None,
                 before: None,
                 charge: 0,
                 older_charge: 0,
+                serial: 0,
             };
             let shape = (open.terms, open.seed, limits.record_bytes_max);
             Ok::<_, PutError>((write, codec, pending, shape))
@@ -347,24 +278,27 @@ impl ColdTierHandle {
         Ok(write)
     }
 
-    /// Brings a write into the index and waits for what it promised. Returns whether it did anything.
-    pub(super) fn run(&self, write: &mut Write) -> Result<bool, Refused> {
+    /// Brings a write into the index and waits for what it promised.
+    pub(super) fn run(&self, write: &mut Write) -> Result<Effect, Refused> {
         if write.kept == Some(Kept::Stored) && write.durability == Durability::Buffered {
             // There is nothing to send, and nothing to wait for.
-            return Ok(false);
+            return Ok(Effect::None);
         }
         let receiver =
             (write.durability > Durability::Buffered).then(|| bounded(1)).map(|(reply, receiver)| {
                 write.waiter = Some(reply);
                 receiver
             });
-        let Some(effect) = self.send(write)? else { return Ok(false) };
+        let Some(effect) = self.send(write)? else { return Ok(Effect::None) };
+        if effect == Effect::Unmet {
+            return Ok(effect);
+        }
         // From here on only the worker can answer: with no sender left, its end is seen.
         write.waiter = None;
         if let Some(receiver) = receiver {
             self.wait_for(write.part, &receiver, write.deadline)??;
         }
-        Ok(effect == Effect::Changed)
+        Ok(effect)
     }
 
     /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
@@ -384,6 +318,12 @@ impl ColdTierHandle {
         // The last attempt sends it, or says what is lacking.
         sent.ok_or(Refused::Busy)
     }
+}
+
+/// Why a write did not come into the index.
+enum Unpublished {
+    Beyond(Claim, Beyond),
+    Unmet,
 }
 
 /// The next step of a write.
@@ -428,6 +368,7 @@ impl Part {
         match self.attempt(open, write, has_permit, now_s)? {
             Attempt::Sent(effect) => Ok(Step::Over(Some(effect))),
             Attempt::Nothing => Ok(Step::Over(None)),
+            Attempt::Unmet => Ok(Step::Over(Some(Effect::Unmet))),
             Attempt::Wait(lack) if is_last => Err(lack.into()),
             Attempt::Wait(lack) => Ok(Step::Stand(lack.line(bytes))),
         }
@@ -455,7 +396,12 @@ impl Part {
         shared.admission.budget.give_back_bytes(bytes);
         match published {
             Ok((published, effect)) => self.pass_on(write, published, effect),
-            Err((claim, beyond)) => {
+            Err(Unpublished::Unmet) => {
+                shared.admission.budget.give_back_place();
+                shared.counts.unmet_conditions.fetch_add(1, Relaxed);
+                Ok(Attempt::Unmet)
+            }
+            Err(Unpublished::Beyond(claim, beyond)) => {
                 shared.admission.budget.give_back_place();
                 self.refuse(open, write, &claim, beyond, now_s)
             }
@@ -464,18 +410,17 @@ impl Part {
 
     /// Brings a write into the index, a value if there is capacity for it. A remove of what has expired changes nothing that a
     /// reader sees.
-    fn publish(
-        &self,
-        open: &Open,
-        write: &mut Write,
-        now_s: u32,
-    ) -> Result<(Publish, Effect), (Claim, Beyond)> {
+    fn publish(&self, open: &Open, write: &mut Write, now_s: u32) -> Result<(Publish, Effect), Unpublished> {
         let counts = &self.shared.counts;
         let touched_s = now_s.saturating_sub(self.shared.opened_s.load(Relaxed));
         let is_put = write.is_put;
-        if let (Some(expires_s), Some(pending)) = (write.expires_s(now_s), &mut write.pending) {
-            pending.expires_s = Some(expires_s);
+        let expires_s = write.expires_s(now_s);
+        if let Some(pending) = &mut write.pending {
+            pending.expires_s = expires_s.or(pending.expires_s);
+            pending.serial = self.shared.issue_serial();
         }
+        let condition = write.condition;
+        let may = |entry: &Entry| condition.holds(entry, self.is_current(&open.limits, entry, now_s));
         let withheld_above = self.shared.withheld_above.load(Relaxed);
         // A tombstone of a key that has no value takes space that nobody was charged for.
         let is_charged =
@@ -483,7 +428,7 @@ impl Part {
         let claim = write.pending.as_ref().filter(|_| is_charged).map(|pending| self.claim(open, pending));
         // The log may hold so much meanwhile: the ceiling of the charge stays.
         let claim = claim.map(|claim| claim.beyond(write.replaces));
-        let change = |entry: &mut Entry| {
+        let mut change = |entry: &mut Entry| {
             let is_seen = is_put || self.is_current(&open.limits, entry, now_s);
             let effect = if is_seen { Effect::Changed } else { Effect::None };
             entry.written(touched_s);
@@ -492,11 +437,17 @@ impl Part {
         };
         let (terms, hash) = (&open.terms, &write.hash);
         let published = match claim {
-            None => self.shared.mutate(terms, hash, change),
+            None => {
+                let change = |entry: &mut Entry| may(entry).then(|| change(entry)).ok_or(Unpublished::Unmet);
+                self.shared.mutate(terms, hash, change).transpose()?
+            }
             Some(claim) => {
                 let within = (claim.write, &claim.ceiling);
-                let published = self.shared.mutate_within(terms, hash, within, change).transpose();
-                published.map_err(|beyond| (claim, beyond))?
+                let published = self.shared.mutate_within(terms, hash, within, may, change).transpose();
+                published.map_err(|refused| match refused {
+                    NotWritten::Beyond(beyond) => Unpublished::Beyond(claim, beyond),
+                    NotWritten::Unmet => Unpublished::Unmet,
+                })?
             }
         };
         let (published, had_stored) = published.unwrap_or(((Publish::Nothing, Effect::None), false));
@@ -507,7 +458,11 @@ impl Part {
         }
         if let Some(bytes_put) = write.bytes_put {
             self.shared.families.touch(&write.hash);
-            let count = if write.is_put { &counts.puts } else { &counts.removes };
+            let count = match (write.is_touch, write.is_put) {
+                (true, _) => &counts.touches,
+                (false, true) => &counts.puts,
+                (false, false) => &counts.removes,
+            };
             count.fetch_add(1, Relaxed);
             counts.bytes_put.fetch_add(bytes_put, Relaxed);
         }

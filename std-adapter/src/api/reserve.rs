@@ -6,7 +6,7 @@
 use core::sync::atomic::Ordering::Relaxed;
 
 use super::opened::{Open, Part};
-use super::put::Refused;
+use super::write::Refused;
 use crate::admission::{Circumstances, Claim, Line, Refusal, Relief, Shortfall, Waiting, Weight};
 use crate::errors::TierError;
 use crate::index::{Pending, SharedPartition};

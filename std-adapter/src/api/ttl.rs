@@ -22,6 +22,8 @@ pub enum Ttl {
     Configured,
     /// It never expires, whatever the configuration says.
     Never,
+    /// As the value in whose place it comes; as configured where there is none.
+    Keep,
     /// It expires after so long, rounded up to whole seconds. It never expires earlier, and at most two seconds later while the
     /// clock is right.
     After(Duration),
@@ -41,10 +43,10 @@ impl From<Option<Duration>> for Ttl {
 }
 
 impl Ttl {
-    /// How many seconds a value lives that is put at `now_s`, if it expires.
+    /// How many seconds a value lives that is put at `now_s` over none, if it expires.
     pub(super) fn lives_s(self, configured: Option<Duration>, now_s: u32) -> Result<Option<u32>, PutError> {
         let ttl = match self {
-            Self::Configured => configured,
+            Self::Configured | Self::Keep => configured,
             Self::Never => None,
             Self::After(ttl) => Some(ttl),
         };

@@ -10,12 +10,17 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::compaction::CompactionSystem;
+use super::conditional::{Expected, Update};
 use super::handle::ColdTierHandle;
-use super::iterate::Keys;
+use super::iterate::{Entries, Keys};
 use super::open::ColdTier;
 use super::put::PutOptions;
+use super::touch::TimeLeft;
+use super::ttl::Ttl;
 use crate::config::{ColdTierConfig, Durability};
-use crate::errors::{BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError};
+use crate::errors::{
+    BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError, UpdateError,
+};
 use crate::observe::{SegmentView, TierStats};
 use crate::pool::PoolCoordinator;
 
@@ -375,6 +380,128 @@ impl<K: DeserializeOwned, V> PersistentColdTierHandle<K, V> {
     #[must_use]
     pub fn keys(&self) -> TypedKeys<K> {
         TypedKeys { keys: self.bytes.keys(), key: PhantomData }
+    }
+}
+
+impl<K: Serialize, V: Serialize> PersistentColdTierHandle<K, V> {
+    /// Puts a value if the key has none; see [`ColdTierHandle::put_if_absent`].
+    ///
+    /// # Errors
+    /// [`PutError`]; the key and value stay with the caller.
+    pub fn put_if_absent(&self, key: &K, value: &V, options: PutOptions) -> Result<bool, PutError> {
+        let key = encoded(key).ok_or(PutError::Encode)?;
+        let value = encoded(value).ok_or(PutError::Encode)?;
+        self.bytes.put_if_absent(&key, &value, options)
+    }
+
+    /// Puts a value if the key has the expected one, by its encoding, or none where none is expected; see
+    /// [`ColdTierHandle::compare_and_swap`].
+    ///
+    /// # Errors
+    /// [`UpdateError`].
+    pub fn compare_and_swap(
+        &self,
+        key: &K,
+        expected: Option<&V>,
+        value: &V,
+        options: PutOptions,
+    ) -> Result<bool, UpdateError> {
+        let key = encoded(key).ok_or(PutError::Encode)?;
+        let expected = expected.map(|value| encoded(value).ok_or(PutError::Encode)).transpose()?;
+        let expected = expected.as_deref().map_or(Expected::Absent, Expected::Value);
+        let value = encoded(value).ok_or(PutError::Encode)?;
+        self.bytes.compare_and_swap(&key, expected, &value, options)
+    }
+}
+
+impl<K: Serialize, V: Serialize + DeserializeOwned> PersistentColdTierHandle<K, V> {
+    /// Changes the value of a key by what it is, without a lost update; see [`ColdTierHandle::update`]. `None` from `change` removes the
+    /// key. Returns the new value.
+    ///
+    /// # Errors
+    /// [`UpdateError`]; [`GetError::Decode`] within it where the bytes are not a `V`.
+    pub fn update(
+        &self,
+        key: &K,
+        options: PutOptions,
+        mut change: impl FnMut(Option<V>) -> Option<V>,
+    ) -> Result<Option<V>, UpdateError> {
+        let key = encoded(key).ok_or(PutError::Encode)?;
+        let mut outcome = Ok(None);
+        self.bytes.update(&key, options, |bytes| {
+            let (next, update) = changed(bytes, &mut change);
+            outcome = next;
+            update
+        })?;
+        outcome
+    }
+}
+
+/// The value that a change gives, and what becomes of the key for it.
+fn changed<V: Serialize + DeserializeOwned>(
+    bytes: Option<&[u8]>,
+    change: impl FnOnce(Option<V>) -> Option<V>,
+) -> (Result<Option<V>, UpdateError>, Update) {
+    let value = match bytes.map(decoded).transpose() {
+        Ok(value) => value,
+        Err(error) => return (Err(error.into()), Update::Keep),
+    };
+    let Some(value) = change(value) else { return (Ok(None), Update::Remove) };
+    match encoded(&value) {
+        Some(bytes) => (Ok(Some(value)), Update::Put(bytes)),
+        None => (Err(PutError::Encode.into()), Update::Keep),
+    }
+}
+
+impl<K: Serialize, V> PersistentColdTierHandle<K, V> {
+    /// Tells how long the value of a key still lives; see [`ColdTierHandle::ttl`].
+    ///
+    /// # Errors
+    /// [`GetError`].
+    pub fn ttl(&self, key: &K) -> Result<Option<TimeLeft>, GetError> {
+        self.bytes.ttl(&encoded(key).ok_or(GetError::Decode)?)
+    }
+
+    /// Gives the value of a key another lifetime; see [`ColdTierHandle::touch`].
+    ///
+    /// # Errors
+    /// [`UpdateError`].
+    pub fn touch(&self, key: &K, ttl: Ttl) -> Result<bool, UpdateError> {
+        self.bytes.touch(&encoded(key).ok_or(PutError::Encode)?, ttl)
+    }
+}
+
+impl<K, V> PersistentColdTierHandle<K, V> {
+    /// Removes every key; see [`ColdTierHandle::clear`].
+    ///
+    /// # Errors
+    /// [`RemoveError`].
+    pub fn clear(&self) -> Result<u64, RemoveError> {
+        self.bytes.clear()
+    }
+}
+
+impl<K: DeserializeOwned, V: DeserializeOwned> PersistentColdTierHandle<K, V> {
+    /// Iterates over the keys and their values; see [`Entries`].
+    #[must_use]
+    pub fn entries(&self) -> TypedEntries<K, V> {
+        TypedEntries { entries: self.bytes.entries(), types: PhantomData }
+    }
+}
+
+/// Iterates over the keys and values of a typed tier; see [`Entries`].
+#[derive(Debug)]
+pub struct TypedEntries<K, V> {
+    entries: Entries,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K: DeserializeOwned, V: DeserializeOwned> Iterator for TypedEntries<K, V> {
+    type Item = Result<(K, V), GetError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let entry = self.entries.next()?;
+        Some(entry.and_then(|(key, value)| Ok((decoded(&key)?, decoded(&value)?))))
     }
 }
 

@@ -21,8 +21,8 @@ use coldpress_core::machine::Present;
 use super::handle::ColdTierHandle;
 use super::long::LongPut;
 use super::opened::{Open, Part};
-use super::put::Write;
 use super::scratch;
+use super::write::Write;
 use crate::index::{Entry, Pending, Stored};
 
 /// The record that stands for a put of the same value.
@@ -125,7 +125,7 @@ impl Part {
     }
 
     /// Notes a use. A record that stays where it is comes to be evicted earlier than a new one, so this counts as a read.
-    fn touch(&self, entry: &Entry, now_s: u32) {
+    pub(super) fn touch(&self, entry: &Entry, now_s: u32) {
         entry.touch(now_s.saturating_sub(self.shared.opened_s.load(Relaxed)));
     }
 

@@ -2,6 +2,7 @@
 
 mod close;
 mod open;
+mod update;
 
 use core::fmt;
 
@@ -10,6 +11,7 @@ use coldpress_core::invariant::Invariant;
 
 pub use self::close::CloseError;
 pub use self::open::OpenError;
+pub use self::update::UpdateError;
 use crate::storage::MediumFailure;
 
 /// Why a tier could not do anything at all.

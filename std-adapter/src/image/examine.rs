@@ -2,7 +2,7 @@
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    Entries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MIN,
+    FooterEntries, FooterEntry, Geometry, Header, Identity, KeyHash, Kind, Location, RECORD_HEADER_BYTES_MIN,
     Record, RecordError, Seed, SegmentIndex, Sequence, Trailer, TrailerError, Version, mended_length,
     read_record,
 };
@@ -128,7 +128,7 @@ fn footer(
     if !trailer.matches(seed.payload(entries)) {
         return Err(TrailerError::Damaged);
     }
-    let mut walk = Entries::new(*geometry, entries);
+    let mut walk = FooterEntries::new(*geometry, entries);
     let mut found = Vec::new();
     while let Ok(entry) = walk.next_entry() {
         found.push(entry);

@@ -167,6 +167,17 @@ pub(crate) struct Pending {
     pub(crate) charge: u32,
     /// The charge of earlier writes of the key that were appended and not published.
     pub(crate) older_charge: u32,
+    /// Tells it from every other pending write of the partition; 0 before it is in the index.
+    pub(crate) serial: u64,
+}
+
+/// Which write a value is of. One that was published, or relocated as new, has another one than before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum WriteId {
+    /// It is pending, under this serial.
+    Pending(u64),
+    /// It is in the log, with this version.
+    Stored(Version),
 }
 
 impl Pending {
@@ -183,6 +194,7 @@ impl Pending {
             before: None,
             charge: terms.tombstone_charge(),
             older_charge: 0,
+            serial: 0,
         }
     }
 
@@ -259,6 +271,22 @@ impl Entry {
 
     pub(crate) fn is_vacant(&self) -> bool {
         self.pending.is_none() && self.copies == 0
+    }
+
+    /// Which write its newest record is of; `None` where it has none.
+    pub(crate) fn identity(&self) -> Option<WriteId> {
+        match &self.pending {
+            Some(pending) => Some(WriteId::Pending(pending.serial)),
+            None => self.stored().map(|stored| WriteId::Stored(stored.version())),
+        }
+    }
+
+    /// When its newest record expires.
+    pub(crate) fn expires_s(&self) -> Option<u32> {
+        match &self.pending {
+            Some(pending) => pending.expires_s,
+            None => self.stored().and_then(Stored::expires_s),
+        }
     }
 
     /// Whether the key has a value, expired or not.

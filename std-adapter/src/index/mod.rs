@@ -11,11 +11,11 @@ mod publish;
 mod recoder;
 mod shared;
 
-pub(crate) use self::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending, Stored};
+pub(crate) use self::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending, Stored, WriteId};
 pub(crate) use self::families::{Family, FamilyWriter, Generation};
 pub(crate) use self::health::{Health, PostedHealth};
 pub(crate) use self::lengths::Lengths;
 pub(crate) use self::log_clock::LogTime;
 pub(crate) use self::partition::{IndexClock, PartitionIndex};
 pub(crate) use self::publish::{Publish, publish};
-pub(crate) use self::shared::{STRIPES, SharedPartition};
+pub(crate) use self::shared::{NotWritten, STRIPES, SharedPartition};

@@ -90,11 +90,21 @@ impl Stripe {
     }
 }
 
+/// Why a write was not brought into the index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotWritten {
+    /// It has no space.
+    Beyond(Beyond),
+    /// Its condition does not hold.
+    Unmet,
+}
+
 /// The state that the threads of one partition share.
 #[derive(Debug)]
 pub(crate) struct SharedPartition {
     stripes: Box<[Stripe]>,
     pub(crate) families: Families,
+    serials: AtomicU64,
     pub(crate) counts: Counts,
     pub(crate) latencies: Latencies,
     pub(crate) worker_stats: Mutex<WorkerStats>,
@@ -130,6 +140,7 @@ impl SharedPartition {
         Self {
             stripes: (0..STRIPES).map(|_| Stripe::new()).collect(),
             families: Families::default(),
+            serials: AtomicU64::new(0),
             counts: Counts::default(),
             latencies: Latencies::default(),
             worker_stats: Mutex::new(WorkerStats::default()),
@@ -209,32 +220,43 @@ impl SharedPartition {
         }
     }
 
-    /// As [`mutate`](Self::mutate), for a write that takes the place of the pending one: where its charge goes beyond a
-    /// ceiling, nothing is changed. The former charge of the key comes off first, and the guard keeps it from changing
+    /// As [`mutate`](Self::mutate), for a write that takes the place of the pending one: where its charge goes beyond a ceiling, or
+    /// `may` refuses it, nothing is changed. The former charge of the key comes off first, and the guard keeps it from changing
     /// meanwhile.
     pub(crate) fn mutate_within<R>(
         &self,
         terms: &Terms,
         hash: &KeyHash,
         (write, ceiling): (Weight, &Ceiling),
+        may: impl FnOnce(&Entry) -> bool,
         change: impl FnOnce(&mut Entry) -> R,
-    ) -> Option<Result<R, Beyond>> {
+    ) -> Option<Result<R, NotWritten>> {
+        let reserve = |entry: &Entry, before: Weight| {
+            if !may(entry) {
+                return Err(NotWritten::Unmet);
+            }
+            self.reserve(&before, &entry.foresee(terms, write), ceiling).map_err(NotWritten::Beyond)
+        };
         match self.stripe(hash)?.slot(hash) {
             Slot::Occupied(mut slot) => {
                 let entry = slot.get_mut();
-                let reserved = self.reserve(&entry.weigh(terms), &entry.foresee(terms, write), ceiling);
-                Some(reserved.map(|()| change(entry)))
+                let before = entry.weigh(terms);
+                Some(reserve(entry, before).map(|()| change(entry)))
             }
             Slot::Vacant(slot) => {
                 let mut entry = Entry::default();
-                let reserved = self.reserve(&Weight::default(), &entry.foresee(terms, write), ceiling);
-                Some(reserved.map(|()| {
+                Some(reserve(&entry, Weight::default()).map(|()| {
                     let result = change(&mut entry);
                     slot.insert(entry);
                     result
                 }))
             }
         }
+    }
+
+    /// A number that no other pending write of the partition has.
+    pub(crate) fn issue_serial(&self) -> u64 {
+        self.serials.fetch_add(1, Relaxed) + 1
     }
 
     fn account<R>(&self, terms: &Terms, entry: &mut Entry, change: impl FnOnce(&mut Entry) -> R) -> R {
@@ -386,6 +408,7 @@ mod tests {
             before: None,
             charge,
             older_charge: 0,
+            serial: 0,
         };
         let settled = 1 << 20;
         let is_over = AtomicBool::new(false);
@@ -395,7 +418,7 @@ mod tests {
                 let ceiling = Ceiling { settled, charge: settled + stored - 1 };
                 let write = pending(1 << 20).weigh();
                 while !is_over.load(Relaxed) {
-                    let refused = shared.mutate_within(&terms, &old, (write, &ceiling), |_| ());
+                    let refused = shared.mutate_within(&terms, &old, (write, &ceiling), |_| true, |_| ());
                     assert!(refused.unwrap().is_err());
                 }
             });
@@ -403,7 +426,7 @@ mod tests {
             let write = pending((1 << 20) - u32::try_from(stored).unwrap());
             let refused = (0..100_000).find_map(|_| {
                 let put = |entry: &mut Entry| entry.overlay(pending(write.charge));
-                let put = shared.mutate_within(&terms, &new, (write.weigh(), &ceiling), put);
+                let put = shared.mutate_within(&terms, &new, (write.weigh(), &ceiling), |_| true, put);
                 shared.mutate(&terms, &new, |entry| entry.pending = None);
                 put.unwrap().err()
             });

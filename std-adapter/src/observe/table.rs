@@ -165,6 +165,10 @@ tier_stats! {
         ///
         /// See [`skip_unchanged`](crate::ColdTierConfigBuilder::skip_unchanged).
         unchanged_puts => counter "coldpress_unchanged_puts_total" Count;
+        /// Values that got another lifetime.
+        touches => counter "coldpress_touches_total" Count;
+        /// Writes that were not done, since the key did not have the value that they need.
+        unmet_conditions => counter "coldpress_unmet_conditions_total" Count;
         /// Gets, hit or miss.
         gets => counter "coldpress_gets_total" Count;
         /// Gets that found a value.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    Entries, FooterEntry, Geometry, Head, Header, KEY_BYTES_MAX, Kind, Location, Marker, PIECE_EXPIRES_S,
-    Record, RecordError, Seed, SegmentIndex, Sequence, Trailer, piece_parts, read_record,
+    FooterEntries, FooterEntry, Geometry, Head, Header, KEY_BYTES_MAX, Kind, Location, Marker,
+    PIECE_EXPIRES_S, Record, RecordError, Seed, SegmentIndex, Sequence, Trailer, piece_parts, read_record,
 };
 use coldpress_std::image::{Identity, Image};
 
@@ -195,7 +195,7 @@ fn footer(geometry: &Geometry, seed: Seed, sequence: u32, bytes: &[u8]) -> Optio
     let from = trailer.entries_at(geometry) as usize;
     let stored = &bytes[from..from + trailer.entry_bytes as usize];
     assert!(trailer.matches(seed.payload(stored)), "the footer does not validate");
-    let mut walk = Entries::new(*geometry, stored);
+    let mut walk = FooterEntries::new(*geometry, stored);
     let mut entries = Vec::new();
     while let Ok(entry) = walk.next_entry() {
         entries.push(entry);

@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use coldpress_core::codec::CodecId;
 use coldpress_core::drive::Now;
 use coldpress_core::format::{
-    Entries, EraseIntent, Geometry, Header, Identity, Kind, Location, Marker, Record, RecordHeader,
+    EraseIntent, FooterEntries, Geometry, Header, Identity, Kind, Location, Marker, Record, RecordHeader,
     SegmentIndex, Sequence, Store, Trailer, Version, mended_length, read_record,
 };
 use coldpress_core::recovery::{MountReport, SEARCH_TIMES_MAX};
@@ -241,7 +241,7 @@ fn readers_of_single_structures_take_any_bytes() {
         let secret = STORE.seed(&geometry);
         assert_eq!(read_record(&geometry, secret, at, &bytes).ok(), None::<Record<'_>>, "seed {seed}");
         assert_eq!(mended_length(&geometry, secret, at, &bytes, 4_096).0, None, "seed {seed}");
-        let mut entries = Entries::new(geometry, &bytes);
+        let mut entries = FooterEntries::new(geometry, &bytes);
         while entries.next_entry().is_ok() {}
         assert!(entries.position() <= bytes.len());
         // A header that was read has the same bytes once it is written again.

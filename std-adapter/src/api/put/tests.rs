@@ -56,7 +56,7 @@ fn flush_behind_unsent_remove_of_another_client_covers_it() {
     let tier = open(&file, &pools);
     tier.put(b"key", b"value").unwrap();
     tier.flush().unwrap();
-    let mut write = tier.handle().prepare_put(b"key", b"", PutOptions::default()).unwrap();
+    let mut write = tier.handle().prepare_put(b"key", b"", PutOptions::default(), None).unwrap();
     let tombstone = tier.handle().enter(|open| Pending::tombstone(&write.hash, open.seed, &open.terms));
     write = Write { pending: Some(tombstone.unwrap()), is_put: false, ..write };
     publish_only(&tier, &mut write);
@@ -75,7 +75,7 @@ fn long_head_overtaken_by_unsent_put_stays_whole_after_cut() {
     tier.put(b"key", &long).unwrap();
     // The head is in the buffer of the log by then.
     std::thread::sleep(Duration::from_millis(100));
-    let mut write = tier.handle().prepare_put(b"key", b"short", PutOptions::default()).unwrap();
+    let mut write = tier.handle().prepare_put(b"key", b"short", PutOptions::default(), None).unwrap();
     publish_only(&tier, &mut write);
     tier.flush().unwrap();
     let first = open(&cut(&file), &pools).get(b"key");

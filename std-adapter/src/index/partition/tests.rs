@@ -51,6 +51,7 @@ impl Fixture {
                 before: None,
                 charge: 90,
                 older_charge: 0,
+                serial: 0,
             };
             entry.pending = Some(Box::new(pending));
         });
