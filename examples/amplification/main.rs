@@ -213,7 +213,7 @@ impl Index for BareIndex {
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
         let entry = self.0.entry(*hash).or_default();
         let old = entry.placed;
-        let is_current = match placed.moved_from {
+        let is_current = match placed.relocated_from {
             None => old.is_none_or(|old| old.version < placed.version),
             Some(from) => old.is_some_and(|old| old.location == from),
         };

@@ -75,7 +75,7 @@ impl Index for Keys {
     }
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
-        if let Some(from) = placed.moved_from {
+        if let Some(from) = placed.relocated_from {
             return self.entries.get_mut(hash).map_or(Published::Stale, |entry| entry.relocate(placed, from));
         }
         if self.unpublished.get(hash).is_some_and(|(version, _)| *version == placed.version) {

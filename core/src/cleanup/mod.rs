@@ -100,9 +100,9 @@ pub struct Reclaimed {
     /// Pages returned to the backing memory.
     pub pages: u32,
     /// Bytes of objects copied to another page.
-    pub moved_bytes: u64,
+    pub relocated_bytes: u64,
     /// Objects copied to another page.
-    pub moved_objects: u32,
+    pub relocated_objects: u32,
     /// Objects dropped, expired and evicted together.
     pub dropped_objects: u32,
     /// Whether the time was up before all was done: a later request goes on with the rest.

@@ -33,8 +33,8 @@ const UNREADABLE_MAX: u32 = 8;
 pub(crate) struct Cleaned {
     pub(crate) choice: VictimChoice,
     pub(crate) is_emptied: bool,
-    pub(crate) moved_records: u32,
-    pub(crate) moved_bytes: u64,
+    pub(crate) relocated_records: u32,
+    pub(crate) relocated_bytes: u64,
     pub(crate) expired_records: u32,
     pub(crate) damaged_records: u32,
     /// The medium failed on the way.
@@ -94,8 +94,8 @@ impl Cleaned {
         Self {
             choice,
             is_emptied: false,
-            moved_records: 0,
-            moved_bytes: 0,
+            relocated_records: 0,
+            relocated_bytes: 0,
             expired_records: 0,
             damaged_records: 0,
             has_failed: false,
@@ -304,8 +304,8 @@ impl Cleaner {
         };
         match appended {
             Ok(bytes) => {
-                self.victim.moved_records += 1;
-                self.victim.moved_bytes += u64::from(bytes);
+                self.victim.relocated_records += 1;
+                self.victim.relocated_bytes += u64::from(bytes);
                 log.note_relocated(bytes);
                 Step::Next(record.record_bytes)
             }
@@ -406,7 +406,8 @@ impl Cleaner {
             _ => (record.value, record.payload),
         };
         let from = Released { location: at, record_bytes: record.record_bytes };
-        let incoming = Incoming { hash, header, parts: [record.key, value], payload, moved_from: Some(from) };
+        let incoming =
+            Incoming { hash, header, parts: [record.key, value], payload, relocated_from: Some(from) };
         let result = log.append_relocated(stream, &incoming);
         log.put_recode(recode);
         result.map(|_| header.record_bytes(log.layout.geometry()))
@@ -433,7 +434,7 @@ impl Cleaner {
     }
 
     fn drain(&mut self, log: &mut Log<'_>) -> Poll {
-        if log.has_moved() {
+        if log.has_relocated() {
             log.flush();
             return Poll::Idle;
         }

@@ -175,7 +175,7 @@ impl Reclaimer {
         };
         let payload = log.layout.seed().payload(&value);
         let incoming =
-            Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, moved_from: None };
+            Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, relocated_from: None };
         if log.append_relocated(Stream::Old, &incoming).is_err() {
             if log.lacks_space_for_intent(header.record_bytes(log.layout.geometry())) {
                 // Every segment is taken, and none open. This one holds only records that lose against what is durable

@@ -127,9 +127,9 @@ pub struct Report {
     /// The victims.
     pub victims: Victims,
     /// Records relocated.
-    pub moved_records: u32,
+    pub relocated_records: u32,
     /// Bytes of records relocated, as written.
-    pub moved_bytes: u64,
+    pub relocated_bytes: u64,
     /// Bytes written to the log while the task ran, by it and by all others: records, footers, headers, markers.
     pub bytes_written: u64,
     /// Bytes of clients' records appended while the task ran.
@@ -165,8 +165,8 @@ impl Report {
             task,
             outcome: Outcome::Refused,
             victims: Victims { freed: 0, skipped: 0, first: None, last: None },
-            moved_records: 0,
-            moved_bytes: 0,
+            relocated_records: 0,
+            relocated_bytes: 0,
             bytes_written: 0,
             fresh_bytes: 0,
             log_bytes_reclaimed: 0,

@@ -115,8 +115,8 @@ impl Task {
         report.victims.skipped += u32::from(!cleaned.is_emptied);
         let is_returned = cleaned.is_emptied && cleaned.choice.reason == VictimReason::Damaged;
         report.returned_segments += u32::from(is_returned);
-        report.moved_records += cleaned.moved_records;
-        report.moved_bytes += cleaned.moved_bytes;
+        report.relocated_records += cleaned.relocated_records;
+        report.relocated_bytes += cleaned.relocated_bytes;
         report.expired_records += cleaned.expired_records;
         report.damaged_records += cleaned.damaged_records;
         self.has_failed |= cleaned.has_failed;
@@ -135,7 +135,7 @@ impl Task {
     }
 
     fn outcome(&self, report: &Report) -> Outcome {
-        let did_any = report.victims.freed > 0 || report.moved_records > 0 || report.checked_records > 0;
+        let did_any = report.victims.freed > 0 || report.relocated_records > 0 || report.checked_records > 0;
         let is_whole = !self.is_cancelled
             && !self.has_failed
             && !self.is_deferred

@@ -460,9 +460,9 @@ impl Engine for Tasks {
         if !self.cleaner.is_idle() {
             let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
             if self.pace.admits(now.monotonic_ms, debt) {
-                let before = log.counters.moved_bytes;
+                let before = log.counters.relocated_bytes;
                 let step = self.cleaner.poll(now, log, host);
-                self.pace.spend(log.counters.moved_bytes - before);
+                self.pace.spend(log.counters.relocated_bytes - before);
                 if step != Poll::Idle {
                     return step;
                 }

@@ -227,7 +227,7 @@ impl TierConfig {
     pub(crate) const fn growth_apart(&self) -> Growth {
         let entry =
             self.plain_entry_bytes(false) + if self.has_footers { self.geometry.origin_bytes() } else { 0 };
-        Growth { plain: entry + self.origin_padded_bytes(), moved: entry }
+        Growth { plain: entry + self.origin_padded_bytes(), relocated: entry }
     }
 
     /// Bytes that a live record takes beyond its own once it is relocated as new: a footer entry, without an expiry, less the origin that
@@ -236,13 +236,13 @@ impl TierConfig {
     pub const fn growth_merged(&self) -> Growth {
         let entry = self.plain_entry_bytes(false);
         if matches!(self.streams, Streams::One) {
-            return Growth { plain: entry, moved: entry };
+            return Growth { plain: entry, relocated: entry };
         }
         let origin = self.origin_padded_bytes();
         if self.keeps_origins() {
-            return Growth { plain: entry + origin, moved: entry };
+            return Growth { plain: entry + origin, relocated: entry };
         }
-        Growth { plain: entry, moved: entry.saturating_sub(origin) }
+        Growth { plain: entry, relocated: entry.saturating_sub(origin) }
     }
 
     /// Whether dropping its origin may leave a record as long as it was, for this write unit: then the origin is charged.

@@ -18,9 +18,9 @@ pub struct Placed {
     /// When it expires.
     pub expires_s: Option<u32>,
     /// Where it lay before, for a relocated record.
-    pub moved_from: Option<Location>,
+    pub relocated_from: Option<Location>,
     /// Its bytes there.
-    pub moved_bytes: u32,
+    pub relocated_bytes: u32,
 }
 
 /// Live bytes that became stale because of the last call.
@@ -128,7 +128,7 @@ pub trait Index {
 
     /// A record is on the medium (written, perhaps not yet durable): points the index at it.
     ///
-    /// A fresh one supersedes every copy of a lower version. A relocated one takes the place of `moved_from` only if the
+    /// A fresh one supersedes every copy of a lower version. A relocated one takes the place of `relocated_from` only if the
     /// index still points there.
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published;
 

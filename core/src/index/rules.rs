@@ -198,8 +198,8 @@ mod tests {
             record_bytes: 100,
             kind,
             expires_s: None,
-            moved_from: None,
-            moved_bytes: 0,
+            relocated_from: None,
+            relocated_bytes: 0,
         }
     }
 

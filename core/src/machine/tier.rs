@@ -327,7 +327,7 @@ impl<'m> Tier<'m> {
     /// Tells whether an eviction is under way, or what it dropped is not published yet.
     #[must_use]
     pub fn is_evicting(&self) -> bool {
-        self.tasks.is_evicting() || self.log.has_moved()
+        self.tasks.is_evicting() || self.log.has_relocated()
     }
 
     /// Queues a task; returns the id that its requests to the pools and its report bear.

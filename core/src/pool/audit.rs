@@ -66,7 +66,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             allocations: self.totals.allocations,
             failures: self.totals.failures,
             released_pages: self.totals.released_pages,
-            moved_bytes: self.totals.moved_bytes,
+            relocated_bytes: self.totals.relocated_bytes,
             ..PoolTotals::default()
         };
         for (index, object) in (0u32..).zip(self.tables.objects()) {

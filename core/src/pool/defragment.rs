@@ -78,8 +78,8 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             match self.move_next(drain, left, &mut looks, &mut searches) {
                 Moved::Object(len) => {
                     left = left.saturating_sub(len);
-                    step.moved_bytes = step.moved_bytes.saturating_add(u64::from(len));
-                    step.moved_objects = step.moved_objects.saturating_add(1);
+                    step.relocated_bytes = step.relocated_bytes.saturating_add(u64::from(len));
+                    step.relocated_objects = step.relocated_objects.saturating_add(1);
                 }
                 Moved::Paused => break,
                 Moved::Failed => {
@@ -88,7 +88,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
                 }
             }
         }
-        self.totals.moved_bytes = self.totals.moved_bytes.saturating_add(step.moved_bytes);
+        self.totals.relocated_bytes = self.totals.relocated_bytes.saturating_add(step.relocated_bytes);
     }
 
     fn fits_budget(&self, page: u16, bytes_max: u32) -> bool {
@@ -272,9 +272,9 @@ mod tests {
     fn second_object_over_the_budget_waits_for_the_next_step() {
         let (mut pool, kept) = scattered();
         let step = pool.defragment_step(9);
-        assert_eq!((step.moved_bytes, step.pages_released, step.done), (5, 0, false));
+        assert_eq!((step.relocated_bytes, step.pages_released, step.done), (5, 0, false));
         let step = pool.defragment_step(9);
-        assert_eq!((step.moved_bytes, step.pages_released, step.done), (5, 1, false));
+        assert_eq!((step.relocated_bytes, step.pages_released, step.done), (5, 1, false));
         assert!(pool.defragment_step(9).done);
         assert_whole(&pool, kept);
     }
@@ -284,7 +284,7 @@ mod tests {
         let (mut pool, kept) = scattered();
         assert_eq!(pool.defragment_step(7), Step { done: true, ..Step::default() });
         // A page being emptied under a larger budget is given up, not stuck.
-        assert_eq!(pool.defragment_step(8).moved_objects, 1);
+        assert_eq!(pool.defragment_step(8).relocated_objects, 1);
         assert_eq!(pool.defragment_step(7), Step { done: true, ..Step::default() });
         assert_whole(&pool, kept);
     }
@@ -294,7 +294,7 @@ mod tests {
         let (mut pool, kept) = scattered();
         pool.pages.broken = true;
         let step = pool.defragment_step(64);
-        assert_eq!((step.moved_objects, step.failed, step.done), (0, true, true));
+        assert_eq!((step.relocated_objects, step.failed, step.done), (0, true, true));
         assert_whole(&pool, kept);
         pool.pages.broken = false;
         assert_eq!(pool.defragment_step(64).pages_released, 1);
@@ -304,7 +304,7 @@ mod tests {
     #[test]
     fn half_emptied_page_pin_gives_it_up() {
         let (mut pool, kept) = scattered();
-        assert_eq!(pool.defragment_step(8).moved_objects, 1);
+        assert_eq!(pool.defragment_step(8).relocated_objects, 1);
         let left = kept.into_iter().find(|handle| {
             let place = pool.resolve(*handle).map(|object| object.place.page);
             place.ok() == pool.drain.map(|drain| drain.page)

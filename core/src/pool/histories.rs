@@ -144,17 +144,17 @@ impl<const PAGES: usize> World<PAGES> {
         let begins = self.pool.drain.is_none();
         let step = self.pool.defragment_step(self.shape.budget);
         let after = self.pool.totals();
-        assert!(step.moved_bytes <= u64::from(self.shape.budget) && !step.failed);
+        assert!(step.relocated_bytes <= u64::from(self.shape.budget) && !step.failed);
         // Nothing is lost, and reported pages are pages that went back (I-POOL-2).
         assert_eq!(after.live_objects, before.live_objects);
         self.check_released(&step, free_before);
         if begins && !step.done {
             assert_eq!(step.pages_released > 0, self.pool.drain.is_none());
             let victim = sparsest.expect("a page was chosen");
-            let emptied = victim.1 <= step.moved_objects;
+            let emptied = victim.1 <= step.relocated_objects;
             assert_eq!(emptied, step.pages_released > 0, "the sparsest page was chosen");
         }
-        assert!(step.done || step.moved_objects > 0, "a step that is not the last makes progress");
+        assert!(step.done || step.relocated_objects > 0, "a step that is not the last makes progress");
         let now: Vec<_> = self
             .places()
             .into_iter()
@@ -279,7 +279,7 @@ fn walk<const PAGES: usize>(world: &World<PAGES>, ops: &[Op], depth: usize, seen
             continue;
         }
         next.check();
-        seen.moves += usize::from(next.pool.totals().moved_bytes > world.pool.totals().moved_bytes);
+        seen.moves += usize::from(next.pool.totals().relocated_bytes > world.pool.totals().relocated_bytes);
         seen.evictions += usize::from(*op == Op::Emergency && next.live.len() < world.live.len());
         walk(&next, ops, depth - 1, seen);
     }
@@ -386,5 +386,5 @@ fn unequal_pages_defragmentation_moves_the_fewest_bytes() {
     let mut world = after::<3>(FOUR_SLOTS, limits(0, 0), &start);
     assert!(world.apply(Op::Defragment));
     let totals = world.pool.totals();
-    assert_eq!((totals.released_pages, totals.moved_bytes), (1, 7));
+    assert_eq!((totals.released_pages, totals.relocated_bytes), (1, 7));
 }

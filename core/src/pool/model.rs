@@ -146,7 +146,7 @@ fn apply(pool: &mut Lent<'_>, model: &mut Model, op: &Op) {
             let before = pool.totals();
             let free = pool.pages().free_pages();
             let step = pool.defragment_step(bytes_max);
-            assert!(step.moved_bytes <= u64::from(bytes_max) && !step.failed);
+            assert!(step.relocated_bytes <= u64::from(bytes_max) && !step.failed);
             let released = u32::try_from(pool.pages().free_pages() - free).unwrap();
             assert_eq!(step.pages_released, released, "I-POOL-2");
             assert_eq!(pool.totals().slot_bytes, before.slot_bytes, "a move loses nothing");

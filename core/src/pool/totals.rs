@@ -33,7 +33,7 @@ pub struct PoolTotals {
     /// Pages released since then.
     pub released_pages: u64,
     /// Bytes moved since then.
-    pub moved_bytes: u64,
+    pub relocated_bytes: u64,
 }
 
 impl PoolTotals {
@@ -62,7 +62,7 @@ impl AddAssign for PoolTotals {
         self.allocations = self.allocations.saturating_add(other.allocations);
         self.failures = self.failures.saturating_add(other.failures);
         self.released_pages = self.released_pages.saturating_add(other.released_pages);
-        self.moved_bytes = self.moved_bytes.saturating_add(other.moved_bytes);
+        self.relocated_bytes = self.relocated_bytes.saturating_add(other.relocated_bytes);
     }
 }
 
@@ -89,9 +89,9 @@ pub(crate) fn permille_missing(part: u64, whole: u64) -> u16 {
 #[must_use = "the step tells whether another one is needed"]
 pub struct Step {
     /// Bytes of objects copied to another page; never above the step's budget.
-    pub moved_bytes: u64,
+    pub relocated_bytes: u64,
     /// Objects copied to another page.
-    pub moved_objects: u32,
+    pub relocated_objects: u32,
     /// Pages returned to the backing memory.
     pub pages_released: u32,
     /// Objects dropped because their time was over.
@@ -110,8 +110,8 @@ impl Step {
         let bytes = u64::from(self.pages_released).saturating_mul(u64::from(page_bytes));
         reclaimed.bytes = reclaimed.bytes.saturating_add(bytes);
         reclaimed.pages = reclaimed.pages.saturating_add(self.pages_released);
-        reclaimed.moved_bytes = reclaimed.moved_bytes.saturating_add(self.moved_bytes);
-        reclaimed.moved_objects = reclaimed.moved_objects.saturating_add(self.moved_objects);
+        reclaimed.relocated_bytes = reclaimed.relocated_bytes.saturating_add(self.relocated_bytes);
+        reclaimed.relocated_objects = reclaimed.relocated_objects.saturating_add(self.relocated_objects);
         let dropped = self.expired_objects.saturating_add(self.evicted_objects);
         reclaimed.dropped_objects = reclaimed.dropped_objects.saturating_add(dropped);
     }
@@ -152,8 +152,8 @@ mod tests {
         let mut reclaimed = Reclaimed::default();
         let step = Step {
             pages_released: 3,
-            moved_bytes: 7,
-            moved_objects: 1,
+            relocated_bytes: 7,
+            relocated_objects: 1,
             evicted_objects: 2,
             ..Step::default()
         };
@@ -161,6 +161,9 @@ mod tests {
         step.add_to(&mut reclaimed, 4_096);
         // I-POOL-2
         assert_eq!((reclaimed.bytes, reclaimed.pages), (6 * 4_096, 6));
-        assert_eq!((reclaimed.moved_bytes, reclaimed.moved_objects, reclaimed.dropped_objects), (14, 2, 4));
+        assert_eq!(
+            (reclaimed.relocated_bytes, reclaimed.relocated_objects, reclaimed.dropped_objects),
+            (14, 2, 4)
+        );
     }
 }

@@ -31,8 +31,8 @@ impl Found {
             record_bytes: self.record_bytes,
             kind: self.kind,
             expires_s: self.expires_s,
-            moved_from: None,
-            moved_bytes: 0,
+            relocated_from: None,
+            relocated_bytes: 0,
         }
     }
 }

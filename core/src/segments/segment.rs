@@ -91,7 +91,7 @@ pub struct Growth {
     /// In a segment with records that have no origin.
     pub plain: u32,
     /// In one where all records have one.
-    pub moved: u32,
+    pub relocated: u32,
 }
 
 /// A property that a segment has or not.
@@ -314,7 +314,7 @@ impl Segment {
     /// An upper bound of what relocating its live records takes.
     #[must_use]
     pub const fn relocation_bytes(&self, growth: &Growth) -> u32 {
-        let each = if self.is_plain() { growth.plain } else { growth.moved };
+        let each = if self.is_plain() { growth.plain } else { growth.relocated };
         self.live_bytes().saturating_add(self.live_records().saturating_mul(each))
     }
 

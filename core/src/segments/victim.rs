@@ -254,7 +254,7 @@ mod tests {
     use crate::format::Identity;
     use crate::segments::Flag;
 
-    const GROWTH: Growth = Growth { plain: 32, moved: 32 };
+    const GROWTH: Growth = Growth { plain: 32, relocated: 32 };
 
     fn geometry() -> Geometry {
         Geometry::new(1 << 16, 16, 1, 0, Identity::KeyedHash).unwrap()

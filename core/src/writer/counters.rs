@@ -17,9 +17,9 @@ pub struct Counters {
     /// Bytes read for mounting, cleaning and checking.
     pub bytes_read: u64,
     /// Records relocated, or replaced by a tombstone.
-    pub moved_records: u64,
+    pub relocated_records: u64,
     /// Bytes of records relocated.
-    pub moved_bytes: u64,
+    pub relocated_bytes: u64,
     /// Victims cleaned for the spread of wear.
     pub wear_victims: u64,
     /// Victims emptied.

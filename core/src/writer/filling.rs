@@ -199,7 +199,7 @@ impl Log<'_> {
             let Some((hash, placed)) = self.writer.slots.pending(index, i) else { return };
             match placed.kind {
                 Kind::Value | Kind::Tombstone => host.unwritten(&hash, &placed),
-                Kind::EraseIntent if placed.moved_from.is_none() => {
+                Kind::EraseIntent if placed.relocated_from.is_none() => {
                     self.unmake_intent(EraseIntent::from_hash(&hash).segment);
                 }
                 Kind::EraseIntent => {}

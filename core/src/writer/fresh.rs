@@ -46,7 +46,7 @@ pub(crate) fn tombstone<'a>(
     hash: KeyHash,
     key: &'a [u8],
     origin: Option<Version>,
-    moved_from: Option<Released>,
+    relocated_from: Option<Released>,
 ) -> Incoming<'a> {
     let header = RecordHeader {
         kind: Kind::Tombstone,
@@ -56,7 +56,7 @@ pub(crate) fn tombstone<'a>(
         expires_s: None,
         origin,
     };
-    Incoming { hash, header, parts: [key, &[]], payload: seed.payload(key), moved_from }
+    Incoming { hash, header, parts: [key, &[]], payload: seed.payload(key), relocated_from }
 }
 
 /// A record on its way into a slot.
@@ -67,5 +67,5 @@ pub(crate) struct Incoming<'a> {
     /// Key, then value.
     pub(crate) parts: [&'a [u8]; 2],
     pub(crate) payload: Checksum,
-    pub(crate) moved_from: Option<Released>,
+    pub(crate) relocated_from: Option<Released>,
 }

@@ -41,7 +41,7 @@ pub(crate) struct Log<'m> {
     /// Records that died so far, and segments that were sealed.
     pub(super) deaths: u64,
     /// Bytes written to relocate what was live in victims, less what came off the bytes reclaimed of them.
-    relocated_bytes: u64,
+    unpaid_bytes: u64,
     /// Whether an engine asked for something of another that was polled before it.
     is_stirred: bool,
     generation: u32,
@@ -63,7 +63,7 @@ impl<'m> Log<'m> {
             recode: Hidden(memory.recode),
             retry: Backoff::default(),
             deaths: 0,
-            relocated_bytes: 0,
+            unpaid_bytes: 0,
             is_stirred: false,
             generation: 0,
         }
@@ -266,16 +266,16 @@ impl<'m> Log<'m> {
 
     /// A record was relocated, in so many bytes.
     pub(crate) fn note_relocated(&mut self, record_bytes: u32) {
-        self.counters.moved_records += 1;
-        self.counters.moved_bytes += u64::from(record_bytes);
-        self.relocated_bytes += u64::from(record_bytes);
+        self.counters.relocated_records += 1;
+        self.counters.relocated_bytes += u64::from(record_bytes);
+        self.unpaid_bytes += u64::from(record_bytes);
     }
 
     /// A segment became free. The bytes written to relocate its live records come off the bytes reclaimed.
     pub(crate) fn note_reclaimed(&mut self, segment_bytes: u32) {
         let gained = u64::from(segment_bytes);
-        let paid = self.relocated_bytes.min(gained);
-        self.relocated_bytes -= paid;
+        let paid = self.unpaid_bytes.min(gained);
+        self.unpaid_bytes -= paid;
         self.counters.freed_segments += 1;
         self.counters.bytes_reclaimed += gained - paid;
     }

@@ -102,7 +102,7 @@ impl Log<'_> {
             header,
             parts: [fresh.payload, rest],
             payload: fresh.checksum,
-            moved_from: None,
+            relocated_from: None,
         };
         let location = self.place(index, &incoming)?;
         self.writer.appended = position;
@@ -187,7 +187,8 @@ impl Log<'_> {
     ) -> Result<Location, AppendError> {
         // A record without an origin ranks by its place: nothing of its key may be on its way that was appended before, by a
         // client or by an eviction, whose tombstone a copy behind it would outrank.
-        let is_replaced = |s: &Slot<'_>| incoming.moved_from.is_some_and(|from| s.replaces(from.location));
+        let is_replaced =
+            |s: &Slot<'_>| incoming.relocated_from.is_some_and(|from| s.replaces(from.location));
         if self.is_one_stream()
             && self.writer.slots.iter().any(|s| s.first_unwritten().is_some() || is_replaced(s))
         {
@@ -268,7 +269,7 @@ impl Log<'_> {
             header,
             parts: [value, &[]],
             payload: self.layout.seed().payload(value),
-            moved_from: None,
+            relocated_from: None,
         };
         self.place(index, &incoming)?;
         self.durability.note_time_placed();
@@ -318,8 +319,8 @@ impl Log<'_> {
             record_bytes: bytes,
             kind: incoming.header.kind,
             expires_s: incoming.header.expires_s,
-            moved_from: incoming.moved_from.map(|from| from.location),
-            moved_bytes: incoming.moved_from.map_or(0, |from| from.record_bytes),
+            relocated_from: incoming.relocated_from.map(|from| from.location),
+            relocated_bytes: incoming.relocated_from.map_or(0, |from| from.record_bytes),
         };
         *note = Pending::of(incoming.hash, placed);
         notes.placed += 1;

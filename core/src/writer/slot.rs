@@ -50,15 +50,15 @@ impl<'m> Slot<'m> {
     }
 
     /// Whether a relocated record waits for publication.
-    pub(crate) fn has_moved(&self) -> bool {
+    pub(crate) fn has_relocated(&self) -> bool {
         let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
-        waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.moved_from.is_some()))
+        waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.relocated_from.is_some()))
     }
 
     /// Whether a record that takes the place of the one at `from` waits for publication.
     pub(super) fn replaces(&self, from: Location) -> bool {
         let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
-        waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.moved_from == Some(from)))
+        waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.relocated_from == Some(from)))
     }
 
     /// Returns whether that is news.

@@ -60,8 +60,8 @@ impl<'m> Log<'m> {
     }
 
     /// Whether a relocated record waits for publication.
-    pub(crate) fn has_moved(&self) -> bool {
-        self.writer.slots.iter().any(Slot::has_moved)
+    pub(crate) fn has_relocated(&self) -> bool {
+        self.writer.slots.iter().any(Slot::has_relocated)
     }
 
     /// Seals every open segment.

@@ -360,7 +360,7 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
             found.entry.place = place;
             (found.version, found.record_bytes) = (placed.version, placed.record_bytes);
         }
-        Published::Live(Some(Released { location: from, record_bytes: placed.moved_bytes }))
+        Published::Live(Some(Released { location: from, record_bytes: placed.relocated_bytes }))
     }
 
     /// Counts a copy on the medium that the index does not point at. Where the entry of the key is uncertain, every candidate

@@ -2,8 +2,8 @@ use super::*;
 use coldpress_core::pool::Step;
 
 const WORK: Step = Step {
-    moved_bytes: 40,
-    moved_objects: 2,
+    relocated_bytes: 40,
+    relocated_objects: 2,
     pages_released: 1,
     expired_objects: 0,
     evicted_objects: 0,
@@ -26,7 +26,7 @@ fn two_steps_served_add_up_in_one_reply() {
     assert_eq!(serve(&mut worker, &mailbox, LAST), Progress::Idle);
     // I-POOL-2, I-REQ-1
     let reclaimed =
-        Reclaimed { bytes: 512, pages: 2, moved_bytes: 80, moved_objects: 4, ..Reclaimed::default() };
+        Reclaimed { bytes: 512, pages: 2, relocated_bytes: 80, relocated_objects: 4, ..Reclaimed::default() };
     assert_eq!(mailbox.poll(ticket, 2), Ok(Some(Ok(reclaimed))));
     assert_eq!(mailbox.poll(ticket, 3), Err(TicketError::Stale));
 }

@@ -332,8 +332,8 @@ fn merged(a: Report, b: Report) -> Report {
             first: a.victims.first.or(b.victims.first),
             last: b.victims.last.or(a.victims.last),
         },
-        moved_records: a.moved_records + b.moved_records,
-        moved_bytes: a.moved_bytes + b.moved_bytes,
+        relocated_records: a.relocated_records + b.relocated_records,
+        relocated_bytes: a.relocated_bytes + b.relocated_bytes,
         bytes_written: a.bytes_written + b.bytes_written,
         fresh_bytes: a.fresh_bytes + b.fresh_bytes,
         log_bytes_reclaimed: a.log_bytes_reclaimed + b.log_bytes_reclaimed,
@@ -377,8 +377,8 @@ const fn sum(a: &Reclaimed, b: &Reclaimed) -> Reclaimed {
     Reclaimed {
         bytes: a.bytes.saturating_add(b.bytes),
         pages: a.pages.saturating_add(b.pages),
-        moved_bytes: a.moved_bytes.saturating_add(b.moved_bytes),
-        moved_objects: a.moved_objects.saturating_add(b.moved_objects),
+        relocated_bytes: a.relocated_bytes.saturating_add(b.relocated_bytes),
+        relocated_objects: a.relocated_objects.saturating_add(b.relocated_objects),
         dropped_objects: a.dropped_objects.saturating_add(b.dropped_objects),
         is_partial: a.is_partial || b.is_partial,
     }
@@ -396,14 +396,15 @@ mod tests {
     fn pool_outcomes_of_partitions_are_summed_and_a_failure_shows() {
         let done = |bytes, is_partial| {
             let (pages, dropped_objects) = (1, 2);
-            let (moved_bytes, moved_objects) = (10 * bytes, 3);
-            let parts = Reclaimed { bytes, pages, moved_bytes, moved_objects, dropped_objects, is_partial };
+            let (relocated_bytes, relocated_objects) = (10 * bytes, 3);
+            let parts =
+                Reclaimed { bytes, pages, relocated_bytes, relocated_objects, dropped_objects, is_partial };
             PoolOutcome::Done(parts)
         };
         let both = pools_merged(done(100, false), done(7, true));
         let PoolOutcome::Done(sum) = both else { panic!("{both:?}") };
-        assert_eq!((sum.bytes, sum.pages, sum.moved_bytes, sum.is_partial), (107, 2, 1070, true));
-        assert_eq!((sum.moved_objects, sum.dropped_objects), (6, 4));
+        assert_eq!((sum.bytes, sum.pages, sum.relocated_bytes, sum.is_partial), (107, 2, 1070, true));
+        assert_eq!((sum.relocated_objects, sum.dropped_objects), (6, 4));
         let failed = PoolOutcome::Failed(CleanupError::TimedOut);
         assert_eq!(pools_merged(PoolOutcome::NotAsked, failed), failed);
         assert_eq!(pools_merged(failed, PoolOutcome::Failed(CleanupError::Failed)), failed);

@@ -26,7 +26,7 @@ pub enum TierError {
     TimedOut,
     /// The log has no space for values that it has charged, because segments are kept for their damage. The value stays
     /// readable in memory, and is written once keys are removed or the damage is resolved.
-    NoRoom,
+    LogFull,
     /// The medium failed. Values stay readable; accepted writes are tried again.
     Medium(MediumFailure),
     /// A sync failed, and what it should have made durable can't be read back: nothing more becomes durable until the tier is
@@ -51,7 +51,7 @@ impl fmt::Display for TierError {
             Self::TimedOut => {
                 f.write_str("the deadline (`op_timeout`) passed; the operation may still take effect")
             }
-            Self::NoRoom => f.write_str("the log has no space: segments are kept for their damage"),
+            Self::LogFull => f.write_str("the log has no space: segments are kept for their damage"),
             Self::Medium(error) => write!(f, "{error}"),
             Self::NeedsReopen => f.write_str(
                 "a sync failed and what it lost can't be read back: close the tier and open it again",

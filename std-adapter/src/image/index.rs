@@ -121,7 +121,7 @@ impl Index for ImageIndex {
     }
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
-        let Some(from) = placed.moved_from else {
+        let Some(from) = placed.relocated_from else {
             let published = self.place(hash, placed, false);
             let is_needless = self.entries.get_mut(hash).and_then(|entry| entry.let_go(false)).is_some();
             return if is_needless { Published::Stale } else { published };

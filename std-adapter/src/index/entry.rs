@@ -420,8 +420,8 @@ mod tests {
                     record_bytes: header.record_bytes(&terms.geometry),
                     kind: Kind::Value,
                     expires_s,
-                    moved_from: None,
-                    moved_bytes: 0,
+                    relocated_from: None,
+                    relocated_bytes: 0,
                 };
                 assert_eq!(terms.placed_charge(&placed), charge, "{header:?}");
                 let mut entry = Entry { copies: 1, ..Entry::default() };

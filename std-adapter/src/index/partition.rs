@@ -269,7 +269,7 @@ impl Index for PartitionIndex<'_> {
     }
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
-        match placed.moved_from {
+        match placed.relocated_from {
             None => self.publish_fresh(hash, placed),
             Some(from) => self.publish_relocated(hash, placed, from),
         }
@@ -279,7 +279,7 @@ impl Index for PartitionIndex<'_> {
         let at = placed.location;
         let retry = self.mutate(hash, |entry| {
             entry.copies = entry.copies.saturating_add(1);
-            let pending = entry.pending.as_mut().filter(|_| placed.moved_from.is_none());
+            let pending = entry.pending.as_mut().filter(|_| placed.relocated_from.is_none());
             let Some(pending) = pending else { return false };
             // A copy may be on the medium all the same, so the next append must have a higher version.
             pending.before = pending.before.max(Some(placed.version));

@@ -389,9 +389,16 @@ mod tests {
         let (old, new) = (KeyHash([1; 12]), KeyHash([2; 12]));
         let location = Location { segment: SegmentIndex::new(1), offset: 0, sequence: Sequence::new(1) };
         let version = location.version();
-        let (kind, expires_s, moved_from) = (Kind::Value, None, None);
-        let placed =
-            Placed { location, version, record_bytes: 64, kind, expires_s, moved_from, moved_bytes: 0 };
+        let (kind, expires_s, relocated_from) = (Kind::Value, None, None);
+        let placed = Placed {
+            location,
+            version,
+            record_bytes: 64,
+            kind,
+            expires_s,
+            relocated_from,
+            relocated_bytes: 0,
+        };
         shared.mutate(&terms, &old, |entry| {
             entry.copies = 1;
             entry.replace(Stored::live(&placed, false))

@@ -203,7 +203,7 @@ tier_stats! {
         /// Bytes written to the medium in all.
         bytes_written => counter "coldpress_bytes_written_total" Bytes;
         /// Bytes of records relocated.
-        moved_bytes => counter "coldpress_bytes_moved_total" Bytes;
+        relocated_bytes => counter "coldpress_bytes_relocated_total" Bytes;
         /// Segments erased.
         erases => counter "coldpress_erases_total" Count;
         /// Syncs.

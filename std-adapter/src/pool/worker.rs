@@ -138,7 +138,7 @@ impl Worker {
         tracing::debug!(
             ?kind,
             bytes = reclaimed.bytes,
-            moved_bytes = reclaimed.moved_bytes,
+            relocated_bytes = reclaimed.relocated_bytes,
             dropped_objects = reclaimed.dropped_objects,
             micros = started.elapsed().as_micros(),
             "pool cleanup"

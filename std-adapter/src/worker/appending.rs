@@ -115,7 +115,7 @@ impl Worker<'_> {
             return TierError::WornOut;
         }
         self.stalled.push_back(hash);
-        TierError::NoRoom
+        TierError::LogFull
     }
 
     /// Tries again what did not fit; flushes held for it end with the error that there is no space.

@@ -297,7 +297,7 @@ impl Worker<'_> {
                 task = %report.task,
                 outcome = ?report.outcome,
                 victims = report.victims.freed,
-                moved_bytes = report.moved_bytes,
+                relocated_bytes = report.relocated_bytes,
                 log_bytes_reclaimed = report.log_bytes_reclaimed,
                 pool_bytes_reclaimed = report.pool.reclaimed_bytes(),
                 duration_ms = report.duration_ms,

@@ -184,8 +184,8 @@ mod tests {
         assert_eq!(reply.try_recv(), Ok(Ok(())));
         let (flush, reply) = waiter(Durability::Synced);
         waiters.hold(flush);
-        waiters.fail_held(TierError::NoRoom);
-        assert_eq!(reply.try_recv(), Ok(Err(TierError::NoRoom)));
+        waiters.fail_held(TierError::LogFull);
+        assert_eq!(reply.try_recv(), Ok(Err(TierError::LogFull)));
     }
 
     #[test]

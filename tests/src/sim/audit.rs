@@ -16,7 +16,7 @@ struct Counted {
     freed_segments: u32,
     reclaimed_bytes: u64,
     host: Tallied,
-    moved_bytes: u64,
+    relocated_bytes: u64,
     rescued: u64,
     ms: u64,
 }
@@ -48,7 +48,7 @@ impl Audit {
             freed_segments: 0,
             reclaimed_bytes: 0,
             host: Tallied { sampled: 0, expired: 0, repaired: 0 },
-            moved_bytes: 0,
+            relocated_bytes: 0,
             rescued: 0,
             ms: 0,
         };
@@ -93,9 +93,9 @@ impl Audit {
     /// Counts the changes of segments after a call of the machine.
     pub(super) fn look(&mut self, tier: &Tier<'_>, host: &ModelHost, ms: u64) {
         self.now.host = host.tallied;
-        let moved_bytes = tier.counters().moved_bytes;
-        self.unpaid_bytes += moved_bytes - self.now.moved_bytes;
-        self.now.moved_bytes = moved_bytes;
+        let relocated_bytes = tier.counters().relocated_bytes;
+        self.unpaid_bytes += relocated_bytes - self.now.relocated_bytes;
+        self.now.relocated_bytes = relocated_bytes;
         self.now.rescued = tier.counters().rescued_records;
         self.now.ms = ms;
         let segments = tier.segments();
@@ -144,7 +144,7 @@ impl Audit {
             report.duration_ms,
         );
         assert_eq!(reported, counted, "written, fresh, freed, reclaimed, ms: {report:?}");
-        assert!(report.moved_bytes <= now.moved_bytes - before.moved_bytes, "{report:?}");
+        assert!(report.relocated_bytes <= now.relocated_bytes - before.relocated_bytes, "{report:?}");
         assert!(report.expired_records <= now.host.expired - before.host.expired, "{report:?}");
         let is_sampling = report.task == CompactionTask::OptimizeCompression;
         let sampled = now.host.sampled - before.host.sampled;

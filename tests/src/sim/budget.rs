@@ -59,7 +59,7 @@ pub struct Largest {
     /// Bytes of a victim between the first and the last record that one poll looked at.
     pub walked_bytes: u32,
     /// Bytes copied in one poll.
-    pub moved_bytes: u64,
+    pub relocated_bytes: u64,
     /// Records found, counted down or dropped in one poll.
     pub entries: u32,
     /// Bytes of one read.
@@ -86,7 +86,7 @@ pub struct Budget {
 }
 
 fn moved(counters: &Counters) -> (u64, u64, u64) {
-    (counters.moved_bytes, counters.moved_records, counters.bytes_written)
+    (counters.relocated_bytes, counters.relocated_records, counters.bytes_written)
 }
 
 impl Budget {
@@ -137,7 +137,7 @@ impl Budget {
         assert!(asked.reconciled_bytes <= self.scan_max, "I-GC-3: {asked:?}: more than a buffer holds");
         assert!(asked.sampled <= SAMPLES_MAX, "I-GC-3: {asked:?} in one poll");
         assert_eq!(asked.published, 0, "I-GC-3: only a completion publishes");
-        self.largest.moved_bytes = self.largest.moved_bytes.max(bytes);
+        self.largest.relocated_bytes = self.largest.relocated_bytes.max(bytes);
         self.largest.entries = self.largest.entries.max(entries);
         let written = match *poll {
             Poll::Do(action) => self.check_action(action),

@@ -216,7 +216,7 @@ impl Index for ModelHost {
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
         self.asked.published += 1;
-        let Some(from) = placed.moved_from else {
+        let Some(from) = placed.relocated_from else {
             assert_eq!(placed.version, placed.location.version(), "a fresh record's version is its place");
             self.events.push(IndexEvent::Written(*hash, placed.location));
             let published = self.place(hash, placed, false);
@@ -264,7 +264,7 @@ impl Index for ModelHost {
         entry.copies += 1;
         entry.strays += 1;
         entry.version = entry.version.max(placed.version);
-        if placed.moved_from.is_none() {
+        if placed.relocated_from.is_none() {
             self.events.push(IndexEvent::Unwritten(*hash, placed.location));
         }
     }

@@ -30,7 +30,7 @@ fn task_with_nothing_to_do_is_refused_else_completed() {
         let after = world.tier.counters();
         assert_eq!(report.outcome, Outcome::Completed, "{report:?}");
         assert_eq!(report.bytes_written, after.bytes_written - before.bytes_written);
-        assert!(report.bytes_written >= report.moved_bytes && report.moved_bytes > 0, "{report:?}");
+        assert!(report.bytes_written >= report.relocated_bytes && report.relocated_bytes > 0, "{report:?}");
         assert_eq!((report.fresh_bytes, report.write_amplification_permille()), (0, None));
     }
 }
@@ -87,7 +87,7 @@ fn task_without_a_free_segment_is_deferred() {
     world.lasting.medium.faults.refuses_erases = true;
     let report = world.run(CompactData);
     assert_eq!((report.outcome, report.victims.freed), (Outcome::Partial, 0), "{report:?}");
-    assert!(report.moved_records > 0 && world.tier.tally().free <= 1, "{}", world.sketch());
+    assert!(report.relocated_records > 0 && world.tier.tally().free <= 1, "{}", world.sketch());
     world.settle();
     let report = world.run(CompactData);
     assert_eq!(report.outcome, Outcome::Deferred, "{report:?}");

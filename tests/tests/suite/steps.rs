@@ -63,9 +63,9 @@ fn small_steps_on_large_segments_use_and_keep_their_budget() {
         let (record_max, origin) = (u64::from(setup.config.record_bytes_max), 8);
         // A record is never split: one that begins within the step is copied whole.
         assert!(running.walked_bytes < STEP_BYTES && running.walked_bytes >= STEP_BYTES - 128);
-        assert!(running.moved_bytes > u64::from(STEP_BYTES) && running.moved_bytes > 1_000);
+        assert!(running.relocated_bytes > u64::from(STEP_BYTES) && running.relocated_bytes > 1_000);
         let records = u64::from(STEP_BYTES) / 16;
-        assert!(running.moved_bytes <= u64::from(STEP_BYTES) + record_max + records * origin);
+        assert!(running.relocated_bytes <= u64::from(STEP_BYTES) + record_max + records * origin);
         assert!(mounting.entries > ENTRIES_MAX - 8, "a footer has more entries than one poll takes");
         assert!(running.entries > 100, "a freed segment's footer has many entries");
     }

@@ -150,7 +150,7 @@ fn planted_private_words_are_caught() {
             "enum A { RoomFor }",
             "use a::rota;",
         ],
-        &["a(\"room\")", "// a bedroom, a delegate", "fn bedroom(aggregate: Untold) -> NoRoom {}"],
+        &["a(\"room\")", "// a bedroom, a delegate", "fn bedroom(aggregate: Untold) {}"],
     );
 }
 

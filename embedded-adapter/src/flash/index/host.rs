@@ -61,7 +61,7 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
     }
 
     fn publish(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
-        match placed.moved_from {
+        match placed.relocated_from {
             None => self.publish_fresh(hash, placed),
             Some(from) => self.publish_relocated(hash, placed, from),
         }
@@ -69,7 +69,7 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
 
     fn unwritten(&mut self, hash: &KeyHash, placed: &Placed) {
         let place = self.place_of(placed.location);
-        if let Some(from) = placed.moved_from {
+        if let Some(from) = placed.relocated_from {
             match self.index.table.live_at(hash, self.place_of(from)) {
                 Some((at, _)) => {
                     self.index.count_up(at);

@@ -77,15 +77,15 @@ fn placed(sequence: u32, kind: Kind) -> Placed {
         record_bytes: 40,
         kind,
         expires_s: None,
-        moved_from: None,
-        moved_bytes: 0,
+        relocated_from: None,
+        relocated_bytes: 0,
     }
 }
 
 fn moved(from: &Placed, sequence: u32, kind: Kind) -> Placed {
     let location =
         Location { segment: SegmentIndex::new(sequence), offset: 64, sequence: Sequence::new(sequence) };
-    Placed { location, kind, moved_from: Some(from.location), ..*from }
+    Placed { location, kind, relocated_from: Some(from.location), ..*from }
 }
 
 fn released(placed: &Placed) -> Released {
@@ -290,7 +290,7 @@ fn tombstone_found_later_hides_the_value_of_its_version() {
     assert_eq!(fixture.index.recovered(&HASH, &value, true), Published::Live(None));
     // An eviction's tombstone carries the version that it kills; its segment could not be read at the mount.
     let stone = moved(&value, 5, Kind::Tombstone);
-    let stone = Placed { moved_from: None, ..stone };
+    let stone = Placed { relocated_from: None, ..stone };
     let released = Released { location: value.location, record_bytes: value.record_bytes };
     let found = fixture.index.reconcile(&HASH, &stone);
     assert_eq!(found, Reconciled::Placed(Published::Live(Some(released))));

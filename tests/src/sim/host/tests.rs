@@ -9,13 +9,21 @@ fn placed(sequence: u32, offset: u32, kind: Kind) -> Placed {
     let location =
         Location { segment: SegmentIndex::new(sequence), offset, sequence: Sequence::new(sequence) };
     let version = location.version();
-    Placed { location, version, record_bytes: 40, kind, expires_s: None, moved_from: None, moved_bytes: 0 }
+    Placed {
+        location,
+        version,
+        record_bytes: 40,
+        kind,
+        expires_s: None,
+        relocated_from: None,
+        relocated_bytes: 0,
+    }
 }
 
 fn moved(from: &Placed, sequence: u32, kind: Kind) -> Placed {
     let location =
         Location { segment: SegmentIndex::new(sequence), offset: 64, sequence: Sequence::new(sequence) };
-    Placed { location, kind, moved_from: Some(from.location), ..*from }
+    Placed { location, kind, relocated_from: Some(from.location), ..*from }
 }
 
 #[test]
