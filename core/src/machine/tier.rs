@@ -303,9 +303,9 @@ impl<'m> Tier<'m> {
         dropped
     }
 
-    /// Wants everything appended so far to be written.
-    pub fn flush(&mut self) {
-        self.log.flush();
+    /// Wants everything appended so far to be written. Returns whether any of it was not wanted before: then a poll writes it.
+    pub fn flush(&mut self) -> bool {
+        self.log.flush()
     }
 
     /// Wants everything appended so far to be written and durable.

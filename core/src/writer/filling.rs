@@ -49,13 +49,14 @@ impl Log<'_> {
         true
     }
 
-    /// Wants everything appended to be written.
-    pub(crate) fn flush(&mut self) {
+    /// Wants everything appended to be written; tells whether any of it was not wanted before.
+    pub(crate) fn flush(&mut self) -> bool {
         let mut is_news = false;
         for slot in self.writer.slots.iter_mut() {
             is_news |= slot.want_write();
         }
         self.stir(is_news);
+        is_news
     }
 
     /// Finds a write that a slot wants, or moves a slot on. Bounds: one pass over the slots.

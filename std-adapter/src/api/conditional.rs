@@ -46,26 +46,34 @@ impl ValueVersion {
 
 /// A value and its version.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Versioned {
+pub struct Versioned<V = Vec<u8>> {
     /// The value.
-    pub value: Vec<u8>,
+    pub value: V,
     /// Its version.
     pub version: ValueVersion,
 }
 
 /// The value that a key must have for a conditional write to go on.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, PartialEq, Eq)]
 #[non_exhaustive]
-pub enum Expected<'a> {
+pub enum Expected<'a, V: ?Sized = [u8]> {
     /// None, or one whose time is over.
     Absent,
     /// Any.
     Present,
-    /// This one.
-    Value(&'a [u8]),
+    /// This one; of a typed tier one with the same encoding.
+    Value(&'a V),
     /// One of this version.
     Version(ValueVersion),
 }
+
+impl<V: ?Sized> Clone for Expected<'_, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<V: ?Sized> Copy for Expected<'_, V> {}
 
 /// The fate of a key in an [`update`](ColdTierHandle::update).
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::compaction::CompactionSystem;
-use super::conditional::{Expected, Update};
+use super::conditional::{Expected, Update, Versioned};
 use super::handle::ColdTierHandle;
 use super::iterate::{Entries, Keys};
 use super::open::ColdTier;
@@ -328,6 +328,16 @@ impl<K: Serialize, V: DeserializeOwned> PersistentColdTierHandle<K, V> {
         decoded(&value).map(Some)
     }
 
+    /// Returns the value of a key with its version; see [`ColdTierHandle::get_versioned`].
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_versioned(&self, key: &K) -> Result<Option<Versioned<V>>, GetError> {
+        let key = encoded(key).ok_or(GetError::Decode)?;
+        let Some(Versioned { value, version }) = self.bytes.get_versioned(&key)? else { return Ok(None) };
+        Ok(Some(Versioned { value: decoded(&value)?, version }))
+    }
+
     /// Puts the value of a key into `value`, which stays as it is where the key has none; tells whether there is one.
     ///
     /// # Errors
@@ -394,23 +404,38 @@ impl<K: Serialize, V: Serialize> PersistentColdTierHandle<K, V> {
         self.bytes.put_if_absent(&key, &value, options)
     }
 
-    /// Puts a value if the key has the expected one, by its encoding, or none where none is expected; see
-    /// [`ColdTierHandle::compare_and_swap`].
+    /// Puts a value if the key has the expected one; see [`ColdTierHandle::compare_and_swap`].
     ///
     /// # Errors
     /// [`UpdateError`].
     pub fn compare_and_swap(
         &self,
         key: &K,
-        expected: Option<&V>,
+        expected: Expected<'_, V>,
         value: &V,
         options: PutOptions,
     ) -> Result<bool, UpdateError> {
         let key = encoded(key).ok_or(PutError::Encode)?;
-        let expected = expected.map(|value| encoded(value).ok_or(PutError::Encode)).transpose()?;
-        let expected = expected.as_deref().map_or(Expected::Absent, Expected::Value);
         let value = encoded(value).ok_or(PutError::Encode)?;
+        let mut bytes = Vec::new();
+        let expected = encoded_expected(expected, &mut bytes)?;
         self.bytes.compare_and_swap(&key, expected, &value, options)
+    }
+
+    /// Removes a key if it has the expected value; see [`ColdTierHandle::compare_and_remove`].
+    ///
+    /// # Errors
+    /// [`UpdateError`].
+    pub fn compare_and_remove(
+        &self,
+        key: &K,
+        expected: Expected<'_, V>,
+        durability: Durability,
+    ) -> Result<bool, UpdateError> {
+        let key = encoded(key).ok_or(RemoveError::Encode)?;
+        let mut bytes = Vec::new();
+        let expected = encoded_expected(expected, &mut bytes)?;
+        self.bytes.compare_and_remove(&key, expected, durability)
     }
 }
 
@@ -435,6 +460,22 @@ impl<K: Serialize, V: Serialize + DeserializeOwned> PersistentColdTierHandle<K, 
         })?;
         outcome
     }
+}
+
+/// The same expectation of a tier of bytes. An expected value is encoded into the buffer.
+fn encoded_expected<'b, V: Serialize>(
+    expected: Expected<'_, V>,
+    bytes: &'b mut Vec<u8>,
+) -> Result<Expected<'b>, PutError> {
+    Ok(match expected {
+        Expected::Absent => Expected::Absent,
+        Expected::Present => Expected::Present,
+        Expected::Version(version) => Expected::Version(version),
+        Expected::Value(value) => {
+            *bytes = encoded(value).ok_or(PutError::Encode)?;
+            Expected::Value(bytes)
+        }
+    })
 }
 
 /// The value that a change gives, and what becomes of the key for it.
@@ -468,6 +509,14 @@ impl<K: Serialize, V> PersistentColdTierHandle<K, V> {
     /// [`UpdateError`].
     pub fn touch(&self, key: &K, ttl: Ttl) -> Result<bool, UpdateError> {
         self.bytes.touch(&encoded(key).ok_or(PutError::Encode)?, ttl)
+    }
+
+    /// As [`touch`](Self::touch), with a durability of its own.
+    ///
+    /// # Errors
+    /// [`UpdateError`].
+    pub fn touch_with(&self, key: &K, options: PutOptions) -> Result<bool, UpdateError> {
+        self.bytes.touch_with(&encoded(key).ok_or(PutError::Encode)?, options)
     }
 }
 

@@ -119,6 +119,17 @@ impl<'a> PartitionIndex<'a> {
         self.queue.first_s().unwrap_or(0)
     }
 
+    /// Whether a key is to be looked at for expiry now.
+    pub(crate) fn is_due(&self) -> bool {
+        (1..=self.clock.now_s).contains(&self.next_due_s())
+    }
+
+    /// How long it takes until a key is to be looked at for expiry, in milliseconds; `None` where there is none that is not due yet.
+    pub(crate) fn due_in_ms(&self) -> Option<u64> {
+        let left_s = self.next_due_s().checked_sub(self.clock.now_s).filter(|left_s| *left_s > 0)?;
+        Some(u64::from(left_s) * 1_000)
+    }
+
     fn mutate<R>(&self, hash: &KeyHash, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
         self.shared.mutate(&self.terms, hash, change)
     }

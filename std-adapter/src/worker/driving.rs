@@ -26,10 +26,23 @@ const POLLS_PER_TURN: usize = 64;
 const POLLS_BEFORE_MESSAGES: usize = 8;
 /// How long the worker waits while something is to be tried again, in milliseconds.
 const AGAIN_MS: u64 = 2;
-/// Waiters for capacity are called at least so often although nothing seems to have changed, in milliseconds.
-const LOOK_AGAIN_MS: u64 = 20;
 /// Compaction for debt is asked for at most so often by the background worker, in milliseconds.
 const DEBT_MS: u64 = 1_000;
+
+/// Everything that decides whether a write which waits has space.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) struct Given {
+    weight: Weight,
+    /// Places of the queue that are taken, those of other messages, and segments with blocks.
+    places: [u32; 3],
+    charge_bytes_max: u64,
+    is_out_of_space: bool,
+    is_evicting: bool,
+    /// Whether pieces of values that are gone still take space.
+    is_owing: bool,
+    /// Whether a value has expired and was not dropped.
+    is_due: bool,
+}
 
 impl Worker<'_> {
     /// Polls the machine, up to a bound and to the end of a close; tells whether it has nothing left to do.
@@ -193,7 +206,7 @@ impl Worker<'_> {
         let is_late = self.unwritten_since_ms.is_some_and(|at| monotonic_ms() >= at + self.flush_after_ms);
         let is_idle = is_idle && self.messages.is_empty() && !self.has_more_to_append();
         if is_idle && (self.shared.admission.has_waiters() || is_late) {
-            self.tier.flush();
+            self.has_asked |= self.tier.flush();
         }
         self.take_reports();
         self.post_keeping();
@@ -206,31 +219,42 @@ impl Worker<'_> {
         self.look_after_waiting(is_idle);
     }
 
-    /// Lets those go on who wait for something that was given back. A call for nothing would keep them, and this thread, awake.
+    /// Lets those go on who wait for something that was given back. A call for nothing would keep them, and this thread, awake, so they
+    /// are called when anything changed that decides whether a write has space.
     fn look_after_waiting(&mut self, is_idle: bool) {
-        let (shared, now_ms) = (self.shared, monotonic_ms());
+        let shared = self.shared;
         let failures = shared.health.failures();
         if failures != self.failures_notified {
             self.failures_notified = failures;
             shared.admission.alert();
         }
         let (budget, supply) = (&shared.admission.budget, &shared.admission.supply);
-        let places = [budget.queued(), budget.asked(), supply.backed()];
-        let given = (shared.admission.weight(), places, supply.is_out_of_space());
-        let is_changed = given != self.given_at || now_ms >= self.given_ms.saturating_add(LOOK_AGAIN_MS);
-        if is_changed {
-            (self.given_at, self.given_ms) = (given, now_ms);
-        }
+        let given = Given {
+            weight: shared.admission.weight(),
+            places: [budget.queued(), budget.asked(), supply.backed()],
+            charge_bytes_max: self.charge_bytes_max(),
+            is_out_of_space: supply.is_out_of_space(),
+            is_evicting: supply.is_evicting(),
+            is_owing: shared.families.are_owing(),
+            is_due: self.index.is_due(),
+        };
+        let is_changed = given != self.given_at;
         if shared.admission.has_waiters() {
-            let (pending_bytes_max, enough_for) = (self.pending_bytes_max, self.enough_for(&given.0));
+            let (pending_bytes_max, enough_for) = (self.pending_bytes_max, self.enough_for(&given.weight));
             shared.admission.look_after(WorkerView { is_changed, is_idle, pending_bytes_max, enough_for });
         }
+        self.given_at = given;
+    }
+
+    /// The most bytes that can be charged now.
+    fn charge_bytes_max(&self) -> u64 {
+        let quarantined = self.shared.admission.supply.quarantined();
+        self.terms.charge_bytes_max(self.shared.lengths.waste_with(0), quarantined)
     }
 
     /// For how many records there is capacity, at a guess: a client finds out when it tries.
     fn enough_for(&self, weight: &Weight) -> usize {
-        let quarantined = self.shared.admission.supply.quarantined();
-        let most = self.terms.charge_bytes_max(self.shared.lengths.waste_with(0), quarantined);
+        let most = self.charge_bytes_max();
         let mean = (weight.settled / weight.keys.max(1)).max(1);
         usize::try_from(most.saturating_sub(weight.settled) / mean).unwrap_or(usize::MAX)
     }
@@ -240,6 +264,7 @@ impl Worker<'_> {
         let (admission, supply) = (&self.shared.admission, &self.shared.admission.supply);
         if supply.take_expiry() {
             self.tier.expire();
+            self.has_asked = true;
         }
         supply.post_due(self.index.next_due_s());
         if supply.is_evicting() && !self.tier.is_evicting() {
@@ -252,6 +277,7 @@ impl Worker<'_> {
         if let Some(evict_bytes) = admission.begin_evictions() {
             tracing::debug!(partition = self.partition, evict_bytes, "evicting");
             self.tier.evict(evict_bytes);
+            self.has_asked = true;
         }
     }
 
@@ -357,8 +383,12 @@ impl Worker<'_> {
         let mut timeout = self.machine_timeout_ms().unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
         let has_work =
             !self.backlog.is_empty() || !self.index.unwritten.is_empty() || !self.stalled.is_empty();
-        if has_work || self.shared.admission.has_waiters() || self.closing.is_some() {
+        if has_work || self.closing.is_some() {
             timeout = timeout.min(AGAIN_MS);
+        }
+        if self.shared.admission.has_waiters() {
+            // The next value that expires may give the space that they wait for.
+            timeout = timeout.min(self.index.due_in_ms().unwrap_or(u64::MAX));
         }
         if let Some(since_ms) = self.unwritten_since_ms {
             timeout = timeout.min((since_ms + self.flush_after_ms).saturating_sub(now_ms).max(1));

@@ -36,6 +36,7 @@ use tracing::Span;
 
 use self::backing::Busy;
 use self::closing::Closing;
+use self::driving::Given;
 use self::failing::Failing;
 use self::memory::Buffers;
 pub(crate) use self::message::{Background, Message, Scheduled, Waiter};
@@ -44,7 +45,6 @@ use self::scheduled::ScheduledTasks;
 use self::stalled::Stalled;
 use self::sweeping::Sweeping;
 use self::waiting::Waiters;
-use crate::admission::Weight;
 use crate::clock::{Clock, monotonic_ms};
 use crate::config::{ColdTierConfig, Terms};
 use crate::errors::OpenError;
@@ -151,9 +151,10 @@ pub(crate) struct Worker<'m> {
     pending_bytes_max: u64,
     /// When the oldest append that is not written was made.
     unwritten_since_ms: Option<u64>,
-    /// The amounts of everything that clients wait for, when it was last looked after them, and when that was.
-    given_at: (Weight, [u32; 3], bool),
-    given_ms: u64,
+    /// Everything that clients wait for, as it was at the last look after them.
+    given_at: Given,
+    /// Whether the machine was asked for something after it was polled last.
+    has_asked: bool,
     /// How often the medium had failed then.
     failures_notified: u32,
     is_syncer_dead: bool,
@@ -292,8 +293,8 @@ impl<'m> Worker<'m> {
             flush_after_ms: millis(settings.flush_after),
             pending_bytes_max: settings.pending_bytes_max,
             unwritten_since_ms: None,
-            given_at: Default::default(),
-            given_ms: 0,
+            given_at: Given::default(),
+            has_asked: false,
             failures_notified: 0,
             is_syncer_dead: false,
             is_read_only: settings.is_read_only,
@@ -411,7 +412,8 @@ impl<'m> Worker<'m> {
                 return End::Closed;
             }
             let has_more = self.has_more_to_append() || self.has_more_to_sweep();
-            if is_idle && self.messages.is_empty() && !has_more {
+            let has_asked = core::mem::take(&mut self.has_asked);
+            if is_idle && self.messages.is_empty() && !has_more && !has_asked {
                 let timeout = self.timeout();
                 if !timeout.is_zero() {
                     self.wait_for_input(timeout);

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use coldpress_std::clock::ManualClock;
 use coldpress_std::{
-    CodecId, CompactionTask, Durability, Expected, GetError, PersistentColdTier, PutOptions, TierError,
+    CodecId, CompactionTask, Durability, Expected, GetError, PersistentColdTier, PutOptions, TierError, Ttl,
     Update, UpdateError, ValueVersion,
 };
 
@@ -316,9 +316,11 @@ fn typed_tier_has_the_same_operations() {
     let [one, two] = ["one", "two"].map(String::from);
     assert!(tier.put_if_absent(&key, &one, options).unwrap());
     assert!(!tier.put_if_absent(&key, &two, options).unwrap());
-    assert!(!tier.compare_and_swap(&key, None, &two, options).unwrap());
-    assert!(!tier.compare_and_swap(&key, Some(&two), &two, options).unwrap());
-    assert!(tier.compare_and_swap(&key, Some(&one), &two, options).unwrap());
+    assert!(!tier.compare_and_swap(&key, Expected::Absent, &two, options).unwrap());
+    let seen = tier.get_versioned(&key).unwrap().unwrap();
+    assert_eq!(seen.value, one);
+    assert!(!tier.compare_and_swap(&key, Expected::Value(&two), &two, options).unwrap());
+    assert!(tier.compare_and_swap(&key, Expected::Version(seen.version), &two, options).unwrap());
     let longer = |word: Option<String>| word.map(|word| word + "!");
     assert_eq!(tier.update(&key, options, longer), Ok(Some("two!".into())));
     assert_eq!(tier.update(&8, options, longer), Ok(None));
@@ -328,5 +330,9 @@ fn typed_tier_has_the_same_operations() {
     tier.bytes().put(&[9], &[0xFF; 3]).unwrap();
     assert_eq!(tier.update(&9, options, longer), Err(UpdateError::Get(GetError::Decode)));
     assert_eq!(tier.bytes().get(&[9]).unwrap(), Some(vec![0xFF; 3]));
+    let keep = PutOptions { ttl: Ttl::Keep, ..options };
+    assert!(tier.touch_with(&key, keep).unwrap());
+    let expected = Expected::Value(&one);
+    assert!(!tier.compare_and_remove(&key, expected, Durability::Buffered).unwrap());
     assert_eq!(tier.clear(), Ok(2));
 }

@@ -70,7 +70,7 @@ fn perform(tier: ColdTierHandle, key: &[u8], choice: u32, values: &[Vec<u8>]) ->
             Outcome::Toggled(number_of(values, &bytes))
         }
         4 => {
-            let expected = Expected::Value(own);
+            let expected = Expected::Value(own.as_slice());
             Outcome::RemovedIf(number, tier.compare_and_remove(key, expected, Durability::Buffered).unwrap())
         }
         5 => Outcome::Removed(tier.remove(key).unwrap()),
