@@ -225,7 +225,7 @@ impl ColdTierHandle {
                 Space::Lacks(part) => {
                     // It may be another partition that lacks a place now.
                     *waiting = waiting.take().filter(|waiting| waiting.is_for(part.shared.lease()));
-                    part.stand_for_message(waiting)?;
+                    part.stand_for_message(open, waiting)?;
                     Ok(None)
                 }
             })?
@@ -253,7 +253,7 @@ impl ColdTierHandle {
                     part.pass_message(&mut message)?;
                 }
                 if message.is_some() && !is_last {
-                    part.stand_for_message(waiting)?;
+                    part.stand_for_message(open, waiting)?;
                 }
                 Ok::<_, TierError>(message.is_none().then_some(()))
             })?

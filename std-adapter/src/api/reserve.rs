@@ -101,10 +101,14 @@ impl Part {
     }
 
     /// Lets a client stand in the line for messages. One whose worker ended before gets that error here, and nowhere else.
-    pub(super) fn stand_for_message(&self, waiting: &mut Option<WaitingClient>) -> Result<(), TierError> {
+    pub(super) fn stand_for_message(
+        &self,
+        open: &Open,
+        waiting: &mut Option<WaitingClient>,
+    ) -> Result<(), TierError> {
         self.stand(waiting, Line::Message)?;
         self.nudge();
-        self.check_alive()
+        open.check_alive(self)
     }
 
     /// Why a worker takes no more: it died, or it ended in a close that did not wait for this operation any longer.

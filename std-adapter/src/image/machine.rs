@@ -157,7 +157,12 @@ struct Watched<'a, M> {
 impl<M> Watched<'_, M> {
     /// Keeps the first failure of a change.
     fn changed<R, E: Into<MediumFailure>>(&mut self, result: Result<R, E>) -> Result<R, MediumError> {
-        result.map_err(|failure| self.failed.get_or_insert(failure.into()).kind())
+        result.map_err(|failure| {
+            let failure = failure.into();
+            let kind = failure.kind();
+            self.failed.get_or_insert(failure);
+            kind
+        })
     }
 }
 
