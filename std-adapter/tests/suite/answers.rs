@@ -5,10 +5,10 @@ use core::time::Duration;
 use std::time::Instant;
 
 use coldpress_std::{
-    ColdTier, ColdTierHandle, CompactionError, CompactionTask, FullPolicy, PutError, RemoveError, TierError,
+    ColdTier, ColdTierHandle, CompactionError, CompactionTask, PutError, RemoveError, TierError,
 };
 
-use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open_on, pools, small, value};
+use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open_on, pools, small};
 use crate::double::Double;
 
 /// So long that a test fails which waits for it.
@@ -140,36 +140,6 @@ fn close_with_a_stuck_syncer_ends_all_waits() {
         }
     });
     double.holds_syncs.store(false, SeqCst);
-}
-
-#[test]
-fn report_of_a_dead_partition_is_not_waited_for() {
-    let (_manager, pools) = pools();
-    let config = small().partitions(2).op_timeout(NEVER).full(FullPolicy::Evict).build().unwrap();
-    let doubles = [(); 2].map(|()| Double::new(config.capacity_bytes() / 2));
-    let media = doubles.iter().map(|double| Box::new(*double) as _).collect();
-    let tier = ColdTier::open_with(media, config, pools.clone()).unwrap();
-    for round in 0..4 {
-        (0..300u32).for_each(|key| tier.put(&key.to_le_bytes(), &value(key, round, 3000)).unwrap());
-    }
-    tier.flush().unwrap();
-    let system = tier.compaction();
-    doubles.iter().for_each(|double| double.holds_syncs.store(true, SeqCst));
-    let syncs = doubles.map(|double| double.syncs.load(SeqCst));
-    std::thread::scope(|scope| {
-        let waits =
-            scope.spawn(|| task(system.run_compaction(CompactionTask::CompactData, NEVER).map(|_| ())));
-        let is_stuck = || doubles.iter().zip(syncs).all(|(double, syncs)| double.syncs.load(SeqCst) > syncs);
-        eventually("the victims of both wait for a sync", is_stuck);
-        assert!(system.is_compacting() && !waits.is_finished());
-        doubles[0].panics_on_write.store(true, SeqCst);
-        for key in 0..16u32 {
-            let handle = tier.handle();
-            std::thread::spawn(move || handle.put_with(&key.to_le_bytes(), b"v", FLUSHED));
-        }
-        assert_eq!(waits.join().unwrap(), Err(TierError::Poisoned));
-    });
-    doubles.iter().for_each(|double| double.holds_syncs.store(false, SeqCst));
 }
 
 #[test]
