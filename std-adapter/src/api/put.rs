@@ -27,7 +27,7 @@ use super::write::{Condition, Effect, Refused, Write};
 use crate::admission::{Beyond, Claim, Lack, Line, Relief, Shortfall, Turn, try_until};
 use crate::config::{Durability, FullPolicy};
 use crate::errors::{BatchError, PutError, RemoveError, TierError};
-use crate::index::{Entry, NotWritten, Pending, Publish, publish};
+use crate::index::{Entry, NotWritten, Pending, Publish, is_surely_removed, publish};
 use crate::observe::Timed;
 use crate::pool::HotKey;
 use crate::worker::{Message, Waiter};
@@ -422,9 +422,10 @@ impl Part {
         let condition = write.condition;
         let may = |entry: &Entry| condition.holds(entry, self.is_current(&open.limits, entry, now_s));
         let withheld_above = self.shared.withheld_above.load(Relaxed);
-        // A tombstone of a key that has no value takes space that nobody was charged for.
+        // A tombstone of a key that has no value takes space that nobody was charged for. None is written where one is there.
+        let takes_none = |entry: &Entry| entry.is_value() || is_surely_removed(entry, withheld_above);
         let is_charged =
-            is_put || withheld_above > 0 && self.shared.view(&write.hash, Entry::is_value) != Some(true);
+            is_put || withheld_above > 0 && self.shared.view(&write.hash, takes_none) != Some(true);
         let claim = write.pending.as_ref().filter(|_| is_charged).map(|pending| self.claim(open, pending));
         // The log may hold so much meanwhile: the ceiling of the charge stays.
         let claim = claim.map(|claim| claim.beyond(write.replaces));

@@ -17,5 +17,5 @@ pub(crate) use self::health::{Health, PostedHealth};
 pub(crate) use self::lengths::Lengths;
 pub(crate) use self::log_clock::LogTime;
 pub(crate) use self::partition::{IndexClock, PartitionIndex};
-pub(crate) use self::publish::{Publish, publish};
+pub(crate) use self::publish::{Publish, is_surely_removed, publish};
 pub(crate) use self::shared::{NotWritten, STRIPES, SharedPartition};

@@ -17,16 +17,21 @@ pub(crate) enum Publish {
     Forgotten,
 }
 
-/// Puts a write over an entry. While uncounted copies may lie on the medium (`withheld_above`), an unknown key may still have a
-/// value. A remove of such a key is written, unless one that outranks those copies was.
-pub(crate) fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_above: u32) -> Publish {
-    let is_remove = write.as_ref().is_some_and(|pending| pending.kind == Kind::Tombstone);
+/// Tells whether a key is sure to have no value. While uncounted copies may lie on the medium (`withheld_above`), an unknown key may
+/// still have one, unless a remove that outranks those copies was written.
+pub(crate) fn is_surely_removed(entry: &Entry, withheld_above: u32) -> bool {
     let is_sure = withheld_above == 0
         || entry.pending.is_some()
         || entry
             .stored()
             .is_some_and(|s| s.is_live() && s.version().sequence >= Sequence::new(withheld_above));
-    if is_remove && !entry.is_value() && is_sure {
+    is_sure && !entry.is_value()
+}
+
+/// Puts a write over an entry. A remove of a key that surely has no value is not written.
+pub(crate) fn publish(entry: &mut Entry, write: &mut Option<Pending>, withheld_above: u32) -> Publish {
+    let is_remove = write.as_ref().is_some_and(|pending| pending.kind == Kind::Tombstone);
+    if is_remove && is_surely_removed(entry, withheld_above) {
         return match &entry.pending {
             Some(pending) if pending.inflight.is_none() => Publish::Pending,
             None if entry.is_vacant() => Publish::Nothing,

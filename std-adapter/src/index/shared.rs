@@ -231,25 +231,26 @@ impl SharedPartition {
         may: impl FnOnce(&Entry) -> bool,
         change: impl FnOnce(&mut Entry) -> R,
     ) -> Option<Result<R, NotWritten>> {
-        let reserve = |entry: &Entry, before: Weight| {
+        let write = |entry: &mut Entry| {
             if !may(entry) {
                 return Err(NotWritten::Unmet);
             }
-            self.reserve(&before, &entry.foresee(terms, write), ceiling).map_err(NotWritten::Beyond)
+            let foreseen = entry.foresee(terms, write);
+            self.reserve(&entry.weigh(terms), &foreseen, ceiling).map_err(NotWritten::Beyond)?;
+            let result = change(entry);
+            // The write may have found nothing to do.
+            self.reweigh(&foreseen, &entry.weigh(terms));
+            Ok(result)
         };
         match self.stripe(hash)?.slot(hash) {
-            Slot::Occupied(mut slot) => {
-                let entry = slot.get_mut();
-                let before = entry.weigh(terms);
-                Some(reserve(entry, before).map(|()| change(entry)))
-            }
+            Slot::Occupied(mut slot) => Some(write(slot.get_mut())),
             Slot::Vacant(slot) => {
                 let mut entry = Entry::default();
-                Some(reserve(&entry, Weight::default()).map(|()| {
-                    let result = change(&mut entry);
+                let result = write(&mut entry);
+                if !entry.is_vacant() {
                     slot.insert(entry);
-                    result
-                }))
+                }
+                Some(result)
             }
         }
     }
@@ -262,10 +263,13 @@ impl SharedPartition {
     fn account<R>(&self, terms: &Terms, entry: &mut Entry, change: impl FnOnce(&mut Entry) -> R) -> R {
         let before = entry.weigh(terms);
         let result = change(entry);
-        let after = entry.weigh(terms);
-        self.admission.reweigh(&before, &after);
-        self.lengths.change(before.longest, after.longest);
+        self.reweigh(&before, &entry.weigh(terms));
         result
+    }
+
+    fn reweigh(&self, before: &Weight, after: &Weight) {
+        self.admission.reweigh(before, after);
+        self.lengths.change(before.longest, after.longest);
     }
 
     fn reserve(&self, before: &Weight, after: &Weight, ceiling: &Ceiling) -> Result<(), Beyond> {

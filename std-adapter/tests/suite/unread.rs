@@ -2,9 +2,9 @@
 
 use coldpress_std::compaction::Report;
 use coldpress_std::medium::MediumError;
-use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, OpenError};
+use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, Durability, OpenError};
 
-use crate::common::{PATIENCE, SYNCED, open_on, pools, small, value};
+use crate::common::{PATIENCE, SYNCED, open_on, pools, recount, small, value};
 use crate::double::Double;
 
 const KEYS: u32 = 600;
@@ -75,7 +75,7 @@ fn segment_unreadable_during_one_open_loses_nothing() {
         let tier = open_on(&double, &config, &pools);
         tier.put_with(b"more", b"v", SYNCED).unwrap();
         // A key that may lie there, and one that never was: neither comes back.
-        tier.remove_with(&0u32.to_le_bytes(), coldpress_std::Durability::Synced).unwrap();
+        tier.remove_with(&0u32.to_le_bytes(), Durability::Synced).unwrap();
         assert!(!tier.remove(b"never").unwrap());
         run(&tier, CompactionTask::CompactData);
         *double.unread.lock().unwrap() = (0..0, 0);
@@ -93,4 +93,30 @@ fn segment_unreadable_during_one_open_loses_nothing() {
         tier.close().unwrap();
         check(&open_on(&double, &config, &pools), "opened again");
     }
+}
+
+#[test]
+fn repeated_removes_beside_an_unread_segment_charge_nothing() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    let double = lived(&config);
+    let segment_bytes = u64::from(config.segment_bytes());
+    *double.unread.lock().unwrap() = (segment_bytes..2 * segment_bytes, 0);
+    let tier = open_on(&double, &config, &pools);
+    assert_eq!(tier.stats().quarantined_segments, 1);
+    let remove = |durability| {
+        for key in [&b"never"[..], &7u32.to_le_bytes()] {
+            tier.remove_with(key, durability).unwrap();
+        }
+    };
+    remove(Durability::Synced);
+    recount(&tier);
+    let before = tier.stats();
+    for durability in [Durability::Buffered, Durability::Flushed, Durability::Synced] {
+        (0..100).for_each(|_| remove(durability));
+    }
+    tier.flush().unwrap();
+    let after = tier.stats();
+    assert_eq!((after.charged_bytes, after.pending_bytes), (before.charged_bytes, 0));
+    recount(&tier);
 }
