@@ -3,10 +3,11 @@
 //! The expiry of a value is in the header of its record. So a touch appends the record once more, as it is encoded, with another header.
 //! Of a long value only the head is appended: its pieces have no lifetime of their own.
 
+use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::format::{KeyHash, Kind, read_record};
+use coldpress_core::format::{KeyHash, Kind, Sequence, read_record};
 
 use super::get::{Chase, Current, Miss};
 use super::handle::ColdTierHandle;
@@ -16,8 +17,9 @@ use super::put::PutOptions;
 use super::scratch;
 use super::ttl::Ttl;
 use super::write::{Condition, Write};
-use crate::errors::{GetError, PutError, UpdateError};
-use crate::index::{Entry, Pending, Stored};
+use crate::errors::{GetError, PutError, TierError, UpdateError};
+use crate::index::{Entry, Pending, Stored, WriteId};
+use crate::storage::MediumError;
 
 /// How long a value still lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -99,6 +101,7 @@ impl ColdTierHandle {
     ///
     /// # Errors
     /// [`UpdateError`]; then the lifetime is as it was, unless the error says otherwise. [`PutError::Lifetime`] within it.
+    /// [`TierError::Medium`] where a newer value of the key may lie in what can't be read.
     ///
     /// # Bounds
     /// Reads the record of the value once, or its head where it is long, and appends it once; again where the key changes meanwhile,
@@ -133,16 +136,29 @@ fn prepare(open: &Open, key: &[u8], options: PutOptions) -> Result<Touch, Update
     else {
         return Ok(Touch::Absent);
     };
+    let durability = options.durability.unwrap_or(open.limits.durability);
     if options.ttl == Ttl::Keep || lives_s.is_none() && current.expires_s.is_none() {
         return Ok(Touch::Done);
     }
+    part.check_newest(current.identity)?;
     let pending = pending(payload, key_bytes, codec, lives_s, (&open.terms, open.seed));
-    let durability = options.durability.unwrap_or(open.limits.durability);
     let write = open.touching(hash, pending, lives_s, durability);
     Ok(Touch::Write(Box::new(write.only_if(Condition::Is(current.identity)))))
 }
 
 impl Part {
+    /// Refuses a value over which there may be a newer one that can't be read: written again, it would outrank that, and the pieces of a
+    /// long one may be gone.
+    fn check_newest(&self, identity: WriteId) -> Result<(), TierError> {
+        let withheld_above = Sequence::new(self.shared.withheld_above.load(Relaxed));
+        match identity {
+            WriteId::Stored(version) if version.sequence < withheld_above => {
+                Err(TierError::Medium(MediumError::Unreadable.into()))
+            }
+            WriteId::Stored(_) | WriteId::Pending(_) => Ok(()),
+        }
+    }
+
     fn time_left(&self, open: &Open, entry: &Entry, now_s: u32) -> TimeLeft {
         let ends_s = [entry.expires_s(), self.idle_end_s(&open.limits, entry)];
         let end_s = ends_s.into_iter().flatten().min();

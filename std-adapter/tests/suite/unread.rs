@@ -1,8 +1,10 @@
 //! A medium that can't be read for a while: an unread part is never taken for lost, nor for anything else.
 
+use core::time::Duration;
+
 use coldpress_std::compaction::Report;
 use coldpress_std::medium::MediumError;
-use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, Durability, OpenError};
+use coldpress_std::{ColdTier, ColdTierConfig, CompactionTask, Durability, OpenError, PutOptions};
 
 use crate::common::{PATIENCE, SYNCED, open_on, pools, recount, small, value};
 use crate::double::Double;
@@ -119,4 +121,49 @@ fn repeated_removes_beside_an_unread_segment_charge_nothing() {
     let after = tier.stats();
     assert_eq!((after.charged_bytes, after.pending_bytes), (before.charged_bytes, 0));
     recount(&tier);
+}
+
+#[test]
+fn touch_never_puts_an_old_value_over_an_unread_one() {
+    let (_manager, pools) = pools();
+    let config = small().build().unwrap();
+    for len in [100, 20_000] {
+        let double = Double::new(config.capacity_bytes());
+        let tier = open_on(&double, &config, &pools);
+        for round in 0..4u32 {
+            tier.put_with(b"k", &value(1, round, len), SYNCED).unwrap();
+            // Segments between the copies.
+            for key in 0..100 {
+                tier.put(&[round as u8, key], &value(2, round, 2_000)).unwrap();
+            }
+        }
+        tier.close().unwrap();
+        let newest = value(1, 3, len);
+        let mut old = 0;
+        let segment_bytes = u64::from(config.segment_bytes());
+        for segment in 0..config.capacity_bytes() / segment_bytes {
+            let double = double.cut();
+            *double.unread.lock().unwrap() = (segment * segment_bytes..(segment + 1) * segment_bytes, 0);
+            let tier = open_on(&double, &config, &pools);
+            let is_old = tier.get(b"k") != Ok(Some(newest.clone()));
+            old += u32::from(is_old);
+            let options = PutOptions { ttl: Duration::from_secs(600).into(), ..SYNCED };
+            let touched = tier.touch_with(b"k", options);
+            assert!(!is_old || touched != Ok(true), "{touched:?}");
+            *double.unread.lock().unwrap() = (0..0, 0);
+            run(&tier, CompactionTask::RebuildIndex);
+            assert!(
+                tier.get(b"k") == Ok(Some(newest.clone())),
+                "{len} bytes, segment {segment}: {touched:?}"
+            );
+            recount(&tier);
+            tier.close().unwrap();
+            let tier = open_on(&double, &config, &pools);
+            assert!(
+                tier.get(b"k") == Ok(Some(newest.clone())),
+                "{len} bytes, segment {segment}, opened again"
+            );
+        }
+        assert!(old > 0, "{len} bytes");
+    }
 }
