@@ -16,6 +16,7 @@ use super::opened::{Open, Part};
 use super::put::PutOptions;
 use super::scratch;
 use super::ttl::Ttl;
+use super::unchanged::Kept;
 use super::write::{Condition, Write};
 use crate::errors::{GetError, PutError, TierError, UpdateError};
 use crate::index::{Entry, Pending, Stored, WriteId};
@@ -50,8 +51,8 @@ enum Found {
 enum Touch {
     /// There is no value.
     Absent,
-    /// The value lives that long already.
-    Done,
+    /// The value lives that long already: this write has nothing to write, and waits for the record that is there.
+    Done(Box<Write>),
     Write(Box<Write>),
 }
 
@@ -117,7 +118,10 @@ impl ColdTierHandle {
     pub fn touch_with(&self, key: &[u8], options: PutOptions) -> Result<bool, UpdateError> {
         self.retry(|deadline, _| match self.enter(|open| prepare(open, key, options))?? {
             Touch::Absent => Ok(Some(false)),
-            Touch::Done => Ok(Some(true)),
+            Touch::Done(write) => {
+                self.run(&mut write.until(deadline)).map_err(PutError::from)?;
+                Ok(Some(true))
+            }
             Touch::Write(write) => {
                 let is_done = self.run_put(write.until(deadline))?;
                 Ok(is_done.then_some(true))
@@ -138,7 +142,9 @@ fn prepare(open: &Open, key: &[u8], options: PutOptions) -> Result<Touch, Update
     };
     let durability = options.durability.unwrap_or(open.limits.durability);
     if options.ttl == Ttl::Keep || lives_s.is_none() && current.expires_s.is_none() {
-        return Ok(Touch::Done);
+        let mut write = open.removal(hash, durability);
+        write.keep(Kept::Stored);
+        return Ok(Touch::Done(Box::new(write)));
     }
     part.check_newest(current.identity)?;
     let pending = pending(payload, key_bytes, codec, lives_s, (&open.terms, open.seed));

@@ -5,7 +5,7 @@ use core::time::Duration;
 
 use coldpress_std::clock::ManualClock;
 use coldpress_std::{
-    CodecId, CompactionTask, Expected, PutError, PutOptions, TimeLeft, Ttl, Update, UpdateError,
+    CodecId, CompactionTask, Durability, Expected, PutError, PutOptions, TimeLeft, Ttl, Update, UpdateError,
 };
 
 use crate::common::{PATIENCE, SYNCED, open, open_on, pools, recount, small, value};
@@ -123,6 +123,24 @@ fn touch_that_changes_nothing_writes_nothing() {
     let zero = tier.touch(b"k", Duration::ZERO.into());
     assert!(matches!(zero, Err(UpdateError::Put(PutError::Lifetime { .. }))), "{zero:?}");
     assert_eq!(tier.ttl(b"k").unwrap(), Some(TimeLeft::Forever));
+}
+
+#[test]
+fn repeated_touch_is_as_durable_as_asked() {
+    let (_manager, pools) = pools();
+    let config = small().flush_after(PATIENCE).build().unwrap();
+    for len in [100, 20_000] {
+        let double = Double::new(config.capacity_bytes());
+        let tier = open_on(&double, &config, &pools);
+        let options = PutOptions { ttl: Duration::from_secs(600).into(), ..SYNCED };
+        tier.put_with(b"k", &value(1, 0, len), options).unwrap();
+        let never = |durability| PutOptions { ttl: Ttl::Never, durability: Some(durability) };
+        assert!(tier.touch_with(b"k", never(Durability::Buffered)).unwrap());
+        assert!(tier.touch_with(b"k", never(Durability::Synced)).unwrap());
+        let cut = open_on(&double.cut(), &config, &pools);
+        assert_eq!(cut.ttl(b"k").unwrap(), Some(TimeLeft::Forever), "{len} bytes");
+        recount(&tier);
+    }
 }
 
 #[test]
