@@ -188,7 +188,7 @@ impl ColdTierHandle {
         }
         self.retry(|deadline, found| {
             let Some(current) = self.find_expected(key, expected, found)? else { return Ok(Some(false)) };
-            let is_done = self.remove_current(key, current, durability, deadline)?;
+            let is_done = self.remove_if(key, Condition::Is(current.identity), durability, deadline)?;
             Ok(is_done.then_some(true))
         })
     }
@@ -229,16 +229,17 @@ impl ColdTierHandle {
         self.retry(|deadline, found| {
             let current = self.read_current(key, found)?;
             let update = change(current.map(|_| found.as_slice()));
-            let is_done = match (&update, current) {
-                (Update::Keep, _) | (Update::Remove, None) => true,
-                (Update::Put(value), current) => {
+            let condition = Condition::unchanged(current);
+            let is_done = match &update {
+                Update::Keep => true,
+                Update::Put(value) => {
                     let write = self.prepare_put(key, value, options, current)?;
-                    let condition = Condition::unchanged(current);
                     self.run_put(write.only_if(condition).until(deadline))?
                 }
-                (Update::Remove, Some(current)) => {
+                // Where the key has no value, this waits for the durability of the remove before.
+                Update::Remove => {
                     let durability = options.durability.map_or_else(|| self.default_durability(), Ok)?;
-                    self.remove_current(key, current, durability, deadline)?
+                    self.remove_if(key, condition, durability, deadline)?
                 }
             };
             Ok(is_done.then_some(update))
@@ -249,16 +250,19 @@ impl ColdTierHandle {
         self.enter(|open| open.limits.durability)
     }
 
-    /// Removes a key that still is as it was found; tells whether it was.
-    fn remove_current(
+    /// Removes a key if the condition holds; tells whether it does.
+    fn remove_if(
         &self,
         key: &[u8],
-        current: Current,
+        condition: Condition,
         durability: Durability,
         deadline: Instant,
     ) -> Result<bool, UpdateError> {
-        let write = self.prepare_remove(key, durability)?;
-        let condition = Condition::Is(current.identity);
+        let mut write = self.prepare_remove(key, durability)?;
+        if condition == Condition::Absent {
+            // Nothing is removed, so nothing is counted.
+            write.bytes_put = None;
+        }
         let effect = self.run(&mut write.only_if(condition).until(deadline));
         Ok(effect.map_err(RemoveError::from)? != Effect::Unmet)
     }

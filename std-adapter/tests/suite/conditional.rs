@@ -336,3 +336,15 @@ fn typed_tier_has_the_same_operations() {
     assert!(!tier.compare_and_remove(&key, expected, Durability::Buffered).unwrap());
     assert_eq!(tier.clear(), Ok(2));
 }
+
+#[test]
+fn update_that_removes_is_durable_though_the_key_was_removed() {
+    let (_manager, pools) = pools();
+    let config = small().flush_after(PATIENCE).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    tier.put_with(b"k", b"v", SYNCED).unwrap();
+    assert!(tier.remove_with(b"k", Durability::Buffered).unwrap());
+    assert_eq!(tier.update(b"k", SYNCED, |_| Update::Remove), Ok(Update::Remove));
+    assert_eq!(open_on(&double.cut(), &config, &pools).get(b"k"), Ok(None));
+}
