@@ -227,9 +227,10 @@ impl ColdTierHandle {
         mut change: impl FnMut(Option<&[u8]>) -> Update,
     ) -> Result<Update, UpdateError> {
         self.retry(|deadline, found| {
-            let current = self.read_current(key, found)?;
+            let reading = self.read_current(key, found)?;
+            let current = reading.value();
             let update = change(current.map(|_| found.as_slice()));
-            let condition = Condition::unchanged(current);
+            let condition = Condition::as_read(reading);
             let is_done = match &update {
                 Update::Keep => true,
                 Update::Put(value) => {
@@ -274,7 +275,7 @@ impl ColdTierHandle {
         expected: Expected<'_>,
         found: &mut Vec<u8>,
     ) -> Result<Option<Current>, UpdateError> {
-        let current = self.read_current(key, found)?;
+        let current = self.read_current(key, found)?.value();
         let is_expected = current.is_some()
             && match expected {
                 Expected::Absent => false,

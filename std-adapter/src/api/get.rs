@@ -40,6 +40,25 @@ pub(super) struct Current {
     pub(super) expires_s: Option<u32>,
 }
 
+/// The finding of a read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    Absent,
+    /// A value that reads as absent, since a piece of it is gone.
+    Lost(Current),
+    Value(Current),
+}
+
+impl Reading {
+    /// The value that a reader gets.
+    pub(super) fn value(self) -> Option<Current> {
+        match self {
+            Self::Value(current) => Some(current),
+            Self::Absent | Self::Lost(_) => None,
+        }
+    }
+}
+
 impl Current {
     pub(super) const fn pending(pending: &Pending) -> Self {
         Self { identity: WriteId::Pending(pending.serial), expires_s: pending.expires_s }
@@ -101,11 +120,11 @@ impl ColdTierHandle {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_into(&self, key: &[u8], value: &mut Vec<u8>) -> Result<bool, GetError> {
-        Ok(self.read_current(key, value)?.is_some())
+        Ok(self.read_current(key, value)?.value().is_some())
     }
 
     /// As [`get_into`](Self::get_into), with which write the value is of.
-    pub(super) fn read_current(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<Current>, GetError> {
+    pub(super) fn read_current(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Reading, GetError> {
         value.clear();
         let begun = Instant::now();
         self.enter(|open| {
@@ -116,7 +135,7 @@ impl ColdTierHandle {
             counts.gets.fetch_add(1, Relaxed);
             let found = scratch::with_buffer(|buffer| part.read(open, &hash, key, buffer, value));
             match &found {
-                Ok(hit) => counts.hits.fetch_add(u64::from(hit.is_some()), Relaxed),
+                Ok(found) => counts.hits.fetch_add(u64::from(found.value().is_some()), Relaxed),
                 Err(GetError::Damaged) => counts.damaged_reads.fetch_add(1, Relaxed),
                 Err(_) => 0,
             };
@@ -189,13 +208,13 @@ impl Part {
         key: &[u8],
         buffer: &mut Vec<u8>,
         value: &mut Vec<u8>,
-    ) -> Result<Option<Current>, GetError> {
+    ) -> Result<Reading, GetError> {
         self.check_readable()?;
         let (mut chase, mut heads) = (Chase::default(), HeadChase::default());
         loop {
             let begun = self.shared.families.begun();
             match self.look_up(open, hash, Some(key), buffer) {
-                Found::Absent => return Ok(None),
+                Found::Absent => return Ok(Reading::Absent),
                 Found::Damaged => return Err(GetError::Damaged),
                 Found::Pending { codec: CodecId::Chunked, current } => {
                     let head = Head::from_bytes(buffer).ok_or(GetError::Damaged)?;
@@ -203,21 +222,21 @@ impl Part {
                     match self.read_long(open, (hash, key), &seen, &mut heads, (buffer, value))? {
                         Long::Whole => {
                             self.shared.counts.pending_hits.fetch_add(1, Relaxed);
-                            return Ok(Some(current));
+                            return Ok(Reading::Value(current));
                         }
-                        Long::Absent => return Ok(None),
+                        Long::Absent => return Ok(Reading::Lost(current)),
                         Long::Again => {}
                     }
                 }
                 Found::Pending { codec, current } => {
                     decode(open, codec, buffer, value)?;
                     self.shared.counts.pending_hits.fetch_add(1, Relaxed);
-                    return Ok(Some(current));
+                    return Ok(Reading::Value(current));
                 }
                 Found::Stored(stored) => {
                     let current = Current::stored(&stored);
                     if self.read_hot(open, hash, &stored, value) {
-                        return Ok(Some(current));
+                        return Ok(Reading::Value(current));
                     }
                     match self.read_stored(open, &stored, Some(key), buffer, value) {
                         Err(ReadError::Head(head)) => {
@@ -226,18 +245,18 @@ impl Part {
                             match self.read_long(open, (hash, key), &seen, &mut heads, (buffer, value))? {
                                 Long::Whole => {
                                     self.keep_hot(open, hash, &stored, value);
-                                    return Ok(Some(current));
+                                    return Ok(Reading::Value(current));
                                 }
-                                Long::Absent => return Ok(None),
+                                Long::Absent => return Ok(Reading::Lost(current)),
                                 Long::Again => {}
                             }
                         }
                         Ok(()) => {
                             self.keep_hot(open, hash, &stored, value);
-                            return Ok(Some(current));
+                            return Ok(Reading::Value(current));
                         }
                         Err(ReadError::Codec(error)) => return Err(GetError::Codec(error)),
-                        Err(ReadError::Miss(Miss::OtherKey)) => return Ok(None),
+                        Err(ReadError::Miss(Miss::OtherKey)) => return Ok(Reading::Absent),
                         Err(ReadError::Miss(miss)) => chase.miss(open, stored.location(), &miss)?,
                     }
                 }

@@ -136,7 +136,7 @@ impl Part {
         let (key, stored) = encoded.payload.split_at(encoded.key_bytes as usize);
         let mut value = Vec::new();
         let is_there = if encoded.codec == CodecId::Chunked {
-            scratch::with_buffer(|buffer| self.read(open, hash, key, buffer, &mut value))?.is_some()
+            scratch::with_buffer(|buffer| self.read(open, hash, key, buffer, &mut value))?.value().is_some()
         } else {
             decode_stored(open, encoded.codec, stored, &mut value)?;
             true

@@ -6,7 +6,7 @@ use coldpress_core::durability::expiry_s;
 use coldpress_core::format::{KeyHash, beside_pieces, partition_of};
 use crossbeam_channel::Sender;
 
-use super::get::Current;
+use super::get::{Current, Reading};
 use super::long::LongPut;
 use super::opened::Open;
 use super::unchanged::Kept;
@@ -29,6 +29,14 @@ impl Condition {
     /// The condition that nothing has changed since a look.
     pub(super) fn unchanged(current: Option<Current>) -> Self {
         current.map_or(Self::Absent, |current| Self::Is(current.identity))
+    }
+
+    /// The condition that nothing has changed since a read. A value that reads as absent is there all the same.
+    pub(super) fn as_read(reading: Reading) -> Self {
+        match reading {
+            Reading::Absent => Self::Absent,
+            Reading::Lost(current) | Reading::Value(current) => Self::Is(current.identity),
+        }
     }
 
     pub(super) fn holds(self, entry: &Entry, is_current: bool) -> bool {

@@ -348,3 +348,36 @@ fn update_that_removes_is_durable_though_the_key_was_removed() {
     assert_eq!(tier.update(b"k", SYNCED, |_| Update::Remove), Ok(Update::Remove));
     assert_eq!(open_on(&double.cut(), &config, &pools).get(b"k"), Ok(None));
 }
+
+#[test]
+fn update_over_a_value_that_lost_a_piece_finds_none() {
+    let (_manager, pools) = pools();
+    let config = small().codec(CodecId::Raw).build().unwrap();
+    let double = Double::new(config.capacity_bytes());
+    let tier = open_on(&double, &config, &pools);
+    let options = PutOptions { ttl: Duration::from_secs(600).into(), ..SYNCED };
+    for n in 0..40u8 {
+        tier.put_with(&[n], &value(n.into(), 0, 60_000), options).unwrap();
+    }
+    tier.close().unwrap();
+    let (segment_bytes, mut lost) = (u64::from(config.segment_bytes()), 0);
+    for segment in [5, 9, 13] {
+        let double = double.cut();
+        *double.unread.lock().unwrap() = (segment * segment_bytes..(segment + 1) * segment_bytes, 0);
+        let tier = open_on(&double, &config, &pools);
+        tier.give_up_unread().unwrap();
+        tier.compaction().run_compaction(CompactionTask::RebuildIndex, PATIENCE).unwrap();
+        for key in (0..40).map(|n| [n]).filter(|key| tier.get(key) == Ok(None)) {
+            let update = [Update::Remove, Update::Put(b"new".to_vec())][lost % 2].clone();
+            let change = |bytes: Option<&[u8]>| {
+                assert_eq!(bytes, None);
+                update.clone()
+            };
+            assert_eq!(tier.update(&key, options, change), Ok(update.clone()));
+            assert_eq!(tier.contains(&key), Ok(update != Update::Remove));
+            lost += 1;
+        }
+        recount(&tier);
+    }
+    assert!(lost >= 4, "{lost}");
+}
