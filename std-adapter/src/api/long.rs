@@ -136,15 +136,26 @@ impl From<Gone> for Refused {
     }
 }
 
+/// The pieces of a long value.
+pub(super) enum PutPieces {
+    /// They are durable. They are swept once this is dropped, unless the head was put by then.
+    Put(#[expect(dead_code, reason = "only its drop counts")] FamilyWriter),
+    /// None was written, since the condition of the write does not hold.
+    Unmet,
+}
+
 impl ColdTierHandle {
-    /// Puts the pieces of a long value, and makes them durable; the write that is left is that of the head. The pieces are
-    /// swept once the writer is dropped, unless the head was put by then.
-    pub(super) fn put_pieces(&self, write: &mut Write, long: LongPut) -> Result<FamilyWriter, Refused> {
+    /// Puts the pieces of a long value, and makes them durable; the write that is left is that of the head.
+    pub(super) fn put_pieces(&self, write: &mut Write, long: LongPut) -> Result<PutPieces, Refused> {
         let (part, deadline) = (write.part, write.deadline);
         let lease = self.enter(|open| open.part(part).map(|part| part.shared.lease()))??;
         let check = || self.enter(|open| Ok::<_, Refused>(open.check_takes(open.part(part)?)?))?;
         let key = KeyClaim::wait_for(lease, write.hash, deadline, check)?.ok_or(Refused::Busy)?;
         let writer = FamilyWriter::new(lease, write.hash, key);
+        // The put that had the key before may have changed it: no space is taken from others in vain.
+        if self.is_unmet(write)? {
+            return Ok(PutPieces::Unmet);
+        }
         let replaces = lease.enter(|shared| shared.families.bytes(&write.hash))?;
         let mut replacement = None;
         let charge = match self.await_capacity(write, &long) {
@@ -155,6 +166,7 @@ impl ColdTierHandle {
                 write.replaces = replaces;
                 needed
             }
+            Err(Refused::Full { .. }) if self.is_unmet(write)? => return Ok(PutPieces::Unmet),
             outcome => outcome?,
         };
         let (taken, terms, seed, hash_key) = self.enter(|open| {
@@ -185,7 +197,14 @@ impl ColdTierHandle {
         let head_key_bytes = u32::try_from(head_key_bytes).unwrap_or(u32::MAX);
         let expires_s = write.may_expire().then_some(0);
         write.pending = Some(pending(payload, head_key_bytes, CodecId::Chunked, expires_s, (&terms, seed)));
-        Ok(writer)
+        Ok(PutPieces::Put(writer))
+    }
+
+    fn is_unmet(&self, write: &Write) -> Result<bool, TierError> {
+        self.enter(|open| {
+            let part = open.part(write.part)?;
+            Ok(part.is_unmet(open, write, open.now_s(part)))
+        })?
     }
 
     /// Waits in the line for capacity until there is enough for a whole value, and says what it is charged: nothing of one is written

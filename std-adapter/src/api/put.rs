@@ -18,7 +18,7 @@ use tracing::Span;
 
 use super::get::Current;
 use super::handle::ColdTierHandle;
-use super::long::{LongPut, encode_whole};
+use super::long::{LongPut, PutPieces, encode_whole};
 use super::opened::{Open, Part};
 use super::reserve::WaitingClient;
 use super::ttl::Ttl;
@@ -136,7 +136,8 @@ impl ColdTierHandle {
         // While it is held, the pieces are not swept.
         let pieces = write.long.take().map(|long| self.put_pieces(&mut write, *long)).transpose();
         let outcome = match &pieces {
-            Ok(_) => self.run(&mut write),
+            Ok(Some(PutPieces::Unmet)) => Ok(Effect::Unmet),
+            Ok(Some(PutPieces::Put(_)) | None) => self.run(&mut write),
             Err(refused) => Err(refused.clone()),
         };
         drop(pieces);
@@ -347,6 +348,10 @@ impl Part {
     ) -> Result<Step, Refused> {
         // The clock is the user's: it is asked before anything is reserved that its panic would keep.
         let now_s = open.now_s(self);
+        // Such a write needs nothing that it would wait for.
+        if self.is_unmet(open, write, now_s) {
+            return Ok(Step::Over(Some(Effect::Unmet)));
+        }
         let bytes = write.pending_bytes();
         let takes_capacity = write.is_put && write.kept.is_none();
         let turn = match waiting {
@@ -372,6 +377,19 @@ impl Part {
             Attempt::Wait(lack) if is_last => Err(lack.into()),
             Attempt::Wait(lack) => Ok(Step::Stand(lack.line(bytes))),
         }
+    }
+
+    /// Whether the condition of a write does not hold. It is counted then.
+    pub(super) fn is_unmet(&self, open: &Open, write: &Write, now_s: u32) -> bool {
+        if write.condition == Condition::None {
+            return false;
+        }
+        let holds = |entry: &Entry| write.condition.holds(entry, self.is_current(&open.limits, entry, now_s));
+        let is_met = self.shared.view(&write.hash, holds).unwrap_or_else(|| holds(&Entry::default()));
+        if !is_met {
+            self.shared.counts.unmet_conditions.fetch_add(1, Relaxed);
+        }
+        !is_met
     }
 
     fn attempt(

@@ -381,3 +381,29 @@ fn update_over_a_value_that_lost_a_piece_finds_none() {
     }
     assert!(lost >= 4, "{lost}");
 }
+
+#[test]
+fn write_whose_condition_fails_takes_no_space() {
+    let dir = tempfile::tempdir().unwrap();
+    let (_manager, pools) = pools();
+    let tier = open(dir.path(), &small().codec(CodecId::Raw).build().unwrap(), &pools);
+    let handle = tier.handle();
+    // Short and long; with space, and in a full tier.
+    for is_full in [false, true] {
+        if is_full {
+            (0..).find(|n: &u32| tier.put(&n.to_le_bytes(), &value(*n, 0, 3_000)).is_err()).unwrap();
+        }
+        for len in [3_000, 100_000] {
+            let mut calls = 0u8;
+            let done = tier.update(b"k", SYNCED, |_| {
+                calls += 1;
+                handle.put(b"k", &[calls]).unwrap();
+                if calls == 1 { Update::Put(value(1, 0, len)) } else { Update::Keep }
+            });
+            assert_eq!((done, calls), (Ok(Update::Keep), 2), "{len} bytes, full: {is_full}");
+        }
+    }
+    let stats = tier.stats();
+    assert_eq!((stats.unmet_conditions, stats.swept_pieces), (4, 0));
+    recount(&tier);
+}
