@@ -9,7 +9,8 @@ use crate::index::STRIPES;
 impl ColdTierHandle {
     /// Removes every key that is there now, and makes that as durable as configured. Returns how many had a value.
     ///
-    /// A key that is put meanwhile may stay. A cut in the middle leaves some of the keys.
+    /// A key that is put meanwhile may stay. A cut in the middle leaves some of the keys. Keys that lie in what can't be read stay, and
+    /// come back when it can.
     ///
     /// # Errors
     /// [`RemoveError`]; some keys are removed then.

@@ -18,7 +18,8 @@ pub(crate) struct Double {
     pub(crate) erases_fail: AtomicU32,
     /// A failed sync loses all writes since the last good one, as a system does that drops the pages.
     pub(crate) failed_sync_loses: AtomicBool,
-    unsynced: Mutex<Vec<(usize, usize)>>,
+    /// The writes and erases since the last sync: their places, and the bytes that were there before.
+    unsynced: Mutex<Vec<(usize, Vec<u8>)>>,
     /// Where reads fail for a while: from, to, in bytes; and how many more reads succeed first.
     pub(crate) unread: Mutex<(Range<u64>, u32)>,
     pub(crate) is_full: AtomicBool,
@@ -57,7 +58,17 @@ impl Double {
 
     /// The places of the writes since the last sync.
     pub(crate) fn unsynced(&self) -> Vec<Range<usize>> {
-        self.unsynced.lock().unwrap().iter().map(|(at, len)| *at..at + len).collect()
+        self.unsynced.lock().unwrap().iter().map(|(at, before)| *at..at + before.len()).collect()
+    }
+
+    /// Puts on this medium what a cut of `whole` leaves now if it loses some of what was not synced.
+    pub(crate) fn cut_from(&self, whole: &Self, mut is_lost: impl FnMut() -> bool) {
+        let unsynced = whole.unsynced.lock().unwrap();
+        let mut bytes = self.bytes.lock().unwrap();
+        bytes.copy_from_slice(&whole.bytes.lock().unwrap());
+        for (at, before) in unsynced.iter().rev().filter(|_| is_lost()) {
+            bytes[*at..at + before.len()].copy_from_slice(before);
+        }
     }
 
     /// Puts on this medium what a cut of `whole` leaves if it loses only these bytes of a write: they are as in `before`.
@@ -74,6 +85,14 @@ impl Double {
             bytes.windows(found.len()).enumerate().filter(|(_, w)| *w == found).map(|(at, _)| at).collect();
         places.iter().for_each(|at| bytes[at + found.len() - 1] ^= 1);
         !places.is_empty()
+    }
+
+    fn change(&self, at: usize, change: impl FnOnce(&mut [u8]), len: usize) {
+        let mut unsynced = self.unsynced.lock().unwrap();
+        let mut bytes = self.bytes.lock().unwrap();
+        let place = &mut bytes[at..at + len];
+        unsynced.push((at, place.to_vec()));
+        change(place);
     }
 
     fn wait_while_held(&self) {
@@ -110,8 +129,7 @@ impl Medium for &'static Double {
         let fails = strikes(&self.writes_fail);
         // A failed write leaves a part of its bytes.
         let from = if fails { &from[..from.len() / 2] } else { from };
-        self.bytes.lock().unwrap()[at..at + from.len()].copy_from_slice(from);
-        self.unsynced.lock().unwrap().push((at, from.len()));
+        self.change(at, |bytes| bytes.copy_from_slice(from), from.len());
         if fails { Err(MediumError::Io.into()) } else { Ok(Started::Done) }
     }
 
@@ -120,7 +138,7 @@ impl Medium for &'static Double {
             return Err(MediumError::Io.into());
         }
         let at = usize::try_from(offset).unwrap();
-        self.bytes.lock().unwrap()[at..at + usize::try_from(bytes).unwrap()].fill(0);
+        self.change(at, |bytes| bytes.fill(0), usize::try_from(bytes).unwrap());
         Ok(Started::Done)
     }
 
@@ -137,7 +155,7 @@ impl Medium for &'static Double {
         }
         if self.failed_sync_loses.load(SeqCst) {
             let mut bytes = self.bytes.lock().unwrap();
-            unsynced.iter().for_each(|(at, len)| bytes[*at..at + len].fill(0));
+            unsynced.iter().for_each(|(at, before)| bytes[*at..at + before.len()].fill(0));
         }
         Err(MediumError::Io.into())
     }

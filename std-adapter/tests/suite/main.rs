@@ -38,6 +38,7 @@ mod sparse;
 mod tasks;
 mod threads;
 mod touch;
+mod touch_cut;
 mod typed;
 mod unchanged;
 mod unchanged_races;
