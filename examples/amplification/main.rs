@@ -24,7 +24,7 @@ use coldpress_core::writer::{AppendError, Fresh};
 use coldpress_examples::bytes::{Buffers, Bytes};
 use coldpress_examples::measuring::Amplification;
 use coldpress_examples::rng::Rng;
-use coldpress_examples::trace::{TraceOp, TraceReader};
+use coldpress_examples::trace::{TraceError, TraceOp, TraceReader};
 use coldpress_examples::zipf::Zipf;
 
 /// Writes of a workload: key and value length.
@@ -50,7 +50,7 @@ fn main() -> ExitCode {
 
 fn run(options: &Amplification) -> Result<(), Box<dyn Error>> {
     // Read first: a trace that can't be read costs no run.
-    let trace = options.trace.as_deref().map(traced).transpose()?;
+    let trace = options.trace.as_deref().map(named).transpose()?;
     println!("write amplification of the machine: whole run, second half");
     println!("{:<44}{:>14}{:>14}{:>14}", "", "greedy", "cost-benefit", "adaptive");
     for (name, alpha) in [("uniform, 1 KiB, 71 % live", 0.0), ("zipf 0.99, 1 KiB, 71 % live", 0.99)] {
@@ -84,7 +84,12 @@ fn generated(alpha: f64) -> Writes {
     (0..keys).chain(drawn).map(|key| (key, 1024)).collect()
 }
 
-fn traced(path: &Path) -> Result<Writes, Box<dyn Error>> {
+/// Reads a trace; an error begins with the path of the file.
+fn named(path: &Path) -> Result<Writes, Box<dyn Error>> {
+    traced(path).map_err(|error| format!("{}: {error}", path.display()).into())
+}
+
+fn traced(path: &Path) -> Result<Writes, TraceError> {
     let mut round = Writes::new();
     for row in TraceReader::open(path)? {
         let row = row?;

@@ -10,8 +10,9 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use coldpress_examples::image::{
-    Build, Command, Job, dump_json, dump_line, filled, records, stats, stats_table, verify,
+    Build, Command, InputError, Job, dump_json, dump_line, filled, records, stats, stats_table, verify,
 };
+use coldpress_std::FileError;
 use coldpress_std::image::{Image, convert, convert_tier};
 
 /// The image is damaged.
@@ -26,10 +27,19 @@ fn main() -> ExitCode {
     match run(&job) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("image: {}: {error}", job.file().display());
+            if names_file(error.as_ref()) {
+                eprintln!("image: {error}");
+            } else {
+                eprintln!("image: {}: {error}", job.file().display());
+            }
             ExitCode::from(FAILED)
         }
     }
+}
+
+/// Whether the error came of a refusal of the system, which names the path.
+fn names_file(error: &(dyn core::error::Error + 'static)) -> bool {
+    core::iter::successors(Some(error), |error| error.source()).any(|error| error.is::<FileError>())
 }
 
 fn run(job: &Job) -> Outcome {
@@ -65,7 +75,10 @@ fn make(out: &mut impl Write, build: &Build) -> Outcome {
         Some(path) => Some(fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?),
         None => None,
     };
-    let bytes = filled(build, input.as_deref())?;
+    let bytes = filled(build, input.as_deref()).map_err(|error| match (&build.input, error) {
+        (Some(path), InputError::Line(_) | InputError::Record(..)) => format!("{}: {error}", path.display()),
+        (_, error) => error.to_string(),
+    })?;
     // An existing file may be somebody's only copy. An image holds all values, so only its owner may read it.
     let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&build.file)?;
     file.write_all(&bytes)?;

@@ -9,7 +9,7 @@ use coldpress_examples::check::Mismatch;
 use coldpress_examples::memory::Memory;
 use coldpress_examples::options::Options;
 use coldpress_examples::picture::page;
-use coldpress_examples::plan::{Plan, plan};
+use coldpress_examples::plan::{Plan, PlanError, plan};
 use coldpress_examples::replay::{Replayed, Watch, replay};
 use coldpress_examples::table::table;
 use coldpress_examples::tier::TierFiles;
@@ -33,7 +33,7 @@ fn main() -> ExitCode {
 
 /// Carries out a replay and says whether every answer was right and every task ended well.
 fn run(options: &Options) -> Result<bool, Box<dyn core::error::Error>> {
-    let mut plan = plan(options)?;
+    let mut plan = plan(options).map_err(|error| named(options, error))?;
     let mut bar = Bar::default();
     let replayed = if options.memory {
         plan.title.push_str(", on a map in memory");
@@ -47,6 +47,14 @@ fn run(options: &Options) -> Result<bool, Box<dyn core::error::Error>> {
     show(options, &plan, &replayed)?;
     let mismatches = replayed.figures.mismatches + replayed.figures.reopen_mismatches;
     Ok(mismatches == 0 && !replayed.has_failed_tasks())
+}
+
+/// An error of the trace begins with the path of the file.
+fn named(options: &Options, error: PlanError) -> Box<dyn core::error::Error> {
+    match (&options.trace, error) {
+        (Some(path), PlanError::Trace(error)) => format!("{}: {error}", path.display()).into(),
+        (_, error) => error.into(),
+    }
 }
 
 fn show(options: &Options, plan: &Plan, replayed: &Replayed) -> Result<(), Box<dyn core::error::Error>> {

@@ -38,8 +38,9 @@ impl TierFiles {
     ///
     /// [`StoreError::Failed`] where the directory holds anything, or where the plan cannot be configured.
     pub fn new(plan: &Plan, dir: &Path) -> Result<Self, StoreError> {
-        std::fs::create_dir_all(dir).map_err(failed)?;
-        if std::fs::read_dir(dir).map_err(failed)?.next().is_some() {
+        let named = |error| failed(format_args!("{}: {error}", dir.display()));
+        std::fs::create_dir_all(dir).map_err(named)?;
+        if std::fs::read_dir(dir).map_err(named)?.next().is_some() {
             return Err(StoreError::Failed(format!("{} is not empty", dir.display())));
         }
         let full = if plan.job.can_evict { FullPolicy::Evict } else { FullPolicy::Reject };

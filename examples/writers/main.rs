@@ -8,6 +8,7 @@ use core::error::Error;
 use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 use std::fs;
+use std::process::ExitCode;
 use std::sync::{PoisonError, RwLock};
 use std::thread::Builder;
 use std::time::Instant;
@@ -19,6 +20,9 @@ use coldpress_std::pool::{AllocationManager, PoolConfig};
 use coldpress_std::{ColdTier, ColdTierConfig, ColdTierHandle, Durability, FullPolicy, PutError, PutOptions};
 use tempfile::TempDir;
 
+/// Could not be carried out.
+const FAILED: u8 = 2;
+
 /// Bytes of a client thread's stack: a thousand of them take little.
 const STACK_BYTES: usize = 256 << 10;
 
@@ -28,7 +32,13 @@ const STACK_BYTES: usize = 256 << 10;
 #[command(name = "writers", version)]
 struct Options {
     /// Numbers of threads, separated by commas
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "16,100,200,400,1000")]
+    #[arg(
+        long,
+        value_name = "N,…",
+        value_delimiter = ',',
+        default_value = "16,100,200,400,1000",
+        value_parser = clap::value_parser!(u32).range(1..)
+    )]
     threads: Vec<u32>,
 
     /// Durabilities of the puts, separated by commas: measured in turn, so that they can be compared
@@ -118,17 +128,26 @@ impl Tally {
     }
 }
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let options = Options::parse();
+fn main() -> ExitCode {
+    match run(&Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("writers: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(options: &Options) -> Result<(), Box<dyn Error>> {
     println!(
-        "{:>8} {:>9} {:>8} {:>12} {:>16} {:>14} {:>9}",
-        "threads", "promise", "bytes", "calls/s", "switches a call", "longest ms", "refused"
+        "{:>8} {:>10} {:>8} {:>12} {:>16} {:>14} {:>9}",
+        "threads", "durability", "bytes", "calls/s", "switches a call", "longest ms", "refused"
     );
     for _ in 0..options.rounds {
         for &value_bytes in &options.value_bytes {
             for &threads in &options.threads {
                 for &promise in &options.durability {
-                    print_row(&options, Row { threads, promise, value_bytes })?;
+                    print_row(options, Row { threads, promise, value_bytes })?;
                 }
             }
         }
@@ -142,7 +161,7 @@ fn print_row(options: &Options, row: Row) -> Result<(), Box<dyn Error>> {
     let switches = tally.switches as f64 / tally.calls.max(1) as f64;
     let name = row.promise.to_possible_value().map(|value| value.get_name().to_owned()).unwrap_or_default();
     println!(
-        "{:>8} {name:>9} {:>8} {rate:>12.0} {switches:>16.3} {:>14.1} {:>9}",
+        "{:>8} {name:>10} {:>8} {rate:>12.0} {switches:>16.3} {:>14.1} {:>9}",
         row.threads,
         row.value_bytes,
         tally.longest.as_secs_f64() * 1e3,

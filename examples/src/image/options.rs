@@ -24,12 +24,12 @@ pub enum Command {
     Build(Build),
     /// Checks every record; ends with 1 where anything is damaged
     Verify {
-        /// The image
+        /// The image: of a flash, or a `part-NNN.cold` in the directory of a tier that is closed
         file: PathBuf,
     },
-    /// Prints the records
+    /// Prints the records: segment and offset, live or stale, kind, version, expiry, codec, bytes as stored, key
     Dump {
-        /// The image
+        /// The image: of a flash, or a `part-NNN.cold` in the directory of a tier that is closed
         file: PathBuf,
         /// Only the newest record of each key that has one
         #[arg(long)]
@@ -48,7 +48,7 @@ pub enum Command {
     },
     /// Prints the table of segments, wear and damage
     Stats {
-        /// The image
+        /// The image: of a flash, or a `part-NNN.cold` in the directory of a tier that is closed
         file: PathBuf,
         /// One JSON object
         #[arg(long)]
