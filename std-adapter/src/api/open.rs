@@ -173,6 +173,10 @@ impl ColdTier {
     /// Opens a tier on media of the caller's, one a partition, in their order: a block device, a network volume, a test that cuts or
     /// fails them. Nothing keeps a second tier away from them.
     ///
+    /// Each medium has as many bytes as the others: [`capacity_bytes`](ColdTierConfig::capacity_bytes) of the configuration, which
+    /// is rounded down to whole segments, divided by the partitions. A new medium reads as zero. Schema, file mode and base directory
+    /// of the configuration are not used.
+    ///
     /// A medium in memory:
     ///
     /// ```
@@ -235,7 +239,8 @@ impl ColdTier {
     /// ```
     ///
     /// # Errors
-    /// As [`open`](Self::open).
+    /// As [`open`](Self::open). [`OpenError::Partitions`] where the media are more or fewer than the partitions,
+    /// [`OpenError::Geometry`] where one has another length, [`MountError::Foreign`] where one holds anything else.
     pub fn open_with(
         media: Vec<Box<dyn ServiceMedium>>,
         config: ColdTierConfig,

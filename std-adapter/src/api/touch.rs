@@ -25,7 +25,8 @@ use crate::storage::MediumError;
 /// How long a value still lives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum TimeLeft {
-    /// At least so long, in whole seconds, and at most two seconds longer while the clock is right.
+    /// At least so long, in whole seconds, and at most two seconds longer while the clock is right. It is zero at the end, which no
+    /// put takes as a lifetime.
     For(Duration),
     /// It does not expire.
     Forever,

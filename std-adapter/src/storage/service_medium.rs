@@ -28,6 +28,9 @@ pub trait ServiceMedium: Medium<Error = MediumFailure> + Send + Sync {
 
     /// Makes another view of the same medium: a write, erase or sync may be under way in each of them.
     ///
+    /// A sync through one view makes durable all that any view has written and erased by then. Once a write or an erase has ended,
+    /// reads through every view show it.
+    ///
     /// # Errors
     /// A [`MediumFailure`] when the system has no handle left.
     fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure>;
