@@ -4,6 +4,7 @@
 //! medium again. Each figure that it prints is counted.
 
 use core::error::Error;
+use std::process::ExitCode;
 
 use clap::Parser as _;
 use coldpress_core::config::TierConfig;
@@ -13,8 +14,20 @@ use coldpress_examples::bytes::{Buffers, Bytes};
 use coldpress_examples::in_memory::InMemoryTier;
 use coldpress_examples::measuring::InMemory;
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let InMemory { keys, rounds } = InMemory::parse();
+/// Could not be carried out.
+const FAILED: u8 = 2;
+
+fn main() -> ExitCode {
+    match run(&InMemory::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("in-memory: {error}");
+            ExitCode::from(FAILED)
+        }
+    }
+}
+
+fn run(&InMemory { keys, rounds }: &InMemory) -> Result<(), Box<dyn Error>> {
     let geometry = Geometry::new(16 << 10, 64, 1, 0, Identity::KeyedHash)?;
     let config = TierConfig::new(geometry, Store { id: 1, hash_key: [7; 16], partition: 0, partitions: 1 });
     let mut buffers = Buffers::new(&config);
@@ -24,7 +37,9 @@ fn main() -> Result<(), Box<dyn Error>> {
         for key in 0..keys {
             now.monotonic_ms += 1;
             tier.now = now;
-            tier.set(&key.to_le_bytes(), Some(&[round.to_le_bytes()[0]; 100]), None)?;
+            tier.set(&key.to_le_bytes(), Some(&[round.to_le_bytes()[0]; 100]), None).map_err(|error| {
+                format!("key {key}, round {round}: {error}; if 1 MiB is full, give fewer `--keys`")
+            })?;
         }
     }
     tier.sync();
