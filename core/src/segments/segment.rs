@@ -9,10 +9,14 @@ use crate::format::{RECORD_HEADER_BYTES_MIN, SEGMENT_BYTES_MAX, SegmentIndex, Se
 ///  Free ─1─► Opening ─2─► Open ─3─► Sealing ─4─► Sealed ─5─► Victim ─6─► Emptied ─7─► Freeing ─8─► Erased ─9─► Free
 ///                                                   ▲───────────┘ (a copy failed: nothing is lost)
 /// ```
-/// 1 its header is written; 2 the header is durable; 3 it is full, or a write or sync of it failed; 4 all its records are
-/// durable and the footer is written; 5 chosen; 6 nothing live is left in it; 7 that is durable, and an erase intent is
-/// written; 8 the erase intent is durable, the erase is done; 9 the erase is durable. At a mount, segments that were never
-/// sealed are `Sealed` without a footer.
+/// 1 it is chosen, and its marker and headers are written next; 2 the header is durable; 3 it is sealed, since it is full or
+/// for another reason; 4 all its records are durable and the footer is written; 5 it is chosen as a victim; 6 nothing live is
+/// left in it; 7 that is durable, and an erase intent is appended; 8 the erase intent is durable, and the segment is erased and
+/// marked; 9 that is durable.
+///
+/// Not drawn: an opening that failed goes to `Freeing`, without an erase intent. A failed write or sync seals an open segment
+/// without a footer. A failed sync takes `Erased` back to `Freeing`, and `Freeing` back to `Emptied`. A mount finds segments
+/// that were never sealed as `Sealed` without a footer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -20,7 +24,7 @@ pub enum SegmentState {
     /// Erased, with a marker; or never written.
     #[default]
     Free,
-    /// Its header is written, and not known to be durable.
+    /// Its marker and headers are being written, or are not known to be durable yet.
     Opening,
     /// Records are appended to it.
     Open,
@@ -32,9 +36,9 @@ pub enum SegmentState {
     Victim,
     /// Nothing live is left in it; waits until that is durable.
     Emptied,
-    /// Its erase intent is written; waits until that is durable.
+    /// Its erase intent is appended; waits until that is durable, then for the erase.
     Freeing,
-    /// Erased; waits until that is durable.
+    /// Erased and marked; waits until that is durable.
     Erased,
     /// Neither blank nor readable: kept as it is, and reported.
     Quarantined,
@@ -47,7 +51,7 @@ impl SegmentState {
     }
 }
 
-/// One segment, in 32 bytes: on a device the table is, beside the index, what grows with the medium.
+/// One segment, in 32 bytes. On a device only this table and the index grow with the medium.
 ///
 /// ```text
 /// sequence: 32 │ erases: 32
@@ -59,7 +63,7 @@ impl SegmentState {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Segment {
-    /// The sequence of this life; of one in quarantine the newest that had been issued when its marker was written.
+    /// The sequence of its opening. In quarantine, the newest sequence that had been issued when its marker was written.
     pub sequence: Sequence,
     /// How often it was erased.
     pub erases: u32,
@@ -78,10 +82,10 @@ const _: () = assert!(SEGMENT_BYTES_MAX <= 1 << 28, "bytes of a segment take 28 
 
 const _: () = assert!(SEGMENT_BYTES_MAX / RECORD_HEADER_BYTES_MIN < 1 << 26, "its records take 26");
 
-/// Beside the stream, of which there are up to four: whether a segment is unread.
+/// The bit beside the two of the stream that tells whether a segment is unread.
 const UNREAD: u8 = 8;
 
-/// And whether a record without an origin has been live in it.
+/// The bit that tells whether a record without an origin has been live in it.
 const PLAIN: u8 = 4;
 
 /// Bytes that a live record takes beyond its own once it is relocated.
@@ -94,7 +98,7 @@ pub struct Growth {
     pub relocated: u32,
 }
 
-/// A property that a segment has or not.
+/// A yes-or-no property of a segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Flag {
     Footer = 1,
@@ -122,7 +126,7 @@ impl Segment {
         }
     }
 
-    /// A segment in a new life.
+    /// A segment with this sequence, this erase count and this state, and nothing in it.
     pub(crate) fn of(sequence: Sequence, erases: u32, state: SegmentState) -> Self {
         let mut segment = Self { sequence, erases, ..Self::new() };
         segment.set_state(state);
@@ -172,7 +176,7 @@ impl Segment {
         self.live.set_high(u32::from(stream & !(UNREAD | PLAIN) | flags));
     }
 
-    /// Whether a record without an origin has been live in it: such a record may grow by one when it is relocated.
+    /// Whether a record without an origin has been live in it: such a record gets longer by an origin when it is relocated.
     #[must_use]
     pub const fn is_plain(&self) -> bool {
         self.live.high().to_le_bytes()[0] & PLAIN != 0
@@ -182,8 +186,8 @@ impl Segment {
         self.live.set_high(self.live.high() | u32::from(PLAIN));
     }
 
-    /// Whether something of it could not be read or did not validate, so that the index may not count all its copies: it is
-    /// read again before anything of it is given up.
+    /// Whether something of it could not be read or did not validate. The index may then lack some of its copies, so it is read
+    /// again before anything of it is given up.
     #[must_use]
     pub const fn is_unread(&self) -> bool {
         self.live.high().to_le_bytes()[0] & UNREAD != 0
@@ -209,7 +213,8 @@ impl Segment {
         self.is(Flag::Footer) && !matches!(self.state(), SegmentState::Free)
     }
 
-    /// Whether it is free and the medium has allocated no blocks for it. A free segment has no footer: the bit is used again.
+    /// Whether it is free and the medium has allocated no blocks for it. A free segment has no footer, so the bit of the footer
+    /// tells that.
     #[must_use]
     pub const fn is_bare(&self) -> bool {
         self.is(Flag::Footer) && matches!(self.state(), SegmentState::Free)
@@ -226,7 +231,7 @@ impl Segment {
         self.is(Flag::Suspect)
     }
 
-    /// Whether damage was found in it: it is not chosen as a victim, so that what is there stays for a look.
+    /// Whether damage was found in it. Then it is not chosen as a victim, so that its bytes stay for an examination.
     #[must_use]
     pub const fn is_damaged(&self) -> bool {
         self.is(Flag::Damaged)
@@ -244,7 +249,8 @@ impl Segment {
         self.is(Flag::Marker)
     }
 
-    /// Whether a mount found it blank where that is no proof: it is erased before it is opened.
+    /// Whether a mount found it blank on a medium whose blank bytes may be half programmed. Then it is erased before it is
+    /// opened.
     #[must_use]
     pub const fn is_doubtful(&self) -> bool {
         self.is(Flag::Doubtful)
@@ -277,13 +283,14 @@ impl Segment {
         self.live.low()
     }
 
-    /// How many those are.
+    /// The number of these records.
     #[must_use]
     pub const fn live_records(&self) -> u32 {
         self.records.low()
     }
 
-    /// How many bytes clients have appended since it was sealed, modulo 2⁴⁸, when `appended` is what they had appended in all.
+    /// The bytes that clients have appended since it was sealed, modulo 2⁴⁸. `appended` is the number of all bytes that they
+    /// have appended.
     #[must_use]
     pub const fn age_bytes(&self, appended: u64) -> u64 {
         appended.wrapping_sub(whole(self.late, self.late_high)) & LONG_MAX
@@ -293,9 +300,9 @@ impl Segment {
         (self.late, self.late_high) = parts(appended & LONG_MAX);
     }
 
-    /// Open or sealed: the sync point of its newest record, durable once a sync covers it; once nothing in it is live, the sync point by
-    /// which all that superseded its records was written. On its way from victim to free: the sync point that a sync must cover
-    /// before the next step.
+    /// In an open or sealed segment, the sync point of its newest record. Once none of its records is live, the sync point by
+    /// which every record that superseded them was written. In an emptied segment, the sync point that a sync must cover before
+    /// the next step.
     pub(crate) const fn sync_point(&self) -> SyncPoint {
         SyncPoint::new(whole(self.sync_point, self.mark_high))
     }
@@ -305,7 +312,7 @@ impl Segment {
         (self.sync_point, self.mark_high) = parts(sync_point.get());
     }
 
-    /// Bytes of records in it that nothing needs.
+    /// Bytes of its stale records.
     #[must_use]
     pub const fn stale_bytes(&self) -> u32 {
         self.used_bytes().saturating_sub(self.live_bytes())
@@ -330,7 +337,8 @@ impl Segment {
         (bytes > 0).then_some((SegmentIndex::new(self.late >> 8), bytes))
     }
 
-    /// Notes where its erase intent lies, if it has one; returns where the one before lies. Only from emptied to free.
+    /// Notes the place of its erase intent, or that it has none; returns the place noted before. Only for a segment on its way
+    /// from emptied to free.
     pub(crate) fn set_intent_at(&mut self, at: Option<(SegmentIndex, u32)>) -> Option<(SegmentIndex, u32)> {
         debug_assert!(
             self.state().is_emptied(),
@@ -355,7 +363,7 @@ impl Segment {
         self.records.set_low(self.live_records().saturating_add(1));
     }
 
-    /// Takes away a live record; tells whether so much was live (I-GC-4).
+    /// Subtracts a live record; tells whether so many bytes were live (I-GC-4).
     #[must_use]
     pub(crate) fn lose(&mut self, record_bytes: u32) -> bool {
         let was_live = self.live_bytes() >= record_bytes && self.live_records() > 0;
@@ -407,7 +415,7 @@ impl<const LOW: u32> Split<LOW> {
 /// The greatest number of 48 bits.
 const LONG_MAX: u64 = (1 << 48) - 1;
 
-/// A number of 48 bits, or the greatest there is, in two parts, which a row keeps apart.
+/// A number in two parts, of 32 and 16 bits, which the segment stores apart; the greatest of 48 bits where it is greater.
 #[expect(clippy::cast_possible_truncation, reason = "what does not fit was cut off")]
 fn parts(number: u64) -> (u32, u16) {
     let number = number.min(LONG_MAX);

@@ -1,4 +1,4 @@
-//! Sync points: how a step waits for a sync without a look at what else was written.
+//! Sync points: they let a step wait for a sync without a list of the writes that it covers.
 
 /// A count of completed writes and erases. A sync that was issued at a sync point, and succeeds, makes all of them durable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]

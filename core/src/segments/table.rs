@@ -1,4 +1,4 @@
-//! The table of all segments, with what is counted over it.
+//! The table of all segments, with the counts over it.
 
 use heapless::Vec;
 
@@ -8,7 +8,7 @@ use crate::invariant::{Invariant, Watch};
 
 /// How many states a segment has.
 const STATES: usize = SegmentState::Quarantined as usize + 1;
-/// How many emptied segments are found without a look at the table: more than there are but after a mount, or in a burst.
+/// How many emptied segments are found without a pass over the table. Only after a mount or in a burst are there more.
 const EMPTIED_KEPT: usize = 8;
 
 /// Segments with their indices.
@@ -22,13 +22,13 @@ pub(crate) struct SegmentTable<'m> {
     segments: &'m mut [Segment],
     /// How many segments are in each state.
     counts: [u32; STATES],
-    /// The first of those that are emptied and not free yet, in the order in which they were emptied.
+    /// The segments that were emptied first and are not free yet, in the order in which they were emptied.
     emptied: Vec<SegmentIndex, EMPTIED_KEPT>,
     /// Segments in quarantine because they could not be read.
     unread: u32,
     /// Whether a segment may be under suspicion.
     may_be_suspect: bool,
-    /// Stands in for a segment that is not there: one that must not be touched.
+    /// Returned in place of a segment that is not in the table; its state lets no engine touch it.
     spare: Segment,
     watch: Watch,
 }
@@ -96,7 +96,7 @@ impl<'m> SegmentTable<'m> {
         }
     }
 
-    /// The segment that bytes of a medium name, if there is one.
+    /// The segment of an index that was read from the medium, if there is such a segment.
     pub(crate) fn find(&self, index: SegmentIndex) -> Option<&Segment> {
         self.segments.get(index.get() as usize)
     }
@@ -127,7 +127,8 @@ impl<'m> SegmentTable<'m> {
         [Emptied, Freeing, Erased].into_iter().map(|state| self.count(state)).sum()
     }
 
-    /// The segments that are emptied and not free yet, in that order; `None` where only a pass over the table finds them all.
+    /// The segments that are emptied and not free yet, in the order in which they were emptied; `None` where only a pass over
+    /// the table finds them all.
     pub(crate) fn emptied(&self) -> Option<&[SegmentIndex]> {
         (self.emptied.len() == self.emptied_count() as usize).then_some(&self.emptied)
     }
@@ -143,14 +144,14 @@ impl<'m> SegmentTable<'m> {
         self.get_mut(index).set(Flag::Suspect, true);
     }
 
-    /// Tells whether a segment whose write or sync failed still holds live records. Bounds: one pass over the table.
+    /// Tells whether a segment under suspicion is not emptied yet. Bounds: one pass over the table.
     pub(crate) fn has_suspects(&self) -> bool {
         let is_held = |s: &Segment| matches!(s.state(), SegmentState::Sealed | SegmentState::Victim);
         self.may_be_suspect && self.iter().any(|s| s.is_suspect() && is_held(s))
     }
 
-    /// Tells whether a segment under suspicion can't be emptied because what is live in it can't be read back. Bounds: one pass over
-    /// the table.
+    /// Tells whether a segment under suspicion can't be emptied because its live records can't be read back. Bounds: one pass
+    /// over the table.
     pub(crate) fn has_lost_records(&self) -> bool {
         let is_kept = |s: &Segment| s.is_damaged() && s.state() == SegmentState::Sealed;
         self.may_be_suspect && self.iter().any(|s| s.is_suspect() && is_kept(s))
@@ -161,7 +162,7 @@ impl<'m> SegmentTable<'m> {
         self.unread
     }
 
-    /// A mount put so many segments into quarantine because they could not be read.
+    /// A mount put this number of segments into quarantine because they could not be read.
     pub(crate) const fn note_unread(&mut self, segments: u32) {
         self.unread = segments;
     }
@@ -173,7 +174,7 @@ impl<'m> SegmentTable<'m> {
         self.unread = self.unread.saturating_sub(u32::from(was_unread));
     }
 
-    /// Changes the state of a segment; the only way to do so. Returns the segment, and whether it was emptied by that.
+    /// Changes the state of a segment; no other function does. Returns the segment, and whether the change emptied it.
     pub(crate) fn set_state(&mut self, index: SegmentIndex, state: SegmentState) -> (&mut Segment, bool) {
         let Some(segment) = self.segments.get_mut(index.get() as usize) else {
             self.watch.note(Invariant::SegmentInTable);
@@ -188,7 +189,7 @@ impl<'m> SegmentTable<'m> {
             *count = count.wrapping_add(1);
         }
         match (before.is_emptied(), is_emptied) {
-            // Where there is no place left for it, `emptied` says so.
+            // Where the row is full, the segment is missing from it, and `emptied` returns `None`.
             (false, true) => drop(self.emptied.push(index)),
             (true, false) => self.emptied.retain(|kept| *kept != index),
             _ => {}

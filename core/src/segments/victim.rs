@@ -1,10 +1,10 @@
 //! Which segment to clean: a pure function over the segment table.
 //!
-//! Greedy takes the least live. Cost–benefit weighs the free space by age, (1 − u) ÷ u · age: u is the live share, and age the bytes
-//! appended since the segment was sealed. It is after Rosenblum and Ousterhout, "The Design and Implementation of a Log-Structured File
-//! System" (SOSP 1991). The better of the two depends on the workload: where keys are
-//! overwritten in turn greedy wins, where some are hot and some cold cost–benefit does. [`Ages`] tells which workload it is: it
-//! compares how old records are when they are superseded with how old live ones are.
+//! Greedy takes the least live. Cost–benefit weighs the free space by age, (1 − u) ÷ u · age: u is the live share, and age the
+//! bytes appended since the segment was sealed. It is after Rosenblum and Ousterhout, "The Design and Implementation of a
+//! Log-Structured File System" (SOSP 1991). The better of the two depends on the workload. Where keys are overwritten in turn
+//! greedy wins; where some are hot and some cold, cost–benefit wins. [`Ages`] tells which workload it is: it compares how old
+//! records are when they are superseded with how old live ones are.
 
 use super::segment::{Growth, Segment, SegmentState};
 use super::table::numbered;
@@ -19,18 +19,19 @@ pub enum Policy {
     Greedy,
     /// The highest (1 − u) ÷ u · age.
     CostBenefit,
-    /// Cost–benefit while records are superseded much younger than live ones are on the average; else greedy, for then what is
-    /// old may be about to die, and cleaning it is work for nothing.
+    /// Cost–benefit while superseded records were on the average much younger than live ones are; else greedy. Old records may
+    /// be about to die then, and to relocate them would be work for nothing.
     #[default]
     Adaptive,
 }
 
-/// How old records are when they are superseded, beside how old live ones are; ages in segment sequences since the first
-/// writing, so that relocation does not make a record young.
+/// The age of records when they are superseded, and the age of live ones. An age is the number of segment sequences issued
+/// since the version of the record, so relocation does not make a record young.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Ages {
-    /// Of superseded records: bytes, and age times bytes. Halved as they grow, so that the mean forgets.
+    /// Of superseded records: bytes, and age times bytes. Both are halved as they grow, so that old records lose their weight
+    /// in the mean.
     dead_bytes: u64,
     dead_weighted: u64,
     /// Of live records: how many, and the sum of their sequences.
@@ -55,13 +56,13 @@ impl Ages {
         self.dead_weighted += u64::from(now.since(before)) * u64::from(record_bytes);
     }
 
-    /// A record of sequence `before` was dropped and nothing took its place.
+    /// A record of sequence `before` was dropped, and no other superseded it.
     pub fn forget(&mut self, before: Sequence) {
         self.live_records = self.live_records.saturating_sub(1);
         self.live_sequences = self.live_sequences.saturating_sub(u64::from(before.get()));
     }
 
-    /// Takes the records that a mount found as written when their segments were.
+    /// Takes the live records that a mount found, each at the age of its segment.
     pub fn recovered(&mut self, segments: &[Segment]) {
         for segment in segments {
             self.live_records += u64::from(segment.live_records());
@@ -73,7 +74,8 @@ impl Ages {
     ///
     /// Cost–benefit when superseded records are, on the average, less than half as old as live ones. Under uniform overwrites
     /// the two are equal; under Zipf 0.99 over n keys the first is n writes, the second about six times that; where all keys
-    /// are written in turn the first is twice the second. Until a quarter of the medium was superseded, greedy.
+    /// are written in turn the first is twice the second. Greedy until as many bytes were superseded as a quarter of the medium
+    /// holds.
     #[must_use]
     pub fn resolve(&self, policy: Policy, now: Sequence, geometry: &Geometry) -> Policy {
         if policy != Policy::Adaptive {
@@ -103,13 +105,13 @@ pub enum VictimReason {
     Dead,
     /// It was never sealed, and a task asked for a footer.
     NoFooter,
-    /// It is damaged, or could not be read for a while, and a task gives it back.
+    /// It is damaged, or could not be read for a while, and a task frees it.
     Damaged,
-    /// Copies in it are not counted, since they are counted anew: it goes with all that was there before.
+    /// Its copies are not counted: copies are being recounted, and each segment from before the recount is freed.
     Uncounted,
-    /// It was erased so many times less than the most worn segment: what lies in it is cold, and keeps it from its share of wear.
+    /// It was erased so many times less than the most worn segment: its cold records keep it from its share of wear.
     Wear(u32),
-    /// It has the least live bytes: so many permille of a segment.
+    /// It has the least live bytes; its live share in permille.
     LeastLive(u16),
     /// It has the best (1 − u) ÷ u · age; its live share in permille.
     CostBenefit(u16),
@@ -134,20 +136,20 @@ pub struct VictimTerms {
     pub growth: Growth,
     /// How to choose.
     pub policy: Policy,
-    /// Bytes that clients appended so far: the clock of segment ages.
+    /// Bytes that clients appended so far, by which the age of a segment is measured.
     pub appended: u64,
     /// Whether segments that yield less than an eighth are taken in turn, the oldest first.
     ///
-    /// The yield is an estimate where records may have an entry with an expiry in a footer, and where a long one may end a segment
-    /// early. Near a full log it may be wrong for the best of the table, and cleaning it again and again gain nothing; cleaning
-    /// all in turn gains what is there.
+    /// The yield is an estimate: a record may have an expiry in its footer entry, and a long record may end an output early.
+    /// Near a full log the estimate may be wrong for the best segment of the table, and cleaning it again and again may gain
+    /// nothing. Cleaning all in turn gains all the space that there is.
     pub takes_turns: bool,
 }
 
 /// Chooses the segment to clean next, among those for which `eligible` holds.
 ///
-/// Suspect segments come first, then dead ones, then what the policy says. A segment that would cost as much as it yields
-/// is never chosen. [`Policy::Adaptive`] counts as greedy: [resolve](Ages::resolve) it first.
+/// Suspect segments come first, then dead ones, then the best by the policy. A segment that would cost as much as it yields is
+/// never chosen. [`Policy::Adaptive`] counts as greedy: [resolve](Ages::resolve) it first.
 ///
 /// # Bounds
 /// One pass over the table.
@@ -202,9 +204,9 @@ pub fn wear(segments: &[Segment]) -> Option<(u32, u32)> {
     Some((least, known().map(|s| s.erases).max()?))
 }
 
-/// Chooses the least worn sealed segment if it was erased more than `spread_max` times less than the most worn one, so that
-/// what is cold in it goes elsewhere; of several the oldest. `None` also while no free segment is worn by half of that more:
-/// data would only change places with data as cold.
+/// Chooses the least worn sealed segment if it was erased more than `spread_max` times less than the most worn one, so that its
+/// cold records go elsewhere; of several the oldest. `None` also while no free segment was erased more often by half of
+/// `spread_max`: cold records would only change places.
 ///
 /// # Bounds
 /// Three passes over the table.
@@ -221,10 +223,10 @@ pub fn choose_by_wear(segments: &[Segment], spread_max: u32) -> Option<VictimCho
     Some(VictimChoice { segment, reason: VictimReason::Wear(most - least) })
 }
 
-/// The part of a segment, as a divisor, that a victim yields at least where it is not a matter of turns.
+/// Segments that yield at least this part of a segment, given as a divisor, are not taken in turn.
 const YIELD_FOR_TURNS: u32 = 8;
 
-/// The rank by policy: below the rank of any dead segment, as the product of two numbers of 32 bits.
+/// The rank by policy. As the product of two numbers of 32 bits it is below the rank of any dead segment.
 fn rank(terms: &VictimTerms, segment: &Segment, gain: u32) -> u64 {
     if terms.takes_turns && gain < terms.usable_bytes / YIELD_FOR_TURNS {
         return u64::from(u32::MAX - segment.sequence.get());
@@ -237,7 +239,7 @@ fn rank_by_policy(terms: &VictimTerms, segment: &Segment, gain: u32) -> u64 {
     match terms.policy {
         Policy::Greedy | Policy::Adaptive => u64::from(gain) << 32,
         Policy::CostBenefit => {
-            // As many bits as a division of 32 bits takes: longer ones are calls on a small processor, one for each segment.
+            // Numbers are kept to 32 bits for the division: a longer one is a call on a small processor, for each segment.
             let scaled = gain << terms.usable_bytes.leading_zeros();
             let live = segment.relocation_bytes(&terms.growth).max(1);
             let age = segment.age_bytes(terms.appended).saturating_add(1);
