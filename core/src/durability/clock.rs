@@ -1,14 +1,14 @@
-//! The tier's time (rule 11). It never goes back, and takes a jump ahead beyond the bound only when that was confirmed. Wherever the wall
-//! clock is of no help, it goes on by the monotonic clock.
+//! The tier's time (rule 11). It never goes back, and follows a jump of the wall clock beyond the bound only if that was
+//! confirmed. While the wall clock is missing, behind or refused, it goes on by the monotonic clock.
 //!
 //! ```text
 //!  wall clock ahead of it      within the bound: taken. Beyond: refused, held, until it is confirmed or put right
 //!  wall clock where it is      nothing to do
 //!  wall clock behind it        the monotonic clock alone; once confirmed, the difference is kept, and the two go together
 //! ```
-//! Times of expiry are counted in the tier's time. So nothing that expired comes back, and no lifetime changes when a wall clock
-//! that was ahead is put right. Where that is confirmed, by how much the tier's time is ahead is written into the log with it: what
-//! passes while no tier runs is counted by the wall clock then, across mounts.
+//! Times of expiry are in the tier's time. So nothing that expired comes back, and no lifetime changes when a wall clock that
+//! was ahead is put right. Where a wall clock that is behind is confirmed, the log keeps the difference with the time. From
+//! then on time that passes while no tier runs is counted by the wall clock, across mounts.
 
 use crate::drive::Now;
 use crate::format::{KeyHash, SegmentIndex, Version};
@@ -18,11 +18,11 @@ use crate::format::{KeyHash, SegmentIndex, Version};
 pub(crate) struct Clock {
     /// The tier's time, in whole seconds.
     now_s: u32,
-    /// The time passed beyond that, in [`PARTS_PER_MS`].
+    /// The time passed beyond that second, in units of which a millisecond has [`PARTS_PER_MS`].
     parts: u32,
     /// How far it is ahead of a wall clock that was confirmed, in seconds.
     ahead_s: u32,
-    /// How far the wall clock that was seen last is behind it beyond that, in seconds.
+    /// How far the wall clock that was seen last is behind it, in seconds, beyond `ahead_s`.
     behind_s: u32,
     /// The newest time in the log, in seconds: on the medium, or on its way there.
     appended_s: u32,
@@ -38,14 +38,15 @@ pub(crate) struct Clock {
     refused_s: Option<u32>,
     /// Jumps refused so far; one that lasts counts once.
     refusals: u64,
-    /// Something was dropped by this clock, or a jump was taken: the log is to know the time, though nobody writes.
+    /// A time record is due though no client writes: a record was dropped as expired, or a jump was accepted.
     is_owed: bool,
-    /// The log knows no time any more: a sync in flight makes no time durable.
+    /// The times in the log are void: a sync in flight makes no time durable.
     is_void: bool,
     confirmed: Confirmed,
 }
 
-/// Whether the wall clock is confirmed. A confirmation lapses, so that none that came too late lets a later jump in.
+/// Whether the wall clock is confirmed. A confirmation ends after a while, so that one that came too late does not admit a
+/// later jump.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
 enum Confirmed {
     #[default]
@@ -59,24 +60,24 @@ enum Confirmed {
 /// How long a confirmation holds, in milliseconds.
 const CONFIRMED_MS: u64 = 60_000;
 
-/// Parts of a millisecond that the tier's time is kept in. A slew takes one of them.
+/// Parts of a millisecond in which the tier's time is kept. Where it slows down, it loses one of them for each millisecond.
 const PARTS_PER_MS: u64 = 64;
 
-/// The same of a second.
+/// The parts of a second.
 const PARTS_PER_S: u64 = 1_000 * PARTS_PER_MS;
 
-/// A monotonic clock that runs too fast leaves the wall clock behind by less than this, in seconds, and its share: the tier's time
-/// slows down by a 64th then.
+/// A monotonic clock that runs too fast gets ahead of the wall clock. Up to this distance, in seconds, and a 64th of the time
+/// since the last look, the tier's time slows down by a 64th.
 const SLEW_S_MAX: u64 = 60;
 
-/// No jump takes the tier's time beyond this, 29 January 2072: it is 32 bits of seconds, and what is left of them is for lifetimes.
+/// No jump takes the tier's time beyond this, 29 January 2072. Times are 32 bits of seconds, and the rest is left to lifetimes.
 const JUMP_END_S: u64 = 3 << 30;
 
-/// A jump beyond that is one of more than this, in seconds.
+/// Beyond [`JUMP_END_S`], an advance by more than this counts as a jump, in seconds.
 const LATE_JUMP_S: u64 = 24 * 3600;
 
-/// Where the wall clock is of no help, the time goes into the log so often though nobody writes, in seconds: else lives that are
-/// short and only read would not count.
+/// While the wall clock is missing, behind or refused, the time goes into the log this often though no client writes, in
+/// seconds. Else the time of a tier that is open for a short while, and only read, would not count.
 const ALONE_S_MAX: u32 = 3600;
 
 /// Computes when a value expires that is put at `now_s` and lives for `ttl_s`.
@@ -93,7 +94,7 @@ pub const fn expiry_s(now_s: u32, ttl_s: u32) -> u32 {
     now_s.saturating_add(ttl_s).saturating_add(1)
 }
 
-/// The content of a time record: it is known by its value.
+/// The content of a time record, which is kept in memory in place of a key hash.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Stamp {
     /// The tier's time, in seconds.
@@ -116,7 +117,7 @@ impl Stamp {
         KeyHash([a, b, c, d, e, f, g, h, 0, 0, 0, 0])
     }
 
-    /// How many bytes of its hash the value has.
+    /// How many bytes of that hash are the record's value.
     pub(crate) const fn len(self) -> usize {
         if self.ahead_s == 0 { 4 } else { Self::BYTES_MAX }
     }
@@ -125,19 +126,19 @@ impl Stamp {
 /// The newest time on a medium, as a mount comes to know it.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct NewestTime {
-    /// With the segment that tells of it.
+    /// In seconds, and the segment that holds it.
     time: (u32, SegmentIndex),
-    /// The newest record that says how far the time is ahead, with its version and segment.
+    /// The newest time record, with its version and segment: it says how far the time is ahead.
     stamp: Option<(Version, Stamp, SegmentIndex)>,
 }
 
 impl NewestTime {
-    /// The header of a segment says so.
+    /// The header of a segment states this time.
     pub(crate) fn header(&mut self, time_s: u32, segment: SegmentIndex) {
         self.time = self.time.max((time_s, segment));
     }
 
-    /// A time record does.
+    /// A time record states a time.
     pub(crate) fn record(&mut self, hash: &KeyHash, version: Version, segment: SegmentIndex) {
         let stamp = Stamp::from_hash(hash);
         self.header(stamp.time_s, segment);
@@ -174,17 +175,17 @@ impl Clock {
         self.refusals
     }
 
-    /// Whether the log is to know the time, though nobody writes.
+    /// Whether a time record is due though no client writes.
     pub(crate) const fn is_owed(&self) -> bool {
         self.is_owed
     }
 
-    /// The log is to know the time, though nobody writes.
+    /// A time record is due from now on, though no client writes.
     pub(super) const fn owe(&mut self) {
         self.is_owed = true;
     }
 
-    /// Whether the newest time in the log is at least so old.
+    /// Whether the newest time in the log is at least this old.
     pub(crate) const fn is_due(&self, every_s: u32) -> bool {
         self.now_s.saturating_sub(self.appended_s) >= every_s
     }
@@ -210,7 +211,7 @@ impl Clock {
         Stamp { time_s: self.now_s, ahead_s: self.ahead_s }
     }
 
-    /// Lets the time go on, by the wall clock if it is ahead and not further than `jump_s_max`, else by the monotonic clock.
+    /// Advances the time: by the wall clock if that is ahead by at most `jump_s_max`, else by the monotonic clock.
     pub(crate) fn observe(&mut self, now: Now, jump_s_max: u32) {
         let passed_ms = now.monotonic_ms.saturating_sub(self.observed_ms);
         self.observed_ms = self.observed_ms.max(now.monotonic_ms);
@@ -230,14 +231,14 @@ impl Clock {
         self.is_owed |= is_alone && self.now_s.saturating_sub(self.appended_s) >= ALONE_S_MAX;
     }
 
-    /// The time by the wall clock, if that is to be followed, where `expected` is that by the monotonic one.
+    /// The time by the wall clock where that is to be followed, else `expected`, the time by the monotonic clock.
     fn compare(&mut self, wall_s: u32, expected: u64, passed_ms: u64, jump_s_max: u32) -> u64 {
         let (wall_s, expected_s) = (u64::from(wall_s), expected / PARTS_PER_S);
         let is_confirmed = self.confirmed != Confirmed::No;
         if is_confirmed && wall_s < expected_s {
             self.tie(expected_s - wall_s);
         }
-        // A wall clock that has come so far by itself needs no correction any more.
+        // A wall clock that has reached the tier's time by itself needs no difference any more.
         let is_by_itself = wall_s >= expected_s;
         let target_s = if is_by_itself { wall_s } else { wall_s + u64::from(self.ahead_s) };
         let Some(jump_s) = target_s.checked_sub(expected_s) else {
@@ -267,8 +268,8 @@ impl Clock {
         expected.max(target_s * PARTS_PER_S)
     }
 
-    /// The wall clock is right, and so far behind: from now on the two go together. It may be about to show the next second, which
-    /// must not take the time with it.
+    /// The wall clock is right, and this far behind: from now on the tier's time keeps that difference. The wall clock may be
+    /// about to show the next second, which must not move the tier's time ahead.
     fn tie(&mut self, behind_s: u64) {
         let behind_s = u32::try_from(behind_s).unwrap_or(u32::MAX);
         if behind_s.abs_diff(self.ahead_s) > 1 {
@@ -277,7 +278,7 @@ impl Clock {
         }
     }
 
-    /// How far the time is ahead has changed: what the log says is void.
+    /// The difference to the wall clock has changed, so the times in the log are void.
     fn keep_apart(&mut self, ahead_s: u32) {
         self.ahead_s = ahead_s;
         self.lose();
@@ -299,8 +300,8 @@ impl Clock {
         }
     }
 
-    /// A segment is about to be freed: if the newest time lies in it, that is owed again, and due whatever the others know. Tells
-    /// whether it does.
+    /// A segment is about to be freed. If it holds the newest time, a time record is due at once, whatever older times are in
+    /// other segments. Tells whether it holds it.
     pub(crate) fn lose_segment(&mut self, segment: SegmentIndex) -> bool {
         let is_lost = self.written_s > 0 && self.written_in == segment;
         if is_lost {
@@ -314,7 +315,7 @@ impl Clock {
         (self.is_owed, self.is_void) = (true, true);
     }
 
-    /// Whether what the log knew is void since this was last asked: a sync that is under way covers nothing of the time.
+    /// Whether the times in the log became void since the last call: then a sync that is under way makes none durable.
     pub(crate) fn take_void(&mut self) -> bool {
         core::mem::take(&mut self.is_void)
     }
@@ -334,7 +335,7 @@ impl Clock {
         self.durable_s = self.durable_s.max(written_s);
     }
 
-    /// The write of a time failed: it is owed again, if it is still due by what was written before.
+    /// The write of a time failed: it is owed again, if it still is due by the newest time that was written.
     pub(crate) fn lose_write(&mut self) {
         self.appended_s = self.written_s;
         self.is_owed = true;
@@ -348,12 +349,13 @@ impl Clock {
         }
     }
 
-    /// At a mount: the time goes on from the newest one on the medium, whatever the wall clock says. On one that holds nothing
-    /// there is none yet, and the wall clock is taken.
+    /// At a mount: the time goes on from the newest one on the medium, whatever the wall clock says. A blank medium has no time
+    /// yet, and the wall clock is taken.
     pub(crate) fn start(&mut self, now: Now, newest: &NewestTime, is_blank: bool, jump_s_max: u32) {
         let (time_s, segment) = newest.time;
         (self.now_s, self.parts, self.observed_ms) = (time_s, 0, now.monotonic_ms);
-        // Where it is ahead, the record that says so must not be lost, whatever headers tell of later times.
+        // Where the time is ahead of the wall clock, the record that says so must not be lost, though headers state later
+        // times.
         let (appended_s, written_in) = match newest.stamp {
             Some((_, stamp, segment)) if stamp.ahead_s > 0 => {
                 self.ahead_s = stamp.ahead_s;

@@ -1,7 +1,7 @@
 //! Durability: syncs and the log's clock, which depend on each other.
 //!
-//! A sync makes durable the newest time that was written when it was issued. Where that time goes with the segment that holds it, or
-//! becomes void, the sync under way covers none. This part keeps the two in step.
+//! A sync makes durable the newest time that was written when it was issued. Where the segment that holds that time is emptied,
+//! or the time becomes void, the sync under way makes no time durable. This part keeps the two in step.
 
 use super::clock::{Clock, NewestTime, Stamp};
 use super::syncs::{Covered, Syncs};
@@ -38,12 +38,12 @@ impl LogDurability {
         self.syncs.durable()
     }
 
-    /// Tells whether all that was written to clear segments of suspicion is synced.
+    /// Tells whether the records that were written again, to clear segments of suspicion, are synced.
     pub(crate) const fn is_suspicion_synced(&self) -> bool {
         self.syncs.is_suspicion_synced()
     }
 
-    /// A segment under suspicion was emptied: what was live in it is written.
+    /// A segment under suspicion was emptied: its live records are written elsewhere.
     pub(crate) const fn clear_suspect(&mut self) {
         self.syncs.clear_suspect();
     }
@@ -73,12 +73,12 @@ impl LogDurability {
         self.syncs.is_idle()
     }
 
-    /// Tells whether somebody waits for a sync, and none is under way. See [`Syncs::is_due`].
+    /// Tells whether a sync is wanted, and none is under way. See [`Syncs::is_due`].
     pub(crate) fn is_sync_due(&mut self, is_written: bool, position: u64, is_clear: bool) -> bool {
         self.syncs.is_due(is_written, position, is_clear)
     }
 
-    /// A sync is issued. It covers what is complete by now: appends up to `position`, and the newest time.
+    /// A sync is issued. It covers the writes that are complete by now: appends up to `position`, and the newest time.
     pub(crate) const fn issue_sync(&mut self, ticket: Ticket, position: u64, is_clear: bool) {
         self.syncs.issue(ticket, Covered { position, written_s: self.clock.written_s(), is_clear });
     }
@@ -109,19 +109,19 @@ impl LogDurability {
         }
     }
 
-    /// Where the log's time became void, the sync under way covers none.
+    /// Where the log's time became void, the sync under way makes no time durable.
     fn void_sync(&mut self) {
         if self.clock.take_void() {
             self.syncs.lose_time();
         }
     }
 
-    /// The clock to be read.
+    /// The clock, for reading.
     pub(crate) const fn clock(&self) -> &Clock {
         &self.clock
     }
 
-    /// The mount has seen all times: the clock goes on from the newest.
+    /// The mount has read all times: the clock goes on from the newest.
     pub(crate) fn start_clock(&mut self, now: Now, newest: &NewestTime, is_blank: bool, jump_s_max: u32) {
         self.clock.start(now, newest, is_blank, jump_s_max);
     }
@@ -131,7 +131,7 @@ impl LogDurability {
         self.clock.confirm();
     }
 
-    /// A record was dropped by the time it is now: that time must be written.
+    /// A record was dropped as expired: the present time must be written to the log.
     pub(crate) const fn owe_time(&mut self) {
         self.clock.owe();
     }

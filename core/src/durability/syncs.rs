@@ -1,15 +1,16 @@
 //! Sync points and syncs: what is known to be durable.
 //!
-//! Each completed write or erase raises a sync point. A sync that was issued at sync point m and succeeds makes everything up to m
-//! durable. A failed sync proves nothing about what came before it (rule 9), and neither does the next one: so the segments
-//! with unsynced records become suspect, and nothing counts as durable until what is live in them was written again.
+//! Each completed write or erase raises a sync point. A sync that was issued at sync point p and succeeds makes everything up
+//! to p durable. A failed sync proves nothing about the writes before it (rule 9), and neither does a later sync. So the
+//! segments with unsynced records become suspect, and nothing counts as durable until their live records were written again.
 //!
 //! ```text
 //!  Idle ─1─► In flight ─2─► Idle
 //!                └──────3─► Idle, with suspects ─4─► Idle
 //! ```
-//! 1 `poll_sync` a sync point is wanted, or a position that is written; 2 `finish_sync` what was completed when it was issued is
-//! durable; 3 `fail_sync`; 4 the cleaner emptied them, and a sync covers that: positions count as durable again.
+//! 1 `poll_sync` a sync point is wanted, or a position that is written; 2 `finish_sync` writes and erases that were complete
+//! when it was issued are durable; 3 `fail_sync`; 4 the cleaner emptied the suspects, and a sync covers that: positions count
+//! as durable again.
 
 use crate::cleanup::Ticket;
 use crate::segments::SyncPoint;
@@ -21,14 +22,14 @@ pub(crate) struct Syncs {
     completed: SyncPoint,
     /// The sync point that the last good sync covers.
     synced: SyncPoint,
-    /// The sync point that the last good sync covers which was issued while nothing was under suspicion: what was completed by then
-    /// is durable, and so is all that it supersedes.
+    /// The sync point that the last good sync covers which was issued while nothing was under suspicion. Everything completed
+    /// by then is durable.
     synced_clear: SyncPoint,
     /// The sync point that someone waits for.
     wanted: SyncPoint,
     /// The append position that a client waits for.
     wanted_position: u64,
-    /// Whether all that is in the slots is to be made durable once it is written: what the machine appended itself, too.
+    /// Whether all records in the slots are to be made durable once they are written, the machine's own included.
     wants_written: bool,
     /// Every append up to here is durable.
     durable: u64,
@@ -48,7 +49,7 @@ struct InFlight {
     is_clear: bool,
 }
 
-/// The state that a sync is to make durable, as it is when the sync is issued.
+/// The state of the log when a sync is issued, which the sync is to make durable.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Covered {
     /// Every append up to here is written.
@@ -80,12 +81,12 @@ impl Syncs {
         self.durable
     }
 
-    /// Tells whether all that was written to clear segments of suspicion is synced.
+    /// Tells whether the records that were written again, to clear segments of suspicion, are synced.
     pub(crate) const fn is_suspicion_synced(&self) -> bool {
         self.suspects_clear.is_covered_by(self.synced)
     }
 
-    /// A segment under suspicion was emptied: what was live in it is written.
+    /// A segment under suspicion was emptied: its live records are written elsewhere.
     pub(crate) const fn clear_suspect(&mut self) {
         self.suspects_clear = self.completed;
     }
@@ -96,7 +97,7 @@ impl Syncs {
         self.completed
     }
 
-    /// Tells whether somebody waits for a sync, and none is under way. `is_written` says whether the slots hold nothing unwritten.
+    /// Tells whether a sync is wanted, and none is under way. `is_written` says whether the slots hold nothing unwritten.
     pub(crate) fn is_due(&mut self, is_written: bool, position: u64, is_clear: bool) -> bool {
         if self.in_flight.is_some() {
             return false;
@@ -132,7 +133,7 @@ impl Syncs {
         self.wanted = self.wanted.max(self.completed);
     }
 
-    /// The newest time is gone with its segment: the sync in flight makes none durable that stays.
+    /// The segment of the newest time is emptied: the sync in flight makes no time durable.
     pub(crate) fn lose_time(&mut self) {
         if let Some(sync) = &mut self.in_flight {
             sync.written_s = 0;
