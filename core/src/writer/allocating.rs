@@ -1,4 +1,4 @@
-//! Asks the medium for the blocks of free segments, and gives back what is of no use.
+//! Asks the medium for the blocks of free segments, and gives back blocks that are of no use.
 
 use super::lane::LANE_BLOCKS;
 use super::log::Log;
@@ -19,7 +19,7 @@ impl Log<'_> {
         }
     }
 
-    /// A write found no space: none of the free segments is sure to have blocks.
+    /// A write found no space: no free segment counts as having blocks any more.
     pub(super) fn doubt_blocks(&mut self) {
         if !self.layout.config().allocates {
             return;
@@ -61,7 +61,7 @@ impl Log<'_> {
         self.layout.geometry().segment_count().saturating_sub(self.blocks.bare)
     }
 
-    /// Whether fewer segments have blocks than must, or than are of use; `beside` so many of them.
+    /// Whether fewer segments have blocks than must, or than are of use, when `beside` segments with blocks are left out.
     pub(crate) fn lacks_blocks(&self, beside: u32) -> bool {
         let is_used = self.blocks.wanted > 0 || self.writer.wanted_bytes > 0;
         self.backed().saturating_sub(beside) < self.blocks.wanted
@@ -91,7 +91,7 @@ impl Log<'_> {
         Some(Action::Allocate { ticket, segment })
     }
 
-    /// The medium allocated the blocks of a segment, or has none.
+    /// The medium allocated the blocks of a segment, or refused them.
     pub(super) fn finish_blocks(&mut self, now: Now, result: Result<(), MediumError>) {
         let Some((_, segment)) = self.blocks.in_flight.take() else {
             self.watch.note(Invariant::Completion);
@@ -106,7 +106,7 @@ impl Log<'_> {
         }
         let blocks = &mut self.blocks;
         blocks.is_refused = true;
-        // While it searches, the next one may have blocks that it was given before.
+        // While it searches, the next segment may have blocks from earlier.
         blocks.cursor = if blocks.is_searching { segment.next() } else { SegmentIndex::FIRST };
         blocks.retry_wait_ms = (blocks.retry_wait_ms * 2).clamp(RETRY_WAIT_MS_MIN, RETRY_WAIT_MS_MAX);
         blocks.retry_at_ms = now.monotonic_ms.saturating_add(blocks.retry_wait_ms);
@@ -128,7 +128,7 @@ impl Log<'_> {
         let (index, _) = backed.max_by_key(|(index, _)| *index)?;
         self.set_bare(index, true);
         self.blocks.cursor = SegmentIndex::FIRST;
-        // The blocks that it gives back can be asked for.
+        // Once these blocks are given back, the medium has some to give.
         self.blocks.is_refused = false;
         Some(index)
     }

@@ -1,20 +1,21 @@
-//! Blocks under free segments: which of them the medium has given space to, and which it is asked for.
+//! Disk blocks of free segments: which segments have them, and for which the medium is asked.
 //!
-//! A file is sparse, so a free segment takes no space until it is written, and a full disk refuses the write. Cleaning and removes
-//! must not depend on that (rule 12): a segment counts as free only once the medium has allocated blocks for all of it. To the
-//! rest of the machine a *bare* segment, one without blocks, is not there. So a disk that fills up is a smaller medium. All
-//! proofs of the reserve hold for the segments that have blocks, as long as clients keep to the charge of these.
-//! The adapter says how many must have blocks for it, [`Tier::set_backing`](crate::machine::Tier::set_backing), and counts no more than
-//! [`Tier::backed_segments`](crate::machine::Tier::backed_segments).
+//! A file is sparse, so a free segment takes no space until it is written, and a full disk refuses the write. Cleaning and
+//! removes must not depend on that (rule 12): a segment counts as free only once the medium has allocated blocks for all of it.
+//! To the rest of the machine a *bare* segment, one without blocks, is not there. So a disk that fills up is a smaller medium.
+//! All proofs of the reserve hold for the segments that have blocks, as long as the charge fits into these. The adapter states
+//! how many segments the charge needs ([`Tier::set_backing`](crate::machine::Tier::set_backing)), and takes only as much charge
+//! as [`Tier::backed_segments`](crate::machine::Tier::backed_segments) hold.
 //!
 //! ```text
 //!  bare ─1─► allocating ─2─► free ─4─► opening
 //!    ▲───────────3─┘           │
 //!    └───────────5─────────────┘
 //! ```
-//! 1 `poll_blocks` fewer have blocks than must, or are to be opened soon; 2, 3 `finish_blocks` there was space, or none: then it is
-//! tried again later; 4 `begin_opening`; 5 `take_surplus` more have blocks than are of use, or `doubt_blocks` a write found no
-//! space all the same. An erase keeps the blocks, so what is freed on a full disk can be written.
+//! 1 `poll_blocks` fewer segments have blocks than must, or than will be opened soon; 2 `finish_blocks` there was space; 3
+//! `finish_blocks` there was none: it is tried again later; 4 `begin_opening`; 5 `take_surplus` more have blocks than are of
+//! use, or `doubt_blocks` a write found no space all the same. An erase keeps the blocks, so a segment that is freed on a full
+//! disk can be written.
 
 use crate::cleanup::Ticket;
 use crate::format::SegmentIndex;
@@ -31,7 +32,7 @@ pub(crate) struct Blocks {
     pub(super) cursor: SegmentIndex,
     /// Whether the medium has no space for more; it is asked again from `retry_at_ms` on.
     pub(super) is_refused: bool,
-    /// Whether bare segments may have blocks all the same, so that one that is refused says nothing of the others.
+    /// Whether bare segments may have blocks all the same. Then a refusal for one says nothing of the others.
     pub(super) is_searching: bool,
     /// Whether an erase has lost the blocks of a segment.
     pub(super) has_lost: bool,
@@ -57,7 +58,7 @@ impl Blocks {
         self.bare > 0 && (!self.is_refused || self.is_searching)
     }
 
-    /// Free segments that will have blocks as soon as these are of use, as far as is known.
+    /// Free segments without blocks that can be expected to get them as soon as they are needed.
     pub(crate) const fn to_come(&self) -> u32 {
         if self.may_come() { self.bare } else { 0 }
     }

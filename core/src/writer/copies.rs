@@ -1,15 +1,15 @@
-//! Whether the index counts all copies on the medium (rule 6), and what is done where it may not.
+//! Whether the index counts all copies on the medium (rule 6), and the work that follows where it may not.
 
 /// Whether the count of copies in the index is complete.
 #[derive(Debug, Default)]
 pub(crate) struct Copies {
-    /// Whether copies may lie on the medium that the index does not count; the host knows it.
+    /// Whether copies may lie on the medium that the index does not count; the host was notified of it.
     pub(super) is_withholding: bool,
-    /// Whether the host is asked for the tombstones that nothing needs, since that ended.
+    /// Whether withholding or a recount has ended, and the host still looks for tombstones that hide nothing.
     pub(super) is_settling: bool,
-    /// Whether copies are counted anew, since segments without the flag for it are not free yet; the host knows it.
+    /// Whether a recount is under way: some segments from before it are not free yet; the host was notified of it.
     pub(super) is_recounting: bool,
-    /// Whether the host still sets its counts to zero for that: nothing is published meanwhile.
+    /// Whether the host still sets its counts to zero for the recount: nothing is published meanwhile.
     pub(super) is_resetting: bool,
 }
 
@@ -19,7 +19,7 @@ impl Copies {
         self.is_withholding
     }
 
-    /// Whether copies are counted anew.
+    /// Whether a recount is under way.
     pub(crate) const fn is_recounting(&self) -> bool {
         self.is_recounting
     }

@@ -1,4 +1,4 @@
-//! The one shape of all parts of the machine that work in steps beside the log.
+//! The trait of all parts of the machine that work on the log in steps.
 
 use super::log::Log;
 use crate::drive::{Now, Poll};

@@ -9,9 +9,9 @@ use core::fmt;
 pub enum AppendError {
     /// The machine takes no records: its mount is not over or failed, or it is closing or closed.
     NotMounted,
-    /// Not now: poll, and offer it again. A write, a sync or compaction must come first.
+    /// A write, a sync or compaction must come first: poll the machine, and offer the record again.
     Busy,
-    /// No segment can be freed: everything that is there is live.
+    /// No segment can be freed: cleaning any of them yields nothing.
     Full,
     /// The record is longer than [`TierConfig::record_bytes_max`](crate::config::TierConfig::record_bytes_max).
     TooLong(u32),

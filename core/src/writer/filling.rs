@@ -36,7 +36,7 @@ impl Log<'_> {
         slot.wants_write = false;
     }
 
-    /// Seals the segment of a slot, if it fills one; tells whether it does.
+    /// Seals the segment of a slot, if the slot fills one; tells whether it did.
     pub(super) fn seal_slot(&mut self, index: SlotIndex) -> bool {
         let Some(slot) = self.writer.slots.get_mut(index).filter(|s| s.state == SlotState::Filling) else {
             return false;
@@ -89,7 +89,7 @@ impl Log<'_> {
         slot.writing = Some(Writing { ticket, to: slot.head, records: slot.placed, position });
         slot.wants_write = false;
         let (segment, offset, bytes) = (slot.segment, slot.base, slot.head - slot.base);
-        // Nothing has looked at the segment since it was opened, and a write would go beyond the medium.
+        // Checks that the segment is one of the table (I-SEG-1): a write to another would go beyond the medium.
         self.segments.get(segment);
         self.counters.bytes_written += u64::from(bytes);
         Some(Action::Write { ticket, segment, offset, bytes })
@@ -124,7 +124,7 @@ impl Log<'_> {
         Some(Action::Write { ticket, segment, offset, bytes })
     }
 
-    /// The segment of a slot is sealed, and the slot empty.
+    /// The segment of a slot is sealed, and the slot becomes empty.
     fn close_slot(&mut self, index: SlotIndex, has_footer: bool) {
         let sealed_at = self.writer.appended_bytes;
         let Some(slot) = self.writer.slots.get_mut(index) else { return };
@@ -156,7 +156,7 @@ impl Log<'_> {
         };
         if let Err(error) = result {
             self.fail_for(now, error);
-            // A footer that failed costs only the footer: every record is durable.
+            // Where the footer fails, only the footer is lost: every record is durable.
             if is_footing {
                 self.close_slot(index, false);
             } else {
@@ -188,7 +188,7 @@ impl Log<'_> {
         segment.set_sync_point(sync_point);
     }
 
-    /// Seals a slot's segment after a failure; what was not published is handed back.
+    /// Seals a slot's segment after a failure, and hands records that were not published back to the host.
     pub(super) fn abandon_slot<H: Host>(&mut self, index: SlotIndex, is_suspect: bool, host: &mut H) {
         let Some(slot) = self.writer.slots.get(index).filter(|s| s.state != SlotState::Empty) else { return };
         let (segment, sequence, placed) = (slot.segment, slot.sequence, slot.placed);
@@ -216,7 +216,8 @@ impl Log<'_> {
             self.segments.suspect(segment);
         }
         let segment = self.segment(segment);
-        // Where no footer could tell of them, what failed is the host's to count down, whether records lie before it or not.
+        // Without footers the host counts the copies of failed writes down itself. So a segment that holds nothing else is not
+        // counted down record by record.
         let is_counted = segment.is_counted() && (has_footers || segment.used_bytes() > 0);
         segment.set(Flag::Counted, is_counted);
     }

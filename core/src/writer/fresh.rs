@@ -17,12 +17,12 @@ pub struct Fresh<'a> {
     pub key_bytes: u32,
     /// Key, then encoded value. A tombstone has the 12 bytes of the hash for a key, where keys are hashed, and no value.
     pub payload: &'a [u8],
-    /// The checksum over the payload, from the [seed](crate::format::Seed::payload) of the store on: a client can compute it before
-    /// the log is free.
+    /// The checksum over the payload, begun with the [seed](crate::format::Seed::payload) of the store. A client can compute it
+    /// before it has the log.
     pub checksum: Checksum,
     /// When it expires, in seconds of the wall clock.
     pub expires_s: Option<u32>,
-    /// The newest version known of the key, written or on its way: the record gets a higher one.
+    /// The newest version known of the key, written or only appended: the record gets a higher one.
     pub after: Option<Version>,
 }
 
@@ -40,7 +40,7 @@ impl Fresh<'_> {
     }
 }
 
-/// Makes a tombstone of the machine's own.
+/// Makes a tombstone for a record that the machine drops.
 pub(crate) fn tombstone<'a>(
     seed: Seed,
     hash: KeyHash,

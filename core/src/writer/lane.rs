@@ -16,8 +16,8 @@ pub(crate) const LANE_BLOCKS: u16 = LANE_OPENING + 5;
 
 const _: () = assert!(LANE_OPENING as usize == SLOTS_MAX, "each slot has a ticket index of its own");
 
-/// How many times a mount or a second look tries a read before it takes the bytes for unreadable: a failure may pass, and says nothing
-/// of the bytes.
+/// How many times a mount or a second look tries a read before it takes the bytes for unreadable. A single failure may pass,
+/// and says nothing of the bytes.
 ///
 /// The tries follow each other at once. How long one try waits for the medium is up to the adapter.
 pub const READ_TRIES: u32 = 4;
@@ -44,12 +44,12 @@ pub(crate) struct ReadBuffer<'m> {
     ticket: Option<Ticket>,
     /// The range asked for, for the adapter's slice.
     bytes: u32,
-    /// Where that is: segment and offset.
+    /// Where the range lies: segment and offset.
     at: (SegmentIndex, u32),
-    /// How often it was asked for.
+    /// How often the range was asked for.
     tries: u32,
     result: Option<Result<(), MediumError>>,
-    /// Which engine uses it until it gives it back.
+    /// The engine that uses the buffer until it gives it back.
     lessee: Option<Lessee>,
     watch: Watch,
 }

@@ -17,7 +17,7 @@ pub(crate) struct Layout {
 }
 
 impl Layout {
-    /// The layout as configured, before anything was read.
+    /// The layout as configured, before a mount has read anything.
     pub(super) fn new(config: TierConfig) -> Self {
         Self {
             config,
@@ -51,12 +51,13 @@ impl Layout {
         self.longest_bytes
     }
 
-    /// The number of segments that headers state: fewer than there are while those that a grown medium has more are erased.
+    /// The number of segments that headers state. While the new segments of a grown medium are being erased, it is the old
+    /// number.
     pub(crate) const fn stated_segments(&self) -> u32 {
         self.stated_segments
     }
 
-    /// The mount read a store in the headers, and how long its records can be; 0 where no header tells.
+    /// The mount has read the headers: their store, and the longest record that they allow, 0 where there is no header.
     pub(crate) fn found(&mut self, store: Option<Store>, longest_bytes: u32) {
         self.store = store.unwrap_or(self.store);
         self.seed = self.store.seed(&self.config.geometry);

@@ -1,4 +1,4 @@
-//! The log: its parts, and what concerns more than one of them.
+//! The log: its parts, and the changes that concern more than one of them.
 //!
 //! Each part keeps its fields to itself. A change that must keep two parts in step is a method of [`Log`] in this layer.
 
@@ -20,7 +20,7 @@ use crate::format::{Hidden, SegmentIndex, Sequence};
 use crate::invariant::{Invariant, Watch};
 use crate::segments::{Segment, SegmentState, SegmentTable};
 
-/// The log, of which the machine's engines write records and free segments.
+/// The log, to which the machine's engines write records, and of which they free segments.
 #[derive(Debug)]
 pub(crate) struct Log<'m> {
     pub(crate) layout: Layout,
@@ -31,18 +31,18 @@ pub(crate) struct Log<'m> {
     pub(crate) copy: ReadBuffer<'m>,
     pub(crate) scan: ReadBuffer<'m>,
     pub(crate) counters: Counters,
-    /// The first invariant of the rest that was found broken.
+    /// The first broken invariant that no other part notes.
     pub(crate) watch: Watch,
     pub(super) writer: Writer<'m>,
     /// For encoding a value again.
     recode: Hidden<&'m mut [u8]>,
     /// After a failure, nothing that writes is tried for a while.
     retry: Backoff,
-    /// Records that died so far, and segments that were sealed.
+    /// Records that became stale so far, plus segments that were sealed.
     pub(super) deaths: u64,
-    /// Bytes written to relocate what was live in victims, less what came off the bytes reclaimed of them.
+    /// Bytes written to relocate live records, as far as they were not subtracted from the bytes reclaimed yet.
     unpaid_bytes: u64,
-    /// Whether an engine asked for something of another that was polled before it.
+    /// Whether an engine has made work for another one that was polled before it.
     is_stirred: bool,
     generation: u32,
 }
@@ -69,7 +69,7 @@ impl<'m> Log<'m> {
         }
     }
 
-    /// Forgets all that it knows; only tickets go on.
+    /// Forgets all that it knows, but goes on with the generation of tickets.
     pub(crate) fn restart(&mut self) {
         let memory = Memory {
             segments: self.segments.take_memory(),
@@ -82,7 +82,7 @@ impl<'m> Log<'m> {
         *self = Self { generation, ..Self::new(*self.layout.config(), memory) };
     }
 
-    /// The invariant that some part of the machine's state was found to break.
+    /// The invariant that was found broken in any part, if one was.
     pub(crate) fn broken(&self) -> Option<Invariant> {
         let of_buffers = self.copy.broken().or(self.scan.broken());
         self.watch.broken().or(self.segments.broken()).or(self.writer.slots.broken()).or(of_buffers)
@@ -115,9 +115,9 @@ impl<'m> Log<'m> {
 
     /// Tells whether a stream may take a new segment; `is_intent` for an erase intent.
     ///
-    /// The last free one is for erase intents: an output that a cut ends early is one more segment taken, and dead, and only an
-    /// erase intent brings it back (rule 12). A relocation takes it only where nothing dead is left to be freed instead, or
-    /// can be, because a segment under suspicion comes first.
+    /// The last free segment is for erase intents: an output that a cut ends early is dead, and takes a segment until an erase
+    /// intent lets it be erased (rule 12). A relocation takes the last one only in two cases: no dead segment is left to be
+    /// freed, or none can be, since a segment under suspicion comes first.
     pub(super) fn may_open(&self, stream: Stream, is_intent: bool) -> bool {
         if self.is_at_end() {
             return false;
@@ -132,7 +132,7 @@ impl<'m> Log<'m> {
         }
     }
 
-    /// Tells whether an erase intent of so many bytes has no place to go and nothing is under way that gives one.
+    /// Tells whether an erase intent of this length has no place, and nothing under way gives it one.
     pub(crate) fn lacks_space_for_intent(&self, bytes: u32) -> bool {
         self.free() == 0
             && !self.blocks.may_come()
@@ -181,7 +181,7 @@ impl<'m> Log<'m> {
         Action::Read { ticket, segment, offset, bytes }
     }
 
-    /// Issues the read of the scan lane anew, if it failed and was not tried [`READ_TRIES`] times.
+    /// Issues the read of the scan lane anew, if it failed and was not tried [`READ_TRIES`](super::lane::READ_TRIES) times.
     pub(crate) fn read_again(&mut self) -> Option<Action> {
         let ((segment, offset), bytes, tries) = self.scan.to_try_again()?;
         let action = self.read(LANE_SCAN, segment, offset, bytes);
@@ -223,8 +223,8 @@ impl<'m> Log<'m> {
         !self.layout.config().trusts_blank
     }
 
-    /// Tells whether segments in quarantine, which could not be read, are looked at again and given up if they still can't be: a victim
-    /// waits for space that nothing else gives, or they pile up, and with more of them no mount would succeed.
+    /// Tells whether unread segments are to be read again, and given up if they still can't be read. One reason is a victim
+    /// that waits for space which nothing else gives. The other is their number: with too many of them no mount would succeed.
     pub(crate) fn must_give_up(&self) -> bool {
         let is_stuck = self.free() == 0 && self.writer.is_starved && !self.segments.has_dead();
         let is_piled_up = self.segments.unread() > self.layout.geometry().segment_count() / 4;
@@ -236,7 +236,7 @@ impl<'m> Log<'m> {
         self.writer.slots.iter().all(Slot::is_written)
     }
 
-    /// At close: seals an open segment so that the next mount finds its footer. Returns `false` when all slots are empty.
+    /// At close: seals all open segments so that the next mount finds their footers. Returns `false` when all slots are empty.
     pub(crate) fn seal_one(&mut self) -> bool {
         for index in self.writer.slots.indices() {
             let _ = self.seal_slot(index);
@@ -249,22 +249,22 @@ impl<'m> Log<'m> {
         self.is_backing_off(now).then(|| self.retry.until_ms())
     }
 
-    /// Where `is_news`, the machine is polled again though no engine polled from here on has work: one before it has.
+    /// Where `is_news`, an engine that was polled before has work again, so the machine is polled again.
     pub(crate) const fn stir(&mut self, is_news: bool) {
         self.is_stirred |= is_news;
     }
 
-    /// Whether an engine was [stirred](Self::stir) since this was last asked.
+    /// Whether [`stir`](Self::stir) was called with news since this was last asked.
     pub(crate) const fn take_stirred(&mut self) -> bool {
         core::mem::replace(&mut self.is_stirred, false)
     }
 
-    /// A number that is another one once a record died or a segment was sealed.
+    /// A number that changes when a record becomes stale or a segment is sealed.
     pub(crate) const fn deaths(&self) -> u64 {
         self.deaths
     }
 
-    /// A record was relocated, in so many bytes.
+    /// A record was relocated; its bytes as written.
     pub(crate) fn note_relocated(&mut self, record_bytes: u32) {
         self.counters.relocated_records += 1;
         self.counters.relocated_bytes += u64::from(record_bytes);

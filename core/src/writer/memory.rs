@@ -60,7 +60,7 @@ impl Memory<'_> {
             return Err(ConfigError::RecordBytes(g.usable_bytes().saturating_sub(entry)));
         }
         let record = config.record_bytes_max as usize;
-        // The parts of a segment's ends are read one by one into it; the header is the longest.
+        // The ends of a segment are read into it part by part; the header is the longest part.
         let header = g.padded(g.header_bytes());
         if self.scan.len() < header as usize {
             return Err(ConfigError::Buffer(header));
@@ -77,7 +77,7 @@ impl Memory<'_> {
                 return Err(ConfigError::Buffer(config.record_bytes_max));
             }
         }
-        // Beyond the reserve: one to fill and clean, and what the low watermark asks for.
+        // Beyond the reserve: one segment to fill and clean, and those of the low watermark.
         let least = reserve_segments(config.streams) + config.low_watermark_segments.max(1);
         if g.segment_count() <= least {
             return Err(ConfigError::Segments(least + 1));

@@ -1,7 +1,7 @@
 //! The writer: open segments, where the next record goes, publication, and the syncs that make it durable.
 //!
-//! `Log` is the state that this layer and those above it share. Data stands in one file and what works on the log in another, so
-//! that no two files import each other.
+//! `Log` is the state that this layer and those above it share. A state is in one file, and the code that changes it together
+//! with the rest of the log in another, so that no two files import each other.
 
 mod allocating;
 mod blocks;

@@ -32,7 +32,7 @@ pub struct SlotNotes {
     pub(super) segment: SegmentIndex,
     pub(super) sequence: Sequence,
     pub(super) stream: Stream,
-    /// Whether it was the last free segment: see [`Log::is_rescuing`].
+    /// Whether it was the last free segment: see [`is_rescuing`](super::log::Log::is_rescuing).
     pub(super) is_rescue: bool,
     /// Offset in the segment of the first byte in the buffer.
     pub(super) base: u32,

@@ -18,7 +18,7 @@ const OPEN_AHEAD_PERMILLE: u32 = 750;
 impl Log<'_> {
     /// Gives a stream the segment that is ready, or asks for one.
     pub(super) fn take_opening(&mut self, stream: Stream, is_intent: bool) -> Result<SlotIndex, AppendError> {
-        // This comes first, whatever else the caller would wait for.
+        // This check comes first: the caller must not wait for anything else when no segment can be opened any more.
         if self.is_at_end() {
             return Err(AppendError::Exhausted);
         }
@@ -106,7 +106,8 @@ impl Log<'_> {
         self.writer.slots.find(full).map(|(_, s)| s.stream)
     }
 
-    /// It holds no record, so it takes no erase intent to erase it; if a cut stops that, it is found blank or torn again.
+    /// The segment holds no record, so its erase needs no erase intent. If a cut stops the erase, a mount finds it blank or
+    /// torn again.
     fn erase_again(&mut self) -> Action {
         let ticket = self.ticket(LANE_OPENING);
         self.writer.opening.ticket = Some(ticket);
@@ -178,7 +179,7 @@ impl Log<'_> {
         }
     }
 
-    /// Gives up the segment that is being opened: it holds no record, so it is erased without ado.
+    /// Gives up the segment that is being opened. It holds no record, so it is erased without an erase intent.
     pub(super) fn abandon_opening(&mut self) {
         let is_doubtful = match self.writer.opening.state {
             State::Idle | State::Ready => false,

@@ -7,9 +7,9 @@
 //!  Idle ─1─► Erasing ─2─► Marker ─3─► First ─4─► Second ─5─► Syncing ─6─► Ready ─7─► Idle
 //!    ▲──────────┴───────────┴───────────┴──────────┴───────────┘ 8
 //! ```
-//! 1 `begin_opening` (to First where a marker is there, to Marker where there is none; to Erasing only where a mount found
-//! the segment blank and that is no proof); 2–5 `poll_opening`, `finish_opening_write`; 6 `poll_opening` the sync is done;
-//! 7 `take_opening` a stream takes it; 8 `abandon_opening` a write or sync failed: the segment is erased again.
+//! 1 `begin_opening` (to First where the segment has a marker, to Marker where it has none; to Erasing only where a mount found
+//! the segment blank and blank bytes are not trusted); 2–5 `poll_opening`, `finish_opening_write`; 6 `poll_opening` the sync is
+//! done; 7 `take_opening` a stream takes it; 8 `abandon_opening` a write or sync failed: the segment is erased again.
 
 use crate::cleanup::Ticket;
 use crate::config::Stream;
@@ -74,7 +74,7 @@ impl Opening {
         self.state != State::Idle
     }
 
-    /// Whether a segment is ready, or nobody has asked for one.
+    /// Whether a segment is ready, or no stream waits for one.
     pub(super) fn is_free_to_ask(&self) -> bool {
         self.state == State::Ready || self.wanted.is_none()
     }

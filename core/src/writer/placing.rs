@@ -14,7 +14,7 @@ use crate::format::{FooterEntry, Kind, Location, RecordHeader, Sequence, Version
 use crate::index::Placed;
 use crate::invariant::Invariant;
 
-/// The demand of a record on a slot: so many bytes, and a sequence not below the floor.
+/// The demand of a record on a slot: its bytes, and the lowest sequence that the slot may have.
 #[derive(Debug, Clone, Copy)]
 struct SlotNeed {
     bytes: u32,
@@ -38,7 +38,7 @@ impl Log<'_> {
         (fits && slot.sequence >= need.floor).then_some(index)
     }
 
-    /// Tells whether the open segment of a stream has space for so many bytes of the machine's own.
+    /// Tells whether the open segment of a stream has space for a record of the machine's own, of this length.
     pub(crate) fn has_space(&self, stream: Stream, bytes: u32) -> bool {
         self.slot_with(stream, SlotNeed { bytes, floor: Sequence::NONE, is_intent: false }).is_some()
     }
@@ -51,7 +51,7 @@ impl Log<'_> {
         if let Some(index) = self.slot_with(stream, need) {
             return Some(index);
         }
-        // No segment follows: what is left of these is for shorter records.
+        // No segment follows: the rest of the open ones is for shorter records.
         if self.is_at_end() {
             return self.slot_with(other, need);
         }
@@ -62,8 +62,8 @@ impl Log<'_> {
         });
         let is_worth_keeping =
             rest.is_some_and(|rest| rest >= self.layout.geometry().segment_bytes() / REST_WORTH_KEEPING);
-        // A segment that is on its way to be free is worth waiting for: mixed streams die apart. Requests that others wait for
-        // never wait: erase intents, and records that a failed sync put under suspicion.
+        // It is better to wait for a segment that is about to be free than to mix streams, since their records become stale at
+        // different times. Requests that others wait for never wait: erase intents, and records under suspicion.
         let may_wait = !need.is_intent && !self.segments.has_suspects() && self.segments.leaving() > 0;
         let is_out_of_space = !self.may_open(stream, need.is_intent) && !may_wait;
         if (is_worth_keeping || is_out_of_space)
@@ -86,7 +86,7 @@ impl Log<'_> {
     ) -> Result<Location, AppendError> {
         let header = fresh.header(rest);
         let bytes = header.record_bytes(self.layout.geometry());
-        // It must fit once it is relocated, too.
+        // It must also fit once it is relocated with an origin.
         if bytes + self.layout.config().origin_growth_bytes() > self.layout.config().record_bytes_max {
             return Err(AppendError::TooLong(self.layout.config().record_bytes_max));
         }
@@ -141,7 +141,8 @@ impl Log<'_> {
         self.take_opening(stream, false)
     }
 
-    /// Tells whether a fresh record has a place without any cleaning, with a time record before it; else wants one.
+    /// Tells whether a fresh record has a place without any cleaning, with a time record before it. If not, space for it is
+    /// wanted from now on.
     pub(crate) fn reserve(&mut self, record_bytes: u32) -> bool {
         let bytes = record_bytes.saturating_add(self.layout.config().time_bytes());
         let has_space = (self.may_share() && self.rest() >= bytes) || self.may_open(Stream::Warm, false);
@@ -151,7 +152,7 @@ impl Log<'_> {
         has_space
     }
 
-    /// Bytes that fresh records may still take in the open segment of theirs.
+    /// Bytes left in the open segment for fresh records.
     pub(crate) fn rest(&self) -> u32 {
         let filling = self.filling(Stream::Warm);
         filling.map_or(0, |(_, s)| s.records_end_max(self.layout.geometry()).saturating_sub(s.head))
@@ -165,8 +166,9 @@ impl Log<'_> {
         self.writer.slots.find(holds).map(|(index, _)| index)
     }
 
-    /// The index learns of the writes of a key in their order: a tombstone that came first would find nothing to hide, and go
-    /// (rule 6). So a record goes behind the one it replaces, or waits until that is written.
+    /// The index must learn of the writes of a key in their order: a tombstone that is published before its value would hide
+    /// nothing yet, and be dropped (rule 6). So a record goes behind the one that it replaces, or waits until that one is
+    /// written.
     fn follow(&mut self, index: SlotIndex, need: SlotNeed) -> Result<SlotIndex, AppendError> {
         let geometry = *self.layout.geometry();
         let Some(slot) = self.writer.slots.get_mut(index) else { return Err(AppendError::Busy) };
@@ -179,14 +181,14 @@ impl Log<'_> {
         Err(AppendError::Busy)
     }
 
-    /// Appends a record of the machine's own making: relocated, tombstone, freed.
+    /// Appends a record that the machine makes: a relocated record, a tombstone, or an erase intent.
     pub(crate) fn append_relocated(
         &mut self,
         stream: Stream,
         incoming: &Incoming<'_>,
     ) -> Result<Location, AppendError> {
-        // A record without an origin ranks by its place: nothing of its key may be on its way that was appended before, by a
-        // client or by an eviction, whose tombstone a copy behind it would outrank.
+        // A record without an origin ranks by its place. So every record of its key that was appended before must be published
+        // first: one of a client, or the tombstone of an eviction, which a copy behind it would outrank.
         let is_replaced =
             |s: &Slot<'_>| incoming.relocated_from.is_some_and(|from| s.replaces(from.location));
         if self.is_one_stream()
@@ -203,7 +205,7 @@ impl Log<'_> {
                 Some(index) => index,
                 None => self.take_opening(stream, is_intent)?,
             };
-        // It was made for another segment than the one there is now: it is made again.
+        // Streams were merged or separated since the record was made, so it is made again.
         let is_keyed = incoming.header.kind.is_keyed();
         let has_origin = incoming.header.origin.is_some();
         if is_keyed && has_origin == (self.is_one_stream() && !self.keeps_versions()) {
@@ -214,13 +216,14 @@ impl Log<'_> {
         self.place(index, incoming)
     }
 
-    /// Writes the clock that is owed to the log, and wants it durable: what was dropped by it must not come back where the clock
-    /// is set back before the next mount. A client's record would do that too, but none may come.
+    /// Writes the time that is owed to the log, and wants it durable. Else records that expired by it could come back, where
+    /// the wall clock is set back before the next mount. A client's record would bring a time record with it, but none may
+    /// come.
     ///
-    /// One whose write or sync failed is owed again (see [`Clock`](crate::durability::Clock)): it is placed anew, and written at the pace
-    /// of all that failed.
+    /// A time whose write or sync failed is owed again (see `durability/clock.rs`). It is placed anew, and written after the
+    /// same wait as other failed work.
     pub(crate) fn poll_time(&mut self) {
-        // Records under suspicion come first: nothing counts as durable before, and space may be short.
+        // Records under suspicion come first: nothing counts as durable before they are written again, and space may be short.
         if self.durability.clock().is_owed() && self.is_time_due() && !self.segments.has_suspects() {
             self.place_time();
         }
@@ -230,7 +233,7 @@ impl Log<'_> {
         }
     }
 
-    /// Puts the clock into an open segment, or asks for one.
+    /// Puts a time record into an open segment, or asks for a segment.
     fn place_time(&mut self) {
         let filling = self.writer.slots.find(|s| s.state == SlotState::Filling);
         match filling {
@@ -248,7 +251,7 @@ impl Log<'_> {
         self.durability.clock().is_due(self.layout.config().time_every_s)
     }
 
-    /// Writes the clock into the log when it is due (rule 11).
+    /// Writes a time record into the log when one is due (rule 11).
     fn note_time(&mut self, index: SlotIndex) -> Result<(), AppendError> {
         if !self.is_time_due() {
             return Ok(());

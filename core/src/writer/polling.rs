@@ -5,8 +5,8 @@ use crate::drive::{Now, Poll};
 use crate::index::Host;
 
 impl Log<'_> {
-    /// Takes a step of the log's own: a write of records or a footer, blocks, an opening, a sync, the counts of copies. Bounds: one
-    /// action, or one bounded step of the host.
+    /// Takes a step of the log's own parts: a write of records or of a footer, blocks, an opening, a sync, the counts of
+    /// copies, a time record. Bounds: one action, or one bounded step of the host.
     pub(crate) fn poll<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
         let action = self
             .poll_slots(now)
@@ -19,7 +19,7 @@ impl Log<'_> {
         if self.poll_copies(host) {
             return Poll::Again;
         }
-        // The time goes before the erase intent of a segment that holds it.
+        // A time record is placed before the erase intent of the segment that holds the newest time.
         self.poll_time();
         Poll::Idle
     }

@@ -1,4 +1,4 @@
-//! Publication: the index is pointed at what is written, and the table's live bytes follow it.
+//! Publication: points the index at records that are written, and keeps the live bytes of the table in step.
 
 use super::log::Log;
 use super::slots::SlotIndex;
@@ -48,8 +48,8 @@ impl Log<'_> {
         }
     }
 
-    /// A record is live no more. Where it was the last of its segment, that is dead for good once what is complete by now is
-    /// durable: all that superseded its records is.
+    /// A record is no longer live. If it was the last live one of its segment, the segment notes the present sync point. Once a
+    /// sync covers that, all records that superseded those in the segment are durable.
     pub(crate) fn lose(&mut self, segment: SegmentIndex, record_bytes: u32) {
         let completed = self.durability.completed();
         self.deaths += 1;

@@ -1,4 +1,4 @@
-//! Tells the host when copies may be uncounted, and counts them anew (rule 6).
+//! Tells the host when copies may be uncounted, and has copies recounted (rule 6).
 
 use super::log::Log;
 use crate::index::{Host, Settled};
@@ -12,14 +12,14 @@ impl Log<'_> {
         self.segments.iter().any(|s| match s.state() {
             Quarantined => true,
             Sealed | Victim | Emptied => !s.is_counted(),
-            // Until it is durable that it is to be erased, or, where it was given up without an erase intent, that it was.
+            // It may come back until its erase intent is durable, or, where it was given up without one, until its erase is.
             Freeing => s.is_unread() || !s.is_counted() && !s.sync_point().is_covered_by(synced),
             Erased => s.is_unread(),
             _ => false,
         })
     }
 
-    /// A mount has found all records: nothing is let go that copies which could not be read may bring back (rule 6).
+    /// A mount has found all records. While some copies could not be read, no tombstone that may hide them is dropped (rule 6).
     pub(crate) fn begin_withholding<H: Host>(&mut self, host: &mut H) {
         self.copies.is_withholding = self.has_uncounted();
         if self.copies.is_withholding {
@@ -27,7 +27,7 @@ impl Log<'_> {
         }
     }
 
-    /// A segment is free again: that may have been the last of which not all copies were counted.
+    /// A segment is free again: it may have been the last one with uncounted copies.
     pub(crate) fn end_withholding<H: Host>(&mut self, host: &mut H) {
         if self.copies.is_withholding && !self.has_uncounted() {
             self.copies.is_withholding = false;
@@ -36,7 +36,7 @@ impl Log<'_> {
         }
     }
 
-    /// Has copies counted anew: those on the medium now count no more, and go with the segments in which they lie.
+    /// Begins a recount: copies that are on the medium now no longer count, and go with their segments.
     pub(crate) fn begin_recount(&mut self) {
         use SegmentState::{Open, Sealed, Sealing};
         for index in self.writer.slots.indices() {
@@ -48,7 +48,7 @@ impl Log<'_> {
         (self.copies.is_recounting, self.copies.is_resetting) = (true, true);
     }
 
-    /// A segment is free again: that may have been the last of which the copies are not counted since a recount began.
+    /// A segment is free again: it may have been the last one from before the recount.
     pub(crate) fn end_recount<H: Host>(&mut self, host: &mut H) {
         if self.copies.is_recounting && !self.copies.is_resetting && !self.has_uncounted() {
             self.copies.is_recounting = false;
@@ -57,8 +57,8 @@ impl Log<'_> {
         }
     }
 
-    /// Has the host set its counts to zero, or let go of tombstones, where one of these is under way; tells whether it is. Bounds: one
-    /// call of the host, or `step_records` looks of it.
+    /// Takes a step where the host is setting its counts to zero, or dropping needless tombstones; tells whether it did.
+    /// Bounds: one call of the host, or `step_records` entries that it looks at.
     pub(super) fn poll_copies<H: Host>(&mut self, host: &mut H) -> bool {
         if self.copies.is_resetting {
             self.copies.is_resetting = host.recount();
@@ -71,7 +71,7 @@ impl Log<'_> {
         is_settling
     }
 
-    /// Lets go of tombstones that nothing needs any more. Bounds: `step_records` looks of the host.
+    /// Drops tombstones that hide nothing any more. Bounds: `step_records` entries that the host looks at.
     fn settle<H: Host>(&mut self, host: &mut H) {
         for _ in 0..self.layout.config().step_records {
             match host.settle() {

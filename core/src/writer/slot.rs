@@ -1,4 +1,4 @@
-//! Slots: the open segments, their buffers, and the way of a record from append to publication.
+//! Slots: the open segments and their buffers, in which a record lies from its append to its publication.
 //!
 //! ```text
 //!  Empty ─1─► Filling ─2─► Full ─3─► Syncing ─4─► Footing ─5─► Empty
@@ -55,13 +55,13 @@ impl<'m> Slot<'m> {
         waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.relocated_from.is_some()))
     }
 
-    /// Whether a record that takes the place of the one at `from` waits for publication.
+    /// Whether a record that was relocated from this location waits for publication.
     pub(super) fn replaces(&self, from: Location) -> bool {
         let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
         waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.relocated_from == Some(from)))
     }
 
-    /// Returns whether that is news.
+    /// Wants its records to be written; tells whether that is news.
     pub(super) fn want_write(&mut self) -> bool {
         let is_news = self.placed > 0 && !self.wants_write;
         self.wants_write |= is_news;
@@ -82,7 +82,7 @@ impl<'m> Slot<'m> {
         .unwrap_or_default()
     }
 
-    /// Where the records of the segment must end, so that the footer with one entry more fits behind them.
+    /// The offset at which the records of the segment must end, so that the footer with one more entry fits behind them.
     pub(super) fn records_end_max(&self, geometry: &Geometry) -> u32 {
         if self.memory.footer.is_empty() {
             return geometry.trailer_at();

@@ -10,7 +10,7 @@ use crate::format::KeyHash;
 use crate::index::Placed;
 use crate::invariant::{Invariant, Watch};
 
-/// Which slot. It is the index of the slot's tickets, too: see the lanes.
+/// Names a slot. It is also the index of the slot's tickets: see [`lane`](super::lane).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct SlotIndex(u16);
 
@@ -21,7 +21,7 @@ impl SlotIndex {
     }
 }
 
-/// All slots. They stay where they are as long as there is a machine.
+/// All slots. Their number and order never change in the life of a machine.
 #[derive(Debug)]
 pub(crate) struct Slots<'m> {
     row: Vec<Slot<'m>, SLOTS_MAX>,
@@ -33,12 +33,12 @@ impl<'m> Slots<'m> {
         Self { row: memory.into_iter().map(Slot::new).collect(), watch: Watch::new() }
     }
 
-    /// Takes the memory out, for other slots over it.
+    /// Takes the memory back, to make other slots of it.
     pub(crate) fn take_memory(&mut self) -> Vec<SlotMemory<'m>, SLOTS_MAX> {
         core::mem::take(&mut self.row).into_iter().map(|slot| slot.memory).collect()
     }
 
-    /// A slot. `None` breaks I-SLOT-1, which is noted: the caller has nothing to go on with, and the machine stops.
+    /// A slot. `None` breaks I-SLOT-1, which is noted. The caller then returns without a change, and the machine stops.
     pub(crate) fn get(&self, index: SlotIndex) -> Option<&Slot<'m>> {
         let slot = self.row.get(usize::from(index.0));
         self.watch.hold(Invariant::SlotInRow, slot.is_some());
@@ -78,7 +78,7 @@ impl<'m> Slots<'m> {
         (0u16..).take(self.row.len()).map(SlotIndex)
     }
 
-    /// The first slot of which this holds.
+    /// The first slot for which `is_it` holds.
     pub(crate) fn find(&self, mut is_it: impl FnMut(&Slot<'m>) -> bool) -> Option<(SlotIndex, &Slot<'m>)> {
         let (index, slot) = (0u16..).zip(&self.row).find(|(_, slot)| is_it(slot))?;
         Some((SlotIndex(index), slot))

@@ -1,4 +1,4 @@
-//! The state of writing: open segments, the one that is being opened, and where in the log writing is.
+//! The state of writing: open segments, the one that is being opened, sequences and positions.
 
 use super::memory::SlotMemory;
 use super::opening::Opening;
@@ -15,7 +15,7 @@ pub(super) struct Writer<'m> {
     pub(super) streams: StreamState,
     /// The sequence to issue next.
     pub(super) sequence_next: Sequence,
-    /// Fresh records go only to segments above this sequence: below it a write failed, and a stray copy may lie there.
+    /// Fresh records go only to segments above this sequence: up to it a write failed, and a stray copy may lie there.
     pub(super) version_floor: Sequence,
     /// Bytes of the fresh record that was refused last for want of space; 0 once one was taken.
     pub(super) wanted_bytes: u32,
@@ -27,11 +27,11 @@ pub(super) struct Writer<'m> {
     pub(super) fresh_ms: u64,
     /// The longest record that was ever found or appended.
     pub(super) longest_stored_bytes: u32,
-    /// Whether relocation has found no place since it last had one, and none may be opened for it.
+    /// Whether relocation found no place, and no segment could be opened for it, since it last placed a record.
     pub(super) is_starved: bool,
 }
 
-/// The state of the streams: whether they are merged, and what decides where a record goes.
+/// The state of the streams: whether they are merged, and the measures that decide where a record goes.
 #[derive(Debug)]
 pub(super) struct StreamState {
     /// Whether the streams are merged: see [`Streams`].

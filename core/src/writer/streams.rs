@@ -5,7 +5,7 @@ use crate::config::{Stream, Streams, free_reserve};
 use crate::format::{Sequence, Version};
 use crate::segments::{Growth, Policy, SegmentState, VictimTerms};
 
-/// Streams are parted again once the log is emptier by this part than where they were merged.
+/// Streams are separated again once the log is emptier, by this part, than when they were merged. The part is a divisor.
 const FILL_SLACK: u64 = 16;
 
 impl Log<'_> {
@@ -64,8 +64,8 @@ impl Log<'_> {
         self.writer.streams.is_merged
     }
 
-    /// Measures the fill: whether all that is live, relocated with origins, would leave the segments that several streams take. Bounds:
-    /// one pass over the table.
+    /// Measures the fill: whether all live records, relocated with origins, would leave free the reserve that several streams
+    /// need. Bounds: one pass over the table.
     pub(crate) fn measure_fill(&mut self) {
         if self.layout.config().streams == Streams::One {
             return;
@@ -81,7 +81,7 @@ impl Log<'_> {
             }
         }
         let most = self.layout.config().apart_bytes_max(self.writer.longest_stored_bytes, lost);
-        // Not at each record to and fro.
+        // The slack keeps a few records from merging and separating the streams again and again.
         let slack = if self.writer.streams.is_to_merge { most / FILL_SLACK } else { 0 };
         self.writer.streams.is_to_merge = live > most - slack;
     }
@@ -93,10 +93,10 @@ impl Log<'_> {
         is_news
     }
 
-    /// Merges the streams, or parts them again, as the last measure of the fill says. Only between two victims.
+    /// Merges the streams, or separates them again, as the last measure of the fill says. Called only between two victims.
     ///
-    /// When they are merged all open segments are sealed. So the one that is opened next has the highest sequence, and what is
-    /// relocated to it as new outranks every older record of its key.
+    /// When they are merged, all open segments are sealed. So the segment that is opened next has the highest sequence, and a
+    /// record that is relocated to it as new outranks every older record of its key.
     pub(crate) fn settle_streams(&mut self) {
         if self.writer.streams.is_merged == self.writer.streams.is_to_merge {
             return;
@@ -117,7 +117,8 @@ impl Log<'_> {
         free_reserve(self.layout.config().streams)
     }
 
-    /// Tells whether a fresh record waits for space that nothing under way gives it. `coming` segments are free or will be.
+    /// Tells whether a fresh record waits for space, and nothing under way gives it any. `coming` counts the segments that are
+    /// free or will be.
     pub(crate) fn lacks_space(&self, coming: u32) -> bool {
         self.writer.wanted_bytes > 0
             && coming <= self.free_reserve()
@@ -126,25 +127,24 @@ impl Log<'_> {
 
     /// The origin of a relocated record.
     ///
-    /// In one stream it has none, but in a rescue: it is written as if a client had put it again, which saves its bytes. It is
-    /// the newest of its key then. Records that a client appended before are published (see
-    /// [`append_relocated`](Self::append_relocated)). Later ones lie behind it, or in a segment of a higher
-    /// sequence.
+    /// With one stream it has none, except in a rescue: it is written as if a client had put it again, which saves the bytes of
+    /// the origin. It is the newest of its key then. Records that a client appended before are published (see
+    /// [`append_relocated`](Self::append_relocated)). Later ones lie behind it, or in a segment of a higher sequence.
     pub(crate) fn origin(&self, version: Version) -> Option<Version> {
         (!self.writer.streams.is_merged || self.keeps_versions()).then_some(version)
     }
 
-    /// Tells whether a relocated record keeps its version though there is one stream: in a rescue, and while a newer one of its key may
-    /// lie where it could not be read, which a new version would outrank.
+    /// Tells whether a relocated record keeps its version though there is one stream. It does in a rescue. It also does while a
+    /// newer record of its key may lie where it could not be read, since a new version would outrank that record.
     pub(super) fn keeps_versions(&self) -> bool {
         self.copies.is_withholding() || self.is_rescuing()
     }
 
-    /// Tells whether relocation goes to the last free segment, with one stream.
+    /// Tells whether there is a *rescue*: with one stream, relocation goes to the last free segment.
     ///
-    /// A cut there must not leave an output with something live in it while its victim is not empty: no segment would be left
-    /// to go on with (rule 12). So records keep their versions, and a mount takes the copy in the lower segment: what a cut ends
-    /// early is dead, and is erased.
+    /// A cut there must not leave an output that holds live records while its victim is not empty: no segment would be left to
+    /// go on with (rule 12). So records keep their versions, and a mount takes the copy in the lower segment. An output that a
+    /// cut ends early is then dead, and is erased.
     pub(crate) fn is_rescuing(&self) -> bool {
         self.writer.streams.is_merged
             && match self.filling(Stream::Old) {
@@ -155,14 +155,14 @@ impl Log<'_> {
 
     /// Tells whether a fresh record may go into a segment that relocation opened.
     ///
-    /// Only once the cleaning that opened it has given a segment back: else power cuts in a row, each after one fresh record,
-    /// would each leave one segment more that is sealed early, and no victim freed (rule 12). Where none can be opened any more
-    /// there is nothing to be kept back for.
+    /// It may once the cleaning that opened the segment has given one back. Else power cuts in a row, each after one fresh
+    /// record, would each leave one more segment that is sealed early, and no victim freed (rule 12). It may also where no
+    /// segment can be opened any more.
     pub(super) fn may_share(&self) -> bool {
         !self.writer.streams.is_merged || self.free() >= self.free_reserve() || self.is_at_end()
     }
 
-    /// Learns from a short-lived segment that is cleaned: a moving mean over sixteen.
+    /// Notes the age of a segment of short-lived records that is cleaned: a moving mean over sixteen.
     pub(crate) fn learn_lifetime(&mut self, stream: u8, sequence: Sequence) {
         if stream == Stream::Hot as u8 {
             let age = self.writer.sequence_next.since(sequence);

@@ -1,4 +1,4 @@
-//! Issues syncs, and takes what a failed one leaves in doubt (rule 9).
+//! Issues syncs, and handles the doubt that a failed one leaves (rule 9).
 
 use super::lane::LANE_SYNC;
 use super::log::Log;
@@ -9,7 +9,7 @@ use crate::invariant::Invariant;
 use crate::segments::{SegmentState, SyncPoint};
 
 impl Log<'_> {
-    /// Issues a sync if somebody waits for one.
+    /// Issues a sync if one is wanted.
     pub(crate) fn poll_sync(&mut self, now: Now) -> Option<Action> {
         if self.is_backing_off(now) {
             return None;
@@ -60,7 +60,8 @@ impl Log<'_> {
                 SegmentState::Emptied if !segment.sync_point().is_covered_by(synced_clear) => {
                     segment.set_sync_point(completed)
                 }
-                // A write of it failed before, or it has no footer to wait for: it was sealed with records unsynced.
+                // It was sealed with unsynced records: a write of it failed before, or it gets no footer that would wait for a
+                // sync.
                 SegmentState::Sealed | SegmentState::Victim
                     if !segment.sync_point().is_covered_by(synced) && segment.live_records() > 0 =>
                 {
@@ -71,7 +72,7 @@ impl Log<'_> {
         }
     }
 
-    /// An erase intent did not become durable: its segment is only emptied again.
+    /// An erase intent did not become durable: its segment goes back to `Emptied`.
     pub(super) fn unmake_intent(&mut self, index: SegmentIndex) {
         let completed = self.durability.completed();
         let segment = self.segment(index);

@@ -13,7 +13,7 @@ impl<'m> Log<'m> {
         self.writer.sequence_next
     }
 
-    /// A mount found that this sequence was issued.
+    /// A mount found that this sequence was issued: higher ones follow.
     pub(crate) fn note_sequence(&mut self, issued: Sequence) {
         self.writer.sequence_next = self.writer.sequence_next.max(issued.next());
     }
@@ -38,17 +38,17 @@ impl<'m> Log<'m> {
         self.writer.fresh_ms
     }
 
-    /// Whether relocation has found no place since it last had one.
+    /// Whether relocation found no place since it last placed a record.
     pub(crate) const fn is_starved(&self) -> bool {
         self.writer.is_starved
     }
 
-    /// A record of so many bytes lies on the medium.
+    /// A mount found a record of this length.
     pub(crate) fn note_stored(&mut self, record_bytes: u32) {
         self.writer.longest_stored_bytes = self.writer.longest_stored_bytes.max(record_bytes);
     }
 
-    /// A mount has found all segments: their ages tell how old records get.
+    /// A mount has found all segments: takes the ages of live records from theirs.
     pub(crate) fn learn_ages(&mut self) {
         self.writer.streams.ages.recovered(self.segments.as_slice());
     }
@@ -81,7 +81,7 @@ impl<'m> Log<'m> {
         }
     }
 
-    /// Seals the first open segment that is written and of which this holds; tells whether there is one.
+    /// Seals the first open segment that is written and for which `is_it` holds; tells whether there is one.
     pub(crate) fn seal_where(&mut self, is_it: impl Fn(&Segment) -> bool) -> bool {
         let segments = &self.segments;
         let slot = self.writer.slots.find(|slot| slot.is_written() && is_it(segments.get(slot.segment)));
