@@ -10,7 +10,7 @@ use crate::invariant::Invariant;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum MountError {
-    /// The medium is neither blank nor ours: nothing on it is a segment.
+    /// The medium is neither blank nor a store of this program: no segment was found on it.
     Foreign,
     /// It was written in another format or geometry.
     Header(crate::format::HeaderError),
@@ -21,7 +21,7 @@ pub enum MountError {
         /// The configured [`record_bytes_max`](crate::config::TierConfig::record_bytes_max).
         configured: u32,
     },
-    /// It has more segments than are configured: the header that was written last says so. Nothing shrinks a medium.
+    /// By the header that was written last, it has more segments than are configured. A machine does not shrink a medium.
     FewerSegments {
         /// The segments that it has.
         stored: u32,
@@ -41,11 +41,11 @@ pub enum MountError {
     OtherStore,
     /// The medium failed, at each of [`READ_TRIES`](crate::writer::READ_TRIES) tries where it was a read.
     Medium(MediumError),
-    /// Headers could not be read, at each of [`READ_TRIES`](crate::writer::READ_TRIES) tries: those of more than half of the segments, or,
-    /// where keys are hashed, every one that could tell which store it is. Nothing is known to be damaged: mount again when the
-    /// medium can be read.
+    /// Headers could not be read, at each of [`READ_TRIES`](crate::writer::READ_TRIES) tries. These are the headers of more
+    /// than half of the segments, or, where keys are hashed, all that could tell which store it is. Nothing is known to be
+    /// damaged: mount again when the medium can be read.
     Unread {
-        /// Segments of which no copy of the header was found, and the place of at least one could not be read.
+        /// Segments of which no copy of the header was found, and the place of at least one copy could not be read.
         unread: u32,
         /// All segments.
         segments: u32,

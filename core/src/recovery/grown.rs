@@ -1,4 +1,5 @@
-//! A medium that has more segments than when it was written: how a mount tells, and how the new ones come into use.
+//! A medium that has more segments than when it was last mounted: how a mount recognizes that, and how the new segments come
+//! into use.
 //!
 //! ```text
 //!  found ─► Freeing ─► erased, marked, durable: Erased ─► all of them are ─► headers state the new number ─► Free
@@ -8,9 +9,9 @@
 //! after all: it has a header of the store that states a number above its place, or a marker and no header that could be read, or
 //! ends that can't be read.
 //!
-//! A segment that is new is erased before anything says that it belongs to the medium, and it is used only once all are. Until then
-//! headers state the old number, so a mount after a cut finds the medium as it was, and begins again. From then on they state the
-//! new number, and each segment that is found is blank, or one of the store.
+//! A new segment is erased before any header states that it belongs to the medium, and it is used only once all new ones are
+//! erased. Until then headers state the old number, so a mount after a cut finds the medium as it was, and begins again. From
+//! then on headers state the new number, and a mount finds each segment blank, or as one of the store.
 
 use super::error::MountError;
 use super::head::Head;
@@ -18,28 +19,28 @@ use crate::format::{HeaderError, SegmentIndex, Sequence, Store};
 use crate::segments::{Flag, Segment, SegmentState};
 use crate::writer::Log;
 
-/// The number of segments, as far as the headers state it.
+/// The number of segments, by the headers read so far.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Grown {
     /// The highest sequence of a header that was found.
     sequence: Sequence,
-    /// The number that it states; `None` where no header was found.
+    /// The number that this header states; `None` where no header was found.
     pub(crate) stated: Option<u32>,
-    /// The first segment that was taken for one beyond that number.
+    /// The first segment that was judged to lie beyond that number.
     first: Option<SegmentIndex>,
-    /// Whether the heads behind it were read a second time.
+    /// Whether the heads from that segment on were read a second time.
     is_second: bool,
 }
 
 impl Grown {
-    /// A header of the store was found. One beyond its own number says nothing.
+    /// A header of the store was found. One in a segment beyond the number that it states is ignored.
     pub(crate) fn note(&mut self, index: SegmentIndex, sequence: Sequence, segments: u32) {
         if segments > index.get() && (self.stated.is_none() || sequence > self.sequence) {
             (self.sequence, self.stated) = (sequence, Some(segments));
         }
     }
 
-    /// Tells whether a segment lies beyond the number that is known by now, and is none of the store.
+    /// Tells whether a segment lies beyond the number that is known by now, and can't be one of the store.
     pub(crate) fn takes(&mut self, index: SegmentIndex, head: &Head, store: Option<&Store>) -> bool {
         let is_beyond = self.stated.is_some_and(|stated| index.get() >= stated);
         let is_ours = match &head.header {
@@ -53,7 +54,7 @@ impl Grown {
         takes
     }
 
-    /// The first segment that is to be looked at again, since a header behind it states that it is part of the medium. Bounds: once.
+    /// The first segment that is to be read again, since a later header states that it is part of the medium. Returned once.
     pub(crate) fn again(&mut self) -> Option<SegmentIndex> {
         let first =
             self.first.take().filter(|first| self.stated.is_some_and(|stated| first.get() < stated))?;
@@ -61,7 +62,7 @@ impl Grown {
     }
 }
 
-/// Why a header that is not of this shape refuses the mount.
+/// The error of a mount for a header of another geometry.
 pub(crate) fn refusal(log: &Log<'_>, error: HeaderError) -> MountError {
     let configured = log.layout.geometry().segment_count();
     match error {
@@ -83,7 +84,7 @@ pub(crate) fn refusal(log: &Log<'_>, error: HeaderError) -> MountError {
 }
 
 impl Log<'_> {
-    /// A segment is none of the store: it is erased before it is used, unless blank bytes are trusted.
+    /// A segment is not one of the store: it is erased before it is used, unless it is blank and blank bytes are trusted.
     pub(crate) fn set_beyond(&mut self, index: SegmentIndex, head: &Head) {
         let is_free = self.layout.config().trusts_blank && head.is_blank() && head.marker.is_none();
         let state = if is_free { SegmentState::Free } else { SegmentState::Freeing };
@@ -93,7 +94,7 @@ impl Log<'_> {
         segment.set(Flag::Marker, false);
     }
 
-    /// All heads were read: the medium has so many segments.
+    /// All heads were read: `stated` is the number of segments that the medium has.
     pub(crate) fn begin_growing(&mut self, stated: Option<u32>) -> Result<(), MountError> {
         let configured = self.layout.geometry().segment_count();
         let stored = stated.unwrap_or(configured);
@@ -113,7 +114,7 @@ impl Log<'_> {
         Ok(())
     }
 
-    /// Segments that can be used once they are erased: all, or while new ones are erased those from before.
+    /// Segments that can be used once they are erased: all, or only the old ones while new ones are being erased.
     pub(crate) fn usable_segments(&self) -> u32 {
         let synced = self.durability.synced();
         let is_erased = |s: &Segment| match s.state() {
@@ -126,7 +127,8 @@ impl Log<'_> {
         if is_grown { self.layout.geometry().segment_count() } else { stated }
     }
 
-    /// An erased segment is about to be free: where it is a new one, all of them are erased.
+    /// An erased segment is about to be free. A new one gets that far only once all new ones are erased, so headers state the
+    /// new number from now on.
     pub(crate) fn finish_growing(&mut self, index: SegmentIndex) {
         if index.get() >= self.layout.stated_segments() {
             let segments = self.layout.geometry().segment_count();

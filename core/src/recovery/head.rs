@@ -1,11 +1,11 @@
-//! The two ends of a segment: what they say, and how they are read although part of them can't be.
+//! The two ends of a segment: their contents, and how they are read where parts of them can't be read.
 //!
 //! ```text
 //!  Whole ─1─► Part 0 ─► Part 1 ─► Part 2 ─► Tail ─1─► Trailer ─► Copy ─► done
 //!    └──────────────────2───────────────────►┘ └────────────2────────────►┘
 //! ```
-//! 1 it can't be read as a whole, or is longer than the buffer: it is read part by part; 2 it was read. A read that fails is made
-//! again (see [`Log::read_again`]) before its bytes count as missing.
+//! 1 an end can't be read as a whole, or is longer than the buffer: it is read part by part; 2 the whole was read. A read that
+//! fails is repeated (see [`Log::read_again`]) before its bytes count as missing.
 
 use core::ops::Range;
 
@@ -13,7 +13,7 @@ use crate::drive::{Action, MediumError};
 use crate::format::{Geometry, Header, HeaderError, Marker, SegmentIndex};
 use crate::writer::{LANE_SCAN, Log};
 
-/// Bytes of the records area looked at to tell whether anything was appended.
+/// Bytes of the first record's place that are read, to find whether anything was appended.
 const FIRST_RECORD_BYTES: u32 = 32;
 
 /// The marker and header that the two ends of a segment hold.
@@ -28,11 +28,11 @@ pub(crate) struct Head {
     is_blank: bool,
     /// Whether no record begins where the first would, as far as that was read.
     has_no_record: bool,
-    /// Whether what is there is blank, whole, or could be a marker and header that a cut tore.
+    /// Whether each part of the ends is blank, whole, or could be a marker or header that a cut tore.
     could_be_torn: bool,
-    /// Whether something of the ends can't be read: a unit that a cut tore, damage, or a medium that fails for a while.
+    /// Whether a part of the ends can't be read: a cut tore a unit, it is damaged, or the medium fails for a while.
     pub(crate) is_unreadable: bool,
-    /// Whether that is where the first record would be.
+    /// Whether the place of the first record can't be read.
     has_unreadable_record: bool,
     /// Whether the header's place was read and is blank.
     has_blank_header: bool,
@@ -71,7 +71,7 @@ impl Head {
         Self { has_blank_header: true, has_blank_marker: true, tail_is_blank: true, ..Self::new() }
     }
 
-    /// Takes in what a part of it holds, and maybe what lies behind: a header of another kind of store is longer.
+    /// Takes in the bytes of a part, and maybe more behind them: a header of another kind of store is longer.
     fn look(&mut self, g: &Geometry, part: usize, from: &[u8]) {
         let blank_byte = g.erase_value();
         let len = head_ranges(g).get(part).map_or(0, |range| (range.end - range.start) as usize);
@@ -113,7 +113,8 @@ impl Head {
         self.tail_is_blank &= copy.iter().all(|byte| *byte == g.erase_value());
         self.could_be_torn &= Header::could_be(copy, g.erase_value());
         match Header::decode_any(g, copy) {
-            // Of two lives the segment is in the later one: a page that was never written shows the bytes of an earlier one.
+            // The higher sequence is of the later life of the segment, which is the present one. The other copy is of an
+            // earlier life: its page was not overwritten.
             Ok((copy, segments)) if self.header.is_none_or(|header| header.sequence < copy.sequence) => {
                 (self.header, self.segments) = (Some(copy), segments);
             }
@@ -136,17 +137,17 @@ impl Head {
         self.has_unreadable_record |= part == 2;
     }
 
-    /// Whether all of both ends was read and is blank, but for a marker.
+    /// Whether both ends were read and are blank, except for a marker.
     pub(crate) const fn is_blank(&self) -> bool {
         self.is_blank && self.tail_is_blank
     }
 
     /// Whether a segment with this head was torn while it was opened, or while it was erased: no record can be in it.
     ///
-    /// Bytes that were read must show that, for those that were not may hold anything: the header is durable before the first
-    /// record, so none is there where the place of the first is blank, or where both copies of the header are. On flash,
-    /// where a cut leaves units that are never read back, a blank marker shows it too: that goes first in an erase, and is
-    /// durable before the header.
+    /// Bytes that were read must show that, for those that were not may hold anything. The header is durable before the first
+    /// record. So the segment holds no record where the place of the first one is blank, or where both copies of the header
+    /// are. On flash a cut leaves units that are never read back. There a blank marker shows it too: an erase takes the marker
+    /// first, and a marker is durable before the header.
     pub(crate) fn is_torn(&self, trusts_blank: bool) -> bool {
         let has_no_header = self.has_blank_header && self.tail_is_blank;
         let has_no_record = self.has_no_record && (!self.has_unreadable_record || has_no_header);
@@ -183,12 +184,12 @@ impl HeadReader {
         Self { segment, next: Next::Whole, head: Head::new() }
     }
 
-    /// Whether nothing of it was asked for yet.
+    /// Whether no read was issued for it yet.
     pub(crate) fn is_new(&self) -> bool {
         self.next == Next::Whole
     }
 
-    /// Takes in what was read, and goes on. Bounds: one read.
+    /// Takes in the bytes that were read, and goes on. Bounds: one read.
     pub(crate) fn poll(&mut self, log: &mut Log<'_>) -> HeadStep {
         let geometry = *log.layout.geometry();
         if let Some(result) = log.scan.take_result() {
@@ -219,7 +220,7 @@ impl HeadReader {
         }
     }
 
-    /// Takes in what a read came to; what to read next, or `None` where all was.
+    /// Takes in the result of a read; returns what to read next, or `None` at the end.
     fn take(&mut self, geometry: &Geometry, result: Result<(), MediumError>, bytes: &[u8]) -> Option<Next> {
         let ranges = head_ranges(geometry);
         let trailer_bytes = (geometry.second_header_at() - geometry.trailer_at()) as usize;

@@ -1,6 +1,6 @@
-//! Recovery: what a mount finds on a medium, and the second look at what could not be read.
+//! Recovery: the mount, and the second look at segments that could not be read.
 //!
-//! Reading never trusts a byte that no checksum vouches for, and an error of the medium says nothing about the bytes (rule 13).
+//! No byte is trusted that no checksum covers, and an error of the medium says nothing about the bytes (rule 13).
 
 mod error;
 mod grown;

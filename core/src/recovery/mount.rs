@@ -1,13 +1,13 @@
-//! Recovery: what a medium holds, found out in bounded steps.
+//! The mount: finds out what a medium holds, in bounded steps.
 //!
 //! ```text
-//!  Heads ─► Freed ─► Clock ─► Index ─► Settle ─► Sync ─► done
+//!  Head ─► Scan (EraseIntent) ─► Clock ─► Scan (Index) ─► Settle ─► Sync ─► Done
 //! ```
-//! *Heads* reads both ends of every segment and tells what it is. *Freed* looks for erase intents, so that *Index* never reads
-//! a segment whose life is over, and for times; *Clock* lets the tier's time go on from the newest of them. *Index* feeds every keyed record to the index, from footers where there are any. *Settle*
-//! finds the tombstones that nothing needs. *Sync* makes durable what was found: a killed process leaves bytes that can be
-//! read and could still be lost. Nothing is written before all segments have been looked at, and nothing is ever appended to
-//! a segment found here (rule 3).
+//! *Head* reads both ends of every segment and decides its state. The first *Scan* looks for times and for erase intents, so
+//! that the second never reads a segment that was about to be erased. *Clock* lets the tier's time go on from the newest time.
+//! The second *Scan* feeds every keyed record to the index, from footers where there are any. *Settle* finds tombstones that
+//! hide nothing. *Sync* makes durable all that was found: a killed process leaves bytes that can be read and could still be
+//! lost. Nothing is written before all segments were read, and nothing is ever appended to a segment found here (rule 3).
 
 use super::error::MountError;
 use super::grown::{Grown, refusal};
@@ -44,7 +44,7 @@ enum State {
 /// The purpose of a pass over all records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Pass {
-    /// Looking for erase intents and times (rule 5: no segment is indexed whose life is over).
+    /// Looking for erase intents and times (rule 5: no segment is indexed that has a durable erase intent).
     EraseIntent,
     /// Feeding the index.
     Index,
@@ -58,7 +58,7 @@ pub(crate) struct Mount {
     store: Option<Store>,
     has_marker: bool,
     has_other_bytes: bool,
-    /// Segments of which no header was read, and not all of where one could be.
+    /// Segments without a header that was read, where some place of a header could not be read.
     unread_segments: u32,
     newest: NewestTime,
     grown: Grown,
@@ -112,8 +112,8 @@ impl Mount {
             self.report.scanned_bytes += u64::from(log.scan.bytes());
             return Ok(Poll::Do(action));
         }
-        // Units that can't be read back, however often, are damage (rule 8); any other failure may pass, and what is stale would
-        // be taken for current without the bytes that it kept back.
+        // Units that can't be read back at any try are damage (rule 8). Any other failure may pass later, so the mount fails:
+        // without these bytes it would take stale records for current ones.
         if let Some(Err(error)) = log.scan.result()
             && error != MediumError::Unreadable
         {
@@ -123,7 +123,8 @@ impl Mount {
             State::Head(reader) => self.head(log, host, reader),
             State::Scan { pass, segment, scanner } => Ok(self.scan(log, host, pass, segment, scanner)),
             State::Clock => {
-                // Every header and time record was seen: a segment may have been open for longer than the bound.
+                // Every header and time record was read. Headers alone would not do: a segment may have been open for longer
+                // than the bound on a jump.
                 log.durability.start_clock(
                     now,
                     &self.newest,
@@ -214,14 +215,14 @@ impl Mount {
         } else if let Some(error) = head.error {
             return Err(refusal(log, error));
         } else if head.is_blank() {
-            // Where an erase may stop half-way, blank ends without a marker prove nothing: erase again. With one the erase was
-            // whole, but the segment may since have been about to be opened.
+            // Where an erase may stop half-way, blank ends without a marker prove nothing, so the segment is erased again. With
+            // a marker the erase was whole, but an opening may have begun since.
             let is_trusted = head.marker.is_some() || log.layout.config().trusts_blank;
             segment = segment.with_state(if is_trusted { SegmentState::Free } else { SegmentState::Freeing });
             segment.set(Flag::Doubtful, !log.layout.config().trusts_blank);
         } else {
-            // The header is durable before the first record: none there, and none of its copies whole, is a torn open.
-            // A medium whose very first marker was torn is ours too.
+            // The header is durable before the first record. So a segment with no record, and no whole copy of the header, was
+            // torn while it was opened. A medium whose very first marker was torn is ours too.
             let is_torn = head.is_torn(log.layout.config().trusts_blank);
             let is_unread = head.is_unreadable && !is_torn;
             self.has_other_bytes |= head.marker.is_none() && !is_torn && !is_unread;
@@ -247,7 +248,7 @@ impl Mount {
 
     fn decide<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Result<(), MountError> {
         let (unread, segments) = (self.unread_segments, log.layout.geometry().segment_count());
-        // Where keys are hashed the key of the hash lies in the headers: with another one nothing would be found ever again.
+        // Where keys are hashed, the key of the hash lies in the headers: with a new one no stored key would be found again.
         let is_anybodys = self.store.is_none() && log.layout.geometry().identity() == Identity::KeyedHash;
         if unread > segments / 2 || unread > 0 && is_anybodys {
             return Err(MountError::Unread { unread, segments });
@@ -263,8 +264,7 @@ impl Mount {
         self.report.is_new = self.store.is_none() && !self.has_marker && unread == 0;
         self.finish_lone_erase(log);
         log.layout.found(self.store, self.longest_bytes);
-        // A segment without a header that was read and is whole may have a sequence above all that was seen, by less than the number
-        // of segments.
+        // A segment without a whole header may have a sequence above all that were read, by less than the number of segments.
         if log.segments.count(SegmentState::Quarantined) > 0 {
             log.skip_sequences(segments);
         }
@@ -273,10 +273,10 @@ impl Mount {
         Ok(())
     }
 
-    /// With no segment free, one that holds only what loses is erased without an erase intent, alone (see the reclaiming of
-    /// segments). Only then is none free at a mount, and a segment without marker and header is that one, torn: it is erased
-    /// again, for nothing could go on else (rule 12). Both ends of every segment must have been read for that: one that can't be
-    /// read now may hold anything.
+    /// With no segment free, one that holds only records that lose is erased without an erase intent, alone (see the reclaiming
+    /// of segments). A mount finds no segment free only in that case. A segment without marker and header is then that one,
+    /// torn. It is erased again, since the log could not go on otherwise (rule 12). Both ends of every segment must have been
+    /// read for that: one that can't be read now may hold anything.
     fn finish_lone_erase(&mut self, log: &mut Log<'_>) {
         let is_free = |s: &Segment| matches!(s.state(), SegmentState::Free | SegmentState::Freeing);
         let has_free_left = log.segments.iter().take(log.layout.stated_segments() as usize).any(is_free);
@@ -348,8 +348,8 @@ impl Mount {
     fn scan_on<H: Host>(&mut self, log: &mut Log<'_>, host: &H, scanner: &mut Scanner) -> Scan {
         match log.scan.take_result() {
             Some(Err(_)) => {
-                // Its records may be live: it is kept for a look, not cleaned as if it were dead. Without footers every segment
-                // may end in what a cut tore.
+                // Its records may be live: it is kept for an examination, not cleaned as if it were dead. Without footers every
+                // segment may end in a record that a cut tore.
                 let has_footers = log.layout.config().has_footers;
                 let segment = log.segment(scanner.segment);
                 segment.set(Flag::Damaged, segment.is_damaged() || has_footers);
@@ -362,8 +362,8 @@ impl Mount {
     }
 
     fn note(&mut self, log: &mut Log<'_>, found: &Found) {
-        // The header of the segment that a version or an erase intent names may be gone, but not those of so many that came after it:
-        // no record takes the sequences to their end.
+        // The header of the segment that a version or an erase intent names may be gone, but not those of as many later
+        // segments as there are. So a sequence beyond that number is not believed, and no record can use up the sequences.
         let sequence_max = log.sequence_next().ahead(log.layout.geometry().segment_count());
         if found.version.sequence <= sequence_max {
             log.note_sequence(found.version.sequence);
@@ -377,10 +377,11 @@ impl Mount {
                 }
                 log.note_sequence(intent.sequence);
                 let Some(segment) = log.segments.find(intent.segment) else { return };
-                // The same life: its header says so, or, where the erase took the headers, its marker does or was read and is
-                // none. One that can't be read permits nothing: this record may be of an earlier life. The sequences issued
-                // when a marker was written distinguish lives better than erase counts do, which a lost marker sets back; only
-                // the first life of all had its own sequence issued before its marker.
+                // The erase intent must be of the present life of the segment. The header tells; where the erase took the
+                // headers, the marker does, or its place was read and holds none. A marker that can't be read permits nothing:
+                // the intent may be of an earlier life. The sequences issued when a marker was written distinguish lives better
+                // than erase counts, which a lost marker sets back. Only in a segment's first life was its own sequence issued
+                // before its marker.
                 let is_first = segment.sequence == intent.sequence && segment.erases == intent.erases;
                 let is_same = match segment.state() {
                     SegmentState::Sealed => segment.sequence == intent.sequence,
@@ -389,7 +390,7 @@ impl Mount {
                         let is_before = segment.has_marker() && segment.sequence < intent.sequence;
                         is_gone || is_before || is_first && segment.has_marker()
                     }
-                    // Blank at both ends only: the erase stopped before the marker, perhaps half-way.
+                    // Only the ends are known to be blank: the erase stopped before the marker, perhaps half-way.
                     SegmentState::Free => !segment.has_marker(),
                     _ => false,
                 };
@@ -417,8 +418,8 @@ impl Mount {
         segment.set_used_bytes(used);
         segment.set(Flag::Footer, scanner.has_footer);
         is_empty &= !segment.is_damaged() && !segment.is_unread();
-        // Opened and never used: nothing in it can come back, so it is erased without an erase intent, which would take space
-        // that a medium may lack after cuts in a row (rule 12).
+        // It was opened and never used: no record in it can come back, so it is erased without an erase intent. An intent would
+        // take space that a medium may lack after cuts in a row (rule 12).
         if is_empty {
             let segment = log.set_state(scanner.segment, SegmentState::Freeing);
             segment.set(Flag::Counted, false);

@@ -14,13 +14,13 @@ pub struct MountReport {
     pub damaged_records: u32,
     /// Segments whose last record does not validate: a cut tore it while it was written, or it is damaged.
     pub torn_records: u32,
-    /// Segments without a footer: they were open when the tier was left.
+    /// Segments without a footer: they were open when the tier ended without a close.
     pub unsealed_segments: u32,
     /// Segments that are neither blank nor readable, kept as they are.
     pub quarantined_segments: u32,
     /// Segments torn while they were opened, which are erased.
     pub torn_segments: u32,
-    /// Erases that had begun, or were about to, and are finished.
+    /// Erases that an erase intent announced, and that are finished now.
     pub finished_erases: u32,
     /// The longest record that any header allows, in bytes, header and padding included; 0 where there is no header.
     pub record_bytes_max: u32,

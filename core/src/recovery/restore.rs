@@ -1,18 +1,18 @@
-//! A second look at a segment that a mount could not read, or not all of: what is whole in it comes back, and it can be freed.
+//! The second look at a segment that a mount could not read, or only in part: its whole records come back, and it can be freed.
 //!
 //! ```text
 //!  Idle ─1─► Head ─2─► Records ─3─► Idle
 //!              └─4─► Guessing ─5─┘▲
 //!                        └─6─► Trailer
 //! ```
-//! 1 `begin`: a segment in quarantine, or, to Records, one of which records were unread; 2 a copy of its header is there; 3 all of
-//! it was gone through; 4 neither copy is whole, and all was read; 5 the first record tells the sequence, which no header does; 6 it
-//! does not: a footer may.
+//! 1 `begin`: to Head for a segment in quarantine, or to Records for one with unread records; 2 a copy of its header is there;
+//! 3 all its records were read; 4 neither copy is whole, though both were read; 5 a sequence was found with which the first
+//! record validates; 6 none was found: a footer may state it. From Trailer it goes on to Records, or ends.
 //!
-//! A copy that comes back loses against every newer one: all that outranks it was kept while it was away (rule 6), and what was
-//! written since has a higher sequence. It is not counted as a copy, so the segment is not counted down when it is freed. Bytes
-//! that can't be read permit nothing, unless the operator gives them up; and a segment with a record for which the index has no place
-//! stays in any case.
+//! A copy that comes back loses against every newer one: all copies that outrank it were kept meanwhile (rule 6), and later
+//! writes have a higher sequence. It is not counted as a copy, so the segment is not counted down when it is freed. A segment
+//! with bytes that can't be read is not freed, unless the operator gives them up. A segment with a record for which the index
+//! has no place stays in any case.
 
 use super::head::{Head, HeadReader, HeadStep};
 use super::scanner::{Scan, Scanner};
@@ -46,9 +46,9 @@ enum State {
 /// The outcome of a second look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// Its records are known to the index: it can be cleaned like any other.
+    /// Its records are in the index: it can be cleaned like any other.
     Known,
-    /// No known record in it counts: it is on its way to be free.
+    /// It holds no record that can be read: it is on its way to be free.
     Freeing,
     /// Something of it still can't be read: it stays as it is.
     Kept,
@@ -77,13 +77,13 @@ pub(crate) struct Restore {
     pub(crate) restored: Restored,
     /// Whether bytes that still can't be read are given up.
     gives_up: bool,
-    /// Whether some could not be read again.
+    /// Whether some bytes could not be read again.
     is_unread: bool,
-    /// Whether the index had no place for some of it.
+    /// Whether the index had no place for some record of it.
     lacks_places: bool,
     /// Bytes of records that it was known to hold.
     used_bytes: u32,
-    /// Whether only the trailer tells the sequence, so that nothing does where the footer is damaged.
+    /// Whether the sequence is known from the trailer alone, which proves nothing where the footer is damaged.
     is_by_trailer: bool,
 }
 
@@ -105,7 +105,7 @@ impl Restore {
         };
     }
 
-    /// Takes a step. Bounds: one keyed record and `step_records` others, or so many guesses, or one action.
+    /// Takes a step. Bounds: one keyed record and `step_records` others, or [`GUESSES_PER_POLL`] guesses, or one action.
     pub(crate) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> RestoreStep {
         if log.scan.is_reading() {
             return RestoreStep::Stay(Poll::Idle);
@@ -132,7 +132,7 @@ impl Restore {
             let segment = log.set_state(self.segment, SegmentState::Freeing);
             segment.set(Flag::Counted, false);
             segment.set(Flag::Damaged, false);
-            // Until the erase is durable what it held may come back: no erase intent says that it is to be erased.
+            // Until the erase is durable its copies may come back, since no erase intent says that it is to be erased.
             segment.set_unread(true);
             segment.set_sync_point(SyncPoint::NONE);
         }
@@ -148,7 +148,7 @@ impl Restore {
             HeadStep::Done(head) => head,
         };
         if let Some(header) = head.header {
-            // A mount that could not read it did not see either that its records may be longer than any that can be handled.
+            // The mount could not read this header, so it did not check that the longest record fits into the buffers.
             if header.store != *log.layout.store() || header.record_bytes_max > log.layout.longest_bytes() {
                 return self.end(log, Outcome::Kept);
             }
@@ -168,11 +168,12 @@ impl Restore {
         self.begin_guessing(log, &head)
     }
 
-    /// All was read, and no copy of the header is whole. Sequences that had been issued when the marker was written are below the sequence.
+    /// Both ends were read, and no copy of the header is whole. The sequence is above all that had been issued when the marker
+    /// was written.
     fn begin_guessing(&mut self, log: &mut Log<'_>, head: &Head) -> RestoreStep {
         let end = log.sequence_next();
         let next = match head.marker {
-            // In its first life of all its own.
+            // In its first life its own sequence was issued before the marker.
             Some(marker) => marker.sequence_issued.max(Sequence::FIRST),
             None => Sequence::new(end.get().saturating_sub(GUESSES_MAX)).max(Sequence::FIRST),
         };
@@ -215,7 +216,7 @@ impl Restore {
         !log.segments.iter().any(|s| s.sequence == sequence && s.is_counted())
     }
 
-    /// The first record is damaged, too. Those behind it may be whole, and a footer tells of them.
+    /// The first record is damaged, too. Those behind it may be whole, and a footer would list them.
     fn trailer(&mut self, log: &mut Log<'_>) -> RestoreStep {
         let stated = match log.scan.take_result() {
             Some(Ok(())) => Trailer::stated_sequence(log.scan.filled()),
@@ -228,18 +229,18 @@ impl Restore {
             self.adopt(log, sequence, None);
             return RestoreStep::Stay(Poll::Again);
         }
-        // Nothing tells any more what is in it.
+        // No part of it states which life this is.
         self.end(log, if self.gives_up { Outcome::Freeing } else { Outcome::Kept })
     }
 
-    /// It is known which life of the segment this is.
+    /// The sequence of the segment is known: its records can be read.
     fn adopt(&mut self, log: &mut Log<'_>, sequence: Sequence, marker: Option<Marker>) {
         log.segments.note_read(self.segment);
         let segment = log.set_state(self.segment, SegmentState::Sealed);
         segment.sequence = sequence;
         segment.erases = marker.map_or(segment.erases, |marker| marker.erases);
         segment.set(Flag::Counted, false);
-        // Nothing in it counts as live before its records were looked at: until then no engine may take it for dead.
+        // None of its records counts as live before it was read. Until then no engine may take the segment for dead.
         segment.set_unread(true);
         self.state = self.scan(log);
     }
@@ -248,7 +249,7 @@ impl Restore {
     fn scan(&self, log: &mut Log<'_>) -> State {
         log.segment(self.segment).set_used_bytes(0);
         let mut scanner = Scanner::footer(log, self.segment);
-        // Behind the records that were known a mount saw the end of them: what a cut left behind a gap there stays hidden.
+        // The mount found where its records end. A record that a cut left behind a gap there stays hidden.
         if self.used_bytes > 0 {
             scanner.search_end = log.layout.geometry().records_at() + self.used_bytes;
         }
@@ -281,7 +282,7 @@ impl Restore {
                         }
                         Reconciled::NoPlace => self.lacks_places = true,
                     }
-                    // One record that the host looks at is enough for a step.
+                    // The host looks at one record in a step, since it may read the medium for it.
                     self.state = State::Records(scanner);
                     return RestoreStep::Stay(Poll::Again);
                 }

@@ -1,7 +1,7 @@
-//! Reading what a segment holds: from its footer where it has one, else record by record.
+//! Reads the records of a segment: from its footer where it has one, else one by one.
 //!
-//! A scanner is driven by its owner: [`Scanner::next`] says what to read into the scan lane, or gives the next item of what
-//! was read. Each call looks at one record or entry.
+//! Its owner drives a scanner: [`Scanner::next`] asks for a read into the scan buffer, or returns the next item of the bytes
+//! read. Each call looks at one record or entry.
 
 use crate::format::{
     Checksum, FooterEntries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Mending,
@@ -69,7 +69,7 @@ enum Mode {
     Records,
 }
 
-/// How much is known of the record at the cursor while it is read alone.
+/// The part of the record at the cursor that was read, while records are read one by one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Narrow {
     /// Nothing: its header is being read.
@@ -91,26 +91,26 @@ pub(crate) struct Scanner {
     end: u32,
     /// Where the last good record ended.
     good_end: u32,
-    /// A damaged record that counts as damage only if a good one follows; else it is a torn tail.
+    /// A record that does not validate. It counts as damage only if a good one follows; else it is a torn tail.
     doubt: Option<u32>,
-    /// Whether the last bytes do not validate: a cut tore them, or they are damaged.
+    /// Whether the last record does not validate: a cut tore it, or it is damaged.
     pub(crate) is_torn: bool,
-    /// Where a record was last looked for behind the doubt, unit by unit.
+    /// Where a record was last looked for behind `doubt`, unit by unit.
     search: Option<u32>,
-    /// Up to where one is looked for.
+    /// Up to where a record is looked for.
     pub(crate) search_end: u32,
-    /// Of the record that does not validate.
+    /// The search for the bit that turned over in the record that does not validate.
     mending: Mending,
-    /// Whether every record that was written is known to lie before `end`.
+    /// Whether it is known that every record lies before `end`.
     is_bounded: bool,
     pub(crate) has_footer: bool,
-    /// After a read that failed: reads go record by record, until what can't be read is passed.
+    /// After a read that failed: records are read one by one, until those that can't be read are passed.
     narrow: Option<Narrow>,
-    /// Whether the scan had to stop before the end, at bytes that tell no length.
+    /// Whether the scan had to stop before the end, at a record whose length is not known.
     pub(crate) is_stopped: bool,
     /// Bytes read and checked to find a record behind one that does not validate.
     searched_bytes: u64,
-    /// Whether it gave up the search for one: there may be records that it did not find.
+    /// Whether it gave up that search: there may be records that it did not find.
     pub(crate) is_given_up: bool,
 }
 
@@ -167,7 +167,7 @@ impl Scanner {
         self.is_stopped = false;
     }
 
-    /// Another scan used the lane: what was read is read again.
+    /// Another scan used the buffer: its bytes are read again.
     pub(crate) fn forget(&mut self) {
         self.window = (0, 0);
     }
@@ -187,8 +187,8 @@ impl Scanner {
         Scan::Read { offset, bytes }
     }
 
-    /// The last read failed: nothing can be said of what was asked for. Records are read one by one from there, so that only
-    /// the one that can't be read is lost; where its header can't, nothing tells where the next one begins.
+    /// The last read failed, which says nothing of its bytes. Records are read one by one from there, so that only the one that
+    /// can't be read is lost. Where its header can't be read, it is not known where the next one begins.
     pub(crate) fn unreadable(&mut self, log: &Log<'_>) -> Scan {
         if self.mode != Mode::Records {
             self.fall_back(log);
@@ -201,7 +201,7 @@ impl Scanner {
                 self.narrow = Some(Narrow::Header);
                 return self.ask_records(log);
             }
-            // A unit that a cut tore may be what can't be read: that is damage only if a record follows.
+            // A cut may have torn the unit that can't be read. It is damage only if a record follows.
             Some(_) if !log.layout.config().has_footers => {
                 self.narrow = None;
                 return self.doubtful(log, RecordError::Malformed);
@@ -271,7 +271,7 @@ impl Scanner {
         }
         self.has_footer = true;
         let at = trailer.entries_at(log.layout.geometry());
-        // The bytes in the lane can be walked at once if they are the whole footer.
+        // Where the buffer holds the whole footer, its entries can be read at once.
         if self.window.0 != at {
             self.window = (0, 0);
         }
@@ -297,7 +297,7 @@ impl Scanner {
             if at < end && self.window != (at, (end - at).min(Self::lane_bytes(log))) {
                 return self.ask(at, (end - at).min(Self::lane_bytes(log)));
             }
-            // The last one: it ends where the records do.
+            // The last entry: its record ends where the records end.
             self.mode = Mode::Entries { trailer, at: end, held: None };
             return match held {
                 Some(entry) => Scan::Item(self.found(&entry, trailer.records_end)),
@@ -340,7 +340,7 @@ impl Scanner {
         self.ask(self.cursor, bytes)
     }
 
-    /// The bytes that were read of a record alone end within it: reads more of it.
+    /// The bytes read so far end within the record: reads more of it.
     fn widen(&mut self, log: &Log<'_>) -> Scan {
         let rest = (self.end - self.cursor).min(Self::lane_bytes(log));
         let read = self.window.1;
@@ -370,13 +370,13 @@ impl Scanner {
         let is_read_to_the_end = self.window.0.saturating_add(self.window.1) >= self.end;
         match read_record(log.layout.geometry(), log.layout.seed(), self.location(self.cursor), bytes) {
             Ok(record) => self.good(log, &record, host),
-            // No record is so long.
+            // A record can't be so long.
             Err(RecordError::Short(bytes))
                 if bytes > log.layout.longest_bytes().max(RECORD_HEADER_BYTES_MAX) =>
             {
                 self.doubtful(log, RecordError::Malformed)
             }
-            // Read from here on; if that was done, the record can't be one.
+            // More bytes are needed. Where all up to the end were read, this is no record.
             Err(RecordError::Short(_)) if is_read_to_the_end && self.search.is_some() => {
                 self.doubtful(log, RecordError::Malformed)
             }
@@ -405,14 +405,14 @@ impl Scanner {
         })
     }
 
-    /// The record here does not validate. Where a segment may have a footer, goes on behind it if its length is known, as it is
-    /// or mended. Where none tells what else there is, the next record is looked for unit by unit: the length may be what is
-    /// damaged, and lead over good records.
+    /// The record here does not validate. Where segments get footers, the scan goes on behind the record if its length is
+    /// known, as stated or as corrected. Where they get none, the next record is looked for unit by unit: the length itself may
+    /// be damaged, and lead past good records.
     fn doubtful(&mut self, log: &Log<'_>, error: RecordError) -> Scan {
         let is_first = self.doubt.is_none();
         let doubt = *self.doubt.get_or_insert(self.cursor);
         let unit = log.layout.geometry().write_unit();
-        // The end of the records, where all was right before it; more than a tag must be blank for that.
+        // Blank bytes are the end of the records if all records before are good. More than a tag must be blank for that.
         let is_end = error == RecordError::Blank && is_first && self.is_blank_as_a_header(log);
         self.is_torn |= !is_end;
         if let Some(step) = self.mend(log, error) {
@@ -449,9 +449,8 @@ impl Scanner {
         self.finish()
     }
 
-    /// Turns one bit after the other of tag and lengths back, one a call: the length that makes the checksum hold is believed
-    /// before the one that is there, which may lead over good records, or nowhere.
-    ///
+    /// Turns over one bit of tag and lengths after the other, one a call. A length with which the checksum holds is believed
+    /// before the stated one, which may lead past good records, or nowhere.
     fn mend(&mut self, log: &Log<'_>, error: RecordError) -> Option<Scan> {
         let is_blank = error == RecordError::Blank && self.is_blank_as_a_header(log);
         let may_mend =
@@ -502,7 +501,7 @@ impl Scanner {
     }
 
     fn finish(&mut self) -> Scan {
-        // Where the end of the records is known, what does not validate before it is damage, not a torn tail.
+        // Where the end of the records is known, a record before it that does not validate is damage, not a torn tail.
         match self.doubt.take() {
             Some(offset) if self.is_bounded => Scan::Damage { offset },
             _ => Scan::End { records_end: self.good_end },
