@@ -21,7 +21,7 @@ impl Tasks {
         Poll::Do(Action::Cleanup { task: id, request })
     }
 
-    /// A task that is cancelled does not wait for the pools: what they do is theirs, and their reply is late (I-REQ-2).
+    /// A task that is cancelled does not wait for the pools. They may go on, and their reply counts as late (I-REQ-2).
     pub(crate) fn await_pools(&mut self, task: &mut Task, ticket: Ticket) -> Step {
         if !task.is_cancelled {
             return Step::Stay(Poll::Idle);

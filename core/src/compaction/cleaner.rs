@@ -10,9 +10,9 @@
 //! cancelled; 5 `take_read` the chunk can't be read; 6 `drain` every copy is written and published: the victim is emptied, or, if
 //! anything live is left in it, sealed as it was.
 //!
-//! A copy goes to an output segment of its own stream, with its version as origin. The index is pointed at it only when it
-//! is written, and only if it still points at the old place: a client's newer write always wins. A record that could not be copied
-//! stays where it is, live, and so does its segment.
+//! A copy goes to an output segment of its own stream, with its version as origin (with one stream mostly without). The index
+//! is pointed at the copy only when it is written, and only if the index still points at the old place: a client's newer write
+//! always wins. A record that could not be copied stays live where it is, and its segment stays too.
 
 use crate::drive::{MediumError, Now, Poll};
 use crate::format::{
@@ -25,7 +25,7 @@ use crate::recovery::identity;
 use crate::segments::{Flag, Policy, Segment, SegmentState, VictimChoice, VictimReason, choose};
 use crate::writer::{AppendError, Engine, Incoming, LANE_COPY, Log};
 
-/// Times that segments under suspicion are read although that says that their bytes are lost.
+/// How many reads of segments under suspicion may return unreadable bytes before these count as lost.
 const UNREADABLE_MAX: u32 = 8;
 
 /// The outcome of a victim.
@@ -61,7 +61,7 @@ pub(crate) struct Cleaner {
     end: u32,
     /// Where the chunk in the lane begins.
     window: u32,
-    /// Of the record that does not validate.
+    /// The search for the bit that turned over in the record that does not validate.
     mending: Mending,
     is_cancelled: bool,
     /// Failures of the medium before this victim.
@@ -183,9 +183,9 @@ impl Cleaner {
                 Poll::Again
             }
             Some(Err(error)) => {
-                // This range can't be read: what is live in it stays, and so does the segment. It is tried again where that
-                // may help, and some times where it must: nothing new counts as durable while a segment is under suspicion. Then
-                // only a new mount helps.
+                // This range can't be read: its live records stay, and so does the segment. The read is tried again later where
+                // the failure may pass. Of a segment under suspicion even unreadable bytes are tried a few times, since nothing
+                // new counts as durable before it is cleaned. After that only a new mount helps.
                 let is_suspect = log.segments.get(self.victim.choice.segment).is_suspect();
                 let is_unreadable = error == MediumError::Unreadable;
                 self.unreadable += u32::from(is_unreadable && is_suspect);
@@ -261,7 +261,7 @@ impl Cleaner {
                 self.victim.damaged_records += 1;
                 Step::Next(bytes)
             }
-            // The lengths can't be trusted: what lies behind is out of reach of this pass.
+            // The lengths can't be trusted, so this pass can't find the records behind.
             _ => {
                 self.victim.damaged_records += 1;
                 Step::Stop
@@ -269,15 +269,15 @@ impl Cleaner {
         }
     }
 
-    /// Turns one bit after the other of tag and lengths back, one a poll, as a scan does where segments get footers: the length
-    /// that makes the checksum hold leads to what lies behind.
+    /// Turns over one bit of tag and lengths after the other, one a poll, as a scan does where segments get footers. A length
+    /// with which the checksum holds leads to the next record.
     fn mend(&mut self, log: &Log<'_>, bytes: &[u8], from: usize) -> Option<Step> {
         let most = crate::recovery::SEARCH_TIMES_MAX * u64::from(log.layout.geometry().segment_bytes());
         let may_mend = log.layout.config().has_footers && self.mending.checked_bytes <= most;
         if !may_mend || !self.mending.has_more(self.cursor) {
             return None;
         }
-        // The whole record has to be there.
+        // The whole record must be in the buffer.
         if from > 0 {
             return Some(Step::Read);
         }
@@ -363,7 +363,7 @@ impl Cleaner {
                         log.release(&Released { location: at, record_bytes: record.record_bytes });
                         Verdict::Skip
                     }
-                    // A tombstone would be live in an output that a cut ends early.
+                    // In a rescue a tombstone would be live in an output that a cut ends early.
                     Dropped::NeedsTombstone if log.is_rescuing() => Verdict::Copy,
                     Dropped::NeedsTombstone => {
                         self.victim.expired_records += 1;
@@ -413,8 +413,8 @@ impl Cleaner {
         result.map(|_| header.record_bytes(log.layout.geometry()))
     }
 
-    /// Rule 7: the tombstone carries the version it kills, so that a later put in a lower segment outranks it. With one stream no
-    /// later put lies in a lower segment.
+    /// Rule 7: the tombstone carries the version of the value that it drops, so that a later put in a lower segment outranks
+    /// it. With one stream no later put lies in a lower segment.
     fn append_tombstone(
         log: &mut Log<'_>,
         record: &Record<'_>,

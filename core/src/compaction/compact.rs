@@ -13,7 +13,7 @@ const SKIPPED_MAX: u32 = 16;
 /// A task looks again so often at most.
 const ROUNDS_MAX: u32 = 8;
 
-/// Which segments are worth cleaning: sealed when the task began, and with enough to gain.
+/// The test whether a segment is worth cleaning: it was sealed when the task began, and cleaning it gains enough.
 #[derive(Clone, Copy)]
 struct Worth {
     below: Sequence,
@@ -42,7 +42,8 @@ impl Worth {
             && segment.yield_bytes(self.usable_bytes, &self.growth) >= self.gain_min
     }
 
-    /// A segment that was sealed early and is all live would only be written again, by each task anew.
+    /// Tells whether enough of a segment is stale. A segment that was sealed early and is all live would only be written again,
+    /// by every task.
     fn is_stale(&self, segment: &Segment) -> bool {
         let (stale, used) = (u64::from(segment.stale_bytes()), u64::from(segment.used_bytes()));
         segment.live_records() == 0 || stale > 0 && stale * 1000 >= used * u64::from(self.stale_permille_min)
@@ -57,9 +58,9 @@ pub(crate) fn left_bytes(log: &Log<'_>, below: Sequence) -> u64 {
     log.segments.iter().filter(is_left).map(|s| u64::from(s.used_bytes())).sum()
 }
 
-/// Tells whether the task goes on, and with segments of which sequence: what it freed may have been all that tombstones kept away,
-/// so that those it relocated are dead now. It goes on while less is left each time: beyond that is what clients write meanwhile,
-/// and records of the machine's own. Bounds: one pass over the table.
+/// Tells whether the task goes on, and with segments below which sequence. The segments that it freed may have held the last
+/// copies that relocated tombstones hid, so those tombstones are stale now. It goes on while less is left each time. Otherwise
+/// the rest is what clients and the machine write meanwhile. Bounds: one pass over the table.
 pub(crate) fn more(log: &Log<'_>, task: &mut Task) -> Option<Sequence> {
     let below = log.sequence_next();
     let left_bytes = left_bytes(log, below);
@@ -87,18 +88,18 @@ pub(crate) fn step(log: &mut Log<'_>, cleaner: &mut Cleaner, task: &mut Task, be
         left_bytes += if is_left { u64::from(s.used_bytes()) } else { 0 };
         is_left && Some(i) != skipped
     });
-    // Records that clients make stale meanwhile join in, and do not move the goal.
+    // Records that become stale meanwhile may add victims, and do not change the total.
     task.advance_to(task.progress.total.saturating_sub(left_bytes));
     if task.is_cancelled {
-        return Step::Reclaimer;
+        return Step::Reclaim;
     }
     match choice {
-        None => Step::Reclaimer,
-        Some(_) if task.report.victims.skipped >= SKIPPED_MAX => Step::Reclaimer,
-        // The last free segment is for erase intents; what a shortage frees comes first.
+        None => Step::Reclaim,
+        Some(_) if task.report.victims.skipped >= SKIPPED_MAX => Step::Reclaim,
+        // The last free segment is for erase intents: the cleaning of a shortage comes first.
         Some(choice) if log.is_at_end() || log.free() <= 1 && choice.reason != VictimReason::Dead => {
             task.is_deferred = true;
-            Step::Reclaimer
+            Step::Reclaim
         }
         Some(choice) => Step::Clean(choice),
     }

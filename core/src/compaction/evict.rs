@@ -1,19 +1,20 @@
-//! Eviction: what has expired frees space first, then the oldest records; those that were read lately are spared once.
+//! Eviction: first drops expired records, then the oldest ones; those that were read lately are spared once.
 //!
 //! Segments are gone through from the oldest; within one, each live value for which the host agrees is dropped by a tombstone
 //! that carries its version (rules 6 and 7). The host's answer gives a record a second chance, as in the CLOCK algorithm.
 //!
 //! ```text
-//!  Idle ─5─► Expiring ─1─► Scanning ─2─► Waiting ─3─► Scanning
-//!    ▲──────────┴────4────────┤ ▲
+//!  Idle ─1─► Expiring ─2─► Scanning ─3─► Waiting ─4─► Scanning
+//!    ▲──────────┴────5────────┤ ▲
 //!                             6 └─► Sealing ─7─┘
 //! ```
-//! 5 `want`, `want_expired`; 1 nothing is due any more, and bytes are still wanted: the oldest segment of this round; 2 `poll` no space for a tombstone, the scan lane is given back; 3
-//! `resume` something was completed since; 4 enough was evicted, two rounds found nothing that may go, or no segment is left
-//! for a tombstone; 6 `seal_open` two rounds found nothing, once for each want; 7 `next_segment` the segments are sealed.
+//! 1 `want`, `want_expired`; 2 no record is due any more, and bytes are still wanted: the scan begins with the oldest segment;
+//! 3 `poll` there is no space for a tombstone, so the scan buffer is given back; 4 `resume` some operation was completed
+//! since; 5 enough was evicted, two more rounds found no record to evict, or no segment can be opened for a tombstone; 6
+//! `seal_open` two rounds found none, once for each want; 7 `next_segment` the segments are sealed.
 //!
-//! All records that may be evicted can lie in open segments: the heads of long values take a few bytes, and their pieces go with them. Nothing would
-//! seal these while every client waits for space.
+//! All records that may be evicted can lie in open segments: the heads of long values take a few bytes, and their pieces go
+//! with them. Nothing else would seal these segments while every client waits for space.
 
 use super::expire::{Dropping, Expire, Passed};
 use crate::config::Stream;
@@ -29,25 +30,26 @@ use crate::writer::{AppendError, Engine, Lessee, Log};
 pub(crate) struct Evict {
     /// Bytes still to be evicted.
     wanted_bytes: u64,
-    /// Whether what is due is dropped first.
+    /// Whether due records are dropped first.
     is_expiring: bool,
     expire: Expire,
     scanner: Option<Scanner>,
-    /// A scan that waits for space for a tombstone, and the sync point of the completions seen by then. It does not hold the lane:
-    /// freeing a segment may need it, and may give that space.
+    /// A scan that waits for space for a tombstone, and the completed and the synced sync point when it began to wait. It does
+    /// not hold the scan buffer: the freeing of a segment may need that, and may give the space.
     waiting: Option<(Scanner, SyncPoint, SyncPoint)>,
     /// The sequence of the last segment gone through in this round.
     last: Sequence,
     /// Rounds since something was evicted.
     rounds: u32,
-    /// Where open segments were sealed for what is wanted, they have sequences below this.
+    /// Where open segments were sealed for the present want, their sequences are below this.
     sealed_below: Option<Sequence>,
 }
 
-/// The sync points of a scan that waits for nothing: no sync point is so high.
+/// The sync points of a scan that waits for nothing. No sync point is this high, so it goes on at once.
 const AT_ONCE: SyncPoint = SyncPoint::NEVER;
 
-/// Rounds without an eviction: one spares what was read lately, and the one before may have begun anywhere.
+/// Rounds without an eviction before open segments are sealed, and before it ends. The first may have begun anywhere, and one
+/// may spare all records that were read lately.
 const ROUNDS_MAX: u32 = 2;
 
 /// Entries looked at in one poll.
@@ -109,7 +111,7 @@ impl Engine for Evict {
                             log.flush();
                             return Poll::Again;
                         }
-                        // Come back to the same entry when there is space for the tombstone.
+                        // The scan comes back to the same entry when there is space for the tombstone.
                         self.waiting = Some((before, log.durability.completed(), log.durability.synced()));
                         log.scan.give_back(Lessee::Eviction);
                         log.stir(true);
@@ -142,12 +144,12 @@ impl Evict {
         self.sealed_below = None;
     }
 
-    /// Wants all that is due to be dropped.
+    /// Wants all due records to be dropped.
     pub(crate) fn want_expired(&mut self) {
         self.is_expiring = true;
     }
 
-    /// Wants no more. The lane of a scan that is under way is given back by the next [`poll`](Self::poll).
+    /// Wants nothing any more. The next [`poll`](Self::poll) gives the buffer of a scan that is under way back.
     pub(crate) fn stop(&mut self) {
         self.wanted_bytes = 0;
         self.is_expiring = false;
@@ -157,8 +159,8 @@ impl Evict {
         self.wanted_bytes > 0 || self.is_expiring
     }
 
-    /// Puts a scan off that is under way, so that it does not hold the lane while a tombstone waits for space. Tells whether none is
-    /// left: one that waits for a read is put off when that is done.
+    /// Puts a scan that is under way aside, so that it does not hold the buffer while a tombstone waits for space. Tells
+    /// whether none is left: a scan that waits for a read is put aside once that is done.
     fn park(&mut self, log: &mut Log<'_>) -> bool {
         if self.scanner.is_some() && log.scan.is_reading() {
             return false;
@@ -189,10 +191,10 @@ impl Evict {
         }
     }
 
-    /// The scan that waited for space, once something was completed since; else one of the next segment.
+    /// The scan that waited for space, once an operation was completed since; without one, a scan of the next segment.
     fn resume(&mut self, log: &mut Log<'_>) -> Option<Scanner> {
         let Some((mut scanner, completed, synced)) = self.waiting else { return self.next_segment(log) };
-        // A sync counts too: it is the last thing that a segment about to be opened waits for.
+        // A sync counts too: a segment that is being opened waits for one last.
         if log.scan.is_leased()
             || (log.durability.completed(), log.durability.synced()) == (completed, synced)
         {
@@ -207,8 +209,8 @@ impl Evict {
         Some(scanner)
     }
 
-    /// The oldest sealed segment that was not gone through in this round. Two rounds without an eviction seal the open segments, and
-    /// two more end it: the first of these spares what was read lately.
+    /// The oldest sealed segment that was not gone through in this round. After two rounds without an eviction the open
+    /// segments are sealed; after two more it ends.
     fn next_segment(&mut self, log: &mut Log<'_>) -> Option<Scanner> {
         if log.scan.is_leased() || self.sealed_below.is_some_and(|below| is_sealing(log, below)) {
             return None;

@@ -1,4 +1,5 @@
-//! Drops what is due, record by record, in the order in which the host finds it: for `CleanupExpired`, and where space is wanted.
+//! Drops records that are due (expired, or idle for too long), in the order in which the host finds them: for `CleanupExpired`,
+//! and where space is wanted.
 
 use super::task::{Step, Task};
 use crate::config::Stream;
@@ -7,7 +8,7 @@ use crate::format::Identity;
 use crate::index::{Dropped, Due, Host, Liveness, Look, Released};
 use crate::writer::{AppendError, Log};
 
-/// A pass over what is due: a record whose tombstone waits for space.
+/// A pass over due records; it holds the record whose tombstone waits for space.
 #[derive(Debug, Default)]
 pub(crate) struct Expire {
     waiting: Option<Due>,
@@ -21,7 +22,7 @@ const DUE_PER_POLL: u32 = 256;
 pub(crate) struct Passed {
     pub(crate) checked_records: u32,
     pub(crate) expired_records: u32,
-    /// Bytes of live records that became fewer.
+    /// Bytes by which live records became fewer.
     pub(crate) bytes: u64,
 }
 
@@ -29,7 +30,7 @@ pub(crate) struct Passed {
 pub(crate) enum Dropping {
     /// There may be more.
     More(Poll),
-    /// Nothing is due any more.
+    /// No record is due any more.
     End,
     /// There never will be space for a tombstone.
     NoSpace,
@@ -39,7 +40,7 @@ impl Expire {
     /// Takes a step of `CleanupExpired`. Bounds: as [`drop_due`](Self::drop_due).
     pub(crate) fn step<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, task: &mut Task) -> Step {
         if task.is_cancelled {
-            return Step::Reclaimer;
+            return Step::Reclaim;
         }
         let mut passed = Passed::default();
         let dropping = self.drop_due(log, host, &mut passed, false);
@@ -47,16 +48,16 @@ impl Expire {
         task.report.expired_records += passed.expired_records;
         match dropping {
             Dropping::More(poll) => Step::Stay(poll),
-            Dropping::End => Step::Reclaimer,
+            Dropping::End => Step::Reclaim,
             Dropping::NoSpace => {
                 task.is_deferred = true;
-                Step::Reclaimer
+                Step::Reclaim
             }
         }
     }
 
-    /// Drops due records. A value with other copies on the medium stands in for its own tombstone until they are gone, or, where
-    /// `wants_space`, gets one that is shorter.
+    /// Drops due records. A value with other copies on the medium serves as its own tombstone until they are gone. Where
+    /// `wants_space`, it gets a tombstone of its own that is shorter.
     ///
     /// # Bounds
     /// [`DUE_PER_POLL`] due records, and one look of the host that finds none.

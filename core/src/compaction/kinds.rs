@@ -28,8 +28,7 @@ pub const REPORTS_KEPT: usize = 2;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum CompactionTask {
-    /// Relocates what is live out of the segments with the most stale bytes and frees them, then asks the pools to
-    /// defragment.
+    /// Relocates live records out of the segments with the most stale bytes and frees these, then asks the pools to defragment.
     CompactData,
     /// Reads the whole log, verifies every checksum, reconciles the index with it, gives segments that lack one a footer by
     /// relocation, and reports damaged records.

@@ -1,4 +1,4 @@
-//! Compaction as its user sees it: tasks, their progress and what they report.
+//! Compaction: the tasks, their progress and reports, and the engines that do the work.
 //!
 //! The tasks run inside the [tier machine](crate::machine), which owns the log they act on. A task is queued, runs in bounded
 //! steps between the tier's other work, and can be cancelled at any step. It ends with one [`Report`], which bears the

@@ -4,9 +4,9 @@ use crate::config::PaceConfig;
 
 /// The state of the pace.
 ///
-/// Tokens are bytes relocated. A step may run while there are any; what it relocated is taken afterwards, so the bucket can be
-/// overdrawn by one step. The rate is the configured one with no debt, and rises in proportion to it, to sixteen times at full
-/// debt; where free segments are at the reserve there is no limit at all, because then clients wait for compaction.
+/// Tokens are bytes relocated. A step may run while there are any. The bytes that it relocated are taken afterwards, so the
+/// bucket can be overdrawn by one step. Without debt the rate is the configured one. It rises in proportion to the debt, to
+/// sixteen times just below a debt of 1,000. At 1,000 there is no limit at all, because then clients wait for compaction.
 #[derive(Debug, Clone, Copy)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Pace {
@@ -35,7 +35,8 @@ impl Pace {
         let Some(rate) = self.rate(debt_permille).filter(|_| debt_permille < 1000) else { return true };
         let elapsed_ms = now_ms.saturating_sub(self.refilled_ms);
         let earned = i64::try_from(rate.saturating_mul(elapsed_ms) / 1000).unwrap_or(i64::MAX);
-        // Time that earned nothing yet is kept. At most a tenth of a second's worth is saved up.
+        // Time that earned no whole token yet is kept for the next call. At most the tokens of a tenth of a second are saved
+        // up.
         if earned > 0 {
             self.refilled_ms = now_ms;
             let most = i64::try_from(rate / 10).unwrap_or(i64::MAX).max(1);

@@ -1,4 +1,4 @@
-//! Places of the host's index, and space, that removed keys still take.
+//! Frees places of the host's index, and space, that removed keys still take.
 //!
 //! A removed key is in the index until its last copy is gone from the medium (rule 6). Where the host waits for that, segments
 //! are cleaned that no shortage of free ones would have cleaned:
@@ -6,10 +6,10 @@
 //! ```text
 //!  Idle ─1─► Passing ─2─► Passing ─3─► Recounting ─4─► Passing ─2─► Passing ─5─► Idle
 //! ```
-//! 1 the host waits; 2 every segment that was there when the pass began, the open one too, was cleaned if anything in it was stale;
-//! 3 that did not do: counts are higher than the copies, since a count that has reached its highest value stays there. So the host
-//! counts anew, and every segment that is there now is cleaned; 4 they all are free: each copy that is left was counted; 5 `give_up`
-//! nothing helps. From every state to Idle where the host waits anew.
+//! 1 the host waits; 2 every segment that was there when the pass began, the open one too, was cleaned if anything in it was
+//! stale; 3 the passes were not enough: some counts are higher than the copies, since a count that has reached its highest
+//! value stays there. So a recount begins, and every segment that is there now is cleaned; 4 these all are free: each copy that
+//! is left was counted; 5 `give_up` nothing more can be done. Where the host begins a new wait, every state goes to Idle.
 //!
 //! **It ends.** A pass cleans no segment that was opened since it began, so each is at most the table long. The first makes all stale
 //! copies go; the second the tombstones that nothing needed any more.
@@ -28,7 +28,7 @@ const PASSES: u8 = 2;
 enum State {
     #[default]
     Idle,
-    /// Cleaning what is stale below a sequence, so many times more after this one.
+    /// Cleaning segments below a sequence that hold something stale; `left` passes follow this one.
     Passing { below: Sequence, left: u8 },
     /// Cleaning all segments whose copies are not counted.
     Recounting,
@@ -38,9 +38,9 @@ enum State {
 #[derive(Debug, Default)]
 pub(crate) struct Places {
     state: State,
-    /// The number of the wait.
+    /// The number of the host's wait.
     wait: u32,
-    /// Whether copies were counted anew since the host began to wait.
+    /// Whether a recount was made since the host began to wait.
     is_recounted: bool,
 }
 
@@ -56,7 +56,7 @@ impl Places {
         if self.wait != wait {
             *self = Self { wait, ..Self::default() };
         }
-        // The segments on their way to be free may be enough.
+        // Segments on their way to be free may give the host a place.
         if log.segments.leaving() > 0 {
             return Poll::Idle;
         }
@@ -150,7 +150,7 @@ impl Places {
             return Self::seal(log);
         }
         log.end_recount(host);
-        // One that was found damaged meanwhile is kept.
+        // A segment that was found damaged meanwhile is kept, so the recount can't end.
         if log.copies.is_recounting() { self.give_up(host) } else { Poll::Again }
     }
 }

@@ -1,15 +1,15 @@
-//! `RebuildIndex`: reads the whole log, checks every record, puts the index right, tells damage by key.
+//! `RebuildIndex`: reads the whole log, checks every record, corrects the index, and finds the keys of damaged records.
 //!
 //! ```text
 //!  Next ─1─► Verifying ─2─► Blaming        Verifying ─6─► Wanting ─7─► Relocating ─8─► Next
 //!    ▲           │ ▲────3──────┘ │
 //!    └─────4─────┴───────5───────┘
 //! ```
-//! 1 a segment with records; 2 `end_verify` damage was found, and a footer tells whose it was; 3 it tells where to go on behind
-//! bytes that tell no length; 4 `leave` the segment is sound, or is kept for a look; 5 the footer is read; 6 it is sound and lacks
-//! a footer, which it gets by relocation, or it is damaged, and is given back; 7 the cleaner is idle; 8 it is done. Where `Next`
-//! finds no more, the task retires. A segment that a mount could not read, or not all of, is not verified but read again
-//! (`restore`), and is given back as well.
+//! 1 the next segment with records; 2 `end_verify` damage was found, and the footer names the keys; 3 the footer tells where
+//! the records behind a damaged length go on; 4 `leave` the segment is sound, or is kept for an examination; 5 the footer was
+//! read to its end; 6 the segment is sound and lacks a footer, which its records get by relocation, or it is damaged and is to
+//! be freed; 7 the cleaner is idle; 8 the cleaner is done. Where `Next` finds no segment, the engine has nothing left. A
+//! segment that a mount could not read, or only in part, is not verified but read again (`restore`), and then freed as well.
 
 use heapless::Vec;
 
@@ -33,7 +33,7 @@ enum State {
     Restoring,
     /// Reads and checks every record.
     Verifying(Scanner),
-    /// Finds the keys of damaged records in the footer, and where to go on behind bytes that tell no length.
+    /// Finds the keys of damaged records in the footer, and the offset of the next record behind a damaged length.
     Blaming { blame: Scanner, verify: Scanner },
     /// Waits for the cleaner, to relocate a segment without a footer.
     Wanting(VictimChoice),
@@ -47,7 +47,7 @@ pub(crate) struct Rebuild {
     state: State,
     segment: SegmentIndex,
     damaged: Offsets,
-    /// Whether what still can't be read is given up.
+    /// Whether bytes that still can't be read are given up.
     gives_up: bool,
 }
 
@@ -69,7 +69,7 @@ impl Rebuild {
         task: &mut Task,
     ) -> Step {
         match self.state {
-            State::Next | State::Wanting(_) if task.is_cancelled => Step::Reclaimer,
+            State::Next | State::Wanting(_) if task.is_cancelled => Step::Reclaim,
             State::Next => self.next(log, restore),
             State::Restoring => self.restore(log, restore, host, task),
             State::Verifying(scanner) => self.verify(log, host, task, scanner),
@@ -92,7 +92,7 @@ impl Rebuild {
         }
         let is_written = |i: &SegmentIndex| holds_records(log.segments.get(*i));
         let Some(segment) = self.segment.up_to(log.layout.geometry().segment_count()).find(is_written) else {
-            return Step::Reclaimer;
+            return Step::Reclaim;
         };
         self.segment = segment;
         self.damaged.clear();
@@ -106,7 +106,7 @@ impl Rebuild {
         Step::Stay(Poll::Again)
     }
 
-    /// Reads a segment again that could not be read; then what is live in it is relocated, and it is freed.
+    /// Reads a segment again that could not be read; then its live records are relocated, and it is freed.
     fn restore<H: Host>(
         &mut self,
         log: &mut Log<'_>,
@@ -145,7 +145,7 @@ impl Rebuild {
         Step::Stay(Poll::Again)
     }
 
-    /// Has a damaged segment cleaned: what is whole goes elsewhere, and it is free, unless something live in it is damaged.
+    /// Has a damaged segment cleaned: its whole records are relocated, and it is freed, unless a live record in it is damaged.
     fn give_back(&mut self, log: &Log<'_>, task: &mut Task, segment: SegmentIndex) {
         let has_space = log.free() > 1 && !log.is_at_end();
         task.is_deferred |= !has_space;
@@ -170,7 +170,7 @@ impl Rebuild {
         for _ in 0..RECORDS_PER_POLL {
             let step = match log.scan.take_result() {
                 Some(Err(MediumError::Unreadable)) => scanner.unreadable(log),
-                // It may pass, so it says nothing of the records: the rest of this segment is passed over.
+                // The failure may pass, so it says nothing of the records: the rest of this segment is skipped.
                 Some(Err(_)) => {
                     task.report.victims.skipped += 1;
                     task.has_failed = true;
@@ -186,7 +186,7 @@ impl Rebuild {
                 Scan::Item(found) => {
                     task.report.checked_records += 1;
                     task.advance_to(task.progress.done + u64::from(found.record_bytes));
-                    // In an open segment the index may already know what the scan comes to only now.
+                    // In an open segment the index may know a record before the scan reaches it.
                     if found.kind.is_keyed()
                         && log.segments.state_of(found.location.segment) == SegmentState::Sealed
                     {
@@ -197,7 +197,7 @@ impl Rebuild {
                                 task.report.repaired_records += 1;
                                 log.account(&placed, published);
                             }
-                            // It stays, and is looked at again by the next one.
+                            // The segment stays, and the next `RebuildIndex` looks at it again.
                             Reconciled::NoPlace => {
                                 task.has_failed = true;
                                 log.segment(found.location.segment).set_unread(true);
@@ -209,7 +209,7 @@ impl Rebuild {
                 }
                 Scan::Damage { offset } => {
                     task.report.damaged_records += 1;
-                    // Beyond what is kept, damage is counted and its keys are found when they are read.
+                    // Damage beyond the kept offsets is counted. Its keys are not looked for; a read of them finds it.
                     let _ = self.damaged.push(offset);
                 }
                 Scan::Again => {}
@@ -228,8 +228,8 @@ impl Rebuild {
                 self.state = State::Blaming { blame, verify: scanner };
                 return Step::Stay(Poll::Again);
             }
-            // Without a footer no one can tell whose the bytes were; the segment stays for a look.
-            // Records under suspicion are relocated whatever was read of them: no sync counts before that.
+            // Without a footer the keys of the damaged bytes are not known, so the segment stays for an examination. Records
+            // under suspicion are relocated in any case: no sync counts before that.
             let is_kept = segment.live_records() > 0 && !segment.is_suspect();
             log.segment(self.segment).set(Flag::Damaged, is_kept);
         }
@@ -240,7 +240,7 @@ impl Rebuild {
         log.scan.give_back(Lessee::Verifying);
         let segment = self.segment;
         self.segment = self.segment.next();
-        // Of one that the index has no place for, relocation would take no copy.
+        // Relocation would not copy a record for which the index has no place.
         let is_kept = log.segments.get(segment).is_unread();
         let is_sound = self.damaged.is_empty() && !is_kept;
         let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed && s.is_damaged() && !s.is_suspect();
@@ -290,7 +290,7 @@ impl Rebuild {
                             log.segment(at.segment).set(Flag::Damaged, true);
                         }
                     } else if verify.is_stopped && self.damaged.last().is_some_and(|last| at.offset > *last) {
-                        // The first record behind the bytes without a known length: go on from here.
+                        // The first record behind a damaged length: the check goes on from here.
                         let mut verify = verify;
                         verify.resume_at(at.offset);
                         self.state = State::Verifying(verify);

@@ -1,4 +1,4 @@
-//! From victim to free: the order that lets a cut fall anywhere.
+//! Takes emptied segments to free, in an order in which a cut at any point does no harm.
 //!
 //! ```text
 //!  Emptied ─ copies durable ─► erase intent appended ─► Freeing ─ erase intent durable ─► copies counted down, erased,
@@ -43,7 +43,7 @@ pub(crate) struct Reclaimer {
 }
 
 impl Log<'_> {
-    /// Takes a sealed segment in which nothing is live as it lies: it is emptied.
+    /// Marks a sealed segment without live records as emptied, without the cleaner.
     pub(crate) fn take_as_emptied(&mut self, index: SegmentIndex) {
         let died = self.set_state(index, SegmentState::Emptied).sync_point();
         self.durability.want_sync_point(died);
@@ -58,7 +58,7 @@ impl Engine for Reclaimer {
             State::Idle => self.pick(now, log, host),
             State::Counting(scanner) => self.count(log, host, scanner),
             State::Erasing { .. } | State::MarkerWriting { .. } => Poll::Idle,
-            State::Marking { segment } => self.sync_point(log, segment),
+            State::Marking { segment } => self.write_marker(log, segment),
         }
     }
 }
@@ -101,7 +101,8 @@ impl Reclaimer {
         }
     }
 
-    /// The next of these segments to take a step with: one whose step before is durable, else one that is emptied for good.
+    /// The next of these segments to take a step with. First come erased and freeing ones whose last step is durable, then
+    /// emptied ones whose superseding records are durable.
     fn due(log: &Log<'_>, among: impl Iterator<Item = SegmentIndex>) -> Option<(SegmentIndex, SegmentState)> {
         let synced = log.durability.synced();
         let is_clear = !log.segments.has_suspects() && log.durability.is_suspicion_synced();
@@ -129,8 +130,8 @@ impl Reclaimer {
         emptied
     }
 
-    /// While the cleaner waits for space to relocate to, which failures took from it, it brings no segment that is dead: one is taken
-    /// as it lies. Under suspicion only one that was dead by the last sync before it.
+    /// Empties a dead segment while the cleaner, which would do that, waits for space in the middle of a victim. While segments
+    /// are under suspicion, only one that was dead by the last good sync before.
     fn take_dead(log: &mut Log<'_>) -> Poll {
         let is_under_way =
             log.segments.count(SegmentState::Freeing) + log.segments.count(SegmentState::Erased) > 0;
@@ -178,8 +179,8 @@ impl Reclaimer {
             Incoming { hash: KeyHash(value), header, parts: [&[], &value], payload, relocated_from: None };
         if log.append_relocated(Stream::Old, &incoming).is_err() {
             if log.lacks_space_for_intent(header.record_bytes(log.layout.geometry())) {
-                // Every segment is taken, and none open. This one holds only records that lose against what is durable
-                // elsewhere, so it can be erased alone: nothing else is freed until that is durable.
+                // Every segment is taken, and none open. This one holds only records that lose against durable ones elsewhere,
+                // so it can be erased alone: no other is freed until that is durable.
                 log.set_state(index, SegmentState::Freeing).set_sync_point(SyncPoint::NONE);
                 return Poll::Again;
             }
@@ -208,7 +209,7 @@ impl Reclaimer {
         Poll::Do(Action::Erase { ticket, segment })
     }
 
-    /// Rule 6: every copy in the segment is gone for good; a tombstone may become needless by it.
+    /// Counts down the copies in the segment, which are gone for good now (rule 6). A tombstone may become needless by it.
     fn count<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> Poll {
         if log.scan.is_reading() {
             return Poll::Idle;
@@ -218,7 +219,7 @@ impl Reclaimer {
         }
         let failed = log.scan.take_result().is_some_and(|r| r.is_err());
         for _ in 0..log.layout.config().step_records {
-            // Unreadable copies are not counted down: a tombstone may stay for nothing, and nothing comes back.
+            // Unreadable copies are not counted down: a tombstone may stay longer than it is needed, and nothing comes back.
             let step = if failed { Scan::End { records_end: 0 } } else { scanner.next(log, host) };
             match step {
                 Scan::Read { offset, bytes } => {
@@ -259,8 +260,8 @@ impl Reclaimer {
                 log.succeed();
                 let sync_point = log.durability.raise_sync_point();
                 self.state = State::Idle;
-                // Rule 9: a sync that failed since the erase began proves nothing of it, and no later one does. A marker over
-                // an erase that a cut takes back would be a segment come back to life: it stays Freeing and is erased again.
+                // Rule 9: a sync failed since the erase began, so no later sync proves the erase. A cut could undo it under its
+                // new marker, and the old records would be back. So the segment stays `Freeing` and is erased again.
                 if log.counters.sync_failures != self.sync_failures {
                     return;
                 }
@@ -270,14 +271,14 @@ impl Reclaimer {
                 segment.set_sync_point(sync_point);
             }
             _ => {
-                // It stays Freeing: the erase is begun again later.
+                // It stays `Freeing`: the erase is begun again later.
                 log.back_off(now);
                 self.state = State::Idle;
             }
         }
     }
 
-    fn sync_point(&mut self, log: &mut Log<'_>, segment: SegmentIndex) -> Poll {
+    fn write_marker(&mut self, log: &mut Log<'_>, segment: SegmentIndex) -> Poll {
         let erases = log.segments.get(segment).erases;
         let marker = Marker { erases, sequence_issued: log.sequence_next().before() }.encode();
         self.marker.fill(log.layout.geometry().erase_value());

@@ -8,8 +8,8 @@ use crate::segments::VictimChoice;
 
 /// How far the running task is, in its own unit (bytes or records).
 ///
-/// The total is fixed when the task begins, but for [`CleanupExpired`](CompactionTask::CleanupExpired), which can't know how
-/// much is due: its total is what it found so far and one more.
+/// The total is fixed when the task begins, except for [`CleanupExpired`](CompactionTask::CleanupExpired), which can't know how
+/// many records are due: its total is those that it found so far and one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Progress {
@@ -47,7 +47,7 @@ pub struct RunningTask {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Outcome {
-    /// It did all it set out to do.
+    /// It did all its work.
     Completed,
     /// It did part: it was cancelled, some victims or segments were passed over, or the pools did not answer.
     Partial,
@@ -70,7 +70,7 @@ pub enum PoolOutcome {
     Done(Reclaimed),
     /// They did not do it, or not in time.
     Failed(CleanupError),
-    /// Asked for several partitions, they did it for some, and for others they did not, or not in time.
+    /// For a task of several partitions: they did it for some, and for others they did not, or not in time.
     Mixed {
         /// Their work, in all.
         done: Reclaimed,
@@ -104,7 +104,7 @@ impl PoolOutcome {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Victims {
-    /// Segments that became free while the task ran: its own victims, and those of a shortage that came in between.
+    /// Segments that became free while the task ran: its own victims, and those of a shortage meanwhile.
     pub freed: u32,
     /// Segments that were passed over because something in them could not be copied.
     pub skipped: u32,

@@ -3,8 +3,8 @@
 //! ```text
 //!  Next ─1─► Reading ─2─► Measuring ─3─► Next ─4─► the codec is chosen
 //! ```
-//! 1 a segment is visited: its start is asked for; 2 it was read, else `Next`; 3 eight live values of it were measured, one
-//! a poll, or the buffer is at its end; 4 enough was measured, or every segment was visited.
+//! 1 a segment is visited: its start is read; 2 the read succeeded, else `Next`; 3 eight live values of it were measured, one a
+//! poll, or the buffer is at its end; 4 enough was measured, or every segment was visited.
 
 use super::task::{Step, Task};
 use crate::cleanup::CleanupKind;

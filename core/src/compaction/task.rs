@@ -1,4 +1,4 @@
-//! The running task: its state, how far it is, and what its report will say.
+//! The running task: its state, its progress, and the counts for its report.
 
 use super::cleaner::Cleaned;
 use super::report::{Outcome, PoolOutcome, Progress, Report};
@@ -30,7 +30,8 @@ pub(crate) enum Step {
     Stay(Poll),
     /// The cleaner takes this victim for the task.
     Clean(VictimChoice),
-    Reclaimer,
+    /// The engine has nothing left: the task waits until its victims are free.
+    Reclaim,
     Ask(CleanupKind),
     End,
 }
@@ -42,11 +43,11 @@ pub(crate) struct Task {
     pub(crate) progress: Progress,
     /// The event that it waits for at the end.
     pub(crate) goal: Option<Goal>,
-    /// How often it looked again for what had become worth cleaning by what it freed, and how much there was of it.
+    /// How often it looked again for segments that became worth cleaning because others were freed, and their bytes.
     pub(crate) rounds: u32,
     pub(crate) left_bytes: u64,
     pub(crate) is_cancelled: bool,
-    /// Something was to be done, and there was no free segment to do it with.
+    /// There was work to do, and no free segment to do it with.
     pub(crate) is_deferred: bool,
     /// The medium failed where the task needed it.
     pub(crate) has_failed: bool,
@@ -54,10 +55,10 @@ pub(crate) struct Task {
     before: Before,
 }
 
-/// When the victims of a task are free.
+/// The condition for which a task waits at its end: its victims are free.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Goal {
-    /// The count of freed segments at which they are.
+    /// The count of freed segments at which they are free.
     pub(crate) freed_segments: u32,
     /// The count of failures at which the task waits no longer.
     pub(crate) failures: u64,
@@ -101,7 +102,7 @@ impl Task {
         self.progress.done = self.progress.done.max(done.min(most));
     }
 
-    /// Records were looked at by a task that can't know how many there are: the total is those found and one more.
+    /// Counts records that a task looked at which can't know how many there are: its total is those found and one more.
     pub(crate) fn count_checked(&mut self, records: u32) {
         self.report.checked_records += u64::from(records);
         self.progress.done += u64::from(records);

@@ -8,10 +8,11 @@
 //!                     └───────────────────8─────────────────────►┘
 //! ```
 //! 1–4 `start`; 5 the engine of the task has nothing left to do, or the task was cancelled; 6 every victim is free, or enough
-//! was sampled: the pools are asked; 7 `end_asking` they answered, did not in time, or can't be reached, or the task was cancelled; 8 they are not asked.
-//! Beside the task, and before it, goes what the tier needs: segments under suspicion are cleaned first, then a shortage of
-//! free segments is met. Both use the same cleaner. Where neither has
-//! work, the tidying goes on.
+//! was sampled: the pools are asked; 7 `end_asking` they answered, did not answer in time, or can't be reached, or the task was
+//! cancelled; 8 they are not asked.
+//!
+//! Work that the tier needs comes before any task: segments under suspicion are cleaned first, then free segments are made in a
+//! shortage. Both use the cleaner that tasks use. Where neither these nor a task has work, the tidying goes on.
 
 use heapless::Deque;
 
@@ -34,11 +35,11 @@ use crate::recovery::{Outcome, Restore, RestoreStep};
 use crate::segments::{Policy, Segment, SegmentState, choose, choose_by_wear};
 use crate::writer::{Engine, Log};
 
-/// After so many failures while it waits for its victims to be free a task ends; they go on their way without it.
+/// After this many failures, while it waits for its victims to be free, a task ends. The victims are freed without it.
 const FAILURES_MAX: u64 = 3;
 
-/// Erases from one victim for the spread of wear to the next while free segments are short: clients wait for what the others
-/// yield.
+/// While free segments are short, erases from one victim for the spread of wear to the next: clients wait for the space of the
+/// other victims.
 const WEAR_EVERY: u64 = 8;
 
 /// The engine that runs tasks and meets shortages.
@@ -59,11 +60,12 @@ pub(crate) struct Tasks {
     is_for_task: bool,
     rebuild: Rebuild,
     restore: Restore,
-    /// Whether the look that is being taken meets a shortage.
+    /// Whether a second look is under way that a shortage began, not a task.
     is_restoring: bool,
-    /// Erases when one ended because the index had no place: only an erase makes any, so none is taken before the next.
+    /// Erases when a second look ended because the index had no place. Only an erase makes a place, so no look begins before
+    /// the next one.
     lacked_places: Option<u64>,
-    /// Whether the next `RebuildIndex` gives up what can't be read.
+    /// Whether the next `RebuildIndex` gives up segments that can't be read.
     gives_up: bool,
     sampling: Sampling,
     expire: Expire,
@@ -101,7 +103,7 @@ impl Tasks {
         }
     }
 
-    /// Forgets all tasks, but not which ids it issued: an adapter may still know some.
+    /// Forgets all tasks, but not the last id issued: an adapter may still know some.
     pub(crate) fn restart(&mut self, log: &Log<'_>) {
         *self = Self { next_id: self.next_id, ..Self::new(log) };
     }
@@ -162,7 +164,7 @@ impl Tasks {
         self.evict.want(bytes);
     }
 
-    /// Wants all that is due to be dropped.
+    /// Wants all due records to be dropped.
     pub(crate) fn expire(&mut self) {
         self.evict.want_expired();
     }
@@ -172,7 +174,7 @@ impl Tasks {
         self.evict.is_active()
     }
 
-    /// The next `RebuildIndex` gives up what can't be read.
+    /// The next `RebuildIndex` gives up segments that can't be read.
     pub(crate) const fn give_up_unread(&mut self) {
         self.gives_up = true;
     }
@@ -215,9 +217,9 @@ impl Tasks {
         self.tidy.due_ms(log).filter(|_| self.is_idle())
     }
 
-    /// Cleans what is under suspicion, then meets a shortage.
+    /// Cleans segments under suspicion, then, in a shortage, the best victim.
     fn begin_needed(&mut self, log: &mut Log<'_>) {
-        // There is nowhere to move anything to, and what is freed is of no use.
+        // No segment can be opened to relocate to, and a freed one would be of no use.
         if log.is_at_end() {
             self.is_short = false;
             return;
@@ -238,7 +240,7 @@ impl Tasks {
         if !suspects && (self.begin_by_wear(log) || !self.is_short) {
             return;
         }
-        // Down to the last segment that an output may need, only the quickest gain counts.
+        // With one segment left for an output, only the quickest gain counts.
         let policy = if coming <= 1 { Policy::Greedy } else { log.policy() };
         let is_short = self.is_short;
         let choice = choose(&log.terms(policy), log.segments.as_slice(), |_, s| is_short || s.is_suspect());
@@ -247,16 +249,17 @@ impl Tasks {
                 self.is_for_task = false;
                 self.cleaner.begin(log, choice);
             }
-            // Cuts tore the last of its records, or its erase, as far as is known: nothing could go on else (rule 12).
+            // A segment with unread records, or in quarantine, is read again, and counts as torn by a cut if it still can't be
+            // read. The log could not go on otherwise (rule 12).
             None if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) => {}
             None if self.begin_restore(log, |s| s.state() == SegmentState::Quarantined) => {}
-            // The next poll merges them.
+            // The next poll merges the streams.
             None if log.merge_for_space() => log.stir(true),
             None => self.is_short = false,
         }
     }
 
-    /// Cleans for the sake of a host that waits for copies to go.
+    /// Cleans for a host that waits for copies to go.
     fn poll_places<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> Poll {
         let Some(wait) = host.awaits_copies().filter(|_| !self.is_closing && !log.is_at_end()) else {
             return Poll::Idle;
@@ -265,11 +268,11 @@ impl Tasks {
         self.places.step(log, &mut self.cleaner, host, wait)
     }
 
-    /// Moves cold data off the least worn segment if the spread of wear is beyond its bound; in a shortage as one victim of
-    /// [`WEAR_EVERY`]. Tells whether it does.
+    /// Begins to clean the least worn segment if the spread of wear is beyond its bound; in a shortage at most once in
+    /// [`WEAR_EVERY`] erases. Tells whether it does.
     ///
-    /// Such a victim yields nothing, and takes two outputs at most of the segments that fresh records leave free. The third is left for
-    /// an erase intent, so there is a way forward wherever it is cut short.
+    /// Such a victim yields nothing, and takes at most two outputs of the segments that fresh records leave free. With several
+    /// streams the third is left for an erase intent, so the log can go on wherever a cut ends the cleaning.
     fn begin_by_wear(&mut self, log: &mut Log<'_>) -> bool {
         let passed = log.counters.erases - self.wear_seen;
         let is_off = log.layout.config().wear_spread_max == u32::MAX || self.is_closing;
@@ -285,8 +288,8 @@ impl Tasks {
         true
     }
 
-    /// Takes a second look at a segment that could not be read, or is in quarantine, for want of space. Only on flash, where a cut leaves units that are
-    /// never read back: what still can't be read, though much has happened since the mount, is taken for such.
+    /// For want of space, begins a second look at a segment that could not be read, or is in quarantine. It does so only on
+    /// flash, where a cut leaves units that are never read back: bytes that still can't be read are taken for such units.
     fn begin_restore(&mut self, log: &mut Log<'_>, is_meant: impl Fn(&Segment) -> bool) -> bool {
         if !log.may_restore() || self.is_closing || log.scan.is_leased() || !self.restore.is_idle() {
             return false;
@@ -294,7 +297,7 @@ impl Tasks {
         if self.lacked_places == Some(log.counters.erases) {
             return false;
         }
-        // One that was read, and tells nothing of what is in it, is what a cut can leave of an erase, too.
+        // A cut can also leave a half-erased segment that can be read and states nothing of its contents.
         let is_kept = |s: &Segment| match s.state() {
             SegmentState::Quarantined => true,
             SegmentState::Sealed => s.is_unread(),
@@ -343,7 +346,7 @@ impl Tasks {
                 self.cleaner.begin(log, choice);
                 Poll::Again
             }
-            Step::Reclaimer => {
+            Step::Reclaim => {
                 task.state = State::Reclaiming;
                 Poll::Again
             }
@@ -362,7 +365,7 @@ impl Tasks {
         let (state, total) = match kind {
             CompactionTask::CompactData => {
                 let below = log.sequence_next();
-                // The last unit is done when the victims are free.
+                // The last unit of the progress is done when the victims are free.
                 (State::Compacting { below }, compact::left_bytes(log, below) + 1)
             }
             CompactionTask::RebuildIndex => {
@@ -389,7 +392,7 @@ impl Tasks {
         if task.is_cancelled {
             return Step::End;
         }
-        // Waits for segments that are being reclaimed now, and not for those that a shortage adds meanwhile.
+        // Waits for the segments that are being reclaimed now, not for those that a shortage adds meanwhile.
         let (freed, failures) = (log.counters.freed_segments, log.counters.failures);
         let goal = *task.goal.get_or_insert(Goal {
             freed_segments: freed.wrapping_add(log.segments.leaving()),
@@ -397,7 +400,7 @@ impl Tasks {
         });
         let is_on_the_way =
             goal.freed_segments.wrapping_sub(freed).cast_signed() > 0 && log.segments.leaving() > 0;
-        // Where only a new mount helps, and where nothing does, nothing is freed any more.
+        // No segment is freed any more where only a new mount helps, or where all sequences were issued.
         let is_hopeless = failures >= goal.failures || log.segments.has_lost_records() || log.is_at_end();
         task.has_failed |= is_on_the_way && is_hopeless;
         let is_waiting = is_on_the_way && !is_hopeless;
@@ -426,7 +429,8 @@ impl Tasks {
 }
 
 impl Engine for Tasks {
-    /// Takes a step of what the tier needs, else of the task. Bounds: one step of one engine.
+    /// Takes a step of the work that the tier needs, else of the task. Bounds: one step of one engine, and a few passes over
+    /// the table.
     fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
         self.take_timeouts(now, log);
         if let Some(cleaned) = self.cleaner.take_finished() {

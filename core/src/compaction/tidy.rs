@@ -1,5 +1,4 @@
-//! Tidying without being asked: segments in which nothing is live are freed, and while no client writes those of which half is
-//! stale are cleaned.
+//! Tidying, which needs no task: dead segments are freed, and while no client writes, segments that are half stale are cleaned.
 //!
 //! A removed key costs an entry in the index as long as any copy of it is on the medium. Without this an emptied tier would keep
 //! disk, index and memory until clients fill it again. While clients write, one dead segment is taken at a time, each
@@ -14,35 +13,38 @@ use crate::writer::{Engine, Log};
 /// How often a dead segment is taken while clients write, in milliseconds.
 const BUSY_MS: u64 = 50;
 
-/// No client has written for so long: the tier is at rest.
+/// Where no client has written for this long, the tier is at rest.
 const REST_MS: u64 = 100;
 
-/// After so long at rest what is half stale is cleaned.
+/// After this long at rest, segments that are half stale are cleaned.
 const LONG_REST_MS: u64 = 1_000;
 
 /// Segments on their way to be free at a time.
 const LEAVING_MAX: u32 = 8;
 
-/// Open segments sealed at rest for one record that clients appended: the machine's own records die, too, and would go on for ever.
+/// The most open segments that are sealed at rest before clients append again. The machine's own records become stale too, so
+/// without this bound sealing would never end.
 const SEALS_MAX: u32 = 8;
 
-/// An open segment of which at least such a part is used, as a divisor, is sealed at rest where half of that is stale.
+/// An open segment of which at least this part is used, as a divisor, is sealed at rest where half of the used part is stale.
 const WORTH_SEALING: u32 = 8;
 
 /// The findings of the last looks, and when the next one is due.
 #[derive(Debug, Default)]
 pub(crate) struct Tidy {
-    /// Records that had died, and segments that were sealed, when nothing was found to do.
+    /// The value of [`Log::deaths`] when no dead segment was found.
     seen_dead: Option<u64>,
     seen_stale: Option<u64>,
-    /// The last victim, and how many had died then: one that could not be emptied is not tried again for nothing.
+    /// The last victim, and the value of [`Log::deaths`] then: one that could not be emptied is not tried again before that
+    /// changes.
     last: Option<(SegmentIndex, u64)>,
     /// The victim that is to be cleaned.
     choice: Option<VictimChoice>,
     next_ms: u64,
-    /// When it is looked for stale ones again although nothing died: there was no space for what is live, or it was not written.
+    /// When the next look for half-stale segments is due although no record became stale: at the last one space was short, or
+    /// records were not written yet.
     stale_ms: u64,
-    /// Segments sealed since clients appended, and how many records they had then.
+    /// Segments sealed since clients last appended, and the number of records that they had appended by then.
     seals: (u32, u64),
 }
 
@@ -67,7 +69,7 @@ impl Engine for Tidy {
         if is_early || self.seen_stale == Some(log.deaths()) || log.segments.leaving() > 0 {
             return Poll::Idle;
         }
-        // Where no segment is sealed, free ones need no blocks, and have none.
+        // Only segments with blocks count as free, and free segments may lack blocks while no segment is sealed.
         let has_space = log.free() >= log.free_reserve() && log.is_written();
         let choice = if has_space { Self::find_half_stale(log) } else { None };
         if let Some(choice) = choice.filter(|c| self.last != Some((c.segment, log.deaths()))) {
