@@ -16,8 +16,8 @@ pub struct Now {
     pub wall_s: u32,
 }
 
-/// An operation that the adapter carries out. Each is answered by one [`Input::Done`] with its ticket, except `Cleanup`, which is
-/// answered by [`Input::Cleanup`] or by nothing.
+/// An operation that the adapter carries out. Each is answered by one [`Input::Done`] with its ticket. Only `Cleanup` is
+/// answered by [`Input::Cleanup`], by [`Input::CleanupUnavailable`], or not at all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
@@ -44,7 +44,7 @@ pub enum Action {
         /// Bytes to write.
         bytes: u32,
     },
-    /// Make everything durable whose write or erase was completed before this action was returned.
+    /// Make every write and erase durable that was completed before this action was returned.
     Sync {
         /// Comes back with the completion.
         ticket: Ticket,
@@ -94,7 +94,7 @@ impl Action {
 pub enum Poll {
     /// Carry this out and report its completion.
     Do(Action),
-    /// A step was made inside; poll again, after anything more urgent.
+    /// The machine took a step inside; poll again, after anything more urgent.
     Again,
     /// Nothing to do before the next input, or before [`Tier::poll_timeout`](crate::machine::Tier::poll_timeout).
     Idle,

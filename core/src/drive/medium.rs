@@ -15,9 +15,9 @@ pub enum Started {
 
 /// A row of bytes that is read, written, erased and synced.
 ///
-/// Writes, erases, syncs and allocations are *submitted*: each returns once the medium has taken it over. Where it is done by then,
-/// as on a file, the call returns [`Started::Done`]. Else it returns [`Started::UnderWay`], and the *completion* comes from
-/// [`is_done`](Self::is_done). An interrupt or a status register tells a driver of that.
+/// Writes, erases, syncs and allocations are *submitted*: each call returns once the medium has accepted the operation. Where
+/// that is done by then, as on a file, the call returns [`Started::Done`]. Else it returns [`Started::UnderWay`], and the
+/// *completion* comes from [`is_done`](Self::is_done). An interrupt or a status register tells a driver of that.
 ///
 /// Until then nothing else is asked of this value. A read is over when it returns. The bytes of a write are lent for the call only: a
 /// medium that goes on with them takes them over.
@@ -86,13 +86,14 @@ pub trait Medium {
     /// Makes durable all that was written and erased before the call. Nothing to do where a completed write is durable, as on NOR flash.
     ///
     /// # Errors
-    /// Nothing is known then of what is durable since the last success.
+    /// Then nothing is known to be durable that was written since the last success.
     fn sync(&mut self) -> Result<Started, Self::Error>;
 
     /// Allocates space for `bytes` bytes from `at` on, so that no write to them lacks any. Bytes that are there stay.
     ///
-    /// It is asked for where the configuration [allocates](crate::config::TierConfig::allocates). A medium that can't do that says yes:
-    /// then a write finds out, and a tier whose disk is full can free nothing before somebody frees space.
+    /// It is asked for where the configuration [allocates](crate::config::TierConfig::allocates). A medium that can't do that
+    /// returns `Done`. Then a full disk shows only at a write, and the tier can free nothing before others free space on the
+    /// disk.
     ///
     /// # Errors
     /// [`MediumError::NoSpace`] on a full disk.
@@ -103,7 +104,7 @@ pub trait Medium {
 
     /// Tells whether the operation under way has ended, and how; `None` where it has not. It must not wait for that.
     ///
-    /// Each operation under way is reported once. Where none is, the answer means nothing.
+    /// The end of each operation is reported once. With no operation under way, the answer means nothing.
     fn is_done(&mut self) -> Option<Result<(), Self::Error>> {
         Some(Ok(()))
     }

@@ -4,8 +4,8 @@ use core::fmt;
 
 /// Names a task that a machine was given, from [`schedule`](crate::machine::Tier::schedule) to its report.
 ///
-/// It means something only to the machine that issued it. Two tasks of one kind have two ids, so a report names its task, in
-/// whatever order tasks end.
+/// Only the machine that issued it knows it. Two tasks of one kind have two ids, so a report names its task, in whatever order
+/// tasks end.
 ///
 /// # Bounds
 /// Ids are 32 bits and wrap. They are issued one after the other and tasks end in the order in which they were scheduled. So an
