@@ -4,8 +4,8 @@ use super::tier::{Status, Tier};
 use crate::drive::Now;
 
 impl Tier<'_> {
-    /// The tier's time, in seconds, by which values expire. It follows the wall clock, except where that jumped or is behind; it never
-    /// goes back, and starts no earlier than the newest time on the medium.
+    /// The tier's time, in seconds, by which values expire. It follows the wall clock, except where that jumped or is behind.
+    /// It never goes back, and starts no earlier than the newest time on the medium.
     #[must_use]
     pub const fn clock_s(&self) -> u32 {
         self.log.durability.clock().now_s()
@@ -17,8 +17,8 @@ impl Tier<'_> {
         self.log.durability.clock().now_ms()
     }
 
-    /// Looks at the clocks, as each poll does, and returns the tier's time. A client's reads go by it, so that a refused jump expires
-    /// nothing for them either.
+    /// Advances the tier's time, as each poll does, and returns it. Reads of clients must use it too, so that a refused jump
+    /// expires nothing for them.
     pub fn observe(&mut self, now: Now) -> u32 {
         if matches!(self.status, Status::Running | Status::Closing) {
             self.log.observe(now);
@@ -36,8 +36,8 @@ impl Tier<'_> {
         self.log.durability.clock().refused_s()
     }
 
-    /// How far the wall clock is behind the tier's time, in seconds, beyond a distance that was confirmed: it was ahead before, or is
-    /// wrong now.
+    /// How far the wall clock is behind the tier's time, in seconds, beyond a distance that was confirmed. Either it was ahead
+    /// before, or it is wrong now.
     ///
     /// The tier's time goes on by the monotonic clock. Time that passes while no tier runs does not count until the wall clock has
     /// caught up or was [confirmed](Self::confirm_clock).

@@ -14,17 +14,17 @@ pub enum Driven {
     Idle,
     /// The medium has started an operation that has not ended. Drive again when it has: nothing else goes on meanwhile.
     UnderWay,
-    /// So many polls were made as were allowed; there is more to do.
+    /// As many polls were made as the call allowed; there is more to do.
     Spent,
-    /// A task asks the pools. Give the machine [`Input::Cleanup`], or [`Input::CleanupUnavailable`] where nobody can answer; it goes
-    /// on meanwhile.
+    /// A task asks the pools. Give the machine [`Input::Cleanup`], or [`Input::CleanupUnavailable`] where there are no pools;
+    /// it goes on meanwhile.
     Cleanup(CleanupRequest),
 }
 
 /// Polls a machine, carries out what it asks of the medium, and hands it the completions.
 ///
-/// It keeps the ticket of the operation under way, so that its completion is handed in once, and nothing else is asked of the medium
-/// before. A machine and its medium are driven by one driver as long as they live.
+/// It keeps the ticket of the operation under way, so that its completion is handed in once, and no other operation is
+/// submitted before. Use one driver for a machine and its medium as long as they live.
 #[derive(Debug, Clone, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Driver {
@@ -44,7 +44,8 @@ impl Driver {
         self.under_way.is_some()
     }
 
-    /// Takes the end of the operation under way, then polls and carries out, as often as allowed. It waits for nothing.
+    /// Takes the end of the operation under way, then polls and carries out actions, at most `polls` times. It waits for
+    /// nothing.
     ///
     /// # Bounds
     /// At most `polls` polls or completions, each with at most one operation of the medium.
@@ -60,7 +61,7 @@ impl Driver {
             if let Some(ticket) = self.under_way {
                 let Some(result) = medium.is_done() else { return Driven::UnderWay };
                 self.under_way = None;
-                // It is stale where the machine was restarted meanwhile.
+                // The ticket is stale where the machine was restarted meanwhile.
                 let _ = tier.handle(now, Input::Done { ticket, result: result.map_err(Into::into) }, host);
                 continue;
             }
@@ -87,7 +88,7 @@ impl Driver {
     }
 }
 
-/// Submits to a medium what an action asks of it. Returns `None` for a request to the pools, which asks nothing of the medium.
+/// Submits the operation of an action to a medium. Returns `None` for a request to the pools, which has none.
 ///
 /// The caller completes the action: at once where it is done or failed, else when [`Medium::is_done`] says so.
 ///

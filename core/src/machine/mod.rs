@@ -9,9 +9,10 @@
 //!    `handle`. Between two polls anything more urgent may be mutated: each poll does one bounded step.
 //! 3. *Wait* for the next input, at most [`poll_timeout`](Tier::poll_timeout).
 //!
-//! Engines inside, in the order in which `poll` asks them: the mount; slots (open segments); blocks; the opening of segments; syncs;
-//! the reclaiming of emptied segments; compaction (shortage first, then eviction, then tasks); tidying at rest. Each is a file of
-//! a layer below, with a diagram of its states.
+//! A poll asks the engines in this order: the mount; slots (open segments); blocks; the opening of segments; syncs; the
+//! reclaiming of emptied segments; second looks; the cleaner; eviction; tasks; tidying. Each is a file of a layer below; most
+//! have a diagram of their states. The cleaner works first on segments under suspicion, then on a shortage, then on victims of
+//! tasks.
 //!
 //! [`writing_an_adapter`] states what an adapter owes, and why.
 

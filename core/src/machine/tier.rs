@@ -25,8 +25,8 @@ pub enum Status {
     Closed,
     /// The mount failed; nothing was written.
     Failed(MountError),
-    /// It found its own state broken once it was mounted. It writes nothing more, and what is there can be read. A new
-    /// machine mounts it.
+    /// It found its own state broken after the mount. It writes nothing more, and stored records can be read. A new machine can
+    /// mount the medium.
     Broken(Invariant),
 }
 
@@ -59,7 +59,7 @@ impl<'m> Tier<'m> {
         Ok(Self { status: Status::Mounting, log, mount: Mount::new(), reclaim: Reclaimer::default(), tasks })
     }
 
-    /// Forgets all that it knows, as one that was only just built, and is about to mount its medium again. Completions of what was
+    /// Forgets everything, as a machine that was just built, and is about to mount its medium again. Completions of what was
     /// outstanding are stale. Tasks that had not ended end without a report, and no other task gets their ids.
     pub fn restart(&mut self) {
         self.status = Status::Mounting;
@@ -74,7 +74,7 @@ impl<'m> Tier<'m> {
         self.status
     }
 
-    /// Stops where an invariant was found broken since the last call; tells whether that is so, or was before.
+    /// Stops if an invariant was found broken since the last call. Tells whether the machine is broken.
     #[inline(never)]
     fn stop_if_broken(&mut self) -> bool {
         let Some(invariant) = self.log.broken() else { return false };
@@ -131,7 +131,8 @@ impl<'m> Tier<'m> {
 
     /// Every append up to this position is written and published.
     ///
-    /// Records that [`Index::unwritten`](crate::index::Index::unwritten) handed back are not waited for: they get a new position when they are appended again.
+    /// Records that were handed to [`Index::unwritten`](crate::index::Index::unwritten) do not count: they get a new position
+    /// when they are appended again.
     #[must_use]
     pub fn written(&self) -> u64 {
         self.log.written()
@@ -143,7 +144,7 @@ impl<'m> Tier<'m> {
         self.log.version_floor()
     }
 
-    /// Whether no record waits to be written, relocated ones included.
+    /// Whether no record waits to be written; relocated records count too.
     #[must_use]
     pub fn is_written(&self) -> bool {
         self.log.is_written()
@@ -211,7 +212,7 @@ impl<'m> Tier<'m> {
         self.tasks.progress()
     }
 
-    /// Tells whether a task waits, runs, or has a report that was not taken. Of any other no report will come.
+    /// Tells whether a task waits, runs, or has a report that was not taken. For any other task no report will come.
     ///
     /// # Bounds
     /// Looks at each task that it has.
@@ -278,8 +279,8 @@ impl<'m> Tier<'m> {
         }
     }
 
-    /// Tells whether a client's record of so many bytes has a place, now or as soon as a free segment is opened. Where it has
-    /// none, what must be cleaned for it is cleaned from now on, as if it had been offered.
+    /// Tells whether a client's record of this length has a place, now or as soon as a free segment is opened. Where it has
+    /// none, the machine cleans segments for it from now on, as if it had been offered.
     ///
     /// # Bounds
     /// One pass over the segment table.
@@ -313,18 +314,18 @@ impl<'m> Tier<'m> {
         self.log.sync();
     }
 
-    /// Wants about this many bytes of records to be evicted, what has expired first, then the oldest; a larger want that is under way
-    /// stays.
+    /// Wants about this many bytes of records to be evicted: expired ones first, then the oldest. A larger want that is under
+    /// way stays.
     pub fn evict(&mut self, bytes: u64) {
         self.tasks.evict(bytes);
     }
 
-    /// Drops all that is due by now, without a task; what is dropped gives its space back as soon as that is written.
+    /// Drops all records that are due now, without a task. Their space comes back once the drops are written.
     pub fn expire(&mut self) {
         self.tasks.expire();
     }
 
-    /// Tells whether an eviction is under way, or what it dropped is not published yet.
+    /// Tells whether an eviction is under way, or its tombstones are not published yet.
     #[must_use]
     pub fn is_evicting(&self) -> bool {
         self.tasks.is_evicting() || self.log.has_relocated()
@@ -351,7 +352,7 @@ impl<'m> Tier<'m> {
         self.tasks.cancel();
     }
 
-    /// Takes no more records and tasks; makes durable what was taken.
+    /// Takes no more records and tasks, and makes all accepted records durable.
     pub fn close(&mut self) {
         if self.status == Status::Running {
             self.status = Status::Closing;
@@ -366,12 +367,12 @@ impl<'m> Tier<'m> {
         let is_marker = self.reclaim.is_waiting(ticket);
         let lent = if is_marker { Some(self.reclaim.lent(&self.log)) } else { self.log.lent(ticket) };
         let Some(lent) = lent else { return &[] };
-        // No write is of no bytes.
+        // A write has at least one byte.
         self.log.watch.hold(Invariant::WrittenBytes, !lent.is_empty());
         lent
     }
 
-    /// The buffer for a read that was asked for, as long as what is to be read; empty when the ticket is stale.
+    /// The buffer for a read that was asked for, of exactly the length to read; empty when the ticket is stale.
     pub fn read_buffer(&mut self, ticket: Ticket) -> &mut [u8] {
         self.log.lent_to_read(ticket).unwrap_or_default()
     }
@@ -379,11 +380,11 @@ impl<'m> Tier<'m> {
     /// Takes one step.
     ///
     /// # Bounds
-    /// One action, or one bounded step inside: at most `step_bytes` and one record of copying, or `step_records` entries of a footer, or
-    /// one pass over the segment table.
+    /// One action, or one bounded step inside: at most `step_bytes` and one record of copying, or `step_records` entries of a
+    /// footer. A step may also make a few passes over the segment table.
     pub fn poll<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
         let step = self.step(now, host);
-        // It may have come to this step by the state that is broken: nothing of it reaches the medium.
+        // A broken state may have led to this step, so its action does not reach the medium.
         if self.stop_if_broken() { Poll::Idle } else { step }
     }
 
@@ -420,7 +421,7 @@ impl<'m> Tier<'m> {
         }
     }
 
-    /// The log's own parts come first: engines wait for what they bring about.
+    /// The log's own parts come first, since the engines wait for them.
     fn poll_running<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
         self.log.observe(now);
         match self.log.poll(now, host) {
@@ -433,7 +434,7 @@ impl<'m> Tier<'m> {
         }
     }
 
-    /// A step that waits for a write or an opening has only just asked for it: the next poll makes it.
+    /// An engine may only just have asked for the write or opening that it waits for: the next poll makes it.
     fn again_if_stirred(&mut self, step: Poll) -> Poll {
         if step == Poll::Idle && self.log.take_stirred() { Poll::Again } else { step }
     }
@@ -446,7 +447,7 @@ impl<'m> Tier<'m> {
             step => return step,
         }
         let has_suspects = self.log.segments.has_suspects();
-        // A segment whose opening failed is erased again: what is under suspicion may need it.
+        // A segment whose opening failed is erased again: records under suspicion may need it.
         if has_suspects {
             match self.reclaim.poll(now, &mut self.log, host) {
                 Poll::Idle => {}
@@ -479,7 +480,7 @@ impl<'m> Tier<'m> {
     /// # Bounds
     /// A completed write publishes its records, at most as many as a slot's memory holds.
     pub fn handle<H: Host>(&mut self, now: Now, input: Input, host: &mut H) -> Result<(), StaleTicket> {
-        // Neither the index nor the log learns of what was under way: its outcome is left to the next mount.
+        // The results of operations under way are dropped: the next mount finds out.
         if self.stop_if_broken() {
             return Ok(());
         }
@@ -495,7 +496,7 @@ impl<'m> Tier<'m> {
         let is_sync = self.log.durability.is_waiting(ticket);
         self.log.complete(now, ticket, result, host)?;
         if let (true, Err(error), Status::Mounting) = (is_sync, result, self.status) {
-            // No later sync vouches for what was found: blank segments may come back to life (rule 9).
+            // No later sync proves that the bytes found are durable: blank segments may hold their old records again (rule 9).
             self.status = Status::Failed(MountError::Medium(error));
         }
         Ok(())

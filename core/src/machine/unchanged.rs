@@ -1,11 +1,10 @@
-//! Puts of what is there already: whether one may be skipped.
+//! Whether a put may be skipped, since its value is stored already.
 //!
-//! A put that is skipped must promise what it would if it were written: the value is there after a cut, as far as that of a put at
-//! that moment is, and with the same expiry. So its host finds the newest record of the key, whole, and asks in this order:
-//! [`Present::may_equal`], [`Tier::may_keep`], and then itself whether the bytes are the same. Those are the bytes as stored, where
-//! the same value is always encoded to the same bytes, else the decoded value. Where each says yes the host
-//! [counts](Tier::note_unchanged) the put and tells its client that it is done; what its client then waits for, a flush or a sync,
-//! waits for the record that is there as for one that was just appended.
+//! A skipped put must promise the same as one that is written: the value survives a cut as surely, and with the same expiry. So
+//! its host finds the newest record of the key, whole, and asks in this order: [`Present::may_equal`], [`Tier::may_keep`], and
+//! then whether the bytes are the same. It compares the stored bytes, where the same value is always encoded to the same bytes,
+//! else the decoded value. If each answer is yes, the host [counts](Tier::note_unchanged) the put and answers its client. A
+//! client that waits for a flush or a sync then waits for the stored record, as for one that was just appended.
 
 use super::tier::{Status, Tier};
 use crate::codec::CodecId;
@@ -29,7 +28,8 @@ pub struct Present {
 }
 
 impl Present {
-    /// Tells whether a value of so many bytes as stored could be the one that is there. A value with another expiry is another value.
+    /// Tells whether a value of this codec, stored length and expiry could be the stored one. A value with another expiry is
+    /// another value.
     #[must_use]
     pub fn may_equal(&self, codec: CodecId, value_bytes: u32, expires_s: Option<u32>) -> bool {
         (self.codec, self.value_bytes, self.expires_s) == (codec, value_bytes, expires_s)
@@ -37,11 +37,11 @@ impl Present {
 }
 
 impl Tier<'_> {
-    /// Tells whether a record that is there may stand for a put of the same value: a mount would find it, and no other value of its
+    /// Tells whether a stored record may stand for a put of the same value: a mount would find it, and no other value of its
     /// key.
     ///
-    /// It may not where it has expired, or where the sync failed that should have made it durable. Nor may it where a newer copy may lie
-    /// among records that could not be read, or among writes that failed.
+    /// It may not where it has expired, or where the sync that should have made it durable failed. Nor may it where a newer
+    /// copy may lie among records that could not be read, or among failed writes.
     #[must_use]
     pub fn may_keep(&self, present: &Present) -> bool {
         let Location { segment, sequence, .. } = present.location;
@@ -59,8 +59,9 @@ impl Tier<'_> {
             && !self.log.is_expired(present.expires_s)
     }
 
-    /// Tells above which sequence the version of a record must lie so that [`may_keep`](Self::may_keep) agrees in whatever segment
-    /// the record is, if the record has not expired; `None` while there is none such. A host posts it for threads that don't have the machine.
+    /// The sequence above which the version of a record must lie so that [`may_keep`](Self::may_keep) agrees, in whatever
+    /// segment the record is, if it has not expired. `None` while no version is enough. A host posts it for threads that can't
+    /// reach the machine.
     #[must_use]
     pub fn keeps_above(&self) -> Option<Sequence> {
         let is_sure = self.status == Status::Running
@@ -69,7 +70,7 @@ impl Tier<'_> {
         is_sure.then_some(self.log.version_floor())
     }
 
-    /// Counts a put that was skipped, since its value was there.
+    /// Counts a put that was skipped, since its value was stored already.
     pub const fn note_unchanged(&mut self) {
         self.log.counters.unchanged_puts += 1;
     }
