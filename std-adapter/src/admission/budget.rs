@@ -8,7 +8,8 @@ pub(crate) const QUEUED_MAX: u32 = 8192;
 /// Other messages that can be on their way to it: questions and notifications.
 pub(crate) const ASKED_MAX: u32 = 1022;
 
-/// The parts of both that are taken. A part is reserved before the message that needs it is sent, so nothing sent lacks it.
+/// The parts of both that are taken. A part is reserved before the message that needs it is sent, so each sent message has its
+/// place.
 #[derive(Debug, Default)]
 pub(crate) struct Budget {
     /// Messages about writes that the worker has not appended yet.

@@ -6,9 +6,9 @@ use core::sync::atomic::Ordering::{AcqRel, Relaxed};
 /// The part of a partition's sums that one key adds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(crate) struct Weight {
-    /// Charged bytes, with what earlier writes are charged that the pending one replaces.
+    /// Charged bytes, those of earlier writes that the pending one replaces included.
     pub(crate) charge: u64,
-    /// Of these, what stays charged once the pending write is published. Publishing it moves nothing here.
+    /// The part of them that stays charged once the pending write is published. Publication does not change it.
     pub(crate) settled: u64,
     /// Bytes of memory that the pending write takes.
     pub(crate) pending_bytes: u64,
@@ -35,9 +35,9 @@ pub(crate) struct Ceiling {
 /// Which sum a write would bring beyond its ceiling.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Beyond {
-    /// The bytes that the log is sure to hold; so many are there for the write.
+    /// The bytes that the log is sure to hold; `available` are left for the write.
     Settled { available: u64 },
-    /// The bytes that it may hold meanwhile.
+    /// The bytes that the log may hold until pending writes are published.
     Charge,
 }
 
@@ -50,7 +50,7 @@ pub(crate) struct Charges {
 }
 
 impl Charges {
-    /// Charged bytes, with what pending writes replace.
+    /// Charged bytes, those that pending writes replace included.
     pub(crate) fn charge(&self) -> u64 {
         self.charge.load(Relaxed)
     }
@@ -72,8 +72,9 @@ impl Charges {
         move_sum(&self.keys, before.keys, after.keys);
     }
 
-    /// Moves all sums, or none where one would go beyond its ceiling. The sum that is moved and moved back is one that others
-    /// may wait for, so nobody takes the log for full who has space in it.
+    /// Moves all sums, or none where one would go beyond its ceiling. The charge changes first, and changes back where
+    /// `settled` is refused. Others may wait for a lower charge, but are refused only by `settled`. So no write is refused as
+    /// full that has space.
     pub(super) fn change_within(
         &self,
         before: &Weight,
@@ -103,15 +104,15 @@ fn move_sum(sum: &AtomicU64, before: u64, after: u64) {
     }
 }
 
-/// As [`move_sum`], unless the sum would then be beyond `max`: that says how much there is for what is moved.
-/// A part that does not grow is moved whatever the limit: that may have come down.
+/// As [`move_sum`], unless the sum would then be beyond `max`: the error is the part that is available. A part that does not
+/// grow is always moved, since the limit may have become lower.
 fn move_sum_within(sum: &AtomicU64, before: u64, after: u64, max: u64) -> Result<(), u64> {
     let is_within = |sum: &u64| *sum <= max || after <= before;
     let moved = |now: u64| now.saturating_sub(before).checked_add(after).filter(is_within);
     sum.fetch_update(AcqRel, Relaxed, moved).map(|_| ()).map_err(|now| available(now, before, max))
 }
 
-/// How much a sum leaves for what takes the place of `before`.
+/// How much a sum leaves for a part that replaces `before`.
 fn available(now: u64, before: u64, max: u64) -> u64 {
     max.saturating_sub(now.saturating_sub(before))
 }

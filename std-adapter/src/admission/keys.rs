@@ -1,4 +1,4 @@
-//! The clients that want the same key for themselves: one has it, the others get it in the order of their age.
+//! The clients that want the same key for themselves: one holds it, the others get it in the order of their age.
 //!
 //! Without threads and without time, as [the lines](super::lines). Bounds: each call looks at one key.
 
@@ -13,16 +13,16 @@ struct KeyLine {
     standing: BTreeSet<u64>,
 }
 
-/// The keys that somebody has.
+/// The keys that a client holds.
 #[derive(Debug, Default)]
 pub(super) struct KeyLines {
     lines: BTreeMap<KeyHash, KeyLine>,
-    /// How many clients have one or stand for one.
+    /// How many clients hold a key or wait for one.
     clients: usize,
 }
 
 impl KeyLines {
-    /// Lets a client stand for a key. It has the key at once where nobody else has it.
+    /// Lets a client wait for a key. It gets the key at once where no other client holds it.
     pub(super) fn stand(&mut self, number: u64, key: KeyHash) {
         match self.lines.get_mut(&key) {
             None => {
@@ -41,7 +41,7 @@ impl KeyLines {
         self.lines.get(key).is_some_and(|line| line.holder == number)
     }
 
-    /// A client gives up its place, or the key. Returns the client that has the key from now on, where it went to another one.
+    /// A client gives up its place, or the key. Returns the client that holds the key from now on, if another one got it.
     pub(super) fn leave(&mut self, number: u64, key: &KeyHash) -> Option<u64> {
         let line = self.lines.get_mut(key)?;
         if line.holder != number {
@@ -59,12 +59,12 @@ impl KeyLines {
         next
     }
 
-    /// Keys that somebody has.
+    /// Keys that a client holds.
     pub(super) fn held(&self) -> usize {
         self.lines.len()
     }
 
-    /// Clients that have a key or stand for one.
+    /// Clients that hold a key or wait for one.
     pub(super) const fn clients(&self) -> usize {
         self.clients
     }

@@ -1,7 +1,7 @@
-//! The lines of clients that wait, without threads and without time: who goes on, and in which order.
+//! The lines of waiting clients, without threads and without time: they decide which client goes on next.
 //!
-//! A client has one number for all lines: its age. So a client that was let go on, and then lacks something else, is not behind
-//! those who came after it. Bounds: each call works on the clients that it lets go on, and finds each in logarithmic time.
+//! A client has one number for all lines: its age. So a client that went on, and then lacks something else, is not behind those
+//! that came after it. Bounds: each call works on the clients that it lets go on, and finds each in logarithmic time.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ use super::keys::KeyLines;
 pub(crate) enum Line {
     /// A place in the worker's queue, and so many pending bytes.
     Permit(u64),
-    /// Capacity: so many bytes that nobody was asked to free space for.
+    /// Capacity; `needs` are the bytes of it for which no eviction was asked for.
     Capacity { needs: u64 },
     /// A place for a message that is no write.
     Message,
@@ -28,16 +28,16 @@ struct Client<W> {
     waker: W,
     /// Pending bytes that were reserved for it, with a place in the queue.
     permit: Option<u64>,
-    /// Whether it is to look how its tier is.
+    /// Whether it is to wake up and look at its tier.
     is_alerted: bool,
-    /// How often there had been a reason to call somebody when it last was let try.
+    /// The value of [`Lines::rings`] when it last tried.
     rings: u64,
-    /// Whether it was called before and found too little: nobody who comes along takes it away again.
+    /// Whether it was called before and found too little: no client that arrives may pass it then.
     has_lost: bool,
-    /// Capacity that it needs and nobody was asked to free space for, in this round of asking.
+    /// Bytes of capacity that it needs, and for which no eviction was asked for in this round.
     needs: u64,
     needs_in: u64,
-    /// The key that it has or stands for.
+    /// The key that it holds or waits for.
     key: Option<KeyHash>,
 }
 
@@ -48,14 +48,14 @@ const CAPACITY: Line = Line::Capacity { needs: 0 };
 #[derive(Debug, Default)]
 struct Calls {
     standing: BTreeSet<u64>,
-    /// They were called, and have not said how it went.
+    /// Clients that were called and have not tried, or have not left, since.
     called: BTreeSet<u64>,
     /// How many of those had been called before.
     again: usize,
 }
 
 impl Calls {
-    /// Those whom a client that comes along must not pass.
+    /// The number of clients that one that arrives must not pass.
     fn in_front(&self) -> usize {
         self.standing.len() + self.again
     }
@@ -64,18 +64,18 @@ impl Calls {
 /// Why a client may go on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Go {
-    /// So many pending bytes and a place in the queue are its own.
+    /// These pending bytes, and a place in the queue, are reserved for it.
     Permit(u64),
     /// It is called: there may be what it waits for.
     Called,
 }
 
-/// Clients that one success calls: more than one, so that a line gets shorter while there is enough; no more, since nobody knows
-/// for how many there is enough.
+/// Clients that are called for each one that got what it needs. Two let a line get shorter while there is enough; for how many
+/// more there is enough is not known.
 const CALLS_PER_SUCCESS: usize = 2;
 
-/// Writes that a client has space for when it is let go on, beside the others that are let go on with it. A context switch is paid
-/// for so many, not for each; more would let those wait longer who are behind it.
+/// Writes for which each client of a round has places. A context switch is paid once for them, not for each. More would let the
+/// clients behind wait longer.
 pub(super) const WRITES_PER_PERMIT: u32 = 32;
 
 /// The free part of the queue and of the pending bytes.
@@ -86,7 +86,7 @@ pub(super) struct Spare {
 }
 
 impl Spare {
-    /// The part that is left beside one client more, with writes of so many bytes; `None` where there is too little.
+    /// The part that is left after one more client, with writes of this many bytes; `None` where there is too little.
     fn without(self, bytes: u64) -> Option<Self> {
         let places = self.places.checked_sub(WRITES_PER_PERMIT)?;
         let bytes_left = self.bytes.checked_sub(bytes * u64::from(WRITES_PER_PERMIT))?;
@@ -99,9 +99,10 @@ impl Spare {
 pub(crate) struct Lines<W> {
     issued: u64,
     rings: u64,
-    /// Whether somebody came since the last look, who may have missed what was given back.
+    /// Whether a client came since the last call of [`ring`](Self::ring), which may have missed a resource that was given back.
     has_new: bool,
-    /// Bytes that the clients need together who wait for capacity and have not asked for it, and how often that was taken.
+    /// Bytes that all clients need which wait for capacity and have not asked for an eviction; then how often that sum was
+    /// taken.
     needs: u64,
     round: u64,
     clients: BTreeMap<u64, Client<W>>,
@@ -130,7 +131,7 @@ impl<W> Default for Lines<W> {
 }
 
 impl<W: Clone> Lines<W> {
-    /// Takes a client in, which stands nowhere yet; returns its number.
+    /// Adds a client, which is in no line yet; returns its number.
     pub(super) fn enter(&mut self, waker: W) -> u64 {
         self.issued += 1;
         let client = Client {
@@ -147,7 +148,7 @@ impl<W: Clone> Lines<W> {
         self.issued
     }
 
-    /// Clients that the worker has to look after: those that want a key wait for each other.
+    /// Clients that the worker has to serve. Those that want a key wait for each other instead.
     pub(super) fn clients(&self) -> usize {
         self.clients.len() - self.keys.clients()
     }
@@ -185,7 +186,7 @@ impl<W: Clone> Lines<W> {
     pub(super) fn stand(&mut self, number: u64, line: Line) {
         let rings = self.rings;
         let Some(client) = self.clients.get_mut(&number) else { return };
-        // It may have lacked just what was given back since it was let try.
+        // A resource that it lacked may have been given back since it tried.
         let has_missed = client.rings != rings;
         client.rings = rings;
         let had_lost = client.has_lost;
@@ -217,21 +218,21 @@ impl<W: Clone> Lines<W> {
         }
     }
 
-    /// Takes what those need together who wait for capacity and have not asked for it.
+    /// Takes the sum of the bytes that clients need which wait for capacity and have not asked for an eviction.
     pub(super) const fn take_needs(&mut self) -> u64 {
         self.round += 1;
         core::mem::replace(&mut self.needs, 0)
     }
 
-    /// A client asks for itself, or leaves.
+    /// Subtracts the needs of a client that asks by itself, or leaves.
     fn forget_needs(&mut self, number: u64) {
         let Some(client) = self.clients.get_mut(&number) else { return };
         let needs = core::mem::take(&mut client.needs);
         self.needs -= if client.needs_in == self.round { needs } else { 0 };
     }
 
-    /// Gives permits in the order of age, as long as `reserve` can reserve what the next one needs: to one client in any case, and to
-    /// as many as there is space for several writes of each.
+    /// Gives permits in the order of age, as long as `reserve` succeeds for the next client: to as many clients as there are
+    /// places for several writes of each, and to one in any case.
     pub(super) fn grant(&mut self, spare: Spare, mut reserve: impl FnMut(u64) -> bool, woken: &mut Vec<W>) {
         let mut left = Some(spare);
         while let (Some(spare), Some((&number, &bytes))) = (left, self.permits.first_key_value()) {
@@ -247,8 +248,8 @@ impl<W: Clone> Lines<W> {
         }
     }
 
-    /// Something was given back: calls the oldest of each line, each as many as there may be enough for, and one in any case. A client
-    /// that has what it needs calls the next.
+    /// Where a resource was given back, calls the oldest clients: as many as there may be enough capacity for, at least one,
+    /// and one that waits for a message place. A client that gets what it needs calls the next ones.
     pub(super) fn ring(&mut self, is_changed: bool, enough_for: usize, woken: &mut Vec<W>) {
         if is_changed || core::mem::take(&mut self.has_new) {
             self.rings += 1;
@@ -261,11 +262,11 @@ impl<W: Clone> Lines<W> {
     fn call(&mut self, line: Line, most: usize, woken: &mut Vec<W>) {
         for _ in 0..most {
             let Some(calls) = self.calls(line) else { return };
-            // One that was called in vain is passed by nobody: those behind it would take what it needs.
+            // No client passes one that was called before in vain: those behind it would take what it needs.
             if matches!(line, Line::Capacity { .. }) && calls.again > 0 {
                 return;
             }
-            // A client that waits for a permit as well tries when it has that.
+            // A client that also waits for a permit tries when it has one.
             let Some(number) = calls.standing.pop_first() else { return };
             calls.called.insert(number);
             self.forget_needs(number);
@@ -280,7 +281,7 @@ impl<W: Clone> Lines<W> {
         }
     }
 
-    /// Whether a client has a reason to wake up: it may go on, or is to look, or is not known any more.
+    /// Whether a client has a reason to wake up: it may go on, was alerted, or is not known any more.
     pub(super) fn is_awake(&mut self, number: u64) -> bool {
         let is_called = self.is_called(number);
         let Some(client) = self.clients.get_mut(&number) else { return true };
@@ -305,9 +306,9 @@ impl<W: Clone> Lines<W> {
         client.permit.take().map(Go::Permit).or(is_called.then_some(Go::Called))
     }
 
-    /// Lets a client go. Returns pending bytes that were reserved for it and that it did not take: they are to be given back, with the
-    /// place. The next ones are called where it had been called: it has left what it was called for, or there may be more. A key goes to the
-    /// next one in its line.
+    /// Removes a client. Returns pending bytes that were reserved for it and not taken: the caller gives them back, with the
+    /// queue place. If the client had been called, the next ones are called: it left the resource, or there may be more. A key
+    /// goes to the next one in its line.
     pub(super) fn leave(&mut self, number: u64, is_done: bool, woken: &mut Vec<W>) -> Option<u64> {
         self.forget_needs(number);
         let client = self.clients.remove(&number)?;
@@ -336,7 +337,7 @@ impl<W: Clone> Lines<W> {
         self.permits.first_key_value().map(|(number, _)| *number)
     }
 
-    /// Lets everybody look how the tier is.
+    /// Wakes all clients to look at the tier.
     pub(super) fn alert(&mut self, woken: &mut Vec<W>) {
         for client in self.clients.values_mut() {
             client.is_alerted = true;

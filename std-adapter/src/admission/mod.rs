@@ -1,31 +1,33 @@
-//! Admission of writes: who may write and who waits, for a place in the queue, pending bytes, capacity or a key.
+//! Admission of writes: decides which write goes on, and which waits for a place in the queue, pending bytes, capacity or a
+//! key.
 //!
-//! Each file decides one thing. [`budget`] grants places and pending bytes. [`charges`] keeps the charge below its ceiling. [`relief`]
-//! says where space comes from, and when a value is refused. [`lines`] and [`keys`] say who is next, and [`waiting`] is the one wait of
-//! all.
+//! Each file decides one thing. [`budget`] grants places and pending bytes. [`charges`] keeps the charge below its ceiling.
+//! [`relief`] says where space comes from, and when a value is refused. [`lines`] and [`keys`] decide which client is next. In
+//! [`waiting`] is the wait, which is the same for all lines.
 //!
 //! Two parts of a write stay in `api`, above the index. Only the index knows what a value weighs, and whether it owes space.
-//! A message to the worker is sent where its place is reserved.
+//! The message to the worker is sent by the code that reserved its place.
 //!
-//! A write that finds no other waiting takes what it needs. Where it can't, or where others wait, it waits in line, asleep. Three
-//! rules hold:
+//! A write that finds no waiters takes the resources that it needs. Where there is too little, or others wait, it waits in
+//! line, asleep. Three rules hold:
 //!
-//! 1. **Places and pending bytes are given, not competed for.** The worker reserves them for the clients in line, in the order of
-//!    their age, and wakes those and no others: a *permit*. It does so once most places and half of the bytes are free again, or where
-//!    it has nothing else to do. It admits so many clients that each has capacity for several writes. Until that is used up, clients that
-//!    arrive may go on; from then on all wait in line. So a context switch is not paid for each write, and every client in line goes on
-//!    after a number of such rounds that follows from its place.
-//! 2. **Capacity is tried for in order.** Only the index knows how much a write needs. The worker calls the oldest clients in that
-//!    line, as many as there may be enough for. One that got what it needs calls the next two. A client that found too little keeps its
-//!    place, is called first the next time, and nobody passes it any more: none beside it is called, and none who comes along goes on.
-//! 3. **A client leaves nothing behind.** It keeps its age in all lines until its call ends. With the value that stands for it go its
-//!    places, what was reserved for it, and what it was called for: the next one gets that. So it is after a panic, too.
+//! 1. **Places and pending bytes are given, not competed for.** The worker reserves them for the clients in line, in the order
+//!    of their age, and wakes only these. Such a reservation is a *permit*. It does so once most places and half of the bytes
+//!    are free again, or where it has nothing else to do. It admits so many clients in one round that there are places for
+//!    several writes of each. Until these are used up, clients that arrive may go on; from then on all wait in line. So a
+//!    context switch is not paid for each write, and the place of a client in line determines after how many rounds it goes on.
+//! 2. **Capacity is tried for in order.** Only the index knows how much a write needs. The worker calls the oldest clients in
+//!    that line, as many as there may be enough for. One that got what it needs calls the next two. A client that found too
+//!    little keeps its place, is called first the next time, and no client passes it any more. While it is called no other
+//!    client is, and clients that arrive wait.
+//! 3. **A client leaves nothing behind.** It keeps its age in all lines until its call ends. Its [`Waiting`] is dropped with
+//!    it, after a panic too. The next client then gets its places in line, its reservation and its call.
 //!
-//! Removes need no capacity and give some back: they never stand behind puts that wait for it.
+//! Removes need no capacity and give some back: they never wait behind puts that wait for capacity.
 //!
-//! Nobody who waits looks again after some time: each wait ends by its deadline, by what another thread gives, or by an alert. A
-//! thread that makes a partition refuse writes posts that first, and [alerts](Admission::alert) then. A client that waits stands in its
-//! line first, and looks then. So one of the two sees the other.
+//! A waiter does not look again from time to time. Its wait ends by its deadline, by a resource that another thread gives, or
+//! by an alert. A thread that makes a partition refuse writes posts that first, and then [alerts](Admission::alert) all
+//! waiters. A client enters its line first, and then looks whether writes are refused. So one of the two sees the other.
 
 mod budget;
 mod charges;
@@ -62,23 +64,24 @@ pub(crate) struct Admission {
     pub(crate) charges: Charges,
     pub(crate) supply: Supply,
     lines: Mutex<Lines<Thread>>,
-    /// How many there are, wait for a permit, and wait for capacity: written under the lock, read by all who come along.
+    /// The number of clients in all lines, and of those that wait for a permit, for capacity and for a message. Written under
+    /// the lock, and read by clients that arrive.
     clients: AtomicU32,
     for_permits: AtomicU32,
     for_capacity: AtomicU32,
     for_messages: AtomicU32,
     /// Keys that a client has for itself.
     keys_held: AtomicU32,
-    /// Whether whoever comes along may take what those who were let go on leave, until that is used up.
+    /// Whether clients that arrive may take the places that the last round left, until these are used up.
     is_open: AtomicBool,
 }
 
-/// The state that the worker saw when it looks after those who wait.
+/// The state that the worker sees when it serves the waiters.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct WorkerView {
-    /// Something was given back since the last look, or it is long ago.
+    /// A resource was given back since the last time, or that is long ago.
     pub(crate) is_changed: bool,
-    /// It has nothing to do but for those who wait.
+    /// The worker has no other work.
     pub(crate) is_idle: bool,
     pub(crate) pending_bytes_max: u64,
     /// How many records there is capacity for, at a guess.
@@ -90,14 +93,14 @@ pub(crate) struct WorkerView {
 pub(crate) enum Turn {
     /// It may try; whether a place in the queue and its pending bytes are reserved already.
     Try { has_permit: bool },
-    /// Others are before it, in this line.
+    /// It waits behind others in this line.
     Behind(Line),
     /// It was woken for nothing.
     Wait,
 }
 
 impl Admission {
-    /// Tells whether somebody waits for what the worker gives.
+    /// Tells whether a client waits that the worker has to serve.
     pub(crate) fn has_waiters(&self) -> bool {
         self.clients.load(Ordering::SeqCst) > 0
     }
@@ -136,13 +139,14 @@ impl Admission {
         }
     }
 
-    /// Begins a round of evictions if a client asked for one, over so many bytes: those who stand behind it need space too.
+    /// Begins a round of evictions if a client asked for one. Returns its bytes: those asked for, and those that clients behind
+    /// in line need.
     pub(crate) fn begin_evictions(&self) -> Option<u64> {
         self.supply.begin_round(|| self.change(|lines, _| lines.take_needs()))
     }
 
-    /// Tells whether a write that comes along may try: where others wait it stands behind them, unless there is more than those need
-    /// who were let go on. Costs two loads.
+    /// Tells whether a write that arrives may try. Where others wait it stands behind them, unless the last round left places.
+    /// Costs two loads.
     pub(crate) fn turn(&self, is_value: bool, bytes: u64) -> Turn {
         if self.for_permits.load(Ordering::SeqCst) > 0 && !self.is_open.load(Ordering::SeqCst) {
             Turn::Behind(Line::Permit(bytes))
@@ -163,7 +167,8 @@ impl Admission {
         self.for_messages.load(Ordering::SeqCst) == 0
     }
 
-    /// Gives what there is to those who wait for it, and calls those who may find what they wait for. Costs one load where nobody waits.
+    /// Gives permits to waiters, and calls those for which there may be enough capacity or a message place. Costs one load
+    /// where there are none.
     pub(crate) fn look_after(&self, look: WorkerView) {
         if !self.has_waiters() {
             return;
@@ -188,7 +193,7 @@ impl Admission {
         self.is_open.store(false, Ordering::SeqCst);
     }
 
-    /// Lets everybody who waits look how the tier is: it takes no more writes.
+    /// Wakes all waiters to look at the tier: it takes no more writes.
     pub(crate) fn alert(&self) {
         self.change(Lines::alert);
     }

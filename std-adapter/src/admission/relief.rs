@@ -1,7 +1,7 @@
 //! Space for a value that the capacity does not hold: where it comes from, and when it is refused.
 //!
-//! The worker posts what there is, and clients note here what they ask it for. Whether the index owes space, and how much the lengths of
-//! records cost, the caller says: only the index knows.
+//! The worker posts the space that there is, and clients post here what they ask the worker for. The caller states whether the
+//! index owes space, and how much the lengths of records cost: only the index knows.
 
 use core::sync::atomic::Ordering::{Acquire, Relaxed, Release};
 use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64};
@@ -17,17 +17,17 @@ pub(crate) enum Lack {
     Capacity {
         needed: u64,
         available: u64,
-        /// Of it, what nobody was asked to free space for.
+        /// The part of it for which no eviction was asked for yet.
         unasked: u64,
     },
     /// Blocks that the medium has not been asked for yet.
     Blocks,
-    /// A pending write reuses the charge of the value that it replaces.
+    /// Charge that goes by itself: of values that pending writes replace, or of pieces that are swept.
     Replacement,
 }
 
 impl Lack {
-    /// Where to stand for it, with a write that takes so many pending bytes.
+    /// The line to wait in for it, for a write that takes this many pending bytes.
     pub(crate) const fn line(self, bytes: u64) -> Line {
         match self {
             Self::Queue => Line::Permit(bytes),
@@ -49,23 +49,24 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// The claim of a piece of a value that replaces so many charged bytes, which go once all of it is there.
+    /// The claim of a piece of a value that replaces this many charged bytes, which go once all of the value is written.
     pub(crate) fn beyond(mut self, replaces: u64) -> Self {
         self.ceiling.settled = self.ceiling.settled.saturating_add(replaces).min(self.ceiling.charge);
         self
     }
 }
 
-/// A value, and the capacity that there is for it.
+/// The needs of a value, and the capacity that there is for it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Shortfall {
     pub(crate) needed: u64,
     pub(crate) available: u64,
-    /// Bytes that its records may leave at the ends of segments, where the lengths of records do not tell yet.
+    /// Bytes that its records may leave unused at the ends of segments, as far as the known lengths of records do not include
+    /// them.
     pub(crate) ends: u64,
 }
 
-/// The facts beside the supply that decide.
+/// The facts, beside the supply, that decide about a value.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Circumstances {
     pub(crate) full: FullPolicy,
@@ -75,7 +76,7 @@ pub(crate) struct Circumstances {
     pub(crate) now_s: u32,
 }
 
-/// Where the space for a value comes from that may wait.
+/// Where the space for a value will come from, so that it waits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Relief {
     /// Pieces of long values that were replaced or dropped are swept.
@@ -84,7 +85,7 @@ pub(crate) enum Relief {
     Expiry,
     /// The medium is asked for blocks.
     Blocks,
-    /// Others are evicted; of its own need so many bytes were not asked for in this round.
+    /// Values are evicted; of its own need, these bytes were not asked for in this round.
     Eviction { unasked: u64 },
 }
 
@@ -110,11 +111,11 @@ pub(crate) struct Supply {
     is_out_of_space: AtomicBool,
     /// Bytes of charge for which clients wait until blocks are allocated.
     unbacked_bytes: AtomicU64,
-    /// Bytes that clients wait for, each once in a round of evictions.
+    /// Bytes that clients asked to have evicted, each client once in a round.
     evict_bytes: AtomicU64,
     /// The round of evictions: a client asks once in each.
     evict_round: AtomicU64,
-    /// Whether a round is under way: what it gives back is still to come.
+    /// Whether a round is under way: its space is still to come.
     is_evicting: AtomicBool,
     /// The first second in which a key may expire; 0 where none does.
     due_s: AtomicU32,
@@ -130,7 +131,7 @@ impl Default for Supply {
             is_out_of_space: AtomicBool::new(false),
             unbacked_bytes: AtomicU64::new(0),
             evict_bytes: AtomicU64::new(0),
-            // 0 says of a client that it has not asked.
+            // Rounds begin at 1: 0 means that a client has not asked.
             evict_round: AtomicU64::new(1),
             is_evicting: AtomicBool::new(false),
             due_s: AtomicU32::new(0),
@@ -143,8 +144,8 @@ impl Default for Supply {
 impl Supply {
     /// The demand of a write, beside records that cost so many bytes at the ends of segments.
     ///
-    /// Once everything pending is published, the charges must not exceed the bytes that the log is sure to hold. Until then the record that is
-    /// replaced is there as well: one segment more is allowed for that, which the open segments of the reserve hold.
+    /// Once everything pending is published, the charges must not exceed the bytes that the log is sure to hold. Until then the
+    /// replaced record is charged as well. One segment more is allowed for that, which the open segments of the reserve hold.
     pub(crate) fn claim(&self, terms: &Terms, waste: u64, write: Weight) -> Claim {
         let quarantined = self.quarantined();
         let most = terms.charge_bytes_max(waste, quarantined);
@@ -156,10 +157,10 @@ impl Supply {
         Claim { write, ceiling: Ceiling { settled, charge }, most, backed }
     }
 
-    /// Asks for space for a value, in this order: what is swept, what has expired, blocks, evictions.
+    /// Asks for space for a value, in this order: pieces that are swept, expired values, blocks, evictions.
     ///
-    /// An eviction is asked for once in a round, so that all who wait get space for what they put, and not for more. `asked_in` is the
-    /// round in which this client asked.
+    /// A client asks for an eviction once in a round, so that no more is evicted than the waiters need. `asked_in` is the round
+    /// in which this client asked.
     pub(crate) fn relieve(
         &self,
         claim: &Claim,
@@ -202,7 +203,7 @@ impl Supply {
         if *asked_in == round {
             return Ok(Relief::Eviction { unasked: 0 });
         }
-        // A round that is under way was asked for by others.
+        // A round that is under way was begun for others.
         if self.is_evicting() {
             return Ok(Relief::Eviction { unasked: lacking });
         }
@@ -234,7 +235,7 @@ impl Supply {
     }
 
     pub(crate) fn post_backed(&self, segments: u32, is_out_of_space: bool) {
-        // Before, so that a client who sees that there is no more sees what there is.
+        // Stored first, so that a client that sees the refusal also sees these segments.
         self.backed.store(segments, Relaxed);
         self.is_out_of_space.store(is_out_of_space, Release);
     }
@@ -245,7 +246,8 @@ impl Supply {
         !self.is_out_of_space.swap(true, Release)
     }
 
-    /// The bytes for which clients wait until blocks are allocated. Those that were refused are asked for at the next try.
+    /// Takes the bytes for which clients wait until blocks are allocated. Clients that were refused ask again at their next
+    /// try.
     pub(crate) fn take_unbacked(&self) -> u64 {
         if self.is_out_of_space() {
             self.unbacked_bytes.load(Relaxed)
@@ -274,7 +276,8 @@ impl Supply {
         self.is_evicting.store(false, Relaxed);
     }
 
-    /// Begins another round if somebody asked for one: so many bytes are to be evicted, with what those need who stand behind.
+    /// Begins another round if a client asked for one. Returns the bytes to evict: those asked for, and those that clients
+    /// behind in line need.
     pub(super) fn begin_round(&self, take_needs: impl FnOnce() -> u64) -> Option<u64> {
         let asked = self.evict_bytes.swap(0, Relaxed);
         let bytes = (asked > 0).then(|| asked + take_needs())?;

@@ -15,7 +15,7 @@ pub(crate) trait AdmissionLease: Copy + PartialEq {
     fn reach<R>(self, look: impl FnOnce(&Admission) -> R) -> Option<R>;
 }
 
-/// A client that waits; all that stands for it goes when this is dropped.
+/// A client that waits. A drop removes it from all lines, and passes on what was reserved for it.
 #[derive(Debug)]
 pub(crate) struct Waiting<L: AdmissionLease> {
     lease: L,
@@ -24,19 +24,19 @@ pub(crate) struct Waiting<L: AdmissionLease> {
 }
 
 impl<L: AdmissionLease> Waiting<L> {
-    /// Lets the calling thread wait; `None` where the partition is closed.
+    /// Makes a waiter of the calling thread; `None` where the partition is closed.
     pub(crate) fn new(lease: L) -> Option<Self> {
         let enter = |admission: &Admission| admission.change(|lines, _| lines.enter(std::thread::current()));
         Some(Self { lease, number: lease.reach(enter)?, is_done: false })
     }
 
-    /// Stands in a line, at the place of its age; keeps the place that it has in another one.
+    /// Enters a line, at the place of its age, and stays in other lines.
     pub(crate) fn stand(&self, line: Line) {
         self.lease.reach(|admission| admission.change(|lines, _| lines.stand(self.number, line)));
     }
 
-    /// Tells whether it may try. Its permit, if it has one, is the caller's from then on. Behind others who wait for capacity it is not
-    /// used, unless they let it go on.
+    /// Tells whether it may try. Its permit, if it has one, is the caller's from then on. A value behind others that wait for
+    /// capacity does not use it, unless it was called.
     pub(crate) fn turn(&self, is_value: bool, bytes: u64) -> Turn {
         self.lease.reach(|admission| self.turn_in(admission, is_value, bytes)).unwrap_or(Turn::Wait)
     }
@@ -74,7 +74,7 @@ impl<L: AdmissionLease> Waiting<L> {
     /// Sleeps until it may go on, is to look how its tier is, or the time has come.
     pub(crate) fn sleep_until(&self, deadline: Instant) {
         let is_awake = |admission: &Admission| admission.lines.lock().is_awake(self.number);
-        // Of a partition that is closed there is nothing to wait for.
+        // In a partition that is closed there is nothing to wait for.
         while self.lease.reach(is_awake) == Some(false) {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
@@ -85,7 +85,7 @@ impl<L: AdmissionLease> Waiting<L> {
         }
     }
 
-    /// It has what it waited for: there may be more of it for those behind.
+    /// It has what it waited for. There may be more, so the next ones are called.
     pub(crate) fn done(mut self) {
         self.is_done = true;
     }
@@ -93,7 +93,7 @@ impl<L: AdmissionLease> Waiting<L> {
 
 impl<L: AdmissionLease> Drop for Waiting<L> {
     fn drop(&mut self) {
-        // A reservation in a partition that is closed went with the partition.
+        // The reservations of a closed partition are gone with it.
         self.lease.reach(|admission| {
             let leave = |lines: &mut Lines<Thread>, woken: &mut Vec<Thread>| {
                 lines.leave(self.number, self.is_done, woken)
@@ -107,8 +107,8 @@ impl<L: AdmissionLease> Drop for Waiting<L> {
 
 /// Tries until an attempt has a result or fails, or the deadline has passed: `None` then.
 ///
-/// An attempt that has neither leaves a client in `waiting`, which stands in a line. It learns whether it is the last one: the
-/// time is over then, and nothing is waited for behind it.
+/// An attempt with neither leaves a client in `waiting`, which stands in a line. `attempt` learns whether it is the last one:
+/// then the time is over, and no wait follows.
 pub(crate) fn try_until<L: AdmissionLease, R, E>(
     deadline: Instant,
     mut attempt: impl FnMut(&mut Option<Waiting<L>>, bool) -> Result<Option<R>, E>,
@@ -150,7 +150,8 @@ impl<L: AdmissionLease> KeyClaim<L> {
             if waiting.is_none() {
                 waiting.insert(Waiting::new(lease).ok_or(Gone)?).stand(Line::Key(key));
             }
-            // Behind that: one whose worker ended before gets that error here, and nobody alerts it.
+            // Checked after it entered the line: where the worker ended before, no alert comes, and the client gets the error
+            // here.
             check()?;
             let has_key = waiting.as_ref().is_some_and(Waiting::is_called);
             Ok(waiting.take_if(|_| has_key).map(|waiting| Self { _waiting: waiting }))
