@@ -1,4 +1,4 @@
-//! From the index into the log: what is pending is appended in the order in which it was sent.
+//! Appends pending writes to the log, in the order in which clients sent them.
 
 use coldpress_core::drive::Now;
 use coldpress_core::format::{KeyHash, Location};
@@ -16,7 +16,7 @@ const RETRIES_PER_TURN: usize = 256;
 
 /// The outcome of one key's pending write.
 enum Appended {
-    /// It is in the log's buffer, now or since earlier; or there is none.
+    /// The write is in the log's buffer, now or since earlier; or the key has no pending write.
     Yes,
     /// Offer it again.
     Busy,
@@ -27,7 +27,7 @@ enum Appended {
 }
 
 impl Worker<'_> {
-    /// Appends what was sent. Bounds: so many writes, and so many that are tried again before and behind them.
+    /// Appends writes. Bounds: [`APPENDS_PER_TURN`] writes, and [`RETRIES_PER_TURN`] retries before and after them.
     pub(super) fn append_backlog(&mut self) {
         let now = self.now();
         self.must_wait = false;
@@ -44,7 +44,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Appends what clients sent, in its order; `false` when the log has to be waited for.
+    /// Appends the writes of clients in their order; `false` where it must wait for the log.
     fn append_sent(&mut self, now: Now) -> bool {
         for _ in 0..APPENDS_PER_TURN {
             let Some(work) = self.backlog.pop_front() else { break };
@@ -82,8 +82,8 @@ impl Worker<'_> {
         true
     }
 
-    /// Appends writes that failed, once the medium may be tried again; `false` when the log has to be waited for. They go
-    /// before what was sent since, and have no place reserved in the queue.
+    /// Appends writes that failed, once the medium may be tried again; `false` where it must wait for the log. They go before
+    /// writes sent since, and have no queue place reserved.
     fn append_unwritten(&mut self, now: Now) -> bool {
         if !self.is_retry_due() {
             return true;
@@ -102,12 +102,12 @@ impl Worker<'_> {
                 }
             }
         }
-        // Those that are left go before what was sent since, too.
+        // Those that are left also go before writes sent since.
         self.index.unwritten.is_empty()
     }
 
-    /// Keeps a write that found no place: it stays readable. Removes behind it may free what it needs; what never fits is not
-    /// tried again.
+    /// Keeps a write that found no space: it stays readable. Removes behind it may free space. A write that will never be taken
+    /// is not tried again.
     fn set_aside(&mut self, hash: KeyHash, outcome: &Appended) -> TierError {
         if matches!(outcome, Appended::Never) {
             self.never += 1;
@@ -118,7 +118,7 @@ impl Worker<'_> {
         TierError::LogFull
     }
 
-    /// Tries again what did not fit; flushes held for it end with the error that there is no space.
+    /// Retries writes that did not fit. Flushes that are held for them end with the error that there is no space.
     fn append_stalled(&mut self, now: Now) {
         for _ in 0..self.stalled.len().min(RETRIES_PER_TURN) {
             let Some(hash) = self.stalled.pop_front() else { break };
@@ -139,18 +139,17 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether no write that was accepted has lost its position in the log, or never got one.
+    /// Whether every accepted write has a position in the log.
     fn is_nothing_left_behind(&self) -> bool {
         self.index.unwritten.is_empty() && self.stalled.is_empty() && self.never == 0
     }
 
-    /// Whether so much is pending that writing should not wait for more.
+    /// Whether so many bytes are pending that they are to be written at once.
     fn is_memory_short(&self) -> bool {
         self.shared.admission.budget.pending_bytes() > self.pending_bytes_max / 2
     }
 
-    /// Appends the pending write of a key, whichever is the current one: one that was superseded is acknowledged with its
-    /// successor.
+    /// Appends the pending write of a key, the newest one. A write that was superseded is acknowledged with its successor.
     fn append(&mut self, now: Now, hash: &KeyHash) -> Appended {
         let tier = &mut self.tier;
         let append = |entry: &mut Entry| {
@@ -188,13 +187,13 @@ impl Worker<'_> {
         }
     }
 
-    /// Whether more can be appended at once: only the bound of a turn kept it back.
+    /// Whether more can be appended at once: only the bound of a turn ended the last call.
     pub(super) fn has_more_to_append(&self) -> bool {
         !self.must_wait
             && (!self.backlog.is_empty() || self.is_retry_due() && !self.index.unwritten.is_empty())
     }
 
-    /// Whether what failed may be tried again.
+    /// Whether failed writes may be tried again.
     pub(super) fn is_retry_due(&self) -> bool {
         self.failing.may_try()
     }

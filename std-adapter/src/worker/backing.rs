@@ -1,4 +1,4 @@
-//! Blocks for what is charged: allocated before it is accepted, and given back when they are of no use.
+//! Disk blocks for charged values: allocated before a value is accepted, and given back when they are not needed.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -6,9 +6,9 @@ use super::Worker;
 use crate::clock::monotonic_ms;
 use crate::storage::{MARKER_BLOCK_BYTES, MediumFailure};
 
-/// Segments beyond those that the charge needs which have blocks at rest, so that puts need not wait for them.
+/// Segments with blocks at rest beyond those that the charge needs, so that puts need not wait for blocks.
 const AHEAD: u32 = 2;
-/// While clients put, all that may be pending has blocks, and so long after, in milliseconds.
+/// For this long after the last put, there are blocks for all bytes that may be pending, in milliseconds.
 const BUSY_MS: u64 = 1_000;
 
 /// Segments looked at in one turn for blocks that an earlier run left.
@@ -20,27 +20,27 @@ pub(super) struct Busy {
     puts: u64,
     until_ms: u64,
 }
-/// How often it is looked whether the index is mostly empty, in milliseconds.
+/// How often a part of the index is checked for memory to give back, in milliseconds.
 const SHRINK_MS: u64 = 250;
 
 impl Worker<'_> {
-    /// Says how many segments must have blocks for what is charged, and what clients wait for.
+    /// Tells the machine how many segments need blocks: for the charge, and for puts that wait.
     pub(super) fn back_charge(&mut self) {
         let admission = &self.shared.admission;
         let lacking = admission.supply.take_unbacked();
         let charge = admission.charges.settled().saturating_add(lacking);
         let puts = self.shared.counts.puts.load(Relaxed);
-        // A put is counted after it is pending.
+        // A put shows in the count of pending bytes first.
         let is_pending = admission.budget.pending_bytes() > 0;
         if is_pending || puts != self.busy.puts || lacking > 0 {
             self.busy = Busy { puts, until_ms: monotonic_ms().saturating_add(BUSY_MS) };
         }
-        // Pieces of long values are no keys, and some may be about to be put.
+        // The keys do not count pieces of long values, and a long value may be about to be put.
         let has_pieces = !self.shared.families.are_none() || admission.has_keys_held();
         let has_none = admission.charges.keys() == 0 && !has_pieces;
         let is_empty = has_none && lacking == 0;
         self.tier.set_backing(if is_empty {
-            // Segments that are still to be freed take space for erase intents and tombstones.
+            // The freeing of sealed segments takes space for erase intents and tombstones.
             u32::from(self.tier.has_sealed())
         } else {
             self.segments_for(charge)
@@ -53,7 +53,7 @@ impl Worker<'_> {
         let geometry = &self.terms.geometry;
         let waste = self.shared.lengths.waste_with(0);
         let quarantined = self.shared.admission.supply.quarantined();
-        // The most that may lack blocks.
+        // The search for the most segments that may lack blocks.
         let (mut low, mut high) = (0, geometry.segment_count());
         while low < high {
             let bare = low + (high - low).div_ceil(2);
@@ -86,7 +86,7 @@ impl Worker<'_> {
         supply.post_backed(self.tier.backed_segments(), self.tier.is_out_of_space());
     }
 
-    /// Gives the blocks of one segment back that is of no use any more, where nothing else is to be done; tells whether it did.
+    /// Where there is no other work, gives back the blocks of one segment that is not needed any more; tells whether it did.
     pub(super) fn give_back_surplus(&mut self, is_idle: bool) -> bool {
         let surplus = if is_idle { self.tier.take_surplus() } else { None };
         if let Some(segment) = surplus {
@@ -100,8 +100,8 @@ impl Worker<'_> {
         surplus.is_some() || has_trimmed
     }
 
-    /// Gives back what an earlier run had allocated ahead, since which segments that were is not written down: of a part of the
-    /// segments without blocks, once for each of them. Tells whether there are more.
+    /// Gives back blocks that an earlier run allocated ahead. It is not recorded which segments have some, so each segment that
+    /// counts as bare is tried once, a part of them a turn. Tells whether there are more.
     fn trim(&mut self) -> bool {
         let segments = self.tier.segments();
         let from = self.trimmed as usize;
@@ -110,7 +110,7 @@ impl Worker<'_> {
         }
         let segment_bytes = u64::from(self.terms.geometry.segment_bytes());
         let to = (from + TRIMMED_PER_TURN).min(segments.len());
-        // Those without a marker that lie side by side are given back together.
+        // Adjacent segments without a marker are given back together.
         let mut run = 0..0u64;
         let mut at = u64::from(self.trimmed) * segment_bytes;
         for segment in segments.get(from..to).unwrap_or_default() {
@@ -129,7 +129,7 @@ impl Worker<'_> {
         true
     }
 
-    /// The medium has no space for a segment: it is said once, not at each try.
+    /// The medium has no space for a segment: this is logged once, not at each try.
     pub(super) fn note_refused(&self, error: &MediumFailure) {
         let backed = self.tier.backed_segments();
         self.shared.health.note(error);

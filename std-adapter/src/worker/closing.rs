@@ -1,4 +1,4 @@
-//! An orderly end: everything that was taken is written and synced, as far as the time goes.
+//! An orderly end: all accepted writes are written and synced, as far as the time allows.
 
 use coldpress_core::invariant::Invariant;
 use coldpress_core::machine::Status;
@@ -27,7 +27,7 @@ impl Closing {
         Self { ends_ms, outcome, is_begun: false, span }
     }
 
-    /// Tells whoever closes the tier how that ended.
+    /// Sends the outcome to the thread that closes the tier.
     pub(super) fn end(&mut self, result: Result<(), CloseError>) {
         if let Some(outcome) = self.outcome.take() {
             let _ = outcome.try_send(result);
@@ -36,7 +36,7 @@ impl Closing {
 }
 
 impl Worker<'_> {
-    /// The log found its own state broken: tells all who wait, and ends a close that is under way.
+    /// The log found its own state broken: answers all waiters, and ends a close that is under way.
     pub(super) fn break_off(&mut self, invariant: Invariant) {
         tracing::error!(partition = self.partition, %invariant, "the log writes nothing more");
         self.shared.health.worsen(Health::Broken(invariant));
@@ -48,7 +48,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Takes a step towards the end; tells whether it is reached.
+    /// Takes a step of the close; tells whether it is complete.
     pub(super) fn poll_closing(&mut self) -> bool {
         let is_all_appended = self.is_all_appended();
         let Some(closing) = &mut self.closing else { return false };

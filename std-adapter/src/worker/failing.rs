@@ -9,7 +9,7 @@ const PAUSE_MS_MIN: u64 = 50;
 /// The longest pause, in milliseconds: the medium is tried again at least so often.
 const PAUSE_MS_MAX: u64 = 2_000;
 
-/// The last failure, if nothing has succeeded since, and when the medium may be tried again.
+/// The last failure, if no operation has succeeded since, and when the medium may be tried again.
 #[derive(Debug, Default)]
 pub(super) struct Failing {
     failure: Option<MediumFailure>,
@@ -26,7 +26,7 @@ impl Failing {
         health.fail(failure, self.until_ms);
     }
 
-    /// The medium did what it was asked.
+    /// An operation of the medium succeeded.
     pub(super) fn recover(&mut self, health: &PostedHealth) {
         if self.failure.take().is_some() {
             self.pause_ms = 0;

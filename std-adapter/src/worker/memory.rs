@@ -7,8 +7,8 @@ use crate::config::ColdTierConfig;
 
 /// Bytes collected before an open segment is written, where the longest record takes less.
 const WRITE_BYTES: usize = 256 << 10;
-/// The most records of one write. Their places are filled when a tier is opened, and take memory whether it is used or not; the other
-/// buffers are zeroes, of which the system makes pages when they are written.
+/// The most records of one write. Their places are initialized when a tier is opened, and take memory whether they are used or
+/// not. The other buffers are zeroes, of which the system makes pages only when they are written.
 const RECORDS_MAX: usize = 1024;
 
 /// One slot's memory.

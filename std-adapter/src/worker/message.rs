@@ -29,11 +29,11 @@ pub(crate) enum Message {
     ConfirmClock,
     /// The next `RebuildIndex` gives up what can't be read.
     GiveUpUnread,
-    /// Looks for something to do at every interval, or no longer.
+    /// Starts the background worker, or ends it.
     Background(Option<Background>),
     /// Shows the segments.
     Segments(Sender<Vec<SegmentView>>),
-    /// Writes and syncs what is left, and ends; in any case when the time has come.
+    /// Writes and syncs the rest, and ends; at `ends_ms` in any case.
     Close { ends_ms: u64, outcome: Sender<Result<(), CloseError>>, span: Span },
 }
 
@@ -60,7 +60,7 @@ pub(crate) struct Background {
 pub(crate) struct Waiter {
     pub(crate) durability: Durability,
     pub(crate) reply: Sender<Result<(), TierError>>,
-    /// When the client goes away at the latest.
+    /// When the client stops waiting at the latest.
     pub(crate) deadline: Instant,
     /// The span of the client while it waits; disabled where it is not worth recording.
     pub(crate) span: Span,

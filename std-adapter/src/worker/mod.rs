@@ -1,9 +1,8 @@
 //! The log worker: the thread that owns the machine of one partition and drives it.
 //!
-//! One turn of its loop: take what clients sent, append what is pending, poll the machine and carry out what it asks, tell
-//! those who wait, post the stats. It never waits for a client, and for nothing but its next input; reads, writes and
-//! erases it does itself, syncs go to the syncer. When it ends in any way but an orderly close, the tier is poisoned: every
-//! caller, waiting or new, gets that error.
+//! One turn of its loop: take messages, append pending writes, poll the machine and carry out its actions, answer waiters, post
+//! the stats. It waits for its next input only, never for a client. It makes reads, writes and erases itself; syncs go to the
+//! syncer. When it ends in any way but an orderly close, the tier is poisoned: every caller, waiting or new, gets that error.
 
 mod appending;
 mod backing;
@@ -70,7 +69,7 @@ pub(crate) struct Setup {
     pub(crate) pools: PoolCoordinator,
     pub(crate) ready: Sender<Result<Mounted, OpenError>>,
     pub(crate) meter: TierMeter,
-    /// The mount, within the open.
+    /// The tracing span of the mount, within that of the open.
     pub(crate) span: Span,
 }
 
@@ -98,7 +97,7 @@ enum End {
     Broken,
 }
 
-/// Something that was sent and is not appended yet.
+/// A message that was taken and not dealt with yet.
 enum Work {
     Dirty(KeyHash, Option<Waiter>),
     Flush(Waiter),
@@ -118,8 +117,8 @@ impl Schedule {
 }
 
 pub(crate) struct Worker<'m> {
-    // These five hold all senders of answers. Fields are dropped in their order, and the medium or the syncer may be stuck: so those who
-    // wait for an answer learn first that none will come.
+    // These five hold all senders of answers. Fields are dropped in their order, and the medium or the syncer may be stuck. So
+    // clients that wait for an answer learn first that none will come.
     messages: Receiver<Message>,
     backlog: VecDeque<Work>,
     waiters: Waiters,
@@ -134,9 +133,9 @@ pub(crate) struct Worker<'m> {
     pools: PoolCoordinator,
     replies: (Sender<CleanupReply>, Receiver<CleanupReply>),
     clock: &'static dyn Clock,
-    /// Keys whose record did not fit a full log, tried again when something was freed.
+    /// Keys whose record did not fit a full log, tried again when space was freed.
     stalled: Stalled,
-    /// Pieces of long values that are gone.
+    /// Pieces of long values that were replaced or dropped.
     sweeping: Sweeping,
     /// Writes that will never reach the log, which takes no more.
     never: u64,
@@ -160,14 +159,14 @@ pub(crate) struct Worker<'m> {
     is_syncer_dead: bool,
     /// Nothing is written: the machine is not polled once it is mounted.
     is_read_only: bool,
-    /// The part of the index to look at next, and when, whether it can give back memory.
+    /// The part of the index to check next for memory to give back, and when.
     shrinks: (usize, u64),
     busy: Busy,
-    /// Segments up to this one have no blocks from an earlier run that nobody knows of.
+    /// Segments up to this one were checked for blocks that an earlier run left.
     trimmed: u32,
     /// The last failure of the medium while it was mounted.
     mount_failure: Option<MediumFailure>,
-    /// When it was last seen that the file is in its place.
+    /// When the file was last seen in its place.
     in_place_ms: u64,
     failing: Failing,
 }
@@ -210,8 +209,8 @@ pub(crate) fn run(mut setup: Setup, shared: &SharedPartition, syncer: Syncer) {
     let span = core::mem::replace(&mut setup.span, Span::none());
     let mut worker = Worker::new(setup, shared, tier, syncer);
     let mut mounted = span.in_scope(|| worker.mount());
-    // A limit that was lowered holds for new writes: stored values keep the space that they need. A header that tells of longer
-    // records than any segment holds was not written by this tier.
+    // A limit that was lowered holds for new writes: stored values keep the space that they need. A header that states longer
+    // records than a segment holds was not written by this tier.
     if let Err(Unmounted::Failed(MountError::LongerRecords { stored, .. }, _)) = mounted
         && stored <= config.segment_bytes()
     {
@@ -221,13 +220,13 @@ pub(crate) fn run(mut setup: Setup, shared: &SharedPartition, syncer: Syncer) {
             mounted = span.in_scope(|| worker.mount());
         }
     }
-    // It ends with the open that it is a part of.
+    // The span of the mount ends with that of the open.
     drop(span);
-    // It goes off before the worker is dropped, who may have to wait for a syncer that is stuck.
+    // The alarm is dropped before the worker, whose drop may have to wait for a stuck syncer.
     let mut alarm = alarm;
     match mounted {
         Ok(mounted) => {
-            // The opener of the tier may have given up; then the channel of messages is closed too.
+            // The thread that opens the tier may have given up; then the channel of messages is closed too.
             let _ = ready.send(Ok(mounted));
             // Its clients learn of a lost file in another way.
             let end = if worker.is_read_only { worker.serve_reads() } else { worker.serve() };
@@ -255,7 +254,7 @@ impl<'m> Worker<'m> {
         let idle_s = settings.idle.map(crate::config::seconds);
         let clock = IndexClock { opened_s: 0, now_s: 0, idle_s };
         shared.set_codec(settings.codec);
-        // None is longer than a segment, whatever limit it was written under.
+        // A value of one record is no longer than a segment, whatever limit it was written under.
         let value_bytes_max = setup.config.segment_bytes() as usize;
         Self {
             index: PartitionIndex::new(
@@ -313,16 +312,16 @@ impl<'m> Worker<'m> {
         let now_s = self.shared.clock.now_s(now.wall_s, self.clock_jump_s);
         self.index.clock.now_s = self.index.clock.now_s.max(now_s).max(self.tier.clock_s());
         if self.tier.status() == Status::Mounting {
-            // Known once all times on the medium are: a key that comes up too early is looked at again.
+            // Known once all times on the medium were read. A key that is looked at too early is looked at again.
             self.index.clock.opened_s = self.tier.clock_s();
         }
         now
     }
 
-    /// Mounts, unless nobody waits any more.
+    /// Mounts, unless the open was given up.
     fn mount(&mut self) -> Result<Mounted, Unmounted> {
         let begun_ms = monotonic_ms();
-        // Of a tier that is only read nothing is freed, and a refresh writes back what the system has not written yet.
+        // A tier that is only read frees no older versions, so it needs no refresh. A refresh would also write.
         if !self.is_read_only
             && let Err(error) = self.medium.refresh()
         {
@@ -336,7 +335,7 @@ impl<'m> Worker<'m> {
                 Status::Failed(error) => return Err(Unmounted::Failed(error, self.mount_failure.take())),
                 Status::Running | Status::Closing | Status::Closed | Status::Broken(_) => break,
             }
-            // Nobody can send any more: whoever opens the tier has given up.
+            // The channel is closed: the open was given up.
             let is_given_up = match self.messages.try_recv() {
                 Ok(message) => {
                     self.take(message);
@@ -351,7 +350,7 @@ impl<'m> Worker<'m> {
                 let timeout = self.machine_timeout_ms().unwrap_or(WAIT_MS_MAX).min(WAIT_MS_MAX);
                 self.wait_for_input(Duration::from_millis(timeout));
             }
-            // Seen while it waited: the channel is closed, too.
+            // The closed channel may also be found while it waits.
             if self.closing.is_some() {
                 return Err(Unmounted::GivenUp);
             }
@@ -362,7 +361,7 @@ impl<'m> Worker<'m> {
                 return Err(Unmounted::FileLost);
             }
         }
-        // Something is written from here on.
+        // From here on the tier writes, so the holes are not known any more.
         self.index.sparse = Sparse::default();
         let report = self.tier.mount_report();
         let recovery_ms = monotonic_ms().saturating_sub(begun_ms);
@@ -422,7 +421,7 @@ impl<'m> Worker<'m> {
         }
     }
 
-    /// Takes what was sent, up to a bound.
+    /// Takes messages, up to a bound.
     fn take_messages(&mut self) {
         for _ in 0..MESSAGES_PER_TURN {
             match self.messages.try_recv() {
@@ -490,7 +489,7 @@ impl<'m> Worker<'m> {
         select! {
             recv(self.messages) -> message => match message {
                 Ok(message) => self.take(message),
-                // Nobody can send any more: the tier is being dropped without a close, or was never opened.
+                // The channel is closed: the tier is being dropped without a close, or was never opened.
                 Err(_) => if self.closing.is_none() {
                     self.closing = Some(Closing::new(monotonic_ms(), None, Span::none()));
                 } else {

@@ -5,10 +5,10 @@ use coldpress_core::drive::{Medium, Started};
 
 use crate::storage::{MediumFailure, ServiceMedium, Sparse, Syncer};
 
-/// Carries out one action: the worker's view of the medium, what is known of it, and the thread that syncs.
+/// Carries out one action: with the worker's view of the medium, its known holes, and the syncer.
 ///
-/// A read of a hole asks nothing of the medium, and an erase keeps the blocks. Syncs are under way until the syncer reports their
-/// end. All else is done when its call returns, since the worker waits for it.
+/// A read of a hole is answered without the medium, and an erase keeps the blocks. A sync is under way until the syncer reports
+/// its end. Every other operation is done when its call returns, since the worker waits for it.
 pub(super) struct Operations<'a> {
     pub(super) medium: &'a mut dyn ServiceMedium,
     pub(super) sparse: &'a Sparse,

@@ -1,4 +1,5 @@
-//! Whether the file is still where it was opened: nothing is acknowledged that lies in one that nobody finds.
+//! Checks that the file is still under its name: no write is acknowledged that lies in a file which the next open would not
+//! find.
 
 use super::Worker;
 use crate::clock::monotonic_ms;
@@ -6,12 +7,12 @@ use crate::errors::TierError;
 use crate::index::Health;
 use crate::storage::MediumFailure;
 
-/// How often it is looked at although nobody waits for anything, in milliseconds.
+/// How often the place is checked although no client waits, in milliseconds.
 const LOOK_MS: u64 = 1_000;
 
 impl Worker<'_> {
-    /// Looks whether the medium is in its place. One that is not is given up for good: where it is put back, something may have
-    /// been written in its place meanwhile.
+    /// Checks that the medium is in its place. A file that was not is given up for good, even if it is put back: another
+    /// process may have written in its place meanwhile.
     pub(super) fn check_place(&mut self) -> Result<(), MediumFailure> {
         if self.medium.is_in_place()? {
             self.in_place_ms = monotonic_ms();
@@ -24,7 +25,7 @@ impl Worker<'_> {
         Ok(())
     }
 
-    /// Looks for it before something is reported as durable, and now and then.
+    /// Checks the place before anything is reported as durable, and once in [`LOOK_MS`].
     pub(super) fn look_after_place(&mut self, has_reached_waiters: bool) {
         let is_due = monotonic_ms() >= self.in_place_ms.saturating_add(LOOK_MS);
         if !has_reached_waiters && !is_due {

@@ -10,7 +10,7 @@ use crate::clock::monotonic_ms;
 use crate::config::ColdTierConfig;
 use crate::observe::WorkerStats;
 
-/// How old the stats may be while something happens, in milliseconds.
+/// How old the posted stats may be while the worker is busy, in milliseconds.
 const POST_MS: u64 = 10;
 /// The unit in which a filesystem gives out space.
 const BLOCK_BYTES: u32 = 4096;
@@ -44,7 +44,7 @@ impl Posting {
 
     pub(super) fn mounted(&mut self, report: &MountReport, recovery_ms: u64, segments: &[Segment]) {
         for (written, segment) in self.written.iter_mut().zip(segments) {
-            // Of what an earlier run left, only the ends are known: all of it counts.
+            // Of segments of an earlier run only the end of their records is known, so all bytes up to it count.
             let is_used = segment.state() != SegmentState::Free;
             *written = if is_used { self.segment_bytes } else { u32::from(segment.erases > 0) };
         }
@@ -106,7 +106,7 @@ impl Posting {
         (self.posted_ms + POST_MS).saturating_sub(monotonic_ms())
     }
 
-    /// Whether something was counted that is not posted.
+    /// Whether a count has changed since the last post.
     pub(super) fn is_stale(&self, counters: &Counters) -> bool {
         *counters != self.posted || self.posted_occupied != self.worker_stats.occupied_bytes
     }

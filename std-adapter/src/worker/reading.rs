@@ -1,7 +1,7 @@
 //! The worker of a tier that is only read: it mounts, answers, and takes no step in which the machine may write.
 //!
-//! A mount reads, and syncs once at its end, which is left out here. From then on the machine would open segments, erase those that a
-//! cut left torn, and sync; so it is not polled any more. Clients read through the index as of any tier.
+//! A mount reads, and syncs once at its end; that sync is left out here. After the mount the machine would open segments, erase
+//! torn ones and sync, so it is not polled any more. Clients read through the index as of any tier.
 
 use core::time::Duration;
 
@@ -33,7 +33,7 @@ impl Worker<'_> {
         }
     }
 
-    /// Carries out no action but a read. A sync has nothing to make durable: none of the bytes are this process's.
+    /// Carries out no action except a read. A sync has nothing to make durable, since this process wrote no byte.
     pub(super) fn refuse_to_write(&mut self, now: Now, action: Action) {
         let result = if matches!(action, Action::Sync { .. }) { Ok(()) } else { Err(MediumError::Io.into()) };
         self.done(now, action.ticket(), result.as_ref().copied());

@@ -28,7 +28,7 @@ impl ScheduledTasks {
         Some(self.tasks.remove(at).1)
     }
 
-    /// Lets go of those that the machine does not have, and tells how many: their clients learn that no report will come.
+    /// Removes tasks that the machine does not have, and returns how many: their clients learn that no report will come.
     pub(super) fn drop_lost(&mut self, has_task: impl Fn(TaskId) -> bool) -> usize {
         let before = self.tasks.len();
         self.tasks.retain(|(id, _)| has_task(*id));

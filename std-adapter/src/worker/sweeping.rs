@@ -3,10 +3,10 @@
 //! ```text
 //!  touched family ─1─► what no head names ─2─► that is durable ─3─► a tombstone for each piece
 //! ```
-//! 1 the head in the log and the pending one are looked at, once no write lies between them that was appended and not published: its
-//! head is known to neither, and a mount may find it; 2 a sync covers the state of the log by then: no cut brings back a head
-//! that names them; 3 the tombstones are appended like any write. While some of the log can't be read, a head may lie there, and
-//! nothing is swept.
+//! 1 the worker looks at two heads of the key: the one in the log and the pending one. It waits while a third exists, that of a
+//! write which is appended and not published, with a newer write pending: a mount may find it; 2 a sync covers the state of the
+//! log at the look: no cut brings back a head that names the pieces; 3 the tombstones are appended like any write. While some
+//! of the log can't be read, a head may lie there, and nothing is swept.
 
 use coldpress_core::segments::SyncPoint;
 use core::sync::atomic::Ordering::Relaxed;
@@ -22,7 +22,7 @@ use super::Worker;
 use crate::index::{Entry, Family, Pending, Publish, Stored, publish};
 use crate::storage::MediumError;
 
-/// Pieces looked at in one turn whose value is not known yet.
+/// Pieces looked at in one turn to find which value they are of.
 const LOOKS_PER_TURN: usize = 32;
 /// Families looked at in one turn.
 const FAMILIES_PER_TURN: usize = 64;
@@ -43,9 +43,9 @@ struct Leftover {
 /// The pieces left over, and how far they are swept.
 #[derive(Debug, Default)]
 pub(super) struct Sweeping {
-    /// Seen, and not durably so.
+    /// Left over by a look that no sync covers yet.
     seen: Vec<Leftover>,
-    /// When it is: so many writes of the log are durable by then.
+    /// The sync point that must be durable before `seen` may be swept.
     mark: SyncPoint,
     /// To be swept.
     due: VecDeque<Leftover>,
@@ -55,14 +55,14 @@ pub(super) struct Sweeping {
 #[derive(Default)]
 struct Heads {
     is_pending: bool,
-    /// Whether a mount may find a head that is neither of these.
+    /// Whether a mount may find a third head: that of a write that is appended and not published.
     has_overtaken: bool,
     pending: Option<Head>,
     stored: Option<Head>,
 }
 
 impl Heads {
-    /// From which index on pieces of a generation are named by no head.
+    /// The index from which on no head names the pieces of a generation.
     fn named(&self, generation: u8) -> u32 {
         let named = |head: &Option<Head>| {
             head.filter(|head| head.generation == generation).map_or(0, |head| u32::from(head.pieces))
@@ -70,7 +70,7 @@ impl Heads {
         named(&self.pending).max(named(&self.stored))
     }
 
-    /// Whether pieces will be named by none once the pending write is published.
+    /// Whether no head will name the stored pieces once the pending write is published.
     fn owes(&self) -> bool {
         self.is_pending && self.stored.is_some()
     }
@@ -87,7 +87,7 @@ impl Worker<'_> {
         self.sweep_due();
     }
 
-    /// Whether there is something to sweep that waits for nothing.
+    /// Whether there is sweeping to do now.
     pub(super) fn has_more_to_sweep(&self) -> bool {
         let sweeping = &self.sweeping;
         let has_touched = sweeping.seen.is_empty() && self.shared.families.has_touched();
@@ -101,7 +101,7 @@ impl Worker<'_> {
         !is_withheld && !is_busy && self.closing.is_none()
     }
 
-    /// Finds out of which values the pieces are that a mount found.
+    /// Finds the values to which pieces belong that a mount found.
     fn look_at_pieces(&mut self) {
         for _ in 0..LOOKS_PER_TURN {
             let Some(hash) = self.index.pieces.pop_front() else { break };
@@ -113,7 +113,7 @@ impl Worker<'_> {
                 Ok(Some((value, generation, index))) => {
                     self.shared.families.found(&value, generation, index, stored.record_bytes);
                 }
-                // Nothing tells whose it is: it stays.
+                // Its value can't be found, so the piece stays.
                 Ok(None) | Err(_) => {
                     tracing::warn!(partition = self.partition, "a piece of a long value can't be read");
                 }
@@ -121,7 +121,8 @@ impl Worker<'_> {
         }
     }
 
-    /// The value that a piece is of, by its hash; generation and index. The hash proves what the header says.
+    /// The hash of the value's key to which a piece belongs, with generation and index. They are read from the piece's key, and
+    /// its hash proves them.
     fn piece_of(&self, hash: &KeyHash, stored: &Stored) -> Result<Option<(KeyHash, u8, u16)>, MediumError> {
         let record_bytes = stored.record_bytes as usize;
         let mut bytes = vec![0; KEY_READ_BYTES.min(record_bytes)];
@@ -148,7 +149,7 @@ impl Worker<'_> {
         Ok(self.medium.read_shared(offset, bytes)?)
     }
 
-    /// Looks which pieces of the families that were touched no head names.
+    /// Finds the pieces of touched families that no head names.
     fn look_at_families(&mut self) {
         if !self.sweeping.seen.is_empty() {
             if self.tier.completed_durable() >= self.sweeping.mark {
@@ -177,7 +178,7 @@ impl Worker<'_> {
             self.shared.families.settle(&hash);
             return;
         };
-        // It is touched again once one of the two is published.
+        // The family is touched again once one of the two writes is published.
         if heads.has_overtaken {
             return;
         }
@@ -233,7 +234,7 @@ impl Worker<'_> {
         Head::from_bytes(record.value).map(Some).ok_or(MediumError::Unreadable)
     }
 
-    /// Writes tombstones for what no cut brings back.
+    /// Puts tombstones for pieces whose head no cut brings back.
     fn sweep_due(&mut self) {
         let Some(store) = self.index.store else { return };
         let mut left = PIECES_PER_TURN;
@@ -251,7 +252,7 @@ impl Worker<'_> {
             }
             let Leftover { hash, generation, from, .. } = leftover;
             self.shared.families.swept(&hash, generation, from);
-            // Whether anything else is owed shows at another look.
+            // Another look finds whether more pieces are left over.
             self.shared.families.touch(&hash);
         }
     }

@@ -9,7 +9,8 @@ use crate::errors::TierError;
 
 type WaitingLine = VecDeque<(u64, Waiter)>;
 
-/// Two lines, each in the order of positions: a sync answers all that it covers (group commit). And who has no position yet.
+/// Two lines, each in the order of positions: a sync answers all waiters that it covers (group commit). Flushes without a
+/// position are held apart.
 ///
 /// A waiter that joins a line removes those at its head whose client has gone: a stalled medium makes no line longer
 /// than there were clients within the time that one waits.
@@ -40,7 +41,7 @@ impl Waiters {
         self.held.push(waiter);
     }
 
-    /// Every write that was accepted has a position now: so do those who were held.
+    /// Every accepted write has a position now, so the held flushes get theirs.
     pub(super) fn release_held(&mut self, position: u64) {
         for waiter in core::mem::take(&mut self.held) {
             self.push(position, waiter);
@@ -62,14 +63,14 @@ impl Waiters {
         !self.synced.is_empty()
     }
 
-    /// Tells whether somebody's position is reached.
+    /// Tells whether the position of a waiter is reached.
     pub(super) fn are_reached(&self, written: u64, durable: u64) -> bool {
         let is_reached =
             |line: &WaitingLine, reached: u64| line.front().is_some_and(|(position, _)| *position <= reached);
         is_reached(&self.flushed, written) || is_reached(&self.synced, durable)
     }
 
-    /// Answers all whose position is reached.
+    /// Answers all waiters whose position is reached.
     pub(super) fn settle(&mut self, written: u64, durable: u64) {
         settle(&mut self.flushed, written);
         settle(&mut self.synced, durable);
@@ -88,7 +89,7 @@ impl Waiters {
     }
 }
 
-/// Waiters that have gone are answered, too: one may be just about to go.
+/// Waiters that seem gone are answered too, since one may still be waiting.
 fn join(line: &mut WaitingLine, position: u64, waiter: Waiter) {
     let now = Instant::now();
     while line.front().is_some_and(|(_, gone)| gone.deadline <= now) {
