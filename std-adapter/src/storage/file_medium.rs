@@ -47,7 +47,8 @@ pub struct FileMedium {
     name: Option<Name>,
     /// When a failure was last logged, in milliseconds, and one more; 0 where none was.
     logged_ms: AtomicU64,
-    /// Whether a write lacked space: where the filesystem allocates nothing ahead, zeroes are written to find out.
+    /// Whether a write lacked space. From then on, where the filesystem can't allocate ahead, zeroes are written to find out
+    /// whether there is space.
     is_tight: AtomicBool,
 }
 
@@ -62,15 +63,15 @@ struct Name {
 }
 
 impl FileMedium {
-    /// Takes a file as it is, and asks the system to read no more of it than requested: a record lies beside others that
-    /// nobody asked for, and what is read in a row is read in large pieces.
+    /// Takes a file as it is, and asks the system not to read ahead. The neighbours of a record are seldom wanted, and
+    /// sequential reads use large pieces.
     #[must_use]
     pub fn new(file: File) -> Self {
         read_no_further(&file);
         Self { file, name: None, logged_ms: AtomicU64::new(0), is_tight: AtomicBool::new(false) }
     }
 
-    /// As [`new`](Self::new), of a file that is to stay under its name, and at least so long.
+    /// As [`new`](Self::new), for a file that must stay under its name, and at least this long.
     pub(crate) fn named(file: File, path: PathBuf, bytes: u64) -> Self {
         Self { name: Some(Name { path, bytes }), ..Self::new(file) }
     }
@@ -94,19 +95,20 @@ impl FileMedium {
         let is_named = match std::fs::metadata(&name.path) {
             Ok(found) => (own.dev(), own.ino()) == (found.dev(), found.ino()),
             Err(error) if is_absent(&error) => false,
-            // A process that gave up its rights may not look: whether anything names the file is known all the same.
+            // A process that gave up its rights may not look at the name. Whether any name is left for the file is known all
+            // the same.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => own.nlink() > 0,
             Err(error) => return Err(error),
         };
         Ok(is_named && own.len() >= name.bytes)
     }
 
-    /// Sorts an error of the system, keeps it, and tells it to the log.
+    /// Classifies an error of the system, keeps it, and logs it.
     fn failed(&self, operation: &'static str, error: &io::Error) -> MediumFailure {
         self.failed_as(medium_error(error), operation, error)
     }
 
-    /// As [`failed`](Self::failed), of a failure that is expected on a full disk: it is not logged.
+    /// As [`failed`](Self::failed), for a failure that is expected on a full disk: it is not logged.
     fn failed_quietly(&self, operation: &'static str, error: &io::Error) -> MediumFailure {
         MediumFailure::new(medium_error(error), FileError::new(operation, self.path(), error))
     }
@@ -139,7 +141,8 @@ impl FileMedium {
         Ok(())
     }
 
-    /// A write behind an end that was not there would make the file as long as before, with zeroes for what was cut off.
+    /// Refuses to write to a file that was cut short: the write would make it as long as before, with zeroes in place of the
+    /// bytes cut off.
     fn check_length(&self) -> Result<(), MediumFailure> {
         match &self.name {
             Some(name) if self.len()? < name.bytes => Err(MediumError::Unreadable.into()),
@@ -173,7 +176,7 @@ impl FileMedium {
     }
 
     pub(super) fn drop_cache(&self) -> Result<(), MediumFailure> {
-        // Only clean pages are let go, so what an earlier process left unwritten is written first.
+        // Only clean pages are dropped, so pages that an earlier process left unwritten are written first.
         self.sync_data()?;
         forget_cached(&self.file).map_err(|error| self.failed("drop the cache of", &error))
     }
@@ -183,7 +186,7 @@ impl FileMedium {
             Err(error) if is_without_holes(&error) => {}
             punched => return punched.map_err(|error| self.failed("punch a hole into", &error)),
         }
-        // Zeroes read the same, they only keep their space.
+        // Written zeroes read like a hole; they only keep their space.
         self.write_zeroes(offset, bytes)
     }
 
@@ -191,7 +194,7 @@ impl FileMedium {
     pub(super) fn zero_at(&self, offset: u64, bytes: u64) -> Result<bool, MediumFailure> {
         match zero(&self.file, offset, bytes) {
             Ok(()) => Ok(true),
-            // It has no such call, or no space for what was never written of the range.
+            // The filesystem has no such call, or no space for parts of the range that were never written.
             Err(error) if is_without_holes(&error) || medium_error(&error) == MediumError::NoSpace => {
                 self.erase_at(offset, bytes)?;
                 Ok(self.allocate_at(offset, bytes).is_ok())

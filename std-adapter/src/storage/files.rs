@@ -1,4 +1,4 @@
-//! Making files and directories: with the access that the configuration gives, and so that their names last.
+//! Makes files and directories, with the configured access, and makes their names durable.
 
 use std::fs::{DirBuilder, File, OpenOptions, Permissions};
 use std::io;
@@ -15,7 +15,8 @@ const ACCESS: u32 = 0o777;
 
 /// The access to the files of a tier. A directory lets in those who may read.
 ///
-/// A new file has it from the start, so that nobody opens it in between; what the umask took away is given back after that.
+/// A new file has no more access than this from the start, so that no other process opens it in between. Access that the umask
+/// took away is added after that.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Mode {
     file: u32,
@@ -43,7 +44,7 @@ impl Mode {
         Ok(file)
     }
 
-    /// Makes a file; one that is there goes, with whatever access it had.
+    /// Makes a file, and removes one that is there first, with the access that it had.
     pub(crate) fn make_anew(self, path: &Path) -> Result<File, FileError> {
         match std::fs::remove_file(path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error).at("remove", path),
@@ -75,8 +76,8 @@ impl Mode {
         Ok(())
     }
 
-    /// Tells the log of a file or directory that more may read or write than a new one would let. It stays as it is: whoever
-    /// opened it so may have meant it.
+    /// Logs a warning for a file or directory with more access than a new one gets. The access stays as it is, since its owner
+    /// may have chosen it.
     pub(crate) fn warn_if_more_open(self, path: &Path) {
         let Ok(metadata) = path.metadata() else { return };
         let expected = if metadata.is_dir() { self.dir() } else { self.file };
@@ -96,14 +97,14 @@ pub(crate) fn make_dirs(path: &Path, mode: Mode) -> Result<PathBuf, FileError> {
     for name in path.strip_prefix(there).unwrap_or(Path::new("")).components() {
         made.push(name);
         mode.make_dir(&made)?;
-        // One that somebody else made meanwhile may be a link.
+        // A directory that another process made meanwhile may be a link.
         made = made.canonicalize().at("resolve", &made)?;
     }
     Ok(made)
 }
 
-/// The path that [`make_dirs`] returns of a directory, found without making anything. Names that are not there yet are taken as they
-/// are written.
+/// The path that [`make_dirs`] returns for a directory, found without making anything. Names that do not exist yet are taken as
+/// they are written.
 pub(crate) fn real_path(path: &Path) -> PathBuf {
     let there = path.ancestors().find_map(|above| above.canonicalize().ok().map(|real| (above, real)));
     let Some((above, mut real)) = there else { return path.to_path_buf() };
@@ -122,7 +123,7 @@ pub(crate) fn real_path(path: &Path) -> PathBuf {
 pub(crate) fn sync_above(path: &Path) -> Result<(), FileError> {
     let mut above = path.ancestors().skip(1);
     above.next().map_or(Ok(()), sync_dir)?;
-    // This process did not make a directory that it may not read.
+    // A directory that this process may not read was not made by it, so its name is durable.
     let _ = above.try_for_each(sync_dir);
     Ok(())
 }

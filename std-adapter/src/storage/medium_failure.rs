@@ -8,15 +8,13 @@ use crate::file_error::FileError;
 
 /// A medium refused an operation.
 ///
-/// The kind is all that the log goes by. Of a file the error of the operating system is there, too: operation, path and code.
+/// The log acts on the kind alone. For a file the failure also has the error of the operating system: operation, path and code.
 ///
 /// ```
 /// use coldpress_std::medium::{MediumError, MediumFailure};
 ///
-/// // As a medium of your own says it.
-/// let failure = MediumFailure::from(MediumError::NoSpace);
-/// assert_eq!((failure.kind(), failure.file_error()), (MediumError::NoSpace, None));
-/// assert_eq!(failure.to_string(), "No space left on device");
+/// // As a medium of your own returns it. let failure = MediumFailure::from(MediumError::NoSpace); assert_eq!((failure.kind(),
+/// failure.file_error()), (MediumError::NoSpace, None)); assert_eq!(failure.to_string(), "No space left on device");
 /// ```
 #[derive(Debug, Clone)]
 pub struct MediumFailure {
@@ -54,7 +52,7 @@ impl From<MediumFailure> for MediumError {
     }
 }
 
-/// Two failures of one kind are equal: the cause is for people.
+/// Two failures of one kind are equal: the cause is for people to read.
 impl PartialEq for MediumFailure {
     fn eq(&self, other: &Self) -> bool {
         self.kind == other.kind

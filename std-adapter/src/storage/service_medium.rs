@@ -12,9 +12,9 @@ const PAUSES: Range<Duration> = Duration::from_micros(50)..Duration::from_millis
 
 /// A [`Medium`] that several threads use, each through a view of its own.
 ///
-/// A medium that fails says so and promises nothing about the bytes concerned. It may block; the tier never calls it
-/// while it holds a lock that another operation needs. One that returns [`Started::UnderWay`] is waited for by the thread whose view
-/// it is, the log worker or the syncer: reads of clients go on meanwhile, through another view.
+/// A call that fails returns an error and promises nothing about its bytes. A call may block; the tier makes none while it
+/// holds a lock that another operation needs. After [`Started::UnderWay`] the thread that owns the view waits: the log worker
+/// or the syncer. Reads of clients go on meanwhile, through another view.
 ///
 /// A segment that was erased reads as zero, and any byte can be written by itself.
 #[expect(clippy::len_without_is_empty, reason = "a medium has a length in bytes, and none is empty")]
@@ -52,8 +52,8 @@ pub trait ServiceMedium: Medium<Error = MediumFailure> + Send + Sync {
         Ok(())
     }
 
-    /// As [`erase`](Medium::erase) and its end, and what the bytes occupied stays theirs, so that they can be written on a full disk;
-    /// tells whether it did. Another process may take it where the medium can't do both at once.
+    /// As [`erase`](Medium::erase), waits for its end, and keeps the space that the bytes occupied, so that they can be written
+    /// on a full disk. Tells whether it kept it: where the medium can't do both at once, another process may take the space.
     ///
     /// # Errors
     /// A [`MediumFailure`]; any part may have been erased.
@@ -64,17 +64,18 @@ pub trait ServiceMedium: Medium<Error = MediumFailure> + Send + Sync {
         Ok(allocated.is_ok())
     }
 
-    /// Gives back what blank bytes occupy, where the medium can. It never fails: what is not given back is used later.
+    /// Gives back the space that blank bytes occupy, where the medium can. It never fails: space that is not given back is used
+    /// later.
     fn give_back(&mut self, at: u64, bytes: u64) {
         let _ = (at, bytes);
     }
 
-    /// Tells whether the medium still is the one under its name, and whole. A file may be deleted, moved, replaced or cut short while
-    /// it is open, and nobody finds data that is synced to it after that. A tier asks before it acknowledges anything as durable, so
-    /// the call must be cheap.
+    /// Tells whether the medium still is the one under its name, and whole. A file may be deleted, moved, replaced or cut short
+    /// while it is open. Then the next open does not find data that is synced to it. A tier asks before it acknowledges
+    /// anything as durable, so the call must be cheap.
     ///
     /// # Errors
-    /// A [`MediumFailure`] when nothing tells that now.
+    /// A [`MediumFailure`] when that can't be found out now.
     fn is_in_place(&self) -> Result<bool, MediumFailure> {
         Ok(true)
     }

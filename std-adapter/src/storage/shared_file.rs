@@ -92,7 +92,7 @@ impl ServiceMedium for SharedFile {
     }
 
     fn give_back(&mut self, at: u64, bytes: u64) {
-        // Of a file that is closed nothing has to be given back.
+        // In a file that is closed no space has to be given back.
         let _ = self.0.enter(|file| file.give_back_at(at, bytes));
     }
 

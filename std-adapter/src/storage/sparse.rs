@@ -1,4 +1,4 @@
-//! Where a medium holds data: what lies in a hole is blank without being read.
+//! Where a medium holds data: bytes in a hole are known to be blank without a read.
 
 use core::ops::Range;
 

@@ -24,7 +24,7 @@ fn is_damage_on_linux(_: i32) -> bool {
     false
 }
 
-/// Only an advice: a system that does not take it reads more.
+/// This is advice: a system that ignores it reads ahead.
 #[cfg(target_os = "linux")]
 pub(super) fn read_no_further(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
