@@ -1,7 +1,7 @@
 //! The compaction of a tier, as its user sees it.
 //!
-//! The work itself is done by the log worker of each partition, in bounded steps between its other work. When free segments
-//! run short it compacts by itself; this is for everything beyond that: tasks on demand, at intervals and by debt.
+//! The work itself is done by the log worker of each partition, in bounded steps between its other work. When free segments run
+//! short it compacts by itself. This module is for the rest: tasks on demand, at intervals, and when much of the log is stale.
 
 use core::fmt;
 use core::sync::atomic::Ordering::{AcqRel, Acquire, Relaxed};
@@ -30,7 +30,7 @@ use crate::worker::{Background, Message, Scheduled};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub struct CompactionConfig {
-    /// How often it looks for something to do; the interval of the tier's configuration where nothing is said.
+    /// How often it runs its tasks; the interval of the tier's configuration where it is `None`.
     pub interval: Option<Duration>,
 }
 
@@ -43,13 +43,13 @@ impl CompactionConfig {
     }
 }
 
-/// Why the compaction system did not do what it was asked.
+/// Why the compaction system did not carry out a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CompactionError {
     /// The tier could not do it.
     Tier(TierError),
-    /// So many tasks wait already; this one comes back.
+    /// The queue of tasks is full; this one is given back.
     Full(CompactionTask),
     /// The background worker runs already.
     AlreadyRunning,
@@ -85,7 +85,7 @@ impl fmt::Display for CompactionError {
 
 impl core::error::Error for CompactionError {}
 
-/// Schedules compaction and tells how it goes. It does not own the tier: after a close every call says so.
+/// Schedules compaction and reports its progress. It does not own the tier: after a close every call returns an error.
 ///
 /// ```
 /// use coldpress_std::compaction::{CompactionConfig, CompactionSystem, CompactionTask, Outcome};
@@ -113,14 +113,14 @@ pub struct CompactionSystem {
     pools: Option<PoolCoordinator>,
 }
 
-/// A longer wait than this is as good as none.
+/// A longer timeout than this counts as this one.
 const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
 impl CompactionSystem {
     /// Makes a system that is not attached to a tier yet.
     ///
-    /// Its tasks run in the tier, and ask these pools: for the background worker that it starts too. Mostly they are those that
-    /// the tier was opened with; a system that comes from [`ColdTierHandle::compaction`] asks those. The tier waits for the
+    /// Its tasks run in the tier, and ask these pools. So do the tasks of a background worker that it starts. Mostly they are
+    /// the pools that the tier was opened with; a system from [`ColdTierHandle::compaction`] asks those. The tier waits for the
     /// answer as long as its own pools may take.
     #[must_use]
     pub const fn new(config: CompactionConfig, pool_coordinator: PoolCoordinator) -> Self {
@@ -154,9 +154,9 @@ impl CompactionSystem {
         self.schedule(task, &[])
     }
 
-    /// Queues a task and waits for what it did, over all partitions: stats are added up, those of the pools too; an outcome
-    /// that they don't share is [`Outcome::Partial`], and what the pools did not do for one shows beside what they did for others.
-    /// Its id is that of the first partition: each issues its own.
+    /// Queues a task in all partitions and waits for their reports, which are merged into one. Counts are added up, those of
+    /// the pools too. Outcomes that differ become [`Outcome::Partial`]. A failure of the pools for one partition shows beside
+    /// their work for others. The id is that of the first partition: each issues its own.
     ///
     /// Values that were put before are written first, within the `op_timeout` of the configuration; `timeout` begins after that.
     ///
@@ -168,7 +168,7 @@ impl CompactionSystem {
         let now = Instant::now();
         let deadline = now.checked_add(timeout).unwrap_or_else(|| now + TIMEOUT_MAX);
         let parts = self.tier()?.enter(|open| open.parts.len())?;
-        // One for each partition: the end of a worker is seen although others go on.
+        // One channel for each partition, so that the end of one worker is seen although others go on.
         let (senders, reports): (Vec<_>, Vec<_>) = (0..parts).map(|_| bounded(1)).unzip();
         let tier = self.tier()?;
         self.schedule(task, &senders)?;
@@ -200,8 +200,8 @@ impl CompactionSystem {
         outcome
     }
 
-    /// Lets the tier's workers look for something to do at every interval: they drop what is expired, compact, and compact
-    /// in between when more than half of the log is stale. Ends with [`stop`](Self::stop) or with the tier.
+    /// Starts the background worker: at every interval it drops expired values and compacts. In between it compacts when more
+    /// than half of the log is stale. It ends with [`stop`](Self::stop) or with the tier.
     ///
     /// There is one background worker a tier. A tier that was configured with an interval, a lifetime (`ttl`) or an idle time
     /// starts it when it is opened, so there the first call finds it running. Without it a tier compacts when free segments
@@ -209,8 +209,9 @@ impl CompactionSystem {
     /// as it compacts, or where a put needs their space.
     ///
     /// # Errors
-    /// [`CompactionError::AlreadyRunning`] when it runs, whoever started it: its interval and pools stay what they are; call
-    /// [`stop`](Self::stop) first to change them. [`CompactionError::PoolsClosed`] when its pools are. After any error nothing has changed.
+    /// [`CompactionError::AlreadyRunning`] when it runs, whoever started it. Its interval and pools stay as they are; call
+    /// [`stop`](Self::stop) first to change them. [`CompactionError::PoolsClosed`] when its pools are. After any error nothing
+    /// has changed.
     #[doc(alias = "MaintenanceTask")]
     pub fn start_background_worker(&self) -> Result<(), CompactionError> {
         let tier = self.tier()?;
@@ -275,7 +276,7 @@ impl CompactionSystem {
         self.all(|shared| shared.worker_stats.lock().progress).min_by_key(|(_, progress)| progress.permille())
     }
 
-    /// Returns what the task that ended last did, of the partition whose task took longest.
+    /// Returns the report of the task that ended last, of the partition where it took longest.
     #[must_use]
     pub fn last_report(&self) -> Option<Report> {
         self.all(|shared| shared.worker_stats.lock().last_report).max_by_key(|report| report.duration_ms)

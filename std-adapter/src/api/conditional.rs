@@ -5,11 +5,11 @@
 //!    ▲                              │
 //!    └────────── it changed ────────┘
 //! ```
-//! The condition is looked at under the guard of the index under which the write goes into it. So of several clients that change a key
-//! from the same value one succeeds, and no change is lost. The others read again, until the deadline.
+//! The condition is checked under the same guard of the index under which the write goes in. So of several clients that change
+//! a key from the same value one succeeds, and no change is lost. The others read again, until the deadline.
 //!
-//! The worker changes the identity of a value too: when it writes the value to the log, and when compaction relocates it as new. A
-//! client then reads once more, finds the same value, and goes on.
+//! The identity of a stored write changes without a client, too: when the worker writes it to the log, and when compaction
+//! relocates it as new. A client then reads once more, finds the same value, and goes on.
 
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
@@ -109,7 +109,7 @@ impl ColdTierHandle {
     /// As [`put`](Self::put), without a read of the log.
     pub fn put_if_absent(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<bool, PutError> {
         if self.contains(key).is_ok_and(|is_there| is_there) {
-            // Nothing is encoded for it, and no pieces are written.
+            // The key has a value, so nothing is encoded and no piece is written.
             self.count_unmet(key);
             return Ok(false);
         }
@@ -268,7 +268,7 @@ impl ColdTierHandle {
         Ok(effect.map_err(RemoveError::from)? != Effect::Unmet)
     }
 
-    /// Finds which write the value of a key is of, if it is the expected one; the value goes into `found`.
+    /// Finds the write that a key's value is of, if the value is the expected one; the value goes into `found`.
     fn find_expected(
         &self,
         key: &[u8],

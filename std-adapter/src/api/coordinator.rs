@@ -1,7 +1,7 @@
 //! A registry of tiers by cache id, for services that open them from many places.
 //!
-//! One thread owns the tiers; everyone else has a channel to it. So there is no shared map to lock, and a tier is opened
-//! once, whoever asks first.
+//! One thread owns the tiers; all other threads have a channel to it. So there is no shared map to lock, and a tier is opened
+//! once, for the first request.
 
 use core::fmt;
 use core::time::Duration;
@@ -26,7 +26,7 @@ pub const REGISTRY_QUEUE_CAPACITY: usize = 256;
 /// Tiers that a registry has open at a time; each has two threads and a file for every partition.
 pub const REGISTRY_TIERS_MAX: usize = 1024;
 
-/// How long a drop waits for space in a full queue, and for what the registry is doing just then.
+/// How long a drop waits for space in a full queue, and for the request that the registry is serving.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
 enum Request {
@@ -44,7 +44,7 @@ enum Request {
     Stop,
 }
 
-/// Why the registry did not do what it was asked.
+/// Why the registry did not carry out a request.
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum InitError {
@@ -87,8 +87,8 @@ impl core::error::Error for InitError {
     }
 }
 
-/// Owns the thread that owns the tiers. Dropping it closes them all, at the same time, and waits for that at most half a minute
-/// beyond the configured `close_timeout`: a registry that is stuck in a dead medium is left alone.
+/// Owns the thread that owns the tiers. A drop closes all tiers, at the same time. It waits for that at most half a minute
+/// beyond the configured `close_timeout`: a registry that is stuck in a dead medium is abandoned.
 #[derive(Debug)]
 #[must_use = "the tiers are closed when their registry is dropped"]
 pub struct ColdTierRegistry {
@@ -212,17 +212,17 @@ pub fn init_cold_tier(
     coordinator.open(base_dir, cache_id, pool_coordinator)
 }
 
-/// The thread: it owns the tiers, and ends on request, or when nobody can ask any more.
+/// The thread: it owns the tiers, and ends on request, or when the last coordinator is dropped.
 fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
-    // By the path of the tier's directory without links and relative parts.
+    // The key is the path of the tier's directory, without links and relative parts.
     let mut tiers: HashMap<PathBuf, ColdTier> = HashMap::new();
     for request in inbox {
         match request {
             Request::Open { base_dir, cache_id, pools, reply } => {
                 let key = real_path(&base_dir.join(&cache_id));
-                // A poisoned tier is opened anew: what it had synced is there.
+                // A poisoned tier is opened anew: all that it had synced is there.
                 tiers.retain(|_, tier| tier.is_open());
-                // So is one whose files are not there any more, as after `rm -r` of its directory.
+                // A tier whose files are gone, as after `rm -r` of its directory, is opened anew too.
                 if tiers.get(&key).is_some_and(|tier| !tier.has_its_files()) {
                     tiers.remove(&key);
                 }
@@ -253,13 +253,13 @@ fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
     close_all(tiers.into_values());
 }
 
-/// The path from the root, for a thread that asks later: the working directory may be another one by then. An empty path stays empty,
-/// and is refused where the tier is opened.
+/// The absolute path, since the working directory may be another one when the registry uses it. An empty path stays empty, and
+/// is refused by the open.
 fn absolute(path: &Path) -> PathBuf {
     std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf())
 }
 
-/// Closes all tiers at the same time, so that those on a dead medium don't add up.
+/// Closes all tiers at the same time, so that the waits for dead media don't add up.
 fn close_all(tiers: impl Iterator<Item = ColdTier>) {
     std::thread::scope(|scope| {
         for tier in tiers {

@@ -19,7 +19,8 @@ macro_rules! errors {
     ($($(#[$doc:meta])+ $name:ident($error:ty),)+) => {
         /// Any error of this crate: `?` turns each of them into it, so a caller that treats all alike needs no type of its own.
         ///
-        /// It is said as the error that it holds. Each operation returns its own small type, which says what can go wrong there.
+        /// Its text is that of the error that it holds. Each operation returns its own small type, with the failures that can
+        /// happen there.
         ///
         /// ```
         /// use coldpress_std::{ColdTier, ColdTierConfig, Error};
@@ -59,7 +60,7 @@ macro_rules! errors {
         }
 
         impl core::error::Error for Error {
-            // It stands for the error that it holds, whose words it has: the cause is that one's.
+            // Its text is that of the error that it holds, so its source is that error's source.
             fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
                 match self {
                     $(Self::$name(error) => error.source(),)+

@@ -78,7 +78,8 @@ pub(super) enum Miss {
     OtherKey,
 }
 
-/// A record that moves under its reader: it is looked up again, each time in another place, until the deadline.
+/// The lookups of a record that compaction relocates during the read: it is looked up again, each time in another place, until
+/// the deadline.
 #[derive(Default)]
 pub(super) struct Chase {
     last: Option<Location>,
@@ -89,7 +90,7 @@ impl Chase {
     /// Notes that the record was not where the index said.
     pub(super) fn miss(&mut self, open: &Open, at: Location, miss: &Miss) -> Result<(), GetError> {
         if self.last.replace(at) == Some(at) {
-            // The same place twice is no record on the move.
+            // A record at the same place twice was not relocated.
             return Err(match miss {
                 Miss::Medium(error) => TierError::Medium(error.clone()).into(),
                 Miss::Invalid | Miss::OtherKey => GetError::Damaged,
@@ -108,8 +109,8 @@ impl ColdTierHandle {
     /// [`GetError`]; a damaged record is an error of its key alone.
     ///
     /// # Bounds
-    /// At most one read of the medium, and one for each piece of a long value; more only while compaction moves the very record, or
-    /// a long value is overwritten meanwhile, and then until the configured `op_timeout`.
+    /// At most one read of the medium, and one for each piece of a long value. More only while compaction relocates the record,
+    /// or a long value is overwritten meanwhile, and then until the configured `op_timeout`.
     pub fn get(&self, key: &[u8]) -> Result<Option<Vec<u8>>, GetError> {
         let mut value = Vec::new();
         Ok(self.get_into(key, &mut value)?.then_some(value))
@@ -190,7 +191,7 @@ impl Part {
         idle_s.map(|idle_s| expiry_s(touched_s(), idle_s))
     }
 
-    /// Refuses what takes the worker where that is over.
+    /// Refuses operations that need the worker where it has ended.
     pub(super) fn check_alive(&self) -> Result<(), TierError> {
         self.shared.health.check_alive()
     }
@@ -200,7 +201,7 @@ impl Part {
         self.shared.health.check_readable()
     }
 
-    /// Reads the value of a key; tells which write it is of.
+    /// Reads the value of a key; returns the write that it is of.
     pub(super) fn read(
         &self,
         open: &Open,
@@ -345,8 +346,8 @@ impl Part {
         self.medium.read_shared(offset + from, part).map_err(Miss::Medium)
     }
 
-    /// Reads header and key of a record, and nothing of its value. The checksum runs over the value too, so it is not looked at: the
-    /// keyed hash of the key, which the index has, tells that the key is the right one, and better than 32 bits would.
+    /// Reads header and key of a record, and nothing of its value. The checksum covers the value too, so it is not checked. The
+    /// keyed hash in the index proves the key, and better than a checksum of 32 bits would.
     fn fetch_key(
         &self,
         open: &Open,
@@ -398,7 +399,7 @@ impl Part {
     fn read_hot(&self, open: &Open, hash: &KeyHash, stored: &Stored, value: &mut Vec<u8>) -> bool {
         let Some((hot, tier)) = open.hot else { return false };
         let key = HotKey { tier, hash: hash.0 };
-        // Pieces of an older value may be left of an attempt that was overtaken.
+        // Bytes of an older value may be left from an earlier attempt.
         value.clear();
         let found =
             hot.read(key, stored.version().to_bits(), |bytes| value.extend_from_slice(bytes)).is_some();
@@ -409,7 +410,7 @@ impl Part {
     fn keep_hot(&self, open: &Open, hash: &KeyHash, stored: &Stored, value: &[u8]) {
         let Some((hot, tier)) = open.hot else { return };
         let key = HotKey { tier, hash: hash.0 };
-        // Pools that are full or closed keep nothing; the log has it.
+        // Pools that are full or closed keep nothing; the log has the value.
         let _ = hot.insert(key, stored.version().to_bits(), value, stored.expires_s());
     }
 }
@@ -421,7 +422,7 @@ pub(super) enum ReadError {
     Codec(CodecError),
 }
 
-/// Decodes a value of the log. The limit of when it was written may have been another one than today's; none is longer than a segment.
+/// Decodes a value of the log. It may have been written under another limit, but is no longer than a segment.
 pub(super) fn decode_stored(
     open: &Open,
     codec: CodecId,

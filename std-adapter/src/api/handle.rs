@@ -211,7 +211,7 @@ impl ColdTierHandle {
         (0..parts).map(ask).collect()
     }
 
-    /// Tells every partition, or none: once there is a place in all queues, `claim` says whether to.
+    /// Sends a message to every partition, or to none: once there is a place in all queues, `claim` decides whether to.
     pub(crate) fn tell(
         &self,
         claim: impl Fn(&Open) -> bool,
@@ -223,7 +223,7 @@ impl ColdTierHandle {
                 Space::For(announced) => Ok::<_, TierError>(Some(announced)),
                 Space::Lacks(_) if is_last => Ok(None),
                 Space::Lacks(part) => {
-                    // It may be another partition that lacks a place now.
+                    // Another partition may lack a place now.
                     *waiting = waiting.take().filter(|waiting| waiting.is_for(part.shared.lease()));
                     part.stand_for_message(open, waiting)?;
                     Ok(None)
@@ -277,8 +277,8 @@ impl<R> Answer<R> {
 }
 
 impl ColdTierHandle {
-    /// Waits for the answer of a partition's worker until the deadline. When it does not come, the tier is asked how it is: it may have
-    /// been closed, and opened again by others.
+    /// Waits for the answer of a partition's worker until the deadline. If none comes, it looks at the state of the tier: that
+    /// may have been closed, and opened again by others.
     pub(crate) fn wait_for<R>(
         &self,
         part: usize,
@@ -290,8 +290,8 @@ impl ColdTierHandle {
     }
 }
 
-/// Waits for the answer of a worker until the deadline. A worker that is over has dropped all senders of answers, and posted why before;
-/// `check` tells. One that ends in a close answers first.
+/// Waits for the answer of a worker until the deadline. A worker that has ended dropped all senders of answers, and posted the
+/// reason before; `check` returns it. One that ends in a close answers first.
 pub(super) fn wait_for<R>(
     receiver: &Receiver<R>,
     deadline: Instant,

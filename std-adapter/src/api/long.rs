@@ -33,7 +33,7 @@ use crate::recycled::Gone;
 use crate::storage::MediumError;
 use crate::worker::{Message, Waiter};
 
-/// A value of up to so many records is encoded whole first: it may fit one.
+/// A value of up to this many records is first encoded whole, since it may fit into one.
 const WHOLE_RECORDS_MAX: usize = 4;
 
 /// Encodes a value for one record; `None` where it takes more.
@@ -54,7 +54,7 @@ pub(super) fn encode_whole(
 /// A long value, encoded.
 pub(super) struct LongPut {
     key: Box<[u8]>,
-    /// Each with its codec; its key has no generation yet.
+    /// The pieces, each with its codec. Their keys have no generation yet.
     pieces: Vec<(CodecId, Box<[u8]>)>,
     bytes: u32,
 }
@@ -106,7 +106,7 @@ impl LongPut {
     }
 }
 
-/// A value as it is pending, its payload made of key and encoded value.
+/// The pending form of a value; its payload is the key and the encoded value.
 pub(super) fn pending(
     payload: Box<[u8]>,
     key_bytes: u32,
@@ -159,7 +159,7 @@ impl ColdTierHandle {
         let replaces = lease.enter(|shared| shared.families.bytes(&write.hash))?;
         let mut replacement = None;
         let charge = match self.await_capacity(write, &long) {
-            // As a short value does, it takes the space that is kept for replacements, if it replaces enough.
+            // As for a short value, it may use the space that is kept for replacements, if it replaces enough.
             Err(Refused::Full { needed, available }) if needed <= available.saturating_add(replaces) => {
                 let claim = KeyClaim::wait_for_replacement(lease, deadline, check)?.ok_or(Refused::Busy)?;
                 replacement = Some(claim);
@@ -207,8 +207,8 @@ impl ColdTierHandle {
         })?
     }
 
-    /// Waits in the line for capacity until there is enough for a whole value, and says what it is charged: nothing of one is written
-    /// that has no space.
+    /// Waits in the line for capacity until there is enough for the whole value, and returns its charge. So no piece is written
+    /// of a value without space.
     fn await_capacity(&self, write: &Write, long: &LongPut) -> Result<u64, Refused> {
         let mut asked_in = 0;
         let charge = try_until(write.deadline, |waiting: &mut Option<WaitingClient>, is_last| {
@@ -228,10 +228,10 @@ impl ColdTierHandle {
                         Capacity::Later { unasked, .. } => unasked,
                     }
                 } else if waiting.is_some() {
-                    // It was woken to look how the tier is, and keeps its place.
+                    // It was woken to look at the tier, and keeps its place.
                     return Ok(None);
                 } else {
-                    // It has not asked for space: the one that it stands behind does.
+                    // It has not asked for space: the client before it in the line does.
                     let is_evicting = open.limits.full == FullPolicy::Evict;
                     if is_evicting { long.charge(&open.terms) } else { 0 }
                 };
@@ -239,7 +239,7 @@ impl ColdTierHandle {
                 Ok::<_, Refused>(None)
             })?
         })?;
-        // The last attempt has the capacity, or says what is lacking.
+        // The last attempt has the capacity, or returns what is lacking.
         charge.ok_or(Refused::Busy)
     }
 
@@ -258,14 +258,13 @@ enum Capacity {
     Later {
         needed: u64,
         available: u64,
-        /// Of it, what nobody was asked to free space for.
+        /// The part of it for which no eviction was asked for yet.
         unasked: u64,
     },
 }
 
 impl Part {
-    /// Looks for capacity for all of a value, by the rules of a short one: for what is swept, what has expired, blocks that the
-    /// medium is asked for, and evictions it may wait.
+    /// Looks for capacity for all of a value. As for a short one, it may wait for sweeps, expired values, blocks and evictions.
     fn look_for_capacity(
         &self,
         open: &Open,
@@ -278,7 +277,8 @@ impl Part {
         if needed <= available {
             return Ok(Capacity::There(needed));
         }
-        // Blocks for what longer records may leave at the ends of segments, too: nothing says yet that there are such.
+        // Blocks also for the bytes that its longer records may leave unused at the ends of segments, which are not counted
+        // yet.
         let ends = self.shared.lengths.waste_with(open.limits.record_bytes_max);
         let shortfall = Shortfall { needed, available, ends };
         let unasked = match self.relieve(open, &claim, shortfall, asked_in, open.now_s(self))? {
@@ -288,8 +288,8 @@ impl Part {
         Ok(Capacity::Later { needed, available, unasked })
     }
 
-    /// Generations that a head may name after a cut: that of the value in the log, and all of which the first piece is there. The
-    /// family of the key may not be known yet.
+    /// Generations that a head may name after a cut: that of the value in the log, and each one whose first piece is stored.
+    /// The family of the key may not be known yet.
     fn taken_generations(&self, open: &Open, hash: &KeyHash) -> Result<Vec<u8>, TierError> {
         let current = self.stored_generation(open, hash)?;
         let is_there = |generation: &u8| {
@@ -323,7 +323,7 @@ impl Part {
             };
             match chase.miss(open, stored.location(), &miss) {
                 Ok(()) => {}
-                // A head that is damaged names nothing.
+                // A damaged head names no generation.
                 Err(GetError::Damaged) => return Ok(None),
                 Err(GetError::Tier(error)) => return Err(error),
                 Err(_) => return Ok(None),
@@ -343,8 +343,8 @@ impl Part {
         match self.read_pieces(open, (hash, key), seen, buffers)? {
             Pieces::Whole => Ok(Long::Whole),
             Pieces::Doubtful => heads.again(open).map(|()| Long::Again),
-            // Under the same head twice it is gone for good. The time of a value with a lifetime was over then, by a time that a
-            // cut took from the log.
+            // A piece that is missing twice under the same head is gone for good. If the value has a lifetime, that had ended,
+            // by a time that a cut took from the log.
             Pieces::Missing if heads.is_same(seen) && seen.expires => Ok(Long::Absent),
             Pieces::Missing if heads.is_same(seen) => Err(GetError::Damaged),
             Pieces::Missing => {
@@ -374,8 +374,8 @@ impl Part {
             }
             value.extend_from_slice(&piece);
         }
-        // No other value has pieces of this generation while this head is in the log, or none was begun. A head that was dropped keeps
-        // nobody from its pieces.
+        // No other value has pieces of this generation while this head is in the log, or if no generation was begun meanwhile.
+        // After a head was dropped, another value may have them.
         let is_there = |entry: &Entry| {
             entry.stored().filter(|stored| stored.is_value()).map(Stored::version) == seen.version
         };
@@ -442,13 +442,13 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    /// Something that no other head has: one that is pending has no version yet, but a later one like it has begun later.
+    /// A mark that no other head has. A pending head has no version yet, but a later equal one has a later begun generation.
     fn identity(&self) -> (Head, Result<Version, u64>) {
         (self.head, self.version.ok_or(self.begun))
     }
 }
 
-/// A value whose pieces go while it is read: it is looked up again, until the deadline.
+/// The lookups of a value whose pieces go while it is read: it is looked up again, until the deadline.
 #[derive(Default)]
 pub(super) struct HeadChase {
     last: Option<(Head, Result<Version, u64>)>,

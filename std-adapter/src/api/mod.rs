@@ -7,8 +7,8 @@
 //!                                    ▲  └── sync ──► syncer ──► file
 //!                                    └── CleanupReply ◄── pool worker ◄── CleanupRequest
 //! ```
-//! Each partition has one worker and one syncer. Clients reach the open tier ([`opened`]) by a lease, and through it the partition's
-//! index and sums, which the worker has too; one thread owns everything else. A close drops all of it.
+//! Each partition has one worker and one syncer. Clients reach the open tier ([`opened`]) by a lease, and through it the index
+//! and sums of a partition, which the worker shares. One thread owns everything else. A close drops all of it.
 
 mod clear;
 pub mod compaction;

@@ -36,8 +36,8 @@ const AFTER_CLOSE: Duration = Duration::from_secs(1);
 
 /// A cold tier: bytes under keys, on files, in bounded space.
 ///
-/// It is an owned value. Dropping it closes it in order, as [`close`](Self::close) does, but for the outcome. Everything a
-/// client does goes through [`ColdTierHandle`], to which this dereferences.
+/// It is an owned value. A drop closes it in order, as [`close`](Self::close) does, but returns no outcome. Every operation of
+/// a client is a method of [`ColdTierHandle`], to which this dereferences.
 ///
 /// ```
 /// use coldpress_std::pool::{AllocationManager, PoolConfig};
@@ -72,7 +72,7 @@ pub struct ColdTier {
     is_closed: bool,
     /// Kept, and never read: dropping it closes the pools.
     own_pools: Option<AllocationManager>,
-    /// Released last. The workers hold its locks: until all are over nobody else opens the directory.
+    /// Released last. The workers hold its locks, so until all of them have ended no other tier opens the directory.
     dir: Option<Dir>,
 }
 
@@ -142,9 +142,10 @@ impl ColdTier {
     ///
     /// # Bounds
     /// Reads the footers of all segments, and the records of those that were not sealed. Waits for that at most the configured
-    /// `open_timeout`, and, where it comes to nothing, at most the `close_timeout` for the workers to end; making the files and
-    /// the first look at them, up to three short reads a segment, are not counted. With less capacity than the tier has, or segments of
-    /// another length, it first reads all files twice and writes what is live; that is not counted either.
+    /// `open_timeout`. Where the open fails, it waits at most the `close_timeout` for the workers to end. These times do not
+    /// include making the files and the first look at them, up to three short reads a segment. With less capacity than the tier
+    /// has, or segments of another length, it first reads all files twice and writes the live records, which these times do not
+    /// include either.
     pub fn open(
         base_dir: &Path,
         cache_id: &str,
@@ -170,8 +171,8 @@ impl ColdTier {
         Self::start(cache_id, media, config, pool_coordinator, Some(dir))
     }
 
-    /// Opens a tier on media of the caller's, one a partition, in their order: a block device, a network volume, a test that cuts or
-    /// fails them. Nothing keeps a second tier away from them.
+    /// Opens a tier on media of the caller, one for each partition, in their order: a block device, a network volume, or a
+    /// double of a test. The media are not locked: the caller must not open a second tier on them.
     ///
     /// Each medium has as many bytes as the others: [`capacity_bytes`](ColdTierConfig::capacity_bytes) of the configuration, which
     /// is rounded down to whole segments, divided by the partitions. A new medium reads as zero. Schema, file mode and base directory
@@ -281,7 +282,7 @@ impl ColdTier {
         }
         let (store, is_new) = match store {
             Some(store) => (store, false),
-            // A new one would take the place of one that can't be read now.
+            // A new store would replace one that can't be read now.
             None if unread > 0 => {
                 let segments = config.geometry.segment_count() * u32::from(config.settings.partitions);
                 return Err(OpenError::of_mount(MountError::Unread { unread, segments }, failure));
@@ -350,15 +351,15 @@ impl ColdTier {
         &self.pools
     }
 
-    /// Closes the tier: no operation begins any more, everything put or removed is written and synced, the workers end, and
-    /// all memory is given back.
+    /// Closes the tier: no operation begins any more, all puts and removes are written and synced, the workers end, and all
+    /// memory is given back.
     ///
     /// # Errors
     /// [`CloseError`]; the tier is closed all the same.
     ///
     /// # Bounds
-    /// All in all at most the configured `close_timeout` and a second, however many partitions there are. A worker, or a read of
-    /// a client, that is stuck in its medium for longer is left alone. While a worker is stuck its directory stays locked.
+    /// Takes at most the configured `close_timeout` and a second, with any number of partitions. A worker, or a read of a
+    /// client, that is stuck in its medium for longer is abandoned. While a worker is stuck its directory stays locked.
     pub fn close(mut self) -> Result<(), CloseError> {
         self.shut()
     }
@@ -386,7 +387,7 @@ impl ColdTier {
             Closed::Stuck => (self.handle.open.look_behind(send).unwrap_or_default(), true),
             Closed::Before => return Ok(()),
         };
-        // Clients that wait need not sleep until their deadline to see that it is closed.
+        // Waiting clients are woken, so that they see the close before their deadline.
         for (_, shared) in &ends {
             let _ = shared.enter(|shared| shared.admission.alert());
         }
@@ -405,13 +406,13 @@ impl ColdTier {
             };
             outcome = outcome.and(ended);
             let is_over = is_over(&worker, deadline);
-            // An operation that outlasted the close may have begun to wait since the alert to those who waited then.
+            // An operation that outlasted the close may have begun to wait after the alert.
             shared.end();
             let _ = shared.look_behind(|shared| shared.admission.alert());
-            // At once, or when all who are in it are over.
+            // The value is dropped at once, or by the last operation in it.
             shared.give_back();
             if !is_over {
-                // It keeps its file and the locks for as long as it is stuck: nobody else may have them.
+                // A stuck worker keeps its file and the locks, so that no other tier opens them.
                 tracing::error!(worker = worker.thread().name(), "the worker is stuck; it is left alone");
                 self.dir.iter_mut().for_each(Dir::leave);
                 outcome = outcome.and(Err(CloseError::TimedOut));
@@ -430,12 +431,12 @@ impl ColdTier {
     }
 }
 
-/// Refuses pools that are closed: a tier over them would keep no value and clean up nothing, without a word.
+/// Refuses closed pools: a tier with them would keep no value in memory and clean up nothing, without an error.
 pub(super) fn check_pools(pools: &PoolCoordinator) -> Result<(), OpenError> {
     if pools.is_closed() { Err(OpenError::PoolsClosed) } else { Ok(()) }
 }
 
-/// Tells a worker to end, and by when: a place in its queue is kept for that.
+/// Asks a worker to end by a given time. Its queue always has a place for this message.
 fn send_close(part: &Part, ends_ms: u64, span: &Span) -> Option<Receiver<Result<(), CloseError>>> {
     let (outcome, end) = bounded(1);
     part.sender.try_send(Message::Close { ends_ms, outcome, span: span.clone() }).ok()?;
@@ -443,8 +444,8 @@ fn send_close(part: &Part, ends_ms: u64, span: &Span) -> Option<Receiver<Result<
     Some(end)
 }
 
-/// Waits until a thread is over or the deadline has passed; tells which. A worker that has said how it ended has only its
-/// syncer to wait for.
+/// Waits until a thread has ended or the deadline has passed; tells whether it has ended. A worker that has sent its outcome
+/// only waits for its syncer.
 pub(super) fn is_over(worker: &JoinHandle<()>, deadline: Instant) -> bool {
     while !worker.is_finished() && Instant::now() < deadline {
         std::thread::sleep(Duration::from_millis(1));
@@ -454,7 +455,7 @@ pub(super) fn is_over(worker: &JoinHandle<()>, deadline: Instant) -> bool {
 
 impl Drop for ColdTier {
     fn drop(&mut self) {
-        // A caller that needs the result calls `close`; it is logged all the same.
+        // A caller that needs the outcome calls `close`. It is logged here.
         let _ = self.shut();
     }
 }
@@ -464,7 +465,7 @@ struct Starting<'a> {
     cache_id: &'a str,
     parts: Vec<(Part, Receiver<Result<Mounted, OpenError>>)>,
     workers: Vec<JoinHandle<()>>,
-    /// How long workers that are given up may take to end.
+    /// How long to wait for abandoned workers to end.
     patience: Duration,
     dir: Option<Dir>,
 }
@@ -479,14 +480,15 @@ impl Starting<'_> {
         pools: &PoolCoordinator,
     ) -> Result<(), OpenError> {
         let hold = self.dir.as_ref().and_then(|dir| dir.hold(partition));
-        // Each write and each other message has a place reserved in `queued` or `asked` before it is sent, which is given back no
-        // earlier than it is taken out; there is one nudge at a time, and one close ever. So the queue is bounded, and takes memory
-        // for what is in it: a channel with a bound of its own takes that of all places from the start, 1.2 MiB.
+        // Each write and each other message has a place reserved in `queued` or `asked` before it is sent, which is given back
+        // no earlier than the message is taken out. There is at most one nudge, and one close. So the queue is bounded, and
+        // takes memory for its messages only. A bounded channel would take the memory of all places from the start, 1.2 MiB.
         let (sender, messages) = unbounded();
         let (ready, mounted) = bounded(1);
         let path = self.dir.as_ref().map_or(Path::new(""), Dir::path);
         let syncer = Syncer::start(views.syncer, partition).at("start a thread for", path)?;
-        // The recorder of metrics and the subscriber of traces are the user's: what is lent already is lost in their panic.
+        // The recorder of metrics and the subscriber of traces are the user's code. If it panics, slots that are lent already
+        // are lost.
         let meters = [(); 2].map(|()| TierMeter::new(self.cache_id, partition));
         let [meter, own_meter] = meters;
         let span = tracing::info_span!("mount", partition);
@@ -506,7 +508,7 @@ impl Starting<'_> {
         let of_worker = tracing::info_span!(parent: None, "worker", tier = self.cache_id, partition);
         let run = move || {
             let _entered = of_worker.entered();
-            // One that is given up before it begins finds nothing to work on.
+            // A worker that is given up before it begins finds the lease ended.
             let _ = lease.enter(|shared| worker::run(setup, shared, syncer));
             drop(hold);
         };
@@ -541,7 +543,7 @@ impl Starting<'_> {
         Ok(())
     }
 
-    /// Whether nothing has a value, in any partition.
+    /// Whether no key has a value, in any partition.
     fn is_empty(&self) -> bool {
         self.parts.iter().all(|(part, _)| part.shared.admission.charges.keys() == 0)
     }

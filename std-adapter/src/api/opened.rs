@@ -1,7 +1,7 @@
 //! An open tier, as its clients see it: they reach it through a [lease](crate::recycled), which each of their operations enters.
 //!
-//! An operation is in there while it looks at the tier, never while it waits for a worker. A close waits for those under way, not
-//! beyond its deadline.
+//! An operation is inside while it looks at the tier, never while it waits for a worker. A close waits for operations inside,
+//! until its deadline.
 
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
@@ -88,7 +88,7 @@ impl Open {
         self.parts.get(index).ok_or(TierError::Closed)
     }
 
-    /// Refuses what takes a worker where that of the partition is over, or a file of the tier was lost.
+    /// Refuses operations that need a worker where the worker has ended, or a file of the tier was lost.
     pub(crate) fn check_alive(&self, part: &Part) -> Result<(), TierError> {
         if part.shared.health.get() == Health::FileLost {
             self.lose_file();
@@ -119,20 +119,20 @@ impl Open {
         !is_lost
     }
 
-    /// From here on all partitions refuse writes, and the waiters of all of them are notified.
+    /// Makes all partitions refuse writes, and alerts their waiters.
     fn lose_file(&self) {
         if !self.is_file_lost.swap(true, Relaxed) {
             self.parts.iter().for_each(|part| part.shared.admission.alert());
         }
     }
 
-    /// The wall clock, which does not go back behind what the log has seen, nor ahead of it further than the log would follow.
+    /// The wall clock, but not earlier than the log's time, and not further ahead of it than the log would follow.
     pub(crate) fn now_s(&self, part: &Part) -> u32 {
         part.shared.clock.now_s(self.clock.wall_s(), self.limits.clock_jump_s)
     }
 }
 
-/// Where open tiers are: what is closed is [`TierError::Closed`].
+/// The slots of open tiers. A closed tier is [`TierError::Closed`].
 pub(super) static OPEN_TIERS: Recycler<Open> = Recycler::new();
 
 impl From<Gone> for TierError {

@@ -43,13 +43,14 @@ pub struct PutOptions {
 
 /// The outcome of an attempt.
 enum Attempt {
-    /// It is in the index and on its way; or there was nothing to remove, and what removed it is on its way.
+    /// The write is in the index and on its way to the worker. Or there was nothing to remove, and the earlier remove is still
+    /// on its way.
     Sent(Effect),
     /// There was nothing to remove.
     Nothing,
     /// Its condition does not hold.
     Unmet,
-    /// Something is not there yet.
+    /// A resource is lacking.
     Wait(Lack),
 }
 
@@ -111,7 +112,7 @@ impl ColdTierHandle {
         }
     }
 
-    /// Looks which write the value of a key is of, and when it expires.
+    /// Finds the write that a key's value is of, and its expiry.
     fn look(&self, key: &[u8]) -> Result<Option<Current>, TierError> {
         self.enter(|open| {
             let (hash, index) = open.route(key);
@@ -160,8 +161,9 @@ impl ColdTierHandle {
     /// [`BatchError`] tells how far it came; what came before was put, though it may not be durable.
     ///
     /// # Bounds
-    /// Encodes each value once on this thread. Waits at most the configured `op_timeout` in all, for capacity and for durability: after
-    /// that a pair is put only if it has to wait for nothing. Of a batch that takes the medium longer, go on from the index.
+    /// Encodes each value once on this thread. Waits at most the configured `op_timeout` in all, for capacity and for
+    /// durability: after that a pair is put only if it need not wait. If a batch takes longer, call again from the index in the
+    /// error.
     pub fn put_batch<K: AsRef<[u8]>, V: AsRef<[u8]>>(
         &self,
         pairs: &[(K, V)],
@@ -207,7 +209,7 @@ impl ColdTierHandle {
         })?
     }
 
-    /// Checks and encodes a value that is to come in the place of `replaced`.
+    /// Checks and encodes a value that is to replace `replaced`.
     pub(super) fn prepare_put(
         &self,
         key: &[u8],
@@ -294,7 +296,7 @@ impl ColdTierHandle {
         if effect == Effect::Unmet {
             return Ok(effect);
         }
-        // From here on only the worker can answer: with no sender left, its end is seen.
+        // From here on only the worker holds a sender, so the client sees its end.
         write.waiter = None;
         if let Some(receiver) = receiver {
             self.wait_for(write.part, &receiver, write.deadline)??;
@@ -338,7 +340,7 @@ enum Step {
 }
 
 impl Part {
-    /// Lets a write try if it may. One whose time is over tries in any case, and says what is lacking then.
+    /// Lets a write try if it may. One whose deadline has passed tries in any case, and returns the resource that it lacks.
     fn step(
         &self,
         open: &Open,
@@ -346,7 +348,7 @@ impl Part {
         waiting: Option<&WaitingClient>,
         is_last: bool,
     ) -> Result<Step, Refused> {
-        // The clock is the user's: it is asked before anything is reserved that its panic would keep.
+        // The clock is the user's code: it is read before anything is reserved, which its panic would leave reserved.
         let now_s = open.now_s(self);
         // Such a write needs nothing that it would wait for.
         if self.is_unmet(open, write, now_s) {
@@ -361,7 +363,7 @@ impl Part {
         let has_permit = match turn {
             Turn::Try { has_permit } => has_permit,
             Turn::Behind(_) | Turn::Wait if is_last => false,
-            // It has not asked for space: the one before it in the line does.
+            // It has not asked for space: the client before it in the line does.
             Turn::Behind(Line::Capacity { .. }) => {
                 let is_evicting = open.limits.full == FullPolicy::Evict;
                 let needs = write.pending.as_ref().filter(|_| is_evicting).map_or(0, |p| u64::from(p.charge));
@@ -410,7 +412,7 @@ impl Part {
             Some(Kept::Stored) => Ok((Publish::Kept, Effect::None)),
             None => self.publish(open, write, now_s),
         };
-        // The sum has it from the entry now; the reservation goes.
+        // The pending bytes are counted by the entry now, so the reservation is given back.
         shared.admission.budget.give_back_bytes(bytes);
         match published {
             Ok((published, effect)) => self.pass_on(write, published, effect),
@@ -426,8 +428,8 @@ impl Part {
         }
     }
 
-    /// Brings a write into the index, a value if there is capacity for it. A remove of what has expired changes nothing that a
-    /// reader sees.
+    /// Brings a write into the index; a value only if there is capacity for it. A remove of an expired value changes nothing
+    /// that a reader sees.
     fn publish(&self, open: &Open, write: &mut Write, now_s: u32) -> Result<(Publish, Effect), Unpublished> {
         let counts = &self.shared.counts;
         let touched_s = now_s.saturating_sub(self.shared.opened_s.load(Relaxed));
@@ -445,7 +447,7 @@ impl Part {
         let is_charged =
             is_put || withheld_above > 0 && self.shared.view(&write.hash, takes_none) != Some(true);
         let claim = write.pending.as_ref().filter(|_| is_charged).map(|pending| self.claim(open, pending));
-        // The log may hold so much meanwhile: the ceiling of the charge stays.
+        // `replaces` raises only the ceiling of the settled bytes: the log can't hold more until the write is published.
         let claim = claim.map(|claim| claim.beyond(write.replaces));
         let mut change = |entry: &mut Entry| {
             let is_seen = is_put || self.is_current(&open.limits, entry, now_s);
@@ -470,8 +472,8 @@ impl Part {
             }
         };
         let (published, had_stored) = published.unwrap_or(((Publish::Nothing, Effect::None), false));
-        // The old value in the pools is of no use any more. A read that is under way may put it back; its stamp keeps it from
-        // being taken for the new one, and the next read of the key drops it.
+        // The old value in the pools is stale. A read that is under way may put it back. Its version shows that it is not the
+        // new one, and the next read of the key drops it.
         if had_stored && let Some((hot, tier)) = open.hot {
             hot.remove(HotKey { tier, hash: write.hash.0 });
         }
@@ -517,13 +519,13 @@ impl Part {
             write.waiter.take().map(|reply| Waiter { durability, reply, deadline, span: Span::none() });
         let effect = match published {
             Publish::Pending => effect,
-            // Waits as the write would that removed or put it: the worker looks at the key, and whatever it has appended of it.
+            // Waits like the write that is there already: the worker answers once its last append of the key is durable enough.
             Publish::Kept if waiter.is_some() => Effect::None,
             Publish::Nothing | Publish::Kept => {
                 self.shared.admission.budget.give_back_place();
                 return Ok(Attempt::Nothing);
             }
-            // It was never on its way; a waiter has nothing to wait for.
+            // The removed write never reached the worker, so there is nothing to wait for.
             Publish::Forgotten => {
                 if let Some(waiter) = waiter {
                     let _ = waiter.reply.try_send(Ok(()));

@@ -1,7 +1,8 @@
 //! Requests of a client to the [admission](crate::admission) of a partition, and its messages to the worker.
 //!
-//! The admission decides which write goes on. This file has the parts for which that layer knows too little. A message is sent where
-//! its place is reserved. The index says what a value weighs, how much the lengths of records cost, and whether it owes space.
+//! The admission decides which write goes on. This file has the parts that need the index or the messages, which that layer
+//! does not know. It sends a message once its place is reserved. From the index it takes the charge of a value, the cost of the
+//! lengths of records, and whether space is owed by pieces to sweep.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -32,8 +33,8 @@ pub(super) enum Space<'a> {
 }
 
 impl Open {
-    /// Sends a message to all partitions or to none. Every place is reserved before the first is sent, and nothing comes between
-    /// the claim and the last: the last claim is the last message that the workers get.
+    /// Sends a message to all partitions or to none. Every place is reserved before the first is sent. The lock is held from
+    /// `claim` to the last send, so all workers get the messages of the last claim last.
     pub(super) fn tell_all(
         &self,
         claim: impl Fn(&Self) -> bool,
@@ -56,7 +57,7 @@ impl Open {
             give_back();
             return Ok(Space::For(Announced::None));
         }
-        // There is space, so a worker that can't be notified is gone.
+        // Its place is reserved, so a send fails only where the worker is gone.
         let is_unsent = |part: &&Part| part.sender.try_send(message()).is_err();
         match self.parts.iter().filter(is_unsent).last() {
             None => Ok(Space::For(Announced::All)),
@@ -79,21 +80,21 @@ impl Part {
         Ok(())
     }
 
-    /// Lets a client that writes stand in a line. It looks at the tier behind that: when its worker ended before, nobody else says so.
+    /// Lets a client that writes enter a line, and then looks at the tier: where the worker ended before, no alert comes.
     pub(super) fn stand_for(
         &self,
         open: &Open,
         waiting: &mut Option<WaitingClient>,
         line: Line,
     ) -> Result<(), TierError> {
-        // Within the tier: nobody comes to stand here once it is closed.
+        // Called while the tier is entered, so no client enters a line once the tier is closed.
         self.stand(waiting, line)?;
         // The worker may be asleep.
         self.nudge();
         open.check_takes(self)
     }
 
-    /// Lets a client stand in a line.
+    /// Lets a client enter a line.
     fn stand(&self, waiting: &mut Option<WaitingClient>, line: Line) -> Result<(), TierError> {
         let here = waiting.take().or_else(|| Waiting::new(self.shared.lease())).ok_or(TierError::Closed)?;
         waiting.insert(here).stand(line);
@@ -111,12 +112,12 @@ impl Part {
         open.check_alive(self)
     }
 
-    /// Why a worker takes no more: it died, or it ended in a close that did not wait for this operation any longer.
+    /// Why a worker takes no more messages: it died, or it ended in a close that did not wait for this operation.
     pub(super) fn gone(&self) -> TierError {
         self.check_alive().err().unwrap_or(TierError::Closed)
     }
 
-    /// Wakes the worker for a client that waits for space; one nudge on its way is enough for all.
+    /// Wakes the worker for a client that waits for space. One nudge on its way is enough for all clients.
     pub(super) fn nudge(&self) {
         if self.shared.admission.budget.begin_nudge() {
             // A worker that is gone is seen at the next attempt.
@@ -129,7 +130,7 @@ impl Part {
         self.claim_of(open, pending.weigh())
     }
 
-    /// The demand of a value of which nothing is known but the length of its longest record.
+    /// The demand of a value of which only the length of its longest record is known.
     pub(super) fn claim_for(&self, open: &Open, longest: u32) -> Claim {
         self.claim_of(open, Weight { longest, ..Weight::default() })
     }

@@ -1,13 +1,14 @@
-//! Puts of what is there already: compared with the newest record of the key, and skipped where that may stand for them.
+//! Puts of a value that is stored already: they are compared with the newest record of the key, and skipped where that may
+//! stand for them.
 //!
 //! ```text
 //!  encode ─► pending, the same bytes ────────────────► skipped; the worker looks at the key
 //!         ├► in the log: read, compare ─► still newest ► skipped; where durability is waited for, the worker looks at the key
 //!         └► anything else ────────────────────────────► written
 //! ```
-//! The record is read while no guard is held. Then one look at the entry finds that the record still is the newest of its key; that
-//! moment is the put's place among other writes. From then on the put waits as one that was written: for whatever the log has of
-//! its key, and for all that was appended before. A put that can't be compared is written.
+//! The record is read while no guard is held. Then a look at the entry checks that the record still is the newest of its key.
+//! The moment of that look is the put's place among other writes. From then on the put waits like one that was written: for the
+//! last append of its key, and for all earlier ones. A put that can't be compared is written.
 
 use core::sync::atomic::Ordering::Relaxed;
 
@@ -36,7 +37,7 @@ pub(super) enum Kept {
 
 /// The newest record of a key, as a put first finds it.
 enum Newest {
-    /// It is on its way, and is the same.
+    /// It is pending, and has the same bytes.
     Same,
     /// It may be the same.
     Stored(Stored),
@@ -44,7 +45,7 @@ enum Newest {
 }
 
 impl ColdTierHandle {
-    /// Finds whether a put would write what is there already. If so it has nothing left to write.
+    /// Finds whether the value of a put is stored already. Then the put has nothing left to write.
     pub(super) fn skip_unchanged(&self, write: &mut Write) {
         let kept = self.enter(|open| {
             let part = open.part(write.part).ok().filter(|_| open.limits.skips_unchanged)?;
@@ -52,7 +53,7 @@ impl ColdTierHandle {
             open.check_takes(part).ok()?;
             part.find_same(open, write)
         });
-        // So does a tier that is closed.
+        // A tier that is closed refuses the write later, too.
         if let Ok(Some(kept)) = kept {
             write.keep(kept);
         }
@@ -124,7 +125,7 @@ impl Part {
         idle_end_s.flatten().is_some_and(is_in_time)
     }
 
-    /// Notes a use. A record that stays where it is comes to be evicted earlier than a new one, so this counts as a read.
+    /// Notes a use. A record that stays in its place is evicted earlier than a new one, so the put counts as a read.
     pub(super) fn touch(&self, entry: &Entry, now_s: u32) {
         entry.touch(now_s.saturating_sub(self.shared.opened_s.load(Relaxed)));
     }

@@ -1,4 +1,4 @@
-//! A write on its way into the index: its parts, the condition under which it goes there, and why it did not.
+//! A write on its way into the index: its parts, its condition, and the reasons for which it is refused.
 
 use std::time::Instant;
 
@@ -15,7 +15,7 @@ use crate::config::Durability;
 use crate::errors::{PutError, RemoveError, TierError};
 use crate::index::{Entry, PENDING_OVERHEAD_BYTES, Pending, WriteId};
 
-/// A condition of a write: it is looked at under the guard under which the write goes into the index.
+/// A condition of a write, checked under the same guard under which the write goes into the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Condition {
     None,
@@ -57,12 +57,12 @@ pub(super) struct Write {
     pub(super) long: Option<Box<LongPut>>,
     /// How long the value lives, counted from when it can be read.
     pub(super) lives_s: Option<u32>,
-    /// When it expires, where that was settled before: it keeps the expiry of the value in whose place it comes.
+    /// Its expiry, where it keeps that of the value that it replaces.
     pub(super) kept_expires_s: Option<u32>,
     pub(super) waiter: Option<Sender<Result<(), TierError>>>,
     pub(super) durability: Durability,
     pub(super) is_put: bool,
-    /// The record that stands for it, where its value is there already.
+    /// The record that stands for it, where its value is stored already.
     pub(super) kept: Option<Kept>,
     /// The condition under which the write goes into the index.
     pub(super) condition: Condition,
@@ -95,7 +95,7 @@ impl Write {
         self.lives_s.is_some() || self.kept_expires_s.is_some()
     }
 
-    /// The same write, done only if the condition holds.
+    /// The same write with a condition.
     pub(super) fn only_if(self, condition: Condition) -> Self {
         Self { condition, ..self }
     }
