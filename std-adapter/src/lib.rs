@@ -112,8 +112,8 @@ pub use api::compaction::{
 pub use api::{
     ColdTier, ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, Entries, Error, Expected, InitError,
     Keys, PersistentColdTier, PersistentColdTierHandle, PutOptions, REGISTRY_QUEUE_CAPACITY,
-    REGISTRY_TIERS_MAX, TimeLeft, Ttl, TypedEntries, TypedKeys, Update, ValueVersion, Versioned,
-    init_cold_tier,
+    REGISTRY_TIERS_MAX, TimeLeft, Ttl, TypedEntries, TypedKeys, Update, ValueVersion, VersionTextError,
+    Versioned, init_cold_tier,
 };
 pub use config::{
     CACHE_ID_BYTES_MAX, ColdTierConfig, ColdTierConfigBuilder, ConfigError, Durability, FullPolicy,

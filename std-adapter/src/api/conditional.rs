@@ -11,6 +11,8 @@
 //! The identity of a stored write changes without a client, too: when the worker writes it to the log, and when compaction
 //! relocates it as new. A client then reads once more, finds the same value, and goes on.
 
+use core::fmt;
+use core::str::FromStr;
 use core::sync::atomic::Ordering::Relaxed;
 use std::time::Instant;
 
@@ -41,6 +43,45 @@ impl ValueVersion {
     #[must_use]
     pub const fn from_bytes(bytes: [u8; 12]) -> Self {
         Self(bytes)
+    }
+}
+
+/// As 24 hexadecimal digits.
+///
+/// ```
+/// use coldpress_std::ValueVersion;
+///
+/// let version = ValueVersion::from_bytes([0xC0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]);
+/// assert_eq!(version.to_string(), "c00102030405060708090a0b");
+/// assert_eq!("c00102030405060708090a0b".parse(), Ok(version));
+/// assert!("c001".parse::<ValueVersion>().is_err());
+/// ```
+impl fmt::Display for ValueVersion {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+/// A text is no version: it is not 24 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VersionTextError;
+
+impl fmt::Display for VersionTextError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a version is 24 hexadecimal digits")
+    }
+}
+
+impl core::error::Error for VersionTextError {}
+
+impl FromStr for ValueVersion {
+    type Err = VersionTextError;
+
+    fn from_str(text: &str) -> Result<Self, VersionTextError> {
+        let is_hex = text.len() == 2 * size_of::<Self>() && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let digits = u128::from_str_radix(text, 16).ok().filter(|_| is_hex).ok_or(VersionTextError)?;
+        let [_, _, _, _, bytes @ ..] = digits.to_be_bytes();
+        Ok(Self(bytes))
     }
 }
 

@@ -30,7 +30,7 @@ mod typed;
 mod unchanged;
 mod write;
 
-pub use self::conditional::{Expected, Update, ValueVersion, Versioned};
+pub use self::conditional::{Expected, Update, ValueVersion, VersionTextError, Versioned};
 pub use self::coordinator::{
     ColdTierCoordinator, ColdTierRegistry, InitError, REGISTRY_QUEUE_CAPACITY, REGISTRY_TIERS_MAX,
     init_cold_tier,

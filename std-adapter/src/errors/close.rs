@@ -34,6 +34,12 @@ impl fmt::Display for CloseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Poisoned => f.write_str("a worker of the tier had died"),
+            Self::Unwritten { writes: 1, error: Some(error) } => {
+                write!(f, "1 write is not known to be durable: {error}")
+            }
+            Self::Unwritten { writes: 1, error: None } => {
+                f.write_str("1 write is not known to be durable: close_timeout left no time for it")
+            }
             Self::Unwritten { writes, error: Some(error) } => {
                 write!(f, "{writes} writes are not known to be durable: {error}")
             }
