@@ -13,8 +13,10 @@ use crate::file_error::FileError;
 /// ```
 /// use coldpress_std::medium::{MediumError, MediumFailure};
 ///
-/// // As a medium of your own returns it. let failure = MediumFailure::from(MediumError::NoSpace); assert_eq!((failure.kind(),
-/// failure.file_error()), (MediumError::NoSpace, None)); assert_eq!(failure.to_string(), "No space left on device");
+/// // As a medium of your own returns it.
+/// let failure = MediumFailure::from(MediumError::NoSpace);
+/// assert_eq!((failure.kind(), failure.file_error()), (MediumError::NoSpace, None));
+/// assert_eq!(failure.to_string(), "No space left on device");
 /// ```
 #[derive(Debug, Clone)]
 pub struct MediumFailure {
