@@ -6,7 +6,7 @@ use super::stream::Streams;
 /// segment is opened, and records are published from then until the end of the victim in hand.
 pub(super) const APART_MARGIN_SEGMENTS: u32 = 1;
 
-/// Segments that live records may not fill, whatever the number of streams.
+/// Segments that live records may never fill, with streams apart or merged.
 ///
 /// Several streams are merged before that fill ([`Streams`]), and then the rules for one stream hold. The reserve is one
 /// segment more than for one stream, since [`FREE_RESERVE`] are kept free as before.
