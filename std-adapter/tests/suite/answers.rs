@@ -129,13 +129,12 @@ fn close_with_a_stuck_syncer_ends_all_waits() {
     double.holds_syncs.store(true, SeqCst);
     let (syncs, handle) = (double.syncs.load(SeqCst), tier.handle());
     std::thread::scope(|scope| {
-        let waits = [
-            scope.spawn(move || put(handle.put_with(b"a", b"v", SYNCED))),
-            scope.spawn(move || handle.flush()),
-        ];
+        let stuck = scope.spawn(move || put(handle.put_with(b"a", b"v", SYNCED)));
         eventually("a sync is stuck", || double.syncs.load(SeqCst) > syncs);
+        // A flush before that would find everything durable.
+        let behind = scope.spawn(move || handle.flush());
         assert!(tier.close().is_err());
-        for wait in waits {
+        for wait in [stuck, behind] {
             assert_eq!(wait.join().unwrap(), Err(TierError::Closed));
         }
     });
