@@ -72,16 +72,23 @@ impl fmt::Display for Invariant {
 
 impl core::error::Error for Invariant {}
 
-/// The first invariant that was found broken in a part of a machine, if any was.
+/// The first invariant that was found broken in a part of a machine, if any was: its place among all, counted from one.
+///
+/// Each poll looks at the watches of all parts. As plain numbers they are joined by one operation each.
 #[derive(Debug, Default)]
-pub(crate) struct Watch(Cell<Option<Invariant>>);
+pub(crate) struct Watch(Cell<u8>);
 
 impl Watch {
     pub(crate) const fn new() -> Self {
-        Self(Cell::new(None))
+        Self(Cell::new(0))
     }
 
     pub(crate) fn broken(&self) -> Option<Invariant> {
+        Invariant::ALL.get(usize::from(self.0.get()).checked_sub(1)?).copied()
+    }
+
+    /// A number that is not zero where an invariant was found broken.
+    pub(crate) fn code(&self) -> u8 {
         self.0.get()
     }
 
@@ -91,8 +98,9 @@ impl Watch {
     #[inline(never)]
     pub(crate) fn note(&self, invariant: Invariant) {
         debug_assert!(false, "{invariant}");
-        if self.0.get().is_none() {
-            self.0.set(Some(invariant));
+        if self.0.get() == 0 {
+            let place = Invariant::ALL.iter().zip(1u8..).find(|(other, _)| **other == invariant);
+            self.0.set(place.map_or(1, |(_, place)| place));
         }
     }
 

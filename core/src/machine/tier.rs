@@ -77,14 +77,24 @@ impl<'m> Tier<'m> {
     /// Stops if an invariant was found broken since the last call. Tells whether the machine is broken.
     #[inline(never)]
     fn stop_if_broken(&mut self) -> bool {
-        let Some(invariant) = self.log.broken() else { return false };
+        let is_broken = self.log.is_broken();
+        if is_broken {
+            self.stop();
+        }
+        is_broken
+    }
+
+    /// Stops for good: some invariant is broken.
+    #[cold]
+    #[inline(never)]
+    fn stop(&mut self) {
+        let Some(invariant) = self.log.broken() else { return };
         self.tasks.refuse();
         match self.status {
             Status::Failed(_) => {}
             Status::Mounting => self.status = Status::Failed(MountError::Broken(invariant)),
             _ => self.status = Status::Broken(invariant),
         }
-        true
     }
 
     /// The findings of the mount; final once the machine runs.

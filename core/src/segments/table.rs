@@ -101,9 +101,8 @@ impl<'m> SegmentTable<'m> {
         self.segments.get(index.get() as usize)
     }
 
-    /// The invariant that was found broken.
-    pub(crate) fn broken(&self) -> Option<Invariant> {
-        self.watch.broken()
+    pub(crate) const fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// The state of a segment.
@@ -276,7 +275,7 @@ mod tests {
             let mut table = SegmentTable::new(&mut memory);
             assert_eq!(table.find(SegmentIndex::new(3)), None);
             if breaks(Invariant::SegmentInTable, || used(&mut table)) {
-                assert_eq!(table.broken(), Some(Invariant::SegmentInTable));
+                assert_eq!(table.watch().broken(), Some(Invariant::SegmentInTable));
             }
             assert_counts(&table);
         }
@@ -290,7 +289,7 @@ mod tests {
         if breaks(Invariant::StateCounts, || {
             table.set_state(SegmentIndex::new(0), SegmentState::Open);
         }) {
-            assert_eq!(table.broken(), Some(Invariant::StateCounts));
+            assert_eq!(table.watch().broken(), Some(Invariant::StateCounts));
         }
     }
 }

@@ -127,9 +127,8 @@ impl<'m> ReadBuffer<'m> {
         self.watch.must_have(Invariant::ReadBuffer, self.buffer.0.get(..self.bytes as usize))
     }
 
-    /// The invariant that was found broken.
-    pub(crate) fn broken(&self) -> Option<Invariant> {
-        self.watch.broken()
+    pub(crate) const fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     /// The memory leaves while its records are looked at, so that they can be appended to the log. It is put back in the same poll.

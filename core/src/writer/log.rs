@@ -84,8 +84,16 @@ impl<'m> Log<'m> {
 
     /// The invariant that was found broken in any part, if one was.
     pub(crate) fn broken(&self) -> Option<Invariant> {
-        let of_buffers = self.copy.broken().or(self.scan.broken());
-        self.watch.broken().or(self.segments.broken()).or(self.writer.slots.broken()).or(of_buffers)
+        let Self { watch, segments, writer, copy, scan, .. } = self;
+        let parts = [watch, segments.watch(), writer.slots.watch(), copy.watch(), scan.watch()];
+        parts.into_iter().find_map(Watch::broken)
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_broken(&self) -> bool {
+        let of_buffers = self.copy.watch().code() | self.scan.watch().code();
+        let of_parts = self.segments.watch().code() | self.writer.slots.watch().code();
+        self.watch.code() | of_parts | of_buffers != 0
     }
 
     pub(crate) fn ticket(&mut self, lane: u16) -> Ticket {

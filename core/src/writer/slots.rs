@@ -60,9 +60,8 @@ impl<'m> Slots<'m> {
         record
     }
 
-    /// The invariant that was found broken.
-    pub(crate) fn broken(&self) -> Option<Invariant> {
-        self.watch.broken()
+    pub(crate) const fn watch(&self) -> &Watch {
+        &self.watch
     }
 
     pub(crate) fn iter(&self) -> core::slice::Iter<'_, Slot<'m>> {
@@ -100,9 +99,9 @@ mod tests {
     fn slot_that_is_not_there_is_noted() {
         let slots = Slots::new(Vec::new());
         assert!(slots.waiting_for(Ticket { index: 0, generation: 1 }).is_none());
-        assert_eq!(slots.broken(), None, "tickets come from outside");
+        assert_eq!(slots.watch().broken(), None, "tickets come from outside");
         if breaks(Invariant::SlotInRow, || assert!(slots.get(SlotIndex(0)).is_none())) {
-            assert_eq!(slots.broken(), Some(Invariant::SlotInRow));
+            assert_eq!(slots.watch().broken(), Some(Invariant::SlotInRow));
         }
     }
 }
