@@ -1,13 +1,13 @@
 //! Threads that write the same key on conditions: each history has an order that explains it.
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::AtomicU64;
 use core::time::Duration;
 
 use coldpress_std::{CodecId, ColdTierHandle, CompactionTask, Durability, Expected, PutOptions, Ttl, Update};
 
 use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open_on, pools, recount, small, value};
 use crate::double::Double;
-use crate::linear::{Step, is_explained};
+use crate::linear::{Step, at_once, is_explained};
 
 /// One operation on the key, and its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,26 +97,10 @@ fn race(len: usize, rounds: u32) {
         let first = if round % 2 == 0 { FLUSHED } else { PutOptions::default() };
         tier.put_with(&key, &values[0], first).unwrap();
         let there = if round % 3 == 0 { tier.remove(&key).map(|_| None).unwrap() } else { Some(0) };
-        let steps: Vec<Step<Outcome>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..3)
-                .map(|thread| {
-                    let (values, clock) = (&values, &clock);
-                    let choices = value(round, 8 + 2 * thread, 4);
-                    scope.spawn(move || {
-                        let step = |choice: u8| {
-                            let from = clock.fetch_add(1, SeqCst);
-                            let outcome = perform(handle, &key, choice.into(), values);
-                            Step { outcome, from, to: clock.fetch_add(1, SeqCst) }
-                        };
-                        choices.into_iter().map(step).collect::<Vec<_>>()
-                    })
-                })
-                .collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-        });
+        let choices = (0..3).map(|thread| value(round, 8 + 2 * thread, 4));
+        let mut steps = at_once(&clock, choices, |choice| perform(handle, &key, choice, &values));
         let found = tier.get(&key).unwrap().map(|bytes| number_of(&values, &bytes));
-        let end = clock.fetch_add(1, SeqCst);
-        let steps = [&steps[..], &[Step { outcome: Outcome::Got(found), from: end, to: end }]].concat();
+        steps.push(Step::run(&clock, || Outcome::Got(found)));
         assert!(is_explained(&steps, there, after), "round {round}: {steps:?}");
         if round % 32 == 0 {
             tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();

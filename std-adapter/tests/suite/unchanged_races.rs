@@ -1,12 +1,12 @@
 //! Threads that put the same values at the same time, with removes in between: each history has an order that explains it.
 
-use core::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use core::sync::atomic::AtomicU64;
 
 use coldpress_std::{CodecId, ColdTierHandle, CompactionTask, PutOptions};
 
 use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open_on, pools, recount, small, value};
 use crate::double::Double;
-use crate::linear::{Step, is_explained};
+use crate::linear::{Step, at_once, is_explained};
 
 /// One operation on the key, and its outcome.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -57,26 +57,10 @@ fn race(len: usize, rounds: u32) {
         // Puts are compared with a pending write in one half of the rounds, with a record in the other.
         let first = if round % 2 == 0 { FLUSHED } else { PutOptions::default() };
         tier.put_with(&key, &values[0], first).unwrap();
-        let steps: Vec<Step<Announced>> = std::thread::scope(|scope| {
-            let threads: Vec<_> = (0..3)
-                .map(|thread| {
-                    let (values, clock) = (&values, &clock);
-                    let choices = value(round, thread, 3);
-                    scope.spawn(move || {
-                        let step = |choice: u8| {
-                            let from = clock.fetch_add(1, SeqCst);
-                            let outcome = perform(handle, &key, choice.into(), values);
-                            Step { outcome, from, to: clock.fetch_add(1, SeqCst) }
-                        };
-                        choices.into_iter().map(step).collect::<Vec<_>>()
-                    })
-                })
-                .collect();
-            threads.into_iter().flat_map(|thread| thread.join().unwrap()).collect()
-        });
+        let choices = (0..3).map(|thread| value(round, thread, 3));
+        let mut steps = at_once(&clock, choices, |choice| perform(handle, &key, choice, &values));
         let found = tier.get(&key).unwrap().map(|found| u32::from(found == values[1]));
-        let end = clock.fetch_add(1, SeqCst);
-        let steps = [&steps[..], &[Step { outcome: Announced::Got(found), from: end, to: end }]].concat();
+        steps.push(Step::run(&clock, || Announced::Got(found)));
         assert!(is_explained(&steps, Some(0), after), "round {round}: {steps:?}");
         if round % 64 == 0 {
             tier.compaction().run_compaction(CompactionTask::CompactData, PATIENCE).unwrap();
