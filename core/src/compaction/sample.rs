@@ -11,6 +11,7 @@ use crate::cleanup::CleanupKind;
 use crate::drive::Poll;
 use crate::format::{Kind, Location, RecordError, SegmentIndex, read_record};
 use crate::index::{Host, Liveness};
+use crate::invariant::Invariant;
 use crate::recovery::identity;
 use crate::segments::SegmentState;
 use crate::writer::{LANE_SCAN, Lessee, Log};
@@ -88,7 +89,8 @@ impl Sampling {
         }
         // A stride that is coprime to the count visits each segment once, in an order spread over the medium.
         let segment = u64::from(self.visit) * stride(count) % u64::from(count);
-        let segment = SegmentIndex::new(u32::try_from(segment).unwrap_or(0));
+        let segment = log.watch.must_have(Invariant::SegmentInTable, u32::try_from(segment).ok());
+        let segment = SegmentIndex::new(segment);
         self.visit += 1;
         let known = log.segments.get(segment);
         let used_bytes = known.used_bytes();

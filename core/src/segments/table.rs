@@ -112,7 +112,7 @@ impl<'m> SegmentTable<'m> {
 
     /// How many segments are in a state.
     pub(crate) fn count(&self, state: SegmentState) -> u32 {
-        self.counts.get(state as usize).copied().unwrap_or(0)
+        self.watch.must_have(Invariant::StateCounts, self.counts.get(state as usize).copied())
     }
 
     /// How many are on their way from victim to free.

@@ -11,7 +11,7 @@ use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::Now;
 use crate::format::{FooterEntry, Kind, Location, RecordHeader, Sequence, Version};
-use crate::index::Placed;
+use crate::index::{Placed, Released};
 use crate::invariant::Invariant;
 
 /// The demand of a record on a slot: its bytes, and the lowest sequence that the slot may have.
@@ -189,11 +189,10 @@ impl Log<'_> {
     ) -> Result<Location, AppendError> {
         // A record without an origin ranks by its place. So every record of its key that was appended before must be published
         // first: one of a client, or the tombstone of an eviction, which a copy behind it would outrank.
-        let is_replaced =
-            |s: &Slot<'_>| incoming.relocated_from.is_some_and(|from| s.replaces(from.location));
-        if self.is_one_stream()
-            && self.writer.slots.iter().any(|s| s.first_unwritten().is_some() || is_replaced(s))
-        {
+        let slots = &self.writer.slots;
+        let has_unwritten = || slots.iter().any(|slot| slot.first_unwritten().is_some());
+        let replaces = |old: Released| slots.has_relocated(|from| from == old.location);
+        if self.is_one_stream() && (has_unwritten() || incoming.relocated_from.is_some_and(replaces)) {
             self.flush();
             return Err(AppendError::Busy);
         }
@@ -263,7 +262,7 @@ impl Log<'_> {
             kind: Kind::Time,
             codec: CodecId::Raw,
             key_bytes: 0,
-            value_bytes: u32::try_from(value.len()).unwrap_or(0),
+            value_bytes: self.watch.must_have(Invariant::WrittenBytes, u32::try_from(value.len()).ok()),
             expires_s: None,
             origin: None,
         };

@@ -49,16 +49,10 @@ impl<'m> Slot<'m> {
         self.placed == 0
     }
 
-    /// Whether a relocated record waits for publication.
-    pub(crate) fn has_relocated(&self) -> bool {
-        let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
-        waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.relocated_from.is_some()))
-    }
-
-    /// Whether a record that was relocated from this location waits for publication.
-    pub(super) fn replaces(&self, from: Location) -> bool {
-        let waiting = self.memory.placed.get(..self.placed).unwrap_or_default();
-        waiting.iter().any(|p| p.record().is_some_and(|(_, placed)| placed.relocated_from == Some(from)))
+    /// Where the records were relocated from that wait for publication; `None` where the slot keeps no note of each.
+    pub(super) fn relocated_from(&self) -> Option<impl Iterator<Item = Location>> {
+        let waiting = self.memory.placed.get(..self.placed)?;
+        Some(waiting.iter().filter_map(|pending| pending.record()?.1.relocated_from))
     }
 
     /// Wants its records to be written; tells whether that is news.

@@ -6,7 +6,7 @@ use super::memory::SlotMemory;
 use super::slot::Slot;
 use crate::cleanup::Ticket;
 use crate::config::SLOTS_MAX;
-use crate::format::KeyHash;
+use crate::format::{KeyHash, Location};
 use crate::index::Placed;
 use crate::invariant::{Invariant, Watch};
 
@@ -58,6 +58,16 @@ impl<'m> Slots<'m> {
         let record = slot.and_then(|slot| slot.memory.placed.get(at)?.record());
         self.watch.hold(Invariant::PlacedRecords, record.is_some());
         record
+    }
+
+    /// Tells whether a relocated record waits for publication that lay where `is_it` says. A slot without a note of each of its records
+    /// breaks I-SLOT-2, which is noted.
+    pub(super) fn has_relocated(&self, is_it: impl Fn(Location) -> bool) -> bool {
+        self.row.iter().any(|slot| {
+            let relocated = slot.relocated_from();
+            self.watch.hold(Invariant::PlacedRecords, relocated.is_some());
+            relocated.is_some_and(|mut from| from.any(&is_it))
+        })
     }
 
     pub(crate) const fn watch(&self) -> &Watch {

@@ -3,7 +3,6 @@
 use super::log::Log;
 #[cfg(test)]
 use super::memory::SlotMemory;
-use super::slot::Slot;
 use crate::format::Sequence;
 use crate::segments::Segment;
 
@@ -61,7 +60,7 @@ impl<'m> Log<'m> {
 
     /// Whether a relocated record waits for publication.
     pub(crate) fn has_relocated(&self) -> bool {
-        self.writer.slots.iter().any(Slot::has_relocated)
+        self.writer.slots.has_relocated(|_| true)
     }
 
     /// Seals every open segment.
