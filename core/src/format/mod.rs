@@ -31,6 +31,7 @@ mod key_hash;
 mod pieces;
 mod place;
 mod record;
+mod tier_meta;
 
 pub use checksum::{Checksum, Seed};
 pub use exact_key::{IdentityHasher, KEY_BYTES_EXACT, Secret, is_piece_identity};
@@ -59,3 +60,4 @@ pub use record::{
     ERASE_INTENT_BYTES, EraseIntent, KEY_BYTES_MAX, Kind, RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN,
     Record, RecordError, RecordHeader, TIME_BYTES, is_whole, mended_length, read_record,
 };
+pub use tier_meta::{TIER_META_CHECKSUM_BYTES, TIER_META_HEAD_BYTES, TierMeta};

@@ -1,16 +1,13 @@
 //! The metadata of a tier beside its log: how many files it has, whose they are, and the schema of its values.
 //!
-//! ```text
-//! tier.meta  "cpM1" │ partitions u16 │ schema bytes u16 │ store id u64 │ schema │ crc32c
-//! ```
-//! Little-endian. A new one is made durable under another name and put in the place of the old one, so that a cut leaves one
+//! The core has its [bytes](TierMeta). A new one is made durable under another name and put in the place of the old one, so that a cut leaves one
 //! of the two. Tiers that were made before there was such a file get it at their next open.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::path::Path;
 
-use coldpress_core::format::Checksum;
+use coldpress_core::format::{TIER_META_CHECKSUM_BYTES, TIER_META_HEAD_BYTES, TierMeta};
 
 use crate::config::{ColdTierConfig, SCHEMA_BYTES_MAX};
 use crate::errors::OpenError;
@@ -19,11 +16,7 @@ use crate::storage::{META_NAME, Mode, sync_dir};
 
 pub(crate) const META_NEW_NAME: &str = "tier.meta.new";
 
-const MAGIC: &[u8; 4] = b"cpM1";
-/// Bytes in front of the schema.
-const HEAD_BYTES: usize = 16;
-const CHECKSUM_BYTES: usize = 4;
-const BYTES_MAX: usize = HEAD_BYTES + SCHEMA_BYTES_MAX + CHECKSUM_BYTES;
+const BYTES_MAX: usize = TIER_META_HEAD_BYTES + SCHEMA_BYTES_MAX + TIER_META_CHECKSUM_BYTES;
 
 /// The stored facts about a tier; empty for a tier that was made before there was such a file.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -74,30 +67,15 @@ impl Meta {
     }
 
     fn encode(&self) -> Vec<u8> {
+        let Self { partitions, store_id, .. } = *self;
         let schema = self.schema.as_deref().unwrap_or_default();
-        let mut bytes = MAGIC.to_vec();
-        bytes.extend(self.partitions.to_le_bytes());
-        bytes.extend(u16::try_from(schema.len()).unwrap_or(u16::MAX).to_le_bytes());
-        bytes.extend(self.store_id.to_le_bytes());
-        bytes.extend(schema.as_bytes());
-        bytes.extend(Checksum::of(&bytes).value().to_le_bytes());
-        bytes
+        let meta = TierMeta { partitions, store_id, schema };
+        [&meta.head()[..], schema.as_bytes(), &meta.checksum()].concat()
     }
 
     fn decode(bytes: &[u8]) -> Option<Self> {
-        let (body, checksum) = bytes.split_last_chunk()?;
-        if Checksum::of(body).value() != u32::from_le_bytes(*checksum) {
-            return None;
-        }
-        let (partitions, rest) = body.strip_prefix(MAGIC)?.split_first_chunk()?;
-        let (len, rest) = rest.split_first_chunk()?;
-        let (store_id, schema) = rest.split_first_chunk()?;
-        if schema.len() != usize::from(u16::from_le_bytes(*len)) {
-            return None;
-        }
-        let schema = core::str::from_utf8(schema).ok()?;
+        let TierMeta { partitions, store_id, schema } = TierMeta::decode(bytes)?;
         let schema = (!schema.is_empty()).then(|| Box::from(schema));
-        let (partitions, store_id) = (u16::from_le_bytes(*partitions), u64::from_le_bytes(*store_id));
         Some(Self { partitions, schema, store_id })
     }
 }
@@ -105,6 +83,7 @@ impl Meta {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coldpress_core::format::Checksum;
 
     #[test]
     fn metadata_with_any_flipped_bit_or_cut_is_refused() {
@@ -129,7 +108,7 @@ mod tests {
     fn metadata_of_a_later_version_is_refused() {
         let mut bytes = Meta { partitions: 1, ..Meta::default() }.encode();
         bytes[3] = b'2';
-        let body = bytes.len() - CHECKSUM_BYTES;
+        let body = bytes.len() - TIER_META_CHECKSUM_BYTES;
         let checksum = Checksum::of(&bytes[..body]).value().to_le_bytes();
         bytes[body..].copy_from_slice(&checksum);
         assert_eq!(Meta::decode(&bytes), None);
