@@ -129,9 +129,7 @@ impl ColdTierHandle {
         value.clear();
         let begun = Instant::now();
         self.enter(|open| {
-            open.check_key(key).map_err(|(bytes, max)| GetError::KeyTooLong { bytes, max })?;
-            let (hash, index) = open.route(key);
-            let part = open.part(index)?;
+            let (hash, part) = open.find(key)?;
             let counts = &part.shared.counts;
             counts.gets.fetch_add(1, Relaxed);
             let found = scratch::with_buffer(|buffer| part.read(open, &hash, key, buffer, value));
@@ -167,9 +165,7 @@ impl ColdTierHandle {
     /// [`GetError`].
     pub fn contains(&self, key: &[u8]) -> Result<bool, GetError> {
         self.enter(|open| {
-            open.check_key(key).map_err(|(bytes, max)| GetError::KeyTooLong { bytes, max })?;
-            let (hash, index) = open.route(key);
-            let part = open.part(index)?;
+            let (hash, part) = open.find(key)?;
             let now_s = open.now_s(part);
             part.check_readable()?;
             Ok(part.shared.view(&hash, |entry| part.is_current(&open.limits, entry, now_s)).unwrap_or(false))

@@ -13,7 +13,7 @@ use parking_lot::Mutex;
 
 use crate::clock::Clock;
 use crate::config::{Durability, FullPolicy, Terms};
-use crate::errors::TierError;
+use crate::errors::{GetError, TierError};
 use crate::index::{Health, SharedPartition};
 use crate::observe::TierMeter;
 use crate::pool::HotPools;
@@ -77,6 +77,13 @@ impl Open {
     pub(crate) fn check_key(&self, key: &[u8]) -> Result<(), (usize, u32)> {
         let max = self.limits.key_bytes_max;
         if key.len() > max as usize { Err((key.len(), max)) } else { Ok(()) }
+    }
+
+    /// The identity of a key that is read, and its partition.
+    pub(super) fn find(&self, key: &[u8]) -> Result<(KeyHash, &Part), GetError> {
+        self.check_key(key).map_err(|(bytes, max)| GetError::KeyTooLong { bytes, max })?;
+        let (hash, index) = self.route(key);
+        Ok((hash, self.part(index)?))
     }
 
     /// Refuses writes of a tier that is only read.

@@ -86,9 +86,7 @@ impl ColdTierHandle {
     /// Reads nothing of the log.
     pub fn ttl(&self, key: &[u8]) -> Result<Option<TimeLeft>, GetError> {
         self.enter(|open| {
-            open.check_key(key).map_err(|(bytes, max)| GetError::KeyTooLong { bytes, max })?;
-            let (hash, index) = open.route(key);
-            let part = open.part(index)?;
+            let (hash, part) = open.find(key)?;
             let now_s = open.now_s(part);
             part.check_readable()?;
             let look = |entry: &Entry| {
