@@ -108,7 +108,7 @@ fn segments(html: &mut String, replayed: &Replayed) {
     for (name, segments) in [(first, before), ("After CompactData", after)] {
         let cells: Vec<Cell> = segments.chunks(each).map(segment_cell).collect();
         let _ = write!(html, "<div><h3>{name}</h3>");
-        map(html, &format!("Segments: {}", name.to_lowercase()), &cells);
+        map(html, &format!("Segments: {}", name), &cells);
         let total = |of: fn(&SegmentView) -> u64| segments.iter().map(of).sum::<u64>();
         let (live, stale) = (total(|segment| segment.live_bytes), total(|segment| segment.stale_bytes));
         let free = total(|segment| segment.capacity_bytes).saturating_sub(live + stale);
@@ -143,7 +143,7 @@ fn pages(html: &mut String, replayed: &Replayed) {
         sorted.sort_by_key(|page| (page.slot_bytes, core::cmp::Reverse(page.used)));
         let cells: Vec<Cell> = sorted.chunks(each).map(page_cell).collect();
         let _ = write!(html, "<div><h3>{name}</h3>");
-        map(html, &format!("Pool pages: {}", name.to_lowercase()), &cells);
+        map(html, &format!("Pool pages: {}", name), &cells);
         let fragmentation = f64::from(*fragmentation_permille) / 10.0;
         let pages = count(pages.len() as u64);
         let _ =

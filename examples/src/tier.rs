@@ -171,7 +171,7 @@ fn summary(report: &Report) -> String {
     let mut parts = vec![outcome.to_owned()];
     for (number, what) in [
         (u64::from(report.victims.freed), "segments freed"),
-        (u64::from(report.relocated_records), "records moved"),
+        (u64::from(report.relocated_records), "records relocated"),
         (report.checked_records, "records looked at"),
         (report.expired_records.into(), "expired"),
         (report.repaired_records.into(), "repaired"),
