@@ -171,13 +171,11 @@ impl<'m> InMemoryTier<'m> {
 
     /// Drives the machine until it is idle, or so many polls are made.
     pub fn drive(&mut self, mut polls: u32) {
-        let (now, driver) = (self.now, &mut self.driver);
         while let Driven::Cleanup(request) =
-            driver.drive(&mut self.machine, now, &mut self.keys, &mut self.medium, polls)
+            self.driver.drive(&mut self.machine, self.now, &mut self.keys, &mut self.medium, polls)
         {
             // There are no pools here.
-            let nobody = Input::CleanupUnavailable(request.ticket);
-            let _ = self.machine.handle(self.now, nobody, &mut self.keys);
+            let _ = self.machine.handle(self.now, Input::CleanupUnavailable(request.ticket), &mut self.keys);
             polls /= 2;
         }
     }

@@ -91,3 +91,9 @@ fn value_whose_time_is_over_is_absent_and_dropped() {
     assert_eq!(tier.machine.take_report().unwrap().expired_records, 1);
     assert_eq!(tier.get(b"long").unwrap(), Some(b"2".to_vec()));
 }
+
+#[test]
+fn adapter_in_memory_takes_at_most_250_lines() {
+    let lines = include_str!("../in_memory.rs").lines().count();
+    assert!(lines <= 250, "{lines} lines");
+}
