@@ -93,6 +93,8 @@ mod worker;
 
 mod api;
 
+pub mod cache;
+
 #[doc = include_str!("../GUIDE.md")]
 pub mod guide {}
 

@@ -212,7 +212,6 @@ impl CompactionSystem {
     /// [`CompactionError::AlreadyRunning`] when it runs, whoever started it. Its interval and pools stay as they are; call
     /// [`stop`](Self::stop) first to change them. [`CompactionError::PoolsClosed`] when its pools are. After any error nothing
     /// has changed.
-    #[doc(alias = "MaintenanceTask")]
     pub fn start_background_worker(&self) -> Result<(), CompactionError> {
         let tier = self.tier()?;
         tier.enter(Open::check_writes)??;

@@ -118,9 +118,9 @@ impl<V: ?Sized> Copy for Expected<'_, V> {}
 
 /// The fate of a key in an [`update`](ColdTierHandle::update).
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Update {
+pub enum Update<V = Vec<u8>> {
     /// Puts this value.
-    Put(Vec<u8>),
+    Put(V),
     /// Removes the key.
     Remove,
     /// Leaves the key as it is.
@@ -330,7 +330,7 @@ impl ColdTierHandle {
         Ok(current.filter(|_| is_expected))
     }
 
-    fn version_of(&self, value: &[u8]) -> Result<ValueVersion, TierError> {
+    pub(crate) fn version_of(&self, value: &[u8]) -> Result<ValueVersion, TierError> {
         let KeyHash(bytes) = self.enter(|open| key_hash(&open.hash_key, value))?;
         Ok(ValueVersion(bytes))
     }

@@ -3,6 +3,7 @@
 //! One thread owns the tiers; all other threads have a channel to it. So there is no shared map to lock, and a tier is opened
 //! once, for the first request.
 
+use core::any::TypeId;
 use core::fmt;
 use core::time::Duration;
 use std::collections::HashMap;
@@ -15,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, SendTimeoutError, Sender, Tr
 
 use super::handle::ColdTierHandle;
 use super::open::{ColdTier, check_pools, is_over};
+use super::typed::PersistentColdTierHandle;
 use crate::config::ColdTierConfig;
 use crate::errors::{CloseError, OpenError};
 use crate::pool::PoolCoordinator;
@@ -29,11 +31,16 @@ pub const REGISTRY_TIERS_MAX: usize = 1024;
 /// How long a drop waits for space in a full queue, and for the request that the registry is serving.
 const STOP_TIMEOUT: Duration = Duration::from_secs(30);
 
+/// The types of keys and values of a tier.
+type Types = (TypeId, TypeId);
+
 enum Request {
     Open {
         base_dir: PathBuf,
         cache_id: String,
         pools: PoolCoordinator,
+        /// The types of keys and values, where they were given.
+        types: Option<Types>,
         reply: Sender<Result<ColdTierHandle, InitError>>,
     },
     Close {
@@ -52,6 +59,8 @@ pub enum InitError {
     Open(OpenError),
     /// The tier was closed, and not in order.
     Close(CloseError),
+    /// The tier is open with other types for keys and values.
+    OtherTypes,
     /// The registry has [`REGISTRY_TIERS_MAX`] tiers open; close one first.
     TooMany,
     /// The queue of the registry is full; nothing was asked.
@@ -67,6 +76,7 @@ impl fmt::Display for InitError {
         match self {
             Self::Open(error) => write!(f, "{error}"),
             Self::Close(error) => write!(f, "{error}"),
+            Self::OtherTypes => f.write_str("the tier is open with other types for keys and values"),
             Self::TooMany => write!(f, "the registry has {REGISTRY_TIERS_MAX} tiers open: close one first"),
             Self::QueueFull => write!(f, "{REGISTRY_QUEUE_CAPACITY} requests wait for the registry"),
             Self::TimedOut => f.write_str(
@@ -167,9 +177,51 @@ impl ColdTierCoordinator {
         cache_id: &str,
         pool_coordinator: PoolCoordinator,
     ) -> Result<ColdTierHandle, InitError> {
+        self.open_as(base_dir, cache_id, pool_coordinator, None)
+    }
+
+    /// As [`open`](Self::open), for keys and values of these types. While the tier is open, one with other types is refused.
+    ///
+    /// ```
+    /// # use coldpress_std::pool::{AllocationManager, PoolConfig};
+    /// use coldpress_std::{ColdTierConfig, ColdTierCoordinator, InitError};
+    ///
+    /// # let base_dir = tempfile::tempdir()?;
+    /// # let (_manager, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+    /// let config = ColdTierConfig::builder().capacity_bytes(16 << 20).build()?;
+    /// let (_registry, coordinator) = ColdTierCoordinator::new(config)?;
+    /// let docs = coordinator.register::<u32, String>(base_dir.path(), "docs", pools.clone())?;
+    /// docs.put(&7, &"seven".into())?;
+    /// let other = coordinator.register::<u32, u32>(base_dir.path(), "docs", pools);
+    /// assert!(matches!(other, Err(InitError::OtherTypes)));
+    /// # Ok::<(), Box<dyn core::error::Error>>(())
+    /// ```
+    ///
+    /// # Errors
+    /// [`InitError`]; [`InitError::OtherTypes`].
+    ///
+    /// # Bounds
+    /// As [`open`](Self::open).
+    pub fn register<K: 'static, V: 'static>(
+        &self,
+        base_dir: &Path,
+        cache_id: &str,
+        pool_coordinator: PoolCoordinator,
+    ) -> Result<PersistentColdTierHandle<K, V>, InitError> {
+        let types = (TypeId::of::<K>(), TypeId::of::<V>());
+        self.open_as(base_dir, cache_id, pool_coordinator, Some(types)).map(PersistentColdTierHandle::from)
+    }
+
+    fn open_as(
+        &self,
+        base_dir: &Path,
+        cache_id: &str,
+        pool_coordinator: PoolCoordinator,
+        types: Option<Types>,
+    ) -> Result<ColdTierHandle, InitError> {
         check_pools(&pool_coordinator).map_err(InitError::Open)?;
         let (base_dir, cache_id) = (absolute(base_dir), cache_id.to_owned());
-        let request = |reply| Request::Open { base_dir, cache_id, pools: pool_coordinator, reply };
+        let request = |reply| Request::Open { base_dir, cache_id, pools: pool_coordinator, types, reply };
         self.ask(request, self.open_timeout)?
     }
 
@@ -216,9 +268,10 @@ pub fn init_cold_tier(
 fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
     // The key is the path of the tier's directory, without links and relative parts.
     let mut tiers: HashMap<PathBuf, ColdTier> = HashMap::new();
+    let mut types_of: HashMap<PathBuf, Types> = HashMap::new();
     for request in inbox {
         match request {
-            Request::Open { base_dir, cache_id, pools, reply } => {
+            Request::Open { base_dir, cache_id, pools, types, reply } => {
                 let key = real_path(&base_dir.join(&cache_id));
                 // A poisoned tier is opened anew: all that it had synced is there.
                 tiers.retain(|_, tier| tier.is_open());
@@ -226,17 +279,24 @@ fn serve(config: &ColdTierConfig, inbox: &Receiver<Request>, tiers_max: usize) {
                 if tiers.get(&key).is_some_and(|tier| !tier.has_its_files()) {
                     tiers.remove(&key);
                 }
+                types_of.retain(|key, _| tiers.contains_key(key));
+                let is_other =
+                    types.zip(types_of.get(&key).copied()).is_some_and(|(given, known)| given != known);
                 let handle = match tiers.get(&key) {
+                    Some(_) if is_other => Err(InitError::OtherTypes),
                     Some(tier) => Ok(tier.handle()),
                     None if tiers.len() >= tiers_max => Err(InitError::TooMany),
                     None => ColdTier::open(&base_dir, &cache_id, config.clone(), pools)
                         .map(|tier| {
                             let handle = tier.handle();
-                            tiers.insert(key, tier);
+                            tiers.insert(key.clone(), tier);
                             handle
                         })
                         .map_err(InitError::Open),
                 };
+                if let (Ok(_), Some(types)) = (&handle, types) {
+                    types_of.insert(key, types);
+                }
                 // The client that asked may have given up; the tier stays for the next one.
                 let _ = reply.try_send(handle);
             }

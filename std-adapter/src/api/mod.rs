@@ -10,6 +10,7 @@
 //! Each partition has one worker and one syncer. Clients reach the open tier ([`opened`]) by a lease, and through it the index
 //! and sums of a partition, which the worker shares. One thread owns everything else. A close drops all of it.
 
+mod beneath;
 mod clear;
 pub mod compaction;
 mod conditional;
@@ -43,3 +44,4 @@ pub use self::put::PutOptions;
 pub use self::touch::TimeLeft;
 pub use self::ttl::Ttl;
 pub use self::typed::{PersistentColdTier, PersistentColdTierHandle, TypedEntries, TypedKeys};
+pub(crate) use self::typed::{decoded, encoded};

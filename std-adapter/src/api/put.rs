@@ -95,6 +95,19 @@ impl ColdTierHandle {
         options: PutOptions,
         deadline: Instant,
     ) -> Result<(), PutError> {
+        self.put_published(key, value, options, deadline, || ())
+    }
+
+    /// Puts a value, and calls `published` once it can be read, before the wait for its durability. The call is made once, or not at all
+    /// where an error comes first.
+    pub(super) fn put_published(
+        &self,
+        key: &[u8],
+        value: &[u8],
+        options: PutOptions,
+        deadline: Instant,
+        mut published: impl FnMut(),
+    ) -> Result<(), PutError> {
         loop {
             let is_last = Instant::now() >= deadline;
             let replaced = if options.ttl == Ttl::Keep { self.look(key)? } else { None };
@@ -103,7 +116,7 @@ impl ColdTierHandle {
                 Ttl::Keep => write.only_if(Condition::unchanged(replaced)),
                 _ => write,
             };
-            if self.run_put(write)? {
+            if self.run_put_published(write, &mut published)? {
                 return Ok(());
             }
             if is_last {
@@ -113,7 +126,7 @@ impl ColdTierHandle {
     }
 
     /// Finds the write that a key's value is of, and its expiry.
-    fn look(&self, key: &[u8]) -> Result<Option<Current>, TierError> {
+    pub(super) fn look(&self, key: &[u8]) -> Result<Option<Current>, TierError> {
         self.enter(|open| {
             let (hash, index) = open.route(key);
             let part = open.part(index)?;
@@ -130,7 +143,16 @@ impl ColdTierHandle {
     }
 
     /// Runs a put; tells whether its condition held.
-    pub(super) fn run_put(&self, mut write: Write) -> Result<bool, PutError> {
+    pub(super) fn run_put(&self, write: Write) -> Result<bool, PutError> {
+        self.run_put_published(write, &mut || ())
+    }
+
+    /// As [`run_put`](Self::run_put), with a call once the value can be read.
+    pub(super) fn run_put_published(
+        &self,
+        mut write: Write,
+        published: &mut dyn FnMut(),
+    ) -> Result<bool, PutError> {
         if write.condition == Condition::None {
             self.skip_unchanged(&mut write);
         }
@@ -138,7 +160,7 @@ impl ColdTierHandle {
         let pieces = write.long.take().map(|long| self.put_pieces(&mut write, *long)).transpose();
         let outcome = match &pieces {
             Ok(Some(PutPieces::Unmet)) => Ok(Effect::Unmet),
-            Ok(Some(PutPieces::Put(_)) | None) => self.run(&mut write),
+            Ok(Some(PutPieces::Put(_)) | None) => self.run_published(&mut write, published),
             Err(refused) => Err(refused.clone()),
         };
         drop(pieces);
@@ -197,8 +219,18 @@ impl ColdTierHandle {
     /// # Errors
     /// [`RemoveError`].
     pub fn remove_with(&self, key: &[u8], durability: Durability) -> Result<bool, RemoveError> {
+        self.remove_published(key, durability, || ())
+    }
+
+    /// Removes a key, and calls `published` once no reader finds it, before the wait for durability.
+    pub(super) fn remove_published(
+        &self,
+        key: &[u8],
+        durability: Durability,
+        mut published: impl FnMut(),
+    ) -> Result<bool, RemoveError> {
         let mut write = self.prepare_remove(key, durability)?;
-        Ok(self.run(&mut write)? == Effect::Changed)
+        Ok(self.run_published(&mut write, &mut published)? == Effect::Changed)
     }
 
     pub(super) fn prepare_remove(&self, key: &[u8], durability: Durability) -> Result<Write, RemoveError> {
@@ -283,8 +315,14 @@ impl ColdTierHandle {
 
     /// Brings a write into the index and waits for what it promised.
     pub(super) fn run(&self, write: &mut Write) -> Result<Effect, Refused> {
+        self.run_published(write, &mut || ())
+    }
+
+    /// As [`run`](Self::run), with a call once the write is in the index, or there was nothing to write.
+    fn run_published(&self, write: &mut Write, published: &mut dyn FnMut()) -> Result<Effect, Refused> {
         if write.kept == Some(Kept::Stored) && write.durability == Durability::Buffered {
             // There is nothing to send, and nothing to wait for.
+            published();
             return Ok(Effect::None);
         }
         let receiver =
@@ -292,10 +330,12 @@ impl ColdTierHandle {
                 write.waiter = Some(reply);
                 receiver
             });
-        let Some(effect) = self.send(write)? else { return Ok(Effect::None) };
-        if effect == Effect::Unmet {
-            return Ok(effect);
+        let effect = self.send(write)?;
+        if effect == Some(Effect::Unmet) {
+            return Ok(Effect::Unmet);
         }
+        published();
+        let Some(effect) = effect else { return Ok(Effect::None) };
         // From here on only the worker holds a sender, so the client sees its end.
         write.waiter = None;
         if let Some(receiver) = receiver {

@@ -172,14 +172,14 @@ impl<K, V> From<ColdTierHandle> for PersistentColdTierHandle<K, V> {
 }
 
 /// Decodes all of `bytes`: what is left over tells of another type.
-fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GetError> {
+pub(crate) fn decoded<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, GetError> {
     match postcard::take_from_bytes(bytes) {
         Ok((item, [])) => Ok(item),
         Ok(_) | Err(_) => Err(GetError::Decode),
     }
 }
 
-fn encoded<T: Serialize>(item: &T) -> Option<Vec<u8>> {
+pub(crate) fn encoded<T: Serialize>(item: &T) -> Option<Vec<u8>> {
     postcard::to_stdvec(item).ok()
 }
 
@@ -440,8 +440,7 @@ impl<K: Serialize, V: Serialize> PersistentColdTierHandle<K, V> {
 }
 
 impl<K: Serialize, V: Serialize + DeserializeOwned> PersistentColdTierHandle<K, V> {
-    /// Changes the value of a key by what it is, without a lost update; see [`ColdTierHandle::update`]. `None` from `change` removes the
-    /// key. Returns the new value.
+    /// Changes the value of a key by what it is, without a lost update; see [`ColdTierHandle::update`]. Returns what was done.
     ///
     /// # Errors
     /// [`UpdateError`]; [`GetError::Decode`] within it where the bytes are not a `V`.
@@ -449,10 +448,10 @@ impl<K: Serialize, V: Serialize + DeserializeOwned> PersistentColdTierHandle<K, 
         &self,
         key: &K,
         options: PutOptions,
-        mut change: impl FnMut(Option<V>) -> Option<V>,
-    ) -> Result<Option<V>, UpdateError> {
+        mut change: impl FnMut(Option<V>) -> Update<V>,
+    ) -> Result<Update<V>, UpdateError> {
         let key = encoded(key).ok_or(PutError::Encode)?;
-        let mut outcome = Ok(None);
+        let mut outcome = Ok(Update::Keep);
         self.bytes.update(&key, options, |bytes| {
             let (next, update) = changed(bytes, &mut change);
             outcome = next;
@@ -481,15 +480,19 @@ fn encoded_expected<'b, V: Serialize>(
 /// The value that a change gives, and what becomes of the key for it.
 fn changed<V: Serialize + DeserializeOwned>(
     bytes: Option<&[u8]>,
-    change: impl FnOnce(Option<V>) -> Option<V>,
-) -> (Result<Option<V>, UpdateError>, Update) {
+    change: impl FnOnce(Option<V>) -> Update<V>,
+) -> (Result<Update<V>, UpdateError>, Update) {
     let value = match bytes.map(decoded).transpose() {
         Ok(value) => value,
         Err(error) => return (Err(error.into()), Update::Keep),
     };
-    let Some(value) = change(value) else { return (Ok(None), Update::Remove) };
+    let value = match change(value) {
+        Update::Put(value) => value,
+        Update::Remove => return (Ok(Update::Remove), Update::Remove),
+        Update::Keep => return (Ok(Update::Keep), Update::Keep),
+    };
     match encoded(&value) {
-        Some(bytes) => (Ok(Some(value)), Update::Put(bytes)),
+        Some(bytes) => (Ok(Update::Put(value)), Update::Put(bytes)),
         None => (Err(PutError::Encode.into()), Update::Keep),
     }
 }

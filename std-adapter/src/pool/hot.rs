@@ -3,6 +3,7 @@
 use core::hash::{Hash, Hasher};
 
 use coldpress_core::efficiency::{EfficiencyConfig, EfficiencyReport, Measured, analyse};
+use coldpress_core::pool::Terms;
 
 use super::error::{HotError, PoolError};
 use super::opened::{Locked, Opened, next_tier};
@@ -72,12 +73,21 @@ impl HotPools {
         bytes: &[u8],
         expires_s: Option<u32>,
     ) -> Result<(), HotError> {
+        self.insert_on(key, stamp, bytes, Terms { expires_s, evictable: true })
+    }
+
+    /// Takes a value that stays until it is removed or replaced: no cleanup drops it.
+    pub(crate) fn insert_kept(&self, key: HotKey, stamp: u64, bytes: &[u8]) -> Result<(), HotError> {
+        self.insert_on(key, stamp, bytes, Terms { expires_s: None, evictable: false })
+    }
+
+    fn insert_on(&self, key: HotKey, stamp: u64, bytes: &[u8], terms: Terms) -> Result<(), HotError> {
         let max_bytes = self.opened.value_bytes_max;
         if u32::try_from(bytes.len()).is_ok_and(|len| len > max_bytes) || bytes.len() > max_bytes as usize {
             return Err(HotError::TooLarge { max_bytes });
         }
         let mut partition = self.lock_for(key).map_err(|_| HotError::Closed)?;
-        let taken = partition.insert(key, stamp, bytes, expires_s);
+        let taken = partition.insert(key, stamp, bytes, terms);
         // A class without pages gets none from the others until the worker frees some.
         let needs_space = taken.is_err() || partition.pool.is_above_high_watermark();
         let asks = needs_space && !core::mem::replace(&mut partition.asked, needs_space);

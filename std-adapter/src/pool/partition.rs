@@ -67,14 +67,13 @@ impl Partition {
         key: HotKey,
         stamp: u64,
         bytes: &[u8],
-        expires_s: Option<u32>,
+        terms: Terms,
     ) -> Result<(), HotError> {
         let max_bytes = self.pool.len_max();
         let len = u32::try_from(bytes.len()).map_err(|_| HotError::TooLarge { max_bytes })?;
         // The old value goes even if the new one finds no space, since it is out of date.
         self.remove(key);
         let (pool, keys) = (&mut self.pool, &mut self.keys);
-        let terms = Terms { expires_s, evictable: true };
         let allocated = pool.allocate_evicting(len, terms, key, |dropped| {
             keys.remove(&dropped.tag);
         });

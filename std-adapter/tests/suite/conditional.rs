@@ -321,9 +321,10 @@ fn typed_tier_has_the_same_operations() {
     assert_eq!(seen.value, one);
     assert!(!tier.compare_and_swap(&key, Expected::Value(&two), &two, options).unwrap());
     assert!(tier.compare_and_swap(&key, Expected::Version(seen.version), &two, options).unwrap());
-    let longer = |word: Option<String>| word.map(|word| word + "!");
-    assert_eq!(tier.update(&key, options, longer), Ok(Some("two!".into())));
-    assert_eq!(tier.update(&8, options, longer), Ok(None));
+    let longer = |word: Option<String>| word.map_or(Update::Remove, |word| Update::Put(word + "!"));
+    assert_eq!(tier.update(&key, options, longer), Ok(Update::Put("two!".into())));
+    assert_eq!(tier.update(&8, options, longer), Ok(Update::Remove));
+    assert_eq!(tier.update(&key, options, |_| Update::Keep), Ok(Update::Keep));
     assert!(tier.touch(&key, Duration::from_secs(60).into()).unwrap() && tier.ttl(&key).unwrap().is_some());
     assert_eq!(tier.entries().collect::<Result<Vec<_>, _>>(), Ok(vec![(key, "two!".into())]));
     // Bytes of another type are an error, and stay.

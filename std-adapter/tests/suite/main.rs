@@ -3,6 +3,7 @@
 mod answers;
 mod api;
 mod bad_input;
+mod cache;
 mod callbacks;
 mod capacity;
 mod closing;

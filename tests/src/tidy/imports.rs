@@ -26,7 +26,7 @@ pub const CORE_LAYERS: [&str; 15] = [
 ];
 
 /// The layers of the adapter for services, in the same way: folders and files of `std-adapter/src`.
-pub const STD_LAYERS: [&str; 15] = [
+pub const STD_LAYERS: [&str; 16] = [
     "clock",
     "recycled",
     "file_error",
@@ -42,6 +42,7 @@ pub const STD_LAYERS: [&str; 15] = [
     "directory",
     "worker",
     "api",
+    "cache",
 ];
 
 /// Finds the first names behind each `crate::` or `super::`, groups in braces included.

@@ -109,6 +109,7 @@ fn says_nothing(name: &str) -> bool {
     let mut from = 0;
     let mut words = cuts.into_iter().map(|to| &name[core::mem::replace(&mut from, to)..to]);
     let empty = ["manager", "helper", "helpers", "util", "utils"];
-    name != "AllocationManager"
+    // The two names with which the project began.
+    !["AllocationManager", "UnifiedCacheManager"].contains(&name)
         && words.any(|word| empty.contains(&word.trim_start_matches('_').to_ascii_lowercase().as_str()))
 }

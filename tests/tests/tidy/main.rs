@@ -435,6 +435,9 @@ fn first_names_of_the_parts_are_types_or_aliases() {
         "RecoverySystem",
         "StorageManager",
         "SyncState",
+        "HotTierCoordinator",
+        "WarmTierCoordinator",
+        "UnifiedCacheManager",
     ] {
         let is_type = ["pub struct", "pub enum"]
             .iter()
@@ -459,7 +462,12 @@ fn planted_type_names_are_caught() {
             "mod pool_util;",
             "type UtilA = u8;",
         ],
-        &["struct AllocationManager;", "struct A { helper: u8 }", "enum PoolUtilisation {}"],
+        &[
+            "struct AllocationManager;",
+            "struct UnifiedCacheManager;",
+            "struct A { helper: u8 }",
+            "enum PoolUtilisation {}",
+        ],
     );
 }
 

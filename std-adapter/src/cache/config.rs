@@ -1,0 +1,249 @@
+//! How a cache is set up.
+
+use core::fmt;
+use core::time::Duration;
+
+use super::hot::HOT_BYTES_MIN;
+use super::maintenance::MaintenanceConfig;
+use super::options::WritePolicy;
+use crate::config::{CACHE_ID_BYTES_MAX, ColdTierConfig};
+use crate::pool::PoolConfig;
+
+/// The fewest dirty bytes that a limit allows.
+pub const DIRTY_BYTES_MIN: u64 = 1 << 16;
+
+/// The configuration of a cache, checked.
+///
+/// ```
+/// use coldpress_std::cache::{UnifiedCacheConfig, WritePolicy};
+/// use coldpress_std::ColdTierConfig;
+///
+/// let base_dir = tempfile::tempdir()?;
+/// let cold = ColdTierConfig::builder().base_dir(base_dir.path()).capacity_bytes(1 << 30).build()?;
+/// let config = UnifiedCacheConfig::builder(cold)
+///     .cache_id("sessions")
+///     .hot_bytes(256 << 20)
+///     .write_policy(WritePolicy::OnEvict)
+///     .build()?;
+/// assert_eq!(config.dirty_bytes_max(), 64 << 20);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct UnifiedCacheConfig {
+    pub(super) cold: ColdTierConfig,
+    pub(super) pools: PoolConfig,
+    pub(super) cache_id: Box<str>,
+    pub(super) hot_bytes: u64,
+    pub(super) policy: WritePolicy,
+    pub(super) dirty_bytes_max: u64,
+    pub(super) dirty_age_max: Duration,
+    pub(super) compute_timeout: Duration,
+    pub(super) maintenance: MaintenanceConfig,
+}
+
+impl UnifiedCacheConfig {
+    /// Begins with the cold tier's configuration, which names the base directory. Its values are kept in this cache's tiers in memory, so
+    /// its own [`keep_hot_values`](crate::ColdTierConfigBuilder::keep_hot_values) counts as off.
+    pub fn builder(cold: ColdTierConfig) -> UnifiedCacheConfigBuilder {
+        UnifiedCacheConfigBuilder {
+            cold,
+            pools: None,
+            cache_id: "cache".into(),
+            hot_bytes: 64 << 20,
+            policy: WritePolicy::Through,
+            dirty_bytes_max: None,
+            dirty_age_max: Duration::from_secs(30),
+            compute_timeout: Duration::from_secs(60),
+            maintenance: MaintenanceConfig::default(),
+        }
+    }
+
+    /// Returns the limit on the weight of the hot tier.
+    #[must_use]
+    pub const fn hot_bytes(&self) -> u64 {
+        self.hot_bytes
+    }
+
+    /// Returns the limit on dirty bytes.
+    #[must_use]
+    pub const fn dirty_bytes_max(&self) -> u64 {
+        self.dirty_bytes_max
+    }
+}
+
+/// Collects the configuration of a cache.
+#[derive(Debug, Clone)]
+#[must_use]
+pub struct UnifiedCacheConfigBuilder {
+    cold: ColdTierConfig,
+    pools: Option<PoolConfig>,
+    cache_id: Box<str>,
+    hot_bytes: u64,
+    policy: WritePolicy,
+    dirty_bytes_max: Option<u64>,
+    dirty_age_max: Duration,
+    compute_timeout: Duration,
+    maintenance: MaintenanceConfig,
+}
+
+impl UnifiedCacheConfigBuilder {
+    /// Sets the name of the cache's directory below the base directory; by default `cache`.
+    pub fn cache_id(mut self, cache_id: impl Into<Box<str>>) -> Self {
+        self.cache_id = cache_id.into();
+        self
+    }
+
+    /// Sets the pools, which are the warm tier's memory; by default those of `PoolConfig::builder()`, 64 MiB.
+    pub fn pools(mut self, pools: PoolConfig) -> Self {
+        self.pools = Some(pools);
+        self
+    }
+
+    /// Sets the most weight of the hot tier, from 64 KiB: keys and values as encoded, and 128 bytes for each; by default 64 MiB. Values in
+    /// memory may take more than their encoding.
+    pub const fn hot_bytes(mut self, bytes: u64) -> Self {
+        self.hot_bytes = bytes;
+        self
+    }
+
+    /// Sets when values go to the cold tier; by default at the put.
+    pub const fn write_policy(mut self, policy: WritePolicy) -> Self {
+        self.policy = policy;
+        self
+    }
+
+    /// Sets the most bytes of dirty values, from 64 KiB to the sum of the hot tier and the pools; by default a quarter of that sum, and at
+    /// most 64 MiB. A put beyond it writes others first.
+    pub const fn dirty_bytes_max(mut self, bytes: u64) -> Self {
+        self.dirty_bytes_max = Some(bytes);
+        self
+    }
+
+    /// Sets how long a value may be dirty, from a millisecond; by default 30 s. It is written within twice this time.
+    pub const fn dirty_age_max(mut self, age: Duration) -> Self {
+        self.dirty_age_max = age;
+        self
+    }
+
+    /// Sets how long callers wait for another one that computes the value, from a millisecond; by default a minute.
+    pub const fn compute_timeout(mut self, timeout: Duration) -> Self {
+        self.compute_timeout = timeout;
+        self
+    }
+
+    /// Sets which maintenance runs by itself.
+    pub const fn maintenance(mut self, maintenance: MaintenanceConfig) -> Self {
+        self.maintenance = maintenance;
+        self
+    }
+
+    /// Checks the settings.
+    ///
+    /// # Errors
+    /// [`CacheConfigError`] names the first value out of its range, and the range.
+    pub fn build(self) -> Result<UnifiedCacheConfig, CacheConfigError> {
+        use CacheConfigError as E;
+        if self.cache_id.is_empty() || self.cache_id.len() > CACHE_ID_BYTES_MAX {
+            return Err(E::CacheId { bytes: self.cache_id.len() });
+        }
+        if self.cold.settings.base_dir.is_none() {
+            return Err(E::NoBaseDir);
+        }
+        if self.cold.settings.is_read_only {
+            return Err(E::ReadOnly);
+        }
+        if self.cold.settings.idle.is_some() {
+            return Err(E::Idle);
+        }
+        if self.hot_bytes < HOT_BYTES_MIN {
+            return Err(E::HotBytes { given: self.hot_bytes, min: HOT_BYTES_MIN });
+        }
+        let pools = match self.pools {
+            Some(pools) => pools,
+            None => PoolConfig::builder().build().map_err(|_| E::Pools)?,
+        };
+        let memory = self.hot_bytes.saturating_add(pools.capacity_bytes());
+        let dirty_bytes_max =
+            self.dirty_bytes_max.unwrap_or_else(|| (memory / 4).clamp(DIRTY_BYTES_MIN, 64 << 20));
+        if !(DIRTY_BYTES_MIN..=memory).contains(&dirty_bytes_max) {
+            return Err(E::DirtyBytes { given: dirty_bytes_max, min: DIRTY_BYTES_MIN, max: memory });
+        }
+        let least = Duration::from_millis(1);
+        if self.dirty_age_max < least || self.compute_timeout < least || !self.maintenance.is_valid() {
+            return Err(E::Time);
+        }
+        let mut cold = self.cold;
+        cold.settings.keeps_hot_values = false;
+        Ok(UnifiedCacheConfig {
+            cold,
+            pools,
+            cache_id: self.cache_id,
+            hot_bytes: self.hot_bytes,
+            policy: self.policy,
+            dirty_bytes_max,
+            dirty_age_max: self.dirty_age_max,
+            compute_timeout: self.compute_timeout,
+            maintenance: self.maintenance,
+        })
+    }
+}
+
+/// Tells which setting of a cache is out of its range.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheConfigError {
+    /// The cache id is empty or too long.
+    CacheId {
+        /// Its bytes.
+        bytes: usize,
+    },
+    /// The cold tier has no base directory.
+    NoBaseDir,
+    /// The cold tier is read-only: a cache writes to it.
+    ReadOnly,
+    /// The cold tier has an idle time. Reads that the tiers in memory answer would not count for it.
+    Idle,
+    /// The weight of the hot tier.
+    HotBytes {
+        /// The bytes given.
+        given: u64,
+        /// The least.
+        min: u64,
+    },
+    /// The limit on dirty bytes.
+    DirtyBytes {
+        /// The bytes given.
+        given: u64,
+        /// The least.
+        min: u64,
+        /// The most: the hot tier and the pools together.
+        max: u64,
+    },
+    /// A time or an interval is less than a millisecond.
+    Time,
+    /// The pools could not be configured.
+    Pools,
+}
+
+impl fmt::Display for CacheConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::CacheId { bytes } => {
+                write!(f, "a cache_id of {bytes} bytes: it takes 1 to {CACHE_ID_BYTES_MAX}")
+            }
+            Self::NoBaseDir => f.write_str("the cold tier has no base directory: set `base_dir`"),
+            Self::ReadOnly => f.write_str("the cold tier is read-only: a cache writes to it"),
+            Self::Idle => f.write_str(
+                "the cold tier has an idle time, which reads from memory would not extend: use a `ttl` and `touch`",
+            ),
+            Self::HotBytes { given, min } => write!(f, "hot_bytes is {given}; it must be at least {min}"),
+            Self::DirtyBytes { given, min, max } => {
+                write!(f, "dirty_bytes_max is {given}; it must be {min} to {max}")
+            }
+            Self::Time => f.write_str("a time or interval is less than a millisecond"),
+            Self::Pools => f.write_str("the pools could not be configured"),
+        }
+    }
+}
+
+impl core::error::Error for CacheConfigError {}

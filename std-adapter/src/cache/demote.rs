@@ -1,0 +1,243 @@
+//! Demotion: values that the hot tier evicts go to the warm tier, dirty ones from there to the cold tier.
+//!
+//! A value that leaves the hot tier is worth memory in the warm tier where its key was used more than once lately, or where no log has
+//! it. Any other is dropped: the log has it. So a scan goes past the warm tier as it goes past the hot one.
+
+use core::time::Duration;
+use std::time::Instant;
+
+use super::error::CacheError;
+use super::hot::{HotEntry, Leaving};
+use super::stripes::{KeyStripe, Unlogged};
+use super::tiers::{CacheKey, CacheValue, Located, Tiers};
+use super::warm::Keeping;
+use crate::api::encoded;
+use crate::config::Durability;
+use crate::errors::PutError;
+
+/// The outcome of an attempt to write a dirty value.
+enum WriteBack {
+    /// The log has it now, or nothing was to be written.
+    Done,
+    Failed(CacheError),
+}
+
+impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
+    /// Takes out what the hot tier evicted, each into the tier below where it is worth that. No stripe is held.
+    ///
+    /// A value that can't be demoted stays where it is, and is tried again by [`settle_left`](Self::settle_left).
+    pub(super) fn settle(&self, leaving: Vec<Leaving<K>>) {
+        for leaving in leaving {
+            if let Err(error) = self.settle_one(&leaving) {
+                self.counts.failed_demotions.add(1);
+                tracing::debug!(%error, "a value could not be demoted");
+            }
+        }
+    }
+
+    fn settle_one(&self, leaving: &Leaving<K>) -> Result<(), CacheError> {
+        let at = self.locate(&leaving.key)?;
+        let mut stripe = self.lock(&at, self.deadline())?;
+        let hot = self.hot()?;
+        let is_same = |entry: &HotEntry<V>| entry.stamp == leaving.stamp && entry.is_leaving;
+        // Another thread may have put the key meanwhile.
+        let Some(entry) = hot.peek(&leaving.key).filter(is_same) else { return Ok(()) };
+        if self.is_over(at.partition, entry.expires_s)? {
+            return self.expire(&mut stripe, &leaving.key, &at);
+        }
+        self.demote_hot(&mut stripe, &leaving.key, &at, &entry)?;
+        hot.take_leaving(leaving);
+        Ok(())
+    }
+
+    fn demote_hot(
+        &self,
+        stripe: &mut KeyStripe<K>,
+        key: &K,
+        at: &Located,
+        entry: &HotEntry<V>,
+    ) -> Result<(), CacheError> {
+        let keeping = match stripe.unlogged.get(key) {
+            Some(Unlogged::Dirty { .. }) => Keeping::Kept,
+            Some(Unlogged::MemoryOnly) => Keeping::Evictable,
+            None if entry.is_frequent => Keeping::Evictable,
+            None => {
+                self.counts.dropped.add(1);
+                return Ok(());
+            }
+        };
+        let bytes = encoded(&entry.value).ok_or(CacheError::Encode)?;
+        let is_warm = self.warm.insert(&at.hash, &at.key_bytes, &bytes, entry.expires_s, keeping).is_ok();
+        if is_warm {
+            self.counts.demoted_warm.add(1);
+            self.queue_dirty(stripe, key);
+            return Ok(());
+        }
+        // An older copy there would be read once this one is gone.
+        self.warm.remove(&at.hash);
+        if keeping == Keeping::Kept {
+            return self.log_dirty(stripe, key, at, &bytes, entry.expires_s);
+        }
+        self.forget_unlogged(stripe, key);
+        self.counts.dropped.add(1);
+        Ok(())
+    }
+
+    /// Lets a dirty value stand in the queue of those that are to be written.
+    pub(super) fn queue_dirty(&self, stripe: &mut KeyStripe<K>, key: &K) {
+        if let Some(Unlogged::Dirty { is_queued, .. }) = stripe.unlogged.get_mut(key)
+            && !core::mem::replace(is_queued, true)
+        {
+            self.dirty.queue(key.clone());
+        }
+    }
+
+    /// Writes a dirty value to the log. It is clean then.
+    fn log_dirty(
+        &self,
+        stripe: &mut KeyStripe<K>,
+        key: &K,
+        at: &Located,
+        bytes: &[u8],
+        expires_s: Option<u32>,
+    ) -> Result<(), CacheError> {
+        self.cold.put_expiring(&at.key_bytes, bytes, expires_s)?;
+        self.forget_unlogged(stripe, key);
+        self.counts.demoted_cold.add(1);
+        Ok(())
+    }
+
+    /// Writes the value of a key to the log, if it is dirty. It stays in memory, from where it may be dropped then.
+    fn write_back(&self, key: &K) -> WriteBack {
+        match self.try_write_back(key) {
+            Ok(()) => WriteBack::Done,
+            Err(error) => {
+                self.counts.failed_demotions.add(1);
+                WriteBack::Failed(error)
+            }
+        }
+    }
+
+    fn try_write_back(&self, key: &K) -> Result<(), CacheError> {
+        let at = self.locate(key)?;
+        let mut stripe = self.lock(&at, self.deadline())?;
+        let Some(Unlogged::Dirty { is_queued, .. }) = stripe.unlogged.get_mut(key) else { return Ok(()) };
+        *is_queued = false;
+        self.write_back_held(&mut stripe, key, &at).inspect_err(|_| self.queue_dirty(&mut stripe, key))
+    }
+
+    /// As [`write_back`](Self::write_back), under the hold on the stripe.
+    pub(super) fn write_back_held(
+        &self,
+        stripe: &mut KeyStripe<K>,
+        key: &K,
+        at: &Located,
+    ) -> Result<(), CacheError> {
+        let in_hot = self.hot()?.peek(key);
+        if let Some(entry) = in_hot {
+            if self.is_over(at.partition, entry.expires_s)? {
+                return self.expire(stripe, key, at);
+            }
+            let bytes = encoded(&entry.value).ok_or(CacheError::Encode)?;
+            return self.log_dirty(stripe, key, at, &bytes, entry.expires_s);
+        }
+        let found = self.warm.get(&at.hash, &at.key_bytes).ok_or(CacheError::Lost)?;
+        if self.is_over(at.partition, found.expires_s)? {
+            return self.expire(stripe, key, at);
+        }
+        self.log_dirty(stripe, key, at, &found.value, found.expires_s)?;
+        // The pools may drop it from now on.
+        let again =
+            self.warm.insert(&at.hash, &at.key_bytes, &found.value, found.expires_s, Keeping::Evictable);
+        if again.is_err() {
+            self.warm.remove(&at.hash);
+        }
+        Ok(())
+    }
+
+    /// Reserves dirty bytes, and writes others to the log for that where there are too many. No stripe is held.
+    pub(super) fn reserve_dirty(&self, bytes: u64, deadline: Instant) -> Result<(), CacheError> {
+        let mut last = None;
+        while !self.dirty.reserve(bytes) {
+            let backlog =
+                |error| CacheError::Backlog { bytes: self.dirty.bytes(), max: self.dirty.max, error };
+            match self.demote_one() {
+                Some(WriteBack::Done) => {}
+                Some(WriteBack::Failed(CacheError::Put(error))) => last = Some(error),
+                Some(WriteBack::Failed(error)) => return Err(error),
+                // All that are left are being written by others, or this value alone is beyond the limit.
+                None if bytes > self.dirty.max => return Err(backlog(None)),
+                None => std::thread::yield_now(),
+            }
+            if Instant::now() >= deadline || matches!(last, Some(PutError::Tier(_))) {
+                return Err(backlog(last));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes one dirty value to the log: the one that left the hot tier first, else any; `None` where none was found.
+    fn demote_one(&self) -> Option<WriteBack> {
+        if let Some(key) = self.dirty.next() {
+            return Some(self.write_back(&key));
+        }
+        for _ in 0..self.stripes.count() {
+            let number = self.dirty.next_stripe() % self.stripes.count();
+            let is_dirty = |unlogged: &Unlogged| matches!(unlogged, Unlogged::Dirty { .. });
+            let key = self.stripes.unlogged(number, is_dirty).unwrap_or_default().pop();
+            if let Some(key) = key {
+                return Some(self.write_back(&key));
+            }
+        }
+        None
+    }
+
+    /// Writes all values to the log that have been dirty for so long, and returns how many were and how many stayed dirty, with the last
+    /// failure.
+    pub(super) fn write_back_all(&self, age: Duration) -> (u64, u64, Option<CacheError>) {
+        let now = Instant::now();
+        let is_due = |unlogged: &Unlogged| match unlogged {
+            Unlogged::Dirty { since, .. } => now.saturating_duration_since(*since) >= age,
+            Unlogged::MemoryOnly => false,
+        };
+        let (mut written, mut left, mut last) = (0, 0, None);
+        for number in 0..self.stripes.count() {
+            for key in self.stripes.unlogged(number, is_due).unwrap_or_default() {
+                match self.write_back(&key) {
+                    WriteBack::Done => written += 1,
+                    WriteBack::Failed(error) => (left, last) = (left + 1, Some(error)),
+                }
+            }
+        }
+        (written, left, last)
+    }
+
+    /// Makes all that was put or removed as durable as asked. Dirty values are written for that; memory-only ones are not.
+    pub(super) fn flush_to(&self, durability: Durability) -> Result<(), CacheError> {
+        if let (_, _, Some(error)) = self.write_back_all(Duration::ZERO) {
+            return Err(error);
+        }
+        Ok(self.cold.flush_to(durability)?)
+    }
+
+    /// Takes out values that an earlier attempt could not demote, and those whose time is over. Returns how many it looked at.
+    ///
+    /// # Bounds
+    /// Looks at each entry of the hot tier, one lock hold each.
+    pub(super) fn settle_left(&self) -> Result<u64, CacheError> {
+        let mut looked_at = 0;
+        for (key, entry) in self.hot()?.iter() {
+            looked_at += 1;
+            if entry.is_leaving {
+                let leaving = Leaving { stamp: entry.stamp, key };
+                self.settle(vec![leaving]);
+            } else if self.is_over(entry.partition.into(), entry.expires_s)? {
+                let at = self.locate(&key)?;
+                let mut stripe = self.lock(&at, self.deadline())?;
+                // Looks again, under the stripe, and drops it.
+                self.has_value(&mut stripe, &key, &at)?;
+            }
+        }
+        Ok(looked_at)
+    }
+}

@@ -1,0 +1,244 @@
+//! The errors of a cache.
+
+use core::fmt;
+
+use super::registry::RegisterError;
+use crate::api::InitError;
+use crate::errors::{CloseError, GetError, PutError, RemoveError, TierError, UpdateError};
+use crate::pool::PoolConfigError;
+
+/// Why an operation of a cache was not done. The key is as it was, unless the error within says otherwise.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheError {
+    /// The cache was closed; this handle will never work again.
+    Closed,
+    /// Other operations on the key, or on one of its stripe, held it until the deadline (`op_timeout`). Nothing was done.
+    TimedOut,
+    /// The key or value could not be encoded. Nothing was done.
+    Encode,
+    /// The value could not be read from the cold tier.
+    Get(GetError),
+    /// The value was not put.
+    Put(PutError),
+    /// The key was not removed.
+    Remove(RemoveError),
+    /// The lifetime was not changed.
+    Touch(UpdateError),
+    /// So many dirty bytes wait for the cold tier that this value was refused, and writing them failed or took until the deadline.
+    /// Nothing was lost.
+    Backlog {
+        /// Dirty bytes.
+        bytes: u64,
+        /// The limit on them.
+        max: u64,
+        /// Why they could not be written, where that was tried.
+        error: Option<PutError>,
+    },
+    /// A value that only memory had is in no tier. It can't be explained by what this cache does; close it and open it again.
+    Lost,
+}
+
+impl From<TierError> for CacheError {
+    fn from(error: TierError) -> Self {
+        Self::Get(GetError::Tier(error))
+    }
+}
+
+impl From<GetError> for CacheError {
+    fn from(error: GetError) -> Self {
+        Self::Get(error)
+    }
+}
+
+impl From<PutError> for CacheError {
+    fn from(error: PutError) -> Self {
+        Self::Put(error)
+    }
+}
+
+impl From<RemoveError> for CacheError {
+    fn from(error: RemoveError) -> Self {
+        Self::Remove(error)
+    }
+}
+
+impl From<UpdateError> for CacheError {
+    fn from(error: UpdateError) -> Self {
+        Self::Touch(error)
+    }
+}
+
+impl fmt::Display for CacheError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("the cache is closed"),
+            Self::TimedOut => f.write_str(
+                "other operations held the key until the deadline (`op_timeout`); nothing was done",
+            ),
+            Self::Encode => f.write_str("the key or value could not be encoded"),
+            Self::Get(error) => write!(f, "{error}"),
+            Self::Put(error) => write!(f, "{error}"),
+            Self::Remove(error) => write!(f, "{error}"),
+            Self::Touch(error) => write!(f, "{error}"),
+            Self::Backlog { bytes, max, error: None } => {
+                write!(f, "{bytes} of {max} dirty bytes wait for the cold tier (`dirty_bytes_max`)")
+            }
+            Self::Backlog { bytes, max, error: Some(error) } => {
+                write!(f, "{bytes} of {max} dirty bytes wait for the cold tier (`dirty_bytes_max`): {error}")
+            }
+            Self::Lost => f.write_str("a value is in no tier: close the cache and open it again"),
+        }
+    }
+}
+
+impl core::error::Error for CacheError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Get(error) => Some(error),
+            Self::Put(error) | Self::Backlog { error: Some(error), .. } => Some(error),
+            Self::Remove(error) => Some(error),
+            Self::Touch(error) => Some(error),
+            Self::Closed | Self::TimedOut | Self::Encode | Self::Backlog { .. } | Self::Lost => None,
+        }
+    }
+}
+
+/// Why no value was computed; `E` is the error of the closure.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum ComputeError<E> {
+    /// The cache could not look the key up, or not put the value.
+    Cache(CacheError),
+    /// The closure failed: the caller's own, or that of the caller for which this one waited.
+    Failed(E),
+    /// The closure of the caller for which this one waited panicked. Call again.
+    Panicked,
+}
+
+impl<E> From<CacheError> for ComputeError<E> {
+    fn from(error: CacheError) -> Self {
+        Self::Cache(error)
+    }
+}
+
+impl<E: fmt::Display> fmt::Display for ComputeError<E> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Cache(error) => write!(f, "{error}"),
+            Self::Failed(error) => write!(f, "the value could not be computed: {error}"),
+            Self::Panicked => f.write_str("the caller that computed the value panicked"),
+        }
+    }
+}
+
+impl<E: core::error::Error + 'static> core::error::Error for ComputeError<E> {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Cache(error) => Some(error),
+            Self::Failed(error) => Some(error),
+            Self::Panicked => None,
+        }
+    }
+}
+
+/// Why a cache was not opened.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum CacheOpenError {
+    /// The cold tier has no base directory: set [`base_dir`](crate::ColdTierConfigBuilder::base_dir).
+    NoBaseDir,
+    /// The pools could not be opened.
+    Pools(PoolConfigError),
+    /// The cold tier could not be opened.
+    Cold(InitError),
+    /// The cold tier was closed by others while the cache was opened.
+    Tier(TierError),
+    /// A tier in memory could not be registered.
+    Memory(RegisterError),
+    /// A thread could not be started.
+    Thread(std::io::Error),
+}
+
+impl From<std::io::Error> for CacheOpenError {
+    fn from(error: std::io::Error) -> Self {
+        Self::Thread(error)
+    }
+}
+
+impl From<RegisterError> for CacheOpenError {
+    fn from(error: RegisterError) -> Self {
+        Self::Memory(error)
+    }
+}
+
+impl fmt::Display for CacheOpenError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoBaseDir => f.write_str("the cold tier has no base directory: set `base_dir`"),
+            Self::Pools(error) => write!(f, "{error}"),
+            Self::Cold(error) => write!(f, "{error}"),
+            Self::Tier(error) => write!(f, "{error}"),
+            Self::Memory(error) => write!(f, "{error}"),
+            Self::Thread(error) => write!(f, "a thread could not be started: {error}"),
+        }
+    }
+}
+
+impl core::error::Error for CacheOpenError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::NoBaseDir => None,
+            Self::Pools(error) => Some(error),
+            Self::Cold(error) => Some(error),
+            Self::Tier(error) => Some(error),
+            Self::Memory(error) => Some(error),
+            Self::Thread(error) => Some(error),
+        }
+    }
+}
+
+/// Why a close of a cache was not orderly. The cache is closed all the same.
+#[derive(Debug, Clone, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum CacheCloseError {
+    /// Dirty values could not be written to the cold tier; they are lost.
+    Dirty {
+        /// How many.
+        values: u64,
+        /// The last failure, where one is known.
+        error: Option<CacheError>,
+    },
+    /// The cold tier was not closed in order.
+    Cold(CloseError),
+    /// Operations of clients did not end before the deadline.
+    TimedOut,
+    /// A thread of the cache panicked.
+    Panicked,
+}
+
+impl fmt::Display for CacheCloseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Dirty { values, error: None } => {
+                write!(f, "{values} dirty values could not be written to the cold tier")
+            }
+            Self::Dirty { values, error: Some(error) } => {
+                write!(f, "{values} dirty values could not be written to the cold tier: {error}")
+            }
+            Self::Cold(error) => write!(f, "{error}"),
+            Self::TimedOut => f.write_str("operations did not end before the deadline (`close_timeout`)"),
+            Self::Panicked => f.write_str("a thread of the cache panicked"),
+        }
+    }
+}
+
+impl core::error::Error for CacheCloseError {
+    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
+        match self {
+            Self::Dirty { error: Some(error), .. } => Some(error),
+            Self::Cold(error) => Some(error),
+            Self::Dirty { .. } | Self::TimedOut | Self::Panicked => None,
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! The hot tier: values as they are, in memory.
+//!
+//! The values lie in `quick_cache`, which evicts by a clock with a small probation queue and ghosts, after S3-FIFO and CLOCK-Pro: a value
+//! that is used once leaves by the probation queue, so a scan does not flush the others.
+//!
+//! An eviction must not make a value invisible while it moves to a tier below. So a value that is chosen stays in its place, weightless
+//! and marked as leaving, until the cache that uses this tier takes it out.
+
+use core::any::Any;
+use core::fmt;
+use core::hash::Hash;
+use core::marker::PhantomData;
+use core::sync::atomic::AtomicU64;
+use core::sync::atomic::Ordering::Relaxed;
+use core::time::Duration;
+
+use quick_cache::sync::Cache as QuickCache;
+use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
+
+use super::registry::{ErasedTier, MemoryTier, MemoryTierKind, RegisterError, RegistryLine};
+use crate::clock::Clock;
+use crate::recycled::{Gone, Held, Lease};
+
+/// Bytes that an entry takes beside its key and value: hash table, queue, and the fields of [`HotEntry`].
+pub(super) const ENTRY_OVERHEAD_BYTES: u32 = 128;
+
+/// The smallest weight limit of a hot tier.
+pub(super) const HOT_BYTES_MIN: u64 = 1 << 16;
+
+/// The mean entry that tables are sized for; an estimate within a factor of a hundred is good enough.
+const MEAN_ENTRY_BYTES: u64 = 512;
+
+/// A value in the hot tier.
+#[derive(Debug, Clone)]
+pub(super) struct HotEntry<V> {
+    pub(super) value: V,
+    /// The partition of the key in the cold tier, whose time ends the value.
+    pub(super) partition: u16,
+    pub(super) expires_s: Option<u32>,
+    /// Differs between any two entries.
+    pub(super) stamp: u64,
+    pub(super) weight: u32,
+    /// Whether the key was used more than once lately, so that the value is worth a place in the warm tier.
+    pub(super) is_frequent: bool,
+    /// Whether it was chosen for eviction, and waits to be taken out.
+    pub(super) is_leaving: bool,
+}
+
+/// A key that was chosen for eviction.
+#[derive(Debug)]
+pub(super) struct Leaving<K> {
+    pub(super) key: K,
+    pub(super) stamp: u64,
+}
+
+#[derive(Clone)]
+struct EntryWeight;
+
+impl<K, V> Weighter<K, HotEntry<V>> for EntryWeight {
+    fn weight(&self, _: &K, entry: &HotEntry<V>) -> u64 {
+        if entry.is_leaving { 0 } else { u64::from(entry.weight.max(1)) }
+    }
+}
+
+/// Keeps what the cache library evicts, weightless, or lets it go.
+#[derive(Clone)]
+struct Departure {
+    keeps: bool,
+}
+
+/// The keys that one insert evicted.
+pub(super) struct Evicted<K>(pub(super) Vec<Leaving<K>>, u64);
+
+impl<K> Default for Evicted<K> {
+    fn default() -> Self {
+        Self(Vec::new(), 0)
+    }
+}
+
+impl<K: Clone, V> Lifecycle<K, HotEntry<V>> for Departure {
+    type RequestState = Evicted<K>;
+
+    fn before_evict(&self, evicted: &mut Evicted<K>, key: &K, entry: &mut HotEntry<V>) {
+        evicted.1 += 1;
+        if self.keeps {
+            entry.is_leaving = true;
+            evicted.0.push(Leaving { key: key.clone(), stamp: entry.stamp });
+        }
+    }
+}
+
+type HotEntries<K, V> = QuickCache<K, HotEntry<V>, EntryWeight, DefaultHashBuilder, Departure>;
+
+/// The values of a hot tier.
+pub(super) struct HotStore<K, V> {
+    entries: HotEntries<K, V>,
+    evictions: AtomicU64,
+    stamps: AtomicU64,
+    /// The clock of a tier that stands alone.
+    clock: &'static dyn Clock,
+    stands_alone: bool,
+}
+
+impl<K: Hash + Eq + Clone, V: Clone> HotStore<K, V> {
+    fn new(bytes_max: u64, clock: &'static dyn Clock, stands_alone: bool) -> Self {
+        let keys = usize::try_from(bytes_max / MEAN_ENTRY_BYTES).unwrap_or(usize::MAX).max(64);
+        let mut options = OptionsBuilder::new();
+        options.estimated_items_capacity(keys).weight_capacity(bytes_max);
+        let departure = Departure { keeps: !stands_alone };
+        let entries = match options.build() {
+            Ok(options) => {
+                QuickCache::with_options(options, EntryWeight, DefaultHashBuilder::default(), departure)
+            }
+            // Both limits were given.
+            Err(_) => {
+                QuickCache::with(keys, bytes_max, EntryWeight, DefaultHashBuilder::default(), departure)
+            }
+        };
+        Self { entries, evictions: AtomicU64::new(0), stamps: AtomicU64::new(1), clock, stands_alone }
+    }
+
+    pub(super) fn get(&self, key: &K) -> Option<HotEntry<V>> {
+        self.entries.get(key)
+    }
+
+    /// As [`get`](Self::get), without counting as a use.
+    pub(super) fn peek(&self, key: &K) -> Option<HotEntry<V>> {
+        self.entries.peek(key)
+    }
+
+    pub(super) fn issue_stamp(&self) -> u64 {
+        self.stamps.fetch_add(1, Relaxed)
+    }
+
+    /// Takes an entry, in place of that of the same key. Returns the keys that leave for it; that of the entry itself where it is too
+    /// heavy.
+    pub(super) fn insert(&self, key: K, entry: HotEntry<V>) -> Vec<Leaving<K>> {
+        let mut evicted = Evicted::default();
+        self.entries.insert_with_lifecycle(key, entry, &mut evicted);
+        self.evictions.fetch_add(evicted.1, Relaxed);
+        evicted.0
+    }
+
+    pub(super) fn remove(&self, key: &K) -> Option<HotEntry<V>> {
+        self.entries.remove(key).map(|(_, entry)| entry)
+    }
+
+    /// Takes out an entry that leaves, unless another took its place.
+    pub(super) fn take_leaving(&self, leaving: &Leaving<K>) {
+        let is_same = |entry: &HotEntry<V>| entry.stamp == leaving.stamp && entry.is_leaving;
+        self.entries.remove_if(&leaving.key, is_same);
+    }
+
+    /// Shows all entries, one lock hold for each.
+    pub(super) fn iter(&self) -> impl Iterator<Item = (K, HotEntry<V>)> + '_ {
+        self.entries.iter()
+    }
+
+    pub(super) fn stats(&self) -> HotTierStats {
+        HotTierStats {
+            entries: self.entries.len() as u64,
+            bytes: self.entries.weight(),
+            bytes_max: self.entries.capacity(),
+            evictions: self.evictions.load(Relaxed),
+        }
+    }
+}
+
+impl<K, V> MemoryTier for HotStore<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn sweep(&self) {
+        if !self.stands_alone {
+            // The cache over it does that, in step with the tiers below.
+            return;
+        }
+        let now_s = self.clock.wall_s();
+        let is_over = |entry: &HotEntry<V>| entry.expires_s.is_some_and(|end_s| end_s <= now_s);
+        for (key, entry) in self.entries.iter().filter(|(_, entry)| is_over(entry)) {
+            self.entries.remove_if(&key, |there| there.stamp == entry.stamp);
+        }
+    }
+}
+
+/// The figures of a hot tier.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct HotTierStats {
+    /// Values in it.
+    pub entries: u64,
+    /// Their weight: keys and values as encoded, and 128 bytes for each.
+    pub bytes: u64,
+    /// The limit on the weight.
+    pub bytes_max: u64,
+    /// Values that were evicted, to a tier below or for good.
+    pub evictions: u64,
+}
+
+/// Registers hot tiers by name and types of keys and values. Clone it for each thread that wants one.
+///
+/// ```
+/// use coldpress_std::cache::{MemoryTiers, RegisterError};
+/// use coldpress_std::pool::{AllocationManager, PoolConfig};
+/// use core::time::Duration;
+///
+/// let (_pools, pools) = AllocationManager::new(&PoolConfig::builder().build()?)?;
+/// let MemoryTiers { registry: _registry, hot, .. } = MemoryTiers::start(pools)?;
+/// let pages = hot.register::<u64, String>("pages", 1 << 20)?;
+/// pages.insert(7, "seven".into(), 5, Some(Duration::from_secs(60)));
+/// assert_eq!(pages.get(&7).as_deref(), Some("seven"));
+/// assert_eq!(hot.register::<u64, u64>("pages", 1 << 20).unwrap_err(), RegisterError::OtherTypes);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Debug, Clone)]
+pub struct HotTierCoordinator {
+    line: RegistryLine,
+    clock: &'static dyn Clock,
+}
+
+impl HotTierCoordinator {
+    pub(super) const fn new(line: RegistryLine, clock: &'static dyn Clock) -> Self {
+        Self { line, clock }
+    }
+
+    /// Finds the hot tier of this name, or makes it with so many bytes of weight at most.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub fn register<K, V>(&self, name: &str, bytes_max: u64) -> Result<HotTier<K, V>, RegisterError>
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+    {
+        self.register_for(name, bytes_max, true)
+    }
+
+    /// As [`register`](Self::register); of one that a cache is to use, evicted values wait for it.
+    pub(super) fn register_for<K, V>(
+        &self,
+        name: &str,
+        bytes_max: u64,
+        stands_alone: bool,
+    ) -> Result<HotTier<K, V>, RegisterError>
+    where
+        K: Hash + Eq + Clone + Send + Sync + 'static,
+        V: Clone + Send + Sync + 'static,
+    {
+        let (clock, bytes_max) = (self.clock, bytes_max.max(HOT_BYTES_MIN));
+        let make = move || Box::new(HotStore::<K, V>::new(bytes_max, clock, stands_alone)) as ErasedTier;
+        let lease = self.line.register::<K, V>(MemoryTierKind::Hot, name, make)?;
+        Ok(HotTier { lease, clock, types: PhantomData })
+    }
+
+    /// Closes a hot tier and drops its values; tells whether it was there.
+    ///
+    /// # Errors
+    /// [`RegisterError`].
+    pub fn unregister(&self, name: &str) -> Result<bool, RegisterError> {
+        self.line.unregister(MemoryTierKind::Hot, name)
+    }
+}
+
+/// Reaches a hot tier from any thread; `Copy`. After the tier was closed every read misses, and nothing is kept.
+pub struct HotTier<K, V> {
+    lease: Lease<ErasedTier>,
+    clock: &'static dyn Clock,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K, V> Clone for HotTier<K, V> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<K, V> Copy for HotTier<K, V> {}
+
+impl<K, V> fmt::Debug for HotTier<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("HotTier").field(&self.lease).finish()
+    }
+}
+
+/// Finds the values of a tier that was registered with these types.
+fn store_of<K: 'static, V: 'static>(tier: &ErasedTier) -> Option<&HotStore<K, V>> {
+    let tier: &dyn Any = tier.as_ref();
+    tier.downcast_ref()
+}
+
+impl<K, V> HotTier<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
+    fn enter<R>(&self, look: impl FnOnce(&HotStore<K, V>) -> R) -> Option<R> {
+        self.lease.enter(|tier| store_of(tier).map(look)).ok().flatten()
+    }
+
+    /// Returns the value of a key, if it is there and its time is not over.
+    #[must_use]
+    pub fn get(&self, key: &K) -> Option<V> {
+        let entry = self.enter(|store| store.get(key)).flatten()?;
+        let is_over = entry.expires_s.is_some_and(|end_s| end_s <= self.clock.wall_s());
+        (!is_over).then_some(entry.value)
+    }
+
+    /// Takes a value of this weight in bytes, in place of that of the same key. It may be evicted at any time, at once if it weighs
+    /// more than its part of the tier.
+    pub fn insert(&self, key: K, value: V, bytes: u32, ttl: Option<Duration>) {
+        let seconds = |ttl: Duration| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
+        let expires_s = ttl.map(|ttl| self.clock.wall_s().saturating_add(seconds(ttl)).saturating_add(1));
+        // A tier that was closed keeps nothing.
+        let _ = self.enter(|store| {
+            store.insert(
+                key,
+                HotEntry {
+                    value,
+                    partition: 0,
+                    expires_s,
+                    stamp: store.issue_stamp(),
+                    weight: bytes.saturating_add(ENTRY_OVERHEAD_BYTES),
+                    is_frequent: false,
+                    is_leaving: false,
+                },
+            )
+        });
+    }
+
+    /// Drops a value; tells whether it was there.
+    pub fn remove(&self, key: &K) -> bool {
+        self.enter(|store| store.remove(key).is_some()).unwrap_or(false)
+    }
+
+    /// Returns its figures; all zero once it is closed.
+    #[must_use]
+    pub fn stats(&self) -> HotTierStats {
+        self.enter(HotStore::stats).unwrap_or_default()
+    }
+
+    /// Keeps the tier open until this is dropped.
+    pub(super) fn hold(&self) -> Result<HeldHotTier<K, V>, Gone> {
+        Ok(HeldHotTier { held: self.lease.hold()?, types: PhantomData })
+    }
+}
+
+/// A hot tier that stays open for as long as this lives.
+pub(super) struct HeldHotTier<K, V> {
+    held: Held<ErasedTier>,
+    types: PhantomData<fn(K) -> V>,
+}
+
+impl<K: 'static, V: 'static> HeldHotTier<K, V> {
+    pub(super) fn store(&self) -> Option<&HotStore<K, V>> {
+        store_of(&self.held)
+    }
+}

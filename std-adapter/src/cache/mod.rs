@@ -1,0 +1,73 @@
+//! One cache over three tiers: hot values as they are in memory, warm ones encoded in the pools, the rest in the cold tier.
+//!
+//! ```text
+//!  client threads ─► UnifiedCacheHandle (Copy) ─► hot tier: quick_cache, values as they are
+//!                                             ├─► warm tier: the pools, values as encoded   ◄── pool worker
+//!                                             └─► cold tier: the log                        ◄── log workers
+//!  any thread ─► MaintenanceSender (Clone) ─► maintenance worker ─► tasks of all three
+//! ```
+//! A get looks hot, warm, cold, and promotes. A put goes to the cold tier and the hot one. Evictions demote: from the hot tier to the
+//! warm one where the key was used more than once lately, else they are dropped, since the log has the value. `tiers.rs` has the
+//! invariants.
+//!
+//! # What each policy can lose
+//!
+//! | | [`Through`](WritePolicy::Through) | [`OnEvict`](WritePolicy::OnEvict) | [`MemoryOnly`](WritePolicy::MemoryOnly) |
+//! |---|---|---|---|
+//! | eviction from memory | nothing | nothing: it is written first | the value |
+//! | orderly close | nothing | nothing: dirty values are written | the value |
+//! | a killed process | as the put's durability says: `Buffered` some tens of milliseconds of writes, else nothing | values dirty for up to twice `dirty_age_max` since their last flush; the older logged value comes back | the value |
+//! | a power cut | `Buffered` and `Flushed`: what was not synced; `Synced`: nothing | as above, and what was not synced | the value |
+//! | a cold tier that takes no writes | nothing: the put is refused | nothing: values stay in memory, and puts are refused at `dirty_bytes_max` | nothing |
+//! | a cold tier with [`FullPolicy::Evict`](crate::FullPolicy::Evict) | the oldest values | the oldest values, once written | – |
+//!
+//! A removed or expired key never comes back from a lower tier while the process lives. After a kill or a cut it does where its remove
+//! was not durable, as with the cold tier alone.
+//!
+//! # Why these parts
+//!
+//! The hot tier is `quick_cache` (MIT): of the three that were compared it is the only one that lets an entry stay visible while it
+//! leaves, which a cache over other tiers needs. `moka` and `foyer-memory` tell of an eviction after the entry is gone, share entries by
+//! counted references, and take two to four times as long for a hit. DESIGN.md has the figures.
+
+mod compute;
+mod conditional;
+mod config;
+mod counts;
+mod demote;
+mod dirty;
+mod error;
+mod flights;
+mod handle;
+mod hot;
+mod iterate;
+mod lifetime;
+mod maintenance;
+mod options;
+mod read;
+mod recent;
+mod registry;
+mod schedule;
+mod stats;
+mod stripes;
+mod tiers;
+mod unified;
+mod warm;
+mod worker;
+mod write;
+
+pub use self::config::{CacheConfigError, DIRTY_BYTES_MIN, UnifiedCacheConfig, UnifiedCacheConfigBuilder};
+pub use self::error::{CacheCloseError, CacheError, CacheOpenError, ComputeError};
+pub use self::handle::UnifiedCacheHandle;
+pub use self::hot::{HotTier, HotTierCoordinator, HotTierStats};
+pub use self::iterate::{CacheEntries, CacheKeys};
+pub use self::maintenance::{
+    MAINTENANCE_QUEUE_CAPACITY, MaintenanceConfig, MaintenanceDone, MaintenanceError, MaintenanceReply,
+    MaintenanceReport, MaintenanceSender, MaintenanceTask,
+};
+pub use self::options::{CachePutOptions, Placement, WritePolicy};
+pub use self::registry::{MEMORY_TIERS_MAX, MemoryTierRegistry, RegisterError};
+pub use self::stats::CacheStats;
+pub use self::tiers::{CacheKey, CacheTier, CacheValue};
+pub use self::unified::{MemoryTiers, UnifiedCacheManager};
+pub use self::warm::{WarmTier, WarmTierCoordinator};

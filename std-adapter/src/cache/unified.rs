@@ -1,0 +1,304 @@
+//! Opening and closing a cache.
+
+use core::convert::Infallible;
+use core::fmt;
+use core::ops::Deref;
+use core::time::Duration;
+use std::io;
+use std::path::PathBuf;
+use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
+
+use crossbeam_channel::{Sender, bounded};
+
+use super::config::UnifiedCacheConfig;
+use super::counts::CacheCounts;
+use super::dirty::Dirty;
+use super::error::{CacheCloseError, CacheError, CacheOpenError};
+use super::flights::Flights;
+use super::handle::{CACHES, ErasedCache, UnifiedCacheHandle};
+use super::hot::HotTierCoordinator;
+use super::maintenance::{MAINTENANCE_QUEUE_CAPACITY, MaintenanceSender};
+use super::recent::RecentKeys;
+use super::registry::MemoryTierRegistry;
+use super::stripes::Stripes;
+use super::tiers::{CacheKey, CacheTerms, CacheValue, Tiers};
+use super::warm::WarmTierCoordinator;
+use super::worker::MaintenanceWorker;
+use crate::api::{ColdTierCoordinator, ColdTierRegistry, InitError};
+use crate::clock::{Clock, SystemClock};
+use crate::config::Durability;
+use crate::pool::{AllocationManager, PoolCoordinator};
+use crate::recycled::{Closed, Lease};
+
+/// Keys that the table of recent uses remembers, for each KiB of the hot tier.
+const RECENT_PER_KIB: u64 = 4;
+
+/// The registry of tiers in memory, and its two coordinators.
+#[derive(Debug)]
+pub struct MemoryTiers {
+    /// Owns the tiers: they are closed when it is dropped.
+    pub registry: MemoryTierRegistry,
+    /// Registers hot tiers.
+    pub hot: HotTierCoordinator,
+    /// Registers warm tiers.
+    pub warm: WarmTierCoordinator,
+}
+
+impl MemoryTiers {
+    /// Starts the registry of tiers in memory; warm ones lie in these pools.
+    ///
+    /// # Errors
+    /// The error of the operating system when the thread can't be started.
+    pub fn start(pools: PoolCoordinator) -> io::Result<Self> {
+        Self::start_by(pools, &SystemClock)
+    }
+
+    fn start_by(pools: PoolCoordinator, clock: &'static dyn Clock) -> io::Result<Self> {
+        let (registry, line) = MemoryTierRegistry::start()?;
+        let hot = HotTierCoordinator::new(line.clone(), clock);
+        Ok(Self { registry, hot, warm: WarmTierCoordinator::new(line, pools) })
+    }
+}
+
+/// The maintenance thread.
+#[derive(Debug)]
+struct Maintenance {
+    sender: MaintenanceSender,
+    /// Dropping it tells the worker to stop.
+    stop: Option<Sender<Infallible>>,
+    thread: Option<JoinHandle<()>>,
+}
+
+impl Maintenance {
+    /// Stops the thread once its task has ended; tells whether it panicked.
+    fn end(&mut self) -> bool {
+        drop(self.stop.take());
+        matches!(self.thread.take().map(JoinHandle::join), Some(Err(_)))
+    }
+}
+
+/// A cache over three tiers: hot values as they are in memory, warm ones encoded in relocatable pools, the rest in the cold tier's log.
+///
+/// It is an owned value: it owns the pools, the registries of the tiers and the maintenance worker. A drop closes it in order, as
+/// [`close`](Self::close) does, but returns no outcome. Every operation of a client is a method of [`UnifiedCacheHandle`], to which this
+/// dereferences.
+///
+/// ```
+/// use coldpress_std::cache::{UnifiedCacheConfig, UnifiedCacheManager};
+/// use coldpress_std::ColdTierConfig;
+///
+/// let base_dir = tempfile::tempdir()?;
+/// let cold = ColdTierConfig::builder().base_dir(base_dir.path()).capacity_bytes(64 << 20).build()?;
+/// let config = UnifiedCacheConfig::builder(cold).cache_id("pages").hot_bytes(8 << 20).build()?;
+///
+/// let cache: UnifiedCacheManager<String, Vec<u32>> = UnifiedCacheManager::new(config.clone())?;
+/// cache.put(&"squares".into(), &vec![1, 4, 9])?;
+/// let handle = cache.handle();
+/// let found = std::thread::spawn(move || handle.get(&"squares".into())).join().unwrap()?;
+/// assert_eq!(found, Some(vec![1, 4, 9]));
+/// cache.close()?;
+///
+/// let cache: UnifiedCacheManager<String, Vec<u32>> = UnifiedCacheManager::new(config)?;
+/// assert_eq!(cache.get(&"squares".into())?, Some(vec![1, 4, 9]), "from the log");
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[must_use = "the cache is closed when its manager is dropped"]
+pub struct UnifiedCacheManager<K: CacheKey, V: CacheValue> {
+    handle: UnifiedCacheHandle<K, V>,
+    lease: Lease<ErasedCache>,
+    /// Taken by the close.
+    parts: Option<CacheParts>,
+}
+
+/// The parts of a cache, in the order in which they are closed.
+struct CacheParts {
+    maintenance: Maintenance,
+    cold: ColdTierCoordinator,
+    base_dir: PathBuf,
+    cache_id: Box<str>,
+    close_timeout: Duration,
+    memory: MemoryTiers,
+    cold_registry: ColdTierRegistry,
+    pools: PoolCoordinator,
+    allocation: AllocationManager,
+}
+
+impl<K: CacheKey, V: CacheValue> fmt::Debug for UnifiedCacheManager<K, V> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("UnifiedCacheManager").field(&self.handle).finish()
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> Deref for UnifiedCacheManager<K, V> {
+    type Target = UnifiedCacheHandle<K, V>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.handle
+    }
+}
+
+impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
+    /// Opens the cache: pools, cold tier, tiers in memory, and the maintenance worker.
+    ///
+    /// # Errors
+    /// [`CacheOpenError`]; nothing is left open then.
+    ///
+    /// # Bounds
+    /// As an open of the cold tier, within its `open_timeout`.
+    pub fn new(config: UnifiedCacheConfig) -> Result<Self, CacheOpenError> {
+        let settings = &config.cold.settings;
+        let base_dir = settings.base_dir.clone().ok_or(CacheOpenError::NoBaseDir)?;
+        let (op_timeout, close_timeout, clock) =
+            (settings.op_timeout, settings.close_timeout, settings.clock);
+        let (allocation, pools) = AllocationManager::new(&config.pools).map_err(CacheOpenError::Pools)?;
+        let (cold_registry, cold) = ColdTierCoordinator::new(config.cold)?;
+        let tier = cold
+            .register::<K, V>(&base_dir, &config.cache_id, pools.clone())
+            .map_err(CacheOpenError::Cold)?
+            .bytes();
+        let memory = MemoryTiers::start_by(pools.clone(), clock)?;
+        let hot = memory.hot.register_for::<K, V>(&config.cache_id, config.hot_bytes, false)?;
+        let hash_key = tier.hash_key().map_err(CacheOpenError::Tier)?;
+        let (warm, _) = memory.warm.register_store::<K, V>(&config.cache_id, hash_key)?;
+        let hot = hot.hold().map_err(|_| super::RegisterError::Disconnected)?;
+        let tiers = Tiers::<K, V> {
+            cold: tier,
+            hot,
+            warm,
+            stripes: Stripes::new(),
+            recent: RecentKeys::new(config.hot_bytes / 1024 * RECENT_PER_KIB),
+            dirty: Dirty::new(config.dirty_bytes_max),
+            flights: Flights::new(),
+            terms: CacheTerms { policy: config.policy, op_timeout, compute_timeout: config.compute_timeout },
+            counts: CacheCounts::default(),
+        };
+        let lease = CACHES.lend(Box::new(tiers));
+        let handle = UnifiedCacheHandle::new(lease);
+        let (requests, inbox) = bounded(MAINTENANCE_QUEUE_CAPACITY);
+        let (stop, stopped) = bounded(0);
+        let worker = MaintenanceWorker {
+            handle,
+            cold: tier,
+            pools: pools.clone(),
+            requests: inbox,
+            stop: stopped,
+            config: config.maintenance,
+            dirty_age_max: config.dirty_age_max,
+        };
+        let thread = Builder::new().name("coldpress-maintenance".into()).spawn(move || worker.run());
+        let thread = thread.inspect_err(|_| lease.give_back())?;
+        let sender = MaintenanceSender { requests };
+        let maintenance = Maintenance { sender, stop: Some(stop), thread: Some(thread) };
+        let cache_id = config.cache_id;
+        let parts = CacheParts {
+            maintenance,
+            cold,
+            base_dir,
+            cache_id,
+            close_timeout,
+            memory,
+            cold_registry,
+            pools,
+            allocation,
+        };
+        Ok(Self { handle, lease, parts: Some(parts) })
+    }
+
+    /// Returns the handle for other threads.
+    #[must_use]
+    pub const fn handle(&self) -> UnifiedCacheHandle<K, V> {
+        self.handle
+    }
+
+    /// Returns the sender of maintenance tasks.
+    #[must_use]
+    pub fn maintenance_sender(&self) -> MaintenanceSender {
+        match &self.parts {
+            Some(parts) => parts.maintenance.sender.clone(),
+            // Only a close takes them, and that takes the cache.
+            None => MaintenanceSender { requests: bounded(0).0 },
+        }
+    }
+
+    /// Returns the coordinator of the pools, which are the warm tier's memory.
+    #[must_use]
+    pub fn pool_coordinator(&self) -> Option<&PoolCoordinator> {
+        self.parts.as_ref().map(|parts| &parts.pools)
+    }
+
+    /// Returns the coordinator of cold tiers, with which more of them can be opened; they are closed with this cache.
+    #[must_use]
+    pub fn cold_tiers(&self) -> Option<&ColdTierCoordinator> {
+        self.parts.as_ref().map(|parts| &parts.cold)
+    }
+
+    /// Returns the coordinator of hot tiers.
+    #[must_use]
+    pub fn hot_tiers(&self) -> Option<&HotTierCoordinator> {
+        self.parts.as_ref().map(|parts| &parts.memory.hot)
+    }
+
+    /// Returns the coordinator of warm tiers.
+    #[must_use]
+    pub fn warm_tiers(&self) -> Option<&WarmTierCoordinator> {
+        self.parts.as_ref().map(|parts| &parts.memory.warm)
+    }
+
+    /// Closes the cache: ends maintenance, waits for operations, writes dirty values, and closes the cold tier, which syncs.
+    ///
+    /// # Errors
+    /// [`CacheCloseError`]: the first failure. The cache is closed all the same.
+    ///
+    /// # Bounds
+    /// Waits for a task of maintenance that is under way, and then at most the cold tier's `close_timeout` for operations, and again for
+    /// the cold tier. Each dirty value takes a put.
+    pub fn close(mut self) -> Result<(), CacheCloseError> {
+        self.shut()
+    }
+
+    fn shut(&mut self) -> Result<(), CacheCloseError> {
+        let Some(mut parts) = self.parts.take() else { return Ok(()) };
+        let mut outcome = if parts.maintenance.end() { Err(CacheCloseError::Panicked) } else { Ok(()) };
+        let drained = match self.lease.close(Instant::now() + parts.close_timeout) {
+            Closed::Empty(cache) => write_what_is_dirty::<K, V>(&cache),
+            Closed::Stuck => {
+                // The last operation in it drops it.
+                self.lease.give_back();
+                Err(CacheCloseError::TimedOut)
+            }
+            Closed::Before => Ok(()),
+        };
+        outcome = outcome.and(drained);
+        let closed = parts.cold.close(&parts.base_dir, &parts.cache_id);
+        outcome = outcome.and(match closed {
+            Ok(_) => Ok(()),
+            Err(InitError::Close(error)) => Err(CacheCloseError::Cold(error)),
+            Err(_) => Err(CacheCloseError::TimedOut),
+        });
+        let CacheParts { memory, cold_registry, allocation, .. } = parts;
+        drop(memory);
+        drop(cold_registry);
+        drop(allocation);
+        outcome
+    }
+}
+
+/// Writes the dirty values of a cache that no operation enters any more.
+fn write_what_is_dirty<K: CacheKey, V: CacheValue>(cache: &ErasedCache) -> Result<(), CacheCloseError> {
+    let Some(tiers) = cache.downcast_ref::<Tiers<K, V>>() else { return Ok(()) };
+    let (_, values, error) = tiers.write_back_all(Duration::ZERO);
+    if values > 0 {
+        return Err(CacheCloseError::Dirty { values, error });
+    }
+    let lost = |error| CacheCloseError::Dirty { values: 0, error: Some(CacheError::from(error)) };
+    tiers.cold.flush_to(Durability::Synced).map_err(lost)
+}
+
+impl<K: CacheKey, V: CacheValue> Drop for UnifiedCacheManager<K, V> {
+    fn drop(&mut self) {
+        if let Err(error) = self.shut() {
+            tracing::error!(%error, "the cache was not closed in order");
+        }
+    }
+}

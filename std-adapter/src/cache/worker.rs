@@ -1,0 +1,201 @@
+//! The thread that carries out maintenance, one task at a time.
+
+use core::convert::Infallible;
+use core::time::Duration;
+use std::time::Instant;
+
+use crossbeam_channel::{Receiver, select_biased};
+
+use super::handle::UnifiedCacheHandle;
+use super::maintenance::{
+    MaintenanceConfig, MaintenanceDone, MaintenanceError, MaintenanceReply, MaintenanceReport,
+    MaintenanceRequest, MaintenanceTask,
+};
+use super::schedule::{MaintenanceSchedule, Pressure};
+use super::tiers::{CacheKey, CacheValue};
+use crate::api::ColdTierHandle;
+use crate::api::compaction::{CompactionConfig, CompactionSystem, CompactionTask, Report};
+use crate::config::Durability;
+use crate::pool::{CleanupKind, PoolCoordinator};
+
+/// How long a task may take that runs by itself.
+const OWN_TIMEOUT: Duration = Duration::from_secs(600);
+
+pub(super) struct MaintenanceWorker<K, V> {
+    pub(super) handle: UnifiedCacheHandle<K, V>,
+    pub(super) cold: ColdTierHandle,
+    pub(super) pools: PoolCoordinator,
+    pub(super) requests: Receiver<MaintenanceRequest>,
+    /// Disconnects when the cache is being closed.
+    pub(super) stop: Receiver<Infallible>,
+    pub(super) config: MaintenanceConfig,
+    pub(super) dirty_age_max: Duration,
+}
+
+impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
+    pub(super) fn run(self) {
+        let mut due = MaintenanceSchedule::new(&self.config, self.dirty_age_max, Instant::now());
+        loop {
+            let wait = due.next().saturating_duration_since(Instant::now());
+            select_biased! {
+                recv(self.stop) -> _ => return,
+                recv(self.requests) -> request => match request {
+                    Ok(request) => self.serve(request),
+                    Err(_) => return,
+                },
+                default(wait) => self.tend(&mut due),
+            }
+        }
+    }
+
+    fn serve(&self, request: MaintenanceRequest) {
+        let MaintenanceRequest { task, sent, deadline, reply } = request;
+        let begun = Instant::now();
+        let waited = begun.saturating_duration_since(sent);
+        let outcome = if begun >= deadline {
+            // Nobody waits for it any more; work that nobody asked for is not done.
+            Err(MaintenanceError::TimedOut)
+        } else {
+            self.carry_out(task, waited, begun, deadline)
+        };
+        // The requester may have given up.
+        let _ = reply.try_send(outcome);
+    }
+
+    /// Runs what is due by interval or by pressure.
+    fn tend(&self, due: &mut MaintenanceSchedule) {
+        if let Some(task) = due.take(Instant::now()) {
+            let begun = Instant::now();
+            let outcome = self.carry_out(task, Duration::ZERO, begun, begun + OWN_TIMEOUT);
+            if let Err(error) = &outcome {
+                tracing::warn!(%task, %error, "a task of maintenance failed");
+            }
+            due.ended(task, outcome.is_ok_and(|report| report.freed_bytes() > 0), Instant::now());
+            return;
+        }
+        if due.checks(Instant::now()) {
+            // A cache that is being closed needs none.
+            if let Err(error) = self.handle.enter(|tiers| tiers.settle_left()) {
+                tracing::debug!(%error, "the hot tier was not swept");
+            }
+            due.press(self.pressure(), Instant::now());
+        }
+    }
+
+    fn pressure(&self) -> Pressure {
+        let stats = self.handle.stats();
+        let pools = self.pools.hot().stats().unwrap_or_default();
+        let permille = |part: u64, whole: u64| {
+            let share = u128::from(part) * 1000 / u128::from(whole.max(1));
+            u16::try_from(share).unwrap_or(u16::MAX)
+        };
+        Pressure {
+            stale_permille: permille(stats.cold.stale_bytes, stats.cold.capacity_bytes),
+            fragmented_permille: pools.external_permille,
+            has_spare_pages: pools.committed_bytes > 0,
+            dirty_permille: permille(stats.dirty_bytes, stats.dirty_bytes_max),
+            changes: stats.cold.puts + stats.cold.removes + stats.cold.touches,
+        }
+    }
+
+    fn carry_out(
+        &self,
+        task: MaintenanceTask,
+        waited: Duration,
+        begun: Instant,
+        deadline: Instant,
+    ) -> MaintenanceReply {
+        let done = match task {
+            MaintenanceTask::Compact { target_bytes } => self.compact(target_bytes, deadline)?,
+            MaintenanceTask::RebuildIndex => self.pass(CompactionTask::RebuildIndex, deadline)?,
+            MaintenanceTask::OptimizeCompression => {
+                self.pass(CompactionTask::OptimizeCompression, deadline)?
+            }
+            MaintenanceTask::EvictExpired => {
+                self.handle.enter(|tiers| tiers.settle_left())?;
+                self.pass(CompactionTask::CleanupExpired, deadline)?
+            }
+            MaintenanceTask::Cleanup => {
+                self.pools.cleanup(CleanupKind::EmergencyCleanup).map(MaintenanceDone::Pools)?
+            }
+            MaintenanceTask::Defragment => {
+                self.pools.cleanup(CleanupKind::TriggerDefragmentation).map(MaintenanceDone::Pools)?
+            }
+            MaintenanceTask::Flush => {
+                let values = self.handle.write_back(Duration::ZERO)?;
+                self.handle.flush_to(Durability::Synced)?;
+                MaintenanceDone::Written { values }
+            }
+            MaintenanceTask::WriteBack => {
+                MaintenanceDone::Written { values: self.handle.write_back(self.dirty_age_max)? }
+            }
+            MaintenanceTask::Verify => self.verify(deadline),
+            MaintenanceTask::Stats => MaintenanceDone::Stats {
+                cache: Box::new(self.handle.stats()),
+                pools: Box::new(self.pools.hot().stats()?),
+            },
+        };
+        Ok(MaintenanceReport { task, waited, took: begun.elapsed(), done })
+    }
+
+    /// Runs a task of the log once, by a compaction system that lives as long as that. It starts no worker.
+    fn run_log_task(&self, task: CompactionTask, deadline: Instant) -> Result<Report, MaintenanceError> {
+        let mut system = CompactionSystem::new(CompactionConfig::default(), self.pools.clone());
+        system.attach(self.cold);
+        Ok(system.run_compaction(task, deadline.saturating_duration_since(Instant::now()))?)
+    }
+
+    fn pass(&self, task: CompactionTask, deadline: Instant) -> Result<MaintenanceDone, MaintenanceError> {
+        let report = self.run_log_task(task, deadline)?;
+        Ok(MaintenanceDone::Log {
+            passes: 1,
+            log_bytes_reclaimed: report.log_bytes_reclaimed,
+            pool_bytes_reclaimed: report.pool.reclaimed_bytes(),
+            report: Box::new(report),
+        })
+    }
+
+    fn compact(&self, target_bytes: u64, deadline: Instant) -> Result<MaintenanceDone, MaintenanceError> {
+        let (mut passes, mut log_bytes, mut pool_bytes) = (0, 0, 0);
+        loop {
+            let report = self.run_log_task(CompactionTask::CompactData, deadline)?;
+            passes += 1;
+            log_bytes += report.log_bytes_reclaimed;
+            pool_bytes += report.pool.reclaimed_bytes();
+            if report.log_bytes_reclaimed == 0 || log_bytes >= target_bytes || Instant::now() >= deadline {
+                return Ok(MaintenanceDone::Log {
+                    passes,
+                    log_bytes_reclaimed: log_bytes,
+                    pool_bytes_reclaimed: pool_bytes,
+                    report: Box::new(report),
+                });
+            }
+        }
+    }
+
+    fn verify(&self, deadline: Instant) -> MaintenanceDone {
+        let (mut values, mut bytes, mut damaged, mut first, mut is_partial) = (0, 0, 0, None, false);
+        // The bytes of the log, past the tiers in memory.
+        for entry in self.cold.entries() {
+            match entry {
+                Ok((key, value)) => {
+                    values += 1;
+                    bytes += (key.len() + value.len()) as u64;
+                }
+                Err(error) => {
+                    damaged += 1;
+                    first = first.or(Some(error.into()));
+                }
+            }
+            is_partial = Instant::now() >= deadline || self.is_stopped();
+            if is_partial {
+                break;
+            }
+        }
+        MaintenanceDone::Verified { values, bytes, damaged, first, is_partial }
+    }
+
+    fn is_stopped(&self) -> bool {
+        self.stop.try_recv() == Err(crossbeam_channel::TryRecvError::Disconnected)
+    }
+}
