@@ -42,7 +42,7 @@ pub struct UnifiedCacheConfig {
 }
 
 impl UnifiedCacheConfig {
-    /// Begins with the cold tier's configuration, which names the base directory. Its values are kept in this cache's tiers in memory, so
+    /// Begins with the cold tier's configuration, which names the base directory too, unless the cache is opened on other media. Its values are kept in this cache's tiers in memory, so
     /// its own [`keep_hot_values`](crate::ColdTierConfigBuilder::keep_hot_values) counts as off.
     pub fn builder(cold: ColdTierConfig) -> UnifiedCacheConfigBuilder {
         UnifiedCacheConfigBuilder {
@@ -146,9 +146,6 @@ impl UnifiedCacheConfigBuilder {
         if self.cache_id.is_empty() || self.cache_id.len() > CACHE_ID_BYTES_MAX {
             return Err(E::CacheId { bytes: self.cache_id.len() });
         }
-        if self.cold.settings.base_dir.is_none() {
-            return Err(E::NoBaseDir);
-        }
         if self.cold.settings.is_read_only {
             return Err(E::ReadOnly);
         }
@@ -197,8 +194,6 @@ pub enum CacheConfigError {
         /// Its bytes.
         bytes: usize,
     },
-    /// The cold tier has no base directory.
-    NoBaseDir,
     /// The cold tier is read-only: a cache writes to it.
     ReadOnly,
     /// The cold tier has an idle time. Reads that the tiers in memory answer would not count for it.
@@ -231,7 +226,6 @@ impl fmt::Display for CacheConfigError {
             Self::CacheId { bytes } => {
                 write!(f, "a cache_id of {bytes} bytes: it takes 1 to {CACHE_ID_BYTES_MAX}")
             }
-            Self::NoBaseDir => f.write_str("the cold tier has no base directory: set `base_dir`"),
             Self::ReadOnly => f.write_str("the cold tier is read-only: a cache writes to it"),
             Self::Idle => f.write_str(
                 "the cold tier has an idle time, which reads from memory would not extend: use a `ttl` and `touch`",

@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::registry::RegisterError;
 use crate::api::InitError;
-use crate::errors::{CloseError, GetError, PutError, RemoveError, TierError, UpdateError};
+use crate::errors::{CloseError, GetError, OpenError, PutError, RemoveError, TierError, UpdateError};
 use crate::pool::PoolConfigError;
 
 /// Why an operation of a cache was not done. The key is as it was, unless the error within says otherwise.
@@ -152,6 +152,8 @@ pub enum CacheOpenError {
     Pools(PoolConfigError),
     /// The cold tier could not be opened.
     Cold(InitError),
+    /// The cold tier could not be opened on these media.
+    Media(OpenError),
     /// The cold tier was closed by others while the cache was opened.
     Tier(TierError),
     /// A tier in memory could not be registered.
@@ -178,6 +180,7 @@ impl fmt::Display for CacheOpenError {
             Self::NoBaseDir => f.write_str("the cold tier has no base directory: set `base_dir`"),
             Self::Pools(error) => write!(f, "{error}"),
             Self::Cold(error) => write!(f, "{error}"),
+            Self::Media(error) => write!(f, "{error}"),
             Self::Tier(error) => write!(f, "{error}"),
             Self::Memory(error) => write!(f, "{error}"),
             Self::Thread(error) => write!(f, "a thread could not be started: {error}"),
@@ -191,6 +194,7 @@ impl core::error::Error for CacheOpenError {
             Self::NoBaseDir => None,
             Self::Pools(error) => Some(error),
             Self::Cold(error) => Some(error),
+            Self::Media(error) => Some(error),
             Self::Tier(error) => Some(error),
             Self::Memory(error) => Some(error),
             Self::Thread(error) => Some(error),

@@ -20,16 +20,17 @@ use super::handle::{CACHES, ErasedCache, UnifiedCacheHandle};
 use super::hot::HotTierCoordinator;
 use super::maintenance::{MAINTENANCE_QUEUE_CAPACITY, MaintenanceSender};
 use super::recent::RecentKeys;
-use super::registry::MemoryTierRegistry;
+use super::registry::{MemoryTierRegistry, RegisterError};
 use super::stripes::Stripes;
 use super::tiers::{CacheKey, CacheTerms, CacheValue, Tiers};
 use super::warm::WarmTierCoordinator;
 use super::worker::MaintenanceWorker;
-use crate::api::{ColdTierCoordinator, ColdTierRegistry, InitError};
+use crate::api::{ColdTier, ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, InitError};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Durability;
 use crate::pool::{AllocationManager, PoolCoordinator};
 use crate::recycled::{Closed, Lease};
+use crate::storage::ServiceMedium;
 
 /// Keys that the table of recent uses remembers, for each KiB of the hot tier.
 const RECENT_PER_KIB: u64 = 4;
@@ -111,15 +112,41 @@ pub struct UnifiedCacheManager<K: CacheKey, V: CacheValue> {
     parts: Option<CacheParts>,
 }
 
+/// The cold tier, and who owns it.
+enum ColdPart {
+    Registered {
+        coordinator: ColdTierCoordinator,
+        base_dir: PathBuf,
+        cache_id: Box<str>,
+        /// Dropped last of these: it ends the thread that the coordinator asks.
+        registry: ColdTierRegistry,
+    },
+    Owned(ColdTier),
+}
+
+impl ColdPart {
+    fn close(self) -> Result<(), CacheCloseError> {
+        match self {
+            Self::Owned(tier) => tier.close().map_err(CacheCloseError::Cold),
+            Self::Registered { coordinator, base_dir, cache_id, registry } => {
+                let closed = coordinator.close(&base_dir, &cache_id);
+                drop(registry);
+                match closed {
+                    Ok(_) => Ok(()),
+                    Err(InitError::Close(error)) => Err(CacheCloseError::Cold(error)),
+                    Err(_) => Err(CacheCloseError::TimedOut),
+                }
+            }
+        }
+    }
+}
+
 /// The parts of a cache, in the order in which they are closed.
 struct CacheParts {
     maintenance: Maintenance,
-    cold: ColdTierCoordinator,
-    base_dir: PathBuf,
-    cache_id: Box<str>,
+    cold: ColdPart,
     close_timeout: Duration,
     memory: MemoryTiers,
-    cold_registry: ColdTierRegistry,
     pools: PoolCoordinator,
     allocation: AllocationManager,
 }
@@ -147,24 +174,51 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
     /// # Bounds
     /// As an open of the cold tier, within its `open_timeout`.
     pub fn new(config: UnifiedCacheConfig) -> Result<Self, CacheOpenError> {
+        let base_dir = config.cold.settings.base_dir.clone().ok_or(CacheOpenError::NoBaseDir)?;
+        Self::start(config, |config, pools| {
+            let (registry, coordinator) = ColdTierCoordinator::new(config.cold.clone())?;
+            let tier = coordinator
+                .register::<K, V>(&base_dir, &config.cache_id, pools.clone())
+                .map_err(CacheOpenError::Cold)?;
+            let cache_id = config.cache_id.clone();
+            Ok((tier.bytes(), ColdPart::Registered { coordinator, base_dir, cache_id, registry }))
+        })
+    }
+
+    /// Opens the cache with its cold tier on these media, one for each partition; see [`ColdTier::open_with`].
+    ///
+    /// # Errors
+    /// [`CacheOpenError`]; [`CacheOpenError::Media`].
+    pub fn open_with(
+        media: Vec<Box<dyn ServiceMedium>>,
+        config: UnifiedCacheConfig,
+    ) -> Result<Self, CacheOpenError> {
+        Self::start(config, |config, pools| {
+            let tier = ColdTier::open_with(media, config.cold.clone(), pools.clone());
+            let tier = tier.map_err(CacheOpenError::Media)?;
+            Ok((tier.handle(), ColdPart::Owned(tier)))
+        })
+    }
+
+    fn start(
+        config: UnifiedCacheConfig,
+        open: impl FnOnce(
+            &UnifiedCacheConfig,
+            &PoolCoordinator,
+        ) -> Result<(ColdTierHandle, ColdPart), CacheOpenError>,
+    ) -> Result<Self, CacheOpenError> {
         let settings = &config.cold.settings;
-        let base_dir = settings.base_dir.clone().ok_or(CacheOpenError::NoBaseDir)?;
         let (op_timeout, close_timeout, clock) =
             (settings.op_timeout, settings.close_timeout, settings.clock);
         let (allocation, pools) = AllocationManager::new(&config.pools).map_err(CacheOpenError::Pools)?;
-        let (cold_registry, cold) = ColdTierCoordinator::new(config.cold)?;
-        let tier = cold
-            .register::<K, V>(&base_dir, &config.cache_id, pools.clone())
-            .map_err(CacheOpenError::Cold)?
-            .bytes();
+        let (tier, cold) = open(&config, &pools)?;
         let memory = MemoryTiers::start_by(pools.clone(), clock)?;
         let hot = memory.hot.register_for::<K, V>(&config.cache_id, config.hot_bytes, false)?;
         let hash_key = tier.hash_key().map_err(CacheOpenError::Tier)?;
         let (warm, _) = memory.warm.register_store::<K, V>(&config.cache_id, hash_key)?;
-        let hot = hot.hold().map_err(|_| super::RegisterError::Disconnected)?;
         let tiers = Tiers::<K, V> {
             cold: tier,
-            hot,
+            hot: hot.hold().map_err(|_| RegisterError::Disconnected)?,
             warm,
             stripes: Stripes::new(),
             recent: RecentKeys::new(config.hot_bytes / 1024 * RECENT_PER_KIB),
@@ -190,18 +244,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
         let thread = thread.inspect_err(|_| lease.give_back())?;
         let sender = MaintenanceSender { requests };
         let maintenance = Maintenance { sender, stop: Some(stop), thread: Some(thread) };
-        let cache_id = config.cache_id;
-        let parts = CacheParts {
-            maintenance,
-            cold,
-            base_dir,
-            cache_id,
-            close_timeout,
-            memory,
-            cold_registry,
-            pools,
-            allocation,
-        };
+        let parts = CacheParts { maintenance, cold, close_timeout, memory, pools, allocation };
         Ok(Self { handle, lease, parts: Some(parts) })
     }
 
@@ -227,10 +270,14 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
         self.parts.as_ref().map(|parts| &parts.pools)
     }
 
-    /// Returns the coordinator of cold tiers, with which more of them can be opened; they are closed with this cache.
+    /// Returns the coordinator of cold tiers, with which more of them can be opened; they are closed with this cache. There is none where
+    /// the cache was opened on other media.
     #[must_use]
     pub fn cold_tiers(&self) -> Option<&ColdTierCoordinator> {
-        self.parts.as_ref().map(|parts| &parts.cold)
+        match &self.parts.as_ref()?.cold {
+            ColdPart::Registered { coordinator, .. } => Some(coordinator),
+            ColdPart::Owned(_) => None,
+        }
     }
 
     /// Returns the coordinator of hot tiers.
@@ -270,15 +317,9 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
             Closed::Before => Ok(()),
         };
         outcome = outcome.and(drained);
-        let closed = parts.cold.close(&parts.base_dir, &parts.cache_id);
-        outcome = outcome.and(match closed {
-            Ok(_) => Ok(()),
-            Err(InitError::Close(error)) => Err(CacheCloseError::Cold(error)),
-            Err(_) => Err(CacheCloseError::TimedOut),
-        });
-        let CacheParts { memory, cold_registry, allocation, .. } = parts;
+        let CacheParts { cold, memory, allocation, .. } = parts;
+        outcome = outcome.and(cold.close());
         drop(memory);
-        drop(cold_registry);
         drop(allocation);
         outcome
     }

@@ -4,6 +4,7 @@ mod answers;
 mod api;
 mod bad_input;
 mod cache;
+mod cache_model;
 mod callbacks;
 mod capacity;
 mod closing;
