@@ -33,25 +33,30 @@ const SHARED_KEYS: u16 = 4;
 /// A clock that only this test moves, and the bounds of the tier's time that follow from it.
 struct Time {
     clock: &'static ManualClock,
-    /// The latest that the clock ever said. The tier's time never goes back behind it.
-    latest_s: AtomicU32,
+    /// The clock has said so at least once, and the tier's time never goes back behind it.
+    said_s: AtomicU32,
+    /// The clock has not said more, nor is about to.
+    most_s: AtomicU32,
     begun: Instant,
 }
 
 impl Time {
-    fn jump(&self, to_s: u32) {
-        self.latest_s.fetch_max(to_s, SeqCst);
+    fn jump(&self, to_s: u32, seen: impl FnOnce()) {
+        self.most_s.fetch_max(to_s, SeqCst);
         self.clock.set_s(to_s);
+        // A clock that goes back before any worker saw it has said nothing.
+        seen();
+        self.said_s.fetch_max(to_s, SeqCst);
     }
 
     fn at_least_s(&self) -> u32 {
-        self.latest_s.load(SeqCst)
+        self.said_s.load(SeqCst)
     }
 
     /// While the clock stands still, the tier's time goes on with the monotonic clock.
     fn at_most_s(&self) -> u32 {
         let real_s = u32::try_from(self.begun.elapsed().as_secs()).unwrap() + 2;
-        self.latest_s.load(SeqCst) + real_s
+        self.most_s.load(SeqCst) + real_s
     }
 }
 
@@ -114,10 +119,10 @@ impl Model<'_> {
         CachePutOptions { ttl, durability, policy, placement }
     }
 
-    /// Whether a value is surely over, surely not, or may be either.
-    fn is_over(&self, expectation: &Expectation) -> Option<bool> {
+    /// Whether a value was surely over at a time since `since_s`, surely not, or may be either.
+    fn is_over(&self, expectation: &Expectation, since_s: u32) -> Option<bool> {
         let Some((earliest_s, latest_s)) = expectation.ends_s else { return Some(false) };
-        if self.time.at_least_s() >= latest_s {
+        if since_s >= latest_s {
             Some(true)
         } else if self.time.at_most_s() < earliest_s {
             Some(false)
@@ -127,7 +132,7 @@ impl Model<'_> {
     }
 
     /// Checks a finding against the expectation, which learns from it: a value that is gone stays away.
-    fn check(&mut self, key: u16, found: Option<&[u8]>, what: &str) {
+    fn check(&mut self, key: u16, found: Option<&[u8]>, since_s: u32, what: &str) {
         let Some(known) = self.known.get(&key) else {
             assert!(found.is_none(), "{what}: {key} of {} came back", self.thread);
             return;
@@ -135,11 +140,11 @@ impl Model<'_> {
         match found {
             Some(found) => {
                 assert!(*found == known.value[..], "{what}: {key} of {} has another value", self.thread);
-                assert_ne!(self.is_over(known), Some(true), "{what}: {key} is over");
+                assert_ne!(self.is_over(known, since_s), Some(true), "{what}: {key} is over");
             }
             None => {
                 let may_be_gone =
-                    known.policy == WritePolicy::MemoryOnly || self.is_over(known) != Some(false);
+                    known.policy == WritePolicy::MemoryOnly || self.is_over(known, since_s) != Some(false);
                 assert!(may_be_gone, "{what}: {key} of {} is lost: {:?}", self.thread, known.policy);
                 self.known.remove(&key);
             }
@@ -147,8 +152,9 @@ impl Model<'_> {
     }
 
     fn read(&mut self, key: u16, what: &str) {
+        let since_s = self.time.at_least_s();
         let found = self.handle.get(&(self.thread, key)).unwrap();
-        self.check(key, found.as_deref(), what);
+        self.check(key, found.as_deref(), since_s, what);
     }
 
     fn put(&mut self, key: u16) {
@@ -193,7 +199,7 @@ impl Model<'_> {
             let ttl_s = u32::try_from(ttl.as_secs()).unwrap();
             Some((earliest_s + ttl_s, latest_s + ttl_s + 3))
         };
-        let kept = before.and_then(|known| match self.is_over(&known) {
+        let kept = before.and_then(|known| match self.is_over(&known, earliest_s) {
             Some(false) => known.ends_s,
             // It may have been over, and then the new one lives as configured: for ever.
             _ => known.ends_s.map(|(earliest_s, _)| (earliest_s, u32::MAX)),
@@ -212,6 +218,7 @@ impl Model<'_> {
     fn step(&mut self) {
         let key = u16::try_from(self.random(KEYS.into())).unwrap();
         let name = (self.thread, key);
+        let since_s = self.time.at_least_s();
         match self.random(20) {
             0..=7 => self.put(key),
             8..=12 => self.read(key, "a read"),
@@ -230,7 +237,7 @@ impl Model<'_> {
                     Some(known) => known.ends_s = Some((earliest_s + ttl_s, latest_s + ttl_s + 3)),
                     None => {
                         assert!(!is_there, "{key} came back to be touched");
-                        self.check(key, None, "a touch");
+                        self.check(key, None, since_s, "a touch");
                     }
                 }
             }
@@ -242,14 +249,14 @@ impl Model<'_> {
                         assert!(known.ends_s.is_none_or(|(_, latest_s)| latest_s == u32::MAX), "{known:?}");
                     }
                     (Some(_), Some(known)) => assert!(known.ends_s.is_some()),
-                    (None, _) => self.check(key, None, "a lifetime"),
+                    (None, _) => self.check(key, None, since_s, "a lifetime"),
                 }
             }
             16 => {
                 let is_there = self.handle.contains(&name).unwrap();
                 let found = self.known.get(&key).filter(|_| is_there).map(|known| known.value.clone());
                 assert_eq!(found.is_some(), is_there, "{key} came back");
-                self.check(key, found.as_deref(), "contains");
+                self.check(key, found.as_deref(), since_s, "contains");
             }
             17 => {
                 let key = (SHARED, u16::try_from(self.random(SHARED_KEYS.into())).unwrap());
@@ -262,7 +269,7 @@ impl Model<'_> {
             }
             _ => {
                 let Some(value) = self.handle.get_hot(&name) else { return };
-                self.check(key, Some(&value), "the hot tier");
+                self.check(key, Some(&value), since_s, "the hot tier");
             }
         }
     }
@@ -299,7 +306,10 @@ fn disturb(cache: &Cache, time: &Time, is_over: &AtomicBool, mut state: u64) {
         let task = tasks[(state >> 33) as usize % tasks.len()];
         maintenance.run(task, PATIENCE).unwrap();
         match (state >> 50) % 4 {
-            0 => time.jump(time.at_least_s() + 7),
+            0 => time.jump(time.at_least_s() + 7, || {
+                // Each worker makes a step, and looks at the clock.
+                cache.cold().unwrap().flush().unwrap();
+            }),
             // Back: the tier's time stays.
             1 => time.clock.set_s(time.at_least_s().saturating_sub(1_000)),
             _ => {}
@@ -337,7 +347,12 @@ fn work<'a>(
 fn lives(policy: WritePolicy, rounds: u64, steps: u32, seed: u64, clock: &'static ManualClock) {
     println!("seed {seed}, {policy:?}");
     let dir = tempfile::tempdir().unwrap();
-    let time = Time { clock, latest_s: AtomicU32::new(clock_start(clock)), begun: Instant::now() };
+    let time = Time {
+        clock,
+        said_s: AtomicU32::new(clock_start(clock)),
+        most_s: AtomicU32::new(clock_start(clock)),
+        begun: Instant::now(),
+    };
     let mut cache = open(dir.path(), clock, policy);
     let mut models: Vec<_> = (0..THREADS)
         .map(|thread| Model {
@@ -358,6 +373,7 @@ fn lives(policy: WritePolicy, rounds: u64, steps: u32, seed: u64, clock: &'stati
         let stats = cache.stats();
         assert!(stats.dirty_bytes <= stats.dirty_bytes_max, "{stats:?}");
         // Entries are the keys that the models know, and no other.
+        let since_s = time.at_least_s();
         let mut entries: BTreeMap<Key, Vec<u8>> = BTreeMap::new();
         for entry in cache.entries() {
             let (key, value) = entry.unwrap();
@@ -366,7 +382,7 @@ fn lives(policy: WritePolicy, rounds: u64, steps: u32, seed: u64, clock: &'stati
         for model in &mut models {
             for key in 0..KEYS {
                 let found = entries.remove(&(model.thread, key));
-                model.check(key, found.as_deref(), "an entry");
+                model.check(key, found.as_deref(), since_s, "an entry");
             }
         }
         for (key, count) in (0..).zip(&mut shared) {
@@ -381,7 +397,7 @@ fn lives(policy: WritePolicy, rounds: u64, steps: u32, seed: u64, clock: &'stati
             assert_eq!(cache.stats().dirty_bytes, 0);
         }
         cache.close().unwrap();
-        time.jump(time.at_most_s());
+        time.jump(time.at_most_s(), || ());
         cache = open(dir.path(), clock, policy);
         for model in &mut models {
             model.handle = cache.handle();
