@@ -1,6 +1,6 @@
 //! The caches that are measured, behind one interface.
 
-use std::error::Error;
+use core::error::Error;
 
 use coldpress_std::cache::{UnifiedCacheConfig, UnifiedCacheManager};
 use coldpress_std::{ColdTierConfig, FullPolicy};

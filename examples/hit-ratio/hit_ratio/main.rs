@@ -9,7 +9,7 @@ mod caches;
 mod requests;
 mod speed;
 
-use std::error::Error;
+use core::error::Error;
 use std::path::PathBuf;
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
 //! Hits and puts a second, of one thread and of two.
 
-use std::error::Error;
+use core::error::Error;
 use std::time::Instant;
 
 use coldpress_examples::rng::Rng;

@@ -39,9 +39,9 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         let at = self.locate(&leaving.key)?;
         let mut stripe = self.lock(&at, self.deadline())?;
         let hot = self.hot()?;
-        let is_same = |entry: &HotEntry<V>| entry.stamp == leaving.stamp && entry.is_leaving;
+        let is_same = |entry: &HotEntry<V>| entry.stamp == leaving.stamp;
         // Another thread may have put the key meanwhile.
-        let Some(entry) = hot.peek(&leaving.key).filter(is_same) else { return Ok(()) };
+        let Some(entry) = hot.leaving(&leaving.key).filter(is_same) else { return Ok(()) };
         if self.is_over(at.partition, entry.expires_s)? {
             return self.expire(&mut stripe, &leaving.key, &at);
         }
@@ -226,12 +226,10 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
     /// Looks at each entry of the hot tier, one lock hold each.
     pub(super) fn settle_left(&self) -> Result<u64, CacheError> {
         let mut looked_at = 0;
+        self.settle(self.hot()?.all_leaving());
         for (key, entry) in self.hot()?.iter() {
             looked_at += 1;
-            if entry.is_leaving {
-                let leaving = Leaving { stamp: entry.stamp, key };
-                self.settle(vec![leaving]);
-            } else if self.is_over(entry.partition.into(), entry.expires_s)? {
+            if self.is_over(entry.partition.into(), entry.expires_s)? {
                 let at = self.locate(&key)?;
                 let mut stripe = self.lock(&at, self.deadline())?;
                 // Looks again, under the stripe, and drops it.

@@ -3,8 +3,8 @@
 //! The values lie in `quick_cache`, which evicts by a clock with a small probation queue and ghosts, after S3-FIFO and CLOCK-Pro: a value
 //! that is used once leaves by the probation queue, so a scan does not flush the others.
 //!
-//! An eviction must not make a value invisible while it moves to a tier below. So a value that is chosen stays in its place, weightless
-//! and marked as leaving, until the cache that uses this tier takes it out.
+//! An eviction must not make a value invisible while it moves to a tier below. So the cache library hands an evicted value over to a
+//! second table, under its own lock, where it stays until the cache that uses this tier takes it out.
 
 use core::any::Any;
 use core::fmt;
@@ -14,12 +14,14 @@ use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
+use coldpress_core::format::KeyHash;
+use dashmap::DashMap;
 use quick_cache::sync::Cache as QuickCache;
 use quick_cache::{DefaultHashBuilder, Lifecycle, OptionsBuilder, Weighter};
 
 use super::registry::{ErasedTier, MemoryTier, MemoryTierKind, RegisterError, RegistryLine};
 use crate::clock::Clock;
-use crate::recycled::{Gone, Held, Lease};
+use crate::recycled::{Gone, Held, Lease, Recycler};
 
 /// Bytes that an entry takes beside its key and value: hash table, queue, and the fields of [`HotEntry`].
 pub(super) const ENTRY_OVERHEAD_BYTES: u32 = 128;
@@ -34,6 +36,7 @@ const MEAN_ENTRY_BYTES: u64 = 512;
 #[derive(Debug, Clone)]
 pub(super) struct HotEntry<V> {
     pub(super) value: V,
+    pub(super) hash: KeyHash,
     /// The partition of the key in the cold tier, whose time ends the value.
     pub(super) partition: u16,
     pub(super) expires_s: Option<u32>,
@@ -42,8 +45,6 @@ pub(super) struct HotEntry<V> {
     pub(super) weight: u32,
     /// Whether the key was used more than once lately, so that the value is worth a place in the warm tier.
     pub(super) is_frequent: bool,
-    /// Whether it was chosen for eviction, and waits to be taken out.
-    pub(super) is_leaving: bool,
 }
 
 /// A key that was chosen for eviction.
@@ -58,34 +59,58 @@ struct EntryWeight;
 
 impl<K, V> Weighter<K, HotEntry<V>> for EntryWeight {
     fn weight(&self, _: &K, entry: &HotEntry<V>) -> u64 {
-        if entry.is_leaving { 0 } else { u64::from(entry.weight.max(1)) }
+        entry.weight.max(1).into()
     }
 }
 
-/// Keeps what the cache library evicts, weightless, or lets it go.
+/// The values that were evicted and not taken out yet, of any types.
+type ErasedDepartures = Box<dyn Any + Send + Sync>;
+
+/// The values that were evicted and not taken out yet.
+type Departures<K, V> = DashMap<K, HotEntry<V>>;
+
+/// The cache library calls back without a reference to the tier, so the table is reached by a lease.
+static DEPARTURES: Recycler<ErasedDepartures> = Recycler::new();
+
+/// Receives what the cache library evicts: it keeps the value visible, or lets it go where the tier stands alone.
 #[derive(Clone)]
 struct Departure {
-    keeps: bool,
+    kept: Option<Lease<ErasedDepartures>>,
 }
 
 /// The keys that one insert evicted.
-pub(super) struct Evicted<K>(pub(super) Vec<Leaving<K>>, u64);
+pub(super) struct Evicted<K> {
+    leaving: Vec<Leaving<K>>,
+    count: u64,
+    /// The key that is inserted and its stamp: an older entry of it is replaced, not evicted.
+    inserted: (KeyHash, u64),
+}
 
 impl<K> Default for Evicted<K> {
     fn default() -> Self {
-        Self(Vec::new(), 0)
+        Self { leaving: Vec::new(), count: 0, inserted: (KeyHash::default(), 0) }
     }
 }
 
-impl<K: Clone, V> Lifecycle<K, HotEntry<V>> for Departure {
+impl<K, V> Lifecycle<K, HotEntry<V>> for Departure
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     type RequestState = Evicted<K>;
 
-    fn before_evict(&self, evicted: &mut Evicted<K>, key: &K, entry: &mut HotEntry<V>) {
-        evicted.1 += 1;
-        if self.keeps {
-            entry.is_leaving = true;
-            evicted.0.push(Leaving { key: key.clone(), stamp: entry.stamp });
+    fn on_evict(&self, evicted: &mut Evicted<K>, key: K, entry: HotEntry<V>) {
+        let (hash, stamp) = evicted.inserted;
+        if entry.hash == hash && entry.stamp != stamp {
+            return;
         }
+        evicted.count += 1;
+        let Some(kept) = self.kept else { return };
+        evicted.leaving.push(Leaving { key: key.clone(), stamp: entry.stamp });
+        // The tier that owns the table is in this call.
+        let _ = kept.enter(|departures| {
+            departures.downcast_ref::<Departures<K, V>>().map(|departures| departures.insert(key, entry))
+        });
     }
 }
 
@@ -94,38 +119,51 @@ type HotEntries<K, V> = QuickCache<K, HotEntry<V>, EntryWeight, DefaultHashBuild
 /// The values of a hot tier.
 pub(super) struct HotStore<K, V> {
     entries: HotEntries<K, V>,
+    departures: Option<Held<ErasedDepartures>>,
     evictions: AtomicU64,
     stamps: AtomicU64,
     /// The clock of a tier that stands alone.
     clock: &'static dyn Clock,
-    stands_alone: bool,
 }
 
-impl<K: Hash + Eq + Clone, V: Clone> HotStore<K, V> {
+impl<K, V> HotStore<K, V>
+where
+    K: Hash + Eq + Clone + Send + Sync + 'static,
+    V: Clone + Send + Sync + 'static,
+{
     fn new(bytes_max: u64, clock: &'static dyn Clock, stands_alone: bool) -> Self {
         let keys = usize::try_from(bytes_max / MEAN_ENTRY_BYTES).unwrap_or(usize::MAX).max(64);
         let mut options = OptionsBuilder::new();
         options.estimated_items_capacity(keys).weight_capacity(bytes_max);
-        let departure = Departure { keeps: !stands_alone };
+        let kept = (!stands_alone).then(|| DEPARTURES.lend(Box::new(Departures::<K, V>::new())));
+        let (departure, hasher) = (Departure { kept }, DefaultHashBuilder::default());
         let entries = match options.build() {
-            Ok(options) => {
-                QuickCache::with_options(options, EntryWeight, DefaultHashBuilder::default(), departure)
-            }
+            Ok(options) => QuickCache::with_options(options, EntryWeight, hasher, departure),
             // Both limits were given.
-            Err(_) => {
-                QuickCache::with(keys, bytes_max, EntryWeight, DefaultHashBuilder::default(), departure)
-            }
+            Err(_) => QuickCache::with(keys, bytes_max, EntryWeight, hasher, departure),
         };
-        Self { entries, evictions: AtomicU64::new(0), stamps: AtomicU64::new(1), clock, stands_alone }
+        // A lease that was made just now is open.
+        let departures = kept.and_then(|kept| kept.hold().ok());
+        Self { entries, departures, evictions: AtomicU64::new(0), stamps: AtomicU64::new(1), clock }
     }
 
+    fn departures(&self) -> Option<&Departures<K, V>> {
+        self.departures.as_ref().and_then(|departures| departures.downcast_ref())
+    }
+
+    /// The entry of a key that is not leaving.
     pub(super) fn get(&self, key: &K) -> Option<HotEntry<V>> {
         self.entries.get(key)
     }
 
-    /// As [`get`](Self::get), without counting as a use.
+    /// The entry of a key, whether it is leaving or not. It does not count as a use.
     pub(super) fn peek(&self, key: &K) -> Option<HotEntry<V>> {
-        self.entries.peek(key)
+        self.entries.peek(key).or_else(|| self.leaving(key))
+    }
+
+    /// The entry of a key that is leaving.
+    pub(super) fn leaving(&self, key: &K) -> Option<HotEntry<V>> {
+        self.departures()?.get(key).map(|entry| entry.clone())
     }
 
     pub(super) fn issue_stamp(&self) -> u64 {
@@ -135,25 +173,41 @@ impl<K: Hash + Eq + Clone, V: Clone> HotStore<K, V> {
     /// Takes an entry, in place of that of the same key. Returns the keys that leave for it; that of the entry itself where it is too
     /// heavy.
     pub(super) fn insert(&self, key: K, entry: HotEntry<V>) -> Vec<Leaving<K>> {
-        let mut evicted = Evicted::default();
+        let inserted = (entry.hash, entry.stamp);
+        let mut evicted = Evicted { inserted, ..Evicted::default() };
+        let older = self.departures().map(|departures| (departures, key.clone()));
         self.entries.insert_with_lifecycle(key, entry, &mut evicted);
-        self.evictions.fetch_add(evicted.1, Relaxed);
-        evicted.0
+        // One that left before this one came is out of date. None leaves afterwards: this one took its place.
+        if let Some((departures, key)) = older.filter(|(departures, _)| !departures.is_empty()) {
+            departures.remove_if(&key, |_, leaving| leaving.stamp < inserted.1);
+        }
+        self.evictions.fetch_add(evicted.count, Relaxed);
+        evicted.leaving
     }
 
-    pub(super) fn remove(&self, key: &K) -> Option<HotEntry<V>> {
-        self.entries.remove(key).map(|(_, entry)| entry)
+    pub(super) fn remove(&self, key: &K) {
+        self.entries.remove(key);
+        if let Some(departures) = self.departures() {
+            departures.remove(key);
+        }
     }
 
     /// Takes out an entry that leaves, unless another took its place.
     pub(super) fn take_leaving(&self, leaving: &Leaving<K>) {
-        let is_same = |entry: &HotEntry<V>| entry.stamp == leaving.stamp && entry.is_leaving;
-        self.entries.remove_if(&leaving.key, is_same);
+        if let Some(departures) = self.departures() {
+            departures.remove_if(&leaving.key, |_, entry| entry.stamp == leaving.stamp);
+        }
     }
 
-    /// Shows all entries, one lock hold for each.
+    /// Shows all entries that are not leaving, one lock hold for each.
     pub(super) fn iter(&self) -> impl Iterator<Item = (K, HotEntry<V>)> + '_ {
         self.entries.iter()
+    }
+
+    /// Shows all keys that are leaving.
+    pub(super) fn all_leaving(&self) -> Vec<Leaving<K>> {
+        let all = self.departures().into_iter().flat_map(|departures| departures.iter());
+        all.map(|entry| Leaving { key: entry.key().clone(), stamp: entry.stamp }).collect()
     }
 
     pub(super) fn stats(&self) -> HotTierStats {
@@ -166,13 +220,23 @@ impl<K: Hash + Eq + Clone, V: Clone> HotStore<K, V> {
     }
 }
 
+impl<K, V> Drop for HotStore<K, V> {
+    fn drop(&mut self) {
+        if let Some(departures) = self.departures.take() {
+            let lease = departures.lease();
+            drop(departures);
+            lease.give_back();
+        }
+    }
+}
+
 impl<K, V> MemoryTier for HotStore<K, V>
 where
     K: Hash + Eq + Clone + Send + Sync + 'static,
     V: Clone + Send + Sync + 'static,
 {
     fn sweep(&self) {
-        if !self.stands_alone {
+        if self.departures.is_some() {
             // The cache over it does that, in step with the tiers below.
             return;
         }
@@ -317,12 +381,12 @@ where
                 key,
                 HotEntry {
                     value,
+                    hash: KeyHash::default(),
                     partition: 0,
                     expires_s,
                     stamp: store.issue_stamp(),
                     weight: bytes.saturating_add(ENTRY_OVERHEAD_BYTES),
                     is_frequent: false,
-                    is_leaving: false,
                 },
             )
         });
@@ -330,13 +394,13 @@ where
 
     /// Drops a value; tells whether it was there.
     pub fn remove(&self, key: &K) -> bool {
-        self.enter(|store| store.remove(key).is_some()).unwrap_or(false)
+        self.enter(|store| store.entries.remove(key).is_some()).unwrap_or(false)
     }
 
     /// Returns its figures; all zero once it is closed.
     #[must_use]
     pub fn stats(&self) -> HotTierStats {
-        self.enter(HotStore::stats).unwrap_or_default()
+        self.enter(|store| store.stats()).unwrap_or_default()
     }
 
     /// Keeps the tier open until this is dropped.

@@ -79,7 +79,7 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
     ) -> Result<Vec<Leaving<K>>, CacheError> {
         let hot = self.hot()?;
         if let Some(entry) = hot.peek(key) {
-            let changed = HotEntry { expires_s, stamp: hot.issue_stamp(), is_leaving: false, ..entry };
+            let changed = HotEntry { expires_s, stamp: hot.issue_stamp(), ..entry };
             return Ok(hot.insert(key.clone(), changed));
         }
         if let Some(found) = self.warm.get(&at.hash, &at.key_bytes)

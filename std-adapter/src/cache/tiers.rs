@@ -159,7 +159,8 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         key: &K,
         at: &Located,
     ) -> Result<Option<Newest<V>>, CacheError> {
-        if let Some(entry) = self.hot()?.get(key) {
+        let hot = self.hot()?;
+        if let Some(entry) = hot.get(key).or_else(|| hot.leaving(key)) {
             if self.is_over(at.partition, entry.expires_s)? {
                 self.expire(stripe, key, at)?;
                 return Ok(None);
@@ -231,12 +232,12 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         let bytes = at.key_bytes.len() + arriving.bytes.len();
         let entry = HotEntry {
             value: arriving.value,
+            hash: at.hash,
             partition: u16::try_from(at.partition).unwrap_or(u16::MAX),
             expires_s: arriving.expires_s,
             stamp: hot.issue_stamp(),
             weight: u32::try_from(bytes).unwrap_or(u32::MAX).saturating_add(ENTRY_OVERHEAD_BYTES),
             is_frequent: arriving.is_frequent,
-            is_leaving: false,
         };
         let leaving = hot.insert(key.clone(), entry);
         self.warm.remove(&at.hash);

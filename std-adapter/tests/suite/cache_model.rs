@@ -70,7 +70,7 @@ struct Expectation {
     is_durable: bool,
 }
 
-/// What a thread knows of its keys.
+/// The keys of a thread, as it knows them.
 struct Model<'a> {
     handle: Handle,
     time: &'a Time,
