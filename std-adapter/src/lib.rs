@@ -52,7 +52,7 @@
 //!
 //! From the outside in: [`PersistentColdTier`] (typed) over [`ColdTier`] (bytes), reached from other threads through
 //! [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`medium`] and [`clock`], on which it stands;
-//! [`codec`]. [`image`] reads and makes the bytes of a log, a device's too.
+//! [`codec`]. [`image`] reads and makes the bytes of a log, a device's too; [`inspect`] reads the directory of a tier without a lock.
 //!
 //! [`guide`] tells how to choose capacity and memory, how long calls block, how to move, copy and upgrade a tier, and which metrics
 //! to watch.
@@ -121,8 +121,9 @@ pub use config::{
     CACHE_ID_BYTES_MAX, ColdTierConfig, ColdTierConfigBuilder, ConfigError, Durability, FullPolicy,
     PARTITIONS_MAX, PENDING_BYTES_MIN, SCHEMA_BYTES_MAX,
 };
+pub use directory::inspect;
 pub use errors::{
-    BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError, UpdateError,
+    BatchError, CloseError, GetError, InUse, OpenError, PutError, RemoveError, TierError, UpdateError,
 };
 pub use file_error::FileError;
 pub use observe::{SegmentView, TierStats};

@@ -15,6 +15,8 @@ use coldpress_core::recovery::MountError;
 
 use self::parts::as_stored;
 use super::meta::{META_NEW_NAME, Meta};
+use super::owner;
+use super::owner::{LOCK_NAME, PID_BYTES_MAX, holder};
 use super::reshape;
 use super::reshape::Stored;
 use super::views::Views;
@@ -23,8 +25,6 @@ use crate::errors::OpenError;
 use crate::file_error::{AtPath as _, FileError};
 use crate::recycled::{Held, Lease, Recycler};
 use crate::storage::{FileMedium, META_NAME, Mode, SharedFile, make_dirs, sync_above, sync_dir};
-
-const LOCK_NAME: &str = "LOCK";
 
 static LOCKS: Recycler<Vec<File>> = Recycler::new();
 
@@ -58,6 +58,10 @@ impl Drop for Dir {
             let unlock = |files: &Vec<File>| files.iter().for_each(|file| drop(file.unlock()));
             unlock(&self.opening);
             self.parts.iter().copied().for_each(SharedFile::unlock);
+            if !self.is_read_only {
+                // The last one is `LOCK`.
+                self.locks.look_behind(|files| files.last().into_iter().for_each(owner::unsign));
+            }
             self.locks.look_behind(unlock);
         }
         // A worker that did not end keeps its file and the locks until it does.
@@ -74,13 +78,13 @@ fn is_plain(cache_id: &str) -> bool {
 }
 
 /// The name of a partition's file.
-fn part_name(partition: u16) -> String {
+pub(crate) fn part_name(partition: u16) -> String {
     format!("part-{partition:03}.cold")
 }
 
 /// The content of a directory.
 #[derive(Debug, Default)]
-struct Content {
+pub(crate) struct Content {
     /// The numbers of the partitions whose files are there.
     parts: BTreeSet<u16>,
     /// The names of files that were to take the place of a partition's.
@@ -91,7 +95,7 @@ struct Content {
 }
 
 impl Content {
-    fn of(path: &Path) -> Result<Self, OpenError> {
+    pub(crate) fn of(path: &Path) -> Result<Self, OpenError> {
         let mut content = Self::default();
         for entry in path.read_dir().at("list", path)? {
             let entry_name = entry.at("list", path)?.file_name();
@@ -114,6 +118,29 @@ impl Content {
         Ok(content)
     }
 
+    /// The numbers of the partitions whose files are there, in their order.
+    pub(crate) fn parts(&self) -> impl Iterator<Item = u16> {
+        self.parts.iter().copied()
+    }
+
+    /// Refuses a directory without a tier, and one where a file of a known number of partitions is missing.
+    pub(crate) fn check(&self, path: &Path, known: u16) -> Result<(), OpenError> {
+        if let Some(stray) = &self.stray {
+            return Err(OpenError::StrayPartition(path.join(stray)));
+        }
+        if let Some(missing) = self.missing(known) {
+            return Err(OpenError::MissingPartition(path.join(part_name(missing))));
+        }
+        let there = u16::try_from(self.parts.len()).unwrap_or(u16::MAX);
+        match (there, known) {
+            (0, _) => Err(OpenError::Foreign(path.to_path_buf())),
+            (found, expected) if ![0, found].contains(&expected) => {
+                Err(OpenError::Partitions { expected, found })
+            }
+            _ => Ok(()),
+        }
+    }
+
     fn has_first(&self) -> bool {
         self.parts.contains(&0)
     }
@@ -127,8 +154,8 @@ impl Content {
 
 /// Locks a file of the tier, or its directory.
 fn try_lock(file: &File, path: &Path) -> Result<(), OpenError> {
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => OpenError::AlreadyOpen(path.to_path_buf()),
+    owner::try_lock(file).map_err(|error| match error {
+        TryLockError::WouldBlock => OpenError::AlreadyOpen(holder(path)),
         TryLockError::Error(error) => OpenError::Io(FileError::new("lock", path, &error)),
     })
 }
@@ -137,7 +164,7 @@ fn try_lock(file: &File, path: &Path) -> Result<(), OpenError> {
 fn try_lock_shared(file: &File, path: &Path) -> Result<(), OpenError> {
     match file.try_lock_shared() {
         Ok(()) => Ok(()),
-        Err(TryLockError::WouldBlock) => Err(OpenError::AlreadyOpen(path.to_path_buf())),
+        Err(TryLockError::WouldBlock) => Err(OpenError::AlreadyOpen(holder(path))),
         Err(TryLockError::Error(error)) => {
             tracing::debug!(%error, path = %path.display(), "not locked");
             Ok(())
@@ -191,6 +218,10 @@ impl Dir {
         let lock = mode.open_or_make(&path.join(LOCK_NAME));
         let lock = lock.map_err(if content.has_first() { not_writable } else { OpenError::Io })?;
         try_lock(&lock, &path)?;
+        // A limit on the length of files would end the process.
+        if check_file_size_limit(PID_BYTES_MAX).is_ok() {
+            owner::sign(&lock);
+        }
         held.push(lock);
         let dir = Self::of(path, mode, held, false);
         // Until a first file is in place, no one knows whether the names above it were ever made durable.

@@ -1,9 +1,13 @@
 //! The directory of a tier: its locks, its partition files, their shape, and how that changes.
 
 mod dir;
+mod facts;
+pub mod inspect;
 mod meta;
+mod owner;
 mod peek;
 mod reshape;
+mod snapshot;
 mod views;
 
 pub(crate) use self::dir::Dir;

@@ -1,6 +1,7 @@
 //! The errors, one small type per operation.
 
 mod close;
+mod in_use;
 mod open;
 mod update;
 
@@ -10,6 +11,7 @@ use coldpress_core::codec::CodecError;
 use coldpress_core::invariant::Invariant;
 
 pub use self::close::CloseError;
+pub use self::in_use::InUse;
 pub use self::open::OpenError;
 pub use self::update::UpdateError;
 use crate::storage::MediumFailure;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use coldpress_core::format::HeaderError;
 use coldpress_core::recovery::MountError;
 
-use super::TierError;
+use super::{InUse, TierError};
 use crate::config::ConfigError;
 use crate::file_error::FileError;
 use crate::image::ConvertError;
@@ -41,8 +41,9 @@ pub enum OpenError {
     PoolsClosed,
     /// The directory has files in it and is not a tier's.
     Foreign(PathBuf),
-    /// The tier is open already, here or in another process. Its files are locked themselves, so deleting one does not unlock it.
-    AlreadyOpen(PathBuf),
+    /// The tier is open already, here or in another process: it tells which. Its files are locked themselves, so deleting one does not
+    /// unlock it.
+    AlreadyOpen(InUse),
     /// The file of a partition is shorter than its headers state; or its length is not the one configured, and no header in it tells
     /// its shape. It was cut short, or is no file of a tier.
     Geometry {
@@ -199,9 +200,7 @@ impl fmt::Display for OpenError {
             Self::Foreign(path) => {
                 write!(f, "{} is not a tier's directory; nothing was changed", path.display())
             }
-            Self::AlreadyOpen(path) => {
-                write!(f, "{} is open already, here or in another process", path.display())
-            }
+            Self::AlreadyOpen(held) => write!(f, "{held}"),
             Self::Geometry { expected_bytes, found_bytes } => {
                 write!(
                     f,

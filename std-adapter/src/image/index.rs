@@ -66,6 +66,16 @@ impl ImageIndex {
         self.entries.get(hash).and_then(KeyEntry::live)
     }
 
+    /// The keys with a value in a segment; pieces are parts of one.
+    pub(super) fn keys_in(&self, segment: u32) -> Vec<KeyHash> {
+        let lies_there = |(_, entry): &(&KeyHash, &KeyEntry)| {
+            let is_value =
+                |newest: &&Placed| newest.kind == Kind::Value && newest.expires_s != Some(PIECE_EXPIRES_S);
+            entry.live().filter(is_value).is_some_and(|newest| newest.location.segment.get() == segment)
+        };
+        self.entries.iter().filter(lies_there).map(|(hash, _)| *hash).collect()
+    }
+
     /// The newest version of a key.
     pub(super) fn version(&self, hash: &KeyHash) -> Option<Version> {
         self.entries.get(hash).map(|entry| entry.newest().version)

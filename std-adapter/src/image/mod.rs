@@ -31,6 +31,7 @@ mod error;
 mod examine;
 mod index;
 mod machine;
+mod part;
 mod probe;
 mod source;
 
@@ -39,7 +40,9 @@ use std::path::Path;
 use coldpress_core::codec::CodecId;
 use coldpress_core::config::TierConfig;
 pub use coldpress_core::format::{Format, Geometry, Identity, Kind, Location, Store, Version};
-use coldpress_core::format::{Head, KeyHash, PIECE_EXPIRES_S, Seed, piece_parts, piece_prefix, read_record};
+use coldpress_core::format::{
+    Head, Header, KeyHash, PIECE_EXPIRES_S, Seed, piece_parts, piece_prefix, read_record,
+};
 pub use coldpress_core::recovery::MountReport;
 pub use coldpress_core::segments::Segment;
 
@@ -48,6 +51,7 @@ pub use self::convert::{Converted, convert, convert_tier};
 pub(crate) use self::convert::{carry_over, live_records, takes};
 pub use self::error::{BuildError, ConvertError, ImageError};
 pub use self::examine::{Contents, Damage, StoredRecord};
+pub(crate) use self::part::PartImage;
 
 use self::index::ImageIndex;
 use self::machine::{Buffers, Machine};
@@ -89,8 +93,12 @@ impl Image {
         Self::mount(Source::Memory(bytes))
     }
 
-    fn mount(mut source: Source) -> Result<Self, ImageError> {
+    fn mount(source: Source) -> Result<Self, ImageError> {
         let (geometry, header) = probe::probe(&source)?;
+        Self::mount_as(source, geometry, &header)
+    }
+
+    fn mount_as(mut source: Source, geometry: Geometry, header: &Header) -> Result<Self, ImageError> {
         let store = header.store;
         let config = TierConfig { clock_jump_s_max: u32::MAX, ..machine::config(geometry, store, true) };
         let mut buffers = Buffers::new(&config, 0);
@@ -183,6 +191,33 @@ impl Image {
         if value.len() == head.bytes as usize { Ok(Some(value)) } else { Err(damaged()) }
     }
 
+    /// Reads a record that holds the newest value under a hash.
+    pub(crate) fn newest(&self, hash: &KeyHash) -> Result<Option<StoredRecord>, ImageError> {
+        let Some(placed) = self.index.live(hash).filter(|placed| placed.kind == Kind::Value) else {
+            return Ok(None);
+        };
+        let at = placed.location;
+        let bytes = self.read_at(at, placed.record_bytes)?;
+        let record =
+            read_record(&self.geometry, self.seed(), at, &bytes).map_err(|_| ImageError::Damaged(at))?;
+        if index::hash_stored(self.geometry.identity(), &self.store, record.key, record.header.expires_s)
+            != *hash
+        {
+            return Err(ImageError::Damaged(at));
+        }
+        Ok(Some(StoredRecord {
+            location: at,
+            version: record.header.origin.unwrap_or(at.version()),
+            kind: record.header.kind,
+            codec: record.header.codec,
+            expires_s: record.header.expires_s,
+            key: record.key.to_vec(),
+            stored: record.value.to_vec(),
+            record_bytes: record.record_bytes,
+            is_live: true,
+        }))
+    }
+
     /// Where the value of a key lies, its codec, and its bytes as stored.
     fn stored(
         &self,
@@ -243,6 +278,16 @@ impl Image {
 /// Bounds: reads until a header is found, and then the headers of all segments.
 pub(crate) fn shape_of(path: &Path) -> Result<Option<Geometry>, ImageError> {
     probe::shape(&Source::open(path)?)
+}
+
+/// Reads the store of a service's file; `None` where no segment of it was ever opened, or all of them were freed.
+pub(crate) fn store_of(path: &Path) -> Result<Option<Store>, ImageError> {
+    Ok(probe::part(&Source::open(path)?)?.map(|(_, header)| header.store))
+}
+
+/// Tells whether a file begins with the marker of a segment.
+pub(crate) fn has_marker(path: &Path) -> Result<bool, ImageError> {
+    Ok(probe::has_marker(&Source::open(path)?))
 }
 
 /// Tells whether a file holds nothing from a place on but the markers of segments of a shape.

@@ -41,11 +41,6 @@ pub(super) fn probe(source: &Source) -> Result<(Geometry, Header), ImageError> {
 ///
 /// Bounds: as for [`probe`], and reads the headers of all segments.
 pub(super) fn shape(source: &Source) -> Result<Option<Geometry>, ImageError> {
-    let is_services = |geometry: &Geometry| {
-        let is_services = (geometry.write_unit(), geometry.erase_value()) == (1, 0x00)
-            && geometry.identity() == Identity::KeyedHash;
-        if is_services { Ok(()) } else { Err(ImageError::Foreign) }
-    };
     let mut first = [0; HEADER_BYTES_KEYED as usize];
     let first =
         source.read(u64::from(MARKER_BYTES), &mut first).ok().and_then(|()| Header::probe(&first).ok());
@@ -61,6 +56,34 @@ pub(super) fn shape(source: &Source) -> Result<Option<Geometry>, ImageError> {
         Probed::Blank => Err(ImageError::Blank),
         Probed::Other => Err(ImageError::Foreign),
     }
+}
+
+/// Looks for a header of a service's file, which may be longer than its headers state. The shape is that of the whole file, as its next
+/// open takes it. `None` where no segment was ever opened, or all of them were freed.
+///
+/// Bounds: as for [`probe`].
+pub(super) fn part(source: &Source) -> Result<Option<(Geometry, Header)>, ImageError> {
+    let found = search(source, &|geometry| {
+        let (expected, found) = (geometry.medium_bytes(), source.len());
+        if expected <= found { is_services(geometry) } else { Err(ImageError::Length { expected, found }) }
+    })?;
+    let (geometry, header) = match found {
+        Probed::Shape(geometry, header) => (geometry, header),
+        Probed::Refused(error) => return Err(error),
+        Probed::Blank | Probed::Other if has_marker(source) => return Ok(None),
+        Probed::Blank => return Err(ImageError::Blank),
+        Probed::Other => return Err(ImageError::Foreign),
+    };
+    let segments = source.len() / u64::from(geometry.segment_bytes());
+    let grown = u32::try_from(segments).ok().and_then(|segments| geometry.with_segments(segments).ok());
+    Ok(Some((grown.unwrap_or(geometry), header)))
+}
+
+/// Refuses a shape that no service makes.
+fn is_services(geometry: &Geometry) -> Result<(), ImageError> {
+    let is_services = (geometry.write_unit(), geometry.erase_value()) == (1, 0x00)
+        && geometry.identity() == Identity::KeyedHash;
+    if is_services { Ok(()) } else { Err(ImageError::Foreign) }
 }
 
 /// The outcome of a search.
@@ -170,7 +193,7 @@ pub(super) fn is_blank_from(source: &Source, from: u64, shape: &Geometry) -> Res
     Ok(true)
 }
 
-fn has_marker(source: &Source) -> bool {
+pub(super) fn has_marker(source: &Source) -> bool {
     let mut marker = [0; MARKER_BYTES as usize];
     source.read(0, &mut marker).is_ok() && Marker::decode(&marker).is_some()
 }

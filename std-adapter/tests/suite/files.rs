@@ -89,7 +89,10 @@ fn lock_file_deleted_keeps_a_second_opener_out() {
     for name in ["LOCK", "tier.meta"] {
         fs::remove_file(path.join(name)).unwrap();
         let second = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
-        assert!(matches!(&second, Err(OpenError::AlreadyOpen(held)) if *held == path), "{name}: {second:?}");
+        assert!(
+            matches!(&second, Err(OpenError::AlreadyOpen(held)) if held.path() == path),
+            "{name}: {second:?}"
+        );
     }
     tier.put_with(b"key", b"value", SYNCED).unwrap();
     tier.close().unwrap();
@@ -107,7 +110,7 @@ fn partition_moved_elsewhere_while_open_stays_locked() {
     fs::create_dir(&other).unwrap();
     fs::hard_link(dir.path().join("test/part-000.cold"), other.join("part-000.cold")).unwrap();
     let second = || ColdTier::open(dir.path(), "other", config.clone(), pools.clone());
-    assert!(matches!(&second(), Err(OpenError::AlreadyOpen(held)) if *held == other), "{:?}", second());
+    assert!(matches!(&second(), Err(OpenError::AlreadyOpen(held)) if held.path() == other), "{:?}", second());
     tier.put_with(b"more", b"value", SYNCED).unwrap();
     tier.close().unwrap();
     assert!(second().unwrap().contains(b"more").unwrap());

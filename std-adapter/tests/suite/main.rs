@@ -19,6 +19,7 @@ mod file_size;
 mod files;
 mod fits;
 mod full_disk;
+mod inspecting;
 mod lifetimes;
 mod limits;
 mod linear;

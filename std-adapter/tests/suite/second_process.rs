@@ -48,11 +48,19 @@ fn tier_open_in_another_process_is_refused_until_it_ends() {
         let mut child = child(dir.path());
         let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
         let path = dir.path().join("test");
-        assert!(matches!(&refused, Err(OpenError::AlreadyOpen(held)) if *held == path), "{refused:?}");
+        let Err(OpenError::AlreadyOpen(held)) = &refused else { panic!("{refused:?}") };
+        assert_eq!((held.path(), held.pid()), (&*path, Some(child.id())));
+        assert_eq!(
+            held.to_string(),
+            format!("{} is open already, in the process {}", path.display(), child.id())
+        );
         // Deleted, as users do with a file that an error names.
         std::fs::remove_file(path.join("LOCK")).unwrap();
         let refused = ColdTier::open(dir.path(), "test", config.clone(), pools.clone());
-        assert!(matches!(&refused, Err(OpenError::AlreadyOpen(held)) if *held == path), "{refused:?}");
+        assert!(
+            matches!(&refused, Err(OpenError::AlreadyOpen(held)) if held.path() == path && held.pid().is_none()),
+            "{refused:?}"
+        );
         if is_killed {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -64,7 +72,9 @@ fn tier_open_in_another_process_is_refused_until_it_ends() {
         let tier = open(dir.path(), &config, &pools);
         assert_eq!(tier.get(b"child"), Ok(Some(b"v".to_vec())));
         assert!(tier.remove(b"child").unwrap());
+        assert_eq!(std::fs::read_to_string(path.join("LOCK")).unwrap(), format!("{}\n", std::process::id()));
         tier.close().unwrap();
+        assert_eq!(std::fs::read(path.join("LOCK")).unwrap(), b"", "a close takes the number out");
     }
 }
 

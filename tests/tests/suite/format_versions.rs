@@ -13,6 +13,7 @@ use coldpress_embedded::flash::{
 };
 use coldpress_std::clock::ManualClock;
 use coldpress_std::image::{ConvertError, Image, convert, convert_tier};
+use coldpress_std::inspect::{InspectError, Partition, TierFacts};
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{ColdTier, ColdTierConfig, MountError, OpenError};
 use coldpress_tests::flash::Flash;
@@ -177,4 +178,17 @@ fn device_of_version_1_is_refused_and_converted() {
     let long: Vec<u8> = (0..4).flat_map(|piece| [piece; 70]).collect();
     assert_eq!(image.get(b"long", DEVICE_S).unwrap(), Some(long));
     assert_eq!(image.get(b"ttl-3", DEVICE_S + 1_003).unwrap(), None);
+}
+
+#[test]
+fn inspection_of_an_old_tier_names_the_conversion() {
+    let base = old_directory();
+    let facts = TierFacts::read(&base.path().join("v1")).unwrap();
+    assert_eq!((facts.format_version(), facts.partitions.len()), (Some(1), 2));
+    let refusals =
+        [facts.check().unwrap_err(), facts.config().unwrap_err(), Partition::open(&facts, 0).unwrap_err()];
+    for refused in refusals {
+        assert!(matches!(&refused, InspectError::Format { version: 1, .. }), "{refused:?}");
+        assert!(refused.to_string().contains("coldpress image convert"), "{refused}");
+    }
 }

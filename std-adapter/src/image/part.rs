@@ -1,0 +1,135 @@
+//! The log of a service's partition, read while its service may go on writing it.
+//!
+//! No lock is taken. A mount is a picture of the log if no segment was freed from its beginning to its end:
+//!
+//! - Records are appended, and are read or not. Either way a key has a value that it had meanwhile.
+//! - A relocated record is durable in its new place before its segment is erased. So a mount that found the old place erased may
+//!   have read the new place too early. The header of an erased segment is gone, which shows that.
+//! - A mount counts no record of a segment whose erase an intent announces. The intent lies behind all relocated records. So a mount
+//!   that begins after the intent was read finds them.
+//!
+//! Where either shows, the log is mounted again.
+
+use core::time::Duration;
+use std::path::Path;
+
+use coldpress_core::format::{Format, Geometry, HEADER_BYTES_KEYED, KeyHash, MARKER_BYTES, Sequence};
+use coldpress_core::segments::SegmentState;
+
+use super::error::ImageError;
+use super::probe;
+use super::source::Source;
+use super::{Contents, Damage, Image};
+
+/// The most mounts of one log.
+const MOUNTS_MAX: u32 = 10;
+/// The most mounts of a log that can't be mounted. A writer may be the reason, and damage is the reason more often.
+const FAILED_MOUNTS_MAX: u32 = 3;
+const BETWEEN_MOUNTS: Duration = Duration::from_millis(10);
+
+const LIFE_BYTES: usize = (MARKER_BYTES + HEADER_BYTES_KEYED) as usize;
+
+/// The beginning of a segment, which is another one in each of its lives.
+type Life = [u8; LIFE_BYTES];
+
+/// A partition's log, as it was while it was mounted.
+#[derive(Debug)]
+pub(crate) struct PartImage {
+    image: Image,
+    lives: Vec<Option<Life>>,
+    is_settled: bool,
+}
+
+impl PartImage {
+    /// Mounts the file of a partition; `None` where no segment of it was ever opened, or all of them were freed.
+    ///
+    /// Bounds: up to ten mounts, while a writer frees segments.
+    pub(crate) fn open(path: &Path) -> Result<Option<Self>, ImageError> {
+        let mut announced = Vec::new();
+        let mut mounts = 0;
+        loop {
+            mounts += 1;
+            match Self::mount(path) {
+                Ok(None) => return Ok(None),
+                Ok(Some(mut part)) => {
+                    let freeing = part.freeing();
+                    let is_known = freeing.iter().all(|segment| announced.contains(segment));
+                    part.is_settled = is_known && !part.was_freed();
+                    if part.is_settled || mounts == MOUNTS_MAX {
+                        return Ok(Some(part));
+                    }
+                    announced = freeing;
+                }
+                Err(error) if mounts == FAILED_MOUNTS_MAX => return Err(error),
+                Err(_) => {}
+            }
+            std::thread::sleep(BETWEEN_MOUNTS);
+        }
+    }
+
+    fn mount(path: &Path) -> Result<Option<Self>, ImageError> {
+        let source = Source::open(path)?;
+        let Some((geometry, header)) = probe::part(&source)? else { return Ok(None) };
+        if geometry.format() != Format::Two {
+            return Err(ImageError::Version(geometry.format().number()));
+        }
+        let lives = (0..geometry.segment_count()).map(|segment| life(&source, &geometry, segment)).collect();
+        let image = Image::mount_as(source, geometry, &header)?;
+        Ok(Some(Self { image, lives, is_settled: false }))
+    }
+
+    pub(crate) const fn image(&self) -> &Image {
+        &self.image
+    }
+
+    /// Whether the image shows the log as it was at one time, so far as a single key goes.
+    pub(crate) const fn is_settled(&self) -> bool {
+        self.is_settled
+    }
+
+    /// Reads a segment record by record; `None` where it was freed, or opened, since the mount began. Its live records have another
+    /// place then.
+    pub(crate) fn examine(&self, segment: u32) -> Result<Option<Contents>, ImageError> {
+        let mut contents = self.image.examine(segment)?;
+        if contents.damage.iter().any(|damage| !matches!(damage, Damage::Header | Damage::Footer)) {
+            // A record or a footer may have been written at this moment.
+            std::thread::sleep(BETWEEN_MOUNTS);
+            contents = self.image.examine(segment)?;
+        }
+        Ok((!self.has_changed(segment)).then_some(contents))
+    }
+
+    /// Whether a segment is not the one that was mounted.
+    pub(crate) fn has_changed(&self, segment: u32) -> bool {
+        let now = life(&self.image.source, &self.image.geometry, segment);
+        self.lives.get(segment as usize) != Some(&now)
+    }
+
+    /// The keys with a value in a segment.
+    pub(crate) fn keys_in(&self, segment: u32) -> Vec<KeyHash> {
+        self.image.index.keys_in(segment)
+    }
+
+    /// Whether a segment that held records was freed during the mount.
+    fn was_freed(&self) -> bool {
+        let held = |life: &Option<Life>| {
+            life.is_some_and(|bytes| bytes.iter().skip(MARKER_BYTES as usize).any(|byte| *byte != 0))
+        };
+        let segments = (0..).zip(&self.lives);
+        segments.filter(|(_, life)| held(life)).any(|(segment, _)| self.has_changed(segment))
+    }
+
+    /// The segments that are about to be erased.
+    fn freeing(&self) -> Vec<(u32, Sequence)> {
+        let segments = (0..).zip(self.image.segments());
+        let freeing = segments.filter(|(_, segment)| segment.state() == SegmentState::Freeing);
+        freeing.map(|(at, segment)| (at, segment.sequence)).collect()
+    }
+}
+
+/// The beginning of a segment; `None` where it can't be read.
+fn life(source: &Source, geometry: &Geometry, segment: u32) -> Option<Life> {
+    let mut bytes = [0; LIFE_BYTES];
+    let at = u64::from(segment) * u64::from(geometry.segment_bytes());
+    source.read(at, &mut bytes).ok().map(|()| bytes)
+}
