@@ -123,16 +123,16 @@ pub struct Build {
     pub ttl: Option<u32>,
 }
 
-impl Job {
+impl Command {
     /// The image.
     #[must_use]
     pub fn file(&self) -> &Path {
-        match &self.command {
-            Command::Build(build) => &build.file,
-            Command::Verify { file }
-            | Command::Dump { file, .. }
-            | Command::Convert { file, .. }
-            | Command::Stats { file, .. } => file,
+        match self {
+            Self::Build(build) => &build.file,
+            Self::Verify { file }
+            | Self::Dump { file, .. }
+            | Self::Convert { file, .. }
+            | Self::Stats { file, .. } => file,
         }
     }
 }

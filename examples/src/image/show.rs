@@ -51,12 +51,14 @@ pub fn verify(image: &Image) -> Result<Verified, ImageError> {
         verified.records += contents.records.len() as u64;
         verified.live += contents.records.iter().filter(|record| record.is_live).count() as u64;
         verified.torn_bytes += u64::from(contents.torn_bytes);
-        verified.damage.extend(contents.damage.iter().map(|damage| line_of(segment, damage)));
+        verified.damage.extend(contents.damage.iter().map(|damage| damage_line(segment, damage)));
     }
     Ok(verified)
 }
 
-fn line_of(segment: u32, damage: &Damage) -> String {
+/// A damaged place in a line.
+#[must_use]
+pub fn damage_line(segment: u32, damage: &Damage) -> String {
     let what = match damage {
         Damage::Unreadable => "it can't be read".to_owned(),
         Damage::Quarantined => "neither blank nor readable: no copy of its header is whole".to_owned(),
@@ -120,6 +122,8 @@ pub fn dump_line(record: &StoredRecord) -> String {
 
 #[derive(Serialize)]
 struct DumpedRecord<'a> {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    partition: Option<u16>,
     segment: u32,
     offset: u32,
     live: bool,
@@ -134,13 +138,14 @@ struct DumpedRecord<'a> {
     value_hex: Option<String>,
 }
 
-/// A record as a JSON object; `value_hex` is the value decoded, null where this build can't.
+/// A record as a JSON object, with the number of its partition where there are several; `value_hex` is the value decoded, null where this build can't.
 ///
 /// # Errors
 /// The error of the JSON writer.
-pub fn dump_json(record: &StoredRecord) -> Result<String, serde_json::Error> {
+pub fn dump_json(partition: Option<u16>, record: &StoredRecord) -> Result<String, serde_json::Error> {
     let value = if record.kind == Kind::Value { record.value().ok() } else { None };
     serde_json::to_string(&DumpedRecord {
+        partition,
         segment: record.location.segment.get(),
         offset: record.location.offset,
         live: record.is_live,
@@ -208,7 +213,9 @@ pub struct Stats {
     pub segments: Vec<SegmentRow>,
 }
 
-const fn state_name(segment: &Segment) -> &'static str {
+/// The state of a segment in a word.
+#[must_use]
+pub const fn state_name(segment: &Segment) -> &'static str {
     match segment.state() {
         SegmentState::Free => "free",
         // It is erased before its first use.

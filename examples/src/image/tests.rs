@@ -58,7 +58,7 @@ fn every_value_is_dumped_with_its_bytes() {
     let job = job("image build x --write-unit 1 --segments 12 --segment-bytes 512");
     let image = Image::read_from(filled(&job, Some("k\"1=v")).unwrap()).unwrap();
     let record = records(&image).next().unwrap().unwrap();
-    let json: serde_json::Value = serde_json::from_str(&dump_json(&record).unwrap()).unwrap();
+    let json: serde_json::Value = serde_json::from_str(&dump_json(None, &record).unwrap()).unwrap();
     assert_eq!((&json["key_hex"], &json["value_hex"]), (&"6b2231".into(), &"76".into()));
     assert_eq!(
         (&json["live"], &json["kind"], &json["codec"]),

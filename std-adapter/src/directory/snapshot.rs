@@ -2,7 +2,7 @@
 
 use core::fmt;
 use core::time::Duration;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::vec::IntoIter;
 
 use coldpress_core::codec::CodecId;
@@ -48,6 +48,12 @@ impl Partition {
         self.part.image()
     }
 
+    /// The file of the partition.
+    #[must_use]
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
     /// Whether the log was caught at rest. If not, a service freed segments during each mount, and values that it relocated may be
     /// missing.
     #[must_use]
@@ -72,8 +78,14 @@ impl Partition {
     }
 
     /// Reads the value of a record.
-    fn entry(&self, record: StoredRecord, now_s: u32) -> Result<Option<SnapshotEntry>, Missed> {
+    fn entry(
+        &self,
+        record: StoredRecord,
+        now_s: u32,
+        has_value: bool,
+    ) -> Result<Option<SnapshotEntry>, Missed> {
         let value = match record.codec {
+            _ if !has_value => Vec::new(),
             CodecId::Chunked => match self.image().get(&record.key, self.time_s(now_s)) {
                 Ok(Some(value)) => value,
                 Ok(None) => return Ok(None),
@@ -90,9 +102,9 @@ impl Partition {
     }
 
     /// Reads the entry under a hash.
-    fn find(&self, hash: &KeyHash, now_s: u32) -> Result<Option<SnapshotEntry>, Missed> {
+    fn find(&self, hash: &KeyHash, now_s: u32, has_value: bool) -> Result<Option<SnapshotEntry>, Missed> {
         match self.image().newest(hash).map_err(|error| self.missed(error))? {
-            Some(record) if lives(&record, self.time_s(now_s)) => self.entry(record, now_s),
+            Some(record) if lives(&record, self.time_s(now_s)) => self.entry(record, now_s, has_value),
             _ => Ok(None),
         }
     }
@@ -209,6 +221,8 @@ impl core::error::Error for EntryError {
 pub struct Snapshot<'f> {
     facts: &'f TierFacts,
     now_s: u32,
+    has_values: bool,
+    is_settled: bool,
     next: u16,
     current: Option<Walk>,
 }
@@ -225,13 +239,28 @@ struct Walk {
     /// Entries that are read at their new places.
     again: IntoIter<KeyHash>,
     rounds: u32,
+    has_values: bool,
+    is_settled: bool,
 }
 
 impl<'f> Snapshot<'f> {
     /// Begins with the first partition. Values that expired at `now_s`, or by the time of the log, are left out.
     #[must_use]
     pub const fn new(facts: &'f TierFacts, now_s: u32) -> Self {
-        Self { facts, now_s, next: 0, current: None }
+        Self { facts, now_s, has_values: true, is_settled: true, next: 0, current: None }
+    }
+
+    /// Leaves the values empty, which saves decoding them.
+    #[must_use]
+    pub const fn without_values(mut self) -> Self {
+        self.has_values = false;
+        self
+    }
+
+    /// Whether all partitions so far were caught at rest; see [`Partition::is_settled`].
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        self.is_settled
     }
 
     /// Reads the value of a key.
@@ -254,7 +283,7 @@ impl<'f> Snapshot<'f> {
         let number = u16::try_from(partition_of(&hash, self.facts.partitions.len())).unwrap_or(u16::MAX);
         for round in 0..ROUNDS_MAX {
             let Some(partition) = Partition::open(self.facts, number)? else { return Ok(None) };
-            match partition.find(&hash, self.now_s) {
+            match partition.find(&hash, self.now_s, true) {
                 Ok(found) => return Ok(found),
                 Err(Missed::Broken(error)) => return Err(error),
                 Err(Missed::Doubtful(error)) if round == PIECES_ROUNDS_MAX => return Err(error),
@@ -296,22 +325,30 @@ impl Iterator for Snapshot<'_> {
                 }
                 self.next += 1;
                 match Partition::open(self.facts, number) {
-                    Ok(partition) => self.current = partition.map(Walk::new),
+                    Ok(partition) => {
+                        self.is_settled &= partition.as_ref().is_none_or(Partition::is_settled);
+                        self.current = partition.map(|partition| Walk::new(partition, self.has_values));
+                    }
                     Err(error) => return Some(Err(error.into())),
                 }
                 continue;
             };
             match walk.step(self.facts, self.now_s) {
                 Some(item) => return Some(item),
-                None => self.current = None,
+                None => {
+                    self.is_settled &= walk.is_settled;
+                    self.current = None;
+                }
             }
         }
     }
 }
 
 impl Walk {
-    fn new(partition: Partition) -> Self {
+    fn new(partition: Partition, has_values: bool) -> Self {
         Self {
+            has_values,
+            is_settled: true,
             partition,
             segment: 0,
             records: Vec::new().into_iter(),
@@ -334,10 +371,10 @@ impl Walk {
                     continue;
                 }
                 let hash = key_hash(&self.partition.image().store().hash_key, &record.key);
-                let entry = self.partition.entry(record, now_s);
+                let entry = self.partition.entry(record, now_s, self.has_values);
                 (hash, entry)
             } else if let Some(hash) = self.again.next() {
-                (hash, self.partition.find(&hash, now_s))
+                (hash, self.partition.find(&hash, now_s, self.has_values))
             } else if self.segment < self.partition.image().geometry().segment_count() {
                 self.read_segment();
                 continue;
@@ -393,6 +430,7 @@ impl Walk {
         std::thread::sleep(BETWEEN_ROUNDS);
         match Partition::open(facts, self.partition.number) {
             Ok(Some(partition)) => {
+                self.is_settled &= partition.is_settled();
                 self.partition = partition;
                 self.segment = u32::MAX;
                 self.again = moved.into_iter();
