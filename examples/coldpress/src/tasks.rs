@@ -23,7 +23,7 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(100);
 #[derive(Debug, Serialize)]
 pub(crate) struct TaskReport {
     task: String,
-    /// `completed`, `partial` or `refused`.
+    /// `completed`, `partial`, `nothing to do`, `deferred` or `failed`.
     outcome: &'static str,
     freed_segments: u32,
     skipped_segments: u32,
@@ -49,7 +49,9 @@ impl TaskReport {
             task: report.task.to_string(),
             outcome: match report.outcome {
                 Outcome::Completed => "completed",
-                Outcome::Refused => "refused",
+                Outcome::Refused => "nothing to do",
+                Outcome::Deferred => "deferred",
+                Outcome::Failed => "failed",
                 _ => "partial",
             },
             freed_segments: report.victims.freed,
@@ -73,7 +75,7 @@ impl TaskReport {
     pub(crate) fn write(&self, out: &mut Output) -> Result<(), Failure> {
         writeln!(
             out,
-            "{} {} after {}: {} segments freed, {} reclaimed, {} records relocated",
+            "{}: {} after {}: {} segments freed, {} reclaimed, {} records relocated",
             self.task,
             self.outcome,
             time(Duration::from_millis(self.duration_ms)),
@@ -144,11 +146,9 @@ pub(crate) fn run(
         report.write(out)?;
     }
     match report.outcome {
-        "refused" => Err(Failure::Work(format!(
-            "{} was refused: segments are too few, or kept for damage",
-            report.task
-        ))),
-        _ if report.damaged_records > 0 => Ok(Verdict::Found),
+        "deferred" => Err(Failure::Work(format!("{}: no segment was free to begin with", report.task))),
+        "failed" => Err(Failure::Work(format!("{}: the medium failed; nothing was lost", report.task))),
+        _ if report.damaged_records > 0 || report.skipped_segments > 0 => Ok(Verdict::Found),
         _ => Ok(Verdict::Fine),
     }
 }

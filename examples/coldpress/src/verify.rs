@@ -56,14 +56,16 @@ const fn rewrite_of(damage: &Damage) -> &'static str {
         Damage::Unreadable | Damage::Quarantined => {
             "reads the segment again, relocates the records that it can read, and frees it; else it keeps it"
         }
-        Damage::Header => "leaves it: the segment is freed once nothing in it is live",
+        Damage::Header => "leaves it until compaction frees the segment",
         Damage::Footer => "relocates the live records and frees the segment",
         Damage::Record { is_live: true, .. } => {
-            "relocates the intact records, and keeps the segment until the key is put again or removed"
+            "relocates the intact records, and keeps the segment; put the key again, or remove it"
         }
-        Damage::Record { hash: Some(_), .. } => "leaves it: no key needs the record",
+        Damage::Record { hash: Some(_), .. } => {
+            "leaves it: no key needs the record, and it goes with its segment once that is compacted"
+        }
         Damage::Record { .. } => {
-            "relocates the intact records, and frees the segment if no live record is damaged"
+            "relocates the intact records, and frees the segment unless a live record is damaged"
         }
         Damage::Unsearched { .. } => "relocates the records that were found, and keeps the segment",
         _ => "reads it again",

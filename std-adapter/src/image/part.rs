@@ -8,10 +8,11 @@
 //! - A mount counts no record of a segment whose erase an intent announces. The intent lies behind all relocated records. So a mount
 //!   that begins after the intent was read finds them.
 //!
-//! Where either shows, the log is mounted again.
+//! Where either shows, the log is mounted again. A file that nobody wrote to meanwhile is mounted once.
 
 use core::time::Duration;
 use std::path::Path;
+use std::time::SystemTime;
 
 use coldpress_core::format::{Format, Geometry, HEADER_BYTES_KEYED, KeyHash, MARKER_BYTES, Sequence};
 use coldpress_core::segments::SegmentState;
@@ -26,6 +27,9 @@ const MOUNTS_MAX: u32 = 10;
 /// The most mounts of a log that can't be mounted. A writer may be the reason, and damage is the reason more often.
 const FAILED_MOUNTS_MAX: u32 = 3;
 const BETWEEN_MOUNTS: Duration = Duration::from_millis(10);
+
+/// Longer than a tick of any file system's clock.
+const TICK_MAX: Duration = Duration::from_secs(3);
 
 const LIFE_BYTES: usize = (MARKER_BYTES + HEADER_BYTES_KEYED) as usize;
 
@@ -54,7 +58,7 @@ impl PartImage {
                 Ok(Some(mut part)) => {
                     let freeing = part.freeing();
                     let is_known = freeing.iter().all(|segment| announced.contains(segment));
-                    part.is_settled = is_known && !part.was_freed();
+                    part.is_settled |= is_known && !part.was_freed();
                     if part.is_settled || mounts == MOUNTS_MAX {
                         return Ok(Some(part));
                     }
@@ -73,9 +77,12 @@ impl PartImage {
         if geometry.format() != Format::Two {
             return Err(ImageError::Version(geometry.format().number()));
         }
+        let modified = source.modified();
+        let is_old = is_old(modified);
         let lives = (0..geometry.segment_count()).map(|segment| life(&source, &geometry, segment)).collect();
         let image = Image::mount_as(source, geometry, &header)?;
-        Ok(Some(Self { image, lives, is_settled: false }))
+        let is_settled = is_old && image.source.modified() == modified;
+        Ok(Some(Self { image, lives, is_settled }))
     }
 
     pub(crate) const fn image(&self) -> &Image {
@@ -125,6 +132,11 @@ impl PartImage {
         let freeing = segments.filter(|(_, segment)| segment.state() == SegmentState::Freeing);
         freeing.map(|(at, segment)| (at, segment.sequence)).collect()
     }
+}
+
+/// Whether a time is so long ago that a write now gets a later one.
+fn is_old(modified: Option<SystemTime>) -> bool {
+    modified.and_then(|at| at.elapsed().ok()).is_some_and(|since| since > TICK_MAX)
 }
 
 /// The beginning of a segment; `None` where it can't be read.

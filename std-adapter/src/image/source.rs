@@ -5,6 +5,7 @@ use core::ops::Range;
 use std::fs::File;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use coldpress_core::drive::{Medium, Started};
 
@@ -39,6 +40,14 @@ impl Source {
         match self {
             Self::File { bytes, .. } => *bytes,
             Self::Memory(bytes) => bytes.len() as u64,
+        }
+    }
+
+    /// When the file was last written to; `None` where nothing tells it.
+    pub(super) fn modified(&self) -> Option<SystemTime> {
+        match self {
+            Self::File { file, .. } => file.metadata().and_then(|metadata| metadata.modified()).ok(),
+            Self::Memory(_) => None,
         }
     }
 
