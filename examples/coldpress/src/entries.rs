@@ -3,7 +3,7 @@
 use std::io::Write as _;
 
 use coldpress_examples::image::{damage_line, dump_json, dump_line};
-use coldpress_std::inspect::{EntryError, InspectError, Partition, Snapshot, SnapshotEntry, TierFacts};
+use coldpress_std::inspect::{InspectError, PartitionLog, Snapshot, SnapshotEntry, SnapshotError, TierFacts};
 
 use crate::caches::{facts, now_s};
 use crate::failure::{Failure, Verdict};
@@ -44,9 +44,9 @@ pub(crate) fn each(
 }
 
 /// Distinguishes damage, which is a finding, from a failure to read.
-fn verdict_of(error: EntryError) -> Result<Verdict, Failure> {
+fn verdict_of(error: SnapshotError) -> Result<Verdict, Failure> {
     match error {
-        EntryError::Damaged { .. } | EntryError::Segment { .. } => Ok(Verdict::Found),
+        SnapshotError::Damaged { .. } | SnapshotError::Segment { .. } => Ok(Verdict::Found),
         error => Err(error.into()),
     }
 }
@@ -86,7 +86,7 @@ pub(crate) fn dump(place: &Place, live: bool, out: &mut Output) -> Result<Verdic
     let facts = facts(place)?;
     let mut verdict = Verdict::Fine;
     for number in (0..).take(facts.partitions.len()) {
-        let Some(partition) = Partition::open(&facts, number)? else { continue };
+        let Some(partition) = PartitionLog::open(&facts, number)? else { continue };
         for segment in 0..partition.image().geometry().segment_count() {
             let contents = partition.examine(segment).map_err(|error| {
                 let path = partition.path().to_path_buf();

@@ -4,7 +4,7 @@ use core::fmt;
 use std::io;
 
 use coldpress_std::compaction::CompactionError;
-use coldpress_std::inspect::{EntryError, InspectError};
+use coldpress_std::inspect::{InspectError, SnapshotError};
 use coldpress_std::{BatchError, CloseError, FileError, OpenError, TierError};
 
 /// The verdict of a command that was carried out.
@@ -113,10 +113,10 @@ impl From<InspectError> for Failure {
     }
 }
 
-impl From<EntryError> for Failure {
-    fn from(error: EntryError) -> Self {
+impl From<SnapshotError> for Failure {
+    fn from(error: SnapshotError) -> Self {
         match error {
-            EntryError::Inspect(error) => error.into(),
+            SnapshotError::Inspect(error) => error.into(),
             error => Self::Work(error.to_string()),
         }
     }

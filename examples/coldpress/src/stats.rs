@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io::Write as _;
 
 use coldpress_examples::image::state_name;
-use coldpress_std::inspect::{Partition, TierFacts};
+use coldpress_std::inspect::{PartitionLog, TierFacts};
 use serde::Serialize;
 
 use crate::caches::facts;
@@ -51,7 +51,7 @@ struct LogStats {
 }
 
 impl LogStats {
-    fn of(number: u16, partition: &Partition) -> Self {
+    fn of(number: u16, partition: &PartitionLog) -> Self {
         let (image, report) = (partition.image(), partition.image().mount_report());
         let segments = image.segments();
         let mut states = BTreeMap::new();
@@ -83,7 +83,7 @@ fn logs(facts: &TierFacts, out: &mut Output) -> Result<Vec<LogStats>, Failure> {
     let all = facts.partitions.len() as u64;
     for number in (0..).take(facts.partitions.len()) {
         out.show(u64::from(number) * 1000 / all);
-        logs.push(match Partition::open(facts, number)? {
+        logs.push(match PartitionLog::open(facts, number)? {
             Some(partition) => LogStats::of(number, &partition),
             None => LogStats { partition: number, settled: true, ..LogStats::default() },
         });

@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use coldpress_examples::image::damage_line;
 use coldpress_std::image::Damage;
-use coldpress_std::inspect::{InspectError, Partition, TierFacts};
+use coldpress_std::inspect::{InspectError, PartitionLog, TierFacts};
 use serde::Serialize;
 
 use crate::caches::{facts, name};
@@ -77,7 +77,7 @@ fn check(facts: &TierFacts, out: &mut Output) -> Result<Findings, Failure> {
     out.begin("checking", false);
     let all = facts.partitions.len() as u64;
     for number in (0..).take(facts.partitions.len()) {
-        let Some(partition) = Partition::open(facts, number)? else { continue };
+        let Some(partition) = PartitionLog::open(facts, number)? else { continue };
         findings.settled &= partition.is_settled();
         let segments = partition.image().geometry().segment_count();
         for segment in 0..segments {

@@ -1,7 +1,7 @@
 //! Tools of an operator: a tier's directory read without its configuration, without a lock, and also while a service has it open.
 //!
 //! [`tiers_below`] finds the tiers of a base directory. [`TierFacts`] has the facts that the directory of one tells, and the
-//! configuration with which it opens as it is. [`Partition`] is the log of one file, and [`Snapshot`] goes through the values of all.
+//! configuration with which it opens as it is. [`PartitionLog`] is the log of one file, and [`Snapshot`] goes through the values of all.
 //! Nothing is written. A tier that is open for writing shows each key with a value that it had meanwhile. A value is
 //! checked by its checksum, so it is never a mixture.
 //!
@@ -32,7 +32,7 @@ use coldpress_core::format::FORMAT_VERSION;
 
 use super::dir::Content;
 pub use super::facts::{PartitionFacts, PartitionShape, TierFacts};
-pub use super::snapshot::{EntryError, Partition, Snapshot, SnapshotEntry};
+pub use super::snapshot::{PartitionLog, Snapshot, SnapshotEntry, SnapshotError};
 use crate::config::ConfigError;
 use crate::errors::OpenError;
 use crate::file_error::{AtPath as _, FileError};

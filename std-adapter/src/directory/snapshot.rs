@@ -21,13 +21,13 @@ const BETWEEN_ROUNDS: Duration = Duration::from_millis(10);
 
 /// The log of a partition, as it was while it was mounted.
 #[derive(Debug)]
-pub struct Partition {
+pub struct PartitionLog {
     number: u16,
     path: PathBuf,
     part: PartImage,
 }
 
-impl Partition {
+impl PartitionLog {
     /// Mounts a partition of a tier; `None` where it holds nothing and tells no shape, and beyond the last one.
     ///
     /// # Errors
@@ -114,12 +114,12 @@ impl Partition {
         match error {
             ImageError::Damaged(at) if self.part.has_changed(at.segment.get()) => Missed::Moved,
             ImageError::Damaged(at) => Missed::Broken(self.damaged(at)),
-            error => Missed::Broken(EntryError::Inspect(InspectError::of_log(&self.path, error))),
+            error => Missed::Broken(SnapshotError::Inspect(InspectError::of_log(&self.path, error))),
         }
     }
 
-    const fn damaged(&self, at: Location) -> EntryError {
-        EntryError::Damaged { partition: self.number, segment: at.segment.get(), offset: at.offset }
+    const fn damaged(&self, at: Location) -> SnapshotError {
+        SnapshotError::Damaged { partition: self.number, segment: at.segment.get(), offset: at.offset }
     }
 }
 
@@ -127,8 +127,8 @@ impl Partition {
 enum Missed {
     Moved,
     /// A long value, of which a piece is damaged, or was replaced meanwhile.
-    Doubtful(EntryError),
-    Broken(EntryError),
+    Doubtful(SnapshotError),
+    Broken(SnapshotError),
 }
 
 /// Whether a record is a value that a reader finds.
@@ -153,7 +153,7 @@ pub struct SnapshotEntry {
 /// Why an entry, or a part of them, can't be read. The others are read all the same.
 #[derive(Debug)]
 #[non_exhaustive]
-pub enum EntryError {
+pub enum SnapshotError {
     /// The newest record of a key, or a piece of its value, is damaged.
     Damaged {
         /// The partition.
@@ -181,7 +181,7 @@ pub enum EntryError {
     Inspect(InspectError),
 }
 
-impl fmt::Display for EntryError {
+impl fmt::Display for SnapshotError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Damaged { partition, segment, offset } => {
@@ -201,7 +201,7 @@ impl fmt::Display for EntryError {
     }
 }
 
-impl core::error::Error for EntryError {
+impl core::error::Error for SnapshotError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Inspect(error) => Some(error),
@@ -224,16 +224,16 @@ pub struct Snapshot<'f> {
     has_values: bool,
     is_settled: bool,
     next: u16,
-    current: Option<Walk>,
+    current: Option<PartitionWalk>,
 }
 
 /// The way through a partition.
 #[derive(Debug)]
-struct Walk {
-    partition: Partition,
+struct PartitionWalk {
+    partition: PartitionLog,
     segment: u32,
     records: IntoIter<StoredRecord>,
-    errors: Vec<EntryError>,
+    errors: Vec<SnapshotError>,
     /// Entries whose segments were freed before they were read.
     moved: Vec<KeyHash>,
     /// Entries that are read at their new places.
@@ -257,7 +257,7 @@ impl<'f> Snapshot<'f> {
         self
     }
 
-    /// Whether all partitions so far were caught at rest; see [`Partition::is_settled`].
+    /// Whether all partitions so far were caught at rest; see [`PartitionLog::is_settled`].
     #[must_use]
     pub const fn is_settled(&self) -> bool {
         self.is_settled
@@ -266,11 +266,11 @@ impl<'f> Snapshot<'f> {
     /// Reads the value of a key.
     ///
     /// # Errors
-    /// [`EntryError`].
+    /// [`SnapshotError`].
     ///
     /// # Bounds
-    /// Mounts the partition of the key, as [`Partition::open`]; again where the value moved meanwhile.
-    pub fn get(&self, key: &[u8]) -> Result<Option<SnapshotEntry>, EntryError> {
+    /// Mounts the partition of the key, as [`PartitionLog::open`]; again where the value moved meanwhile.
+    pub fn get(&self, key: &[u8]) -> Result<Option<SnapshotEntry>, SnapshotError> {
         let mut store = None;
         for part in &self.facts.partitions {
             store = store_of(&part.path).map_err(|error| InspectError::of_log(&part.path, error))?;
@@ -282,7 +282,7 @@ impl<'f> Snapshot<'f> {
         let hash = key_hash(&store.hash_key, key);
         let number = u16::try_from(partition_of(&hash, self.facts.partitions.len())).unwrap_or(u16::MAX);
         for round in 0..ROUNDS_MAX {
-            let Some(partition) = Partition::open(self.facts, number)? else { return Ok(None) };
+            let Some(partition) = PartitionLog::open(self.facts, number)? else { return Ok(None) };
             match partition.find(&hash, self.now_s, true) {
                 Ok(found) => return Ok(found),
                 Err(Missed::Broken(error)) => return Err(error),
@@ -290,7 +290,7 @@ impl<'f> Snapshot<'f> {
                 Err(Missed::Moved | Missed::Doubtful(_)) => std::thread::sleep(BETWEEN_ROUNDS),
             }
         }
-        Err(EntryError::Moved { partition: number, entries: 1 })
+        Err(SnapshotError::Moved { partition: number, entries: 1 })
     }
 
     /// How much of the tier was gone through, in thousandths.
@@ -307,14 +307,14 @@ impl<'f> Snapshot<'f> {
     }
 }
 
-impl From<InspectError> for EntryError {
+impl From<InspectError> for SnapshotError {
     fn from(error: InspectError) -> Self {
         Self::Inspect(error)
     }
 }
 
 impl Iterator for Snapshot<'_> {
-    type Item = Result<SnapshotEntry, EntryError>;
+    type Item = Result<SnapshotEntry, SnapshotError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
@@ -324,10 +324,11 @@ impl Iterator for Snapshot<'_> {
                     return None;
                 }
                 self.next += 1;
-                match Partition::open(self.facts, number) {
+                match PartitionLog::open(self.facts, number) {
                     Ok(partition) => {
-                        self.is_settled &= partition.as_ref().is_none_or(Partition::is_settled);
-                        self.current = partition.map(|partition| Walk::new(partition, self.has_values));
+                        self.is_settled &= partition.as_ref().is_none_or(PartitionLog::is_settled);
+                        self.current =
+                            partition.map(|partition| PartitionWalk::new(partition, self.has_values));
                     }
                     Err(error) => return Some(Err(error.into())),
                 }
@@ -344,8 +345,8 @@ impl Iterator for Snapshot<'_> {
     }
 }
 
-impl Walk {
-    fn new(partition: Partition, has_values: bool) -> Self {
+impl PartitionWalk {
+    fn new(partition: PartitionLog, has_values: bool) -> Self {
         Self {
             has_values,
             is_settled: true,
@@ -360,7 +361,7 @@ impl Walk {
     }
 
     /// The next entry of the partition.
-    fn step(&mut self, facts: &TierFacts, now_s: u32) -> Option<Result<SnapshotEntry, EntryError>> {
+    fn step(&mut self, facts: &TierFacts, now_s: u32) -> Option<Result<SnapshotEntry, SnapshotError>> {
         loop {
             if let Some(error) = self.errors.pop() {
                 return Some(Err(error));
@@ -405,10 +406,10 @@ impl Walk {
                 let number = self.partition.number;
                 let error = |damage: &Damage| match *damage {
                     Damage::Record { offset, is_live: true, .. } => {
-                        Some(EntryError::Damaged { partition: number, segment, offset })
+                        Some(SnapshotError::Damaged { partition: number, segment, offset })
                     }
                     Damage::Unreadable | Damage::Quarantined => {
-                        Some(EntryError::Segment { partition: number, segment })
+                        Some(SnapshotError::Segment { partition: number, segment })
                     }
                     _ => None,
                 };
@@ -421,14 +422,14 @@ impl Walk {
     }
 
     /// Mounts the partition again, to find the new places of entries that moved.
-    fn mount_again(&mut self, facts: &TierFacts) -> Option<EntryError> {
+    fn mount_again(&mut self, facts: &TierFacts) -> Option<SnapshotError> {
         let moved = core::mem::take(&mut self.moved);
         self.rounds += 1;
         if self.rounds > ROUNDS_MAX {
-            return Some(EntryError::Moved { partition: self.partition.number, entries: moved.len() });
+            return Some(SnapshotError::Moved { partition: self.partition.number, entries: moved.len() });
         }
         std::thread::sleep(BETWEEN_ROUNDS);
-        match Partition::open(facts, self.partition.number) {
+        match PartitionLog::open(facts, self.partition.number) {
             Ok(Some(partition)) => {
                 self.is_settled &= partition.is_settled();
                 self.partition = partition;

@@ -10,7 +10,7 @@ use std::path::Path;
 use coldpress_std::clock::{Clock as _, SystemClock};
 use coldpress_std::compaction::CompactionTask;
 use coldpress_std::inspect::{
-    EntryError, InspectError, Partition, PartitionShape, Snapshot, TierFacts, is_tier, tiers_below,
+    InspectError, PartitionLog, PartitionShape, Snapshot, SnapshotError, TierFacts, is_tier, tiers_below,
 };
 use coldpress_std::{ColdTier, Durability, OpenError, PutOptions, Streams};
 
@@ -81,7 +81,9 @@ fn tier_never_written_has_no_entries_and_opens() {
     open(dir.path(), &small().build().unwrap(), &pools).close().unwrap();
     let facts = facts(dir.path());
     assert!(matches!(facts.partitions[0].shape, PartitionShape::Unused), "{facts:?}");
-    assert!(Partition::open(&facts, 0).unwrap().is_none() && Partition::open(&facts, 1).unwrap().is_none());
+    assert!(
+        PartitionLog::open(&facts, 0).unwrap().is_none() && PartitionLog::open(&facts, 1).unwrap().is_none()
+    );
     assert_eq!(Snapshot::new(&facts, 0).count(), 0);
     assert_eq!(Snapshot::new(&facts, 0).get(b"key").unwrap(), None);
     open(dir.path(), &facts.config().unwrap().build().unwrap(), &pools)
@@ -194,10 +196,10 @@ fn damaged_record_is_an_error_and_the_others_come() {
     let facts = facts(dir.path());
     let found: Vec<_> = Snapshot::new(&facts, 0).collect();
     let errors: Vec<_> = found.iter().filter_map(|entry| entry.as_ref().err()).collect();
-    assert!(matches!(errors[..], [EntryError::Damaged { partition: 0, .. }]), "{errors:?}");
+    assert!(matches!(errors[..], [SnapshotError::Damaged { partition: 0, .. }]), "{errors:?}");
     assert_eq!(found.len(), 100);
     let refused = Snapshot::new(&facts, 0).get(&42u32.to_le_bytes());
-    assert!(matches!(refused, Err(EntryError::Damaged { .. })), "{refused:?}");
+    assert!(matches!(refused, Err(SnapshotError::Damaged { .. })), "{refused:?}");
     assert!(Snapshot::new(&facts, 0).get(&41u32.to_le_bytes()).unwrap().is_some());
 }
 

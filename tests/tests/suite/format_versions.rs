@@ -13,7 +13,7 @@ use coldpress_embedded::flash::{
 };
 use coldpress_std::clock::ManualClock;
 use coldpress_std::image::{ConvertError, Image, convert, convert_tier};
-use coldpress_std::inspect::{InspectError, Partition, TierFacts};
+use coldpress_std::inspect::{InspectError, PartitionLog, TierFacts};
 use coldpress_std::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use coldpress_std::{ColdTier, ColdTierConfig, MountError, OpenError};
 use coldpress_tests::flash::Flash;
@@ -186,7 +186,7 @@ fn inspection_of_an_old_tier_names_the_conversion() {
     let facts = TierFacts::read(&base.path().join("v1")).unwrap();
     assert_eq!((facts.format_version(), facts.partitions.len()), (Some(1), 2));
     let refusals =
-        [facts.check().unwrap_err(), facts.config().unwrap_err(), Partition::open(&facts, 0).unwrap_err()];
+        [facts.check().unwrap_err(), facts.config().unwrap_err(), PartitionLog::open(&facts, 0).unwrap_err()];
     for refused in refusals {
         assert!(matches!(&refused, InspectError::Format { version: 1, .. }), "{refused:?}");
         assert!(refused.to_string().contains("coldpress image convert"), "{refused}");
