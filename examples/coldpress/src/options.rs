@@ -72,7 +72,7 @@ pub(crate) enum Command {
     Compact(Place),
     /// Reads the whole log, corrects the index, and frees damaged segments whose live records are intact
     RebuildIndex(Place),
-    /// Measures the codecs on live records, and takes the best one for records that it relocates
+    /// Measures the codecs on live records, and tells the best one, which is to be configured in the service
     #[command(alias = "optimize")]
     Optimise(Place),
     /// Drops the values that expired

@@ -38,7 +38,7 @@ pub(crate) struct TaskReport {
     reread_segments: u32,
     rescued_records: u32,
     returned_segments: u32,
-    /// The codec that the task chose for new records, while the cache is open.
+    /// The codec that the task found to be the best. It is used for new records as long as the task's cache is open.
     codec: Option<&'static str>,
     duration_ms: u64,
 }
@@ -97,7 +97,7 @@ impl TaskReport {
             writeln!(out, "  {count} {name}")?;
         }
         if let Some(codec) = self.codec {
-            writeln!(out, "  the codec is {codec}")?;
+            writeln!(out, "  the best codec is {codec}")?;
         }
         Ok(())
     }

@@ -118,7 +118,10 @@ fn tasks_report_their_work_and_keep_the_values() {
     let report = json(&tool(dir.path(), &["rebuild-index", "DIR", "--json"]).expect(0));
     assert!(report["checked_records"].as_u64() >= Some(3000), "{report}");
     let text = tool(dir.path(), &["optimise", "DIR"]).expect(0).out();
-    assert!(text.starts_with("optimize compression: completed") && text.contains("the codec is"), "{text}");
+    assert!(
+        text.starts_with("optimize compression: completed") && text.contains("the best codec is"),
+        "{text}"
+    );
     std::thread::sleep(core::time::Duration::from_secs(3));
     let report = json(&tool(dir.path(), &["evict-expired", "DIR", "--json"]).expect(0));
     assert_eq!(report["expired_records"], 200, "{report}");
