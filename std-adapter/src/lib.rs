@@ -67,6 +67,8 @@ pub mod clock;
 
 mod recycled;
 
+pub mod budget;
+
 mod file_error;
 
 pub mod codec;

@@ -7,6 +7,7 @@
 mod ask;
 mod cleaner;
 mod compact;
+mod effort;
 mod evict;
 mod expire;
 mod kinds;
@@ -20,6 +21,7 @@ mod task;
 mod tasks;
 mod tidy;
 
+pub use effort::Effort;
 pub use kinds::{CompactionTask, REPORTS_KEPT, TASK_QUEUE_CAPACITY, TasksFull};
 pub use pace::Pace;
 pub(crate) use reclaim::Reclaimer;

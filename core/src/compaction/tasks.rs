@@ -18,6 +18,7 @@ use heapless::Deque;
 
 use super::cleaner::{Cleaned, Cleaner};
 use super::compact;
+use super::effort::Effort;
 use super::evict::Evict;
 use super::expire::Expire;
 use super::kinds::{CompactionTask, REPORTS_KEPT, TASK_QUEUE_CAPACITY, TasksFull};
@@ -58,6 +59,12 @@ pub(crate) struct Tasks {
     is_short: bool,
     /// Whether the victim in hand belongs to the task.
     is_for_task: bool,
+    /// Whether the victim in hand gives space, or copies, that somebody waits for.
+    is_needed: bool,
+    /// Whether background work rests.
+    is_paused: bool,
+    /// The work of the last poll.
+    effort: Effort,
     rebuild: Rebuild,
     restore: Restore,
     /// Whether a second look is under way that a shortage began, not a task.
@@ -88,6 +95,9 @@ impl Tasks {
             wear_seen: 0,
             is_short: false,
             is_for_task: false,
+            is_needed: false,
+            is_paused: false,
+            effort: Effort::None,
             rebuild: Rebuild::default(),
             restore: Restore::default(),
             is_restoring: false,
@@ -105,7 +115,7 @@ impl Tasks {
 
     /// Forgets all tasks, but not the last id issued: an adapter may still know some.
     pub(crate) fn restart(&mut self, log: &Log<'_>) {
-        *self = Self { next_id: self.next_id, ..Self::new(log) };
+        *self = Self { next_id: self.next_id, is_paused: self.is_paused, ..Self::new(log) };
     }
 
     pub(crate) fn schedule(&mut self, task: CompactionTask) -> Result<TaskId, TasksFull> {
@@ -116,6 +126,21 @@ impl Tasks {
         self.queue.push_back((id, task)).map_err(|(_, task)| TasksFull(task))?;
         self.next_id = id.next();
         Ok(id)
+    }
+
+    /// Lets background work rest, or go on.
+    pub(crate) const fn pause(&mut self, is_paused: bool) {
+        self.is_paused = is_paused;
+    }
+
+    /// A poll of the machine begins, which may not come to the tasks.
+    pub(crate) const fn begin_poll(&mut self) {
+        self.effort = Effort::None;
+    }
+
+    /// The work of the last poll.
+    pub(crate) const fn effort(&self) -> Effort {
+        self.effort
     }
 
     /// Takes no more tasks.
@@ -206,7 +231,7 @@ impl Tasks {
 
     /// When a paced step may be taken, in milliseconds from now.
     pub(crate) fn pace_wait_ms(&self, log: &Log<'_>) -> Option<u64> {
-        if self.cleaner.is_idle() {
+        if self.cleaner.is_idle() || self.effort == Effort::Held {
             return None;
         }
         Some(self.pace.wait_ms(Self::debt_permille(log))).filter(|ms| *ms > 0)
@@ -214,7 +239,45 @@ impl Tasks {
 
     /// When there may be something to tidy, in milliseconds of the monotonic clock; `None` while there is other work.
     pub(crate) fn tidy_due_ms(&self, log: &Log<'_>) -> Option<u64> {
-        self.tidy.due_ms(log).filter(|_| self.is_idle())
+        self.tidy.due_ms(log).filter(|_| self.is_idle() && self.effort != Effort::Held)
+    }
+
+    /// Segments that are free, or on their way to be.
+    fn coming(log: &Log<'_>) -> u32 {
+        log.free()
+            + log.blocks.to_come()
+            + log.segments.count(SegmentState::Emptied)
+            + log.segments.count(SegmentState::Freeing)
+            + log.segments.count(SegmentState::Erased)
+    }
+
+    /// Tells whether so many segments are too few.
+    fn lacks_segments(&self, log: &Log<'_>, coming: u32) -> bool {
+        let config = log.layout.config();
+        let watermark =
+            if self.is_short { config.high_watermark_segments } else { config.low_watermark_segments };
+        !self.is_closing && (coming < log.free_reserve() + watermark || log.lacks_space(coming))
+    }
+
+    /// Tells whether background work rests now. It goes on where clients may have to wait for the space that it gives, and
+    /// where the machine has to come to an end.
+    fn is_held(&self, log: &Log<'_>) -> bool {
+        self.is_paused
+            && !self.is_closing
+            && !log.segments.has_suspects()
+            && !self.lacks_segments(log, Self::coming(log))
+    }
+
+    /// Tells whether the running task has a step of work to take. While it waits for others, its steps cost nothing.
+    fn is_task_at_work(&self) -> bool {
+        self.task.as_ref().is_some_and(|task| {
+            !task.is_cancelled && !matches!(task.state, State::Reclaiming | State::Asking { .. })
+        })
+    }
+
+    /// Tells whether the victim in hand belongs to a task that was cancelled.
+    fn is_cancelled(&self) -> bool {
+        self.is_for_task && self.task.as_ref().is_some_and(|task| task.is_cancelled)
     }
 
     /// Cleans segments under suspicion, then, in a shortage, the best victim.
@@ -225,16 +288,9 @@ impl Tasks {
             return;
         }
         log.settle_streams();
-        let coming = log.free()
-            + log.blocks.to_come()
-            + log.segments.count(SegmentState::Emptied)
-            + log.segments.count(SegmentState::Freeing)
-            + log.segments.count(SegmentState::Erased);
-        let (low, high) =
-            (log.layout.config().low_watermark_segments, log.layout.config().high_watermark_segments);
         let was_short = self.is_short;
-        let is_low = coming < log.free_reserve() + if was_short { high } else { low };
-        self.is_short = !self.is_closing && (is_low || log.lacks_space(coming));
+        let coming = Self::coming(log);
+        self.is_short = self.lacks_segments(log, coming);
         log.counters.shortages += u64::from(self.is_short && !was_short);
         let suspects = log.segments.has_suspects();
         if !suspects && (self.begin_by_wear(log) || !self.is_short) {
@@ -246,7 +302,7 @@ impl Tasks {
         let choice = choose(&log.terms(policy), log.segments.as_slice(), |_, s| is_short || s.is_suspect());
         match choice {
             Some(choice) => {
-                self.is_for_task = false;
+                (self.is_for_task, self.is_needed) = (false, true);
                 self.cleaner.begin(log, choice);
             }
             // A segment with unread records, or in quarantine, is read again, and counts as torn by a cut if it still can't be
@@ -264,7 +320,7 @@ impl Tasks {
         let Some(wait) = host.awaits_copies().filter(|_| !self.is_closing && !log.is_at_end()) else {
             return Poll::Idle;
         };
-        self.is_for_task = false;
+        (self.is_for_task, self.is_needed) = (false, true);
         self.places.step(log, &mut self.cleaner, host, wait)
     }
 
@@ -282,7 +338,7 @@ impl Tasks {
         self.wear_seen = log.counters.erases;
         let choice = choose_by_wear(log.segments.as_slice(), log.layout.config().wear_spread_max);
         let Some(choice) = choice else { return false };
-        self.is_for_task = false;
+        (self.is_for_task, self.is_needed) = (false, true);
         log.counters.wear_victims += 1;
         self.cleaner.begin(log, choice);
         true
@@ -342,7 +398,7 @@ impl Tasks {
         let poll = match step {
             Step::Stay(poll) => poll,
             Step::Clean(choice) => {
-                self.is_for_task = true;
+                (self.is_for_task, self.is_needed) = (true, false);
                 self.cleaner.begin(log, choice);
                 Poll::Again
             }
@@ -436,6 +492,64 @@ impl Engine for Tasks {
         if let Some(cleaned) = self.cleaner.take_finished() {
             self.note_cleaned(&cleaned);
         }
+        match self.poll_needed(now, log, host) {
+            Poll::Idle => {}
+            step => {
+                self.effort = Effort::Needed;
+                return step;
+            }
+        }
+        let is_held = self.is_held(log);
+        if !self.cleaner.is_idle() {
+            if is_held && !self.is_needed && !self.is_cancelled() {
+                self.effort = Effort::Held;
+            } else {
+                match self.poll_cleaner(now, log, host) {
+                    Poll::Idle => {}
+                    step => return step,
+                }
+            }
+        }
+        if log.must_give_up() && !log.is_backing_off(now) && self.begin_restore(log, |_| true) {
+            self.effort = Effort::Needed;
+            return Poll::Again;
+        }
+        let step = self.evict.poll(now, log, host);
+        if step != Poll::Idle {
+            self.effort = Effort::Needed;
+            return step;
+        }
+        if is_held && self.is_task_at_work() {
+            self.effort = Effort::Held;
+            return Poll::Idle;
+        }
+        let step = self.poll_task(now, log, host);
+        if step != Poll::Idle {
+            self.effort = self.effort_of_background();
+        }
+        if step != Poll::Idle || self.is_closing || !self.is_idle() || log.is_backing_off(now) {
+            return step;
+        }
+        if is_held {
+            let is_due = self.tidy.due_ms(log).is_some_and(|at| at <= now.monotonic_ms);
+            self.effort = if is_due { Effort::Held } else { Effort::None };
+            return Poll::Idle;
+        }
+        let step = self.tidy.poll(now, log, host);
+        if step != Poll::Idle {
+            self.effort = self.effort_of_background();
+        }
+        if let Some(choice) = self.tidy.take_choice() {
+            self.is_needed = false;
+            self.cleaner.begin(log, choice);
+        }
+        step
+    }
+}
+
+impl Tasks {
+    /// Takes a step of the work that the tier needs; where it begins a victim, the cleaner goes on.
+    fn poll_needed<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
         if self.is_restoring {
             match self.poll_restore(now, log, host) {
                 Poll::Idle => {}
@@ -455,37 +569,29 @@ impl Engine for Tasks {
                 return Poll::Again;
             }
             if self.cleaner.is_idle() {
-                match self.poll_places(log, host) {
-                    Poll::Idle => {}
-                    step => return step,
-                }
+                return self.poll_places(log, host);
             }
         }
-        if !self.cleaner.is_idle() {
-            let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
-            if self.pace.admits(now.monotonic_ms, debt) {
-                let before = log.counters.relocated_bytes;
-                let step = self.cleaner.poll(now, log, host);
-                self.pace.spend(log.counters.relocated_bytes - before);
-                if step != Poll::Idle {
-                    return step;
-                }
-            }
+        Poll::Idle
+    }
+
+    /// The kind of a step of background work: where that rests, only a step that must not rest is taken.
+    const fn effort_of_background(&self) -> Effort {
+        if self.is_paused { Effort::Needed } else { Effort::Background }
+    }
+
+    /// Takes a step of the victim in hand, as the pace allows.
+    fn poll_cleaner<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+        let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
+        if !self.pace.admits(now.monotonic_ms, debt) {
+            return Poll::Idle;
         }
-        if log.must_give_up() && !log.is_backing_off(now) && self.begin_restore(log, |_| true) {
-            return Poll::Again;
-        }
-        let step = self.evict.poll(now, log, host);
+        let before = log.counters.relocated_bytes;
+        let step = self.cleaner.poll(now, log, host);
+        self.pace.spend(log.counters.relocated_bytes - before);
         if step != Poll::Idle {
-            return step;
-        }
-        let step = self.poll_task(now, log, host);
-        if step != Poll::Idle || self.is_closing || !self.is_idle() || log.is_backing_off(now) {
-            return step;
-        }
-        let step = self.tidy.poll(now, log, host);
-        if let Some(choice) = self.tidy.take_choice() {
-            self.cleaner.begin(log, choice);
+            let is_needed = self.is_needed || self.is_short || self.is_closing;
+            self.effort = if is_needed { Effort::Needed } else { self.effort_of_background() };
         }
         step
     }

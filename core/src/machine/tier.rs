@@ -1,7 +1,7 @@
 //! The tier machine itself: its life, and the order in which its engines are polled.
 
 use crate::cleanup::Ticket;
-use crate::compaction::{CompactionTask, Reclaimer, Report, RunningTask, Tasks, TasksFull};
+use crate::compaction::{CompactionTask, Effort, Reclaimer, Report, RunningTask, Tasks, TasksFull};
 use crate::config::{ConfigError, TierConfig};
 use crate::drive::{Input, Now, Poll, StaleTicket, TaskId};
 use crate::format::{Location, Seed, Sequence, Store};
@@ -357,6 +357,19 @@ impl<'m> Tier<'m> {
         self.tasks.give_up_unread();
     }
 
+    /// Lets background work rest, or go on: steps of tasks, their victims, and the tidying. Work that gives space in a shortage,
+    /// or that other work waits for, does not rest. An adapter with a budget for background work lets it rest between its
+    /// slices. It goes on at first.
+    pub const fn pause_background(&mut self, is_paused: bool) {
+        self.tasks.pause(is_paused);
+    }
+
+    /// The kind of work that the last poll did. After [`Effort::Held`] there is work for a poll that is not paused.
+    #[must_use]
+    pub const fn effort(&self) -> Effort {
+        self.tasks.effort()
+    }
+
     /// Ends the running task at its next step; what it did stays done, and its report says `Partial`.
     pub fn cancel(&mut self) {
         self.tasks.cancel();
@@ -399,6 +412,7 @@ impl<'m> Tier<'m> {
     }
 
     fn step<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
+        self.tasks.begin_poll();
         match self.status {
             Status::Mounting => self.poll_mount(now, host),
             Status::Running => {

@@ -9,6 +9,7 @@ use coldpress_core::config::Streams;
 use coldpress_core::segments::Policy;
 
 use super::{ColdTierConfigBuilder, Durability, FullPolicy};
+use crate::budget::WorkBudget;
 use crate::clock::Clock;
 
 impl ColdTierConfigBuilder {
@@ -147,6 +148,16 @@ impl ColdTierConfigBuilder {
     /// Limits how many bytes a second compaction moves while there is no shortage; by default there is no limit.
     pub const fn pace_bytes_per_s(mut self, bytes: u32) -> Self {
         self.settings.pace = PaceConfig { bytes_per_s: Some(bytes) };
+        self
+    }
+
+    /// Sets the budget from which background work takes its slices: compaction, tasks and tidying of all partitions. By default
+    /// there is none, and it goes on without a rest.
+    ///
+    /// Work for space that clients wait for takes no slice. A compaction that the background worker begins and that frees nothing is
+    /// repeated after twice the time, up to 64 intervals, until a client writes.
+    pub const fn budget(mut self, budget: WorkBudget) -> Self {
+        self.settings.budget = Some(budget);
         self
     }
 

@@ -21,6 +21,7 @@ use self::checks::{check_bounds, check_files, check_times, lengths, shape};
 pub(crate) use self::length_class::{CLASSES, class, longest_of};
 pub(crate) use self::pieces::{piece_bytes, record_bytes_max};
 pub(crate) use self::terms::Terms;
+use crate::budget::WorkBudget;
 use crate::clock::{Clock, SystemClock};
 use crate::codec::CodecSet;
 
@@ -105,6 +106,7 @@ pub(crate) struct Settings {
     streams: Streams,
     policy: Policy,
     pace: PaceConfig,
+    pub(crate) budget: Option<WorkBudget>,
     watermarks: Option<(u32, u32)>,
     stale_permille_min: u16,
     interval: Option<Duration>,
@@ -122,6 +124,9 @@ pub(crate) struct Settings {
     pub(crate) is_clock_confirmed: bool,
     pub(crate) clock: &'static dyn Clock,
 }
+
+/// Bytes that the machine copies in a step where steps take slices of a budget: some tens of microseconds.
+const SLICED_STEP_BYTES: u32 = 32 << 10;
 
 /// How often the background worker looks for something to do where no interval is configured.
 const INTERVAL_DEFAULT: Duration = Duration::from_secs(60);
@@ -281,6 +286,7 @@ impl ColdTierConfig {
                 streams: Streams::Four,
                 policy: Policy::Adaptive,
                 pace: PaceConfig::default(),
+                budget: None,
                 watermarks: None,
                 stale_permille_min: 250,
                 interval: None,
@@ -364,6 +370,7 @@ impl ColdTierConfig {
     /// The configuration of the machine of one partition. The pools say how long they may take to answer.
     pub(crate) fn machine(&self, store: Store, cleanup_timeout: Duration) -> TierConfig {
         let (low, high) = self.watermarks();
+        let whole = TierConfig::new(self.geometry, store);
         TierConfig {
             record_bytes_max: self.record_bytes_max(),
             streams: self.settings.streams,
@@ -376,7 +383,9 @@ impl ColdTierConfig {
             cleans_at_rest: true,
             clock_jump_s_max: seconds(self.settings.clock_jump_max),
             cleanup_timeout_ms: u32::try_from(cleanup_timeout.as_millis()).unwrap_or(u32::MAX),
-            ..TierConfig::new(self.geometry, store)
+            // A slice ends between two steps.
+            step_bytes: if self.settings.budget.is_some() { SLICED_STEP_BYTES } else { whole.step_bytes },
+            ..whole
         }
     }
 

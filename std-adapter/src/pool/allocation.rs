@@ -9,6 +9,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::config::{PoolConfig, PoolConfigError};
 use super::coordinator::PoolCoordinator;
+use super::defragmenting::Defragmenting;
 use super::hot::HotPools;
 use super::opened::Opened;
 use super::worker::{Inbox, Worker};
@@ -52,6 +53,7 @@ impl AllocationManager {
             timeout: config.request_timeout,
             meter: PoolMeter::new(&config.name),
             clock: config.clock.0,
+            defragmenting: Defragmenting::new(config.budget),
         };
         let spawned = thread::Builder::new().name("coldpress-pools".to_owned()).spawn(move || worker.run());
         let worker = match spawned {

@@ -7,6 +7,7 @@ use std::io;
 use coldpress_core::cleanup::{QUEUE_CAPACITY_DEFAULT, REPLY_TIMEOUT_MS_DEFAULT};
 use coldpress_core::pool::{Limits, SizeClasses};
 
+use crate::budget::WorkBudget;
 use crate::clock::{Clock, SystemClock};
 
 /// The most pages the pools of one manager may have, and all managers of a process together.
@@ -38,6 +39,7 @@ pub struct PoolConfig {
     pub(super) queue_capacity: usize,
     pub(super) name: String,
     pub(super) clock: PoolClock,
+    pub(super) budget: Option<WorkBudget>,
 }
 
 /// A clock that equals only itself.
@@ -101,6 +103,7 @@ pub struct PoolConfigBuilder {
     queue_capacity: usize,
     name: String,
     clock: &'static dyn Clock,
+    budget: Option<WorkBudget>,
 }
 
 impl Default for PoolConfigBuilder {
@@ -120,6 +123,7 @@ impl Default for PoolConfigBuilder {
             queue_capacity: QUEUE_CAPACITY_DEFAULT,
             name: "default".to_owned(),
             clock: &SystemClock,
+            budget: None,
         }
     }
 }
@@ -209,6 +213,15 @@ impl PoolConfigBuilder {
         self
     }
 
+    /// Sets the budget from which defragmentations take their slices; by default there is none, and they run without a rest.
+    ///
+    /// A request keeps its deadline: where the budget grants too little until then, the reply is partial. Emergency cleanups and
+    /// space for inserts take no slice.
+    pub fn budget(mut self, budget: WorkBudget) -> Self {
+        self.budget = Some(budget);
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -270,6 +283,7 @@ impl PoolConfigBuilder {
             queue_capacity: self.queue_capacity,
             name: self.name,
             clock: PoolClock(self.clock),
+            budget: self.budget,
         })
     }
 

@@ -35,6 +35,7 @@
 mod allocation;
 mod config;
 mod coordinator;
+mod defragmenting;
 mod error;
 mod hot;
 mod mapped;

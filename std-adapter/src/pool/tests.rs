@@ -214,6 +214,7 @@ fn cleanup_that_ran_out_of_time_says_that_it_is_partial() {
         timeout: Duration::from_secs(3_600),
         meter: crate::observe::PoolMeter::new(""),
         clock: &crate::clock::SystemClock,
+        defragmenting: defragmenting::Defragmenting::new(None),
     };
     worker.serve(message);
     assert!(replies.try_recv().unwrap().result.unwrap().is_partial);

@@ -10,13 +10,15 @@ use std::time::Instant;
 
 use coldpress_core::cleanup::{CleanupError, CleanupKind, Reclaimed};
 use coldpress_core::pool::Step;
-use crossbeam_channel::{Receiver, Sender, TryRecvError, select_biased};
+use crossbeam_channel::{Receiver, Sender, TryRecvError, never, select_biased};
 
 use super::coordinator::Message;
+use super::defragmenting::{Defragmenting, Progressing};
 use super::error::PoolError;
 use super::hot::HotPools;
 use super::opened::{Locked, Opened};
 use super::partition::Partition;
+use crate::budget::WorkKind;
 use crate::clock::Clock;
 use crate::observe::{POOLS_EVERY, PoolMeter};
 
@@ -56,6 +58,8 @@ pub(super) struct Worker {
     pub(super) meter: PoolMeter,
     /// The clock by which values expire.
     pub(super) clock: &'static dyn Clock,
+    /// Defragmentations that take slices of a budget.
+    pub(super) defragmenting: Defragmenting,
 }
 
 /// How a run over the partitions ended.
@@ -81,16 +85,28 @@ impl Ended {
 
 impl Worker {
     pub(super) fn run(mut self) {
+        let mut has_clients = true;
         loop {
+            let due = [self.defragment(), self.defragmenting.free_due()].into_iter().flatten().min();
+            // While many defragmentations wait, those behind wait in the channel.
+            let takes = has_clients && !self.defragmenting.is_full();
+            let none = never();
+            let requests = if takes { &self.requests.requests } else { &none };
             select_biased! {
                 recv(self.stop) -> _ => return,
-                recv(self.requests.requests) -> message => match message {
-                    Ok(message) => self.serve(message),
+                recv(requests) -> message => match message {
+                    Ok(message) => self.take(message),
                     // The last coordinator is gone; the pools still need tending.
-                    Err(_) => return self.run_alone(),
+                    Err(_) => has_clients = false,
                 },
-                recv(self.wake) -> _ => self.free_space(),
-                default(POOLS_EVERY) => {}
+                recv(self.wake) -> _ => self.free_for_inserts(),
+                // To measure the pools between two slices would take more time than these.
+                default(due.unwrap_or(POOLS_EVERY)) => if due.is_some() {
+                    if self.defragmenting.free_due().is_some_and(|wait| wait.is_zero()) {
+                        self.free_for_inserts();
+                    }
+                    continue;
+                },
             }
             self.measure();
         }
@@ -103,28 +119,48 @@ impl Worker {
         }
     }
 
-    fn run_alone(&mut self) {
+    /// Serves a request at once, or lets it wait for its slices.
+    fn take(&mut self, message: Message) {
+        let is_sliced = message.owed.request().kind == CleanupKind::TriggerDefragmentation;
+        if !is_sliced || !self.defragmenting.has_budget() || Instant::now() >= message.deadline {
+            return self.serve(message);
+        }
+        let until = self.until(&message);
+        self.defragmenting.push(message, until, self.opened.partitions());
+    }
+
+    /// Goes on with the defragmentation in hand as far as the budget allows; returns how long it waits for the next slice.
+    fn defragment(&mut self) -> Option<Duration> {
         loop {
-            select_biased! {
-                recv(self.stop) -> _ => return,
-                recv(self.wake) -> _ => self.free_space(),
-                default(POOLS_EVERY) => {}
+            match self.defragmenting.advance(&self.opened, self.step_bytes_max) {
+                Progressing::Nothing => return None,
+                Progressing::Wait(wait) => return Some(wait),
+                Progressing::Ended(cleaned) => {
+                    let ended = match (cleaned.failed, cleaned.is_late) {
+                        (true, _) => Ended::Failed,
+                        (false, true) => Ended::Late,
+                        (false, false) => Ended::Done,
+                    };
+                    self.finish(cleaned.message, cleaned.reclaimed, &ended, cleaned.started);
+                }
             }
-            self.measure();
         }
     }
 
+    /// The end of the time for a request: the reply needs a moment to arrive before the deadline.
+    fn until(&self, message: &Message) -> Instant {
+        message.deadline.checked_sub(self.timeout / 10).unwrap_or(message.deadline)
+    }
+
     pub(super) fn serve(&self, message: Message) {
-        let Message { owed, deadline } = message;
-        if Instant::now() >= deadline {
+        if Instant::now() >= message.deadline {
             // Nobody waits for it any more; work that nobody asked for is not done.
-            owed.fail(CleanupError::TimedOut);
+            message.owed.fail(CleanupError::TimedOut);
             return;
         }
-        let kind = owed.request().kind;
+        let kind = message.owed.request().kind;
         let started = Instant::now();
-        // The reply needs a moment to arrive before the deadline.
-        let until = deadline.checked_sub(self.timeout / 10).unwrap_or(deadline);
+        let until = self.until(&message);
         let (reclaimed, ended) = match kind {
             CleanupKind::TriggerDefragmentation => {
                 self.rounds(until, |_| true, |partition| partition.defragment_step(self.step_bytes_max))
@@ -135,6 +171,21 @@ impl Worker {
             }
             _ => (Reclaimed::default(), Ended::Failed),
         };
+        self.book(started, &reclaimed);
+        self.finish(message, reclaimed, &ended, started);
+    }
+
+    /// Counts work that took no slice.
+    fn book(&self, started: Instant, reclaimed: &Reclaimed) {
+        if let Some(budget) = self.defragmenting.budget() {
+            budget.book(WorkKind::Defragmentation, started.elapsed(), reclaimed.relocated_bytes);
+        }
+    }
+
+    /// Answers a request.
+    fn finish(&self, message: Message, reclaimed: Reclaimed, ended: &Ended, started: Instant) {
+        let owed = message.owed;
+        let kind = owed.request().kind;
         tracing::debug!(
             ?kind,
             bytes = reclaimed.bytes,
@@ -157,8 +208,34 @@ impl Worker {
         }
     }
 
+    /// Frees space for inserts. With a budget, a pass behind one that freed nothing waits.
+    fn free_for_inserts(&mut self) {
+        if !self.defragmenting.has_budget() {
+            self.free_space();
+        } else if self.defragmenting.may_free(self.changes()) {
+            let reclaimed = self.free_space();
+            self.defragmenting.freed(reclaimed.bytes > 0 || reclaimed.dropped_objects > 0);
+        }
+    }
+
+    /// A number that differs once a client took or gave back memory.
+    fn changes(&self) -> u64 {
+        let totals = |number| {
+            self.opened.lock(number).map_or((0, 0), |partition| {
+                let totals = partition.pool.totals();
+                (totals.allocations, u64::from(totals.live_objects))
+            })
+        };
+        let (allocations, live) = (0..self.opened.partitions())
+            .map(totals)
+            .fold((0u64, 0u64), |sum, one| (sum.0.wrapping_add(one.0), sum.1.wrapping_add(one.1)));
+        // A value that a client removed shows in the difference.
+        allocations.wrapping_mul(2).wrapping_sub(live)
+    }
+
     /// Brings the partitions that asked for space below their low watermark, for a while: requests go first.
-    fn free_space(&self) {
+    fn free_space(&self) -> Reclaimed {
+        let started = Instant::now();
         let now_s = self.clock.wall_s();
         let until = Instant::now() + self.timeout / 4;
         let (reclaimed, ended) = self.rounds(
@@ -170,6 +247,7 @@ impl Worker {
                 step
             },
         );
+        self.book(started, &reclaimed);
         self.meter.cleanup("room", &reclaimed, ended.error());
         if matches!(ended, Ended::Late) {
             // A full channel is enough: the worker will wake.
@@ -180,6 +258,7 @@ impl Worker {
             dropped_objects = reclaimed.dropped_objects,
             "pool made room"
         );
+        reclaimed
     }
 
     /// Goes round the partitions, one step in each, until all are done. One lock hold is one step.

@@ -47,6 +47,12 @@ pub(super) struct Given {
 impl Worker<'_> {
     /// Polls the machine, up to a bound and to the end of a close; tells whether it has nothing left to do.
     pub(super) fn drive(&mut self) -> bool {
+        let is_idle = self.drive_machine();
+        self.slicing.rest();
+        is_idle
+    }
+
+    fn drive_machine(&mut self) -> bool {
         for polls in 0..POLLS_PER_TURN {
             if polls >= POLLS_BEFORE_MESSAGES && !self.messages.is_empty() {
                 return false;
@@ -61,12 +67,18 @@ impl Worker<'_> {
                 self.index.hot = self.pools_of(scheduled).hot();
             }
             let entered = running.map(|scheduled| scheduled.span.enter());
+            let before = self.slicing.begin(&mut self.tier);
             let step = self.tier.poll(now, &mut self.index);
             drop(entered);
+            self.slicing.polled(self.tier.effort());
             match step {
                 Poll::Do(action) => self.perform(now, action),
                 Poll::Again => {}
+                Poll::Idle if self.slicing.take(&self.tier) => continue,
                 Poll::Idle => return true,
+            }
+            if let Some(before) = before {
+                self.slicing.done(&self.tier, &before, &step);
             }
             // The machine keeps a few: none may be lost, else its client would wait in vain.
             self.take_reports();
@@ -303,10 +315,14 @@ impl Worker<'_> {
     }
 
     /// Queues a task with its surroundings.
-    pub(super) fn schedule(&mut self, task: CompactionTask, scheduled: Scheduled) -> Result<(), TasksFull> {
+    pub(super) fn schedule(
+        &mut self,
+        task: CompactionTask,
+        scheduled: Scheduled,
+    ) -> Result<TaskId, TasksFull> {
         let id = self.tier.schedule(task)?;
         self.scheduled.insert(id, scheduled);
-        Ok(())
+        Ok(id)
     }
 
     /// The pools that a task asks.
@@ -330,6 +346,7 @@ impl Worker<'_> {
                 "compaction ended"
             );
             self.meter.compaction(&report);
+            self.slicing.end_task(&report);
             self.posting.report(report);
             self.post();
             // Sent after the stats are posted, so that its client finds it in them. A client that gave up waiting needs no
@@ -352,29 +369,43 @@ impl Worker<'_> {
         ended
     }
 
-    /// Schedules what the background worker is there for: expiry at every interval, compaction when there is debt.
+    /// Schedules what the background worker is there for: expiry at every interval, compaction when there is debt. With a budget,
+    /// compaction that frees nothing comes at longer and longer intervals.
     pub(super) fn look_after_background(&mut self) {
         let now_ms = monotonic_ms();
         let is_debt_due = self.posting.is_debt_due(now_ms, DEBT_MS);
         let Some(schedule) = &mut self.background else { return };
+        let interval_ms = millis(schedule.background.interval);
         if now_ms >= schedule.next_ms {
-            schedule.next_ms = now_ms.saturating_add(millis(schedule.background.interval));
+            schedule.next_ms = now_ms.saturating_add(interval_ms);
             self.schedule_background(CompactionTask::CleanupExpired);
-            self.schedule_background(CompactionTask::CompactData);
+            self.pass(now_ms, interval_ms);
         } else if is_debt_due && !self.tier.is_compacting() {
             let tally = self.tier.tally();
             let stale = tally.used_bytes.saturating_sub(tally.live_bytes);
             if stale > tally.used_bytes / 2 && tally.sealed > 0 {
-                self.schedule_background(CompactionTask::CompactData);
+                self.pass(now_ms, interval_ms);
             }
         }
     }
 
-    fn schedule_background(&mut self, task: CompactionTask) {
+    /// Schedules a compaction that no client asked for.
+    fn pass(&mut self, now_ms: u64, interval_ms: u64) {
+        let dropped = self.shared.counts.expired_records.load(Relaxed);
+        // Records of clients, removes among them, and values that went by themselves.
+        let changes = self.tier.appended().wrapping_add(dropped);
+        if self.slicing.is_pass_due(now_ms, interval_ms, changes)
+            && let Some(id) = self.schedule_background(CompactionTask::CompactData)
+        {
+            self.slicing.begin_pass(id, now_ms, changes);
+        }
+    }
+
+    fn schedule_background(&mut self, task: CompactionTask) -> Option<TaskId> {
         let pools = self.background.as_ref().and_then(|schedule| schedule.background.pools.clone());
         // Where so many tasks wait already, it is among them.
         let span = tracing::info_span!(parent: None, "compaction", %task, partition = self.partition);
-        let _ = self.schedule(task, Scheduled { report: None, pools, span });
+        self.schedule(task, Scheduled { report: None, pools, span }).ok()
     }
 
     /// How long the worker may wait for its next input.
@@ -399,6 +430,7 @@ impl Worker<'_> {
         if self.posting.is_stale(&self.tier.counters()) {
             timeout = timeout.min(self.posting.due_in_ms());
         }
-        Duration::from_millis(timeout)
+        let timeout = Duration::from_millis(timeout);
+        self.slicing.due_in().map_or(timeout, |due| timeout.min(due))
     }
 }

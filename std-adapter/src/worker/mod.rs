@@ -16,6 +16,7 @@ mod placing;
 mod posting;
 mod reading;
 mod scheduled;
+mod slicing;
 mod stalled;
 mod sweeping;
 mod waiting;
@@ -41,6 +42,7 @@ use self::memory::Buffers;
 pub(crate) use self::message::{Background, Message, Scheduled, Waiter};
 use self::posting::Posting;
 use self::scheduled::ScheduledTasks;
+use self::slicing::Slicing;
 use self::stalled::Stalled;
 use self::sweeping::Sweeping;
 use self::waiting::Waiters;
@@ -144,6 +146,7 @@ pub(crate) struct Worker<'m> {
     posting: Posting,
     meter: TierMeter,
     background: Option<Schedule>,
+    slicing: Slicing,
     partition: u16,
     clock_jump_s: u32,
     flush_after_ms: u64,
@@ -286,6 +289,7 @@ impl<'m> Worker<'m> {
             background: settings
                 .has_background()
                 .then(|| Schedule::new(Background { interval: settings.background_interval(), pools: None })),
+            slicing: Slicing::new(settings.budget),
             closing: None,
             partition: setup.store.partition,
             clock_jump_s: crate::config::seconds(settings.clock_jump_max),
@@ -456,7 +460,7 @@ impl<'m> Worker<'m> {
             Message::Flush(waiter) => self.backlog.push_back(Work::Flush(waiter)),
             Message::Nudge => {}
             Message::Schedule { task, accepted, scheduled } => {
-                let outcome = self.schedule(task, scheduled);
+                let outcome = self.schedule(task, scheduled).map(|_| ());
                 if outcome.is_ok() {
                     self.shared.is_compacting.store(true, Relaxed);
                 }

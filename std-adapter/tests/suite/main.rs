@@ -3,6 +3,7 @@
 mod answers;
 mod api;
 mod bad_input;
+mod budget;
 mod cache;
 mod cache_model;
 mod callbacks;

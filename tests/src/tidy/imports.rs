@@ -26,9 +26,10 @@ pub const CORE_LAYERS: [&str; 15] = [
 ];
 
 /// The layers of the adapter for services, in the same way: folders and files of `std-adapter/src`.
-pub const STD_LAYERS: [&str; 16] = [
+pub const STD_LAYERS: [&str; 17] = [
     "clock",
     "recycled",
+    "budget",
     "file_error",
     "codec",
     "storage",
