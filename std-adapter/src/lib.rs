@@ -128,7 +128,10 @@ pub use errors::{
     BatchError, CloseError, GetError, InUse, OpenError, PutError, RemoveError, TierError, UpdateError,
 };
 pub use file_error::FileError;
-pub use observe::{SegmentView, TierStats};
+pub use observe::{
+    CleanedSegment, CleanupCause, EvictedFrom, Eviction, EvictionCause, Explained, ExplainedCleanup,
+    Explanation, RefusalCause, RefusedOperation, RefusedWrite, SegmentView, TierStats,
+};
 pub use storage::medium;
 pub use storage::medium::MediumFailure;
 

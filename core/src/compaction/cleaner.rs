@@ -41,6 +41,22 @@ pub(crate) struct Cleaned {
     pub(crate) has_failed: bool,
 }
 
+/// A victim as far as it is cleaned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Cleaning {
+    /// The victim, and why it was chosen.
+    pub choice: VictimChoice,
+    /// Whether nothing more is done with it, or there never was one.
+    pub is_over: bool,
+    /// Whether nothing live is left in it, so that it will be freed.
+    pub is_emptied: bool,
+    /// Records relocated, or replaced by a tombstone.
+    pub relocated_records: u32,
+    /// Bytes of records relocated.
+    pub relocated_bytes: u64,
+}
+
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 enum State {
     #[default]
@@ -141,6 +157,13 @@ impl Cleaner {
 
     pub(crate) fn is_idle(&self) -> bool {
         self.state == State::Idle && self.finished.is_none()
+    }
+
+    /// The victim in hand, else the last one.
+    pub(crate) fn cleaning(&self) -> Cleaning {
+        let Cleaned { choice, is_emptied, relocated_records, relocated_bytes, .. } = self.victim;
+        let is_over = self.state == State::Idle;
+        Cleaning { choice, is_over, is_emptied, relocated_records, relocated_bytes }
     }
 
     /// The outcome of the last victim, once.

@@ -21,6 +21,7 @@ mod task;
 mod tasks;
 mod tidy;
 
+pub use cleaner::Cleaning;
 pub use effort::Effort;
 pub use kinds::{CompactionTask, REPORTS_KEPT, TASK_QUEUE_CAPACITY, TasksFull};
 pub use pace::Pace;

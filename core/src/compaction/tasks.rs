@@ -16,9 +16,9 @@
 
 use heapless::Deque;
 
-use super::cleaner::{Cleaned, Cleaner};
+use super::cleaner::{Cleaned, Cleaner, Cleaning};
 use super::compact;
-use super::effort::Effort;
+use super::effort::{Effort, Pausing};
 use super::evict::Evict;
 use super::expire::Expire;
 use super::kinds::{CompactionTask, REPORTS_KEPT, TASK_QUEUE_CAPACITY, TasksFull};
@@ -61,10 +61,7 @@ pub(crate) struct Tasks {
     is_for_task: bool,
     /// Whether the victim in hand gives space, or copies, that somebody waits for.
     is_needed: bool,
-    /// Whether background work rests.
-    is_paused: bool,
-    /// The work of the last poll.
-    effort: Effort,
+    pausing: Pausing,
     rebuild: Rebuild,
     restore: Restore,
     /// Whether a second look is under way that a shortage began, not a task.
@@ -96,8 +93,7 @@ impl Tasks {
             is_short: false,
             is_for_task: false,
             is_needed: false,
-            is_paused: false,
-            effort: Effort::None,
+            pausing: Pausing::default(),
             rebuild: Rebuild::default(),
             restore: Restore::default(),
             is_restoring: false,
@@ -115,7 +111,7 @@ impl Tasks {
 
     /// Forgets all tasks, but not the last id issued: an adapter may still know some.
     pub(crate) fn restart(&mut self, log: &Log<'_>) {
-        *self = Self { next_id: self.next_id, is_paused: self.is_paused, ..Self::new(log) };
+        *self = Self { next_id: self.next_id, ..Self::new(log) };
     }
 
     pub(crate) fn schedule(&mut self, task: CompactionTask) -> Result<TaskId, TasksFull> {
@@ -128,19 +124,19 @@ impl Tasks {
         Ok(id)
     }
 
-    /// Lets background work rest, or go on.
-    pub(crate) const fn pause(&mut self, is_paused: bool) {
-        self.is_paused = is_paused;
+    /// Whether background work rests, and the effort of the last poll.
+    pub(crate) const fn pausing(&mut self) -> &mut Pausing {
+        &mut self.pausing
     }
 
-    /// A poll of the machine begins, which may not come to the tasks.
-    pub(crate) const fn begin_poll(&mut self) {
-        self.effort = Effort::None;
-    }
-
-    /// The work of the last poll.
+    /// The effort of the last poll.
     pub(crate) const fn effort(&self) -> Effort {
-        self.effort
+        self.pausing.last()
+    }
+
+    /// The victim in hand, else the last one.
+    pub(crate) fn cleaning(&self) -> Cleaning {
+        self.cleaner.cleaning()
     }
 
     /// Takes no more tasks.
@@ -231,7 +227,7 @@ impl Tasks {
 
     /// When a paced step may be taken, in milliseconds from now.
     pub(crate) fn pace_wait_ms(&self, log: &Log<'_>) -> Option<u64> {
-        if self.cleaner.is_idle() || self.effort == Effort::Held {
+        if self.cleaner.is_idle() || self.pausing.is_holding() {
             return None;
         }
         Some(self.pace.wait_ms(Self::debt_permille(log))).filter(|ms| *ms > 0)
@@ -239,7 +235,7 @@ impl Tasks {
 
     /// When there may be something to tidy, in milliseconds of the monotonic clock; `None` while there is other work.
     pub(crate) fn tidy_due_ms(&self, log: &Log<'_>) -> Option<u64> {
-        self.tidy.due_ms(log).filter(|_| self.is_idle() && self.effort != Effort::Held)
+        self.tidy.due_ms(log).filter(|_| self.is_idle() && !self.pausing.is_holding())
     }
 
     /// Segments that are free, or on their way to be.
@@ -262,7 +258,7 @@ impl Tasks {
     /// Tells whether background work rests now. It goes on where clients may have to wait for the space that it gives, and
     /// where the machine has to come to an end.
     fn is_held(&self, log: &Log<'_>) -> bool {
-        self.is_paused
+        self.pausing.is_paused
             && !self.is_closing
             && !log.segments.has_suspects()
             && !self.lacks_segments(log, Self::coming(log))
@@ -495,14 +491,14 @@ impl Engine for Tasks {
         match self.poll_needed(now, log, host) {
             Poll::Idle => {}
             step => {
-                self.effort = Effort::Needed;
+                self.pausing.note(Effort::Needed);
                 return step;
             }
         }
         let is_held = self.is_held(log);
         if !self.cleaner.is_idle() {
             if is_held && !self.is_needed && !self.is_cancelled() {
-                self.effort = Effort::Held;
+                self.pausing.note(Effort::Held);
             } else {
                 match self.poll_cleaner(now, log, host) {
                     Poll::Idle => {}
@@ -511,33 +507,34 @@ impl Engine for Tasks {
             }
         }
         if log.must_give_up() && !log.is_backing_off(now) && self.begin_restore(log, |_| true) {
-            self.effort = Effort::Needed;
+            self.pausing.note(Effort::Needed);
             return Poll::Again;
         }
         let step = self.evict.poll(now, log, host);
         if step != Poll::Idle {
-            self.effort = Effort::Needed;
+            self.pausing.note(Effort::Needed);
             return step;
         }
         if is_held && self.is_task_at_work() {
-            self.effort = Effort::Held;
+            self.pausing.note(Effort::Held);
             return Poll::Idle;
         }
         let step = self.poll_task(now, log, host);
         if step != Poll::Idle {
-            self.effort = self.effort_of_background();
+            self.pausing.note_background();
         }
         if step != Poll::Idle || self.is_closing || !self.is_idle() || log.is_backing_off(now) {
             return step;
         }
         if is_held {
-            let is_due = self.tidy.due_ms(log).is_some_and(|at| at <= now.monotonic_ms);
-            self.effort = if is_due { Effort::Held } else { Effort::None };
+            if self.tidy.due_ms(log).is_some_and(|at| at <= now.monotonic_ms) {
+                self.pausing.note(Effort::Held);
+            }
             return Poll::Idle;
         }
         let step = self.tidy.poll(now, log, host);
         if step != Poll::Idle {
-            self.effort = self.effort_of_background();
+            self.pausing.note_background();
         }
         if let Some(choice) = self.tidy.take_choice() {
             self.is_needed = false;
@@ -575,11 +572,6 @@ impl Tasks {
         Poll::Idle
     }
 
-    /// The kind of a step of background work: where that rests, only a step that must not rest is taken.
-    const fn effort_of_background(&self) -> Effort {
-        if self.is_paused { Effort::Needed } else { Effort::Background }
-    }
-
     /// Takes a step of the victim in hand, as the pace allows.
     fn poll_cleaner<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
         let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
@@ -591,7 +583,11 @@ impl Tasks {
         self.pace.spend(log.counters.relocated_bytes - before);
         if step != Poll::Idle {
             let is_needed = self.is_needed || self.is_short || self.is_closing;
-            self.effort = if is_needed { Effort::Needed } else { self.effort_of_background() };
+            if is_needed {
+                self.pausing.note(Effort::Needed);
+            } else {
+                self.pausing.note_background();
+            }
         }
         step
     }

@@ -1,10 +1,10 @@
 //! The tier machine itself: its life, and the order in which its engines are polled.
 
 use crate::cleanup::Ticket;
-use crate::compaction::{CompactionTask, Effort, Reclaimer, Report, RunningTask, Tasks, TasksFull};
+use crate::compaction::{Cleaning, CompactionTask, Effort, Reclaimer, Report, RunningTask, Tasks, TasksFull};
 use crate::config::{ConfigError, TierConfig};
 use crate::drive::{Input, Now, Poll, StaleTicket, TaskId};
-use crate::format::{Location, Seed, Sequence, Store};
+use crate::format::{Location, Seed, SegmentIndex, Sequence, Store};
 use crate::index::{Dropped, Due, Host, Released};
 use crate::invariant::Invariant;
 use crate::recovery::{Mount, MountError, MountReport};
@@ -210,6 +210,18 @@ impl<'m> Tier<'m> {
         !self.tasks.is_idle()
     }
 
+    /// The victim that is being cleaned, else the last one.
+    #[must_use]
+    pub fn cleaning(&self) -> Cleaning {
+        self.tasks.cleaning()
+    }
+
+    /// The age of a sealed segment: the bytes that clients have appended since it was sealed.
+    #[must_use]
+    pub fn age_bytes(&self, segment: SegmentIndex) -> u64 {
+        self.log.age_bytes(segment)
+    }
+
     /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
     #[must_use]
     pub fn debt_permille(&self) -> u16 {
@@ -361,7 +373,7 @@ impl<'m> Tier<'m> {
     /// or that other work waits for, does not rest. An adapter with a budget for background work lets it rest between its
     /// slices. It goes on at first.
     pub const fn pause_background(&mut self, is_paused: bool) {
-        self.tasks.pause(is_paused);
+        self.tasks.pausing().is_paused = is_paused;
     }
 
     /// The kind of work that the last poll did. After [`Effort::Held`] there is work for a poll that is not paused.
@@ -412,7 +424,7 @@ impl<'m> Tier<'m> {
     }
 
     fn step<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
-        self.tasks.begin_poll();
+        self.tasks.pausing().note(Effort::None);
         match self.status {
             Status::Mounting => self.poll_mount(now, host),
             Status::Running => {

@@ -2,7 +2,7 @@
 
 use super::log::Log;
 use crate::config::{Stream, Streams, free_reserve};
-use crate::format::{Sequence, Version};
+use crate::format::{SegmentIndex, Sequence, Version};
 use crate::segments::{Growth, Policy, SegmentState, VictimTerms};
 
 /// Streams are separated again once the log is emptier, by this part, than when they were merged. The part is a divisor.
@@ -30,6 +30,11 @@ impl Log<'_> {
             Streams::Four if young && !self.writer.streams.is_merged => Stream::Young,
             _ => Stream::Old,
         }
+    }
+
+    /// The bytes that clients have appended since a segment was sealed.
+    pub(crate) fn age_bytes(&self, segment: SegmentIndex) -> u64 {
+        self.segments.get(segment).age_bytes(self.writer.appended_bytes)
     }
 
     /// How victims are chosen now.

@@ -12,7 +12,7 @@ use super::reserve::{Announced, Space, WaitingClient};
 use crate::admission::try_until;
 use crate::config::Durability;
 use crate::errors::TierError;
-use crate::observe::{SegmentView, TierStats};
+use crate::observe::{Explanation, SegmentView, TierStats, in_order};
 use crate::recycled::Lease;
 use crate::worker::{Message, Waiter};
 
@@ -148,6 +148,20 @@ impl ColdTierHandle {
             stats
         })
         .unwrap_or_default()
+    }
+
+    /// Explains the last compactions, evictions and refusals of all partitions, the newest last. The pools explain their cleanups:
+    /// [`PoolCoordinator::explanations`](crate::pool::PoolCoordinator::explanations).
+    ///
+    /// # Errors
+    /// [`TierError::Closed`].
+    ///
+    /// # Bounds
+    /// Each partition keeps the last 256 of each kind.
+    pub fn explanations(&self) -> Result<Vec<Explanation>, TierError> {
+        let mut all = Vec::new();
+        self.enter(|open| open.parts.iter().for_each(|part| part.shared.explanations.add_to(&mut all)))?;
+        Ok(in_order(all))
     }
 
     /// Shows the segments of all partitions.

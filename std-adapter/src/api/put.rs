@@ -167,11 +167,15 @@ impl ColdTierHandle {
         // Only to count it: a tier that is closed counts nothing.
         let _ = self.enter(|open| {
             let Ok(part) = open.part(write.part) else { return };
-            if outcome.is_ok() {
-                part.shared.latencies.record(&part.meter, Timed::Put, write.begun.elapsed());
-                part.count_kept(&write);
-            } else {
-                part.shared.counts.refused_puts.fetch_add(1, Relaxed);
+            match &outcome {
+                Ok(_) => {
+                    part.shared.latencies.record(&part.meter, Timed::Put, write.begun.elapsed());
+                    part.count_kept(&write);
+                }
+                Err(refused) => {
+                    part.shared.counts.refused_puts.fetch_add(1, Relaxed);
+                    part.explain_refused(&write, refused);
+                }
             }
         });
         outcome.map(|effect| effect != Effect::Unmet).map_err(PutError::from)

@@ -8,12 +8,14 @@ use crossbeam_channel::Sender;
 
 use super::get::{Current, Reading};
 use super::long::LongPut;
-use super::opened::Open;
+use super::opened::{Open, Part};
 use super::unchanged::Kept;
 use crate::admission::Lack;
 use crate::config::Durability;
 use crate::errors::{PutError, RemoveError, TierError};
 use crate::index::{Entry, PENDING_OVERHEAD_BYTES, Pending, WriteId};
+use crate::observe::{Explained, RefusalCause, RefusedOperation, RefusedWrite};
+use crate::storage::MediumError;
 
 /// A condition of a write, checked under the same guard under which the write goes into the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -150,6 +152,40 @@ pub(super) enum Refused {
     Tier(TierError),
     Full { needed: u64, available: u64 },
     Busy,
+}
+
+impl Refused {
+    /// The cause, and the bytes needed and available where capacity was lacking.
+    const fn explain(&self) -> (RefusalCause, Option<(u64, u64)>) {
+        let cause = match self {
+            Self::Full { needed, available } => return (RefusalCause::Full, Some((*needed, *available))),
+            Self::Busy => RefusalCause::Busy,
+            Self::Tier(TierError::TimedOut) => RefusalCause::TimedOut,
+            Self::Tier(TierError::Medium(failure)) => match failure.kind() {
+                MediumError::NoSpace => RefusalCause::NoSpace,
+                _ => RefusalCause::Medium,
+            },
+            Self::Tier(_) => RefusalCause::Unavailable,
+        };
+        (cause, None)
+    }
+}
+
+impl Part {
+    /// Explains why a put came to nothing.
+    pub(super) fn explain_refused(&self, write: &Write, refused: &Refused) {
+        let (cause, bytes) = refused.explain();
+        let waited = write.begun.elapsed();
+        let one = RefusedWrite {
+            partition: u16::try_from(write.part).ok(),
+            operation: if write.is_touch { RefusedOperation::Touch } else { RefusedOperation::Put },
+            cause,
+            needed: bytes.map(|(needed, _)| needed),
+            available: bytes.map(|(_, available)| available),
+            waited,
+        };
+        self.shared.explanations.record(waited, Explained::Refused(one));
+    }
 }
 
 impl From<TierError> for Refused {

@@ -16,6 +16,6 @@ pub(crate) use self::families::{Family, FamilyWriter, Generation};
 pub(crate) use self::health::{Health, PostedHealth};
 pub(crate) use self::lengths::Lengths;
 pub(crate) use self::log_clock::LogTime;
-pub(crate) use self::partition::{IndexClock, PartitionIndex};
+pub(crate) use self::partition::{EvictedRecords, IndexClock, PartitionIndex};
 pub(crate) use self::publish::{Publish, is_surely_removed, publish};
 pub(crate) use self::shared::{NotWritten, STRIPES, SharedPartition};

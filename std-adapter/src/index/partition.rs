@@ -3,6 +3,7 @@
 //! Owned by the log worker. State that clients read too is in the shared partition. The state of the worker alone is here: the
 //! expiry queue, samples of codecs, and tombstones to settle after a mount.
 
+use core::cell::Cell;
 use core::ops::Range;
 use core::sync::atomic::Ordering::Relaxed;
 use std::collections::VecDeque;
@@ -32,6 +33,16 @@ const DUE_LOOKS_MAX: usize = 1024;
 /// Seconds after which a due key comes up again if it is still there.
 const DUE_AGAIN_S: u32 = 30;
 
+/// Records that were evicted.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct EvictedRecords {
+    pub(crate) records: u64,
+    /// Their bytes, with those of their pieces.
+    pub(crate) bytes: u64,
+    /// The longest time since one of them was read or written, as far as the tier has been open.
+    pub(crate) idle_s_max: u32,
+}
+
 /// The index of one partition.
 #[derive(Debug)]
 pub(crate) struct PartitionIndex<'a> {
@@ -58,6 +69,8 @@ pub(crate) struct PartitionIndex<'a> {
     /// Pieces of long values that were found on the medium, and whose value is not known yet.
     pub(crate) pieces: VecDeque<KeyHash>,
     recoder: Recoder,
+    /// Evictions since they were taken last.
+    evicted: Cell<EvictedRecords>,
     /// The holes of the medium, during a mount.
     pub(crate) sparse: Sparse,
 }
@@ -110,8 +123,14 @@ impl<'a> PartitionIndex<'a> {
             unwritten: VecDeque::new(),
             pieces: VecDeque::new(),
             recoder: Recoder::new(value_bytes_max),
+            evicted: Cell::default(),
             sparse: Sparse::default(),
         }
+    }
+
+    /// Takes the evictions since the last call.
+    pub(crate) fn take_evicted(&self) -> EvictedRecords {
+        self.evicted.take()
     }
 
     /// The first second in which a key is to be looked at for expiry; 0 where there is none.
@@ -417,7 +436,16 @@ impl Index for PartitionIndex<'_> {
     }
 
     fn evicted_bytes(&self, hash: &KeyHash, record_bytes: u32) -> u64 {
-        u64::from(record_bytes).saturating_add(self.shared.families.bytes(hash))
+        let bytes = u64::from(record_bytes).saturating_add(self.shared.families.bytes(hash));
+        let open_s = self.clock.now_s.saturating_sub(self.clock.opened_s);
+        let idle_s = self.shared.view(hash, |entry| open_s.saturating_sub(entry.touched_s())).unwrap_or(0);
+        let sum = self.evicted.get();
+        self.evicted.set(EvictedRecords {
+            records: sum.records + 1,
+            bytes: sum.bytes + bytes,
+            idle_s_max: sum.idle_s_max.max(idle_s),
+        });
+        bytes
     }
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {

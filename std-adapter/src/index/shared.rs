@@ -19,7 +19,7 @@ use super::lengths::Lengths;
 use super::log_clock::LogClock;
 use crate::admission::{Admission, AdmissionLease, Beyond, Ceiling, Weight};
 use crate::config::Terms;
-use crate::observe::{Counts, Latencies, PartitionState, WorkerStats};
+use crate::observe::{Counts, Explanations, Latencies, PartitionState, WorkerStats};
 use crate::recycled::{Lease, Recycler};
 
 /// Maps of one partition; iteration takes the hashes of one at a time.
@@ -107,6 +107,7 @@ pub(crate) struct SharedPartition {
     serials: AtomicU64,
     pub(crate) counts: Counts,
     pub(crate) latencies: Latencies,
+    pub(crate) explanations: Explanations,
     pub(crate) worker_stats: Mutex<WorkerStats>,
     pub(crate) admission: Admission,
     pub(crate) health: PostedHealth,
@@ -143,6 +144,7 @@ impl SharedPartition {
             serials: AtomicU64::new(0),
             counts: Counts::default(),
             latencies: Latencies::default(),
+            explanations: Explanations::default(),
             worker_stats: Mutex::new(WorkerStats::default()),
             admission: Admission::default(),
             health: PostedHealth::default(),

@@ -3,6 +3,8 @@
 //! The names, units and labels are in `metrics.md`, which is part of the documentation of this crate; a test holds both together.
 
 mod analysis;
+mod explain;
+mod explanations;
 mod latency;
 #[cfg(feature = "metrics")]
 mod metered;
@@ -13,6 +15,11 @@ mod silent;
 mod table;
 
 pub use self::analysis::Analysis;
+pub use self::explain::{
+    CleanedSegment, CleanupCause, EvictedFrom, Eviction, EvictionCause, Explained, ExplainedCleanup,
+    Explanation, RefusalCause, RefusedOperation, RefusedWrite,
+};
+pub(crate) use self::explanations::{Explanations, in_order};
 pub(crate) use self::latency::{Latencies, LatencySum, Timed};
 #[cfg(feature = "metrics")]
 pub(crate) use self::metered::{PoolMeter, TierMeter};

@@ -12,6 +12,7 @@ use super::error::PoolError;
 use super::hot::HotPools;
 use super::opened::next_ticket;
 use super::worker::discard;
+use crate::observe::{CleanupCause, Explanation};
 
 /// Marks tickets issued here, in the index that the requesters' own tables do not reach.
 const TICKET_INDEX: u16 = u16::MAX;
@@ -32,6 +33,17 @@ impl ReplySink for ReplyLine {
 pub(super) struct Message {
     pub(super) owed: Owed<ReplyLine>,
     pub(super) deadline: Instant,
+}
+
+impl Message {
+    /// Why the cleanup is done.
+    pub(super) fn cause(&self) -> CleanupCause {
+        if self.owed.request().ticket.index == TICKET_INDEX {
+            CleanupCause::Requested
+        } else {
+            CleanupCause::CompactionAsked
+        }
+    }
 }
 
 /// Asks the pool worker for cleanups, and leads to the hot pools. Clone it for each thread that wants one.
@@ -70,6 +82,17 @@ impl PoolCoordinator {
     #[must_use]
     pub fn is_closed(&self) -> bool {
         self.hot.opened.has_ended()
+    }
+
+    /// Explains the last cleanups and evictions, the newest last.
+    ///
+    /// # Errors
+    /// [`PoolError::Closed`].
+    ///
+    /// # Bounds
+    /// The last 256 of each kind are kept.
+    pub fn explanations(&self) -> Result<Vec<Explanation>, PoolError> {
+        self.hot.opened.explanations()
     }
 
     /// How many requests the worker has not taken yet.

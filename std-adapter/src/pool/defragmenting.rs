@@ -25,7 +25,8 @@ const FREE_MS: u64 = 1;
 struct Sliced {
     message: Message,
     until: Instant,
-    started: Instant,
+    /// The time of its slices.
+    took: Duration,
     reclaimed: Reclaimed,
     failed: bool,
     /// Partitions that have work left, the next one first.
@@ -35,7 +36,8 @@ struct Sliced {
 /// A defragmentation that ended.
 pub(super) struct Defragmented {
     pub(super) message: Message,
-    pub(super) started: Instant,
+    /// The time of its slices.
+    pub(super) took: Duration,
     pub(super) reclaimed: Reclaimed,
     pub(super) failed: bool,
     /// The time was over first.
@@ -84,7 +86,7 @@ impl Defragmenting {
         self.waiting.push_back(Sliced {
             message,
             until,
-            started: Instant::now(),
+            took: Duration::ZERO,
             reclaimed: Reclaimed::default(),
             failed: false,
             open: (0..partitions).collect(),
@@ -114,10 +116,10 @@ impl Defragmenting {
                 return Progressing::Wait(Duration::ZERO);
             }
         }
-        let Some(Sliced { message, started, reclaimed, failed, open, .. }) = self.waiting.pop_front() else {
+        let Some(Sliced { message, took, reclaimed, failed, open, .. }) = self.waiting.pop_front() else {
             return Progressing::Nothing;
         };
-        Progressing::Ended(Defragmented { message, started, reclaimed, failed, is_late: !open.is_empty() })
+        Progressing::Ended(Defragmented { message, took, reclaimed, failed, is_late: !open.is_empty() })
     }
 
     /// Tells whether a pass for inserts may begin now. If not, it is noted that one is asked for.
@@ -146,6 +148,7 @@ impl Sliced {
     /// Goes round the partitions, one step in each, until the slice is over. One lock hold is one step.
     fn work(&mut self, mut slice: Slice, opened: &Opened, step_bytes_max: u32) {
         // Longer values than this are moved too, one in a step.
+        let begun = Instant::now();
         let step_bytes = step_bytes_max.min(opened.value_bytes_max.next_multiple_of(8).max(STEP_BYTES));
         while !slice.is_over()
             && let Some(number) = self.open.pop_front()
@@ -161,5 +164,6 @@ impl Sliced {
                 self.open.push_back(number);
             }
         }
+        self.took += begun.elapsed();
     }
 }

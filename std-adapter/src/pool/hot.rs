@@ -90,6 +90,7 @@ impl HotPools {
         let taken = partition.insert(key, stamp, bytes, terms);
         // A class without pages gets none from the others until the worker frees some.
         let needs_space = taken.is_err() || partition.pool.is_above_high_watermark();
+        partition.has_refused |= taken.is_err();
         let asks = needs_space && !core::mem::replace(&mut partition.asked, needs_space);
         let wake = asks.then(|| partition.wake.clone());
         // Not under the lock: the worker would wait for it at once.
@@ -98,7 +99,7 @@ impl HotPools {
             // A full channel is enough: the worker will wake.
             let _ = wake.try_send(());
         }
-        taken
+        taken.map(|explained| self.opened.explain_evicted(explained))
     }
 
     /// Reads a value in place. A differing stamp is a miss, and drops the entry.

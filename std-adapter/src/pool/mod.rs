@@ -37,6 +37,7 @@ mod config;
 mod coordinator;
 mod defragmenting;
 mod error;
+mod evictions;
 mod hot;
 mod mapped;
 mod opened;

@@ -4,14 +4,16 @@ use core::hash::{BuildHasherDefault, Hasher};
 use std::collections::HashMap;
 
 use coldpress_core::pool::{
-    AllocateError, Handle, LimitsError, PageOccupancy, Pool, SizeClasses, Step, Terms,
+    AllocateError, DropReason, Handle, LimitsError, PageOccupancy, Pool, SizeClasses, Step, Terms,
 };
 use crossbeam_channel::Sender;
 
 use super::config::PoolConfig;
 use super::error::HotError;
+use super::evictions::Evictions;
 use super::hot::HotKey;
 use super::mapped::{HeapTables, MappedPages};
+use crate::observe::{Eviction, EvictionCause};
 
 /// Takes the key's own bits: they come out of a keyed hash already, so hashing them again would only cost time.
 #[derive(Debug, Default)]
@@ -39,6 +41,9 @@ struct Entry {
     stamp: u64,
 }
 
+/// Evictions of an earlier second, to be explained once the lock is free.
+pub(super) type ExplainedEvictions = [Option<(u32, Eviction)>; 2];
+
 /// A pool and the keys of what lies in it. All of it is behind one lock, so a key and its object never disagree.
 #[derive(Debug)]
 pub(super) struct Partition {
@@ -48,6 +53,10 @@ pub(super) struct Partition {
     pub(super) misses: u64,
     /// Whether the worker was asked to free space in this partition, and has not come yet.
     pub(super) asked: bool,
+    /// Whether one of those that asked had found no space at all.
+    pub(super) has_refused: bool,
+    /// Evictions that are not explained yet.
+    pub(super) evictions: Evictions,
     /// Wakes the worker.
     pub(super) wake: Sender<()>,
 }
@@ -59,7 +68,16 @@ impl Partition {
         let pool = Pool::new(pages, HeapTables::new(config), classes, config.limits)?;
         // Presized, so that no insert pays for moving the whole map under the lock.
         let keys = HashMap::with_capacity_and_hasher(config.objects_per_partition as usize, <_>::default());
-        Ok(Self { pool, keys, hits: 0, misses: 0, asked: false, wake })
+        Ok(Self {
+            pool,
+            keys,
+            hits: 0,
+            misses: 0,
+            asked: false,
+            has_refused: false,
+            evictions: Evictions::default(),
+            wake,
+        })
     }
 
     pub(super) fn insert(
@@ -68,15 +86,24 @@ impl Partition {
         stamp: u64,
         bytes: &[u8],
         terms: Terms,
-    ) -> Result<(), HotError> {
+    ) -> Result<ExplainedEvictions, HotError> {
         let max_bytes = self.pool.len_max();
         let len = u32::try_from(bytes.len()).map_err(|_| HotError::TooLarge { max_bytes })?;
         // The old value goes even if the new one finds no space, since it is out of date.
         self.remove(key);
         let (pool, keys) = (&mut self.pool, &mut self.keys);
+        let (before_bytes, mut evicted) = (pool.totals().requested_bytes, 0);
         let allocated = pool.allocate_evicting(len, terms, key, |dropped| {
             keys.remove(&dropped.tag);
+            evicted += u64::from(dropped.reason == DropReason::Evicted);
         });
+        let explained = if evicted > 0 {
+            let allocated_bytes = if allocated.is_ok() { u64::from(len) } else { 0 };
+            let bytes = (before_bytes + allocated_bytes).saturating_sub(pool.totals().requested_bytes);
+            self.evictions.count(EvictionCause::InsertWithoutSpace, evicted, bytes)
+        } else {
+            ExplainedEvictions::default()
+        };
         let handle = allocated.map_err(|error| match error {
             AllocateError::TooLarge => HotError::TooLarge { max_bytes },
             _ => HotError::Full,
@@ -86,7 +113,7 @@ impl Partition {
             return Err(HotError::Full);
         }
         keys.insert(key, Entry { handle, stamp });
-        Ok(())
+        Ok(explained)
     }
 
     pub(super) fn read<R>(&mut self, key: HotKey, stamp: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
@@ -135,11 +162,19 @@ impl Partition {
         self.pool.defragment_step(bytes_max)
     }
 
-    pub(super) fn emergency_step(&mut self, now_s: u32, bytes_max: u32) -> Step {
+    pub(super) fn emergency_step(&mut self, now_s: u32, bytes_max: u32) -> (Step, ExplainedEvictions) {
         let keys = &mut self.keys;
-        self.pool.emergency_step(now_s, bytes_max, |dropped| {
+        let before_bytes = self.pool.totals().requested_bytes;
+        let step = self.pool.emergency_step(now_s, bytes_max, |dropped| {
             keys.remove(&dropped.tag);
-        })
+        });
+        if step.evicted_objects == 0 {
+            return (step, ExplainedEvictions::default());
+        }
+        // A step drops expired objects or evicts others, never both.
+        let bytes = before_bytes.saturating_sub(self.pool.totals().requested_bytes);
+        let records = u64::from(step.evicted_objects);
+        (step, self.evictions.count(EvictionCause::Cleanup, records, bytes))
     }
 
     pub(super) fn occupancy(&self) -> impl Iterator<Item = PageOccupancy> + '_ {

@@ -4,6 +4,7 @@
 //! The lock is handed over fairly both ways. The worker yields it to a waiting reader after each step. A lock that readers keep
 //! busy is handed to the waiting worker within about half a millisecond, so it always makes progress.
 
+use core::cell::Cell;
 use core::convert::Infallible;
 use core::time::Duration;
 use std::time::Instant;
@@ -20,7 +21,7 @@ use super::opened::{Locked, Opened};
 use super::partition::Partition;
 use crate::budget::WorkKind;
 use crate::clock::Clock;
-use crate::observe::{POOLS_EVERY, PoolMeter};
+use crate::observe::{CleanupCause, Explained, ExplainedCleanup, POOLS_EVERY, PoolMeter};
 
 /// The requests, answered even if the worker panics: each one left in the channel is owed a reply.
 ///
@@ -83,6 +84,17 @@ impl Ended {
     }
 }
 
+impl Ended {
+    /// Why a cleanup is not whole, beside a lack of time.
+    const fn cleanup_error(&self) -> Option<CleanupError> {
+        match self {
+            Self::Done | Self::Late => None,
+            Self::Failed => Some(CleanupError::Failed),
+            Self::Stopped => Some(CleanupError::Disconnected),
+        }
+    }
+}
+
 impl Worker {
     pub(super) fn run(mut self) {
         let mut has_clients = true;
@@ -141,7 +153,7 @@ impl Worker {
                         (false, true) => Ended::Late,
                         (false, false) => Ended::Done,
                     };
-                    self.finish(cleaned.message, cleaned.reclaimed, &ended, cleaned.started);
+                    self.finish(cleaned.message, cleaned.reclaimed, &ended, cleaned.took);
                 }
             }
         }
@@ -167,12 +179,12 @@ impl Worker {
             }
             CleanupKind::EmergencyCleanup => {
                 let now_s = self.clock.wall_s();
-                self.rounds(until, |_| true, |partition| partition.emergency_step(now_s, self.step_bytes_max))
+                self.rounds(until, |_| true, |partition| self.emergency_step(partition, now_s))
             }
             _ => (Reclaimed::default(), Ended::Failed),
         };
         self.book(started, &reclaimed);
-        self.finish(message, reclaimed, &ended, started);
+        self.finish(message, reclaimed, &ended, started.elapsed());
     }
 
     /// Counts work that took no slice.
@@ -183,15 +195,23 @@ impl Worker {
     }
 
     /// Answers a request.
-    fn finish(&self, message: Message, reclaimed: Reclaimed, ended: &Ended, started: Instant) {
+    fn finish(&self, message: Message, reclaimed: Reclaimed, ended: &Ended, took: Duration) {
+        let since_sent =
+            self.timeout.saturating_sub(message.deadline.saturating_duration_since(Instant::now()));
+        let (waited, cause) = (since_sent.saturating_sub(took), message.cause());
         let owed = message.owed;
         let kind = owed.request().kind;
+        let reclaimed =
+            Reclaimed { is_partial: reclaimed.is_partial || matches!(ended, Ended::Late), ..reclaimed };
+        let one = ExplainedCleanup { kind, cause, reclaimed, error: ended.cleanup_error(), waited };
+        // Before the reply, so that a client finds it there.
+        self.opened.explain(took, Explained::PoolCleanup(one));
         tracing::debug!(
             ?kind,
             bytes = reclaimed.bytes,
             relocated_bytes = reclaimed.relocated_bytes,
             dropped_objects = reclaimed.dropped_objects,
-            micros = started.elapsed().as_micros(),
+            micros = took.as_micros(),
             "pool cleanup"
         );
         let name = match kind {
@@ -200,8 +220,7 @@ impl Worker {
         };
         self.meter.cleanup(name, &reclaimed, ended.error());
         match ended {
-            Ended::Done => owed.done(reclaimed),
-            Ended::Late => owed.done(Reclaimed { is_partial: true, ..reclaimed }),
+            Ended::Done | Ended::Late => owed.done(reclaimed),
             Ended::Failed => owed.fail(CleanupError::Failed),
             // Dropped unanswered, it answers `Disconnected`.
             Ended::Stopped => drop(owed),
@@ -238,18 +257,36 @@ impl Worker {
         let started = Instant::now();
         let now_s = self.clock.wall_s();
         let until = Instant::now() + self.timeout / 4;
+        let has_refused = Cell::new(false);
         let (reclaimed, ended) = self.rounds(
             until,
-            |partition| partition.asked,
             |partition| {
-                let step = partition.emergency_step(now_s, self.step_bytes_max);
+                has_refused.set(has_refused.get() || partition.asked && partition.has_refused);
+                partition.asked
+            },
+            |partition| {
+                let step = self.emergency_step(partition, now_s);
                 partition.asked = !step.done;
+                partition.has_refused &= !step.done;
                 step
             },
         );
+        let is_late = matches!(ended, Ended::Late);
+        let one = ExplainedCleanup {
+            kind: CleanupKind::EmergencyCleanup,
+            cause: if has_refused.get() {
+                CleanupCause::InsertWithoutSpace
+            } else {
+                CleanupCause::HighWatermark
+            },
+            reclaimed: Reclaimed { is_partial: is_late, ..reclaimed },
+            error: ended.cleanup_error(),
+            waited: Duration::ZERO,
+        };
+        self.opened.explain(started.elapsed(), Explained::PoolCleanup(one));
         self.book(started, &reclaimed);
         self.meter.cleanup("room", &reclaimed, ended.error());
-        if matches!(ended, Ended::Late) {
+        if is_late {
             // A full channel is enough: the worker will wake.
             let _ = self.later.try_send(());
         }
@@ -259,6 +296,12 @@ impl Worker {
             "pool made room"
         );
         reclaimed
+    }
+
+    fn emergency_step(&self, partition: &mut Partition, now_s: u32) -> Step {
+        let (step, explained) = partition.emergency_step(now_s, self.step_bytes_max);
+        self.opened.explain_evicted(explained);
+        step
     }
 
     /// Goes round the partitions, one step in each, until all are done. One lock hold is one step.

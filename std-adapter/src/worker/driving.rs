@@ -71,6 +71,7 @@ impl Worker<'_> {
             let step = self.tier.poll(now, &mut self.index);
             drop(entered);
             self.slicing.polled(self.tier.effort());
+            self.explaining.polled(&self.tier, self.slicing.held(), &self.shared.explanations);
             match step {
                 Poll::Do(action) => self.perform(now, action),
                 Poll::Again => {}
@@ -210,6 +211,8 @@ impl Worker<'_> {
             self.post();
         }
         self.waiters.settle(written, durable);
+        let is_evicting = self.tier.is_evicting();
+        self.explaining.evicted(self.index.take_evicted(), is_evicting, &self.shared.explanations);
         if written >= self.tier.appended() {
             self.unwritten_since_ms = None;
         }
@@ -289,6 +292,7 @@ impl Worker<'_> {
         if let Some(evict_bytes) = admission.begin_evictions() {
             tracing::debug!(partition = self.partition, evict_bytes, "evicting");
             self.tier.evict(evict_bytes);
+            self.explaining.begin_eviction();
             self.has_asked = true;
         }
     }
@@ -347,6 +351,7 @@ impl Worker<'_> {
             );
             self.meter.compaction(&report);
             self.slicing.end_task(&report);
+            self.explaining.report(&report, &self.shared.explanations);
             self.posting.report(report);
             self.post();
             // Sent after the stats are posted, so that its client finds it in them. A client that gave up waiting needs no

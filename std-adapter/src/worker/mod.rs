@@ -8,6 +8,7 @@ mod appending;
 mod backing;
 mod closing;
 mod driving;
+mod explaining;
 mod failing;
 mod memory;
 mod message;
@@ -37,6 +38,7 @@ use tracing::Span;
 use self::backing::Busy;
 use self::closing::Closing;
 use self::driving::Given;
+use self::explaining::Explaining;
 use self::failing::Failing;
 use self::memory::Buffers;
 pub(crate) use self::message::{Background, Message, Scheduled, Waiter};
@@ -147,6 +149,7 @@ pub(crate) struct Worker<'m> {
     meter: TierMeter,
     background: Option<Schedule>,
     slicing: Slicing,
+    explaining: Explaining,
     partition: u16,
     clock_jump_s: u32,
     flush_after_ms: u64,
@@ -290,6 +293,7 @@ impl<'m> Worker<'m> {
                 .has_background()
                 .then(|| Schedule::new(Background { interval: settings.background_interval(), pools: None })),
             slicing: Slicing::new(settings.budget),
+            explaining: Explaining::new(setup.store.partition, setup.config.segment_bytes()),
             closing: None,
             partition: setup.store.partition,
             clock_jump_s: crate::config::seconds(settings.clock_jump_max),

@@ -20,6 +20,9 @@ pub(super) struct Slicing {
     slice: Option<Slice>,
     /// When to ask for the next slice.
     due: Option<Instant>,
+    /// Since when the worker has work that waits for a slice, and how long it waited before.
+    held_since: Option<Instant>,
+    held: Duration,
     passes: PassBackoff,
     /// The pass of the background worker that is queued or runs.
     pass: Option<TaskId>,
@@ -33,7 +36,15 @@ pub(super) struct BeforePoll {
 
 impl Slicing {
     pub(super) const fn new(budget: Option<WorkBudget>) -> Self {
-        Self { budget, slice: None, due: None, passes: PassBackoff::new(), pass: None }
+        Self {
+            budget,
+            slice: None,
+            due: None,
+            held_since: None,
+            held: Duration::ZERO,
+            passes: PassBackoff::new(),
+            pass: None,
+        }
     }
 
     /// Prepares a poll: without a slice background work rests. `None` without a budget.
@@ -50,6 +61,7 @@ impl Slicing {
         }
         if effort != Effort::Held {
             self.due = None;
+            self.end_hold();
         }
     }
 
@@ -82,12 +94,14 @@ impl Slicing {
     pub(super) fn take(&mut self, tier: &Tier<'_>) -> bool {
         let Some(budget) = self.budget.filter(|_| tier.effort() == Effort::Held) else { return false };
         let now = Instant::now();
+        self.held_since.get_or_insert(now);
         if self.due.is_some_and(|due| now < due) {
             return false;
         }
         match budget.try_slice(kind(tier)) {
             Granted::Slice(slice) => {
                 (self.slice, self.due) = (Some(slice), None);
+                self.end_hold();
                 true
             }
             Granted::Later(wait) => {
@@ -95,6 +109,17 @@ impl Slicing {
                 false
             }
         }
+    }
+
+    fn end_hold(&mut self) {
+        if let Some(since) = self.held_since.take() {
+            self.held += since.elapsed();
+        }
+    }
+
+    /// How long work waited for slices in all.
+    pub(super) const fn held(&self) -> Duration {
+        self.held
     }
 
     /// Ends the slice, if one is held.

@@ -15,6 +15,7 @@ mod conditional;
 mod conditional_races;
 mod double;
 mod emptied;
+mod explanations;
 mod faults;
 mod file_size;
 mod files;
