@@ -24,6 +24,7 @@ mod hostile_images;
 mod machine_end;
 mod machine_lives;
 mod machine_orders;
+mod machine_paused;
 mod machine_random;
 mod machine_reports;
 mod machine_stalls;
