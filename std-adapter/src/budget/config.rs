@@ -41,7 +41,7 @@ impl BudgetConfig {
         self
     }
 
-    pub(super) fn check(&self) -> Result<(), BudgetError> {
+    pub(crate) fn check(&self) -> Result<(), BudgetError> {
         if self.bytes_per_s == Some(0) {
             return Err(BudgetError::Rate);
         }

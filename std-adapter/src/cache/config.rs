@@ -6,6 +6,7 @@ use core::time::Duration;
 use super::hot::HOT_BYTES_MIN;
 use super::maintenance::MaintenanceConfig;
 use super::options::WritePolicy;
+use crate::budget::{BudgetConfig, BudgetError};
 use crate::config::{CACHE_ID_BYTES_MAX, ColdTierConfig};
 use crate::pool::PoolConfig;
 
@@ -39,6 +40,7 @@ pub struct UnifiedCacheConfig {
     pub(super) dirty_age_max: Duration,
     pub(super) compute_timeout: Duration,
     pub(super) maintenance: MaintenanceConfig,
+    pub(super) budget: BudgetConfig,
 }
 
 impl UnifiedCacheConfig {
@@ -55,6 +57,7 @@ impl UnifiedCacheConfig {
             dirty_age_max: Duration::from_secs(30),
             compute_timeout: Duration::from_secs(60),
             maintenance: MaintenanceConfig::default(),
+            budget: BudgetConfig::default(),
         }
     }
 
@@ -84,6 +87,7 @@ pub struct UnifiedCacheConfigBuilder {
     dirty_age_max: Duration,
     compute_timeout: Duration,
     maintenance: MaintenanceConfig,
+    budget: BudgetConfig,
 }
 
 impl UnifiedCacheConfigBuilder {
@@ -137,6 +141,13 @@ impl UnifiedCacheConfigBuilder {
         self
     }
 
+    /// Sets the budget of background work, which compaction, defragmentation, demotion and recompression share; by default slices of
+    /// 500 µs without a byte rate. One that was set for the pools or the cold tier before has no effect.
+    pub const fn budget(mut self, budget: BudgetConfig) -> Self {
+        self.budget = budget;
+        self
+    }
+
     /// Checks the settings.
     ///
     /// # Errors
@@ -169,6 +180,7 @@ impl UnifiedCacheConfigBuilder {
         if self.dirty_age_max < least || self.compute_timeout < least || !self.maintenance.is_valid() {
             return Err(E::Time);
         }
+        self.budget.check().map_err(E::Budget)?;
         let mut cold = self.cold;
         cold.settings.keeps_hot_values = false;
         Ok(UnifiedCacheConfig {
@@ -181,6 +193,7 @@ impl UnifiedCacheConfigBuilder {
             dirty_age_max: self.dirty_age_max,
             compute_timeout: self.compute_timeout,
             maintenance: self.maintenance,
+            budget: self.budget,
         })
     }
 }
@@ -218,6 +231,8 @@ pub enum CacheConfigError {
     Time,
     /// The pools could not be configured.
     Pools,
+    /// The budget.
+    Budget(BudgetError),
 }
 
 impl fmt::Display for CacheConfigError {
@@ -236,6 +251,7 @@ impl fmt::Display for CacheConfigError {
             }
             Self::Time => f.write_str("a time or interval is less than a millisecond"),
             Self::Pools => f.write_str("the pools could not be configured"),
+            Self::Budget(error) => write!(f, "{error}"),
         }
     }
 }

@@ -12,8 +12,25 @@ use super::stripes::{KeyStripe, Unlogged};
 use super::tiers::{CacheKey, CacheValue, Located, Tiers};
 use super::warm::Keeping;
 use crate::api::encoded;
+use crate::budget::{Granted, WorkKind};
 use crate::config::Durability;
 use crate::errors::PutError;
+use crate::observe::RefusedOperation;
+
+/// A put into the log that waits for space is no work: no more than this is booked for it.
+const BOOKED_MAX: Duration = Duration::from_millis(1);
+
+/// The longest sleep before the budget is asked again.
+const TURN_WAIT_MAX: Duration = Duration::from_millis(20);
+
+/// Whether somebody waits for dirty values to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Urgency {
+    /// A client does, or a close.
+    Awaited,
+    /// Nobody does.
+    Background,
+}
 
 /// The outcome of an attempt to write a dirty value.
 enum WriteBack {
@@ -27,25 +44,36 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
     ///
     /// A value that can't be demoted stays where it is, and is tried again by [`settle_left`](Self::settle_left).
     pub(super) fn settle(&self, leaving: Vec<Leaving<K>>) {
+        if leaving.is_empty() {
+            return;
+        }
+        let bytes = leaving.iter().map(|leaving| u64::from(leaving.weight)).sum();
+        self.explain_evicted(leaving.len() as u64, bytes);
+        self.settle_again(leaving);
+    }
+
+    /// As [`settle`](Self::settle), of values whose eviction was explained before.
+    fn settle_again(&self, leaving: Vec<Leaving<K>>) {
         for leaving in leaving {
-            if let Err(error) = self.settle_one(&leaving) {
+            let begun = Instant::now();
+            let Ok(at) = self.locate(&leaving.key) else { continue };
+            if let Err(error) = self.settle_one(&leaving, &at) {
                 self.counts.failed_demotions.add(1);
-                tracing::debug!(%error, "a value could not be demoted");
+                self.explain_refused(RefusedOperation::Move, &at, &error, begun);
             }
         }
     }
 
-    fn settle_one(&self, leaving: &Leaving<K>) -> Result<(), CacheError> {
-        let at = self.locate(&leaving.key)?;
-        let mut stripe = self.lock(&at, self.deadline())?;
+    fn settle_one(&self, leaving: &Leaving<K>, at: &Located) -> Result<(), CacheError> {
+        let mut stripe = self.lock(at, self.deadline())?;
         let hot = self.hot()?;
         let is_same = |entry: &HotEntry<V>| entry.stamp == leaving.stamp;
         // Another thread may have put the key meanwhile.
         let Some(entry) = hot.leaving(&leaving.key).filter(is_same) else { return Ok(()) };
         if self.is_over(at.partition, entry.expires_s)? {
-            return self.expire(&mut stripe, &leaving.key, &at);
+            return self.expire(&mut stripe, &leaving.key, at);
         }
-        self.demote_hot(&mut stripe, &leaving.key, &at, &entry)?;
+        self.demote_hot(&mut stripe, &leaving.key, at, &entry)?;
         hot.take_leaving(leaving);
         Ok(())
     }
@@ -109,21 +137,35 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
 
     /// Writes the value of a key to the log, if it is dirty. It stays in memory, from where it may be dropped then.
     fn write_back(&self, key: &K) -> WriteBack {
-        match self.try_write_back(key) {
-            Ok(()) => WriteBack::Done,
+        let begun = Instant::now();
+        let at = match self.locate(key) {
+            Ok(at) => at,
+            Err(error) => return WriteBack::Failed(error),
+        };
+        match self.try_write_back(key, &at) {
+            Ok(bytes) => {
+                // The turn was taken before, or could not be waited for.
+                self.budget.book(WorkKind::Demotion, begun.elapsed().min(BOOKED_MAX), bytes);
+                WriteBack::Done
+            }
             Err(error) => {
                 self.counts.failed_demotions.add(1);
+                self.explain_refused(RefusedOperation::Move, &at, &error, begun);
                 WriteBack::Failed(error)
             }
         }
     }
 
-    fn try_write_back(&self, key: &K) -> Result<(), CacheError> {
-        let at = self.locate(key)?;
-        let mut stripe = self.lock(&at, self.deadline())?;
-        let Some(Unlogged::Dirty { is_queued, .. }) = stripe.unlogged.get_mut(key) else { return Ok(()) };
+    /// Returns the bytes that the value counted while it was dirty.
+    fn try_write_back(&self, key: &K, at: &Located) -> Result<u64, CacheError> {
+        let mut stripe = self.lock(at, self.deadline())?;
+        let Some(Unlogged::Dirty { is_queued, bytes, .. }) = stripe.unlogged.get_mut(key) else {
+            return Ok(0);
+        };
         *is_queued = false;
-        self.write_back_held(&mut stripe, key, &at).inspect_err(|_| self.queue_dirty(&mut stripe, key))
+        let bytes = *bytes;
+        self.write_back_held(&mut stripe, key, at).inspect_err(|_| self.queue_dirty(&mut stripe, key))?;
+        Ok(bytes)
     }
 
     /// As [`write_back`](Self::write_back), under the hold on the stripe.
@@ -193,8 +235,8 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
     }
 
     /// Writes all values to the log that have been dirty for so long, and returns how many were and how many stayed dirty, with the last
-    /// failure.
-    pub(super) fn write_back_all(&self, age: Duration) -> (u64, u64, Option<CacheError>) {
+    /// failure. In the background each waits for a slice of the budget.
+    pub(super) fn write_back_all(&self, age: Duration, urgency: Urgency) -> (u64, u64, Option<CacheError>) {
         let now = Instant::now();
         let is_due = |unlogged: &Unlogged| match unlogged {
             Unlogged::Dirty { since, .. } => now.saturating_duration_since(*since) >= age,
@@ -203,6 +245,9 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         let (mut written, mut left, mut last) = (0, 0, None);
         for number in 0..self.stripes.count() {
             for key in self.stripes.unlogged(number, is_due).unwrap_or_default() {
+                if urgency == Urgency::Background {
+                    self.wait_for_turn();
+                }
                 match self.write_back(&key) {
                     WriteBack::Done => written += 1,
                     WriteBack::Failed(error) => (left, last) = (left + 1, Some(error)),
@@ -212,9 +257,20 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         (written, left, last)
     }
 
+    /// Waits until the budget grants a slice. It is not kept for the write, which may wait for space that other work has to free.
+    fn wait_for_turn(&self) {
+        let deadline = self.deadline();
+        while let Granted::Later(wait) = self.budget.try_slice(WorkKind::Demotion) {
+            if Instant::now() >= deadline {
+                return;
+            }
+            std::thread::sleep(wait.min(TURN_WAIT_MAX));
+        }
+    }
+
     /// Makes all that was put or removed as durable as asked. Dirty values are written for that; memory-only ones are not.
     pub(super) fn flush_to(&self, durability: Durability) -> Result<(), CacheError> {
-        if let (_, _, Some(error)) = self.write_back_all(Duration::ZERO) {
+        if let (_, _, Some(error)) = self.write_back_all(Duration::ZERO, Urgency::Awaited) {
             return Err(error);
         }
         Ok(self.cold.flush_to(durability)?)
@@ -226,7 +282,7 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
     /// Looks at each entry of the hot tier, one lock hold each.
     pub(super) fn settle_left(&self) -> Result<u64, CacheError> {
         let mut looked_at = 0;
-        self.settle(self.hot()?.all_leaving());
+        self.settle_again(self.hot()?.all_leaving());
         for (key, entry) in self.hot()?.iter() {
             looked_at += 1;
             if self.is_over(entry.partition.into(), entry.expires_s)? {

@@ -4,6 +4,7 @@ use core::fmt;
 
 use super::registry::RegisterError;
 use crate::api::InitError;
+use crate::budget::BudgetError;
 use crate::errors::{CloseError, GetError, OpenError, PutError, RemoveError, TierError, UpdateError};
 use crate::pool::PoolConfigError;
 
@@ -148,6 +149,8 @@ impl<E: core::error::Error + 'static> core::error::Error for ComputeError<E> {
 pub enum CacheOpenError {
     /// The cold tier has no base directory: set [`base_dir`](crate::ColdTierConfigBuilder::base_dir).
     NoBaseDir,
+    /// The budget of background work is out of its range.
+    Budget(BudgetError),
     /// The pools could not be opened.
     Pools(PoolConfigError),
     /// The cold tier could not be opened.
@@ -178,6 +181,7 @@ impl fmt::Display for CacheOpenError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::NoBaseDir => f.write_str("the cold tier has no base directory: set `base_dir`"),
+            Self::Budget(error) => write!(f, "{error}"),
             Self::Pools(error) => write!(f, "{error}"),
             Self::Cold(error) => write!(f, "{error}"),
             Self::Media(error) => write!(f, "{error}"),
@@ -192,6 +196,7 @@ impl core::error::Error for CacheOpenError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::NoBaseDir => None,
+            Self::Budget(error) => Some(error),
             Self::Pools(error) => Some(error),
             Self::Cold(error) => Some(error),
             Self::Media(error) => Some(error),

@@ -5,14 +5,17 @@ use core::fmt;
 use core::marker::PhantomData;
 use core::time::Duration;
 
+use super::demote::Urgency;
 use super::error::CacheError;
 use super::iterate::{CacheEntries, CacheKeys};
 use super::options::CachePutOptions;
 use super::stats::CacheStats;
 use super::tiers::{CacheKey, CacheValue, Tiers};
 use crate::api::{ColdTierHandle, Expected, TimeLeft, Ttl, Update, Versioned};
+use crate::budget::BudgetStats;
 use crate::config::Durability;
 use crate::errors::BatchError;
+use crate::observe::Explanation;
 use crate::recycled::{Gone, Lease, Recycler};
 
 /// The tiers of a cache of any types.
@@ -341,7 +344,11 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
     /// # Errors
     /// [`CacheError`]: the last failure. Those values stay dirty.
     pub fn write_back(&self, age: Duration) -> Result<u64, CacheError> {
-        self.enter(|tiers| match tiers.write_back_all(age) {
+        self.write_back_as(age, Urgency::Awaited)
+    }
+
+    pub(super) fn write_back_as(&self, age: Duration, urgency: Urgency) -> Result<u64, CacheError> {
+        self.enter(|tiers| match tiers.write_back_all(age, urgency) {
             (_, _, Some(error)) => Err(error),
             (written, _, None) => Ok(written),
         })
@@ -351,6 +358,23 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
     #[must_use]
     pub fn stats(&self) -> CacheStats {
         self.enter(Tiers::stats).unwrap_or_default()
+    }
+
+    /// Explains the last compactions, cleanups, evictions and refusals of all tiers, the newest last.
+    ///
+    /// # Errors
+    /// [`CacheError`]; [`CacheError::Closed`].
+    ///
+    /// # Bounds
+    /// The last 256 of each kind of each source: a partition of the log, the pools, the cache.
+    pub fn explanations(&self) -> Result<Vec<Explanation>, CacheError> {
+        self.enter(Tiers::all_explanations)
+    }
+
+    /// Returns the counts of the budget that background work shares.
+    #[must_use]
+    pub fn budget_stats(&self) -> BudgetStats {
+        self.enter(|tiers| Ok(tiers.budget.stats())).unwrap_or_default()
     }
 
     /// Returns the cold tier, to look at it. Writes go by this handle: one that went past it would not be seen by the tiers above.

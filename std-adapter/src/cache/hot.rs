@@ -52,6 +52,7 @@ pub(super) struct HotEntry<V> {
 pub(super) struct Leaving<K> {
     pub(super) key: K,
     pub(super) stamp: u64,
+    pub(super) weight: u32,
 }
 
 #[derive(Clone)]
@@ -106,7 +107,7 @@ where
         }
         evicted.count += 1;
         let Some(kept) = self.kept else { return };
-        evicted.leaving.push(Leaving { key: key.clone(), stamp: entry.stamp });
+        evicted.leaving.push(Leaving { key: key.clone(), stamp: entry.stamp, weight: entry.weight });
         // The tier that owns the table is in this call.
         let _ = kept.enter(|departures| {
             departures.downcast_ref::<Departures<K, V>>().map(|departures| departures.insert(key, entry))
@@ -207,7 +208,8 @@ where
     /// Shows all keys that are leaving.
     pub(super) fn all_leaving(&self) -> Vec<Leaving<K>> {
         let all = self.departures().into_iter().flat_map(|departures| departures.iter());
-        all.map(|entry| Leaving { key: entry.key().clone(), stamp: entry.stamp }).collect()
+        all.map(|entry| Leaving { key: entry.key().clone(), stamp: entry.stamp, weight: entry.weight })
+            .collect()
     }
 
     pub(super) fn stats(&self) -> HotTierStats {

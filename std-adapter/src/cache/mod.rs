@@ -37,6 +37,7 @@ mod counts;
 mod demote;
 mod dirty;
 mod error;
+mod explaining;
 mod flights;
 mod handle;
 mod hot;

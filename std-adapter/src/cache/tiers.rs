@@ -29,7 +29,10 @@ use super::recent::RecentKeys;
 use super::stripes::{KeyStripe, LockedStripe, Stripes, Unlogged};
 use super::warm::WarmStore;
 use crate::api::{ColdTierHandle, decoded, encoded};
+use crate::budget::WorkBudget;
 use crate::config::Durability;
+use crate::observe::Explanations;
+use crate::pool::PoolCoordinator;
 
 /// The types that can be keys of a cache. A key is identified by its encoding, so it must encode alike each time: no hash maps in it.
 pub trait CacheKey: Serialize + DeserializeOwned + Hash + Eq + Clone + Send + Sync + 'static {}
@@ -108,6 +111,9 @@ pub(super) struct Tiers<K: 'static, V: 'static> {
     pub(super) flights: Flights<K, V>,
     pub(super) terms: CacheTerms,
     pub(super) counts: CacheCounts,
+    pub(super) explanations: Explanations,
+    pub(super) pools: PoolCoordinator,
+    pub(super) budget: WorkBudget,
 }
 
 impl<V: Serialize> Newest<V> {

@@ -13,6 +13,7 @@ use crossbeam_channel::{Sender, bounded};
 
 use super::config::UnifiedCacheConfig;
 use super::counts::CacheCounts;
+use super::demote::Urgency;
 use super::dirty::Dirty;
 use super::error::{CacheCloseError, CacheError, CacheOpenError};
 use super::flights::Flights;
@@ -26,8 +27,10 @@ use super::tiers::{CacheKey, CacheTerms, CacheValue, Tiers};
 use super::warm::WarmTierCoordinator;
 use super::worker::MaintenanceWorker;
 use crate::api::{ColdTier, ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, InitError};
+use crate::budget::{BudgetOwner, WorkBudget};
 use crate::clock::{Clock, SystemClock};
 use crate::config::Durability;
+use crate::observe::Explanations;
 use crate::pool::{AllocationManager, PoolCoordinator};
 use crate::recycled::{Closed, Lease};
 use crate::storage::ServiceMedium;
@@ -149,6 +152,7 @@ struct CacheParts {
     memory: MemoryTiers,
     pools: PoolCoordinator,
     allocation: AllocationManager,
+    budget: BudgetOwner,
 }
 
 impl<K: CacheKey, V: CacheValue> fmt::Debug for UnifiedCacheManager<K, V> {
@@ -201,12 +205,16 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
     }
 
     fn start(
-        config: UnifiedCacheConfig,
+        mut config: UnifiedCacheConfig,
         open: impl FnOnce(
             &UnifiedCacheConfig,
             &PoolCoordinator,
         ) -> Result<(ColdTierHandle, ColdPart), CacheOpenError>,
     ) -> Result<Self, CacheOpenError> {
+        // Dropped last: work that is under way when it ends is not limited any more.
+        let (budget_owner, budget) = WorkBudget::new(config.budget).map_err(CacheOpenError::Budget)?;
+        config.pools.set_budget(budget);
+        config.cold.settings.budget = Some(budget);
         let settings = &config.cold.settings;
         let (op_timeout, close_timeout, clock) =
             (settings.op_timeout, settings.close_timeout, settings.clock);
@@ -226,6 +234,9 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
             flights: Flights::new(),
             terms: CacheTerms { policy: config.policy, op_timeout, compute_timeout: config.compute_timeout },
             counts: CacheCounts::default(),
+            explanations: Explanations::default(),
+            pools: pools.clone(),
+            budget,
         };
         let lease = CACHES.lend(Box::new(tiers));
         let handle = UnifiedCacheHandle::new(lease);
@@ -244,7 +255,8 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
         let thread = thread.inspect_err(|_| lease.give_back())?;
         let sender = MaintenanceSender { requests };
         let maintenance = Maintenance { sender, stop: Some(stop), thread: Some(thread) };
-        let parts = CacheParts { maintenance, cold, close_timeout, memory, pools, allocation };
+        let parts =
+            CacheParts { maintenance, cold, close_timeout, memory, pools, allocation, budget: budget_owner };
         Ok(Self { handle, lease, parts: Some(parts) })
     }
 
@@ -317,10 +329,11 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
             Closed::Before => Ok(()),
         };
         outcome = outcome.and(drained);
-        let CacheParts { cold, memory, allocation, .. } = parts;
+        let CacheParts { cold, memory, allocation, budget, .. } = parts;
         outcome = outcome.and(cold.close());
         drop(memory);
         drop(allocation);
+        drop(budget);
         outcome
     }
 }
@@ -328,7 +341,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
 /// Writes the dirty values of a cache that no operation enters any more.
 fn write_what_is_dirty<K: CacheKey, V: CacheValue>(cache: &ErasedCache) -> Result<(), CacheCloseError> {
     let Some(tiers) = cache.downcast_ref::<Tiers<K, V>>() else { return Ok(()) };
-    let (_, values, error) = tiers.write_back_all(Duration::ZERO);
+    let (_, values, error) = tiers.write_back_all(Duration::ZERO, Urgency::Awaited);
     if values > 0 {
         return Err(CacheCloseError::Dirty { values, error });
     }

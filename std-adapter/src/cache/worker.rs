@@ -6,6 +6,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{Receiver, select_biased};
 
+use super::demote::Urgency;
 use super::handle::UnifiedCacheHandle;
 use super::maintenance::{
     MaintenanceConfig, MaintenanceDone, MaintenanceError, MaintenanceReply, MaintenanceReport,
@@ -127,7 +128,8 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
                 MaintenanceDone::Written { values }
             }
             MaintenanceTask::WriteBack => {
-                MaintenanceDone::Written { values: self.handle.write_back(self.dirty_age_max)? }
+                let values = self.handle.write_back_as(self.due_age(), Urgency::Background)?;
+                MaintenanceDone::Written { values }
             }
             MaintenanceTask::Verify => self.verify(deadline),
             MaintenanceTask::Stats => MaintenanceDone::Stats {
@@ -136,6 +138,12 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
             },
         };
         Ok(MaintenanceReport { task, waited, took: begun.elapsed(), done })
+    }
+
+    /// How long values have been dirty that are written now: any, where there are too many.
+    fn due_age(&self) -> Duration {
+        let is_pressed = self.pressure().dirty_permille >= self.config.dirty_permille;
+        if is_pressed { Duration::ZERO } else { self.dirty_age_max }
     }
 
     /// Runs a task of the log once, by a compaction system that lives as long as that. It starts no worker.

@@ -10,6 +10,7 @@ use super::tiers::{Arriving, CacheKey, CacheValue, Located, Tiers};
 use super::warm::Keeping;
 use crate::api::{PutOptions, Ttl, encoded};
 use crate::config::Durability;
+use crate::observe::RefusedOperation;
 
 /// Bytes that a dirty value counts beside its key and value.
 const DIRTY_OVERHEAD_BYTES: u64 = 256;
@@ -26,19 +27,20 @@ pub(super) struct CheckedPut<'a, V> {
 
 impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
     pub(super) fn put(&self, key: &K, value: &V, options: CachePutOptions) -> Result<(), CacheError> {
-        let outcome = self.put_unless_refused(key, value, options);
-        if outcome.is_err() {
+        let (at, begun) = (self.locate(key)?, Instant::now());
+        let outcome = self.put_at(key, &at, value, options);
+        if let Err(error) = &outcome {
             self.counts.refused.add(1);
+            self.explain_refused(RefusedOperation::Put, &at, error, begun);
         }
         outcome
     }
 
-    fn put_unless_refused(&self, key: &K, value: &V, options: CachePutOptions) -> Result<(), CacheError> {
-        let at = self.locate(key)?;
+    fn put_at(&self, key: &K, at: &Located, value: &V, options: CachePutOptions) -> Result<(), CacheError> {
         let deadline = self.deadline();
-        let incoming = self.prepare(&at, value, options, deadline)?;
-        match self.lock(&at, deadline) {
-            Ok(stripe) => self.put_held(stripe, key, &at, incoming),
+        let incoming = self.prepare(at, value, options, deadline)?;
+        match self.lock(at, deadline) {
+            Ok(stripe) => self.put_held(stripe, key, at, incoming),
             Err(error) => {
                 self.dirty.give_back(incoming.reserved);
                 Err(error)

@@ -138,8 +138,8 @@ pub enum EvictedFrom {
     Log(u16),
     /// The pools.
     Pools,
-    /// A tier of a cache, by its number.
-    Tier(u8),
+    /// The hot tier of a cache: to a tier below, where the value is worth that or nothing else has it.
+    HotTier,
 }
 
 /// Why values were evicted.
@@ -302,7 +302,7 @@ impl fmt::Display for Eviction {
         match from {
             EvictedFrom::Log(partition) => write!(f, "partition {partition}")?,
             EvictedFrom::Pools => f.write_str("the pools")?,
-            EvictedFrom::Tier(tier) => write!(f, "tier {tier} of the cache")?,
+            EvictedFrom::HotTier => f.write_str("the hot tier")?,
         }
         write!(f, " because {cause}")?;
         idle_s_max.map_or(Ok(()), |idle_s| write!(f, "; the coldest was not used for {idle_s} s"))

@@ -55,6 +55,11 @@ impl PartialEq for PoolClock {
 impl Eq for PoolClock {}
 
 impl PoolConfig {
+    /// Sets the budget after all.
+    pub(crate) const fn set_budget(&mut self, budget: WorkBudget) {
+        self.budget = Some(budget);
+    }
+
     /// Starts from the defaults: 64 MiB in pages of 256 KiB, 8 partitions, values up to 64 KiB.
     pub fn builder() -> PoolConfigBuilder {
         PoolConfigBuilder::default()

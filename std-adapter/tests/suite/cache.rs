@@ -5,6 +5,7 @@ use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
 use std::path::Path;
 
+use coldpress_std::budget::WorkKind;
 use coldpress_std::cache::{
     CacheCloseError, CacheConfigError, CacheError, CacheOpenError, CachePutOptions, ComputeError,
     MaintenanceDone, MaintenanceError, MaintenanceTask, Placement, UnifiedCacheConfig,
@@ -13,8 +14,8 @@ use coldpress_std::cache::{
 use coldpress_std::clock::ManualClock;
 use coldpress_std::pool::PoolConfig;
 use coldpress_std::{
-    CodecId, ColdTierConfig, ColdTierConfigBuilder, Durability, Expected, InitError, OpenError, PutOptions,
-    TimeLeft, Ttl, Update,
+    CodecId, ColdTierConfig, ColdTierConfigBuilder, Durability, EvictedFrom, Expected, Explained, InitError,
+    OpenError, PutOptions, RefusedOperation, TimeLeft, Ttl, Update,
 };
 
 use crate::common::{PATIENCE, SYNCED, eventually, small};
@@ -569,4 +570,52 @@ fn close_that_can_not_write_dirty_values_says_how_many() {
     let closed = cache.close();
     let Err(CacheCloseError::Dirty { values, error: Some(_) }) = closed else { panic!("{closed:?}") };
     assert!((1..=5).contains(&values), "{values}");
+}
+
+#[test]
+fn evictions_and_refusals_of_a_cache_are_explained() {
+    let dir = tempfile::tempdir().unwrap();
+    let cold = ColdTierConfig::builder().codec(CodecId::Raw).capacity_bytes(2 << 20);
+    let cold = cold.op_timeout(Duration::from_millis(100)).base_dir(dir.path());
+    let cache = Cache::new(config_over(cold).build().unwrap()).unwrap();
+    let mut key = 0;
+    while cache.put_with(&key, &text(key, 1).repeat(20), policy(WritePolicy::OnEvict)).is_ok() {
+        key += 1;
+    }
+    let explanations = cache.explanations().unwrap();
+    let evicted: u64 = explanations
+        .iter()
+        .filter_map(|one| match &one.kind {
+            Explained::Evicted(one) if one.from == EvictedFrom::HotTier => Some(one.records),
+            _ => None,
+        })
+        .sum();
+    assert_eq!(evicted, cache.stats().hot.evictions);
+    let refused = |operation| {
+        explanations.iter().any(|one| match &one.kind {
+            Explained::Refused(one) => one.operation == operation && !one.waited.is_zero(),
+            _ => false,
+        })
+    };
+    assert!(refused(RefusedOperation::Put) && refused(RefusedOperation::Move), "{explanations:?}");
+    let report = cache.maintenance_sender().run(MaintenanceTask::Defragment, PATIENCE);
+    assert!(report.is_ok());
+    let explanations = cache.explanations().unwrap();
+    assert!(explanations.iter().any(|one| matches!(one.kind, Explained::PoolCleanup(_))));
+    assert!(explanations.iter().all(|one| !one.to_string().is_empty()));
+}
+
+#[test]
+fn demotion_is_booked_in_the_budget_of_the_cache() {
+    let dir = tempfile::tempdir().unwrap();
+    let builder = config(dir.path()).write_policy(WritePolicy::OnEvict);
+    let cache = Cache::new(builder.dirty_age_max(Duration::from_millis(20)).build().unwrap()).unwrap();
+    for key in 0..100 {
+        cache.put(&key, &text(key, 1)).unwrap();
+    }
+    eventually("all are clean", || cache.stats().dirty_bytes == 0);
+    let stats = cache.budget_stats();
+    let bytes: usize = (0..100).map(|key| text(key, 1).len()).sum();
+    assert!(stats.bytes(WorkKind::Demotion) >= bytes as u64, "{stats:?}");
+    assert!(stats.granted(WorkKind::Demotion) > 0 && stats.booked(WorkKind::Demotion) >= 100, "{stats:?}");
 }
