@@ -6,6 +6,7 @@ mod bad_input;
 mod budget;
 mod cache;
 mod cache_model;
+mod cache_pressure;
 mod callbacks;
 mod capacity;
 mod closing;
