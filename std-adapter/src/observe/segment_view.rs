@@ -22,6 +22,8 @@ pub struct SegmentView {
     pub capacity_bytes: u64,
     /// How often it was erased.
     pub erases: u32,
+    /// The number that it got when it was opened, in the order in which segments are; 0 where it was not.
+    pub sequence: u32,
 }
 
 impl SegmentView {
@@ -35,6 +37,7 @@ impl SegmentView {
             stale_bytes: u64::from(segment.stale_bytes()),
             capacity_bytes: u64::from(segment_bytes),
             erases: segment.erases,
+            sequence: segment.sequence.get(),
         }
     }
 }
