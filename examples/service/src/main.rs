@@ -1,0 +1,19 @@
+//! The service as a program, which the tests start.
+
+use std::io::{Write as _, stderr, stdout};
+use std::process::ExitCode;
+
+use clap::Parser;
+use coldpress_service::{Options, run};
+
+fn main() -> ExitCode {
+    // Output that nobody reads any more ends no service.
+    let ended = run(Options::parse(), |ready| drop(writeln!(stdout(), "{ready}")));
+    match ended {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            drop(writeln!(stderr(), "{error}"));
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
