@@ -1,0 +1,14 @@
+//! Starts the service as a program, and asks it through real sockets and with real clients.
+//!
+//! A test whose program is missing on this machine says `SKIPPED` on standard error, and passes.
+
+mod browser;
+mod client;
+mod conditions;
+mod durability;
+mod lifecycle;
+mod limits;
+mod programs;
+mod protection;
+mod protocol;
+mod started;
