@@ -25,7 +25,7 @@ const bytes = (value) => {
 const time = (us) => us >= 1e6 ? `${trim(us / 1e6)} s` : us >= 1e3 ? `${trim(us / 1e3)} ms` : `${us} µs`;
 const whole = (part) => `${Math.round(part * 100)} %`;
 const power = (us) => us >= 1e6 ? `${us / 1e6} s` : us >= 1e3 ? `${us / 1e3} ms` : `${us} µs`;
-const percent = (part) => `${(part * 100).toFixed(1)} %`;
+const percent = (part) => `${(part * 100).toFixed(1)}\u00a0%`;
 const duration = (s) => s >= 86400 ? `${Math.floor(s / 86400)} d ${Math.floor(s / 3600) % 24} h` : s >= 3600 ? `${Math.floor(s / 3600)} h ${Math.floor(s / 60) % 60} min` : s >= 60 ? `${Math.floor(s / 60)} min` : `${s} s`;
 
 const chart = (name, options) => new Chart(document.querySelector(`[data-chart=${name}]`), options);

@@ -9,6 +9,7 @@ mod replies;
 mod session;
 
 use core::net::SocketAddr;
+use core::time::Duration;
 use std::io;
 use std::pin::pin;
 
@@ -22,6 +23,9 @@ use self::session::{Session, Step};
 use crate::metrics::Counters;
 use crate::run::accept;
 use crate::service::Service;
+
+/// How long a connection that ends waits for its client to end it too.
+const PARTING_TIME_MAX: Duration = Duration::from_millis(500);
 
 /// Takes connections until the service closes.
 pub(crate) async fn listen(service: &'static Service, listener: TcpListener) {
@@ -93,7 +97,7 @@ async fn serve(service: &'static Service, mut stream: TcpStream, peer: SocketAdd
             session.written();
             match step {
                 Step::Read => break,
-                Step::Close => return stream.shutdown().await,
+                Step::Close => return part(&mut stream).await,
                 Step::More | Step::Thread => tokio::task::yield_now().await,
             }
         }
@@ -101,6 +105,16 @@ async fn serve(service: &'static Service, mut stream: TcpStream, peer: SocketAdd
             return Ok(());
         }
     }
+}
+
+/// Ends a connection so that its last answer arrives: a socket that is closed with unread bytes discards what it was to send.
+async fn part(stream: &mut TcpStream) -> io::Result<()> {
+    stream.shutdown().await?;
+    let mut unread = [0; 4096];
+    let read_all = async { while stream.read(&mut unread).await.is_ok_and(|read| read > 0) {} };
+    // A client that goes on sending is cut off.
+    let _ = timeout(PARTING_TIME_MAX, read_all).await;
+    Ok(())
 }
 
 /// Writes the answers; `false` where the client does not take them in time.

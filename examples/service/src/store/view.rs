@@ -177,11 +177,11 @@ fn why(reason: VictimReason) -> String {
         VictimReason::Uncounted => "the copies in it were not counted".to_owned(),
         VictimReason::Wear(erases) => format!("it was erased {erases} times less than the most worn one"),
         VictimReason::LeastLive(permille) => {
-            format!("it had the least live bytes, {}.{} %", permille / 10, permille % 10)
+            format!("it had the least live bytes, {}.{}\u{a0}%", permille / 10, permille % 10)
         }
         VictimReason::CostBenefit(permille) => {
             let (whole, tenth) = (permille / 10, permille % 10);
-            format!("it was old for its live bytes, {whole}.{tenth} %")
+            format!("it was old for its live bytes, {whole}.{tenth}\u{a0}%")
         }
         other => format!("{other:?}"),
     }
