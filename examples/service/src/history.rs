@@ -13,8 +13,6 @@ use crate::store::StoreView;
 
 /// Samples that are kept.
 const SAMPLES_MAX: usize = 300;
-/// Explanations that are kept.
-const EXPLANATIONS_MAX: usize = 32;
 /// How often one is taken.
 const SAMPLE_EVERY: Duration = Duration::from_secs(1);
 /// How often writes are looked at for waits.
@@ -45,7 +43,6 @@ pub(crate) struct History {
     samples: VecDeque<[u64; COLUMNS.len()]>,
     taken: u64,
     last: Last,
-    explanations: VecDeque<String>,
 }
 
 /// The counts at the last sample.
@@ -66,24 +63,7 @@ impl History {
         })
     }
 
-    /// The background work of late and its reasons, the last first.
-    pub(crate) fn explanations(&self) -> impl Iterator<Item = &String> {
-        self.explanations.iter()
-    }
-
-    /// Notes what a task did, unless that is what was noted last.
-    pub(crate) fn explain(&mut self, text: &str) {
-        if self.explanations.front().is_some_and(|last| last == text) {
-            return;
-        }
-        self.explanations.truncate(EXPLANATIONS_MAX - 1);
-        self.explanations.push_front(text.to_owned());
-    }
-
     fn sample(&mut self, service: &Service, view: &StoreView) {
-        if let Some(text) = &view.last_task {
-            self.explain(text);
-        }
         let mut kinds = [[0; BUCKETS]; 4];
         for ((kind, last), since) in Kind::ALL.iter().zip(&mut self.last.counts).zip(&mut kinds) {
             let counts = service.latency(*kind).counts();

@@ -71,7 +71,6 @@ pub(super) async fn stats(State(service): State<&'static Service>) -> Result<Res
         "counters": service.counters.json(),
         "latency_bounds_us": BOUNDS_US,
         "latency": latency,
-        "explanations": service.history.lock().explanations().collect::<Vec<_>>(),
         "store": view.json(service.counters.missed.load(Relaxed)),
     })))
 }
@@ -149,6 +148,5 @@ async fn carry_out(
     })
     .await?;
     let ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
-    service.history.lock().explain(&report);
     Ok(json(&json!({"task": name, "report": report, "ms": ms})))
 }

@@ -202,10 +202,14 @@ function showTask() {
 
 let explained = "";
 function showExplanations() {
-  const lines = stats.explanations;
-  if (lines.length === 0 || lines.join("\n") === explained) return;
-  explained = lines.join("\n");
-  get("explanations").replaceChildren(...lines.map((text) => element("li", {}, text)));
+  const lines = stats.store.explanations;
+  const said = JSON.stringify(lines);
+  if (lines.length === 0 || said === explained) return;
+  explained = said;
+  get("explanations").replaceChildren(...lines.map(({ at_s, text }) => {
+    const when = element("span", { class: "when" }, new Date(at_s * 1000).toLocaleTimeString());
+    return element("li", {}, when, text);
+  }));
 }
 
 async function start(button) {

@@ -5,7 +5,7 @@ use core::fmt::Write as _;
 use coldpress_std::cache::{CacheStats, MaintenanceDone, MaintenanceReport, UnifiedCacheHandle};
 use coldpress_std::compaction::{Report, VictimReason};
 use coldpress_std::pool::{PoolCoordinator, PoolStats};
-use coldpress_std::{ColdTierHandle, SegmentView, TierStats};
+use coldpress_std::{ColdTierHandle, Explained, Explanation, SegmentView, TierStats};
 use serde_bytes::ByteBuf;
 use serde_json::{Value, json};
 
@@ -17,8 +17,7 @@ pub(crate) struct StoreView {
     pub(crate) pools: PoolStats,
     segments: Vec<SegmentView>,
     running: Option<Value>,
-    /// The task of the log that ended last, said in words.
-    pub(crate) last_task: Option<String>,
+    explanations: Vec<Explanation>,
 }
 
 impl StoreView {
@@ -40,7 +39,7 @@ impl StoreView {
             // A tier that is closing has none to show.
             segments: cold.segments().unwrap_or_default(),
             running,
-            last_task: compaction.last_report().as_ref().map(sentence),
+            explanations: explanations(cold, pools),
         }
     }
 
@@ -103,8 +102,32 @@ impl StoreView {
                 .map(|page| json!([page.partition, page.class_bytes, page.used_slots, page.slots]))
                 .collect::<Value>(),
             "running": self.running,
+            "explanations": self.explanations
+                .iter()
+                .map(|one| json!({"at_s": one.at_s, "events": one.events, "text": one.to_string()}))
+                .collect::<Value>(),
         })
     }
+}
+
+/// Explanations that are shown, and those of them that tell of a single segment: else these would be all.
+const EXPLANATIONS_MAX: usize = 32;
+const SEGMENTS_EXPLAINED_MAX: usize = 8;
+
+/// The last explanations of log and pools, the newest first.
+fn explanations(cold: ColdTierHandle, pools: &PoolCoordinator) -> Vec<Explanation> {
+    // A tier that is closing explains nothing any more.
+    let mut all = cold.explanations().unwrap_or_default();
+    all.extend(pools.explanations().unwrap_or_default());
+    all.sort_by_key(|one| core::cmp::Reverse(one.at_s));
+    let mut segments = 0;
+    all.retain(|one| {
+        let is_segment = matches!(one.kind, Explained::Cleaned(_));
+        segments += usize::from(is_segment);
+        !is_segment || segments <= SEGMENTS_EXPLAINED_MAX
+    });
+    all.truncate(EXPLANATIONS_MAX);
+    all
 }
 
 /// Says what a maintenance task did.

@@ -234,12 +234,8 @@ async fn compact_by_keyboard(page: &Client) {
         "return /Compact.*compact data/.test(document.querySelector('#reports').textContent)",
     )
     .await;
-    wait_until(
-        page,
-        "an explanation",
-        "return /compact/.test(document.querySelector('#explanations').textContent)",
-    )
-    .await;
+    wait_until(page, "an explanation", "return document.querySelectorAll('#explanations .when').length > 0")
+        .await;
     assert_eq!(
         script(page, "return document.activeElement.dataset.task").await,
         "compact",

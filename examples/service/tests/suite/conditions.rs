@@ -9,12 +9,15 @@ fn keys_are_put_read_and_deleted_over_http() {
     assert_eq!(service.ask("GET", "/kv/a", &[], b"").status, 404);
     assert_eq!(service.ask("PUT", "/kv/a", &["TTL: 60"], b"one").status, 204);
     let got = service.ask("GET", "/kv/a", &[], b"");
-    assert_eq!((got.status, got.body.as_slice(), got.header("ttl")), (200, &b"one"[..], Some("60")));
+    assert_eq!((got.status, got.body.as_slice()), (200, &b"one"[..]));
+    // A second may end between two requests.
+    let is_left = |left: Option<&str>| matches!(left, Some("58" | "59" | "60"));
+    assert!(is_left(got.header("ttl")), "{got:?}");
     assert_eq!(got.header("x-content-type-options"), Some("nosniff"));
     let head = service.ask("HEAD", "/kv/a", &[], b"");
     assert_eq!((head.status, head.body.len(), head.header("content-length")), (200, 0, Some("3")));
     assert_eq!(service.ask("PUT", "/kv/a", &["TTL: keep"], b"two").status, 204);
-    assert_eq!(service.ask("GET", "/kv/a", &[], b"").header("ttl"), Some("60"));
+    assert!(is_left(service.ask("GET", "/kv/a", &[], b"").header("ttl")));
     assert_eq!(service.ask("PUT", "/kv/a", &[], b"").status, 204);
     let empty = service.ask("GET", "/kv/a", &[], b"");
     assert_eq!((empty.status, empty.body.len(), empty.header("ttl")), (200, 0, None));

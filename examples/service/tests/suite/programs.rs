@@ -32,7 +32,7 @@ fn redis_cli_works_in_both_versions() {
         let Some(answer) = cli(&["SET", "k", "v", "EX", "100"]) else { return };
         assert_eq!(answer, "OK\n");
         assert_eq!(cli(&["GET", "k"]).unwrap(), "v\n");
-        assert_eq!(cli(&["TTL", "k"]).unwrap(), "100\n");
+        assert!(["100\n", "99\n"].contains(&cli(&["TTL", "k"]).unwrap().as_str()));
         assert_eq!(cli(&["MGET", "k", "none"]).unwrap(), "v\n\n");
         assert_eq!(cli(&["--scan", "--pattern", "k*"]).unwrap(), "k\n");
         assert!(cli(&["INFO"]).unwrap().contains("redis_version"));

@@ -9,7 +9,16 @@ use crate::started::{Started, wait_for};
 fn run(service: &Started, script: &[(&str, Answer)]) {
     let mut client = service.client();
     for (command, answer) in script {
-        assert_eq!(client.run(command), *answer, "{command}");
+        let mut found = client.run(command);
+        // A second may end between two commands.
+        match (&mut found, answer) {
+            (Answer::Integer(found), Answer::Integer(expected)) if *expected > 40 => {
+                let second = if command.starts_with("PTTL") { 1000 } else { 1 };
+                *found += if *found == expected - second { second } else { 0 };
+            }
+            _ => {}
+        }
+        assert_eq!(found, *answer, "{command}");
     }
 }
 
