@@ -39,7 +39,7 @@ impl StoreView {
             // A tier that is closing has none to show.
             segments: cold.segments().unwrap_or_default(),
             running,
-            explanations: explanations(cold, pools),
+            explanations: explanations(cache),
         }
     }
 
@@ -114,12 +114,11 @@ impl StoreView {
 const EXPLANATIONS_MAX: usize = 32;
 const SEGMENTS_EXPLAINED_MAX: usize = 8;
 
-/// The last explanations of log and pools, the newest first.
-fn explanations(cold: ColdTierHandle, pools: &PoolCoordinator) -> Vec<Explanation> {
-    // A tier that is closing explains nothing any more.
-    let mut all = cold.explanations().unwrap_or_default();
-    all.extend(pools.explanations().unwrap_or_default());
-    all.sort_by_key(|one| core::cmp::Reverse(one.at_s));
+/// The last explanations of all tiers, the newest first.
+fn explanations(cache: &UnifiedCacheHandle<ByteBuf, ByteBuf>) -> Vec<Explanation> {
+    // A cache that is closing explains nothing any more.
+    let mut all = cache.explanations().unwrap_or_default();
+    all.reverse();
     let mut segments = 0;
     all.retain(|one| {
         let is_segment = matches!(one.kind, Explained::Cleaned(_));
