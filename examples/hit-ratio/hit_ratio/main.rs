@@ -1,5 +1,5 @@
-//! Measures the hit ratio and speed of the cache's hot tier beside other caches in memory: `cargo run --release --example hit_ratio
-//! [-- --trace TRACE]`.
+//! Measures the hit ratio and speed of the cache's hot tier beside other caches in memory: `cargo run --release
+//! --manifest-path examples/hit-ratio/Cargo.toml --example hit_ratio [-- --trace TRACE]`.
 //!
 //! Each cache gets the same requests and the same limit on the same weights: the length of key and value, and 128 bytes. A read that
 //! misses puts the value. Ratios are counts and repeat exactly, but for the hashers' seeds. With the path of a trace in the
