@@ -292,22 +292,30 @@ pub struct MaintenanceConfig {
     pub stale_permille: u16,
     /// How often the pools are cleaned up; by default never, since their worker does that above their high watermark.
     pub cleanup_every: Option<Duration>,
+    /// The share of pages in the capacity of the pools, in permille, from which they are cleaned up; by default 980.
+    pub pool_permille: u16,
     /// How often the pools are defragmented; by default never.
     pub defragment_every: Option<Duration>,
     /// The share of unused slots in the pools' pages, in permille, from which they are defragmented; by default 300.
     pub fragmented_permille: u16,
-    /// How often the index is rebuilt; by default never.
+    /// How often the index is rebuilt; by default never. It also is after a read met a damaged record.
     pub rebuild_index_every: Option<Duration>,
     /// How often the codec is chosen anew; by default never.
     pub optimize_every: Option<Duration>,
+    /// Fresh bytes written, in permille of the log's capacity, after which the codec is chosen anew; by default 1,000.
+    pub turnover_permille: u64,
     /// How often expired values are dropped from the log; by default each 5 minutes.
     pub evict_expired_every: Option<Duration>,
+    /// The share of charged bytes in the most that can be charged, in permille, from which expired values are dropped; by default 900.
+    pub charged_permille: u16,
     /// How often everything is made durable; by default never.
     pub flush_every: Option<Duration>,
     /// The share of the limit on dirty bytes, in permille, from which they are written; by default 500.
     pub dirty_permille: u16,
-    /// How often all values are read and checked; by default never.
+    /// How often all values are read and checked; by default never. They also are after an operation of the medium failed.
     pub verify_every: Option<Duration>,
+    /// How often the stats of all tiers go to the log of the process, at the level `info`; by default never.
+    pub stats_every: Option<Duration>,
 }
 
 impl Default for MaintenanceConfig {
@@ -317,14 +325,18 @@ impl Default for MaintenanceConfig {
             compact_every: None,
             stale_permille: 500,
             cleanup_every: None,
+            pool_permille: 980,
             defragment_every: None,
             fragmented_permille: 300,
             rebuild_index_every: None,
             optimize_every: None,
+            turnover_permille: 1_000,
             evict_expired_every: Some(Duration::from_secs(300)),
+            charged_permille: 900,
             flush_every: None,
             dirty_permille: 500,
             verify_every: None,
+            stats_every: None,
         }
     }
 }
@@ -345,7 +357,7 @@ impl MaintenanceConfig {
 
     pub(super) fn is_valid(&self) -> bool {
         let least = Duration::from_millis(1);
-        let all = [self.verify_every, Some(self.check_every)];
+        let all = [self.verify_every, self.stats_every, Some(self.check_every)];
         let mut given = self.intervals().into_iter().map(|(_, every)| every).chain(all).flatten();
         given.all(|every| every >= least)
     }

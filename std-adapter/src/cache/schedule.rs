@@ -21,6 +21,39 @@ pub(super) struct Pressure {
     pub(super) dirty_permille: u16,
     /// Writes so far: while they stand still, a pass that freed nothing would free nothing again.
     pub(super) changes: u64,
+    /// Charged bytes of the log's most.
+    pub(super) charged_permille: u16,
+    /// Bytes of pages of the pools' capacity.
+    pub(super) pool_permille: u16,
+    /// Reads that met a damaged record, so far.
+    pub(super) damaged_reads: u64,
+    /// Operations of the medium that failed, so far.
+    pub(super) medium_failures: u64,
+    /// Bytes of fresh records written so far, in permille of the log's capacity.
+    pub(super) turnover_permille: u64,
+}
+
+impl Pressure {
+    /// Whether the state asks for a task, compared with the last one that was seen.
+    fn asks_for(&self, task: MaintenanceTask, before: &Self, config: &MaintenanceConfig) -> bool {
+        match task {
+            MaintenanceTask::Compact { .. } => self.stale_permille >= config.stale_permille,
+            MaintenanceTask::Defragment => {
+                self.has_spare_pages && self.fragmented_permille >= config.fragmented_permille
+            }
+            MaintenanceTask::WriteBack => self.dirty_permille >= config.dirty_permille,
+            MaintenanceTask::Cleanup => self.pool_permille >= config.pool_permille,
+            MaintenanceTask::EvictExpired => self.charged_permille >= config.charged_permille,
+            MaintenanceTask::RebuildIndex => self.damaged_reads > before.damaged_reads,
+            MaintenanceTask::Verify => self.medium_failures > before.medium_failures,
+            // The log holds other values by now than those that its codec was chosen for.
+            MaintenanceTask::OptimizeCompression => {
+                let turns = |pressure: &Self| pressure.turnover_permille / config.turnover_permille.max(1);
+                turns(self) > turns(before)
+            }
+            MaintenanceTask::Flush | MaintenanceTask::Stats => false,
+        }
+    }
 }
 
 #[derive(Debug)]
@@ -38,7 +71,8 @@ pub(super) struct MaintenanceSchedule {
     config: MaintenanceConfig,
     tasks: Vec<ScheduledUpkeep>,
     next_check: Instant,
-    changes: u64,
+    /// The pressure that was measured last.
+    last: Option<Pressure>,
 }
 
 impl MaintenanceSchedule {
@@ -46,6 +80,7 @@ impl MaintenanceSchedule {
         let mut intervals = vec![(MaintenanceTask::WriteBack, Some(dirty_age_max))];
         intervals.extend(config.intervals());
         intervals.push((MaintenanceTask::Verify, config.verify_every));
+        intervals.push((MaintenanceTask::Stats, config.stats_every));
         let tasks = intervals
             .into_iter()
             .map(|(task, every)| ScheduledUpkeep {
@@ -55,7 +90,7 @@ impl MaintenanceSchedule {
                 idle: 0,
             })
             .collect();
-        Self { config: *config, tasks, next_check: now + config.check_every, changes: 0 }
+        Self { config: *config, tasks, next_check: now + config.check_every, last: None }
     }
 
     /// When something is due next.
@@ -79,7 +114,10 @@ impl MaintenanceSchedule {
         let Some(due) = self.tasks.iter_mut().find(|due| due.task == task) else { return };
         let backs_off = matches!(
             task,
-            MaintenanceTask::Compact { .. } | MaintenanceTask::Defragment | MaintenanceTask::Cleanup
+            MaintenanceTask::Compact { .. }
+                | MaintenanceTask::Defragment
+                | MaintenanceTask::Cleanup
+                | MaintenanceTask::EvictExpired
         );
         due.idle = if has_freed || !backs_off { 0 } else { (due.idle + 1).min(BACKOFFS_MAX) };
         due.next = due.every.map(|every| now + every * (1 << due.idle));
@@ -96,22 +134,17 @@ impl MaintenanceSchedule {
 
     /// Makes tasks due at once that the pressure asks for. One that freed nothing waits, longer each time, until the log changed.
     pub(super) fn press(&mut self, pressure: Pressure, now: Instant) {
-        let has_changed = self.changes != pressure.changes;
-        self.changes = pressure.changes;
+        // The counts of the first look are of before this schedule.
+        let before = self.last.replace(pressure).unwrap_or(pressure);
+        let has_changed = before.changes != pressure.changes;
         let config = self.config;
         for due in &mut self.tasks {
-            let is_pressed = match due.task {
-                MaintenanceTask::Compact { .. } => pressure.stale_permille >= config.stale_permille,
-                MaintenanceTask::Defragment => {
-                    pressure.has_spare_pages && pressure.fragmented_permille >= config.fragmented_permille
-                }
-                MaintenanceTask::WriteBack => pressure.dirty_permille >= config.dirty_permille,
-                _ => false,
-            };
-            if !is_pressed {
+            if !pressure.asks_for(due.task, &before, &config) {
                 continue;
             }
-            if has_changed && due.task == (MaintenanceTask::Compact { target_bytes: 0 }) {
+            if has_changed
+                && matches!(due.task, MaintenanceTask::Compact { .. } | MaintenanceTask::EvictExpired)
+            {
                 due.idle = 0;
             }
             let wait = if due.idle == 0 { Duration::ZERO } else { config.check_every * (1 << due.idle) };
@@ -172,6 +205,7 @@ mod tests {
         let now = Instant::now();
         let mut due = due(MaintenanceConfig::default(), now);
         let pressure = |stale_permille, changes| Pressure { stale_permille, changes, ..Pressure::default() };
+        due.press(pressure(0, 1), now);
         due.press(pressure(499, 1), now);
         assert_eq!(due.take(now), None);
         due.press(pressure(500, 2), now);
@@ -194,5 +228,31 @@ mod tests {
         assert_eq!(due.take(now), Some(MaintenanceTask::WriteBack));
         assert_eq!(due.take(now), Some(MaintenanceTask::Defragment));
         assert_eq!(due.take(now), None);
+    }
+
+    #[test]
+    fn every_pressure_makes_its_own_task_due() {
+        let now = Instant::now();
+        let calm = Pressure { turnover_permille: 999, ..Pressure::default() };
+        let table = [
+            (COMPACT, Pressure { stale_permille: 500, ..calm }),
+            (MaintenanceTask::WriteBack, Pressure { dirty_permille: 500, ..calm }),
+            (MaintenanceTask::Cleanup, Pressure { pool_permille: 980, ..calm }),
+            (MaintenanceTask::EvictExpired, Pressure { charged_permille: 900, ..calm }),
+            (MaintenanceTask::RebuildIndex, Pressure { damaged_reads: 1, ..calm }),
+            (MaintenanceTask::Verify, Pressure { medium_failures: 1, ..calm }),
+            (MaintenanceTask::OptimizeCompression, Pressure { turnover_permille: 1_000, ..calm }),
+            (
+                MaintenanceTask::Defragment,
+                Pressure { fragmented_permille: 300, has_spare_pages: true, ..calm },
+            ),
+        ];
+        for (task, pressed) in table {
+            let mut due = due(MaintenanceConfig::default(), now);
+            due.press(calm, now);
+            assert_eq!(due.take(now), None);
+            due.press(pressed, now);
+            assert_eq!((due.take(now), due.take(now)), (Some(task), None));
+        }
     }
 }

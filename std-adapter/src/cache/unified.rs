@@ -250,6 +250,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
             stop: stopped,
             config: config.maintenance,
             dirty_age_max: config.dirty_age_max,
+            pools_bytes: config.pools.capacity_bytes(),
         };
         let thread = Builder::new().name("coldpress-maintenance".into()).spawn(move || worker.run());
         let thread = thread.inspect_err(|_| lease.give_back())?;

@@ -31,6 +31,8 @@ pub(super) struct MaintenanceWorker<K, V> {
     pub(super) stop: Receiver<Infallible>,
     pub(super) config: MaintenanceConfig,
     pub(super) dirty_age_max: Duration,
+    /// The capacity of the pools.
+    pub(super) pools_bytes: u64,
 }
 
 impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
@@ -71,6 +73,9 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
             if let Err(error) = &outcome {
                 tracing::warn!(%task, %error, "a task of maintenance failed");
             }
+            if let Ok(MaintenanceReport { done: MaintenanceDone::Stats { cache, .. }, .. }) = &outcome {
+                tracing::info!(stats = ?cache, "stats of the cache");
+            }
             due.ended(task, outcome.is_ok_and(|report| report.freed_bytes() > 0), Instant::now());
             return;
         }
@@ -96,6 +101,11 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
             has_spare_pages: pools.committed_bytes > 0,
             dirty_permille: permille(stats.dirty_bytes, stats.dirty_bytes_max),
             changes: stats.cold.puts + stats.cold.removes + stats.cold.touches,
+            charged_permille: permille(stats.cold.charged_bytes, stats.cold.charge_bytes_max),
+            pool_permille: permille(pools.committed_bytes, self.pools_bytes),
+            damaged_reads: stats.cold.damaged_reads,
+            medium_failures: stats.cold.failures,
+            turnover_permille: stats.cold.fresh_bytes.saturating_mul(1000) / stats.cold.capacity_bytes.max(1),
         }
     }
 
