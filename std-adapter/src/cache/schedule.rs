@@ -76,11 +76,24 @@ pub(super) struct MaintenanceSchedule {
 }
 
 impl MaintenanceSchedule {
-    pub(super) fn new(config: &MaintenanceConfig, dirty_age_max: Duration, now: Instant) -> Self {
-        let mut intervals = vec![(MaintenanceTask::WriteBack, Some(dirty_age_max))];
-        intervals.extend(config.intervals());
+    /// The schedule of all tasks but the writing of dirty values.
+    pub(super) fn of_tasks(config: &MaintenanceConfig, now: Instant) -> Self {
+        let mut intervals = config.intervals().to_vec();
         intervals.push((MaintenanceTask::Verify, config.verify_every));
         intervals.push((MaintenanceTask::Stats, config.stats_every));
+        Self::new(config, intervals, now)
+    }
+
+    /// The schedule of the writing of dirty values, which must not wait for other tasks.
+    pub(super) fn of_write_back(config: &MaintenanceConfig, dirty_age_max: Duration, now: Instant) -> Self {
+        Self::new(config, vec![(MaintenanceTask::WriteBack, Some(dirty_age_max))], now)
+    }
+
+    fn new(
+        config: &MaintenanceConfig,
+        intervals: Vec<(MaintenanceTask, Option<Duration>)>,
+        now: Instant,
+    ) -> Self {
         let tasks = intervals
             .into_iter()
             .map(|(task, every)| ScheduledUpkeep {
@@ -163,7 +176,11 @@ mod tests {
     const COMPACT: MaintenanceTask = MaintenanceTask::Compact { target_bytes: 0 };
 
     fn due(config: MaintenanceConfig, now: Instant) -> MaintenanceSchedule {
-        MaintenanceSchedule::new(&config, 30 * SECOND, now)
+        MaintenanceSchedule::of_tasks(&config, now)
+    }
+
+    fn write_back(now: Instant) -> MaintenanceSchedule {
+        MaintenanceSchedule::of_write_back(&MaintenanceConfig::default(), 30 * SECOND, now)
     }
 
     #[test]
@@ -176,7 +193,8 @@ mod tests {
         assert_eq!(due.take(now + 10 * SECOND), Some(MaintenanceTask::Flush));
         assert_eq!(due.take(now + 20 * SECOND), None, "it has not ended");
         due.ended(MaintenanceTask::Flush, false, now + 21 * SECOND);
-        assert_eq!(due.take(now + 30 * SECOND), Some(MaintenanceTask::WriteBack));
+        assert_eq!(due.take(now + 30 * SECOND), None);
+        assert_eq!(write_back(now).take(now + 30 * SECOND), Some(MaintenanceTask::WriteBack));
         assert_eq!(due.take(now + 31 * SECOND), Some(MaintenanceTask::Flush));
     }
 
@@ -225,7 +243,6 @@ mod tests {
             ..pressure(0, 3)
         };
         due.press(full, now);
-        assert_eq!(due.take(now), Some(MaintenanceTask::WriteBack));
         assert_eq!(due.take(now), Some(MaintenanceTask::Defragment));
         assert_eq!(due.take(now), None);
     }
@@ -248,7 +265,8 @@ mod tests {
             ),
         ];
         for (task, pressed) in table {
-            let mut due = due(MaintenanceConfig::default(), now);
+            let is_writing = task == MaintenanceTask::WriteBack;
+            let mut due = if is_writing { write_back(now) } else { due(MaintenanceConfig::default(), now) };
             due.press(calm, now);
             assert_eq!(due.take(now), None);
             due.press(pressed, now);

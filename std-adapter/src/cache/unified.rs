@@ -25,7 +25,7 @@ use super::registry::{MemoryTierRegistry, RegisterError};
 use super::stripes::Stripes;
 use super::tiers::{CacheKey, CacheTerms, CacheValue, Tiers};
 use super::warm::WarmTierCoordinator;
-use super::worker::MaintenanceWorker;
+use super::worker::{MaintenanceRole, MaintenanceWorker};
 use crate::api::{ColdTier, ColdTierCoordinator, ColdTierHandle, ColdTierRegistry, InitError};
 use crate::budget::{BudgetOwner, WorkBudget};
 use crate::clock::{Clock, SystemClock};
@@ -65,20 +65,26 @@ impl MemoryTiers {
     }
 }
 
-/// The maintenance thread.
+/// The maintenance threads.
 #[derive(Debug)]
 struct Maintenance {
     sender: MaintenanceSender,
     /// Dropping it tells the worker to stop.
     stop: Option<Sender<Infallible>>,
-    thread: Option<JoinHandle<()>>,
+    threads: Vec<JoinHandle<()>>,
 }
 
 impl Maintenance {
-    /// Stops the thread once its task has ended; tells whether it panicked.
+    /// Stops the threads once their tasks have ended; tells whether one panicked.
     fn end(&mut self) -> bool {
         drop(self.stop.take());
-        matches!(self.thread.take().map(JoinHandle::join), Some(Err(_)))
+        self.threads.drain(..).map(JoinHandle::join).filter(Result::is_err).count() > 0
+    }
+}
+
+impl Drop for Maintenance {
+    fn drop(&mut self) {
+        self.end();
     }
 }
 
@@ -252,10 +258,16 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
             dirty_age_max: config.dirty_age_max,
             pools_bytes: config.pools.capacity_bytes(),
         };
-        let thread = Builder::new().name("coldpress-maintenance".into()).spawn(move || worker.run());
-        let thread = thread.inspect_err(|_| lease.give_back())?;
         let sender = MaintenanceSender { requests };
-        let maintenance = Maintenance { sender, stop: Some(stop), thread: Some(thread) };
+        let mut maintenance = Maintenance { sender, stop: Some(stop), threads: Vec::new() };
+        for (name, role) in [
+            ("coldpress-maintenance", MaintenanceRole::Tasks),
+            ("coldpress-writeback", MaintenanceRole::WriteBack),
+        ] {
+            let worker = worker.clone();
+            let thread = Builder::new().name(name.into()).spawn(move || worker.run(role));
+            maintenance.threads.push(thread.inspect_err(|_| lease.give_back())?);
+        }
         let parts =
             CacheParts { maintenance, cold, close_timeout, memory, pools, allocation, budget: budget_owner };
         Ok(Self { handle, lease, parts: Some(parts) })

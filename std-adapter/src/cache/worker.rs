@@ -1,10 +1,11 @@
-//! The thread that carries out maintenance, one task at a time.
+//! The threads that carry out maintenance: one for tasks, one at a time, and one that writes dirty values, which must not wait for a task
+//! of minutes.
 
 use core::convert::Infallible;
 use core::time::Duration;
 use std::time::Instant;
 
-use crossbeam_channel::{Receiver, select_biased};
+use crossbeam_channel::{Receiver, never, select_biased};
 
 use super::demote::Urgency;
 use super::handle::UnifiedCacheHandle;
@@ -22,6 +23,16 @@ use crate::pool::{CleanupKind, PoolCoordinator};
 /// How long a task may take that runs by itself.
 const OWN_TIMEOUT: Duration = Duration::from_secs(600);
 
+/// Which work a thread does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum MaintenanceRole {
+    /// Requests, and all tasks that are due by themselves.
+    Tasks,
+    /// The writing of dirty values, and the sweep of the hot tier.
+    WriteBack,
+}
+
+#[derive(Clone)]
 pub(super) struct MaintenanceWorker<K, V> {
     pub(super) handle: UnifiedCacheHandle<K, V>,
     pub(super) cold: ColdTierHandle,
@@ -36,17 +47,27 @@ pub(super) struct MaintenanceWorker<K, V> {
 }
 
 impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
-    pub(super) fn run(self) {
-        let mut due = MaintenanceSchedule::new(&self.config, self.dirty_age_max, Instant::now());
+    pub(super) fn run(self, role: MaintenanceRole) {
+        let now = Instant::now();
+        let mut due = match role {
+            MaintenanceRole::Tasks => MaintenanceSchedule::of_tasks(&self.config, now),
+            MaintenanceRole::WriteBack => {
+                MaintenanceSchedule::of_write_back(&self.config, self.dirty_age_max, now)
+            }
+        };
+        let requests = match role {
+            MaintenanceRole::Tasks => self.requests.clone(),
+            MaintenanceRole::WriteBack => never(),
+        };
         loop {
             let wait = due.next().saturating_duration_since(Instant::now());
             select_biased! {
                 recv(self.stop) -> _ => return,
-                recv(self.requests) -> request => match request {
+                recv(requests) -> request => match request {
                     Ok(request) => self.serve(request),
                     Err(_) => return,
                 },
-                default(wait) => self.tend(&mut due),
+                default(wait) => self.tend(&mut due, role),
             }
         }
     }
@@ -66,7 +87,7 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
     }
 
     /// Runs what is due by interval or by pressure.
-    fn tend(&self, due: &mut MaintenanceSchedule) {
+    fn tend(&self, due: &mut MaintenanceSchedule, role: MaintenanceRole) {
         if let Some(task) = due.take(Instant::now()) {
             let begun = Instant::now();
             let outcome = self.carry_out(task, Duration::ZERO, begun, begun + OWN_TIMEOUT);
@@ -80,8 +101,10 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
             return;
         }
         if due.checks(Instant::now()) {
-            // A cache that is being closed needs none.
-            if let Err(error) = self.handle.enter(|tiers| tiers.settle_left()) {
+            if role == MaintenanceRole::WriteBack
+                && let Err(error) = self.handle.enter(|tiers| tiers.settle_left())
+            {
+                // A cache that is being closed needs no sweep.
                 tracing::debug!(%error, "the hot tier was not swept");
             }
             due.press(self.pressure(), Instant::now());
