@@ -13,13 +13,15 @@ use super::tiers::{CacheKey, CacheValue};
 /// Ends the computation of a key when dropped, however that comes: those who wait see it by then.
 struct Flight<'a, K: CacheKey, V: CacheValue> {
     handle: UnifiedCacheHandle<K, V>,
-    key: &'a K,
+    /// Taken by the end: the next computation of the key is another caller's.
+    key: Option<&'a K>,
 }
 
 impl<K: CacheKey, V: CacheValue> Flight<'_, K, V> {
-    fn end(&self) -> Vec<Sender<Computed<V>>> {
+    fn end(&mut self) -> Vec<Sender<Computed<V>>> {
+        let Some(key) = self.key.take() else { return Vec::new() };
         // A cache that was closed has dropped the channels.
-        self.handle.enter(|tiers| Ok(tiers.flights.end(self.key))).unwrap_or_default()
+        self.handle.enter(|tiers| Ok(tiers.flights.end(key))).unwrap_or_default()
     }
 }
 
@@ -120,7 +122,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
         options: CachePutOptions,
         compute: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, ComputeError<E>> {
-        let flight = Flight { handle: *self, key };
+        let mut flight = Flight { handle: *self, key: Some(key) };
         // Another one may have ended between the get and the join.
         let found = self.get(key)?;
         let outcome = match found {
