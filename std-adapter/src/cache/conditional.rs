@@ -25,14 +25,8 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         });
         match found {
             Ok(Some(stripe)) => self.put_held(stripe, key, &at, incoming).map(|()| true),
-            Ok(None) => {
-                self.withdraw(&incoming);
-                Ok(false)
-            }
-            Err(error) => {
-                self.withdraw(&incoming);
-                Err(error)
-            }
+            Ok(None) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -63,14 +57,8 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         });
         match found {
             Ok(Some(stripe)) => self.put_held(stripe, key, &at, incoming).map(|()| true),
-            Ok(None) => {
-                self.withdraw(&incoming);
-                Ok(false)
-            }
-            Err(error) => {
-                self.withdraw(&incoming);
-                Err(error)
-            }
+            Ok(None) => Ok(false),
+            Err(error) => Err(error),
         }
     }
 
@@ -110,16 +98,9 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
                 },
                 Update::Put(value) => {
                     let incoming = self.prepare(&at, value, options, deadline)?;
-                    match self.lock_as_seen(key, &at, &seen, deadline) {
-                        Ok(Some(stripe)) => self.put_held(stripe, key, &at, incoming).map(|()| true)?,
-                        Ok(None) => {
-                            self.withdraw(&incoming);
-                            false
-                        }
-                        Err(error) => {
-                            self.withdraw(&incoming);
-                            return Err(error);
-                        }
+                    match self.lock_as_seen(key, &at, &seen, deadline)? {
+                        Some(stripe) => self.put_held(stripe, key, &at, incoming).map(|()| true)?,
+                        None => false,
                     }
                 }
             };

@@ -8,11 +8,12 @@
 
 use core::any::Any;
 use core::fmt;
-use core::hash::Hash;
+use core::hash::{BuildHasher as _, BuildHasherDefault, Hash};
 use core::marker::PhantomData;
 use core::sync::atomic::AtomicU64;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
+use std::hash::DefaultHasher;
 
 use coldpress_core::format::KeyHash;
 use dashmap::DashMap;
@@ -160,6 +161,12 @@ where
     /// The entry of a key, whether it is leaving or not. It does not count as a use.
     pub(super) fn peek(&self, key: &K) -> Option<HotEntry<V>> {
         self.entries.peek(key).or_else(|| self.leaving(key))
+    }
+
+    /// Tells whether a key has an entry, leaving or not.
+    pub(super) fn contains(&self, key: &K) -> bool {
+        self.entries.contains_key(key)
+            || self.departures().is_some_and(|departures| departures.contains_key(key))
     }
 
     /// The entry of a key that is leaving.
@@ -315,7 +322,8 @@ impl HotTierCoordinator {
     {
         let (clock, bytes_max) = (self.clock, bytes_max.max(HOT_BYTES_MIN));
         let make = move || Box::new(HotStore::<K, V>::new(bytes_max, clock, stands_alone)) as ErasedTier;
-        let lease = self.line.register::<K, V>(MemoryTierKind::Hot, name, make)?;
+        let kind = if stands_alone { MemoryTierKind::Hot } else { MemoryTierKind::HotOfCache };
+        let lease = self.line.register::<K, V>(kind, name, make)?;
         Ok(HotTier { lease, clock, types: PhantomData })
     }
 
@@ -379,11 +387,14 @@ where
         let expires_s = ttl.map(|ttl| self.clock.wall_s().saturating_add(seconds(ttl)).saturating_add(1));
         // A tier that was closed keeps nothing.
         let _ = self.enter(|store| {
+            let mut hash = KeyHash::default();
+            let [first @ .., _, _, _, _] = &mut hash.0;
+            *first = BuildHasherDefault::<DefaultHasher>::default().hash_one(&key).to_le_bytes();
             store.insert(
                 key,
                 HotEntry {
                     value,
-                    hash: KeyHash::default(),
+                    hash,
                     partition: 0,
                     expires_s,
                     stamp: store.issue_stamp(),

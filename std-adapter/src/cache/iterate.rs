@@ -14,7 +14,7 @@ use crate::api::{Keys, decoded};
 ///
 /// First come the keys whose value the log does not have, then those of the log. A key that is there from the first step to the last
 /// comes exactly once, unless a memory-only value takes the place of a logged one meanwhile: then it may be missed. One that is put or
-/// removed meanwhile may come or not. A key that can't be read comes as an error, and the iteration goes on; once the cache is closed, it
+/// removed meanwhile may come or not. A key that can't be read comes as an error, as do keys that others hold until the deadline, and the iteration goes on; once the cache is closed, it
 /// ends with [`CacheError::Closed`].
 ///
 /// # Bounds
@@ -44,9 +44,13 @@ impl<K: CacheKey, V: CacheValue> CacheKeys<K, V> {
                 return Ok(Some(key));
             }
             if let Some(stripe) = self.stripe {
-                let batch = self.handle.enter(|tiers| Ok(tiers.stripes.unlogged(stripe, |_| true)))?;
-                self.stripe = batch.is_some().then_some(stripe + 1);
-                self.batch = batch.unwrap_or_default().into_iter();
+                let count = self.handle.enter(|tiers| Ok(tiers.stripes.count()))?;
+                self.stripe = (stripe + 1 < count).then_some(stripe + 1);
+                let batch = self.handle.enter(|tiers| {
+                    let keys = tiers.stripes.unlogged(stripe, tiers.deadline(), |_| true);
+                    keys.ok_or(CacheError::TimedOut)
+                })?;
+                self.batch = batch.into_iter();
                 continue;
             }
             let logged = match &mut self.logged {

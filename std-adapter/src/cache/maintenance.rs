@@ -157,6 +157,8 @@ pub enum MaintenanceError {
     Pools(PoolError),
     /// The cache could not do it.
     Cache(CacheError),
+    /// The code of a key or value panicked. Maintenance goes on with other tasks.
+    Panicked,
 }
 
 impl From<CompactionError> for MaintenanceError {
@@ -189,6 +191,7 @@ impl fmt::Display for MaintenanceError {
             Self::Compaction(error) => write!(f, "{error}"),
             Self::Pools(error) => write!(f, "{error}"),
             Self::Cache(error) => write!(f, "{error}"),
+            Self::Panicked => f.write_str("the code of a key or value panicked"),
         }
     }
 }
@@ -199,7 +202,7 @@ impl core::error::Error for MaintenanceError {
             Self::Compaction(error) => Some(error),
             Self::Pools(error) => Some(error),
             Self::Cache(error) => Some(error),
-            Self::Full(_) | Self::TimedOut | Self::Closed => None,
+            Self::Full(_) | Self::TimedOut | Self::Closed | Self::Panicked => None,
         }
     }
 }

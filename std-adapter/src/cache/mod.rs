@@ -51,6 +51,8 @@ mod registry;
 mod schedule;
 mod stats;
 mod stripes;
+#[cfg(test)]
+mod tests;
 mod tiers;
 mod unified;
 mod warm;

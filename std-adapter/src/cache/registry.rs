@@ -36,11 +36,13 @@ pub(super) type ErasedTier = Box<dyn MemoryTier>;
 
 static MEMORY_TIERS: Recycler<ErasedTier> = Recycler::new();
 
-/// Which of the two kinds of tiers in memory.
+/// The kind of a tier in memory. Those of a cache are kinds of their own: a coordinator does not reach them by their name.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum MemoryTierKind {
     Hot,
     Warm,
+    HotOfCache,
+    WarmOfCache,
 }
 
 /// Names a tier: two with one name are of one pair of types.

@@ -81,9 +81,10 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
     }
 
     pub(super) fn len(&self) -> Result<u64, CacheError> {
-        let mut unlogged = 0;
+        let (mut unlogged, deadline) = (0, self.deadline());
         for number in 0..self.stripes.count() {
-            for key in self.stripes.unlogged(number, |_| true).unwrap_or_default() {
+            let keys = self.stripes.unlogged(number, deadline, |_| true).ok_or(CacheError::TimedOut)?;
+            for key in keys {
                 let at = self.locate(&key)?;
                 unlogged += u64::from(self.contains(&key)? && !self.cold.contains(&at.key_bytes)?);
             }

@@ -13,6 +13,9 @@ use parking_lot::{Mutex, MutexGuard};
 /// Two threads with different keys meet in one stripe about once in so many times.
 const STRIPES: usize = 1_024;
 
+/// So many memory-only keys of a stripe may be gone from memory before one looks for them.
+pub(super) const MEMORY_ONLY_MIN: usize = 16;
+
 /// Why the log does not have the newest value of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Unlogged {
@@ -20,9 +23,10 @@ pub(super) enum Unlogged {
     Dirty {
         /// Bytes that it counts against the limit on dirty bytes.
         bytes: u64,
+        /// When the log last had the newest value of the key.
         since: Instant,
-        /// Whether it stands in the queue of values to be written.
-        is_queued: bool,
+        /// Its place in the queue of values to be written, if it stands there.
+        place: Option<u64>,
     },
     /// It is never written to the log, which has no older value either.
     MemoryOnly,
@@ -32,6 +36,8 @@ pub(super) enum Unlogged {
 #[derive(Debug)]
 pub(super) struct KeyStripe<K> {
     pub(super) unlogged: HashMap<K, Unlogged>,
+    /// How many memory-only keys there may be before those are looked for that the pools dropped.
+    pub(super) memory_only_max: usize,
 }
 
 /// On a cache line of its own: neighbours must not slow each other down.
@@ -46,7 +52,9 @@ pub(super) type LockedStripe<'a, K> = MutexGuard<'a, KeyStripe<K>>;
 
 impl<K: Hash + Eq + Clone> Stripes<K> {
     pub(super) fn new() -> Self {
-        let stripe = |_| StripeLock(Mutex::new(KeyStripe { unlogged: HashMap::new() }));
+        let stripe = |_| {
+            StripeLock(Mutex::new(KeyStripe { unlogged: HashMap::new(), memory_only_max: MEMORY_ONLY_MIN }))
+        };
         Self { locks: (0..STRIPES).map(stripe).collect() }
     }
 
@@ -66,10 +74,15 @@ impl<K: Hash + Eq + Clone> Stripes<K> {
         }
     }
 
-    /// Shows the unlogged keys, stripe by stripe.
-    pub(super) fn unlogged(&self, number: usize, is_wanted: impl Fn(&Unlogged) -> bool) -> Option<Vec<K>> {
+    /// Shows the unlogged keys of a stripe; `None` where others have it until the deadline, or there is no such stripe.
+    pub(super) fn unlogged(
+        &self,
+        number: usize,
+        deadline: Instant,
+        is_wanted: impl Fn(&Unlogged) -> bool,
+    ) -> Option<Vec<K>> {
         let StripeLock(lock) = self.locks.get(number)?;
-        let stripe = lock.lock();
+        let stripe = lock.try_lock_until(deadline)?;
         let wanted = stripe.unlogged.iter().filter(|(_, unlogged)| is_wanted(unlogged));
         Some(wanted.map(|(key, _)| key.clone()).collect())
     }

@@ -26,7 +26,7 @@ use super::flights::Flights;
 use super::hot::{ENTRY_OVERHEAD_BYTES, HeldHotTier, HotEntry, HotStore, Leaving};
 use super::options::WritePolicy;
 use super::recent::RecentKeys;
-use super::stripes::{KeyStripe, LockedStripe, Stripes, Unlogged};
+use super::stripes::{KeyStripe, LockedStripe, MEMORY_ONLY_MIN, Stripes, Unlogged};
 use super::warm::WarmStore;
 use crate::api::{ColdTierHandle, decoded, encoded};
 use crate::budget::WorkBudget;
@@ -261,9 +261,23 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
 
     /// Notes that a key has no value that the log lacks.
     pub(super) fn forget_unlogged(&self, stripe: &mut KeyStripe<K>, key: &K) {
-        if let Some(Unlogged::Dirty { bytes, .. }) = stripe.unlogged.remove(key) {
+        if let Some(Unlogged::Dirty { bytes, place, .. }) = stripe.unlogged.remove(key) {
             self.dirty.give_back(bytes);
+            place.into_iter().for_each(|place| self.dirty.unqueue(place));
         }
+    }
+
+    /// Forgets the memory-only keys of a stripe that the pools dropped, once there may be as many as others.
+    pub(super) fn forget_dropped(&self, stripe: &mut KeyStripe<K>) -> Result<(), CacheError> {
+        if stripe.unlogged.len() < stripe.memory_only_max {
+            return Ok(());
+        }
+        let hot = self.hot()?;
+        let is_there =
+            |key: &K| hot.contains(key) || self.locate(key).is_ok_and(|at| self.warm.contains(&at.hash));
+        stripe.unlogged.retain(|key, unlogged| *unlogged != Unlogged::MemoryOnly || is_there(key));
+        stripe.memory_only_max = (2 * stripe.unlogged.len()).max(MEMORY_ONLY_MIN);
+        Ok(())
     }
 
     /// Drops a value whose time is over from all tiers. The cold tier may have an older value of the key that lives longer; it must not

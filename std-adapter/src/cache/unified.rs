@@ -21,7 +21,7 @@ use super::handle::{CACHES, ErasedCache, UnifiedCacheHandle};
 use super::hot::HotTierCoordinator;
 use super::maintenance::{MAINTENANCE_QUEUE_CAPACITY, MaintenanceSender};
 use super::recent::RecentKeys;
-use super::registry::{MemoryTierRegistry, RegisterError};
+use super::registry::{MemoryTierKind, MemoryTierRegistry, RegisterError};
 use super::stripes::Stripes;
 use super::tiers::{CacheKey, CacheTerms, CacheValue, Tiers};
 use super::warm::WarmTierCoordinator;
@@ -71,14 +71,16 @@ struct Maintenance {
     sender: MaintenanceSender,
     /// Dropping it tells the worker to stop.
     stop: Option<Sender<Infallible>>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<bool>>,
 }
 
 impl Maintenance {
     /// Stops the threads once their tasks have ended; tells whether one panicked.
     fn end(&mut self) -> bool {
         drop(self.stop.take());
-        self.threads.drain(..).map(JoinHandle::join).filter(Result::is_err).count() > 0
+        // Each is joined, whatever another one said.
+        let panicked = self.threads.drain(..).map(|thread| thread.join().unwrap_or(true));
+        panicked.fold(false, |any, one| any | one)
     }
 }
 
@@ -229,7 +231,8 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
         let memory = MemoryTiers::start_by(pools.clone(), clock)?;
         let hot = memory.hot.register_for::<K, V>(&config.cache_id, config.hot_bytes, false)?;
         let hash_key = tier.hash_key().map_err(CacheOpenError::Tier)?;
-        let (warm, _) = memory.warm.register_store::<K, V>(&config.cache_id, hash_key)?;
+        let (warm, _) =
+            memory.warm.register_store::<K, V>(MemoryTierKind::WarmOfCache, &config.cache_id, hash_key)?;
         let tiers = Tiers::<K, V> {
             cold: tier,
             hot: hot.hold().map_err(|_| RegisterError::Disconnected)?,
@@ -257,6 +260,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
             config: config.maintenance,
             dirty_age_max: config.dirty_age_max,
             pools_bytes: config.pools.capacity_bytes(),
+            has_panicked: false,
         };
         let sender = MaintenanceSender { requests };
         let mut maintenance = Maintenance { sender, stop: Some(stop), threads: Vec::new() };
@@ -324,7 +328,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
     ///
     /// # Bounds
     /// Waits for a task of maintenance that is under way, and then at most the cold tier's `close_timeout` for operations, and again for
-    /// the cold tier. Each dirty value takes a put.
+    /// the cold tier. Each dirty value takes a put. Where the cold tier takes none for twice its `op_timeout`, the others are given up.
     pub fn close(mut self) -> Result<(), CacheCloseError> {
         self.shut()
     }
@@ -335,9 +339,14 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
         let drained = match self.lease.close(Instant::now() + parts.close_timeout) {
             Closed::Empty(cache) => write_what_is_dirty::<K, V>(&cache),
             Closed::Stuck => {
+                // An operation that is stuck must not cost the values of others.
+                let written = self.lease.look_behind(write_what_is_dirty::<K, V>).unwrap_or(Ok(()));
                 // The last operation in it drops it.
                 self.lease.give_back();
-                Err(CacheCloseError::TimedOut)
+                match written {
+                    Err(error @ CacheCloseError::Dirty { values: 1.., .. }) => Err(error),
+                    _ => Err(CacheCloseError::TimedOut),
+                }
             }
             Closed::Before => Ok(()),
         };
@@ -351,11 +360,11 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
     }
 }
 
-/// Writes the dirty values of a cache that no operation enters any more.
+/// Writes the dirty values of a cache that no new operation enters.
 fn write_what_is_dirty<K: CacheKey, V: CacheValue>(cache: &ErasedCache) -> Result<(), CacheCloseError> {
     let Some(tiers) = cache.downcast_ref::<Tiers<K, V>>() else { return Ok(()) };
     let (_, values, error) = tiers.write_back_all(Duration::ZERO, Urgency::Awaited);
-    if values > 0 {
+    if values > 0 || error.is_some() {
         return Err(CacheCloseError::Dirty { values, error });
     }
     let lost = |error| CacheCloseError::Dirty { values: 0, error: Some(CacheError::from(error)) };

@@ -84,6 +84,10 @@ impl WarmStore {
         self.pools.read(self.key(hash), STAMP, parse).flatten()
     }
 
+    pub(super) fn contains(&self, hash: &KeyHash) -> bool {
+        self.pools.read(self.key(hash), STAMP, |_| ()).is_some()
+    }
+
     pub(super) fn remove(&self, hash: &KeyHash) -> bool {
         self.pools.remove(self.key(hash))
     }
@@ -150,13 +154,14 @@ impl WarmTierCoordinator {
         let mut hash_key = [0; HASH_KEY_BYTES];
         // Without the system's random numbers, keys are still distinguished: they lie beside their values.
         let _ = getrandom::fill(&mut hash_key);
-        let (store, hash_key) = self.register_store::<K, V>(name, hash_key)?;
+        let (store, hash_key) = self.register_store::<K, V>(MemoryTierKind::Warm, name, hash_key)?;
         Ok(WarmTier { store, hash_key, types: PhantomData })
     }
 
     /// As [`register`](Self::register), with the secret for hashes of keys. One that is there keeps its own.
     pub(super) fn register_store<K: 'static, V: 'static>(
         &self,
+        kind: MemoryTierKind,
         name: &str,
         hash_key: [u8; HASH_KEY_BYTES],
     ) -> Result<(WarmStore, [u8; HASH_KEY_BYTES]), RegisterError> {
@@ -165,7 +170,7 @@ impl WarmTierCoordinator {
             let store = WarmStore { pools, tier: pools.register_tier() };
             Box::new(WarmRegistration { store, hash_key }) as ErasedTier
         };
-        let lease = self.line.register::<K, V>(MemoryTierKind::Warm, name, make)?;
+        let lease = self.line.register::<K, V>(kind, name, make)?;
         let of = |tier: &ErasedTier| {
             let tier: &dyn Any = tier.as_ref();
             tier.downcast_ref::<WarmRegistration>().map(|tier| (tier.store, tier.hash_key))

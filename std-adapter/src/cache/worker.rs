@@ -2,7 +2,9 @@
 //! of minutes.
 
 use core::convert::Infallible;
+use core::panic::AssertUnwindSafe;
 use core::time::Duration;
+use std::panic::catch_unwind;
 use std::time::Instant;
 
 use crossbeam_channel::{Receiver, never, select_biased};
@@ -44,10 +46,12 @@ pub(super) struct MaintenanceWorker<K, V> {
     pub(super) dirty_age_max: Duration,
     /// The capacity of the pools.
     pub(super) pools_bytes: u64,
+    pub(super) has_panicked: bool,
 }
 
 impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
-    pub(super) fn run(self, role: MaintenanceRole) {
+    /// Works until it is stopped; tells whether code of a key or value panicked.
+    pub(super) fn run(mut self, role: MaintenanceRole) -> bool {
         let now = Instant::now();
         let mut due = match role {
             MaintenanceRole::Tasks => MaintenanceSchedule::of_tasks(&self.config, now),
@@ -62,17 +66,17 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
         loop {
             let wait = due.next().saturating_duration_since(Instant::now());
             select_biased! {
-                recv(self.stop) -> _ => return,
+                recv(self.stop) -> _ => return self.has_panicked,
                 recv(requests) -> request => match request {
                     Ok(request) => self.serve(request),
-                    Err(_) => return,
+                    Err(_) => return self.has_panicked,
                 },
                 default(wait) => self.tend(&mut due, role),
             }
         }
     }
 
-    fn serve(&self, request: MaintenanceRequest) {
+    fn serve(&mut self, request: MaintenanceRequest) {
         let MaintenanceRequest { task, sent, deadline, reply } = request;
         let begun = Instant::now();
         let waited = begun.saturating_duration_since(sent);
@@ -80,17 +84,18 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
             // Nobody waits for it any more; work that nobody asked for is not done.
             Err(MaintenanceError::TimedOut)
         } else {
-            self.carry_out(task, waited, begun, deadline)
+            self.try_task(|worker| worker.carry_out(task, waited, begun, deadline))
         };
         // The requester may have given up.
         let _ = reply.try_send(outcome);
     }
 
     /// Runs what is due by interval or by pressure.
-    fn tend(&self, due: &mut MaintenanceSchedule, role: MaintenanceRole) {
+    fn tend(&mut self, due: &mut MaintenanceSchedule, role: MaintenanceRole) {
         if let Some(task) = due.take(Instant::now()) {
             let begun = Instant::now();
-            let outcome = self.carry_out(task, Duration::ZERO, begun, begun + OWN_TIMEOUT);
+            let run = |worker: &Self| worker.carry_out(task, Duration::ZERO, begun, begun + OWN_TIMEOUT);
+            let outcome = self.try_task(run);
             if let Err(error) = &outcome {
                 tracing::warn!(%task, %error, "a task of maintenance failed");
             }
@@ -101,14 +106,27 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
             return;
         }
         if due.checks(Instant::now()) {
+            let sweep = |worker: &Self| Ok(worker.handle.enter(|tiers| tiers.settle_left())?);
             if role == MaintenanceRole::WriteBack
-                && let Err(error) = self.handle.enter(|tiers| tiers.settle_left())
+                && let Err(error) = self.try_task(sweep)
             {
                 // A cache that is being closed needs no sweep.
                 tracing::debug!(%error, "the hot tier was not swept");
             }
             due.press(self.pressure(), Instant::now());
         }
+    }
+
+    /// Runs a task, which calls code of keys and values. Its panic must not end the writing of all other values.
+    fn try_task<R>(
+        &mut self,
+        run: impl FnOnce(&Self) -> Result<R, MaintenanceError>,
+    ) -> Result<R, MaintenanceError> {
+        // The tiers change nothing before such code has returned.
+        catch_unwind(AssertUnwindSafe(|| run(self))).unwrap_or_else(|_| {
+            self.has_panicked = true;
+            Err(MaintenanceError::Panicked)
+        })
     }
 
     fn pressure(&self) -> Pressure {

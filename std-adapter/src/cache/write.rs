@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use super::dirty::ReservedBytes;
 use super::error::CacheError;
 use super::hot::Leaving;
 use super::options::{CachePutOptions, Placement, WritePolicy};
@@ -17,12 +18,13 @@ const DIRTY_OVERHEAD_BYTES: u64 = 256;
 
 /// A value that is to be put, checked and encoded.
 pub(super) struct CheckedPut<'a, V> {
-    pub(super) value: &'a V,
-    pub(super) bytes: Vec<u8>,
-    pub(super) options: CachePutOptions,
+    /// Cloned before anything is changed, since a clone may panic; `None` where no tier in memory takes it.
+    copy: Option<V>,
+    bytes: Vec<u8>,
+    options: CachePutOptions,
     policy: WritePolicy,
     /// Dirty bytes that were reserved for it.
-    reserved: u64,
+    reserved: Option<ReservedBytes<'a>>,
 }
 
 impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
@@ -39,38 +41,30 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
     fn put_at(&self, key: &K, at: &Located, value: &V, options: CachePutOptions) -> Result<(), CacheError> {
         let deadline = self.deadline();
         let incoming = self.prepare(at, value, options, deadline)?;
-        match self.lock(at, deadline) {
-            Ok(stripe) => self.put_held(stripe, key, at, incoming),
-            Err(error) => {
-                self.dirty.give_back(incoming.reserved);
-                Err(error)
-            }
-        }
+        let stripe = self.lock(at, deadline)?;
+        self.put_held(stripe, key, at, incoming)
     }
 
-    /// Checks and encodes a value, and reserves what it needs. The caller puts it, or calls [`withdraw`](Self::withdraw).
-    pub(super) fn prepare<'a>(
+    /// Checks and encodes a value, and reserves what it needs.
+    pub(super) fn prepare(
         &self,
         at: &Located,
-        value: &'a V,
+        value: &V,
         options: CachePutOptions,
         deadline: Instant,
-    ) -> Result<CheckedPut<'a, V>, CacheError> {
+    ) -> Result<CheckedPut<'_, V>, CacheError> {
         let bytes = encoded(value).ok_or(CacheError::Encode)?;
         self.cold.check_value(&bytes)?;
         let policy = options.policy_over(self.terms.policy);
-        let mut incoming = CheckedPut { value, bytes, options, policy, reserved: 0 };
-        if policy == WritePolicy::OnEvict {
-            let bytes = (at.key_bytes.len() + incoming.bytes.len()) as u64 + DIRTY_OVERHEAD_BYTES;
-            self.reserve_dirty(bytes, deadline)?;
-            incoming.reserved = bytes;
-        }
-        Ok(incoming)
-    }
-
-    /// Gives back what was reserved for a value that is not put.
-    pub(super) fn withdraw(&self, incoming: &CheckedPut<'_, V>) {
-        self.dirty.give_back(incoming.reserved);
+        let stays_below = (options.placement, policy) == (Placement::Cold, WritePolicy::Through);
+        let copy = (!stays_below).then(|| value.clone());
+        let reserved = if policy == WritePolicy::OnEvict {
+            let dirty_bytes = (at.key_bytes.len() + bytes.len()) as u64 + DIRTY_OVERHEAD_BYTES;
+            Some(self.reserve_dirty(dirty_bytes, deadline)?)
+        } else {
+            None
+        };
+        Ok(CheckedPut { copy, bytes, options, policy, reserved })
     }
 
     /// Puts a value under the hold on its stripe, which ends once the value can be read.
@@ -82,10 +76,8 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         incoming: CheckedPut<'_, V>,
     ) -> Result<(), CacheError> {
         let outcome = match incoming.policy {
-            WritePolicy::Through => self.put_through(stripe, key, at, &incoming),
-            WritePolicy::OnEvict | WritePolicy::MemoryOnly => {
-                self.put_in_memory(stripe, key, at, &incoming).inspect_err(|_| self.withdraw(&incoming))
-            }
+            WritePolicy::Through => self.put_through(stripe, key, at, incoming),
+            WritePolicy::OnEvict | WritePolicy::MemoryOnly => self.put_in_memory(stripe, key, at, incoming),
         };
         if outcome.is_ok() {
             self.counts.puts.add(1);
@@ -98,9 +90,10 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         stripe: LockedStripe<'_, K>,
         key: &K,
         at: &Located,
-        incoming: &CheckedPut<'_, V>,
+        mut incoming: CheckedPut<'_, V>,
     ) -> Result<(), CacheError> {
         let mut options = incoming.options.beneath();
+        let bytes = core::mem::take(&mut incoming.bytes);
         let mut hold = Some(stripe);
         // A dirty value keeps its lifetime, which the cold tier does not know.
         if options.ttl == Ttl::Keep
@@ -110,11 +103,13 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
             options.ttl = self.kept_ttl(stripe, key, at)?;
         }
         let mut leaving = Vec::new();
-        let outcome = self.cold.put_then(&at.key_bytes, &incoming.bytes, options, || {
+        let outcome = self.cold.put_then(&at.key_bytes, &bytes, options, || {
             let Some(mut stripe) = hold.take() else { return };
             self.forget_unlogged(&mut stripe, key);
             leaving = match self.cold.find_expiry(&at.key_bytes) {
-                Ok(Some(expires_s)) => self.place(key, at, incoming, expires_s, Keeping::Evictable),
+                Ok(Some(expires_s)) => {
+                    self.place(key, at, &mut incoming, &bytes, expires_s, Keeping::Evictable)
+                }
                 // The tier was closed, or dropped the value again: reads go by what it says.
                 Ok(None) | Err(_) => {
                     self.drop_from_memory(&mut stripe, key, at);
@@ -141,8 +136,10 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         mut stripe: LockedStripe<'_, K>,
         key: &K,
         at: &Located,
-        incoming: &CheckedPut<'_, V>,
+        mut incoming: CheckedPut<'_, V>,
     ) -> Result<(), CacheError> {
+        let own_key = key.clone();
+        let bytes = core::mem::take(&mut incoming.bytes);
         let ttl = incoming.options.ttl;
         let kept_s = match ttl {
             Ttl::Keep => self.find_newest(&mut stripe, key, at)?.map(|newest| newest.expires_s),
@@ -150,18 +147,25 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         };
         let expires_s = self.cold.expiry_of(at.partition, ttl, kept_s)?;
         let (unlogged, keeping) = if incoming.policy == WritePolicy::MemoryOnly {
+            self.forget_dropped(&mut stripe)?;
             // An older value must not come back when this one is gone.
             if self.cold.contains(&at.key_bytes)? {
                 self.cold.remove_with(&at.key_bytes, Durability::Buffered)?;
             }
             (Unlogged::MemoryOnly, Keeping::Evictable)
         } else {
-            let dirty = Unlogged::Dirty { bytes: incoming.reserved, since: Instant::now(), is_queued: false };
-            (dirty, Keeping::Kept)
+            // The log has lacked the newest value since the first of those that it never got.
+            let since = match stripe.unlogged.get(key) {
+                Some(Unlogged::Dirty { since, .. }) => *since,
+                _ => Instant::now(),
+            };
+            let bytes = incoming.reserved.as_ref().map_or(0, ReservedBytes::bytes);
+            (Unlogged::Dirty { bytes, since, place: None }, Keeping::Kept)
         };
         self.forget_unlogged(&mut stripe, key);
-        stripe.unlogged.insert(key.clone(), unlogged);
-        let leaving = self.place(key, at, incoming, expires_s, keeping);
+        stripe.unlogged.insert(own_key, unlogged);
+        incoming.reserved.iter_mut().for_each(ReservedBytes::leave);
+        let leaving = self.place(key, at, &mut incoming, &bytes, expires_s, keeping);
         if incoming.options.placement != Placement::Hot {
             self.queue_dirty(&mut stripe, key);
         }
@@ -175,23 +179,20 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         &self,
         key: &K,
         at: &Located,
-        incoming: &CheckedPut<'_, V>,
+        incoming: &mut CheckedPut<'_, V>,
+        bytes: &[u8],
         expires_s: Option<u32>,
         keeping: Keeping,
     ) -> Vec<Leaving<K>> {
-        let placement = match (incoming.options.placement, incoming.policy) {
-            (Placement::Cold, WritePolicy::Through) => {
-                if let Ok(hot) = self.hot() {
-                    hot.remove(key);
-                }
-                self.warm.remove(&at.hash);
-                return Vec::new();
+        let Some(value) = incoming.copy.take() else {
+            if let Ok(hot) = self.hot() {
+                hot.remove(key);
             }
-            (Placement::Cold, _) => Placement::Warm,
-            (placement, _) => placement,
+            self.warm.remove(&at.hash);
+            return Vec::new();
         };
-        let is_warm = placement == Placement::Warm
-            && self.warm.insert(&at.hash, &at.key_bytes, &incoming.bytes, expires_s, keeping).is_ok();
+        let is_warm = incoming.options.placement != Placement::Hot
+            && self.warm.insert(&at.hash, &at.key_bytes, bytes, expires_s, keeping).is_ok();
         if is_warm {
             // Above the warm tier now, the older value would be read.
             if let Ok(hot) = self.hot() {
@@ -200,8 +201,7 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
             return Vec::new();
         }
         let is_frequent = self.recent.note(&at.hash);
-        let value = incoming.value.clone();
-        self.bring_hot(key, at, Arriving { value, bytes: &incoming.bytes, expires_s, is_frequent })
+        self.bring_hot(key, at, Arriving { value, bytes, expires_s, is_frequent })
     }
 
     pub(super) fn remove(&self, key: &K, durability: Option<Durability>) -> Result<bool, CacheError> {

@@ -5,6 +5,7 @@ mod api;
 mod bad_input;
 mod budget;
 mod cache;
+mod cache_faults;
 mod cache_model;
 mod cache_pressure;
 mod callbacks;
