@@ -1,5 +1,7 @@
 //! The report of a task, counted.
 
+use core::fmt;
+
 use super::kinds::CompactionTask;
 use crate::cleanup::{CleanupError, Reclaimed};
 use crate::codec::CodecId;
@@ -57,6 +59,26 @@ pub enum Outcome {
     Deferred,
     /// Nothing was done, because the medium failed; nothing was lost.
     Failed,
+}
+
+impl Outcome {
+    /// Returns it in words: `completed`, `partial`, `nothing to do`, `deferred` or `failed`.
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Completed => "completed",
+            Self::Partial => "partial",
+            Self::Refused => "nothing to do",
+            Self::Deferred => "deferred",
+            Self::Failed => "failed",
+        }
+    }
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
 }
 
 /// The outcome of the request to the pools.

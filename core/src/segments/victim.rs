@@ -6,6 +6,8 @@
 //! greedy wins; where some are hot and some cold, cost–benefit wins. [`Ages`] tells which workload it is: it compares how old
 //! records are when they are superseded with how old live ones are.
 
+use core::fmt;
+
 use super::segment::{Growth, Segment, SegmentState};
 use super::table::numbered;
 use crate::format::{Geometry, SegmentIndex, Sequence};
@@ -115,6 +117,26 @@ pub enum VictimReason {
     LeastLive(u16),
     /// It has the best (1 − u) ÷ u · age; its live share in permille.
     CostBenefit(u16),
+}
+
+/// Completes the sentence "the segment was chosen because …".
+impl fmt::Display for VictimReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Self::Suspect => f.write_str("a write or sync of it failed"),
+            Self::Dead => f.write_str("nothing in it was live"),
+            Self::NoFooter => f.write_str("it had no footer"),
+            Self::Damaged => f.write_str("it was damaged, or could not be read for a while"),
+            Self::Uncounted => f.write_str("its copies were not counted"),
+            Self::Wear(erases) => write!(f, "it was erased {erases} times less than the most worn one"),
+            Self::LeastLive(permille) => {
+                write!(f, "it had the least live bytes ({}.{} %)", permille / 10, permille % 10)
+            }
+            Self::CostBenefit(permille) => {
+                write!(f, "it was old for its live bytes ({}.{} %)", permille / 10, permille % 10)
+            }
+        }
+    }
 }
 
 /// A victim, and why.

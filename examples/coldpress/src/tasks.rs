@@ -4,7 +4,7 @@ use core::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use core::time::Duration;
 use std::io::Write as _;
 
-use coldpress_std::compaction::{CompactionTask, Outcome, Report};
+use coldpress_std::compaction::{CompactionTask, Report};
 use serde::Serialize;
 
 use crate::caches::open;
@@ -47,13 +47,7 @@ impl TaskReport {
     fn of(report: &Report) -> Self {
         Self {
             task: report.task.to_string(),
-            outcome: match report.outcome {
-                Outcome::Completed => "completed",
-                Outcome::Refused => "nothing to do",
-                Outcome::Deferred => "deferred",
-                Outcome::Failed => "failed",
-                _ => "partial",
-            },
+            outcome: report.outcome.name(),
             freed_segments: report.victims.freed,
             skipped_segments: report.victims.skipped,
             relocated_records: report.relocated_records,

@@ -8,6 +8,8 @@ use coldpress_core::cleanup::{CleanupError, CleanupKind, Reclaimed};
 use coldpress_core::compaction::Report;
 use coldpress_core::segments::VictimReason;
 
+use super::rounded::{Counted, RoundedBytes, RoundedTime};
+
 /// An event and its reason.
 ///
 /// Its text is one sentence for a log or a screen:
@@ -32,13 +34,14 @@ use coldpress_core::segments::VictimReason;
 pub struct Explanation {
     /// The wall clock of the system at its end, in seconds since 1970; of the last event where several are merged.
     pub at_s: u32,
-    /// How long it took; of several events, all together. Zero for evictions from the pools, which are not timed.
+    /// How long it took; of several events, all together. Zero for evictions from memory, which are not timed.
     pub took: Duration,
-    /// The number of events: evictions and refusals of one cause within one second are merged.
+    /// The number of events, 1 for most: evictions and refusals of one cause within one second are merged. Each evicted value and
+    /// each refused write is an event.
     pub events: u64,
     /// The event.
     pub kind: Explained,
-    /// By this, explanations of several sources are put in order.
+    /// The end, by which explanations of several sources are put in order.
     pub(crate) ended: Instant,
 }
 
@@ -57,9 +60,9 @@ pub enum Explained {
     },
     /// Memory of the pools was given back, or values were moved together.
     PoolCleanup(ExplainedCleanup),
-    /// Values were dropped for space.
+    /// Values left a tier for space: they were dropped, or went to a tier below.
     Evicted(Eviction),
-    /// A write was refused.
+    /// Writes were refused.
     Refused(RefusedWrite),
 }
 
@@ -77,7 +80,7 @@ pub struct CleanedSegment {
     pub live_bytes: u64,
     /// Bytes of its records then, live and stale. [`live_permille`](Self::live_permille) compares both.
     pub used_bytes: u64,
-    /// Bytes that clients had appended since it was sealed. `None` where only a dead segment was taken.
+    /// Bytes that clients had appended to the log since it was sealed. `None` where a dead segment was taken without cleaning.
     pub age_bytes: Option<u64>,
     /// Records relocated, or replaced by a tombstone.
     pub relocated_records: u32,
@@ -124,7 +127,7 @@ pub struct ExplainedCleanup {
     pub cause: CleanupCause,
     /// Bytes and pages given back, bytes moved, values dropped, and whether the time was up first.
     pub reclaimed: Reclaimed,
-    /// Why it is not whole, where it failed.
+    /// Why it failed; `None` where it did not.
     pub error: Option<CleanupError>,
     /// How long it waited for its turn, and for slices of the budget.
     pub waited: Duration,
@@ -146,7 +149,7 @@ pub enum EvictedFrom {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum EvictionCause {
-    /// A put found the capacity taken.
+    /// A value came while the capacity was taken.
     CapacityTaken,
     /// An insert into the pools took the place of the coldest value of its size.
     InsertWithoutSpace,
@@ -162,11 +165,13 @@ pub struct Eviction {
     pub from: EvictedFrom,
     /// Why.
     pub cause: EvictionCause,
-    /// Values.
+    /// The number of values.
     pub records: u64,
-    /// Their bytes: of records with their pieces in a log, of values in the pools.
+    /// Their bytes: in a log those of records and pieces, in the pools those of values, in the hot tier their
+    /// [weight](crate::cache::HotTierStats::bytes).
     pub bytes: u64,
-    /// How long the coldest of them had been neither read nor written; `None` where nothing counts that.
+    /// How long the coldest of them had been neither read nor written, in seconds, counted from the open at the earliest. `None` where
+    /// nothing counts that.
     pub idle_s_max: Option<u32>,
 }
 
@@ -188,13 +193,13 @@ pub enum RefusedOperation {
 pub enum RefusalCause {
     /// The capacity is taken.
     Full,
-    /// Too many writes wait for the log.
+    /// Too many writes, or too many dirty bytes of a cache, wait for the log.
     Busy,
     /// The disk has no space.
     NoSpace,
     /// The medium failed.
     Medium,
-    /// The deadline passed while it waited for its durability.
+    /// The deadline passed while it waited for its durability, or in a cache for its key.
     TimedOut,
     /// The tier takes no writes: it is closed, poisoned, worn out, lost its file, or must be opened again.
     Unavailable,
@@ -204,7 +209,7 @@ pub enum RefusalCause {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct RefusedWrite {
-    /// The partition; `None` where it has none.
+    /// The partition of the key.
     pub partition: Option<u16>,
     /// The operation.
     pub operation: RefusedOperation,
@@ -212,14 +217,14 @@ pub struct RefusedWrite {
     pub cause: RefusalCause,
     /// Bytes of charge that the last one needed, where it lacked capacity.
     pub needed: Option<u64>,
-    /// Bytes of charge that were available then.
+    /// Bytes of charge that were available then; where a cache had too many dirty bytes, those below that limit.
     pub available: Option<u64>,
     /// The longest that one of them waited before it was refused.
     pub waited: Duration,
 }
 
 impl Explained {
-    /// Adds an event of the same cause; tells whether it was one.
+    /// Adds an event if it is of the same cause; tells whether it is.
     pub(super) fn merge(&mut self, other: &Self) -> bool {
         match (self, other) {
             (Self::Evicted(sum), Self::Evicted(one)) if (sum.from, sum.cause) == (one.from, one.cause) => {
@@ -242,31 +247,38 @@ impl Explained {
 
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let took = RoundedTime(self.took);
         match &self.kind {
-            Explained::Cleaned(one) => write!(f, "{one}, and took {:?}", self.took),
+            Explained::Cleaned(one) => write!(f, "{one}; it took {took}"),
             Explained::Task { partition, report } => write!(
                 f,
-                "the task '{}' of partition {partition} ended {:?}: {} segments freed, {} bytes relocated, {:?}",
-                report.task, report.outcome, report.victims.freed, report.relocated_bytes, self.took
+                "the task '{}' of partition {partition} ended after {took} ({}): {} freed, {} relocated",
+                report.task,
+                report.outcome,
+                Counted(report.victims.freed.into(), "segment", "segments"),
+                RoundedBytes(report.relocated_bytes)
             ),
-            Explained::PoolCleanup(one) => write!(f, "{one}, and took {:?}", self.took),
+            Explained::PoolCleanup(one) => write!(f, "{one}; it took {took}"),
             Explained::Evicted(one) => write!(f, "{one}"),
-            Explained::Refused(one) => write!(f, "{} × {one}", self.events),
+            Explained::Refused(one) => one.write(self.events, f),
         }
     }
 }
 
 impl fmt::Display for CleanedSegment {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { partition, segment, reason, relocated_bytes, freed_bytes, .. } = self;
+        let Self { partition, segment, reason, .. } = self;
         write!(
             f,
-            "segment {segment} of partition {partition} was cleaned ({reason:?}, {} of 1000 live): {relocated_bytes} bytes \
-             were relocated, {freed_bytes} freed; it waited {:?} for slices and {:?} for syncs",
-            self.live_permille(),
-            self.waited_for_slices,
-            self.waited_for_syncs
-        )
+            "segment {segment} of partition {partition} was cleaned because {reason}: {} relocated, {} freed",
+            RoundedBytes(self.relocated_bytes),
+            RoundedBytes(self.freed_bytes)
+        )?;
+        let waits = [(self.waited_for_slices, "slices"), (self.waited_for_syncs, "syncs")];
+        for (waited, what) in waits.into_iter().filter(|(waited, _)| !waited.is_zero()) {
+            write!(f, ", {} waited for {what}", RoundedTime(waited))?;
+        }
+        Ok(())
     }
 }
 
@@ -274,17 +286,29 @@ impl fmt::Display for ExplainedCleanup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { kind, cause, reclaimed, error, waited } = self;
         let Reclaimed { bytes, relocated_bytes, dropped_objects, is_partial, .. } = reclaimed;
+        let done = match kind {
+            CleanupKind::TriggerDefragmentation => "defragmented",
+            _ => "cleaned up",
+        };
         let cause = match cause {
             CleanupCause::Requested => "a client asked",
             CleanupCause::CompactionAsked => "compaction asked",
             CleanupCause::HighWatermark => "the high watermark was reached",
             CleanupCause::InsertWithoutSpace => "an insert found no space",
         };
-        write!(f, "the pools were cleaned up ({kind:?}) because {cause}: {bytes} bytes were given back, ")?;
-        write!(f, "{relocated_bytes} moved, {dropped_objects} values dropped; it waited {waited:?}")?;
+        write!(
+            f,
+            "the pools were {done} because {cause}: {} given back, {} moved, {} dropped",
+            RoundedBytes(*bytes),
+            RoundedBytes(*relocated_bytes),
+            Counted(u64::from(*dropped_objects), "value", "values")
+        )?;
+        if !waited.is_zero() {
+            write!(f, ", {} waited", RoundedTime(*waited))?;
+        }
         match error {
             Some(error) => write!(f, ", failed ({error})"),
-            None if *is_partial => f.write_str(", has work left"),
+            None if *is_partial => f.write_str(", work is left"),
             None => Ok(()),
         }
     }
@@ -294,11 +318,13 @@ impl fmt::Display for Eviction {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { from, cause, records, bytes, idle_s_max } = self;
         let cause = match cause {
-            EvictionCause::CapacityTaken => "a put found the capacity taken",
+            EvictionCause::CapacityTaken => "the capacity was taken",
             EvictionCause::InsertWithoutSpace => "an insert found no space",
             EvictionCause::Cleanup => "a cleanup went down to the low watermark",
         };
-        write!(f, "{records} values of {bytes} bytes were evicted from ")?;
+        let (values, were) =
+            (Counted(*records, "value", "values"), if *records == 1 { "was" } else { "were" });
+        write!(f, "{values} of {} {were} evicted from ", RoundedBytes(*bytes))?;
         match from {
             EvictedFrom::Log(partition) => write!(f, "partition {partition}")?,
             EvictedFrom::Pools => f.write_str("the pools")?,
@@ -309,27 +335,37 @@ impl fmt::Display for Eviction {
     }
 }
 
-impl fmt::Display for RefusedWrite {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let operation = match self.operation {
-            RefusedOperation::Put => "a put",
-            RefusedOperation::Touch => "a touch",
-            RefusedOperation::Move => "a move",
+impl RefusedWrite {
+    /// Writes the sentence for so many of them.
+    fn write(&self, events: u64, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (one, many) = match self.operation {
+            RefusedOperation::Put => ("put was", "puts were"),
+            RefusedOperation::Touch => ("touch was", "touches were"),
+            RefusedOperation::Move => ("move was", "moves were"),
         };
         let cause = match self.cause {
-            RefusalCause::Full => "the capacity is taken",
-            RefusalCause::Busy => "too many writes wait for the log",
-            RefusalCause::NoSpace => "the disk has no space",
+            RefusalCause::Full => "the capacity was taken",
+            RefusalCause::Busy => "too many writes waited for the log",
+            RefusalCause::NoSpace => "the disk had no space",
             RefusalCause::Medium => "the medium failed",
-            RefusalCause::TimedOut => "its deadline passed",
-            RefusalCause::Unavailable => "the tier takes no writes",
+            RefusalCause::TimedOut => "the deadline passed",
+            RefusalCause::Unavailable => "the tier took no writes",
         };
-        write!(f, "{operation} was refused after {:?} because {cause}", self.waited)?;
+        write!(f, "{} refused because {cause}, ", Counted(events, one, many))?;
+        let (waited, last) = if events == 1 { ("", "it") } else { ("the longest ", "the last") };
+        write!(f, "{waited}after {}", RoundedTime(self.waited))?;
         match (self.needed, self.available) {
             (Some(needed), Some(available)) => {
-                write!(f, ": it needed {needed} bytes, {available} were available")
+                // Exact: the difference may be a few bytes.
+                write!(f, "; {last} needed {needed} bytes, and {available} were available")
             }
             _ => Ok(()),
         }
+    }
+}
+
+impl fmt::Display for RefusedWrite {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.write(1, f)
     }
 }

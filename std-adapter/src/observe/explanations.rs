@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use super::explain::{Eviction, Explained, Explanation};
 use crate::clock::{Clock, SystemClock};
 
-/// How many explanations of each kind a source keeps.
+/// The most explanations of each kind that a source keeps.
 pub(crate) const EXPLANATIONS_KEPT: usize = 256;
 
 /// Kinds, each with a list of its own, so that a flood of one pushes none of the others out.
@@ -36,7 +36,6 @@ impl Explanations {
         let Some(list) = self.lists.get(index(&kind)) else { return };
         let ended = Instant::now();
         let mut list = list.lock();
-        // As many as there are causes lie within one second, where any can be merged at all.
         let mut same_second =
             list.iter_mut().rev().take_while(|last| last.at_s == at_s).take(SAME_SECOND_MAX);
         if is_merged(&kind)
@@ -66,7 +65,7 @@ impl Explanations {
     }
 }
 
-/// The most entries of one second that are looked at: more than there are causes.
+/// The most entries of one second that are looked at: more than there are pairs of a partition's operations and causes.
 const SAME_SECOND_MAX: usize = 32;
 
 const fn is_merged(kind: &Explained) -> bool {
@@ -182,10 +181,20 @@ mod tests {
         explanations.record(Duration::from_millis(2), refusal(RefusalCause::Full, 5));
         explanations.record(Duration::from_millis(3), cleanup(4_096));
         let texts: Vec<_> = all(&explanations).iter().map(ToString::to_string).collect();
-        assert_eq!(
-            texts[0],
-            "1 × a put was refused after 5ms because the capacity is taken: it needed 5 bytes, 1 were available"
-        );
-        assert!(texts[1].contains("because a client asked: 4096 bytes were given back"), "{}", texts[1]);
+        let refused = "1 put was refused because the capacity was taken, after 5 ms; it needed 5 bytes, and 1 were available";
+        let cleaned_up = "the pools were cleaned up because a client asked: 4.0 KiB given back, 0 bytes moved, \
+                          0 values dropped; it took 3 ms";
+        assert_eq!(texts, [refused, cleaned_up]);
+        let many = Explanation {
+            at_s: 0,
+            took: Duration::ZERO,
+            events: 2,
+            kind: refusal(RefusalCause::Full, 5),
+            ended: Instant::now(),
+        };
+        let text = many.to_string();
+        assert!(text.starts_with("2 puts were refused") && text.contains("the longest after 5 ms"), "{text}");
+        let one = Explanation { kind: eviction(EvictionCause::Cleanup, 1), ..many };
+        assert!(one.to_string().starts_with("1 value of 1 byte was evicted from the pools because"), "{one}");
     }
 }

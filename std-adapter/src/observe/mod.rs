@@ -1,6 +1,6 @@
-//! The metrics for the `metrics` facade, where the feature of that name is on. Elsewhere the same calls do nothing.
+//! Metrics, counts, and explanations of single events.
 //!
-//! The names, units and labels are in `metrics.md`, which is part of the documentation of this crate; a test holds both together.
+//! The metrics go to the `metrics` facade where the feature of that name is on. Elsewhere the same calls do nothing. The names, units and labels are in `metrics.md`, which is part of the documentation of this crate; a test holds both together.
 
 mod analysis;
 mod explain;
@@ -9,6 +9,7 @@ mod latency;
 #[cfg(feature = "metrics")]
 mod metered;
 mod pool_stats;
+mod rounded;
 mod segment_view;
 #[cfg(not(feature = "metrics"))]
 mod silent;

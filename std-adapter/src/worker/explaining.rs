@@ -11,6 +11,7 @@ use coldpress_core::format::SegmentIndex;
 use coldpress_core::machine::Tier;
 use coldpress_core::segments::{Segment, SegmentState, VictimReason};
 
+use crate::clock::{Clock as _, SystemClock};
 use crate::index::EvictedRecords;
 use crate::observe::{CleanedSegment, EvictedFrom, Eviction, EvictionCause, Explained, Explanations};
 
@@ -24,7 +25,7 @@ struct ExplainedVictim {
     held_before: Duration,
 }
 
-/// The victims of one worker whose story is not over.
+/// The victims of one worker that are not free yet, and its evictions.
 pub(super) struct Explaining {
     partition: u16,
     segment_bytes: u64,
@@ -136,18 +137,18 @@ impl Explaining {
         }
     }
 
-    /// A task ended.
+    /// Explains a task that ended.
     pub(super) fn report(&self, report: &Report, to: &Explanations) {
         let (partition, report) = (self.partition, Box::new(*report));
         to.record(Duration::from_millis(report.duration_ms), Explained::Task { partition, report });
     }
 
-    /// An eviction begins.
+    /// Notes that an eviction begins, where none is under way.
     pub(super) fn begin_eviction(&mut self) {
         self.evicting_since.get_or_insert_with(Instant::now);
     }
 
-    /// Records were evicted since the last call, or none were.
+    /// Explains the records that were evicted since the last call, if any were.
     pub(super) fn evicted(&mut self, evicted: EvictedRecords, is_evicting: bool, to: &Explanations) {
         if evicted.records > 0 {
             let now = Instant::now();
@@ -156,7 +157,8 @@ impl Explaining {
             let EvictedRecords { records, bytes, idle_s_max } = evicted;
             let (from, cause) = (EvictedFrom::Log(self.partition), EvictionCause::CapacityTaken);
             let idle_s_max = Some(idle_s_max);
-            to.record(took, Explained::Evicted(Eviction { from, cause, records, bytes, idle_s_max }));
+            let one = Explained::Evicted(Eviction { from, cause, records, bytes, idle_s_max });
+            to.record_events(SystemClock.wall_s(), took, records, one);
         }
         if !is_evicting {
             self.evicting_since = None;

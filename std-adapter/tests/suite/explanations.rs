@@ -83,7 +83,8 @@ fn cleaned_segments_add_up_to_the_stats() {
     assert_eq!(tasks(&tier, CompactionTask::CompactData), 2, "one for each partition");
     assert!(all.is_sorted_by_key(|one| one.at_s), "newest last");
     let text = all.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n");
-    assert!(text.contains("was cleaned (LeastLive(") && text.contains("the task '"), "{text}");
+    assert!(text.contains("was cleaned because it had the least live bytes ("), "{text}");
+    assert!(text.contains("the task '") && text.contains(" (completed): "), "{text}");
 }
 
 #[test]
@@ -121,7 +122,13 @@ fn evictions_of_a_full_tier_add_up_to_the_stats() {
     }
     tier.flush().unwrap();
     let sum = || {
-        let found = evictions(&tier.explanations().unwrap());
+        let all = tier.explanations().unwrap();
+        let found = evictions(&all);
+        let has_each = |one: &Explanation| match one.kind {
+            Explained::Evicted(eviction) => one.events == eviction.records,
+            _ => true,
+        };
+        assert!(all.iter().all(has_each), "each value is an event: {all:?}");
         assert!(found.iter().all(|one| one.cause == EvictionCause::CapacityTaken), "{found:?}");
         assert!(found.iter().all(|one| one.bytes >= 1500 * one.records && one.idle_s_max.is_some()));
         found.iter().map(|one| one.records).sum::<u64>()

@@ -3,7 +3,7 @@
 use core::fmt::Write as _;
 
 use coldpress_std::cache::{CacheStats, MaintenanceDone, MaintenanceReport, UnifiedCacheHandle};
-use coldpress_std::compaction::{Report, VictimReason};
+use coldpress_std::compaction::Report;
 use coldpress_std::pool::{PoolCoordinator, PoolStats};
 use coldpress_std::{ColdTierHandle, Explained, Explanation, SegmentView, TierStats};
 use serde_bytes::ByteBuf;
@@ -159,7 +159,7 @@ fn sentence(report: &Report) -> String {
         (u64::from(report.repaired_records), "index entries put right"),
         (u64::from(report.damaged_records), "damaged records found"),
     ];
-    let mut text = format!("{}: {}", report.task, format!("{:?}", report.outcome).to_lowercase());
+    let mut text = format!("{}: {}", report.task, report.outcome);
     for (count, name) in counts.iter().filter(|(count, _)| *count > 0) {
         let _ = write!(text, ", {count} {name}");
     }
@@ -174,7 +174,7 @@ fn sentence(report: &Report) -> String {
     }
     let _ = write!(text, ", in {} ms", report.duration_ms);
     if let Some(first) = report.victims.first {
-        let _ = write!(text, ". The first segment was chosen because {}", why(first.reason));
+        let _ = write!(text, ". The first segment was chosen because {}", first.reason);
     }
     text.push('.');
     text
@@ -186,25 +186,5 @@ fn size(bytes: u64) -> String {
         0..1024 => format!("{bytes} bytes"),
         1024..1_048_576 => format!("{} KiB", bytes >> 10),
         _ => format!("{} MiB", bytes >> 20),
-    }
-}
-
-/// Why a segment was cleaned.
-fn why(reason: VictimReason) -> String {
-    match reason {
-        VictimReason::Suspect => "a write or sync of it failed".to_owned(),
-        VictimReason::Dead => "nothing in it was live".to_owned(),
-        VictimReason::NoFooter => "it had no footer".to_owned(),
-        VictimReason::Damaged => "it is damaged, or could not be read".to_owned(),
-        VictimReason::Uncounted => "the copies in it were not counted".to_owned(),
-        VictimReason::Wear(erases) => format!("it was erased {erases} times less than the most worn one"),
-        VictimReason::LeastLive(permille) => {
-            format!("it had the least live bytes, {}.{}\u{a0}%", permille / 10, permille % 10)
-        }
-        VictimReason::CostBenefit(permille) => {
-            let (whole, tenth) = (permille / 10, permille % 10);
-            format!("it was old for its live bytes, {whole}.{tenth}\u{a0}%")
-        }
-        other => format!("{other:?}"),
     }
 }
