@@ -8,7 +8,8 @@ use crate::budget::BudgetError;
 use crate::errors::{CloseError, GetError, OpenError, PutError, RemoveError, TierError, UpdateError};
 use crate::pool::PoolConfigError;
 
-/// Why an operation of a cache was not done. The key is as it was, unless the error within says otherwise.
+/// Why an operation of a cache was not done. The key is as it was, unless the error within says otherwise: after a deadline that passed
+/// in the cold tier a write may still take effect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheError {
@@ -26,8 +27,8 @@ pub enum CacheError {
     Remove(RemoveError),
     /// The lifetime was not changed.
     Touch(UpdateError),
-    /// So many dirty bytes wait for the cold tier that this value was refused, and writing them failed or took until the deadline.
-    /// Nothing was lost.
+    /// The value was refused, since too many dirty bytes wait for the cold tier. To write them failed, or took until the deadline; or the
+    /// value alone is beyond the limit. Nothing was lost.
     Backlog {
         /// Dirty bytes.
         bytes: u64,
@@ -36,7 +37,8 @@ pub enum CacheError {
         /// Why they could not be written, where that was tried.
         error: Option<PutError>,
     },
-    /// A value that only memory had is in no tier. It can't be explained by what this cache does; close it and open it again.
+    /// A dirty value is in no tier, against I-CACHE-2 of DESIGN.md: a fault of this library. Close the cache and open it again; the key
+    /// then has its older logged value, or none.
     Lost,
 }
 
@@ -211,16 +213,16 @@ impl core::error::Error for CacheOpenError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheCloseError {
-    /// Dirty values could not be written to the cold tier; they are lost.
+    /// Dirty values could not be written to the cold tier, and are lost; or all were written, and the sync behind that failed.
     Dirty {
-        /// How many.
+        /// How many could not be written; 0 where the sync failed.
         values: u64,
         /// The last failure, where one is known.
         error: Option<CacheError>,
     },
     /// The cold tier was not closed in order.
     Cold(CloseError),
-    /// Operations of clients did not end before the deadline.
+    /// Operations of clients did not end before the deadline, so dirty values were not written; or the cold tier did not close in time.
     TimedOut,
     /// A thread of the cache panicked.
     Panicked,
@@ -229,6 +231,9 @@ pub enum CacheCloseError {
 impl fmt::Display for CacheCloseError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
+            Self::Dirty { values: 0, error: Some(error) } => {
+                write!(f, "the last values could not be synced: {error}")
+            }
             Self::Dirty { values, error: None } => {
                 write!(f, "{values} dirty values could not be written to the cold tier")
             }
@@ -249,5 +254,19 @@ impl core::error::Error for CacheCloseError {
             Self::Cold(error) => Some(error),
             Self::Dirty { .. } | Self::TimedOut | Self::Panicked => None,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn close_without_its_last_sync_does_not_speak_of_no_values() {
+        let error = CacheError::from(TierError::TimedOut);
+        let synced = CacheCloseError::Dirty { values: 0, error: Some(error.clone()) }.to_string();
+        assert!(synced.contains("could not be synced") && !synced.contains("0 dirty"), "{synced}");
+        let written = CacheCloseError::Dirty { values: 3, error: Some(error) }.to_string();
+        assert!(written.starts_with("3 dirty values could not be written"), "{written}");
     }
 }
