@@ -67,7 +67,7 @@ impl ColdTierHandle {
         })?
     }
 
-    /// Puts the value of a key into `value`; returns its expiry, or `None` where the key has no value.
+    /// Reads the value of a key into `value`. Returns its expiry; the outer `None` where the key has no value.
     pub(crate) fn get_expiring(
         &self,
         key: &[u8],
@@ -76,7 +76,7 @@ impl ColdTierHandle {
         Ok(self.read_current(key, value)?.value().map(|current| current.expires_s))
     }
 
-    /// Finds the expiry of the value that a key has; `None` where it has none.
+    /// Finds the expiry of the value of a key; the outer `None` where it has no value.
     pub(crate) fn find_expiry(&self, key: &[u8]) -> Result<Option<Option<u32>>, TierError> {
         Ok(self.look(key)?.map(|current| current.expires_s))
     }
@@ -93,7 +93,7 @@ impl ColdTierHandle {
         self.put_published(key, value, options, deadline, published)
     }
 
-    /// Puts a value with this expiry, whatever the configuration says.
+    /// Puts a value with this expiry, whatever the configuration says, and does not wait for its durability.
     pub(crate) fn put_expiring(
         &self,
         key: &[u8],

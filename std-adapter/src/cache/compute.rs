@@ -10,7 +10,7 @@ use super::handle::UnifiedCacheHandle;
 use super::options::CachePutOptions;
 use super::tiers::{CacheKey, CacheValue};
 
-/// Ends the computation of a key when dropped, however that comes: those who wait see it by then.
+/// The computation of a key. A drop ends it, also by a panic, and wakes those who wait.
 struct Flight<'a, K: CacheKey, V: CacheValue> {
     handle: UnifiedCacheHandle<K, V>,
     /// Taken by the end: the next computation of the key is another caller's.

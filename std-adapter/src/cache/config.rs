@@ -10,7 +10,7 @@ use crate::budget::{BudgetConfig, BudgetError};
 use crate::config::{CACHE_ID_BYTES_MAX, ColdTierConfig};
 use crate::pool::PoolConfig;
 
-/// The fewest dirty bytes that a limit allows.
+/// The least value of the limit on dirty bytes: 64 KiB.
 pub const DIRTY_BYTES_MIN: u64 = 1 << 16;
 
 /// The configuration of a cache, checked.
@@ -44,8 +44,8 @@ pub struct UnifiedCacheConfig {
 }
 
 impl UnifiedCacheConfig {
-    /// Begins with the cold tier's configuration, which names the base directory too, unless the cache is opened on other media. Its values are kept in this cache's tiers in memory, so
-    /// its own [`keep_hot_values`](crate::ColdTierConfigBuilder::keep_hot_values) counts as off.
+    /// Begins with the cold tier's configuration. It names the base directory too, unless the cache is opened on other media. This cache
+    /// keeps values in its own tiers, so [`keep_hot_values`](crate::ColdTierConfigBuilder::keep_hot_values) counts as off.
     pub fn builder(cold: ColdTierConfig) -> UnifiedCacheConfigBuilder {
         UnifiedCacheConfigBuilder {
             cold,
@@ -61,13 +61,13 @@ impl UnifiedCacheConfig {
         }
     }
 
-    /// Returns the limit on the weight of the hot tier.
+    /// Returns the limit on the weight of the hot tier, in bytes.
     #[must_use]
     pub const fn hot_bytes(&self) -> u64 {
         self.hot_bytes
     }
 
-    /// Returns the limit on dirty bytes.
+    /// Returns the limit on dirty bytes: keys and values as encoded, and 256 for each.
     #[must_use]
     pub const fn dirty_bytes_max(&self) -> u64 {
         self.dirty_bytes_max
@@ -91,7 +91,7 @@ pub struct UnifiedCacheConfigBuilder {
 }
 
 impl UnifiedCacheConfigBuilder {
-    /// Sets the name of the cache's directory below the base directory; by default `cache`.
+    /// Sets the name of the cache's directory below the base directory, 1 to 64 bytes; by default `cache`.
     pub fn cache_id(mut self, cache_id: impl Into<Box<str>>) -> Self {
         self.cache_id = cache_id.into();
         self
@@ -123,19 +123,20 @@ impl UnifiedCacheConfigBuilder {
         self
     }
 
-    /// Sets how long a value may be dirty, from a millisecond; by default 30 s. It is written within twice this time.
+    /// Sets how long a value may be dirty, from a millisecond; by default 30 s. Maintenance looks for older ones this often, so one is
+    /// written within twice this time; later while another task of maintenance runs, or the log takes nothing.
     pub const fn dirty_age_max(mut self, age: Duration) -> Self {
         self.dirty_age_max = age;
         self
     }
 
-    /// Sets how long callers wait for another one that computes the value, from a millisecond; by default a minute.
+    /// Sets how long callers wait for another caller that computes the value, from a millisecond; by default 60 s.
     pub const fn compute_timeout(mut self, timeout: Duration) -> Self {
         self.compute_timeout = timeout;
         self
     }
 
-    /// Sets which maintenance runs by itself.
+    /// Sets which maintenance runs by itself; by default [`MaintenanceConfig::default`].
     pub const fn maintenance(mut self, maintenance: MaintenanceConfig) -> Self {
         self.maintenance = maintenance;
         self
@@ -211,14 +212,14 @@ pub enum CacheConfigError {
     ReadOnly,
     /// The cold tier has an idle time. Reads that the tiers in memory answer would not count for it.
     Idle,
-    /// The weight of the hot tier.
+    /// The limit on the weight of the hot tier is too low.
     HotBytes {
         /// The bytes given.
         given: u64,
         /// The least.
         min: u64,
     },
-    /// The limit on dirty bytes.
+    /// The limit on dirty bytes is out of its range.
     DirtyBytes {
         /// The bytes given.
         given: u64,
@@ -231,7 +232,7 @@ pub enum CacheConfigError {
     Time,
     /// The pools could not be configured.
     Pools,
-    /// The budget.
+    /// A limit of the budget is out of its range.
     Budget(BudgetError),
 }
 

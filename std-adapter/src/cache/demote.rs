@@ -1,7 +1,7 @@
 //! Demotion: values that the hot tier evicts go to the warm tier, dirty ones from there to the cold tier.
 //!
-//! A value that leaves the hot tier is worth memory in the warm tier where its key was used more than once lately, or where no log has
-//! it. Any other is dropped: the log has it. So a scan goes past the warm tier as it goes past the hot one.
+//! A value that leaves the hot tier is worth memory in the warm tier if its key came into the hot tier twice lately, or if the log does
+//! not have it. Any other is dropped. So a scan goes past the warm tier as it goes past the hot one.
 
 use core::panic::AssertUnwindSafe;
 use core::time::Duration;
@@ -20,7 +20,7 @@ use crate::config::Durability;
 use crate::errors::PutError;
 use crate::observe::RefusedOperation;
 
-/// A put into the log that waits for space is no work: no more than this is booked for it.
+/// The most time that is booked for a put into the log. A longer one waited for space, which is no work.
 const BOOKED_MAX: Duration = Duration::from_millis(1);
 
 /// The longest sleep before the budget is asked again.

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 /// The outcome of a computation, for those who wait for it.
 pub(super) enum Computed<V> {
     Value(V),
-    /// The error of the closure, of whichever type that caller's has.
+    /// The error of the closure, of the type that the caller who computes chose.
     Failed(Box<dyn Any + Send>),
 }
 
@@ -49,7 +49,8 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
         }
     }
 
-    /// Ends the computation of a key; returns those who wait. They see the end of it when their channels are dropped.
+    /// Ends the computation of a key; returns the channels to those who wait. To drop a channel without a value tells its receiver that
+    /// the computation panicked.
     pub(super) fn end(&self, key: &K) -> Vec<Sender<Computed<V>>> {
         self.waiting.lock().remove(key).unwrap_or_default()
     }

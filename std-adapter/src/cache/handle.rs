@@ -31,8 +31,8 @@ impl From<Gone> for CacheError {
 
 /// Reaches a cache from any thread. It is `Copy`; after the cache was closed, every operation is [`CacheError::Closed`].
 ///
-/// Operations on one key follow each other, and a read sees every write that returned before it began. Operations wait at most the
-/// `op_timeout` of the cold tier's configuration, for each tier that they have to wait for.
+/// Operations on one key follow each other, and a read sees every write that returned before it began. An operation waits at most the
+/// `op_timeout` of the cold tier's configuration for others with its key, and as long again for the cold tier.
 pub struct UnifiedCacheHandle<K, V> {
     lease: Lease<ErasedCache>,
     types: PhantomData<fn(K) -> V>,
@@ -82,7 +82,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
     /// [`CacheError`].
     ///
     /// # Bounds
-    /// From the hot tier without waiting. Else a copy from the pools, or a read of the log.
+    /// A hit in the hot tier waits for no other operation on the key. Else a copy from the pools, or a read of the log.
     pub fn get(&self, key: &K) -> Result<Option<V>, CacheError> {
         self.enter(|tiers| tiers.get(key))
     }
@@ -126,7 +126,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
     /// Puts a value with the policy, lifetime and durability that are configured. It takes the place of an earlier one.
     ///
     /// # Errors
-    /// [`CacheError`]; the key and value stay with the caller.
+    /// As [`put_with`](Self::put_with).
     pub fn put(&self, key: &K, value: &V) -> Result<(), CacheError> {
         self.put_with(key, value, CachePutOptions::default())
     }
@@ -134,8 +134,8 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
     /// Puts a value with options of its own.
     ///
     /// # Errors
-    /// As [`put`](Self::put). [`CacheError::Put`] where the cold tier refuses the value, [`CacheError::Backlog`] where too many dirty bytes
-    /// wait for it.
+    /// [`CacheError`]: [`Put`](CacheError::Put) where the cold tier refuses the value, [`Backlog`](CacheError::Backlog) where too many dirty
+    /// bytes wait for it, [`Encode`](CacheError::Encode), [`TimedOut`](CacheError::TimedOut), [`Closed`](CacheError::Closed).
     pub fn put_with(&self, key: &K, value: &V, options: CachePutOptions) -> Result<(), CacheError> {
         self.enter(|tiers| tiers.put(key, value, options))
     }
@@ -339,7 +339,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
         self.enter(|tiers| tiers.flush_to(durability))
     }
 
-    /// Writes the values to the cold tier that have been dirty for so long. Returns how many.
+    /// Writes the values to the cold tier that have been dirty for at least this time. Returns how many; it does not sync.
     ///
     /// # Errors
     /// [`CacheError`]: the last failure. Those values stay dirty.
@@ -371,13 +371,13 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
         self.enter(Tiers::all_explanations)
     }
 
-    /// Returns the counts of the budget that background work shares.
+    /// Returns the counts of the budget that background work shares; all zero once the cache is closed.
     #[must_use]
     pub fn budget_stats(&self) -> BudgetStats {
         self.enter(|tiers| Ok(tiers.budget.stats())).unwrap_or_default()
     }
 
-    /// Returns the cold tier, to look at it. Writes go by this handle: one that went past it would not be seen by the tiers above.
+    /// Returns the cold tier, to look at it. Write by the handle of the cache: the tiers above do not see a write that goes past it.
     ///
     /// # Errors
     /// [`CacheError::Closed`].

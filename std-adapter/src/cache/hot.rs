@@ -44,7 +44,7 @@ pub(super) struct HotEntry<V> {
     /// Differs between any two entries.
     pub(super) stamp: u64,
     pub(super) weight: u32,
-    /// Whether the key was used more than once lately, so that the value is worth a place in the warm tier.
+    /// Whether the key came into the hot tier more than once lately, so that the value is worth a place in the warm tier.
     pub(super) is_frequent: bool,
 }
 
@@ -267,7 +267,7 @@ pub struct HotTierStats {
     pub bytes: u64,
     /// The limit on the weight.
     pub bytes_max: u64,
-    /// Values that were evicted, to a tier below or for good.
+    /// Values that were evicted since the open, to a tier below or for good.
     pub evictions: u64,
 }
 
@@ -297,10 +297,14 @@ impl HotTierCoordinator {
         Self { line, clock }
     }
 
-    /// Finds the hot tier of this name, or makes it with so many bytes of weight at most.
+    /// Finds the hot tier of this name, or makes it with so many bytes of weight at most, 64 KiB at least. One that is there keeps its
+    /// limit.
     ///
     /// # Errors
     /// [`RegisterError`].
+    ///
+    /// # Bounds
+    /// Waits up to 10 s for the registry.
     pub fn register<K, V>(&self, name: &str, bytes_max: u64) -> Result<HotTier<K, V>, RegisterError>
     where
         K: Hash + Eq + Clone + Send + Sync + 'static,
@@ -380,8 +384,8 @@ where
         (!is_over).then_some(entry.value)
     }
 
-    /// Takes a value of this weight in bytes, in place of that of the same key. It may be evicted at any time, at once if it weighs
-    /// more than its part of the tier.
+    /// Takes a value of this weight in bytes, to which 128 are added, in place of that of the same key. It may be evicted at any time, at
+    /// once if it weighs more than its part of the tier. A lifetime is counted in whole seconds, and ends up to a second late.
     pub fn insert(&self, key: K, value: V, bytes: u32, ttl: Option<Duration>) {
         let seconds = |ttl: Duration| u32::try_from(ttl.as_secs()).unwrap_or(u32::MAX);
         let expires_s = ttl.map(|ttl| self.clock.wall_s().saturating_add(seconds(ttl)).saturating_add(1));

@@ -18,7 +18,7 @@ use crate::api::{Keys, decoded};
 /// ends with [`CacheError::Closed`].
 ///
 /// # Bounds
-/// Holds 12 bytes for each key that came from memory, and what [`Keys`] does.
+/// Holds a set with 12 bytes for each key that came from memory, the keys of one stripe, and what [`Keys`] holds.
 #[derive(Debug)]
 pub struct CacheKeys<K, V> {
     handle: UnifiedCacheHandle<K, V>,

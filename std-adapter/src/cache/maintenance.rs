@@ -1,4 +1,4 @@
-//! Maintenance: each task is a message with a deadline and a reply; and the worker that carries them out, by itself too.
+//! Maintenance tasks: each is a message with a deadline and a reply. One worker carries them out, and begins some by itself.
 //!
 //! ```text
 //!  any thread ── MaintenanceSender (Clone) ── bounded channel ──► maintenance worker ── CompactionSystem ──► log workers
@@ -17,7 +17,7 @@ use super::stats::CacheStats;
 use crate::api::compaction::{CompactionError, Report};
 use crate::pool::{PoolError, PoolStats, Reclaimed};
 
-/// Requests that can wait for the worker.
+/// The most requests that wait for the worker.
 pub const MAINTENANCE_QUEUE_CAPACITY: usize = 64;
 
 /// A task of maintenance.
@@ -38,13 +38,14 @@ pub enum MaintenanceTask {
     RebuildIndex,
     /// Measures the candidate codecs on live records and picks one for new and relocated records.
     OptimizeCompression,
-    /// Drops values whose time is over, from all tiers.
+    /// Drops values whose time is over from the hot tier and the log, then cleans the pools up as [`Cleanup`](Self::Cleanup) does.
     EvictExpired,
     /// Writes dirty values, and syncs the log.
     Flush,
-    /// Writes the values that have been dirty for the configured time.
+    /// Writes the values that have been dirty for the configured time; all dirty ones where their bytes reach the configured share of the
+    /// limit.
     WriteBack,
-    /// Reads the value of every key and checks it. It changes nothing.
+    /// Reads the value of every key in the log and checks it. Values that memory alone has are not read. It changes nothing.
     Verify,
     /// Reports the stats of all tiers.
     Stats,
@@ -145,7 +146,7 @@ impl MaintenanceReport {
 #[derive(Debug, Clone, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum MaintenanceError {
-    /// So many tasks wait already; this one is given back.
+    /// [`MAINTENANCE_QUEUE_CAPACITY`] tasks wait already; this one is given back.
     Full(MaintenanceTask),
     /// The deadline passed before the task began or ended. One that began may go on.
     TimedOut,
@@ -241,7 +242,10 @@ pub struct MaintenanceSender {
 }
 
 impl MaintenanceSender {
-    /// Sends a task without waiting. The reply comes to `reply`, which needs space for it: it is never waited for there.
+    /// Sends a task without waiting. The reply comes to `reply`; where that channel is full, the reply is dropped.
+    ///
+    /// A task that has not begun when `timeout` is over is not done. Once begun, tasks of the log and [`Verify`](MaintenanceTask::Verify) end
+    /// at it. Those of the pools go by the pools' own timeout, and those that write dirty values go on to their end.
     ///
     /// # Errors
     /// [`MaintenanceError::Full`] gives the task back; [`MaintenanceError::Closed`].
@@ -260,7 +264,7 @@ impl MaintenanceSender {
         })
     }
 
-    /// Sends a task and waits for its report.
+    /// Sends a task and waits for its report, at most a second longer than `timeout`; see [`request`](Self::request).
     ///
     /// # Errors
     /// [`MaintenanceError`].
@@ -283,15 +287,16 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Which maintenance runs by itself. An interval of `None` is never.
 ///
-/// A pass by interval or pressure that frees nothing doubles the time until the next one, up to 64 times, until one frees something.
+/// A compaction, cleanup or defragmentation that frees nothing doubles the time until the next one, up to 64 times, until one frees
+/// something. Where pressure asks for a compaction, a write of a client makes it due at once again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MaintenanceConfig {
-    /// How often pressure is measured; by default each second. It also is how often the hot tier is swept for values whose time is over.
+    /// How often pressure is measured, and the hot tier swept for values whose time is over; by default each second.
     pub check_every: Duration,
     /// How often the log is compacted; by default never, since it compacts by itself where free segments run short.
     pub compact_every: Option<Duration>,
-    /// The share of stale bytes in the log, in permille, from which it is compacted; by default 500.
+    /// The share of the log's capacity that is stale, in permille, from which it is compacted; by default 500.
     pub stale_permille: u16,
     /// How often the pools are cleaned up; by default never, since their worker does that above their high watermark.
     pub cleanup_every: Option<Duration>,
@@ -299,9 +304,9 @@ pub struct MaintenanceConfig {
     pub pool_permille: u16,
     /// How often the pools are defragmented; by default never.
     pub defragment_every: Option<Duration>,
-    /// The share of unused slots in the pools' pages, in permille, from which they are defragmented; by default 300.
+    /// The share of bytes of the pools' pages that no value's slot takes, in permille, from which they are defragmented; by default 300.
     pub fragmented_permille: u16,
-    /// How often the index is rebuilt; by default never. It also is after a read met a damaged record.
+    /// How often the index is rebuilt; by default never. Maintenance also rebuilds it after a read met a damaged record.
     pub rebuild_index_every: Option<Duration>,
     /// How often the codec is chosen anew; by default never.
     pub optimize_every: Option<Duration>,
@@ -311,11 +316,12 @@ pub struct MaintenanceConfig {
     pub evict_expired_every: Option<Duration>,
     /// The share of charged bytes in the most that can be charged, in permille, from which expired values are dropped; by default 900.
     pub charged_permille: u16,
-    /// How often everything is made durable; by default never.
+    /// How often dirty values are written and everything is synced; by default never.
     pub flush_every: Option<Duration>,
     /// The share of the limit on dirty bytes, in permille, from which they are written; by default 500.
     pub dirty_permille: u16,
-    /// How often all values are read and checked; by default never. They also are after an operation of the medium failed.
+    /// How often all values of the log are read and checked; by default never. Maintenance also does so after an operation of the medium
+    /// failed.
     pub verify_every: Option<Duration>,
     /// How often the stats of all tiers go to the log of the process, at the level `info`; by default never.
     pub stats_every: Option<Duration>,

@@ -6,8 +6,8 @@
 //!                                             └─► cold tier: the log                        ◄── log workers
 //!  any thread ─► MaintenanceSender (Clone) ─► maintenance worker ─► tasks of all three
 //! ```
-//! A get looks hot, warm, cold, and promotes. A put goes to the cold tier and the hot one. Evictions demote: from the hot tier to the
-//! warm one where the key was used more than once lately, else they are dropped, since the log has the value. `tiers.rs` has the
+//! A get looks hot, warm, cold, and promotes. A put goes to the cold tier and the hot one. An evicted value goes from the hot tier to the
+//! warm one if its key came into the hot tier twice lately, or if the log does not have the value. Else it is dropped. `tiers.rs` has the
 //! invariants.
 //!
 //! # What each policy can lose
@@ -16,19 +16,22 @@
 //! |---|---|---|---|
 //! | eviction from memory | nothing | nothing: it is written first | the value |
 //! | orderly close | nothing | nothing: dirty values are written | the value |
-//! | a killed process | as the put's durability says: `Buffered` some tens of milliseconds of writes, else nothing | values dirty for up to twice `dirty_age_max` since their last flush; the older logged value comes back | the value |
+//! | a killed process | as the put's durability says: `Buffered` some tens of milliseconds of writes, else nothing | values that became dirty within about twice `dirty_age_max`, and since the last flush; the older logged value comes back | the value |
 //! | a power cut | `Buffered` and `Flushed`: what was not synced; `Synced`: nothing | as above, and what was not synced | the value |
 //! | a cold tier that takes no writes | nothing: the put is refused | nothing: values stay in memory, and puts are refused at `dirty_bytes_max` | nothing |
-//! | a cold tier with [`FullPolicy::Evict`](crate::FullPolicy::Evict) | the oldest values | the oldest values, once written | – |
+//! | a cold tier with [`FullPolicy::Evict`](crate::FullPolicy::Evict) | the oldest values that were not read lately | the same, once written | – |
 //!
-//! A removed or expired key never comes back from a lower tier while the process lives. After a kill or a cut it does where its remove
+//! "Dirty" is a value that memory has and the log does not have yet. It is written later where another task of maintenance runs at that
+//! time, or while the log takes nothing.
+//!
+//! A removed or expired key never comes back from a lower tier while the process lives. After a kill or a cut it does if its remove
 //! was not durable, as with the cold tier alone.
 //!
 //! # Why these parts
 //!
-//! The hot tier is `quick_cache` (MIT): of the three that were compared it is the only one that lets an entry stay visible while it
-//! leaves, which a cache over other tiers needs. `moka` and `foyer-memory` tell of an eviction after the entry is gone, share entries by
-//! counted references, and take two to four times as long for a hit. DESIGN.md has the figures.
+//! The hot tier is `quick_cache` (MIT). Of the three libraries that were compared it is the only one that hands an evicted entry over
+//! before readers miss it, which a cache over other tiers needs. `moka` and `foyer-memory` tell of an eviction after the entry is gone,
+//! share entries by counted references, and take 4 to 16 times as long as `quick_cache` for a hit. DESIGN.md has the figures.
 
 mod compute;
 mod conditional;

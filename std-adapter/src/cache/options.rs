@@ -7,10 +7,11 @@ use crate::config::Durability;
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 #[non_exhaustive]
 pub enum WritePolicy {
-    /// At the put, which is as durable as the options say when it returns.
+    /// At the put. When that returns, the value is as durable as the options say.
     #[default]
     Through,
-    /// When it leaves memory, at a flush or a close, or after the configured `dirty_age_max`. Until then it is dirty.
+    /// When it leaves memory, at a flush or a close, after about the configured `dirty_age_max`, or once dirty bytes reach their limit.
+    /// Until then it is dirty: memory alone has it.
     OnEvict,
     /// Never: it is gone when it leaves memory.
     MemoryOnly,
@@ -42,11 +43,12 @@ pub enum Placement {
 /// ```
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct CachePutOptions {
-    /// How long the value lives; as configured where nothing is said.
+    /// How long the value lives; by default as configured.
     pub ttl: Ttl,
-    /// The durability of the put when it returns. A value that is to be flushed or synced is written through, whatever the policy says.
+    /// The durability of the put when it returns; `None` for the configured one. A value for which this asks for `Flushed` or `Synced` is
+    /// written through, whatever the policy says.
     pub durability: Option<Durability>,
-    /// When the value goes to the cold tier; as configured where nothing is said.
+    /// When the value goes to the cold tier; `None` for the configured policy.
     pub policy: Option<WritePolicy>,
     /// The highest tier for it.
     pub placement: Placement,
@@ -59,7 +61,7 @@ impl From<PutOptions> for CachePutOptions {
 }
 
 impl CachePutOptions {
-    /// The policy that holds for the value where this one is configured.
+    /// The policy of the value: its own or the configured one, unless it has to be written at once.
     pub(super) fn policy_over(&self, configured: WritePolicy) -> WritePolicy {
         let policy = self.policy.unwrap_or(configured);
         let must_write = self.durability.is_some_and(|durability| durability > Durability::Buffered)

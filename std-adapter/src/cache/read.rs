@@ -1,4 +1,4 @@
-//! Gets: from the hot tier without a lock, else from the highest tier that has the key; and promotion.
+//! Gets: from the hot tier without the stripe of the key, else from the highest tier that has the key; and promotion.
 
 use super::error::CacheError;
 use super::hot::Leaving;

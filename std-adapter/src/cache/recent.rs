@@ -1,16 +1,18 @@
-//! The keys that were used lately, as fingerprints.
+//! The keys that came into the hot tier lately, as fingerprints.
 //!
-//! It plays the part of the ghost queue of S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023): a key
-//! that is used for the second time within the memory of this table counts as frequent. A scan uses each key once, so it makes none
-//! frequent. The table is direct-mapped: a new fingerprint takes the place of the one that was there.
+//! It plays the part of the ghost queue of S3-FIFO (Yang et al., "FIFO queues are all you need for cache eviction", SOSP 2023). A key
+//! that comes for the second time within the memory of this table counts as frequent: by a put, or by a read that a lower tier
+//! answers. A read that the hot tier answers is not noted. A scan brings each key once, so it makes none frequent. The table is
+//! direct-mapped: a new fingerprint takes the place of the one that was there.
 
 use core::sync::atomic::AtomicU32;
 use core::sync::atomic::Ordering::Relaxed;
 
 use coldpress_core::format::KeyHash;
 
-/// The fewest and the most fingerprints, 4 bytes each.
+/// The fewest fingerprints: 4 KiB.
 const FINGERPRINTS_MIN: u64 = 1 << 10;
+/// The most fingerprints: 64 MiB.
 const FINGERPRINTS_MAX: u64 = 1 << 24;
 
 /// A table of fingerprints that any thread may use.
@@ -20,13 +22,13 @@ pub(super) struct RecentKeys {
 }
 
 impl RecentKeys {
-    /// Makes a table for about so many keys.
+    /// Makes a table for at least so many keys, within the two limits.
     pub(super) fn new(keys: u64) -> Self {
         let count = keys.clamp(FINGERPRINTS_MIN, FINGERPRINTS_MAX).next_power_of_two();
         Self { fingerprints: (0..count).map(|_| AtomicU32::new(0)).collect() }
     }
 
-    /// Notes a use of a key; tells whether it was used lately.
+    /// Notes that a key comes into the hot tier; tells whether it was noted lately.
     pub(super) fn note(&self, KeyHash(hash): &KeyHash) -> bool {
         let [a, b, c, d, e, f, g, h, ..] = *hash;
         let index = u32::from_le_bytes([a, b, c, d]) as usize;

@@ -14,7 +14,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounde
 
 use crate::recycled::{Lease, Recycler};
 
-/// Tiers in memory that a registry has open at a time.
+/// The most tiers in memory that a registry has open at a time.
 pub const MEMORY_TIERS_MAX: usize = 1_024;
 
 /// Requests that can wait for the registry.
@@ -23,7 +23,7 @@ const QUEUE_CAPACITY: usize = 256;
 /// How long a request waits for its answer. The registry does no I/O.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How often values are dropped whose time is over.
+/// How long the registry waits for a request before it drops values whose time is over.
 const SWEEP_EVERY: Duration = Duration::from_secs(1);
 
 /// A tier of any types, as the registry has it.
@@ -79,7 +79,7 @@ pub enum RegisterError {
     OtherTypes,
     /// The registry has [`MEMORY_TIERS_MAX`] tiers open; close one first.
     TooMany,
-    /// The queue of the registry is full, or it did not answer in time.
+    /// The queue of the registry is full, or it did not answer within 10 s.
     Busy,
     /// The registry is gone.
     Disconnected,

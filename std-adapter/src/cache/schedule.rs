@@ -11,13 +11,13 @@ const BACKOFFS_MAX: u32 = 6;
 /// The measured state of the tiers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Pressure {
-    /// Stale bytes of the log's capacity.
+    /// The stale share of the log's capacity.
     pub(super) stale_permille: u16,
-    /// Unused slots in the pages of the pools.
+    /// The share of the pools' pages that no slot takes.
     pub(super) fragmented_permille: u16,
     /// Whether the pools have any page.
-    pub(super) has_spare_pages: bool,
-    /// Dirty bytes of their limit.
+    pub(super) has_pages: bool,
+    /// The share of the limit on dirty bytes that is taken.
     pub(super) dirty_permille: u16,
     /// Writes so far: while they stand still, a pass that freed nothing would free nothing again.
     pub(super) changes: u64,
@@ -39,7 +39,7 @@ impl Pressure {
         match task {
             MaintenanceTask::Compact { .. } => self.stale_permille >= config.stale_permille,
             MaintenanceTask::Defragment => {
-                self.has_spare_pages && self.fragmented_permille >= config.fragmented_permille
+                self.has_pages && self.fragmented_permille >= config.fragmented_permille
             }
             MaintenanceTask::WriteBack => self.dirty_permille >= config.dirty_permille,
             MaintenanceTask::Cleanup => self.pool_permille >= config.pool_permille,
@@ -236,12 +236,8 @@ mod tests {
         due.press(pressure(500, 3), now);
         assert_eq!(due.take(now), Some(COMPACT), "a client wrote");
         due.ended(COMPACT, true, now);
-        let full = Pressure {
-            dirty_permille: 500,
-            fragmented_permille: 300,
-            has_spare_pages: true,
-            ..pressure(0, 3)
-        };
+        let full =
+            Pressure { dirty_permille: 500, fragmented_permille: 300, has_pages: true, ..pressure(0, 3) };
         due.press(full, now);
         assert_eq!(due.take(now), Some(MaintenanceTask::Defragment));
         assert_eq!(due.take(now), None);
@@ -259,10 +255,7 @@ mod tests {
             (MaintenanceTask::RebuildIndex, Pressure { damaged_reads: 1, ..calm }),
             (MaintenanceTask::Verify, Pressure { medium_failures: 1, ..calm }),
             (MaintenanceTask::OptimizeCompression, Pressure { turnover_permille: 1_000, ..calm }),
-            (
-                MaintenanceTask::Defragment,
-                Pressure { fragmented_permille: 300, has_spare_pages: true, ..calm },
-            ),
+            (MaintenanceTask::Defragment, Pressure { fragmented_permille: 300, has_pages: true, ..calm }),
         ];
         for (task, pressed) in table {
             let is_writing = task == MaintenanceTask::WriteBack;

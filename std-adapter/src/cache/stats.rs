@@ -17,9 +17,9 @@ pub struct CacheStats {
     pub cold_hits: u64,
     /// Reads of keys that have no value.
     pub misses: u64,
-    /// Puts that were taken, conditional ones and updates among them.
+    /// Puts that were taken, also by conditional writes and updates.
     pub puts: u64,
-    /// Removes.
+    /// Removes that were done, also of keys without a value.
     pub removes: u64,
     /// Puts that were refused.
     pub refused: u64,
@@ -33,22 +33,23 @@ pub struct CacheStats {
     pub demoted_cold: u64,
     /// Values that the hot tier evicted and no tier in memory took: the log has them, or they were memory-only.
     pub dropped: u64,
-    /// Attempts to demote a value that failed; it stayed where it was.
+    /// Attempts to demote or write a value that failed. It stayed where it was; each further attempt that fails counts too.
     pub failed_demotions: u64,
     /// Values found in memory whose time was over.
     pub expired: u64,
     /// Bytes of dirty values, 256 for each beside key and value.
     pub dirty_bytes: u64,
-    /// The limit on them.
+    /// The limit on dirty bytes.
     pub dirty_bytes_max: u64,
     /// The hot tier.
     pub hot: HotTierStats,
-    /// The cold tier. Its gets are the reads that no tier in memory answered.
+    /// The cold tier. Its gets are the reads that no tier in memory answered, also those of iterations and conditional writes, which
+    /// [`reads`](Self::reads) leaves out.
     pub cold: TierStats,
 }
 
 impl CacheStats {
-    /// Reads, hit or miss.
+    /// Returns the number of reads, hits and misses.
     #[must_use]
     pub const fn reads(&self) -> u64 {
         self.hot_hits + self.warm_hits + self.cold_hits + self.misses

@@ -1,7 +1,7 @@
 //! The locks by which the writes of a key follow each other, and the keys whose value the log does not have.
 //!
 //! Every change of a key in any tier is made under the lock of its stripe: a put, a remove, a promotion, a demotion. So at any time the
-//! newest value of a key lies in the highest tier that has one. A read that the hot tier answers takes no lock.
+//! newest value of a key lies in the highest tier that has one. A read that the hot tier answers takes none of these locks.
 
 use core::hash::Hash;
 use std::collections::HashMap;
@@ -10,7 +10,7 @@ use std::time::Instant;
 use coldpress_core::format::KeyHash;
 use parking_lot::{Mutex, MutexGuard};
 
-/// Two threads with different keys meet in one stripe about once in so many times.
+/// The number of stripes: two different keys share one with a probability of 1 in 1,024.
 const STRIPES: usize = 1_024;
 
 /// So many memory-only keys of a stripe may be gone from memory before one looks for them.

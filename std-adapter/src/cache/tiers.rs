@@ -3,7 +3,7 @@
 //! ```text
 //!  get ─► hot ──miss──► [stripe] ─► hot ─► warm ─► cold ─► promote to hot
 //!  put ─► [stripe] ─► cold (written through) ─► hot ─► [stripe left] ─► wait for durability
-//!  hot evicts ─► stays in its place, leaving ─► [stripe] ─► warm, or the cold tier ─► taken out
+//!  hot evicts ─► a second table, still read ─► [stripe] ─► warm, or the cold tier, or dropped ─► taken out of that table
 //! ```
 //! Four invariants, which hold whenever no one has the stripe of the key:
 //! - **I-CACHE-1** A key in the hot tier has its newest value there. Else one in the warm tier has it there. Else the cold tier has it.

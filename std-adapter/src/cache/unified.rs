@@ -35,7 +35,7 @@ use crate::pool::{AllocationManager, PoolCoordinator};
 use crate::recycled::{Closed, Lease};
 use crate::storage::ServiceMedium;
 
-/// Keys that the table of recent uses remembers, for each KiB of the hot tier.
+/// Fingerprints of recent keys for each KiB of the hot tier.
 const RECENT_PER_KIB: u64 = 4;
 
 /// The registry of tiers in memory, and its two coordinators.
@@ -293,7 +293,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
         }
     }
 
-    /// Returns the coordinator of the pools, which are the warm tier's memory.
+    /// Returns the coordinator of the pools, which are the warm tier's memory. It is there until the close.
     #[must_use]
     pub fn pool_coordinator(&self) -> Option<&PoolCoordinator> {
         self.parts.as_ref().map(|parts| &parts.pools)
@@ -309,13 +309,13 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
         }
     }
 
-    /// Returns the coordinator of hot tiers.
+    /// Returns the coordinator of hot tiers. It is there until the close.
     #[must_use]
     pub fn hot_tiers(&self) -> Option<&HotTierCoordinator> {
         self.parts.as_ref().map(|parts| &parts.memory.hot)
     }
 
-    /// Returns the coordinator of warm tiers.
+    /// Returns the coordinator of warm tiers. It is there until the close.
     #[must_use]
     pub fn warm_tiers(&self) -> Option<&WarmTierCoordinator> {
         self.parts.as_ref().map(|parts| &parts.memory.warm)
@@ -327,8 +327,9 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheManager<K, V> {
     /// [`CacheCloseError`]: the first failure. The cache is closed all the same.
     ///
     /// # Bounds
-    /// Waits for a task of maintenance that is under way, and then at most the cold tier's `close_timeout` for operations, and again for
-    /// the cold tier. Each dirty value takes a put. Where the cold tier takes none for twice its `op_timeout`, the others are given up.
+    /// Waits for a task of maintenance that is under way, which may take minutes. Then waits at most the cold tier's `close_timeout` for
+    /// operations, and again for the cold tier. Each dirty value takes a put. Where the cold tier takes none for twice its `op_timeout`,
+    /// the others are given up.
     pub fn close(mut self) -> Result<(), CacheCloseError> {
         self.shut()
     }

@@ -22,7 +22,7 @@ use crate::pool::{HotError, HotKey, HotPools, PoolCoordinator};
 
 const PREFIX_BYTES: usize = 8;
 
-/// The stamp of all values here: a cache removes one before it writes another.
+/// The stamp of all values here. A key has one value at a time: an insert takes the place of the value before.
 const STAMP: u64 = 0;
 
 /// A value in the warm tier, as encoded.
@@ -105,7 +105,7 @@ struct WarmRegistration {
 }
 
 impl MemoryTier for WarmRegistration {
-    /// The pools drop values whose time is over by themselves.
+    /// Does nothing: cleanups of the pools drop values whose time is over first.
     fn sweep(&self) {}
 }
 
@@ -146,10 +146,13 @@ impl WarmTierCoordinator {
         &self.pools
     }
 
-    /// Makes a warm tier of this name.
+    /// Finds the warm tier of this name, or makes it.
     ///
     /// # Errors
     /// [`RegisterError`]; [`RegisterError::OtherTypes`] where there is one of this name already with other types.
+    ///
+    /// # Bounds
+    /// Waits up to 10 s for the registry.
     pub fn register<K: 'static, V: 'static>(&self, name: &str) -> Result<WarmTier<K, V>, RegisterError> {
         let mut hash_key = [0; HASH_KEY_BYTES];
         // Without the system's random numbers, keys are still distinguished: they lie beside their values.
@@ -218,7 +221,7 @@ impl<K: Serialize, V: Serialize + DeserializeOwned> WarmTier<K, V> {
         decoded(&found.value).ok()
     }
 
-    /// Takes a value, in place of that of the same key. It may be evicted at any time.
+    /// Takes a value, in place of that of the same key. It may be evicted at any time; it has no lifetime.
     ///
     /// # Errors
     /// [`HotError`]; [`HotError::TooLarge`] also where key or value can't be encoded. The earlier value is gone, unless the new one is too

@@ -22,7 +22,7 @@ use crate::api::compaction::{CompactionConfig, CompactionSystem, CompactionTask,
 use crate::config::Durability;
 use crate::pool::{CleanupKind, PoolCoordinator};
 
-/// How long a task may take that runs by itself.
+/// The deadline of a task that the worker begins by itself.
 const OWN_TIMEOUT: Duration = Duration::from_secs(600);
 
 /// Which work a thread does.
@@ -139,7 +139,7 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
         Pressure {
             stale_permille: permille(stats.cold.stale_bytes, stats.cold.capacity_bytes),
             fragmented_permille: pools.external_permille,
-            has_spare_pages: pools.committed_bytes > 0,
+            has_pages: pools.committed_bytes > 0,
             dirty_permille: permille(stats.dirty_bytes, stats.dirty_bytes_max),
             changes: stats.cold.puts + stats.cold.removes + stats.cold.touches,
             charged_permille: permille(stats.cold.charged_bytes, stats.cold.charge_bytes_max),
@@ -191,7 +191,7 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
         Ok(MaintenanceReport { task, waited, took: begun.elapsed(), done })
     }
 
-    /// How long values have been dirty that are written now: any, where there are too many.
+    /// The age from which dirty values are written now: zero where there are too many.
     fn due_age(&self) -> Duration {
         let is_pressed = self.pressure().dirty_permille >= self.config.dirty_permille;
         if is_pressed { Duration::ZERO } else { self.dirty_age_max }
