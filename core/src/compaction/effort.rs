@@ -7,15 +7,15 @@ pub enum Effort {
     /// No compaction, and none is due.
     #[default]
     None,
-    /// None, since background work rests; some is due.
+    /// No compaction: background work is due, and is paused.
     Held,
     /// A step of background work: of a task, of its victim, or of the tidying.
     Background,
-    /// A step that gives space, or that other work waits for. Such steps never rest.
+    /// A step that gives space, or that other work waits for. Such steps are never paused.
     Needed,
 }
 
-/// Whether background work rests, and the effort of the last poll.
+/// Whether background work is paused, and the effort of the last poll.
 #[derive(Debug, Default)]
 pub(crate) struct Pausing {
     pub(crate) is_paused: bool,
@@ -36,7 +36,7 @@ impl Pausing {
         self.last = effort;
     }
 
-    /// A step of background work was made. Where that rests, it was one that must not rest.
+    /// Notes a step of background work. While that is paused, only steps that may not be paused are made.
     pub(crate) const fn note_background(&mut self) {
         self.last = if self.is_paused { Effort::Needed } else { Effort::Background };
     }

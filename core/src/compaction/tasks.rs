@@ -124,7 +124,7 @@ impl Tasks {
         Ok(id)
     }
 
-    /// Whether background work rests, and the effort of the last poll.
+    /// Whether background work is paused, and the effort of the last poll.
     pub(crate) const fn pausing(&mut self) -> &mut Pausing {
         &mut self.pausing
     }
@@ -247,7 +247,7 @@ impl Tasks {
             + log.segments.count(SegmentState::Erased)
     }
 
-    /// Tells whether so many segments are too few.
+    /// Tells whether this number of free and coming segments is too low.
     fn lacks_segments(&self, log: &Log<'_>, coming: u32) -> bool {
         let config = log.layout.config();
         let watermark =
@@ -255,8 +255,8 @@ impl Tasks {
         !self.is_closing && (coming < log.free_reserve() + watermark || log.lacks_space(coming))
     }
 
-    /// Tells whether background work rests now. It goes on where clients may have to wait for the space that it gives, and
-    /// where the machine has to come to an end.
+    /// Tells whether background work is held back now. Even while paused it goes on where clients may have to wait for the space
+    /// that it gives, and at a close.
     fn is_held(&self, log: &Log<'_>) -> bool {
         self.pausing.is_paused
             && !self.is_closing

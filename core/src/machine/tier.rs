@@ -369,9 +369,9 @@ impl<'m> Tier<'m> {
         self.tasks.give_up_unread();
     }
 
-    /// Lets background work rest, or go on: steps of tasks, their victims, and the tidying. Work that gives space in a shortage,
-    /// or that other work waits for, does not rest. An adapter with a budget for background work lets it rest between its
-    /// slices. It goes on at first.
+    /// Pauses background work, or lets it go on: steps of tasks, their victims, and the tidying. Work that gives space in a shortage,
+    /// or that other work waits for, is not paused. An adapter with a budget for background work pauses it between its slices. At
+    /// first it is not paused.
     pub const fn pause_background(&mut self, is_paused: bool) {
         self.tasks.pausing().is_paused = is_paused;
     }

@@ -1,12 +1,12 @@
-//! The wait between passes that nobody asked for by hand.
+//! The wait between passes that no client asked for.
 
-/// A pass that freed nothing doubles the wait, up to so many times the interval.
+/// The longest wait, in intervals.
 const TIMES_MAX: u32 = 64;
 
 /// Decides when a pass of background work is worth another try.
 ///
-/// After a pass that freed nothing the wait doubles, up to 64 times the interval. It is the interval again once a pass freed
-/// something, or once a client changed something: `changes` is any number that differs then.
+/// After a pass that freed nothing the wait doubles, up to 64 intervals. A pass that frees something makes it one interval again. A
+/// change by a client makes a pass due at once: `changes` is any number that differs then. The caller keeps the interval itself.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct PassBackoff {
     times: u32,

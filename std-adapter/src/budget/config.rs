@@ -27,14 +27,14 @@ impl Default for BudgetConfig {
 }
 
 impl BudgetConfig {
-    /// Sets the rate.
+    /// Sets the most bytes that background work relocates in a second.
     #[must_use]
     pub const fn with_bytes_per_s(mut self, bytes_per_s: u64) -> Self {
         self.bytes_per_s = Some(bytes_per_s);
         self
     }
 
-    /// Sets the slice.
+    /// Sets how long a slice may be.
     #[must_use]
     pub const fn with_slice(mut self, slice: Duration) -> Self {
         self.slice = slice;

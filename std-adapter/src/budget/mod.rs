@@ -7,7 +7,7 @@
 //! ```
 //!
 //! At most one slice is out at a time, whatever the kind of work. So stalls do not add up: a client meets at most one slice,
-//! and then a rest of the same length. A slice ends with the step in which its time or its bytes are used up; steps are small.
+//! and then a rest at least as long. A slice ends with the step in which its time or its bytes are used up; steps are small.
 //! Work that clients wait for takes no slice. It is done at once, and counted: slices that follow are delayed for it.
 //!
 //! ```
@@ -45,7 +45,7 @@ use crate::recycled::{Lease, Recycler};
 
 static BUDGETS: Recycler<SharedTurns> = Recycler::new();
 
-/// The state of a budget, behind a lock that is held for some comparisons.
+/// The state of a budget. Its lock is held for a few comparisons.
 #[derive(Debug)]
 struct SharedTurns {
     made: Instant,
@@ -94,7 +94,7 @@ impl Eq for WorkBudget {}
 pub enum Granted {
     /// Work may go on until the slice is over.
     Slice(Slice),
-    /// Ask again after this time; never zero.
+    /// Nothing is granted now: ask again after this time, which is never zero.
     Later(Duration),
 }
 
@@ -111,7 +111,8 @@ impl WorkBudget {
         Ok((owner, budget))
     }
 
-    /// Asks for a slice, without waiting. Each request that is refused keeps its kind in line.
+    /// Asks for a slice, without waiting. A request that has to wait keeps the turn of its kind, until 5 ms after the time at which it
+    /// is to ask again.
     ///
     /// # Bounds
     /// Compares the four kinds under a lock.
@@ -132,7 +133,7 @@ impl WorkBudget {
         }
     }
 
-    /// Counts work that could not wait for a slice. Slices that follow are delayed for it.
+    /// Counts work that could not wait for a slice. Slices that follow are delayed for its time and its bytes, by 10 s at most.
     pub fn book(&self, kind: WorkKind, took: Duration, relocated_bytes: u64) {
         // A budget that has ended counts nothing.
         let _ = self.lease.enter(|shared| {
@@ -159,13 +160,13 @@ impl WorkBudget {
 struct SliceLimits {
     number: u64,
     ends: Instant,
-    /// Bytes that may be relocated.
+    /// Bytes that may be relocated; `None` for no limit.
     bytes: Option<u64>,
 }
 
-/// Leave to work for a while. It ends when it is dropped, and takes the time until then.
+/// The permit for one piece of background work. It ends when it is dropped; its time runs until then.
 ///
-/// One that is never dropped keeps all others waiting until the budget ends.
+/// Until it is dropped, or the budget ends, every other request waits.
 #[derive(Debug)]
 #[must_use = "a slice that is dropped ends"]
 pub struct Slice {
@@ -176,7 +177,7 @@ pub struct Slice {
 }
 
 impl Slice {
-    /// Reports bytes that were relocated.
+    /// Adds bytes that were relocated in this slice.
     pub const fn relocated(&mut self, bytes: u64) {
         self.relocated_bytes = self.relocated_bytes.saturating_add(bytes);
     }

@@ -1,14 +1,14 @@
 //! The kind of work that may go on, and when: a pure function of a state and a time.
 //!
 //! **One slice at a time.** Work of all kinds takes turns, so its stalls never add up. After a slice the budget rests for as long
-//! as the slice took. So background work has at most half of one core, and a client that met one slice does not meet a second
+//! as the slice took. So work in slices has at most half of one core, and a client that met one slice does not meet a second
 //! one at once, however long the first was. A rest of fixed length would let slices on a slow disk take nearly all the time.
 //!
 //! **A byte rate.** Bytes that were relocated are paid for by time: `paid_at` is when all of them are. Time that was not used
 //! is kept for one slice at most, which is the burst. A slice that relocated more than that is paid for by those behind it.
 //!
-//! **Turns.** A kind that has to wait is noted with the time since which it waits. The kind that waits longest goes first. It
-//! loses its turn if it does not come back within [`GRACE`] of the moment at which it might have gone on.
+//! **Turns.** The kind that waits longest goes first. It loses its turn if it does not ask again within [`GRACE`] of the moment at
+//! which it was to do so.
 
 use core::time::Duration;
 
@@ -23,9 +23,9 @@ pub enum WorkKind {
     Defragmentation,
     /// Segments of a log are cleaned, and tasks run.
     Compaction,
-    /// Values move to a lower tier.
+    /// Values of a cache go to a lower tier.
     Demotion,
-    /// Codecs are measured.
+    /// Codecs are measured on live records.
     Recompression,
 }
 
@@ -43,7 +43,7 @@ impl WorkKind {
     }
 }
 
-/// How long a turn is kept for a kind that does not come: longer than a thread takes to wake up.
+/// How long a turn is kept for a kind that does not ask again: longer than a thread takes to wake up.
 pub(super) const GRACE: Duration = Duration::from_millis(5);
 
 /// Work that could not wait is paid for by later slices, up to so much time. More would stop expiry and compaction for hours

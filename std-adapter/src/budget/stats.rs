@@ -20,7 +20,7 @@ struct KindCounts {
 pub struct BudgetStats {
     /// Slices that ended, of all kinds.
     pub slices: u64,
-    /// The time of all slices.
+    /// The time of all slices that ended.
     pub slice_time: Duration,
     /// The longest slice, in microseconds.
     pub longest_slice_us: u64,
@@ -40,7 +40,7 @@ impl BudgetStats {
         self.of(kind).granted
     }
 
-    /// Requests of a kind that had to wait.
+    /// Requests of a kind that had to wait; one that asks again counts again.
     #[must_use]
     pub const fn refused(&self, kind: WorkKind) -> u64 {
         self.of(kind).refused

@@ -16,9 +16,10 @@ use crate::clock::monotonic_ms;
 
 /// The most defragmentations that wait; the others stay in the channel.
 const WAITING_MAX: usize = 256;
-/// Bytes moved in a step of a slice, where the largest value is shorter: some tens of microseconds.
+/// Bytes moved in a step of a slice, which takes some tens of microseconds. Where values may be longer, a step moves at most the
+/// longest.
 const STEP_BYTES: u32 = 64 << 10;
-/// The wait after a first pass for inserts that freed nothing, in milliseconds.
+/// The interval of passes for inserts, in milliseconds. The wait after a first pass that freed nothing is twice that.
 const FREE_MS: u64 = 1;
 
 /// A defragmentation that waits or is under way.
@@ -40,11 +41,11 @@ pub(super) struct Defragmented {
     pub(super) took: Duration,
     pub(super) reclaimed: Reclaimed,
     pub(super) failed: bool,
-    /// The time was over first.
+    /// Whether the time was over first, so that work is left.
     pub(super) is_late: bool,
 }
 
-/// How the defragmentation in hand goes on.
+/// The state of the defragmentation in hand.
 pub(super) enum Progressing {
     /// None waits.
     Nothing,
@@ -133,6 +134,7 @@ impl Defragmenting {
         may_free
     }
 
+    /// Takes note of a pass for inserts that ended.
     pub(super) fn freed(&mut self, has_freed: bool) {
         self.passes.end(has_freed);
     }
@@ -147,7 +149,6 @@ impl Defragmenting {
 impl Sliced {
     /// Goes round the partitions, one step in each, until the slice is over. One lock hold is one step.
     fn work(&mut self, mut slice: Slice, opened: &Opened, step_bytes_max: u32) {
-        // Longer values than this are moved too, one in a step.
         let begun = Instant::now();
         let step_bytes = step_bytes_max.min(opened.value_bytes_max.next_multiple_of(8).max(STEP_BYTES));
         while !slice.is_over()

@@ -76,7 +76,7 @@ impl HotPools {
         self.insert_on(key, stamp, bytes, Terms { expires_s, evictable: true })
     }
 
-    /// Takes a value that stays until it is removed or replaced: no cleanup drops it.
+    /// Takes a value that stays until it is removed or replaced: no cleanup and no other insert drops it.
     pub(crate) fn insert_kept(&self, key: HotKey, stamp: u64, bytes: &[u8]) -> Result<(), HotError> {
         self.insert_on(key, stamp, bytes, Terms { expires_s: None, evictable: false })
     }

@@ -159,7 +159,7 @@ impl Worker {
         }
     }
 
-    /// The end of the time for a request: the reply needs a moment to arrive before the deadline.
+    /// When work on a request ends: a tenth of the timeout before its deadline, so that the reply arrives in time.
     fn until(&self, message: &Message) -> Instant {
         message.deadline.checked_sub(self.timeout / 10).unwrap_or(message.deadline)
     }
@@ -293,7 +293,7 @@ impl Worker {
         tracing::debug!(
             bytes = reclaimed.bytes,
             dropped_objects = reclaimed.dropped_objects,
-            "pool made room"
+            "pools freed space for inserts"
         );
         reclaimed
     }

@@ -48,7 +48,7 @@ impl Worker<'_> {
     /// Polls the machine, up to a bound and to the end of a close; tells whether it has nothing left to do.
     pub(super) fn drive(&mut self) -> bool {
         let is_idle = self.drive_machine();
-        self.slicing.rest();
+        self.slicing.end_slice();
         is_idle
     }
 

@@ -1,8 +1,8 @@
 //! The budget of a log worker: slices for the machine's background work, and the wait between passes.
 //!
-//! The machine's background work rests unless the worker holds a slice. The worker asks for one when the machine says that it
-//! holds work back, and has nothing else to do. Meanwhile it goes on with messages, writes and syncs, and waits no longer than
-//! the budget said. The slice ends with the step in which it is over, and before any step that is not background work.
+//! The machine's background work is paused unless the worker has a slice. The worker asks for one when the machine says that work
+//! is held back, and there is nothing else to do. Meanwhile it goes on with messages, writes and syncs, and asks again after the time
+//! that the budget named. The slice ends with the step in which its time or bytes are used up, and after a poll that did other work.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -20,7 +20,7 @@ pub(super) struct Slicing {
     slice: Option<Slice>,
     /// When to ask for the next slice.
     due: Option<Instant>,
-    /// Since when the worker has work that waits for a slice, and how long it waited before.
+    /// Since when work waits for a slice. `held` is how long work waited before.
     held_since: Option<Instant>,
     held: Duration,
     passes: PassBackoff,
@@ -47,14 +47,14 @@ impl Slicing {
         }
     }
 
-    /// Prepares a poll: without a slice background work rests. `None` without a budget.
+    /// Prepares a poll: without a slice background work is paused. `None` without a budget.
     pub(super) fn begin(&self, tier: &mut Tier<'_>) -> Option<BeforePoll> {
         self.budget?;
         tier.pause_background(self.slice.is_none());
         Some(BeforePoll { begun: Instant::now(), relocated_bytes: tier.counters().relocated_bytes })
     }
 
-    /// A poll was made: its action is not carried out yet.
+    /// Takes note of a poll, before its action is carried out: a slice is for background work alone.
     pub(super) fn polled(&mut self, effort: Effort) {
         if effort != Effort::Background {
             self.slice = None;
@@ -65,8 +65,8 @@ impl Slicing {
         }
     }
 
-    /// A step and its action are done. Work that took no slice is counted all the same: steps for space, erases, and writes to
-    /// segments of relocated records. Where streams are merged, records of clients are among these.
+    /// Counts a step and its action, once both are done. Work that took no slice is booked: steps for space, erases, and writes to segments
+    /// of relocated records. Where streams are merged, records of clients are among these.
     pub(super) fn done(&mut self, tier: &Tier<'_>, before: &BeforePoll, step: &Poll) {
         let Some(budget) = self.budget else { return };
         let relocated_bytes = tier.counters().relocated_bytes.saturating_sub(before.relocated_bytes);
@@ -90,7 +90,7 @@ impl Slicing {
         }
     }
 
-    /// The machine has nothing to do but the work that it holds back: asks for a slice. Tells whether it goes on.
+    /// Asks for a slice, if the machine has nothing to do but work that is held back. Tells whether one was granted.
     pub(super) fn take(&mut self, tier: &Tier<'_>) -> bool {
         let Some(budget) = self.budget.filter(|_| tier.effort() == Effort::Held) else { return false };
         let now = Instant::now();
@@ -122,8 +122,8 @@ impl Slicing {
         self.held
     }
 
-    /// Ends the slice, if one is held.
-    pub(super) fn rest(&mut self) {
+    /// Ends the slice, if there is one.
+    pub(super) fn end_slice(&mut self) {
         self.slice = None;
     }
 
@@ -137,13 +137,13 @@ impl Slicing {
         self.budget.is_none() || self.pass.is_none() && self.passes.is_due(now_ms, interval_ms, changes)
     }
 
-    /// A pass was queued.
+    /// Notes that a pass was queued.
     pub(super) fn begin_pass(&mut self, id: TaskId, now_ms: u64, changes: u64) {
         self.pass = Some(id);
         self.passes.begin(now_ms, changes);
     }
 
-    /// A task ended; it may be the pass.
+    /// Takes note of a task that ended, in case it was the pass.
     pub(super) fn end_task(&mut self, report: &Report) {
         if self.pass == Some(report.id) {
             self.pass = None;
