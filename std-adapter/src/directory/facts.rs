@@ -23,11 +23,11 @@ pub struct TierFacts {
     pub path: PathBuf,
     /// The files of its partitions, in their order.
     pub partitions: Vec<PartitionFacts>,
-    /// The schema of its values.
+    /// The schema of its values; `None` where it has none.
     pub schema: Option<Box<str>>,
     /// The number of its store; `None` where nothing was ever written.
     pub store_id: Option<u64>,
-    /// The process that has it open for writing.
+    /// The process that has it open for writing; `None` where none has.
     pub in_use: Option<InUse>,
 }
 
@@ -37,7 +37,7 @@ pub struct TierFacts {
 pub struct PartitionFacts {
     /// The file.
     pub path: PathBuf,
-    /// Its length: the share of the capacity.
+    /// Its length in bytes: its share of the capacity.
     pub bytes: u64,
     /// Bytes that it takes on disk.
     pub disk_bytes: u64,
@@ -100,7 +100,7 @@ impl PartitionFacts {
 
 impl TierFacts {
     /// Reads the facts about the tier in a directory. Takes its lock together with other readers for an instant, to find out whether
-    /// it is open; an open at that instant waits for it.
+    /// it is open; an open at that instant tries again for up to 8 ms.
     ///
     /// # Errors
     /// [`OpenError`]: [`Foreign`](OpenError::Foreign) where there is no tier, and as an open fails for files that are missing or
@@ -121,7 +121,7 @@ impl TierFacts {
         Ok(Self { partitions, schema: meta.and_then(|meta| meta.schema), store_id, in_use, path })
     }
 
-    /// The length of all files together.
+    /// The length of all files together, in bytes.
     #[must_use]
     pub fn capacity_bytes(&self) -> u64 {
         self.partitions.iter().map(|part| part.bytes).sum()

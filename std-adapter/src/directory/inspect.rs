@@ -82,7 +82,7 @@ pub enum InspectError {
         /// The error.
         error: ImageError,
     },
-    /// All values of the tier are gone, and its files don't tell the length of their segments.
+    /// All segments of the tier were freed, so its files don't tell the length of segments. The path is the directory.
     NoShape(PathBuf),
     /// The shape that the files tell is none that a tier opens with.
     Config {

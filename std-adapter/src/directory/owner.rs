@@ -16,7 +16,7 @@ pub(crate) const LOCK_NAME: &str = "LOCK";
 /// Bytes of the longest number and its end of line.
 pub(crate) const PID_BYTES_MAX: u64 = 11;
 
-/// How often an open looks again at a lock that somebody holds: [`in_use`] holds it for an instant.
+/// How often an open tries a lock that is held: [`in_use`] holds it for an instant.
 const TRIES: u32 = 5;
 const BETWEEN_TRIES: Duration = Duration::from_millis(2);
 

@@ -12,9 +12,9 @@ use super::facts::TierFacts;
 use super::inspect::InspectError;
 use crate::image::{Contents, Damage, Image, ImageError, PartImage, StoredRecord, store_of};
 
-/// How often values that moved are looked for again.
+/// The most times that values that moved are looked for again.
 const ROUNDS_MAX: u32 = 20;
-/// How often the pieces of a long value are looked for again. A mount may see that they were removed, and not the value that replaced
+/// The most times that the pieces of a long value are looked for again. A mount may see that they were removed, and not the value that replaced
 /// them.
 const PIECES_ROUNDS_MAX: u32 = 3;
 const BETWEEN_ROUNDS: Duration = Duration::from_millis(10);
@@ -34,7 +34,7 @@ impl PartitionLog {
     /// [`InspectError`]; nothing is changed.
     ///
     /// # Bounds
-    /// As an open; and again, up to ten times, while a service frees segments. Memory for the index of the partition.
+    /// As an open; again, up to ten mounts in all, while a service frees segments. Memory for the index of the partition.
     pub fn open(facts: &TierFacts, number: u16) -> Result<Option<Self>, InspectError> {
         let Some(known) = facts.partitions.get(usize::from(number)) else { return Ok(None) };
         let path = known.path.clone();
@@ -54,7 +54,7 @@ impl PartitionLog {
         &self.path
     }
 
-    /// Whether the log was caught at rest. If not, a service freed segments during each mount, and values that it relocated may be
+    /// Whether a mount found the log at rest. If none did, a service freed segments during each, and values that it relocated may be
     /// missing.
     #[must_use]
     pub const fn is_settled(&self) -> bool {
@@ -160,7 +160,7 @@ pub enum SnapshotError {
         partition: u16,
         /// The segment in it.
         segment: u32,
-        /// The place of the record in the segment.
+        /// The place of the record in the segment, in bytes.
         offset: u32,
     },
     /// A segment can't be read, or no copy of its header is whole: the records in it are not known.
@@ -170,7 +170,7 @@ pub enum SnapshotError {
         /// The segment in it.
         segment: u32,
     },
-    /// So many entries of a partition moved again and again, because its service compacts all the time.
+    /// Entries of a partition moved each time they were looked for, up to 20 times, because its service compacts all the time.
     Moved {
         /// The partition.
         partition: u16,
@@ -244,7 +244,7 @@ struct PartitionWalk {
 }
 
 impl<'f> Snapshot<'f> {
-    /// Begins with the first partition. Values that expired at `now_s`, or by the time of the log, are left out.
+    /// Begins with the first partition. Values that expired at `now_s`, in seconds since 1970, or by the time of the log, are left out.
     #[must_use]
     pub const fn new(facts: &'f TierFacts, now_s: u32) -> Self {
         Self { facts, now_s, has_values: true, is_settled: true, next: 0, current: None }
@@ -257,7 +257,7 @@ impl<'f> Snapshot<'f> {
         self
     }
 
-    /// Whether all partitions so far were caught at rest; see [`PartitionLog::is_settled`].
+    /// Whether all partitions so far were found at rest; see [`PartitionLog::is_settled`].
     #[must_use]
     pub const fn is_settled(&self) -> bool {
         self.is_settled
@@ -269,7 +269,7 @@ impl<'f> Snapshot<'f> {
     /// [`SnapshotError`].
     ///
     /// # Bounds
-    /// Mounts the partition of the key, as [`PartitionLog::open`]; again where the value moved meanwhile.
+    /// Mounts the partition of the key, as [`PartitionLog::open`] does; again, up to 20 times, while the value moves.
     pub fn get(&self, key: &[u8]) -> Result<Option<SnapshotEntry>, SnapshotError> {
         let mut store = None;
         for part in &self.facts.partitions {
@@ -293,7 +293,7 @@ impl<'f> Snapshot<'f> {
         Err(SnapshotError::Moved { partition: number, entries: 1 })
     }
 
-    /// How much of the tier was gone through, in thousandths.
+    /// The share of the tier that was gone through, in thousandths.
     #[must_use]
     pub fn permille(&self) -> u16 {
         let parts = self.facts.partitions.len().max(1) as u64;

@@ -21,7 +21,7 @@ impl InUse {
         &self.path
     }
 
-    /// Returns the number of the process, as it has it in its own container. `None` where the file `LOCK` doesn't tell it: it was
+    /// Returns the number of the process, as its own container counts it. `None` where the file `LOCK` doesn't tell it: it was
     /// deleted, or the process only reads the tier.
     #[must_use]
     pub const fn pid(&self) -> Option<u32> {
