@@ -8,11 +8,11 @@ use coldpress_examples::image;
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well; also where the reader of the output closes the pipe
-  1  damage was found, or `get` found no value of the key
+  1  damage was found or passed over, or `get` found no value of the key
   2  the command line, or a line of the input of `import`, is wrong
   3  the directory can't be read, is no cache, or is of another version of the format
   4  another process has the cache open; the error names it
-  5  reading or writing failed while the command worked
+  5  reading or writing failed while the command worked, or no segment was free to begin a task with
 
 The commands list, stats, verify, keys, get, dump and export take no lock and write nothing. They work beside a service that has the
 cache open, and on media that are mounted read-only. A key shows a value that it had meanwhile.
@@ -77,7 +77,7 @@ pub(crate) enum Command {
     Optimise(Place),
     /// Drops the values that expired
     EvictExpired(Place),
-    /// Writes each key and value as a line of JSON
+    /// Writes each key, its value and its expiry as a line of JSON
     Export(Export),
     /// Puts the entries of such lines, and syncs them at the end
     Import(Import),

@@ -2,8 +2,9 @@
 //! --manifest-path examples/hit-ratio/Cargo.toml --example hit_ratio [-- --trace TRACE]`.
 //!
 //! Each cache gets the same requests and the same limit on the same weights: the length of key and value, and 128 bytes. A read that
-//! misses puts the value. Ratios are counts and repeat exactly, but for the hashers' seeds. With the path of a trace in the
-//! CloudPhysics format that is measured too; its values are cut to a sixteenth.
+//! misses puts the value. Each ratio is the median of three runs, which differ by the hashers' seeds alone. A trace in the
+//! CloudPhysics format is measured where its path is given; its values are cut to a sixteenth. `behind` is how many points the hot
+//! tier is behind the better one of quick_cache and moka.
 
 mod caches;
 mod requests;
@@ -29,7 +30,7 @@ struct Options {
     ratios_only: bool,
 }
 
-/// Could not be carried out.
+/// The exit code where something failed.
 const FAILED: u8 = 2;
 
 /// The limits, in permille of the bytes that all keys take.

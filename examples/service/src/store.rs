@@ -162,7 +162,7 @@ pub(crate) const TASKS: [(&str, MaintenanceTask); 8] = [
 
 type Bytes = ByteBuf;
 
-/// Owns the store. The last one to use it, `run`, closes it.
+/// Owns the store; `run` closes it at the end.
 #[derive(Debug)]
 pub(crate) struct Store {
     cache: UnifiedCacheManager<Bytes, Bytes>,
@@ -272,7 +272,7 @@ impl StoreHandle {
         Ok(self.cache.get_versioned(&owned(key))?.map(|found| (found.value.into_vec(), found.version)))
     }
 
-    /// Tells whether a key has a value, by what is in memory: the index of the log, and the values that it does not have yet.
+    /// Tells whether a key has a value, without reading the log: its index and the tiers in memory tell.
     pub(crate) fn contains(&self, key: &[u8]) -> Result<bool, StoreError> {
         Ok(self.cache.contains(&owned(key))?)
     }
