@@ -50,9 +50,10 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
-//! From the outside in: [`PersistentColdTier`] (typed) over [`ColdTier`] (bytes), reached from other threads through
-//! [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`medium`] and [`clock`], on which it stands;
-//! [`codec`]. [`image`] reads and makes the bytes of a log, a device's too; [`inspect`] reads the directory of a tier without a lock.
+//! From the outside in: [`cache`], three tiers from memory to disk; its cold one is a [`PersistentColdTier`] (typed) over [`ColdTier`]
+//! (bytes), reached from other threads through [`ColdTierHandle`]; [`compaction`] and [`pool`], which it works with; [`budget`], which
+//! limits their work; [`medium`] and [`clock`], on which it stands; [`codec`]. [`image`] reads and makes the bytes of a log, a device's
+//! too; [`inspect`] reads the directory of a tier without a lock.
 //!
 //! [`guide`] tells how to choose capacity and memory, how long calls block, how to move, copy and upgrade a tier, and which metrics
 //! to watch.

@@ -8,7 +8,7 @@ use serde_bytes::ByteBuf;
 
 /// Bytes that an entry weighs beside its key and value, in all caches.
 pub(crate) const OVERHEAD_BYTES: u64 = 128;
-/// Keys are numbers, which are up to 9 bytes as encoded.
+/// Bytes counted for a key: about as many as its number takes as encoded.
 const KEY_BYTES: u64 = 4;
 
 /// The weight of a value of this length.

@@ -164,7 +164,7 @@ struct SliceLimits {
     bytes: Option<u64>,
 }
 
-/// The permit for one piece of background work. It ends when it is dropped; its time runs until then.
+/// A time in which the thread that has it may do background work. It ends when it is dropped; its time runs until then.
 ///
 /// Until it is dropped, or the budget ends, every other request waits.
 #[derive(Debug)]

@@ -123,8 +123,8 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
         compute: impl FnOnce() -> Result<V, E>,
     ) -> Result<V, ComputeError<E>> {
         let mut flight = Flight { handle: *self, key: Some(key) };
-        // Another one may have ended between the get and the join.
-        let found = self.get(key)?;
+        // Another one may have ended between the get and the join. The get counted this read.
+        let found = self.enter(|tiers| tiers.look(key))?;
         let outcome = match found {
             Some(value) => Ok(value),
             None => compute().map(|value| self.keep_computed(key, value, options)),
@@ -148,7 +148,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
             Ok(())
         });
         match self.put_if_absent(key, &value, options) {
-            Ok(false) => self.get(key).ok().flatten().unwrap_or(value),
+            Ok(false) => self.enter(|tiers| tiers.look(key)).ok().flatten().unwrap_or(value),
             Ok(true) | Err(_) => value,
         }
     }

@@ -257,7 +257,7 @@ where
     }
 }
 
-/// The figures of a hot tier.
+/// The stats of a hot tier.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct HotTierStats {
@@ -414,7 +414,7 @@ where
         self.enter(|store| store.entries.remove(key).is_some()).unwrap_or(false)
     }
 
-    /// Returns its figures; all zero once it is closed.
+    /// Returns its stats; all zero once it is closed.
     #[must_use]
     pub fn stats(&self) -> HotTierStats {
         self.enter(|store| store.stats()).unwrap_or_default()

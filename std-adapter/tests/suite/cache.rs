@@ -297,6 +297,18 @@ fn one_caller_computes_and_the_others_get_its_value() {
 }
 
 #[test]
+fn computed_value_counts_as_one_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), WritePolicy::Through);
+    assert_eq!(cache.get_or_insert_with(&1, || text(1, 1)).unwrap(), text(1, 1));
+    let stats = cache.stats();
+    assert_eq!((stats.misses, stats.computed, stats.reads()), (1, 1, 1), "{stats:?}");
+    assert_eq!(cache.get_or_insert_with(&1, || text(1, 2)).unwrap(), text(1, 1));
+    let stats = cache.stats();
+    assert_eq!((stats.hot_hits, stats.computed, stats.reads()), (1, 1, 2), "{stats:?}");
+}
+
+#[test]
 fn failure_or_panic_of_the_computing_caller_wakes_the_others() {
     let dir = tempfile::tempdir().unwrap();
     let cache = open(dir.path(), WritePolicy::Through);
