@@ -1,11 +1,10 @@
 //! Measures the hit ratio and speed of the cache's hot tier beside other caches in memory: `cargo run --release
 //! --manifest-path examples/hit-ratio/Cargo.toml --example hit_ratio [-- --trace TRACE]`.
 //!
-//! Each cache gets the same requests and the same limit on the same weights: the length of key and value, and 128 bytes; the hot tier counts
-//! the length as encoded, which differs by a few bytes. A read that
-//! misses puts the value. Each ratio is the median of three runs, which differ by the hashers' seeds alone. A trace in the
-//! CloudPhysics format is measured where its path is given; its values are cut to a sixteenth. `behind` is how many points the hot
-//! tier is behind the better one of quick_cache and moka.
+//! Each cache gets the same requests and the same limit on the same weights: the length of key and value, and 128 bytes. The hot tier
+//! counts lengths as encoded, which differs by a few bytes. A read that misses puts the value. Each ratio is the median of three
+//! runs, which differ by the hashers' seeds alone. A trace in the CloudPhysics format is measured where its path is given; its values
+//! are cut to a sixteenth. `behind` is how many points the hot tier is behind the better one of quick_cache and moka.
 
 mod caches;
 mod requests;

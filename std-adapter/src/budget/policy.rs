@@ -1,8 +1,8 @@
 //! The kind of work that may go on, and when: a pure function of a state and a time.
 //!
 //! **One slice at a time.** Work of all kinds takes turns, so its stalls never add up. After a slice the budget rests for as long
-//! as the slice took. So work in slices has at most half of one core, and a client that met one slice does not meet a second
-//! one at once, however long the first was. A rest of fixed length would let slices on a slow disk take nearly all the time.
+//! as the slice took. So work in slices has at most half of one core. A client that met one slice does not meet a second one at
+//! once, however long the first was. A rest of fixed length would let slices on a slow disk take nearly all the time.
 //!
 //! **A byte rate.** Bytes that were relocated are paid for by time: `paid_at` is when all of them are. Time that was not used
 //! is kept for one slice at most, which is the burst. A slice that relocated more than that is paid for by those behind it.
