@@ -1,6 +1,7 @@
 //! Demotion: values that the hot tier evicts go to the warm tier, dirty ones from there to the cold tier.
 //!
-//! The warm tier takes an evicted value if its key came into the hot tier twice lately, or if the log does not have the value. Any other is dropped. So a scan goes past the warm tier as it goes past the hot one.
+//! The warm tier takes an evicted value if its key came into the hot tier twice lately, or if the log does not have the value.
+//! Any other is dropped. So a scan goes past the warm tier as it goes past the hot one.
 
 use core::panic::AssertUnwindSafe;
 use core::time::Duration;

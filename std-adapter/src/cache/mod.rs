@@ -6,9 +6,8 @@
 //!                                             └─► cold tier: the log                        ◄── log workers
 //!  any thread ─► MaintenanceSender (Clone) ─► maintenance worker ─► tasks of all three
 //! ```
-//! A get looks hot, warm, cold, and promotes. A put goes to the cold tier and the hot one. The warm tier takes
-//! an evicted value if its key came into the hot tier twice lately, or if the log does not have the value. Else it is dropped. `tiers.rs` has the
-//! invariants.
+//! A get looks hot, warm, cold, and promotes. A put goes to the cold tier and the hot one. The warm tier takes an evicted value if its
+//! key came into the hot tier twice lately, or if the log does not have the value. Else it is dropped. `tiers.rs` has the invariants.
 //!
 //! # What each policy can lose
 //!
