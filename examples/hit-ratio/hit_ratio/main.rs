@@ -5,6 +5,7 @@
 //! counts lengths as encoded, which differs by a few bytes. A read that misses puts the value. Each ratio is the median of three
 //! runs, which differ by the hashers' seeds alone. A trace in the CloudPhysics format is measured where its path is given; its values
 //! are cut to a sixteenth. `behind` is how many points the hot tier is behind the better one of quick_cache and moka.
+#![forbid(unsafe_code)]
 
 mod caches;
 mod requests;
