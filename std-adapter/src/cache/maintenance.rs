@@ -287,8 +287,9 @@ const GRACE: Duration = Duration::from_secs(1);
 
 /// Which maintenance runs by itself. An interval of `None` is never.
 ///
-/// A compaction, cleanup or defragmentation that frees nothing doubles the time until the next one, up to 64 times, until one frees
-/// something. Where pressure asks for a compaction, a write of a client makes it due at once again.
+/// A compaction, cleanup, defragmentation or eviction of expired values that frees nothing doubles the time until the next one, up to
+/// 64 intervals, until one frees something. Where pressure asks for a compaction or such an eviction, a write of a client makes it due
+/// at once again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub struct MaintenanceConfig {
@@ -312,7 +313,8 @@ pub struct MaintenanceConfig {
     pub optimize_every: Option<Duration>,
     /// Fresh bytes written, in permille of the log's capacity, after which the codec is chosen anew; by default 1,000.
     pub turnover_permille: u64,
-    /// How often expired values are dropped from the log; by default each 5 minutes.
+    /// How often expired values are dropped from the hot tier and the log; by default each 5 minutes, and less often while that frees no
+    /// bytes.
     pub evict_expired_every: Option<Duration>,
     /// The share of charged bytes in the most that can be charged, in permille, from which expired values are dropped; by default 900.
     pub charged_permille: u16,

@@ -34,7 +34,7 @@ pub(super) struct Pressure {
 }
 
 impl Pressure {
-    /// Whether the state asks for a task, compared with the last one that was seen.
+    /// Tells whether this state, which followed `before`, asks for a task.
     fn asks_for(&self, task: MaintenanceTask, before: &Self, config: &MaintenanceConfig) -> bool {
         match task {
             MaintenanceTask::Compact { .. } => self.stale_permille >= config.stale_permille,
