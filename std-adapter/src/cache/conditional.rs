@@ -4,10 +4,11 @@ use std::time::Instant;
 
 use super::error::CacheError;
 use super::options::CachePutOptions;
-use super::stripes::LockedStripe;
+use super::stripes::{KeyStripe, LockedStripe};
 use super::tiers::{CacheKey, CacheValue, Located, Newest, Sighting, Tiers};
 use crate::api::{Expected, Update, encoded};
 use crate::config::Durability;
+use crate::observe::RefusedOperation;
 
 impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
     pub(super) fn put_if_absent(
@@ -16,18 +17,26 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         value: &V,
         options: CachePutOptions,
     ) -> Result<bool, CacheError> {
-        let at = self.locate(key)?;
-        let deadline = self.deadline();
-        let incoming = self.prepare(&at, value, options, deadline)?;
-        let found = self.lock(&at, deadline).and_then(|mut stripe| {
-            let is_there = self.has_value(&mut stripe, key, &at)?;
-            Ok((!is_there).then_some(stripe))
-        });
-        match found {
-            Ok(Some(stripe)) => self.put_held(stripe, key, &at, incoming).map(|()| true),
-            Ok(None) => Ok(false),
-            Err(error) => Err(error),
-        }
+        self.put_if(key, value, options, |stripe, at| Ok(!self.has_value(stripe, key, at)?))
+    }
+
+    /// Puts a value where the condition holds, which is looked at under the stripe of the key.
+    fn put_if(
+        &self,
+        key: &K,
+        value: &V,
+        options: CachePutOptions,
+        holds: impl FnOnce(&mut KeyStripe<K>, &Located) -> Result<bool, CacheError>,
+    ) -> Result<bool, CacheError> {
+        let (at, deadline) = (self.locate(key)?, self.deadline());
+        self.count_refused(RefusedOperation::Put, &at, || {
+            let incoming = self.prepare(&at, value, options, deadline)?;
+            let mut stripe = self.lock(&at, deadline)?;
+            if !holds(&mut stripe, &at)? {
+                return Ok(false);
+            }
+            self.put_held(stripe, key, &at, incoming).map(|()| true)
+        })
     }
 
     /// Whether the newest value is the expected one.
@@ -48,18 +57,9 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         value: &V,
         options: CachePutOptions,
     ) -> Result<bool, CacheError> {
-        let at = self.locate(key)?;
-        let deadline = self.deadline();
-        let incoming = self.prepare(&at, value, options, deadline)?;
-        let found = self.lock(&at, deadline).and_then(|mut stripe| {
-            let newest = self.find_newest(&mut stripe, key, &at)?;
-            Ok(self.is_expected(newest, expected)?.then_some(stripe))
-        });
-        match found {
-            Ok(Some(stripe)) => self.put_held(stripe, key, &at, incoming).map(|()| true),
-            Ok(None) => Ok(false),
-            Err(error) => Err(error),
-        }
+        self.put_if(key, value, options, |stripe, at| {
+            self.is_expected(self.find_newest(stripe, key, at)?, expected)
+        })
     }
 
     pub(super) fn compare_and_remove(
@@ -82,24 +82,34 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         &self,
         key: &K,
         options: CachePutOptions,
-        mut change: impl FnMut(Option<&V>) -> Update<V>,
+        change: impl FnMut(Option<&V>) -> Update<V>,
     ) -> Result<Update<V>, CacheError> {
         let at = self.locate(key)?;
+        self.count_refused(RefusedOperation::Put, &at, || self.update_at(key, &at, options, change))
+    }
+
+    fn update_at(
+        &self,
+        key: &K,
+        at: &Located,
+        options: CachePutOptions,
+        mut change: impl FnMut(Option<&V>) -> Update<V>,
+    ) -> Result<Update<V>, CacheError> {
         let deadline = self.deadline();
         loop {
-            let newest = self.find_newest(&mut *self.lock(&at, deadline)?, key, &at)?;
+            let newest = self.find_newest(&mut *self.lock(at, deadline)?, key, at)?;
             let seen = Newest::sighting(newest.as_ref());
             let update = change(newest.as_ref().map(|newest| &newest.value));
             let is_done = match &update {
                 Update::Keep => true,
-                Update::Remove => match self.lock_as_seen(key, &at, &seen, deadline)? {
-                    Some(stripe) => self.remove_held(stripe, key, &at, options.durability).map(|_| true)?,
+                Update::Remove => match self.lock_as_seen(key, at, &seen, deadline)? {
+                    Some(stripe) => self.remove_held(stripe, key, at, options.durability).map(|_| true)?,
                     None => false,
                 },
                 Update::Put(value) => {
-                    let incoming = self.prepare(&at, value, options, deadline)?;
-                    match self.lock_as_seen(key, &at, &seen, deadline)? {
-                        Some(stripe) => self.put_held(stripe, key, &at, incoming).map(|()| true)?,
+                    let incoming = self.prepare(at, value, options, deadline)?;
+                    match self.lock_as_seen(key, at, &seen, deadline)? {
+                        Some(stripe) => self.put_held(stripe, key, at, incoming).map(|()| true)?,
                         None => false,
                     }
                 }

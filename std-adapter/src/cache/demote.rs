@@ -323,15 +323,13 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         Ok(self.cold.flush_to(durability)?)
     }
 
-    /// Takes out values that an earlier attempt could not demote, and those whose time is over. Returns how many it looked at.
+    /// Takes out values that an earlier attempt could not demote, and those whose time is over.
     ///
     /// # Bounds
     /// Looks at each entry of the hot tier, one lock hold each.
-    pub(super) fn settle_left(&self) -> Result<u64, CacheError> {
-        let mut looked_at = 0;
+    pub(super) fn settle_left(&self) -> Result<(), CacheError> {
         self.settle_again(self.hot()?.all_leaving());
         for (key, entry) in self.hot()?.iter() {
-            looked_at += 1;
             if self.is_over(entry.partition.into(), entry.expires_s)? {
                 let at = self.locate(&key)?;
                 let mut stripe = self.lock(&at, self.deadline())?;
@@ -339,6 +337,6 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
                 self.has_value(&mut stripe, &key, &at)?;
             }
         }
-        Ok(looked_at)
+        Ok(())
     }
 }

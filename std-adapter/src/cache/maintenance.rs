@@ -127,6 +127,16 @@ pub struct MaintenanceReport {
 }
 
 impl MaintenanceReport {
+    /// Tells whether it freed anything: bytes, or expired records whose bytes a compaction will free.
+    pub(super) fn has_freed(&self) -> bool {
+        let dropped = match &self.done {
+            MaintenanceDone::Log { report, .. } => report.expired_records > 0,
+            MaintenanceDone::Pools(reclaimed) => reclaimed.dropped_objects > 0,
+            _ => false,
+        };
+        dropped || self.freed_bytes() > 0
+    }
+
     /// Returns the bytes that the task freed, of log and pools.
     #[must_use]
     pub const fn freed_bytes(&self) -> u64 {

@@ -9,6 +9,7 @@ use core::time::Duration;
 use std::collections::HashMap;
 use std::io;
 use std::thread::{Builder, JoinHandle};
+use std::time::Instant;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, TrySendError, bounded};
 
@@ -174,8 +175,16 @@ impl RegistryLine {
 /// The thread: it owns the tiers, and ends on request, or when the last coordinator is dropped.
 fn serve(inbox: &Receiver<RegistryRequest>) {
     let mut tiers: HashMap<TierName, RegisteredTier> = HashMap::new();
+    let mut next_sweep = Instant::now() + SWEEP_EVERY;
     loop {
-        match inbox.recv_timeout(SWEEP_EVERY) {
+        if Instant::now() >= next_sweep {
+            for tier in tiers.values() {
+                // A tier that was closed needs no sweep.
+                let _ = tier.lease.enter(|tier| tier.sweep());
+            }
+            next_sweep = Instant::now() + SWEEP_EVERY;
+        }
+        match inbox.recv_deadline(next_sweep) {
             Ok(RegistryRequest::Register { name, types, make, reply }) => {
                 let found = tiers.get(&name).map(|tier| (tier.types == types, tier.lease));
                 let lease = match found {
@@ -197,10 +206,7 @@ fn serve(inbox: &Receiver<RegistryRequest>) {
                 // An operation that is under way drops the tier at its end.
                 tier.into_iter().for_each(|tier| tier.lease.give_back());
             }
-            Err(RecvTimeoutError::Timeout) => tiers.values().for_each(|tier| {
-                // A tier that was closed needs no sweep.
-                let _ = tier.lease.enter(|tier| tier.sweep());
-            }),
+            Err(RecvTimeoutError::Timeout) => {}
             Ok(RegistryRequest::Stop) | Err(RecvTimeoutError::Disconnected) => break,
         }
     }

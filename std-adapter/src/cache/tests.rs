@@ -76,3 +76,29 @@ fn tier_that_stands_alone_counts_its_evictions() {
     let HotTierStats { entries, evictions, .. } = tier.stats();
     assert_eq!(entries + evictions, 10_000);
 }
+
+#[test]
+fn entry_that_left_is_gone_once_a_newer_one_came() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path());
+    let entry = |store: &super::hot::HotStore<u32, Vec<u8>>, key: u32, weight| super::hot::HotEntry {
+        value: vec![0; 4],
+        hash: coldpress_core::format::KeyHash([u8::try_from(key % 256).unwrap(); 12]),
+        partition: 0,
+        expires_s: None,
+        stamp: store.issue_stamp(),
+        weight,
+        is_frequent: false,
+    };
+    let found = cache.handle().enter(|tiers| {
+        let store = tiers.hot()?;
+        // Heavier than the whole tier: it leaves as it comes.
+        let leaving = store.insert(1, entry(store, 1, 1 << 30));
+        assert_eq!((leaving.len(), store.get(&1).is_none()), (1, true));
+        assert!(store.leaving(&1).is_some() && store.peek(&1).is_some(), "it stays visible");
+        assert!(store.insert(1, entry(store, 1, 100)).is_empty());
+        Ok((store.leaving(&1).is_some(), store.get(&1).is_some()))
+    });
+    assert_eq!(found, Ok((false, true)));
+    cache.close().unwrap();
+}

@@ -102,7 +102,7 @@ impl<K: CacheKey, V: CacheValue> MaintenanceWorker<K, V> {
             if let Ok(MaintenanceReport { done: MaintenanceDone::Stats { cache, .. }, .. }) = &outcome {
                 tracing::info!(stats = ?cache, "stats of the cache");
             }
-            due.ended(task, outcome.is_ok_and(|report| report.freed_bytes() > 0), Instant::now());
+            due.ended(task, outcome.is_ok_and(|report| report.has_freed()), Instant::now());
             return;
         }
         if due.checks(Instant::now()) {

@@ -29,13 +29,22 @@ pub(super) struct CheckedPut<'a, V> {
 
 impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
     pub(super) fn put(&self, key: &K, value: &V, options: CachePutOptions) -> Result<(), CacheError> {
-        let (at, begun) = (self.locate(key)?, Instant::now());
-        let outcome = self.put_at(key, &at, value, options);
-        if let Err(error) = &outcome {
+        let at = self.locate(key)?;
+        self.count_refused(RefusedOperation::Put, &at, || self.put_at(key, &at, value, options))
+    }
+
+    /// Runs a write, and counts and explains it where it is refused.
+    pub(super) fn count_refused<R>(
+        &self,
+        operation: RefusedOperation,
+        at: &Located,
+        write: impl FnOnce() -> Result<R, CacheError>,
+    ) -> Result<R, CacheError> {
+        let begun = Instant::now();
+        write().inspect_err(|error| {
             self.counts.refused.add(1);
-            self.explain_refused(RefusedOperation::Put, &at, error, begun);
-        }
-        outcome
+            self.explain_refused(operation, at, error, begun);
+        })
     }
 
     fn put_at(&self, key: &K, at: &Located, value: &V, options: CachePutOptions) -> Result<(), CacheError> {

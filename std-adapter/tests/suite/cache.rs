@@ -480,3 +480,46 @@ fn settings_out_of_range_are_refused_by_name() {
     assert_eq!(refused(config(dir.path()).dirty_age_max(Duration::ZERO)), CacheConfigError::Time);
     assert_eq!(refused(config(dir.path()).compute_timeout(Duration::ZERO)), CacheConfigError::Time);
 }
+
+#[test]
+fn value_above_the_warm_tier_leaves_no_older_one_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), WritePolicy::Through);
+    // Once the hot tier is full, a value that is used once leaves by its probation queue.
+    for key in 5_000..5_500 {
+        cache.put(&key, &text(key, 1)).unwrap();
+    }
+    for key in 0..50 {
+        let warm = CachePutOptions { placement: Placement::Warm, ..policy(WritePolicy::Through) };
+        cache.put_with(&key, &text(key, 1), warm).unwrap();
+        cache.put_with(&key, &text(key, 2), policy(WritePolicy::Through)).unwrap();
+    }
+    // Used once, those go past the warm tier when they leave the hot one.
+    for key in 1_000..3_000 {
+        cache.put(&key, &text(key, 1)).unwrap();
+    }
+    let left = (0..50).filter(|key| cache.get_hot(key).is_none()).count();
+    assert!(left > 40 && cache.stats().dropped > 1_000, "{left} of 50");
+    for key in 0..50 {
+        assert_eq!(cache.get(&key).unwrap(), Some(text(key, 2)), "{key}");
+    }
+}
+
+#[test]
+fn kept_lifetime_of_a_dirty_value_goes_to_the_log() {
+    static CLOCK: ManualClock = ManualClock::new(1_000_000);
+    let dir = tempfile::tempdir().unwrap();
+    let cold = small().base_dir(dir.path()).clock(&CLOCK);
+    let cache = Cache::new(config_over(cold).build().unwrap()).unwrap();
+    for placement in [Placement::Hot, Placement::Warm] {
+        let dirty = CachePutOptions { policy: Some(WritePolicy::OnEvict), placement, ..living(50) };
+        cache.put_with(&1, &text(1, 1), dirty).unwrap();
+        let kept = CachePutOptions { ttl: Ttl::Keep, ..policy(WritePolicy::Through) };
+        cache.put_with(&1, &text(1, 2), kept).unwrap();
+        let left = cache.ttl(&1).unwrap();
+        assert!(left <= Some(TimeLeft::For(Duration::from_secs(50))) && left.is_some(), "{left:?}");
+        CLOCK.advance_s(52);
+        assert_eq!(cache.get(&1).unwrap(), None);
+        assert!(!cache.cold().unwrap().contains(&[1]).unwrap());
+    }
+}

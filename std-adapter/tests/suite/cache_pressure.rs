@@ -4,7 +4,7 @@ use core::time::Duration;
 
 use coldpress_std::budget::WorkKind;
 use coldpress_std::cache::{CacheCloseError, CacheError, CachePutOptions, MaintenanceTask, WritePolicy};
-use coldpress_std::{CodecId, ColdTierConfig, EvictedFrom, Explained, PutOptions, RefusedOperation};
+use coldpress_std::{CodecId, ColdTierConfig, EvictedFrom, Explained, PutOptions, RefusedOperation, Update};
 
 use crate::cache::{Cache, config, config_over, policy, text};
 use crate::common::{PATIENCE, eventually};
@@ -62,6 +62,10 @@ fn full_cold_tier_refuses_a_put_and_keeps_what_was_there() {
     assert_eq!(cache.get(&taken).unwrap(), None);
     assert!(cache.put(&0, &text(0, 2).repeat(2_000)).is_err());
     assert_eq!(cache.get(&0).unwrap(), Some(text(0, 1).repeat(20)));
+    let options = policy(WritePolicy::Through);
+    assert!(cache.put_if_absent(&taken, &text(taken, 1).repeat(20), options).is_err());
+    let update = cache.update(&taken, options, |_| Update::Put(text(taken, 1).repeat(20)));
+    assert!(update.is_err() && cache.stats().refused == 4, "{:?}", cache.stats());
     // Dirty values stay, and more of them are refused, not lost.
     let mut dirty = Vec::new();
     let options = policy(WritePolicy::OnEvict);
