@@ -1,10 +1,10 @@
 //! Faults beneath and above a cache: media that are stuck, values whose code panics, and callers that come between.
 
+use core::cell::Cell;
 use core::panic::AssertUnwindSafe;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::SeqCst;
 use core::time::Duration;
-use std::cell::Cell;
 use std::panic::catch_unwind;
 use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
