@@ -106,8 +106,10 @@ pub(crate) fn make_dirs(path: &Path, mode: Mode) -> Result<PathBuf, FileError> {
 /// The path that [`make_dirs`] returns for a directory, found without making anything. Names that do not exist yet are taken as
 /// they are written.
 pub(crate) fn real_path(path: &Path) -> PathBuf {
+    // A relative path of which nothing exists has no ancestor to resolve. An empty path stays empty.
+    let path = &std::path::absolute(path).unwrap_or_else(|_| path.to_path_buf());
     let there = path.ancestors().find_map(|above| above.canonicalize().ok().map(|real| (above, real)));
-    let Some((above, mut real)) = there else { return path.to_path_buf() };
+    let Some((above, mut real)) = there else { return path.clone() };
     for name in path.strip_prefix(above).unwrap_or(Path::new("")).components() {
         match name {
             Component::ParentDir => {
@@ -159,6 +161,14 @@ mod tests {
             "nothing is made twice"
         );
         assert_eq!(real_path(&relative), base.join("b/t"));
+    }
+
+    #[test]
+    fn relative_path_without_a_parent_is_resolved() {
+        let here = std::env::current_dir().unwrap().canonicalize().unwrap();
+        assert_eq!(real_path(Path::new("not-there")), here.join("not-there"));
+        assert_eq!(real_path(Path::new("./not/there")), here.join("not/there"));
+        assert_eq!(real_path(Path::new("")), Path::new(""));
     }
 
     #[test]
