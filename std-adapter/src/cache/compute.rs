@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use crossbeam_channel::{RecvTimeoutError, Sender};
 
-use super::error::{CacheError, ComputeError};
+use super::error::ComputeError;
 use super::flights::{Computed, FlightPart};
 use super::handle::UnifiedCacheHandle;
 use super::options::CachePutOptions;
@@ -51,7 +51,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
     ///
     /// Where another client puts the key meanwhile, that value stays and is returned. A value that can't be put is returned all the same:
     /// the next caller computes again, and [`CacheStats::refused`](super::CacheStats::refused) counts it. The closure runs without any
-    /// lock; it may use the cache, but not ask for the same key by this call.
+    /// lock. It may use the cache, but not ask for the same key by this call: that is refused as [`ComputeError::Recursive`].
     ///
     /// ```
     /// use coldpress_std::cache::{UnifiedCacheConfig, UnifiedCacheManager};
@@ -69,8 +69,8 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
     /// ```
     ///
     /// # Errors
-    /// [`ComputeError`]. [`CacheError::TimedOut`] within it where another caller computes for longer than the configured
-    /// `compute_timeout`.
+    /// [`ComputeError`]. [`ComputeError::TimedOut`] where another caller computes for longer than the configured `compute_timeout`;
+    /// [`ComputeError::Recursive`] where the closure of this thread asks for its own key.
     pub fn try_get_or_insert_with<E: Clone + Send + 'static>(
         &self,
         key: &K,
@@ -97,6 +97,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
             let receiver = match self.enter(|tiers| Ok(tiers.flights.join(key)))? {
                 FlightPart::Computes => return self.compute(key, options, compute),
                 FlightPart::Waits(receiver) => receiver,
+                FlightPart::Recursive => return Err(ComputeError::Recursive),
             };
             match receiver.recv_deadline(deadline) {
                 Ok(Computed::Value(value)) => return Ok(value),
@@ -111,7 +112,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
                     self.enter(|_| Ok(()))?;
                     return Err(ComputeError::Panicked);
                 }
-                Err(RecvTimeoutError::Timeout) => return Err(CacheError::TimedOut.into()),
+                Err(RecvTimeoutError::Timeout) => return Err(ComputeError::TimedOut),
             }
         }
     }

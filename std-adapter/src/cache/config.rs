@@ -1,6 +1,7 @@
 //! How a cache is set up.
 
 use core::fmt;
+use core::ops::RangeInclusive;
 use core::time::Duration;
 
 use super::hot::HOT_BYTES_MIN;
@@ -8,10 +9,14 @@ use super::maintenance::MaintenanceConfig;
 use super::options::WritePolicy;
 use crate::budget::{BudgetConfig, BudgetError};
 use crate::config::{CACHE_ID_BYTES_MAX, ColdTierConfig};
+use crate::directory::is_plain;
 use crate::pool::PoolConfig;
 
 /// The least value of the limit on dirty bytes: 64 KiB.
 pub const DIRTY_BYTES_MIN: u64 = 1 << 16;
+
+/// The times that settings take. A longer one could go beyond what the clock can express.
+const TIMES: RangeInclusive<Duration> = Duration::from_millis(1)..=Duration::from_secs(366 * 24 * 3600);
 
 /// The configuration of a cache, checked.
 ///
@@ -123,14 +128,14 @@ impl UnifiedCacheConfigBuilder {
         self
     }
 
-    /// Sets how long a value may be dirty, from a millisecond; by default 30 s. Maintenance looks for older ones this often, so one is
-    /// written within twice this time; later while another task of maintenance runs, or the log takes nothing.
+    /// Sets how long a value may be dirty, from a millisecond to 366 days; by default 30 s. A thread of its own looks for older ones this
+    /// often, so one is written within twice this time; later while the log takes nothing.
     pub const fn dirty_age_max(mut self, age: Duration) -> Self {
         self.dirty_age_max = age;
         self
     }
 
-    /// Sets how long callers wait for another caller that computes the value, from a millisecond; by default 60 s.
+    /// Sets how long callers wait for another caller that computes the value, from a millisecond to 366 days; by default 60 s.
     pub const fn compute_timeout(mut self, timeout: Duration) -> Self {
         self.compute_timeout = timeout;
         self
@@ -155,7 +160,7 @@ impl UnifiedCacheConfigBuilder {
     /// [`CacheConfigError`] names the first value out of its range, and the range.
     pub fn build(self) -> Result<UnifiedCacheConfig, CacheConfigError> {
         use CacheConfigError as E;
-        if self.cache_id.is_empty() || self.cache_id.len() > CACHE_ID_BYTES_MAX {
+        if !is_plain(&self.cache_id) {
             return Err(E::CacheId { bytes: self.cache_id.len() });
         }
         if self.cold.settings.is_read_only {
@@ -177,9 +182,11 @@ impl UnifiedCacheConfigBuilder {
         if !(DIRTY_BYTES_MIN..=memory).contains(&dirty_bytes_max) {
             return Err(E::DirtyBytes { given: dirty_bytes_max, min: DIRTY_BYTES_MIN, max: memory });
         }
-        let least = Duration::from_millis(1);
-        if self.dirty_age_max < least || self.compute_timeout < least || !self.maintenance.is_valid() {
-            return Err(E::Time);
+        let times = [("dirty_age_max", self.dirty_age_max), ("compute_timeout", self.compute_timeout)];
+        if let Some((name, _)) =
+            times.into_iter().chain(self.maintenance.times()).find(|(_, time)| !TIMES.contains(time))
+        {
+            return Err(E::Time { name, min: *TIMES.start(), max: *TIMES.end() });
         }
         self.budget.check().map_err(E::Budget)?;
         let mut cold = self.cold;
@@ -203,7 +210,7 @@ impl UnifiedCacheConfigBuilder {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[non_exhaustive]
 pub enum CacheConfigError {
-    /// The cache id is empty or too long.
+    /// The cache id is empty, too long, or has characters that a name of a directory should not have.
     CacheId {
         /// Its bytes.
         bytes: usize,
@@ -228,8 +235,15 @@ pub enum CacheConfigError {
         /// The most: the hot tier and the pools together.
         max: u64,
     },
-    /// A time or an interval is less than a millisecond.
-    Time,
+    /// A time or an interval.
+    Time {
+        /// Its setting.
+        name: &'static str,
+        /// The shortest.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
     /// The pools could not be configured.
     Pools,
     /// A limit of the budget is out of its range.
@@ -240,9 +254,13 @@ impl fmt::Display for CacheConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::CacheId { bytes } => {
-                write!(f, "a cache_id of {bytes} bytes: it takes 1 to {CACHE_ID_BYTES_MAX}")
+                write!(
+                    f,
+                    "a cache_id of {bytes} bytes: it takes 1 to {CACHE_ID_BYTES_MAX} letters, digits, '.', '_' or '-', and does \
+                     not begin with '.'"
+                )
             }
-            Self::ReadOnly => f.write_str("the cold tier is read-only: a cache writes to it"),
+            Self::ReadOnly => f.write_str("the cold tier is read-only, but a cache writes to it: read it as a `PersistentColdTier`"),
             Self::Idle => f.write_str(
                 "the cold tier has an idle time, which reads from memory would not extend: use a `ttl` and `touch`",
             ),
@@ -250,7 +268,9 @@ impl fmt::Display for CacheConfigError {
             Self::DirtyBytes { given, min, max } => {
                 write!(f, "dirty_bytes_max is {given}; it must be {min} to {max}")
             }
-            Self::Time => f.write_str("a time or interval is less than a millisecond"),
+            Self::Time { name, min, max } => {
+                write!(f, "{name} takes {min:?} to {} days", max.as_secs() / (24 * 3600))
+            }
             Self::Pools => f.write_str("the pools could not be configured"),
             Self::Budget(error) => write!(f, "{error}"),
         }

@@ -117,6 +117,10 @@ pub enum ComputeError<E> {
     Failed(E),
     /// The closure of the caller for which this one waited panicked. Call again.
     Panicked,
+    /// Another caller computes the value for longer than the configured `compute_timeout`.
+    TimedOut,
+    /// The closure that computes the key asked for the same key, on the same thread: it would wait for itself.
+    Recursive,
 }
 
 impl<E> From<CacheError> for ComputeError<E> {
@@ -131,6 +135,10 @@ impl<E: fmt::Display> fmt::Display for ComputeError<E> {
             Self::Cache(error) => write!(f, "{error}"),
             Self::Failed(error) => write!(f, "the value could not be computed: {error}"),
             Self::Panicked => f.write_str("the caller that computed the value panicked"),
+            Self::TimedOut => {
+                f.write_str("another caller still computes the value (`compute_timeout`); call again")
+            }
+            Self::Recursive => f.write_str("the closure that computes the key asks for the same key"),
         }
     }
 }
@@ -140,7 +148,7 @@ impl<E: core::error::Error + 'static> core::error::Error for ComputeError<E> {
         match self {
             Self::Cache(error) => Some(error),
             Self::Failed(error) => Some(error),
-            Self::Panicked => None,
+            Self::Panicked | Self::TimedOut | Self::Recursive => None,
         }
     }
 }

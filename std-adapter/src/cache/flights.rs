@@ -3,6 +3,7 @@
 use core::any::Any;
 use core::hash::Hash;
 use std::collections::HashMap;
+use std::thread::{self, ThreadId};
 
 use crossbeam_channel::{Receiver, Sender, bounded};
 use parking_lot::Mutex;
@@ -14,10 +15,16 @@ pub(super) enum Computed<V> {
     Failed(Box<dyn Any + Send>),
 }
 
-/// The computations under way, each with the callers that wait for it. A caller that gives up leaves its channel behind, until the
+/// A computation: the thread that computes, and the callers that wait for it.
+struct FlightUnderWay<V> {
+    computes: ThreadId,
+    waiting: Vec<Sender<Computed<V>>>,
+}
+
+/// The computations under way. A caller that gives up leaves its channel behind, until the
 /// computation ends.
 pub(super) struct Flights<K, V> {
-    waiting: Mutex<HashMap<K, Vec<Sender<Computed<V>>>>>,
+    under_way: Mutex<HashMap<K, FlightUnderWay<V>>>,
 }
 
 /// The part of a caller in a computation.
@@ -26,24 +33,28 @@ pub(super) enum FlightPart<V> {
     Computes,
     /// It waits. The channel is disconnected where the computation panicked.
     Waits(Receiver<Computed<V>>),
+    /// It is called by the closure that computes the key, so it would wait for itself.
+    Recursive,
 }
 
 impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     pub(super) fn new() -> Self {
-        Self { waiting: Mutex::new(HashMap::new()) }
+        Self { under_way: Mutex::new(HashMap::new()) }
     }
 
     /// Joins the computation of a key, or begins it.
     pub(super) fn join(&self, key: &K) -> FlightPart<V> {
-        let mut waiting = self.waiting.lock();
-        match waiting.get_mut(key) {
-            Some(waiters) => {
+        let mut under_way = self.under_way.lock();
+        let here = thread::current().id();
+        match under_way.get_mut(key) {
+            Some(flight) if flight.computes == here => FlightPart::Recursive,
+            Some(flight) => {
                 let (sender, receiver) = bounded(1);
-                waiters.push(sender);
+                flight.waiting.push(sender);
                 FlightPart::Waits(receiver)
             }
             None => {
-                waiting.insert(key.clone(), Vec::new());
+                under_way.insert(key.clone(), FlightUnderWay { computes: here, waiting: Vec::new() });
                 FlightPart::Computes
             }
         }
@@ -52,6 +63,6 @@ impl<K: Hash + Eq + Clone, V> Flights<K, V> {
     /// Ends the computation of a key; returns the channels to those who wait. To drop a channel without a value tells its receiver that
     /// the computation panicked.
     pub(super) fn end(&self, key: &K) -> Vec<Sender<Computed<V>>> {
-        self.waiting.lock().remove(key).unwrap_or_default()
+        self.under_way.lock().remove(key).map(|flight| flight.waiting).unwrap_or_default()
     }
 }

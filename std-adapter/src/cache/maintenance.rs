@@ -295,7 +295,7 @@ const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 /// How long a reply may come after the deadline: a task that ends with it says how far it came.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// Which maintenance runs by itself. An interval of `None` is never.
+/// Which maintenance runs by itself. An interval of `None` is never; any other takes a millisecond to 366 days.
 ///
 /// A compaction, cleanup, defragmentation or eviction of expired values that frees nothing doubles the time until the next one, up to
 /// 64 intervals, until one frees something. Where pressure asks for a compaction or such an eviction, a write of a client makes it due
@@ -376,10 +376,21 @@ impl MaintenanceConfig {
         ]
     }
 
-    pub(super) fn is_valid(&self) -> bool {
-        let least = Duration::from_millis(1);
-        let all = [self.verify_every, self.stats_every, Some(self.check_every)];
-        let mut given = self.intervals().into_iter().map(|(_, every)| every).chain(all).flatten();
-        given.all(|every| every >= least)
+    /// The times that are set, each with its name.
+    pub(super) fn times(&self) -> impl Iterator<Item = (&'static str, Duration)> {
+        [
+            ("check_every", Some(self.check_every)),
+            ("compact_every", self.compact_every),
+            ("cleanup_every", self.cleanup_every),
+            ("defragment_every", self.defragment_every),
+            ("rebuild_index_every", self.rebuild_index_every),
+            ("optimize_every", self.optimize_every),
+            ("evict_expired_every", self.evict_expired_every),
+            ("flush_every", self.flush_every),
+            ("verify_every", self.verify_every),
+            ("stats_every", self.stats_every),
+        ]
+        .into_iter()
+        .filter_map(|(name, time)| Some((name, time?)))
     }
 }

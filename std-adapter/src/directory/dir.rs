@@ -70,7 +70,8 @@ impl Drop for Dir {
     }
 }
 
-fn is_plain(cache_id: &str) -> bool {
+/// Tells whether a cache id is a plain name.
+pub(crate) fn is_plain(cache_id: &str) -> bool {
     let is_allowed = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-');
     (1..=CACHE_ID_BYTES_MAX).contains(&cache_id.len())
         && !cache_id.starts_with('.')

@@ -10,6 +10,6 @@ mod reshape;
 mod snapshot;
 mod views;
 
-pub(crate) use self::dir::Dir;
+pub(crate) use self::dir::{Dir, is_plain};
 pub(crate) use self::peek::{new_store, peek};
 pub(crate) use self::views::Views;

@@ -6,9 +6,9 @@ use core::time::Duration;
 use std::path::Path;
 
 use coldpress_std::cache::{
-    CacheConfigError, CacheError, CacheOpenError, CachePutOptions, ComputeError, MaintenanceDone,
-    MaintenanceError, MaintenanceTask, Placement, UnifiedCacheConfig, UnifiedCacheConfigBuilder,
-    UnifiedCacheManager, WritePolicy,
+    CacheConfigError, CacheError, CacheOpenError, CachePutOptions, ComputeError, MaintenanceConfig,
+    MaintenanceDone, MaintenanceError, MaintenanceTask, Placement, UnifiedCacheConfig,
+    UnifiedCacheConfigBuilder, UnifiedCacheManager, WritePolicy,
 };
 use coldpress_std::clock::ManualClock;
 use coldpress_std::pool::PoolConfig;
@@ -354,6 +354,33 @@ fn value_put_during_a_computation_stays() {
 }
 
 #[test]
+fn computation_that_waits_too_long_names_the_setting() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = config(dir.path()).compute_timeout(Duration::from_millis(20));
+    let cache = Cache::new(config.build().unwrap()).unwrap();
+    let handle = cache.handle();
+    let found = cache.get_or_insert_with(&1, || {
+        let waited = std::thread::spawn(move || handle.get_or_insert_with(&1, || text(1, 2))).join().unwrap();
+        assert_eq!(waited, Err(ComputeError::TimedOut));
+        assert!(waited.unwrap_err().to_string().contains("`compute_timeout`"));
+        text(1, 1)
+    });
+    assert_eq!(found, Ok(text(1, 1)));
+}
+
+#[test]
+fn closure_that_asks_for_its_own_key_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = open(dir.path(), WritePolicy::Through);
+    let found = cache.get_or_insert_with(&1, || {
+        assert_eq!(cache.get_or_insert_with(&1, || text(1, 2)), Err(ComputeError::Recursive));
+        cache.get_or_insert_with(&2, || text(2, 1)).unwrap()
+    });
+    assert_eq!(found, Ok(text(2, 1)));
+    assert_eq!(cache.get_or_insert_with(&1, || text(1, 3)), Ok(text(2, 1)));
+}
+
+#[test]
 fn batches_do_what_single_calls_do() {
     let dir = tempfile::tempdir().unwrap();
     for write_policy in POLICIES {
@@ -477,8 +504,21 @@ fn settings_out_of_range_are_refused_by_name() {
         CacheConfigError::HotBytes { given: 1, min: 65_536 }
     );
     assert!(matches!(refused(config(dir.path()).dirty_bytes_max(1)), CacheConfigError::DirtyBytes { .. }));
-    assert_eq!(refused(config(dir.path()).dirty_age_max(Duration::ZERO)), CacheConfigError::Time);
-    assert_eq!(refused(config(dir.path()).compute_timeout(Duration::ZERO)), CacheConfigError::Time);
+    assert_eq!(refused(config(dir.path()).cache_id("a/b")), CacheConfigError::CacheId { bytes: 3 });
+    for time in [Duration::ZERO, Duration::MAX] {
+        let mut maintenance = MaintenanceConfig::default();
+        maintenance.compact_every = Some(time);
+        let all = [
+            ("dirty_age_max", config(dir.path()).dirty_age_max(time)),
+            ("compute_timeout", config(dir.path()).compute_timeout(time)),
+            ("compact_every", config(dir.path()).maintenance(maintenance)),
+        ];
+        for (setting, config) in all {
+            let error = refused(config);
+            assert!(matches!(error, CacheConfigError::Time { name, .. } if name == setting), "{error:?}");
+            assert_eq!(error.to_string(), format!("{setting} takes 1ms to 366 days"));
+        }
+    }
 }
 
 #[test]
