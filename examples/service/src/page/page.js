@@ -116,7 +116,7 @@ function showTiles() {
   const log = store.log;
   const tiles = [
     ["Operations", now ? `${count(now.slice(0, 4).reduce((sum, value) => sum + value, 0) / everySeconds)}/s` : "–", stats.writes_wait ? "writes wait for the log" : "writes do not wait"],
-    ["Hit rate", gets ? percent(1 - store.hits.missed / gets) : "–", gets ? `${percent(memory / gets)} from memory` : "no reads yet"],
+    ["Hit rate since start", gets ? percent(1 - store.hits.missed / gets) : "–", gets ? `${percent(memory / gets)} from memory` : "no reads yet"],
     ["Slow gets", now?.[4] ? time(now[4]) : "–", "99 % were faster"],
     ["Slow sets", now?.[5] ? time(now[5]) : "–", "99 % were faster"],
     ["Keys", count(stats.keys), `${bytes(log.index_bytes)} of index`],
@@ -174,6 +174,7 @@ function showSegments() {
 function showPages() {
   const rows = stats.store.pages.map(([partition, slotBytes, used, all]) => ({ partition, slotBytes, used, all }))
     .sort((a, b) => a.slotBytes - b.slotBytes || a.used / a.all - b.used / b.all);
+  get("pages-none").hidden = rows.length > 0;
   const shade = colours("page-low", "page-high", "empty", "line");
   boxes(get("pages"), rows, (pen, row, x, y, size) => {
     pen.fillStyle = row.slotBytes ? between(shade["page-low"], shade["page-high"], row.all ? row.used / row.all : 0) : shade.empty;
