@@ -7,7 +7,7 @@ use coldpress_std::inspect::{InspectError, PartitionLog, Snapshot, SnapshotEntry
 
 use crate::caches::{facts, now_s};
 use crate::failure::{Failure, Verdict};
-use crate::line::{EntryLine, key_of, shown};
+use crate::line::{EntryLine, from_typed, key_of, shown, typed_string};
 use crate::options::{Get, Place};
 use crate::output::Output;
 
@@ -65,13 +65,24 @@ pub(crate) fn keys(place: &Place, out: &mut Output) -> Result<Verdict, Failure> 
 }
 
 pub(crate) fn get(get: &Get, out: &mut Output) -> Result<Verdict, Failure> {
-    let key = key_of(&get.key, get.base64).map_err(|error| Failure::Use(error.to_string()))?;
+    let key = if get.string {
+        typed_string(&get.key)
+    } else {
+        key_of(&get.key, get.base64).map_err(|error| Failure::Use(error.to_string()))?
+    };
     let facts = facts(&get.place())?;
     match Snapshot::new(&facts, now_s()).get(&key) {
         Ok(Some(entry)) if get.json => out.json(&EntryLine::of(entry))?,
+        Ok(Some(entry)) if get.string => {
+            let Some(bytes) = from_typed(&entry.value) else {
+                return Err(Failure::Use("the value is no string: leave --string out".to_owned()));
+            };
+            out.write_all(bytes)?;
+        }
         Ok(Some(entry)) => out.write_all(&entry.value)?,
         Ok(None) => {
-            out.warn(&format!("no value of the key {}", shown(&key)));
+            let hint = if get.string || get.base64 { "" } else { "; keys of a typed cache take --string" };
+            out.warn(&format!("no value of the key {}{hint}", shown(&key)));
             return Ok(Verdict::Found);
         }
         Err(error) => {

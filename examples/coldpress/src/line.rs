@@ -92,6 +92,47 @@ pub(crate) fn key_of(text: &str, is_base64: bool) -> Result<Vec<u8>, LineError> 
     Ok(text.as_bytes().to_vec())
 }
 
+/// The encoding of a string in a typed cache: its length in base 128, the low digits first, and its bytes.
+pub(crate) fn typed_string(text: &str) -> Vec<u8> {
+    let (mut encoded, mut rest) = (Vec::with_capacity(text.len() + 5), text.len());
+    loop {
+        let digit = u8::try_from(rest & 0x7F).unwrap_or(0);
+        rest >>= 7;
+        if rest == 0 {
+            encoded.push(digit);
+            break;
+        }
+        encoded.push(digit | 0x80);
+    }
+    encoded.extend_from_slice(text.as_bytes());
+    encoded
+}
+
+/// The bytes of a string or byte string of a typed cache; `None` where the value is not the encoding of one.
+pub(crate) fn from_typed(value: &[u8]) -> Option<&[u8]> {
+    let end = value.iter().take(9).position(|digit| digit & 0x80 == 0)?;
+    let (digits, bytes) = value.split_at_checked(end + 1)?;
+    let length = digits.iter().rev().fold(0_u64, |sum, digit| sum << 7 | u64::from(digit & 0x7F));
+    (length == bytes.len() as u64).then_some(bytes)
+}
+
+/// Reads a number of bytes: digits, then k, m or g.
+pub(crate) fn bytes_of(text: &str) -> Result<u64, String> {
+    let at = text.find(|letter: char| !letter.is_ascii_digit()).unwrap_or(text.len());
+    let (digits, unit) = text.split_at(at);
+    let shift = match unit {
+        "" => Some(0),
+        "k" | "K" => Some(10),
+        "m" | "M" => Some(20),
+        "g" | "G" => Some(30),
+        _ => None,
+    };
+    let count = digits.parse::<u64>().ok().zip(shift);
+    count
+        .and_then(|(count, shift)| count.checked_mul(1 << shift))
+        .ok_or_else(|| "a number of bytes, such as 4096, 64k, 256m or 1g".to_owned())
+}
+
 /// A key as one line: as it is where it is plain text, else escaped.
 pub(crate) fn shown(key: &[u8]) -> String {
     let is_plain = |text: &&str| !text.chars().any(|letter| letter.is_control() || letter == '\\');

@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use coldpress_examples::image;
 
+use crate::line::bytes_of;
+
 const EXIT_CODES: &str = "\
 Exit codes:
   0  all is well; also where the reader of the output closes the pipe
@@ -100,6 +102,9 @@ pub(crate) struct Get {
     /// The key is given in base64
     #[arg(long)]
     pub(crate) base64: bool,
+    /// Key and value are strings, or byte strings, of a typed cache: those of `service` are
+    #[arg(long, conflicts_with_all = ["base64", "json"])]
+    pub(crate) string: bool,
     /// Write key, value and expiry as a JSON object
     #[arg(long)]
     pub(crate) json: bool,
@@ -133,8 +138,8 @@ pub(crate) struct Import {
     /// Make the cache; --cache names it, unless the directory is to be the cache itself
     #[arg(long, requires = "capacity_bytes")]
     pub(crate) create: bool,
-    /// The capacity of a new cache
-    #[arg(long, value_name = "BYTES", requires = "create")]
+    /// The capacity of a new cache in bytes, or with k, m or g
+    #[arg(long, value_name = "BYTES", requires = "create", value_parser = bytes_of)]
     pub(crate) capacity_bytes: Option<u64>,
     /// The partitions of a new cache
     #[arg(long, value_name = "N", requires = "create", default_value_t = 1)]

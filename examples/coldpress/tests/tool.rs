@@ -8,7 +8,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use coldpress_std::{PutOptions, Ttl};
+use coldpress_std::{PersistentColdTier, PutOptions, Ttl};
 
 use common::{Run, fill, json, lines, open, small, tool, value};
 
@@ -36,6 +36,19 @@ fn list_shows_every_cache_with_its_facts() {
     assert_eq!(one["caches"].as_array().unwrap().len(), 1);
     let refused = tool(dir.path(), &["stats", "DIR"]).expect(2).err();
     assert!(refused.contains("--cache: docs, pairs"), "{refused}");
+}
+
+#[test]
+fn get_string_reads_what_a_typed_cache_wrote() {
+    let dir = tempfile::tempdir().unwrap();
+    let config = small().base_dir(dir.path()).build().unwrap();
+    let tier = PersistentColdTier::<String, String>::with_own_pools(config, "typed").unwrap();
+    let (key, value) = ("k".repeat(200), "v".repeat(300));
+    tier.put(&key, &value).unwrap();
+    tier.close().unwrap();
+    let found = tool(dir.path(), &["get", "DIR", &key, "--string"]).expect(0);
+    assert_eq!(found.stdout, value.as_bytes());
+    assert!(tool(dir.path(), &["get", "DIR", &key]).expect(1).err().contains("--string"));
 }
 
 #[test]
