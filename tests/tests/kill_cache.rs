@@ -67,7 +67,7 @@ fn open(dir: &Path) -> Cache {
 /// The value of a write: its number, then bytes that follow from it.
 fn value_of(write: u64) -> Vec<u8> {
     let len = 8 + mixed(write) % 3_000;
-    let rest = (0..len).map(|at| (mixed(write ^ at / 16) & 0xFF) as u8);
+    let rest = (0..len).map(|at| (mixed(write ^ (at / 16)) & 0xFF) as u8);
     write.to_le_bytes().into_iter().chain(rest).collect()
 }
 
