@@ -3,6 +3,8 @@
 use core::time::Duration;
 use std::time::Instant;
 
+use coldpress_core::drive::MediumError;
+
 use super::error::CacheError;
 use super::tiers::{CacheKey, CacheValue, Located, Tiers};
 use crate::clock::{Clock as _, SystemClock};
@@ -42,6 +44,9 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
             CacheError::Put(error) if operation == RefusedOperation::Move => match error {
                 PutError::Full { needed, available } => (RefusalCause::Full, Some(*needed), Some(*available)),
                 PutError::Busy => (RefusalCause::Busy, None, None),
+                PutError::Tier(TierError::Medium(failure)) if failure.kind() == MediumError::NoSpace => {
+                    (RefusalCause::NoSpace, None, None)
+                }
                 PutError::Tier(TierError::Medium(_)) => (RefusalCause::Medium, None, None),
                 PutError::Tier(TierError::TimedOut) => (RefusalCause::TimedOut, None, None),
                 _ => (RefusalCause::Unavailable, None, None),
