@@ -21,7 +21,7 @@ use crate::config::{ColdTierConfig, Durability};
 use crate::errors::{
     BatchError, CloseError, GetError, OpenError, PutError, RemoveError, TierError, UpdateError,
 };
-use crate::observe::{SegmentView, TierStats};
+use crate::observe::{Explanation, SegmentView, TierStats};
 use crate::pool::PoolCoordinator;
 
 /// A cold tier of typed keys and values, encoded with postcard.
@@ -267,6 +267,14 @@ impl<K, V> PersistentColdTierHandle<K, V> {
     #[must_use]
     pub fn stats(&self) -> TierStats {
         self.bytes.stats()
+    }
+
+    /// Explains the last compactions, evictions and refusals; see [`ColdTierHandle::explanations`].
+    ///
+    /// # Errors
+    /// [`TierError::Closed`].
+    pub fn explanations(&self) -> Result<Vec<Explanation>, TierError> {
+        self.bytes.explanations()
     }
 
     /// Returns the compaction of this tier.

@@ -49,6 +49,11 @@ pub(super) enum Keeping {
 }
 
 impl WarmStore {
+    /// The longest value that fits beside a key of this length.
+    pub(super) fn value_bytes_max(&self, key_bytes: usize) -> u64 {
+        u64::from(self.pools.value_bytes_max()).saturating_sub((PREFIX_BYTES + key_bytes) as u64)
+    }
+
     fn key(&self, hash: &KeyHash) -> HotKey {
         HotKey { tier: self.tier, hash: hash.0 }
     }

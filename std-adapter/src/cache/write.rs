@@ -4,13 +4,14 @@ use std::time::Instant;
 
 use super::dirty::ReservedBytes;
 use super::error::CacheError;
-use super::hot::Leaving;
+use super::hot::{ENTRY_OVERHEAD_BYTES, Leaving};
 use super::options::{CachePutOptions, Placement, WritePolicy};
 use super::stripes::{KeyStripe, LockedStripe, Unlogged};
 use super::tiers::{Arriving, CacheKey, CacheValue, Located, Tiers};
 use super::warm::Keeping;
 use crate::api::{PutOptions, Ttl, encoded};
 use crate::config::Durability;
+use crate::errors::PutError;
 use crate::observe::RefusedOperation;
 
 /// Bytes that a dirty value counts beside its key and value.
@@ -65,6 +66,9 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
         let bytes = encoded(value).ok_or(CacheError::Encode)?;
         self.cold.check_value(&bytes)?;
         let policy = options.policy_over(self.terms.policy);
+        if policy == WritePolicy::MemoryOnly {
+            self.check_fits_memory(at, &bytes)?;
+        }
         let stays_below = (options.placement, policy) == (Placement::Cold, WritePolicy::Through);
         let copy = (!stays_below).then(|| value.clone());
         let reserved = if policy == WritePolicy::OnEvict {
@@ -74,6 +78,19 @@ impl<K: CacheKey, V: CacheValue> Tiers<K, V> {
             None
         };
         Ok(CheckedPut { copy, bytes, options, policy, reserved })
+    }
+
+    /// Refuses a value that no tier in memory could hold, where no other has it.
+    fn check_fits_memory(&self, at: &Located, bytes: &[u8]) -> Result<(), CacheError> {
+        let beside = at.key_bytes.len() as u64 + u64::from(ENTRY_OVERHEAD_BYTES);
+        let in_hot = self.hot()?.weight_max().saturating_sub(beside);
+        let in_warm = self.warm.value_bytes_max(at.key_bytes.len());
+        let max = in_hot.max(in_warm);
+        if bytes.len() as u64 > max {
+            let max = u32::try_from(max).unwrap_or(u32::MAX);
+            return Err(PutError::ValueTooLong { bytes: bytes.len(), max }.into());
+        }
+        Ok(())
     }
 
     /// Puts a value under the hold on its stripe, which ends once the value can be read.

@@ -4,7 +4,9 @@ use core::time::Duration;
 
 use coldpress_std::budget::WorkKind;
 use coldpress_std::cache::{CacheCloseError, CacheError, CachePutOptions, MaintenanceTask, WritePolicy};
-use coldpress_std::{CodecId, ColdTierConfig, EvictedFrom, Explained, PutOptions, RefusedOperation, Update};
+use coldpress_std::{
+    CodecId, ColdTierConfig, EvictedFrom, Explained, PutError, PutOptions, RefusedOperation, Update,
+};
 
 use crate::cache::{Cache, config, config_over, policy, text};
 use crate::common::{PATIENCE, eventually};
@@ -160,4 +162,25 @@ fn demotion_is_booked_in_the_budget_of_the_cache() {
     let bytes: usize = (0..100).map(|key| text(key, 1).len()).sum();
     assert!(stats.bytes(WorkKind::Demotion) >= bytes as u64, "{stats:?}");
     assert!(stats.granted(WorkKind::Demotion) > 0 && stats.booked(WorkKind::Demotion) >= 100, "{stats:?}");
+}
+
+#[test]
+fn memory_only_value_that_fits_no_memory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let cache = Cache::new(config(dir.path()).build().unwrap()).unwrap();
+    let mut taken = 0;
+    for len in (1_000..120_000).step_by(500) {
+        match cache.put_with(&1, &"x".repeat(len), policy(WritePolicy::MemoryOnly)) {
+            Ok(()) => {
+                taken = len;
+                assert_eq!(cache.get(&1).unwrap().map(|value| value.len()), Some(len));
+            }
+            Err(CacheError::Put(PutError::ValueTooLong { bytes, max })) => {
+                assert!(bytes >= len && bytes > max as usize);
+                assert_eq!(cache.get(&1).unwrap().map(|value| value.len()), Some(taken), "the old one stays");
+            }
+            Err(error) => panic!("{error:?}"),
+        }
+    }
+    assert!((16_000..110_000).contains(&taken), "{taken}");
 }
