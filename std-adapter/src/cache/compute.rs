@@ -61,7 +61,7 @@ impl<K: CacheKey, V: CacheValue> UnifiedCacheHandle<K, V> {
     /// let cold = ColdTierConfig::builder().base_dir(base_dir.path()).capacity_bytes(16 << 20).build()?;
     /// let cache = UnifiedCacheManager::<u32, String>::new(UnifiedCacheConfig::builder(cold).build()?)?;
     /// let load = |key: u32| if key == 0 { Err("no page") } else { Ok(format!("page {key}")) };
-    /// assert_eq!(cache.try_get_or_insert_with(&7, || load(7))?, "page 7");
+    /// assert_eq!(cache.try_get_or_insert_with(&7, || load(7)), Ok("page 7".to_owned()));
     /// assert!(cache.try_get_or_insert_with(&0, || load(0)).is_err());
     /// assert_eq!(cache.get(&7)?.as_deref(), Some("page 7"));
     /// # cache.close()?;
