@@ -2,11 +2,13 @@
 
 mod common;
 
+use core::time::Duration;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _, PermissionsExt as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 use coldpress_std::{PersistentColdTier, PutOptions, Ttl};
 
@@ -375,7 +377,14 @@ fn unreadable_directory_names_the_refusal_of_the_system() {
         if dir.path().metadata().unwrap().uid() == 0 {
             command.uid(65_534).gid(65_534);
         }
-        Run::of(command.output().unwrap())
+        // A child that another test starts meanwhile has the copy open for writing until it begins its own program.
+        let busy = |output: &std::io::Result<Output>| {
+            output.as_ref().is_err_and(|error| error.kind() == ErrorKind::ExecutableFileBusy)
+        };
+        let pause = || std::thread::sleep(Duration::from_millis(10));
+        let tries = (0..1_000).map(|_| command.output());
+        let mut tries = tries.inspect(|output| busy(output).then(pause).unwrap_or_default());
+        Run::of(tries.find(|output| !busy(output)).unwrap().unwrap())
     };
     let refused = run(&path).expect(3).err();
     assert!(refused.contains("Permission denied") && refused.contains("test"), "{refused}");
