@@ -38,24 +38,45 @@ fn resident_bytes() -> u64 {
     kib.unwrap_or(0) << 10
 }
 
-/// Bytes of the index and of the process for each key.
+/// Steps in which a tier is filled to measure its memory: the second half of them doubles its keys.
+const STEPS: u64 = 64;
+
+/// Bytes of the index and of the process for each key, at the end and averaged over the last doubling.
 fn memory(base_dir: &Path, keys: u64) -> Result<(), Box<dyn Error>> {
-    let tier = ColdTier::with_own_pools(builder(base_dir).build()?, "memory")?;
+    let capacity = (keys * 160).max(64 << 20);
+    let builder = || builder(base_dir).capacity_bytes(capacity);
+    let tier = ColdTier::with_own_pools(builder().build()?, "memory")?;
+    // The first keys bring the buffers and threads, which do not grow with the keys.
+    (0..1000u64).try_for_each(|key| tier.put(&key.to_le_bytes(), &[7; 64]))?;
+    tier.flush()?;
     let before = resident_bytes();
-    for part in 1..=8 {
-        let to = keys * part / 8;
-        for key in keys * (part - 1) / 8..to {
+    let (mut of_index, mut resident, mut longest) = (0.0, 0.0, Duration::ZERO);
+    for step in 1..=STEPS {
+        let to = keys * step / STEPS;
+        for key in keys * (step - 1) / STEPS..to {
+            let begun = Instant::now();
             tier.put(&key.to_le_bytes(), &[7; 64])?;
+            longest = longest.max(begun.elapsed());
         }
         tier.flush()?;
-        let index = tier.stats().index_bytes / to;
-        println!("{to} keys: index {index} bytes a key, resident {}", (resident_bytes() - before) / to);
+        let per_key = |bytes: u64| bytes as f64 / to.max(1) as f64;
+        let (index, process) =
+            (per_key(tier.stats().index_bytes), per_key(resident_bytes().saturating_sub(before)));
+        if step > STEPS / 2 {
+            (of_index, resident) = (of_index + index, resident + process);
+        }
+        if step % (STEPS / 8) == 0 {
+            println!("{to} keys: index {index:.1} bytes a key, resident {process:.1}");
+        }
     }
+    let half = STEPS as f64 / 2.0;
+    println!("over the last doubling: index {:.1}, resident {:.1}", of_index / half, resident / half);
+    println!("longest put {longest:?}");
     let begun = Instant::now();
     tier.close()?;
     println!("closed in {:?}", begun.elapsed());
     let begun = Instant::now();
-    let tier = ColdTier::with_own_pools(builder(base_dir).build()?, "memory")?;
+    let tier = ColdTier::with_own_pools(builder().build()?, "memory")?;
     println!("opened with {} keys in {:?}", tier.len()?, begun.elapsed());
     Ok(tier.close()?)
 }

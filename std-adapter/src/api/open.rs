@@ -492,7 +492,7 @@ impl Starting<'_> {
         let meters = [(); 2].map(|()| TierMeter::new(self.cache_id, partition));
         let [meter, own_meter] = meters;
         let span = tracing::info_span!("mount", partition);
-        let lease = SharedPartition::lend();
+        let lease = SharedPartition::lend(&config.geometry);
         let shared = lease.hold().map_err(|_| OpenError::Poisoned)?;
         let setup = Setup {
             config: config.clone(),

@@ -15,7 +15,7 @@ use crate::config::Terms;
 /// Bytes that a pending record counts for beyond its payload.
 pub(crate) const PENDING_OVERHEAD_BYTES: u64 = 128;
 
-/// The newest copy of a key on the medium, packed into 28 bytes.
+/// The newest copy of a key on the medium, in 28 bytes.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Stored {
     /// Segment in the low 24 bits, flags above.
@@ -35,7 +35,9 @@ const LIVE: u32 = 1 << 27;
 const DAMAGED: u32 = 1 << 28;
 const SEALED: u32 = 1 << 29;
 /// The value is dropped; its record stands in for its own tombstone while other copies of the key are on the medium.
-const STAND_IN: u32 = 1 << 31;
+const STAND_IN: u32 = 1 << 30;
+/// The flags but the first, which each copy has, begin at this bit.
+const FLAGS_SHIFT: u32 = 25;
 
 impl Stored {
     const NONE: Self = Self {
@@ -66,6 +68,23 @@ impl Stored {
             record_bytes: placed.record_bytes,
             expires_s: placed.expires_s.unwrap_or(0),
         }
+    }
+
+    /// A copy again, from its packed form.
+    pub(super) const fn from_parts(
+        at: Location,
+        version: Version,
+        record_bytes: u32,
+        expires_s: u32,
+        flags: u32,
+    ) -> Self {
+        let packed = at.segment.get() & SEGMENT_MASK | PRESENT | flags << FLAGS_SHIFT;
+        Self { packed, offset: at.offset, sequence: at.sequence.get(), version, record_bytes, expires_s }
+    }
+
+    /// All that is said of it by single bits, as `from_parts` takes them.
+    pub(super) const fn flags(&self) -> u32 {
+        self.packed >> FLAGS_SHIFT
     }
 
     const fn has(&self, flag: u32) -> bool {
@@ -249,6 +268,16 @@ impl Default for Entry {
 }
 
 impl Entry {
+    /// An entry without a pending write, from its packed form.
+    pub(super) const fn from_parts(stored: Stored, copies: u32, touched: u32, queued_s: u32) -> Self {
+        Self { pending: None, stored, copies, touched: AtomicU32::new(touched), queued_s }
+    }
+
+    /// The time of the last read, and in the top bit its mark.
+    pub(super) fn touched_bits(&self) -> u32 {
+        self.touched.load(Ordering::Relaxed)
+    }
+
     pub(crate) fn stored(&self) -> Option<&Stored> {
         self.stored.has(PRESENT).then_some(&self.stored)
     }

@@ -11,7 +11,8 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use coldpress_core::format::KeyHash;
 use parking_lot::RwLock;
 
-use super::shared::{OwnBits, SharedPartition};
+use super::shard::OwnBits;
+use super::shared::SharedPartition;
 use crate::admission::KeyClaim;
 use crate::recycled::{Gone, Lease};
 
@@ -226,13 +227,18 @@ impl Families {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use coldpress_core::format::{Geometry, Identity};
     use std::time::Instant;
 
     const PIECES: Generation = Generation { end: 3, bytes: 300 };
 
+    fn geometry() -> Geometry {
+        Geometry::new(1 << 16, 32, 1, 0, Identity::KeyedHash).unwrap()
+    }
+
     #[test]
     fn generation_is_one_that_nothing_has() {
-        let (lease, hash) = (SharedPartition::lend(), KeyHash([1; 12]));
+        let (lease, hash) = (SharedPartition::lend(&geometry()), KeyHash([1; 12]));
         let shared = lease.hold().unwrap();
         let families = &shared.families;
         let write = || {

@@ -6,10 +6,13 @@ mod families;
 mod health;
 mod lengths;
 mod log_clock;
+mod packed;
 mod partition;
 mod publish;
 mod recoder;
+mod shard;
 mod shared;
+mod table;
 
 pub(crate) use self::entry::{Entry, PENDING_OVERHEAD_BYTES, Pending, Stored, WriteId};
 pub(crate) use self::families::{Family, FamilyWriter, Generation};

@@ -173,16 +173,23 @@ impl<'a> PartitionIndex<'a> {
     }
 
     /// Counts a copy, and lets it take the place of the newest one if it wins.
+    fn place_in(
+        clock: IndexClock,
+        entry: &mut Entry,
+        placed: &Placed,
+        is_sealed: bool,
+    ) -> (Published, Option<Move>) {
+        entry.copies = entry.copies.saturating_add(1);
+        if entry.stored().is_some_and(|old| rank(placed, is_sealed) <= old.rank()) {
+            return (Published::Stale, None);
+        }
+        let released = entry.replace(Stored::live(placed, is_sealed));
+        (Published::Live(released), Some(Self::requeue(clock, entry)))
+    }
+
     fn place(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
         let clock = self.clock;
-        let outcome = self.mutate(hash, |entry| {
-            entry.copies = entry.copies.saturating_add(1);
-            if entry.stored().is_some_and(|old| rank(placed, is_sealed) <= old.rank()) {
-                return (Published::Stale, None);
-            }
-            let released = entry.replace(Stored::live(placed, is_sealed));
-            (Published::Live(released), Some(Self::requeue(clock, entry)))
-        });
+        let outcome = self.mutate(hash, |entry| Self::place_in(clock, entry, placed, is_sealed));
         let Some((published, step)) = outcome else { return Published::Stale };
         if let Some(step) = step {
             self.queue.follow(hash, step);
@@ -191,11 +198,11 @@ impl<'a> PartitionIndex<'a> {
     }
 
     fn publish_fresh(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
-        let published = self.place(hash, placed, false);
-        let (terms, at, is_withheld) = (self.terms, placed.location, self.is_withheld());
-        let needless = self.mutate(hash, |entry| {
+        let (clock, terms, is_withheld) = (self.clock, self.terms, self.is_withheld());
+        let outcome = self.mutate(hash, |entry| {
+            let (published, step) = Self::place_in(clock, entry, placed, false);
             if let Some(pending) = &mut entry.pending {
-                if pending.inflight == Some(at) {
+                if pending.inflight == Some(placed.location) {
                     entry.pending = None;
                 } else {
                     // Another write overtook this one, whose charge is now that of a stored record.
@@ -203,10 +210,14 @@ impl<'a> PartitionIndex<'a> {
                     pending.older_charge = pending.older_charge.saturating_sub(charge);
                 }
             }
-            let_go(entry, is_withheld)
+            (published, step, let_go(entry, is_withheld))
         });
+        let Some((published, step, needless)) = outcome else { return Published::Stale };
+        if let Some(step) = step {
+            self.queue.follow(hash, step);
+        }
         self.shared.families.touch(hash);
-        match needless.flatten() {
+        match needless {
             // Stale at birth: there is no other copy that this tombstone keeps away.
             Some(_) => Published::Stale,
             None => published,

@@ -4,12 +4,10 @@
 //! Waiting clients have its [lease](crate::recycled), and enter that each time. It holds no file and no channel: those go with
 //! the open tier.
 
-use core::hash::{BuildHasher, Hasher};
 use core::sync::atomic::{AtomicBool, AtomicU8, AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use coldpress_core::codec::CodecId;
-use coldpress_core::format::KeyHash;
-use dashmap::{DashMap, Entry as Slot};
+use coldpress_core::format::{Geometry, KeyHash};
 use parking_lot::{Mutex, RwLock};
 
 use super::entry::Entry;
@@ -17,78 +15,16 @@ use super::families::Families;
 use super::health::{Health, PostedHealth};
 use super::lengths::Lengths;
 use super::log_clock::LogClock;
+use super::packed::Lives;
+use super::shard::Shard;
+use super::table::{EntryName, SHARDS};
 use crate::admission::{Admission, AdmissionLease, Beyond, Ceiling, Weight};
 use crate::config::Terms;
 use crate::observe::{Counts, Explanations, Latencies, PartitionState, WorkerStats};
 use crate::recycled::{Lease, Recycler};
 
-/// Maps of one partition; iteration takes the hashes of one at a time.
+/// Parts of the index; iteration takes the hashes of one at a time.
 pub(crate) const STRIPES: usize = 64;
-/// Shards of one map. 1,024 in all keep the growth of one near a millisecond with tens of millions of keys.
-const SHARDS: usize = 16;
-/// Places of one map that are not worth giving back.
-const PLACES_KEPT: usize = SHARDS * 7;
-
-/// The hash of a key is keyed and random already: its own bits serve.
-#[derive(Debug, Clone, Copy, Default)]
-pub(crate) struct OwnBits(u64);
-
-impl Hasher for OwnBits {
-    fn write(&mut self, bytes: &[u8]) {
-        if let Some(first) = bytes.first_chunk() {
-            self.0 = u64::from_le_bytes(*first);
-        }
-    }
-
-    fn write_usize(&mut self, _: usize) {}
-
-    fn finish(&self) -> u64 {
-        self.0
-    }
-}
-
-impl BuildHasher for OwnBits {
-    type Hasher = Self;
-
-    fn build_hasher(&self) -> Self {
-        Self(0)
-    }
-}
-
-type Map = DashMap<KeyHash, Entry, OwnBits>;
-
-/// One map, and the turn of a writer that finds it locked.
-///
-/// The locks of the map let readers in while other readers hold them. Under a stream of readers that copy long values, a writer
-/// would never get in. So no reader begins while a waiting writer has the turn.
-#[derive(Debug)]
-struct Stripe {
-    map: Map,
-    turn: RwLock<()>,
-}
-
-impl Stripe {
-    fn new() -> Self {
-        let map = Map::with_capacity_and_hasher_and_shard_amount(0, OwnBits::default(), SHARDS);
-        Self { map, turn: RwLock::new(()) }
-    }
-
-    /// Looks at an entry; costs one load more than the map where no writer waits.
-    fn view<R>(&self, hash: &KeyHash, look: impl FnOnce(&Entry) -> R) -> Option<R> {
-        if self.turn.is_locked_exclusive() {
-            drop(self.turn.read());
-        }
-        self.map.get(hash).map(|entry| look(&entry))
-    }
-
-    /// Locks the slot of an entry, for writing.
-    fn slot(&self, hash: &KeyHash) -> Slot<'_, KeyHash, Entry> {
-        self.map.try_entry(*hash).unwrap_or_else(|| {
-            let _turn = self.turn.write();
-            self.map.entry(*hash)
-        })
-    }
-}
 
 /// Why a write was not brought into the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,7 +38,8 @@ pub(crate) enum NotWritten {
 /// The state that the threads of one partition share.
 #[derive(Debug)]
 pub(crate) struct SharedPartition {
-    stripes: Box<[Stripe]>,
+    shards: Box<[RwLock<Shard>]>,
+    lives: Lives,
     pub(crate) families: Families,
     serials: AtomicU64,
     pub(crate) counts: Counts,
@@ -133,13 +70,14 @@ static PARTITIONS: Recycler<SharedPartition> = Recycler::new();
 
 impl SharedPartition {
     /// Makes one for a partition that is opened. All that its threads share is dropped when the lease is given back.
-    pub(crate) fn lend() -> Lease<Self> {
-        PARTITIONS.lend(Self::new())
+    pub(crate) fn lend(geometry: &Geometry) -> Lease<Self> {
+        PARTITIONS.lend(Self::new(geometry))
     }
 
-    pub(super) fn new() -> Self {
+    pub(super) fn new(geometry: &Geometry) -> Self {
         Self {
-            stripes: (0..STRIPES).map(|_| Stripe::new()).collect(),
+            shards: (0..SHARDS).map(|_| RwLock::new(Shard::new())).collect(),
+            lives: Lives::new(geometry),
             families: Families::default(),
             serials: AtomicU64::new(0),
             counts: Counts::default(),
@@ -185,45 +123,34 @@ impl SharedPartition {
         self.codec.store(codec.tag(), Relaxed);
     }
 
-    /// The stripe of a key: by bytes of the hash that the maps themselves do not look at.
-    fn stripe(&self, hash: &KeyHash) -> Option<&Stripe> {
-        self.stripes.get(usize::from(hash.0[11]) % STRIPES)
+    fn shard(&self, hash: &KeyHash) -> Option<&RwLock<Shard>> {
+        self.shards.get(EntryName::shard(hash))
     }
 
-    /// Looks at an entry. `look` must do no more than read memory: a guard is held.
+    /// Looks at an entry. `look` must do no more than read memory: a lock is held.
     pub(crate) fn view<R>(&self, hash: &KeyHash, look: impl FnOnce(&Entry) -> R) -> Option<R> {
-        self.stripe(hash)?.view(hash, look)
+        self.shard(hash)?.read().view(&self.lives, hash, look)
+    }
+
+    /// Changes an entry. An entry is made where there is none, and dropped where nothing is left in it.
+    fn change<R>(&self, hash: &KeyHash, change: impl FnOnce(&mut Entry) -> R) -> Option<R> {
+        let phase = EntryName::shard(hash);
+        Some(self.shard(hash)?.write().change((&self.lives, phase), hash, change))
     }
 
     /// Changes an entry and the sums with it. An entry is made where there is none, and dropped where nothing is left in it.
-    /// `change` must do no more than work on memory: a guard is held.
+    /// `change` must do no more than work on memory: a lock is held.
     pub(crate) fn mutate<R>(
         &self,
         terms: &Terms,
         hash: &KeyHash,
         change: impl FnOnce(&mut Entry) -> R,
     ) -> Option<R> {
-        match self.stripe(hash)?.slot(hash) {
-            Slot::Occupied(mut slot) => {
-                let result = self.account(terms, slot.get_mut(), change);
-                if slot.get().is_vacant() {
-                    slot.remove();
-                }
-                Some(result)
-            }
-            Slot::Vacant(slot) => {
-                let mut entry = Entry::default();
-                let result = self.account(terms, &mut entry, change);
-                if !entry.is_vacant() {
-                    slot.insert(entry);
-                }
-                Some(result)
-            }
-        }
+        self.change(hash, |entry| self.account(terms, entry, change))
     }
 
     /// As [`mutate`](Self::mutate), for a write that takes the place of the pending one: where its charge goes beyond a ceiling, or
-    /// `may` refuses it, nothing is changed. The former charge of the key comes off first, and the guard keeps it from changing
+    /// `may` refuses it, nothing is changed. The former charge of the key comes off first, and the lock keeps it from changing
     /// meanwhile.
     pub(crate) fn mutate_within<R>(
         &self,
@@ -233,7 +160,7 @@ impl SharedPartition {
         may: impl FnOnce(&Entry) -> bool,
         change: impl FnOnce(&mut Entry) -> R,
     ) -> Option<Result<R, NotWritten>> {
-        let write = |entry: &mut Entry| {
+        self.change(hash, |entry| {
             if !may(entry) {
                 return Err(NotWritten::Unmet);
             }
@@ -243,18 +170,7 @@ impl SharedPartition {
             // The write may have found nothing to do.
             self.reweigh(&foreseen, &entry.weigh(terms));
             Ok(result)
-        };
-        match self.stripe(hash)?.slot(hash) {
-            Slot::Occupied(mut slot) => Some(write(slot.get_mut())),
-            Slot::Vacant(slot) => {
-                let mut entry = Entry::default();
-                let result = write(&mut entry);
-                if !entry.is_vacant() {
-                    slot.insert(entry);
-                }
-                Some(result)
-            }
-        }
+        })
     }
 
     /// A number that no other pending write of the partition has.
@@ -282,14 +198,25 @@ impl SharedPartition {
 
     /// The hashes of the keys in one stripe that have a value.
     pub(crate) fn hashes(&self, stripe: usize) -> Vec<KeyHash> {
-        let Some(stripe) = self.stripes.get(stripe) else { return Vec::new() };
-        stripe.map.iter().filter(|entry| entry.is_users()).map(|entry| *entry.key()).collect()
+        self.hashes_if(stripe, Entry::is_users)
     }
 
     /// The hashes of the keys in one stripe whose newest record keeps nothing away, as far as copies are counted.
     pub(crate) fn needless(&self, stripe: usize) -> Vec<KeyHash> {
-        let Some(stripe) = self.stripes.get(stripe) else { return Vec::new() };
-        stripe.map.iter().filter(|entry| entry.is_needless()).map(|entry| *entry.key()).collect()
+        self.hashes_if(stripe, Entry::is_needless)
+    }
+
+    fn hashes_if(&self, stripe: usize, is_one: impl Fn(&Entry) -> bool) -> Vec<KeyHash> {
+        let mut hashes = Vec::new();
+        for (number, shard) in self.shards.iter().enumerate().skip(stripe).step_by(STRIPES) {
+            let add = |hash, entry: &Entry| {
+                if is_one(entry) {
+                    hashes.push(hash);
+                }
+            };
+            shard.read().each(&self.lives, number, add);
+        }
+        hashes
     }
 
     /// Whether the sums, and the counts of lengths, equal those of all entries added up anew. Bounds: looks at every key.
@@ -302,38 +229,35 @@ impl SharedPartition {
     /// Adds up all entries anew.
     fn recount(&self, terms: &Terms, lengths: &Lengths) -> Weight {
         let mut sum = Weight::default();
-        for stripe in &self.stripes {
-            for entry in &stripe.map {
+        for (number, shard) in self.shards.iter().enumerate() {
+            shard.read().each(&self.lives, number, |_, entry| {
                 let weight = entry.weigh(terms);
                 sum.charge += weight.charge;
                 sum.settled += weight.settled;
                 sum.pending_bytes += weight.pending_bytes;
                 sum.keys += weight.keys;
                 lengths.change(0, weight.longest);
-            }
+            });
         }
         sum
     }
 
-    /// Bytes of memory that the index takes: places of all maps, a control byte each, and what is pending.
+    /// Bytes of memory that the index takes: all places of its maps, taken or not, and what is pending.
     pub(crate) fn index_bytes(&self) -> u64 {
-        let places: usize = self.stripes.iter().map(|stripe| stripe.map.capacity()).sum();
-        // A table of the map is at most seven eighths full when its capacity is reached.
-        let slots = places as u64 * 8 / 7;
-        slots * (size_of::<(KeyHash, Entry)>() as u64 + 1) + self.admission.budget.pending_bytes()
+        let maps: usize = self.shards.iter().map(|shard| shard.read().bytes()).sum();
+        maps as u64 + self.admission.budget.pending_bytes()
     }
 
-    /// Gives back memory of the first map, from this one on and around, that is mostly empty. Returns the next map to look at,
-    /// and whether one was found. Bounds: looks at each map; moves at most a quarter of the places of one.
+    /// Gives back memory of the first shard, from this one on and around, that is mostly empty. Returns the next shard to look at,
+    /// and whether one was found. Bounds: looks at each shard; moves the entries of one, at most half as many as it has places.
     pub(crate) fn shrink(&self, from: usize) -> (usize, bool) {
-        let indices = (0..STRIPES).map(|n| (from + n) % STRIPES);
-        for index in indices {
-            let Some(stripe) = self.stripes.get(index) else { continue };
-            let (places, taken) = (stripe.map.capacity(), stripe.map.len());
-            // The margin keeps a map from growing right after it shrank, and from shrinking right after it grew.
-            if places > PLACES_KEPT && taken < places / 4 {
-                stripe.map.shrink_to_fit();
-                return ((index + 1) % STRIPES, true);
+        for index in (0..SHARDS).map(|n| (from + n) % SHARDS) {
+            let Some(shard) = self.shards.get(index) else { continue };
+            // Few are: the others are not locked for writing.
+            let is_sparse = shard.read().is_sparse();
+            if is_sparse {
+                shard.write().shrink(index);
+                return ((index + 1) % SHARDS, true);
             }
         }
         (from, false)
@@ -342,7 +266,7 @@ impl SharedPartition {
     /// Records in the index, stale tombstones included.
     #[cfg(test)]
     pub(crate) fn entries(&self) -> usize {
-        self.stripes.iter().map(|stripe| stripe.map.len()).sum()
+        self.shards.iter().map(|shard| shard.read().len()).sum()
     }
 }
 
@@ -365,11 +289,15 @@ mod tests {
         Terms::new(TierConfig::new(geometry, Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 }))
     }
 
+    fn new() -> SharedPartition {
+        SharedPartition::new(&terms().geometry)
+    }
+
     #[test]
     fn partition_opened_in_place_of_another_has_nothing_of_it() {
         // A list of its own: another test would take the slot from the common one at once.
         static SLOTS: Recycler<SharedPartition> = Recycler::new();
-        let (terms, lease) = (terms(), SLOTS.lend(SharedPartition::new()));
+        let (terms, lease) = (terms(), SLOTS.lend(new()));
         let shared = lease.hold().unwrap();
         for n in 0..1000u64 {
             let mut hash = KeyHash::default();
@@ -381,7 +309,7 @@ mod tests {
         assert!(shared.index_bytes() > 64_000);
         drop(shared);
         lease.give_back();
-        let shared = SLOTS.lend(SharedPartition::new()).hold().unwrap();
+        let shared = SLOTS.lend(new()).hold().unwrap();
         assert_eq!((shared.entries(), shared.index_bytes()), (0, 0));
         assert_eq!(shared.admission.weight(), Weight::default());
     }
@@ -391,7 +319,7 @@ mod tests {
         use crate::index::entry::{Pending, Stored};
         use coldpress_core::format::{Checksum, Kind, Location};
         use coldpress_core::index::Placed;
-        let (terms, shared) = (terms(), SharedPartition::new());
+        let (terms, shared) = (terms(), new());
         let (old, new) = (KeyHash([1; 12]), KeyHash([2; 12]));
         let location = Location { segment: SegmentIndex::new(1), offset: 0, sequence: Sequence::new(1) };
         let version = location.version();
@@ -455,7 +383,7 @@ mod tests {
         use std::time::Instant;
         const PATIENCE: Duration = Duration::from_secs(60);
         let terms = terms();
-        let (shared, hash) = (SharedPartition::new(), KeyHash::default());
+        let (shared, hash) = (new(), KeyHash::default());
         shared.mutate(&terms, &hash, |entry| entry.copies = 1).unwrap();
         let (is_over, looks) = (AtomicBool::new(false), AtomicU64::new(0));
         let (begun, readers) = (Instant::now(), 8);

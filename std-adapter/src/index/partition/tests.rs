@@ -24,7 +24,7 @@ fn fixture() -> Fixture {
     let clock = IndexClock { opened_s: 1000, now_s: 1000, idle_s: None };
     Fixture {
         index: PartitionIndex::new(
-            Box::leak(Box::new(SharedPartition::new())),
+            Box::leak(Box::new(SharedPartition::new(&geometry))),
             terms,
             clock,
             1 << 20,
