@@ -159,6 +159,9 @@ pub trait Index {
 
     /// A mount found a record. `is_sealed` tells whether its segment was sealed; of two copies with the same version a
     /// tombstone wins, then the copy in a sealed segment, then that in the segment of the lower sequence.
+    ///
+    /// A host may decide later, up to [`settle`](Self::settle): it says that each record is live, and releases those that are not as what
+    /// later ones superseded, or in `settle`.
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published;
 
     /// Returns the tombstones that nothing needs, one a call. Called after a mount has found all records, and after

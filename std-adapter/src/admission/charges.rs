@@ -19,6 +19,14 @@ pub(crate) struct Weight {
 }
 
 impl Weight {
+    /// Adds the weight of another key to all sums; the length is left as it is.
+    pub(crate) fn add(&mut self, other: &Self) {
+        self.charge += other.charge;
+        self.settled += other.settled;
+        self.pending_bytes += other.pending_bytes;
+        self.keys += other.keys;
+    }
+
     /// A write on top of what it will replace.
     pub(crate) fn above(self, older_charge: u64, stored_bytes: u32) -> Self {
         Self { charge: self.charge + older_charge, longest: self.longest.max(stored_bytes), ..self }

@@ -51,7 +51,7 @@ pub(crate) use self::charges::{Beyond, Ceiling, Weight};
 pub(crate) use self::lines::Line;
 use self::lines::{Lines, Spare};
 pub(crate) use self::relief::{Circumstances, Claim, Lack, Refusal, Relief, Shortfall, Supply};
-pub(crate) use self::waiting::{AdmissionLease, KeyClaim, Waiting, try_until};
+pub(crate) use self::waiting::{AdmissionLease, KeyClaim, Tries, Waiting, try_until};
 
 /// Permits are given once no more than this part of the queue is taken: the more places are free, the more writes a client makes
 /// before it has to wait again, and what is left keeps the worker busy meanwhile.

@@ -424,7 +424,7 @@ fn clients_that_race_with_the_end_of_a_partition_all_wake() {
             for line in [Line::Permit(1), Line::Capacity { needs: 1 }, Line::Message] {
                 scope.spawn(move || {
                     let far = Instant::now() + PATIENCE;
-                    let attempt = |waiting: &mut Option<Waiting<_>>, _: bool| {
+                    let attempt = |waiting: &mut Option<Waiting<_>>, _: &Tries| {
                         waiting.insert(Waiting::new(lease).ok_or(Gone)?).stand(line);
                         Ok::<Option<()>, _>(None)
                     };

@@ -1,5 +1,6 @@
 //! A client that waits: one wait for all lines, which ends with a deadline, a call or an alert.
 
+use core::cell::Cell;
 use std::thread::Thread;
 use std::time::Instant;
 
@@ -105,21 +106,41 @@ impl<L: AdmissionLease> Drop for Waiting<L> {
     }
 }
 
+/// The tries of a client until its deadline. An attempt that would wait asks whether it is the last one; most have no need to,
+/// and read no clock.
+#[derive(Debug)]
+pub(crate) struct Tries {
+    deadline: Instant,
+    is_last: Cell<Option<bool>>,
+}
+
+impl Tries {
+    const fn until(deadline: Instant) -> Self {
+        Self { deadline, is_last: Cell::new(None) }
+    }
+
+    /// Whether the deadline has passed, so that no wait follows this attempt. The answer stays the same during an attempt.
+    pub(crate) fn is_last(&self) -> bool {
+        let is_last = self.is_last.get().unwrap_or_else(|| Instant::now() >= self.deadline);
+        self.is_last.set(Some(is_last));
+        is_last
+    }
+}
+
 /// Tries until an attempt has a result or fails, or the deadline has passed: `None` then.
 ///
-/// An attempt with neither leaves a client in `waiting`, which stands in a line. `attempt` learns whether it is the last one:
-/// then the time is over, and no wait follows.
+/// An attempt with neither leaves a client in `waiting`, which stands in a line, unless it was the last one.
 pub(crate) fn try_until<L: AdmissionLease, R, E>(
     deadline: Instant,
-    mut attempt: impl FnMut(&mut Option<Waiting<L>>, bool) -> Result<Option<R>, E>,
+    mut attempt: impl FnMut(&mut Option<Waiting<L>>, &Tries) -> Result<Option<R>, E>,
 ) -> Result<Option<R>, E> {
     let mut waiting = None;
     loop {
-        let is_last = Instant::now() >= deadline;
-        let result = attempt(&mut waiting, is_last)?;
+        let tries = Tries::until(deadline);
+        let result = attempt(&mut waiting, &tries)?;
         if result.is_some() {
             waiting.into_iter().for_each(Waiting::done);
-        } else if !is_last {
+        } else if !tries.is_last() {
             debug_assert!(waiting.is_some(), "a client that stands nowhere would try without a pause");
             waiting.iter().for_each(|waiting| waiting.sleep_until(deadline));
             continue;

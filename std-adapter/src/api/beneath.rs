@@ -90,7 +90,7 @@ impl ColdTierHandle {
         published: impl FnMut(),
     ) -> Result<(), PutError> {
         let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
-        self.put_published(key, value, options, deadline, published)
+        self.put_published(key, value, options, Some(deadline), published)
     }
 
     /// Puts a value with this expiry, whatever the configuration says, and does not wait for its durability.

@@ -232,10 +232,10 @@ impl ColdTierHandle {
         message: impl Fn() -> Message,
     ) -> Result<Announced, TierError> {
         let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
-        let announced = try_until(deadline, |waiting: &mut Option<WaitingClient>, is_last| {
+        let announced = try_until(deadline, |waiting: &mut Option<WaitingClient>, tries| {
             self.enter(|open| match open.tell_all(&claim, &message)? {
                 Space::For(announced) => Ok::<_, TierError>(Some(announced)),
-                Space::Lacks(_) if is_last => Ok(None),
+                Space::Lacks(_) if tries.is_last() => Ok(None),
                 Space::Lacks(part) => {
                     // Another partition may lack a place now.
                     *waiting = waiting.take().filter(|waiting| waiting.is_for(part.shared.lease()));
@@ -255,7 +255,7 @@ impl ColdTierHandle {
         deadline: Instant,
     ) -> Result<(), TierError> {
         let mut message = Some(message);
-        let sent = try_until(deadline, |waiting: &mut Option<WaitingClient>, is_last| {
+        let sent = try_until(deadline, |waiting: &mut Option<WaitingClient>, tries| {
             self.enter(|open| {
                 let part = open.part(part)?;
                 open.check_alive(part)?;
@@ -263,10 +263,10 @@ impl ColdTierHandle {
                     None => part.shared.admission.may_send_message(),
                     Some(waiting) => waiting.is_called(),
                 };
-                if may_try || is_last {
+                if may_try || tries.is_last() {
                     part.pass_message(&mut message)?;
                 }
-                if message.is_some() && !is_last {
+                if message.is_some() && !tries.is_last() {
                     part.stand_for_message(open, waiting)?;
                 }
                 Ok::<_, TierError>(message.is_none().then_some(()))

@@ -211,7 +211,7 @@ impl ColdTierHandle {
     /// of a value without space.
     fn await_capacity(&self, write: &Write, long: &LongPut) -> Result<u64, Refused> {
         let mut asked_in = 0;
-        let charge = try_until(write.deadline, |waiting: &mut Option<WaitingClient>, is_last| {
+        let charge = try_until(write.deadline, |waiting: &mut Option<WaitingClient>, tries| {
             self.enter(|open| {
                 let part = open.part(write.part)?;
                 open.check_takes(part)?;
@@ -219,10 +219,10 @@ impl ColdTierHandle {
                     None => part.shared.admission.may_try_for_capacity(),
                     Some(waiting) => waiting.is_called(),
                 };
-                let needs = if may_try || is_last {
+                let needs = if may_try || tries.is_last() {
                     match part.look_for_capacity(open, long, &mut asked_in)? {
                         Capacity::There(charge) => return Ok(Some(charge)),
-                        Capacity::Later { needed, available, .. } if is_last => {
+                        Capacity::Later { needed, available, .. } if tries.is_last() => {
                             return Err(Refused::Full { needed, available });
                         }
                         Capacity::Later { unasked, .. } => unasked,

@@ -24,7 +24,7 @@ use super::reserve::WaitingClient;
 use super::ttl::Ttl;
 use super::unchanged::Kept;
 use super::write::{Condition, Effect, Refused, Write};
-use crate::admission::{Beyond, Claim, Lack, Line, Relief, Shortfall, Turn, try_until};
+use crate::admission::{Beyond, Claim, Lack, Line, Relief, Shortfall, Tries, Turn, try_until};
 use crate::config::{Durability, FullPolicy};
 use crate::errors::{BatchError, PutError, RemoveError, TierError};
 use crate::index::{Entry, NotWritten, Pending, Publish, is_surely_removed, publish};
@@ -84,8 +84,7 @@ impl ColdTierHandle {
     /// # Errors
     /// As [`put_with_ttl`](Self::put_with_ttl).
     pub fn put_with(&self, key: &[u8], value: &[u8], options: PutOptions) -> Result<(), PutError> {
-        let deadline = Instant::now() + self.enter(|open| open.limits.op_timeout)?;
-        self.put_until(key, value, options, deadline)
+        self.put_until(key, value, options, None)
     }
 
     fn put_until(
@@ -93,25 +92,26 @@ impl ColdTierHandle {
         key: &[u8],
         value: &[u8],
         options: PutOptions,
-        deadline: Instant,
+        deadline: Option<Instant>,
     ) -> Result<(), PutError> {
         self.put_published(key, value, options, deadline, || ())
     }
 
     /// Puts a value, and calls `published` once it can be read, before the wait for its durability. The call is made once, or not at all
-    /// where an error comes first.
+    /// where an error comes first. Without a deadline the configured `op_timeout` holds.
     pub(super) fn put_published(
         &self,
         key: &[u8],
         value: &[u8],
         options: PutOptions,
-        deadline: Instant,
+        mut deadline: Option<Instant>,
         mut published: impl FnMut(),
     ) -> Result<(), PutError> {
         loop {
-            let is_last = Instant::now() >= deadline;
             let replaced = if options.ttl == Ttl::Keep { self.look(key)? } else { None };
-            let write = self.prepare_put(key, value, options, replaced)?.until(deadline);
+            let write = self.prepare_put(key, value, options, replaced)?;
+            let deadline = *deadline.get_or_insert(write.deadline);
+            let write = write.until(deadline);
             let write = match options.ttl {
                 Ttl::Keep => write.only_if(Condition::unchanged(replaced)),
                 _ => write,
@@ -119,7 +119,7 @@ impl ColdTierHandle {
             if self.run_put_published(write, &mut published)? {
                 return Ok(());
             }
-            if is_last {
+            if Instant::now() >= deadline {
                 return Err(PutError::Busy);
             }
         }
@@ -201,7 +201,7 @@ impl ColdTierHandle {
             self.enter(|open| (open.limits.op_timeout, open.limits.durability)).map_err(at(0))?;
         let deadline = Instant::now() + timeout;
         for (index, (key, value)) in pairs.iter().enumerate() {
-            self.put_until(key.as_ref(), value.as_ref(), each, deadline)
+            self.put_until(key.as_ref(), value.as_ref(), each, Some(deadline))
                 .map_err(|error| BatchError { index, error })?;
         }
         self.flush_until(options.durability.unwrap_or(default), deadline).map_err(at(pairs.len()))
@@ -351,11 +351,11 @@ impl ColdTierHandle {
     /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
     fn send(&self, write: &mut Write) -> Result<Option<Effect>, Refused> {
         let deadline = write.deadline;
-        let sent = try_until(deadline, |waiting, is_last| {
+        let sent = try_until(deadline, |waiting, tries| {
             self.enter(|open| {
                 let part = open.part(write.part)?;
                 open.check_takes(part)?;
-                let step = part.step(open, write, waiting.as_ref(), is_last)?;
+                let step = part.step(open, write, waiting.as_ref(), tries)?;
                 if let Step::Stand(line) = step {
                     part.stand_for(open, waiting, line)?;
                 }
@@ -390,7 +390,7 @@ impl Part {
         open: &Open,
         write: &mut Write,
         waiting: Option<&WaitingClient>,
-        is_last: bool,
+        tries: &Tries,
     ) -> Result<Step, Refused> {
         // The clock is the user's code: it is read before anything is reserved, which its panic would leave reserved.
         let now_s = open.now_s(self);
@@ -406,7 +406,7 @@ impl Part {
         };
         let has_permit = match turn {
             Turn::Try { has_permit } => has_permit,
-            Turn::Behind(_) | Turn::Wait if is_last => false,
+            Turn::Behind(_) | Turn::Wait if tries.is_last() => false,
             // It has not asked for space: the client before it in the line does.
             Turn::Behind(Line::Capacity { .. }) => {
                 let is_evicting = open.limits.full == FullPolicy::Evict;
@@ -420,7 +420,7 @@ impl Part {
             Attempt::Sent(effect) => Ok(Step::Over(Some(effect))),
             Attempt::Nothing => Ok(Step::Over(None)),
             Attempt::Unmet => Ok(Step::Over(Some(Effect::Unmet))),
-            Attempt::Wait(lack) if is_last => Err(lack.into()),
+            Attempt::Wait(lack) if tries.is_last() => Err(lack.into()),
             Attempt::Wait(lack) => Ok(Step::Stand(lack.line(bytes))),
         }
     }

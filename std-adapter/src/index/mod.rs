@@ -3,6 +3,7 @@
 mod entry;
 mod expiry;
 mod families;
+mod found;
 mod health;
 mod lengths;
 mod log_clock;

@@ -133,6 +133,38 @@ impl Lives {
     }
 }
 
+/// An entry as it is, without a pending write.
+#[derive(Debug)]
+pub(super) struct RareEntry {
+    stored: Option<Stored>,
+    copies: u32,
+    touched: AtomicU32,
+    queued_s: u32,
+}
+
+impl RareEntry {
+    pub(super) fn of(entry: &Entry) -> Self {
+        Self {
+            stored: entry.stored().copied(),
+            copies: entry.copies,
+            touched: AtomicU32::new(entry.touched_bits()),
+            queued_s: entry.queued_s,
+        }
+    }
+
+    pub(super) fn entry(&self) -> Entry {
+        Entry::from_parts(self.stored, self.copies, self.touched.load(Relaxed), self.queued_s)
+    }
+
+    /// Brings a read into it, as [`touch`] does.
+    pub(super) fn touch(&self, entry: &Entry, before: u32) {
+        let touched = entry.touched_bits();
+        if touched != before {
+            let _ = self.touched.compare_exchange(before, touched, Relaxed, Relaxed);
+        }
+    }
+}
+
 /// The form that an entry fits. The words of its identity are left for the table to fill.
 #[derive(Debug)]
 pub(super) enum Form {
@@ -189,10 +221,10 @@ pub(super) fn unpack<const N: usize>(body: &Body<N>, lives: &Lives) -> Entry {
     let copies = third >> COPIES_SHIFT;
     if N == TIMED {
         let stored = Stored::from_parts(at, version, record_bytes, word(7), flags);
-        return Entry::from_parts(stored, copies, word(8), word(9));
+        return Entry::from_parts(Some(stored), copies, word(8), word(9));
     }
     let stored = Stored::from_parts(at, version, record_bytes, 0, flags);
-    Entry::from_parts(stored, copies, lengthen(third >> TOUCHED_SHIFT & TOUCHED_MASK), 0)
+    Entry::from_parts(Some(stored), copies, lengthen(third >> TOUCHED_SHIFT & TOUCHED_MASK), 0)
 }
 
 /// Brings a read into the packed entry, `entry` being the unpacked one as it was when it was looked at. Where another reader came first,

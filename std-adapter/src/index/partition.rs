@@ -21,6 +21,7 @@ use coldpress_core::index::{
 
 use super::entry::{Entry, Stored};
 use super::expiry::{Move, Queue};
+use super::found::{FoundRecord, FoundRecords};
 use super::recoder::Recoder;
 use super::shared::{STRIPES, SharedPartition};
 use crate::config::Terms;
@@ -60,6 +61,8 @@ pub(crate) struct PartitionIndex<'a> {
     pub(crate) analysis: Option<Analysis>,
     efficiency: EfficiencyConfig,
     queue: Queue,
+    /// Records that the mount found, and that are not in the index yet.
+    found: FoundRecords,
     /// Keys whose newest record was a tombstone when the mount found it.
     tombstones: Vec<KeyHash>,
     /// Stripes of the index not yet looked through for tombstones, once nothing is withheld any more.
@@ -118,6 +121,7 @@ impl<'a> PartitionIndex<'a> {
             analysis: None,
             efficiency,
             queue: Queue::default(),
+            found: FoundRecords::default(),
             tombstones: Vec::new(),
             unsettled: 0..0,
             unwritten: VecDeque::new(),
@@ -250,6 +254,35 @@ impl<'a> PartitionIndex<'a> {
         published
     }
 
+    /// Brings the records that the mount found into the index. The machine counts all of them live; those that are not are released
+    /// later. Bounds: as many records as are kept back.
+    fn take_found(&mut self) {
+        let (clock, shared, terms) = (self.clock, self.shared, self.terms);
+        let records = self.found.take();
+        for of_shard in records.chunk_by(|one, next| shared.is_one_shard(&one.hash, &next.hash)) {
+            let hashes = of_shard.iter().map(|record| &record.hash);
+            let mut at = of_shard.iter();
+            shared.mutate_many(&terms, hashes, |entry| {
+                let Some(FoundRecord { hash, placed, is_sealed }) = at.next() else { return };
+                let (published, step) = Self::place_in(clock, entry, placed, *is_sealed);
+                if let Some(step) = step {
+                    self.queue.follow(hash, step);
+                }
+                self.found.released.extend(match published {
+                    Published::Live(superseded) => superseded,
+                    Published::Stale => {
+                        Some(Released { location: placed.location, record_bytes: placed.record_bytes })
+                    }
+                });
+                self.note_piece(hash, placed, published);
+                if placed.kind == Kind::Tombstone && published != Published::Stale {
+                    self.tombstones.push(*hash);
+                }
+            });
+        }
+        self.found.reuse(records);
+    }
+
     /// Notes a piece before it is known whether a value uses it.
     fn note_piece(&mut self, hash: &KeyHash, placed: &Placed, published: Published) {
         let is_there = placed.kind == Kind::Value && published != Published::Stale;
@@ -378,15 +411,18 @@ impl Index for PartitionIndex<'_> {
     }
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
-        let published = self.place(hash, placed, is_sealed);
-        self.note_piece(hash, placed, published);
-        if placed.kind == Kind::Tombstone && published != Published::Stale {
-            self.tombstones.push(*hash);
+        if self.found.push(FoundRecord { hash: *hash, placed: *placed, is_sealed }) {
+            self.take_found();
         }
-        published
+        Published::Live(self.found.released.pop())
     }
 
     fn settle(&mut self) -> Settled {
+        self.take_found();
+        if let Some(released) = self.found.released.pop() {
+            return Settled::Released(released);
+        }
+        self.found = FoundRecords::default();
         if self.is_withheld() {
             self.tombstones = Vec::new();
             return Settled::End;

@@ -6,7 +6,7 @@ use std::collections::HashMap;
 use coldpress_core::format::KeyHash;
 
 use super::entry::Entry;
-use super::packed::{Form, Lives, PLAIN, TIMED, pack, touch, unpack};
+use super::packed::{Form, Lives, PLAIN, RareEntry, TIMED, pack, touch, unpack};
 use super::table::{Body, EntryName, EntryTable, with_name};
 
 /// The hash of a key is keyed and random already: its own bits serve.
@@ -39,8 +39,7 @@ impl BuildHasher for OwnBits {
     }
 }
 
-/// Entries that are not packed.
-type Unpacked = HashMap<KeyHash, Entry, OwnBits>;
+type ByHash<V> = HashMap<KeyHash, V, OwnBits>;
 
 /// Where the entry of a key is: in one of the maps, and in no other.
 #[derive(Debug, Clone, Copy)]
@@ -56,11 +55,11 @@ enum Place {
 pub(super) struct Shard {
     /// Entries with a pending write: few, since the bytes of such writes are bounded. A put looks into the large tables once as it
     /// comes here, and once as it is published.
-    pending: Unpacked,
+    pending: ByHash<Entry>,
     plain: EntryTable<PLAIN>,
     timed: EntryTable<TIMED>,
     /// Entries of another form: without a live record, or with numbers that are too great for a packed one.
-    rare: Unpacked,
+    rare: ByHash<RareEntry>,
 }
 
 impl Shard {
@@ -85,7 +84,13 @@ impl Shard {
         if let Some(body) = self.timed.find(&name).and_then(|at| self.timed.body(at)) {
             return Some(look_into(body, lives, look));
         }
-        self.rare.get(hash).map(look)
+        self.rare.get(hash).map(|rare| {
+            let entry = rare.entry();
+            let before = entry.touched_bits();
+            let result = look(&entry);
+            rare.touch(&entry, before);
+            result
+        })
     }
 
     /// Changes an entry: an empty one where there is none. One with nothing in it is dropped.
@@ -123,8 +128,8 @@ impl Shard {
         {
             return (Place::Timed(at), unpack(body, lives));
         }
-        match self.rare.get_mut(hash) {
-            Some(entry) => (Place::Rare, core::mem::take(entry)),
+        match self.rare.get(hash) {
+            Some(rare) => (Place::Rare, rare.entry()),
             None => (Place::Nowhere, Entry::default()),
         }
     }
@@ -155,7 +160,7 @@ impl Shard {
                 lives.moved(self.timed.body(at), &words);
                 self.timed.set(at, with_name(name, words));
             }
-            (Form::Rare, Place::Rare) => drop(self.rare.insert(*hash, entry)),
+            (Form::Rare, Place::Rare) => drop(self.rare.insert(*hash, RareEntry::of(&entry))),
             (form, place) => {
                 self.leave(lives, (hash, name), place);
                 match form {
@@ -167,7 +172,7 @@ impl Shard {
                         lives.moved(None, &words);
                         self.timed.insert(name, with_name(name, words), phase);
                     }
-                    Form::Rare => drop(self.rare.insert(*hash, entry)),
+                    Form::Rare => drop(self.rare.insert(*hash, RareEntry::of(&entry))),
                 }
             }
         }
@@ -194,14 +199,16 @@ impl Shard {
         self.pending.iter().for_each(|(hash, entry)| look(*hash, entry));
         self.plain.iter().for_each(|(name, body)| look(name.hash(shard), &unpack(body, lives)));
         self.timed.iter().for_each(|(name, body)| look(name.hash(shard), &unpack(body, lives)));
-        self.rare.iter().for_each(|(hash, entry)| look(*hash, entry));
+        self.rare.iter().for_each(|(hash, rare)| look(*hash, &rare.entry()));
     }
 
     /// Bytes of memory that its maps take, without what pending writes hold.
     pub(super) fn bytes(&self) -> usize {
         // A map is at most seven eighths full when its capacity is reached, and has a control byte for each place.
-        let places = (self.pending.capacity() + self.rare.capacity()) * 8 / 7;
-        self.plain.bytes() + self.timed.bytes() + places * (size_of::<(KeyHash, Entry)>() + 1)
+        let slots = |places: usize| places * 8 / 7;
+        let pending = slots(self.pending.capacity()) * (size_of::<(KeyHash, Entry)>() + 1);
+        let rare = slots(self.rare.capacity()) * (size_of::<(KeyHash, RareEntry)>() + 1);
+        self.plain.bytes() + self.timed.bytes() + pending + rare
     }
 
     /// Whether there is memory to give back.
@@ -213,10 +220,11 @@ impl Shard {
     pub(super) fn shrink(&mut self, phase: usize) {
         self.plain.shrink(phase);
         self.timed.shrink(phase);
-        for map in [&mut self.pending, &mut self.rare] {
-            if is_sparse(map) {
-                map.shrink_to_fit();
-            }
+        if is_sparse(&self.pending) {
+            self.pending.shrink_to_fit();
+        }
+        if is_sparse(&self.rare) {
+            self.rare.shrink_to_fit();
         }
     }
 
@@ -236,7 +244,7 @@ impl Shard {
 /// Places of a map that are not worth giving back while one is taken.
 const PLACES_KEPT: usize = 7;
 
-fn is_sparse(map: &Unpacked) -> bool {
+fn is_sparse<V>(map: &ByHash<V>) -> bool {
     let (places, taken) = (map.capacity(), map.len());
     if taken == 0 { places > 0 } else { places > PLACES_KEPT && taken < places / 4 }
 }

@@ -138,6 +138,24 @@ impl SharedPartition {
         Some(self.shard(hash)?.write().change((&self.lives, phase), hash, change))
     }
 
+    /// Changes the pending write of a key in a way that changes no sum.
+    pub(crate) fn amend<R>(
+        &self,
+        terms: &Terms,
+        hash: &KeyHash,
+        change: impl FnOnce(&mut Entry) -> R,
+    ) -> Option<R> {
+        self.change(hash, |entry| {
+            let before = cfg!(debug_assertions).then(|| entry.weigh(terms));
+            let result = change(entry);
+            debug_assert!(
+                before.is_none_or(|before| before == entry.weigh(terms)),
+                "an append changes no sum"
+            );
+            result
+        })
+    }
+
     /// Changes an entry and the sums with it. An entry is made where there is none, and dropped where nothing is left in it.
     /// `change` must do no more than work on memory: a lock is held.
     pub(crate) fn mutate<R>(
@@ -147,6 +165,38 @@ impl SharedPartition {
         change: impl FnOnce(&mut Entry) -> R,
     ) -> Option<R> {
         self.change(hash, |entry| self.account(terms, entry, change))
+    }
+
+    /// Whether two keys have their entries under one lock.
+    pub(super) fn is_one_shard(&self, one: &KeyHash, other: &KeyHash) -> bool {
+        EntryName::shard(one) == EntryName::shard(other)
+    }
+
+    /// As [`mutate`](Self::mutate), for keys of one shard, one after the other.
+    pub(super) fn mutate_many<'a>(
+        &self,
+        terms: &Terms,
+        hashes: impl Iterator<Item = &'a KeyHash>,
+        mut change: impl FnMut(&mut Entry),
+    ) {
+        let mut hashes = hashes.peekable();
+        let Some(first) = hashes.peek() else { return };
+        let (phase, Some(shard)) = (EntryName::shard(first), self.shard(first)) else { return };
+        let mut shard = shard.write();
+        let mut sums = [Weight::default(); 2];
+        for hash in hashes {
+            shard.change((&self.lives, phase), hash, |entry| {
+                let before = entry.weigh(terms);
+                change(entry);
+                let after = entry.weigh(terms);
+                self.lengths.change(before.longest, after.longest);
+                let [all_before, all_after] = &mut sums;
+                all_before.add(&before);
+                all_after.add(&after);
+            });
+        }
+        let [before, after] = sums;
+        self.admission.reweigh(&before, &after);
     }
 
     /// As [`mutate`](Self::mutate), for a write that takes the place of the pending one: where its charge goes beyond a ceiling, or
@@ -232,10 +282,7 @@ impl SharedPartition {
         for (number, shard) in self.shards.iter().enumerate() {
             shard.read().each(&self.lives, number, |_, entry| {
                 let weight = entry.weigh(terms);
-                sum.charge += weight.charge;
-                sum.settled += weight.settled;
-                sum.pending_bytes += weight.pending_bytes;
-                sum.keys += weight.keys;
+                sum.add(&weight);
                 lengths.change(0, weight.longest);
             });
         }

@@ -171,7 +171,7 @@ impl Worker<'_> {
             pending.inflight = Some(at);
             Ok(Some(at))
         };
-        match self.shared.mutate(&self.terms, hash, append) {
+        match self.shared.amend(&self.terms, hash, append) {
             None | Some(Ok(None)) => Appended::Yes,
             Some(Ok(Some(_))) => {
                 self.unwritten_since_ms.get_or_insert(now.monotonic_ms);
