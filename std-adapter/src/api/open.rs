@@ -12,7 +12,7 @@ use std::time::Instant;
 
 use coldpress_core::format::Store;
 use coldpress_core::recovery::MountError;
-use crossbeam_channel::{Receiver, RecvTimeoutError, bounded, unbounded};
+use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
 use tracing::Span;
 
@@ -29,7 +29,7 @@ use crate::pool::{AllocationManager, PoolConfig, PoolCoordinator};
 use crate::recycled::{Closed, Lease};
 use crate::storage::{Mode, ServiceMedium, Syncer, real_path};
 use crate::worker;
-use crate::worker::{Message, Mounted, Setup, millis};
+use crate::worker::{Message, MessageSender, Mounted, Setup, millis};
 
 /// How long a close waits beyond the time that its workers have.
 const AFTER_CLOSE: Duration = Duration::from_secs(1);
@@ -439,7 +439,7 @@ pub(super) fn check_pools(pools: &PoolCoordinator) -> Result<(), OpenError> {
 /// Asks a worker to end by a given time. Its queue always has a place for this message.
 fn send_close(part: &Part, ends_ms: u64, span: &Span) -> Option<Receiver<Result<(), CloseError>>> {
     let (outcome, end) = bounded(1);
-    part.sender.try_send(Message::Close { ends_ms, outcome, span: span.clone() }).ok()?;
+    part.sender.send(Message::Close { ends_ms, outcome, span: span.clone() }).ok()?;
     part.shared.ends_ms.store(ends_ms, Relaxed);
     Some(end)
 }
@@ -480,10 +480,7 @@ impl Starting<'_> {
         pools: &PoolCoordinator,
     ) -> Result<(), OpenError> {
         let hold = self.dir.as_ref().and_then(|dir| dir.hold(partition));
-        // Each write and each other message has a place reserved in `queued` or `asked` before it is sent, which is given back
-        // no earlier than the message is taken out. There is at most one nudge, and one close. So the queue is bounded, and
-        // takes memory for its messages only. A bounded channel would take the memory of all places from the start, 1.2 MiB.
-        let (sender, messages) = unbounded();
+        let (sender, messages, urgent) = MessageSender::new();
         let (ready, mounted) = bounded(1);
         let path = self.dir.as_ref().map_or(Path::new(""), Dir::path);
         let syncer = Syncer::start(views.syncer, partition).at("start a thread for", path)?;
@@ -500,6 +497,7 @@ impl Starting<'_> {
             store: Store { partition, partitions: config.settings.partitions, ..store },
             medium: views.worker,
             messages,
+            urgent,
             pools: pools.clone(),
             ready,
             meter: own_meter,

@@ -8,7 +8,6 @@ use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
 
 use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, Seed, key_hash, partition_of};
-use crossbeam_channel::Sender;
 use parking_lot::Mutex;
 
 use crate::clock::Clock;
@@ -19,13 +18,13 @@ use crate::observe::TierMeter;
 use crate::pool::HotPools;
 use crate::recycled::{Gone, Held, Recycler};
 use crate::storage::ServiceMedium;
-use crate::worker::Message;
+use crate::worker::MessageSender;
 
 /// One partition, as clients see it.
 pub(crate) struct Part {
     pub(crate) shared: Held<SharedPartition>,
     pub(crate) medium: Box<dyn ServiceMedium>,
-    pub(crate) sender: Sender<Message>,
+    pub(crate) sender: MessageSender,
     pub(crate) meter: TierMeter,
 }
 
@@ -155,6 +154,7 @@ mod tests {
     use crate::config::ColdTierConfig;
     use crate::errors::CloseError;
     use crate::pool::{AllocationManager, PoolConfig};
+    use crate::worker::Message;
 
     #[test]
     fn operation_that_a_close_gave_up_waiting_for_finds_it_closed() {

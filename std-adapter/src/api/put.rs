@@ -579,7 +579,7 @@ impl Part {
             }
         };
         // The queue has a place reserved for each such message. So a failed send means that the worker is gone.
-        if self.sender.try_send(Message::Dirty { hash: write.hash, waiter }).is_err() {
+        if self.sender.send(Message::write(write.hash, waiter, write.bytes_put.unwrap_or(0))).is_err() {
             self.shared.admission.budget.give_back_place();
             return Err(self.gone().into());
         }

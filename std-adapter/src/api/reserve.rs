@@ -58,7 +58,7 @@ impl Open {
             return Ok(Space::For(Announced::None));
         }
         // Its place is reserved, so a send fails only where the worker is gone.
-        let is_unsent = |part: &&Part| part.sender.try_send(message()).is_err();
+        let is_unsent = |part: &&Part| part.sender.send(message()).is_err();
         match self.parts.iter().filter(is_unsent).last() {
             None => Ok(Space::For(Announced::All)),
             Some(part) => Err(part.gone()),
@@ -73,7 +73,7 @@ impl Part {
         if !self.shared.admission.budget.reserve_message() {
             return Ok(());
         }
-        if message.take().is_some_and(|message| self.sender.try_send(message).is_err()) {
+        if message.take().is_some_and(|message| self.sender.send(message).is_err()) {
             self.shared.admission.budget.give_back_message();
             return Err(self.gone());
         }
@@ -121,7 +121,7 @@ impl Part {
     pub(super) fn nudge(&self) {
         if self.shared.admission.budget.begin_nudge() {
             // A worker that is gone is seen at the next attempt.
-            let _ = self.sender.try_send(Message::Nudge);
+            let _ = self.sender.send(Message::Nudge);
         }
     }
 

@@ -5,18 +5,22 @@ use std::time::Instant;
 
 use coldpress_core::compaction::{CompactionTask, Report, TasksFull};
 use coldpress_core::format::KeyHash;
-use crossbeam_channel::Sender;
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tracing::Span;
 
 use crate::config::Durability;
 use crate::errors::{CloseError, TierError};
 use crate::observe::SegmentView;
 use crate::pool::PoolCoordinator;
+use crate::recycled::Gone;
+
+/// Writes of so many bytes are appended at once: gathered, they would fall out of the processor's caches.
+const BYTES_WITHOUT_TIME: u64 = 4 << 10;
 
 /// A message to a worker.
 pub(crate) enum Message {
-    /// The pending write of a key is to be appended, if it still is pending.
-    Dirty { hash: KeyHash, waiter: Option<Waiter> },
+    /// The pending write of a key is to be appended, if it still is pending. One that nobody waits for may have time until others come.
+    Dirty { hash: KeyHash, waiter: Option<Waiter>, has_time: bool },
     /// Everything sent before is to be written, or made durable.
     Flush(Waiter),
     /// A client waits for space.
@@ -35,6 +39,53 @@ pub(crate) enum Message {
     Segments(Sender<Vec<SegmentView>>),
     /// Writes and syncs the rest, and ends; at `ends_ms` in any case.
     Close { ends_ms: u64, outcome: Sender<Result<(), CloseError>>, span: Span },
+}
+
+impl Message {
+    /// A write, of which so many bytes were put. Short ones have time: waking a worker takes longer than to append one.
+    pub(crate) fn write(hash: KeyHash, waiter: Option<Waiter>, bytes_put: u64) -> Self {
+        let has_time = waiter.is_none() && bytes_put < BYTES_WITHOUT_TIME;
+        Self::Dirty { hash, waiter, has_time }
+    }
+
+    /// Whether a worker that naps is woken for it.
+    const fn is_urgent(&self) -> bool {
+        !matches!(self, Self::Dirty { has_time: true, .. })
+    }
+}
+
+/// The sending end of a worker's queue.
+#[derive(Debug)]
+pub(crate) struct MessageSender {
+    messages: Sender<Message>,
+    urgent: Sender<()>,
+}
+
+impl MessageSender {
+    /// Makes a queue: both ends, and the channel by which a worker that naps learns of an urgent message.
+    ///
+    /// Each write and each other message has a place reserved before it is sent, which is given back no earlier than the message is
+    /// taken out. There is at most one nudge, and one close. So the queue is bounded, and takes memory for its messages only. A
+    /// bounded channel would take the memory of all places from the start, 1.2 MiB.
+    pub(crate) fn new() -> (Self, Receiver<Message>, Receiver<()>) {
+        let (messages, receiver) = unbounded();
+        let (urgent, urgent_receiver) = bounded(1);
+        (Self { messages, urgent }, receiver, urgent_receiver)
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// [`Gone`] where the worker is.
+    pub(crate) fn send(&self, message: Message) -> Result<(), Gone> {
+        let is_urgent = message.is_urgent();
+        self.messages.send(message).map_err(|_| Gone)?;
+        if is_urgent {
+            // Where one is on its way, it is enough: the worker looks into the queue after it took that.
+            let _ = self.urgent.try_send(());
+        }
+        Ok(())
+    }
 }
 
 /// A task's surroundings.

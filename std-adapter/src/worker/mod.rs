@@ -41,7 +41,7 @@ use self::driving::Given;
 use self::explaining::Explaining;
 use self::failing::Failing;
 use self::memory::Buffers;
-pub(crate) use self::message::{Background, Message, Scheduled, Waiter};
+pub(crate) use self::message::{Background, Message, MessageSender, Scheduled, Waiter};
 use self::posting::Posting;
 use self::scheduled::ScheduledTasks;
 use self::slicing::Slicing;
@@ -58,6 +58,8 @@ use crate::storage::{MediumFailure, ServiceMedium, Sparse, Syncer};
 
 /// Messages taken in one turn.
 const MESSAGES_PER_TURN: usize = 256;
+/// How long writes that have time may gather before the worker takes the next ones.
+const NAP: Duration = Duration::from_micros(300);
 /// Replies of the pools that can be on their way.
 const REPLIES_MAX: usize = 16;
 /// The longest wait, in milliseconds: a look at the clock is due then.
@@ -70,6 +72,7 @@ pub(crate) struct Setup {
     pub(crate) store: Store,
     pub(crate) medium: Box<dyn ServiceMedium>,
     pub(crate) messages: Receiver<Message>,
+    pub(crate) urgent: Receiver<()>,
     pub(crate) pools: PoolCoordinator,
     pub(crate) ready: Sender<Result<Mounted, OpenError>>,
     pub(crate) meter: TierMeter,
@@ -121,9 +124,11 @@ impl Schedule {
 }
 
 pub(crate) struct Worker<'m> {
-    // These five hold all senders of answers. Fields are dropped in their order, and the medium or the syncer may be stuck. So
+    // These six hold all senders of answers. Fields are dropped in their order, and the medium or the syncer may be stuck. So
     // clients that wait for an answer learn first that none will come.
     messages: Receiver<Message>,
+    /// Cuts a nap short.
+    urgent: Receiver<()>,
     backlog: VecDeque<Work>,
     waiters: Waiters,
     scheduled: ScheduledTasks,
@@ -158,6 +163,8 @@ pub(crate) struct Worker<'m> {
     unwritten_since_ms: Option<u64>,
     /// Everything that clients wait for, as it was at the last look after them.
     given_at: Given,
+    /// Whether writes were taken that have time, since the last wait or nap.
+    has_taken_writes: bool,
     /// Whether the machine was asked for something after it was polled last.
     has_asked: bool,
     /// How often the medium had failed then.
@@ -277,6 +284,8 @@ impl<'m> Worker<'m> {
             medium: setup.medium,
             syncer,
             messages: setup.messages,
+            urgent: setup.urgent,
+            has_taken_writes: false,
             pools: setup.pools,
             replies: bounded(REPLIES_MAX),
             clock: settings.clock,
@@ -423,7 +432,8 @@ impl<'m> Worker<'m> {
             if is_idle && self.messages.is_empty() && !has_more && !has_asked {
                 let timeout = self.timeout();
                 if !timeout.is_zero() {
-                    self.wait_for_input(timeout);
+                    let has_taken_writes = core::mem::take(&mut self.has_taken_writes);
+                    if has_taken_writes { self.nap(timeout.min(NAP)) } else { self.wait_for_input(timeout) }
                 }
             }
         }
@@ -460,7 +470,10 @@ impl<'m> Worker<'m> {
             }
         }
         match message {
-            Message::Dirty { hash, waiter } => self.backlog.push_back(Work::Dirty(hash, waiter)),
+            Message::Dirty { hash, waiter, has_time } => {
+                self.has_taken_writes |= has_time;
+                self.backlog.push_back(Work::Dirty(hash, waiter));
+            }
             Message::Flush(waiter) => self.backlog.push_back(Work::Flush(waiter)),
             Message::Nudge => {}
             Message::Schedule { task, accepted, scheduled } => {
@@ -490,6 +503,24 @@ impl<'m> Worker<'m> {
         let now = self.now();
         // A reply that comes too late answers nobody (I-REQ-2).
         let _ = self.tier.handle(now, Input::Cleanup(reply), &mut self.index);
+    }
+
+    /// Lets writes gather that have time. Without naps a worker that is faster than its clients sleeps after each write,
+    /// and each client pays for waking it. Any other message ends the nap.
+    fn nap(&mut self, timeout: Duration) {
+        // A mark of a message that was taken. One that is sent from here on brings its own.
+        if self.urgent.try_recv().is_ok() && !self.messages.is_empty() {
+            return;
+        }
+        select! {
+            recv(self.urgent) -> _ => {}
+            recv(self.syncer.results) -> synced => match synced {
+                Ok(synced) => self.take_synced(synced),
+                Err(_) => self.is_syncer_dead = true,
+            },
+            recv(self.replies.1) -> reply => if let Ok(reply) = reply { self.take_reply(reply) },
+            default(timeout) => {}
+        }
     }
 
     /// Waits for the next input of any kind.

@@ -207,7 +207,7 @@ impl Worker<'_> {
             let heads = Heads {
                 is_pending: pending.is_some(),
                 has_overtaken: entry.has_overtaken(),
-                pending: pending.and_then(|p| head(p)),
+                pending: pending.and_then(head),
                 stored: None,
             };
             (!is_damaged).then_some((heads, entry.stored().filter(is_value).copied()))
