@@ -58,8 +58,8 @@
 //! [`guide`] tells how to choose capacity and memory, how long calls block, how to move, copy and upgrade a tier, and which metrics
 //! to watch.
 //!
-//! It needs a Unix system. On Linux freed segments are also punched out of the file, and a mount first drops the pages of the
-//! file from the page cache.
+//! It needs a Unix system. On Linux freed segments are also punched out of the file. A mount first drops the pages of the
+//! file from the page cache, unless it knows that all of them were written.
 #![doc = include_str!("metrics.md")]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]

@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use coldpress_core::recovery::MountError;
 
 use self::parts::as_stored;
+use super::last_use::LastUse;
 use super::meta::{META_NEW_NAME, Meta};
 use super::owner;
 use super::owner::{LOCK_NAME, PID_BYTES_MAX, holder};
@@ -37,11 +38,19 @@ pub(crate) struct Dir {
     is_read_only: bool,
     /// The directory and the file `LOCK`, as far as they are locked; a tier that is only read may have no `LOCK`.
     locks: Lease<Vec<File>>,
-    /// Views of the files of the partitions, while these are opened.
-    opening: Vec<File>,
+    opening: Box<PartsOpening>,
     /// The files of the partitions.
     parts: Vec<SharedFile>,
     is_left: bool,
+}
+
+/// The state of a directory whose partitions are being opened.
+#[derive(Debug, Default)]
+struct PartsOpening {
+    /// Views of the files of the partitions.
+    files: Vec<File>,
+    /// How the last use of them went.
+    last_use: LastUse,
 }
 
 /// The files that a worker keeps open and locked until it ends: nobody else opens the tier before.
@@ -56,13 +65,18 @@ impl Drop for Dir {
         // inherits all open files, and holds the lock until it runs its own program.
         if !self.is_left {
             let unlock = |files: &Vec<File>| files.iter().for_each(|file| drop(file.unlock()));
-            unlock(&self.opening);
+            unlock(&self.opening.files);
             self.parts.iter().copied().for_each(SharedFile::unlock);
             if !self.is_read_only {
+                let last_use =
+                    self.noted(LastUse::settled(self.parts.iter().map(|part| part.settled_state())));
                 // The last one is `LOCK`.
-                self.locks.look_behind(|files| files.last().into_iter().for_each(owner::unsign));
+                self.locks.look_behind(|files| files.last().map(|lock| owner::unsign(lock, &last_use)));
             }
             self.locks.look_behind(unlock);
+        } else if !self.is_read_only && check_file_size_limit(PID_BYTES_MAX).is_ok() {
+            // The number alone stays: later syncs of a worker that did not end are noted nowhere.
+            self.locks.look_behind(|files| files.last().map(owner::sign));
         }
         // A worker that did not end keeps its file and the locks until it does.
         self.parts.iter().copied().for_each(SharedFile::close);
@@ -219,12 +233,14 @@ impl Dir {
         let lock = mode.open_or_make(&path.join(LOCK_NAME));
         let lock = lock.map_err(if content.has_first() { not_writable } else { OpenError::Io })?;
         try_lock(&lock, &path)?;
+        let last_use = LastUse::read(&lock);
         // A limit on the length of files would end the process.
         if check_file_size_limit(PID_BYTES_MAX).is_ok() {
             owner::sign(&lock);
         }
         held.push(lock);
-        let dir = Self::of(path, mode, held, false);
+        let mut dir = Self::of(path, mode, held, false);
+        dir.opening.last_use = last_use;
         // Until a first file is in place, no one knows whether the names above it were ever made durable.
         if !content.has_first() {
             sync_above(&dir.path)?;
@@ -263,8 +279,24 @@ impl Dir {
     }
 
     fn of(path: PathBuf, mode: Mode, locked: Vec<File>, is_read_only: bool) -> Self {
-        let locks = LOCKS.lend(locked);
-        Self { path, mode, is_read_only, locks, opening: Vec::new(), parts: Vec::new(), is_left: false }
+        let (locks, opening) = (LOCKS.lend(locked), Box::default());
+        Self { path, mode, is_read_only, locks, opening, parts: Vec::new(), is_left: false }
+    }
+
+    /// A note as far as it may be written: a limit on the length of files would end the process.
+    fn noted(&self, last_use: LastUse) -> LastUse {
+        let bytes = last_use.text(std::process::id()).len() as u64;
+        if check_file_size_limit(bytes).is_ok() { last_use } else { LastUse::Unknown }
+    }
+
+    /// Notes that the files are in use. From then on their syncs are noted there, too.
+    fn note_use(&self) {
+        if self.is_read_only {
+            return;
+        }
+        let in_use = self.noted(LastUse::in_use(self.parts.iter().map(|part| part.state())));
+        // The last one is `LOCK`.
+        let _ = self.locks.enter(|files| files.last().map(|lock| owner::sign_in_use(lock, &in_use)));
     }
 
     /// The path of the directory, without links and relative parts.
@@ -327,7 +359,8 @@ impl Dir {
             if self.is_read_only { as_stored(config, &parts)? } else { reshape::settle(config, stored) };
         let parts = self.reshape_parts(parts, &config)?;
         let views = parts.into_iter().map(|part| self.views(part, &config)).collect::<Result<_, _>>()?;
-        self.opening.clear();
+        self.note_use();
+        *self.opening = PartsOpening::default();
         Ok((views, config))
     }
 

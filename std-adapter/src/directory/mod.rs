@@ -3,6 +3,7 @@
 mod dir;
 mod facts;
 pub mod inspect;
+mod last_use;
 mod meta;
 mod owner;
 mod peek;

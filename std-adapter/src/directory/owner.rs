@@ -1,6 +1,7 @@
 //! The process that has a tier open: its number lies in the file `LOCK`, and the lock tells whether it still holds.
 //!
-//! A process that dies leaves its number behind. This does no harm, since only the lock decides. A close empties the file.
+//! A process that dies leaves its number behind. This does no harm, since only the lock decides. The file also tells
+//! the next open how its [last use](LastUse) went.
 
 use core::time::Duration;
 use std::fs::{File, TryLockError};
@@ -8,6 +9,7 @@ use std::io::{self, Read as _};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
 
+use super::last_use::LastUse;
 use crate::errors::InUse;
 use crate::file_error::{AtPath as _, FileError};
 
@@ -40,9 +42,19 @@ pub(crate) fn sign(lock: &File) {
     }
 }
 
-/// Takes the number of this process out of `LOCK`, before the lock is released.
-pub(crate) fn unsign(lock: &File) {
-    if let Err(error) = lock.set_len(0) {
+/// Writes the number of this process into `LOCK`, and behind it that the files are in use.
+pub(crate) fn sign_in_use(lock: &File, last_use: &LastUse) {
+    let text = last_use.text(std::process::id());
+    if let Err(error) = lock.write_all_at(text.as_bytes(), 0) {
+        tracing::debug!(%error, "the use of the files is not in LOCK");
+    }
+}
+
+/// Takes the number of this process out of `LOCK`, before the lock is released, and leaves a note in its place.
+pub(crate) fn unsign(lock: &File, last_use: &LastUse) {
+    let text = last_use.text(std::process::id());
+    // The length comes first: no reader finds a part of the number behind the note.
+    if let Err(error) = lock.set_len(0).and_then(|()| lock.write_all_at(text.as_bytes(), 0)) {
         tracing::debug!(%error, "the number of the process stays in LOCK");
     }
 }

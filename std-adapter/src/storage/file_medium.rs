@@ -10,8 +10,10 @@ use std::path::{Path, PathBuf};
 
 use coldpress_core::drive::{Medium, MediumError, Started};
 
+use super::cache_doubt::{CacheDoubt, FileState, Left};
 use super::medium_failure::MediumFailure;
 use super::service_medium::ServiceMedium;
+use super::sync_watch::SyncWatch;
 use super::system::{
     data_ranges, forget_cached, is_absent, is_damage, is_without_holes, medium_error, punch, read_no_further,
     reserve, zero,
@@ -50,6 +52,7 @@ pub struct FileMedium {
     /// Whether a write lacked space. From then on, where the filesystem can't allocate ahead, zeroes are written to find out
     /// whether there is space.
     is_tight: AtomicBool,
+    doubt: CacheDoubt,
 }
 
 /// Failures are logged at most so often, in milliseconds: a dead disk fails every read.
@@ -68,7 +71,8 @@ impl FileMedium {
     #[must_use]
     pub fn new(file: File) -> Self {
         read_no_further(&file);
-        Self { file, name: None, logged_ms: AtomicU64::new(0), is_tight: AtomicBool::new(false) }
+        let (logged_ms, is_tight) = (AtomicU64::new(0), AtomicBool::new(false));
+        Self { file, name: None, logged_ms, is_tight, doubt: CacheDoubt::new(Left::InDoubt, None) }
     }
 
     /// As [`new`](Self::new), for a file that must stay under its name, and at least this long.
@@ -76,11 +80,32 @@ impl FileMedium {
         Self { name: Some(Name { path, bytes }), ..Self::new(file) }
     }
 
+    /// Says how the last process left the file, and where the next one finds that out.
+    pub(crate) fn with_past(self, left: Left, watch: Option<SyncWatch>) -> Self {
+        Self { doubt: CacheDoubt::new(left, watch), ..self }
+    }
+
+    /// The state of the file.
+    pub(crate) fn state(&self) -> Option<FileState> {
+        FileState::of(&self.file).ok()
+    }
+
+    /// The state of the file, where all that it holds is durable. `None` where it may not be.
+    pub(crate) fn settled_state(&self) -> Option<FileState> {
+        if self.doubt.is_settled() { self.state() } else { None }
+    }
+
     /// Opens another view of the same file.
     pub(crate) fn try_clone(&self) -> io::Result<Self> {
         let (file, name) = (self.file.try_clone()?, self.name.clone());
         let is_tight = AtomicBool::new(self.is_tight.load(Relaxed));
-        Ok(Self { file, name, logged_ms: AtomicU64::new(0), is_tight })
+        Ok(Self {
+            file,
+            name,
+            logged_ms: AtomicU64::new(0),
+            is_tight,
+            doubt: CacheDoubt::new(Left::InDoubt, None),
+        })
     }
 
     /// Unlocks the file, whoever else has it open.
@@ -165,6 +190,7 @@ impl FileMedium {
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
         self.check_length()?;
         let written = self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", &error));
+        self.doubt.changed(written.is_ok());
         if written.as_ref().is_err_and(|failure| failure.kind() == MediumError::NoSpace) {
             self.is_tight.store(true, Relaxed);
         }
@@ -172,19 +198,34 @@ impl FileMedium {
     }
 
     pub(super) fn sync_data(&self) -> Result<(), MediumFailure> {
-        self.file.sync_data().map_err(|error| self.failed("sync", &error))
+        let sync = || self.file.sync_data().map_err(|error| self.failed("sync", &error));
+        self.doubt.while_syncing(sync)
     }
 
-    pub(super) fn drop_cache(&self) -> Result<(), MediumFailure> {
+    /// As [`ServiceMedium::refresh`].
+    pub(super) fn drop_doubtful_cache(&self) -> Result<(), MediumFailure> {
         // Only clean pages are dropped, so pages that an earlier process left unwritten are written first.
         self.sync_data()?;
-        forget_cached(&self.file).map_err(|error| self.failed("drop the cache of", &error))
+        let drop_cache =
+            || forget_cached(&self.file).map_err(|error| self.failed("drop the cache of", &error));
+        self.doubt.resolve(drop_cache)
+    }
+
+    /// As [`ServiceMedium::settle`].
+    pub(super) fn sync_the_rest(&self) {
+        if self.doubt.has_unsynced() {
+            // A failure leaves a doubt, and the next open drops the pages.
+            let _ = self.sync_data();
+        }
     }
 
     pub(super) fn erase_at(&self, offset: u64, bytes: u64) -> Result<(), MediumFailure> {
         match punch(&self.file, offset, bytes) {
             Err(error) if is_without_holes(&error) => {}
-            punched => return punched.map_err(|error| self.failed("punch a hole into", &error)),
+            punched => {
+                self.doubt.changed(punched.is_ok());
+                return punched.map_err(|error| self.failed("punch a hole into", &error));
+            }
         }
         // Written zeroes read like a hole; they only keep their space.
         self.write_zeroes(offset, bytes)
@@ -193,13 +234,19 @@ impl FileMedium {
     /// As [`ServiceMedium::erase_and_keep`].
     pub(super) fn zero_at(&self, offset: u64, bytes: u64) -> Result<bool, MediumFailure> {
         match zero(&self.file, offset, bytes) {
-            Ok(()) => Ok(true),
+            Ok(()) => {
+                self.doubt.changed(true);
+                Ok(true)
+            }
             // The filesystem has no such call, or no space for parts of the range that were never written.
             Err(error) if is_without_holes(&error) || medium_error(&error) == MediumError::NoSpace => {
                 self.erase_at(offset, bytes)?;
                 Ok(self.allocate_at(offset, bytes).is_ok())
             }
-            Err(error) => Err(self.failed("write zeroes to", &error)),
+            Err(error) => {
+                self.doubt.changed(false);
+                Err(self.failed("write zeroes to", &error))
+            }
         }
     }
 
@@ -213,6 +260,8 @@ impl FileMedium {
             Err(error) if is_without_holes(&error) => Ok(()),
             allocated => allocated.map_err(|error| self.failed_quietly("allocate space of", &error)),
         };
+        // Without space nothing was lost: the bytes are as blank as before.
+        self.doubt.changed(true);
         if allocated.is_err() {
             // Some filesystems keep the part that they had space for.
             let marker = MARKER_BLOCK_BYTES.min(bytes);
@@ -222,8 +271,12 @@ impl FileMedium {
     }
 
     pub(super) fn give_back_at(&self, offset: u64, bytes: u64) {
-        if bytes > 0
-            && let Err(error) = punch(&self.file, offset, bytes)
+        if bytes == 0 {
+            return;
+        }
+        let punched = punch(&self.file, offset, bytes);
+        self.doubt.changed(true);
+        if let Err(error) = punched
             && !is_without_holes(&error)
         {
             tracing::debug!(%error, offset, bytes, "blank bytes keep their space");
@@ -261,7 +314,11 @@ impl ServiceMedium for FileMedium {
     }
 
     fn refresh(&mut self) -> Result<(), MediumFailure> {
-        self.drop_cache()
+        self.drop_doubtful_cache()
+    }
+
+    fn settle(&mut self) {
+        self.sync_the_rest();
     }
 
     fn erase_and_keep(&mut self, at: u64, bytes: u64) -> Result<bool, MediumFailure> {

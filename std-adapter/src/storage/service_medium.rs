@@ -41,7 +41,8 @@ pub trait ServiceMedium: Medium<Error = MediumFailure> + Send + Sync {
     /// A [`MediumFailure`].
     fn len(&self) -> Result<u64, MediumFailure>;
 
-    /// Makes reads show what the medium holds, not what a cache in front of it does. Called once, before a mount.
+    /// Makes reads show what the medium holds, not what a cache in front of it does. Called once, before a mount. A medium may keep
+    /// what its cache holds where it knows that all of that is on the medium.
     ///
     /// After a sync that failed in an earlier process, a system may keep pages that it could not write and call them clean.
     /// A mount that took them for durable would free the older versions they supersede (rule 9).
@@ -51,6 +52,11 @@ pub trait ServiceMedium: Medium<Error = MediumFailure> + Send + Sync {
     fn refresh(&mut self) -> Result<(), MediumFailure> {
         Ok(())
     }
+
+    /// Makes durable what no sync covers yet. Called once, behind the last write of an orderly close, and answers nobody: all records
+    /// are durable by then, and footers may not be. A medium whose next [`refresh`](Self::refresh) can tell that all of its cache
+    /// was written need not drop it.
+    fn settle(&mut self) {}
 
     /// As [`erase`](Medium::erase), waits for its end, and keeps the space that the bytes occupied, so that they can be written
     /// on a full disk. Tells whether it kept it: where the medium can't do both at once, another process may take the space.

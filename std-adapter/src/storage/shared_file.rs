@@ -4,6 +4,7 @@ use core::ops::Range;
 
 use coldpress_core::drive::{Medium, MediumError, Started};
 
+use super::cache_doubt::FileState;
 use super::file_medium::FileMedium;
 use super::medium_failure::MediumFailure;
 use super::service_medium::ServiceMedium;
@@ -31,6 +32,16 @@ impl SharedFile {
     /// Unlocks the file, whoever else has it open.
     pub(crate) fn unlock(self) {
         self.0.look_behind(FileMedium::unlock);
+    }
+
+    /// As [`FileMedium::state`].
+    pub(crate) fn state(self) -> Option<FileState> {
+        self.0.enter(FileMedium::state).ok().flatten()
+    }
+
+    /// As [`FileMedium::settled_state`].
+    pub(crate) fn settled_state(self) -> Option<FileState> {
+        self.0.look_behind(FileMedium::settled_state).flatten()
     }
 
     /// Closes the file, at once or when nobody is in it any more.
@@ -84,7 +95,12 @@ impl ServiceMedium for SharedFile {
     }
 
     fn refresh(&mut self) -> Result<(), MediumFailure> {
-        self.enter(FileMedium::drop_cache)
+        self.enter(FileMedium::drop_doubtful_cache)
+    }
+
+    fn settle(&mut self) {
+        // A file that is closed has nothing to sync.
+        let _ = self.0.enter(FileMedium::sync_the_rest);
     }
 
     fn erase_and_keep(&mut self, at: u64, bytes: u64) -> Result<bool, MediumFailure> {

@@ -33,6 +33,20 @@ pub(super) fn read_no_further(file: &File) {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn read_no_further(_: &File) {}
 
+/// Whether a failed write of a page that no process was notified of fails the next sync of the file, also that of a process which
+/// opened it later. Linux does so since 4.17.
+#[cfg(target_os = "linux")]
+pub(crate) fn reports_unseen_failures() -> bool {
+    let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").unwrap_or_default();
+    let mut numbers = release.split(['.', '-', '+', '\n']).map_while(|number| number.parse::<u32>().ok());
+    (numbers.next(), numbers.next()) >= (Some(4), Some(17))
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn reports_unseen_failures() -> bool {
+    false
+}
+
 #[cfg(target_os = "linux")]
 pub(super) fn forget_cached(file: &File) -> io::Result<()> {
     rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::DontNeed).map_err(io::Error::from)

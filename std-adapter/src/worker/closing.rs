@@ -81,8 +81,12 @@ impl Worker<'_> {
             Ok(()) => tracing::info!(partition = self.partition, "log closed"),
             Err(error) => tracing::error!(partition = self.partition, %error, "log closed in disorder"),
         }
+        let is_orderly = result.is_ok();
         if let Some(outcome) = outcome {
             let _ = outcome.try_send(result);
+        }
+        if is_orderly {
+            self.medium.settle();
         }
         true
     }

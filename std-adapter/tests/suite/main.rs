@@ -31,6 +31,7 @@ mod long_values;
 mod long_values_cut;
 mod long_values_readers;
 mod opening;
+mod page_cache;
 mod path;
 mod poison;
 mod pools;

@@ -8,9 +8,10 @@ use coldpress_core::recovery::MountError;
 use crate::config::ColdTierConfig;
 use crate::directory::views::Views;
 use crate::errors::OpenError;
-use crate::storage::{FileMedium, SharedFile, sync_dir};
+use crate::storage::{FileMedium, Left, SharedFile, SyncWatch, sync_dir};
 
 use super::{Dir, check_file_size_limit, not_writable, part_name, try_lock, try_lock_shared};
+use crate::directory::last_use::LastUse;
 use crate::directory::peek::{Peek, peek};
 use crate::directory::reshape;
 use crate::directory::reshape::{Change, Stored, Survey};
@@ -23,6 +24,9 @@ pub(crate) struct HeldPart {
     file: File,
     bytes: u64,
     pub(crate) stored: Stored,
+    /// How its last use left it.
+    left: Left,
+    partition: u16,
 }
 
 impl HeldPart {
@@ -147,8 +151,9 @@ impl Dir {
         sync_dir(old.parent().unwrap_or(&self.path))?;
         let path = held.path.clone();
         let bytes = file.metadata().at("look at", &path)?.len();
-        self.opening.push(file.try_clone().at("open another view of", &path)?);
-        Ok(HeldPart { stored: Stored::of(&path), path, file, bytes })
+        self.opening.files.push(file.try_clone().at("open another view of", &path)?);
+        let (left, partition) = (Left::InDoubt, held.partition);
+        Ok(HeldPart { stored: Stored::of(&path), path, file, bytes, left, partition })
     }
 
     /// Opens a file that is there, and locks it for as long as this value lives.
@@ -159,7 +164,7 @@ impl Dir {
         } else {
             try_lock(&file, &self.path)?;
         }
-        self.opening.push(file.try_clone().at("open another view of", &path)?);
+        self.opening.files.push(file.try_clone().at("open another view of", &path)?);
         self.mode.warn_if_more_open(&path);
         let bytes = file.metadata().at("look at", &path)?.len();
         // The file may have been replaced before it was locked.
@@ -168,7 +173,8 @@ impl Dir {
         if !medium.has_its_place().at("look at", &path)? {
             return Err(OpenError::FileLost);
         }
-        Ok(HeldPart { stored: Stored::of(&path), path, file, bytes })
+        let left = self.opening.last_use.left(partition, &file);
+        Ok(HeldPart { stored: Stored::of(&path), path, file, bytes, left, partition })
     }
 
     pub(crate) fn open_part(&self, partition: u16) -> Result<(PathBuf, File), OpenError> {
@@ -206,13 +212,17 @@ impl Dir {
     pub(crate) fn views(&mut self, part: HeldPart, config: &ColdTierConfig) -> Result<Views, OpenError> {
         let seen = self.peek(&part.path, &part.file, config)?;
         // Under another length of segments, the parts that could not be read may hold headers.
-        let HeldPart { path, file, stored, .. } = part;
+        let HeldPart { path, file, stored, left, partition, .. } = part;
         if let (None, Stored::Unread(failure)) = (seen.store, stored) {
             let segments = config.geometry.segment_count();
             return Err(OpenError::Unread { unread: 1, segments, failure });
         }
         let medium = FileMedium::named(file, path, config.geometry.medium_bytes());
-        let shared = SharedFile::open(medium);
+        // A byte beyond the limit on the length of files would end the process.
+        let at = LastUse::state_at(partition);
+        let is_watched = !self.is_read_only && check_file_size_limit(at + 1).is_ok();
+        let watch = is_watched.then(|| SyncWatch::new(self.locks, at));
+        let shared = SharedFile::open(medium.with_past(left, watch));
         self.parts.push(shared);
         Ok(Views::of(Box::new(shared), self.is_read_only)?)
     }
