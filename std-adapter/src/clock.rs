@@ -71,7 +71,12 @@ impl Clock for ManualClock {
 
 /// Milliseconds since this process first asked; never goes back.
 pub(crate) fn monotonic_ms() -> u64 {
+    monotonic_ms_at(Instant::now())
+}
+
+/// As [`monotonic_ms`], at a moment that was read already.
+pub(crate) fn monotonic_ms_at(now: Instant) -> u64 {
     static FIRST: OnceLock<Instant> = OnceLock::new();
-    let first = FIRST.get_or_init(Instant::now);
-    u64::try_from(first.elapsed().as_millis()).unwrap_or(u64::MAX)
+    let elapsed = now.saturating_duration_since(*FIRST.get_or_init(|| now));
+    elapsed.as_secs().saturating_mul(1_000).saturating_add(u64::from(elapsed.subsec_millis()))
 }

@@ -40,7 +40,9 @@ fn exercise(dir: &std::path::Path, pools: &PoolCoordinator) {
         tier.flush().unwrap();
     }
     for key in 0..50u32 {
-        assert!(tier.get(&key.to_le_bytes()).unwrap().is_some());
+        for _ in 0..2 {
+            assert!(tier.get(&key.to_le_bytes()).unwrap().is_some());
+        }
         assert!(tier.get(&key.to_le_bytes()).unwrap().is_some(), "from the pools");
         assert!(tier.remove(&key.to_le_bytes()).unwrap());
     }

@@ -11,7 +11,7 @@ use super::scratch;
 use crate::errors::{BatchError, GetError, TierError};
 use crate::index::{Entry, Pending, Stored, WriteId};
 use crate::observe::Timed;
-use crate::pool::HotKey;
+use crate::pool::{HotKey, Looked};
 use crate::storage::MediumFailure;
 use coldpress_core::format::KeyHash;
 use core::ops::Range;
@@ -132,7 +132,7 @@ impl ColdTierHandle {
             let (hash, part) = open.find(key)?;
             let counts = &part.shared.counts;
             counts.gets.fetch_add(1, Relaxed);
-            let found = scratch::with_buffer(|buffer| part.read(open, &hash, key, buffer, value));
+            let found = scratch::with_buffer(|buffer| part.read(open, (&hash, key), begun, buffer, value));
             match &found {
                 Ok(found) => counts.hits.fetch_add(u64::from(found.value().is_some()), Relaxed),
                 Err(GetError::Damaged) => counts.damaged_reads.fetch_add(1, Relaxed),
@@ -197,20 +197,23 @@ impl Part {
         self.shared.health.check_readable()
     }
 
-    /// Reads the value of a key; returns the write that it is of.
+    /// Reads the value of a key, as of a moment that is now or just before; returns the write that it is of.
     pub(super) fn read(
         &self,
         open: &Open,
-        hash: &KeyHash,
-        key: &[u8],
+        (hash, key): (&KeyHash, &[u8]),
+        begun: Instant,
         buffer: &mut Vec<u8>,
         value: &mut Vec<u8>,
     ) -> Result<Reading, GetError> {
         self.check_readable()?;
         let (mut chase, mut heads) = (Chase::default(), HeadChase::default());
+        let mut now_s = open.now_s_at(self, begun);
         loop {
+            // Bytes of an older value may be left from an earlier attempt.
+            value.clear();
             let begun = self.shared.families.begun();
-            match self.look_up(open, hash, Some(key), buffer) {
+            match self.look_up(open, (hash, Some(key)), now_s, buffer) {
                 Found::Absent => return Ok(Reading::Absent),
                 Found::Damaged => return Err(GetError::Damaged),
                 Found::Pending { codec: CodecId::Chunked, current } => {
@@ -232,16 +235,19 @@ impl Part {
                 }
                 Found::Stored(stored) => {
                     let current = Current::stored(&stored);
-                    if self.read_hot(open, hash, &stored, value) {
-                        return Ok(Reading::Value(current));
-                    }
+                    let is_wanted = match self.read_hot(open, hash, &stored, value) {
+                        Looked::Hit(()) => return Ok(Reading::Value(current)),
+                        Looked::Miss { is_wanted } => is_wanted,
+                    };
                     match self.read_stored(open, &stored, Some(key), buffer, value) {
                         Err(ReadError::Head(head)) => {
                             let (version, expires) = (Some(stored.version()), stored.expires_s().is_some());
                             let seen = Seen { head, version, expires, begun };
                             match self.read_long(open, (hash, key), &seen, &mut heads, (buffer, value))? {
                                 Long::Whole => {
-                                    self.keep_hot(open, hash, &stored, value);
+                                    if is_wanted {
+                                        self.keep_hot(open, hash, &stored, value);
+                                    }
                                     return Ok(Reading::Value(current));
                                 }
                                 Long::Absent => return Ok(Reading::Lost(current)),
@@ -249,7 +255,9 @@ impl Part {
                             }
                         }
                         Ok(()) => {
-                            self.keep_hot(open, hash, &stored, value);
+                            if is_wanted {
+                                self.keep_hot(open, hash, &stored, value);
+                            }
                             return Ok(Reading::Value(current));
                         }
                         Err(ReadError::Codec(error)) => return Err(GetError::Codec(error)),
@@ -258,17 +266,18 @@ impl Part {
                     }
                 }
             }
+            // The record was relocated meanwhile, or a long value overwritten.
+            now_s = open.now_s(self);
         }
     }
 
     pub(super) fn look_up(
         &self,
         open: &Open,
-        hash: &KeyHash,
-        key: Option<&[u8]>,
+        (hash, key): (&KeyHash, Option<&[u8]>),
+        now_s: u32,
         buffer: &mut Vec<u8>,
     ) -> Found {
-        let now_s = open.now_s(self);
         let look = |entry: &Entry| {
             if !self.is_current(&open.limits, entry, now_s) {
                 return Found::Absent;
@@ -292,6 +301,7 @@ impl Part {
         self.shared.view(hash, look).unwrap_or(Found::Absent)
     }
 
+    /// Reads the value of a record behind what is in `value`.
     pub(super) fn read_stored(
         &self,
         open: &Open,
@@ -316,7 +326,7 @@ impl Part {
         }
         // The limit of when it was written may have been another one than today's; none is longer than a segment.
         let len_max = geometry.segment_bytes();
-        scratch::decode(record.header.codec, record.value, len_max, value).map_err(ReadError::Codec)
+        scratch::decode_onto(record.header.codec, record.value, len_max, value).map_err(ReadError::Codec)
     }
 
     /// Reads the bytes of a record.
@@ -392,22 +402,20 @@ impl Part {
         }
     }
 
-    fn read_hot(&self, open: &Open, hash: &KeyHash, stored: &Stored, value: &mut Vec<u8>) -> bool {
-        let Some((hot, tier)) = open.hot else { return false };
+    fn read_hot(&self, open: &Open, hash: &KeyHash, stored: &Stored, value: &mut Vec<u8>) -> Looked<()> {
+        let Some((hot, tier)) = open.hot else { return Looked::Miss { is_wanted: false } };
         let key = HotKey { tier, hash: hash.0 };
-        // Bytes of an older value may be left from an earlier attempt.
-        value.clear();
-        let found =
-            hot.read(key, stored.version().to_bits(), |bytes| value.extend_from_slice(bytes)).is_some();
-        self.shared.counts.hot_hits.fetch_add(u64::from(found), Relaxed);
-        found
+        let looked = hot.look(key, stored.version().to_bits(), |bytes| value.extend_from_slice(bytes));
+        if let Looked::Hit(()) = looked {
+            self.shared.counts.hot_hits.fetch_add(1, Relaxed);
+        }
+        looked
     }
 
     fn keep_hot(&self, open: &Open, hash: &KeyHash, stored: &Stored, value: &[u8]) {
         let Some((hot, tier)) = open.hot else { return };
         let key = HotKey { tier, hash: hash.0 };
-        // Pools that are full or closed keep nothing; the log has the value.
-        let _ = hot.insert(key, stored.version().to_bits(), value, stored.expires_s());
+        hot.keep(key, stored.version().to_bits(), value, stored.expires_s());
     }
 }
 
@@ -429,13 +437,14 @@ pub(super) fn decode_stored(
     scratch::decode(codec, payload, bytes_max, value).map_err(GetError::Codec)
 }
 
+/// Decodes a pending value behind what is in `value`.
 pub(super) fn decode(
     open: &Open,
     codec: CodecId,
     payload: &[u8],
     value: &mut Vec<u8>,
 ) -> Result<(), GetError> {
-    scratch::decode(codec, payload, open.limits.value_bytes_max, value).map_err(GetError::Codec)
+    scratch::decode_onto(codec, payload, open.limits.value_bytes_max, value).map_err(GetError::Codec)
 }
 
 #[cfg(test)]

@@ -2,6 +2,8 @@
 
 use std::vec::IntoIter;
 
+use std::time::Instant;
+
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{KeyHash, partition_of};
 
@@ -136,7 +138,9 @@ impl Part {
         let (key, stored) = encoded.payload.split_at(encoded.key_bytes as usize);
         let mut value = Vec::new();
         let is_there = if encoded.codec == CodecId::Chunked {
-            scratch::with_buffer(|buffer| self.read(open, hash, key, buffer, &mut value))?.value().is_some()
+            let read =
+                |buffer: &mut Vec<u8>| self.read(open, (hash, key), Instant::now(), buffer, &mut value);
+            scratch::with_buffer(read)?.value().is_some()
         } else {
             decode_stored(open, encoded.codec, stored, &mut value)?;
             true

@@ -365,14 +365,12 @@ impl Part {
         let Head { generation, pieces, bytes } = seen.head;
         value.clear();
         value.reserve(bytes as usize);
-        let mut piece = Vec::new();
         for index in 0..pieces {
             let name = [&piece_prefix(generation, index), key].concat();
             let of_piece = piece_hash(&open.hash_key, hash, generation, index);
-            if !self.read_piece(open, &of_piece, &name, (buffer, &mut piece))? {
+            if !self.read_piece(open, &of_piece, &name, (buffer, value))? {
                 return Ok(Pieces::Missing);
             }
-            value.extend_from_slice(&piece);
         }
         // No other value has pieces of this generation while this head is in the log, or if no generation was begun meanwhile.
         // After a head was dropped, another value may have them.
@@ -387,20 +385,21 @@ impl Part {
         if value.len() == bytes as usize { Ok(Pieces::Whole) } else { Err(GetError::Damaged) }
     }
 
+    /// Reads a piece behind those before it.
     fn read_piece(
         &self,
         open: &Open,
         hash: &KeyHash,
         name: &[u8],
-        (buffer, piece): (&mut Vec<u8>, &mut Vec<u8>),
+        (buffer, value): (&mut Vec<u8>, &mut Vec<u8>),
     ) -> Result<bool, GetError> {
         let mut chase = Chase::default();
         loop {
-            match self.look_up(open, hash, Some(name), buffer) {
+            match self.look_up(open, (hash, Some(name)), open.now_s(self), buffer) {
                 Found::Absent => return Ok(false),
                 Found::Damaged => return Err(GetError::Damaged),
-                Found::Pending { codec, .. } => return decode(open, codec, buffer, piece).map(|()| true),
-                Found::Stored(stored) => match self.read_stored(open, &stored, Some(name), buffer, piece) {
+                Found::Pending { codec, .. } => return decode(open, codec, buffer, value).map(|()| true),
+                Found::Stored(stored) => match self.read_stored(open, &stored, Some(name), buffer, value) {
                     Ok(()) => return Ok(true),
                     Err(ReadError::Codec(error)) => return Err(GetError::Codec(error)),
                     Err(ReadError::Head(_)) => return Err(GetError::Damaged),

@@ -6,11 +6,12 @@
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
+use std::time::Instant;
 
 use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, Seed, key_hash, partition_of};
 use parking_lot::Mutex;
 
-use crate::clock::Clock;
+use crate::clock::{Clock, monotonic_ms_at};
 use crate::config::{Durability, FullPolicy, Terms};
 use crate::errors::{GetError, TierError};
 use crate::index::{Health, SharedPartition};
@@ -135,6 +136,11 @@ impl Open {
     /// The wall clock, but not earlier than the log's time, and not further ahead of it than the log would follow.
     pub(crate) fn now_s(&self, part: &Part) -> u32 {
         part.shared.clock.now_s(self.clock.wall_s(), self.limits.clock_jump_s)
+    }
+
+    /// As [`now_s`](Self::now_s), with a monotonic clock that was read already.
+    pub(crate) fn now_s_at(&self, part: &Part, now: Instant) -> u32 {
+        part.shared.clock.now_s_at(monotonic_ms_at(now), self.clock.wall_s(), self.limits.clock_jump_s)
     }
 }
 

@@ -58,6 +58,20 @@ pub(crate) fn decode(
     with(|scratch| scratch.codecs.decode(codec, payload, len_max as usize, out))
 }
 
+/// Decodes a value behind what is in `out`; a raw one is copied once, and needs no scratch.
+pub(crate) fn decode_onto(
+    codec: CodecId,
+    payload: &[u8],
+    len_max: u32,
+    out: &mut Vec<u8>,
+) -> Result<(), CodecError> {
+    if codec == CodecId::Raw && payload.len() <= len_max as usize {
+        out.extend_from_slice(payload);
+        return Ok(());
+    }
+    with(|scratch| scratch.codecs.decode_onto(codec, payload, len_max as usize, out))
+}
+
 /// Lends this thread's buffer.
 pub(crate) fn with_buffer<R>(call: impl FnOnce(&mut Vec<u8>) -> R) -> R {
     let mut buffer = with(|scratch| core::mem::take(&mut scratch.buffer));

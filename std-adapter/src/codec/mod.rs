@@ -102,15 +102,32 @@ impl CodecSet {
         len_max: usize,
         out: &mut Vec<u8>,
     ) -> Result<(), CodecError> {
-        let len = Self::check(id).and_then(|()| uncompressed_len(id, payload, len_max));
-        let outcome = len.and_then(|len| {
-            out.resize(len, 0);
-            self.with(id, len, |codec| codec.decompress(payload, out))
-        });
-        if outcome.is_err() {
-            out.clear();
+        out.clear();
+        self.decode_onto(id, payload, len_max, out)
+    }
+
+    /// As [`decode`](Self::decode), behind what is in `out`, which stays as it was after an error.
+    pub(crate) fn decode_onto(
+        &mut self,
+        id: CodecId,
+        payload: &[u8],
+        len_max: usize,
+        out: &mut Vec<u8>,
+    ) -> Result<(), CodecError> {
+        Self::check(id)?;
+        let len = uncompressed_len(id, payload, len_max)?;
+        if id == CodecId::Raw {
+            out.extend_from_slice(payload);
+            return Ok(());
         }
-        outcome.map(|_| ())
+        let start = out.len();
+        out.resize(start + len, 0);
+        let decoded =
+            self.with(id, len, |codec| codec.decompress(payload, out.get_mut(start..).unwrap_or_default()));
+        if decoded.is_err() {
+            out.truncate(start);
+        }
+        decoded.map(|_| ())
     }
 
     /// Runs a call on a codec, with scratch fit for values of `len` bytes.

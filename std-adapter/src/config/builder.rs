@@ -209,7 +209,10 @@ impl ColdTierConfigBuilder {
         self
     }
 
-    /// Sets whether values that were read are kept in the pools; by default they are.
+    /// Sets whether values that are read often are kept in the pools; by default they are.
+    ///
+    /// A value enters at its second read. In pools that are full at most one in 16 values that are read enters, those that are read
+    /// more often before the others.
     pub const fn keep_hot_values(mut self, keep: bool) -> Self {
         self.settings.keeps_hot_values = keep;
         self

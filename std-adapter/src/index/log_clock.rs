@@ -52,7 +52,8 @@ impl LogClock {
         self.now_s_at(monotonic_ms(), wall_s, jump_s_max)
     }
 
-    fn now_s_at(&self, monotonic_ms: u64, wall_s: u32, jump_s_max: u32) -> u32 {
+    /// As [`now_s`](Self::now_s), at a moment that was read already.
+    pub(crate) fn now_s_at(&self, monotonic_ms: u64, wall_s: u32, jump_s_max: u32) -> u32 {
         let offset_ms = self.offset_ms.load(Relaxed);
         let expected_ms = monotonic_ms.saturating_add_signed(offset_ms);
         let expected_s = u32::try_from(expected_ms / 1_000).unwrap_or(u32::MAX);

@@ -7,6 +7,7 @@ use coldpress_core::pool::Terms;
 
 use super::error::{HotError, PoolError};
 use super::opened::{Locked, Opened, next_tier};
+use super::partition::{ExplainedEvictions, Partition};
 use crate::observe::{PageView, PoolStats};
 
 /// Handles looked at per lock hold when a tier is removed.
@@ -32,11 +33,26 @@ impl HotKey {
     }
 }
 
+impl HotKey {
+    /// The bits that choose the bucket, with the tier spread over the high ones, where a map takes its control bits from.
+    pub(super) fn bucket_bits(&self) -> u64 {
+        self.split().0 ^ (u64::from(self.tier) << 32)
+    }
+}
+
 impl Hash for HotKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        // Spread over the high bits, where a map takes its control bits from.
-        state.write_u64(self.split().0 ^ (u64::from(self.tier) << 32));
+        state.write_u64(self.bucket_bits());
     }
+}
+
+/// The outcome of a [look](HotPools::look).
+pub(crate) enum Looked<R> {
+    Hit(R),
+    Miss {
+        /// Whether the value is looked up so often that it is to be put into the pools.
+        is_wanted: bool,
+    },
 }
 
 /// The pools as the place for values: a `Copy` handle for any thread.
@@ -73,21 +89,38 @@ impl HotPools {
         bytes: &[u8],
         expires_s: Option<u32>,
     ) -> Result<(), HotError> {
-        self.insert_on(key, stamp, bytes, Terms { expires_s, evictable: true })
+        self.insert_on(key, bytes, |partition| {
+            partition.insert(key, stamp, bytes, Terms { expires_s, evictable: true })
+        })
+    }
+
+    /// As [`try_insert`](Self::try_insert), for a value that a [`look`](Self::look) wanted. Pools that are full or closed keep nothing.
+    pub(crate) fn keep(&self, key: HotKey, stamp: u64, bytes: &[u8], expires_s: Option<u32>) {
+        // The reader has the value already.
+        let _ = self.insert_on(key, bytes, |partition| {
+            partition.insert_wanted(key, stamp, bytes, Terms { expires_s, evictable: true })
+        });
     }
 
     /// Takes a value that stays until it is removed or replaced: no cleanup and no other insert drops it.
     pub(crate) fn insert_kept(&self, key: HotKey, stamp: u64, bytes: &[u8]) -> Result<(), HotError> {
-        self.insert_on(key, stamp, bytes, Terms { expires_s: None, evictable: false })
+        self.insert_on(key, bytes, |partition| {
+            partition.insert(key, stamp, bytes, Terms { expires_s: None, evictable: false })
+        })
     }
 
-    fn insert_on(&self, key: HotKey, stamp: u64, bytes: &[u8], terms: Terms) -> Result<(), HotError> {
+    fn insert_on(
+        &self,
+        key: HotKey,
+        bytes: &[u8],
+        insert: impl FnOnce(&mut Partition) -> Result<ExplainedEvictions, HotError>,
+    ) -> Result<(), HotError> {
         let max_bytes = self.opened.value_bytes_max;
         if u32::try_from(bytes.len()).is_ok_and(|len| len > max_bytes) || bytes.len() > max_bytes as usize {
             return Err(HotError::TooLarge { max_bytes });
         }
         let mut partition = self.lock_for(key).map_err(|_| HotError::Closed)?;
-        let taken = partition.insert(key, stamp, bytes, terms);
+        let taken = insert(&mut partition);
         // A class without pages gets none from the others until the worker frees some.
         let needs_space = taken.is_err() || partition.pool.is_above_high_watermark();
         partition.has_refused |= taken.is_err();
@@ -107,6 +140,15 @@ impl HotPools {
     /// `read` runs under the partition's lock: it copies or decodes, and calls nothing of these pools.
     pub fn read<R>(&self, key: HotKey, stamp: u64, read: impl FnOnce(&[u8]) -> R) -> Option<R> {
         self.lock_for(key).ok()?.read(key, stamp, read)
+    }
+
+    /// As [`read`](Self::read), for a value that its caller finds elsewhere on a miss. The lookup is counted, and the miss tells whether
+    /// the value is asked for often enough to be [kept](Self::keep).
+    pub(crate) fn look<R>(&self, key: HotKey, stamp: u64, read: impl FnOnce(&[u8]) -> R) -> Looked<R> {
+        match self.lock_for(key) {
+            Ok(mut partition) => partition.look(key, stamp, read),
+            Err(_) => Looked::Miss { is_wanted: false },
+        }
     }
 
     /// Drops a value; tells whether it was there.

@@ -11,7 +11,8 @@ use crossbeam_channel::Sender;
 use super::config::PoolConfig;
 use super::error::HotError;
 use super::evictions::Evictions;
-use super::hot::HotKey;
+use super::frequency::Frequency;
+use super::hot::{HotKey, Looked};
 use super::mapped::{HeapTables, MappedPages};
 use crate::observe::{Eviction, EvictionCause};
 
@@ -57,6 +58,8 @@ pub(super) struct Partition {
     pub(super) has_refused: bool,
     /// Evictions that are not explained yet.
     pub(super) evictions: Evictions,
+    /// How often values are looked up.
+    frequency: Frequency,
     /// Wakes the worker.
     pub(super) wake: Sender<()>,
 }
@@ -76,6 +79,7 @@ impl Partition {
             asked: false,
             has_refused: false,
             evictions: Evictions::default(),
+            frequency: Frequency::new(config.objects_per_partition),
             wake,
         })
     }
@@ -128,6 +132,32 @@ impl Partition {
         };
         self.hits = self.hits.saturating_add(1);
         self.pool.bytes(entry.handle).ok().map(read)
+    }
+
+    /// As [`read`](Self::read), counted for the admission of the value.
+    pub(super) fn look<R>(&mut self, key: HotKey, stamp: u64, read: impl FnOnce(&[u8]) -> R) -> Looked<R> {
+        let count = self.frequency.count(key.bucket_bits());
+        if let Some(result) = self.read(key, stamp, read) {
+            return Looked::Hit(result);
+        }
+        Looked::Miss { is_wanted: self.frequency.wants(count, self.is_full()) }
+    }
+
+    /// As [`insert`](Self::insert), for a value that was wanted.
+    pub(super) fn insert_wanted(
+        &mut self,
+        key: HotKey,
+        stamp: u64,
+        bytes: &[u8],
+        terms: Terms,
+    ) -> Result<ExplainedEvictions, HotError> {
+        self.frequency.inserted(self.is_full());
+        self.insert(key, stamp, bytes, terms)
+    }
+
+    /// Whether other values will have to go for a new one, now or soon.
+    fn is_full(&self) -> bool {
+        !self.pool.is_within_low_watermark()
     }
 
     pub(super) fn remove(&mut self, key: HotKey) -> bool {

@@ -24,10 +24,13 @@ fn is_damage_on_linux(_: i32) -> bool {
     false
 }
 
-/// This is advice: a system that ignores it reads ahead.
+/// This is advice: a system that ignores it reads ahead. Reads also need not note their time in the file; only the owner of the file
+/// may ask for that.
 #[cfg(target_os = "linux")]
 pub(super) fn read_no_further(file: &File) {
     let _ = rustix::fs::fadvise(file, 0, None, rustix::fs::Advice::Random);
+    let flags = rustix::fs::fcntl_getfl(file);
+    let _ = flags.and_then(|flags| rustix::fs::fcntl_setfl(file, flags | rustix::fs::OFlags::NOATIME));
 }
 
 #[cfg(not(target_os = "linux"))]

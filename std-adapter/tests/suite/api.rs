@@ -182,7 +182,7 @@ fn typed_values_round_trip_and_other_types_are_errors() {
 }
 
 #[test]
-fn value_read_twice_comes_from_the_pools_and_never_an_older_one() {
+fn value_read_twice_enters_the_pools_and_never_an_older_one() {
     let dir = tempfile::tempdir().unwrap();
     let (_manager, pools) = pools();
     let tier = open(dir.path(), &small().build().unwrap(), &pools);
@@ -192,7 +192,8 @@ fn value_read_twice_comes_from_the_pools_and_never_an_older_one() {
         for _ in 0..3 {
             assert_eq!(tier.get(b"hot").unwrap(), Some(value(1, round, 2000)));
         }
-        assert_eq!(tier.stats().hot_hits - before, 2);
+        // The key is known by its second read, and its next value enters at once.
+        assert_eq!(tier.stats().hot_hits - before, if round == 0 { 1 } else { 2 });
     }
     pools.emergency_cleanup().unwrap();
     assert_eq!(tier.get(b"hot").unwrap(), Some(value(1, 3, 2000)));

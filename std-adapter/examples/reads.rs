@@ -1,0 +1,112 @@
+//! Counts and times puts and gets of one thread, for `perf` and `callgrind` too.
+//!
+//! ```text
+//! cargo run --release -p coldpress-std --example reads -- DIR fill BYTES KEYS CODEC   puts KEYS values, and closes
+//! cargo run --release -p coldpress-std --example reads -- DIR gets BYTES KEYS COUNT   opens, and gets COUNT at random
+//! cargo run --release -p coldpress-std --example reads -- DIR hot BYTES KEYS COUNT    the same, of 1,000 keys that are in the pools
+//! ```
+//! Half of each value compresses, or nothing where the codec is `lz4-random`. Instructions an operation are the difference of two
+//! runs with different counts: `valgrind --tool=callgrind target/release/examples/reads DIR gets 100 100000 20000`.
+
+use core::error::Error;
+use core::time::Duration;
+use std::path::Path;
+use std::time::Instant;
+
+use coldpress_std::{CodecId, ColdTier, ColdTierConfig, Durability};
+
+/// A generator of random numbers (SplitMix64).
+struct Random(u64);
+
+impl Random {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
+        let mixed = (self.0 ^ self.0 >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+        let mixed = (mixed ^ mixed >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
+        mixed ^ mixed >> 31
+    }
+
+    /// A number below `end`.
+    fn below(&mut self, end: u64) -> u64 {
+        self.next() % end.max(1)
+    }
+}
+
+/// Writes the value of a key: random bytes, then zeroes where some of it is to compress.
+fn fill(key: u64, is_random: bool, value: &mut [u8]) {
+    let mut random = Random(key);
+    let random_bytes = if is_random { value.len() } else { value.len().div_ceil(2) };
+    value.iter_mut().take(random_bytes).for_each(|byte| *byte = random.next().to_le_bytes()[0]);
+}
+
+fn open(dir: &Path, bytes: u64, keys: u64, codec: CodecId) -> Result<ColdTier, Box<dyn Error>> {
+    let capacity = (keys * (bytes + 64) * 3 / 2).max(64 << 20);
+    let config = ColdTierConfig::builder().base_dir(dir).capacity_bytes(capacity).codec(codec);
+    Ok(ColdTier::with_own_pools(config.build()?, "reads")?)
+}
+
+fn a_second(count: u64, took: Duration) -> f64 {
+    #[expect(clippy::cast_precision_loss, reason = "counts stay below 2^53")]
+    let count = count as f64;
+    count / took.as_secs_f64()
+}
+
+fn puts(dir: &Path, bytes: u64, keys: u64, codec: &str) -> Result<(), Box<dyn Error>> {
+    let is_random = codec == "lz4-random";
+    let codec = if codec == "raw" { CodecId::Raw } else { CodecId::Lz4 };
+    let tier = open(dir, bytes, keys, codec)?;
+    let mut values = vec![vec![0; usize::try_from(bytes)?]; 1024];
+    (0..).zip(&mut values).for_each(|(key, value)| fill(key, is_random, value));
+    let begun = Instant::now();
+    for (key, value) in (0..keys).zip(values.iter().cycle()) {
+        tier.put(&key.to_le_bytes(), value)?;
+    }
+    tier.flush_to(Durability::Flushed)?;
+    let took = begun.elapsed();
+    let encoded = tier.stats().fresh_bytes / keys.max(1);
+    tier.close()?;
+    println!("puts: {:.0} a second, {encoded} bytes a record", a_second(keys, took));
+    Ok(())
+}
+
+fn gets(
+    dir: &Path,
+    bytes: u64,
+    keys: u64,
+    count: u64,
+    mut key: impl FnMut(u64) -> u64,
+) -> Result<(), Box<dyn Error>> {
+    let begun = Instant::now();
+    let tier = open(dir, bytes, keys, CodecId::Raw)?;
+    let (opened, handle, mut value) = (begun.elapsed(), tier.handle(), Vec::new());
+    let begun = Instant::now();
+    handle.get_into(&0u64.to_le_bytes(), &mut value)?;
+    let (first, begun, mut read) = (begun.elapsed(), Instant::now(), 0);
+    for number in 0..count {
+        read += u64::from(handle.get_into(&key(number).to_le_bytes(), &mut value)?);
+    }
+    let took = begun.elapsed();
+    let stats = tier.stats();
+    println!(
+        "opened in {opened:?}, first get in {first:?}, {:.0} gets a second, {read} values, {} from the pools, {} bytes read",
+        a_second(count, took),
+        stats.hot_hits,
+        stats.bytes_read
+    );
+    Ok(tier.close()?)
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let [dir, what, bytes, keys, last] = arguments.as_slice() else {
+        return Err("DIR (fill|gets|hot) BYTES KEYS (CODEC|COUNT)".into());
+    };
+    let (dir, bytes, keys) = (Path::new(dir), bytes.parse()?, keys.parse()?);
+    let mut random = Random(7);
+    match what.as_str() {
+        "fill" => puts(dir, bytes, keys, last),
+        "gets" => gets(dir, bytes, keys, last.parse()?, |_| random.below(keys)),
+        "hot" => gets(dir, bytes, keys, last.parse()?, |number| number % keys.min(1_000)),
+        other => Err(format!("{other} is none of fill, gets, hot").into()),
+    }
+}
