@@ -1,4 +1,5 @@
-//! The LZ4 block codec over `lz4_flex`, in its form that allocates nothing and has no unsafe code.
+//! The LZ4 block codec over `lz4_flex`, in its form that allocates nothing. With the feature `lz4-safe` the library has no unsafe code;
+//! without it, it is faster, and checks the bounds of what it decodes all the same.
 
 use lz4_flex::block::{CompressTable, compress_into_with_table, decompress_into};
 
@@ -68,6 +69,9 @@ pub struct Lz4<'a> {
     table: &'a mut Lz4Table,
 }
 
+/// No shorter value gains: with its length prefix, the shortest block that has a match takes 14 bytes.
+const GAIN_BYTES_MIN: usize = 15;
+
 impl<'a> Lz4<'a> {
     /// Borrows the table for as many values as the codec is used for.
     #[must_use]
@@ -82,6 +86,10 @@ impl Codec for Lz4<'_> {
     }
 
     fn compress(&mut self, src: &[u8], dst: &mut [u8]) -> Result<usize, CodecError> {
+        if src.len() < GAIN_BYTES_MIN {
+            // The table need not be cleared for that.
+            return Err(CodecError::NoGain);
+        }
         let body = split_dst(CodecId::Lz4, src.len(), dst)?;
         let too_small = |_| CodecError::DstTooSmall { needed: CodecId::Lz4.dst_len(src.len()) };
         let len = PREFIX_BYTES + compress_into_with_table(src, body, &mut self.table.0).map_err(too_small)?;

@@ -86,6 +86,11 @@ impl LongPut {
         })
     }
 
+    /// Tells whether a codec made any piece shorter.
+    pub(super) fn has_shrunk(&self) -> bool {
+        self.pieces.iter().any(|(codec, _)| *codec != CodecId::Raw)
+    }
+
     /// Tells whether a head names so many pieces, of so many bytes.
     pub(super) fn is_named_by(&self, head: &Head) -> bool {
         (usize::from(head.pieces), head.bytes) == (self.pieces.len(), self.bytes)

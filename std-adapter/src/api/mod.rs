@@ -25,6 +25,7 @@ mod opened;
 mod put;
 mod reserve;
 mod scratch;
+mod shrinking;
 mod touch;
 mod ttl;
 mod typed;

@@ -18,6 +18,7 @@ use tracing::Span;
 
 use super::handle::{ColdTierHandle, wait_for};
 use super::opened::{OPEN_TIERS, Open, Part, TierLimits};
+use super::shrinking::Shrinking;
 use crate::clock::monotonic_ms;
 use crate::config::{ColdTierConfig, record_bytes_max, seconds};
 use crate::directory::{Dir, Views, new_store, peek};
@@ -515,7 +516,8 @@ impl Starting<'_> {
         match spawned {
             Ok(worker) => {
                 self.workers.push(worker);
-                self.parts.push((Part { shared, medium: views.reader, sender, meter }, mounted));
+                let shrinking = Shrinking::default();
+                self.parts.push((Part { shared, medium: views.reader, sender, meter, shrinking }, mounted));
                 Ok(())
             }
             Err(error) => {

@@ -11,6 +11,7 @@ use std::time::Instant;
 use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, Seed, key_hash, partition_of};
 use parking_lot::Mutex;
 
+use super::shrinking::Shrinking;
 use crate::clock::{Clock, monotonic_ms_at};
 use crate::config::{Durability, FullPolicy, Terms};
 use crate::errors::{GetError, TierError};
@@ -27,6 +28,8 @@ pub(crate) struct Part {
     pub(crate) medium: Box<dyn ServiceMedium>,
     pub(crate) sender: MessageSender,
     pub(crate) meter: TierMeter,
+    /// Whether its values shrink.
+    pub(crate) shrinking: Shrinking,
 }
 
 /// An open tier, as clients see it.

@@ -268,7 +268,7 @@ impl ColdTierHandle {
                 (Ttl::Keep, Some(replaced)) => (None, replaced.expires_s),
                 (ttl, _) => (ttl.lives_s(limits.ttl, open.now_s(part))?, None),
             };
-            let codec = part.shared.codec();
+            let codec = part.codec_for(limits);
             let write = Write {
                 part: index,
                 hash,
@@ -304,10 +304,14 @@ impl ColdTierHandle {
             let shape = (open.terms, open.seed, limits.record_bytes_max);
             Ok::<_, PutError>((write, codec, pending, shape))
         })??;
+        let (codec, trial) = codec;
         let Some((used, payload)) = encode_whole(codec, key, value, record_bytes_max) else {
-            write.long = Some(Box::new(LongPut::new(codec, key, value, record_bytes_max)));
+            let long = LongPut::new(codec, key, value, record_bytes_max);
+            self.note_trial(write.part, trial, long.has_shrunk())?;
+            write.long = Some(Box::new(long));
             return Ok(write);
         };
+        self.note_trial(write.part, trial, used != CodecId::Raw)?;
         pending.codec = used;
         pending.checksum = seed.payload(&payload);
         let value_bytes = u32::try_from(payload.len().saturating_sub(key.len())).unwrap_or(u32::MAX);

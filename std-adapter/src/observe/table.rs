@@ -165,6 +165,10 @@ tier_stats! {
         ///
         /// See [`skip_unchanged`](crate::ColdTierConfigBuilder::skip_unchanged).
         unchanged_puts => counter "coldpress_unchanged_puts_total" Count;
+        /// Values stored raw without a try to compress them, since many before them did not shrink.
+        ///
+        /// After 16 in a row, up to 256 are stored so before the next try.
+        skipped_compressions => counter "coldpress_skipped_compressions_total" Count;
         /// Values that got another lifetime.
         touches => counter "coldpress_touches_total" Count;
         /// Writes that were not done, since the key did not have the value that they need.
