@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use super::gaps::bin_of;
 use super::tables::{NO_OBJECT, NO_PAGE, ObjectState, PageState, Place, SlotEntry};
 use super::{Pages, Pool, PoolTotals, Tables};
 
@@ -55,8 +56,14 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     /// Walks all tables, pages × classes: not for the hot path.
     pub fn audit(&self) -> Result<(), AuditError> {
         self.audit_totals()?;
-        self.audit_pages()?;
-        (0..self.classes).try_for_each(|class| self.audit_class(class))?;
+        if Self::IS_PACKED {
+            self.audit_rings()?;
+            self.audit_gaps()?;
+            (0..self.classes).try_for_each(|class| self.audit_coldness(class))?;
+        } else {
+            self.audit_pages()?;
+            (0..self.classes).try_for_each(|class| self.audit_class(class))?;
+        }
         self.audit_free_lists()
     }
 
@@ -78,16 +85,22 @@ impl<P: Pages, S: Tables> Pool<P, S> {
                 }
                 ObjectState::Live => {}
             }
-            let class = self.class(object.class).ok_or(AuditError::Place)?;
-            let slot = self.slot(object.place).and_then(SlotEntry::as_object);
-            ensure(slot == Some(index) && object.len <= class.slot_bytes, AuditError::Place)?;
-            let page = self.page(object.place.page).ok_or(AuditError::Place)?;
-            ensure(page.class == object.class, AuditError::Place)?;
+            let slot_bytes = if Self::IS_PACKED {
+                ensure(object.class == self.bin_for(object.len), AuditError::Place)?;
+                self.bytes_of(self.size_of(object))
+            } else {
+                let class = self.class(object.class).ok_or(AuditError::Place)?;
+                let slot = self.slot(object.place).and_then(SlotEntry::as_object);
+                ensure(slot == Some(index) && object.len <= class.slot_bytes, AuditError::Place)?;
+                let page = self.page(object.place.page).ok_or(AuditError::Place)?;
+                ensure(page.class == object.class, AuditError::Place)?;
+                u64::from(class.slot_bytes)
+            };
             counted.live_objects += 1;
             counted.pinned_objects += u32::from(object.pins > 0);
             counted.expiring_objects += u32::from(object.expires_s.is_some());
             counted.requested_bytes += u64::from(object.len);
-            counted.slot_bytes += u64::from(class.slot_bytes);
+            counted.slot_bytes += slot_bytes;
         }
         for page in self.tables.pages().iter().filter(|page| page.state != PageState::Absent) {
             counted.pages += 1;
@@ -117,6 +130,69 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             ensure(!is_drained || pinned == 0, AuditError::Page)?;
         }
         Ok(())
+    }
+
+    /// Follows the ring of each page of a packed pool, and counts what lies in it.
+    fn audit_rings(&self) -> Result<(), AuditError> {
+        let mut objects = 0;
+        for (number, page) in (0u16..).zip(self.tables.pages()) {
+            let is_drained = self.drain.is_some_and(|drain| drain.page == number);
+            ensure(is_drained == (page.state == PageState::Draining), AuditError::Page)?;
+            if !matches!(page.state, PageState::Active | PageState::Draining) {
+                ensure(page.used_granules() == 0 && page.pinned == 0, AuditError::Page)?;
+                continue;
+            }
+            let entry = self.page_entry(number);
+            let (mut at, mut used, mut pinned) = (entry, 0, 0);
+            loop {
+                let gap = *self.gap(at).ok_or(AuditError::Place)?;
+                // Neighbours that overlap have no gap, not even an empty one.
+                let granules = self.recounted_gap(at).ok_or(AuditError::Place)?;
+                ensure(gap.granules == granules, AuditError::Class)?;
+                ensure(gap.is_listed() == (granules > 0 && !(is_drained && at == entry)), AuditError::Class)?;
+                ensure(self.gap(gap.after).map(|after| after.before) == Some(at), AuditError::Place)?;
+                at = gap.after;
+                if at == entry {
+                    break;
+                }
+                let object = self.object(at).ok_or(AuditError::Place)?;
+                ensure(object.state == ObjectState::Live && object.place.page == number, AuditError::Place)?;
+                used += self.size_of(object);
+                pinned += u16::from(object.pins > 0);
+                objects += 1;
+            }
+            ensure(used > 0 && (used, pinned) == (page.used_granules(), page.pinned), AuditError::Page)?;
+            ensure(!is_drained || pinned == 0, AuditError::Page)?;
+        }
+        let (destination, behind) =
+            self.drain.map_or((None, NO_OBJECT), |drain| (drain.destination, drain.behind));
+        if let Some(page) = destination {
+            let at = self
+                .place_behind(behind)
+                .or_else(|| self.page_of_entry(behind).map(|page| Place { page, slot: 0 }));
+            // Behind an object that ends with its page there is no place.
+            ensure(at.is_none_or(|at| at.page == page), AuditError::Page)?;
+        }
+        ensure(objects == self.totals.live_objects, AuditError::Place)
+    }
+
+    /// Follows the lists of gaps of a packed pool; that each gap is in one was seen before.
+    fn audit_gaps(&self) -> Result<(), AuditError> {
+        let listed = self.tables.gaps().iter().filter(|gap| gap.is_listed()).count();
+        let mut counted = 0;
+        for bin in 0..self.classes {
+            let (mut at, mut newer) = (self.class(bin).ok_or(AuditError::Class)?.free, NO_OBJECT);
+            ensure((at != NO_OBJECT) == (self.tables.bins() >> bin & 1 == 1), AuditError::Class)?;
+            while at != NO_OBJECT {
+                let gap = self.gap(at).ok_or(AuditError::Class)?;
+                let granules = self.gap_behind(at).ok_or(AuditError::Class)?;
+                ensure(gap.is_listed() && gap.newer == newer && bin_of(granules) == bin, AuditError::Class)?;
+                counted += 1;
+                ensure(counted <= listed, AuditError::Class)?;
+                (newer, at) = (at, gap.older);
+            }
+        }
+        ensure(counted == listed, AuditError::Class)
     }
 
     fn audit_class(&self, class: u8) -> Result<(), AuditError> {

@@ -33,6 +33,19 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         Some(())
     }
 
+    /// Puts a listed object at the warm end of its class. The warmest one changes no link.
+    pub(super) fn make_warmest(&mut self, index: u32) -> Option<()> {
+        let object = self.object(index)?;
+        if object.warmer == NO_OBJECT {
+            self.accesses = self.accesses.wrapping_add(1);
+            let touched = self.accesses;
+            self.object_mut(index)?.touched = touched;
+            return Some(());
+        }
+        self.unlink_cold(index)?;
+        self.link_warmest(index)
+    }
+
     pub(super) fn unlink_cold(&mut self, index: u32) -> Option<()> {
         let (class, colder, warmer) = {
             let object = self.object_mut(index)?;

@@ -9,7 +9,7 @@
 //! first, then copies, then lets the handle point at the copy, then gives the old slot back; the pool is whole between
 //! any two moves, and objects may be read, written, freed, pinned and allocated between steps.
 
-use super::tables::{ObjectEntry, PageEntry, PageState, Place, SlotEntry};
+use super::tables::{NO_OBJECT, ObjectEntry, PageEntry, PageState, Place, SlotEntry};
 use super::{PageId, Pages, Pool, Step, Tables};
 
 /// The page being emptied.
@@ -18,15 +18,23 @@ use super::{PageId, Pages, Pool, Step, Tables};
 pub(super) struct Drain {
     pub(super) page: u16,
     /// Slots before this one are empty.
-    cursor: u16,
+    pub(super) cursor: u16,
     /// The page filled last, looked at first.
-    destination: Option<u16>,
+    pub(super) destination: Option<u16>,
+    /// In a packed pool, the object of that page up to which there is no gap.
+    pub(super) behind: u32,
+}
+
+impl Drain {
+    pub(super) const fn new(page: u16) -> Self {
+        Self { page, cursor: 0, destination: None, behind: NO_OBJECT }
+    }
 }
 
 /// Slots looked at per step, empty ones included.
-const LOOKS_MAX: u16 = 1_024;
+pub(super) const LOOKS_MAX: u16 = 1_024;
 /// Searches for a destination per step; each looks at every page once.
-const SEARCHES_MAX: u8 = 4;
+pub(super) const SEARCHES_MAX: u8 = 4;
 
 enum Moved {
     Object(u32),
@@ -48,6 +56,9 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         let released_before = self.totals.released_pages;
         let mut step = Step::default();
         self.drain_page(bytes_max, &mut step);
+        if Self::IS_PACKED && step.done && !step.failed && self.release_spare().is_some() {
+            step.done = false;
+        }
         self.count_released(released_before, &mut step);
         step
     }
@@ -59,6 +70,9 @@ impl<P: Pages, S: Tables> Pool<P, S> {
 
     /// Works on the page being emptied, or chooses one.
     pub(super) fn drain_page(&mut self, bytes_max: u32, step: &mut Step) {
+        if Self::IS_PACKED {
+            return self.pack_page(bytes_max, step);
+        }
         if self.drain.is_some_and(|drain| !self.fits_budget(drain.page, bytes_max)) {
             // A step with a larger budget chose the page; this one could not move a single object of it.
             step.failed |= self.stop_drain().is_none();
@@ -98,6 +112,9 @@ impl<P: Pages, S: Tables> Pool<P, S> {
 
     /// Tells whether some page of a class could be emptied into the others.
     pub(super) fn can_free_page(&self, class: u8, bytes_max: u32) -> bool {
+        if Self::IS_PACKED {
+            return self.has_page_of_gaps();
+        }
         self.class(class).is_some_and(|class| {
             class.slot_bytes <= bytes_max && class.free >= u32::from(class.slots_per_page)
         })
@@ -125,13 +142,16 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         let class = self.class_mut(entry.class)?;
         class.free = class.free.checked_sub(u32::from(slots.checked_sub(entry.used)?))?;
         self.page_mut(page)?.state = PageState::Draining;
-        self.drain = Some(Drain { page, cursor: 0, destination: None });
+        self.drain = Some(Drain::new(page));
         Some(())
     }
 
     /// Gives up on the page being emptied; it takes objects again. Does nothing when there is none.
     pub(super) fn stop_drain(&mut self) -> Option<()> {
         let Some(drain) = self.drain.take() else { return Some(()) };
+        if Self::IS_PACKED {
+            return self.keep_page(drain.page);
+        }
         let entry = *self.page(drain.page)?;
         let slots = self.class(entry.class)?.slots_per_page;
         self.page_mut(drain.page)?.state = PageState::Active;
@@ -200,7 +220,8 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         Some(Some(densest))
     }
 
-    fn copy(&mut self, object: &ObjectEntry<S::Tag>, to: Place) -> Option<()> {
+    /// Copies the bytes of an object to another page.
+    pub(super) fn copy(&mut self, object: &ObjectEntry<S::Tag>, to: Place) -> Option<()> {
         let (from_start, from_end) = self.range_of(object)?;
         let (to_start, to_end) = self.range_of(&ObjectEntry { place: to, ..*object })?;
         let (source, target) = self.pages.pair(PageId(object.place.page), PageId(to.page))?;
@@ -212,6 +233,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::pool::packed_histories::PackedArrays;
     use crate::pool::{ArrayTables, Handle, Limits, PagesError, RegionPages, SizeClasses, Terms};
 
     /// Pages that lend single pages but, while broken, no pair.
@@ -315,5 +337,37 @@ mod tests {
         // The other page can still be emptied into it.
         assert_eq!(pool.defragment_step(64).pages_released, 1);
         assert_whole(&pool, kept);
+    }
+
+    #[test]
+    fn packed_pool_failing_pages_lose_nothing() {
+        let pages = Breakable { pages: RegionPages::new([0; 128], 32), broken: false };
+        let classes = SizeClasses::new(&[32]).unwrap();
+        let limits = Limits { spare_pages_max: 0, low_watermark_bytes: 0, ..Limits::default() };
+        let mut pool = Pool::new(pages, PackedArrays::<u8, 8, 4, 12>::new(), classes, limits).unwrap();
+        let handles: [Handle; 6] = core::array::from_fn(|tag| {
+            pool.allocate(10, Terms::default(), u8::try_from(tag).unwrap()).unwrap()
+        });
+        for gone in [0, 2, 3, 4] {
+            pool.free(handles[gone]).unwrap();
+        }
+        let kept = [handles[1], handles[5]];
+        for handle in kept {
+            pool.write(handle, 0, b"ten  bytes").unwrap();
+        }
+        let is_whole = |pool: &Pool<Breakable, PackedArrays<u8, 8, 4, 12>>| {
+            pool.audit() == Ok(()) && kept.iter().all(|handle| pool.bytes(*handle) == Ok(b"ten  bytes"))
+        };
+        // Within a page an object can be moved; to another one it can not.
+        pool.pages.broken = true;
+        let step = pool.defragment_step(64);
+        assert_eq!((step.relocated_objects, step.pages_released), (1, 0));
+        assert!(step.failed && step.done && is_whole(&pool), "I-POOL-1");
+        // The same where a cleanup would move before it drops anything.
+        while !pool.emergency_step(0, 64, |_| unreachable!("nothing may be dropped")).done {}
+        assert!(is_whole(&pool), "I-POOL-1");
+        pool.pages.broken = false;
+        assert_eq!(pool.defragment_step(64).pages_released, 1);
+        assert!(is_whole(&pool), "I-POOL-1");
     }
 }

@@ -122,13 +122,13 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             self.end_emergency(step);
             return;
         }
-        let mut moving = Step::default();
-        self.drain_page(bytes_max, &mut moving);
-        if !moving.done {
-            *step = moving;
+        self.drain_page(bytes_max, step);
+        if !core::mem::take(&mut step.done) {
             return;
         }
-        step.failed = moving.failed;
+        // After a failure of the pages no page is emptied by moving, only by dropping. Where gaps are too small to move anything
+        // into them, more is dropped before the next attempt.
+        let is_stuck = step.failed || Self::IS_PACKED && self.has_page_of_gaps();
         for _ in 0..EVICTIONS_MAX {
             let coldest = self.coldest();
             let Some((index, class)) = coldest.and_then(|index| Some((index, self.object(index)?.class)))
@@ -139,8 +139,7 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             if self.drop_reported(index, DropReason::Evicted, dropped) {
                 step.evicted_objects = step.evicted_objects.saturating_add(1);
             }
-            // After a failure of the pages no page is emptied by moving, only by dropping.
-            let can_move = !moving.failed && self.can_free_page(class, bytes_max);
+            let can_move = !is_stuck && self.can_free_page(class, bytes_max);
             if can_move || self.is_within_low_watermark() {
                 return;
             }

@@ -90,8 +90,10 @@ pub enum LimitsError {
     ObjectTable,
     /// The slot table is shorter than pages × slots of the smallest class.
     SlotTable,
-    /// The class table is shorter than the number of size classes.
+    /// The class table is shorter than the number of size classes, or than [`GapEntry::BINS`](super::GapEntry::BINS).
     ClassTable,
+    /// The gap table of a packed pool is shorter than objects + pages.
+    GapTable,
 }
 
 impl fmt::Display for LimitsError {
@@ -104,6 +106,7 @@ impl fmt::Display for LimitsError {
             Self::ObjectTable => "the handle table must have 1 to 2^31 - 1 entries",
             Self::SlotTable => "the slot table is shorter than pages x slots of the smallest class",
             Self::ClassTable => "the class table is shorter than the number of size classes",
+            Self::GapTable => "the gap table is shorter than objects + pages",
         })
     }
 }

@@ -1,7 +1,9 @@
 //! Pools of objects that can be moved, so that their memory can be given back.
 //!
 //! Memory is taken and returned in pages, through [`Pages`]. A page belongs to one size class at a time and is cut
-//! into slots of that size; an object lies in one slot and is named by a [`Handle`], never by its address.
+//! into slots of that size; an object lies in one slot and is named by a [`Handle`], never by its address. This layout is called
+//! [slabs](PageLayout::Slabs). In a [packed](PageLayout::Packed) pool, pages have no class, and objects of all lengths lie one
+//! behind the other. All else is the same.
 //!
 //! ```text
 //!  Handle ──► objects[index] ──► place: page 3, slot 1 ──► Pages::bytes(3)[1 × slot_bytes ..]
@@ -10,7 +12,8 @@
 //! ```
 //!
 //! The methods, in the order an owner meets them:
-//! - objects: [`allocate`](Pool::allocate), [`allocate_evicting`](Pool::allocate_evicting), [`bytes`](Pool::bytes), [`bytes_mut`](Pool::bytes_mut),
+//! - objects: [`allocate`](Pool::allocate), [`allocate_evicting`](Pool::allocate_evicting), [`bytes`](Pool::bytes),
+//!   [`touched_bytes`](Pool::touched_bytes), [`bytes_mut`](Pool::bytes_mut),
 //!   [`write`](Pool::write), [`touch`](Pool::touch), [`set_expiry`](Pool::set_expiry), [`tag`](Pool::tag), [`free`](Pool::free);
 //! - objects that must stay where they are: [`pin`](Pool::pin), [`unpin`](Pool::unpin);
 //! - giving memory back, one bounded step per call: [`defragment_step`](Pool::defragment_step),
@@ -30,11 +33,12 @@
 //!     └────────┴──────────────────6──────────────────◄────────────────────┘
 //! ```
 //!
-//! 1. `open_page`: a class needs a slot, a page is committed.
-//! 2. `open_page`: or a spare one is taken.
-//! 3. `leave_class`: the last object is gone; up to a limit the page is kept as a spare, else released.
-//! 4. `begin_drain`: chosen as the sparsest page that can be emptied.
-//! 5. `stop_drain`: an object in it was pinned, or the slots set aside are needed by an allocation, or gone with their page.
+//! 1. `take_page`: an object finds no space, a page is committed.
+//! 2. `take_page`: or a spare one is taken.
+//! 3. `give_page`: the last object is gone; up to a limit the page is kept as a spare, else released.
+//! 4. `begin_drain`, `begin_packing`: chosen as the sparsest page that can be emptied.
+//! 5. `stop_drain`: an object in it was pinned, or its space or the slots set aside are needed by an allocation, or gone with
+//!    their page.
 //! 6. `release_page`: it was emptied.
 //!
 //! Slab allocation by size class is Bonwick's ("The Slab Allocator", USENIX 1994). Objects move from the sparsest pages into
@@ -47,7 +51,9 @@ mod coldness;
 mod defragment;
 mod emergency;
 mod error;
+mod gaps;
 mod objects;
+mod packing;
 mod pages;
 mod slots;
 mod tables;
@@ -57,6 +63,8 @@ mod totals;
 mod histories;
 #[cfg(test)]
 mod model;
+#[cfg(test)]
+mod packed_histories;
 
 use core::fmt;
 
@@ -66,7 +74,10 @@ pub use emergency::{DropReason, Dropped};
 pub use error::{AllocateError, LimitsError, PoolError};
 pub use objects::Terms;
 pub use pages::{PageId, Pages, PagesError, RegionPages};
-pub use tables::{ArrayTables, ClassEntry, LentTables, ObjectEntry, PageEntry, SlotEntry, Tables};
+pub use tables::{
+    ArrayTables, ClassEntry, GapEntry, LentTables, ObjectEntry, PackedTables, PageEntry, PageLayout,
+    SlotEntry, Tables,
+};
 pub(crate) use totals::permille_missing;
 pub use totals::{Fragmentation, PageOccupancy, PoolTotals, Step};
 
@@ -178,8 +189,12 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         if *largest > page_bytes {
             return Err(LimitsError::ClassLargerThanPage);
         }
-        let row = page_bytes.checked_div(*smallest).and_then(|slots| u16::try_from(slots).ok());
-        let row = row.filter(|row| *row < tables::NO_SLOT).ok_or(LimitsError::TooManySlotsInPage)?;
+        let row = if Self::IS_PACKED {
+            0
+        } else {
+            let row = page_bytes.checked_div(*smallest).and_then(|slots| u16::try_from(slots).ok());
+            row.filter(|row| *row < tables::NO_SLOT).ok_or(LimitsError::TooManySlotsInPage)?
+        };
         if limits.low_watermark_bytes > limits.high_watermark_bytes {
             return Err(LimitsError::Watermarks);
         }
@@ -191,22 +206,37 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         if objects_len == 0 || objects_len >= SlotEntry::OBJECTS_MAX {
             return Err(LimitsError::ObjectTable);
         }
-        if tables.slots().len().checked_div(usize::from(row)).is_none_or(|rows| rows < pages_len) {
-            return Err(LimitsError::SlotTable);
-        }
-        let count = u8::try_from(sizes.len()).map_err(|_| LimitsError::ClassTable)?;
-        if tables.classes().len() < sizes.len() {
+        let classes_len = if Self::IS_PACKED { GapEntry::BINS } else { sizes.len() };
+        let count = u8::try_from(classes_len).map_err(|_| LimitsError::ClassTable)?;
+        if tables.classes().len() < classes_len {
             return Err(LimitsError::ClassTable);
+        }
+        if Self::IS_PACKED {
+            if tables.gaps().len() < objects_len.saturating_add(pages_len) {
+                return Err(LimitsError::GapTable);
+            }
+            tables.gaps_mut().fill(GapEntry::EMPTY);
+            tables.set_bins(0);
+            // Of the sizes only the largest matters: the longest object.
+            tables.classes_mut().fill(ClassEntry {
+                slot_bytes: *largest,
+                free: NO_OBJECT,
+                ..ClassEntry::EMPTY
+            });
+        } else {
+            if tables.slots().len().checked_div(usize::from(row)).is_none_or(|rows| rows < pages_len) {
+                return Err(LimitsError::SlotTable);
+            }
+            for (entry, slot_bytes) in tables.classes_mut().iter_mut().zip(sizes) {
+                let slots_per_page =
+                    page_bytes.checked_div(*slot_bytes).and_then(|slots| u16::try_from(slots).ok());
+                let slots_per_page = slots_per_page.ok_or(LimitsError::TooManySlotsInPage)?;
+                *entry = ClassEntry { slot_bytes: *slot_bytes, slots_per_page, ..ClassEntry::EMPTY };
+            }
         }
         tables.objects_mut().fill(ObjectEntry::EMPTY);
         tables.pages_mut().fill(PageEntry::EMPTY);
         tables.slots_mut().fill(SlotEntry::EMPTY);
-        for (entry, slot_bytes) in tables.classes_mut().iter_mut().zip(sizes) {
-            let slots_per_page =
-                page_bytes.checked_div(*slot_bytes).and_then(|slots| u16::try_from(slots).ok());
-            let slots_per_page = slots_per_page.ok_or(LimitsError::TooManySlotsInPage)?;
-            *entry = ClassEntry { slot_bytes: *slot_bytes, slots_per_page, ..ClassEntry::EMPTY };
-        }
         Ok(Self {
             pages,
             tables,
@@ -276,6 +306,9 @@ impl<P: Pages, S: Tables> Pool<P, S> {
     /// Returns how full each committed page is.
     pub fn occupancy(&self) -> impl Iterator<Item = PageOccupancy> + '_ {
         (0u16..).zip(self.tables.pages()).filter_map(|(page, entry)| {
+            if Self::IS_PACKED && matches!(entry.state, PageState::Active | PageState::Draining) {
+                return Some(self.packed_occupancy(page, entry));
+            }
             let class = match entry.state {
                 PageState::Absent => return None,
                 PageState::Spare => None,

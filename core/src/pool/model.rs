@@ -10,7 +10,8 @@ use proptest::strategy::Union;
 
 use super::{
     AllocateError, DropReason, Handle, LentTables, Limits, ObjectEntry, PageEntry, Pages, PagesError, Pool,
-    PoolError, RegionPages, SizeClasses, SlotEntry, Terms, tables::ClassEntry,
+    PoolError, RegionPages, SizeClasses, SlotEntry, Tables, Terms, packed_histories::PackedArrays,
+    tables::ClassEntry,
 };
 
 const PAGE_BYTES: u32 = 256;
@@ -80,9 +81,9 @@ fn contents(tag: u64, len: u32) -> Vec<u8> {
     (0..len).map(|at| u8::try_from((tag * 31 + u64::from(at)) % 251).unwrap()).collect()
 }
 
-type Lent<'a> = Pool<RegionPages<Vec<u8>, 12>, LentTables<'a, u64>>;
+type Any<S> = Pool<RegionPages<Vec<u8>, 12>, S>;
 
-fn allocate(pool: &mut Lent<'_>, model: &mut Model, len: u32, terms: Terms) {
+fn allocate(pool: &mut Any<impl Tables<Tag = u64>>, model: &mut Model, len: u32, terms: Terms) {
     let tag = model.made;
     model.made += 1;
     match pool.allocate(len, terms, tag) {
@@ -98,7 +99,7 @@ fn allocate(pool: &mut Lent<'_>, model: &mut Model, len: u32, terms: Terms) {
     }
 }
 
-fn apply(pool: &mut Lent<'_>, model: &mut Model, op: &Op) {
+fn apply(pool: &mut Any<impl Tables<Tag = u64>>, model: &mut Model, op: &Op) {
     match *op {
         Op::Allocate { len, evictable, expires_s } => {
             allocate(pool, model, len, Terms { expires_s, evictable });
@@ -123,7 +124,11 @@ fn apply(pool: &mut Lent<'_>, model: &mut Model, op: &Op) {
             let Some(tag) = model.pick(at) else { return };
             let now = model.tick();
             let object = model.live.get_mut(&tag).unwrap();
-            pool.touch(object.handle).unwrap();
+            if now % 2 == 0 {
+                pool.touch(object.handle).unwrap();
+            } else {
+                assert_eq!(pool.touched_bytes(object.handle), Ok(object.bytes.as_slice()), "I-POOL-1");
+            }
             object.touched = now;
         }
         Op::Pin(at) => {
@@ -155,7 +160,7 @@ fn apply(pool: &mut Lent<'_>, model: &mut Model, op: &Op) {
     }
 }
 
-fn allocate_evicting(pool: &mut Lent<'_>, model: &mut Model, len: u32) {
+fn allocate_evicting(pool: &mut Any<impl Tables<Tag = u64>>, model: &mut Model, len: u32) {
     let tag = model.made;
     model.made += 1;
     let mut evicted = Vec::new();
@@ -175,7 +180,7 @@ fn allocate_evicting(pool: &mut Lent<'_>, model: &mut Model, len: u32) {
     }
 }
 
-fn emergency(pool: &mut Lent<'_>, model: &mut Model, now_s: u32, bytes_max: u32) {
+fn emergency(pool: &mut Any<impl Tables<Tag = u64>>, model: &mut Model, now_s: u32, bytes_max: u32) {
     let free = pool.pages().free_pages();
     let (mut released, mut dropped) = (0, Vec::new());
     for round in 0.. {
@@ -207,7 +212,7 @@ fn emergency(pool: &mut Lent<'_>, model: &mut Model, now_s: u32, bytes_max: u32)
     assert!(pool.is_within_low_watermark() || !unpinned().any(|object| object.terms.evictable));
 }
 
-fn check(pool: &Lent<'_>, model: &Model) {
+fn check(pool: &Any<impl Tables<Tag = u64>>, model: &Model) {
     assert_eq!(pool.audit(), Ok(()));
     assert_eq!(usize::try_from(pool.totals().live_objects).unwrap(), model.live.len());
     for (tag, object) in &model.live {
@@ -217,6 +222,36 @@ fn check(pool: &Lent<'_>, model: &Model) {
     for handle in &model.gone {
         assert_eq!(pool.bytes(*handle), Err(PoolError::Stale), "I-POOL-1");
     }
+}
+
+fn pool_of<S: Tables<Tag = u64>>(tables: S, spare_pages_max: u16, low_pages: u64) -> Any<S> {
+    let region = RegionPages::new(std::vec![0; 12 * 256], PAGE_BYTES);
+    let limits = Limits {
+        spare_pages_max,
+        pins_max: 3,
+        low_watermark_bytes: low_pages * u64::from(PAGE_BYTES),
+        high_watermark_bytes: u64::MAX,
+    };
+    Pool::new(region, tables, SizeClasses::new(&CLASSES).unwrap(), limits).unwrap()
+}
+
+fn run(mut pool: Any<impl Tables<Tag = u64>>, ops: &[Op]) {
+    let mut model = Model::default();
+    for op in ops {
+        apply(&mut pool, &mut model, op);
+        check(&pool, &model);
+    }
+    // At the end everything can be given back.
+    for object in model.live.values() {
+        for _ in 0..object.pins {
+            pool.unpin(object.handle).unwrap();
+        }
+        pool.free(object.handle).unwrap();
+    }
+    while !pool.emergency_step(0, 256, |_| ()).done {}
+    assert_eq!(pool.pages().free_pages(), 12);
+    assert_eq!(pool.audit(), Ok(()));
+    assert_eq!(pool.pages().page_bytes(), PAGE_BYTES);
 }
 
 proptest! {
@@ -233,29 +268,15 @@ proptest! {
         let mut slots = [SlotEntry::EMPTY; 12 * 16];
         let mut classes = [ClassEntry::EMPTY; 4];
         let tables = LentTables { objects: &mut objects, pages: &mut pages, slots: &mut slots, classes: &mut classes };
-        let region: RegionPages<Vec<u8>, 12> = RegionPages::new(std::vec![0; 12 * 256], PAGE_BYTES);
-        let limits = Limits {
-            spare_pages_max,
-            pins_max: 3,
-            low_watermark_bytes: low_pages * u64::from(PAGE_BYTES),
-            high_watermark_bytes: u64::MAX,
-        };
-        let mut pool = Pool::new(region, tables, SizeClasses::new(&CLASSES).unwrap(), limits).unwrap();
-        let mut model = Model::default();
-        for op in &ops {
-            apply(&mut pool, &mut model, op);
-            check(&pool, &model);
-        }
-        // At the end everything can be given back.
-        for object in model.live.values() {
-            for _ in 0..object.pins {
-                pool.unpin(object.handle).unwrap();
-            }
-            pool.free(object.handle).unwrap();
-        }
-        while !pool.emergency_step(0, 256, |_| ()).done {}
-        prop_assert_eq!(pool.pages().free_pages(), 12);
-        prop_assert_eq!(pool.audit(), Ok(()));
-        prop_assert_eq!(pool.pages().page_bytes(), PAGE_BYTES);
+        run(pool_of(tables, spare_pages_max, low_pages), &ops);
+    }
+
+    #[test]
+    fn packed_pool_any_history_keeps_every_object_and_count(
+        ops in proptest::collection::vec(op(), 1..250),
+        spare_pages_max in 0u16..3,
+        low_pages in 0u64..12,
+    ) {
+        run(pool_of(PackedArrays::<u64, 40, 12, 52>::new(), spare_pages_max, low_pages), &ops);
     }
 }

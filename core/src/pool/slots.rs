@@ -117,15 +117,19 @@ impl<P: Pages, S: Tables> Pool<P, S> {
 
     /// Gives a class one page more.
     fn open_page(&mut self, class: u8) -> Result<u16, AllocateError> {
-        let page = if self.spare_page == NO_PAGE {
-            self.commit_page().map_err(AllocateError::NoPages)?
-        } else {
-            let page = self.spare_page;
-            self.spare_page = self.page(page).ok_or(AllocateError::Inconsistent)?.after;
-            self.totals.spare_pages = self.totals.spare_pages.saturating_sub(1);
-            page
-        };
+        let page = self.take_page()?;
         self.enter_class(page, class).ok_or(AllocateError::Inconsistent)?;
+        Ok(page)
+    }
+
+    /// Takes a spare page, or commits one.
+    pub(super) fn take_page(&mut self) -> Result<u16, AllocateError> {
+        if self.spare_page == NO_PAGE {
+            return self.commit_page().map_err(AllocateError::NoPages);
+        }
+        let page = self.spare_page;
+        self.spare_page = self.page(page).ok_or(AllocateError::Inconsistent)?.after;
+        self.totals.spare_pages = self.totals.spare_pages.saturating_sub(1);
         Ok(page)
     }
 
@@ -160,6 +164,11 @@ impl<P: Pages, S: Tables> Pool<P, S> {
             // The released page had the slots set aside for the one being emptied, which now has nowhere to go.
             self.stop_drain()?;
         }
+        self.give_page(page, spare_allowed)
+    }
+
+    /// Keeps an empty page as a spare one, or releases it.
+    pub(super) fn give_page(&mut self, page: u16, spare_allowed: bool) -> Option<()> {
         if spare_allowed && self.totals.spare_pages < u32::from(self.limits.spare_pages_max) {
             let after = self.spare_page;
             *self.page_mut(page)? = PageEntry { state: PageState::Spare, after, ..PageEntry::EMPTY };

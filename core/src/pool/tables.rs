@@ -6,7 +6,7 @@ use super::Handle;
 pub(super) const NO_PAGE: u16 = u16::MAX;
 /// Marks the end of a list of slots.
 pub(super) const NO_SLOT: u16 = u16::MAX;
-/// Marks the end of a list of objects.
+/// Marks the end of a list of objects, or of gaps.
 pub(super) const NO_OBJECT: u32 = u32::MAX;
 
 /// Where an object lies.
@@ -15,6 +15,16 @@ pub(super) const NO_OBJECT: u32 = u32::MAX;
 pub(super) struct Place {
     pub(super) page: u16,
     pub(super) slot: u16,
+}
+
+/// How a pool lays out the objects in its pages.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum PageLayout {
+    /// A page belongs to one size class at a time and is cut into slots of that size: the least work and code.
+    Slabs,
+    /// Objects of all lengths lie one behind the other in the same pages: the least memory once they are moved together.
+    Packed,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -95,7 +105,8 @@ pub struct PageEntry {
     pub(super) class: u8,
     pub(super) used: u16,
     pub(super) pinned: u16,
-    /// Slots from here on were never used since the page got its class, so a commit need not initialise them.
+    /// Slots from here on were never used since the page got its class, so a commit need not initialise them. In a packed pool,
+    /// the upper half of `used`.
     pub(super) fresh: u16,
     pub(super) free_slot: u16,
     /// Neighbours in the list of spare pages, or of pages of the class with a free slot.
@@ -115,6 +126,16 @@ impl PageEntry {
         before: NO_PAGE,
         after: NO_PAGE,
     };
+
+    /// Granules in use in a packed pool: a full page has one more than 16 bits can count.
+    pub(super) const fn used_granules(&self) -> u32 {
+        (self.fresh as u32) << 16 | self.used as u32
+    }
+
+    pub(super) fn set_used_granules(&mut self, granules: u32) {
+        let [a, b, c, d] = granules.to_le_bytes();
+        (self.used, self.fresh) = (u16::from_le_bytes([a, b]), u16::from_le_bytes([c, d]));
+    }
 }
 
 /// The object that lies in one slot.
@@ -150,6 +171,42 @@ impl SlotEntry {
     }
 }
 
+/// The neighbours of an object of a packed pool, and of the gap behind it.
+///
+/// Objects of a page form a ring in the order of their addresses, which begins and ends at the entry of the page. So a gap needs
+/// no entry of its own and no byte of the page: it reaches from the end of one neighbour to the begin of the other. Its size is
+/// kept, so that to free an object looks at no other object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct GapEntry {
+    /// Neighbours in the page.
+    pub(super) before: u32,
+    pub(super) after: u32,
+    /// Neighbours in the list of gaps of about the same size. `UNLISTED`: the gap is in no list.
+    pub(super) newer: u32,
+    pub(super) older: u32,
+    /// The size of the gap, also where it is in no list.
+    pub(super) granules: u32,
+}
+
+impl GapEntry {
+    /// An entry never used.
+    pub const EMPTY: Self = Self {
+        before: NO_OBJECT,
+        after: NO_OBJECT,
+        newer: Self::UNLISTED,
+        older: Self::UNLISTED,
+        granules: 0,
+    };
+    /// The classes of a packed pool, by which gaps and cold objects are found: four for each doubling of the length.
+    pub const BINS: usize = 60;
+    const UNLISTED: u32 = u32::MAX - 1;
+
+    pub(super) const fn is_listed(&self) -> bool {
+        self.newer != Self::UNLISTED
+    }
+}
+
 /// The state of one size class.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -158,7 +215,7 @@ pub struct ClassEntry {
     pub(super) slots_per_page: u16,
     /// Pages with at least one free slot, but for the one being emptied.
     pub(super) open_page: u16,
-    /// Free slots in those pages.
+    /// Free slots in those pages. In a packed pool, the newest gap of about this size.
     pub(super) free: u32,
     pub(super) coldest: u32,
     pub(super) warmest: u32,
@@ -178,15 +235,19 @@ impl ClassEntry {
 
 /// The tables of a pool. Their lengths are its limits and must not change.
 ///
-/// | table | length |
-/// |---|---|
-/// | objects | the most objects alive at once |
-/// | pages | the most pages committed at once; page numbers stay below it |
-/// | slots | pages × the slots of the smallest class in a page |
-/// | classes | at least the number of size classes |
+/// | table | length | length in a packed pool |
+/// |---|---|---|
+/// | objects | the most objects alive at once | the same |
+/// | pages | the most pages committed at once; page numbers stay below it | the same |
+/// | slots | pages × the slots of the smallest class in a page | 0 |
+/// | classes | at least the number of size classes | [`GapEntry::BINS`] |
+/// | gaps | 0 | objects + pages |
 pub trait Tables {
     /// The owner's name for an object, by which it learns which objects were dropped.
     type Tag: Copy;
+
+    /// How objects are laid out.
+    const LAYOUT: PageLayout = PageLayout::Slabs;
 
     /// Borrows the handle table.
     fn objects(&self) -> &[ObjectEntry<Self::Tag>];
@@ -204,6 +265,21 @@ pub trait Tables {
     fn classes(&self) -> &[ClassEntry];
     /// Borrows the class table for writing.
     fn classes_mut(&mut self) -> &mut [ClassEntry];
+
+    /// Borrows the gap table.
+    fn gaps(&self) -> &[GapEntry] {
+        &[]
+    }
+    /// Borrows the gap table for writing.
+    fn gaps_mut(&mut self) -> &mut [GapEntry] {
+        &mut []
+    }
+    /// Returns a bit for each class that has a gap.
+    fn bins(&self) -> u64 {
+        0
+    }
+    /// Keeps a bit for each class that has a gap.
+    fn set_bins(&mut self, _bins: u64) {}
 }
 
 macro_rules! tables_by_field {
@@ -282,6 +358,8 @@ impl<T: Copy, const OBJECTS: usize, const PAGES: usize, const SLOTS: usize, cons
 impl<S: Tables> Tables for &mut S {
     type Tag = S::Tag;
 
+    const LAYOUT: PageLayout = S::LAYOUT;
+
     fn objects(&self) -> &[ObjectEntry<Self::Tag>] {
         (**self).objects()
     }
@@ -306,6 +384,18 @@ impl<S: Tables> Tables for &mut S {
     fn classes_mut(&mut self) -> &mut [ClassEntry] {
         (**self).classes_mut()
     }
+    fn gaps(&self) -> &[GapEntry] {
+        (**self).gaps()
+    }
+    fn gaps_mut(&mut self) -> &mut [GapEntry] {
+        (**self).gaps_mut()
+    }
+    fn bins(&self) -> u64 {
+        (**self).bins()
+    }
+    fn set_bins(&mut self, bins: u64) {
+        (**self).set_bins(bins);
+    }
 }
 
 /// Tables lent as slices, whose sizes are known only when the program runs.
@@ -324,4 +414,86 @@ pub struct LentTables<'a, T> {
 
 impl<T: Copy> Tables for LentTables<'_, T> {
     tables_by_field!(T);
+}
+
+/// Tables of a packed pool, lent as slices.
+///
+/// ```
+/// use coldpress_core::pool::{
+///     ClassEntry, GapEntry, Limits, ObjectEntry, PackedTables, PageEntry, Pool, RegionPages, SizeClasses, Terms,
+/// };
+///
+/// let tables = PackedTables {
+///     objects: &mut [ObjectEntry::EMPTY; 30],
+///     pages: &mut [PageEntry::EMPTY; 4],
+///     classes: &mut [ClassEntry::EMPTY; GapEntry::BINS],
+///     gaps: &mut [GapEntry::EMPTY; 34],
+///     bins: 0,
+/// };
+/// // Of the sizes only the largest matters: the longest object.
+/// let classes = SizeClasses::new(&[256])?;
+/// let pages: RegionPages<[u8; 1024], 4> = RegionPages::new([0; 1024], 256);
+/// let mut pool = Pool::new(pages, tables, classes, Limits::default())?;
+/// pool.allocate(100, Terms::default(), 1u8)?;
+/// pool.allocate(30, Terms::default(), 2)?;
+/// // Both lie in one page, and lengths are rounded up to 4.
+/// assert_eq!((pool.totals().pages, pool.totals().slot_bytes), (1, 100 + 32));
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct PackedTables<'a, T> {
+    /// The handle table.
+    pub objects: &'a mut [ObjectEntry<T>],
+    /// The page table.
+    pub pages: &'a mut [PageEntry],
+    /// The class table.
+    pub classes: &'a mut [ClassEntry],
+    /// The gap table.
+    pub gaps: &'a mut [GapEntry],
+    /// A bit for each class that has a gap.
+    pub bins: u64,
+}
+
+impl<T: Copy> Tables for PackedTables<'_, T> {
+    type Tag = T;
+
+    const LAYOUT: PageLayout = PageLayout::Packed;
+
+    fn objects(&self) -> &[ObjectEntry<T>] {
+        self.objects
+    }
+    fn objects_mut(&mut self) -> &mut [ObjectEntry<T>] {
+        self.objects
+    }
+    fn pages(&self) -> &[PageEntry] {
+        self.pages
+    }
+    fn pages_mut(&mut self) -> &mut [PageEntry] {
+        self.pages
+    }
+    fn slots(&self) -> &[SlotEntry] {
+        &[]
+    }
+    fn slots_mut(&mut self) -> &mut [SlotEntry] {
+        &mut []
+    }
+    fn classes(&self) -> &[ClassEntry] {
+        self.classes
+    }
+    fn classes_mut(&mut self) -> &mut [ClassEntry] {
+        self.classes
+    }
+    fn gaps(&self) -> &[GapEntry] {
+        self.gaps
+    }
+    fn gaps_mut(&mut self) -> &mut [GapEntry] {
+        self.gaps
+    }
+    fn bins(&self) -> u64 {
+        self.bins
+    }
+    fn set_bins(&mut self, bins: u64) {
+        self.bins = bins;
+    }
 }

@@ -123,7 +123,8 @@ impl Step {
 pub struct PageOccupancy {
     /// The number of the page.
     pub page: u16,
-    /// The size of its slots; 0 for a spare page, which has none.
+    /// The size of its slots; 0 for a spare page, which has none. A packed page has no slots: its bytes are counted in parts of
+    /// this size.
     pub slot_bytes: u32,
     /// Slots that hold an object.
     pub used_slots: u16,
