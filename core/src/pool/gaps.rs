@@ -21,6 +21,8 @@ use super::{AllocateError, PageOccupancy, Pages, Pool, Tables};
 const LOOKS_MAX: u8 = 4;
 /// Bins whose coldest objects are compared when space is needed.
 const BINS_COMPARED: u8 = 4;
+/// Objects of one bin that are looked at for one that is long enough.
+const COLDEST_LOOKS_MAX: usize = 16;
 
 /// The bin of a size above zero: the highest whose sizes are not larger.
 pub(super) fn bin_of(granules: u32) -> u8 {
@@ -258,16 +260,29 @@ impl<P: Pages, S: Tables> Pool<P, S> {
         self.give_page(number, spare_allowed)
     }
 
-    /// The coldest object whose end leaves enough space for another one of `len` bytes: of the first bins that have any.
+    /// The coldest object whose end leaves enough space for another one of `len` bytes, the gaps on its sides included: of the
+    /// first bins that have any. Of the object's own bin, the coldest ones are looked at until one is long enough.
     pub(super) fn coldest_fitting(&self, len: u32) -> Option<u32> {
         let granules = self.granules_of(len);
-        let fits = |index: &u32| self.object(*index).is_some_and(|object| self.size_of(object) >= granules);
+        let fits = |index: &u32| self.granules_around(*index).is_some_and(|around| around >= granules);
         let own = bin_of(granules);
+        let coldest = core::iter::successors(self.coldest_of(own), |index| {
+            self.object(*index).map(|object| object.warmer).filter(|warmer| *warmer != NO_OBJECT)
+        });
+        let of_own = coldest.take(COLDEST_LOOKS_MAX).find(fits);
         let near = own.saturating_add(BINS_COMPARED).min(self.classes);
         let coldness =
             |index: &u32| self.object(*index).map_or(0, |object| self.accesses.wrapping_sub(object.touched));
-        let coldest = (own..near).filter_map(|bin| self.coldest_of(bin)).filter(fits).max_by_key(coldness);
+        let above = own.saturating_add(1);
+        let coldest = (above..near).filter_map(|bin| self.coldest_of(bin)).chain(of_own).max_by_key(coldness);
         coldest.or_else(|| (near..self.classes).find_map(|bin| self.coldest_of(bin)))
+    }
+
+    /// The size of an object with the gaps on both sides.
+    fn granules_around(&self, index: u32) -> Option<u32> {
+        let gap = self.gap(index)?;
+        let gaps = gap.granules.checked_add(self.gap_behind(gap.before)?)?;
+        self.size_of(self.object(index)?).checked_add(gaps)
     }
 
     /// How full a page is, in parts of which it has at most 32,768.

@@ -16,7 +16,7 @@ use super::{
 /// The tables of a packed pool, of fixed size.
 #[derive(Clone)]
 pub(super) struct PackedArrays<T, const OBJECTS: usize, const PAGES: usize, const GAPS: usize> {
-    objects: [ObjectEntry<T>; OBJECTS],
+    pub(super) objects: [ObjectEntry<T>; OBJECTS],
     pages: [PageEntry; PAGES],
     classes: [ClassEntry; GapEntry::BINS],
     gaps: [GapEntry; GAPS],

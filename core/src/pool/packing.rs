@@ -216,6 +216,8 @@ impl<P: Pages, S: Tables> Pool<P, S> {
 
 #[cfg(test)]
 mod tests {
+    extern crate std;
+
     use super::*;
     use crate::pool::packed_histories::PackedArrays;
     use crate::pool::{Handle, Limits, RegionPages, SizeClasses, Terms};
@@ -272,6 +274,34 @@ mod tests {
         assert_eq!(pages, [0, 0, 0]);
         assert_whole(&pool);
         assert!(pool.defragment_step(100).done);
+    }
+
+    #[test]
+    fn full_pool_evicts_the_coldest_that_is_long_enough() {
+        let classes = SizeClasses::new(&[40]).unwrap();
+        let pages: RegionPages<[u8; 120], 1> = RegionPages::new([0; 120], 120);
+        let mut pool =
+            Pool::new(pages, PackedArrays::<u8, 12, 1, 13>::new(), classes, Limits::default()).unwrap();
+        let terms = Terms { evictable: true, expires_s: None };
+        // 8 and 9 granules have one bin, and 9 of them fill the rest of the page.
+        for (tag, len) in [(0, 32), (1, 36), (2, 36), (3, 12)] {
+            pool.allocate(len, terms, tag).unwrap();
+        }
+        let mut evicted = std::vec::Vec::new();
+        pool.allocate_evicting(36, terms, 4, |dropped| evicted.push(dropped.tag)).unwrap();
+        // The coldest of its bin is too short by one granule.
+        assert_eq!(evicted, [1]);
+        // None of four granules or a little more is there, so a longer one goes, and leaves space for two.
+        evicted.clear();
+        pool.allocate_evicting(16, terms, 5, |dropped| evicted.push(dropped.tag)).unwrap();
+        assert_eq!(
+            (evicted, pool.audit()),
+            (std::vec![0], Ok(())),
+            "the coldest of all that are long enough"
+        );
+        evicted = std::vec::Vec::new();
+        pool.allocate_evicting(16, terms, 6, |dropped| evicted.push(dropped.tag)).unwrap();
+        assert_eq!((evicted, pool.audit()), (std::vec::Vec::new(), Ok(())));
     }
 
     #[test]
