@@ -219,18 +219,34 @@ impl<P: Pages, S: Tables> Pool<P, S> {
 
     /// Enters an object whose place is at the begin of the gap behind `entry`.
     pub(super) fn insert_behind(&mut self, index: u32, entry: u32) -> Option<()> {
-        let gap = self.unlist_gap(entry)?;
-        let before = self.gap_mut(entry)?;
-        before.granules = 0;
-        let after = core::mem::replace(&mut before.after, index);
-        self.gap_mut(after)?.before = index;
-        *self.gap_mut(index)? = GapEntry { before: entry, after, ..GapEntry::EMPTY };
         let object = self.object(index)?;
         let (page, granules) = (object.place.page, self.size_of(object));
+        let gap = *self.gap(entry)?;
+        let left = gap.granules.checked_sub(granules)?;
+        let after = gap.after;
+        self.gap_mut(after)?.before = index;
+        if gap.is_listed() && left > 0 && bin_of(left) == bin_of(gap.granules) {
+            // The rest takes the place of the gap in its list.
+            if gap.newer == NO_OBJECT {
+                self.class_mut(bin_of(left))?.free = index;
+            } else {
+                self.gap_mut(gap.newer)?.older = index;
+            }
+            if gap.older != NO_OBJECT {
+                self.gap_mut(gap.older)?.newer = index;
+            }
+            *self.gap_mut(index)? = GapEntry { before: entry, granules: left, ..gap };
+        } else {
+            self.unlist_gap(entry)?;
+            *self.gap_mut(index)? = GapEntry { before: entry, after, ..GapEntry::EMPTY };
+            self.list_gap(index, left)?;
+        }
+        let before = self.gap(entry)?.before;
+        *self.gap_mut(entry)? = GapEntry { before, after: index, ..GapEntry::EMPTY };
         let page = self.page_mut(page)?;
         page.set_used_granules(page.used_granules().checked_add(granules)?);
         self.totals.slot_bytes = self.totals.slot_bytes.saturating_add(self.bytes_of(granules));
-        self.list_gap(index, gap.checked_sub(granules)?)
+        Some(())
     }
 
     /// Takes an object out of its page, and gives the page back when that was the last one in it.

@@ -124,7 +124,7 @@ fn apply(pool: &mut Any<impl Tables<Tag = u64>>, model: &mut Model, op: &Op) {
             let Some(tag) = model.pick(at) else { return };
             let now = model.tick();
             let object = model.live.get_mut(&tag).unwrap();
-            if now % 2 == 0 {
+            if now.is_multiple_of(2) {
                 pool.touch(object.handle).unwrap();
             } else {
                 assert_eq!(pool.touched_bytes(object.handle), Ok(object.bytes.as_slice()), "I-POOL-1");
