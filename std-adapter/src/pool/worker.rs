@@ -7,6 +7,7 @@
 use core::cell::Cell;
 use core::convert::Infallible;
 use core::time::Duration;
+use std::thread;
 use std::time::Instant;
 
 use coldpress_core::cleanup::{CleanupError, CleanupKind, Reclaimed};
@@ -16,12 +17,11 @@ use crossbeam_channel::{Receiver, Sender, TryRecvError, never, select_biased};
 use super::coordinator::Message;
 use super::defragmenting::{Defragmenting, Progressing};
 use super::error::PoolError;
-use super::hot::HotPools;
 use super::opened::{Locked, Opened};
 use super::partition::Partition;
 use crate::budget::WorkKind;
 use crate::clock::Clock;
-use crate::observe::{CleanupCause, Explained, ExplainedCleanup, POOLS_EVERY, PoolMeter};
+use crate::observe::{CleanupCause, Explained, ExplainedCleanup, POOLS_EVERY, PoolMeter, PoolStats};
 
 /// The requests, answered even if the worker panics: each one left in the channel is owed a reply.
 ///
@@ -43,6 +43,23 @@ impl Drop for Inbox {
 pub(super) fn discard(requests: &Receiver<Message>) {
     while let Ok(message) = requests.try_recv() {
         drop(message);
+    }
+}
+
+/// Waits some microseconds for a request without going to sleep, as a plain receive does and a selection does not. A client that
+/// asks again at once is so answered without a wake of this thread.
+fn linger(requests: &Receiver<Message>) {
+    for round in 0..10 {
+        if !requests.is_empty() {
+            return;
+        }
+        if round <= 6 {
+            for _ in 0..1 << round {
+                core::hint::spin_loop();
+            }
+        } else {
+            thread::yield_now();
+        }
     }
 }
 
@@ -104,6 +121,9 @@ impl Worker {
             let takes = has_clients && !self.defragmenting.is_full();
             let none = never();
             let requests = if takes { &self.requests.requests } else { &none };
+            if due.is_none() {
+                linger(requests);
+            }
             select_biased! {
                 recv(self.stop) -> _ => return,
                 recv(requests) -> message => match message {
@@ -124,11 +144,21 @@ impl Worker {
         }
     }
 
+    /// Measures the pools without their pages, where anybody asks for it.
     fn measure(&mut self) {
-        // Pools that are being closed have nothing to tell.
-        if let Ok(stats) = (HotPools { opened: self.opened }).stats() {
-            self.meter.stats(&stats);
+        if cfg!(not(feature = "metrics")) {
+            return;
         }
+        let mut stats = PoolStats::default();
+        for number in 0..self.opened.partitions() {
+            // Pools that are being closed have nothing to tell.
+            let Ok(partition) = self.opened.lock(number) else { return };
+            stats.totals += partition.pool.totals();
+            stats.hits = stats.hits.saturating_add(partition.hits);
+            stats.misses = stats.misses.saturating_add(partition.misses);
+        }
+        stats.complete();
+        self.meter.stats(&stats);
     }
 
     /// Serves a request at once, or lets it wait for its slices.
@@ -313,9 +343,8 @@ impl Worker {
     ) -> (Reclaimed, Ended) {
         let mut reclaimed = Reclaimed::default();
         let mut failed = false;
-        let mut open: Vec<u16> = (0..self.opened.partitions())
-            .filter(|number| self.opened.lock(*number).is_ok_and(|partition| wanted(&partition)))
-            .collect();
+        let mut open: Vec<u16> = (0..self.opened.partitions()).collect();
+        let mut is_first = true;
         while !open.is_empty() {
             if self.stop.try_recv() == Err(TryRecvError::Disconnected) {
                 return (reclaimed, Ended::Stopped);
@@ -325,12 +354,16 @@ impl Worker {
             }
             open.retain(|number| {
                 let Ok(mut partition) = self.opened.lock(*number) else { return false };
+                if is_first && !wanted(&partition) {
+                    return false;
+                }
                 let done = step(&mut partition);
                 Locked::unlock_fair(partition);
                 done.add_to(&mut reclaimed, self.opened.page_bytes);
                 failed |= done.failed;
                 !done.done
             });
+            is_first = false;
         }
         (reclaimed, if failed { Ended::Failed } else { Ended::Done })
     }
