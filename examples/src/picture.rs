@@ -133,8 +133,8 @@ fn pages(html: &mut String, replayed: &Replayed) {
     let cell = if each == 1 { "a page".to_owned() } else { format!("{each} pages") };
     let _ = write!(
         html,
-        "<p class=note>Each cell is {cell}, filled by its slots in use and sorted by slot size; pages that were \
-         returned are gone. The defragmentation returned {}.</p><div class=pair>",
+        "<p class=note>Each cell is {cell}, filled by its bytes in use and sorted by them; pages that were returned \
+         are gone. The defragmentation returned {}.</p><div class=pair>",
         bytes(replayed.defragmented_bytes)
     );
     let moments = [("Before the defragmentation", &replayed.before), ("After it", &replayed.after)];
@@ -156,7 +156,7 @@ fn page_cell(pages: &[PageView]) -> Cell {
     let used: u64 = pages.iter().map(|page| u64::from(page.used)).sum();
     let slots: u64 = pages.iter().map(|page| u64::from(page.slots)).sum();
     let slot = pages.first().map_or(0, |page| page.slot_bytes);
-    let words = format!("{used} of {slots} slots of {} in use", bytes(slot.into()));
+    let words = format!("{} of {} in use", bytes(used * u64::from(slot)), bytes(slots * u64::from(slot)));
     Cell { live: permille(used, slots), stale: 0, words }
 }
 

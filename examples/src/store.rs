@@ -98,11 +98,11 @@ pub struct SegmentView {
 /// A page of the pools as the picture shows it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct PageView {
-    /// Bytes of a slot: the size class.
+    /// Bytes of a unit, in which the page is counted.
     pub slot_bytes: u32,
-    /// Slots in use.
+    /// Units in use.
     pub used: u32,
-    /// Slots of the page.
+    /// Units of the page.
     pub slots: u32,
 }
 

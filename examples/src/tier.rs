@@ -53,8 +53,8 @@ impl TierFiles {
             .op_timeout(PATIENCE)
             .build()
             .map_err(failed)?;
-        // A part of the values is hot, so that they compete for the pools. Pages are small against a partition,
-        // since each of its size classes takes at least one.
+        // A part of the values is hot, so that they compete for the pools. Pages are small against a partition, since one of
+        // each is partly empty.
         let hot_value_max = plan.value_peak.clamp(1 << 12, 1 << 18);
         let pools = PoolConfig::builder()
             .capacity_bytes((plan.capacity_bytes / 4).clamp(16 << 20, 128 << 20))

@@ -7,7 +7,7 @@ use coldpress_core::pool::PoolTotals;
 pub struct PoolStats {
     /// Bytes of the pages taken from the operating system.
     pub committed_bytes: u64,
-    /// Bytes of the slots in use.
+    /// Bytes of the values in them, each rounded up to a multiple of 4.
     pub live_bytes: u64,
     /// Bytes of the values in them.
     pub requested_bytes: u64,
@@ -32,11 +32,11 @@ pub struct PoolStats {
 pub struct PageView {
     /// The partition it belongs to.
     pub partition: u16,
-    /// The size of its slots; 0 for a page kept as a spare.
+    /// The unit in which the page is counted here; 0 for a page kept as a spare.
     pub class_bytes: u32,
-    /// Slots in use.
+    /// Units in use.
     pub used_slots: u16,
-    /// Slots there are.
+    /// Units there are.
     pub slots: u16,
 }
 

@@ -36,7 +36,7 @@ impl AllocationManager {
     /// was built.
     ///
     /// # Bounds
-    /// Allocates the books, about 120 bytes per value and 4 per slot; pages are taken only as values come.
+    /// Allocates the books, about 140 bytes per value; pages are taken only as values come.
     pub fn new(config: &PoolConfig) -> Result<(Self, PoolCoordinator), PoolConfigError> {
         let (requests, inbox) = bounded(config.queue_capacity);
         let (wake, woken) = bounded(1);

@@ -5,7 +5,7 @@ use core::time::Duration;
 use std::io;
 
 use coldpress_core::cleanup::{QUEUE_CAPACITY_DEFAULT, REPLY_TIMEOUT_MS_DEFAULT};
-use coldpress_core::pool::{Limits, SizeClasses};
+use coldpress_core::pool::Limits;
 
 use crate::budget::WorkBudget;
 use crate::clock::{Clock, SystemClock};
@@ -21,8 +21,10 @@ const PAGES_MIN: u64 = 2;
 const PAGE_BYTES_MIN: u32 = 4_096;
 const PAGE_BYTES_MAX: u32 = 1 << 30;
 const OBJECTS_MAX: u32 = 1 << 30;
-/// Slots per doubling: at most about a quarter of a slot is wasted, an eighth on average.
-const CLASS_STEPS: u32 = 4;
+/// Bytes moved in one hold of a lock, which takes some tens of microseconds.
+const STEP_BYTES_DEFAULT: u32 = 64 << 10;
+/// The shortest limit for values.
+const VALUE_BYTES_MAX_MIN: u32 = 16;
 
 /// The configuration of the pools, valid by construction: [`PoolConfig::builder`] checks it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,7 +34,6 @@ pub struct PoolConfig {
     pub(super) pages_per_partition: u16,
     pub(super) objects_per_partition: u32,
     pub(super) value_bytes_max: u32,
-    pub(super) class_bytes: Vec<u32>,
     pub(super) limits: Limits,
     pub(super) step_bytes_max: u32,
     pub(super) request_timeout: Duration,
@@ -70,12 +71,6 @@ impl PoolConfig {
     pub fn capacity_bytes(&self) -> u64 {
         u64::from(self.partitions) * u64::from(self.pages_per_partition) * u64::from(self.page_bytes)
     }
-
-    /// Returns the slot sizes.
-    #[must_use]
-    pub fn class_bytes(&self) -> &[u32] {
-        &self.class_bytes
-    }
 }
 
 /// Collects the settings of a [`PoolConfig`].
@@ -98,12 +93,11 @@ pub struct PoolConfigBuilder {
     capacity_bytes: u64,
     partitions: u16,
     value_bytes_max: u32,
-    slot_bytes_min: u32,
     objects_max: Option<u32>,
     spare_pages_max: u16,
     low_watermark_permille: u16,
     high_watermark_permille: u16,
-    step_bytes_max: u32,
+    step_bytes_max: Option<u32>,
     request_timeout: Duration,
     queue_capacity: usize,
     name: String,
@@ -118,12 +112,11 @@ impl Default for PoolConfigBuilder {
             capacity_bytes: 64 << 20,
             partitions: 8,
             value_bytes_max: 64 << 10,
-            slot_bytes_min: 256,
             objects_max: None,
             spare_pages_max: 1,
             low_watermark_permille: 800,
             high_watermark_permille: 950,
-            step_bytes_max: 256 << 10,
+            step_bytes_max: None,
             request_timeout: Duration::from_millis(REPLY_TIMEOUT_MS_DEFAULT),
             queue_capacity: QUEUE_CAPACITY_DEFAULT,
             name: "default".to_owned(),
@@ -135,7 +128,8 @@ impl Default for PoolConfigBuilder {
 
 impl PoolConfigBuilder {
     /// Sets the size of a page, the unit in which memory is taken and returned: a multiple of 4,096, up to 1 GiB; by default
-    /// 256 KiB.
+    /// 256 KiB. Values of all lengths share a page. Its rest is lost where all values are long and have one length, so that length
+    /// times a whole number is a good choice.
     pub fn page_bytes(mut self, page_bytes: u32) -> Self {
         self.page_bytes = page_bytes;
         self
@@ -161,13 +155,7 @@ impl PoolConfigBuilder {
         self
     }
 
-    /// Sets the smallest slot, from 16 bytes; by default 256. The books of a page take 4 bytes per slot of this size.
-    pub fn slot_bytes_min(mut self, slot_bytes_min: u32) -> Self {
-        self.slot_bytes_min = slot_bytes_min;
-        self
-    }
-
-    /// Sets the most values alive at once, all partitions together. The books take about 120 bytes per value. By default one
+    /// Sets the most values alive at once, all partitions together. The books take about 140 bytes per value. By default one
     /// per KiB of capacity.
     pub fn objects_max(mut self, objects_max: u32) -> Self {
         self.objects_max = Some(objects_max);
@@ -188,9 +176,9 @@ impl PoolConfigBuilder {
     }
 
     /// Sets the most bytes the worker moves in one hold of a partition's lock; at least one largest value. By
-    /// default 256 KiB.
+    /// default 64 KiB, or a largest value where that is more.
     pub fn step_bytes_max(mut self, step_bytes_max: u32) -> Self {
-        self.step_bytes_max = step_bytes_max;
+        self.step_bytes_max = Some(step_bytes_max);
         self
     }
 
@@ -242,7 +230,10 @@ impl PoolConfigBuilder {
         if !(1..=PARTITIONS_MAX).contains(&self.partitions) {
             return Err(E::Partitions { given: self.partitions, max: PARTITIONS_MAX });
         }
-        let class_bytes = self.classes()?;
+        if !(VALUE_BYTES_MAX_MIN..=page_bytes).contains(&self.value_bytes_max) {
+            let (given, min) = (self.value_bytes_max, VALUE_BYTES_MAX_MIN);
+            return Err(E::ValueBytes { given, min, max: page_bytes });
+        }
         let pages_per_partition = self.pages_per_partition()?;
         let pages = u64::from(pages_per_partition);
         if self.low_watermark_permille >= self.high_watermark_permille || self.high_watermark_permille > 1_000
@@ -256,11 +247,10 @@ impl PoolConfigBuilder {
         let high_pages = (pages * u64::from(self.high_watermark_permille)).div_ceil(1_000).max(PAGES_MIN);
         let low_pages = (pages * u64::from(self.low_watermark_permille) / 1_000)
             .clamp(u64::from(self.low_watermark_permille > 0), high_pages - 1);
-        if self.step_bytes_max < self.value_bytes_max.next_multiple_of(8) {
-            return Err(E::StepBytes {
-                given: self.step_bytes_max,
-                min: self.value_bytes_max.next_multiple_of(8),
-            });
+        let step_bytes_min = self.value_bytes_max.next_multiple_of(8);
+        let step_bytes_max = self.step_bytes_max.unwrap_or(step_bytes_min.max(STEP_BYTES_DEFAULT));
+        if step_bytes_max < step_bytes_min {
+            return Err(E::StepBytes { given: step_bytes_max, min: step_bytes_min });
         }
         if self.request_timeout < Duration::from_millis(1)
             || self.request_timeout > Duration::from_secs(3_600)
@@ -276,38 +266,19 @@ impl PoolConfigBuilder {
             pages_per_partition,
             objects_per_partition: self.objects_per_partition(pages)?,
             value_bytes_max: self.value_bytes_max,
-            class_bytes,
             limits: Limits {
                 spare_pages_max: self.spare_pages_max,
                 pins_max: 0,
                 low_watermark_bytes: low_pages * u64::from(page_bytes),
                 high_watermark_bytes: high_pages * u64::from(page_bytes),
             },
-            step_bytes_max: self.step_bytes_max,
+            step_bytes_max,
             request_timeout: self.request_timeout,
             queue_capacity: self.queue_capacity,
             name: self.name,
             clock: PoolClock(self.clock),
             budget: self.budget,
         })
-    }
-
-    fn classes(&self) -> Result<Vec<u32>, PoolConfigError> {
-        let (min, max) = (self.slot_bytes_min, self.value_bytes_max);
-        if !(16..=self.page_bytes).contains(&max) {
-            return Err(PoolConfigError::ValueBytes { given: max, min: 16, max: self.page_bytes });
-        }
-        if !(16..=max).contains(&min) || self.page_bytes / min >= u32::from(u16::MAX) {
-            let least = self.page_bytes.div_ceil(u32::from(u16::MAX) - 1).max(16);
-            return Err(PoolConfigError::SlotBytes { given: min, min: least, max });
-        }
-        let classes = SizeClasses::cut_from(self.page_bytes, min, max, CLASS_STEPS);
-        let mut class_bytes: Vec<u32> = classes.take(SizeClasses::COUNT_MAX).collect();
-        // Cutting rounds down to multiples of 8; the largest value fits all the same.
-        if class_bytes.last().is_some_and(|last| *last < max) {
-            class_bytes.push(max);
-        }
-        Ok(class_bytes)
     }
 
     fn pages_per_partition(&self) -> Result<u16, PoolConfigError> {
@@ -331,10 +302,10 @@ impl PoolConfigBuilder {
         if !(1..=OBJECTS_MAX).contains(&objects_max) {
             return Err(PoolConfigError::ObjectsMax { given: objects_max, max: OBJECTS_MAX });
         }
-        // No more than there can be slots.
-        let slots = pages * u64::from(self.page_bytes / self.slot_bytes_min);
+        // No more than there can be values of no length, each of which takes 4 bytes.
+        let values = pages * u64::from(self.page_bytes / 4);
         let share = objects_max.div_ceil(u32::from(self.partitions));
-        Ok(share.min(u32::try_from(slots).unwrap_or(u32::MAX)))
+        Ok(share.min(u32::try_from(values).unwrap_or(u32::MAX)))
     }
 }
 
@@ -351,8 +322,6 @@ pub enum PoolConfigError {
     CapacityBytes { given: u64, min: u64, max: u64 },
     /// The largest value.
     ValueBytes { given: u32, min: u32, max: u32 },
-    /// The smallest slot.
-    SlotBytes { given: u32, min: u32, max: u32 },
     /// The number of values.
     ObjectsMax { given: u32, max: u32 },
     /// The watermarks: low below high, high at most 1,000.
@@ -382,9 +351,6 @@ impl fmt::Display for PoolConfigError {
             }
             Self::ValueBytes { given, min, max } => {
                 write!(f, "value_bytes_max is {given}; it must be {min} to {max}")
-            }
-            Self::SlotBytes { given, min, max } => {
-                write!(f, "slot_bytes_min is {given}; it must be {min} to {max}")
             }
             Self::ObjectsMax { given, max } => write!(f, "objects_max is {given}; it must be 1 to {max}"),
             Self::Watermarks { low, high } => {
@@ -417,7 +383,7 @@ mod tests {
     fn default_builds_to_64_mib_in_eight_partitions() {
         let config = PoolConfig::builder().build().unwrap();
         assert_eq!((config.capacity_bytes(), config.partitions, config.page_bytes), (64 << 20, 8, 256 << 10));
-        assert_eq!(config.class_bytes().last(), Some(&(64 << 10)));
+        assert_eq!(config.value_bytes_max, 64 << 10);
         assert!(config.limits.low_watermark_bytes < config.limits.high_watermark_bytes);
     }
 
@@ -438,7 +404,7 @@ mod tests {
                 build().value_bytes_max(1 << 20),
                 PoolConfigError::ValueBytes { given: 1 << 20, min: 16, max: 256 << 10 },
             ),
-            (build().slot_bytes_min(8), PoolConfigError::SlotBytes { given: 8, min: 16, max: 64 << 10 }),
+            (build().value_bytes_max(15), PoolConfigError::ValueBytes { given: 15, min: 16, max: 256 << 10 }),
             (build().objects_max(0), PoolConfigError::ObjectsMax { given: 0, max: 1 << 30 }),
             (build().watermarks_permille(950, 950), PoolConfigError::Watermarks { low: 950, high: 950 }),
             (build().step_bytes_max(1_000), PoolConfigError::StepBytes { given: 1_000, min: 64 << 10 }),
@@ -450,16 +416,6 @@ mod tests {
         ];
         for (builder, error) in table {
             assert_eq!(builder.build(), Err(error), "{error}");
-        }
-    }
-
-    #[test]
-    fn odd_sizes_still_fit_the_largest_value() {
-        for value_bytes_max in [16, 1_001, 65_535, 100_003, 262_144] {
-            let builder = PoolConfig::builder().value_bytes_max(value_bytes_max).slot_bytes_min(16);
-            let config = builder.build().unwrap();
-            assert!(config.class_bytes().last() >= Some(&value_bytes_max));
-            assert!(SizeClasses::new(config.class_bytes()).is_ok());
         }
     }
 }

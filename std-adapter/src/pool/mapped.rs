@@ -3,7 +3,7 @@
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use coldpress_core::pool::{
-    ClassEntry, ObjectEntry, PageEntry, PageId, Pages, PagesError, SlotEntry, Tables,
+    ClassEntry, GapEntry, ObjectEntry, PageEntry, PageId, PageLayout, Pages, PagesError, SlotEntry, Tables,
 };
 use memmap2::MmapMut;
 
@@ -102,26 +102,29 @@ impl Pages for MappedPages {
 pub(super) struct HeapTables {
     objects: Vec<ObjectEntry<HotKey>>,
     pages: Vec<PageEntry>,
-    slots: Vec<SlotEntry>,
     classes: Vec<ClassEntry>,
+    gaps: Vec<GapEntry>,
+    bins: u64,
 }
 
 impl HeapTables {
     pub(super) fn new(config: &PoolConfig) -> Self {
-        let smallest = config.class_bytes.first().copied().unwrap_or(config.page_bytes);
-        let row = config.page_bytes.checked_div(smallest).unwrap_or(1) as usize;
-        let pages = usize::from(config.pages_per_partition);
+        let (objects, pages) =
+            (config.objects_per_partition as usize, usize::from(config.pages_per_partition));
         Self {
-            objects: vec![ObjectEntry::EMPTY; config.objects_per_partition as usize],
+            objects: vec![ObjectEntry::EMPTY; objects],
             pages: vec![PageEntry::EMPTY; pages],
-            slots: vec![SlotEntry::EMPTY; pages * row],
-            classes: vec![ClassEntry::EMPTY; config.class_bytes.len()],
+            classes: vec![ClassEntry::EMPTY; GapEntry::BINS],
+            gaps: vec![GapEntry::EMPTY; objects + pages],
+            bins: 0,
         }
     }
 }
 
 impl Tables for HeapTables {
     type Tag = HotKey;
+
+    const LAYOUT: PageLayout = PageLayout::Packed;
 
     fn objects(&self) -> &[ObjectEntry<HotKey>] {
         &self.objects
@@ -136,16 +139,28 @@ impl Tables for HeapTables {
         &mut self.pages
     }
     fn slots(&self) -> &[SlotEntry] {
-        &self.slots
+        &[]
     }
     fn slots_mut(&mut self) -> &mut [SlotEntry] {
-        &mut self.slots
+        &mut []
     }
     fn classes(&self) -> &[ClassEntry] {
         &self.classes
     }
     fn classes_mut(&mut self) -> &mut [ClassEntry] {
         &mut self.classes
+    }
+    fn gaps(&self) -> &[GapEntry] {
+        &self.gaps
+    }
+    fn gaps_mut(&mut self) -> &mut [GapEntry] {
+        &mut self.gaps
+    }
+    fn bins(&self) -> u64 {
+        self.bins
+    }
+    fn set_bins(&mut self, bins: u64) {
+        self.bins = bins;
     }
 }
 

@@ -67,7 +67,8 @@ pub(super) struct Partition {
 impl Partition {
     pub(super) fn new(config: &PoolConfig, wake: Sender<()>) -> Result<Self, LimitsError> {
         let pages = MappedPages::new(config.page_bytes, config.pages_per_partition);
-        let classes = SizeClasses::new(&config.class_bytes).map_err(|_| LimitsError::ClassTable)?;
+        let largest = [config.value_bytes_max];
+        let classes = SizeClasses::new(&largest).map_err(|_| LimitsError::ClassTable)?;
         let pool = Pool::new(pages, HeapTables::new(config), classes, config.limits)?;
         // Presized, so that no insert pays for moving the whole map under the lock.
         let keys = HashMap::with_capacity_and_hasher(config.objects_per_partition as usize, <_>::default());
@@ -126,12 +127,12 @@ impl Partition {
             self.drop_entry(key, entry);
         }
         let current = entry.filter(|entry| entry.stamp == stamp);
-        let Some(entry) = current.filter(|entry| self.pool.touch(entry.handle).is_ok()) else {
+        let Some(bytes) = current.and_then(|entry| self.pool.touched_bytes(entry.handle).ok()) else {
             self.misses = self.misses.saturating_add(1);
             return None;
         };
         self.hits = self.hits.saturating_add(1);
-        self.pool.bytes(entry.handle).ok().map(read)
+        Some(read(bytes))
     }
 
     /// As [`read`](Self::read), counted for the admission of the value.
