@@ -1,0 +1,67 @@
+//! sled: its defaults, with the cache that every store gets.
+//!
+//! A write waits in the memory of the process, and sled syncs every half second (buffered). A synced write is followed by `flush`, which
+//! all clients that wait share. Nothing between the two is offered.
+
+use std::path::Path;
+
+use sled::Db;
+
+use super::group::GroupCommit;
+use super::{Fault, Opened, Promise, Setup, Store};
+
+struct Sled {
+    db: Db,
+    syncs: Option<GroupCommit<()>>,
+}
+
+pub(super) fn open(dir: &Path, setup: &Setup) -> Result<Opened, Fault> {
+    let db = sled::Config::new().path(dir.join("sled")).cache_capacity(setup.cache_bytes).open()?;
+    let settings = format!(
+        "sled 0.34: cache {} MiB, {}; all else as by default",
+        setup.cache_bytes >> 20,
+        if setup.promise == Promise::Synced {
+            "a shared flush after each write"
+        } else {
+            "a flush every 500 ms"
+        },
+    );
+    let syncs = (setup.promise == Promise::Synced).then(GroupCommit::new);
+    Ok(Opened { store: Box::new(Sled { db, syncs }), settings })
+}
+
+impl Sled {
+    fn promise(&self) -> Result<(), Fault> {
+        let Some(syncs) = &self.syncs else { return Ok(()) };
+        syncs.commit((), |_| self.flush())
+    }
+}
+
+impl Store for Sled {
+    fn put(&self, key: &[u8], value: &[u8]) -> Result<(), Fault> {
+        self.db.insert(key, value)?;
+        self.promise()
+    }
+
+    fn get(&self, key: &[u8], _scratch: &mut Vec<u8>, see: &mut dyn FnMut(&[u8])) -> Result<bool, Fault> {
+        let value = self.db.get(key)?;
+        if let Some(value) = &value {
+            see(value);
+        }
+        Ok(value.is_some())
+    }
+
+    fn remove(&self, key: &[u8]) -> Result<(), Fault> {
+        self.db.remove(key)?;
+        self.promise()
+    }
+
+    fn flush(&self) -> Result<(), Fault> {
+        self.db.flush()?;
+        Ok(())
+    }
+
+    fn close(self: Box<Self>) -> Result<(), Fault> {
+        self.flush()
+    }
+}
