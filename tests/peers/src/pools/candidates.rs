@@ -43,6 +43,7 @@ trait Objects {
 }
 
 pub(super) fn measure(candidate: Candidate, seed: u64) -> Result<Figures, Fault> {
+    let before = anonymous_bytes()?;
     match candidate {
         Candidate::Core => {
             let mut objects = vec![ObjectEntry::EMPTY; OBJECTS];
@@ -58,7 +59,7 @@ pub(super) fn measure(candidate: Candidate, seed: u64) -> Result<Figures, Fault>
             let region = RegionPages::new(vec![0; PAGES * PAGE_BYTES as usize], PAGE_BYTES);
             let sizes = [u32::try_from(OBJECT_BYTES)?];
             let pool = Pool::new(region, tables, SizeClasses::new(&sizes)?, Limits::default())?;
-            course(&mut CorePool { pool, handles: vec![None; OBJECTS] }, seed)
+            course(&mut CorePool { pool, handles: vec![None; OBJECTS] }, seed, before)
         }
         Candidate::Hot => {
             let config = PoolConfig::builder()
@@ -69,15 +70,17 @@ pub(super) fn measure(candidate: Candidate, seed: u64) -> Result<Figures, Fault>
                 .build()?;
             let (_manager, coordinator) = AllocationManager::new(&config)?;
             let tier = coordinator.hot().register_tier();
-            course(&mut HotPool { coordinator, tier }, seed)
+            course(&mut HotPool { coordinator, tier }, seed, before)
         }
-        Candidate::Slab => course(&mut SlabPool { slab: Slab::new(), keys: vec![None; OBJECTS] }, seed),
+        Candidate::Slab => {
+            course(&mut SlabPool { slab: Slab::new(), keys: vec![None; OBJECTS] }, seed, before)
+        }
         Candidate::Heapless => {
             let blocks: Vec<BoxBlock<Object>> = (0..OBJECTS).map(|_| BoxBlock::new()).collect();
             blocks.leak().iter_mut().for_each(|block| Blocks.manage(block));
-            course(&mut HeaplessPool((0..OBJECTS).map(|_| None).collect()), seed)
+            course(&mut HeaplessPool((0..OBJECTS).map(|_| None).collect()), seed, before)
         }
-        Candidate::System => course(&mut SystemPool((0..OBJECTS).map(|_| None).collect()), seed),
+        Candidate::System => course(&mut SystemPool((0..OBJECTS).map(|_| None).collect()), seed, before),
     }
 }
 
@@ -112,8 +115,8 @@ fn object(number: usize) -> Object {
     object
 }
 
-fn course(pool: &mut dyn Objects, seed: u64) -> Result<Figures, Fault> {
-    let before = anonymous_bytes()?;
+/// Runs the course; the process had `before` bytes of memory when the pool was made.
+fn course(pool: &mut dyn Objects, seed: u64, before: u64) -> Result<Figures, Fault> {
     let memory = |pool: &dyn Objects, live: usize| -> Result<Memory, Fault> {
         let used = (live * OBJECT_BYTES) as f64;
         Ok(Memory {

@@ -77,7 +77,7 @@ pub(crate) fn run(one: Option<Candidate>, round: u64) -> Result<(), Fault> {
     }
     println!(
         "\ncommitted ÷ used: bytes that the pool holds by its own count, by the bytes of live objects. process: memory of the process that \
-         no file backs, less that before the fill, by the same. longest: the longest single call. `slab` tidies by one call that moves \
+         no file backs, less that before the pool was made, by the same. longest: the longest single call. `slab` tidies by one call that moves \
          objects to other keys; its caller has to follow each. `heapless::pool` and `Box` can't move objects."
     );
     Ok(())

@@ -23,5 +23,5 @@ struct Line<'a> {
 /// Makes the document: the rows of the table, and every outcome behind them.
 pub(crate) fn document(about: &str, rows: &[Row], measured: &[Measured]) -> Result<String, Fault> {
     let rows = rows.iter().map(|row| Line { row, ahead: row.ahead() }).collect();
-    Ok(serde_json::to_string_pretty(&Document { about, rows, measurements: measured })?)
+    Ok(serde_json::to_string(&Document { about, rows, measurements: measured })?)
 }

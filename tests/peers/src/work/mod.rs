@@ -78,7 +78,7 @@ fn measure(job: &Job) -> Result<Outcome, Fault> {
 
 /// Makes the calls, flushes, and notes the figures of both.
 fn call(job: &Job, store: &dyn Store, versions: &Versions, outcome: &mut Outcome) -> Result<(), Fault> {
-    if let Step::Get { warms: true, .. } = job.step {
+    if matches!(job.step, Step::Get { warms: true, .. } | Step::Mix { .. }) {
         steps::read_all(job, store, versions, &mut Tally::new(Instant::now())?)?;
     }
     let watch = Watch::new(store, &job.dir);
@@ -114,4 +114,115 @@ fn call(job: &Job, store: &dyn Store, versions: &Versions, outcome: &mut Outcome
         return Err(format!("{} values are missing and {} are stale", outcome.missing, outcome.stale).into());
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use coldpress_examples::published::BUILT_IN;
+
+    use super::*;
+    use crate::job::{Law, Replayed};
+    use crate::stores::{Promise, Setup, Variant};
+
+    fn job(variant: Variant, dir: &Path, step: Step) -> Job {
+        let promise = Promise::Buffered;
+        let setup = Setup { cache_bytes: 8 << 20, capacity_bytes: 64 << 20, value_bytes: 1024, promise };
+        Job { variant, setup, dir: dir.to_owned(), keys: 500, value_bytes: 1024, seed: 3, step }
+    }
+
+    #[test]
+    fn steps_of_every_store_check_what_they_read() {
+        let (clients, seconds, law) = (2, 0.05, Law::Zipf(0.99));
+        let steps = [
+            (Step::Load { clients }, 500),
+            (Step::Open, 500),
+            (Step::Get { clients, seconds, law, warms: false, is_cold: true }, 1),
+            (Step::Mix { clients, seconds, law, read_permille: 500 }, 1),
+            (Step::Overwrite { clients, law, times_live: 2 }, 500),
+            (Step::Remove { clients }, 250),
+        ];
+        for &variant in Variant::ALL {
+            let base = tempfile::tempdir().unwrap();
+            let dir = base.path().join("store");
+            std::fs::create_dir(&dir).unwrap();
+            for (step, checked_min) in &steps {
+                let outcome = measure(&job(variant, &dir, step.clone())).unwrap();
+                let forgotten = outcome.missing + outcome.stale;
+                assert!(
+                    outcome.ops > 0 && outcome.checked + forgotten >= *checked_min,
+                    "{variant:?} {step:?}"
+                );
+                assert!(
+                    outcome.checked > 0 && (forgotten == 0 || variant.may_forget()),
+                    "{variant:?} {step:?}"
+                );
+                let live = if matches!(step, Step::Remove { .. }) { 250 } else { 500 };
+                assert_eq!(outcome.live_bytes, live * 1040, "{variant:?} {step:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn replays_with_lifetimes_run_on_stores_with_and_without_them() {
+        let base = tempfile::tempdir().unwrap();
+        let table = base.path().join("clusters.csv");
+        std::fs::write(&table, BUILT_IN).unwrap();
+        for variant in [Variant::ColdpressLz4, Variant::Foyer, Variant::Sled] {
+            let dir = base.path().join(format!("{variant:?}"));
+            std::fs::create_dir(&dir).unwrap();
+            let table = table.clone();
+            let replayed = Replayed::Cluster { table, number: 52, live_bytes: 1 << 20, requests: 5_000 };
+            let outcome = measure(&job(variant, &dir, Step::Replay(replayed))).unwrap();
+            assert!(outcome.ops >= 5_000 && outcome.checked > 100, "{variant:?}");
+            assert_eq!((outcome.missing, outcome.stale), (0, 0), "{variant:?}");
+            assert!(outcome.user_bytes > 0 && outcome.live_bytes > 0, "{variant:?}");
+        }
+    }
+
+    /// A store that gives this answer to every get.
+    struct Liar(Option<Vec<u8>>);
+
+    impl Store for Liar {
+        fn put(&self, _key: &[u8], _value: &[u8]) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn get(
+            &self,
+            _key: &[u8],
+            _scratch: &mut Vec<u8>,
+            see: &mut dyn FnMut(&[u8]),
+        ) -> Result<bool, Fault> {
+            self.0.iter().for_each(|value| see(value));
+            Ok(self.0.is_some())
+        }
+
+        fn remove(&self, _key: &[u8]) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn flush(&self) -> Result<(), Fault> {
+            Ok(())
+        }
+
+        fn close(self: Box<Self>) -> Result<(), Fault> {
+            Ok(())
+        }
+    }
+
+    fn load_into(store: &dyn Store) -> Result<(), Fault> {
+        let base = tempfile::tempdir()?;
+        let job = job(Variant::Sled, base.path(), Step::Load { clients: 1 });
+        call(&job, store, &Versions::new(job.seed, job.keys), &mut Outcome::default())
+    }
+
+    #[test]
+    fn store_that_loses_or_alters_values_fails() {
+        let lost = load_into(&Liar(None)).unwrap_err().to_string();
+        assert_eq!(lost, "500 values are missing and 0 are stale");
+        for len in [1023, 1024] {
+            let altered = load_into(&Liar(Some(vec![7; len]))).unwrap_err().to_string();
+            assert_eq!(altered, "key 0 has bytes that were never put");
+        }
+    }
 }
