@@ -24,7 +24,7 @@ pub(super) struct FoundRecord {
 #[derive(Debug, Default)]
 pub(super) struct FoundRecords {
     records: Vec<FoundRecord>,
-    /// Records that lost against others, or were replaced, and that the machine counts as live until it is told. Each of those that are
+    /// Records that lost against others, or were replaced, and that the machine counts as live until it learns of them. Each of those that are
     /// brought in adds one at most, and each that is found takes one away.
     pub(super) released: Vec<Released>,
 }
