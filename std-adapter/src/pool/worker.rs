@@ -46,8 +46,12 @@ pub(super) fn discard(requests: &Receiver<Message>) {
     }
 }
 
+/// Requests less than this apart come from a client that asks again at once.
+const BACK_TO_BACK: Duration = Duration::from_micros(500);
+
 /// Waits some microseconds for a request without going to sleep, as a plain receive does and a selection does not. A client that
-/// asks again at once is so answered without a wake of this thread.
+/// asks again at once is so answered without a wake of this thread. Only then: on a busy machine, a thread that yields runs later
+/// than one that is woken.
 fn linger(requests: &Receiver<Message>) {
     for round in 0..10 {
         if !requests.is_empty() {
@@ -115,19 +119,25 @@ impl Ended {
 impl Worker {
     pub(super) fn run(mut self) {
         let mut has_clients = true;
+        let mut served: Option<Instant> = None;
+        let mut is_asked_again = false;
         loop {
             let due = [self.defragment(), self.defragmenting.free_due()].into_iter().flatten().min();
             // While many defragmentations wait, those behind wait in the channel.
             let takes = has_clients && !self.defragmenting.is_full();
             let none = never();
             let requests = if takes { &self.requests.requests } else { &none };
-            if due.is_none() {
+            if due.is_none() && core::mem::take(&mut is_asked_again) {
                 linger(requests);
             }
             select_biased! {
                 recv(self.stop) -> _ => return,
                 recv(requests) -> message => match message {
-                    Ok(message) => self.take(message),
+                    Ok(message) => {
+                        is_asked_again = served.is_some_and(|served| served.elapsed() < BACK_TO_BACK);
+                        self.take(message);
+                        served = Some(Instant::now());
+                    }
                     // The last coordinator is gone; the pools still need tending.
                     Err(_) => has_clients = false,
                 },
