@@ -194,16 +194,21 @@ impl<const N: usize> EntryTable<N> {
             *self = Self::new();
             return true;
         }
-        let groups = (self.len * FULL_DENOMINATOR).div_ceil(PLACES * FULL_NUMERATOR);
-        // A margin, so that it does not grow right after.
-        self.rebuild(groups + groups * (phase % 8) / 64 + 1);
+        self.rebuild(self.groups_left(phase));
         true
     }
 
-    /// Whether more than half of the places are empty, and more than a group can be given back.
+    /// The groups that it shrinks to, with a margin, so that it does not grow right after.
+    const fn groups_left(&self, phase: usize) -> usize {
+        let groups = (self.len * FULL_DENOMINATOR).div_ceil(PLACES * FULL_NUMERATOR);
+        groups + groups * (phase % 8) / 64 + 1
+    }
+
+    /// Whether more than half of the places are empty, and some groups can be given back, whatever the phase. So one that shrank
+    /// is not sparse.
     pub(super) const fn is_sparse(&self) -> bool {
         let groups = self.groups.len();
-        if self.len == 0 { groups > 0 } else { groups > 2 && self.len * 2 <= self.places() }
+        if self.len == 0 { groups > 0 } else { self.len * 2 <= self.places() && self.groups_left(7) < groups }
     }
 
     /// Moves all entries into a table of so many groups.
@@ -384,6 +389,23 @@ mod tests {
         }
         assert!(table.groups.iter().all(|tags| tags.iter().all(|byte| *byte == 0)));
         assert!(table.shrink(0) && table.bytes() == 0);
+    }
+
+    #[test]
+    fn table_that_shrank_has_nothing_more_to_give_back() {
+        for (left, phase) in (0..600u64).flat_map(|left| [(left, 0), (left, 7)]) {
+            let mut table = EntryTable::<4>::new();
+            let names: Vec<EntryName> = (0..2 * left + 60).map(|n| EntryName::of(&hash(n))).collect();
+            names.iter().for_each(|name| table.insert(name, words(name, 1), phase));
+            for name in names.iter().skip(left as usize) {
+                table.remove(table.find(name).unwrap(), name);
+            }
+            let before = table.bytes();
+            assert!(table.shrink(phase) && table.bytes() < before, "{left} entries");
+            assert!(!table.is_sparse() && !table.shrink(phase), "{left} entries, phase {phase}");
+            let names = names.iter().take(left as usize);
+            assert!(names.clone().all(|name| table.find(name).is_some()) && table.len() == names.len());
+        }
     }
 
     #[test]
