@@ -262,13 +262,14 @@ fn halves(tags: &[u8; PLACES + 1]) -> [u64; 2] {
     [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])]
 }
 
-/// Places of a group that have this tag; now and then one too many, which the identity tells.
+/// Places of a group that have this tag, and no others: the words of a body do not hold all bits of it.
 fn places_with(tags: &[u8; PLACES + 1], tag: u8) -> impl Iterator<Item = usize> {
     let wanted = u64::from_le_bytes([tag; 8]);
     let [low, high] = halves(tags).map(|half| {
         let differs = half ^ wanted;
-        // The top bit of each byte that is zero (Mycroft 1987).
-        differs.wrapping_sub(0x0101_0101_0101_0101) & !differs & TAKEN_ALL
+        // The top bit of each byte that is zero. The sum carries from no byte to the next.
+        let others = (differs & !TAKEN_ALL) + !TAKEN_ALL;
+        !(others | differs) & TAKEN_ALL
     });
     places_of(low, high)
 }
@@ -406,6 +407,20 @@ mod tests {
             let names = names.iter().take(left as usize);
             assert!(names.clone().all(|name| table.find(name).is_some()) && table.len() == names.len());
         }
+    }
+
+    #[test]
+    fn keys_that_differ_in_their_tags_alone_are_two() {
+        let mut table = EntryTable::<4>::new();
+        let named = |low: u32, tag: u8| EntryName { tag: TAKEN | tag, low, high: 7, rest: 9 };
+        let (other, there, absent) = (named(1, 0x20), named(2, 0x21), named(2, 0x20));
+        table.insert(&other, words(&other, 1), 0);
+        table.insert(&there, words(&there, 2), 0);
+        assert_eq!(table.find(&absent), None);
+        table.insert(&absent, words(&absent, 3), 0);
+        let values =
+            [&other, &there, &absent].map(|name| table.find(name).map(|at| value(&table.bodies[at])));
+        assert_eq!(values, [Some(1), Some(2), Some(3)]);
     }
 
     #[test]
