@@ -368,5 +368,11 @@ mod tests {
         }
         assert!(seen.iter().all(|count| *count > 500), "every form was there: {seen:?}");
         assert_eq!(shard.len(), model.len());
+        for hash in model.keys() {
+            shard.change((&lives, 5), hash, |entry| *entry = Entry::default());
+        }
+        // Each map that has places and no entry is sparse.
+        shard.shrink(5);
+        assert_eq!((shard.len(), shard.bytes(), shard.is_sparse()), (0, 0, false));
     }
 }

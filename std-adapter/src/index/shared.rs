@@ -315,6 +315,16 @@ impl SharedPartition {
     pub(crate) fn entries(&self) -> usize {
         self.shards.iter().map(|shard| shard.read().len()).sum()
     }
+
+    /// Entries by form: pending, plain, timed, rare.
+    #[cfg(test)]
+    pub(crate) fn forms(&self) -> [usize; 4] {
+        let add = |sum: [usize; 4], shard: &RwLock<Shard>| {
+            let [a, b, c, d] = shard.read().forms();
+            [sum[0] + a, sum[1] + b, sum[2] + c, sum[3] + d]
+        };
+        self.shards.iter().fold([0; 4], add)
+    }
 }
 
 impl AdmissionLease for Lease<SharedPartition> {
@@ -422,6 +432,11 @@ mod tests {
             assert_eq!(refused, None);
         });
         assert!(shared.is_exact(&terms));
+        // A write that fits and then finds nothing to do is not charged.
+        let (before, ceiling) = (shared.admission.weight(), Ceiling { settled, charge: u64::MAX });
+        let nothing = shared.mutate_within(&terms, &new, (pending(900).weigh(), &ceiling), |_| true, |_| ());
+        assert_eq!((nothing, shared.admission.weight()), (Some(Ok(())), before));
+        assert!(shared.is_exact(&terms) && shared.view(&new, |_| ()).is_none());
     }
 
     #[test]

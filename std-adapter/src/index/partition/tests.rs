@@ -1,13 +1,15 @@
 //! The index against the rules of `Host` for each call.
 
 use coldpress_core::config::TierConfig;
-use coldpress_core::format::{Checksum, Geometry, Identity};
+use coldpress_core::format::{Checksum, Geometry, Identity, PIECE_EXPIRES_S};
 
 use super::*;
 use crate::admission::Weight;
 use crate::index::entry::Pending;
 use crate::pool::{AllocationManager, PoolConfig};
 use std::collections::BTreeMap;
+
+mod lives;
 
 const HASH: KeyHash = KeyHash([7; 12]);
 
@@ -36,26 +38,26 @@ fn fixture() -> Fixture {
     }
 }
 
+fn pending(kind: Kind, inflight: Option<Location>) -> Pending {
+    Pending {
+        payload: Box::from(&b"keyvalue"[..]),
+        checksum: Checksum::default(),
+        codec: CodecId::Raw,
+        key_bytes: 3,
+        expires_s: None,
+        kind,
+        inflight,
+        before: None,
+        charge: 90,
+        older_charge: 0,
+        serial: 0,
+    }
+}
+
 impl Fixture {
     /// Overlays the key with a write that was appended at `inflight`.
     fn overlay(&self, kind: Kind, inflight: Option<Location>) {
-        self.index.mutate(&HASH, |entry| {
-            let payload = Box::from(&b"keyvalue"[..]);
-            let pending = Pending {
-                payload,
-                checksum: Checksum::default(),
-                codec: CodecId::Raw,
-                key_bytes: 3,
-                expires_s: None,
-                kind,
-                inflight,
-                before: None,
-                charge: 90,
-                older_charge: 0,
-                serial: 0,
-            };
-            entry.pending = Some(pending);
-        });
+        self.index.mutate(&HASH, |entry| entry.pending = Some(pending(kind, inflight)));
     }
 
     fn check_sums(&self) {
@@ -267,6 +269,68 @@ fn expired_or_overwritten_keys_leave_no_places_in_the_queue() {
     assert_eq!(index.due(6_999), Look::End);
     assert_eq!(index.due(7_000).due().map(|due| due.hash), Some(HASH));
     assert_eq!(index.queue.len(), 1, "until it is dropped");
+}
+
+#[test]
+fn due_key_that_is_overwritten_leaves_the_queue() {
+    let mut fixture = fixture();
+    let index = &mut fixture.index;
+    let _ = index.publish(&HASH, &Placed { expires_s: Some(1500), ..placed(1, Kind::Value) });
+    assert!(index.due(1500).due().is_some() && index.queue.len() == 1);
+    let _ = index.publish(&HASH, &placed(2, Kind::Value));
+    assert_eq!((index.queue.len(), index.due(1_000_000)), (0, Look::End));
+}
+
+#[test]
+fn found_keys_that_expire_are_due_and_found_pieces_noted() {
+    let mut fixture = fixture();
+    let index = &mut fixture.index;
+    let (piece, other) = (KeyHash([8; 12]), KeyHash([9; 12]));
+    let found = |sequence, expires_s| Placed { expires_s, ..placed(sequence, Kind::Value) };
+    let _ = index.recovered(&HASH, &found(1, Some(1500)), true);
+    let _ = index.recovered(&piece, &found(2, Some(PIECE_EXPIRES_S)), true);
+    let _ = index.recovered(&other, &found(3, None), true);
+    assert_eq!(settled(index), []);
+    assert_eq!((index.next_due_s(), index.queue.len()), (1500, 1), "a piece goes with its head");
+    assert_eq!(index.due(1500).due().map(|due| due.hash), Some(HASH));
+    assert_eq!(index.pieces, [piece]);
+}
+
+#[test]
+fn charge_of_an_overtaken_write_is_counted_once() {
+    let mut fixture = fixture();
+    let (older, own) = (placed(1, Kind::Value), placed(2, Kind::Value));
+    let charge = fixture.index.terms.placed_charge(&older);
+    fixture.overlay(Kind::Value, Some(older.location));
+    fixture.index.mutate(&HASH, |entry| {
+        let newer = Pending { inflight: None, ..pending(Kind::Value, None) };
+        entry.pending.as_mut().unwrap().charge = charge;
+        entry.overlay(newer);
+    });
+    let sum = |fixture: &Fixture| fixture.index.shared.admission.weight().charge;
+    assert_eq!(sum(&fixture), u64::from(charge) + 90, "both may be on the medium");
+    assert_eq!(fixture.index.publish(&HASH, &older), Published::Live(None));
+    assert_eq!(sum(&fixture), u64::from(charge) + 90, "as stored now");
+    let append = |entry: &mut Entry| entry.pending.as_mut().unwrap().inflight = Some(own.location);
+    fixture.index.shared.amend(&fixture.index.terms, &HASH, append);
+    assert_eq!(fixture.index.publish(&HASH, &own), Published::Live(Some(released(&older))));
+    assert_eq!(sum(&fixture), u64::from(charge));
+}
+
+#[test]
+fn long_record_read_lately_is_spared_and_stays_damaged() {
+    let mut fixture = fixture();
+    let index = &mut fixture.index;
+    // It is too long for a packed entry.
+    let long = Placed { record_bytes: 1 << 20, ..placed(1, Kind::Value) };
+    let _ = index.publish(&HASH, &long);
+    index.shared.view(&HASH, |entry| entry.touch(5));
+    assert!(!index.evictable(&HASH, long.location) && index.evictable(&HASH, long.location));
+    index.damaged(&HASH, long.location);
+    let short = Placed { record_bytes: 900, ..moved(&long, 2, Kind::Value) };
+    assert_eq!(index.publish(&HASH, &short), Published::Live(Some(released(&long))));
+    let seen = |entry: &Entry| (entry.touched_s(), entry.stored().is_some_and(Stored::is_damaged));
+    assert_eq!(index.shared.view(&HASH, seen), Some((5, true)), "as packed now");
 }
 
 #[test]
