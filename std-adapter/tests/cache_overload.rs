@@ -16,7 +16,7 @@ const KEYS: u16 = 200;
 const VALUE_BYTES: usize = 2_000;
 const CAPACITY: u64 = 32 << 20;
 /// The medium takes so many bytes a second while it is slow.
-const BYTES_PER_S: u64 = 1 << 20;
+const BYTES_PER_S: u64 = 1 << 19;
 const LOAD: Duration = Duration::from_secs(3);
 /// Far above what the hot tier, the pools and the queues may hold, and far below what is offered.
 const GROWTH_KIB_MAX: u64 = 24 << 10;

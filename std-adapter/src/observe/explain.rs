@@ -170,8 +170,8 @@ pub struct Eviction {
     /// Their bytes: in a log those of records and pieces, in the pools those of values, in the hot tier their
     /// [weight](crate::cache::HotTierStats::bytes).
     pub bytes: u64,
-    /// How long the coldest of them had been neither read nor written, in seconds, counted from the open at the earliest. `None` where
-    /// nothing counts that.
+    /// How long the coldest of them had been neither read nor written, in seconds, counted from the open at the earliest; in a log too
+    /// long by at most a 64th of the time since the open. `None` where nothing counts that.
     pub idle_s_max: Option<u32>,
 }
 

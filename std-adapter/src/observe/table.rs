@@ -291,7 +291,7 @@ tier_stats! {
         requests: u64;
         /// The limit on the bytes that the log takes.
         capacity_bytes: u64;
-        /// Bytes of memory that the index takes, writes on their way included.
+        /// Bytes of memory that the maps of the index take, free places and writes on their way included.
         index_bytes: u64;
     }
 }
