@@ -64,7 +64,6 @@ pub(super) fn measure(candidate: Candidate, seed: u64) -> Result<Figures, Fault>
         Candidate::Hot => {
             let config = PoolConfig::builder()
                 .capacity_bytes(2 * (OBJECTS * OBJECT_BYTES) as u64)
-                .slot_bytes_min(u32::try_from(OBJECT_BYTES)?)
                 .value_bytes_max(u32::try_from(OBJECT_BYTES)?.max(4096))
                 .objects_max(2 * u32::try_from(OBJECTS)?)
                 .build()?;
