@@ -124,15 +124,15 @@ impl Schedule {
 }
 
 pub(crate) struct Worker<'m> {
-    // These six hold all senders of answers. Fields are dropped in their order, and the medium or the syncer may be stuck. So
+    // These five hold all senders of answers. Fields are dropped in their order, and the medium or the syncer may be stuck. So
     // clients that wait for an answer learn first that none will come.
     messages: Receiver<Message>,
-    /// Cuts a nap short.
-    urgent: Receiver<()>,
     backlog: VecDeque<Work>,
     waiters: Waiters,
     scheduled: ScheduledTasks,
     closing: Option<Closing>,
+    /// Cuts a nap short.
+    urgent: Receiver<()>,
     tier: Tier<'m>,
     index: PartitionIndex<'m>,
     shared: &'m SharedPartition,
