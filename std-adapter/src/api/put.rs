@@ -30,7 +30,7 @@ use crate::errors::{BatchError, PutError, RemoveError, TierError};
 use crate::index::{Entry, NotWritten, Pending, Publish, is_surely_removed, publish};
 use crate::observe::Timed;
 use crate::pool::HotKey;
-use crate::worker::{Message, Waiter};
+use crate::worker::{Message, Waiter, stay_awake_until};
 
 /// The options of one put beyond the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -347,6 +347,10 @@ impl ColdTierHandle {
         // From here on only the worker holds a sender, so the client sees its end.
         write.waiter = None;
         if let Some(receiver) = receiver {
+            if write.durability == Durability::Flushed {
+                // A write takes less than waking this thread does. A sync takes longer.
+                stay_awake_until(|| !receiver.is_empty());
+            }
             self.wait_for(write.part, &receiver, write.deadline)??;
         }
         Ok(effect)

@@ -209,6 +209,7 @@ impl Worker<'_> {
         if has_reached_waiters {
             // A client that learns that its write is done finds it in the stats.
             self.post();
+            self.has_answered = true;
         }
         self.waiters.settle(written, durable);
         let is_evicting = self.tier.is_evicting();

@@ -10,6 +10,7 @@ mod closing;
 mod driving;
 mod explaining;
 mod failing;
+mod linger;
 mod memory;
 mod message;
 mod operations;
@@ -40,6 +41,8 @@ use self::closing::Closing;
 use self::driving::Given;
 use self::explaining::Explaining;
 use self::failing::Failing;
+use self::linger::Linger;
+pub(crate) use self::linger::stay_awake_until;
 use self::memory::Buffers;
 pub(crate) use self::message::{Background, Message, MessageSender, Scheduled, Waiter};
 use self::posting::Posting;
@@ -165,6 +168,9 @@ pub(crate) struct Worker<'m> {
     given_at: Given,
     /// Whether writes were taken that have time, since the last wait or nap.
     has_taken_writes: bool,
+    /// Whether a client got an answer in this turn: it may send the next write at once.
+    has_answered: bool,
+    linger: Linger,
     /// Whether the machine was asked for something after it was polled last.
     has_asked: bool,
     /// How often the medium had failed then.
@@ -310,6 +316,8 @@ impl<'m> Worker<'m> {
             pending_bytes_max: settings.pending_bytes_max,
             unwritten_since_ms: None,
             given_at: Given::default(),
+            has_answered: false,
+            linger: Linger::default(),
             has_asked: false,
             failures_notified: 0,
             is_syncer_dead: false,
@@ -429,6 +437,10 @@ impl<'m> Worker<'m> {
             }
             let has_more = self.has_more_to_append() || self.has_more_to_sweep();
             let has_asked = core::mem::take(&mut self.has_asked);
+            if core::mem::take(&mut self.has_answered) && is_idle && !has_more && !has_asked {
+                let (messages, results) = (&self.messages, &self.syncer.results);
+                self.linger.look_for(|| !messages.is_empty() || !results.is_empty());
+            }
             if is_idle && self.messages.is_empty() && !has_more && !has_asked {
                 let timeout = self.timeout();
                 if !timeout.is_zero() {
