@@ -7,9 +7,10 @@ use super::{Codec, CodecError, CodecId, PREFIX_BYTES, split_dst, split_payload};
 
 /// The match table of [`Lz4`], lent to it.
 ///
-/// It takes 16 KiB, of which a short value uses 8 KiB: half to clear before each value, and that clearing is
-/// most of the cost for values near a kilobyte. Lend one table of each kind where both short and long values
-/// come; a short table that meets a long value is replaced by a long one, for good, on the stack.
+/// It takes 16 KiB, of which a short value uses 8 KiB, cleared before each value. The C library, which clears nothing before
+/// most short values, took 204 ns for 100 bytes where this one took 243, and 1.2 times as long for a kilobyte. Lend one table of
+/// each kind where both short and long values come; a short table that meets a long value is replaced by a long one, for good,
+/// on the stack.
 pub struct Lz4Table(CompressTable);
 
 impl Lz4Table {

@@ -84,11 +84,15 @@ fn call(job: &Job, store: &dyn Store, versions: &Versions, outcome: &mut Outcome
     let watch = Watch::new(store, &job.dir);
     let cpu = cpu_seconds()?;
     let begun = Instant::now();
-    let (tally, watched) = watch.during(|| match &job.step {
-        Step::Replay(replayed) => replay::run(job, store, replayed, outcome),
-        step => steps::run(job, step, store, versions, begun),
+    let (tally, watched) = watch.during(|| {
+        let tally = match &job.step {
+            Step::Replay(replayed) => replay::run(job, store, replayed, outcome),
+            step => steps::run(job, step, store, versions, begun),
+        };
+        // Without the look of the watch that is under way.
+        outcome.seconds = begun.elapsed().as_secs_f64();
+        tally
     })?;
-    outcome.seconds = begun.elapsed().as_secs_f64();
     let begun = Instant::now();
     store.flush()?;
     outcome.flush_seconds = begun.elapsed().as_secs_f64();

@@ -34,6 +34,8 @@ impl<'a> Watch<'a> {
             let watching = scope.spawn(|| self.watch(&is_over));
             let result = work();
             is_over.store(true, Relaxed);
+            // Else the next step of the measurement would begin up to a tick late.
+            watching.thread().unpark();
             let watched = watching.join().map_err(|_| "the thread that watches the store has panicked")?;
             Ok((result?, watched?))
         })
@@ -48,7 +50,7 @@ impl<'a> Watch<'a> {
             let compacts = self.store.has_compacted();
             watched.compacts.resize((at + 1).max(watched.compacts.len()), compacts);
             watched.disk_bytes_peak = watched.disk_bytes_peak.max(disk_bytes(self.dir)?);
-            thread::sleep(TICK);
+            thread::park_timeout(TICK);
         }
         Ok(watched)
     }
