@@ -104,6 +104,8 @@ pub fn replay<O: Opener>(plan: &Plan, opener: &O, watch: &mut dyn Watch) -> Resu
     let store = opener.open().map_err(during("opening"))?;
     let (mut driven, mut upkeep) = driven(plan, store.handle(), clock, watch)?;
     let driven_ms = clock.now_ms();
+    // Writes on their way would count as memory of the index.
+    store.flush().map_err(during("flushing"))?;
     let at_end = store.handle().figures();
     let purged = purge(store.handle(), &mut driven.models, plan.purge_permille).map_err(during("purging"))?;
 
