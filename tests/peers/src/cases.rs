@@ -16,6 +16,9 @@ const CAPACITY_BYTES: u64 = 1 << 30;
 /// Times the live bytes that overwrites write.
 const OVERWRITES: u32 = 4;
 
+/// The rate of a limited compaction: the one in the guide's example.
+const COMPACTION_BYTES_PER_S: u64 = 20 << 20;
+
 /// Published clusters that are replayed: mixed lifetimes, mostly writes, mostly reads.
 const CLUSTERS: [u32; 3] = [52, 12, 29];
 
@@ -72,6 +75,7 @@ pub(crate) fn cases(args: &Args) -> Vec<Case> {
     all.push(reads(sizes));
     all.extend(promises(sizes));
     all.push(overwrites(sizes));
+    all.push(besides(sizes));
     all.extend(opens(sizes));
     all.extend(replays(sizes, &args.shared));
     if !args.cases.is_empty() {
@@ -172,6 +176,28 @@ fn overwrites(sizes: Sizes) -> Case {
     Case {
         capacity_bytes: case.live_bytes() * 14 / 10,
         steps: vec![(None, Step::Load { clients: 1 }), (Some(""), step)],
+        ..case
+    }
+}
+
+/// Gets while the store rests and while it compacts, where live bytes are 71 % of the most that the files may take.
+fn besides(sizes: Sizes) -> Case {
+    let case = case(sizes, "1 KiB at 71 % live", 1024);
+    let seconds = sizes.seconds;
+    let beside = |law, bytes_per_s| Step::Beside { seconds, law, bytes_per_s };
+    let zipf = Law::Zipf(ALPHA);
+    Case {
+        capacity_bytes: case.live_bytes() * 14 / 10,
+        steps: vec![
+            (Some("load"), Step::Load { clients: 1 }),
+            (Some("get uniform"), beside(Law::Uniform, None)),
+            (Some("get zipf"), beside(zipf, None)),
+            (
+                Some("get uniform, compaction limited to 20 MiB/s"),
+                beside(Law::Uniform, Some(COMPACTION_BYTES_PER_S)),
+            ),
+            (Some("get zipf, compaction limited to 20 MiB/s"), beside(zipf, Some(COMPACTION_BYTES_PER_S))),
+        ],
         ..case
     }
 }

@@ -40,12 +40,25 @@ pub(crate) enum Step {
     Mix { clients: u32, seconds: f64, law: Law, read_permille: u32 },
     /// Overwrites by popularity until so many times the live bytes are written, then reads every key.
     Overwrite { clients: u32, law: Law, times_live: u32 },
+    /// Gets of one client by turns while the store rests and while it compacts, for so long each. With a rate the store compacts no
+    /// faster, and one that takes no rate has no such step.
+    Beside { seconds: f64, law: Law, bytes_per_s: Option<u64> },
     /// Puts with the promise of the setup, by clients that each wait for their own.
     Commit { clients: u32, seconds: f64 },
     /// Removes every second key, then looks every key up.
     Remove { clients: u32 },
     /// Replays requests with lifetimes.
     Replay(Replayed),
+}
+
+impl Step {
+    /// The most that compaction may relocate in a second, where the step limits it.
+    pub(crate) const fn compaction_bytes_per_s(&self) -> Option<u64> {
+        match self {
+            Self::Beside { bytes_per_s, .. } => *bytes_per_s,
+            _ => None,
+        }
+    }
 }
 
 /// A step for one store.
@@ -62,6 +75,17 @@ pub(crate) struct Job {
     /// The seed of choices and contents.
     pub(crate) seed: u64,
     pub(crate) step: Step,
+}
+
+/// Gets that were measured while the store compacted.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Compacting {
+    /// Gets, and the seconds that they took together.
+    pub(crate) ops: u64,
+    pub(crate) seconds: f64,
+    pub(crate) latencies: Latencies,
+    /// Bytes that compaction wrote meanwhile.
+    pub(crate) rewritten_bytes: u64,
 }
 
 /// The figures of a step.
@@ -100,7 +124,9 @@ pub(crate) struct Outcome {
     pub(crate) missing: u64,
     /// Reads that found an older value than the one acknowledged.
     pub(crate) stale: u64,
-    /// Latency over time, of overwrites.
+    /// Gets beside a compaction; `None` where the store has none that a caller can ask for while it serves.
+    pub(crate) compacting: Option<Compacting>,
+    /// Latency over time, of overwrites and of gets beside a compaction.
     pub(crate) ticks: Vec<Tick>,
 }
 

@@ -85,10 +85,15 @@ impl Tally {
         }
         self.ops += other.ops;
         self.user_bytes += other.user_bytes;
+        self.add_checks(other);
+        Ok(())
+    }
+
+    /// Adds the checks of another tally, and nothing of its calls.
+    pub(crate) fn add_checks(&mut self, other: &Self) {
         self.checked += other.checked;
         self.missing += other.missing;
         self.stale += other.stale;
-        Ok(())
     }
 
     /// Gives the percentiles.
@@ -99,6 +104,16 @@ impl Tally {
             p999_ns: self.latencies.value_at_quantile(0.999),
             max_ns: self.latencies.max(),
         }
+    }
+
+    /// When its ticks begin.
+    pub(crate) const fn begun(&self) -> Instant {
+        self.begun
+    }
+
+    /// Tells of each tick whether a call ended within it.
+    pub(crate) fn busy_ticks(&self) -> impl Iterator<Item = bool> {
+        self.ticks.iter().map(|tick| tick.ops > 0)
     }
 
     /// Gives the ticks; `compacts` says of each whether the store compacted.

@@ -5,7 +5,8 @@ use std::env;
 use std::fs;
 use std::io::{Read as _, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
+use std::sync::mpsc;
 use std::thread;
 use std::time::Instant;
 
@@ -18,9 +19,6 @@ use crate::stores::{Fault, Setup, Variant};
 
 /// A process that takes longer is killed, and its row says so.
 const PATIENCE: Duration = Duration::from_secs(300);
-
-/// How often a process is asked whether it has ended.
-const LOOK: Duration = Duration::from_millis(5);
 
 /// A step of a store in one round.
 #[derive(Debug, Clone, Serialize)]
@@ -86,6 +84,9 @@ fn run_case(
     let mut all = Vec::new();
     for (row, step) in &case.steps {
         running.retain(|(variant, dir)| {
+            if step.compaction_bytes_per_s().is_some() && !variant.has_compaction_rate() {
+                return true;
+            }
             let outcome = run_step(args, case, step, *variant, round, dir).map_err(|error| error.to_string());
             let has_failed = outcome.is_err();
             if let Err(error) = &outcome {
@@ -130,6 +131,7 @@ fn run_step(
         capacity_bytes: case.capacity_bytes,
         value_bytes: case.value_bytes,
         promise: case.promise,
+        compaction_bytes_per_s: step.compaction_bytes_per_s(),
     };
     let job = Job {
         variant,
@@ -150,30 +152,23 @@ fn run_step(
     input.write_all(&serde_json::to_vec(&job)?)?;
     drop(input);
     let mut output = child.stdout.take().ok_or("the process has no output")?;
-    // Read on a thread: a long reply would fill the pipe, and a process that hangs would never end it.
-    let reader = thread::spawn(move || {
+    // Read on a thread: a long reply would fill the pipe, and a process that hangs would never end it. The reply ends with the process,
+    // so this one sleeps until then and takes no time from the measured one.
+    let (send, reply) = mpsc::sync_channel(1);
+    thread::spawn(move || {
         let mut text = String::new();
-        output.read_to_string(&mut text).map(|_| text)
+        send.send(output.read_to_string(&mut text).map(|_| text))
     });
-    wait(&mut child)?;
-    let text = reader.join().map_err(|_| "the reader has panicked")??;
+    let Ok(text) = reply.recv_timeout(PATIENCE) else {
+        child.kill()?;
+        child.wait()?;
+        return Err(format!("not done after {} s", PATIENCE.as_secs()).into());
+    };
+    child.wait()?;
+    let text = text?;
     match serde_json::from_str(&text) {
         Ok(Reply::Done(outcome)) => Ok(*outcome),
         Ok(Reply::Failed(error)) => Err(error.into()),
         Err(_) => Err("the process ended without a reply".into()),
     }
-}
-
-/// Waits for the end of a process; kills it after a while.
-fn wait(child: &mut Child) -> Result<(), Fault> {
-    let begun = Instant::now();
-    while child.try_wait()?.is_none() {
-        if begun.elapsed() > PATIENCE {
-            child.kill()?;
-            child.wait()?;
-            return Err(format!("not done after {} s", PATIENCE.as_secs()).into());
-        }
-        thread::sleep(LOOK);
-    }
-    Ok(())
 }

@@ -1,4 +1,4 @@
-//! The results: one table, one JSON file, and a picture of latency over time for each store.
+//! The results: one table, one JSON file, and pictures of latency over time for each store.
 
 mod json;
 mod markdown;
@@ -8,6 +8,7 @@ mod svg;
 use std::fs;
 use std::path::Path;
 
+use crate::job::{Law, Step};
 use crate::run::Measured;
 use crate::stores::Fault;
 
@@ -18,8 +19,16 @@ pub(crate) fn write(out: &Path, about: &str, measured: &[Measured]) -> Result<St
     let table = markdown::table(about, &rows, measured);
     fs::write(out.join("peers.md"), &table)?;
     fs::write(out.join("peers.json"), json::document(about, &rows, measured)?)?;
-    if let Some(picture) = svg::picture(measured) {
-        fs::write(out.join("overwrites.svg"), picture)?;
+    let is_overwrite = |step: &Step| matches!(step, Step::Overwrite { .. });
+    let is_beside = |step: &Step| matches!(step, Step::Beside { law: Law::Uniform, bytes_per_s: None, .. });
+    let pictures = [
+        ("overwrites.svg", svg::picture(measured, "put", is_overwrite)),
+        ("gets.svg", svg::picture(measured, "get", is_beside)),
+    ];
+    for (name, picture) in pictures {
+        if let Some(picture) = picture {
+            fs::write(out.join(name), picture)?;
+        }
     }
     Ok(table)
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::Serialize;
 
 use crate::job::{Outcome, Step};
+use crate::measure::Latencies;
 use crate::run::Measured;
 use crate::stores::Variant;
 
@@ -99,10 +100,28 @@ const DISK: Figure =
     (", disk ÷ live", "×", Better::Less, |o| ratio(o.disk_bytes as f64, o.live_bytes as f64));
 const DISK_PEAK: Figure =
     (", most disk ÷ live", "×", Better::Less, |o| ratio(o.disk_bytes_peak as f64, o.live_bytes as f64));
+const P99: Figure = (", p99", "µs", Better::Less, |o| o.latencies.p99_ns as f64 / 1e3);
+const P50_BESIDE: Figure =
+    (" while it compacts, median call", "µs", Better::Less, |o| beside(o, |l| l.p50_ns));
+const P99_BESIDE: Figure = (" while it compacts, p99", "µs", Better::Less, |o| beside(o, |l| l.p99_ns));
+const P999_BESIDE: Figure = (" while it compacts, p99.9", "µs", Better::Less, |o| beside(o, |l| l.p999_ns));
+const LONGEST_BESIDE: Figure =
+    (" while it compacts, longest pause", "ms", Better::Less, |o| beside(o, |l| l.max_ns) / 1e3);
+const BESIDE_TO_IDLE: Figure = (", p99.9 while it compacts ÷ idle", "×", Better::Less, |o| {
+    ratio(beside(o, |l| l.p999_ns), o.latencies.p999_ns as f64 / 1e3)
+});
+const REWRITTEN: Figure = (", compaction meanwhile", "MiB/s", Better::More, |o| {
+    o.compacting.map_or(f64::NAN, |c| ratio(c.rewritten_bytes as f64 / f64::from(1 << 20), c.seconds))
+});
 const OPEN: Figure = (", seconds", "s", Better::Less, |o| o.open_seconds);
 
 fn ratio(part: f64, whole: f64) -> f64 {
     if whole > 0.0 { part / whole } else { f64::NAN }
+}
+
+/// Microseconds of a call while the store compacted; no number where it did not.
+fn beside(outcome: &Outcome, ns: fn(&Latencies) -> u64) -> f64 {
+    outcome.compacting.map_or(f64::NAN, |compacting| ns(&compacting.latencies) as f64 / 1e3)
 }
 
 fn figures(step: &Step) -> &'static [Figure] {
@@ -111,6 +130,18 @@ fn figures(step: &Step) -> &'static [Figure] {
         Step::Get { .. } => &[RATE, P50, P999, CPU],
         Step::Mix { .. } | Step::Remove { .. } => &[RATE, P999, LONGEST, CPU],
         Step::Overwrite { .. } => &[RATE, WITH_FLUSH, P999, LONGEST, CPU, WRITTEN, DISK, DISK_PEAK],
+        Step::Beside { .. } => &[
+            P50,
+            P50_BESIDE,
+            P99,
+            P99_BESIDE,
+            P999,
+            P999_BESIDE,
+            BESIDE_TO_IDLE,
+            LONGEST,
+            LONGEST_BESIDE,
+            REWRITTEN,
+        ],
         Step::Commit { .. } => &[RATE, P50, P999],
         Step::Replay(_) => &[RATE, P999, LONGEST, CPU, WRITTEN],
         Step::Open => &[OPEN],

@@ -1,7 +1,8 @@
-//! The longest call of every moment of the overwrites, one strip a store; moments in which it compacts are marked.
+//! The longest call of every moment, one strip a store; moments in which it compacts are marked.
 
 use core::fmt::Write as _;
 
+use crate::job::Step;
 use crate::measure::{TICK, Tick};
 use crate::run::Measured;
 
@@ -14,9 +15,9 @@ const GAP: f64 = 18.0;
 /// The latencies at foot and top of a strip, as powers of ten of a nanosecond: a microsecond and ten seconds.
 const POWERS: (f64, f64) = (3.0, 10.0);
 
-/// Draws the first round; `None` where nothing was overwritten.
-pub(crate) fn picture(measured: &[Measured]) -> Option<String> {
-    let first = measured.iter().filter(|one| one.round == 0);
+/// Draws the first round of the steps for which `is_drawn` holds, whose calls have this name; `None` where there are none.
+pub(crate) fn picture(measured: &[Measured], call: &str, is_drawn: impl Fn(&Step) -> bool) -> Option<String> {
+    let first = measured.iter().filter(|one| one.round == 0 && is_drawn(&one.step));
     let strips: Vec<_> = first
         .filter_map(|one| {
             let ticks = &one.outcome.as_ref().ok()?.ticks;
@@ -29,7 +30,7 @@ pub(crate) fn picture(measured: &[Measured]) -> Option<String> {
     let mut svg = format!(
         "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{}\" height=\"{height}\" font-family=\"sans-serif\" font-size=\"12\">\n\
          <rect width=\"100%\" height=\"100%\" fill=\"white\"/>\n\
-         <text x=\"{LEFT}\" y=\"20\">Longest put of each 20 ms, 1 µs to 10 s (logarithmic), over {longest:.1} s; shaded: \
+         <text x=\"{LEFT}\" y=\"20\">Longest {call} of each 20 ms, 1 µs to 10 s (logarithmic), over {longest:.1} s; shaded: \
          the store compacts; a grey name: it doesn’t say</text>\n",
         LEFT + WIDTH + 20.0
     );

@@ -4,6 +4,8 @@ use core::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use core::time::Duration;
 use std::path::Path;
 
+use coldpress_std::budget::{BudgetConfig, BudgetOwner, WorkBudget};
+use coldpress_std::compaction::CompactionTask;
 use coldpress_std::pool::{AllocationManager, PoolConfig};
 use coldpress_std::{ColdTier, ColdTierConfig, ColdTierHandle, Durability, PutOptions};
 
@@ -14,6 +16,9 @@ use super::{Fault, Opened, Promise, Setup, Store};
 /// The directory below the one of the measurement.
 const CACHE_ID: &str = "peers";
 
+/// A compaction that takes longer fails.
+const COMPACTION_MAX: Duration = Duration::from_secs(60);
+
 struct Coldpress {
     handle: ColdTierHandle,
     tier: ColdTier,
@@ -21,6 +26,8 @@ struct Coldpress {
     promise: Durability,
     /// Bytes that compaction had relocated when it was last asked.
     relocated_bytes: AtomicU64,
+    /// Dropping it ends the limit.
+    _budget: Option<BudgetOwner>,
 }
 
 pub(super) fn open(dir: &Path, setup: &Setup, codec: CodecId, partitions: u16) -> Result<Opened, Fault> {
@@ -31,7 +38,13 @@ pub(super) fn open(dir: &Path, setup: &Setup, codec: CodecId, partitions: u16) -
     };
     let pools = PoolConfig::builder().capacity_bytes(setup.cache_bytes).build()?;
     let (manager, coordinator) = AllocationManager::new(&pools)?;
-    let config = ColdTierConfig::builder()
+    let limits = setup.compaction_bytes_per_s.map(|rate| BudgetConfig::default().with_bytes_per_s(rate));
+    let budget = limits.map(WorkBudget::new).transpose()?;
+    let mut config = ColdTierConfig::builder();
+    if let Some((_, budget)) = &budget {
+        config = config.budget(*budget);
+    }
+    let config = config
         .capacity_bytes(setup.capacity_bytes)
         .codec(codec)
         .partitions(partitions)
@@ -43,7 +56,9 @@ pub(super) fn open(dir: &Path, setup: &Setup, codec: CodecId, partitions: u16) -
         config.capacity_bytes() >> 20,
         config.segment_bytes() >> 10,
         pools.capacity_bytes() >> 20,
-    );
+    ) + &setup
+        .compaction_bytes_per_s
+        .map_or_else(String::new, |rate| format!(", compaction at most {} MiB/s", rate >> 20));
     let tier = ColdTier::open(dir, CACHE_ID, config, coordinator)?;
     let store = Box::new(Coldpress {
         handle: tier.handle(),
@@ -51,6 +66,7 @@ pub(super) fn open(dir: &Path, setup: &Setup, codec: CodecId, partitions: u16) -
         manager,
         promise,
         relocated_bytes: AtomicU64::new(0),
+        _budget: budget.map(|(owner, _)| owner),
     });
     Ok(Opened { store, settings })
 }
@@ -86,6 +102,11 @@ impl Store for Coldpress {
     fn has_compacted(&self) -> Option<bool> {
         let relocated = self.handle.stats().relocated_bytes;
         Some(self.relocated_bytes.swap(relocated, Relaxed) != relocated)
+    }
+
+    fn compact(&self) -> Result<Option<u64>, Fault> {
+        let report = self.handle.compaction().run_compaction(CompactionTask::CompactData, COMPACTION_MAX)?;
+        Ok(Some(report.relocated_bytes))
     }
 
     fn close(self: Box<Self>) -> Result<(), Fault> {

@@ -12,6 +12,7 @@ use fjall::{CompressionType, Database, Keyspace, KeyspaceCreateOptions, KvSepara
 
 use super::group::GroupCommit;
 use super::{Fault, Opened, Promise, Setup, Store};
+use crate::process::written_bytes;
 
 /// The length from which fjall separates values where that is on.
 const SEPARATED_BYTES: u32 = 1024;
@@ -90,6 +91,14 @@ impl Store for Fjall {
         let completed = self.database.compactions_completed();
         let is_new = self.completed.swap(completed, Relaxed) != completed;
         Some(is_new || self.database.active_compactions() > 0)
+    }
+
+    /// The memtable is written first, since a compaction is of tables alone.
+    fn compact(&self) -> Result<Option<u64>, Fault> {
+        let written = written_bytes()?;
+        self.keyspace.rotate_memtable_and_wait()?;
+        self.keyspace.major_compact()?;
+        Ok(Some(written_bytes()? - written))
     }
 
     fn close(self: Box<Self>) -> Result<(), Fault> {

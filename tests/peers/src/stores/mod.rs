@@ -103,6 +103,11 @@ impl Variant {
         matches!(self, Self::ColdpressRaw | Self::ColdpressLz4 | Self::ColdpressLz4x2)
     }
 
+    /// Whether the rate of its compaction can be limited.
+    pub(crate) const fn has_compaction_rate(self) -> bool {
+        self.is_ours()
+    }
+
     /// Whether the store may drop values by its design, so that a miss is no fault.
     pub(crate) const fn may_forget(self) -> bool {
         matches!(self, Self::Foyer)
@@ -129,6 +134,8 @@ pub(crate) struct Setup {
     pub(crate) value_bytes: u32,
     /// The promise of every write.
     pub(crate) promise: Promise,
+    /// The most bytes that compaction may relocate in a second, where that is limited.
+    pub(crate) compaction_bytes_per_s: Option<u64>,
 }
 
 /// An open store. Clients call it from several threads.
@@ -155,6 +162,11 @@ pub(crate) trait Store: Sync {
     /// Tells whether the store has compacted since the last call; `None` where it doesn't say.
     fn has_compacted(&self) -> Option<bool> {
         None
+    }
+
+    /// Compacts to the end, and returns the bytes that it wrote for that; `None` where no caller can ask for it while others read.
+    fn compact(&self) -> Result<Option<u64>, Fault> {
+        Ok(None)
     }
 
     /// Closes in order.
@@ -188,7 +200,13 @@ mod tests {
     use super::*;
 
     fn setup(promise: Promise) -> Setup {
-        Setup { cache_bytes: 8 << 20, capacity_bytes: 256 << 20, value_bytes: 4096, promise }
+        Setup {
+            cache_bytes: 8 << 20,
+            capacity_bytes: 256 << 20,
+            value_bytes: 4096,
+            promise,
+            compaction_bytes_per_s: None,
+        }
     }
 
     #[test]

@@ -9,6 +9,7 @@ use std::path::Path;
 use rocksdb::{BlockBasedOptions, Cache, DB, DBCompressionType, Options, WriteOptions};
 
 use super::{Fault, Opened, Promise, Setup, Store};
+use crate::process::written_bytes;
 
 /// Values from this length lie in blob files.
 const BLOB_BYTES: u64 = 1024;
@@ -72,6 +73,13 @@ impl Store for Rocksdb {
     fn has_compacted(&self) -> Option<bool> {
         let running = self.db.property_int_value("rocksdb.num-running-compactions").ok().flatten()?;
         Some(running > 0)
+    }
+
+    fn compact(&self) -> Result<Option<u64>, Fault> {
+        let written = written_bytes()?;
+        self.db.flush()?;
+        self.db.compact_range(None::<&[u8]>, None::<&[u8]>);
+        Ok(Some(written_bytes()? - written))
     }
 
     fn close(self: Box<Self>) -> Result<(), Fault> {

@@ -1,5 +1,6 @@
 //! The measured process: opens one store, makes the calls of one step, and tells their figures.
 
+mod beside;
 mod clients;
 mod replay;
 mod steps;
@@ -11,7 +12,8 @@ use std::time::Instant;
 
 use rustix::process::{Signal, getpid, kill_process};
 
-use self::watch::Watch;
+use self::steps::Part;
+use self::watch::{Watch, Watched};
 use crate::job::{Job, Outcome, Reply, Step};
 use crate::measure::Tally;
 use crate::process::{anonymous_bytes, cpu_seconds, disk_bytes, drop_page_cache, written_bytes};
@@ -78,21 +80,22 @@ fn measure(job: &Job) -> Result<Outcome, Fault> {
 
 /// Makes the calls, flushes, and notes the figures of both.
 fn call(job: &Job, store: &dyn Store, versions: &Versions, outcome: &mut Outcome) -> Result<(), Fault> {
-    if matches!(job.step, Step::Get { warms: true, .. } | Step::Mix { .. }) {
+    if matches!(job.step, Step::Get { warms: true, .. } | Step::Mix { .. } | Step::Beside { .. }) {
         steps::read_all(job, store, versions, &mut Tally::new(Instant::now())?)?;
     }
     let watch = Watch::new(store, &job.dir);
     let cpu = cpu_seconds()?;
     let begun = Instant::now();
-    let (tally, watched) = watch.during(|| {
-        let tally = match &job.step {
-            Step::Replay(replayed) => replay::run(job, store, replayed, outcome),
-            step => steps::run(job, step, store, versions, begun),
-        };
-        // Without the look of the watch that is under way.
-        outcome.seconds = begun.elapsed().as_secs_f64();
-        tally
-    })?;
+    let (tally, watched) = match &job.step {
+        // A thread that watches would take a processor from the client or from the compaction.
+        Step::Beside { seconds, law, .. } => {
+            let part = Part { job, store, versions, begun };
+            (beside::run(part, *seconds, *law, outcome)?, Watched::none())
+        }
+        Step::Replay(replayed) => watch.during(|| replay::run(job, store, replayed, outcome))?,
+        step => watch.during(|| steps::run(job, step, store, versions, begun))?,
+    };
+    outcome.seconds = watched.ended.duration_since(begun).as_secs_f64();
     let begun = Instant::now();
     store.flush()?;
     outcome.flush_seconds = begun.elapsed().as_secs_f64();
@@ -130,7 +133,13 @@ mod tests {
 
     fn job(variant: Variant, dir: &Path, step: Step) -> Job {
         let promise = Promise::Buffered;
-        let setup = Setup { cache_bytes: 8 << 20, capacity_bytes: 64 << 20, value_bytes: 1024, promise };
+        let setup = Setup {
+            cache_bytes: 8 << 20,
+            capacity_bytes: 64 << 20,
+            value_bytes: 1024,
+            promise,
+            compaction_bytes_per_s: step.compaction_bytes_per_s(),
+        };
         Job { variant, setup, dir: dir.to_owned(), keys: 500, value_bytes: 1024, seed: 3, step }
     }
 
@@ -143,6 +152,7 @@ mod tests {
             (Step::Get { clients, seconds, law, warms: false, is_cold: true }, 1),
             (Step::Mix { clients, seconds, law, read_permille: 500 }, 1),
             (Step::Overwrite { clients, law, times_live: 2 }, 500),
+            (Step::Beside { seconds, law, bytes_per_s: None }, 500),
             (Step::Remove { clients }, 250),
         ];
         for &variant in Variant::ALL {

@@ -1,4 +1,4 @@
-//! The calls of every step but a replay.
+//! The calls of every step but a replay and gets beside a compaction, and the single calls of the latter.
 
 use core::time::Duration;
 use std::time::Instant;
@@ -12,7 +12,7 @@ use crate::measure::Tally;
 use crate::stores::{Fault, Store};
 use crate::versions::{Answer, KEY_BYTES, Versions, key};
 
-/// Makes the calls of a step that is no replay.
+/// Makes the calls of a step that has none of its own.
 pub(super) fn run(
     job: &Job,
     step: &Step,
@@ -29,7 +29,7 @@ pub(super) fn run(
         Step::Overwrite { clients, law, times_live } => part.overwrite(clients, law, times_live),
         Step::Commit { clients, seconds } => part.mix(clients, seconds, Law::Uniform, 0),
         Step::Remove { clients } => part.remove(clients),
-        Step::Replay(_) => Err("a replay has calls of its own".into()),
+        Step::Beside { .. } | Step::Replay(_) => Err("it has calls of its own".into()),
     }
 }
 
@@ -60,11 +60,11 @@ pub(super) fn read_sample(
 const SAMPLES: u64 = 2_000;
 
 #[derive(Clone, Copy)]
-struct Part<'a> {
-    job: &'a Job,
-    store: &'a dyn Store,
-    versions: &'a Versions,
-    begun: Instant,
+pub(super) struct Part<'a> {
+    pub(super) job: &'a Job,
+    pub(super) store: &'a dyn Store,
+    pub(super) versions: &'a Versions,
+    pub(super) begun: Instant,
 }
 
 impl Part<'_> {
@@ -124,7 +124,7 @@ impl Part<'_> {
         })
     }
 
-    fn choice(self, client: u32, law: Law) -> Choice {
+    pub(super) fn choice(self, client: u32, law: Law) -> Choice {
         let keys = self.versions.len().max(1);
         let alpha = match law {
             Law::Uniform => 0.0,
@@ -134,7 +134,7 @@ impl Part<'_> {
         Choice { client: client.into(), keys, zipf: Zipf::new(keys, alpha), rng }
     }
 
-    fn put(self, id: u64, value: &mut [u8], tally: &mut Tally) -> Result<(), Fault> {
+    pub(super) fn put(self, id: u64, value: &mut [u8], tally: &mut Tally) -> Result<(), Fault> {
         let key = key(id);
         self.versions.begin_put(id, value);
         tally.time(|| self.store.put(&key, value))?;
@@ -143,7 +143,7 @@ impl Part<'_> {
         Ok(())
     }
 
-    fn get(self, id: u64, scratch: &mut Vec<u8>, tally: &mut Tally) -> Result<(), Fault> {
+    pub(super) fn get(self, id: u64, scratch: &mut Vec<u8>, tally: &mut Tally) -> Result<(), Fault> {
         let key = key(id);
         let least = self.versions.least(id);
         let mut answer = None;
@@ -166,7 +166,7 @@ impl Part<'_> {
 }
 
 /// The keys that a client takes.
-struct Choice {
+pub(super) struct Choice {
     client: u64,
     keys: u64,
     zipf: Zipf,
@@ -174,7 +174,7 @@ struct Choice {
 }
 
 impl Choice {
-    fn any(&mut self) -> u64 {
+    pub(super) fn any(&mut self) -> u64 {
         // A prime above any count of keys here scatters the ranks, one to one.
         const PRIME: u128 = 4_294_967_291;
         let rank = self.zipf.draw(&mut self.rng);
@@ -182,7 +182,7 @@ impl Choice {
     }
 
     /// A key that no other client writes.
-    fn own(&mut self, clients: u32) -> u64 {
+    pub(super) fn own(&mut self, clients: u32) -> u64 {
         let clients = u64::from(clients);
         let id = self.any();
         let own = id - id % clients + self.client;

@@ -16,10 +16,19 @@ pub(super) struct Watch<'a> {
 
 /// The findings.
 pub(super) struct Watched {
+    /// When the work ended. The last look may end later.
+    pub(super) ended: Instant,
     /// Whether the store compacted, for each tick.
     pub(super) compacts: Vec<Option<bool>>,
     /// The most bytes of disk.
     pub(super) disk_bytes_peak: u64,
+}
+
+impl Watched {
+    /// The findings of nobody, at the end of the work.
+    pub(super) fn none() -> Self {
+        Self { ended: Instant::now(), compacts: Vec::new(), disk_bytes_peak: 0 }
+    }
 }
 
 impl<'a> Watch<'a> {
@@ -33,17 +42,18 @@ impl<'a> Watch<'a> {
         thread::scope(|scope| {
             let watching = scope.spawn(|| self.watch(&is_over));
             let result = work();
+            let ended = Instant::now();
             is_over.store(true, Relaxed);
             // Else the next step of the measurement would begin up to a tick late.
             watching.thread().unpark();
             let watched = watching.join().map_err(|_| "the thread that watches the store has panicked")?;
-            Ok((result?, watched?))
+            Ok((result?, Watched { ended, ..watched? }))
         })
     }
 
     fn watch(&self, is_over: &AtomicBool) -> Result<Watched, Fault> {
         let begun = Instant::now();
-        let mut watched = Watched { compacts: Vec::new(), disk_bytes_peak: 0 };
+        let mut watched = Watched::none();
         while !is_over.load(Relaxed) {
             let at = (begun.elapsed().as_nanos() / TICK.as_nanos()) as usize;
             // A look that comes late stands for the ticks before it, too.
