@@ -1,13 +1,15 @@
 //! Measures parts of Coldpress by themselves: `cargo bench --manifest-path tests/peers/Cargo.toml`.
 //!
-//! Two parts can't be reached through the public interface. `segments::choose` chooses victims and is public, but no caller can
-//! make a `Segment` that is not free. The index of a service has the tier in front of it: `contains` makes one lookup, without
-//! a read of the file.
+//! One part can't be reached through the public interface: the index of a service has the tier in front of it. `contains` makes
+//! one lookup, without a read of the file. No caller can make a `Segment` that is not free. So the choice of a victim is measured on
+//! a copy of the table that a machine in memory shows, once it has filled and overwritten its segments.
 #![forbid(unsafe_code)]
 
 use core::hint::black_box;
 
 use coldpress_core::codec::{Codec as _, CodecId, Lz4, Lz4Table};
+use coldpress_core::config::TierConfig;
+use coldpress_core::drive::Now;
 use coldpress_core::format::{
     Geometry, Identity, Kind, Location, RecordHeader, Seed, SegmentIndex, Sequence, Store, key_hash,
     read_record,
@@ -16,7 +18,10 @@ use coldpress_core::pool::{
     ClassEntry, Handle, LentTables, Limits, ObjectEntry, PageEntry, Pool, RegionPages, SizeClasses,
     SlotEntry, Terms,
 };
+use coldpress_core::segments::{Growth, Policy, Segment, SegmentState, VictimTerms, choose};
+use coldpress_examples::bytes::{Buffers, Bytes};
 use coldpress_examples::content::Content;
+use coldpress_examples::in_memory::InMemoryTier;
 use coldpress_examples::rng::mix;
 use coldpress_std::{ColdTier, ColdTierConfig};
 use divan::Bencher;
@@ -128,6 +133,43 @@ fn index_lookup_by_contains(bencher: Bencher<'_, '_>, keys: u64) {
         number = (number + 7_919) % keys;
         handle.contains(&mix(number).to_le_bytes()).expect("an open tier")
     });
+}
+
+/// Segments of the table from which a victim is chosen: 64 GiB in segments of 4 MiB.
+const SEGMENTS: u32 = 16_384;
+
+/// Segments as short as a machine takes them, since the choice looks at the table alone.
+const SEGMENT_BYTES: u32 = 4 << 10;
+
+/// Fills a machine in memory to 71 %, overwrites as many keys at random, and returns its table and the bytes that were appended.
+fn worked_table() -> (Vec<Segment>, Geometry, u64) {
+    let geometry = Geometry::new(SEGMENT_BYTES, SEGMENTS, 1, 0, Identity::KeyedHash).expect("a usual shape");
+    let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
+    let config = TierConfig { record_bytes_max: 1024, ..TierConfig::new(geometry, store) };
+    let mut buffers = Buffers::new(&config);
+    let mut tier = InMemoryTier::open(config, &mut buffers, Bytes::blank(&geometry), Now::default())
+        .expect("a blank medium mounts");
+    let keys = u64::from(SEGMENTS) * u64::from(SEGMENT_BYTES) * 71 / 100 / 512;
+    for number in 0..2 * keys {
+        let id = if number < keys { number } else { mix(number) % keys };
+        tier.set(&id.to_le_bytes(), Some(&[1; 472]), None).expect("space for all");
+    }
+    tier.sync();
+    let appended = tier.machine.counters().fresh_bytes;
+    (tier.machine.segments().to_vec(), geometry, appended)
+}
+
+/// The choice of one victim: a pass over the table.
+#[divan::bench(args = [Policy::Greedy, Policy::CostBenefit])]
+fn victim_choice_of_16384_segments(bencher: Bencher<'_, '_>, policy: Policy) {
+    let (table, geometry, appended) = worked_table();
+    let sealed = table.iter().filter(|segment| segment.state() == SegmentState::Sealed).count();
+    assert!(sealed > table.len() / 2, "the table is in use: {sealed}");
+    let growth = Growth { plain: 24, relocated: 16 };
+    let terms =
+        VictimTerms { usable_bytes: geometry.usable_bytes(), growth, policy, appended, takes_turns: true };
+    assert!(choose(&terms, &table, |_, _| true).is_some(), "a segment has stale bytes");
+    bencher.counter(ItemsCount::new(SEGMENTS)).bench_local(|| choose(&terms, black_box(&table), |_, _| true));
 }
 
 const PAGE_BYTES: u32 = 64 << 10;
