@@ -2,11 +2,14 @@
 //!
 //! ```text
 //! cargo run --release -p coldpress-std --example reads -- DIR fill BYTES KEYS CODEC   puts KEYS values, and closes
+//! cargo run --release -p coldpress-std --example reads -- DIR puts BYTES KEYS COUNT   opens, and overwrites COUNT at random
 //! cargo run --release -p coldpress-std --example reads -- DIR gets BYTES KEYS COUNT   opens, and gets COUNT at random
 //! cargo run --release -p coldpress-std --example reads -- DIR hot BYTES KEYS COUNT    the same, of 1,000 keys that are in the pools
 //! ```
-//! Half of each value compresses, or nothing where the codec is `lz4-random`. Instructions an operation are the difference of two
-//! runs with different counts: `valgrind --tool=callgrind target/release/examples/reads DIR gets 100 100000 20000`.
+//! Half of each value compresses, or nothing where the codec is `lz4-random`; `puts` are raw. Instructions an operation are the
+//! difference of two runs with different counts: `valgrind --tool=callgrind target/release/examples/reads DIR gets 100 100000 20000`.
+//! With `--separate-threads=yes` each thread has a file of its own: of puts, the main thread is the client, and the thread whose
+//! functions are those of `coldpress_std::worker` is the worker. New keys are those of `fill`, in a directory that isn't there yet.
 
 use core::error::Error;
 use core::time::Duration;
@@ -51,21 +54,28 @@ fn a_second(count: u64, took: Duration) -> f64 {
     count / took.as_secs_f64()
 }
 
-fn puts(dir: &Path, bytes: u64, keys: u64, codec: &str) -> Result<(), Box<dyn Error>> {
+fn puts(
+    dir: &Path,
+    bytes: u64,
+    keys: u64,
+    codec: &str,
+    put: impl Iterator<Item = u64>,
+) -> Result<(), Box<dyn Error>> {
     let is_random = codec == "lz4-random";
     let codec = if codec == "raw" { CodecId::Raw } else { CodecId::Lz4 };
     let tier = open(dir, bytes, keys, codec)?;
     let mut values = vec![vec![0; usize::try_from(bytes)?]; 1024];
     (0..).zip(&mut values).for_each(|(key, value)| fill(key, is_random, value));
-    let begun = Instant::now();
-    for (key, value) in (0..keys).zip(values.iter().cycle()) {
+    let (mut count, begun) = (0, Instant::now());
+    for (key, value) in put.zip(values.iter().cycle()) {
+        count += 1;
         tier.put(&key.to_le_bytes(), value)?;
     }
     tier.flush_to(Durability::Flushed)?;
     let took = begun.elapsed();
-    let encoded = tier.stats().fresh_bytes / keys.max(1);
+    let encoded = tier.stats().fresh_bytes / count.max(1);
     tier.close()?;
-    println!("puts: {:.0} a second, {encoded} bytes a record", a_second(keys, took));
+    println!("puts: {:.0} a second, {encoded} bytes a record", a_second(count, took));
     Ok(())
 }
 
@@ -99,14 +109,15 @@ fn gets(
 fn main() -> Result<(), Box<dyn Error>> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let [dir, what, bytes, keys, last] = arguments.as_slice() else {
-        return Err("DIR (fill|gets|hot) BYTES KEYS (CODEC|COUNT)".into());
+        return Err("DIR (fill|puts|gets|hot) BYTES KEYS (CODEC|COUNT)".into());
     };
     let (dir, bytes, keys) = (Path::new(dir), bytes.parse()?, keys.parse()?);
     let mut random = Random(7);
     match what.as_str() {
-        "fill" => puts(dir, bytes, keys, last),
+        "fill" => puts(dir, bytes, keys, last, 0..keys),
+        "puts" => puts(dir, bytes, keys, "raw", (0..last.parse()?).map(|_: u64| random.below(keys))),
         "gets" => gets(dir, bytes, keys, last.parse()?, |_| random.below(keys)),
         "hot" => gets(dir, bytes, keys, last.parse()?, |number| number % keys.min(1_000)),
-        other => Err(format!("{other} is none of fill, gets, hot").into()),
+        other => Err(format!("{other} is none of fill, puts, gets, hot").into()),
     }
 }
