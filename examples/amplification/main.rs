@@ -2,7 +2,8 @@
 //! amplification [-- TRACE]`.
 //!
 //! For each workload and each way of choosing victims it prints bytes written ÷ bytes of fresh records, for the whole run and
-//! for its second half. There is no I/O, so figures are counts and repeat exactly. With the path of a trace in the CloudPhysics
+//! for its second half. Beside the second half it sets what ideal cleaners would write in the steady state. There is no I/O, so
+//! figures are counts and repeat exactly. With the path of a trace in the CloudPhysics
 //! format it is replayed five times at 1.1 times its live data; values are cut to a sixteenth to fit into memory.
 
 use core::error::Error;
@@ -12,16 +13,19 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 use coldpress_core::codec::CodecId;
-use coldpress_core::config::{Streams, TierConfig};
+use coldpress_core::config::{Streams, TierConfig, free_reserve};
 use coldpress_core::drive::Now;
-use coldpress_core::format::{Geometry, Identity, KeyHash, Kind, Location, Store, Version};
+use coldpress_core::format::{
+    ENTRY_BYTES, Geometry, Identity, KeyHash, Kind, Location, SegmentIndex, Store, Version,
+};
 use coldpress_core::index::{
     Advice, Codecs, Dropped, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
 };
 use coldpress_core::machine::{Driver, Status, Tier};
 use coldpress_core::segments::Policy;
-use coldpress_core::writer::{AppendError, Fresh};
+use coldpress_core::writer::{AppendError, Counters, Fresh};
 use coldpress_examples::bytes::{Buffers, Bytes};
+use coldpress_examples::cleaning::{Space, least_live, oldest_first, separated};
 use coldpress_examples::measuring::Amplification;
 use coldpress_examples::rng::Rng;
 use coldpress_examples::trace::{TraceError, TraceOp, TraceReader};
@@ -53,30 +57,86 @@ fn run(options: &Amplification) -> Result<(), Box<dyn Error>> {
     let trace = options.trace.as_deref().map(named).transpose()?;
     println!("write amplification of the machine: whole run, second half");
     println!("{:<44}{:>14}{:>14}{:>14}", "", "greedy", "cost-benefit", "adaptive");
+    let mut steady = Vec::new();
     for (name, alpha) in [("uniform, 1 KiB, 71 % live", 0.0), ("zipf 0.99, 1 KiB, 71 % live", 0.99)] {
-        row(name, &generated(alpha), CAPACITY_GENERATED, 128 << 10)?;
+        for (name, measured) in rows(name, &generated(alpha), CAPACITY_GENERATED, 128 << 10)? {
+            steady.push((name, alpha, measured));
+        }
     }
     if let Some(trace) = trace {
-        row("trace, 5 rounds, 91 % live", &trace, CAPACITY_TRACE, 128 << 10)?;
+        rows("trace, 5 rounds, 91 % live", &trace, CAPACITY_TRACE, 128 << 10)?;
+    }
+    println!(
+        "\nsecond half with the adaptive policy, beside models of ideal cleaners: bytes, and measured ÷ model"
+    );
+    println!("{:<44}{:>10}{:>16}{:>16}{:>16}", "", "measured", "least live", "oldest first", "separated");
+    for (name, alpha, measured) in &steady {
+        beside_models(name, *alpha, measured);
     }
     Ok(())
 }
 
-fn row(name: &str, writes: &Writes, capacity: u64, segment_bytes: u32) -> Result<(), Box<dyn Error>> {
+/// Prints a row for each number of streams; returns what the adaptive policy gave.
+fn rows(
+    name: &str,
+    writes: &Writes,
+    capacity: u64,
+    segment_bytes: u32,
+) -> Result<Vec<(String, Measured)>, Box<dyn Error>> {
+    let mut adaptive = Vec::new();
     for (streams, label) in [(Streams::Two, "two"), (Streams::Four, "four")] {
-        print!("{:<44}", format!("{name}, {label} streams"));
+        let name = format!("{name}, {label} streams");
+        print!("{name:<44}");
         for policy in [Policy::Greedy, Policy::CostBenefit, Policy::Adaptive] {
-            let (whole, half) = measure(writes, capacity, segment_bytes, streams, policy)?;
-            print!("{:>14}", format!("{whole:.3} {half:.3}"));
+            let measured = measure(writes, capacity, segment_bytes, streams, policy)?;
+            print!("{:>14}", format!("{:.3} {:.3}", measured.whole.share(), measured.half.share()));
+            if policy == Policy::Adaptive {
+                adaptive.push((name.clone(), measured));
+            }
         }
         println!();
     }
-    Ok(())
+    Ok(adaptive)
 }
+
+/// Prints the second half beside the models, and the terms that these were given.
+///
+/// Models of uniform overwrites are no bound for others, and separation gains nothing for uniform ones.
+fn beside_models(name: &str, alpha: f64, measured: &Measured) {
+    let (space, half) = (measured.space(), &measured.half);
+    let models = if alpha == 0.0 {
+        [Some(least_live(&space)), Some(oldest_first(&space)), None]
+    } else {
+        let rates = (1..=KEYS).map(|rank| (rank as f64).powf(-alpha)).collect::<Vec<_>>();
+        [None, None, Some(separated(&space, &rates))]
+    };
+    print!("{name:<44}{:>10.3}", half.share());
+    for model in models {
+        let shown = model.map_or("–".to_owned(), |records| {
+            let bytes = half.bytes_of(records);
+            format!("{bytes:.3} {:.3}", half.share() / bytes)
+        });
+        print!("{shown:>16}");
+    }
+    println!();
+    let of_all = measured.config.geometry.segment_count();
+    println!(
+        "  {:.1} % live of {:.0} of {of_all} segments with {:.1} records each; footers, headers and the machine's records \
+         add {:.1} %, an origin {:.1} % of a relocated record",
+        100.0 * space.live / (space.in_segment * space.segments),
+        space.segments,
+        space.in_segment,
+        100.0 * half.overhead(),
+        100.0 * (half.growth() - 1.0),
+    );
+}
+
+/// Keys of the generated workloads.
+const KEYS: u64 = 50_000;
 
 /// 50,000 keys are written once, then overwritten half a million times.
 fn generated(alpha: f64) -> Writes {
-    let keys = 50_000;
+    let keys = KEYS;
     let mut rng = Rng::new(1, 0);
     let law = Zipf::new(keys, alpha);
     // Ranks are scattered over the keys: 7,919 is prime and no divisor of their number.
@@ -106,7 +166,7 @@ fn measure(
     segment_bytes: u32,
     streams: Streams,
     policy: Policy,
-) -> Result<(f64, f64), Box<dyn Error>> {
+) -> Result<Measured, Box<dyn Error>> {
     let longest = writes.iter().map(|(_, bytes)| *bytes).max().unwrap_or(0);
     let live: HashMap<u64, u32> = writes.iter().copied().collect();
     let live_bytes: u64 = live.values().map(|bytes| u64::from(*bytes) + 16).sum();
@@ -132,10 +192,77 @@ fn measure(
         let now = Now { monotonic_ms: at as u64, wall_s: 0 };
         bench.put(now, *key, value.get(..*bytes as usize).unwrap_or_default())?;
     }
-    let whole = bench.tier.counters();
-    let share = |written: u64, fresh: u64| written as f64 / fresh as f64;
-    let late = share(whole.bytes_written - half.bytes_written, whole.fresh_bytes - half.fresh_bytes);
-    Ok((share(whole.bytes_written, whole.fresh_bytes), late))
+    let (whole, none) = (bench.tier.counters(), Counters::default());
+    let (whole, half) = (Part::between(&none, &whole), Part::between(&half, &whole));
+    Ok(Measured { config, keys: live.len() as u64, whole, half })
+}
+
+/// The result of a run.
+struct Measured {
+    config: TierConfig,
+    keys: u64,
+    whole: Part,
+    half: Part,
+}
+
+impl Measured {
+    /// The space of the models. Left out are the segments below the low watermark, which are kept free, and half of each
+    /// open one.
+    fn space(&self) -> Space {
+        let Self { config, half, .. } = self;
+        let kept = free_reserve(config.streams) + config.low_watermark_segments;
+        let open = f64::from(config.streams.count()) / 2.0;
+        Space {
+            live: self.keys as f64,
+            in_segment: f64::from(config.geometry.usable_bytes()) / half.bytes_in_segment(&config.geometry),
+            segments: f64::from(config.geometry.segment_count() - kept) - open,
+        }
+    }
+}
+
+/// The counts of a part of a run.
+struct Part {
+    fresh: (f64, f64),
+    relocated: (f64, f64),
+    written_bytes: f64,
+}
+
+impl Part {
+    fn between(from: &Counters, to: &Counters) -> Self {
+        let since = |count: fn(&Counters) -> u64| (count(to) - count(from)) as f64;
+        Self {
+            fresh: (since(|c| c.fresh_records), since(|c| c.fresh_bytes)),
+            relocated: (since(|c| c.relocated_records), since(|c| c.relocated_bytes)),
+            written_bytes: since(|c| c.bytes_written),
+        }
+    }
+
+    /// Bytes written ÷ bytes of fresh records.
+    fn share(&self) -> f64 {
+        self.written_bytes / self.fresh.1
+    }
+
+    /// All that is written beside records, as a part of these.
+    fn overhead(&self) -> f64 {
+        self.written_bytes / (self.fresh.1 + self.relocated.1) - 1.0
+    }
+
+    /// How much longer a relocated record is than a fresh one, as a factor.
+    fn growth(&self) -> f64 {
+        (self.relocated.1 / self.relocated.0.max(1.0)) / (self.fresh.1 / self.fresh.0)
+    }
+
+    /// Bytes that a record takes in a segment on the average, with its entry in the footer.
+    fn bytes_in_segment(&self, geometry: &Geometry) -> f64 {
+        let records = self.fresh.0 + self.relocated.0;
+        let origins = self.relocated.0 * f64::from(geometry.origin_bytes());
+        (self.fresh.1 + self.relocated.1 + origins) / records + f64::from(ENTRY_BYTES)
+    }
+
+    /// The share in bytes where so many records are written for each fresh one.
+    fn bytes_of(&self, records: f64) -> f64 {
+        (1.0 + (records - 1.0) * self.growth()) * (1.0 + self.overhead())
+    }
 }
 
 /// The machine, its index and its medium.
@@ -161,6 +288,7 @@ impl Bench<'_> {
                 checksum: self.tier.seed().payload(&payload),
                 expires_s: None,
                 after: self.index.newest(&hash),
+                replaces: self.index.segment(&hash),
             };
             match self.tier.append(now, &fresh) {
                 Ok(location) => {
@@ -196,6 +324,10 @@ impl BareIndex {
     fn newest(&self, hash: &KeyHash) -> Option<Version> {
         let entry = self.0.get(hash)?;
         entry.placed.map(|placed| placed.version).max(entry.appended)
+    }
+
+    fn segment(&self, hash: &KeyHash) -> Option<SegmentIndex> {
+        self.0.get(hash)?.placed.map(|placed| placed.location.segment)
     }
 }
 

@@ -26,10 +26,18 @@ pub struct Figures {
     pub bytes_written: u64,
     /// `bytes_written` ÷ `bytes_encoded`.
     pub write_amplification: f64,
+    /// The same of the second half of the requests; `None` where too little was written.
+    pub write_amplification_late: Option<f64>,
     /// The limit of the tier.
     pub capacity_bytes: u64,
     /// The most that the tier ever took.
     pub peak_bytes: u64,
+    /// How often it was looked how many bytes of the disk the files have, while the requests ran.
+    pub disk_looks: u64,
+    /// How often these were more than the limit.
+    pub disk_looks_above: u64,
+    /// The most that was seen.
+    pub disk_peak_bytes: u64,
     /// Live bytes ÷ capacity when the requests were done.
     pub live_share: f64,
     /// Compactions.

@@ -198,12 +198,12 @@ impl<'m> InMemoryTier<'m> {
         // A tombstone names its key by the hash, and has no value.
         let payload = value.map_or_else(|| hash.0.to_vec(), |value| [key, value].concat());
         let key_bytes = u32::try_from(if value.is_some() { key.len() } else { hash.0.len() })?;
-        let kind = if value.is_some() { Kind::Value } else { Kind::Tombstone };
+        let (kind, replaces) = (if value.is_some() { Kind::Value } else { Kind::Tombstone }, None);
         let (checksum, codec, payload) = (self.machine.seed().payload(&payload), CodecId::Raw, &payload);
         for _ in 0..POLLS_MAX {
             let written = self.keys.entries.get(&hash).map(|entry| entry.newest().version);
             let after = written.max(self.keys.unpublished.get(&hash).map(|(version, _)| *version));
-            let fresh = Fresh { hash, kind, codec, key_bytes, payload, checksum, expires_s, after };
+            let fresh = Fresh { hash, kind, codec, key_bytes, payload, checksum, expires_s, after, replaces };
             match self.machine.append(self.now, &fresh) {
                 Ok(at) => {
                     self.keys.unpublished.insert(hash, (at.version(), value.map(<[u8]>::to_vec)));

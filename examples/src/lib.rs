@@ -8,10 +8,13 @@
 //!
 //! [`in_memory`] is an adapter of its own, over [`bytes`].
 //!
+//! [`cleaning`] has models of cleaning, beside which `amplification` sets its figures.
+//!
 //! [`image`] has the parts of the program of that name; [`measuring`] has the command lines of the programs that measure.
 
 pub mod bytes;
 pub mod check;
+pub mod cleaning;
 pub mod content;
 pub mod drive;
 pub mod figures;

@@ -10,7 +10,7 @@ use crate::drive::{DriveError, Driven, Progress, drive, purge, verify};
 use crate::figures::{Figures, Snapshot};
 use crate::model::Clock;
 use crate::plan::Plan;
-use crate::store::{Handle, Opener, Store, StoreError, StoreFigures, Task, TaskReport};
+use crate::store::{DiskLooks, Handle, Opener, Store, StoreError, StoreFigures, Task, TaskReport};
 
 /// Follows the progress of a replay.
 pub trait Watch {
@@ -49,8 +49,6 @@ pub struct Replayed {
     pub calls: [(u64, u64); 2],
     /// The tasks that were run, with their outcomes.
     pub tasks: Vec<TaskReport>,
-    /// Write amplification of the second half of the requests; `None` where too little was written.
-    pub amplification_late: Option<f64>,
     /// Time that the requests took.
     pub driven_ms: u64,
     /// Keys that were removed after the requests.
@@ -102,7 +100,7 @@ fn during<E: Into<DriveError>>(phase: &'static str) -> impl FnOnce(E) -> ReplayE
 pub fn replay<O: Opener>(plan: &Plan, opener: &O, watch: &mut dyn Watch) -> Result<Replayed, ReplayError> {
     let clock = Clock::start();
     let store = opener.open().map_err(during("opening"))?;
-    let (mut driven, mut upkeep) = driven(plan, store.handle(), clock, watch)?;
+    let (mut driven, mut upkeep, disk) = driven(plan, opener, store.handle(), clock, watch)?;
     let driven_ms = clock.now_ms();
     // Writes on their way would count as memory of the index.
     store.flush().map_err(during("flushing"))?;
@@ -136,6 +134,10 @@ pub fn replay<O: Opener>(plan: &Plan, opener: &O, watch: &mut dyn Watch) -> Resu
     figures.recovery_ms = recovery_ms;
     figures.reopen_mismatches = rechecked.mismatches;
     figures.elapsed_ms = clock.now_ms();
+    figures.write_amplification_late = upkeep.half.and_then(|half| amplification(half, at_end));
+    figures.disk_looks = disk.looks;
+    figures.disk_looks_above = disk.above;
+    figures.disk_peak_bytes = disk.peak_bytes;
     Ok(Replayed {
         figures,
         calls: [driven.puts.counts(), driven.gets.counts()],
@@ -143,7 +145,6 @@ pub fn replay<O: Opener>(plan: &Plan, opener: &O, watch: &mut dyn Watch) -> Resu
         checked,
         rechecked,
         tasks: upkeep.tasks,
-        amplification_late: upkeep.half.and_then(|half| amplification(half, at_end)),
         driven_ms,
         purged,
         before: tended.before,
@@ -245,10 +246,12 @@ const LOOK: Duration = Duration::from_millis(50);
 
 fn driven<H: Handle>(
     plan: &Plan,
+    opener: &impl Opener,
     handle: H,
     clock: Clock,
     watch: &mut dyn Watch,
-) -> Result<(Driven, Upkeep), ReplayError> {
+) -> Result<(Driven, Upkeep, DiskLooks), ReplayError> {
+    let mut disk = DiskLooks::default();
     let progress = Progress::default();
     let total = plan.requests;
     watch.phase("requests", 1000);
@@ -269,6 +272,9 @@ fn driven<H: Handle>(
         let keeper = scope.spawn(|| keep_up(handle, &progress, &permille));
         while !driver.is_finished() {
             watch.at(permille());
+            if let Some(bytes) = opener.disk_bytes() {
+                disk.note(bytes, plan.capacity_bytes);
+            }
             thread::sleep(LOOK);
         }
         (driver.join(), keeper.join())
@@ -276,7 +282,7 @@ fn driven<H: Handle>(
     watch.end();
     let died = |_| DriveError::Store(StoreError::Failed("a thread of the replay died".to_owned()));
     let driven = driven.map_err(died).and_then(|driven| driven).map_err(during("replaying requests"))?;
-    Ok((driven, upkeep.map_err(died).map_err(during("running a task"))?))
+    Ok((driven, upkeep.map_err(died).map_err(during("running a task"))?, disk))
 }
 
 /// Runs the tasks that do not wait for the end of the requests. Each runs at its part of the way or, where the requests were

@@ -233,4 +233,29 @@ pub trait Opener {
     ///
     /// [`StoreError::Failed`].
     fn open(&self) -> Result<Self::Store<'_>, StoreError>;
+
+    /// Bytes of the disk that its files have now, as the system counts them; `None` where it has no files.
+    fn disk_bytes(&self) -> Option<u64> {
+        None
+    }
+}
+
+/// Looks at the bytes of a disk, taken again and again.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct DiskLooks {
+    /// How often it was looked.
+    pub looks: u64,
+    /// The most that was seen.
+    pub peak_bytes: u64,
+    /// How often more was seen than the capacity.
+    pub above: u64,
+}
+
+impl DiskLooks {
+    /// Notes a look.
+    pub fn note(&mut self, bytes: u64, capacity_bytes: u64) {
+        self.looks += 1;
+        self.peak_bytes = self.peak_bytes.max(bytes);
+        self.above += u64::from(bytes > capacity_bytes);
+    }
 }

@@ -81,14 +81,21 @@ fn requests(plan: &Plan, replayed: &Replayed) -> Rows {
 
 fn log(plan: &Plan, replayed: &Replayed) -> Rows {
     let figures = &replayed.figures;
-    let late = replayed.amplification_late.map(|late| format!(", {late:.2} in the second half"));
+    let late = figures.write_amplification_late.map(|late| format!(", {late:.2} in the second half"));
     let ratio = plan.ratio_permille as f64 / 1000.0;
+    let disk = format!(
+        "at most {}, above the capacity in {} of {} looks",
+        bytes(figures.disk_peak_bytes),
+        count(figures.disk_looks_above),
+        count(figures.disk_looks)
+    );
     vec![
         (
             "capacity",
             format!("{} in segments of {}", bytes(figures.capacity_bytes), bytes(plan.segment_bytes.into())),
         ),
         ("peak", bytes(figures.peak_bytes)),
+        ("disk", disk),
         ("live before the purge", format!("{:.1} % of the capacity", figures.live_share * 100.0)),
         (
             "fresh records",

@@ -79,6 +79,25 @@ impl Opener for TierFiles {
         tier.compaction().start_background_worker().map_err(failed)?;
         Ok(TierStore { tier, pools, _manager: manager })
     }
+
+    #[cfg(unix)]
+    fn disk_bytes(&self) -> Option<u64> {
+        allocated(&self.dir).ok()
+    }
+}
+
+/// The bytes of all blocks that the files below a directory have.
+#[cfg(unix)]
+fn allocated(dir: &Path) -> std::io::Result<u64> {
+    use std::os::unix::fs::MetadataExt;
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let meta = entry.metadata()?;
+        // The system counts blocks of 512 bytes, whatever the filesystem has.
+        bytes += if meta.is_dir() { allocated(&entry.path())? } else { meta.blocks() * 512 };
+    }
+    Ok(bytes)
 }
 
 /// A tier that is open, and the pools that it works with.
@@ -272,6 +291,7 @@ mod tests {
         // Every key, and copies in segments that were not freed yet.
         assert!(figures.recovered_records >= 97, "{}", figures.recovered_records);
         assert!(figures.peak_bytes <= figures.capacity_bytes);
+        assert!(figures.disk_peak_bytes > 0 && figures.disk_looks_above == 0, "{figures:?}");
         assert!(!replayed.before.segments.is_empty());
     }
 

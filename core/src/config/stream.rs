@@ -6,17 +6,18 @@ pub const SLOTS_MAX: usize = 8;
 /// Streams of records, each with an open segment of its own, so that records of like lifetime die together.
 ///
 /// After SepBIT (Wang et al., FAST 2022): a fresh record is expected to live as long as the one that it replaces did; a
-/// relocated one, as long again as it has lived.
+/// relocated one, as long again as it has lived. Where some keys are hot and some cold, a stream takes fresh and relocated
+/// records alike. So all four serve to tell lifetimes apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Stream {
     /// Fresh records that replace a short-lived one.
     Hot,
-    /// Other fresh records.
+    /// Other fresh records; relocated ones that are young, where streams are shared.
     Warm,
-    /// Relocated records that are young.
+    /// Relocated records that are young; where streams are shared, those of middle age, and fresh ones that replace such.
     Young,
-    /// Relocated records that are old.
+    /// Relocated records that are old; where streams are shared, fresh ones that replace such.
     Old,
 }
 

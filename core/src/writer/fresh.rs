@@ -1,7 +1,7 @@
 //! Records on their way in: those of clients, and the tombstones that the machine makes itself.
 
 use crate::codec::CodecId;
-use crate::format::{Checksum, KeyHash, Kind, RecordHeader, Seed, Version};
+use crate::format::{Checksum, KeyHash, Kind, RecordHeader, Seed, SegmentIndex, Version};
 use crate::index::Released;
 
 /// A client's record: a value, or the tombstone of a remove.
@@ -24,6 +24,9 @@ pub struct Fresh<'a> {
     pub expires_s: Option<u32>,
     /// The newest version known of the key, written or only appended: the record gets a higher one.
     pub after: Option<Version>,
+    /// The segment in which the newest written record of the key lies, where that is known. By it a stream is chosen, and nothing
+    /// else depends on it.
+    pub replaces: Option<SegmentIndex>,
 }
 
 impl Fresh<'_> {

@@ -93,7 +93,7 @@ impl Log<'_> {
         if self.is_backing_off(now) || self.copies.is_resetting() {
             return Err(AppendError::Busy);
         }
-        let index = self.fresh_slot(fresh.after, bytes).inspect_err(|_| self.writer.wanted_bytes = bytes)?;
+        let index = self.fresh_slot(fresh, bytes).inspect_err(|_| self.writer.wanted_bytes = bytes)?;
         self.writer.wanted_bytes = 0;
         self.note_time(index)?;
         let position = self.writer.appended + 1;
@@ -124,10 +124,9 @@ impl Log<'_> {
 
     /// Finds a slot in which the record's version is above `after`: a later write of a key must have the higher version,
     /// whichever stream it goes to.
-    fn fresh_slot(&mut self, after: Option<Version>, bytes: u32) -> Result<SlotIndex, AppendError> {
-        let stream = self.fresh_stream(after.map(|v| v.sequence));
+    fn fresh_slot(&mut self, fresh: &Fresh<'_>, bytes: u32) -> Result<SlotIndex, AppendError> {
+        let after = fresh.after;
         let floor = after.map_or(Sequence::NONE, |v| v.sequence).max(self.writer.version_floor.next());
-        let other = if stream == Stream::Hot { Stream::Warm } else { Stream::Hot };
         let need = SlotNeed { bytes, floor, is_intent: false };
         if let Some(index) = after.and_then(|after| self.unpublished_in(after)) {
             return self.follow(index, need);
@@ -135,6 +134,19 @@ impl Log<'_> {
         if !self.may_share() {
             return Err(AppendError::Busy);
         }
+        let mut stream = self.fresh_stream(after.map(|v| v.sequence), fresh.replaces);
+        if !self.may_join(stream, self.slot_with(stream, need).is_some()) {
+            stream = Stream::Warm;
+        }
+        // Where the segment of the stream is too old for the record, it is kept open for others if that record has another place.
+        if self.filling(stream).is_some_and(|(_, slot)| slot.sequence < floor) {
+            let open = |s: Stream| self.slot_with(s, need).filter(|_| self.may_join(s, true));
+            let other = [Stream::Warm, Stream::Young, Stream::Old, Stream::Hot].into_iter().find_map(open);
+            if let Some(index) = other {
+                return Ok(index);
+            }
+        }
+        let other = if stream == Stream::Warm { Stream::Hot } else { Stream::Warm };
         if let Some(index) = self.choose_slot(stream, other, need) {
             return Ok(index);
         }
@@ -198,12 +210,17 @@ impl Log<'_> {
         }
         let bytes = incoming.header.record_bytes(self.layout.geometry());
         let is_intent = incoming.header.kind == Kind::EraseIntent;
+        let need = SlotNeed { bytes, floor: Sequence::NONE, is_intent };
+        // Relocation fills a segment that fresh records opened, but opens none for them.
+        let (stream, open) = match stream {
+            Stream::Warm => (Stream::Young, self.slot_with(stream, need)),
+            _ => (stream, None),
+        };
         let other = if stream == Stream::Young { Stream::Old } else { Stream::Young };
-        let index =
-            match self.choose_slot(stream, other, SlotNeed { bytes, floor: Sequence::NONE, is_intent }) {
-                Some(index) => index,
-                None => self.take_opening(stream, is_intent)?,
-            };
+        let index = match open.or_else(|| self.choose_slot(stream, other, need)) {
+            Some(index) => index,
+            None => self.take_opening(stream, is_intent)?,
+        };
         // Streams were merged or separated since the record was made, so it is made again.
         let is_keyed = incoming.header.kind.is_keyed();
         let has_origin = incoming.header.origin.is_some();

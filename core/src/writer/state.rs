@@ -38,6 +38,8 @@ pub(super) struct StreamState {
     pub(super) is_merged: bool,
     /// Whether they should be, by the last measure of the fill.
     pub(super) is_to_merge: bool,
+    /// Whether fresh and relocated records of like age go to one stream: while victims are chosen by cost–benefit.
+    pub(super) is_shared: bool,
     /// How old records are when a client supersedes them.
     pub(super) ages: Ages,
     /// The mean lifetime of short-lived records, in sequences.
@@ -53,6 +55,7 @@ impl<'m> Writer<'m> {
             streams: StreamState {
                 is_merged,
                 is_to_merge: is_merged,
+                is_shared: false,
                 ages: Ages::default(),
                 lifetime: config.geometry.segment_count() / 4,
             },

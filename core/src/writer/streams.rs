@@ -3,31 +3,57 @@
 use super::log::Log;
 use crate::config::{Stream, Streams, free_reserve};
 use crate::format::{SegmentIndex, Sequence, Version};
-use crate::segments::{Growth, Policy, SegmentState, VictimTerms};
+use crate::segments::{Growth, Policy, Segment, SegmentState, VictimTerms};
 
 /// Streams are separated again once the log is emptier, by this part, than when they were merged. The part is a divisor.
 const FILL_SLACK: u64 = 16;
 
+/// The next hotter stream of each.
+const HOTTER: [Stream; 4] = [Stream::Hot, Stream::Hot, Stream::Warm, Stream::Young];
+
 impl Log<'_> {
-    /// The stream of a fresh record that replaces one of the sequence given.
-    pub(super) fn fresh_stream(&self, replaces: Option<Sequence>) -> Stream {
-        match (self.layout.config().streams, replaces) {
-            (Streams::Four, Some(sequence))
-                if !self.writer.streams.is_merged
-                    && self.writer.sequence_next.since(sequence) < self.writer.streams.lifetime =>
-            {
-                Stream::Hot
+    /// The stream of a fresh record that replaces one of the sequence given, which lies in the segment given.
+    ///
+    /// By age it is expected to live as long as the one before did. Where streams are shared, it also gets hotter by at most one
+    /// stream a write: a cold key that is written twice in a row is most often still cold.
+    pub(super) fn fresh_stream(&self, replaces: Option<Sequence>, lies_in: Option<SegmentIndex>) -> Stream {
+        let streams = &self.writer.streams;
+        let by_age = match replaces {
+            Some(sequence) if self.layout.config().streams == Streams::Four && !streams.is_merged => {
+                self.stream_of_age(self.writer.sequence_next.since(sequence))
             }
-            _ => Stream::Warm,
+            _ => return Stream::Warm,
+        };
+        if !streams.is_shared {
+            return if by_age == Stream::Hot { Stream::Hot } else { Stream::Warm };
         }
+        let before = lies_in.and_then(|segment| self.segments.find(segment)).map_or(0, Segment::stream);
+        if by_age as u8 + 1 < before { HOTTER[usize::from(before & 3)] } else { by_age }
     }
 
     /// The stream of a relocated record.
     pub(crate) fn relocated_stream(&self, from: u8, sequence: Sequence) -> Stream {
-        let age = self.writer.sequence_next.since(sequence);
-        let young = from == Stream::Hot as u8 || age < self.writer.streams.lifetime.saturating_mul(4);
-        match self.layout.config().streams {
-            Streams::Four if young && !self.writer.streams.is_merged => Stream::Young,
+        let streams = &self.writer.streams;
+        if self.layout.config().streams != Streams::Four || streams.is_merged {
+            return Stream::Old;
+        }
+        let by_age = self.stream_of_age(self.writer.sequence_next.since(sequence));
+        let is_young = from == Stream::Hot as u8 || matches!(by_age, Stream::Hot | Stream::Warm);
+        match (is_young, streams.is_shared) {
+            (true, true) => Stream::Warm,
+            (true, false) => Stream::Young,
+            (false, true) => by_age,
+            (false, false) => Stream::Old,
+        }
+    }
+
+    /// The stream of records that live so long, in sequences: the bounds are one, four and sixteen mean lifetimes.
+    fn stream_of_age(&self, age: u32) -> Stream {
+        let lifetime = self.writer.streams.lifetime;
+        match age {
+            _ if age < lifetime => Stream::Hot,
+            _ if age / 4 < lifetime => Stream::Warm,
+            _ if age / 16 < lifetime => Stream::Young,
             _ => Stream::Old,
         }
     }
@@ -70,11 +96,14 @@ impl Log<'_> {
     }
 
     /// Measures the fill: whether all live records, relocated with origins, would leave free the reserve that several streams
-    /// need. Bounds: one pass over the table.
+    /// need. Decides, too, whether streams are shared. Bounds: one pass over the table.
+    ///
+    /// They are not where records are overwritten in turn: fresh records then die in their order, relocated ones do not.
     pub(crate) fn measure_fill(&mut self) {
         if self.layout.config().streams == Streams::One {
             return;
         }
+        self.writer.streams.is_shared = self.policy() == Policy::CostBenefit;
         let growth = self.layout.config().growth_apart();
         // Segments for which a full disk has no blocks are not there.
         let (mut live, mut lost) = (0, self.blocks.bare() - self.blocks.to_come());
@@ -165,6 +194,15 @@ impl Log<'_> {
     /// segment can be opened any more.
     pub(super) fn may_share(&self) -> bool {
         !self.writer.streams.is_merged || self.free() >= self.free_reserve() || self.is_at_end()
+    }
+
+    /// Tells whether a fresh record may go to a stream of relocation now, where it needs a segment to be opened or not.
+    ///
+    /// The condition is that of [`may_share`](Self::may_share), for the same reason. To open a segment it needs one beyond the
+    /// reserve, like any fresh record.
+    pub(super) fn may_join(&self, stream: Stream, is_open: bool) -> bool {
+        let is_relocated = matches!(stream, Stream::Young | Stream::Old);
+        !is_relocated || self.free() >= self.free_reserve() + u32::from(!is_open)
     }
 
     /// Notes the age of a segment of short-lived records that is cleaned: a moving mean over sixteen.

@@ -264,6 +264,7 @@ impl<M: Medium> FlashTier<'_, M> {
             checksum: self.flash.seed.payload(key).then(value),
             expires_s,
             after,
+            replaces: None,
         };
         // The rest of the bound is for the record itself, in the buffer of a slot.
         let mut allowance = self.whole_allowance().less(self.record_bytes_max);

@@ -154,7 +154,9 @@ impl ImageWriter<'_> {
         let checksum = self.store.seed(&self.config.geometry).payload(&payload);
         // Each record is written before the next one comes, so the index knows the newest version.
         let after = self.machine.index.version(&hash);
-        let fresh = Fresh { hash, kind, codec, key_bytes, payload: &payload, checksum, expires_s, after };
+        let payload = &payload;
+        let fresh =
+            Fresh { hash, kind, codec, key_bytes, payload, checksum, expires_s, after, replaces: None };
         for _ in 0..STEPS_MAX {
             let now = self.machine.now();
             match self.machine.tier.append(now, &fresh) {

@@ -283,7 +283,8 @@ fn append(
     let checksum = machine.tier.seed().payload(&payload);
     let key_bytes = u32::try_from(record.key.len()).unwrap_or(u32::MAX);
     let (kind, codec, expires_s) = (Kind::Value, record.codec, record.expires_s);
-    let fresh = Fresh { hash, kind, codec, key_bytes, payload: &payload, checksum, expires_s, after: None };
+    let (payload, after, replaces) = (&payload, None, None);
+    let fresh = Fresh { hash, kind, codec, key_bytes, payload, checksum, expires_s, after, replaces };
     for _ in 0..STEPS_MAX {
         let now = machine.now();
         match machine.tier.append(now, &fresh) {

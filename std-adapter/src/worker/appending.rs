@@ -153,7 +153,7 @@ impl Worker<'_> {
     fn append(&mut self, now: Now, hash: &KeyHash) -> Appended {
         let tier = &mut self.tier;
         let append = |entry: &mut Entry| {
-            let after = entry.newest_version();
+            let (after, replaces) = (entry.newest_version(), entry.stored().map(|s| s.location().segment));
             let Some(pending) = entry.pending.as_mut().filter(|pending| pending.inflight.is_none()) else {
                 return Ok(None);
             };
@@ -166,6 +166,7 @@ impl Worker<'_> {
                 checksum: pending.checksum,
                 expires_s: pending.expires_s,
                 after,
+                replaces,
             };
             let at: Location = tier.append(now, &fresh)?;
             pending.inflight = Some(at);

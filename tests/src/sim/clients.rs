@@ -70,6 +70,7 @@ impl World<'_> {
             checksum,
             expires_s,
             after,
+            replaces: self.host.entry(&hash).map(|entry| entry.newest.placed.location.segment),
         };
         let at = self.tier.append(self.lasting.now, &fresh)?;
         if let Some(after) = after {

@@ -3,6 +3,7 @@
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::config::Streams;
 use coldpress_core::format::{Geometry, Identity};
+use coldpress_core::segments::Policy;
 
 use super::exhaust::in_case;
 use super::lives::{Event, Lived, NO_CLOCK};
@@ -39,6 +40,8 @@ pub struct Shape {
     pub time_every_s: u32,
     /// Whether the machine tidies by itself.
     pub cleans_at_rest: bool,
+    /// How victims are chosen, and with it whether streams are shared.
+    pub policy: Policy,
     /// Segments for which the disk has no blocks; `None` where none are allocated ahead.
     pub missing: Option<u32>,
 }
@@ -63,6 +66,7 @@ impl Shape {
             step_bytes: [1, 40, 200, 1 << 18][rng.index(4)],
             time_every_s: [1, 2, 60][rng.index(3)],
             cleans_at_rest: false,
+            policy: Policy::Adaptive,
             missing: None,
         }
     }
@@ -73,6 +77,7 @@ impl Shape {
         self.cleans_at_rest = rng.permille(500);
         self.missing = [None, None, Some(0), Some(1), Some(3)][rng.index(5)];
         self.segments += self.missing.unwrap_or(0);
+        self.policy = [Policy::Adaptive, Policy::CostBenefit, Policy::Greedy][rng.index(3)];
         self
     }
 
@@ -97,6 +102,7 @@ impl Shape {
             config.geometry = geometry.unwrap_or_else(|error| panic!("{error}"));
         }
         config.streams = self.streams;
+        config.policy = self.policy;
         config.has_footers = self.footer > 0;
         config.wear_spread_max = self.wear_spread_max;
         config.step_bytes = self.step_bytes;

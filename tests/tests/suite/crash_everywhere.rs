@@ -3,6 +3,8 @@
 use coldpress_core::compaction::CompactionTask::{
     CleanupExpired, CompactData, OptimizeCompression, RebuildIndex,
 };
+use coldpress_core::config::Streams;
+use coldpress_core::segments::Policy;
 use coldpress_tests::sim::{Do, Key, Lasting, Setup, Tried, cut_everywhere, cut_twice};
 
 const AFTER: [Do; 5] = [Do::Put(1, 20), Do::Remove(2), Do::Sync, Do::Run(CompactData), Do::Settle];
@@ -67,6 +69,14 @@ fn busy_file_without_footers_cut_anywhere_leaves_old_or_new() {
 #[test]
 fn busy_device_cut_anywhere_leaves_old_or_new() {
     cut("device", &Setup::device(), &busy(), &AFTER);
+}
+
+#[test]
+fn busy_file_of_shared_streams_cut_anywhere_is_old_or_new() {
+    let mut setup = Setup::new(512, 16, 1, 0x00).unwrap();
+    setup.config.streams = Streams::Four;
+    setup.config.policy = Policy::CostBenefit;
+    cut("shared streams", &setup, &busy(), &AFTER);
 }
 
 #[test]

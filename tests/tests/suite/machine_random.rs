@@ -5,6 +5,7 @@ use std::time::Instant;
 
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::config::Streams;
+use coldpress_core::segments::Policy;
 use coldpress_tests::sim::{Do, Event, Setup};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngSeed, TestError, TestRunner};
@@ -71,6 +72,14 @@ fn random_histories_on_a_flash_keep_the_invariants() {
     setup.config.streams = Streams::Four;
     setup.config.wear_spread_max = 1;
     search(&setup, "flash of four streams");
+}
+
+#[test]
+fn random_histories_with_shared_streams_keep_the_invariants() {
+    let mut setup = Setup::new(512, 16, 1, 0x00).unwrap();
+    setup.config.streams = Streams::Four;
+    setup.config.policy = Policy::CostBenefit;
+    search(&setup, "file of four streams that are shared");
 }
 
 #[test]

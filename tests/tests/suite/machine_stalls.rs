@@ -6,6 +6,7 @@
 
 use coldpress_core::config::Streams;
 use coldpress_core::format::Identity;
+use coldpress_core::segments::Policy;
 use coldpress_tests::sim::Do::{Evict, Put, PutFor, Remove, Settle, Sync};
 use coldpress_tests::sim::Event::{Act, Close, Cut, During, Fail, Kill, KillSyncs, Reorder, Syncs};
 use coldpress_tests::sim::{STRIDE, Shape, live_faulty};
@@ -26,6 +27,7 @@ fn one_stream_with_dead_segments_from_earlier_lives() {
         step_bytes: 200,
         time_every_s: 2,
         cleans_at_rest: false,
+        policy: Policy::Adaptive,
         missing: None,
     };
     shape.setup().live(&[
@@ -82,6 +84,7 @@ fn four_streams_cut_and_failed_again_and_again() {
         step_bytes: 262144,
         time_every_s: 2,
         cleans_at_rest: false,
+        policy: Policy::Adaptive,
         missing: None,
     };
     shape.setup().live(&[
@@ -138,6 +141,7 @@ fn two_streams_with_dead_segments_from_earlier_lives() {
         step_bytes: 1,
         time_every_s: 1,
         cleans_at_rest: false,
+        policy: Policy::Adaptive,
         missing: None,
     };
     shape.setup().live(&[
@@ -194,6 +198,7 @@ fn reordered_completions_on_a_flash_of_four_streams() {
         step_bytes: 1,
         time_every_s: 60,
         cleans_at_rest: false,
+        policy: Policy::Adaptive,
         missing: None,
     };
     shape.setup().live(&[
@@ -251,6 +256,7 @@ fn flash_of_four_streams_whose_dead_segments_wait_for_cleaner() {
         step_bytes: 262144,
         time_every_s: 60,
         cleans_at_rest: false,
+        policy: Policy::Adaptive,
         missing: None,
     };
     shape.setup().live(&[
@@ -312,6 +318,7 @@ fn keys_as_they_are_without_footers() {
         step_bytes: 1,
         time_every_s: 60,
         cleans_at_rest: false,
+        policy: Policy::Adaptive,
         missing: None,
     };
     shape.setup().live(&[
@@ -388,6 +395,7 @@ fn eviction_under_way_when_the_tier_is_closed() {
         step_bytes: 1,
         time_every_s: 60,
         cleans_at_rest: false,
+        policy: Policy::Adaptive,
         missing: None,
     };
     shape.setup().live(&[

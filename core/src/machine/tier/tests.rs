@@ -208,6 +208,7 @@ impl World {
             checksum,
             expires_s: None,
             after,
+            replaces: None,
         };
         for _ in 0..100 {
             match self.tier.append(NOW, &fresh) {
