@@ -28,6 +28,8 @@ pub struct Figures {
     pub write_amplification: f64,
     /// The same of the second half of the requests; `None` where too little was written.
     pub write_amplification_late: Option<f64>,
+    /// All that was written in that half ÷ keys and values as they were put in it.
+    pub written_per_byte_put_late: Option<f64>,
     /// The limit of the tier.
     pub capacity_bytes: u64,
     /// The most that the tier ever took.

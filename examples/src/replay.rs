@@ -135,6 +135,7 @@ pub fn replay<O: Opener>(plan: &Plan, opener: &O, watch: &mut dyn Watch) -> Resu
     figures.reopen_mismatches = rechecked.mismatches;
     figures.elapsed_ms = clock.now_ms();
     figures.write_amplification_late = upkeep.half.and_then(|half| amplification(half, at_end));
+    figures.written_per_byte_put_late = upkeep.half.and_then(|half| written_per_byte_put(half, at_end));
     figures.disk_looks = disk.looks;
     figures.disk_looks_above = disk.above;
     figures.disk_peak_bytes = disk.peak_bytes;
@@ -232,6 +233,11 @@ fn amplification(from: StoreFigures, to: StoreFigures) -> Option<f64> {
     let encoded = to.bytes_encoded.saturating_sub(from.bytes_encoded);
     let written = to.bytes_written.saturating_sub(from.bytes_written);
     (encoded > 1 << 20).then(|| share(written, encoded))
+}
+
+fn written_per_byte_put(from: StoreFigures, to: StoreFigures) -> Option<f64> {
+    let put = to.bytes_put.saturating_sub(from.bytes_put);
+    (put > 1 << 20).then(|| share(to.bytes_written.saturating_sub(from.bytes_written), put))
 }
 
 /// The work beside the requests while they run.

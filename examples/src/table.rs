@@ -89,6 +89,12 @@ fn log(plan: &Plan, replayed: &Replayed) -> Rows {
         count(figures.disk_looks_above),
         count(figures.disk_looks)
     );
+    let put_late = figures.written_per_byte_put_late.map(|late| format!(", {late:.2} in the second half"));
+    let per_put = format!(
+        "{:.2}{}",
+        figures.bytes_written as f64 / figures.bytes_put.max(1) as f64,
+        put_late.unwrap_or_default()
+    );
     vec![
         (
             "capacity",
@@ -103,6 +109,7 @@ fn log(plan: &Plan, replayed: &Replayed) -> Rows {
         ),
         ("written in all", bytes(figures.bytes_written)),
         ("write amplification", format!("{:.2}{}", figures.write_amplification, late.unwrap_or_default())),
+        ("written for a byte put", per_put),
         (
             "compactions",
             format!("{}, {} reclaimed", count(figures.compactions), bytes(figures.log_bytes_reclaimed)),

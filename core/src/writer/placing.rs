@@ -135,7 +135,8 @@ impl Log<'_> {
             return Err(AppendError::Busy);
         }
         let mut stream = self.fresh_stream(after.map(|v| v.sequence), fresh.replaces);
-        if !self.may_join(stream, self.slot_with(stream, need).is_some()) {
+        let is_open = self.slot_with(stream, need).is_some();
+        if !self.may_join(stream, is_open) {
             stream = Stream::Warm;
         }
         // Where the segment of the stream is too old for the record, it is kept open for others if that record has another place.

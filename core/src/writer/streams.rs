@@ -1,7 +1,7 @@
 //! Streams: which one a record goes to, whether they are merged because the log is nearly full, and how victims are chosen.
 
 use super::log::Log;
-use crate::config::{Stream, Streams, free_reserve};
+use crate::config::{FREE_RESERVE, Stream, Streams, free_reserve};
 use crate::format::{SegmentIndex, Sequence, Version};
 use crate::segments::{Growth, Policy, Segment, SegmentState, VictimTerms};
 
@@ -39,15 +39,16 @@ impl Log<'_> {
         }
         let by_age = self.stream_of_age(self.writer.sequence_next.since(sequence));
         let is_young = from == Stream::Hot as u8 || matches!(by_age, Stream::Hot | Stream::Warm);
-        match (is_young, streams.is_shared) {
+        match (streams.is_shared, is_young) {
             (true, true) => Stream::Warm,
-            (true, false) => Stream::Young,
-            (false, true) => by_age,
+            (true, false) => by_age,
+            (false, true) => Stream::Young,
             (false, false) => Stream::Old,
         }
     }
 
     /// The stream of records that live so long, in sequences: the bounds are one, four and sixteen mean lifetimes.
+    #[inline(never)]
     fn stream_of_age(&self, age: u32) -> Stream {
         let lifetime = self.writer.streams.lifetime;
         match age {
@@ -202,7 +203,7 @@ impl Log<'_> {
     /// reserve, like any fresh record.
     pub(super) fn may_join(&self, stream: Stream, is_open: bool) -> bool {
         let is_relocated = matches!(stream, Stream::Young | Stream::Old);
-        !is_relocated || self.free() >= self.free_reserve() + u32::from(!is_open)
+        !is_relocated || self.free() >= FREE_RESERVE + u32::from(!is_open)
     }
 
     /// Notes the age of a segment of short-lived records that is cleaned: a moving mean over sixteen.
