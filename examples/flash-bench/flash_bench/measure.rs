@@ -4,9 +4,11 @@ use core::error::Error;
 use core::pin::pin;
 use core::task::{Context, Poll, Waker};
 
-use coldpress_examples::rng::{Rng, mix};
+use coldpress_examples::rng::mix;
 use coldpress_tests::flash::{Counts, Flash};
 use serde::Serialize;
+
+use crate::overwrites::{Draws, Law};
 
 /// The medium of every store.
 pub(crate) type Nor = Flash<4, SECTOR_BYTES>;
@@ -33,6 +35,8 @@ pub(crate) struct Run {
     pub(crate) keys: u32,
     /// Overwrites of them.
     pub(crate) overwrites: u64,
+    /// Which keys these are of.
+    pub(crate) law: Law,
 }
 
 /// A store on flash.
@@ -60,6 +64,34 @@ pub(crate) trait Store {
 
     /// All RAM, in bytes.
     fn ram_bytes(&self) -> usize;
+
+    /// Where the bytes went that it programmed so far, if it tells.
+    fn spent(&self) -> Option<Spent> {
+        None
+    }
+}
+
+/// Bytes that a store programmed.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Spent {
+    /// Records that were put: headers, keys, values.
+    pub(crate) fresh_bytes: f64,
+    /// Records that compaction wrote again.
+    pub(crate) relocated_bytes: f64,
+    /// Markers and headers of segments, and erase intents.
+    pub(crate) own_bytes: f64,
+}
+
+impl Spent {
+    /// The bytes spent since then, for each of so many puts.
+    fn since(self, then: Self, puts: u64) -> Self {
+        let each = |now: f64, then: f64| (now - then) / puts as f64;
+        Self {
+            fresh_bytes: each(self.fresh_bytes, then.fresh_bytes),
+            relocated_bytes: each(self.relocated_bytes, then.relocated_bytes),
+            own_bytes: each(self.own_bytes, then.own_bytes),
+        }
+    }
 }
 
 /// The worst call, each figure for itself.
@@ -84,10 +116,14 @@ pub(crate) struct Figures {
     pub(crate) keys: u32,
     /// Overwrites of them.
     pub(crate) overwrites: u64,
+    /// Which keys these are of.
+    pub(crate) law: Law,
     /// Bytes programmed ÷ bytes of the keys and values that were put.
     pub(crate) write_amplification: f64,
     /// Sectors erased for each 1,000 puts.
-    pub erases_per_1000_puts: f64,
+    pub(crate) erases_per_1000_puts: f64,
+    /// Bytes programmed for a put, where the store tells what for.
+    pub(crate) spent_per_put: Option<Spent>,
     /// The most that one call did.
     pub(crate) worst_call: Worst,
     /// The most that one put did, in all the calls it took.
@@ -119,11 +155,12 @@ pub(crate) fn measure<S: Store>(run: Run, store: &mut S) -> Result<Figures, Box<
     }
     store.commit(&mut fill_worst)?;
     let filled = store.counts();
+    let spent = store.spent();
 
     let (mut worst_call, mut worst_put) = (Counts::default(), Counts::default());
-    let mut rng = Rng::new(1, u64::from(run.keys));
+    let mut draws = Draws::new(run.law, run.keys);
     for number in 1..=run.overwrites {
-        let key = drawn(&mut rng, run)?;
+        let key = draws.overwritten();
         let before = store.counts();
         store.put(key_of(key), &value_of(key, number), &mut worst_call)?;
         worst_put = worst_put.max(store.counts() - before);
@@ -131,14 +168,17 @@ pub(crate) fn measure<S: Store>(run: Run, store: &mut S) -> Result<Figures, Box<
     }
     store.commit(&mut worst_call)?;
     let put = store.counts();
+    let spent = store.spent().zip(spent).map(|(now, then)| now.since(then, run.overwrites));
 
-    let check = |store: &mut S, key: u32| match store.get(key_of(key))? {
-        Some(value) if value == value_of(key, versions[key as usize]) => Ok(()),
-        other => Err(format!("{}: key {key} reads as {other:?}", S::NAME).into()),
+    let check = |store: &mut S, key: u32| -> Result<(), Box<dyn Error>> {
+        match store.get(key_of(key))? {
+            Some(value) if value == value_of(key, versions[key as usize]) => Ok(()),
+            other => Err(format!("{}: key {key} reads as {other:?}", S::NAME).into()),
+        }
     };
     for _ in 0..GETS {
-        let key = drawn(&mut rng, run)?;
-        check(store, key).map_err(|error: Box<dyn Error>| error)?;
+        let key = draws.any();
+        check(store, key)?;
     }
     let read = store.counts() - put;
     for key in 0..run.keys {
@@ -151,18 +191,16 @@ pub(crate) fn measure<S: Store>(run: Run, store: &mut S) -> Result<Figures, Box<
         configuration: store.configuration(),
         keys: run.keys,
         overwrites: run.overwrites,
+        law: run.law,
         write_amplification: written.programmed_bytes as f64 / (run.overwrites * PAYLOAD_BYTES) as f64,
         erases_per_1000_puts: written.erases as f64 * 1000.0 / run.overwrites as f64,
+        spent_per_put: spent,
         worst_call: worst_call.into(),
         worst_put: worst_put.into(),
         read_bytes_per_get: read.read_bytes as f64 / GETS as f64,
         index_bytes_per_key: each(store.index_bytes()),
         ram_bytes_per_key: each(store.ram_bytes()),
     })
-}
-
-fn drawn(rng: &mut Rng, run: Run) -> Result<u32, Box<dyn Error>> {
-    Ok(u32::try_from(rng.below(u64::from(run.keys)))?)
 }
 
 const fn key_of(key: u32) -> Key {

@@ -7,7 +7,7 @@ use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, 
 use coldpress_tests::flash::Counts;
 use serde::Serialize;
 
-use crate::measure::{Key, Nor, SECTOR_BYTES, SECTORS, Store, VALUE_BYTES, Value};
+use crate::measure::{Key, Nor, SECTOR_BYTES, SECTORS, Spent, Store, VALUE_BYTES, Value};
 
 /// The longest record: header, key and value, in whole words.
 const RECORD_BYTES: usize = 23 + size_of::<Key>() + VALUE_BYTES + 1;
@@ -111,5 +111,15 @@ impl Store for Ours<'_> {
 
     fn ram_bytes(&self) -> usize {
         self.memory_bytes + size_of_val(&self.tier) - size_of::<Nor>()
+    }
+
+    fn spent(&self) -> Option<Spent> {
+        let counters = self.tier.stats().counters;
+        let records = counters.fresh_bytes + counters.relocated_bytes;
+        Some(Spent {
+            fresh_bytes: counters.fresh_bytes as f64,
+            relocated_bytes: counters.relocated_bytes as f64,
+            own_bytes: (counters.bytes_written - records) as f64,
+        })
     }
 }

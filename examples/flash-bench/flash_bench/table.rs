@@ -4,15 +4,17 @@ use coldpress_examples::figures::count;
 use serde::Serialize;
 
 use crate::emulator::Counts;
-use crate::measure::{Figures, Run, SECTOR_BYTES, SECTORS, Worst};
+use crate::measure::{Figures, Run, SECTOR_BYTES, SECTORS, Spent, Worst};
 use crate::ours::Ram;
+use crate::overwrites::Law;
 
 /// Writes the heading of a table, and its columns.
 pub(crate) fn heading(run: Run) -> String {
     let title = format!(
-        "{} keys, {} uniform overwrites, {SECTORS} sectors of {SECTOR_BYTES} bytes",
+        "{} keys, {} {}, {SECTORS} sectors of {SECTOR_BYTES} bytes",
         count(run.keys.into()),
-        count(run.overwrites)
+        count(run.overwrites),
+        run.law
     );
     let first = columns(["", "", "write", "erases /", "worst call", "", "", "read /", "index", "RAM"]);
     let second = columns([
@@ -47,6 +49,44 @@ pub(crate) fn row(figures: &Figures) -> String {
     ])
 }
 
+/// Our figures beside those of sequential-storage with a cache, in the same run.
+#[derive(Debug, Clone, Copy, Serialize)]
+pub(crate) struct Ratio {
+    law: Law,
+    keys: u32,
+    overwrites: u64,
+    write_amplification: f64,
+    erases: f64,
+}
+
+impl Ratio {
+    /// Ours divided by theirs.
+    pub(crate) fn of(ours: &Figures, theirs: &Figures) -> Self {
+        Self {
+            law: ours.law,
+            keys: ours.keys,
+            overwrites: ours.overwrites,
+            write_amplification: ours.write_amplification / theirs.write_amplification,
+            erases: ours.erases_per_1000_puts / theirs.erases_per_1000_puts,
+        }
+    }
+}
+
+/// Writes the line under a table: our figures divided by theirs, and where our bytes went.
+pub(crate) fn under(ours: &Figures, ratio: &Ratio) -> String {
+    let Ratio { write_amplification, erases, .. } = ratio;
+    let mut text = format!(
+        "  coldpress ÷ sequential-storage: write amplification {write_amplification:.2}, erases {erases:.2}"
+    );
+    if let Some(Spent { fresh_bytes, relocated_bytes, own_bytes }) = ours.spent_per_put {
+        text.push_str(&format!(
+            "; bytes a put: {fresh_bytes:.0} the record, {relocated_bytes:.0} relocated, {own_bytes:.0} headers and erase intents"
+        ));
+    }
+    text.push('\n');
+    text
+}
+
 fn columns(cells: [&str; 10]) -> String {
     let [store, configuration, numbers @ ..] = cells;
     let widths = [9, 10, 8, 12, 13, 10, 9, 9];
@@ -76,14 +116,20 @@ pub(crate) fn ram(keys: usize, here: &Ram, device: Option<&Ram>) -> String {
 }
 
 /// Writes all rows as one JSON object.
-pub(crate) fn json(rows: &[Figures], ram: &Ram, emulator: Option<&Counts>) -> serde_json::Result<String> {
+pub(crate) fn json(
+    rows: &[Figures],
+    ratios: &[Ratio],
+    ram: &Ram,
+    emulator: Option<&Counts>,
+) -> serde_json::Result<String> {
     #[derive(Serialize)]
     struct All<'a> {
         sectors: usize,
         sector_bytes: usize,
         rows: &'a [Figures],
+        ratios: &'a [Ratio],
         ram: &'a Ram,
         emulator: Option<&'a Counts>,
     }
-    serde_json::to_string(&All { sectors: SECTORS, sector_bytes: SECTOR_BYTES, rows, ram, emulator })
+    serde_json::to_string(&All { sectors: SECTORS, sector_bytes: SECTOR_BYTES, rows, ratios, ram, emulator })
 }
