@@ -7,6 +7,7 @@
 mod ekv;
 mod emulator;
 mod measure;
+mod model;
 mod ours;
 mod overwrites;
 mod sequential;
@@ -32,7 +33,7 @@ struct Options {
     json: bool,
 }
 
-/// The parts of the RAM are printed for so many keys.
+/// The parts of the RAM and the costs of the model are printed for so many keys.
 const RAM_KEYS: usize = 2_400;
 /// Overwrites of the short run and of the long one.
 const OVERWRITES: [u64; 2] = [5_000, 50_000];
@@ -45,6 +46,7 @@ const KEYS_MOST: usize = 2_880;
 struct Printed {
     rows: Vec<Figures>,
     ratios: Vec<Ratio>,
+    model: Vec<model::Cost>,
 }
 
 fn main() -> Result<(), Box<dyn Error>> {
@@ -58,6 +60,12 @@ fn main() -> Result<(), Box<dyn Error>> {
             }
         }
     }
+    for (law, shapes) in [(Law::Uniform, &model::UNIFORM[..]), (Law::Zipf, &model::SKEWED[..])] {
+        let run = Run { keys: u32::try_from(RAM_KEYS)?, overwrites: OVERWRITES[1], law };
+        let costs: Vec<model::Cost> = shapes.iter().map(|shape| model::cost(*shape, run)).collect();
+        print!("{}", table::model(run, &costs));
+        printed.model.extend(costs);
+    }
     let counts = emulator::count()?;
     let ram = ours::ram::<{ buckets_for(RAM_KEYS) }>();
     print!("{}", table::ram(RAM_KEYS, &ram, counts.as_ref().ok().and_then(emulator::Counts::ram)));
@@ -66,7 +74,10 @@ fn main() -> Result<(), Box<dyn Error>> {
         Err(missing) => println!("\nSKIPPED what is counted in an emulator: {missing}"),
     }
     if options.json {
-        println!("{}", table::json(&printed.rows, &printed.ratios, &ram, counts.as_ref().ok())?);
+        println!(
+            "{}",
+            table::json(&printed.rows, &printed.ratios, &printed.model, &ram, counts.as_ref().ok())?
+        );
     }
     Ok(())
 }

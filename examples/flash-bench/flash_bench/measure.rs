@@ -22,6 +22,8 @@ pub(crate) const VALUE_BYTES: usize = 64;
 const GETS: u64 = 5_000;
 /// Bytes of a key and a value, which one put stores.
 const PAYLOAD_BYTES: u64 = 4 + VALUE_BYTES as u64;
+/// Bytes of its record, in our log as in that of sequential-storage.
+pub(crate) const RECORD_BYTES: u64 = 8 + PAYLOAD_BYTES;
 
 /// A key.
 pub(crate) type Key = [u8; 4];
@@ -192,7 +194,7 @@ pub(crate) fn measure<S: Store>(run: Run, store: &mut S) -> Result<Figures, Box<
         keys: run.keys,
         overwrites: run.overwrites,
         law: run.law,
-        write_amplification: written.programmed_bytes as f64 / (run.overwrites * PAYLOAD_BYTES) as f64,
+        write_amplification: amplification(written.programmed_bytes, run.overwrites),
         erases_per_1000_puts: written.erases as f64 * 1000.0 / run.overwrites as f64,
         spent_per_put: spent,
         worst_call: worst_call.into(),
@@ -201,6 +203,11 @@ pub(crate) fn measure<S: Store>(run: Run, store: &mut S) -> Result<Figures, Box<
         index_bytes_per_key: each(store.index_bytes()),
         ram_bytes_per_key: each(store.ram_bytes()),
     })
+}
+
+/// Bytes programmed ÷ bytes of the keys and values of so many puts.
+pub(crate) fn amplification(programmed_bytes: u64, puts: u64) -> f64 {
+    programmed_bytes as f64 / (puts * PAYLOAD_BYTES) as f64
 }
 
 const fn key_of(key: u32) -> Key {

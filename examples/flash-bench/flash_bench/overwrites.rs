@@ -71,6 +71,11 @@ impl Draws {
         }
     }
 
+    /// The keys that are overwritten most often, at most so many.
+    pub(crate) fn most_frequent(&self, keys: usize) -> impl Iterator<Item = u32> + use<> {
+        self.order.clone().into_iter().take(keys)
+    }
+
     /// A key, each equally often.
     pub(crate) fn any(&mut self) -> u32 {
         u32::try_from(self.rng.below(self.order.len() as u64)).unwrap_or(0)

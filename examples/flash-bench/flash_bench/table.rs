@@ -5,6 +5,7 @@ use serde::Serialize;
 
 use crate::emulator::Counts;
 use crate::measure::{Figures, Run, SECTOR_BYTES, SECTORS, Spent, Worst};
+use crate::model::Cost;
 use crate::ours::Ram;
 use crate::overwrites::Law;
 
@@ -87,6 +88,18 @@ pub(crate) fn under(ours: &Figures, ratio: &Ratio) -> String {
     text
 }
 
+/// Writes the costs of the model.
+pub(crate) fn model(run: Run, costs: &[Cost]) -> String {
+    let title =
+        format!("a model of a log: {} keys, {} {}", count(run.keys.into()), count(run.overwrites), run.law);
+    let mut text = format!("\n{title:<78}{:>10}{:>14}\n", "write", "erases /");
+    text.push_str(&format!("{:<78}{:>10}{:>14}\n", "", "amplif.", "1000 puts"));
+    for Cost { name, write_amplification, erases_per_1000_puts, .. } in costs {
+        text.push_str(&format!("  {name:<76}{write_amplification:>10.2}{erases_per_1000_puts:>14.1}\n"));
+    }
+    text
+}
+
 fn columns(cells: [&str; 10]) -> String {
     let [store, configuration, numbers @ ..] = cells;
     let widths = [9, 10, 8, 12, 13, 10, 9, 9];
@@ -119,6 +132,7 @@ pub(crate) fn ram(keys: usize, here: &Ram, device: Option<&Ram>) -> String {
 pub(crate) fn json(
     rows: &[Figures],
     ratios: &[Ratio],
+    model: &[Cost],
     ram: &Ram,
     emulator: Option<&Counts>,
 ) -> serde_json::Result<String> {
@@ -128,8 +142,17 @@ pub(crate) fn json(
         sector_bytes: usize,
         rows: &'a [Figures],
         ratios: &'a [Ratio],
+        model: &'a [Cost],
         ram: &'a Ram,
         emulator: Option<&'a Counts>,
     }
-    serde_json::to_string(&All { sectors: SECTORS, sector_bytes: SECTOR_BYTES, rows, ratios, ram, emulator })
+    serde_json::to_string(&All {
+        sectors: SECTORS,
+        sector_bytes: SECTOR_BYTES,
+        rows,
+        ratios,
+        model,
+        ram,
+        emulator,
+    })
 }
