@@ -9,9 +9,6 @@ use crate::segments::{Growth, Policy, Segment, SegmentState, VictimTerms};
 /// Streams are separated again once the log is emptier, by this part, than when they were merged. The part is a divisor.
 const FILL_SLACK: u64 = 16;
 
-/// The next hotter stream of each.
-const HOTTER: [Stream; 4] = [Stream::Hot, Stream::Hot, Stream::Warm, Stream::Young];
-
 impl Log<'_> {
     /// The stream of a fresh record that replaces one of the sequence given, which lies in the segment given.
     pub(super) fn fresh_stream(&self, replaces: Option<Sequence>, lies_in: Option<SegmentIndex>) -> Stream {
@@ -37,7 +34,11 @@ impl Log<'_> {
             return if by_age == Stream::Hot { Stream::Hot } else { Stream::Warm };
         }
         let before = lies_in.and_then(|segment| self.segments.find(segment)).map_or(0, Segment::stream);
-        if by_age as u8 + 1 < before { HOTTER[usize::from(before & 3)] } else { by_age }
+        match by_age {
+            Stream::Hot if before == Stream::Young as u8 => Stream::Warm,
+            Stream::Hot | Stream::Warm if before == Stream::Old as u8 => Stream::Young,
+            _ => by_age,
+        }
     }
 
     /// The stream of a relocated record.
