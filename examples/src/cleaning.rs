@@ -63,7 +63,7 @@ pub fn separated(space: &Space, rates: &[f64]) -> f64 {
             (cost + rate * written(u), taken - u.ln() * written(u))
         })
     };
-    let log = root(-40.0..=0.0, |log| price_at(log).1 > places);
+    let log = root(-40.0..=40.0, |log| price_at(log).1 > places);
     price_at(log).0 / rates.iter().sum::<f64>()
 }
 

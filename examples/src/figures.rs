@@ -36,7 +36,7 @@ pub struct Figures {
     pub peak_bytes: u64,
     /// How often it was looked how many bytes of the disk the files have, while the requests ran.
     pub disk_looks: u64,
-    /// How often these were more than the limit.
+    /// How often these were more than the limit and 64 KiB, for what a tier has beside its log.
     pub disk_looks_above: u64,
     /// The most that was seen.
     pub disk_peak_bytes: u64,

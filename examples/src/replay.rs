@@ -247,6 +247,10 @@ struct Upkeep {
     half: Option<StoreFigures>,
 }
 
+/// Bytes of the disk that a tier may have beside its log: metadata, lock, and blocks in which the filesystem notes where
+/// others lie.
+const BESIDE_LOG_BYTES: u64 = 64 << 10;
+
 /// How often the watcher and the upkeep look how far the requests are.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -258,6 +262,7 @@ fn driven<H: Handle>(
     watch: &mut dyn Watch,
 ) -> Result<(Driven, Upkeep, DiskLooks), ReplayError> {
     let mut disk = DiskLooks::default();
+    let limit = handle.figures().capacity_bytes + BESIDE_LOG_BYTES;
     let progress = Progress::default();
     let total = plan.requests;
     watch.phase("requests", 1000);
@@ -279,7 +284,7 @@ fn driven<H: Handle>(
         while !driver.is_finished() {
             watch.at(permille());
             if let Some(bytes) = opener.disk_bytes() {
-                disk.note(bytes, plan.capacity_bytes);
+                disk.note(bytes, limit);
             }
             thread::sleep(LOOK);
         }

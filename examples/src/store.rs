@@ -247,15 +247,15 @@ pub struct DiskLooks {
     pub looks: u64,
     /// The most that was seen.
     pub peak_bytes: u64,
-    /// How often more was seen than the capacity.
+    /// How often more was seen than the limit.
     pub above: u64,
 }
 
 impl DiskLooks {
     /// Notes a look.
-    pub fn note(&mut self, bytes: u64, capacity_bytes: u64) {
+    pub fn note(&mut self, bytes: u64, limit_bytes: u64) {
         self.looks += 1;
         self.peak_bytes = self.peak_bytes.max(bytes);
-        self.above += u64::from(bytes > capacity_bytes);
+        self.above += u64::from(bytes > limit_bytes);
     }
 }
