@@ -8,9 +8,9 @@ use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 /// Bytes of a page on this part.
 pub(crate) const PAGE_BYTES: u32 = 1_024;
 /// Pages of the log, the last ones that the driver reaches.
-pub(crate) const PAGES: usize = 18;
+pub(crate) const PAGES: usize = 17;
 /// Where they begin: behind the firmware, as `memory.x` says.
-const START: u32 = 110 * 1_024;
+const START: u32 = 111 * 1_024;
 const END: u32 = START + PAGES as u32 * PAGE_BYTES;
 
 /// The pages of the log, numbered from zero.
