@@ -4,7 +4,7 @@ use super::log::Log;
 use super::notes::SlotState;
 use crate::config::{FREE_RESERVE, Stream, Streams, free_reserve};
 use crate::format::{SegmentIndex, Sequence, Version};
-use crate::segments::{Growth, Policy, Segment, SegmentState, VictimTerms};
+use crate::segments::{Growth, Policy, Segment, SegmentState, VictimTerms, wear};
 
 /// Streams are separated again once the log is emptier, by this part, than when they were merged. The part is a divisor.
 const FILL_SLACK: u64 = 16;
@@ -112,7 +112,9 @@ impl Log<'_> {
     /// They are not where records are overwritten in turn: fresh records then die in their order, relocated ones do not.
     pub(crate) fn measure_fill(&mut self) {
         if self.layout.config().streams == Streams::One {
-            self.part(self.policy() == Policy::CostBenefit);
+            let spread = wear(self.segments.as_slice()).map_or(0, |(least, most)| most - least);
+            let is_level = spread <= self.layout.config().wear_spread_max;
+            self.part(is_level && self.policy() == Policy::CostBenefit);
             return;
         }
         self.writer.streams.is_shared = self.policy() == Policy::CostBenefit;
@@ -142,6 +144,7 @@ impl Log<'_> {
     /// - A fresh record that may live long goes to the segment of relocation where it fits behind the newest version of its
     ///   key. No segment is opened or sealed for it.
     ///
+    /// Nor is it parted while the spread of wear is beyond its bound: cold records are then moved in one open segment.
     /// After a mount the stream is not parted until enough was superseded to tell: lives that power cuts end early go on as
     /// quickly as with one open segment.
     fn part(&mut self, is_parted: bool) {
