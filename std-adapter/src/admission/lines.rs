@@ -281,6 +281,13 @@ impl<W: Clone> Lines<W> {
         }
     }
 
+    /// Changes the way to wake a client.
+    pub(super) fn renew(&mut self, number: u64, renew: impl FnOnce(&mut W)) {
+        if let Some(client) = self.clients.get_mut(&number) {
+            renew(&mut client.waker);
+        }
+    }
+
     /// Whether a client has a reason to wake up: it may go on, was alerted, or is not known any more.
     pub(super) fn is_awake(&mut self, number: u64) -> bool {
         let is_called = self.is_called(number);

@@ -28,6 +28,8 @@
 //! A waiter does not look again from time to time. Its wait ends by its deadline, by a resource that another thread gives, or
 //! by an alert. A thread that makes a partition refuse writes posts that first, and then [alerts](Admission::alert) all
 //! waiters. A client enters its line first, and then looks whether writes are refused. So one of the two sees the other.
+//!
+//! A client is a thread or a future. Both have one age and one place in the same lines; only the way to wake them differs.
 
 mod budget;
 mod charges;
@@ -37,10 +39,9 @@ mod relief;
 #[cfg(test)]
 mod tests;
 mod waiting;
+mod woken;
 
 use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
-use std::thread::Thread;
-
 use parking_lot::{Mutex, MutexGuard};
 
 #[cfg(test)]
@@ -51,7 +52,8 @@ pub(crate) use self::charges::{Beyond, Ceiling, Weight};
 pub(crate) use self::lines::Line;
 use self::lines::{Lines, Spare};
 pub(crate) use self::relief::{Circumstances, Claim, Lack, Refusal, Relief, Shortfall, Supply};
-pub(crate) use self::waiting::{AdmissionLease, KeyClaim, Tries, Waiting, try_until};
+pub(crate) use self::waiting::{AdmissionLease, KeyClaim, REPLACEMENT, Tries, Waiting, try_until};
+use self::woken::Woken;
 
 /// Permits are given once no more than this part of the queue is taken: the more places are free, the more writes a client makes
 /// before it has to wait again, and what is left keeps the worker busy meanwhile.
@@ -63,7 +65,7 @@ pub(crate) struct Admission {
     pub(crate) budget: Budget,
     pub(crate) charges: Charges,
     pub(crate) supply: Supply,
-    lines: Mutex<Lines<Thread>>,
+    lines: Mutex<Lines<Woken>>,
     /// The number of clients in all lines, and of those that wait for a permit, for capacity and for a message. Written under
     /// the lock, and read by clients that arrive.
     clients: AtomicU32,
@@ -199,17 +201,17 @@ impl Admission {
     }
 
     /// Changes the lines, and wakes whom the change lets go on.
-    fn change<R>(&self, change: impl FnOnce(&mut Lines<Thread>, &mut Vec<Thread>) -> R) -> R {
+    fn change<R>(&self, change: impl FnOnce(&mut Lines<Woken>, &mut Vec<Woken>) -> R) -> R {
         let mut woken = Vec::new();
         let mut lines = self.lines.lock();
         let result = change(&mut lines, &mut woken);
         self.post(&lines);
         drop(lines);
-        woken.iter().for_each(Thread::unpark);
+        woken.into_iter().for_each(Woken::wake);
         result
     }
 
-    fn post(&self, lines: &MutexGuard<'_, Lines<Thread>>) {
+    fn post(&self, lines: &MutexGuard<'_, Lines<Woken>>) {
         let count = |clients: usize| u32::try_from(clients).unwrap_or(u32::MAX);
         self.clients.store(count(lines.clients()), Ordering::SeqCst);
         self.for_permits.store(count(lines.waiting_for_permits()), Ordering::SeqCst);

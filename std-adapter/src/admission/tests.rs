@@ -18,16 +18,16 @@ impl AdmissionLease for Lease<Admission> {
     }
 }
 
-fn admission() -> (Lease<Admission>, Held<Admission>) {
+pub(super) fn admission() -> (Lease<Admission>, Held<Admission>) {
     let lease = SLOTS.lend(Admission::default());
     (lease, lease.hold().unwrap())
 }
 
-fn waiting(lease: Lease<Admission>) -> Waiting<Lease<Admission>> {
+pub(super) fn waiting(lease: Lease<Admission>) -> Waiting<Lease<Admission>> {
     Waiting::new(lease).unwrap()
 }
 
-fn look(admission: &Admission, is_idle: bool) {
+pub(super) fn look(admission: &Admission, is_idle: bool) {
     let look = WorkerView { is_changed: true, is_idle, pending_bytes_max: 1 << 20, enough_for: 0 };
     admission.look_after(look);
 }
@@ -424,7 +424,7 @@ fn clients_that_race_with_the_end_of_a_partition_all_wake() {
             for line in [Line::Permit(1), Line::Capacity { needs: 1 }, Line::Message] {
                 scope.spawn(move || {
                     let far = Instant::now() + PATIENCE;
-                    let attempt = |waiting: &mut Option<Waiting<_>>, _: &Tries| {
+                    let attempt = |waiting: &mut Option<Waiting<_>>, _: &Tries<'_>| {
                         waiting.insert(Waiting::new(lease).ok_or(Gone)?).stand(line);
                         Ok::<Option<()>, _>(None)
                     };

@@ -1,12 +1,13 @@
 //! A client that waits: one wait for all lines, which ends with a deadline, a call or an alert.
 
 use core::cell::Cell;
-use std::thread::Thread;
+use core::task::Waker;
 use std::time::Instant;
 
 use coldpress_core::format::KeyHash;
 
 use super::lines::{Go, Line, Lines};
+use super::woken::Woken;
 use super::{Admission, Turn};
 use crate::recycled::Gone;
 
@@ -26,8 +27,18 @@ pub(crate) struct Waiting<L: AdmissionLease> {
 
 impl<L: AdmissionLease> Waiting<L> {
     /// Makes a waiter of the calling thread; `None` where the partition is closed.
+    #[cfg(test)]
     pub(crate) fn new(lease: L) -> Option<Self> {
-        let enter = |admission: &Admission| admission.change(|lines, _| lines.enter(std::thread::current()));
+        Self::woken_by(lease, None)
+    }
+
+    /// Makes a waiter of the client that tries; `None` where the partition is closed.
+    pub(crate) fn of(lease: L, tries: &Tries<'_>) -> Option<Self> {
+        Self::woken_by(lease, tries.waker)
+    }
+
+    fn woken_by(lease: L, waker: Option<&Waker>) -> Option<Self> {
+        let enter = |admission: &Admission| admission.change(|lines, _| lines.enter(Woken::of(waker)));
         Some(Self { lease, number: lease.reach(enter)?, is_done: false })
     }
 
@@ -86,6 +97,18 @@ impl<L: AdmissionLease> Waiting<L> {
         }
     }
 
+    /// Tells whether a future has a reason to try again: as for a thread, it may go on, or is to look how its tier is. Where it has
+    /// none, `waker` is woken once it has one.
+    pub(crate) fn is_awake(&self, waker: &Waker) -> bool {
+        let look = |admission: &Admission| {
+            let mut lines = admission.lines.lock();
+            lines.renew(self.number, |woken| woken.renew(waker));
+            lines.is_awake(self.number)
+        };
+        // In a partition that is closed there is nothing to wait for.
+        self.lease.reach(look).unwrap_or(true)
+    }
+
     /// It has what it waited for. There may be more, so the next ones are called.
     pub(crate) fn done(mut self) {
         self.is_done = true;
@@ -96,7 +119,7 @@ impl<L: AdmissionLease> Drop for Waiting<L> {
     fn drop(&mut self) {
         // The reservations of a closed partition are gone with it.
         self.lease.reach(|admission| {
-            let leave = |lines: &mut Lines<Thread>, woken: &mut Vec<Thread>| {
+            let leave = |lines: &mut Lines<Woken>, woken: &mut Vec<Woken>| {
                 lines.leave(self.number, self.is_done, woken)
             };
             if let Some(bytes) = admission.change(leave) {
@@ -109,14 +132,21 @@ impl<L: AdmissionLease> Drop for Waiting<L> {
 /// The tries of a client until its deadline. An attempt that would wait asks whether it is the last one; most have no need to,
 /// and read no clock.
 #[derive(Debug)]
-pub(crate) struct Tries {
+pub(crate) struct Tries<'a> {
     deadline: Instant,
     is_last: Cell<Option<bool>>,
+    /// The waker of a future that tries; a thread has none.
+    waker: Option<&'a Waker>,
 }
 
-impl Tries {
+impl<'a> Tries<'a> {
     const fn until(deadline: Instant) -> Self {
-        Self { deadline, is_last: Cell::new(None) }
+        Self { deadline, is_last: Cell::new(None), waker: None }
+    }
+
+    /// A try of a future, in one of its polls.
+    pub(crate) const fn of_poll(deadline: Instant, waker: &'a Waker) -> Self {
+        Self { deadline, is_last: Cell::new(None), waker: Some(waker) }
     }
 
     /// Whether the deadline has passed, so that no wait follows this attempt. The answer stays the same during an attempt.
@@ -132,7 +162,7 @@ impl Tries {
 /// An attempt with neither leaves a client in `waiting`, which stands in a line, unless it was the last one.
 pub(crate) fn try_until<L: AdmissionLease, R, E>(
     deadline: Instant,
-    mut attempt: impl FnMut(&mut Option<Waiting<L>>, &Tries) -> Result<Option<R>, E>,
+    mut attempt: impl FnMut(&mut Option<Waiting<L>>, &Tries<'_>) -> Result<Option<R>, E>,
 ) -> Result<Option<R>, E> {
     let mut waiting = None;
     loop {
@@ -150,7 +180,7 @@ pub(crate) fn try_until<L: AdmissionLease, R, E>(
 }
 
 /// The right to the space that a partition keeps for values that are being replaced: one long value at a time.
-const REPLACEMENT: KeyHash = KeyHash([0xFF; 12]);
+pub(crate) const REPLACEMENT: KeyHash = KeyHash([0xFF; 12]);
 
 /// A key that one client has for itself. Dropped, in a panic too, it goes to the client that has stood for it longest.
 #[derive(Debug)]
@@ -167,16 +197,24 @@ impl<L: AdmissionLease> KeyClaim<L> {
         deadline: Instant,
         check: impl Fn() -> Result<(), E>,
     ) -> Result<Option<Self>, E> {
-        try_until(deadline, |waiting, _| {
-            if waiting.is_none() {
-                waiting.insert(Waiting::new(lease).ok_or(Gone)?).stand(Line::Key(key));
-            }
-            // Checked after it entered the line: where the worker ended before, no alert comes, and the client gets the error
-            // here.
-            check()?;
-            let has_key = waiting.as_ref().is_some_and(Waiting::is_called);
-            Ok(waiting.take_if(|_| has_key).map(|waiting| Self { _waiting: waiting }))
-        })
+        try_until(deadline, |waiting, tries| Self::try_for(lease, key, waiting, tries, &check))
+    }
+
+    /// Tries for a key, or stands for it.
+    pub(crate) fn try_for<E: From<Gone>>(
+        lease: L,
+        key: KeyHash,
+        waiting: &mut Option<Waiting<L>>,
+        tries: &Tries<'_>,
+        check: impl Fn() -> Result<(), E>,
+    ) -> Result<Option<Self>, E> {
+        if waiting.is_none() {
+            waiting.insert(Waiting::of(lease, tries).ok_or(Gone)?).stand(Line::Key(key));
+        }
+        // Checked after it entered the line: where the worker ended before, no alert comes, and the client gets the error here.
+        check()?;
+        let has_key = waiting.as_ref().is_some_and(Waiting::is_called);
+        Ok(waiting.take_if(|_| has_key).map(|waiting| Self { _waiting: waiting }))
     }
 
     /// Waits for the space that is kept for values that are being replaced, as for a key.

@@ -9,6 +9,7 @@ use core::time::Duration;
 use std::time::Instant;
 
 pub use coldpress_core::cleanup::{CleanupError, Reclaimed};
+use coldpress_core::compaction::TasksFull;
 pub use coldpress_core::compaction::{
     CompactionTask, Outcome, PoolOutcome, Progress, Report, TaskId, Victims,
 };
@@ -24,7 +25,7 @@ use crate::errors::TierError;
 use crate::index::SharedPartition;
 pub use crate::observe::Analysis;
 use crate::pool::PoolCoordinator;
-use crate::worker::{Background, Message, Scheduled};
+use crate::worker::{Background, Message, Reply, Scheduled};
 
 /// How a background worker that is started by hand goes about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -116,6 +117,12 @@ pub struct CompactionSystem {
 /// A longer timeout than this counts as this one.
 const TIMEOUT_MAX: Duration = Duration::from_secs(10 * 366 * 24 * 3600);
 
+/// When a timeout ends that begins now.
+pub(super) fn deadline_after(timeout: Duration) -> Instant {
+    let now = Instant::now();
+    now.checked_add(timeout).unwrap_or_else(|| now + TIMEOUT_MAX)
+}
+
 impl CompactionSystem {
     /// Makes a system that is not attached to a tier yet.
     ///
@@ -142,7 +149,7 @@ impl CompactionSystem {
         self.pools.as_ref()
     }
 
-    fn tier(&self) -> Result<ColdTierHandle, CompactionError> {
+    pub(super) fn tier(&self) -> Result<ColdTierHandle, CompactionError> {
         self.tier.ok_or(CompactionError::Detached)
     }
 
@@ -165,8 +172,7 @@ impl CompactionSystem {
     pub fn run_compaction(&self, task: CompactionTask, timeout: Duration) -> Result<Report, CompactionError> {
         // Pending and buffered records are no part of any segment yet.
         self.tier()?.flush_to(Durability::Flushed)?;
-        let now = Instant::now();
-        let deadline = now.checked_add(timeout).unwrap_or_else(|| now + TIMEOUT_MAX);
+        let deadline = deadline_after(timeout);
         let parts = self.tier()?.enter(|open| open.parts.len())?;
         // One channel for each partition, so that the end of one worker is seen although others go on.
         let (senders, reports): (Vec<_>, Vec<_>) = (0..parts).map(|_| bounded(1)).unzip();
@@ -182,14 +188,10 @@ impl CompactionSystem {
     }
 
     fn schedule(&self, task: CompactionTask, reports: &[Sender<Report>]) -> Result<(), CompactionError> {
-        let span = |partition: usize| tracing::info_span!("compaction", %task, partition);
-        let scheduled = |partition: usize| Scheduled {
-            report: reports.get(partition).cloned(),
-            pools: self.pools.clone(),
-            span: span(partition),
+        let message = |partition: usize, accepted: Sender<_>| {
+            let report = reports.get(partition).cloned().map(Reply::from);
+            self.message(task, partition, accepted.into(), report)
         };
-        let message =
-            |partition, accepted| Message::Schedule { task, accepted, scheduled: scheduled(partition) };
         self.tier()?.enter(Open::check_writes)??;
         let mut outcome = Ok(());
         for answer in self.tier()?.ask_each(message)? {
@@ -198,6 +200,18 @@ impl CompactionSystem {
             }
         }
         outcome
+    }
+
+    /// The message that schedules a task in one partition.
+    pub(super) fn message(
+        &self,
+        task: CompactionTask,
+        partition: usize,
+        accepted: Reply<Result<(), TasksFull>>,
+        report: Option<Reply<Report>>,
+    ) -> Message {
+        let span = tracing::info_span!("compaction", %task, partition);
+        Message::Schedule { task, accepted, scheduled: Scheduled { report, pools: self.pools.clone(), span } }
     }
 
     /// Starts the background worker: at every interval it drops expired values and compacts. In between it compacts when more
@@ -317,7 +331,7 @@ impl CompactionSystem {
 }
 
 /// Merges the reports of two partitions.
-fn merged(a: Report, b: Report) -> Report {
+pub(super) fn merged(a: Report, b: Report) -> Report {
     Report {
         id: a.id,
         task: a.task,

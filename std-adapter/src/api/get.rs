@@ -6,7 +6,7 @@ use coldpress_core::format::{Head, Kind, Location, RecordHeader, key_hash, read_
 
 use super::handle::ColdTierHandle;
 use super::long::{HeadChase, Long, Seen};
-use super::opened::{Open, Part, TierLimits};
+use super::opened::{LogReads, Open, Part, TierLimits};
 use super::scratch;
 use crate::errors::{BatchError, GetError, TierError};
 use crate::index::{Entry, Pending, Stored, WriteId};
@@ -76,6 +76,8 @@ pub(super) enum Miss {
     Medium(MediumFailure),
     /// A record of another key with the same 96 bits.
     OtherKey,
+    /// The read would wait for the device, and may not.
+    WouldWait,
 }
 
 /// The lookups of a record that compaction relocates during the read: it is looked up again, each time in another place, until
@@ -89,11 +91,15 @@ pub(super) struct Chase {
 impl Chase {
     /// Notes that the record was not where the index said.
     pub(super) fn miss(&mut self, open: &Open, at: Location, miss: &Miss) -> Result<(), GetError> {
+        if matches!(miss, Miss::WouldWait) {
+            // The caller that forbade the wait asks its `LogReads`, and drops this error.
+            return Err(TierError::TimedOut.into());
+        }
         if self.last.replace(at) == Some(at) {
             // A record at the same place twice was not relocated.
             return Err(match miss {
                 Miss::Medium(error) => TierError::Medium(error.clone()).into(),
-                Miss::Invalid | Miss::OtherKey => GetError::Damaged,
+                Miss::Invalid | Miss::OtherKey | Miss::WouldWait => GetError::Damaged,
             });
         }
         let now = Instant::now();
@@ -126,20 +132,15 @@ impl ColdTierHandle {
 
     /// As [`get_into`](Self::get_into), with which write the value is of.
     pub(super) fn read_current(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Reading, GetError> {
-        value.clear();
-        let begun = Instant::now();
+        self.enter(|open| open.reads().read_counted(key, value))?
+    }
+
+    /// As [`read_current`](Self::read_current), without a wait for the device; `None` where it would wait.
+    pub(super) fn try_read(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Option<Reading>, GetError> {
         self.enter(|open| {
-            let (hash, part) = open.find(key)?;
-            let counts = &part.shared.counts;
-            counts.gets.fetch_add(1, Relaxed);
-            let found = scratch::with_buffer(|buffer| part.read(open, (&hash, key), begun, buffer, value));
-            match &found {
-                Ok(found) => counts.hits.fetch_add(u64::from(found.value().is_some()), Relaxed),
-                Err(GetError::Damaged) => counts.damaged_reads.fetch_add(1, Relaxed),
-                Err(_) => 0,
-            };
-            part.shared.latencies.record(&part.meter, Timed::Get, begun.elapsed());
-            found
+            let reads = open.reads_without_waits();
+            let found = reads.read_counted(key, value);
+            if reads.would_wait() { Ok(None) } else { found.map(Some) }
         })?
     }
 
@@ -173,6 +174,28 @@ impl ColdTierHandle {
     }
 }
 
+impl LogReads<'_> {
+    /// Reads the value of a key and counts the read, unless it would wait.
+    fn read_counted(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Reading, GetError> {
+        value.clear();
+        let begun = Instant::now();
+        let (hash, part) = self.find(key)?;
+        let found = scratch::with_buffer(|buffer| part.read(self, (&hash, key), begun, buffer, value));
+        if self.would_wait() {
+            return found;
+        }
+        let counts = &part.shared.counts;
+        counts.gets.fetch_add(1, Relaxed);
+        match &found {
+            Ok(found) => counts.hits.fetch_add(u64::from(found.value().is_some()), Relaxed),
+            Err(GetError::Damaged) => counts.damaged_reads.fetch_add(1, Relaxed),
+            Err(_) => 0,
+        };
+        part.shared.latencies.record(&part.meter, Timed::Get, begun.elapsed());
+        found
+    }
+}
+
 impl Part {
     /// Whether an entry has a value whose time is not over.
     pub(super) fn is_current(&self, limits: &TierLimits, entry: &Entry, now_s: u32) -> bool {
@@ -200,7 +223,7 @@ impl Part {
     /// Reads the value of a key, as of a moment that is now or just before; returns the write that it is of.
     pub(super) fn read(
         &self,
-        open: &Open,
+        open: &LogReads<'_>,
         (hash, key): (&KeyHash, &[u8]),
         begun: Instant,
         buffer: &mut Vec<u8>,
@@ -304,7 +327,7 @@ impl Part {
     /// Reads the value of a record behind what is in `value`.
     pub(super) fn read_stored(
         &self,
-        open: &Open,
+        open: &LogReads<'_>,
         stored: &Stored,
         key: Option<&[u8]>,
         buffer: &mut Vec<u8>,
@@ -330,14 +353,19 @@ impl Part {
     }
 
     /// Reads the bytes of a record.
-    pub(super) fn fetch(&self, open: &Open, stored: &Stored, buffer: &mut Vec<u8>) -> Result<(), Miss> {
+    pub(super) fn fetch(
+        &self,
+        open: &LogReads<'_>,
+        stored: &Stored,
+        buffer: &mut Vec<u8>,
+    ) -> Result<(), Miss> {
         self.fetch_range(open, stored, 0..stored.record_bytes as usize, buffer)
     }
 
     /// Reads some of the bytes of a record into their places in the buffer, which ends with them.
     fn fetch_range(
         &self,
-        open: &Open,
+        open: &LogReads<'_>,
         stored: &Stored,
         range: Range<usize>,
         buffer: &mut Vec<u8>,
@@ -348,8 +376,11 @@ impl Part {
         // Bytes of an earlier read are overwritten, so only growth is filled.
         buffer.resize(range.end, 0);
         let (from, part) = (range.start as u64, buffer.get_mut(range).unwrap_or_default());
+        if !open.read(self, offset + from, part).map_err(Miss::Medium)? {
+            return Err(Miss::WouldWait);
+        }
         self.shared.counts.bytes_read.fetch_add(part.len() as u64, Relaxed);
-        self.medium.read_shared(offset + from, part).map_err(Miss::Medium)
+        Ok(())
     }
 
     /// Reads header and key of a record, and nothing of its value. The checksum covers the value too, so it is not checked. The
@@ -362,7 +393,8 @@ impl Part {
         buffer: &mut Vec<u8>,
     ) -> Result<Vec<u8>, Miss> {
         let first = KEY_READ_BYTES.min(stored.record_bytes as usize);
-        self.fetch_range(open, stored, 0..first, buffer)?;
+        let reads = open.reads();
+        self.fetch_range(&reads, stored, 0..first, buffer)?;
         let header = RecordHeader::decode(&open.terms.geometry, buffer);
         let (header, header_bytes, _) = header.map_err(|_| Miss::Invalid)?;
         let key_end = header_bytes + header.key_bytes as usize;
@@ -370,7 +402,7 @@ impl Part {
             return Err(Miss::Invalid);
         }
         if key_end > first {
-            self.fetch_range(open, stored, first..key_end, buffer)?;
+            self.fetch_range(&reads, stored, first..key_end, buffer)?;
         }
         let key = buffer.get(header_bytes..key_end).ok_or(Miss::Invalid)?;
         if key_hash(&open.hash_key, key) == *hash { Ok(key.to_vec()) } else { Err(Miss::Invalid) }

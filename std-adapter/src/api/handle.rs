@@ -9,7 +9,7 @@ use super::compaction::CompactionSystem;
 use super::iterate::{Entries, Keys};
 use super::opened::Open;
 use super::reserve::{Announced, Space, WaitingClient};
-use crate::admission::try_until;
+use crate::admission::{Tries, try_until};
 use crate::config::Durability;
 use crate::errors::TierError;
 use crate::observe::{Explanation, SegmentView, TierStats, in_order};
@@ -87,7 +87,9 @@ impl ColdTierHandle {
         }
         let span = tracing::info_span!("flush", ?durability);
         let _entered = span.enter();
-        let flush = |_, reply| Message::Flush(Waiter { durability, reply, deadline, span: span.clone() });
+        let flush = |_, reply: Sender<_>| {
+            Message::Flush(Waiter { durability, reply: reply.into(), deadline, span: span.clone() })
+        };
         let answers = self.ask_until(deadline, flush)?;
         answers.iter().try_for_each(|answer| answer.wait()?)
     }
@@ -239,7 +241,7 @@ impl ColdTierHandle {
                 Space::Lacks(part) => {
                     // Another partition may lack a place now.
                     *waiting = waiting.take().filter(|waiting| waiting.is_for(part.shared.lease()));
-                    part.stand_for_message(open, waiting)?;
+                    part.stand_for_message(open, waiting, tries)?;
                     Ok(None)
                 }
             })?
@@ -255,24 +257,35 @@ impl ColdTierHandle {
         deadline: Instant,
     ) -> Result<(), TierError> {
         let mut message = Some(message);
-        let sent = try_until(deadline, |waiting: &mut Option<WaitingClient>, tries| {
-            self.enter(|open| {
-                let part = open.part(part)?;
-                open.check_alive(part)?;
-                let may_try = match waiting {
-                    None => part.shared.admission.may_send_message(),
-                    Some(waiting) => waiting.is_called(),
-                };
-                if may_try || tries.is_last() {
-                    part.pass_message(&mut message)?;
-                }
-                if message.is_some() && !tries.is_last() {
-                    part.stand_for_message(open, waiting)?;
-                }
-                Ok::<_, TierError>(message.is_none().then_some(()))
-            })?
-        })?;
-        sent.ok_or(TierError::TimedOut)
+        let attempt = |waiting: &mut Option<WaitingClient>, tries: &Tries<'_>| {
+            self.try_message(part, &mut message, waiting, tries)
+        };
+        try_until(deadline, attempt)?.ok_or(TierError::TimedOut)
+    }
+
+    /// Tries to send a message that is no write, or stands in line for its place.
+    pub(super) fn try_message(
+        &self,
+        part: usize,
+        message: &mut Option<Message>,
+        waiting: &mut Option<WaitingClient>,
+        tries: &Tries<'_>,
+    ) -> Result<Option<()>, TierError> {
+        self.enter(|open| {
+            let part = open.part(part)?;
+            open.check_alive(part)?;
+            let may_try = match waiting {
+                None => part.shared.admission.may_send_message(),
+                Some(waiting) => waiting.is_called(),
+            };
+            if may_try || tries.is_last() {
+                part.pass_message(message)?;
+            }
+            if message.is_some() && !tries.is_last() {
+                part.stand_for_message(open, waiting, tries)?;
+            }
+            Ok(message.is_none().then_some(()))
+        })?
     }
 }
 
@@ -299,8 +312,12 @@ impl ColdTierHandle {
         receiver: &Receiver<R>,
         deadline: Instant,
     ) -> Result<R, TierError> {
-        let check = || self.enter(|open| open.check_alive(open.part(part)?)).and_then(|alive| alive);
-        wait_for(receiver, deadline, check)
+        wait_for(receiver, deadline, || self.check_alive(part))
+    }
+
+    /// Why no answer of a partition's worker comes, if there is a reason.
+    pub(super) fn check_alive(&self, part: usize) -> Result<(), TierError> {
+        self.enter(|open| open.check_alive(open.part(part)?))?
     }
 }
 
@@ -311,11 +328,23 @@ pub(super) fn wait_for<R>(
     deadline: Instant,
     check: impl Fn() -> Result<(), TierError>,
 ) -> Result<R, TierError> {
-    receiver.recv_deadline(deadline).map_err(|error| match (error, check()) {
-        (RecvTimeoutError::Disconnected, over) => over.err().unwrap_or(TierError::Poisoned),
-        (RecvTimeoutError::Timeout, Err(TierError::Poisoned)) => TierError::Poisoned,
-        (RecvTimeoutError::Timeout, _) => TierError::TimedOut,
+    receiver.recv_deadline(deadline).map_err(|error| match error {
+        RecvTimeoutError::Disconnected => unanswered(check()),
+        RecvTimeoutError::Timeout => late(&check()),
     })
+}
+
+/// Why a worker that has ended gave no answer.
+pub(super) fn unanswered(alive: Result<(), TierError>) -> TierError {
+    alive.err().unwrap_or(TierError::Poisoned)
+}
+
+/// Why an answer did not come until the deadline.
+pub(super) fn late(alive: &Result<(), TierError>) -> TierError {
+    match alive {
+        Err(TierError::Poisoned) => TierError::Poisoned,
+        _ => TierError::TimedOut,
+    }
 }
 
 #[cfg(test)]

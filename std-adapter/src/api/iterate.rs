@@ -138,8 +138,9 @@ impl Part {
         let (key, stored) = encoded.payload.split_at(encoded.key_bytes as usize);
         let mut value = Vec::new();
         let is_there = if encoded.codec == CodecId::Chunked {
-            let read =
-                |buffer: &mut Vec<u8>| self.read(open, (hash, key), Instant::now(), buffer, &mut value);
+            let read = |buffer: &mut Vec<u8>| {
+                self.read(&open.reads(), (hash, key), Instant::now(), buffer, &mut value)
+            };
             scratch::with_buffer(read)?.value().is_some()
         } else {
             decode_stored(open, encoded.codec, stored, &mut value)?;

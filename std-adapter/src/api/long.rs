@@ -13,19 +13,19 @@ use std::time::Instant;
 
 use coldpress_core::codec::CodecId;
 use coldpress_core::format::{
-    Head, KeyHash, Kind, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Seed, Sequence,
-    Version, piece_hash, piece_prefix,
+    HASH_KEY_BYTES, Head, KeyHash, Kind, PIECE_EXPIRES_S, PIECE_PREFIX_BYTES, RECORD_HEADER_BYTES_MAX, Seed,
+    Sequence, Version, piece_hash, piece_prefix,
 };
 use crossbeam_channel::bounded;
 use tracing::Span;
 
 use super::get::{Chase, Found, Miss, ReadError, decode};
 use super::handle::ColdTierHandle;
-use super::opened::{Open, Part};
+use super::opened::{LogReads, Open, Part};
 use super::reserve::WaitingClient;
 use super::scratch;
 use super::write::{Refused, Write};
-use crate::admission::{KeyClaim, Line, Relief, Shortfall, try_until};
+use crate::admission::{KeyClaim, Line, Relief, Shortfall, Tries, try_until};
 use crate::config::{Durability, FullPolicy, Terms, piece_bytes};
 use crate::errors::{GetError, TierError};
 use crate::index::{Entry, FamilyWriter, Generation, Pending, Stored};
@@ -111,6 +111,66 @@ impl LongPut {
     }
 }
 
+/// What the pieces of one put are made with.
+pub(super) struct PieceShape {
+    generation: u8,
+    terms: Terms,
+    seed: Seed,
+    hash_key: [u8; HASH_KEY_BYTES],
+}
+
+/// The payload of a head, and how much of it is the key.
+pub(super) struct HeadPayload {
+    payload: Box<[u8]>,
+    key_bytes: u32,
+}
+
+impl LongPut {
+    /// The head that names the pieces, and the pieces with their hashes, in their order.
+    pub(super) fn into_pieces(
+        self,
+        hash: &KeyHash,
+        shape: &PieceShape,
+    ) -> (HeadPayload, impl Iterator<Item = (KeyHash, Pending)>) {
+        let PieceShape { generation, terms, seed, hash_key } = *shape;
+        let (hash, key_bytes) = (*hash, self.key_bytes());
+        let pieces = u16::try_from(self.pieces.len()).unwrap_or(u16::MAX);
+        let head = Head { generation, pieces, bytes: self.bytes };
+        let head = HeadPayload {
+            payload: [&self.key, &head.to_bytes()[..]].concat().into_boxed_slice(),
+            key_bytes: u32::try_from(self.key.len()).unwrap_or(u32::MAX),
+        };
+        let pieces = (0..=u16::MAX).zip(self.pieces).map(move |(index, (codec, mut payload))| {
+            if let Some(prefix) = payload.first_chunk_mut() {
+                *prefix = piece_prefix(generation, index);
+            }
+            let of_piece = piece_hash(&hash_key, &hash, generation, index);
+            (of_piece, pending(payload, key_bytes, codec, Some(PIECE_EXPIRES_S), (&terms, seed)))
+        });
+        (head, pieces)
+    }
+}
+
+impl Write {
+    /// The pieces are durable: what is left to write is their head.
+    pub(super) fn take_head(&mut self, head: HeadPayload, shape: &PieceShape) {
+        let HeadPayload { payload, key_bytes } = head;
+        let expires_s = self.may_expire().then_some(0);
+        let with = (&shape.terms, shape.seed);
+        self.pending = Some(pending(payload, key_bytes, CodecId::Chunked, expires_s, with));
+    }
+}
+
+impl Refused {
+    /// The refusal of a piece, as one of the whole value: others took the space meanwhile.
+    pub(super) fn of_all_pieces(self, charge: u64) -> Self {
+        match self {
+            Self::Full { available, .. } => Self::Full { needed: charge, available },
+            refused => refused,
+        }
+    }
+}
+
 /// The pending form of a value; its payload is the key and the encoded value.
 pub(super) fn pending(
     payload: Box<[u8]>,
@@ -174,38 +234,37 @@ impl ColdTierHandle {
             Err(Refused::Full { .. }) if self.is_unmet(write)? => return Ok(PutPieces::Unmet),
             outcome => outcome?,
         };
-        let (taken, terms, seed, hash_key) = self.enter(|open| {
-            let part = open.part(write.part)?;
-            let taken = part.taken_generations(open, &write.hash)?;
-            Ok::<_, TierError>((taken, open.terms, open.seed, open.hash_key))
-        })??;
-        let pieces = u16::try_from(long.pieces.len()).unwrap_or(u16::MAX);
-        let generation = writer.begin(&taken, Generation { end: u32::from(pieces), bytes: charge });
-        let generation = generation?.ok_or(Refused::Busy)?;
-        let (key_bytes, head_key_bytes) = (long.key_bytes(), long.key.len());
-        for (index, (codec, mut payload)) in (0..=u16::MAX).zip(long.pieces) {
-            if let Some(prefix) = payload.first_chunk_mut() {
-                *prefix = piece_prefix(generation, index);
-            }
-            let hash = piece_hash(&hash_key, &write.hash, generation, index);
-            let piece = pending(payload, key_bytes, codec, Some(PIECE_EXPIRES_S), (&terms, seed));
-            self.run(&mut write.piece(hash, piece)).map_err(|refused| match refused {
-                // Others took the space meanwhile.
-                Refused::Full { available, .. } => Refused::Full { needed: charge, available },
-                refused => refused,
-            })?;
+        let taken =
+            self.enter(|open| open.part(write.part)?.taken_generations(&open.reads(), &write.hash))??;
+        let shape = self.piece_shape(&writer, &taken, &long, charge)?;
+        let (head, pieces) = long.into_pieces(&write.hash, &shape);
+        for (hash, piece) in pieces {
+            self.run(&mut write.piece(hash, piece)).map_err(|refused| refused.of_all_pieces(charge))?;
         }
         self.sync_part(write.part, write.deadline)?;
         drop(replacement);
-        let head = Head { generation, pieces, bytes: long.bytes };
-        let payload = [&long.key, &head.to_bytes()[..]].concat().into_boxed_slice();
-        let head_key_bytes = u32::try_from(head_key_bytes).unwrap_or(u32::MAX);
-        let expires_s = write.may_expire().then_some(0);
-        write.pending = Some(pending(payload, head_key_bytes, CodecId::Chunked, expires_s, (&terms, seed)));
+        write.take_head(head, &shape);
         Ok(PutPieces::Put(writer))
     }
 
-    fn is_unmet(&self, write: &Write) -> Result<bool, TierError> {
+    /// Begins the generation of a long value, and finds what its pieces are made with.
+    pub(super) fn piece_shape(
+        &self,
+        writer: &FamilyWriter,
+        taken: &[u8],
+        long: &LongPut,
+        charge: u64,
+    ) -> Result<PieceShape, Refused> {
+        let pieces = u16::try_from(long.pieces.len()).unwrap_or(u16::MAX);
+        let generation = writer.begin(taken, Generation { end: u32::from(pieces), bytes: charge });
+        let generation = generation?.ok_or(Refused::Busy)?;
+        Ok(self.enter(|open| {
+            let (terms, seed, hash_key) = (open.terms, open.seed, open.hash_key);
+            PieceShape { generation, terms, seed, hash_key }
+        })?)
+    }
+
+    pub(super) fn is_unmet(&self, write: &Write) -> Result<bool, TierError> {
         self.enter(|open| {
             let part = open.part(write.part)?;
             Ok(part.is_unmet(open, write, open.now_s(part)))
@@ -216,42 +275,55 @@ impl ColdTierHandle {
     /// of a value without space.
     fn await_capacity(&self, write: &Write, long: &LongPut) -> Result<u64, Refused> {
         let mut asked_in = 0;
-        let charge = try_until(write.deadline, |waiting: &mut Option<WaitingClient>, tries| {
-            self.enter(|open| {
-                let part = open.part(write.part)?;
-                open.check_takes(part)?;
-                let may_try = match waiting {
-                    None => part.shared.admission.may_try_for_capacity(),
-                    Some(waiting) => waiting.is_called(),
-                };
-                let needs = if may_try || tries.is_last() {
-                    match part.look_for_capacity(open, long, &mut asked_in)? {
-                        Capacity::There(charge) => return Ok(Some(charge)),
-                        Capacity::Later { needed, available, .. } if tries.is_last() => {
-                            return Err(Refused::Full { needed, available });
-                        }
-                        Capacity::Later { unasked, .. } => unasked,
-                    }
-                } else if waiting.is_some() {
-                    // It was woken to look at the tier, and keeps its place.
-                    return Ok(None);
-                } else {
-                    // It has not asked for space: the client before it in the line does.
-                    let is_evicting = open.limits.full == FullPolicy::Evict;
-                    if is_evicting { long.charge(&open.terms) } else { 0 }
-                };
-                part.stand_for(open, waiting, Line::Capacity { needs })?;
-                Ok::<_, Refused>(None)
-            })?
-        })?;
+        let attempt = |waiting: &mut Option<WaitingClient>, tries: &Tries<'_>| {
+            self.try_for_capacity(write, long, &mut asked_in, waiting, tries)
+        };
         // The last attempt has the capacity, or returns what is lacking.
-        charge.ok_or(Refused::Busy)
+        try_until(write.deadline, attempt)?.ok_or(Refused::Busy)
+    }
+
+    /// Tries for the capacity for all of a long value, or stands in line for it. The result is its charge.
+    pub(super) fn try_for_capacity(
+        &self,
+        write: &Write,
+        long: &LongPut,
+        asked_in: &mut u64,
+        waiting: &mut Option<WaitingClient>,
+        tries: &Tries<'_>,
+    ) -> Result<Option<u64>, Refused> {
+        self.enter(|open| {
+            let part = open.part(write.part)?;
+            open.check_takes(part)?;
+            let may_try = match waiting {
+                None => part.shared.admission.may_try_for_capacity(),
+                Some(waiting) => waiting.is_called(),
+            };
+            let needs = if may_try || tries.is_last() {
+                match part.look_for_capacity(open, long, asked_in)? {
+                    Capacity::There(charge) => return Ok(Some(charge)),
+                    Capacity::Later { needed, available, .. } if tries.is_last() => {
+                        return Err(Refused::Full { needed, available });
+                    }
+                    Capacity::Later { unasked, .. } => unasked,
+                }
+            } else if waiting.is_some() {
+                // It was woken to look at the tier, and keeps its place.
+                return Ok(None);
+            } else {
+                // It has not asked for space: the client before it in the line does.
+                let is_evicting = open.limits.full == FullPolicy::Evict;
+                if is_evicting { long.charge(&open.terms) } else { 0 }
+            };
+            part.stand_for(open, waiting, Line::Capacity { needs }, tries)?;
+            Ok(None)
+        })?
     }
 
     /// Waits until everything that was sent to one partition is durable.
     fn sync_part(&self, part: usize, deadline: Instant) -> Result<(), TierError> {
         let (reply, receiver) = bounded(1);
-        let waiter = Waiter { durability: Durability::Synced, reply, deadline, span: Span::none() };
+        let waiter =
+            Waiter { durability: Durability::Synced, reply: reply.into(), deadline, span: Span::none() };
         self.send_message(part, Message::Flush(waiter), deadline)?;
         self.wait_for(part, &receiver, deadline)?
     }
@@ -295,7 +367,11 @@ impl Part {
 
     /// Generations that a head may name after a cut: that of the value in the log, and each one whose first piece is stored.
     /// The family of the key may not be known yet.
-    fn taken_generations(&self, open: &Open, hash: &KeyHash) -> Result<Vec<u8>, TierError> {
+    pub(super) fn taken_generations(
+        &self,
+        open: &LogReads<'_>,
+        hash: &KeyHash,
+    ) -> Result<Vec<u8>, TierError> {
         let current = self.stored_generation(open, hash)?;
         let is_there = |generation: &u8| {
             let first = piece_hash(&open.hash_key, hash, *generation, 0);
@@ -306,7 +382,7 @@ impl Part {
 
     /// The generation of the value that the log has under a key: its pieces stay until a newer value is durable. Where a newer head
     /// may lie among what can't be read, nothing tells its generation.
-    fn stored_generation(&self, open: &Open, hash: &KeyHash) -> Result<Option<u8>, TierError> {
+    fn stored_generation(&self, open: &LogReads<'_>, hash: &KeyHash) -> Result<Option<u8>, TierError> {
         let withheld_above = self.shared.withheld_above.load(Relaxed);
         let is_value = |stored: &&Stored| stored.is_live() && stored.kind() == Kind::Value;
         let mut chase = Chase::default();
@@ -339,7 +415,7 @@ impl Part {
     /// Reads the value that a head names, unless it is replaced or dropped meanwhile.
     pub(super) fn read_long(
         &self,
-        open: &Open,
+        open: &LogReads<'_>,
         (hash, key): (&KeyHash, &[u8]),
         seen: &Seen,
         heads: &mut HeadChase,
@@ -362,7 +438,7 @@ impl Part {
     /// Reads the pieces that a head names.
     fn read_pieces(
         &self,
-        open: &Open,
+        open: &LogReads<'_>,
         (hash, key): (&KeyHash, &[u8]),
         seen: &Seen,
         (buffer, value): (&mut Vec<u8>, &mut Vec<u8>),
@@ -393,7 +469,7 @@ impl Part {
     /// Reads a piece behind those before it.
     fn read_piece(
         &self,
-        open: &Open,
+        open: &LogReads<'_>,
         hash: &KeyHash,
         name: &[u8],
         (buffer, value): (&mut Vec<u8>, &mut Vec<u8>),

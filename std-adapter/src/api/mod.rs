@@ -16,6 +16,7 @@ pub mod compaction;
 mod conditional;
 mod coordinator;
 mod error;
+mod futures;
 mod get;
 mod handle;
 mod iterate;

@@ -16,6 +16,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, bounded};
 use parking_lot::Mutex;
 use tracing::Span;
 
+use super::futures::{ReaderQueue, alert_futures};
 use super::handle::{ColdTierHandle, wait_for};
 use super::opened::{OPEN_TIERS, Open, Part, TierLimits};
 use super::shrinking::Shrinking;
@@ -382,6 +383,9 @@ impl ColdTier {
                 .map(|part| (send_close(part, ends_ms, &span), part.shared.lease()))
                 .collect::<Vec<_>>()
         };
+        // No operation begins from here on. Futures that wait for a read see that now, even where the read is stuck.
+        self.handle.open.end();
+        alert_futures(self.handle.open);
         // The workers need some of the time too.
         let (ends, is_stuck) = match self.handle.open.close(Instant::now() + self.close_timeout / 2) {
             Closed::Empty(open) => (send(&open), false),
@@ -516,8 +520,9 @@ impl Starting<'_> {
         match spawned {
             Ok(worker) => {
                 self.workers.push(worker);
-                let shrinking = Shrinking::default();
-                self.parts.push((Part { shared, medium: views.reader, sender, meter, shrinking }, mounted));
+                let (shrinking, reader) = (Shrinking::default(), ReaderQueue::default());
+                let part = Part { shared, medium: views.reader, sender, meter, shrinking, reader };
+                self.parts.push((part, mounted));
                 Ok(())
             }
             Err(error) => {

@@ -3,6 +3,8 @@
 //! An operation is inside while it looks at the tier, never while it waits for a worker. A close waits for operations inside,
 //! until its deadline.
 
+use core::cell::Cell;
+use core::ops::Deref;
 use core::sync::atomic::AtomicBool;
 use core::sync::atomic::Ordering::Relaxed;
 use core::time::Duration;
@@ -11,6 +13,7 @@ use std::time::Instant;
 use coldpress_core::format::{HASH_KEY_BYTES, KeyHash, Seed, key_hash, partition_of};
 use parking_lot::Mutex;
 
+use super::futures::ReaderQueue;
 use super::shrinking::Shrinking;
 use crate::clock::{Clock, monotonic_ms_at};
 use crate::config::{Durability, FullPolicy, Terms};
@@ -19,7 +22,7 @@ use crate::index::{Health, SharedPartition};
 use crate::observe::TierMeter;
 use crate::pool::HotPools;
 use crate::recycled::{Gone, Held, Recycler};
-use crate::storage::ServiceMedium;
+use crate::storage::{MediumFailure, ServiceMedium};
 use crate::worker::MessageSender;
 
 /// One partition, as clients see it.
@@ -30,6 +33,8 @@ pub(crate) struct Part {
     pub(crate) meter: TierMeter,
     /// Whether its values shrink.
     pub(crate) shrinking: Shrinking,
+    /// Reads of futures that have to wait for the device.
+    pub(crate) reader: ReaderQueue,
 }
 
 /// An open tier, as clients see it.
@@ -144,6 +149,50 @@ impl Open {
     /// As [`now_s`](Self::now_s), with a monotonic clock that was read already.
     pub(crate) fn now_s_at(&self, part: &Part, now: Instant) -> u32 {
         part.shared.clock.now_s_at(monotonic_ms_at(now), self.clock.wall_s(), self.limits.clock_jump_s)
+    }
+}
+
+/// The reads of the log in one look at an open tier: whether they may wait for the device.
+pub(crate) struct LogReads<'a> {
+    open: &'a Open,
+    may_wait: bool,
+    would_wait: Cell<bool>,
+}
+
+impl Open {
+    /// Reads that wait for the device where they have to.
+    pub(crate) const fn reads(&self) -> LogReads<'_> {
+        LogReads { open: self, may_wait: true, would_wait: Cell::new(false) }
+    }
+
+    /// Reads of bytes that the system has in memory. After another read the look gives nothing.
+    pub(crate) const fn reads_without_waits(&self) -> LogReads<'_> {
+        LogReads { open: self, may_wait: false, would_wait: Cell::new(false) }
+    }
+}
+
+impl LogReads<'_> {
+    /// Fills `bytes`; tells whether it did, or would have waited.
+    pub(super) fn read(&self, part: &Part, at: u64, bytes: &mut [u8]) -> Result<bool, MediumFailure> {
+        if self.may_wait {
+            return part.medium.read_shared(at, bytes).map(|()| true);
+        }
+        let is_read = part.medium.read_cached(at, bytes)?;
+        self.would_wait.set(self.would_wait.get() || !is_read);
+        Ok(is_read)
+    }
+
+    /// Tells whether any read would have waited.
+    pub(super) const fn would_wait(&self) -> bool {
+        self.would_wait.get()
+    }
+}
+
+impl Deref for LogReads<'_> {
+    type Target = Open;
+
+    fn deref(&self) -> &Open {
+        self.open
     }
 }
 

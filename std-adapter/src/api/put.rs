@@ -30,7 +30,7 @@ use crate::errors::{BatchError, PutError, RemoveError, TierError};
 use crate::index::{Entry, NotWritten, Pending, Publish, is_surely_removed, publish};
 use crate::observe::Timed;
 use crate::pool::HotKey;
-use crate::worker::{Message, Waiter, stay_awake_until};
+use crate::worker::{Message, Reply, Waiter, stay_awake_until};
 
 /// The options of one put beyond the configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -164,21 +164,26 @@ impl ColdTierHandle {
             Err(refused) => Err(refused.clone()),
         };
         drop(pieces);
+        self.count_put(&write, &outcome);
+        outcome.map(|effect| effect != Effect::Unmet).map_err(PutError::from)
+    }
+
+    /// Counts a put that is over.
+    pub(super) fn count_put(&self, write: &Write, outcome: &Result<Effect, Refused>) {
         // Only to count it: a tier that is closed counts nothing.
         let _ = self.enter(|open| {
             let Ok(part) = open.part(write.part) else { return };
-            match &outcome {
+            match outcome {
                 Ok(_) => {
                     part.shared.latencies.record(&part.meter, Timed::Put, write.begun.elapsed());
-                    part.count_kept(&write);
+                    part.count_kept(write);
                 }
                 Err(refused) => {
                     part.shared.counts.refused_puts.fetch_add(1, Relaxed);
-                    part.explain_refused(&write, refused);
+                    part.explain_refused(write, refused);
                 }
             }
         });
-        outcome.map(|effect| effect != Effect::Unmet).map_err(PutError::from)
     }
 
     /// Puts many values and waits once for the durability of all.
@@ -335,7 +340,7 @@ impl ColdTierHandle {
         }
         let receiver =
             (write.durability > Durability::Buffered).then(|| bounded(1)).map(|(reply, receiver)| {
-                write.waiter = Some(reply);
+                write.waiter = Some(Reply::from(reply));
                 receiver
             });
         let effect = self.send(write)?;
@@ -358,20 +363,28 @@ impl ColdTierHandle {
 
     /// Tries until the write is sent, nothing is left to do, or the deadline has passed.
     fn send(&self, write: &mut Write) -> Result<Option<Effect>, Refused> {
-        let deadline = write.deadline;
-        let sent = try_until(deadline, |waiting, tries| {
-            self.enter(|open| {
-                let part = open.part(write.part)?;
-                open.check_takes(part)?;
-                let step = part.step(open, write, waiting.as_ref(), tries)?;
-                if let Step::Stand(line) = step {
-                    part.stand_for(open, waiting, line)?;
-                }
-                Ok::<_, Refused>(if let Step::Over(effect) = step { Some(effect) } else { None })
-            })?
-        })?;
+        let sent =
+            try_until(write.deadline, |waiting, tries: &Tries<'_>| self.try_send(write, waiting, tries))?;
         // The last attempt sends it, or says what is lacking.
         sent.ok_or(Refused::Busy)
+    }
+
+    /// Tries to send a write, or stands in line for what it lacks. The result is what [`send`](Self::send) returns.
+    pub(super) fn try_send(
+        &self,
+        write: &mut Write,
+        waiting: &mut Option<WaitingClient>,
+        tries: &Tries<'_>,
+    ) -> Result<Option<Option<Effect>>, Refused> {
+        self.enter(|open| {
+            let part = open.part(write.part)?;
+            open.check_takes(part)?;
+            let step = part.step(open, write, waiting.as_ref(), tries)?;
+            if let Step::Stand(line) = step {
+                part.stand_for(open, waiting, line, tries)?;
+            }
+            Ok(if let Step::Over(effect) = step { Some(effect) } else { None })
+        })?
     }
 }
 
@@ -398,7 +411,7 @@ impl Part {
         open: &Open,
         write: &mut Write,
         waiting: Option<&WaitingClient>,
-        tries: &Tries,
+        tries: &Tries<'_>,
     ) -> Result<Step, Refused> {
         // The clock is the user's code: it is read before anything is reserved, which its panic would leave reserved.
         let now_s = open.now_s(self);
@@ -580,7 +593,7 @@ impl Part {
             // The removed write never reached the worker, so there is nothing to wait for.
             Publish::Forgotten => {
                 if let Some(waiter) = waiter {
-                    let _ = waiter.reply.try_send(Ok(()));
+                    waiter.reply.send(Ok(()));
                 }
                 self.shared.admission.budget.give_back_place();
                 return Ok(Attempt::Sent(effect));

@@ -8,7 +8,7 @@ use core::sync::atomic::Ordering::Relaxed;
 
 use super::opened::{Open, Part};
 use super::write::Refused;
-use crate::admission::{Circumstances, Claim, Line, Refusal, Relief, Shortfall, Waiting, Weight};
+use crate::admission::{Circumstances, Claim, Line, Refusal, Relief, Shortfall, Tries, Waiting, Weight};
 use crate::errors::TierError;
 use crate::index::{Pending, SharedPartition};
 use crate::recycled::Lease;
@@ -86,17 +86,24 @@ impl Part {
         open: &Open,
         waiting: &mut Option<WaitingClient>,
         line: Line,
+        tries: &Tries<'_>,
     ) -> Result<(), TierError> {
         // Called while the tier is entered, so no client enters a line once the tier is closed.
-        self.stand(waiting, line)?;
+        self.stand(waiting, line, tries)?;
         // The worker may be asleep.
         self.nudge();
         open.check_takes(self)
     }
 
     /// Lets a client enter a line.
-    fn stand(&self, waiting: &mut Option<WaitingClient>, line: Line) -> Result<(), TierError> {
-        let here = waiting.take().or_else(|| Waiting::new(self.shared.lease())).ok_or(TierError::Closed)?;
+    fn stand(
+        &self,
+        waiting: &mut Option<WaitingClient>,
+        line: Line,
+        tries: &Tries<'_>,
+    ) -> Result<(), TierError> {
+        let enter = || Waiting::of(self.shared.lease(), tries);
+        let here = waiting.take().or_else(enter).ok_or(TierError::Closed)?;
         waiting.insert(here).stand(line);
         Ok(())
     }
@@ -106,8 +113,9 @@ impl Part {
         &self,
         open: &Open,
         waiting: &mut Option<WaitingClient>,
+        tries: &Tries<'_>,
     ) -> Result<(), TierError> {
-        self.stand(waiting, Line::Message)?;
+        self.stand(waiting, Line::Message, tries)?;
         self.nudge();
         open.check_alive(self)
     }

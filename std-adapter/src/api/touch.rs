@@ -221,7 +221,7 @@ impl Part {
         key: Option<&[u8]>,
         buffer: &mut Vec<u8>,
     ) -> Result<Encoded, Miss> {
-        self.fetch(open, stored, buffer)?;
+        self.fetch(&open.reads(), stored, buffer)?;
         let record = read_record(&open.terms.geometry, open.seed, stored.location(), buffer);
         let record = record.ok().filter(|record| record.header.kind == Kind::Value).ok_or(Miss::Invalid)?;
         if key.is_some_and(|key| record.key != key) {

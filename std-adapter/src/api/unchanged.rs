@@ -21,7 +21,7 @@ use coldpress_core::machine::Present;
 
 use super::handle::ColdTierHandle;
 use super::long::LongPut;
-use super::opened::{Open, Part};
+use super::opened::{LogReads, Open, Part};
 use super::scratch;
 use super::write::Write;
 use crate::index::{Entry, Pending, Stored};
@@ -47,16 +47,32 @@ enum Newest {
 impl ColdTierHandle {
     /// Finds whether the value of a put is stored already. Then the put has nothing left to write.
     pub(super) fn skip_unchanged(&self, write: &mut Write) {
-        let kept = self.enter(|open| {
-            let part = open.part(write.part).ok().filter(|_| open.limits.skips_unchanged)?;
-            // A tier that takes no writes refuses this one too, when it is sent.
-            open.check_takes(part).ok()?;
-            part.find_same(open, write)
-        });
         // A tier that is closed refuses the write later, too.
-        if let Ok(Some(kept)) = kept {
-            write.keep(kept);
-        }
+        let _ = self.enter(|open| find_and_keep(&open.reads(), write));
+    }
+
+    /// As [`skip_unchanged`](Self::skip_unchanged), without a wait for the device; tells whether that was enough.
+    pub(super) fn try_skip_unchanged(&self, write: &mut Write) -> bool {
+        let look = |open: &Open| {
+            let reads = open.reads_without_waits();
+            find_and_keep(&reads, write);
+            !reads.would_wait()
+        };
+        self.enter(look).unwrap_or(true)
+    }
+}
+
+/// Lets a record that is there stand for a write, where it may.
+fn find_and_keep(reads: &LogReads<'_>, write: &mut Write) {
+    let Ok(part) = reads.part(write.part) else { return };
+    // A tier that takes no writes refuses this one too, when it is sent.
+    if !reads.limits.skips_unchanged || reads.check_takes(part).is_err() {
+        return;
+    }
+    if let Some(kept) = part.find_same(reads, write)
+        && !reads.would_wait()
+    {
+        write.keep(kept);
     }
 }
 
@@ -71,7 +87,7 @@ impl Part {
         }
     }
 
-    fn find_same(&self, open: &Open, write: &Write) -> Option<Kept> {
+    fn find_same(&self, open: &LogReads<'_>, write: &Write) -> Option<Kept> {
         let now_s = open.now_s(self);
         let expires_s = write.expires_s(now_s);
         let newest = self.shared.view(&write.hash, |entry| {
@@ -143,7 +159,7 @@ impl Part {
     /// Reads a record and tells whether it is whole and holds this value, encoded. One of another length is not read.
     fn holds(
         &self,
-        open: &Open,
+        open: &LogReads<'_>,
         stored: &Stored,
         (codec, key, value): (CodecId, &[u8], &[u8]),
         buffer: &mut Vec<u8>,
@@ -177,7 +193,7 @@ impl Part {
     /// Tells whether the pieces that a head names are those of a long value. While the head is in the log, no others have their names.
     fn holds_pieces(
         &self,
-        open: &Open,
+        open: &LogReads<'_>,
         hash: &KeyHash,
         head: &Stored,
         long: &LongPut,
@@ -202,7 +218,12 @@ impl Part {
     }
 
     /// Reads a value's record, if it is whole.
-    fn read_whole<'b>(&self, open: &Open, stored: &Stored, buffer: &'b mut Vec<u8>) -> Option<Record<'b>> {
+    fn read_whole<'b>(
+        &self,
+        open: &LogReads<'_>,
+        stored: &Stored,
+        buffer: &'b mut Vec<u8>,
+    ) -> Option<Record<'b>> {
         self.fetch(open, stored, buffer).ok()?;
         let record = read_record(&open.terms.geometry, open.seed, stored.location(), buffer).ok()?;
         (record.header.kind == Kind::Value).then_some(record)

@@ -4,7 +4,6 @@ use std::time::Instant;
 
 use coldpress_core::durability::expiry_s;
 use coldpress_core::format::{KeyHash, beside_pieces, partition_of};
-use crossbeam_channel::Sender;
 
 use super::get::{Current, Reading};
 use super::long::LongPut;
@@ -16,6 +15,7 @@ use crate::errors::{PutError, RemoveError, TierError};
 use crate::index::{Entry, PENDING_OVERHEAD_BYTES, Pending, WriteId};
 use crate::observe::{Explained, RefusalCause, RefusedOperation, RefusedWrite};
 use crate::storage::MediumError;
+use crate::worker::Reply;
 
 /// A condition of a write, checked under the same guard under which the write goes into the index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -61,7 +61,7 @@ pub(super) struct Write {
     pub(super) lives_s: Option<u32>,
     /// Its expiry, where it keeps that of the value that it replaces.
     pub(super) kept_expires_s: Option<u32>,
-    pub(super) waiter: Option<Sender<Result<(), TierError>>>,
+    pub(super) waiter: Option<Reply<Result<(), TierError>>>,
     pub(super) durability: Durability,
     pub(super) is_put: bool,
     /// The record that stands for it, where its value is stored already.

@@ -15,8 +15,8 @@ use super::medium_failure::MediumFailure;
 use super::service_medium::ServiceMedium;
 use super::sync_watch::SyncWatch;
 use super::system::{
-    data_ranges, forget_cached, is_absent, is_damage, is_without_holes, medium_error, punch, read_no_further,
-    reserve, zero,
+    data_ranges, forget_cached, is_absent, is_damage, is_without_holes, medium_error, punch, read_cached,
+    read_no_further, reserve, zero,
 };
 use crate::clock::monotonic_ms;
 use crate::file_error::FileError;
@@ -187,6 +187,11 @@ impl FileMedium {
         })
     }
 
+    /// As [`ServiceMedium::read_cached`]. An error is left to the read that may wait: it finds it too, and logs it.
+    pub(super) fn read_cached_at(&self, offset: u64, buffer: &mut [u8]) -> Result<bool, MediumFailure> {
+        Ok(read_cached(&self.file, offset, buffer))
+    }
+
     pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
         self.check_length()?;
         let written = self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", &error));
@@ -311,6 +316,10 @@ impl Medium for FileMedium {
 impl ServiceMedium for FileMedium {
     fn read_shared(&self, at: u64, bytes: &mut [u8]) -> Result<(), MediumFailure> {
         self.read_at(at, bytes)
+    }
+
+    fn read_cached(&self, at: u64, bytes: &mut [u8]) -> Result<bool, MediumFailure> {
+        self.read_cached_at(at, bytes)
     }
 
     fn refresh(&mut self) -> Result<(), MediumFailure> {

@@ -26,6 +26,19 @@ pub trait ServiceMedium: Medium<Error = MediumFailure> + Send + Sync {
     /// [`Unreadable`](coldpress_core::drive::MediumError::Unreadable) where the bytes can't be read back.
     fn read_shared(&self, at: u64, bytes: &mut [u8]) -> Result<(), MediumFailure>;
 
+    /// As [`read_shared`](Self::read_shared), without a wait for the device. `Ok(false)` says that the read would wait: then nothing
+    /// is known of `bytes`.
+    ///
+    /// Futures read so first, and let a thread of the tier read the rest. By default every read would wait; a medium in memory
+    /// reads at once.
+    ///
+    /// # Errors
+    /// As for [`read_shared`](Self::read_shared).
+    fn read_cached(&self, at: u64, bytes: &mut [u8]) -> Result<bool, MediumFailure> {
+        let _ = (at, bytes);
+        Ok(false)
+    }
+
     /// Makes another view of the same medium: a write, erase or sync may be under way in each of them.
     ///
     /// A sync through one view makes durable all that any view has written and erased by then. Once a write or an erase has ended,

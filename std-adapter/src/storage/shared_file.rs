@@ -86,6 +86,10 @@ impl ServiceMedium for SharedFile {
         self.enter(|file| file.read_at(at, bytes))
     }
 
+    fn read_cached(&self, at: u64, bytes: &mut [u8]) -> Result<bool, MediumFailure> {
+        self.enter(|file| file.read_cached_at(at, bytes))
+    }
+
     fn another_view(&self) -> Result<Box<dyn ServiceMedium>, MediumFailure> {
         Ok(Box::new(*self))
     }

@@ -36,6 +36,21 @@ pub(super) fn read_no_further(file: &File) {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn read_no_further(_: &File) {}
 
+/// Fills a buffer where the system has all of the bytes in memory; tells whether it did. It never waits for the device.
+#[cfg(target_os = "linux")]
+pub(super) fn read_cached(file: &File, offset: u64, buffer: &mut [u8]) -> bool {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    let bytes = buffer.len();
+    let read = preadv2(file, &mut [io::IoSliceMut::new(buffer)], offset, ReadWriteFlags::NOWAIT);
+    // A part of the bytes may be in memory. A filesystem may lack the call, too.
+    read == Ok(bytes)
+}
+
+#[cfg(not(target_os = "linux"))]
+pub(super) fn read_cached(_: &File, _: u64, _: &mut [u8]) -> bool {
+    false
+}
+
 /// Whether a failed write of a page that no process was notified of fails the next sync of the file, also that of a process which
 /// opened it later. Linux does so since 4.17.
 #[cfg(target_os = "linux")]

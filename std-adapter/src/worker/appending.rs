@@ -73,7 +73,7 @@ impl Worker<'_> {
                         self.shared.admission.budget.give_back_place();
                         let error = self.set_aside(hash, &outcome);
                         if let Some(waiter) = waiter {
-                            answer(&waiter, Err(error));
+                            answer(waiter, Err(error));
                         }
                     }
                 },

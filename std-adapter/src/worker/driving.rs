@@ -8,6 +8,7 @@ use coldpress_core::cleanup::{CleanupRequest, Ticket};
 use coldpress_core::compaction::{CompactionTask, Report, TaskId, TasksFull};
 use coldpress_core::drive::{Action, Input, Now, Poll, Started};
 use coldpress_core::machine::{Status, carry_out};
+use tracing::Span;
 
 use super::message::Scheduled;
 use super::operations::Operations;
@@ -338,7 +339,8 @@ impl Worker<'_> {
     fn take_reports(&mut self) {
         while let Some(report) = self.tier.take_report() {
             let ended = self.take_ended(&report);
-            let _entered = ended.as_ref().map(|task| task.span.enter());
+            let span = ended.as_ref().map(|task| task.span.clone());
+            let _entered = span.as_ref().map(Span::enter);
             tracing::info!(
                 partition = self.partition,
                 task = %report.task,
@@ -357,8 +359,8 @@ impl Worker<'_> {
             self.post();
             // Sent after the stats are posted, so that its client finds it in them. A client that gave up waiting needs no
             // report.
-            if let Some(reply) = ended.as_ref().and_then(|task| task.report.as_ref()) {
-                let _ = reply.try_send(report);
+            if let Some(reply) = ended.and_then(|task| task.report) {
+                reply.send(report);
             }
         }
     }

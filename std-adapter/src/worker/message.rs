@@ -8,6 +8,7 @@ use coldpress_core::format::KeyHash;
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use tracing::Span;
 
+use super::reply::Reply;
 use crate::config::Durability;
 use crate::errors::{CloseError, TierError};
 use crate::observe::SegmentView;
@@ -26,7 +27,7 @@ pub(crate) enum Message {
     /// A client waits for space.
     Nudge,
     /// Runs a task.
-    Schedule { task: CompactionTask, accepted: Sender<Result<(), TasksFull>>, scheduled: Scheduled },
+    Schedule { task: CompactionTask, accepted: Reply<Result<(), TasksFull>>, scheduled: Scheduled },
     /// Ends the running task.
     Cancel,
     /// The wall clock is right, however far it jumped.
@@ -92,7 +93,7 @@ impl MessageSender {
 #[derive(Debug)]
 pub(crate) struct Scheduled {
     /// The receiver of its report, and of no other report of its kind.
-    pub(crate) report: Option<Sender<Report>>,
+    pub(crate) report: Option<Reply<Report>>,
     /// The pools that it asks; those of the tier where there are none.
     pub(crate) pools: Option<PoolCoordinator>,
     /// Lasts from the moment it is scheduled to its end.
@@ -110,9 +111,16 @@ pub(crate) struct Background {
 #[derive(Debug)]
 pub(crate) struct Waiter {
     pub(crate) durability: Durability,
-    pub(crate) reply: Sender<Result<(), TierError>>,
+    pub(crate) reply: Reply<Result<(), TierError>>,
     /// When the client stops waiting at the latest.
     pub(crate) deadline: Instant,
     /// The span of the client while it waits; disabled where it is not worth recording.
     pub(crate) span: Span,
+}
+
+impl Waiter {
+    /// Tells whether the client has stopped waiting: its deadline has passed, or it is a future that was dropped.
+    pub(crate) fn is_gone(&self, now: Instant) -> bool {
+        self.deadline <= now || self.reply.is_dropped()
+    }
 }

@@ -17,6 +17,7 @@ mod operations;
 mod placing;
 mod posting;
 mod reading;
+mod reply;
 mod scheduled;
 mod slicing;
 mod stalled;
@@ -46,6 +47,7 @@ pub(crate) use self::linger::stay_awake_until;
 use self::memory::Buffers;
 pub(crate) use self::message::{Background, Message, MessageSender, Scheduled, Waiter};
 use self::posting::Posting;
+pub(crate) use self::reply::Reply;
 use self::scheduled::ScheduledTasks;
 use self::slicing::Slicing;
 use self::stalled::Stalled;
@@ -493,8 +495,7 @@ impl<'m> Worker<'m> {
                 if outcome.is_ok() {
                     self.shared.is_compacting.store(true, Relaxed);
                 }
-                // A client that no longer waits needs no answer.
-                let _ = accepted.try_send(outcome);
+                accepted.send(outcome);
             }
             Message::Cancel => self.tier.cancel(),
             Message::ConfirmClock => self.tier.confirm_clock(),

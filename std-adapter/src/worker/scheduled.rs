@@ -52,7 +52,7 @@ mod tests {
 
     fn scheduled() -> (Scheduled, Receiver<Report>) {
         let (report, receiver) = bounded(1);
-        (Scheduled { report: Some(report), pools: None, span: Span::none() }, receiver)
+        (Scheduled { report: Some(report.into()), pools: None, span: Span::none() }, receiver)
     }
 
     #[test]

@@ -26,7 +26,7 @@ impl Waiters {
     /// Lets a client wait until everything up to `position` is as durable as it asked.
     pub(super) fn push(&mut self, position: u64, waiter: Waiter) {
         match waiter.durability {
-            Durability::Buffered => answer(&waiter, Ok(())),
+            Durability::Buffered => answer(waiter, Ok(())),
             Durability::Flushed => join(&mut self.flushed, position, waiter),
             Durability::Synced => join(&mut self.synced, position, waiter),
         }
@@ -35,8 +35,8 @@ impl Waiters {
     /// Lets a flush wait for its position: a write that was accepted before it has none.
     pub(super) fn hold(&mut self, waiter: Waiter) {
         let now = Instant::now();
-        for gone in self.held.extract_if(.., |held| held.deadline <= now) {
-            answer(&gone, Err(TierError::TimedOut));
+        for gone in self.held.extract_if(.., |held| held.is_gone(now)) {
+            answer(gone, Err(TierError::TimedOut));
         }
         self.held.push(waiter);
     }
@@ -51,7 +51,7 @@ impl Waiters {
     /// The sync that the held flushes wait for can't be done now.
     pub(super) fn fail_held(&mut self, error: TierError) {
         for waiter in self.held.drain(..) {
-            answer(&waiter, Err(error.clone()));
+            answer(waiter, Err(error.clone()));
         }
     }
 
@@ -92,10 +92,15 @@ impl Waiters {
 /// Waiters that seem gone are answered too, since one may still be waiting.
 fn join(line: &mut WaitingLine, position: u64, waiter: Waiter) {
     let now = Instant::now();
-    while line.front().is_some_and(|(_, gone)| gone.deadline <= now) {
+    while line.front().is_some_and(|(_, gone)| gone.is_gone(now)) {
         if let Some((_, gone)) = line.pop_front() {
-            answer(&gone, Err(TierError::TimedOut));
+            answer(gone, Err(TierError::TimedOut));
         }
+    }
+    // Futures can be dropped behind one that still waits. Looking through a line that is about to grow costs each that joined one look.
+    if line.len() == line.capacity() {
+        line.retain(|(_, waiter)| !waiter.reply.is_dropped());
+        line.reserve(line.len() + 1);
     }
     line.push_back((position, waiter));
 }
@@ -103,23 +108,23 @@ fn join(line: &mut WaitingLine, position: u64, waiter: Waiter) {
 fn settle(line: &mut WaitingLine, reached: u64) {
     while line.front().is_some_and(|(position, _)| *position <= reached) {
         if let Some((_, waiter)) = line.pop_front() {
-            answer(&waiter, Ok(()));
+            answer(waiter, Ok(()));
         }
     }
 }
 
 fn fail(line: &mut WaitingLine, error: &TierError) {
     for (_, waiter) in line.drain(..) {
-        answer(&waiter, Err(error.clone()));
+        answer(waiter, Err(error.clone()));
     }
 }
 
 /// A client that no longer waits needs no answer.
-pub(super) fn answer(waiter: &Waiter, result: Result<(), TierError>) {
+pub(super) fn answer(waiter: Waiter, result: Result<(), TierError>) {
     if !waiter.span.is_none() {
         waiter.span.in_scope(|| tracing::debug!(?result, "flushed"));
     }
-    let _ = waiter.reply.try_send(result);
+    waiter.reply.send(result);
 }
 
 #[cfg(test)]
@@ -131,7 +136,7 @@ mod tests {
     fn waiter(durability: Durability) -> (Waiter, Receiver<Result<(), TierError>>) {
         let (reply, receiver) = bounded(1);
         let deadline = Instant::now() + core::time::Duration::from_secs(3600);
-        (Waiter { durability, reply, deadline, span: tracing::Span::none() }, receiver)
+        (Waiter { durability, reply: reply.into(), deadline, span: tracing::Span::none() }, receiver)
     }
 
     #[test]

@@ -1,0 +1,133 @@
+//! The deadlines of futures that wait.
+//!
+//! No timer of a runtime is known here. So one thread of the process wakes the futures whose time has come. The first one that
+//! waits starts it. It sleeps until the earliest deadline that it knows, and ends where no future waits then.
+
+use core::task::Waker;
+use core::time::Duration;
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::thread::Builder;
+use std::time::Instant;
+
+use parking_lot::{Condvar, Mutex, MutexGuard};
+
+use crate::api::opened::Open;
+use crate::recycled::Lease;
+
+/// The thread looks at least so often whether any future waits.
+const SLEEP_MAX: Duration = Duration::from_secs(60);
+
+/// A future that waits, and the tier that it waits for.
+struct Watched {
+    waker: Waker,
+    tier: Lease<Open>,
+}
+
+/// All futures that wait, by their deadlines.
+struct Deadlines {
+    waiting: BTreeMap<(Instant, u64), Watched>,
+    issued: u64,
+    /// When the thread looks again; `None` where there is no thread.
+    looks_at: Option<Instant>,
+}
+
+static DEADLINES: Mutex<Deadlines> =
+    Mutex::new(Deadlines { waiting: BTreeMap::new(), issued: 0, looks_at: None });
+/// Notified where the thread is to look earlier than it meant to.
+static EARLIER: Condvar = Condvar::new();
+
+/// The deadline of one future. It is watched from the first wait until it is dropped.
+pub(super) struct DeadlineWatch {
+    tier: Lease<Open>,
+    at: Instant,
+    number: Option<u64>,
+}
+
+impl DeadlineWatch {
+    pub(super) const fn new(tier: Lease<Open>, at: Instant) -> Self {
+        Self { tier, at, number: None }
+    }
+
+    /// Tells whether the deadline has passed. Else the waker is woken then, and when the tier is closed.
+    pub(super) fn is_over(&mut self, waker: &Waker) -> bool {
+        let now = Instant::now();
+        if now >= self.at {
+            return true;
+        }
+        let mut deadlines = DEADLINES.lock();
+        let number = *self.number.get_or_insert_with(|| {
+            deadlines.issued += 1;
+            deadlines.issued
+        });
+        match deadlines.waiting.get_mut(&(self.at, number)) {
+            Some(watched) => watched.waker.clone_from(waker),
+            None => {
+                let watched = Watched { waker: waker.clone(), tier: self.tier };
+                deadlines.waiting.insert((self.at, number), watched);
+            }
+        }
+        match deadlines.looks_at {
+            Some(looks_at) if looks_at <= self.at => {}
+            Some(_) => {
+                EARLIER.notify_one();
+            }
+            None => start(&mut deadlines, now),
+        }
+        false
+    }
+}
+
+impl Drop for DeadlineWatch {
+    fn drop(&mut self) {
+        if let Some(number) = self.number {
+            let watched = DEADLINES.lock().waiting.remove(&(self.at, number));
+            // Not under the lock: the waker is the runtime's.
+            drop(watched);
+        }
+    }
+}
+
+/// Wakes the futures that wait for a tier, since it is being closed.
+pub(in crate::api) fn alert_futures(tier: Lease<Open>) {
+    let is_of_tier = |watched: &&Watched| watched.tier == tier;
+    let alerted: Vec<Waker> = {
+        let deadlines = DEADLINES.lock();
+        deadlines.waiting.values().filter(is_of_tier).map(|watched| watched.waker.clone()).collect()
+    };
+    alerted.into_iter().for_each(Waker::wake);
+}
+
+fn start(deadlines: &mut Deadlines, now: Instant) {
+    match Builder::new().name("coldpress-deadlines".to_owned()).spawn(watch) {
+        Ok(_) => deadlines.looks_at = Some(now),
+        // The next future that waits tries again.
+        Err(error) => tracing::warn!(%error, "no thread for the deadlines of futures"),
+    }
+}
+
+fn watch() {
+    let mut deadlines = DEADLINES.lock();
+    loop {
+        let now = Instant::now();
+        let mut due = Vec::new();
+        while let Some(first) = deadlines.waiting.first_entry()
+            && first.key().0 <= now
+        {
+            due.push(first.remove().waker);
+        }
+        if !due.is_empty() {
+            // A waker of a runtime that panics must not leave the others asleep.
+            let wake = |waker: Waker| drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
+            MutexGuard::unlocked(&mut deadlines, || due.into_iter().for_each(wake));
+            continue;
+        }
+        let Some(first) = deadlines.waiting.keys().next().map(|(at, _)| *at) else {
+            deadlines.looks_at = None;
+            return;
+        };
+        let looks_at = first.min(now + SLEEP_MAX);
+        deadlines.looks_at = Some(looks_at);
+        EARLIER.wait_until(&mut deadlines, looks_at);
+    }
+}
