@@ -52,7 +52,9 @@ pub(crate) use self::charges::{Beyond, Ceiling, Weight};
 pub(crate) use self::lines::Line;
 use self::lines::{Lines, Spare};
 pub(crate) use self::relief::{Circumstances, Claim, Lack, Refusal, Relief, Shortfall, Supply};
-pub(crate) use self::waiting::{AdmissionLease, KeyClaim, REPLACEMENT, Tries, Waiting, try_until};
+pub(crate) use self::waiting::{
+    AdmissionLease, KeyClaim, LineClient, REPLACEMENT, Tries, Waiting, try_until,
+};
 use self::woken::Woken;
 
 /// Permits are given once no more than this part of the queue is taken: the more places are free, the more writes a client makes

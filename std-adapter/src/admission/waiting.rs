@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use coldpress_core::format::KeyHash;
 
-use super::lines::{Go, Line, Lines};
+use super::lines::{Go, Line};
 use super::woken::Woken;
 use super::{Admission, Turn};
 use crate::recycled::Gone;
@@ -97,6 +97,11 @@ impl<L: AdmissionLease> Waiting<L> {
         }
     }
 
+    /// The client, for the one that watches its deadline.
+    pub(crate) const fn client(&self) -> LineClient<L> {
+        LineClient { lease: self.lease, number: self.number }
+    }
+
     /// Tells whether a future has a reason to try again: as for a thread, it may go on, or is to look how its tier is. Where it has
     /// none, `waker` is woken once it has one.
     pub(crate) fn is_awake(&self, waker: &Waker) -> bool {
@@ -117,15 +122,32 @@ impl<L: AdmissionLease> Waiting<L> {
 
 impl<L: AdmissionLease> Drop for Waiting<L> {
     fn drop(&mut self) {
-        // The reservations of a closed partition are gone with it.
-        self.lease.reach(|admission| {
-            let leave = |lines: &mut Lines<Woken>, woken: &mut Vec<Woken>| {
-                lines.leave(self.number, self.is_done, woken)
-            };
-            if let Some(bytes) = admission.change(leave) {
-                admission.budget.give_back_write(bytes);
-            }
-        });
+        leave(self.lease, self.number, self.is_done);
+    }
+}
+
+/// Removes a client from all lines, and passes on what was reserved for it.
+fn leave<L: AdmissionLease>(lease: L, number: u64, is_done: bool) {
+    // The reservations of a closed partition are gone with it.
+    lease.reach(|admission| {
+        if let Some(bytes) = admission.change(|lines, woken| lines.leave(number, is_done, woken)) {
+            admission.budget.give_back_write(bytes);
+        }
+    });
+}
+
+/// A client in the lines, for the one that watches its deadline.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct LineClient<L: AdmissionLease> {
+    lease: L,
+    number: u64,
+}
+
+impl<L: AdmissionLease> LineClient<L> {
+    /// The deadline has passed. A future that nobody polls leaves all lines, so that it holds up no other client. Its last try comes
+    /// with its next poll.
+    pub(crate) fn expire(self) {
+        leave(self.lease, self.number, false);
     }
 }
 

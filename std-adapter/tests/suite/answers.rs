@@ -8,7 +8,7 @@ use coldpress_std::{
     ColdTier, ColdTierHandle, CompactionError, CompactionTask, PutError, RemoveError, TierError,
 };
 
-use crate::common::{FLUSHED, PATIENCE, SYNCED, eventually, open_on, pools, small};
+use crate::common::{FLUSHED, PATIENCE, SYNCED, block_on, eventually, open_on, pools, small};
 use crate::double::Double;
 
 /// So long that a test fails which waits for it.
@@ -30,7 +30,7 @@ fn task(result: Result<(), CompactionError>) -> Result<(), TierError> {
     result.map_err(|error| if let CompactionError::Tier(error) = error { error } else { panic!("{error}") })
 }
 
-const WAITS: [Wait; 7] = [
+const WAITS: [Wait; 13] = [
     |tier| put(tier.put_with(b"flushed", b"v", FLUSHED)),
     |tier| put(tier.put_with(b"synced", b"v", SYNCED)),
     |tier| put(tier.put_with(b"long", &[7; 100_000], SYNCED)),
@@ -38,6 +38,15 @@ const WAITS: [Wait; 7] = [
     |tier| tier.flush(),
     |tier| tier.segments().map(|_| ()),
     |tier| task(tier.compaction().run_compaction(CompactionTask::RebuildIndex, NEVER).map(|_| ())),
+    |tier| put(block_on(tier.put_with_async(b"flushed", b"w", FLUSHED))),
+    |tier| put(block_on(tier.put_with_async(b"synced", b"w", SYNCED))),
+    |tier| put(block_on(tier.put_with_async(b"long", &[9; 100_000], SYNCED))),
+    |tier| put(block_on(tier.put_with_async(b"longer", &[9; 100_000], SYNCED))),
+    |tier| block_on(tier.flush_async()),
+    |tier| {
+        let system = tier.compaction();
+        task(block_on(system.run_compaction_async(CompactionTask::RebuildIndex, NEVER)).map(|_| ()))
+    },
 ];
 
 /// The one of these that takes no write.

@@ -48,6 +48,12 @@ pub(crate) fn value(key: u32, round: u32, len: usize) -> Vec<u8> {
     (0..len).map(|_| next()).collect()
 }
 
+/// Runs a future on a runtime of this thread.
+pub(crate) fn block_on<F: Future>(future: F) -> F::Output {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    runtime.block_on(future)
+}
+
 /// Waits for something to become true.
 pub(crate) fn eventually(what: &str, mut is_true: impl FnMut() -> bool) {
     let begun = std::time::Instant::now();

@@ -6,8 +6,14 @@ use std::sync::Mutex;
 
 use coldpress_std::medium::{Medium, MediumError, MediumFailure, ServiceMedium, Started};
 
-/// The name of a thread whose reads may be held.
+/// The name of a thread whose reads may be held; so may those of a tier's reader.
 pub(crate) const HELD: &str = "held";
+
+/// Whether the reads of this thread may be held.
+fn may_be_held() -> bool {
+    let thread = std::thread::current();
+    thread.name().is_some_and(|name| name == HELD || name.starts_with("coldpress-reader"))
+}
 
 /// The bytes and what goes wrong; leaked, so that the views share it without counting.
 #[derive(Debug, Default)]
@@ -163,7 +169,7 @@ impl Medium for &'static Double {
 
 impl ServiceMedium for &'static Double {
     fn read_shared(&self, offset: u64, buffer: &mut [u8]) -> Result<(), MediumFailure> {
-        let is_held = self.holds_reads.load(SeqCst) && std::thread::current().name() == Some(HELD);
+        let is_held = self.holds_reads.load(SeqCst) && may_be_held();
         if is_held && !strikes(&self.free_reads) {
             self.held_reads.fetch_add(1, SeqCst);
             while self.holds_reads.load(SeqCst) {

@@ -23,6 +23,7 @@ mod file_size;
 mod files;
 mod fits;
 mod full_disk;
+mod futures;
 mod inspecting;
 mod lifetimes;
 mod limits;

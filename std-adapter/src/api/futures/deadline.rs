@@ -12,7 +12,9 @@ use std::time::Instant;
 
 use parking_lot::{Condvar, Mutex, MutexGuard};
 
+use crate::admission::LineClient;
 use crate::api::opened::Open;
+use crate::index::SharedPartition;
 use crate::recycled::Lease;
 
 /// The thread looks at least so often whether any future waits.
@@ -22,6 +24,8 @@ const SLEEP_MAX: Duration = Duration::from_secs(60);
 struct Watched {
     waker: Waker,
     tier: Lease<Open>,
+    /// Its place, where it stands in line.
+    client: Option<LineClient<Lease<SharedPartition>>>,
 }
 
 /// All futures that wait, by their deadlines.
@@ -51,6 +55,15 @@ impl DeadlineWatch {
 
     /// Tells whether the deadline has passed. Else the waker is woken then, and when the tier is closed.
     pub(super) fn is_over(&mut self, waker: &Waker) -> bool {
+        self.is_over_for(waker, None)
+    }
+
+    /// As [`is_over`](Self::is_over), for a future that stands in line: at the deadline it leaves all lines, polled or not.
+    pub(super) fn is_over_for(
+        &mut self,
+        waker: &Waker,
+        client: Option<LineClient<Lease<SharedPartition>>>,
+    ) -> bool {
         let now = Instant::now();
         if now >= self.at {
             return true;
@@ -61,9 +74,12 @@ impl DeadlineWatch {
             deadlines.issued
         });
         match deadlines.waiting.get_mut(&(self.at, number)) {
-            Some(watched) => watched.waker.clone_from(waker),
+            Some(watched) => {
+                watched.waker.clone_from(waker);
+                watched.client = client;
+            }
             None => {
-                let watched = Watched { waker: waker.clone(), tier: self.tier };
+                let watched = Watched { waker: waker.clone(), tier: self.tier, client };
                 deadlines.waiting.insert((self.at, number), watched);
             }
         }
@@ -106,6 +122,16 @@ fn start(deadlines: &mut Deadlines, now: Instant) {
     }
 }
 
+/// The deadline of a future has passed.
+fn end(watched: Watched) {
+    let Watched { waker, client, .. } = watched;
+    // A waker of a runtime that panics must not leave the others asleep.
+    let _ = catch_unwind(AssertUnwindSafe(|| {
+        client.into_iter().for_each(LineClient::expire);
+        waker.wake();
+    }));
+}
+
 fn watch() {
     let mut deadlines = DEADLINES.lock();
     loop {
@@ -114,12 +140,10 @@ fn watch() {
         while let Some(first) = deadlines.waiting.first_entry()
             && first.key().0 <= now
         {
-            due.push(first.remove().waker);
+            due.push(first.remove());
         }
         if !due.is_empty() {
-            // A waker of a runtime that panics must not leave the others asleep.
-            let wake = |waker: Waker| drop(catch_unwind(AssertUnwindSafe(|| waker.wake())));
-            MutexGuard::unlocked(&mut deadlines, || due.into_iter().for_each(wake));
+            MutexGuard::unlocked(&mut deadlines, || due.into_iter().for_each(end));
             continue;
         }
         let Some(first) = deadlines.waiting.keys().next().map(|(at, _)| *at) else {

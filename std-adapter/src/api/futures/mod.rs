@@ -21,6 +21,7 @@ mod read;
 mod reader;
 #[cfg(test)]
 mod tests;
+mod typed;
 mod wait;
 mod write;
 

@@ -23,10 +23,14 @@ const PATIENCE: Duration = Duration::from_secs(120);
 const QUEUED_MAX: u32 = 8192;
 
 fn open(dir: &Path) -> (ColdTier, AllocationManager) {
+    open_until(dir, PATIENCE)
+}
+
+fn open_until(dir: &Path, op_timeout: Duration) -> (ColdTier, AllocationManager) {
     let pools = PoolConfig::builder().capacity_bytes(4 << 20).partitions(1).build().unwrap();
     let (manager, pools) = AllocationManager::new(&pools).unwrap();
     let config = ColdTierConfig::builder().capacity_bytes(8 << 20);
-    let config = config.op_timeout(PATIENCE).close_timeout(PATIENCE).build().unwrap();
+    let config = config.op_timeout(op_timeout).close_timeout(PATIENCE).build().unwrap();
     let tier = ColdTier::open(dir, "t", config, pools).unwrap();
     // The medium has allocated blocks from then on: the first put of a new tier waits for them.
     tier.put(b"first", b"0").unwrap();
@@ -252,4 +256,22 @@ fn message_beyond_the_deadline_is_timed_out() {
     let send = tier.send_message_async(0, Message::Cancel, Instant::now());
     assert_eq!(poll_once(pin!(send)), Poll::Ready(Err(TierError::TimedOut)));
     set_taken(&tier, 0, 0);
+}
+
+#[test]
+fn future_that_nobody_polls_leaves_its_line_at_its_deadline() {
+    let dir = tempfile::tempdir().unwrap();
+    let (tier, _manager) = open_until(dir.path(), Duration::from_millis(200));
+    set_taken(&tier, QUEUED_MAX, 0);
+    let mut put = pin!(tier.put_async(b"a", b"1"));
+    assert!(poll_once(put.as_mut()).is_pending());
+    set_taken(&tier, 0, 0);
+    eventually("it gets a permit, and loses it", || {
+        let (queued, bytes, has_waiters) = taken(&tier);
+        queued == 0 && bytes == 0 && !has_waiters
+    });
+    // Its last try needs no permit: there is space.
+    assert_eq!(poll_once(put.as_mut()), Poll::Ready(Ok(())));
+    tier.flush().unwrap();
+    eventually("all is given back", || taken(&tier) == (0, 0, false));
 }

@@ -29,8 +29,10 @@ impl ColdTierHandle {
         let result = poll_fn(|cx| {
             for _ in 0..TRIES_PER_POLL {
                 let tries = Tries::of_poll(deadline, cx.waker());
-                let is_awake = waiting.as_ref().is_none_or(|waiting| waiting.is_awake(cx.waker()));
-                if !is_awake && !watch.is_over(cx.waker()) {
+                if let Some(client) = waiting.as_ref()
+                    && !client.is_awake(cx.waker())
+                    && !watch.is_over_for(cx.waker(), Some(client.client()))
+                {
                     return Poll::Pending;
                 }
                 match attempt(&mut waiting, &tries) {
