@@ -49,9 +49,9 @@ async fn run_client(tier: ColdTierHandle, client: u32, rounds: u32) {
     for round in 0..rounds {
         state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         let roll = (state >> 33) as u32;
-        let key = client << 8 | roll % 4;
+        let key = (client << 8) | (roll % 4);
         let id = key.to_le_bytes();
-        match roll >> 8 & 15 {
+        match (roll >> 8) & 15 {
             0..=6 => {
                 let len = if roll.is_multiple_of(1_000) { 20_000 } else { (roll >> 12) as usize % 600 };
                 let bytes = value(key, round, len);

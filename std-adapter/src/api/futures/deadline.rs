@@ -3,10 +3,11 @@
 //! No timer of a runtime is known here. So one thread of the process wakes the futures whose time has come. The first one that
 //! waits starts it. It sleeps until the earliest deadline that it knows, and ends where no future waits then.
 
+use core::panic::AssertUnwindSafe;
 use core::task::Waker;
 use core::time::Duration;
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::panic::catch_unwind;
 use std::thread::Builder;
 use std::time::Instant;
 

@@ -5,10 +5,11 @@
 //! a place of its own.
 
 use core::future::{Future as _, poll_fn};
+use core::panic::AssertUnwindSafe;
 use core::pin::Pin;
 use core::task::{Poll, Waker};
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::panic::{catch_unwind, resume_unwind};
 use std::thread::Builder;
 
 use coldpress_core::drive::MediumError;
@@ -17,6 +18,7 @@ use parking_lot::Mutex;
 
 use super::deadline::DeadlineWatch;
 use crate::api::handle::{ColdTierHandle, unanswered};
+use crate::api::opened::Open;
 use crate::errors::TierError;
 use crate::file_error::FileError;
 use crate::storage::MediumFailure;
@@ -148,7 +150,7 @@ impl ColdTierHandle {
         let result = poll_fn(|cx| {
             if job.is_some() {
                 let start = |jobs| self.start_reader(part, jobs);
-                let submit = |open: &crate::api::opened::Open| {
+                let submit = |open: &Open| {
                     open.part(part)?.reader.submit(&mut job, &mut line.number, cx.waker(), start)
                 };
                 if let Err(error) = self.enter(submit).flatten() {
