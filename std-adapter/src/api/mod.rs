@@ -24,6 +24,7 @@ mod long;
 mod open;
 mod opened;
 mod put;
+mod remove;
 mod reserve;
 mod scratch;
 mod shrinking;

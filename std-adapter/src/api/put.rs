@@ -1,4 +1,4 @@
-//! Puts and removes: check, encode, reserve, publish, send, wait.
+//! Puts: check, encode, reserve, publish, send, wait.
 //!
 //! ```text
 //!  limits ─► encode ─► place in the queue ─► pending bytes ─► charge, index: Pending ─► send ─► [wait for durability]
@@ -26,7 +26,7 @@ use super::unchanged::Kept;
 use super::write::{Condition, Effect, Refused, Write};
 use crate::admission::{Beyond, Claim, Lack, Line, Relief, Shortfall, Tries, Turn, try_until};
 use crate::config::{Durability, FullPolicy};
-use crate::errors::{BatchError, PutError, RemoveError, TierError};
+use crate::errors::{BatchError, PutError, TierError};
 use crate::index::{Entry, NotWritten, Pending, Publish, is_surely_removed, publish};
 use crate::observe::Timed;
 use crate::pool::HotKey;
@@ -212,44 +212,6 @@ impl ColdTierHandle {
         self.flush_until(options.durability.unwrap_or(default), deadline).map_err(at(pairs.len()))
     }
 
-    /// Removes a key, with the durability of the configuration. Tells whether it had a value.
-    ///
-    /// It works on a full tier: each value is charged the tombstone of its key too.
-    ///
-    /// # Errors
-    /// [`RemoveError`].
-    pub fn remove(&self, key: &[u8]) -> Result<bool, RemoveError> {
-        let durability = self.enter(|open| open.limits.durability)?;
-        self.remove_with(key, durability)
-    }
-
-    /// Removes a key with a durability of its own.
-    ///
-    /// # Errors
-    /// [`RemoveError`].
-    pub fn remove_with(&self, key: &[u8], durability: Durability) -> Result<bool, RemoveError> {
-        self.remove_published(key, durability, || ())
-    }
-
-    /// Removes a key, and calls `published` once no reader finds it, before the wait for durability.
-    pub(super) fn remove_published(
-        &self,
-        key: &[u8],
-        durability: Durability,
-        mut published: impl FnMut(),
-    ) -> Result<bool, RemoveError> {
-        let mut write = self.prepare_remove(key, durability)?;
-        Ok(self.run_published(&mut write, &mut published)? == Effect::Changed)
-    }
-
-    pub(super) fn prepare_remove(&self, key: &[u8], durability: Durability) -> Result<Write, RemoveError> {
-        self.enter(|open| {
-            open.check_writes()?;
-            open.check_key(key).map_err(|(bytes, max)| RemoveError::KeyTooLong { bytes, max })?;
-            Ok(open.removal(open.route(key).0, durability))
-        })?
-    }
-
     /// Checks and encodes a value that is to replace `replaced`.
     pub(super) fn prepare_put(
         &self,
@@ -332,7 +294,11 @@ impl ColdTierHandle {
     }
 
     /// As [`run`](Self::run), with a call once the write is in the index, or there was nothing to write.
-    fn run_published(&self, write: &mut Write, published: &mut dyn FnMut()) -> Result<Effect, Refused> {
+    pub(super) fn run_published(
+        &self,
+        write: &mut Write,
+        published: &mut dyn FnMut(),
+    ) -> Result<Effect, Refused> {
         if write.kept == Some(Kept::Stored) && write.durability == Durability::Buffered {
             // There is nothing to send, and nothing to wait for.
             published();
