@@ -111,7 +111,7 @@ impl LongPut {
     }
 }
 
-/// What the pieces of one put are made with.
+/// The parameters that the pieces of one put are made with.
 pub(super) struct PieceShape {
     generation: u8,
     terms: Terms,

@@ -193,7 +193,7 @@ fn stuck_medium_blocks_no_other_task() {
             executor.spawn(async { handle.remove_with_async(b"gone", Durability::Flushed).await.is_ok() }),
         ];
         for round in 0..1_000u32 {
-            // What needs no medium goes on, in the same thread.
+            // Operations that need no medium go on, in the same thread.
             if round < 50 {
                 handle.put_async(&round.to_le_bytes(), b"x").await.unwrap();
                 assert_eq!(handle.get_async(&round.to_le_bytes()).await, Ok(Some(b"x".to_vec())));

@@ -22,7 +22,7 @@ use crate::recycled::Lease;
 const SLEEP_MAX: Duration = Duration::from_secs(60);
 
 /// A future that waits, and the tier that it waits for.
-struct Watched {
+struct WatchedFuture {
     waker: Waker,
     tier: Lease<Open>,
     /// Its place, where it stands in line.
@@ -31,7 +31,7 @@ struct Watched {
 
 /// All futures that wait, by their deadlines.
 struct Deadlines {
-    waiting: BTreeMap<(Instant, u64), Watched>,
+    waiting: BTreeMap<(Instant, u64), WatchedFuture>,
     issued: u64,
     /// When the thread looks again; `None` where there is no thread.
     looks_at: Option<Instant>,
@@ -80,7 +80,7 @@ impl DeadlineWatch {
                 watched.client = client;
             }
             None => {
-                let watched = Watched { waker: waker.clone(), tier: self.tier, client };
+                let watched = WatchedFuture { waker: waker.clone(), tier: self.tier, client };
                 deadlines.waiting.insert((self.at, number), watched);
             }
         }
@@ -107,7 +107,7 @@ impl Drop for DeadlineWatch {
 
 /// Wakes the futures that wait for a tier, since it is being closed.
 pub(in crate::api) fn alert_futures(tier: Lease<Open>) {
-    let is_of_tier = |watched: &&Watched| watched.tier == tier;
+    let is_of_tier = |watched: &&WatchedFuture| watched.tier == tier;
     let alerted: Vec<Waker> = {
         let deadlines = DEADLINES.lock();
         deadlines.waiting.values().filter(is_of_tier).map(|watched| watched.waker.clone()).collect()
@@ -124,8 +124,8 @@ fn start(deadlines: &mut Deadlines, now: Instant) {
 }
 
 /// The deadline of a future has passed.
-fn end(watched: Watched) {
-    let Watched { waker, client, .. } = watched;
+fn end(watched: WatchedFuture) {
+    let WatchedFuture { waker, client, .. } = watched;
     // A waker of a runtime that panics must not leave the others asleep.
     let _ = catch_unwind(AssertUnwindSafe(|| {
         client.into_iter().for_each(LineClient::expire);

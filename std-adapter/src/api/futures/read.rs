@@ -7,8 +7,8 @@ use crate::errors::{BatchError, GetError};
 impl ColdTierHandle {
     /// Returns the value of a key, if it has one that has not expired. As [`get`](Self::get), for a future.
     ///
-    /// A value that lies in the pools, in a write that waits, or in the page cache of the system is read in the first poll. For any
-    /// other, a thread of the tier reads.
+    /// A value in the pools, in a pending write, or in the page cache of the system is read in the first poll. For any other, a thread
+    /// of the tier reads.
     ///
     /// # Errors
     /// As [`get`](Self::get), and [`TierError::TimedOut`](crate::TierError::TimedOut) where the read takes longer than the configured
