@@ -192,7 +192,7 @@ impl FileMedium {
         Ok(read_cached(&self.file, offset, buffer))
     }
 
-    pub(super) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
+    pub(crate) fn write_at(&self, offset: u64, bytes: &[u8]) -> Result<(), MediumFailure> {
         self.check_length()?;
         let written = self.file.write_all_at(bytes, offset).map_err(|error| self.failed("write", &error));
         self.doubt.changed(written.is_ok());

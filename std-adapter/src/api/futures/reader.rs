@@ -97,6 +97,12 @@ impl ReaderQueue {
         state.next_with_a_place()
     }
 
+    /// Tells whether any read took the thread.
+    #[cfg(test)]
+    pub(super) fn has_begun(&self) -> bool {
+        self.state.lock().jobs.is_some()
+    }
+
     /// Reads in the queue, and futures that wait for a place in it.
     #[cfg(test)]
     pub(super) fn counts(&self) -> (usize, usize) {
