@@ -39,6 +39,8 @@ struct Client<W> {
     needs_in: u64,
     /// The key that it holds or waits for.
     key: Option<KeyHash>,
+    /// Whether it learned that the key is its own: it may write under it from then on, whatever its deadline.
+    is_served: bool,
 }
 
 /// The line for capacity, whatever its clients need.
@@ -143,6 +145,7 @@ impl<W: Clone> Lines<W> {
             needs: 0,
             needs_in: self.round,
             key: None,
+            is_served: false,
         };
         self.clients.insert(self.issued, client);
         self.issued
@@ -281,11 +284,9 @@ impl<W: Clone> Lines<W> {
         }
     }
 
-    /// Changes the way to wake a client.
-    pub(super) fn renew(&mut self, number: u64, renew: impl FnOnce(&mut W)) {
-        if let Some(client) = self.clients.get_mut(&number) {
-            renew(&mut client.waker);
-        }
+    /// Changes the way to wake a client, where it is known.
+    pub(super) fn renew<R>(&mut self, number: u64, renew: impl FnOnce(&mut W) -> R) -> Option<R> {
+        self.clients.get_mut(&number).map(|client| renew(&mut client.waker))
     }
 
     /// Whether a client has a reason to wake up: it may go on, was alerted, or is not known any more.
@@ -307,9 +308,10 @@ impl<W: Clone> Lines<W> {
 
     /// Lets a client go on that has a permit, which is its own from then on, or was called.
     pub(super) fn take(&mut self, number: u64) -> Option<Go> {
-        let (is_called, rings) = (self.is_called(number), self.rings);
+        let (is_called, has_key, rings) = (self.is_called(number), self.has_key(number), self.rings);
         let client = self.clients.get_mut(&number)?;
         client.rings = rings;
+        client.is_served |= has_key;
         client.permit.take().map(Go::Permit).or(is_called.then_some(Go::Called))
     }
 
@@ -332,6 +334,13 @@ impl<W: Clone> Lines<W> {
             }
         }
         client.permit
+    }
+
+    /// Removes a client whose deadline has passed, as [`leave`](Self::leave) does. One that has a key keeps it: two writers of one key
+    /// would each take the other's pieces for left over.
+    pub(super) fn expire(&mut self, number: u64, woken: &mut Vec<W>) -> Option<u64> {
+        let is_served = self.clients.get(&number).is_some_and(|client| client.is_served);
+        if is_served { None } else { self.leave(number, false, woken) }
     }
 
     #[cfg(test)]

@@ -41,7 +41,7 @@ mod tests;
 mod waiting;
 mod woken;
 
-use core::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use parking_lot::{Mutex, MutexGuard};
 
 #[cfg(test)]
@@ -78,6 +78,8 @@ pub(crate) struct Admission {
     keys_held: AtomicU32,
     /// Whether clients that arrive may take the places that the last round left, until these are used up.
     is_open: AtomicBool,
+    /// The limit on pending bytes, as the worker last had it.
+    pending_bytes_max: AtomicU64,
 }
 
 /// The state that the worker sees when it serves the waiters.
@@ -177,6 +179,7 @@ impl Admission {
         if !self.has_waiters() {
             return;
         }
+        self.pending_bytes_max.store(look.pending_bytes_max, Ordering::SeqCst);
         let (taken, taken_bytes) = (self.budget.queued(), self.budget.pending_bytes());
         let is_low = taken <= QUEUED_MAX / LOW_PART && taken_bytes <= look.pending_bytes_max / 2;
         self.change(|lines, woken| {
@@ -189,6 +192,15 @@ impl Admission {
                 lines.grant(spare, |bytes| self.budget.reserve_write(bytes, look.pending_bytes_max), woken);
             }
             lines.ring(look.is_changed, look.enough_for, woken);
+        });
+    }
+
+    /// A permit was given back unused: it goes to the oldest client that waits for one, whose worker may be asleep.
+    fn pass_permit_on(&self) {
+        let pending_bytes_max = self.pending_bytes_max.load(Ordering::SeqCst);
+        let spare = Spare { places: 0, bytes: 0 };
+        self.change(|lines, woken| {
+            lines.grant(spare, |bytes| self.budget.reserve_write(bytes, pending_bytes_max), woken);
         });
     }
 

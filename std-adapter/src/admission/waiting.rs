@@ -6,7 +6,7 @@ use std::time::Instant;
 
 use coldpress_core::format::KeyHash;
 
-use super::lines::{Go, Line};
+use super::lines::{Go, Line, Lines};
 use super::woken::Woken;
 use super::{Admission, Turn};
 use crate::recycled::Gone;
@@ -105,13 +105,14 @@ impl<L: AdmissionLease> Waiting<L> {
     /// Tells whether a future has a reason to try again: as for a thread, it may go on, or is to look how its tier is. Where it has
     /// none, `waker` is woken once it has one.
     pub(crate) fn is_awake(&self, waker: &Waker) -> bool {
+        let waker = waker.clone();
         let look = |admission: &Admission| {
             let mut lines = admission.lines.lock();
-            lines.renew(self.number, |woken| woken.renew(waker));
-            lines.is_awake(self.number)
+            let before = lines.renew(self.number, |woken| woken.renew(waker));
+            (lines.is_awake(self.number), before)
         };
         // In a partition that is closed there is nothing to wait for.
-        self.lease.reach(look).unwrap_or(true)
+        self.lease.reach(look).is_none_or(|(is_awake, _)| is_awake)
     }
 
     /// It has what it waited for. There may be more, so the next ones are called.
@@ -122,16 +123,25 @@ impl<L: AdmissionLease> Waiting<L> {
 
 impl<L: AdmissionLease> Drop for Waiting<L> {
     fn drop(&mut self) {
-        leave(self.lease, self.number, self.is_done);
+        remove(self.lease, self.number, |lines, woken| lines.leave(self.number, self.is_done, woken));
     }
 }
 
 /// Removes a client from all lines, and passes on what was reserved for it.
-fn leave<L: AdmissionLease>(lease: L, number: u64, is_done: bool) {
+fn remove<L: AdmissionLease>(
+    lease: L,
+    number: u64,
+    leave: impl FnOnce(&mut Lines<Woken>, &mut Vec<Woken>) -> Option<u64>,
+) {
     // The reservations of a closed partition are gone with it.
     lease.reach(|admission| {
-        if let Some(bytes) = admission.change(|lines, woken| lines.leave(number, is_done, woken)) {
+        let (bytes, _waker) = admission.change(|lines, woken| {
+            let waker = lines.renew(number, |woken| woken.renew(Waker::noop().clone()));
+            (leave(lines, woken), waker)
+        });
+        if let Some(bytes) = bytes {
             admission.budget.give_back_write(bytes);
+            admission.pass_permit_on();
         }
     });
 }
@@ -145,9 +155,9 @@ pub(crate) struct LineClient<L: AdmissionLease> {
 
 impl<L: AdmissionLease> LineClient<L> {
     /// The deadline has passed. A future that nobody polls leaves all lines, so that it holds up no other client. Its last try comes
-    /// with its next poll.
+    /// with its next poll. One that has a key keeps it.
     pub(crate) fn expire(self) {
-        leave(self.lease, self.number, false);
+        remove(self.lease, self.number, |lines, woken| lines.expire(self.number, woken));
     }
 }
 

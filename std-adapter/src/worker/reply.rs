@@ -1,6 +1,8 @@
 //! The way back to a client that waits for an answer.
 
 use core::fmt;
+use core::panic::AssertUnwindSafe;
+use std::panic::catch_unwind;
 
 use crossbeam_channel::Sender;
 
@@ -20,7 +22,8 @@ impl<R> Reply<R> {
                 let _ = sender.try_send(answer);
             }
             Self::Future(sender) => {
-                let _ = sender.send(answer);
+                // A waker of a runtime that panics must not end the worker.
+                let _ = catch_unwind(AssertUnwindSafe(|| sender.send(answer).is_ok()));
             }
         }
     }

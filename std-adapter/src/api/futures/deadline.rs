@@ -69,6 +69,9 @@ impl DeadlineWatch {
         if now >= self.at {
             return true;
         }
+        // Neither cloned nor dropped under the lock: it is the runtime's, and with the last waker of a task other futures may go.
+        let waker = waker.clone();
+        let _before;
         let mut deadlines = DEADLINES.lock();
         let number = *self.number.get_or_insert_with(|| {
             deadlines.issued += 1;
@@ -76,11 +79,11 @@ impl DeadlineWatch {
         });
         match deadlines.waiting.get_mut(&(self.at, number)) {
             Some(watched) => {
-                watched.waker.clone_from(waker);
+                _before = core::mem::replace(&mut watched.waker, waker);
                 watched.client = client;
             }
             None => {
-                let watched = WatchedFuture { waker: waker.clone(), tier: self.tier, client };
+                let watched = WatchedFuture { waker, tier: self.tier, client };
                 deadlines.waiting.insert((self.at, number), watched);
             }
         }

@@ -1,8 +1,8 @@
 //! Reads of futures that would wait for the device: one thread of a partition makes them, one after the other.
 //!
 //! The thread is started by the first such read, and ends with the tier. The queue has a capacity. A future that finds no place waits
-//! in the order of age, and takes one in its next poll. One that is not polled keeps nobody behind it waiting: each of the oldest has
-//! a place of its own.
+//! in the order of age, and takes one in its next poll. One that is not polled keeps its place until its deadline, and none of the
+//! others: each free place is kept for one of the oldest.
 
 use core::future::{Future as _, poll_fn};
 use core::panic::AssertUnwindSafe;
@@ -11,6 +11,7 @@ use core::task::{Poll, Waker};
 use std::collections::BTreeMap;
 use std::panic::{catch_unwind, resume_unwind};
 use std::thread::Builder;
+use std::time::Instant;
 
 use coldpress_core::drive::MediumError;
 use crossbeam_channel::{Receiver, Sender, unbounded};
@@ -34,8 +35,8 @@ struct ReaderState {
     /// The way to the thread; `None` before the first read.
     jobs: Option<Sender<ReadJob>>,
     queued: usize,
-    /// Futures that found no place, by their age.
-    waiting: BTreeMap<u64, Waker>,
+    /// Futures that found no place, by their age, each with its deadline.
+    waiting: BTreeMap<u64, (Instant, Waker)>,
     issued: u64,
 }
 
@@ -51,10 +52,19 @@ impl ReaderQueue {
         &self,
         job: &mut Option<ReadJob>,
         number: &mut Option<u64>,
-        waker: &Waker,
+        (deadline, waker): (Instant, &Waker),
         start: impl FnOnce(Receiver<ReadJob>) -> Result<(), TierError>,
     ) -> Result<(), TierError> {
+        // Wakers are neither cloned nor dropped under the lock: with the last waker of a task other futures may go.
+        let (waker, mut _before, mut late) = (waker.clone(), None, Vec::new());
         let mut state = self.state.lock();
+        // Those whose deadline has passed, and that are not polled, hold up no others.
+        let now = Instant::now();
+        while let Some(first) = state.waiting.first_entry()
+            && first.get().0 <= now
+        {
+            late.push(first.remove());
+        }
         let free = READS_MAX.saturating_sub(state.queued);
         let ahead = match *number {
             Some(number) => state.waiting.range(..number).take(free).count(),
@@ -65,11 +75,11 @@ impl ReaderQueue {
                 state.issued += 1;
                 state.issued
             });
-            state.waiting.insert(number, waker.clone());
+            _before = state.waiting.insert(number, (deadline, waker));
             return Ok(());
         }
         if let Some(number) = number.take() {
-            state.waiting.remove(&number);
+            _before = state.waiting.remove(&number);
         }
         if state.jobs.is_none() {
             let (jobs, receiver) = unbounded();
@@ -92,8 +102,9 @@ impl ReaderQueue {
 
     /// A future stops waiting. Its place is the next one's.
     fn leave(&self, number: u64) -> Option<Waker> {
+        let _gone;
         let mut state = self.state.lock();
-        state.waiting.remove(&number)?;
+        _gone = state.waiting.remove(&number)?;
         state.next_with_a_place()
     }
 
@@ -115,7 +126,7 @@ impl ReaderState {
     /// The youngest future that has a place by now.
     fn next_with_a_place(&self) -> Option<Waker> {
         let free = READS_MAX.saturating_sub(self.queued);
-        self.waiting.values().nth(free.checked_sub(1)?).cloned()
+        self.waiting.values().nth(free.checked_sub(1)?).map(|(_, waker)| waker.clone())
     }
 }
 
@@ -157,7 +168,7 @@ impl ColdTierHandle {
             if job.is_some() {
                 let start = |jobs| self.start_reader(part, jobs);
                 let submit = |open: &Open| {
-                    open.part(part)?.reader.submit(&mut job, &mut line.number, cx.waker(), start)
+                    open.part(part)?.reader.submit(&mut job, &mut line.number, (deadline, cx.waker()), start)
                 };
                 if let Err(error) = self.enter(submit).flatten() {
                     return Poll::Ready(Err(error));
@@ -187,9 +198,12 @@ impl ColdTierHandle {
         let handle = *self;
         let started = Builder::new().name(format!("coldpress-reader-{part}")).spawn(move || {
             for job in jobs {
-                let next = handle.enter(|open| open.part(part).ok()?.reader.taken());
-                next.ok().flatten().into_iter().for_each(Waker::wake);
-                job(&handle);
+                // A waker of a runtime that panics must not end the thread.
+                let _ = catch_unwind(AssertUnwindSafe(|| {
+                    let next = handle.enter(|open| open.part(part).ok()?.reader.taken());
+                    next.ok().flatten().into_iter().for_each(Waker::wake);
+                }));
+                let _ = catch_unwind(AssertUnwindSafe(|| job(&handle)));
             }
         });
         started.map(drop).map_err(|error| {
