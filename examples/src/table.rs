@@ -84,7 +84,7 @@ fn log(plan: &Plan, replayed: &Replayed) -> Rows {
     let late = figures.write_amplification_late.map(|late| format!(", {late:.2} in the second half"));
     let ratio = plan.ratio_permille as f64 / 1000.0;
     let disk = format!(
-        "at most {}, above the limit in {} of {} looks",
+        "at most {}, more than 64 KiB above the limit in {} of {} looks",
         bytes(figures.disk_peak_bytes),
         count(figures.disk_looks_above),
         count(figures.disk_looks)

@@ -55,7 +55,7 @@
 //! limits their work; [`medium`] and [`clock`], on which it stands; [`codec`]. [`image`] reads and makes the bytes of a log, a device's
 //! too; [`inspect`] reads the directory of a tier without a lock.
 //!
-//! Calls of a [`ColdTierHandle`] whose names end in `_async` return futures. They need no runtime and block no thread: see
+//! Calls whose names end in `_async` return futures. They need no runtime and block no thread: see
 //! [the guide](guide#futures).
 //!
 //! [`guide`] tells how to choose capacity and memory, how long calls block, how to move, copy and upgrade a tier, and which metrics

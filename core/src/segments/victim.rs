@@ -43,7 +43,7 @@ pub struct Ages {
     is_renewed: bool,
 }
 
-/// So many times the mean age at which records are superseded, a superseded record was an old one.
+/// A superseded record counts as long-lived if it was older than this many times the mean age of superseded ones.
 const OLD_TIMES: u64 = 2;
 
 impl Ages {

@@ -139,7 +139,7 @@ impl Log<'_> {
         if !self.may_join(stream, is_open) {
             stream = Stream::Warm;
         }
-        // Where the segment of the stream is too old for the record, it is kept open for others if that record has another place.
+        // If the stream's segment is too old for the record, the other open segments are tried before that one is sealed.
         if self.layout.config().streams != Streams::One
             && self.filling(stream).is_some_and(|(_, slot)| slot.sequence < floor)
         {

@@ -144,7 +144,7 @@ impl Log<'_> {
     /// - A fresh record that may live long goes to the segment of relocation where it fits behind the newest version of its
     ///   key. No segment is opened or sealed for it.
     ///
-    /// Nor is it parted while the spread of wear is beyond its bound: cold records are then moved in one open segment.
+    /// While the spread of wear is beyond its bound the stream is not parted: relocation then mixes cold records with others.
     /// After a mount the stream is not parted until enough was superseded to tell: lives that power cuts end early go on as
     /// quickly as with one open segment.
     fn part(&mut self, is_parted: bool) {

@@ -1,7 +1,7 @@
 //! A model of a log, which tells what each part of its cost bounds: records of one length, and nothing but counts.
 //!
 //! It has the overwrites of the measured runs, and chooses victims as the machine does. By it a figure can be taken apart:
-//! a segment less in the reserve, fewer bytes of headers, or perfect knowledge of the keys to come.
+//! a segment less in the reserve, fewer bytes of headers, or the most frequent keys known in advance.
 
 use serde::Serialize;
 

@@ -165,7 +165,7 @@ impl Open {
         LogReads { open: self, may_wait: true, would_wait: Cell::new(false) }
     }
 
-    /// Reads of bytes that the system has in memory. After another read the look gives nothing.
+    /// Reads of bytes that the system has in memory. If a read would wait, the caller drops the result of its look.
     pub(crate) const fn reads_without_waits(&self) -> LogReads<'_> {
         LogReads { open: self, may_wait: false, would_wait: Cell::new(false) }
     }

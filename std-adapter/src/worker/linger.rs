@@ -1,5 +1,5 @@
 //! A worker that stays awake for a moment after it answered, since its client may write again at once. To wake a thread takes
-//! longer than a whole flushed put does.
+//! longer than the write itself.
 
 use core::time::Duration;
 use std::time::Instant;

@@ -97,7 +97,8 @@ fn join(line: &mut WaitingLine, position: u64, waiter: Waiter) {
             answer(gone, Err(TierError::TimedOut));
         }
     }
-    // Futures can be dropped behind one that still waits. Looking through a line that is about to grow costs each that joined one look.
+    // Futures can be dropped behind one that still waits. The line is searched only where it is about to
+    // grow: one look for each waiter on the average.
     if line.len() == line.capacity() {
         line.retain(|(_, waiter)| !waiter.reply.is_dropped());
         line.reserve(line.len() + 1);

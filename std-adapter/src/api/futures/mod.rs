@@ -7,8 +7,8 @@
 //!           └──► a read that would wait ─► the reader's queue ─► woken by the answer ─► poll
 //! ```
 //! It needs no runtime: a future keeps the waker of its last poll where the worker, the reader or the [deadlines](deadline) find it.
-//! No poll waits for a device, for space or for an answer. It takes short locks, as the operations of threads do, and encodes and
-//! decodes on the thread that polls.
+//! No poll waits for a device, for space or for an answer. It takes short locks, as the operations of threads do. It encodes on
+//! the thread that polls, and decodes there where the bytes are in memory.
 //!
 //! A future that is dropped leaves its lines and the reader's queue, and gives back what was reserved for it. A write is sent in
 //! one poll or not at all, so it was done or was not. Dropped before that, nothing was written; dropped later, only the answer is lost.
