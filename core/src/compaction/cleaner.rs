@@ -152,7 +152,7 @@ impl Cleaner {
         }
         let victim: Option<VictimChoice> =
             choose(&log.terms(Policy::Greedy), log.segments.as_slice(), |_, _| true);
-        victim.is_none() && log.has_one_open()
+        victim.is_none() && log.is_one_stream()
     }
 
     pub(crate) fn is_idle(&self) -> bool {

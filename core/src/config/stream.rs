@@ -30,8 +30,7 @@ pub enum Stream {
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[non_exhaustive]
 pub enum Streams {
-    /// One for all: fresh and relocated records share a segment. The least RAM, and no rest of a segment is kept open. While
-    /// the workload is skewed relocated records have an open segment of their own all the same: two slots are enough.
+    /// One for all: fresh and relocated records share a segment. The least RAM, and no rest of a segment is kept open.
     One,
     /// One for fresh records, one for relocated ones.
     Two,

@@ -39,12 +39,7 @@ pub struct Ages {
     /// Of live records: how many, and the sum of their sequences.
     live_records: u64,
     live_sequences: u64,
-    /// Whether relocation gives records a new version, so that live ones look younger than they are.
-    is_renewed: bool,
 }
-
-/// A superseded record counts as long-lived if it was older than this many times the mean age of superseded ones.
-const OLD_TIMES: u64 = 2;
 
 impl Ages {
     /// A record was written at sequence `now`; it supersedes one of sequence `before`, if any.
@@ -61,19 +56,6 @@ impl Ages {
         }
         self.dead_bytes += u64::from(record_bytes);
         self.dead_weighted += u64::from(now.since(before)) * u64::from(record_bytes);
-    }
-
-    /// A live record of sequence `before` got the sequence `now`: it was relocated as new.
-    pub fn renew(&mut self, before: Sequence, now: Sequence) {
-        self.is_renewed = true;
-        self.live_sequences += u64::from(now.since(before));
-    }
-
-    /// Tells whether a record of sequence `before`, superseded at `now`, lived much longer than superseded ones do on the
-    /// average. Then the record that supersedes it may live long, too.
-    #[must_use]
-    pub fn is_long_lived(&self, now: Sequence, before: Sequence) -> bool {
-        u64::from(now.since(before)) * self.dead_bytes > OLD_TIMES * self.dead_weighted
     }
 
     /// A record of sequence `before` was dropped, and no other superseded it.
@@ -94,9 +76,8 @@ impl Ages {
     ///
     /// Cost–benefit when superseded records are, on the average, less than half as old as live ones. Under uniform overwrites
     /// the two are equal; under Zipf 0.99 over n keys the first is n writes, the second about six times that; where all keys
-    /// are written in turn the first is twice the second. Where relocation makes records young again, the first is 0.4 to 0.65
-    /// of the second under Zipf: there the limit is three quarters. Greedy until as many bytes were superseded as a quarter of
-    /// the medium holds.
+    /// are written in turn the first is twice the second. Greedy until as many bytes were superseded as a quarter of the medium
+    /// holds.
     #[must_use]
     pub fn resolve(&self, policy: Policy, now: Sequence, geometry: &Geometry) -> Policy {
         if policy != Policy::Adaptive {
@@ -105,9 +86,8 @@ impl Ages {
         let live_ages = (u128::from(self.live_records) * u128::from(now.get()))
             .saturating_sub(u128::from(self.live_sequences));
         // Compares the two means without dividing.
-        let quarters = if self.is_renewed { 3 } else { 2 };
-        let is_young = 4 * u128::from(self.dead_weighted) * u128::from(self.live_records)
-            < quarters * live_ages * u128::from(self.dead_bytes);
+        let is_young = 2 * u128::from(self.dead_weighted) * u128::from(self.live_records)
+            < live_ages * u128::from(self.dead_bytes);
         if is_young && self.dead_bytes >= geometry.medium_bytes() / 4 {
             Policy::CostBenefit
         } else {
@@ -414,35 +394,6 @@ mod tests {
             );
             assert_eq!(ages.resolve(Policy::CostBenefit, Sequence::new(100), &g), Policy::CostBenefit);
         }
-    }
-
-    #[test]
-    fn renewed_records_count_as_young_from_then_on() {
-        let g = geometry();
-        let mut ages = Ages::default();
-        for sequence in 1..=100 {
-            ages.note(Sequence::new(sequence), None, 1000, &g);
-        }
-        // Each is renewed: on the average they are 25 sequences old now, not 50.
-        for sequence in 1..=100 {
-            let half = Sequence::new(sequence + (100 - sequence) / 2);
-            ages.renew(Sequence::new(sequence), half);
-        }
-        let quarter = (g.medium_bytes() / 4) as u32;
-        for (age, policy) in [(17, Policy::CostBenefit), (20, Policy::Greedy)] {
-            let mut ages = ages;
-            ages.note(Sequence::new(100), Some(Sequence::new(100 - age)), quarter, &g);
-            assert_eq!(ages.resolve(Policy::Adaptive, Sequence::new(100), &g), policy, "superseded at {age}");
-        }
-    }
-
-    #[test]
-    fn record_older_than_most_superseded_ones_is_long_lived() {
-        let (mut ages, now) = (Ages::default(), Sequence::new(100));
-        assert!(!ages.is_long_lived(now, Sequence::FIRST), "none was superseded yet");
-        ages.note(now, Some(Sequence::new(90)), 1000, &geometry());
-        assert!(!ages.is_long_lived(now, Sequence::new(80)));
-        assert!(ages.is_long_lived(now, Sequence::new(79)));
     }
 
     #[test]

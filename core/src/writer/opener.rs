@@ -43,10 +43,6 @@ impl Log<'_> {
         self.writer.opening.state = State::Idle;
         self.writer.opening.wanted = None;
         self.fill_slot(index, segment, sequence, stream);
-        // See `part`.
-        if self.writer.streams.is_parted && stream == Stream::Old {
-            self.seal_below(sequence);
-        }
         self.set_state(segment, SegmentState::Open).set_stream(stream as u8);
         Ok(index)
     }

@@ -8,7 +8,7 @@ use super::notes::SlotState;
 use super::slot::Slot;
 use super::slots::SlotIndex;
 use crate::codec::CodecId;
-use crate::config::{Stream, Streams};
+use crate::config::Stream;
 use crate::drive::Now;
 use crate::format::{FooterEntry, Kind, Location, RecordHeader, Sequence, Version};
 use crate::index::{Placed, Released};
@@ -28,8 +28,8 @@ const REST_WORTH_KEEPING: u32 = 64;
 impl Log<'_> {
     /// The slot that fills a segment of this stream.
     pub(super) fn filling(&self, stream: Stream) -> Option<(SlotIndex, &Slot<'_>)> {
-        let has_one_open = self.has_one_open();
-        self.writer.slots.find(|s| s.state == SlotState::Filling && (has_one_open || s.stream == stream))
+        let is_shared = self.is_one_stream();
+        self.writer.slots.find(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
     }
 
     fn slot_with(&self, stream: Stream, need: SlotNeed) -> Option<SlotIndex> {
@@ -139,10 +139,8 @@ impl Log<'_> {
         if !self.may_join(stream, is_open) {
             stream = Stream::Warm;
         }
-        // If the stream's segment is too old for the record, the other open segments are tried before that one is sealed.
-        if self.layout.config().streams != Streams::One
-            && self.filling(stream).is_some_and(|(_, slot)| slot.sequence < floor)
-        {
+        // Where the segment of the stream is too old for the record, it is kept open for others if that record has another place.
+        if self.filling(stream).is_some_and(|(_, slot)| slot.sequence < floor) {
             let open = |s: Stream| self.slot_with(s, need).filter(|_| self.may_join(s, true));
             let other = [Stream::Warm, Stream::Young, Stream::Old, Stream::Hot].into_iter().find_map(open);
             if let Some(index) = other {
@@ -213,12 +211,7 @@ impl Log<'_> {
         }
         let bytes = incoming.header.record_bytes(self.layout.geometry());
         let is_intent = incoming.header.kind == Kind::EraseIntent;
-        let is_keyed = incoming.header.kind.is_keyed();
-        let has_origin = incoming.header.origin.is_some();
-        // A record that is written as new must outrank the copy that it was made of.
-        let renewed =
-            incoming.relocated_from.filter(|_| is_keyed && !has_origin).map(|old| old.location.sequence);
-        let need = SlotNeed { bytes, floor: renewed.unwrap_or(Sequence::NONE), is_intent };
+        let need = SlotNeed { bytes, floor: Sequence::NONE, is_intent };
         // Relocation fills a segment that fresh records opened, but opens none for them.
         let (stream, open) = match stream {
             Stream::Warm => (Stream::Young, self.slot_with(stream, need)),
@@ -230,16 +223,14 @@ impl Log<'_> {
             None => self.take_opening(stream, is_intent)?,
         };
         // Streams were merged or separated since the record was made, so it is made again.
+        let is_keyed = incoming.header.kind.is_keyed();
+        let has_origin = incoming.header.origin.is_some();
         if is_keyed && has_origin == (self.is_one_stream() && !self.keeps_versions()) {
             self.stir(true);
             return Err(AppendError::Busy);
         }
         self.writer.is_starved &= is_intent;
-        let location = self.place(index, incoming)?;
-        if let Some(before) = renewed.filter(|_| self.layout.config().streams == Streams::One) {
-            self.writer.streams.ages.renew(before, location.sequence);
-        }
-        Ok(location)
+        self.place(index, incoming)
     }
 
     /// Writes the time that is owed to the log, and wants it durable. Else records that expired by it could come back, where

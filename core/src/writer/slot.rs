@@ -4,8 +4,8 @@
 //!  Empty ─1─► Filling ─2─► Full ─3─► Syncing ─4─► Footing ─5─► Empty
 //!     ▲──────────┴───────────┴───────────┴────────────┘ 6
 //! ```
-//! 1 `take_opening` a segment was opened for a stream; 2 `seal_slot` the next record does not fit, a version must lie
-//! higher, or a stream is parted or merged; 3 `poll_slots` all records are written; 4 `poll_slots` they are durable (rule 2); 5 `finish_slot_write` the footer
+//! 1 `take_opening` a segment was opened for a stream; 2 `seal_slot` the next record does not fit, or a version must lie
+//! higher; 3 `poll_slots` all records are written; 4 `poll_slots` they are durable (rule 2); 5 `finish_slot_write` the footer
 //! is written, the segment is sealed; 6 `abandon_slot` a write or sync failed: sealed without a footer.
 
 use super::memory::SlotMemory;

@@ -40,8 +40,6 @@ pub(super) struct StreamState {
     pub(super) is_to_merge: bool,
     /// Whether fresh and relocated records of like age go to one stream: while victims are chosen by cost–benefit.
     pub(super) is_shared: bool,
-    /// With one stream, whether relocation fills a segment of its own: see [`part`](super::log::Log::part).
-    pub(super) is_parted: bool,
     /// How old records are when a client supersedes them.
     pub(super) ages: Ages,
     /// The mean lifetime of short-lived records, in sequences.
@@ -58,7 +56,6 @@ impl<'m> Writer<'m> {
                 is_merged,
                 is_to_merge: is_merged,
                 is_shared: false,
-                is_parted: false,
                 ages: Ages::default(),
                 lifetime: config.geometry.segment_count() / 4,
             },

@@ -1,36 +1,27 @@
 //! Streams: which one a record goes to, whether they are merged because the log is nearly full, and how victims are chosen.
 
 use super::log::Log;
-use super::notes::SlotState;
 use crate::config::{FREE_RESERVE, Stream, Streams, free_reserve};
 use crate::format::{SegmentIndex, Sequence, Version};
-use crate::segments::{Growth, Policy, Segment, SegmentState, VictimTerms, wear};
+use crate::segments::{Growth, Policy, Segment, SegmentState, VictimTerms};
 
 /// Streams are separated again once the log is emptier, by this part, than when they were merged. The part is a divisor.
 const FILL_SLACK: u64 = 16;
 
 impl Log<'_> {
     /// The stream of a fresh record that replaces one of the sequence given, which lies in the segment given.
+    ///
+    /// By age it is expected to live as long as the one before did. Where streams are shared, it also gets hotter by at most one
+    /// stream a write: a cold key that is written twice in a row is most often still cold.
     pub(super) fn fresh_stream(&self, replaces: Option<Sequence>, lies_in: Option<SegmentIndex>) -> Stream {
         let streams = &self.writer.streams;
-        match (self.layout.config().streams, replaces) {
-            (Streams::Four, Some(sequence)) if !streams.is_merged => {
-                self.fresh_stream_of_four(sequence, lies_in)
+        let by_age = match replaces {
+            Some(sequence) if self.layout.config().streams == Streams::Four && !streams.is_merged => {
+                self.stream_of_age(self.writer.sequence_next.since(sequence))
             }
-            (Streams::One, Some(sequence))
-                if streams.is_parted && streams.ages.is_long_lived(self.writer.sequence_next, sequence) =>
-            {
-                Stream::Old
-            }
-            _ => Stream::Warm,
-        }
-    }
-
-    /// By age a fresh record is expected to live as long as the one before did. Where streams are shared, it also gets hotter by at
-    /// most one stream a write: a cold key that is written twice in a row is most often still cold.
-    fn fresh_stream_of_four(&self, replaces: Sequence, lies_in: Option<SegmentIndex>) -> Stream {
-        let by_age = self.stream_of_age(self.writer.sequence_next.since(replaces));
-        if !self.writer.streams.is_shared {
+            _ => return Stream::Warm,
+        };
+        if !streams.is_shared {
             return if by_age == Stream::Hot { Stream::Hot } else { Stream::Warm };
         }
         let before = lies_in.and_then(|segment| self.segments.find(segment)).map_or(0, Segment::stream);
@@ -112,9 +103,6 @@ impl Log<'_> {
     /// They are not where records are overwritten in turn: fresh records then die in their order, relocated ones do not.
     pub(crate) fn measure_fill(&mut self) {
         if self.layout.config().streams == Streams::One {
-            let spread = wear(self.segments.as_slice()).map_or(0, |(least, most)| most - least);
-            let is_level = spread <= self.layout.config().wear_spread_max;
-            self.part(is_level && self.policy() == Policy::CostBenefit);
             return;
         }
         self.writer.streams.is_shared = self.policy() == Policy::CostBenefit;
@@ -134,48 +122,11 @@ impl Log<'_> {
         self.writer.streams.is_to_merge = live > most - slack;
     }
 
-    /// With one stream, parts it or ends that: relocation then fills an open segment of its own. It does while the workload
-    /// is skewed. Records are written as new all the same, under three rules:
-    ///
-    /// - The open segment of fresh records has the higher sequence. Where relocation opens a segment, that of fresh records is
-    ///   sealed ([`take_opening`](Self::take_opening)). So a later record of a client outranks every relocated one, published
-    ///   or not.
-    /// - A record is relocated only to a segment above its own sequence. So it outranks the copy that it was made of.
-    /// - A fresh record that may live long goes to the segment of relocation where it fits behind the newest version of its
-    ///   key. No segment is opened or sealed for it.
-    ///
-    /// While the spread of wear is beyond its bound the stream is not parted: relocation then mixes cold records with others.
-    /// After a mount the stream is not parted until enough was superseded to tell: lives that power cuts end early go on as
-    /// quickly as with one open segment.
-    fn part(&mut self, is_parted: bool) {
-        if self.writer.streams.is_parted && !is_parted {
-            let filling = self.writer.slots.iter().filter(|slot| slot.state == SlotState::Filling);
-            self.seal_below(filling.map(|slot| slot.sequence).max().unwrap_or(Sequence::NONE));
-        }
-        self.writer.streams.is_parted = is_parted;
-    }
-
-    /// Seals the open segments of a lower sequence.
-    pub(super) fn seal_below(&mut self, sequence: Sequence) {
-        for index in self.writer.slots.indices() {
-            if self.writer.slots.get(index).is_some_and(|slot| slot.sequence < sequence) {
-                self.seal_slot(index);
-            }
-        }
-    }
-
-    /// Wants the streams to be merged, since no victim yields anything while they are apart. With one stream, ends its parting.
-    /// Tells whether that is news.
+    /// Wants the streams to be merged, since no victim yields anything while they are apart. Tells whether that is news.
     pub(crate) fn merge_for_space(&mut self) -> bool {
-        let is_news = !self.writer.streams.is_to_merge || self.writer.streams.is_parted;
+        let is_news = !self.writer.streams.is_to_merge;
         self.writer.streams.is_to_merge = true;
-        self.part(false);
         is_news
-    }
-
-    /// Tells whether all records share one open segment.
-    pub(crate) const fn has_one_open(&self) -> bool {
-        self.writer.streams.is_merged && !self.writer.streams.is_parted
     }
 
     /// Merges the streams, or separates them again, as the last measure of the fill says. Called only between two victims.
@@ -252,12 +203,8 @@ impl Log<'_> {
     /// The condition is that of [`may_share`](Self::may_share), for the same reason. To open a segment it needs one beyond the
     /// reserve, like any fresh record.
     pub(super) fn may_join(&self, stream: Stream, is_open: bool) -> bool {
-        match (stream, self.layout.config().streams) {
-            (Stream::Hot | Stream::Warm, _) => true,
-            // See `part`.
-            (_, Streams::One) => is_open,
-            _ => self.free() >= FREE_RESERVE + u32::from(!is_open),
-        }
+        let is_relocated = matches!(stream, Stream::Young | Stream::Old);
+        !is_relocated || self.free() >= FREE_RESERVE + u32::from(!is_open)
     }
 
     /// Notes the age of a segment of short-lived records that is cleaned: a moving mean over sixteen.

@@ -236,10 +236,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let mut work = Work::default();
         self.pending = None;
         self.index.known = Some((incoming.hash, found));
-        // An entry in doubt may be the key's. The record goes above all of them, so that it outranks each that reads well again.
-        let doubtful = if found.is_certain { None } else { self.newest_candidate(&incoming.hash) };
-        let after = found.newest.map(|found| found.version).max(doubtful);
-        let result = self.append(now, incoming, after, &mut work);
+        let result = self.append(now, incoming, found.newest.map(|found| found.version), &mut work);
         let result = result.and_then(|()| self.program(now, incoming, &mut work));
         if self.pending.is_none() {
             self.index.known = None;
@@ -247,14 +244,6 @@ impl<M: Medium> FlashTier<'_, M> {
         work.bytes_read = u32::try_from(self.flash.bytes_read - read_before).unwrap_or(u32::MAX);
         self.note(&work);
         result
-    }
-
-    /// The highest place among the entries that may be of a key. No record outranks its place.
-    fn newest_candidate(&mut self, hash: &KeyHash) -> Option<Version> {
-        let desk = self.desk();
-        let candidates = desk.index.table.candidates(hash);
-        let entries = candidates.iter().filter_map(|at| desk.index.table.entry(*at));
-        entries.map(|entry| desk.location_of(entry.place).version()).max()
     }
 
     /// Appends a record when no other waits to be written, so that the next program writes this one alone.

@@ -30,7 +30,6 @@ mod machine_reports;
 mod machine_stalls;
 mod machine_tasks;
 mod machine_wear;
-mod parted_stream;
 mod power_cuts;
 mod power_cuts_flips;
 mod power_cuts_often;
