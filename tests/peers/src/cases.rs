@@ -37,7 +37,7 @@ pub(crate) struct Sizes {
 
 impl Sizes {
     pub(crate) fn of(args: &Args) -> Self {
-        let (mib, seconds, rounds) = if args.quick { (8, 0.2, 2) } else { (96, 1.5, 3) };
+        let (mib, seconds, rounds) = if args.quick { (16, 0.2, 2) } else { (96, 1.5, 3) };
         Self {
             bytes: args.mib.unwrap_or(mib) << 20,
             seconds: args.seconds.unwrap_or(seconds),
