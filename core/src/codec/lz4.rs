@@ -7,7 +7,7 @@ use super::{Codec, CodecError, CodecId, PREFIX_BYTES, split_dst, split_payload};
 
 /// The match table of [`Lz4`], lent to it.
 ///
-/// It takes 16 KiB, of which a short value uses 8 KiB, cleared before each value. That costs little: the C library, which clears
+/// It takes 16 KiB, of which a short value uses 8 KiB, cleared before each value. Clearing costs little: the C library, which clears
 /// nothing before most short values, was faster by a sixth for 100 bytes, and slower for a kilobyte. Lend one table of
 /// each kind where both short and long values come; a short table that meets a long value is replaced by a long one, for good,
 /// on the stack.
