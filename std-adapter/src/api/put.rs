@@ -200,16 +200,23 @@ impl ColdTierHandle {
         pairs: &[(K, V)],
         options: PutOptions,
     ) -> Result<(), BatchError> {
-        let each = PutOptions { durability: Some(Durability::Buffered), ..options };
         let at = |index| move |error: TierError| BatchError { index, error: error.into() };
-        let (timeout, default) =
-            self.enter(|open| (open.limits.op_timeout, open.limits.durability)).map_err(at(0))?;
-        let deadline = Instant::now() + timeout;
+        let (each, durability, deadline) = self.batch_terms(options).map_err(at(0))?;
         for (index, (key, value)) in pairs.iter().enumerate() {
             self.put_until(key.as_ref(), value.as_ref(), each, Some(deadline))
                 .map_err(|error| BatchError { index, error })?;
         }
-        self.flush_until(options.durability.unwrap_or(default), deadline).map_err(at(pairs.len()))
+        self.flush_until(durability, deadline).map_err(at(pairs.len()))
+    }
+
+    /// The options of each put of a batch, the durability that all wait for at its end, and its deadline.
+    pub(super) fn batch_terms(
+        &self,
+        options: PutOptions,
+    ) -> Result<(PutOptions, Durability, Instant), TierError> {
+        let (timeout, default) = self.enter(|open| (open.limits.op_timeout, open.limits.durability))?;
+        let each = PutOptions { durability: Some(Durability::Buffered), ..options };
+        Ok((each, options.durability.unwrap_or(default), Instant::now() + timeout))
     }
 
     /// Checks and encodes a value that is to replace `replaced`.

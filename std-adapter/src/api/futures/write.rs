@@ -65,18 +65,15 @@ impl ColdTierHandle {
         pairs: &[(K, V)],
         options: PutOptions,
     ) -> Result<(), BatchError> {
-        let each = PutOptions { durability: Some(Durability::Buffered), ..options };
         let at = |index| move |error: TierError| BatchError { index, error: error.into() };
-        let (timeout, default) =
-            self.enter(|open| (open.limits.op_timeout, open.limits.durability)).map_err(at(0))?;
-        let deadline = Instant::now() + timeout;
+        let (each, durability, deadline) = self.batch_terms(options).map_err(at(0))?;
         for (index, (key, value)) in pairs.iter().enumerate() {
             self.put_until_async(key.as_ref(), value.as_ref(), each, Some(deadline))
                 .await
                 .map_err(|error| BatchError { index, error })?;
             self.yield_now().await;
         }
-        self.flush_until_async(options.durability.unwrap_or(default), deadline).await.map_err(at(pairs.len()))
+        self.flush_until_async(durability, deadline).await.map_err(at(pairs.len()))
     }
 
     async fn put_until_async(
