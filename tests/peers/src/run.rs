@@ -15,6 +15,7 @@ use serde::Serialize;
 use crate::args::Args;
 use crate::cases::{Case, Sizes, cases};
 use crate::job::{Job, Outcome, Reply, Step};
+use crate::process::settle;
 use crate::stores::{Fault, Setup, Variant};
 
 /// A process that takes longer is killed, and its row says so.
@@ -142,6 +143,7 @@ fn run_step(
         seed: u64::from(round) + 1,
         step: step.clone(),
     };
+    settle(dir)?;
     let mut child = Command::new(env::current_exe()?)
         .arg("child")
         .stdin(Stdio::piped())
