@@ -274,6 +274,12 @@ impl<'a> FooterEntries<'a> {
         self.at
     }
 
+    /// The offset of the record of the next entry, if so many bytes are there.
+    pub(crate) fn next_offset(&self) -> Option<u32> {
+        let word = self.bytes.get(self.at..)?.get(12..)?.first_chunk::<4>()?;
+        Some(u32::from_le_bytes(*word) & OFFSET_MASK)
+    }
+
     /// Reads the next entry.
     ///
     /// # Errors

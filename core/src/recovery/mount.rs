@@ -312,7 +312,10 @@ impl Mount {
             self.state = if pass == Pass::EraseIntent { State::Clock } else { State::Settle };
             return Poll::Again;
         };
-        let mut scanner = scanner.unwrap_or_else(|| Scanner::footer(log, segment));
+        let mut scanner = scanner.unwrap_or_else(|| match pass {
+            Pass::EraseIntent => Scanner::unkeyed(log, segment),
+            Pass::Index => Scanner::footer(log, segment),
+        });
         for _ in 0..log.layout.config().step_records {
             match self.scan_on(log, host, &mut scanner) {
                 Scan::Read { offset, bytes } => {
@@ -361,21 +364,25 @@ impl Mount {
         }
     }
 
-    fn note(&mut self, log: &mut Log<'_>, found: &Found) {
-        // The header of the segment that a version or an erase intent names may be gone, but not those of as many later
-        // segments as there are. So a sequence beyond that number is not believed, and no record can use up the sequences.
-        let sequence_max = log.sequence_next().ahead(log.layout.geometry().segment_count());
-        if found.version.sequence <= sequence_max {
-            log.note_sequence(found.version.sequence);
+    /// Notes the sequence that a version or an erase intent names; `false` where it can't have been issued. The header of that
+    /// segment may be gone, but not those of as many later segments as there are. So a sequence beyond that number is not
+    /// believed, and no record can use up the sequences.
+    fn note_sequence(log: &mut Log<'_>, sequence: Sequence) -> bool {
+        let is_believed = sequence <= log.sequence_next().ahead(log.layout.geometry().segment_count());
+        if is_believed {
+            log.note_sequence(sequence);
         }
+        is_believed
+    }
+
+    fn note(&mut self, log: &mut Log<'_>, found: &Found) {
         match found.kind {
             Kind::Time => self.newest.record(&found.hash, found.version, found.location.segment),
             Kind::EraseIntent => {
                 let intent = EraseIntent::from_hash(&found.hash);
-                if intent.sequence > sequence_max {
+                if !Self::note_sequence(log, intent.sequence) {
                     return;
                 }
-                log.note_sequence(intent.sequence);
                 let Some(segment) = log.segments.find(intent.segment) else { return };
                 // The erase intent must be of the present life of the segment. The header tells; where the erase took the
                 // headers, the marker does, or its place was read and holds none. A marker that can't be read permits nothing:
@@ -432,6 +439,7 @@ impl Mount {
     fn recover<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, found: &Found, has_footer: bool) {
         match found.kind {
             Kind::Value | Kind::Tombstone => {
+                Self::note_sequence(log, found.version.sequence);
                 let placed = found.placed();
                 let published = host.recovered(&found.hash, &placed, has_footer);
                 log.account(&placed, published);

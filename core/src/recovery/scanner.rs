@@ -61,10 +61,11 @@ enum Mode {
         at: u32,
         checksum: Checksum,
     },
+    /// Entries from `at` up to `end`.
     Entries {
-        trailer: Trailer,
         at: u32,
-        held: Option<FooterEntry>,
+        end: u32,
+        records_end: u32,
     },
     Records,
 }
@@ -112,6 +113,8 @@ pub(crate) struct Scanner {
     searched_bytes: u64,
     /// Whether it gave up that search: there may be records that it did not find.
     pub(crate) is_given_up: bool,
+    /// Whether a footer is passed over that lists only keyed records.
+    passes_keyed: bool,
 }
 
 /// How many times the bytes of a segment may go through the checksum, or be read again, to find records behind damage.
@@ -155,7 +158,13 @@ impl Scanner {
             is_stopped: false,
             searched_bytes: 0,
             is_given_up: false,
+            passes_keyed: false,
         }
+    }
+
+    /// As [`footer`](Self::footer), for freed and time records: a footer that lists none of them is checked, and passed over.
+    pub(crate) fn unkeyed(log: &Log<'_>, segment: SegmentIndex) -> Self {
+        Self { passes_keyed: true, ..Self::footer(log, segment) }
     }
 
     /// Goes on record by record from an offset at which a record is known to begin.
@@ -228,7 +237,7 @@ impl Scanner {
         match self.mode {
             Mode::Trailer => self.read_trailer(log),
             Mode::Check { trailer, at, checksum } => self.check(log, trailer, at, checksum),
-            Mode::Entries { trailer, at, held } => self.entry(log, trailer, at, held),
+            Mode::Entries { at, end, records_end } => self.entry(log, at, end, records_end),
             Mode::Records => self.record(log, host),
         }
     }
@@ -275,8 +284,9 @@ impl Scanner {
         if self.window.0 != at {
             self.window = (0, 0);
         }
-        self.mode = Mode::Entries { trailer, at, held: None };
-        self.entry(log, trailer, at, None)
+        let at = if self.passes_keyed && trailer.unkeyed == 0 { end } else { at };
+        self.mode = Mode::Entries { at, end, records_end: trailer.records_end };
+        self.entry(log, at, end, trailer.records_end)
     }
 
     fn check(&mut self, log: &Log<'_>, trailer: Trailer, at: u32, checksum: Checksum) -> Scan {
@@ -286,30 +296,28 @@ impl Scanner {
         self.next_check(log, trailer, at, checksum)
     }
 
-    fn entry(&mut self, log: &Log<'_>, trailer: Trailer, at: u32, held: Option<FooterEntry>) -> Scan {
-        let end = trailer.entries_at(log.layout.geometry()) + trailer.entry_bytes;
-        let bytes = log.scan.filled();
-        let skip = at.checked_sub(self.window.0).filter(|s| *s < self.window.1);
-        let rest = skip.and_then(|s| bytes.get(s as usize..)).unwrap_or_default();
-        let mut entries = FooterEntries::new(*log.layout.geometry(), rest);
-        let next = entries.next_entry();
-        let Ok(next) = next else {
-            if at < end && self.window != (at, (end - at).min(Self::lane_bytes(log))) {
-                return self.ask(at, (end - at).min(Self::lane_bytes(log)));
-            }
-            // The last entry: its record ends where the records end.
-            self.mode = Mode::Entries { trailer, at: end, held: None };
-            return match held {
-                Some(entry) => Scan::Item(self.found(&entry, trailer.records_end)),
-                None => Scan::End { records_end: trailer.records_end },
-            };
-        };
-        let at = at.saturating_add(u32::try_from(entries.position()).unwrap_or(u32::MAX));
-        self.mode = Mode::Entries { trailer, at, held: Some(next) };
-        match held {
-            Some(entry) => Scan::Item(self.found(&entry, next.offset)),
-            None => self.entry(log, trailer, at, Some(next)),
+    /// The record of an entry ends where that of the next one begins, and the last one where the records end.
+    fn entry(&mut self, log: &Log<'_>, at: u32, end: u32, records_end: u32) -> Scan {
+        if at >= end {
+            return Scan::End { records_end };
         }
+        let skip = at.checked_sub(self.window.0).filter(|s| *s < self.window.1);
+        let bytes = skip.and_then(|s| log.scan.filled().get(s as usize..)).unwrap_or_default();
+        let mut entries = FooterEntries::new(*log.layout.geometry(), bytes);
+        let entry = entries.next_entry();
+        let next = at.saturating_add(u32::try_from(entries.position()).unwrap_or(u32::MAX));
+        let record_end = if next < end { entries.next_offset() } else { Some(records_end) };
+        let (Ok(entry), Some(record_end)) = (entry, record_end) else {
+            let wanted = (at, (end - at).min(Self::lane_bytes(log)));
+            if self.window != wanted {
+                return self.ask(wanted.0, wanted.1);
+            }
+            // The entries end early: no footer that matches its checksum does.
+            self.mode = Mode::Entries { at: end, end, records_end };
+            return Scan::End { records_end };
+        };
+        self.mode = Mode::Entries { at: next, end, records_end };
+        Scan::Item(self.found(&entry, record_end))
     }
 
     fn found(&self, entry: &FooterEntry, end: u32) -> Found {

@@ -255,16 +255,17 @@ impl<'a> PartitionIndex<'a> {
     }
 
     /// Brings the records that the mount found into the index. The machine counts all of them live; those that are not are released
-    /// later. Bounds: as many records as are kept back.
-    fn take_found(&mut self) {
+    /// later. Bounds: as many records as a bin keeps back.
+    fn take_found(&mut self, bin: usize) {
         let (clock, shared, terms) = (self.clock, self.shared, self.terms);
-        let records = self.found.take();
+        let records = self.found.take(bin);
         for of_shard in records.chunk_by(|one, next| shared.is_one_shard(&one.hash, &next.hash)) {
             let hashes = of_shard.iter().map(|record| &record.hash);
             let mut at = of_shard.iter();
             shared.mutate_many(&terms, hashes, |entry| {
-                let Some(FoundRecord { hash, placed, is_sealed }) = at.next() else { return };
-                let (published, step) = Self::place_in(clock, entry, placed, *is_sealed);
+                let Some(record) = at.next() else { return };
+                let (hash, placed) = (&record.hash, &record.placed());
+                let (published, step) = Self::place_in(clock, entry, placed, record.is_sealed);
                 if let Some(step) = step {
                     self.queue.follow(hash, step);
                 }
@@ -280,7 +281,7 @@ impl<'a> PartitionIndex<'a> {
                 }
             });
         }
-        self.found.reuse(records);
+        self.found.reuse(bin, records);
     }
 
     /// Notes a piece before it is known whether a value uses it.
@@ -411,14 +412,15 @@ impl Index for PartitionIndex<'_> {
     }
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
-        if self.found.push(FoundRecord { hash: *hash, placed: *placed, is_sealed }) {
-            self.take_found();
+        if let Some(bin) = self.found.push(FoundRecord::new(hash, placed, is_sealed)) {
+            self.take_found(bin);
         }
         Published::Live(self.found.released.pop())
     }
 
     fn settle(&mut self) -> Settled {
-        self.take_found();
+        self.found.bins().for_each(|bin| self.take_found(bin));
+        self.found.drop_bins();
         if let Some(released) = self.found.released.pop() {
             return Settled::Released(released);
         }

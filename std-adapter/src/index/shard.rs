@@ -110,27 +110,33 @@ impl Shard {
             }
             return result;
         }
-        let (place, mut entry) = self.find(lives, (hash, &name));
+        let place = self.find((hash, &name));
+        let mut entry = self.entry_at(lives, hash, place);
         let result = change(&mut entry);
         self.put((lives, phase), (hash, &name), place, entry);
         result
     }
 
-    /// Finds an entry that has no pending write.
-    fn find(&mut self, lives: &Lives, (hash, name): (&KeyHash, &EntryName)) -> (Place, Entry) {
-        if let Some(at) = self.plain.find(name)
-            && let Some(body) = self.plain.body(at)
-        {
-            return (Place::Plain(at), unpack(body, lives));
+    /// Finds the place of an entry that has no pending write.
+    fn find(&self, (hash, name): (&KeyHash, &EntryName)) -> Place {
+        if let Some(at) = self.plain.find(name) {
+            Place::Plain(at)
+        } else if let Some(at) = self.timed.find(name) {
+            Place::Timed(at)
+        } else if self.rare.contains_key(hash) {
+            Place::Rare
+        } else {
+            Place::Nowhere
         }
-        if let Some(at) = self.timed.find(name)
-            && let Some(body) = self.timed.body(at)
-        {
-            return (Place::Timed(at), unpack(body, lives));
-        }
-        match self.rare.get(hash) {
-            Some(rare) => (Place::Rare, rare.entry()),
-            None => (Place::Nowhere, Entry::default()),
+    }
+
+    /// The entry at a place that was found.
+    fn entry_at(&self, lives: &Lives, hash: &KeyHash, place: Place) -> Entry {
+        match place {
+            Place::Plain(at) => self.plain.body(at).map_or_else(Entry::default, |body| unpack(body, lives)),
+            Place::Timed(at) => self.timed.body(at).map_or_else(Entry::default, |body| unpack(body, lives)),
+            Place::Rare => self.rare.get(hash).map_or_else(Entry::default, RareEntry::entry),
+            Place::Nowhere => Entry::default(),
         }
     }
 

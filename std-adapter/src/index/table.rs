@@ -54,6 +54,12 @@ impl EntryName {
         usize::from(l) | usize::from(k & 3) << 8
     }
 
+    /// Sorted by this, keys of one shard stand together, and there in the order of their groups.
+    pub(super) fn order(hash: &KeyHash) -> u64 {
+        let [_, _, _, _, e, f, g, h, ..] = hash.0;
+        (Self::shard(hash) as u64) << 32 | u64::from(u32::from_le_bytes([e, f, g, h]))
+    }
+
     /// The identity again, in its shard.
     pub(super) fn hash(self, shard: usize) -> KeyHash {
         let ([a, b, c, d], [e, f, g, h]) = (self.low.to_le_bytes(), self.high.to_le_bytes());
