@@ -157,6 +157,13 @@ pub trait Index {
         false
     }
 
+    /// A mount is about to find so many records of keys, as the footers of segments say: at most, where each record is whole. Segments
+    /// without a footer are not counted. Called once, before the first [`recovered`](Self::recovered). A host that makes space as records
+    /// come needs to do nothing.
+    fn expect(&mut self, records: u64) {
+        let _ = records;
+    }
+
     /// A mount found a record. `is_sealed` tells whether its segment was sealed; of two copies with the same version a
     /// tombstone wins, then the copy in a sealed segment, then that in the segment of the lower sequence.
     ///

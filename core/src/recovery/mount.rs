@@ -64,6 +64,8 @@ pub(crate) struct Mount {
     grown: Grown,
     /// The longest record that a segment may hold, by what the headers say.
     longest_bytes: u32,
+    /// Records of keys that footers list.
+    listed_records: u64,
 }
 
 impl Engine for Mount {
@@ -88,6 +90,7 @@ impl Mount {
             newest: NewestTime::default(),
             grown: Grown::default(),
             longest_bytes: 0,
+            listed_records: 0,
         }
     }
 
@@ -131,6 +134,7 @@ impl Mount {
                     self.store.is_none(),
                     log.layout.config().clock_jump_s_max,
                 );
+                host.expect(self.listed_records);
                 self.state = State::Scan { pass: Pass::Index, segment: SegmentIndex::FIRST, scanner: None };
                 Ok(Poll::Again)
             }
@@ -336,8 +340,9 @@ impl Mount {
                         segment.set_unread(true);
                         self.report.unsearched_segments += u32::from(pass == Pass::Index);
                     }
-                    if pass == Pass::Index {
-                        self.end_segment(log, &scanner, records_end);
+                    match pass {
+                        Pass::EraseIntent => self.listed_records += u64::from(scanner.listed),
+                        Pass::Index => self.end_segment(log, &scanner, records_end),
                     }
                     self.state = State::Scan { pass, segment: segment.next(), scanner: None };
                     return Poll::Again;

@@ -115,6 +115,8 @@ pub(crate) struct Scanner {
     pub(crate) is_given_up: bool,
     /// Whether a footer is passed over that lists only keyed records.
     passes_keyed: bool,
+    /// Records of keys that the footer lists.
+    pub(crate) listed: u32,
 }
 
 /// How many times the bytes of a segment may go through the checksum, or be read again, to find records behind damage.
@@ -159,6 +161,7 @@ impl Scanner {
             searched_bytes: 0,
             is_given_up: false,
             passes_keyed: false,
+            listed: 0,
         }
     }
 
@@ -279,6 +282,7 @@ impl Scanner {
             return Scan::Damage { offset: log.layout.geometry().trailer_at() };
         }
         self.has_footer = true;
+        self.listed = trailer.entries - trailer.unkeyed;
         let at = trailer.entries_at(log.layout.geometry());
         // Where the buffer holds the whole footer, its entries can be read at once.
         if self.window.0 != at {

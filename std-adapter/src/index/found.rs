@@ -7,11 +7,11 @@
 use coldpress_core::format::{KeyHash, Kind, Location, Version};
 use coldpress_core::index::{Placed, Released};
 
-use super::table::{EntryName, SHARDS};
+use super::table::{EntryName, Progress, SHARDS};
 
 /// Bins of records.
 const BINS: usize = 64;
-/// Records that a bin keeps back at most: 256 a shard. All bins together take 18 MiB at most.
+/// Records that a bin keeps back at most: 256 a shard. All bins together take 12 MiB at most.
 const BIN_MAX: usize = 4 << 10;
 
 /// A record that a mount found.
@@ -53,9 +53,27 @@ pub(super) struct FoundRecords {
     /// Records that lost against others, or were replaced, and that the machine counts as live until it learns of them. Each of those that are
     /// brought in adds one at most, and each that is found takes one away.
     pub(super) released: Vec<Released>,
+    /// Records that the mount says it will find in all.
+    pub(super) expected: u64,
+    /// Records of each shard that were brought in.
+    counts: Vec<u32>,
 }
 
 impl FoundRecords {
+    /// Counts records of a shard that are about to be brought in, and tells how many came before.
+    pub(super) fn count(&mut self, shard: usize, records: usize) -> Progress {
+        if self.counts.is_empty() {
+            self.counts.resize(SHARDS, 0);
+        }
+        let expected = usize::try_from(self.expected).unwrap_or(usize::MAX) / SHARDS;
+        let Some(count) = self.counts.get_mut(shard) else {
+            return Progress { found: 0, next: records, expected };
+        };
+        let found = *count as usize;
+        *count = count.saturating_add(u32::try_from(records).unwrap_or(u32::MAX));
+        Progress { found, next: records, expected }
+    }
+
     /// Keeps a record back; gives the number of its bin when that is full.
     pub(super) fn push(&mut self, record: FoundRecord) -> Option<usize> {
         if self.bins.is_empty() {
@@ -95,7 +113,7 @@ impl FoundRecords {
 
 const _: () = assert!(SHARDS.is_multiple_of(BINS), "all bins are of as many shards");
 const _: () =
-    assert!(BINS * BIN_MAX * size_of::<FoundRecord>() <= 18 << 20, "the bins take as much as is said");
+    assert!(BINS * BIN_MAX * size_of::<FoundRecord>() <= 12 << 20, "the bins take as much as is said");
 
 #[cfg(test)]
 mod tests {

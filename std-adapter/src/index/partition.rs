@@ -24,6 +24,7 @@ use super::expiry::{Move, Queue};
 use super::found::{FoundRecord, FoundRecords};
 use super::recoder::Recoder;
 use super::shared::{STRIPES, SharedPartition};
+use super::table::EntryName;
 use crate::config::Terms;
 use crate::observe::{Analysis, LatencySum, PoolStats};
 use crate::pool::HotPools;
@@ -262,7 +263,9 @@ impl<'a> PartitionIndex<'a> {
         for of_shard in records.chunk_by(|one, next| shared.is_one_shard(&one.hash, &next.hash)) {
             let hashes = of_shard.iter().map(|record| &record.hash);
             let mut at = of_shard.iter();
-            shared.mutate_many(&terms, hashes, |entry| {
+            let shard = of_shard.first().map_or(0, |record| EntryName::shard(&record.hash));
+            let progress = self.found.count(shard, of_shard.len());
+            shared.mutate_many(&terms, progress, hashes, |entry| {
                 let Some(record) = at.next() else { return };
                 let (hash, placed) = (&record.hash, &record.placed());
                 let (published, step) = Self::place_in(clock, entry, placed, record.is_sealed);
@@ -409,6 +412,10 @@ impl Index for PartitionIndex<'_> {
             self.queue.follow(hash, step);
         }
         released
+    }
+
+    fn expect(&mut self, records: u64) {
+        self.found.expected = records;
     }
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {

@@ -7,7 +7,7 @@ use coldpress_core::format::KeyHash;
 
 use super::entry::Entry;
 use super::packed::{Form, Lives, PLAIN, RareEntry, TIMED, pack, touch, unpack};
-use super::table::{Body, EntryName, EntryTable, with_name};
+use super::table::{Body, EntryName, EntryTable, Progress, with_name};
 
 /// The hash of a key is keyed and random already: its own bits serve.
 #[derive(Debug, Clone, Copy, Default)]
@@ -115,6 +115,13 @@ impl Shard {
         let result = change(&mut entry);
         self.put((lives, phase), (hash, &name), place, entry);
         result
+    }
+
+    /// Makes ready for the records that a mount finds: makes space, and brings the places of new keys into the processor's caches.
+    pub(super) fn foresee<'a>(&mut self, progress: Progress, hashes: impl Iterator<Item = &'a KeyHash>) {
+        self.plain.foresee(progress);
+        self.timed.foresee(progress);
+        self.plain.warm(hashes.map(EntryName::of));
     }
 
     /// Finds the place of an entry that has no pending write.

@@ -17,7 +17,7 @@ use super::lengths::Lengths;
 use super::log_clock::LogClock;
 use super::packed::Lives;
 use super::shard::Shard;
-use super::table::{EntryName, SHARDS};
+use super::table::{EntryName, Progress, SHARDS};
 use crate::admission::{Admission, AdmissionLease, Beyond, Ceiling, Weight};
 use crate::config::Terms;
 use crate::observe::{Counts, Explanations, Latencies, PartitionState, WorkerStats};
@@ -172,17 +172,19 @@ impl SharedPartition {
         EntryName::shard(one) == EntryName::shard(other)
     }
 
-    /// As [`mutate`](Self::mutate), for keys of one shard, one after the other.
+    /// As [`mutate`](Self::mutate), for keys of one shard that a mount found, one after the other.
     pub(super) fn mutate_many<'a>(
         &self,
         terms: &Terms,
-        hashes: impl Iterator<Item = &'a KeyHash>,
+        progress: Progress,
+        hashes: impl Iterator<Item = &'a KeyHash> + Clone,
         mut change: impl FnMut(&mut Entry),
     ) {
         let mut hashes = hashes.peekable();
         let Some(first) = hashes.peek() else { return };
         let (phase, Some(shard)) = (EntryName::shard(first), self.shard(first)) else { return };
         let mut shard = shard.write();
+        shard.foresee(progress, hashes.clone());
         let mut sums = [Weight::default(); 2];
         for hash in hashes {
             shard.change((&self.lives, phase), hash, |entry| {

@@ -23,6 +23,9 @@ const NAME_WORDS: usize = 3;
 const FULL_NUMERATOR: usize = 9;
 const FULL_DENOMINATOR: usize = 10;
 
+/// Records of a shard that a mount has found before the others are foreseen from them.
+const FOUND_MIN: usize = 128;
+
 /// Shards of an index. The growth of one stays below a millisecond with tens of millions of keys.
 pub(super) const SHARDS: usize = 1024;
 
@@ -66,6 +69,17 @@ impl EntryName {
         let ([i, j], [shard_low, shard_high, ..]) = (self.rest.to_le_bytes(), shard.to_le_bytes());
         KeyHash([a, b, c, d, e, f, g, h, i, j, self.tag << 2 | shard_high & 3, shard_low])
     }
+}
+
+/// How far a shard has come with the records that a mount finds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Progress {
+    /// Records that were looked at.
+    pub(super) found: usize,
+    /// Records that are looked at next.
+    pub(super) next: usize,
+    /// Records in all, as far as is known.
+    pub(super) expected: usize,
 }
 
 /// The words of an entry. A reader may change the word with the time of the last read; the others change under the lock for
@@ -144,12 +158,45 @@ impl<const N: usize> EntryTable<N> {
         }
     }
 
+    /// Where the records that come next may not fit, grows to the entries that the shard will have if it goes on like this: the same part
+    /// of all records as of those that were found. It would grow several times else, each time by less. A thirty-second more allows for chance.
+    ///
+    /// # Bounds
+    /// Moves all entries where the table is full.
+    pub(super) fn foresee(&mut self, progress: Progress) {
+        let Progress { found, next, expected } = progress;
+        if self.len == 0 || found < FOUND_MIN || self.has_space_for(self.len + next) {
+            return;
+        }
+        let entries = self.len.saturating_mul(expected) / found;
+        let groups = groups_for(entries + entries / 32);
+        if groups > self.groups.len() && entries > self.len {
+            self.rebuild(groups);
+        }
+    }
+
+    /// Reads the tags of the groups at which searches for these keys begin, and the first free places there. None of these reads waits
+    /// for another, so a search that follows finds what it needs in the processor's caches.
+    pub(super) fn warm(&self, names: impl Iterator<Item = EntryName>) {
+        let words = names.filter_map(|name| {
+            let home = self.home(&name);
+            let place = free_place(self.groups.get(home)?).unwrap_or(0);
+            let [first, .., last] = self.bodies.get(home * PLACES + place)?.as_slice() else { return None };
+            Some(first.load(Relaxed) & last.load(Relaxed) & 1)
+        });
+        core::hint::black_box(words.sum::<u32>());
+    }
+
+    const fn has_space_for(&self, entries: usize) -> bool {
+        entries * FULL_DENOMINATOR <= self.places() * FULL_NUMERATOR
+    }
+
     /// Adds an entry that is not in it. `phase` spreads the growth of many tables: each grows by a part of its own.
     ///
     /// # Bounds
     /// Moves all entries where the table is full.
     pub(super) fn insert(&mut self, name: &EntryName, words: [u32; N], phase: usize) {
-        if (self.len + 1) * FULL_DENOMINATOR > self.places() * FULL_NUMERATOR {
+        if !self.has_space_for(self.len + 1) {
             let groups = self.groups.len();
             // A fifth to a third.
             self.rebuild(groups + groups * (13 + phase % 8) / 64 + 1);
@@ -206,7 +253,7 @@ impl<const N: usize> EntryTable<N> {
 
     /// The groups that it shrinks to, with a margin, so that it does not grow right after.
     const fn groups_left(&self, phase: usize) -> usize {
-        let groups = (self.len * FULL_DENOMINATOR).div_ceil(PLACES * FULL_NUMERATOR);
+        let groups = groups_for(self.len);
         groups + groups * (phase % 8) / 64 + 1
     }
 
@@ -239,6 +286,11 @@ impl<const N: usize> EntryTable<N> {
             taken.map(|(tag, body)| (name_of(*tag, body), body))
         })
     }
+}
+
+/// The groups that so many entries need.
+const fn groups_for(entries: usize) -> usize {
+    (entries * FULL_DENOMINATOR).div_ceil(PLACES * FULL_NUMERATOR)
 }
 
 /// The words of the identity: the first three of each body.
@@ -372,6 +424,43 @@ mod tests {
         let mut expected: Vec<u32> = model.into_values().collect();
         expected.sort_unstable();
         assert_eq!(left, expected);
+    }
+
+    #[test]
+    fn table_that_foresees_its_entries_grows_to_them_once() {
+        const ALL: u64 = 4_000;
+        for (stale, left) in [(1, 4_000), (2, 2_000), (4, 1_000)] {
+            let mut table = EntryTable::<4>::new();
+            let mut places = Vec::new();
+            for found in (0..ALL).step_by(250) {
+                let progress = Progress { found: found as usize, next: 250, expected: ALL as usize };
+                table.foresee(progress);
+                let names: Vec<_> = (found..found + 250)
+                    .filter(|n| n.is_multiple_of(stale))
+                    .map(|n| EntryName::of(&hash(n)))
+                    .collect();
+                table.warm(names.iter().copied());
+                for name in &names {
+                    table.insert(name, words(name, 1), 3);
+                }
+                places.push(table.places());
+            }
+            assert_eq!(table.len(), left);
+            places.dedup();
+            // The first records come before anything is foreseen.
+            assert!(places.len() <= 3, "{places:?}");
+            let full = left as f64 / table.places() as f64;
+            assert!((0.85..=0.9).contains(&full), "{full} full");
+        }
+        let mut table = EntryTable::<4>::new();
+        let foresee = |table: &mut EntryTable<4>, expected| {
+            table.foresee(Progress { found: 1_000, next: 1_000, expected });
+            table.places()
+        };
+        assert_eq!(foresee(&mut table, 1_000_000), 0, "no key of this form was found");
+        let name = EntryName::of(&hash(1));
+        table.insert(&name, words(&name, 1), 0);
+        assert_eq!(foresee(&mut table, 500), PLACES, "fewer than were found");
     }
 
     #[test]

@@ -84,6 +84,8 @@ pub struct ModelHost {
     asked: Asked,
     /// Whether copies may be on the medium that are not counted.
     is_withheld: bool,
+    /// Records that the mount said it would find by footers, and those that it did find by them.
+    pub by_footers: (u64, u64),
     pub(super) tallied: Tallied,
 }
 
@@ -101,6 +103,7 @@ impl Default for ModelHost {
             events: Vec::new(),
             asked: Asked::default(),
             is_withheld: false,
+            by_footers: (0, 0),
             tallied: Tallied::default(),
         }
     }
@@ -301,8 +304,14 @@ impl Index for ModelHost {
         Self::let_go(entry, is_withheld)
     }
 
+    fn expect(&mut self, records: u64) {
+        assert_eq!(self.by_footers, (0, 0), "said once, before the first record");
+        self.by_footers.0 = records;
+    }
+
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, is_sealed: bool) -> Published {
         self.asked.recovered += 1;
+        self.by_footers.1 += u64::from(is_sealed);
         self.place(hash, placed, is_sealed)
     }
 

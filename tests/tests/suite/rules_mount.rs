@@ -47,3 +47,18 @@ fn medium_of_another_store_is_refused_untouched() {
     assert_eq!(world.mount(), Err(MountError::OtherStore));
     assert_eq!(world.lasting.medium.bytes(), before);
 }
+
+#[test]
+fn mount_says_how_many_records_its_footers_list() {
+    let setup = Setup::file();
+    let mut arena = setup.arena();
+    let mut world = setup.mount(&mut arena, setup.blank());
+    assert_eq!(world.host.by_footers, (0, 0), "a blank medium");
+    let puts = (0..40).map(|n| if n % 5 == 4 { Do::Remove(n % 8) } else { Do::Put(n % 8, 60) });
+    world.follow(&puts.chain([Do::Sync]).collect::<Vec<_>>());
+    let mut arena = setup.arena();
+    let world = setup.mount(&mut arena, world.end());
+    let (said, found) = world.host.by_footers;
+    assert!(said > 10, "{said} records");
+    assert_eq!(said, found);
+}
