@@ -160,7 +160,7 @@ pub trait Index {
     /// A mount is about to find so many records of keys, as the footers of segments say: at most, where each record is whole. Segments
     /// without a footer are not counted. Called once, before the first [`recovered`](Self::recovered). A host that makes space as records
     /// come needs to do nothing.
-    fn expect(&mut self, records: u64) {
+    fn announce(&mut self, records: u64) {
         let _ = records;
     }
 

@@ -134,7 +134,7 @@ impl Mount {
                     self.store.is_none(),
                     log.layout.config().clock_jump_s_max,
                 );
-                host.expect(self.listed_records);
+                host.announce(self.listed_records);
                 self.state = State::Scan { pass: Pass::Index, segment: SegmentIndex::FIRST, scanner: None };
                 Ok(Poll::Again)
             }

@@ -414,7 +414,7 @@ impl Index for PartitionIndex<'_> {
         released
     }
 
-    fn expect(&mut self, records: u64) {
+    fn announce(&mut self, records: u64) {
         self.found.expected = records;
     }
 

@@ -304,7 +304,7 @@ impl Index for ModelHost {
         Self::let_go(entry, is_withheld)
     }
 
-    fn expect(&mut self, records: u64) {
+    fn announce(&mut self, records: u64) {
         assert_eq!(self.by_footers, (0, 0), "said once, before the first record");
         self.by_footers.0 = records;
     }
