@@ -1,9 +1,9 @@
 //! Removes every key.
 
 use super::handle::ColdTierHandle;
-use super::write::Effect;
+use super::write::{Effect, Write};
 use crate::config::Durability;
-use crate::errors::RemoveError;
+use crate::errors::{RemoveError, TierError};
 use crate::index::STRIPES;
 
 impl ColdTierHandle {
@@ -19,21 +19,36 @@ impl ColdTierHandle {
     /// Appends a tombstone for each key, and reads nothing of the log. Each of them waits for a queue place at most the configured
     /// `op_timeout`. Holds the hashes of one 64th of a partition at a time, 12 bytes each.
     pub fn clear(&self) -> Result<u64, RemoveError> {
-        let (parts, durability) = self.enter(|open| {
-            open.check_writes()?;
-            Ok::<_, RemoveError>((open.parts.len(), open.limits.durability))
-        })??;
+        let (stripes, durability) = self.stripes_to_clear()?;
         let mut removed = 0;
-        for part in 0..parts {
-            for stripe in 0..STRIPES {
-                let hashes = self.enter(|open| open.part(part).map(|part| part.shared.hashes(stripe)))??;
-                for hash in hashes {
-                    let mut write = self.enter(|open| open.removal(hash, Durability::Buffered))?;
-                    removed += u64::from(self.run(&mut write)? == Effect::Changed);
-                }
+        for (part, stripe) in stripes {
+            for removal in self.removals(part, stripe)? {
+                removed += u64::from(self.run(&mut removal?)? == Effect::Changed);
             }
         }
         self.flush_to(durability)?;
         Ok(removed)
+    }
+
+    /// All stripes of all partitions, and the durability that a clear ends with.
+    pub(super) fn stripes_to_clear(
+        &self,
+    ) -> Result<(impl Iterator<Item = (usize, usize)> + use<>, Durability), TierError> {
+        self.enter(|open| {
+            open.check_writes()?;
+            let stripes =
+                (0..open.parts.len()).flat_map(|part| (0..STRIPES).map(move |stripe| (part, stripe)));
+            Ok((stripes, open.limits.durability))
+        })?
+    }
+
+    /// The removals of all keys of a stripe. Each begins as it is asked for.
+    pub(super) fn removals(
+        &self,
+        part: usize,
+        stripe: usize,
+    ) -> Result<impl Iterator<Item = Result<Write, TierError>>, TierError> {
+        let hashes = self.enter(|open| open.part(part).map(|part| part.shared.hashes(stripe)))??;
+        Ok(hashes.into_iter().map(|hash| self.enter(|open| open.removal(hash, Durability::Buffered))))
     }
 }

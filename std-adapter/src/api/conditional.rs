@@ -18,10 +18,10 @@ use std::time::Instant;
 
 use coldpress_core::format::{KeyHash, key_hash};
 
-use super::get::Current;
+use super::get::{Current, Reading};
 use super::handle::ColdTierHandle;
 use super::put::PutOptions;
-use super::write::{Condition, Effect};
+use super::write::{Condition, Effect, Write};
 use crate::config::Durability;
 use crate::errors::{GetError, PutError, RemoveError, TierError, UpdateError};
 
@@ -288,7 +288,7 @@ impl ColdTierHandle {
         })
     }
 
-    fn default_durability(&self) -> Result<Durability, TierError> {
+    pub(super) fn default_durability(&self) -> Result<Durability, TierError> {
         self.enter(|open| open.limits.durability)
     }
 
@@ -300,13 +300,23 @@ impl ColdTierHandle {
         durability: Durability,
         deadline: Instant,
     ) -> Result<bool, UpdateError> {
+        let mut write = self.prepare_remove_if(key, condition, durability, deadline)?;
+        Ok(self.run(&mut write).map_err(RemoveError::from)? != Effect::Unmet)
+    }
+
+    pub(super) fn prepare_remove_if(
+        &self,
+        key: &[u8],
+        condition: Condition,
+        durability: Durability,
+        deadline: Instant,
+    ) -> Result<Write, RemoveError> {
         let mut write = self.prepare_remove(key, durability)?;
         if condition == Condition::Absent {
             // Nothing is removed, so nothing is counted.
             write.bytes_put = None;
         }
-        let effect = self.run(&mut write.only_if(condition).until(deadline));
-        Ok(effect.map_err(RemoveError::from)? != Effect::Unmet)
+        Ok(write.only_if(condition).until(deadline))
     }
 
     /// Finds the write that a key's value is of, if the value is the expected one; the value goes into `found`.
@@ -316,7 +326,18 @@ impl ColdTierHandle {
         expected: Expected<'_>,
         found: &mut Vec<u8>,
     ) -> Result<Option<Current>, UpdateError> {
-        let current = self.read_current(key, found)?.value();
+        let reading = self.read_current(key, found)?;
+        self.take_expected(key, expected, (reading, found))
+    }
+
+    /// The write that a value which was read is of, if the value is the expected one.
+    pub(super) fn take_expected(
+        &self,
+        key: &[u8],
+        expected: Expected<'_>,
+        (reading, found): (Reading, &[u8]),
+    ) -> Result<Option<Current>, UpdateError> {
+        let current = reading.value();
         let is_expected = current.is_some()
             && match expected {
                 Expected::Absent => false,
@@ -335,7 +356,7 @@ impl ColdTierHandle {
         Ok(ValueVersion(bytes))
     }
 
-    fn count_unmet(&self, key: &[u8]) {
+    pub(super) fn count_unmet(&self, key: &[u8]) {
         // A tier that is closed counts nothing.
         let _ = self.enter(|open| {
             let part = open.part(open.route(key).1);

@@ -134,7 +134,7 @@ impl Iterator for Entries {
 impl Part {
     /// The key of a hash, and its value.
     fn read_entry(&self, open: &Open, hash: &KeyHash) -> Lookup<(Vec<u8>, Vec<u8>)> {
-        let Some(encoded) = self.read_encoded(open, hash, None)? else { return Ok(None) };
+        let Some(encoded) = self.read_encoded(&open.reads(), hash, None)? else { return Ok(None) };
         let (key, stored) = encoded.payload.split_at(encoded.key_bytes as usize);
         let mut value = Vec::new();
         let is_there = if encoded.codec == CodecId::Chunked {

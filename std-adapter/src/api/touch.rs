@@ -12,7 +12,7 @@ use coldpress_core::format::{KeyHash, Kind, Sequence, read_record};
 use super::get::{Chase, Current, Miss};
 use super::handle::ColdTierHandle;
 use super::long::pending;
-use super::opened::{Open, Part};
+use super::opened::{LogReads, Open, Part};
 use super::put::PutOptions;
 use super::scratch;
 use super::ttl::Ttl;
@@ -49,7 +49,7 @@ enum Found {
 }
 
 /// The work of a touch.
-enum Touch {
+pub(super) enum Touch {
     /// There is no value.
     Absent,
     /// The value lives that long already: this write has nothing to write, and waits for the record that is there.
@@ -115,7 +115,7 @@ impl ColdTierHandle {
     /// # Errors
     /// As [`touch`](Self::touch), with its bounds.
     pub fn touch_with(&self, key: &[u8], options: PutOptions) -> Result<bool, UpdateError> {
-        self.retry(|deadline, _| match self.enter(|open| prepare(open, key, options))?? {
+        self.retry(|deadline, _| match self.enter(|open| prepare(&open.reads(), key, options))?? {
             Touch::Absent => Ok(Some(false)),
             Touch::Done(write) => {
                 self.run(&mut write.until(deadline)).map_err(PutError::from)?;
@@ -129,7 +129,8 @@ impl ColdTierHandle {
     }
 }
 
-fn prepare(open: &Open, key: &[u8], options: PutOptions) -> Result<Touch, UpdateError> {
+/// Reads the value of a key as it is encoded, and says what a touch of it has to do.
+pub(super) fn prepare(open: &LogReads<'_>, key: &[u8], options: PutOptions) -> Result<Touch, UpdateError> {
     open.check_writes()?;
     open.check_key(key).map_err(|(bytes, max)| PutError::KeyTooLong { bytes, max })?;
     let (hash, index) = open.route(key);
@@ -176,7 +177,7 @@ impl Part {
     /// Reads the record of a key's value as it is encoded, or its head; of any key with this hash where none is given.
     pub(super) fn read_encoded(
         &self,
-        open: &Open,
+        open: &LogReads<'_>,
         hash: &KeyHash,
         key: Option<&[u8]>,
     ) -> Result<Option<Encoded>, GetError> {
@@ -216,12 +217,12 @@ impl Part {
 
     fn fetch_encoded(
         &self,
-        open: &Open,
+        open: &LogReads<'_>,
         stored: &Stored,
         key: Option<&[u8]>,
         buffer: &mut Vec<u8>,
     ) -> Result<Encoded, Miss> {
-        self.fetch(&open.reads(), stored, buffer)?;
+        self.fetch(open, stored, buffer)?;
         let record = read_record(&open.terms.geometry, open.seed, stored.location(), buffer);
         let record = record.ok().filter(|record| record.header.kind == Kind::Value).ok_or(Miss::Invalid)?;
         if key.is_some_and(|key| record.key != key) {

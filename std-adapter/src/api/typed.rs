@@ -470,7 +470,7 @@ impl<K: Serialize, V: Serialize + DeserializeOwned> PersistentColdTierHandle<K, 
 }
 
 /// The same expectation of a tier of bytes. An expected value is encoded into the buffer.
-fn encoded_expected<'b, V: Serialize>(
+pub(super) fn encoded_expected<'b, V: Serialize>(
     expected: Expected<'_, V>,
     bytes: &'b mut Vec<u8>,
 ) -> Result<Expected<'b>, PutError> {
@@ -486,7 +486,7 @@ fn encoded_expected<'b, V: Serialize>(
 }
 
 /// The value that a change gives, and what becomes of the key for it.
-fn changed<V: Serialize + DeserializeOwned>(
+pub(super) fn changed<V: Serialize + DeserializeOwned>(
     bytes: Option<&[u8]>,
     change: impl FnOnce(Option<V>) -> Update<V>,
 ) -> (Result<Update<V>, UpdateError>, Update) {

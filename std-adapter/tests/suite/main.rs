@@ -24,6 +24,7 @@ mod files;
 mod fits;
 mod full_disk;
 mod futures;
+mod futures_conditional;
 mod inspecting;
 mod lifetimes;
 mod limits;

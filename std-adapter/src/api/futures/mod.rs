@@ -14,6 +14,7 @@
 //! one poll or not at all, so it was done or was not. Dropped before that, nothing was written; dropped later, only the answer is lost.
 
 mod compaction;
+mod conditional;
 mod deadline;
 mod flush;
 mod long;

@@ -52,7 +52,7 @@ impl ColdTierHandle {
     }
 
     /// As [`read_current`](Self::read_current), for a future.
-    async fn read_async(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Reading, GetError> {
+    pub(super) async fn read_async(&self, key: &[u8], value: &mut Vec<u8>) -> Result<Reading, GetError> {
         if let Some(reading) = self.try_read(key, value)? {
             return Ok(reading);
         }

@@ -122,8 +122,30 @@ impl ColdTierHandle {
         Ok(self.run_async(&mut write).await? == Effect::Changed)
     }
 
+    /// Removes every key that is there now. As [`clear`](Self::clear), for a future.
+    ///
+    /// Dropped before it is over, some of the keys are removed.
+    ///
+    /// # Errors
+    /// As [`clear`](Self::clear).
+    ///
+    /// # Bounds
+    /// As [`clear`](Self::clear). It lets other tasks run after each key.
+    pub async fn clear_async(&self) -> Result<u64, RemoveError> {
+        let (stripes, durability) = self.stripes_to_clear()?;
+        let mut removed = 0;
+        for (part, stripe) in stripes {
+            for removal in self.removals(part, stripe)? {
+                removed += u64::from(self.run_async(&mut removal?).await? == Effect::Changed);
+                self.yield_now().await;
+            }
+        }
+        self.flush_to_async(durability).await?;
+        Ok(removed)
+    }
+
     /// Runs a put; tells whether its condition held.
-    async fn run_put_async(&self, mut write: Write) -> Result<bool, PutError> {
+    pub(super) async fn run_put_async(&self, mut write: Write) -> Result<bool, PutError> {
         if write.condition == Condition::None && !self.try_skip_unchanged(&mut write) {
             // The comparison reads the log, and the record is not in memory.
             let part = write.part;
