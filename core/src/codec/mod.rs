@@ -1,6 +1,6 @@
 //! Codecs: how the bytes of a value are made smaller before they become a record.
 //!
-//! A codec is a value that borrows its scratch memory ([`Lz4`] its match table). So the core needs no allocator, and a caller
+//! A codec is a value that borrows its scratch memory (`Lz4` its match table). So the core needs no allocator, and a caller
 //! decides where the scratch lives. Which codec made a record is written in the record as a [`CodecId`]; a reader that lacks it
 //! reports [`CodecError::Lacking`] for that record and for nothing else. Which codec is worth its cost is decided by [`choose`]
 //! from figures that were measured.

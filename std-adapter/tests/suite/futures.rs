@@ -284,6 +284,43 @@ fn reads_that_are_dropped_are_not_made() {
 }
 
 #[test]
+fn wakers_that_panic_end_no_thread_of_the_tier() {
+    let double = Double::new(4 << 20);
+    let tier = cold(double, PATIENCE);
+    let (handle, wakes) = (tier.handle(), &WAKES);
+    let waker = waker_fn::waker_fn(|| {
+        WAKES.fetch_add(1, SeqCst);
+        panic!("a runtime that is going down");
+    });
+    let poll = |future: core::pin::Pin<&mut dyn Future<Output = ()>>| {
+        assert!(future.poll(&mut core::task::Context::from_waker(&waker)).is_pending());
+    };
+    double.holds_reads.store(true, SeqCst);
+    double.holds_syncs.store(true, SeqCst);
+    {
+        // The reader, the worker and the thread of deadlines each wake one of them.
+        let mut read = core::pin::pin!(async { drop(handle.get_async(b"logged").await) });
+        let mut put = core::pin::pin!(async { drop(handle.put_with_async(b"k", b"v", SYNCED).await) });
+        let mut flush = core::pin::pin!(async { drop(handle.flush_async().await) });
+        poll(read.as_mut());
+        poll(put.as_mut());
+        poll(flush.as_mut());
+        double.holds_reads.store(false, SeqCst);
+        double.holds_syncs.store(false, SeqCst);
+        eventually("all three are woken", || wakes.load(SeqCst) >= 3);
+    }
+    block_on(async {
+        assert_eq!(handle.get_async(b"logged").await, Ok(Some(b"v".to_vec())));
+        handle.put_with_async(b"k", b"w", SYNCED).await.unwrap();
+        handle.flush_async().await.unwrap();
+    });
+    assert_eq!(tier.get(b"k"), Ok(Some(b"w".to_vec())));
+    recount(&tier);
+}
+
+static WAKES: AtomicU32 = AtomicU32::new(0);
+
+#[test]
 fn long_value_beyond_the_page_cache_is_read_whole() {
     let double = Double::new(4 << 20);
     let tier = cold_with(double, small().skip_unchanged(true));

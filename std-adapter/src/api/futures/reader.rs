@@ -212,3 +212,43 @@ impl ColdTierHandle {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use core::time::Duration;
+
+    use super::*;
+
+    /// Submits a job that does nothing; tells whether the queue took it.
+    fn submit(queue: &ReaderQueue, number: &mut Option<u64>, patience: Duration) -> bool {
+        let mut job: Option<ReadJob> = Some(Box::new(|_| ()));
+        let deadline = Instant::now() + patience;
+        // Nobody takes the jobs.
+        let start = |jobs| {
+            core::mem::forget(jobs);
+            Ok(())
+        };
+        queue.submit(&mut job, number, (deadline, Waker::noop()), start).unwrap();
+        job.is_none()
+    }
+
+    #[test]
+    fn expired_future_that_is_not_polled_holds_up_no_other() {
+        const LONG: Duration = Duration::from_secs(60);
+        let queue = ReaderQueue::default();
+        assert!((0..READS_MAX).all(|_| submit(&queue, &mut None, LONG)));
+        let (mut late, mut next, mut last) = (None, None, None);
+        assert!(!submit(&queue, &mut late, Duration::ZERO));
+        // The one that came before has expired by now.
+        assert!(!submit(&queue, &mut next, LONG) && !submit(&queue, &mut last, LONG));
+        assert_eq!(queue.counts(), (READS_MAX, 2));
+        assert!(queue.taken().is_some(), "the oldest that waits is woken");
+        assert!(!submit(&queue, &mut last, LONG), "the place is that of the older one");
+        assert!(submit(&queue, &mut next, LONG));
+        assert_eq!((queue.counts(), next), ((READS_MAX, 1), None));
+        // It leaves; a place that comes later is for nobody who waits.
+        assert!(queue.leave(last.unwrap()).is_none() && queue.taken().is_none());
+        assert!(submit(&queue, &mut late, LONG), "it stands at the end, which is the front now");
+        assert_eq!(queue.counts(), (READS_MAX, 0));
+    }
+}
