@@ -59,7 +59,7 @@
 //!
 //! On a target without compare-and-swap (Cortex-M0, riscv32imc) enable `portable-atomic` and link an implementation of
 //! `critical-section`, as `cortex-m` has with its feature `critical-section-single-core`, and `riscv` with
-//! `critical-section-single-hart`. The feature `defmt` formats every public type.
+//! `critical-section-single-hart`. The feature `defmt` formats every public type, and `postcard` stores values of `serde` types.
 #![no_std]
 #![forbid(unsafe_code)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used, clippy::cast_possible_truncation))]

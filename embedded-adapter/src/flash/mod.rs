@@ -255,6 +255,8 @@ mod stats;
 mod table;
 mod tasks;
 mod tier;
+#[cfg(feature = "postcard")]
+mod typed;
 
 pub use coldpress_core::codec::CodecId;
 pub use coldpress_core::compaction::{
@@ -281,3 +283,5 @@ pub use put::Reserved;
 pub use stats::{FlashStats, Worst};
 pub use tasks::{TaskMailbox, TaskWorker};
 pub use tier::FlashTier;
+#[cfg(feature = "postcard")]
+pub use typed::{Schema, TYPED_HEAD_BYTES, TypedGetError, TypedPutError};

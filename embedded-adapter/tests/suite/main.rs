@@ -28,6 +28,8 @@ mod flash_reads;
 mod flash_strangers;
 mod flash_tasks;
 mod flash_tier;
+#[cfg(feature = "postcard")]
+mod flash_typed;
 mod flash_unchanged;
 mod flash_unread;
 mod medium;
