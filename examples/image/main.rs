@@ -1,4 +1,4 @@
-//! Builds, verifies, dumps and sums up images: files of segments, such as a service's partition or the flash of a device.
+//! Builds, verifies, dumps, sums up and imports images: files of segments, such as a service's partition or the flash of a device.
 //!
 //! Ends with 0 where all is well, 1 where an image is damaged, 2 where the job could not be done.
 
@@ -6,7 +6,8 @@ use std::io;
 use std::process::ExitCode;
 
 use clap::Parser;
-use coldpress_examples::image::{Job, Soundness, failure_line, run};
+use coldpress_examples::image::{Soundness, failure_line, run};
+use coldpress_image::{ImageCommand, ImageJob, import};
 
 /// The image is damaged.
 const DAMAGED: u8 = 1;
@@ -14,12 +15,21 @@ const DAMAGED: u8 = 1;
 const FAILED: u8 = 2;
 
 fn main() -> ExitCode {
-    let job = Job::parse();
-    match run(&job.command, &mut io::BufWriter::new(io::stdout().lock()), &mut io::stderr()) {
+    let job = ImageJob::parse();
+    let mut out = io::BufWriter::new(io::stdout().lock());
+    let done = match &job.command {
+        ImageCommand::Image(command) => {
+            run(command, &mut out, &mut io::stderr()).map_err(|error| failure_line(command, error.as_ref()))
+        }
+        ImageCommand::ImportSequential(job) => {
+            import(job, &mut out).map_err(|error| format!("{}: {error}", job.file.display()))
+        }
+    };
+    match done {
         Ok(Soundness::Sound) => ExitCode::SUCCESS,
         Ok(Soundness::Damaged) => ExitCode::from(DAMAGED),
-        Err(error) => {
-            eprintln!("image: {}", failure_line(&job.command, error.as_ref()));
+        Err(failure) => {
+            eprintln!("image: {failure}");
             ExitCode::from(FAILED)
         }
     }

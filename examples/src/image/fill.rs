@@ -2,10 +2,10 @@
 
 use core::fmt;
 
-use coldpress_core::format::{GeometryError, Store};
+use coldpress_core::format::GeometryError;
 use coldpress_std::image::{BuildError, ImageWriter, build, build_for};
 
-use super::options::{Build, Secret};
+use super::options::Build;
 use crate::content::Content;
 
 /// Why an image was not made.
@@ -50,18 +50,14 @@ impl From<BuildError> for InputError {
 /// [`InputError`] names the line or record.
 pub fn filled(job: &Build, input: Option<&str>) -> Result<Vec<u8>, InputError> {
     let geometry = job.geometry().map_err(InputError::Geometry)?;
-    let mut store = Store { id: job.store, hash_key: [0; 16], partition: 0, partitions: 1 };
-    match job.secret {
-        Some(Secret(secret)) => store.hash_key = secret,
-        None => getrandom::fill(&mut store.hash_key).map_err(|_| InputError::Random)?,
-    }
+    let store = job.shape.store().map_err(|_| InputError::Random)?;
     let fill = |image: &mut ImageWriter<'_>| match input {
         Some(text) => from_lines(job, image, text),
         None => generated(job, image),
     };
-    match job.record_bytes {
-        Some(bytes) => build_for(geometry, store, bytes, job.time, fill),
-        None => build(geometry, store, job.time, fill),
+    match job.shape.record_bytes {
+        Some(bytes) => build_for(geometry, store, bytes, job.shape.time, fill),
+        None => build(geometry, store, job.shape.time, fill),
     }
 }
 
@@ -72,7 +68,7 @@ fn put(
     key: &[u8],
     value: &[u8],
 ) -> Result<(), InputError> {
-    let expires_s = job.ttl.map(|ttl| job.time.saturating_add(ttl));
+    let expires_s = job.ttl.map(|ttl| job.shape.time.saturating_add(ttl));
     image.put(key, value, job.codec, expires_s).map_err(|error| InputError::Record(number, error))
 }
 
@@ -92,7 +88,7 @@ fn from_lines(job: &Build, image: &mut ImageWriter<'_>, text: &str) -> Result<()
 
 /// Writes each key so many times, and removes one in ten at the end.
 fn generated(job: &Build, image: &mut ImageWriter<'_>) -> Result<(), InputError> {
-    let content = Content::new(job.store);
+    let content = Content::new(job.shape.store);
     let mut value = vec![0; job.value_bytes as usize];
     let name = |key: u32| format!("key {key}");
     for round in 0..job.rounds {

@@ -6,8 +6,8 @@ mod run;
 mod show;
 
 pub use fill::{InputError, filled};
-pub use options::{Build, Command, Job};
-pub use run::{Done, Soundness, failure_line, run};
+pub use options::{Build, Command, Job, Shape};
+pub use run::{Done, Soundness, create, failure_line, run};
 pub use show::{
     SegmentRow, Stats, Verified, damage_line, dump_json, dump_line, records, state_name, stats, stats_table,
     verify,

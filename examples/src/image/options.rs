@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use clap::{Args, Parser, Subcommand};
 use coldpress_core::codec::CodecId;
-use coldpress_core::format::{Geometry, GeometryError, Identity};
+use coldpress_core::format::{Geometry, GeometryError, Identity, Store};
 
 /// Builds, verifies, dumps and sums up images: files of segments, such as a service's partition or the flash of a device.
 #[derive(Debug, Clone, Parser)]
@@ -78,6 +78,26 @@ pub struct Build {
     #[arg(long, value_name = "N", default_value_t = 3)]
     pub rounds: u32,
 
+    /// How keys are identified: bytes (devices) or hash (services)
+    #[arg(long, value_name = "NAME", default_value = "bytes")]
+    pub identity: IdentityName,
+
+    /// Codec of the values: raw, lz4, heatshrink, zstd
+    #[arg(long, value_name = "NAME", default_value = "raw", value_parser = codec)]
+    pub codec: CodecId,
+
+    /// Seconds to live of every value
+    #[arg(long, value_name = "SECONDS")]
+    pub ttl: Option<u32>,
+
+    /// The shape of the image, and its store
+    #[command(flatten)]
+    pub shape: Shape,
+}
+
+/// The shape of an image that is made, and its store.
+#[derive(Debug, Clone, Args)]
+pub struct Shape {
     /// Bytes of a segment: what one erase gives back
     #[arg(long, value_name = "BYTES", default_value_t = 4096)]
     pub segment_bytes: u32,
@@ -98,14 +118,6 @@ pub struct Build {
     #[arg(long, value_name = "HEX", default_value = "ff", value_parser = erase_value)]
     pub erase_value: u8,
 
-    /// How keys are identified: bytes (devices) or hash (services)
-    #[arg(long, value_name = "NAME", default_value = "bytes")]
-    pub identity: IdentityName,
-
-    /// Codec of the values: raw, lz4, heatshrink, zstd
-    #[arg(long, value_name = "NAME", default_value = "raw", value_parser = codec)]
-    pub codec: CodecId,
-
     /// Secret of the store, 32 hexadecimal digits; a random one where it is left out
     #[arg(long, value_name = "HEX", value_parser = secret)]
     pub secret: Option<Secret>,
@@ -117,10 +129,6 @@ pub struct Build {
     /// The wall clock that the image carries, in seconds
     #[arg(long, value_name = "SECONDS", default_value_t = 0)]
     pub time: u32,
-
-    /// Seconds to live of every value
-    #[arg(long, value_name = "SECONDS")]
-    pub ttl: Option<u32>,
 }
 
 impl Command {
@@ -143,11 +151,33 @@ impl Build {
     /// # Errors
     /// [`GeometryError`] names what is out of bounds.
     pub fn geometry(&self) -> Result<Geometry, GeometryError> {
-        let identity = match self.identity {
+        self.shape.geometry(match self.identity {
             IdentityName::Bytes => Identity::KeyBytes,
             IdentityName::Hash => Identity::KeyedHash,
-        };
+        })
+    }
+}
+
+impl Shape {
+    /// The shape, where keys are identified so.
+    ///
+    /// # Errors
+    /// [`GeometryError`] names what is out of bounds.
+    pub fn geometry(&self, identity: Identity) -> Result<Geometry, GeometryError> {
         Geometry::new(self.segment_bytes, self.segments, self.write_unit, self.erase_value, identity)
+    }
+
+    /// The store. Without a given secret each call draws another one.
+    ///
+    /// # Errors
+    /// The system has no random bytes for a secret.
+    pub fn store(&self) -> Result<Store, getrandom::Error> {
+        let mut store = Store { id: self.store, hash_key: [0; 16], partition: 0, partitions: 1 };
+        match self.secret {
+            Some(Secret(secret)) => store.hash_key = secret,
+            None => getrandom::fill(&mut store.hash_key)?,
+        }
+        Ok(store)
     }
 }
 

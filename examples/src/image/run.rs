@@ -81,13 +81,21 @@ fn make(out: &mut impl Write, build: &Build) -> Done {
         (Some(path), InputError::Line(_) | InputError::Record(..)) => format!("{}: {error}", path.display()),
         (_, error) => error.to_string(),
     })?;
-    // An existing file may be somebody's only copy. An image holds all values, so only its owner may read it.
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&build.file)?;
+    let mut file = create(&build.file)?;
     file.write_all(&bytes)?;
     file.sync_all()?;
     let image = Image::read_from(bytes)?;
     writeln!(out, "{}: {} keys in {}", build.file.display(), image.len(), stats(&image)?.shape)?;
     Ok(Soundness::Sound)
+}
+
+/// Makes the file of a new image. An existing one may be somebody's only copy. An image holds all values, so only its owner may read
+/// it.
+///
+/// # Errors
+/// Those of the system, where the file is there among them.
+pub fn create(path: &Path) -> io::Result<fs::File> {
+    OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 fn check(out: &mut impl Write, file: &Path) -> Done {
