@@ -1,10 +1,11 @@
 //! Typed values: they come back as they were, or as a typed error, and never as a wrong value.
 
 use crate::ram::Ram;
-use coldpress_core::drive::{MediumError, Now};
+use crate::slow::Slow;
+use coldpress_core::drive::Now;
 use coldpress_embedded::flash::{
-    DeviceMedium, FlashConfig, FlashMemory, FlashTier, GetError, Medium, NorMedium, PutError, Schema,
-    Started, TYPED_HEAD_BYTES, TypedGetError, TypedPutError, Wait, buckets_for,
+    FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, PutError, Schema, TYPED_HEAD_BYTES,
+    TypedGetError, TypedPutError, Wait, buckets_for,
 };
 use serde::{Deserialize, Serialize};
 
@@ -293,50 +294,10 @@ fn value_in_pieces_is_refused_by_a_typed_get() {
     });
 }
 
-/// A medium whose writes and erases end some looks later.
-struct Slow {
-    flash: NorMedium<Ram<4, 1024>>,
-    looks_left: u32,
-}
-
-impl Medium for Slow {
-    type Error = MediumError;
-    fn read(&mut self, at: u64, bytes: &mut [u8]) -> Result<(), MediumError> {
-        self.flash.read(at, bytes)
-    }
-    fn write(&mut self, at: u64, bytes: &[u8]) -> Result<Started, MediumError> {
-        self.looks_left = 2;
-        self.flash.write(at, bytes).map(|_| Started::UnderWay)
-    }
-    fn erase(&mut self, at: u64, bytes: u64) -> Result<Started, MediumError> {
-        self.looks_left = 2;
-        self.flash.erase(at, bytes).map(|_| Started::UnderWay)
-    }
-    fn sync(&mut self) -> Result<Started, MediumError> {
-        Ok(Started::Done)
-    }
-    fn is_done(&mut self) -> Option<Result<(), MediumError>> {
-        self.looks_left -= 1;
-        (self.looks_left == 0).then_some(Ok(()))
-    }
-}
-
-impl DeviceMedium for Slow {
-    fn write_unit_bytes(&self) -> u32 {
-        self.flash.write_unit_bytes()
-    }
-    fn erase_unit_bytes(&self) -> u32 {
-        self.flash.erase_unit_bytes()
-    }
-    fn medium_bytes(&self) -> u64 {
-        self.flash.medium_bytes()
-    }
-}
-
 #[test]
 fn typed_put_on_a_busy_medium_is_made_again_and_written_once() {
     let mut memory = Memory::new();
-    let slow = Slow { flash: NorMedium::new(Ram::new(16)), looks_left: 0 };
+    let slow = Slow::new(NorMedium::new(Ram::new(16)));
     let mut tier = FlashTier::new(FlashConfig::new(1024, 1), &mut memory, slow).unwrap();
     while !tier.poll(NOW, 64).is_idle {}
     tier.mount(NOW).unwrap();

@@ -13,6 +13,7 @@ mod firmware;
 mod firmware_exercise;
 mod flash_full;
 mod flash_lives;
+mod flash_queue;
 mod flash_typed;
 mod format_versions;
 mod golden;

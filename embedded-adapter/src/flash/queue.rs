@@ -1,0 +1,339 @@
+//! Queues: records that leave in the order in which they came.
+//!
+//! A queue is a ring of keys of the tier, so it has the tier's promises and its compaction. It keeps two places in RAM; an
+//! [open](FlashQueue::open) finds them among the keys.
+//!
+//! ```text
+//! key   id: 3 bytes │ bound u16 │ place u16, highest byte first     places  0 … 2 × bound − 1, and again from 0
+//! push  put of the key `tail`                                       pop     remove of the key `head`
+//! ```
+//!
+//! All records lie within as many places as the bound, which is half of the ring. So of two records it is known which is older, also where
+//! some between were lost. The keys come again and again: on a flash with parts that can't be read, removed keys stay in the index, but no more
+//! of them than there are places.
+//!
+//! When power is lost, a push that returned is there, in its place, and a record that was popped stays gone. The operation under
+//! way happened or did not. A [`push_over`](FlashQueue::push_over) of a full queue is a pop and then a push: a cut between leaves the
+//! queue without the oldest record and without the new one, which no call has acknowledged.
+
+use core::fmt;
+
+use coldpress_core::drive::Now;
+
+use super::medium::Medium;
+use super::table::State;
+use super::tier::FlashTier;
+use super::{GetError, PutError, Wait};
+
+/// Bytes of the id of a queue.
+pub const QUEUE_ID_BYTES: usize = 3;
+/// The highest bound of a queue, in records.
+pub const QUEUE_LEN_MAX: u16 = 1 << 15;
+/// Bytes of a key: one of this length is its own identity, so no two collide.
+const KEY_BYTES: usize = QUEUE_ID_BYTES + 4;
+
+/// Why an operation of a queue was not done.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum QueueError {
+    /// The queue holds as many records as it may, this many: pop one, or [`push_over`](FlashQueue::push_over).
+    Full(u16),
+    /// The queue holds records that were pushed under another bound, this one: open it with that, and take them out.
+    Bound(u16),
+    /// The tier was not read.
+    Get(GetError),
+    /// The tier was not written to. After [`PutError::Busy`] within it, make the same call again; after [`PutError::NeedsCompaction`]
+    /// poll before.
+    Put(PutError),
+}
+
+impl fmt::Display for QueueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Full(max) => write!(f, "the queue holds {max} records, as many as it may"),
+            Self::Bound(bound) => write!(f, "the queue was filled under the bound of {bound} records"),
+            Self::Get(error) => error.fmt(f),
+            Self::Put(error) => error.fmt(f),
+        }
+    }
+}
+
+impl core::error::Error for QueueError {}
+
+impl From<GetError> for QueueError {
+    fn from(error: GetError) -> Self {
+        Self::Get(error)
+    }
+}
+
+impl From<PutError> for QueueError {
+    fn from(error: PutError) -> Self {
+        Self::Put(error)
+    }
+}
+
+/// A queue of a bounded number of records on a tier, which it borrows in each call. So a tier may have many queues beside other keys;
+/// all bytes count against its space, and all records against its keys. Keys of popped records may take entries of the index: count
+/// a queue as twice its bound in keys, and no push fails for lack of them.
+///
+/// Keys of seven bytes that begin with the id belong to the queue: no other call may write them. Open one queue of an id at a time.
+///
+/// ```
+/// # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
+/// # use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, NorMedium, Now, buckets_for};
+/// use coldpress_embedded::flash::{FlashQueue, QueueError};
+///
+/// # let (flash, now) = (ram::Ram::<4, 4096>::new(16), Now { monotonic_ms: 0, wall_s: 0 });
+/// # let mut memory = FlashMemory::<16, { buckets_for(100) }, 128>::new();
+/// # let mut tier = FlashTier::new(FlashConfig::new(4096, 1), &mut memory, NorMedium::new(flash))?;
+/// # tier.mount(now)?;
+/// # while !tier.poll(now, 64).is_idle {}
+/// let mut log = FlashQueue::open(&mut tier, now, *b"log", 2)?;
+/// log.push(&mut tier, now, b"door opened")?;
+/// log.push(&mut tier, now, b"door closed")?;
+/// assert_eq!(log.push(&mut tier, now, b"alarm"), Err(QueueError::Full(2)));
+/// log.push_over(&mut tier, now, b"alarm")?;
+///
+/// let mut record = [0; 64];
+/// assert_eq!(log.peek(&mut tier, now, &mut record)?, Some(b"door closed".as_slice()));
+/// // Sent: it is dropped only now, so a power cut before repeats it.
+/// log.pop(&mut tier, now)?;
+/// assert_eq!(log.peek(&mut tier, now, &mut record)?, Some(b"alarm".as_slice()));
+/// assert_eq!(log.len(), 1);
+/// # Ok::<(), Box<dyn core::error::Error>>(())
+/// ```
+#[derive(Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct FlashQueue {
+    id: [u8; QUEUE_ID_BYTES],
+    len_max: u16,
+    /// The place of the oldest record.
+    head: u32,
+    /// The place of the next record that is pushed.
+    tail: u32,
+}
+
+impl FlashQueue {
+    /// Opens the queue of an id, which may hold `len_max` records: 1 to [`QUEUE_LEN_MAX`], or the nearest of these. Only an empty queue can
+    /// be opened with another bound than before.
+    ///
+    /// Records that can't be read are not in it. If they can be read again later, they may have been replaced, or be out of order.
+    ///
+    /// # Errors
+    /// [`QueueError`]; nothing was written. The id FF 63 70 is [reserved](PutError::Reserved).
+    ///
+    /// # Bounds
+    /// Reads the header of every key's record, and all of each record of the queue.
+    pub fn open<M: Medium>(
+        tier: &mut FlashTier<'_, M>,
+        now: Now,
+        id: [u8; QUEUE_ID_BYTES],
+        len_max: u16,
+    ) -> Result<Self, QueueError> {
+        tier.check_name(&id)?;
+        tier.check_readable(now)?;
+        let mut queue = Self { id, len_max: len_max.clamp(1, QUEUE_LEN_MAX), head: 0, tail: 0 };
+        let mut position = 0;
+        while let Some(found) = tier.next_place(position, id)? {
+            position = found.next;
+            if found.bound != queue.len_max {
+                return Err(QueueError::Bound(found.bound));
+            }
+            queue.take_in(found.place);
+        }
+        Ok(queue)
+    }
+
+    /// Takes a place into those between head and tail.
+    fn take_in(&mut self, place: u32) {
+        if self.head == self.tail {
+            (self.head, self.tail) = (place, self.after(place));
+        } else if self.distance(self.head, place) >= u32::from(self.len_max) {
+            self.head = place;
+        } else if self.distance(self.head, place) >= self.distance(self.head, self.tail) {
+            self.tail = self.after(place);
+        }
+    }
+
+    /// Places of the ring.
+    const fn places(&self) -> u32 {
+        2 * self.len_max as u32
+    }
+
+    /// The place after one.
+    const fn after(&self, place: u32) -> u32 {
+        (place + 1) % self.places()
+    }
+
+    /// How far it is from one place on to another.
+    const fn distance(&self, from: u32, to: u32) -> u32 {
+        (to + self.places() - from) % self.places()
+    }
+
+    /// Records in it. Records that were lost to damage count until they are passed.
+    #[must_use]
+    pub const fn len(&self) -> u32 {
+        self.distance(self.head, self.tail)
+    }
+
+    /// Whether it has no record.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.head == self.tail
+    }
+
+    /// Whether it refuses a push.
+    #[must_use]
+    pub const fn is_full(&self) -> bool {
+        self.len() >= self.len_max as u32
+    }
+
+    fn key(&self, place: u32) -> [u8; KEY_BYTES] {
+        let ([a, b, c], [d, e], [_, _, f, g]) = (self.id, self.len_max.to_be_bytes(), place.to_be_bytes());
+        [a, b, c, d, e, f, g]
+    }
+
+    /// Puts a record behind the others.
+    ///
+    /// # Errors
+    /// [`QueueError`]. After [`PutError::Medium`] the queue is as before; if nothing is pushed until the next mount, that may find
+    /// the record.
+    ///
+    /// # Bounds
+    /// Those of [`FlashTier::put`]. A record takes seven bytes of key and the header beside its own.
+    pub fn push<M: Medium>(
+        &mut self,
+        tier: &mut FlashTier<'_, M>,
+        now: Now,
+        record: &[u8],
+    ) -> Result<(), QueueError> {
+        if self.is_full() {
+            return Err(QueueError::Full(self.len_max));
+        }
+        tier.put(now, &self.key(self.tail), record)?;
+        self.tail = self.after(self.tail);
+        Ok(())
+    }
+
+    /// Puts a record behind the others, and drops the oldest first where the queue is full.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push), but never [`QueueError::Full`]. The oldest record may be gone already.
+    ///
+    /// # Bounds
+    /// Those of [`pop`](Self::pop) and [`push`](Self::push).
+    pub fn push_over<M: Medium>(
+        &mut self,
+        tier: &mut FlashTier<'_, M>,
+        now: Now,
+        record: &[u8],
+    ) -> Result<(), QueueError> {
+        if self.is_full() {
+            self.pop(tier, now)?;
+        }
+        self.push(tier, now, record)
+    }
+
+    /// Reads the oldest record into `out`; returns its part of `out`, or `None` where there is none. The record stays.
+    ///
+    /// # Errors
+    /// [`GetError`]. A record that was [damaged](GetError::Damaged) since the mount stays the oldest until it is popped.
+    ///
+    /// # Bounds
+    /// Those of [`FlashTier::get`], with one more look at the key. Where numbers are missing, those of [`open`](Self::open) once.
+    pub fn peek<'b, M: Medium>(
+        &mut self,
+        tier: &mut FlashTier<'_, M>,
+        now: Now,
+        out: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, GetError> {
+        while self.head != self.tail {
+            let key = self.key(self.head);
+            if tier.contains(now, &key)? {
+                return tier.get(now, &key, out);
+            }
+            self.pass(tier)?;
+        }
+        Ok(None)
+    }
+
+    /// Drops the oldest record, damaged or not; tells whether there was one.
+    ///
+    /// # Errors
+    /// [`PutError`]; the record is still the oldest. After [`PutError::Medium`] the next mount may find it gone.
+    ///
+    /// # Bounds
+    /// Those of [`FlashTier::remove`]. Where numbers are missing, those of [`open`](Self::open) once. A tombstone takes seven bytes of
+    /// key and the header.
+    pub fn pop<M: Medium>(&mut self, tier: &mut FlashTier<'_, M>, now: Now) -> Result<bool, PutError> {
+        while self.head != self.tail {
+            if tier.remove(now, &self.key(self.head))? {
+                self.head = self.after(self.head);
+                return Ok(true);
+            }
+            self.pass(tier).map_err(|error| match error {
+                GetError::NotMounted => PutError::NotMounted,
+                GetError::Busy => PutError::Busy(Wait::Operation),
+                GetError::Medium(error) => PutError::Medium(error),
+                _ => PutError::Damaged,
+            })?;
+        }
+        Ok(false)
+    }
+
+    /// Goes on from a place whose record is missing to the next one that has a record.
+    fn pass<M: Medium>(&mut self, tier: &mut FlashTier<'_, M>) -> Result<(), GetError> {
+        let (mut position, mut next) = (0, self.tail);
+        while let Some(found) = tier.next_place(position, self.id)? {
+            position = found.next;
+            let is_nearer = self.distance(self.head, found.place) < self.distance(self.head, next);
+            if found.place != self.head && found.bound == self.len_max && is_nearer {
+                next = found.place;
+            }
+        }
+        self.head = next;
+        Ok(())
+    }
+}
+
+/// A record of a queue that was found.
+struct FoundPlace {
+    bound: u16,
+    place: u32,
+    /// Where the search goes on.
+    next: usize,
+}
+
+impl<M: Medium> FlashTier<'_, M> {
+    /// The next whole record of a queue from a position of the index on.
+    fn next_place(
+        &mut self,
+        mut position: usize,
+        id: [u8; QUEUE_ID_BYTES],
+    ) -> Result<Option<FoundPlace>, GetError> {
+        while let Some((_, entry, next)) = self.index.table.next_from(position) {
+            position = next;
+            if entry.state != State::Value {
+                continue;
+            }
+            let Some(opened) = self.flash.open(entry.place)? else { continue };
+            if opened.header.key_bytes as usize != KEY_BYTES {
+                continue;
+            }
+            let mut key = [0; KEY_BYTES];
+            self.flash.key(&opened, &mut key)?;
+            let [a, b, c, d, e, f, g] = key;
+            if [a, b, c] != id {
+                continue;
+            }
+            // A wrong bit in a place would take an end of the queue away.
+            let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
+            if self.flash.is_whole(&opened, sequence)? {
+                let (bound, place) = (u16::from_be_bytes([d, e]), u16::from_be_bytes([f, g]).into());
+                return Ok(Some(FoundPlace { bound, place, next }));
+            }
+        }
+        Ok(None)
+    }
+}
