@@ -108,8 +108,10 @@ impl<M: Medium> FlashTier<'_, M> {
         self.settle(now);
         let now_s = self.clock_s(now);
         let answered = self.pending.filter(|pending| pending.outcome.is_some());
+        // A record whose time is over is written again, unless it would be over at once, and so for ever.
+        let is_over = |expires_s: Option<u32>| expires_s.is_some_and(|at| at <= now_s);
         if let Some(pending) = answered
-            && pending.expires_s.is_none_or(|at| at > now_s)
+            && (!is_over(pending.expires_s) || is_over(change.expires_s))
             && self.is_pending(change)
             && let Some(outcome) = self.take_outcome()
         {

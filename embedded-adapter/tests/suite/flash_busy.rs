@@ -260,6 +260,16 @@ fn put_with_ttl_made_again_later_is_answered_once() {
     }
 }
 
+#[test]
+fn commit_whose_time_is_over_is_answered_once() {
+    let (wires, mut memory) = (Wires::default(), Memory::new());
+    let mut tier = mounted(&mut memory, blank(), &wires);
+    answered(&wires, || tier.begin(at(1), b"long", Some(1))).unwrap();
+    answered(&wires, || tier.put_piece(at(1), b"long", &[1; 40])).unwrap();
+    answered(&wires, || tier.commit(at(9_000), b"long")).unwrap();
+    assert_eq!(tier.get_in_pieces(at(9_000), b"long", &mut [0; 96], |_, _| ()), Ok(None), "its time is over");
+}
+
 struct Rng(u64);
 
 impl Rng {
