@@ -19,7 +19,7 @@ use crate::format::{
     EraseIntent, Kind, Location, Mending, Record, RecordError, RecordHeader, SegmentIndex, Sequence,
     read_record,
 };
-use crate::index::{Dropped, Host, Liveness, Released};
+use crate::index::{Dropped, Host, KeyCall, Liveness, Released};
 use crate::invariant::Invariant;
 use crate::recovery::identity;
 use crate::segments::{Flag, Policy, Segment, SegmentState, VictimChoice, VictimReason, choose};
@@ -320,6 +320,9 @@ impl Cleaner {
     fn record<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, record: &Record<'_>) -> Step {
         let at = self.here();
         let hash = identity(log.layout.geometry(), record, host);
+        if !H::ANSWERS_AT_ONCE && record.header.kind.is_keyed() && !host.is_ready(KeyCall::Confirm, &hash) {
+            return Step::Again;
+        }
         let appended = match self.judge(log, host, &hash, record, at) {
             Verdict::Skip => return Step::Next(record.record_bytes),
             Verdict::Tombstone => Self::append_tombstone(log, record, hash, at),

@@ -17,8 +17,8 @@ use super::cleaner::Cleaner;
 use super::task::{Step, Task};
 use crate::drive::{MediumError, Poll};
 use crate::format::SegmentIndex;
-use crate::index::{Host, Liveness, Reconciled};
-use crate::recovery::{Outcome, Restore, RestoreStep, Scan, Scanner};
+use crate::index::{Host, KeyCall, Liveness, Reconciled};
+use crate::recovery::{Outcome, Restore, RestoreStep, Scan, Scanner, is_early};
 use crate::segments::{Flag, Segment, SegmentState, VictimChoice, VictimReason};
 use crate::writer::{Lessee, Log};
 
@@ -168,6 +168,7 @@ impl Rebuild {
             return Step::Stay(Poll::Do(action));
         }
         for _ in 0..RECORDS_PER_POLL {
+            let before = if H::ANSWERS_AT_ONCE { None } else { Some(scanner) };
             let step = match log.scan.take_result() {
                 Some(Err(MediumError::Unreadable)) => scanner.unreadable(log),
                 // The failure may pass, so it says nothing of the records: the rest of this segment is skipped.
@@ -182,6 +183,10 @@ impl Rebuild {
                 Scan::Read { offset, bytes } => {
                     self.state = State::Verifying(scanner);
                     return Step::Stay(Poll::Do(log.read_for(&scanner, offset, bytes)));
+                }
+                Scan::Item(found) if is_early(host, KeyCall::Found, &found) => {
+                    self.state = State::Verifying(before.unwrap_or(scanner));
+                    return Step::Stay(Poll::Again);
                 }
                 Scan::Item(found) => {
                     task.report.checked_records += 1;

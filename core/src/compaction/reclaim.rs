@@ -14,8 +14,8 @@ use crate::codec::CodecId;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now, Poll};
 use crate::format::{EraseIntent, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, SegmentIndex};
-use crate::index::Host;
-use crate::recovery::{Scan, Scanner};
+use crate::index::{Host, KeyCall};
+use crate::recovery::{Scan, Scanner, is_early};
 use crate::segments::{Flag, Segment, SegmentState, SyncPoint};
 use crate::writer::{Engine, Incoming, LANE_ERASE, Lessee, Log};
 
@@ -219,12 +219,17 @@ impl Reclaimer {
         }
         let failed = log.scan.take_result().is_some_and(|r| r.is_err());
         for _ in 0..log.layout.config().step_records {
+            let before = if H::ANSWERS_AT_ONCE { None } else { Some(scanner) };
             // Unreadable copies are not counted down: a tombstone may stay longer than it is needed, and nothing comes back.
             let step = if failed { Scan::End { records_end: 0 } } else { scanner.next(log, host) };
             match step {
                 Scan::Read { offset, bytes } => {
                     self.state = State::Counting(scanner);
                     return Poll::Do(log.read_for(&scanner, offset, bytes));
+                }
+                Scan::Item(found) if is_early(host, KeyCall::CopyErased, &found) => {
+                    self.state = State::Counting(before.unwrap_or(scanner));
+                    return Poll::Again;
                 }
                 Scan::Item(found) if found.kind.is_keyed() => {
                     if let Some(released) = host.copy_erased(&found.hash) {
@@ -272,7 +277,9 @@ impl Reclaimer {
             }
             _ => {
                 // It stays `Freeing`: the erase is begun again later.
-                log.back_off(now);
+                if result != Err(MediumError::Interrupted) {
+                    log.back_off(now);
+                }
                 self.state = State::Idle;
             }
         }

@@ -109,6 +109,9 @@ pub enum MediumError {
     NoSpace,
     /// The bytes can't be read back: an uncorrectable error of that unit.
     Unreadable,
+    /// The adapter gave the operation up. A write or an erase may have been done, in part or not at all. The medium itself did not fail, so the
+    /// machine goes on without a wait.
+    Interrupted,
     /// Any other failure.
     Io,
 }
@@ -118,6 +121,7 @@ impl fmt::Display for MediumError {
         f.write_str(match self {
             Self::NoSpace => "No space left on device",
             Self::Unreadable => "the medium can't read these bytes back",
+            Self::Interrupted => "the operation was given up",
             Self::Io => "the medium failed",
         })
     }

@@ -81,17 +81,31 @@ pub enum Dropped {
     NotCurrent,
 }
 
+/// A call of [`Index`] about a key, for which a host may have to read the medium.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KeyCall {
+    /// [`Index::confirm`].
+    Confirm,
+    /// [`Index::copy_erased`].
+    CopyErased,
+    /// [`Index::recovered`] or [`Index::reconcile`].
+    Found,
+}
+
 /// Where the newest copy of each key is, and how many copies there are.
 ///
 /// All calls are answered at once: they wait for nothing, and call nothing of a user's. A host on a service answers from memory
 /// alone; one on a device, whose index has only the places of records, may read the records of a few keys, a bounded number: a
-/// read of NOR flash is done when it returns.
+/// read of NOR flash is done when it returns. Where it is not, the host says so in [`is_ready`](Index::is_ready).
 ///
 /// **Copies.** Rule 6 of the log (nothing comes back) needs to know when a tombstone may go. The index keeps, per key, the
 /// number of physical copies of it on the medium, live or stale, tombstones included: one up at [`publish`](Index::publish),
 /// [`unwritten`](Index::unwritten) and [`recovered`](Index::recovered), whatever they return, and one down at [`copy_erased`](Index::copy_erased). An entry exists while its
 /// count is above zero. A tombstone is needed while its count is above one.
 pub trait Index {
+    /// Whether it answers every call at once, so that [`is_ready`](Self::is_ready) is always `true`, and not asked.
+    const ANSWERS_AT_ONCE: bool = true;
+
     /// Begins to withhold, or with `None` ends it. Some copies on the medium could not be read, so they are not counted, and may be
     /// of any key.
     ///
@@ -103,6 +117,16 @@ pub trait Index {
     /// tombstones that were kept. A host that drops nothing needs to do nothing.
     fn withhold(&mut self, above: Option<Sequence>) {
         let _ = above;
+    }
+
+    /// Tells whether the host can answer a call about this key at once. Each such call follows an answer of `true`, in the same poll.
+    ///
+    /// A host whose medium is read by awaiting says `false`, and reads what it needs for the answer before it polls the machine again. The
+    /// machine has changed nothing meanwhile, and asks again. A host may say `More` for the same reason, where
+    /// [`settle`](Self::settle) or [`due`](Self::due) is called.
+    fn is_ready(&mut self, call: KeyCall, hash: &KeyHash) -> bool {
+        let _ = (call, hash);
+        true
     }
 
     /// The mount knows the store: keys are hashed under its key from here on. Called once, before any other call.

@@ -4,7 +4,7 @@ mod host;
 mod rules;
 
 pub use host::{
-    Advice, Codecs, Dropped, Due, Host, Index, Liveness, Look, Placed, Published, Reconciled, Released,
-    Settled,
+    Advice, Codecs, Dropped, Due, Host, Index, KeyCall, Liveness, Look, Placed, Published, Reconciled,
+    Released, Settled,
 };
 pub use rules::{KeyEntry, Rank, drop_of, is_as_new, is_needless, rank};

@@ -13,11 +13,11 @@ use super::error::MountError;
 use super::grown::{Grown, refusal};
 use super::head::{Head, HeadReader, HeadStep};
 use super::report::MountReport;
-use super::scanner::{Found, Scan, Scanner};
+use super::scanner::{Found, Scan, Scanner, is_early};
 use crate::drive::{MediumError, Now, Poll};
 use crate::durability::NewestTime;
 use crate::format::{EraseIntent, Identity, Kind, SegmentIndex, Sequence, Store};
-use crate::index::{Host, Settled};
+use crate::index::{Host, KeyCall, Settled};
 use crate::segments::{Flag, Segment, SegmentState, SyncPoint};
 use crate::writer::{Engine, LANE_SCAN, Log};
 
@@ -321,12 +321,17 @@ impl Mount {
             Pass::Index => Scanner::footer(log, segment),
         });
         for _ in 0..log.layout.config().step_records {
+            let before = if H::ANSWERS_AT_ONCE { None } else { Some(scanner) };
             match self.scan_on(log, host, &mut scanner) {
                 Scan::Read { offset, bytes } => {
                     self.state = State::Scan { pass, segment, scanner: Some(scanner) };
                     return self.read(log, segment, offset, bytes);
                 }
                 Scan::Item(found) if pass == Pass::EraseIntent => self.note(log, &found),
+                Scan::Item(found) if is_early(host, KeyCall::Found, &found) => {
+                    self.state = State::Scan { pass, segment, scanner: Some(before.unwrap_or(scanner)) };
+                    return Poll::Again;
+                }
                 Scan::Item(found) => self.recover(log, host, &found, scanner.has_footer),
                 Scan::Again => {}
                 // A hole in a segment that was not sealed is a record that a cut took before it was durable.

@@ -15,10 +15,10 @@
 //! has no place stays in any case.
 
 use super::head::{Head, HeadReader, HeadStep};
-use super::scanner::{Scan, Scanner};
+use super::scanner::{Scan, Scanner, is_early};
 use crate::drive::{MediumError, Poll};
 use crate::format::{Location, Marker, SegmentIndex, Sequence, TRAILER_BYTES, Trailer, read_record};
-use crate::index::{Host, Reconciled};
+use crate::index::{Host, KeyCall, Reconciled};
 use crate::segments::{Flag, SegmentState, SyncPoint};
 use crate::writer::{LANE_SCAN, Lessee, Log};
 
@@ -258,6 +258,7 @@ impl Restore {
 
     fn records<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> RestoreStep {
         for _ in 0..log.layout.config().step_records {
+            let before = if H::ANSWERS_AT_ONCE { None } else { Some(scanner) };
             let step = match log.scan.take_result() {
                 Some(Err(error)) => {
                     self.is_unread |= error != MediumError::Unreadable || log.layout.config().trusts_blank;
@@ -269,6 +270,10 @@ impl Restore {
                 Scan::Read { offset, bytes } => {
                     self.state = State::Records(scanner);
                     return RestoreStep::Stay(Poll::Do(log.read_for(&scanner, offset, bytes)));
+                }
+                Scan::Item(found) if is_early(host, KeyCall::Found, &found) => {
+                    self.state = State::Records(before.unwrap_or(scanner));
+                    return RestoreStep::Stay(Poll::Again);
                 }
                 Scan::Item(found) if found.kind.is_keyed() => {
                     self.restored.records += 1;

@@ -8,7 +8,7 @@ use crate::format::{
     RECORD_HEADER_BYTES_MAX, RECORD_HEADER_BYTES_MIN, Record, RecordError, RecordHeader, SegmentIndex,
     Sequence, Trailer, TrailerError, Version, read_record,
 };
-use crate::index::Host;
+use crate::index::{Host, KeyCall};
 use crate::segments::SegmentState;
 use crate::writer::{LANE_SCAN, Log};
 
@@ -519,6 +519,11 @@ impl Scanner {
             _ => Scan::End { records_end: self.good_end },
         }
     }
+}
+
+/// Whether the host must read before it answers a call about a record.
+pub(crate) fn is_early<H: Host>(host: &mut H, call: KeyCall, found: &Found) -> bool {
+    !H::ANSWERS_AT_ONCE && found.kind.is_keyed() && !host.is_ready(call, &found.hash)
 }
 
 /// The hash under which a record is known. Where keys are hashed, a tombstone carries the hash in place of its key; an

@@ -164,8 +164,12 @@ impl<'m> Log<'m> {
         self.retry.fail(now);
     }
 
-    /// Notes a failed write.
-    pub(super) fn fail_for(&mut self, now: Now, error: MediumError) {
+    /// Notes a failed write or erase. After one that the adapter gave up nothing waits.
+    pub(crate) fn fail_for(&mut self, now: Now, error: MediumError) {
+        if error == MediumError::Interrupted {
+            self.counters.failures += 1;
+            return;
+        }
         self.back_off(now);
         if error == MediumError::NoSpace {
             self.doubt_blocks();
