@@ -5,8 +5,8 @@
 //! - [`StaticPages`]: the pages of a pool, in a `static`.
 //! - [`Mailbox`] and [`CleanupWorker`]: ask the pool's owner for a cleanup from any context, get a ticket at once, poll
 //!   the outcome.
-//! - [`flash::FlashTier`]: a crash-safe cold tier on NOR flash, with recipes for a super-loop, a timer and a flash-done
-//!   interrupt.
+//! - [`flash::FlashTier`]: a crash-safe cold tier on NOR flash, with recipes for a super-loop, a timer, a flash-done
+//!   interrupt and an async executor.
 //! - [`IoMedium`]: reads and writes at positions of anything that reads, writes and seeks.
 //!
 //! No allocator, no unsafe code, no `static mut`. A pool whose memory is all static, cleaned up by a step that runs in

@@ -3,10 +3,11 @@
 use super::PutError;
 use coldpress_core::cleanup::{CleanupReply, CleanupRequest, Reclaimed, Ticket};
 use coldpress_core::drive::{Action, Input, MediumError, Now, Poll};
-use coldpress_core::machine::{Status, carry_out};
+use coldpress_core::machine::Status;
 
+use super::access::Access;
 use super::index::IndexOnFlash;
-use super::medium::{Medium, Started};
+use super::medium::Started;
 use super::tier::FlashTier;
 
 /// The operations of a call on the medium.
@@ -31,14 +32,14 @@ pub struct Work {
 
 /// The work that a call may still do.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Allowance {
+pub struct Allowance {
     pub(super) steps: u32,
-    erases: u32,
-    bytes: u32,
+    pub(super) erases: u32,
+    pub(super) bytes: u32,
 }
 
 /// Steps of one call that is not a poll; each is bounded, and the allowance of the medium ends it earlier.
-const STEPS_MAX: u32 = 4_096;
+pub(super) const STEPS_MAX: u32 = 4_096;
 
 /// The outcome of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,14 +54,15 @@ pub(super) enum Step {
     Spent,
 }
 
-impl<M: Medium> FlashTier<'_, M> {
+impl<M: Access> FlashTier<'_, M> {
     /// The bound of any call: one erase and one segment of programming, in so many steps.
     pub(super) fn allowance(&self, steps: u32) -> Allowance {
         Allowance { steps, erases: 1, bytes: self.flash.geometry.segment_bytes() }
     }
 
+    /// The bound of a call that is no poll, or what it left of it.
     pub(super) fn whole_allowance(&self) -> Allowance {
-        self.allowance(STEPS_MAX)
+        self.flash.medium.left_of(self.allowance(STEPS_MAX))
     }
 
     /// Takes one step. Bounds: one operation of the medium, or one step of the machine inside, with the index's looks at the
@@ -87,11 +89,14 @@ impl<M: Medium> FlashTier<'_, M> {
             None => {
                 self.index.looks = 0;
                 let mut desk = IndexOnFlash { index: &mut self.index, flash: &mut self.flash };
-                match self.tier.poll(now, &mut desk) {
+                let poll = self.tier.poll(now, &mut desk);
+                // An answer that was read ahead held for this poll.
+                self.flash.medium.forget();
+                match poll {
                     Poll::Do(action) => action,
                     Poll::Again => {
                         allowance.steps -= 1;
-                        return Step::Done;
+                        return if self.flash.medium.is_wanting() { Step::Waiting } else { Step::Done };
                     }
                     Poll::Idle => return Step::Idle,
                 }
@@ -127,10 +132,11 @@ impl<M: Medium> FlashTier<'_, M> {
             }
             _ => {}
         }
-        match carry_out(&mut self.tier, &mut self.flash.medium, &action) {
+        self.flash.medium.charge(&action);
+        match self.flash.medium.begin(&self.flash.geometry, &mut self.tier, &action) {
             Some(Ok(Started::UnderWay)) => self.under_way = Some(ticket),
             Some(Ok(Started::Done)) => self.done(now, ticket, Ok(())),
-            Some(Err(error)) => self.done(now, ticket, Err(error.into())),
+            Some(Err(error)) => self.done(now, ticket, Err(error)),
             None => {}
         }
     }
@@ -163,22 +169,12 @@ impl<M: Medium> FlashTier<'_, M> {
         self.note_written();
     }
 
-    /// Takes up to `budget` steps of the work that is due: the mount, compaction, tasks. To be called until
-    /// [`is_idle`](Work::is_idle), from the main loop or an interrupt, and again from time to time.
-    ///
-    /// The next call goes on with unfinished work; after a cut the next mount finds it.
-    ///
-    /// # Bounds
-    /// At most `budget` operations of the medium, at most one of them an erase, and at most one segment programmed. Beside
-    /// these a step may read the records of a few keys, to find the key of an entry of the index. It waits for nothing: where
-    /// the medium says that an operation is under way the call ends.
-    pub fn poll(&mut self, now: Now, budget: u32) -> Work {
+    /// Takes steps as far as the allowance goes, and adds them to `work`.
+    pub(super) fn poll_within(&mut self, now: Now, allowance: &mut Allowance, work: &mut Work) {
         let read_before = self.flash.bytes_read;
         self.retry_format();
-        let mut work = Work::default();
-        let mut allowance = self.allowance(budget);
         loop {
-            match self.step(now, &mut allowance, &mut work) {
+            match self.step(now, allowance, work) {
                 Step::Done => {
                     if self.index.refusal.is_some() || work.cleanup.is_some() {
                         break;
@@ -195,9 +191,9 @@ impl<M: Medium> FlashTier<'_, M> {
                 Step::Spent => break,
             }
         }
-        work.bytes_read = u32::try_from(self.flash.bytes_read - read_before).unwrap_or(u32::MAX);
-        self.note(&work);
-        work
+        let read = u32::try_from(self.flash.bytes_read - read_before).unwrap_or(u32::MAX);
+        work.bytes_read = work.bytes_read.saturating_add(read);
+        self.note(work);
     }
 
     /// Gives up records that can't be read: the next `RebuildIndex` also frees segments that it still can't read whole. Records in the

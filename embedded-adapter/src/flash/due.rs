@@ -3,8 +3,9 @@
 use coldpress_core::drive::Now;
 use coldpress_core::index::{Dropped, Due, Look};
 
+use super::access::{Access, at_once};
 use super::index::IndexOnFlash;
-use super::medium::Medium;
+use super::prepared::{Query, QueryAnswer};
 use super::reader::OpenedRecord;
 use super::table::State;
 use super::tier::FlashTier;
@@ -57,22 +58,27 @@ pub(super) enum Expired {
     Dropped,
     /// There may be more to be found by the next call.
     More,
+    /// A record is read first.
+    Wait,
     /// There is none.
     None,
 }
 
-impl<M: Medium> IndexOnFlash<'_, '_, M> {
+impl<M: Access> IndexOnFlash<'_, '_, M> {
     /// The record at a place, if its time is over.
-    fn due_at(&mut self, place: u32, now_s: u32) -> Option<Due> {
+    pub(super) async fn due_at(&mut self, place: u32, now_s: u32) -> Option<Due> {
         let is_later = |opened: &OpenedRecord| opened.header.expires_s.is_none_or(|at| at > now_s);
-        let opened = self.flash.open(place).ok().flatten();
+        let opened = self.flash.open(place).await.ok().flatten();
         if let Some(opened) = opened.filter(is_later) {
             self.index.due.note_passed(opened.header.expires_s);
             return None;
         }
         // A wrong bit must not drop a value: only a whole record tells that its time is over.
-        let opened = self.record(place).filter(|opened| !is_later(opened));
-        let hash = opened.as_ref().and_then(|opened| self.flash.stored_hash(opened).ok());
+        let opened = self.record(place).await.filter(|opened| !is_later(opened));
+        let hash = match &opened {
+            Some(opened) => self.flash.stored_hash(opened).await.ok(),
+            None => None,
+        };
         let Some((opened, hash)) = opened.zip(hash) else {
             // The record is looked at again later.
             self.index.due.note_passed(Some(now_s));
@@ -80,6 +86,17 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         };
         let record_bytes = opened.record_bytes(&self.flash.geometry);
         Some(Due { hash, location: self.location_of(place), record_bytes, version: None, is_idle: false })
+    }
+
+    /// As [`due_at`](Self::due_at), for a caller that does not wait; the outer `None` where the record is read first.
+    fn due_now(&mut self, place: u32, now_s: u32) -> Option<Option<Due>> {
+        if M::READS_AT_ONCE {
+            return at_once(self.due_at(place, now_s));
+        }
+        match self.prepared(Query::Due(place)) {
+            Some(QueryAnswer::Due(due)) => Some(due),
+            _ => None,
+        }
     }
 
     /// The next one that is due, for the task.
@@ -93,12 +110,15 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
         while self.index.looks < LOOKS_MAX {
             self.index.looks += 1;
             let Some((_, entry, behind)) = self.index.table.next_from(next) else { return (Look::End, 0) };
-            next = behind;
-            if entry.state == State::Value
-                && let Some(due) = self.due_at(entry.place, now_s)
-            {
-                return (Look::Due(due), next);
+            if entry.state == State::Value {
+                match self.due_now(entry.place, now_s) {
+                    Some(Some(due)) => return (Look::Due(due), behind),
+                    Some(None) => {}
+                    // The search comes back to it.
+                    None => return (Look::More, next),
+                }
             }
+            next = behind;
         }
         (Look::More, next)
     }
@@ -133,12 +153,13 @@ impl DueSearch {
     }
 }
 
-impl<M: Medium> FlashTier<'_, M> {
+impl<M: Access> FlashTier<'_, M> {
     /// Drops the next record whose time is over. Bounds: [`STEPS_MAX`] times [`LOOKS_MAX`] records are looked at.
     pub(super) fn drop_expired(&mut self, now: Now) -> Expired {
         let now_s = self.clock_s(now);
         for _ in 0..STEPS_MAX {
             match self.desk().next_due_for_put(now_s) {
+                Look::More if self.is_waiting() => return Expired::Wait,
                 Look::More => {}
                 Look::End => return Expired::None,
                 Look::Due(due) => {

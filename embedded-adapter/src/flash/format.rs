@@ -5,16 +5,17 @@ use core::mem::take;
 use coldpress_core::cleanup::Ticket;
 use coldpress_core::format::Secret;
 
+use super::access::Access;
 use super::driving::{Allowance, Step, Work};
 use super::index::TableIndex;
 use super::large::FailedCommits;
-use super::medium::{Medium, Started};
+use super::medium::Started;
 use super::tier::FlashTier;
 
 /// The ticket of an erase that the machine did not ask for: it drops the completion.
 const NO_TICKET: Ticket = Ticket { index: u16::MAX, generation: 0 };
 
-impl<M: Medium> FlashTier<'_, M> {
+impl<M: Access> FlashTier<'_, M> {
     /// Makes a new store. **It destroys all data in the segments**, of any program: the next [`mount`](Self::mount) erases
     /// every segment before it mounts, and [`poll`](Self::poll) does so in steps, an erase a call. Only the segments are
     /// erased: data behind them on the medium stay.
@@ -49,6 +50,9 @@ impl<M: Medium> FlashTier<'_, M> {
         self.flash.seed = store.seed(&self.flash.geometry);
         self.flash.secret = Secret::new(store.hash_key);
         self.formatting = Some(0);
+        if self.flash.medium.give_up() {
+            self.under_way = None;
+        }
         (self.held, self.pending, self.syncing, self.failure) = (None, None, None, None);
         (self.large, self.failed_commits) = (None, FailedCommits::default());
         (self.has_orphans, self.swept) = (true, 0);
@@ -69,7 +73,7 @@ impl<M: Medium> FlashTier<'_, M> {
         work.operations += 1;
         work.erases += 1;
         let bytes = u64::from(self.flash.geometry.segment_bytes());
-        match self.flash.medium.erase(u64::from(segment) * bytes, bytes) {
+        match self.flash.medium.begin_erase(u64::from(segment) * bytes, bytes) {
             Ok(started) => {
                 self.formatting = Some(segment + 1);
                 let is_done = started == Started::Done;
@@ -77,7 +81,7 @@ impl<M: Medium> FlashTier<'_, M> {
                 if is_done { Step::Done } else { Step::Waiting }
             }
             Err(error) => {
-                self.failure = Some(error.into());
+                self.failure = Some(error);
                 Step::Idle
             }
         }

@@ -5,7 +5,7 @@ use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::format::{PIECE_PREFIX, Sequence, Version, is_piece_identity};
 
 use super::GetError;
-use super::medium::Medium;
+use super::access::Access;
 use super::reader::{Flash, OpenedRecord};
 use super::table::{At, COPIES_MAX, Entry, State};
 use super::tier::FlashTier;
@@ -63,7 +63,7 @@ struct Doubt {
 }
 
 impl Doubt {
-    fn note<M: Medium>(&mut self, flash: &Flash<M>, entry: &Entry, sequence: Sequence) {
+    fn note<M: Access>(&mut self, flash: &Flash<M>, entry: &Entry, sequence: Sequence) {
         if entry.state == State::Dead {
             return;
         }
@@ -75,77 +75,70 @@ impl Doubt {
     }
 }
 
-impl<M: Medium> FlashTier<'_, M> {
-    /// Reads the value of a key into `out`; returns its part of `out`, or `None` where the key has no value.
-    ///
-    /// # Errors
-    /// [`GetError`]; `out` then holds nothing of use. [`GetError::Short`] tells the length that is needed.
-    ///
-    /// # Bounds
-    /// Reads the record once, and header and key of others with the same fingerprint: at most fifteen, hardly ever one.
-    pub fn get<'b>(&mut self, now: Now, key: &[u8], out: &'b mut [u8]) -> Result<Option<&'b [u8]>, GetError> {
-        if key.starts_with(&PIECE_PREFIX) { Ok(None) } else { self.fetch(now, key, out) }
+impl<M: Access> FlashTier<'_, M> {
+    /// Reads the value of a key that is not reserved.
+    pub(super) async fn fetch_named<'b>(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        out: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, GetError> {
+        if key.starts_with(&PIECE_PREFIX) { Ok(None) } else { self.fetch(now, key, out).await }
     }
 
     /// Reads the value of any key.
-    pub(super) fn fetch<'b>(
+    pub(super) async fn fetch<'b>(
         &mut self,
         now: Now,
         key: &[u8],
         out: &'b mut [u8],
     ) -> Result<Option<&'b [u8]>, GetError> {
         self.check_readable(now)?;
-        let Some(newest) = self.newest(now, key)? else { return Ok(None) };
+        let Some(newest) = self.newest(now, key).await? else { return Ok(None) };
         if newest.opened.header.codec == CodecId::Chunked {
-            return Err(GetError::InPieces(self.head(&newest, key)?.bytes));
+            return Err(GetError::InPieces(self.head(&newest, key).await?.bytes));
         }
         // A device decodes nothing: the stored bytes are not the value.
         let codec = newest.opened.header.codec;
         if codec != CodecId::Raw {
-            let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
+            let is_whole = self.flash.is_whole(&newest.opened, newest.sequence).await?;
             return Err(if is_whole { GetError::Codec(codec) } else { GetError::Damaged });
         }
         let bytes = newest.opened.header.value_bytes;
         let Some(out) = out.get_mut(..bytes as usize) else {
             // A damaged length must not make a caller fetch a longer buffer.
-            let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
+            let is_whole = self.flash.is_whole(&newest.opened, newest.sequence).await?;
             return Err(if is_whole { GetError::Short(bytes) } else { GetError::Damaged });
         };
-        if self.flash.value(&newest.opened, key, newest.sequence, out)? {
+        if self.flash.value(&newest.opened, key, newest.sequence, out).await? {
             Ok(Some(out))
         } else {
             Err(GetError::Damaged)
         }
     }
 
-    /// Tells whether a key has a value, by header and key alone.
-    ///
-    /// # Errors
-    /// [`GetError`].
-    ///
-    /// # Bounds
-    /// As for [`get`](Self::get), without the value.
-    pub fn contains(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError> {
+    /// Tells whether a key that is not reserved has a value.
+    pub(super) async fn has_value(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError> {
         self.check_readable(now)?;
-        Ok(!key.starts_with(&PIECE_PREFIX) && self.newest(now, key)?.is_some())
+        Ok(!key.starts_with(&PIECE_PREFIX) && self.newest(now, key).await?.is_some())
     }
 
     /// Finds the newest record of a key, if it is a value whose time is not over.
-    pub(super) fn newest(&mut self, now: Now, key: &[u8]) -> Result<Option<Newest>, GetError> {
-        let Some(newest) = self.newest_record(key)?.filter(|newest| newest.entry.state == State::Value)
+    pub(super) async fn newest(&mut self, now: Now, key: &[u8]) -> Result<Option<Newest>, GetError> {
+        let Some(newest) = self.newest_record(key).await?.filter(|newest| newest.entry.state == State::Value)
         else {
             return Ok(None);
         };
-        let is_over = self.is_over(now, &newest.opened, newest.sequence)?;
+        let is_over = self.is_over(now, &newest.opened, newest.sequence).await?;
         Ok((!is_over).then_some(newest))
     }
 
     /// Finds the newest record of a key, whatever it is.
-    pub(super) fn newest_record(&mut self, key: &[u8]) -> Result<Option<Newest>, GetError> {
-        let (mut newest, mut doubt) = self.look_for(key)?;
+    pub(super) async fn newest_record(&mut self, key: &[u8]) -> Result<Option<Newest>, GetError> {
+        let (mut newest, mut doubt) = self.look_for(key).await?;
         if doubt.is_any {
             // A wrong read may be right the next time.
-            (newest, doubt) = self.look_for(key)?;
+            (newest, doubt) = self.look_for(key).await?;
         }
         // A doubtful entry may be the key's, with a damaged record: an older value is never returned in its place.
         let is_hidden = match &newest {
@@ -158,13 +151,13 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// The newest record among those that may be the key's, and the entries whose key is in doubt.
-    fn look_for(&mut self, key: &[u8]) -> Result<(Option<Newest>, Doubt), GetError> {
+    async fn look_for(&mut self, key: &[u8]) -> Result<(Option<Newest>, Doubt), GetError> {
         let hash = self.flash.secret.identity(key);
         let mut newest: Option<Newest> = None;
         let mut doubt = Doubt::default();
         for at in self.index.table.candidates(&hash) {
             let Some(entry) = self.index.table.entry(at) else { continue };
-            let found = match self.look_at(at, entry, key) {
+            let found = match self.look_at(at, entry, key).await {
                 Ok(KeyMatch::Its(found)) => found,
                 Ok(KeyMatch::Others) => continue,
                 // Its copies may be gone, so it stands for none that counts.
@@ -189,10 +182,10 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// Looks at the record of an entry, by header and key.
-    fn look_at(&mut self, at: At, entry: Entry, key: &[u8]) -> Result<KeyMatch, MediumError> {
-        let Some(opened) = self.flash.open(entry.place)? else { return Ok(KeyMatch::Doubtful) };
-        if !self.flash.key_is(&opened, key)? {
-            let stored = self.flash.stored_hash(&opened)?;
+    async fn look_at(&mut self, at: At, entry: Entry, key: &[u8]) -> Result<KeyMatch, MediumError> {
+        let Some(opened) = self.flash.open(entry.place).await? else { return Ok(KeyMatch::Doubtful) };
+        if !self.flash.key_is(&opened, key).await? {
+            let stored = self.flash.stored_hash(&opened).await?;
             // With the same identity the record is the key's after all, and a read was wrong. Hardly ever is it another key
             // with that identity.
             let is_others =
@@ -205,24 +198,21 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// Returns whether a record has expired; a damaged expiry is an error.
-    fn is_over(&mut self, now: Now, opened: &OpenedRecord, sequence: Sequence) -> Result<bool, GetError> {
+    async fn is_over(
+        &mut self,
+        now: Now,
+        opened: &OpenedRecord,
+        sequence: Sequence,
+    ) -> Result<bool, GetError> {
         let is_over = opened.header.expires_s.is_some_and(|at| at <= self.clock_s(now));
-        if is_over && !self.flash.is_whole(opened, sequence)? {
+        if is_over && !self.flash.is_whole(opened, sequence).await? {
             return Err(GetError::Damaged);
         }
         Ok(is_over)
     }
 
-    /// Goes on to the next key that has a value, in no order, and reads it into `out`; `None` at the end.
-    ///
-    /// A walk that goes on after a put or a remove may miss a key or come to it twice: entries move to free space.
-    ///
-    /// # Errors
-    /// [`GetError`]. The next call goes on behind the key, except after [`GetError::Short`]: then it tries the same key again.
-    ///
-    /// # Bounds
-    /// Passes over empty places, and reads each expired record that it passes.
-    pub fn next_key<'b>(
+    /// Goes on to the next key that has a value.
+    pub(super) async fn walk<'b>(
         &mut self,
         now: Now,
         cursor: &mut Cursor,
@@ -234,13 +224,14 @@ impl<M: Medium> FlashTier<'_, M> {
             if entry.state != State::Value {
                 continue;
             }
-            let Some(opened) = self.flash.open(entry.place)? else { return Err(GetError::Damaged) };
-            let stored = self.flash.stored_hash(&opened)?;
+            let Some(opened) = self.flash.open(entry.place).await? else { return Err(GetError::Damaged) };
+            let stored = self.flash.stored_hash(&opened).await?;
             if !self.index.table.may_be_of(at, &stored) {
                 return Err(GetError::Damaged);
             }
             let expires_s = opened.header.expires_s;
-            if self.is_over(now, &opened, self.index.sequence_of(&self.flash.geometry, entry.place))? {
+            let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
+            if self.is_over(now, &opened, sequence).await? {
                 continue;
             }
             if is_piece_identity(&stored) {
@@ -251,12 +242,11 @@ impl<M: Medium> FlashTier<'_, M> {
                 cursor.0 = here;
                 return Err(GetError::Short(bytes));
             };
-            self.flash.key(&opened, key)?;
+            self.flash.key(&opened, key).await?;
             let mut value_bytes = opened.header.value_bytes;
             if opened.header.codec == CodecId::Chunked {
-                let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
                 let version = opened.version(&self.flash.geometry, sequence);
-                value_bytes = self.head(&Newest { opened, sequence, version, entry }, key)?.bytes;
+                value_bytes = self.head(&Newest { opened, sequence, version, entry }, key).await?.bytes;
             }
             return Ok(Some(KeyFound { key, value_bytes, expires_s }));
         }

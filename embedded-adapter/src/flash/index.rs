@@ -15,11 +15,12 @@ use coldpress_core::format::{
 use coldpress_core::index::{Placed, Published, Rank, Released, is_needless, rank};
 
 use super::FlashMountError;
+use super::access::Access;
 use super::due::DueSearch;
 use super::ghosts::Ghosts;
-use super::medium::Medium;
 use super::places::IndexPlaces;
-use super::reader::{Flash, OpenedRecord};
+use super::prepared::{Query, QueryAnswer};
+use super::reader::{AtOnce, Flash, Later, OpenedRecord, later, now};
 use super::table::{At, COPIES_MAX, Entry, State, Table};
 
 /// Stands for an entry that is to come. No record lies at place 0, so there is none like it.
@@ -55,11 +56,16 @@ pub(super) struct TableIndex<'m> {
 
 /// The result of a search for a key.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Match {
+pub struct Match {
     /// Its entry and its newest record.
     pub(super) newest: Option<Found>,
     /// Whether no doubtful entry may be its.
     pub(super) is_certain: bool,
+}
+
+impl Match {
+    /// Nothing is known: any candidate may be the key's.
+    const DOUBTFUL: Self = Self { newest: None, is_certain: false };
 }
 
 /// An entry and the record that it points at.
@@ -107,6 +113,19 @@ impl<'m> TableIndex<'m> {
         }
     }
 
+    /// Whether an entry keeps older copies away of which there are none any more.
+    fn may_go(&self, entry: &Entry) -> bool {
+        entry.keeps_away() && is_needless(entry.copies.into(), self.keeps_tombstones())
+    }
+
+    /// The finding about a key, with its entry as it is now; `None` where that is gone, or is of another record.
+    pub(super) fn renewed(&self, hash: &KeyHash, found: Found) -> Option<Found> {
+        let candidates = self.table.candidates(hash);
+        let mut entries = candidates.iter().filter_map(|at| Some((*at, self.table.entry(*at)?)));
+        let (at, entry) = entries.find(|(_, entry)| entry.place == found.entry.place)?;
+        Some(Found { at, entry, ..found })
+    }
+
     /// Counts one copy more.
     fn count_up(&mut self, at: At) {
         if let Some(entry) = self.table.entry(at) {
@@ -117,12 +136,84 @@ impl<'m> TableIndex<'m> {
 }
 
 /// The index together with the medium, as the machine needs it.
-pub(super) struct IndexOnFlash<'a, 'm, M> {
+pub struct IndexOnFlash<'a, 'm, M> {
     pub(super) index: &'a mut TableIndex<'m>,
     pub(super) flash: &'a mut Flash<M>,
 }
 
-impl<M: Medium> IndexOnFlash<'_, '_, M> {
+/// The search for the entry of a key, written once for reads that are over when they return and for those that are awaited.
+macro_rules! searches {
+    ($reads:ident, $wait:ident, [$($wait_kind:tt)?], $record:ident, $find_twice:ident, $find_among:ident, $identify_at:ident) => {
+        impl<M: Access> IndexOnFlash<'_, '_, M> {
+            /// Reads the record that an entry points at; `None` where it is not whole or can't be read.
+            pub(super) $($wait_kind)? fn $record(&mut self, place: u32) -> Option<OpenedRecord> {
+                let sequence = self.index.sequence_of(&self.flash.geometry, place);
+                let opened = $wait!($reads(self.flash).open(place)).ok()??;
+                $wait!($reads(self.flash).is_whole(&opened, sequence)).ok()?.then_some(opened)
+            }
+
+            /// Looks at the candidates that count so many copies at least.
+            pub(super) $($wait_kind)? fn $find_twice(&mut self, hash: &KeyHash, copies_min: u8) -> Match {
+                let found = $wait!(self.$find_among(hash, copies_min));
+                if found.is_certain { found } else { $wait!(self.$find_among(hash, copies_min)) }
+            }
+
+            $($wait_kind)? fn $find_among(&mut self, hash: &KeyHash, copies_min: u8) -> Match {
+                self.flash.read_failure = None;
+                let mut is_certain = true;
+                let mut newest: Option<Found> = None;
+                for at in self.index.table.candidates(hash) {
+                    let Some(entry) = self.index.table.entry(at).filter(|e| e.copies >= copies_min) else { continue };
+                    match $wait!(self.$identify_at(at, entry)) {
+                        Some((stored, found)) if stored == *hash => {
+                            // A copy that a failed put may have left beside a doubtful entry counts for nothing.
+                            let rank = |found: &Found| (found.entry.state != State::Dead, found.version);
+                            if newest.is_none_or(|newest| rank(&newest) < rank(&found)) {
+                                newest = Some(found);
+                            }
+                        }
+                        // The record is of another key, whose entry may well be here.
+                        Some((stored, _)) if self.index.table.may_be_of(at, &stored) => {}
+                        // Its copies may be gone, so it stands for none that counts.
+                        _ if entry.is_uncounted() => {}
+                        _ => is_certain = false,
+                    }
+                }
+                Match { newest, is_certain }
+            }
+
+            /// Finds the key of an entry, and its record.
+            $($wait_kind)? fn $identify_at(&mut self, at: At, entry: Entry) -> Option<(KeyHash, Found)> {
+                let ghost = Some(entry).filter(|entry| entry.state == State::Dead);
+                if let Some(hash) = ghost.and_then(|entry| self.index.ghosts.at(entry.place)) {
+                    let version = self.location_of(entry.place).version();
+                    let (record_bytes, expires_s, codec, kind) = (0, None, CodecId::Raw, Kind::Value);
+                    let found = Found { at, entry, version, record_bytes, expires_s, codec, kind, is_ghost: true };
+                    return Some((hash, found));
+                }
+                let opened = $wait!(self.$record(entry.place))?;
+                let stored = $wait!($reads(self.flash).stored_hash(&opened)).ok()?;
+                let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
+                let found = Found {
+                    at,
+                    entry,
+                    version: opened.version(&self.flash.geometry, sequence),
+                    record_bytes: opened.record_bytes(&self.flash.geometry),
+                    expires_s: opened.header.expires_s,
+                    codec: opened.header.codec,
+                    kind: opened.header.kind,
+                    is_ghost: false,
+                };
+                Some((stored, found))
+            }
+        }
+    };
+}
+
+searches!(AtOnce, now, [], record_now, find_twice_now, find_among_now, identify_now);
+searches!(Later, later, [async], record_later, find_twice_later, find_among_later, identify_later);
+
+impl<M: Access> IndexOnFlash<'_, '_, M> {
     /// Changes an entry, and counts pieces.
     fn set(&mut self, hash: &KeyHash, at: At, entry: &Entry) {
         let was_value = self.index.table.entry(at).is_some_and(|e| e.state == State::Value);
@@ -152,88 +243,72 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
     }
 
     /// Reads the record that an entry points at; `None` where it is not whole or can't be read.
-    pub(super) fn record(&mut self, place: u32) -> Option<OpenedRecord> {
-        let sequence = self.index.sequence_of(&self.flash.geometry, place);
-        let opened = self.flash.open(place).ok()??;
-        self.flash.is_whole(&opened, sequence).ok()?.then_some(opened)
+    pub(super) fn record(&mut self, place: u32) -> impl Future<Output = Option<OpenedRecord>> {
+        M::record(self, place)
     }
 
     /// Finds the entry of a key by reading every candidate whole; of several that are the key's, the newest. A doubtful one is
     /// read a second time: a read that fails may pass.
-    pub(super) fn find(&mut self, hash: &KeyHash) -> Match {
+    pub(super) fn find(&mut self, hash: &KeyHash) -> impl Future<Output = Match> {
         self.find_twice(hash, 0)
     }
 
     /// Looks at the candidates that count so many copies at least.
-    fn find_twice(&mut self, hash: &KeyHash, copies_min: u8) -> Match {
-        let found = self.find_among(hash, copies_min);
-        if found.is_certain { found } else { self.find_among(hash, copies_min) }
-    }
-
-    fn find_among(&mut self, hash: &KeyHash, copies_min: u8) -> Match {
-        self.flash.read_failure = None;
-        let mut is_certain = true;
-        let mut newest: Option<Found> = None;
-        for at in self.index.table.candidates(hash) {
-            let Some(entry) = self.index.table.entry(at).filter(|e| e.copies >= copies_min) else { continue };
-            match self.identify_at(at, entry) {
-                Some((stored, found)) if stored == *hash => {
-                    // A copy that a failed put may have left beside a doubtful entry counts for nothing.
-                    let rank = |found: &Found| (found.entry.state != State::Dead, found.version);
-                    if newest.is_none_or(|newest| rank(&newest) < rank(&found)) {
-                        newest = Some(found);
-                    }
-                }
-                // The record is of another key, whose entry may well be here.
-                Some((stored, _)) if self.index.table.may_be_of(at, &stored) => {}
-                // Its copies may be gone, so it stands for none that counts.
-                _ if entry.is_uncounted() => {}
-                _ => is_certain = false,
-            }
-        }
-        Match { newest, is_certain }
-    }
-
-    /// Finds the key of an entry, and its record.
-    fn identify_at(&mut self, at: At, entry: Entry) -> Option<(KeyHash, Found)> {
-        let ghost = Some(entry).filter(|entry| entry.state == State::Dead);
-        if let Some(hash) = ghost.and_then(|entry| self.index.ghosts.at(entry.place)) {
-            let version = self.location_of(entry.place).version();
-            let (record_bytes, expires_s, codec, kind) = (0, None, CodecId::Raw, Kind::Value);
-            let found = Found { at, entry, version, record_bytes, expires_s, codec, kind, is_ghost: true };
-            return Some((hash, found));
-        }
-        let opened = self.record(entry.place)?;
-        let stored = self.flash.stored_hash(&opened).ok()?;
-        let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
-        let found = Found {
-            at,
-            entry,
-            version: opened.version(&self.flash.geometry, sequence),
-            record_bytes: opened.record_bytes(&self.flash.geometry),
-            expires_s: opened.header.expires_s,
-            codec: opened.header.codec,
-            kind: opened.header.kind,
-            is_ghost: false,
-        };
-        Some((stored, found))
+    pub(super) fn find_twice(&mut self, hash: &KeyHash, copies_min: u8) -> impl Future<Output = Match> {
+        M::find_twice(self, hash, copies_min)
     }
 
     /// The result that is known for the key that is being written, else the one of a search.
     fn look(&mut self, hash: &KeyHash) -> Match {
         match self.index.known.filter(|(key, _)| key == hash) {
-            Some((_, Match { newest: Some(found), is_certain })) => {
-                let candidates = self.index.table.candidates(hash);
-                let mut entries =
-                    candidates.iter().filter_map(|at| Some((*at, self.index.table.entry(*at)?)));
-                match entries.find(|(_, entry)| entry.place == found.entry.place) {
-                    Some((at, entry)) => Match { newest: Some(Found { at, entry, ..found }), is_certain },
-                    // The entry went with its last copy, or was corrected meanwhile.
-                    None => self.find(hash),
-                }
-            }
+            Some((_, Match { newest: Some(found), is_certain })) => match self.index.renewed(hash, found) {
+                Some(found) => Match { newest: Some(found), is_certain },
+                // The entry went with its last copy, or was corrected meanwhile.
+                None => self.find_now(hash),
+            },
             Some((_, known)) => known,
-            None => self.find(hash),
+            None => self.find_now(hash),
+        }
+    }
+
+    /// Finds the entry of a key for the machine, which does not wait. Where reads are awaited, the search was made before.
+    fn find_now(&mut self, hash: &KeyHash) -> Match {
+        if M::READS_AT_ONCE {
+            return self.find_twice_now(hash, 0);
+        }
+        self.flash.read_failure = None;
+        if self.index.table.candidates(hash).is_empty() {
+            return Match { newest: None, is_certain: true };
+        }
+        let Some(QueryAnswer::Found(found, failure)) = self.prepared(Query::Key(*hash)) else {
+            return Match::DOUBTFUL;
+        };
+        self.flash.read_failure = failure;
+        found
+    }
+
+    /// The same among entries with a full count.
+    fn find_full(&mut self, hash: &KeyHash) -> Match {
+        if M::READS_AT_ONCE {
+            return self.find_twice_now(hash, COPIES_MAX);
+        }
+        match self.prepared(Query::Full(*hash)) {
+            Some(QueryAnswer::Found(found, _)) => found,
+            _ => Match::DOUBTFUL,
+        }
+    }
+
+    /// The bytes of the record that an entry points at; `None` where it is not whole or can't be read.
+    fn record_bytes(&mut self, place: u32) -> Option<u32> {
+        if M::READS_AT_ONCE {
+            return self.record_now(place).map(|opened| opened.record_bytes(&self.flash.geometry));
+        }
+        match self.flash.medium.prepared()?.answer()? {
+            (_, QueryAnswer::Found(Match { newest: Some(found), .. }, _)) if found.entry.place == place => {
+                Some(found.record_bytes)
+            }
+            (Query::Record(read), QueryAnswer::Record(bytes)) if read == place => bytes,
+            _ => None,
         }
     }
 
@@ -373,16 +448,11 @@ impl<M: Medium> IndexOnFlash<'_, '_, M> {
 
     /// Releases a tombstone that is the only copy of its key, or a dropped value that stands in for one.
     fn let_go(&mut self, at: At) -> Option<Released> {
-        let entry = self.index.table.entry(at)?;
-        let keeps_away = matches!(entry.state, State::Tombstone | State::StandIn);
-        if !keeps_away || !is_needless(entry.copies.into(), self.index.keeps_tombstones()) {
-            return None;
-        }
+        let entry = self.index.table.entry(at).filter(|entry| self.index.may_go(entry))?;
         // A record that can't be read stays as it is, and so does its segment.
-        let opened = self.record(entry.place)?;
+        let record_bytes = self.record_bytes(entry.place)?;
         self.index.table.set(at, &Entry { state: State::Dead, ..entry });
         self.index.places.note_change();
-        let record_bytes = opened.record_bytes(&self.flash.geometry);
         Some(Released { location: self.location_of(entry.place), record_bytes })
     }
 

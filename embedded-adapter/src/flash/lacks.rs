@@ -3,10 +3,10 @@
 use coldpress_core::drive::Now;
 use coldpress_core::format::KeyHash;
 
+use super::access::Access;
 use super::driving::{Step, Work};
 use super::due::Expired;
 use super::index::Found;
-use super::medium::Medium;
 use super::places::WantedPlace;
 use super::table::State;
 use super::tier::FlashTier;
@@ -23,7 +23,7 @@ pub(super) enum Lack {
     Space,
 }
 
-impl<M: Medium> FlashTier<'_, M> {
+impl<M: Access> FlashTier<'_, M> {
     /// Finds the resource that a value lacks if it is put in place of the one found. Bounds: one pass over the segment table.
     pub(super) fn lack(&mut self, hash: &KeyHash, charge: u32, found: Option<&Found>) -> Option<Lack> {
         let is_value = found.is_some_and(|found| found.entry.state == State::Value);
@@ -52,6 +52,7 @@ impl<M: Medium> FlashTier<'_, M> {
         }
         match self.drop_expired(now) {
             Expired::Dropped => return Ok(()),
+            Expired::Wait => return Err(PutError::Busy(Wait::Operation)),
             Expired::More => return Err(PutError::NeedsCompaction),
             Expired::None => {}
         }

@@ -16,8 +16,8 @@ use coldpress_core::format::{
     HEAD_BYTES, Head, KeyHash, Kind, PIECE_PREFIX_BYTES, is_piece_identity, piece_parts, piece_prefix,
 };
 
+use super::access::Access;
 use super::get::Newest;
-use super::medium::Medium;
 use super::pending::Change;
 use super::table::State;
 use super::tier::FlashTier;
@@ -74,24 +74,21 @@ impl PieceKey {
     }
 }
 
-impl<M: Medium> FlashTier<'_, M> {
-    /// Begins to write a value in pieces, in place of any other that was begun and not committed. With `ttl_s` the value expires so
-    /// many seconds after this call, since each piece is written with its expiry.
-    ///
-    /// # Errors
-    /// [`PutError`]. A key takes at most [`LARGE_KEY_BYTES_MAX`] bytes. [`PutError::Damaged`] also while unread records or
-    /// segments may hold a value of the key: its pieces would be overwritten before the new value is there.
-    ///
-    /// # Bounds
-    /// Reads the head of the old value.
-    pub fn begin(&mut self, now: Now, key: &[u8], ttl_s: Option<u32>) -> Result<(), PutError> {
+impl<M: Access> FlashTier<'_, M> {
+    /// Begins to write a value in pieces.
+    pub(super) async fn begin_value(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        ttl_s: Option<u32>,
+    ) -> Result<(), PutError> {
         self.check_name(key)?;
         if key.len() > LARGE_KEY_BYTES_MAX {
             return Err(PutError::TooLong(self.record_bytes_max));
         }
         // The record that replaced an older head is durable before pieces of the older value are overwritten.
-        self.sync(now)?;
-        let generation = self.next_generation(now, key)?;
+        self.sync_within(now)?;
+        let generation = self.next_generation(now, key).await?;
         // Pieces of a value that was begun and given up are left over.
         self.has_orphans |= self.large.is_some();
         let head = Head { generation, pieces: 0, bytes: 0 };
@@ -110,7 +107,7 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Chooses a generation that the stored value does not have, nor a failed commit, whose head a mount may find. An expired
     /// value counts, since it is there again if the clock is set back. A newer head may lie in a part that could not be read,
     /// and its generation is unknown: then the call is refused until that head is outranked.
-    fn next_generation(&mut self, now: Now, key: &[u8]) -> Result<u8, PutError> {
+    async fn next_generation(&mut self, now: Now, key: &[u8]) -> Result<u8, PutError> {
         let refused = |error| match error {
             GetError::NotMounted => PutError::NotMounted,
             GetError::Busy => PutError::Busy(Wait::Operation),
@@ -118,14 +115,14 @@ impl<M: Medium> FlashTier<'_, M> {
             _ => PutError::Damaged,
         };
         self.check_readable(now).map_err(refused)?;
-        let newest = self.newest_record(key).map_err(refused)?;
+        let newest = self.newest_record(key).await.map_err(refused)?;
         if self.index.withheld_above.is_some_and(|above| !newest.as_ref().is_some_and(|n| n.outranks(above)))
         {
             return Err(PutError::Damaged);
         }
         let first = self.failed_commits.count;
         let Some(newest) = newest else { return Ok(first) };
-        match self.certain_head(&newest, key) {
+        match self.certain_head(&newest, key).await {
             Ok(head) => Ok(head.map_or(first, |head| head.generation.wrapping_add(1).wrapping_add(first))),
             // The record does not count, and may be gone by now.
             Err(GetError::Damaged) if newest.entry.state == State::Dead => Ok(first),
@@ -133,15 +130,8 @@ impl<M: Medium> FlashTier<'_, M> {
         }
     }
 
-    /// Writes the next piece of the value that was begun under a key. Pieces may be of any length that a record takes beside the
-    /// key, 18 bytes and the padding to a write unit.
-    ///
-    /// # Errors
-    /// [`PutError`]; the same piece can be offered again.
-    ///
-    /// # Bounds
-    /// Those of [`put`](Self::put).
-    pub fn put_piece(&mut self, now: Now, key: &[u8], piece: &[u8]) -> Result<(), PutError> {
+    /// Writes the next piece of the value that was begun.
+    pub(super) async fn add_piece(&mut self, now: Now, key: &[u8], piece: &[u8]) -> Result<(), PutError> {
         let large = self.begun(key)?;
         let Head { generation, pieces, bytes } = large.head;
         let name = PieceKey::new(key, generation, pieces).ok_or(PutError::TooLong(self.record_bytes_max))?;
@@ -151,28 +141,22 @@ impl<M: Medium> FlashTier<'_, M> {
         let (Some(pieces), Some(bytes)) = next else { return Err(PutError::Full) };
         // Pieces expire later than their head, so a head that comes back after the clock was set back finds them.
         let expires_s = large.expires_s.map(|at| at.saturating_add(self.time_every_s));
-        self.store(now, &Change::new(Kind::Value, name.as_slice(), piece).expiring(expires_s))?;
+        self.store(now, &Change::new(Kind::Value, name.as_slice(), piece).expiring(expires_s)).await?;
         self.large = Some(LargePut { head: Head { generation, pieces, bytes }, ..large });
         Ok(())
     }
 
-    /// Makes the value that was begun under a key its value.
-    ///
-    /// # Errors
-    /// [`PutError`]; it can be tried again.
-    ///
-    /// # Bounds
-    /// Those of [`put`](Self::put).
-    pub fn commit(&mut self, now: Now, key: &[u8]) -> Result<(), PutError> {
+    /// Makes the value that was begun the value of its key.
+    pub(super) async fn commit_value(&mut self, now: Now, key: &[u8]) -> Result<(), PutError> {
         let large = self.begun(key)?;
         let head = large.head.to_bytes();
         let head = Change::new(Kind::Value, key, &head).expiring(large.expires_s);
         let head = Change { codec: CodecId::Chunked, ..head };
         // A head that outlives a cut finds its pieces.
         if !self.is_pending(&head) {
-            self.sync(now)?;
+            self.sync_within(now)?;
         }
-        let stored = self.store(now, &head);
+        let stored = self.store(now, &head).await;
         let failed = &mut self.failed_commits;
         match stored {
             Err(PutError::Medium(_)) if !large.is_in_doubt => {
@@ -190,23 +174,16 @@ impl<M: Medium> FlashTier<'_, M> {
         Ok(())
     }
 
-    /// Reads a value piece by piece through `buffer`, which is as long as its longest piece; `take` gets the offset and the bytes of
-    /// each. Returns the length of the value, or `None` where the key has none. A value that was not written in pieces is one.
-    ///
-    /// # Errors
-    /// [`GetError`]; pieces that `take` was given before were right.
-    ///
-    /// # Bounds
-    /// Reads the head and each piece once.
-    pub fn get_in_pieces(
+    /// Reads a value piece by piece.
+    pub(super) async fn fetch_in_pieces(
         &mut self,
         now: Now,
         key: &[u8],
         buffer: &mut [u8],
         mut take: impl FnMut(u32, &[u8]),
     ) -> Result<Option<u32>, GetError> {
-        let Some(head) = self.head_of(now, key)? else {
-            let Some(value) = self.get(now, key, buffer)? else { return Ok(None) };
+        let Some(head) = self.head_of(now, key).await? else {
+            let Some(value) = self.fetch_named(now, key, buffer).await? else { return Ok(None) };
             take(0, value);
             return Ok(u32::try_from(value.len()).ok());
         };
@@ -214,25 +191,15 @@ impl<M: Medium> FlashTier<'_, M> {
         for index in 0..head.pieces {
             let name = PieceKey::new(key, head.generation, index).ok_or(GetError::Damaged)?;
             // The head names it, so it is there, whole or damaged; its own time is that of the head.
-            let piece = self.fetch(now, name.as_slice(), buffer)?.ok_or(GetError::Damaged)?;
+            let piece = self.fetch(now, name.as_slice(), buffer).await?.ok_or(GetError::Damaged)?;
             take(offset, piece);
             offset = offset.saturating_add(u32::try_from(piece.len()).unwrap_or(u32::MAX));
         }
         if offset == head.bytes { Ok(Some(offset)) } else { Err(GetError::Damaged) }
     }
 
-    /// Removes one piece that belongs to no value. Values that were replaced, removed or cut short leave such pieces. Returns
-    /// whether there may be more. Without long values there is nothing to do.
-    ///
-    /// Nothing is removed while some records or segments could not be read, since the head of a piece may be among them. After a
-    /// commit that failed and was not repeated, nothing is removed before the next mount, which finds the pieces that it left.
-    ///
-    /// # Errors
-    /// [`PutError`].
-    ///
-    /// # Bounds
-    /// Looks at 16 entries, with a look at the head of each piece; one remove.
-    pub fn sweep(&mut self, now: Now) -> Result<bool, PutError> {
+    /// Removes one piece that belongs to no value.
+    pub(super) async fn sweep_one(&mut self, now: Now) -> Result<bool, PutError> {
         if self.index.pieces == 0 {
             self.has_orphans = false;
         }
@@ -248,10 +215,10 @@ impl<M: Medium> FlashTier<'_, M> {
                 return Ok(false);
             };
             let orphan =
-                if entry.state == State::Value { self.orphan_at(now, entry.place) } else { Ok(None) };
+                if entry.state == State::Value { self.orphan_at(now, entry.place).await } else { Ok(None) };
             match orphan {
                 Ok(None) => {}
-                Ok(Some(name)) => match self.drop_key(now, name.as_slice()) {
+                Ok(Some(name)) => match self.drop_key(now, name.as_slice()).await {
                     // The key of that piece can't be found out.
                     Ok(_) | Err(PutError::Collision) => {
                         self.swept = next;
@@ -274,15 +241,15 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// The key of the piece at a place, if it belongs to no value.
-    fn orphan_at(&mut self, now: Now, place: u32) -> Result<Option<PieceKey>, GetError> {
+    async fn orphan_at(&mut self, now: Now, place: u32) -> Result<Option<PieceKey>, GetError> {
         self.check_readable(now)?;
-        let Some(opened) = self.flash.open(place)? else { return Ok(None) };
+        let Some(opened) = self.flash.open(place).await? else { return Ok(None) };
         let len = opened.header.key_bytes as usize;
-        if len > PIECE_KEY_BYTES_MAX || !is_piece_identity(&self.flash.stored_hash(&opened)?) {
+        if len > PIECE_KEY_BYTES_MAX || !is_piece_identity(&self.flash.stored_hash(&opened).await?) {
             return Ok(None);
         }
         let mut name = PieceKey { bytes: [0; PIECE_KEY_BYTES_MAX], len };
-        self.flash.key(&opened, name.bytes.get_mut(..len).unwrap_or_default())?;
+        self.flash.key(&opened, name.bytes.get_mut(..len).unwrap_or_default()).await?;
         let Some((generation, index, key)) = name.parts() else { return Ok(None) };
         let hash = self.flash.secret.identity(key);
         let is_begun =
@@ -291,10 +258,10 @@ impl<M: Medium> FlashTier<'_, M> {
         let may_be_back = |newest: &Newest| {
             newest.opened.header.kind == Kind::Value && newest.opened.header.expires_s.is_some()
         };
-        let newest = self.newest_record(key)?;
+        let newest = self.newest_record(key).await?;
         let newest = newest.filter(|newest| newest.entry.state == State::Value || may_be_back(newest));
         let head = match &newest {
-            Some(newest) => self.certain_head(newest, key),
+            Some(newest) => self.certain_head(newest, key).await,
             None => Ok(None),
         };
         let last_s = newest.and_then(|newest| newest.opened.header.expires_s);
@@ -311,26 +278,30 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// The head of a key's value, if that was written in pieces.
-    fn head_of(&mut self, now: Now, key: &[u8]) -> Result<Option<Head>, GetError> {
+    async fn head_of(&mut self, now: Now, key: &[u8]) -> Result<Option<Head>, GetError> {
         self.check_readable(now)?;
-        let newest = self.newest(now, key)?.filter(|newest| newest.opened.header.codec == CodecId::Chunked);
-        newest.map(|newest| self.head(&newest, key)).transpose()
+        let newest =
+            self.newest(now, key).await?.filter(|newest| newest.opened.header.codec == CodecId::Chunked);
+        match newest {
+            Some(newest) => self.head(&newest, key).await.map(Some),
+            None => Ok(None),
+        }
     }
 
     /// The head in a record, or `None` where that is not certain: a wrong bit would remove the pieces that it names.
-    fn certain_head(&mut self, newest: &Newest, key: &[u8]) -> Result<Option<Head>, GetError> {
+    async fn certain_head(&mut self, newest: &Newest, key: &[u8]) -> Result<Option<Head>, GetError> {
         if newest.opened.header.codec == CodecId::Chunked {
-            return self.head(newest, key).map(Some);
+            return self.head(newest, key).await.map(Some);
         }
-        let is_whole = self.flash.is_whole(&newest.opened, newest.sequence)?;
+        let is_whole = self.flash.is_whole(&newest.opened, newest.sequence).await?;
         if is_whole { Ok(None) } else { Err(GetError::Damaged) }
     }
 
     /// Reads a head.
-    pub(super) fn head(&mut self, newest: &Newest, key: &[u8]) -> Result<Head, GetError> {
+    pub(super) async fn head(&mut self, newest: &Newest, key: &[u8]) -> Result<Head, GetError> {
         let mut bytes = [0; HEAD_BYTES];
         let is_whole = newest.opened.header.value_bytes as usize == HEAD_BYTES
-            && self.flash.value(&newest.opened, key, newest.sequence, &mut bytes)?;
+            && self.flash.value(&newest.opened, key, newest.sequence, &mut bytes).await?;
         let head = Head::from_bytes(&bytes).filter(|_| is_whole);
         head.ok_or(GetError::Damaged)
     }

@@ -2,10 +2,10 @@
 
 pub use coldpress_core::drive::{Medium, Started};
 
-/// A medium that tells its shape, so that a tier can check its configuration against it.
+/// The shape of a medium, so that a tier can check its configuration against it.
 ///
-/// [`NorMedium`](super::NorMedium) is one over any `embedded_storage` NOR flash, [`IoMedium`](crate::IoMedium) one over
-/// anything that reads, writes and seeks. For a driver of your own implement [`Medium`] and this. Each operation that takes
+/// [`NorMedium`](super::NorMedium) is one over any `embedded_storage` NOR flash, [`AsyncNorMedium`](super::AsyncNorMedium) one over
+/// any of `embedded_storage_async`, [`IoMedium`](crate::IoMedium) one over anything that reads, writes and seeks. For a driver of your own implement [`Medium`] and this. Each operation that takes
 /// its time may return [`Started::UnderWay`], and report its end by an interrupt or a status register.
 ///
 /// No call of the tier waits for an operation: it asks [`is_done`](Medium::is_done) once at most, and ends with
@@ -13,7 +13,7 @@ pub use coldpress_core::drive::{Medium, Started};
 /// [module](super#calls-that-are-put-off)).
 ///
 /// Offsets are multiples of the write unit for writes and of the erase unit for erases.
-pub trait DeviceMedium: Medium {
+pub trait DeviceMedium {
     /// Bytes that are written at once: a power of two up to 32.
     fn write_unit_bytes(&self) -> u32;
 

@@ -1,6 +1,7 @@
 //! A cold tier on flash: crash-safe, compacted in bounded steps, with an index of four bytes an entry.
 //!
-//! [`FlashTier`] drives the same machine as the std adapter ([`coldpress_core::machine`]) over a [`Medium`]. Its memory is one
+//! [`FlashTier`] drives the same machine as the std adapter ([`coldpress_core::machine`]) over a [`Medium`], or over an
+//! [`AsyncNorMedium`]. Its memory is one
 //! [`FlashMemory`], lent from a `static`.
 //!
 //! # The promise
@@ -15,8 +16,8 @@
 //! # The bounds
 //!
 //! No call programs more than a segment or erases more than one. Compaction beyond that is left to [`poll`](FlashTier::poll),
-//! whose budget bounds it further, and to [`reserve`](FlashTier::reserve), which frees space ahead of a put. No call waits for
-//! an operation of the medium.
+//! whose budget bounds it further, and to [`reserve`](FlashTier::reserve), which frees space ahead of a put. Over a [`Medium`] no
+//! call waits for an operation; over an [`AsyncNorMedium`] the futures do.
 //!
 //! # Calls that are put off
 //!
@@ -34,30 +35,8 @@
 //! | all others | never: they ask nothing of the medium | |
 //!
 //! Any of these calls takes the end of the operation, so an interrupt may poll between. One answer is kept. A caller that got
-//! `Busy` makes the call again before others write. Else its record may be written without an answer. In an async executor the
-//! task keeps the tier meanwhile, as behind an async mutex:
-//!
-//! ```
-//! use coldpress_embedded::flash::{FlashTier, Medium, Now, PutError, Wait};
-//!
-//! /// `flash_done` waits for the interrupt, as `embassy_sync::signal::Signal::wait` does.
-//! async fn put<M: Medium>(
-//!     tier: &mut FlashTier<'_, M>,
-//!     clock: impl Fn() -> Now,
-//!     flash_done: impl AsyncFn(),
-//!     key: &[u8],
-//!     value: &[u8],
-//! ) -> Result<(), PutError> {
-//!     loop {
-//!         match tier.put(clock(), key, value) {
-//!             Err(PutError::Busy(Wait::Operation)) => flash_done().await,
-//!             // As much of it was done as one call may do.
-//!             Err(PutError::NeedsCompaction) => {}
-//!             answer => return answer,
-//!         }
-//!     }
-//! }
-//! ```
+//! `Busy` makes the call again before others write. Else its record may be written without an answer. Under an async executor an
+//! [async flash](#an-async-flash) needs none of this.
 //!
 //! # A super-loop
 //!
@@ -232,7 +211,116 @@
 //! assert_eq!(found, Some(true));
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
+//!
+//! # An async flash
+//!
+//! Over an [`AsyncNorMedium`] the same calls are futures, of any flash of `embedded_storage_async`. The task that owns the tier
+//! awaits each operation, and other tasks run meanwhile. None of the futures needs a timer or an allocator.
+//!
+//! A future may be dropped at any await, as a time limit does. Such a drop counts as a power loss of the operation under way: it may have
+//! happened, in part or not at all. Nothing acknowledged is lost, and nothing is mounted anew. The next call of the tier, whichever
+//! it is, first makes a read or an erase again. Of a write it compares the flash with the bytes. So a put that was dropped has
+//! happened or has not, from that call on and after each mount. If its bytes are not all there, the rest of its segment stays unused
+//! until that is compacted. The same put, made next, is answered without a second record where it has happened.
+//!
+//! Under a radio stack, as with Nordic's SoftDevice, several tasks share one flash, each with a range of its own. The flash lies
+//! behind an async mutex, and each operation locks it:
+//!
+//! ```
+//! # mod ram { include!(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/ram/mod.rs")); }
+//! use coldpress_embedded::TryCell;
+//! use coldpress_embedded::flash::{AsyncNorMedium, FlashConfig, FlashMemory, FlashTier, Now, PutError, buckets_for};
+//! use embassy_sync::blocking_mutex::raw::CriticalSectionRawMutex;
+//! use embassy_sync::mutex::Mutex;
+//! use embedded_storage_async::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
+//!
+//! /// The flash as one of the tasks has it.
+//! struct SharedFlash<'f, F>(&'f Mutex<CriticalSectionRawMutex, F>);
+//!
+//! impl<F: NorFlash> ErrorType for SharedFlash<'_, F> {
+//!     type Error = F::Error;
+//! }
+//!
+//! impl<F: NorFlash> ReadNorFlash for SharedFlash<'_, F> {
+//!     const READ_SIZE: usize = F::READ_SIZE;
+//!     async fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), F::Error> {
+//!         self.0.lock().await.read(at, bytes).await
+//!     }
+//!     fn capacity(&self) -> usize {
+//!         16 * 4096
+//!     }
+//! }
+//!
+//! impl<F: NorFlash> NorFlash for SharedFlash<'_, F> {
+//!     const WRITE_SIZE: usize = F::WRITE_SIZE;
+//!     const ERASE_SIZE: usize = F::ERASE_SIZE;
+//!     async fn erase(&mut self, from: u32, to: u32) -> Result<(), F::Error> {
+//!         self.0.lock().await.erase(from, to).await
+//!     }
+//!     async fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), F::Error> {
+//!         self.0.lock().await.write(at, bytes).await
+//!     }
+//! }
+//!
+//! /// The task that owns the tier.
+//! async fn store<F: NorFlash>(
+//!     tier: &mut FlashTier<'_, AsyncNorMedium<SharedFlash<'_, F>>>,
+//!     now: fn() -> Now,
+//! ) -> Result<(), Box<dyn core::error::Error>> {
+//!     tier.mount(now()).await?;
+//!     for reading in 0u32..500 {
+//!         while let Err(error) = tier.put(now(), &(reading % 50).to_le_bytes(), &[reading as u8; 64]).await {
+//!             // As much of the work before it was done as one call may do.
+//!             if error != PutError::NeedsCompaction {
+//!                 return Err(error.into());
+//!             }
+//!             tier.poll(now(), 8).await;
+//!         }
+//!     }
+//!     let mut value = [0; 64];
+//!     assert_eq!(tier.get(now(), &7u32.to_le_bytes(), &mut value).await?, Some([201; 64].as_slice()));
+//!     Ok(())
+//! }
+//!
+//! type Memory = FlashMemory<16, { buckets_for(100) }, 128>;
+//! static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
+//!
+//! # struct Radio(ram::Ram<4, 4096>);
+//! # impl ErrorType for Radio { type Error = ram::Refused; }
+//! # impl ReadNorFlash for Radio {
+//! #     const READ_SIZE: usize = 1;
+//! #     async fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), ram::Refused> {
+//! #         embedded_storage::nor_flash::ReadNorFlash::read(&mut self.0, at, bytes)
+//! #     }
+//! #     fn capacity(&self) -> usize { 16 * 4096 }
+//! # }
+//! # impl NorFlash for Radio {
+//! #     const WRITE_SIZE: usize = 4;
+//! #     const ERASE_SIZE: usize = 4096;
+//! #     async fn erase(&mut self, from: u32, to: u32) -> Result<(), ram::Refused> {
+//! #         embedded_storage::nor_flash::NorFlash::erase(&mut self.0, from, to)
+//! #     }
+//! #     async fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), ram::Refused> {
+//! #         embedded_storage::nor_flash::NorFlash::write(&mut self.0, at, bytes)
+//! #     }
+//! # }
+//! # fn now() -> Now { Now { monotonic_ms: 1, wall_s: 0 } }
+//! # let flash = Radio(ram::Ram::new(16));
+//! let flash = Mutex::new(flash);
+//! let medium = AsyncNorMedium::new(SharedFlash(&flash));
+//! let mut tier = FlashTier::new(FlashConfig::new(4096, 1), MEMORY.take()?, medium)?;
+//! # let mut task = core::pin::pin!(store(&mut tier, now));
+//! # let mut context = core::task::Context::from_waker(core::task::Waker::noop());
+//! # assert!(matches!(task.as_mut().poll(&mut context), core::task::Poll::Ready(Ok(()))));
+//! # Ok::<(), Box<dyn core::error::Error>>(())
+//! ```
+//!
+//! The mutex is not fair: a task that works without a pause may keep others from the flash. So let the store wait for a tick now and
+//! then. The example `firmware-embassy` of the repository does, and drops the futures of many puts.
 
+mod access;
+mod awaited;
+mod blocking;
 mod config;
 mod driving;
 mod due;
@@ -247,8 +335,11 @@ mod large;
 mod medium;
 mod memory;
 mod nor;
+mod nor_async;
+mod nor_part;
 mod pending;
 mod places;
+mod prepared;
 mod put;
 mod queue;
 mod reader;
@@ -279,7 +370,9 @@ pub use get::{Cursor, KeyFound};
 pub use large::LARGE_KEY_BYTES_MAX;
 pub use medium::{DeviceMedium, Medium, Started};
 pub use memory::{FlashMemory, buckets_for};
-pub use nor::{NorMedium, RangeError};
+pub use nor::NorMedium;
+pub use nor_async::AsyncNorMedium;
+pub use nor_part::RangeError;
 pub use put::Reserved;
 pub use queue::{FlashQueue, QUEUE_ID_BYTES, QUEUE_LEN_MAX, QueueError};
 pub use stats::{FlashStats, Worst};

@@ -11,7 +11,8 @@ use coldpress_core::codec::CodecId;
 use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::format::{IdentityHasher, KeyHash, Kind};
 
-use super::medium::Medium;
+use super::access::Access;
+use super::index::Match;
 use super::tier::FlashTier;
 use super::{PutError, Wait};
 
@@ -57,13 +58,13 @@ impl Pending {
     }
 }
 
-impl<M: Medium> FlashTier<'_, M> {
+impl<M: Access> FlashTier<'_, M> {
     /// Takes the end of the operation under way, if it has ended; asks the medium once.
     pub(super) fn settle(&mut self, now: Now) {
         let Some(ticket) = self.under_way else { return };
-        let Some(result) = self.flash.medium.is_done() else { return };
+        let Some(result) = self.flash.medium.take_end() else { return };
         self.under_way = None;
-        self.done(now, ticket, result.map_err(Into::into));
+        self.done(now, ticket, result);
     }
 
     /// Notes the outcome of the pending write, once it has one.
@@ -76,6 +77,24 @@ impl<M: Medium> FlashTier<'_, M> {
         let failure = self.failure.unwrap_or(MediumError::Io);
         pending.outcome = Some(if self.index.is_unwritten { Err(failure) } else { Ok(()) });
         self.index.known = None;
+    }
+
+    /// Forgets the pending write if it failed, and why it did.
+    pub(super) fn forget_failed(&mut self) {
+        if self.pending.is_some_and(|pending| pending.outcome.is_some_and(|outcome| outcome.is_err())) {
+            self.pending = None;
+        }
+        self.failure = None;
+    }
+
+    /// Searches anew for the key that is being written, where its entry went while others were compacted. The machine publishes the
+    /// record by what is known of it, and does not wait.
+    pub(super) async fn renew_known(&mut self) {
+        let Some((hash, Match { newest: Some(found), .. })) = self.index.known else { return };
+        if self.index.renewed(&hash, found).is_none() {
+            let found = self.desk().find(&hash).await;
+            self.index.known = Some((hash, found));
+        }
     }
 
     /// Takes the outcome of the pending write, and forgets that write.
@@ -117,7 +136,7 @@ impl<M: Medium> FlashTier<'_, M> {
         {
             return outcome.map(|()| Some(pending.had_value));
         }
-        if self.under_way.is_some() { Err(PutError::Busy(Wait::Operation)) } else { Ok(None) }
+        if self.is_waiting() { Err(PutError::Busy(Wait::Operation)) } else { Ok(None) }
     }
 
     /// The identity of a call: a hash of its arguments.

@@ -9,8 +9,8 @@
 
 use coldpress_core::format::KeyHash;
 
+use super::access::Access;
 use super::index::{IndexOnFlash, SETTLED_MAX, TableIndex};
-use super::medium::Medium;
 use super::table::{At, COPIES_MAX, Entry, State};
 
 /// Places of the index that the next put needs, and cleaning gives.
@@ -86,7 +86,7 @@ impl TableIndex<'_> {
     }
 }
 
-impl<M: Medium> IndexOnFlash<'_, '_, M> {
+impl<M: Access> IndexOnFlash<'_, '_, M> {
     /// Returns whether a wanted place is still missing. A place that is found is no longer wanted.
     pub(super) fn lacks_a_wanted_place(&mut self) -> bool {
         let is_there = match self.index.places.wanted {

@@ -7,9 +7,9 @@ use coldpress_core::format::{KeyHash, Kind, PIECE_PREFIX, RecordHeader, Sequence
 use coldpress_core::machine::Present;
 use coldpress_core::writer::{AppendError, Fresh};
 
-use super::driving::{Step, Work};
+use super::access::Access;
+use super::driving::{Allowance, STEPS_MAX, Step, Work};
 use super::index::{Found, Match};
-use super::medium::Medium;
 use super::pending::{Change, Pending};
 use super::table::State;
 use super::tier::FlashTier;
@@ -34,38 +34,19 @@ struct NewRecord<'a> {
     had_value: bool,
 }
 
-impl<M: Medium> FlashTier<'_, M> {
-    /// Stores a value under a key, in place of the one before. Where both are the same, nothing is written, unless
-    /// [`skips_unchanged`](super::FlashConfig::skips_unchanged) is off.
-    ///
-    /// When it returns the record is programmed; where the medium needs a [`sync`](Self::sync) for it, it is durable after
-    /// that. A cut before it returns leaves the old value or the new one.
-    ///
-    /// # Errors
-    /// [`PutError`]. The old value is still there. After [`PutError::Medium`] a mount may find either value. After [`PutError::Busy`] the
-    /// call is not over: the key has either value until the same call, made again, is answered.
-    ///
-    /// # Bounds
-    /// At most one erase and one segment of programming: compaction that is needed first is done up to that bound, else put
-    /// off to [`poll`](Self::poll) and [`reserve`](Self::reserve). A put may be put off for a place in the index, or for the space of
-    /// expired records. It has that after at most five victims for each segment of the medium. In the tests (`flash_keys`) it takes no
-    /// more polls of 64 operations than there are segments. Of expired records 512 are looked at. It waits for no operation of the medium.
-    pub fn put(&mut self, now: Now, key: &[u8], value: &[u8]) -> Result<(), PutError> {
-        self.check_name(key)?;
-        self.store(now, &Change::new(Kind::Value, key, value))
-    }
-
-    /// Stores a value that expires after `ttl_s` seconds: never earlier, and at most two seconds later while the clock is
-    /// right. With 0 it expires at once. Where the call is made again after [`PutError::Busy`], the seconds count from the
-    /// append of its record.
-    ///
-    /// # Errors
-    /// As for [`put`](Self::put), with its bounds.
-    pub fn put_with_ttl(&mut self, now: Now, key: &[u8], value: &[u8], ttl_s: u32) -> Result<(), PutError> {
-        let expires_s = Some(expiry_s(self.clock_s(now), ttl_s));
+impl<M: Access> FlashTier<'_, M> {
+    /// Stores a value under a key, with a lifetime in seconds if it has one.
+    pub(super) async fn store_named(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        value: &[u8],
+        ttl_s: Option<u32>,
+    ) -> Result<(), PutError> {
+        let expires_s = ttl_s.map(|ttl_s| expiry_s(self.clock_s(now), ttl_s));
         self.check_name(key)?;
         let change = Change::new(Kind::Value, key, value);
-        self.store(now, &Change { expires_s, lifetime_s: Some(ttl_s), ..change })
+        self.store(now, &Change { expires_s, lifetime_s: ttl_s, ..change }).await
     }
 
     /// Refuses a key that is reserved for pieces of long values.
@@ -74,7 +55,7 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// Stores a value under any key.
-    pub(super) fn store(&mut self, now: Now, change: &Change<'_>) -> Result<(), PutError> {
+    pub(super) async fn store(&mut self, now: Now, change: &Change<'_>) -> Result<(), PutError> {
         if self.resume_writing(now, change)?.is_some() {
             return Ok(());
         }
@@ -82,10 +63,10 @@ impl<M: Medium> FlashTier<'_, M> {
         let charge = self.charge(key, change.value, change.expires_s)?;
         let hash = self.flash.secret.identity(key);
         loop {
-            let found = self.find_readable(&hash)?;
+            let found = self.find_readable(&hash).await?;
             if let Some(newest) = &found.newest {
-                self.check_same(newest, key)?;
-                if self.is_unchanged(&found, newest, change) {
+                self.check_same(newest, key).await?;
+                if self.is_unchanged(&found, newest, change).await {
                     self.tier.note_unchanged();
                     return Ok(());
                 }
@@ -100,31 +81,25 @@ impl<M: Medium> FlashTier<'_, M> {
         }
     }
 
-    /// Removes a key; tells whether it had a value.
-    ///
-    /// A remove of a key with a value always fits, on a full medium too. While some records or segments could not be read, a remove of
-    /// a key without a value is written too, since they may hold one; that takes space, and a place in the index.
-    ///
-    /// # Errors
-    /// As for [`put`](Self::put), with its bounds.
-    pub fn remove(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
+    /// Removes a key that is not reserved.
+    pub(super) async fn drop_named(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
         self.check_name(key)?;
-        self.drop_key(now, key)
+        self.drop_key(now, key).await
     }
 
     /// Removes any key.
-    pub(super) fn drop_key(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
+    pub(super) async fn drop_key(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
         let stone = Change::new(Kind::Tombstone, key, &[]);
         if let Some(had_value) = self.resume_writing(now, &stone)? {
             return Ok(had_value);
         }
         let hash = self.flash.secret.identity(key);
-        let found = self.find_readable(&hash)?;
+        let found = self.find_readable(&hash).await?;
         let Match { newest, is_certain } = found;
         let withheld_above = self.index.withheld_above.unwrap_or(Sequence::NONE);
         let stone = |had_value| NewRecord { hash, change: stone, had_value };
         if let Some(found) = &newest {
-            self.check_same(found, key)?;
+            self.check_same(found, key).await?;
             // A mount may find a value that could not be published, and it would outrank the record that hides the older ones.
             let is_newest = is_certain
                 && found.version.sequence > self.tier.version_floor()
@@ -160,7 +135,7 @@ impl<M: Medium> FlashTier<'_, M> {
             return Err(self.refusal());
         }
         self.settle(now);
-        if self.under_way.is_some() { Err(PutError::Busy(Wait::Operation)) } else { Ok(()) }
+        if self.is_waiting() { Err(PutError::Busy(Wait::Operation)) } else { Ok(()) }
     }
 
     /// As [`check_writable`](Self::check_writable), for a change that may go on where it was left. Then it returns whether the
@@ -186,8 +161,8 @@ impl<M: Medium> FlashTier<'_, M> {
 
     /// Finds a key if the reads for that succeed. After a failed read an old entry could stay live beside the new one. A record
     /// that stays unreadable is damaged: its entry is doubtful, and the key can be written.
-    fn find_readable(&mut self, hash: &KeyHash) -> Result<Match, PutError> {
-        let found = self.desk().find(hash);
+    async fn find_readable(&mut self, hash: &KeyHash) -> Result<Match, PutError> {
+        let found = self.desk().find(hash).await;
         match self.flash.read_failure {
             None | Some(MediumError::Unreadable) => Ok(found),
             Some(error) => Err(PutError::Medium(error)),
@@ -195,25 +170,25 @@ impl<M: Medium> FlashTier<'_, M> {
     }
 
     /// Two long keys may have the same identity, since that is a hash: neither is ever taken for the other.
-    fn check_same(&mut self, found: &Found, key: &[u8]) -> Result<(), PutError> {
+    async fn check_same(&mut self, found: &Found, key: &[u8]) -> Result<(), PutError> {
         if key.len() <= super::KEY_BYTES_EXACT || found.is_ghost {
             return Ok(());
         }
-        let opened = self.flash.open(found.entry.place).map_err(PutError::Medium)?;
+        let opened = self.flash.open(found.entry.place).await.map_err(PutError::Medium)?;
         match opened {
-            Some(opened) if self.flash.key_is(&opened, key).map_err(PutError::Medium)? => Ok(()),
+            Some(opened) if self.flash.key_is(&opened, key).await.map_err(PutError::Medium)? => Ok(()),
             _ => Err(PutError::Collision),
         }
     }
 
     /// Returns whether a change can be skipped, since its value is stored already. If the record can't be read, the change is
     /// written.
-    fn is_unchanged(&mut self, found: &Match, newest: &Found, change: &Change<'_>) -> bool {
+    async fn is_unchanged(&mut self, found: &Match, newest: &Found, change: &Change<'_>) -> bool {
         let is_value = newest.kind == Kind::Value && newest.entry.state == State::Value && !newest.is_ghost;
         if !self.skips_unchanged || !found.is_certain || !is_value || change.codec != CodecId::Raw {
             return false;
         }
-        let Ok(Some(opened)) = self.flash.open(newest.entry.place) else { return false };
+        let Ok(Some(opened)) = self.flash.open(newest.entry.place).await else { return false };
         let location = self.desk().location_of(newest.entry.place);
         let present = Present {
             codec: newest.codec,
@@ -225,7 +200,7 @@ impl<M: Medium> FlashTier<'_, M> {
         let value_bytes = u32::try_from(change.value.len()).unwrap_or(u32::MAX);
         present.may_equal(change.codec, value_bytes, change.expires_s)
             && self.tier.may_keep(&present)
-            && self.flash.holds(&opened, change.key, location.sequence, change.value) == Ok(true)
+            && self.flash.holds(&opened, change.key, location.sequence, change.value).await == Ok(true)
     }
 
     /// Appends a record, after the compaction that it needs, and programs it.
@@ -302,7 +277,7 @@ impl<M: Medium> FlashTier<'_, M> {
         self.index.is_unwritten = false;
         self.failure = None;
         self.tier.flush();
-        let (held, mut allowance) = (self.held.take(), self.whole_allowance());
+        let (held, mut allowance) = (self.held.take(), self.allowance(STEPS_MAX));
         let result = loop {
             if let Some(outcome) = self.take_outcome() {
                 break outcome;
@@ -320,20 +295,14 @@ impl<M: Medium> FlashTier<'_, M> {
         result
     }
 
-    /// Tells whether the next put of a value of this length needs compaction first, and does up to `budget` steps of that
-    /// ahead. It also frees a place in the index for a new key.
-    ///
-    /// # Errors
-    /// [`PutError`], as the put itself would.
-    ///
-    /// # Bounds
-    /// Those of [`poll`](Self::poll).
-    pub fn reserve(
+    /// Goes on to free space for a put, as far as the allowance goes.
+    pub(super) fn reserve_within(
         &mut self,
         now: Now,
         key_bytes: u32,
         value_bytes: u32,
-        budget: u32,
+        allowance: &mut Allowance,
+        work: &mut Work,
     ) -> Result<Reserved, PutError> {
         self.check_writable(now)?;
         let header = RecordHeader {
@@ -350,31 +319,25 @@ impl<M: Medium> FlashTier<'_, M> {
         }
         let has_place = self.reserve_place();
         if self.tier.reserve(bytes) && has_place {
-            return Ok(Reserved::Ready(Work::default()));
+            return Ok(Reserved::Ready(*work));
         }
         if self.tier.is_exhausted() {
             return Err(PutError::Exhausted);
         }
-        let work = self.poll(now, budget);
+        self.poll_within(now, allowance, work);
         let has_space = self.tier.reserve(bytes);
         if has_space && self.reserve_place() {
-            return Ok(Reserved::Ready(work));
+            return Ok(Reserved::Ready(*work));
         }
-        match work {
+        match *work {
             Work { is_waiting: true, .. } => Err(PutError::Busy(Wait::Operation)),
             Work { is_idle: true, .. } if !has_space => Err(PutError::Full),
-            _ => Ok(Reserved::Compacting(work)),
+            work => Ok(Reserved::Compacting(work)),
         }
     }
 
-    /// Makes all puts durable, where the medium needs that. On NOR flash they always are.
-    ///
-    /// # Errors
-    /// [`PutError::Medium`]: a cut may lose the puts since the last sync; [`poll`](Self::poll) writes them again.
-    ///
-    /// # Bounds
-    /// As for [`put`](Self::put).
-    pub fn sync(&mut self, now: Now) -> Result<(), PutError> {
+    /// Goes on to make all puts durable.
+    pub(super) fn sync_within(&mut self, now: Now) -> Result<(), PutError> {
         self.failure = None;
         self.check_writable(now)?;
         let position = self.tier.appended();

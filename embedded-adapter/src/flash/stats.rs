@@ -6,8 +6,8 @@
 use coldpress_core::segments::SegmentState;
 use coldpress_core::writer::Counters;
 
+use super::access::Access;
 use super::driving::Work;
-use super::medium::Medium;
 use super::tier::FlashTier;
 
 /// Makes [`FlashStats`] of a table. Each row is `name: type = value`; the value is of the tier, its segments and their tally.
@@ -24,7 +24,7 @@ macro_rules! flash_stats {
             $($(#[doc = $text])+ pub $name: $type,)+
         }
 
-        impl<M: Medium> FlashTier<'_, M> {
+        impl<M: Access> FlashTier<'_, M> {
             /// Returns the content and the work of the tier. Bounds: one pass over the segment table.
             #[must_use]
             pub fn stats(&self) -> FlashStats {
@@ -80,7 +80,7 @@ pub struct Worst {
     pub bytes_read: u32,
 }
 
-impl<M: Medium> FlashTier<'_, M> {
+impl<M: Access> FlashTier<'_, M> {
     /// How often a segment was erased; `None` beyond the last one.
     #[must_use]
     pub fn erases(&self, segment: u32) -> Option<u32> {

@@ -55,6 +55,11 @@ pub(super) struct Entry {
 }
 
 impl Entry {
+    /// Whether it keeps older copies of its key away.
+    pub(super) fn keeps_away(&self) -> bool {
+        matches!(self.state, State::Tombstone | State::StandIn)
+    }
+
     /// Whether it stands for copies alone, and none was counted since a recount began.
     pub(super) fn is_uncounted(&self) -> bool {
         self.state == State::Dead && self.copies == 0
@@ -235,6 +240,11 @@ impl<'m> Table<'m> {
     pub(super) fn candidates(&self, hash: &KeyHash) -> Candidates {
         let (fingerprint, home) = self.home(hash);
         self.near(fingerprint, home)
+    }
+
+    /// How many of these entries have the count that stays.
+    pub(super) fn count_full(&self, candidates: &[At]) -> usize {
+        candidates.iter().filter(|at| self.entry(**at).is_some_and(|e| e.copies == COPIES_MAX)).count()
     }
 
     /// The entries with a fingerprint in a bucket, or in the other one that goes with it.

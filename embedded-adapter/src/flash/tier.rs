@@ -8,12 +8,13 @@ use coldpress_core::format::Geometry;
 use coldpress_core::machine::{Status, Tier};
 use coldpress_core::recovery::MountReport;
 
+use super::access::Access;
 use super::config::FlashConfig;
-use super::driving::{Step, Work};
+use super::driving::{STEPS_MAX, Step, Work};
 use super::error::{BuildError, FlashMountError, GetError};
 use super::index::{IndexOnFlash, TableIndex};
 use super::large::{FailedCommits, LargePut};
-use super::medium::{DeviceMedium, Medium};
+use super::medium::DeviceMedium;
 use super::memory::FlashMemory;
 use super::pending::Pending;
 use super::reader::Flash;
@@ -64,7 +65,7 @@ pub struct FlashTier<'m, M> {
     pub(super) worst: Worst,
 }
 
-impl<'m, M: Medium> FlashTier<'m, M> {
+impl<'m, M: Access> FlashTier<'m, M> {
     /// Bytes of RAM that the value takes, beside its [`FlashMemory`].
     pub const RAM_BYTES: usize = size_of::<Self>();
 
@@ -75,7 +76,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
     pub fn new<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>(
         config: FlashConfig,
         memory: &'m mut FlashMemory<SEGMENTS, BUCKETS, RECORD>,
-        medium: M,
+        mut medium: M,
     ) -> Result<Self, BuildError>
     where
         M: DeviceMedium,
@@ -91,6 +92,8 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         let places_max =
             u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD>::PLACES_MAX).unwrap_or(u32::MAX);
         let index = TableIndex::new(Table::new(lent.buckets, places), lent.sequences, places_max);
+        // Another tier may have left an operation of its own.
+        medium.give_up();
         let tier = Tier::new(machine, lent.memory).map_err(BuildError::Config)?;
         Ok(Self {
             tier,
@@ -124,21 +127,14 @@ impl<'m, M: Medium> FlashTier<'m, M> {
         })
     }
 
-    /// Mounts the medium to the end: all of it is read once. [`poll`](Self::poll) does the same in steps. While an operation is
-    /// under way the call ends with [`FlashMountError::Busy`]; made again, it goes on.
-    ///
-    /// Where the medium is new, or a cut interrupted an erase, segments must be erased before they are used. Until
-    /// [`poll`](Self::poll) has done so, one a call, puts may be put off.
-    ///
-    /// # Errors
-    /// [`FlashMountError`]; nothing was written.
-    pub fn mount(&mut self, now: Now) -> Result<MountReport, FlashMountError> {
+    /// Goes on with the mount, up to the next operation that is under way.
+    pub(super) fn go_on_mounting(&mut self, now: Now) -> Result<MountReport, FlashMountError> {
         self.retry_format();
-        let mut allowance = self.whole_allowance();
+        let mut allowance = self.allowance(STEPS_MAX);
         while self.status() == Status::Mounting && self.index.refusal.is_none() {
             match self.step(now, &mut allowance, &mut Work::default()) {
                 Step::Done => {}
-                Step::Spent => allowance = self.whole_allowance(),
+                Step::Spent => allowance = self.allowance(STEPS_MAX),
                 // The next call goes on.
                 Step::Waiting => break,
                 // The mount was refused, or waits for something that does not come.
@@ -159,7 +155,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
                 Err(FlashMountError::Mount(coldpress_core::recovery::MountError::Broken(invariant)))
             }
             (_, Some(error)) => Err(error),
-            (Status::Mounting, None) if self.under_way.is_some() => Err(FlashMountError::Busy),
+            (Status::Mounting, None) if self.is_waiting() => Err(FlashMountError::Busy),
             (Status::Mounting, None) => Err(match self.failure.filter(|_| self.formatting.is_some()) {
                 Some(error) => FlashMountError::Format(error),
                 None => FlashMountError::Unfinished,
@@ -275,7 +271,7 @@ impl<'m, M: Medium> FlashTier<'m, M> {
             return Err(GetError::NotMounted);
         }
         self.settle(now);
-        if self.under_way.is_some() { Err(GetError::Busy) } else { Ok(()) }
+        if self.is_waiting() { Err(GetError::Busy) } else { Ok(()) }
     }
 }
 

@@ -81,7 +81,7 @@ fn in_use(config: FlashConfig) -> Flash {
 }
 
 /// Formats, fills, and mounts once more: no old data is there.
-fn check_formatted<M: DeviceMedium>(mut tier: FlashTier<'_, M>, config: FlashConfig) {
+fn check_formatted<M: Medium + DeviceMedium>(mut tier: FlashTier<'_, M>, config: FlashConfig) {
     tier.format();
     let mut out = [0; 40];
     assert_eq!(tier.get(NOW, &7u32.to_le_bytes(), &mut out), Err(GetError::NotMounted));

@@ -116,7 +116,7 @@ fn live<M: Medium>(tier: &mut FlashTier<'_, M>, rng: &mut Rng, ms: &mut u64, mod
 }
 
 /// Several lives on one medium.
-fn history<M: DeviceMedium>(mut medium: M, segment_bytes: u32, seed: u64, lives: u32) {
+fn history<M: Medium + DeviceMedium>(mut medium: M, segment_bytes: u32, seed: u64, lives: u32) {
     let (mut memory, mut model, mut rng, mut ms) = (Memory::new(), Model::new(), Rng(seed), 0);
     for _ in 0..lives {
         let mut tier = FlashTier::new(FlashConfig::new(segment_bytes, 9), &mut memory, medium).unwrap();

@@ -7,10 +7,10 @@ use embedded_storage::nor_flash::{ErrorType, NorFlash, ReadNorFlash};
 
 /// Bytes of a page on this part.
 pub(crate) const PAGE_BYTES: u32 = 1_024;
-/// Pages of the log, the last ones that the driver reaches.
+/// Pages of the log.
 pub(crate) const PAGES: usize = 17;
-/// Where they begin: behind the firmware, as `memory.x` says.
-const START: u32 = 111 * 1_024;
+/// Where they begin: behind the vectors and before the program, as `memory.x` says.
+const START: u32 = PAGE_BYTES;
 const END: u32 = START + PAGES as u32 * PAGE_BYTES;
 
 /// The pages of the log, numbered from zero.

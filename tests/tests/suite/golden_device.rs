@@ -104,7 +104,7 @@ impl<'m, const UNIT: usize, const SECTOR: usize> Device<'m, UNIT, SECTOR> {
 
     /// Compacts, and removes the pieces that belong to no value.
     pub(crate) fn compact(&mut self) {
-        while self.write(FlashTier::sweep) {}
+        while self.write(|tier, now| tier.sweep(now)) {}
         self.tier.schedule(CompactionTask::CompactData).unwrap();
         for _ in 0..CALLS_MAX {
             let _ = self.tier.poll(self.now, 16);

@@ -3,21 +3,42 @@
 use coldpress_core::drive::MediumError;
 use coldpress_core::format::{KeyHash, Location, Secret, SegmentIndex, Sequence, Store};
 use coldpress_core::index::{
-    Advice, Codecs, Dropped, Index, Liveness, Look, Placed, Published, Reconciled, Released, Settled,
-    drop_of, is_as_new,
+    Advice, Codecs, Dropped, Index, KeyCall, Liveness, Look, Placed, Published, Reconciled, Released,
+    Settled, drop_of, is_as_new,
 };
 use coldpress_core::recovery::MountError;
 
 use super::super::FlashMountError;
-use super::super::medium::Medium;
-use super::super::table::{At, COPIES_MAX, Entry, State};
+use super::super::access::Access;
+use super::super::prepared::Query;
+use super::super::table::{COPIES_MAX, Entry, State};
 use super::{Found, IndexOnFlash, Match, SETTLED_MAX};
 
-impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
+impl<M: Access> Index for IndexOnFlash<'_, '_, M> {
+    const ANSWERS_AT_ONCE: bool = M::READS_AT_ONCE;
+
     fn withhold(&mut self, above: Option<Sequence>) {
         self.index.withheld_above = above;
         self.index.settled = 0;
         self.index.places.note_change();
+    }
+
+    fn is_ready(&mut self, call: KeyCall, hash: &KeyHash) -> bool {
+        if M::READS_AT_ONCE {
+            return true;
+        }
+        let candidates = self.index.table.candidates(hash);
+        let query = match (call, candidates.as_slice()) {
+            (_, []) => return true,
+            (KeyCall::Confirm, many) if self.index.table.count_full(many) > 1 => Query::Full(*hash),
+            (KeyCall::Confirm, _) => return true,
+            // The only candidate is the one, and its record is of interest where it may go.
+            (KeyCall::CopyErased, [at]) if !self.index.table.entry(*at).is_some_and(|e| e.keeps_away()) => {
+                return true;
+            }
+            (KeyCall::CopyErased | KeyCall::Found, _) => Query::Key(*hash),
+        };
+        self.prepared(query).is_some()
     }
 
     fn identify(&mut self, store: &Store) {
@@ -41,12 +62,13 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
             return Liveness::Stale;
         };
         // Where an entry was written beside a doubtful one, the counts of both are full, and stay so.
-        let is_full = |at: &At| self.index.table.entry(*at).is_some_and(|e| e.copies == COPIES_MAX);
-        let full = self.index.table.candidates(hash).iter().filter(|at| is_full(at)).count();
-        if entry.copies < COPIES_MAX || full == 1 {
+        let candidates = self.index.table.candidates(hash);
+        if entry.copies < COPIES_MAX || self.index.table.count_full(&candidates) == 1 {
             return Liveness::Live;
         }
-        match self.find_twice(hash, COPIES_MAX) {
+        let found = self.find_full(hash);
+        self.flash.medium.forget();
+        match found {
             // Where this entry's record could not be read again, only a later record decides.
             Match { newest: Some(newest), is_certain }
                 if newest.at != mine && (is_certain || newest.version > at.version()) =>
@@ -117,8 +139,9 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
     }
 
     fn copy_erased(&mut self, hash: &KeyHash) -> Option<Released> {
-        let at = self.counted_in(hash)?;
-        self.count_down(at)
+        let released = self.counted_in(hash).and_then(|at| self.count_down(at));
+        self.flash.medium.forget();
+        released
     }
 
     fn erased(&mut self, segment: SegmentIndex) -> Option<Released> {
@@ -135,6 +158,7 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
 
     fn recovered(&mut self, hash: &KeyHash, placed: &Placed, _is_sealed: bool) -> Published {
         let found = self.meet(hash, placed);
+        self.flash.medium.forget();
         // The failure may pass, and an older copy would then be live beside a newer one. So the mount fails, as where the
         // machine's own reads fail.
         if let Some(error) = self.flash.read_failure.filter(|error| *error != MediumError::Unreadable) {
@@ -152,6 +176,9 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
         }
         let end = self.index.settled.saturating_add(SETTLED_MAX).min(self.index.table.capacity());
         while let Some((at, entry, next)) = self.index.table.next_within(self.index.settled, end) {
+            if entry.copies > 0 && self.index.may_go(&entry) && !self.is_record_ready(entry.place) {
+                return Settled::More;
+            }
             self.index.settled = next;
             if entry.copies == 0 {
                 self.settle_uncounted(at, &entry);
@@ -186,6 +213,7 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
 
     fn reconcile(&mut self, hash: &KeyHash, placed: &Placed) -> Reconciled {
         let found = self.look(hash);
+        self.flash.medium.forget();
         let is_known = |newest: Found| is_as_new((newest.version, newest.kind), placed);
         if found.newest.map_or(!found.is_certain, is_known) {
             return Reconciled::Known;
@@ -200,6 +228,6 @@ impl<M: Medium> Index for IndexOnFlash<'_, '_, M> {
     fn damaged(&mut self, _: &KeyHash, _: Location) {}
 }
 
-impl<M: Medium> Codecs for IndexOnFlash<'_, '_, M> {}
+impl<M: Access> Codecs for IndexOnFlash<'_, '_, M> {}
 
-impl<M: Medium> Advice for IndexOnFlash<'_, '_, M> {}
+impl<M: Access> Advice for IndexOnFlash<'_, '_, M> {}

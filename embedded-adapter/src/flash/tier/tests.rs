@@ -10,7 +10,7 @@ use coldpress_core::recovery::MountError;
 
 use super::*;
 use crate::flash::table::Entry;
-use crate::flash::{FlashMemory, PutError, Started, buckets_for};
+use crate::flash::{FlashMemory, Medium, PutError, Started, buckets_for};
 
 const SEGMENTS: usize = 14;
 const SEGMENT_BYTES: u32 = 512;
