@@ -3,6 +3,7 @@
 //! - [`sim`] drives the tier machine over a medium in memory.
 //! - [`outage`] cuts the power under a service's tier.
 //! - [`flash`] is a NOR flash in memory that counts, enforces and loses power; [`cuts`] cuts the power of a flash tier on it.
+//! - [`driver`] drives a flash tier by blocking calls or by futures, and drops these.
 //! - [`conform`] drives both adapters through the same histories.
 //! - [`pools`] makes keys for the pools.
 //! - [`firmware`] runs the firmware examples in an emulator.
@@ -12,6 +13,7 @@
 pub mod conform;
 pub mod cuts;
 mod digest;
+pub mod driver;
 pub mod firmware;
 pub mod flash;
 mod image;

@@ -8,12 +8,14 @@ use coldpress_core::drive::Now;
 use coldpress_core::durability::expiry_s;
 use coldpress_core::recovery::MountReport;
 use coldpress_embedded::flash::{
-    Cursor, FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, PutError, Reserved, buckets_for,
+    AsyncNorMedium, Cursor, FlashConfig, FlashMemory, FlashTier, GetError, NorMedium, PutError, Reserved,
+    buckets_for,
 };
 
 use super::damage::Past;
 use crate::digest::Digest;
-use crate::flash::{self, Flash};
+use crate::driver::{AnyTier, AwaitedTier, Driver};
+use crate::flash::{self, Flash, Waiting};
 use crate::sim::{Do, Key, Oracle, What, key_bytes};
 
 /// Segments of the small flash: the fewest that a tier takes, and two.
@@ -32,13 +34,17 @@ const BUDGET: u32 = 8;
 const BEGINNING_S: u32 = 1_000;
 
 type Memory = FlashMemory<SEGMENTS, { buckets_for(KEYS) }, RECORD_BYTES>;
-type Tier<'d, const UNIT: usize, const SECTOR: usize> = FlashTier<'d, NorMedium<&'d mut Flash<UNIT, SECTOR>>>;
+
+type Tier<'d, const UNIT: usize, const SECTOR: usize> =
+    AnyTier<'d, NorMedium<&'d mut Flash<UNIT, SECTOR>>, &'d mut Flash<UNIT, SECTOR>>;
 
 /// A small flash with a tier: `UNIT` bytes are programmed as one, `SECTOR` bytes are a segment.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup<const UNIT: usize, const SECTOR: usize> {
     /// The value that blank bytes read as.
     pub erase_value: u8,
+    /// The driver of the flash.
+    pub driver: Driver,
 }
 
 /// The memory of a tier, used for one power-up after the other.
@@ -59,6 +65,8 @@ pub struct Lasting<const UNIT: usize, const SECTOR: usize> {
     /// The clients' knowledge.
     pub oracle: Oracle,
     now_ms: u64,
+    /// The driver of its next power-up.
+    pub(super) driver: Driver,
 }
 
 impl<const UNIT: usize, const SECTOR: usize> Lasting<UNIT, SECTOR> {
@@ -80,13 +88,19 @@ pub struct Moment<const UNIT: usize, const SECTOR: usize> {
     pub flash: flash::Moment<UNIT, SECTOR>,
     oracle: Oracle,
     now_ms: u64,
+    driver: Driver,
 }
 
 impl<const UNIT: usize, const SECTOR: usize> Moment<UNIT, SECTOR> {
     /// The state that a cut here leaves.
     #[must_use]
     pub fn torn(&self, tear: flash::Tear) -> Lasting<UNIT, SECTOR> {
-        Lasting { flash: self.flash.torn(tear), oracle: self.oracle.clone(), now_ms: self.now_ms }
+        Lasting {
+            flash: self.flash.torn(tear),
+            oracle: self.oracle.clone(),
+            now_ms: self.now_ms,
+            driver: self.driver,
+        }
     }
 }
 
@@ -99,7 +113,7 @@ impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
     #[must_use]
     pub fn blank(&self) -> Lasting<UNIT, SECTOR> {
         let flash = Flash::new(SEGMENTS, self.erase_value);
-        Lasting { flash, oracle: Oracle::default(), now_ms: 0 }
+        Lasting { flash, oracle: Oracle::default(), now_ms: 0, driver: self.driver }
     }
 
     /// The moments of a history on blank flash, its first mount included.
@@ -148,13 +162,14 @@ pub(super) fn recorded<const UNIT: usize, const SECTOR: usize>(
     life: impl FnOnce(&mut Device<'_, UNIT, SECTOR>) -> Result<(), Cut>,
 ) -> Vec<Moment<UNIT, SECTOR>> {
     lasting.flash.keep_tape();
+    let driver = lasting.driver;
     let mut device = Device::power_up(store, lasting).unwrap_or_else(|Cut| panic!("no cut is to come"));
     life(&mut device).unwrap_or_else(|Cut| panic!("no cut is to come"));
     let known = core::mem::take(&mut device.known);
     drop(device);
     let tape = lasting.flash.take_tape();
     assert_eq!(tape.len(), known.len());
-    let moment = |(flash, (oracle, now_ms))| Moment { flash, oracle, now_ms };
+    let moment = |(flash, (oracle, now_ms))| Moment { flash, oracle, now_ms, driver };
     tape.into_iter().zip(known).map(moment).collect()
 }
 
@@ -166,6 +181,8 @@ pub struct Device<'d, const UNIT: usize, const SECTOR: usize> {
     now_ms: &'d mut u64,
     /// The clients' knowledge at each moment of the tape.
     known: Vec<(Oracle, u64)>,
+    /// How many ways there were to tear the change of the call that was dropped.
+    pub(super) tears: Option<usize>,
     /// The findings of the mount.
     pub report: MountReport,
 }
@@ -179,19 +196,52 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
     /// # Panics
     /// Where the mount fails.
     pub fn power_up(store: &'d mut Store, lasting: &'d mut Lasting<UNIT, SECTOR>) -> Result<Self, Cut> {
-        let Lasting { flash, oracle, now_ms } = lasting;
-        let erase_value = flash.erase_value();
+        let mut device = Self::unmounted(store, lasting);
+        device.mount()?;
+        Ok(device)
+    }
+
+    /// Gives power.
+    pub(super) fn unmounted(store: &'d mut Store, lasting: &'d mut Lasting<UNIT, SECTOR>) -> Self {
+        let Lasting { flash, oracle, now_ms, driver } = lasting;
         let config = FlashConfig { time_every_s: 2, ..FlashConfig::new(SECTOR as u32, 0xC01D) };
-        let medium = NorMedium::erased_to(flash, erase_value);
-        let tier = FlashTier::new(config, &mut store.0, medium);
+        let (memory, erase_value) = (&mut *store.0, flash.erase_value());
+        let tier = match driver {
+            Driver::Blocking => FlashTier::new(config, memory, NorMedium::erased_to(flash, erase_value))
+                .map(AnyTier::Blocking),
+            Driver::Async => {
+                let medium = AsyncNorMedium::erased_to(Waiting::new(flash), erase_value);
+                FlashTier::new(config, memory, medium).map(|tier| AnyTier::Async(AwaitedTier::new(tier)))
+            }
+        };
         let tier = tier.unwrap_or_else(|error| panic!("the tier can't be built: {error}"));
         let report = MountReport::default();
-        let mut device = Self { tier, oracle, now_ms, known: Vec::new(), report };
-        match device.on_tape(|device, now| device.tier.mount(now))? {
-            Ok(report) => device.report = report,
+        Self { tier, oracle, now_ms, known: Vec::new(), tears: None, report }
+    }
+
+    /// Mounts.
+    pub(super) fn mount(&mut self) -> Result<(), Cut> {
+        match self.on_tape(|device, now| device.tier.mount(now))? {
+            Ok(report) => self.report = report,
             Err(error) => panic!("the mount failed: {error}"),
         }
-        Ok(device)
+        Ok(())
+    }
+
+    /// Drops the call that comes to the await point after so many.
+    pub(super) fn drop_after(&mut self, points: u64, tear: Option<u64>) {
+        self.tier.drop_after(Some(points), tear);
+    }
+
+    /// Drops no call any more.
+    pub(super) fn keep_all(&mut self) {
+        self.tier.drop_after(None, None);
+    }
+
+    /// Asks for a key.
+    pub(super) fn look(&mut self) -> Result<(), Cut> {
+        self.on_tape(|device, now| device.tier.get(now, &key_bytes(1), &mut [0; VALUE_BYTES]).is_ok())
+            .map(|_| ())
     }
 
     pub(super) fn now(&self) -> Now {
@@ -199,14 +249,22 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
         Now { monotonic_ms: *self.now_ms, wall_s }
     }
 
+    fn flash(&self) -> &Flash<UNIT, SECTOR> {
+        self.tier.medium(|medium| &**medium.flash(), |flash| &**flash)
+    }
+
     /// Calls the tier: the present knowledge counts at each moment of the call.
     fn on_tape<T>(&mut self, call: impl FnOnce(&mut Self, Now) -> T) -> Result<T, Cut> {
         let now = self.now();
         let result = call(self, now);
         let (oracle, now_ms) = (&*self.oracle, *self.now_ms);
-        let len = self.tier.medium().flash().tape_len();
+        let len = self.flash().tape_len();
         self.known.resize_with(len, || (oracle.clone(), now_ms));
-        if self.tier.medium().flash().has_power() { Ok(result) } else { Err(Cut) }
+        if let Some(tears) = self.tier.take_drop() {
+            self.tears = Some(tears);
+            return Err(Cut);
+        }
+        if self.flash().has_power() { Ok(result) } else { Err(Cut) }
     }
 
     /// Carries out one step of a script.

@@ -10,11 +10,13 @@ mod counts;
 mod tape;
 mod tear;
 mod traits;
+mod waiting;
 
 pub use counts::Counts;
 pub use tape::Moment;
 pub use tear::{Change, Tear};
 pub use traits::FlashError;
+pub use waiting::{Tearing, Waiting, run};
 
 use core::hash::{Hash, Hasher};
 use core::ops::Range;

@@ -88,6 +88,16 @@ impl Change {
 }
 
 impl<const UNIT: usize, const SECTOR: usize, const READ: usize> Flash<UNIT, SECTOR, READ> {
+    /// Tears a change in the way that a seed chooses; returns how many ways there are. The power stays.
+    pub(super) fn tear_by(&mut self, change: &Change, seed: u64) -> usize {
+        let tears = change.tears(UNIT);
+        let tear = tears[usize::try_from(seed % tears.len() as u64).unwrap_or(0)];
+        if self.has_power {
+            self.tear(change, tear);
+        }
+        tears.len()
+    }
+
     /// Makes as much of a change as a tear lets happen.
     pub(super) fn tear(&mut self, change: &Change, tear: Tear) {
         match change {

@@ -38,6 +38,17 @@ pub enum Do {
     Settle,
 }
 
+impl Do {
+    /// The key that it writes.
+    #[must_use]
+    pub const fn key(&self) -> Option<Key> {
+        match self {
+            Self::Put(key, _) | Self::PutFor(key, ..) | Self::Remove(key) => Some(*key),
+            _ => None,
+        }
+    }
+}
+
 /// The parameters of a small world.
 #[derive(Debug, Clone, Copy)]
 pub struct Setup {

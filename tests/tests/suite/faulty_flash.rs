@@ -3,8 +3,9 @@
 use core::cell::{Cell, RefCell};
 
 use coldpress_embedded::flash::{DeviceMedium, Medium, MediumError, NorMedium, Started};
-use coldpress_tests::flash::Flash;
+use coldpress_tests::flash::{Flash, Tearing};
 use coldpress_tests::sim::Rng;
+use embedded_storage::nor_flash::{ErrorType, NorFlash, NorFlashError, NorFlashErrorKind, ReadNorFlash};
 
 /// The faults of a life. Of ten thousand reads and changes so many fail.
 pub(crate) struct Plan {
@@ -91,5 +92,57 @@ impl<const UNIT: usize, const SECTOR: usize> DeviceMedium for Faulty<'_, UNIT, S
     }
     fn medium_bytes(&self) -> u64 {
         self.flash.bytes().len() as u64
+    }
+}
+
+/// The error of a flash of which operations fail.
+#[derive(Debug)]
+pub(crate) struct Failed(MediumError);
+
+impl NorFlashError for Failed {
+    fn kind(&self) -> NorFlashErrorKind {
+        match self.0 {
+            MediumError::Unreadable => NorFlashErrorKind::Other,
+            _ => NorFlashErrorKind::OutOfBounds,
+        }
+    }
+}
+
+impl<const UNIT: usize, const SECTOR: usize> ErrorType for Faulty<'_, UNIT, SECTOR> {
+    type Error = Failed;
+}
+
+impl<const UNIT: usize, const SECTOR: usize> ReadNorFlash for Faulty<'_, UNIT, SECTOR> {
+    const READ_SIZE: usize = 1;
+
+    fn read(&mut self, at: u32, bytes: &mut [u8]) -> Result<(), Failed> {
+        Medium::read(self, at.into(), bytes).map_err(Failed)
+    }
+
+    fn capacity(&self) -> usize {
+        self.flash.bytes().len()
+    }
+}
+
+impl<const UNIT: usize, const SECTOR: usize> NorFlash for Faulty<'_, UNIT, SECTOR> {
+    const WRITE_SIZE: usize = UNIT;
+    const ERASE_SIZE: usize = SECTOR;
+
+    fn erase(&mut self, from: u32, to: u32) -> Result<(), Failed> {
+        Medium::erase(self, from.into(), (to - from).into()).map(drop).map_err(Failed)
+    }
+
+    fn write(&mut self, at: u32, bytes: &[u8]) -> Result<(), Failed> {
+        Medium::write(self, at.into(), bytes).map(drop).map_err(Failed)
+    }
+}
+
+impl<const UNIT: usize, const SECTOR: usize> Tearing for Faulty<'_, UNIT, SECTOR> {
+    fn tear_program(&mut self, at: u32, bytes: &[u8], seed: u64) -> usize {
+        self.flash.tear_program(at, bytes, seed)
+    }
+
+    fn tear_erase(&mut self, from: u32, to: u32, seed: u64) -> usize {
+        self.flash.tear_erase(from, to, seed)
     }
 }

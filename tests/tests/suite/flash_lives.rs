@@ -6,8 +6,11 @@ use core::cell::{Cell, RefCell};
 
 use coldpress_core::compaction::CompactionTask;
 use coldpress_core::durability::expiry_s;
-use coldpress_embedded::flash::{FlashConfig, FlashMemory, FlashTier, Now, PutError, buckets_for};
-use coldpress_tests::flash::Flash;
+use coldpress_embedded::flash::{
+    AsyncNorMedium, FlashConfig, FlashMemory, FlashTier, Now, PutError, buckets_for,
+};
+use coldpress_tests::driver::{AnyTier, AwaitedTier, Driver};
+use coldpress_tests::flash::{Flash, Waiting};
 use coldpress_tests::sim::{Rng, STRIDE, in_case};
 
 use crate::faulty_flash::{Faulty, Plan};
@@ -18,7 +21,12 @@ const AMPLE: usize = buckets_for(120);
 /// A call that is put off so often counts as put off for ever.
 const POLLS_MAX: u32 = 3_000;
 
-type Tier<'m, 'f, const UNIT: usize, const SECTOR: usize> = FlashTier<'m, Faulty<'f, UNIT, SECTOR>>;
+type Tier<'m, 'f, const UNIT: usize, const SECTOR: usize> =
+    AnyTier<'m, Faulty<'f, UNIT, SECTOR>, Faulty<'f, UNIT, SECTOR>>;
+
+fn faulty<'t, 'f, const U: usize, const S: usize>(tier: &'t Tier<'_, 'f, U, S>) -> &'t Faulty<'f, U, S> {
+    tier.medium(|medium| medium, |flash| flash)
+}
 
 /// A value that was offered, or none. Its expiry is known as exactly as the tier's clock.
 #[derive(Debug, Clone, Copy)]
@@ -47,6 +55,11 @@ struct Held {
 /// The state that lasts beyond a life.
 struct World {
     rng: Rng,
+    driver: Driver,
+    /// Draws the futures that are dropped, of an async driver.
+    drops: Rng,
+    /// Whether one of the last call was.
+    was_dropped: bool,
     keys: Vec<Held>,
     writes: u32,
     /// Milliseconds that have passed since the beginning, and of them since the last power-up.
@@ -96,6 +109,7 @@ struct Seen {
     expired: u64,
     refused: u64,
     behind: u64,
+    dropped: u64,
 }
 
 fn key(number: usize) -> Vec<u8> {
@@ -224,7 +238,7 @@ impl World {
 
     /// Asserts that every key reads as one of its allowed contents, and notes that one.
     fn check<const U: usize, const S: usize>(&mut self, tier: &mut Tier<'_, '_, U, S>, when: &str) {
-        let plan = tier.medium().plan;
+        let plan = faulty(tier).plan;
         let reads = plan.reads.take();
         self.check_time(tier);
         for number in 0..KEYS {
@@ -254,10 +268,20 @@ impl World {
         tier: &mut Tier<'_, '_, U, S>,
         mut call: impl FnMut(&mut Tier<'_, '_, U, S>, Now) -> Result<T, PutError>,
     ) -> Result<T, PutError> {
-        let is_faulty = tier.medium().plan.reads.get() + tier.medium().plan.changes.get() > 0;
+        self.was_dropped = false;
+        let is_faulty = faulty(tier).plan.reads.get() + faulty(tier).plan.changes.get() > 0;
         for _ in 0..if is_faulty { 60 } else { POLLS_MAX } {
-            match call(tier, self.now()) {
-                Err(PutError::Busy(_) | PutError::NeedsCompaction) if tier.medium().flash.has_power() => {
+            if self.drops.permille(250) {
+                tier.drop_after(Some(self.drops.below(12)), Some(self.drops.next_u64()));
+            }
+            let answer = call(tier, self.now());
+            tier.drop_after(None, None);
+            if tier.take_drop().is_some() {
+                self.was_dropped = true;
+                self.seen.dropped += 1;
+            }
+            match answer {
+                Err(PutError::Busy(_) | PutError::NeedsCompaction) if faulty(tier).flash.has_power() => {
                     self.pass(20);
                     let now = self.now();
                     let work = tier.poll(now, 6);
@@ -277,7 +301,14 @@ impl World {
                 self.has_time |= what.is_some();
                 self.keys[number] = Held { now: vec![what], or: Vec::new() };
             }
-            Err(PutError::Medium(_)) => self.keys[number].or.push(what),
+            Err(PutError::Medium(_)) => {
+                self.keys[number].or.push(what);
+                if self.was_dropped {
+                    self.keys[number].now.push(what);
+                }
+            }
+            // The next call decides whether it happened.
+            Err(_) if self.was_dropped => self.keys[number].now.push(what),
             Err(PutError::Damaged | PutError::Collision | PutError::NotMounted) => panic!("{result:?}"),
             Err(_) => {}
         }
@@ -394,19 +425,26 @@ impl World {
             let reads = plan.reads.take();
             plan.reads.set(if attempt < 3 { reads / 8 } else { 0 });
             let mut memory = FlashMemory::<N, B, RECORD_BYTES>::new();
+            let erase_value = flash.erase_value();
             let medium = Faulty { flash: &mut *flash, plan: &plan };
-            let mut tier = FlashTier::new(config, &mut memory, medium).unwrap();
+            let mut tier = match self.driver {
+                Driver::Blocking => AnyTier::Blocking(FlashTier::new(config, &mut memory, medium).unwrap()),
+                Driver::Async => {
+                    let medium = AsyncNorMedium::erased_to(Waiting::new(medium), erase_value);
+                    AnyTier::Async(AwaitedTier::new(FlashTier::new(config, &mut memory, medium).unwrap()))
+                }
+            };
             if confirms {
                 self.confirm(&mut tier);
             }
             let mounted = tier.mount(Now { monotonic_ms: 0, wall_s: self.wall_s() });
-            assert!(mounted.is_ok() || attempt < 3 || !tier.medium().flash.has_power(), "{mounted:?}");
+            assert!(mounted.is_ok() || attempt < 3 || !faulty(&tier).flash.has_power(), "{mounted:?}");
             plan.reads.set(reads);
-            if mounted.is_ok() || !tier.medium().flash.has_power() {
+            if mounted.is_ok() || !faulty(&tier).flash.has_power() {
                 if mounted.is_ok() {
                     self.lived(&mut tier, is_last);
                 }
-                self.seen.cuts += u64::from(!tier.medium().flash.has_power());
+                self.seen.cuts += u64::from(!faulty(&tier).flash.has_power());
                 break;
             }
         }
@@ -421,7 +459,7 @@ impl World {
         self.check(tier, "after a mount");
         for step in 0..self.rng.below(160) {
             self.step(tier);
-            if !tier.medium().flash.has_power() {
+            if !faulty(tier).flash.has_power() {
                 return;
             }
             if step % 16 == 0 {
@@ -445,6 +483,15 @@ impl World {
 }
 
 fn lives<const U: usize, const S: usize, const N: usize, const B: usize>(seeds: core::ops::Range<u64>) {
+    for driver in Driver::BOTH {
+        lives_over::<U, S, N, B>(driver, seeds.clone());
+    }
+}
+
+fn lives_over<const U: usize, const S: usize, const N: usize, const B: usize>(
+    driver: Driver,
+    seeds: core::ops::Range<u64>,
+) {
     let mut seen = Seen::default();
     for seed in seeds.step_by(STRIDE) {
         let mut rng = Rng::new(seed);
@@ -459,6 +506,9 @@ fn lives<const U: usize, const S: usize, const N: usize, const B: usize>(seeds: 
         let keys = vec![Held { now: vec![None], or: Vec::new() }; KEYS];
         let mut world = World {
             rng,
+            driver,
+            drops: Rng::new(!seed),
+            was_dropped: false,
             keys,
             writes: 0,
             passed_ms: 0,
@@ -475,14 +525,14 @@ fn lives<const U: usize, const S: usize, const N: usize, const B: usize>(seeds: 
             seen: Seen::default(),
         };
         in_case(
-            || format!("seed {seed}, units of {U}, {N} sectors of {S}"),
+            || format!("seed {seed}, {driver:?}, units of {U}, {N} sectors of {S}"),
             || {
                 for life in 0..12 {
                     world.live::<U, S, N, B>(&mut flash, config, life == 11);
                 }
             },
         );
-        let Seen { cuts, failed, longs, expired, refused, behind } = world.seen;
+        let Seen { cuts, failed, longs, expired, refused, behind, dropped } = world.seen;
         seen = Seen {
             cuts: seen.cuts + cuts,
             failed: seen.failed + failed,
@@ -490,11 +540,13 @@ fn lives<const U: usize, const S: usize, const N: usize, const B: usize>(seeds: 
             expired: seen.expired + expired,
             refused: seen.refused + refused,
             behind: seen.behind + behind,
+            dropped: seen.dropped + dropped,
         };
     }
-    println!("{U} {S} {N}: {seen:?}");
+    println!("{U} {S} {N}, {driver:?}: {seen:?}");
     assert!(seen.cuts > 50 && seen.failed > 50 && seen.longs > 50 && seen.expired > 50, "{seen:?}");
     assert!(seen.refused > 50 && seen.behind > 50, "{seen:?}");
+    assert_eq!(seen.dropped > 50, driver == Driver::Async, "{seen:?}");
 }
 
 #[test]

@@ -33,6 +33,7 @@ mod machine_stalls;
 mod machine_tasks;
 mod machine_wear;
 mod power_cuts;
+mod power_cuts_drops;
 mod power_cuts_flips;
 mod power_cuts_often;
 mod rules_damage;

@@ -1,7 +1,7 @@
 //! Power cuts on a flash tier: every single one of a busy history, and every pair of a small one.
 
 use coldpress_core::compaction::CompactionTask::{CleanupExpired, CompactData};
-use coldpress_tests::cuts::{Setup, cut_everywhere, cut_twice};
+use coldpress_tests::cuts::{Driver, Setup, cut_everywhere, cut_twice};
 use coldpress_tests::sim::Do;
 
 /// Overwrites, removes and expiries until segments must be cleaned, and tasks between.
@@ -32,11 +32,13 @@ fn busy() -> Vec<Do> {
 const AFTER: [Do; 5] = [Do::Put(1, 20), Do::Remove(2), Do::Put(11, 60), Do::Run(CompactData), Do::Settle];
 
 fn busy_cut_anywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
-    let setup = Setup::<UNIT, SECTOR> { erase_value };
-    let moments = setup.moments(&busy());
-    let tried = cut_everywhere(&setup, &moments, &AFTER);
-    println!("units of {UNIT}, blank {erase_value:#04x}: {tried:?}");
-    assert!(tried.distinct > 1_000, "{tried:?}");
+    for driver in Driver::BOTH {
+        let setup = Setup::<UNIT, SECTOR> { erase_value, driver };
+        let moments = setup.moments(&busy());
+        let tried = cut_everywhere(&setup, &moments, &AFTER);
+        println!("units of {UNIT}, blank {erase_value:#04x}, {driver:?}: {tried:?}");
+        assert!(tried.distinct > 1_000, "{tried:?}");
+    }
 }
 
 #[test]
@@ -88,9 +90,11 @@ fn small() -> Vec<Do> {
 
 #[test]
 fn small_history_cut_twice_leaves_old_or_new() {
-    let setup = Setup::<8, 512> { erase_value: 0xFF };
-    let moments = setup.moments(&small());
-    let tried = cut_twice(&setup, &moments, &[Do::Remove(2), Do::Put(3, 4)]);
-    println!("twice: {tried:?}");
-    assert!(tried.distinct > 1_000, "{tried:?}");
+    for driver in Driver::BOTH {
+        let setup = Setup::<8, 512> { erase_value: 0xFF, driver };
+        let moments = setup.moments(&small());
+        let tried = cut_twice(&setup, &moments, &[Do::Remove(2), Do::Put(3, 4)]);
+        println!("twice, {driver:?}: {tried:?}");
+        assert!(tried.distinct > 1_000, "{tried:?}");
+    }
 }

@@ -1,7 +1,7 @@
 //! Single bits of a flash that turn over.
 
 use coldpress_core::compaction::CompactionTask::CompactData;
-use coldpress_tests::cuts::{Setup, flip_everywhere};
+use coldpress_tests::cuts::{Driver, Setup, flip_everywhere};
 use coldpress_tests::sim::Do;
 
 /// Two dozen keys, half of them overwritten or removed, and some relocated.
@@ -15,12 +15,16 @@ fn history() -> Vec<Do> {
 }
 
 fn flip<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
-    let (lasting, past) = Setup::<UNIT, SECTOR> { erase_value }.lived(&history());
-    let [before, after] = flip_everywhere(&lasting, &past);
-    println!("units of {UNIT}, blank {erase_value:#04x}: before the mount {before:?}, after it {after:?}");
-    // A mounted tier knows the values that it must find.
-    assert_eq!((after.older_reported, after.older_silent), (0, 0));
-    assert!(after.damaged > 0 && before.older_reported > 0);
+    for driver in Driver::BOTH {
+        let (lasting, past) = Setup::<UNIT, SECTOR> { erase_value, driver }.lived(&history());
+        let [before, after] = flip_everywhere(&lasting, &past);
+        println!(
+            "units of {UNIT}, blank {erase_value:#04x}, {driver:?}: before the mount {before:?}, after it {after:?}"
+        );
+        // A mounted tier knows the values that it must find.
+        assert_eq!((after.older_reported, after.older_silent), (0, 0));
+        assert!(after.damaged > 0 && before.older_reported > 0);
+    }
 }
 
 #[test]

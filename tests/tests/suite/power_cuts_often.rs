@@ -1,19 +1,21 @@
 //! Power cuts on a flash tier, many in a row, drawn from seeds.
 
-use coldpress_tests::cuts::{Lives, Setup, cut_often};
+use coldpress_tests::cuts::{Driver, Lives, Setup, cut_often};
 
 const SEEDS: u64 = if cfg!(debug_assertions) { 20 } else { 400 };
 
 fn lives<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
-    let setup = Setup::<UNIT, SECTOR> { erase_value };
-    for (keys, value_bytes_max) in [(3, 100), (8, 60), (16, 24)] {
-        for changes_max in [30, 200] {
-            let lives = Lives { keys, value_bytes_max, cuts: 24, changes_max };
-            cut_often(&setup, &lives, 0..SEEDS);
+    for driver in Driver::BOTH {
+        let setup = Setup::<UNIT, SECTOR> { erase_value, driver };
+        for (keys, value_bytes_max) in [(3, 100), (8, 60), (16, 24)] {
+            for changes_max in [30, 200] {
+                let lives = Lives { keys, value_bytes_max, cuts: 24, changes_max };
+                cut_often(&setup, &lives, 0..SEEDS);
+            }
+            // The leftovers of the cuts must not add up.
+            let long = Lives { keys, value_bytes_max, cuts: 500, changes_max: 20 };
+            cut_often(&setup, &long, 0..SEEDS / 20);
         }
-        // The leftovers of the cuts must not add up.
-        let long = Lives { keys, value_bytes_max, cuts: 500, changes_max: 20 };
-        cut_often(&setup, &long, 0..SEEDS / 20);
     }
 }
 
