@@ -53,8 +53,24 @@ impl<const KEYS: usize> Model<KEYS> {
         Self { versions: [0; KEYS], expiring: 0 }
     }
 
-    /// Plays the history of a first life: every key is put, `overwrites` keys picked evenly are put again, then some are
-    /// removed and some get an expiry. Each write is passed to `write`, with key and version, and then noted.
+    /// The history of a first life: every key is put, `overwrites` keys picked evenly are put again, then some are removed and some get
+    /// an expiry.
+    pub fn history(overwrites: u32) -> impl Iterator<Item = (Write, u32)> {
+        let keys = u32::try_from(KEYS).unwrap_or(u32::MAX);
+        let mut state = 1u64;
+        let picked = core::iter::repeat_with(move || {
+            // Knuth's linear congruential generator.
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            u32::try_from((state >> 33) % u64::from(keys)).unwrap_or(0)
+        });
+        let marked = (0..keys).step_by(MARKED_EVERY as usize).flat_map(move |key| {
+            let next = (key + 1 < keys).then_some((Write::PutWithTtl, key + 1));
+            core::iter::once((Write::Remove, key)).chain(next)
+        });
+        (0..keys).chain(picked.take(overwrites as usize)).map(|key| (Write::Put, key)).chain(marked)
+    }
+
+    /// Plays the [history](Self::history) of a first life. Each write is passed to `write`, with key and version, and then noted.
     ///
     /// # Errors
     /// The first of `write`, which ends the history.
@@ -63,43 +79,30 @@ impl<const KEYS: usize> Model<KEYS> {
         overwrites: u32,
         mut write: impl FnMut(Write, u32, u16) -> Result<(), E>,
     ) -> Result<(), E> {
-        let keys = self.keys();
-        for key in 0..keys {
-            self.note(Write::Put, key, &mut write)?;
-        }
-        let mut state = 1u64;
-        for _ in 0..overwrites {
-            // Knuth's linear congruential generator.
-            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
-            let picked = (state >> 33) % u64::from(keys);
-            self.note(Write::Put, u32::try_from(picked).unwrap_or(0), &mut write)?;
-        }
-        for key in (0..keys).step_by(MARKED_EVERY as usize) {
-            self.note(Write::Remove, key, &mut write)?;
-            if key + 1 < keys {
-                self.note(Write::PutWithTtl, key + 1, &mut write)?;
-            }
+        for (kind, key) in Self::history(overwrites) {
+            write(kind, key, self.next_version(key))?;
+            self.note(kind, key);
         }
         Ok(())
+    }
+
+    /// The version that the next put of a key has.
+    #[must_use]
+    pub fn next_version(&self, key: u32) -> u16 {
+        self.versions.get(key as usize).map_or(0, |version| version + 1)
+    }
+
+    /// Notes a write that was made.
+    pub fn note(&mut self, write: Write, key: u32) {
+        let next = self.next_version(key);
+        let Some(version) = self.versions.get_mut(key as usize) else { return };
+        *version = if write == Write::Remove { 0 } else { next };
+        self.expiring += u32::from(write == Write::PutWithTtl);
     }
 
     /// Plays the history without writing anything.
     pub fn recall(&mut self, overwrites: u32) {
         let _: Result<(), core::convert::Infallible> = self.play(overwrites, |_, _, _| Ok(()));
-    }
-
-    fn note<E>(
-        &mut self,
-        write: Write,
-        key: u32,
-        tell: &mut impl FnMut(Write, u32, u16) -> Result<(), E>,
-    ) -> Result<(), E> {
-        let Some(version) = self.versions.get_mut(key as usize) else { return Ok(()) };
-        let next = *version + 1;
-        tell(write, key, next)?;
-        *version = if write == Write::Remove { 0 } else { next };
-        self.expiring += u32::from(write == Write::PutWithTtl);
-        Ok(())
     }
 
     /// Forgets the keys whose expiry has come; returns how many.
@@ -125,10 +128,6 @@ impl<const KEYS: usize> Model<KEYS> {
     #[must_use]
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-
-    fn keys(&self) -> u32 {
-        u32::try_from(KEYS).unwrap_or(u32::MAX)
     }
 }
 

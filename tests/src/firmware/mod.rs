@@ -47,6 +47,9 @@ pub const CORTEX_M: Firmware = Firmware {
     shift: 5,
 };
 
+/// The same board under an async executor.
+pub const EMBASSY: Firmware = Firmware { folder: "firmware-embassy", ..CORTEX_M };
+
 /// The same at a pace at which its timer counts every instruction, and a long call still fits: for its program
 /// [`INSTRUCTIONS`].
 pub const CORTEX_M_COUNTED: Firmware = Firmware { shift: 7, ..CORTEX_M };

@@ -10,7 +10,7 @@ use coldpress_core::format::{Geometry, Identity};
 use coldpress_firmware_exercise::model::{Model, TTL_S, Write, key_bytes, value_of};
 use coldpress_std::image::{Image, build_for};
 use coldpress_tests::firmware::{
-    self, CORTEX_M, CORTEX_M_COUNTED, Firmware, INSTRUCTIONS, MICROBIT, Missing, RISCV, Run,
+    self, CORTEX_M, CORTEX_M_COUNTED, EMBASSY, Firmware, INSTRUCTIONS, MICROBIT, Missing, RISCV, Run,
 };
 
 /// Prints a text that a passing run shows too: written past the test's capture.
@@ -99,6 +99,25 @@ fn cortex_m0_lives_twice_on_its_own_flash() {
     assert_life(&run, 200 - 2 * 29 + 1, 29, 1_024);
     assert_image::<200, 24>(&folder.path().join("flash.img"), 2_000);
     let linked = firmware::statics(&elf, &["firmware_microbit", "MEMORY"]).unwrap();
+    assert_eq!(run.stats()["store_ram_bytes"], linked);
+}
+
+#[test]
+fn cortex_m3_lives_twice_under_an_async_executor() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((elf, run)) = ran(&EMBASSY, "coldpress-firmware-embassy", folder.path()) else { return };
+    let lives: Vec<_> = run.rows().into_iter().filter(|row| row.contains_key("life")).collect();
+    let other_tasks: Vec<_> = run.rows().into_iter().filter(|row| row.contains_key("blinks")).collect();
+    assert_eq!((lives.len(), other_tasks.len()), (2, 2), "a reset is between the lives");
+    // Of 200 keys 29 are removed, and as many expire; one key counts the lives. Of 1,200 puts one in four was dropped.
+    assert_eq!((lives[0]["keys"], lives[0]["dropped"]), (200 - 29 + 1, 300));
+    assert_eq!((lives[1]["life"], lives[1]["keys"], lives[1]["expired"]), (2, 200 - 2 * 29 + 1, 29));
+    assert!(lives[1]["erases"] > 100, "{lives:?}");
+    // The other tasks ran while the flash worked: one blinked, one used the flash in between.
+    assert!(other_tasks[0]["blinks"] > 1_000 && other_tasks[0]["looks"] > 50, "{other_tasks:?}");
+    assert_eq!(run.stats()["flash_refused"], 0);
+    assert_image::<200, 64>(&folder.path().join("flash.img"), 1_000);
+    let linked = firmware::statics(&elf, &["firmware_embassy", "MEMORY"]).unwrap();
     assert_eq!(run.stats()["store_ram_bytes"], linked);
 }
 
