@@ -45,7 +45,7 @@ impl<M: Access> FlashTier<'_, M> {
     }
 
     /// Provides a lacking resource, as far as one call may. `Ok` where another try may succeed.
-    pub(super) fn meet(&mut self, now: Now, hash: &KeyHash, lack: Lack) -> Result<(), PutError> {
+    fn meet(&mut self, now: Now, hash: &KeyHash, lack: Lack) -> Result<(), PutError> {
         let is_in_vain = self.index.places.is_in_vain();
         if lack == Lack::Place && !is_in_vain {
             return Err(self.clean_for(now, WantedPlace::Place(*hash)));
@@ -67,10 +67,23 @@ impl<M: Access> FlashTier<'_, M> {
         }
     }
 
+    /// As [`meet`](Self::meet); reads that it waits for are made here. A look for a place between them moves entries, and the search for
+    /// expired records would begin anew each time.
+    pub(super) async fn provide(&mut self, now: Now, hash: &KeyHash, lack: Lack) -> Result<(), PutError> {
+        loop {
+            let met = self.meet(now, hash, lack);
+            let waits_for_read = self.under_way.is_none() && self.flash.medium.is_wanting();
+            if met != Err(PutError::Busy(Wait::Operation)) || !waits_for_read {
+                return met;
+            }
+            self.prepare(now).await;
+        }
+    }
+
     /// Refuses a record without a value for which there is no place.
-    pub(super) fn check_place(&mut self, now: Now, hash: &KeyHash) -> Result<(), PutError> {
+    pub(super) async fn check_place(&mut self, now: Now, hash: &KeyHash) -> Result<(), PutError> {
         while !self.index.has_place(hash) {
-            self.meet(now, hash, Lack::Place)?;
+            self.provide(now, hash, Lack::Place).await?;
         }
         Ok(())
     }

@@ -76,7 +76,7 @@ impl<M: Access> FlashTier<'_, M> {
                     let incoming = NewRecord { hash, change: *change, had_value: true };
                     return self.write(now, found, &incoming);
                 }
-                Some(lack) => self.meet(now, &hash, lack)?,
+                Some(lack) => self.provide(now, &hash, lack).await?,
             }
         }
     }
@@ -114,13 +114,13 @@ impl<M: Access> FlashTier<'_, M> {
             return Ok(false);
         } else if is_certain {
             // The key may have a value in a part that could not be read.
-            self.check_place(now, &hash)?;
+            self.check_place(now, &hash).await?;
             self.check_capacity(self.charge(key, &[], None)?, None)?;
             self.write(now, found, &stone(false))?;
             return Ok(false);
         } else {
             // The value may be there, damaged: a tombstone keeps older ones away.
-            self.check_place(now, &hash)?;
+            self.check_place(now, &hash).await?;
         }
         let now_s = self.clock_s(now);
         let was_due = newest.and_then(|found| found.expires_s).is_some_and(|at| at <= now_s);
