@@ -283,7 +283,7 @@ impl<F: NorFlash> FlashTier<'_, AsyncNorMedium<F>> {
     /// how far it came.
     ///
     /// A drop at any of its awaits leaves the rest to the next call.
-    async fn finish(&mut self, now: Now) {
+    pub(super) async fn finish(&mut self, now: Now) {
         self.prepare(now).await;
         if self.under_way.is_none() {
             return;

@@ -4,13 +4,15 @@
 //! [open](FlashQueue::open) finds them among the keys.
 //!
 //! ```text
-//! key   id: 3 bytes │ bound u16 │ place u16, highest byte first     places  0 … 2 × bound − 1, and again from 0
+//! key   id: 3 bytes │ bound u16 │ place u16, highest byte first     places  0 … 2 × bound + 1, and again from 0
 //! push  put of the key `tail`                                       pop     remove of the key `head`
 //! ```
 //!
-//! All records lie within as many places as the bound, which is half of the ring. So of two records it is known which is older, also where
-//! some between were lost. The keys come again and again: on a flash with parts that can't be read, removed keys stay in the index, but no more
-//! of them than there are places.
+//! All records lie within as many places as the bound, which is less than half of the ring. So of two records it is known which is older,
+//! also where some between were lost. A record comes back where the tombstone of its pop is damaged, or where it could not be read for a
+//! while. Where the records then take more places than the bound, the widest gap between them is the end of the ring: none that can be
+//! read is left out. The keys come again and again: on a flash with parts that can't be read, removed keys stay in the index, but no
+//! more of them than there are places.
 //!
 //! When power is lost, a push that returned is there, in its place, and a record that was popped stays gone. The operation under
 //! way happened or did not. A [`push_over`](FlashQueue::push_over) of a full queue is a pop and then a push: a cut between leaves the
@@ -18,9 +20,12 @@
 
 use core::fmt;
 
-use coldpress_core::drive::Now;
+use coldpress_core::drive::{MediumError, Now};
+use embedded_storage_async::nor_flash::NorFlash;
 
+use super::access::{Access, at_once};
 use super::medium::Medium;
+use super::nor_async::AsyncNorMedium;
 use super::table::State;
 use super::tier::FlashTier;
 use super::{GetError, PutError, Wait};
@@ -28,9 +33,12 @@ use super::{GetError, PutError, Wait};
 /// Bytes of the id of a queue.
 pub const QUEUE_ID_BYTES: usize = 3;
 /// The highest bound of a queue, in records.
-pub const QUEUE_LEN_MAX: u16 = 1 << 15;
+pub const QUEUE_LEN_MAX: u16 = (1 << 15) - 1;
 /// Bytes of a key: one of this length is its own identity, so no two collide.
 const KEY_BYTES: usize = QUEUE_ID_BYTES + 4;
+
+/// The answer where a read waits, as none of a [`Medium`] does.
+const PUT_OFF: PutError = PutError::Busy(Wait::Operation);
 
 /// Why an operation of a queue was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,6 +120,20 @@ pub struct FlashQueue {
     head: u32,
     /// The place of the next record that is pushed.
     tail: u32,
+    drop: Dropping,
+}
+
+/// A drop of the oldest record whose answer was not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+enum Dropping {
+    No,
+    /// The oldest record may be gone by now. A pop or a push over it has begun that.
+    UnderWay {
+        is_pop: bool,
+    },
+    /// The record is gone, and the head has moved on: the next pop is answered.
+    Popped,
 }
 
 impl FlashQueue {
@@ -131,22 +153,44 @@ impl FlashQueue {
         id: [u8; QUEUE_ID_BYTES],
         len_max: u16,
     ) -> Result<Self, QueueError> {
-        tier.check_name(&id)?;
-        tier.check_readable(now)?;
-        let mut queue = Self { id, len_max: len_max.clamp(1, QUEUE_LEN_MAX), head: 0, tail: 0 };
-        let mut position = 0;
-        while let Some(found) = tier.next_place(position, id)? {
-            position = found.next;
-            if found.bound != queue.len_max {
-                return Err(QueueError::Bound(found.bound));
-            }
-            queue.take_in(found.place);
-        }
-        Ok(queue)
+        at_once(Self::open_on(tier, now, id, len_max)).unwrap_or(Err(QueueError::Get(GetError::Busy)))
     }
 
-    /// Takes a place into those between head and tail.
-    fn take_in(&mut self, place: u32) {
+    async fn open_on<T: RecordCalls>(
+        tier: &mut T,
+        now: Now,
+        id: [u8; QUEUE_ID_BYTES],
+        len_max: u16,
+    ) -> Result<Self, QueueError> {
+        tier.check_queue(now, &id).await?;
+        let len_max = len_max.clamp(1, QUEUE_LEN_MAX);
+        let mut queue = Self { id, len_max, head: 0, tail: 0, drop: Dropping::No };
+        let (mut position, mut has_more, mut other) = (0, false, None);
+        while let Some(found) = tier.find_place(now, position, id).await? {
+            position = found.next;
+            if queue.has_place(&found) {
+                has_more |= queue.take_in(found.place);
+            } else if found.bound != len_max {
+                other = Some(found.bound);
+            }
+        }
+        if has_more {
+            queue.span(tier, now).await?;
+        }
+        match other {
+            // Records of two bounds lie there only where some came back: each bound opens its own.
+            Some(bound) if queue.is_empty() => Err(QueueError::Bound(bound)),
+            _ => Ok(queue),
+        }
+    }
+
+    /// Whether a record that was found is of this ring. Only other bytes than those of a push have a place beyond it.
+    const fn has_place(&self, found: &FoundPlace) -> bool {
+        found.bound == self.len_max && found.place < self.places()
+    }
+
+    /// Takes a place into those between head and tail. Tells whether these are more than the bound: then the ends are not known.
+    fn take_in(&mut self, place: u32) -> bool {
         if self.head == self.tail {
             (self.head, self.tail) = (place, self.after(place));
         } else if self.distance(self.head, place) >= u32::from(self.len_max) {
@@ -154,11 +198,49 @@ impl FlashQueue {
         } else if self.distance(self.head, place) >= self.distance(self.head, self.tail) {
             self.tail = self.after(place);
         }
+        self.head == self.tail || self.len() > u32::from(self.len_max)
+    }
+
+    /// Finds the ends anew: the widest gap between records lies before the head.
+    async fn span<T: RecordCalls>(&mut self, tier: &mut T, now: Now) -> Result<(), GetError> {
+        let Some(first) = self.nearest(tier, now, 0).await? else { return Ok(()) };
+        let (mut place, mut widest) = (first, 0);
+        // Where no place is free, one record is left out.
+        (self.head, self.tail) = (self.after(first), first);
+        loop {
+            let next = self.nearest(tier, now, self.after(place)).await?.unwrap_or(place);
+            let gap = self.distance(self.after(place), next);
+            if gap > widest {
+                (widest, self.head, self.tail) = (gap, next, self.after(place));
+            }
+            place = next;
+            if place == first {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The first place with a record, from one on around the ring.
+    async fn nearest<T: RecordCalls>(
+        &self,
+        tier: &mut T,
+        now: Now,
+        from: u32,
+    ) -> Result<Option<u32>, GetError> {
+        let (mut position, mut nearest) = (0, None);
+        while let Some(found) = tier.find_place(now, position, self.id).await? {
+            position = found.next;
+            let is_nearer = nearest.is_none_or(|n| self.distance(from, found.place) < self.distance(from, n));
+            if self.has_place(&found) && is_nearer {
+                nearest = Some(found.place);
+            }
+        }
+        Ok(nearest)
     }
 
     /// Places of the ring.
     const fn places(&self) -> u32 {
-        2 * self.len_max as u32
+        2 * self.len_max as u32 + 2
     }
 
     /// The place after one.
@@ -208,10 +290,19 @@ impl FlashQueue {
         now: Now,
         record: &[u8],
     ) -> Result<(), QueueError> {
+        at_once(self.push_on(tier, now, record)).unwrap_or(Err(QueueError::Put(PUT_OFF)))
+    }
+
+    async fn push_on<T: RecordCalls>(
+        &mut self,
+        tier: &mut T,
+        now: Now,
+        record: &[u8],
+    ) -> Result<(), QueueError> {
         if self.is_full() {
             return Err(QueueError::Full(self.len_max));
         }
-        tier.put(now, &self.key(self.tail), record)?;
+        tier.put_record(now, &self.key(self.tail), record).await?;
         self.tail = self.after(self.tail);
         Ok(())
     }
@@ -229,10 +320,38 @@ impl FlashQueue {
         now: Now,
         record: &[u8],
     ) -> Result<(), QueueError> {
-        if self.is_full() {
-            self.pop(tier, now)?;
+        at_once(self.push_over_on(tier, now, record)).unwrap_or(Err(QueueError::Put(PUT_OFF)))
+    }
+
+    async fn push_over_on<T: RecordCalls>(
+        &mut self,
+        tier: &mut T,
+        now: Now,
+        record: &[u8],
+    ) -> Result<(), QueueError> {
+        self.end_drop(tier, now).await.map_err(not_read)?;
+        while self.is_full() {
+            if self.drop != Dropping::Popped {
+                self.drop = Dropping::UnderWay { is_pop: false };
+            }
+            self.drop_oldest(tier, now).await?;
+            if self.drop != Dropping::Popped {
+                self.drop = Dropping::No;
+            }
         }
-        self.push(tier, now, record)
+        self.push_on(tier, now, record).await
+    }
+
+    /// Takes the answer of a drop of the oldest record, where one was begun.
+    async fn end_drop<T: RecordCalls>(&mut self, tier: &mut T, now: Now) -> Result<(), GetError> {
+        if let Dropping::UnderWay { is_pop } = self.drop
+            && !self.is_empty()
+            && !tier.has_record(now, &self.key(self.head)).await?
+        {
+            self.head = self.after(self.head);
+            self.drop = if is_pop { Dropping::Popped } else { Dropping::No };
+        }
+        Ok(())
     }
 
     /// Reads the oldest record into `out`; returns its part of `out`, or `None` where there is none. The record stays.
@@ -248,12 +367,22 @@ impl FlashQueue {
         now: Now,
         out: &'b mut [u8],
     ) -> Result<Option<&'b [u8]>, GetError> {
+        at_once(self.peek_on(tier, now, out)).unwrap_or(Err(GetError::Busy))
+    }
+
+    async fn peek_on<'b, T: RecordCalls>(
+        &mut self,
+        tier: &mut T,
+        now: Now,
+        out: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, GetError> {
+        self.end_drop(tier, now).await?;
         while self.head != self.tail {
             let key = self.key(self.head);
-            if tier.contains(now, &key)? {
-                return tier.get(now, &key, out);
+            if tier.has_record(now, &key).await? {
+                return tier.read_record(now, &key, out).await;
             }
-            self.pass(tier)?;
+            self.pass(tier, now).await?;
         }
         Ok(None)
     }
@@ -267,33 +396,126 @@ impl FlashQueue {
     /// Those of [`FlashTier::remove`]. Where numbers are missing, those of [`open`](Self::open) once. A tombstone takes seven bytes of
     /// key and the header.
     pub fn pop<M: Medium>(&mut self, tier: &mut FlashTier<'_, M>, now: Now) -> Result<bool, PutError> {
+        at_once(self.pop_on(tier, now)).unwrap_or(Err(PUT_OFF))
+    }
+
+    async fn pop_on<T: RecordCalls>(&mut self, tier: &mut T, now: Now) -> Result<bool, PutError> {
+        self.end_drop(tier, now).await.map_err(not_read)?;
+        if self.drop == Dropping::Popped {
+            self.drop = Dropping::No;
+            return Ok(true);
+        }
+        self.drop = Dropping::UnderWay { is_pop: true };
+        let dropped = self.drop_oldest(tier, now).await;
+        if !matches!(dropped, Err(PutError::Busy(_))) {
+            self.drop = Dropping::No;
+        }
+        dropped
+    }
+
+    async fn drop_oldest<T: RecordCalls>(&mut self, tier: &mut T, now: Now) -> Result<bool, PutError> {
         while self.head != self.tail {
-            if tier.remove(now, &self.key(self.head))? {
+            if tier.drop_record(now, &self.key(self.head)).await? {
                 self.head = self.after(self.head);
                 return Ok(true);
             }
-            self.pass(tier).map_err(|error| match error {
-                GetError::NotMounted => PutError::NotMounted,
-                GetError::Busy => PutError::Busy(Wait::Operation),
-                GetError::Medium(error) => PutError::Medium(error),
-                _ => PutError::Damaged,
-            })?;
+            self.pass(tier, now).await.map_err(not_read)?;
         }
         Ok(false)
     }
 
     /// Goes on from a place whose record is missing to the next one that has a record.
-    fn pass<M: Medium>(&mut self, tier: &mut FlashTier<'_, M>) -> Result<(), GetError> {
+    async fn pass<T: RecordCalls>(&mut self, tier: &mut T, now: Now) -> Result<(), GetError> {
         let (mut position, mut next) = (0, self.tail);
-        while let Some(found) = tier.next_place(position, self.id)? {
+        while let Some(found) = tier.find_place(now, position, self.id).await? {
             position = found.next;
             let is_nearer = self.distance(self.head, found.place) < self.distance(self.head, next);
-            if found.place != self.head && found.bound == self.len_max && is_nearer {
+            if found.place != self.head && self.has_place(&found) && is_nearer {
                 next = found.place;
             }
         }
         self.head = next;
         Ok(())
+    }
+}
+
+/// The calls over an [`AsyncNorMedium`]: each does what the call without `_async` does, and awaits the flash.
+///
+/// A push or a pop whose future is dropped was done or was not. The next push takes the place of a record that was pushed so, unless
+/// the queue is opened before. Where a pop was done so, it answers the next pop, which drops no other record.
+impl FlashQueue {
+    /// As [`open`](Self::open), for a future.
+    ///
+    /// # Errors
+    /// As for [`open`](Self::open), with its bounds.
+    pub async fn open_async<F: NorFlash>(
+        tier: &mut FlashTier<'_, AsyncNorMedium<F>>,
+        now: Now,
+        id: [u8; QUEUE_ID_BYTES],
+        len_max: u16,
+    ) -> Result<Self, QueueError> {
+        Self::open_on(tier, now, id, len_max).await
+    }
+
+    /// As [`push`](Self::push), for a future.
+    ///
+    /// # Errors
+    /// As for [`push`](Self::push), with its bounds.
+    pub async fn push_async<F: NorFlash>(
+        &mut self,
+        tier: &mut FlashTier<'_, AsyncNorMedium<F>>,
+        now: Now,
+        record: &[u8],
+    ) -> Result<(), QueueError> {
+        self.push_on(tier, now, record).await
+    }
+
+    /// As [`push_over`](Self::push_over), for a future.
+    ///
+    /// # Errors
+    /// As for [`push_over`](Self::push_over), with its bounds.
+    pub async fn push_over_async<F: NorFlash>(
+        &mut self,
+        tier: &mut FlashTier<'_, AsyncNorMedium<F>>,
+        now: Now,
+        record: &[u8],
+    ) -> Result<(), QueueError> {
+        self.push_over_on(tier, now, record).await
+    }
+
+    /// As [`peek`](Self::peek), for a future.
+    ///
+    /// # Errors
+    /// As for [`peek`](Self::peek), with its bounds.
+    pub async fn peek_async<'b, F: NorFlash>(
+        &mut self,
+        tier: &mut FlashTier<'_, AsyncNorMedium<F>>,
+        now: Now,
+        out: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, GetError> {
+        self.peek_on(tier, now, out).await
+    }
+
+    /// As [`pop`](Self::pop), for a future.
+    ///
+    /// # Errors
+    /// As for [`pop`](Self::pop), with its bounds.
+    pub async fn pop_async<F: NorFlash>(
+        &mut self,
+        tier: &mut FlashTier<'_, AsyncNorMedium<F>>,
+        now: Now,
+    ) -> Result<bool, PutError> {
+        self.pop_on(tier, now).await
+    }
+}
+
+/// The error of a drop whose record was looked for in vain.
+const fn not_read(error: GetError) -> PutError {
+    match error {
+        GetError::NotMounted => PutError::NotMounted,
+        GetError::Busy => PUT_OFF,
+        GetError::Medium(error) => PutError::Medium(error),
+        _ => PutError::Damaged,
     }
 }
 
@@ -305,9 +527,106 @@ struct FoundPlace {
     next: usize,
 }
 
-impl<M: Medium> FlashTier<'_, M> {
+/// The calls of a tier that a queue is made of, over either kind of flash.
+trait RecordCalls {
+    async fn check_queue(&mut self, now: Now, id: &[u8]) -> Result<(), QueueError>;
+    async fn put_record(&mut self, now: Now, key: &[u8], record: &[u8]) -> Result<(), PutError>;
+    async fn drop_record(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError>;
+    async fn has_record(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError>;
+    async fn read_record<'b>(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        out: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, GetError>;
     /// The next whole record of a queue from a position of the index on.
-    fn next_place(
+    async fn find_place(
+        &mut self,
+        now: Now,
+        position: usize,
+        id: [u8; QUEUE_ID_BYTES],
+    ) -> Result<Option<FoundPlace>, GetError>;
+}
+
+impl<M: Medium> RecordCalls for FlashTier<'_, M> {
+    async fn check_queue(&mut self, now: Now, id: &[u8]) -> Result<(), QueueError> {
+        self.check_name(id)?;
+        Ok(self.check_readable(now)?)
+    }
+
+    async fn put_record(&mut self, now: Now, key: &[u8], record: &[u8]) -> Result<(), PutError> {
+        self.put(now, key, record)
+    }
+
+    async fn drop_record(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
+        self.remove(now, key)
+    }
+
+    async fn has_record(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError> {
+        self.contains(now, key)
+    }
+
+    async fn read_record<'b>(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        out: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, GetError> {
+        self.get(now, key, out)
+    }
+
+    async fn find_place(
+        &mut self,
+        _: Now,
+        position: usize,
+        id: [u8; QUEUE_ID_BYTES],
+    ) -> Result<Option<FoundPlace>, GetError> {
+        self.next_place(position, id).await
+    }
+}
+
+impl<F: NorFlash> RecordCalls for FlashTier<'_, AsyncNorMedium<F>> {
+    async fn check_queue(&mut self, now: Now, id: &[u8]) -> Result<(), QueueError> {
+        self.check_name(id)?;
+        self.finish(now).await;
+        Ok(self.check_readable(now)?)
+    }
+
+    async fn put_record(&mut self, now: Now, key: &[u8], record: &[u8]) -> Result<(), PutError> {
+        self.put(now, key, record).await
+    }
+
+    async fn drop_record(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
+        self.remove(now, key).await
+    }
+
+    async fn has_record(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError> {
+        self.contains(now, key).await
+    }
+
+    async fn read_record<'b>(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        out: &'b mut [u8],
+    ) -> Result<Option<&'b [u8]>, GetError> {
+        self.get(now, key, out).await
+    }
+
+    async fn find_place(
+        &mut self,
+        now: Now,
+        position: usize,
+        id: [u8; QUEUE_ID_BYTES],
+    ) -> Result<Option<FoundPlace>, GetError> {
+        self.finish(now).await;
+        self.next_place(position, id).await
+    }
+}
+
+impl<M: Access> FlashTier<'_, M> {
+    /// As [`find_place`](RecordCalls::find_place), where no operation is under way.
+    async fn next_place(
         &mut self,
         mut position: usize,
         id: [u8; QUEUE_ID_BYTES],
@@ -317,19 +636,30 @@ impl<M: Medium> FlashTier<'_, M> {
             if entry.state != State::Value {
                 continue;
             }
-            let Some(opened) = self.flash.open(entry.place)? else { continue };
+            let opened = match self.flash.open(entry.place).await {
+                Ok(Some(opened)) => opened,
+                Ok(None) | Err(MediumError::Unreadable) => continue,
+                Err(error) => return Err(error.into()),
+            };
             if opened.header.key_bytes as usize != KEY_BYTES {
                 continue;
             }
             let mut key = [0; KEY_BYTES];
-            self.flash.key(&opened, &mut key)?;
+            match self.flash.key(&opened, &mut key).await {
+                Err(MediumError::Unreadable) => continue,
+                read => read?,
+            }
             let [a, b, c, d, e, f, g] = key;
             if [a, b, c] != id {
                 continue;
             }
             // A wrong bit in a place would take an end of the queue away.
             let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
-            if self.flash.is_whole(&opened, sequence)? {
+            let is_whole = match self.flash.is_whole(&opened, sequence).await {
+                Err(MediumError::Unreadable) => false,
+                read => read?,
+            };
+            if is_whole {
                 let (bound, place) = (u16::from_be_bytes([d, e]), u16::from_be_bytes([f, g]).into());
                 return Ok(Some(FoundPlace { bound, place, next }));
             }

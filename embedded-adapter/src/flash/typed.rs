@@ -12,10 +12,12 @@
 use core::fmt;
 
 use coldpress_core::drive::Now;
+use embedded_storage_async::nor_flash::NorFlash;
 use postcard::ser_flavors::Size;
 use serde::{Deserialize, Serialize};
 
 use super::medium::Medium;
+use super::nor_async::AsyncNorMedium;
 use super::tier::FlashTier;
 use super::{GetError, PutError};
 
@@ -206,6 +208,60 @@ impl<M: Medium> FlashTier<'_, M> {
         buffer: &'b mut [u8],
     ) -> Result<Option<T>, TypedGetError> {
         self.get(now, key, buffer)?.map(decoded).transpose()
+    }
+}
+
+/// The same calls over an [`AsyncNorMedium`], which await the flash.
+impl<F: NorFlash> FlashTier<'_, AsyncNorMedium<F>> {
+    /// Stores a value of a type with a schema, encoded through `buffer`. It takes the place of the value before, whichever schema
+    /// that has.
+    ///
+    /// # Errors
+    /// [`TypedPutError`].
+    ///
+    /// # Bounds
+    /// Those of [`put`](Self::put). The buffer has [`TYPED_HEAD_BYTES`] and the encoding; if it is too short, the value is encoded
+    /// once more for its length.
+    pub async fn put_typed<T: Schema + Serialize + ?Sized>(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        value: &T,
+        buffer: &mut [u8],
+    ) -> Result<(), TypedPutError> {
+        Ok(self.put(now, key, encoded(value, buffer)?).await?)
+    }
+
+    /// Stores a value of a type with a schema that expires after `ttl_s` seconds, as [`put_with_ttl`](Self::put_with_ttl) does.
+    ///
+    /// # Errors
+    /// As for [`put_typed`](Self::put_typed), with its bounds.
+    pub async fn put_typed_with_ttl<T: Schema + Serialize + ?Sized>(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        value: &T,
+        buffer: &mut [u8],
+        ttl_s: u32,
+    ) -> Result<(), TypedPutError> {
+        Ok(self.put_with_ttl(now, key, encoded(value, buffer)?, ttl_s).await?)
+    }
+
+    /// Reads the value of a key as a type with a schema; `None` where the key has no value. The value may borrow from `buffer`,
+    /// which holds its bytes.
+    ///
+    /// # Errors
+    /// [`TypedGetError`]. [`GetError::Short`] within it tells the length of the buffer that is needed.
+    ///
+    /// # Bounds
+    /// Those of [`get`](Self::get).
+    pub async fn get_typed<'b, T: Schema + Deserialize<'b>>(
+        &mut self,
+        now: Now,
+        key: &[u8],
+        buffer: &'b mut [u8],
+    ) -> Result<Option<T>, TypedGetError> {
+        self.get(now, key, buffer).await?.map(decoded).transpose()
     }
 }
 

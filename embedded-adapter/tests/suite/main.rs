@@ -25,6 +25,7 @@ mod flash_model;
 mod flash_pieces;
 mod flash_places;
 mod flash_queue;
+mod flash_queue_strays;
 mod flash_range;
 mod flash_reads;
 mod flash_strangers;

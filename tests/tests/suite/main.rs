@@ -14,6 +14,7 @@ mod firmware_exercise;
 mod flash_full;
 mod flash_lives;
 mod flash_queue;
+mod flash_queue_drops;
 mod flash_typed;
 mod format_versions;
 mod golden;
