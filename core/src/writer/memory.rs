@@ -4,7 +4,7 @@ use core::fmt;
 
 use super::notes::SlotNotes;
 use crate::config::{ConfigError, SLOTS_MAX, TierConfig, reserve_segments};
-use crate::format::{ENTRY_BYTES_MAX, KeyHash, RECORD_HEADER_BYTES_MAX, TRAILER_BYTES};
+use crate::format::{ENTRY_BYTES, ENTRY_BYTES_MAX, KeyHash, RECORD_HEADER_BYTES_MAX, TRAILER_BYTES};
 use crate::index::Placed;
 use crate::segments::Segment;
 
@@ -60,8 +60,10 @@ impl Memory<'_> {
             return Err(ConfigError::RecordBytes(g.usable_bytes().saturating_sub(entry)));
         }
         let record = config.record_bytes_max as usize;
-        // The ends of a segment are read into it part by part; the header is the longest part.
-        let header = g.padded(g.header_bytes());
+        // The ends of a segment are read into it part by part; the header is the longest part. An entry of a footer is read with
+        // the beginning of the next one.
+        let entries = if config.has_footers { g.padded(ENTRY_BYTES_MAX + ENTRY_BYTES) } else { 0 };
+        let header = g.padded(g.header_bytes()).max(entries);
         if self.scan.len() < header as usize {
             return Err(ConfigError::Buffer(header));
         }

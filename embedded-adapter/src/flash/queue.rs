@@ -18,15 +18,16 @@
 //! way happened or did not. A [`push_over`](FlashQueue::push_over) of a full queue is a pop and then a push: a cut between leaves the
 //! queue without the oldest record and without the new one, which no call has acknowledged.
 
+mod awaited;
+mod records;
+
 use core::fmt;
 
-use coldpress_core::drive::{MediumError, Now};
-use embedded_storage_async::nor_flash::NorFlash;
+use coldpress_core::drive::Now;
 
-use super::access::{Access, at_once};
+use self::records::{FoundPlace, RecordCalls};
+use super::access::at_once;
 use super::medium::Medium;
-use super::nor_async::AsyncNorMedium;
-use super::table::State;
 use super::tier::FlashTier;
 use super::{GetError, PutError, Wait};
 
@@ -83,7 +84,7 @@ impl From<PutError> for QueueError {
 
 /// A queue of a bounded number of records on a tier, which it borrows in each call. So a tier may have many queues beside other keys;
 /// all bytes count against its space, and all records against its keys. Keys of popped records may take entries of the index: count
-/// a queue as twice its bound in keys, and no push fails for lack of them.
+/// a queue as twice its bound and two in keys, and no push fails for lack of them.
 ///
 /// Keys of seven bytes that begin with the id belong to the queue: no other call may write them. Open one queue of an id at a time.
 ///
@@ -120,13 +121,13 @@ pub struct FlashQueue {
     head: u32,
     /// The place of the next record that is pushed.
     tail: u32,
-    drop: Dropping,
+    drop: HeadDrop,
 }
 
 /// A drop of the oldest record whose answer was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
-enum Dropping {
+enum HeadDrop {
     No,
     /// The oldest record may be gone by now. A pop or a push over it has begun that.
     UnderWay {
@@ -164,7 +165,7 @@ impl FlashQueue {
     ) -> Result<Self, QueueError> {
         tier.check_queue(now, &id).await?;
         let len_max = len_max.clamp(1, QUEUE_LEN_MAX);
-        let mut queue = Self { id, len_max, head: 0, tail: 0, drop: Dropping::No };
+        let mut queue = Self { id, len_max, head: 0, tail: 0, drop: HeadDrop::No };
         let (mut position, mut has_more, mut other) = (0, false, None);
         while let Some(found) = tier.find_place(now, position, id).await? {
             position = found.next;
@@ -331,12 +332,12 @@ impl FlashQueue {
     ) -> Result<(), QueueError> {
         self.end_drop(tier, now).await.map_err(not_read)?;
         while self.is_full() {
-            if self.drop != Dropping::Popped {
-                self.drop = Dropping::UnderWay { is_pop: false };
+            if self.drop != HeadDrop::Popped {
+                self.drop = HeadDrop::UnderWay { is_pop: false };
             }
             self.drop_oldest(tier, now).await?;
-            if self.drop != Dropping::Popped {
-                self.drop = Dropping::No;
+            if self.drop != HeadDrop::Popped {
+                self.drop = HeadDrop::No;
             }
         }
         self.push_on(tier, now, record).await
@@ -344,12 +345,12 @@ impl FlashQueue {
 
     /// Takes the answer of a drop of the oldest record, where one was begun.
     async fn end_drop<T: RecordCalls>(&mut self, tier: &mut T, now: Now) -> Result<(), GetError> {
-        if let Dropping::UnderWay { is_pop } = self.drop
+        if let HeadDrop::UnderWay { is_pop } = self.drop
             && !self.is_empty()
             && !tier.has_record(now, &self.key(self.head)).await?
         {
             self.head = self.after(self.head);
-            self.drop = if is_pop { Dropping::Popped } else { Dropping::No };
+            self.drop = if is_pop { HeadDrop::Popped } else { HeadDrop::No };
         }
         Ok(())
     }
@@ -401,14 +402,14 @@ impl FlashQueue {
 
     async fn pop_on<T: RecordCalls>(&mut self, tier: &mut T, now: Now) -> Result<bool, PutError> {
         self.end_drop(tier, now).await.map_err(not_read)?;
-        if self.drop == Dropping::Popped {
-            self.drop = Dropping::No;
+        if self.drop == HeadDrop::Popped {
+            self.drop = HeadDrop::No;
             return Ok(true);
         }
-        self.drop = Dropping::UnderWay { is_pop: true };
+        self.drop = HeadDrop::UnderWay { is_pop: true };
         let dropped = self.drop_oldest(tier, now).await;
         if !matches!(dropped, Err(PutError::Busy(_))) {
-            self.drop = Dropping::No;
+            self.drop = HeadDrop::No;
         }
         dropped
     }
@@ -439,76 +440,6 @@ impl FlashQueue {
     }
 }
 
-/// The calls over an [`AsyncNorMedium`]: each does what the call without `_async` does, and awaits the flash.
-///
-/// A push or a pop whose future is dropped was done or was not. The next push takes the place of a record that was pushed so, unless
-/// the queue is opened before. Where a pop was done so, it answers the next pop, which drops no other record.
-impl FlashQueue {
-    /// As [`open`](Self::open), for a future.
-    ///
-    /// # Errors
-    /// As for [`open`](Self::open), with its bounds.
-    pub async fn open_async<F: NorFlash>(
-        tier: &mut FlashTier<'_, AsyncNorMedium<F>>,
-        now: Now,
-        id: [u8; QUEUE_ID_BYTES],
-        len_max: u16,
-    ) -> Result<Self, QueueError> {
-        Self::open_on(tier, now, id, len_max).await
-    }
-
-    /// As [`push`](Self::push), for a future.
-    ///
-    /// # Errors
-    /// As for [`push`](Self::push), with its bounds.
-    pub async fn push_async<F: NorFlash>(
-        &mut self,
-        tier: &mut FlashTier<'_, AsyncNorMedium<F>>,
-        now: Now,
-        record: &[u8],
-    ) -> Result<(), QueueError> {
-        self.push_on(tier, now, record).await
-    }
-
-    /// As [`push_over`](Self::push_over), for a future.
-    ///
-    /// # Errors
-    /// As for [`push_over`](Self::push_over), with its bounds.
-    pub async fn push_over_async<F: NorFlash>(
-        &mut self,
-        tier: &mut FlashTier<'_, AsyncNorMedium<F>>,
-        now: Now,
-        record: &[u8],
-    ) -> Result<(), QueueError> {
-        self.push_over_on(tier, now, record).await
-    }
-
-    /// As [`peek`](Self::peek), for a future.
-    ///
-    /// # Errors
-    /// As for [`peek`](Self::peek), with its bounds.
-    pub async fn peek_async<'b, F: NorFlash>(
-        &mut self,
-        tier: &mut FlashTier<'_, AsyncNorMedium<F>>,
-        now: Now,
-        out: &'b mut [u8],
-    ) -> Result<Option<&'b [u8]>, GetError> {
-        self.peek_on(tier, now, out).await
-    }
-
-    /// As [`pop`](Self::pop), for a future.
-    ///
-    /// # Errors
-    /// As for [`pop`](Self::pop), with its bounds.
-    pub async fn pop_async<F: NorFlash>(
-        &mut self,
-        tier: &mut FlashTier<'_, AsyncNorMedium<F>>,
-        now: Now,
-    ) -> Result<bool, PutError> {
-        self.pop_on(tier, now).await
-    }
-}
-
 /// The error of a drop whose record was looked for in vain.
 const fn not_read(error: GetError) -> PutError {
     match error {
@@ -516,154 +447,5 @@ const fn not_read(error: GetError) -> PutError {
         GetError::Busy => PUT_OFF,
         GetError::Medium(error) => PutError::Medium(error),
         _ => PutError::Damaged,
-    }
-}
-
-/// A record of a queue that was found.
-struct FoundPlace {
-    bound: u16,
-    place: u32,
-    /// Where the search goes on.
-    next: usize,
-}
-
-/// The calls of a tier that a queue is made of, over either kind of flash.
-trait RecordCalls {
-    async fn check_queue(&mut self, now: Now, id: &[u8]) -> Result<(), QueueError>;
-    async fn put_record(&mut self, now: Now, key: &[u8], record: &[u8]) -> Result<(), PutError>;
-    async fn drop_record(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError>;
-    async fn has_record(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError>;
-    async fn read_record<'b>(
-        &mut self,
-        now: Now,
-        key: &[u8],
-        out: &'b mut [u8],
-    ) -> Result<Option<&'b [u8]>, GetError>;
-    /// The next whole record of a queue from a position of the index on.
-    async fn find_place(
-        &mut self,
-        now: Now,
-        position: usize,
-        id: [u8; QUEUE_ID_BYTES],
-    ) -> Result<Option<FoundPlace>, GetError>;
-}
-
-impl<M: Medium> RecordCalls for FlashTier<'_, M> {
-    async fn check_queue(&mut self, now: Now, id: &[u8]) -> Result<(), QueueError> {
-        self.check_name(id)?;
-        Ok(self.check_readable(now)?)
-    }
-
-    async fn put_record(&mut self, now: Now, key: &[u8], record: &[u8]) -> Result<(), PutError> {
-        self.put(now, key, record)
-    }
-
-    async fn drop_record(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
-        self.remove(now, key)
-    }
-
-    async fn has_record(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError> {
-        self.contains(now, key)
-    }
-
-    async fn read_record<'b>(
-        &mut self,
-        now: Now,
-        key: &[u8],
-        out: &'b mut [u8],
-    ) -> Result<Option<&'b [u8]>, GetError> {
-        self.get(now, key, out)
-    }
-
-    async fn find_place(
-        &mut self,
-        _: Now,
-        position: usize,
-        id: [u8; QUEUE_ID_BYTES],
-    ) -> Result<Option<FoundPlace>, GetError> {
-        self.next_place(position, id).await
-    }
-}
-
-impl<F: NorFlash> RecordCalls for FlashTier<'_, AsyncNorMedium<F>> {
-    async fn check_queue(&mut self, now: Now, id: &[u8]) -> Result<(), QueueError> {
-        self.check_name(id)?;
-        self.finish(now).await;
-        Ok(self.check_readable(now)?)
-    }
-
-    async fn put_record(&mut self, now: Now, key: &[u8], record: &[u8]) -> Result<(), PutError> {
-        self.put(now, key, record).await
-    }
-
-    async fn drop_record(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
-        self.remove(now, key).await
-    }
-
-    async fn has_record(&mut self, now: Now, key: &[u8]) -> Result<bool, GetError> {
-        self.contains(now, key).await
-    }
-
-    async fn read_record<'b>(
-        &mut self,
-        now: Now,
-        key: &[u8],
-        out: &'b mut [u8],
-    ) -> Result<Option<&'b [u8]>, GetError> {
-        self.get(now, key, out).await
-    }
-
-    async fn find_place(
-        &mut self,
-        now: Now,
-        position: usize,
-        id: [u8; QUEUE_ID_BYTES],
-    ) -> Result<Option<FoundPlace>, GetError> {
-        self.finish(now).await;
-        self.next_place(position, id).await
-    }
-}
-
-impl<M: Access> FlashTier<'_, M> {
-    /// As [`find_place`](RecordCalls::find_place), where no operation is under way.
-    async fn next_place(
-        &mut self,
-        mut position: usize,
-        id: [u8; QUEUE_ID_BYTES],
-    ) -> Result<Option<FoundPlace>, GetError> {
-        while let Some((_, entry, next)) = self.index.table.next_from(position) {
-            position = next;
-            if entry.state != State::Value {
-                continue;
-            }
-            let opened = match self.flash.open(entry.place).await {
-                Ok(Some(opened)) => opened,
-                Ok(None) | Err(MediumError::Unreadable) => continue,
-                Err(error) => return Err(error.into()),
-            };
-            if opened.header.key_bytes as usize != KEY_BYTES {
-                continue;
-            }
-            let mut key = [0; KEY_BYTES];
-            match self.flash.key(&opened, &mut key).await {
-                Err(MediumError::Unreadable) => continue,
-                read => read?,
-            }
-            let [a, b, c, d, e, f, g] = key;
-            if [a, b, c] != id {
-                continue;
-            }
-            // A wrong bit in a place would take an end of the queue away.
-            let sequence = self.index.sequence_of(&self.flash.geometry, entry.place);
-            let is_whole = match self.flash.is_whole(&opened, sequence).await {
-                Err(MediumError::Unreadable) => false,
-                read => read?,
-            };
-            if is_whole {
-                let (bound, place) = (u16::from_be_bytes([d, e]), u16::from_be_bytes([f, g]).into());
-                return Ok(Some(FoundPlace { bound, place, next }));
-            }
-        }
-        Ok(None)
     }
 }

@@ -53,7 +53,8 @@ impl ColdTierHandle {
     /// As [`compare_and_swap`](Self::compare_and_swap).
     ///
     /// # Bounds
-    /// As [`compare_and_swap`](Self::compare_and_swap). It lets other tasks run where the key changes meanwhile.
+    /// As [`compare_and_swap`](Self::compare_and_swap). It lets other tasks run where the key changes meanwhile. A read by the
+    /// reader thread may take an `op_timeout` of its own.
     pub async fn compare_and_swap_async(
         &self,
         key: &[u8],
@@ -87,7 +88,8 @@ impl ColdTierHandle {
     /// As [`compare_and_remove`](Self::compare_and_remove).
     ///
     /// # Bounds
-    /// As [`compare_and_remove`](Self::compare_and_remove). It lets other tasks run where the key changes meanwhile.
+    /// As [`compare_and_remove`](Self::compare_and_remove). It lets other tasks run where the key changes meanwhile. A read by the
+    /// reader thread may take an `op_timeout` of its own.
     pub async fn compare_and_remove_async(
         &self,
         key: &[u8],
@@ -141,7 +143,8 @@ impl ColdTierHandle {
     /// As [`update`](Self::update).
     ///
     /// # Bounds
-    /// As [`update`](Self::update). It lets other tasks run where the key changes meanwhile.
+    /// As [`update`](Self::update). It lets other tasks run where the key changes meanwhile. A read by the
+    /// reader thread may take an `op_timeout` of its own.
     pub async fn update_async(
         &self,
         key: &[u8],
@@ -178,7 +181,8 @@ impl ColdTierHandle {
     /// As [`touch`](Self::touch).
     ///
     /// # Bounds
-    /// As [`touch`](Self::touch). A record that is not in memory is read by a thread of its partition.
+    /// As [`touch`](Self::touch). A record that is not in memory is read by a thread of its partition, which may
+    /// take an `op_timeout` of its own.
     pub async fn touch_async(&self, key: &[u8], ttl: Ttl) -> Result<bool, UpdateError> {
         self.touch_with_async(key, PutOptions { ttl, durability: None }).await
     }
