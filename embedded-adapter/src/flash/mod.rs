@@ -16,8 +16,9 @@
 //! # The bounds
 //!
 //! No call programs more than a segment or erases more than one. Compaction beyond that is left to [`poll`](FlashTier::poll),
-//! whose budget bounds it further, and to [`reserve`](FlashTier::reserve), which frees space ahead of a put. Over a [`Medium`] no
-//! call waits for an operation; over an [`AsyncNorMedium`] the futures do.
+//! whose budget bounds it further, and to [`reserve`](FlashTier::reserve), which frees space ahead of a put. A [`Medium`] that returns
+//! [`Started::UnderWay`] makes no call wait. Over a [`NorMedium`] a call lasts as long as its operations; over an [`AsyncNorMedium`] the
+//! future waits.
 //!
 //! # Calls that are put off
 //!
@@ -219,8 +220,9 @@
 //!
 //! A future may be dropped at any await, as a time limit does. Such a drop counts as a power loss of the operation under way: it may have
 //! happened, in part or not at all. Nothing acknowledged is lost, and nothing is mounted anew. The next call of the tier, whichever
-//! it is, first makes a read or an erase again. Of a write it compares the flash with the bytes. So a put that was dropped has
-//! happened or has not, from that call on and after each mount. If its bytes are not all there, the rest of its segment stays unused
+//! it is, first makes a read or an erase again, on top of its own bound. Of a write it compares the flash with the bytes, and so decides
+//! whether a dropped put happened. There are two exceptions: the flash can't be read for that, or it programs a write out of order. The
+//! put then counts as one that failed with [`PutError::Medium`]. If its bytes are not all there, the rest of its segment stays unused
 //! until that is compacted. The same put, made next, is answered without a second record where it has happened.
 //!
 //! Under a radio stack, as with Nordic's SoftDevice, several tasks share one flash, each with a range of its own. The flash lies
@@ -307,7 +309,7 @@
 //! # fn now() -> Now { Now { monotonic_ms: 1, wall_s: 0 } }
 //! # let flash = Radio(ram::Ram::new(16));
 //! let flash = Mutex::new(flash);
-//! let medium = AsyncNorMedium::new(SharedFlash(&flash));
+//! let medium = AsyncNorMedium::new(SharedFlash(&flash)).within(0..16 * 4096)?;
 //! let mut tier = FlashTier::new(FlashConfig::new(4096, 1), MEMORY.take()?, medium)?;
 //! # let mut task = core::pin::pin!(store(&mut tier, now));
 //! # let mut context = core::task::Context::from_waker(core::task::Waker::noop());
@@ -315,8 +317,8 @@
 //! # Ok::<(), Box<dyn core::error::Error>>(())
 //! ```
 //!
-//! The mutex is not fair: a task that works without a pause may keep others from the flash. So let the store wait for a tick now and
-//! then. The example `firmware-embassy` of the repository does, and drops the futures of many puts.
+//! The mutex is not fair: a busy store may keep other tasks from the flash. So await a timer tick after some puts, as the example
+//! `firmware-embassy` of the repository does. It also drops the futures of many puts.
 
 mod access;
 mod awaited;

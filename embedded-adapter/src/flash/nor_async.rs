@@ -26,9 +26,9 @@ const COMPARED_BYTES: usize = 32;
 /// It is the whole flash, or a part of it beside other data ([`within`](Self::within)). Units are checked as those of
 /// [`NorMedium`](super::NorMedium) are, when the program is compiled.
 ///
-/// **Of the driver**: a future of it may be dropped before its end. The next operation then begins after the flash has ended the one
-/// before, or has given it up. The write or erase that was dropped may have happened, in part or not at all, and changes nothing but its own
-/// units. Of a read nothing writes to the buffer after the drop.
+/// **The driver must allow a drop** of any of its futures. Before its next operation it must finish the dropped one or give it up. A dropped
+/// write or erase may have happened fully, partly or not at all. It must change only its own units. A dropped read must not write to
+/// the buffer afterwards.
 #[derive(Debug)]
 pub struct AsyncNorMedium<F> {
     flash: F,

@@ -9,9 +9,9 @@
 //! ```
 //!
 //! All records lie within as many places as the bound, which is less than half of the ring. So of two records it is known which is older,
-//! also where some between were lost. A record comes back where the tombstone of its pop is damaged, or where it could not be read for a
-//! while. Where the records then take more places than the bound, the widest gap between them is the end of the ring: none that can be
-//! read is left out. The keys come again and again: on a flash with parts that can't be read, removed keys stay in the index, but no
+//! also where some between were lost. A popped record comes back if its tombstone is damaged, or if the record was unreadable for a while. If
+//! the records then span more places than the bound, the queue ends before the widest gap. Every readable record is in it, unless all
+//! places are taken: then one is left out. The keys come again and again: on a flash with parts that can't be read, removed keys stay in the index, but no
 //! more of them than there are places.
 //!
 //! When power is lost, a push that returned is there, in its place, and a record that was popped stays gone. The operation under
@@ -147,7 +147,8 @@ impl FlashQueue {
     /// [`QueueError`]; nothing was written. The id FF 63 70 is [reserved](PutError::Reserved).
     ///
     /// # Bounds
-    /// Reads the header of every key's record, and all of each record of the queue.
+    /// Reads the header of every key's record, and all of each record of the queue. If the records take more places than the bound, it
+    /// repeats this once for each record and once more.
     pub fn open<M: Medium>(
         tier: &mut FlashTier<'_, M>,
         now: Now,
@@ -361,7 +362,7 @@ impl FlashQueue {
     /// [`GetError`]. A record that was [damaged](GetError::Damaged) since the mount stays the oldest until it is popped.
     ///
     /// # Bounds
-    /// Those of [`FlashTier::get`], with one more look at the key. Where numbers are missing, those of [`open`](Self::open) once.
+    /// Those of [`FlashTier::get`], with one more look at the key. If records are missing, it also walks the index once for each gap.
     pub fn peek<'b, M: Medium>(
         &mut self,
         tier: &mut FlashTier<'_, M>,
@@ -394,7 +395,7 @@ impl FlashQueue {
     /// [`PutError`]; the record is still the oldest. After [`PutError::Medium`] the next mount may find it gone.
     ///
     /// # Bounds
-    /// Those of [`FlashTier::remove`]. Where numbers are missing, those of [`open`](Self::open) once. A tombstone takes seven bytes of
+    /// Those of [`FlashTier::remove`]. If records are missing, it also walks the index once for each gap. A tombstone takes seven bytes of
     /// key and the header.
     pub fn pop<M: Medium>(&mut self, tier: &mut FlashTier<'_, M>, now: Now) -> Result<bool, PutError> {
         at_once(self.pop_on(tier, now)).unwrap_or(Err(PUT_OFF))

@@ -6,7 +6,7 @@
 //!
 //! The number is a part of the value, not of the key. So a key has one value at any time, whichever firmware wrote it: a get
 //! sees that the number is another one, and a put replaces the old value as it replaces any. With the number in the key, a new
-//! firmware would find nothing and the old value would stay for ever. The mark tells typed values from others; its first byte is
+//! firmware would find nothing and the old value would stay for ever. Other values rarely begin with the mark, and UTF-8 text never does; its first byte is
 //! in no UTF-8 text.
 
 use core::fmt;

@@ -130,7 +130,7 @@ impl Life<'_> {
             let (name, value) = (key_bytes(key), value_of::<VALUE_BYTES>(key, self.model.next_version(key)));
             if write == Write::Put && number % LIMITED_EVERY == 0 {
                 let put = self.tier.put(clock::now(), &name, &value);
-                // The program of the record takes longer. It may happen all the same; the put below is then answered without another.
+                // Programming takes two ticks, so the drop cuts the record. The put below writes it again.
                 self.dropped += u32::from(with_timeout(Duration::from_ticks(1), put).await.is_err());
             }
             match write {

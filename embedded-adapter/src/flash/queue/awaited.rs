@@ -10,8 +10,8 @@ use crate::flash::{GetError, PutError};
 
 /// The calls over an [`AsyncNorMedium`]: each does what the call without `_async` does, and awaits the flash.
 ///
-/// A push or a pop whose future is dropped was done or was not. The next push takes the place of a record that was pushed so, unless
-/// the queue is opened before. Where a pop was done so, it answers the next pop, which drops no other record.
+/// A dropped push or pop was done or was not. If a dropped push was done, the next push overwrites that record; open the queue again
+/// first to keep it. If a dropped pop was done, the next pop returns its answer and drops no other record.
 impl FlashQueue {
     /// As [`open`](Self::open), for a future.
     ///

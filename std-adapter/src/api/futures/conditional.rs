@@ -53,8 +53,8 @@ impl ColdTierHandle {
     /// As [`compare_and_swap`](Self::compare_and_swap).
     ///
     /// # Bounds
-    /// As [`compare_and_swap`](Self::compare_and_swap). It lets other tasks run where the key changes meanwhile. A read by the
-    /// reader thread may take an `op_timeout` of its own.
+    /// As [`compare_and_swap`](Self::compare_and_swap). Between two attempts, other tasks run. A read by the reader thread may
+    /// take an `op_timeout` of its own.
     pub async fn compare_and_swap_async(
         &self,
         key: &[u8],
@@ -88,8 +88,8 @@ impl ColdTierHandle {
     /// As [`compare_and_remove`](Self::compare_and_remove).
     ///
     /// # Bounds
-    /// As [`compare_and_remove`](Self::compare_and_remove). It lets other tasks run where the key changes meanwhile. A read by the
-    /// reader thread may take an `op_timeout` of its own.
+    /// As [`compare_and_remove`](Self::compare_and_remove). Between two attempts, other tasks run. A read by the reader thread may
+    /// take an `op_timeout` of its own.
     pub async fn compare_and_remove_async(
         &self,
         key: &[u8],
@@ -114,8 +114,8 @@ impl ColdTierHandle {
 
     /// Changes the value of a key by what it is, without a lost update. As [`update`](Self::update), for a future. Returns what was done.
     ///
-    /// `change` is called in a poll, so it must not block. Dropped before it is over, the last change that `change` gave was made or
-    /// was not.
+    /// `change` runs inside a poll and may run again, so it must neither block nor have other effects. Dropped before it is over, the last
+    /// change was made or was not.
     ///
     /// ```
     /// use coldpress_std::{ColdTier, ColdTierConfig, PutOptions, Update};
@@ -143,8 +143,8 @@ impl ColdTierHandle {
     /// As [`update`](Self::update).
     ///
     /// # Bounds
-    /// As [`update`](Self::update). It lets other tasks run where the key changes meanwhile. A read by the
-    /// reader thread may take an `op_timeout` of its own.
+    /// As [`update`](Self::update). Between two attempts, other tasks run. A read by the reader thread may
+    /// take an `op_timeout` of its own.
     pub async fn update_async(
         &self,
         key: &[u8],
@@ -176,6 +176,8 @@ impl ColdTierHandle {
     }
 
     /// Gives the value of a key another lifetime. As [`touch`](Self::touch), for a future.
+    ///
+    /// Dropped before it is over, the touch was done or was not.
     ///
     /// # Errors
     /// As [`touch`](Self::touch).
