@@ -483,9 +483,10 @@ impl World {
 }
 
 fn lives<const U: usize, const S: usize, const N: usize, const B: usize>(seeds: core::ops::Range<u64>) {
-    for driver in Driver::BOTH {
-        lives_over::<U, S, N, B>(driver, seeds.clone());
-    }
+    // Each driver has half of the seeds.
+    let middle = seeds.start.midpoint(seeds.end);
+    lives_over::<U, S, N, B>(Driver::Blocking, seeds.start..middle);
+    lives_over::<U, S, N, B>(Driver::Async, middle..seeds.end);
 }
 
 fn lives_over<const U: usize, const S: usize, const N: usize, const B: usize>(

@@ -31,8 +31,9 @@ fn busy() -> Vec<Do> {
 /// The steps after each cut, which must all succeed.
 const AFTER: [Do; 5] = [Do::Put(1, 20), Do::Remove(2), Do::Put(11, 60), Do::Run(CompactData), Do::Settle];
 
-fn busy_cut_anywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
-    for driver in Driver::BOTH {
+/// Both drivers write the same bytes, so each cut leaves the same flash: it is mounted by both where blank bytes are FF, else by one.
+fn busy_cut_anywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8, drivers: &[Driver]) {
+    for &driver in drivers {
         let setup = Setup::<UNIT, SECTOR> { erase_value, driver };
         let moments = setup.moments(&busy());
         let tried = cut_everywhere(&setup, &moments, &AFTER);
@@ -43,42 +44,42 @@ fn busy_cut_anywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
 
 #[test]
 fn busy_history_in_units_of_1_cut_anywhere_leaves_old_or_new() {
-    busy_cut_anywhere::<1, 512>(0xFF);
+    busy_cut_anywhere::<1, 512>(0xFF, &Driver::BOTH);
 }
 
 #[test]
 fn busy_units_of_1_blank_at_zero_cut_leave_old_or_new() {
-    busy_cut_anywhere::<1, 512>(0x00);
+    busy_cut_anywhere::<1, 512>(0x00, &[Driver::Async]);
 }
 
 #[test]
 fn busy_history_in_units_of_4_cut_anywhere_leaves_old_or_new() {
-    busy_cut_anywhere::<4, 512>(0xFF);
+    busy_cut_anywhere::<4, 512>(0xFF, &Driver::BOTH);
 }
 
 #[test]
 fn busy_units_of_4_blank_at_zero_cut_leave_old_or_new() {
-    busy_cut_anywhere::<4, 512>(0x00);
+    busy_cut_anywhere::<4, 512>(0x00, &[Driver::Blocking]);
 }
 
 #[test]
 fn busy_history_in_units_of_8_cut_anywhere_leaves_old_or_new() {
-    busy_cut_anywhere::<8, 512>(0xFF);
+    busy_cut_anywhere::<8, 512>(0xFF, &Driver::BOTH);
 }
 
 #[test]
 fn busy_units_of_8_blank_at_zero_cut_leave_old_or_new() {
-    busy_cut_anywhere::<8, 512>(0x00);
+    busy_cut_anywhere::<8, 512>(0x00, &[Driver::Async]);
 }
 
 #[test]
 fn busy_history_in_units_of_32_cut_anywhere_leaves_old_or_new() {
-    busy_cut_anywhere::<32, 768>(0xFF);
+    busy_cut_anywhere::<32, 768>(0xFF, &Driver::BOTH);
 }
 
 #[test]
 fn busy_units_of_32_blank_at_zero_cut_leave_old_or_new() {
-    busy_cut_anywhere::<32, 768>(0x00);
+    busy_cut_anywhere::<32, 768>(0x00, &[Driver::Blocking]);
 }
 
 /// Enough overwrites that a segment is cleaned, and a remove.
@@ -92,7 +93,9 @@ fn small() -> Vec<Do> {
 fn small_history_cut_twice_leaves_old_or_new() {
     for driver in Driver::BOTH {
         let setup = Setup::<8, 512> { erase_value: 0xFF, driver };
-        let moments = setup.moments(&small());
+        // Pairs over the async driver take three times as long: it has every fourth moment of the first cut.
+        let step = if driver == Driver::Async { 4 } else { 1 };
+        let moments: Vec<_> = setup.moments(&small()).into_iter().step_by(step).collect();
         let tried = cut_twice(&setup, &moments, &[Do::Remove(2), Do::Put(3, 4)]);
         println!("twice, {driver:?}: {tried:?}");
         assert!(tried.distinct > 1_000, "{tried:?}");
