@@ -23,6 +23,9 @@ pub(super) enum Lack {
     Space,
 }
 
+/// Records that one call reads while it provides a resource: as many as a search for expired ones looks at in a call.
+const READS_MAX: u32 = 512;
+
 impl<M: Access> FlashTier<'_, M> {
     /// Finds the resource that a value lacks if it is put in place of the one found. Bounds: one pass over the segment table.
     pub(super) fn lack(&mut self, hash: &KeyHash, charge: u32, found: Option<&Found>) -> Option<Lack> {
@@ -68,9 +71,9 @@ impl<M: Access> FlashTier<'_, M> {
     }
 
     /// As [`meet`](Self::meet); reads that it waits for are made here. A look for a place between them moves entries, and the search for
-    /// expired records would begin anew each time.
+    /// expired records would begin anew each time. Bounds: [`READS_MAX`] reads of records; the next call goes on.
     pub(super) async fn provide(&mut self, now: Now, hash: &KeyHash, lack: Lack) -> Result<(), PutError> {
-        loop {
+        for _ in 0..READS_MAX {
             let met = self.meet(now, hash, lack);
             let waits_for_read = self.under_way.is_none() && self.flash.medium.is_wanting();
             if met != Err(PutError::Busy(Wait::Operation)) || !waits_for_read {
@@ -78,6 +81,7 @@ impl<M: Access> FlashTier<'_, M> {
             }
             self.prepare(now).await;
         }
+        Err(PutError::NeedsCompaction)
     }
 
     /// Refuses a record without a value for which there is no place.
