@@ -12,7 +12,7 @@ use super::tier::FlashTier;
 use super::{FlashMountError, GetError, PutError, Wait};
 
 /// The answer where a read waits, as none of a [`Medium`] does.
-const PUT_OFF: PutError = PutError::Busy(Wait::Operation);
+pub(super) const PUT_OFF: PutError = PutError::Busy(Wait::Operation);
 
 /// The calls over a [`Medium`]: none waits.
 impl<M: Medium> FlashTier<'_, M> {

@@ -27,9 +27,10 @@ use coldpress_core::drive::Now;
 
 use self::records::{FoundPlace, RecordCalls};
 use super::access::at_once;
+use super::blocking::PUT_OFF;
 use super::medium::Medium;
 use super::tier::FlashTier;
-use super::{GetError, PutError, Wait};
+use super::{GetError, PutError};
 
 /// Bytes of the id of a queue.
 pub const QUEUE_ID_BYTES: usize = 3;
@@ -37,9 +38,6 @@ pub const QUEUE_ID_BYTES: usize = 3;
 pub const QUEUE_LEN_MAX: u16 = (1 << 15) - 1;
 /// Bytes of a key: one of this length is its own identity, so no two collide.
 const KEY_BYTES: usize = QUEUE_ID_BYTES + 4;
-
-/// The answer where a read waits, as none of a [`Medium`] does.
-const PUT_OFF: PutError = PutError::Busy(Wait::Operation);
 
 /// Why an operation of a queue was not done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -122,19 +120,17 @@ pub struct FlashQueue {
     /// The place of the next record that is pushed.
     tail: u32,
     drop: HeadDrop,
+    /// Whether a pop was done whose answer was not taken: the next one is answered, and drops nothing.
+    is_pop_owed: bool,
 }
 
-/// A drop of the oldest record whose answer was not taken.
+/// Who has begun to drop the oldest record, which may be gone by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 enum HeadDrop {
-    No,
-    /// The oldest record may be gone by now. A pop or a push over it has begun that.
-    UnderWay {
-        is_pop: bool,
-    },
-    /// The record is gone, and the head has moved on: the next pop is answered.
-    Popped,
+    Nobody,
+    Pop,
+    PushOver,
 }
 
 impl FlashQueue {
@@ -166,7 +162,7 @@ impl FlashQueue {
     ) -> Result<Self, QueueError> {
         tier.check_queue(now, &id).await?;
         let len_max = len_max.clamp(1, QUEUE_LEN_MAX);
-        let mut queue = Self { id, len_max, head: 0, tail: 0, drop: HeadDrop::No };
+        let mut queue = Self { id, len_max, head: 0, tail: 0, drop: HeadDrop::Nobody, is_pop_owed: false };
         let (mut position, mut has_more, mut other) = (0, false, None);
         while let Some(found) = tier.find_place(now, position, id).await? {
             position = found.next;
@@ -333,27 +329,30 @@ impl FlashQueue {
     ) -> Result<(), QueueError> {
         self.end_drop(tier, now).await.map_err(not_read)?;
         while self.is_full() {
-            if self.drop != HeadDrop::Popped {
-                self.drop = HeadDrop::UnderWay { is_pop: false };
+            // A pop that was put off drops the same record.
+            if self.drop == HeadDrop::Nobody {
+                self.drop = HeadDrop::PushOver;
             }
             self.drop_oldest(tier, now).await?;
-            if self.drop != HeadDrop::Popped {
-                self.drop = HeadDrop::No;
-            }
+            self.dropped();
         }
         self.push_on(tier, now, record).await
     }
 
     /// Takes the answer of a drop of the oldest record, where one was begun.
     async fn end_drop<T: RecordCalls>(&mut self, tier: &mut T, now: Now) -> Result<(), GetError> {
-        if let HeadDrop::UnderWay { is_pop } = self.drop
-            && !self.is_empty()
-            && !tier.has_record(now, &self.key(self.head)).await?
-        {
+        let is_begun = self.drop != HeadDrop::Nobody && !self.is_empty();
+        if is_begun && !tier.has_record(now, &self.key(self.head)).await? {
             self.head = self.after(self.head);
-            self.drop = if is_pop { HeadDrop::Popped } else { HeadDrop::No };
+            self.dropped();
         }
         Ok(())
+    }
+
+    /// The drop that was begun is done.
+    fn dropped(&mut self) {
+        self.is_pop_owed |= self.drop == HeadDrop::Pop;
+        self.drop = HeadDrop::Nobody;
     }
 
     /// Reads the oldest record into `out`; returns its part of `out`, or `None` where there is none. The record stays.
@@ -403,14 +402,13 @@ impl FlashQueue {
 
     async fn pop_on<T: RecordCalls>(&mut self, tier: &mut T, now: Now) -> Result<bool, PutError> {
         self.end_drop(tier, now).await.map_err(not_read)?;
-        if self.drop == HeadDrop::Popped {
-            self.drop = HeadDrop::No;
+        if core::mem::take(&mut self.is_pop_owed) {
             return Ok(true);
         }
-        self.drop = HeadDrop::UnderWay { is_pop: true };
+        self.drop = HeadDrop::Pop;
         let dropped = self.drop_oldest(tier, now).await;
         if !matches!(dropped, Err(PutError::Busy(_))) {
-            self.drop = HeadDrop::No;
+            self.drop = HeadDrop::Nobody;
         }
         dropped
     }

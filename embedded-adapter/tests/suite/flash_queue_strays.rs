@@ -282,3 +282,31 @@ fn pop_made_again_after_other_calls_drops_one_record() {
         assert_eq!(left, expected, "between: {between}");
     }
 }
+
+#[test]
+fn pop_that_was_put_off_and_a_push_over_drop_one_record() {
+    let (mut memory, switches) = (Memory::new(), Switches::default());
+    let mut tier = switches.mount(&mut memory, blank());
+    let mut queue = FlashQueue::open(&mut tier, NOW, ID, 2).unwrap();
+    push(&mut tier, &mut queue, 0);
+    push(&mut tier, &mut queue, 1);
+    switches.fails.set(true);
+    assert!(matches!(queue.pop(&mut tier, NOW), Err(PutError::Medium(_))));
+    switches.fails.set(false);
+    // The tier waits before it writes again: the record is still there.
+    assert!(matches!(queue.pop(&mut tier, NOW), Err(PutError::Busy(_))));
+    assert_eq!(queue.peek(&mut tier, NOW, &mut [0; 8]), Ok(Some(&[0, MARK][..])));
+    let later = Now { monotonic_ms: 1_000_000, ..NOW };
+    for _ in 0..1_000 {
+        if queue.push_over(&mut tier, later, &[9, MARK]).is_ok() {
+            break;
+        }
+        tier.poll(later, 16);
+    }
+    assert_eq!(queue.pop(&mut tier, later), Ok(true));
+    for expected in [1, 9] {
+        assert_eq!(queue.peek(&mut tier, later, &mut [0; 8]), Ok(Some(&[expected, MARK][..])));
+        assert_eq!(queue.pop(&mut tier, later), Ok(true));
+    }
+    assert_eq!(queue.pop(&mut tier, later), Ok(false));
+}

@@ -31,7 +31,7 @@ fn busy() -> Vec<Do> {
 /// The steps after each cut, which must all succeed.
 const AFTER: [Do; 5] = [Do::Put(1, 20), Do::Remove(2), Do::Put(11, 60), Do::Run(CompactData), Do::Settle];
 
-/// Both drivers write the same bytes, so each cut leaves the same flash: it is mounted by both where blank bytes are FF, else by one.
+/// Both drivers write the same bytes, so each cut leaves the same flash. Both mount it where blank bytes are FF, else one of them.
 fn busy_cut_anywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8, drivers: &[Driver]) {
     for &driver in drivers {
         let setup = Setup::<UNIT, SECTOR> { erase_value, driver };
