@@ -124,7 +124,7 @@ pub struct FlashQueue {
     is_pop_owed: bool,
 }
 
-/// Who has begun to drop the oldest record, which may be gone by now.
+/// The call that has begun to drop the oldest record, which may be gone by now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 enum HeadDrop {
