@@ -73,6 +73,7 @@ pub(crate) fn cases(args: &Args) -> Vec<Case> {
     let sizes = Sizes::of(args);
     let mut all = loads(sizes);
     all.push(reads(sizes));
+    all.extend(gets(sizes));
     all.extend(promises(sizes));
     all.push(overwrites(sizes));
     all.push(besides(sizes));
@@ -135,6 +136,28 @@ fn reads(sizes: Sizes) -> Case {
     }
     steps.push((Some("remove half"), Step::Remove { clients: 1 }));
     Case { steps, ..case(sizes, "1 KiB", 1024) }
+}
+
+/// Gets of short and of long values, and of few that every cache holds.
+fn gets(sizes: Sizes) -> Vec<Case> {
+    if sizes.is_quick {
+        return Vec::new();
+    }
+    let few = Sizes { bytes: sizes.bytes / 8, ..sizes };
+    let get = |warms| Step::Get { clients: 1, seconds: sizes.seconds, law: Law::Uniform, warms, is_cold: false };
+    let of = |case: Case| Case {
+        steps: vec![
+            (None, Step::Load { clients: 1 }),
+            (Some("get uniform after reopen"), get(false)),
+            (Some("get uniform, all read before"), get(true)),
+        ],
+        ..case
+    };
+    vec![
+        of(case(sizes, "values of 100 B", 100)),
+        of(case(sizes, "values of 16 KiB", 16 << 10)),
+        of(case(few, "few values of 100 B", 100)),
+    ]
 }
 
 /// Puts whose promise is flushed or synced.
