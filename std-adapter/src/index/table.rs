@@ -5,7 +5,11 @@
 //! and passed by, so a search ends at the first group that none passed; a removal takes itself off those counts. (Bronson and Shi,
 //! "Open-sourcing F14", 2019, count in this way.) A table grows by a fifth to a third, not to twice its length: on average 83 %
 //! of the places are taken.
+//!
+//! Groups lie in *runs* of one length, the last run alone may be shorter. So the memory that one table gives back as it grows is
+//! what the next one asks for, and the allocator keeps no holes between tables.
 
+use core::mem;
 use core::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use coldpress_core::format::KeyHash;
@@ -14,6 +18,8 @@ use coldpress_core::format::KeyHash;
 const PLACES: usize = 15;
 /// The byte of a group behind its tags: how many entries passed it by.
 const PASSED: usize = PLACES;
+/// Groups of a run.
+const RUN_GROUPS: usize = 64;
 /// Set in the tag of each place that is taken.
 const TAKEN: u8 = 0x80;
 const TAKEN_ALL: u64 = 0x8080_8080_8080_8080;
@@ -86,19 +92,40 @@ pub(super) struct Progress {
 /// writing.
 pub(super) type Body<const N: usize> = [AtomicU32; N];
 
+/// The tags of a group's places, and the count of the entries that passed it by; at 255 it stays.
+type Tags = [u8; PLACES + 1];
+
+/// Places of which each has a tag and a body.
+#[derive(Debug)]
+struct Group<const N: usize> {
+    tags: Tags,
+    bodies: [Body<N>; PLACES],
+}
+
+impl<const N: usize> Group<N> {
+    const fn new() -> Self {
+        Self { tags: [0; PLACES + 1], bodies: [const { [const { AtomicU32::new(0) }; N] }; PLACES] }
+    }
+
+    fn entries(&self) -> impl Iterator<Item = (EntryName, &Body<N>)> {
+        let taken = self.tags.iter().zip(&self.bodies).filter(|(tag, _)| **tag & TAKEN != 0);
+        taken.map(|(tag, body)| (name_of(*tag, body), body))
+    }
+}
+
 /// Entries of `N` words each, three of which hold the identity.
 #[derive(Debug)]
 pub(super) struct EntryTable<const N: usize> {
-    /// For each group the tags of its places, and the count of the entries that passed it by; at 255 it stays.
-    groups: Vec<[u8; PLACES + 1]>,
-    bodies: Vec<Body<N>>,
+    /// Each has [`RUN_GROUPS`] groups, but for the last.
+    runs: Vec<Box<[Group<N>]>>,
+    groups: usize,
     len: usize,
 }
 
 impl<const N: usize> EntryTable<N> {
     pub(super) const fn new() -> Self {
         const { assert!(N >= NAME_WORDS) }
-        Self { groups: Vec::new(), bodies: Vec::new(), len: 0 }
+        Self { runs: Vec::new(), groups: 0, len: 0 }
     }
 
     /// Entries in it.
@@ -109,51 +136,59 @@ impl<const N: usize> EntryTable<N> {
 
     /// Entries that it has places for.
     pub(super) const fn places(&self) -> usize {
-        self.bodies.len()
+        self.groups * PLACES
     }
 
     /// Bytes of memory that it takes.
     pub(super) const fn bytes(&self) -> usize {
-        self.groups.capacity() * size_of::<[u8; PLACES + 1]>() + self.bodies.capacity() * size_of::<Body<N>>()
+        self.groups * size_of::<Group<N>>() + self.runs.capacity() * size_of::<Box<[Group<N>]>>()
+    }
+
+    fn group(&self, group: usize) -> Option<&Group<N>> {
+        self.runs.get(group / RUN_GROUPS)?.get(group % RUN_GROUPS)
+    }
+
+    fn group_mut(&mut self, group: usize) -> Option<&mut Group<N>> {
+        self.runs.get_mut(group / RUN_GROUPS)?.get_mut(group % RUN_GROUPS)
     }
 
     /// The group at which a search begins.
     fn home(&self, name: &EntryName) -> usize {
-        let scaled = (u64::from(name.high) * self.groups.len() as u64) >> 32;
+        let scaled = (u64::from(name.high) * self.groups as u64) >> 32;
         usize::try_from(scaled).unwrap_or(0)
     }
 
     const fn next(&self, group: usize) -> usize {
-        if group + 1 < self.groups.len() { group + 1 } else { 0 }
+        if group + 1 < self.groups { group + 1 } else { 0 }
     }
 
     /// Finds the place of an entry.
     pub(super) fn find(&self, name: &EntryName) -> Option<usize> {
-        let mut group = self.home(name);
-        for _ in 0..self.groups.len() {
-            let tags = self.groups.get(group)?;
-            for place in places_with(tags, name.tag) {
-                let index = group * PLACES + place;
-                if self.bodies.get(index).is_some_and(|body| is_named(body, name)) {
-                    return Some(index);
+        let mut index = self.home(name);
+        for _ in 0..self.groups {
+            let group = self.group(index)?;
+            for place in places_with(&group.tags, name.tag) {
+                if group.bodies.get(place).is_some_and(|body| is_named(body, name)) {
+                    return Some(index * PLACES + place);
                 }
             }
-            if tags[PASSED] == 0 {
+            if group.tags[PASSED] == 0 {
                 return None;
             }
-            group = self.next(group);
+            index = self.next(index);
         }
         None
     }
 
     /// The entry at a place that was found.
     pub(super) fn body(&self, index: usize) -> Option<&Body<N>> {
-        self.bodies.get(index)
+        self.group(index / PLACES)?.bodies.get(index % PLACES)
     }
 
     /// Writes the entry at a place that was found.
     pub(super) fn set(&mut self, index: usize, words: [u32; N]) {
-        if let Some(body) = self.bodies.get_mut(index) {
+        let body = self.group_mut(index / PLACES).and_then(|group| group.bodies.get_mut(index % PLACES));
+        if let Some(body) = body {
             *body = words.map(AtomicU32::new);
         }
     }
@@ -172,7 +207,7 @@ impl<const N: usize> EntryTable<N> {
         let all = self.len.saturating_mul(expected) / found;
         let entries = all.min(self.len.saturating_add(self.len / 2));
         let groups = groups_for(entries.saturating_add(entries / 32));
-        if groups > self.groups.len() && entries > self.len {
+        if groups > self.groups && entries > self.len {
             self.rebuild(groups);
         }
     }
@@ -181,9 +216,9 @@ impl<const N: usize> EntryTable<N> {
     /// for another, so a search that follows finds what it needs in the processor's caches.
     pub(super) fn warm(&self, names: impl Iterator<Item = EntryName>) {
         let words = names.filter_map(|name| {
-            let home = self.home(&name);
-            let place = free_place(self.groups.get(home)?).unwrap_or(0);
-            let [first, .., last] = self.bodies.get(home * PLACES + place)?.as_slice() else { return None };
+            let home = self.group(self.home(&name))?;
+            let place = free_place(&home.tags).unwrap_or(0);
+            let [first, .., last] = home.bodies.get(place)?.as_slice() else { return None };
             Some(first.load(Relaxed) & last.load(Relaxed) & 1)
         });
         core::hint::black_box(words.sum::<u32>());
@@ -199,25 +234,24 @@ impl<const N: usize> EntryTable<N> {
     /// Moves all entries where the table is full.
     pub(super) fn insert(&mut self, name: &EntryName, words: [u32; N], phase: usize) {
         if !self.has_space_for(self.len + 1) {
-            let groups = self.groups.len();
             // A fifth to a third.
-            self.rebuild(groups + groups * (13 + phase % 8) / 64 + 1);
+            self.rebuild(self.groups + self.groups * (13 + phase % 8) / 64 + 1);
         }
         self.add(name, words);
     }
 
     fn add(&mut self, name: &EntryName, words: [u32; N]) {
-        let mut group = self.home(name);
-        for _ in 0..self.groups.len() {
-            let Some(tags) = self.groups.get_mut(group) else { return };
-            if let Some(place) = free_place(tags) {
-                tags[place] = name.tag;
-                self.set(group * PLACES + place, words);
+        let mut index = self.home(name);
+        for _ in 0..self.groups {
+            let Some(group) = self.group_mut(index) else { return };
+            if let Some(place) = free_place(&group.tags) {
+                group.tags[place] = name.tag;
+                group.bodies[place] = words.map(AtomicU32::new);
                 self.len += 1;
                 return;
             }
-            tags[PASSED] = tags[PASSED].saturating_add(1);
-            group = self.next(group);
+            group.tags[PASSED] = group.tags[PASSED].saturating_add(1);
+            index = self.next(index);
         }
         debug_assert!(false, "a table that is not full has a place");
     }
@@ -226,8 +260,8 @@ impl<const N: usize> EntryTable<N> {
     pub(super) fn remove(&mut self, index: usize, name: &EntryName) {
         let (found_in, place) = (index / PLACES, index % PLACES);
         let mut group = self.home(name);
-        for _ in 0..self.groups.len() {
-            let Some(tags) = self.groups.get_mut(group) else { return };
+        for _ in 0..self.groups {
+            let Some(Group { tags, .. }) = self.group_mut(group) else { return };
             if group == found_in {
                 tags[place] = 0;
                 self.len -= 1;
@@ -262,31 +296,25 @@ impl<const N: usize> EntryTable<N> {
     /// Whether more than half of the places are empty, and some groups can be given back, whatever the phase. So one that shrank
     /// is not sparse.
     pub(super) const fn is_sparse(&self) -> bool {
-        let groups = self.groups.len();
+        let groups = self.groups;
         if self.len == 0 { groups > 0 } else { self.len * 2 <= self.places() && self.groups_left(7) < groups }
     }
 
     /// Moves all entries into a table of so many groups.
     fn rebuild(&mut self, groups: usize) {
-        let mut new = Self {
-            groups: vec![[0; PLACES + 1]; groups],
-            bodies: Vec::with_capacity(groups * PLACES),
-            len: 0,
-        };
-        new.bodies.resize_with(groups * PLACES, || [const { AtomicU32::new(0) }; N]);
-        for (name, body) in self.iter() {
-            new.add(&name, body.each_ref().map(|word| word.load(Relaxed)));
+        let run = |first| (first..groups.min(first + RUN_GROUPS)).map(|_| Group::new()).collect();
+        let mut new = Self { runs: (0..groups).step_by(RUN_GROUPS).map(run).collect(), groups, len: 0 };
+        for group in mem::take(&mut self.runs).iter().flatten() {
+            for (name, body) in group.entries() {
+                new.add(&name, body.each_ref().map(|word| word.load(Relaxed)));
+            }
         }
         *self = new;
     }
 
     /// All entries, with their names.
     pub(super) fn iter(&self) -> impl Iterator<Item = (EntryName, &Body<N>)> {
-        let rows = self.groups.iter().zip(self.bodies.chunks_exact(PLACES));
-        rows.flat_map(|(tags, bodies)| {
-            let taken = tags.iter().zip(bodies).filter(|(tag, _)| **tag & TAKEN != 0);
-            taken.map(|(tag, body)| (name_of(*tag, body), body))
-        })
+        self.runs.iter().flatten().flat_map(Group::entries)
     }
 }
 
@@ -317,13 +345,13 @@ fn is_named<const N: usize>(body: &Body<N>, name: &EntryName) -> bool {
 }
 
 /// The two halves of the tags of a group.
-fn halves(tags: &[u8; PLACES + 1]) -> [u64; 2] {
+fn halves(tags: &Tags) -> [u64; 2] {
     let [a, b, c, d, e, f, g, h, i, j, k, l, m, n, o, p] = *tags;
     [u64::from_le_bytes([a, b, c, d, e, f, g, h]), u64::from_le_bytes([i, j, k, l, m, n, o, p])]
 }
 
 /// Places of a group that have this tag, and no others: the words of a body do not hold all bits of it.
-fn places_with(tags: &[u8; PLACES + 1], tag: u8) -> impl Iterator<Item = usize> {
+fn places_with(tags: &Tags, tag: u8) -> impl Iterator<Item = usize> {
     let wanted = u64::from_le_bytes([tag; 8]);
     let [low, high] = halves(tags).map(|half| {
         let differs = half ^ wanted;
@@ -335,7 +363,7 @@ fn places_with(tags: &[u8; PLACES + 1], tag: u8) -> impl Iterator<Item = usize> 
 }
 
 /// The first place of a group that is free.
-fn free_place(tags: &[u8; PLACES + 1]) -> Option<usize> {
+fn free_place(tags: &Tags) -> Option<usize> {
     let [low, high] = halves(tags).map(|half| !half & TAKEN_ALL);
     places_of(low, high).next()
 }
@@ -499,11 +527,13 @@ mod tests {
         let low = |mut hash: KeyHash| (hash.0[7] >>= 1, hash).1;
         let names: Vec<EntryName> = (0..200).map(|n| EntryName::of(&low(hash(n)))).collect();
         names.iter().for_each(|name| table.insert(name, words(name, 1), 0));
-        assert!(table.groups.iter().any(|tags| tags[PASSED] > 0), "some group overflowed");
+        let groups =
+            |table: &EntryTable<4>| table.runs.iter().flatten().map(|group| group.tags).collect::<Vec<_>>();
+        assert!(groups(&table).iter().any(|tags| tags[PASSED] > 0), "some group overflowed");
         for name in &names {
             table.remove(table.find(name).unwrap(), name);
         }
-        assert!(table.groups.iter().all(|tags| tags.iter().all(|byte| *byte == 0)));
+        assert!(groups(&table).iter().flatten().all(|byte| *byte == 0));
         assert!(table.shrink(0) && table.bytes() == 0);
     }
 
@@ -534,7 +564,7 @@ mod tests {
         assert_eq!(table.find(&absent), None);
         table.insert(&absent, words(&absent, 3), 0);
         let values =
-            [&other, &there, &absent].map(|name| table.find(name).map(|at| value(&table.bodies[at])));
+            [&other, &there, &absent].map(|name| table.find(name).map(|at| value(table.body(at).unwrap())));
         assert_eq!(values, [Some(1), Some(2), Some(3)]);
     }
 
