@@ -177,7 +177,8 @@ fn measure(
         TierConfig { streams, policy, record_bytes_max: longest + 64, ..TierConfig::new(geometry, store) };
 
     let mut buffers = Buffers::new(&config);
-    let tier = Tier::new(config, buffers.lend())?;
+    let (memory, tasks) = buffers.lend();
+    let tier = Tier::new(config, memory, tasks)?;
     let (index, medium) = (BareIndex::default(), Bytes::blank(&geometry));
     let mut bench = Bench { tier, index, medium, driver: Driver::new() };
     while bench.tier.status() == Status::Mounting {

@@ -1,5 +1,6 @@
 //! A machine in memory: the memory that it is lent, and a medium of bytes.
 
+use coldpress_core::compaction::TaskMemory;
 use coldpress_core::config::TierConfig;
 use coldpress_core::drive::{Medium, MediumError, Started};
 use coldpress_core::format::Geometry;
@@ -15,6 +16,7 @@ pub struct Buffers {
     slots: Vec<OpenSegment>,
     /// For copying, scanning and encoding again.
     buffers: [Vec<u8>; 3],
+    tasks: TaskMemory,
 }
 
 impl Buffers {
@@ -25,16 +27,18 @@ impl Buffers {
         let slot = |_| (vec![0; record], vec![0; segment], vec![Pending::new(); 256], SlotNotes::new());
         let segments = vec![Segment::default(); config.geometry.segment_count() as usize];
         let buffers = [record; 3].map(|bytes| vec![0; bytes.max(64)]);
-        Self { segments, slots: (0..=config.streams.count()).map(slot).collect(), buffers }
+        let slots = (0..=config.streams.count()).map(slot).collect();
+        Self { segments, slots, buffers, tasks: TaskMemory::new() }
     }
 
     /// Lends it.
-    pub fn lend(&mut self) -> Memory<'_> {
+    pub fn lend(&mut self) -> (Memory<'_>, Option<&mut TaskMemory>) {
         let slots = self.slots.iter_mut();
         let slots =
             slots.map(|(records, footer, placed, notes)| SlotMemory { records, footer, placed, notes });
         let [copy, scan, recode] = &mut self.buffers;
-        Memory { segments: &mut self.segments, slots: slots.collect(), copy, scan, recode }
+        let memory = Memory { segments: &mut self.segments, slots: slots.collect(), copy, scan, recode };
+        (memory, Some(&mut self.tasks))
     }
 }
 

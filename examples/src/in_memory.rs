@@ -162,9 +162,9 @@ impl<'m> InMemoryTier<'m> {
         medium: Bytes,
         now: Now,
     ) -> Result<Self, Box<dyn Error>> {
-        let machine = Tier::new(config, buffers.lend())?;
-        let (driver, keys) = (Driver::new(), Keys::default());
-        let mut tier = Self { machine, now, keys, medium, driver, config };
+        let (memory, tasks) = buffers.lend();
+        let (machine, keys) = (Tier::new(config, memory, tasks)?, Keys::default());
+        let mut tier = Self { machine, now, keys, medium, driver: Driver::new(), config };
         tier.drive(POLLS_MAX);
         if let Status::Failed(error) = tier.machine.status() { Err(error.into()) } else { Ok(tier) }
     }

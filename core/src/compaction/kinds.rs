@@ -2,7 +2,7 @@
 
 use core::fmt;
 
-/// A queue of tasks was full; the task comes back.
+/// No task is taken now: the queue is full, the machine is closing or broken, or it has no memory for tasks. The task comes back.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct TasksFull(
@@ -12,7 +12,7 @@ pub struct TasksFull(
 
 impl fmt::Display for TasksFull {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} tasks wait already", TASK_QUEUE_CAPACITY)
+        f.write_str("no task is taken now: eight wait already, or the tier takes none")
     }
 }
 
@@ -20,6 +20,8 @@ impl core::error::Error for TasksFull {}
 
 /// How many tasks can wait; one more is given back.
 pub const TASK_QUEUE_CAPACITY: usize = 8;
+
+const _: () = assert!(TASK_QUEUE_CAPACITY == 8, "the text of `TasksFull` states it");
 
 /// How many reports of tasks that ended a tier keeps until they are taken; the oldest goes first.
 pub const REPORTS_KEPT: usize = 2;

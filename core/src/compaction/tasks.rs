@@ -14,22 +14,16 @@
 //! Work that the tier needs comes before any task: segments under suspicion are cleaned first, then free segments are made in a
 //! shortage. Both use the cleaner that tasks use. Where neither these nor a task has work, the tidying goes on.
 
-use heapless::Deque;
-
 use super::cleaner::{Cleaned, Cleaner, Cleaning};
 use super::compact;
 use super::effort::{Effort, Pausing};
-use super::evict::Evict;
-use super::expire::Expire;
-use super::kinds::{CompactionTask, REPORTS_KEPT, TASK_QUEUE_CAPACITY, TasksFull};
+use super::kinds::{CompactionTask, TasksFull};
+use super::memory::{TaskMemory, TaskState};
 use super::pace::Pace;
 use super::places::Places;
-use super::rebuild::Rebuild;
 use super::report::{Report, RunningTask};
-use super::sample::Sampling;
 use super::task::{Goal, State, Step, Task};
-use super::tidy::Tidy;
-use crate::cleanup::{CleanupKind, Outstanding};
+use crate::cleanup::CleanupKind;
 use crate::drive::{Now, Poll, TaskId};
 use crate::index::Host;
 use crate::recovery::{Outcome, Restore, RestoreStep};
@@ -45,13 +39,9 @@ const WEAR_EVERY: u64 = 8;
 
 /// The engine that runs tasks and meets shortages.
 #[derive(Debug)]
-pub(crate) struct Tasks {
-    queue: Deque<(TaskId, CompactionTask), TASK_QUEUE_CAPACITY>,
-    /// The id of the task that is queued next.
-    next_id: TaskId,
-    pub(super) task: Option<Task>,
-    reports: Deque<Report, REPORTS_KEPT>,
-    pub(super) outstanding: Outstanding<2>,
+pub(crate) struct Tasks<'m> {
+    /// The tasks, eviction and the tidying; `None` where the adapter lends no memory for them.
+    pub(super) state: Option<&'m mut TaskState>,
     pace: Pace,
     /// Erases when the spread of wear was looked at last.
     wear_seen: u64,
@@ -62,66 +52,54 @@ pub(crate) struct Tasks {
     /// Whether the victim in hand gives space, or copies, that somebody waits for.
     is_needed: bool,
     pausing: Pausing,
-    rebuild: Rebuild,
     restore: Restore,
     /// Whether a second look is under way that a shortage began, not a task.
     is_restoring: bool,
     /// Erases when a second look ended because the index had no place. Only an erase makes a place, so no look begins before
     /// the next one.
     lacked_places: Option<u64>,
-    /// Whether the next `RebuildIndex` gives up segments that can't be read.
-    gives_up: bool,
-    sampling: Sampling,
-    expire: Expire,
     places: Places,
-    evict: Evict,
     is_closing: bool,
     cleaner: Cleaner,
-    tidy: Tidy,
 }
 
-impl Tasks {
-    pub(crate) fn new(log: &Log<'_>) -> Self {
+impl<'m> Tasks<'m> {
+    pub(crate) fn new(log: &Log<'_>, memory: Option<&'m mut TaskMemory>) -> Self {
+        Self::of(log, memory.and_then(TaskMemory::begin))
+    }
+
+    fn of(log: &Log<'_>, state: Option<&'m mut TaskState>) -> Self {
         Self {
-            queue: Deque::new(),
-            next_id: TaskId::FIRST,
-            task: None,
-            reports: Deque::new(),
-            outstanding: Outstanding::new(),
+            state,
             pace: Pace::new(log.layout.config().pace),
             wear_seen: 0,
             is_short: false,
             is_for_task: false,
             is_needed: false,
             pausing: Pausing::default(),
-            rebuild: Rebuild::default(),
             restore: Restore::default(),
             is_restoring: false,
             lacked_places: None,
-            gives_up: false,
-            sampling: Sampling::default(),
-            expire: Expire::default(),
             places: Places::default(),
-            evict: Evict::default(),
             is_closing: false,
             cleaner: Cleaner::default(),
-            tidy: Tidy::default(),
         }
     }
 
     /// Forgets all tasks, but not the last id issued: an adapter may still know some.
     pub(crate) fn restart(&mut self, log: &Log<'_>) {
-        *self = Self { next_id: self.next_id, ..Self::new(log) };
+        let mut state = self.state.take();
+        if let Some(state) = &mut state {
+            state.restart();
+        }
+        *self = Self::of(log, state);
     }
 
     pub(crate) fn schedule(&mut self, task: CompactionTask) -> Result<TaskId, TasksFull> {
-        if self.is_closing {
-            return Err(TasksFull(task));
+        match &mut self.state {
+            Some(state) if !self.is_closing => state.schedule(task),
+            _ => Err(TasksFull(task)),
         }
-        let id = self.next_id;
-        self.queue.push_back((id, task)).map_err(|(_, task)| TasksFull(task))?;
-        self.next_id = id.next();
-        Ok(id)
     }
 
     /// Whether background work is paused, and the effort of the last poll.
@@ -145,16 +123,24 @@ impl Tasks {
     }
 
     pub(crate) fn has_task(&self, id: TaskId) -> bool {
-        self.queue.iter().any(|(queued, _)| *queued == id)
-            || self.task.as_ref().is_some_and(|task| task.report.id == id)
+        self.state.as_ref().is_some_and(|state| state.has_task(id))
     }
 
     pub(crate) fn has_report(&self, id: TaskId) -> bool {
-        self.reports.iter().any(|report| report.id == id)
+        self.state.as_ref().is_some_and(|state| state.has_report(id))
+    }
+
+    /// The running task.
+    fn task(&self) -> Option<&Task> {
+        self.state.as_ref()?.task.as_ref()
+    }
+
+    fn task_mut(&mut self) -> Option<&mut Task> {
+        self.state.as_mut()?.task.as_mut()
     }
 
     pub(crate) fn cancel(&mut self) {
-        if let Some(task) = &mut self.task {
+        if let Some(task) = self.task_mut() {
             task.is_cancelled = true;
             if self.is_for_task {
                 self.cleaner.cancel();
@@ -164,52 +150,62 @@ impl Tasks {
 
     pub(crate) fn close(&mut self) {
         self.is_closing = true;
-        self.queue.clear();
+        if let Some(state) = &mut self.state {
+            state.queue.clear();
+            state.evict.stop();
+        }
         self.cancel();
         self.cleaner.cancel();
-        self.evict.stop();
     }
 
     /// Tells whether no task waits or runs, and no victim is being cleaned.
     pub(crate) fn is_idle(&self) -> bool {
-        self.task.is_none() && self.queue.is_empty() && !self.is_restoring && self.cleaner.is_idle()
+        self.state.as_ref().is_none_or(|state| state.is_idle())
+            && !self.is_restoring
+            && self.cleaner.is_idle()
     }
 
     /// Tells whether no segment can be freed any more, and no eviction is under way that may change that.
     pub(crate) fn is_stuck(&self, log: &Log<'_>) -> bool {
-        !self.evict.is_active() && self.cleaner.is_stuck(log)
+        !self.is_evicting() && self.cleaner.is_stuck(log)
     }
 
     /// Wants about this many bytes of records to be evicted.
     pub(crate) fn evict(&mut self, bytes: u64) {
-        self.evict.want(bytes);
+        if let Some(state) = &mut self.state {
+            state.evict.want(bytes);
+        }
     }
 
     /// Wants all due records to be dropped.
     pub(crate) fn expire(&mut self) {
-        self.evict.want_expired();
+        if let Some(state) = &mut self.state {
+            state.evict.want_expired();
+        }
     }
 
     /// Tells whether an eviction is under way.
     pub(crate) fn is_evicting(&self) -> bool {
-        self.evict.is_active()
+        self.state.as_ref().is_some_and(|state| state.evict.is_active())
     }
 
     /// The next `RebuildIndex` gives up segments that can't be read.
     pub(crate) const fn give_up_unread(&mut self) {
-        self.gives_up = true;
+        if let Some(state) = &mut self.state {
+            state.gives_up = true;
+        }
     }
 
     pub(crate) fn take_report(&mut self) -> Option<Report> {
-        self.reports.pop_front()
+        self.state.as_mut()?.take_report()
     }
 
     pub(crate) fn progress(&self) -> Option<RunningTask> {
-        self.task.as_ref().map(|t| RunningTask { id: t.report.id, task: t.report.task, progress: t.progress })
+        self.state.as_ref()?.progress()
     }
 
     pub(crate) fn next_deadline_ms(&self) -> Option<u64> {
-        self.outstanding.next_deadline_ms()
+        self.state.as_ref()?.outstanding.next_deadline_ms()
     }
 
     /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
@@ -235,7 +231,8 @@ impl Tasks {
 
     /// When there may be something to tidy, in milliseconds of the monotonic clock; `None` while there is other work.
     pub(crate) fn tidy_due_ms(&self, log: &Log<'_>) -> Option<u64> {
-        self.tidy.due_ms(log).filter(|_| self.is_idle() && !self.pausing.is_holding())
+        let due = self.state.as_ref()?.tidy.due_ms(log);
+        due.filter(|_| self.is_idle() && !self.pausing.is_holding())
     }
 
     /// Segments that are free, or on their way to be.
@@ -266,14 +263,14 @@ impl Tasks {
 
     /// Tells whether the running task has a step of work to take. While it waits for others, its steps cost nothing.
     fn is_task_at_work(&self) -> bool {
-        self.task.as_ref().is_some_and(|task| {
+        self.task().is_some_and(|task| {
             !task.is_cancelled && !matches!(task.state, State::Reclaiming | State::Asking { .. })
         })
     }
 
     /// Tells whether the victim in hand belongs to a task that was cancelled.
     fn is_cancelled(&self) -> bool {
-        self.is_for_task && self.task.as_ref().is_some_and(|task| task.is_cancelled)
+        self.is_for_task && self.task().is_some_and(|task| task.is_cancelled)
     }
 
     /// Cleans segments under suspicion, then, in a shortage, the best victim.
@@ -375,19 +372,22 @@ impl Tasks {
     }
 
     fn note_cleaned(&mut self, cleaned: &Cleaned) {
-        if let Some(task) = self.task.as_mut().filter(|_| self.is_for_task) {
-            self.is_for_task = false;
+        if self.is_for_task
+            && let Some(task) = self.task_mut()
+        {
             task.note_cleaned(cleaned);
+            self.is_for_task = false;
         }
     }
 
     fn poll_task<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
-        let Some(mut task) = self.task.take() else { return self.start(now, log) };
+        let Some(state) = self.state.as_deref_mut() else { return Poll::Idle };
+        let Some(mut task) = state.task.take() else { return state.start(now, log) };
         let step = match task.state {
             State::Compacting { below } => compact::step(log, &mut self.cleaner, &mut task, below),
-            State::Rebuilding => self.rebuild.step(log, &self.cleaner, &mut self.restore, host, &mut task),
-            State::Expiring => self.expire.step(log, host, &mut task),
-            State::Sampling => self.sampling.step(log, host, &mut task),
+            State::Rebuilding => state.rebuild.step(log, &self.cleaner, &mut self.restore, host, &mut task),
+            State::Expiring => state.expire.step(log, host, &mut task),
+            State::Sampling => state.sampling.step(log, host, &mut task),
             State::Reclaiming => self.step_reclaiming(log, &mut task),
             State::Asking { ticket } => self.await_pools(&mut task, ticket),
         };
@@ -404,37 +404,12 @@ impl Tasks {
             }
             Step::Ask(kind) => return self.ask(now, task, log, kind),
             Step::End => {
-                self.finish(now, log, task);
+                self.finish(now, log, &task);
                 return Poll::Again;
             }
         };
-        self.task = Some(task);
+        self.keep(task);
         poll
-    }
-
-    fn start(&mut self, now: Now, log: &Log<'_>) -> Poll {
-        let Some((id, kind)) = self.queue.pop_front() else { return Poll::Idle };
-        let (state, total) = match kind {
-            CompactionTask::CompactData => {
-                let below = log.sequence_next();
-                // The last unit of the progress is done when the victims are free.
-                (State::Compacting { below }, compact::left_bytes(log, below) + 1)
-            }
-            CompactionTask::RebuildIndex => {
-                self.rebuild = Rebuild::new(core::mem::take(&mut self.gives_up));
-                (State::Rebuilding, log.segments.tally().used_bytes + 1)
-            }
-            CompactionTask::CleanupExpired => {
-                self.expire = Expire::default();
-                (State::Expiring, 1)
-            }
-            CompactionTask::OptimizeCompression => {
-                self.sampling = Sampling::default();
-                (State::Sampling, u64::from(log.layout.config().samples) + 1)
-            }
-        };
-        self.task = Some(Task::new(Report::new(id, kind), state, total, now.monotonic_ms, log));
-        Poll::Again
     }
 
     fn step_reclaiming(&mut self, log: &Log<'_>, task: &mut Task) -> Step {
@@ -472,15 +447,21 @@ impl Tasks {
         }
     }
 
-    pub(crate) fn finish(&mut self, now: Now, log: &Log<'_>, task: Task) {
-        if self.reports.is_full() {
-            self.reports.pop_front();
+    pub(crate) fn finish(&mut self, now: Now, log: &Log<'_>, task: &Task) {
+        if let Some(state) = &mut self.state {
+            state.finish(now, log, task);
         }
-        let _ = self.reports.push_back(task.finish(now.monotonic_ms, log));
+    }
+
+    /// The task goes on.
+    pub(super) fn keep(&mut self, task: Task) {
+        if let Some(state) = &mut self.state {
+            state.task = Some(task);
+        }
     }
 }
 
-impl Engine for Tasks {
+impl Engine for Tasks<'_> {
     /// Takes a step of the work that the tier needs, else of the task. Bounds: one step of one engine, and a few passes over
     /// the table.
     fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
@@ -510,7 +491,7 @@ impl Engine for Tasks {
             self.pausing.note(Effort::Needed);
             return Poll::Again;
         }
-        let step = self.evict.poll(now, log, host);
+        let step = self.state.as_mut().map_or(Poll::Idle, |state| state.evict.poll(now, log, host));
         if step != Poll::Idle {
             self.pausing.note(Effort::Needed);
             return step;
@@ -526,17 +507,18 @@ impl Engine for Tasks {
         if step != Poll::Idle || self.is_closing || !self.is_idle() || log.is_backing_off(now) {
             return step;
         }
+        let Some(state) = &mut self.state else { return step };
         if is_held {
-            if self.tidy.due_ms(log).is_some_and(|at| at <= now.monotonic_ms) {
+            if state.tidy.due_ms(log).is_some_and(|at| at <= now.monotonic_ms) {
                 self.pausing.note(Effort::Held);
             }
             return Poll::Idle;
         }
-        let step = self.tidy.poll(now, log, host);
+        let step = state.tidy.poll(now, log, host);
         if step != Poll::Idle {
             self.pausing.note_background();
         }
-        if let Some(choice) = self.tidy.take_choice() {
+        if let Some(choice) = state.tidy.take_choice() {
             self.is_needed = false;
             self.cleaner.begin(log, choice);
         }
@@ -544,7 +526,7 @@ impl Engine for Tasks {
     }
 }
 
-impl Tasks {
+impl Tasks<'_> {
     /// Takes a step of the work that the tier needs; where it begins a victim, the cleaner goes on.
     fn poll_needed<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
         if self.is_restoring {

@@ -19,6 +19,8 @@ pub enum ConfigError {
     Segments(u32),
     /// Memory for footers was lent to a machine that writes none.
     Footers,
+    /// A machine that tidies at rest needs memory for tasks.
+    TaskMemory,
     /// The high watermark is below the low one.
     Watermarks,
     /// `step_bytes`, `step_records` and `time_every_s` are at least 1, `stale_permille_min` at most 1,000.
@@ -34,6 +36,7 @@ impl fmt::Display for ConfigError {
             Self::Buffer(n) => write!(f, "every buffer needs at least {n} bytes"),
             Self::Segments(n) => write!(f, "at least {n} segments are needed"),
             Self::Footers => f.write_str("memory for footers, and no footers to write"),
+            Self::TaskMemory => f.write_str("tidying at rest needs memory for tasks"),
             Self::Watermarks => f.write_str("the high watermark is below the low one"),
             Self::Steps => f.write_str("steps and times of zero, or a share above 1,000 permille"),
         }

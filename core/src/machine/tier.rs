@@ -1,7 +1,9 @@
 //! The tier machine itself: its life, and the order in which its engines are polled.
 
 use crate::cleanup::Ticket;
-use crate::compaction::{Cleaning, CompactionTask, Effort, Reclaimer, Report, RunningTask, Tasks, TasksFull};
+use crate::compaction::{
+    Cleaning, CompactionTask, Effort, Reclaimer, Report, RunningTask, TaskMemory, Tasks, TasksFull,
+};
 use crate::config::{ConfigError, TierConfig};
 use crate::drive::{Input, Now, Poll, StaleTicket, TaskId};
 use crate::format::{Location, Seed, SegmentIndex, Sequence, Store};
@@ -44,18 +46,28 @@ pub struct Tier<'m> {
     pub(super) log: Log<'m>,
     mount: Mount,
     reclaim: Reclaimer,
-    tasks: Tasks,
+    tasks: Tasks<'m>,
 }
 
 impl<'m> Tier<'m> {
     /// Builds a machine that is about to mount its medium.
     ///
+    /// Without memory for `tasks` it takes none, evicts nothing and can't tidy at rest. All else goes on as with it: free segments
+    /// are made where they run short.
+    ///
     /// # Errors
     /// [`ConfigError`] when the memory does not fit the configuration, or the configuration itself.
-    pub fn new(config: TierConfig, memory: Memory<'m>) -> Result<Self, ConfigError> {
+    pub fn new(
+        config: TierConfig,
+        memory: Memory<'m>,
+        tasks: Option<&'m mut TaskMemory>,
+    ) -> Result<Self, ConfigError> {
         memory.check(&config)?;
+        if config.cleans_at_rest && tasks.is_none() {
+            return Err(ConfigError::TaskMemory);
+        }
         let log = Log::new(config, memory);
-        let tasks = Tasks::new(&log);
+        let tasks = Tasks::new(&log, tasks);
         Ok(Self { status: Status::Mounting, log, mount: Mount::new(), reclaim: Reclaimer::default(), tasks })
     }
 
@@ -337,12 +349,13 @@ impl<'m> Tier<'m> {
     }
 
     /// Wants about this many bytes of records to be evicted: expired ones first, then the oldest. A larger want that is under
-    /// way stays.
+    /// way stays. Without memory for tasks nothing is evicted.
     pub fn evict(&mut self, bytes: u64) {
         self.tasks.evict(bytes);
     }
 
-    /// Drops all records that are due now, without a task. Their space comes back once the drops are written.
+    /// Drops all records that are due now, without a task. Their space comes back once the drops are written. Without memory for
+    /// tasks nothing is dropped.
     pub fn expire(&mut self) {
         self.tasks.expire();
     }
@@ -356,8 +369,8 @@ impl<'m> Tier<'m> {
     /// Queues a task; returns the id that its requests to the pools and its report bear.
     ///
     /// # Errors
-    /// [`TasksFull`] gives the task back when [`TASK_QUEUE_CAPACITY`](crate::compaction::TASK_QUEUE_CAPACITY) wait, or the
-    /// machine is closing or [broken](Status::Broken).
+    /// [`TasksFull`] gives the task back when [`TASK_QUEUE_CAPACITY`](crate::compaction::TASK_QUEUE_CAPACITY) wait, when the
+    /// machine is closing or [broken](Status::Broken), or where no memory was lent for tasks.
     pub fn schedule(&mut self, task: CompactionTask) -> Result<TaskId, TasksFull> {
         self.tasks.schedule(task)
     }

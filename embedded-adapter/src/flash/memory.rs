@@ -2,6 +2,7 @@
 
 use core::fmt;
 
+use coldpress_core::compaction::TaskMemory;
 use coldpress_core::format::{HEADER_BYTES, SEGMENTS_MIN, Sequence};
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
@@ -33,7 +34,8 @@ pub const fn buckets_for(keys: usize) -> usize {
 ///
 /// `SEGMENTS` is the number of segments of the medium, 12 or more. `BUCKETS` is the size of the index: [`buckets_for`] a number of keys.
 /// `RECORD` is the longest record in bytes: header of up to 20 bytes, key, value, padding. It is at least 52, with write units of 8 bytes
-/// at least 56, with units of 16 or 32 at least 64.
+/// at least 56, with units of 16 or 32 at least 64. `TASKS` is 0 for firmware that [schedules](super::FlashTier::schedule) no task: the
+/// tier then takes none, and needs less RAM.
 ///
 /// It is lent from a `static`, where it takes no space in the image. Lengths that can't work do not compile.
 ///
@@ -48,18 +50,24 @@ pub const fn buckets_for(keys: usize) -> usize {
 /// let memory: &'static mut Memory = MEMORY.take()?;
 /// # Ok::<(), coldpress_embedded::Contended>(())
 /// ```
-pub struct FlashMemory<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> {
+pub struct FlashMemory<
+    const SEGMENTS: usize,
+    const BUCKETS: usize,
+    const RECORD: usize,
+    const TASKS: usize = 1,
+> {
     segments: [Segment; SEGMENTS],
     slots: [Slot<RECORD>; SLOTS],
     copy: [u8; RECORD],
     scan: [u8; RECORD],
     pub(super) buckets: [[u32; WAYS]; BUCKETS],
     pub(super) sequences: [Sequence; SEGMENTS],
+    tasks: [TaskMemory; TASKS],
 }
 
 // The buffers hold headers, in which the secret of the store is, and values of clients.
-impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> fmt::Debug
-    for FlashMemory<SEGMENTS, BUCKETS, RECORD>
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize> fmt::Debug
+    for FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS>
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FlashMemory").finish_non_exhaustive()
@@ -77,11 +85,12 @@ pub(super) struct Lent<'m> {
     pub(super) memory: Memory<'m>,
     pub(super) buckets: &'m mut [[u32; WAYS]],
     pub(super) sequences: &'m mut [Sequence],
+    pub(super) tasks: Option<&'m mut TaskMemory>,
     pub(super) record_bytes_max: u32,
 }
 
-impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
-    FlashMemory<SEGMENTS, BUCKETS, RECORD>
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize>
+    FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS>
 {
     const CHECKED: () = {
         assert!(
@@ -94,6 +103,7 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
             "the header of a segment is read into the memory of a record: 52 bytes at least"
         );
         assert!(RECORD <= 1 << 28, "a record is shorter than a segment");
+        assert!(TASKS <= 1, "a tier takes tasks, or it takes none");
     };
 
     /// Bytes of RAM that the value takes.
@@ -102,6 +112,8 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
     pub const INDEX_BYTES: usize = BUCKETS * WAYS * 4;
     /// Bytes of these that hold the segment table, and the sequences that the index knows of it.
     pub const TABLE_BYTES: usize = SEGMENTS * (size_of::<Segment>() + 4);
+    /// Bytes of these that are for tasks.
+    pub const TASK_BYTES: usize = TASKS * TaskMemory::RAM_BYTES;
     /// Keys with a value that fit at any time, however many were removed before: nine of ten entries. A piece of a long value
     /// counts as a key. The tenth entry is for keys that were removed and are still on the medium.
     pub const KEYS_MAX: usize = BUCKETS * WAYS * 9 / 10;
@@ -109,9 +121,7 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
     /// stays free, so that space for an entry is found nearby.
     pub(super) const PLACES_MAX: usize = Self::KEYS_MAX + (BUCKETS * WAYS - Self::KEYS_MAX + STASH) / 2;
 
-    /// Memory that no tier uses yet; usable in a `static`.
-    #[must_use]
-    pub const fn new() -> Self {
+    const fn unused() -> Self {
         const { Self::CHECKED }
         Self {
             segments: [const { Segment::new() }; SEGMENTS],
@@ -126,6 +136,7 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
             scan: [0; RECORD],
             buckets: [[0; WAYS]; BUCKETS],
             sequences: [Sequence::NONE; SEGMENTS],
+            tasks: [const { TaskMemory::new() }; TASKS],
         }
     }
 
@@ -148,8 +159,39 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
             memory,
             buckets: &mut self.buckets,
             sequences: &mut self.sequences,
+            tasks: self.tasks.first_mut(),
             record_bytes_max: RECORD as u32,
         }
+    }
+}
+
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
+    FlashMemory<SEGMENTS, BUCKETS, RECORD>
+{
+    /// Memory that no tier uses yet; usable in a `static`.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self::unused()
+    }
+}
+
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
+    FlashMemory<SEGMENTS, BUCKETS, RECORD, 0>
+{
+    /// Memory of a tier that takes no tasks, used by none yet; usable in a `static`.
+    ///
+    /// ```
+    /// use coldpress_embedded::TryCell;
+    /// use coldpress_embedded::flash::{FlashMemory, buckets_for};
+    ///
+    /// type Memory = FlashMemory<16, { buckets_for(100) }, 128, 0>;
+    /// static MEMORY: TryCell<Memory> = TryCell::new(Memory::without_tasks());
+    ///
+    /// const _: () = assert!(Memory::TASK_BYTES == 0);
+    /// ```
+    #[must_use]
+    pub const fn without_tasks() -> Self {
+        Self::unused()
     }
 }
 
@@ -162,8 +204,8 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> Default
 }
 
 #[cfg(feature = "defmt")]
-impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> defmt::Format
-    for FlashMemory<SEGMENTS, BUCKETS, RECORD>
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize> defmt::Format
+    for FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS>
 {
     fn format(&self, f: defmt::Formatter<'_>) {
         defmt::write!(f, "FlashMemory({=usize} bytes)", Self::RAM_BYTES);

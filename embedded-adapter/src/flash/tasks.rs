@@ -90,7 +90,7 @@ impl<const N: usize> TaskMailbox<N> {
     ///
     /// # Errors
     /// [`TicketError`]; after `Contended` the report is still there. `Stale` also where the task ended without a report, since the
-    /// tier was [formatted](FlashTier::format).
+    /// tier was [formatted](FlashTier::format), or takes no tasks.
     pub fn poll(&self, ticket: Ticket) -> Result<Option<Report>, TicketError> {
         self.table.try_with(|table| {
             let place = table.place(ticket)?;
@@ -202,12 +202,16 @@ impl TaskWorker {
         now: Now,
         budget: u32,
     ) -> Work {
-        if !self.scheduled.is_full()
+        if self.held.is_none()
+            && !self.scheduled.is_full()
             && let Ok(Some((ticket, task))) = mailbox.next()
-            && let Ok(id) = tier.schedule(task)
         {
-            // There is a free slot: that was checked above.
-            let _ = self.scheduled.insert(id, ticket);
+            match tier.schedule(task) {
+                // There is a free slot: that was checked above.
+                Ok(id) => drop(self.scheduled.insert(id, ticket)),
+                // The tier takes no task, so it ends here without a report.
+                Err(_) => self.held = Some((ticket, None)),
+            }
         }
         // A queued task is cancelled once it runs.
         let running = tier.progress().and_then(|running| self.scheduled.get(&running.id));

@@ -73,15 +73,16 @@ impl<'m, M: Access> FlashTier<'m, M> {
     ///
     /// # Errors
     /// [`BuildError`] when medium, memory and configuration do not fit each other.
-    pub fn new<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>(
+    pub fn new<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize>(
         config: FlashConfig,
-        memory: &'m mut FlashMemory<SEGMENTS, BUCKETS, RECORD>,
+        memory: &'m mut FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS>,
         mut medium: M,
     ) -> Result<Self, BuildError>
     where
         M: DeviceMedium,
     {
-        let keys_max = u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD>::KEYS_MAX).unwrap_or(u32::MAX);
+        let keys_max =
+            u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD, TASKS>::KEYS_MAX).unwrap_or(u32::MAX);
         let segments = u32::try_from(SEGMENTS).unwrap_or(u32::MAX);
         let lent = memory.lend();
         let record_bytes_max = lent.record_bytes_max;
@@ -90,11 +91,11 @@ impl<'m, M: Access> FlashTier<'m, M> {
         let places =
             u32::try_from(geometry.medium_bytes() / u64::from(geometry.write_unit())).unwrap_or(u32::MAX);
         let places_max =
-            u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD>::PLACES_MAX).unwrap_or(u32::MAX);
+            u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD, TASKS>::PLACES_MAX).unwrap_or(u32::MAX);
         let index = TableIndex::new(Table::new(lent.buckets, places), lent.sequences, places_max);
         // Another tier may have left an operation of its own.
         medium.give_up();
-        let tier = Tier::new(machine, lent.memory).map_err(BuildError::Config)?;
+        let tier = Tier::new(machine, lent.memory, lent.tasks).map_err(BuildError::Config)?;
         Ok(Self {
             tier,
             index,
@@ -230,7 +231,8 @@ impl<'m, M: Access> FlashTier<'m, M> {
     /// Queues one of the four compaction tasks; [`poll`](Self::poll) carries it out. Returns the id that its report will bear.
     ///
     /// # Errors
-    /// [`TasksFull`] gives the task back when [`TASK_QUEUE_CAPACITY`](coldpress_core::compaction::TASK_QUEUE_CAPACITY) wait.
+    /// [`TasksFull`] gives the task back when [`TASK_QUEUE_CAPACITY`](coldpress_core::compaction::TASK_QUEUE_CAPACITY) wait, where the
+    /// tier is broken, or where its [`FlashMemory`] has no memory for tasks.
     pub fn schedule(&mut self, task: CompactionTask) -> Result<TaskId, TasksFull> {
         if task == CompactionTask::CleanupExpired {
             self.index.due.restart();

@@ -28,6 +28,7 @@ mod flash_queue;
 mod flash_queue_strays;
 mod flash_range;
 mod flash_reads;
+mod flash_small;
 mod flash_strangers;
 mod flash_tasks;
 mod flash_tier;

@@ -68,6 +68,7 @@ pub(crate) fn count() -> Result<Result<Counts, Missing>, Box<dyn Error>> {
     let ram = figure("ram_index").map(|index_bytes| Ram {
         index_bytes,
         segment_table_bytes: figure("ram_table").unwrap_or(0),
+        task_bytes: figure("ram_tasks").unwrap_or(0),
         buffer_bytes: figure("ram_buffers").unwrap_or(0),
         tier_bytes: figure("ram_tier").unwrap_or(0),
     });

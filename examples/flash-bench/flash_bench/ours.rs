@@ -31,7 +31,8 @@ pub(crate) struct Ours<'m> {
 pub(crate) struct Ram {
     pub(crate) index_bytes: u64,
     pub(crate) segment_table_bytes: u64,
-    /// Open segments and read buffers.
+    pub(crate) task_bytes: u64,
+    /// The open segment and read buffers.
     pub(crate) buffer_bytes: u64,
     pub(crate) tier_bytes: u64,
 }
@@ -41,17 +42,19 @@ pub(crate) fn ram<const BUCKETS: usize>() -> Ram {
     let memory = Memory::<BUCKETS>::RAM_BYTES as u64;
     let index_bytes = Memory::<BUCKETS>::INDEX_BYTES as u64;
     let segment_table_bytes = Memory::<BUCKETS>::TABLE_BYTES as u64;
+    let task_bytes = Memory::<BUCKETS>::TASK_BYTES as u64;
     Ram {
         index_bytes,
         segment_table_bytes,
-        buffer_bytes: memory - index_bytes - segment_table_bytes,
+        task_bytes,
+        buffer_bytes: memory - index_bytes - segment_table_bytes - task_bytes,
         tier_bytes: (FlashTier::<NorMedium<Nor>>::RAM_BYTES - size_of::<Nor>()) as u64,
     }
 }
 
 impl Ram {
     pub(crate) const fn bytes(&self) -> u64 {
-        self.index_bytes + self.segment_table_bytes + self.buffer_bytes + self.tier_bytes
+        self.index_bytes + self.segment_table_bytes + self.task_bytes + self.buffer_bytes + self.tier_bytes
     }
 }
 

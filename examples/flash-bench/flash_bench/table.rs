@@ -122,7 +122,8 @@ pub(crate) fn ram(keys: usize, here: &Ram, device: Option<&Ram>) -> String {
     };
     line("index", &|ram| count(ram.index_bytes));
     line("segment table", &|ram| count(ram.segment_table_bytes));
-    line("open segments and read buffers", &|ram| count(ram.buffer_bytes));
+    line("open segment and read buffers", &|ram| count(ram.buffer_bytes));
+    line("tasks", &|ram| count(ram.task_bytes));
     line("the tier itself", &|ram| count(ram.tier_bytes));
     line("all of it, a key", &|ram| format!("{:.1}", ram.bytes() as f64 / keys as f64));
     text

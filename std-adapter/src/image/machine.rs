@@ -1,5 +1,6 @@
 //! The machine over an image: its memory, and the targets that carry out its actions.
 
+use coldpress_core::compaction::TaskMemory;
 use coldpress_core::config::{ConfigError, Streams, TierConfig};
 use coldpress_core::drive::{Medium, MediumError, Now, Started};
 use coldpress_core::format::{ENTRY_BYTES_MAX, Geometry, Identity, Store, TRAILER_BYTES};
@@ -42,6 +43,7 @@ pub(super) struct Buffers {
     copy: Vec<u8>,
     scan: Vec<u8>,
     recode: Vec<u8>,
+    tasks: TaskMemory,
 }
 
 impl Buffers {
@@ -64,23 +66,25 @@ impl Buffers {
             copy: vec![0; record],
             scan: vec![0; scan],
             recode: vec![0; record],
+            tasks: TaskMemory::new(),
         }
     }
 
-    fn lend(&mut self) -> Memory<'_> {
+    fn lend(&mut self) -> (Memory<'_>, &mut TaskMemory) {
         let slots = self.slots.iter_mut().map(|slot| SlotMemory {
             records: &mut slot.records,
             footer: &mut slot.footer,
             placed: &mut slot.placed,
             notes: &mut slot.notes,
         });
-        Memory {
+        let memory = Memory {
             segments: &mut self.segments,
             slots: slots.collect(),
             copy: &mut self.copy,
             scan: &mut self.scan,
             recode: &mut self.recode,
-        }
+        };
+        (memory, &mut self.tasks)
     }
 }
 
@@ -103,7 +107,8 @@ impl<'m> Machine<'m> {
         buffers: &'m mut Buffers,
         time_s: u32,
     ) -> Result<Self, ConfigError> {
-        let tier = Tier::new(config, buffers.lend())?;
+        let (memory, tasks) = buffers.lend();
+        let tier = Tier::new(config, memory, Some(tasks))?;
         let now = Now { monotonic_ms: 0, wall_s: time_s };
         let index = ImageIndex::new(config.geometry.identity());
         Ok(Self { tier, index, failed: None, unread: None, driver: Driver::new(), now })

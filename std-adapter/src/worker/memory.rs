@@ -1,5 +1,6 @@
 //! The memory lent to a machine, on the worker's stack.
 
+use coldpress_core::compaction::TaskMemory;
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
@@ -26,6 +27,7 @@ pub(super) struct Buffers {
     copy: Vec<u8>,
     scan: Vec<u8>,
     recode: Vec<u8>,
+    tasks: TaskMemory,
 }
 
 impl Buffers {
@@ -48,11 +50,12 @@ impl Buffers {
             copy: vec![0; write],
             scan: vec![0; write],
             recode: vec![0; record],
+            tasks: TaskMemory::new(),
         }
     }
 
     /// Lends it all; `None` if there are more slots than a machine takes.
-    pub(super) fn lend(&mut self) -> Option<Memory<'_>> {
+    pub(super) fn lend(&mut self) -> Option<(Memory<'_>, &mut TaskMemory)> {
         let mut slots = heapless::Vec::new();
         for slot in &mut self.slots {
             let memory = SlotMemory {
@@ -63,12 +66,13 @@ impl Buffers {
             };
             slots.push(memory).ok()?;
         }
-        Some(Memory {
+        let memory = Memory {
             segments: &mut self.segments,
             slots,
             copy: &mut self.copy,
             scan: &mut self.scan,
             recode: &mut self.recode,
-        })
+        };
+        Some((memory, &mut self.tasks))
     }
 }

@@ -213,9 +213,9 @@ pub(crate) fn run(mut setup: Setup, shared: &SharedPartition, syncer: Syncer) {
     let alarm = Alarm { shared, is_armed: true };
     let (ready, config, pools) = (setup.ready.clone(), setup.config.clone(), setup.pools.clone());
     let store = setup.store;
-    let build = |memory, record_bytes_max| {
+    let build = |(memory, tasks), record_bytes_max| {
         let machine = TierConfig { record_bytes_max, ..config.machine(store, pools.timeout()) };
-        let tier = Tier::new(machine, memory).map(|mut tier| {
+        let tier = Tier::new(machine, memory, Some(tasks)).map(|mut tier| {
             if config.settings.is_clock_confirmed {
                 tier.confirm_clock();
             }

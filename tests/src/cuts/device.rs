@@ -33,7 +33,7 @@ const BUDGET: u32 = 8;
 /// When the first life begins, in seconds of the wall clock.
 const BEGINNING_S: u32 = 1_000;
 
-type Memory = FlashMemory<SEGMENTS, { buckets_for(KEYS) }, RECORD_BYTES>;
+type Memory<const TASKS: usize> = FlashMemory<SEGMENTS, { buckets_for(KEYS) }, RECORD_BYTES, TASKS>;
 
 type Tier<'d, const UNIT: usize, const SECTOR: usize> =
     AnyTier<'d, NorMedium<&'d mut Flash<UNIT, SECTOR>>, &'d mut Flash<UNIT, SECTOR>>;
@@ -45,15 +45,22 @@ pub struct Setup<const UNIT: usize, const SECTOR: usize> {
     pub erase_value: u8,
     /// The driver of the flash.
     pub driver: Driver,
+    /// Whether the tier takes tasks.
+    pub has_tasks: bool,
 }
 
 /// The memory of a tier, used for one power-up after the other.
 #[derive(Debug)]
-pub struct Store(Box<Memory>);
+pub struct Store {
+    /// Of a tier that takes tasks.
+    full: Box<Memory<1>>,
+    /// Of one that takes none.
+    small: Box<Memory<0>>,
+}
 
 impl Default for Store {
     fn default() -> Self {
-        Self(Box::new(Memory::new()))
+        Self { full: Box::new(Memory::new()), small: Box::new(Memory::without_tasks()) }
     }
 }
 
@@ -67,6 +74,7 @@ pub struct Lasting<const UNIT: usize, const SECTOR: usize> {
     now_ms: u64,
     /// The driver of its next power-up.
     pub(super) driver: Driver,
+    has_tasks: bool,
 }
 
 impl<const UNIT: usize, const SECTOR: usize> Lasting<UNIT, SECTOR> {
@@ -89,6 +97,7 @@ pub struct Moment<const UNIT: usize, const SECTOR: usize> {
     oracle: Oracle,
     now_ms: u64,
     driver: Driver,
+    has_tasks: bool,
 }
 
 impl<const UNIT: usize, const SECTOR: usize> Moment<UNIT, SECTOR> {
@@ -100,6 +109,7 @@ impl<const UNIT: usize, const SECTOR: usize> Moment<UNIT, SECTOR> {
             oracle: self.oracle.clone(),
             now_ms: self.now_ms,
             driver: self.driver,
+            has_tasks: self.has_tasks,
         }
     }
 }
@@ -113,7 +123,8 @@ impl<const UNIT: usize, const SECTOR: usize> Setup<UNIT, SECTOR> {
     #[must_use]
     pub fn blank(&self) -> Lasting<UNIT, SECTOR> {
         let flash = Flash::new(SEGMENTS, self.erase_value);
-        Lasting { flash, oracle: Oracle::default(), now_ms: 0, driver: self.driver }
+        let Self { driver, has_tasks, .. } = *self;
+        Lasting { flash, oracle: Oracle::default(), now_ms: 0, driver, has_tasks }
     }
 
     /// The moments of a history on blank flash, its first mount included.
@@ -162,14 +173,14 @@ pub(super) fn recorded<const UNIT: usize, const SECTOR: usize>(
     life: impl FnOnce(&mut Device<'_, UNIT, SECTOR>) -> Result<(), Cut>,
 ) -> Vec<Moment<UNIT, SECTOR>> {
     lasting.flash.keep_tape();
-    let driver = lasting.driver;
+    let (driver, has_tasks) = (lasting.driver, lasting.has_tasks);
     let mut device = Device::power_up(store, lasting).unwrap_or_else(|Cut| panic!("no cut is to come"));
     life(&mut device).unwrap_or_else(|Cut| panic!("no cut is to come"));
     let known = core::mem::take(&mut device.known);
     drop(device);
     let tape = lasting.flash.take_tape();
     assert_eq!(tape.len(), known.len());
-    let moment = |(flash, (oracle, now_ms))| Moment { flash, oracle, now_ms, driver };
+    let moment = |(flash, (oracle, now_ms))| Moment { flash, oracle, now_ms, driver, has_tasks };
     tape.into_iter().zip(known).map(moment).collect()
 }
 
@@ -203,9 +214,22 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
 
     /// Gives power.
     pub(super) fn unmounted(store: &'d mut Store, lasting: &'d mut Lasting<UNIT, SECTOR>) -> Self {
-        let Lasting { flash, oracle, now_ms, driver } = lasting;
+        let Lasting { flash, oracle, now_ms, driver, has_tasks } = lasting;
+        let tier = match has_tasks {
+            true => Self::built(&mut store.full, flash, *driver),
+            false => Self::built(&mut store.small, flash, *driver),
+        };
+        let report = MountReport::default();
+        Self { tier, oracle, now_ms, known: Vec::new(), tears: None, report }
+    }
+
+    fn built<const TASKS: usize>(
+        memory: &'d mut Memory<TASKS>,
+        flash: &'d mut Flash<UNIT, SECTOR>,
+        driver: Driver,
+    ) -> Tier<'d, UNIT, SECTOR> {
         let config = FlashConfig { time_every_s: 2, ..FlashConfig::new(SECTOR as u32, 0xC01D) };
-        let (memory, erase_value) = (&mut *store.0, flash.erase_value());
+        let erase_value = flash.erase_value();
         let tier = match driver {
             Driver::Blocking => FlashTier::new(config, memory, NorMedium::erased_to(flash, erase_value))
                 .map(AnyTier::Blocking),
@@ -214,9 +238,7 @@ impl<'d, const UNIT: usize, const SECTOR: usize> Device<'d, UNIT, SECTOR> {
                 FlashTier::new(config, memory, medium).map(|tier| AnyTier::Async(AwaitedTier::new(tier)))
             }
         };
-        let tier = tier.unwrap_or_else(|error| panic!("the tier can't be built: {error}"));
-        let report = MountReport::default();
-        Self { tier, oracle, now_ms, known: Vec::new(), tears: None, report }
+        tier.unwrap_or_else(|error| panic!("the tier can't be built: {error}"))
     }
 
     /// Mounts.

@@ -124,7 +124,8 @@ fn live<const UNIT: usize, const SECTOR: usize>(
     in_case(
         || format!("units of {UNIT}, {point:?}"),
         || {
-            let mut lasting = Setup::<UNIT, SECTOR> { erase_value, driver: Driver::Async }.blank();
+            let mut lasting =
+                Setup::<UNIT, SECTOR> { erase_value, driver: Driver::Async, has_tasks: true }.blank();
             let end = live_on(&mut lasting, script, point, store);
             for driver in Driver::BOTH.into_iter().filter(|_| end != End::Whole) {
                 lasting.driver = driver;

@@ -1,8 +1,12 @@
 //! The memory that a machine is lent, kept between mounts.
 
+use coldpress_core::compaction::TaskMemory;
 use coldpress_core::config::TierConfig;
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
+
+/// The memory of one machine, and of its tasks.
+pub type LentMemory<'m> = (Memory<'m>, Option<&'m mut TaskMemory>);
 
 /// The memory that a machine is lent beyond the least.
 #[derive(Debug, Clone, Copy)]
@@ -39,6 +43,7 @@ pub struct Arena {
     copy: Vec<u8>,
     scan: Vec<u8>,
     recode: Vec<u8>,
+    tasks: TaskMemory,
 }
 
 impl Arena {
@@ -58,12 +63,13 @@ impl Arena {
             copy: vec![0; record],
             scan: vec![0; record],
             recode: vec![0; record],
+            tasks: TaskMemory::new(),
         }
     }
 
     /// Lends it to one machine, emptied.
     #[must_use]
-    pub fn lend(&mut self) -> Memory<'_> {
+    pub fn lend(&mut self) -> LentMemory<'_> {
         self.segments.fill(Segment::default());
         let slots = self.slots.iter_mut().map(|slot| SlotMemory {
             records: &mut slot.records,
@@ -71,12 +77,13 @@ impl Arena {
             placed: &mut slot.placed,
             notes: &mut slot.notes,
         });
-        Memory {
+        let memory = Memory {
             segments: &mut self.segments,
             slots: slots.collect(),
             copy: &mut self.copy,
             scan: &mut self.scan,
             recode: &mut self.recode,
-        }
+        };
+        (memory, Some(&mut self.tasks))
     }
 }

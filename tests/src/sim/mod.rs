@@ -27,7 +27,7 @@ mod shape;
 mod time;
 mod world;
 
-pub use arena::{Arena, Sizes};
+pub use arena::{Arena, LentMemory, Sizes};
 pub use budget::{Asked, Budget, ENTRIES_MAX, LOOKS_MAX, Largest, SAMPLES_MAX};
 pub use check::Seen;
 pub use choice::{Chooser, Schedules};

@@ -14,8 +14,8 @@ use coldpress_core::drive::{Action, Input, MediumError, Now, Poll, StaleTicket, 
 use coldpress_core::format::{KeyHash, Location, Sequence};
 use coldpress_core::machine::{Status, Tier, carry_out};
 use coldpress_core::recovery::MountError;
-use coldpress_core::writer::Memory;
 
+use super::arena::LentMemory;
 use super::audit::Audit;
 use super::budget::Budget;
 use super::choice::Chooser;
@@ -188,10 +188,10 @@ pub struct World<'m> {
 impl<'m> World<'m> {
     /// Builds a machine over a lasting state. It is not mounted yet.
     #[must_use]
-    pub fn new(config: TierConfig, memory: Memory<'m>, mut lasting: Lasting) -> Self {
+    pub fn new(config: TierConfig, (memory, tasks): LentMemory<'m>, mut lasting: Lasting) -> Self {
         lasting.oracle.void_positions();
         let budget = Budget::new(&config, &memory);
-        let tier = match Tier::new(config, memory) {
+        let tier = match Tier::new(config, memory, tasks) {
             Ok(mut tier) => {
                 tier.set_backing(config.geometry.segment_count() - lasting.medium.missing);
                 tier
@@ -228,7 +228,7 @@ impl<'m> World<'m> {
     ///
     /// # Errors
     /// The error of the mount.
-    pub fn mounted(config: TierConfig, memory: Memory<'m>, lasting: Lasting) -> Result<Self, MountError> {
+    pub fn mounted(config: TierConfig, memory: LentMemory<'m>, lasting: Lasting) -> Result<Self, MountError> {
         let mut world = Self::new(config, memory, lasting);
         world.mount()?;
         Ok(world)

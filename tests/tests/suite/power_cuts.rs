@@ -34,7 +34,7 @@ const AFTER: [Do; 5] = [Do::Put(1, 20), Do::Remove(2), Do::Put(11, 60), Do::Run(
 /// Both drivers write the same bytes, so each cut leaves the same flash. Both mount it where blank bytes are FF, else one of them.
 fn busy_cut_anywhere<const UNIT: usize, const SECTOR: usize>(erase_value: u8, drivers: &[Driver]) {
     for &driver in drivers {
-        let setup = Setup::<UNIT, SECTOR> { erase_value, driver };
+        let setup = Setup::<UNIT, SECTOR> { erase_value, driver, has_tasks: true };
         let moments = setup.moments(&busy());
         let tried = cut_everywhere(&setup, &moments, &AFTER);
         println!("units of {UNIT}, blank {erase_value:#04x}, {driver:?}: {tried:?}");
@@ -82,6 +82,21 @@ fn busy_units_of_32_blank_at_zero_cut_leave_old_or_new() {
     busy_cut_anywhere::<32, 768>(0x00, &[Driver::Blocking]);
 }
 
+/// A tier without memory for tasks makes its space by itself, and cleans for a removed key.
+#[test]
+fn busy_history_without_tasks_cut_anywhere_leaves_old_or_new() {
+    let without = |steps: &[Do]| -> Vec<Do> {
+        steps.iter().copied().filter(|step| !matches!(step, Do::Run(_))).collect()
+    };
+    for driver in Driver::BOTH {
+        let setup = Setup::<4, 512> { erase_value: 0xFF, driver, has_tasks: false };
+        let moments = setup.moments(&without(&busy()));
+        let tried = cut_everywhere(&setup, &moments, &without(&AFTER));
+        println!("without tasks, {driver:?}: {tried:?}");
+        assert!(tried.distinct > 1_000, "{tried:?}");
+    }
+}
+
 /// Enough overwrites that a segment is cleaned, and a remove.
 fn small() -> Vec<Do> {
     let mut script: Vec<Do> = (0..24).map(|n| Do::Put(1 + n % 3, 100)).collect();
@@ -92,7 +107,7 @@ fn small() -> Vec<Do> {
 #[test]
 fn small_history_cut_twice_leaves_old_or_new() {
     for driver in Driver::BOTH {
-        let setup = Setup::<8, 512> { erase_value: 0xFF, driver };
+        let setup = Setup::<8, 512> { erase_value: 0xFF, driver, has_tasks: true };
         // Pairs over the async driver take three times as long: it has every fourth moment of the first cut.
         let step = if driver == Driver::Async { 4 } else { 1 };
         let moments: Vec<_> = setup.moments(&small()).into_iter().step_by(step).collect();

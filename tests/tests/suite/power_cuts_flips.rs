@@ -16,7 +16,8 @@ fn history() -> Vec<Do> {
 
 fn flip<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
     for driver in Driver::BOTH {
-        let (lasting, past) = Setup::<UNIT, SECTOR> { erase_value, driver }.lived(&history());
+        let (lasting, past) =
+            Setup::<UNIT, SECTOR> { erase_value, driver, has_tasks: true }.lived(&history());
         let [before, after] = flip_everywhere(&lasting, &past);
         println!(
             "units of {UNIT}, blank {erase_value:#04x}, {driver:?}: before the mount {before:?}, after it {after:?}"

@@ -7,7 +7,7 @@ const SEEDS: u64 = if cfg!(debug_assertions) { 20 } else { 400 };
 fn lives<const UNIT: usize, const SECTOR: usize>(erase_value: u8) {
     // Each driver has half of the seeds.
     for (driver, first) in Driver::BOTH.into_iter().zip([0, SEEDS / 2]) {
-        let setup = Setup::<UNIT, SECTOR> { erase_value, driver };
+        let setup = Setup::<UNIT, SECTOR> { erase_value, driver, has_tasks: true };
         for (keys, value_bytes_max) in [(3, 100), (8, 60), (16, 24)] {
             for changes_max in [30, 200] {
                 let lives = Lives { keys, value_bytes_max, cuts: 24, changes_max };

@@ -174,8 +174,9 @@ impl World {
             scan: vec![0; 4096].leak(),
             recode: &mut [],
         };
+        let tasks = Box::leak(Box::new(TaskMemory::new()));
         let medium = Counting { bytes: vec![0; 16 * 4096], ..medium };
-        let (tier, host) = (Tier::new(config, memory).unwrap(), OneKey::default());
+        let (tier, host) = (Tier::new(config, memory, Some(tasks)).unwrap(), OneKey::default());
         let mut world = Self { tier, host, medium, driver: Driver::new() };
         world.drive();
         assert_eq!(world.tier.status(), Status::Running);

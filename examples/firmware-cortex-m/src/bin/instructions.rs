@@ -49,10 +49,11 @@ static MEMORY: TryCell<Memory> = TryCell::new(Memory::new());
 #[entry]
 fn main() -> ! {
     defmt::info!(
-        "ram_index={=usize} ram_table={=usize} ram_buffers={=usize} ram_tier={=usize}",
+        "ram_index={=usize} ram_table={=usize} ram_tasks={=usize} ram_buffers={=usize} ram_tier={=usize}",
         Measured::INDEX_BYTES,
         Measured::TABLE_BYTES,
-        Measured::RAM_BYTES - Measured::INDEX_BYTES - Measured::TABLE_BYTES,
+        Measured::TASK_BYTES,
+        Measured::RAM_BYTES - Measured::INDEX_BYTES - Measured::TABLE_BYTES - Measured::TASK_BYTES,
         FlashTier::<Flash<'static>>::RAM_BYTES - size_of::<Flash<'static>>(),
     );
     let code = match (Peripherals::take(), FLASH.take(), MEMORY.take()) {
