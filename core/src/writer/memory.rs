@@ -31,7 +31,8 @@ impl fmt::Debug for SlotMemory<'_> {
 pub struct Memory<'m> {
     /// One per segment of the medium.
     pub segments: &'m mut [Segment],
-    /// One per stream, and at least one more, so that appends go on while a full segment waits for its sync.
+    /// One per stream. Where segments have footers at least one more, so that appends go on while a full segment waits for the sync
+    /// before its footer.
     pub slots: heapless::Vec<SlotMemory<'m>, SLOTS_MAX>,
     /// For reading victims; at least the longest record.
     pub copy: &'m mut [u8],
@@ -48,9 +49,10 @@ impl Memory<'_> {
         if self.segments.len() != count {
             return Err(ConfigError::SegmentMemory(g.segment_count()));
         }
-        let slots = config.streams.count() as usize + 1;
-        if self.slots.len() < slots {
-            return Err(ConfigError::Slots(config.streams.count() + 1));
+        // Without a footer a full segment is sealed as soon as its records are written, which frees its slot.
+        let slots = config.streams.count() + u32::from(config.has_footers);
+        if self.slots.len() < slots as usize {
+            return Err(ConfigError::Slots(slots));
         }
         // One record must fit a segment with its entry, else it could never be placed.
         let entry = ENTRY_BYTES_MAX + TRAILER_BYTES;

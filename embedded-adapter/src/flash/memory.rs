@@ -9,8 +9,9 @@ use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
 
 use super::table::{STASH, WAYS};
 
-/// Open segments: the one that is filled, and one that is being sealed.
-const SLOTS: usize = 2;
+/// Open segments: the one that is filled. Without footers it is sealed once its last record is written, so no other is needed
+/// meanwhile.
+const SLOTS: usize = 1;
 /// Pending records of each open segment.
 const PLACED: usize = 2;
 

@@ -115,7 +115,8 @@ impl Setup {
             high_watermark_segments: 1,
             ..setup.config
         };
-        setup.sizes = Sizes { footer: 0, placed: 2, ..setup.sizes };
+        // As a device lends it: without footers one slot will do.
+        setup.sizes = Sizes { footer: 0, placed: 2, spare_slots: 0, ..setup.sizes };
         setup
     }
 
