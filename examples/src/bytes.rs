@@ -5,15 +5,16 @@ use coldpress_core::config::TierConfig;
 use coldpress_core::drive::{Medium, MediumError, Started};
 use coldpress_core::format::Geometry;
 use coldpress_core::segments::Segment;
-use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
-
-/// The memory of one open segment: records, footer, records to publish, and notes.
-type OpenSegment = (Vec<u8>, Vec<u8>, Vec<Pending>, SlotNotes);
+use coldpress_core::writer::{Memory, Pending, SlotNotes};
 
 /// The memory that a machine is lent.
 pub struct Buffers {
     segments: Vec<Segment>,
-    slots: Vec<OpenSegment>,
+    /// One note for each open segment, and records of all of them to publish.
+    slots: Vec<SlotNotes>,
+    placed: Vec<Pending>,
+    /// Records and footers of open segments.
+    open: [Vec<u8>; 2],
     /// For copying, scanning and encoding again.
     buffers: [Vec<u8>; 3],
     tasks: TaskMemory,
@@ -24,21 +25,21 @@ impl Buffers {
     #[must_use]
     pub fn new(config: &TierConfig) -> Self {
         let (record, segment) = (config.record_bytes_max as usize, config.geometry.segment_bytes() as usize);
-        let slot = |_| (vec![0; record], vec![0; segment], vec![Pending::new(); 256], SlotNotes::new());
+        let slots = config.streams.count() as usize + 1;
         let segments = vec![Segment::default(); config.geometry.segment_count() as usize];
         let buffers = [record; 3].map(|bytes| vec![0; bytes.max(64)]);
-        let slots = (0..=config.streams.count()).map(slot).collect();
-        Self { segments, slots, buffers, tasks: TaskMemory::new() }
+        let open = [record, segment].map(|bytes| vec![0; slots * bytes]);
+        let placed = vec![Pending::new(); slots * 256];
+        let slots = (0..slots).map(|_| SlotNotes::new()).collect();
+        Self { segments, slots, placed, open, buffers, tasks: TaskMemory::new() }
     }
 
     /// Lends it.
     pub fn lend(&mut self) -> (Memory<'_>, Option<&mut TaskMemory>) {
-        let slots = self.slots.iter_mut();
-        let slots =
-            slots.map(|(records, footer, placed, notes)| SlotMemory { records, footer, placed, notes });
-        let [copy, scan, recode] = &mut self.buffers;
-        let memory = Memory { segments: &mut self.segments, slots: slots.collect(), copy, scan, recode };
-        (memory, Some(&mut self.tasks))
+        let Self { segments, slots, placed, open: [records, footers], buffers: [copy, scan, recode], tasks } =
+            self;
+        let memory = Memory { segments, slots, records, footers, placed, copy, scan, recode };
+        (memory, Some(tasks))
     }
 }
 

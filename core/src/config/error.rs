@@ -9,7 +9,7 @@ use core::fmt;
 pub enum ConfigError {
     /// The table lent must have this many entries.
     SegmentMemory(u32),
-    /// At least so many slots must be lent.
+    /// At least so many slots must be lent, and at most [`SLOTS_MAX`](super::SLOTS_MAX).
     Slots(u32),
     /// The longest record must be longer than a header and at most this.
     RecordBytes(u32),
@@ -31,7 +31,7 @@ impl fmt::Display for ConfigError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::SegmentMemory(n) => write!(f, "the segment table needs exactly {n} entries"),
-            Self::Slots(n) => write!(f, "at least {n} slots are needed"),
+            Self::Slots(n) => write!(f, "at least {n} slots are needed, and at most {}", super::SLOTS_MAX),
             Self::RecordBytes(max) => write!(f, "the longest record is limited to {max} bytes"),
             Self::Buffer(n) => write!(f, "every buffer needs at least {n} bytes"),
             Self::Segments(n) => write!(f, "at least {n} segments are needed"),

@@ -1,8 +1,8 @@
 //! Fills, writes and seals the slots.
 
 use super::log::Log;
-use super::memory::SlotMemory;
 use super::notes::{SlotState, Writing};
+use super::slot::SlotMut;
 use super::slots::SlotIndex;
 use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now};
@@ -22,7 +22,7 @@ impl Log<'_> {
     ) {
         let is_rescue = self.free() == 0;
         let records_at = self.layout.geometry().records_at();
-        let Some(slot) = self.writer.slots.get_mut(index) else { return };
+        let Some(mut slot) = self.writer.slots.get_mut(index) else { return };
         slot.state = SlotState::Filling;
         slot.segment = segment;
         slot.sequence = sequence;
@@ -38,7 +38,8 @@ impl Log<'_> {
 
     /// Seals the segment of a slot, if the slot fills one; tells whether it did.
     pub(super) fn seal_slot(&mut self, index: SlotIndex) -> bool {
-        let Some(slot) = self.writer.slots.get_mut(index).filter(|s| s.state == SlotState::Filling) else {
+        let slot = self.writer.slots.get_mut(index);
+        let Some(mut slot) = slot.filter(|s| s.state == SlotState::Filling) else {
             return false;
         };
         slot.state = SlotState::Full;
@@ -52,8 +53,8 @@ impl Log<'_> {
     /// Wants everything appended to be written; tells whether any of it was not wanted before.
     pub(crate) fn flush(&mut self) -> bool {
         let mut is_news = false;
-        for slot in self.writer.slots.iter_mut() {
-            is_news |= slot.want_write();
+        for index in self.writer.slots.indices() {
+            is_news |= self.writer.slots.get_mut(index).is_some_and(|mut slot| slot.want_write());
         }
         self.stir(is_news);
         is_news
@@ -85,7 +86,7 @@ impl Log<'_> {
     fn write_records(&mut self, index: SlotIndex) -> Option<Action> {
         let ticket = self.ticket(index.lane());
         let position = self.writer.appended;
-        let slot = self.writer.slots.get_mut(index)?;
+        let mut slot = self.writer.slots.get_mut(index)?;
         slot.writing = Some(Writing { ticket, to: slot.head, records: slot.placed, position });
         slot.wants_write = false;
         let (segment, offset, bytes) = (slot.segment, slot.base, slot.head - slot.base);
@@ -97,8 +98,8 @@ impl Log<'_> {
 
     fn await_sync(&mut self, index: SlotIndex) {
         let sync_point = self.durability.completed();
-        let Some(slot) = self.writer.slots.get_mut(index) else { return };
-        if slot.memory.footer.is_empty() {
+        let Some(mut slot) = self.writer.slots.get_mut(index) else { return };
+        if slot.footer_buffer.is_empty() {
             self.close_slot(index, false);
             return;
         }
@@ -109,9 +110,9 @@ impl Log<'_> {
     fn write_footer(&mut self, index: SlotIndex) -> Option<Action> {
         let (geometry, seed) = (*self.layout.geometry(), self.layout.seed());
         let ticket = self.ticket(index.lane());
-        let slot = self.writer.slots.get_mut(index)?;
-        let SlotMemory { footer, notes, .. } = &mut slot.memory;
-        let finished = notes.footer.finish(&geometry, footer, seed, notes.sequence, notes.head);
+        let mut slot = self.writer.slots.get_mut(index)?;
+        let SlotMut { footer_buffer, notes, .. } = &mut slot;
+        let finished = notes.footer.finish(&geometry, footer_buffer, seed, notes.sequence, notes.head);
         let Some(bytes) = finished else {
             self.close_slot(index, false);
             return None;
@@ -127,7 +128,7 @@ impl Log<'_> {
     /// The segment of a slot is sealed, and the slot becomes empty.
     fn close_slot(&mut self, index: SlotIndex, has_footer: bool) {
         let sealed_at = self.writer.appended_bytes;
-        let Some(slot) = self.writer.slots.get_mut(index) else { return };
+        let Some(mut slot) = self.writer.slots.get_mut(index) else { return };
         slot.state = SlotState::Empty;
         slot.placed = 0;
         slot.writing = None;
@@ -148,7 +149,7 @@ impl Log<'_> {
         result: Result<(), MediumError>,
         host: &mut H,
     ) {
-        let Some(slot) = self.writer.slots.get_mut(index) else { return };
+        let Some(mut slot) = self.writer.slots.get_mut(index) else { return };
         let is_footing = matches!(slot.state, SlotState::Footing { .. });
         let Some(writing) = slot.writing.take() else {
             self.watch.note(Invariant::Completion);
@@ -171,13 +172,14 @@ impl Log<'_> {
             return;
         }
         self.publish_written(index, writing.records, sync_point, host);
-        let Some(slot) = self.writer.slots.get_mut(index) else { return };
+        let Some(mut slot) = self.writer.slots.get_mut(index) else { return };
         let records_at = self.layout.geometry().records_at();
         // Records that came in during the write move to the front of the buffers.
         let shift = (writing.to - slot.base) as usize;
         let end = (slot.head - slot.base) as usize;
-        slot.memory.records.copy_within(shift..end, 0);
-        slot.memory.placed.copy_within(writing.records..slot.placed, 0);
+        slot.record_buffer.copy_within(shift..end, 0);
+        let placed = slot.placed;
+        slot.pending.copy_within(writing.records..placed, 0);
         slot.placed -= writing.records;
         slot.base = writing.to;
         slot.first_unwritten =

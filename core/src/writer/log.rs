@@ -10,7 +10,7 @@ use super::lane::{LANE_COPY, LANE_SCAN, ReadBuffer};
 use super::layout::Layout;
 use super::memory::Memory;
 use super::notes::SlotState;
-use super::slot::Slot;
+use super::slots::SlotMemory;
 use super::state::Writer;
 use crate::cleanup::Ticket;
 use crate::config::{Stream, TierConfig};
@@ -59,7 +59,15 @@ impl<'m> Log<'m> {
             scan: ReadBuffer::new(memory.scan),
             counters: Counters::default(),
             watch: Watch::new(),
-            writer: Writer::new(&config, memory.slots),
+            writer: Writer::new(
+                &config,
+                SlotMemory {
+                    notes: memory.slots,
+                    records: Hidden(memory.records),
+                    footers: Hidden(memory.footers),
+                    placed: memory.placed,
+                },
+            ),
             recode: Hidden(memory.recode),
             retry: Backoff::default(),
             deaths: 0,
@@ -71,9 +79,13 @@ impl<'m> Log<'m> {
 
     /// Forgets all that it knows, but goes on with the generation of tickets.
     pub(crate) fn restart(&mut self) {
+        let slots = self.writer.slots.take_memory();
         let memory = Memory {
             segments: self.segments.take_memory(),
-            slots: self.writer.slots.take_memory(),
+            slots: slots.notes,
+            records: slots.records.0,
+            footers: slots.footers.0,
+            placed: slots.placed,
             copy: self.copy.take_memory(),
             scan: self.scan.take_memory(),
             recode: core::mem::take(&mut self.recode.0),
@@ -225,7 +237,7 @@ impl<'m> Log<'m> {
         self.writer
             .slots
             .iter()
-            .filter_map(Slot::first_unwritten)
+            .filter_map(|slot| slot.first_unwritten())
             .min()
             .map_or(self.writer.appended, |first| first - 1)
     }
@@ -245,7 +257,7 @@ impl<'m> Log<'m> {
 
     /// Tells whether no slot holds a record that is not written.
     pub(crate) fn is_written(&self) -> bool {
-        self.writer.slots.iter().all(Slot::is_written)
+        self.writer.slots.iter().all(|slot| slot.is_written())
     }
 
     /// At close: seals all open segments so that the next mount finds their footers. Returns `false` when all slots are empty.

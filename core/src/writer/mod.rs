@@ -38,5 +38,5 @@ pub(crate) use fresh::{Incoming, tombstone};
 pub use lane::READ_TRIES;
 pub(crate) use lane::{LANE_COPY, LANE_ERASE, LANE_SCAN, Lessee};
 pub(crate) use log::Log;
-pub use memory::{Memory, Pending, SlotMemory};
+pub use memory::{Memory, Pending};
 pub use notes::SlotNotes;

@@ -3,9 +3,9 @@
 use super::error::AppendError;
 use super::fresh::{Fresh, Incoming};
 use super::log::Log;
-use super::memory::{Pending, SlotMemory};
+use super::memory::Pending;
 use super::notes::SlotState;
-use super::slot::Slot;
+use super::slot::{Slot, SlotMut};
 use super::slots::SlotIndex;
 use crate::codec::CodecId;
 use crate::config::Stream;
@@ -27,7 +27,7 @@ const REST_WORTH_KEEPING: u32 = 64;
 
 impl Log<'_> {
     /// The slot that fills a segment of this stream.
-    pub(super) fn filling(&self, stream: Stream) -> Option<(SlotIndex, &Slot<'_>)> {
+    pub(super) fn filling(&self, stream: Stream) -> Option<(SlotIndex, Slot<'_>)> {
         let is_shared = self.is_one_stream();
         self.writer.slots.find(|s| s.state == SlotState::Filling && (is_shared || s.stream == stream))
     }
@@ -116,7 +116,7 @@ impl Log<'_> {
             _ => self.writer.streams.ages.note(location.sequence, before, bytes, self.layout.geometry()),
         }
         self.counters.fresh_bytes += u64::from(bytes);
-        if let Some(slot) = self.writer.slots.get_mut(index) {
+        if let Some(mut slot) = self.writer.slots.get_mut(index) {
             slot.first_unwritten.get_or_insert(position);
         }
         Ok(location)
@@ -184,7 +184,7 @@ impl Log<'_> {
     /// written.
     fn follow(&mut self, index: SlotIndex, need: SlotNeed) -> Result<SlotIndex, AppendError> {
         let geometry = *self.layout.geometry();
-        let Some(slot) = self.writer.slots.get_mut(index) else { return Err(AppendError::Busy) };
+        let Some(mut slot) = self.writer.slots.get_mut(index) else { return Err(AppendError::Busy) };
         let fits = slot.head.saturating_add(need.bytes) <= slot.records_end_max(&geometry);
         if slot.state == SlotState::Filling && fits && slot.sequence >= need.floor {
             return Ok(index);
@@ -300,13 +300,13 @@ impl Log<'_> {
     fn place(&mut self, index: SlotIndex, incoming: &Incoming<'_>) -> Result<Location, AppendError> {
         let geometry = *self.layout.geometry();
         let bytes = incoming.header.record_bytes(&geometry);
-        let Some(slot) = self.writer.slots.get_mut(index) else { return Err(AppendError::Busy) };
+        let Some(mut slot) = self.writer.slots.get_mut(index) else { return Err(AppendError::Busy) };
         let end = slot.head.saturating_add(bytes);
         if end > slot.records_end_max(&geometry) {
             let _ = self.seal_slot(index);
             return Err(AppendError::Busy);
         }
-        let SlotMemory { records, footer, placed, notes } = &mut slot.memory;
+        let SlotMut { record_buffer: records, footer_buffer: footer, pending: placed, notes } = &mut slot;
         let at = (notes.head - notes.base) as usize;
         let places = (records.get_mut(at..at + bytes as usize), placed.get_mut(notes.placed));
         let (Some(out), Some(note)) = places else {
@@ -342,7 +342,7 @@ impl Log<'_> {
             relocated_from: incoming.relocated_from.map(|from| from.location),
             relocated_bytes: incoming.relocated_from.map_or(0, |from| from.record_bytes),
         };
-        *note = Pending::of(incoming.hash, placed);
+        *note = Pending::of(incoming.hash, &placed);
         notes.placed += 1;
         notes.head = end;
         Ok(location)

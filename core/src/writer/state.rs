@@ -1,9 +1,8 @@
 //! The state of writing: open segments, the one that is being opened, sequences and positions.
 
-use super::memory::SlotMemory;
 use super::opening::Opening;
-use super::slots::Slots;
-use crate::config::{SLOTS_MAX, Streams, TierConfig};
+use super::slots::{SlotMemory, Slots};
+use crate::config::{Streams, TierConfig};
 use crate::format::Sequence;
 use crate::segments::Ages;
 
@@ -47,7 +46,7 @@ pub(super) struct StreamState {
 }
 
 impl<'m> Writer<'m> {
-    pub(super) fn new(config: &TierConfig, slots: heapless::Vec<SlotMemory<'m>, SLOTS_MAX>) -> Self {
+    pub(super) fn new(config: &TierConfig, slots: SlotMemory<'m>) -> Self {
         let is_merged = config.streams == Streams::One;
         Self {
             slots: Slots::new(slots),

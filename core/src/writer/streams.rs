@@ -141,7 +141,7 @@ impl Log<'_> {
         for index in self.writer.slots.indices() {
             if self.writer.streams.is_merged {
                 self.seal_slot(index);
-            } else if let Some(slot) = self.writer.slots.get_mut(index) {
+            } else if let Some(mut slot) = self.writer.slots.get_mut(index) {
                 slot.stream = Stream::Warm;
             }
         }

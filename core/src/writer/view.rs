@@ -2,11 +2,13 @@
 
 use super::log::Log;
 #[cfg(test)]
-use super::memory::SlotMemory;
+use super::slot::SlotMut;
+#[cfg(test)]
+use super::slots::SlotIndex;
 use crate::format::Sequence;
 use crate::segments::Segment;
 
-impl<'m> Log<'m> {
+impl Log<'_> {
     /// The sequence that is issued next.
     pub(crate) const fn sequence_next(&self) -> Sequence {
         self.writer.sequence_next
@@ -87,16 +89,31 @@ impl<'m> Log<'m> {
         slot.map(|(index, _)| index).is_some_and(|index| self.seal_slot(index))
     }
 
-    /// The memory of the slot with the most records that wait, for a test to break.
+    /// The slot with the most records that wait, for a test to break.
     #[cfg(test)]
-    pub(crate) fn fullest_slot(&mut self) -> &mut SlotMemory<'m> {
-        let slots = self.writer.slots.iter_mut();
-        &mut slots.max_by_key(|slot| slot.placed).expect("there are slots").memory
+    fn fullest_slot(&mut self) -> SlotMut<'_> {
+        let slots = &mut self.writer.slots;
+        let waiting = |index: &SlotIndex| slots.get(*index).map_or(0, |slot| slot.placed);
+        let fullest = slots.indices().max_by_key(waiting).expect("there are slots");
+        slots.get_mut(fullest).expect("it is in the row")
+    }
+
+    /// Forgets the notes of records that wait, for a test.
+    #[cfg(test)]
+    pub(crate) fn forget_pending(&mut self) {
+        self.fullest_slot().pending.fill(super::Pending::new());
+    }
+
+    /// Loses the bytes of records that wait, for a test.
+    #[cfg(test)]
+    pub(crate) fn lose_record_bytes(&mut self) {
+        let memory = self.writer.slots.take_memory();
+        self.writer.slots = super::slots::Slots::lossy(memory);
     }
 
     /// Lets the same slot name another segment, for a test.
     #[cfg(test)]
     pub(crate) fn misplace_fullest_slot(&mut self, segment: crate::format::SegmentIndex) {
-        self.fullest_slot().notes.segment = segment;
+        self.fullest_slot().segment = segment;
     }
 }

@@ -5,15 +5,15 @@ use core::fmt;
 use coldpress_core::compaction::TaskMemory;
 use coldpress_core::format::{HEADER_BYTES, SEGMENTS_MIN, Sequence};
 use coldpress_core::segments::Segment;
-use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
+use coldpress_core::writer::{Memory, Pending, SlotNotes};
 
 use super::table::{STASH, WAYS};
 
 /// Open segments: the one that is filled. Without footers it is sealed once its last record is written, so no other is needed
 /// meanwhile.
 const SLOTS: usize = 1;
-/// Pending records of each open segment.
-const PLACED: usize = 2;
+/// Pending records of the open segments.
+const PLACED: usize = 2 * SLOTS;
 
 /// Returns how many buckets the index of [`FlashMemory`] takes for `keys` keys.
 ///
@@ -58,7 +58,9 @@ pub struct FlashMemory<
     const TASKS: usize = 1,
 > {
     segments: [Segment; SEGMENTS],
-    slots: [Slot<RECORD>; SLOTS],
+    slots: [SlotNotes; SLOTS],
+    records: [[u8; RECORD]; SLOTS],
+    placed: [Pending; PLACED],
     copy: [u8; RECORD],
     scan: [u8; RECORD],
     pub(super) buckets: [[u32; WAYS]; BUCKETS],
@@ -73,12 +75,6 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TAS
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FlashMemory").finish_non_exhaustive()
     }
-}
-
-struct Slot<const RECORD: usize> {
-    records: [u8; RECORD],
-    placed: [Pending; PLACED],
-    notes: SlotNotes,
 }
 
 /// The memory of a tier, borrowed in parts.
@@ -126,13 +122,9 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TAS
         const { Self::CHECKED }
         Self {
             segments: [const { Segment::new() }; SEGMENTS],
-            slots: [const {
-                Slot {
-                    records: [0; RECORD],
-                    placed: [const { Pending::new() }; PLACED],
-                    notes: SlotNotes::new(),
-                }
-            }; SLOTS],
+            slots: [const { SlotNotes::new() }; SLOTS],
+            records: [[0; RECORD]; SLOTS],
+            placed: [const { Pending::new() }; PLACED],
             copy: [0; RECORD],
             scan: [0; RECORD],
             buckets: [[0; WAYS]; BUCKETS],
@@ -143,15 +135,12 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TAS
 
     #[expect(clippy::cast_possible_truncation, reason = "CHECKED bounds it")]
     pub(super) fn lend(&mut self) -> Lent<'_> {
-        let slots = self.slots.iter_mut().map(|slot| SlotMemory {
-            records: &mut slot.records,
-            footer: &mut [],
-            placed: &mut slot.placed,
-            notes: &mut slot.notes,
-        });
         let memory = Memory {
             segments: &mut self.segments,
-            slots: slots.collect(),
+            slots: &mut self.slots,
+            records: self.records.as_flattened_mut(),
+            footers: &mut [],
+            placed: &mut self.placed,
             copy: &mut self.copy,
             scan: &mut self.scan,
             recode: &mut [],

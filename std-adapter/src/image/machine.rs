@@ -7,7 +7,7 @@ use coldpress_core::format::{ENTRY_BYTES_MAX, Geometry, Identity, Store, TRAILER
 use coldpress_core::machine::{Driven, Driver, Status, Tier};
 use coldpress_core::recovery::MountError;
 use coldpress_core::segments::Segment;
-use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
+use coldpress_core::writer::{Memory, Pending, SlotNotes};
 
 use super::index::ImageIndex;
 use crate::storage::MediumFailure;
@@ -29,17 +29,13 @@ pub(super) fn config(geometry: Geometry, store: Store, only_reads: bool) -> Tier
     config
 }
 
-struct Slot {
-    records: Vec<u8>,
-    footer: Vec<u8>,
-    placed: Vec<Pending>,
-    notes: SlotNotes,
-}
-
 /// Everything a machine needs.
 pub(super) struct Buffers {
     segments: Vec<Segment>,
-    slots: Vec<Slot>,
+    slots: Vec<SlotNotes>,
+    records: Vec<u8>,
+    footers: Vec<u8>,
+    placed: Vec<Pending>,
     copy: Vec<u8>,
     scan: Vec<u8>,
     recode: Vec<u8>,
@@ -54,15 +50,13 @@ impl Buffers {
         // The ends of segments are read into it too.
         let scan = record.max(config.geometry.padded(config.geometry.header_bytes()) as usize);
         let batch = BATCH_BYTES.min(config.geometry.segment_bytes() as usize);
-        let slot = |_| Slot {
-            records: vec![0; record.max(batch)],
-            footer: vec![0; footer_bytes],
-            placed: vec![Pending::default(); PLACED],
-            notes: SlotNotes::new(),
-        };
+        let slots = config.streams.count() as usize + 1;
         Self {
             segments: vec![Segment::default(); config.geometry.segment_count() as usize],
-            slots: (0..=config.streams.count()).map(slot).collect(),
+            slots: (0..slots).map(|_| SlotNotes::new()).collect(),
+            records: vec![0; slots * record.max(batch)],
+            footers: vec![0; slots * footer_bytes],
+            placed: vec![Pending::default(); slots * PLACED],
             copy: vec![0; record],
             scan: vec![0; scan],
             recode: vec![0; record],
@@ -71,15 +65,12 @@ impl Buffers {
     }
 
     fn lend(&mut self) -> (Memory<'_>, &mut TaskMemory) {
-        let slots = self.slots.iter_mut().map(|slot| SlotMemory {
-            records: &mut slot.records,
-            footer: &mut slot.footer,
-            placed: &mut slot.placed,
-            notes: &mut slot.notes,
-        });
         let memory = Memory {
             segments: &mut self.segments,
-            slots: slots.collect(),
+            slots: &mut self.slots,
+            records: &mut self.records,
+            footers: &mut self.footers,
+            placed: &mut self.placed,
             copy: &mut self.copy,
             scan: &mut self.scan,
             recode: &mut self.recode,

@@ -2,7 +2,7 @@
 
 use coldpress_core::compaction::TaskMemory;
 use coldpress_core::segments::Segment;
-use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
+use coldpress_core::writer::{Memory, Pending, SlotNotes};
 
 use crate::config::ColdTierConfig;
 
@@ -12,18 +12,13 @@ const WRITE_BYTES: usize = 256 << 10;
 /// not. The other buffers are zeroes, of which the system makes pages only when they are written.
 const RECORDS_MAX: usize = 1024;
 
-/// One slot's memory.
-struct Slot {
-    records: Vec<u8>,
-    footer: Vec<u8>,
-    placed: Vec<Pending>,
-    notes: SlotNotes,
-}
-
 /// Everything a machine needs.
 pub(super) struct Buffers {
     segments: Vec<Segment>,
-    slots: Vec<Slot>,
+    slots: Vec<SlotNotes>,
+    records: Vec<u8>,
+    footers: Vec<u8>,
+    placed: Vec<Pending>,
     copy: Vec<u8>,
     scan: Vec<u8>,
     recode: Vec<u8>,
@@ -36,17 +31,15 @@ impl Buffers {
         let record = record_bytes_max as usize;
         let segment = config.segment_bytes() as usize;
         let write = record.max(WRITE_BYTES.min(segment));
-        let slot = |_| Slot {
-            records: vec![0; write],
-            // Two thirds of a segment: enough for records of one byte upwards. Memory that is never written to is never taken.
-            footer: vec![0; segment / 3 * 2],
-            placed: vec![Pending::default(); RECORDS_MAX.min(segment / 24).max(16)],
-            notes: SlotNotes::new(),
-        };
+        // One for each stream, and one to fill while a full one waits for its sync.
+        let slots = config.streams() as usize + 1;
         Self {
             segments: vec![Segment::default(); config.segment_count() as usize],
-            // One for each stream, and one to fill while a full one waits for its sync.
-            slots: (0..=config.streams()).map(slot).collect(),
+            slots: (0..slots).map(|_| SlotNotes::new()).collect(),
+            records: vec![0; slots * write],
+            // Two thirds of a segment: enough for records of one byte upwards. Memory that is never written to is never taken.
+            footers: vec![0; slots * (segment / 3 * 2)],
+            placed: vec![Pending::default(); slots * RECORDS_MAX.min(segment / 24).max(16)],
             copy: vec![0; write],
             scan: vec![0; write],
             recode: vec![0; record],
@@ -54,25 +47,18 @@ impl Buffers {
         }
     }
 
-    /// Lends it all; `None` if there are more slots than a machine takes.
-    pub(super) fn lend(&mut self) -> Option<(Memory<'_>, &mut TaskMemory)> {
-        let mut slots = heapless::Vec::new();
-        for slot in &mut self.slots {
-            let memory = SlotMemory {
-                records: &mut slot.records,
-                footer: &mut slot.footer,
-                placed: &mut slot.placed,
-                notes: &mut slot.notes,
-            };
-            slots.push(memory).ok()?;
-        }
+    /// Lends it all.
+    pub(super) fn lend(&mut self) -> (Memory<'_>, &mut TaskMemory) {
         let memory = Memory {
             segments: &mut self.segments,
-            slots,
+            slots: &mut self.slots,
+            records: &mut self.records,
+            footers: &mut self.footers,
+            placed: &mut self.placed,
             copy: &mut self.copy,
             scan: &mut self.scan,
             recode: &mut self.recode,
         };
-        Some((memory, &mut self.tasks))
+        (memory, &mut self.tasks)
     }
 }

@@ -225,8 +225,7 @@ pub(crate) fn run(mut setup: Setup, shared: &SharedPartition, syncer: Syncer) {
     };
     let record_bytes_max = config.record_bytes_max();
     let (mut buffers, mut longer_buffers) = (Buffers::new(&config, record_bytes_max), None);
-    let Some(memory) = buffers.lend() else { return };
-    let Some(tier) = build(memory, record_bytes_max) else { return };
+    let Some(tier) = build(buffers.lend(), record_bytes_max) else { return };
     let span = core::mem::replace(&mut setup.span, Span::none());
     let mut worker = Worker::new(setup, shared, tier, syncer);
     let mut mounted = span.in_scope(|| worker.mount());
@@ -236,7 +235,7 @@ pub(crate) fn run(mut setup: Setup, shared: &SharedPartition, syncer: Syncer) {
         && stored <= config.segment_bytes()
     {
         let longer = longer_buffers.insert(Buffers::new(&config, stored));
-        if let Some(tier) = longer.lend().and_then(|memory| build(memory, stored)) {
+        if let Some(tier) = build(longer.lend(), stored) {
             worker.tier = tier;
             mounted = span.in_scope(|| worker.mount());
         }

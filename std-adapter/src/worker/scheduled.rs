@@ -61,7 +61,7 @@ mod tests {
         let store = Store { id: 1, hash_key: [0; 16], partition: 0, partitions: 1 };
         let mut buffers = Buffers::new(&config, config.record_bytes_max());
         let machine = config.machine(store, Duration::from_secs(1));
-        let (memory, task_memory) = buffers.lend().unwrap();
+        let (memory, task_memory) = buffers.lend();
         let mut tier = Tier::new(machine, memory, Some(task_memory)).unwrap();
         let mut tasks = ScheduledTasks::default();
         let clients = [(); 3].map(|()| {

@@ -3,7 +3,7 @@
 use coldpress_core::compaction::TaskMemory;
 use coldpress_core::config::TierConfig;
 use coldpress_core::segments::Segment;
-use coldpress_core::writer::{Memory, Pending, SlotMemory, SlotNotes};
+use coldpress_core::writer::{Memory, Pending, SlotNotes};
 
 /// The memory of one machine, and of its tasks.
 pub type LentMemory<'m> = (Memory<'m>, Option<&'m mut TaskMemory>);
@@ -27,19 +27,14 @@ impl Default for Sizes {
     }
 }
 
-#[derive(Debug)]
-struct SlotArena {
-    records: Vec<u8>,
-    footer: Vec<u8>,
-    placed: Vec<Pending>,
-    notes: SlotNotes,
-}
-
 /// The memory.
 #[derive(Debug)]
 pub struct Arena {
     segments: Vec<Segment>,
-    slots: Vec<SlotArena>,
+    slots: Vec<SlotNotes>,
+    records: Vec<u8>,
+    footers: Vec<u8>,
+    placed: Vec<Pending>,
     copy: Vec<u8>,
     scan: Vec<u8>,
     recode: Vec<u8>,
@@ -51,15 +46,13 @@ impl Arena {
     #[must_use]
     pub fn new(config: &TierConfig, sizes: Sizes) -> Self {
         let record = config.record_bytes_max as usize;
-        let slot = || SlotArena {
-            records: vec![0; record.max(sizes.records)],
-            footer: vec![0; sizes.footer],
-            placed: vec![Pending::default(); sizes.placed],
-            notes: SlotNotes::new(),
-        };
+        let slots = config.streams.count() as usize + sizes.spare_slots;
         Self {
             segments: vec![Segment::default(); config.geometry.segment_count() as usize],
-            slots: (0..config.streams.count() as usize + sizes.spare_slots).map(|_| slot()).collect(),
+            slots: (0..slots).map(|_| SlotNotes::new()).collect(),
+            records: vec![0; slots * record.max(sizes.records)],
+            footers: vec![0; slots * sizes.footer],
+            placed: vec![Pending::default(); slots * sizes.placed],
             copy: vec![0; record],
             scan: vec![0; record],
             recode: vec![0; record],
@@ -71,15 +64,12 @@ impl Arena {
     #[must_use]
     pub fn lend(&mut self) -> LentMemory<'_> {
         self.segments.fill(Segment::default());
-        let slots = self.slots.iter_mut().map(|slot| SlotMemory {
-            records: &mut slot.records,
-            footer: &mut slot.footer,
-            placed: &mut slot.placed,
-            notes: &mut slot.notes,
-        });
         let memory = Memory {
             segments: &mut self.segments,
-            slots: slots.collect(),
+            slots: &mut self.slots,
+            records: &mut self.records,
+            footers: &mut self.footers,
+            placed: &mut self.placed,
             copy: &mut self.copy,
             scan: &mut self.scan,
             recode: &mut self.recode,

@@ -94,7 +94,7 @@ impl Budget {
     pub(super) fn new(config: &TierConfig, memory: &Memory<'_>) -> Self {
         let g = &config.geometry;
         let frame = (g.records_at() + 2 * g.padded(g.header_bytes())) as usize;
-        let slot = memory.slots.iter().map(|slot| slot.records.len().max(slot.footer.len())).max();
+        let slot = memory.records.len().max(memory.footers.len()) / memory.slots.len();
         Self {
             step_bytes: config.step_bytes,
             record_bytes_max: config.record_bytes_max,
@@ -102,8 +102,8 @@ impl Budget {
             read_max: memory.copy.len().max(memory.scan.len()),
             // The padding of the last record need not be in it.
             scan_max: memory.scan.len().next_multiple_of(g.write_unit() as usize) as u64,
-            write_max: slot.unwrap_or(0).max(frame),
-            placed_max: memory.slots.iter().map(|slot| slot.placed.len()).sum(),
+            write_max: slot.max(frame),
+            placed_max: memory.placed.len(),
             before: (0, 0, 0),
             largest: Largest::default(),
         }

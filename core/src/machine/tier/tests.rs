@@ -14,7 +14,7 @@ use crate::format::{Geometry, Identity, KeyHash, Kind, SegmentIndex};
 use crate::index::{Advice, Codecs, Index, Liveness, Look, Placed, Published, Reconciled, Settled};
 use crate::invariant::testing::breaks;
 use crate::machine::{Driven, Driver};
-use crate::writer::{Lessee, Pending, SlotMemory, SlotNotes};
+use crate::writer::{Lessee, Pending, SlotNotes};
 
 const NOW: Now = Now { monotonic_ms: 0, wall_s: 1_000 };
 const HASH: KeyHash = KeyHash([7; 12]);
@@ -161,15 +161,12 @@ impl World {
             has_footers: false,
             ..TierConfig::new(geometry(), store)
         };
-        let slot = || SlotMemory {
-            records: vec![0; 2048].leak(),
-            footer: &mut [],
-            placed: vec![Pending::new(); 16].leak(),
-            notes: Box::leak(Box::new(SlotNotes::new())),
-        };
         let memory = Memory {
             segments: vec![Segment::new(); 16].leak(),
-            slots: [slot(), slot()].into_iter().collect(),
+            slots: Box::leak(Box::new([const { SlotNotes::new() }; 2])),
+            records: vec![0; 4096].leak(),
+            footers: &mut [],
+            placed: vec![Pending::new(); 32].leak(),
             copy: vec![0; 4096].leak(),
             scan: vec![0; 4096].leak(),
             recode: &mut [],
@@ -226,10 +223,6 @@ impl World {
         self.drive();
         Ok(())
     }
-
-    fn slot_memory(&mut self) -> &mut SlotMemory<'static> {
-        self.tier.log.fullest_slot()
-    }
 }
 
 /// Breaks the state of a machine that has an unwritten record, and goes on with it.
@@ -247,8 +240,8 @@ const BREAKS: [(Invariant, Break); 6] = [
     (Invariant::LiveCounts, |world| {
         world.host.newest.as_mut().unwrap().record_bytes = 4_000;
     }),
-    (Invariant::PlacedRecords, |world| world.slot_memory().placed.fill(Pending::new())),
-    (Invariant::WrittenBytes, |world| world.slot_memory().records = &mut []),
+    (Invariant::PlacedRecords, |world| world.tier.log.forget_pending()),
+    (Invariant::WrittenBytes, |world| world.tier.log.lose_record_bytes()),
     (Invariant::ReadBuffer, |world| {
         world.tier.log.scan.lease(Lessee::Verifying);
         world.tier.log.scan.lease(Lessee::Sampling);
