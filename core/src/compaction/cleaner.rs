@@ -84,7 +84,8 @@ pub(crate) struct Cleaner {
     failures: u64,
     /// Times that a segment under suspicion could not be read, since the last one that was emptied.
     unreadable: u32,
-    finished: Option<Cleaned>,
+    /// Whether the victim is done with, and its outcome was not taken.
+    is_finished: bool,
 }
 
 impl Default for Cleaner {
@@ -100,7 +101,7 @@ impl Default for Cleaner {
             is_cancelled: false,
             failures: 0,
             unreadable: 0,
-            finished: None,
+            is_finished: false,
         }
     }
 }
@@ -156,7 +157,7 @@ impl Cleaner {
     }
 
     pub(crate) fn is_idle(&self) -> bool {
-        self.state == State::Idle && self.finished.is_none()
+        self.state == State::Idle && !self.is_finished
     }
 
     /// The victim in hand, else the last one.
@@ -168,7 +169,7 @@ impl Cleaner {
 
     /// The outcome of the last victim, once.
     pub(crate) fn take_finished(&mut self) -> Option<Cleaned> {
-        self.finished.take()
+        core::mem::take(&mut self.is_finished).then_some(self.victim)
     }
 
     /// Stops after what was copied so far; the victim stays as it is.
@@ -483,7 +484,7 @@ impl Cleaner {
         }
         self.victim.is_emptied = is_emptied;
         self.victim.has_failed |= log.counters.failures != self.failures;
-        self.finished = Some(self.victim);
+        self.is_finished = true;
         self.state = State::Idle;
         Poll::Again
     }

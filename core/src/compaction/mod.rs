@@ -7,6 +7,7 @@
 mod ask;
 mod cleaner;
 mod compact;
+mod debt;
 mod effort;
 mod evict;
 mod expire;
@@ -23,6 +24,7 @@ mod tasks;
 mod tidy;
 
 pub use cleaner::Cleaning;
+pub(crate) use debt::debt_permille;
 pub use effort::Effort;
 pub use kinds::{CompactionTask, REPORTS_KEPT, TASK_QUEUE_CAPACITY, TasksFull};
 pub use memory::TaskMemory;

@@ -15,16 +15,17 @@ use crate::config::Stream;
 use crate::drive::{Action, MediumError, Now, Poll};
 use crate::format::{EraseIntent, KeyHash, Kind, MARKER_BYTES, Marker, RecordHeader, SegmentIndex};
 use crate::index::{Host, KeyCall};
-use crate::recovery::{Scan, Scanner, is_early};
+use crate::invariant::Invariant;
+use crate::recovery::{Restore, Scan, Scanner, is_early};
 use crate::segments::{Flag, Segment, SegmentState, SyncPoint};
-use crate::writer::{Engine, Incoming, LANE_ERASE, Lessee, Log};
+use crate::writer::{Incoming, LANE_ERASE, Lessee, Log};
 
 #[derive(Debug, Clone, Copy, Default)]
 enum State {
     #[default]
     Idle,
-    /// Counting down the copies in a segment.
-    Counting(Scanner),
+    /// Counting down the copies in a segment; the scanner is kept by [`Restore`].
+    Counting,
     /// An erase is in flight.
     Erasing { segment: SegmentIndex, ticket: Ticket },
     /// The marker is next.
@@ -51,19 +52,23 @@ impl Log<'_> {
     }
 }
 
-impl Engine for Reclaimer {
+impl Reclaimer {
     /// Takes a step. Bounds: one pass over the table, or `step_records` entries, or one action.
-    fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+    pub(crate) fn poll<H: Host>(
+        &mut self,
+        now: Now,
+        log: &mut Log<'_>,
+        host: &mut H,
+        restore: &mut Restore,
+    ) -> Poll {
         match self.state {
-            State::Idle => self.pick(now, log, host),
-            State::Counting(scanner) => self.count(log, host, scanner),
+            State::Idle => self.pick(now, log, host, restore),
+            State::Counting => self.count(log, host, restore),
             State::Erasing { .. } | State::MarkerWriting { .. } => Poll::Idle,
             State::Marking { segment } => self.write_marker(log, segment),
         }
     }
-}
 
-impl Reclaimer {
     pub(crate) fn is_waiting(&self, ticket: Ticket) -> bool {
         match self.state {
             State::Erasing { ticket: t, .. } | State::MarkerWriting { ticket: t, .. } => t == ticket,
@@ -76,7 +81,7 @@ impl Reclaimer {
         self.marker.get(..log.layout.geometry().padded(MARKER_BYTES) as usize).unwrap_or_default()
     }
 
-    fn pick<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+    fn pick<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H, restore: &mut Restore) -> Poll {
         if log.is_backing_off(now) || log.segments.leaving() == 0 {
             return Poll::Idle;
         }
@@ -95,7 +100,7 @@ impl Reclaimer {
                 log.end_recount(host);
                 Poll::Again
             }
-            Some((index, SegmentState::Freeing)) => self.begin_free(log, index),
+            Some((index, SegmentState::Freeing)) => self.begin_free(log, index, restore),
             Some((index, SegmentState::Emptied)) => Self::append_intent(log, index),
             _ => Self::take_dead(log),
         }
@@ -192,11 +197,12 @@ impl Reclaimer {
         Poll::Again
     }
 
-    fn begin_free(&mut self, log: &mut Log<'_>, index: SegmentIndex) -> Poll {
+    fn begin_free(&mut self, log: &mut Log<'_>, index: SegmentIndex, restore: &mut Restore) -> Poll {
         let is_counted = log.segments.get(index).is_counted();
         if is_counted {
             log.scan.lease(Lessee::Reclaiming);
-            self.state = State::Counting(Scanner::footer(log, index));
+            restore.count(Scanner::footer(log, index));
+            self.state = State::Counting;
             return Poll::Again;
         }
         self.erase(log, index)
@@ -210,13 +216,17 @@ impl Reclaimer {
     }
 
     /// Counts down the copies in the segment, which are gone for good now (rule 6). A tombstone may become needless by it.
-    fn count<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, mut scanner: Scanner) -> Poll {
+    fn count<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H, restore: &mut Restore) -> Poll {
         if log.scan.is_reading() {
             return Poll::Idle;
         }
         if let Some(action) = log.read_again() {
             return Poll::Do(action);
         }
+        let Some(mut scanner) = restore.take_counting() else {
+            log.watch.note(Invariant::ReadBuffer);
+            return Poll::Idle;
+        };
         let failed = log.scan.take_result().is_some_and(|r| r.is_err());
         for _ in 0..log.layout.config().step_records {
             let before = if H::ANSWERS_AT_ONCE { None } else { Some(scanner) };
@@ -224,11 +234,11 @@ impl Reclaimer {
             let step = if failed { Scan::End { records_end: 0 } } else { scanner.next(log, host) };
             match step {
                 Scan::Read { offset, bytes } => {
-                    self.state = State::Counting(scanner);
+                    restore.count(scanner);
                     return Poll::Do(log.read_for(&scanner, offset, bytes));
                 }
                 Scan::Item(found) if is_early(host, KeyCall::CopyErased, &found) => {
-                    self.state = State::Counting(before.unwrap_or(scanner));
+                    restore.count(before.unwrap_or(scanner));
                     return Poll::Again;
                 }
                 Scan::Item(found) if found.kind.is_keyed() => {
@@ -245,7 +255,7 @@ impl Reclaimer {
                 }
             }
         }
-        self.state = State::Counting(scanner);
+        restore.count(scanner);
         Poll::Again
     }
 

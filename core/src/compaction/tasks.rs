@@ -16,6 +16,7 @@
 
 use super::cleaner::{Cleaned, Cleaner, Cleaning};
 use super::compact;
+use super::debt::debt_permille;
 use super::effort::{Effort, Pausing};
 use super::kinds::{CompactionTask, TasksFull};
 use super::memory::{TaskMemory, TaskState};
@@ -52,7 +53,6 @@ pub(crate) struct Tasks<'m> {
     /// Whether the victim in hand gives space, or copies, that somebody waits for.
     is_needed: bool,
     pausing: Pausing,
-    restore: Restore,
     /// Whether a second look is under way that a shortage began, not a task.
     is_restoring: bool,
     /// Erases when a second look ended because the index had no place. Only an erase makes a place, so no look begins before
@@ -77,7 +77,6 @@ impl<'m> Tasks<'m> {
             is_for_task: false,
             is_needed: false,
             pausing: Pausing::default(),
-            restore: Restore::default(),
             is_restoring: false,
             lacked_places: None,
             places: Places::default(),
@@ -208,25 +207,12 @@ impl<'m> Tasks<'m> {
         self.state.as_ref()?.outstanding.next_deadline_ms()
     }
 
-    /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
-    pub(crate) fn debt_permille(log: &Log<'_>) -> u16 {
-        let free = log.free() + log.blocks.to_come();
-        let high = log.layout.config().high_watermark_segments.max(1);
-        match free.checked_sub(log.free_reserve() + 1) {
-            None => 1000,
-            Some(above) => {
-                let permille = high.saturating_sub(above).saturating_mul(999) / high;
-                u16::try_from(permille).unwrap_or(999)
-            }
-        }
-    }
-
     /// When a paced step may be taken, in milliseconds from now.
     pub(crate) fn pace_wait_ms(&self, log: &Log<'_>) -> Option<u64> {
         if self.cleaner.is_idle() || self.pausing.is_holding() {
             return None;
         }
-        Some(self.pace.wait_ms(Self::debt_permille(log))).filter(|ms| *ms > 0)
+        Some(self.pace.wait_ms(debt_permille(log))).filter(|ms| *ms > 0)
     }
 
     /// When there may be something to tidy, in milliseconds of the monotonic clock; `None` while there is other work.
@@ -274,7 +260,7 @@ impl<'m> Tasks<'m> {
     }
 
     /// Cleans segments under suspicion, then, in a shortage, the best victim.
-    fn begin_needed(&mut self, log: &mut Log<'_>) {
+    fn begin_needed(&mut self, log: &mut Log<'_>, restore: &mut Restore) {
         // No segment can be opened to relocate to, and a freed one would be of no use.
         if log.is_at_end() {
             self.is_short = false;
@@ -300,8 +286,8 @@ impl<'m> Tasks<'m> {
             }
             // A segment with unread records, or in quarantine, is read again, and counts as torn by a cut if it still can't be
             // read. The log could not go on otherwise (rule 12).
-            None if !suspects && self.begin_restore(log, |s| s.state() == SegmentState::Sealed) => {}
-            None if self.begin_restore(log, |s| s.state() == SegmentState::Quarantined) => {}
+            None if !suspects && self.begin_restore(log, restore, |s| s.state() == SegmentState::Sealed) => {}
+            None if self.begin_restore(log, restore, |s| s.state() == SegmentState::Quarantined) => {}
             // The next poll merges the streams.
             None if log.merge_for_space() => log.stir(true),
             None => self.is_short = false,
@@ -339,8 +325,13 @@ impl<'m> Tasks<'m> {
 
     /// For want of space, begins a second look at a segment that could not be read, or is in quarantine. It does so only on
     /// flash, where a cut leaves units that are never read back: bytes that still can't be read are taken for such units.
-    fn begin_restore(&mut self, log: &mut Log<'_>, is_meant: impl Fn(&Segment) -> bool) -> bool {
-        if !log.may_restore() || self.is_closing || log.scan.is_leased() || !self.restore.is_idle() {
+    fn begin_restore(
+        &mut self,
+        log: &mut Log<'_>,
+        restore: &mut Restore,
+        is_meant: impl Fn(&Segment) -> bool,
+    ) -> bool {
+        if !log.may_restore() || self.is_closing || log.scan.is_leased() || !restore.is_idle() {
             return false;
         }
         if self.lacked_places == Some(log.counters.erases) {
@@ -355,13 +346,19 @@ impl<'m> Tasks<'m> {
         let segment =
             log.segments.numbered().find(|(_, s)| is_kept(s) && is_meant(s)).map(|(index, _)| index);
         let Some(segment) = segment else { return false };
-        self.restore.begin(log, segment, true);
+        restore.begin(log, segment, true);
         self.is_restoring = true;
         true
     }
 
-    fn poll_restore<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
-        match self.restore.poll(log, host) {
+    fn poll_restore<H: Host>(
+        &mut self,
+        now: Now,
+        log: &mut Log<'_>,
+        host: &mut H,
+        restore: &mut Restore,
+    ) -> Poll {
+        match restore.poll(log, host) {
             RestoreStep::Stay(poll) => return poll,
             RestoreStep::Done(Outcome::Kept) => log.back_off(now),
             RestoreStep::Done(Outcome::NoPlace) => self.lacked_places = Some(log.counters.erases),
@@ -380,12 +377,18 @@ impl<'m> Tasks<'m> {
         }
     }
 
-    fn poll_task<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+    fn poll_task<H: Host>(
+        &mut self,
+        now: Now,
+        log: &mut Log<'_>,
+        host: &mut H,
+        restore: &mut Restore,
+    ) -> Poll {
         let Some(state) = self.state.as_deref_mut() else { return Poll::Idle };
         let Some(mut task) = state.task.take() else { return state.start(now, log) };
         let step = match task.state {
             State::Compacting { below } => compact::step(log, &mut self.cleaner, &mut task, below),
-            State::Rebuilding => state.rebuild.step(log, &self.cleaner, &mut self.restore, host, &mut task),
+            State::Rebuilding => state.rebuild.step(log, &self.cleaner, restore, host, &mut task),
             State::Expiring => state.expire.step(log, host, &mut task),
             State::Sampling => state.sampling.step(log, host, &mut task),
             State::Reclaiming => self.step_reclaiming(log, &mut task),
@@ -461,15 +464,21 @@ impl<'m> Tasks<'m> {
     }
 }
 
-impl Engine for Tasks<'_> {
+impl Tasks<'_> {
     /// Takes a step of the work that the tier needs, else of the task. Bounds: one step of one engine, and a few passes over
     /// the table.
-    fn poll<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+    pub(crate) fn poll<H: Host>(
+        &mut self,
+        now: Now,
+        log: &mut Log<'_>,
+        host: &mut H,
+        restore: &mut Restore,
+    ) -> Poll {
         self.take_timeouts(now, log);
         if let Some(cleaned) = self.cleaner.take_finished() {
             self.note_cleaned(&cleaned);
         }
-        match self.poll_needed(now, log, host) {
+        match self.poll_needed(now, log, host, restore) {
             Poll::Idle => {}
             step => {
                 self.pausing.note(Effort::Needed);
@@ -487,7 +496,7 @@ impl Engine for Tasks<'_> {
                 }
             }
         }
-        if log.must_give_up() && !log.is_backing_off(now) && self.begin_restore(log, |_| true) {
+        if log.must_give_up() && !log.is_backing_off(now) && self.begin_restore(log, restore, |_| true) {
             self.pausing.note(Effort::Needed);
             return Poll::Again;
         }
@@ -500,7 +509,7 @@ impl Engine for Tasks<'_> {
             self.pausing.note(Effort::Held);
             return Poll::Idle;
         }
-        let step = self.poll_task(now, log, host);
+        let step = self.poll_task(now, log, host, restore);
         if step != Poll::Idle {
             self.pausing.note_background();
         }
@@ -524,26 +533,30 @@ impl Engine for Tasks<'_> {
         }
         step
     }
-}
 
-impl Tasks<'_> {
     /// Takes a step of the work that the tier needs; where it begins a victim, the cleaner goes on.
-    fn poll_needed<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
+    fn poll_needed<H: Host>(
+        &mut self,
+        now: Now,
+        log: &mut Log<'_>,
+        host: &mut H,
+        restore: &mut Restore,
+    ) -> Poll {
         if self.is_restoring {
-            match self.poll_restore(now, log, host) {
+            match self.poll_restore(now, log, host, restore) {
                 Poll::Idle => {}
                 step => return step,
             }
         }
         if !log.is_backing_off(now) {
             let is_sealed = |s: &Segment| s.state() == SegmentState::Sealed;
-            if log.free() <= 1 && !log.segments.has_dead() && self.begin_restore(log, is_sealed) {
+            if log.free() <= 1 && !log.segments.has_dead() && self.begin_restore(log, restore, is_sealed) {
                 return Poll::Again;
             }
         }
         if self.cleaner.is_idle() && !log.is_backing_off(now) {
             let was_restoring = self.is_restoring;
-            self.begin_needed(log);
+            self.begin_needed(log, restore);
             if self.is_restoring && !was_restoring {
                 return Poll::Again;
             }
@@ -556,7 +569,7 @@ impl Tasks<'_> {
 
     /// Takes a step of the victim in hand, as the pace allows.
     fn poll_cleaner<H: Host>(&mut self, now: Now, log: &mut Log<'_>, host: &mut H) -> Poll {
-        let debt = if self.is_closing { 1000 } else { Self::debt_permille(log) };
+        let debt = if self.is_closing { 1000 } else { debt_permille(log) };
         if !self.pace.admits(now.monotonic_ms, debt) {
             return Poll::Idle;
         }

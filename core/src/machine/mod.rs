@@ -19,6 +19,7 @@
 mod blocks;
 mod clock;
 mod driving;
+mod phase;
 mod tier;
 mod unchanged;
 

@@ -1,15 +1,17 @@
 //! The tier machine itself: its life, and the order in which its engines are polled.
 
+use super::phase::Phase;
 use crate::cleanup::Ticket;
 use crate::compaction::{
     Cleaning, CompactionTask, Effort, Reclaimer, Report, RunningTask, TaskMemory, Tasks, TasksFull,
+    debt_permille,
 };
 use crate::config::{ConfigError, TierConfig};
 use crate::drive::{Input, Now, Poll, StaleTicket, TaskId};
 use crate::format::{Location, Seed, SegmentIndex, Sequence, Store};
 use crate::index::{Dropped, Due, Host, Released};
 use crate::invariant::Invariant;
-use crate::recovery::{Mount, MountError, MountReport};
+use crate::recovery::{MountError, MountReport, Restore};
 use crate::segments::{Segment, SyncPoint, Tally};
 use crate::writer::{AppendError, Counters, Engine, Fresh, Log, Memory};
 
@@ -44,8 +46,7 @@ pub enum Status {
 pub struct Tier<'m> {
     pub(super) status: Status,
     pub(super) log: Log<'m>,
-    mount: Mount,
-    reclaim: Reclaimer,
+    phase: Phase,
     tasks: Tasks<'m>,
 }
 
@@ -68,7 +69,7 @@ impl<'m> Tier<'m> {
         }
         let log = Log::new(config, memory);
         let tasks = Tasks::new(&log, tasks);
-        Ok(Self { status: Status::Mounting, log, mount: Mount::new(), reclaim: Reclaimer::default(), tasks })
+        Ok(Self { status: Status::Mounting, log, phase: Phase::new(), tasks })
     }
 
     /// Forgets everything, as a machine that was just built, and is about to mount its medium again. Completions of what was
@@ -76,7 +77,7 @@ impl<'m> Tier<'m> {
     pub fn restart(&mut self) {
         self.status = Status::Mounting;
         self.log.restart();
-        (self.mount, self.reclaim) = (Mount::new(), Reclaimer::default());
+        self.phase = Phase::new();
         self.tasks.restart(&self.log);
     }
 
@@ -112,7 +113,7 @@ impl<'m> Tier<'m> {
     /// The findings of the mount; final once the machine runs.
     #[must_use]
     pub fn mount_report(&self) -> MountReport {
-        self.mount.report()
+        self.phase.report()
     }
 
     /// The store on the medium.
@@ -237,7 +238,7 @@ impl<'m> Tier<'m> {
     /// How far free segments are below the high watermark, in permille; 1,000 when fresh records have to wait.
     #[must_use]
     pub fn debt_permille(&self) -> u16 {
-        Tasks::debt_permille(&self.log)
+        debt_permille(&self.log)
     }
 
     /// The running task and how far it is.
@@ -412,8 +413,10 @@ impl<'m> Tier<'m> {
     /// The bytes of a write that was asked for; empty when the ticket is stale.
     #[must_use]
     pub fn write_bytes(&self, ticket: Ticket) -> &[u8] {
-        let is_marker = self.reclaim.is_waiting(ticket);
-        let lent = if is_marker { Some(self.reclaim.lent(&self.log)) } else { self.log.lent(ticket) };
+        let lent = match &self.phase {
+            Phase::Mounted { reclaim, .. } if reclaim.is_waiting(ticket) => Some(reclaim.lent(&self.log)),
+            _ => self.log.lent(ticket),
+        };
         let Some(lent) = lent else { return &[] };
         // A write has at least one byte.
         self.log.watch.hold(Invariant::WrittenBytes, !lent.is_empty());
@@ -453,10 +456,16 @@ impl<'m> Tier<'m> {
     }
 
     fn poll_mount<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
-        let step = self.mount.poll(now, &mut self.log, host);
-        match self.mount.outcome() {
+        let Phase::Mounting(mount) = &mut self.phase else { return Poll::Idle };
+        let step = mount.poll(now, &mut self.log, host);
+        match mount.outcome() {
             None => step,
             Some(Ok(())) => {
+                self.phase = Phase::Mounted {
+                    report: mount.report(),
+                    reclaim: Reclaimer::default(),
+                    restore: Restore::default(),
+                };
                 self.log.observe(now);
                 self.log.begin_blocks();
                 self.log.measure_fill();
@@ -477,10 +486,20 @@ impl<'m> Tier<'m> {
             Poll::Idle => {}
             step => return step,
         }
-        match self.reclaim.poll(now, &mut self.log, host) {
-            Poll::Idle => self.tasks.poll(now, &mut self.log, host),
+        match self.poll_reclaim(now, host) {
+            Poll::Idle => self.poll_tasks(now, host),
             step => step,
         }
+    }
+
+    fn poll_reclaim<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
+        let Phase::Mounted { reclaim, restore, .. } = &mut self.phase else { return Poll::Idle };
+        reclaim.poll(now, &mut self.log, host, restore)
+    }
+
+    fn poll_tasks<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
+        let Phase::Mounted { restore, .. } = &mut self.phase else { return Poll::Idle };
+        self.tasks.poll(now, &mut self.log, host, restore)
     }
 
     /// An engine may only just have asked for the write or opening that it waits for: the next poll makes it.
@@ -498,13 +517,13 @@ impl<'m> Tier<'m> {
         let has_suspects = self.log.segments.has_suspects();
         // A segment whose opening failed is erased again: records under suspicion may need it.
         if has_suspects {
-            match self.reclaim.poll(now, &mut self.log, host) {
+            match self.poll_reclaim(now, host) {
                 Poll::Idle => {}
                 step => return step,
             }
         }
         if has_suspects || !self.tasks.is_idle() {
-            match self.tasks.poll(now, &mut self.log, host) {
+            match self.poll_tasks(now, host) {
                 Poll::Idle => {}
                 step => return step,
             }
@@ -538,8 +557,10 @@ impl<'m> Tier<'m> {
             Input::CleanupUnavailable(ticket) => return self.tasks.take_unavailable(now, &self.log, ticket),
             Input::Done { ticket, result } => (ticket, result),
         };
-        if self.reclaim.is_waiting(ticket) {
-            self.reclaim.done(now, &mut self.log, result);
+        if let Some(reclaim) = self.phase.reclaim()
+            && reclaim.is_waiting(ticket)
+        {
+            reclaim.done(now, &mut self.log, result);
             return Ok(());
         }
         let is_sync = self.log.durability.is_waiting(ticket);

@@ -19,6 +19,7 @@ use super::scanner::{Scan, Scanner, is_early};
 use crate::drive::{MediumError, Poll};
 use crate::format::{Location, Marker, SegmentIndex, Sequence, TRAILER_BYTES, Trailer, read_record};
 use crate::index::{Host, KeyCall, Reconciled};
+use crate::invariant::Invariant;
 use crate::segments::{Flag, SegmentState, SyncPoint};
 use crate::writer::{LANE_SCAN, Lessee, Log};
 
@@ -41,6 +42,8 @@ enum State {
     /// Reading the trailer, for the sequence that it states.
     Trailer,
     Records(Scanner),
+    /// No look: the reclaiming counts copies down. Only one of the two has the scan buffer, so they share the scanner's memory.
+    Counting(Scanner),
 }
 
 /// The outcome of a second look.
@@ -105,6 +108,18 @@ impl Restore {
         };
     }
 
+    /// Keeps the scanner of the reclaiming, which has the scan buffer.
+    pub(crate) const fn count(&mut self, scanner: Scanner) {
+        self.state = State::Counting(scanner);
+    }
+
+    /// Takes the scanner of the reclaiming.
+    pub(crate) const fn take_counting(&mut self) -> Option<Scanner> {
+        let State::Counting(scanner) = self.state else { return None };
+        self.state = State::Idle;
+        Some(scanner)
+    }
+
     /// Takes a step. Bounds: one keyed record and `step_records` others, or [`GUESSES_PER_POLL`] guesses, or one action.
     pub(crate) fn poll<H: Host>(&mut self, log: &mut Log<'_>, host: &mut H) -> RestoreStep {
         if log.scan.is_reading() {
@@ -115,6 +130,10 @@ impl Restore {
         }
         match self.state {
             State::Idle => RestoreStep::Done(Outcome::Kept),
+            State::Counting(_) => {
+                log.watch.note(Invariant::ReadBuffer);
+                RestoreStep::Stay(Poll::Idle)
+            }
             State::Head(reader) => self.head(log, reader),
             State::Guessing { next, end } => self.guess(log, next, end),
             State::Trailer => self.trailer(log),
