@@ -5,7 +5,8 @@ use core::fmt::Write as _;
 use std::io;
 
 use coldpress_tests::firmware::{
-    CORTEX_M, CORTEX_M_COUNTED, Firmware, INSTRUCTIONS, MICROBIT, Missing, sizes,
+    CORTEX_M, CORTEX_M_COUNTED, Firmware, INSTRUCTIONS, MICROBIT, Missing, STORES, StoreSize, sizes,
+    store_sizes,
 };
 use serde::Serialize;
 
@@ -17,6 +18,7 @@ pub(crate) struct Counts {
     instructions: Vec<Row>,
     ram: Option<Ram>,
     firmware: Vec<Size>,
+    stores: Vec<StoreSizes>,
 }
 
 /// The most instructions that any one call took with so many keys.
@@ -37,6 +39,13 @@ struct Size {
     target: &'static str,
     flash_bytes: u64,
     static_ram_bytes: u64,
+}
+
+/// The flash that programs with a store take on a part.
+#[derive(Debug, Serialize)]
+struct StoreSizes {
+    target: &'static str,
+    programs: Vec<StoreSize>,
 }
 
 impl Counts {
@@ -84,7 +93,11 @@ pub(crate) fn count() -> Result<Result<Counts, Missing>, Box<dyn Error>> {
     {
         firmware.extend(size(&of, program)?);
     }
-    Ok(Ok(Counts { instructions, ram, firmware }))
+    let mut stores = Vec::new();
+    for of in STORES {
+        stores.extend(store_sizes(&of)?.ok().map(|programs| StoreSizes { target: of.target, programs }));
+    }
+    Ok(Ok(Counts { instructions, ram, firmware, stores }))
 }
 
 fn size(of: &Firmware, program: &str) -> io::Result<Option<Size>> {
@@ -109,6 +122,14 @@ pub(crate) fn table(counts: &Counts) -> String {
     for size in &counts.firmware {
         let Size { firmware, target, flash_bytes, static_ram_bytes } = size;
         let _ = writeln!(text, "  {firmware:<20}{target:<22}{flash_bytes:>10}{static_ram_bytes:>10}");
+    }
+    text.push_str(
+        "\nflash that a store takes, bytes: code and constants beyond those of a program without one\n",
+    );
+    for StoreSizes { target, programs } in &counts.stores {
+        for StoreSize { store, calls, flash_bytes } in programs {
+            let _ = writeln!(text, "  {target:<22}{store:<20}{calls:<26}{flash_bytes:>10}");
+        }
     }
     text
 }

@@ -6,6 +6,7 @@
 
 mod elf;
 mod emulator;
+mod stores;
 
 use core::fmt;
 use std::collections::BTreeMap;
@@ -16,6 +17,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 pub use elf::{Sizes, blank_statics, sizes, statics};
+pub use stores::{STORES, StoreSize, store_sizes};
 
 /// The exit code by which `.ci/bare-metal` says that it has no compiler for the target.
 const SKIPPED: i32 = 77;

@@ -10,7 +10,8 @@ use coldpress_core::format::{Geometry, Identity};
 use coldpress_firmware_exercise::model::{Model, TTL_S, Write, key_bytes, value_of};
 use coldpress_std::image::{Image, build_for};
 use coldpress_tests::firmware::{
-    self, CORTEX_M, CORTEX_M_COUNTED, EMBASSY, Firmware, INSTRUCTIONS, MICROBIT, Missing, RISCV, Run,
+    self, CORTEX_M, CORTEX_M_COUNTED, EMBASSY, Firmware, INSTRUCTIONS, MICROBIT, Missing, RISCV, Run, STORES,
+    StoreSize,
 };
 
 /// Prints a text that a passing run shows too: written past the test's capture.
@@ -181,4 +182,27 @@ fn cortex_m3_polls_take_as_many_instructions_however_many_keys() {
     let mount = rows.iter().map(|row| row["mount"]).max().unwrap();
     say(&format!("the most instructions in one step of a mount: {mount}"));
     assert!(mount < most[0].1 * 3, "{mount}, {most:?}");
+}
+
+/// The flash that each store takes, call by call. The RAM of the tier is held when its program is compiled.
+#[test]
+fn flash_of_a_store_grows_with_its_calls_and_is_bounded() {
+    for firmware in STORES {
+        let sizes = match firmware::store_sizes(&firmware).unwrap() {
+            Ok(sizes) => sizes,
+            Err(missing) => return skipped(&firmware, &missing),
+        };
+        let mut report = format!("flash of a store, {}\n", firmware.target);
+        for StoreSize { store, calls, flash_bytes } in &sizes {
+            let _ = writeln!(report, "  {store:<20}{calls:<26}{flash_bytes:>8}");
+        }
+        say(&report);
+        let of = |store: &str| -> Vec<u64> {
+            sizes.iter().filter(|size| size.store == store).map(|size| size.flash_bytes).collect()
+        };
+        // Each program makes the calls of the one before it, and one more.
+        assert!(sizes.iter().all(|size| size.flash_bytes > 0) && of("coldpress").is_sorted(), "{report}");
+        assert!(of("sequential-storage").is_sorted(), "{report}");
+        assert!(of("coldpress").iter().all(|bytes| *bytes < 96 << 10), "{report}");
+    }
 }

@@ -1,0 +1,11 @@
+//! A flash tier that also works in steps.
+#![no_std]
+#![no_main]
+
+use coldpress_firmware_sizes::{Calls, coldpress};
+use cortex_m_rt::entry;
+
+#[entry]
+fn main() -> ! {
+    coldpress::<{ Calls::POLL }>()
+}

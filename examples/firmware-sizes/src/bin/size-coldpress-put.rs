@@ -1,0 +1,11 @@
+//! A flash tier of which a value is read, and to which one is stored.
+#![no_std]
+#![no_main]
+
+use coldpress_firmware_sizes::{Calls, coldpress};
+use cortex_m_rt::entry;
+
+#[entry]
+fn main() -> ! {
+    coldpress::<{ Calls::PUT }>()
+}

@@ -1,0 +1,11 @@
+//! The flash alone, without a store.
+#![no_std]
+#![no_main]
+
+use coldpress_firmware_sizes::{Calls, coldpress};
+use cortex_m_rt::entry;
+
+#[entry]
+fn main() -> ! {
+    coldpress::<{ Calls::NONE }>()
+}
