@@ -43,7 +43,7 @@ pub const LEN_MAX: usize = 8 << 20;
 /// Names the codec of a record, as the record's tag does.
 ///
 /// The tag takes three bits. Zero and seven never name a codec: the three bits of blank flash, whichever way
-/// it is erased, must not parse.
+/// it is erased, must not parse. Seven marks a member of a batch, whose codec is [`Raw`](Self::Raw), in tags that no blank byte has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 #[repr(u8)]

@@ -5,7 +5,10 @@
 //!       bit  2   an expiry follows          bit 3  an origin follows
 //!       bit  4   long lengths: key u16 and value u32 instead of u8 and u16
 //!       bits 5–7 codec, 1 to 6: so neither 0x00 nor 0xFF, the two erase values, is a tag
+//!                7: a member of a batch, with the codec `Raw`; of a key, and without an origin
 //! ```
+//! A member of a batch counts only where a record that is none lies behind it in its segment: see `recovery/scanner.rs`.
+//!
 //! The checksum begins with the store's [`Seed`]; it runs over key and value, then the header without its checksum field, then
 //! the segment's sequence and the record's offset: bytes from an earlier life of the segment, from another store, from
 //! elsewhere in the segment, or of a client's making do not validate. All numbers are little-endian.
@@ -33,6 +36,12 @@ const EXPIRY: u8 = 1 << 2;
 const ORIGIN: u8 = 1 << 3;
 
 const LONG: u8 = 1 << 4;
+
+/// The place of the codec's number.
+const CODEC_SHIFT: u8 = 5;
+
+/// The number in place of a codec's that marks a member of a batch.
+const MEMBER: u8 = 7;
 
 /// The kind of a record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -160,22 +169,42 @@ impl RecordHeader {
         payload: Checksum,
         at: Location,
     ) -> ([u8; RECORD_HEADER_BYTES_MAX as usize], usize) {
+        self.encode_with(geometry, payload, at, self.codec.tag())
+    }
+
+    /// As [`encode`](Self::encode), with the mark of a member of a batch in place of the codec, which is `Raw`.
+    pub(crate) fn encode_member(
+        &self,
+        geometry: &Geometry,
+        payload: Checksum,
+        at: Location,
+    ) -> ([u8; RECORD_HEADER_BYTES_MAX as usize], usize) {
+        self.encode_with(geometry, payload, at, MEMBER)
+    }
+
+    fn encode_with(
+        &self,
+        geometry: &Geometry,
+        payload: Checksum,
+        at: Location,
+        codec: u8,
+    ) -> ([u8; RECORD_HEADER_BYTES_MAX as usize], usize) {
         let mut out = [0u8; RECORD_HEADER_BYTES_MAX as usize];
         let mut fields = FieldWriter::new(&mut out);
-        self.encode_fields(geometry, &mut fields);
+        self.encode_fields(geometry, codec, &mut fields);
         let crc = bound(geometry, payload, fields.filled(), at);
         fields.put(&crc.to_le_bytes());
         let len = fields.filled().len();
         (out, len)
     }
 
-    fn encode_fields(&self, geometry: &Geometry, out: &mut FieldWriter<'_>) {
+    fn encode_fields(&self, geometry: &Geometry, codec: u8, out: &mut FieldWriter<'_>) {
         let long = self.is_long();
         let tag = self.kind.bits()
             | if self.expires_s.is_some() { EXPIRY } else { 0 }
             | if self.origin.is_some() { ORIGIN } else { 0 }
             | if long { LONG } else { 0 }
-            | self.codec.tag() << 5;
+            | codec << CODEC_SHIFT;
         out.put(&[tag]);
         let ([k0, k1, ..], value) = (self.key_bytes.to_le_bytes(), self.value_bytes.to_le_bytes());
         if long {
@@ -203,7 +232,10 @@ impl RecordHeader {
         if tag == geometry.erase_value() {
             return Err(RecordError::Blank);
         }
-        let codec = CodecId::try_from(tag >> 5).map_err(|_| RecordError::Malformed)?;
+        let codec = match tag >> CODEC_SHIFT {
+            MEMBER if tag & ORIGIN == 0 && Kind::from_bits(tag).is_keyed() => CodecId::Raw,
+            number => CodecId::try_from(number).map_err(|_| RecordError::Malformed)?,
+        };
         let mut fields = Fields { bytes, at: 1 };
         let (key_bytes, value_bytes) = if tag & LONG != 0 {
             (u32::from(u16::from_le_bytes(fields.take()?)), u32::from_le_bytes(fields.take()?))
@@ -254,6 +286,8 @@ pub struct Record<'a> {
     pub value: &'a [u8],
     /// The checksum over key and value, to be continued for another place.
     pub payload: Checksum,
+    /// Whether it is a member of a batch: it counts only where a record that is none lies behind it in its segment.
+    pub is_member: bool,
     /// Bytes on the medium, padding included.
     pub record_bytes: u32,
 }
@@ -299,7 +333,8 @@ pub fn read_record<'a>(
     if bound(geometry, payload, fields, at) != crc {
         return Err(RecordError::Mismatch(record_bytes));
     }
-    Ok(Record { header, key, value, payload, record_bytes })
+    let is_member = bytes.first().is_some_and(|tag| tag >> CODEC_SHIFT == MEMBER);
+    Ok(Record { header, key, value, payload, is_member, record_bytes })
 }
 
 /// Bits that tell how long a record is, where its lengths are long: tag and lengths.

@@ -16,6 +16,7 @@
 //!
 //! [`writing_an_adapter`] states what an adapter owes, and why.
 
+mod batches;
 mod blocks;
 mod clock;
 mod driving;

@@ -89,7 +89,7 @@ impl<'m> Tier<'m> {
 
     /// Stops if an invariant was found broken since the last call. Tells whether the machine is broken.
     #[inline(never)]
-    fn stop_if_broken(&mut self) -> bool {
+    pub(super) fn stop_if_broken(&mut self) -> bool {
         let is_broken = self.log.is_broken();
         if is_broken {
             self.stop();
@@ -288,12 +288,18 @@ impl<'m> Tier<'m> {
         }
         self.log.observe(now);
         let result = self.log.append_fresh(now, fresh, rest);
+        self.or_full(now, result)
+    }
+
+    /// Turns `Busy` into `Full` where nothing gives space any more.
+    pub(super) fn or_full<T>(&mut self, now: Now, result: Result<T, AppendError>) -> Result<T, AppendError> {
         if self.stop_if_broken() {
             return Err(self.refusal());
         }
         match result {
             Err(AppendError::Busy)
                 if !self.log.is_backing_off(now)
+                    && !self.log.has_batch()
                     && self.log.is_written()
                     && !self.log.copies.is_resetting()
                     && self.tasks.is_stuck(&self.log) =>
@@ -307,7 +313,7 @@ impl<'m> Tier<'m> {
     /// Why no record is taken by a machine that does not run.
     #[cold]
     #[inline(never)]
-    const fn refusal(&self) -> AppendError {
+    pub(super) const fn refusal(&self) -> AppendError {
         match self.status {
             Status::Broken(_) => AppendError::Broken,
             _ => AppendError::NotMounted,
@@ -486,6 +492,11 @@ impl<'m> Tier<'m> {
             Poll::Idle => {}
             step => return step,
         }
+        // No engine writes between the members of a batch.
+        if self.log.has_batch() {
+            self.log.expire_batch(now);
+            return Poll::Idle;
+        }
         match self.poll_reclaim(now, host) {
             Poll::Idle => self.poll_tasks(now, host),
             step => step,
@@ -510,7 +521,8 @@ impl<'m> Tier<'m> {
     /// Writes and syncs what was appended; tasks end, segments on their way to be free are left to the next mount.
     fn poll_closing<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
         self.log.observe(now);
-        match self.log.poll_closing(now) {
+        self.log.give_up_batch();
+        match self.log.poll_closing(now, host) {
             Poll::Idle => {}
             step => return step,
         }
@@ -580,12 +592,13 @@ impl<'m> Tier<'m> {
         let deadline = self.tasks.next_deadline_ms().map(until);
         let pace = self.tasks.pace_wait_ms(&self.log);
         let blocks = self.log.blocks_retry_ms().map(until);
+        let batch = self.log.batch_retry_ms().map(until);
         if matches!(self.status, Status::Broken(_)) {
             return None;
         }
         let is_quiet = self.status == Status::Running && retry.is_none();
         let tidy = self.tasks.tidy_due_ms(&self.log).filter(|_| is_quiet).map(|at| until(at).max(1));
-        [retry, deadline, pace, blocks, tidy].into_iter().flatten().min()
+        [retry, deadline, pace, blocks, batch, tidy].into_iter().flatten().min()
     }
 }
 

@@ -2,6 +2,12 @@
 //!
 //! Its owner drives a scanner: [`Scanner::next`] asks for a read into the scan buffer, or returns the next item of the bytes
 //! read. Each call looks at one record or entry.
+//!
+//! **Batches.** The members of a batch but the last are marked. They count only where a record without the mark lies behind them:
+//! the last member, or a later one. Each was written once all records before it were durable, and nothing is written behind a
+//! write that failed. So such a record proves that the batch was whole, whatever is damaged since. A scan that meets a marked
+//! record looks ahead for one without the mark. If there is one, it goes back and returns all; else the records end before the
+//! batch.
 
 use crate::format::{
     Checksum, FooterEntries, FooterEntry, Geometry, Identity, KeyHash, Kind, Location, Mending,
@@ -117,6 +123,10 @@ pub(crate) struct Scanner {
     passes_keyed: bool,
     /// Records of keys that the footer lists.
     pub(crate) listed: u32,
+    /// Members of batches before this offset count.
+    whole_until: u32,
+    /// While it looks ahead for the end of a batch: where its first member lies.
+    ahead_from: Option<u32>,
 }
 
 /// How many times the bytes of a segment may go through the checksum, or be read again, to find records behind damage.
@@ -162,6 +172,8 @@ impl Scanner {
             is_given_up: false,
             passes_keyed: false,
             listed: 0,
+            whole_until: 0,
+            ahead_from: None,
         }
     }
 
@@ -176,6 +188,7 @@ impl Scanner {
         self.window = (0, 0);
         self.narrow = None;
         self.search = None;
+        self.ahead_from = None;
         self.is_stopped = false;
     }
 
@@ -400,9 +413,15 @@ impl Scanner {
 
     fn good<H: Host>(&mut self, log: &Log<'_>, record: &Record<'_>, host: &H) -> Scan {
         self.is_torn = false;
+        if let Some(from) = self.ahead_from {
+            return self.look_ahead(record, from);
+        }
         if let Some(offset) = self.doubt.take() {
             self.search = None;
             return Scan::Damage { offset };
+        }
+        if record.is_member && !self.counts_members() {
+            return self.look_ahead(record, self.cursor);
         }
         let location = self.location(self.cursor);
         self.cursor += record.record_bytes;
@@ -415,6 +434,27 @@ impl Scanner {
             record_bytes: record.record_bytes,
             expires_s: record.header.expires_s,
         })
+    }
+
+    /// Whether a member of a batch at the cursor counts. Where the end of the records is known, only whole batches lie before it.
+    /// A scan for records without a key passes over members.
+    fn counts_members(&self) -> bool {
+        self.is_bounded || self.passes_keyed || self.cursor < self.whole_until
+    }
+
+    /// Looks for the end of the batch whose first member lies at `from`, or goes back to that where the record here is the end.
+    /// Damage on the way is met again then.
+    fn look_ahead(&mut self, record: &Record<'_>, from: u32) -> Scan {
+        (self.doubt, self.search) = (None, None);
+        if record.is_member {
+            self.ahead_from = Some(from);
+            self.cursor += record.record_bytes;
+        } else {
+            self.ahead_from = None;
+            self.whole_until = self.cursor;
+            self.cursor = from;
+        }
+        Scan::Again
     }
 
     /// The record here does not validate. Where segments get footers, the scan goes on behind the record if its length is
@@ -513,6 +553,11 @@ impl Scanner {
     }
 
     fn finish(&mut self) -> Scan {
+        // The batch has no end: a cut took it.
+        if self.ahead_from.take().is_some() {
+            self.is_torn = true;
+            self.doubt = None;
+        }
         // Where the end of the records is known, a record before it that does not validate is damage, not a torn tail.
         match self.doubt.take() {
             Some(offset) if self.is_bounded => Scan::Damage { offset },

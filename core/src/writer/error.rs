@@ -15,6 +15,10 @@ pub enum AppendError {
     Full,
     /// The record is longer than [`TierConfig::record_bytes_max`](crate::config::TierConfig::record_bytes_max).
     TooLong(u32),
+    /// A batch takes at most so many records: of as many a slot's memory keeps notes. Where segments get footers it is none.
+    TooMany(u32),
+    /// No batch is open that takes members: it failed, was given up, or has its last one.
+    NoBatch,
     /// All sequences were issued: the medium is worn out.
     Exhausted,
     /// The machine found its own state broken, and takes no records any more. Its [`Status`](crate::machine::Status) names the
@@ -29,6 +33,8 @@ impl fmt::Display for AppendError {
             Self::Busy => f.write_str("the log is busy: offer the record again"),
             Self::Full => f.write_str("the log is full of live records"),
             Self::TooLong(max) => write!(f, "a record takes at most {max} bytes"),
+            Self::TooMany(max) => write!(f, "a batch takes at most {max} records"),
+            Self::NoBatch => f.write_str("no batch is open"),
             Self::Exhausted => f.write_str("all segment sequences were issued"),
             Self::Broken => f.write_str("an invariant of the log is broken: it takes no more records"),
         }

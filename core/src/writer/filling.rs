@@ -67,7 +67,7 @@ impl Log<'_> {
         }
         for index in self.writer.slots.indices() {
             let Some(slot) = self.writer.slots.get(index).filter(|s| s.writing.is_none()) else { continue };
-            if slot.wants_write && slot.placed > 0 {
+            if slot.wants_write && slot.has_unwritten() {
                 return self.write_records(index);
             }
             match slot.state {
@@ -126,7 +126,7 @@ impl Log<'_> {
     }
 
     /// The segment of a slot is sealed, and the slot becomes empty.
-    fn close_slot(&mut self, index: SlotIndex, has_footer: bool) {
+    pub(super) fn close_slot(&mut self, index: SlotIndex, has_footer: bool) {
         let sealed_at = self.writer.appended_bytes;
         let Some(mut slot) = self.writer.slots.get_mut(index) else { return };
         slot.state = SlotState::Empty;
@@ -171,7 +171,10 @@ impl Log<'_> {
             self.close_slot(index, true);
             return;
         }
-        self.publish_written(index, writing.records, sync_point, host);
+        // Members of a batch are published together, once the last one is durable.
+        let records = if self.note_member_written(index, sync_point) { 0 } else { writing.records };
+        let is_published = records > 0;
+        self.publish_written(index, records, sync_point, host);
         let Some(mut slot) = self.writer.slots.get_mut(index) else { return };
         let records_at = self.layout.geometry().records_at();
         // Records that came in during the write move to the front of the buffers.
@@ -179,14 +182,18 @@ impl Log<'_> {
         let end = (slot.head - slot.base) as usize;
         slot.record_buffer.copy_within(shift..end, 0);
         let placed = slot.placed;
-        slot.pending.copy_within(writing.records..placed, 0);
-        slot.placed -= writing.records;
+        slot.pending.copy_within(records..placed, 0);
+        slot.placed -= records;
         slot.base = writing.to;
-        slot.first_unwritten =
-            slot.first_unwritten.filter(|_| slot.placed > 0).map(|first| first.max(writing.position + 1));
+        if is_published {
+            slot.first_unwritten =
+                slot.first_unwritten.filter(|_| slot.placed > 0).map(|first| first.max(writing.position + 1));
+        }
         let (segment, used) = (slot.segment, slot.base - records_at);
         let segment = self.segment(segment);
-        segment.set_used_bytes(used);
+        if is_published {
+            segment.set_used_bytes(used);
+        }
         segment.set_sync_point(sync_point);
     }
 
@@ -198,7 +205,8 @@ impl Log<'_> {
             self.close_slot(index, false);
             return;
         }
-        for i in 0..placed {
+        let counted = if self.fail_batch(index) { 0 } else { placed };
+        for i in 0..counted {
             let Some((hash, placed)) = self.writer.slots.pending(index, i) else { return };
             match placed.kind {
                 Kind::Value | Kind::Tombstone => host.unwritten(&hash, &placed),

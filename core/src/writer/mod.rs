@@ -4,6 +4,7 @@
 //! with the rest of the log in another, so that no two files import each other.
 
 mod allocating;
+mod batch;
 mod blocks;
 mod completing;
 mod copies;
@@ -15,6 +16,7 @@ mod fresh;
 mod lane;
 mod layout;
 mod log;
+mod members;
 mod memory;
 mod notes;
 mod opener;
@@ -30,6 +32,7 @@ mod streams;
 mod syncing;
 mod view;
 
+pub use batch::{BATCH_WAIT_MS, BatchNeed, BatchState};
 pub use counters::Counters;
 pub(crate) use engine::Engine;
 pub use error::AppendError;

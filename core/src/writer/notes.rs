@@ -65,6 +65,16 @@ impl SlotNotes {
             wants_write: false,
         }
     }
+
+    /// Whether its buffer has bytes that are not written. Members of a batch wait for publication when they are.
+    pub(super) const fn has_unwritten(&self) -> bool {
+        self.placed > 0 && self.head > self.base
+    }
+
+    /// Whether all that was placed is on the medium.
+    pub(super) const fn is_all_written(&self) -> bool {
+        self.writing.is_none() && self.head == self.base
+    }
 }
 
 impl Default for SlotNotes {

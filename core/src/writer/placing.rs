@@ -84,28 +84,50 @@ impl Log<'_> {
         fresh: &Fresh<'_>,
         rest: &[u8],
     ) -> Result<Location, AppendError> {
+        let incoming = self.incoming(fresh, rest)?;
+        let bytes = incoming.header.record_bytes(self.layout.geometry());
+        if self.is_backing_off(now) || self.copies.is_resetting() || self.has_batch() {
+            return Err(AppendError::Busy);
+        }
+        let index = self.fresh_slot(fresh, bytes).inspect_err(|_| self.writer.wanted_bytes = bytes)?;
+        self.writer.wanted_bytes = 0;
+        self.note_time(index)?;
+        let location = self.place(index, &incoming)?;
+        self.account_fresh(now, index, fresh, location, bytes);
+        Ok(location)
+    }
+
+    /// The record of a client, if it is short enough.
+    pub(super) fn incoming<'r>(
+        &self,
+        fresh: &Fresh<'r>,
+        rest: &'r [u8],
+    ) -> Result<Incoming<'r>, AppendError> {
         let header = fresh.header(rest);
         let bytes = header.record_bytes(self.layout.geometry());
         // It must also fit once it is relocated with an origin.
         if bytes + self.layout.config().origin_growth_bytes() > self.layout.config().record_bytes_max {
             return Err(AppendError::TooLong(self.layout.config().record_bytes_max));
         }
-        if self.is_backing_off(now) || self.copies.is_resetting() {
-            return Err(AppendError::Busy);
-        }
-        let index = self.fresh_slot(fresh, bytes).inspect_err(|_| self.writer.wanted_bytes = bytes)?;
-        self.writer.wanted_bytes = 0;
-        self.note_time(index)?;
-        let position = self.writer.appended + 1;
-        let incoming = Incoming {
+        Ok(Incoming {
             hash: fresh.hash,
             header,
             parts: [fresh.payload, rest],
             payload: fresh.checksum,
             relocated_from: None,
-        };
-        let location = self.place(index, &incoming)?;
-        self.writer.appended = position;
+        })
+    }
+
+    /// A client's record was placed.
+    pub(super) fn account_fresh(
+        &mut self,
+        now: Now,
+        index: SlotIndex,
+        fresh: &Fresh<'_>,
+        location: Location,
+        bytes: u32,
+    ) {
+        self.writer.appended += 1;
         self.writer.fresh_ms = now.monotonic_ms;
         self.writer.appended_bytes += u64::from(bytes);
         self.counters.fresh_records += 1;
@@ -116,10 +138,10 @@ impl Log<'_> {
             _ => self.writer.streams.ages.note(location.sequence, before, bytes, self.layout.geometry()),
         }
         self.counters.fresh_bytes += u64::from(bytes);
+        let position = self.writer.appended;
         if let Some(mut slot) = self.writer.slots.get_mut(index) {
             slot.first_unwritten.get_or_insert(position);
         }
-        Ok(location)
     }
 
     /// Finds a slot in which the record's version is above `after`: a later write of a key must have the higher version,
@@ -241,7 +263,8 @@ impl Log<'_> {
     /// same wait as other failed work.
     pub(crate) fn poll_time(&mut self) {
         // Records under suspicion come first: nothing counts as durable before they are written again, and space may be short.
-        if self.durability.clock().is_owed() && self.is_time_due() && !self.segments.has_suspects() {
+        let may_place = !self.segments.has_suspects() && !self.has_batch();
+        if self.durability.clock().is_owed() && self.is_time_due() && may_place {
             self.place_time();
         }
         let is_placed = self.durability.clock().is_owed() && !self.is_time_due();
@@ -270,9 +293,11 @@ impl Log<'_> {
 
     /// Writes a time record into the log when one is due (rule 11).
     fn note_time(&mut self, index: SlotIndex) -> Result<(), AppendError> {
-        if !self.is_time_due() {
-            return Ok(());
-        }
+        if self.is_time_due() { self.place_stamp(index) } else { Ok(()) }
+    }
+
+    /// Puts a time record into a slot's buffer.
+    pub(super) fn place_stamp(&mut self, index: SlotIndex) -> Result<(), AppendError> {
         let stamp = self.durability.stamp();
         let hash = stamp.hash();
         let (value, _) = hash.0.split_at(stamp.len().min(hash.0.len()));
@@ -298,6 +323,16 @@ impl Log<'_> {
 
     /// Puts a record into a slot's buffer. `Busy` leaves everything as it was, but may seal the segment.
     fn place(&mut self, index: SlotIndex, incoming: &Incoming<'_>) -> Result<Location, AppendError> {
+        self.place_as(index, incoming, false)
+    }
+
+    /// As [`place`](Self::place); with `is_member` the record gets the mark of a member of a batch.
+    pub(super) fn place_as(
+        &mut self,
+        index: SlotIndex,
+        incoming: &Incoming<'_>,
+        is_member: bool,
+    ) -> Result<Location, AppendError> {
         let geometry = *self.layout.geometry();
         let bytes = incoming.header.record_bytes(&geometry);
         let Some(mut slot) = self.writer.slots.get_mut(index) else { return Err(AppendError::Busy) };
@@ -315,7 +350,12 @@ impl Log<'_> {
             return Err(AppendError::Busy);
         };
         let location = Location { segment: notes.segment, offset: notes.head, sequence: notes.sequence };
-        let (header, header_bytes) = incoming.header.encode(&geometry, incoming.payload, location);
+        let header = &incoming.header;
+        let (header, header_bytes) = if is_member {
+            header.encode_member(&geometry, incoming.payload, location)
+        } else {
+            header.encode(&geometry, incoming.payload, location)
+        };
         let header = self.watch.must_have(Invariant::WrittenBytes, header.get(..header_bytes));
         let parts = [header, incoming.parts[0], incoming.parts[1]];
         let is_whole = fill(out, &parts, geometry.erase_value());

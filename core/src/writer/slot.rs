@@ -60,7 +60,7 @@ impl DerefMut for SlotMut<'_> {
 impl SlotMut<'_> {
     /// Wants its records to be written; tells whether that is news.
     pub(super) fn want_write(&mut self) -> bool {
-        let is_news = self.placed > 0 && !self.notes.wants_write;
+        let is_news = self.has_unwritten() && !self.wants_write;
         self.notes.wants_write |= is_news;
         is_news
     }

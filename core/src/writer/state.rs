@@ -1,5 +1,6 @@
 //! The state of writing: open segments, the one that is being opened, sequences and positions.
 
+use super::batch::Batches;
 use super::opening::Opening;
 use super::slots::{SlotMemory, Slots};
 use crate::config::{Streams, TierConfig};
@@ -12,6 +13,7 @@ pub(super) struct Writer<'m> {
     pub(super) slots: Slots<'m>,
     pub(super) opening: Opening,
     pub(super) streams: StreamState,
+    pub(super) batches: Batches,
     /// The sequence to issue next.
     pub(super) sequence_next: Sequence,
     /// Fresh records go only to segments above this sequence: up to it a write failed, and a stray copy may lie there.
@@ -58,6 +60,7 @@ impl<'m> Writer<'m> {
                 ages: Ages::default(),
                 lifetime: config.geometry.segment_count() / 4,
             },
+            batches: Batches::default(),
             sequence_next: Sequence::FIRST,
             version_floor: Sequence::NONE,
             wanted_bytes: 0,

@@ -191,6 +191,8 @@ impl Walk<'_> {
         let searches = geometry.identity() == Identity::KeyBytes;
         let mut doubt = None;
         let mut good_end = geometry.records_at();
+        // Where members of a batch begin that no record without the mark proves to be whole, and the records before them.
+        let mut batch: Option<(u32, usize)> = None;
         let mut offset = good_end;
         while offset < end {
             let place = bytes.get(offset as usize..end as usize).unwrap_or_default();
@@ -200,6 +202,11 @@ impl Walk<'_> {
                 Ok(record) => {
                     if let Some(offset) = doubt.take() {
                         self.unowned(offset);
+                    }
+                    if record.is_member {
+                        batch = batch.or(Some((offset, self.contents.records.len())));
+                    } else {
+                        batch = None;
                     }
                     self.take(self.at(offset), &record);
                     good_end = offset + record.record_bytes;
@@ -238,6 +245,11 @@ impl Walk<'_> {
                     }
                 }
             };
+        }
+        // A batch without its end counts for nothing.
+        if let Some((from, records)) = batch {
+            self.contents.records.truncate(records);
+            good_end = from;
         }
         let rest = bytes.get(good_end as usize..end as usize).unwrap_or_default();
         let written = rest.iter().rposition(|byte| *byte != geometry.erase_value()).map_or(0, |at| at + 1);

@@ -248,7 +248,11 @@ fn readers_of_single_structures_take_any_bytes() {
         if let Ok((header, len, _)) = RecordHeader::decode(&geometry, &bytes) {
             let (again, again_len) = header.encode(&geometry, secret.begin(), at);
             if again_len == len {
-                assert_eq!(&again[..len - 4], &bytes[..len - 4], "seed {seed}");
+                // A header does not keep the mark of a member of a batch: it is that of a raw record then.
+                let tag =
+                    if bytes[0] >> 5 == 7 { bytes[0] & 0x1F | CodecId::Raw.tag() << 5 } else { bytes[0] };
+                let same = [&[tag], &bytes[1..len - 4]].concat();
+                assert_eq!(&again[..len - 4], &same, "seed {seed}");
             }
         }
         let magic: [&[u8]; 3] = [b"cp\x02", b"cpE1", b"cpF1"];

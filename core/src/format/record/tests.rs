@@ -204,3 +204,29 @@ fn freed_round_trips() {
     assert_eq!(EraseIntent::from_bytes(&intent.to_bytes()), Some(intent));
     assert_eq!(EraseIntent::from_bytes(&intent.to_bytes()[..11]), None);
 }
+
+#[test]
+fn member_of_a_batch_reads_as_raw_with_its_mark() {
+    let (g, key, value) = (geometry(4), b"key", b"value");
+    for kind in [Kind::Value, Kind::Tombstone] {
+        for expires_s in [None, Some(7)] {
+            let h = RecordHeader { kind, expires_s, ..header(3, 5) };
+            let (bytes, len) = h.encode_member(&g, SEED.payload(key).then(value), at(42));
+            let bytes = [&bytes[..len], key, value].concat();
+            let read = read_record(&g, SEED, at(42), &bytes).unwrap();
+            assert_eq!((read.header, read.value, read.is_member), (h, &value[..], true));
+            assert!(!read_record(&g, SEED, at(42), &stored(&g, &h, 42, key, value)).unwrap().is_member);
+        }
+    }
+}
+
+#[test]
+fn mark_of_a_member_beside_an_origin_or_no_key_is_refused() {
+    for tag in 0xE0..=0xFF_u8 {
+        let blank_at_zero = Geometry::new(1 << 20, 16, 4, 0, Identity::KeyBytes).unwrap();
+        let decoded = RecordHeader::decode(&blank_at_zero, &[&[tag][..], &[1; 32]].concat());
+        let is_keyed = matches!(tag & 3, 0 | 1) && tag & ORIGIN == 0;
+        assert_eq!(decoded.is_ok(), is_keyed, "{tag:#04x}");
+        assert!(is_keyed || decoded == Err(RecordError::Malformed));
+    }
+}
