@@ -4,8 +4,8 @@ use coldpress_core::compaction::{CompactionTask, Report, TasksFull};
 use coldpress_core::drive::Now;
 use coldpress_core::recovery::MountReport;
 use coldpress_embedded::flash::{
-    AsyncNorMedium, Cursor, FlashMountError, FlashStats, FlashTier, GetError, KeyFound, Medium, PutError,
-    Reserved, Wait, Work,
+    AsyncNorMedium, Batch, Cursor, FlashMountError, FlashStats, FlashTier, GetError, KeyFound, Medium,
+    PutError, Reserved, Wait, Work,
 };
 use embedded_storage::nor_flash::NorFlash;
 
@@ -130,6 +130,11 @@ impl<M: Medium, F: NorFlash + Tearing> AnyTier<'_, M, F> {
     /// Removes.
     pub fn remove(&mut self, now: Now, key: &[u8]) -> Result<bool, PutError> {
         call!(self, Err(DROPPED), tier => tier.remove(now, key))
+    }
+
+    /// Commits several keys together.
+    pub fn commit_batch<const N: usize>(&mut self, now: Now, batch: &Batch<'_, N>) -> Result<(), PutError> {
+        call!(self, Err(DROPPED), tier => tier.commit_batch(now, batch))
     }
 
     /// Frees space for a put.

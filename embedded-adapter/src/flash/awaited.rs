@@ -5,14 +5,19 @@
 
 use coldpress_core::drive::Now;
 use coldpress_core::recovery::MountReport;
+use coldpress_core::writer::BatchState;
 use embedded_storage_async::nor_flash::NorFlash;
 
-use super::driving::Work;
+use super::batch::Batch;
+use super::driving::{Step, Work};
 use super::get::{Cursor, KeyFound};
 use super::nor_async::AsyncNorMedium;
 use super::put::Reserved;
 use super::tier::FlashTier;
 use super::{FlashMountError, GetError, PutError, Wait};
+
+/// Steps that bring a batch with its last record to its end: a sync, and the publication.
+const BATCH_STEPS: u32 = 64;
 
 /// Makes a call, and after each operation that it waits for makes it again, until it is answered.
 macro_rules! answered {
@@ -248,6 +253,30 @@ impl<F: NorFlash> FlashTier<'_, AsyncNorMedium<F>> {
         answered!(self, now, self.commit_value(now, key).await)
     }
 
+    /// Carries out the puts and removes of a batch together. When it returns, all of them have happened, and all are kept over any power
+    /// loss. A cut before that, or a drop of the future, leaves all of them or none.
+    ///
+    /// Until then every key reads as before. A put of a value that is stored already is left out, as is a remove of a key without a
+    /// value. Beside its records a batch takes one time record. Damage of one record later takes no other member.
+    ///
+    /// After a drop the same call goes on where it was. Any other write, and [`sync`](Self::sync) and [`reserve`](Self::reserve), give up
+    /// a batch whose last record was not begun. So does a poll 10 seconds after its last step; the tier frees nothing in that time.
+    ///
+    /// # Errors
+    /// [`PutError`]; nothing of it has happened. After [`PutError::Medium`] a mount may find all of it or nothing.
+    /// [`PutError::BatchTooLong`] where the records don't fit into one segment, [`PutError::BatchKeys`] where
+    /// [`FlashMemory`](super::FlashMemory) has too little memory for its keys. No value is longer than a record.
+    ///
+    /// # Bounds
+    /// Those of [`put`](Self::put). The batch is at most a segment.
+    pub async fn commit_batch<const N: usize>(
+        &mut self,
+        now: Now,
+        batch: &Batch<'_, N>,
+    ) -> Result<(), PutError> {
+        answered!(self, now, self.commit_items(now, batch.items()).await)
+    }
+
     /// Reads a value piece by piece through `buffer`, which is as long as its longest piece; `take` gets the offset and the bytes of
     /// each. Returns the length of the value, or `None` where the key has none. A value that was not written in pieces is one.
     ///
@@ -285,9 +314,28 @@ impl<F: NorFlash> FlashTier<'_, AsyncNorMedium<F>> {
     /// A drop at any of its awaits leaves the rest to the next call.
     pub(super) async fn finish(&mut self, now: Now) {
         self.prepare(now).await;
-        if self.under_way.is_none() {
-            return;
+        if self.under_way.is_some() {
+            self.finish_operation(now).await;
         }
+        if self.batch.is_none() {
+            // A batch whose future was dropped before anything of it was appended.
+            self.tier.give_up_batch();
+            if self.pending.is_none() {
+                self.index.known.clear();
+            }
+        }
+        // The last record of a batch decides it, whichever call comes next: it is published before that.
+        let mut allowance = self.allowance(BATCH_STEPS);
+        while self.tier.batch() == BatchState::Ending {
+            match self.step_batch(now, &mut allowance) {
+                Step::Done => {}
+                Step::Waiting => self.finish_operation(now).await,
+                Step::Idle | Step::Spent => break,
+            }
+        }
+    }
+
+    async fn finish_operation(&mut self, now: Now) {
         self.flash.medium.carry_out(&mut self.tier).await;
         self.renew_known().await;
         let was_interrupted = self.flash.medium.was_interrupted();

@@ -4,6 +4,7 @@ use coldpress_core::drive::Now;
 use coldpress_core::recovery::MountReport;
 
 use super::access::at_once;
+use super::batch::Batch;
 use super::driving::Work;
 use super::get::{Cursor, KeyFound};
 use super::medium::Medium;
@@ -187,6 +188,26 @@ impl<M: Medium> FlashTier<'_, M> {
     /// Those of [`put`](Self::put).
     pub fn commit(&mut self, now: Now, key: &[u8]) -> Result<(), PutError> {
         at_once(self.commit_value(now, key)).unwrap_or(Err(PUT_OFF))
+    }
+
+    /// Carries out the puts and removes of a batch together. When it returns, all of them have happened, and all are kept over any power
+    /// loss. A cut before that leaves all of them or none.
+    ///
+    /// Until then every key reads as before. A put of a value that is stored already is left out, as is a remove of a key without a
+    /// value. Beside its records a batch takes one time record. Damage of one record later takes no other member.
+    ///
+    /// # Errors
+    /// [`PutError`]; nothing of it has happened. After [`PutError::Medium`] a mount may find all of it or nothing. After
+    /// [`PutError::Busy`] the call is not over: the same call, made again, goes on. Any other write, and
+    /// [`sync`](Self::sync) and [`reserve`](Self::reserve), give it up. So does a poll 10 seconds after its last step; the tier frees
+    /// nothing in that time. [`PutError::BatchTooLong`] where the records don't fit into one segment, [`PutError::BatchKeys`] where
+    /// [`FlashMemory`](super::FlashMemory) has too little memory for its keys. No value is longer than a record.
+    ///
+    /// # Bounds
+    /// Those of [`put`](Self::put). The batch is at most a segment, and all of it is programmed in one call where the medium does not
+    /// wait.
+    pub fn commit_batch<const N: usize>(&mut self, now: Now, batch: &Batch<'_, N>) -> Result<(), PutError> {
+        at_once(self.commit_items(now, batch.items())).unwrap_or(Err(PUT_OFF))
     }
 
     /// Reads a value piece by piece through `buffer`, which is as long as its longest piece; `take` gets the offset and the bytes of

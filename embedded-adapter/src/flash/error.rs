@@ -110,6 +110,15 @@ pub enum PutError {
     KeysKept,
     /// A record, header and key included, takes at most so many bytes.
     TooLong(u32),
+    /// The records of a batch take more bytes than one segment gives them. Nothing was written: commit fewer keys together.
+    BatchTooLong {
+        /// The bytes that they take, headers included.
+        bytes: u32,
+        /// The most that a segment gives to a batch.
+        max: u32,
+    },
+    /// A batch has more items than the memory of the tier takes, which are so many: `BATCH` of [`FlashMemory`](super::FlashMemory).
+    BatchKeys(u32),
     /// Another key, longer than 7 bytes, has the same identity: this one can't be stored beside it.
     Collision,
     /// Keys that begin with the bytes FF 63 70 are kept for pieces of long values.
@@ -149,6 +158,10 @@ impl fmt::Display for PutError {
                 f.write_str("removed keys take all places while something can't be read: rebuild the index")
             }
             Self::TooLong(max) => write!(f, "a record takes at most {max} bytes"),
+            Self::BatchTooLong { bytes, max } => {
+                write!(f, "the batch takes {bytes} bytes, and a segment gives it {max}")
+            }
+            Self::BatchKeys(max) => write!(f, "the memory of the tier takes batches of at most {max} items"),
             Self::Reserved => f.write_str("keys that begin so are kept for pieces of long values"),
             Self::NotBegun => f.write_str("no long value was begun under this key"),
             Self::Damaged => f.write_str("the value there is damaged: remove it first"),

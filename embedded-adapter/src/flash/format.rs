@@ -45,7 +45,8 @@ impl<M: Access> FlashTier<'_, M> {
     pub fn format(&mut self) {
         self.tier.restart();
         let (table, places_max) = (self.index.table.emptied(), self.index.places.max);
-        self.index = TableIndex::new(table, take(&mut self.index.sequences), places_max);
+        let (sequences, known) = (take(&mut self.index.sequences), self.index.known.take_memory());
+        self.index = TableIndex::new(table, sequences, known, places_max);
         let store = *self.tier.store();
         self.flash.seed = store.seed(&self.flash.geometry);
         self.flash.secret = Secret::new(store.hash_key);
@@ -54,7 +55,7 @@ impl<M: Access> FlashTier<'_, M> {
             self.under_way = None;
         }
         (self.held, self.pending, self.syncing, self.failure) = (None, None, None, None);
-        (self.large, self.failed_commits) = (None, FailedCommits::default());
+        (self.large, self.batch, self.failed_commits) = (None, None, FailedCommits::default());
         (self.has_orphans, self.swept) = (true, 0);
     }
 

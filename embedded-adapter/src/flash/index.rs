@@ -18,13 +18,14 @@ use super::FlashMountError;
 use super::access::Access;
 use super::due::DueSearch;
 use super::ghosts::Ghosts;
+use super::known::{KnownKey, KnownKeys};
 use super::places::IndexPlaces;
 use super::prepared::{Query, QueryAnswer};
 use super::reader::{AtOnce, Flash, Later, OpenedRecord, later, now};
 use super::table::{At, COPIES_MAX, Entry, State, Table};
 
 /// Stands for an entry that is to come. No record lies at place 0, so there is none like it.
-const BESIDE: Entry = Entry { place: 0, state: State::Tombstone, copies: 1 };
+pub(super) const BESIDE: Entry = Entry { place: 0, state: State::Tombstone, copies: 1 };
 /// Places of the table passed over in one look for tombstones that nothing needs.
 pub(super) const SETTLED_MAX: usize = 64;
 
@@ -36,9 +37,7 @@ pub(super) struct TableIndex<'m> {
     pub(super) sequences: &'m mut [Sequence],
     /// Why the index can't be used: a mount found more keys than there are places, or could not identify them.
     pub(super) refusal: Option<FlashMountError>,
-    /// The key that is being written, and its entry as found before. So publishing it reads nothing again, and no failed read
-    /// can leave the old entry live beside a new one.
-    pub(super) known: Option<(KeyHash, Match)>,
+    pub(super) known: KnownKeys<'m>,
     pub(super) ghosts: Ghosts,
     /// While uncounted copies may lie on the medium: the first sequence whose records outrank them.
     pub(super) withheld_above: Option<Sequence>,
@@ -83,13 +82,18 @@ pub(super) struct Found {
 }
 
 impl<'m> TableIndex<'m> {
-    pub(super) fn new(table: Table<'m>, sequences: &'m mut [Sequence], places_max: u32) -> Self {
+    pub(super) fn new(
+        table: Table<'m>,
+        sequences: &'m mut [Sequence],
+        known: &'m mut [KnownKey],
+        places_max: u32,
+    ) -> Self {
         sequences.fill(Sequence::NONE);
         Self {
             table,
             sequences,
             refusal: None,
-            known: None,
+            known: KnownKeys::new(known),
             ghosts: Ghosts::default(),
             withheld_above: None,
             is_unwritten: false,
@@ -260,13 +264,13 @@ impl<M: Access> IndexOnFlash<'_, '_, M> {
 
     /// The result that is known for the key that is being written, else the one of a search.
     fn look(&mut self, hash: &KeyHash) -> Match {
-        match self.index.known.filter(|(key, _)| key == hash) {
-            Some((_, Match { newest: Some(found), is_certain })) => match self.index.renewed(hash, found) {
+        match self.index.known.get(hash) {
+            Some(Match { newest: Some(found), is_certain }) => match self.index.renewed(hash, found) {
                 Some(found) => Match { newest: Some(found), is_certain },
                 // The entry went with its last copy, or was corrected meanwhile.
                 None => self.find_now(hash),
             },
-            Some((_, known)) => known,
+            Some(known) => known,
             None => self.find_now(hash),
         }
     }
@@ -341,8 +345,10 @@ impl<M: Access> IndexOnFlash<'_, '_, M> {
     /// Returns whether there is space for an entry of the key, and then still for the entry being written, whose place was
     /// reserved before the append.
     fn has_place_beside_the_written(&mut self, hash: &KeyHash) -> bool {
+        // None of a batch is being written here, since no record is read again meanwhile.
+        let written = self.index.known.iter().next();
         let table = &mut self.index.table;
-        let Some((written, _)) = self.index.known else { return table.free_place(hash).is_some() };
+        let Some((written, _)) = written else { return table.free_place(hash).is_some() };
         if !table.insert(hash, &BESIDE) {
             return false;
         }
@@ -398,7 +404,7 @@ impl<M: Access> IndexOnFlash<'_, '_, M> {
 
     fn publish_fresh(&mut self, hash: &KeyHash, placed: &Placed) -> Published {
         let found = self.meet(hash, placed);
-        self.index.known = None;
+        self.index.known.forget(hash);
         let Some(published) = self.take(hash, placed, &found) else {
             // The client reserved a place for it. If there is none all the same, the record counts as not written.
             self.index.is_unwritten = true;
@@ -428,8 +434,7 @@ impl<M: Access> IndexOnFlash<'_, '_, M> {
         let state = if placed.kind == Kind::Tombstone { State::Tombstone } else { entry.state };
         let copies = entry.copies.saturating_add(1).min(COPIES_MAX);
         self.set(hash, at, &Entry { place, state, copies });
-        if let Some((_, Match { newest: Some(found), .. })) =
-            self.index.known.as_mut().filter(|k| k.0 == *hash)
+        if let Some(Match { newest: Some(found), .. }) = self.index.known.get_mut(hash)
             && found.entry.place == old_place
         {
             found.entry.place = place;

@@ -19,6 +19,8 @@ pub(super) enum Lack {
     Keys,
     /// A place in the index.
     Place,
+    /// So many places in the index.
+    Places(u32),
     /// Space on the medium.
     Space,
 }
@@ -50,8 +52,13 @@ impl<M: Access> FlashTier<'_, M> {
     /// Provides a lacking resource, as far as one call may. `Ok` where another try may succeed.
     fn meet(&mut self, now: Now, hash: &KeyHash, lack: Lack) -> Result<(), PutError> {
         let is_in_vain = self.index.places.is_in_vain();
-        if lack == Lack::Place && !is_in_vain {
-            return Err(self.clean_for(now, WantedPlace::Place(*hash)));
+        let wanted = match lack {
+            Lack::Place => Some(WantedPlace::Place(*hash)),
+            Lack::Places(count) => Some(WantedPlace::Places(count)),
+            Lack::Keys | Lack::Space => None,
+        };
+        if let Some(wanted) = wanted.filter(|_| !is_in_vain) {
+            return Err(self.clean_for(now, wanted));
         }
         match self.drop_expired(now) {
             Expired::Dropped => return Ok(()),
@@ -61,8 +68,8 @@ impl<M: Access> FlashTier<'_, M> {
         }
         match lack {
             Lack::Keys => Err(PutError::KeysFull),
-            Lack::Place if self.index.keeps_tombstones() => Err(PutError::KeysKept),
-            Lack::Place => Err(PutError::KeysFull),
+            Lack::Place | Lack::Places(_) if self.index.keeps_tombstones() => Err(PutError::KeysKept),
+            Lack::Place | Lack::Places(_) => Err(PutError::KeysFull),
             Lack::Space if self.index.table.stand_ins() > 0 && !is_in_vain => {
                 Err(self.clean_for(now, WantedPlace::Space))
             }

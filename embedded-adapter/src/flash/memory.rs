@@ -7,13 +7,14 @@ use coldpress_core::format::{HEADER_BYTES, SEGMENTS_MIN, Sequence};
 use coldpress_core::segments::Segment;
 use coldpress_core::writer::{Memory, Pending, SlotNotes};
 
+use super::known::KnownKey;
 use super::table::{STASH, WAYS};
 
 /// Open segments: the one that is filled. Without footers it is sealed once its last record is written, so no other is needed
 /// meanwhile.
 const SLOTS: usize = 1;
-/// Pending records of the open segments.
-const PLACED: usize = 2 * SLOTS;
+/// The fewest keys of a batch, by default: an open segment has notes of two records in any case.
+const BATCH_MIN: usize = 2;
 
 /// Returns how many buckets the index of [`FlashMemory`] takes for `keys` keys.
 ///
@@ -36,7 +37,8 @@ pub const fn buckets_for(keys: usize) -> usize {
 /// `SEGMENTS` is the number of segments of the medium, 12 or more. `BUCKETS` is the size of the index: [`buckets_for`] a number of keys.
 /// `RECORD` is the longest record in bytes: header of up to 20 bytes, key, value, padding. It is at least 52, with write units of 8 bytes
 /// at least 56, with units of 16 or 32 at least 64. `TASKS` is 0 for firmware that [schedules](super::FlashTier::schedule) no task: the
-/// tier then takes none, and needs less RAM.
+/// tier then takes none, and needs less RAM. `BATCH` is how many keys [`commit_batch`](super::FlashTier::commit_batch) takes at
+/// most: two if it is left out, and each further one takes about 200 bytes.
 ///
 /// It is lent from a `static`, where it takes no space in the image. Lengths that can't work do not compile.
 ///
@@ -56,21 +58,23 @@ pub struct FlashMemory<
     const BUCKETS: usize,
     const RECORD: usize,
     const TASKS: usize = 1,
+    const BATCH: usize = 2,
 > {
     segments: [Segment; SEGMENTS],
     slots: [SlotNotes; SLOTS],
     records: [[u8; RECORD]; SLOTS],
-    placed: [Pending; PLACED],
+    placed: [[Pending; BATCH]; SLOTS],
     copy: [u8; RECORD],
     scan: [u8; RECORD],
     pub(super) buckets: [[u32; WAYS]; BUCKETS],
     pub(super) sequences: [Sequence; SEGMENTS],
     tasks: [TaskMemory; TASKS],
+    known: [KnownKey; BATCH],
 }
 
 // The buffers hold headers, in which the secret of the store is, and values of clients.
-impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize> fmt::Debug
-    for FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS>
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize, const BATCH: usize>
+    fmt::Debug for FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS, BATCH>
 {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("FlashMemory").finish_non_exhaustive()
@@ -82,12 +86,13 @@ pub(super) struct Lent<'m> {
     pub(super) memory: Memory<'m>,
     pub(super) buckets: &'m mut [[u32; WAYS]],
     pub(super) sequences: &'m mut [Sequence],
+    pub(super) known: &'m mut [KnownKey],
     pub(super) tasks: Option<&'m mut TaskMemory>,
     pub(super) record_bytes_max: u32,
 }
 
-impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize>
-    FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS>
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize, const BATCH: usize>
+    FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS, BATCH>
 {
     const CHECKED: () = {
         assert!(
@@ -101,6 +106,7 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TAS
         );
         assert!(RECORD <= 1 << 28, "a record is shorter than a segment");
         assert!(TASKS <= 1, "a tier takes tasks, or it takes none");
+        assert!(BATCH >= BATCH_MIN, "an open segment has notes of two records at least");
     };
 
     /// Bytes of RAM that the value takes.
@@ -124,12 +130,13 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TAS
             segments: [const { Segment::new() }; SEGMENTS],
             slots: [const { SlotNotes::new() }; SLOTS],
             records: [[0; RECORD]; SLOTS],
-            placed: [const { Pending::new() }; PLACED],
+            placed: [const { [const { Pending::new() }; BATCH] }; SLOTS],
             copy: [0; RECORD],
             scan: [0; RECORD],
             buckets: [[0; WAYS]; BUCKETS],
             sequences: [Sequence::NONE; SEGMENTS],
             tasks: [const { TaskMemory::new() }; TASKS],
+            known: [const { KnownKey::Empty }; BATCH],
         }
     }
 
@@ -140,7 +147,7 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TAS
             slots: &mut self.slots,
             records: self.records.as_flattened_mut(),
             footers: &mut [],
-            placed: &mut self.placed,
+            placed: self.placed.as_flattened_mut(),
             copy: &mut self.copy,
             scan: &mut self.scan,
             recode: &mut [],
@@ -150,13 +157,14 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TAS
             buckets: &mut self.buckets,
             sequences: &mut self.sequences,
             tasks: self.tasks.first_mut(),
+            known: &mut self.known,
             record_bytes_max: RECORD as u32,
         }
     }
 }
 
-impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
-    FlashMemory<SEGMENTS, BUCKETS, RECORD>
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const BATCH: usize>
+    FlashMemory<SEGMENTS, BUCKETS, RECORD, 1, BATCH>
 {
     /// Memory that no tier uses yet; usable in a `static`.
     #[must_use]
@@ -165,8 +173,8 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
     }
 }
 
-impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
-    FlashMemory<SEGMENTS, BUCKETS, RECORD, 0>
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const BATCH: usize>
+    FlashMemory<SEGMENTS, BUCKETS, RECORD, 0, BATCH>
 {
     /// Memory of a tier that takes no tasks, used by none yet; usable in a `static`.
     ///
@@ -185,8 +193,8 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize>
     }
 }
 
-impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> Default
-    for FlashMemory<SEGMENTS, BUCKETS, RECORD>
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const BATCH: usize> Default
+    for FlashMemory<SEGMENTS, BUCKETS, RECORD, 1, BATCH>
 {
     fn default() -> Self {
         Self::new()
@@ -194,8 +202,8 @@ impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize> Default
 }
 
 #[cfg(feature = "defmt")]
-impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize> defmt::Format
-    for FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS>
+impl<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize, const BATCH: usize>
+    defmt::Format for FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS, BATCH>
 {
     fn format(&self, f: defmt::Formatter<'_>) {
         defmt::write!(f, "FlashMemory({=usize} bytes)", Self::RAM_BYTES);

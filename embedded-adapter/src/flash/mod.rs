@@ -28,7 +28,7 @@
 //!
 //! | call | answer meanwhile | made again |
 //! |---|---|---|
-//! | [`put`](FlashTier::put), [`put_with_ttl`](FlashTier::put_with_ttl), [`remove`](FlashTier::remove), [`put_piece`](FlashTier::put_piece), [`commit`](FlashTier::commit) | [`PutError::Busy`] | with the same arguments: it goes on, writes its record once, and is answered |
+//! | [`put`](FlashTier::put), [`put_with_ttl`](FlashTier::put_with_ttl), [`remove`](FlashTier::remove), [`put_piece`](FlashTier::put_piece), [`commit`](FlashTier::commit), [`commit_batch`](FlashTier::commit_batch) | [`PutError::Busy`] | with the same arguments: it goes on, writes its records once, and is answered |
 //! | [`sync`](FlashTier::sync), [`begin`](FlashTier::begin), [`reserve`](FlashTier::reserve), [`sweep`](FlashTier::sweep) | [`PutError::Busy`] | it goes on |
 //! | [`mount`](FlashTier::mount) | [`FlashMountError::Busy`] | it goes on; [`poll`](FlashTier::poll) does the same |
 //! | [`get`](FlashTier::get), [`contains`](FlashTier::contains), [`next_key`](FlashTier::next_key), [`get_in_pieces`](FlashTier::get_in_pieces) | [`GetError::Busy`] | nothing was read before |
@@ -322,7 +322,9 @@
 
 mod access;
 mod awaited;
+mod batch;
 mod blocking;
+mod commit;
 mod config;
 mod driving;
 mod due;
@@ -332,6 +334,7 @@ mod get;
 mod ghosts;
 mod index;
 mod io;
+mod known;
 mod lacks;
 mod large;
 mod medium;
@@ -352,6 +355,7 @@ mod tier;
 #[cfg(feature = "postcard")]
 mod typed;
 
+pub use batch::{Batch, BatchFull};
 pub use coldpress_core::codec::CodecId;
 pub use coldpress_core::compaction::{
     CompactionTask, Outcome, PoolOutcome, Report, RunningTask, TaskId, TasksFull, Victims,

@@ -10,6 +10,7 @@
 use coldpress_core::codec::CodecId;
 use coldpress_core::drive::{MediumError, Now};
 use coldpress_core::format::{IdentityHasher, KeyHash, Kind};
+use coldpress_core::writer::BatchState;
 
 use super::access::Access;
 use super::index::Match;
@@ -76,7 +77,7 @@ impl<M: Access> FlashTier<'_, M> {
         };
         let failure = self.failure.unwrap_or(MediumError::Io);
         pending.outcome = Some(if self.index.is_unwritten { Err(failure) } else { Ok(()) });
-        self.index.known = None;
+        self.index.known.clear();
     }
 
     /// Forgets the pending write if it failed, and why it did.
@@ -84,16 +85,21 @@ impl<M: Access> FlashTier<'_, M> {
         if self.pending.is_some_and(|pending| pending.outcome.is_some_and(|outcome| outcome.is_err())) {
             self.pending = None;
         }
+        if self.tier.batch() == BatchState::Failed {
+            self.batch = None;
+        }
         self.failure = None;
     }
 
     /// Searches anew for the key that is being written, where its entry went while others were compacted. The machine publishes the
-    /// record by what is known of it, and does not wait.
+    /// record by what is known of it, and does not wait. Nothing is compacted while a batch is written.
     pub(super) async fn renew_known(&mut self) {
-        let Some((hash, Match { newest: Some(found), .. })) = self.index.known else { return };
+        let Some((hash, Match { newest: Some(found), .. })) = self.index.known.iter().next() else { return };
         if self.index.renewed(&hash, found).is_none() {
             let found = self.desk().find(&hash).await;
-            self.index.known = Some((hash, found));
+            if let Some(known) = self.index.known.get_mut(&hash) {
+                *known = found;
+            }
         }
     }
 

@@ -10,7 +10,7 @@
 use coldpress_core::format::KeyHash;
 
 use super::access::Access;
-use super::index::{IndexOnFlash, SETTLED_MAX, TableIndex};
+use super::index::{BESIDE, IndexOnFlash, SETTLED_MAX, TableIndex};
 use super::table::{At, COPIES_MAX, Entry, State};
 
 /// Places of the index that the next put needs, and cleaning gives.
@@ -20,6 +20,8 @@ pub(super) enum WantedPlace {
     Place(KeyHash),
     /// A place for some key.
     AnyPlace,
+    /// Places for so many keys.
+    Places(u32),
     /// The space of values whose time is over, and that stand in for their own tombstones.
     Space,
 }
@@ -80,6 +82,24 @@ impl TableIndex<'_> {
         self.table.entries() < self.places.max
     }
 
+    /// Whether the index takes so many more entries.
+    pub(super) const fn has_places(&self, count: u32) -> bool {
+        self.table.entries().saturating_add(count) <= self.places.max
+    }
+
+    /// Whether there are places for all keys that are being written and have no entry yet.
+    pub(super) fn has_places_for_known(&mut self) -> bool {
+        let Self { table, known, .. } = self;
+        let new = || known.iter().filter(|(_, found)| found.newest.is_none());
+        let is_for_all = new().all(|(hash, _)| table.insert(&hash, &BESIDE));
+        for (hash, _) in new() {
+            if let Some((at, _)) = table.live_at(&hash, BESIDE.place) {
+                table.clear(at);
+            }
+        }
+        is_for_all
+    }
+
     /// Whether no tombstone may go: copies that are not counted may lie on the medium.
     pub(super) const fn keeps_tombstones(&self) -> bool {
         self.withheld_above.is_some() || self.places.is_recounting
@@ -93,6 +113,7 @@ impl<M: Access> IndexOnFlash<'_, '_, M> {
             None => return false,
             Some(WantedPlace::Place(hash)) => self.index.has_place(&hash),
             Some(WantedPlace::AnyPlace) => self.index.has_any_place(),
+            Some(WantedPlace::Places(count)) => self.index.has_places(count),
             Some(WantedPlace::Space) => self.index.table.stand_ins() == 0,
         };
         if is_there {

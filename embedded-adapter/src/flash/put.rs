@@ -96,31 +96,20 @@ impl<M: Access> FlashTier<'_, M> {
         let hash = self.flash.secret.identity(key);
         let found = self.find_readable(&hash).await?;
         let Match { newest, is_certain } = found;
-        let withheld_above = self.index.withheld_above.unwrap_or(Sequence::NONE);
         let stone = |had_value| NewRecord { hash, change: stone, had_value };
         if let Some(found) = &newest {
             self.check_same(found, key).await?;
-            // A mount may find a value that could not be published, and it would outrank the record that hides the older ones.
-            let is_newest = is_certain
-                && found.version.sequence > self.tier.version_floor()
-                && found.version.sequence >= withheld_above;
-            // Nor does its expiry hide it before the log has the time by which it was dropped.
-            let is_hidden = found.entry.state == State::StandIn
-                || found.entry.state == State::Dead && found.kind == Kind::Value;
-            if found.entry.state != State::Value && !is_hidden && is_newest {
+        }
+        if !self.needs_tombstone(&found) {
+            return Ok(false);
+        }
+        if newest.is_none() {
+            self.check_place(now, &hash).await?;
+            if is_certain {
+                self.check_capacity(self.charge(key, &[], None)?, None)?;
+                self.write(now, found, &stone(false))?;
                 return Ok(false);
             }
-        } else if is_certain && withheld_above == Sequence::NONE {
-            return Ok(false);
-        } else if is_certain {
-            // The key may have a value in a part that could not be read.
-            self.check_place(now, &hash).await?;
-            self.check_capacity(self.charge(key, &[], None)?, None)?;
-            self.write(now, found, &stone(false))?;
-            return Ok(false);
-        } else {
-            // The value may be there, damaged: a tombstone keeps older ones away.
-            self.check_place(now, &hash).await?;
         }
         let now_s = self.clock_s(now);
         let was_due = newest.and_then(|found| found.expires_s).is_some_and(|at| at <= now_s);
@@ -129,23 +118,48 @@ impl<M: Access> FlashTier<'_, M> {
         Ok(had_value)
     }
 
+    /// Returns whether a remove of a key writes a tombstone, by what was found of the key.
+    pub(super) fn needs_tombstone(&self, found: &Match) -> bool {
+        let withheld_above = self.index.withheld_above.unwrap_or(Sequence::NONE);
+        let Some(newest) = &found.newest else {
+            // The key may have a value in a part that could not be read. Or its value may be there, damaged: a tombstone keeps older
+            // ones away.
+            return !found.is_certain || withheld_above != Sequence::NONE;
+        };
+        // A mount may find a value that could not be published, and it would outrank the record that hides the older ones.
+        let is_newest = found.is_certain
+            && newest.version.sequence > self.tier.version_floor()
+            && newest.version.sequence >= withheld_above;
+        // Nor does its expiry hide it before the log has the time by which it was dropped.
+        let is_hidden = newest.entry.state == State::StandIn
+            || newest.entry.state == State::Dead && newest.kind == Kind::Value;
+        newest.entry.state == State::Value || is_hidden || !is_newest
+    }
+
     /// Refuses while the tier takes no records, or an operation of the medium is under way.
     fn check_writable(&mut self, now: Now) -> Result<(), PutError> {
         if !self.is_running() {
             return Err(self.refusal());
         }
         self.settle(now);
-        if self.is_waiting() { Err(PutError::Busy(Wait::Operation)) } else { Ok(()) }
+        if self.is_waiting() { Err(PutError::Busy(Wait::Operation)) } else { self.end_batch(now) }
     }
 
     /// As [`check_writable`](Self::check_writable), for a change that may go on where it was left. Then it returns whether the
     /// key had a value before.
     fn resume_writing(&mut self, now: Now, change: &Change<'_>) -> Result<Option<bool>, PutError> {
-        if self.is_running() { self.resume(now, change) } else { Err(self.refusal()) }
+        if !self.is_running() {
+            return Err(self.refusal());
+        }
+        let had_value = self.resume(now, change)?;
+        if had_value.is_none() {
+            self.end_batch(now)?;
+        }
+        Ok(had_value)
     }
 
     /// The charge of a value, if it is short enough.
-    fn charge(&self, key: &[u8], value: &[u8], expires_s: Option<u32>) -> Result<u32, PutError> {
+    pub(super) fn charge(&self, key: &[u8], value: &[u8], expires_s: Option<u32>) -> Result<u32, PutError> {
         let too_long = PutError::TooLong(self.record_bytes_max);
         let header = RecordHeader {
             kind: Kind::Value,
@@ -161,7 +175,7 @@ impl<M: Access> FlashTier<'_, M> {
 
     /// Finds a key if the reads for that succeed. After a failed read an old entry could stay live beside the new one. A record
     /// that stays unreadable is damaged: its entry is doubtful, and the key can be written.
-    async fn find_readable(&mut self, hash: &KeyHash) -> Result<Match, PutError> {
+    pub(super) async fn find_readable(&mut self, hash: &KeyHash) -> Result<Match, PutError> {
         let found = self.desk().find(hash).await;
         match self.flash.read_failure {
             None | Some(MediumError::Unreadable) => Ok(found),
@@ -170,7 +184,7 @@ impl<M: Access> FlashTier<'_, M> {
     }
 
     /// Two long keys may have the same identity, since that is a hash: neither is ever taken for the other.
-    async fn check_same(&mut self, found: &Found, key: &[u8]) -> Result<(), PutError> {
+    pub(super) async fn check_same(&mut self, found: &Found, key: &[u8]) -> Result<(), PutError> {
         if key.len() <= super::KEY_BYTES_EXACT || found.is_ghost {
             return Ok(());
         }
@@ -183,7 +197,7 @@ impl<M: Access> FlashTier<'_, M> {
 
     /// Returns whether a change can be skipped, since its value is stored already. If the record can't be read, the change is
     /// written.
-    async fn is_unchanged(&mut self, found: &Match, newest: &Found, change: &Change<'_>) -> bool {
+    pub(super) async fn is_unchanged(&mut self, found: &Match, newest: &Found, change: &Change<'_>) -> bool {
         let is_value = newest.kind == Kind::Value && newest.entry.state == State::Value && !newest.is_ghost;
         if !self.skips_unchanged || !found.is_certain || !is_value || change.codec != CodecId::Raw {
             return false;
@@ -210,11 +224,11 @@ impl<M: Access> FlashTier<'_, M> {
         let read_before = self.flash.bytes_read;
         let mut work = Work::default();
         self.pending = None;
-        self.index.known = Some((incoming.hash, found));
+        self.index.known.set(incoming.hash, found);
         let result = self.append(now, incoming, found.newest.map(|found| found.version), &mut work);
         let result = result.and_then(|()| self.program(now, incoming, &mut work));
         if self.pending.is_none() {
-            self.index.known = None;
+            self.index.known.clear();
         }
         work.bytes_read = u32::try_from(self.flash.bytes_read - read_before).unwrap_or(u32::MAX);
         self.note(&work);

@@ -9,6 +9,7 @@ use coldpress_core::machine::{Status, Tier};
 use coldpress_core::recovery::MountReport;
 
 use super::access::Access;
+use super::commit::PendingBatch;
 use super::config::FlashConfig;
 use super::driving::{STEPS_MAX, Step, Work};
 use super::error::{BuildError, FlashMountError, GetError};
@@ -25,7 +26,7 @@ use super::table::Table;
 ///
 /// *Start*: [`new`](Self::new), [`mount`](Self::mount), [`format`](Self::format). *Data*: [`put`](Self::put), [`put_with_ttl`](Self::put_with_ttl),
 /// [`get`](Self::get), [`contains`](Self::contains), [`remove`](Self::remove), [`next_key`](Self::next_key),
-/// [`len`](Self::len), [`sync`](Self::sync). *Long values*: [`begin`](Self::begin), [`put_piece`](Self::put_piece),
+/// [`len`](Self::len), [`sync`](Self::sync). *Several keys*: [`commit_batch`](Self::commit_batch). *Long values*: [`begin`](Self::begin), [`put_piece`](Self::put_piece),
 /// [`commit`](Self::commit), [`get_in_pieces`](Self::get_in_pieces), [`sweep`](Self::sweep). *Work*: [`poll`](Self::poll), [`reserve`](Self::reserve). *Tasks*:
 /// [`schedule`](Self::schedule), [`cancel`](Self::cancel), [`progress`](Self::progress),
 /// [`take_report`](Self::take_report), [`answer`](Self::answer). *Clock*: [`confirm_clock`](Self::confirm_clock),
@@ -49,6 +50,8 @@ pub struct FlashTier<'m, M> {
     pub(super) under_way: Option<Ticket>,
     /// The record that was appended and whose outcome no call has returned.
     pub(super) pending: Option<Pending>,
+    /// The batch that is being written, or whose outcome no call has returned.
+    pub(super) batch: Option<PendingBatch>,
     /// Appends that the sync which was put off makes durable.
     pub(super) syncing: Option<u64>,
     /// The segment to erase next where the flash is formatted.
@@ -73,16 +76,22 @@ impl<'m, M: Access> FlashTier<'m, M> {
     ///
     /// # Errors
     /// [`BuildError`] when medium, memory and configuration do not fit each other.
-    pub fn new<const SEGMENTS: usize, const BUCKETS: usize, const RECORD: usize, const TASKS: usize>(
+    pub fn new<
+        const SEGMENTS: usize,
+        const BUCKETS: usize,
+        const RECORD: usize,
+        const TASKS: usize,
+        const BATCH: usize,
+    >(
         config: FlashConfig,
-        memory: &'m mut FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS>,
+        memory: &'m mut FlashMemory<SEGMENTS, BUCKETS, RECORD, TASKS, BATCH>,
         mut medium: M,
     ) -> Result<Self, BuildError>
     where
         M: DeviceMedium,
     {
-        let keys_max =
-            u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD, TASKS>::KEYS_MAX).unwrap_or(u32::MAX);
+        let keys_max = u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD, TASKS, BATCH>::KEYS_MAX)
+            .unwrap_or(u32::MAX);
         let segments = u32::try_from(SEGMENTS).unwrap_or(u32::MAX);
         let lent = memory.lend();
         let record_bytes_max = lent.record_bytes_max;
@@ -90,9 +99,9 @@ impl<'m, M: Access> FlashTier<'m, M> {
         let geometry = machine.geometry;
         let places =
             u32::try_from(geometry.medium_bytes() / u64::from(geometry.write_unit())).unwrap_or(u32::MAX);
-        let places_max =
-            u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD, TASKS>::PLACES_MAX).unwrap_or(u32::MAX);
-        let index = TableIndex::new(Table::new(lent.buckets, places), lent.sequences, places_max);
+        let places_max = u32::try_from(FlashMemory::<SEGMENTS, BUCKETS, RECORD, TASKS, BATCH>::PLACES_MAX)
+            .unwrap_or(u32::MAX);
+        let index = TableIndex::new(Table::new(lent.buckets, places), lent.sequences, lent.known, places_max);
         // Another tier may have left an operation of its own.
         medium.give_up();
         let tier = Tier::new(machine, lent.memory, lent.tasks).map_err(BuildError::Config)?;
@@ -117,6 +126,7 @@ impl<'m, M: Access> FlashTier<'m, M> {
             held: None,
             under_way: None,
             pending: None,
+            batch: None,
             syncing: None,
             formatting: None,
             large: None,

@@ -10,6 +10,7 @@ mod shape;
 mod contention;
 mod flash_after_failure;
 mod flash_awaited;
+mod flash_batch;
 mod flash_busy;
 mod flash_changes;
 mod flash_clock;
