@@ -497,20 +497,10 @@ impl<'m> Tier<'m> {
             self.log.expire_batch(now);
             return Poll::Idle;
         }
-        match self.poll_reclaim(now, host) {
-            Poll::Idle => self.poll_tasks(now, host),
+        match self.phase.poll_reclaim(now, &mut self.log, host) {
+            Poll::Idle => self.phase.poll_tasks(now, &mut self.tasks, &mut self.log, host),
             step => step,
         }
-    }
-
-    fn poll_reclaim<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
-        let Phase::Mounted { reclaim, restore, .. } = &mut self.phase else { return Poll::Idle };
-        reclaim.poll(now, &mut self.log, host, restore)
-    }
-
-    fn poll_tasks<H: Host>(&mut self, now: Now, host: &mut H) -> Poll {
-        let Phase::Mounted { restore, .. } = &mut self.phase else { return Poll::Idle };
-        self.tasks.poll(now, &mut self.log, host, restore)
     }
 
     /// An engine may only just have asked for the write or opening that it waits for: the next poll makes it.
@@ -529,13 +519,13 @@ impl<'m> Tier<'m> {
         let has_suspects = self.log.segments.has_suspects();
         // A segment whose opening failed is erased again: records under suspicion may need it.
         if has_suspects {
-            match self.poll_reclaim(now, host) {
+            match self.phase.poll_reclaim(now, &mut self.log, host) {
                 Poll::Idle => {}
                 step => return step,
             }
         }
         if has_suspects || !self.tasks.is_idle() {
-            match self.poll_tasks(now, host) {
+            match self.phase.poll_tasks(now, &mut self.tasks, &mut self.log, host) {
                 Poll::Idle => {}
                 step => return step,
             }
