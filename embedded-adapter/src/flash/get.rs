@@ -174,8 +174,20 @@ impl<M: Access> FlashTier<'_, M> {
                 Err(MediumError::Unreadable) if entry.state == State::Dead => continue,
                 Err(error) => return Err(error.into()),
             };
-            if newest.as_ref().is_none_or(|newest| newest.rank() < found.rank()) {
-                newest = Some(found);
+            let is_live = |newest: &Newest| newest.entry.state != State::Dead;
+            let Some(before) = newest.take_if(|newest| is_live(newest) && is_live(&found)) else {
+                if newest.as_ref().is_none_or(|newest| newest.rank() < found.rank()) {
+                    newest = Some(found);
+                }
+                continue;
+            };
+            // An origin that was read wrongly would put an older record first. So both must be whole.
+            for one in [before, found] {
+                if !self.flash.is_whole(&one.opened, one.sequence).await? {
+                    doubt.note(&self.flash, &one.entry, one.sequence);
+                } else if newest.as_ref().is_none_or(|newest| newest.rank() < one.rank()) {
+                    newest = Some(one);
+                }
             }
         }
         Ok((newest, doubt))
